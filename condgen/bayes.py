@@ -1,0 +1,71 @@
+r"""The two terms of Bayes' rule, as interfaces.
+
+.. math:: \nabla \log p(x_t \mid y) = \nabla \log p(x_t) + \nabla \log p(y \mid x_t)
+
+A `Denoiser` gives the first term (or, when it is told y, the left side); a `Likelihood` gives the second. Networks, exact
+oracles and guidance all speak these two words, so any of them may stand where another does.
+"""
+
+from abc import ABC, abstractmethod
+
+import torch
+from torch import Tensor, nn
+
+from condgen.noise import Schedule, eps_from_denoised, expand, score_from_denoised
+
+__all__ = ["Denoiser", "Likelihood"]
+
+
+class Denoiser(nn.Module, ABC):
+    r"""An estimate of :math:`E[x \mid x_t]`, or of :math:`E[x \mid x_t, y]` where labels are given and understood."""
+
+    schedule: Schedule
+
+    @abstractmethod
+    def forward(self, x_t: Tensor, t: Tensor, y: Tensor | None = None) -> Tensor:
+        """The denoised estimate.
+
+        Args:
+            x_t: noised data, (B, ...).
+            t: times, scalar or (B,), float64.
+            y: labels, (B,) integers. Ignored by unconditional denoisers.
+
+        Returns:
+            The posterior mean of x, of the shape of x_t.
+        """
+
+    def score(self, x_t: Tensor, t: Tensor, y: Tensor | None = None) -> Tensor:
+        r"""The same estimate as a score, :math:`(\alpha_t D - x_t) / \sigma_t^2`."""
+        alpha, sigma = expand(self.schedule.alpha(t), x_t), expand(self.schedule.sigma(t), x_t)
+        return score_from_denoised(self(x_t, t, y), x_t, alpha, sigma)
+
+    def eps(self, x_t: Tensor, t: Tensor, y: Tensor | None = None) -> Tensor:
+        r"""The same estimate as noise, :math:`(x_t - \alpha_t D) / \sigma_t`."""
+        alpha, sigma = expand(self.schedule.alpha(t), x_t), expand(self.schedule.sigma(t), x_t)
+        return eps_from_denoised(self(x_t, t, y), x_t, alpha, sigma)
+
+
+class Likelihood(nn.Module, ABC):
+    r"""An estimate of :math:`\log p(y \mid x_t)` for each of `n_classes` classes."""
+
+    schedule: Schedule
+    n_classes: int
+
+    @abstractmethod
+    def forward(self, x_t: Tensor, t: Tensor) -> Tensor:
+        """Log-probabilities of the classes, (B, K), for x_t (B, ...) and t scalar or (B,)."""
+
+    def score(self, x_t: Tensor, t: Tensor, y: Tensor, *, create_graph: bool = False) -> Tensor:
+        r"""The likelihood score :math:`\nabla_{x_t} \log p(y \mid x_t)`, of the shape of x_t.
+
+        Args:
+            x_t: noised data, (B, ...).
+            t: times, scalar or (B,).
+            y: labels, (B,).
+            create_graph: keep the graph, so that the score itself can be differentiated (as DLSM training does).
+        """
+        with torch.enable_grad():
+            x_t = x_t.detach().requires_grad_()
+            chosen = self(x_t, t).gather(1, y[:, None]).sum()
+            (gradient,) = torch.autograd.grad(chosen, x_t, create_graph=create_graph)
+        return gradient

@@ -1,0 +1,404 @@
+r"""Noise schedules: the one object that everything else shares.
+
+A schedule turns data :math:`x` into :math:`x_t = \alpha_t x + \sigma_t \epsilon` with
+:math:`\epsilon \sim \mathcal{N}(0, I)`, the marginal of the diffusion :math:`dx = f(t)\,x\,dt + g(t)\,dw` with
+
+.. math:: f = \frac{d \log \alpha_t}{dt}, \qquad g^2 = \frac{d \sigma_t^2}{dt} - 2 f \sigma_t^2
+
+(Kingma et al. 2021, "Variational Diffusion Models", eq. 16; Song et al. 2021, "Score-Based Generative Modeling through
+SDEs", eq. 29). Only the *noise level* :math:`\sigma_t / \alpha_t` matters to a denoiser: two schedules at the same noise
+level differ by a rescaling of :math:`x_t`. The log-SNR is :math:`\lambda_t = -2 \log(\sigma_t / \alpha_t)`.
+
+Times, and everything computed from them, are float64 here; callers cast the results to the dtype of their images.
+"""
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import Annotated, Literal, TypeAlias
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from torch import Tensor
+
+__all__ = [
+    "EDM",
+    "GRIDS",
+    "VE",
+    "VP",
+    "AnyDensity",
+    "AnySchedule",
+    "Cosine",
+    "Density",
+    "LogNormal",
+    "LogUniform",
+    "Schedule",
+    "UniformTime",
+    "denoised_from_eps",
+    "denoised_from_score",
+    "eps_from_denoised",
+    "expand",
+    "geometric_grid",
+    "karras_grid",
+    "perturb",
+    "score_from_denoised",
+    "uniform_grid",
+]
+
+
+class Settings(BaseModel):
+    """Validated, immutable settings; an unknown key is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Schedule(Settings, ABC):
+    """A map from time to (alpha, sigma). Every method takes a tensor of times of any shape and keeps that shape."""
+
+    @property
+    @abstractmethod
+    def t_min(self) -> float:
+        """The time of least noise."""
+
+    @property
+    @abstractmethod
+    def t_max(self) -> float:
+        """The time of most noise."""
+
+    @abstractmethod
+    def log_alpha(self, t: Tensor) -> Tensor:
+        """Log of the signal scale."""
+
+    @abstractmethod
+    def log_snr(self, t: Tensor) -> Tensor:
+        r"""Log signal-to-noise ratio :math:`\log(\alpha_t^2 / \sigma_t^2)`, strictly falling in t."""
+
+    @abstractmethod
+    def t_of_log_snr(self, log_snr: Tensor) -> Tensor:
+        """The exact inverse of `log_snr`."""
+
+    @abstractmethod
+    def drift(self, t: Tensor) -> Tensor:
+        r"""The linear drift :math:`f(t) = d \log \alpha_t / dt`."""
+
+    @abstractmethod
+    def diffusion(self, t: Tensor) -> Tensor:
+        r"""The diffusion coefficient :math:`g(t) \geq 0`."""
+
+    def alpha(self, t: Tensor) -> Tensor:
+        """The signal scale."""
+        return self.log_alpha(t).exp()
+
+    def sigma(self, t: Tensor) -> Tensor:
+        """The standard deviation of the noise."""
+        return (self.log_alpha(t) - 0.5 * self.log_snr(t)).exp()
+
+    def noise_level(self, t: Tensor) -> Tensor:
+        r"""Noise per unit of signal, :math:`\sigma_t / \alpha_t`: the sigma of the EDM paper."""
+        return (-0.5 * self.log_snr(t)).exp()
+
+    def t_of_noise_level(self, level: Tensor) -> Tensor:
+        """The time at which the noise per unit of signal is `level`."""
+        return self.t_of_log_snr(-2 * torch.as_tensor(level, dtype=torch.float64).log())
+
+    @property
+    def noise_range(self) -> tuple[float, float]:
+        """The least and the greatest noise level."""
+        low, high = self.noise_level(torch.tensor([self.t_min, self.t_max], dtype=torch.float64)).tolist()
+        return low, high
+
+
+class _GeometricRange(Schedule):
+    sigma_min: float = Field(gt=0)
+    sigma_max: float = Field(gt=0)
+
+    @model_validator(mode="after")
+    def _ordered(self) -> "_GeometricRange":
+        if self.sigma_min >= self.sigma_max:
+            raise ValueError(f"sigma_min ({self.sigma_min}) must be below sigma_max ({self.sigma_max})")
+        return self
+
+
+class VE(_GeometricRange):
+    r"""Variance exploding: :math:`\alpha = 1,\ \sigma = \sigma_{min} (\sigma_{max} / \sigma_{min})^t` (Song et al. 2021)."""
+
+    kind: Literal["ve"] = "ve"
+    sigma_min: float = Field(default=0.01, gt=0)
+    sigma_max: float = Field(default=50.0, gt=0)
+
+    @property
+    def t_min(self) -> float:
+        """Zero: sigma is sigma_min there."""
+        return 0.0
+
+    @property
+    def t_max(self) -> float:
+        """One: sigma is sigma_max there."""
+        return 1.0
+
+    @property
+    def _log_ratio(self) -> float:
+        return math.log(self.sigma_max / self.sigma_min)
+
+    def log_alpha(self, t: Tensor) -> Tensor:  # noqa: D102
+        return torch.zeros_like(t)
+
+    def log_snr(self, t: Tensor) -> Tensor:  # noqa: D102
+        return -2 * (math.log(self.sigma_min) + self._log_ratio * t)
+
+    def t_of_log_snr(self, log_snr: Tensor) -> Tensor:  # noqa: D102
+        return (-0.5 * log_snr - math.log(self.sigma_min)) / self._log_ratio
+
+    def drift(self, t: Tensor) -> Tensor:  # noqa: D102
+        return torch.zeros_like(t)
+
+    def diffusion(self, t: Tensor) -> Tensor:  # noqa: D102
+        return self.sigma(t) * math.sqrt(2 * self._log_ratio)
+
+
+class EDM(_GeometricRange):
+    r"""Time is the noise level itself: :math:`\alpha = 1,\ \sigma = t` (Karras et al. 2022)."""
+
+    kind: Literal["edm"] = "edm"
+    sigma_min: float = Field(default=0.002, gt=0)
+    sigma_max: float = Field(default=80.0, gt=0)
+
+    @property
+    def t_min(self) -> float:
+        """The least sigma."""
+        return self.sigma_min
+
+    @property
+    def t_max(self) -> float:
+        """The greatest sigma."""
+        return self.sigma_max
+
+    def log_alpha(self, t: Tensor) -> Tensor:  # noqa: D102
+        return torch.zeros_like(t)
+
+    def log_snr(self, t: Tensor) -> Tensor:  # noqa: D102
+        return -2 * t.log()
+
+    def t_of_log_snr(self, log_snr: Tensor) -> Tensor:  # noqa: D102
+        return (-0.5 * log_snr).exp()
+
+    def drift(self, t: Tensor) -> Tensor:  # noqa: D102
+        return torch.zeros_like(t)
+
+    def diffusion(self, t: Tensor) -> Tensor:  # noqa: D102
+        return (2 * t).sqrt()
+
+
+class _VariancePreserving(Schedule):
+    t_epsilon: float = Field(
+        default=1e-3, gt=0, lt=1
+    )  # sigma vanishes at t = 0, and the score diverges with it
+
+    @property
+    def t_min(self) -> float:
+        """The t_epsilon of the settings."""
+        return self.t_epsilon
+
+    @property
+    def t_max(self) -> float:
+        """One, or just below it where alpha would vanish."""
+        return 1.0
+
+    def diffusion(self, t: Tensor) -> Tensor:
+        """From alpha^2 + sigma^2 = 1 follows g^2 = -2 f."""
+        return (-2 * self.drift(t)).sqrt()
+
+
+class VP(_VariancePreserving):
+    r"""Variance preserving with linear :math:`\beta(t) = \beta_{min} + t(\beta_{max} - \beta_{min})` (Song et al. 2021)."""
+
+    kind: Literal["vp"] = "vp"
+    beta_min: float = Field(default=0.1, gt=0)
+    beta_max: float = Field(default=20.0, gt=0)
+
+    @model_validator(mode="after")
+    def _ordered(self) -> "VP":
+        if self.beta_min >= self.beta_max:
+            raise ValueError(f"beta_min ({self.beta_min}) must be below beta_max ({self.beta_max})")
+        return self
+
+    def log_alpha(self, t: Tensor) -> Tensor:  # noqa: D102
+        return -0.25 * t**2 * (self.beta_max - self.beta_min) - 0.5 * t * self.beta_min
+
+    def log_snr(self, t: Tensor) -> Tensor:  # noqa: D102
+        log_alpha_squared = 2 * self.log_alpha(t)
+        return log_alpha_squared - (-torch.expm1(log_alpha_squared)).log()
+
+    def t_of_log_snr(self, log_snr: Tensor) -> Tensor:  # noqa: D102
+        # -2 log alpha = softplus(-log_snr) is a quadratic in t; this form of its root does not cancel at small t.
+        c = torch.nn.functional.softplus(-log_snr)
+        return 2 * c / (self.beta_min + (self.beta_min**2 + 2 * (self.beta_max - self.beta_min) * c).sqrt())
+
+    def drift(self, t: Tensor) -> Tensor:  # noqa: D102
+        return -0.5 * (self.beta_min + t * (self.beta_max - self.beta_min))
+
+
+class Cosine(_VariancePreserving):
+    r"""Variance preserving on the quarter circle: :math:`\alpha = \cos(\pi t/2)` (Nichol & Dhariwal 2021, without offset)."""
+
+    kind: Literal["cosine"] = "cosine"
+
+    @property
+    def t_max(self) -> float:
+        """Just below one, where alpha is still 1.6e-4: the drift diverges at one."""
+        return 0.9999
+
+    def log_alpha(self, t: Tensor) -> Tensor:  # noqa: D102
+        return (0.5 * math.pi * t).cos().log()
+
+    def log_snr(self, t: Tensor) -> Tensor:  # noqa: D102
+        return -2 * (0.5 * math.pi * t).tan().log()
+
+    def t_of_log_snr(self, log_snr: Tensor) -> Tensor:  # noqa: D102
+        return (-0.5 * log_snr).exp().atan() * (2 / math.pi)
+
+    def drift(self, t: Tensor) -> Tensor:  # noqa: D102
+        return -0.5 * math.pi * (0.5 * math.pi * t).tan()
+
+
+AnySchedule: TypeAlias = Annotated[VE | VP | Cosine | EDM, Field(discriminator="kind")]
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# One estimate, three views. All take alpha and sigma as `expand`ed tensors or floats.
+
+
+def expand(per_sample: Tensor, like: Tensor) -> Tensor:
+    """Shapes a scalar or (B,) tensor so that it broadcasts over `like` of shape (B, ...), and casts it to its dtype."""
+    per_sample = per_sample.to(device=like.device, dtype=like.dtype)
+    return per_sample if per_sample.ndim == 0 else per_sample.reshape(-1, *(1,) * (like.ndim - 1))
+
+
+def perturb(schedule: Schedule, x: Tensor, t: Tensor, eps: Tensor) -> Tensor:
+    r"""Noised data :math:`x_t = \alpha_t x + \sigma_t \epsilon`.
+
+    Args:
+        schedule: the noise schedule.
+        x: clean data, (B, ...).
+        t: times, scalar or (B,).
+        eps: standard normal noise, of the shape of x.
+    """
+    return expand(schedule.alpha(t), x) * x + expand(schedule.sigma(t), x) * eps
+
+
+def score_from_denoised(denoised: Tensor, x_t: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
+    r"""Tweedie's formula: :math:`\nabla \log p(x_t) = (\alpha D - x_t) / \sigma^2`."""
+    return (alpha * denoised - x_t) / sigma**2
+
+
+def denoised_from_score(score: Tensor, x_t: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
+    r"""Tweedie's formula read backwards: :math:`D = (x_t + \sigma^2 \nabla \log p(x_t)) / \alpha`."""
+    return (x_t + sigma**2 * score) / alpha
+
+
+def eps_from_denoised(denoised: Tensor, x_t: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
+    r"""The noise that the estimate implies: :math:`\epsilon = (x_t - \alpha D) / \sigma = -\sigma \nabla \log p(x_t)`."""
+    return (x_t - alpha * denoised) / sigma
+
+
+def denoised_from_eps(eps: Tensor, x_t: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
+    r"""The inverse of `eps_from_denoised`: :math:`D = (x_t - \sigma \epsilon) / \alpha`."""
+    return (x_t - sigma * eps) / alpha
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Time grids: n times in float64, strictly falling from t_max to t_min.
+
+
+def _check_points(n: int) -> None:
+    if n < 2:
+        raise ValueError(f"a time grid needs at least 2 points, not {n}")
+
+
+def uniform_grid(schedule: Schedule, n: int) -> Tensor:
+    """Equal steps of t."""
+    _check_points(n)
+    return torch.linspace(schedule.t_max, schedule.t_min, n, dtype=torch.float64)
+
+
+def _grid_from_levels(schedule: Schedule, levels: Tensor) -> Tensor:
+    grid = schedule.t_of_noise_level(levels)
+    grid[0], grid[-1] = schedule.t_max, schedule.t_min  # the ends exactly, free of the round trip
+    return grid
+
+
+def geometric_grid(schedule: Schedule, n: int) -> Tensor:
+    """Equal ratios of the noise level, which is equal steps of log-SNR."""
+    _check_points(n)
+    low, high = schedule.noise_range
+    levels = torch.linspace(math.log(high), math.log(low), n, dtype=torch.float64).exp()
+    return _grid_from_levels(schedule, levels)
+
+
+def karras_grid(schedule: Schedule, n: int, rho: float = 7.0) -> Tensor:
+    """Equal steps of the noise level's rho-th root (Karras et al. 2022, eq. 5)."""
+    _check_points(n)
+    low, high = schedule.noise_range
+    roots = torch.linspace(high ** (1 / rho), low ** (1 / rho), n, dtype=torch.float64)
+    return _grid_from_levels(schedule, roots**rho)
+
+
+GridName: TypeAlias = Literal["uniform", "geometric", "karras", "log-snr"]
+
+GRIDS: dict[GridName, Callable[[Schedule, int], Tensor]] = {
+    "uniform": uniform_grid,
+    "geometric": geometric_grid,
+    "karras": karras_grid,
+    "log-snr": geometric_grid,  # the same grid by its other name
+}
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Training densities: how often each noise level is visited.
+
+
+class Density(Settings, ABC):
+    """A distribution of training times, given by its quantile function: t = quantile(schedule, u) for uniform u."""
+
+    @abstractmethod
+    def quantile(self, schedule: Schedule, u: Tensor) -> Tensor:
+        """Times for float64 `u` in [0, 1), of any shape."""
+
+
+class UniformTime(Density):
+    """Uniform t, as in the papers on VE and VP diffusions."""
+
+    kind: Literal["uniform"] = "uniform"
+
+    def quantile(self, schedule: Schedule, u: Tensor) -> Tensor:  # noqa: D102
+        return schedule.t_min + u * (schedule.t_max - schedule.t_min)
+
+
+class LogUniform(Density):
+    """Uniform logarithm of the noise level, between `low` and `high` or the ends of the schedule."""
+
+    kind: Literal["log-uniform"] = "log-uniform"
+    low: float | None = Field(default=None, gt=0)
+    high: float | None = Field(default=None, gt=0)
+
+    def quantile(self, schedule: Schedule, u: Tensor) -> Tensor:  # noqa: D102
+        low, high = schedule.noise_range
+        low, high = max(self.low or low, low), min(self.high or high, high)
+        return schedule.t_of_noise_level((math.log(low) + u * math.log(high / low)).exp())
+
+
+class LogNormal(Density):
+    """Normal logarithm of the noise level, cut to the schedule's range (Karras et al. 2022, table 1)."""
+
+    kind: Literal["log-normal"] = "log-normal"
+    mean: float = -1.2
+    std: float = Field(default=1.2, gt=0)
+
+    def quantile(self, schedule: Schedule, u: Tensor) -> Tensor:  # noqa: D102
+        ends = torch.tensor(schedule.noise_range, dtype=torch.float64)
+        low, high = torch.special.ndtr((ends.log() - self.mean) / self.std).tolist()
+        z = torch.special.ndtri(low + u * (high - low))
+        return schedule.t_of_noise_level((self.mean + self.std * z).exp().clamp(ends[0], ends[1]))
+
+
+AnyDensity: TypeAlias = Annotated[UniformTime | LogUniform | LogNormal, Field(discriminator="kind")]
