@@ -2,8 +2,8 @@ r"""The two terms of Bayes' rule, as interfaces.
 
 .. math:: \nabla \log p(x_t \mid y) = \nabla \log p(x_t) + \nabla \log p(y \mid x_t)
 
-A `Denoiser` gives the first term (or, when it is told y, the left side); a `Likelihood` gives the second. Networks, exact
-oracles and guidance all speak these two words, so any of them may stand where another does.
+A `Denoiser` gives the first term (or, when it is told y, the left side); a `Likelihood` gives the second. Networks,
+exact oracles and guidance all speak these two words, so any of them may stand where another does.
 """
 
 from abc import ABC, abstractmethod

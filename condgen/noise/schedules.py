@@ -5,51 +5,37 @@ A schedule turns data :math:`x` into :math:`x_t = \alpha_t x + \sigma_t \epsilon
 
 .. math:: f = \frac{d \log \alpha_t}{dt}, \qquad g^2 = \frac{d \sigma_t^2}{dt} - 2 f \sigma_t^2
 
-(Kingma et al. 2021, "Variational Diffusion Models", eq. 16; Song et al. 2021, "Score-Based Generative Modeling through
-SDEs", eq. 29). Only the *noise level* :math:`\sigma_t / \alpha_t` matters to a denoiser: two schedules at the same noise
-level differ by a rescaling of :math:`x_t`. The log-SNR is :math:`\lambda_t = -2 \log(\sigma_t / \alpha_t)`.
+(Kingma et al. 2021, "Variational Diffusion Models", eq. 16; Song et al. 2021, "Score-Based Generative Modeling
+through SDEs", eq. 29). Only the *noise level* :math:`\sigma_t / \alpha_t` matters to a denoiser: two schedules at the
+same noise level differ by a rescaling of :math:`x_t`. The log-SNR is :math:`\lambda_t = -2 \log(\sigma_t / \alpha_t)`.
 
 Times, and everything computed from them, are float64 here; callers cast the results to the dtype of their images.
 """
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable
 from typing import Annotated, Literal, TypeAlias
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 from torch import Tensor
+
+from condgen.settings import Settings
 
 __all__ = [
     "EDM",
-    "GRIDS",
     "VE",
     "VP",
-    "AnyDensity",
     "AnySchedule",
     "Cosine",
-    "Density",
-    "LogNormal",
-    "LogUniform",
     "Schedule",
-    "UniformTime",
     "denoised_from_eps",
     "denoised_from_score",
     "eps_from_denoised",
     "expand",
-    "geometric_grid",
-    "karras_grid",
     "perturb",
     "score_from_denoised",
-    "uniform_grid",
 ]
-
-
-class Settings(BaseModel):
-    """Validated, immutable settings; an unknown key is an error."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class Schedule(Settings, ABC):
@@ -120,7 +106,7 @@ class _GeometricRange(Schedule):
 
 
 class VE(_GeometricRange):
-    r"""Variance exploding: :math:`\alpha = 1,\ \sigma = \sigma_{min} (\sigma_{max} / \sigma_{min})^t` (Song et al. 2021)."""
+    r"""Variance exploding (Song et al. 2021): :math:`\alpha = 1,\ \sigma = \sigma_{min} (\sigma_{max}/\sigma_{min})^t`."""
 
     kind: Literal["ve"] = "ve"
     sigma_min: float = Field(default=0.01, gt=0)
@@ -140,19 +126,19 @@ class VE(_GeometricRange):
     def _log_ratio(self) -> float:
         return math.log(self.sigma_max / self.sigma_min)
 
-    def log_alpha(self, t: Tensor) -> Tensor:  # noqa: D102
+    def log_alpha(self, t: Tensor) -> Tensor:
         return torch.zeros_like(t)
 
-    def log_snr(self, t: Tensor) -> Tensor:  # noqa: D102
+    def log_snr(self, t: Tensor) -> Tensor:
         return -2 * (math.log(self.sigma_min) + self._log_ratio * t)
 
-    def t_of_log_snr(self, log_snr: Tensor) -> Tensor:  # noqa: D102
+    def t_of_log_snr(self, log_snr: Tensor) -> Tensor:
         return (-0.5 * log_snr - math.log(self.sigma_min)) / self._log_ratio
 
-    def drift(self, t: Tensor) -> Tensor:  # noqa: D102
+    def drift(self, t: Tensor) -> Tensor:
         return torch.zeros_like(t)
 
-    def diffusion(self, t: Tensor) -> Tensor:  # noqa: D102
+    def diffusion(self, t: Tensor) -> Tensor:
         return self.sigma(t) * math.sqrt(2 * self._log_ratio)
 
 
@@ -173,26 +159,24 @@ class EDM(_GeometricRange):
         """The greatest sigma."""
         return self.sigma_max
 
-    def log_alpha(self, t: Tensor) -> Tensor:  # noqa: D102
+    def log_alpha(self, t: Tensor) -> Tensor:
         return torch.zeros_like(t)
 
-    def log_snr(self, t: Tensor) -> Tensor:  # noqa: D102
+    def log_snr(self, t: Tensor) -> Tensor:
         return -2 * t.log()
 
-    def t_of_log_snr(self, log_snr: Tensor) -> Tensor:  # noqa: D102
+    def t_of_log_snr(self, log_snr: Tensor) -> Tensor:
         return (-0.5 * log_snr).exp()
 
-    def drift(self, t: Tensor) -> Tensor:  # noqa: D102
+    def drift(self, t: Tensor) -> Tensor:
         return torch.zeros_like(t)
 
-    def diffusion(self, t: Tensor) -> Tensor:  # noqa: D102
+    def diffusion(self, t: Tensor) -> Tensor:
         return (2 * t).sqrt()
 
 
 class _VariancePreserving(Schedule):
-    t_epsilon: float = Field(
-        default=1e-3, gt=0, lt=1
-    )  # sigma vanishes at t = 0, and the score diverges with it
+    t_epsilon: float = Field(default=1e-3, gt=0, lt=1)  # sigma vanishes at t = 0, and the score diverges with it
 
     @property
     def t_min(self) -> float:
@@ -210,7 +194,7 @@ class _VariancePreserving(Schedule):
 
 
 class VP(_VariancePreserving):
-    r"""Variance preserving with linear :math:`\beta(t) = \beta_{min} + t(\beta_{max} - \beta_{min})` (Song et al. 2021)."""
+    r"""Variance preserving (Song et al. 2021): :math:`\beta(t) = \beta_{min} + t(\beta_{max} - \beta_{min})`."""
 
     kind: Literal["vp"] = "vp"
     beta_min: float = Field(default=0.1, gt=0)
@@ -222,24 +206,24 @@ class VP(_VariancePreserving):
             raise ValueError(f"beta_min ({self.beta_min}) must be below beta_max ({self.beta_max})")
         return self
 
-    def log_alpha(self, t: Tensor) -> Tensor:  # noqa: D102
+    def log_alpha(self, t: Tensor) -> Tensor:
         return -0.25 * t**2 * (self.beta_max - self.beta_min) - 0.5 * t * self.beta_min
 
-    def log_snr(self, t: Tensor) -> Tensor:  # noqa: D102
+    def log_snr(self, t: Tensor) -> Tensor:
         log_alpha_squared = 2 * self.log_alpha(t)
         return log_alpha_squared - (-torch.expm1(log_alpha_squared)).log()
 
-    def t_of_log_snr(self, log_snr: Tensor) -> Tensor:  # noqa: D102
+    def t_of_log_snr(self, log_snr: Tensor) -> Tensor:
         # -2 log alpha = softplus(-log_snr) is a quadratic in t; this form of its root does not cancel at small t.
         c = torch.nn.functional.softplus(-log_snr)
         return 2 * c / (self.beta_min + (self.beta_min**2 + 2 * (self.beta_max - self.beta_min) * c).sqrt())
 
-    def drift(self, t: Tensor) -> Tensor:  # noqa: D102
+    def drift(self, t: Tensor) -> Tensor:
         return -0.5 * (self.beta_min + t * (self.beta_max - self.beta_min))
 
 
 class Cosine(_VariancePreserving):
-    r"""Variance preserving on the quarter circle: :math:`\alpha = \cos(\pi t/2)` (Nichol & Dhariwal 2021, without offset)."""
+    r"""Variance preserving, :math:`\alpha = \cos(\pi t/2)` (Nichol & Dhariwal 2021, without their offset)."""
 
     kind: Literal["cosine"] = "cosine"
 
@@ -248,23 +232,23 @@ class Cosine(_VariancePreserving):
         """Just below one, where alpha is still 1.6e-4: the drift diverges at one."""
         return 0.9999
 
-    def log_alpha(self, t: Tensor) -> Tensor:  # noqa: D102
+    def log_alpha(self, t: Tensor) -> Tensor:
         return (0.5 * math.pi * t).cos().log()
 
-    def log_snr(self, t: Tensor) -> Tensor:  # noqa: D102
+    def log_snr(self, t: Tensor) -> Tensor:
         return -2 * (0.5 * math.pi * t).tan().log()
 
-    def t_of_log_snr(self, log_snr: Tensor) -> Tensor:  # noqa: D102
+    def t_of_log_snr(self, log_snr: Tensor) -> Tensor:
         return (-0.5 * log_snr).exp().atan() * (2 / math.pi)
 
-    def drift(self, t: Tensor) -> Tensor:  # noqa: D102
+    def drift(self, t: Tensor) -> Tensor:
         return -0.5 * math.pi * (0.5 * math.pi * t).tan()
 
 
 AnySchedule: TypeAlias = Annotated[VE | VP | Cosine | EDM, Field(discriminator="kind")]
 
 
-# ---------------------------------------------------------------------------------------------------------------------
+# ----------------------------------------------------------------------------------------------------
 # One estimate, three views. All take alpha and sigma as `expand`ed tensors or floats.
 
 
@@ -297,108 +281,10 @@ def denoised_from_score(score: Tensor, x_t: Tensor, alpha: Tensor, sigma: Tensor
 
 
 def eps_from_denoised(denoised: Tensor, x_t: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
-    r"""The noise that the estimate implies: :math:`\epsilon = (x_t - \alpha D) / \sigma = -\sigma \nabla \log p(x_t)`."""
+    r"""The implied noise: :math:`\epsilon = (x_t - \alpha D) / \sigma = -\sigma \nabla \log p(x_t)`."""
     return (x_t - alpha * denoised) / sigma
 
 
 def denoised_from_eps(eps: Tensor, x_t: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
     r"""The inverse of `eps_from_denoised`: :math:`D = (x_t - \sigma \epsilon) / \alpha`."""
     return (x_t - sigma * eps) / alpha
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# Time grids: n times in float64, strictly falling from t_max to t_min.
-
-
-def _check_points(n: int) -> None:
-    if n < 2:
-        raise ValueError(f"a time grid needs at least 2 points, not {n}")
-
-
-def uniform_grid(schedule: Schedule, n: int) -> Tensor:
-    """Equal steps of t."""
-    _check_points(n)
-    return torch.linspace(schedule.t_max, schedule.t_min, n, dtype=torch.float64)
-
-
-def _grid_from_levels(schedule: Schedule, levels: Tensor) -> Tensor:
-    grid = schedule.t_of_noise_level(levels)
-    grid[0], grid[-1] = schedule.t_max, schedule.t_min  # the ends exactly, free of the round trip
-    return grid
-
-
-def geometric_grid(schedule: Schedule, n: int) -> Tensor:
-    """Equal ratios of the noise level, which is equal steps of log-SNR."""
-    _check_points(n)
-    low, high = schedule.noise_range
-    levels = torch.linspace(math.log(high), math.log(low), n, dtype=torch.float64).exp()
-    return _grid_from_levels(schedule, levels)
-
-
-def karras_grid(schedule: Schedule, n: int, rho: float = 7.0) -> Tensor:
-    """Equal steps of the noise level's rho-th root (Karras et al. 2022, eq. 5)."""
-    _check_points(n)
-    low, high = schedule.noise_range
-    roots = torch.linspace(high ** (1 / rho), low ** (1 / rho), n, dtype=torch.float64)
-    return _grid_from_levels(schedule, roots**rho)
-
-
-GridName: TypeAlias = Literal["uniform", "geometric", "karras", "log-snr"]
-
-GRIDS: dict[GridName, Callable[[Schedule, int], Tensor]] = {
-    "uniform": uniform_grid,
-    "geometric": geometric_grid,
-    "karras": karras_grid,
-    "log-snr": geometric_grid,  # the same grid by its other name
-}
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# Training densities: how often each noise level is visited.
-
-
-class Density(Settings, ABC):
-    """A distribution of training times, given by its quantile function: t = quantile(schedule, u) for uniform u."""
-
-    @abstractmethod
-    def quantile(self, schedule: Schedule, u: Tensor) -> Tensor:
-        """Times for float64 `u` in [0, 1), of any shape."""
-
-
-class UniformTime(Density):
-    """Uniform t, as in the papers on VE and VP diffusions."""
-
-    kind: Literal["uniform"] = "uniform"
-
-    def quantile(self, schedule: Schedule, u: Tensor) -> Tensor:  # noqa: D102
-        return schedule.t_min + u * (schedule.t_max - schedule.t_min)
-
-
-class LogUniform(Density):
-    """Uniform logarithm of the noise level, between `low` and `high` or the ends of the schedule."""
-
-    kind: Literal["log-uniform"] = "log-uniform"
-    low: float | None = Field(default=None, gt=0)
-    high: float | None = Field(default=None, gt=0)
-
-    def quantile(self, schedule: Schedule, u: Tensor) -> Tensor:  # noqa: D102
-        low, high = schedule.noise_range
-        low, high = max(self.low or low, low), min(self.high or high, high)
-        return schedule.t_of_noise_level((math.log(low) + u * math.log(high / low)).exp())
-
-
-class LogNormal(Density):
-    """Normal logarithm of the noise level, cut to the schedule's range (Karras et al. 2022, table 1)."""
-
-    kind: Literal["log-normal"] = "log-normal"
-    mean: float = -1.2
-    std: float = Field(default=1.2, gt=0)
-
-    def quantile(self, schedule: Schedule, u: Tensor) -> Tensor:  # noqa: D102
-        ends = torch.tensor(schedule.noise_range, dtype=torch.float64)
-        low, high = torch.special.ndtr((ends.log() - self.mean) / self.std).tolist()
-        z = torch.special.ndtri(low + u * (high - low))
-        return schedule.t_of_noise_level((self.mean + self.std * z).exp().clamp(ends[0], ends[1]))
-
-
-AnyDensity: TypeAlias = Annotated[UniformTime | LogUniform | LogNormal, Field(discriminator="kind")]

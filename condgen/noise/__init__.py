@@ -1,0 +1,43 @@
+"""The noise core: schedules, time grids, training densities."""
+
+from condgen.noise.densities import AnyDensity, Density, LogNormal, LogUniform, UniformTime
+from condgen.noise.grids import GRIDS, GridName, geometric_grid, karras_grid, uniform_grid
+from condgen.noise.schedules import (
+    EDM,
+    VE,
+    VP,
+    AnySchedule,
+    Cosine,
+    Schedule,
+    denoised_from_eps,
+    denoised_from_score,
+    eps_from_denoised,
+    expand,
+    perturb,
+    score_from_denoised,
+)
+
+__all__ = [
+    "EDM",
+    "GRIDS",
+    "VE",
+    "VP",
+    "AnyDensity",
+    "AnySchedule",
+    "Cosine",
+    "Density",
+    "GridName",
+    "LogNormal",
+    "LogUniform",
+    "Schedule",
+    "UniformTime",
+    "denoised_from_eps",
+    "denoised_from_score",
+    "eps_from_denoised",
+    "expand",
+    "geometric_grid",
+    "karras_grid",
+    "perturb",
+    "score_from_denoised",
+    "uniform_grid",
+]

@@ -1,0 +1,61 @@
+"""Training densities: how often training visits each noise level."""
+
+import math
+from abc import ABC, abstractmethod
+from typing import Annotated, Literal, TypeAlias
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from condgen.noise.schedules import Schedule
+from condgen.settings import Settings
+
+__all__ = ["AnyDensity", "Density", "LogNormal", "LogUniform", "UniformTime"]
+
+
+class Density(Settings, ABC):
+    """A distribution of training times, given by its quantile function: t = quantile(schedule, u) for uniform u."""
+
+    @abstractmethod
+    def quantile(self, schedule: Schedule, u: Tensor) -> Tensor:
+        """Times for float64 `u` in [0, 1), of any shape."""
+
+
+class UniformTime(Density):
+    """Uniform t, as in the papers on VE and VP diffusions."""
+
+    kind: Literal["uniform"] = "uniform"
+
+    def quantile(self, schedule: Schedule, u: Tensor) -> Tensor:
+        return schedule.t_min + u * (schedule.t_max - schedule.t_min)
+
+
+class LogUniform(Density):
+    """Uniform logarithm of the noise level, between `low` and `high` or the ends of the schedule."""
+
+    kind: Literal["log-uniform"] = "log-uniform"
+    low: float | None = Field(default=None, gt=0)
+    high: float | None = Field(default=None, gt=0)
+
+    def quantile(self, schedule: Schedule, u: Tensor) -> Tensor:
+        low, high = schedule.noise_range
+        low, high = max(self.low or low, low), min(self.high or high, high)
+        return schedule.t_of_noise_level((math.log(low) + u * math.log(high / low)).exp())
+
+
+class LogNormal(Density):
+    """Normal logarithm of the noise level, cut to the schedule's range (Karras et al. 2022, table 1)."""
+
+    kind: Literal["log-normal"] = "log-normal"
+    mean: float = -1.2
+    std: float = Field(default=1.2, gt=0)
+
+    def quantile(self, schedule: Schedule, u: Tensor) -> Tensor:
+        ends = torch.tensor(schedule.noise_range, dtype=torch.float64)
+        low, high = torch.special.ndtr((ends.log() - self.mean) / self.std).tolist()
+        z = torch.special.ndtri(low + u * (high - low))
+        return schedule.t_of_noise_level((self.mean + self.std * z).exp().clamp(ends[0], ends[1]))
+
+
+AnyDensity: TypeAlias = Annotated[UniformTime | LogUniform | LogNormal, Field(discriminator="kind")]

@@ -1,0 +1,55 @@
+"""Time grids for samplers: n times in float64, strictly falling from t_max to t_min."""
+
+import math
+from collections.abc import Callable
+from typing import Literal, TypeAlias
+
+import torch
+from torch import Tensor
+
+from condgen.noise.schedules import Schedule
+
+__all__ = ["GRIDS", "GridName", "geometric_grid", "karras_grid", "uniform_grid"]
+
+
+def _check_points(n: int) -> None:
+    if n < 2:
+        raise ValueError(f"a time grid needs at least 2 points, not {n}")
+
+
+def uniform_grid(schedule: Schedule, n: int) -> Tensor:
+    """Equal steps of t."""
+    _check_points(n)
+    return torch.linspace(schedule.t_max, schedule.t_min, n, dtype=torch.float64)
+
+
+def _grid_from_levels(schedule: Schedule, levels: Tensor) -> Tensor:
+    grid = schedule.t_of_noise_level(levels)
+    grid[0], grid[-1] = schedule.t_max, schedule.t_min  # the ends exactly, free of the round trip
+    return grid
+
+
+def geometric_grid(schedule: Schedule, n: int) -> Tensor:
+    """Equal ratios of the noise level, which is equal steps of log-SNR."""
+    _check_points(n)
+    low, high = schedule.noise_range
+    levels = torch.linspace(math.log(high), math.log(low), n, dtype=torch.float64).exp()
+    return _grid_from_levels(schedule, levels)
+
+
+def karras_grid(schedule: Schedule, n: int, rho: float = 7.0) -> Tensor:
+    """Equal steps of the noise level's rho-th root (Karras et al. 2022, eq. 5)."""
+    _check_points(n)
+    low, high = schedule.noise_range
+    roots = torch.linspace(high ** (1 / rho), low ** (1 / rho), n, dtype=torch.float64)
+    return _grid_from_levels(schedule, roots**rho)
+
+
+GridName: TypeAlias = Literal["uniform", "geometric", "karras", "log-snr"]
+
+GRIDS: dict[GridName, Callable[[Schedule, int], Tensor]] = {
+    "uniform": uniform_grid,
+    "geometric": geometric_grid,
+    "karras": karras_grid,
+    "log-snr": geometric_grid,  # the same grid by its other name
+}
