@@ -1,8 +1,8 @@
 """Random numbers that depend on a name, never on history.
 
 A *stream* belongs to one sample and is made from that sample's seed alone, so a sample is the same in a batch of 8, in
-8 batches of 1, or on the second of two machines. Training draws from generators keyed by (seed, purpose, step), so there
-is no random state to save: going on after an interruption re-creates it.
+8 batches of 1, or on the second of two machines. Training draws from generators keyed by (seed, purpose, step), so
+there is no random state to save: going on after an interruption re-creates it.
 
 Numbers are drawn on the CPU and then moved, which makes them equal on every device.
 """

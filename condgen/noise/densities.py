@@ -8,6 +8,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from condgen.errors import UserError
 from condgen.noise.schedules import Schedule
 from condgen.settings import Settings
 
@@ -20,6 +21,11 @@ class Density(Settings, ABC):
     @abstractmethod
     def quantile(self, schedule: Schedule, u: Tensor) -> Tensor:
         """Times for float64 `u` in [0, 1), of any shape."""
+
+
+def _span(schedule: Schedule) -> str:
+    low, high = schedule.noise_range
+    return f"noise levels {low:g} to {high:g}"
 
 
 class UniformTime(Density):
@@ -41,6 +47,10 @@ class LogUniform(Density):
     def quantile(self, schedule: Schedule, u: Tensor) -> Tensor:
         low, high = schedule.noise_range
         low, high = max(self.low or low, low), min(self.high or high, high)
+        if low >= high:
+            raise UserError(
+                f"density: no noise level lies between {low:g} and {high:g}; the schedule has {_span(schedule)}"
+            )
         return schedule.t_of_noise_level((math.log(low) + u * math.log(high / low)).exp())
 
 
@@ -54,6 +64,8 @@ class LogNormal(Density):
     def quantile(self, schedule: Schedule, u: Tensor) -> Tensor:
         ends = torch.tensor(schedule.noise_range, dtype=torch.float64)
         low, high = torch.special.ndtr((ends.log() - self.mean) / self.std).tolist()
+        if high - low < 1e-6:
+            raise UserError(f"density: exp(mean) = {math.exp(self.mean):g} lies too far outside {_span(schedule)}")
         z = torch.special.ndtri(low + u * (high - low))
         return schedule.t_of_noise_level((self.mean + self.std * z).exp().clamp(ends[0], ends[1]))
 

@@ -41,6 +41,8 @@ __all__ = [
 class Schedule(Settings, ABC):
     """A map from time to (alpha, sigma). Every method takes a tensor of times of any shape and keeps that shape."""
 
+    kind: str
+
     @property
     @abstractmethod
     def t_min(self) -> float:
@@ -106,7 +108,7 @@ class _GeometricRange(Schedule):
 
 
 class VE(_GeometricRange):
-    r"""Variance exploding (Song et al. 2021): :math:`\alpha = 1,\ \sigma = \sigma_{min} (\sigma_{max}/\sigma_{min})^t`."""
+    r"""Variance exploding: :math:`\alpha = 1,\ \sigma = \sigma_{min}^{1-t} \sigma_{max}^t` (Song et al. 2021)."""
 
     kind: Literal["ve"] = "ve"
     sigma_min: float = Field(default=0.01, gt=0)

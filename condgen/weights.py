@@ -1,0 +1,90 @@
+"""Model files: safetensors with a JSON description that suffices to rebuild the network with no recipe.
+
+Nothing is ever unpickled. A file is written beside its target and then renamed over it, so a reader sees the old file
+or the new one, never half of one.
+"""
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from condgen.errors import UserError
+
+__all__ = ["MODEL_FILE", "check_model_kind", "load_tensors", "save_tensors", "write_atomically"]
+
+MODEL_FILE = "model.safetensors"
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Writes a file so that it is either whole or absent, also when the power fails."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise UserError(f"cannot write {path} ({len(content):,} bytes needed): {error.strerror}") from error
+
+
+def save_tensors(path: Path, tensors: Mapping[str, Tensor], description: Mapping[str, Any]) -> None:
+    """Writes tensors and a JSON description to one safetensors file, atomically."""
+    ready = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    write_atomically(path, save(ready, metadata={"condgen": json.dumps(description)}))
+
+
+def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Reads what `save_tensors` wrote.
+
+    Raises:
+        UserError: where the file is missing, cut short, damaged, or not one of condgen's.
+    """
+    if not path.is_file():
+        raise UserError(f"{path} does not exist: name a folder that a condgen command has written and finished")
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors: dict[str, Tensor] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise UserError(
+            f"{path} is damaged or cut short ({error}): copy it again, or delete it and train again"
+        ) from error
+    try:
+        description = json.loads(metadata["condgen"])
+    except (KeyError, json.JSONDecodeError) as error:
+        raise UserError(f"{path} was not written by condgen: it carries no description of the model") from error
+    return tensors, description
+
+
+def check_model_kind(path: Path, description: Mapping[str, Any], kind: str) -> None:
+    """Refuses, in words, a file that holds another kind of model."""
+    found = description.get("kind", "something unnamed")
+    if found != kind:
+        raise UserError(f"{path} holds a {found}, where a {kind} is needed: check which folder goes with which option")
+
+
+def load_into(module: torch.nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
+    """Fills a module with exactly these tensors; a missing, surplus or misshapen one is an error that names it."""
+    own = module.state_dict()
+    wrong = [
+        *(f"missing {name}" for name in own.keys() - tensors.keys()),
+        *(f"unknown {name}" for name in tensors.keys() - own.keys()),
+        *(
+            f"{name} has shape {tuple(tensors[name].shape)}, not {tuple(own[name].shape)}"
+            for name in own.keys() & tensors.keys()
+            if own[name].shape != tensors[name].shape
+        ),
+    ]
+    if wrong:
+        raise UserError(f"{path} does not fit the architecture it describes: {sorted(wrong)[0]} ({len(wrong)} in all)")
+    module.load_state_dict(dict(tensors))
