@@ -1,0 +1,166 @@
+r"""Labelled sets: images as bytes, points as floats, resident on one device.
+
+Images are kept as uint8 and become floats in [-1, 1], :math:`x / 127.5 - 1`, only when a batch is drawn. Points are
+floats from the start.
+"""
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from difflib import get_close_matches
+from typing import Literal, TypeAlias
+
+import torch
+from torch import Tensor
+
+from condgen.errors import UserError
+
+__all__ = ["LabelledSet", "Split", "class_index", "stratified_order", "to_uint8"]
+
+Split: TypeAlias = Literal["train", "test"]
+
+_CHUNK = 2**22  # numbers held as floats at a time
+_SHOWN = 20  # classes listed in a message
+
+
+@dataclass(frozen=True, eq=False)
+class LabelledSet:
+    """Samples with their classes.
+
+    Args:
+        x: images, uint8 (N, C, H, W), or points, float32 (N, D).
+        y: labels, int64 (N,), each in [0, len(names)).
+        names: the names of the classes.
+        source: what the set is called in messages and reports.
+        split: which part of the source this is.
+
+    Raises:
+        UserError: the labels do not fit the samples or the names, fewer than 2 classes occur, or points are not finite.
+    """
+
+    x: Tensor
+    y: Tensor
+    names: tuple[str, ...]
+    source: str
+    split: Split
+
+    def __post_init__(self) -> None:
+        if (self.x.dtype, self.x.ndim) not in ((torch.uint8, 4), (torch.float32, 2)) or self.y.dtype != torch.int64:
+            raise ValueError(
+                "samples are uint8 (N, C, H, W) or float32 (N, D), and labels int64;"
+                f" got {self.x.dtype} {tuple(self.x.shape)} with {self.y.dtype}"
+            )
+        where = f"{self.source} ({self.split})"
+        if self.y.shape != self.x.shape[:1]:
+            raise UserError(f"{where}: {len(self)} samples have labels of shape {tuple(self.y.shape)}; give one each")
+        present = sorted(set(self.y.tolist()))
+        outside = [label for label in present if not 0 <= label < self.n_classes]
+        if outside:
+            raise UserError(f"{where}: label {outside[0]} is outside 0 to {self.n_classes - 1}; name a class for it")
+        if len(present) < 2:
+            raise UserError(f"{where}: at least 2 classes are needed, and its {len(self)} samples have {len(present)}")
+        broken = 0 if self.is_images else int((~self.x.isfinite()).any(1).sum())
+        if broken:
+            raise UserError(f"{where}: {broken} of {len(self)} points are NaN or infinite; remove them")
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of one sample: (C, H, W) or (D,)."""
+        return tuple(self.x.shape[1:])
+
+    @property
+    def n_classes(self) -> int:
+        """The number of named classes."""
+        return len(self.names)
+
+    @property
+    def is_images(self) -> bool:
+        """Whether the samples are images rather than points."""
+        return self.x.dtype == torch.uint8
+
+    def floats(self, index: Tensor | None = None) -> Tensor:
+        """Samples as float32: images in [-1, 1], points as they are; all of them, or those at `index`."""
+        x = self.x if index is None else self.x[index.to(self.x.device)]
+        return x.float() / 127.5 - 1 if self.is_images else x
+
+    def chunks(self) -> Iterator[Tensor]:
+        """All samples as `floats`, in order, some millions of numbers at a time."""
+        size = max(1, _CHUNK // (self.x[0].numel()))
+        for start in range(0, len(self), size):
+            yield self.floats(torch.arange(start, min(start + size, len(self))))
+
+    def to(self, device: torch.device | str) -> "LabelledSet":
+        """The same set on another device."""
+        return replace(self, x=self.x.to(device), y=self.y.to(device))
+
+    def fingerprint(self) -> str:
+        """The first 16 hexadecimal digits of a SHA-256 over samples, labels and names."""
+        digest = hashlib.sha256(repr((tuple(self.x.shape), str(self.x.dtype), self.names)).encode())
+        for tensor in (self.x, self.y):
+            digest.update(tensor.cpu().numpy().tobytes())
+        return digest.hexdigest()[:16]
+
+    def standard_deviation(self) -> float:
+        r"""Root mean square of :math:`x - \bar x` over samples and dimensions, x as `floats`: the sigma of the data."""
+        mean = torch.zeros(self.shape, dtype=torch.float64, device=self.x.device)
+        for chunk in self.chunks():
+            mean += chunk.double().sum(0) / len(self)
+        total = sum(float((chunk.double() - mean).square().sum()) for chunk in self.chunks())
+        return float((total / self.x.numel()) ** 0.5)
+
+
+def class_index(names: Sequence[str], text: str) -> int:
+    """The label of the class with this name, in any case, or else with this number.
+
+    Raises:
+        UserError: there is no such class.
+    """
+    folded = [name.casefold() for name in names]
+    for known, wanted in ((list(names), text), (folded, text.casefold())):
+        if wanted in known:
+            return known.index(wanted)
+    if text.isdecimal() and int(text) < len(names):
+        return int(text)
+    close = get_close_matches(text.casefold(), folded, n=1)
+    hint = f", did you mean {names[folded.index(close[0])]!r}?" if close else ";"
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    raise UserError(
+        f"there is no class {text!r}{hint} the classes are {', '.join(names[:_SHOWN])}{more},"
+        f" or the numbers 0 to {len(names) - 1}"
+    )
+
+
+def to_uint8(x: Tensor) -> Tensor:
+    """Images in [-1, 1] as bytes: the inverse of `LabelledSet.floats`. Values outside the interval are clamped.
+
+    Raises:
+        ValueError: a value is NaN or infinite.
+    """
+    if not x.isfinite().all():
+        raise ValueError("images with NaN or infinite pixels have no bytes")
+    return ((x.float() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+
+
+def stratified_order(y: Tensor, generator: torch.Generator) -> Tensor:
+    """A random permutation of the samples, every prefix of which holds the classes in proportion.
+
+    The m samples of a class, in random order, get uniform places in the m equal parts of [0, 1), one in each; all
+    samples are then sorted by place. So a prefix that ends at place p holds within one of m p of them.
+
+    Args:
+        y: labels, (N,) integers.
+        generator: a CPU generator.
+
+    Returns:
+        Indices, (N,) int64, on the CPU.
+    """
+    y = y.cpu()
+    shuffled = torch.randperm(len(y), generator=generator)
+    place = torch.rand(len(y), generator=generator, dtype=torch.float64)
+    for label in sorted(set(y.tolist())):
+        members = (y[shuffled] == label).nonzero()[:, 0]
+        place[members] = (torch.arange(len(members)) + place[members]) / len(members)
+    return shuffled[place.argsort(stable=True)]

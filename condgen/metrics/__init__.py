@@ -1,0 +1,23 @@
+"""Measures of samples against real ones; they know tensors and labelled sets, never models."""
+
+from condgen.metrics.evaluate import REAL, MetricRow, evaluate
+from condgen.metrics.features import Extractor, extract, extract_real, pixels
+from condgen.metrics.frechet import Gaussian, frechet_distance
+from condgen.metrics.judge import Judge
+from condgen.metrics.manifold import Manifold, nearest_radii, prdc
+
+__all__ = [
+    "REAL",
+    "Extractor",
+    "Gaussian",
+    "Judge",
+    "Manifold",
+    "MetricRow",
+    "evaluate",
+    "extract",
+    "extract_real",
+    "frechet_distance",
+    "nearest_radii",
+    "pixels",
+    "prdc",
+]

@@ -1,0 +1,200 @@
+"""The table of metrics: its values, its conditions, and what it refuses."""
+
+import json
+import math
+from importlib import import_module
+
+import pytest
+import torch
+from scipy.stats import binomtest
+
+from condgen.data import Digits, LabelledSet, Moons, load
+from condgen.errors import UserError
+from condgen.metrics import REAL, Gaussian, evaluate, frechet_distance
+from condgen.rng import keyed_generator
+
+METRICS = ["class accuracy", "FD@360", "precision", "recall", "density", "coverage", "in-class std ratio"]
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return load(Digits(), "train"), load(Digits(), "test")
+
+
+def noisy(data, std, key=0):
+    return data.floats() + std * torch.randn(data.x.shape, generator=keyed_generator(key))
+
+
+@pytest.fixture(scope="module")
+def table(digits):
+    train, test = digits
+    centres = torch.stack([train.floats()[train.y == label].mean(0) for label in range(10)])
+    methods = {
+        "copies": (test.floats(), test.y),
+        "noisy": (noisy(test, 0.3), test.y),
+        "wrong labels": (test.floats(), (test.y + 1) % 10),
+        "class means": (centres[test.y], test.y),
+        "few": (test.floats()[:100], test.y[:100]),
+    }
+    return evaluate(methods, train, test, seed=3)
+
+
+def value(table, method, metric):
+    (row,) = [row for row in table if (row.method, row.metric) == (method, metric)]
+    return row
+
+
+def test_every_method_and_the_held_out_samples_have_every_metric(table):
+    assert [row.metric for row in table if row.method == "copies"] == METRICS
+    assert [row.metric for row in table if row.method == REAL] == METRICS
+    assert list(dict.fromkeys(row.method for row in table)) == [
+        "copies", "noisy", "wrong labels", "class means", "few", REAL,
+    ]  # fmt: skip
+
+
+def test_rows_carry_their_conditions(table):
+    row = value(table, "noisy", "FD@360")
+    assert (row.n, row.features, row.reference, row.floor_n, row.seed) == (360, "pixels", "digits train (1437)", 360, 3)
+    accuracy = value(table, "noisy", "class accuracy")
+    assert accuracy.features == f"SVC on pixels (held-out accuracy {accuracy.floor:.3f})"
+    assert json.loads(json.dumps(row.as_dict(), allow_nan=False)) == row.as_dict()
+
+
+def test_held_out_samples_lie_on_the_floor_and_copies_of_them_too(table):
+    for metric in METRICS:
+        real, copies = value(table, REAL, metric), value(table, "copies", metric)
+        assert real.value == real.floor == copies.floor
+        assert copies.value == pytest.approx(real.value, rel=1e-9)
+
+
+def test_every_value_lies_in_its_interval(table):
+    for row in table:
+        assert row.low - 1e-12 <= row.value <= row.high + 1e-12, row
+
+
+def test_faults_show_where_they_should(table):
+    for metric, sign in (
+        ("FD@360", 1),
+        ("precision", -1),
+        ("density", -1),
+        ("coverage", -1),
+        ("in-class std ratio", 1),
+    ):
+        row = value(table, "noisy", metric)
+        assert sign * (row.value - row.floor) > 0, metric
+    assert value(table, "wrong labels", "class accuracy").high < 0.05
+    assert value(table, "wrong labels", "FD@360").value == pytest.approx(value(table, REAL, "FD@360").value)
+    means = {metric: value(table, "class means", metric).value for metric in METRICS}
+    assert means["class accuracy"] > 0.99
+    assert means["precision"] == 1
+    assert means["recall"] == 0
+    assert means["in-class std ratio"] == 0
+
+
+def test_the_distance_is_that_of_the_fitted_gaussians(table, digits):
+    train, test = digits
+    expected = frechet_distance(Gaussian.fit(train.floats().flatten(1)), Gaussian.fit(noisy(test, 0.3).flatten(1)))
+    assert value(table, "noisy", "FD@360").value == pytest.approx(expected, rel=1e-9)
+
+
+def test_the_std_ratio_is_that_of_the_textbook(table, digits):
+    train, test = digits
+    x, ratios = noisy(test, 0.3), []
+    for label in range(10):
+        mine, real = (
+            v.double().flatten(1).std(0).mean() for v in (x[test.y == label], train.floats()[train.y == label])
+        )
+        ratios.append(mine / real)
+    assert value(table, "noisy", "in-class std ratio").value == pytest.approx(sum(ratios).item() / 10, rel=1e-9)
+
+
+def test_fewer_samples_have_a_floor_of_as_few(table):
+    row, whole = value(table, "few", "FD@100"), value(table, REAL, "FD@360")
+    assert (row.n, row.floor_n) == (100, 100)
+    assert row.floor > 1.2 * whole.floor  # the bias of the distance grows as n falls
+    assert value(table, "few", "class accuracy").floor_n == 360
+
+
+def test_more_samples_than_the_test_split_say_so(digits):
+    train, test = digits
+    both = (torch.cat([noisy(test, 0.1), noisy(test, 0.1, key=1)]), torch.cat([test.y, test.y]))
+    rows = [row for row in evaluate({"double": both}, train, test, seed=0) if row.method == "double"]
+    assert {(row.n, row.floor_n) for row in rows} == {(720, 360)}
+    assert rows[1].metric == "FD@720"
+
+
+def test_proportions_have_wilson_intervals(table):
+    row = value(table, "noisy", "precision")
+    wilson = binomtest(round(row.value * 360), 360).proportion_ci(0.95, method="wilson")
+    assert (row.low, row.high) == pytest.approx((wilson.low, wilson.high), abs=1e-4)
+
+
+def test_bootstrap_intervals_cover_as_stated():
+    # The spread of the distance over fresh draws is what its interval claims.
+    train = load(Moons(n=2000, noise=0.1), "train")
+    draws = {}
+    for seed in range(12):
+        fresh = load(Moons(n=2000, noise=0.1, seed=100 + seed), "train")
+        draws[str(seed)] = (fresh.floats()[:200], fresh.y[:200])
+    rows = [row for row in evaluate(draws, train, load(Moons(n=2000, noise=0.1), "test"), 0) if row.n == 200]
+    for metric in ("FD@200", "in-class std ratio"):
+        chosen = [row for row in rows if row.metric == metric]
+        actual = torch.tensor([row.value for row in chosen]).std().item()
+        claimed = sum(row.high - row.low for row in chosen) / len(chosen) / 2 / 1.96
+        assert 0.4 < claimed / actual < 2.5, metric
+
+
+def test_the_same_seed_gives_the_same_table_and_no_method_sees_another(digits, table):
+    train, test = digits
+    alone = evaluate({"noisy": (noisy(test, 0.3), test.y)}, train, test, seed=3)
+    assert [row for row in alone if row.method == "noisy"] == [row for row in table if row.method == "noisy"]
+    other = evaluate({"few": (test.floats()[:100], test.y[:100])}, train, test, seed=4)
+    assert other[1].value == value(table, "few", "FD@100").value
+    assert other[1].floor != value(table, "few", "FD@100").floor
+
+
+def test_a_large_reference_is_drawn_from_for_neighbours_only(digits, monkeypatch):
+    # The package exports the function under the name of its module, so the module is asked for by import.
+    monkeypatch.setattr(import_module("condgen.metrics.evaluate"), "_MOST_REAL", 500)
+    train, test = digits
+    rows = {row.metric: row for row in evaluate({}, train, test, seed=0)}
+    assert rows["recall"].reference == "digits train (500 of 1437)"
+    assert rows["FD@360"].reference == rows["in-class std ratio"].reference == "digits train (1437)"
+
+
+def test_no_class_twice_means_no_ratio_rather_than_a_number(digits):
+    train, test = digits
+    one_each = torch.tensor([int((test.y == label).nonzero()[0]) for label in range(10)])
+    rows = evaluate({"singles": (test.floats(one_each), torch.arange(10))}, train, test, seed=0)
+    assert "in-class std ratio" not in [row.metric for row in rows if row.method == "singles"]
+    pairs = torch.arange(10) // 2
+    rows = evaluate({"pairs": (test.floats(one_each), pairs)}, train, test, seed=0)
+    (row,) = [row for row in rows if (row.method, row.metric) == ("pairs", "in-class std ratio")]
+    assert math.isfinite(row.value + row.low + row.high)
+    assert row.floor is None  # ten samples in proportion are one of each class
+
+
+def test_faulty_samples_are_refused_by_name(digits):
+    train, test = digits
+    x, y = test.floats(), test.y
+    broken = x.clone()
+    broken[3, 0, 0, 0], broken[5] = torch.nan, torch.inf
+    cases = [
+        ((broken, y), r"steep: 2 of 360 samples hold NaN or infinite values"),
+        ((x[:, :, :4], y), r"steep: samples of shape \(1, 4, 8\) cannot be compared with digits"),
+        ((x, y[:5]), r"steep: 360 samples have labels of shape \(5,\)"),
+        ((x, y + 1), r"steep: label 10 is not a class of digits; use 0 to 9"),
+        ((x[:5], y[:5]), r"steep: 5 samples are too few; provide at least 6"),
+    ]
+    for samples, message in cases:
+        with pytest.raises(UserError, match=message) as error:
+            evaluate({"steep": samples}, train, test, seed=0)
+        assert "\n" not in str(error.value)
+
+
+def test_programming_errors(digits):
+    train, test = digits
+    with pytest.raises(ValueError, match="is taken by the test split"):
+        evaluate({REAL: (test.floats(), test.y)}, train, test, seed=0)
+    with pytest.raises(ValueError, match="differ in shape or classes"):
+        evaluate({}, train, LabelledSet(test.x, test.y, tuple("abcdefghij"), "letters", "test"), seed=0)

@@ -1,0 +1,79 @@
+"""The Fréchet distance, against closed forms and another matrix square root."""
+
+import numpy as np
+import pytest
+import torch
+from scipy.linalg import sqrtm
+
+from condgen.metrics import Gaussian, frechet_distance
+from condgen.rng import keyed_generator
+
+
+def samples(n, dimension, key):
+    mixing = torch.randn(dimension, dimension, generator=keyed_generator(key), dtype=torch.float64)
+    return torch.randn(n, dimension, generator=keyed_generator(key, 1), dtype=torch.float64) @ mixing + key
+
+
+def gaussian(mean, covariance):
+    return Gaussian(torch.tensor(mean, dtype=torch.float64), torch.tensor(covariance, dtype=torch.float64))
+
+
+@pytest.mark.parametrize("n", [500, 10])  # of full rank, and of rank 9 in 20 dimensions
+def test_zero_from_itself(n):
+    fitted = Gaussian.fit(samples(n, 20, 1))
+    assert frechet_distance(fitted, fitted) < 1e-9 * float(fitted.covariance.trace())
+
+
+def test_fit_gives_mean_and_unbiased_covariance():
+    x = samples(50, 4, 1)
+    fitted = Gaussian.fit(x.float())
+    assert fitted.mean.dtype == fitted.covariance.dtype == torch.float64
+    assert np.allclose(fitted.mean, x.float().double().mean(0))
+    assert np.allclose(fitted.covariance, np.cov(x.float().double().numpy().T), atol=1e-12)
+
+
+def test_counts_stand_for_repeated_rows():
+    x, counts = samples(30, 4, 1), torch.arange(30) % 3
+    counted, repeated = Gaussian.fit(x, counts), Gaussian.fit(x.repeat_interleave(counts, dim=0))
+    assert torch.allclose(counted.mean, repeated.mean, rtol=1e-12)
+    assert torch.allclose(counted.covariance, repeated.covariance, rtol=1e-12)
+
+
+def test_one_sample_has_no_covariance():
+    with pytest.raises(ValueError, match="at least 2 samples, not 1"):
+        Gaussian.fit(torch.zeros(1, 3))
+
+
+def test_closed_form_of_commuting_covariances():
+    a = gaussian([1.0, 2.0], [[4.0, 0.0], [0.0, 9.0]])
+    b = gaussian([4.0, -2.0], [[1.0, 0.0], [0.0, 25.0]])
+    assert frechet_distance(a, b) == pytest.approx(3**2 + 4**2 + (2 - 1) ** 2 + (3 - 5) ** 2)
+
+
+def test_closed_form_in_two_dimensions():
+    # The trace of the root of a 2 x 2 matrix M is sqrt(tr M + 2 sqrt(det M)).
+    a, b = np.array([[2.0, 1.0], [1.0, 3.0]]), np.array([[5.0, -2.0], [-2.0, 1.0]])
+    cross = np.sqrt(np.trace(a @ b) + 2 * np.sqrt(np.linalg.det(a @ b)))
+    expected = np.trace(a + b) - 2 * cross
+    assert frechet_distance(gaussian([0, 0], a), gaussian([0, 0], b)) == pytest.approx(expected, rel=1e-12)
+
+
+def test_equal_to_the_matrix_square_root_of_scipy_and_symmetric():
+    a, b = Gaussian.fit(samples(200, 30, 1)), Gaussian.fit(samples(300, 30, 2))
+    root = sqrtm((a.covariance @ b.covariance).numpy()).real
+    expected = float((a.mean - b.mean).square().sum() + (a.covariance + b.covariance).trace()) - 2 * np.trace(root)
+    assert frechet_distance(a, b) == pytest.approx(expected, rel=1e-9)
+    assert frechet_distance(b, a) == pytest.approx(expected, rel=1e-9)
+
+
+def test_covariances_of_deficient_rank():
+    # Points: only the means differ. A point against a Gaussian: its whole variance is added.
+    zeros = np.zeros((3, 3))
+    assert frechet_distance(gaussian([0, 0, 0], zeros), gaussian([1, 2, 2], zeros)) == pytest.approx(9)
+    assert frechet_distance(gaussian([0, 0, 0], zeros), gaussian([0, 0, 0], np.diag([1, 2, 3]))) == pytest.approx(6)
+    # Two perpendicular lines share no variance, two parallel ones share theirs.
+    turn = np.linalg.qr(np.random.default_rng(0).normal(size=(3, 3)))[0]
+    line = [turn @ np.diag(variances) @ turn.T for variances in ([4.0, 0, 0], [0, 9.0, 0], [9.0, 0, 0])]
+    origin = [0.0, 0.0, 0.0]
+    assert frechet_distance(gaussian(origin, line[0]), gaussian(origin, line[1])) == pytest.approx(13, abs=1e-6)
+    assert frechet_distance(gaussian(origin, line[0]), gaussian(origin, line[2])) == pytest.approx(1, abs=1e-6)
