@@ -1,0 +1,99 @@
+"""Networks: they know tensors, not schedules.
+
+Every input arrives scaled to about unit variance, and the noise level as the number log(sigma/alpha)/4 per sample. A
+network plays one of three roles, each built by one function from settings whose `kind` names the architecture:
+
+- denoiser: `net(x, noise, y)` for x (B, *shape), noise (B,), y (B,) or None; returns (B, *shape);
+- classifier: `net(x, noise)`; returns logits (B, K), twice differentiable in x;
+- generator: `net(z, y)` for z (B, latent); returns (B, *shape).
+
+No weight starts at exactly zero, so every parameter receives a gradient at the first step.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Annotated, Any, TypeAlias, TypeVar
+
+from pydantic import Field
+from torch import nn
+
+from condgen.errors import UserError
+from condgen.nets.backbones import TimmClassifier, TimmSettings
+from condgen.nets.embed import ClassEmbedding, Conditioning, NoiseEmbedding
+from condgen.nets.generator import ConvGenerator, ConvGeneratorSettings
+from condgen.nets.mlp import MLPClassifier, MLPDenoiser, MLPGenerator, MLPSettings
+from condgen.nets.resnet import ResNet, ResNetSettings
+from condgen.nets.unet import UNet, UNetSettings
+
+__all__ = [
+    "CLASSIFIERS",
+    "DENOISERS",
+    "GENERATORS",
+    "AnyClassifierNet",
+    "AnyDenoiserNet",
+    "AnyGeneratorNet",
+    "ClassEmbedding",
+    "Conditioning",
+    "ConvGeneratorSettings",
+    "MLPSettings",
+    "NoiseEmbedding",
+    "ResNetSettings",
+    "TimmSettings",
+    "UNetSettings",
+    "build_classifier",
+    "build_denoiser",
+    "build_generator",
+]
+
+AnyDenoiserNet: TypeAlias = Annotated[MLPSettings | UNetSettings, Field(discriminator="kind")]
+AnyClassifierNet: TypeAlias = Annotated[MLPSettings | ResNetSettings | TimmSettings, Field(discriminator="kind")]
+AnyGeneratorNet: TypeAlias = Annotated[MLPSettings | ConvGeneratorSettings, Field(discriminator="kind")]
+
+DENOISERS: dict[str, Callable[[Any, tuple[int, ...], int | None], nn.Module]] = {
+    "mlp": MLPDenoiser,
+    "unet": UNet,
+}
+CLASSIFIERS: dict[str, Callable[[Any, tuple[int, ...], int], nn.Module]] = {
+    "mlp": MLPClassifier,
+    "resnet": ResNet,
+    "timm": TimmClassifier,
+}
+GENERATORS: dict[str, Callable[[Any, tuple[int, ...], int, int], nn.Module]] = {
+    "mlp": MLPGenerator,
+    "convgen": ConvGenerator,
+}
+
+Network = TypeVar("Network")
+
+
+def _of_kind(kind: str, family: Mapping[str, Network], role: str) -> Network:
+    if kind not in family:
+        raise UserError(f"network kind {kind!r} cannot be a {role}: choose one of {', '.join(family)}")
+    return family[kind]
+
+
+def build_denoiser(settings: AnyDenoiserNet, shape: Sequence[int], n_classes: int | None) -> nn.Module:
+    """A network `net(x, noise, y)`, for a denoiser.
+
+    Args:
+        settings: kind and size of the network.
+        shape: the shape of one sample, (D,) or (C, H, W).
+        n_classes: the number of classes K, or None for a network that ignores labels. With classes, labels lie in 0..K,
+            where K means "no label"; y = None means K for the whole batch.
+
+    Raises:
+        UserError: if the kind cannot play this role, or does not fit the shape.
+    """
+    return _of_kind(settings.kind, DENOISERS, "denoiser")(settings, tuple(shape), n_classes)
+
+
+def build_classifier(settings: AnyClassifierNet, shape: Sequence[int], n_classes: int) -> nn.Module:
+    """A network `net(x, noise)` with logits (B, K), for a classifier. Arguments and errors as in `build_denoiser`."""
+    return _of_kind(settings.kind, CLASSIFIERS, "classifier")(settings, tuple(shape), n_classes)
+
+
+def build_generator(settings: AnyGeneratorNet, shape: Sequence[int], n_classes: int, latent: int) -> nn.Module:
+    """A network `net(z, y)`, for a generator with latents z of size (B, latent).
+
+    Images are bounded by +-1.05, points are not. Arguments and errors as in `build_denoiser`.
+    """
+    return _of_kind(settings.kind, GENERATORS, "generator")(settings, tuple(shape), n_classes, latent)

@@ -1,0 +1,89 @@
+r"""What the convolutional networks share: group normalisation, the residual block, the check of image sizes.
+
+The residual block (as in Song et al. 2021, appendix H, and Dhariwal & Nichol 2021, sec. 3) is the resampled input, plus
+normalise, SiLU, resample, convolve, normalise, FiLM, SiLU, convolve. SiLU has derivatives of every order, which
+training on an input gradient needs; a rectifier's second derivative vanishes almost everywhere.
+"""
+
+from typing import Literal, TypeAlias
+
+from torch import Tensor, nn
+
+from condgen.errors import UserError
+from condgen.nets.embed import FiLM, initialise_
+
+__all__ = ["BOUND", "Resample", "ResidualBlock", "check_image", "group_norm", "largest_divisor"]
+
+BOUND = 1.05
+"""Generators of images end in BOUND * tanh, which reaches the pixels -1 and 1 at a finite argument."""
+
+Resample: TypeAlias = Literal["same", "up", "down"]
+
+
+def check_image(kind: str, shape: tuple[int, ...], halvings: int) -> None:
+    """Raises UserError unless `shape` is (C, H, W) with H and W divisible by 2**halvings."""
+    if len(shape) != 3:
+        raise UserError(f"network kind {kind!r} needs images (C, H, W), not data of shape {shape}: use kind 'mlp'")
+    if shape[1] % 2**halvings or shape[2] % 2**halvings:
+        raise UserError(
+            f"network kind {kind!r} halves or doubles the image {halvings} times, so its sides must be divisible by "
+            f"{2**halvings}, which {shape[1]}x{shape[2]} is not: give the network fewer stages"
+        )
+
+
+def largest_divisor(n: int, at_most: int) -> int:
+    """The largest divisor of n that is at most `at_most`, or 1."""
+    return next((d for d in range(min(n, at_most), 0, -1) if n % d == 0), 1)
+
+
+def group_norm(channels: int, *, affine: bool = True) -> nn.GroupNorm:
+    """Group normalisation with at most 32 groups of at least 4 channels, where there are that many."""
+    return nn.GroupNorm(largest_divisor(channels, min(32, channels // 4)), channels, eps=1e-6, affine=affine)
+
+
+class ResidualBlock(nn.Module):
+    """Features (B, C, H, W) to (B, C', H', W'), where H' is H, 2 H ("up", nearest) or H / 2 ("down", average).
+
+    Args:
+        channels: C.
+        out_channels: C'.
+        embedding: width of the embedding that drives the FiLM.
+        resample: how the size of the image changes.
+        dropout: rate of dropout before the last convolution.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        out_channels: int,
+        embedding: int,
+        *,
+        resample: Resample = "same",
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        resize: dict[Resample, nn.Module] = {
+            "same": nn.Identity(),
+            "up": nn.Upsample(scale_factor=2),
+            "down": nn.AvgPool2d(2),
+        }
+        self.resize = resize[resample]
+        self.enter = nn.Sequential(group_norm(channels), nn.SiLU())
+        # No bias: the normalisation behind it removes most of one, and the FiLM's shift does its work.
+        self.convolve = initialise_(nn.Conv2d(channels, out_channels, 3, padding=1, bias=False))
+        self.normalise = group_norm(out_channels, affine=False)
+        self.film = FiLM(embedding, out_channels)
+        self.leave = nn.Sequential(
+            nn.SiLU(), nn.Dropout(dropout), initialise_(nn.Conv2d(out_channels, out_channels, 3, padding=1), gain=0.3)
+        )
+        self.skip = (
+            nn.Identity()
+            if channels == out_channels
+            else initialise_(nn.Conv2d(channels, out_channels, 1, bias=False))  # the branch ends in a bias already
+        )
+
+    def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
+        h = self.normalise(self.convolve(self.resize(self.enter(x))))
+        h = self.leave(self.film(h, embedding))
+        out: Tensor = self.skip(self.resize(x)) + h
+        return out

@@ -1,0 +1,124 @@
+r"""How a network is told the noise level and the class.
+
+The noise level arrives as one number per sample, :math:`c = \log(\sigma_t/\alpha_t)/4` (Karras et al. 2022, table 1),
+about -1.6 to 1.1. It becomes Fourier features :math:`\sqrt{2} \cos(\omega_k c), \sqrt{2} \sin(\omega_k c)` of unit
+mean square at fixed angular frequencies, then a small perceptron. The lowest frequency turns by less than half a circle
+over the whole range, so no two levels look alike; the highest turns by 1.6 radians over a step of 0.05, so neighbours
+differ, and the features still change slowly enough to be smooth between the levels met in training. Random frequencies
+(Tancik et al. 2020) would make the resolution a matter of luck.
+
+The sum of noise and class embeddings drives scale and shift of hidden features (FiLM: Perez et al. 2018; in diffusion
+networks "adaptive group normalisation": Dhariwal & Nichol 2021, sec. 3.1).
+"""
+
+import math
+from typing import TypeVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+__all__ = ["ClassEmbedding", "Conditioning", "FiLM", "NoiseEmbedding", "initialise_"]
+
+_LOWEST, _HIGHEST, _FREQUENCIES = 1.0, 32.0, 16
+
+Layer = TypeVar("Layer", nn.Linear, nn.Conv2d)
+
+
+def initialise_(layer: Layer, gain: float = 1.0) -> Layer:
+    """Draws weights from a normal of std gain / sqrt(fan-in), sets the bias to zero, and returns the same layer.
+
+    A gain of one keeps the variance of the input. Last layers take a small gain, never zero: behind a zero weight, no
+    other parameter would receive a gradient at the first step.
+    """
+    nn.init.normal_(layer.weight, std=gain / math.sqrt(layer.weight[0].numel()))
+    if layer.bias is not None:
+        nn.init.zeros_(layer.bias)
+    return layer
+
+
+class NoiseEmbedding(nn.Module):
+    """Noise levels c, (B,), to embeddings, (B, width)."""
+
+    frequencies: Tensor
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        octaves = torch.linspace(math.log(_LOWEST), math.log(_HIGHEST), _FREQUENCIES)
+        self.register_buffer("frequencies", octaves.exp(), persistent=False)
+        self.layers = nn.Sequential(
+            initialise_(nn.Linear(2 * _FREQUENCIES, width)), nn.SiLU(), initialise_(nn.Linear(width, width))
+        )
+
+    def features(self, noise: Tensor) -> Tensor:
+        """The fixed Fourier features, (B, 32)."""
+        phase = noise[:, None] * self.frequencies
+        return torch.cat((phase.cos(), phase.sin()), dim=1) * math.sqrt(2)
+
+    def forward(self, noise: Tensor) -> Tensor:
+        embedding: Tensor = self.layers(self.features(noise))
+        return embedding
+
+
+class ClassEmbedding(nn.Module):
+    """Labels, (B,), to embeddings, (B, width).
+
+    Args:
+        n_classes: the number of classes K.
+        width: the width of the embedding.
+        null: whether a row K stands for "no label", as classifier-free guidance needs (Ho & Salimans 2022).
+    """
+
+    def __init__(self, n_classes: int, width: int, *, null: bool = False) -> None:
+        super().__init__()
+        self.null_label = n_classes if null else None
+        self.table = nn.Embedding(n_classes + null, width)  # initialised from a standard normal
+
+    def forward(self, y: Tensor | None) -> Tensor:
+        """Embeddings, (B, width); without labels the null row, (width,), which broadcasts over the batch."""
+        if y is None:
+            if self.null_label is None:
+                raise ValueError("this class embedding has no null label: give labels")
+            return self.table.weight[self.null_label]
+        embedding: Tensor = self.table(y)
+        return embedding
+
+
+class Conditioning(nn.Module):
+    """What drives every FiLM of a network: SiLU of the noise embedding, plus that of the class where there are classes.
+
+    Args:
+        width: the width of the embedding.
+        n_classes: the number of classes K, or None for a network that ignores labels.
+    """
+
+    def __init__(self, width: int, n_classes: int | None = None) -> None:
+        super().__init__()
+        self.noise = NoiseEmbedding(width)
+        self.label = None if n_classes is None else ClassEmbedding(n_classes, width, null=True)
+
+    def forward(self, noise: Tensor, y: Tensor | None = None) -> Tensor:
+        """Embeddings, (B, width), of noise (B,) and labels (B,) in 0..K, where K (or None for all) means "no label"."""
+        embedding = self.noise(noise)
+        if self.label is not None:
+            embedding = embedding + self.label(y)
+        return F.silu(embedding)
+
+
+class FiLM(nn.Module):
+    """Scale and shift of each channel, linear in an embedding and close to the identity at the start.
+
+    The bias holds the mean scale and shift, so that a normalisation just before needs no affine weights of its own.
+    """
+
+    def __init__(self, embedding: int, channels: int) -> None:
+        super().__init__()
+        self.linear = initialise_(nn.Linear(embedding, 2 * channels), gain=0.5)
+        with torch.no_grad():
+            self.linear.bias[:channels] = 1
+
+    def forward(self, h: Tensor, embedding: Tensor) -> Tensor:
+        """Features (B, C, ...) of the shape of h, for embeddings (B, E)."""
+        scale_shift = self.linear(embedding).reshape(len(h), 2, -1, *(1,) * (h.ndim - 2))
+        scale, shift = scale_shift.unbind(1)
+        return torch.addcmul(shift, h, scale)

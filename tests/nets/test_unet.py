@@ -1,0 +1,71 @@
+import pytest
+import torch
+from torch import nn
+
+from condgen.nets.unet import SelfAttention, UNet, UNetSettings
+
+
+def heights_of_attention(settings, shape):
+    net, seen = UNet(settings, shape, None), []
+    for module in net.modules():
+        if isinstance(module, SelfAttention):
+            module.register_forward_hook(lambda _module, inputs, _output: seen.append(inputs[0].shape[2]))
+    with torch.no_grad():
+        net(torch.randn(1, *shape), torch.zeros(1))
+    return seen
+
+
+def test_attention_stands_where_the_settings_say_and_in_the_middle():
+    settings = UNetSettings(channels=8, multipliers=(1, 2, 2), blocks=2, attention=(16,))
+    assert heights_of_attention(settings, (3, 32, 32)) == [16, 16, 8, 16, 16, 16]  # encoder, middle, decoder
+    assert heights_of_attention(settings, (1, 8, 8)) == [2]
+
+
+def test_no_attention_means_none():
+    assert heights_of_attention(UNetSettings(channels=8, multipliers=(1, 2), blocks=1, attention=()), (1, 8, 8)) == []
+
+
+@pytest.mark.parametrize(("channels", "heads"), [(8, 1), (64, 1), (128, 2), (256, 4)])
+def test_attention_is_softmax_of_scaled_products(channels, heads):
+    torch.manual_seed(0)
+    attention = SelfAttention(channels)
+    assert attention.heads == heads
+    x = torch.randn(2, channels, 3, 4)
+    q, k, v = attention.enter(attention.normalise(x)).flatten(2).reshape(2, 3, heads, -1, 12).unbind(1)
+    weights = (torch.einsum("bncq,bnck->bnqk", q, k) / (channels // heads) ** 0.5).softmax(dim=-1)
+    mixed = torch.einsum("bnqk,bnck->bncq", weights, v).reshape(2, channels, 3, 4)
+    torch.testing.assert_close(attention(x), attention.leave(mixed), atol=1e-5, rtol=1e-4)
+
+
+def test_every_output_of_the_encoder_is_joined_once_at_its_own_size():
+    settings = UNetSettings(channels=8, multipliers=(1, 2, 3), blocks=2, attention=(8,))
+    net = UNet(settings, (3, 16, 32), None)
+    assert sum(net.joins) == 1 + len(net.encoder) == 9
+    x = torch.randn(2, 3, 16, 32)
+    assert net(x, torch.zeros(2)).shape == x.shape
+
+
+def test_residual_sums_keep_the_variance():
+    """Independent terms of equal variance: their sum over sqrt(2) has it too."""
+    torch.manual_seed(0)
+    net = UNet(UNetSettings(channels=32, multipliers=(1,), blocks=1, attention=()), (1, 8, 8), None)
+    block = net.encoder[0]
+    x = torch.randn(16, 32, 8, 8)
+    with torch.no_grad():
+        nn.init.zeros_(block.residual.leave[-1].weight)
+        torch.testing.assert_close(block(x, torch.zeros(16, 128)), x / 2**0.5)
+
+
+def test_dropout_reaches_the_blocks():
+    net = UNet(UNetSettings(channels=8, multipliers=(1,), blocks=1, dropout=0.3), (1, 8, 8), None)
+    rates = [module.p for module in net.modules() if isinstance(module, nn.Dropout)]
+    assert len(rates) == 5
+    assert set(rates) == {0.3}
+
+
+def test_every_pixel_reaches_every_other():
+    torch.manual_seed(0)
+    net = UNet(UNetSettings(channels=8, multipliers=(1, 1), blocks=1, attention=(8,)), (1, 16, 16), None).double()
+    x = torch.randn(1, 1, 16, 16, dtype=torch.float64, requires_grad=True)
+    (g,) = torch.autograd.grad(net(x, torch.zeros(1).double())[0, 0, 0, 0], x)
+    assert (g.abs() > 1e-12).all()
