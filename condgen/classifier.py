@@ -1,0 +1,147 @@
+r"""The noise-aware classifier, its likelihood score, and its two objectives.
+
+Cross-entropy asks that :math:`\log p(y \mid x_t; \theta)` be right; sampling uses its *gradient*, which cross-entropy
+does not look at. Denoising likelihood score matching (DLSM; Chao et al., ICLR 2022, arXiv 2203.14206) trains the
+gradient. With the frozen prior score :math:`s` of the unconditional model,
+
+.. math:: L_{DLSM} = E\ \tfrac{1}{2} \lVert \nabla_{x_t} \log p(y \mid x_t; \theta) + s(x_t) + \epsilon/\sigma_t\rVert^2
+
+since :math:`\nabla \log p(x_t \mid x) = -\epsilon/\sigma_t`. Where s is exact, this equals the error of the likelihood
+score up to a constant; where it is not, the classifier is asked to mend the error of s as far as a gradient field can.
+The total objective is :math:`L_{DLSM} + \lambda L_{CE}`. For the same reason the *gain over zero guidance*, the loss
+minus the loss at a gradient of zero, estimates the improvement of the score without an oracle: the constant cancels.
+"""
+
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from condgen.bayes import Denoiser, Likelihood
+from condgen.nets import AnyClassifierNet, build_classifier
+from condgen.noise import AnySchedule, expand, perturb
+from condgen.settings import Settings
+from condgen.weights import MODEL_FILE, check_model_kind, load_into, load_tensors
+
+__all__ = ["Classifier", "ClassifierConfig", "ClassifierLosses", "ClassifierObjective", "classifier_losses"]
+
+
+class ClassifierConfig(Settings):
+    """All that is needed to rebuild a classifier."""
+
+    kind: Literal["classifier"] = "classifier"
+    network: AnyClassifierNet
+    schedule: AnySchedule
+    shape: tuple[int, ...]
+    names: tuple[str, ...]
+    sigma_data: float = Field(gt=0)
+
+
+class Classifier(Likelihood):
+    """A network that estimates log p(y | x_t) at every noise level; its input is scaled to unit variance."""
+
+    def __init__(self, config: ClassifierConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.schedule = config.schedule
+        self.n_classes = len(config.names)
+        self.net = build_classifier(config.network, config.shape, self.n_classes)
+
+    def forward(self, x_t: Tensor, t: Tensor) -> Tensor:
+        """Log-probabilities, (B, K), for x_t (B, ...) and t scalar or (B,)."""
+        alpha, level = self.schedule.alpha(t), self.schedule.noise_level(t)
+        c_in = expand(1 / (alpha * (level**2 + self.config.sigma_data**2).sqrt()), x_t)
+        c_noise = (level.log() / 4).to(device=x_t.device, dtype=x_t.dtype).expand(len(x_t))
+        logits: Tensor = self.net(c_in * x_t, c_noise)
+        return logits.log_softmax(1)
+
+    @classmethod
+    def load(cls, folder: Path, device: torch.device | str = "cpu") -> "Classifier":
+        """Rebuilds the classifier of a run folder, ready to be evaluated."""
+        path = folder / MODEL_FILE
+        tensors, description = load_tensors(path)
+        check_model_kind(path, description, "classifier")
+        model = cls(ClassifierConfig.model_validate(description))
+        load_into(model, tensors, path)
+        return model.to(device).eval().requires_grad_(False)
+
+
+class ClassifierObjective(Settings):
+    """What a classifier is trained on."""
+
+    loss: Literal["ce", "dlsm"] = "dlsm"
+    ce_weight: float = Field(default=1.0, ge=0, description="lambda, the weight of cross-entropy beside DLSM")
+    sigma_weight: float = Field(
+        default=1.0, description="w: the DLSM residual is weighted by the noise level to the power 2w; 1 evens them out"
+    )
+    reduction: Literal["sum", "mean"] = Field(
+        default="mean", description="over the dimensions of the DLSM residual; sets its balance against cross-entropy"
+    )
+
+
+class ClassifierLosses(NamedTuple):
+    """Per-sample losses, each (B,)."""
+
+    total: Tensor
+    cross_entropy: Tensor
+    correct: Tensor  # 1 where the most probable class is the label
+    dlsm: Tensor | None = None
+    gain: Tensor | None = None  # DLSM minus DLSM at zero gradient: below zero where guidance helps
+
+
+def classifier_losses(
+    classifier: Likelihood,
+    objective: ClassifierObjective,
+    x: Tensor,
+    y: Tensor,
+    t: Tensor,
+    eps: Tensor,
+    prior: Denoiser | None = None,
+) -> ClassifierLosses:
+    """Cross-entropy, or DLSM with cross-entropy, from one forward pass of the classifier.
+
+    Args:
+        classifier: the noise-aware classifier.
+        objective: which loss and its weights.
+        x: clean data, (B, ...).
+        y: labels, (B,).
+        t: times, (B,) float64.
+        eps: standard normal noise, of the shape of x.
+        prior: the frozen unconditional score model, needed by DLSM.
+
+    Raises:
+        ValueError: where DLSM is asked for without a prior.
+    """
+    x_t = perturb(classifier.schedule, x, t, eps)
+    if objective.loss == "ce":
+        log_p = classifier(x_t, t)
+        cross_entropy = -log_p.gather(1, y[:, None])[:, 0]
+        return ClassifierLosses(cross_entropy, cross_entropy, (log_p.argmax(1) == y).to(x.dtype))
+    if prior is None:
+        raise ValueError("DLSM needs the prior score model")
+
+    with torch.no_grad():
+        target = prior.eps(x_t, t) - eps  # sigma (grad log p(x_t|x) - s), what sigma times the gradient is to match
+    training = torch.is_grad_enabled()
+    with torch.enable_grad():
+        log_p = classifier(x_t.requires_grad_(), t)
+        chosen = log_p.gather(1, y[:, None])[:, 0]
+        (gradient,) = torch.autograd.grad(chosen.sum(), x_t, create_graph=training)
+    level = classifier.schedule.noise_level(t).to(x.device, x.dtype)
+    weight = 0.5 * level ** (2 * objective.sigma_weight - 2)
+    scaled = expand(classifier.schedule.sigma(t), x) * gradient
+
+    def reduce(residual: Tensor) -> Tensor:
+        squares = residual.square().flatten(1)
+        return weight * (squares.sum(1) if objective.reduction == "sum" else squares.mean(1))
+
+    dlsm = reduce(scaled - target)
+    return ClassifierLosses(
+        total=dlsm - objective.ce_weight * chosen,
+        cross_entropy=-chosen,
+        correct=(log_p.argmax(1) == y).to(x.dtype),
+        dlsm=dlsm,
+        gain=(dlsm - reduce(target)).detach(),
+    )

@@ -1,0 +1,91 @@
+r"""The unconditional score model and its objective, denoising score matching.
+
+The network is wrapped in the preconditioning of Karras et al. 2022 (table 1, "ours"), written for any schedule: with
+:math:`u = x_t / \alpha_t` and noise level :math:`s = \sigma_t / \alpha_t`,
+
+.. math:: D(x_t, t) = c_{skip}(s)\, u + c_{out}(s)\, F(c_{in}(s)\, u,\ \tfrac{1}{4}\log s)
+
+so that network inputs and targets have unit variance at every noise level and a change of schedule at the same noise
+level leaves D as it was.
+"""
+
+from pathlib import Path
+from typing import Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from condgen.bayes import Denoiser
+from condgen.nets import AnyDenoiserNet, build_denoiser
+from condgen.noise import AnySchedule, expand, perturb
+from condgen.settings import Settings
+from condgen.weights import MODEL_FILE, check_model_kind, load_into, load_tensors
+
+__all__ = ["ScoreConfig", "ScoreModel", "denoising_score_matching"]
+
+
+class ScoreConfig(Settings):
+    """All that is needed to rebuild a score model."""
+
+    kind: Literal["score model"] = "score model"
+    network: AnyDenoiserNet
+    schedule: AnySchedule
+    shape: tuple[int, ...]
+    names: tuple[str, ...]
+    conditional: bool = False
+    sigma_data: float = Field(gt=0)
+
+
+class ScoreModel(Denoiser):
+    """A preconditioned network that estimates E[x | x_t]."""
+
+    def __init__(self, config: ScoreConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.schedule = config.schedule
+        self.net = build_denoiser(config.network, config.shape, len(config.names) if config.conditional else None)
+
+    def forward(self, x_t: Tensor, t: Tensor, y: Tensor | None = None) -> Tensor:
+        """The denoised estimate, (B, ...), for x_t (B, ...) and t scalar or (B,)."""
+        alpha, level = self.schedule.alpha(t), self.schedule.noise_level(t)
+        sigma_data = self.config.sigma_data
+        total = (level**2 + sigma_data**2).sqrt()
+        c_skip = expand((sigma_data / total) ** 2 / alpha, x_t)
+        c_out = expand(level * sigma_data / total, x_t)
+        c_in = expand(1 / (total * alpha), x_t)
+        c_noise = (level.log() / 4).to(device=x_t.device, dtype=x_t.dtype).expand(len(x_t))
+        residual: Tensor = self.net(c_in * x_t, c_noise, y if self.config.conditional else None)
+        return c_skip * x_t + c_out * residual
+
+    @classmethod
+    def load(cls, folder: Path, device: torch.device | str = "cpu") -> "ScoreModel":
+        """Rebuilds the model of a run folder, ready to be evaluated."""
+        path = folder / MODEL_FILE
+        tensors, description = load_tensors(path)
+        check_model_kind(path, description, "score model")
+        model = cls(ScoreConfig.model_validate(description))
+        load_into(model, tensors, path)
+        return model.to(device).eval().requires_grad_(False)
+
+
+def denoising_score_matching(model: ScoreModel, x: Tensor, t: Tensor, eps: Tensor, y: Tensor | None = None) -> Tensor:
+    r"""Denoising score matching, :math:`\lambda(s) \lVert D(\alpha x + \sigma\epsilon, t) - x \rVert^2 / d`.
+
+    The weight :math:`\lambda = (s^2 + s_d^2) / (s\, s_d)^2` makes the loss of an untrained network one at every noise
+    level (Karras et al. 2022, section 5); up to it this is Vincent's (2011) denoising score matching.
+
+    Args:
+        model: the score model.
+        x: clean data, (B, ...).
+        t: times, (B,) float64.
+        eps: standard normal noise, of the shape of x.
+        y: labels, (B,), for a conditional model.
+
+    Returns:
+        The loss of each sample, (B,).
+    """
+    level, sigma_data = model.schedule.noise_level(t), model.config.sigma_data
+    weight = (level**2 + sigma_data**2) / (level * sigma_data) ** 2
+    error: Tensor = model(perturb(model.schedule, x, t, eps), t, y) - x
+    return weight.to(error.device, error.dtype) * error.square().flatten(1).mean(1)

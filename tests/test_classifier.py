@@ -1,0 +1,148 @@
+import pytest
+import torch
+from torch import nn
+
+from condgen.bayes import Denoiser, Likelihood
+from condgen.classifier import Classifier, ClassifierConfig, ClassifierObjective, classifier_losses
+from condgen.nets import MLPSettings
+from condgen.noise import EDM, VE, VP, expand, perturb
+from condgen.oracle import Oracle
+
+MEANS = torch.tensor([[-1.5, 0.5], [1.5, -0.5], [0.0, 2.0]], dtype=torch.float64)
+
+
+def oracle(schedule):
+    return Oracle(schedule, MEANS, torch.arange(3), 3, stds=0.6)
+
+
+class Affine(Likelihood):
+    """log softmax(W x / alpha + b): its input gradient can be written by hand."""
+
+    def __init__(self, schedule):
+        super().__init__()
+        self.schedule, self.n_classes = schedule, 3
+        self.weight = nn.Parameter(torch.tensor([[0.3, -0.2], [0.1, 0.5], [-0.4, 0.2]], dtype=torch.float64))
+
+    def forward(self, x_t, t):
+        return ((x_t / expand(self.schedule.alpha(t), x_t)) @ self.weight.T).log_softmax(1)
+
+
+def batch(schedule, n=20_000, level=1.0, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    x, y = oracle(schedule).sample(n, generator)
+    t = schedule.t_of_noise_level(torch.full((n,), level))
+    return x, y, t, torch.randn(x.shape, generator=generator, dtype=torch.float64)
+
+
+@pytest.mark.parametrize("schedule", [VE(), VP(), EDM()], ids=lambda s: s.kind)
+@pytest.mark.parametrize("reduction", ["sum", "mean"])
+@pytest.mark.parametrize("sigma_weight", [0.0, 1.0, 2.0])
+def test_dlsm_equals_its_formula_with_a_gradient_written_by_hand(schedule, reduction, sigma_weight):
+    x, y, t, eps = batch(schedule, n=50)
+    t = schedule.t_of_noise_level(torch.linspace(0.3, 3, 50, dtype=torch.float64))
+    classifier, prior = Affine(schedule), oracle(schedule)
+    objective = ClassifierObjective(loss="dlsm", ce_weight=0.7, sigma_weight=sigma_weight, reduction=reduction)
+    losses = classifier_losses(classifier, objective, x, y, t, eps, prior)
+
+    alpha, sigma = schedule.alpha(t)[:, None], schedule.sigma(t)[:, None]
+    x_t = perturb(schedule, x, t, eps)
+    p = classifier(x_t, t).exp().detach()
+    w = classifier.weight.detach()
+    gradient = (w[y] - p @ w) / alpha  # of log softmax
+    residual = gradient + prior.score(x_t, t) + eps / sigma
+    # in the noise level's own units: scores of u = x_t / alpha are alpha times those of x_t
+    squares = (sigma / alpha) ** (2 * sigma_weight) * (alpha * residual) ** 2
+    dlsm = 0.5 * (squares.sum(1) if reduction == "sum" else squares.mean(1))
+    cross_entropy = -p.log().gather(1, y[:, None])[:, 0]
+    torch.testing.assert_close(losses.dlsm, dlsm)
+    torch.testing.assert_close(losses.cross_entropy, cross_entropy)
+    torch.testing.assert_close(losses.total, dlsm + 0.7 * cross_entropy)
+
+
+def test_dlsm_differs_from_the_exact_likelihood_score_matching_by_a_constant():
+    """The theorem of the paper: the difference of two classifiers' DLSM is the difference of their score errors."""
+    schedule = VE()
+    x, y, t, eps = batch(schedule, n=200_000)
+    exact, objective = oracle(schedule), ClassifierObjective(ce_weight=0, reduction="sum")
+    x_t = perturb(schedule, x, t, eps)
+    truth = exact.scores(x_t, t, y).likelihood
+    first, second = Affine(schedule), Affine(schedule)
+    with torch.no_grad():
+        second.weight.mul_(-2)
+    values, errors = [], []
+    for classifier in (first, second):
+        values.append(float(classifier_losses(classifier, objective, x, y, t, eps, exact).total.detach().mean()))
+        errors.append(float((0.5 * (classifier.score(x_t, t, y) - truth).square().sum(1)).mean()))
+    assert values[1] - values[0] == pytest.approx(errors[1] - errors[0], rel=0.03)
+
+
+def test_the_true_classifier_has_no_gradient_in_expectation():
+    schedule = VE()
+    x, y, t, eps = batch(schedule, n=100_000)
+
+    class Tempered(Likelihood):
+        def __init__(self):
+            super().__init__()
+            self.schedule, self.n_classes = schedule, 3
+            self.temperature = nn.Parameter(torch.ones((), dtype=torch.float64))
+
+        def forward(self, x_t, t):
+            return (self.temperature * oracle(schedule).log_posterior(x_t, t)).log_softmax(1)
+
+    classifier = Tempered()
+    for objective in (ClassifierObjective(ce_weight=0, reduction="sum"), ClassifierObjective(loss="ce")):
+        loss = classifier_losses(classifier, objective, x, y, t, eps, oracle(schedule)).total.mean()
+        (gradient,) = torch.autograd.grad(loss, classifier.temperature)
+        assert abs(float(gradient)) < 0.01
+
+
+def test_gain_is_zero_without_gradient_and_negative_for_the_truth():
+    schedule = VP()
+    x, y, t, eps = batch(schedule, n=50_000, level=0.8)
+    objective, prior = ClassifierObjective(ce_weight=0), oracle(schedule)
+    flat = Affine(schedule)
+    with torch.no_grad():
+        flat.weight.zero_()
+    assert torch.allclose(classifier_losses(flat, objective, x, y, t, eps, prior).gain, torch.zeros(50_000).double())
+    truth = classifier_losses(prior.likelihood, objective, x, y, t, eps, prior)
+    exact = prior.scores(perturb(schedule, x, t, eps), t, y).likelihood
+    level_squared = float(schedule.sigma(t[:1])) ** 2
+    expected = -0.5 * level_squared * float(exact.square().mean())  # minus the error of zero guidance
+    assert float(truth.gain.mean()) == pytest.approx(expected, rel=0.1)
+
+
+def test_the_frozen_prior_receives_no_gradient(tiny_images):
+    class Prior(Denoiser):
+        schedule = EDM()
+
+        def __init__(self):
+            super().__init__()
+            self.scale = nn.Parameter(torch.tensor(0.5))
+
+        def forward(self, x_t, t, y=None):
+            return self.scale * x_t
+
+    classifier, prior = network(), Prior()
+    x, y = tiny_images.floats(), tiny_images.y
+    t = torch.full((60,), 0.5, dtype=torch.float64)
+    classifier_losses(classifier, ClassifierObjective(), x, y, t, torch.randn(x.shape), prior).total.mean().backward()
+    assert prior.scale.grad is None
+    assert all(parameter.grad is not None for parameter in classifier.parameters())
+
+
+def network():
+    torch.manual_seed(0)
+    settings = MLPSettings(width=16, depth=1, embedding=8)
+    return Classifier(
+        ClassifierConfig(network=settings, schedule=EDM(), shape=(1, 4, 4), names=("a", "b", "c"), sigma_data=0.5)
+    )
+
+
+def test_validation_needs_no_graph(tiny_images):
+    x, t = tiny_images.floats(), torch.full((60,), 0.5, dtype=torch.float64)
+    exact = Oracle(EDM(), x, tiny_images.y, 3)
+    with torch.no_grad():
+        losses = classifier_losses(network(), ClassifierObjective(), x, tiny_images.y, t, torch.randn(x.shape), exact)
+    assert not losses.total.requires_grad
+    with pytest.raises(ValueError, match="needs the prior"):
+        classifier_losses(network(), ClassifierObjective(), x, tiny_images.y, t, torch.randn(x.shape))

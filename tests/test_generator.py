@@ -1,0 +1,131 @@
+import pytest
+import torch
+
+from condgen.generator import (
+    Critic,
+    Generator,
+    GeneratorConfig,
+    critic_loss,
+    generator_loss,
+    mismatching_levels,
+)
+from condgen.nets import MLPSettings
+
+NET = MLPSettings(width=16, depth=1, embedding=8)
+
+
+def critic(levels=(0.3,), scale=1.0, shape=(6,)):
+    torch.manual_seed(0)
+    return Critic(NET, shape, 3, levels, scale)
+
+
+class Linear(torch.nn.Module):
+    """S(x~) = k x~ for a critic whose optimum is known."""
+
+    def __init__(self, k):
+        super().__init__()
+        self.k = torch.nn.Parameter(torch.tensor(k, dtype=torch.float64))
+
+    def forward(self, x, noise, y):
+        return self.k * x
+
+
+def linear_critic(k, sigma, d):
+    result = Critic(NET, (d,), 3, (sigma,)).double()
+    result.net = Linear(k)
+    return result
+
+
+def normals(*shape, n=1, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    return [torch.randn(*shape, generator=generator, dtype=torch.float64) for _ in range(n)]
+
+
+def test_levels_are_the_ten_of_the_paper():
+    expected = [0.0100, 0.0491, 0.0832, 0.1167, 0.1498, 0.1826, 0.2151, 0.2472, 0.2790, 0.3103]
+    assert mismatching_levels() == pytest.approx(expected, abs=6e-5)
+
+
+def test_a_critic_that_knows_nothing_has_losses_of_one_per_dimension():
+    blind = linear_critic(0.0, 0.3, 50)
+    real, fake, *noise = normals(4000, 50, n=5)
+    y, u = torch.zeros(4000, dtype=torch.long), torch.rand(4000)
+    on_real, on_fake = critic_loss(blind, real, fake, y, (u, u), tuple(noise))
+    on_generator = generator_loss(blind, fake, y, u, noise[0])
+    for loss in (on_real, on_fake, on_generator):
+        assert float(loss.detach().mean()) == pytest.approx(1, abs=0.02)
+
+
+def test_generator_energy_of_a_linear_critic_by_stein():
+    """For S = k x~ the denoising error on x is k^2 |x|^2 + d (k sigma - 1)^2."""
+    k, sigma, d = 0.7, 0.4, 8
+    (x,) = normals(1, d)
+    (noise,) = normals(400_000, d, seed=1)
+    y = torch.zeros(400_000, dtype=torch.long)
+    energy = generator_loss(linear_critic(k, sigma, d), x.expand(400_000, d), y, torch.rand(400_000), noise)
+    exact = (k**2 * float(x.square().sum()) + d * (k * sigma - 1) ** 2) / d
+    assert float(energy.detach().mean()) == pytest.approx(exact, rel=0.01)
+
+
+def test_linear_optimum_for_gaussians():
+    """For data std s and fake std g the best linear critic is k = sigma / (s^2 + g^2 + 2 sigma^2)."""
+    s, g, sigma = 1.0, 0.5, 0.3
+    a, b, *noise = normals(400_000, 1, n=5)
+    net = linear_critic(0.0, sigma, 1)
+    u, y = torch.rand(400_000), torch.zeros(400_000, dtype=torch.long)
+    with torch.no_grad():
+        net.net.k.fill_(sigma / (s**2 + g**2 + 2 * sigma**2))
+    on_real, on_fake = critic_loss(net, s * a, g * b, y, (u, u), tuple(noise))
+    (gradient,) = torch.autograd.grad((on_real + on_fake).mean(), net.net.k)
+    assert abs(float(gradient)) < 0.02
+
+
+def test_noise_and_zero_targets_pull_the_critic_alike():
+    net, (real, fake, *noise) = linear_critic(0.4, 0.3, 4), normals(300_000, 4, n=5)
+    u, y = torch.rand(300_000), torch.zeros(300_000, dtype=torch.long)
+    gradients = []
+    for target in (noise[2], torch.zeros_like(fake)):
+        _, on_fake = critic_loss(net, real, fake, y, (u, u), (noise[0], noise[1], target))
+        gradients.append(float(torch.autograd.grad(on_fake.mean(), net.net.k)[0]))
+    assert gradients[0] == pytest.approx(gradients[1], rel=0.05)
+
+
+def test_each_step_moves_its_own_network_only():
+    torch.manual_seed(0)
+    generator = Generator(GeneratorConfig(network=NET, shape=(6,), names=("a", "b", "c"), latent=5))
+    net, y, u = critic(), torch.arange(9) % 3, torch.rand(9)
+    z = torch.randn(9, 5)
+    with torch.no_grad():
+        fake = generator(z, y)
+    noise = (torch.randn(9, 6), torch.randn(9, 6), torch.randn(9, 6))
+    sum(critic_loss(net, torch.randn(9, 6), fake, y, (u, u), noise)).mean().backward()
+    assert all(p.grad is None for p in generator.parameters())
+    net.zero_grad(set_to_none=True)
+    loss = generator_loss(net, generator(z, y), y, u, noise[0]).mean()
+    gradients = torch.autograd.grad(loss, list(generator.parameters()))
+    assert all(gradient.abs().sum() > 0 for gradient in gradients)  # it runs through the critic
+    assert all(p.grad is None for p in net.parameters())
+
+
+def test_classes_change_generator_and_critic():
+    torch.manual_seed(0)
+    generator = Generator(GeneratorConfig(network=NET, shape=(6,), names=("a", "b", "c"), latent=5))
+    z, x = torch.randn(4, 5), torch.randn(4, 6)
+    zero, one = torch.zeros(4, dtype=torch.long), torch.ones(4, dtype=torch.long)
+    assert not torch.allclose(generator(z, zero), generator(z, one))
+    sigma = torch.full((4,), 0.3)
+    assert not torch.allclose(critic()(x, sigma, zero), critic()(x, sigma, one))
+
+
+def test_scale_stands_for_the_unit_of_the_data():
+    one, ten = critic(), critic(scale=10.0)
+    x, n, u = torch.randn(4, 6), torch.randn(4, 6), torch.tensor([0.0, 0.3, 0.6, 0.99])
+    y = torch.zeros(4, dtype=torch.long)
+    a, b = generator_loss(one, x, y, u, n), generator_loss(ten, 10 * x, y, u, n)
+    torch.testing.assert_close(a, b)
+
+
+def test_uniform_draws_reach_every_level():
+    net = critic(levels=(0.1, 0.2, 0.3))
+    _, sigma = net.noised(torch.zeros(4, 6), torch.tensor([0.0, 0.34, 0.67, 1.0]), torch.zeros(4, 6))
+    assert sigma.tolist() == pytest.approx([0.1, 0.2, 0.3, 0.3])

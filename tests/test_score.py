@@ -1,0 +1,104 @@
+import pytest
+import torch
+
+from condgen.errors import UserError
+from condgen.nets import MLPSettings
+from condgen.noise import EDM, VE, VP, Cosine, perturb
+from condgen.score import ScoreConfig, ScoreModel, denoising_score_matching
+from condgen.weights import MODEL_FILE, save_tensors
+
+
+def config(schedule=None, **changes):
+    given = {
+        "network": MLPSettings(width=16, depth=1, embedding=8),
+        "schedule": schedule or EDM(),
+        "shape": (1, 4, 4),
+        "names": ("a", "b"),
+        "sigma_data": 0.7,
+    }
+    return ScoreConfig(**(given | changes))
+
+
+def model(schedule=None, seed=0, **changes):
+    torch.manual_seed(seed)
+    return ScoreModel(config(schedule, **changes))
+
+
+X = torch.randn(5, 1, 4, 4, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize("schedule", [VP(), Cosine(), EDM()], ids=lambda s: s.kind)
+def test_rescheduling_leaves_the_denoised_mean_unchanged(schedule):
+    level = torch.tensor([0.05, 0.3, 1.0, 4.0, 30.0], dtype=torch.float64)
+    here, there = model(schedule), model(VE())
+    t, t_there = schedule.t_of_noise_level(level), VE().t_of_noise_level(level)
+    alpha = schedule.alpha(t).float().view(-1, 1, 1, 1)
+    torch.testing.assert_close(here(alpha * X, t), there(X, t_there), rtol=1e-4, atol=1e-5)
+
+
+def test_preconditioning_has_the_right_limits():
+    net = model(EDM(sigma_min=1e-6, sigma_max=1e5))
+    clean = net(X, torch.tensor(1e-6, dtype=torch.float64))
+    torch.testing.assert_close(clean, X, rtol=1e-4, atol=1e-4)  # without noise it returns its input
+    drowned = net(1e5 * X, torch.tensor(1e5, dtype=torch.float64))
+    assert float(drowned.detach().std()) < 1.5  # with nothing but noise it stays at the scale of the data
+
+
+def test_loss_is_the_weighted_squared_error_and_about_one_at_the_start(tiny_images):
+    x = tiny_images.floats()
+    net = model(sigma_data=tiny_images.standard_deviation())
+    t = torch.linspace(0.1, 3, len(x), dtype=torch.float64)
+    eps = torch.randn(x.shape, generator=torch.Generator().manual_seed(1))
+    loss = denoising_score_matching(net, x, t, eps)
+    s, d = t.float(), tiny_images.standard_deviation()
+    by_hand = (s**2 + d**2) / (s * d) ** 2 * (net(perturb(EDM(), x, t, eps), t) - x).square().mean((1, 2, 3))
+    torch.testing.assert_close(loss, by_hand)
+    assert 0.5 < float(loss.detach().mean()) < 2
+
+
+def test_exact_denoiser_has_no_gradient_in_expectation():
+    """Denoising score matching is minimised by E[x | x_t]: no shift of a network at the optimum lowers the loss."""
+
+    class Shifted(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.schedule, self.config = EDM(), config(shape=(1,))
+            self.shift = torch.nn.Parameter(torch.zeros(1))
+
+        def forward(self, x_t, t, y=None):
+            return x_t / (1 + t.float().view(-1, 1) ** 2) + self.shift  # exact for N(0, 1)
+
+    net, generator = Shifted(), torch.Generator().manual_seed(0)
+    x, eps = torch.randn(2, 100_000, 1, generator=generator)
+    loss = denoising_score_matching(net, x, torch.ones(100_000, dtype=torch.float64), eps).mean()
+    (gradient,) = torch.autograd.grad(loss, net.shift)
+    assert abs(float(gradient)) < 0.05
+
+
+def test_a_file_rebuilds_the_model_with_no_recipe(tmp_path):
+    net = model()
+    save_tensors(tmp_path / MODEL_FILE, net.state_dict(), net.config.model_dump(mode="json"))
+    again = ScoreModel.load(tmp_path)
+    t = torch.tensor(0.5, dtype=torch.float64)
+    assert torch.equal(again(X, t), net(X, t))
+    assert not any(parameter.requires_grad for parameter in again.parameters())
+
+
+def test_wrong_files_are_refused_in_one_line(tmp_path):
+    net, path = model(), tmp_path / MODEL_FILE
+    with pytest.raises(UserError, match="does not exist"):
+        ScoreModel.load(tmp_path)
+    save_tensors(path, net.state_dict(), {**net.config.model_dump(mode="json"), "kind": "classifier"})
+    with pytest.raises(UserError, match="holds a classifier, where a score model is needed"):
+        ScoreModel.load(tmp_path)
+    other = config(network=MLPSettings(width=24, depth=1, embedding=8))
+    save_tensors(path, net.state_dict(), other.model_dump(mode="json"))
+    with pytest.raises(UserError, match="does not fit the architecture"):
+        ScoreModel.load(tmp_path)
+    save_tensors(path, net.state_dict(), net.config.model_dump(mode="json"))
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(UserError, match="damaged or cut short"):
+        ScoreModel.load(tmp_path)
+    path.write_bytes(b"\x80\x04\x95")  # a pickle's first bytes
+    with pytest.raises(UserError, match="damaged or cut short"):
+        ScoreModel.load(tmp_path)
