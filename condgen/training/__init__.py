@@ -1,0 +1,19 @@
+"""Training: a state, a loop that yields, checkpoints, many processes."""
+
+from condgen.training.checkpoint import load_state, save_state
+from condgen.training.distributed import Processes
+from condgen.training.loop import Apply, Batch, Record, Task, TrainingSettings, train
+from condgen.training.state import State
+
+__all__ = [
+    "Apply",
+    "Batch",
+    "Processes",
+    "Record",
+    "State",
+    "Task",
+    "TrainingSettings",
+    "load_state",
+    "save_state",
+    "train",
+]

@@ -1,0 +1,83 @@
+"""One object that holds all that training needs to go on: models, their optimisers, the moving average, the step.
+
+There is no random state and no data cursor in it: both are functions of (seed, step).
+"""
+
+import copy
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Adam, Optimizer
+
+__all__ = ["State", "ema_decay"]
+
+
+def ema_decay(limit: float, step: int) -> float:
+    """The decay of the moving average after `step` steps: it warms up, so that early weights are forgotten."""
+    return min(limit, (1 + step) / (10 + step))
+
+
+@dataclass
+class State:
+    """Training state.
+
+    Args:
+        models: networks by name. "model" is the one that is shipped; others (a critic) are trained beside it.
+        optimizers: an optimiser for each.
+        ema: the exponential moving average of "model".
+        step: finished steps.
+    """
+
+    models: dict[str, nn.Module]
+    optimizers: dict[str, Optimizer]
+    ema: nn.Module
+    step: int = 0
+    _pairs: tuple[list[Tensor], list[Tensor]] | None = field(default=None, init=False, repr=False)
+
+    @classmethod
+    def fresh(cls, models: dict[str, nn.Module], betas: tuple[float, float]) -> "State":
+        """A state before the first step. Learning rates are set by the loop at every step."""
+        optimizers: dict[str, Optimizer] = {
+            name: Adam(model.parameters(), lr=0.0, betas=betas, fused=True) for name, model in models.items()
+        }
+        ema = copy.deepcopy(models["model"]).eval().requires_grad_(False)
+        return cls(models, optimizers, ema)
+
+    @torch.no_grad()
+    def update_ema(self, limit: float) -> None:
+        """Moves the average towards the current weights; call after `step` has been counted up."""
+        if self._pairs is None:
+            self._pairs = (list(self.ema.parameters()), list(self.models["model"].parameters()))
+        average, current = self._pairs
+        torch._foreach_lerp_(average, current, 1 - ema_decay(limit, self.step))
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Every tensor of the state under a flat name."""
+        flat = {f"ema/{name}": tensor for name, tensor in self.ema.state_dict().items()}
+        for part, model in self.models.items():
+            flat |= {f"models/{part}/{name}": tensor for name, tensor in model.state_dict().items()}
+            for index, slots in self.optimizers[part].state_dict()["state"].items():
+                flat |= {f"optimizers/{part}/{index}/{slot}": tensor for slot, tensor in slots.items()}
+        return flat
+
+    def load_tensors(self, flat: dict[str, Tensor], step: int) -> None:
+        """Restores what `tensors` gave.
+
+        Raises:
+            KeyError, RuntimeError, ValueError: where the tensors are of another architecture.
+        """
+        self.ema.load_state_dict(_below(flat, "ema/"))
+        for part, model in self.models.items():
+            model.load_state_dict(_below(flat, f"models/{part}/"))
+            slots: dict[int, dict[str, Tensor]] = {}
+            for name, tensor in _below(flat, f"optimizers/{part}/").items():
+                index, slot = name.split("/")
+                slots.setdefault(int(index), {})[slot] = tensor
+            optimizer = self.optimizers[part]
+            optimizer.load_state_dict({"state": slots, "param_groups": optimizer.state_dict()["param_groups"]})
+        self.step = step
+
+
+def _below(flat: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): tensor for name, tensor in flat.items() if name.startswith(prefix)}

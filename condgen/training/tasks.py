@@ -1,0 +1,90 @@
+"""What one training step does, for each of the three models."""
+
+import torch
+from torch import Tensor, nn
+
+from condgen.bayes import Denoiser
+from condgen.classifier import Classifier, ClassifierObjective, classifier_losses
+from condgen.generator import Critic, Generator, GeneratorObjective, critic_loss, generator_loss
+from condgen.noise import Density
+from condgen.score import ScoreModel, denoising_score_matching
+from condgen.training.loop import Apply, Batch, Task, TrainingSettings
+
+__all__ = ["ClassifierTask", "GeneratorTask", "ScoreTask"]
+
+
+class ScoreTask(Task):
+    """Denoising score matching at times drawn from a density."""
+
+    def __init__(self, model: ScoreModel, density: Density) -> None:
+        self.model, self.density = model, density
+
+    def models(self) -> dict[str, nn.Module]:
+        """The score model alone."""
+        return {"model": self.model}
+
+    def update(self, batch: Batch, apply: Apply) -> dict[str, Tensor]:
+        """One gradient step."""
+        t = self.density.quantile(self.model.schedule, batch.uniform())
+        loss = denoising_score_matching(self.model, batch.x, t, batch.normal(*batch.x.shape[1:]), batch.y)
+        apply("model", loss)
+        return {"loss": loss.mean()}
+
+
+class ClassifierTask(Task):
+    """Cross-entropy, or DLSM beside it, at times drawn from a density. The prior stays frozen."""
+
+    def __init__(
+        self, model: Classifier, objective: ClassifierObjective, density: Density, prior: Denoiser | None = None
+    ) -> None:
+        self.model, self.objective, self.density, self.prior = model, objective, density, prior
+
+    def models(self) -> dict[str, nn.Module]:
+        """The classifier alone."""
+        return {"model": self.model}
+
+    def update(self, batch: Batch, apply: Apply) -> dict[str, Tensor]:
+        """One gradient step."""
+        t = self.density.quantile(self.model.schedule, batch.uniform())
+        eps = batch.normal(*batch.x.shape[1:])
+        losses = classifier_losses(self.model, self.objective, batch.x, batch.y, t, eps, self.prior)
+        apply("model", losses.total)
+        metrics = {"loss": losses.total.mean(), "ce": losses.cross_entropy.mean(), "accuracy": losses.correct.mean()}
+        if losses.dlsm is not None and losses.gain is not None:
+            metrics |= {"dlsm": losses.dlsm.mean(), "gain": losses.gain.mean()}
+        return metrics
+
+
+class GeneratorTask(Task):
+    """Score mismatching: several critic steps, then one generator step."""
+
+    def __init__(self, model: Generator, critic: Critic, objective: GeneratorObjective) -> None:
+        self.model, self.critic, self.objective = model, critic, objective
+
+    def models(self) -> dict[str, nn.Module]:
+        """The generator, and the critic that is thrown away with it."""
+        return {"model": self.model, "critic": self.critic}
+
+    def learning_rates(self, settings: TrainingSettings) -> dict[str, float]:
+        """The critic is faster than the generator, or the generator collapses within a class."""
+        return {"critic": self.objective.critic_lr}
+
+    def update(self, batch: Batch, apply: Apply) -> dict[str, Tensor]:
+        """`critic_steps` steps of the critic on fresh fakes and noise, then one of the generator."""
+        shape, latent = batch.x.shape[1:], self.model.config.latent
+        for _ in range(self.objective.critic_steps):
+            with torch.no_grad():
+                fake = self.model(batch.normal(latent), batch.y)
+            noise = (batch.normal(*shape), batch.normal(*shape), batch.normal(*shape))
+            on_real, on_fake = critic_loss(
+                self.critic, batch.x, fake, batch.y, (batch.uniform(), batch.uniform()), noise
+            )
+            apply("critic", on_real + on_fake)
+        fake = self.model(batch.normal(latent), batch.y)
+        draws = [
+            generator_loss(self.critic, fake, batch.y, batch.uniform(), batch.normal(*shape))
+            for _ in range(self.objective.draws)
+        ]
+        loss = torch.stack(draws).mean(0)
+        apply("model", loss)
+        return {"loss": loss.mean(), "critic_real": on_real.mean(), "critic_fake": on_fake.mean()}

@@ -1,0 +1,85 @@
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+WORKER = """
+import sys, torch
+torch.set_num_threads(1)
+from condgen.classifier import Classifier, ClassifierConfig, ClassifierObjective
+from condgen.data import LabelledSet
+from condgen.nets import MLPSettings
+from condgen.noise import EDM, LogNormal
+from condgen.score import ScoreConfig, ScoreModel
+from condgen.training import Processes, State, TrainingSettings, train
+from condgen.training.tasks import ClassifierTask
+
+generator = torch.Generator().manual_seed(0)
+y = torch.arange(30) % 3
+data = LabelledSet(x=torch.randn(30, 2, generator=generator) + y[:, None], y=y, names=("a", "b", "c"),
+                   source="three", split="train")
+torch.manual_seed(0)
+about = dict(schedule=EDM(), shape=(2,), names=data.names, sigma_data=1.0)
+net = MLPSettings(width=16, depth=1, embedding=8)
+prior = ScoreModel(ScoreConfig(network=net, **about)).eval().requires_grad_(False)
+task = ClassifierTask(Classifier(ClassifierConfig(network=net, **about)), ClassifierObjective(), LogNormal(), prior)
+settings = TrainingSettings(steps=4, batch=10, lr=1e-2)
+processes = Processes(cpu=True)
+state = State.fresh(task.models(), settings.betas)
+losses = [float(record.metrics["loss"]) for record in train(task, state, data, settings, 0, processes)]
+if processes.is_main:
+    torch.save({"count": processes.count, "losses": losses, "tensors": state.tensors()}, sys.argv[1])
+processes.wait()
+if processes.count > 1:
+    torch.distributed.destroy_process_group()
+"""
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return str(probe.getsockname()[1])
+
+
+def train_with(count: int, tmp_path: Path) -> dict:
+    script, out = tmp_path / "worker.py", tmp_path / f"{count}.pt"
+    script.write_text(WORKER)
+    port = free_port()
+    workers = []
+    for rank in range(count):
+        environment = os.environ | {"PYTHONWARNINGS": "ignore", "OMP_NUM_THREADS": "1"}
+        if count > 1:
+            environment |= {
+                "RANK": str(rank),
+                "LOCAL_RANK": str(rank),
+                "WORLD_SIZE": str(count),
+                "LOCAL_WORLD_SIZE": str(count),
+                "MASTER_ADDR": "127.0.0.1",
+                "MASTER_PORT": port,
+            }
+        workers.append(
+            subprocess.Popen([sys.executable, script, out], env=environment, stderr=subprocess.PIPE, text=True)
+        )
+    for worker in workers:
+        _, errors = worker.communicate(timeout=120)
+        assert worker.returncode == 0, errors[-2000:]
+    return torch.load(out, weights_only=True)
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory):
+    return train_with(1, tmp_path_factory.mktemp("alone"))
+
+
+@pytest.mark.parametrize("count", [2, 3])
+def test_gloo_processes_train_dlsm_as_one_does(count, alone, tmp_path):
+    """Gradients with second derivatives, batches that do not divide evenly: the same weights up to rounding."""
+    together = train_with(count, tmp_path)
+    assert (alone["count"], together["count"]) == (1, count)
+    assert together["losses"] == pytest.approx(alone["losses"], rel=1e-5)
+    for name, tensor in alone["tensors"].items():
+        torch.testing.assert_close(together["tensors"][name], tensor, rtol=1e-4, atol=1e-6, msg=name)
