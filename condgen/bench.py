@@ -1,0 +1,72 @@
+"""How figures are made: recipes repeated over seeds, as tidy rows."""
+
+import statistics
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from condgen.recipe import Recipe
+from condgen.run import Progress, describe_environment, read_json, run_recipe
+from condgen.training import Processes
+
+__all__ = ["repeat_recipe", "summarise_seeds"]
+
+
+def repeat_recipe(
+    recipe: Recipe, seeds: Sequence[int], folder: Path, processes: Processes, command: str
+) -> Iterator[Progress]:
+    """Runs a recipe once a seed, in sub-folders; finished ones are reused."""
+    for seed in seeds:
+        place = folder / f"seed-{seed}"
+        for event in run_recipe(recipe.model_copy(update={"seed": seed}), place, processes, command):
+            yield event._replace(stage=f"{seed}: {event.stage}")
+
+
+def summarise_seeds(recipe: Recipe, seeds: Sequence[int], folder: Path, command: str) -> dict[str, Any]:
+    """Mean and standard deviation over seeds of every figure of the runs.
+
+    Returns:
+        `{"what": ..., "rows": [{"what", "variant", "size", "value", "sd", "seeds", "unit"}]}`: score errors, metrics,
+        and seconds per stage.
+    """
+    values: dict[tuple[str, str, str, str], list[float]] = defaultdict(list)
+    for seed in seeds:
+        place = folder / f"seed-{seed}"
+        for file, facts in (("diagnostics.json", _errors), ("metrics.json", _metrics), ("run.json", _seconds)):
+            if (place / file).exists():
+                for key, value in facts(read_json(place / file)):
+                    values[key].append(value)
+    rows = [
+        {
+            "what": what,
+            "variant": variant,
+            "size": size,
+            "value": statistics.fmean(found),
+            "sd": statistics.stdev(found) if len(found) > 1 else None,
+            "seeds": len(found),
+            "unit": unit,
+        }
+        for (what, variant, size, unit), found in values.items()
+    ]
+    about = {"recipe": recipe.name, "seeds": list(seeds), "command": command, **describe_environment()}
+    return {"what": about, "rows": rows}
+
+
+Facts = Iterator[tuple[tuple[str, str, str, str], float]]
+
+
+def _errors(file: dict[str, Any]) -> Facts:
+    for row in file["rows"]:
+        size = f"noise level {row['sigma']:g}, {row['weighting']}, {row['n']} queries"
+        yield (row["quantity"], row["method"], size, "1/data unit"), row["mean"]
+
+
+def _metrics(file: dict[str, Any]) -> Facts:
+    for row in file["rows"]:
+        yield (row["metric"], row["method"], f"n = {row['n']}", row["features"]), row["value"]
+
+
+def _seconds(file: dict[str, Any]) -> Facts:
+    for row in file["stages"]:
+        yield ("time", row["stage"], row["what"], "s"), row["seconds"]

@@ -1,0 +1,77 @@
+"""The application, and how its errors reach people: one line, no traceback."""
+
+import os
+import sys
+from typing import Annotated
+
+import torch
+import typer
+
+from condgen import __version__
+from condgen.cli import bench, inspect, run, sample, train
+from condgen.cli.progress import Stopped, console
+from condgen.errors import UserError
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    name="condgen",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+)
+
+
+def _version(value: bool) -> None:
+    if value:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def _common(
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="CPU threads for torch; by default every core this process may use.")
+    ] = None,
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it.")] = False,
+) -> None:
+    """Class-conditional image generation with score models, and how wrong the scores are.
+
+    Every command reads and writes folders. The same command again goes on where it stopped, or does nothing when done.
+    """
+    torch.set_num_threads(threads or len(os.sched_getaffinity(0)))
+
+
+app.command("run", rich_help_panel="A whole recipe")(run.run)
+app.command("train-score", rich_help_panel="One stage")(train.train_score)
+app.command("train-classifier", rich_help_panel="One stage")(train.train_classifier)
+app.command("train-generator", rich_help_panel="One stage")(train.train_generator)
+app.command("sample", rich_help_panel="One stage")(sample.sample)
+app.command("evaluate", rich_help_panel="One stage")(inspect.evaluate)
+app.command("diagnose", rich_help_panel="One stage")(inspect.diagnose)
+app.command("report", rich_help_panel="Look")(inspect.report)
+app.command("doctor", rich_help_panel="Look")(inspect.doctor)
+app.add_typer(bench.app, name="bench", rich_help_panel="Look")
+
+
+def main() -> None:
+    """Runs the command line."""
+    try:
+        app()
+    except UserError as error:
+        _fail(str(error))
+    except Stopped as stop:
+        console.print(str(stop), markup=False)
+        sys.exit(stop.exit_code)
+    except KeyboardInterrupt:
+        _fail("stopped at once; the last saved state is whole, and the same command goes on from it", 130)
+    except OSError as error:
+        _fail(f"{error.filename or 'the disk'}: {error.strerror or error}")
+
+
+def _fail(message: str, code: int = 2) -> None:
+    typer.secho("error: ", fg="red", bold=True, err=True, nl=False)
+    typer.echo(" ".join(message.split()), err=True)
+    sys.exit(code)

@@ -1,0 +1,123 @@
+"""`condgen evaluate`, `diagnose`, `report`, `doctor`."""
+
+import os
+import shutil
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from condgen.cli.progress import console, follow
+from condgen.cli.run import Overrides
+from condgen.data import load, parse_data
+from condgen.errors import UserError
+from condgen.recipe import (
+    DiagnoseRecipe,
+    DiagnoseStage,
+    EvaluateStage,
+    ScoreStage,
+    apply_overrides,
+    default_recipe,
+    parse,
+    read_yaml,
+)
+from condgen.run import MANIFEST, describe_environment, diagnose_stage, evaluate_stage, lock, read_json
+from condgen.training import Processes
+
+__all__ = ["diagnose", "doctor", "evaluate", "report"]
+
+
+def _named(folders: list[Path]) -> dict[str, Path]:
+    names = [folder.resolve().name for folder in folders]
+    twice = [name for name in names if names.count(name) > 1]
+    if twice:
+        raise UserError(f"two folders are called {twice[0]!r}: rename one, since folder names become row names")
+    return dict(zip(names, folders, strict=True))
+
+
+def evaluate(
+    samples: Annotated[list[Path], typer.Argument(help="Folders that condgen sample has written.")],
+    data: Annotated[str, typer.Option(help="The real data: digits, moons, cifar10, cifar100, or a folder.")] = "digits",
+    seed: Annotated[int, typer.Option(min=0, help="Of subsets and intervals.")] = 0,
+    out: Annotated[Path, typer.Option(help="The run folder.")] = Path("runs/evaluation"),
+) -> None:
+    """Compare samples with real data: class accuracy by an independent judge, Fréchet distance, PRDC.
+
+    Every figure comes with its n, features, reference and floor: the same figure of held-out real data.
+    """
+    from condgen.report import build_report, metrics_table, to_rich
+
+    for folder in samples:
+        if not (folder / MANIFEST).exists():
+            raise UserError(f"{folder} holds no {MANIFEST}: name folders that condgen sample has written")
+    settings = parse_data(data)
+    with lock(out):
+        train, test = load(settings, "train"), load(settings, "test")
+        if follow(evaluate_stage(out, EvaluateStage(seed=seed), _named(samples), train, test)) == 0:
+            console.print(f"nothing left to do: {out} is finished", markup=False)
+        build_report(out)
+    console.print(to_rich(metrics_table(read_json(out / "metrics.json")["rows"])))
+    console.print(f"report: {(out / 'report.html').resolve()}", markup=False, soft_wrap=True)
+
+
+def diagnose(
+    score: Annotated[Path, typer.Option(help="Run folder of the score model.")],
+    classifier: Annotated[list[Path], typer.Option(help="Run folder of a classifier. Repeatable.")],
+    levels: Annotated[str | None, typer.Option(help="Noise levels, separated by commas, in units of the data.")] = None,
+    queries: Annotated[int | None, typer.Option(min=2, help="Noised data points a level.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Of the queries.")] = None,
+    out: Annotated[Path, typer.Option(help="The run folder.")] = Path("runs/diagnosis"),
+    overrides: Overrides = None,
+) -> None:
+    """Measure how wrong the scores are at each noise level: D (prior), D_P (posterior), D_L (likelihood).
+
+    The truth is the exact score of the noised training set, which is the optimum of the training objectives.
+    """
+    from condgen.report import build_report, errors_table, to_rich
+
+    stage = parse(ScoreStage, read_yaml(score / "recipe.yaml"), str(score / "recipe.yaml"))
+    train = load(stage.data, "train")
+    base = default_recipe(stage.data, train).diagnose
+    assert base is not None
+    tree = base.model_dump(mode="json")
+    if levels is not None:
+        tree["levels"] = [part.strip() for part in levels.split(",")]
+    tree |= {key: value for key, value in (("queries", queries), ("seed", seed)) if value is not None}
+    settings = parse(DiagnoseRecipe, apply_overrides(tree, overrides or []), "diagnose")
+    classifiers = _named(classifier)
+    with lock(out):
+        device = Processes().device
+        diagnosis = DiagnoseStage(diagnose=settings, rescaled=tuple(classifiers))
+        if follow(diagnose_stage(out, diagnosis, score, classifiers, train.to(device), device)) == 0:
+            console.print(f"nothing left to do: {out} is finished", markup=False)
+        build_report(out)
+    rows = read_json(out / "diagnostics.json")["rows"]
+    for quantity in ("D", "D_P", "D_L"):
+        console.print(to_rich(errors_table(rows, "data", quantity)))
+    console.print(f"report: {(out / 'report.html').resolve()}", markup=False, soft_wrap=True)
+
+
+def report(folder: Annotated[Path, typer.Argument(help="A run folder.")]) -> None:
+    """Write report.html, report.md and report.json from what a run folder holds."""
+    from condgen.report import build_report
+
+    console.print(f"report: {build_report(folder).resolve()}", markup=False, soft_wrap=True)
+
+
+def doctor(out: Annotated[Path, typer.Option(help="Where runs would go.")] = Path("runs")) -> None:
+    """Say what is here: versions, processors, devices, data sets, free disk."""
+    about = describe_environment()
+    machine = about.pop("machine")
+    near = next(path for path in (out.resolve(), *out.resolve().parents) if path.exists())
+    lines = {**about, **machine}
+    lines["free disk"] = f"{shutil.disk_usage(near).free / 2**30:.1f} GiB in {near}"
+    lines["writable"] = "yes" if os.access(near, os.W_OK) else f"no: choose another folder than {near}"
+    for name in ("digits", "moons", "cifar10", "cifar100"):
+        try:
+            data = load(parse_data(name), "train")
+        except UserError as error:
+            lines[f"data: {name}"] = f"not found ({error})"
+        else:
+            lines[f"data: {name}"] = f"{len(data):,} training samples of shape {data.shape}"
+    for name, value in lines.items():
+        console.print(f"{name:<16} {value}", markup=False, soft_wrap=True)

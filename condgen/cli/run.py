@@ -1,0 +1,83 @@
+"""`condgen run`."""
+
+import sys
+from pathlib import Path
+from typing import Annotated, TypeAlias
+
+import torch
+import typer
+
+from condgen.cli.progress import console, follow
+from condgen.recipe import Recipe, load_recipe
+from condgen.run import lock, read_json, read_rows, run_recipe
+from condgen.run.sample import MANIFEST
+from condgen.training import Processes
+
+__all__ = ["Overrides", "draw_grid", "run"]
+
+Overrides: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Change a setting, such as score.training.steps=500. Repeatable."),
+]
+
+
+def run(
+    recipe: Annotated[Path, typer.Argument(help="A YAML file, such as recipes/digits.yaml.")],
+    out: Annotated[Path | None, typer.Option(help="The run folder; by default runs/NAME.")] = None,
+    overrides: Overrides = None,
+) -> None:
+    """Train, sample, evaluate, diagnose and report, as a recipe says."""
+    from condgen.report import build_report  # here and below: plots take a second to import, which most commands spare
+
+    settings = load_recipe(recipe, overrides or ())
+    folder = out or Path("runs") / settings.name
+    if settings.threads is not None:
+        torch.set_num_threads(settings.threads)
+    with lock(folder):
+        processes = Processes()
+        worked = follow(run_recipe(settings, folder, processes, " ".join(["condgen", *sys.argv[1:]])))
+        if not processes.is_main:
+            return
+        if worked == 0 and (folder / "report.html").exists():
+            console.print(f"nothing left to do: every stage of {folder} is finished", markup=False)
+        for manifest in sorted(folder.glob(f"samples/*/{MANIFEST}")):
+            draw_grid(manifest.parent)
+        page = build_report(folder)
+    show_tables(folder, settings)
+    console.print(f"\nreport: {page.resolve()}", markup=False, soft_wrap=True)
+
+
+def show_tables(folder: Path, recipe: Recipe) -> None:
+    """The figures of a run, in the terminal."""
+    from condgen.report import cost_table, errors_table, metrics_table, to_rich
+
+    if (folder / "metrics.json").exists():
+        console.print(to_rich(metrics_table(read_json(folder / "metrics.json")["rows"])))
+    if (folder / "cost.json").exists():
+        console.print(to_rich(cost_table(read_json(folder / "cost.json")["rows"])))
+    if (folder / "diagnostics.json").exists():
+        rows = read_json(folder / "diagnostics.json")["rows"]
+        weightings = sorted({row["weighting"] for row in rows}, key=("data", "grid").index)
+        for weighting in weightings:
+            for quantity in ("D", "D_P", "D_L") if weighting == "grid" else ("D_L",):
+                console.print(to_rich(errors_table(rows, weighting, quantity)))
+
+
+def draw_grid(folder: Path) -> Path | None:
+    """Draws `grid.png`, a row a class, beside the pictures of a sampling folder; nothing for points."""
+    from PIL import Image
+
+    from condgen.report import labelled_grid
+
+    rows = read_rows(folder / MANIFEST)
+    if not rows or rows[0].get("file") is None:
+        return None
+    pictures = []
+    for row in rows:
+        with Image.open(folder / row["file"]) as picture:
+            pictures.append(picture.copy())
+    names: dict[int, str] = {row["class"]: row["name"] for row in rows}
+    listed = [names.get(label, "") for label in range(max(names) + 1)]
+    grid = labelled_grid(pictures, [row["class"] for row in rows], listed)
+    grid.save(folder / "grid.png")
+    return folder / "grid.png"

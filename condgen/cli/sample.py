@@ -1,0 +1,84 @@
+"""`condgen sample`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from condgen.cli.progress import console, follow
+from condgen.cli.run import draw_grid
+from condgen.data import class_index
+from condgen.errors import UserError
+from condgen.noise import GridName
+from condgen.recipe import Method, SampleStage
+from condgen.run import Models, lock, read_json, sample_stage
+from condgen.sampling import SamplerName
+from condgen.training import Processes
+from condgen.weights import MODEL_FILE, load_tensors
+
+__all__ = ["sample"]
+
+
+def sample(
+    score: Annotated[Path | None, typer.Option(help="Run folder of a score model.")] = None,
+    classifier: Annotated[Path | None, typer.Option(help="Run folder of a classifier that guides it.")] = None,
+    generator: Annotated[
+        Path | None, typer.Option(help="Run folder of a one-step generator, in place of both.")
+    ] = None,
+    classes: Annotated[
+        str, typer.Option("--class", help="Names or numbers, separated by commas, or all: 'cat,dog' or '3,7'.")
+    ] = "all",
+    per_class: Annotated[int, typer.Option(min=1, help="Samples of each class.")] = 16,
+    sampler: Annotated[SamplerName, typer.Option(help="heun: ODE, 2 evaluations a step; the others: SDE, 1.")] = "heun",
+    steps: Annotated[int, typer.Option(min=2, help="Points of the time grid.")] = 18,
+    grid: Annotated[GridName, typer.Option(help="How the time grid is spaced.")] = "karras",
+    scale: Annotated[float, typer.Option(help="Guidance scale: 1 is Bayes' rule, 0 is off.")] = 1.0,
+    interval: Annotated[
+        tuple[float, float] | None, typer.Option(help="Noise levels (low high) between which guidance acts.")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Sample i has seed + i, and depends on nothing else.")] = 0,
+    batch: Annotated[int, typer.Option(min=1, help="Samples drawn at once.")] = 250,
+    out: Annotated[Path, typer.Option(help="The folder for pictures, grid.png and manifest.jsonl.")] = Path(
+        "runs/samples"
+    ),
+) -> None:
+    """Draw samples of chosen classes, guided or in one step.
+
+    condgen sample --score runs/digits/score --classifier runs/digits/classifier-dlsm --class 3,7
+    """
+    source = generator or score
+    if source is None:
+        raise UserError("sampling needs --score DIR (with --classifier DIR to choose a class), or --generator DIR")
+    if generator is not None and (score is not None or classifier is not None):
+        raise UserError("--generator stands alone: leave out --score and --classifier, or leave it out")
+    if generator is None and classifier is None and classes != "all":
+        raise UserError("choosing a class needs --classifier DIR or --generator DIR: the score model alone knows none")
+    _, description = load_tensors(source / MODEL_FILE)
+    names = [str(name) for name in description.get("names", ())]
+    chosen = (
+        range(len(names)) if classes == "all" else [class_index(names, text.strip()) for text in classes.split(",")]
+    )
+    labels = tuple(label for label in chosen for _ in range(per_class))
+    method = Method(
+        classifier=classifier.name if classifier else None,
+        generator=generator is not None,
+        scale=scale,
+        interval=interval,
+        sampler=sampler,
+        steps=steps,
+        grid=grid,
+    )
+    stage = SampleStage(method=method, labels=labels, seed=seed, batch=batch)
+    with lock(out):
+        models = Models(score, classifier, generator)
+        worked = follow(sample_stage("sample", out, stage, models, Processes().device))
+        if worked == 0:
+            console.print(f"nothing left to do: {out} is finished", markup=False)
+        picture = draw_grid(out)
+    record = read_json(out / "stage.json")
+    console.print(
+        f"{record['images']:,} samples, {record['evaluations_per_image']} network evaluations each, "
+        f"{record['images_per_second']:,} images/s\n{picture or out / 'manifest.jsonl'}",
+        markup=False,
+        soft_wrap=True,
+    )

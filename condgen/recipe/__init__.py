@@ -1,0 +1,42 @@
+"""Recipes: YAML files that say everything about a run, checked before anything runs."""
+
+from condgen.recipe.defaults import default_recipe
+from condgen.recipe.loading import apply_overrides, content_key, load_recipe, parse, read_yaml, to_yaml
+from condgen.recipe.models import (
+    ClassifierRecipe,
+    ClassifierStage,
+    DiagnoseRecipe,
+    DiagnoseStage,
+    EvaluateStage,
+    GeneratorRecipe,
+    GeneratorStage,
+    Method,
+    Recipe,
+    SampleRecipe,
+    SampleStage,
+    ScoreRecipe,
+    ScoreStage,
+)
+
+__all__ = [
+    "ClassifierRecipe",
+    "ClassifierStage",
+    "DiagnoseRecipe",
+    "DiagnoseStage",
+    "EvaluateStage",
+    "GeneratorRecipe",
+    "GeneratorStage",
+    "Method",
+    "Recipe",
+    "SampleRecipe",
+    "SampleStage",
+    "ScoreRecipe",
+    "ScoreStage",
+    "apply_overrides",
+    "content_key",
+    "default_recipe",
+    "load_recipe",
+    "parse",
+    "read_yaml",
+    "to_yaml",
+]

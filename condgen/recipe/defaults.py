@@ -1,0 +1,48 @@
+"""Settings for a data set that has no recipe yet."""
+
+import math
+
+from condgen.data import AnyData, LabelledSet
+from condgen.generator import GeneratorObjective
+from condgen.nets import (
+    AnyClassifierNet,
+    AnyDenoiserNet,
+    AnyGeneratorNet,
+    ConvGeneratorSettings,
+    MLPSettings,
+    ResNetSettings,
+    UNetSettings,
+)
+from condgen.noise import EDM, LogNormal
+from condgen.recipe.models import ClassifierRecipe, DiagnoseRecipe, GeneratorRecipe, Recipe, ScoreRecipe
+from condgen.training import TrainingSettings
+
+__all__ = ["default_recipe"]
+
+
+def default_recipe(settings: AnyData, data: LabelledSet) -> Recipe:
+    """A recipe of plain choices: perceptrons for points and tiny images, convolutions for others, EDM noise.
+
+    Noise levels are laid in units of the data's standard deviation, relative to the 0.5 that EDM's were made for.
+    """
+    unit = data.standard_deviation() / 0.5
+    tiny = not data.is_images or max(data.shape[1:]) <= 8
+    density = LogNormal(mean=-1.2 + math.log(unit))
+    denoiser: AnyDenoiserNet = MLPSettings() if tiny else UNetSettings()
+    classifier: AnyClassifierNet = MLPSettings() if tiny else ResNetSettings()
+    generator: AnyGeneratorNet = MLPSettings(width=192, depth=2) if tiny else ConvGeneratorSettings()
+    critic: AnyDenoiserNet = MLPSettings(width=192, depth=2) if tiny else UNetSettings(channels=32)
+    training = TrainingSettings(steps=4000, batch=256)
+    return Recipe(
+        name="default",
+        data=settings,
+        schedule=EDM(sigma_min=0.002 * unit, sigma_max=80 * unit),
+        score=ScoreRecipe(network=denoiser, density=density, training=training),
+        classifiers={"default": ClassifierRecipe(network=classifier, density=density, training=training)},
+        generator=GeneratorRecipe(
+            network=generator,
+            objective=GeneratorObjective(network=critic),
+            training=TrainingSettings(steps=4000, batch=96, lr=2e-4, betas=(0.5, 0.999), decay="constant"),
+        ),
+        diagnose=DiagnoseRecipe(levels=tuple(round(unit * level, 6) for level in (0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10))),
+    )

@@ -1,0 +1,171 @@
+"""A run folder: the only currency between commands.
+
+`stage.json` says which settings, by content hash, the folder holds and whether they are finished. The same settings
+again resume, or do nothing; other settings set the old folder aside, so that nothing is ever overwritten.
+"""
+
+import fcntl
+import hashlib
+import json
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from pydantic import BaseModel
+
+from condgen.errors import UserError
+from condgen.recipe import to_yaml
+from condgen.weights import MODEL_FILE, write_atomically
+
+__all__ = ["Progress", "Stage", "file_key", "lock", "open_stage", "read_json", "read_rows", "write_json"]
+
+STAGE_FILE, RECIPE_FILE, LOG_FILE, LOCK_FILE = "stage.json", "recipe.yaml", "log.jsonl", ".lock"
+
+
+class Progress(NamedTuple):
+    """What a stage yields while it works."""
+
+    stage: str
+    done: int
+    total: int
+    images: int  # processed so far in this session of the stage, for a rate
+    note: str = ""
+
+
+class Stage:
+    """One stage of work in its folder.
+
+    Args:
+        name: for people.
+        folder: where its files lie.
+        key: content hash of its settings and inputs.
+        record: what `stage.json` says.
+    """
+
+    def __init__(self, name: str, folder: Path, key: str, record: dict[str, Any]) -> None:
+        self.name, self.folder, self.key, self.record = name, folder, key, record
+        self._started = time.perf_counter()
+        self._seconds_before = float(record.get("seconds", 0.0))
+
+    @property
+    def finished(self) -> bool:
+        """Whether there is nothing left to do."""
+        return bool(self.record.get("finished"))
+
+    @property
+    def seconds(self) -> float:
+        """Working time so far, earlier sessions included."""
+        return self._seconds_before + time.perf_counter() - self._started
+
+    def note(self, **facts: object) -> None:
+        """Writes facts, and the time spent, to `stage.json`."""
+        self.record |= {"stage": self.name, "key": self.key, "seconds": round(self.seconds, 3)} | facts
+        write_json(self.folder / STAGE_FILE, self.record)
+
+    def finish(self, **facts: object) -> None:
+        """Marks the stage as finished."""
+        self.note(finished=True, **facts)
+
+    def log(self, row: Mapping[str, Any]) -> None:
+        """Appends a row to `log.jsonl`."""
+        with (self.folder / LOG_FILE).open("a", encoding="utf-8") as file:
+            file.write(json.dumps(row) + "\n")
+
+    def forget_log_after(self, step: int) -> None:
+        """Drops the rows of steps that will be done again."""
+        path = self.folder / LOG_FILE
+        if path.exists():
+            kept = [row for row in read_rows(path) if row.get("step", 0) <= step]
+            write_atomically(path, "".join(json.dumps(row) + "\n" for row in kept).encode())
+
+
+def open_stage(name: str, folder: Path, key: str, settings: BaseModel) -> Stage:
+    """Opens a folder for a stage: fresh, to be resumed, or finished. A folder of other settings is set aside."""
+    path = folder / STAGE_FILE
+    record: dict[str, Any] = {}
+    if path.exists():
+        record = read_json(path)
+        if record.get("key") != key:
+            _set_aside(folder, str(record.get("key", "unknown")))
+            record = {}
+    elif folder.is_dir() and any(entry.name != LOCK_FILE for entry in folder.iterdir()):
+        raise UserError(f"{folder} holds files that condgen did not write: choose an empty or new folder")
+    stage = Stage(name, folder, key, record)
+    if not record:
+        write_atomically(folder / RECIPE_FILE, to_yaml(settings).encode())
+        stage.note(finished=False)
+    return stage
+
+
+def _set_aside(folder: Path, key: str) -> None:
+    target = folder.with_name(f"{folder.name}.before-{key[:8]}")
+    number = 2
+    while target.exists():
+        target = folder.with_name(f"{folder.name}.before-{key[:8]}-{number}")
+        number += 1
+    folder.rename(target)
+
+
+@contextmanager
+def lock(folder: Path) -> Iterator[None]:
+    """Holds a folder for this process; a second process is told so. The lock goes with the process, however it ends."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        file = (folder / LOCK_FILE).open("a")
+    except OSError as error:
+        raise UserError(f"cannot write in {folder}: {error.strerror}; choose another folder with --out") from error
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise UserError(f"another condgen process is at work in {folder}: wait for it, or stop it") from error
+        yield
+
+
+def file_key(path: Path) -> str:
+    """A short content hash of a file."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+    except OSError as error:
+        hint = "train it first, or name its folder" if path.name == MODEL_FILE else "check the folder"
+        raise UserError(f"cannot read {path} ({error.strerror}): {hint}") from error
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object from a file."""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise UserError(f"{path} does not exist: name a folder that a condgen command has written") from error
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} is damaged ({error}): delete it and run the command again") from error
+    if not isinstance(value, dict):
+        raise UserError(f"{path} is damaged (not a JSON object): delete it and run the command again")
+    return value
+
+
+def write_json(path: Path, value: Mapping[str, Any]) -> None:
+    """Writes a JSON object atomically."""
+    write_atomically(path, (json.dumps(value, indent=1) + "\n").encode())
+
+
+def read_rows(path: Path) -> list[dict[str, Any]]:
+    """The rows of a .jsonl file; a last line that was cut short is left out."""
+    if not path.exists():
+        return []
+    lines = path.read_text(encoding="utf-8").split("\n")
+    return list(_parsed(lines[:-1], path))
+
+
+def _parsed(lines: Iterable[str], path: Path) -> Iterator[dict[str, Any]]:
+    for number, line in enumerate(lines, start=1):
+        try:
+            row = json.loads(line)
+        except ValueError as error:
+            raise UserError(f"{path}, line {number} is damaged ({error}): delete the line") from error
+        if not isinstance(row, dict):
+            raise UserError(f"{path}, line {number} is not a JSON object: delete the line")
+        yield row

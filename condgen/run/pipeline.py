@@ -1,0 +1,126 @@
+"""A whole recipe: train, sample, evaluate, diagnose, each in its own folder below the run's."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from condgen.data import load
+from condgen.recipe import (
+    ClassifierStage,
+    DiagnoseStage,
+    EvaluateStage,
+    GeneratorStage,
+    Recipe,
+    SampleStage,
+    ScoreStage,
+    to_yaml,
+)
+from condgen.run.environment import describe_environment
+from condgen.run.folder import RECIPE_FILE, STAGE_FILE, Progress, read_json, write_json
+from condgen.run.measure import DIAGNOSTICS, FIELD, METRICS, diagnose_stage, evaluate_stage
+from condgen.run.sample import Models, sample_stage
+from condgen.run.train import train_stage
+from condgen.training import Processes
+from condgen.weights import write_atomically
+
+__all__ = ["run_recipe"]
+
+RUN_FILE, COST_FILE = "run.json", "cost.json"
+
+
+def run_recipe(recipe: Recipe, folder: Path, processes: Processes, command: str) -> Iterator[Progress]:
+    """Runs every stage of a recipe that is not finished yet.
+
+    Writes `recipe.yaml`, `run.json`, `cost.json`, and copies of `metrics.json` and `diagnostics.json` at the top.
+    """
+    train, test = load(recipe.data, "train"), load(recipe.data, "test")
+    train = train.to(processes.device)
+    write_atomically(folder / RECIPE_FILE, to_yaml(recipe).encode())
+    about = _about(recipe, folder, command)
+    stages: list[tuple[str, Path]] = []
+
+    def stage(name: str, place: Path, work: Iterator[Progress]) -> Iterator[Progress]:
+        stages.append((name, place))
+        yield from work
+        _write_about(folder, about, stages)
+
+    score = folder / "score"
+    settings: dict[str, Any] = {"data": recipe.data, "schedule": recipe.schedule, "seed": recipe.seed}
+    score_stage = ScoreStage(**settings, score=recipe.score)
+    yield from stage("score", score, train_stage("score", score, score_stage, train, processes))
+
+    classifiers: dict[str, Path] = {}
+    for name, classifier in recipe.classifiers.items():
+        place = classifiers[name] = folder / f"classifier-{name}"
+        classifier_stage = ClassifierStage(**settings, classifier=classifier)
+        title = f"classifier {name}"
+        yield from stage(title, place, train_stage(title, place, classifier_stage, train, processes, score))
+
+    generator = folder / "generator"
+    if recipe.generator is not None:
+        generator_stage = GeneratorStage(data=recipe.data, seed=recipe.seed, generator=recipe.generator)
+        yield from stage("generator", generator, train_stage("generator", generator, generator_stage, train, processes))
+
+    samples: dict[str, Path] = {}
+    if recipe.sample is not None:
+        labels = tuple(label for label in range(train.n_classes) for _ in range(recipe.sample.per_class))
+        for name, method in recipe.sample.methods.items():
+            place = samples[name] = folder / "samples" / name
+            models = Models(score, classifiers.get(method.classifier or ""), generator)
+            sample = SampleStage(method=method, labels=labels, seed=recipe.sample.seed, batch=recipe.sample.batch)
+            title = f"sample {name}"
+            yield from stage(title, place, sample_stage(title, place, sample, models, processes.device))
+        write_json(folder / COST_FILE, {"rows": _cost(recipe, samples)})
+
+    if samples and recipe.evaluate:
+        place = folder / "evaluation"
+        yield from stage(
+            "evaluate", place, evaluate_stage(place, EvaluateStage(seed=recipe.seed), samples, train.to("cpu"), test)
+        )
+        write_json(folder / METRICS, read_json(place / METRICS))
+    if recipe.diagnose is not None and classifiers:
+        place = folder / "diagnosis"
+        rescaled = tuple(name for name, c in recipe.classifiers.items() if c.objective.loss == "ce")
+        diagnose = DiagnoseStage(diagnose=recipe.diagnose, rescaled=rescaled)
+        work = diagnose_stage(place, diagnose, score, classifiers, train, processes.device)
+        yield from stage("diagnose", place, work)
+        for file in (DIAGNOSTICS, FIELD):
+            if (place / file).exists():
+                write_json(folder / file, read_json(place / file))
+
+
+def _about(recipe: Recipe, folder: Path, command: str) -> dict[str, Any]:
+    started = datetime.now(UTC).isoformat(timespec="seconds")
+    if (folder / RUN_FILE).exists():
+        started = read_json(folder / RUN_FILE).get("started", started)
+    return {"name": recipe.name, **describe_environment(), "started": started, "command": command}
+
+
+def _write_about(folder: Path, about: dict[str, Any], stages: list[tuple[str, Path]]) -> None:
+    records = [(name, place, read_json(place / STAGE_FILE)) for name, place in stages]
+    rows = [
+        {"stage": name, "folder": str(place.relative_to(folder)), "seconds": r["seconds"], "what": r.get("what", "")}
+        for name, place, r in records
+    ]
+    write_json(folder / RUN_FILE, about | {"stages": rows})
+
+
+def _cost(recipe: Recipe, samples: dict[str, Path]) -> list[dict[str, Any]]:
+    assert recipe.sample is not None
+    rows = []
+    for name, place in samples.items():
+        record, method = read_json(place / STAGE_FILE), recipe.sample.methods[name]
+        rows.append(
+            {
+                "method": name,
+                "images": record["images"],
+                "seconds": record["drawing_seconds"],
+                "images_per_second": record["images_per_second"],
+                "evaluations_per_image": record["evaluations_per_image"],
+                "sampler": "one step" if method.generator else method.sampler,
+                "steps": 1 if method.generator else method.steps,
+                "scale": method.scale if method.classifier is not None else None,
+            }
+        )
+    return rows

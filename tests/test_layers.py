@@ -1,0 +1,61 @@
+"""The order of the house: a file may import only from lines above its own."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import condgen
+
+ROOT = Path(condgen.__file__).parent
+LINES = """
+errors
+settings
+noise
+rng
+bayes
+oracle
+data
+nets
+weights
+score classifier generator
+guidance
+sampling
+training
+metrics
+diagnostics
+recipe
+run
+bench
+report
+cli
+__main__
+"""
+LEVEL = {module: level for level, line in enumerate(LINES.split("\n")) for module in line.split()}
+
+
+def imported(source: str) -> set[str]:
+    """The modules of condgen that a source imports anywhere, by the first name after `condgen.`."""
+    names = []
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"line {node.lineno}: import by the full name, condgen.…"
+            names += [f"{node.module}.{alias.name}" for alias in node.names]
+    return {name.split(".")[1] for name in names if name.startswith("condgen.")} - {"__version__"}
+
+
+@pytest.mark.parametrize("path", sorted(ROOT.rglob("*.py")), ids=lambda path: str(path.relative_to(ROOT)))
+def test_imports_point_upwards(path):
+    module = path.relative_to(ROOT).parts[0].removesuffix(".py")
+    assert module in LEVEL or module == "__init__", f"{module} has no line in the order of the house"
+    below = {name for name in imported(path.read_text()) - {module} if LEVEL[name] >= LEVEL.get(module, 0)}
+    assert not below, f"{module} imports {below}, which stand on its own line or below"
+
+
+def test_every_form_of_import_is_seen():
+    source = (
+        "import condgen.noise\nfrom condgen.rng import Streams\ndef f():\n    from condgen import bayes, __version__"
+    )
+    assert imported(source) == {"noise", "rng", "bayes"}
