@@ -1,0 +1,184 @@
+"""How matplotlib's figures become part of a page: SVG that takes its ink from the text around it.
+
+Figures are drawn with the Agg-free object interface (never pyplot, so nothing global is opened) and written as SVG with
+real text. The page's own colours then replace the drawn ones, by CSS: ink becomes `currentColor`, and every series
+colour a variable with the drawn colour to fall back on, so one picture reads in light and in dark. Identifiers are made
+unique to the picture, because several share a page. The same input gives the same bytes.
+
+Colours follow Okabe & Ito (2008), "Color universal design"; a method has its own marker too, never colour alone.
+"""
+
+import io
+import re
+import warnings
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+from xml.etree import ElementTree
+
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+__all__ = [
+    "COLOURS",
+    "INK",
+    "Plot",
+    "Style",
+    "class_style",
+    "drawing",
+    "finish",
+    "method_styles",
+    "new_axes",
+    "printable",
+]
+
+INK = "#010203"  # stands for the page's text colour; no drawing uses it otherwise
+COLOURS: dict[str, str] = {
+    "blue": "#0072b2",
+    "vermillion": "#d55e00",
+    "green": "#009e73",
+    "purple": "#cc79a7",
+    "orange": "#e69f00",
+    "sky": "#56b4e9",
+}
+_MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<")
+_SVG = "http://www.w3.org/2000/svg"
+_XLINK = "http://www.w3.org/1999/xlink"
+
+_SETTINGS: Any = {
+    "svg.fonttype": "none",
+    "text.parse_math": False,  # a dollar sign in a class name is a dollar sign
+    "text.color": INK,
+    "axes.edgecolor": INK,
+    "axes.labelcolor": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.linewidth": 0.7,
+    "axes.titlesize": 10.5,
+    "axes.titlelocation": "left",
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "axes.formatter.use_mathtext": False,
+    "grid.color": INK,
+    "grid.alpha": 0.13,
+    "grid.linewidth": 0.6,
+    "font.size": 10,
+}
+
+
+@dataclass(frozen=True)
+class Plot:
+    """An SVG element to stand in a page, and the same said in words."""
+
+    svg: str
+    alt: str
+
+
+@dataclass(frozen=True)
+class Style:
+    """How a method or class looks in every plot."""
+
+    colour: str
+    marker: str
+    line: str = "-"
+    hollow: bool = False
+
+
+_METHODS: dict[str, Style] = {
+    "prior": Style(INK, "D"),
+    "no guidance": Style(INK, "o", "--", hollow=True),
+    "zero guidance": Style(INK, "o", "--", hollow=True),
+    "ce": Style(COLOURS["vermillion"], "s"),
+    "ce, best constant scale": Style(COLOURS["orange"], "v", "-."),
+    "dlsm": Style(COLOURS["blue"], "o"),
+    "one-step": Style(COLOURS["green"], "^"),
+}
+
+
+def method_styles(methods: Iterable[str]) -> dict[str, Style]:
+    """A fixed look for the methods that condgen knows, and for the others by order of appearance."""
+    out: dict[str, Style] = {}
+    spare = list(COLOURS.values())[::-1]
+    for method in methods:
+        known = _METHODS.get(method.lower())
+        count = len(out)
+        out.setdefault(method, known or Style(spare[count % len(spare)], _MARKERS[(count + 3) % len(_MARKERS)], ":"))
+    return out
+
+
+def class_style(index: int) -> Style:
+    """The look of the class of this index in scatter plots; the first 24 differ."""
+    colours = list(COLOURS.values())
+    return Style(colours[index % len(colours)], _MARKERS[index % len(_MARKERS)])
+
+
+def printable(text: str) -> str:
+    """The text on one line and without the control characters that XML forbids."""
+    one_line = " ".join(text.split())
+    return "".join(sign if sign.isprintable() else "\N{REPLACEMENT CHARACTER}" for sign in one_line)
+
+
+@contextmanager
+def drawing() -> Iterator[None]:
+    """The house style for figures made and finished inside the block."""
+    with matplotlib.rc_context({**_SETTINGS, "svg.hashsalt": "condgen"}), warnings.catch_warnings():
+        # Glyphs are measured with matplotlib's own font but shown by the reader's, which may well have them.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+        yield
+
+
+def new_axes(title: str = "", *, width: float = 3.9, height: float = 2.9) -> Axes:
+    """Axes alone in a figure of this size in inches."""
+    axes = Figure(figsize=(width, height), layout="constrained").add_subplot()
+    axes.set_title(printable(title))
+    return axes
+
+
+def finish(axes: Axes, name: str, alt: str) -> Plot:
+    """The figure of `axes` as a plot.
+
+    Args:
+        axes: drawn within `drawing()`.
+        name: unique in the page, of letters, digits and hyphens.
+        alt: what the picture shows, in words.
+    """
+    figure = axes.get_figure(root=True)
+    assert figure is not None
+    buffer = io.StringIO()
+    figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
+    root = ElementTree.fromstring(buffer.getvalue())
+    for child in list(root):
+        if child.tag in {f"{{{_SVG}}}metadata", f"{{{_SVG}}}defs"} and child.find(f"{{{_SVG}}}path") is None:
+            root.remove(child)  # who made it, and a style rule that would reach the whole page
+    return Plot(_inline(root, name, printable(alt)), printable(alt))
+
+
+def _inline(root: ElementTree.Element, name: str, alt: str) -> str:
+    variables = {colour: f"var(--{word}, {colour})" for word, colour in COLOURS.items()} | {INK: "currentColor"}
+    text = "\n".join(value for element in root.iter() for value in element.attrib.values())
+    used = set(re.findall(r"(?:^#|url\(#)([\w.-]+)", text, flags=re.MULTILINE))
+    for element in root.iter():
+        if element.get("id") not in used:
+            element.attrib.pop("id", None)
+        for key, value in element.attrib.items():
+            if key == "id":
+                value = f"{name}-{value}"
+            elif key == f"{{{_XLINK}}}href" and not value.startswith("#"):
+                value = "".join(value.split())
+            else:
+                value = re.sub(r"(^#|url\(#)(?=[\w.-]+\)?$)", rf"\g<1>{name}-", value)
+            if key == "style":
+                value = re.sub(r"font-family: [^;]+;? ?", "", value)
+                value = re.sub("|".join(variables), lambda match: variables[match.group()], value)
+            element.set(key, value)
+    for key in ("width", "height", "version"):
+        root.attrib.pop(key, None)
+    for key, value in (("role", "img"), ("aria-label", alt), ("stroke-linejoin", "round")):
+        root.set(key, value)
+    ElementTree.register_namespace("", _SVG)
+    ElementTree.register_namespace("xlink", _XLINK)
+    return ElementTree.tostring(root, encoding="unicode")

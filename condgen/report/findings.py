@@ -1,0 +1,161 @@
+"""The figures of a run in sentences: what is best, by how much, and where the differences are within the intervals."""
+
+import math
+from collections.abc import Mapping, Sequence
+
+from condgen.report.estimates import (
+    SIGMA,
+    Estimate,
+    Goal,
+    error_estimates,
+    format_estimate,
+    format_number,
+    goal_of,
+    metric_estimates,
+    winner,
+)
+from condgen.report.rows import CostRow, MetricRow, RawRow, parse_rows
+
+__all__ = ["NO_GUIDANCE", "findings", "mean_log_ratio"]
+
+NO_GUIDANCE = "zero guidance"
+_LEAST_SHARE = 0.01
+
+
+def findings(metrics: Sequence[RawRow], errors: Sequence[RawRow], cost: Sequence[RawRow]) -> list[str]:
+    """Sentences for the head of a report.
+
+    Args:
+        metrics: rows of metrics.json.
+        errors: rows of diagnostics.json.
+        cost: rows of cost.json.
+    """
+    estimates = metric_estimates(metrics)
+    leading = [metric for metric in estimates if metric == "class accuracy" or goal_of(metric) == "low"]
+    sentences = [_best(metric, estimates[metric], metrics) for metric in leading]
+    sentences.append(_errors_in_words(errors))
+    sentences.append(_duel(estimates, errors))
+    sentences.append(_cost_in_words(cost))
+    return [sentence for sentence in sentences if sentence]
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+def _best(metric: str, found: Mapping[str, Estimate], metrics: Sequence[RawRow]) -> str:
+    goal = goal_of(metric)
+    ranked = sorted(
+        ((method, estimate) for method, estimate in found.items() if math.isfinite(estimate.value)),
+        key=lambda item: item[1].value,
+        reverse=goal == "high",
+    )
+    if len(ranked) < 2:
+        return ""
+    (first, value), (second, runner_up) = ranked[:2]
+    clear = winner([value, runner_up], goal) == 0
+    word = "highest" if goal == "high" else "lowest"
+    relation = "clearly ahead of" if clear else "not clearly apart from"
+    return (
+        f"{_capital(metric)} is {word} with {first}: {format_estimate(value)}, {relation} {second} "
+        f"({format_estimate(runner_up)}).{_floor(metric, metrics)}"
+    )
+
+
+def _floor(metric: str, metrics: Sequence[RawRow]) -> str:
+    rows = [row for row in parse_rows(MetricRow, metrics, "metrics") if row.metric == metric and row.floor is not None]
+    if not rows:
+        return ""
+    conditions = [
+        f"n = {rows[0].floor_n}" if rows[0].floor_n else "",
+        f"features: {rows[0].features}" if rows[0].features else "",
+    ]
+    said = "; ".join(condition for condition in conditions if condition)
+    return f" Real held-out images reach {format_number(rows[0].floor)}{f' ({said})' if said else ''}."
+
+
+# ----------------------------------------------------------------------------------------------------
+# Score errors
+
+
+def mean_log_ratio(found: Mapping[float, Estimate], reference: Mapping[float, Estimate]) -> tuple[float, int] | None:
+    """The geometric mean over noise levels of the error relative to a reference's, and the number of levels.
+
+    Levels count where sigma times the reference is at least a hundredth of its largest: where the exact likelihood
+    score all but vanishes, the ratio of two tiny numbers says nothing about guidance.
+    """
+    weight = {sigma: sigma * estimate.value for sigma, estimate in reference.items()}
+    least = _LEAST_SHARE * max(weight.values(), default=0.0)
+    logs = [
+        math.log(found[sigma].value / reference[sigma].value)
+        for sigma in reference
+        if sigma in found and weight[sigma] >= least > 0 and found[sigma].value > 0
+    ]
+    return (math.exp(math.fsum(logs) / len(logs)), len(logs)) if logs else None
+
+
+def _errors_in_words(errors: Sequence[RawRow]) -> str:
+    found = error_estimates(errors, "data", "D_L")
+    reference = found.pop(NO_GUIDANCE, None)
+    if not reference:
+        return ""
+    ratios = {
+        method: ratio for method, values in found.items() if (ratio := mean_log_ratio(values, reference)) is not None
+    }
+    if not ratios:
+        return ""
+    ranked = sorted(ratios.items(), key=lambda item: item[1][0])
+    said = [
+        f"{method} {format_number(ratio)}{' (worse than no guidance at all)' if ratio > 1 else ''}"
+        for method, (ratio, _) in ranked
+    ]
+    levels = ranked[0][1][1]
+    return (
+        f"The error of the likelihood score (D_L, weighted by the data) as a share of that of no guidance, geometric "
+        f"mean over {levels} of {len(reference)} noise levels: {', '.join(said)}."
+    )
+
+
+def _sigmas(sigmas: Sequence[float]) -> str:
+    return f"{SIGMA} = {', '.join(f'{sigma:g}' for sigma in sigmas)}"
+
+
+def _duel(estimates: Mapping[str, Mapping[str, Estimate]], errors: Sequence[RawRow]) -> str:
+    """DLSM against cross-entropy, figure by figure: where it wins, where it loses, where nobody can tell."""
+    verdicts: dict[int | None, list[str]] = {0: [], 1: [], None: []}
+    for metric, found in estimates.items():
+        if "dlsm" in found and "ce" in found and (goal := goal_of(metric)):
+            verdicts[_compare(found["dlsm"], found["ce"], goal)].append(metric)
+    levels: dict[int | None, list[float]] = {0: [], 1: [], None: []}
+    found_errors = error_estimates(errors, "data", "D_L")
+    for sigma in sorted(found_errors.get("dlsm", {})):
+        if sigma in found_errors.get("ce", {}):
+            levels[_compare(found_errors["dlsm"][sigma], found_errors["ce"][sigma], "low")].append(sigma)
+    words: dict[int | None, str] = {0: "clearly better", 1: "clearly worse", None: "not clearly different"}
+    parts = [f"{words[key]} in {', '.join(metrics)}" for key, metrics in verdicts.items() if metrics]
+    if any(levels.values()):
+        count = sum(len(sigmas) for sigmas in levels.values())
+        parts.append(f"in D_L, clearly lower at {len(levels[0])} of {count} noise levels")
+        parts.append(f"clearly higher at {_sigmas(levels[1])}" if levels[1] else "clearly higher at none")
+    return f"DLSM against cross-entropy: {'; '.join(parts)}." if parts else ""
+
+
+def _compare(first: Estimate, second: Estimate, goal: Goal) -> int | None:
+    return winner([first, second], goal)
+
+
+# ----------------------------------------------------------------------------------------------------
+# Cost
+
+
+def _cost_in_words(cost: Sequence[RawRow]) -> str:
+    rows = [row for row in parse_rows(CostRow, cost, "cost") if row.images_per_second is not None]
+    if len(rows) < 2:
+        return ""
+    ranked = sorted(rows, key=lambda row: row.images_per_second or 0.0, reverse=True)
+    said = [
+        f"{row.method} {format_number(row.images_per_second)}"
+        + (f" ({format_number(row.evaluations_per_image)} evaluations each)" if row.evaluations_per_image else "")
+        for row in ranked
+    ]
+    return f"Images per second: {', '.join(said)}."

@@ -1,0 +1,239 @@
+"""What a run folder holds, read and checked. Whatever is absent stays empty."""
+
+import json
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+from PIL import Image, UnidentifiedImageError
+
+from condgen.errors import UserError
+from condgen.report.plots import Field
+from condgen.report.rows import CostRow, ErrorRow, MetricRow, RawRow, StageRow, parse_rows
+
+__all__ = ["FieldData", "Run", "Sample", "read_images", "read_run"]
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One line of a manifest: an image file or a point, its class and its seed."""
+
+    label: int
+    name: str
+    seed: int | None
+    file: Path | None = None
+    point: tuple[float, ...] | None = None
+
+
+@dataclass(frozen=True)
+class FieldData:
+    """Likelihood scores on a grid, each field of shape (classes, len(y), len(x), 2), and some data points."""
+
+    sigma: float
+    x: tuple[float, ...]
+    y: tuple[float, ...]
+    names: tuple[str, ...]
+    points: Field
+    labels: tuple[int, ...]
+    fields: dict[str, Field]
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run folder in memory; images are left on disk until they are shown."""
+
+    folder: Path
+    name: str
+    recipe: str = ""
+    about: dict[str, Any] = field(default_factory=dict)
+    stages: list[RawRow] = field(default_factory=list)
+    diagnosed: dict[str, Any] = field(default_factory=dict)
+    errors: list[RawRow] = field(default_factory=list)
+    evaluated: dict[str, Any] = field(default_factory=dict)
+    metrics: list[RawRow] = field(default_factory=list)
+    cost: list[RawRow] = field(default_factory=list)
+    samples: dict[str, list[Sample]] = field(default_factory=dict)
+    field_data: FieldData | None = None
+    losses: dict[str, list[tuple[int, float]]] = field(default_factory=dict)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is nothing to show."""
+        return not (
+            self.recipe or self.about or self.errors or self.metrics or self.cost or self.samples or self.losses
+        )
+
+
+def read_run(folder: Path) -> Run:
+    """Everything that a report can show of a run folder.
+
+    Raises:
+        UserError: no such folder, or a file in it that is not what its name says.
+    """
+    if not folder.is_dir():
+        raise UserError(f"{folder} is not a folder; name the folder of a run, such as runs/digits")
+    about = _read_mapping(folder / "run.json")
+    diagnosed, evaluated = _read_mapping(folder / "diagnostics.json"), _read_mapping(folder / "metrics.json")
+    recipe = _read_text(folder / "recipe.yaml")
+    metrics = _rows(evaluated, "rows", folder / "metrics.json")
+    cost = _rows(_read_mapping(folder / "cost.json"), "rows", folder / "cost.json")
+    run = Run(
+        folder=folder,
+        name=_name(folder, recipe, about),
+        recipe=recipe,
+        about={key: value for key, value in about.items() if key != "stages"},
+        stages=_rows(about, "stages", folder / "run.json"),
+        diagnosed=_mapping(diagnosed.get("what"), folder / "diagnostics.json"),
+        errors=_rows(diagnosed, "rows", folder / "diagnostics.json"),
+        evaluated=_mapping(evaluated.get("what"), folder / "metrics.json"),
+        metrics=metrics,
+        cost=cost,
+        samples=_read_samples(folder / "samples", [str(row.get("method")) for row in (*metrics, *cost)]),
+        field_data=_read_field(folder / "field.json"),
+        losses=_read_losses(folder, about),
+    )
+    for model, rows, file in (
+        (StageRow, run.stages, "run.json"),
+        (ErrorRow, run.errors, "diagnostics.json"),
+        (MetricRow, run.metrics, "metrics.json"),
+        (CostRow, run.cost, "cost.json"),
+    ):
+        parse_rows(model, rows, str(folder / file))
+    return run
+
+
+def read_images(samples: list[Sample]) -> list[Image.Image]:
+    """The pictures of samples that have files.
+
+    Raises:
+        UserError: a file is gone or is no picture.
+    """
+    pictures = []
+    for sample in samples:
+        if sample.file is None:
+            continue
+        try:
+            with Image.open(sample.file) as picture:
+                pictures.append(picture.convert("RGB"))
+        except (OSError, UnidentifiedImageError) as error:
+            raise UserError(f"{sample.file}, named in the manifest, is not a readable image; sample anew") from error
+    return pictures
+
+
+# ----------------------------------------------------------------------------------------------------
+# Files
+
+
+def _read_text(path: Path) -> str:
+    return path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
+
+
+def _read_mapping(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        return {}
+    return _mapping(_parse(_read_text(path), str(path)), path)
+
+
+def _parse(text: str, where: str) -> object:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        raise UserError(f"{where} is not JSON ({error.msg}, line {error.lineno}); write it anew") from error
+
+
+def _mapping(value: object, path: Path) -> dict[str, Any]:
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        raise UserError(f"{path} holds a {type(value).__name__} where keys and values belong; write it anew")
+    return value
+
+
+def _rows(mapping: dict[str, Any], key: str, path: Path) -> list[RawRow]:
+    rows = mapping.get(key, [])
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        raise UserError(f"{path}: {key} is not a list of rows; write the file anew")
+    return rows
+
+
+def _name(folder: Path, recipe: str, about: dict[str, Any]) -> str:
+    if about.get("name"):
+        return str(about["name"])
+    try:
+        settings = yaml.safe_load(recipe)
+    except yaml.YAMLError as error:
+        raise UserError(f"{folder / 'recipe.yaml'} is not YAML; restore it from the recipe that was run") from error
+    if isinstance(settings, dict) and settings.get("name"):
+        return str(settings["name"])
+    return folder.resolve().name
+
+
+def _read_lines(path: Path) -> list[dict[str, Any]]:
+    lines = [line for line in _read_text(path).splitlines() if line.strip()]
+    return [_mapping(_parse(line, f"{path}, line {number}"), path) for number, line in enumerate(lines, start=1)]
+
+
+def _read_samples(folder: Path, order: list[str]) -> dict[str, list[Sample]]:
+    """Samples by method: methods of `order` first, in that order, then the others by name."""
+    out: dict[str, list[Sample]] = {}
+    for manifest in sorted(folder.glob("*/manifest.jsonl")):
+        method, samples = manifest.parent.name, []
+        for number, row in enumerate(_read_lines(manifest), start=1):
+            if not isinstance(row.get("class"), int):
+                raise UserError(f"{manifest}, line {number}: class is not a whole number; sample anew")
+            point = row.get("x")
+            samples.append(
+                Sample(
+                    label=row["class"],
+                    name=str(row.get("name", row["class"])),
+                    seed=row.get("seed"),
+                    file=manifest.parent / str(row["file"]) if row.get("file") else None,
+                    point=tuple(float(value) for value in point) if isinstance(point, list) else None,
+                )
+            )
+            method = str(row.get("method", method))
+        if samples:
+            out[method] = samples
+    return dict(sorted(out.items(), key=lambda item: order.index(item[0]) if item[0] in order else len(order)))
+
+
+def _read_field(path: Path) -> FieldData | None:
+    raw = _read_mapping(path)
+    if not raw:
+        return None
+    try:
+        x, y, names = tuple(map(float, raw["x"])), tuple(map(float, raw["y"])), tuple(map(str, raw["names"]))
+        shape = (len(names), len(y), len(x), 2)
+        return FieldData(
+            sigma=float(raw["sigma"]),
+            x=x,
+            y=y,
+            names=names,
+            points=np.asarray(raw.get("points", []), dtype=np.float64).reshape(-1, 2),
+            labels=tuple(map(int, raw.get("labels", []))),
+            fields={str(k): np.asarray(v, dtype=np.float64).reshape(shape) for k, v in raw["fields"].items()},
+        )
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise UserError(f"{path} does not hold fields on its grid ({error}); diagnose the run anew") from error
+
+
+def _read_losses(folder: Path, about: dict[str, Any]) -> dict[str, list[tuple[int, float]]]:
+    """Finite losses of every stage's log, in the order of the stages."""
+    order = [str(stage.get("folder")) for stage in about.get("stages", []) if isinstance(stage, dict)]
+    logs = {str(log.parent.relative_to(folder)): log for log in sorted(folder.glob("*/log.jsonl"))}
+    if (folder / "log.jsonl").is_file():
+        logs["training"] = folder / "log.jsonl"
+    out = {}
+    for name in sorted(logs, key=lambda name: (order.index(name) if name in order else len(order), name)):
+        rows = [(row.get("step"), row.get("loss")) for row in _read_lines(logs[name])]
+        finite = [
+            (step, float(loss))
+            for step, loss in rows
+            if isinstance(step, int) and isinstance(loss, int | float) and math.isfinite(loss)
+        ]
+        if finite:
+            out[name] = sorted(finite)
+    return out

@@ -1,0 +1,108 @@
+"""What a report says, before it is dressed as HTML or Markdown: sections of a few kinds of block."""
+
+from dataclasses import dataclass
+from typing import ClassVar, TypeAlias
+
+from condgen.report.drawing import Plot
+from condgen.report.tables import Table
+
+__all__ = ["Block", "Code", "Facts", "Page", "Panels", "Prose", "Section", "Strip", "Strips", "TableBlock"]
+
+
+@dataclass(frozen=True)
+class Prose:
+    """A paragraph."""
+
+    kind: ClassVar[str] = "prose"
+    text: str
+
+
+@dataclass(frozen=True)
+class Facts:
+    """Names and values."""
+
+    kind: ClassVar[str] = "facts"
+    pairs: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
+class TableBlock:
+    """A table, open or folded away under its title."""
+
+    kind: ClassVar[str] = "table"
+    table: Table
+    folded: bool = False
+
+
+@dataclass(frozen=True)
+class Code:
+    """Text to be copied as it is."""
+
+    kind: ClassVar[str] = "code"
+    label: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Panels:
+    """Small plots side by side, what they mean, and the numbers that they show.
+
+    Attributes:
+        title: of the group.
+        plots: the panels.
+        caption: under them.
+        legend: sign and name of every method or class.
+        tables: the numbers, folded away.
+        columns: how many panels make a row where there is room.
+    """
+
+    kind: ClassVar[str] = "panels"
+    title: str
+    plots: tuple[Plot, ...]
+    caption: str
+    legend: tuple[tuple[Plot, str], ...] = ()
+    tables: tuple[Table, ...] = ()
+    columns: int = 3
+
+
+@dataclass(frozen=True)
+class Strip:
+    """A line of images as a data address, with its size on the page in CSS pixels."""
+
+    address: str
+    alt: str
+    width: int
+    height: int
+
+
+@dataclass(frozen=True)
+class Strips:
+    """Images of every class (rows) by every method (columns)."""
+
+    kind: ClassVar[str] = "strips"
+    title: str
+    methods: tuple[str, ...]
+    rows: tuple[tuple[str, tuple[Strip | None, ...]], ...]
+    caption: str
+
+
+Block: TypeAlias = Prose | Facts | TableBlock | Code | Panels | Strips
+
+
+@dataclass(frozen=True)
+class Section:
+    """A chapter of the page; `key` is its anchor."""
+
+    key: str
+    title: str
+    blocks: tuple[Block, ...]
+
+
+@dataclass(frozen=True)
+class Page:
+    """The whole report."""
+
+    name: str
+    findings: tuple[str, ...]
+    sections: tuple[Section, ...]
+    version: str

@@ -1,0 +1,276 @@
+"""The plots of a report: score errors, likelihood-score fields, training curves, points by class.
+
+Each function returns small panels, one picture each, so that a page can lay them out for its width. The numbers behind
+every picture stand in a table beside it.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import ListedColormap, Normalize
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+from numpy.typing import NDArray
+
+from condgen.report.drawing import INK, Plot, Style, class_style, drawing, finish, new_axes, printable
+from condgen.report.estimates import SIGMA, Estimate, error_estimates
+from condgen.report.rows import Quantity, RawRow, Weighting
+
+__all__ = [
+    "Field",
+    "colour_bar",
+    "error_panel",
+    "field_panel",
+    "field_scale",
+    "key",
+    "points_panel",
+    "round_extent",
+    "training_panel",
+]
+
+Field = NDArray[np.float64]
+
+_LONG_NAMES: dict[Quantity, str] = {"D": "unconditional score", "D_P": "posterior score", "D_L": "likelihood score"}
+_DARK_MAGMA = ListedColormap(
+    matplotlib.colormaps["magma"](np.linspace(0.0, 0.72, 256))
+)  # white arrows read on all of it
+
+
+def key(style: Style, name: str) -> Plot:
+    """The sign of a method or class, for a legend in the page's own text."""
+    with drawing():
+        axes = new_axes(width=0.42, height=0.2)
+        axes.set_axis_off()
+        axes.plot([0, 1, 2], [0, 0, 0], markevery=[1], **_look(style))
+        axes.set_xlim(-0.1, 2.1)
+        return finish(axes, name, "")
+
+
+def _look(style: Style) -> dict[str, Any]:
+    return {
+        "color": style.colour,
+        "marker": style.marker,
+        "linestyle": style.line,
+        "markerfacecolor": "none" if style.hollow else style.colour,
+        "linewidth": 1.4,
+        "markersize": 5,
+    }
+
+
+def _log_axis(axes: Axes, which: str, low: float, high: float) -> None:
+    axis = axes.xaxis if which == "x" else axes.yaxis
+    axes.set(**{f"{which}scale": "log"})
+    subs = (1.0,) if high / low >= 30 else (1.0, 2.0, 5.0)
+    axis.set_major_locator(LogLocator(subs=subs, numticks=6 if which == "x" else 8))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_formatter(NullFormatter())
+
+
+# ----------------------------------------------------------------------------------------------------
+# Score errors
+
+
+def error_panel(
+    rows: Sequence[RawRow], weighting: Weighting, quantity: Quantity, styles: Mapping[str, Style], name: str
+) -> Plot | None:
+    """One quantity against the noise level, a line a method, with bars of one standard error.
+
+    Args:
+        rows: the rows of diagnostics.json.
+        weighting: which rows to draw.
+        quantity: which rows to draw.
+        styles: the look of every method.
+        name: unique in the page.
+
+    Returns:
+        The panel, or None where the rows hold nothing for it.
+    """
+    estimates = {
+        method: {sigma: estimate for sigma, estimate in found.items() if estimate.value > 0}
+        for method, found in error_estimates(rows, weighting, quantity).items()
+    }
+    estimates = {method: found for method, found in estimates.items() if found}
+    if not estimates:
+        return None
+    sigmas = sorted({sigma for found in estimates.values() for sigma in found})
+    values = [estimate.value for found in estimates.values() for estimate in found.values()]
+    with drawing():
+        axes = new_axes(f"{quantity}: {_LONG_NAMES[quantity]}")
+        for method, found in estimates.items():
+            x = sorted(found)
+            y = [found[sigma].value for sigma in x]
+            bars = [_standard_error(found[sigma]) for sigma in x]
+            axes.errorbar(x, y, yerr=bars, capsize=2, elinewidth=1, **_look(styles[method]))
+        _log_axis(axes, "x", sigmas[0], sigmas[-1])
+        _log_axis(axes, "y", min(values), max(values))
+        axes.set_ylim(bottom=max(min(values) / 1.6, max(values) * 1e-5))
+        axes.set_xlabel(f"noise level {SIGMA}")
+        axes.set_ylabel("mean error")
+        methods = ", ".join(f"{method} ({_extent(found)})" for method, found in estimates.items())
+        span = f"{SIGMA} = {sigmas[0]:g}" + (f" to {sigmas[-1]:g}" if len(sigmas) > 1 else "")
+        return finish(axes, name, f"{quantity}, the error of the {_LONG_NAMES[quantity]}, at {span}: {methods}.")
+
+
+def _standard_error(estimate: Estimate) -> float:
+    return (estimate.half_width or 0.0) / 2
+
+
+def _extent(found: Mapping[float, Estimate]) -> str:
+    values = [estimate.value for estimate in found.values()]
+    return f"{values[0]:.3g}" if len(values) == 1 else f"{min(values):.3g} to {max(values):.3g}"
+
+
+# ----------------------------------------------------------------------------------------------------
+# Fields on the grid
+
+
+def field_scale(fields: Sequence[Field], exact: Field) -> float:
+    """The top of a shared colour scale: the largest length, or twice the largest exact one where that is less."""
+    largest = max(float(np.linalg.norm(field, axis=-1).max()) for field in fields)
+    return min(largest, 2 * float(np.linalg.norm(exact, axis=-1).max())) or 1.0
+
+
+def field_panel(
+    field: Field,
+    x: Sequence[float],
+    y: Sequence[float],
+    *,
+    top: float,
+    title: str,
+    name: str,
+    alt: str,
+    points: Field | None = None,
+    arrows: bool = True,
+) -> Plot:
+    """Length as heat, direction as arrows.
+
+    Args:
+        field: vectors on the grid, (len(y), len(x), 2).
+        x: abscissae of the grid, equally spaced.
+        y: ordinates of the grid, equally spaced.
+        top: the length at the top of the colour scale.
+        title: above the panel.
+        name: unique in the page.
+        alt: what the picture shows.
+        points: data to show as dots, (n, 2).
+        arrows: whether to draw the arrows.
+    """
+    length = np.linalg.norm(field, axis=-1)
+    half_x, half_y = (x[1] - x[0]) / 2, (y[1] - y[0]) / 2
+    with drawing():
+        shape = (y[-1] - y[0]) / (x[-1] - x[0])
+        axes = new_axes(title, width=3.6, height=0.75 + 3.1 * min(max(shape, 0.4), 1.5))
+        axes.grid(visible=False)
+        axes.imshow(
+            length,
+            origin="lower",
+            extent=(x[0] - half_x, x[-1] + half_x, y[0] - half_y, y[-1] + half_y),
+            cmap=_DARK_MAGMA,
+            norm=Normalize(0, top),
+            interpolation="nearest",
+        )
+        if points is not None:
+            axes.scatter(points[:, 0], points[:, 1], s=3, color="#9bd7f5", alpha=0.55, linewidths=0)
+        if arrows:
+            step = max(1, round(len(x) / 14))
+            offset = (len(x) - 1) % step // 2
+            chosen = np.s_[offset::step, offset::step]
+            vectors = (field * np.minimum(1, top / np.maximum(length, 1e-300))[..., None])[chosen]
+            grid_x, grid_y = np.meshgrid(np.asarray(x)[offset::step], np.asarray(y)[offset::step])
+            axes.quiver(
+                grid_x,
+                grid_y,
+                vectors[..., 0],
+                vectors[..., 1],
+                color="white",
+                angles="xy",
+                scale_units="xy",
+                scale=top / (2.4 * step * (x[1] - x[0])),
+                width=0.006,
+                minlength=0.3,
+            )
+            axes.set_xlim(x[0] - half_x, x[-1] + half_x)
+            axes.set_ylim(y[0] - half_y, y[-1] + half_y)
+        return finish(axes, name, alt)
+
+
+def colour_bar(top: float, label: str, name: str) -> Plot:
+    """The scale of a row of field panels."""
+    with drawing():
+        axes = new_axes(width=3.6, height=0.62)
+        axes.grid(visible=False)
+        axes.imshow(np.linspace(0, 1, 256)[None], extent=(0, top, 0, 1), aspect="auto", cmap=_DARK_MAGMA)
+        axes.set_yticks([])
+        axes.set_xlabel(label)
+        return finish(axes, name, f"Colour scale from 0, dark, to {top:.3g}, bright: {label}.")
+
+
+# ----------------------------------------------------------------------------------------------------
+# Training and samples
+
+
+def training_panel(steps: Sequence[int], losses: Sequence[float], title: str, name: str) -> Plot:
+    """The loss against the step: the mean of up to 80 equal stretches of the log, over the band of their extremes.
+
+    Args:
+        steps: of the log's rows, rising.
+        losses: finite, one a step.
+        title: above the panel.
+        name: unique in the page.
+    """
+    stretches = np.array_split(np.arange(len(steps)), min(80, len(steps)))
+    at = [float(np.mean([steps[i] for i in stretch])) for stretch in stretches]
+    mean = [float(np.mean([losses[i] for i in stretch])) for stretch in stretches]
+    low = [min(losses[i] for i in stretch) for stretch in stretches]
+    high = [max(losses[i] for i in stretch) for stretch in stretches]
+    with drawing():
+        axes = new_axes(title)
+        axes.fill_between(at, low, high, color=INK, alpha=0.15, linewidth=0)
+        axes.plot(at, mean, color=INK, linewidth=1.4, marker="o" if len(at) == 1 else "")
+        if min(low) > 0 and max(mean) > 20 * min(mean):
+            _log_axis(axes, "y", min(low), max(high))
+        axes.set_xlabel("step")
+        axes.set_ylabel("loss")
+        alt = f"Loss of {title} from step {steps[0]} to {steps[-1]}: {mean[0]:.3g} at first, {mean[-1]:.3g} at last."
+        return finish(axes, name, alt)
+
+
+def points_panel(
+    points: Field, labels: Sequence[int], names: Sequence[str], title: str, name: str, extent: tuple[float, ...]
+) -> Plot:
+    """Points of two dimensions, with a colour and a marker a class.
+
+    Args:
+        points: (n, 2).
+        labels: one a point.
+        names: of the classes.
+        title: above the panel.
+        name: unique in the page.
+        extent: left, right, bottom and top of the axes.
+    """
+    chosen = np.asarray(labels)
+    with drawing():
+        axes = new_axes(title, width=3.6, height=2.6)
+        for index in sorted(set(labels)):
+            style = class_style(index)
+            inside = points[chosen == index]
+            axes.scatter(
+                inside[:, 0], inside[:, 1], s=9, color=style.colour, marker=style.marker, alpha=0.7, linewidths=0
+            )
+        axes.set_xlim(extent[0], extent[1])
+        axes.set_ylim(extent[2], extent[3])
+        axes.set_aspect("equal")
+        said = ", ".join(f"{np.sum(chosen == index)} of {printable(names[index])}" for index in sorted(set(labels)))
+        return finish(axes, name, f"Points of {title}: {said}.")
+
+
+def round_extent(arrays: Sequence[Field]) -> tuple[float, ...]:
+    """Axes limits that hold all finite points, with a margin: left, right, bottom, top."""
+    everything = np.concatenate(arrays)
+    everything = everything[np.isfinite(everything).all(axis=1)]
+    low, high = everything.min(axis=0), everything.max(axis=0)
+    margin = 0.05 * max(float((high - low).max()), math.ulp(1.0))
+    return tuple(float(v) for v in (low[0] - margin, high[0] + margin, low[1] - margin, high[1] + margin))

@@ -1,0 +1,101 @@
+"""The tidy rows that run folders hold: one fact a row, checked before anything is made of it."""
+
+import math
+from collections.abc import Iterable, Mapping
+from typing import Any, Literal, TypeAlias, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from condgen.errors import UserError
+
+__all__ = ["CostRow", "ErrorRow", "MetricRow", "Quantity", "RawRow", "StageRow", "Weighting", "parse_rows"]
+
+Quantity: TypeAlias = Literal["D", "D_P", "D_L"]
+Weighting: TypeAlias = Literal["data", "grid"]
+RawRow: TypeAlias = Mapping[str, Any]
+
+
+class _Row(BaseModel):
+    # Rows may carry more than a report prints, so an unknown key is no error here as it is in settings.
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class ErrorRow(_Row):
+    """A mean score error at one noise level, in units of the score."""
+
+    method: str
+    sigma: float = Field(gt=0)
+    weighting: Weighting
+    quantity: Quantity
+    mean: float
+    sd: float | None = None
+    n: int = Field(ge=1)
+
+    @property
+    def standard_error(self) -> float | None:
+        """Of the mean, sd / sqrt(n)."""
+        return None if self.sd is None else self.sd / math.sqrt(self.n)
+
+
+class MetricRow(_Row):
+    """A figure of merit of one method's samples, with its interval and with the same figure of real images."""
+
+    method: str
+    metric: str
+    value: float | None
+    low: float | None = None
+    high: float | None = None
+    n: int | None = None
+    features: str | None = None
+    reference: str | None = None
+    floor: float | None = None
+    floor_n: int | None = None
+    seed: int | None = None
+
+
+class CostRow(_Row):
+    """What sampling by one method took."""
+
+    method: str
+    images: int | None = None
+    seconds: float | None = None
+    images_per_second: float | None = None
+    evaluations_per_image: float | None = None
+    sampler: str | None = None
+    steps: int | None = None
+    scale: float | None = None
+
+
+class StageRow(_Row):
+    """One stage of a recipe's run."""
+
+    stage: str
+    folder: str | None = None
+    seconds: float | None = None
+    what: str = ""
+    reused: bool = False
+
+
+_R = TypeVar("_R", bound=_Row)
+
+
+def parse_rows(model: type[_R], rows: Iterable[RawRow], where: str) -> list[_R]:
+    """Rows as read from JSON, checked against `model`.
+
+    Args:
+        model: the kind of row.
+        rows: mappings, as JSON gives them.
+        where: what the rows are called in an error.
+
+    Raises:
+        UserError: a row lacks a key or holds a value of the wrong kind.
+    """
+    parsed = []
+    for index, row in enumerate(rows):
+        try:
+            parsed.append(model.model_validate(row))
+        except ValidationError as error:
+            first = error.errors()[0]
+            key = ".".join(str(part) for part in first["loc"]) or "the row"
+            raise UserError(f"{where}, row {index}: {key}: {first['msg']}; write the file anew") from error
+    return parsed

@@ -1,0 +1,328 @@
+"""The sections of a report, each made from what the run folder holds, or left out."""
+
+import base64
+import io
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from condgen.report.drawing import Style, class_style
+from condgen.report.estimates import SIGMA, format_number
+from condgen.report.findings import NO_GUIDANCE
+from condgen.report.grids import enlarge, strip
+from condgen.report.inputs import FieldData, Run, Sample, read_images
+from condgen.report.page import Code, Facts, Panels, Prose, Section, Strip, Strips, TableBlock
+from condgen.report.plots import (
+    Field,
+    colour_bar,
+    error_panel,
+    field_panel,
+    field_scale,
+    key,
+    points_panel,
+    round_extent,
+    training_panel,
+)
+from condgen.report.rows import Quantity, Weighting
+from condgen.report.tables import Table, conditions_table, cost_table, errors_table, metrics_table, stages_table
+
+__all__ = [
+    "cost_section",
+    "errors_section",
+    "field_section",
+    "metrics_section",
+    "reproduce_section",
+    "run_section",
+    "samples_section",
+    "training_section",
+]
+
+_IMAGES_A_CLASS = 6
+_CLASSES_SHOWN = 20
+_POINTS_SHOWN = 600
+_QUANTITIES: tuple[Quantity, ...] = ("D", "D_P", "D_L")
+_WEIGHTINGS: dict[Weighting, tuple[str, str]] = {
+    "data": ("Weighted by the data", "Noised data are drawn at each noise level, and the errors there averaged."),
+    "grid": ("Uniform over a grid", "The errors are averaged over a grid of points, most of which are far from data."),
+}
+
+
+def _facts(mapping: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
+    def words(value: object) -> str:
+        if isinstance(value, dict):
+            return ", ".join(f"{name} {words(inner)}" for name, inner in value.items())
+        if isinstance(value, list):
+            return ", ".join(map(words, value))
+        return value if isinstance(value, str) else json.dumps(value)
+
+    return tuple((str(name).replace("_", " "), words(value)) for name, value in mapping.items() if value is not None)
+
+
+# ----------------------------------------------------------------------------------------------------
+
+
+def run_section(run: Run) -> Section | None:
+    """Recipe, machine, versions, and the time of every stage."""
+    machine = run.about.get("machine")
+    facts = {name: run.about.get(name) for name in ("started", "condgen", "python", "torch")}
+    facts |= machine if isinstance(machine, dict) else {}
+    notes = run.about.get("notes") or []
+    blocks = (
+        *((Facts(pairs),) if (pairs := _facts(facts)) else ()),
+        *((TableBlock(stages_table(run.stages)),) if run.stages else ()),
+        *(Prose(str(note)) for note in (notes if isinstance(notes, list) else [notes])),
+    )
+    return Section("run", "What was run", blocks) if blocks else None
+
+
+def samples_section(run: Run) -> Section | None:
+    """Samples of every class by every method, side by side."""
+    images = {name: [s for s in samples if s.file] for name, samples in run.samples.items()}
+    images = {name: samples for name, samples in images.items() if samples}
+    points = {name: [s for s in samples if s.point] for name, samples in run.samples.items()}
+    points = {name: samples for name, samples in points.items() if samples}
+    blocks = (*((_strips(images),) if images else ()), *((_scatter(points, run.field_data),) if points else ()))
+    return Section("samples", "Samples", blocks) if blocks else None
+
+
+def _strips(samples: Mapping[str, Sequence[Sample]]) -> Strips:
+    names = {sample.label: sample.name for row in samples.values() for sample in row}
+    shown = sorted(names)[:_CLASSES_SHOWN]
+    chosen = {
+        (method, label): [s for s in row if s.label == label][:_IMAGES_A_CLASS]
+        for method, row in samples.items()
+        for label in shown
+    }
+    seeds = {tuple((label, *(s.seed for s in chosen[method, label])) for label in shown) for method in samples}
+    caption = f"The first {_IMAGES_A_CLASS} samples of each class by each method."
+    if len(seeds) == 1 and len(samples) > 1:
+        caption += " Images at equal places of a row come from the same seed."
+    elif len(samples) > 1:
+        caption += " The methods' seeds differ."
+    if len(names) > len(shown):
+        caption += f" The first {len(shown)} of {len(names)} classes are shown."
+    rows = tuple(
+        (names[label], tuple(_strip(chosen[method, label], names[label], method) for method in samples))
+        for label in shown
+    )
+    return Strips("Every method side by side", tuple(samples), rows, caption)
+
+
+def _strip(samples: list[Sample], name: str, method: str) -> Strip | None:
+    pictures = read_images(samples)
+    if not pictures:
+        return None
+    factor = enlarge(pictures[0], about=32).width // pictures[0].width
+    line = strip(pictures)
+    buffer = io.BytesIO()
+    line.save(buffer, format="PNG", optimize=True)
+    address = f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+    count = f"{len(pictures)} sample{'s' if len(pictures) > 1 else ''}"
+    return Strip(address, f"{count} of class {name} by {method}", line.width * factor, line.height * factor)
+
+
+def _scatter(samples: Mapping[str, Sequence[Sample]], data: FieldData | None) -> Panels:
+    names = {sample.label: sample.name for row in samples.values() for sample in row}
+    words = [names.get(label, str(label)) for label in range(max(names) + 1)]
+    clouds = {
+        method: (np.array([s.point for s in row], dtype=np.float64), [s.label for s in row])
+        for method, row in samples.items()
+    }
+    if data is not None and len(data.points) and max(data.labels, default=-1) < len(words):
+        clouds = {"data": (data.points, list(data.labels)), **clouds}
+    extent = round_extent([cloud for cloud, _ in clouds.values()])
+    plots = [
+        points_panel(cloud[:_POINTS_SHOWN], labels[:_POINTS_SHOWN], words, method, f"points-{index}", extent)
+        for index, (method, (cloud, labels)) in enumerate(clouds.items())
+    ]
+    rows = []
+    for method, (cloud, labels) in clouds.items():
+        for label in sorted(set(labels)):
+            inside = cloud[np.asarray(labels) == label]
+            ends = (*inside.mean(axis=0), *inside.std(axis=0))
+            rows.append((method, words[label], str(len(inside)), *(format_number(float(end)) for end in ends)))
+    head = ("method", "class", "points", "mean x", "mean y", "sd x", "sd y")
+    return Panels(
+        title="Points by class",
+        plots=tuple(plots),
+        caption=f"At most {_POINTS_SHOWN} points a panel are drawn; the table counts all in the folder.",
+        legend=_class_legend(names),
+        tables=(Table("Means and standard deviations", head, tuple(rows)),),
+    )
+
+
+def _class_legend(names: Mapping[int, str]) -> tuple[Any, ...]:
+    signs = {label: class_style(label) for label in sorted(names)}
+    dots = {label: Style(style.colour, style.marker, "none") for label, style in signs.items()}
+    return tuple((key(dots[label], f"class-key-{label}"), names[label]) for label in dots)
+
+
+# ----------------------------------------------------------------------------------------------------
+
+
+def errors_section(run: Run, styles: Mapping[str, Style]) -> Section | None:
+    """Score errors against the noise level."""
+    groups = []
+    for weighting, (title, meaning) in _WEIGHTINGS.items():
+        rows = [row for row in run.errors if row["weighting"] == weighting]
+        drawn = [
+            (quantity, plot)
+            for quantity in _QUANTITIES
+            if (plot := error_panel(rows, weighting, quantity, styles, f"errors-{weighting}-{quantity.lower()}"))
+        ]
+        if not drawn:
+            continue
+        methods = dict.fromkeys(row["method"] for row in rows)
+        groups.append(
+            Panels(
+                title=title,
+                plots=tuple(plot for _, plot in drawn),
+                caption=(
+                    f"{meaning} Bars are one standard error, sd / √n. Errors of exactly zero, which have no place on "
+                    "a logarithmic axis, stand in the table alone."
+                ),
+                legend=tuple(
+                    (key(styles[method], f"errors-{weighting}-key-{index}"), method)
+                    for index, method in enumerate(methods)
+                ),
+                tables=tuple(errors_table(rows, weighting, quantity) for quantity, _ in drawn),
+            )
+        )
+    if not groups:
+        return None
+    definitions = Prose(
+        "D is the mean distance between the estimated and the exact unconditional score, D_P the same for the score "
+        "given the class, and D_L for the likelihood score, which a classifier contributes. By Bayes' rule the second "
+        f"is the sum of the other two. “{_capital(NO_GUIDANCE)}” puts nothing in the place of the likelihood score: a "
+        "classifier that does worse than this is worse than none."
+    )
+    oracle = Prose(
+        "Exact here means: of the labelled training set itself, with noise added. An error of zero therefore means "
+        "that the network has memorised the training set exactly, as the optimum of its training objective would. A "
+        "score error is the distance from that exact optimum on these images, not from the unknown population that "
+        "they came from."
+    )
+    facts = (Facts(_facts(run.diagnosed)),) if run.diagnosed else ()
+    images = run.field_data is None and not any(s.point for samples in run.samples.values() for s in samples)
+    return Section("errors", "Score errors", (definitions, *((oracle,) if images else ()), *facts, *groups))
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+def field_section(run: Run) -> Section | None:
+    """True and estimated likelihood scores on the grid, for data of two dimensions."""
+    data = run.field_data
+    if data is None or "exact" not in data.fields:
+        return None
+    exact = data.fields["exact"]
+    top = field_scale(list(data.fields.values()), exact)
+    differences = {method: values - exact for method, values in data.fields.items() if method != "exact"}
+    top_error = field_scale(list(differences.values()), exact) if differences else 1.0
+    blocks, rows = [], []
+    for index, name in enumerate(data.names):
+        points = data.points[np.asarray(data.labels, dtype=int) == index]
+        scores = [
+            field_panel(
+                *(values[index], data.x, data.y),
+                top=top,
+                title=method,
+                name=f"field-{index}-{place}",
+                alt=f"Likelihood score of class {name}, {method}: mean length {_length(values[index])}.",
+                points=points,
+            )
+            for place, (method, values) in enumerate(data.fields.items())
+        ]
+        errors = [
+            field_panel(
+                *(values[index], data.x, data.y),
+                top=top_error,
+                title=f"error of {method}",
+                name=f"field-{index}-{place}-error",
+                alt=f"Error of the likelihood score of class {name}, {method}: mean {_length(values[index])}.",
+                arrows=False,
+            )
+            for place, (method, values) in enumerate(differences.items())
+        ]
+        for method, values in data.fields.items():
+            rows.append((name, method, _length(values[index]), _length((values - exact)[index])))
+        bars = (
+            colour_bar(top, "length of the score", f"field-{index}-bar"),
+            *((colour_bar(top_error, "length of the error", f"field-{index}-bar-error"),) if errors else ()),
+        )
+        blocks.append(
+            Panels(
+                title=f"Class {name}",
+                plots=(*scores, *errors, *bars),
+                caption="Arrows point where the score leads; dots are data of the class.",
+                columns=len(scores) if len(scores) <= 4 else 3,
+            )
+        )
+    table = Table("Means over the grid", ("class", "field", "mean length", "mean error"), tuple(rows))
+    text = Prose(
+        f"The likelihood score at {SIGMA} = {data.sigma:g}, exact and estimated, on a grid of {len(data.x)} by "
+        f"{len(data.y)} points. The colour scale is shared by all panels of a kind and ends at twice the longest exact "
+        "score where estimates exceed that."
+    )
+    return Section("fields", "Likelihood-score fields", (text, *blocks, TableBlock(table, folded=True)))
+
+
+def _length(vectors: Field) -> str:
+    return format_number(float(np.linalg.norm(vectors, axis=-1).mean()))
+
+
+# ----------------------------------------------------------------------------------------------------
+
+
+def metrics_section(run: Run) -> Section | None:
+    """Sample quality, with intervals and with the figures of real images."""
+    if not run.metrics:
+        return None
+    facts = (Facts(_facts(run.evaluated)),) if run.evaluated else ()
+    tables = (TableBlock(metrics_table(run.metrics)), TableBlock(conditions_table(run.metrics), folded=True))
+    return Section("metrics", "Sample quality", (*tables[:1], *facts, *tables[1:]))
+
+
+def cost_section(run: Run) -> Section | None:
+    """What sampling took."""
+    return Section("cost", "Cost", (TableBlock(cost_table(run.cost)),)) if run.cost else None
+
+
+def training_section(run: Run) -> Section | None:
+    """The loss of every stage that trained something."""
+    if not run.losses:
+        return None
+    plots, rows = [], []
+    for index, (stage, losses) in enumerate(run.losses.items()):
+        steps, values = [step for step, _ in losses], [loss for _, loss in losses]
+        plots.append(training_panel(steps, values, stage, f"training-{index}"))
+        tenth = max(1, len(values) // 10)
+        ends = (float(np.mean(values[:tenth])), float(np.mean(values[-tenth:])), min(values))
+        rows.append((stage, str(steps[-1]), str(len(values)), *map(format_number, ends)))
+    head = ("stage", "last step", "rows of the log", "mean of the first tenth", "mean of the last tenth", "least")
+    panels = Panels(
+        title="Loss against step",
+        plots=tuple(plots),
+        caption="Lines are means over equal stretches of the log, the band their extremes. Losses of different "
+        "objectives cannot be compared with each other.",
+        tables=(Table("Losses", head, tuple(rows)),),
+    )
+    return Section("training", "Training", (panels,))
+
+
+def reproduce_section(run: Run) -> Section | None:
+    """The command and the recipe."""
+    command, version = run.about.get("command"), run.about.get("condgen")
+    blocks: list[Prose | Code] = []
+    if command:
+        tail = f" with condgen {version}" if version else ""
+        blocks += [
+            Prose(f"The same command, recipe and seed{tail} give the same run; timings depend on the machine."),
+            Code("Command", str(command)),
+        ]
+    if run.recipe:
+        blocks.append(Code("Recipe, with every setting resolved", run.recipe.rstrip()))
+    return Section("reproduce", "How to reproduce", tuple(blocks)) if blocks else None

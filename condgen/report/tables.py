@@ -1,0 +1,232 @@
+"""Tables of a run's figures, from tidy rows: one description for the page, for Markdown and for the terminal.
+
+A best value is marked only where its interval clears the intervals of all others.
+"""
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+from rich.table import Table as RichTable
+from rich.text import Text
+
+from condgen.report.estimates import (
+    MISSING,
+    SIGMA,
+    Estimate,
+    Goal,
+    error_estimates,
+    format_estimate,
+    format_number,
+    goal_of,
+    metric_estimates,
+    winner,
+)
+from condgen.report.rows import CostRow, ErrorRow, MetricRow, Quantity, RawRow, StageRow, Weighting, parse_rows
+
+__all__ = [
+    "FLOOR_NAME",
+    "Table",
+    "conditions_table",
+    "cost_table",
+    "errors_table",
+    "escape_markdown",
+    "metrics_table",
+    "stages_table",
+    "to_markdown",
+    "to_rich",
+]
+
+FLOOR_NAME = "real images, held out"
+_ARROWS: dict[Goal, str] = {"high": "↑", "low": "↓", "one": "→ 1"}
+
+
+@dataclass(frozen=True)
+class Table:
+    """Strings in rows and columns.
+
+    Attributes:
+        title: what the table shows, one line.
+        header: the heads of the columns.
+        rows: the cells; the first of each row is the row's head.
+        caption: the conditions of the numbers.
+        best: (row, column) of the cells to mark as clearly best.
+    """
+
+    title: str
+    header: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    caption: str = ""
+    best: frozenset[tuple[int, int]] = frozenset()
+
+    def marked(self, row: int, column: int) -> str:
+        """The cell's text, with a star where it is clearly best."""
+        return self.rows[row][column] + (" *" if (row, column) in self.best else "")
+
+
+# ----------------------------------------------------------------------------------------------------
+# The tables
+
+
+def _unique(names: Iterable[str]) -> list[str]:
+    return list(dict.fromkeys(names))
+
+
+def _mark(columns: Sequence[tuple[Sequence[Estimate | None], Goal | None]]) -> frozenset[tuple[int, int]]:
+    """The cells to mark, where `columns` are those after the rows' heads."""
+    found = ((winner(estimates, goal), column) for column, (estimates, goal) in enumerate(columns, start=1))
+    return frozenset((row, column) for row, column in found if row is not None)
+
+
+def metrics_table(rows: Sequence[RawRow]) -> Table:
+    """Methods as rows, metrics as columns, and the figures of real images in the last row."""
+    parsed = parse_rows(MetricRow, rows, "metrics")
+    estimates = metric_estimates(rows)
+    metrics, methods = list(estimates), _unique(row.method for row in parsed)
+    several_seeds = len({row.seed for row in parsed}) > 1
+    cells = [(method, *(format_estimate(estimates[metric].get(method)) for metric in metrics)) for method in methods]
+    floors = [_span([row.floor for row in parsed if row.metric == metric]) for metric in metrics]
+    if any(floor != MISSING for floor in floors):
+        cells.append((FLOOR_NAME, *floors))
+    arrows = [_ARROWS[goal] if (goal := goal_of(metric)) else "" for metric in metrics]
+    spread = "the standard deviation over seeds" if several_seeds else "half the length of the interval"
+    return Table(
+        title="Sample quality",
+        header=("method", *(f"{metric} {arrow}".rstrip() for metric, arrow in zip(metrics, arrows, strict=True))),
+        rows=tuple(cells),
+        caption=(
+            f"± is {spread}. {_conditions(parsed)} Bold with a star: better than every other method by more than the "
+            "intervals. A density above 1 means that samples crowd where real images are densest."
+        ),
+        best=_mark([([estimates[metric].get(method) for method in methods], goal_of(metric)) for metric in metrics]),
+    )
+
+
+def _span(values: Sequence[float | None]) -> str:
+    known = sorted({value for value in values if value is not None})
+    if not known:
+        return MISSING
+    return format_number(known[0]) if len(known) == 1 else f"{format_number(known[0])} to {format_number(known[-1])}"
+
+
+def _conditions(rows: Sequence[MetricRow]) -> str:
+    """One sentence a condition, listing the values that occur."""
+    said: dict[str, set[str | None] | set[int | None]] = {
+        "Samples a method": {row.n for row in rows},
+        "Features": {row.features for row in rows},
+        "Reference": {row.reference for row in rows},
+        "Real images in the last row": {row.floor_n for row in rows},
+        "Seed": {row.seed for row in rows},
+    }
+    known = {name: sorted(str(value) for value in values if value is not None) for name, values in said.items()}
+    return " ".join(f"{name}: {', '.join(values)}." for name, values in known.items() if values)
+
+
+def conditions_table(rows: Sequence[RawRow]) -> Table:
+    """Every figure with its conditions, one a row."""
+    parsed = parse_rows(MetricRow, rows, "metrics")
+    return Table(
+        title="Every figure with its conditions",
+        header=("method", "metric", "value", "low", "high", "n", "features", "reference", "real", "real n", "seed"),
+        rows=tuple(
+            (
+                *(row.method, row.metric),
+                *(format_number(value) for value in (row.value, row.low, row.high)),
+                *(_text(value) for value in (row.n, row.features, row.reference)),
+                *(format_number(row.floor), _text(row.floor_n), _text(row.seed)),
+            )
+            for row in parsed
+        ),
+    )
+
+
+def _text(value: object) -> str:
+    return MISSING if value is None else str(value)
+
+
+def errors_table(rows: Sequence[RawRow], weighting: Weighting, quantity: Quantity) -> Table:
+    """Methods as rows, noise levels as columns, for one quantity and weighting."""
+    estimates = error_estimates(rows, weighting, quantity)
+    sigmas = sorted({sigma for found in estimates.values() for sigma in found})
+    counts = {row.n for row in parse_rows(ErrorRow, rows, "diagnostics") if row.weighting == weighting}
+    return Table(
+        title=f"{quantity}, {'weighted by the data' if weighting == 'data' else 'uniform over the grid'}",
+        header=("method", *(f"{SIGMA} = {sigma:g}" for sigma in sigmas)),
+        rows=tuple(
+            (method, *(format_estimate(found.get(sigma)) for sigma in sigmas)) for method, found in estimates.items()
+        ),
+        caption=(
+            f"± is two standard errors, 2 sd / √n, with n = {', '.join(str(n) for n in sorted(counts)) or '0'}. "
+            "Bold with a star: lower than every other method by more than the intervals."
+        ),
+        best=_mark([([found.get(sigma) for found in estimates.values()], "low") for sigma in sigmas]),
+    )
+
+
+def cost_table(rows: Sequence[RawRow]) -> Table:
+    """What sampling took, one method a row."""
+    columns: dict[str, Callable[[CostRow], str]] = {
+        "method": lambda row: row.method,
+        "sampler": lambda row: _text(row.sampler),
+        "steps": lambda row: _text(row.steps),
+        "guidance scale": lambda row: format_number(row.scale),
+        "network evaluations per image": lambda row: format_number(row.evaluations_per_image),
+        "images per second": lambda row: format_number(row.images_per_second),
+        "images": lambda row: _text(row.images),
+        "seconds": lambda row: format_number(row.seconds),
+    }
+    parsed = parse_rows(CostRow, rows, "cost")
+    return Table(
+        title="Cost of sampling",
+        header=tuple(columns),
+        rows=tuple(tuple(column(row) for column in columns.values()) for row in parsed),
+        caption="Times are of the machine named above.",
+    )
+
+
+def stages_table(rows: Sequence[RawRow]) -> Table:
+    """The stages of a run and their times."""
+    parsed = parse_rows(StageRow, rows, "run.json, stages")
+    return Table(
+        title="Stages",
+        header=("stage", "what", "seconds", "reused"),
+        rows=tuple((row.stage, row.what, format_number(row.seconds), "yes" if row.reused else "no") for row in parsed),
+        caption="A reused stage was found finished, with the same settings; its time is that of its first run.",
+    )
+
+
+# ----------------------------------------------------------------------------------------------------
+# Other dresses
+
+
+def escape_markdown(text: str) -> str:
+    """Text that Markdown shows as it is."""
+    return re.sub(r"([\\`*_{}\[\]<>|#~&$])", r"\\\1", " ".join(text.split()))
+
+
+def to_markdown(table: Table) -> str:
+    """A pipe table; cells that are clearly best are bold and starred."""
+
+    def line(cells: Iterable[str]) -> str:
+        return f"| {' | '.join(cells)} |"
+
+    def dressed(row: int, column: int) -> str:
+        text = escape_markdown(table.rows[row][column])
+        return f"**{text}** \\*" if (row, column) in table.best else text
+
+    body = [line(dressed(row, column) for column in range(len(cells))) for row, cells in enumerate(table.rows)]
+    return "\n".join([line(map(escape_markdown, table.header)), line("---" for _ in table.header), *body])
+
+
+def to_rich(table: Table) -> RichTable:
+    """The table for a terminal; cells that are clearly best are bold and starred."""
+    out = RichTable(title=Text(table.title), caption=Text(table.caption) if table.caption else None)
+    for index, head in enumerate(table.header):
+        out.add_column(Text(head), justify="left" if index == 0 else "right")
+    for row, cells in enumerate(table.rows):
+        dressed = [
+            Text(table.marked(row, column), style="bold" if (row, column) in table.best else "")
+            for column in range(len(cells))
+        ]
+        out.add_row(*dressed)
+    return out
