@@ -56,7 +56,7 @@ def evaluate(
         if follow(evaluate_stage(out, EvaluateStage(seed=seed), _named(samples), train, test)) == 0:
             console.print(f"nothing left to do: {out} is finished", markup=False)
         build_report(out)
-    console.print(to_rich(metrics_table(read_json(out / "metrics.json")["rows"])))
+    console.print(to_rich(metrics_table(read_json(out / "metrics.json")["rows"], intervals=False)))
     console.print(f"report: {(out / 'report.html').resolve()}", markup=False, soft_wrap=True)
 
 
@@ -93,7 +93,7 @@ def diagnose(
         build_report(out)
     rows = read_json(out / "diagnostics.json")["rows"]
     for quantity in ("D", "D_P", "D_L"):
-        console.print(to_rich(errors_table(rows, "data", quantity)))
+        console.print(to_rich(errors_table(rows, "data", quantity, intervals=False)))
     console.print(f"report: {(out / 'report.html').resolve()}", markup=False, soft_wrap=True)
 
 

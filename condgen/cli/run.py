@@ -52,7 +52,7 @@ def show_tables(folder: Path, recipe: Recipe) -> None:
     from condgen.report import cost_table, errors_table, metrics_table, to_rich
 
     if (folder / "metrics.json").exists():
-        console.print(to_rich(metrics_table(read_json(folder / "metrics.json")["rows"])))
+        console.print(to_rich(metrics_table(read_json(folder / "metrics.json")["rows"], intervals=False)))
     if (folder / "cost.json").exists():
         console.print(to_rich(cost_table(read_json(folder / "cost.json")["rows"])))
     if (folder / "diagnostics.json").exists():
@@ -60,7 +60,7 @@ def show_tables(folder: Path, recipe: Recipe) -> None:
         weightings = sorted({row["weighting"] for row in rows}, key=("data", "grid").index)
         for weighting in weightings:
             for quantity in ("D", "D_P", "D_L") if weighting == "grid" else ("D_L",):
-                console.print(to_rich(errors_table(rows, weighting, quantity)))
+                console.print(to_rich(errors_table(rows, weighting, quantity, intervals=False)))
 
 
 def draw_grid(folder: Path) -> Path | None:

@@ -93,7 +93,9 @@ def parse(model: type[SettingsType], tree: object, where: str) -> SettingsType:
     try:
         return model.model_validate(tree)
     except ValidationError as error:
-        first, count = error.errors()[0], error.error_count()
+        errors = error.errors()
+        unknown = [e for e in errors if e["type"] == "extra_forbidden"]  # a misspelt key is also a missing one
+        first, count = (unknown or errors)[0], len(errors)
         location, message = first["loc"], first["msg"].removeprefix("Value error, ")
         keys = [str(part) for part in location if part not in _tags(model, location)]
         if first["type"] == "extra_forbidden":

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 
+from condgen.metrics import REAL
 from condgen.report.estimates import (
     SIGMA,
     Estimate,
@@ -30,9 +31,11 @@ def findings(metrics: Sequence[RawRow], errors: Sequence[RawRow], cost: Sequence
         errors: rows of diagnostics.json.
         cost: rows of cost.json.
     """
+    metrics = [row for row in metrics if row["method"] != REAL]
     estimates = metric_estimates(metrics)
     leading = [metric for metric in estimates if metric == "class accuracy" or goal_of(metric) == "low"]
     sentences = [_best(metric, estimates[metric], metrics) for metric in leading]
+    sentences.append(_memory_in_words(metrics))
     sentences.append(_errors_in_words(errors))
     sentences.append(_duel(estimates, errors))
     sentences.append(_cost_in_words(cost))
@@ -71,7 +74,20 @@ def _floor(metric: str, metrics: Sequence[RawRow]) -> str:
         f"features: {rows[0].features}" if rows[0].features else "",
     ]
     said = "; ".join(condition for condition in conditions if condition)
-    return f" Real held-out images reach {format_number(rows[0].floor)}{f' ({said})' if said else ''}."
+    return f" Real held-out data reach {format_number(rows[0].floor)}{f' ({said})' if said else ''}."
+
+
+def _memory_in_words(metrics: Sequence[RawRow]) -> str:
+    """Who comes closer to the training data than new real data do."""
+    rows = [row for row in parse_rows(MetricRow, metrics, "metrics") if row.value is not None and row.floor is not None]
+    closer = [row for row in rows if goal_of(row.metric) == "low" and (row.value or 0.0) < (row.floor or 0.0)]
+    if not closer:
+        return ""
+    names = ", ".join(dict.fromkeys(row.method for row in closer))
+    return (
+        f"By {closer[0].metric}, {names} lie{'s' if ',' not in names else ''} closer to the training data than "
+        "held-out real data do: beyond that floor a lower distance is a sign of memory, not of quality."
+    )
 
 
 # ----------------------------------------------------------------------------------------------------
@@ -112,7 +128,7 @@ def _errors_in_words(errors: Sequence[RawRow]) -> str:
     levels = ranked[0][1][1]
     return (
         f"The error of the likelihood score (D_L, weighted by the data) as a share of that of no guidance, geometric "
-        f"mean over {levels} of {len(reference)} noise levels: {', '.join(said)}."
+        f"mean over {levels} of {len(reference)} noise levels: {'; '.join(said)}."
     )
 
 
@@ -155,7 +171,7 @@ def _cost_in_words(cost: Sequence[RawRow]) -> str:
     ranked = sorted(rows, key=lambda row: row.images_per_second or 0.0, reverse=True)
     said = [
         f"{row.method} {format_number(row.images_per_second)}"
-        + (f" ({format_number(row.evaluations_per_image)} evaluations each)" if row.evaluations_per_image else "")
+        + (f" ({format_number(row.evaluations_per_image)})" if row.evaluations_per_image else "")
         for row in ranked
     ]
-    return f"Images per second: {', '.join(said)}."
+    return f"Samples per second, with network evaluations a sample in brackets: {'; '.join(said)}."

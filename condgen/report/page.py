@@ -53,7 +53,7 @@ class Panels:
         caption: under them.
         legend: sign and name of every method or class.
         tables: the numbers, folded away.
-        columns: how many panels make a row where there is room.
+        scale: the colour scale that the panels share.
     """
 
     kind: ClassVar[str] = "panels"
@@ -62,7 +62,7 @@ class Panels:
     caption: str
     legend: tuple[tuple[Plot, str], ...] = ()
     tables: tuple[Table, ...] = ()
-    columns: int = 3
+    scale: Plot | None = None
 
 
 @dataclass(frozen=True)

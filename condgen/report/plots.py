@@ -97,8 +97,14 @@ def error_panel(
         return None
     sigmas = sorted({sigma for found in estimates.values() for sigma in found})
     values = [estimate.value for found in estimates.values() for estimate in found.values()]
+    title = f"{quantity}: {_LONG_NAMES[quantity]}"
+    methods = ", ".join(f"{method} ({_extent(found)})" for method, found in estimates.items())
+    span = f"{SIGMA} = {sigmas[0]:g}" + (f" to {sigmas[-1]:g}" if len(sigmas) > 1 else "")
+    alt = f"{quantity}, the error of the {_LONG_NAMES[quantity]}, at {span}: {methods}."
+    if len(sigmas) == 1:
+        return _one_level(estimates, sigmas[0], styles, title, name, alt)
     with drawing():
-        axes = new_axes(f"{quantity}: {_LONG_NAMES[quantity]}")
+        axes = new_axes(title)
         for method, found in estimates.items():
             x = sorted(found)
             y = [found[sigma].value for sigma in x]
@@ -109,9 +115,29 @@ def error_panel(
         axes.set_ylim(bottom=max(min(values) / 1.6, max(values) * 1e-5))
         axes.set_xlabel(f"noise level {SIGMA}")
         axes.set_ylabel("mean error")
-        methods = ", ".join(f"{method} ({_extent(found)})" for method, found in estimates.items())
-        span = f"{SIGMA} = {sigmas[0]:g}" + (f" to {sigmas[-1]:g}" if len(sigmas) > 1 else "")
-        return finish(axes, name, f"{quantity}, the error of the {_LONG_NAMES[quantity]}, at {span}: {methods}.")
+        return finish(axes, name, alt)
+
+
+def _one_level(
+    estimates: Mapping[str, Mapping[float, Estimate]],
+    sigma: float,
+    styles: Mapping[str, Style],
+    title: str,
+    name: str,
+    alt: str,
+) -> Plot:
+    """The panel of a single noise level: a line of its own for every method, from zero."""
+    with drawing():
+        axes = new_axes(title, height=1.0 + 0.28 * len(estimates))
+        for place, (method, found) in enumerate(estimates.items()):
+            bar = _standard_error(found[sigma])
+            axes.errorbar([found[sigma].value], [place], xerr=[bar], capsize=2, elinewidth=1, **_look(styles[method]))
+        axes.set_xlim(left=0)
+        axes.set_ylim(len(estimates) - 0.5, -0.5)
+        axes.set_yticks(range(len(estimates)), [printable(method) for method in estimates])
+        axes.grid(visible=False, axis="y")
+        axes.set_xlabel(f"mean error at {SIGMA} = {sigma:g}")
+        return finish(axes, name, alt)
 
 
 def _standard_error(estimate: Estimate) -> float:
@@ -162,7 +188,7 @@ def field_panel(
     half_x, half_y = (x[1] - x[0]) / 2, (y[1] - y[0]) / 2
     with drawing():
         shape = (y[-1] - y[0]) / (x[-1] - x[0])
-        axes = new_axes(title, width=3.6, height=0.75 + 3.1 * min(max(shape, 0.4), 1.5))
+        axes = new_axes(title, width=3.6, height=_height(shape))
         axes.grid(visible=False)
         axes.imshow(
             length,
@@ -195,6 +221,11 @@ def field_panel(
             axes.set_xlim(x[0] - half_x, x[-1] + half_x)
             axes.set_ylim(y[0] - half_y, y[-1] + half_y)
         return finish(axes, name, alt)
+
+
+def _height(shape: float) -> float:
+    """Of a figure 3.6 inches wide around axes of equal units, for the ratio of their sides."""
+    return 0.65 + 3.1 * min(max(shape, 0.3), 1.5)
 
 
 def colour_bar(top: float, label: str, name: str) -> Plot:
@@ -253,7 +284,8 @@ def points_panel(
     """
     chosen = np.asarray(labels)
     with drawing():
-        axes = new_axes(title, width=3.6, height=2.6)
+        shape = (extent[3] - extent[2]) / (extent[1] - extent[0])
+        axes = new_axes(title, width=3.6, height=_height(shape))
         for index in sorted(set(labels)):
             style = class_style(index)
             inside = points[chosen == index]

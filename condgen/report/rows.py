@@ -38,7 +38,7 @@ class ErrorRow(_Row):
 
 
 class MetricRow(_Row):
-    """A figure of merit of one method's samples, with its interval and with the same figure of real images."""
+    """A figure of merit of one method's samples, with its interval and with the same figure of real data."""
 
     method: str
     metric: str
@@ -73,7 +73,6 @@ class StageRow(_Row):
     folder: str | None = None
     seconds: float | None = None
     what: str = ""
-    reused: bool = False
 
 
 _R = TypeVar("_R", bound=_Row)

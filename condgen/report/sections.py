@@ -194,8 +194,8 @@ def errors_section(run: Run, styles: Mapping[str, Style]) -> Section | None:
         return None
     definitions = Prose(
         "D is the mean distance between the estimated and the exact unconditional score, D_P the same for the score "
-        "given the class, and D_L for the likelihood score, which a classifier contributes. By Bayes' rule the second "
-        f"is the sum of the other two. “{_capital(NO_GUIDANCE)}” puts nothing in the place of the likelihood score: a "
+        "given the class, and D_L for the likelihood score, which a classifier contributes. By Bayes' rule the score "
+        f"given the class is the sum of the other two scores. “{_capital(NO_GUIDANCE)}” puts nothing in the place of the likelihood score: a "
         "classifier that does worse than this is worse than none."
     )
     oracle = Prose(
@@ -249,18 +249,23 @@ def field_section(run: Run) -> Section | None:
         ]
         for method, values in data.fields.items():
             rows.append((name, method, _length(values[index]), _length((values - exact)[index])))
-        bars = (
-            colour_bar(top, "length of the score", f"field-{index}-bar"),
-            *((colour_bar(top_error, "length of the error", f"field-{index}-bar-error"),) if errors else ()),
-        )
         blocks.append(
             Panels(
-                title=f"Class {name}",
-                plots=(*scores, *errors, *bars),
+                title=f"Class {name}: scores",
+                plots=tuple(scores),
                 caption="Arrows point where the score leads; dots are data of the class.",
-                columns=len(scores) if len(scores) <= 4 else 3,
+                scale=colour_bar(top, "length of the score", f"field-{index}-bar"),
             )
         )
+        if errors:
+            blocks.append(
+                Panels(
+                    title=f"Class {name}: errors",
+                    plots=tuple(errors),
+                    caption="The distance between the estimated score and the exact one.",
+                    scale=colour_bar(top_error, "length of the error", f"field-{index}-bar-error"),
+                )
+            )
     table = Table("Means over the grid", ("class", "field", "mean length", "mean error"), tuple(rows))
     text = Prose(
         f"The likelihood score at {SIGMA} = {data.sigma:g}, exact and estimated, on a grid of {len(data.x)} by "

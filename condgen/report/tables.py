@@ -7,9 +7,11 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
+from rich.box import SIMPLE_HEAD
 from rich.table import Table as RichTable
 from rich.text import Text
 
+from condgen.metrics import REAL
 from condgen.report.estimates import (
     MISSING,
     SIGMA,
@@ -25,7 +27,6 @@ from condgen.report.estimates import (
 from condgen.report.rows import CostRow, ErrorRow, MetricRow, Quantity, RawRow, StageRow, Weighting, parse_rows
 
 __all__ = [
-    "FLOOR_NAME",
     "Table",
     "conditions_table",
     "cost_table",
@@ -37,7 +38,6 @@ __all__ = [
     "to_rich",
 ]
 
-FLOOR_NAME = "real images, held out"
 _ARROWS: dict[Goal, str] = {"high": "↑", "low": "↓", "one": "→ 1"}
 
 
@@ -51,6 +51,7 @@ class Table:
         rows: the cells; the first of each row is the row's head.
         caption: the conditions of the numbers.
         best: (row, column) of the cells to mark as clearly best.
+        words: the columns, beside the first, that hold words and not numbers.
     """
 
     title: str
@@ -58,6 +59,7 @@ class Table:
     rows: tuple[tuple[str, ...], ...]
     caption: str = ""
     best: frozenset[tuple[int, int]] = frozenset()
+    words: frozenset[int] = frozenset()
 
     def marked(self, row: int, column: int) -> str:
         """The cell's text, with a star where it is clearly best."""
@@ -78,28 +80,42 @@ def _mark(columns: Sequence[tuple[Sequence[Estimate | None], Goal | None]]) -> f
     return frozenset((row, column) for row, column in found if row is not None)
 
 
-def metrics_table(rows: Sequence[RawRow]) -> Table:
-    """Methods as rows, metrics as columns, and the figures of real images in the last row."""
+def metrics_table(rows: Sequence[RawRow], *, intervals: bool = True) -> Table:
+    """Methods as rows, metrics as columns, and the figures of real held-out images in the last row."""
+    real = {row["metric"]: row for row in rows if row["method"] == REAL}
+    rows = [row for row in rows if row["method"] != REAL]
     parsed = parse_rows(MetricRow, rows, "metrics")
     estimates = metric_estimates(rows)
     metrics, methods = list(estimates), _unique(row.method for row in parsed)
     several_seeds = len({row.seed for row in parsed}) > 1
-    cells = [(method, *(format_estimate(estimates[metric].get(method)) for metric in metrics)) for method in methods]
-    floors = [_span([row.floor for row in parsed if row.metric == metric]) for metric in metrics]
+    written = format_estimate if intervals else _value
+    cells = [(method, *(written(estimates[metric].get(method)) for metric in metrics)) for method in methods]
+    measured = {metric: found[REAL] for metric, found in metric_estimates(list(real.values())).items()}
+    floors = [
+        written(measured[metric])
+        if metric in measured
+        else _span([row.floor for row in parsed if row.metric == metric])
+        for metric in metrics
+    ]
     if any(floor != MISSING for floor in floors):
-        cells.append((FLOOR_NAME, *floors))
+        cells.append((REAL, *floors))
     arrows = [_ARROWS[goal] if (goal := goal_of(metric)) else "" for metric in metrics]
-    spread = "the standard deviation over seeds" if several_seeds else "half the length of the interval"
+    spread = f"± is {'the standard deviation over seeds' if several_seeds else 'half the length of the interval'}. "
+    spread = spread if intervals else ""
     return Table(
-        title="Sample quality",
+        title="Metrics by method",
         header=("method", *(f"{metric} {arrow}".rstrip() for metric, arrow in zip(metrics, arrows, strict=True))),
         rows=tuple(cells),
         caption=(
-            f"± is {spread}. {_conditions(parsed)} Bold with a star: better than every other method by more than the "
-            "intervals. A density above 1 means that samples crowd where real images are densest."
+            f"{spread}{_conditions(parsed)} Bold with a star: better than every other method by more than the "
+            "intervals. A density above 1 means that samples crowd where the real data are densest."
         ),
         best=_mark([([estimates[metric].get(method) for method in methods], goal_of(metric)) for metric in metrics]),
     )
+
+
+def _value(estimate: Estimate | None) -> str:
+    return MISSING if estimate is None else format_number(estimate.value)
 
 
 def _span(values: Sequence[float | None]) -> str:
@@ -137,6 +153,7 @@ def conditions_table(rows: Sequence[RawRow]) -> Table:
             )
             for row in parsed
         ),
+        words=frozenset({1, 6, 7}),
     )
 
 
@@ -144,7 +161,7 @@ def _text(value: object) -> str:
     return MISSING if value is None else str(value)
 
 
-def errors_table(rows: Sequence[RawRow], weighting: Weighting, quantity: Quantity) -> Table:
+def errors_table(rows: Sequence[RawRow], weighting: Weighting, quantity: Quantity, *, intervals: bool = True) -> Table:
     """Methods as rows, noise levels as columns, for one quantity and weighting."""
     estimates = error_estimates(rows, weighting, quantity)
     sigmas = sorted({sigma for found in estimates.values() for sigma in found})
@@ -153,11 +170,13 @@ def errors_table(rows: Sequence[RawRow], weighting: Weighting, quantity: Quantit
         title=f"{quantity}, {'weighted by the data' if weighting == 'data' else 'uniform over the grid'}",
         header=("method", *(f"{SIGMA} = {sigma:g}" for sigma in sigmas)),
         rows=tuple(
-            (method, *(format_estimate(found.get(sigma)) for sigma in sigmas)) for method, found in estimates.items()
+            (method, *((format_estimate if intervals else _value)(found.get(sigma)) for sigma in sigmas))
+            for method, found in estimates.items()
         ),
         caption=(
-            f"± is two standard errors, 2 sd / √n, with n = {', '.join(str(n) for n in sorted(counts)) or '0'}. "
-            "Bold with a star: lower than every other method by more than the intervals."
+            f"n = {', '.join(str(n) for n in sorted(counts)) or '0'} queries"
+            f"{'; ± is two standard errors, 2 sd / √n' if intervals else ''}. Bold with a star: lower than every other "
+            "method by more than two standard errors on either side."
         ),
         best=_mark([([found.get(sigma) for found in estimates.values()], "low") for sigma in sigmas]),
     )
@@ -181,6 +200,7 @@ def cost_table(rows: Sequence[RawRow]) -> Table:
         header=tuple(columns),
         rows=tuple(tuple(column(row) for column in columns.values()) for row in parsed),
         caption="Times are of the machine named above.",
+        words=frozenset({1}),
     )
 
 
@@ -189,9 +209,13 @@ def stages_table(rows: Sequence[RawRow]) -> Table:
     parsed = parse_rows(StageRow, rows, "run.json, stages")
     return Table(
         title="Stages",
-        header=("stage", "what", "seconds", "reused"),
-        rows=tuple((row.stage, row.what, format_number(row.seconds), "yes" if row.reused else "no") for row in parsed),
-        caption="A reused stage was found finished, with the same settings; its time is that of its first run.",
+        header=("stage", "seconds", "what"),
+        rows=tuple((row.stage, format_number(row.seconds), row.what) for row in parsed),
+        caption=(
+            f"{format_number(sum(row.seconds or 0.0 for row in parsed))} seconds in all. A stage that was found finished "
+            "keeps the time of its first run."
+        ),
+        words=frozenset({2}),
     )
 
 
@@ -215,18 +239,31 @@ def to_markdown(table: Table) -> str:
         return f"**{text}** \\*" if (row, column) in table.best else text
 
     body = [line(dressed(row, column) for column in range(len(cells))) for row, cells in enumerate(table.rows)]
-    return "\n".join([line(map(escape_markdown, table.header)), line("---" for _ in table.header), *body])
+    return "\n".join(
+        [
+            line(map(escape_markdown, table.header)),
+            line("---" if index == 0 or index in table.words else "--:" for index in range(len(table.header))),
+            *body,
+        ]
+    )
 
 
 def to_rich(table: Table) -> RichTable:
-    """The table for a terminal; cells that are clearly best are bold and starred."""
-    out = RichTable(title=Text(table.title), caption=Text(table.caption) if table.caption else None)
-    for index, head in enumerate(table.header):
-        out.add_column(Text(head), justify="left" if index == 0 else "right")
-    for row, cells in enumerate(table.rows):
+    """The table for a terminal, turned on its side, since figures are many and methods few; best cells are starred."""
+    out = RichTable(
+        title=Text(table.title, style="bold"),
+        title_justify="left",
+        caption=Text(table.caption) if table.caption else None,
+        caption_justify="left",
+        box=SIMPLE_HEAD,
+    )
+    out.add_column(Text(table.header[0]))
+    for cells in table.rows:
+        out.add_column(Text(cells[0]), justify="right")
+    for column, head in enumerate(table.header[1:], start=1):
         dressed = [
             Text(table.marked(row, column), style="bold" if (row, column) in table.best else "")
-            for column in range(len(cells))
+            for row in range(len(table.rows))
         ]
-        out.add_row(*dressed)
+        out.add_row(Text(head), *dressed)
     return out

@@ -1,0 +1,279 @@
+"""The command line as a person meets it: what it prints, what it writes, and one line for every mistake."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from condgen.cli import main
+from condgen.run import read_rows
+from condgen.weights import load_tensors, save_tensors
+
+TINY = [
+    *("--set", "score.network.width=16", "--set", "score.network.depth=1"),
+    *("--set", "classifiers.ce.network.width=16", "--set", "classifiers.dlsm.network.width=16"),
+    *("--set", "score.training.steps=3", "--set", "classifiers.ce.training.steps=3"),
+    *("--set", "classifiers.dlsm.training.steps=3", "--set", "generator.training.steps=3"),
+    *("--set", "sample.per_class=3", "--set", "diagnose.queries=10"),
+]
+RECIPE = Path(__file__).parents[2] / "recipes" / "digits.yaml"
+
+
+@pytest.fixture
+def condgen(monkeypatch, capsys):
+    """Runs a command in this process; returns exit code, standard output and standard error."""
+
+    def call(*arguments):
+        monkeypatch.setattr(sys, "argv", ["condgen", "--threads", "1", *map(str, arguments)])
+        code = 0
+        try:
+            main()
+        except SystemExit as stop:
+            code = stop.code or 0
+        out, err = capsys.readouterr()
+        return code, out, err
+
+    return call
+
+
+@pytest.fixture(scope="module")
+def digits(tmp_path_factory):
+    """A finished tiny run of the digits recipe."""
+    folder = tmp_path_factory.mktemp("cli") / "digits"
+    command = [sys.executable, "-m", "condgen", "--threads", "1", "run", RECIPE, "--out", folder, *TINY]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    return folder
+
+
+def test_run_leaves_everything_a_reader_needs(digits, condgen):
+    for name in (
+        "recipe.yaml",
+        "run.json",
+        "metrics.json",
+        "diagnostics.json",
+        "cost.json",
+        "report.html",
+        "report.md",
+    ):
+        assert (digits / name).stat().st_size > 0, name
+    for method in ("unguided", "ce", "dlsm", "one-step"):
+        assert len(read_rows(digits / "samples" / method / "manifest.jsonl")) == 30
+        assert (digits / "samples" / method / "grid.png").exists()
+    rows = json.loads((digits / "diagnostics.json").read_text())["rows"]
+    assert {"method", "sigma", "weighting", "quantity", "mean", "sd", "n"} == set(rows[0])
+    assert {row["method"] for row in rows} == {"prior", "zero guidance", "ce", "dlsm", "ce, best constant scale"}
+    rows = json.loads((digits / "metrics.json").read_text())["rows"]
+    assert {"method", "metric", "value", "low", "high", "n", "features", "reference", "floor", "seed"} <= set(rows[0])
+    code, out, _ = condgen("run", RECIPE, "--out", digits, *TINY)
+    assert code == 0
+    assert "nothing left to do" in out
+    assert out.rstrip().endswith("report.html")
+
+
+def test_a_changed_recipe_reuses_what_it_can(digits, condgen, tmp_path):
+    import shutil
+
+    copy = tmp_path / "digits"
+    shutil.copytree(digits, copy)
+    before = (copy / "score" / "model.safetensors").stat().st_mtime_ns
+    code, out, _ = condgen("run", RECIPE, "--out", copy, *TINY, "--set", "classifiers.ce.training.steps=4")
+    assert code == 0
+    assert (copy / "score" / "model.safetensors").stat().st_mtime_ns == before
+    assert "classifier ce:" in out
+    assert "classifier dlsm:" not in out
+    assert "score:" not in out
+    assert len(list(copy.glob("classifier-ce.before-*"))) == 1
+
+
+def test_sample_by_name_and_number(digits, condgen, tmp_path):
+    models = ("--score", digits / "score", "--classifier", digits / "classifier-dlsm")
+    options = ("--per-class", 4, "--steps", 3, "--seed", 100, "--out", tmp_path / "s")
+    code, out, err = condgen("sample", *models, "--class", "3, 7", *options)
+    assert code == 0, err
+    rows = read_rows(tmp_path / "s" / "manifest.jsonl")
+    assert [row["class"] for row in rows] == [3] * 4 + [7] * 4
+    assert [row["seed"] for row in rows] == list(range(100, 108))
+    assert "8 samples, 5 network evaluations each" in out
+    with Image.open(tmp_path / "s" / "grid.png") as grid:
+        assert grid.width > 100
+    code, out, _ = condgen("sample", *models, "--class", "3, 7", *options)
+    assert (code, "nothing left to do" in out) == (0, True)
+
+
+def test_single_stages_chain(digits, condgen, tmp_path):
+    small = ("--steps", 3, "--batch", 16)
+    for verb in (
+        ("train-score", "--out", tmp_path / "score", "--set", "score.network.width=16"),
+        ("train-classifier", "--loss", "dlsm", "--score", tmp_path / "score", "--out", tmp_path / "c"),
+        ("train-classifier", "--loss", "ce", "--ce-weight", 2, "--out", tmp_path / "ce"),
+        ("train-generator", "--recipe", RECIPE, "--out", tmp_path / "g"),
+    ):
+        code, out, err = condgen(*verb, *small)
+        assert code == 0, err
+        assert "digits: 1,437 8x8 images, 10 classes" in out
+    _, about = load_tensors(tmp_path / "c" / "model.safetensors")
+    assert about["kind"] == "classifier"
+    assert "loss: dlsm" in (tmp_path / "c" / "recipe.yaml").read_text()
+    code, _, err = condgen("sample", "--generator", tmp_path / "g", "--class", "1", "--out", tmp_path / "s")
+    assert code == 0, err
+    code, out, err = condgen("evaluate", tmp_path / "s", "--out", tmp_path / "e")
+    assert code == 0, err
+    assert "class accuracy" in " ".join(out.split())
+    diagnosis = ("--score", tmp_path / "score", "--classifier", tmp_path / "c", "--classifier", tmp_path / "ce")
+    code, _, err = condgen("diagnose", *diagnosis, "--levels", "0.5,2", "--queries", 9, "--out", tmp_path / "d")
+    assert code == 0, err
+    assert (tmp_path / "d" / "report.html").exists()
+
+
+def test_report_and_doctor(digits, condgen):
+    code, out, _ = condgen("report", digits)
+    assert code == 0
+    assert "report.html" in out
+    code, out, _ = condgen("doctor")
+    assert code == 0
+    for word in ("torch", "threads", "free disk", "data: digits", "1,437 training samples"):
+        assert word in out, word
+
+
+def damaged(path: Path, target: Path) -> Path:
+    target.mkdir()
+    (target / "recipe.yaml").write_text((path / "recipe.yaml").read_text())
+    whole = (path / "model.safetensors").read_bytes()
+    (target / "model.safetensors").write_bytes(whole[: len(whole) // 2])
+    return target
+
+
+def test_every_mistake_is_one_line_and_no_traceback(digits, condgen, tmp_path):
+    half = damaged(digits / "score", tmp_path / "half")
+    other = tmp_path / "other"
+    other.mkdir()
+    tensors, about = load_tensors(digits / "classifier-ce" / "model.safetensors")
+    about["network"]["width"] = 48
+    save_tensors(other / "model.safetensors", tensors, about)
+    one_class = tmp_path / "photos"
+    (one_class / "cat").mkdir(parents=True)
+    Image.fromarray(np.zeros((8, 8), np.uint8)).save(one_class / "cat" / "a.png")
+    typo = tmp_path / "typo.yaml"
+    typo.write_text(RECIPE.read_text().replace("steps:", "stesp:"))
+    foreign = tmp_path / "foreign"
+    foreign.mkdir()
+    (foreign / "mine.txt").write_text("mine")
+    score, ce = digits / "score", digits / "classifier-ce"
+    cases = [
+        (("run", "recipes/none.yaml"), "no recipe at recipes/none.yaml"),
+        (("run", typo), "did you mean 'steps'?"),
+        (("run", RECIPE, "--set", "score.training.steps=-5"), "greater than 0"),
+        (("run", RECIPE, "--set", "data={kind: cifar10, root: /nowhere}"), "CONDGEN_DATA"),
+        (("run", RECIPE, "--out", foreign / "mine.txt"), "mine.txt"),
+        (("train-score", "--data", "digit"), "did you mean 'digits'"),
+        (("train-score", "--data", tmp_path / "nothing"), "nothing"),
+        (("train-score", "--data", one_class), "class"),
+        (("train-score", "--steps", "-1"), "-1 is not in the range"),
+        (("train-score", "--out", foreign, "--steps", "1"), "files that condgen did not write"),
+        (("train-score", "--data", "digits", "--recipe", RECIPE), "exclude each other"),
+        (("train-score", "--lr", "0", "--out", tmp_path / "x"), "greater than 0"),
+        (("train-classifier", "--score", tmp_path / "none"), "none"),
+        (("train-classifier", "--loss", "hinge"), "'hinge' is not one of"),
+        (("train-classifier", "--score", ce, "--out", tmp_path / "x"), "score"),
+        (("train-generator", "--set", "generator.objective.loss=gan"), "generator.objective.loss"),
+        (("sample",), "--score DIR"),
+        (("sample", "--score", tmp_path / "none"), "does not exist"),
+        (("sample", "--score", score, "--class", "3"), "needs --classifier DIR"),
+        (("sample", "--score", score, "--classifier", ce, "--class", "cat"), "no class 'cat'"),
+        (("sample", "--score", half), "damaged or cut short"),
+        (("sample", "--score", ce), "holds a classifier, where a score model is needed"),
+        (("sample", "--score", score, "--classifier", other), "does not fit the architecture"),
+        (("sample", "--score", score, "--steps", "-3"), "not in the range"),
+        (("sample", "--score", score, "--sampler", "huen"), "'huen' is not one of"),
+        (("sample", "--generator", score), "holds a score model, where a generator is needed"),
+        (("sample", "--generator", score, "--score", score), "stands alone"),
+        (("evaluate", tmp_path / "none"), "holds no manifest.jsonl"),
+        (("evaluate", digits / "samples" / "ce", "--data", "moons"), "shape"),
+        (("diagnose", "--score", half, "--classifier", ce), "damaged or cut short"),
+        (("diagnose", "--score", score, "--classifier", ce, "--levels", "0.1,many"), "levels"),
+        (("diagnose", "--score", score, "--classifier", ce, "--levels", "1e9"), "outside the schedule"),
+        (("report", tmp_path / "none"), "none"),
+        (("bench", "recipe", "recipes/none.yaml"), "no recipe at"),
+        (("frobnicate",), "No such command"),
+    ]
+    for number, (arguments, message) in enumerate(cases):
+        out = (
+            ()
+            if "--out" in arguments or arguments[0] in ("report", "frobnicate")
+            else ("--out", tmp_path / f"o{number}")
+        )
+        code, _, err = condgen(*arguments, *out)
+        flat = " ".join(err.replace("│", " ").split())
+        assert code == 2, (arguments, code, flat)
+        assert message in flat, (arguments, flat)
+        assert "Traceback" not in err, arguments
+        if err.startswith("error: "):
+            assert err.count("\n") == 1, err
+
+
+def test_bad_numbers_in_data_are_named(tmp_path):
+    from condgen.data import LabelledSet
+    from condgen.errors import UserError
+
+    x = torch.zeros(4, 2)
+    x[2, 1] = float("nan")
+    with pytest.raises(UserError, match=r"(?i)nan|finite"):
+        LabelledSet(x=x, y=torch.tensor([0, 1, 0, 1]), names=("a", "b"), source="points", split="train")
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_ctrl_c_loses_nothing(number, code, tmp_path):
+    command = [sys.executable, "-m", "condgen", "--threads", "1", "train-score", "--steps", "400", "--batch", "64"]
+    command += ["--set", "score.network.width=32", "--set", "score.training.log_every=10"]
+    started = subprocess.Popen([*command, "--out", tmp_path / "run"], stdout=subprocess.PIPE, text=True)
+    log = tmp_path / "run" / "log.jsonl"
+    deadline = time.monotonic() + 60
+    while not log.exists() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    asked = time.monotonic()
+    started.send_signal(number)
+    out, _ = started.communicate(timeout=30)
+    assert time.monotonic() - asked < 5
+    assert started.returncode == code
+    assert "the same command goes on from here" in out
+    _, about = load_tensors(tmp_path / "run" / "state" / "state.safetensors")
+    assert 0 < about["step"] < 400
+    again = subprocess.run([*command, "--out", tmp_path / "run"], capture_output=True, text=True, check=True)
+    whole = subprocess.run([*command, "--out", tmp_path / "whole"], capture_output=True, text=True, check=True)
+    assert again.stderr == whole.stderr == ""
+    expected, _ = load_tensors(tmp_path / "whole" / "model.safetensors")
+    found, _ = load_tensors(tmp_path / "run" / "model.safetensors")
+    assert all(torch.equal(expected[name], found[name]) for name in expected)
+
+
+def test_bench_recipe_writes_tidy_rows(condgen, tmp_path):
+    moons = RECIPE.with_name("moons.yaml")
+    steps = ["score", "classifiers.ce", "classifiers.dlsm"]
+    changes = [part for name in steps for part in ("--set", f"{name}.training.steps=2")]
+    changes += ["--set", "sample.per_class=5", "--set", "diagnose.queries=10"]
+    code, out, err = condgen(
+        "bench", "recipe", moons, "--seeds", 2, "--json", tmp_path / "rows.json", "--out", tmp_path / "b", *changes
+    )
+    assert code == 0, err
+    rows = json.loads((tmp_path / "rows.json").read_text())["rows"]
+    zero = next(
+        row for row in rows if row["variant"] == "zero guidance" and "grid" in row["size"] and row["what"] == "D_L"
+    )
+    assert (round(zero["value"], 3), zero["seeds"], zero["sd"]) == (0.150, 2, 0.0)
+    assert "2 seeds" in out
+
+
+def test_help_of_every_verb(condgen):
+    verbs = ("run", "train-score", "train-classifier", "train-generator", "sample", "evaluate", "diagnose", "report")
+    for verb in (*verbs, "doctor", "bench"):
+        code, out, _ = condgen(verb, "--help")
+        assert code == 0
+        assert "Usage" in out

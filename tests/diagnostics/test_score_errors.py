@@ -1,0 +1,119 @@
+import math
+
+import pytest
+import torch
+
+from condgen.bayes import Denoiser, Likelihood
+from condgen.diagnostics import best_constant_scale, likelihood_fields, measure, summarise
+from condgen.diagnostics.score_errors import data_queries, grid_queries
+from condgen.noise import EDM, VP, expand
+from condgen.oracle import Oracle
+
+MEANS = torch.tensor([[-1.0, 0.0], [1.0, 0.5], [0.0, 2.0], [0.3, -2.0]])
+
+
+def oracle(schedule):
+    return Oracle(schedule, MEANS, torch.tensor([0, 1, 0, 1]), 2, stds=0.4)
+
+
+class Scaled(Likelihood):
+    """The exact classifier with its log-odds multiplied, so its score is wrong by a known factor."""
+
+    def __init__(self, exact, factor):
+        super().__init__()
+        self.exact, self.factor = exact, factor
+        self.schedule, self.n_classes = exact.schedule, 2
+
+    def forward(self, x_t, t):
+        return self.exact.log_posterior(x_t, t)
+
+    def score(self, x_t, t, y, *, create_graph=False):
+        return self.factor * self.exact.scores(x_t, t, y).likelihood
+
+
+class Shifted(Denoiser):
+    """The exact denoiser with its score moved by a constant vector."""
+
+    def __init__(self, exact, shift):
+        super().__init__()
+        self.exact, self.shift, self.schedule = exact, shift, exact.schedule
+
+    def forward(self, x_t, t, y=None):
+        alpha, sigma = expand(self.schedule.alpha(t), x_t), expand(self.schedule.sigma(t), x_t)
+        return self.exact(x_t, t) + sigma**2 / alpha * self.shift.to(x_t.dtype)
+
+
+@pytest.mark.parametrize("schedule", [EDM(), VP()], ids=lambda s: s.kind)
+def test_exact_models_have_no_error(schedule):
+    exact = oracle(schedule)
+    t, x_t, y = data_queries(exact, 200, 0.7, torch.Generator().manual_seed(0))
+    measured = measure(exact, exact, {"exact": exact.likelihood}, t, x_t, y)["exact"]
+    scale = float(measured.ee.mean().sqrt())
+    for errors in (measured.vv.sqrt(), measured.likelihood_error(1.0), measured.posterior_error(1.0)):
+        assert float(errors.mean()) < 1e-4 * scale
+    torch.testing.assert_close(measured.likelihood_error(0.0), measured.ee.sqrt())
+
+
+@pytest.mark.parametrize("schedule", [EDM(), VP()], ids=lambda s: s.kind)
+def test_known_errors_are_found(schedule):
+    """A prior off by a vector of length 0.5 and a classifier off by a factor: every norm is known."""
+    exact, shift = oracle(schedule), torch.tensor([0.3, -0.4])
+    t, x_t, y = data_queries(exact, 200, 0.7, torch.Generator().manual_seed(0))
+    measured = measure(exact, Shifted(exact, shift), {"x3": Scaled(exact, 3.0)}, t, x_t, y, batch=64)["x3"]
+    likelihood = exact.scores(x_t, t, y).likelihood
+    torch.testing.assert_close(measured.vv.sqrt(), torch.full((200,), 0.5).double(), rtol=1e-3, atol=1e-3)
+    for scale in (0.0, 0.5, 1.0):
+        by_hand = ((3 * scale - 1) * likelihood).norm(dim=1)
+        torch.testing.assert_close(measured.likelihood_error(scale), by_hand, rtol=1e-3, atol=1e-4)
+        by_hand = (shift.double() + (3 * scale - 1) * likelihood).norm(dim=1)
+        torch.testing.assert_close(measured.posterior_error(scale), by_hand, rtol=1e-3, atol=2e-3)
+
+
+def test_best_constant_scale_undoes_a_factor():
+    exact = oracle(EDM())
+    levels = (0.5, 1.0, 2.0)
+    measured = []
+    for level in levels:
+        queries = data_queries(exact, 300, level, torch.Generator().manual_seed(0))
+        measured.append(measure(exact, exact, {"x4": Scaled(exact, 4.0)}, *queries)["x4"])
+    assert best_constant_scale(levels, measured) == pytest.approx(0.25, rel=1e-3)
+
+
+def test_rows_say_what_was_measured():
+    exact = oracle(EDM())
+    queries = grid_queries(exact, (-2, 2), (-3, 3), 5, 1.5)
+    rows = summarise(1.5, "grid", measure(exact, exact, {"ce": Scaled(exact, 2.0)}, *queries), {"ce": ("ce", 1.0)})
+    assert {(row.method, row.quantity) for row in rows} == {
+        ("prior", "D"),
+        ("zero guidance", "D_P"),
+        ("zero guidance", "D_L"),
+        ("ce", "D_P"),
+        ("ce", "D_L"),
+    }
+    by_name = {(row.method, row.quantity): row for row in rows}
+    zero, ce = by_name["zero guidance", "D_L"], by_name["ce", "D_L"]
+    norms = exact.scores(queries[1], queries[0], queries[2]).likelihood.norm(dim=1)
+    assert (zero.mean, zero.sd, zero.n) == (pytest.approx(float(norms.mean())), pytest.approx(float(norms.std())), 50)
+    assert ce.mean == pytest.approx(zero.mean, rel=1e-3)  # twice too long is as wrong as nothing
+
+
+def test_grid_runs_x_fastest_once_a_class_and_fields_follow_it():
+    exact = oracle(EDM())
+    t, x_t, y = grid_queries(exact, (-2, 2), (-3, 3), 3, 1.0)
+    assert x_t[:4].tolist() == [[-2, -3], [0, -3], [2, -3], [-2, 0]]
+    assert y.tolist() == [0] * 9 + [1] * 9
+    fields = likelihood_fields(exact, {"x2": Scaled(exact, 2.0)}, t, x_t, y)
+    assert fields["exact"].shape == (2, 9, 2)
+    torch.testing.assert_close(fields["x2"], 2 * fields["exact"], rtol=1e-4, atol=1e-6)
+    one = exact.scores(x_t[4:5], t, torch.tensor([0])).likelihood[0]
+    torch.testing.assert_close(fields["exact"][0, 4], one)
+
+
+def test_data_queries_have_the_noise_they_should():
+    exact = oracle(VP())
+    t, x_t, y = data_queries(exact, 20_000, 3.0, torch.Generator().manual_seed(0))
+    alpha, sigma = float(exact.schedule.alpha(t)), float(exact.schedule.sigma(t))
+    assert sigma / alpha == pytest.approx(3.0)
+    variance = alpha**2 * (float(MEANS.var(0, correction=0).mean()) + 0.4**2) + sigma**2
+    assert math.sqrt(float(x_t.var(0).mean())) == pytest.approx(math.sqrt(variance), rel=0.02)
+    assert set(y.tolist()) == {0, 1}

@@ -1,0 +1,98 @@
+import pytest
+import yaml
+
+from condgen.data import parse_data
+from condgen.errors import UserError
+from condgen.recipe import Recipe, apply_overrides, content_key, default_recipe, load_recipe, parse, to_yaml
+
+BASE = """
+name: small
+data: {kind: digits}
+schedule: {kind: edm}
+score: {network: {kind: mlp, width: 16}, training: {steps: 10, lr: 1e-3}}
+classifiers:
+  ce: {network: {kind: mlp}, objective: {loss: ce}, training: {steps: 10}}
+sample: {per_class: 2, methods: {plain: {}, guided: {classifier: ce}}}
+"""
+
+
+@pytest.fixture
+def path(tmp_path):
+    file = tmp_path / "small.yaml"
+    file.write_text(BASE)
+    return file
+
+
+def test_a_recipe_survives_its_own_yaml(path):
+    recipe = load_recipe(path)
+    assert recipe.score.training.lr == 1e-3  # YAML 1.1 reads 1e-3 as a string
+    assert parse(Recipe, yaml.safe_load(to_yaml(recipe)), "again") == recipe
+    assert parse_data("digits") == recipe.data
+
+
+def test_overrides_reach_any_depth_and_keep_types(path):
+    changes = ["score.training.steps=20", "seed=3", "data.test_fraction=0.3", "diagnose={levels: [1, 2]}"]
+    recipe = load_recipe(path, changes)
+    assert (recipe.score.training.steps, recipe.seed, recipe.data.test_fraction) == (20, 3, 0.3)
+    assert recipe.diagnose is not None
+    assert recipe.diagnose.levels == (1.0, 2.0)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("score.training.stesp=20", r"score.training.stesp: no such setting; did you mean 'steps'\?"),
+        ("score.network.widht=20", r"score.network.widht: no such setting; did you mean 'width'\?"),
+        ("classifiers.ce.objective.los=ce", r"classifiers.ce.objective.los: no such setting; did you mean 'loss'\?"),
+        ("zzz=1", r"zzz: no such setting; there are: classifiers, data"),
+        ("score.training.steps=-5", r"score.training.steps: .*greater than 0 \(it is -5\)"),
+        ("score.training.steps=ten", r"score.training.steps: .*valid integer.*\(it is 'ten'\)"),
+        ("score.training.lr=.nan", r"score.training.lr: .*finite"),
+        ("schedule.sigma_min=100", r"schedule.*sigma_min \(100.0\) must be below sigma_max"),
+        ("data.kind=digit", r"data: .*'digit'"),
+        ("sample.methods.guided.classifier=dlsm", r"'guided' uses classifier 'dlsm', which is not among: ce"),
+        ("sample.methods.fast.generator=true", r"'fast' uses the generator, and the recipe trains none"),
+        ("name=../escape", r"name: "),
+        ("sample.methods={'../escape': {}}", r"sample.methods"),
+        ("score.training", r"not of the form"),
+        ("name.deep.er=1", r"name is a value, not a group"),
+    ],
+)
+def test_every_mistake_is_one_line_that_names_the_key(path, change, message):
+    with pytest.raises(UserError, match=message) as caught:
+        load_recipe(path, [change])
+    assert "\n" not in str(caught.value)
+
+
+def test_files_that_are_no_recipes(tmp_path):
+    with pytest.raises(UserError, match="no recipe at"):
+        load_recipe(tmp_path / "none.yaml")
+    for text, message in (("a: [1", "not readable YAML"), ("- 1", "must be a mapping"), ("\x00", "not readable")):
+        file = tmp_path / "bad.yaml"
+        file.write_text(text)
+        with pytest.raises(UserError, match=message) as caught:
+            load_recipe(file)
+        assert "\n" not in str(caught.value)
+
+
+def test_yaml_tags_run_no_code(tmp_path):
+    file = tmp_path / "evil.yaml"
+    file.write_text(f"name: !!python/object/apply:pathlib.Path.touch [{tmp_path / 'ran'}]")
+    with pytest.raises(UserError, match="not readable YAML"):
+        load_recipe(file)
+    assert not (tmp_path / "ran").exists()
+
+
+def test_the_key_depends_on_content_alone(path):
+    one = load_recipe(path)
+    same = load_recipe(path, ["score.training.batch=256"])  # the default, said aloud
+    other = load_recipe(path, ["score.training.batch=255"])
+    assert content_key(one.score, "x") == content_key(same.score, "x")
+    assert len({content_key(one.score, "x"), content_key(other.score, "x"), content_key(one.score, "y")}) == 3
+
+
+def test_default_recipes_fit_their_data(tiny_images):
+    recipe = default_recipe(parse_data("digits"), tiny_images)
+    assert recipe.score.network.kind == "mlp"
+    tree = apply_overrides(recipe.model_dump(mode="json"), ["score.training.steps=7"])
+    assert parse(Recipe, tree, "default").score.training.steps == 7

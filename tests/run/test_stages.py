@@ -1,0 +1,173 @@
+"""Stages on a real run folder: trained, interrupted, resumed, sampled, measured."""
+
+import itertools
+import json
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from condgen.data import load, parse_data
+from condgen.errors import UserError
+from condgen.recipe import (
+    ClassifierStage,
+    EvaluateStage,
+    GeneratorStage,
+    Method,
+    SampleStage,
+    ScoreStage,
+    default_recipe,
+)
+from condgen.run import Models, evaluate_stage, read_rows, read_samples, sample_stage, train_stage
+from condgen.run.sample import MANIFEST
+from condgen.training import Processes
+from condgen.weights import load_tensors
+
+ALONE = Processes(cpu=True)
+CPU = torch.device("cpu")
+DATA = load(parse_data("digits"), "train")
+
+
+def small(part):
+    """A stage of the default digits recipe, made tiny."""
+    recipe = default_recipe(parse_data("digits"), DATA)
+    network = {"width": 24, "depth": 1, "embedding": 8}
+    training = {"steps": 12, "batch": 32, "save_every": 5, "log_every": 4}
+    recipe = recipe.model_dump(mode="json")
+    shared = {"data": recipe["data"], "seed": 1}
+    if part == "generator":
+        tree = recipe["generator"]
+        tree["objective"]["network"] |= network
+    else:
+        tree = recipe["score"] if part == "score" else recipe["classifiers"]["default"]
+        shared["schedule"] = recipe["schedule"]
+    tree["network"] |= network
+    tree["training"] |= training
+    model = {"score": ScoreStage, "classifier": ClassifierStage, "generator": GeneratorStage}[part]
+    return model.model_validate(shared | {part: tree})
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    root = tmp_path_factory.mktemp("trained")
+    list(train_stage("score", root / "score", small("score"), DATA, ALONE))
+    list(train_stage("classifier", root / "classifier", small("classifier"), DATA, ALONE, root / "score"))
+    list(train_stage("generator", root / "generator", small("generator"), DATA, ALONE))
+    return root
+
+
+@pytest.mark.parametrize("part", ["score", "classifier", "generator"])
+@pytest.mark.parametrize("stop_at", [1, 6, 12])
+def test_stopping_anywhere_and_going_on_gives_the_same_bits(part, stop_at, trained, tmp_path):
+    work = train_stage(part, tmp_path / part, small(part), DATA, ALONE, trained / "score")
+    for _ in itertools.islice(work, stop_at):
+        pass
+    work.close()
+    list(train_stage(part, tmp_path / part, small(part), DATA, ALONE, trained / "score"))
+    expected, about = load_tensors(trained / part / "model.safetensors")
+    found, same = load_tensors(tmp_path / part / "model.safetensors")
+    assert about == same
+    assert all(torch.equal(expected[name], found[name]) for name in expected)
+    logs = [[row["step"] for row in read_rows(root / part / "log.jsonl")] for root in (trained, tmp_path)]
+    assert logs[0] == logs[1] == [4, 8, 12]
+    assert not list(train_stage(part, tmp_path / part, small(part), DATA, ALONE, trained / "score"))
+
+
+def test_dlsm_without_a_score_model_and_with_a_wrong_one(trained, tmp_path):
+    with pytest.raises(UserError, match="name its folder with --score"):
+        list(train_stage("c", tmp_path / "a", small("classifier"), DATA, ALONE))
+    with pytest.raises(UserError, match="holds a generator, where a score model is needed"):
+        list(train_stage("c", tmp_path / "b", small("classifier"), DATA, ALONE, trained / "generator"))
+    other = small("classifier").model_dump(mode="json") | {"schedule": {"kind": "vp"}}
+    stage = ClassifierStage.model_validate(other)
+    with pytest.raises(UserError, match=r"with 'edm' noise, the classifier is to see .* with 'vp'"):
+        list(train_stage("c", tmp_path / "c", stage, DATA, ALONE, trained / "score"))
+
+
+def test_a_loss_that_is_no_number_stops_with_the_step(tmp_path):
+    tree = small("score").model_dump(mode="json")
+    tree["score"]["training"] |= {"lr": 1e30, "log_every": 1}
+    with pytest.raises(UserError, match=r"loss is (nan|inf) at step \d+: lower the learning rate"):
+        list(train_stage("score", tmp_path / "s", ScoreStage.model_validate(tree), DATA, ALONE))
+
+
+METHODS = {
+    "unguided": Method(steps=4),
+    "guided": Method(classifier="c", steps=4, sampler="ancestral"),
+    "one step": Method(generator=True),
+}
+LABELS = tuple(label for label in range(10) for _ in range(2))
+
+
+def draw(root, folder, method, *, batch=7, labels=LABELS, seed=5):
+    models = Models(root / "score", root / "classifier", root / "generator")
+    stage = SampleStage(method=method, labels=labels, seed=seed, batch=batch)
+    return sample_stage("sample", folder, stage, models, CPU)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_samples_come_back_as_they_were_drawn(name, trained, tmp_path):
+    list(draw(trained, tmp_path / "s", METHODS[name]))
+    rows = read_rows(tmp_path / "s" / MANIFEST)
+    assert [(row["class"], row["name"], row["seed"]) for row in rows] == [
+        (label, str(label), 5 + i) for i, label in enumerate(LABELS)
+    ]
+    x, y = read_samples(tmp_path / "s")
+    assert (x.shape, tuple(y.tolist())) == ((20, 1, 8, 8), LABELS)
+    with Image.open(tmp_path / "s" / rows[3]["file"]) as picture:
+        assert np.array_equal(np.asarray(picture), ((x[3, 0] + 1) * 127.5).round().numpy().astype(np.uint8))
+
+
+def test_stopped_sampling_goes_on_with_the_same_pictures(trained, tmp_path):
+    list(draw(trained, tmp_path / "whole", METHODS["guided"]))
+    work = draw(trained, tmp_path / "parts", METHODS["guided"])
+    next(work)
+    work.close()
+    with pytest.raises(UserError, match="not finished"):
+        read_samples(tmp_path / "parts")
+    list(draw(trained, tmp_path / "parts", METHODS["guided"]))
+    assert not list(draw(trained, tmp_path / "parts", METHODS["guided"]))
+    for file in sorted((tmp_path / "whole").glob("*.png")):
+        assert file.read_bytes() == (tmp_path / "parts" / file.name).read_bytes()
+
+
+def test_sampling_says_what_is_missing(trained, tmp_path):
+    stage = SampleStage(method=METHODS["guided"], labels=(0,))
+    for models, message in (
+        (Models(), "needs a score model"),
+        (Models(score=trained / "score"), "needs a classifier"),
+        (Models(trained / "score", trained / "score"), "holds a score model, where a classifier is needed"),
+    ):
+        with pytest.raises(UserError, match=message):
+            list(sample_stage("s", tmp_path / message[:8], stage, models, CPU))
+    with pytest.raises(UserError, match="there is no class 10"):
+        list(draw(trained, tmp_path / "ten", METHODS["unguided"], labels=(10,)))
+
+
+def test_a_manifest_that_points_elsewhere_is_refused(trained, tmp_path):
+    folder = tmp_path / "s"
+    list(draw(trained, folder, METHODS["one step"]))
+    rows = read_rows(folder / MANIFEST)
+    (tmp_path / "secret.png").write_bytes((folder / rows[0]["file"]).read_bytes())
+    rows[0]["file"] = "../secret.png"
+    (folder / MANIFEST).write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with pytest.raises(UserError, match="outside the folder"):
+        read_samples(folder)
+
+
+def test_evaluation_is_written_once_and_remade_when_samples_change(trained, tmp_path):
+    test = load(parse_data("digits"), "test")
+    list(draw(trained, tmp_path / "s", METHODS["one step"]))
+
+    def evaluate():
+        return list(evaluate_stage(tmp_path / "e", EvaluateStage(), {"one step": tmp_path / "s"}, DATA, test))
+
+    assert evaluate()
+    metrics = json.loads((tmp_path / "e" / "metrics.json").read_text())
+    row = next(row for row in metrics["rows"] if row["method"] == "one step" and row["metric"] == "FD@20")
+    assert row["low"] < row["value"] < row["high"]
+    assert (row["n"], row["floor_n"], row["reference"]) == (20, 20, "digits train (1437)")
+    assert not evaluate()
+    list(draw(trained, tmp_path / "s", METHODS["one step"], seed=6))
+    assert evaluate()
