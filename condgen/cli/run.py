@@ -2,7 +2,7 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 import torch
 import typer
@@ -12,6 +12,9 @@ from condgen.recipe import Recipe, load_recipe
 from condgen.run import lock, read_json, read_rows, run_recipe
 from condgen.run.sample import MANIFEST
 from condgen.training import Processes
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 __all__ = ["Overrides", "draw_grid", "run"]
 
@@ -40,14 +43,15 @@ def run(
             return
         if worked == 0 and (folder / "report.html").exists():
             console.print(f"nothing left to do: every stage of {folder} is finished", markup=False)
-        for manifest in sorted(folder.glob(f"samples/*/{MANIFEST}")):
-            draw_grid(manifest.parent)
+        picture = _draw_samples(folder, settings)
         page = build_report(folder)
-    show_tables(folder, settings)
-    console.print(f"\nreport: {page.resolve()}", markup=False, soft_wrap=True)
+    show_tables(folder)
+    if picture is not None:
+        console.print(f"\nsamples: {picture.resolve()}", markup=False, soft_wrap=True)
+    console.print(f"report: {page.resolve()}", markup=False, soft_wrap=True)
 
 
-def show_tables(folder: Path, recipe: Recipe) -> None:
+def show_tables(folder: Path) -> None:
     """The figures of a run, in the terminal."""
     from condgen.report import cost_table, errors_table, metrics_table, to_rich
 
@@ -63,21 +67,40 @@ def show_tables(folder: Path, recipe: Recipe) -> None:
                 console.print(to_rich(errors_table(rows, weighting, quantity, intervals=False)))
 
 
+def _draw_samples(folder: Path, recipe: Recipe) -> Path | None:
+    """Draws every method's `grid.png`, and all methods side by side in `samples.png`; nothing for points."""
+    from condgen.report import side_by_side
+
+    places = {name: folder / "samples" / name for name in (recipe.sample.methods if recipe.sample else ())}
+    drawn = {name: _pictures(place) for name, place in places.items() if draw_grid(place) is not None}
+    if not drawn:
+        return None
+    names = _class_names([row for place in places.values() for row in read_rows(place / MANIFEST)])
+    side_by_side(drawn, names).save(folder / "samples.png")
+    return folder / "samples.png"
+
+
 def draw_grid(folder: Path) -> Path | None:
     """Draws `grid.png`, a row a class, beside the pictures of a sampling folder; nothing for points."""
-    from PIL import Image
-
     from condgen.report import labelled_grid
 
     rows = read_rows(folder / MANIFEST)
     if not rows or rows[0].get("file") is None:
         return None
-    pictures = []
+    labelled_grid(*_pictures(folder), _class_names(rows)).save(folder / "grid.png")
+    return folder / "grid.png"
+
+
+def _pictures(folder: Path) -> tuple[list["Image.Image"], list[int]]:
+    from PIL import Image
+
+    rows, pictures = read_rows(folder / MANIFEST), []
     for row in rows:
         with Image.open(folder / row["file"]) as picture:
             pictures.append(picture.copy())
+    return pictures, [row["class"] for row in rows]
+
+
+def _class_names(rows: list[dict[str, Any]]) -> list[str]:
     names: dict[int, str] = {row["class"]: row["name"] for row in rows}
-    listed = [names.get(label, "") for label in range(max(names) + 1)]
-    grid = labelled_grid(pictures, [row["class"] for row in rows], listed)
-    grid.save(folder / "grid.png")
-    return folder / "grid.png"
+    return [names.get(label, "") for label in range(max(names) + 1)]
