@@ -7,15 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from condgen.recipe import Recipe
-from condgen.run import Progress, describe_environment, read_json, run_recipe
+from condgen.run import Work, describe_environment, read_json, run_recipe
 from condgen.training import Processes
 
 __all__ = ["repeat_recipe", "summarise_seeds"]
 
 
-def repeat_recipe(
-    recipe: Recipe, seeds: Sequence[int], folder: Path, processes: Processes, command: str
-) -> Iterator[Progress]:
+def repeat_recipe(recipe: Recipe, seeds: Sequence[int], folder: Path, processes: Processes, command: str) -> Work:
     """Runs a recipe once a seed, in sub-folders; finished ones are reused."""
     for seed in seeds:
         place = folder / f"seed-{seed}"

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
 
-from condgen.run import Progress
+from condgen.run import Progress, Work
 
 __all__ = ["Stopped", "console", "follow"]
 
@@ -47,7 +47,7 @@ def _stop_request() -> Iterator[_Request]:
             signal.signal(number, handler)
 
 
-def follow(work: Iterator[Progress]) -> int:
+def follow(work: Work) -> int:
     """Runs stages to their end with a bar each, and says how many had something to do.
 
     Raises:
@@ -65,20 +65,20 @@ def follow(work: Iterator[Progress]) -> int:
     )
     seen: dict[str, tuple[TaskID, float, int]] = {}
     last: Progress | None = None
+    begun = time.perf_counter()
     with _stop_request() as request, bars:
         for event in work:
             now = time.perf_counter()
             if event.stage not in seen:
                 _say_done(last, seen)
                 task = bars.add_task(event.stage, total=event.total, completed=event.done, rate="", note="")
-                seen[event.stage] = (task, now, event.images)
+                seen[event.stage] = (task, begun, 0)
             task, started, images = seen[event.stage]
             rate = f"{(event.images - images) / (now - started):,.0f} img/s" if event.images > images else ""
             bars.update(task, completed=event.done, total=event.total, rate=rate, note=event.note.replace("[", "("))
-            last = event
+            last, begun = event, now
             if request.signal_number is not None:
-                if isinstance(work, Iterator) and hasattr(work, "close"):
-                    work.close()
+                work.close()
                 raise Stopped(request.signal_number)
     _say_done(last, seen)
     return len(seen)

@@ -1,7 +1,7 @@
 """Run folders, and the stages that fill them."""
 
 from condgen.run.environment import describe_environment
-from condgen.run.folder import Progress, file_key, lock, read_json, read_rows, write_json
+from condgen.run.folder import Progress, Work, file_key, lock, read_json, read_rows, write_json
 from condgen.run.measure import diagnose_stage, evaluate_stage
 from condgen.run.pipeline import run_recipe
 from condgen.run.sample import MANIFEST, Models, read_samples, sample_stage
@@ -11,6 +11,7 @@ __all__ = [
     "MANIFEST",
     "Models",
     "Progress",
+    "Work",
     "describe_environment",
     "diagnose_stage",
     "evaluate_stage",

@@ -8,10 +8,10 @@ import fcntl
 import hashlib
 import json
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 from pydantic import BaseModel
 
@@ -19,7 +19,7 @@ from condgen.errors import UserError
 from condgen.recipe import to_yaml
 from condgen.weights import MODEL_FILE, write_atomically
 
-__all__ = ["Progress", "Stage", "file_key", "lock", "open_stage", "read_json", "read_rows", "write_json"]
+__all__ = ["Progress", "Stage", "Work", "file_key", "lock", "open_stage", "read_json", "read_rows", "write_json"]
 
 STAGE_FILE, RECIPE_FILE, LOG_FILE, LOCK_FILE = "stage.json", "recipe.yaml", "log.jsonl", ".lock"
 
@@ -32,6 +32,10 @@ class Progress(NamedTuple):
     total: int
     images: int  # processed so far in this session of the stage, for a rate
     note: str = ""
+
+
+Work: TypeAlias = Generator[Progress, None, None]
+"""A stage at work. Closing it early makes it save what it has."""
 
 
 class Stage:

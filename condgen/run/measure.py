@@ -1,6 +1,6 @@
 """The measuring stages: `metrics.json` from samples, `diagnostics.json` from models and an exact oracle."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -23,7 +23,7 @@ from condgen.metrics import evaluate
 from condgen.oracle import Oracle
 from condgen.recipe import DiagnoseStage, EvaluateStage, content_key
 from condgen.rng import keyed_generator
-from condgen.run.folder import Progress, file_key, open_stage, write_json
+from condgen.run.folder import Progress, Work, file_key, open_stage, write_json
 from condgen.run.sample import MANIFEST, read_samples
 from condgen.score import ScoreModel
 from condgen.weights import MODEL_FILE
@@ -35,7 +35,7 @@ METRICS, DIAGNOSTICS, FIELD = "metrics.json", "diagnostics.json", "field.json"
 
 def evaluate_stage(
     folder: Path, stage: EvaluateStage, samples: Mapping[str, Path], train: LabelledSet, test: LabelledSet
-) -> Iterator[Progress]:
+) -> Work:
     """Compares folders of samples with real data, and writes `metrics.json`."""
     keys = [part for name, path in samples.items() for part in (name, file_key(path / MANIFEST))]
     opened = open_stage("evaluate", folder, content_key(stage, train.fingerprint(), test.fingerprint(), *keys), stage)
@@ -67,7 +67,7 @@ def diagnose_stage(
     classifiers: Mapping[str, Path],
     train: LabelledSet,
     device: torch.device,
-) -> Iterator[Progress]:
+) -> Work:
     """Compares the models' scores with those of the training set's own oracle, and writes `diagnostics.json`."""
     if not classifiers:
         raise UserError("nothing to diagnose: name at least one classifier")

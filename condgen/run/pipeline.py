@@ -1,6 +1,5 @@
 """A whole recipe: train, sample, evaluate, diagnose, each in its own folder below the run's."""
 
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ from condgen.recipe import (
     to_yaml,
 )
 from condgen.run.environment import describe_environment
-from condgen.run.folder import RECIPE_FILE, STAGE_FILE, Progress, read_json, write_json
+from condgen.run.folder import RECIPE_FILE, STAGE_FILE, Work, read_json, write_json
 from condgen.run.measure import DIAGNOSTICS, FIELD, METRICS, diagnose_stage, evaluate_stage
 from condgen.run.sample import Models, sample_stage
 from condgen.run.train import train_stage
@@ -29,7 +28,7 @@ __all__ = ["run_recipe"]
 RUN_FILE, COST_FILE = "run.json", "cost.json"
 
 
-def run_recipe(recipe: Recipe, folder: Path, processes: Processes, command: str) -> Iterator[Progress]:
+def run_recipe(recipe: Recipe, folder: Path, processes: Processes, command: str) -> Work:
     """Runs every stage of a recipe that is not finished yet.
 
     Writes `recipe.yaml`, `run.json`, `cost.json`, and copies of `metrics.json` and `diagnostics.json` at the top.
@@ -40,7 +39,7 @@ def run_recipe(recipe: Recipe, folder: Path, processes: Processes, command: str)
     about = _about(recipe, folder, command)
     stages: list[tuple[str, Path]] = []
 
-    def stage(name: str, place: Path, work: Iterator[Progress]) -> Iterator[Progress]:
+    def stage(name: str, place: Path, work: Work) -> Work:
         stages.append((name, place))
         yield from work
         _write_about(folder, about, stages)

@@ -6,7 +6,7 @@ again, so sampling goes on where it stopped.
 
 import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,7 +24,7 @@ from condgen.guidance import ClassifierGuided
 from condgen.noise import GRIDS
 from condgen.recipe import Method, SampleStage, content_key
 from condgen.rng import Streams
-from condgen.run.folder import Progress, Stage, file_key, open_stage, read_json, read_rows
+from condgen.run.folder import Progress, Stage, Work, file_key, open_stage, read_json, read_rows
 from condgen.sampling import SAMPLERS, Sampler, final, trajectory
 from condgen.score import ScoreModel
 from condgen.weights import MODEL_FILE
@@ -89,9 +89,7 @@ def _open_models(method: Method, models: Models, device: torch.device) -> _Sourc
     return _Source(score.config.shape, score.config.names, sampler, grid, None, device)
 
 
-def sample_stage(
-    name: str, folder: Path, stage: SampleStage, models: Models, device: torch.device
-) -> Iterator[Progress]:
+def sample_stage(name: str, folder: Path, stage: SampleStage, models: Models, device: torch.device) -> Work:
     """Draws the samples of a stage in a folder, or goes on, or does nothing where it is finished."""
     used = {
         "score": None if stage.method.generator else models.score,
@@ -109,7 +107,7 @@ def sample_stage(
     yield from _draw(opened, stage, source)
 
 
-def _draw(opened: Stage, stage: SampleStage, source: _Source) -> Iterator[Progress]:
+def _draw(opened: Stage, stage: SampleStage, source: _Source) -> Work:
     folder, total = opened.folder, len(stage.labels)
     done = len(read_rows(folder / MANIFEST))
     drawing_seconds = float(opened.record.get("drawing_seconds", 0.0))

@@ -1,7 +1,6 @@
 """The training stages: score model, classifier, generator, each in a folder of its own."""
 
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
@@ -12,7 +11,7 @@ from condgen.data import LabelledSet
 from condgen.errors import UserError
 from condgen.generator import Critic, Generator, GeneratorConfig, mismatching_levels
 from condgen.recipe import ClassifierStage, GeneratorStage, ScoreStage, content_key
-from condgen.run.folder import Progress, Stage, file_key, open_stage
+from condgen.run.folder import Progress, Stage, Work, file_key, open_stage
 from condgen.score import ScoreConfig, ScoreModel
 from condgen.settings import Settings
 from condgen.training import Processes, Record, State, Task, TrainingSettings, load_state, save_state, train
@@ -87,7 +86,7 @@ def train_stage(
     data: LabelledSet,
     processes: Processes,
     score_folder: Path | None = None,
-) -> Iterator[Progress]:
+) -> Work:
     """Trains a model in a folder, or goes on, or does nothing where it is finished.
 
     Leaving the iteration early saves the state; the same call goes on from there.
@@ -120,9 +119,7 @@ def train_stage(
     yield from _train(opened, work, state, data, stage.seed, processes)
 
 
-def _train(
-    stage: Stage, work: _Work, state: State, data: LabelledSet, seed: int, processes: Processes
-) -> Iterator[Progress]:
+def _train(stage: Stage, work: _Work, state: State, data: LabelledSet, seed: int, processes: Processes) -> Work:
     settings = work.training
     first, saved, note, last_time = state.step, state.step, "", time.perf_counter()
 

@@ -1,6 +1,7 @@
 """The command line as a person meets it: what it prints, what it writes, and one line for every mistake."""
 
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -141,6 +142,17 @@ def test_report_and_doctor(digits, condgen):
     assert code == 0
     for word in ("torch", "threads", "free disk", "data: digits", "1,437 training samples"):
         assert word in out, word
+
+
+def test_the_readme_runs_from_python_too(digits, monkeypatch, tmp_path):
+    readme = (RECIPE.parents[1] / "README.md").read_text()
+    (snippet,) = re.findall(r"```python\n(.*?)```", readme, flags=re.DOTALL)
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs" / "digits").symlink_to(digits)
+    monkeypatch.chdir(tmp_path)
+    names = {}
+    exec(snippet, names)
+    assert names["x"].shape == (8, 1, 8, 8)
 
 
 def damaged(path: Path, target: Path) -> Path:
