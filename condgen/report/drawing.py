@@ -90,6 +90,7 @@ class Style:
 
 _METHODS: dict[str, Style] = {
     "prior": Style(INK, "D"),
+    "unguided": Style(INK, "o", "--", hollow=True),
     "no guidance": Style(INK, "o", "--", hollow=True),
     "zero guidance": Style(INK, "o", "--", hollow=True),
     "ce": Style(COLOURS["vermillion"], "s"),
@@ -152,7 +153,7 @@ def finish(axes: Axes, name: str, alt: str) -> Plot:
     figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
     root = ElementTree.fromstring(buffer.getvalue())
     for child in list(root):
-        if child.tag in {f"{{{_SVG}}}metadata", f"{{{_SVG}}}defs"} and child.find(f"{{{_SVG}}}path") is None:
+        if child.tag == f"{{{_SVG}}}metadata" or child.find(f"{{{_SVG}}}style") is not None:
             root.remove(child)  # who made it, and a style rule that would reach the whole page
     return Plot(_inline(root, name, printable(alt)), printable(alt))
 

@@ -79,7 +79,7 @@ def format_number(value: float | None) -> str:
 
 
 def format_estimate(estimate: Estimate | None) -> str:
-    """The value ± half the interval, to the second significant digit of the latter."""
+    """The value ± half the interval, to the second significant digit of the latter, or the first beyond four places."""
     if estimate is None:
         return MISSING
     value, half = estimate.value, estimate.half_width
@@ -90,7 +90,8 @@ def format_estimate(estimate: Estimate | None) -> str:
         return "0 ± 0"
     scale = 0 if 1e-3 <= size < 1e6 else math.floor(math.log10(size))
     value, half = value / 10.0**scale, half / 10.0**scale
-    digits = min(max(0, 1 - math.floor(math.log10(half))), 4) if half > 0 else 3
+    first = -math.floor(math.log10(half)) if half > 0 else 2  # the place of the half width's first significant digit
+    digits = max(0, min(first + 1, 4), first)
     suffix = f"e{scale:+03d}" if scale else ""
     return f"({value:.{digits}f} ± {half:.{digits}f}){suffix}" if suffix else f"{value:.{digits}f} ± {half:.{digits}f}"
 

@@ -77,10 +77,14 @@ def _floor(metric: str, metrics: Sequence[RawRow]) -> str:
     return f" Real held-out data reach {format_number(rows[0].floor)}{f' ({said})' if said else ''}."
 
 
+def _upper(row: MetricRow) -> float:
+    return row.high if row.high is not None else row.value or 0.0
+
+
 def _memory_in_words(metrics: Sequence[RawRow]) -> str:
     """Who comes closer to the training data than new real data do."""
     rows = [row for row in parse_rows(MetricRow, metrics, "metrics") if row.value is not None and row.floor is not None]
-    closer = [row for row in rows if goal_of(row.metric) == "low" and (row.value or 0.0) < (row.floor or 0.0)]
+    closer = [row for row in rows if goal_of(row.metric) == "low" and _upper(row) < (row.floor or 0.0)]
     if not closer:
         return ""
     names = ", ".join(dict.fromkeys(row.method for row in closer))

@@ -13,6 +13,7 @@ from PIL import Image, UnidentifiedImageError
 from condgen.errors import UserError
 from condgen.report.plots import Field
 from condgen.report.rows import CostRow, ErrorRow, MetricRow, RawRow, StageRow, parse_rows
+from condgen.run import read_rows
 
 __all__ = ["FieldData", "Run", "Sample", "read_images", "read_run"]
 
@@ -171,17 +172,12 @@ def _name(folder: Path, recipe: str, about: dict[str, Any]) -> str:
     return folder.resolve().name
 
 
-def _read_lines(path: Path) -> list[dict[str, Any]]:
-    lines = [line for line in _read_text(path).splitlines() if line.strip()]
-    return [_mapping(_parse(line, f"{path}, line {number}"), path) for number, line in enumerate(lines, start=1)]
-
-
 def _read_samples(folder: Path, order: list[str]) -> dict[str, list[Sample]]:
     """Samples by method: methods of `order` first, in that order, then the others by name."""
     out: dict[str, list[Sample]] = {}
     for manifest in sorted(folder.glob("*/manifest.jsonl")):
         method, samples = manifest.parent.name, []
-        for number, row in enumerate(_read_lines(manifest), start=1):
+        for number, row in enumerate(read_rows(manifest), start=1):
             if not isinstance(row.get("class"), int):
                 raise UserError(f"{manifest}, line {number}: class is not a whole number; sample anew")
             point = row.get("x")
@@ -228,7 +224,7 @@ def _read_losses(folder: Path, about: dict[str, Any]) -> dict[str, list[tuple[in
         logs["training"] = folder / "log.jsonl"
     out = {}
     for name in sorted(logs, key=lambda name: (order.index(name) if name in order else len(order), name)):
-        rows = [(row.get("step"), row.get("loss")) for row in _read_lines(logs[name])]
+        rows = [(row.get("step"), row.get("loss")) for row in read_rows(logs[name])]
         finite = [
             (step, float(loss))
             for step, loss in rows

@@ -12,7 +12,7 @@ import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap, Normalize
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 from numpy.typing import NDArray
 
 from condgen.report.drawing import INK, Plot, Style, class_style, drawing, finish, new_axes, printable
@@ -133,6 +133,7 @@ def _one_level(
             bar = _standard_error(found[sigma])
             axes.errorbar([found[sigma].value], [place], xerr=[bar], capsize=2, elinewidth=1, **_look(styles[method]))
         axes.set_xlim(left=0)
+        axes.xaxis.set_major_locator(MaxNLocator(4))
         axes.set_ylim(len(estimates) - 0.5, -0.5)
         axes.set_yticks(range(len(estimates)), [printable(method) for method in estimates])
         axes.grid(visible=False, axis="y")

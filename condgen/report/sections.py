@@ -10,7 +10,6 @@ import numpy as np
 
 from condgen.report.drawing import Style, class_style
 from condgen.report.estimates import SIGMA, format_number
-from condgen.report.findings import NO_GUIDANCE
 from condgen.report.grids import enlarge, strip
 from condgen.report.inputs import FieldData, Run, Sample, read_images
 from condgen.report.page import Code, Facts, Panels, Prose, Section, Strip, Strips, TableBlock
@@ -57,7 +56,11 @@ def _facts(mapping: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
             return ", ".join(map(words, value))
         return value if isinstance(value, str) else json.dumps(value)
 
-    return tuple((str(name).replace("_", " "), words(value)) for name, value in mapping.items() if value is not None)
+    return tuple((_label(str(name)), words(value)) for name, value in mapping.items() if value is not None)
+
+
+def _label(name: str) -> str:
+    return name.replace("_gib", " (GiB)").replace("_", " ")
 
 
 # ----------------------------------------------------------------------------------------------------
@@ -68,6 +71,8 @@ def run_section(run: Run) -> Section | None:
     machine = run.about.get("machine")
     facts = {name: run.about.get(name) for name in ("started", "condgen", "python", "torch")}
     facts |= machine if isinstance(machine, dict) else {}
+    if facts["started"]:
+        facts["started"] = str(facts["started"]).replace("T", " ", 1)
     notes = run.about.get("notes") or []
     blocks = (
         *((Facts(pairs),) if (pairs := _facts(facts)) else ()),
@@ -175,17 +180,20 @@ def errors_section(run: Run, styles: Mapping[str, Style]) -> Section | None:
         if not drawn:
             continue
         methods = dict.fromkeys(row["method"] for row in rows)
+        curves = len({row["sigma"] for row in rows}) > 1
+        zeros = (
+            " Errors of exactly zero, or below a hundred-thousandth of the largest, have no place on the logarithmic "
+            "axis and stand in the table alone."
+        )
         groups.append(
             Panels(
                 title=title,
                 plots=tuple(plot for _, plot in drawn),
-                caption=(
-                    f"{meaning} Bars are one standard error, sd / √n. Errors of exactly zero, which have no place on "
-                    "a logarithmic axis, stand in the table alone."
-                ),
+                caption=f"{meaning} Bars are one standard error, sd / √n.{zeros if curves else ''}",
                 legend=tuple(
                     (key(styles[method], f"errors-{weighting}-key-{index}"), method)
                     for index, method in enumerate(methods)
+                    if curves
                 ),
                 tables=tuple(errors_table(rows, weighting, quantity) for quantity, _ in drawn),
             )
@@ -195,8 +203,8 @@ def errors_section(run: Run, styles: Mapping[str, Style]) -> Section | None:
     definitions = Prose(
         "D is the mean distance between the estimated and the exact unconditional score, D_P the same for the score "
         "given the class, and D_L for the likelihood score, which a classifier contributes. By Bayes' rule the score "
-        f"given the class is the sum of the other two scores. “{_capital(NO_GUIDANCE)}” puts nothing in the place of the likelihood score: a "
-        "classifier that does worse than this is worse than none."
+        "given the class is the sum of the other two scores. “Zero guidance” puts nothing in the place of the "
+        "likelihood score: a classifier that does worse than this is worse than none."
     )
     oracle = Prose(
         "Exact here means: of the labelled training set itself, with noise added. An error of zero therefore means "
@@ -207,10 +215,6 @@ def errors_section(run: Run, styles: Mapping[str, Style]) -> Section | None:
     facts = (Facts(_facts(run.diagnosed)),) if run.diagnosed else ()
     images = run.field_data is None and not any(s.point for samples in run.samples.values() for s in samples)
     return Section("errors", "Score errors", (definitions, *((oracle,) if images else ()), *facts, *groups))
-
-
-def _capital(text: str) -> str:
-    return text[:1].upper() + text[1:]
 
 
 def field_section(run: Run) -> Section | None:

@@ -131,7 +131,7 @@ def _conditions(rows: Sequence[MetricRow]) -> str:
         "Samples a method": {row.n for row in rows},
         "Features": {row.features for row in rows},
         "Reference": {row.reference for row in rows},
-        "Real images in the last row": {row.floor_n for row in rows},
+        "Real data in the last row": {row.floor_n for row in rows},
         "Seed": {row.seed for row in rows},
     }
     known = {name: sorted(str(value) for value in values if value is not None) for name, values in said.items()}
@@ -212,8 +212,8 @@ def stages_table(rows: Sequence[RawRow]) -> Table:
         header=("stage", "seconds", "what"),
         rows=tuple((row.stage, format_number(row.seconds), row.what) for row in parsed),
         caption=(
-            f"{format_number(sum(row.seconds or 0.0 for row in parsed))} seconds in all. A stage that was found finished "
-            "keeps the time of its first run."
+            f"{format_number(sum(row.seconds or 0.0 for row in parsed))} seconds in all. A stage that was found "
+            "finished keeps the time of its first run."
         ),
         words=frozenset({2}),
     )

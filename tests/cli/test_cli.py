@@ -188,7 +188,7 @@ def test_every_mistake_is_one_line_and_no_traceback(digits, condgen, tmp_path):
         (("train-score", "--data", "digit"), "did you mean 'digits'"),
         (("train-score", "--data", tmp_path / "nothing"), "nothing"),
         (("train-score", "--data", one_class), "class"),
-        (("train-score", "--steps", "-1"), "-1 is not in the range"),
+        (("train-score", "--steps", "-1"), "greater than or equal to 1"),
         (("train-score", "--out", foreign, "--steps", "1"), "files that condgen did not write"),
         (("train-score", "--data", "digits", "--recipe", RECIPE), "exclude each other"),
         (("train-score", "--lr", "0", "--out", tmp_path / "x"), "greater than 0"),
@@ -203,7 +203,7 @@ def test_every_mistake_is_one_line_and_no_traceback(digits, condgen, tmp_path):
         (("sample", "--score", half), "damaged or cut short"),
         (("sample", "--score", ce), "holds a classifier, where a score model is needed"),
         (("sample", "--score", score, "--classifier", other), "does not fit the architecture"),
-        (("sample", "--score", score, "--steps", "-3"), "not in the range"),
+        (("sample", "--score", score, "--steps", "-3"), "greater than or equal to 2"),
         (("sample", "--score", score, "--sampler", "huen"), "'huen' is not one of"),
         (("sample", "--generator", score), "holds a score model, where a generator is needed"),
         (("sample", "--generator", score, "--score", score), "stands alone"),
@@ -216,6 +216,7 @@ def test_every_mistake_is_one_line_and_no_traceback(digits, condgen, tmp_path):
         (("bench", "recipe", "recipes/none.yaml"), "no recipe at"),
         (("frobnicate",), "No such command"),
     ]
+    problems = []
     for number, (arguments, message) in enumerate(cases):
         out = (
             ()
@@ -224,11 +225,10 @@ def test_every_mistake_is_one_line_and_no_traceback(digits, condgen, tmp_path):
         )
         code, _, err = condgen(*arguments, *out)
         flat = " ".join(err.replace("│", " ").split())
-        assert code == 2, (arguments, code, flat)
-        assert message in flat, (arguments, flat)
-        assert "Traceback" not in err, arguments
-        if err.startswith("error: "):
-            assert err.count("\n") == 1, err
+        one_line = not err.startswith("error: ") or err.count("\n") == 1
+        if code != 2 or message not in flat or "Traceback" in err or not one_line:
+            problems.append((arguments, message, code, err))
+    assert not problems
 
 
 def test_bad_numbers_in_data_are_named(tmp_path):
@@ -241,11 +241,21 @@ def test_bad_numbers_in_data_are_named(tmp_path):
         LabelledSet(x=x, y=torch.tensor([0, 1, 0, 1]), names=("a", "b"), source="points", split="train")
 
 
+TRAINING = [sys.executable, "-m", "condgen", "--threads", "1", "train-score", "--steps", "400", "--batch", "64"]
+TRAINING += ["--set", "score.network.width=32", "--set", "score.training.log_every=10"]
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory):
+    """The weights of `TRAINING` when nobody interferes."""
+    folder = tmp_path_factory.mktemp("whole") / "run"
+    subprocess.run([*TRAINING, "--out", folder], capture_output=True, check=True)
+    return load_tensors(folder / "model.safetensors")[0]
+
+
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_ctrl_c_loses_nothing(number, code, tmp_path):
-    command = [sys.executable, "-m", "condgen", "--threads", "1", "train-score", "--steps", "400", "--batch", "64"]
-    command += ["--set", "score.network.width=32", "--set", "score.training.log_every=10"]
-    started = subprocess.Popen([*command, "--out", tmp_path / "run"], stdout=subprocess.PIPE, text=True)
+def test_ctrl_c_loses_nothing(number, code, uninterrupted, tmp_path):
+    started = subprocess.Popen([*TRAINING, "--out", tmp_path / "run"], stdout=subprocess.PIPE, text=True)
     log = tmp_path / "run" / "log.jsonl"
     deadline = time.monotonic() + 60
     while not log.exists() and time.monotonic() < deadline:
@@ -258,12 +268,10 @@ def test_ctrl_c_loses_nothing(number, code, tmp_path):
     assert "the same command goes on from here" in out
     _, about = load_tensors(tmp_path / "run" / "state" / "state.safetensors")
     assert 0 < about["step"] < 400
-    again = subprocess.run([*command, "--out", tmp_path / "run"], capture_output=True, text=True, check=True)
-    whole = subprocess.run([*command, "--out", tmp_path / "whole"], capture_output=True, text=True, check=True)
-    assert again.stderr == whole.stderr == ""
-    expected, _ = load_tensors(tmp_path / "whole" / "model.safetensors")
+    again = subprocess.run([*TRAINING, "--out", tmp_path / "run"], capture_output=True, text=True, check=True)
+    assert again.stderr == ""
     found, _ = load_tensors(tmp_path / "run" / "model.safetensors")
-    assert all(torch.equal(expected[name], found[name]) for name in expected)
+    assert all(torch.equal(uninterrupted[name], found[name]) for name in found)
 
 
 def test_bench_recipe_writes_tidy_rows(condgen, tmp_path):

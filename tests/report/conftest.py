@@ -1,12 +1,16 @@
 """Run folders made of small random rows, of the shape that a recipe writes."""
 
 import json
+from functools import partial
 
 import numpy as np
 import pytest
 import yaml
 from PIL import Image
 
+from condgen.report import build_report
+
+HOSTILE = "<script>alert(1)</script>"
 METHODS = ("no guidance", "ce", "dlsm", "one-step")
 
 
@@ -69,7 +73,7 @@ def common_files(folder, rng, names, recipe_name):
     for stage in stages:
         rows = [
             {"step": step, "loss": 0.2 + 2 * 0.995**step + float(rng.uniform(0, 0.1)), "lr": 1e-3}
-            for step in range(0, 4000, 10)
+            for step in range(0, 4000, 40)
         ]
         _write(folder / stage["folder"] / "log.jsonl", _lines(rows))
     _write(folder / "metrics.json", {"what": {"judge": "logistic regression, 0.97 held out"}, "rows": metric_rows(rng)})
@@ -81,63 +85,73 @@ def common_files(folder, rng, names, recipe_name):
     _write(folder / "cost.json", {"rows": cost})
 
 
+def make_digits(folder, names=tuple("0123456789"), name="digits"):
+    """A run of small images with these class names."""
+    rng = np.random.default_rng(0)
+    common_files(folder, rng, names, name)
+    rows = error_rows(rng, np.geomspace(0.05, 10, 9).tolist())
+    _write(folder / "diagnostics.json", {"what": {"oracle": "training set", "n": 500, "seed": 0}, "rows": rows})
+    pictures = rng.integers(0, 255, (len(names), 3, 8, 8), dtype=np.uint8)
+    for method in METHODS:
+        manifest = []
+        for label, class_name in enumerate(names):
+            for seed in range(8):
+                noise = rng.integers(0, 60, (8, 8), dtype=np.uint8)
+                file = f"{len(manifest):05}.png"
+                target = folder / "samples" / method / file
+                target.parent.mkdir(parents=True, exist_ok=True)
+                Image.fromarray((pictures[label, 0] // 2 + noise).astype(np.uint8)).save(target)
+                manifest.append({"file": file, "class": label, "name": class_name, "seed": seed})
+        _write(folder / "samples" / method / "manifest.jsonl", _lines(manifest))
+    return folder
+
+
+def make_moons(folder, names=("upper", "lower"), side=11):
+    """A run of points in the plane with these class names."""
+    rng = np.random.default_rng(1)
+    common_files(folder, rng, names, "moons")
+    rows = error_rows(rng, [1.0, 2.5, 5.0, 7.5, 10.0]) + error_rows(rng, [7.5], "grid", n=5)
+    _write(folder / "diagnostics.json", {"what": {"oracle": "moons, 10000 points"}, "rows": rows})
+    x, y = np.linspace(-40, 40, side), np.linspace(-25, 25, side)
+    grid_x, grid_y = np.meshgrid(x, y)
+    toward = np.stack([-np.ones_like(grid_x), 0.3 * grid_x / 10], -1) / (30 + grid_y[..., None] ** 2 / 20)
+    exact = np.stack([toward, -toward])
+    angle = rng.uniform(0, np.pi, 60)
+    labels = np.arange(60) % len(names)
+    points = np.stack([20 * np.cos(angle) - 10 + 20 * labels, (15 * np.sin(angle) - 7) * (1 - 2 * labels)], -1)
+    fields = {"exact": exact, "ce": 1.4 * exact + 0.02, "dlsm": 1.05 * exact}
+    _write(
+        folder / "field.json",
+        {"sigma": 7.5, "x": x.tolist(), "y": y.tolist(), "points": points.tolist(), "labels": labels.tolist()}
+        | {"names": list(names), "fields": {k: v.reshape(len(names), -1, 2).tolist() for k, v in fields.items()}},
+    )
+    for method in METHODS:
+        cloud = points + rng.normal(0, 2, points.shape)
+        manifest = [
+            {"file": None, "x": point.tolist(), "class": int(label), "name": names[label], "seed": seed}
+            for seed, (point, label) in enumerate(zip(cloud, labels, strict=True))
+        ]
+        _write(folder / "samples" / method / "manifest.jsonl", _lines(manifest))
+    return folder
+
+
 @pytest.fixture
 def digits_run(tmp_path):
-    """A function that makes a run of small images with these class names."""
-
-    def make(names=tuple("0123456789"), name="digits"):
-        rng = np.random.default_rng(0)
-        folder = tmp_path / "run"
-        common_files(folder, rng, names, name)
-        rows = error_rows(rng, np.geomspace(0.05, 10, 9).tolist())
-        _write(folder / "diagnostics.json", {"what": {"oracle": "training set", "n": 500, "seed": 0}, "rows": rows})
-        pictures = rng.integers(0, 255, (len(names), 3, 8, 8), dtype=np.uint8)
-        for method in METHODS:
-            manifest = []
-            for label, class_name in enumerate(names):
-                for seed in range(8):
-                    noise = rng.integers(0, 60, (8, 8), dtype=np.uint8)
-                    file = f"{len(manifest):05}.png"
-                    target = folder / "samples" / method / file
-                    target.parent.mkdir(parents=True, exist_ok=True)
-                    Image.fromarray((pictures[label, 0] // 2 + noise).astype(np.uint8)).save(target)
-                    manifest.append({"file": file, "class": label, "name": class_name, "seed": seed})
-            _write(folder / "samples" / method / "manifest.jsonl", _lines(manifest))
-        return folder
-
-    return make
+    """A function that makes a run of images in a fresh folder."""
+    return partial(make_digits, tmp_path / "run")
 
 
 @pytest.fixture
 def moons_run(tmp_path):
-    """A function that makes a run of points in the plane with these class names."""
+    """A function that makes a run of points in a fresh folder."""
+    return partial(make_moons, tmp_path / "run")
 
-    def make(names=("upper", "lower"), side=35):
-        rng = np.random.default_rng(1)
-        folder = tmp_path / "run"
-        common_files(folder, rng, names, "moons")
-        rows = error_rows(rng, [1.0, 2.5, 5.0, 7.5, 10.0]) + error_rows(rng, [7.5], "grid", n=5)
-        _write(folder / "diagnostics.json", {"what": {"oracle": "moons, 10000 points"}, "rows": rows})
-        x, y = np.linspace(-40, 40, side), np.linspace(-25, 25, side)
-        grid_x, grid_y = np.meshgrid(x, y)
-        toward = np.stack([-np.ones_like(grid_x), 0.3 * grid_x / 10], -1) / (30 + grid_y[..., None] ** 2 / 20)
-        exact = np.stack([toward, -toward])
-        angle = rng.uniform(0, np.pi, 400)
-        labels = np.arange(400) % len(names)
-        points = np.stack([20 * np.cos(angle) - 10 + 20 * labels, (15 * np.sin(angle) - 7) * (1 - 2 * labels)], -1)
-        fields = {"exact": exact, "ce": 1.4 * exact + 0.02, "dlsm": 1.05 * exact}
-        _write(
-            folder / "field.json",
-            {"sigma": 7.5, "x": x.tolist(), "y": y.tolist(), "points": points.tolist(), "labels": labels.tolist()}
-            | {"names": list(names), "fields": {k: v.reshape(len(names), -1, 2).tolist() for k, v in fields.items()}},
-        )
-        for method in METHODS:
-            cloud = points + rng.normal(0, 2, points.shape)
-            manifest = [
-                {"file": None, "x": point.tolist(), "class": int(label), "name": names[label], "seed": seed}
-                for seed, (point, label) in enumerate(zip(cloud, labels, strict=True))
-            ]
-            _write(folder / "samples" / method / "manifest.jsonl", _lines(manifest))
-        return folder
 
-    return make
+@pytest.fixture(scope="session", params=["digits", "moons"])
+def hostile_run(request, tmp_path_factory):
+    """A reported run whose names try to be markup; not to be changed."""
+    folder = tmp_path_factory.mktemp(request.param) / "run"
+    names = (HOSTILE, "a & b\"'", "$x^", "_hidden")
+    make_digits(folder, names, HOSTILE) if request.param == "digits" else make_moons(folder, names[:2])
+    build_report(folder)
+    return folder

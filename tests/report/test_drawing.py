@@ -1,0 +1,56 @@
+"""Pictures that share a page: alike in light and dark, apart in their names."""
+
+import re
+from xml.etree import ElementTree
+
+from condgen.report.drawing import COLOURS, INK, class_style, drawing, finish, method_styles, new_axes
+
+
+def draw(title="a title", name="first", alt="a line"):
+    with drawing():
+        axes = new_axes(title)
+        axes.plot([0, 1], [0, 1], color=COLOURS["blue"], marker="o")
+        return finish(axes, name, alt)
+
+
+def test_ink_and_series_take_the_colours_of_the_page():
+    svg = draw().svg
+    assert INK not in svg
+    assert "currentColor" in svg
+    assert re.search(r"stroke: var\(--blue, #0072b2\)", svg)
+    assert not re.search(r"(?<!, )#0072b2", svg)
+
+
+def test_no_identifier_is_shared_and_every_reference_is_met():
+    one, two = draw(name="one").svg, draw(name="two").svg
+    identifiers = [set(re.findall(r'\bid="([^"]+)"', svg)) for svg in (one, two)]
+    assert identifiers[0]
+    assert not identifiers[0] & identifiers[1]
+    for svg, known in zip((one, two), identifiers, strict=True):
+        assert set(re.findall(r'(?:href="#|url\(#)([^")]+)', svg)) == known
+
+
+def test_any_name_can_be_a_title():
+    for title in ("$x^", "_hidden", "<b>&\"'", "two\nlines", "bell\x07", "猫", "--> <!--", r"\frac"):
+        plot = draw(title=title, alt=title)
+        root = ElementTree.fromstring(plot.svg)
+        shown = [element.text for element in root.iter("{http://www.w3.org/2000/svg}text")]
+        expected = title.replace("\n", " ").replace("\x07", "\ufffd")
+        assert expected in shown
+        assert root.get("aria-label") == plot.alt == expected
+
+
+def test_nothing_reaches_beyond_the_picture():
+    svg = draw().svg
+    assert "<style" not in svg
+    assert "metadata" not in svg
+    assert set(re.findall(r'https?://[^"]+', svg)) <= {"http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"}
+    assert draw().svg == svg
+
+
+def test_methods_keep_their_look_whatever_stands_beside_them():
+    few, many = method_styles(["dlsm", "ce"]), method_styles(["mine", "ce", "yours", "dlsm", "prior"])
+    assert few["dlsm"] == many["dlsm"]
+    assert few["ce"] == many["ce"]
+    assert len({(style.colour, style.marker) for style in many.values()}) == 5
+    assert len({(class_style(i).colour, class_style(i).marker) for i in range(24)}) == 24

@@ -1,0 +1,67 @@
+"""What a run folder holds is read, or its fault is named."""
+
+import json
+
+import pytest
+
+from condgen.errors import UserError
+from condgen.report.inputs import read_images, read_run
+
+
+def test_a_whole_run_is_read(digits_run):
+    run = read_run(digits_run())
+    assert run.name == "digits"
+    assert list(run.samples) == [
+        "no guidance",
+        "ce",
+        "dlsm",
+        "one-step",
+    ]  # the order of the metrics, not of the alphabet
+    assert len(run.samples["ce"]) == 80
+    assert list(run.losses) == ["score", "classifier-ce", "classifier-dlsm", "generator"]
+    assert len(read_images(run.samples["ce"][:3])) == 3
+
+
+def test_names_fall_back_on_the_recipe_and_then_on_the_folder(tmp_path):
+    assert read_run(tmp_path).name == tmp_path.name
+    assert read_run(tmp_path).is_empty
+    (tmp_path / "recipe.yaml").write_text("name: mine\n")
+    assert read_run(tmp_path).name == "mine"
+
+
+def test_losses_that_are_not_finite_are_left_out(tmp_path):
+    rows = [{"step": 1, "loss": 0.5}, {"step": 2, "loss": float("nan")}, {"step": 3}, {"step": 4, "loss": 0.25}]
+    (tmp_path / "log.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert read_run(tmp_path).losses == {"training": [(1, 0.5), (4, 0.25)]}
+
+
+@pytest.mark.parametrize(
+    ("file", "text"),
+    [
+        ("run.json", "{"),
+        ("run.json", "[]"),
+        ("run.json", '{"stages": 3}'),
+        ("recipe.yaml", "a: [1"),
+        ("metrics.json", '{"rows": [{"method": "a", "metric": "recall", "value": "high"}]}'),
+        ("diagnostics.json", '{"rows": [{"method": "a", "sigma": 0}]}'),
+        ("cost.json", '{"rows": [3]}'),
+        ("field.json", '{"sigma": 1, "x": [0, 1], "y": [0, 1], "names": ["a"], "fields": {"exact": [[1, 2]]}}'),
+        ("samples/ce/manifest.jsonl", '{"file": "a.png"}\n'),
+        ("score/log.jsonl", '{"step": 1, "lo\n{}\n'),
+    ],
+)
+def test_faults_are_named_by_their_file(tmp_path, file, text):
+    path = tmp_path / file
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    with pytest.raises(UserError, match=path.name.replace(".", r"\.")) as caught:
+        read_run(tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_picture_that_is_gone_is_named(digits_run):
+    folder = digits_run()
+    run = read_run(folder)
+    (folder / "samples" / "ce" / "00000.png").write_bytes(b"no picture")
+    with pytest.raises(UserError, match=r"00000\.png"):
+        read_images(run.samples["ce"])
