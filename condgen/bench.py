@@ -2,9 +2,9 @@
 
 import statistics
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from condgen.recipe import Recipe
 from condgen.run import Work, describe_environment, read_json, run_recipe
@@ -26,12 +26,12 @@ def summarise_seeds(recipe: Recipe, seeds: Sequence[int], folder: Path, command:
 
     Returns:
         `{"what": ..., "rows": [{"what", "variant", "size", "value", "sd", "seeds", "unit"}]}`: score errors, metrics,
-        and seconds per stage.
+        speed of sampling, and seconds per stage.
     """
     values: dict[tuple[str, str, str, str], list[float]] = defaultdict(list)
     for seed in seeds:
         place = folder / f"seed-{seed}"
-        for file, facts in (("diagnostics.json", _errors), ("metrics.json", _metrics), ("run.json", _seconds)):
+        for file, facts in FACTS.items():
             if (place / file).exists():
                 for key, value in facts(read_json(place / file)):
                     values[key].append(value)
@@ -51,7 +51,7 @@ def summarise_seeds(recipe: Recipe, seeds: Sequence[int], folder: Path, command:
     return {"what": about, "rows": rows}
 
 
-Facts = Iterator[tuple[tuple[str, str, str, str], float]]
+Facts: TypeAlias = Iterator[tuple[tuple[str, str, str, str], float]]
 
 
 def _errors(file: dict[str, Any]) -> Facts:
@@ -65,6 +65,20 @@ def _metrics(file: dict[str, Any]) -> Facts:
         yield (row["metric"], row["method"], f"n = {row['n']}", row["features"]), row["value"]
 
 
+def _costs(file: dict[str, Any]) -> Facts:
+    for row in file["rows"]:
+        size = f"{row['images']} images, {row['evaluations_per_image']} evaluations each"
+        yield ("speed", row["method"], size, "images/s"), row["images_per_second"]
+
+
 def _seconds(file: dict[str, Any]) -> Facts:
     for row in file["stages"]:
         yield ("time", row["stage"], row["what"], "s"), row["seconds"]
+
+
+FACTS: dict[str, Callable[[dict[str, Any]], Facts]] = {
+    "diagnostics.json": _errors,
+    "metrics.json": _metrics,
+    "cost.json": _costs,
+    "run.json": _seconds,
+}

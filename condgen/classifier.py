@@ -23,7 +23,7 @@ from condgen.bayes import Denoiser, Likelihood
 from condgen.nets import AnyClassifierNet, build_classifier
 from condgen.noise import AnySchedule, expand, perturb
 from condgen.settings import Settings
-from condgen.weights import MODEL_FILE, check_model_kind, load_into, load_tensors
+from condgen.weights import load_model
 
 __all__ = ["Classifier", "ClassifierConfig", "ClassifierLosses", "ClassifierObjective", "classifier_losses"]
 
@@ -60,12 +60,7 @@ class Classifier(Likelihood):
     @classmethod
     def load(cls, folder: Path, device: torch.device | str = "cpu") -> "Classifier":
         """Rebuilds the classifier of a run folder, ready to be evaluated."""
-        path = folder / MODEL_FILE
-        tensors, description = load_tensors(path)
-        check_model_kind(path, description, "classifier")
-        model = cls(ClassifierConfig.model_validate(description))
-        load_into(model, tensors, path)
-        return model.to(device).eval().requires_grad_(False)
+        return load_model(folder, "classifier", lambda config: cls(ClassifierConfig.model_validate(config)), device)
 
 
 class ClassifierObjective(Settings):

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from condgen.nets import AnyDenoiserNet, AnyGeneratorNet, build_denoiser, build_generator
 from condgen.noise import expand
 from condgen.settings import Settings
-from condgen.weights import MODEL_FILE, check_model_kind, load_into, load_tensors
+from condgen.weights import load_model
 
 __all__ = [
     "Critic",
@@ -65,12 +65,7 @@ class Generator(nn.Module):
     @classmethod
     def load(cls, folder: Path, device: torch.device | str = "cpu") -> "Generator":
         """Rebuilds the generator of a run folder, ready to be evaluated."""
-        path = folder / MODEL_FILE
-        tensors, description = load_tensors(path)
-        check_model_kind(path, description, "generator")
-        model = cls(GeneratorConfig.model_validate(description))
-        load_into(model, tensors, path)
-        return model.to(device).eval().requires_grad_(False)
+        return load_model(folder, "generator", lambda config: cls(GeneratorConfig.model_validate(config)), device)
 
 
 class GeneratorObjective(Settings):

@@ -20,7 +20,7 @@ from condgen.bayes import Denoiser
 from condgen.nets import AnyDenoiserNet, build_denoiser
 from condgen.noise import AnySchedule, expand, perturb
 from condgen.settings import Settings
-from condgen.weights import MODEL_FILE, check_model_kind, load_into, load_tensors
+from condgen.weights import load_model
 
 __all__ = ["ScoreConfig", "ScoreModel", "denoising_score_matching"]
 
@@ -61,12 +61,7 @@ class ScoreModel(Denoiser):
     @classmethod
     def load(cls, folder: Path, device: torch.device | str = "cpu") -> "ScoreModel":
         """Rebuilds the model of a run folder, ready to be evaluated."""
-        path = folder / MODEL_FILE
-        tensors, description = load_tensors(path)
-        check_model_kind(path, description, "score model")
-        model = cls(ScoreConfig.model_validate(description))
-        load_into(model, tensors, path)
-        return model.to(device).eval().requires_grad_(False)
+        return load_model(folder, "score model", lambda config: cls(ScoreConfig.model_validate(config)), device)
 
 
 def denoising_score_matching(model: ScoreModel, x: Tensor, t: Tensor, eps: Tensor, y: Tensor | None = None) -> Tensor:

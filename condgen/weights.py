@@ -6,27 +6,30 @@ or the new one, never half of one.
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
+from pydantic import ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
-from torch import Tensor
+from torch import Tensor, nn
 
 from condgen.errors import UserError
 
-__all__ = ["MODEL_FILE", "check_model_kind", "load_tensors", "save_tensors", "write_atomically"]
+__all__ = ["MODEL_FILE", "load_model", "load_tensors", "save_tensors", "write_atomically"]
 
 MODEL_FILE = "model.safetensors"
+
+Model = TypeVar("Model", bound=nn.Module)
 
 
 def write_atomically(path: Path, content: bytes) -> None:
     """Writes a file so that it is either whole or absent, also when the power fails."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         with temporary.open("wb") as file:
             file.write(content)
             file.flush()
@@ -66,14 +69,35 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     return tensors, description
 
 
-def check_model_kind(path: Path, description: Mapping[str, Any], kind: str) -> None:
-    """Refuses, in words, a file that holds another kind of model."""
+def load_model(
+    folder: Path, kind: str, build: Callable[[Mapping[str, Any]], Model], device: torch.device | str = "cpu"
+) -> Model:
+    """Rebuilds the model of a run folder from its description, frozen and ready to be evaluated.
+
+    Args:
+        folder: the run folder.
+        kind: the kind of model that is needed.
+        build: makes the module from the description.
+        device: where it goes.
+
+    Raises:
+        UserError: where there is no such model, it is of another kind, or the file is damaged.
+    """
+    path = folder / MODEL_FILE
+    tensors, description = load_tensors(path)
     found = description.get("kind", "something unnamed")
     if found != kind:
         raise UserError(f"{path} holds a {found}, where a {kind} is needed: check which folder goes with which option")
+    try:
+        model = build(description)
+    except ValidationError as error:
+        key = ".".join(str(part) for part in error.errors()[0]["loc"])
+        raise UserError(f"{path} describes a model that this version cannot build ({key}): train it again") from error
+    load_into(model, tensors, path)
+    return model.to(device).eval().requires_grad_(False)
 
 
-def load_into(module: torch.nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
+def load_into(module: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
     """Fills a module with exactly these tensors; a missing, surplus or misshapen one is an error that names it."""
     own = module.state_dict()
     wrong = [

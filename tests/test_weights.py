@@ -39,3 +39,13 @@ def test_a_failed_write_keeps_the_old_file_and_says_how_much_was_needed(tmp_path
         write_atomically(path, b"new")
     assert path.read_bytes() == b"old"
     assert [entry.name for entry in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_description_of_another_version_is_refused_in_one_line(tmp_path):
+    from condgen.score import ScoreModel
+    from condgen.weights import MODEL_FILE, save_tensors
+
+    save_tensors(tmp_path / MODEL_FILE, {}, {"kind": "score model", "network": {"kind": "hypernet"}})
+    with pytest.raises(UserError, match=r"describes a model that this version cannot build \(network") as caught:
+        ScoreModel.load(tmp_path)
+    assert "\n" not in str(caught.value)
