@@ -3,6 +3,7 @@
 import math
 
 from condgen.data import AnyData, LabelledSet
+from condgen.errors import UserError
 from condgen.generator import GeneratorObjective
 from condgen.nets import (
     AnyClassifierNet,
@@ -20,6 +21,17 @@ from condgen.training import TrainingSettings
 __all__ = ["default_recipe"]
 
 
+def _halvings(sides: tuple[int, ...]) -> int:
+    """How often images of these sides can be halved, at most three times."""
+    halvings = next((k for k in (3, 2, 1) if all(side % 2**k == 0 for side in sides)), 0)
+    if halvings == 0:
+        raise UserError(
+            f"images of {sides[0]}x{sides[1]} pixels cannot be halved: give a folder of images an even "
+            "--set data.image_size=N in a recipe, or resize them"
+        )
+    return halvings
+
+
 def default_recipe(settings: AnyData, data: LabelledSet) -> Recipe:
     """A recipe of plain choices: perceptrons for points and tiny images, convolutions for others, EDM noise.
 
@@ -28,10 +40,16 @@ def default_recipe(settings: AnyData, data: LabelledSet) -> Recipe:
     unit = data.standard_deviation() / 0.5
     tiny = not data.is_images or max(data.shape[1:]) <= 8
     density = LogNormal(mean=-1.2 + math.log(unit))
-    denoiser: AnyDenoiserNet = MLPSettings() if tiny else UNetSettings()
-    classifier: AnyClassifierNet = MLPSettings() if tiny else ResNetSettings()
-    generator: AnyGeneratorNet = MLPSettings(width=192, depth=2) if tiny else ConvGeneratorSettings()
-    critic: AnyDenoiserNet = MLPSettings(width=192, depth=2) if tiny else UNetSettings(channels=32)
+    denoiser: AnyDenoiserNet = MLPSettings()
+    critic: AnyDenoiserNet = MLPSettings(width=192, depth=2)
+    classifier: AnyClassifierNet = MLPSettings()
+    generator: AnyGeneratorNet = MLPSettings(width=192, depth=2)
+    if not tiny:
+        halvings = _halvings(data.shape[1:])
+        denoiser = UNetSettings(multipliers=(1, 2, 2)[: halvings + 1])
+        critic = UNetSettings(channels=32, multipliers=(1, 2, 2)[: halvings + 1])
+        classifier = ResNetSettings(blocks=(2, 2, 2, 2)[: halvings + 1])
+        generator = ConvGeneratorSettings(multipliers=(4, 2, 1)[-halvings:])
     training = TrainingSettings(steps=4000, batch=256)
     return Recipe(
         name="default",

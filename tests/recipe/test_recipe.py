@@ -1,8 +1,10 @@
 import pytest
+import torch
 import yaml
 
-from condgen.data import parse_data
+from condgen.data import LabelledSet, parse_data
 from condgen.errors import UserError
+from condgen.nets import build_classifier, build_denoiser, build_generator
 from condgen.recipe import Recipe, apply_overrides, content_key, default_recipe, load_recipe, parse, to_yaml
 
 BASE = """
@@ -96,3 +98,24 @@ def test_default_recipes_fit_their_data(tiny_images):
     assert recipe.score.network.kind == "mlp"
     tree = apply_overrides(recipe.model_dump(mode="json"), ["score.training.steps=7"])
     assert parse(Recipe, tree, "default").score.training.steps == 7
+
+
+@pytest.mark.parametrize("side", [8, 12, 28, 32, 50, 64])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_default_networks_fit_images_of_any_even_size(side, channels):
+    images = torch.zeros(8, channels, side, side, dtype=torch.uint8)
+    images[::2] += 9
+    data = LabelledSet(x=images, y=torch.arange(8) % 2, names=("a", "b"), source="s", split="train")
+    recipe = default_recipe(parse_data("./s"), data)
+    assert recipe.generator is not None
+    build_denoiser(recipe.score.network, data.shape, None)
+    build_denoiser(recipe.generator.objective.network, data.shape, 2)
+    build_classifier(recipe.classifiers["default"].network, data.shape, 2)
+    build_generator(recipe.generator.network, data.shape, 2, 8)
+
+
+def test_odd_sizes_are_answered_with_what_to_do():
+    images = torch.arange(4 * 31 * 31, dtype=torch.uint8).view(4, 1, 31, 31)
+    data = LabelledSet(x=images, y=torch.arange(4) % 2, names=("a", "b"), source="s", split="train")
+    with pytest.raises(UserError, match="31x31 pixels cannot be halved"):
+        default_recipe(parse_data("./s"), data)
