@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Literal
 
 import torch
-from pydantic import Field
+from pydantic import Field, PositiveFloat
 from torch import Tensor, nn
 
 from condgen.nets import AnyDenoiserNet, AnyGeneratorNet, build_denoiser, build_generator
@@ -73,7 +73,7 @@ class GeneratorObjective(Settings):
 
     loss: Literal["smm"] = "smm"
     network: AnyDenoiserNet = Field(description="the critic's network")
-    levels: tuple[float, ...] | None = Field(default=None, description="noise levels; the ten of the paper by default")
+    levels: tuple[PositiveFloat, ...] | None = Field(default=None, description="the ten of the paper by default")
     critic_steps: int = Field(default=3, gt=0, description="critic updates per generator update")
     draws: int = Field(default=2, gt=0, description="noised copies of each generated image in the generator's loss")
     critic_lr: float = Field(default=1e-3, gt=0)

@@ -11,6 +11,7 @@ from condgen import __version__
 from condgen.cli import bench, inspect, run, sample, train
 from condgen.cli.progress import Stopped, console
 from condgen.errors import UserError
+from condgen.run import usable_cores
 
 __all__ = ["app", "main"]
 
@@ -32,8 +33,9 @@ def _version(value: bool) -> None:
 
 @app.callback()
 def _common(
+    context: typer.Context,
     threads: Annotated[
-        int | None, typer.Option(min=1, help="CPU threads for torch; by default every core this process may use.")
+        int | None, typer.Option(min=1, help="CPU threads for torch; by default what the recipe says, or every core.")
     ] = None,
     version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it.")] = False,
 ) -> None:
@@ -41,7 +43,10 @@ def _common(
 
     Every command reads and writes folders. The same command again goes on where it stopped, or does nothing when done.
     """
-    torch.set_num_threads(threads or len(os.sched_getaffinity(0)))
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise UserError("this version runs a command in one process: leave the launcher out")
+    context.obj = threads
+    torch.set_num_threads(threads or usable_cores())
 
 
 app.command("run", rich_help_panel="A whole recipe")(run.run)
@@ -69,6 +74,10 @@ def main() -> None:
         _fail("stopped at once; the last saved state is whole, and the same command goes on from it", 130)
     except OSError as error:
         _fail(f"{error.filename or 'the disk'}: {error.strerror or error}")
+    except Exception as error:  # whatever is left is a defect of condgen, or a machine at its limits
+        if os.environ.get("CONDGEN_DEBUG"):
+            raise
+        _fail(f"unexpected {type(error).__name__}: {error} (set CONDGEN_DEBUG=1 and run again to see where)", 1)
 
 
 def _fail(message: str, code: int = 2) -> None:

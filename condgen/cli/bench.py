@@ -27,6 +27,7 @@ def _bench() -> None:
 
 @app.command("recipe")
 def recipe_over_seeds(
+    context: typer.Context,
     recipe: Annotated[Path, typer.Argument(help="A YAML file, such as recipes/moons.yaml.")],
     seeds: Annotated[int, typer.Option(min=1, help="How many seeds, from 0.")] = 5,
     out: Annotated[Path | None, typer.Option(help="Where the runs go; by default runs/bench/NAME.")] = None,
@@ -35,7 +36,7 @@ def recipe_over_seeds(
 ) -> None:
     """Run a recipe once a seed, and print mean ± standard deviation of its score errors and metrics."""
     settings = load_recipe(recipe, overrides or ())
-    if settings.threads is not None:
+    if settings.threads is not None and context.obj is None:
         torch.set_num_threads(settings.threads)
     folder = out or Path("runs/bench") / settings.name
     command = " ".join(["condgen", *sys.argv[1:]])

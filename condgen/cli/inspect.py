@@ -80,6 +80,8 @@ def diagnose(
     base = default_recipe(stage.data, train).diagnose
     assert base is not None
     tree = base.model_dump(mode="json")
+    low, high = stage.schedule.noise_range
+    tree["levels"] = [level for level in tree["levels"] if low <= level <= high]
     if levels is not None:
         tree["levels"] = [part.strip() for part in levels.split(",")]
     tree |= {key: value for key, value in (("queries", queries), ("seed", seed)) if value is not None}

@@ -69,6 +69,8 @@ def follow(work: Work) -> int:
     with _stop_request() as request, bars:
         for event in work:
             now = time.perf_counter()
+            if event.message:
+                console.print(event.message, markup=False, soft_wrap=True)
             if event.stage not in seen:
                 _say_done(last, seen)
                 task = bars.add_task(event.stage, total=event.total, completed=event.done, rate="", note="")

@@ -25,6 +25,7 @@ Overrides: TypeAlias = Annotated[
 
 
 def run(
+    context: typer.Context,
     recipe: Annotated[Path, typer.Argument(help="A YAML file, such as recipes/digits.yaml.")],
     out: Annotated[Path | None, typer.Option(help="The run folder; by default runs/NAME.")] = None,
     overrides: Overrides = None,
@@ -34,7 +35,7 @@ def run(
 
     settings = load_recipe(recipe, overrides or ())
     folder = out or Path("runs") / settings.name
-    if settings.threads is not None:
+    if settings.threads is not None and context.obj is None:  # --threads wins
         torch.set_num_threads(settings.threads)
     with lock(folder):
         processes = Processes()

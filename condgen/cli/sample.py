@@ -10,7 +10,7 @@ from condgen.cli.run import draw_grid
 from condgen.data import class_index
 from condgen.errors import UserError
 from condgen.noise import GridName
-from condgen.recipe import Method, SampleStage
+from condgen.recipe import Method, SampleStage, parse
 from condgen.run import Models, lock, read_json, sample_stage
 from condgen.sampling import SamplerName
 from condgen.training import Processes
@@ -36,7 +36,7 @@ def sample(
     interval: Annotated[
         tuple[float, float] | None, typer.Option(help="Noise levels (low high) between which guidance acts.")
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Sample i has seed + i, and depends on nothing else.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Sample i has seed + i, and depends on no other sample.")] = 0,
     batch: Annotated[int, typer.Option(min=1, help="Samples drawn at once.")] = 250,
     out: Annotated[Path, typer.Option(help="The folder for pictures, grid.png and manifest.jsonl.")] = Path(
         "runs/samples"
@@ -55,20 +55,20 @@ def sample(
         raise UserError("choosing a class needs --classifier DIR or --generator DIR: the score model alone knows none")
     _, description = load_tensors(source / MODEL_FILE)
     names = [str(name) for name in description.get("names", ())]
-    chosen = (
-        range(len(names)) if classes == "all" else [class_index(names, text.strip()) for text in classes.split(",")]
-    )
+    asked = range(len(names)) if classes == "all" else [class_index(names, text.strip()) for text in classes.split(",")]
+    chosen = dict.fromkeys(asked)
     labels = tuple(label for label in chosen for _ in range(per_class))
-    method = Method(
-        classifier=classifier.name if classifier else None,
-        generator=generator is not None,
-        scale=scale,
-        interval=interval,
-        sampler=sampler,
-        steps=steps,
-        grid=grid,
-    )
-    stage = SampleStage(method=method, labels=labels, seed=seed, batch=batch)
+    settings = {
+        "classifier": classifier.name if classifier else None,
+        "generator": generator is not None,
+        "scale": scale,
+        "interval": interval,
+        "sampler": sampler,
+        "steps": steps,
+        "grid": grid,
+    }
+    method = parse(Method, settings, "sample")
+    stage = parse(SampleStage, {"method": method, "labels": labels, "seed": seed, "batch": batch}, "sample")
     with lock(out):
         models = Models(score, classifier, generator)
         worked = follow(sample_stage("sample", out, stage, models, Processes().device))

@@ -51,16 +51,19 @@ def _load_data(settings: AnyData) -> LabelledSet:
     return data
 
 
-def _base(recipe_file: Path | None, data: str | None, fallback: AnyData, download: bool) -> tuple[Recipe, LabelledSet]:
+def _base(
+    recipe_file: Path | None, data: str | None, fallback: AnyData, download: bool, sets: list[str]
+) -> tuple[Recipe, LabelledSet]:
     """The recipe that options change: the named file's, or the default one of the data set."""
+    about_data = [*(["data.download=true"] if download else []), *(text for text in sets if text.startswith("data."))]
     if recipe_file is not None:
         if data is not None:
             raise UserError("--data and --recipe exclude each other: the recipe names its data")
-        recipe = load_recipe(recipe_file, ["data.download=true"] if download else ())
+        recipe = load_recipe(recipe_file, about_data)
         return recipe, _load_data(recipe.data)
-    settings = parse_data(data) if data is not None else fallback
-    if download:
-        settings = parse(type(settings), settings.model_dump() | {"download": True}, "--download")
+    chosen = parse_data(data) if data is not None else fallback
+    tree = apply_overrides({"data": chosen.model_dump(mode="json")}, about_data)
+    settings = parse(type(chosen), tree["data"], "data")
     loaded = _load_data(settings)
     return default_recipe(settings, loaded), loaded
 
@@ -109,7 +112,7 @@ def train_score(
 
     Without --data or --recipe it learns scikit-learn's digits. --set reaches every setting: score.network.width=512.
     """
-    base, loaded = _base(recipe, data, parse_data("digits"), download)
+    base, loaded = _base(recipe, data, parse_data("digits"), download, overrides or [])
     tree = _plain(data=base.data, schedule=base.schedule, seed=base.seed, score=base.score)
     stage = _stage(ScoreStage, "score", tree, _training("score", steps, batch, lr, seed), overrides or [])
     _train("score", out, stage, loaded)
@@ -157,7 +160,7 @@ def train_classifier(
                 "run 'condgen train-score' first, or name a folder with --score"
             )
     built_on = parse(ScoreStage, read_yaml(score / "recipe.yaml"), str(score / "recipe.yaml")) if score else None
-    base, loaded = _base(recipe, data, built_on.data if built_on else parse_data("digits"), download)
+    base, loaded = _base(recipe, data, built_on.data if built_on else parse_data("digits"), download, overrides or [])
     same_loss = [c for c in base.classifiers.values() if c.objective.loss == loss]
     classifier = next(iter([*same_loss, *base.classifiers.values()]), None)
     if classifier is None:
@@ -193,7 +196,7 @@ def train_generator(
     Without --data or --recipe it learns scikit-learn's digits. --set reaches every setting:
     generator.objective.critic_steps=5.
     """
-    base, loaded = _base(recipe, data, parse_data("digits"), download)
+    base, loaded = _base(recipe, data, parse_data("digits"), download, overrides or [])
     if base.generator is None:
         raise UserError(f"{recipe} describes no generator: add one under generator, or leave --recipe out")
     tree = _plain(data=base.data, seed=base.seed, generator=base.generator)

@@ -26,8 +26,8 @@ def _halvings(sides: tuple[int, ...]) -> int:
     halvings = next((k for k in (3, 2, 1) if all(side % 2**k == 0 for side in sides)), 0)
     if halvings == 0:
         raise UserError(
-            f"images of {sides[0]}x{sides[1]} pixels cannot be halved: give a folder of images an even "
-            "--set data.image_size=N in a recipe, or resize them"
+            f"images of {sides[0]}x{sides[1]} pixels cannot be halved, as the default networks do: "
+            "for a folder, add --set data.image_size=32 (or another multiple of 8)"
         )
     return halvings
 

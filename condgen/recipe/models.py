@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from pydantic import Field, model_validator
+from pydantic import Field, PositiveFloat, model_validator
 
 from condgen.classifier import ClassifierObjective
 from condgen.data import AnyData
@@ -63,7 +63,7 @@ class ScoreStage(Settings):
 
     data: AnyData
     schedule: AnySchedule
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, lt=2**32)
     score: ScoreRecipe
 
 
@@ -72,7 +72,7 @@ class ClassifierStage(Settings):
 
     data: AnyData
     schedule: AnySchedule
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, lt=2**32)
     classifier: ClassifierRecipe
 
 
@@ -80,7 +80,7 @@ class GeneratorStage(Settings):
     """A generator and all that its training depends on."""
 
     data: AnyData
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, lt=2**32)
     generator: GeneratorRecipe
 
 
@@ -99,6 +99,8 @@ class Method(Settings):
     def _one_way(self) -> "Method":
         if self.generator and self.classifier is not None:
             raise ValueError("a method uses a classifier or the generator, not both")
+        if self.interval is not None and not self.interval[0] < self.interval[1]:
+            raise ValueError(f"the interval runs from low to high, which {self.interval} does not")
         return self
 
 
@@ -107,7 +109,7 @@ class SampleStage(Settings):
 
     method: Method
     labels: tuple[int, ...] = Field(min_length=1)
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, lt=2**32)
     batch: int = Field(default=250, gt=0)
 
 
@@ -115,7 +117,7 @@ class SampleRecipe(Settings):
     """Which samples to draw."""
 
     per_class: int = Field(gt=0)
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, lt=2**32)
     batch: int = Field(default=250, gt=0)
     methods: dict[Name, Method] = Field(min_length=1)
 
@@ -126,22 +128,29 @@ class PlaneGrid(Settings):
     x: tuple[float, float]
     y: tuple[float, float]
     points: int = Field(default=35, ge=2)
-    levels: tuple[float, ...] = Field(min_length=1)
+    levels: tuple[PositiveFloat, ...] = Field(min_length=1)
 
 
 class DiagnoseRecipe(Settings):
     """Where to compare the scores with the oracle's."""
 
-    levels: tuple[float, ...] = Field(min_length=1, description="noise levels, sigma / alpha")
+    levels: tuple[PositiveFloat, ...] = Field(min_length=1, description="noise levels, sigma / alpha")
     queries: int = Field(default=500, ge=2, description="noised data points a level")
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, lt=2**32)
     grid: PlaneGrid | None = None
+
+    @model_validator(mode="after")
+    def _levels_differ(self) -> "DiagnoseRecipe":
+        for levels in (self.levels, self.grid.levels if self.grid else ()):
+            if len(set(levels)) < len(levels):
+                raise ValueError(f"a noise level stands twice in {levels}")
+        return self
 
 
 class EvaluateStage(Settings):
     """A comparison of samples with real data."""
 
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, lt=2**32)
 
 
 class DiagnoseStage(Settings):
@@ -155,7 +164,7 @@ class Recipe(Settings):
     """A whole run."""
 
     name: Name
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, lt=2**32)
     threads: int | None = Field(default=None, gt=0, description="CPU threads of torch; by default all cores")
     data: AnyData
     schedule: AnySchedule
@@ -174,4 +183,9 @@ class Recipe(Settings):
                 raise ValueError(f"method {name!r} uses classifier {method.classifier!r}, which is not among: {known}")
             if method.generator and self.generator is None:
                 raise ValueError(f"method {name!r} uses the generator, and the recipe trains none")
+        low, high = self.schedule.noise_range
+        grid = self.diagnose.grid if self.diagnose else None
+        for level in (*(self.diagnose.levels if self.diagnose else ()), *(grid.levels if grid else ())):
+            if not low <= level <= high * (1 + 1e-12):
+                raise ValueError(f"diagnose: noise level {level:g} is outside the schedule's, {low:g} to {high:g}")
         return self

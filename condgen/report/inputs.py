@@ -173,7 +173,7 @@ def _name(folder: Path, recipe: str, about: dict[str, Any]) -> str:
 
 
 def _read_samples(folder: Path, order: list[str]) -> dict[str, list[Sample]]:
-    """Samples by method: methods of `order` first, in that order, then the others by name."""
+    """Samples by method, those of `order` in that order; others, which earlier recipes left behind, are passed over."""
     out: dict[str, list[Sample]] = {}
     for manifest in sorted(folder.glob("*/manifest.jsonl")):
         method, samples = manifest.parent.name, []
@@ -193,7 +193,8 @@ def _read_samples(folder: Path, order: list[str]) -> dict[str, list[Sample]]:
             method = str(row.get("method", method))
         if samples:
             out[method] = samples
-    return dict(sorted(out.items(), key=lambda item: order.index(item[0]) if item[0] in order else len(order)))
+    known = {method: samples for method, samples in out.items() if not order or method in order}
+    return dict(sorted(known.items(), key=lambda item: order.index(item[0]) if order else 0))
 
 
 def _read_field(path: Path) -> FieldData | None:

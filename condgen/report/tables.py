@@ -166,6 +166,15 @@ def errors_table(rows: Sequence[RawRow], weighting: Weighting, quantity: Quantit
     estimates = error_estimates(rows, weighting, quantity)
     sigmas = sorted({sigma for found in estimates.values() for sigma in found})
     counts = {row.n for row in parse_rows(ErrorRow, rows, "diagnostics") if row.weighting == weighting}
+    n = ", ".join(str(n) for n in sorted(counts)) or "0"
+    sampled = weighting == "data"  # the points of a grid are not drawn, so their mean has no sampling error
+    intervals = intervals and sampled
+    caption = f"The mean over the {n} points of the grid, all classes together; nothing here is sampled."
+    if sampled:
+        caption = (
+            f"n = {n} queries{'; ± is two standard errors, 2 sd / √n' if intervals else ''}. Bold with a star: lower "
+            "than every other method by more than two standard errors on either side."
+        )
     return Table(
         title=f"{quantity}, {'weighted by the data' if weighting == 'data' else 'uniform over the grid'}",
         header=("method", *(f"{SIGMA} = {sigma:g}" for sigma in sigmas)),
@@ -173,12 +182,8 @@ def errors_table(rows: Sequence[RawRow], weighting: Weighting, quantity: Quantit
             (method, *((format_estimate if intervals else _value)(found.get(sigma)) for sigma in sigmas))
             for method, found in estimates.items()
         ),
-        caption=(
-            f"n = {', '.join(str(n) for n in sorted(counts)) or '0'} queries"
-            f"{'; ± is two standard errors, 2 sd / √n' if intervals else ''}. Bold with a star: lower than every other "
-            "method by more than two standard errors on either side."
-        ),
-        best=_mark([([found.get(sigma) for found in estimates.values()], "low") for sigma in sigmas]),
+        caption=caption,
+        best=_mark([([found.get(sigma) for found in estimates.values()], "low") for sigma in sigmas if sampled]),
     )
 
 
@@ -199,7 +204,7 @@ def cost_table(rows: Sequence[RawRow]) -> Table:
         title="Cost of sampling",
         header=tuple(columns),
         rows=tuple(tuple(column(row) for column in columns.values()) for row in parsed),
-        caption="Times are of the machine named above.",
+        caption="Wall-clock time of the network evaluations, on the machine that made the run.",
         words=frozenset({1}),
     )
 

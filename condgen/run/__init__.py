@@ -1,6 +1,6 @@
 """Run folders, and the stages that fill them."""
 
-from condgen.run.environment import describe_environment
+from condgen.run.environment import describe_environment, usable_cores
 from condgen.run.folder import Progress, Work, file_key, lock, read_json, read_rows, write_json
 from condgen.run.measure import diagnose_stage, evaluate_stage
 from condgen.run.pipeline import run_recipe
@@ -23,5 +23,6 @@ __all__ = [
     "run_recipe",
     "sample_stage",
     "train_stage",
+    "usable_cores",
     "write_json",
 ]

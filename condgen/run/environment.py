@@ -8,7 +8,12 @@ from typing import Any
 
 import torch
 
-__all__ = ["describe_environment"]
+__all__ = ["describe_environment", "usable_cores"]
+
+
+def usable_cores() -> int:
+    """The processor cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def describe_environment() -> dict[str, Any]:
@@ -20,7 +25,7 @@ def describe_environment() -> dict[str, Any]:
         "torch": torch.__version__,
         "machine": {
             "cpu": _cpu_name(),
-            "cores": len(os.sched_getaffinity(0)),
+            "cores": usable_cores(),
             "threads": torch.get_num_threads(),
             "memory_gib": round(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30, 1),
             "device": torch.cuda.get_device_name() if cuda else "cpu",

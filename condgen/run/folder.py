@@ -8,7 +8,7 @@ import fcntl
 import hashlib
 import json
 import time
-from collections.abc import Generator, Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
@@ -32,6 +32,7 @@ class Progress(NamedTuple):
     total: int
     images: int  # processed so far in this session of the stage, for a rate
     note: str = ""
+    message: str = ""  # something that the user should read
 
 
 Work: TypeAlias = Generator[Progress, None, None]
@@ -46,17 +47,19 @@ class Stage:
         folder: where its files lie.
         key: content hash of its settings and inputs.
         record: what `stage.json` says.
+        message: what the user should know before work begins.
     """
 
-    def __init__(self, name: str, folder: Path, key: str, record: dict[str, Any]) -> None:
-        self.name, self.folder, self.key, self.record = name, folder, key, record
+    def __init__(self, name: str, folder: Path, key: str, record: dict[str, Any], message: str = "") -> None:
+        self.name, self.folder, self.key, self.record, self.message = name, folder, key, record, message
         self._started = time.perf_counter()
         self._seconds_before = float(record.get("seconds", 0.0))
 
     @property
     def finished(self) -> bool:
-        """Whether there is nothing left to do."""
-        return bool(self.record.get("finished"))
+        """Whether there is nothing left to do: it was finished, and what it wrote is still here."""
+        outputs = self.record.get("outputs", [])
+        return bool(self.record.get("finished")) and all((self.folder / name).exists() for name in outputs)
 
     @property
     def seconds(self) -> float:
@@ -68,9 +71,14 @@ class Stage:
         self.record |= {"stage": self.name, "key": self.key, "seconds": round(self.seconds, 3)} | facts
         write_json(self.folder / STAGE_FILE, self.record)
 
-    def finish(self, **facts: object) -> None:
-        """Marks the stage as finished."""
-        self.note(finished=True, **facts)
+    def finish(self, outputs: Sequence[str] = (), **facts: object) -> None:
+        """Marks the stage as finished, with the files that it has written."""
+        self.note(finished=True, outputs=list(outputs), **facts)
+
+    def start(self) -> Iterator[Progress]:
+        """What the user should read before the work begins."""
+        if self.message:
+            yield Progress(self.name, 0, 1, 0, message=self.message)
 
     def log(self, row: Mapping[str, Any]) -> None:
         """Appends a row to `log.jsonl`."""
@@ -86,30 +94,50 @@ class Stage:
 
 
 def open_stage(name: str, folder: Path, key: str, settings: BaseModel) -> Stage:
-    """Opens a folder for a stage: fresh, to be resumed, or finished. A folder of other settings is set aside."""
+    """Opens a folder for a stage: fresh, to be resumed, or finished. A folder of other settings is set aside.
+
+    Raises:
+        UserError: where the folder holds a stage of another kind, or files that are not condgen's.
+    """
     path = folder / STAGE_FILE
     record: dict[str, Any] = {}
+    message = ""
     if path.exists():
         record = read_json(path)
+        before = str(record.get("stage", "unknown"))
+        if before.split()[0] != name.split()[0]:
+            raise UserError(f"{folder} holds a stage of another kind ({before}): choose another folder with --out")
         if record.get("key") != key:
-            _set_aside(folder, str(record.get("key", "unknown")))
+            kept = _set_aside(folder, str(record.get("key", "unknown")))
+            message = f"{name}: settings or inputs changed; the earlier run is kept in {kept}"
             record = {}
-    elif folder.is_dir() and any(entry.name != LOCK_FILE for entry in folder.iterdir()):
-        raise UserError(f"{folder} holds files that condgen did not write: choose an empty or new folder")
-    stage = Stage(name, folder, key, record)
+    else:
+        refuse_foreign_files(folder)
+    stage = Stage(name, folder, key, record, message)
     if not record:
         write_atomically(folder / RECIPE_FILE, to_yaml(settings).encode())
         stage.note(finished=False)
     return stage
 
 
-def _set_aside(folder: Path, key: str) -> None:
+def refuse_foreign_files(folder: Path) -> None:
+    """Raises where a folder that condgen did not make holds anything."""
+    if folder.is_dir() and any(entry.name != LOCK_FILE for entry in folder.iterdir()):
+        raise UserError(f"{folder} holds files that condgen did not write: choose an empty or new folder")
+
+
+def _set_aside(folder: Path, key: str) -> Path:
+    """Moves all but the lock, which this process holds, to a folder beside it."""
     target = folder.with_name(f"{folder.name}.before-{key[:8]}")
     number = 2
     while target.exists():
         target = folder.with_name(f"{folder.name}.before-{key[:8]}-{number}")
         number += 1
-    folder.rename(target)
+    target.mkdir()
+    for entry in folder.iterdir():
+        if entry.name != LOCK_FILE:
+            entry.rename(target / entry.name)
+    return target
 
 
 @contextmanager
@@ -154,6 +182,15 @@ def read_json(path: Path) -> dict[str, Any]:
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
     """Writes a JSON object atomically."""
     write_atomically(path, (json.dumps(value, indent=1) + "\n").encode())
+
+
+def drop_partial_line(path: Path) -> None:
+    """Cuts off a last line that was not written to its end, so that more can be appended."""
+    if path.exists():
+        content = path.read_bytes()
+        whole = content[: content.rfind(b"\n") + 1]
+        if whole != content:
+            write_atomically(path, whole)
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:

@@ -38,14 +38,20 @@ def evaluate_stage(
 ) -> Work:
     """Compares folders of samples with real data, and writes `metrics.json`."""
     keys = [part for name, path in samples.items() for part in (name, file_key(path / MANIFEST))]
-    opened = open_stage("evaluate", folder, content_key(stage, train.fingerprint(), test.fingerprint(), *keys), stage)
-    if opened.finished:
-        return
-    yield Progress("evaluate", 0, 1, 0)
     methods = {name: read_samples(path) for name, path in samples.items()}
     for name, (x, _) in methods.items():
         if tuple(x.shape[1:]) != train.shape:
             raise UserError(f"samples {name!r} have shape {tuple(x.shape[1:])}, but {train.source} has {train.shape}")
+    opened = open_stage("evaluate", folder, content_key(stage, train.fingerprint(), test.fingerprint(), *keys), stage)
+    if opened.finished:
+        return
+    yield from opened.start()
+    for name, (_, y) in methods.items():
+        seen = len(y.unique())
+        if seen < train.n_classes:
+            text = f"{name} has samples of {seen} of {train.n_classes} classes; distances and floors are to all of them"
+            yield Progress("evaluate", 0, 1, 0, message=text)
+    yield Progress("evaluate", 0, 1, 0)
     rows = evaluate(methods, train, test, stage.seed)
     n = {name: len(y) for name, (_, y) in methods.items()}
     what = {
@@ -56,7 +62,7 @@ def evaluate_stage(
         "seed": stage.seed,
     }
     write_json(folder / METRICS, {"what": what, "rows": [row.as_dict() for row in rows]})
-    opened.finish(what=f"{sum(n.values()):,} samples against {len(train):,} real ones")
+    opened.finish([METRICS], what=f"{sum(n.values()):,} samples against {len(train):,} real ones")
     yield Progress("evaluate", 1, 1, 0)
 
 
@@ -73,9 +79,6 @@ def diagnose_stage(
         raise UserError("nothing to diagnose: name at least one classifier")
     keys = [part for name, path in classifiers.items() for part in (name, file_key(path / MODEL_FILE))]
     key = content_key(stage, train.fingerprint(), file_key(score / MODEL_FILE), *keys)
-    opened = open_stage("diagnose", folder, key, stage)
-    if opened.finished:
-        return
     settings = stage.diagnose
     prior = ScoreModel.load(score, device)
     likelihoods: dict[str, Likelihood] = {name: Classifier.load(path, device) for name, path in classifiers.items()}
@@ -88,6 +91,12 @@ def diagnose_stage(
     outside = [level for level in settings.levels if not low <= level <= high * (1 + 1e-12)]
     if outside:
         raise UserError(f"noise level {outside[0]:g} is outside the schedule's range, {low:g} to {high:g}")
+    if settings.grid is not None and train.shape != (2,):
+        raise UserError(f"diagnose.grid is for points in the plane, which {train.source} does not hold: leave it out")
+    opened = open_stage("diagnose", folder, key, stage)
+    if opened.finished:
+        return
+    yield from opened.start()
     oracle = Oracle(prior.schedule, train.floats(), train.y, train.n_classes).to(device)
 
     total = len(settings.levels) + (len(settings.grid.levels) if settings.grid else 0)
@@ -114,16 +123,17 @@ def diagnose_stage(
             queries = grid_queries(oracle, grid.x, grid.y, grid.points, level)
             rows += summarise(level, "grid", measure(oracle, prior, likelihoods, *queries), scales)
         _write_field(folder / FIELD, stage, oracle, likelihoods, train)
+    scale_text = "best constant scale (least sigma^2-weighted D_P over all levels, on these queries)"
     what = {
         "data": train.source,
         "oracle": f"the {len(train):,} training {'images' if train.is_images else 'points'} themselves, noised",
         "schedule": prior.schedule.model_dump(mode="json"),
         "queries per noise level": settings.queries,
         "seed": settings.seed,
-        "best constant scale": {name: round(scale, 4) for name, scale in constants.items()},
+        scale_text: {name: round(scale, 4) for name, scale in constants.items()},
     }
     write_json(folder / DIAGNOSTICS, {"what": what, "rows": [row.as_dict() for row in rows]})
-    opened.finish(what=f"{len(settings.levels)} noise levels, {settings.queries:,} queries each")
+    opened.finish([DIAGNOSTICS], what=f"{len(settings.levels)} noise levels, {settings.queries:,} queries each")
     yield Progress("diagnose", total, total, 0)
 
 

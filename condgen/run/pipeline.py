@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from condgen.data import load
+from condgen.errors import UserError
 from condgen.recipe import (
     ClassifierStage,
     DiagnoseStage,
@@ -16,7 +17,7 @@ from condgen.recipe import (
     to_yaml,
 )
 from condgen.run.environment import describe_environment
-from condgen.run.folder import RECIPE_FILE, STAGE_FILE, Work, read_json, write_json
+from condgen.run.folder import RECIPE_FILE, STAGE_FILE, Work, read_json, refuse_foreign_files, write_json
 from condgen.run.measure import DIAGNOSTICS, FIELD, METRICS, diagnose_stage, evaluate_stage
 from condgen.run.sample import Models, sample_stage
 from condgen.run.train import train_stage
@@ -33,8 +34,14 @@ def run_recipe(recipe: Recipe, folder: Path, processes: Processes, command: str)
 
     Writes `recipe.yaml`, `run.json`, `cost.json`, and copies of `metrics.json` and `diagnostics.json` at the top.
     """
+    if (folder / STAGE_FILE).exists():
+        raise UserError(f"{folder} is the folder of a single stage: choose another one with --out")
+    if not (folder / RUN_FILE).exists():
+        refuse_foreign_files(folder)
     train, test = load(recipe.data, "train"), load(recipe.data, "test")
     train = train.to(processes.device)
+    for copy in (METRICS, DIAGNOSTICS, FIELD, COST_FILE):  # of an earlier recipe, perhaps; made anew below
+        (folder / copy).unlink(missing_ok=True)
     write_atomically(folder / RECIPE_FILE, to_yaml(recipe).encode())
     about = _about(recipe, folder, command)
     stages: list[tuple[str, Path]] = []

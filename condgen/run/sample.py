@@ -24,7 +24,7 @@ from condgen.guidance import ClassifierGuided
 from condgen.noise import GRIDS
 from condgen.recipe import Method, SampleStage, content_key
 from condgen.rng import Streams
-from condgen.run.folder import Progress, Stage, Work, file_key, open_stage, read_json, read_rows
+from condgen.run.folder import Progress, Stage, Work, drop_partial_line, file_key, open_stage, read_json, read_rows
 from condgen.sampling import SAMPLERS, Sampler, final, trajectory
 from condgen.score import ScoreModel
 from condgen.weights import MODEL_FILE
@@ -97,18 +97,20 @@ def sample_stage(name: str, folder: Path, stage: SampleStage, models: Models, de
         "generator": models.generator if stage.method.generator else None,
     }
     keys = [file_key(path / MODEL_FILE) if path is not None else "" for path in used.values()]
-    opened = open_stage(name, folder, content_key(stage, *keys), stage)
-    if opened.finished:
-        return
     source = _open_models(stage.method, models, device)
     unknown = [label for label in stage.labels if not 0 <= label < len(source.names)]
     if unknown:
         raise UserError(f"there is no class {unknown[0]}: the model knows {', '.join(source.names)}")
+    opened = open_stage(name, folder, content_key(stage, *keys), stage)
+    if opened.finished:
+        return
+    yield from opened.start()
     yield from _draw(opened, stage, source)
 
 
 def _draw(opened: Stage, stage: SampleStage, source: _Source) -> Work:
     folder, total = opened.folder, len(stage.labels)
+    drop_partial_line(folder / MANIFEST)
     done = len(read_rows(folder / MANIFEST))
     drawing_seconds = float(opened.record.get("drawing_seconds", 0.0))
     first, evaluations = done, int(opened.record.get("evaluations_per_image", 0))
@@ -129,6 +131,7 @@ def _draw(opened: Stage, stage: SampleStage, source: _Source) -> Work:
         opened.note(drawing_seconds=round(drawing_seconds, 4), evaluations_per_image=evaluations)
         yield Progress(opened.name, done, total, done - first)
     opened.finish(
+        [MANIFEST],
         images=total,
         images_per_second=round(total / drawing_seconds, 2) if drawing_seconds > 0 else None,
         what=f"{total:,} samples",
@@ -145,9 +148,11 @@ def _write(
     method: Method,
 ) -> None:
     """Writes the pictures, then their lines: what is in the manifest is whole."""
-    how: dict[str, Any] = {"sampler": "one step"} if method.generator else {"sampler": method.sampler}
+    how: dict[str, Any] = {"sampler": "one step"}
+    if not method.generator:
+        how = {"sampler": method.sampler, "steps": method.steps, "grid": method.grid}
     if method.classifier is not None:
-        how |= {"scale": method.scale}
+        how |= {"scale": method.scale, "interval": method.interval}
     images = to_uint8(x).numpy() if x.ndim == 4 else None
     lines = []
     for i, (label, seed) in enumerate(zip(labels, seeds, strict=True)):

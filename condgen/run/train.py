@@ -102,9 +102,6 @@ def train_stage(
     needs_score = isinstance(stage, ClassifierStage) and stage.classifier.objective.loss == "dlsm"
     built_on = file_key(score_folder / MODEL_FILE) if needs_score and score_folder is not None else ""
     key = content_key(stage, data.fingerprint(), built_on)
-    opened = open_stage(name, folder, key, stage)
-    if opened.finished:
-        return
     torch.manual_seed(stage.seed)  # the initial weights
     match stage:
         case ScoreStage():
@@ -113,6 +110,10 @@ def train_stage(
             work = _classifier_work(stage, data, processes.device, score_folder)
         case GeneratorStage():
             work = _generator_work(stage, data, processes.device)
+    opened = open_stage(name, folder, key, stage)
+    if opened.finished:
+        return
+    yield from opened.start()
     state = State.fresh(work.task.models(), work.training.betas)
     load_state(folder, state, key)
     opened.forget_log_after(state.step)
@@ -146,7 +147,9 @@ def _train(stage: Stage, work: _Work, state: State, data: LabelledSet, seed: int
     if processes.is_main:
         save_tensors(stage.folder / MODEL_FILE, state.ema.state_dict(), work.config.model_dump(mode="json"))
         parameters = sum(parameter.numel() for parameter in state.ema.parameters())
-        stage.finish(what=f"{settings.steps:,} steps of batch {settings.batch}, {parameters:,} parameters")
+        stage.finish(
+            [MODEL_FILE], what=f"{settings.steps:,} steps of batch {settings.batch}, {parameters:,} parameters"
+        )
     processes.wait()
 
 

@@ -28,8 +28,9 @@ class Step(NamedTuple):
 class Sampler(ABC):
     """One step from time t to an earlier time s.
 
-    Steps use sums and products alone, no batch-wide quantity and no transcendental of the data: a sample's bits do not
-    depend on its neighbours.
+    Steps use sums and products alone, no batch-wide quantity and no transcendental of the data: as far as the sampler
+    goes, a sample's bits do not depend on its neighbours. Networks add rounding, since matrix products of another batch
+    size may sum in another order.
     """
 
     evaluations: ClassVar[int]  # denoiser calls a step

@@ -1,4 +1,4 @@
-"""Many processes, behind one small class (accelerate underneath, so its launcher and torchrun both work).
+"""Many processes, behind one small class (accelerate underneath).
 
 The total batch is the recipe's unit. Every process draws the whole batch's randomness, which is cheap, and keeps its
 own rows; gradients are averaged after the backward pass. The gradient is therefore that of one process, up to rounding,

@@ -7,7 +7,7 @@ Going on after an interruption therefore gives the same weights, bit for bit, as
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
-from typing import Literal, NamedTuple, TypeAlias
+from typing import Annotated, Literal, NamedTuple, TypeAlias
 
 import torch
 from pydantic import Field
@@ -24,13 +24,16 @@ __all__ = ["Apply", "Batch", "Record", "Task", "TrainingSettings", "learning_rat
 _ORDER, _DRAWS, _DROPOUT = range(3)  # purposes of keyed generators
 
 
+Decay: TypeAlias = Annotated[float, Field(ge=0, lt=1)]
+
+
 class TrainingSettings(Settings):
     """How long and how fast to train."""
 
     steps: int = Field(gt=0)
     batch: int = Field(default=256, gt=0, description="the total over all processes")
     lr: float = Field(default=1e-3, gt=0)
-    betas: tuple[float, float] = (0.9, 0.999)
+    betas: tuple[Decay, Decay] = (0.9, 0.999)
     warmup: int = Field(default=100, ge=0, description="steps of linear warm-up")
     decay: Literal["constant", "cosine"] = "cosine"
     clip: float = Field(default=1.0, gt=0, description="greatest norm of the gradient")
