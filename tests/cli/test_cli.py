@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -80,8 +81,6 @@ def test_run_leaves_everything_a_reader_needs(digits, condgen):
 
 
 def test_a_changed_recipe_reuses_what_it_can(digits, condgen, tmp_path):
-    import shutil
-
     copy = tmp_path / "digits"
     shutil.copytree(digits, copy)
     before = (copy / "score" / "model.safetensors").stat().st_mtime_ns
@@ -92,6 +91,35 @@ def test_a_changed_recipe_reuses_what_it_can(digits, condgen, tmp_path):
     assert "classifier dlsm:" not in out
     assert "score:" not in out
     assert len(list(copy.glob("classifier-ce.before-*"))) == 1
+
+
+def test_no_figure_of_an_earlier_recipe_is_left(digits, condgen, tmp_path):
+    copy = tmp_path / "digits"
+    shutil.copytree(digits, copy)
+    changes = ("--set", "evaluate=false", "--set", "diagnose=null", "--set", "sample.methods={fast: {steps: 3}}")
+    code, _out, err = condgen("run", RECIPE, "--out", copy, *TINY, *changes)
+    assert code == 0, err
+    assert not (copy / "metrics.json").exists()
+    assert not (copy / "diagnostics.json").exists()
+    html = (copy / "report.html").read_text()
+    assert "fast" in html
+    assert "one-step" not in html.split("How to reproduce")[0]
+
+
+def test_run_leaves_other_peoples_folders_alone(digits, condgen, tmp_path):
+    (tmp_path / "recipe.yaml").write_text("mine")
+    for folder in (tmp_path, digits / "score"):
+        before = (folder / "recipe.yaml").read_text()
+        code, _, err = condgen("run", RECIPE, "--out", folder, *TINY)
+        assert code == 2
+        assert "error: " in err
+        assert (folder / "recipe.yaml").read_text() == before
+
+
+def test_many_processes_are_refused_in_words(condgen, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    code, _, err = condgen("doctor")
+    assert (code, "one process" in err) == (2, True)
 
 
 def test_sample_by_name_and_number(digits, condgen, tmp_path):
@@ -205,6 +233,12 @@ def test_every_mistake_is_one_line_and_no_traceback(digits, condgen, tmp_path):
         (("sample", "--score", score, "--classifier", other), "does not fit the architecture"),
         (("sample", "--score", score, "--steps", "-3"), "greater than or equal to 2"),
         (("sample", "--score", score, "--sampler", "huen"), "'huen' is not one of"),
+        (("sample", "--score", score, "--scale", "nan"), "finite"),
+        (("sample", "--score", score, "--classifier", ce, "--interval", "5", "1"), "from low to high"),
+        (("sample", "--score", score, "--seed", "5000000000"), "seed"),
+        (("train-generator", "--out", score, "--steps", "1"), "stage of another kind"),
+        (("run", RECIPE, "--set", "diagnose.levels=[1000]"), "outside the schedule"),
+        (("run", RECIPE, "--set", "diagnose.levels=[1, 1]"), "stands twice"),
         (("sample", "--generator", score), "holds a score model, where a generator is needed"),
         (("sample", "--generator", score, "--score", score), "stands alone"),
         (("evaluate", tmp_path / "none"), "holds no manifest.jsonl"),

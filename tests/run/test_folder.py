@@ -91,3 +91,32 @@ def test_a_full_disk_does_not_lose_the_old_record(tmp_path, monkeypatch):
     with pytest.raises(UserError, match="No space left"):
         stage.finish()
     assert json.loads((stage.folder / "stage.json").read_text())["finished"] is False
+
+
+def test_setting_aside_keeps_the_lock_and_says_where(tmp_path):
+    folder = tmp_path / "run"
+    code = f"from pathlib import Path; from condgen.run.folder import lock\nwith lock(Path({str(folder)!r})): pass"
+    with lock(folder):
+        open_stage("work", folder, "a" * 16, SETTINGS).finish()
+        again = open_stage("work", folder, "b" * 16, SETTINGS)
+        (event,) = again.start()
+        assert event.message.endswith(f"the earlier run is kept in {tmp_path / 'run.before-aaaaaaaa'}")
+        second = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert "another condgen process is at work" in second.stderr
+
+
+def test_a_stage_of_another_kind_is_not_moved_away(tmp_path):
+    open_stage("score", tmp_path / "run", "a" * 16, SETTINGS).finish()
+    with pytest.raises(UserError, match=r"another kind \(score\)"):
+        open_stage("generator", tmp_path / "run", "b" * 16, SETTINGS)
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+
+
+def test_finished_means_that_the_files_are_there(tmp_path):
+    folder = tmp_path / "run"
+    stage = open_stage("work", folder, "key", SETTINGS)
+    (folder / "result").touch()
+    stage.finish(["result"])
+    assert open_stage("work", folder, "key", SETTINGS).finished
+    (folder / "result").unlink()
+    assert not open_stage("work", folder, "key", SETTINGS).finished

@@ -132,6 +132,29 @@ def test_stopped_sampling_goes_on_with_the_same_pictures(trained, tmp_path):
         assert file.read_bytes() == (tmp_path / "parts" / file.name).read_bytes()
 
 
+def test_a_manifest_that_was_cut_short_is_mended(trained, tmp_path):
+    list(draw(trained, tmp_path / "whole", METHODS["guided"]))
+    work = draw(trained, tmp_path / "cut", METHODS["guided"])
+    next(work)
+    work.close()
+    manifest = tmp_path / "cut" / MANIFEST
+    manifest.write_bytes(manifest.read_bytes()[:-20])
+    list(draw(trained, tmp_path / "cut", METHODS["guided"]))
+    assert manifest.read_bytes() == (tmp_path / "whole" / MANIFEST).read_bytes()
+
+
+def test_a_lost_model_is_written_again_from_the_state(trained, tmp_path):
+    def train():
+        return list(train_stage("score", tmp_path / "s", small("score"), DATA, ALONE))
+
+    train()
+    (tmp_path / "s" / "model.safetensors").unlink()
+    assert not train()  # no step is left to do
+    expected, _ = load_tensors(trained / "score" / "model.safetensors")
+    found, _ = load_tensors(tmp_path / "s" / "model.safetensors")
+    assert all(torch.equal(expected[name], found[name]) for name in expected)
+
+
 def test_sampling_says_what_is_missing(trained, tmp_path):
     stage = SampleStage(method=METHODS["guided"], labels=(0,))
     for models, message in (
