@@ -90,6 +90,5 @@ def _say_done(event: Progress | None, seen: dict[str, tuple[TaskID, float, int]]
     """Where there is no terminal for bars, one line a finished stage."""
     if event is not None and not console.is_terminal:
         seconds = time.perf_counter() - seen[event.stage][1]
-        console.print(
-            f"{event.stage}: {event.done:,} of {event.total:,} in {seconds:.1f} s  {event.note}", markup=False
-        )
+        line = f"{event.stage}: {event.done:,} of {event.total:,} in {seconds:.1f} s  {event.note}"
+        console.print(line.rstrip(), markup=False, soft_wrap=True)
