@@ -42,9 +42,10 @@ def run_recipe(recipe: Recipe, folder: Path, processes: Processes, command: str)
     train = train.to(processes.device)
     for copy in (METRICS, DIAGNOSTICS, FIELD, COST_FILE):  # of an earlier recipe, perhaps; made anew below
         (folder / copy).unlink(missing_ok=True)
-    write_atomically(folder / RECIPE_FILE, to_yaml(recipe).encode())
     about = _about(recipe, folder, command)
     stages: list[tuple[str, Path]] = []
+    _write_about(folder, about, stages)  # before anything else: it marks the folder as a run's
+    write_atomically(folder / RECIPE_FILE, to_yaml(recipe).encode())
 
     def stage(name: str, place: Path, work: Work) -> Work:
         stages.append((name, place))

@@ -22,6 +22,15 @@ def test_a_recipe_parses_and_says_what_it_gives(path):
         assert f"# {word}:" in header, f"the header of {path.name} lacks {word!r}"
 
 
+def test_a_run_that_was_stopped_in_its_first_stage_goes_on(tmp_path):
+    changes = ["score.training.steps=3", "classifiers={}", "sample=null", "diagnose=null"]
+    recipe = load_recipe(next(path for path in RECIPES if path.stem == "moons"), changes)
+    work = run_recipe(recipe, tmp_path, Processes(cpu=True), "test")
+    next(work)
+    work.close()
+    assert [event.done for event in run_recipe(recipe, tmp_path, Processes(cpu=True), "test")] == [2, 3]
+
+
 @pytest.mark.parametrize("path", [p for p in RECIPES if p.parent.name == "recipes"], ids=lambda p: p.stem)
 def test_a_recipe_runs_two_steps_end_to_end(path, tmp_path):
     recipe = load_recipe(path)
