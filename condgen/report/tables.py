@@ -204,7 +204,10 @@ def cost_table(rows: Sequence[RawRow]) -> Table:
         title="Cost of sampling",
         header=tuple(columns),
         rows=tuple(tuple(column(row) for column in columns.values()) for row in parsed),
-        caption="Wall-clock time of the network evaluations, on the machine that made the run.",
+        caption=(
+            "Evaluations are of the denoiser or generator; guidance adds a classifier's pass and gradient to each. "
+            "Wall-clock time, on the machine that made the run."
+        ),
         words=frozenset({1}),
     )
 

@@ -45,7 +45,6 @@ def test_standard_deviation_of_a_gaussian(name, steps, schedule):
 @pytest.mark.parametrize("schedule", SCHEDULES, ids=lambda s: s.kind)
 def test_heun_converges_with_order_two(schedule):
     """The flow of a Gaussian is known: x_s / std_s is constant along it."""
-    exact_scale = []
     errors = []
     for steps in (40, 80, 160):
         grid = karras_grid(schedule, steps)
@@ -54,18 +53,15 @@ def test_heun_converges_with_order_two(schedule):
         ends = torch.stack([grid[0], grid[-1]])
         spread = (schedule.alpha(ends) ** 2 * STD**2 + schedule.sigma(ends) ** 2).sqrt()
         exact = start * spread[1] / spread[0]
-        exact_scale.append(float(exact.abs().mean()))
-        errors.append(float((end - exact).abs().mean()) / exact_scale[-1])
+        errors.append(float((end - exact).abs().mean() / exact.abs().mean()))
     order = math.log2(errors[0] / errors[1])
     assert 1.7 < order < 2.6, errors
 
 
 @pytest.mark.parametrize("name", SAMPLERS)
 def test_batch_of_eight_is_eight_batches_of_one_bit_for_bit(name):
-    means = torch.randn(6, 2, 3, generator=torch.Generator().manual_seed(0))
-    oracle = Oracle(EDM(), means, torch.arange(6) % 3, 3, stds=0.3)
-    # elementwise stand-in for a guided network: no matrix product whose kernel could depend on the batch
-    sampler, y = SAMPLERS[name](GaussianDenoiser(oracle.schedule)), torch.arange(8) % 3
+    # an elementwise denoiser: no matrix product, whose order of summation could depend on the batch
+    sampler, y = SAMPLERS[name](GaussianDenoiser(EDM())), torch.arange(8) % 3
     grid = karras_grid(EDM(), 9)
     together = draw(sampler, grid, range(8), y, (2, 3))
     alone = torch.cat([draw(sampler, grid, [i], y[i : i + 1], (2, 3)) for i in range(8)])
