@@ -8,7 +8,7 @@ import pytest
 import torch
 
 WORKER = """
-import sys, torch
+import os, sys, torch
 torch.set_num_threads(1)
 from condgen.classifier import Classifier, ClassifierConfig, ClassifierObjective
 from condgen.data import LabelledSet
@@ -36,6 +36,7 @@ if processes.is_main:
 processes.wait()
 if processes.count > 1:
     torch.distributed.destroy_process_group()
+os._exit(0)  # an interpreter that is ending kills gloo's remaining threads, which now and then aborts the process
 """
 
 
