@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from condgen.errors import UserError
-from condgen.nets.blocks import check_image, group_norm
+from condgen.nets.blocks import GroupNorm, check_image
 from condgen.nets.embed import Conditioning, FiLM, initialise_
 from condgen.settings import Settings
 
@@ -128,7 +128,7 @@ def _mend_(network: nn.Module) -> None:
             if isinstance(child, _BatchNorm):
                 # timm's normalisation may carry an activation
                 extras = [getattr(child, extra) for extra in ("drop", "act") if hasattr(child, extra)]
-                setattr(module, name, nn.Sequential(group_norm(child.num_features), *extras))
+                setattr(module, name, nn.Sequential(GroupNorm(child.num_features), *extras))
     for module in list(network.modules()):
         for name, child in module.named_children():
             if type(child) in _SMOOTH:

@@ -7,12 +7,14 @@ training on an input gradient needs; a rectifier's second derivative vanishes al
 
 from typing import Literal, TypeAlias
 
+import torch
 from torch import Tensor, nn
 
 from condgen.errors import UserError
 from condgen.nets.embed import FiLM, initialise_
+from condgen.nets.twice import Activate, Conv2d
 
-__all__ = ["BOUND", "Resample", "ResidualBlock", "check_image", "group_norm", "largest_divisor"]
+__all__ = ["BOUND", "GroupNorm", "Resample", "ResidualBlock", "check_image", "group_count", "largest_divisor"]
 
 BOUND = 1.05
 """Generators of images end in BOUND * tanh, which reaches the pixels -1 and 1 at a finite argument."""
@@ -36,9 +38,28 @@ def largest_divisor(n: int, at_most: int) -> int:
     return next((d for d in range(min(n, at_most), 0, -1) if n % d == 0), 1)
 
 
-def group_norm(channels: int, *, affine: bool = True) -> nn.GroupNorm:
-    """Group normalisation with at most 32 groups of at least 4 channels, where there are that many."""
-    return nn.GroupNorm(largest_divisor(channels, min(32, channels // 4)), channels, eps=1e-6, affine=affine)
+def group_count(channels: int) -> int:
+    """Groups of a normalisation: at most 32, of at least 4 channels where there are that many."""
+    return largest_divisor(channels, min(32, channels // 4))
+
+
+class GroupNorm(nn.Module):
+    """Group normalisation with a learnt scale and shift, (B, C, ...) to the same shape.
+
+    Args:
+        channels: C.
+        activation: whether SiLU follows.
+    """
+
+    def __init__(self, channels: int, *, activation: bool = False) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(channels))
+        self.bias = nn.Parameter(torch.zeros(channels))
+        self.activate = Activate(group_count(channels), activation=activation)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.activate(x, self.weight, self.bias)
+        return out
 
 
 class ResidualBlock(nn.Module):
@@ -68,22 +89,22 @@ class ResidualBlock(nn.Module):
             "down": nn.AvgPool2d(2),
         }
         self.resize = resize[resample]
-        self.enter = nn.Sequential(group_norm(channels), nn.SiLU())
+        self.enter = GroupNorm(channels, activation=True)
         # No bias: the normalisation behind it removes most of one, and the FiLM's shift does its work.
-        self.convolve = initialise_(nn.Conv2d(channels, out_channels, 3, padding=1, bias=False))
-        self.normalise = group_norm(out_channels, affine=False)
+        self.convolve = initialise_(Conv2d(channels, out_channels, 3, padding=1, bias=False))
         self.film = FiLM(embedding, out_channels)
+        self.activate = Activate(group_count(out_channels))
         self.leave = nn.Sequential(
-            nn.SiLU(), nn.Dropout(dropout), initialise_(nn.Conv2d(out_channels, out_channels, 3, padding=1), gain=0.3)
+            nn.Dropout(dropout), initialise_(Conv2d(out_channels, out_channels, 3, padding=1), gain=0.3)
         )
         self.skip = (
             nn.Identity()
             if channels == out_channels
-            else initialise_(nn.Conv2d(channels, out_channels, 1, bias=False))  # the branch ends in a bias already
+            else initialise_(Conv2d(channels, out_channels, 1, bias=False))  # the branch ends in a bias already
         )
 
     def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
-        h = self.normalise(self.convolve(self.resize(self.enter(x))))
-        h = self.leave(self.film(h, embedding))
+        h = self.convolve(self.resize(self.enter(x)))
+        h = self.leave(self.activate(h, *self.film.scale_and_shift(embedding)))
         out: Tensor = self.skip(self.resize(x)) + h
         return out

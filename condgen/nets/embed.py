@@ -117,8 +117,13 @@ class FiLM(nn.Module):
         with torch.no_grad():
             self.linear.bias[:channels] = 1
 
+    def scale_and_shift(self, embedding: Tensor) -> tuple[Tensor, Tensor]:
+        """Each (B, C), for embeddings (B, E)."""
+        scale, shift = self.linear(embedding).chunk(2, dim=1)
+        return scale, shift
+
     def forward(self, h: Tensor, embedding: Tensor) -> Tensor:
         """Features (B, C, ...) of the shape of h, for embeddings (B, E)."""
-        scale_shift = self.linear(embedding).reshape(len(h), 2, -1, *(1,) * (h.ndim - 2))
-        scale, shift = scale_shift.unbind(1)
-        return torch.addcmul(shift, h, scale)
+        wide = (len(h), -1, *(1,) * (h.ndim - 2))
+        scale, shift = self.scale_and_shift(embedding)
+        return torch.addcmul(shift.reshape(wide), h, scale.reshape(wide))

@@ -10,7 +10,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from condgen.nets.blocks import BOUND, Resample, ResidualBlock, check_image, group_norm
+from condgen.nets.blocks import BOUND, GroupNorm, Resample, ResidualBlock, check_image
 from condgen.nets.embed import ClassEmbedding, initialise_
 from condgen.settings import Settings
 
@@ -56,7 +56,7 @@ class ConvGenerator(nn.Module):
                 self.blocks.append(ResidualBlock(channels, stage_width, embedding, resample=resample))
                 channels = stage_width
         self.leave = nn.Sequential(
-            group_norm(channels), nn.SiLU(), initialise_(nn.Conv2d(channels, shape[0], 3, padding=1))
+            GroupNorm(channels, activation=True), initialise_(nn.Conv2d(channels, shape[0], 3, padding=1))
         )
 
     def forward(self, z: Tensor, y: Tensor) -> Tensor:

@@ -10,8 +10,9 @@ from typing import Literal
 from pydantic import Field
 from torch import Tensor, nn
 
-from condgen.nets.blocks import ResidualBlock, check_image, group_norm
+from condgen.nets.blocks import GroupNorm, ResidualBlock, check_image
 from condgen.nets.embed import Conditioning, initialise_
+from condgen.nets.twice import Conv2d
 from condgen.settings import Settings
 
 __all__ = ["ResNet", "ResNetSettings"]
@@ -40,7 +41,7 @@ class ResNet(nn.Module):
         check_image(settings.kind, shape, halvings=len(settings.blocks) - 1)
         embedding = settings.width * settings.embedding
         self.conditioning = Conditioning(embedding)
-        self.enter = initialise_(nn.Conv2d(shape[0], settings.width, 3, padding=1))
+        self.enter = initialise_(Conv2d(shape[0], settings.width, 3, padding=1))
         self.blocks = nn.ModuleList()
         channels = settings.width
         for stage, count in enumerate(settings.blocks):
@@ -49,7 +50,7 @@ class ResNet(nn.Module):
                 resample: Literal["same", "down"] = "down" if stage > 0 and index == 0 else "same"
                 self.blocks.append(ResidualBlock(channels, width, embedding, resample=resample))
                 channels = width
-        self.activate = nn.Sequential(group_norm(channels), nn.SiLU())
+        self.activate = GroupNorm(channels, activation=True)
         self.leave = initialise_(nn.Linear(channels, n_classes), gain=0.1)
 
     def forward(self, x: Tensor, noise: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from condgen.nets.blocks import Resample, ResidualBlock, check_image, group_norm, largest_divisor
+from condgen.nets.blocks import GroupNorm, Resample, ResidualBlock, check_image, largest_divisor
 from condgen.nets.embed import Conditioning, initialise_
 from condgen.settings import Settings
 
@@ -50,7 +50,7 @@ class SelfAttention(nn.Module):
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.heads = largest_divisor(channels, channels // _HEAD_WIDTH)
-        self.normalise = group_norm(channels)
+        self.normalise = GroupNorm(channels)
         # No bias: a softmax cancels that of the keys.
         self.enter = initialise_(nn.Conv2d(channels, 3 * channels, 1, bias=False))
         self.leave = initialise_(nn.Conv2d(channels, channels, 1), gain=0.3)
@@ -118,7 +118,7 @@ class UNet(nn.Module):
                 self.joins.append(False)
 
         self.leave = nn.Sequential(
-            group_norm(channels), nn.SiLU(), initialise_(nn.Conv2d(channels, shape[0], 3, padding=1), gain=0.1)
+            GroupNorm(channels, activation=True), initialise_(nn.Conv2d(channels, shape[0], 3, padding=1), gain=0.1)
         )
 
     def forward(self, x: Tensor, noise: Tensor, y: Tensor | None = None) -> Tensor:

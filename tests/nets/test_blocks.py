@@ -3,12 +3,12 @@ import torch
 from torch.nn import functional as F
 
 from condgen.errors import UserError
-from condgen.nets.blocks import ResidualBlock, check_image, group_norm, largest_divisor
+from condgen.nets.blocks import ResidualBlock, check_image, group_count, largest_divisor
 
 
 @pytest.mark.parametrize("channels", [*range(4, 100), 128, 160, 192, 256, 384, 512])
 def test_groups_have_at_least_four_channels(channels):
-    groups = group_norm(channels).num_groups
+    groups = group_count(channels)
     assert channels % groups == 0
     assert channels // groups >= 4
     assert groups <= 32
@@ -16,7 +16,7 @@ def test_groups_have_at_least_four_channels(channels):
 
 @pytest.mark.parametrize(("channels", "groups"), [(3, 1), (16, 4), (64, 16), (128, 32), (512, 32)])
 def test_usual_widths_have_the_usual_groups(channels, groups):
-    assert group_norm(channels).num_groups == groups
+    assert group_count(channels) == groups
 
 
 @pytest.mark.parametrize(("n", "at_most", "expected"), [(12, 5, 4), (12, 100, 12), (7, 6, 1), (12, 0, 1)])

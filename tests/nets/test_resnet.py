@@ -27,6 +27,6 @@ def test_the_noise_level_enters_every_block():
     net = ResNet(ResNetSettings(width=8, blocks=(1, 1)), (1, 8, 8), 3)
     e = net.conditioning(torch.tensor([-1.0, 1.0]))
     for block in net.blocks:
-        x = torch.randn(1, block.normalise.num_channels if block is net.blocks[0] else 8, 8, 8).expand(2, -1, -1, -1)
+        x = torch.randn(1, 8, 8, 8).expand(2, -1, -1, -1)
         out = block(x, e)
         assert (out[0] - out[1]).std() > 1e-3
