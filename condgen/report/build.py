@@ -18,10 +18,9 @@ from condgen.report.findings import findings
 from condgen.report.inputs import Run, read_run
 from condgen.report.markdown import page_to_markdown
 from condgen.report.page import Page
+from condgen.report.score_sections import errors_section, field_section
 from condgen.report.sections import (
     cost_section,
-    errors_section,
-    field_section,
     metrics_section,
     reproduce_section,
     run_section,

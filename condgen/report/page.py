@@ -1,7 +1,9 @@
 """What a report says, before it is dressed as HTML or Markdown: sections of a few kinds of block."""
 
+import json
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar, TypeAlias
+from typing import Any, ClassVar, TypeAlias
 
 from condgen.report.drawing import Plot
 from condgen.report.tables import Table
@@ -23,6 +25,24 @@ class Facts:
 
     kind: ClassVar[str] = "facts"
     pairs: tuple[tuple[str, str], ...]
+
+    @classmethod
+    def of(cls, mapping: Mapping[str, Any]) -> "Facts":
+        """The facts of a mapping as JSON gives it; what is null is left out."""
+        known = {name: value for name, value in mapping.items() if value is not None}
+        return cls(tuple((_label(str(name)), _words(value)) for name, value in known.items()))
+
+
+def _words(value: object) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {_words(inner)}" for name, inner in value.items())
+    if isinstance(value, list):
+        return ", ".join(map(_words, value))
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _label(name: str) -> str:
+    return name.replace("_gib", " (GiB)").replace("_", " ")
 
 
 @dataclass(frozen=True)
