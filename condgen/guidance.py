@@ -1,41 +1,95 @@
-r"""Guidance: a denoiser that wraps a denoiser, so that every sampler works with every guidance.
+r"""Guidance: a denoiser that wraps denoisers, so that every sampler works with every guidance.
 
 Classifier guidance (Dhariwal & Nguyen 2021; Bayes' rule at scale 1) adds the likelihood score to the prior score:
 
 .. math:: \tilde s(x_t, y) = s(x_t) + \gamma\, \nabla_{x_t} \log p(y \mid x_t)
 
-A scale of 0 is no guidance. Outside an interval of noise levels (Kynkäänniemi et al. 2024) the classifier is not
-called.
+Its rivals need no classifier. They go from the estimate of a worse denoiser through that of a better one, and beyond:
+
+.. math:: \tilde D(x_t, y) = D_{guide} + \gamma\, (D_{main} - D_{guide})
+
+With the main network deprived of its label as the guide, this is classifier-free guidance (Ho & Salimans 2022, arXiv
+2207.12598, eq. 6 with :math:`\gamma = 1 + w`), whose difference of scores is a likelihood score by Bayes' rule. With
+another, weaker model as the guide it is autoguidance (Karras et al. 2024, arXiv 2406.02507, eq. 2).
+
+Either scale may follow the noise level, and either may be confined to an interval of noise levels (Kynkäänniemi et al.
+2024, arXiv 2404.07724).
 """
 
+from itertools import pairwise
+from typing import TypeAlias
+
 import torch
+from pydantic import Field, PositiveFloat, model_validator
 from torch import Tensor
 
 from condgen.bayes import Denoiser, Likelihood
-from condgen.noise import expand
+from condgen.noise import Schedule, expand
+from condgen.score import ScoreModel
+from condgen.settings import Settings
 
-__all__ = ["ClassifierGuided"]
+__all__ = ["ClassifierGuided", "DenoiserGuided", "Interval", "Scale", "ScaleCurve"]
+
+
+class ScaleCurve(Settings):
+    """A guidance scale for every noise level: straight between knots over the logarithm of the level, flat beyond them.
+
+    Attributes:
+        levels: the noise levels of the knots, sigma / alpha, rising.
+        scales: the guidance scale at each. Between two zeros the scale is exactly zero, so guidance costs nothing.
+    """
+
+    levels: tuple[PositiveFloat, ...] = Field(min_length=1)
+    scales: tuple[float, ...]
+
+    @model_validator(mode="after")
+    def _knots(self) -> "ScaleCurve":
+        if len(self.levels) != len(self.scales):
+            raise ValueError(f"{len(self.levels)} noise levels cannot have {len(self.scales)} scales")
+        if any(low >= high for low, high in pairwise(self.levels)):
+            raise ValueError(f"noise levels must rise, which {self.levels} do not")
+        return self
+
+    def at(self, level: Tensor) -> Tensor:
+        """The scale at noise levels of any shape: the same shape, float64."""
+        knots = torch.tensor(self.levels, dtype=torch.float64, device=level.device).log()
+        scales = torch.tensor(self.scales, dtype=torch.float64, device=level.device)
+        if len(knots) == 1:
+            return scales[0].expand(level.shape)
+        position = level.double().log()
+        right = torch.searchsorted(knots, position).clamp(1, len(knots) - 1)
+        weight = (position - knots[right - 1]) / (knots[right] - knots[right - 1])
+        return torch.lerp(scales[right - 1], scales[right], weight.clamp(0, 1))
+
+
+Scale: TypeAlias = float | ScaleCurve
+Interval: TypeAlias = tuple[float, float]
+
+
+def _scale_at(scale: Scale, interval: Interval | None, schedule: Schedule, t: Tensor, outside: float) -> Tensor:
+    """The scale at times t, float64 of the shape of t; `outside` where the noise level is not in the interval."""
+    level = schedule.noise_level(t)
+    low, high = interval or (0.0, float("inf"))
+    value = scale.at(level) if isinstance(scale, ScaleCurve) else torch.full_like(level, scale)
+    return torch.where((low <= level) & (level <= high), value, outside)
 
 
 class ClassifierGuided(Denoiser):
     """A denoiser steered towards the label by a likelihood.
 
     Args:
-        denoiser: the unconditional estimate.
+        denoiser: the unconditional estimate; it is not told the label.
         likelihood: gives the likelihood score.
         scale: the factor before the likelihood score; 1 is Bayes' rule, 0 is off.
-        interval: noise levels (sigma / alpha) between which guidance acts; everywhere by default.
+        interval: noise levels (sigma / alpha) between which guidance acts; everywhere by default. Outside, and wherever
+            the scale is 0 for the whole batch, the likelihood is not called.
 
     Raises:
         ValueError: where the two stand on different schedules.
     """
 
     def __init__(
-        self,
-        denoiser: Denoiser,
-        likelihood: Likelihood,
-        scale: float = 1.0,
-        interval: tuple[float, float] | None = None,
+        self, denoiser: Denoiser, likelihood: Likelihood, scale: Scale = 1.0, interval: Interval | None = None
     ) -> None:
         super().__init__()
         if denoiser.schedule != likelihood.schedule:
@@ -48,15 +102,77 @@ class ClassifierGuided(Denoiser):
         self.scale = scale
         self.interval = interval
 
+    def scale_at(self, t: Tensor) -> Tensor:
+        """The factor before the likelihood score at times t, float64 of the shape of t: zero outside the interval."""
+        return _scale_at(self.scale, self.interval, self.schedule, t, 0.0)
+
     def forward(self, x_t: Tensor, t: Tensor, y: Tensor | None = None) -> Tensor:
         """The guided estimate, (B, ...): a likelihood score g moves the denoised mean by sigma^2 g / alpha."""
         if y is None:
             raise ValueError("a guided denoiser needs labels")
         denoised: Tensor = self.denoiser(x_t, t)
-        level = self.schedule.noise_level(t)
-        low, high = self.interval or (0.0, float("inf"))
-        inside = (low <= level) & (level <= high)
-        if self.scale == 0 or not bool(inside.any()):
+        scale = self.scale_at(t)
+        if not bool(scale.any()):
             return denoised
-        shift = torch.where(inside, self.scale * self.schedule.sigma(t) ** 2 / self.schedule.alpha(t), 0.0)
+        shift = scale * self.schedule.sigma(t) ** 2 / self.schedule.alpha(t)
         return denoised + expand(shift, x_t) * self.likelihood.score(x_t, t, y)
+
+
+class DenoiserGuided(Denoiser):
+    """A denoiser driven further away from a worse one: classifier-free guidance, or autoguidance.
+
+    Args:
+        denoiser: the main estimate; it is told the label.
+        guide: the worse estimate. None is the main denoiser without its label, which makes this classifier-free
+            guidance: a score model then sees both questions in one batch of 2B. Another denoiser is told the label as
+            well, and makes this autoguidance.
+        scale: 1 is the main estimate, 0 the guide's; larger goes beyond.
+        interval: noise levels (sigma / alpha) between which guidance acts; everywhere by default. Outside, and wherever
+            the scale is 1 for the whole batch, the main denoiser runs alone, once, told the label. For classifier-free
+            guidance that is the conditional model.
+
+    Raises:
+        ValueError: where the two stand on different schedules.
+    """
+
+    def __init__(
+        self,
+        denoiser: Denoiser,
+        guide: Denoiser | None = None,
+        scale: Scale = 1.0,
+        interval: Interval | None = None,
+    ) -> None:
+        super().__init__()
+        if guide is not None and guide.schedule != denoiser.schedule:
+            raise ValueError(f"denoiser and guide differ in schedule: {denoiser.schedule!r}, {guide.schedule!r}")
+        self.denoiser = denoiser
+        self.guide = guide
+        self.schedule = denoiser.schedule
+        self.scale = scale
+        self.interval = interval
+
+    def scale_at(self, t: Tensor) -> Tensor:
+        """The scale at times t, float64 of the shape of t: one outside the interval."""
+        return _scale_at(self.scale, self.interval, self.schedule, t, 1.0)
+
+    def forward(self, x_t: Tensor, t: Tensor, y: Tensor | None = None) -> Tensor:
+        """The guided estimate, (B, ...). Autoguidance of denoisers that know no labels needs none."""
+        if y is None and self.guide is None:
+            raise ValueError("a guided denoiser needs labels")
+        scale = self.scale_at(t)
+        if bool((scale == 1).all()):
+            alone: Tensor = self.denoiser(x_t, t, y)
+            return alone
+        main, guide = self._both(x_t, t, y)
+        return torch.lerp(guide, main, expand(scale, x_t))  # exact at 0 and at 1
+
+    def _both(self, x_t: Tensor, t: Tensor, y: Tensor | None) -> tuple[Tensor, Tensor]:
+        if self.guide is not None:
+            return self.denoiser(x_t, t, y), self.guide(x_t, t, y)
+        null = self.denoiser.null_label if isinstance(self.denoiser, ScoreModel) else None
+        if null is None or y is None:
+            return self.denoiser(x_t, t, y), self.denoiser(x_t, t)
+        times = t if t.ndim == 0 else torch.cat((t, t))
+        both: Tensor = self.denoiser(torch.cat((x_t, x_t)), times, torch.cat((y, torch.full_like(y, null))))
+        main, guide = both.chunk(2)
+        return main, guide

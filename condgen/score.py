@@ -10,11 +10,11 @@ level leaves D as it was.
 """
 
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeAlias
 
 import torch
 from pydantic import Field
-from torch import Tensor
+from torch import Tensor, nn
 
 from condgen.bayes import Denoiser
 from condgen.nets import AnyDenoiserNet, build_denoiser
@@ -22,7 +22,10 @@ from condgen.noise import AnySchedule, expand, perturb
 from condgen.settings import Settings
 from condgen.weights import load_model
 
-__all__ = ["ScoreConfig", "ScoreModel", "denoising_score_matching"]
+__all__ = ["Labels", "ScoreConfig", "ScoreModel", "denoising_score_matching"]
+
+Labels: TypeAlias = Literal["none", "embedding", "separate"]
+"""How a score model learns of labels: not at all; by an embedding, with a row for "no label"; by a network a class."""
 
 
 class ScoreConfig(Settings):
@@ -33,21 +36,35 @@ class ScoreConfig(Settings):
     schedule: AnySchedule
     shape: tuple[int, ...]
     names: tuple[str, ...]
-    conditional: bool = False
+    labels: Labels = "none"
     sigma_data: float = Field(gt=0)
 
 
 class ScoreModel(Denoiser):
-    """A preconditioned network that estimates E[x | x_t]."""
+    """A preconditioned network that estimates E[x | x_t], or E[x | x_t, y] where it is told labels."""
 
     def __init__(self, config: ScoreConfig) -> None:
         super().__init__()
         self.config = config
         self.schedule = config.schedule
-        self.net = build_denoiser(config.network, config.shape, len(config.names) if config.conditional else None)
+        if config.labels == "separate":
+            self.net: nn.Module = nn.ModuleList(
+                build_denoiser(config.network, config.shape, None) for _ in config.names
+            )
+        else:
+            self.net = build_denoiser(config.network, config.shape, self.null_label)
+
+    @property
+    def null_label(self) -> int | None:
+        """The label K that means "no label", or None for a model that knows none such."""
+        return len(self.config.names) if self.config.labels == "embedding" else None
 
     def forward(self, x_t: Tensor, t: Tensor, y: Tensor | None = None) -> Tensor:
-        """The denoised estimate, (B, ...), for x_t (B, ...) and t scalar or (B,)."""
+        """The denoised estimate, (B, ...), for x_t (B, ...) and t scalar or (B,).
+
+        Labels (B,) are ignored by a model without labels, may be K or None for "no label" where they are embedded, and
+        are needed where every class has a network of its own (`ValueError`).
+        """
         alpha, level = self.schedule.alpha(t), self.schedule.noise_level(t)
         sigma_data = self.config.sigma_data
         total = (level**2 + sigma_data**2).sqrt()
@@ -55,8 +72,25 @@ class ScoreModel(Denoiser):
         c_out = expand(level * sigma_data / total, x_t)
         c_in = expand(1 / (total * alpha), x_t)
         c_noise = (level.log() / 4).to(device=x_t.device, dtype=x_t.dtype).expand(len(x_t))
-        residual: Tensor = self.net(c_in * x_t, c_noise, y if self.config.conditional else None)
-        return c_skip * x_t + c_out * residual
+        return c_skip * x_t + c_out * self._residual(c_in * x_t, c_noise, y)
+
+    def _residual(self, x: Tensor, noise: Tensor, y: Tensor | None) -> Tensor:
+        if not isinstance(self.net, nn.ModuleList):
+            residual: Tensor = self.net(x, noise, None if self.config.labels == "none" else y)
+            return residual
+        if y is None:
+            raise ValueError("a score model with one network per class needs labels: it knows no unconditional score")
+        counts = torch.bincount(y, minlength=len(self.net)).tolist()
+        if len(counts) > len(self.net):
+            raise ValueError(f"there is no class {len(counts) - 1} among {len(self.net)}")
+        order = y.argsort(stable=True)
+        parts = []
+        for net, rows in zip(self.net, order.split(counts), strict=True):
+            if len(rows):
+                parts.append(net(x[rows], noise[rows]))
+            elif self.training:  # a gradient of zero, so that all processes have a gradient of every parameter
+                parts.append(net(x[:1], noise[:1])[:0])
+        return torch.cat(parts)[order.argsort()]
 
     @classmethod
     def load(cls, folder: Path, device: torch.device | str = "cpu") -> "ScoreModel":

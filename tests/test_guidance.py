@@ -1,9 +1,15 @@
+import math
+
 import pytest
 import torch
+from pydantic import ValidationError
 
-from condgen.guidance import ClassifierGuided
+from condgen.bayes import Denoiser
+from condgen.guidance import ClassifierGuided, DenoiserGuided, ScaleCurve
+from condgen.nets import MLPSettings, UNetSettings
 from condgen.noise import EDM, VE, VP
 from condgen.oracle import Oracle
+from condgen.score import ScoreConfig, ScoreModel
 
 
 def oracle(schedule):
@@ -64,3 +70,141 @@ def test_labels_are_needed_and_schedules_must_agree():
         ClassifierGuided(oracle(EDM()), oracle(EDM()).likelihood)(X, torch.tensor(1.0))
     with pytest.raises(ValueError, match="schedule"):
         ClassifierGuided(oracle(EDM()), oracle(VE()).likelihood)
+
+
+# ----------------------------------------------------------------------------------------------------
+# Scales that follow the noise level
+
+CURVE = ScaleCurve(levels=(0.1, 1.0, 10.0, 100.0), scales=(0.0, 0.0, 3.0, 1.0))
+
+
+def test_a_curve_is_straight_over_the_logarithm_and_flat_beyond_its_ends():
+    levels = torch.tensor([0.1, 0.5, 1.0, math.sqrt(10), 10.0, 10**1.75, 100.0, 1e4], dtype=torch.float64)
+    expected = torch.tensor([0, 0, 0, 1.5, 3.0, 1.5, 1.0, 1.0], dtype=torch.float64)
+    torch.testing.assert_close(CURVE.at(levels), expected, rtol=1e-12, atol=1e-12)
+    one_by_one = torch.stack([CURVE.at(level) for level in levels])
+    assert torch.equal(one_by_one, CURVE.at(levels))
+    assert bool((CURVE.at(torch.logspace(-3, 0, 500, dtype=torch.float64)[:-1]) == 0).all())  # exactly
+    flat = ScaleCurve(levels=(2.0,), scales=(1.5,))
+    assert flat.at(levels).tolist() == [1.5] * 8
+
+
+@pytest.mark.parametrize(
+    ("levels", "scales", "message"),
+    [
+        ((1.0, 2.0), (1.0,), "2 noise levels cannot have 1 scales"),
+        ((2.0, 1.0), (1.0, 1.0), "must rise"),
+        ((1.0, 1.0), (1.0, 2.0), "must rise"),
+        ((0.0, 1.0), (1.0, 2.0), "greater than 0"),
+        ((), (), "at least 1"),
+    ],
+)
+def test_curves_that_make_no_sense_are_refused(levels, scales, message):
+    with pytest.raises(ValidationError, match=message):
+        ScaleCurve(levels=levels, scales=scales)
+
+
+@pytest.mark.parametrize("level", [0.05, 0.5, 3.0, 40.0])
+def test_a_curve_guides_as_its_value_there_does(level):
+    exact = oracle(EDM())
+    t = EDM().t_of_noise_level(torch.tensor(level, dtype=torch.float64))
+    scale = float(CURVE.at(torch.tensor(level, dtype=torch.float64)))
+    for wrap in (
+        lambda scale: ClassifierGuided(exact, exact.likelihood, scale),
+        lambda s: DenoiserGuided(exact, None, s),
+    ):
+        torch.testing.assert_close(wrap(CURVE)(X, t, Y), wrap(scale)(X, t, Y), rtol=1e-12, atol=1e-12)
+
+
+def test_where_a_curve_is_zero_the_classifier_is_not_called():
+    exact = oracle(EDM())
+    counting = Counting(exact.likelihood)
+    guided = ClassifierGuided(exact, counting, CURVE)
+    for level, calls in ((0.2, 0), (0.9, 0), (1.5, 1), (50.0, 2)):
+        guided(X, torch.tensor(level, dtype=torch.float64), Y)
+        assert counting.calls == calls
+
+
+# ----------------------------------------------------------------------------------------------------
+# A denoiser as the guide
+
+
+class CountingDenoiser(Denoiser):
+    def __init__(self, inner):
+        super().__init__()
+        self.inner, self.schedule, self.told = inner, inner.schedule, []
+
+    def forward(self, x_t, t, y=None):
+        self.told.append(y is not None)
+        return self.inner(x_t, t, y)
+
+
+@pytest.mark.parametrize("schedule", [VE(), VP(), EDM()], ids=lambda s: s.kind)
+@pytest.mark.parametrize("scale", [0.0, 0.5, 1.0, 3.0, CURVE])
+def test_exact_models_make_classifier_free_guidance_equal_classifier_guidance(schedule, scale):
+    """Bayes' rule: the difference of the two scores is the likelihood score."""
+    exact = oracle(schedule)
+    for level in (0.3, 2.0, 20.0):
+        t = schedule.t_of_noise_level(torch.tensor(level, dtype=torch.float64))
+        free = DenoiserGuided(exact, None, scale)
+        torch.testing.assert_close(
+            free(X, t, Y), ClassifierGuided(exact, exact.likelihood, scale)(X, t, Y), rtol=1e-7, atol=1e-8
+        )
+
+
+def test_scale_one_is_the_main_model_alone_and_zero_is_the_guide():
+    main, weak = CountingDenoiser(oracle(EDM())), CountingDenoiser(Oracle(EDM(), torch.zeros(3, 2), torch.arange(3), 3))
+    t = torch.tensor(1.0, dtype=torch.float64)
+    assert torch.equal(DenoiserGuided(main, weak, 1.0)(X, t, Y), main.inner(X, t, Y))
+    assert (main.told, weak.told) == ([True], [])
+    assert torch.equal(DenoiserGuided(main, weak, 0.0)(X, t, Y), weak.inner(X, t, Y))
+    expected = 2.5 * main.inner.score(X, t, Y) - 1.5 * weak.inner.score(X, t, Y)
+    torch.testing.assert_close(DenoiserGuided(main, weak, 2.5).score(X, t, Y), expected, rtol=1e-8, atol=1e-8)
+    assert weak.told == [True, True]  # a guide that knows labels gets them
+    unlabelled = expected - 2.5 * main.inner.score(X, t, Y) + 2.5 * main.inner.score(X, t)
+    unlabelled += 1.5 * weak.inner.score(X, t, Y) - 1.5 * weak.inner.score(X, t)
+    torch.testing.assert_close(DenoiserGuided(main, weak, 2.5).score(X, t), unlabelled, rtol=1e-8, atol=1e-8)
+
+
+def test_outside_the_interval_the_conditional_model_runs_alone():
+    main = CountingDenoiser(oracle(EDM()))
+    guided = DenoiserGuided(main, None, 2.0, (0.5, 2.0))
+    for level, told in ((0.4, [True]), (0.5, [True, False]), (2.0, [True, False]), (2.1, [True])):
+        main.told.clear()
+        guided(X, torch.tensor(level, dtype=torch.float64), Y)
+        assert main.told == told
+    t = torch.tensor([0.1, 0.5, 1.0, 2.0, 2.1, 50.0], dtype=torch.float64)
+    moved = (guided(X, t, Y) != main.inner(X, t, Y)).any(1)
+    assert moved.tolist() == [False, True, True, True, False, False]
+
+
+NETWORKS = [
+    MLPSettings(width=16, depth=1, embedding=8),
+    UNetSettings(channels=16, multipliers=(1, 2), blocks=1, attention=(4,)),
+]
+
+
+@pytest.mark.parametrize("network", NETWORKS, ids=lambda n: n.kind)
+@pytest.mark.parametrize("per_sample", [False, True])
+def test_one_batch_of_two_questions_equals_two_batches(network, per_sample):
+    torch.manual_seed(0)
+    config = ScoreConfig(
+        network=network, schedule=EDM(), shape=(1, 4, 4), names=("a", "b"), labels="embedding", sigma_data=0.5
+    )
+    model = ScoreModel(config).eval()
+    x, y, batches = torch.randn(5, 1, 4, 4), torch.tensor([0, 1, 1, 0, 1]), []
+    t = torch.linspace(0.3, 3, 5, dtype=torch.float64) if per_sample else torch.tensor(0.7, dtype=torch.float64)
+    with torch.no_grad():
+        main, guide = model(x, t, y), model(x, t)
+        model.register_forward_pre_hook(lambda _, inputs: batches.append(len(inputs[0])))
+        found = DenoiserGuided(model, None, 3.0)(x, t, y)
+    assert batches == [10]
+    assert float((main - guide).abs().max()) > 1e-3  # the label says something
+    torch.testing.assert_close(found, guide + 3 * (main - guide), rtol=1e-4, atol=1e-5)
+
+
+def test_a_guide_needs_labels_where_it_is_the_lack_of_them_and_one_schedule():
+    with pytest.raises(ValueError, match="needs labels"):
+        DenoiserGuided(oracle(EDM()), None, 2.0)(X, torch.tensor(1.0))
+    with pytest.raises(ValueError, match="schedule"):
+        DenoiserGuided(oracle(EDM()), oracle(VE()))

@@ -102,3 +102,68 @@ def test_wrong_files_are_refused_in_one_line(tmp_path):
     path.write_bytes(b"\x80\x04\x95")  # a pickle's first bytes
     with pytest.raises(UserError, match="damaged or cut short"):
         ScoreModel.load(tmp_path)
+
+
+Y = torch.tensor([0, 1, 1, 0, 1])
+T = torch.linspace(0.2, 4, 5, dtype=torch.float64)
+
+
+def test_a_model_without_labels_ignores_them():
+    net = model()
+    assert net.null_label is None
+    assert torch.equal(net(X, T, Y), net(X, T))
+
+
+def test_no_label_is_the_last_row_of_the_embedding():
+    net = model(labels="embedding")
+    assert net.null_label == 2
+    assert torch.equal(net(X, T), net(X, T, torch.full_like(Y, 2)))
+    assert float((net(X, T, Y) - net(X, T)).detach().abs().max()) > 1e-4
+    mixed = net(X, T, torch.tensor([0, 2, 1, 2, 1])).detach()
+    torch.testing.assert_close(mixed[[0, 2, 4]], net(X, T, Y).detach()[[0, 2, 4]])
+    torch.testing.assert_close(mixed[[1, 3]], net(X, T).detach()[[1, 3]])
+
+
+def test_separate_networks_are_as_many_models_each_asked_about_its_own_class():
+    net = model(labels="separate").eval()
+    expected = torch.zeros_like(X)
+    for label in (0, 1):
+        alone = model().eval()
+        alone.net.load_state_dict(net.net[label].state_dict())
+        rows = Y.eq(label)
+        expected[rows] = alone(X[rows], T[rows]).detach()
+    torch.testing.assert_close(net(X, T, Y).detach(), expected, rtol=1e-5, atol=1e-6)
+    asked = []
+    for label, part in enumerate(net.net):
+        part.register_forward_pre_hook(lambda _, inputs, label=label: asked.append((label, len(inputs[0]))))
+    net(X[:2], T[:2], torch.tensor([1, 1]))
+    assert asked == [(1, 2)]
+
+
+def test_separate_networks_need_labels_that_exist():
+    net = model(labels="separate")
+    with pytest.raises(ValueError, match="needs labels"):
+        net(X, T)
+    with pytest.raises(ValueError, match="no class 2 among 2"):
+        net(X, T, Y + 1)
+
+
+def test_an_absent_class_has_a_gradient_of_zero_in_training():
+    net = model(labels="separate").train()
+    loss = denoising_score_matching(net, X, T, torch.randn(X.shape), torch.zeros_like(Y)).mean()
+    gradients = torch.autograd.grad(loss, list(net.parameters()))  # raises where one is missing
+    halves = [
+        sum(float(g.abs().sum()) for g in half)
+        for half in (gradients[: len(gradients) // 2], gradients[len(gradients) // 2 :])
+    ]
+    assert halves[0] > 0
+    assert halves[1] == 0
+
+
+@pytest.mark.parametrize("labels", ["embedding", "separate"])
+def test_a_file_rebuilds_models_that_know_labels(labels, tmp_path):
+    net = model(labels=labels)
+    save_tensors(tmp_path / MODEL_FILE, net.state_dict(), net.config.model_dump(mode="json"))
+    again = ScoreModel.load(tmp_path)
+    assert again.config.labels == labels
+    torch.testing.assert_close(again(X, T, Y), net(X, T, Y).detach())

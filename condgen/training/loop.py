@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from typing import Annotated, Literal, NamedTuple, TypeAlias
 
 import torch
-from pydantic import Field
+from pydantic import Field, PositiveInt
 from torch import Tensor, nn
 
 from condgen.data import LabelledSet
@@ -40,6 +40,9 @@ class TrainingSettings(Settings):
     ema: float = Field(default=0.999, ge=0, lt=1, description="decay of the moving average of the weights")
     log_every: int = Field(default=100, gt=0)
     save_every: int = Field(default=1000, gt=0)
+    snapshots: tuple[PositiveInt, ...] = Field(
+        default=(), description="steps after which the averaged weights are kept, each as a model; none beyond `steps`"
+    )
 
 
 def learning_rate_factor(settings: TrainingSettings, step: int) -> float:
@@ -86,6 +89,11 @@ class Batch:
         shift = torch.rand((), generator=self._generator, dtype=torch.float64)
         lattice = (shift + torch.arange(self._total, dtype=torch.float64) / self._total) % 1
         return lattice[torch.randperm(self._total, generator=self._generator)][self._rows]
+
+    def chance(self, probability: float) -> Tensor:
+        """Independent draws, (b,) bool, each true with this probability."""
+        draws = torch.rand(self._total, generator=self._generator, dtype=torch.float64)
+        return (draws < probability)[self._rows].to(self._device)
 
 
 def _rows_of_step(n: int, batch: int, seed: int, step: int) -> Tensor:

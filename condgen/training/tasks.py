@@ -14,10 +14,17 @@ __all__ = ["ClassifierTask", "GeneratorTask", "ScoreTask"]
 
 
 class ScoreTask(Task):
-    """Denoising score matching at times drawn from a density."""
+    """Denoising score matching at times drawn from a density.
 
-    def __init__(self, model: ScoreModel, density: Density) -> None:
-        self.model, self.density = model, density
+    Args:
+        model: the score model.
+        density: of the times.
+        label_dropout: how often a model with a row for "no label" is told that in place of the label, so that it learns
+            the unconditional score as well (Ho & Salimans 2022, algorithm 1). Other models are always told the label.
+    """
+
+    def __init__(self, model: ScoreModel, density: Density, label_dropout: float = 0.0) -> None:
+        self.model, self.density, self.label_dropout = model, density, label_dropout
 
     def models(self) -> dict[str, nn.Module]:
         """The score model alone."""
@@ -26,7 +33,10 @@ class ScoreTask(Task):
     def update(self, batch: Batch, apply: Apply) -> dict[str, Tensor]:
         """One gradient step."""
         t = self.density.quantile(self.model.schedule, batch.uniform())
-        loss = denoising_score_matching(self.model, batch.x, t, batch.normal(*batch.x.shape[1:]), batch.y)
+        eps, y = batch.normal(*batch.x.shape[1:]), batch.y
+        if self.model.null_label is not None:
+            y = y.masked_fill(batch.chance(self.label_dropout), self.model.null_label)
+        loss = denoising_score_matching(self.model, batch.x, t, eps, y)
         apply("model", loss)
         return {"loss": loss.mean()}
 

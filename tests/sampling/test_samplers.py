@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from condgen.bayes import Denoiser
-from condgen.guidance import ClassifierGuided
+from condgen.guidance import ClassifierGuided, DenoiserGuided
 from condgen.nets import MLPSettings, UNetSettings
 from condgen.noise import EDM, GRIDS, VE, VP, Cosine, karras_grid
 from condgen.oracle import Oracle
@@ -110,3 +110,14 @@ def test_the_loop_yields_noise_first_and_every_step():
     assert [step.number for step in steps] == [0, 1, 2, 3, 4, 5]
     assert [float(step.t) for step in steps] == [*grid.tolist(), float(grid[-1])]
     assert torch.equal(steps[0].x, 80.0 * Streams([3]).normal((2,)))
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES, ids=lambda s: s.kind)
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_exact_classifier_free_guidance_draws_what_classifier_guidance_draws(name, schedule):
+    oracle = Oracle(schedule, torch.tensor([[-1.0, 0.0], [1.0, 0.0], [0.0, 1.0]]), torch.arange(3), 3, stds=0.3)
+    y, grid = torch.arange(12) % 3, GRIDS["karras"](schedule, 12)
+    free = draw(SAMPLERS[name](DenoiserGuided(oracle, None, 2.0)), grid, range(12), y, (2,))
+    by_classifier = draw(SAMPLERS[name](ClassifierGuided(oracle, oracle.likelihood, 2.0)), grid, range(12), y, (2,))
+    torch.testing.assert_close(free, by_classifier, rtol=1e-3, atol=1e-3)
+    assert float((free - draw(SAMPLERS[name](oracle), grid, range(12), y, (2,))).abs().max()) > 0.01
