@@ -12,20 +12,32 @@ The total objective is :math:`L_{DLSM} + \lambda L_{CE}`. For the same reason th
 minus the loss at a gradient of zero, estimates the improvement of the score without an oracle: the constant cancels.
 """
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, TypeAlias
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
 from condgen.bayes import Denoiser, Likelihood
-from condgen.nets import AnyClassifierNet, build_classifier
+from condgen.nets import AnyClassifierNet, build_classifier, input_gradient_only
 from condgen.noise import AnySchedule, expand, perturb
 from condgen.settings import Settings
 from condgen.weights import load_model
 
-__all__ = ["Classifier", "ClassifierConfig", "ClassifierLosses", "ClassifierObjective", "classifier_losses"]
+__all__ = [
+    "PRESETS",
+    "Classifier",
+    "ClassifierConfig",
+    "ClassifierLosses",
+    "ClassifierObjective",
+    "Gradient",
+    "PresetName",
+    "classifier_losses",
+    "compiled_gradient",
+    "gradient_of",
+]
 
 
 class ClassifierConfig(Settings):
@@ -64,7 +76,7 @@ class Classifier(Likelihood):
 
 
 class ClassifierObjective(Settings):
-    """What a classifier is trained on."""
+    """What a classifier is trained on: cross-entropy, or DLSM plus `ce_weight` times cross-entropy."""
 
     loss: Literal["ce", "dlsm"] = "dlsm"
     ce_weight: float = Field(default=1.0, ge=0, description="lambda, the weight of cross-entropy beside DLSM")
@@ -74,6 +86,18 @@ class ClassifierObjective(Settings):
     reduction: Literal["sum", "mean"] = Field(
         default="mean", description="over the dimensions of the DLSM residual; sets its balance against cross-entropy"
     )
+
+
+PresetName: TypeAlias = Literal["dlsm-cifar", "dlsm-moons", "dlsm-pure", "ce"]
+
+PRESETS: dict[PresetName, ClassifierObjective] = {
+    "dlsm-cifar": ClassifierObjective(loss="dlsm", ce_weight=1.0, sigma_weight=0.0, reduction="mean"),
+    "dlsm-moons": ClassifierObjective(loss="dlsm", ce_weight=0.125, sigma_weight=2.0, reduction="mean"),
+    "dlsm-pure": ClassifierObjective(loss="dlsm", ce_weight=0.0, sigma_weight=1.0, reduction="mean"),
+    "ce": ClassifierObjective(loss="ce"),
+}
+"""Objectives by name. The first two are those of the official code's CIFAR and toy experiments; "dlsm-pure" leaves
+cross-entropy out, which shows why it is there."""
 
 
 class ClassifierLosses(NamedTuple):
@@ -86,6 +110,42 @@ class ClassifierLosses(NamedTuple):
     gain: Tensor | None = None  # DLSM minus DLSM at zero gradient: below zero where guidance helps
 
 
+Gradient: TypeAlias = Callable[[Likelihood, Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
+"""(likelihood, x_t, t, y) -> log p, (B, K), and the likelihood score of the labels, (B, ...), both differentiable."""
+
+
+def gradient_of(classifier: Likelihood, x_t: Tensor, t: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """Log-probabilities, (B, K), and the likelihood score of the labels, (B, ...), from one forward and backward pass.
+
+    Both can be differentiated in the classifier's parameters where gradients are enabled.
+    """
+    training = torch.is_grad_enabled()
+    with torch.enable_grad():
+        x_t = x_t.detach().requires_grad_()
+        log_p: Tensor = classifier(x_t, t)
+        with input_gradient_only():
+            (gradient,) = torch.autograd.grad(log_p.gather(1, y[:, None]).sum(), x_t, create_graph=training)
+    return log_p, gradient
+
+
+def compiled_gradient(backend: str = "inductor") -> Gradient:
+    """`gradient_of`, compiled: worth it in long training, since compiling takes a minute or two.
+
+    The compiler takes `torch.func.grad`, not the double backward of autograd.
+    """
+
+    def both(classifier: Likelihood, x_t: Tensor, t: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        def chosen(x: Tensor) -> tuple[Tensor, Tensor]:
+            log_p = classifier(x, t)
+            return log_p.gather(1, y[:, None]).sum(), log_p
+
+        gradient, log_p = torch.func.grad(chosen, has_aux=True)(x_t)
+        return log_p, gradient
+
+    compiled: Gradient = torch.compile(both, dynamic=False, backend=backend)
+    return compiled
+
+
 def classifier_losses(
     classifier: Likelihood,
     objective: ClassifierObjective,
@@ -94,6 +154,7 @@ def classifier_losses(
     t: Tensor,
     eps: Tensor,
     prior: Denoiser | None = None,
+    gradient: Gradient = gradient_of,
 ) -> ClassifierLosses:
     """Cross-entropy, or DLSM with cross-entropy, from one forward pass of the classifier.
 
@@ -105,6 +166,7 @@ def classifier_losses(
         t: times, (B,) float64.
         eps: standard normal noise, of the shape of x.
         prior: the frozen unconditional score model, needed by DLSM.
+        gradient: computes the likelihood score.
 
     Raises:
         ValueError: where DLSM is asked for without a prior.
@@ -119,14 +181,11 @@ def classifier_losses(
 
     with torch.no_grad():
         target = prior.eps(x_t, t) - eps  # sigma (grad log p(x_t|x) - s), what sigma times the gradient is to match
-    training = torch.is_grad_enabled()
-    with torch.enable_grad():
-        log_p = classifier(x_t.requires_grad_(), t)
-        chosen = log_p.gather(1, y[:, None])[:, 0]
-        (gradient,) = torch.autograd.grad(chosen.sum(), x_t, create_graph=training)
+    log_p, score = gradient(classifier, x_t, t, y)
+    chosen = log_p.gather(1, y[:, None])[:, 0]
     level = classifier.schedule.noise_level(t).to(x.device, x.dtype)
     weight = 0.5 * level ** (2 * objective.sigma_weight - 2)
-    scaled = expand(classifier.schedule.sigma(t), x) * gradient
+    scaled = expand(classifier.schedule.sigma(t), x) * score
 
     def reduce(residual: Tensor) -> Tensor:
         squares = residual.square().flatten(1)

@@ -1,10 +1,21 @@
+import copy
+
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from condgen.bayes import Denoiser, Likelihood
-from condgen.classifier import Classifier, ClassifierConfig, ClassifierObjective, classifier_losses
-from condgen.nets import MLPSettings
+from condgen.classifier import (
+    PRESETS,
+    Classifier,
+    ClassifierConfig,
+    ClassifierObjective,
+    classifier_losses,
+    compiled_gradient,
+    gradient_of,
+)
+from condgen.nets import MLPSettings, ResNetSettings, TimmSettings, use_plain_operations
 from condgen.noise import EDM, VE, VP, expand, perturb
 from condgen.oracle import Oracle
 
@@ -57,6 +68,48 @@ def test_dlsm_equals_its_formula_with_a_gradient_written_by_hand(schedule, reduc
     torch.testing.assert_close(losses.dlsm, dlsm)
     torch.testing.assert_close(losses.cross_entropy, cross_entropy)
     torch.testing.assert_close(losses.total, dlsm + 0.7 * cross_entropy)
+
+
+class TwoLayers(Likelihood):
+    """log softmax(V tanh(W x + b log sigma)), where t is sigma."""
+
+    def __init__(self, w, v, b):
+        super().__init__()
+        self.schedule, self.n_classes = EDM(), len(v)
+        self.w, self.v, self.b = (nn.Parameter(torch.tensor(p)) for p in (w, v, b))
+
+    def forward(self, x_t, t):
+        h = (x_t @ self.w.T + t.log()[:, None] * self.b).tanh()
+        return (h @ self.v.T).log_softmax(1)
+
+
+def test_the_loss_equals_numpy_in_float64():
+    """Forward pass, input gradient and loss written once more, without torch."""
+    random = np.random.default_rng(0)
+    w, v, b = random.normal(size=(5, 2)), random.normal(size=(3, 5)), random.normal(size=5)
+    means, std = MEANS.numpy(), 0.6
+    x, eps, y = random.normal(size=(7, 2)), random.normal(size=(7, 2)), np.arange(7) % 3
+    sigma = np.geomspace(0.2, 5, 7)
+    x_t = x + sigma[:, None] * eps
+
+    h = np.tanh(x_t @ w.T + np.log(sigma)[:, None] * b)
+    logits = h @ v.T
+    log_p = logits - np.log(np.exp(logits).sum(1, keepdims=True))
+    on_logits = np.eye(3)[y] - np.exp(log_p)  # the gradient of log p_y in the logits
+    g = (on_logits @ v * (1 - h**2)) @ w
+    variance = (std**2 + sigma**2)[:, None, None]
+    gaps = means[None] - x_t[:, None]
+    weights = np.exp(-(gaps**2).sum(2, keepdims=True) / (2 * variance))
+    prior = (weights * gaps / variance).sum(1) / weights.sum(1)
+    residual = g + prior + eps / sigma[:, None]
+    dlsm = 0.5 * sigma**2 * (residual**2).mean(1)
+    cross_entropy = -log_p[np.arange(7), y]
+
+    arrays = (torch.from_numpy(a) for a in (x, y, sigma, eps))
+    classifier = TwoLayers(w, v, b)
+    losses = classifier_losses(classifier, ClassifierObjective(ce_weight=0.3), *arrays, oracle(classifier.schedule))
+    np.testing.assert_allclose(losses.dlsm.detach(), dlsm, rtol=1e-12)
+    np.testing.assert_allclose(losses.total.detach(), dlsm + 0.3 * cross_entropy, rtol=1e-12)
 
 
 def test_dlsm_differs_from_the_exact_likelihood_score_matching_by_a_constant():
@@ -146,3 +199,66 @@ def test_validation_needs_no_graph(tiny_images):
     assert not losses.total.requires_grad
     with pytest.raises(ValueError, match="needs the prior"):
         classifier_losses(network(), ClassifierObjective(), x, tiny_images.y, t, torch.randn(x.shape))
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-10), (torch.float32, 1e-5)])
+@pytest.mark.parametrize(
+    "network",
+    [
+        MLPSettings(width=24, depth=2, embedding=8),
+        ResNetSettings(width=8, blocks=(1, 1)),
+        TimmSettings(name="test_resnet", embedding=8),
+        TimmSettings(name="test_vit", embedding=8),
+    ],
+    ids=lambda network: getattr(network, "name", network.kind),
+)
+def test_every_way_to_the_gradient_gives_the_double_backward_of_the_framework(network, dtype, tolerance):
+    """All parameters as one vector, relative to the plain double backward pass in float64."""
+    torch.manual_seed(0)
+    about = {"schedule": EDM(), "shape": (3, 16, 16), "names": ("a", "b", "c"), "sigma_data": 0.5}
+    classifier = Classifier(ClassifierConfig(network=network, **about)).double()
+    x, eps = torch.randn(2, 4, 3, 16, 16, dtype=torch.float64)
+    y, t = torch.arange(4) % 3, torch.linspace(0.1, 5, 4, dtype=torch.float64)
+
+    class Prior(Denoiser):
+        schedule = EDM()
+
+        def forward(self, x_t, t, y=None):
+            return 0.3 * x_t
+
+    def gradients(model, gradient, dtype):
+        inputs = (x.to(dtype), y, t, eps.to(dtype))
+        loss = classifier_losses(model, ClassifierObjective(), *inputs, Prior(), gradient).total.mean()
+        found = torch.autograd.grad(loss, list(model.parameters()), materialize_grads=True)
+        return torch.cat([g.double().flatten() for g in found])
+
+    exact = gradients(use_plain_operations(copy.deepcopy(classifier)), gradient_of, torch.float64)
+    model = copy.deepcopy(classifier).to(dtype)
+    for gradient in (gradient_of, compiled_gradient("eager")):
+        assert (gradients(model, gradient, dtype) - exact).norm() <= tolerance * exact.norm()
+
+
+@pytest.mark.slow
+def test_the_compiled_gradient_is_the_same():
+    torch.manual_seed(0)
+    about = {"schedule": EDM(), "shape": (3, 8, 8), "names": ("a", "b"), "sigma_data": 0.5}
+    classifier = Classifier(ClassifierConfig(network=ResNetSettings(width=8, blocks=(1, 1)), **about))
+    x_t, t, y = torch.randn(4, 3, 8, 8), torch.linspace(0.1, 5, 4, dtype=torch.float64), torch.arange(4) % 2
+    found = [gradient(classifier, x_t, t, y) for gradient in (gradient_of, compiled_gradient())]
+    for a, b in zip(*found, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-6)
+    losses = [g.square().sum() for _, g in found]
+    pairs = zip(
+        *(torch.autograd.grad(loss, list(classifier.parameters()), materialize_grads=True) for loss in losses),
+        strict=True,
+    )
+    for a, b in pairs:
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-6)
+
+
+def test_presets_are_the_settings_of_the_official_code():
+    cifar, moons = PRESETS["dlsm-cifar"], PRESETS["dlsm-moons"]
+    assert (cifar.ce_weight, cifar.sigma_weight, cifar.reduction) == (1, 0, "mean")
+    assert (moons.ce_weight, moons.sigma_weight, moons.reduction) == (0.125, 2, "mean")
+    assert PRESETS["dlsm-pure"].ce_weight == 0
+    assert PRESETS["ce"].loss == "ce"

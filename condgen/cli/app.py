@@ -8,10 +8,10 @@ import torch
 import typer
 
 from condgen import __version__
-from condgen.cli import bench, inspect, run, sample, train
+from condgen.cli import bench, calibrate, inspect, run, sample, train
 from condgen.cli.progress import Stopped, console
 from condgen.errors import UserError
-from condgen.run import usable_cores
+from condgen.run import keep_freed_memory, usable_cores
 
 __all__ = ["app", "main"]
 
@@ -46,6 +46,7 @@ def _common(
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise UserError("this version runs a command in one process: leave the launcher out")
     context.obj = threads
+    keep_freed_memory()
     torch.set_num_threads(threads or usable_cores())
 
 
@@ -53,6 +54,7 @@ app.command("run", rich_help_panel="A whole recipe")(run.run)
 app.command("train-score", rich_help_panel="One stage")(train.train_score)
 app.command("train-classifier", rich_help_panel="One stage")(train.train_classifier)
 app.command("train-generator", rich_help_panel="One stage")(train.train_generator)
+app.command("calibrate", rich_help_panel="One stage")(calibrate.calibrate)
 app.command("sample", rich_help_panel="One stage")(sample.sample)
 app.command("evaluate", rich_help_panel="One stage")(inspect.evaluate)
 app.command("diagnose", rich_help_panel="One stage")(inspect.diagnose)

@@ -22,6 +22,7 @@ from condgen.nets.embed import ClassEmbedding, Conditioning, NoiseEmbedding
 from condgen.nets.generator import ConvGenerator, ConvGeneratorSettings
 from condgen.nets.mlp import MLPClassifier, MLPDenoiser, MLPGenerator, MLPSettings
 from condgen.nets.resnet import ResNet, ResNetSettings
+from condgen.nets.twice import input_gradient_only, use_plain_operations
 from condgen.nets.unet import UNet, UNetSettings
 
 __all__ = [
@@ -42,6 +43,8 @@ __all__ = [
     "build_classifier",
     "build_denoiser",
     "build_generator",
+    "input_gradient_only",
+    "use_plain_operations",
 ]
 
 AnyDenoiserNet: TypeAlias = Annotated[MLPSettings | UNetSettings, Field(discriminator="kind")]

@@ -1,22 +1,31 @@
 """Run folders, and the stages that fill them."""
 
-from condgen.run.environment import describe_environment, usable_cores
+from condgen.run.calibrate import calibrate_stage, gather_calibrations
+from condgen.run.environment import describe_environment, keep_freed_memory, usable_cores
 from condgen.run.folder import Progress, Work, file_key, lock, read_json, read_rows, write_json
-from condgen.run.measure import diagnose_stage, evaluate_stage
+from condgen.run.guided import Folders, Models, open_guided, read_calibration
+from condgen.run.measure import default_methods, diagnose_stage, evaluate_stage
 from condgen.run.pipeline import run_recipe
-from condgen.run.sample import MANIFEST, Models, read_samples, sample_stage
+from condgen.run.sample import MANIFEST, read_samples, sample_stage
 from condgen.run.train import train_stage
 
 __all__ = [
     "MANIFEST",
+    "Folders",
     "Models",
     "Progress",
     "Work",
+    "calibrate_stage",
+    "default_methods",
     "describe_environment",
     "diagnose_stage",
     "evaluate_stage",
     "file_key",
+    "gather_calibrations",
+    "keep_freed_memory",
     "lock",
+    "open_guided",
+    "read_calibration",
     "read_json",
     "read_rows",
     "read_samples",

@@ -1,5 +1,6 @@
 """What a figure was made on: versions, processor, memory, device."""
 
+import ctypes
 import os
 import platform
 from importlib.metadata import version
@@ -8,7 +9,23 @@ from typing import Any
 
 import torch
 
-__all__ = ["describe_environment", "usable_cores"]
+__all__ = ["describe_environment", "keep_freed_memory", "usable_cores"]
+
+_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # glibc's names for mallopt
+
+
+def keep_freed_memory() -> None:
+    """Asks the C library to keep freed memory rather than hand it back to the system after every large tensor.
+
+    Networks allocate and free tensors of some megabytes at every step, and each comes with fresh pages that have to be
+    mapped and cleared. Nothing happens where the C library is not glibc.
+    """
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (AttributeError, OSError, TypeError):
+        return
+    mallopt(_MMAP_THRESHOLD, 32 << 20)  # the most that glibc takes
+    mallopt(_TRIM_THRESHOLD, 2**31 - 1)
 
 
 def usable_cores() -> int:

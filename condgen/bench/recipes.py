@@ -1,4 +1,4 @@
-"""How figures are made: recipes repeated over seeds, as tidy rows."""
+"""Recipes repeated over seeds: every figure of their runs as mean and standard deviation."""
 
 import statistics
 from collections import defaultdict

@@ -1,0 +1,51 @@
+"""Honest timings: variants take turns, so that what else the machine does falls on all of them alike."""
+
+import statistics
+import time
+from collections.abc import Callable, Generator, Mapping
+from typing import NamedTuple
+
+import torch
+
+__all__ = ["Timing", "take_turns"]
+
+
+class Timing(NamedTuple):
+    """Milliseconds per call over the rounds of one variant."""
+
+    median: float
+    least: float
+    greatest: float
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def take_turns(
+    variants: Mapping[str, Callable[[], object]], rounds: int, device: torch.device, least_seconds: float = 0.2
+) -> Generator[str, None, dict[str, Timing]]:
+    """Times every variant once a round, in the order given, yielding the name of the one that comes next.
+
+    A first round, which is not counted, warms up and finds how many calls fill `least_seconds`.
+    """
+    calls, times = {}, {}
+    for name, function in variants.items():
+        yield name
+        function()
+        _wait(device)
+        started = time.perf_counter()
+        function()
+        _wait(device)
+        calls[name] = max(1, round(least_seconds / (time.perf_counter() - started)))
+        times[name] = list[float]()
+    for _ in range(rounds):
+        for name, function in variants.items():
+            yield name
+            started = time.perf_counter()
+            for _ in range(calls[name]):
+                function()
+            _wait(device)
+            times[name].append(1e3 * (time.perf_counter() - started) / calls[name])
+    return {name: Timing(statistics.median(found), min(found), max(found)) for name, found in times.items()}
