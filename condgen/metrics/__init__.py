@@ -4,7 +4,7 @@ from condgen.metrics.evaluate import REAL, MetricRow, evaluate
 from condgen.metrics.features import Extractor, extract, extract_real, pixels
 from condgen.metrics.frechet import Gaussian, frechet_distance
 from condgen.metrics.judge import Judge
-from condgen.metrics.manifold import Manifold, nearest_radii, prdc
+from condgen.metrics.manifold import Manifold, classwise_prdc, nearest_radii, prdc
 
 __all__ = [
     "REAL",
@@ -13,6 +13,7 @@ __all__ = [
     "Judge",
     "Manifold",
     "MetricRow",
+    "classwise_prdc",
     "evaluate",
     "extract",
     "extract_real",

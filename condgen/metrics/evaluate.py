@@ -7,6 +7,10 @@ What each number is, and its 95% interval:
   the samples. The value is biased upwards at finite n, the same for a method and for its floor;
 * precision, recall, coverage: Wilson intervals, and density: ± 1.96 standard errors of the mean; those of recall and
   coverage count the real samples as drawn anew and the generated ones as given;
+* class-wise precision to coverage: the same four within each class, averaged over the classes that have enough samples
+  on both sides; Wilson interval at the number of samples that the mean over classes amounts to, and again ± 1.96
+  standard errors for density. The neighbour is the fifth, or, where n samples leave a class fewer than six of them, the
+  one before the last of that class: k = min(5, n / classes - 1), at least 1. So figures at different n may differ in k;
 * in-class std ratio: per class the standard deviation of samples over that of real ones, both averaged over features,
   then averaged over the classes that have at least 2 samples on both sides; bootstrap interval as above. Below one,
   variety is lost. There is no row where no class has 2 samples.
@@ -30,7 +34,7 @@ from condgen.errors import UserError
 from condgen.metrics.features import Extractor, extract, extract_real, pixels
 from condgen.metrics.frechet import Gaussian, frechet_distance
 from condgen.metrics.judge import Judge
-from condgen.metrics.manifold import nearest_radii, prdc
+from condgen.metrics.manifold import classwise_prdc, nearest_radii, prdc
 from condgen.rng import keyed_generator
 
 __all__ = ["REAL", "MetricRow", "evaluate"]
@@ -39,6 +43,7 @@ REAL = "real (held out)"  # the method whose samples are the test split
 
 _ACCURACY, _DISTANCE, _STD_RATIO = "class accuracy", "FD", "in-class std ratio"
 _OVERLAPS = ("precision", "recall", "density", "coverage")
+_CLASSWISE = {f"class-wise {name}": name for name in _OVERLAPS}
 _NEIGHBOUR = 5
 _MOST_REAL = 10_000  # real samples whose neighbours are searched; the time grows with the square of their number
 _RESAMPLES = 50
@@ -141,7 +146,7 @@ def evaluate(
                     high=estimate.high,
                     n=n,
                     features=judge_text if judged else reference.extractor.name,
-                    reference=reference.manifold_text if metric in _OVERLAPS else reference.text,
+                    reference=reference.text_for(metric, n),
                     floor=judge.held_out_accuracy if judged else floor.value if floor else None,
                     floor_n=len(test) if judged else floor_n,
                     seed=seed,
@@ -180,6 +185,7 @@ class _Reference:
     gaussian: Gaussian
     spread: Tensor  # (K,)
     manifold: Tensor  # (at most _MOST_REAL, F)
+    manifold_y: Tensor
     radii: Tensor
 
     @classmethod
@@ -188,9 +194,10 @@ class _Reference:
             raise UserError(f"{train.source}: {len(train)} train samples are too few; at least 6 are needed")
         extractor = pixels(train.shape)
         features = extract_real(extractor, train)
-        manifold, drawn = features, ""
+        manifold, manifold_y, drawn = features, train.y.cpu(), ""
         if len(train) > _MOST_REAL:
-            manifold = features[stratified_order(train.y, keyed_generator(seed, _REAL_DRAW))[:_MOST_REAL]]
+            chosen = stratified_order(train.y, keyed_generator(seed, _REAL_DRAW))[:_MOST_REAL]
+            manifold, manifold_y = features[chosen], manifold_y[chosen]
             drawn = f"{_MOST_REAL} of "
         name = f"{train.source} {train.split}"
         return cls(
@@ -200,8 +207,19 @@ class _Reference:
             gaussian=Gaussian.fit(features),
             spread=_spread(features, train.y.cpu(), train.n_classes),
             manifold=manifold,
+            manifold_y=manifold_y,
             radii=nearest_radii(manifold, _NEIGHBOUR),
         )
+
+    def neighbour(self, n: int) -> int:
+        """The neighbour of class-wise metrics of n samples."""
+        return max(1, min(_NEIGHBOUR, n // len(self.spread) - 1))
+
+    def text_for(self, metric: str, n: int) -> str:
+        """What a metric of n samples is compared with."""
+        if metric in _CLASSWISE:
+            return f"{self.manifold_text}, class by class, k = {self.neighbour(n)}"
+        return self.manifold_text if metric in _OVERLAPS else self.text
 
 
 def _measure(features: Tensor, y: Tensor, reference: _Reference, seed: int) -> dict[str, _Estimate]:
@@ -228,9 +246,24 @@ def _measure(features: Tensor, y: Tensor, reference: _Reference, seed: int) -> d
             if name == "density"
             else _proportion(mean, len(items))
         )
+    estimates |= _classwise(features, y, reference)
     value = ratio()
     if math.isfinite(value):
         estimates[_STD_RATIO] = _bootstrapped(value, [ratio(counts) for counts in resamples])
+    return estimates
+
+
+def _classwise(features: Tensor, y: Tensor, reference: _Reference) -> dict[str, _Estimate]:
+    """The means over classes; empty where no class has enough samples."""
+    k = reference.neighbour(len(features))
+    found = classwise_prdc(reference.manifold, reference.manifold_y, features, y, k).values()
+    estimates = {}
+    for metric, name in _CLASSWISE.items() if found else ():
+        items = [getattr(overlap, name) for overlap in found]
+        mean = sum(float(one.mean()) for one in items) / len(items)
+        variance = sum(float(one.var()) / len(one) for one in items) / len(items) ** 2
+        size = len(items) ** 2 / sum(1 / len(one) for one in items)  # of one set whose mean is as sure
+        estimates[metric] = _symmetric(mean, math.sqrt(variance)) if name == "density" else _proportion(mean, size)
     return estimates
 
 
@@ -254,7 +287,7 @@ def _bootstrapped(value: float, resampled: list[float]) -> _Estimate:
     return _symmetric(value, float(torch.tensor(finite, dtype=torch.float64).std()))
 
 
-def _proportion(value: float, n: int) -> _Estimate:
+def _proportion(value: float, n: float) -> _Estimate:
     """The Wilson (1927) interval, which is sound at 0 and 1 too."""
     shrink = 1 + _Z**2 / n
     centre = (value + _Z**2 / (2 * n)) / shrink

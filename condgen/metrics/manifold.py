@@ -10,7 +10,9 @@ Of the real samples,
 * recall (Kynkäänniemi et al. 2019, eq. 2): inside any ball of a fake;
 * coverage (Naeem et al. 2020, eq. 5): its own ball holds a fake.
 
-All four depend on the sizes of both sets, so only values at equal sizes compare.
+All four depend on the sizes of both sets, so only values at equal sizes compare. *Class-wise*, they are those of the
+fakes of a class against the real samples of that class alone, averaged over the classes (Chao et al. 2022, table 2):
+fakes of the wrong class, however fine, then count as bad.
 """
 
 from collections.abc import Iterator
@@ -19,7 +21,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-__all__ = ["Manifold", "nearest_radii", "prdc"]
+__all__ = ["Manifold", "classwise_prdc", "nearest_radii", "prdc"]
 
 _CHUNK = 2**23  # distances held at a time: 64 MB
 
@@ -92,3 +94,20 @@ def prdc(real: Tensor, fake: Tensor, k: int = 5, real_radii: Tensor | None = Non
         coverage = torch.maximum(coverage, inside.any(0).double())
         recall = torch.maximum(recall, (distances < fake_radii[rows, None]).any(0).double())
     return Manifold(precision, recall, density, coverage)
+
+
+def classwise_prdc(real: Tensor, real_y: Tensor, fake: Tensor, fake_y: Tensor, k: int = 5) -> dict[int, Manifold]:
+    """Precision, recall, density and coverage within each class.
+
+    Args:
+        real: features, (N_real, F).
+        real_y: their labels, (N_real,).
+        fake: features, (N_fake, F).
+        fake_y: the labels asked for, (N_fake,).
+        k: the neighbour that sets the radius of a ball, the same for all classes.
+
+    Returns:
+        What `prdc` gives, by class; a class without more than k samples on both sides is left out.
+    """
+    sizes = {label: min(int((y == label).sum()) for y in (real_y, fake_y)) for label in fake_y.unique().tolist()}
+    return {label: prdc(real[real_y == label], fake[fake_y == label], k) for label, size in sizes.items() if size > k}

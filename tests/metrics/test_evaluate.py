@@ -2,6 +2,7 @@
 
 import json
 import math
+import warnings
 from importlib import import_module
 
 import pytest
@@ -10,10 +11,12 @@ from scipy.stats import binomtest
 
 from condgen.data import Digits, LabelledSet, Moons, load
 from condgen.errors import UserError
-from condgen.metrics import REAL, Gaussian, evaluate, frechet_distance
+from condgen.metrics import REAL, Gaussian, classwise_prdc, evaluate, frechet_distance
 from condgen.rng import keyed_generator
 
-METRICS = ["class accuracy", "FD@360", "precision", "recall", "density", "coverage", "in-class std ratio"]
+OVERLAPS = ["precision", "recall", "density", "coverage"]
+CLASSWISE = [f"class-wise {name}" for name in OVERLAPS]
+METRICS = ["class accuracy", "FD@360", *OVERLAPS, *CLASSWISE, "in-class std ratio"]
 
 
 @pytest.fixture(scope="module")
@@ -91,6 +94,43 @@ def test_faults_show_where_they_should(table):
     assert means["in-class std ratio"] == 0
 
 
+def test_class_wise_figures_are_the_packages_averaged_over_classes(table, digits):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of the package's own dependencies
+        from prdc import compute_prdc
+
+        train, test = digits
+        x, found = noisy(test, 0.3), []
+        for label in range(10):
+            real, fake = (v.flatten(1).double().numpy() for v in (train.floats()[train.y == label], x[test.y == label]))
+            found.append(compute_prdc(real, fake, nearest_k=5))
+    for name in OVERLAPS:
+        row = value(table, "noisy", f"class-wise {name}")
+        assert row.value == pytest.approx(sum(one[name] for one in found) / 10, abs=1e-12), name
+        assert row.reference == "digits train (1437), class by class, k = 5"
+
+
+def test_wrong_classes_show_class_by_class_alone(table):
+    for name in OVERLAPS:
+        assert value(table, "wrong labels", name).value == pytest.approx(value(table, REAL, name).value)
+        assert (
+            value(table, "wrong labels", f"class-wise {name}").high < 0.2 * value(table, REAL, f"class-wise {name}").low
+        )
+
+
+def test_few_samples_a_class_lower_the_neighbour_and_say_so(digits):
+    train, test = digits
+    order = torch.cat([(test.y == label).nonzero()[:3, 0] for label in range(10)])
+    three_each = {"three": (test.floats(order), test.y[order])}
+    rows = {row.metric: row for row in evaluate(three_each, train, test, seed=0) if row.method == "three"}
+    assert rows["class-wise recall"].reference.endswith("k = 2")
+    assert rows["recall"].reference == "digits train (1437)"
+    expected = classwise_prdc(train.floats().flatten(1), train.y, test.floats(order).flatten(1), test.y[order], k=2)
+    assert len(expected) == 10
+    mean = sum(float(one.recall.mean()) for one in expected.values()) / 10
+    assert rows["class-wise recall"].value == pytest.approx(mean)
+
+
 def test_the_distance_is_that_of_the_fitted_gaussians(table, digits):
     train, test = digits
     expected = frechet_distance(Gaussian.fit(train.floats().flatten(1)), Gaussian.fit(noisy(test, 0.3).flatten(1)))
@@ -166,7 +206,7 @@ def test_no_class_twice_means_no_ratio_rather_than_a_number(digits):
     train, test = digits
     one_each = torch.tensor([int((test.y == label).nonzero()[0]) for label in range(10)])
     rows = evaluate({"singles": (test.floats(one_each), torch.arange(10))}, train, test, seed=0)
-    assert "in-class std ratio" not in [row.metric for row in rows if row.method == "singles"]
+    assert not {"in-class std ratio", *CLASSWISE} & {row.metric for row in rows if row.method == "singles"}
     pairs = torch.arange(10) // 2
     rows = evaluate({"pairs": (test.floats(one_each), pairs)}, train, test, seed=0)
     (row,) = [row for row in rows if (row.method, row.metric) == ("pairs", "in-class std ratio")]
