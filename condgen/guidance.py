@@ -10,7 +10,7 @@ Its rivals need no classifier. They go from the estimate of a worse denoiser thr
 
 With the main network deprived of its label as the guide, this is classifier-free guidance (Ho & Salimans 2022, arXiv
 2207.12598, eq. 6 with :math:`\gamma = 1 + w`), whose difference of scores is a likelihood score by Bayes' rule. With
-another, weaker model as the guide it is autoguidance (Karras et al. 2024, arXiv 2406.02507, eq. 2).
+another, weaker model as the guide it is autoguidance (Karras et al. 2024, arXiv 2406.02507).
 
 Either scale may follow the noise level, and either may be confined to an interval of noise levels (Kynkäänniemi et al.
 2024, arXiv 2404.07724).

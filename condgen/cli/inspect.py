@@ -15,13 +15,23 @@ from condgen.recipe import (
     DiagnoseRecipe,
     DiagnoseStage,
     EvaluateStage,
+    Guidance,
     ScoreStage,
     apply_overrides,
     default_recipe,
     parse,
     read_yaml,
 )
-from condgen.run import MANIFEST, describe_environment, diagnose_stage, evaluate_stage, lock, read_json
+from condgen.run import (
+    MANIFEST,
+    Folders,
+    default_methods,
+    describe_environment,
+    diagnose_stage,
+    evaluate_stage,
+    lock,
+    read_json,
+)
 from condgen.training import Processes
 
 __all__ = ["diagnose", "doctor", "evaluate", "report"]
@@ -61,8 +71,11 @@ def evaluate(
 
 
 def diagnose(
-    score: Annotated[Path, typer.Option(help="Run folder of the score model.")],
-    classifier: Annotated[list[Path], typer.Option(help="Run folder of a classifier. Repeatable.")],
+    score: Annotated[Path, typer.Option(help="Run folder of the score model that is the prior.")],
+    classifier: Annotated[list[Path] | None, typer.Option(help="Run folder of a classifier. Repeatable.")] = None,
+    posterior: Annotated[
+        list[Path] | None, typer.Option(help="Run folder of a score model that is told the label. Repeatable.")
+    ] = None,
     levels: Annotated[str | None, typer.Option(help="Noise levels, separated by commas, in units of the data.")] = None,
     queries: Annotated[int | None, typer.Option(min=2, help="Noised data points a level.")] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Of the queries.")] = None,
@@ -71,7 +84,9 @@ def diagnose(
 ) -> None:
     """Measure how wrong the scores are at each noise level: D (prior), D_P (posterior), D_L (likelihood).
 
-    The truth is the exact score of the noised training set, which is the optimum of the training objectives.
+    The truth is the exact score of the noised training set, which is the optimum of the training objectives. Every
+    classifier is shown as it is, at its calibrated scale where it has one, and at scale 10 where it was trained by
+    cross-entropy. --set methods={cfg: {score: FOLDER-NAME, guide: unlabelled, scale: 2}} shows other guidance.
     """
     from condgen.report import build_report, errors_table, to_rich
 
@@ -86,11 +101,18 @@ def diagnose(
         tree["levels"] = [part.strip() for part in levels.split(",")]
     tree |= {key: value for key, value in (("queries", queries), ("seed", seed)) if value is not None}
     settings = parse(DiagnoseRecipe, apply_overrides(tree, overrides or []), "diagnose")
-    classifiers = _named(classifier)
+    named = _named([*(classifier or []), *(posterior or [])])
+    classifiers = {name: path for name, path in named.items() if path in (classifier or [])}
+    folders = Folders(score, {name: path for name, path in named.items() if name not in classifiers}, classifiers)
+    methods = settings.methods or default_methods(classifiers) | {n: Guidance(score=n) for n in folders.scores}
+    if not methods:
+        raise UserError(
+            "nothing to diagnose: name a classifier with --classifier, or a labelled model with --posterior"
+        )
     with lock(out):
         device = Processes().device
-        diagnosis = DiagnoseStage(diagnose=settings, rescaled=tuple(classifiers))
-        if follow(diagnose_stage(out, diagnosis, score, classifiers, train.to(device), device)) == 0:
+        diagnosis = DiagnoseStage(diagnose=settings, methods=methods)
+        if follow(diagnose_stage(out, diagnosis, folders, train.to(device), device)) == 0:
             console.print(f"nothing left to do: {out} is finished", markup=False)
         build_report(out)
     rows = read_json(out / "diagnostics.json")["rows"]

@@ -20,8 +20,18 @@ __all__ = ["sample"]
 
 
 def sample(
-    score: Annotated[Path | None, typer.Option(help="Run folder of a score model.")] = None,
+    score: Annotated[
+        Path | None, typer.Option(help="Run folder of a score model. One trained with labels takes --class by itself.")
+    ] = None,
     classifier: Annotated[Path | None, typer.Option(help="Run folder of a classifier that guides it.")] = None,
+    guide: Annotated[
+        str | None,
+        typer.Option(
+            metavar="unlabelled|DIR",
+            help="What guides it in place of a classifier. unlabelled: the same model without its label "
+            "(classifier-free guidance). DIR: a weaker score model, such as runs/score/snapshots/1000 (autoguidance).",
+        ),
+    ] = None,
     generator: Annotated[
         Path | None, typer.Option(help="Run folder of a one-step generator, in place of both.")
     ] = None,
@@ -32,7 +42,14 @@ def sample(
     sampler: Annotated[SamplerName, typer.Option(help="heun: ODE, 2 evaluations a step; the others: SDE, 1.")] = "heun",
     steps: Annotated[int, typer.Option(min=2, help="Points of the time grid.")] = 18,
     grid: Annotated[GridName, typer.Option(help="How the time grid is spaced.")] = "karras",
-    scale: Annotated[float, typer.Option(help="Guidance scale: 1 is Bayes' rule, 0 is off.")] = 1.0,
+    scale: Annotated[
+        str,
+        typer.Option(
+            metavar="NUMBER|calibrated",
+            help="Guidance scale. With --classifier 1 is Bayes' rule and 0 is off, and calibrated is what condgen "
+            "calibrate found for each noise level; with --guide 1 is the score model alone.",
+        ),
+    ] = "1",
     interval: Annotated[
         tuple[float, float] | None, typer.Option(help="Noise levels (low high) between which guidance acts.")
     ] = None,
@@ -45,21 +62,29 @@ def sample(
     """Draw samples of chosen classes, guided or in one step.
 
     condgen sample --score runs/digits/score --classifier runs/digits/classifier-dlsm --class 3,7
+
+    condgen sample --score runs/conditional --guide unlabelled --scale 2 --class 3,7
     """
     source = generator or score
     if source is None:
         raise UserError("sampling needs --score DIR (with --classifier DIR to choose a class), or --generator DIR")
-    if generator is not None and (score is not None or classifier is not None):
-        raise UserError("--generator stands alone: leave out --score and --classifier, or leave it out")
-    if generator is None and classifier is None and classes != "all":
-        raise UserError("choosing a class needs --classifier DIR or --generator DIR: the score model alone knows none")
+    if generator is not None and (score, classifier, guide) != (None, None, None):
+        raise UserError("--generator stands alone: leave out --score, --classifier and --guide, or leave it out")
     _, description = load_tensors(source / MODEL_FILE)
+    knows_labels = generator is not None or description.get("labels", "none") != "none"
+    if not knows_labels and classifier is None and classes != "all":
+        raise UserError(
+            f"choosing a class needs --classifier DIR or --generator DIR: the score model in {source} knows none "
+            "(one of condgen train-score --conditional would)"
+        )
     names = [str(name) for name in description.get("names", ())]
     asked = range(len(names)) if classes == "all" else [class_index(names, text.strip()) for text in classes.split(",")]
     chosen = dict.fromkeys(asked)
     labels = tuple(label for label in chosen for _ in range(per_class))
     settings = {
         "classifier": classifier.name if classifier else None,
+        # two parts of the path: of a snapshot, one is a bare number, and "score" alone would mean a recipe's main model
+        "guide": guide if guide in (None, "unlabelled") else "/".join(Path(guide).resolve().parts[-2:]),
         "generator": generator is not None,
         "scale": scale,
         "interval": interval,
@@ -70,7 +95,7 @@ def sample(
     method = parse(Method, settings, "sample")
     stage = parse(SampleStage, {"method": method, "labels": labels, "seed": seed, "batch": batch}, "sample")
     with lock(out):
-        models = Models(score, classifier, generator)
+        models = Models(score, classifier, generator, Path(guide) if guide not in (None, "unlabelled") else None)
         worked = follow(sample_stage("sample", out, stage, models, Processes().device))
         if worked == 0:
             console.print(f"nothing left to do: {out} is finished", markup=False)

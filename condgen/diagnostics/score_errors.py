@@ -1,32 +1,39 @@
 r"""Score errors against an exact oracle: where, and by how much, every estimated score is wrong.
 
-With s the estimated prior score, g the estimated likelihood score, and hats for the exact ones (Chao et al. 2022,
-section 3; the names are the paper's):
+With s the estimated prior score, g the estimated likelihood score, p the posterior score that a method samples with,
+and hats for the exact ones (Chao et al. 2022, section 3; the names are the paper's):
 
 .. math::
     D = \lVert s - \hat s \rVert, \qquad D_L = \lVert \gamma g - \hat g \rVert, \qquad
-    D_P = \lVert s + \gamma g - \hat s - \hat g \rVert
+    D_P = \lVert p - \hat s - \hat g \rVert
 
-at guidance scale :math:`\gamma`. All are norms in the units of the score (one over data units), averaged over queries.
+With a classifier at guidance scale :math:`\gamma`, :math:`p = s + \gamma g`; a score model that is told the label gives
+p itself, alone or with a guide. All are norms in the units of the score (one over data units), averaged over queries.
 *Data-weighted* queries are noised data; *grid* queries are the points of a regular grid, on and off the data alike.
 
-Every such norm follows from six inner products per query, so the fields themselves are never kept.
+Only norms are kept, one a query, and never the fields.
 """
 
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, Literal, NamedTuple, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import torch
 from torch import Tensor
 
 from condgen.bayes import Denoiser, Likelihood
+from condgen.guidance import ClassifierGuided
 from condgen.noise import perturb
 from condgen.oracle import Oracle
 
-__all__ = ["ErrorRow", "Measured", "best_constant_scale", "likelihood_fields", "measure", "summarise"]
+__all__ = ["ErrorRow", "Errors", "likelihood_fields", "measure", "summarise"]
 
 Weighting: TypeAlias = Literal["data", "grid"]
+Quantity: TypeAlias = Literal["D", "D_P", "D_L"]
+
+Errors: TypeAlias = dict[tuple[str, Quantity], Tensor]
+"""By method and quantity, the error of each query, (n,) float64."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +43,7 @@ class ErrorRow:
     method: str
     sigma: float
     weighting: Weighting
-    quantity: Literal["D", "D_P", "D_L"]
+    quantity: Quantity
     mean: float
     sd: float
     n: int
@@ -46,100 +53,77 @@ class ErrorRow:
         return asdict(self)
 
 
-class Measured(NamedTuple):
-    """Inner products per query, each (n,) float64: v the prior's error, g and e the likelihood score."""
-
-    vv: Tensor
-    gg: Tensor
-    ee: Tensor
-    vg: Tensor
-    ve: Tensor
-    ge: Tensor
-
-    def likelihood_error(self, scale: float) -> Tensor:
-        """D_L of each query at a guidance scale."""
-        return (scale**2 * self.gg - 2 * scale * self.ge + self.ee).clamp_min(0).sqrt()
-
-    def posterior_error(self, scale: float) -> Tensor:
-        """D_P of each query at a guidance scale."""
-        squared = self.vv + scale**2 * self.gg + self.ee + 2 * scale * self.vg - 2 * self.ve - 2 * scale * self.ge
-        return squared.clamp_min(0).sqrt()
-
-
 def measure(
     oracle: Oracle,
     prior: Denoiser,
-    likelihoods: Mapping[str, Likelihood],
+    methods: Mapping[str, Denoiser],
     t: Tensor,
     x_t: Tensor,
     y: Tensor,
     *,
     batch: int = 500,
-) -> dict[str, Measured]:
+) -> Errors:
     """Compares estimated with exact scores at one time.
 
     Args:
         oracle: knows the exact scores.
         prior: the unconditional score model.
-        likelihoods: classifiers by name.
+        methods: what samples are drawn with, by name: guided denoisers, or denoisers that are told the label.
         t: the time, scalar float64.
         x_t: queries, (n, ...) float64.
         y: the label of each query, (n,).
-        batch: queries that the networks see at once.
+        batch: queries that the networks see at once; it bounds the memory.
 
     Returns:
-        The inner products for each classifier.
+        D of the prior; D_P and D_L of zero guidance; D_P of every method, and D_L of those with a classifier.
     """
-    rows: dict[str, list[Measured]] = {name: [] for name in likelihoods}
+    parts: dict[tuple[str, Quantity], list[Tensor]] = defaultdict(list)
     for x, labels in zip(x_t.split(batch), y.split(batch), strict=True):
-        with torch.no_grad():
-            exact = oracle.scores(x, t, labels)
-            error = (prior.score(x.float(), t).double() - exact.prior).flatten(1)
-        e = exact.likelihood.flatten(1)
-        for name, likelihood in likelihoods.items():
-            g = likelihood.score(x.float(), t, labels).double().flatten(1)
-            pairs = ((error, error), (g, g), (e, e), (error, g), (error, e), (g, e))
-            rows[name].append(Measured(*((a * b).sum(1) for a, b in pairs)))
-    return {name: Measured(*(torch.cat(column) for column in zip(*parts, strict=True))) for name, parts in rows.items()}
+        for key, error in _errors(oracle, prior, methods, t, x, labels).items():
+            parts[key].append(error.flatten(1).norm(dim=1))
+    return {key: torch.cat(norms) for key, norms in parts.items()}
 
 
-def best_constant_scale(levels: Sequence[float], measured: Sequence[Measured]) -> float:
-    r"""The one guidance scale that minimises the posterior error over all noise levels, weighted by sigma squared.
+@torch.no_grad()
+def _errors(
+    oracle: Oracle, prior: Denoiser, methods: Mapping[str, Denoiser], t: Tensor, x_t: Tensor, y: Tensor
+) -> Errors:
+    """As `measure`, but the differences themselves, each (B, ...)."""
+    exact, x = oracle.scores(x_t, t, y), x_t.float()
+    # Methods often share a score model or a classifier, which then answers once.
+    scores: dict[Denoiser, Tensor] = {prior: prior.score(x, t).double()}
+    gradients: dict[Likelihood, Tensor] = {}
+    errors: Errors = {
+        ("prior", "D"): scores[prior] - exact.prior,
+        ("zero guidance", "D_P"): scores[prior] - exact.posterior,
+        ("zero guidance", "D_L"): exact.likelihood,
+    }
+    for name, method in methods.items():
+        if not isinstance(method, ClassifierGuided):
+            errors[name, "D_P"] = method.score(x, t, y).double() - exact.posterior
+            continue
+        if method.denoiser not in scores:
+            scores[method.denoiser] = method.denoiser.score(x, t).double()
+        if method.likelihood not in gradients:
+            gradients[method.likelihood] = method.likelihood.score(x, t, y).double()
+        guidance = float(method.scale_at(t)) * gradients[method.likelihood]
+        errors[name, "D_P"] = scores[method.denoiser] + guidance - exact.posterior
+        errors[name, "D_L"] = guidance - exact.likelihood
+    return errors
 
-    It is the minimum of :math:`E\,\sigma^2 \lVert v + \gamma g - e \rVert^2`, a parabola in :math:`\gamma`.
-    """
-    top = sum(level**2 * float((m.ge - m.vg).mean()) for level, m in zip(levels, measured, strict=True))
-    bottom = sum(level**2 * float(m.gg.mean()) for level, m in zip(levels, measured, strict=True))
-    return top / bottom if bottom > 0 else 0.0
 
-
-def summarise(
-    level: float, weighting: Weighting, measured: Mapping[str, Measured], scales: Mapping[str, tuple[str, float]]
-) -> list[ErrorRow]:
+def summarise(level: float, weighting: Weighting, errors: Errors) -> list[ErrorRow]:
     """Rows of one noise level.
 
     Args:
         level: the noise level, sigma / alpha.
         weighting: how the queries were drawn.
-        measured: inner products by classifier.
-        scales: for each method to report, the classifier it uses and its guidance scale.
+        errors: from `measure`.
     """
-
-    def row(method: str, quantity: Literal["D", "D_P", "D_L"], errors: Tensor) -> ErrorRow:
-        return ErrorRow(
-            method, level, weighting, quantity, float(errors.mean()), float(errors.std(correction=1)), len(errors)
-        )
-
-    anyone = next(iter(measured.values()))  # v and e are the same for all
-    rows = [
-        row("prior", "D", anyone.vv.sqrt()),
-        row("zero guidance", "D_P", anyone.posterior_error(0.0)),
-        row("zero guidance", "D_L", anyone.likelihood_error(0.0)),
+    return [
+        ErrorRow(method, level, weighting, quantity, float(found.mean()), float(found.std(correction=1)), len(found))
+        for (method, quantity), found in errors.items()
     ]
-    for method, (name, scale) in scales.items():
-        rows.append(row(method, "D_P", measured[name].posterior_error(scale)))
-        rows.append(row(method, "D_L", measured[name].likelihood_error(scale)))
-    return rows
 
 
 def data_queries(oracle: Oracle, n: int, level: float, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:

@@ -3,6 +3,8 @@
 from condgen.recipe.defaults import default_recipe
 from condgen.recipe.loading import apply_overrides, content_key, load_recipe, parse, read_yaml, to_yaml
 from condgen.recipe.models import (
+    CalibrateRecipe,
+    CalibrateStage,
     ClassifierRecipe,
     ClassifierStage,
     DiagnoseRecipe,
@@ -10,6 +12,7 @@ from condgen.recipe.models import (
     EvaluateStage,
     GeneratorRecipe,
     GeneratorStage,
+    Guidance,
     Method,
     Recipe,
     SampleRecipe,
@@ -19,6 +22,8 @@ from condgen.recipe.models import (
 )
 
 __all__ = [
+    "CalibrateRecipe",
+    "CalibrateStage",
     "ClassifierRecipe",
     "ClassifierStage",
     "DiagnoseRecipe",
@@ -26,6 +31,7 @@ __all__ = [
     "EvaluateStage",
     "GeneratorRecipe",
     "GeneratorStage",
+    "Guidance",
     "Method",
     "Recipe",
     "SampleRecipe",

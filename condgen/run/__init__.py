@@ -7,10 +7,11 @@ from condgen.run.guided import Folders, Models, open_guided, read_calibration
 from condgen.run.measure import default_methods, diagnose_stage, evaluate_stage
 from condgen.run.pipeline import run_recipe
 from condgen.run.sample import MANIFEST, read_samples, sample_stage
-from condgen.run.train import train_stage
+from condgen.run.train import SNAPSHOTS, train_stage
 
 __all__ = [
     "MANIFEST",
+    "SNAPSHOTS",
     "Folders",
     "Models",
     "Progress",

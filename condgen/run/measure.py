@@ -5,13 +5,10 @@ from pathlib import Path
 
 import torch
 
-from condgen.bayes import Likelihood
-from condgen.classifier import Classifier
+from condgen.bayes import Denoiser, Likelihood
 from condgen.data import LabelledSet
 from condgen.diagnostics.score_errors import (
     ErrorRow,
-    Measured,
-    best_constant_scale,
     data_queries,
     grid_queries,
     likelihood_fields,
@@ -19,16 +16,18 @@ from condgen.diagnostics.score_errors import (
     summarise,
 )
 from condgen.errors import UserError
+from condgen.guidance import ClassifierGuided
 from condgen.metrics import evaluate
 from condgen.oracle import Oracle
-from condgen.recipe import DiagnoseStage, EvaluateStage, content_key
+from condgen.recipe import DiagnoseStage, EvaluateStage, Guidance, content_key, read_yaml
 from condgen.rng import keyed_generator
-from condgen.run.folder import Progress, Work, file_key, open_stage, write_json
+from condgen.run.folder import RECIPE_FILE, Progress, Work, file_key, open_stage, write_json
+from condgen.run.guided import Folders, calibration_file, open_guided
 from condgen.run.sample import MANIFEST, read_samples
 from condgen.score import ScoreModel
 from condgen.weights import MODEL_FILE
 
-__all__ = ["DIAGNOSTICS", "FIELD", "METRICS", "diagnose_stage", "evaluate_stage"]
+__all__ = ["DIAGNOSTICS", "FIELD", "METRICS", "default_methods", "diagnose_stage", "evaluate_stage"]
 
 METRICS, DIAGNOSTICS, FIELD = "metrics.json", "diagnostics.json", "field.json"
 
@@ -66,27 +65,39 @@ def evaluate_stage(
     yield Progress("evaluate", 1, 1, 0)
 
 
+def default_methods(classifiers: Mapping[str, Path]) -> dict[str, Guidance]:
+    """What to diagnose where nobody says: every classifier as Bayes' rule has it, and what is done to mend one.
+
+    These are the scale that was calibrated for each noise level, where there is one, and for a classifier trained by
+    cross-entropy alone a constant scale of 10, the "scaling" of Chao et al. 2022 (table 2).
+    """
+    methods: dict[str, Guidance] = {}
+    for name, folder in classifiers.items():
+        methods[name] = Guidance(classifier=name)
+        trained = read_yaml(folder / RECIPE_FILE).get("classifier", {}) if (folder / RECIPE_FILE).exists() else {}
+        if trained.get("objective", {}).get("loss") == "ce":
+            methods[f"{name} x10"] = Guidance(classifier=name, scale=10.0)
+        if calibration_file(folder).exists():
+            methods[f"{name}, calibrated"] = Guidance(classifier=name, scale="calibrated")
+    return methods
+
+
 def diagnose_stage(
-    folder: Path,
-    stage: DiagnoseStage,
-    score: Path,
-    classifiers: Mapping[str, Path],
-    train: LabelledSet,
-    device: torch.device,
+    folder: Path, stage: DiagnoseStage, folders: Folders, train: LabelledSet, device: torch.device
 ) -> Work:
-    """Compares the models' scores with those of the training set's own oracle, and writes `diagnostics.json`."""
-    if not classifiers:
-        raise UserError("nothing to diagnose: name at least one classifier")
-    keys = [part for name, path in classifiers.items() for part in (name, file_key(path / MODEL_FILE))]
-    key = content_key(stage, train.fingerprint(), file_key(score / MODEL_FILE), *keys)
+    """Compares the methods' scores with those of the training set's own oracle, and writes `diagnostics.json`."""
     settings = stage.diagnose
-    prior = ScoreModel.load(score, device)
-    likelihoods: dict[str, Likelihood] = {name: Classifier.load(path, device) for name, path in classifiers.items()}
-    for name, likelihood in likelihoods.items():
-        if likelihood.schedule != prior.schedule:
-            raise UserError(f"classifier {name!r} and the score model stand on different schedules: use one recipe")
+    models = {name: folders.models(guidance) for name, guidance in stage.methods.items()}
+    keys = [part for name, guidance in stage.methods.items() for part in (name, *models[name].keys(guidance))]
+    key = content_key(stage, train.fingerprint(), file_key(folders.score / MODEL_FILE), *keys)
+    prior = ScoreModel.load(folders.score, device)
     if prior.config.shape != train.shape:
-        raise UserError(f"{score} was trained on {prior.config.shape}, but {train.source} has {train.shape}")
+        raise UserError(f"{folders.score} was trained on {prior.config.shape}, but {train.source} has {train.shape}")
+    if prior.config.labels == "separate":
+        raise UserError(
+            f"{folders.score} has a network per class and no unconditional score: name another with --score"
+        )
+    methods, likelihoods = _open_methods(stage, folders, prior, device)
     low, high = prior.schedule.noise_range
     outside = [level for level in settings.levels if not low <= level <= high * (1 + 1e-12)]
     if outside:
@@ -100,41 +111,50 @@ def diagnose_stage(
     oracle = Oracle(prior.schedule, train.floats(), train.y, train.n_classes).to(device)
 
     total = len(settings.levels) + (len(settings.grid.levels) if settings.grid else 0)
-    by_level: list[dict[str, Measured]] = []
+    rows: list[ErrorRow] = []
     for done, level in enumerate(settings.levels):
         yield Progress("diagnose", done, total, done * settings.queries, f"noise level {level:g}")
         generator = keyed_generator(settings.seed)  # the same images and noise at every level
         queries = data_queries(oracle, settings.queries, level, generator)
-        by_level.append(measure(oracle, prior, likelihoods, *queries))
-    scales = {name: (name, 1.0) for name in likelihoods}
-    constants = {
-        name: best_constant_scale(settings.levels, [measured[name] for measured in by_level])
-        for name in likelihoods
-        if name in stage.rescaled
-    }
-    scales |= {f"{name}, best constant scale": (name, scale) for name, scale in constants.items()}
-    rows: list[ErrorRow] = []
-    for level, measured in zip(settings.levels, by_level, strict=True):
-        rows += summarise(level, "data", measured, scales)
+        rows += summarise(level, "data", measure(oracle, prior, methods, *queries))
     if settings.grid is not None:
         for done, level in enumerate(settings.grid.levels, start=len(settings.levels)):
             yield Progress("diagnose", done, total, 0, f"grid at noise level {level:g}")
             grid = settings.grid
             queries = grid_queries(oracle, grid.x, grid.y, grid.points, level)
-            rows += summarise(level, "grid", measure(oracle, prior, likelihoods, *queries), scales)
+            rows += summarise(level, "grid", measure(oracle, prior, methods, *queries))
         _write_field(folder / FIELD, stage, oracle, likelihoods, train)
-    scale_text = "best constant scale (least sigma^2-weighted D_P over all levels, on these queries)"
     what = {
         "data": train.source,
         "oracle": f"the {len(train):,} training {'images' if train.is_images else 'points'} themselves, noised",
         "schedule": prior.schedule.model_dump(mode="json"),
         "queries per noise level": settings.queries,
         "seed": settings.seed,
-        scale_text: {name: round(scale, 4) for name, scale in constants.items()},
+        "methods": {name: guidance.in_words() for name, guidance in stage.methods.items()},
     }
     write_json(folder / DIAGNOSTICS, {"what": what, "rows": [row.as_dict() for row in rows]})
     opened.finish([DIAGNOSTICS], what=f"{len(settings.levels)} noise levels, {settings.queries:,} queries each")
     yield Progress("diagnose", total, total, 0)
+
+
+def _open_methods(
+    stage: DiagnoseStage, folders: Folders, prior: ScoreModel, device: torch.device
+) -> tuple[dict[str, Denoiser], dict[str, Likelihood]]:
+    """The denoisers of all methods, which share what they have in common, and the classifiers among them."""
+    methods: dict[str, Denoiser] = {}
+    likelihoods: dict[str, Likelihood] = {}
+    for name, guidance in stage.methods.items():
+        denoiser, score = open_guided(guidance, folders.models(guidance), device)
+        if (score.config.shape, score.schedule) != (prior.config.shape, prior.schedule):
+            raise UserError(
+                f"method {name!r} and the score model differ in schedule or shape: use models of one recipe"
+            )
+        if isinstance(denoiser, ClassifierGuided) and guidance.classifier is not None:
+            if guidance.score is None:
+                denoiser.denoiser = prior
+            denoiser.likelihood = likelihoods.setdefault(guidance.classifier, denoiser.likelihood)
+        methods[name] = denoiser
+    return methods, likelihoods
 
 
 def _write_field(

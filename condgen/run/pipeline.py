@@ -7,6 +7,7 @@ from typing import Any
 from condgen.data import load
 from condgen.errors import UserError
 from condgen.recipe import (
+    CalibrateStage,
     ClassifierStage,
     DiagnoseStage,
     EvaluateStage,
@@ -16,10 +17,12 @@ from condgen.recipe import (
     ScoreStage,
     to_yaml,
 )
+from condgen.run.calibrate import CALIBRATION_FOLDER, CLASSIFIERS, calibrate_stage, gather_calibrations
 from condgen.run.environment import describe_environment
 from condgen.run.folder import RECIPE_FILE, STAGE_FILE, Work, read_json, refuse_foreign_files, write_json
-from condgen.run.measure import DIAGNOSTICS, FIELD, METRICS, diagnose_stage, evaluate_stage
-from condgen.run.sample import Models, sample_stage
+from condgen.run.guided import Folders
+from condgen.run.measure import DIAGNOSTICS, FIELD, METRICS, default_methods, diagnose_stage, evaluate_stage
+from condgen.run.sample import sample_stage
 from condgen.run.train import train_stage
 from condgen.training import Processes
 from condgen.weights import write_atomically
@@ -32,7 +35,8 @@ RUN_FILE, COST_FILE = "run.json", "cost.json"
 def run_recipe(recipe: Recipe, folder: Path, processes: Processes, command: str) -> Work:
     """Runs every stage of a recipe that is not finished yet.
 
-    Writes `recipe.yaml`, `run.json`, `cost.json`, and copies of `metrics.json` and `diagnostics.json` at the top.
+    Writes `recipe.yaml`, `run.json`, `cost.json`, and copies of `metrics.json`, `diagnostics.json` and, in one file, of
+    all calibrations at the top.
     """
     if (folder / STAGE_FILE).exists():
         raise UserError(f"{folder} is the folder of a single stage: choose another one with --out")
@@ -40,7 +44,7 @@ def run_recipe(recipe: Recipe, folder: Path, processes: Processes, command: str)
         refuse_foreign_files(folder)
     train, test = load(recipe.data, "train"), load(recipe.data, "test")
     train = train.to(processes.device)
-    for copy in (METRICS, DIAGNOSTICS, FIELD, COST_FILE):  # of an earlier recipe, perhaps; made anew below
+    for copy in (METRICS, DIAGNOSTICS, FIELD, COST_FILE, CLASSIFIERS):  # of an earlier recipe, perhaps; made anew below
         (folder / copy).unlink(missing_ok=True)
     about = _about(recipe, folder, command)
     stages: list[tuple[str, Path]] = []
@@ -56,28 +60,41 @@ def run_recipe(recipe: Recipe, folder: Path, processes: Processes, command: str)
     settings: dict[str, Any] = {"data": recipe.data, "schedule": recipe.schedule, "seed": recipe.seed}
     score_stage = ScoreStage(**settings, score=recipe.score)
     yield from stage("score", score, train_stage("score", score, score_stage, train, processes))
+    scores: dict[str, Path] = {}
+    for name, further in recipe.scores.items():
+        place = scores[name] = folder / f"score-{name}"
+        title = f"score {name}"
+        score_stage = ScoreStage(**settings, score=further)
+        yield from stage(title, place, train_stage(title, place, score_stage, train, processes))
 
     classifiers: dict[str, Path] = {}
     for name, classifier in recipe.classifiers.items():
         place = classifiers[name] = folder / f"classifier-{name}"
         classifier_stage = ClassifierStage(**settings, classifier=classifier)
         title = f"classifier {name}"
-        yield from stage(title, place, train_stage(title, place, classifier_stage, train, processes, score))
+        yield from stage(title, place, train_stage(title, place, classifier_stage, train, processes, score, test))
+        if recipe.calibrate is not None:
+            title = f"calibrate {name}"
+            calibration = CalibrateStage(calibrate=recipe.calibrate)
+            work = calibrate_stage(title, calibration, place, score, test, processes.device)
+            yield from stage(title, place / CALIBRATION_FOLDER, work)
+    if recipe.calibrate is not None and classifiers:
+        write_json(folder / CLASSIFIERS, gather_calibrations(classifiers))
 
     generator = folder / "generator"
     if recipe.generator is not None:
         generator_stage = GeneratorStage(data=recipe.data, seed=recipe.seed, generator=recipe.generator)
         yield from stage("generator", generator, train_stage("generator", generator, generator_stage, train, processes))
 
+    folders = Folders(score, scores, classifiers, generator)
     samples: dict[str, Path] = {}
     if recipe.sample is not None:
         labels = tuple(label for label in range(train.n_classes) for _ in range(recipe.sample.per_class))
         for name, method in recipe.sample.methods.items():
             place = samples[name] = folder / "samples" / name
-            models = Models(score, classifiers.get(method.classifier or ""), generator)
             sample = SampleStage(method=method, labels=labels, seed=recipe.sample.seed, batch=recipe.sample.batch)
             title = f"sample {name}"
-            yield from stage(title, place, sample_stage(title, place, sample, models, processes.device))
+            yield from stage(title, place, sample_stage(title, place, sample, folders.models(method), processes.device))
         write_json(folder / COST_FILE, {"rows": _cost(recipe, samples)})
 
     if samples and recipe.evaluate:
@@ -86,12 +103,10 @@ def run_recipe(recipe: Recipe, folder: Path, processes: Processes, command: str)
             "evaluate", place, evaluate_stage(place, EvaluateStage(seed=recipe.seed), samples, train.to("cpu"), test)
         )
         write_json(folder / METRICS, read_json(place / METRICS))
-    if recipe.diagnose is not None and classifiers:
+    if recipe.diagnose is not None and (methods := recipe.diagnose.methods or default_methods(classifiers)):
         place = folder / "diagnosis"
-        rescaled = tuple(name for name, c in recipe.classifiers.items() if c.objective.loss == "ce")
-        diagnose = DiagnoseStage(diagnose=recipe.diagnose, rescaled=rescaled)
-        work = diagnose_stage(place, diagnose, score, classifiers, train, processes.device)
-        yield from stage("diagnose", place, work)
+        diagnose = DiagnoseStage(diagnose=recipe.diagnose, methods=methods)
+        yield from stage("diagnose", place, diagnose_stage(place, diagnose, folders, train, processes.device))
         for file in (DIAGNOSTICS, FIELD):
             if (place / file).exists():
                 write_json(folder / file, read_json(place / file))
@@ -118,6 +133,7 @@ def _cost(recipe: Recipe, samples: dict[str, Path]) -> list[dict[str, Any]]:
     rows = []
     for name, place in samples.items():
         record, method = read_json(place / STAGE_FILE), recipe.sample.methods[name]
+        guided = method.classifier is not None or method.guide is not None
         rows.append(
             {
                 "method": name,
@@ -127,7 +143,8 @@ def _cost(recipe: Recipe, samples: dict[str, Path]) -> list[dict[str, Any]]:
                 "evaluations_per_image": record["evaluations_per_image"],
                 "sampler": "one step" if method.generator else method.sampler,
                 "steps": 1 if method.generator else method.steps,
-                "scale": method.scale if method.classifier is not None else None,
+                "guide": None if method.generator else method.in_words(),
+                "scale": method.scale if guided and method.scale != "calibrated" else None,
             }
         )
     return rows

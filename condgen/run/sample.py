@@ -15,31 +15,19 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from condgen.bayes import Denoiser
-from condgen.classifier import Classifier
 from condgen.data import to_uint8
 from condgen.errors import UserError
 from condgen.generator import Generator
-from condgen.guidance import ClassifierGuided
 from condgen.noise import GRIDS
 from condgen.recipe import Method, SampleStage, content_key
 from condgen.rng import Streams
-from condgen.run.folder import Progress, Stage, Work, drop_partial_line, file_key, open_stage, read_json, read_rows
+from condgen.run.folder import Progress, Stage, Work, drop_partial_line, open_stage, read_json, read_rows
+from condgen.run.guided import Models, count_evaluations, open_guided
 from condgen.sampling import SAMPLERS, Sampler, final, trajectory
-from condgen.score import ScoreModel
-from condgen.weights import MODEL_FILE
 
-__all__ = ["MANIFEST", "Models", "read_samples", "sample_stage"]
+__all__ = ["MANIFEST", "read_samples", "sample_stage"]
 
 MANIFEST = "manifest.jsonl"
-
-
-class Models(NamedTuple):
-    """The folders of the models that a method may need."""
-
-    score: Path | None = None
-    classifier: Path | None = None
-    generator: Path | None = None
 
 
 class _Source(NamedTuple):
@@ -54,14 +42,15 @@ class _Source(NamedTuple):
 
     @torch.no_grad()
     def draw(self, y: Tensor, seeds: Sequence[int]) -> tuple[Tensor, int]:
-        """Samples (B, ...) on the CPU, and the network evaluations that each took."""
+        """Samples (B, ...) on the CPU, and how often each went through a score model (a guide's too) or generator."""
         streams, y = Streams(seeds, self.device), y.to(self.device)
         if self.generator is not None:
             return self.generator(streams.normal((self.generator.config.latent,)), y).cpu(), 1
         assert self.sampler is not None
         assert self.grid is not None
-        last = final(trajectory(self.sampler, self.grid, streams, y, self.shape))
-        return last.x.cpu(), last.evaluations
+        with count_evaluations(self.sampler.denoiser) as evaluations:
+            last = final(trajectory(self.sampler, self.grid, streams, y, self.shape))
+        return last.x.cpu(), evaluations.count // len(y)
 
 
 def _open_models(method: Method, models: Models, device: torch.device) -> _Source:
@@ -70,20 +59,7 @@ def _open_models(method: Method, models: Models, device: torch.device) -> _Sourc
             raise UserError("one-step sampling needs a generator: name its folder with --generator")
         generator = Generator.load(models.generator, device)
         return _Source(generator.config.shape, generator.config.names, None, None, generator, device)
-    if models.score is None:
-        raise UserError("sampling needs a score model: name its folder with --score (or a generator with --generator)")
-    score = ScoreModel.load(models.score, device)
-    denoiser: Denoiser = score
-    if method.classifier is not None:
-        if models.classifier is None:
-            raise UserError("guided sampling needs a classifier: name its folder with --classifier")
-        classifier = Classifier.load(models.classifier, device)
-        if (classifier.config.shape, classifier.schedule) != (score.config.shape, score.schedule):
-            raise UserError(
-                f"{models.classifier} was trained on {classifier.config.shape} with {classifier.schedule!r}, but "
-                f"{models.score} on {score.config.shape} with {score.schedule!r}: use models of one recipe"
-            )
-        denoiser = ClassifierGuided(score, classifier, method.scale, method.interval)
+    denoiser, score = open_guided(method, models, device)
     sampler = SAMPLERS[method.sampler](denoiser)
     grid = GRIDS[method.grid](score.schedule, method.steps)
     return _Source(score.config.shape, score.config.names, sampler, grid, None, device)
@@ -91,12 +67,7 @@ def _open_models(method: Method, models: Models, device: torch.device) -> _Sourc
 
 def sample_stage(name: str, folder: Path, stage: SampleStage, models: Models, device: torch.device) -> Work:
     """Draws the samples of a stage in a folder, or goes on, or does nothing where it is finished."""
-    used = {
-        "score": None if stage.method.generator else models.score,
-        "classifier": models.classifier if stage.method.classifier is not None else None,
-        "generator": models.generator if stage.method.generator else None,
-    }
-    keys = [file_key(path / MODEL_FILE) if path is not None else "" for path in used.values()]
+    keys = models.keys(stage.method)
     source = _open_models(stage.method, models, device)
     unknown = [label for label in stage.labels if not 0 <= label < len(source.names)]
     if unknown:
@@ -124,7 +95,7 @@ def _draw(opened: Stage, stage: SampleStage, source: _Source) -> Work:
         if bad:
             raise UserError(
                 f"{opened.name}: {bad} of {len(x)} samples are not finite numbers, the first with seed {seeds[0]} or "
-                f"after; lower the guidance scale ({stage.method.scale:g}) or take more steps ({stage.method.steps})"
+                f"after; lower the guidance scale ({stage.method.scale}) or take more steps ({stage.method.steps})"
             )
         _write(folder, done, x, labels, seeds, source.names, stage.method)
         done += len(labels)
@@ -151,8 +122,8 @@ def _write(
     how: dict[str, Any] = {"sampler": "one step"}
     if not method.generator:
         how = {"sampler": method.sampler, "steps": method.steps, "grid": method.grid}
-    if method.classifier is not None:
-        how |= {"scale": method.scale, "interval": method.interval}
+    if method.classifier is not None or method.guide is not None:
+        how |= {"guide": method.in_words(), "scale": method.scale, "interval": method.interval}
     images = to_uint8(x).numpy() if x.ndim == 4 else None
     lines = []
     for i, (label, seed) in enumerate(zip(labels, seeds, strict=True)):

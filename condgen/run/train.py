@@ -2,31 +2,56 @@
 
 import time
 from pathlib import Path
-from typing import NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import torch
+from torch import Tensor, nn
 
-from condgen.classifier import Classifier, ClassifierConfig
-from condgen.data import LabelledSet
+from condgen.classifier import Classifier, ClassifierConfig, compiled_gradient, gradient_of
+from condgen.data import LabelledSet, stratified_order
+from condgen.diagnostics.classifier_errors import measure_classifier, spread_levels
 from condgen.errors import UserError
 from condgen.generator import Critic, Generator, GeneratorConfig, mismatching_levels
 from condgen.recipe import ClassifierStage, GeneratorStage, ScoreStage, content_key
+from condgen.rng import keyed_generator
 from condgen.run.folder import Progress, Stage, Work, file_key, open_stage
 from condgen.score import ScoreConfig, ScoreModel
 from condgen.settings import Settings
-from condgen.training import Processes, Record, State, Task, TrainingSettings, load_state, save_state, train
+from condgen.training import Processes, Record, State, Task, TrainingSettings, lighten_, load_state, save_state, train
 from condgen.training.tasks import ClassifierTask, GeneratorTask, ScoreTask
 from condgen.weights import MODEL_FILE, save_tensors
 
-__all__ = ["TrainStage", "train_stage"]
+__all__ = ["SNAPSHOTS", "TrainStage", "train_stage"]
+
+SNAPSHOTS = "snapshots"  # the sub-folder of averaged weights of earlier steps, each in a folder named by its step
 
 TrainStage: TypeAlias = ScoreStage | ClassifierStage | GeneratorStage
+
+
+_CHECKED_LEVELS, _CHECKED_IMAGES, _CHECK_SEED = 8, 512, 0
+
+
+class _Check(NamedTuple):
+    """Held-out data on which a classifier is looked at from time to time, always with the same noise."""
+
+    x: Tensor
+    y: Tensor
+    levels: tuple[float, ...]
+    prior: ScoreModel | None
+
+    def rows(self, classifier: nn.Module) -> list[dict[str, Any]]:
+        """What the classifier is worth at each noise level, as plain JSON. No global random number is drawn."""
+        assert isinstance(classifier, Classifier)
+        generator = keyed_generator(_CHECK_SEED)
+        found = measure_classifier(classifier, self.prior, self.x, self.y, self.levels, generator=generator)
+        return [row.as_dict() for row in found]
 
 
 class _Work(NamedTuple):
     task: Task
     config: Settings
     training: TrainingSettings
+    check: _Check | None = None
 
 
 def _score_work(stage: ScoreStage, data: LabelledSet, device: torch.device) -> _Work:
@@ -35,13 +60,19 @@ def _score_work(stage: ScoreStage, data: LabelledSet, device: torch.device) -> _
         schedule=stage.schedule,
         shape=data.shape,
         names=data.names,
+        labels=stage.score.labels,
         sigma_data=data.standard_deviation(),
     )
-    return _Work(ScoreTask(ScoreModel(config).to(device), stage.score.density), config, stage.score.training)
+    task = ScoreTask(ScoreModel(config).to(device), stage.score.density, stage.score.label_dropout)
+    return _Work(task, config, stage.score.training)
 
 
 def _classifier_work(
-    stage: ClassifierStage, data: LabelledSet, device: torch.device, score_folder: Path | None
+    stage: ClassifierStage,
+    data: LabelledSet,
+    device: torch.device,
+    score_folder: Path | None,
+    held_out: LabelledSet | None,
 ) -> _Work:
     prior = None
     if stage.classifier.objective.loss == "dlsm":
@@ -53,6 +84,11 @@ def _classifier_work(
                 f"the score model in {score_folder} was trained on {prior.config.shape} with {prior.schedule.kind!r} "
                 f"noise, the classifier is to see {data.shape} with {stage.schedule.kind!r}: use one for both"
             )
+        if prior.config.labels == "separate":
+            raise UserError(
+                f"the score model in {score_folder} has a network per class and no unconditional score, on which DLSM "
+                "builds: name one trained with labels none or embedding"
+            )
     config = ClassifierConfig(
         network=stage.classifier.network,
         schedule=stage.schedule,
@@ -61,8 +97,28 @@ def _classifier_work(
         sigma_data=data.standard_deviation(),
     )
     classifier = Classifier(config).to(device)
-    task = ClassifierTask(classifier, stage.classifier.objective, stage.classifier.density, prior)
-    return _Work(task, config, stage.classifier.training)
+    frozen = lighten_(prior, stage.classifier.prior) if prior is not None else None
+    gradient = compiled_gradient() if stage.classifier.compile else gradient_of
+    task = ClassifierTask(classifier, stage.classifier.objective, stage.classifier.density, frozen, gradient)
+    check = None
+    if held_out is not None:
+        chosen = stratified_order(held_out.y, keyed_generator(_CHECK_SEED))[:_CHECKED_IMAGES]
+        check = _Check(
+            x=held_out.floats(chosen).to(device),
+            y=held_out.y[chosen].to(device),
+            levels=spread_levels(stage.schedule, config.sigma_data, _CHECKED_LEVELS),
+            prior=prior if prior is not None else _prior_that_fits(config, score_folder, device),
+        )
+    return _Work(task, config, stage.classifier.training, check)
+
+
+def _prior_that_fits(config: ClassifierConfig, folder: Path | None, device: torch.device) -> ScoreModel | None:
+    """Cross-entropy needs no score model, but where one is at hand it tells what the gradient gains."""
+    if folder is None or not (folder / MODEL_FILE).exists():
+        return None
+    prior = ScoreModel.load(folder, device)
+    fits = (prior.config.shape, prior.schedule) == (config.shape, config.schedule)
+    return prior if fits and prior.config.labels != "separate" else None
 
 
 def _generator_work(stage: GeneratorStage, data: LabelledSet, device: torch.device) -> _Work:
@@ -86,6 +142,7 @@ def train_stage(
     data: LabelledSet,
     processes: Processes,
     score_folder: Path | None = None,
+    held_out: LabelledSet | None = None,
 ) -> Work:
     """Trains a model in a folder, or goes on, or does nothing where it is finished.
 
@@ -98,6 +155,8 @@ def train_stage(
         data: the training split.
         processes: of this run.
         score_folder: the frozen score model that DLSM builds on.
+        held_out: data on which a classifier is measured at every saving and at the end, for `log.jsonl` alone: the
+            trained weights do not depend on it.
     """
     needs_score = isinstance(stage, ClassifierStage) and stage.classifier.objective.loss == "dlsm"
     built_on = file_key(score_folder / MODEL_FILE) if needs_score and score_folder is not None else ""
@@ -107,7 +166,7 @@ def train_stage(
         case ScoreStage():
             work = _score_work(stage, data, processes.device)
         case ClassifierStage():
-            work = _classifier_work(stage, data, processes.device, score_folder)
+            work = _classifier_work(stage, data, processes.device, score_folder, held_out)
         case GeneratorStage():
             work = _generator_work(stage, data, processes.device)
     opened = open_stage(name, folder, key, stage)
@@ -137,6 +196,11 @@ def _train(stage: Stage, work: _Work, state: State, data: LabelledSet, seed: int
                 now = time.perf_counter()
                 note = _log(stage, record, settings, now - last_time, processes)
                 last_time = now
+            if record.step in settings.snapshots and processes.is_main:  # before the state that says it is written
+                place = stage.folder / SNAPSHOTS / str(record.step) / MODEL_FILE
+                save_tensors(place, state.ema.state_dict(), work.config.model_dump(mode="json"))
+            if record.step % settings.save_every == 0 or record.step == settings.steps:
+                last_time += _check(stage, work, state, processes)  # before the state, so that a crash loses no row
             if record.step % settings.save_every == 0:
                 save()
             yield Progress(stage.name, record.step, settings.steps, (record.step - first) * settings.batch, note)
@@ -151,6 +215,14 @@ def _train(stage: Stage, work: _Work, state: State, data: LabelledSet, seed: int
             [MODEL_FILE], what=f"{settings.steps:,} steps of batch {settings.batch}, {parameters:,} parameters"
         )
     processes.wait()
+
+
+def _check(stage: Stage, work: _Work, state: State, processes: Processes) -> float:
+    """Writes what the averaged classifier is worth at each noise level; returns the seconds that it took."""
+    start = time.perf_counter()
+    if work.check is not None and processes.is_main:
+        stage.log({"step": state.step, "levels": work.check.rows(state.ema)})
+    return time.perf_counter() - start
 
 
 def _log(stage: Stage, record: Record, settings: TrainingSettings, seconds: float, processes: Processes) -> str:

@@ -14,7 +14,6 @@ import pytest
 import torch
 from PIL import Image
 
-from condgen.cli import main
 from condgen.run import read_rows
 from condgen.weights import load_tensors, save_tensors
 
@@ -26,23 +25,6 @@ TINY = [
     *("--set", "sample.per_class=3", "--set", "diagnose.queries=10"),
 ]
 RECIPE = Path(__file__).parents[2] / "recipes" / "digits.yaml"
-
-
-@pytest.fixture
-def condgen(monkeypatch, capsys):
-    """Runs a command in this process; returns exit code, standard output and standard error."""
-
-    def call(*arguments):
-        monkeypatch.setattr(sys, "argv", ["condgen", "--threads", "1", *map(str, arguments)])
-        code = 0
-        try:
-            main()
-        except SystemExit as stop:
-            code = stop.code or 0
-        out, err = capsys.readouterr()
-        return code, out, err
-
-    return call
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +53,8 @@ def test_run_leaves_everything_a_reader_needs(digits, condgen):
         assert (digits / "samples" / method / "grid.png").exists()
     rows = json.loads((digits / "diagnostics.json").read_text())["rows"]
     assert {"method", "sigma", "weighting", "quantity", "mean", "sd", "n"} == set(rows[0])
-    assert {row["method"] for row in rows} == {"prior", "zero guidance", "ce", "dlsm", "ce, best constant scale"}
+    methods = {row["method"] for row in rows if "calibrated" not in row["method"]}
+    assert methods == {"prior", "zero guidance", "ce", "dlsm", "ce x10"}
     rows = json.loads((digits / "metrics.json").read_text())["rows"]
     assert {"method", "metric", "value", "low", "high", "n", "features", "reference", "floor", "seed"} <= set(rows[0])
     code, out, _ = condgen("run", RECIPE, "--out", digits, *TINY)
@@ -236,6 +219,16 @@ def test_every_mistake_is_one_line_and_no_traceback(digits, condgen, tmp_path):
         (("sample", "--score", score, "--scale", "nan"), "finite"),
         (("sample", "--score", score, "--classifier", ce, "--interval", "5", "1"), "from low to high"),
         (("sample", "--score", score, "--seed", "5000000000"), "seed"),
+        (("sample", "--score", score, "--scale", "2"), "name a classifier or a guide"),
+        (("sample", "--score", score, "--scale", "lots"), "a finite number, or the word calibrated"),
+        (("sample", "--score", score, "--classifier", ce, "--guide", "unlabelled"), "not both"),
+        (("sample", "--score", score, "--guide", "unlabelled", "--scale", "2"), "train-score --conditional"),
+        (("sample", "--score", score, "--guide", tmp_path / "none", "--scale", "2"), "train it first"),
+        (("sample", "--generator", score, "--guide", "unlabelled"), "stands alone"),
+        (("train-score", "--conditional", "--labels", "separate"), "leave one of the two out"),
+        (("train-score", "--conditional", "--label-dropout", "2"), "less than or equal to 1"),
+        (("diagnose", "--score", score), "nothing to diagnose"),
+        (("diagnose", "--score", score, "--set", "methods={a: {guide: b}}"), "no score model 'b'"),
         (("train-generator", "--out", score, "--steps", "1"), "stage of another kind"),
         (("run", RECIPE, "--set", "diagnose.levels=[1000]"), "outside the schedule"),
         (("run", RECIPE, "--set", "diagnose.levels=[1, 1]"), "stands twice"),

@@ -4,8 +4,9 @@ import pytest
 import torch
 
 from condgen.bayes import Denoiser, Likelihood
-from condgen.diagnostics import best_constant_scale, likelihood_fields, measure, summarise
+from condgen.diagnostics import likelihood_fields, measure, summarise
 from condgen.diagnostics.score_errors import data_queries, grid_queries
+from condgen.guidance import ClassifierGuided, DenoiserGuided, ScaleCurve
 from condgen.noise import EDM, VP, expand
 from condgen.oracle import Oracle
 
@@ -43,15 +44,46 @@ class Shifted(Denoiser):
         return self.exact(x_t, t) + sigma**2 / alpha * self.shift.to(x_t.dtype)
 
 
+class Counting(Scaled):
+    """Counts its gradients."""
+
+    def __init__(self, inner):
+        super().__init__(inner.exact, inner.factor)
+        self.calls = 0
+
+    def score(self, *arguments, **options):
+        self.calls += 1
+        return super().score(*arguments, **options)
+
+
+class CountingDenoiser(Denoiser):
+    """Counts its calls."""
+
+    def __init__(self, inner):
+        super().__init__()
+        self.inner, self.schedule, self.calls = inner, inner.schedule, 0
+
+    def forward(self, x_t, t, y=None):
+        self.calls += 1
+        return self.inner(x_t, t, y)
+
+
 @pytest.mark.parametrize("schedule", [EDM(), VP()], ids=lambda s: s.kind)
 def test_exact_models_have_no_error(schedule):
     exact = oracle(schedule)
     t, x_t, y = data_queries(exact, 200, 0.7, torch.Generator().manual_seed(0))
-    measured = measure(exact, exact, {"exact": exact.likelihood}, t, x_t, y)["exact"]
-    scale = float(measured.ee.mean().sqrt())
-    for errors in (measured.vv.sqrt(), measured.likelihood_error(1.0), measured.posterior_error(1.0)):
-        assert float(errors.mean()) < 1e-4 * scale
-    torch.testing.assert_close(measured.likelihood_error(0.0), measured.ee.sqrt())
+    methods = {"bayes": ClassifierGuided(exact, exact.likelihood), "told": exact, "cfg": DenoiserGuided(exact)}
+    errors = measure(exact, exact, methods, t, x_t, y)
+    true = exact.scores(x_t, t, y)
+    scale = float(true.likelihood.norm(dim=1).mean())
+    assert errors.keys() == {
+        *(("prior", "D"), ("zero guidance", "D_P"), ("zero guidance", "D_L")),
+        *(("bayes", "D_P"), ("bayes", "D_L"), ("told", "D_P"), ("cfg", "D_P")),
+    }
+    for method, quantity in errors.keys() - {("zero guidance", "D_P"), ("zero guidance", "D_L")}:
+        assert float(errors[method, quantity].mean()) < 1e-4 * scale, (method, quantity)
+    for quantity in ("D_P", "D_L"):  # with an exact prior, what is missing is the likelihood score
+        torch.testing.assert_close(errors["zero guidance", quantity], true.likelihood.norm(dim=1), rtol=1e-3, atol=1e-4)
 
 
 @pytest.mark.parametrize("schedule", [EDM(), VP()], ids=lambda s: s.kind)
@@ -59,30 +91,35 @@ def test_known_errors_are_found(schedule):
     """A prior off by a vector of length 0.5 and a classifier off by a factor: every norm is known."""
     exact, shift = oracle(schedule), torch.tensor([0.3, -0.4])
     t, x_t, y = data_queries(exact, 200, 0.7, torch.Generator().manual_seed(0))
-    measured = measure(exact, Shifted(exact, shift), {"x3": Scaled(exact, 3.0)}, t, x_t, y, batch=64)["x3"]
-    likelihood = exact.scores(x_t, t, y).likelihood
-    torch.testing.assert_close(measured.vv.sqrt(), torch.full((200,), 0.5).double(), rtol=1e-3, atol=1e-3)
-    for scale in (0.0, 0.5, 1.0):
-        by_hand = ((3 * scale - 1) * likelihood).norm(dim=1)
-        torch.testing.assert_close(measured.likelihood_error(scale), by_hand, rtol=1e-3, atol=1e-4)
-        by_hand = (shift.double() + (3 * scale - 1) * likelihood).norm(dim=1)
-        torch.testing.assert_close(measured.posterior_error(scale), by_hand, rtol=1e-3, atol=2e-3)
+    prior, likelihood = Shifted(exact, shift), Scaled(exact, 3.0)
+    scales = {"none": 0.0, "half": 0.5, "full": 1.0, "curve": ScaleCurve(levels=(0.7,), scales=(0.25,))}
+    methods = {name: ClassifierGuided(prior, likelihood, scale) for name, scale in scales.items()}
+    methods["outside"] = ClassifierGuided(prior, likelihood, 1.0, (1.0, 2.0))
+    methods["exact prior"] = ClassifierGuided(exact, likelihood)
+    errors = measure(exact, prior, methods, t, x_t, y, batch=64)
+    true = exact.scores(x_t, t, y).likelihood
+    torch.testing.assert_close(errors["prior", "D"], torch.full((200,), 0.5).double(), rtol=1e-3, atol=1e-3)
+    known = {"none": 0.0, "half": 0.5, "full": 1.0, "curve": 0.25, "outside": 0.0, "exact prior": 1.0}
+    for name, scale in known.items():
+        error = (3 * scale - 1) * true
+        torch.testing.assert_close(errors[name, "D_L"], error.norm(dim=1), rtol=1e-3, atol=1e-4)
+        by_hand = (error if name == "exact prior" else shift.double() + error).norm(dim=1)
+        torch.testing.assert_close(errors[name, "D_P"], by_hand, rtol=1e-3, atol=2e-3)
 
 
-def test_best_constant_scale_undoes_a_factor():
+def test_models_that_methods_share_answer_once():
     exact = oracle(EDM())
-    levels = (0.5, 1.0, 2.0)
-    measured = []
-    for level in levels:
-        queries = data_queries(exact, 300, level, torch.Generator().manual_seed(0))
-        measured.append(measure(exact, exact, {"x4": Scaled(exact, 4.0)}, *queries)["x4"])
-    assert best_constant_scale(levels, measured) == pytest.approx(0.25, rel=1e-3)
+    likelihood, prior = Counting(Scaled(exact, 2.0)), CountingDenoiser(exact)
+    methods = {str(scale): ClassifierGuided(prior, likelihood, scale) for scale in (1.0, 2.0, 10.0)}
+    measure(exact, prior, methods, *data_queries(exact, 10, 0.7, torch.Generator().manual_seed(0)))
+    assert (prior.calls, likelihood.calls) == (1, 1)
 
 
 def test_rows_say_what_was_measured():
     exact = oracle(EDM())
     queries = grid_queries(exact, (-2, 2), (-3, 3), 5, 1.5)
-    rows = summarise(1.5, "grid", measure(exact, exact, {"ce": Scaled(exact, 2.0)}, *queries), {"ce": ("ce", 1.0)})
+    methods = {"ce": ClassifierGuided(exact, Scaled(exact, 2.0))}
+    rows = summarise(1.5, "grid", measure(exact, exact, methods, *queries))
     assert {(row.method, row.quantity) for row in rows} == {
         ("prior", "D"),
         ("zero guidance", "D_P"),

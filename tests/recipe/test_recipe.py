@@ -46,7 +46,7 @@ def test_overrides_reach_any_depth_and_keep_types(path):
         ("score.training.stesp=20", r"score.training.stesp: no such setting; did you mean 'steps'\?"),
         ("score.network.widht=20", r"score.network.widht: no such setting; did you mean 'width'\?"),
         ("classifiers.ce.objective.los=ce", r"classifiers.ce.objective.los: no such setting; did you mean 'loss'\?"),
-        ("zzz=1", r"zzz: no such setting; there are: classifiers, data"),
+        ("zzz=1", r"zzz: no such setting; there are: calibrate, classifiers, data"),
         ("score.training.steps=-5", r"score.training.steps: .*greater than 0 \(it is -5\)"),
         ("score.training.steps=ten", r"score.training.steps: .*valid integer.*\(it is 'ten'\)"),
         ("score.training.lr=.nan", r"score.training.lr: .*finite"),
@@ -54,6 +54,30 @@ def test_overrides_reach_any_depth_and_keep_types(path):
         ("data.kind=digit", r"data: .*'digit'"),
         ("sample.methods.guided.classifier=dlsm", r"'guided' uses classifier 'dlsm', which is not among: ce"),
         ("sample.methods.fast.generator=true", r"'fast' uses the generator, and the recipe trains none"),
+        (
+            "sample.methods.guided.scale=lots",
+            r"methods.guided.scale: a guidance scale is a finite number, or .* calibrated",
+        ),
+        ("sample.methods.guided.scale=.inf", r"methods.guided.scale: a guidance scale is a finite number"),
+        ("sample.methods.guided.scale=calibrated", r"'guided': scale: calibrated needs .*: add 'calibrate: {}'"),
+        ("sample.methods.plain.scale=calibrated", r"scale: calibrated belongs to a classifier"),
+        ("sample.methods.plain.scale=2", r"nothing to act on: name a classifier or a guide"),
+        ("sample.methods.plain.interval=[1, 2]", r"nothing to act on"),
+        ("sample.methods.guided.guide=unlabelled", r"a classifier or a guide leads the way, not both"),
+        (
+            "sample.methods.plain.guide=unlabelled",
+            r"'plain': guide 'unlabelled' needs .* labels: embedding, .* has none",
+        ),
+        ("sample.methods.plain.guide=weak", r"'plain' uses score model 'weak', which is not among scores: none"),
+        ("sample.methods.plain.score=weak", r"'plain' uses score model 'weak', which is not among scores: none"),
+        ("sample.methods.plain.guide=score", r"cannot guide itself; did you mean guide: unlabelled"),
+        ("sample.methods.plain={generator: true, guide: unlabelled}", r"the generator stands alone"),
+        ("score.labels=separate", r"score.labels: separate gives no unconditional score.*move it to scores"),
+        ("score.labels=yes", r"score.labels: "),
+        ("score.label_dropout=1.5", r"score.label_dropout: "),
+        ("score.training.snapshots=[0]", r"score.training.snapshots"),
+        ("diagnose={levels: [1], methods: {a: {classifier: dlsm}}}", r"'a' uses classifier 'dlsm', .* not among: ce"),
+        ("diagnose={levels: [1], methods: {a: {generator: true}}}", r"diagnose.methods.a.generator: no such setting"),
         ("name=../escape", r"name: "),
         ("sample.methods={'../escape': {}}", r"sample.methods"),
         ("score.training", r"not of the form"),
@@ -119,3 +143,63 @@ def test_odd_sizes_are_answered_with_what_to_do():
     data = LabelledSet(x=images, y=torch.arange(4) % 2, names=("a", "b"), source="s", split="train")
     with pytest.raises(UserError, match="31x31 pixels cannot be halved"):
         default_recipe(parse_data("./s"), data)
+
+
+TRAINING = "training: {steps: 10}"
+SCORES = f"""
+scores:
+  told: {{network: {{kind: mlp}}, labels: embedding, {TRAINING}}}
+  each: {{network: {{kind: mlp}}, labels: separate, {TRAINING}}}
+  weak: {{network: {{kind: mlp, width: 8}}, {TRAINING}}}
+"""
+
+
+@pytest.mark.parametrize(
+    ("method", "words"),
+    [
+        ("{}", "the score model alone"),
+        ("{classifier: ce, scale: 2, interval: [1, 5]}", "the score model, guided by classifier ce at scale 2 from"),
+        ("{score: each}", "score model each alone"),
+        (
+            "{score: told, guide: unlabelled, scale: 1.5}",
+            "score model told, guided by itself without label at scale 1.5",
+        ),
+        ("{score: told, guide: score, scale: 2}", "score model told, guided by the main score model at scale 2"),
+        ("{guide: weak, scale: 2}", "the score model, guided by score model weak at scale 2"),
+        ("{score: told, classifier: ce}", "score model told, guided by classifier ce at scale 1"),
+    ],
+)
+def test_every_kind_of_guidance_can_be_written_and_said(path, method, words):
+    path.write_text(BASE + SCORES)
+    recipe = load_recipe(
+        path, [f"sample.methods.new={method}", f"diagnose={{levels: [1], methods: {{new: {method}}}}}"]
+    )
+    assert recipe.sample is not None
+    assert recipe.diagnose is not None
+    for guidance in (recipe.sample.methods["new"], recipe.diagnose.methods["new"]):
+        assert guidance.in_words().startswith(words)
+    assert parse(Recipe, yaml.safe_load(to_yaml(recipe)), "again") == recipe
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            "sample.methods.new={score: each, guide: unlabelled, scale: 2}",
+            r"needs .* labels: embedding, .* has separate",
+        ),
+        (
+            "sample.methods.new={score: each, classifier: ce}",
+            r"an unconditional score, which labels: separate does not",
+        ),
+        ("sample.methods.new={score: told, guide: told, scale: 2}", r"cannot guide itself"),
+        ("scores.score={network: {kind: mlp}, training: {steps: 1}}", r"cannot be called 'score'"),
+        ("scores.unlabelled={network: {kind: mlp}, training: {steps: 1}}", r"cannot be called 'unlabelled'"),
+        ("scores.told.labels=sometimes", r"scores.told.labels: "),
+    ],
+)
+def test_score_models_that_cannot_do_what_is_asked(path, change, message):
+    path.write_text(BASE + SCORES)
+    with pytest.raises(UserError, match=message) as caught:
+        load_recipe(path, [change])
+    assert "\n" not in str(caught.value)
