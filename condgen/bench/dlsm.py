@@ -14,6 +14,7 @@ normalisation, rectifiers, the logarithm of a softmax plus 1e-8) has a network o
 
 import copy
 import math
+import warnings
 from collections.abc import Callable, Generator
 from typing import Any, NamedTuple, TypeAlias
 
@@ -115,7 +116,10 @@ def _forward_mode(classifier: Classifier, batch: _Batch) -> Gradients:
     def at(x: Tensor) -> Tensor:
         return _chosen(classifier(x, batch.t), batch.y)
 
-    chosen, along = torch.func.jvp(at, (batch.x,), (v,), has_aux=False)[:2]
+    with warnings.catch_warnings():  # torch prepares its forward-mode formulas with a compiler that it has retired
+        warnings.filterwarnings("ignore", message=".*torch.jit.script", category=FutureWarning)
+        warnings.filterwarnings("ignore", message=".*torch.jit.script", category=DeprecationWarning)
+        chosen, along = torch.func.jvp(at, (batch.x,), (v,), has_aux=False)[:2]
     return torch.autograd.grad((along - batch.ce_weight * chosen).mean(), list(classifier.parameters()))
 
 

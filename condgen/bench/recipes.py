@@ -1,11 +1,10 @@
 """Recipes repeated over seeds: every figure of their runs as mean and standard deviation."""
 
-import statistics
-from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from condgen.bench.seeds import Fact, rows_over_seeds
 from condgen.recipe import Recipe
 from condgen.run import Work, describe_environment, read_json, run_recipe
 from condgen.training import Processes
@@ -28,57 +27,54 @@ def summarise_seeds(recipe: Recipe, seeds: Sequence[int], folder: Path, command:
         `{"what": ..., "rows": [{"what", "variant", "size", "value", "sd", "seeds", "unit"}]}`: score errors, metrics,
         speed of sampling, and seconds per stage.
     """
-    values: dict[tuple[str, str, str, str], list[float]] = defaultdict(list)
+    found: list[Fact] = []
     for seed in seeds:
         place = folder / f"seed-{seed}"
         for file, facts in FACTS.items():
             if (place / file).exists():
-                for key, value in facts(read_json(place / file)):
-                    values[key].append(value)
-    rows = [
-        {
-            "what": what,
-            "variant": variant,
-            "size": size,
-            "value": statistics.fmean(found),
-            "sd": statistics.stdev(found) if len(found) > 1 else None,
-            "seeds": len(found),
-            "unit": unit,
-        }
-        for (what, variant, size, unit), found in values.items()
-    ]
+                found += facts(read_json(place / file))
     about = {"recipe": recipe.name, "seeds": list(seeds), "command": command, **describe_environment()}
-    return {"what": about, "rows": rows}
+    return {"what": about, "rows": rows_over_seeds(found)}
 
 
-Facts: TypeAlias = Iterator[tuple[tuple[str, str, str, str], float]]
+Facts: TypeAlias = Iterator[Fact]
 
 
 def _errors(file: dict[str, Any]) -> Facts:
     for row in file["rows"]:
         size = f"noise level {row['sigma']:g}, {row['weighting']}, {row['n']} queries"
-        yield (row["quantity"], row["method"], size, "1/data unit"), row["mean"]
+        yield Fact(row["quantity"], row["method"], size, "1/data unit", row["mean"])
 
 
 def _metrics(file: dict[str, Any]) -> Facts:
     for row in file["rows"]:
-        yield (row["metric"], row["method"], f"n = {row['n']}", row["features"]), row["value"]
+        yield Fact(row["metric"], row["method"], f"n = {row['n']}", row["features"], row["value"])
 
 
 def _costs(file: dict[str, Any]) -> Facts:
     for row in file["rows"]:
         size = f"{row['images']} images, {row['evaluations_per_image']} evaluations each"
-        yield ("speed", row["method"], size, "images/s"), row["images_per_second"]
+        yield Fact("speed", row["method"], size, "images/s", row["images_per_second"])
+
+
+def _classifiers(file: dict[str, Any]) -> Facts:
+    for row in file["rows"]:
+        for what, unit in CLASSIFIER_FIGURES.items():
+            if row.get(what) is not None:
+                yield Fact(what, row["classifier"], f"noise level {row['sigma']:g}, held out", unit, row[what])
 
 
 def _seconds(file: dict[str, Any]) -> Facts:
     for row in file["stages"]:
-        yield ("time", row["stage"], row["what"], "s"), row["seconds"]
+        yield Fact("time", row["stage"], row["what"], "s", row["seconds"])
 
+
+CLASSIFIER_FIGURES = {"accuracy": "", "cross_entropy": "nat", "ece": "", "gain": "", "scale": ""}
 
 FACTS: dict[str, Callable[[dict[str, Any]], Facts]] = {
     "diagnostics.json": _errors,
     "metrics.json": _metrics,
+    "classifiers.json": _classifiers,
     "cost.json": _costs,
     "run.json": _seconds,
 }

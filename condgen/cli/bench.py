@@ -1,19 +1,22 @@
 """`condgen bench`: how figures are made."""
 
 import sys
+from collections.abc import Generator
 from pathlib import Path
-from typing import Annotated, Any, TypeAlias
+from typing import Annotated, Any, TypeAlias, TypeVar
 
 import torch
 import typer
 from rich.table import Table
 
 from condgen.bench import repeat_recipe, summarise_seeds
+from condgen.bench.curves import training_curves
 from condgen.bench.dlsm import SIZES, bench_dlsm
+from condgen.bench.table1 import table_one
 from condgen.cli.progress import console, follow
 from condgen.cli.run import Overrides
 from condgen.errors import UserError
-from condgen.recipe import load_recipe
+from condgen.recipe import Recipe, load_recipe
 from condgen.run import describe_environment, lock, write_json
 from condgen.training import Processes
 
@@ -29,30 +32,76 @@ def _bench() -> None:
     pass
 
 
+RecipeFile: TypeAlias = Annotated[Path, typer.Argument(help="A YAML file, such as recipes/moons.yaml.")]
+Seeds: TypeAlias = Annotated[int, typer.Option(min=1, help="How many seeds, from 0.")]
+Out: TypeAlias = Annotated[Path | None, typer.Option(help="Where the runs go; by default runs/bench/NAME.")]
+
+
+def _repeat(
+    context: typer.Context, path: Path, seeds: int, out: Path | None, overrides: list[str] | None
+) -> tuple[Recipe, Path]:
+    """Runs a recipe once a seed, or finds that it has been; returns it and the folder of the runs."""
+    recipe = load_recipe(path, overrides or ())
+    if recipe.threads is not None and context.obj is None:
+        torch.set_num_threads(recipe.threads)
+    folder = out or Path("runs/bench") / recipe.name
+    with lock(folder):
+        follow(repeat_recipe(recipe, range(seeds), folder, Processes(), _command()))
+    return recipe, folder
+
+
 @app.command("recipe")
 def recipe_over_seeds(
     context: typer.Context,
-    recipe: Annotated[Path, typer.Argument(help="A YAML file, such as recipes/moons.yaml.")],
-    seeds: Annotated[int, typer.Option(min=1, help="How many seeds, from 0.")] = 5,
-    out: Annotated[Path | None, typer.Option(help="Where the runs go; by default runs/bench/NAME.")] = None,
+    recipe: RecipeFile,
+    seeds: Seeds = 5,
+    out: Out = None,
     json: JsonFile = None,
     overrides: Overrides = None,
 ) -> None:
     """Run a recipe once a seed, and print mean ± standard deviation of its score errors and metrics."""
-    settings = load_recipe(recipe, overrides or ())
-    if settings.threads is not None and context.obj is None:
-        torch.set_num_threads(settings.threads)
-    folder = out or Path("runs/bench") / settings.name
-    command = " ".join(["condgen", *sys.argv[1:]])
-    with lock(folder):
-        follow(repeat_recipe(settings, range(seeds), folder, Processes(), command))
-        summary = summarise_seeds(settings, range(seeds), folder, command)
-    table = Table("what", "method", "where", "mean ± sd", title=f"{settings.name}, {seeds} seeds")
-    for row in summary["rows"]:
-        spread = "" if row["sd"] is None else f" ± {row['sd']:.2g}"
-        table.add_row(row["what"], row["variant"], row["size"], f"{row['value']:.4g}{spread}")
-    console.print(table)
+    settings, folder = _repeat(context, recipe, seeds, out, overrides)
+    summary = summarise_seeds(settings, range(seeds), folder, _command())
+    _print_rows(f"{settings.name}, {seeds} seeds", summary)
     _save(json, summary)
+
+
+@app.command("table1")
+def moons_table(
+    context: typer.Context,
+    recipe: RecipeFile = Path("recipes/moons.yaml"),
+    seeds: Seeds = 5,
+    out: Out = None,
+    json: JsonFile = None,
+    overrides: Overrides = None,
+) -> None:
+    """Make Table 1 of the DLSM paper (Chao et al. 2022): score errors on the moons, precision and recall of samples."""
+    settings, folder = _repeat(context, recipe, seeds, out, overrides)
+    summary = _with_status(table_one(settings, range(seeds), folder, _command()))
+    _print_rows(f"{settings.name}, {seeds} seeds", summary)
+    _save(json, summary)
+
+
+@app.command("curves")
+def curves(
+    context: typer.Context,
+    recipe: RecipeFile = Path("recipes/balance.yaml"),
+    seeds: Seeds = 5,
+    out: Out = None,
+    json: JsonFile = None,
+    picture: Annotated[Path | None, typer.Option(help="Draw the curves here, as PNG.")] = None,
+    overrides: Overrides = None,
+) -> None:
+    """Follow classifiers through their training: cross-entropy and D_L at every snapshot, mean and 95% interval."""
+    from condgen.report import draw_curves
+
+    settings, folder = _repeat(context, recipe, seeds, out, overrides)
+    summary = training_curves(settings, range(seeds), folder, _command())
+    _print_rows(f"{settings.name}, {seeds} seeds", summary)
+    _save(json, summary)
+    if picture is not None:
+        draw_curves(summary["rows"], picture)
+        console.print(f"picture: {picture}", markup=False)
 
 
 @app.command("dlsm")
@@ -73,14 +122,7 @@ def gradients(
     device = Processes().device
     rows: list[dict[str, Any]] = []
     for name in size or SIZES:
-        with console.status(name) as status:
-            work = bench_dlsm(name, device, rounds, compiled)
-            while True:
-                try:
-                    status.update(f"{name}: {next(work)}")
-                except StopIteration as stop:
-                    rows += stop.value
-                    break
+        rows += _with_status(bench_dlsm(name, device, rounds, compiled))
     for where in dict.fromkeys(row["size"] for row in rows):
         table = Table("variant", "ms", "in CE steps", "gradient error", title=where)
         here = [row for row in rows if row["size"] == where]
@@ -91,8 +133,33 @@ def gradients(
             error = found.get("gradient error", found.get("prior error"))
             table.add_row(variant, f"{ms:.4g}", f"{relative:.2f}", "" if error is None else f"{error:.1e}")
         console.print(table)
-    command = " ".join(["condgen", *sys.argv[1:]])
-    _save(json, {"what": {"command": command, "rounds": rounds, **describe_environment()}, "rows": rows})
+    _save(json, {"what": {"command": _command(), "rounds": rounds, **describe_environment()}, "rows": rows})
+
+
+Outcome = TypeVar("Outcome")
+
+
+def _with_status(work: Generator[str, None, Outcome]) -> Outcome:
+    """Runs work that says what it does next, and returns what it ends in."""
+    with console.status("") as status:
+        while True:
+            try:
+                status.update(next(work))
+            except StopIteration as stop:
+                outcome: Outcome = stop.value
+                return outcome
+
+
+def _command() -> str:
+    return " ".join(["condgen", *sys.argv[1:]])
+
+
+def _print_rows(title: str, summary: dict[str, Any]) -> None:
+    table = Table("what", "method", "where", "mean ± sd", title=title)
+    for row in summary["rows"]:
+        spread = "" if row["sd"] is None else f" ± {row['sd']:.2g}"
+        table.add_row(row["what"], row["variant"], row["size"], f"{row['value']:.4g}{spread}")
+    console.print(table)
 
 
 def _save(path: Path | None, summary: dict[str, Any]) -> None:

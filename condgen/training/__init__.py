@@ -2,17 +2,20 @@
 
 from condgen.training.checkpoint import load_state, save_state
 from condgen.training.distributed import Processes
+from condgen.training.frozen import PriorSettings, lighten_
 from condgen.training.loop import Apply, Batch, Record, Task, TrainingSettings, train
 from condgen.training.state import State
 
 __all__ = [
     "Apply",
     "Batch",
+    "PriorSettings",
     "Processes",
     "Record",
     "State",
     "Task",
     "TrainingSettings",
+    "lighten_",
     "load_state",
     "save_state",
     "train",

@@ -17,11 +17,6 @@ class PriorSettings(Settings):
 
     precision: Literal["float32", "bfloat16"] = Field(default="float32", description="inside its network")
     compile: bool = Field(default=False, description="compile its network; takes a minute or two")
-    updates: int = Field(
-        default=1,
-        ge=1,
-        description="classifier updates for one evaluation; they share images, labels, noise and the prior's score",
-    )
 
 
 class _Autocast(nn.Module):

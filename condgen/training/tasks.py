@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from condgen.bayes import Denoiser
-from condgen.classifier import Classifier, ClassifierObjective, classifier_losses
+from condgen.classifier import Classifier, ClassifierObjective, Gradient, classifier_losses, gradient_of
 from condgen.generator import Critic, Generator, GeneratorObjective, critic_loss, generator_loss
 from condgen.noise import Density
 from condgen.score import ScoreModel, denoising_score_matching
@@ -42,12 +42,26 @@ class ScoreTask(Task):
 
 
 class ClassifierTask(Task):
-    """Cross-entropy, or DLSM beside it, at times drawn from a density. The prior stays frozen."""
+    """Cross-entropy, or DLSM beside it, at times drawn from a density. The prior stays frozen.
+
+    Args:
+        model: the classifier.
+        objective: its loss.
+        density: of times.
+        prior: the frozen score model, needed by DLSM.
+        gradient: computes the likelihood score.
+    """
 
     def __init__(
-        self, model: Classifier, objective: ClassifierObjective, density: Density, prior: Denoiser | None = None
+        self,
+        model: Classifier,
+        objective: ClassifierObjective,
+        density: Density,
+        prior: Denoiser | None = None,
+        gradient: Gradient = gradient_of,
     ) -> None:
         self.model, self.objective, self.density, self.prior = model, objective, density, prior
+        self.gradient = gradient
 
     def models(self) -> dict[str, nn.Module]:
         """The classifier alone."""
@@ -57,7 +71,7 @@ class ClassifierTask(Task):
         """One gradient step."""
         t = self.density.quantile(self.model.schedule, batch.uniform())
         eps = batch.normal(*batch.x.shape[1:])
-        losses = classifier_losses(self.model, self.objective, batch.x, batch.y, t, eps, self.prior)
+        losses = classifier_losses(self.model, self.objective, batch.x, batch.y, t, eps, self.prior, self.gradient)
         apply("model", losses.total)
         metrics = {"loss": losses.total.mean(), "ce": losses.cross_entropy.mean(), "accuracy": losses.correct.mean()}
         if losses.dlsm is not None and losses.gain is not None:

@@ -1,0 +1,37 @@
+import copy
+
+import torch
+
+from condgen.nets import UNetSettings
+from condgen.noise import EDM
+from condgen.score import ScoreConfig, ScoreModel
+from condgen.training import PriorSettings, lighten_
+
+
+def test_half_precision_changes_a_prior_a_little_and_its_weights_not_at_all():
+    torch.manual_seed(0)
+    network = UNetSettings(channels=8, multipliers=(1, 2), blocks=1, attention=(4,))
+    about = {"schedule": EDM(), "shape": (1, 8, 8), "names": ("a",), "sigma_data": 0.5}
+    prior = ScoreModel(ScoreConfig(network=network, **about)).eval()
+    light = lighten_(copy.deepcopy(prior), PriorSettings(precision="bfloat16"))
+    x_t, t = torch.randn(4, 1, 8, 8), torch.linspace(0.1, 3, 4, dtype=torch.float64)
+    with torch.no_grad():
+        exact, rough = prior.eps(x_t, t), light.eps(x_t, t)
+    assert rough.dtype == torch.float32
+    assert 0 < (rough - exact).norm() < 0.02 * exact.norm()
+    for a, b in zip(prior.parameters(), light.parameters(), strict=True):
+        torch.testing.assert_close(a, b, rtol=0, atol=0)
+
+
+def test_by_default_nothing_changes():
+    prior = ScoreModel(
+        ScoreConfig(
+            network=UNetSettings(channels=8, multipliers=(1,)),
+            schedule=EDM(),
+            shape=(1, 8, 8),
+            names=("a",),
+            sigma_data=0.5,
+        )
+    )
+    net = prior.net
+    assert lighten_(prior, PriorSettings()).net is net
