@@ -43,7 +43,9 @@ class _Check(NamedTuple):
         """What the classifier is worth at each noise level, as plain JSON. No global random number is drawn."""
         assert isinstance(classifier, Classifier)
         generator = keyed_generator(_CHECK_SEED)
-        found = measure_classifier(classifier, self.prior, self.x, self.y, self.levels, generator=generator)
+        found = measure_classifier(
+            classifier, self.prior, self.x, self.y, self.levels, generator=generator, batch=_CHECKED_IMAGES
+        )
         return [row.as_dict() for row in found]
 
 
@@ -107,13 +109,13 @@ def _classifier_work(
             x=held_out.floats(chosen).to(device),
             y=held_out.y[chosen].to(device),
             levels=spread_levels(stage.schedule, config.sigma_data, _CHECKED_LEVELS),
-            prior=prior if prior is not None else _prior_that_fits(config, score_folder, device),
+            prior=_prior_that_fits(config, score_folder, device),
         )
     return _Work(task, config, stage.classifier.training, check)
 
 
 def _prior_that_fits(config: ClassifierConfig, folder: Path | None, device: torch.device) -> ScoreModel | None:
-    """Cross-entropy needs no score model, but where one is at hand it tells what the gradient gains."""
+    """A score model as it was trained, where one is at hand: it tells what the gradient gains, by any objective."""
     if folder is None or not (folder / MODEL_FILE).exists():
         return None
     prior = ScoreModel.load(folder, device)

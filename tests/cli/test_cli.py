@@ -324,3 +324,44 @@ def test_help_of_every_verb(condgen):
         code, out, _ = condgen(verb, "--help")
         assert code == 0
         assert "Usage" in out
+
+
+def test_calibrate_measures_a_classifier_into_its_own_folder(digits, condgen, tmp_path):
+    place = tmp_path / "classifier-ce"
+    place.mkdir()
+    for file in ("model.safetensors", "recipe.yaml", "log.jsonl"):
+        shutil.copy(digits / "classifier-ce" / file, place)
+    words = ("calibrate", "--classifier", place, "--score", digits / "score", "--levels", "0.5,2,8", "--draws", 1)
+    code, out, err = condgen(*words)
+    assert code == 0, err
+    assert "calibrate ce: 3 of 3" in out
+    assert "Held-out samples: 360; noise draws of each: 1" in out
+    assert all(len(line) <= 80 for line in out.split("plots:")[0].splitlines())
+    with Image.open(place / "calibration" / "calibration.png") as picture:
+        assert picture.width > picture.height > 500
+    found = json.loads((place / "calibration" / "calibration.json").read_text())
+    assert found["curve"]["levels"] == [0.5, 2, 8]
+    assert min(found["curve"]["scales"]) >= 0
+    code, out, _ = condgen(*words)
+    assert code == 0
+    assert "nothing left to do" in out
+    code, _, err = condgen("report", place)
+    assert code == 0, err
+    assert "Is the classifier any good" in (place / "report.html").read_text()
+
+
+def test_calibrate_says_in_one_line_what_is_wrong(digits, condgen, tmp_path):
+    score, ce = digits / "score", digits / "classifier-ce"
+    before = sorted(ce.rglob("*"))
+    for words, message in (
+        (("--classifier", tmp_path, "--score", score), "no recipe at"),
+        (("--classifier", score, "--score", score), "no such setting"),
+        (("--classifier", ce, "--score", ce), "holds a classifier, where a score model is needed"),
+        (("--classifier", ce, "--score", score, "--levels", "2,1"), "must rise"),
+        (("--classifier", ce, "--score", score, "--levels", "1,5000"), "outside the schedule's range"),
+    ):
+        code, _, err = condgen("calibrate", *words)
+        assert code == 2, words
+        assert message in err, err
+        assert len(err.strip().splitlines()) == 1
+    assert [path for path in sorted(ce.rglob("*")) if path.name != ".lock"] == before

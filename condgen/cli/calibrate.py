@@ -1,0 +1,50 @@
+"""`condgen calibrate`."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from condgen.cli.progress import console, follow
+from condgen.data import load
+from condgen.recipe import CalibrateRecipe, CalibrateStage, ClassifierStage, parse, read_yaml
+from condgen.run import calibrate_stage, gather_calibrations, lock
+from condgen.run.calibrate import CALIBRATION, CALIBRATION_FOLDER
+from condgen.training import Processes
+
+__all__ = ["calibrate"]
+
+
+def calibrate(
+    classifier: Annotated[Path, typer.Option(help="Run folder of the classifier; the figures go into it.")],
+    score: Annotated[Path, typer.Option(help="Run folder of the score model.")],
+    levels: Annotated[
+        str | None, typer.Option(help="Noise levels, separated by commas; by default 16 that span the data.")
+    ] = None,
+    draws: Annotated[int | None, typer.Option(min=1, help="Noise draws of each held-out image, at each level.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Of the noise.")] = None,
+) -> None:
+    """Measure a classifier on held-out data at each noise level, and find the guidance scale that suits it there.
+
+    Accuracy, cross-entropy, calibration error, the gain over zero guidance, and the best scale: zero where guidance
+    does not surely help. No exact score is needed. Writes CLASSIFIER/calibration.
+    """
+    from condgen.report import classifier_rows, classifier_table, draw_calibration, to_rich
+
+    trained = parse(ClassifierStage, read_yaml(classifier / "recipe.yaml"), str(classifier / "recipe.yaml"))
+    tree: dict[str, Any] = {"draws": draws, "seed": seed}
+    if levels is not None:
+        tree["levels"] = [part.strip() for part in levels.split(",")]
+    given = {key: value for key, value in tree.items() if value is not None}
+    stage = CalibrateStage(calibrate=parse(CalibrateRecipe, given, "calibrate"))
+    held_out = load(trained.data, "test")
+    name, place = classifier.resolve().name.removeprefix("classifier-"), classifier / CALIBRATION_FOLDER
+    with lock(classifier):
+        work = calibrate_stage(f"calibrate {name}", stage, classifier, score, held_out, Processes().device)
+        if follow(work) == 0:
+            console.print(f"nothing left to do: {place} is finished", markup=False)
+        rows = classifier_rows(gather_calibrations({name: classifier})["rows"])[name]
+        draw_calibration(name, rows, place / "calibration.png")
+    console.print(to_rich(classifier_table(rows, name), turned=False))
+    console.print(f"plots: {(place / 'calibration.png').resolve()}", markup=False, soft_wrap=True)
+    console.print(f"scales: {(place / CALIBRATION).resolve()}", markup=False, soft_wrap=True)
