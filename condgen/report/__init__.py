@@ -1,14 +1,21 @@
 """From a run folder to a page that people send each other."""
 
 from condgen.report.build import build_report
+from condgen.report.classifier_plots import draw_calibration
+from condgen.report.classifier_section import classifier_rows
+from condgen.report.curves import draw_curves
 from condgen.report.findings import findings
 from condgen.report.grids import labelled_grid, side_by_side
-from condgen.report.tables import Table, cost_table, errors_table, metrics_table, to_markdown, to_rich
+from condgen.report.tables import Table, classifier_table, cost_table, errors_table, metrics_table, to_markdown, to_rich
 
 __all__ = [
     "Table",
     "build_report",
+    "classifier_rows",
+    "classifier_table",
     "cost_table",
+    "draw_calibration",
+    "draw_curves",
     "errors_table",
     "findings",
     "labelled_grid",

@@ -13,6 +13,7 @@ from jinja2 import Environment, FunctionLoader, StrictUndefined
 
 from condgen import __version__
 from condgen.errors import UserError
+from condgen.report.classifier_section import classifier_section
 from condgen.report.drawing import method_styles
 from condgen.report.findings import findings
 from condgen.report.inputs import Run, read_run
@@ -54,12 +55,14 @@ def build_report(folder: Path) -> Path:
 
 
 def _page(run: Run) -> Page:
-    styles = method_styles(row["method"] for row in (*run.metrics, *run.cost, *run.errors))
+    methods = [row["method"] for row in (*run.metrics, *run.cost, *run.errors)]
+    styles = method_styles([*methods, *(row["classifier"] for row in run.classifiers), *run.checks])
     sections = (
         run_section(run),
         samples_section(run),
         errors_section(run, styles),
         field_section(run),
+        classifier_section(run, styles),
         metrics_section(run),
         cost_section(run),
         training_section(run),
@@ -75,8 +78,9 @@ def _page(run: Run) -> Page:
 
 def _as_json(run: Run, page: Page) -> dict[str, object]:
     """The rows as they were read and the sentences made of them; what JSON cannot hold (NaN) becomes null."""
-    what = {"run": run.about, "diagnostics": run.diagnosed, "metrics": run.evaluated}
+    what = {"run": run.about, "diagnostics": run.diagnosed, "metrics": run.evaluated, "classifiers": run.calibrated}
     rows = {"stages": run.stages, "diagnostics": run.errors, "metrics": run.metrics, "cost": run.cost}
+    rows["classifiers"] = run.classifiers
     head = {"name": page.name, "condgen": page.version, "findings": page.findings}
     return {key: _finite(value) for key, value in {**head, "what": what, "rows": rows, "recipe": run.recipe}.items()}
 

@@ -9,6 +9,7 @@ Colours follow Okabe & Ito (2008), "Color universal design"; a method has its ow
 """
 
 import io
+import itertools
 import re
 import warnings
 from collections.abc import Iterable, Iterator
@@ -94,21 +95,36 @@ _METHODS: dict[str, Style] = {
     "no guidance": Style(INK, "o", "--", hollow=True),
     "zero guidance": Style(INK, "o", "--", hollow=True),
     "ce": Style(COLOURS["vermillion"], "s"),
-    "ce, best constant scale": Style(COLOURS["orange"], "v", "-."),
     "dlsm": Style(COLOURS["blue"], "o"),
+    "cfg": Style(COLOURS["purple"], "P"),
     "one-step": Style(COLOURS["green"], "^"),
 }
+_LINES = ("--", "-.", ":")
 
 
 def method_styles(methods: Iterable[str]) -> dict[str, Style]:
-    """A fixed look for the methods that condgen knows, and for the others by order of appearance."""
-    out: dict[str, Style] = {}
-    spare = list(COLOURS.values())[::-1]
-    for method in methods:
-        known = _METHODS.get(method.lower())
-        count = len(out)
-        out.setdefault(method, known or Style(spare[count % len(spare)], _MARKERS[(count + 3) % len(_MARKERS)], ":"))
-    return out
+    """A fixed look for the methods that condgen knows; others take what is left, so that no two of them look alike.
+
+    A variant, such as "ce x10" or "ce-calibrated", has the colour of what it is a variant of, with another marker and
+    another line.
+    """
+    names = list(dict.fromkeys(methods))
+    out = {name: _METHODS[name.lower()] for name in names if name.lower() in _METHODS}
+    taken = {(style.colour, style.marker) for style in _METHODS.values()}
+    spare = itertools.cycle(list(COLOURS.values())[::-1])
+    for name in sorted(names, key=lambda name: name in out or re.split("[ ,-]", name)[0] != name):  # bases come first
+        base = re.split("[ ,-]", name)[0]
+        family = out.get(base) or _METHODS.get(base.lower())
+        if name in out:
+            continue
+        colours = [family.colour] if family and base != name else [next(spare)]
+        colours += list(COLOURS.values())  # for families of more variants than there are markers
+        markers = [_MARKERS[(len(out) + place) % len(_MARKERS)] for place in range(len(_MARKERS))]
+        free = [(colour, marker) for colour in colours for marker in markers if (colour, marker) not in taken]
+        colour, marker = free[0] if free else (colours[0], markers[0])
+        taken.add((colour, marker))
+        out[name] = Style(colour, marker, _LINES[len(out) % len(_LINES)], hollow=bool(family) and base != name)
+    return {name: out[name] for name in names}
 
 
 def class_style(index: int) -> Style:

@@ -38,6 +38,10 @@ _GOALS: dict[str, Goal] = {
     "recall": "high",
     "density": "high",
     "coverage": "high",
+    "class-wise precision": "high",
+    "class-wise recall": "high",
+    "class-wise density": "high",
+    "class-wise coverage": "high",
     "in-class std ratio": "one",
 }
 

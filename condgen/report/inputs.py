@@ -12,7 +12,7 @@ from PIL import Image, UnidentifiedImageError
 
 from condgen.errors import UserError
 from condgen.report.plots import Field
-from condgen.report.rows import CostRow, ErrorRow, MetricRow, RawRow, StageRow, parse_rows
+from condgen.report.rows import ClassifierRow, CostRow, ErrorRow, MetricRow, RawRow, StageRow, parse_rows
 from condgen.run import read_rows
 
 __all__ = ["FieldData", "Run", "Sample", "read_images", "read_run"]
@@ -59,13 +59,15 @@ class Run:
     samples: dict[str, list[Sample]] = field(default_factory=dict)
     field_data: FieldData | None = None
     losses: dict[str, list[tuple[int, float]]] = field(default_factory=dict)
+    calibrated: dict[str, Any] = field(default_factory=dict)
+    classifiers: list[RawRow] = field(default_factory=list)
+    checks: dict[str, list[tuple[int, list[RawRow]]]] = field(default_factory=dict)
 
     @property
     def is_empty(self) -> bool:
         """Whether there is nothing to show."""
-        return not (
-            self.recipe or self.about or self.errors or self.metrics or self.cost or self.samples or self.losses
-        )
+        found = (self.errors, self.metrics, self.cost, self.samples, self.losses, self.classifiers, self.checks)
+        return not (self.recipe or self.about or any(found))
 
 
 def read_run(folder: Path) -> Run:
@@ -81,6 +83,7 @@ def read_run(folder: Path) -> Run:
     recipe = _read_text(folder / "recipe.yaml")
     metrics = _rows(evaluated, "rows", folder / "metrics.json")
     cost = _rows(_read_mapping(folder / "cost.json"), "rows", folder / "cost.json")
+    calibrated, classifiers = _read_calibrations(folder)
     run = Run(
         folder=folder,
         name=_name(folder, recipe, about),
@@ -95,12 +98,17 @@ def read_run(folder: Path) -> Run:
         samples=_read_samples(folder / "samples", [str(row.get("method")) for row in (*metrics, *cost)]),
         field_data=_read_field(folder / "field.json"),
         losses=_read_losses(folder, about),
+        calibrated=calibrated,
+        classifiers=classifiers,
+        checks=_read_checks(folder, about),
     )
     for model, rows, file in (
         (StageRow, run.stages, "run.json"),
         (ErrorRow, run.errors, "diagnostics.json"),
         (MetricRow, run.metrics, "metrics.json"),
         (CostRow, run.cost, "cost.json"),
+        (ClassifierRow, run.classifiers, "classifiers.json or calibration.json"),
+        (ClassifierRow, [row for history in run.checks.values() for _, check in history for row in check], "log.jsonl"),
     ):
         parse_rows(model, rows, str(folder / file))
     return run
@@ -217,15 +225,55 @@ def _read_field(path: Path) -> FieldData | None:
         raise UserError(f"{path} does not hold fields on its grid ({error}); diagnose the run anew") from error
 
 
-def _read_losses(folder: Path, about: dict[str, Any]) -> dict[str, list[tuple[int, float]]]:
-    """Finite losses of every stage's log, in the order of the stages."""
+def _read_calibrations(folder: Path) -> tuple[dict[str, Any], list[RawRow]]:
+    """Conditions and rows of calibrated classifiers: a run's own file, else those of the folder or below it."""
+    path = folder / "classifiers.json"
+    whole = _read_mapping(path)
+    if whole:
+        return _mapping(whole.get("what"), path), _rows(whole, "rows", path)
+    name = "calibration.json"
+    places = [folder / name, folder / "calibration" / name, *sorted(folder.glob(f"*/calibration/{name}"))]
+    what: dict[str, Any] = {}
+    rows: list[RawRow] = []
+    for place in places:
+        owner = place.resolve().parent.parent.name  # of the folder "calibration", the classifier's
+        if place.is_file() and ".before-" not in owner:
+            one = _read_mapping(place)
+            what = what or _mapping(one.get("what"), place)
+            rows += [{"classifier": owner.removeprefix("classifier-"), **row} for row in _rows(one, "rows", place)]
+    return what, rows
+
+
+def _logs(folder: Path, about: dict[str, Any]) -> dict[str, Path]:
+    """The logs of a run's stages in their order, or the one log of a stage's own folder."""
     order = [str(stage.get("folder")) for stage in about.get("stages", []) if isinstance(stage, dict)]
     logs = {str(log.parent.relative_to(folder)): log for log in sorted(folder.glob("*/log.jsonl"))}
     if (folder / "log.jsonl").is_file():
         logs["training"] = folder / "log.jsonl"
+    names = sorted(logs, key=lambda name: (order.index(name) if name in order else len(order), name))
+    return {name: logs[name] for name in names}
+
+
+def _read_checks(folder: Path, about: dict[str, Any]) -> dict[str, list[tuple[int, list[RawRow]]]]:
+    """By classifier, the steps of its training at which it was measured on held-out data, and the rows."""
+    out: dict[str, list[tuple[int, list[RawRow]]]] = {}
+    for name, path in _logs(folder, about).items():
+        who = folder.resolve().name if name == "training" else name
+        if ".before-" in name:
+            continue
+        for row in read_rows(path):
+            if isinstance(row.get("step"), int) and "levels" in row:
+                owner = who.removeprefix("classifier-")
+                rows: list[RawRow] = [{"classifier": owner, **level} for level in _rows(row, "levels", path)]
+                out.setdefault(owner, []).append((row["step"], rows))
+    return out
+
+
+def _read_losses(folder: Path, about: dict[str, Any]) -> dict[str, list[tuple[int, float]]]:
+    """Finite losses of every stage's log, in the order of the stages."""
     out = {}
-    for name in sorted(logs, key=lambda name: (order.index(name) if name in order else len(order), name)):
-        rows = [(row.get("step"), row.get("loss")) for row in read_rows(logs[name])]
+    for name, path in _logs(folder, about).items():
+        rows = [(row.get("step"), row.get("loss")) for row in read_rows(path)]
         finite = [
             (step, float(loss))
             for step, loss in rows

@@ -35,7 +35,7 @@ class Facts:
 
 def _words(value: object) -> str:
     if isinstance(value, dict):
-        return ", ".join(f"{name} {_words(inner)}" for name, inner in value.items())
+        return "; ".join(f"{name}: {_words(inner)}" for name, inner in value.items())
     if isinstance(value, list):
         return ", ".join(map(_words, value))
     return value if isinstance(value, str) else json.dumps(value)

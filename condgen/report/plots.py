@@ -6,7 +6,7 @@ every picture stand in a table beside it.
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import matplotlib
 import numpy as np
@@ -26,6 +26,9 @@ __all__ = [
     "field_panel",
     "field_scale",
     "key",
+    "level_axis",
+    "log_axis",
+    "look",
     "points_panel",
     "round_extent",
     "training_panel",
@@ -44,12 +47,13 @@ def key(style: Style, name: str) -> Plot:
     with drawing():
         axes = new_axes(width=0.42, height=0.2)
         axes.set_axis_off()
-        axes.plot([0, 1, 2], [0, 0, 0], markevery=[1], **_look(style))
+        axes.plot([0, 1, 2], [0, 0, 0], markevery=[1], **look(style))
         axes.set_xlim(-0.1, 2.1)
         return finish(axes, name, "")
 
 
-def _look(style: Style) -> dict[str, Any]:
+def look(style: Style) -> dict[str, Any]:
+    """The arguments of matplotlib's `plot` that draw a line in this style."""
     return {
         "color": style.colour,
         "marker": style.marker,
@@ -60,13 +64,20 @@ def _look(style: Style) -> dict[str, Any]:
     }
 
 
-def _log_axis(axes: Axes, which: str, low: float, high: float) -> None:
+def log_axis(axes: Axes, which: Literal["x", "y"], low: float, high: float) -> None:
+    """A logarithmic axis with plain numbers, for values from low to high."""
     axis = axes.xaxis if which == "x" else axes.yaxis
     axes.set(**{f"{which}scale": "log"})
     subs = (1.0,) if high / low >= 30 else (1.0, 2.0, 5.0)
     axis.set_major_locator(LogLocator(subs=subs, numticks=6 if which == "x" else 8))
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axis.set_minor_formatter(NullFormatter())
+
+
+def level_axis(axes: Axes, levels: Sequence[float]) -> None:
+    """A horizontal axis of noise levels, logarithmic."""
+    log_axis(axes, "x", min(levels), max(levels))
+    axes.set_xlabel(f"noise level {SIGMA}")
 
 
 # ----------------------------------------------------------------------------------------------------
@@ -109,11 +120,10 @@ def error_panel(
             x = sorted(found)
             y = [found[sigma].value for sigma in x]
             bars = [_standard_error(found[sigma]) for sigma in x]
-            axes.errorbar(x, y, yerr=bars, capsize=2, elinewidth=1, **_look(styles[method]))
-        _log_axis(axes, "x", sigmas[0], sigmas[-1])
-        _log_axis(axes, "y", min(values), max(values))
+            axes.errorbar(x, y, yerr=bars, capsize=2, elinewidth=1, **look(styles[method]))
+        level_axis(axes, sigmas)
+        log_axis(axes, "y", min(values), max(values))
         axes.set_ylim(bottom=max(min(values) / 1.6, max(values) * 1e-5))
-        axes.set_xlabel(f"noise level {SIGMA}")
         axes.set_ylabel("mean error")
         return finish(axes, name, alt)
 
@@ -131,7 +141,7 @@ def _one_level(
         axes = new_axes(title, height=1.0 + 0.28 * len(estimates))
         for place, (method, found) in enumerate(estimates.items()):
             bar = _standard_error(found[sigma])
-            axes.errorbar([found[sigma].value], [place], xerr=[bar], capsize=2, elinewidth=1, **_look(styles[method]))
+            axes.errorbar([found[sigma].value], [place], xerr=[bar], capsize=2, elinewidth=1, **look(styles[method]))
         axes.set_xlim(left=0)
         axes.xaxis.set_major_locator(MaxNLocator(4))
         axes.set_ylim(len(estimates) - 0.5, -0.5)
@@ -263,7 +273,7 @@ def training_panel(steps: Sequence[int], losses: Sequence[float], title: str, na
         axes.fill_between(at, low, high, color=INK, alpha=0.15, linewidth=0)
         axes.plot(at, mean, color=INK, linewidth=1.4, marker="o" if len(at) == 1 else "")
         if min(low) > 0 and max(mean) > 20 * min(mean):
-            _log_axis(axes, "y", min(low), max(high))
+            log_axis(axes, "y", min(low), max(high))
         axes.set_xlabel("step")
         axes.set_ylabel("loss")
         alt = f"Loss of {title} from step {steps[0]} to {steps[-1]}: {mean[0]:.3g} at first, {mean[-1]:.3g} at last."

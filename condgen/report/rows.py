@@ -8,7 +8,17 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from condgen.errors import UserError
 
-__all__ = ["CostRow", "ErrorRow", "MetricRow", "Quantity", "RawRow", "StageRow", "Weighting", "parse_rows"]
+__all__ = [
+    "ClassifierRow",
+    "CostRow",
+    "ErrorRow",
+    "MetricRow",
+    "Quantity",
+    "RawRow",
+    "StageRow",
+    "Weighting",
+    "parse_rows",
+]
 
 Quantity: TypeAlias = Literal["D", "D_P", "D_L"]
 Weighting: TypeAlias = Literal["data", "grid"]
@@ -64,6 +74,25 @@ class CostRow(_Row):
     sampler: str | None = None
     steps: int | None = None
     scale: float | None = None
+
+
+class ClassifierRow(_Row):
+    """A classifier on held-out data at one noise level; see `condgen.diagnostics.classifier_errors.LevelRow`."""
+
+    classifier: str
+    sigma: float = Field(gt=0)
+    n: int = Field(ge=1)
+    draws: int = Field(ge=1)
+    accuracy: float
+    cross_entropy: float
+    ece: float
+    norm: float
+    gain: float | None = None
+    gain_se: float | None = None
+    scale: float | None = None
+    scale_se: float | None = None
+    scale_gain: float | None = None
+    z: float | None = None
 
 
 class StageRow(_Row):

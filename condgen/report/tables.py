@@ -3,6 +3,7 @@
 A best value is marked only where its interval clears the intervals of all others.
 """
 
+import math
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table as RichTable
 from rich.text import Text
 
+from condgen.diagnostics.classifier_errors import THRESHOLD
 from condgen.metrics import REAL
 from condgen.report.estimates import (
     MISSING,
@@ -24,10 +26,21 @@ from condgen.report.estimates import (
     metric_estimates,
     winner,
 )
-from condgen.report.rows import CostRow, ErrorRow, MetricRow, Quantity, RawRow, StageRow, Weighting, parse_rows
+from condgen.report.rows import (
+    ClassifierRow,
+    CostRow,
+    ErrorRow,
+    MetricRow,
+    Quantity,
+    RawRow,
+    StageRow,
+    Weighting,
+    parse_rows,
+)
 
 __all__ = [
     "Table",
+    "classifier_table",
     "conditions_table",
     "cost_table",
     "errors_table",
@@ -135,7 +148,7 @@ def _conditions(rows: Sequence[MetricRow]) -> str:
         "Seed": {row.seed for row in rows},
     }
     known = {name: sorted(str(value) for value in values if value is not None) for name, values in said.items()}
-    return " ".join(f"{name}: {', '.join(values)}." for name, values in known.items() if values)
+    return " ".join(f"{name}: {'; '.join(values)}." for name, values in known.items() if values)
 
 
 def conditions_table(rows: Sequence[RawRow]) -> Table:
@@ -185,6 +198,48 @@ def errors_table(rows: Sequence[RawRow], weighting: Weighting, quantity: Quantit
         caption=caption,
         best=_mark([([found.get(sigma) for found in estimates.values()], "low") for sigma in sigmas if sampled]),
     )
+
+
+def classifier_table(rows: Sequence[ClassifierRow], name: str) -> Table:
+    """One classifier, a noise level a row; gains share a power of a thousand, which keeps the table narrow."""
+    largest = max((abs(row.gain) for row in rows if row.gain), default=0.0)
+    power = 3 * math.floor(math.log10(largest) / 3) if largest > 0 and math.isfinite(largest) else 0
+
+    def gain(row: ClassifierRow) -> str:
+        if row.gain is None or row.gain_se is None:
+            return MISSING
+        return f"{row.gain / 10.0**power:.2f} ± {2 * row.gain_se / 10.0**power:.2f}"
+
+    def scale(row: ClassifierRow) -> str:
+        if row.scale is None or row.scale_se is None:
+            return MISSING
+        return format_estimate(Estimate(row.scale, row.scale - 2 * row.scale_se, row.scale + 2 * row.scale_se))
+
+    columns: dict[str, Callable[[ClassifierRow], str]] = {
+        SIGMA: lambda row: f"{row.sigma:g}",
+        "accuracy": lambda row: f"{row.accuracy:.3f}",
+        "CE": lambda row: f"{row.cross_entropy:.3f}",
+        "ECE": lambda row: f"{row.ece:.3f}",
+        "|g|": lambda row: f"{row.norm:.2g}",
+        "gain": gain,
+        "best scale": scale,
+        "use": lambda row: f"{row.scale if (row.z or 0.0) > THRESHOLD else 0.0:.2f}",
+    }
+    caption = "CE: cross-entropy, nats. ECE: expected calibration error. |g|: mean length of the likelihood score."
+    if any(row.gain is not None for row in rows):
+        unit = f"times 1e{power:+03d}, " if power else ""
+        caption += (
+            f" Gain: loss at scale 1 minus loss without guidance, {unit}in half squared errors of the predicted noise "
+            "per dimension; below 0, guidance brings the score closer to the truth. ± is two standard errors over "
+            "samples. Use: the best scale, or 0 where guidance does not help by more than "
+            f"{THRESHOLD:g} standard errors."
+        )
+    else:
+        columns = dict(list(columns.items())[:5])
+    n, draws = (sorted({getattr(row, key) for row in rows}) for key in ("n", "draws"))
+    conditions = f"Held-out samples: {', '.join(map(str, n))}; noise draws of each: {', '.join(map(str, draws))}. "
+    cells = tuple(tuple(column(row) for column in columns.values()) for row in rows)
+    return Table(title=name, header=tuple(columns), rows=cells, caption=conditions + caption)
 
 
 def cost_table(rows: Sequence[RawRow]) -> Table:
@@ -256,15 +311,23 @@ def to_markdown(table: Table) -> str:
     )
 
 
-def to_rich(table: Table) -> RichTable:
-    """The table for a terminal, turned on its side, since figures are many and methods few; best cells are starred."""
+def to_rich(table: Table, *, turned: bool = True) -> RichTable:
+    """The table for a terminal, turned on its side where figures are many and methods few; best cells are starred."""
     out = RichTable(
         title=Text(table.title, style="bold"),
         title_justify="left",
         caption=Text(table.caption) if table.caption else None,
         caption_justify="left",
         box=SIMPLE_HEAD,
+        collapse_padding=not turned,
+        pad_edge=turned,
     )
+    if not turned:
+        for head in table.header:
+            out.add_column(Text(head), justify="right")
+        for place in range(len(table.rows)):
+            out.add_row(*(Text(table.marked(place, column)) for column in range(len(table.header))))
+        return out
     out.add_column(Text(table.header[0]))
     for cells in table.rows:
         out.add_column(Text(cells[0]), justify="right")

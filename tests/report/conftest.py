@@ -24,7 +24,7 @@ def _lines(rows):
 
 
 def error_rows(rng, sigmas, weighting="data", n=500):
-    level = {"zero guidance": 1.0, "ce": 1.2, "ce, best constant scale": 0.9, "dlsm": 0.6}
+    level = {"zero guidance": 1.0, "ce": 1.2, "ce x10": 9.0, "ce, calibrated": 0.9, "cfg": 0.8, "dlsm": 0.6}
     rows = []
     for sigma in sigmas:
         base = {"sigma": sigma, "weighting": weighting, "n": n}
@@ -33,6 +33,21 @@ def error_rows(rng, sigmas, weighting="data", n=500):
             for quantity, extra in (("D_P", 1.3), ("D_L", 1.0)):
                 mean = share * extra * float(rng.uniform(0.9, 1.1)) * sigma / (sigma**2 + 0.3)
                 rows.append(base | {"method": method, "quantity": quantity, "mean": mean, "sd": 0.5 * mean})
+    return rows
+
+
+def level_rows(rng, sigmas, strength=1.0, prior=True):
+    """A classifier that helps at middle noise levels and is unsure at others."""
+    rows = []
+    for sigma in sigmas:
+        norm = strength * sigma / (1 + sigma**2)
+        row = {"sigma": sigma, "n": 360, "draws": 4, "accuracy": 0.1 + 0.8 / (1 + sigma), "ece": 0.02, "norm": norm}
+        row["cross_entropy"] = 2.3 * sigma / (1 + sigma)
+        if prior:
+            z = 40 * norm * float(rng.uniform(0.9, 1.1)) - 5
+            row |= {"gain": -0.01 * z / 40, "gain_se": 0.001, "scale": z / 15, "scale_se": 0.1, "z": z}
+            row["scale_gain"] = -0.011 * z / 40
+        rows.append(row)
     return rows
 
 
@@ -76,6 +91,16 @@ def common_files(folder, rng, names, recipe_name):
             for step in range(0, 4000, 40)
         ]
         _write(folder / stage["folder"] / "log.jsonl", _lines(rows))
+        if stage["folder"] == "classifier-dlsm":
+            looks = [{"step": step, "levels": level_rows(rng, [0.1, 1, 10])} for step in (1000, 2000, 4000)]
+            rows.extend(looks)
+            _write(folder / stage["folder"] / "log.jsonl", _lines(rows))
+    classifiers = [
+        {"classifier": name, **row}
+        for name, strength in (("ce", 0.7), ("dlsm", 1.0))
+        for row in level_rows(rng, np.geomspace(0.01, 50, 12).tolist(), strength)
+    ]
+    _write(folder / "classifiers.json", {"what": {"split": "test (held out)", "draws": 4}, "rows": classifiers})
     _write(folder / "metrics.json", {"what": {"judge": "logistic regression, 0.97 held out"}, "rows": metric_rows(rng)})
     cost = [
         {"method": method, "images": 360, "seconds": seconds, "images_per_second": 360 / seconds}

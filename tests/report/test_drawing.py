@@ -54,3 +54,17 @@ def test_methods_keep_their_look_whatever_stands_beside_them():
     assert few["ce"] == many["ce"]
     assert len({(style.colour, style.marker) for style in many.values()}) == 5
     assert len({(class_style(i).colour, class_style(i).marker) for i in range(24)}) == 24
+
+
+def test_any_number_of_methods_look_different_and_variants_keep_the_colour():
+    names = ["prior", "zero guidance", "ce", "ce x10", "ce-calibrated", "dlsm, calibrated", "dlsm", "cfg", "per-class"]
+    names += [f"mine {n}" for n in range(6)] + [f"other{n}" for n in range(12)]
+    styles = method_styles(names)
+    assert list(styles) == names
+    assert len({(style.colour, style.marker, style.line, style.hollow) for style in styles.values()}) == len(names)
+    assert len({(style.colour, style.marker) for style in styles.values()}) == len(names)
+    for variant, base in (("ce x10", "ce"), ("ce-calibrated", "ce"), ("dlsm, calibrated", "dlsm")):
+        assert styles[variant].colour == styles[base].colour
+        assert styles[variant].line != styles[base].line
+    assert method_styles(["dlsm, calibrated"])["dlsm, calibrated"].colour == styles["dlsm"].colour
+    assert len(method_styles(map(str, range(100)))) == 100  # more than there are looks

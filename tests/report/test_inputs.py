@@ -48,6 +48,9 @@ def test_losses_that_are_not_finite_are_left_out(tmp_path):
         ("field.json", '{"sigma": 1, "x": [0, 1], "y": [0, 1], "names": ["a"], "fields": {"exact": [[1, 2]]}}'),
         ("samples/ce/manifest.jsonl", '{"file": "a.png"}\n'),
         ("score/log.jsonl", '{"step": 1, "lo\n{}\n'),
+        ("classifiers.json", '{"rows": [{"classifier": "ce", "sigma": 1}]}'),
+        ("classifier-ce/calibration/calibration.json", '{"rows": [{"sigma": 1}]}'),
+        ("classifier-ce/log.jsonl", '{"step": 1, "levels": [{"sigma": 1}]}\n'),
     ],
 )
 def test_faults_are_named_by_their_file(tmp_path, file, text):
