@@ -66,9 +66,19 @@ def errors_section(run: Run, styles: Mapping[str, Style]) -> Section | None:
         "score error is the distance from that exact optimum on these images, not from the unknown population that "
         "they came from."
     )
-    facts = (Facts.of(run.diagnosed),) if run.diagnosed else ()
     images = run.field_data is None and not any(s.point for samples in run.samples.values() for s in samples)
-    return Section("errors", "Score errors", (definitions, *((oracle,) if images else ()), *facts, *groups))
+    return Section("errors", "Score errors", (definitions, *((oracle,) if images else ()), *_conditions(run), *groups))
+
+
+def _conditions(run: Run) -> list[Facts | TableBlock]:
+    """What the errors were measured on, and what each method is."""
+    facts, methods = dict(run.diagnosed), run.diagnosed.get("methods")
+    blocks: list[Facts | TableBlock] = []
+    if isinstance(methods, dict) and methods:
+        del facts["methods"]
+        rows = tuple((str(name), str(what)) for name, what in methods.items())
+        blocks.append(TableBlock(Table("What was compared", ("method", "what it is"), rows, words=frozenset({1}))))
+    return [Facts.of(facts), *blocks] if facts else blocks
 
 
 def field_section(run: Run) -> Section | None:

@@ -3,6 +3,7 @@
 import base64
 import io
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -143,8 +144,18 @@ def metrics_section(run: Run) -> Section | None:
     if not run.metrics:
         return None
     facts = (Facts.of(run.evaluated),) if run.evaluated else ()
-    tables = (TableBlock(metrics_table(run.metrics)), TableBlock(conditions_table(run.metrics), folded=True))
-    return Section("metrics", "Sample quality", (*tables[:1], *facts, *tables[1:]))
+    whole = [row for row in run.metrics if not row["metric"].startswith("class-wise")]
+    within = [row for row in run.metrics if row["metric"].startswith("class-wise")]
+    tables = [TableBlock(metrics_table(whole))] if whole else []
+    if within:
+        table = metrics_table(within)
+        caption = (
+            "Samples of another class than the one asked for count against precision, density and coverage here. "
+            f"Recall alone is high where samples are scattered widely, right or wrong. {table.caption}"
+        )
+        tables.append(TableBlock(replace(table, title="Within each class, averaged over the classes", caption=caption)))
+    conditions = TableBlock(conditions_table(run.metrics), folded=True)
+    return Section("metrics", "Sample quality", (*tables, *facts, conditions))
 
 
 def cost_section(run: Run) -> Section | None:

@@ -54,7 +54,7 @@ def test_run_leaves_everything_a_reader_needs(digits, condgen):
     rows = json.loads((digits / "diagnostics.json").read_text())["rows"]
     assert {"method", "sigma", "weighting", "quantity", "mean", "sd", "n"} == set(rows[0])
     methods = {row["method"] for row in rows if "calibrated" not in row["method"]}
-    assert methods == {"prior", "zero guidance", "ce", "dlsm", "ce x10"}
+    assert methods == {"prior", "zero guidance", "ce", "dlsm", "ce-x10"}
     rows = json.loads((digits / "metrics.json").read_text())["rows"]
     assert {"method", "metric", "value", "low", "high", "n", "features", "reference", "floor", "seed"} <= set(rows[0])
     code, out, _ = condgen("run", RECIPE, "--out", digits, *TINY)

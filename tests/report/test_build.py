@@ -99,3 +99,16 @@ def test_missing_parts_are_left_out_and_damaged_ones_named(digits_run, tmp_path)
         build_report(tmp_path / "empty")
     with pytest.raises(UserError, match="none"):
         build_report(tmp_path / "none")
+
+
+def test_class_wise_figures_and_the_meaning_of_methods_have_tables_of_their_own(digits_run):
+    folder = digits_run()
+    build_report(folder)
+    markdown = (folder / "report.md").read_text()
+    assert "| ce x10 | guided by ce at scale 10 |" in markdown
+    overall, within = markdown.split("**Metrics by method**")[1].split(
+        "**Within each class, averaged over the classes**"
+    )
+    assert "class-wise" not in overall
+    assert "class-wise recall" in within.split("**")[0]
+    assert "Reference: test split" in within.split("**Every")[0]
