@@ -24,6 +24,7 @@ from condgen.recipe import Recipe
 from condgen.rng import Streams, keyed_generator
 from condgen.run import Folders, default_methods, describe_environment, open_guided, read_json
 from condgen.sampling import Heun, trajectory
+from condgen.score import ScoreModel
 
 __all__ = ["table_one"]
 
@@ -64,6 +65,7 @@ def table_one(
         scores = {name: run / f"score-{name}" for name in recipe.scores}
         folders = Folders(run / "score", scores, classifiers, run / "generator")
         methods: dict[str, Denoiser] = {"oracle": oracle} if seed == seeds[0] else {}
+        methods["zero guidance"] = ScoreModel.load(run / "score")
         for name, guidance in (recipe.diagnose.methods or default_methods(classifiers)).items():
             methods[name] = open_guided(guidance, folders.models(guidance), torch.device("cpu"))[0]
         real = _noised(recipe, train, level, per_class, seed)
