@@ -61,6 +61,12 @@ class ClassifierRecipe(Settings):
     compile: bool = Field(default=False, description="compile the DLSM gradient; takes a minute or two at the start")
     training: TrainingSettings
 
+    @model_validator(mode="after")
+    def _nothing_is_ignored(self) -> "ClassifierRecipe":
+        if self.objective.loss == "ce" and (self.compile or self.prior != PriorSettings()):
+            raise ValueError("compile and prior are for DLSM, which cross-entropy does not use: leave them out")
+        return self
+
 
 class GeneratorRecipe(Settings):
     """How to train the one-step generator."""
