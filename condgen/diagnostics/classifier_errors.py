@@ -27,7 +27,7 @@ observation (Cochran 1977, "Sampling Techniques", sections 6.3 and 9A for the ra
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -38,15 +38,18 @@ from condgen.noise import Schedule, perturb
 
 __all__ = [
     "BINS",
+    "SHARE",
     "THRESHOLD",
     "LevelRow",
     "calibrate",
     "expected_calibration_error",
     "measure_classifier",
     "spread_levels",
+    "worthwhile",
 ]
 
 BINS = 15  # of confidence, equally wide
+SHARE = 0.01  # of the greatest gain over levels, below which guidance is not worth its cost at a level
 THRESHOLD = 3.0  # standard errors; of 16 levels without any gain, one passes by chance in 2 of 100 calibrations
 
 
@@ -210,25 +213,46 @@ def expected_calibration_error(confidence: Tensor, correct: Tensor, bins: int = 
     return float(gaps.index_add(0, place, correct.double() - confidence.double()).abs().sum()) / len(confidence)
 
 
-def calibrate(rows: Sequence[LevelRow], threshold: float = THRESHOLD) -> ScaleCurve:
-    """The guidance scale at each noise level: the best one where it surely helps, else 0. Never negative.
+class _Gain(Protocol):
+    @property
+    def z(self) -> float | None: ...
+
+    @property
+    def scale_gain(self) -> float | None: ...
+
+
+def worthwhile(rows: Sequence[_Gain], threshold: float = THRESHOLD, share: float = SHARE) -> list[bool]:
+    """Whether guidance is switched on, level by level: it helps surely, and enough to matter.
+
+    The second condition keeps gradients that have all but vanished from being scaled up: their best scale can be large
+    and quite certain, and mean nothing.
+
+    Args:
+        rows: of one classifier, all its levels; rows without a prior are off.
+        threshold: the least mean of <g, r>, in standard errors.
+        share: the least gain at the best scale, as a fraction of the greatest over levels.
+    """
+    gains = [-(row.scale_gain or 0.0) if (row.z or 0.0) > threshold else 0.0 for row in rows]
+    least = share * max(gains, default=0.0)
+    return [gain > 0 and gain >= least for gain in gains]
+
+
+def calibrate(rows: Sequence[LevelRow]) -> ScaleCurve:
+    """The guidance scale at each noise level: the best one where guidance is worthwhile, else 0. Never negative.
 
     A scale of 0 saves the classifier's passes, so the levels of nonzero scale are the interval of guidance.
 
     Args:
         rows: measured with a prior, in any order of levels.
-        threshold: the least mean of <g, r>, in standard errors, at which guidance is switched on.
 
     Raises:
         ValueError: rows that were measured without a prior.
     """
-    chosen = {}
-    for row in rows:
-        if row.scale is None or row.z is None:
-            raise ValueError("scales come from <g, r>, which needs the prior score model: measure with a prior")
-        chosen[row.sigma] = row.scale if row.z > threshold else 0.0
-    levels = sorted(chosen)
-    return ScaleCurve(levels=tuple(levels), scales=tuple(chosen[level] for level in levels))
+    if any(row.scale is None for row in rows):
+        raise ValueError("scales come from <g, r>, which needs the prior score model: measure with a prior")
+    on = worthwhile(rows)
+    chosen = sorted((row.sigma, row.scale or 0.0 if use else 0.0) for row, use in zip(rows, on, strict=True))
+    return ScaleCurve(levels=tuple(level for level, _ in chosen), scales=tuple(scale for _, scale in chosen))
 
 
 def spread_levels(schedule: Schedule, standard_deviation: float, count: int) -> tuple[float, ...]:

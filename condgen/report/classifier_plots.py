@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from condgen.diagnostics.classifier_errors import THRESHOLD
+from condgen.diagnostics.classifier_errors import worthwhile
 from condgen.report.drawing import INK, Plot, Style, drawing, finish, method_styles, new_axes, printable
 from condgen.report.estimates import SIGMA, format_number
 from condgen.report.plots import level_axis, log_axis, look
@@ -23,7 +23,6 @@ __all__ = [
     "quantity_panel",
     "scale_panel",
     "spans",
-    "surely",
 ]
 
 Rows = Sequence[ClassifierRow]
@@ -43,11 +42,6 @@ QUANTITIES: dict[str, _Quantity] = {
     "norm": _Quantity("length of the gradient", "mean |g|"),
     "gain": _Quantity("gain over zero guidance", "change of loss; below 0 helps", "gain_se"),
 }
-
-
-def surely(row: ClassifierRow) -> bool:
-    """Whether guidance is switched on at this level in the calibrated scale."""
-    return row.z is not None and row.z > THRESHOLD
 
 
 def quantity_panel(quantity: str, found: Mapping[str, Rows], styles: Mapping[str, Style], name: str) -> Plot | None:
@@ -106,7 +100,7 @@ def scale_panel(who: str, rows: Rows, style: Style, name: str) -> Plot | None:
     with drawing():
         axes = new_axes(f"best scale: {who}")
         _draw_scale(axes, rows, style)
-        used = [row for row in rows if surely(row)]
+        used = [row for row, on in zip(rows, worthwhile(rows), strict=True) if on]
         alt = f"Best guidance scale of {who} by noise level: {_course(used, 'scale')}." if used else f"None for {who}."
         return finish(axes, name, f"{alt} Guidance is off at {len(rows) - len(used)} of {len(rows)} levels.")
 
@@ -114,7 +108,7 @@ def scale_panel(who: str, rows: Rows, style: Style, name: str) -> Plot | None:
 def _draw_scale(axes: Axes, rows: Rows, style: Style) -> None:
     levels = [row.sigma for row in rows]
     values, errors = (np.array([value or 0.0 for value in column]) for column in zip(*_scales(rows), strict=True))
-    on = np.array([surely(row) for row in rows])
+    on = np.array(worthwhile(rows))
     edges = np.sqrt(np.array([levels[0], *levels]) * np.array([*levels, levels[-1]]))
     for off, group in groupby(range(len(rows)), key=lambda index: not on[index]):
         if off:

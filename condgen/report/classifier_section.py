@@ -2,8 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 
-from condgen.diagnostics.classifier_errors import THRESHOLD
-from condgen.report.classifier_plots import QUANTITIES, Rows, history_panel, quantity_panel, scale_panel, spans, surely
+from condgen.diagnostics.classifier_errors import SHARE, THRESHOLD, worthwhile
+from condgen.report.classifier_plots import QUANTITIES, Rows, history_panel, quantity_panel, scale_panel, spans
 from condgen.report.drawing import Style
 from condgen.report.estimates import format_number
 from condgen.report.inputs import Run
@@ -43,7 +43,7 @@ def classifier_section(run: Run, styles: Mapping[str, Style]) -> Section | None:
             plots=tuple(plot for plot in (*plots, *scales) if plot is not None),
             caption="Bands and bars are two standard errors to either side. In the plots of the best scale the dashed "
             "line is one, and where the ground is grey the scale to use is zero, because guidance does not help there "
-            f"by more than {THRESHOLD:g} standard errors.{source}",
+            f"by {THRESHOLD:g} standard errors, or helps by less than {SHARE:.0%} of the greatest gain.{source}",
             legend=tuple((key(styles[who], f"classifiers-key-{i}"), who) for i, who in enumerate(found)),
             tables=tuple(classifier_table(rows, who) for who, rows in found.items()),
         )
@@ -78,20 +78,20 @@ def classifier_rows(rows: Sequence[RawRow]) -> dict[str, Rows]:
 
 
 def _in_words(who: str, rows: Rows) -> str:
-    """Where a classifier surely helps, where it surely harms, and where the data cannot tell."""
+    """Where a classifier helps, where it surely harms, and where neither is so."""
     rows = [row for row in rows if row.gain is not None and row.gain_se is not None]
     if not rows:
         return ""
-    levels, on = [row.sigma for row in rows], [surely(row) for row in rows]
+    levels, on = [row.sigma for row in rows], worthwhile(rows)
     harms = [(row.gain or 0.0) > THRESHOLD * (row.gain_se or 0.0) for row in rows]
     text = f"{who}: no guidance surely helps at any noise level."
     if any(on):
-        scales = [row.scale or 0.0 for row in rows if surely(row)]
+        scales = [row.scale or 0.0 for row, use in zip(rows, on, strict=True) if use]
         low, high = format_number(min(scales)), format_number(max(scales))
         text = f"{who}: guidance surely helps at {spans(levels, on)}, with best scales of {low} to {high}."
     if any(harms):
         text += f" At scale 1 it surely harms at {spans(levels, harms)}."
     unsure = [not (helps or harm) for helps, harm in zip(on, harms, strict=True)]
     if any(unsure):
-        text += f" Neither is sure at {spans(levels, unsure)}."
+        text += f" Neither is sure, or it hardly matters, at {spans(levels, unsure)}."
     return text

@@ -12,7 +12,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from condgen.diagnostics.classifier_errors import THRESHOLD
+from condgen.diagnostics.classifier_errors import SHARE, THRESHOLD, worthwhile
 from condgen.metrics import REAL
 from condgen.report.estimates import (
     MISSING,
@@ -215,6 +215,7 @@ def classifier_table(rows: Sequence[ClassifierRow], name: str) -> Table:
             return MISSING
         return format_estimate(Estimate(row.scale, row.scale - 2 * row.scale_se, row.scale + 2 * row.scale_se))
 
+    used = {row.sigma for row, on in zip(rows, worthwhile(rows), strict=True) if on}
     columns: dict[str, Callable[[ClassifierRow], str]] = {
         SIGMA: lambda row: f"{row.sigma:g}",
         "accuracy": lambda row: f"{row.accuracy:.3f}",
@@ -223,7 +224,7 @@ def classifier_table(rows: Sequence[ClassifierRow], name: str) -> Table:
         "|g|": lambda row: f"{row.norm:.2g}",
         "gain": gain,
         "best scale": scale,
-        "use": lambda row: f"{row.scale if (row.z or 0.0) > THRESHOLD else 0.0:.2f}",
+        "use": lambda row: f"{row.scale if row.sigma in used else 0.0:.2f}",
     }
     caption = "CE: cross-entropy, nats. ECE: expected calibration error. |g|: mean length of the likelihood score."
     if any(row.gain is not None for row in rows):
@@ -231,8 +232,8 @@ def classifier_table(rows: Sequence[ClassifierRow], name: str) -> Table:
         caption += (
             f" Gain: loss at scale 1 minus loss without guidance, {unit}in half squared errors of the predicted noise "
             "per dimension; below 0, guidance brings the score closer to the truth. ± is two standard errors over "
-            "samples. Use: the best scale, or 0 where guidance does not help by more than "
-            f"{THRESHOLD:g} standard errors."
+            f"samples. Use: the best scale, or 0 where guidance does not help by {THRESHOLD:g} standard errors, or its "
+            f"gain is below {SHARE:.0%} of the greatest."
         )
     else:
         columns = dict(list(columns.items())[:5])

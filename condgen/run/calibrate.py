@@ -13,6 +13,7 @@ from condgen.classifier import Classifier
 from condgen.data import LabelledSet
 from condgen.diagnostics.classifier_errors import (
     BINS,
+    SHARE,
     THRESHOLD,
     LevelRow,
     calibrate,
@@ -110,7 +111,8 @@ def calibrate_stage(
         "n": len(held_out),
         "draws": settings.draws,
         "seed": settings.seed,
-        "threshold": f"guidance where the mean of <g, r> is above zero by more than {THRESHOLD:g} standard errors",
+        "guidance": f"where the mean of <g, r> is above zero by more than {THRESHOLD:g} standard errors, and the gain "
+        f"at the best scale at least {SHARE:.0%} of the greatest",
         "gain": "times sigma squared, per dimension; ± are standard errors over images",
         "ece": f"{BINS} bins of equal width in the probability of the most probable class",
         "schedule": prior.schedule.model_dump(mode="json"),

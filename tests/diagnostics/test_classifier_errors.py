@@ -15,6 +15,7 @@ from condgen.diagnostics.classifier_errors import (
     expected_calibration_error,
     measure_classifier,
     spread_levels,
+    worthwhile,
 )
 from condgen.guidance import ScaleCurve
 from condgen.noise import EDM, VE, VP
@@ -167,7 +168,20 @@ def test_scales_are_kept_where_they_surely_help():
 
     rows = [row(2.0, 0.7, 3.5), row(0.5, 1.4, 2.9), row(8.0, -0.7, -9.0)]
     assert calibrate(rows) == ScaleCurve(levels=(0.5, 2.0, 8.0), scales=(0.0, 0.7, 0.0))
-    assert calibrate(rows, threshold=2.0).scales == (1.4, 0.7, 0.0)
+    assert worthwhile(rows, threshold=2.0) == [True, True, False]
+
+
+def test_a_vanishing_gradient_is_not_scaled_up_however_sure():
+    def row(sigma, scale, scale_gain):
+        return LevelRow(sigma, 10, 1, 0.5, 0.7, 0.0, 1.0, -0.1, 0.1, scale, 0.1, scale_gain, 6.0)
+
+    rows = [row(0.1, 4000.0, -1e-9), row(1.0, 0.9, -0.1), row(2.0, 0.8, -0.002)]
+    assert calibrate(rows).scales == (0.0, 0.9, 0.8)
+    assert worthwhile(rows, share=0.05) == [False, True, False]
+    assert worthwhile([]) == []
+
+
+def test_scales_need_a_prior():
     with pytest.raises(ValueError, match="measure with a prior"):
         calibrate([LevelRow(1.0, 10, 1, 0.5, 0.7, 0.0, 1.0)])
 

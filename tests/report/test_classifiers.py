@@ -20,7 +20,15 @@ STYLES = method_styles(["ce", "dlsm"])
 
 def row(sigma, gain=-0.01, scale=0.9, z=10.0, who="ce", **changes):
     made = {"classifier": who, "sigma": sigma, "n": 360, "draws": 4, "accuracy": 0.5, "cross_entropy": 1.0, "ece": 0.02}
-    made |= {"norm": 0.3, "gain": gain, "gain_se": 0.001, "scale": scale, "scale_se": 0.05, "scale_gain": gain, "z": z}
+    made |= {
+        "norm": 0.3,
+        "gain": gain,
+        "gain_se": 0.001,
+        "scale": scale,
+        "scale_se": 0.05,
+        "scale_gain": -abs(gain),
+        "z": z,
+    }
     return made | changes
 
 
@@ -35,11 +43,11 @@ def words(rows):
 def test_where_a_classifier_helps_and_harms_is_said_in_words():
     assert words(ROWS)[1] == (
         "ce: guidance surely helps at σ = 1 to 40, with best scales of 0.3 to 1.1. "
-        "At scale 1 it surely harms at σ = 40. Neither is sure at σ = 0.1."
+        "At scale 1 it surely harms at σ = 40. Neither is sure, or it hardly matters, at σ = 0.1."
     )
     assert words([row(1, 0.0, 0.1, 1.0), row(2, 0.01, -0.5, -4.0)])[1] == (
         "ce: no guidance surely helps at any noise level. At scale 1 it surely harms at σ = 2. "
-        "Neither is sure at σ = 1."
+        "Neither is sure, or it hardly matters, at σ = 1."
     )
     bare = {key: value for key, value in row(1).items() if key not in ("gain", "gain_se", "scale", "scale_se", "z")}
     assert len(words([bare])) == 1  # without a score model nothing can be said of gains
