@@ -91,13 +91,14 @@ class ClassifierObjective(Settings):
 PresetName: TypeAlias = Literal["dlsm-cifar", "dlsm-moons", "dlsm-pure", "ce"]
 
 PRESETS: dict[PresetName, ClassifierObjective] = {
-    "dlsm-cifar": ClassifierObjective(loss="dlsm", ce_weight=1.0, sigma_weight=0.0, reduction="mean"),
+    "dlsm-cifar": ClassifierObjective(loss="dlsm", ce_weight=0.25, sigma_weight=0.0, reduction="mean"),
     "dlsm-moons": ClassifierObjective(loss="dlsm", ce_weight=0.125, sigma_weight=2.0, reduction="mean"),
     "dlsm-pure": ClassifierObjective(loss="dlsm", ce_weight=0.0, sigma_weight=1.0, reduction="mean"),
     "ce": ClassifierObjective(loss="ce"),
 }
-"""Objectives by name. The first two are those of the official code's CIFAR and toy experiments; "dlsm-pure" leaves
-cross-entropy out, which shows why it is there."""
+"""Objectives by name. The first two balance as the official code's CIFAR and toy experiments do; "dlsm-pure" leaves
+cross-entropy out, which shows why it is there. The paper's lambda on CIFAR is 1 for pixels from 0 to 1: for pixels from
+-1 to 1, scores are half as large and the unweighted residual a quarter, so lambda is a quarter too."""
 
 
 class ClassifierLosses(NamedTuple):

@@ -258,7 +258,19 @@ def test_the_compiled_gradient_is_the_same():
 
 def test_presets_are_the_settings_of_the_official_code():
     cifar, moons = PRESETS["dlsm-cifar"], PRESETS["dlsm-moons"]
-    assert (cifar.ce_weight, cifar.sigma_weight, cifar.reduction) == (1, 0, "mean")
+    assert (cifar.ce_weight, cifar.sigma_weight, cifar.reduction) == (0.25, 0, "mean")
     assert (moons.ce_weight, moons.sigma_weight, moons.reduction) == (0.125, 2, "mean")
     assert PRESETS["dlsm-pure"].ce_weight == 0
     assert PRESETS["ce"].loss == "ce"
+
+
+def test_the_cifar_preset_has_the_papers_balance_on_pixels_from_zero_to_one():
+    """Lambda 1 there: the same problem in units half as large differs by a factor alone."""
+    x, y, t, eps = batch(EDM(), n=20)
+
+    def total(unit, objective):
+        exact = Oracle(EDM(), unit * MEANS, torch.arange(3), 3, stds=0.6 * unit)
+        return classifier_losses(exact.likelihood, objective, unit * x, y, unit * t, eps, exact).total
+
+    paper = ClassifierObjective(ce_weight=1.0, sigma_weight=0.0)
+    torch.testing.assert_close(total(2.0, PRESETS["dlsm-cifar"]), total(1.0, paper) / 4)

@@ -20,9 +20,17 @@ from condgen.recipe import ClassifierRecipe, Recipe
 from condgen.rng import keyed_generator
 from condgen.run import SNAPSHOTS, describe_environment
 
-__all__ = ["training_curves"]
+__all__ = ["check_curves", "training_curves"]
 
 _DRAWS = 4000  # noised points on which cross-entropy is measured
+
+
+def check_curves(recipe: Recipe) -> None:
+    """Raises UserError where a recipe keeps no snapshots, or does not say where errors are measured."""
+    if not any(c.training.snapshots for c in recipe.classifiers.values()):
+        raise UserError(f"recipe {recipe.name!r} keeps no snapshots: list steps in a classifier's training.snapshots")
+    if recipe.diagnose is None:
+        raise UserError(f"recipe {recipe.name!r} has no diagnose, which says where the errors are measured")
 
 
 def training_curves(recipe: Recipe, seeds: Sequence[int], folder: Path, command: str) -> dict[str, Any]:
@@ -38,14 +46,9 @@ def training_curves(recipe: Recipe, seeds: Sequence[int], folder: Path, command:
         command: that is said to make the figures.
 
     Raises:
-        UserError: the recipe keeps no snapshots, or has no `diagnose`.
+        UserError: as `check_curves`.
     """
-    if not any(c.training.snapshots for c in recipe.classifiers.values()):
-        raise UserError(
-            f"recipe {recipe.name!r} keeps no snapshots: give a classifier training.snapshots, a list of steps"
-        )
-    if recipe.diagnose is None:
-        raise UserError(f"recipe {recipe.name!r} has no diagnose, which says where the errors are measured")
+    check_curves(recipe)
     train, held_out = load(recipe.data, "train"), load(recipe.data, "test")
     oracle = Oracle(recipe.schedule, train.floats(), train.y, train.n_classes)
     facts = [

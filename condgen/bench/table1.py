@@ -26,9 +26,15 @@ from condgen.run import Folders, default_methods, describe_environment, open_gui
 from condgen.sampling import Heun, trajectory
 from condgen.score import ScoreModel
 
-__all__ = ["table_one"]
+__all__ = ["check_table_one", "table_one"]
 
 _NEIGHBOUR, _STEPS = 5, 24
+
+
+def check_table_one(recipe: Recipe) -> None:
+    """Raises UserError where a recipe has no grid, which is for points in the plane."""
+    if recipe.diagnose is None or recipe.diagnose.grid is None:
+        raise UserError(f"recipe {recipe.name!r} has no diagnose.grid: take recipes/moons.yaml")
 
 
 def table_one(
@@ -49,8 +55,9 @@ def table_one(
     Raises:
         UserError: the recipe has no grid.
     """
-    if recipe.diagnose is None or recipe.diagnose.grid is None:
-        raise UserError(f"recipe {recipe.name!r} has no diagnose.grid: take recipes/moons.yaml")
+    check_table_one(recipe)
+    assert recipe.diagnose is not None
+    assert recipe.diagnose.grid is not None
     level = recipe.diagnose.grid.levels[0]
     train = load(recipe.data, "train")
     oracle = Oracle(recipe.schedule, train.floats(), train.y, train.n_classes)

@@ -1,7 +1,7 @@
 """`condgen bench`: how figures are made."""
 
 import sys
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Annotated, Any, TypeAlias, TypeVar
 
@@ -10,9 +10,9 @@ import typer
 from rich.table import Table
 
 from condgen.bench import repeat_recipe, summarise_seeds
-from condgen.bench.curves import training_curves
+from condgen.bench.curves import check_curves, training_curves
 from condgen.bench.dlsm import SIZES, bench_dlsm
-from condgen.bench.table1 import table_one
+from condgen.bench.table1 import check_table_one, table_one
 from condgen.cli.progress import console, follow
 from condgen.cli.run import Overrides
 from condgen.errors import UserError
@@ -38,10 +38,16 @@ Out: TypeAlias = Annotated[Path | None, typer.Option(help="Where the runs go; by
 
 
 def _repeat(
-    context: typer.Context, path: Path, seeds: int, out: Path | None, overrides: list[str] | None
+    context: typer.Context,
+    path: Path,
+    seeds: int,
+    out: Path | None,
+    overrides: list[str] | None,
+    check: Callable[[Recipe], None] = lambda recipe: None,
 ) -> tuple[Recipe, Path]:
     """Runs a recipe once a seed, or finds that it has been; returns it and the folder of the runs."""
     recipe = load_recipe(path, overrides or ())
+    check(recipe)
     if recipe.threads is not None and context.obj is None:
         torch.set_num_threads(recipe.threads)
     folder = out or Path("runs/bench") / recipe.name
@@ -76,7 +82,7 @@ def moons_table(
     overrides: Overrides = None,
 ) -> None:
     """Make Table 1 of the DLSM paper (Chao et al. 2022): score errors on the moons, precision and recall of samples."""
-    settings, folder = _repeat(context, recipe, seeds, out, overrides)
+    settings, folder = _repeat(context, recipe, seeds, out, overrides, check_table_one)
     summary = _with_status(table_one(settings, range(seeds), folder, _command()))
     _print_rows(f"{settings.name}, {seeds} seeds", summary)
     _save(json, summary)
@@ -95,7 +101,7 @@ def curves(
     """Follow classifiers through their training: cross-entropy and D_L at every snapshot, mean and 95% interval."""
     from condgen.report import draw_curves
 
-    settings, folder = _repeat(context, recipe, seeds, out, overrides)
+    settings, folder = _repeat(context, recipe, seeds, out, overrides, check_curves)
     summary = training_curves(settings, range(seeds), folder, _command())
     _print_rows(f"{settings.name}, {seeds} seeds", summary)
     _save(json, summary)

@@ -19,7 +19,11 @@ def calibrate(
     classifier: Annotated[Path, typer.Option(help="Run folder of the classifier; the figures go into it.")],
     score: Annotated[Path, typer.Option(help="Run folder of the score model.")],
     levels: Annotated[
-        str | None, typer.Option(help="Noise levels, separated by commas; by default 16 that span the data.")
+        str | None,
+        typer.Option(
+            help="Noise levels, separated by commas; by default 16 that span the data. "
+            "Beyond the outer ones, their scales hold."
+        ),
     ] = None,
     draws: Annotated[int | None, typer.Option(min=1, help="Noise draws of each held-out image, at each level.")] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Of the noise.")] = None,

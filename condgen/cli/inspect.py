@@ -32,6 +32,7 @@ from condgen.run import (
     lock,
     read_json,
 )
+from condgen.score import ScoreModel
 from condgen.training import Processes
 
 __all__ = ["diagnose", "doctor", "evaluate", "report"]
@@ -104,7 +105,15 @@ def diagnose(
     named = _named([*(classifier or []), *(posterior or [])])
     classifiers = {name: path for name, path in named.items() if path in (classifier or [])}
     folders = Folders(score, {name: path for name, path in named.items() if name not in classifiers}, classifiers)
-    methods = settings.methods or default_methods(classifiers) | {n: Guidance(score=n) for n in folders.scores}
+    told = {name: parse(Guidance, {"score": name}, f"the folder name {name!r}") for name in folders.scores}
+    for place in folders.scores.values():
+        if not settings.methods and ScoreModel.load(place).config.labels == "none":
+            raise UserError(f"{place} is not told the label, so it has no posterior score: name it with --score alone")
+    methods = settings.methods or default_methods(classifiers) | told
+    unused = folders.scores.keys() - {name for m in methods.values() for name in (m.score, m.guide)}
+    unused |= classifiers.keys() - {m.classifier for m in methods.values()}
+    if unused:
+        raise UserError(f"no method uses {min(unused)!r}: leave the folder out, or name it in --set methods=...")
     if not methods:
         raise UserError(
             "nothing to diagnose: name a classifier with --classifier, or a labelled model with --posterior"

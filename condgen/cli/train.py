@@ -156,7 +156,7 @@ def train_classifier(
         PresetName | None,
         typer.Option(
             rich_help_panel=_LOSS,
-            help="dlsm-cifar, dlsm-moons: the weights of the paper's two experiments, as its code has them. dlsm-pure: "
+            help="dlsm-cifar, dlsm-moons: the balance of the paper's two experiments, as its code has it. dlsm-pure: "
             "no cross-entropy. ce. The options below change a preset.",
         ),
     ] = None,
@@ -165,7 +165,8 @@ def train_classifier(
         typer.Option(
             min=0,
             rich_help_panel=_LOSS,
-            help="lambda, the weight of cross-entropy beside DLSM. The paper: 1 on CIFAR, 0.125 on moons. At 0 the "
+            help="lambda, the weight of cross-entropy beside DLSM. The paper: 1 on CIFAR with pixels from 0 to 1, "
+            "which is 0.25 here, and 0.125 on moons. At 0 the "
             "gradient is learnt, but log p drifts: its constant is nobody's task.",
         ),
     ] = None,
@@ -212,7 +213,8 @@ def train_classifier(
         Literal["float32", "bfloat16"] | None,
         typer.Option(
             rich_help_panel=_PRIOR,
-            help="Of its network. On images it costs more than the classifier; bfloat16 makes it cheaper.",
+            help="Of its network. On images it costs more than the classifier; bfloat16 is cheaper where the hardware "
+            "has it (condgen bench dlsm).",
         ),
     ] = None,
     data: Data = None,
@@ -243,6 +245,8 @@ def train_classifier(
     if chosen is not None and loss not in (None, chosen.loss):
         raise UserError(f"--preset {preset} is a choice of --loss {chosen.loss}: leave one of the two out")
     loss = loss or (chosen.loss if chosen is not None else "dlsm")
+    if loss == "ce" and not all(value is None for value in (ce_weight, sigma_weight, reduction)):
+        raise UserError("--ce-weight, --sigma-weight and --reduction are about DLSM: leave them out with --loss ce")
     if score is None and loss == "dlsm":
         score = Path("runs/score")
         if not score.exists():
@@ -272,6 +276,9 @@ def train_classifier(
         "classifier.prior.precision": prior_precision,
     } | _training("classifier", steps, batch, lr, seed)
     stage = _stage(ClassifierStage, "classifier", tree, options, overrides or [])
+    trained = stage.classifier.objective.loss
+    if trained != loss:
+        raise UserError(f"--set makes the loss {trained}: say --loss {trained} instead")
     name = f"classifier {loss}"
     _train(name, out or Path(f"runs/classifier-{loss}"), stage, loaded, score)
 

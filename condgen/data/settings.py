@@ -30,7 +30,8 @@ class Moons(DataSettings):
     """Two half circles, centred by the mean of the train split, then scaled; class 0 is the upper one.
 
     The defaults are the set of Chao et al. 2022, "Denoising Likelihood Score Matching for Conditional Score-based Data
-    Generation". Without noise the two splits are the same points of the same curves, in another order.
+    Generation". Without noise the
+    test split holds the points of the same curves half-way between those of the training split.
     """
 
     kind: Literal["moons"] = "moons"

@@ -37,6 +37,9 @@ __all__ = [
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=64)]
 
 
+_DROPOUT = 0.1
+
+
 class ScoreRecipe(Settings):
     """How to train a score model."""
 
@@ -45,10 +48,16 @@ class ScoreRecipe(Settings):
         default="none", description="embedding: one network is told the label, or none; separate: a network a class"
     )
     label_dropout: float = Field(
-        default=0.1, ge=0, le=1, description="with labels: embedding, how often the label is left out in training"
+        default=_DROPOUT, gt=0, lt=1, description="with labels: embedding, how often the label is left out in training"
     )
     density: AnyDensity = LogNormal()
     training: TrainingSettings
+
+    @model_validator(mode="after")
+    def _dropout_has_labels(self) -> "ScoreRecipe":
+        if self.labels != "embedding" and self.label_dropout != _DROPOUT:
+            raise ValueError("label_dropout is for labels: embedding (--conditional): add it, or leave the dropout out")
+        return self
 
 
 class ClassifierRecipe(Settings):

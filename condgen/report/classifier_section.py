@@ -25,8 +25,8 @@ def classifier_section(run: Run, styles: Mapping[str, Style]) -> Section | None:
         Prose(
             "All of this is measured on held-out samples, and needs no exact score. The gain is the loss of the guided "
             "score minus that of the unguided one: below zero, the classifier's gradient brings the score closer to "
-            "the truth. The best scale is the factor before the gradient at which the loss is least; a classifier "
-            "whose gradient is right has a best scale of one."
+            "the truth. The best scale is the factor before the gradient at which the loss is least: one, where the "
+            "classifier's gradient and the score model are both right."
         ),
         *(Prose(text) for who, rows in found.items() if (text := _in_words(who, rows))),
     ]
@@ -61,7 +61,8 @@ def classifier_section(run: Run, styles: Mapping[str, Style]) -> Section | None:
                 title="In the course of training",
                 plots=tuple(plot for plot in drawn if plot is not None),
                 caption="The averaged weights on held-out samples, always with the same noise; the later the darker. "
-                "A curve that rises again with later steps is a sign of overfitting.",
+                "Where cross-entropy rises again with later steps, the classifier overfits, or, under DLSM with little "
+                "cross-entropy, its probabilities drift.",
             )
         )
     return Section("classifiers", "Is the classifier any good, and at which noise levels?", tuple(blocks))

@@ -66,7 +66,9 @@ def calibrate_stage(
     Raises:
         UserError: models that do not fit each other or the data, or levels that the schedule does not reach.
     """
-    key = content_key(stage, held_out.fingerprint(), file_key(classifier / MODEL_FILE), file_key(score / MODEL_FILE))
+    models = {"classifier": file_key(classifier / MODEL_FILE), "score": file_key(score / MODEL_FILE)}
+    rule = f"{THRESHOLD} standard errors, {SHARE} of the greatest gain, {BINS} bins"
+    key = content_key(stage, held_out.fingerprint(), *models.values(), rule)
     prior, likelihood = ScoreModel.load(score, device), Classifier.load(classifier, device)
     if likelihood.schedule != prior.schedule:
         raise UserError(f"{classifier} and {score} stand on different schedules: train the classifier with --score")
@@ -117,7 +119,12 @@ def calibrate_stage(
         "ece": f"{BINS} bins of equal width in the probability of the most probable class",
         "schedule": prior.schedule.model_dump(mode="json"),
     }
-    value = {"what": what, "curve": calibrate(rows).model_dump(mode="json"), "rows": [row.as_dict() for row in rows]}
+    value = {
+        "what": what,
+        "models": models,  # content hashes: the curve is theirs alone
+        "curve": calibrate(rows).model_dump(mode="json"),
+        "rows": [row.as_dict() for row in rows],
+    }
     write_json(opened.folder / CALIBRATION, value)
     opened.finish([CALIBRATION], what=f"{len(levels)} noise levels, {len(y):,} held-out images, {settings.draws} draws")
     yield Progress(name, len(levels), len(levels), len(levels) * len(y) * settings.draws)

@@ -101,15 +101,21 @@ def _existing_calibration(classifier: Path) -> Path:
     return path
 
 
-def read_calibration(classifier: Path) -> ScaleCurve:
-    """The calibrated guidance scale of the classifier in a folder.
+def read_calibration(classifier: Path, score: Path) -> ScaleCurve:
+    """The guidance scale that was calibrated for a classifier together with a score model.
 
     Raises:
-        UserError: where it was not calibrated, or the file is damaged.
+        UserError: where it was not calibrated, or for other models, or the file is damaged.
     """
     path = _existing_calibration(classifier)
+    found = read_json(path)
+    if found.get("models") != {"classifier": file_key(classifier / MODEL_FILE), "score": file_key(score / MODEL_FILE)}:
+        raise UserError(
+            f"{path} was measured with another score model or an earlier classifier: run 'condgen calibrate "
+            f"--classifier {classifier} --score {score}' first"
+        )
     try:
-        return ScaleCurve.model_validate(read_json(path).get("curve"))
+        return ScaleCurve.model_validate(found.get("curve"))
     except ValidationError as error:
         raise UserError(f"{path} holds no scale curve ({error.errors()[0]['msg']}): calibrate again") from error
 
@@ -133,7 +139,7 @@ def open_guided(guidance: Guidance, models: Models, device: torch.device) -> tup
             )
         classifier = Classifier.load(models.classifier, device)
         _check_pair(models.score, score.config, models.classifier, classifier.config)
-        scale = read_calibration(models.classifier) if guidance.scale == "calibrated" else guidance.scale
+        scale = read_calibration(models.classifier, models.score) if guidance.scale == "calibrated" else guidance.scale
         return ClassifierGuided(score, classifier, _as_scale(scale), guidance.interval), score
     if guidance.guide is None:
         return score, score
@@ -146,6 +152,8 @@ def open_guided(guidance: Guidance, models: Models, device: torch.device) -> tup
         return DenoiserGuided(score, None, _as_scale(guidance.scale), guidance.interval), score
     if models.guide is None:
         raise UserError("autoguidance needs the folder of a weaker score model: name it with --guide")
+    if models.guide.resolve() == models.score.resolve():
+        raise UserError(f"{models.guide} cannot guide itself; did you mean --guide unlabelled?")
     guide = ScoreModel.load(models.guide, device)
     _check_pair(models.score, score.config, models.guide, guide.config)
     return DenoiserGuided(score, guide, _as_scale(guidance.scale), guidance.interval), score

@@ -65,11 +65,15 @@ def evaluate_stage(
     yield Progress("evaluate", 1, 1, 0)
 
 
-def default_methods(classifiers: Mapping[str, Path]) -> dict[str, Guidance]:
+def default_methods(classifiers: Mapping[str, Path], *, calibrated: bool = True) -> dict[str, Guidance]:
     """What to diagnose where nobody says: every classifier as Bayes' rule has it, and what is done to mend one.
 
     These are the scale that was calibrated for each noise level, where there is one, and for a classifier trained by
     cross-entropy alone a constant scale of 10, the "scaling" of Chao et al. 2022 (table 2).
+
+    Args:
+        classifiers: run folders by name.
+        calibrated: whether to look for calibrations.
     """
     methods: dict[str, Guidance] = {}
     for name, folder in classifiers.items():
@@ -77,7 +81,7 @@ def default_methods(classifiers: Mapping[str, Path]) -> dict[str, Guidance]:
         trained = read_yaml(folder / RECIPE_FILE).get("classifier", {}) if (folder / RECIPE_FILE).exists() else {}
         if trained.get("objective", {}).get("loss") == "ce":
             methods[f"{name} x10"] = Guidance(classifier=name, scale=10.0)
-        if calibration_file(folder).exists():
+        if calibrated and calibration_file(folder).exists():
             methods[f"{name}, calibrated"] = Guidance(classifier=name, scale="calibrated")
     return methods
 
@@ -145,9 +149,10 @@ def _open_methods(
     likelihoods: dict[str, Likelihood] = {}
     for name, guidance in stage.methods.items():
         denoiser, score = open_guided(guidance, folders.models(guidance), device)
-        if (score.config.shape, score.schedule) != (prior.config.shape, prior.schedule):
+        about, expected = score.config, prior.config
+        if (about.shape, about.schedule, about.names) != (expected.shape, expected.schedule, expected.names):
             raise UserError(
-                f"method {name!r} and the score model differ in schedule or shape: use models of one recipe"
+                f"method {name!r} and the score model differ in schedule, shape or classes: use models of one recipe"
             )
         if isinstance(denoiser, ClassifierGuided) and guidance.classifier is not None:
             if guidance.score is None:

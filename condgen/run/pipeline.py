@@ -103,7 +103,9 @@ def run_recipe(recipe: Recipe, folder: Path, processes: Processes, command: str)
             "evaluate", place, evaluate_stage(place, EvaluateStage(seed=recipe.seed), samples, train.to("cpu"), test)
         )
         write_json(folder / METRICS, read_json(place / METRICS))
-    if recipe.diagnose is not None and (methods := recipe.diagnose.methods or default_methods(classifiers)):
+    methods = default_methods(classifiers, calibrated=recipe.calibrate is not None)
+    methods = (recipe.diagnose.methods if recipe.diagnose else {}) or methods
+    if recipe.diagnose is not None and methods:
         place = folder / "diagnosis"
         diagnose = DiagnoseStage(diagnose=recipe.diagnose, methods=methods)
         yield from stage("diagnose", place, diagnose_stage(place, diagnose, folders, train, processes.device))

@@ -86,6 +86,11 @@ def _classifier_work(
                 f"the score model in {score_folder} was trained on {prior.config.shape} with {prior.schedule.kind!r} "
                 f"noise, the classifier is to see {data.shape} with {stage.schedule.kind!r}: use one for both"
             )
+        if prior.config.names != data.names:
+            raise UserError(
+                f"the score model in {score_folder} was trained on {len(prior.config.names)} classes, which are not "
+                f"the {len(data.names)} of {data.source}: use one data set for both"
+            )
         if prior.config.labels == "separate":
             raise UserError(
                 f"the score model in {score_folder} has a network per class and no unconditional score, on which DLSM "

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from typing import Annotated, Literal, NamedTuple, TypeAlias
 
 import torch
-from pydantic import Field, PositiveInt
+from pydantic import Field, PositiveInt, model_validator
 from torch import Tensor, nn
 
 from condgen.data import LabelledSet
@@ -41,8 +41,14 @@ class TrainingSettings(Settings):
     log_every: int = Field(default=100, gt=0)
     save_every: int = Field(default=1000, gt=0)
     snapshots: tuple[PositiveInt, ...] = Field(
-        default=(), description="steps after which the averaged weights are kept, each as a model; none beyond `steps`"
+        default=(), description="steps after which the averaged weights are kept, each as a model"
     )
+
+    @model_validator(mode="after")
+    def _snapshots_come(self) -> "TrainingSettings":
+        if any(step > self.steps for step in self.snapshots):
+            raise ValueError(f"a snapshot after step {max(self.snapshots)} of {self.steps} never comes: leave it out")
+        return self
 
 
 def learning_rate_factor(settings: TrainingSettings, step: int) -> float:

@@ -125,7 +125,7 @@ def test_single_stages_chain(digits, condgen, tmp_path):
     for verb in (
         ("train-score", "--out", tmp_path / "score", "--set", "score.network.width=16"),
         ("train-classifier", "--loss", "dlsm", "--score", tmp_path / "score", "--out", tmp_path / "c"),
-        ("train-classifier", "--loss", "ce", "--ce-weight", 2, "--out", tmp_path / "ce"),
+        ("train-classifier", "--loss", "ce", "--out", tmp_path / "ce"),
         ("train-generator", "--recipe", RECIPE, "--out", tmp_path / "g"),
     ):
         code, out, err = condgen(*verb, *small)
@@ -226,7 +226,7 @@ def test_every_mistake_is_one_line_and_no_traceback(digits, condgen, tmp_path):
         (("sample", "--score", score, "--guide", tmp_path / "none", "--scale", "2"), "train it first"),
         (("sample", "--generator", score, "--guide", "unlabelled"), "stands alone"),
         (("train-score", "--conditional", "--labels", "separate"), "leave one of the two out"),
-        (("train-score", "--conditional", "--label-dropout", "2"), "less than or equal to 1"),
+        (("train-score", "--conditional", "--label-dropout", "2"), "less than 1"),
         (("diagnose", "--score", score), "nothing to diagnose"),
         (("diagnose", "--score", score, "--set", "methods={a: {guide: b}}"), "no score model 'b'"),
         (("train-generator", "--out", score, "--steps", "1"), "stage of another kind"),
@@ -241,6 +241,10 @@ def test_every_mistake_is_one_line_and_no_traceback(digits, condgen, tmp_path):
         (("diagnose", "--score", score, "--classifier", ce, "--levels", "1e9"), "outside the schedule"),
         (("report", tmp_path / "none"), "none"),
         (("bench", "recipe", "recipes/none.yaml"), "no recipe at"),
+        (("train-classifier", "--loss", "ce", "--ce-weight", "2"), "are about DLSM"),
+        (("train-classifier", "--preset", "ce", "--loss", "dlsm"), "leave one of the two out"),
+        (("bench", "curves", RECIPE), "keeps no snapshots"),
+        (("bench", "table1", RECIPE), "diagnose.grid"),
         (("frobnicate",), "No such command"),
     ]
     problems = []

@@ -23,7 +23,7 @@ def test_a_recipe_parses_and_says_what_it_gives(path):
 
 
 def test_a_run_that_was_stopped_in_its_first_stage_goes_on(tmp_path):
-    changes = ["score.training.steps=3", "classifiers={}", "sample=null", "diagnose=null"]
+    changes = ["score.training.steps=3", "scores={}", "classifiers={}", "sample=null", "diagnose=null"]
     recipe = load_recipe(next(path for path in RECIPES if path.stem == "moons"), changes)
     work = run_recipe(recipe, tmp_path, Processes(cpu=True), "test")
     next(work)
@@ -34,7 +34,9 @@ def test_a_run_that_was_stopped_in_its_first_stage_goes_on(tmp_path):
 @pytest.mark.parametrize("path", [p for p in RECIPES if p.parent.name == "recipes"], ids=lambda p: p.stem)
 def test_a_recipe_runs_two_steps_end_to_end(path, tmp_path):
     recipe = load_recipe(path)
-    changes = ["score.training.steps=2", *(f"classifiers.{name}.training.steps=2" for name in recipe.classifiers)]
+    trained = ["score", *(f"scores.{name}" for name in recipe.scores)]
+    trained += [f"classifiers.{name}" for name in recipe.classifiers]
+    changes = [f"{part}.training.{short}" for part in trained for short in ("steps=2", "snapshots=[1]")]
     if recipe.generator is not None:
         changes.append("generator.training.steps=2")
     if recipe.sample is not None:

@@ -111,7 +111,7 @@ def test_a_calibration_says_what_it_measured_and_gives_a_curve(trained, classifi
     events = list(calibrated(trained, classifier))
     assert [(event.done, event.total) for event in events] == [(0, 3), (1, 3), (2, 3), (3, 3)]
     found = read_json(classifier / "calibration" / "calibration.json")
-    assert set(found) == {"what", "curve", "rows"}
+    assert set(found) == {"what", "models", "curve", "rows"}
     assert found["what"]["split"] == "test (held out)"
     assert (found["what"]["data"], found["what"]["n"], found["what"]["draws"]) == ("digits", 360, 1)
     rows = [LevelRow(**row) for row in found["rows"]]

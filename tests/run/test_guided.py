@@ -23,6 +23,7 @@ from condgen.run import (
     Models,
     default_methods,
     diagnose_stage,
+    file_key,
     open_guided,
     read_json,
     read_rows,
@@ -57,7 +58,7 @@ def trained(tmp_path_factory):
     root = tmp_path_factory.mktemp("trained")
     for name, labels, changes in (
         ("none", "none", {}),
-        ("told", "embedding", {"snapshots": [3, 5, 99]}),
+        ("told", "embedding", {"snapshots": [3, 5]}),
         ("each", "separate", {"steps": 2}),
     ):
         list(train_stage(f"score {name}", root / name, score_stage(labels, **changes), DATA, ALONE))
@@ -74,7 +75,7 @@ def trained(tmp_path_factory):
 
 def test_a_snapshot_is_the_average_after_that_step_and_loads_as_a_model(trained, tmp_path):
     assert sorted(path.name for path in (trained / "told" / "snapshots").iterdir()) == ["3", "5"]
-    stage = score_stage("embedding", snapshots=[3, 5, 99])
+    stage = score_stage("embedding", snapshots=[3, 5])
     work = train_stage("score", tmp_path / "s", stage, DATA, ALONE)
     for _ in itertools.islice(work, 5):
         pass
@@ -139,9 +140,10 @@ def test_scale_one_is_the_conditional_model_and_other_scales_are_not(trained, tm
     assert not torch.equal(pictures[0], pictures[2])
 
 
-def calibrate(folder, levels, scales):
+def calibrate(folder, score, levels, scales):
     (folder / "calibration").mkdir(exist_ok=True)
-    value = {"what": {}, "curve": {"levels": levels, "scales": scales}, "rows": []}
+    models = {"classifier": file_key(folder / "model.safetensors"), "score": file_key(score / "model.safetensors")}
+    value = {"what": {}, "models": models, "curve": {"levels": levels, "scales": scales}, "rows": []}
     (folder / "calibration" / "calibration.json").write_text(json.dumps(value))
 
 
@@ -152,7 +154,7 @@ def calibrated(trained, tmp_path):
     copy.mkdir()
     for name in ("model.safetensors", "recipe.yaml"):
         (copy / name).write_bytes((trained / "ce" / name).read_bytes())
-    calibrate(copy, [0.1, 10], [3, 3])
+    calibrate(copy, trained / "none", [0.1, 10], [3, 3])
     return copy
 
 
@@ -162,9 +164,20 @@ def test_a_calibrated_scale_is_read_and_its_change_is_seen(trained, calibrated, 
     _, by_number = draw(tmp_path / "number", {"classifier": "c", "scale": 3}, models)
     torch.testing.assert_close(by_curve, by_number, rtol=0, atol=1e-6)
     assert not draw(tmp_path / "curve", method, models)[0]
-    calibrate(calibrated, [0.1, 10], [0, 0])
+    calibrate(calibrated, trained / "none", [0.1, 10], [0, 0])
     _, unguided = draw(tmp_path / "curve", method, models)
     assert torch.equal(unguided, draw(tmp_path / "plain", {}, models)[1])
+
+
+def test_a_calibration_belongs_to_its_score_model(trained, calibrated, tmp_path):
+    method = {"classifier": "c", "scale": "calibrated"}
+    with pytest.raises(UserError, match="measured with another score model"):
+        draw(tmp_path / "other", method, Models(trained / "told", calibrated))
+
+
+def test_a_model_cannot_guide_itself(trained, tmp_path):
+    with pytest.raises(UserError, match="did you mean --guide unlabelled"):
+        draw(tmp_path / "own", {"guide": "early", "scale": 2}, Models(trained / "told", guide=trained / "told"))
 
 
 def test_what_cannot_guide_is_said_with_what_to_do(trained, calibrated, tmp_path):
@@ -187,7 +200,7 @@ def test_what_cannot_guide_is_said_with_what_to_do(trained, calibrated, tmp_path
     ):
         with pytest.raises(UserError, match=message):
             draw(tmp_path / "s", method, models)
-    (calibrated / "calibration" / "calibration.json").write_text('{"curve": {"levels": [2, 1], "scales": [1, 1]}}')
+    calibrate(calibrated, trained / "none", [2, 1], [1, 1])
     with pytest.raises(UserError, match=r"holds no scale curve .*must rise.*calibrate again"):
         draw(tmp_path / "s", calibrated_method, Models(trained / "none", calibrated))
     other = SHARED | {"schedule": {"kind": "vp"}, "score": {"network": NETWORK, "training": training(steps=1)}}
@@ -245,7 +258,7 @@ def test_every_method_has_its_errors(trained, calibrated, tmp_path):
     )
     assert found["what"]["methods"]["cfg"] == "score model told, guided by itself without label at scale 2"
     assert not diagnose()
-    calibrate(calibrated, [1], [2])
+    calibrate(calibrated, trained / "none", [1], [2])
     assert diagnose()  # the calibration is an input
     with pytest.raises(UserError, match="no unconditional score"):
         list(diagnose_stage(tmp_path / "e", stage, folders._replace(score=trained / "each"), DATA, CPU))
