@@ -320,8 +320,8 @@ def to_rich(table: Table, *, turned: bool = True) -> RichTable:
         caption=Text(table.caption) if table.caption else None,
         caption_justify="left",
         box=SIMPLE_HEAD,
-        collapse_padding=not turned,
-        pad_edge=turned,
+        collapse_padding=not turned or len(table.rows) > 6,
+        pad_edge=turned and len(table.rows) <= 6,
     )
     if not turned:
         for head in table.header:
@@ -329,9 +329,9 @@ def to_rich(table: Table, *, turned: bool = True) -> RichTable:
         for place in range(len(table.rows)):
             out.add_row(*(Text(table.marked(place, column)) for column in range(len(table.header))))
         return out
-    out.add_column(Text(table.header[0]))
+    out.add_column(Text(table.header[0]), min_width=min(12, max(map(len, table.header))))
     for cells in table.rows:
-        out.add_column(Text(cells[0]), justify="right")
+        out.add_column(Text(cells[0]), justify="right", overflow="fold")
     for column, head in enumerate(table.header[1:], start=1):
         dressed = [
             Text(table.marked(row, column), style="bold" if (row, column) in table.best else "")

@@ -1,5 +1,6 @@
 import copy
 
+import pytest
 import torch
 
 from condgen.nets import UNetSettings
@@ -21,6 +22,18 @@ def test_half_precision_changes_a_prior_a_little_and_its_weights_not_at_all():
     assert 0 < (rough - exact).norm() < 0.02 * exact.norm()
     for a, b in zip(prior.parameters(), light.parameters(), strict=True):
         torch.testing.assert_close(a, b, rtol=0, atol=0)
+
+
+@pytest.mark.slow
+def test_a_compiled_prior_says_the_same():
+    torch.manual_seed(0)
+    network = UNetSettings(channels=8, multipliers=(1, 2), blocks=1, attention=(4,))
+    about = {"schedule": EDM(), "shape": (1, 8, 8), "names": ("a",), "sigma_data": 0.5}
+    prior = ScoreModel(ScoreConfig(network=network, **about)).eval()
+    fast = lighten_(copy.deepcopy(prior), PriorSettings(compile=True))
+    x_t, t = torch.randn(4, 1, 8, 8), torch.linspace(0.1, 3, 4, dtype=torch.float64)
+    with torch.no_grad():
+        torch.testing.assert_close(fast.eps(x_t, t), prior.eps(x_t, t), rtol=1e-4, atol=1e-5)
 
 
 def test_by_default_nothing_changes():
