@@ -329,7 +329,7 @@ def to_rich(table: Table, *, turned: bool = True) -> RichTable:
         for place in range(len(table.rows)):
             out.add_row(*(Text(table.marked(place, column)) for column in range(len(table.header))))
         return out
-    out.add_column(Text(table.header[0]), min_width=min(12, max(map(len, table.header))))
+    out.add_column(Text(table.header[0]), min_width=min(10, max(map(len, table.header))))
     for cells in table.rows:
         out.add_column(Text(cells[0]), justify="right", overflow="fold")
     for column, head in enumerate(table.header[1:], start=1):
