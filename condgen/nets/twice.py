@@ -252,7 +252,7 @@ class _ActivateGradient(Function):
     @staticmethod
     def backward(ctx: Any, v: Tensor | None, va: Tensor | None, vb: Tensor | None) -> tuple[Tensor | None, ...]:
         if va is not None or vb is not None:
-            raise NotImplementedError("only the input gradient is differentiated twice: use_plain_operations(network)")
+            raise RuntimeError("only the input gradient is differentiated twice: use_plain_operations(network)")
         if v is None:
             return (None,) * 7
         g, x, a, b, mean, r, pn_total, p_total = ctx.saved_tensors
