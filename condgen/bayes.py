@@ -55,17 +55,16 @@ class Likelihood(nn.Module, ABC):
     def forward(self, x_t: Tensor, t: Tensor) -> Tensor:
         """Log-probabilities of the classes, (B, K), for x_t (B, ...) and t scalar or (B,)."""
 
-    def score(self, x_t: Tensor, t: Tensor, y: Tensor, *, create_graph: bool = False) -> Tensor:
+    def score(self, x_t: Tensor, t: Tensor, y: Tensor) -> Tensor:
         r"""The likelihood score :math:`\nabla_{x_t} \log p(y \mid x_t)`, of the shape of x_t.
 
         Args:
             x_t: noised data, (B, ...).
             t: times, scalar or (B,).
             y: labels, (B,).
-            create_graph: keep the graph, so that the score itself can be differentiated (as DLSM training does).
         """
         with torch.enable_grad():
             x_t = x_t.detach().requires_grad_()
             chosen = self(x_t, t).gather(1, y[:, None]).sum()
-            (gradient,) = torch.autograd.grad(chosen, x_t, create_graph=create_graph)
+            (gradient,) = torch.autograd.grad(chosen, x_t)
         return gradient

@@ -17,6 +17,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from condgen.bayes import Denoiser
+from condgen.errors import UserError
 from condgen.nets import AnyDenoiserNet, build_denoiser
 from condgen.noise import AnySchedule, expand, perturb
 from condgen.settings import Settings
@@ -91,6 +92,14 @@ class ScoreModel(Denoiser):
             elif self.training:  # a gradient of zero, so that all processes have a gradient of every parameter
                 parts.append(net(x[:1], noise[:1])[:0])
         return torch.cat(parts)[order.argsort()]
+
+    def require_unconditional(self, folder: Path, purpose: str) -> None:
+        """Raises UserError where this model, of a run folder, has no unconditional score for what is to be done."""
+        if self.config.labels == "separate":
+            raise UserError(
+                f"the score model in {folder} has a network per class and no unconditional score, {purpose}: "
+                "name one trained with labels none or embedding"
+            )
 
     @classmethod
     def load(cls, folder: Path, device: torch.device | str = "cpu") -> "ScoreModel":

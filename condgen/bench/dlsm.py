@@ -119,7 +119,7 @@ def _forward_mode(classifier: Classifier, batch: _Batch) -> Gradients:
     with warnings.catch_warnings():  # torch prepares its forward-mode formulas with a compiler that it has retired
         warnings.filterwarnings("ignore", message=".*torch.jit.script", category=FutureWarning)
         warnings.filterwarnings("ignore", message=".*torch.jit.script", category=DeprecationWarning)
-        chosen, along = torch.func.jvp(at, (batch.x,), (v,), has_aux=False)[:2]
+        chosen, along = torch.func.jvp(at, (batch.x,), (v,))[:2]
     return torch.autograd.grad((along - batch.ce_weight * chosen).mean(), list(classifier.parameters()))
 
 
@@ -287,9 +287,9 @@ def bench_dlsm(
         rows.append({"what": what, "variant": variant, "size": where, "value": value, "unit": unit})
 
     for variant, timing in timings.items():
-        row("step", variant, timing.median, "ms")
-        yardstick = timings[yardsticks.get(variant, "cross-entropy")].median
-        row("relative step", variant, timing.median / yardstick, "cross-entropy steps of the same network")
+        row("step", variant, timing, "ms")
+        yardstick = timings[yardsticks.get(variant, "cross-entropy")]
+        row("relative step", variant, timing / yardstick, "cross-entropy steps of the same network")
         if "official" not in variant and "cross-entropy" not in variant:
             row("gradient error", variant, _error(steps[variant](), exact), "relative, against float64")
     if name == "cifar":
@@ -325,14 +325,14 @@ def _prior_rows(
 
     steps = {f"prior, {name}": evaluate(model) for name, model in priors.items()}
     timings = yield from take_turns({"cross-entropy": cross_entropy, **steps}, rounds, device)
-    yardstick = timings.pop("cross-entropy").median
+    yardstick = timings.pop("cross-entropy")
     exact = steps["prior, float32"]().double()
     rows = []
     for variant, timing in timings.items():
         error = float((steps[variant]().double() - exact).norm() / exact.norm())
         for what, value, unit in (
-            ("prior evaluation", timing.median, "ms"),
-            ("relative prior evaluation", timing.median / yardstick, "cross-entropy steps of the classifier"),
+            ("prior evaluation", timing, "ms"),
+            ("relative prior evaluation", timing / yardstick, "cross-entropy steps of the classifier"),
             ("prior error", error, "relative, against float32"),
         ):
             rows.append({"what": what, "variant": variant, "size": where, "value": value, "unit": unit})

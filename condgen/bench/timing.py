@@ -3,19 +3,10 @@
 import statistics
 import time
 from collections.abc import Callable, Generator, Mapping
-from typing import NamedTuple
 
 import torch
 
-__all__ = ["Timing", "take_turns"]
-
-
-class Timing(NamedTuple):
-    """Milliseconds per call over the rounds of one variant."""
-
-    median: float
-    least: float
-    greatest: float
+__all__ = ["take_turns"]
 
 
 def _wait(device: torch.device) -> None:
@@ -25,10 +16,11 @@ def _wait(device: torch.device) -> None:
 
 def take_turns(
     variants: Mapping[str, Callable[[], object]], rounds: int, device: torch.device, least_seconds: float = 0.2
-) -> Generator[str, None, dict[str, Timing]]:
+) -> Generator[str, None, dict[str, float]]:
     """Times every variant once a round, in the order given, yielding the name of the one that comes next.
 
-    A first round, which is not counted, warms up and finds how many calls fill `least_seconds`.
+    A first round, which is not counted, warms up and finds how many calls fill `least_seconds`. Returns the median
+    over rounds of the milliseconds per call of each.
     """
     calls, times = {}, {}
     for name, function in variants.items():
@@ -48,4 +40,4 @@ def take_turns(
                 function()
             _wait(device)
             times[name].append(1e3 * (time.perf_counter() - started) / calls[name])
-    return {name: Timing(statistics.median(found), min(found), max(found)) for name, found in times.items()}
+    return {name: statistics.median(found) for name, found in times.items()}

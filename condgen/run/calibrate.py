@@ -78,11 +78,7 @@ def calibrate_stage(
                 f"{folder} was trained on {len(config.names)} classes of shape {config.shape}, "
                 f"but {held_out.source} has {held_out.n_classes} of shape {held_out.shape}"
             )
-    if prior.config.labels == "separate":
-        raise UserError(
-            f"the score model in {score} has a network per class and no unconditional score, to which a classifier "
-            "could add: name one trained with labels none or embedding"
-        )
+    prior.require_unconditional(score, "to which a classifier could add")
     settings = stage.calibrate
     levels = settings.levels or spread_levels(prior.schedule, likelihood.config.sigma_data, _LEVELS)
     low, high = prior.schedule.noise_range

@@ -132,11 +132,7 @@ def open_guided(guidance: Guidance, models: Models, device: torch.device) -> tup
     if guidance.classifier is not None:
         if models.classifier is None:
             raise UserError("guided sampling needs a classifier: name its folder with --classifier")
-        if score.config.labels == "separate":
-            raise UserError(
-                f"{models.score} has a network per class and no unconditional score for a classifier to guide: "
-                "name a score model trained with labels none or embedding"
-            )
+        score.require_unconditional(models.score, "which a classifier could guide")
         classifier = Classifier.load(models.classifier, device)
         _check_pair(models.score, score.config, models.classifier, classifier.config)
         scale = read_calibration(models.classifier, models.score) if guidance.scale == "calibrated" else guidance.scale

@@ -97,10 +97,7 @@ def diagnose_stage(
     prior = ScoreModel.load(folders.score, device)
     if prior.config.shape != train.shape:
         raise UserError(f"{folders.score} was trained on {prior.config.shape}, but {train.source} has {train.shape}")
-    if prior.config.labels == "separate":
-        raise UserError(
-            f"{folders.score} has a network per class and no unconditional score: name another with --score"
-        )
+    prior.require_unconditional(folders.score, "which is the prior here")
     methods, likelihoods = _open_methods(stage, folders, prior, device)
     low, high = prior.schedule.noise_range
     outside = [level for level in settings.levels if not low <= level <= high * (1 + 1e-12)]

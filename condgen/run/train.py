@@ -91,11 +91,7 @@ def _classifier_work(
                 f"the score model in {score_folder} was trained on {len(prior.config.names)} classes, which are not "
                 f"the {len(data.names)} of {data.source}: use one data set for both"
             )
-        if prior.config.labels == "separate":
-            raise UserError(
-                f"the score model in {score_folder} has a network per class and no unconditional score, on which DLSM "
-                "builds: name one trained with labels none or embedding"
-            )
+        prior.require_unconditional(score_folder, "on which DLSM builds")
     config = ClassifierConfig(
         network=stage.classifier.network,
         schedule=stage.schedule,

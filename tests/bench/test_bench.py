@@ -73,8 +73,7 @@ def test_variants_take_turns():
 
     timings = ended(take_turns({"a": work("a", 0.01), "b": work("b", 0.03)}, 3, torch.device("cpu"), least_seconds=0))
     assert calls == ["a", "a", "b", "b", *("a", "b") * 3]
-    assert timings["b"].median > 1.5 * timings["a"].median
-    assert timings["a"].least <= timings["a"].median <= timings["a"].greatest
+    assert timings["b"] > 1.5 * timings["a"] >= 15
 
 
 def test_the_gradient_bench_tells_exact_ways_from_others():

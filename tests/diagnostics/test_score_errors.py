@@ -28,7 +28,7 @@ class Scaled(Likelihood):
     def forward(self, x_t, t):
         return self.exact.log_posterior(x_t, t)
 
-    def score(self, x_t, t, y, *, create_graph=False):
+    def score(self, x_t, t, y):
         return self.factor * self.exact.scores(x_t, t, y).likelihood
 
 

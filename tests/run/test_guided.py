@@ -190,7 +190,11 @@ def test_what_cannot_guide_is_said_with_what_to_do(trained, calibrated, tmp_path
         ),
         (unlabelled, Models(trained / "none"), r"cannot guide itself unlabelled: .*train-score --conditional"),
         (unlabelled, Models(trained / "each"), r"cannot guide itself unlabelled"),
-        ({"classifier": "c"}, Models(trained / "each", trained / "ce"), r"no unconditional score for a classifier"),
+        (
+            {"classifier": "c"},
+            Models(trained / "each", trained / "ce"),
+            r"no unconditional score, which a",
+        ),
         ({"guide": "g", "scale": 2}, Models(trained / "none"), r"name it with --guide"),
         (
             {"guide": "g", "scale": 2},
