@@ -2,6 +2,7 @@
 
 from condgen.recipe.defaults import default_recipe
 from condgen.recipe.loading import apply_overrides, content_key, load_recipe, parse, read_yaml, to_yaml
+from condgen.recipe.methods import Guidance, Method
 from condgen.recipe.models import (
     CalibrateRecipe,
     CalibrateStage,
@@ -12,8 +13,6 @@ from condgen.recipe.models import (
     EvaluateStage,
     GeneratorRecipe,
     GeneratorStage,
-    Guidance,
-    Method,
     Recipe,
     SampleRecipe,
     SampleStage,

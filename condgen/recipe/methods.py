@@ -1,0 +1,85 @@
+"""How a recipe or a command line names a way of sampling."""
+
+import math
+from typing import Annotated, Literal, TypeAlias
+
+from pydantic import BeforeValidator, Field, model_validator
+
+from condgen.noise import GridName
+from condgen.sampling import SamplerName
+from condgen.settings import Settings
+
+__all__ = ["Guidance", "Method", "Name"]
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=64)]
+
+
+def _scale(value: object) -> object:
+    """A guidance scale as it stands in a recipe or on a command line, or an error in words."""
+    if value == "calibrated":
+        return value
+    try:
+        number = float(str(value))
+    except ValueError:
+        number = math.nan
+    if not math.isfinite(number):
+        raise ValueError("a guidance scale is a finite number, or the word calibrated")
+    return number
+
+
+ScaleSetting: TypeAlias = Annotated[float | Literal["calibrated"], BeforeValidator(_scale)]
+
+
+class Guidance(Settings):
+    """How a score model is led to a class: by what it knows of labels itself, by a classifier, or by a guide."""
+
+    score: Name | None = Field(default=None, description="one of `scores`; the main score model by default")
+    classifier: str | None = Field(default=None, description="adds scale times its likelihood score")
+    guide: str | None = Field(
+        default=None,
+        description="'unlabelled': the same model without its label (classifier-free guidance); otherwise one of "
+        "`scores`, or 'score' for the main one (autoguidance). Scale 1 is no guidance.",
+    )
+    scale: ScaleSetting = Field(default=1.0, description="or 'calibrated': as condgen calibrate found for each level")
+    interval: tuple[float, float] | None = Field(default=None, description="noise levels where guidance acts")
+
+    @model_validator(mode="after")
+    def _one_guidance(self) -> "Guidance":
+        if self.classifier is not None and self.guide is not None:
+            raise ValueError("a classifier or a guide leads the way, not both: leave one of the two out")
+        if self.scale == "calibrated" and self.classifier is None:
+            raise ValueError("scale: calibrated belongs to a classifier: name one, or give the scale as a number")
+        if self.classifier is None and self.guide is None and (self.scale != 1 or self.interval is not None):
+            raise ValueError(
+                "scale and interval have nothing to act on: name a classifier or a guide, or leave them out"
+            )
+        if self.interval is not None and not self.interval[0] < self.interval[1]:
+            raise ValueError(f"the interval runs from low to high, which {self.interval} does not")
+        return self
+
+    def in_words(self) -> str:
+        """What leads the score model, for tables."""
+        model = f"score model {self.score}" if self.score else "the score model"
+        scale = f"at scale {self.scale:g}" if isinstance(self.scale, float) else "at its calibrated scale"
+        within = f" from noise level {self.interval[0]:g} to {self.interval[1]:g}" if self.interval else ""
+        if self.classifier is not None:
+            return f"{model}, guided by classifier {self.classifier} {scale}{within}"
+        if self.guide is not None:
+            guide = {"unlabelled": "itself without label", "score": "the main score model"}
+            return f"{model}, guided by {guide.get(self.guide, f'score model {self.guide}')} {scale}{within}"
+        return f"{model} alone"
+
+
+class Method(Guidance):
+    """One way of sampling: by a score model, guided or not, or by the generator in one step."""
+
+    generator: bool = False
+    sampler: SamplerName = "heun"
+    steps: int = Field(default=18, ge=2, description="points of the time grid")
+    grid: GridName = "karras"
+
+    @model_validator(mode="after")
+    def _one_way(self) -> "Method":
+        if self.generator and (self.score, self.classifier, self.guide) != (None, None, None):
+            raise ValueError("the generator stands alone: leave out score, classifier and guide, or the generator")
+        return self
