@@ -1,11 +1,81 @@
-"""The base of every settings class: what a recipe may say, checked before anything runs."""
+"""The base of every settings class, and how plain data become settings: checked before anything runs."""
 
-from pydantic import BaseModel, ConfigDict
+import difflib
+import types
+import typing
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal
 
-__all__ = ["Settings"]
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from condgen.errors import UserError
+
+__all__ = ["Settings", "parse"]
 
 
 class Settings(BaseModel):
     """Validated, immutable settings; an unknown key is an error."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+SettingsType = typing.TypeVar("SettingsType", bound=BaseModel)
+
+
+def parse(model: type[SettingsType], tree: object, where: str) -> SettingsType:
+    """Validates plain data, turning the first mistake into one line that says what to do."""
+    try:
+        return model.model_validate(tree)
+    except ValidationError as error:
+        errors = error.errors()
+        unknown = [e for e in errors if e["type"] == "extra_forbidden"]  # a misspelt key is also a missing one
+        first, count = (unknown or errors)[0], len(errors)
+        location, message = first["loc"], first["msg"].removeprefix("Value error, ")
+        keys = [str(part) for part in location if part not in _tags(model, location)]
+        if first["type"] == "extra_forbidden":
+            close = difflib.get_close_matches(str(location[-1]), _fields_at(model, location[:-1]), n=1)
+            known = ", ".join(sorted(_fields_at(model, location[:-1])))
+            message = (
+                f"no such setting; did you mean {close[0]!r}?" if close else f"no such setting; there are: {known}"
+            )
+        elif "input" in first and not isinstance(first["input"], dict | list):
+            message = f"{message} (it is {first['input']!r})"
+        more = f" ({count - 1} more)" if count > 1 else ""
+        raise UserError(f"{where}: {'.'.join(keys) or 'recipe'}: {message}{more}") from error
+
+
+def _models_in(annotation: object) -> list[type[BaseModel]]:
+    """The settings classes that an annotation may hold, through Annotated, unions and dict values."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    arguments = typing.get_args(annotation)
+    if typing.get_origin(annotation) is Annotated:
+        arguments = arguments[:1]
+    elif typing.get_origin(annotation) is Literal:
+        return []
+    elif not isinstance(annotation, types.UnionType) and typing.get_origin(annotation) is dict:
+        arguments = arguments[1:]
+    return [model for argument in arguments for model in _models_in(argument)]
+
+
+def _walk(model: type[BaseModel], location: Sequence[Any]) -> tuple[list[type[BaseModel]], set[Any]]:
+    """Follows an error's location: the classes it ends in, and which of its parts are tags of unions, not keys."""
+    candidates: list[type[BaseModel]] = [model]
+    tags: set[Any] = set()
+    for part in location:
+        tagged = [c for c in candidates if "kind" in c.model_fields and c.model_fields["kind"].default == part]
+        if len(candidates) > 1 and tagged:
+            candidates = tagged
+            tags.add(part)
+            continue
+        fields = [c.model_fields[part].annotation for c in candidates if part in c.model_fields]
+        candidates = [m for annotation in fields for m in _models_in(annotation)] or candidates
+    return candidates, tags
+
+
+def _fields_at(model: type[BaseModel], location: Sequence[Any]) -> set[str]:
+    return {name for candidate in _walk(model, location)[0] for name in candidate.model_fields}
+
+
+def _tags(model: type[BaseModel], location: Sequence[Any]) -> set[Any]:
+    return _walk(model, location)[1]

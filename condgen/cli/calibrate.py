@@ -7,9 +7,10 @@ import typer
 
 from condgen.cli.progress import console, follow
 from condgen.data import load
-from condgen.recipe import CalibrateRecipe, CalibrateStage, ClassifierStage, parse, read_yaml
+from condgen.recipe import CalibrateRecipe, CalibrateStage, ClassifierStage, read_yaml
 from condgen.run import calibrate_stage, gather_calibrations, lock
 from condgen.run.calibrate import CALIBRATION, CALIBRATION_FOLDER
+from condgen.settings import parse
 from condgen.training import Processes
 
 __all__ = ["calibrate"]

@@ -19,7 +19,6 @@ from condgen.recipe import (
     ScoreStage,
     apply_overrides,
     default_recipe,
-    parse,
     read_yaml,
 )
 from condgen.run import (
@@ -33,6 +32,7 @@ from condgen.run import (
     read_json,
 )
 from condgen.score import ScoreModel
+from condgen.settings import parse
 from condgen.training import Processes
 
 __all__ = ["diagnose", "doctor", "evaluate", "report"]

@@ -10,9 +10,10 @@ from condgen.cli.run import draw_grid
 from condgen.data import class_index
 from condgen.errors import UserError
 from condgen.noise import GridName
-from condgen.recipe import Method, SampleStage, parse
+from condgen.recipe import Method, SampleStage
 from condgen.run import Models, lock, read_json, sample_stage
 from condgen.sampling import SamplerName
+from condgen.settings import parse
 from condgen.training import Processes
 from condgen.weights import MODEL_FILE, load_tensors
 

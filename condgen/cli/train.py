@@ -19,12 +19,12 @@ from condgen.recipe import (
     apply_overrides,
     default_recipe,
     load_recipe,
-    parse,
     read_yaml,
 )
 from condgen.run import lock, train_stage
 from condgen.run.train import TrainStage
 from condgen.score import Labels
+from condgen.settings import parse
 from condgen.training import Processes
 
 __all__ = ["train_classifier", "train_generator", "train_score"]

@@ -1,7 +1,7 @@
 """Recipes: YAML files that say everything about a run, checked before anything runs."""
 
 from condgen.recipe.defaults import default_recipe
-from condgen.recipe.loading import apply_overrides, content_key, load_recipe, parse, read_yaml, to_yaml
+from condgen.recipe.loading import apply_overrides, content_key, load_recipe, read_yaml, to_yaml
 from condgen.recipe.methods import Guidance, Method
 from condgen.recipe.models import (
     CalibrateRecipe,
@@ -41,7 +41,6 @@ __all__ = [
     "content_key",
     "default_recipe",
     "load_recipe",
-    "parse",
     "read_yaml",
     "to_yaml",
 ]

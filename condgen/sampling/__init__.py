@@ -1,16 +1,24 @@
-"""Samplers, and the one loop that drives them."""
+"""Samplers, and the loops that drive them."""
 
-from typing import Literal, TypeAlias
-
+from condgen.sampling.catalogue import SAMPLERS, SamplerName, build_sampler, grid_for, options_of, points_within
 from condgen.sampling.fixed import Ancestral, EulerMaruyama, Heun
-from condgen.sampling.loop import Sampler, Step, final, trajectory
+from condgen.sampling.loop import About, Past, Sampler, Step, evaluations_on, final, trajectory
 
-__all__ = ["SAMPLERS", "Ancestral", "EulerMaruyama", "Heun", "Sampler", "SamplerName", "Step", "final", "trajectory"]
-
-SamplerName: TypeAlias = Literal["heun", "euler-maruyama", "ancestral"]
-
-SAMPLERS: dict[SamplerName, type[Sampler]] = {
-    "heun": Heun,
-    "euler-maruyama": EulerMaruyama,
-    "ancestral": Ancestral,
-}
+__all__ = [
+    "SAMPLERS",
+    "About",
+    "Ancestral",
+    "EulerMaruyama",
+    "Heun",
+    "Past",
+    "Sampler",
+    "SamplerName",
+    "Step",
+    "build_sampler",
+    "evaluations_on",
+    "final",
+    "grid_for",
+    "options_of",
+    "points_within",
+    "trajectory",
+]

@@ -1,19 +1,30 @@
-"""One loop that drives every sampler, and yields after each step."""
+"""One loop that drives every sampler on a time grid, and yields after each step."""
 
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
-from typing import ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor
 
 from condgen.bayes import Denoiser
-from condgen.noise import expand
+from condgen.noise import GridName, Schedule, expand
 from condgen.rng import Streams
 
-__all__ = ["Sampler", "Step", "final", "trajectory"]
+__all__ = ["About", "Estimate", "Past", "Sampler", "Step", "evaluations_on", "final", "trajectory"]
+
+
+class About(NamedTuple):
+    """What a user wants to know of a sampler before choosing it."""
+
+    order: int  # of convergence of its deterministic part
+    evaluations: int  # denoiser calls a step, at its default options
+    noise: str  # when it draws fresh noise: "no", "every step", ...
+    grid: GridName | None  # the time grid that suits it; None where it chooses its own steps
+    paper: str
 
 
 class Step(NamedTuple):
@@ -25,24 +36,57 @@ class Step(NamedTuple):
     evaluations: int  # of the denoiser, per sample, so far
 
 
+class Estimate(NamedTuple):
+    """What a multistep method remembers of a time it has been at."""
+
+    t: Tensor  # scalar float64
+    x: Tensor  # (B, ...), the state there
+    denoised: Tensor  # (B, ...), the estimate from it
+
+
+Past: TypeAlias = deque[Estimate]
+"""Estimates at the times before this one, the latest last: kept by the loop, filled by the samplers that need it."""
+
+
+@dataclass(frozen=True, eq=False)
 class Sampler(ABC):
-    """One step from time t to an earlier time s.
+    """One step from time t to an earlier time s. A sampler's options are its fields, beside the denoiser.
 
     Steps use sums and products alone, no batch-wide quantity and no transcendental of the data: as far as the sampler
     goes, a sample's bits do not depend on its neighbours. Networks add rounding, since matrix products of another batch
     size may sum in another order.
     """
 
-    evaluations: ClassVar[int]  # denoiser calls a step
-    stochastic: ClassVar[bool]
+    about: ClassVar[About]
 
-    def __init__(self, denoiser: Denoiser) -> None:
-        self.denoiser = denoiser
-        self.schedule = denoiser.schedule
+    denoiser: Denoiser
+
+    @property
+    def schedule(self) -> Schedule:
+        """The denoiser's."""
+        return self.denoiser.schedule
 
     @abstractmethod
-    def step(self, x_t: Tensor, t: Tensor, s: Tensor, y: Tensor | None, streams: Streams) -> Tensor:
-        """The state at time s < t: (B, ...) from x_t (B, ...), scalar times, labels (B,) and a stream per sample."""
+    def step(self, x_t: Tensor, t: Tensor, s: Tensor, y: Tensor | None, streams: Streams, past: Past) -> Tensor:
+        """The state at time s < t.
+
+        Args:
+            x_t: the state at time t, (B, ...).
+            t: now, scalar float64.
+            s: where to, scalar float64.
+            y: labels, (B,), or None.
+            streams: one random stream per sample.
+            past: of this trajectory; empty at its first step. A multistep method appends to it.
+        """
+
+    def evaluations(self, t: Tensor, s: Tensor) -> int:
+        """Denoiser calls of the step from t to s."""
+        return self.about.evaluations
+
+
+def evaluations_on(sampler: Sampler, grid: Tensor) -> int:
+    """Denoiser calls per sample on a whole grid, with the last one that denoises."""
+    return sum(sampler.evaluations(t, s) for t, s in pairwise(grid)) + 1
 
 
 def trajectory(
@@ -63,11 +107,11 @@ def trajectory(
     with torch.no_grad():
         noise = streams.normal(shape)
         x = expand(sampler.schedule.sigma(grid[0]), noise) * noise
-        evaluations = 0
+        evaluations, past = 0, Past(maxlen=3)
         yield Step(0, grid[0], x, evaluations)
         for number, (t, s) in enumerate(pairwise(grid), start=1):
-            x = sampler.step(x, t, s, y, streams)
-            evaluations += sampler.evaluations
+            x = sampler.step(x, t, s, y, streams, past)
+            evaluations += sampler.evaluations(t, s)
             yield Step(number, s, x, evaluations)
         yield Step(len(grid), grid[-1], sampler.denoiser(x, grid[-1], y), evaluations + 1)
 

@@ -5,7 +5,8 @@ import yaml
 from condgen.data import LabelledSet, parse_data
 from condgen.errors import UserError
 from condgen.nets import build_classifier, build_denoiser, build_generator
-from condgen.recipe import Recipe, apply_overrides, content_key, default_recipe, load_recipe, parse, to_yaml
+from condgen.recipe import Recipe, apply_overrides, content_key, default_recipe, load_recipe, to_yaml
+from condgen.settings import parse
 
 BASE = """
 name: small

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from condgen.recipe import Recipe, load_recipe, parse, to_yaml
+from condgen.recipe import Recipe, load_recipe, to_yaml
 from condgen.run import run_recipe
+from condgen.settings import parse
 from condgen.training import Processes
 
 RECIPES = sorted((Path(__file__).parents[2] / "recipes").glob("**/*.yaml"))

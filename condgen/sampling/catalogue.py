@@ -1,0 +1,70 @@
+"""Every sampler by name, and its options as validated settings."""
+
+import bisect
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, Literal, TypeAlias, get_type_hints
+
+from pydantic import create_model
+from torch import Tensor
+
+from condgen.bayes import Denoiser
+from condgen.errors import UserError
+from condgen.noise import GRIDS, GridName
+from condgen.sampling.fixed import Ancestral, EulerMaruyama, Heun
+from condgen.sampling.loop import Sampler, evaluations_on
+from condgen.settings import Settings, parse
+
+__all__ = ["SAMPLERS", "SamplerName", "build_sampler", "grid_for", "options_of", "points_within"]
+
+SamplerName: TypeAlias = Literal["heun", "euler-maruyama", "ancestral"]
+
+SAMPLERS: dict[SamplerName, type[Sampler]] = {
+    "heun": Heun,
+    "euler-maruyama": EulerMaruyama,
+    "ancestral": Ancestral,
+}
+
+
+def options_of(name: SamplerName) -> type[Settings]:
+    """The options of a sampler as a settings class: their types, bounds, defaults and descriptions."""
+    sampler = SAMPLERS[name]
+    hints = get_type_hints(sampler, include_extras=True)
+    fields: dict[str, Any] = {
+        field.name: (hints[field.name], field.default)
+        for field in dataclasses.fields(sampler)
+        if field.name != "denoiser"
+    }
+    return create_model(f"options of {name}", __base__=Settings, **fields)
+
+
+def build_sampler(name: SamplerName, denoiser: Denoiser, options: Mapping[str, Any] | None = None) -> Sampler:
+    """A sampler by its name.
+
+    Raises:
+        UserError: for an option that it does not have, or a value out of its bounds.
+    """
+    settings = parse(options_of(name), dict(options or {}), f"sampler {name}")
+    return SAMPLERS[name](denoiser, **{field: getattr(settings, field) for field in type(settings).model_fields})
+
+
+def grid_for(sampler: Sampler, points: int, grid: GridName | None = None) -> Tensor:
+    """A time grid of so many points, by default the one that suits the sampler."""
+    name = grid or sampler.about.grid
+    assert name is not None
+    return GRIDS[name](sampler.schedule, points)
+
+
+def points_within(sampler: Sampler, evaluations: int, grid: GridName | None = None) -> int:
+    """The most points of a time grid on which a sampler makes at most so many evaluations.
+
+    Raises:
+        UserError: where even two points take more.
+    """
+
+    def cost(points: int) -> int:
+        return evaluations_on(sampler, grid_for(sampler, points, grid))
+
+    if cost(2) > evaluations:
+        raise UserError(f"this sampler makes at least {cost(2)} evaluations, more than {evaluations}: ask for more")
+    return bisect.bisect_right(range(2, evaluations + 1), evaluations, key=cost) + 1
