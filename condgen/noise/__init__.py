@@ -1,7 +1,7 @@
 """The noise core: schedules, time grids, training densities."""
 
 from condgen.noise.densities import AnyDensity, Density, LogNormal, LogUniform, UniformTime
-from condgen.noise.grids import GRIDS, GridName, geometric_grid, karras_grid, uniform_grid
+from condgen.noise.grids import GRIDS, GridName, geometric_grid, karras_grid, karras_levels, uniform_grid
 from condgen.noise.schedules import (
     EDM,
     VE,
@@ -37,6 +37,7 @@ __all__ = [
     "expand",
     "geometric_grid",
     "karras_grid",
+    "karras_levels",
     "perturb",
     "score_from_denoised",
     "uniform_grid",

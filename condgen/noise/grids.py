@@ -9,7 +9,7 @@ from torch import Tensor
 
 from condgen.noise.schedules import Schedule
 
-__all__ = ["GRIDS", "GridName", "geometric_grid", "karras_grid", "uniform_grid"]
+__all__ = ["GRIDS", "GridName", "geometric_grid", "karras_grid", "karras_levels", "uniform_grid"]
 
 
 def _check_points(n: int) -> None:
@@ -37,12 +37,16 @@ def geometric_grid(schedule: Schedule, n: int) -> Tensor:
     return _grid_from_levels(schedule, levels)
 
 
-def karras_grid(schedule: Schedule, n: int, rho: float = 7.0) -> Tensor:
-    """Equal steps of the noise level's rho-th root (Karras et al. 2022, eq. 5)."""
+def karras_levels(low: float, high: float, n: int, rho: float = 7.0) -> Tensor:
+    """Noise levels that fall from high to low by equal steps of their rho-th root (Karras et al. 2022, eq. 5)."""
     _check_points(n)
+    return torch.linspace(high ** (1 / rho), low ** (1 / rho), n, dtype=torch.float64) ** rho
+
+
+def karras_grid(schedule: Schedule, n: int, rho: float = 7.0) -> Tensor:
+    """The times of `karras_levels` over the whole schedule."""
     low, high = schedule.noise_range
-    roots = torch.linspace(high ** (1 / rho), low ** (1 / rho), n, dtype=torch.float64)
-    return _grid_from_levels(schedule, roots**rho)
+    return _grid_from_levels(schedule, karras_levels(low, high, n, rho))
 
 
 GridName: TypeAlias = Literal["uniform", "geometric", "karras", "log-snr"]

@@ -11,18 +11,47 @@ from torch import Tensor
 from condgen.bayes import Denoiser
 from condgen.errors import UserError
 from condgen.noise import GRIDS, GridName
-from condgen.sampling.fixed import Ancestral, EulerMaruyama, Heun
+from condgen.sampling.annealed import AnnealedLangevin, ConsistentAnnealed
+from condgen.sampling.fixed import DDIM, Ancestral, EulerMaruyama, PredictorCorrector, ReverseDiffusion
+from condgen.sampling.heun import EDMStochastic, Heun, Restart
 from condgen.sampling.loop import Sampler, evaluations_on
+from condgen.sampling.multistep import DPM2M, DPM2MSDE, DPM3MSDE, UniPC
 from condgen.settings import Settings, parse
 
 __all__ = ["SAMPLERS", "SamplerName", "build_sampler", "grid_for", "options_of", "points_within"]
 
-SamplerName: TypeAlias = Literal["heun", "euler-maruyama", "ancestral"]
+SamplerName: TypeAlias = Literal[
+    "heun",
+    "edm",
+    "restart",
+    "ddim",
+    "dpm++2m",
+    "unipc",
+    "dpm++2m-sde",
+    "dpm++3m-sde",
+    "ancestral",
+    "euler-maruyama",
+    "reverse-diffusion",
+    "predictor-corrector",
+    "annealed-langevin",
+    "consistent-annealed",
+]
 
 SAMPLERS: dict[SamplerName, type[Sampler]] = {
     "heun": Heun,
-    "euler-maruyama": EulerMaruyama,
+    "edm": EDMStochastic,
+    "restart": Restart,
+    "ddim": DDIM,
+    "dpm++2m": DPM2M,
+    "unipc": UniPC,
+    "dpm++2m-sde": DPM2MSDE,
+    "dpm++3m-sde": DPM3MSDE,
     "ancestral": Ancestral,
+    "euler-maruyama": EulerMaruyama,
+    "reverse-diffusion": ReverseDiffusion,
+    "predictor-corrector": PredictorCorrector,
+    "annealed-langevin": AnnealedLangevin,
+    "consistent-annealed": ConsistentAnnealed,
 }
 
 
