@@ -10,7 +10,7 @@ import typer
 from condgen.cli.progress import console, follow
 from condgen.recipe import Recipe, load_recipe
 from condgen.run import lock, read_json, read_rows, run_recipe
-from condgen.run.sample import MANIFEST
+from condgen.run.album import MANIFEST
 from condgen.training import Processes
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from condgen.cli.run import draw_grid
 from condgen.data import class_index
 from condgen.errors import UserError
 from condgen.noise import GridName
-from condgen.recipe import Method, SampleStage
+from condgen.recipe import Method, SampleStage, apply_overrides
 from condgen.run import Models, lock, read_json, sample_stage
 from condgen.sampling import SamplerName
 from condgen.settings import parse
@@ -40,9 +40,19 @@ def sample(
         str, typer.Option("--class", help="Names or numbers, separated by commas, or all: 'cat,dog' or '3,7'.")
     ] = "all",
     per_class: Annotated[int, typer.Option(min=1, help="Samples of each class.")] = 16,
-    sampler: Annotated[SamplerName, typer.Option(help="heun: ODE, 2 evaluations a step; the others: SDE, 1.")] = "heun",
-    steps: Annotated[int, typer.Option(min=2, help="Points of the time grid.")] = 18,
-    grid: Annotated[GridName, typer.Option(help="How the time grid is spaced.")] = "karras",
+    sampler: Annotated[SamplerName, typer.Option(help="How to draw; condgen samplers describes each.")] = "heun",
+    options: Annotated[
+        list[str] | None,
+        typer.Option("--option", metavar="NAME=VALUE", help="Of the sampler, such as eta=0.5; repeatable."),
+    ] = None,
+    steps: Annotated[int | None, typer.Option(min=2, help="Points of the time grid; by default 18.")] = None,
+    nfe: Annotated[
+        int | None,
+        typer.Option(min=1, help="At most so many evaluations of the denoiser per sample, in place of --steps."),
+    ] = None,
+    grid: Annotated[
+        GridName | None, typer.Option(help="How the time grid is spaced; by default as suits the sampler.")
+    ] = None,
     scale: Annotated[
         str,
         typer.Option(
@@ -90,7 +100,9 @@ def sample(
         "scale": scale,
         "interval": interval,
         "sampler": sampler,
+        "options": apply_overrides({}, options or (), "--option"),
         "steps": steps,
+        "nfe": nfe,
         "grid": grid,
     }
     method = parse(Method, settings, "sample")

@@ -59,25 +59,29 @@ def read_yaml(path: Path) -> dict[str, Any]:
     return tree
 
 
-def apply_overrides(tree: dict[str, Any], overrides: Iterable[str]) -> dict[str, Any]:
-    """Sets `dotted.key=value`, the value being YAML, in a tree of plain settings; returns the tree."""
+def apply_overrides(tree: dict[str, Any], overrides: Iterable[str], flag: str = "--set") -> dict[str, Any]:
+    """Sets `dotted.key=value`, the value being YAML, in a tree of plain settings; returns the tree.
+
+    Raises:
+        UserError: naming the flag of the command line that the overrides were given with.
+    """
     for override in overrides:
-        _override(tree, override)
+        _override(tree, override, flag)
     return tree
 
 
-def _override(tree: dict[str, Any], text: str) -> None:
+def _override(tree: dict[str, Any], text: str, flag: str) -> None:
     key, equals, value = text.partition("=")
     if not equals or not key:
-        raise UserError(f"--set {text!r} is not of the form key.to.setting=value")
+        raise UserError(f"{flag} {text!r} is not of the form key.to.setting=value")
     *path, last = key.split(".")
     node = tree
     for i, part in enumerate(path):
         child = node.setdefault(part, {})
         if not isinstance(child, dict):
-            raise UserError(f"--set {text!r}: {'.'.join(path[: i + 1])} is a value, not a group of settings")
+            raise UserError(f"{flag} {text!r}: {'.'.join(path[: i + 1])} is a value, not a group of settings")
         node = child
     try:
         node[last] = yaml.safe_load(value)
     except yaml.YAMLError as error:
-        raise UserError(f"--set {text!r}: the value is not YAML ({' '.join(str(error).split())})") from error
+        raise UserError(f"{flag} {text!r}: the value is not YAML ({' '.join(str(error).split())})") from error

@@ -5,9 +5,10 @@ from typing import Annotated, Literal, TypeAlias
 
 from pydantic import BeforeValidator, Field, model_validator
 
+from condgen.errors import UserError
 from condgen.noise import GridName
-from condgen.sampling import SamplerName
-from condgen.settings import Settings
+from condgen.sampling import ADAPTIVE, SamplerName, options_of
+from condgen.settings import Settings, parse
 
 __all__ = ["Guidance", "Method", "Name"]
 
@@ -75,11 +76,32 @@ class Method(Guidance):
 
     generator: bool = False
     sampler: SamplerName = "heun"
-    steps: int = Field(default=18, ge=2, description="points of the time grid")
-    grid: GridName = "karras"
+    options: dict[str, bool | int | float | str | None] = Field(
+        default_factory=dict, description="of the sampler; condgen samplers NAME tells what there is"
+    )
+    steps: int | None = Field(default=None, ge=2, description="points of the time grid; 18 by default")
+    nfe: int | None = Field(
+        default=None, ge=1, description="at most so many evaluations of the denoiser, in place of steps"
+    )
+    grid: GridName | None = Field(default=None, description="how they are spaced; by default as suits the sampler")
 
     @model_validator(mode="after")
     def _one_way(self) -> "Method":
         if self.generator and (self.score, self.classifier, self.guide) != (None, None, None):
             raise ValueError("the generator stands alone: leave out score, classifier and guide, or the generator")
+        return self
+
+    @model_validator(mode="after")
+    def _sampler_can(self) -> "Method":
+        if self.steps is not None and self.nfe is not None:
+            raise ValueError("steps and nfe both say how many evaluations to make: leave one of the two out")
+        if self.sampler in ADAPTIVE and (self.steps, self.nfe, self.grid) != (None, None, None):
+            raise ValueError(
+                f"{self.sampler} chooses its own steps: leave out steps, nfe and grid, and set its option relative "
+                "(a larger tolerance makes fewer evaluations)"
+            )
+        try:
+            parse(options_of(self.sampler), self.options, f"sampler {self.sampler}")
+        except UserError as error:
+            raise ValueError(str(error)) from error
         return self

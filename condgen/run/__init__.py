@@ -1,12 +1,13 @@
 """Run folders, and the stages that fill them."""
 
+from condgen.run.album import MANIFEST, read_samples
 from condgen.run.calibrate import calibrate_stage, gather_calibrations
 from condgen.run.environment import describe_environment, keep_freed_memory, usable_cores
 from condgen.run.folder import Progress, Work, file_key, lock, read_json, read_rows, write_json
 from condgen.run.guided import Folders, Models, open_guided, read_calibration
 from condgen.run.measure import default_methods, diagnose_stage, evaluate_stage
 from condgen.run.pipeline import run_recipe
-from condgen.run.sample import MANIFEST, read_samples, sample_stage
+from condgen.run.sample import sample_stage
 from condgen.run.train import SNAPSHOTS, train_stage
 
 __all__ = [

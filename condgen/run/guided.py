@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from condgen.bayes import Denoiser
 from condgen.classifier import Classifier
 from condgen.errors import UserError
+from condgen.generator import Generator
 from condgen.guidance import ClassifierGuided, DenoiserGuided, Scale, ScaleCurve
 from condgen.recipe import Guidance, Method
 from condgen.run.calibrate import CALIBRATION, CALIBRATION_FOLDER
@@ -170,20 +171,20 @@ def _check_pair(first: Path, one: Any, second: Path, other: Any) -> None:  # noq
 
 
 class Evaluations:
-    """How many samples the score models have been asked about."""
+    """How many samples have gone through the networks that make them."""
 
     count = 0
 
 
 @contextmanager
-def count_evaluations(denoiser: nn.Module) -> Iterator[Evaluations]:
-    """Counts the samples that go through the score models within a denoiser, a guide's included."""
+def count_evaluations(model: nn.Module) -> Iterator[Evaluations]:
+    """Counts the samples that go through the score models or the generator within a model, a guide's included."""
     evaluations = Evaluations()
 
     def note(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         evaluations.count += len(inputs[0])
 
-    handles = [m.register_forward_pre_hook(note) for m in denoiser.modules() if isinstance(m, ScoreModel)]
+    handles = [m.register_forward_pre_hook(note) for m in model.modules() if isinstance(m, ScoreModel | Generator)]
     try:
         yield evaluations
     finally:

@@ -21,9 +21,9 @@ from condgen.metrics import evaluate
 from condgen.oracle import Oracle
 from condgen.recipe import DiagnoseStage, EvaluateStage, Guidance, content_key, read_yaml
 from condgen.rng import keyed_generator
+from condgen.run.album import MANIFEST, read_samples
 from condgen.run.folder import RECIPE_FILE, Progress, Work, file_key, open_stage, write_json
 from condgen.run.guided import Folders, calibration_file, open_guided
-from condgen.run.sample import MANIFEST, read_samples
 from condgen.score import ScoreModel
 from condgen.weights import MODEL_FILE
 

@@ -144,7 +144,7 @@ def _cost(recipe: Recipe, samples: dict[str, Path]) -> list[dict[str, Any]]:
                 "images_per_second": record["images_per_second"],
                 "evaluations_per_image": record["evaluations_per_image"],
                 "sampler": "one step" if method.generator else method.sampler,
-                "steps": 1 if method.generator else method.steps,
+                "steps": 1 if method.generator else record.get("steps"),
                 "guide": None if method.generator else method.in_words(),
                 "scale": method.scale if guided and method.scale != "calibrated" else None,
             }

@@ -1,33 +1,43 @@
-"""The sampling stage: a folder of PNGs and `manifest.jsonl`, one line a sample.
+"""The sampling stage, which fills a folder of samples.
 
-Points have no picture; their coordinates stand in the manifest. A sample that is already in the manifest is not drawn
+A sample that is already in the manifest is not drawn
 again, so sampling goes on where it stopped.
 """
 
-import json
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from itertools import count, takewhile
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
-import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
-from condgen.data import to_uint8
 from condgen.errors import UserError
 from condgen.generator import Generator
-from condgen.noise import GRIDS
 from condgen.recipe import Method, SampleStage, content_key
 from condgen.rng import Streams
-from condgen.run.folder import Progress, Stage, Work, drop_partial_line, open_stage, read_json, read_rows
-from condgen.run.guided import Models, count_evaluations, open_guided
-from condgen.sampling import SAMPLERS, Sampler, final, trajectory
+from condgen.run.album import MANIFEST, count_samples, write_samples
+from condgen.run.folder import Progress, Stage, Work, open_stage
+from condgen.run.guided import Evaluations, Models, count_evaluations, open_guided
+from condgen.sampling import (
+    ADAPTIVE,
+    SAMPLERS,
+    AdaptiveSampler,
+    Finished,
+    Sampler,
+    build_sampler,
+    draw,
+    grid_for,
+    points_within,
+)
 
-__all__ = ["MANIFEST", "read_samples", "sample_stage"]
+__all__ = ["DEFAULT_STEPS", "sample_stage"]
 
-MANIFEST = "manifest.jsonl"
+T = TypeVar("T")
+
+DEFAULT_STEPS = 18  # points of a time grid: 35 evaluations of Heun's method, as Karras et al. 2022 take for CIFAR-10
 
 
 class _Source(NamedTuple):
@@ -35,22 +45,29 @@ class _Source(NamedTuple):
 
     shape: tuple[int, ...]
     names: tuple[str, ...]
-    sampler: Sampler | None
+    model: Sampler | AdaptiveSampler | Generator
     grid: Tensor | None
-    generator: Generator | None
     device: torch.device
 
-    @torch.no_grad()
-    def draw(self, y: Tensor, seeds: Sequence[int]) -> tuple[Tensor, int]:
-        """Samples (B, ...) on the CPU, and how often each went through a score model (a guide's too) or generator."""
-        streams, y = Streams(seeds, self.device), y.to(self.device)
-        if self.generator is not None:
-            return self.generator(streams.normal((self.generator.config.latent,)), y).cpu(), 1
-        assert self.sampler is not None
-        assert self.grid is not None
-        with count_evaluations(self.sampler.denoiser) as evaluations:
-            last = final(trajectory(self.sampler, self.grid, streams, y, self.shape))
-        return last.x.cpu(), evaluations.count // len(y)
+    def draw(self, labels: Sequence[int], seeds: Sequence[int], batch: int) -> Iterator[list[Finished]]:
+        """Samples as they finish."""
+        y = torch.tensor(labels, device=self.device)
+        if isinstance(self.model, Generator):
+            yield from _one_step(self.model, y, seeds, batch)
+        else:
+            yield from draw(self.model, self.grid, seeds, y, self.shape, batch)
+
+    def counted(self) -> AbstractContextManager[Evaluations]:
+        """Counts how many samples go through the models meanwhile: a score model's guide makes two of one."""
+        return count_evaluations(self.model if isinstance(self.model, Generator) else self.model.denoiser)
+
+
+@torch.no_grad()
+def _one_step(generator: Generator, y: Tensor, seeds: Sequence[int], batch: int) -> Iterator[list[Finished]]:
+    for first in range(0, len(seeds), batch):
+        part = slice(first, first + batch)
+        x = generator(Streams(seeds[part], y.device).normal((generator.config.latent,)), y[part])
+        yield [Finished(first + i, row, 1, 1, 0, None) for i, row in enumerate(x)]
 
 
 def _open_models(method: Method, models: Models, device: torch.device) -> _Source:
@@ -58,11 +75,18 @@ def _open_models(method: Method, models: Models, device: torch.device) -> _Sourc
         if models.generator is None:
             raise UserError("one-step sampling needs a generator: name its folder with --generator")
         generator = Generator.load(models.generator, device)
-        return _Source(generator.config.shape, generator.config.names, None, None, generator, device)
+        return _Source(generator.config.shape, generator.config.names, generator, None, device)
     denoiser, score = open_guided(method, models, device)
-    sampler = SAMPLERS[method.sampler](denoiser)
-    grid = GRIDS[method.grid](score.schedule, method.steps)
-    return _Source(score.config.shape, score.config.names, sampler, grid, None, device)
+    sampler = build_sampler(method.sampler, denoiser, method.options)
+    return _Source(score.config.shape, score.config.names, sampler, _grid(method, sampler), device)
+
+
+def _grid(method: Method, sampler: Sampler | AdaptiveSampler) -> Tensor | None:
+    if isinstance(sampler, AdaptiveSampler):
+        return None
+    if method.nfe is not None:
+        return grid_for(sampler, points_within(sampler, method.nfe, method.grid), method.grid)
+    return grid_for(sampler, method.steps or DEFAULT_STEPS, method.grid)
 
 
 def sample_stage(name: str, folder: Path, stage: SampleStage, models: Models, device: torch.device) -> Work:
@@ -80,90 +104,103 @@ def sample_stage(name: str, folder: Path, stage: SampleStage, models: Models, de
 
 
 def _draw(opened: Stage, stage: SampleStage, source: _Source) -> Work:
-    folder, total = opened.folder, len(stage.labels)
-    drop_partial_line(folder / MANIFEST)
-    done = len(read_rows(folder / MANIFEST))
-    drawing_seconds = float(opened.record.get("drawing_seconds", 0.0))
-    first, evaluations = done, int(opened.record.get("evaluations_per_image", 0))
-    while done < total:
-        labels = stage.labels[done : done + stage.batch]
-        seeds = range(stage.seed + done, stage.seed + done + len(labels))
-        started = time.perf_counter()
-        x, evaluations = source.draw(torch.tensor(labels), seeds)
-        drawing_seconds += time.perf_counter() - started
-        bad = int((~x.flatten(1).isfinite().all(1)).sum())
-        if bad:
-            raise UserError(
-                f"{opened.name}: {bad} of {len(x)} samples are not finite numbers, the first with seed {seeds[0]} or "
-                f"after; lower the guidance scale ({stage.method.scale}) or take more steps ({stage.method.steps})"
-            )
-        _write(folder, done, x, labels, seeds, source.names, stage.method)
-        done += len(labels)
-        opened.note(drawing_seconds=round(drawing_seconds, 4), evaluations_per_image=evaluations)
-        yield Progress(opened.name, done, total, done - first)
+    """Draws what is missing, and writes it in order, also when it is interrupted."""
+    first, total = count_samples(opened.folder), len(stage.labels)
+    labels, seeds = stage.labels[first:], range(stage.seed + first, stage.seed + total)
+    with source.counted() as evaluations:
+        ledger = _Ledger(opened, stage, source, first, evaluations)
+        rounds = source.draw(labels, seeds, stage.batch)
+        try:
+            while (finished := ledger.timed(lambda: next(rounds, None))) is not None:
+                _refuse_bad(finished, opened.name, stage, seeds)
+                ledger.add(finished)
+                if finished:
+                    yield Progress(opened.name, ledger.drawn, total, ledger.drawn - first)
+        finally:
+            ledger.write()
+    seconds = ledger.seconds
     opened.finish(
         [MANIFEST],
         images=total,
-        images_per_second=round(total / drawing_seconds, 2) if drawing_seconds > 0 else None,
+        images_per_second=round(total / seconds, 2) if seconds > 0 else None,
         what=f"{total:,} samples",
     )
 
 
-def _write(
-    folder: Path,
-    first: int,
-    x: Tensor,
-    labels: Sequence[int],
-    seeds: Sequence[int],
-    names: Sequence[str],
-    method: Method,
-) -> None:
-    """Writes the pictures, then their lines: what is in the manifest is whole."""
-    how: dict[str, Any] = {"sampler": "one step"}
-    if not method.generator:
-        how = {"sampler": method.sampler, "steps": method.steps, "grid": method.grid}
+class _Ledger:
+    """Samples that have been drawn, in any order, and written, in theirs; and what drawing has cost."""
+
+    def __init__(
+        self, opened: Stage, stage: SampleStage, source: _Source, first: int, evaluations: Evaluations
+    ) -> None:
+        self.opened, self.stage, self.source = opened, stage, source
+        self.first = self.written = first
+        self.ready: dict[int, Finished] = {}  # by place
+        self.seconds = float(opened.record.get("drawing_seconds", 0.0))
+        self.before, self.evaluations = int(opened.record.get("network_evaluations", 0)), evaluations
+
+    @property
+    def drawn(self) -> int:
+        """Samples that are written, or wait for one before them."""
+        return self.written + len(self.ready)
+
+    def timed(self, work: Callable[[], T]) -> T:
+        """Does a piece of the drawing."""
+        started = time.perf_counter()
+        try:
+            return work()
+        finally:
+            self.seconds += time.perf_counter() - started
+
+    def add(self, finished: Sequence[Finished]) -> None:
+        """Takes in samples, and writes once a batch has come together."""
+        self.ready |= {self.first + sample.number: sample for sample in finished}
+        if len(self.ready) >= min(self.stage.batch, len(self.stage.labels) - self.written):
+            self.write()
+
+    def write(self) -> None:
+        """Writes the samples that are next in order."""
+        places = list(takewhile(self.ready.__contains__, count(self.written)))
+        if not places:
+            return
+        samples = [self.ready.pop(place) for place in places]
+        x = self.timed(lambda: torch.stack([sample.x for sample in samples]).cpu())
+        rows = [_describe(self.stage, self.source, place, s) for place, s in zip(places, samples, strict=True)]
+        write_samples(self.opened.folder, self.written, x, rows)
+        self.written += len(places)
+        network = self.before + self.evaluations.count
+        self.opened.note(
+            drawing_seconds=round(self.seconds, 4),
+            network_evaluations=network,
+            evaluations_per_image=round(network / self.drawn, 1),
+            steps=rows[0]["steps"] if self.source.grid is not None else None,
+        )
+
+
+def _refuse_bad(finished: Sequence[Finished], name: str, stage: SampleStage, seeds: Sequence[int]) -> None:
+    bad = [s for s in finished if s.problem is not None or not bool(s.x.isfinite().all())]
+    if bad:
+        wish = "a smaller option relative" if stage.method.sampler in ADAPTIVE else "more steps"
+        others = f" and {len(bad) - 1} more" if len(bad) > 1 else ""
+        raise UserError(
+            f"{name}: the sample with seed {seeds[bad[0].number]}{others} cannot be used: "
+            f"{bad[0].problem or 'it is not made of finite numbers'}; try a lower guidance scale "
+            f"(it is {stage.method.scale}) or {wish}"
+        )
+
+
+def _describe(stage: SampleStage, source: _Source, place: int, sample: Finished) -> dict[str, Any]:
+    """How a sample came about, for the manifest."""
+    method, label = stage.method, stage.labels[place]
+    row: dict[str, Any] = {"class": label, "name": source.names[label], "seed": stage.seed + place}
+    if method.generator:
+        return row | {"sampler": "one step", "evaluations": 1}
+    row |= {"sampler": method.sampler, "options": method.options}
+    if source.grid is not None:
+        row |= {"steps": len(source.grid), "grid": method.grid or SAMPLERS[method.sampler].about.grid}
+    else:
+        row |= {"steps": sample.accepted, "rejected": sample.rejected}
+    row["evaluations"] = sample.evaluations
     if method.classifier is not None or method.guide is not None:
-        how |= {"guide": method.in_words(), "scale": method.scale, "interval": method.interval}
-    images = to_uint8(x).numpy() if x.ndim == 4 else None
-    lines = []
-    for i, (label, seed) in enumerate(zip(labels, seeds, strict=True)):
-        row: dict[str, Any] = {"file": None, "class": label, "name": names[label], "seed": seed, **how}
-        if images is None:
-            row["x"] = x[i].tolist()
-        else:
-            row["file"] = f"{first + i:05d}.png"
-            pixels = images[i]
-            picture = Image.fromarray(pixels[0] if len(pixels) == 1 else np.moveaxis(pixels, 0, -1))
-            picture.save(folder / row["file"])
-        lines.append(json.dumps(row) + "\n")
-    with (folder / MANIFEST).open("a", encoding="utf-8") as file:
-        file.write("".join(lines))
-
-
-def read_samples(folder: Path) -> tuple[Tensor, Tensor]:
-    """What a sampling stage has written: floats (N, ...) as a network sees them, and labels (N,)."""
-    record = read_json(folder / "stage.json")
-    if not record.get("finished"):
-        raise UserError(f"{folder} is not finished: run the command that made it again, it goes on where it stopped")
-    rows = read_rows(folder / MANIFEST)
-    try:
-        labels = torch.tensor([int(row["class"]) for row in rows])
-        if rows[0].get("file") is None:
-            return torch.tensor([row["x"] for row in rows]), labels
-        images = [_read_picture(folder, str(row["file"])) for row in rows]
-        x = torch.from_numpy(np.stack(images)).float() / 127.5 - 1
-    except (KeyError, IndexError, TypeError, ValueError) as error:
-        raise UserError(f"{folder / MANIFEST} does not describe samples ({error!r}): sample again") from error
-    return x, labels
-
-
-def _read_picture(folder: Path, file: str) -> np.ndarray:
-    path = folder / file
-    if path.resolve().parent != folder.resolve():
-        raise UserError(f"{folder / MANIFEST} names {file!r}, which lies outside the folder: sample again")
-    try:
-        with Image.open(path) as picture:
-            pixels = np.asarray(picture)
-    except OSError as error:
-        raise UserError(f"{path} is missing or damaged ({error}): delete {folder} and sample again") from error
-    return pixels[None] if pixels.ndim == 2 else np.moveaxis(pixels, -1, 0)
+        row |= {"guide": method.in_words(), "scale": method.scale, "interval": method.interval}
+    return row

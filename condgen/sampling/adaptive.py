@@ -10,7 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import Annotated, ClassVar, NamedTuple, Self
+from typing import Annotated, ClassVar, Self
 
 import torch
 from pydantic import Field
@@ -20,20 +20,9 @@ from condgen.bayes import Denoiser
 from condgen.noise import Schedule, expand
 from condgen.rng import Streams
 from condgen.sampling.brownian import BrownianMemory
-from condgen.sampling.loop import About
+from condgen.sampling.loop import About, Finished
 
-__all__ = ["AdaptiveSampler", "Finished", "Flight", "rows_of", "sample_adaptively"]
-
-
-class Finished(NamedTuple):
-    """A sample at its end."""
-
-    number: int  # its place among the seeds
-    x: Tensor  # (...), on the device
-    evaluations: int  # of the denoiser
-    accepted: int  # steps
-    rejected: int
-    problem: str | None  # why x is not to be used
+__all__ = ["AdaptiveSampler", "Flight", "rows_of", "sample_adaptively"]
 
 
 def rows_of(mask: Tensor) -> list[int]:
@@ -155,19 +144,19 @@ def sample_adaptively(
             ended, under_way = flight.last.tolist(), rows_of(~flight.last)
             if under_way:
                 flight.answer(under_way, denoised[under_way])
-            broken, steps = flight.broken.tolist(), zip(flight.accepted.tolist(), flight.rejected.tolist(), strict=True)
             finished, gone = [], []
-            for row, (accepted, rejected) in enumerate(steps):
+            counts = zip(flight.accepted.tolist(), flight.rejected.tolist(), flight.broken.tolist(), strict=True)
+            for row, (accepted, rejected, broken) in enumerate(counts):
                 problem = None
-                if not ended[row]:
-                    if broken[row]:
-                        problem = "its numbers have become infinite or undefined"
-                    elif evaluations[row] >= sampler.max_evaluations:
-                        problem = f"it needs more than {sampler.max_evaluations:,} evaluations"
-                    else:
-                        continue
-                gone.append(row)
-                finished.append(Finished(numbers[row], denoised[row], evaluations[row], accepted, rejected, problem))
+                if broken:
+                    problem = "its numbers have become infinite or undefined"
+                elif not ended[row] and evaluations[row] >= sampler.max_evaluations:
+                    problem = f"it needs more than {sampler.max_evaluations:,} evaluations"
+                if ended[row] or problem:
+                    gone.append(row)
+                    finished.append(
+                        Finished(numbers[row], denoised[row], evaluations[row], accepted, rejected, problem)
+                    )
             yield finished
             fresh, others = launch(len(gone))
             filled = gone[: len(fresh)]

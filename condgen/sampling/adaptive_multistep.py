@@ -37,9 +37,7 @@ __all__ = ["AdaptiveMultistep"]
 class AdaptiveMultistep(AdaptiveSampler):
     """Embedded orders 1 and 2 in log-SNR, one evaluation a step, a step per sample."""
 
-    about = About(
-        2, 1, "every step, with eta > 0", None, "a proposal of this project, on Lu et al. 2022, arXiv 2211.01095"
-    )
+    about = About(2, 1, "if eta > 0", None, "this project, on Lu et al. 2022, arXiv 2211.01095")
 
     eta: Annotated[float, Field(ge=0, le=1, description="0 is the probability flow, 1 the reverse SDE")] = 1.0
     first_step: Annotated[float, Field(gt=0, description="in the logarithm of the noise level")] = 0.3

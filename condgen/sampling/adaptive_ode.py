@@ -31,7 +31,7 @@ _ERROR = (-5 / 72, 1 / 12, 1 / 9, -1 / 8)  # order 3 less order 2
 class AdaptiveODE(AdaptiveSampler):
     """Bogacki-Shampine 3(2) on the probability-flow ODE with a step per sample."""
 
-    about = About(3, 3, "no", None, "Bogacki & Shampine 1989; the flow of Karras et al. 2022, arXiv 2206.00364, eq. 3")
+    about = About(3, 3, "no", None, "Bogacki & Shampine 1989, on Karras et al. 2022, arXiv 2206.00364, eq. 3")
 
     safety: Annotated[float, Field(gt=0, lt=1, description="the next step is shorter by it than it might be")] = 0.9
     first_step: Annotated[float, Field(gt=0, lt=1, description="as a share of the greatest noise level")] = 0.3

@@ -11,6 +11,10 @@ from torch import Tensor
 from condgen.bayes import Denoiser
 from condgen.errors import UserError
 from condgen.noise import GRIDS, GridName
+from condgen.sampling.adaptive import AdaptiveSampler
+from condgen.sampling.adaptive_multistep import AdaptiveMultistep
+from condgen.sampling.adaptive_ode import AdaptiveODE
+from condgen.sampling.adaptive_sde import AdaptiveSDE
 from condgen.sampling.annealed import AnnealedLangevin, ConsistentAnnealed
 from condgen.sampling.fixed import DDIM, Ancestral, EulerMaruyama, PredictorCorrector, ReverseDiffusion
 from condgen.sampling.heun import EDMStochastic, Heun, Restart
@@ -18,7 +22,7 @@ from condgen.sampling.loop import Sampler, evaluations_on
 from condgen.sampling.multistep import DPM2M, DPM2MSDE, DPM3MSDE, UniPC
 from condgen.settings import Settings, parse
 
-__all__ = ["SAMPLERS", "SamplerName", "build_sampler", "grid_for", "options_of", "points_within"]
+__all__ = ["ADAPTIVE", "FIXED", "SAMPLERS", "SamplerName", "build_sampler", "grid_for", "options_of", "points_within"]
 
 SamplerName: TypeAlias = Literal[
     "heun",
@@ -35,9 +39,12 @@ SamplerName: TypeAlias = Literal[
     "predictor-corrector",
     "annealed-langevin",
     "consistent-annealed",
+    "adaptive-ode",
+    "adaptive-multistep",
+    "adaptive-sde",
 ]
 
-SAMPLERS: dict[SamplerName, type[Sampler]] = {
+SAMPLERS: dict[SamplerName, type[Sampler] | type[AdaptiveSampler]] = {
     "heun": Heun,
     "edm": EDMStochastic,
     "restart": Restart,
@@ -52,7 +59,12 @@ SAMPLERS: dict[SamplerName, type[Sampler]] = {
     "predictor-corrector": PredictorCorrector,
     "annealed-langevin": AnnealedLangevin,
     "consistent-annealed": ConsistentAnnealed,
+    "adaptive-ode": AdaptiveODE,
+    "adaptive-multistep": AdaptiveMultistep,
+    "adaptive-sde": AdaptiveSDE,
 }
+FIXED = {name: sampler for name, sampler in SAMPLERS.items() if issubclass(sampler, Sampler)}  # on a time grid
+ADAPTIVE = {name: sampler for name, sampler in SAMPLERS.items() if issubclass(sampler, AdaptiveSampler)}
 
 
 def options_of(name: SamplerName) -> type[Settings]:
@@ -67,7 +79,9 @@ def options_of(name: SamplerName) -> type[Settings]:
     return create_model(f"options of {name}", __base__=Settings, **fields)
 
 
-def build_sampler(name: SamplerName, denoiser: Denoiser, options: Mapping[str, Any] | None = None) -> Sampler:
+def build_sampler(
+    name: SamplerName, denoiser: Denoiser, options: Mapping[str, Any] | None = None
+) -> Sampler | AdaptiveSampler:
     """A sampler by its name.
 
     Raises:

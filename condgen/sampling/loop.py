@@ -14,7 +14,7 @@ from condgen.bayes import Denoiser
 from condgen.noise import GridName, Schedule, expand
 from condgen.rng import Streams
 
-__all__ = ["About", "Estimate", "Past", "Sampler", "Step", "evaluations_on", "final", "trajectory"]
+__all__ = ["About", "Estimate", "Finished", "Past", "Sampler", "Step", "evaluations_on", "final", "trajectory"]
 
 
 class About(NamedTuple):
@@ -34,6 +34,17 @@ class Step(NamedTuple):
     t: Tensor  # scalar float64, the time that x stands at
     x: Tensor  # (B, ...)
     evaluations: int  # of the denoiser, per sample, so far
+
+
+class Finished(NamedTuple):
+    """A sample at its end."""
+
+    number: int  # its place among the seeds
+    x: Tensor  # (...)
+    evaluations: int  # of the denoiser
+    accepted: int  # steps
+    rejected: int
+    problem: str | None  # why x is not to be used
 
 
 class Estimate(NamedTuple):

@@ -18,9 +18,9 @@ from condgen.recipe import (
     ScoreStage,
     default_recipe,
     load_recipe,
-    parse,
 )
 from condgen.run import calibrate_stage, read_json, read_rows, run_recipe, train_stage
+from condgen.settings import parse
 from condgen.training import Processes
 from condgen.weights import load_tensors
 

@@ -20,7 +20,7 @@ from condgen.recipe import (
     default_recipe,
 )
 from condgen.run import Models, evaluate_stage, read_rows, read_samples, sample_stage, train_stage
-from condgen.run.sample import MANIFEST
+from condgen.run.album import MANIFEST
 from condgen.training import Processes
 from condgen.weights import load_tensors
 

@@ -9,7 +9,7 @@ from condgen.nets import MLPSettings, UNetSettings
 from condgen.noise import EDM, GRIDS, VE, VP, Cosine, karras_grid
 from condgen.oracle import Oracle
 from condgen.rng import Streams
-from condgen.sampling import SAMPLERS, final, trajectory
+from condgen.sampling import FIXED, final, trajectory
 from condgen.score import ScoreConfig, ScoreModel
 
 SCHEDULES = [VE(), VP(), Cosine(t_epsilon=2e-3), EDM()]
@@ -37,7 +37,7 @@ def draw(sampler, grid, seeds, y=None, shape=(16,)):
 @pytest.mark.parametrize(("name", "steps"), [("heun", 60), ("euler-maruyama", 1000), ("ancestral", 1000)])
 def test_standard_deviation_of_a_gaussian(name, steps, schedule):
     grid = GRIDS["geometric" if name == "euler-maruyama" else "karras"](schedule, steps)
-    x = draw(SAMPLERS[name](GaussianDenoiser(schedule)), grid, range(250))
+    x = draw(FIXED[name](GaussianDenoiser(schedule)), grid, range(250))
     # 4000 values: the standard error of the std is 1.1%; discretisation may add 2%
     assert float(x.std()) == pytest.approx(STD, rel=0.045)
 
@@ -48,7 +48,7 @@ def test_heun_converges_with_order_two(schedule):
     errors = []
     for steps in (40, 80, 160):
         grid = karras_grid(schedule, steps)
-        steps_of = list(trajectory(SAMPLERS["heun"](GaussianDenoiser(schedule)), grid, Streams(range(4)), None, (4,)))
+        steps_of = list(trajectory(FIXED["heun"](GaussianDenoiser(schedule)), grid, Streams(range(4)), None, (4,)))
         start, end = steps_of[0].x.double(), steps_of[-2].x.double()
         ends = torch.stack([grid[0], grid[-1]])
         spread = (schedule.alpha(ends) ** 2 * STD**2 + schedule.sigma(ends) ** 2).sqrt()
@@ -58,10 +58,10 @@ def test_heun_converges_with_order_two(schedule):
     assert 1.7 < order < 2.6, errors
 
 
-@pytest.mark.parametrize("name", SAMPLERS)
+@pytest.mark.parametrize("name", FIXED)
 def test_batch_of_eight_is_eight_batches_of_one_bit_for_bit(name):
     # an elementwise denoiser: no matrix product, whose order of summation could depend on the batch
-    sampler, y = SAMPLERS[name](GaussianDenoiser(EDM())), torch.arange(8) % 3
+    sampler, y = FIXED[name](GaussianDenoiser(EDM())), torch.arange(8) % 3
     grid = karras_grid(EDM(), 9)
     together = draw(sampler, grid, range(8), y, (2, 3))
     alone = torch.cat([draw(sampler, grid, [i], y[i : i + 1], (2, 3)) for i in range(8)])
@@ -70,7 +70,7 @@ def test_batch_of_eight_is_eight_batches_of_one_bit_for_bit(name):
     assert torch.equal(together, backwards)
 
 
-@pytest.mark.parametrize("name", SAMPLERS)
+@pytest.mark.parametrize("name", FIXED)
 @pytest.mark.parametrize(
     "network",
     [MLPSettings(width=32, depth=1), UNetSettings(channels=16, multipliers=(1, 2), blocks=1, attention=())],
@@ -79,7 +79,7 @@ def test_batch_of_eight_is_eight_batches_of_one_bit_for_bit(name):
 def test_networks_add_rounding_at_most(name, network):
     torch.manual_seed(0)
     config = ScoreConfig(network=network, schedule=EDM(), shape=(1, 8, 8), names=("a", "b"), sigma_data=0.5)
-    sampler = SAMPLERS[name](ScoreModel(config).eval())
+    sampler = FIXED[name](ScoreModel(config).eval())
     grid = karras_grid(EDM(), 6)
     together = draw(sampler, grid, range(5), None, (1, 8, 8))
     alone = torch.cat([draw(sampler, grid, [i], None, (1, 8, 8)) for i in range(5)])
@@ -89,16 +89,16 @@ def test_networks_add_rounding_at_most(name, network):
 @pytest.mark.parametrize(("name", "expected"), [("heun", 35), ("euler-maruyama", 18), ("ancestral", 18)])
 def test_evaluations_are_counted_as_they_happen(name, expected):
     denoiser = GaussianDenoiser(EDM())
-    last = final(trajectory(SAMPLERS[name](denoiser), karras_grid(EDM(), 18), Streams([0]), None, (2,)))
+    last = final(trajectory(FIXED[name](denoiser), karras_grid(EDM(), 18), Streams([0]), None, (2,)))
     assert last.evaluations == denoiser.calls == expected
 
 
-@pytest.mark.parametrize("name", SAMPLERS)
+@pytest.mark.parametrize("name", FIXED)
 def test_guided_samples_land_in_the_class_asked_for(name):
     means = torch.tensor([[-3.0, 0.0], [3.0, 0.0], [0.0, 3.0]])
     oracle = Oracle(EDM(), means, torch.arange(3), 3, stds=0.3)
     y = torch.arange(60) % 3
-    x = draw(SAMPLERS[name](ClassifierGuided(oracle, oracle.likelihood)), karras_grid(EDM(), 40), range(60), y, (2,))
+    x = draw(FIXED[name](ClassifierGuided(oracle, oracle.likelihood)), karras_grid(EDM(), 40), range(60), y, (2,))
     assert torch.cdist(x, means).argmin(1).tolist() == y.tolist()
     spread = (x - means[y]).std()
     assert 0.2 < float(spread) < 0.4
@@ -106,18 +106,18 @@ def test_guided_samples_land_in_the_class_asked_for(name):
 
 def test_the_loop_yields_noise_first_and_every_step():
     grid = karras_grid(EDM(), 5)
-    steps = list(trajectory(SAMPLERS["heun"](GaussianDenoiser(EDM())), grid, Streams([3]), None, (2,)))
+    steps = list(trajectory(FIXED["heun"](GaussianDenoiser(EDM())), grid, Streams([3]), None, (2,)))
     assert [step.number for step in steps] == [0, 1, 2, 3, 4, 5]
     assert [float(step.t) for step in steps] == [*grid.tolist(), float(grid[-1])]
     assert torch.equal(steps[0].x, 80.0 * Streams([3]).normal((2,)))
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES, ids=lambda s: s.kind)
-@pytest.mark.parametrize("name", SAMPLERS)
+@pytest.mark.parametrize("name", FIXED)
 def test_exact_classifier_free_guidance_draws_what_classifier_guidance_draws(name, schedule):
     oracle = Oracle(schedule, torch.tensor([[-1.0, 0.0], [1.0, 0.0], [0.0, 1.0]]), torch.arange(3), 3, stds=0.3)
     y, grid = torch.arange(12) % 3, GRIDS["karras"](schedule, 12)
-    free = draw(SAMPLERS[name](DenoiserGuided(oracle, None, 2.0)), grid, range(12), y, (2,))
-    by_classifier = draw(SAMPLERS[name](ClassifierGuided(oracle, oracle.likelihood, 2.0)), grid, range(12), y, (2,))
+    free = draw(FIXED[name](DenoiserGuided(oracle, None, 2.0)), grid, range(12), y, (2,))
+    by_classifier = draw(FIXED[name](ClassifierGuided(oracle, oracle.likelihood, 2.0)), grid, range(12), y, (2,))
     torch.testing.assert_close(free, by_classifier, rtol=1e-3, atol=1e-3)
-    assert float((free - draw(SAMPLERS[name](oracle), grid, range(12), y, (2,))).abs().max()) > 0.01
+    assert float((free - draw(FIXED[name](oracle), grid, range(12), y, (2,))).abs().max()) > 0.01

@@ -1,0 +1,82 @@
+"""A folder of samples: PNGs, and `manifest.jsonl` with a line for each.
+
+Points have no picture; their coordinates stand in the manifest.
+"""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from condgen.data import to_uint8
+from condgen.errors import UserError
+from condgen.run.folder import STAGE_FILE, drop_partial_line, read_json, read_rows
+
+__all__ = ["MANIFEST", "count_samples", "read_samples", "write_samples"]
+
+MANIFEST = "manifest.jsonl"
+
+
+def count_samples(folder: Path) -> int:
+    """How many samples a folder holds, once a line that was cut short is gone."""
+    drop_partial_line(folder / MANIFEST)
+    return len(read_rows(folder / MANIFEST))
+
+
+def write_samples(folder: Path, first: int, x: Tensor, rows: Sequence[dict[str, Any]]) -> None:
+    """Appends samples: the pictures, then their lines, so that what is in the manifest is whole.
+
+    Args:
+        folder: that holds `first` samples already.
+        first: how many.
+        x: as a network sees them, (B, ...) on the CPU.
+        rows: what the manifest says of each, beside its file or its coordinates.
+    """
+    images = to_uint8(x).numpy() if x.ndim == 4 else None
+    lines = []
+    for i, row in enumerate(rows):
+        what: dict[str, Any] = {"file": None}
+        if images is None:
+            what["x"] = x[i].tolist()
+        else:
+            what["file"] = f"{first + i:05d}.png"
+            pixels = images[i]
+            picture = Image.fromarray(pixels[0] if len(pixels) == 1 else np.moveaxis(pixels, 0, -1))
+            picture.save(folder / what["file"])
+        lines.append(json.dumps(what | row) + "\n")
+    with (folder / MANIFEST).open("a", encoding="utf-8") as file:
+        file.write("".join(lines))
+
+
+def read_samples(folder: Path) -> tuple[Tensor, Tensor]:
+    """What a sampling stage has written: floats (N, ...) as a network sees them, and labels (N,)."""
+    record = read_json(folder / STAGE_FILE)
+    if not record.get("finished"):
+        raise UserError(f"{folder} is not finished: run the command that made it again, it goes on where it stopped")
+    rows = read_rows(folder / MANIFEST)
+    try:
+        labels = torch.tensor([int(row["class"]) for row in rows])
+        if rows[0].get("file") is None:
+            return torch.tensor([row["x"] for row in rows]), labels
+        images = [_read_picture(folder, str(row["file"])) for row in rows]
+        x = torch.from_numpy(np.stack(images)).float() / 127.5 - 1
+    except (KeyError, IndexError, TypeError, ValueError) as error:
+        raise UserError(f"{folder / MANIFEST} does not describe samples ({error!r}): sample again") from error
+    return x, labels
+
+
+def _read_picture(folder: Path, file: str) -> np.ndarray:
+    path = folder / file
+    if path.resolve().parent != folder.resolve():
+        raise UserError(f"{folder / MANIFEST} names {file!r}, which lies outside the folder: sample again")
+    try:
+        with Image.open(path) as picture:
+            pixels = np.asarray(picture)
+    except OSError as error:
+        raise UserError(f"{path} is missing or damaged ({error}): delete {folder} and sample again") from error
+    return pixels[None] if pixels.ndim == 2 else np.moveaxis(pixels, -1, 0)

@@ -1,0 +1,50 @@
+"""Many samples by any sampler: in batches along a grid, or in slots that are refilled where steps are adaptive."""
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor
+
+from condgen.rng import Streams
+from condgen.sampling.adaptive import AdaptiveSampler, sample_adaptively
+from condgen.sampling.loop import Finished, Sampler, final, trajectory
+
+__all__ = ["draw"]
+
+
+def draw(
+    sampler: Sampler | AdaptiveSampler,
+    grid: Tensor | None,
+    seeds: Sequence[int],
+    y: Tensor | None,
+    shape: Sequence[int],
+    batch: int,
+) -> Iterator[list[Finished]]:
+    """Draws samples, and yields them as they finish, not always in order.
+
+    A sample depends on its own seed and label alone, whatever the batch.
+
+    Args:
+        sampler: how to draw.
+        grid: falling times, (N,) float64; None for a sampler that chooses its own steps.
+        seeds: one per sample.
+        y: labels, (n,), or None; samples are made on their device, or else on the CPU.
+        shape: the shape of one sample.
+        batch: how many samples are under way at once.
+
+    Raises:
+        ValueError: where a grid is missing, or there is nothing it could be for.
+    """
+    if isinstance(sampler, AdaptiveSampler):
+        if grid is not None:
+            raise ValueError("an adaptive sampler takes no grid: it chooses its own steps")
+        yield from sample_adaptively(sampler, seeds, y, shape, batch)
+        return
+    if grid is None:
+        raise ValueError("this sampler needs a time grid")
+    device = y.device if y is not None else torch.device("cpu")
+    for first in range(0, len(seeds), batch):
+        part = slice(first, first + batch)
+        streams = Streams(seeds[part], device)
+        last = final(trajectory(sampler, grid, streams, None if y is None else y[part], shape))
+        yield [Finished(first + i, x, last.evaluations, len(grid) - 1, 0, None) for i, x in enumerate(last.x)]
