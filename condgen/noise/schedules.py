@@ -216,8 +216,9 @@ class VP(_VariancePreserving):
         return log_alpha_squared - (-torch.expm1(log_alpha_squared)).log()
 
     def t_of_log_snr(self, log_snr: Tensor) -> Tensor:
-        # -2 log alpha = softplus(-log_snr) is a quadratic in t; this form of its root does not cancel at small t.
-        c = torch.nn.functional.softplus(-log_snr)
+        # -2 log alpha = softplus(-log_snr) is a quadratic in t; this form of its root does not cancel at small t. The
+        # softplus is spelt out, since torch's has other last bits at other places of a vector.
+        c = (-log_snr).clamp_min(0) + (-log_snr.abs()).exp().log1p()
         return 2 * c / (self.beta_min + (self.beta_min**2 + 2 * (self.beta_max - self.beta_min) * c).sqrt())
 
     def drift(self, t: Tensor) -> Tensor:
