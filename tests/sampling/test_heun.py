@@ -1,5 +1,7 @@
 """Noise added to Heun's method."""
 
+import math
+
 import pytest
 import torch
 
@@ -65,3 +67,9 @@ def test_the_standard_deviation_of_the_added_noise_is_felt(gaussian, exact_stds)
     exact = exact_stds(EDMStochastic(gaussian(EDM()), gamma=0.1), grid)[-1]
     more = exact_stds(EDMStochastic(gaussian(EDM()), gamma=0.1, s_noise=1.01), grid)[-1]
     assert 1.001 < more / exact < 1.01
+
+
+def test_levels_are_those_of_karras():
+    levels = karras_grid(EDM(sigma_min=0.06, sigma_max=0.3), 5)
+    assert levels[0] == 0.3
+    assert math.isclose(float(levels[2]) ** (1 / 7), 0.5 * (0.3 ** (1 / 7) + 0.06 ** (1 / 7)))
