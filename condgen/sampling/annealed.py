@@ -49,7 +49,8 @@ class AnnealedLangevin(Sampler):
     def step(self, x_t: Tensor, t: Tensor, s: Tensor, y: Tensor | None, streams: Streams, past: Past) -> Tensor:
         """Updates at the new level."""
         u = signal_of(self.schedule, x_t, t)
-        keep, fresh = torch.tensor(1 - self.eta), (2 * self.eta) ** 0.5 * self.schedule.noise_level(s)
+        level = self.schedule.noise_level(s)
+        keep, fresh = torch.full_like(level, 1 - self.eta), (2 * self.eta) ** 0.5 * level
         for _ in range(self.repeats):
             u = redraw(u, estimate(self.denoiser, u, s, y), keep, fresh, streams)
         return state_of(self.schedule, u, s)
@@ -96,4 +97,4 @@ class ConsistentAnnealed(Sampler):
                 f"the noise level falls from {level_t:.4g} to {level_s:.4g}: change eta, take more steps, or leave eta "
                 "out and it follows the grid"
             )
-        return torch.ones_like(gamma) - self.eta, level_s * fresh_share.clamp(min=0).sqrt()
+        return torch.full_like(gamma, 1 - self.eta), level_s * fresh_share.clamp(min=0).sqrt()
