@@ -115,7 +115,7 @@ def sample(
         picture = draw_grid(out)
     record = read_json(out / "stage.json")
     console.print(
-        f"{record['images']:,} samples, {record['evaluations_per_image']} network evaluations each, "
+        f"{record['images']:,} samples, {record['evaluations_per_image']:g} network evaluations each, "
         f"{record['images_per_second']:,} images/s\n{picture or out / 'manifest.jsonl'}",
         markup=False,
         soft_wrap=True,

@@ -15,6 +15,7 @@ import torch
 from PIL import Image
 
 from condgen.run import read_rows
+from condgen.sampling import SAMPLERS, options_of
 from condgen.weights import load_tensors, save_tensors
 
 TINY = [
@@ -120,6 +121,37 @@ def test_sample_by_name_and_number(digits, condgen, tmp_path):
     assert (code, "nothing left to do" in out) == (0, True)
 
 
+def test_every_kind_of_sampler_draws(digits, condgen, tmp_path):
+    models = ("--score", digits / "score", "--classifier", digits / "classifier-dlsm", "--class", "3", "--per-class", 2)
+    for number, (options, cost) in enumerate(
+        (
+            (("--sampler", "dpm++2m", "--nfe", 8), "8 network evaluations each"),
+            (("--sampler", "ddim", "--option", "eta=0.5", "--steps", 5, "--grid", "uniform"), "5 network evaluations"),
+            (("--sampler", "adaptive-multistep", "--option", "relative=0.5"), "network evaluations each"),
+        )
+    ):
+        code, out, err = condgen("sample", *models, *options, "--out", tmp_path / str(number))
+        assert code == 0, err
+        assert cost in out
+    rows = [read_rows(tmp_path / str(number) / "manifest.jsonl")[0] for number in range(3)]
+    assert rows[1]["options"] == {"eta": 0.5}
+    assert [row["grid"] for row in rows[:2]] == ["karras", "uniform"]
+    assert rows[2]["evaluations"] == rows[2]["steps"] + 1
+
+
+def test_samplers_are_listed_and_described(condgen):
+    code, out, _ = condgen("samplers")
+    assert code == 0
+    for name in SAMPLERS:
+        assert name in out
+        code, description, _ = condgen("samplers", name)
+        assert code == 0
+        assert SAMPLERS[name].about.paper in description
+        for option, field in options_of(name).model_fields.items():
+            assert f"--option {option}={field.default}" in description
+            assert field.description in " ".join(description.split())
+
+
 def test_single_stages_chain(digits, condgen, tmp_path):
     small = ("--steps", 3, "--batch", 16)
     for verb in (
@@ -217,6 +249,11 @@ def test_every_mistake_is_one_line_and_no_traceback(digits, condgen, tmp_path):
         (("sample", "--score", score, "--steps", "-3"), "greater than or equal to 2"),
         (("sample", "--score", score, "--sampler", "huen"), "'huen' is not one of"),
         (("sample", "--score", score, "--scale", "nan"), "finite"),
+        (("sample", "--score", score, "--sampler", "ddim", "--option", "et=1"), "did you mean 'eta'"),
+        (("sample", "--score", score, "--option", "eta"), "--option 'eta' is not of the form"),
+        (("sample", "--score", score, "--sampler", "adaptive-sde", "--nfe", "20"), "chooses its own steps"),
+        (("sample", "--score", score, "--steps", "20", "--nfe", "20"), "leave one of the two out"),
+        (("sample", "--score", score, "--nfe", "2"), "at least 3 evaluations"),
         (("sample", "--score", score, "--classifier", ce, "--interval", "5", "1"), "from low to high"),
         (("sample", "--score", score, "--seed", "5000000000"), "seed"),
         (("sample", "--score", score, "--scale", "2"), "name a classifier or a guide"),

@@ -69,6 +69,16 @@ def test_overrides_reach_any_depth_and_keep_types(path):
             "sample.methods.plain.guide=unlabelled",
             r"'plain': guide 'unlabelled' needs .* labels: embedding, .* has none",
         ),
+        (
+            "sample.methods.plain={sampler: ddim, options: {et: 1}}",
+            r"methods.plain: sampler ddim: et: no such setting; did you mean 'eta'\?",
+        ),
+        ("sample.methods.plain={sampler: ddim, options: {eta: 2}}", r"ddim: eta: .*less than or equal to 1 \(it is 2"),
+        (
+            "sample.methods.plain={sampler: adaptive-sde, steps: 9}",
+            r"adaptive-sde chooses its own steps: leave out steps",
+        ),
+        ("sample.methods.plain={steps: 9, nfe: 9}", r"methods.plain: steps and nfe both say"),
         ("sample.methods.plain.guide=weak", r"'plain' uses score model 'weak', which is not among scores: none"),
         ("sample.methods.plain.score=weak", r"'plain' uses score model 'weak', which is not among scores: none"),
         ("sample.methods.plain.guide=score", r"cannot guide itself; did you mean guide: unlabelled"),
