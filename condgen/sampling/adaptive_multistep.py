@@ -26,9 +26,10 @@ from torch import Tensor
 
 from condgen.noise import expand
 from condgen.rng import Streams
-from condgen.sampling.adaptive import AdaptiveSampler, Flight
+from condgen.sampling.adaptive import AdaptiveSampler, Flight, rows_of
 from condgen.sampling.control import Tolerance
 from condgen.sampling.loop import About
+from condgen.sampling.moves import signal_of, state_of
 
 __all__ = ["AdaptiveMultistep"]
 
@@ -73,10 +74,10 @@ class _Steps(Flight):
         """One step from every estimate."""
         rate = 1 + self.sampler.eta
         level, last = self.level[rows], self.h[rows]
-        u = self.question[rows] / expand(self.schedule.alpha(self.time[rows]), denoised)
+        u = signal_of(self.schedule, self.question[rows], self.time[rows])
         change = denoised - self.estimate[rows]
         errors = self.tolerance.measure(change, u, self.before[rows])
-        steps = [self._length(past, error) for past, error in zip(last.tolist(), errors, strict=True)]
+        steps = [self._length(past, error) for past, error in zip(last.tolist(), errors.tolist(), strict=True)]
         landing = (level * (-torch.tensor(steps, dtype=torch.float64)).exp()).clamp_min(self.least)
         h = (level / landing).log()
         bend = torch.where(last > 0, (h + (-rate * h).expm1() / rate) / last.where(last > 0, 1), 0)
@@ -86,11 +87,11 @@ class _Steps(Flight):
             moved = moved + expand(spread, u) * self.streams.normal(u.shape[1:], u.dtype, rows)
         self.before[rows], self.estimate[rows], self.level[rows], self.h[rows] = u, denoised, landing, h
         self.t[rows] = torch.where(landing <= self.least, self.schedule.t_min, self.schedule.t_of_noise_level(landing))
-        self.x[rows] = expand(self.schedule.alpha(self.t[rows]), moved) * moved
-        self.broken[rows] |= torch.tensor([not math.isfinite(error) for error in errors])
+        self.x[rows] = state_of(self.schedule, moved, self.t[rows])
+        self.broken[rows] |= ~errors.isfinite()
         self.accepted[rows] += 1
         self.ask(rows, self.x[rows], self.t[rows])
-        self.arrive([row for row in rows if self.level[row] <= self.least])
+        self.arrive([rows[i] for i in rows_of(landing <= self.least)])
 
     def _length(self, last: float, error: float) -> float:
         """The longest step within the tolerance, given the last one and the error that its change would make."""

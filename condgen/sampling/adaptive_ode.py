@@ -8,6 +8,7 @@ The length of a step is controlled as a ratio of noise levels, which varies litt
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import reduce
 from typing import Annotated
 
 import torch
@@ -16,15 +17,20 @@ from torch import Tensor
 
 from condgen.noise import expand
 from condgen.rng import Streams
-from condgen.sampling.adaptive import AdaptiveSampler, Flight
+from condgen.sampling.adaptive import AdaptiveSampler, Flight, rows_of
 from condgen.sampling.control import Controller, Tolerance
 from condgen.sampling.loop import About
+from condgen.sampling.moves import signal_of, state_of
 
 __all__ = ["AdaptiveODE"]
 
-_NODES = (0.5, 0.75, 1.0)  # where in a step the second, third and fourth slopes are
-_WEIGHTS = ((0.5,), (0.0, 0.75), (2 / 9, 1 / 3, 4 / 9))  # of the slopes so far, for the states at the nodes
-_ERROR = (-5 / 72, 1 / 12, 1 / 9, -1 / 8)  # order 3 less order 2
+_SLOPES = 4
+_NODES = torch.tensor([0.5, 0.75, 1.0], dtype=torch.float64)  # where in a step the second to fourth slopes are
+_WEIGHTS = torch.tensor(  # of the slopes known by then, for the states at the nodes
+    [[1 / 2, 0, 0, 0], [0, 3 / 4, 0, 0], [2 / 9, 1 / 3, 4 / 9, 0]], dtype=torch.float64
+)
+_ERROR = torch.tensor([-5 / 72, 1 / 12, 1 / 9, -1 / 8], dtype=torch.float64)  # order 3 less order 2
+_HOPELESS = 1e-8  # a ratio of noise levels so near to one that a shorter step would not mend an undefined number
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,31 +57,34 @@ class _Stages(Flight):
         self.level = torch.full_like(self.t, greatest)
         self.h = torch.full_like(self.t, -math.log1p(-sampler.first_step))  # of the logarithm of the level
         self.stage = torch.zeros_like(self.accepted)  # slopes known of the step that is tried
-        self.u = self.x / expand(self.schedule.alpha(self.t), self.x)
-        self.slopes = self.x.new_zeros(len(self.x), 4, *shape)
+        self.u = signal_of(self.schedule, self.x, self.t)
+        self.slopes = self.x.new_zeros(len(self.x), _SLOPES, *shape)
 
     def answer(self, rows: list[int], denoised: Tensor) -> None:
         """A slope; the fourth judges the step."""
-        x, t, stage = self.question[rows], self.time[rows], self.stage[rows]
-        u = x / expand(self.schedule.alpha(t), x)
-        self.slopes[rows, stage.tolist()] = (u - denoised) / expand(self.schedule.noise_level(t), x)
+        t, stage = self.time[rows], self.stage[rows]
+        u = signal_of(self.schedule, self.question[rows], t)
+        self.slopes[rows, stage] = (u - denoised) / expand(self.schedule.noise_level(t), u)
         self.stage[rows] = stage + 1
-        full = [row for row in rows if self.stage[row] == 4]
-        if full:
-            self._judge(full, u[[i for i, row in enumerate(rows) if row in set(full)]])
-        for known in (1, 2, 3):
-            going = [row for row in rows if self.stage[row] == known and not self.last[row]]
-            if going:
-                self._go_on(going, known)
+        judged = rows_of(self.stage == _SLOPES)
+        if judged:
+            self._judge(judged)
+        going = [row for row, ended in zip(rows, self.last[rows].tolist(), strict=True) if not ended]
+        if going:
+            self._go_on(going)
 
-    def _go_on(self, rows: list[int], known: int) -> None:
-        """Asks at the next node, in rows that know so many slopes of their step."""
-        landing, h = self._landing(rows)
-        moves = [weight * self.slopes[rows, i] for i, weight in enumerate(_WEIGHTS[known - 1]) if weight]
-        u = self.u[rows] - expand(h, self.x) * sum(moves[1:], moves[0])
-        level = landing if known == 3 else self.level[rows] - _NODES[known - 1] * h
+    def _go_on(self, rows: list[int]) -> None:
+        """Asks at the next node of the steps in some rows."""
+        known, (landing, h) = self.stage[rows], self._landing(rows)
+        u = self.u[rows] - expand(h, self.u) * self._combine(rows, _WEIGHTS[known - 1])
+        level = torch.where(known == _SLOPES - 1, landing, self.level[rows] - _NODES[known - 1] * h)
         t = self._time(level)
-        self.ask(rows, expand(self.schedule.alpha(t), u) * u, t)
+        self.ask(rows, state_of(self.schedule, u, t), t)
+
+    def _combine(self, rows: list[int], weights: Tensor) -> Tensor:
+        """Sums of the slopes in some rows, with weights (n, 4) float64."""
+        slopes = self.slopes[rows]
+        return reduce(torch.add, (expand(weights[:, i], self.u) * slopes[:, i] for i in range(_SLOPES)))
 
     def _landing(self, rows: list[int]) -> tuple[Tensor, Tensor]:
         """The noise levels where the steps in some rows end, and their lengths."""
@@ -87,19 +96,21 @@ class _Stages(Flight):
         t = self.schedule.t_of_noise_level(level)
         return torch.where(level <= self.least, self.schedule.t_min, t)  # the end exactly, free of the round trip
 
-    def _judge(self, rows: list[int], u: Tensor) -> None:
+    def _judge(self, rows: list[int]) -> None:
+        """Takes the steps whose error is small enough, and sets the next lengths."""
         landing, h = self._landing(rows)
-        parts = [weight * self.slopes[rows, i] for i, weight in enumerate(_ERROR)]
-        errors = self.tolerance.measure(expand(h, u) * sum(parts[1:], parts[0]), u, self.u[rows])
-        yes = [i for i, error in enumerate(errors) if error <= 1]
+        u = signal_of(self.schedule, self.question[rows], self.time[rows])
+        difference = expand(h, u) * self._combine(rows, _ERROR.expand(len(rows), -1))
+        errors = self.tolerance.measure(difference, u, self.u[rows])
+        yes = rows_of(errors <= 1)
         taken = [rows[i] for i in yes]
         self.u[taken], self.level[taken], self.t[taken] = u[yes], landing[yes], self._time(landing[yes])
-        self.slopes[taken, 0] = self.slopes[taken, 3]
+        self.slopes[taken, 0] = self.slopes[taken, _SLOPES - 1]
         self.accepted[taken] += 1
-        self.rejected[[row for row in rows if row not in set(taken)]] += 1
-        self.broken[rows] |= torch.tensor([not math.isfinite(error) for error in errors]) & (self.h[rows] < 1e-8)
-        self.h[rows] *= torch.tensor([self.controller.factor(error) for error in errors], dtype=torch.float64)
+        self.rejected[[rows[i] for i in rows_of(~(errors <= 1))]] += 1
+        self.broken[rows] |= ~errors.isfinite() & (self.h[rows] < _HOPELESS)
+        self.h[rows] *= self.controller.factors(errors)
         self.stage[rows] = 1
-        arrived = [row for row in taken if self.level[row] <= self.least]
-        self.x[arrived] = expand(self.schedule.alpha(self.t[arrived]), u) * self.u[arrived]
+        arrived = [rows[i] for i in rows_of((errors <= 1) & (landing <= self.least))]
+        self.x[arrived] = state_of(self.schedule, self.u[arrived], self.t[arrived])
         self.arrive(arrived)

@@ -14,7 +14,6 @@ Where the published code draws new noise after a rejection, which makes the samp
 step is kept when the step is rejected.
 """
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated
@@ -107,26 +106,21 @@ class _Attempts(Flight):
         g = expand(self.schedule.diffusion(s), low)
         high = 0.5 * (self.x[rows] + low - expand(h, low) * slope + g * self.increment[rows])
         errors = self.tolerance.measure(high - low, low, self.previous[rows])
-        least = self.sampler.least_step * self.span
-        accepts = [
-            math.isfinite(e) and (e <= 1 or length <= least) for e, length in zip(errors, h.tolist(), strict=True)
-        ]
-        yes = [i for i, accept in enumerate(accepts) if accept]
-        taken, refused = [rows[i] for i in yes], [row for row, accept in zip(rows, accepts, strict=True) if not accept]
+        least, finite = self.sampler.least_step * self.span, errors.isfinite()
+        accepts = finite & ((errors <= 1) | (h <= least))
+        yes, no = rows_of(accepts), rows_of(~accepts)
+        taken, refused = [rows[i] for i in yes], [rows[i] for i in no]
         self.paths.advance(taken, h[yes].tolist())
         self.x[taken], self.previous[taken], self.t[taken], self.trying[taken] = high[yes], low[yes], s[yes], False
         self.accepted[taken] += 1
         self.rejected[refused] += 1
         if self.sampler.redraw:
             self.paths.forget(refused)
-        self.broken[rows] |= torch.tensor(
-            [not math.isfinite(e) and length <= least for e, length in zip(errors, h.tolist(), strict=True)]
-        )
-        factors = torch.tensor([self.controller.factor(error) for error in errors], dtype=torch.float64)
+        self.broken[rows] |= ~finite & (h <= least)
         left = self.t[rows] - self.schedule.t_min
-        self.h[rows] = torch.minimum((h * factors).clamp_min(least), left)
-        arrived = [row for row in taken if self.t[row] <= self.schedule.t_min]
-        going = [row for row in taken if self.t[row] > self.schedule.t_min]
-        self.arrive(arrived)
-        self.ask(going, self.x[going], self.t[going])
+        self.h[rows] = torch.minimum((h * self.controller.factors(errors)).clamp_min(least), left)
+        arrived, going = rows_of(accepts & (left <= 0)), rows_of(accepts & (left > 0))
+        self.arrive([rows[i] for i in arrived])
+        under_way = [rows[i] for i in going]
+        self.ask(under_way, self.x[under_way], self.t[under_way])
         return refused

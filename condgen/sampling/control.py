@@ -43,6 +43,10 @@ class Controller:
         wanted = self.safety * math.pow(error, -self.exponent)  # per sample: powers of vectors differ in the last bit
         return min(max(wanted, self.shrink), self.growth)
 
+    def factors(self, errors: Tensor) -> Tensor:
+        """`factor` of each of the errors, (B,) float64."""
+        return torch.tensor([self.factor(error) for error in errors.tolist()], dtype=torch.float64)
+
 
 @dataclass(frozen=True)
 class Tolerance:
@@ -60,9 +64,9 @@ class Tolerance:
         """The tolerance in every dimension, (B, ...), from two states."""
         return torch.maximum(one.abs(), other.abs()).mul(self.relative).clamp_min(self.absolute)
 
-    def measure(self, error: Tensor, one: Tensor, other: Tensor) -> list[float]:
-        """The root mean square of each sample's error in units of its tolerance; above one is too much."""
+    def measure(self, error: Tensor, one: Tensor, other: Tensor) -> Tensor:
+        """The root mean square of each sample's error in units of its tolerance, (B,) float64 on the CPU."""
         ratio = (error / self.scale(one, other)).flatten(1)
         # of torch's sums over rows, this one alone has the same bits in a batch of any size
-        norms = torch.linalg.vector_norm(ratio, dim=1) / math.sqrt(ratio.shape[1])
-        return [float(norm) for norm in norms.tolist()]
+        norms: Tensor = torch.linalg.vector_norm(ratio, dim=1) / math.sqrt(ratio.shape[1])
+        return norms.double().cpu()

@@ -106,12 +106,15 @@ def test_the_step_is_the_published_one(schedule):
 
 
 @pytest.mark.parametrize("name", ADAPTIVE)
-@pytest.mark.parametrize("schedule", SCHEDULES, ids=lambda s: s.kind)
-@pytest.mark.parametrize("shape", [(1,), (2, 3), (3, 8, 8)], ids=str)
+@pytest.mark.parametrize(
+    ("schedule", "shape"),
+    [*((schedule, (2, 3)) for schedule in SCHEDULES), (VP(), (1,)), (VE(), (3, 8, 8))],
+    ids=lambda part: getattr(part, "kind", None),
+)
 def test_sixteen_samples_are_the_same_in_any_number_of_slots(name, schedule, shape):
-    sampler = ADAPTIVE[name](GaussianDenoiser(schedule), relative=0.1)
-    found = {slots: samples(sampler, 16, shape, slots) for slots in (1, 4, 16, 50)}
-    for slots in (1, 4, 50):
+    sampler = ADAPTIVE[name](GaussianDenoiser(schedule), relative=0.2)
+    found = {slots: samples(sampler, 16, shape, slots) for slots in (1, 4, 16)}
+    for slots in (1, 4):
         assert torch.equal(stacked(found[slots]), stacked(found[16]))
         assert [s[2:] for s in found[slots]] == [s[2:] for s in found[16]]
 
@@ -142,7 +145,8 @@ def test_guided_samples_land_in_the_class_asked_for_although_slots_are_refilled(
     means = torch.tensor([[-3.0, 0.0], [3.0, 0.0], [0.0, 3.0]])
     oracle = Oracle(EDM(), means, torch.arange(3), 3, stds=0.3)
     y = torch.arange(45) % 3
-    x = stacked(samples(ADAPTIVE[name](ClassifierGuided(oracle, oracle.likelihood)), 45, (2,), 7, y))
+    sampler = ADAPTIVE[name](ClassifierGuided(oracle, oracle.likelihood), relative=0.2)
+    x = stacked(samples(sampler, 45, (2,), 7, y))
     assert torch.cdist(x, means).argmin(1).tolist() == y.tolist()
     assert 0.2 < float((x - means[y]).std()) < 0.4
 

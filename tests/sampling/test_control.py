@@ -42,4 +42,4 @@ def test_the_measure_has_the_same_bits_in_any_batch(size):
     together = tolerance.measure(error, one, other)
     for n in (1, 3, 4):
         rows = slice(5, 5 + n)
-        assert tolerance.measure(error[rows], one[rows], other[rows]) == together[rows]
+        assert torch.equal(tolerance.measure(error[rows], one[rows], other[rows]), together[rows])
