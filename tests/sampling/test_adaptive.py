@@ -145,7 +145,7 @@ def test_guided_samples_land_in_the_class_asked_for_although_slots_are_refilled(
     means = torch.tensor([[-3.0, 0.0], [3.0, 0.0], [0.0, 3.0]])
     oracle = Oracle(EDM(), means, torch.arange(3), 3, stds=0.3)
     y = torch.arange(45) % 3
-    sampler = ADAPTIVE[name](ClassifierGuided(oracle, oracle.likelihood), relative=0.2)
+    sampler = ADAPTIVE[name](ClassifierGuided(oracle, oracle.likelihood), relative=0.05)
     x = stacked(samples(sampler, 45, (2,), 7, y))
     assert torch.cdist(x, means).argmin(1).tolist() == y.tolist()
     assert 0.2 < float((x - means[y]).std()) < 0.4
