@@ -81,10 +81,13 @@ def test_the_convolutional_head_sees_the_sum_over_the_pixels():
     torch.testing.assert_close(features, maps.clamp_min(0).sum((2, 3)))
 
 
-def test_a_new_convolutional_discriminator_tells_dark_pixels_apart():
-    net = discriminator(CONV, (1, 8, 8)).eval()
-    dark = net(torch.stack([torch.full((1, 8, 8), level) for level in (-0.2, -0.6, -1.0)])).detach()
-    assert float(dark.diff().abs().min()) > 1e-4
+def test_the_first_block_sees_dark_pixels_and_the_others_what_a_rectifier_leaves():
+    net, x, seen = discriminator(CONV, (2, 8, 8)).eval(), data((2, 8, 8)), []
+    for block in net.blocks:
+        block.enter.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    net(x)
+    assert torch.equal(seen[0], x)
+    assert all(float(h.detach().min()) == 0 < float(h.detach().max()) for h in seen[1:])
 
 
 @each
