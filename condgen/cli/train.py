@@ -123,8 +123,9 @@ def train_score(
         bool,
         typer.Option(
             "--adversarial",
-            help="Show the denoised images to a discriminator, trained beside (Jolicoeur-Martineau et al. 2020): "
-            "sharper, at about twice the cost a step, and no longer the exact score where there is much noise.",
+            help="Show the denoised images to a discriminator that is trained beside (Jolicoeur-Martineau et al. "
+            "2020). A step costs about twice as much, and the score is biased where there is much noise; on digits "
+            "that made samples worse.",
         ),
     ] = False,
     steps: Steps = None,

@@ -1,7 +1,7 @@
 """Networks: they know tensors, not schedules.
 
 Every input arrives scaled to about unit variance, and the noise level as the number log(sigma/alpha)/4 per sample. A
-network plays one of three roles, each built by one function from settings whose `kind` names the architecture:
+network plays one of four roles, each built by one function from settings whose `kind` names the architecture:
 
 - denoiser: `net(x, noise, y)` for x (B, *shape), noise (B,), y (B,) or None; returns (B, *shape);
 - classifier: `net(x, noise)`; returns logits (B, K), twice differentiable in x;
