@@ -198,8 +198,8 @@ def test_losses_of_an_adversary_are_least_squares_to_plus_and_minus_one():
 
 
 @pytest.mark.parametrize("schedule", [EDM(), VP()], ids=lambda s: s.kind)
-def test_weight_one_is_the_papers_balance_at_every_noise_level(schedule):
-    """Up to one factor a level: half the squared norm of s_theta + z, summed over pixels, plus lambda (C(H) - 1)^2."""
+def test_weight_one_is_the_papers_balance_but_for_the_stated_term(schedule):
+    """2/d of (half the squared norm of s_theta + z, summed, plus lambda (C(H) - 1)^2), plus |H - x|^2 / (d s_d^2)."""
     net, weight = model(schedule), 1.7
     judge = discriminator(net)
     t = schedule.t_of_noise_level(torch.tensor([0.02, 0.3, 1, 5, 50], dtype=torch.float64))
@@ -212,8 +212,10 @@ def test_weight_one_is_the_papers_balance_at_every_noise_level(schedule):
     s_theta = (denoised.double() - x_noised) / wide  # H = x~ + sigma s_theta
     adversarial = (judge(denoised, t).detach().double() - 1) ** 2
     paper = 0.5 * (s_theta + eps.double()).square().sum((1, 2, 3)) + weight * adversarial
-    factor = 2 / 16 * (1 + s**2 / 0.7**2)
-    torch.testing.assert_close(total, factor * paper, rtol=2e-3, atol=1e-4)
+    surplus = (denoised - x).double().square().mean((1, 2, 3)) / 0.7**2
+    torch.testing.assert_close(total, 2 / 16 * paper + surplus, rtol=2e-3, atol=1e-4)
+    below = s < 0.1 * 0.7
+    assert float((surplus / total)[below].max()) < 0.01
 
 
 def test_weight_zero_is_denoising_score_matching_bit_for_bit():
@@ -257,7 +259,7 @@ def test_the_adversary_of_a_model_that_knows_labels_judges_what_it_says_of_them(
 
 
 def test_the_adversary_moves_the_best_estimate_by_the_stated_amount():
-    """The bracket's gradient vanishes at D - E[x | x_t] = 2 w s^2 (1 - C) grad C, with x of mean E[x | x_t]."""
+    """The loss has no slope where D - E[x | x_t] = 2 w / lambda (1 - C) grad C, with x of mean E[x | x_t]."""
     judge = discriminator(model(shape=(2,)))
     mean, weight, s = torch.tensor([[0.3, -0.2]]), 0.5, 0.4
     at = mean + torch.tensor([[0.07, 0.02]])
@@ -278,5 +280,5 @@ def test_the_adversary_moves_the_best_estimate_by_the_stated_amount():
     (found,) = torch.autograd.grad(total.sum(), estimate)
     c = judge(estimate, t)
     (slope,) = torch.autograd.grad(c.sum(), estimate)
-    kappa = 2 / 2 * (1 + s**2 / 0.7**2)
-    torch.testing.assert_close(found, kappa / s**2 * (at - mean - 2 * weight * s**2 * (1 - c.detach()) * slope))
+    inverse = s**2 * 0.7**2 / (s**2 + 0.7**2)
+    torch.testing.assert_close(found, 2 / 2 / inverse * (at - mean - 2 * weight * inverse * (1 - c.detach()) * slope))
