@@ -124,7 +124,7 @@ def train_score(
         typer.Option(
             "--adversarial",
             help="Show the denoised images to a discriminator that is trained beside (Jolicoeur-Martineau et al. "
-            "2020). A step costs about twice as much, and the score is biased where there is much noise: see the "
+            "2020). A step costs about 2.5 times as much, and the score is biased where there is much noise: see the "
             "README for what that does to samples.",
         ),
     ] = False,
