@@ -1,11 +1,12 @@
 """Networks: they know tensors, not schedules.
 
 Every input arrives scaled to about unit variance, and the noise level as the number log(sigma/alpha)/4 per sample. A
-network plays one of three roles, each built by one function from settings whose `kind` names the architecture:
+network plays one of four roles, each built by one function from settings whose `kind` names the architecture:
 
 - denoiser: `net(x, noise, y)` for x (B, *shape), noise (B,), y (B,) or None; returns (B, *shape);
 - classifier: `net(x, noise)`; returns logits (B, K), twice differentiable in x;
-- generator: `net(z, y)` for z (B, latent); returns (B, *shape).
+- generator: `net(z, y)` for z (B, latent); returns (B, *shape);
+- discriminator: `net(x, noise)`, noise (B,) or None; returns (B,), high where x looks real.
 
 No weight starts at exactly zero, so every parameter receives a gradient at the first step.
 """
@@ -18,6 +19,12 @@ from torch import nn
 
 from condgen.errors import UserError
 from condgen.nets.backbones import TimmClassifier, TimmSettings
+from condgen.nets.discriminator import (
+    ConvDiscriminator,
+    ConvDiscriminatorSettings,
+    MLPDiscriminator,
+    MLPDiscriminatorSettings,
+)
 from condgen.nets.embed import ClassEmbedding, Conditioning, NoiseEmbedding
 from condgen.nets.generator import ConvGenerator, ConvGeneratorSettings
 from condgen.nets.mlp import MLPClassifier, MLPDenoiser, MLPGenerator, MLPSettings
@@ -28,13 +35,17 @@ from condgen.nets.unet import UNet, UNetSettings
 __all__ = [
     "CLASSIFIERS",
     "DENOISERS",
+    "DISCRIMINATORS",
     "GENERATORS",
     "AnyClassifierNet",
     "AnyDenoiserNet",
+    "AnyDiscriminatorNet",
     "AnyGeneratorNet",
     "ClassEmbedding",
     "Conditioning",
+    "ConvDiscriminatorSettings",
     "ConvGeneratorSettings",
+    "MLPDiscriminatorSettings",
     "MLPSettings",
     "NoiseEmbedding",
     "ResNetSettings",
@@ -42,6 +53,7 @@ __all__ = [
     "UNetSettings",
     "build_classifier",
     "build_denoiser",
+    "build_discriminator",
     "build_generator",
     "input_gradient_only",
     "use_plain_operations",
@@ -50,6 +62,9 @@ __all__ = [
 AnyDenoiserNet: TypeAlias = Annotated[MLPSettings | UNetSettings, Field(discriminator="kind")]
 AnyClassifierNet: TypeAlias = Annotated[MLPSettings | ResNetSettings | TimmSettings, Field(discriminator="kind")]
 AnyGeneratorNet: TypeAlias = Annotated[MLPSettings | ConvGeneratorSettings, Field(discriminator="kind")]
+AnyDiscriminatorNet: TypeAlias = Annotated[
+    MLPDiscriminatorSettings | ConvDiscriminatorSettings, Field(discriminator="kind")
+]
 
 DENOISERS: dict[str, Callable[[Any, tuple[int, ...], int | None], nn.Module]] = {
     "mlp": MLPDenoiser,
@@ -63,6 +78,10 @@ CLASSIFIERS: dict[str, Callable[[Any, tuple[int, ...], int], nn.Module]] = {
 GENERATORS: dict[str, Callable[[Any, tuple[int, ...], int, int], nn.Module]] = {
     "mlp": MLPGenerator,
     "convgen": ConvGenerator,
+}
+DISCRIMINATORS: dict[str, Callable[[Any, tuple[int, ...], bool], nn.Module]] = {
+    "mlp": MLPDiscriminator,
+    "convdisc": ConvDiscriminator,
 }
 
 Network = TypeVar("Network")
@@ -100,3 +119,17 @@ def build_generator(settings: AnyGeneratorNet, shape: Sequence[int], n_classes: 
     Images are bounded by +-1.05, points are not. Arguments and errors as in `build_denoiser`.
     """
     return _of_kind(settings.kind, GENERATORS, "generator")(settings, tuple(shape), n_classes, latent)
+
+
+def build_discriminator(settings: AnyDiscriminatorNet, shape: Sequence[int], *, told_noise: bool) -> nn.Module:
+    """A network `net(x, noise)` with one number a sample, (B,), for a discriminator.
+
+    Args:
+        settings: kind and size of the network.
+        shape: the shape of one sample, (D,) or (C, H, W).
+        told_noise: whether the network sees the noise level, which it otherwise ignores.
+
+    Raises:
+        UserError: if the kind does not fit the shape.
+    """
+    return _of_kind(settings.kind, DISCRIMINATORS, "discriminator")(settings, tuple(shape), told_noise)

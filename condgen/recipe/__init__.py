@@ -1,6 +1,6 @@
 """Recipes: YAML files that say everything about a run, checked before anything runs."""
 
-from condgen.recipe.defaults import default_recipe
+from condgen.recipe.defaults import default_adversary, default_recipe
 from condgen.recipe.loading import apply_overrides, content_key, load_recipe, read_yaml, to_yaml
 from condgen.recipe.methods import Guidance, Method
 from condgen.recipe.models import (
@@ -39,6 +39,7 @@ __all__ = [
     "ScoreStage",
     "apply_overrides",
     "content_key",
+    "default_adversary",
     "default_recipe",
     "load_recipe",
     "read_yaml",

@@ -9,16 +9,19 @@ from condgen.nets import (
     AnyClassifierNet,
     AnyDenoiserNet,
     AnyGeneratorNet,
+    ConvDiscriminatorSettings,
     ConvGeneratorSettings,
+    MLPDiscriminatorSettings,
     MLPSettings,
     ResNetSettings,
     UNetSettings,
 )
 from condgen.noise import EDM, LogNormal
 from condgen.recipe.models import ClassifierRecipe, DiagnoseRecipe, GeneratorRecipe, Recipe, ScoreRecipe
+from condgen.score import AdversarialObjective
 from condgen.training import TrainingSettings
 
-__all__ = ["default_recipe"]
+__all__ = ["default_adversary", "default_recipe"]
 
 
 def _halvings(sides: tuple[int, ...]) -> int:
@@ -32,19 +35,35 @@ def _halvings(sides: tuple[int, ...]) -> int:
     return halvings
 
 
+def _is_tiny(data: LabelledSet) -> bool:
+    """Whether samples are small enough for perceptrons: points, and images of up to 8x8 pixels."""
+    return not data.is_images or max(data.shape[1:]) <= 8
+
+
+def default_adversary(data: LabelledSet) -> AdversarialObjective:
+    """The objective of adversarial score matching with a discriminator that fits the data.
+
+    A perceptron for points and tiny images; for others the paper's residual blocks, four of width 256 at 32x32 pixels,
+    two of which halve the image, and as many more that halve it as bring larger images to 8 to 15 pixels.
+    """
+    if _is_tiny(data):
+        return AdversarialObjective(network=MLPDiscriminatorSettings())
+    halvings = max(1, min(_halvings(data.shape[1:]), (min(data.shape[1:]) // 8).bit_length() - 1))
+    return AdversarialObjective(network=ConvDiscriminatorSettings(channels=(256,) * (halvings + 2), halvings=halvings))
+
+
 def default_recipe(settings: AnyData, data: LabelledSet) -> Recipe:
     """A recipe of plain choices: perceptrons for points and tiny images, convolutions for others, EDM noise.
 
     Noise levels are laid in units of the data's standard deviation, relative to the 0.5 that EDM's were made for.
     """
     unit = data.standard_deviation() / 0.5
-    tiny = not data.is_images or max(data.shape[1:]) <= 8
     density = LogNormal(mean=-1.2 + math.log(unit))
     denoiser: AnyDenoiserNet = MLPSettings()
     critic: AnyDenoiserNet = MLPSettings(width=192, depth=2)
     classifier: AnyClassifierNet = MLPSettings()
     generator: AnyGeneratorNet = MLPSettings(width=192, depth=2)
-    if not tiny:
+    if not _is_tiny(data):
         halvings = _halvings(data.shape[1:])
         denoiser = UNetSettings(multipliers=(1, 2, 2)[: halvings + 1])
         critic = UNetSettings(channels=32, multipliers=(1, 2, 2)[: halvings + 1])

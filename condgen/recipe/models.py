@@ -1,6 +1,8 @@
 """What a recipe may say: one settings class a part, and one a stage of work."""
 
-from pydantic import Field, PositiveFloat, model_validator
+from typing import Any
+
+from pydantic import Field, PositiveFloat, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from condgen.classifier import ClassifierObjective
 from condgen.data import AnyData
@@ -8,7 +10,7 @@ from condgen.generator import GeneratorObjective
 from condgen.nets import AnyClassifierNet, AnyDenoiserNet, AnyGeneratorNet
 from condgen.noise import AnyDensity, AnySchedule, LogNormal
 from condgen.recipe.methods import Guidance, Method, Name
-from condgen.score import Labels
+from condgen.score import AdversarialObjective, Labels
 from condgen.settings import Settings
 from condgen.training import PriorSettings, TrainingSettings
 
@@ -43,7 +45,23 @@ class ScoreRecipe(Settings):
         default=_DROPOUT, gt=0, lt=1, description="with labels: embedding, how often the label is left out in training"
     )
     density: AnyDensity = LogNormal()
+    adversarial: AdversarialObjective | None = Field(
+        default=None, description="a discriminator of the denoised estimates beside denoising score matching"
+    )
     training: TrainingSettings
+
+    @model_serializer(mode="wrap")
+    def _without_what_is_absent(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        tree: dict[str, Any] = serialise(self)
+        if self.adversarial is None:  # so that the content keys of models trained before still hold
+            del tree["adversarial"]
+        return tree
+
+    @model_validator(mode="after")
+    def _betas_are_used(self) -> "ScoreRecipe":
+        if self.adversarial is not None and self.training.betas != TrainingSettings(steps=1).betas:
+            raise ValueError("adversarial training takes adversarial.score_betas: set those, leave training.betas out")
+        return self
 
     @model_validator(mode="after")
     def _dropout_has_labels(self) -> "ScoreRecipe":

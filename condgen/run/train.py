@@ -15,10 +15,10 @@ from condgen.generator import Critic, Generator, GeneratorConfig, mismatching_le
 from condgen.recipe import ClassifierStage, GeneratorStage, ScoreStage, content_key
 from condgen.rng import keyed_generator
 from condgen.run.folder import Progress, Stage, Work, file_key, open_stage
-from condgen.score import ScoreConfig, ScoreModel
+from condgen.score import Discriminator, ScoreConfig, ScoreModel
 from condgen.settings import Settings
 from condgen.training import Processes, Record, State, Task, TrainingSettings, lighten_, load_state, save_state, train
-from condgen.training.tasks import ClassifierTask, GeneratorTask, ScoreTask
+from condgen.training.tasks import AdversarialScoreTask, ClassifierTask, GeneratorTask, ScoreTask
 from condgen.weights import MODEL_FILE, save_tensors
 
 __all__ = ["SNAPSHOTS", "TrainStage", "train_stage"]
@@ -65,7 +65,11 @@ def _score_work(stage: ScoreStage, data: LabelledSet, device: torch.device) -> _
         labels=stage.score.labels,
         sigma_data=data.standard_deviation(),
     )
-    task = ScoreTask(ScoreModel(config).to(device), stage.score.density, stage.score.label_dropout)
+    model, objective = ScoreModel(config).to(device), stage.score.adversarial
+    task: Task = ScoreTask(model, stage.score.density, stage.score.label_dropout)
+    if objective is not None:  # drawn after the model, whose initial weights are those without an adversary
+        discriminator = Discriminator(objective.network, objective.told_noise, model).to(device)
+        task = AdversarialScoreTask(model, discriminator, objective, stage.score.density, stage.score.label_dropout)
     return _Work(task, config, stage.score.training)
 
 

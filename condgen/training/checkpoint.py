@@ -31,5 +31,6 @@ def load_state(folder: Path, state: State, key: str) -> bool:
     try:
         state.load_tensors(tensors, int(description["step"]))
     except (KeyError, RuntimeError, ValueError) as error:
-        raise UserError(f"{path} does not fit this model ({error}): delete {path.parent} to train afresh") from error
+        reason = " ".join(str(error).split())
+        raise UserError(f"{path} does not fit this model ({reason}): delete {path.parent} to train afresh") from error
     return True

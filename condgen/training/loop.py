@@ -128,6 +128,10 @@ class Task(ABC):
         """Base learning rates that differ from the settings', by network."""
         return {}
 
+    def betas(self, settings: TrainingSettings) -> dict[str, tuple[float, float]]:
+        """Adam's betas that differ from the settings', by network. The first may be negative."""
+        return {}
+
     @abstractmethod
     def update(self, batch: Batch, apply: Apply) -> dict[str, Tensor]:
         """One step: computes losses, calls `apply` for each, and returns scalar metrics (left on the device)."""
@@ -148,7 +152,10 @@ def train(
 
     Between two yields the state is inconsistent; at a yield it can be saved, and the loop can be left for good.
     """
-    rates = task.learning_rates(settings)
+    rates, betas = task.learning_rates(settings), task.betas(settings)
+    for part, pair in betas.items():
+        for group in state.optimizers[part].param_groups:
+            group["betas"] = pair  # Adam's constructor refuses a negative one; its equations hold for it all the same
     while state.step < settings.steps:
         factor = learning_rate_factor(settings, state.step)
         batch = Batch(data, settings, seed, state.step, processes)

@@ -23,7 +23,8 @@ class State:
     """Training state.
 
     Args:
-        models: networks by name. "model" is the one that is shipped; others (a critic) are trained beside it.
+        models: networks by name. "model" is the one that is shipped; others (a critic, a discriminator) are trained
+            beside it.
         optimizers: an optimiser for each.
         ema: the exponential moving average of "model".
         step: finished steps.
@@ -46,7 +47,10 @@ class State:
 
     @torch.no_grad()
     def update_ema(self, limit: float) -> None:
-        """Moves the average towards the current weights; call after `step` has been counted up."""
+        """Moves the average towards the current weights; call after `step` has been counted up.
+
+        Buffers stay as they were: those of models that are shipped are constants.
+        """
         if self._pairs is None:
             self._pairs = (list(self.ema.parameters()), list(self.models["model"].parameters()))
         average, current = self._pairs
@@ -74,6 +78,8 @@ class State:
             for name, tensor in _below(flat, f"optimizers/{part}/").items():
                 index, slot = name.split("/")
                 slots.setdefault(int(index), {})[slot] = tensor
+            if step > 0 and not slots:
+                raise KeyError(f"no state of the optimiser of {part!r}")
             optimizer = self.optimizers[part]
             optimizer.load_state_dict({"state": slots, "param_groups": optimizer.state_dict()["param_groups"]})
         self.step = step

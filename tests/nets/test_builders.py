@@ -1,4 +1,4 @@
-"""What the three builders accept, refuse and make by default."""
+"""What the builders accept, refuse and make by default."""
 
 import pytest
 from pydantic import TypeAdapter, ValidationError
@@ -7,14 +7,18 @@ from condgen.errors import UserError
 from condgen.nets import (
     AnyClassifierNet,
     AnyDenoiserNet,
+    AnyDiscriminatorNet,
     AnyGeneratorNet,
+    ConvDiscriminatorSettings,
     ConvGeneratorSettings,
+    MLPDiscriminatorSettings,
     MLPSettings,
     ResNetSettings,
     TimmSettings,
     UNetSettings,
     build_classifier,
     build_denoiser,
+    build_discriminator,
     build_generator,
 )
 
@@ -31,8 +35,20 @@ IMAGES, CLASSES, LATENT = (2, 8, 8), 3, 6
         (lambda: build_classifier(TimmSettings(), (3, 32, 32), 10), 11_330_388),
         (lambda: build_generator(MLPSettings(), (2,), 2, 8), 496_770),
         (lambda: build_generator(ConvGeneratorSettings(), (3, 32, 32), 10, 128), 2_571_395),
+        (lambda: build_discriminator(MLPDiscriminatorSettings(), (2,), told_noise=False), 264_193),
+        (lambda: build_discriminator(ConvDiscriminatorSettings(), (3, 32, 32), told_noise=False), 4_138_753),
     ],
-    ids=["mlp-denoiser", "unet", "mlp-classifier", "resnet", "timm", "mlp-generator", "convgen"],
+    ids=[
+        "mlp-denoiser",
+        "unet",
+        "mlp-classifier",
+        "resnet",
+        "timm",
+        "mlp-generator",
+        "convgen",
+        "mlp-disc",
+        "convdisc",
+    ],
 )
 def test_sizes_of_the_default_networks(build, expected):
     assert sum(p.numel() for p in build().parameters()) == expected
@@ -78,6 +94,7 @@ def test_shapes_that_do_not_fit_are_refused_in_one_line(build):
         (AnyDenoiserNet, {"mlp", "unet"}),
         (AnyClassifierNet, {"mlp", "resnet", "timm"}),
         (AnyGeneratorNet, {"mlp", "convgen"}),
+        (AnyDiscriminatorNet, {"mlp", "convdisc"}),
     ],
 )
 def test_recipes_choose_by_kind(union, kinds):
@@ -86,6 +103,6 @@ def test_recipes_choose_by_kind(union, kinds):
         assert adapter.validate_python({"kind": kind}).kind == kind
         with pytest.raises(ValidationError, match="extra"):
             adapter.validate_python({"kind": kind, "widht": 3})
-    for kind in {"mlp", "unet", "resnet", "timm", "convgen"} - kinds:
+    for kind in {"mlp", "unet", "resnet", "timm", "convgen", "convdisc"} - kinds:
         with pytest.raises(ValidationError, match="tag"):
             adapter.validate_python({"kind": kind})

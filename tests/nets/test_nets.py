@@ -6,13 +6,16 @@ from torch import nn
 from torch.func import functional_call, grad
 
 from condgen.nets import (
+    ConvDiscriminatorSettings,
     ConvGeneratorSettings,
+    MLPDiscriminatorSettings,
     MLPSettings,
     ResNetSettings,
     TimmSettings,
     UNetSettings,
     build_classifier,
     build_denoiser,
+    build_discriminator,
     build_generator,
 )
 
@@ -37,6 +40,11 @@ GENERATORS = {
     "mlp-points": (MLP, POINTS),
     "mlp-images": (MLP, IMAGES),
     "convgen": (ConvGeneratorSettings(channels=8, multipliers=(2, 1), blocks=2), IMAGES),
+}
+DISCRIMINATORS = {
+    "mlp-points": (MLPDiscriminatorSettings(width=16), POINTS),
+    "mlp-images": (MLPDiscriminatorSettings(width=16), IMAGES),
+    "convdisc": (ConvDiscriminatorSettings(channels=(8, 8, 12), halvings=1), IMAGES),
 }
 
 
@@ -110,6 +118,15 @@ def test_every_parameter_of_a_generator_learns_at_once(settings, shape):
     z = torch.linspace(-2, 2, len(x) * LATENT, dtype=torch.float64).reshape(-1, LATENT).sin()
     net = generator(settings, shape)
     assert_every_parameter_learns(net, (net(z, y) - x).square().mean())
+
+
+@each(DISCRIMINATORS)
+@pytest.mark.parametrize("told", [False, True])
+def test_every_parameter_of_a_discriminator_learns_at_once(settings, shape, told):
+    x, noise, _ = batch(shape, size=64)
+    torch.manual_seed(0)
+    net = build_discriminator(settings, shape, told_noise=told).double()
+    assert_every_parameter_learns(net, (net(x, noise) - 1).square().mean())
 
 
 @each(CLASSIFIERS)

@@ -4,8 +4,16 @@ import yaml
 
 from condgen.data import LabelledSet, parse_data
 from condgen.errors import UserError
-from condgen.nets import build_classifier, build_denoiser, build_generator
-from condgen.recipe import Recipe, apply_overrides, content_key, default_recipe, load_recipe, to_yaml
+from condgen.nets import build_classifier, build_denoiser, build_discriminator, build_generator
+from condgen.recipe import (
+    Recipe,
+    apply_overrides,
+    content_key,
+    default_adversary,
+    default_recipe,
+    load_recipe,
+    to_yaml,
+)
 from condgen.settings import parse
 
 BASE = """
@@ -17,6 +25,7 @@ classifiers:
   ce: {network: {kind: mlp}, objective: {loss: ce}, training: {steps: 10}}
 sample: {per_class: 2, methods: {plain: {}, guided: {classifier: ce}}}
 """
+ADVERSARY = "score.adversarial={network: {kind: mlp, width: 16}"
 
 
 @pytest.fixture
@@ -86,6 +95,12 @@ def test_overrides_reach_any_depth_and_keep_types(path):
         ("score.labels=separate", r"score.labels: separate gives no unconditional score.*move it to scores"),
         ("score.labels=yes", r"score.labels: "),
         ("score.label_dropout=1.5", r"score.label_dropout: "),
+        ("score.adversarial.weight=1", r"score.adversarial.network: Field required"),
+        (f"{ADVERSARY}, wieght: 1}}", r"score.adversarial.wieght: no such setting; did you mean 'weight'\?"),
+        (f"{ADVERSARY}, weight: -1}}", r"score.adversarial.weight: .*greater than or equal to 0"),
+        (f"{ADVERSARY}, discriminator_betas: [-1, 0.9]}}", r"discriminator_betas.*greater than -1"),
+        ("score.adversarial={network: {kind: unet}}", r"score.adversarial.network: .*'mlp', 'convdisc'"),
+        ("score.adversarial={network: {kind: convdisc, halvings: 9}}", r"9 halvings need as many blocks"),
         ("score.training.snapshots=[0]", r"score.training.snapshots"),
         ("diagnose={levels: [1], methods: {a: {classifier: dlsm}}}", r"'a' uses classifier 'dlsm', .* not among: ce"),
         ("diagnose={levels: [1], methods: {a: {generator: true}}}", r"diagnose.methods.a.generator: no such setting"),
@@ -128,6 +143,25 @@ def test_the_key_depends_on_content_alone(path):
     assert len({content_key(one.score, "x"), content_key(other.score, "x"), content_key(one.score, "y")}) == 3
 
 
+def test_without_an_adversary_nothing_is_written_of_one_and_the_key_is_the_old_one(path):
+    """Models trained before there were any are found again by their keys."""
+    assert "adversarial" not in to_yaml(load_recipe(path))
+    known = {"network", "labels", "label_dropout", "density", "training"}
+    assert set(load_recipe(path).score.model_dump(mode="json")) == known
+    assert content_key(load_recipe(path, ["score.adversarial=null"]).score) == content_key(load_recipe(path).score)
+    told, other = (load_recipe(path, [f"{ADVERSARY}, weight: {weight}}}"]) for weight in (1, 2))
+    assert len({content_key(recipe.score) for recipe in (load_recipe(path), told, other)}) == 3
+    assert parse(Recipe, yaml.safe_load(to_yaml(told)), "again") == told
+    assert told.score.adversarial is not None
+    assert told.score.adversarial.discriminator_betas == (-0.5, 0.9)
+
+
+def test_betas_that_an_adversary_would_ignore_are_refused(path):
+    assert load_recipe(path, ["score.training.betas=[0.5, 0.9]"]).score.training.betas == (0.5, 0.9)
+    with pytest.raises(UserError, match=r"score: .*set those, leave training.betas out"):
+        load_recipe(path, [f"{ADVERSARY}}}", "score.training.betas=[0.5, 0.9]"])
+
+
 def test_default_recipes_fit_their_data(tiny_images):
     recipe = default_recipe(parse_data("digits"), tiny_images)
     assert recipe.score.network.kind == "mlp"
@@ -147,6 +181,10 @@ def test_default_networks_fit_images_of_any_even_size(side, channels):
     build_denoiser(recipe.generator.objective.network, data.shape, 2)
     build_classifier(recipe.classifiers["default"].network, data.shape, 2)
     build_generator(recipe.generator.network, data.shape, 2, 8)
+    judge = default_adversary(data)
+    assert judge.network.kind == ("mlp" if side == 8 else "convdisc")
+    with torch.device("meta"):  # a wide network, of which the shapes alone matter
+        build_discriminator(judge.network, data.shape, told_noise=judge.told_noise)
 
 
 def test_odd_sizes_are_answered_with_what_to_do():

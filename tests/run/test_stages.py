@@ -17,12 +17,13 @@ from condgen.recipe import (
     Method,
     SampleStage,
     ScoreStage,
+    default_adversary,
     default_recipe,
 )
 from condgen.run import Models, evaluate_stage, read_rows, read_samples, sample_stage, train_stage
 from condgen.run.album import MANIFEST
 from condgen.training import Processes
-from condgen.weights import load_tensors
+from condgen.weights import load_tensors, save_tensors
 
 ALONE = Processes(cpu=True)
 CPU = torch.device("cpu")
@@ -40,8 +41,12 @@ def small(part):
         tree = recipe["generator"]
         tree["objective"]["network"] |= network
     else:
-        tree = recipe["score"] if part == "score" else recipe["classifiers"]["default"]
+        tree = recipe["classifiers"]["default"] if part == "classifier" else recipe["score"]
         shared["schedule"] = recipe["schedule"]
+    if part == "adversarial":
+        tree["adversarial"] = default_adversary(DATA).model_dump(mode="json") | {"told_noise": True}
+        tree["adversarial"]["network"] |= {"width": 24}
+        part = "score"
     tree["network"] |= network
     tree["training"] |= training
     model = {"score": ScoreStage, "classifier": ClassifierStage, "generator": GeneratorStage}[part]
@@ -52,12 +57,13 @@ def small(part):
 def trained(tmp_path_factory):
     root = tmp_path_factory.mktemp("trained")
     list(train_stage("score", root / "score", small("score"), DATA, ALONE))
+    list(train_stage("adversarial", root / "adversarial", small("adversarial"), DATA, ALONE))
     list(train_stage("classifier", root / "classifier", small("classifier"), DATA, ALONE, root / "score"))
     list(train_stage("generator", root / "generator", small("generator"), DATA, ALONE))
     return root
 
 
-@pytest.mark.parametrize("part", ["score", "classifier", "generator"])
+@pytest.mark.parametrize("part", ["score", "adversarial", "classifier", "generator"])
 @pytest.mark.parametrize("stop_at", [1, 6, 12])
 def test_stopping_anywhere_and_going_on_gives_the_same_bits(part, stop_at, trained, tmp_path):
     work = train_stage(part, tmp_path / part, small(part), DATA, ALONE, trained / "score")
@@ -72,6 +78,56 @@ def test_stopping_anywhere_and_going_on_gives_the_same_bits(part, stop_at, train
     logs = [[row["step"] for row in read_rows(root / part / "log.jsonl")] for root in (trained, tmp_path)]
     assert logs[0] == logs[1] == [4, 8, 12]
     assert not list(train_stage(part, tmp_path / part, small(part), DATA, ALONE, trained / "score"))
+
+
+def test_a_model_with_an_adversary_is_a_score_model_like_any_other(trained, tmp_path):
+    plain, about = load_tensors(trained / "score" / "model.safetensors")
+    found, same = load_tensors(trained / "adversarial" / "model.safetensors")
+    assert about == same
+    assert {name: t.shape for name, t in plain.items()} == {name: t.shape for name, t in found.items()}
+    assert not all(torch.equal(plain[name], found[name]) for name in plain)
+    files = [sorted(p.name for p in (trained / part).rglob("*")) for part in ("score", "adversarial")]
+    assert files[0] == files[1]
+    for row in read_rows(trained / "adversarial" / "log.jsonl"):
+        assert {"loss", "dsm", "adversarial", "discriminator_real", "discriminator_fake"} <= row.keys()
+    stage = SampleStage(method=METHODS["guided"], labels=(3, 7))
+    list(sample_stage("s", tmp_path / "s", stage, Models(trained / "adversarial", trained / "classifier"), CPU))
+    assert read_samples(tmp_path / "s")[0].shape == (2, 1, 8, 8)
+
+
+def test_a_killed_training_goes_on_from_the_last_state_with_its_discriminator(trained, tmp_path):
+    """What a kill leaves: the state of step 5, and rows of the log beyond it."""
+    folder = tmp_path / "a"
+    work = train_stage("adversarial", folder, small("adversarial"), DATA, ALONE)
+    for _ in itertools.islice(work, 5):
+        pass
+    next(work)  # the state of step 5 is on disk
+    kept = {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    for _ in itertools.islice(work, 3):
+        pass
+    work.close()
+    for name, content in kept.items():
+        (folder / name).write_bytes(content)
+    done = [event.done for event in train_stage("adversarial", folder, small("adversarial"), DATA, ALONE)]
+    assert done == list(range(6, 13))
+    expected, _ = load_tensors(trained / "adversarial" / "model.safetensors")
+    found, _ = load_tensors(folder / "model.safetensors")
+    assert all(torch.equal(expected[name], found[name]) for name in expected)
+    states = [load_tensors(place / "state" / "state.safetensors")[0] for place in (trained / "adversarial", folder)]
+    assert any(name.startswith("models/discriminator/") for name in states[0])
+    assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
+
+
+def test_a_state_of_plain_training_is_no_start_for_an_adversary(trained, tmp_path):
+    folder = tmp_path / "a"
+    work = train_stage("adversarial", folder, small("adversarial"), DATA, ALONE)
+    next(work)
+    work.close()
+    path = folder / "state" / "state.safetensors"
+    tensors, about = load_tensors(path)
+    save_tensors(path, {name: t for name, t in tensors.items() if "discriminator" not in name}, about)
+    with pytest.raises(UserError, match=r"does not fit this model .*Discriminator.* to train afresh"):
+        list(train_stage("adversarial", folder, small("adversarial"), DATA, ALONE))
 
 
 def test_dlsm_without_a_score_model_and_with_a_wrong_one(trained, tmp_path):

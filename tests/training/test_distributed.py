@@ -12,11 +12,11 @@ import os, sys, torch
 torch.set_num_threads(1)
 from condgen.classifier import Classifier, ClassifierConfig, ClassifierObjective
 from condgen.data import LabelledSet
-from condgen.nets import MLPSettings
+from condgen.nets import MLPDiscriminatorSettings, MLPSettings
 from condgen.noise import EDM, LogNormal
-from condgen.score import ScoreConfig, ScoreModel
+from condgen.score import AdversarialObjective, Discriminator, ScoreConfig, ScoreModel
 from condgen.training import Processes, State, TrainingSettings, train
-from condgen.training.tasks import ClassifierTask
+from condgen.training.tasks import AdversarialScoreTask, ClassifierTask
 
 generator = torch.Generator().manual_seed(0)
 y = torch.arange(30) % 3
@@ -25,8 +25,13 @@ data = LabelledSet(x=torch.randn(30, 2, generator=generator) + y[:, None], y=y, 
 torch.manual_seed(0)
 about = dict(schedule=EDM(), shape=(2,), names=data.names, sigma_data=1.0)
 net = MLPSettings(width=16, depth=1, embedding=8)
-prior = ScoreModel(ScoreConfig(network=net, **about)).eval().requires_grad_(False)
-task = ClassifierTask(Classifier(ClassifierConfig(network=net, **about)), ClassifierObjective(), LogNormal(), prior)
+score = ScoreModel(ScoreConfig(network=net, **about))
+if sys.argv[2] == "dlsm":
+    prior = score.eval().requires_grad_(False)
+    task = ClassifierTask(Classifier(ClassifierConfig(network=net, **about)), ClassifierObjective(), LogNormal(), prior)
+else:
+    objective = AdversarialObjective(network=MLPDiscriminatorSettings(width=16, depth=1), discriminator_lr=1e-2)
+    task = AdversarialScoreTask(score, Discriminator(objective.network, True, score), objective, LogNormal())
 settings = TrainingSettings(steps=4, batch=10, lr=1e-2)
 processes = Processes(cpu=True)
 state = State.fresh(task.models(), settings.betas)
@@ -46,7 +51,7 @@ def free_port():
         return str(probe.getsockname()[1])
 
 
-def train_with(count: int, tmp_path: Path) -> dict:
+def train_with(count: int, objective: str, tmp_path: Path) -> dict:
     script, out = tmp_path / "worker.py", tmp_path / f"{count}.pt"
     script.write_text(WORKER)
     port = free_port()
@@ -63,7 +68,9 @@ def train_with(count: int, tmp_path: Path) -> dict:
                 "MASTER_PORT": port,
             }
         workers.append(
-            subprocess.Popen([sys.executable, script, out], env=environment, stderr=subprocess.PIPE, text=True)
+            subprocess.Popen(
+                [sys.executable, script, out, objective], env=environment, stderr=subprocess.PIPE, text=True
+            )
         )
     for worker in workers:
         _, errors = worker.communicate(timeout=120)
@@ -71,16 +78,25 @@ def train_with(count: int, tmp_path: Path) -> dict:
     return torch.load(out, weights_only=True)
 
 
-@pytest.fixture(scope="module")
-def alone(tmp_path_factory):
-    return train_with(1, tmp_path_factory.mktemp("alone"))
-
-
-@pytest.mark.parametrize("count", [2, 3])
-def test_gloo_processes_train_dlsm_as_one_does(count, alone, tmp_path):
-    """Gradients with second derivatives, batches that do not divide evenly: the same weights up to rounding."""
-    together = train_with(count, tmp_path)
+def assert_equal_training(alone, together, count):
+    """The same losses, weights, averages and optimisers up to rounding."""
     assert (alone["count"], together["count"]) == (1, count)
     assert together["losses"] == pytest.approx(alone["losses"], rel=1e-5)
     for name, tensor in alone["tensors"].items():
         torch.testing.assert_close(together["tensors"][name], tensor, rtol=1e-4, atol=1e-6, msg=name)
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory):
+    return train_with(1, "dlsm", tmp_path_factory.mktemp("alone"))
+
+
+@pytest.mark.parametrize("count", [2, 3])
+def test_gloo_processes_train_dlsm_as_one_does(count, alone, tmp_path):
+    """Gradients with second derivatives, batches that do not divide evenly."""
+    assert_equal_training(alone, train_with(count, "dlsm", tmp_path), count)
+
+
+def test_gloo_processes_train_two_networks_against_each_other_as_one_does(tmp_path):
+    alone, together = (train_with(count, "adversarial", tmp_path) for count in (1, 3))
+    assert_equal_training(alone, together, 3)

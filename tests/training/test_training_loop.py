@@ -5,13 +5,13 @@ import torch
 
 from condgen.classifier import Classifier, ClassifierConfig, ClassifierObjective
 from condgen.generator import Critic, Generator, GeneratorConfig, GeneratorObjective, mismatching_levels
-from condgen.nets import MLPSettings
+from condgen.nets import MLPDiscriminatorSettings, MLPSettings
 from condgen.noise import EDM, LogNormal
-from condgen.score import ScoreConfig, ScoreModel
+from condgen.score import AdversarialObjective, Discriminator, ScoreConfig, ScoreModel
 from condgen.training import Batch, Processes, State, TrainingSettings, load_state, save_state, train
 from condgen.training.loop import learning_rate_factor
 from condgen.training.state import ema_decay
-from condgen.training.tasks import ClassifierTask, GeneratorTask, ScoreTask
+from condgen.training.tasks import AdversarialScoreTask, ClassifierTask, GeneratorTask, ScoreTask
 
 NET = MLPSettings(width=16, depth=1, embedding=8)
 SETTINGS = TrainingSettings(steps=10, batch=12, lr=1e-2, warmup=5, save_every=5)
@@ -23,6 +23,12 @@ def score_task(data):
         ScoreModel(ScoreConfig(network=NET, schedule=EDM(), shape=data.shape, names=data.names, sigma_data=0.5)),
         LogNormal(),
     )
+
+
+def adversarial_task(data):
+    model = score_task(data).model
+    objective = AdversarialObjective(network=MLPDiscriminatorSettings(width=16, depth=1), discriminator_steps=2)
+    return AdversarialScoreTask(model, Discriminator(objective.network, True, model), objective, LogNormal())
 
 
 def classifier_task(data, loss="dlsm"):
@@ -39,6 +45,7 @@ def generator_task(data):
 
 TASKS = {
     "score": score_task,
+    "adversarial": adversarial_task,
     "ce": lambda data: classifier_task(data, "ce"),
     "dlsm": classifier_task,
     "generator": generator_task,
@@ -83,7 +90,7 @@ def test_ten_steps_are_five_and_five_bit_for_bit(name, tiny_images, tmp_path):
 
 def test_training_lowers_the_loss(tiny_images):
     settings = SETTINGS.model_copy(update={"steps": 200, "batch": 60})
-    for name, metric in (("score", "loss"), ("dlsm", "ce"), ("ce", "ce")):
+    for name, metric in (("score", "loss"), ("adversarial", "dsm"), ("dlsm", "ce"), ("ce", "ce")):
         task, state = fresh(TASKS[name], tiny_images)
         losses = [float(r.metrics[metric]) for r in train(task, state, tiny_images, settings, 0, ALONE)]
         assert sum(losses[-20:]) < 0.9 * sum(losses[:20]), name

@@ -1,0 +1,194 @@
+"""Adversarial score matching: two networks, two optimisers with odd betas, one state."""
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+
+from condgen.data import LabelledSet
+from condgen.errors import UserError
+from condgen.nets import MLPDiscriminatorSettings, MLPSettings
+from condgen.noise import EDM, LogNormal
+from condgen.score import AdversarialObjective, Discriminator, ScoreConfig, ScoreModel
+from condgen.training import Batch, Processes, State, Task, TrainingSettings, load_state, save_state, train
+from condgen.training.tasks import AdversarialScoreTask, ScoreTask
+from condgen.weights import load_tensors, save_tensors
+
+SETTINGS = TrainingSettings(steps=6, batch=12, lr=1e-2, warmup=2)
+OBJECTIVE = AdversarialObjective(network=MLPDiscriminatorSettings(width=16, depth=1))
+ALONE = Processes(cpu=True)
+
+
+class Rank(Processes):
+    def __init__(self, rank):
+        self.rank, self.count = rank, 2
+
+
+def model(data, labels="none"):
+    torch.manual_seed(0)
+    network = MLPSettings(width=16, depth=1, embedding=8)
+    about = {"schedule": EDM(), "shape": data.shape, "names": data.names, "sigma_data": 0.5}
+    return ScoreModel(ScoreConfig(network=network, labels=labels, **about))
+
+
+def task(data, labels="none", **changes):
+    objective = OBJECTIVE.model_copy(update=changes)
+    score = model(data, labels)
+    judge = Discriminator(objective.network, objective.told_noise, score)
+    return AdversarialScoreTask(score, judge, objective, LogNormal(), 0.5)
+
+
+def trained(learner, data, settings=SETTINGS):
+    state = State.fresh(learner.models(), settings.betas)
+    return state, list(train(learner, state, data, settings, 0, ALONE))
+
+
+class Slope(Task):
+    """One weight, whose gradient in step k is a given number."""
+
+    def __init__(self, gradients, betas):
+        self.model, self.gradients, self._betas = torch.nn.Linear(1, 1, bias=False), iter(gradients), betas
+
+    def models(self):
+        return {"model": self.model}
+
+    def betas(self, settings):
+        return {"model": self._betas}
+
+    def update(self, batch, apply):
+        loss = next(self.gradients) * self.model.weight[0]
+        apply("model", loss)
+        return {"loss": loss.mean()}
+
+
+@pytest.mark.parametrize("betas", [(-0.5, 0.9), (0.0, 0.9), (0.9, 0.999)])
+def test_adam_with_any_momentum_is_its_equations(betas, tiny_images):
+    """Kingma & Ba 2015, algorithm 1: with a negative beta1 every line of it still holds."""
+    gradients = [0.3, -0.2, 0.05, 0.4, -0.1]
+    settings = SETTINGS.model_copy(update={"steps": 5, "warmup": 0, "decay": "constant", "clip": 1e9})
+    learner = Slope(gradients, betas)
+    m = v = 0.0
+    expected = learner.model.weight.item()
+    state = State.fresh(learner.models(), settings.betas)
+    for k, (g, _) in enumerate(zip(gradients, train(learner, state, tiny_images, settings, 0, ALONE), strict=True), 1):
+        m, v = betas[0] * m + (1 - betas[0]) * g, betas[1] * v + (1 - betas[1]) * g * g
+        expected -= settings.lr * (m / (1 - betas[0] ** k)) / (np.sqrt(v / (1 - betas[1] ** k)) + 1e-8)
+        assert learner.model.weight.item() == pytest.approx(expected, abs=1e-6)
+
+
+def test_each_network_has_its_own_betas_and_learning_rate(tiny_images):
+    state, _ = trained(task(tiny_images), tiny_images, SETTINGS.model_copy(update={"decay": "constant"}))
+    groups = {part: optimizer.param_groups[0] for part, optimizer in state.optimizers.items()}
+    assert (groups["model"]["betas"], groups["model"]["lr"]) == ((0.0, 0.9), 1e-2)
+    assert (groups["discriminator"]["betas"], groups["discriminator"]["lr"]) == ((-0.5, 0.9), 1e-4)
+
+
+@pytest.mark.parametrize("labels", ["none", "embedding", "separate"])
+def test_weight_zero_trains_the_model_of_plain_score_matching_bit_for_bit(labels, tiny_images):
+    """Same initial weights, draws and betas; the discriminator looks on."""
+    plain, _ = trained(ScoreTask(model(tiny_images, labels), LogNormal(), 0.5), tiny_images)
+    for weight, same in ((0.0, True), (1.0, False)):
+        learner = task(tiny_images, labels, weight=weight, score_betas=SETTINGS.betas)
+        watched, records = trained(learner, tiny_images)
+        found = [torch.equal(a, b) for a, b in zip(plain.ema.parameters(), watched.ema.parameters(), strict=True)]
+        assert all(found) is same
+        assert bool(torch.equal(records[-1].metrics["loss"], records[-1].metrics["dsm"])) is same
+
+
+def test_the_discriminator_learns_from_its_own_loss_alone(tiny_images):
+    def judge(**changes):
+        learner = task(tiny_images, **changes)
+        trained(learner, tiny_images, SETTINGS.model_copy(update={"steps": 1, "decay": "constant"}))
+        return [p.detach() for p in learner.discriminator.parameters()]
+
+    assert all(torch.equal(a, b) for a, b in zip(judge(weight=0.0), judge(weight=100.0), strict=True))
+
+
+def test_a_discriminator_learns_to_tell_estimates_from_data(tiny_images):
+    """Against a model that hardly learns, at noise levels where it says next to nothing: the loss of 1 + 1 falls."""
+    settings = TrainingSettings(steps=200, batch=60, lr=1e-9, warmup=0, decay="constant")
+    learner = task(tiny_images, weight=0.0, discriminator_lr=1e-2)
+    learner.density = LogNormal(mean=3, std=0.1)
+    _, records = trained(learner, tiny_images, settings)
+    halves = [sum(float(r.metrics[f"discriminator_{half}"]) for half in ("real", "fake")) for r in records]
+    assert halves[0] > 1.5
+    assert sum(halves[-20:]) / 20 < 0.6
+    assert float(records[-1].metrics["adversarial"]) > 2  # and so the model has something to mend
+
+
+def test_discriminator_steps_are_as_many_as_asked_on_fresh_noise(tiny_images):
+    learner, applied, seen = task(tiny_images, discriminator_steps=3), [], []
+    learner.model.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    learner.update(Batch(tiny_images, SETTINGS, 0, 0, ALONE), lambda part, loss: applied.append(part))
+    assert applied == ["discriminator"] * 3 + ["model"]
+    assert len({float(x_t.sum()) for x_t in seen}) == 4
+
+
+@pytest.mark.parametrize("labels", ["none", "embedding", "separate"])
+@pytest.mark.parametrize("told", [False, True])
+def test_going_on_gives_the_same_bits(labels, told, tiny_images, tmp_path):
+    whole, _ = trained(task(tiny_images, labels, told_noise=told), tiny_images)
+    learner = task(tiny_images, labels, told_noise=told)
+    first = State.fresh(learner.models(), SETTINGS.betas)
+    for _ in itertools.islice(train(learner, first, tiny_images, SETTINGS, 0, ALONE), 3):
+        pass
+    save_state(tmp_path, first, "key")
+    learner = task(tiny_images, labels, told_noise=told)
+    second = State.fresh(learner.models(), SETTINGS.betas)
+    assert load_state(tmp_path, second, "key")
+    list(train(learner, second, tiny_images, SETTINGS, 0, ALONE))
+    expected, found = whole.tensors(), second.tensors()
+    assert all(torch.equal(expected[key], found[key]) for key in expected)
+
+
+@pytest.mark.parametrize("lost", ["models/discriminator/", "optimizers/discriminator/", "optimizers/model/", "0._u"])
+def test_a_state_without_part_of_what_is_needed_is_refused(lost, tiny_images, tmp_path):
+    state, _ = trained(task(tiny_images), tiny_images)
+    save_state(tmp_path, state, "key")
+    path = tmp_path / "state" / "state.safetensors"
+    tensors, about = load_tensors(path)
+    save_tensors(path, {name: tensor for name, tensor in tensors.items() if lost not in name}, about)
+    fresh = State.fresh(task(tiny_images).models(), SETTINGS.betas)
+    with pytest.raises(UserError, match=r"does not fit this model .* to train afresh") as caught:
+        load_state(tmp_path, fresh, "key")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("labels", ["none", "embedding", "separate"])
+@pytest.mark.parametrize("told", [False, True])
+def test_gradients_of_two_ranks_add_up_to_those_of_one(labels, told, tiny_images):
+    learner = task(tiny_images, labels, told_noise=told)
+    learner.discriminator.eval()  # a power iteration is a state, which comes along; here no step moves the weights
+
+    def gradients(batch):
+        found = []
+        learner.update(
+            batch,
+            lambda part, loss: found.extend(
+                torch.autograd.grad(loss.mean(), list(learner.models()[part].parameters()))
+            ),
+        )
+        return found
+
+    whole = gradients(Batch(tiny_images, SETTINGS, 0, 0, ALONE))
+    parts = [gradients(Batch(tiny_images, SETTINGS, 0, 0, Rank(rank))) for rank in (0, 1)]
+    for one, first, second in zip(whole, *parts, strict=True):
+        torch.testing.assert_close(one, (first + second) / 2, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("told", [False, True])
+def test_on_a_gaussian_the_model_stays_a_sane_denoiser(told):
+    """Of data N(0, 1/4), E[x | x_t] = x_t / (1 + 4 s^2): near it at little noise, and better than no denoising."""
+    x = 0.5 * torch.randn(2000, 2, generator=torch.Generator().manual_seed(0))
+    data = LabelledSet(x=x, y=torch.arange(2000) % 2, names=("a", "b"), source="gaussian", split="train")
+    settings = TrainingSettings(steps=500, batch=200, lr=5e-3, ema=0.99)
+    state, _ = trained(task(data, told_noise=told, discriminator_lr=1e-3), data, settings)
+    eps = torch.randn(2000, 2, generator=torch.Generator().manual_seed(1))
+    for level, worst in ((0.1, 0.03), (0.3, 0.15)):
+        x_t = x + level * eps
+        with torch.no_grad():
+            found = state.ema(x_t, torch.full((2000,), level, dtype=torch.float64))
+        error = (found - x_t / (1 + 4 * level**2)).square().mean().sqrt()
+        assert float(error) < worst
+        assert float((found - x).square().mean()) < level**2
