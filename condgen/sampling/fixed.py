@@ -81,9 +81,9 @@ class PredictorCorrector(Sampler):
     A correction is :math:`x \leftarrow x + \epsilon\, s + \sqrt{2 \epsilon}\, z`. The paper's length is
     :math:`\epsilon = 2\,(r\,|z| / |s|)^2`, with norms that the official code averages over a batch, which ties a sample
     to its neighbours. A sample's own norms tie the length to its state instead, and then Langevin's dynamics no longer
-    keep the distribution: the std of a Gaussian comes out 12% high in 16 dimensions, 150% or more in two, however fine
-    the grid. In high dimensions :math:`|z|^2` is near D and :math:`|s|^2` near :math:`D / \sigma_s^2`, so the length
-    here is :math:`2\,(r \sigma_s)^2` for every sample, unless the norms are asked for.
+    keep the distribution: the std of a Gaussian comes out 12% high in 16 dimensions, more than twice too high in two,
+    however fine the grid. In high dimensions :math:`|z|^2` is near D and :math:`|s|^2` near :math:`D / \sigma_s^2`, so
+    the length here is :math:`2\,(r \sigma_s)^2` for every sample, unless the norms are asked for.
     """
 
     about = About(1, 2, "every step", "geometric", "Song et al. 2021, arXiv 2011.13456, algorithms 4-5")

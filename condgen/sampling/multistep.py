@@ -15,6 +15,9 @@ One earlier time, :math:`r_1 < 0`, makes DPM-Solver++(2M), two make 3M (Lu et al
 uses the estimate at the new time, :math:`r = 1`, as well; UniPC (Zhao et al. 2023, arXiv 2302.04867) has it before the
 next step begins and so needs no evaluation more. Its functions B(h) cancel from the weights, but where one node is left
 UniPC and DPM-Solver++ take B(h)/2 for :math:`c_1`, which differs from it by :math:`O(h^2)`.
+
+Extrapolation wants even steps of :math:`\lambda`: on 20 points of Karras's grid, the standard deviation of a Gaussian
+comes out about three times as wrong.
 """
 
 from collections.abc import Sequence
@@ -102,7 +105,7 @@ _Eta = Annotated[
 class DPM2M(Sampler):
     """DPM-Solver++(2M): the line through the estimates at this time and the one before."""
 
-    about = About(2, 1, "no", "karras", _PAPER)
+    about = About(2, 1, "no", "log-snr", _PAPER)
 
     def step(self, x_t: Tensor, t: Tensor, s: Tensor, y: Tensor | None, streams: Streams, past: Past) -> Tensor:
         """A step of second order; the first of a trajectory is DDIM's."""
@@ -113,7 +116,7 @@ class DPM2M(Sampler):
 class DPM2MSDE(Sampler):
     """DPM-Solver++(2M) for the reverse SDE, its "midpoint" form (`sample_dpmpp_2m_sde` of k-diffusion)."""
 
-    about = About(2, 1, "if eta > 0", "karras", _PAPER)
+    about = About(2, 1, "if eta > 0", "log-snr", _PAPER)
 
     eta: _Eta = 1.0
 
@@ -130,7 +133,7 @@ class DPM3MSDE(Sampler):
     of second order for it; this is of third without noise.
     """
 
-    about = About(3, 1, "if eta > 0", "karras", _PAPER)
+    about = About(3, 1, "if eta > 0", "log-snr", _PAPER)
 
     eta: _Eta = 1.0
 
@@ -147,7 +150,7 @@ class UniPC(Sampler):
     corrector of the last step would come with the final estimate, which is taken at the predicted state instead.
     """
 
-    about = About(3, 1, "no", "karras", "Zhao et al. 2023, arXiv 2302.04867, algorithms 5-6")
+    about = About(3, 1, "no", "log-snr", "Zhao et al. 2023, arXiv 2302.04867, algorithms 5-6")
 
     order: Annotated[Literal[2, 3], Field(description="of the predictor; the corrector has one more")] = 2
     variant: Annotated[

@@ -72,6 +72,16 @@ def test_repeated_langevin_updates_settle_where_the_formula_says(gaussian, exact
     assert exact_stds(sampler, geometric_grid(PAPER, 6), 40)[-1] == pytest.approx(math.sqrt(2 / 1.7), abs=1e-3)
 
 
+def test_langevin_updates_use_the_score_of_the_new_level(gaussian, exact_stds):
+    """On a Gaussian of variance c^2 an update is v <- (1 - eta l^2/(c^2 + l^2))^2 v + 2 eta l^2, at the new l."""
+    eta, c, grid = 0.18, 0.5, geometric_grid(PAPER, 30)
+    variance, expected = 50.0**2, []
+    for level in PAPER.noise_level(grid)[1:].tolist():
+        variance = (1 - eta * level**2 / (c**2 + level**2)) ** 2 * variance + 2 * eta * level**2
+        expected.append(math.sqrt(variance / (c**2 + level**2)))
+    assert exact_stds(AnnealedLangevin(gaussian(PAPER, std=c), eta=eta), grid)[1:] == pytest.approx(expected, abs=1e-9)
+
+
 def _draw(sampler, grid):
     return final(trajectory(sampler, grid, Streams(range(8)), None, (5,))).x
 
