@@ -102,12 +102,16 @@ def points_within(sampler: Sampler, evaluations: int, grid: GridName | None = No
     """The most points of a time grid on which a sampler makes at most so many evaluations.
 
     Raises:
-        UserError: where even two points take more.
+        UserError: where even the fewest that make sense take more.
     """
+    least = sampler.least_points
 
     def cost(points: int) -> int:
         return evaluations_on(sampler, grid_for(sampler, points, grid))
 
-    if cost(2) > evaluations:
-        raise UserError(f"this sampler makes at least {cost(2)} evaluations, more than {evaluations}: ask for more")
-    return bisect.bisect_right(range(2, evaluations + 1), evaluations, key=cost) + 1
+    if cost(least) > evaluations:
+        raise UserError(
+            f"this sampler with these options needs at least {cost(least)} evaluations, more than {evaluations}: ask for "
+            "more, or choose another"
+        )
+    return bisect.bisect_right(range(least, evaluations + 1), evaluations, key=cost) + least - 1

@@ -120,6 +120,11 @@ class Restart(Sampler):
     def evaluations(self, t: Tensor, s: Tensor) -> int:
         return 2 + (2 * self.repeats * (self.points - 1) if self._crosses(t, s) else 0)
 
+    @property
+    def least_points(self) -> int:
+        """Those of a restart: a coarser way down would leave it nothing to mend."""
+        return self.points
+
     def _crosses(self, t: Tensor, s: Tensor) -> bool:
         level_t, level_s = self.schedule.noise_level(torch.stack((t, s))).tolist()
         return bool(level_s <= self.low < level_t)

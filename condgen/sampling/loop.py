@@ -94,6 +94,11 @@ class Sampler(ABC):
         """Denoiser calls of the step from t to s."""
         return self.about.evaluations
 
+    @property
+    def least_points(self) -> int:
+        """The fewest points of a time grid that make sense."""
+        return 2
+
 
 def evaluations_on(sampler: Sampler, grid: Tensor) -> int:
     """Denoiser calls per sample on a whole grid, with the last one that denoises."""

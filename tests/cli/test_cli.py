@@ -253,7 +253,7 @@ def test_every_mistake_is_one_line_and_no_traceback(digits, condgen, tmp_path):
         (("sample", "--score", score, "--option", "eta"), "--option 'eta' is not of the form"),
         (("sample", "--score", score, "--sampler", "adaptive-sde", "--nfe", "20"), "chooses its own steps"),
         (("sample", "--score", score, "--steps", "20", "--nfe", "20"), "leave one of the two out"),
-        (("sample", "--score", score, "--nfe", "2"), "at least 3 evaluations"),
+        (("sample", "--score", score, "--nfe", "2"), "needs at least 3 evaluations"),
         (("sample", "--score", score, "--classifier", ce, "--interval", "5", "1"), "from low to high"),
         (("sample", "--score", score, "--seed", "5000000000"), "seed"),
         (("sample", "--score", score, "--scale", "2"), "name a classifier or a guide"),

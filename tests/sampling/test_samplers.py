@@ -198,6 +198,12 @@ def test_points_within_a_budget(name, evaluations, points, gaussian):
     assert points_within(sampler, evaluations) == points
 
 
+def test_a_budget_too_small_for_the_sampler_is_refused(gaussian):
+    """Nineteen evaluations would leave the main descent of a restart two points, and samples of noise."""
+    with pytest.raises(UserError, match="needs at least 2[0-9] evaluations, more than 19"):
+        points_within(FIXED["restart"](gaussian(EDM())), 19)
+
+
 def test_lengths_of_langevin_steps_by_norms_suit_high_dimensions_alone(gaussian):
     """Each sample's norms tie the step to the state: right where norms concentrate, a wrong distribution elsewhere."""
     sampler = PredictorCorrector(gaussian(EDM()), length="norms")
