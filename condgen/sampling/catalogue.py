@@ -111,7 +111,7 @@ def points_within(sampler: Sampler, evaluations: int, grid: GridName | None = No
 
     if cost(least) > evaluations:
         raise UserError(
-            f"this sampler with these options needs at least {cost(least)} evaluations, more than {evaluations}: ask for "
-            "more, or choose another"
+            f"this sampler with these options needs at least {cost(least)} evaluations, more than {evaluations}: "
+            "ask for more, or choose another"
         )
     return bisect.bisect_right(range(least, evaluations + 1), evaluations, key=cost) + least - 1

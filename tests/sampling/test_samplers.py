@@ -200,7 +200,7 @@ def test_points_within_a_budget(name, evaluations, points, gaussian):
 
 def test_a_budget_too_small_for_the_sampler_is_refused(gaussian):
     """Nineteen evaluations would leave the main descent of a restart two points, and samples of noise."""
-    with pytest.raises(UserError, match="needs at least 2[0-9] evaluations, more than 19"):
+    with pytest.raises(UserError, match=r"needs at least 2[0-9] evaluations, more than 19"):
         points_within(FIXED["restart"](gaussian(EDM())), 19)
 
 
