@@ -11,6 +11,7 @@ from condgen.bench.samplers import combine
 from condgen.bench.samplers.bias import bias_rows
 from condgen.bench.samplers.exact import exact_rows
 from condgen.bench.samplers.grids import grid_rows
+from condgen.bench.samplers.peers import require_peers
 from condgen.bench.samplers.quality import quality_rows
 from condgen.bench.samplers.speed import speed_rows
 from condgen.bench.samplers.tolerances import tolerance_rows
@@ -70,6 +71,8 @@ def samplers(
     chosen = _parts(parts or _BY_DEFAULT)
     if picture is not None and "quality" not in chosen:
         raise UserError("--picture shows the part quality: add it, or leave the picture out")
+    if "speed" in chosen and peers:
+        require_peers()
     work: dict[Part, Callable[[], Work]] = {
         "bias": bias_rows,
         "speed": lambda: speed_rows(Processes().device, rounds=rounds, peers=peers),

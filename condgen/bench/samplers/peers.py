@@ -15,11 +15,12 @@ from torch import Tensor
 
 from condgen.errors import UserError
 
-__all__ = ["Loop", "Network", "peer_loops"]
+__all__ = ["Loop", "Network", "peer_loops", "require_peers"]
 
 Network: TypeAlias = Callable[[Tensor, Tensor], Tensor]
 Loop: TypeAlias = Callable[[], Tensor]
 
+_K_DIFFUSION, _DIFFUSERS = "k_diffusion.sampling", "diffusers"
 _TRAINED_ON = 1000  # discrete times of diffusers' schedules
 _RANGE = (0.002, 80.0)  # noise levels of k-diffusion's
 
@@ -40,6 +41,12 @@ def _module(name: str) -> Any:  # noqa: ANN401 - neither library has types
         ) from error
 
 
+def require_peers() -> None:
+    """Raises UserError where k-diffusion or diffusers is not installed."""
+    for name in (_K_DIFFUSION, _DIFFUSERS):
+        _module(name)
+
+
 def peer_loops(network: Network, x: Tensor, evaluations: int) -> dict[str, Loop]:
     """Loops that make at most so many evaluations, from noise of the shape of x, by "sampler, library".
 
@@ -53,7 +60,7 @@ def peer_loops(network: Network, x: Tensor, evaluations: int) -> dict[str, Loop]
 
 
 def _k_diffusion(network: Network, x: Tensor, evaluations: int) -> dict[str, Loop]:
-    sampling = _module("k_diffusion.sampling")
+    sampling = _module(_K_DIFFUSION)
 
     def model(x_t: Tensor, sigma: Tensor) -> Tensor:
         return network(x_t, sigma.log() / 4)
@@ -77,7 +84,7 @@ def _k_diffusion(network: Network, x: Tensor, evaluations: int) -> dict[str, Loo
 
 
 def _diffusers(network: Network, x: Tensor, evaluations: int) -> dict[str, Loop]:
-    library = _module("diffusers")
+    library = _module(_DIFFUSERS)
     linear = {"num_train_timesteps": _TRAINED_ON, "beta_schedule": "linear", "beta_start": 1e-4, "beta_end": 0.02}
 
     def loop(scheduler: Any, steps: int) -> Loop:  # noqa: ANN401
