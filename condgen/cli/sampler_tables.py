@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Callable, Generator
 from typing import Any, Literal, TypeAlias
 
-from rich.table import Table
+from rich.table import Column, Table
 
 from condgen.bench.samplers.quality import BUDGETS
 from condgen.bench.samplers.work import NEVER, REACHED
@@ -55,7 +55,9 @@ def _bias(rows: Rows) -> list[Table]:
     for schedule in dict.fromkeys(size.partition(",")[0] for _, size in found):
         sizes = list(dict.fromkeys(size for _, size in found if size.startswith(f"{schedule},")))
         heads = [size.removeprefix(f"{schedule}, ") for size in sizes]
-        table = Table("sampler", "evaluations", *heads, title=f"bias of the std of a Gaussian, {schedule}")
+        table = Table(
+            Column("sampler", no_wrap=True), "evaluations", *heads, title=f"bias of the std of a Gaussian, {schedule}"
+        )
         for variant in dict.fromkeys(variant for variant, _ in found):
             values = [found[variant, size] for size in sizes]
             marks = ["!" if "bias beyond tolerance" in value else " " for value in values]
@@ -101,7 +103,7 @@ def _reached(rows: Rows) -> list[Table]:
     for problem in dict.fromkeys(size.partition("; ")[0] for size in sizes):
         here = [size for size in sizes if size.startswith(f"{problem}; ")]
         table = Table(
-            "sampler",
+            Column("sampler", no_wrap=True),
             *(size.partition("; ")[2] for size in here),
             title=f"{problem}: evaluations with which samplers are as good as euler-maruyama with 1,000",
         )
@@ -122,7 +124,7 @@ def _grids(rows: Rows) -> list[Table]:
     made = []
     for (problem, what), found in groups.items():
         names = list(dict.fromkeys(name for values in found.values() for name in values))
-        table = Table("sampler", "budget", *names, "best", title=f"{problem}: {what}")
+        table = Table(Column("sampler", no_wrap=True), "budget", *names, "best", title=f"{problem}: {what}")
         for (variant, budget), values in found.items():
             cells = [f"{values[name]:.4g}" if name in values else "" for name in names]
             table.add_row(variant, budget, *cells, min(values, key=lambda name: values[name]))
@@ -131,7 +133,7 @@ def _grids(rows: Rows) -> list[Table]:
 
 
 def _speed(rows: Rows) -> list[Table]:
-    found = _found(rows, "time", "speed", "overhead", "relative overhead", "relative to the fastest peer")
+    found = _found(rows, "time", "speed", "overhead", "relative overhead", "loop", "relative to the fastest peer")
     made = []
     for where in dict.fromkeys(size for _, size in found):
         table = Table(
@@ -143,6 +145,7 @@ def _speed(rows: Rows) -> list[Table]:
             cells = [f"{value['time']:.3g}", f"{value['speed']:.4g}"]
             if "overhead" in value:
                 cells += [f"{value['overhead']:.2f}", f"{value['relative overhead']:.1%}"]
+                cells.append(f"{value['loop']:.2%}" if "loop" in value else "")
             sampler, _, library = variant.partition(", ")
             if library == "condgen" and (sampler, where) in found:
                 cells.append(f"{found[sampler, where]['relative to the fastest peer']:.2f}")

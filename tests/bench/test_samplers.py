@@ -275,6 +275,11 @@ def test_loops_take_turns_and_overheads_are_differences():
             ms = value(rows, "time", loop, where)
             assert value(rows, "overhead", loop, where) == pytest.approx(ms - bare)
             assert value(rows, "speed", loop, where) == pytest.approx(1000 * 2 / (3 * ms))
+        if "U-Net" in where:
+            scales = next(row["size"] for row in rows if "scales" in row["size"])
+            assert value(rows, "loop", "ddim, condgen", where) == pytest.approx(
+                value(rows, "overhead", "ddim, condgen", scales) / bare
+            )
     assert len({row["size"] for row in rows}) == 2
     assert not any(row["what"] == "relative to the fastest peer" for row in rows)
 
@@ -285,6 +290,7 @@ def test_peers_that_are_not_there_are_named(monkeypatch):
         peer_loops(lambda x, c: x, torch.zeros(2, 1, 4, 4), 5)
 
 
+@pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning")  # diffusers'
 def test_peers_make_as_many_evaluations():
     pytest.importorskip("k_diffusion", reason="the peers are in the dependency group bench")
     calls = SimpleNamespace(count=0)

@@ -3,7 +3,8 @@
 All loops drive the same network on the same batch, with the same number of evaluations, and take turns in one run. The
 network's output stands for whatever a loop expects of it, so none pays for a conversion that another does not need. Two
 networks tell two things: a small U-Net, whether the loop is worth a thought; one that only scales its input, what a
-step of the loop costs in itself.
+step of the loop costs in itself. A machine's noise is more than a loop costs beside a U-Net; the quotient of the loop's
+own cost and the U-Net's is free of it.
 """
 
 from collections.abc import Callable, Generator
@@ -61,11 +62,11 @@ def _networks(channels: int, device: torch.device) -> tuple[dict[str, Network], 
 
 def speed_rows(
     device: torch.device,
-    evaluations: int = 19,
+    evaluations: int = 9,
     batch: int = 64,
     rounds: int = 5,
     peers: bool = True,
-    channels: int = 32,
+    channels: int = 16,
 ) -> Generator[str, None, list[dict[str, Any]]]:
     """Times every loop around both networks.
 
@@ -82,13 +83,15 @@ def speed_rows(
 
     Returns:
         Rows as `rows_over_seeds` makes them. By "sampler, library": "time" in ms an evaluation, "speed" in images a
-        second, "overhead" in ms an evaluation beyond the network alone and as a share of it; by sampler, the time of
-        our loop "relative to the fastest peer".
+        second, "overhead" in ms an evaluation beyond the network alone and as a share of it, and "loop", the overhead
+        around the network that only scales, as a share of the U-Net; by sampler, the time of our loop "relative to the
+        fastest peer".
 
     Raises:
         UserError: peers are asked for and not installed.
     """
     facts: list[Fact] = []
+    found: dict[str, dict[str, float]] = {}
     networks, model = _networks(channels, device)
     x = torch.randn(batch, *_SHAPE, generator=torch.Generator().manual_seed(0)).to(device)
     for name, network in networks.items():
@@ -101,7 +104,7 @@ def speed_rows(
         if peers:
             loops |= peer_loops(network, x, evaluations)
         timings = {loop: ms / evaluations for loop, ms in (yield from take_turns(loops, rounds, device)).items()}
-        bare = timings[BARE]
+        found[where], bare = timings, timings[BARE]
         for loop, ms in timings.items():
             facts.append(Fact("time", loop, where, "ms an evaluation", ms))
             facts.append(Fact("speed", loop, where, "images/s", 1000 * batch / (ms * evaluations)))
@@ -112,6 +115,10 @@ def speed_rows(
             others = [ms for loop, ms in timings.items() if loop.startswith(f"{sampler}, ") and "condgen" not in loop]
             ratio = timings[f"{sampler}, condgen"] / min(others)
             facts.append(Fact("relative to the fastest peer", sampler, where, "times as long", ratio))
+    (unet, times), (_, own) = found.items()
+    for loop in (loop for loop in own if loop != BARE):
+        share = (own[loop] - own[BARE]) / times[BARE]
+        facts.append(Fact("loop", loop, unet, "its own cost, of the network's", share))
     return rows_over_seeds(facts)
 
 
