@@ -8,6 +8,7 @@ from rich.table import Column, Table
 
 from condgen.bench.samplers.quality import BUDGETS
 from condgen.bench.samplers.work import NEVER, REACHED
+from condgen.sampling import ADAPTIVE, FIXED
 
 __all__ = ["Part", "Rows", "Work", "tables"]
 
@@ -69,7 +70,7 @@ def _bias(rows: Rows) -> list[Table]:
 
 
 def _quality(rows: Rows) -> list[Table]:
-    return [*_best(rows), *_reached(rows)]
+    return [*_best(rows), *_reached(rows), _goal(rows)]
 
 
 def _best(rows: Rows) -> list[Table]:
@@ -113,6 +114,21 @@ def _reached(rows: Rows) -> list[Table]:
         table.caption = "- not with the most that were tried"
         made.append(table)
     return made
+
+
+def _goal(rows: Rows) -> Table:
+    """What the quality of Euler-Maruyama with 1,000 evaluations costs others, at the least."""
+    heads = ("fixed grid", "adaptive", "adaptive-sde")
+    table = Table("problem", "measure", *heads, title="the quality of euler-maruyama with 1,000 evaluations takes")
+    for size in dict.fromkeys(row["size"] for row in rows if row["what"] in (REACHED, NEVER)):
+        found = {row["variant"]: row["value"] for row in rows if row["size"] == size and row["what"] == REACHED}
+        cells = []
+        for names in (FIXED, ADAPTIVE, ("adaptive-sde",)):
+            least = min(((found[name], name) for name in names if name in found), default=None)
+            cells.append("-" if least is None else f"{least[0]:.0f} {least[1]}, 1/{1000 / least[0]:.0f}")
+        problem, _, what = size.partition("; ")
+        table.add_row(problem, what, *cells)
+    return table
 
 
 def _grids(rows: Rows) -> list[Table]:

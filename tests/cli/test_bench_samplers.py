@@ -55,7 +55,7 @@ ROWS = {
 SHOWN = {
     "tolerances": ("270", "271", "0.996", "238.4", "1.0%"),
     "bias": ("+99.0% !", "-1.0%", "166"),
-    "quality": ("unipc (10 evaluations) 0.05", "heun (20 evaluations) 0.04", "19", "-"),
+    "quality": ("unipc (10 evaluations) 0.05", "heun (20 evaluations) 0.04", "19", "-", "19 heun, 1/53"),
     "grids": ("0.44", "1.9", "karras"),
     "speed": ("101", "70.4", "1.0%", "0.26%", "0.98"),
 }
