@@ -5,6 +5,7 @@ from condgen.metrics.features import Extractor, extract, extract_real, pixels
 from condgen.metrics.frechet import Gaussian, frechet_distance
 from condgen.metrics.judge import Judge
 from condgen.metrics.manifold import Manifold, classwise_prdc, nearest_radii, prdc
+from condgen.metrics.sliced import directions, sliced_wasserstein
 
 __all__ = [
     "REAL",
@@ -14,6 +15,7 @@ __all__ = [
     "Manifold",
     "MetricRow",
     "classwise_prdc",
+    "directions",
     "evaluate",
     "extract",
     "extract_real",
@@ -21,4 +23,5 @@ __all__ = [
     "nearest_radii",
     "pixels",
     "prdc",
+    "sliced_wasserstein",
 ]

@@ -7,6 +7,7 @@ from condgen.report.curves import draw_curves
 from condgen.report.findings import findings
 from condgen.report.grids import labelled_grid, side_by_side
 from condgen.report.tables import Table, classifier_table, cost_table, errors_table, metrics_table, to_markdown, to_rich
+from condgen.report.work_precision import draw_work
 
 __all__ = [
     "Table",
@@ -16,6 +17,7 @@ __all__ = [
     "cost_table",
     "draw_calibration",
     "draw_curves",
+    "draw_work",
     "errors_table",
     "findings",
     "labelled_grid",

@@ -1,0 +1,90 @@
+"""The picture of `condgen bench samplers quality`: what evaluations and seconds buy, for every sampler."""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from condgen.report.drawing import COLOURS, INK, Style, drawing, printable
+from condgen.report.plots import log_axis, look
+
+__all__ = ["draw_work", "sampler_styles"]
+
+_FAMILIES: dict[str, tuple[str, tuple[str, ...]]] = {  # a colour a family, a marker and a line a member
+    "no noise": ("blue", ("heun", "ddim", "dpm++2m", "unipc")),
+    "noise, order 2 or 3": ("vermillion", ("edm", "restart", "dpm++2m-sde", "dpm++3m-sde")),
+    "noise, order 1": ("green", ("euler-maruyama", "reverse-diffusion", "ancestral", "predictor-corrector")),
+    "annealed": ("purple", ("annealed-langevin", "consistent-annealed")),
+    "adaptive": (INK, ("adaptive-ode", "adaptive-multistep", "adaptive-sde")),
+}
+_LOOKS = (("o", "-"), ("s", "--"), ("^", "-."), ("D", ":"))
+_QUALITY, _FLOW = "SW to training images", "error of the flow"
+_TOP = 12  # times the least value: what is worse lies above the picture
+
+
+def sampler_styles() -> dict[str, Style]:
+    """How each sampler looks: no two alike."""
+    return {
+        name: Style(COLOURS.get(colour, colour), marker, line)
+        for colour, names in _FAMILIES.values()
+        for name, (marker, line) in zip(names, _LOOKS, strict=False)
+    }
+
+
+def draw_work(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
+    """Draws, for every problem, quality against evaluations and seconds, and the error of the flow against evaluations.
+
+    Args:
+        rows: as `quality_rows` makes them.
+        path: of the PNG.
+    """
+    lines: dict[str, dict[str, dict[str, dict[str, float]]]] = defaultdict(lambda: defaultdict(dict))
+    marks: dict[str, dict[str, float]] = defaultdict(dict)
+    for row in rows:
+        problem, _, rest = row["size"].partition("; ")
+        if row["variant"].startswith("[") and row["what"] == _QUALITY:
+            marks[problem][row["variant"][1:-1]] = row["value"]
+        elif row["what"] in (_QUALITY, _FLOW, "evaluations", "seconds") and "n = " in rest:
+            lines[problem][row["variant"]].setdefault(rest, {})[row["what"]] = row["value"]
+    columns = [(_QUALITY, "evaluations"), (_QUALITY, "seconds"), (_FLOW, "evaluations")]
+    with drawing():
+        figure = Figure(figsize=(13.5, 3.5 * len(lines)), layout="constrained")
+        grid = figure.subplots(len(lines), len(columns), squeeze=False)
+        for panels, (problem, found) in zip(grid, lines.items(), strict=True):
+            for axes, (what, against) in zip(panels, columns, strict=True):
+                _panel(axes, found, what, against)
+                axes.set_title(printable(problem))
+                if what == _QUALITY and (real := marks[problem].get("held-out images")) is not None:
+                    axes.axhline(real, color=INK, linewidth=0.8, alpha=0.6)
+                    axes.annotate(
+                        "held-out images",
+                        (0.99, real),
+                        xycoords=("axes fraction", "data"),
+                        fontsize=7.5,
+                        ha="right",
+                        va="bottom",
+                    )
+        handles, labels = grid[0][0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside right center", frameon=False, fontsize=9)
+        figure.savefig(path, dpi=130)
+
+
+def _panel(axes: Axes, found: Mapping[str, Mapping[str, Mapping[str, float]]], what: str, against: str) -> None:
+    values = []
+    for name, style in sampler_styles().items():
+        points = sorted((p[against], p[what]) for p in found.get(name, {}).values() if what in p)
+        if points or what == _QUALITY:
+            axes.plot(*zip(*points, strict=True) if points else ([], []), **look(style), label=printable(name))
+        values += points
+    if not values:
+        return
+    low, high = min(value for _, value in values), max(value for _, value in values)
+    log_axis(axes, "x", min(at for at, _ in values), max(at for at, _ in values))
+    log_axis(axes, "y", low, high)
+    axes.set_ylim(0.85 * low, 1.2 * high if what == _FLOW else min(_TOP * low, 1.2 * high))
+    unit = {"evaluations": "evaluations of the denoiser", "seconds": "seconds for 1,000 samples"}[against]
+    distance = {_QUALITY: "sliced Wasserstein distance\nto training images", _FLOW: "distance from the flow's end"}
+    axes.set(xlabel=unit, ylabel=distance[what])

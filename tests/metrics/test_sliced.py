@@ -1,0 +1,71 @@
+import math
+
+import pytest
+import scipy.optimize
+import scipy.stats
+import torch
+
+from condgen.metrics import directions, sliced_wasserstein
+from condgen.rng import keyed_generator
+
+
+def normal(*shape, seed=0):
+    return torch.randn(*shape, dtype=torch.float64, generator=keyed_generator(seed))
+
+
+@pytest.mark.parametrize("sizes", [(40, 40), (40, 60), (7, 5), (1, 9), (1000, 3)], ids=str)
+def test_order_one_is_scipys_mean_over_directions(sizes):
+    a, b = normal(sizes[0], 3), 2 * normal(sizes[1], 3, seed=1) + 1
+    along = directions(3, 20, keyed_generator(2))
+    expected = [scipy.stats.wasserstein_distance((a @ v).numpy(), (b @ v).numpy()) for v in along]
+    assert sliced_wasserstein(a, b, along, order=1) == pytest.approx(sum(expected) / 20, rel=1e-12)
+
+
+@pytest.mark.parametrize("sizes", [(12, 12), (12, 18), (5, 7)], ids=str)
+def test_order_two_is_the_best_assignment(sizes):
+    """Copies of the points make sets of equal size, where the cheapest pairing is found by linear programming."""
+    a, b = normal(sizes[0], 1), normal(sizes[1], 1, seed=1).exp()
+    common = math.lcm(*sizes)
+    costs = torch.cdist(a.repeat_interleave(common // sizes[0], 0), b.repeat_interleave(common // sizes[1], 0)) ** 2
+    chosen = scipy.optimize.linear_sum_assignment(costs.numpy())
+    expected = math.sqrt(costs.numpy()[chosen].mean())
+    assert sliced_wasserstein(a, b, torch.ones(1, 1, dtype=torch.float64)) == pytest.approx(expected, rel=1e-12)
+
+
+def test_a_moved_set_is_as_far_away_as_it_was_moved():
+    a, along = normal(30, 8), directions(8, 4000, keyed_generator(1))
+    move = torch.zeros(8, dtype=torch.float64)
+    move[0] = 3.0
+    exact = float((along @ move).square().mean().sqrt())
+    assert sliced_wasserstein(a, a + move, along) == pytest.approx(exact, rel=1e-12)
+    assert exact == pytest.approx(3 / math.sqrt(8), rel=0.03)
+
+
+def test_gaussians_of_two_widths():
+    """Between N(0, r^2 I) and N(0, s^2 I) the distance is |r - s| along every direction."""
+    a, b = normal(200_000, 2), 2.5 * normal(200_000, 2, seed=1)
+    assert sliced_wasserstein(a, b, directions(2, 8, keyed_generator(2))) == pytest.approx(1.5, rel=0.01)
+
+
+def test_a_metric():
+    a, b, c = (normal(20, 4, seed=seed) + seed for seed in range(3))
+    along = directions(4, 50, keyed_generator(3))
+    assert sliced_wasserstein(a, a.flip(0), along) == 0
+    assert sliced_wasserstein(a, b, along) == pytest.approx(sliced_wasserstein(b, a, along), rel=1e-12)
+    assert sliced_wasserstein(a, c, along) <= sliced_wasserstein(a, b, along) + sliced_wasserstein(b, c, along)
+    assert sliced_wasserstein(a.view(20, 2, 2), b.view(20, 2, 2), along) == sliced_wasserstein(a, b, along)
+
+
+def test_directions_are_unit_vectors_and_even():
+    along = directions(5, 20_000, keyed_generator(4))
+    torch.testing.assert_close(along.norm(dim=1), torch.ones(20_000, dtype=torch.float64))
+    torch.testing.assert_close(along.T @ along / 20_000, torch.eye(5, dtype=torch.float64) / 5, rtol=0, atol=0.005)
+    assert torch.equal(along, directions(5, 20_000, keyed_generator(4)))
+
+
+def test_samples_must_fit_the_directions():
+    along = directions(3, 2, keyed_generator(0))
+    with pytest.raises(ValueError, match="shadow"):
+        sliced_wasserstein(normal(4, 2), normal(4, 2), along)
+    with pytest.raises(ValueError, match="shadow"):
+        sliced_wasserstein(normal(4, 3)[:0], normal(4, 3), along)
