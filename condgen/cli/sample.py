@@ -40,12 +40,12 @@ def sample(
         str, typer.Option("--class", help="Names or numbers, separated by commas, or all: 'cat,dog' or '3,7'.")
     ] = "all",
     per_class: Annotated[int, typer.Option(min=1, help="Samples of each class.")] = 16,
-    sampler: Annotated[SamplerName, typer.Option(help="How to draw; condgen samplers describes each.")] = "heun",
+    sampler: Annotated[SamplerName, typer.Option(help="How to draw; condgen samplers describes each.")] = "unipc",
     options: Annotated[
         list[str] | None,
         typer.Option("--option", metavar="NAME=VALUE", help="Of the sampler, such as eta=0.5; repeatable."),
     ] = None,
-    steps: Annotated[int | None, typer.Option(min=2, help="Points of the time grid; by default 18.")] = None,
+    steps: Annotated[int | None, typer.Option(min=2, help="Points of the time grid; by default 20.")] = None,
     nfe: Annotated[
         int | None,
         typer.Option(min=1, help="At most so many evaluations of the denoiser per sample, in place of --steps."),

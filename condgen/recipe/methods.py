@@ -75,11 +75,11 @@ class Method(Guidance):
     """One way of sampling: by a score model, guided or not, or by the generator in one step."""
 
     generator: bool = False
-    sampler: SamplerName = "heun"
+    sampler: SamplerName = "unipc"
     options: dict[str, bool | int | float | str | None] = Field(
         default_factory=dict, description="of the sampler; condgen samplers NAME tells what there is"
     )
-    steps: int | None = Field(default=None, ge=2, description="points of the time grid; 18 by default")
+    steps: int | None = Field(default=None, ge=2, description="points of the time grid; 20 by default")
     nfe: int | None = Field(
         default=None, ge=1, description="at most so many evaluations of the denoiser, in place of steps"
     )

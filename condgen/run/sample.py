@@ -37,7 +37,7 @@ __all__ = ["DEFAULT_STEPS", "sample_stage"]
 
 T = TypeVar("T")
 
-DEFAULT_STEPS = 18  # points of a time grid: 35 evaluations of Heun's method, as Karras et al. 2022 take for CIFAR-10
+DEFAULT_STEPS = 20  # points of a time grid: with unipc, as near to the flow as Heun's method with 35 evaluations
 
 
 class _Source(NamedTuple):
