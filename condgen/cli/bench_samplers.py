@@ -41,7 +41,7 @@ def samplers(
     samples: Annotated[int, typer.Option(min=20, help="quality, grids: samples a way and seed.")] = 360,
     scales: Annotated[
         list[float] | None,
-        typer.Option("--scale", help="quality: of guidance, repeatable; by default 0, which is none, and 1.5."),
+        typer.Option("--scale", help="quality: of guidance, repeatable; 0 is none; by default 0 and 1.5."),
     ] = None,
     images: Annotated[int, typer.Option(min=2, help="tolerances: CIFAR-10 images of known score.")] = 1500,
     at_once: Annotated[
