@@ -40,7 +40,8 @@ def samplers(
     seeds: Annotated[int, typer.Option(min=1, help="quality, grids, exact: how many seeds, from 0.")] = 3,
     samples: Annotated[int, typer.Option(min=20, help="quality, grids: samples a way and seed.")] = 360,
     scales: Annotated[
-        list[float] | None, typer.Option("--scale", help="quality: of guidance, repeatable; by default 0, 1 and 1.5.")
+        list[float] | None,
+        typer.Option("--scale", help="quality: of guidance, repeatable; 0 is none; by default 0 and 1.5."),
     ] = None,
     images: Annotated[int, typer.Option(min=2, help="tolerances: CIFAR-10 images of known score.")] = 1500,
     at_once: Annotated[
@@ -66,7 +67,7 @@ def samplers(
 
     grids: which time grid suits which sampler. speed: ours beside other libraries' loops.
 
-    By default the first four, in a quarter of an hour on one core. Rows of parts that are not run stay in the file.
+    By default the first four, in 20 minutes on one core. Rows of parts that are not run stay in the file.
     """
     chosen = _parts(parts or _BY_DEFAULT)
     if picture is not None and "quality" not in chosen:
@@ -83,7 +84,7 @@ def samplers(
         work["exact"] = lambda: exact_rows(cifar, range(seeds))
     if {"quality", "grids"} & set(chosen):
         settings, folder = repeat(context, recipe, seeds, out, None, _check_guided)
-        guidance = scales or [0.0, 1.0, 1.5]
+        guidance = scales or [0.0, 1.5]
         work["quality"] = lambda: quality_rows(settings, folder, range(seeds), guidance, samples)
         work["grids"] = lambda: grid_rows(settings, folder, range(seeds), guidance[-1], samples)
     summary = read_json(json) if json is not None and json.exists() else None

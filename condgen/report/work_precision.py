@@ -22,7 +22,7 @@ _FAMILIES: dict[str, tuple[str, tuple[str, ...]]] = {  # a colour a family, a ma
 }
 _LOOKS = (("o", "-"), ("s", "--"), ("^", "-."), ("D", ":"))
 _QUALITY, _FLOW = "SW to training images", "error of the flow"
-_TOP = 12  # times the least value: what is worse lies above the picture
+_TOP = 5  # times the least value: what is worse lies above the picture
 
 
 def sampler_styles() -> dict[str, Style]:
@@ -42,11 +42,11 @@ def draw_work(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
         path: of the PNG.
     """
     lines: dict[str, dict[str, dict[str, dict[str, float]]]] = defaultdict(lambda: defaultdict(dict))
-    marks: dict[str, dict[str, float]] = defaultdict(dict)
+    marks: dict[str, tuple[str, float]] = {}
     for row in rows:
         problem, _, rest = row["size"].partition("; ")
-        if row["variant"].startswith("[") and row["what"] == _QUALITY:
-            marks[problem][row["variant"][1:-1]] = row["value"]
+        if row["variant"] == "[held-out images]" and row["what"] == _QUALITY:
+            marks[problem] = (f"held-out images, {rest.partition('; ')[2]}", row["value"])
         elif row["what"] in (_QUALITY, _FLOW, "evaluations", "seconds") and "n = " in rest:
             lines[problem][row["variant"]].setdefault(rest, {})[row["what"]] = row["value"]
     columns = [(_QUALITY, "evaluations"), (_QUALITY, "seconds"), (_FLOW, "evaluations")]
@@ -55,24 +55,20 @@ def draw_work(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
         grid = figure.subplots(len(lines), len(columns), squeeze=False)
         for panels, (problem, found) in zip(grid, lines.items(), strict=True):
             for axes, (what, against) in zip(panels, columns, strict=True):
-                _panel(axes, found, what, against)
+                _panel(axes, found, what, against, marks.get(problem) if what == _QUALITY else None)
                 axes.set_title(printable(problem))
-                if what == _QUALITY and (real := marks[problem].get("held-out images")) is not None:
-                    axes.axhline(real, color=INK, linewidth=0.8, alpha=0.6)
-                    axes.annotate(
-                        "held-out images",
-                        (0.99, real),
-                        xycoords=("axes fraction", "data"),
-                        fontsize=7.5,
-                        ha="right",
-                        va="bottom",
-                    )
         handles, labels = grid[0][0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside right center", frameon=False, fontsize=9)
         figure.savefig(path, dpi=130)
 
 
-def _panel(axes: Axes, found: Mapping[str, Mapping[str, Mapping[str, float]]], what: str, against: str) -> None:
+def _panel(
+    axes: Axes,
+    found: Mapping[str, Mapping[str, Mapping[str, float]]],
+    what: str,
+    against: str,
+    mark: tuple[str, float] | None,
+) -> None:
     values = []
     for name, style in sampler_styles().items():
         points = sorted((p[against], p[what]) for p in found.get(name, {}).values() if what in p)
@@ -82,9 +78,15 @@ def _panel(axes: Axes, found: Mapping[str, Mapping[str, Mapping[str, float]]], w
     if not values:
         return
     low, high = min(value for _, value in values), max(value for _, value in values)
+    if mark is not None:
+        low = min(low, mark[1])
+        axes.axhline(mark[1], color=INK, linewidth=0.8, alpha=0.6)
+        right = ("axes fraction", "data")
+        axes.annotate(mark[0], (0.99, mark[1]), xycoords=right, fontsize=7.5, ha="right", va="top")
+    top = 1.2 * high if what == _FLOW else min(_TOP * low, 1.2 * high)
     log_axis(axes, "x", min(at for at, _ in values), max(at for at, _ in values))
-    log_axis(axes, "y", low, high)
-    axes.set_ylim(0.85 * low, 1.2 * high if what == _FLOW else min(_TOP * low, 1.2 * high))
+    log_axis(axes, "y", low, top)
+    axes.set_ylim(0.8 * low, top)
     unit = {"evaluations": "evaluations of the denoiser", "seconds": "seconds for 1,000 samples"}[against]
     distance = {_QUALITY: "sliced Wasserstein distance\nto training images", _FLOW: "distance from the flow's end"}
     axes.set(xlabel=unit, ylabel=distance[what])
