@@ -114,7 +114,7 @@ def test_sample_by_name_and_number(digits, condgen, tmp_path):
     rows = read_rows(tmp_path / "s" / "manifest.jsonl")
     assert [row["class"] for row in rows] == [3] * 4 + [7] * 4
     assert [row["seed"] for row in rows] == list(range(100, 108))
-    assert "8 samples, 5 network evaluations each" in out
+    assert "8 samples, 3 network evaluations each" in out
     with Image.open(tmp_path / "s" / "grid.png") as grid:
         assert grid.width > 100
     code, out, _ = condgen("sample", *models, "--class", "3, 7", *options)

@@ -100,7 +100,7 @@ LABELS = (3, 3, 7, 7, 0)
 
 
 def draw(folder, method, models, labels=LABELS):
-    stage = SampleStage(method=Method(steps=4, **method), labels=labels, seed=5)
+    stage = SampleStage(method=Method(sampler="heun", steps=4, **method), labels=labels, seed=5)
     events = list(sample_stage("sample", folder, stage, models, CPU))
     return events, read_samples(folder)[0] if events else None
 
@@ -305,7 +305,7 @@ def test_a_recipe_with_rivals_runs_and_tells_what_each_costs(tmp_path):
     assert ScoreModel.load(tmp_path / "score-each").config.labels == "separate"
     cost = {row["method"]: row for row in read_json(tmp_path / "cost.json")["rows"]}
     facts = {name: (row["evaluations_per_image"], row["scale"]) for name, row in cost.items()}
-    assert facts == {"told": (5, None), "cfg": (10, 2.0), "auto": (10, 2.0), "each": (5, None), "ce": (5, None)}
+    assert facts == {"told": (3, None), "cfg": (6, 2.0), "auto": (6, 2.0), "each": (3, None), "ce": (3, None)}
     assert cost["auto"]["guide"] == "the score model, guided by score model weak at scale 2"
     assert cost["ce"]["guide"] == "the score model, guided by classifier ce at its calibrated scale"
     assert not list(run_recipe(recipe, tmp_path, ALONE, "test"))
