@@ -62,7 +62,7 @@ def _bias(rows: Rows) -> list[Table]:
         for variant in dict.fromkeys(variant for variant, _ in found):
             values = [found[variant, size] for size in sizes]
             marks = ["!" if "bias beyond tolerance" in value else " " for value in values]
-            cells = [f"{value['bias of the std']:+.1%} {mark}" for value, mark in zip(values, marks, strict=True)]
+            cells = [f"{value['bias of the std']:+.1%}{mark}" for value, mark in zip(values, marks, strict=True)]
             table.add_row(variant, f"{values[-1]['evaluations']:.0f}", *cells)
         table.caption = "! beyond three standard errors and 2%"
         made.append(table)
