@@ -152,9 +152,8 @@ def _speed(rows: Rows) -> list[Table]:
     found = _found(rows, "time", "speed", "overhead", "relative overhead", "loop", "relative to the fastest peer")
     made = []
     for where in dict.fromkeys(size for _, size in found):
-        table = Table(
-            "loop", "ms an evaluation", "images/s", "overhead, ms", "overhead", "to fastest peer", title=where
-        )
+        heads = ("ms", "images/s", "overhead, ms", "overhead", "loop / U-Net", "to fastest peer")
+        table = Table(Column("loop", no_wrap=True), *heads, title=f"{where}; ms an evaluation")
         for (variant, size), value in found.items():
             if size != where or "time" not in value:
                 continue
