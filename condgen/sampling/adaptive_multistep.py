@@ -46,7 +46,7 @@ class AdaptiveMultistep(AdaptiveSampler):
     eta: Annotated[float, Field(ge=0, le=1, description="0 is the probability flow, 1 the reverse SDE")] = 1.0
     first_step: Annotated[float, Field(gt=0, description="in the logarithm of the noise level")] = 0.3
     growth: Annotated[float, Field(gt=1, description="a step is at most so many times the one before it")] = 1.5
-    longest: Annotated[float, Field(gt=0, description="step in the logarithm of the noise level")] = 1.0
+    longest: Annotated[float, Field(gt=0, description="step in the logarithm of the noise level")] = 0.7
 
     def launch(self, streams: Streams, y: Tensor | None, shape: Sequence[int]) -> Flight:
         return _Steps(self, streams, y, shape)

@@ -41,7 +41,7 @@ class AdaptiveODE(AdaptiveSampler):
 
     relative: Annotated[
         float, Field(gt=0, description="tolerated error of a step as a share of the state: errors add up along the way")
-    ] = 0.01
+    ] = 0.005
     safety: Annotated[float, Field(gt=0, lt=1, description="the next step is shorter by it than it might be")] = 0.9
     first_step: Annotated[float, Field(gt=0, lt=1, description="as a share of the greatest noise level")] = 0.3
     shrink: Annotated[float, Field(gt=0, lt=1, description="a step is at least so many times the one before it")] = 0.2
