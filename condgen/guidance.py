@@ -82,7 +82,7 @@ class ClassifierGuided(Denoiser):
         likelihood: gives the likelihood score.
         scale: the factor before the likelihood score; 1 is Bayes' rule, 0 is off.
         interval: noise levels (sigma / alpha) between which guidance acts; everywhere by default. Outside, and wherever
-            the scale is 0 for the whole batch, the likelihood is not called.
+            the scale is 0, the likelihood is not called.
 
     Raises:
         ValueError: where the two stand on different schedules.
@@ -115,7 +115,11 @@ class ClassifierGuided(Denoiser):
         if not bool(scale.any()):
             return denoised
         shift = scale * self.schedule.sigma(t) ** 2 / self.schedule.alpha(t)
-        return denoised + expand(shift, x_t) * self.likelihood.score(x_t, t, y)
+        if t.ndim == 0 or bool((scale != 0).all()):
+            return denoised + expand(shift, x_t) * self.likelihood.score(x_t, t, y)
+        rows = (scale != 0).nonzero()[:, 0]  # samples stand at times of their own, and not all are guided there
+        score = self.likelihood.score(x_t[rows], t[rows], y[rows])
+        return denoised.index_add(0, rows.to(x_t.device), expand(shift[rows], x_t) * score)
 
 
 class DenoiserGuided(Denoiser):
@@ -163,8 +167,14 @@ class DenoiserGuided(Denoiser):
         if bool((scale == 1).all()):
             alone: Tensor = self.denoiser(x_t, t, y)
             return alone
-        main, guide = self._both(x_t, t, y)
-        return torch.lerp(guide, main, expand(scale, x_t))  # exact at 0 and at 1
+        if t.ndim == 0 or bool((scale != 1).all()):
+            main, guide = self._both(x_t, t, y)
+            return torch.lerp(guide, main, expand(scale, x_t))  # exact at 0 and at 1
+        guided = torch.empty_like(x_t)
+        for acts in (scale != 1, scale == 1):  # samples stand at times of their own, and not all are guided there
+            rows = acts.nonzero()[:, 0].to(x_t.device)
+            guided[rows] = self(x_t[rows], t[acts], None if y is None else y[rows])
+        return guided
 
     def _both(self, x_t: Tensor, t: Tensor, y: Tensor | None) -> tuple[Tensor, Tensor]:
         if self.guide is not None:

@@ -208,3 +208,21 @@ def test_a_guide_needs_labels_where_it_is_the_lack_of_them_and_one_schedule():
         DenoiserGuided(oracle(EDM()), None, 2.0)(X, torch.tensor(1.0))
     with pytest.raises(ValueError, match="schedule"):
         DenoiserGuided(oracle(EDM()), oracle(VE()))
+
+
+def test_samples_at_times_of_their_own_are_guided_where_the_interval_says_and_asked_about_nowhere_else():
+    oracle = Oracle(EDM(), torch.tensor([[-1.0, 0.0], [1.0, 0.0]]), torch.arange(2), 2, stds=0.3)
+    x_t, y = torch.randn(6, 2, generator=torch.Generator().manual_seed(0)), torch.arange(6) % 2
+    t = torch.tensor([0.01, 0.5, 1.0, 3.0, 20.0, 70.0], dtype=torch.float64)
+    for guided, asked in (
+        (ClassifierGuided(oracle, oracle.likelihood, 2.0, interval=(0.3, 5.0)), oracle.likelihood),
+        (DenoiserGuided(oracle, Oracle(EDM(), oracle.means, torch.arange(2), 2, stds=1.0), 2.0, (0.3, 5.0)), None),
+    ):
+        network = guided.guide if isinstance(guided, DenoiserGuided) else asked
+        seen = []
+        handle = network.register_forward_pre_hook(lambda _, inputs, seen=seen: seen.append(len(inputs[0])))
+        together = guided(x_t, t, y)
+        handle.remove()
+        assert sum(seen) == 3
+        alone = torch.cat([guided(x_t[i : i + 1], t[i], y[i : i + 1]) for i in range(6)])
+        torch.testing.assert_close(together, alone, rtol=1e-5, atol=1e-5)

@@ -45,7 +45,10 @@ def sample(
         list[str] | None,
         typer.Option("--option", metavar="NAME=VALUE", help="Of the sampler, such as eta=0.5; repeatable."),
     ] = None,
-    steps: Annotated[int | None, typer.Option(min=2, help="Points of the time grid; by default 20.")] = None,
+    steps: Annotated[
+        int | None,
+        typer.Option(min=2, help="Points of the time grid; by default as many as suit the sampler: 20 for unipc."),
+    ] = None,
     nfe: Annotated[
         int | None,
         typer.Option(min=1, help="At most so many evaluations of the denoiser per sample, in place of --steps."),

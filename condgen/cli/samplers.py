@@ -1,9 +1,10 @@
 """`condgen samplers`."""
 
 import inspect
-from typing import Annotated
+from typing import Annotated, Literal, get_args, get_origin
 
 import typer
+from pydantic.fields import FieldInfo
 from rich.table import Table
 
 from condgen.cli.progress import console
@@ -29,7 +30,7 @@ def samplers(
         table.add_column(head, no_wrap=head == "sampler")
     for each, sampler in SAMPLERS.items():
         about = sampler.about
-        facts = (str(about.order), str(about.evaluations), about.noise, about.grid or "its own")
+        facts = (str(about.order or "-"), str(about.evaluations), about.noise, about.grid or "its own")
         table.add_row(each, *facts, about.paper.split(", arXiv")[0])
     console.print(table)
     console.print(
@@ -47,14 +48,29 @@ def _describe(name: SamplerName) -> None:
     about = sampler.about
     facts = {
         "paper": about.paper,
-        "order": f"{about.order} (of its deterministic part)",
+        "order": f"{about.order or 'none'} (of its deterministic part)",
         "evaluations": f"{about.evaluations} a step",
         "fresh noise": about.noise,
-        "time grid": about.grid or "chooses its own steps, for every sample by itself",
+        "time grid": f"{about.grid}, {about.points} points unless told otherwise" if about.grid else "its own steps",
     }
     console.print(f"{name}: {(inspect.getdoc(sampler) or '').splitlines()[0]}\n", markup=False)
     for what, fact in facts.items():
         console.print(f"  {what:<12} {fact}", markup=False, soft_wrap=True)
     for option, field in options.model_fields.items():
-        console.print(f"\n  --option {option}={field.default}", markup=False)
-        console.print(f"      {field.description}", markup=False, soft_wrap=True)
+        default = "(not set)" if field.default is None else field.default
+        console.print(f"\n  --option {option}={default}", markup=False)
+        console.print(f"      {field.description}{_allowed(field)}", markup=False, soft_wrap=True)
+
+
+def _allowed(field: FieldInfo) -> str:
+    """The choices or the bounds of an option, in brackets."""
+    if get_origin(field.annotation) is Literal:
+        return f" ({' or '.join(str(choice) for choice in get_args(field.annotation))})"
+    words = {"gt": "above", "ge": "at least", "lt": "below", "le": "at most"}
+    bounds = [
+        f"{word} {getattr(bound, name):g}"
+        for bound in field.metadata
+        for name, word in words.items()
+        if hasattr(bound, name)
+    ]
+    return f" ({', '.join(bounds)})" if bounds else ""

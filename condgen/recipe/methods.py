@@ -4,10 +4,19 @@ import math
 from typing import Annotated, Literal, TypeAlias
 
 from pydantic import BeforeValidator, Field, model_validator
+from torch import Tensor
 
 from condgen.errors import UserError
 from condgen.noise import GridName
-from condgen.sampling import ADAPTIVE, SamplerName, options_of
+from condgen.sampling import (
+    ADAPTIVE,
+    AdaptiveSampler,
+    Sampler,
+    SamplerName,
+    grid_for,
+    options_of,
+    points_within,
+)
 from condgen.settings import Settings, parse
 
 __all__ = ["Guidance", "Method", "Name"]
@@ -79,7 +88,9 @@ class Method(Guidance):
     options: dict[str, bool | int | float | str | None] = Field(
         default_factory=dict, description="of the sampler; condgen samplers NAME tells what there is"
     )
-    steps: int | None = Field(default=None, ge=2, description="points of the time grid; 20 by default")
+    steps: int | None = Field(
+        default=None, ge=2, description="points of the time grid; by default as many as suit the sampler"
+    )
     nfe: int | None = Field(
         default=None, ge=1, description="at most so many evaluations of the denoiser, in place of steps"
     )
@@ -89,6 +100,9 @@ class Method(Guidance):
     def _one_way(self) -> "Method":
         if self.generator and (self.score, self.classifier, self.guide) != (None, None, None):
             raise ValueError("the generator stands alone: leave out score, classifier and guide, or the generator")
+        how = (self.sampler, self.options, self.steps, self.nfe, self.grid)
+        if self.generator and how != (type(self).model_fields["sampler"].default, {}, None, None, None):
+            raise ValueError("the generator draws in one step: leave out sampler, options, steps, nfe and grid")
         return self
 
     @model_validator(mode="after")
@@ -97,11 +111,23 @@ class Method(Guidance):
             raise ValueError("steps and nfe both say how many evaluations to make: leave one of the two out")
         if self.sampler in ADAPTIVE and (self.steps, self.nfe, self.grid) != (None, None, None):
             raise ValueError(
-                f"{self.sampler} chooses its own steps: leave out steps, nfe and grid, and set its option relative "
-                "(a larger tolerance makes fewer evaluations)"
+                f"{self.sampler} chooses its own steps: leave out steps, nfe and grid, and set its options relative "
+                "and absolute (a larger tolerance makes fewer evaluations)"
             )
         try:
             parse(options_of(self.sampler), self.options, f"sampler {self.sampler}")
         except UserError as error:
             raise ValueError(str(error)) from error
         return self
+
+    def time_grid(self, sampler: Sampler | AdaptiveSampler) -> Tensor | None:
+        """The grid that the sampler walks; None where it chooses its own steps.
+
+        Raises:
+            UserError: where there are too few points for it, or too few evaluations.
+        """
+        if isinstance(sampler, AdaptiveSampler):
+            return None
+        if self.nfe is not None:
+            return grid_for(sampler, points_within(sampler, self.nfe, self.grid), self.grid)
+        return grid_for(sampler, self.steps, self.grid)

@@ -3,13 +3,17 @@
 from typing import Any
 
 from pydantic import Field, PositiveFloat, SerializerFunctionWrapHandler, model_serializer, model_validator
+from torch import Tensor
 
+from condgen.bayes import Denoiser
 from condgen.classifier import ClassifierObjective
 from condgen.data import AnyData
+from condgen.errors import UserError
 from condgen.generator import GeneratorObjective
 from condgen.nets import AnyClassifierNet, AnyDenoiserNet, AnyGeneratorNet
-from condgen.noise import AnyDensity, AnySchedule, LogNormal
+from condgen.noise import AnyDensity, AnySchedule, LogNormal, Schedule
 from condgen.recipe.methods import Guidance, Method, Name
+from condgen.sampling import build_sampler
 from condgen.score import AdversarialObjective, Labels
 from condgen.settings import Settings
 from condgen.training import PriorSettings, TrainingSettings
@@ -128,7 +132,15 @@ class SampleStage(Settings):
     method: Method
     labels: tuple[int, ...] = Field(min_length=1)
     seed: int = Field(default=0, ge=0, lt=2**32)
-    batch: int = Field(default=250, gt=0)
+    batch: int = Field(default=250, gt=0, exclude=True, description="how many at once, which changes no sample")
+
+    @model_validator(mode="after")
+    def _seeds_exist(self) -> "SampleStage":
+        if self.seed + len(self.labels) > 2**32:
+            raise ValueError(
+                f"seeds end at 2**32: {len(self.labels)} samples need a seed of at most {2**32 - len(self.labels)}"
+            )
+        return self
 
 
 class SampleRecipe(Settings):
@@ -205,6 +217,18 @@ class DiagnoseStage(Settings):
     methods: dict[str, Guidance] = Field(min_length=1, description="row names and what they stand for")
 
 
+class _Unknown(Denoiser):
+    """Stands for a model that is yet to be trained, where only its schedule matters."""
+
+    def __init__(self, schedule: Schedule) -> None:
+        super().__init__()
+        self.schedule = schedule
+
+    def forward(self, x_t: Tensor, t: Tensor, y: Tensor | None = None) -> Tensor:
+        """No estimate: the state itself."""
+        return x_t
+
+
 class Recipe(Settings):
     """A whole run."""
 
@@ -238,6 +262,10 @@ class Recipe(Settings):
             self._check_guidance(name, method)
             if method.generator and self.generator is None:
                 raise ValueError(f"method {name!r} uses the generator, and the recipe trains none")
+            try:
+                method.time_grid(build_sampler(method.sampler, _Unknown(self.schedule), method.options))
+            except UserError as error:
+                raise ValueError(f"method {name!r}: {error}") from error
         for name, guidance in (self.diagnose.methods if self.diagnose else {}).items():
             self._check_guidance(name, guidance)
         low, high = self.schedule.noise_range

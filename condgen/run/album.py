@@ -16,24 +16,31 @@ from torch import Tensor
 from condgen.data import to_uint8
 from condgen.errors import UserError
 from condgen.run.folder import STAGE_FILE, drop_partial_line, read_json, read_rows
+from condgen.weights import write_atomically
 
-__all__ = ["MANIFEST", "count_samples", "read_samples", "write_samples"]
+__all__ = ["MANIFEST", "read_samples", "seeds_written", "sort_by_seed", "write_samples"]
 
 MANIFEST = "manifest.jsonl"
 
 
-def count_samples(folder: Path) -> int:
-    """How many samples a folder holds, once a line that was cut short is gone."""
+def seeds_written(folder: Path) -> list[int]:
+    """The seeds of the samples that a folder holds, once a line that was cut short is gone."""
     drop_partial_line(folder / MANIFEST)
-    return len(read_rows(folder / MANIFEST))
+    return [int(row["seed"]) for row in read_rows(folder / MANIFEST)]
 
 
-def write_samples(folder: Path, first: int, x: Tensor, rows: Sequence[dict[str, Any]]) -> None:
+def sort_by_seed(folder: Path) -> None:
+    """Puts the lines of a manifest, which stand as the samples were finished, in the order of their seeds."""
+    rows = sorted(read_rows(folder / MANIFEST), key=lambda row: int(row["seed"]))
+    write_atomically(folder / MANIFEST, "".join(json.dumps(row) + "\n" for row in rows).encode())
+
+
+def write_samples(folder: Path, places: Sequence[int], x: Tensor, rows: Sequence[dict[str, Any]]) -> None:
     """Appends samples: the pictures, then their lines, so that what is in the manifest is whole.
 
     Args:
-        folder: that holds `first` samples already.
-        first: how many.
+        folder: of the samples.
+        places: their numbers in it, which name the pictures.
         x: as a network sees them, (B, ...) on the CPU.
         rows: what the manifest says of each, beside its file or its coordinates.
     """
@@ -44,7 +51,7 @@ def write_samples(folder: Path, first: int, x: Tensor, rows: Sequence[dict[str, 
         if images is None:
             what["x"] = x[i].tolist()
         else:
-            what["file"] = f"{first + i:05d}.png"
+            what["file"] = f"{places[i]:05d}.png"
             pixels = images[i]
             picture = Image.fromarray(pixels[0] if len(pixels) == 1 else np.moveaxis(pixels, 0, -1))
             picture.save(folder / what["file"])

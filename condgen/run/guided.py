@@ -171,9 +171,19 @@ def _check_pair(first: Path, one: Any, second: Path, other: Any) -> None:  # noq
 
 
 class Evaluations:
-    """How many samples have gone through the networks that make them."""
+    """How many samples have gone through a model, and through the networks in it: those of a guide are more.
 
+    Attributes:
+        asked: through the model as a whole.
+        count: through its score models, or its generator.
+    """
+
+    asked = 0
     count = 0
+
+    def of(self, evaluations: float) -> float:
+        """How many evaluations of networks stand behind so many of the model."""
+        return evaluations * self.count / self.asked if self.asked else 0.0
 
 
 @contextmanager
@@ -184,7 +194,11 @@ def count_evaluations(model: nn.Module) -> Iterator[Evaluations]:
     def note(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         evaluations.count += len(inputs[0])
 
+    def note_all(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        evaluations.asked += len(inputs[0])
+
     handles = [m.register_forward_pre_hook(note) for m in model.modules() if isinstance(m, ScoreModel | Generator)]
+    handles.append(model.register_forward_pre_hook(note_all))
     try:
         yield evaluations
     finally:

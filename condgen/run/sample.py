@@ -4,10 +4,11 @@ A sample that is already in the manifest is not drawn
 again, so sampling goes on where it stopped.
 """
 
+import dataclasses
+import json
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from itertools import count, takewhile
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -18,26 +19,21 @@ from condgen.errors import UserError
 from condgen.generator import Generator
 from condgen.recipe import Method, SampleStage, content_key
 from condgen.rng import Streams
-from condgen.run.album import MANIFEST, count_samples, write_samples
+from condgen.run.album import MANIFEST, seeds_written, sort_by_seed, write_samples
 from condgen.run.folder import Progress, Stage, Work, open_stage
 from condgen.run.guided import Evaluations, Models, count_evaluations, open_guided
 from condgen.sampling import (
-    ADAPTIVE,
     SAMPLERS,
     AdaptiveSampler,
     Finished,
     Sampler,
     build_sampler,
     draw,
-    grid_for,
-    points_within,
 )
 
-__all__ = ["DEFAULT_STEPS", "sample_stage"]
+__all__ = ["sample_stage"]
 
 T = TypeVar("T")
-
-DEFAULT_STEPS = 20  # points of a time grid: with unipc, as near to the flow as Heun's method with 35 evaluations
 
 
 class _Source(NamedTuple):
@@ -55,7 +51,7 @@ class _Source(NamedTuple):
         if isinstance(self.model, Generator):
             yield from _one_step(self.model, y, seeds, batch)
         else:
-            yield from draw(self.model, self.grid, seeds, y, self.shape, batch)
+            yield from draw(self.model, self.grid, seeds, y, self.shape, batch, self.device)
 
     def counted(self) -> AbstractContextManager[Evaluations]:
         """Counts how many samples go through the models meanwhile: a score model's guide makes two of one."""
@@ -78,15 +74,16 @@ def _open_models(method: Method, models: Models, device: torch.device) -> _Sourc
         return _Source(generator.config.shape, generator.config.names, generator, None, device)
     denoiser, score = open_guided(method, models, device)
     sampler = build_sampler(method.sampler, denoiser, method.options)
-    return _Source(score.config.shape, score.config.names, sampler, _grid(method, sampler), device)
+    return _Source(score.config.shape, score.config.names, sampler, method.time_grid(sampler), device)
 
 
-def _grid(method: Method, sampler: Sampler | AdaptiveSampler) -> Tensor | None:
-    if isinstance(sampler, AdaptiveSampler):
-        return None
-    if method.nfe is not None:
-        return grid_for(sampler, points_within(sampler, method.nfe, method.grid), method.grid)
-    return grid_for(sampler, method.steps or DEFAULT_STEPS, method.grid)
+def _defaults(method: Method, source: _Source) -> str:
+    """What the method leaves to its sampler, which a later version may choose otherwise."""
+    if isinstance(source.model, Generator):
+        return ""
+    options = {f.name: getattr(source.model, f.name) for f in dataclasses.fields(source.model) if f.name != "denoiser"}
+    points = None if source.grid is None else len(source.grid)
+    return json.dumps([options, points, method.grid or source.model.about.grid])
 
 
 def sample_stage(name: str, folder: Path, stage: SampleStage, models: Models, device: torch.device) -> Work:
@@ -96,7 +93,7 @@ def sample_stage(name: str, folder: Path, stage: SampleStage, models: Models, de
     unknown = [label for label in stage.labels if not 0 <= label < len(source.names)]
     if unknown:
         raise UserError(f"there is no class {unknown[0]}: the model knows {', '.join(source.names)}")
-    opened = open_stage(name, folder, content_key(stage, *keys), stage)
+    opened = open_stage(name, folder, content_key(stage, _defaults(stage.method, source), *keys), stage)
     if opened.finished:
         return
     yield from opened.start()
@@ -104,20 +101,22 @@ def sample_stage(name: str, folder: Path, stage: SampleStage, models: Models, de
 
 
 def _draw(opened: Stage, stage: SampleStage, source: _Source) -> Work:
-    """Draws what is missing, and writes it in order, also when it is interrupted."""
-    first, total = count_samples(opened.folder), len(stage.labels)
-    labels, seeds = stage.labels[first:], range(stage.seed + first, stage.seed + total)
+    """Draws what is missing, and writes it, also when it is interrupted."""
+    total = len(stage.labels)
+    done = {seed - stage.seed for seed in seeds_written(opened.folder)}
+    missing = [place for place in range(total) if place not in done]
+    labels, seeds = [stage.labels[place] for place in missing], [stage.seed + place for place in missing]
     with source.counted() as evaluations:
-        ledger = _Ledger(opened, stage, source, first, evaluations)
+        ledger = _Ledger(opened, stage, source, missing, evaluations)
         rounds = source.draw(labels, seeds, stage.batch)
         try:
             while (finished := ledger.timed(lambda: next(rounds, None))) is not None:
                 _refuse_bad(finished, opened.name, stage, seeds)
                 ledger.add(finished)
-                if finished:
-                    yield Progress(opened.name, ledger.drawn, total, ledger.drawn - first)
+                yield Progress(opened.name, len(done) + ledger.drawn, total, ledger.drawn)
         finally:
             ledger.write()
+    sort_by_seed(opened.folder)
     seconds = ledger.seconds
     opened.finish(
         [MANIFEST],
@@ -128,21 +127,16 @@ def _draw(opened: Stage, stage: SampleStage, source: _Source) -> Work:
 
 
 class _Ledger:
-    """Samples that have been drawn, in any order, and written, in theirs; and what drawing has cost."""
+    """Samples that have been drawn in this session, and what drawing has cost in all."""
 
     def __init__(
-        self, opened: Stage, stage: SampleStage, source: _Source, first: int, evaluations: Evaluations
+        self, opened: Stage, stage: SampleStage, source: _Source, places: Sequence[int], evaluations: Evaluations
     ) -> None:
-        self.opened, self.stage, self.source = opened, stage, source
-        self.first = self.written = first
-        self.ready: dict[int, Finished] = {}  # by place
+        self.opened, self.stage, self.source, self.places = opened, stage, source, places
+        self.ready: list[Finished] = []
+        self.drawn = self.asked = 0  # samples, and evaluations of the model that they took
         self.seconds = float(opened.record.get("drawing_seconds", 0.0))
-        self.before, self.evaluations = int(opened.record.get("network_evaluations", 0)), evaluations
-
-    @property
-    def drawn(self) -> int:
-        """Samples that are written, or wait for one before them."""
-        return self.written + len(self.ready)
+        self.before, self.evaluations = float(opened.record.get("network_evaluations", 0.0)), evaluations
 
     def timed(self, work: Callable[[], T]) -> T:
         """Does a piece of the drawing."""
@@ -154,39 +148,43 @@ class _Ledger:
 
     def add(self, finished: Sequence[Finished]) -> None:
         """Takes in samples, and writes once a batch has come together."""
-        self.ready |= {self.first + sample.number: sample for sample in finished}
-        if len(self.ready) >= min(self.stage.batch, len(self.stage.labels) - self.written):
+        self.ready += finished
+        self.drawn += len(finished)
+        self.asked += sum(sample.evaluations for sample in finished)
+        if len(self.ready) >= self.stage.batch:
             self.write()
 
     def write(self) -> None:
-        """Writes the samples that are next in order."""
-        places = list(takewhile(self.ready.__contains__, count(self.written)))
-        if not places:
+        """Writes the samples that are ready."""
+        if not self.ready:
             return
-        samples = [self.ready.pop(place) for place in places]
-        x = self.timed(lambda: torch.stack([sample.x for sample in samples]).cpu())
-        rows = [_describe(self.stage, self.source, place, s) for place, s in zip(places, samples, strict=True)]
-        write_samples(self.opened.folder, self.written, x, rows)
-        self.written += len(places)
-        network = self.before + self.evaluations.count
+        x = self.timed(lambda: torch.stack([sample.x for sample in self.ready]).cpu())
+        places = [self.places[sample.number] for sample in self.ready]
+        rows = [_describe(self.stage, self.source, place, s) for place, s in zip(places, self.ready, strict=True)]
+        write_samples(self.opened.folder, places, x, rows)
+        network = self.before + self.evaluations.of(self.asked)
+        written = len(self.stage.labels) - len(self.places) + self.drawn
         self.opened.note(
             drawing_seconds=round(self.seconds, 4),
-            network_evaluations=network,
-            evaluations_per_image=round(network / self.drawn, 1),
+            network_evaluations=round(network, 1),
+            evaluations_per_image=round(network / written, 1),
             steps=rows[0]["steps"] if self.source.grid is not None else None,
         )
+        self.ready = []
 
 
 def _refuse_bad(finished: Sequence[Finished], name: str, stage: SampleStage, seeds: Sequence[int]) -> None:
     bad = [s for s in finished if s.problem is not None or not bool(s.x.isfinite().all())]
-    if bad:
-        wish = "a smaller option relative" if stage.method.sampler in ADAPTIVE else "more steps"
-        others = f" and {len(bad) - 1} more" if len(bad) > 1 else ""
-        raise UserError(
-            f"{name}: the sample with seed {seeds[bad[0].number]}{others} cannot be used: "
-            f"{bad[0].problem or 'it is not made of finite numbers'}; try a lower guidance scale "
-            f"(it is {stage.method.scale}) or {wish}"
-        )
+    if not bad:
+        return
+    more = "" if stage.method.generator else "; take more steps"
+    problem = bad[0].problem or f"it is not made of finite numbers{more}"
+    guided = stage.method.classifier is not None or stage.method.guide is not None
+    others = f" and {len(bad) - 1} more" if len(bad) > 1 else ""
+    raise UserError(
+        f"{name}: the sample with seed {seeds[bad[0].number]}{others} cannot be used: {problem}"
+        + (f", or a lower guidance scale (it is {stage.method.scale})" if guided else "")
+    )
 
 
 def _describe(stage: SampleStage, source: _Source, place: int, sample: Finished) -> dict[str, Any]:

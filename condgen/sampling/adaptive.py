@@ -93,10 +93,13 @@ class AdaptiveSampler(ABC):
 
     denoiser: Denoiser
     relative: Annotated[
-        float, Field(gt=0, description="tolerated error as a share of the state: 0.02 is precise, 0.05 fast")
+        float, Field(gt=0, lt=1, description="tolerated error as a share of the state: 0.02 is precise, 0.05 fast")
     ] = 0.05
     absolute: Annotated[
-        float, Field(gt=0, description="tolerated error in data units; 2/256 is one grey level of an image")
+        float,
+        Field(
+            gt=0, description="tolerated error in data units, where that is more; 2/256 is one grey level of an image"
+        ),
     ] = 2 / 256
     max_evaluations: Annotated[int, Field(gt=0, description="per sample; one that needs more is an error")] = 10_000
 
@@ -110,8 +113,14 @@ class AdaptiveSampler(ABC):
         """Samples at pure noise, with their first questions."""
 
 
+@torch.no_grad()
 def sample_adaptively(
-    sampler: AdaptiveSampler, seeds: Sequence[int], y: Tensor | None, shape: Sequence[int], slots: int
+    sampler: AdaptiveSampler,
+    seeds: Sequence[int],
+    y: Tensor | None,
+    shape: Sequence[int],
+    slots: int,
+    device: torch.device | str = "cpu",
 ) -> Iterator[list[Finished]]:
     """Draws samples, many at once, and yields after each round those that have finished in it.
 
@@ -120,11 +129,11 @@ def sample_adaptively(
     Args:
         sampler: which chooses the steps.
         seeds: one per sample.
-        y: labels, (N,), or None; the samples are made on their device, or else on the CPU.
+        y: labels, (N,), or None.
         shape: the shape of one sample.
         slots: how many samples are under way at once, at most.
+        device: where the samples are made, and the labels are.
     """
-    device = y.device if y is not None else torch.device("cpu")
     waiting = iter(range(len(seeds)))
 
     def launch(count: int) -> tuple[list[int], Flight | None]:
@@ -135,38 +144,42 @@ def sample_adaptively(
         streams = Streams([seeds[number] for number in numbers], device)
         return numbers, sampler.launch(streams, None if y is None else y[numbers], shape)
 
-    with torch.no_grad():
-        numbers, flight = launch(slots)
-        evaluations = [0] * len(numbers)
-        while flight is not None:
-            denoised: Tensor = sampler.denoiser(flight.question, flight.time, flight.y)
-            evaluations = [count + 1 for count in evaluations]
-            ended, under_way = flight.last.tolist(), rows_of(~flight.last)
-            if under_way:
-                flight.answer(under_way, denoised[under_way])
-            finished, gone = [], []
-            counts = zip(flight.accepted.tolist(), flight.rejected.tolist(), flight.broken.tolist(), strict=True)
-            for row, (accepted, rejected, broken) in enumerate(counts):
-                problem = None
-                if broken:
-                    problem = "its numbers have become infinite or undefined"
-                elif not ended[row] and evaluations[row] >= sampler.max_evaluations:
-                    problem = f"it needs more than {sampler.max_evaluations:,} evaluations"
-                if ended[row] or problem:
-                    gone.append(row)
-                    finished.append(
-                        Finished(numbers[row], denoised[row], evaluations[row], accepted, rejected, problem)
-                    )
-            yield finished
-            fresh, others = launch(len(gone))
-            filled = gone[: len(fresh)]
-            if others is not None:
-                flight.put(filled, others)
-            for row, number in zip(filled, fresh, strict=True):
-                numbers[row], evaluations[row] = number, 0
-            left = [row for row in range(len(numbers)) if row not in set(gone[len(fresh) :])]
-            if len(left) < len(numbers):
-                flight.keep(left)
-                numbers, evaluations = [numbers[row] for row in left], [evaluations[row] for row in left]
-            if not left:
-                return
+    numbers, flight = launch(slots)
+    evaluations = [0] * len(numbers)
+    while flight is not None:
+        denoised: Tensor = sampler.denoiser(flight.question, flight.time, flight.y)
+        evaluations = [count + 1 for count in evaluations]
+        ended, under_way = flight.last.tolist(), rows_of(~flight.last)
+        if under_way:
+            flight.answer(under_way, denoised[under_way])
+        finished, gone = [], []
+        counts = zip(flight.accepted.tolist(), flight.rejected.tolist(), flight.broken.tolist(), strict=True)
+        for row, (accepted, rejected, broken) in enumerate(counts):
+            problem = None
+            if broken:
+                problem = (
+                    "its numbers have become infinite or undefined; try a smaller tolerance with the option relative"
+                )
+            elif not ended[row] and evaluations[row] >= sampler.max_evaluations:
+                problem = (
+                    f"it needs more than {sampler.max_evaluations:,} evaluations; allow more with the option "
+                    "max_evaluations, or a larger tolerance with relative and absolute"
+                )
+            if ended[row] or problem:
+                gone.append(row)
+                finished.append(
+                    Finished(numbers[row], denoised[row].clone(), evaluations[row], accepted, rejected, problem)
+                )
+        yield finished
+        fresh, others = launch(len(gone))
+        filled = gone[: len(fresh)]
+        if others is not None:
+            flight.put(filled, others)
+        for row, number in zip(filled, fresh, strict=True):
+            numbers[row], evaluations[row] = number, 0
+        left = [row for row in range(len(numbers)) if row not in set(gone[len(fresh) :])]
+        if len(left) < len(numbers):
+            flight.keep(left)
+            numbers, evaluations = [numbers[row] for row in left], [evaluations[row] for row in left]
+        if not left:
+            return

@@ -41,7 +41,7 @@ class AdaptiveMultistep(AdaptiveSampler):
     about = About(2, 1, "if eta > 0", None, "this project, on Lu et al. 2022, arXiv 2211.01095")
 
     relative: Annotated[
-        float, Field(gt=0, description="tolerated error as a share of the state: 0.01 is precise, 0.05 fast")
+        float, Field(gt=0, lt=1, description="tolerated error as a share of the state: 0.01 is precise, 0.05 fast")
     ] = 0.02
     eta: Annotated[float, Field(ge=0, le=1, description="0 is the probability flow, 1 the reverse SDE")] = 1.0
     first_step: Annotated[float, Field(gt=0, description="in the logarithm of the noise level")] = 0.3

@@ -40,7 +40,8 @@ class AdaptiveODE(AdaptiveSampler):
     about = About(3, 3, "no", None, "Bogacki & Shampine 1989, on Karras et al. 2022, arXiv 2206.00364, eq. 3")
 
     relative: Annotated[
-        float, Field(gt=0, description="tolerated error of a step as a share of the state: errors add up along the way")
+        float,
+        Field(gt=0, lt=1, description="tolerated error of a step as a share of the state: errors add up along the way"),
     ] = 0.005
     safety: Annotated[float, Field(gt=0, lt=1, description="the next step is shorter by it than it might be")] = 0.9
     first_step: Annotated[float, Field(gt=0, lt=1, description="as a share of the greatest noise level")] = 0.3

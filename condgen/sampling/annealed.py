@@ -41,7 +41,7 @@ class AnnealedLangevin(Sampler):
     took 0.036.
     """
 
-    about = About(1, 1, "every step", "geometric", "Song & Ermon 2019, arXiv 1907.05600, algorithm 1")
+    about = About(0, 1, "every step", "geometric", "Song & Ermon 2019, arXiv 1907.05600, algorithm 1", 232)
 
     eta: Annotated[float, Field(gt=0, lt=2, description="step size, in units of the squared noise level")] = 0.18
     repeats: Annotated[int, Field(ge=1, description="updates at each noise level")] = 1
@@ -70,7 +70,9 @@ class ConsistentAnnealed(Sampler):
         UserError: from a step, where `eta` is out of its bounds.
     """
 
-    about = About(1, 1, "every step", "geometric", "Jolicoeur-Martineau et al. 2020, arXiv 2009.05475, algorithm 2")
+    about = About(
+        1, 1, "every step", "geometric", "Jolicoeur-Martineau et al. 2020, arXiv 2009.05475, algorithm 2", 100
+    )
 
     eta: Annotated[
         float | None,

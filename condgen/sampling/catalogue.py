@@ -91,11 +91,17 @@ def build_sampler(
     return SAMPLERS[name](denoiser, **{field: getattr(settings, field) for field in type(settings).model_fields})
 
 
-def grid_for(sampler: Sampler, points: int, grid: GridName | None = None) -> Tensor:
-    """A time grid of so many points, by default the one that suits the sampler."""
-    name = grid or sampler.about.grid
+def grid_for(sampler: Sampler, points: int | None = None, grid: GridName | None = None) -> Tensor:
+    """A time grid; its points and their spacing are by default what suits the sampler.
+
+    Raises:
+        UserError: for fewer points than make sense.
+    """
+    name, n = grid or sampler.about.grid, points or sampler.about.points
     assert name is not None
-    return GRIDS[name](sampler.schedule, points)
+    if n < sampler.least_points:
+        raise UserError(f"with its options this sampler needs at least {sampler.least_points} points, more than {n}")
+    return GRIDS[name](sampler.schedule, n)
 
 
 def points_within(sampler: Sampler, evaluations: int, grid: GridName | None = None) -> int:

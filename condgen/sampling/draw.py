@@ -19,6 +19,7 @@ def draw(
     y: Tensor | None,
     shape: Sequence[int],
     batch: int,
+    device: torch.device | str = "cpu",
 ) -> Iterator[list[Finished]]:
     """Draws samples, and yields them as they finish, not always in order.
 
@@ -28,9 +29,10 @@ def draw(
         sampler: how to draw.
         grid: falling times, (N,) float64; None for a sampler that chooses its own steps.
         seeds: one per sample.
-        y: labels, (n,), or None; samples are made on their device, or else on the CPU.
+        y: labels, (n,), or None.
         shape: the shape of one sample.
         batch: how many samples are under way at once.
+        device: where samples are made, and the labels are.
 
     Raises:
         ValueError: where a grid is missing, or there is nothing it could be for.
@@ -38,11 +40,10 @@ def draw(
     if isinstance(sampler, AdaptiveSampler):
         if grid is not None:
             raise ValueError("an adaptive sampler takes no grid: it chooses its own steps")
-        yield from sample_adaptively(sampler, seeds, y, shape, batch)
+        yield from sample_adaptively(sampler, seeds, y, shape, batch, device)
         return
     if grid is None:
         raise ValueError("this sampler needs a time grid")
-    device = y.device if y is not None else torch.device("cpu")
     for first in range(0, len(seeds), batch):
         part = slice(first, first + batch)
         streams = Streams(seeds[part], device)

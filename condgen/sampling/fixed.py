@@ -22,9 +22,12 @@ __all__ = ["DDIM", "Ancestral", "EulerMaruyama", "PredictorCorrector", "ReverseD
 
 @dataclass(frozen=True, eq=False)
 class EulerMaruyama(Sampler):
-    r"""Euler-Maruyama on the reverse SDE (Song et al. 2021, eq. 6): :math:`dx = (f x - g^2 s)\,dt + g\,dw`."""
+    r"""Euler-Maruyama on the reverse SDE.
 
-    about = About(1, 1, "every step", "geometric", "Song et al. 2021, arXiv 2011.13456, eq. 6")
+    Song et al. 2021, eq. 6: :math:`dx = (f x - g^2 s)\,dt + g\,dw`.
+    """
+
+    about = About(1, 1, "every step", "geometric", "Song et al. 2021, arXiv 2011.13456, eq. 6", 200)
 
     def step(self, x_t: Tensor, t: Tensor, s: Tensor, y: Tensor | None, streams: Streams, past: Past) -> Tensor:
         """One explicit step of length t - s backwards in time."""
@@ -54,7 +57,7 @@ class ReverseDiffusion(Sampler):
     :math:`x_s = (2 - a)\, x_t + b^2 \nabla \log p(x_t) + b z`.
     """
 
-    about = About(1, 1, "every step", "geometric", "Song et al. 2021, arXiv 2011.13456, eq. 46")
+    about = About(1, 1, "every step", "geometric", "Song et al. 2021, arXiv 2011.13456, eq. 46", 200)
 
     def step(self, x_t: Tensor, t: Tensor, s: Tensor, y: Tensor | None, streams: Streams, past: Past) -> Tensor:
         """One step backwards with the coefficients of the step forwards."""
@@ -86,7 +89,7 @@ class PredictorCorrector(Sampler):
     the length here is :math:`2\,(r \sigma_s)^2` for every sample, unless the norms are asked for.
     """
 
-    about = About(1, 2, "every step", "geometric", "Song et al. 2021, arXiv 2011.13456, algorithms 4-5")
+    about = About(1, 2, "every step", "geometric", "Song et al. 2021, arXiv 2011.13456, algorithms 4-5", 200)
 
     corrections: Annotated[int, Field(ge=1, description="Langevin steps after each predictor step")] = 1
     snr: Annotated[
@@ -118,9 +121,12 @@ class PredictorCorrector(Sampler):
 
 @dataclass(frozen=True, eq=False)
 class Ancestral(Sampler):
-    r"""Ancestral sampling from :math:`q(x_s \mid x_t, x = D)` (Ho et al. 2020, eq. 6-7), for any schedule."""
+    r"""Ancestral sampling, DDPM's, for any schedule.
 
-    about = About(1, 1, "every step", "karras", "Ho et al. 2020, arXiv 2006.11239, eq. 6-7")
+    From :math:`q(x_s \mid x_t, x = D)` (Ho et al. 2020, eq. 6-7).
+    """
+
+    about = About(1, 1, "every step", "karras", "Ho et al. 2020, arXiv 2006.11239, eq. 6-7", 100)
 
     def step(self, x_t: Tensor, t: Tensor, s: Tensor, y: Tensor | None, streams: Streams, past: Past) -> Tensor:
         """The Gaussian posterior of x_s given x_t and the denoised estimate, in units of signal."""
@@ -131,9 +137,9 @@ class Ancestral(Sampler):
 
 @dataclass(frozen=True, eq=False)
 class DDIM(Sampler):
-    r"""Fresh noise of :math:`\eta` times the level that ancestral sampling draws (Song et al. 2021, eq. 12 and 16)."""
+    """Fresh noise of eta times the level that ancestral sampling draws (Song et al. 2021, eq. 12 and 16)."""
 
-    about = About(1, 1, "if eta > 0", "karras", "Song et al. 2021, arXiv 2010.02502, eq. 12 and 16")
+    about = About(1, 1, "if eta > 0", "karras", "Song et al. 2021, arXiv 2010.02502, eq. 12 and 16", 50)
 
     eta: Annotated[
         float, Field(ge=0, le=1, description="0 follows the probability flow without noise, 1 is ancestral sampling")

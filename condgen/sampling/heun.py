@@ -37,13 +37,15 @@ class Heun(Sampler):
 
 @dataclass(frozen=True, eq=False)
 class EDMStochastic(Sampler):
-    r"""Heun's step from a raised noise level :math:`(1 + \gamma)\,l` (Karras et al. 2022, algorithm 2).
+    r"""Heun's step from a noise level that is raised with fresh noise first: EDM's churn.
+
+    The level l is raised to :math:`(1 + \gamma)\,l` (Karras et al. 2022, algorithm 2).
 
     The level is never raised above the schedule's highest. The default interval is the paper's for ImageNet-64, where
     :math:`\gamma = 40/256`.
     """
 
-    about = About(2, 2, "before each step", "karras", "Karras et al. 2022, arXiv 2206.00364, algorithm 2")
+    about = About(2, 2, "before each step", "karras", "Karras et al. 2022, arXiv 2206.00364, algorithm 2", 50)
 
     gamma: Annotated[
         float,

@@ -20,11 +20,12 @@ __all__ = ["About", "Estimate", "Finished", "Past", "Sampler", "Step", "evaluati
 class About(NamedTuple):
     """What a user wants to know of a sampler before choosing it."""
 
-    order: int  # of convergence of its deterministic part
+    order: int  # of convergence of its deterministic part; 0 where it does not converge to the law of the data
     evaluations: int  # denoiser calls a step, at its default options
     noise: str  # when it draws fresh noise: "no", "every step", ...
     grid: GridName | None  # the time grid that suits it; None where it chooses its own steps
     paper: str
+    points: int = 20  # of that grid, where nobody says how many
 
 
 class Step(NamedTuple):
@@ -105,6 +106,7 @@ def evaluations_on(sampler: Sampler, grid: Tensor) -> int:
     return sum(sampler.evaluations(t, s) for t, s in pairwise(grid)) + 1
 
 
+@torch.no_grad()
 def trajectory(
     sampler: Sampler, grid: Tensor, streams: Streams, y: Tensor | None, shape: Sequence[int]
 ) -> Iterator[Step]:
@@ -120,16 +122,15 @@ def trajectory(
         y: labels, (B,), or None.
         shape: the shape of one sample.
     """
-    with torch.no_grad():
-        noise = streams.normal(shape)
-        x = expand(sampler.schedule.sigma(grid[0]), noise) * noise
-        evaluations, past = 0, Past(maxlen=3)
-        yield Step(0, grid[0], x, evaluations)
-        for number, (t, s) in enumerate(pairwise(grid), start=1):
-            x = sampler.step(x, t, s, y, streams, past)
-            evaluations += sampler.evaluations(t, s)
-            yield Step(number, s, x, evaluations)
-        yield Step(len(grid), grid[-1], sampler.denoiser(x, grid[-1], y), evaluations + 1)
+    noise = streams.normal(shape)
+    x = expand(sampler.schedule.sigma(grid[0]), noise) * noise
+    evaluations, past = 0, Past(maxlen=3)
+    yield Step(0, grid[0], x, evaluations)
+    for number, (t, s) in enumerate(pairwise(grid), start=1):
+        x = sampler.step(x, t, s, y, streams, past)
+        evaluations += sampler.evaluations(t, s)
+        yield Step(number, s, x, evaluations)
+    yield Step(len(grid), grid[-1], sampler.denoiser(x, grid[-1], y), evaluations + 1)
 
 
 def final(steps: Iterator[Step]) -> Step:

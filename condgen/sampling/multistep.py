@@ -116,7 +116,7 @@ class DPM2M(Sampler):
 class DPM2MSDE(Sampler):
     """DPM-Solver++(2M) for the reverse SDE, its "midpoint" form (`sample_dpmpp_2m_sde` of k-diffusion)."""
 
-    about = About(2, 1, "if eta > 0", "log-snr", _PAPER)
+    about = About(2, 1, "if eta > 0", "log-snr", "k-diffusion, on Lu et al. 2022, arXiv 2211.01095 (SDE-DPM-Solver++)")
 
     eta: _Eta = 1.0
 
@@ -133,7 +133,7 @@ class DPM3MSDE(Sampler):
     of second order for it; this is of third without noise.
     """
 
-    about = About(3, 1, "if eta > 0", "log-snr", _PAPER)
+    about = About(3, 1, "if eta > 0", "log-snr", "k-diffusion, on Lu et al. 2022, arXiv 2211.01095 (SDE-DPM-Solver++)")
 
     eta: _Eta = 1.0
 
@@ -154,7 +154,8 @@ class UniPC(Sampler):
 
     order: Annotated[Literal[2, 3], Field(description="of the predictor; the corrector has one more")] = 2
     variant: Annotated[
-        Literal["bh1", "bh2"], Field(description="the paper's B(h), for steps that know one other time: h or e^h - 1")
+        Literal["bh1", "bh2"],
+        Field(description="the paper's B(h), for steps that know one other time: bh1 is h, bh2 is e^h - 1"),
     ] = "bh2"
 
     def step(self, x_t: Tensor, t: Tensor, s: Tensor, y: Tensor | None, streams: Streams, past: Past) -> Tensor:

@@ -148,7 +148,8 @@ def test_samplers_are_listed_and_described(condgen):
         assert code == 0
         assert SAMPLERS[name].about.paper in description
         for option, field in options_of(name).model_fields.items():
-            assert f"--option {option}={field.default}" in description
+            default = "(not set)" if field.default is None else field.default
+            assert f"--option {option}={default}" in description
             assert field.description in " ".join(description.split())
 
 

@@ -166,7 +166,7 @@ def test_undefined_numbers_end_a_sample_and_no_other(name):
     whole = samples(ADAPTIVE[name](GaussianDenoiser(EDM())), 12, (2,), 4, y)
     for label, sample, same in zip(y.tolist(), found, whole, strict=True):
         if label == 1:
-            assert sample.problem == "its numbers have become infinite or undefined"
+            assert "infinite or undefined" in sample.problem
         else:
             assert sample.problem is None
             assert torch.equal(sample.x, same.x)
@@ -175,7 +175,7 @@ def test_undefined_numbers_end_a_sample_and_no_other(name):
 @pytest.mark.parametrize("name", ADAPTIVE)
 def test_evaluations_are_limited(name):
     found = samples(ADAPTIVE[name](GaussianDenoiser(VE()), max_evaluations=9), 3, (2,), 3)
-    assert all(sample.problem == "it needs more than 9 evaluations" for sample in found)
+    assert all("it needs more than 9 evaluations; allow more" in sample.problem for sample in found)
     assert all(sample.evaluations == 9 for sample in found)
 
 
@@ -247,3 +247,13 @@ def test_only_the_noise_level_matters(sampler):
     on_vp, on_ve = (samples(sampler(GaussianDenoiser(s)), 10, (5,), 10) for s in (vp, ve))
     assert [s.accepted for s in on_vp] == [s.accepted for s in on_ve]
     torch.testing.assert_close(stacked(on_vp), stacked(on_ve), rtol=1e-3, atol=1e-3)
+
+
+def test_iterating_leaves_the_callers_gradients_alone():
+    for _ in draw(AdaptiveODE(GaussianDenoiser(EDM())), None, range(2), None, (2,), 1):
+        assert torch.is_grad_enabled()
+
+
+def test_a_finished_sample_holds_no_more_memory_than_its_own():
+    for sample in samples(AdaptiveSDE(GaussianDenoiser(VP()), relative=0.3), 4, (3,), 2):
+        assert sample.x.untyped_storage().nbytes() == 3 * 4
