@@ -214,15 +214,21 @@ def test_samples_at_times_of_their_own_are_guided_where_the_interval_says_and_as
     oracle = Oracle(EDM(), torch.tensor([[-1.0, 0.0], [1.0, 0.0]]), torch.arange(2), 2, stds=0.3)
     x_t, y = torch.randn(6, 2, generator=torch.Generator().manual_seed(0)), torch.arange(6) % 2
     t = torch.tensor([0.01, 0.5, 1.0, 3.0, 20.0, 70.0], dtype=torch.float64)
-    for guided, asked in (
-        (ClassifierGuided(oracle, oracle.likelihood, 2.0, interval=(0.3, 5.0)), oracle.likelihood),
-        (DenoiserGuided(oracle, Oracle(EDM(), oracle.means, torch.arange(2), 2, stds=1.0), 2.0, (0.3, 5.0)), None),
-    ):
-        network = guided.guide if isinstance(guided, DenoiserGuided) else asked
+    weak = Oracle(EDM(), oracle.means, torch.arange(2), 2, stds=1.0)
+    by_classifier = ClassifierGuided(oracle, oracle.likelihood, 2.0, interval=(0.3, 5.0))
+    for guided in (by_classifier, DenoiserGuided(oracle, weak, 2.0, interval=(0.3, 5.0))):
         seen = []
-        handle = network.register_forward_pre_hook(lambda _, inputs, seen=seen: seen.append(len(inputs[0])))
+        exact = oracle.likelihood.score
+
+        def counted(x, t, y, seen=seen, exact=exact):
+            seen.append(len(x))
+            return exact(x, t, y)
+
+        by_classifier.likelihood.score = counted
+        handle = weak.register_forward_pre_hook(lambda _, inputs, seen=seen: seen.append(len(inputs[0])))
         together = guided(x_t, t, y)
         handle.remove()
+        by_classifier.likelihood.score = exact
         assert sum(seen) == 3
         alone = torch.cat([guided(x_t[i : i + 1], t[i], y[i : i + 1]) for i in range(6)])
         torch.testing.assert_close(together, alone, rtol=1e-5, atol=1e-5)

@@ -286,6 +286,7 @@ def test_loops_take_turns_and_overheads_are_differences():
 
 def test_peers_that_are_not_there_are_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "k_diffusion", None)
+    monkeypatch.setitem(sys.modules, "k_diffusion.sampling", None)
     with pytest.raises(UserError, match=r"k-diffusion cannot be imported.*--group bench.*--no-peers"):
         peer_loops(lambda x, c: x, torch.zeros(2, 1, 4, 4), 5)
 
