@@ -36,12 +36,14 @@ def parse(model: type[SettingsType], tree: object, where: str) -> SettingsType:
             close = difflib.get_close_matches(str(location[-1]), _fields_at(model, location[:-1]), n=1)
             known = ", ".join(sorted(_fields_at(model, location[:-1])))
             message = (
-                f"no such setting; did you mean {close[0]!r}?" if close else f"no such setting; there are: {known}"
+                f"no such setting; did you mean {close[0]!r}?"
+                if close
+                else f"no such setting; there {f'are: {known}' if known else 'is none'}"
             )
         elif "input" in first and not isinstance(first["input"], dict | list):
             message = f"{message} (it is {first['input']!r})"
         more = f" ({count - 1} more)" if count > 1 else ""
-        raise UserError(f"{where}: {'.'.join(keys) or 'recipe'}: {message}{more}") from error
+        raise UserError(": ".join([where, *([".".join(keys)] if keys else []), message]) + more) from error
 
 
 def _models_in(annotation: object) -> list[type[BaseModel]]:

@@ -135,7 +135,7 @@ def test_every_kind_of_sampler_draws(digits, condgen, tmp_path):
         assert cost in out
     rows = [read_rows(tmp_path / str(number) / "manifest.jsonl")[0] for number in range(3)]
     assert rows[1]["options"] == {"eta": 0.5}
-    assert [row["grid"] for row in rows[:2]] == ["karras", "uniform"]
+    assert [row["grid"] for row in rows[:2]] == ["log-snr", "uniform"]
     assert rows[2]["evaluations"] == rows[2]["steps"] + 1
 
 
@@ -254,7 +254,13 @@ def test_every_mistake_is_one_line_and_no_traceback(digits, condgen, tmp_path):
         (("sample", "--score", score, "--option", "eta"), "--option 'eta' is not of the form"),
         (("sample", "--score", score, "--sampler", "adaptive-sde", "--nfe", "20"), "chooses its own steps"),
         (("sample", "--score", score, "--steps", "20", "--nfe", "20"), "leave one of the two out"),
-        (("sample", "--score", score, "--nfe", "2"), "needs at least 3 evaluations"),
+        (("sample", "--score", score, "--sampler", "heun", "--nfe", "2"), "needs at least 3 evaluations"),
+        (
+            ("sample", "--score", score, "--sampler", "dpm++2m", "--option", "eta=1"),
+            "eta: no such setting; there is none",
+        ),
+        (("sample", "--score", score, "--sampler", "restart", "--steps", "3"), "needs at least 5 points"),
+        (("sample", "--generator", score, "--sampler", "heun"), "draws in one step: leave out sampler"),
         (("sample", "--score", score, "--classifier", ce, "--interval", "5", "1"), "from low to high"),
         (("sample", "--score", score, "--seed", "5000000000"), "seed"),
         (("sample", "--score", score, "--scale", "2"), "name a classifier or a guide"),

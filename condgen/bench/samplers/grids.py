@@ -1,7 +1,7 @@
-"""Which time grid suits which sampler: digits, guided, on two schedules over the same noise levels.
+"""Which time grid suits which sampler: digits, guided, on two schedules.
 
 A grid of equal ratios of the noise level, and Karras et al.'s, are the same levels on every schedule; one of equal
-steps of time is not. So the model is driven on its own schedule and on a variance-preserving one that ends at the same
+steps of time is not. So the model is driven on its own schedule and on a variance-preserving one with the same highest
 level, which a denoiser of noise levels allows. Samplers without noise are judged by how far each sample lies from where
 the flow leads, the others by the sliced Wasserstein distance to the model's SDE.
 """
