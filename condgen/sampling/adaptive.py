@@ -177,7 +177,8 @@ def sample_adaptively(
             flight.put(filled, others)
         for row, number in zip(filled, fresh, strict=True):
             numbers[row], evaluations[row] = number, 0
-        left = [row for row in range(len(numbers)) if row not in set(gone[len(fresh) :])]
+        empty = set(gone[len(fresh) :])
+        left = [row for row in range(len(numbers)) if row not in empty]
         if len(left) < len(numbers):
             flight.keep(left)
             numbers, evaluations = [numbers[row] for row in left], [evaluations[row] for row in left]
