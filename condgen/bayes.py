@@ -62,9 +62,12 @@ class Likelihood(nn.Module, ABC):
             x_t: noised data, (B, ...).
             t: times, scalar or (B,).
             y: labels, (B,).
+
+        Where x_t has a graph and gradients are enabled, the score has one too, in x_t.
         """
+        differentiable = torch.is_grad_enabled() and x_t.requires_grad
         with torch.enable_grad():
-            x_t = x_t.detach().requires_grad_()
+            x_t = x_t if differentiable else x_t.detach().requires_grad_()
             chosen = self(x_t, t).gather(1, y[:, None]).sum()
-            (gradient,) = torch.autograd.grad(chosen, x_t)
+            (gradient,) = torch.autograd.grad(chosen, x_t, create_graph=differentiable)
         return gradient

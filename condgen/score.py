@@ -1,12 +1,7 @@
 r"""The unconditional score model and its objectives: denoising score matching, alone or with an adversary.
 
-The network is wrapped in the preconditioning of Karras et al. 2022 (table 1, "ours"), written for any schedule: with
-:math:`u = x_t / \alpha_t` and noise level :math:`s = \sigma_t / \alpha_t`,
-
-.. math:: D(x_t, t) = c_{skip}(s)\, u + c_{out}(s)\, F(c_{in}(s)\, u,\ \tfrac{1}{4}\log s)
-
-so that network inputs and targets have unit variance at every noise level and a change of schedule at the same noise
-level leaves D as it was.
+The network is wrapped in the preconditioning of Karras et al. 2022 (`noise.precondition`), written for any schedule, so
+that a change of schedule at the same noise level s leaves D as it was.
 
 *Adversarial score matching* (Jolicoeur-Martineau et al., arXiv 2009.05475) shows the denoised estimate D to a
 discriminator C, which is trained beside it by least squares (LSGAN: Mao et al. 2017, labels 1 and -1):
@@ -40,7 +35,7 @@ from torch import Tensor, nn
 from condgen.bayes import Denoiser
 from condgen.errors import UserError
 from condgen.nets import AnyDenoiserNet, AnyDiscriminatorNet, build_denoiser, build_discriminator
-from condgen.noise import AnySchedule, expand, perturb
+from condgen.noise import AnySchedule, expand, perturb, precondition
 from condgen.settings import Settings
 from condgen.weights import load_model
 
@@ -115,13 +110,10 @@ class ScoreModel(Denoiser):
         Labels (B,) are ignored by a model without labels, may be K or None for "no label" where they are embedded, and
         are needed where every class has a network of its own (`ValueError`).
         """
-        alpha, level = self.schedule.alpha(t), self.schedule.noise_level(t)
-        sigma_data = self.config.sigma_data
-        total = (level**2 + sigma_data**2).sqrt()
-        c_skip = expand((sigma_data / total) ** 2 / alpha, x_t)
-        c_out = expand(level * sigma_data / total, x_t)
-        c_in = expand(1 / (total * alpha), x_t)
-        c_noise = (level.log() / 4).to(device=x_t.device, dtype=x_t.dtype).expand(len(x_t))
+        alpha = self.schedule.alpha(t)
+        c = precondition(self.schedule.noise_level(t), self.config.sigma_data)
+        c_skip, c_out, c_in = expand(c.c_skip / alpha, x_t), expand(c.c_out, x_t), expand(c.c_in / alpha, x_t)
+        c_noise = c.c_noise.to(device=x_t.device, dtype=x_t.dtype).expand(len(x_t))
         return c_skip * x_t + c_out * self._residual(c_in * x_t, c_noise, y)
 
     def _residual(self, x: Tensor, noise: Tensor, y: Tensor | None) -> Tensor:

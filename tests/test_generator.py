@@ -6,8 +6,8 @@ from condgen.generator import (
     Generator,
     GeneratorConfig,
     critic_loss,
-    generator_loss,
     mismatching_levels,
+    mismatching_loss,
 )
 from condgen.nets import MLPSettings
 
@@ -51,7 +51,7 @@ def test_a_critic_that_knows_nothing_has_losses_of_one_per_dimension():
     real, fake, *noise = normals(4000, 50, n=5)
     y, u = torch.zeros(4000, dtype=torch.long), torch.rand(4000)
     on_real, on_fake = critic_loss(blind, real, fake, y, (u, u), tuple(noise))
-    on_generator = generator_loss(blind, fake, y, u, noise[0])
+    on_generator = mismatching_loss(blind, fake, y, u, noise[0])
     for loss in (on_real, on_fake, on_generator):
         assert float(loss.detach().mean()) == pytest.approx(1, abs=0.02)
 
@@ -62,7 +62,7 @@ def test_generator_energy_of_a_linear_critic_by_stein():
     (x,) = normals(1, d)
     (noise,) = normals(400_000, d, seed=1)
     y = torch.zeros(400_000, dtype=torch.long)
-    energy = generator_loss(linear_critic(k, sigma, d), x.expand(400_000, d), y, torch.rand(400_000), noise)
+    energy = mismatching_loss(linear_critic(k, sigma, d), x.expand(400_000, d), y, torch.rand(400_000), noise)
     exact = (k**2 * float(x.square().sum()) + d * (k * sigma - 1) ** 2) / d
     assert float(energy.detach().mean()) == pytest.approx(exact, rel=0.01)
 
@@ -101,7 +101,7 @@ def test_each_step_moves_its_own_network_only():
     sum(critic_loss(net, torch.randn(9, 6), fake, y, (u, u), noise)).mean().backward()
     assert all(p.grad is None for p in generator.parameters())
     net.zero_grad(set_to_none=True)
-    loss = generator_loss(net, generator(z, y), y, u, noise[0]).mean()
+    loss = mismatching_loss(net, generator(z, y), y, u, noise[0]).mean()
     gradients = torch.autograd.grad(loss, list(generator.parameters()))
     assert all(gradient.abs().sum() > 0 for gradient in gradients)  # it runs through the critic
     assert all(p.grad is None for p in net.parameters())
@@ -121,11 +121,11 @@ def test_scale_stands_for_the_unit_of_the_data():
     one, ten = critic(), critic(scale=10.0)
     x, n, u = torch.randn(4, 6), torch.randn(4, 6), torch.tensor([0.0, 0.3, 0.6, 0.99])
     y = torch.zeros(4, dtype=torch.long)
-    a, b = generator_loss(one, x, y, u, n), generator_loss(ten, 10 * x, y, u, n)
+    a, b = mismatching_loss(one, x, y, u, n), mismatching_loss(ten, 10 * x, y, u, n)
     torch.testing.assert_close(a, b)
 
 
 def test_uniform_draws_reach_every_level():
     net = critic(levels=(0.1, 0.2, 0.3))
-    _, sigma = net.noised(torch.zeros(4, 6), torch.tensor([0.0, 0.34, 0.67, 1.0]), torch.zeros(4, 6))
-    assert sigma.tolist() == pytest.approx([0.1, 0.2, 0.3, 0.3])
+    _, t = net.noised(torch.zeros(4, 6), torch.tensor([0.0, 0.34, 0.67, 1.0]), torch.zeros(4, 6))
+    assert net.schedule.noise_level(t).tolist() == pytest.approx([0.1, 0.2, 0.3, 0.3])

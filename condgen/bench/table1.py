@@ -70,7 +70,7 @@ def table_one(
                 facts.append(Fact(row["quantity"], row["method"], size, "1/data unit", row["mean"]))
         classifiers = {name: run / f"classifier-{name}" for name in recipe.classifiers}
         scores = {name: run / f"score-{name}" for name in recipe.scores}
-        folders = Folders(run / "score", scores, classifiers, run / "generator")
+        folders = Folders(run / "score", scores, classifiers)
         methods: dict[str, Denoiser] = {"oracle": oracle} if seed == seeds[0] else {}
         methods["zero guidance"] = ScoreModel.load(run / "score")
         for name, guidance in (recipe.diagnose.methods or default_methods(classifiers)).items():

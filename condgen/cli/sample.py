@@ -17,7 +17,15 @@ from condgen.settings import parse
 from condgen.training import Processes
 from condgen.weights import MODEL_FILE, load_tensors
 
-__all__ = ["sample"]
+__all__ = ["name_of_guide", "sample"]
+
+
+def name_of_guide(guide: str | None) -> str | None:
+    """What settings call a guide that was named on the command line.
+
+    Two parts of the path: of a snapshot, one is a bare number, and "score" alone would mean a recipe's main model.
+    """
+    return guide if guide in (None, "unlabelled") else "/".join(Path(guide).resolve().parts[-2:])
 
 
 def sample(
@@ -97,9 +105,8 @@ def sample(
     labels = tuple(label for label in chosen for _ in range(per_class))
     settings = {
         "classifier": classifier.name if classifier else None,
-        # two parts of the path: of a snapshot, one is a bare number, and "score" alone would mean a recipe's main model
-        "guide": guide if guide in (None, "unlabelled") else "/".join(Path(guide).resolve().parts[-2:]),
-        "generator": generator is not None,
+        "guide": name_of_guide(guide),
+        "generator": generator.name if generator is not None else None,
         "scale": scale,
         "interval": interval,
         "sampler": sampler,

@@ -1,5 +1,6 @@
 """Measures of samples against real ones; they know tensors and labelled sets, never models."""
 
+from condgen.metrics.collapse import Gauge, Reading
 from condgen.metrics.evaluate import REAL, MetricRow, evaluate
 from condgen.metrics.features import Extractor, extract, extract_real, pixels
 from condgen.metrics.frechet import Gaussian, frechet_distance
@@ -10,10 +11,12 @@ from condgen.metrics.sliced import directions, sliced_wasserstein
 __all__ = [
     "REAL",
     "Extractor",
+    "Gauge",
     "Gaussian",
     "Judge",
     "Manifold",
     "MetricRow",
+    "Reading",
     "classwise_prdc",
     "directions",
     "evaluate",

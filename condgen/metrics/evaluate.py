@@ -31,6 +31,7 @@ from torch import Tensor
 
 from condgen.data import LabelledSet, stratified_order
 from condgen.errors import UserError
+from condgen.metrics.collapse import class_spread
 from condgen.metrics.features import Extractor, extract, extract_real, pixels
 from condgen.metrics.frechet import Gaussian, frechet_distance
 from condgen.metrics.judge import Judge
@@ -205,7 +206,7 @@ class _Reference:
             manifold_text=f"{name} ({drawn}{len(train)})",
             extractor=extractor,
             gaussian=Gaussian.fit(features),
-            spread=_spread(features, train.y.cpu(), train.n_classes),
+            spread=class_spread(features, train.y.cpu(), train.n_classes),
             manifold=manifold,
             manifold_y=manifold_y,
             radii=nearest_radii(manifold, _NEIGHBOUR),
@@ -233,7 +234,7 @@ def _measure(features: Tensor, y: Tensor, reference: _Reference, seed: int) -> d
         return frechet_distance(Gaussian.fit(features, counts), reference.gaussian)
 
     def ratio(counts: Tensor | None = None) -> float:
-        ratios = _spread(features, y, len(reference.spread), counts) / reference.spread
+        ratios = class_spread(features, y, len(reference.spread), counts) / reference.spread
         return float(ratios[ratios.isfinite()].mean())
 
     estimates = {_DISTANCE: _bootstrapped(distance(), [distance(counts) for counts in resamples])}
@@ -265,16 +266,6 @@ def _classwise(features: Tensor, y: Tensor, reference: _Reference) -> dict[str, 
         size = len(items) ** 2 / sum(1 / len(one) for one in items)  # of one set whose mean is as sure
         estimates[metric] = _symmetric(mean, math.sqrt(variance)) if name == "density" else _proportion(mean, size)
     return estimates
-
-
-def _spread(features: Tensor, y: Tensor, n_classes: int, counts: Tensor | None = None) -> Tensor:
-    """Per class the standard deviation, averaged over features: (K,); NaN for a class of fewer than 2 samples."""
-    weights = torch.ones(len(y), dtype=torch.float64) if counts is None else counts.double()
-    total = torch.zeros(n_classes, dtype=torch.float64).index_add(0, y, weights)[:, None]
-    zero = torch.zeros(n_classes, features.shape[1], dtype=torch.float64)
-    mean = zero.index_add(0, y, weights[:, None] * features) / total
-    squares = zero.index_add(0, y, weights[:, None] * (features - mean[y]).square())
-    return torch.where(total > 1, (squares / (total - 1)).sqrt(), torch.nan).mean(1)
 
 
 def _symmetric(value: float, standard_error: float) -> _Estimate:

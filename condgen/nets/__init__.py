@@ -25,7 +25,7 @@ from condgen.nets.discriminator import (
     MLPDiscriminator,
     MLPDiscriminatorSettings,
 )
-from condgen.nets.embed import ClassEmbedding, Conditioning, NoiseEmbedding
+from condgen.nets.embed import ClassEmbedding, Conditioning, NoiseEmbedding, start_from
 from condgen.nets.generator import ConvGenerator, ConvGeneratorSettings
 from condgen.nets.mlp import MLPClassifier, MLPDenoiser, MLPGenerator, MLPSettings
 from condgen.nets.resnet import ResNet, ResNetSettings
@@ -41,6 +41,7 @@ __all__ = [
     "AnyDenoiserNet",
     "AnyDiscriminatorNet",
     "AnyGeneratorNet",
+    "AnyNet",
     "ClassEmbedding",
     "Conditioning",
     "ConvDiscriminatorSettings",
@@ -56,12 +57,15 @@ __all__ = [
     "build_discriminator",
     "build_generator",
     "input_gradient_only",
+    "start_from",
     "use_plain_operations",
 ]
 
 AnyDenoiserNet: TypeAlias = Annotated[MLPSettings | UNetSettings, Field(discriminator="kind")]
 AnyClassifierNet: TypeAlias = Annotated[MLPSettings | ResNetSettings | TimmSettings, Field(discriminator="kind")]
 AnyGeneratorNet: TypeAlias = Annotated[MLPSettings | ConvGeneratorSettings, Field(discriminator="kind")]
+AnyNet: TypeAlias = Annotated[MLPSettings | ConvGeneratorSettings | UNetSettings, Field(discriminator="kind")]
+"""What makes samples: a generator's network or a denoiser's."""
 AnyDiscriminatorNet: TypeAlias = Annotated[
     MLPDiscriminatorSettings | ConvDiscriminatorSettings, Field(discriminator="kind")
 ]
@@ -93,7 +97,7 @@ def _of_kind(kind: str, family: Mapping[str, Network], role: str) -> Network:
     return family[kind]
 
 
-def build_denoiser(settings: AnyDenoiserNet, shape: Sequence[int], n_classes: int | None) -> nn.Module:
+def build_denoiser(settings: AnyNet, shape: Sequence[int], n_classes: int | None) -> nn.Module:
     """A network `net(x, noise, y)`, for a denoiser.
 
     Args:
@@ -113,7 +117,7 @@ def build_classifier(settings: AnyClassifierNet, shape: Sequence[int], n_classes
     return _of_kind(settings.kind, CLASSIFIERS, "classifier")(settings, tuple(shape), n_classes)
 
 
-def build_generator(settings: AnyGeneratorNet, shape: Sequence[int], n_classes: int, latent: int) -> nn.Module:
+def build_generator(settings: AnyNet, shape: Sequence[int], n_classes: int, latent: int) -> nn.Module:
     """A network `net(z, y)`, for a generator with latents z of size (B, latent).
 
     Images are bounded by +-1.05, points are not. Arguments and errors as in `build_denoiser`.

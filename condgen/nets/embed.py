@@ -12,13 +12,14 @@ networks "adaptive group normalisation": Dhariwal & Nichol 2021, sec. 3.1).
 """
 
 import math
+from collections.abc import Mapping
 from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-__all__ = ["ClassEmbedding", "Conditioning", "FiLM", "NoiseEmbedding", "initialise_"]
+__all__ = ["ClassEmbedding", "Conditioning", "FiLM", "NoiseEmbedding", "initialise_", "start_from"]
 
 _LOWEST, _HIGHEST, _FREQUENCIES = 1.0, 32.0, 16
 
@@ -127,3 +128,19 @@ class FiLM(nn.Module):
         wide = (len(h), -1, *(1,) * (h.ndim - 2))
         scale, shift = self.scale_and_shift(embedding)
         return torch.addcmul(shift.reshape(wide), h, scale.reshape(wide))
+
+
+def start_from(net: nn.Module, weights: Mapping[str, Tensor]) -> None:
+    """Gives a network the weights of another of the same architecture, which may know no labels.
+
+    Where it knows none, class embeddings start at zero: for every class the network begins as the other one is.
+
+    Raises:
+        RuntimeError: where the weights are of another architecture.
+    """
+    tables = {
+        f"{name}.table.weight": torch.zeros_like(module.table.weight)
+        for name, module in net.named_modules()
+        if isinstance(module, ClassEmbedding)
+    }
+    net.load_state_dict(tables | dict(weights))

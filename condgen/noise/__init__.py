@@ -1,7 +1,16 @@
 """The noise core: schedules, time grids, training densities."""
 
-from condgen.noise.densities import AnyDensity, Density, LogNormal, LogUniform, UniformTime
-from condgen.noise.grids import GRIDS, GridName, geometric_grid, karras_grid, karras_levels, uniform_grid
+from condgen.noise.densities import AnyDensity, Density, Levels, LogNormal, LogUniform, UniformTime
+from condgen.noise.grids import (
+    GRIDS,
+    GridName,
+    geometric_grid,
+    karras_grid,
+    karras_levels,
+    linear_beta_levels,
+    uniform_grid,
+)
+from condgen.noise.preconditioning import Preconditioning, precondition
 from condgen.noise.schedules import (
     EDM,
     VE,
@@ -27,8 +36,10 @@ __all__ = [
     "Cosine",
     "Density",
     "GridName",
+    "Levels",
     "LogNormal",
     "LogUniform",
+    "Preconditioning",
     "Schedule",
     "UniformTime",
     "denoised_from_eps",
@@ -38,7 +49,9 @@ __all__ = [
     "geometric_grid",
     "karras_grid",
     "karras_levels",
+    "linear_beta_levels",
     "perturb",
+    "precondition",
     "score_from_denoised",
     "uniform_grid",
 ]

@@ -5,14 +5,14 @@ from abc import ABC, abstractmethod
 from typing import Annotated, Literal, TypeAlias
 
 import torch
-from pydantic import Field
+from pydantic import Field, PositiveFloat
 from torch import Tensor
 
 from condgen.errors import UserError
 from condgen.noise.schedules import Schedule
 from condgen.settings import Settings
 
-__all__ = ["AnyDensity", "Density", "LogNormal", "LogUniform", "UniformTime"]
+__all__ = ["AnyDensity", "Density", "Levels", "LogNormal", "LogUniform", "UniformTime"]
 
 
 class Density(Settings, ABC):
@@ -70,4 +70,19 @@ class LogNormal(Density):
         return schedule.t_of_noise_level((self.mean + self.std * z).exp().clamp(ends[0], ends[1]))
 
 
-AnyDensity: TypeAlias = Annotated[UniformTime | LogUniform | LogNormal, Field(discriminator="kind")]
+class Levels(Density):
+    """A list of noise levels, each as likely as any other."""
+
+    kind: Literal["levels"] = "levels"
+    levels: tuple[PositiveFloat, ...] = Field(min_length=1)
+
+    def quantile(self, schedule: Schedule, u: Tensor) -> Tensor:
+        low, high = schedule.noise_range
+        outside = [level for level in self.levels if not low * (1 - 1e-9) <= level <= high * (1 + 1e-9)]
+        if outside:
+            raise UserError(f"density: noise level {outside[0]:g} is outside the schedule, which has {_span(schedule)}")
+        levels = torch.tensor(self.levels, dtype=torch.float64, device=u.device)
+        return schedule.t_of_noise_level(levels[(u * len(levels)).long().clamp_max(len(levels) - 1)].clamp(low, high))
+
+
+AnyDensity: TypeAlias = Annotated[UniformTime | LogUniform | LogNormal | Levels, Field(discriminator="kind")]

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from condgen.noise.schedules import Schedule
 
-__all__ = ["GRIDS", "GridName", "geometric_grid", "karras_grid", "karras_levels", "uniform_grid"]
+__all__ = ["GRIDS", "GridName", "geometric_grid", "karras_grid", "karras_levels", "linear_beta_levels", "uniform_grid"]
 
 
 def _check_points(n: int) -> None:
@@ -47,6 +47,16 @@ def karras_grid(schedule: Schedule, n: int, rho: float = 7.0) -> Tensor:
     """The times of `karras_levels` over the whole schedule."""
     low, high = schedule.noise_range
     return _grid_from_levels(schedule, karras_levels(low, high, n, rho))
+
+
+def linear_beta_levels(n: int, low: float = 1e-4, high: float = 0.02) -> Tensor:
+    r"""Rising levels :math:`\sqrt{1 - \prod (1 - \beta)}` of n betas from low to high by equal steps (n,), float64.
+
+    These are the sigmas of a discrete diffusion (Ho et al. 2020). Score mismatching (Ye & Liu 2024) adds noise of these
+    levels to images that it does not scale down: there they are noise levels sigma / alpha.
+    """
+    betas = torch.linspace(low, high, n, dtype=torch.float64)
+    return (1 - (1 - betas).cumprod(0)).sqrt()
 
 
 GridName: TypeAlias = Literal["uniform", "geometric", "karras", "log-snr"]

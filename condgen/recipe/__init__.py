@@ -1,6 +1,12 @@
 """Recipes: YAML files that say everything about a run, checked before anything runs."""
 
-from condgen.recipe.defaults import default_adversary, default_recipe
+from condgen.recipe.defaults import (
+    GENERATOR_PRESETS,
+    GeneratorPreset,
+    default_adversary,
+    default_recipe,
+    taught,
+)
 from condgen.recipe.loading import apply_overrides, content_key, load_recipe, read_yaml, to_yaml
 from condgen.recipe.methods import Guidance, Method
 from condgen.recipe.models import (
@@ -21,6 +27,7 @@ from condgen.recipe.models import (
 )
 
 __all__ = [
+    "GENERATOR_PRESETS",
     "CalibrateRecipe",
     "CalibrateStage",
     "ClassifierRecipe",
@@ -28,6 +35,7 @@ __all__ = [
     "DiagnoseRecipe",
     "DiagnoseStage",
     "EvaluateStage",
+    "GeneratorPreset",
     "GeneratorRecipe",
     "GeneratorStage",
     "Guidance",
@@ -43,5 +51,6 @@ __all__ = [
     "default_recipe",
     "load_recipe",
     "read_yaml",
+    "taught",
     "to_yaml",
 ]

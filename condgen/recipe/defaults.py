@@ -1,10 +1,12 @@
 """Settings for a data set that has no recipe yet."""
 
 import math
+from collections.abc import Mapping
+from typing import Any, Literal, TypeAlias
 
 from condgen.data import AnyData, LabelledSet
 from condgen.errors import UserError
-from condgen.generator import GeneratorObjective
+from condgen.generator import DistributionMatching, MatchingObjective, ScoreIdentity, ScoreMismatching
 from condgen.nets import (
     AnyClassifierNet,
     AnyDenoiserNet,
@@ -16,12 +18,20 @@ from condgen.nets import (
     ResNetSettings,
     UNetSettings,
 )
-from condgen.noise import EDM, LogNormal
+from condgen.noise import EDM, LogNormal, LogUniform
 from condgen.recipe.models import ClassifierRecipe, DiagnoseRecipe, GeneratorRecipe, Recipe, ScoreRecipe
 from condgen.score import AdversarialObjective
+from condgen.settings import parse
 from condgen.training import TrainingSettings
 
-__all__ = ["default_adversary", "default_recipe"]
+__all__ = [
+    "GENERATOR_PRESETS",
+    "GeneratorPreset",
+    "default_adversary",
+    "default_generators",
+    "default_recipe",
+    "taught",
+]
 
 
 def _halvings(sides: tuple[int, ...]) -> int:
@@ -52,6 +62,68 @@ def default_adversary(data: LabelledSet) -> AdversarialObjective:
     return AdversarialObjective(network=ConvDiscriminatorSettings(channels=(256,) * (halvings + 2), halvings=halvings))
 
 
+def default_generators(data: LabelledSet) -> dict[str, GeneratorRecipe]:
+    """A generator trained by each objective, by the name of its loss, without a teacher.
+
+    Networks are perceptrons for points and tiny images, convolutions for others; noise levels of the matching ones are
+    in units of the data's standard deviation.
+    """
+    network: AnyGeneratorNet = MLPSettings(width=192, depth=2)
+    judge: AnyDenoiserNet = MLPSettings(width=192, depth=2)
+    if not _is_tiny(data):
+        halvings = _halvings(data.shape[1:])
+        network = ConvGeneratorSettings(multipliers=(4, 2, 1)[-halvings:])
+        judge = UNetSettings(channels=32, multipliers=(1, 2, 2)[: halvings + 1])
+    std = data.standard_deviation()
+    matching: dict[str, type[MatchingObjective]] = {"dmd": DistributionMatching, "sid": ScoreIdentity}
+    training = TrainingSettings(steps=4000, batch=96, lr=2e-4, betas=(0.5, 0.999), decay="tail")
+    generators = {"smm": GeneratorRecipe(network=network, objective=ScoreMismatching(network=judge), training=training)}
+    for name, objective in matching.items():
+        generators[name] = GeneratorRecipe(
+            network=network,
+            objective=objective(
+                network=judge,
+                density=LogUniform(low=0.07 * std, high=7 * std),
+                denoiser_density=LogNormal(mean=math.log(std), std=1.5),
+            ),
+            training=training.model_copy(update={"lr": 3e-4, "betas": (0.0, 0.99)}),
+        )
+    return generators
+
+
+GeneratorPreset: TypeAlias = Literal["smm-paper", "smm"]
+
+GENERATOR_PRESETS: dict[GeneratorPreset, tuple[str, ...]] = {
+    "smm-paper": (
+        "generator.objective.critic_steps=1",
+        "generator.objective.critic_lr=2e-4",
+        "generator.training.lr=2e-4",
+        "generator.training.betas=[0.5, 0.999]",
+        "generator.training.decay=constant",
+    ),
+    "smm": (
+        "generator.objective.critic_steps=3",
+        "generator.objective.critic_lr=1e-3",
+        "generator.training.lr=2e-4",
+        "generator.training.betas=[0.5, 0.999]",
+        "generator.training.decay=tail",
+    ),
+}
+"""What each preset sets. The first trains as the authors' plain implementation does: both networks alike, in turn."""
+
+
+def taught(generator: GeneratorRecipe, guidance: Mapping[str, Any]) -> GeneratorRecipe:
+    """The same generator with a teacher: started from its weights, with its network.
+
+    Args:
+        generator: how to train without one.
+        guidance: what `Guidance` says of the teacher.
+    """
+    tree = generator.model_dump(mode="json")
+    tree["objective"]["network"] = None
+    return parse(GeneratorRecipe, tree | {"network": None, "teacher": dict(guidance)}, "the teacher")
+
+
 def default_recipe(settings: AnyData, data: LabelledSet) -> Recipe:
     """A recipe of plain choices: perceptrons for points and tiny images, convolutions for others, EDM noise.
 
@@ -60,15 +132,11 @@ def default_recipe(settings: AnyData, data: LabelledSet) -> Recipe:
     unit = data.standard_deviation() / 0.5
     density = LogNormal(mean=-1.2 + math.log(unit))
     denoiser: AnyDenoiserNet = MLPSettings()
-    critic: AnyDenoiserNet = MLPSettings(width=192, depth=2)
     classifier: AnyClassifierNet = MLPSettings()
-    generator: AnyGeneratorNet = MLPSettings(width=192, depth=2)
     if not _is_tiny(data):
         halvings = _halvings(data.shape[1:])
         denoiser = UNetSettings(multipliers=(1, 2, 2)[: halvings + 1])
-        critic = UNetSettings(channels=32, multipliers=(1, 2, 2)[: halvings + 1])
         classifier = ResNetSettings(blocks=(2, 2, 2, 2)[: halvings + 1])
-        generator = ConvGeneratorSettings(multipliers=(4, 2, 1)[-halvings:])
     training = TrainingSettings(steps=4000, batch=256)
     return Recipe(
         name="default",
@@ -76,10 +144,6 @@ def default_recipe(settings: AnyData, data: LabelledSet) -> Recipe:
         schedule=EDM(sigma_min=0.002 * unit, sigma_max=80 * unit),
         score=ScoreRecipe(network=denoiser, density=density, training=training),
         classifiers={"default": ClassifierRecipe(network=classifier, density=density, training=training)},
-        generator=GeneratorRecipe(
-            network=generator,
-            objective=GeneratorObjective(network=critic),
-            training=TrainingSettings(steps=4000, batch=96, lr=2e-4, betas=(0.5, 0.999), decay="constant"),
-        ),
+        generators=default_generators(data),
         diagnose=DiagnoseRecipe(levels=tuple(round(unit * level, 6) for level in (0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10))),
     )

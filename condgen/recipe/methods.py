@@ -83,7 +83,7 @@ class Guidance(Settings):
 class Method(Guidance):
     """One way of sampling: by a score model, guided or not, or by the generator in one step."""
 
-    generator: bool = False
+    generator: str | None = Field(default=None, description="one of `generators`, which draws in one step")
     sampler: SamplerName = "unipc"
     options: dict[str, bool | int | float | str | None] = Field(
         default_factory=dict, description="of the sampler; condgen samplers NAME tells what there is"
@@ -98,10 +98,10 @@ class Method(Guidance):
 
     @model_validator(mode="after")
     def _one_way(self) -> "Method":
-        if self.generator and (self.score, self.classifier, self.guide) != (None, None, None):
+        if self.generator is not None and (self.score, self.classifier, self.guide) != (None, None, None):
             raise ValueError("the generator stands alone: leave out score, classifier and guide, or the generator")
         how = (self.sampler, self.options, self.steps, self.nfe, self.grid)
-        if self.generator and how != (type(self).model_fields["sampler"].default, {}, None, None, None):
+        if self.generator is not None and how != (type(self).model_fields["sampler"].default, {}, None, None, None):
             raise ValueError("the generator draws in one step: leave out sampler, options, steps, nfe and grid")
         return self
 

@@ -9,14 +9,14 @@ from condgen.bayes import Denoiser
 from condgen.classifier import ClassifierObjective
 from condgen.data import AnyData
 from condgen.errors import UserError
-from condgen.generator import GeneratorObjective
+from condgen.generator import AnyGeneratorObjective, LikelihoodTerm, ScoreMismatching
 from condgen.nets import AnyClassifierNet, AnyDenoiserNet, AnyGeneratorNet
 from condgen.noise import AnyDensity, AnySchedule, LogNormal, Schedule
 from condgen.recipe.methods import Guidance, Method, Name
 from condgen.sampling import build_sampler
 from condgen.score import AdversarialObjective, Labels
 from condgen.settings import Settings
-from condgen.training import PriorSettings, TrainingSettings
+from condgen.training import Augmentation, PriorSettings, TrainingSettings
 
 __all__ = [
     "CalibrateRecipe",
@@ -91,13 +91,52 @@ class ClassifierRecipe(Settings):
         return self
 
 
-class GeneratorRecipe(Settings):
-    """How to train the one-step generator."""
+class LikelihoodRecipe(LikelihoodTerm):
+    """A likelihood term, and whose it is."""
 
-    network: AnyGeneratorNet
-    latent: int = Field(default=64, gt=0)
-    objective: GeneratorObjective
+    classifier: str = Field(description="one of `classifiers`, trained by any loss")
+
+
+class GeneratorRecipe(Settings):
+    """How to train a one-step generator."""
+
+    network: AnyGeneratorNet | None = Field(
+        default=None,
+        description="by default a denoiser's, asked at `level`: the teacher's, from whose weights it starts, or else "
+        "that of the objective",
+    )
+    latent: int = Field(default=64, gt=0, description="numbers in z, where the network is a generator's own")
+    level: float = Field(
+        default=5.0,
+        gt=0,
+        description="noise level at which a denoiser's network is asked, in standard deviations of the data",
+    )
+    objective: AnyGeneratorObjective
+    teacher: Guidance | None = Field(
+        default=None, description="for dmd and sid: a frozen score model, guided or not, in place of a trained one"
+    )
+    prior: PriorSettings = Field(default=PriorSettings(), description="how the frozen teacher is evaluated")
+    likelihood: LikelihoodRecipe | None = Field(default=None, description="a frozen classifier's opinion, added")
+    augment: Augmentation = Field(default=Augmentation(), description="of real and generated data, before noising")
+    look_every: int | None = Field(
+        default=None, gt=0, description="steps between looks at what it generates; by default ten in all"
+    )
     training: TrainingSettings
+
+    @model_validator(mode="after")
+    def _nothing_is_ignored(self) -> "GeneratorRecipe":
+        mismatching = isinstance(self.objective, ScoreMismatching)
+        if mismatching and self.teacher is not None:
+            raise ValueError("score mismatching has no teacher: choose the loss dmd or sid, or leave the teacher out")
+        if mismatching and self.network is None:
+            raise ValueError("score mismatching needs the generator's own network: set generator.network")
+        if self.teacher is None and self.prior != PriorSettings():
+            raise ValueError("prior is about a teacher: name one, or leave prior out")
+        if not mismatching and self.teacher is None and self.objective.network is None:
+            raise ValueError(
+                f"{self.objective.loss} without a teacher trains two denoisers: set generator.objective.network"
+            )
+        return self
 
 
 class ScoreStage(Settings):
@@ -119,9 +158,10 @@ class ClassifierStage(Settings):
 
 
 class GeneratorStage(Settings):
-    """A generator and all that its training depends on."""
+    """A generator and all that its training depends on, save the frozen models it learns from."""
 
     data: AnyData
+    schedule: AnySchedule
     seed: int = Field(default=0, ge=0, lt=2**32)
     generator: GeneratorRecipe
 
@@ -242,7 +282,7 @@ class Recipe(Settings):
         default_factory=dict, description="further score models: told the label, or weaker ones that serve as guides"
     )
     classifiers: dict[Name, ClassifierRecipe] = Field(default_factory=dict)
-    generator: GeneratorRecipe | None = None
+    generators: dict[Name, GeneratorRecipe] = Field(default_factory=dict)
     sample: SampleRecipe | None = None
     evaluate: bool = True
     diagnose: DiagnoseRecipe | None = None
@@ -260,14 +300,17 @@ class Recipe(Settings):
             raise ValueError(f"a score model cannot be called {min(reserved)!r}, which means another: rename it")
         for name, method in (self.sample.methods if self.sample else {}).items():
             self._check_guidance(name, method)
-            if method.generator and self.generator is None:
-                raise ValueError(f"method {name!r} uses the generator, and the recipe trains none")
+            if method.generator is not None and method.generator not in self.generators:
+                known = ", ".join(self.generators) or "none"
+                raise ValueError(f"method {name!r} uses generator {method.generator!r}, which is not among: {known}")
             try:
                 method.time_grid(build_sampler(method.sampler, _Unknown(self.schedule), method.options))
             except UserError as error:
                 raise ValueError(f"method {name!r}: {error}") from error
         for name, guidance in (self.diagnose.methods if self.diagnose else {}).items():
             self._check_guidance(name, guidance)
+        for name, generator in self.generators.items():
+            self._check_generator(f"generators.{name}", generator)
         low, high = self.schedule.noise_range
         for level in (self.calibrate.levels if self.calibrate else None) or ():
             if not low <= level <= high * (1 + 1e-12):
@@ -277,6 +320,14 @@ class Recipe(Settings):
             if not low <= level <= high * (1 + 1e-12):
                 raise ValueError(f"diagnose: noise level {level:g} is outside the schedule's, {low:g} to {high:g}")
         return self
+
+    def _check_generator(self, name: str, generator: GeneratorRecipe) -> None:
+        """Raises where a generator is to learn from what the recipe does not train."""
+        if generator.teacher is not None:
+            self._check_guidance(f"{name}.teacher", generator.teacher)
+        if generator.likelihood is not None and generator.likelihood.classifier not in self.classifiers:
+            known = ", ".join(self.classifiers) or "none"
+            raise ValueError(f"{name}: likelihood.classifier {generator.likelihood.classifier!r} is not among: {known}")
 
     def _check_guidance(self, name: str, guidance: Guidance) -> None:
         """Raises where a method names what the recipe does not train, or what cannot work."""

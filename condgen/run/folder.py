@@ -33,6 +33,7 @@ class Progress(NamedTuple):
     images: int  # processed so far in this session of the stage, for a rate
     note: str = ""
     message: str = ""  # something that the user should read
+    look: Path | None = None  # the folder of a stage that has just looked at what it makes: pictures can be drawn
 
 
 Work: TypeAlias = Generator[Progress, None, None]

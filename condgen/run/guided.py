@@ -14,7 +14,7 @@ from condgen.classifier import Classifier
 from condgen.errors import UserError
 from condgen.generator import Generator
 from condgen.guidance import ClassifierGuided, DenoiserGuided, Scale, ScaleCurve
-from condgen.recipe import Guidance, Method
+from condgen.recipe import GeneratorRecipe, Guidance, Method
 from condgen.run.calibrate import CALIBRATION, CALIBRATION_FOLDER
 from condgen.run.folder import file_key, read_json
 from condgen.score import ScoreModel
@@ -38,10 +38,11 @@ class Models(NamedTuple):
     classifier: Path | None = None
     generator: Path | None = None
     guide: Path | None = None
+    likelihood: Path | None = None  # a classifier whose opinion trains a generator
 
     def keys(self, guidance: Guidance) -> list[str]:
         """Content hashes of the files that a method reads, in a fixed order; empty for those that it does not."""
-        one_step = isinstance(guidance, Method) and guidance.generator
+        one_step = isinstance(guidance, Method) and guidance.generator is not None
         classifier = self.classifier if guidance.classifier is not None else None
         used = (
             None if one_step else self.score,
@@ -61,7 +62,7 @@ class Folders(NamedTuple):
     score: Path
     scores: Mapping[str, Path] = {}
     classifiers: Mapping[str, Path] = {}
-    generator: Path | None = None
+    generators: Mapping[str, Path] = {}
 
     def models(self, guidance: Guidance) -> Models:
         """The folders that one method needs.
@@ -77,9 +78,20 @@ class Folders(NamedTuple):
         return Models(
             score=_named("score model", self.scores, guidance.score) if guidance.score else self.score,
             classifier=_named("classifier", self.classifiers, guidance.classifier) if guidance.classifier else None,
-            generator=self.generator,
+            generator=self._generator(guidance),
             guide=guide,
         )
+
+    def _generator(self, guidance: Guidance) -> Path | None:
+        name = guidance.generator if isinstance(guidance, Method) else None
+        return None if name is None else _named("generator", self.generators, name)
+
+    def taught_by(self, generator: GeneratorRecipe) -> Models:
+        """The folders that a generator's training needs."""
+        models = self.models(generator.teacher) if generator.teacher is not None else Models()
+        if generator.likelihood is None:
+            return models
+        return models._replace(likelihood=_named("classifier", self.classifiers, generator.likelihood.classifier))
 
 
 def _named(what: str, folders: Mapping[str, Path], name: str) -> Path:

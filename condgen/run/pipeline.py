@@ -20,7 +20,7 @@ from condgen.recipe import (
 from condgen.run.calibrate import CALIBRATION_FOLDER, CLASSIFIERS, calibrate_stage, gather_calibrations
 from condgen.run.environment import describe_environment
 from condgen.run.folder import RECIPE_FILE, STAGE_FILE, Work, read_json, refuse_foreign_files, write_json
-from condgen.run.guided import Folders
+from condgen.run.guided import Folders, Models
 from condgen.run.measure import DIAGNOSTICS, FIELD, METRICS, default_methods, diagnose_stage, evaluate_stage
 from condgen.run.sample import sample_stage
 from condgen.run.train import train_stage
@@ -72,7 +72,9 @@ def run_recipe(recipe: Recipe, folder: Path, processes: Processes, command: str)
         place = classifiers[name] = folder / f"classifier-{name}"
         classifier_stage = ClassifierStage(**settings, classifier=classifier)
         title = f"classifier {name}"
-        yield from stage(title, place, train_stage(title, place, classifier_stage, train, processes, score, test))
+        yield from stage(
+            title, place, train_stage(title, place, classifier_stage, train, processes, Models(score), test)
+        )
         if recipe.calibrate is not None:
             title = f"calibrate {name}"
             calibration = CalibrateStage(calibrate=recipe.calibrate)
@@ -81,12 +83,14 @@ def run_recipe(recipe: Recipe, folder: Path, processes: Processes, command: str)
     if recipe.calibrate is not None and classifiers:
         write_json(folder / CLASSIFIERS, gather_calibrations(classifiers))
 
-    generator = folder / "generator"
-    if recipe.generator is not None:
-        generator_stage = GeneratorStage(data=recipe.data, seed=recipe.seed, generator=recipe.generator)
-        yield from stage("generator", generator, train_stage("generator", generator, generator_stage, train, processes))
+    generators = {name: folder / f"generator-{name}" for name in recipe.generators}
+    folders = Folders(score, scores, classifiers, generators)
+    for name, generator in recipe.generators.items():
+        title, place = f"generator {name}", generators[name]
+        generator_stage = GeneratorStage(**settings, generator=generator)
+        built_on = folders.taught_by(generator)
+        yield from stage(title, place, train_stage(title, place, generator_stage, train, processes, built_on, test))
 
-    folders = Folders(score, scores, classifiers, generator)
     samples: dict[str, Path] = {}
     if recipe.sample is not None:
         labels = tuple(label for label in range(train.n_classes) for _ in range(recipe.sample.per_class))
@@ -143,9 +147,9 @@ def _cost(recipe: Recipe, samples: dict[str, Path]) -> list[dict[str, Any]]:
                 "seconds": record["drawing_seconds"],
                 "images_per_second": record["images_per_second"],
                 "evaluations_per_image": record["evaluations_per_image"],
-                "sampler": "one step" if method.generator else method.sampler,
-                "steps": 1 if method.generator else record.get("steps"),
-                "guide": None if method.generator else method.in_words(),
+                "sampler": "one step" if method.generator is not None else method.sampler,
+                "steps": 1 if method.generator is not None else record.get("steps"),
+                "guide": None if method.generator is not None else method.in_words(),
                 "scale": method.scale if guided and method.scale != "calibrated" else None,
             }
         )

@@ -62,12 +62,12 @@ class _Source(NamedTuple):
 def _one_step(generator: Generator, y: Tensor, seeds: Sequence[int], batch: int) -> Iterator[list[Finished]]:
     for first in range(0, len(seeds), batch):
         part = slice(first, first + batch)
-        x = generator(Streams(seeds[part], y.device).normal((generator.config.latent,)), y[part])
+        x = generator(Streams(seeds[part], y.device).normal(generator.latent_shape), y[part])
         yield [Finished(first + i, row, 1, 1, 0, None) for i, row in enumerate(x)]
 
 
 def _open_models(method: Method, models: Models, device: torch.device) -> _Source:
-    if method.generator:
+    if method.generator is not None:
         if models.generator is None:
             raise UserError("one-step sampling needs a generator: name its folder with --generator")
         generator = Generator.load(models.generator, device)
@@ -177,7 +177,7 @@ def _refuse_bad(finished: Sequence[Finished], name: str, stage: SampleStage, see
     bad = [s for s in finished if s.problem is not None or not bool(s.x.isfinite().all())]
     if not bad:
         return
-    more = "" if stage.method.generator else "; take more steps"
+    more = "; take more steps" if stage.method.generator is None else ""
     problem = bad[0].problem or f"it is not made of finite numbers{more}"
     guided = stage.method.classifier is not None or stage.method.guide is not None
     others = f" and {len(bad) - 1} more" if len(bad) > 1 else ""
@@ -191,7 +191,7 @@ def _describe(stage: SampleStage, source: _Source, place: int, sample: Finished)
     """How a sample came about, for the manifest."""
     method, label = stage.method, stage.labels[place]
     row: dict[str, Any] = {"class": label, "name": source.names[label], "seed": stage.seed + place}
-    if method.generator:
+    if method.generator is not None:
         return row | {"sampler": "one step", "evaluations": 1}
     row |= {"sampler": method.sampler, "options": method.options}
     if source.grid is not None:

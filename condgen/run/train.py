@@ -1,5 +1,6 @@
 """The training stages: score model, classifier, generator, each in a folder of its own."""
 
+import math
 import time
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
@@ -11,14 +12,17 @@ from condgen.classifier import Classifier, ClassifierConfig, compiled_gradient, 
 from condgen.data import LabelledSet, stratified_order
 from condgen.diagnostics.classifier_errors import measure_classifier, spread_levels
 from condgen.errors import UserError
-from condgen.generator import Critic, Generator, GeneratorConfig, mismatching_levels
+from condgen.metrics import Reading
 from condgen.recipe import ClassifierStage, GeneratorStage, ScoreStage, content_key
 from condgen.rng import keyed_generator
 from condgen.run.folder import Progress, Stage, Work, file_key, open_stage
+from condgen.run.generators import generator_task
+from condgen.run.guided import Models
+from condgen.run.looks import Looks
 from condgen.score import Discriminator, ScoreConfig, ScoreModel
 from condgen.settings import Settings
 from condgen.training import Processes, Record, State, Task, TrainingSettings, lighten_, load_state, save_state, train
-from condgen.training.tasks import AdversarialScoreTask, ClassifierTask, GeneratorTask, ScoreTask
+from condgen.training.tasks import AdversarialScoreTask, ClassifierTask, ScoreTask
 from condgen.weights import MODEL_FILE, save_tensors
 
 __all__ = ["SNAPSHOTS", "TrainStage", "train_stage"]
@@ -29,6 +33,8 @@ TrainStage: TypeAlias = ScoreStage | ClassifierStage | GeneratorStage
 
 
 _CHECKED_LEVELS, _CHECKED_IMAGES, _CHECK_SEED = 8, 512, 0
+_LOOKS_IN_ALL = 10
+_BAD_IN_A_ROW = 10  # skipped updates, after which training ends
 
 
 class _Check(NamedTuple):
@@ -53,7 +59,8 @@ class _Work(NamedTuple):
     task: Task
     config: Settings
     training: TrainingSettings
-    check: _Check | None = None
+    check: _Check | None = None  # of a classifier
+    looks: Looks | None = None  # at a generator
 
 
 def _score_work(stage: ScoreStage, data: LabelledSet, device: torch.device) -> _Work:
@@ -128,27 +135,13 @@ def _prior_that_fits(config: ClassifierConfig, folder: Path | None, device: torc
     return prior if fits and prior.config.labels != "separate" else None
 
 
-def _generator_work(stage: GeneratorStage, data: LabelledSet, device: torch.device) -> _Work:
-    recipe = stage.generator
-    config = GeneratorConfig(
-        network=recipe.network,
-        shape=data.shape,
-        names=data.names,
-        latent=recipe.latent,
-        scale=1.0 if data.is_images else data.standard_deviation(),
-    )
-    levels = recipe.objective.levels or mismatching_levels()
-    critic = Critic(recipe.objective.network, data.shape, data.n_classes, levels, config.scale).to(device)
-    return _Work(GeneratorTask(Generator(config).to(device), critic, recipe.objective), config, recipe.training)
-
-
 def train_stage(
     name: str,
     folder: Path,
     stage: TrainStage,
     data: LabelledSet,
     processes: Processes,
-    score_folder: Path | None = None,
+    built_on: Models | None = None,
     held_out: LabelledSet | None = None,
 ) -> Work:
     """Trains a model in a folder, or goes on, or does nothing where it is finished.
@@ -161,21 +154,24 @@ def train_stage(
         stage: what to train.
         data: the training split.
         processes: of this run.
-        score_folder: the frozen score model that DLSM builds on.
-        held_out: data on which a classifier is measured at every saving and at the end, for `log.jsonl` alone: the
+        built_on: the frozen models that it learns from: the score model of DLSM, a generator's teacher.
+        held_out: data on which a classifier or a generator is measured from time to time, for `log.jsonl` alone: the
             trained weights do not depend on it.
     """
-    needs_score = isinstance(stage, ClassifierStage) and stage.classifier.objective.loss == "dlsm"
-    built_on = file_key(score_folder / MODEL_FILE) if needs_score and score_folder is not None else ""
-    key = content_key(stage, data.fingerprint(), built_on)
+    models = built_on or Models()
+    key = content_key(stage, data.fingerprint(), *_keys_below(stage, models))
     torch.manual_seed(stage.seed)  # the initial weights
     match stage:
         case ScoreStage():
             work = _score_work(stage, data, processes.device)
         case ClassifierStage():
-            work = _classifier_work(stage, data, processes.device, score_folder, held_out)
+            work = _classifier_work(stage, data, processes.device, models.score, held_out)
         case GeneratorStage():
-            work = _generator_work(stage, data, processes.device)
+            task = generator_task(stage, data, models, processes.device)
+            training = stage.generator.training
+            every = stage.generator.look_every or max(1, training.steps // _LOOKS_IN_ALL)
+            looks = Looks(data, held_out, every) if held_out is not None else None
+            work = _Work(task, task.model.config, training, looks=looks)
     opened = open_stage(name, folder, key, stage)
     if opened.finished:
         return
@@ -186,9 +182,22 @@ def train_stage(
     yield from _train(opened, work, state, data, stage.seed, processes)
 
 
+def _keys_below(stage: TrainStage, models: Models) -> list[str]:
+    """Content hashes of the model files that a stage's training depends on."""
+    if isinstance(stage, GeneratorStage):
+        recipe = stage.generator
+        keys = models.keys(recipe.teacher) if recipe.teacher is not None else []
+        if recipe.likelihood is not None and models.likelihood is not None:
+            keys.append(file_key(models.likelihood / MODEL_FILE))
+        return keys
+    needs_score = isinstance(stage, ClassifierStage) and stage.classifier.objective.loss == "dlsm"
+    return [file_key(models.score / MODEL_FILE) if needs_score and models.score is not None else ""]
+
+
 def _train(stage: Stage, work: _Work, state: State, data: LabelledSet, seed: int, processes: Processes) -> Work:
     settings = work.training
     first, saved, note, last_time = state.step, state.step, "", time.perf_counter()
+    seen, told = "", False  # what the last look saw, and whether a collapse was told
 
     def save() -> None:
         nonlocal saved
@@ -201,16 +210,23 @@ def _train(stage: Stage, work: _Work, state: State, data: LabelledSet, seed: int
         for record in train(work.task, state, data, settings, seed, processes):
             if record.step % settings.log_every == 0 or record.step == settings.steps:
                 now = time.perf_counter()
-                note = _log(stage, record, settings, now - last_time, processes)
+                note = _log(stage, record, state, settings, now - last_time, processes)
                 last_time = now
             if record.step in settings.snapshots and processes.is_main:  # before the state that says it is written
                 place = stage.folder / SNAPSHOTS / str(record.step) / MODEL_FILE
                 save_tensors(place, state.ema.state_dict(), work.config.model_dump(mode="json"))
             if record.step % settings.save_every == 0 or record.step == settings.steps:
                 last_time += _check(stage, work, state, processes)  # before the state, so that a crash loses no row
+            message = ""
+            if (reading := _look(stage, work, record.step, state, processes)) is not None:
+                seen, last_time = reading.in_words(), last_time + reading.seconds
+                if reading.collapsed and not told:
+                    message, told = f"{stage.name}, step {record.step:,}: {reading.warning()}", True
             if record.step % settings.save_every == 0:
                 save()
-            yield Progress(stage.name, record.step, settings.steps, (record.step - first) * settings.batch, note)
+            images = (record.step - first) * settings.batch
+            look = stage.folder if reading is not None else None
+            yield Progress(stage.name, record.step, settings.steps, images, f"{note}  {seen}".rstrip(), message, look)
     except GeneratorExit:
         save()
         raise
@@ -232,14 +248,36 @@ def _check(stage: Stage, work: _Work, state: State, processes: Processes) -> flo
     return time.perf_counter() - start
 
 
-def _log(stage: Stage, record: Record, settings: TrainingSettings, seconds: float, processes: Processes) -> str:
+def _look(stage: Stage, work: _Work, step: int, state: State, processes: Processes) -> Reading | None:
+    """Looks at the averaged generator where it is time to, and writes what was seen."""
+    if work.looks is None or not processes.is_main or not work.looks.is_due(step, work.training.steps):
+        return None
+    reading = work.looks.take(state.ema, stage.folder, step)
+    stage.log({"step": step, "look": reading.as_dict()})
+    return reading
+
+
+def _log(
+    stage: Stage, record: Record, state: State, settings: TrainingSettings, seconds: float, processes: Processes
+) -> str:
+    """Writes a row; returns it in short. A number that is not finite stands for an update that was skipped.
+
+    Raises:
+        UserError: where many updates in a row were skipped.
+    """
     metrics = {name: float(value) for name, value in record.metrics.items()}
-    bad = [name for name, value in metrics.items() if not abs(value) < float("inf")]
-    if bad:
+    skipped = {name: count.tolist() for name, count in state.skipped.items()}
+    stuck = [name for name, (_, in_a_row) in skipped.items() if in_a_row >= min(_BAD_IN_A_ROW, record.step)]
+    if stuck:
+        bad = next((name for name, value in metrics.items() if not math.isfinite(value)), "the gradient")
         raise UserError(
-            f"{stage.name}: {bad[0]} is {metrics[bad[0]]} at step {record.step}: lower the learning rate "
-            f"(training.lr is {settings.lr:g}) or look for bad values in the data; {stage.folder} keeps the last state"
+            f"{stage.name}: {bad} is not a finite number at step {record.step}, and the last {skipped[stuck[0]][1]} "
+            f"updates were skipped: lower the learning rate (training.lr is {settings.lr:g}) or look for bad values in "
+            f"the data; {stage.folder} keeps the last state"
         )
+    metrics = {name: value for name, value in metrics.items() if math.isfinite(value)}
+    if any(total for total, _ in skipped.values()):
+        metrics["skipped"] = sum(total for total, _ in skipped.values())
     steps = min(settings.log_every, record.step)
     if processes.is_main:
         rate = steps * settings.batch / seconds if seconds > 0 else 0.0

@@ -1,5 +1,6 @@
 """Training: a state, a loop that yields, checkpoints, many processes."""
 
+from condgen.training.augment import Augmentation
 from condgen.training.checkpoint import load_state, save_state
 from condgen.training.distributed import Processes
 from condgen.training.frozen import PriorSettings, lighten_
@@ -8,6 +9,7 @@ from condgen.training.state import State
 
 __all__ = [
     "Apply",
+    "Augmentation",
     "Batch",
     "PriorSettings",
     "Processes",

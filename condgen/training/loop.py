@@ -2,6 +2,8 @@
 
 Everything random is a function of (seed, step): which rows are drawn, the times, the noise. So is the learning rate.
 Going on after an interruption therefore gives the same weights, bit for bit, as never having stopped.
+
+A gradient that is not finite moves nothing: the update is skipped, and counted in the state.
 """
 
 import math
@@ -22,6 +24,7 @@ from condgen.training.state import State
 __all__ = ["Apply", "Batch", "Record", "Task", "TrainingSettings", "learning_rate_factor", "train"]
 
 _ORDER, _DRAWS, _DROPOUT = range(3)  # purposes of keyed generators
+_TAIL = 0.3  # of all steps, over which the learning rate falls
 
 
 Decay: TypeAlias = Annotated[float, Field(ge=0, lt=1)]
@@ -35,7 +38,9 @@ class TrainingSettings(Settings):
     lr: float = Field(default=1e-3, gt=0)
     betas: tuple[Decay, Decay] = (0.9, 0.999)
     warmup: int = Field(default=100, ge=0, description="steps of linear warm-up")
-    decay: Literal["constant", "cosine"] = "cosine"
+    decay: Literal["constant", "cosine", "tail"] = Field(
+        default="cosine", description="of the learning rate; tail: constant, then linear to zero over the last 30%"
+    )
     clip: float = Field(default=1.0, gt=0, description="greatest norm of the gradient")
     ema: float = Field(default=0.999, ge=0, lt=1, description="decay of the moving average of the weights")
     log_every: int = Field(default=100, gt=0)
@@ -56,6 +61,8 @@ def learning_rate_factor(settings: TrainingSettings, step: int) -> float:
     warm = min(1.0, (step + 1) / settings.warmup) if settings.warmup else 1.0
     if settings.decay == "constant":
         return warm
+    if settings.decay == "tail":
+        return warm * min(1.0, (1 - step / settings.steps) / _TAIL)
     return warm * 0.5 * (1 + math.cos(math.pi * step / settings.steps))
 
 
@@ -169,10 +176,10 @@ def train(
             for parameter, gradient in zip(parameters, gradients, strict=True):
                 parameter.grad = gradient
             processes.average_gradients(parameters, batch.weight)
-            nn.utils.clip_grad_norm_(parameters, settings.clip)
+            norm = nn.utils.clip_grad_norm_(parameters, settings.clip)
             for group in optimizer.param_groups:
                 group["lr"] = rates.get(part, settings.lr) * factor
-            optimizer.step()
+            state.step_optimizer(part, norm.isfinite())
 
         metrics = task.update(batch, apply)
         metrics = {name: processes.average(value.detach(), batch.weight) for name, value in metrics.items()}

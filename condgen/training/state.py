@@ -28,12 +28,15 @@ class State:
         optimizers: an optimiser for each.
         ema: the exponential moving average of "model".
         step: finished steps.
+        skipped: for each network, how many updates were skipped because a gradient was not finite: in all, and in a row
+            until now. Counted on the device, so that nothing waits for it.
     """
 
     models: dict[str, nn.Module]
     optimizers: dict[str, Optimizer]
     ema: nn.Module
     step: int = 0
+    skipped: dict[str, Tensor] = field(default_factory=dict)
     _pairs: tuple[list[Tensor], list[Tensor]] | None = field(default=None, init=False, repr=False)
 
     @classmethod
@@ -44,6 +47,25 @@ class State:
         }
         ema = copy.deepcopy(models["model"]).eval().requires_grad_(False)
         return cls(models, optimizers, ema)
+
+    def __post_init__(self) -> None:
+        for name, model in self.models.items():
+            device = next(model.parameters()).device
+            self.skipped.setdefault(name, torch.zeros(2, dtype=torch.int64, device=device))
+
+    @torch.no_grad()
+    def step_optimizer(self, name: str, finite: Tensor) -> None:
+        """Steps the optimiser of a network, or, where `finite` (scalar bool) is false, leaves it and counts that.
+
+        The fused optimiser leaves weights and moments untouched where it is told that infinities were found, as
+        gradient scalers for half precision do.
+        """
+        optimizer = self.optimizers[name]
+        for key, value in {"found_inf": (~finite).float(), "grad_scale": None}.items():
+            setattr(optimizer, key, value)
+        optimizer.step()
+        bad = (~finite).long()
+        self.skipped[name] = torch.stack((self.skipped[name][0] + bad, (self.skipped[name][1] + 1) * bad))
 
     @torch.no_grad()
     def update_ema(self, limit: float) -> None:
@@ -61,6 +83,7 @@ class State:
         flat = {f"ema/{name}": tensor for name, tensor in self.ema.state_dict().items()}
         for part, model in self.models.items():
             flat |= {f"models/{part}/{name}": tensor for name, tensor in model.state_dict().items()}
+            flat[f"skipped/{part}"] = self.skipped[part]
             for index, slots in self.optimizers[part].state_dict()["state"].items():
                 flat |= {f"optimizers/{part}/{index}/{slot}": tensor for slot, tensor in slots.items()}
         return flat
@@ -74,6 +97,7 @@ class State:
         self.ema.load_state_dict(_below(flat, "ema/"))
         for part, model in self.models.items():
             model.load_state_dict(_below(flat, f"models/{part}/"))
+            self.skipped[part].copy_(flat[f"skipped/{part}"])
             slots: dict[int, dict[str, Tensor]] = {}
             for name, tensor in _below(flat, f"optimizers/{part}/").items():
                 index, slot = name.split("/")

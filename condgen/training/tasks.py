@@ -1,4 +1,4 @@
-"""What one training step does, for each model and objective."""
+"""What one training step does, for score models and classifiers."""
 
 from typing import NamedTuple
 
@@ -7,7 +7,6 @@ from torch import Tensor, nn
 
 from condgen.bayes import Denoiser
 from condgen.classifier import Classifier, ClassifierObjective, Gradient, classifier_losses, gradient_of
-from condgen.generator import Critic, Generator, GeneratorObjective, critic_loss, generator_loss
 from condgen.noise import Density, perturb
 from condgen.score import (
     AdversarialObjective,
@@ -19,7 +18,7 @@ from condgen.score import (
 )
 from condgen.training.loop import Apply, Batch, Task, TrainingSettings
 
-__all__ = ["AdversarialScoreTask", "ClassifierTask", "GeneratorTask", "ScoreTask"]
+__all__ = ["AdversarialScoreTask", "ClassifierTask", "ScoreTask"]
 
 
 class _Draws(NamedTuple):
@@ -153,38 +152,3 @@ class ClassifierTask(Task):
         if losses.dlsm is not None and losses.gain is not None:
             metrics |= {"dlsm": losses.dlsm.mean(), "gain": losses.gain.mean()}
         return metrics
-
-
-class GeneratorTask(Task):
-    """Score mismatching: several critic steps, then one generator step."""
-
-    def __init__(self, model: Generator, critic: Critic, objective: GeneratorObjective) -> None:
-        self.model, self.critic, self.objective = model, critic, objective
-
-    def models(self) -> dict[str, nn.Module]:
-        """The generator, and the critic that is thrown away with it."""
-        return {"model": self.model, "critic": self.critic}
-
-    def learning_rates(self, settings: TrainingSettings) -> dict[str, float]:
-        """The critic is faster than the generator, or the generator collapses within a class."""
-        return {"critic": self.objective.critic_lr}
-
-    def update(self, batch: Batch, apply: Apply) -> dict[str, Tensor]:
-        """`critic_steps` steps of the critic on fresh fakes and noise, then one of the generator."""
-        shape, latent = batch.x.shape[1:], self.model.config.latent
-        for _ in range(self.objective.critic_steps):
-            with torch.no_grad():
-                fake = self.model(batch.normal(latent), batch.y)
-            noise = (batch.normal(*shape), batch.normal(*shape), batch.normal(*shape))
-            on_real, on_fake = critic_loss(
-                self.critic, batch.x, fake, batch.y, (batch.uniform(), batch.uniform()), noise
-            )
-            apply("critic", on_real + on_fake)
-        fake = self.model(batch.normal(latent), batch.y)
-        draws = [
-            generator_loss(self.critic, fake, batch.y, batch.uniform(), batch.normal(*shape))
-            for _ in range(self.objective.draws)
-        ]
-        loss = torch.stack(draws).mean(0)
-        apply("model", loss)
-        return {"loss": loss.mean(), "critic_real": on_real.mean(), "critic_fake": on_fake.mean()}

@@ -63,7 +63,7 @@ def test_overrides_reach_any_depth_and_keep_types(path):
         ("schedule.sigma_min=100", r"schedule.*sigma_min \(100.0\) must be below sigma_max"),
         ("data.kind=digit", r"data: .*'digit'"),
         ("sample.methods.guided.classifier=dlsm", r"'guided' uses classifier 'dlsm', which is not among: ce"),
-        ("sample.methods.fast.generator=true", r"'fast' uses the generator, and the recipe trains none"),
+        ("sample.methods.fast.generator=one", r"'fast' uses generator 'one', which is not among: none"),
         (
             "sample.methods.guided.scale=lots",
             r"methods.guided.scale: a guidance scale is a finite number, or .* calibrated",
@@ -94,7 +94,7 @@ def test_overrides_reach_any_depth_and_keep_types(path):
         ("sample.methods.plain.guide=weak", r"'plain' uses score model 'weak', which is not among scores: none"),
         ("sample.methods.plain.score=weak", r"'plain' uses score model 'weak', which is not among scores: none"),
         ("sample.methods.plain.guide=score", r"cannot guide itself; did you mean guide: unlabelled"),
-        ("sample.methods.plain={generator: true, guide: unlabelled}", r"the generator stands alone"),
+        ("sample.methods.plain={generator: one, guide: unlabelled}", r"the generator stands alone"),
         ("score.labels=separate", r"score.labels: separate gives no unconditional score.*move it to scores"),
         ("score.labels=yes", r"score.labels: "),
         ("score.label_dropout=1.5", r"score.label_dropout: "),
@@ -106,7 +106,7 @@ def test_overrides_reach_any_depth_and_keep_types(path):
         ("score.adversarial={network: {kind: convdisc, halvings: 9}}", r"9 halvings need as many blocks"),
         ("score.training.snapshots=[0]", r"score.training.snapshots"),
         ("diagnose={levels: [1], methods: {a: {classifier: dlsm}}}", r"'a' uses classifier 'dlsm', .* not among: ce"),
-        ("diagnose={levels: [1], methods: {a: {generator: true}}}", r"diagnose.methods.a.generator: no such setting"),
+        ("diagnose={levels: [1], methods: {a: {generator: one}}}", r"diagnose.methods.a.generator: no such setting"),
         ("name=../escape", r"name: "),
         ("sample.methods={'../escape': {}}", r"sample.methods"),
         ("score.training", r"not of the form"),
@@ -179,11 +179,11 @@ def test_default_networks_fit_images_of_any_even_size(side, channels):
     images[::2] += 9
     data = LabelledSet(x=images, y=torch.arange(8) % 2, names=("a", "b"), source="s", split="train")
     recipe = default_recipe(parse_data("./s"), data)
-    assert recipe.generator is not None
     build_denoiser(recipe.score.network, data.shape, None)
-    build_denoiser(recipe.generator.objective.network, data.shape, 2)
+    for generator in recipe.generators.values():
+        build_denoiser(generator.objective.network, data.shape, 2)
+        build_generator(generator.network, data.shape, 2, 8)
     build_classifier(recipe.classifiers["default"].network, data.shape, 2)
-    build_generator(recipe.generator.network, data.shape, 2, 8)
     judge = default_adversary(data)
     assert judge.network.kind == ("mlp" if side == 8 else "convdisc")
     with torch.device("meta"):  # a wide network, of which the shapes alone matter

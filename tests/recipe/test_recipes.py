@@ -38,8 +38,7 @@ def test_a_recipe_runs_two_steps_end_to_end(path, tmp_path):
     trained = ["score", *(f"scores.{name}" for name in recipe.scores)]
     trained += [f"classifiers.{name}" for name in recipe.classifiers]
     changes = [f"{part}.training.{short}" for part in trained for short in ("steps=2", "snapshots=[1]")]
-    if recipe.generator is not None:
-        changes.append("generator.training.steps=2")
+    changes += [f"generators.{name}.training.steps=2" for name in recipe.generators]
     if recipe.sample is not None:
         changes += ["sample.per_class=3"]
     if recipe.diagnose is not None:

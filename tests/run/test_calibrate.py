@@ -19,7 +19,7 @@ from condgen.recipe import (
     default_recipe,
     load_recipe,
 )
-from condgen.run import calibrate_stage, read_json, read_rows, run_recipe, train_stage
+from condgen.run import Models, calibrate_stage, read_json, read_rows, run_recipe, train_stage
 from condgen.settings import parse
 from condgen.training import Processes
 from condgen.weights import load_tensors
@@ -42,7 +42,7 @@ def small(part, loss="dlsm", **schedule):
 
 
 def train(folder, stage, score=None, held_out=None):
-    return train_stage(folder.name, folder, stage, TRAIN, ALONE, score, held_out)
+    return train_stage(folder.name, folder, stage, TRAIN, ALONE, Models(score), held_out)
 
 
 @pytest.fixture(scope="module")

@@ -65,7 +65,7 @@ def trained(tmp_path_factory):
     for loss in ("ce", "dlsm"):
         recipe = {"network": NETWORK, "objective": {"loss": loss}, "training": training(steps=3)}
         stage = ClassifierStage.model_validate(SHARED | {"classifier": recipe})
-        list(train_stage(f"classifier {loss}", root / loss, stage, DATA, ALONE, root / "none"))
+        list(train_stage(f"classifier {loss}", root / loss, stage, DATA, ALONE, Models(root / "none")))
     return root
 
 
@@ -214,7 +214,7 @@ def test_what_cannot_guide_is_said_with_what_to_do(trained, calibrated, tmp_path
     recipe = {"network": NETWORK, "objective": {"loss": "dlsm"}, "training": training(steps=3)}
     stage = ClassifierStage.model_validate(SHARED | {"classifier": recipe})
     with pytest.raises(UserError, match="no unconditional score, on which DLSM builds"):
-        list(train_stage("classifier", tmp_path / "c", stage, DATA, ALONE, trained / "each"))
+        list(train_stage("classifier", tmp_path / "c", stage, DATA, ALONE, Models(trained / "each")))
 
 
 # ----------------------------------------------------------------------------------------------------

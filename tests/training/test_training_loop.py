@@ -4,23 +4,33 @@ import pytest
 import torch
 
 from condgen.classifier import Classifier, ClassifierConfig, ClassifierObjective
-from condgen.generator import Critic, Generator, GeneratorConfig, GeneratorObjective, mismatching_levels
+from condgen.generator import (
+    Critic,
+    DistributionMatching,
+    Generator,
+    GeneratorConfig,
+    ScoreIdentity,
+    ScoreMismatching,
+    mismatching_levels,
+)
 from condgen.nets import MLPDiscriminatorSettings, MLPSettings
 from condgen.noise import EDM, LogNormal
 from condgen.score import AdversarialObjective, Discriminator, ScoreConfig, ScoreModel
 from condgen.training import Batch, Processes, State, TrainingSettings, load_state, save_state, train
+from condgen.training.generator_tasks import MatchingTask, MismatchingTask
 from condgen.training.loop import learning_rate_factor
 from condgen.training.state import ema_decay
-from condgen.training.tasks import AdversarialScoreTask, ClassifierTask, GeneratorTask, ScoreTask
+from condgen.training.tasks import AdversarialScoreTask, ClassifierTask, ScoreTask
 
 NET = MLPSettings(width=16, depth=1, embedding=8)
 SETTINGS = TrainingSettings(steps=10, batch=12, lr=1e-2, warmup=5, save_every=5)
 ALONE = Processes(cpu=True)
 
 
-def score_task(data):
+def score_task(data, labels="none"):
+    about = {"shape": data.shape, "names": data.names, "labels": labels}
     return ScoreTask(
-        ScoreModel(ScoreConfig(network=NET, schedule=EDM(), shape=data.shape, names=data.names, sigma_data=0.5)),
+        ScoreModel(ScoreConfig(network=NET, schedule=EDM(), sigma_data=0.5, **about)),
         LogNormal(),
     )
 
@@ -37,10 +47,18 @@ def classifier_task(data, loss="dlsm"):
     return ClassifierTask(Classifier(config), ClassifierObjective(loss=loss), LogNormal(), prior)
 
 
-def generator_task(data):
-    generator = Generator(GeneratorConfig(network=NET, shape=data.shape, names=data.names, latent=4))
+def generator(data):
+    return Generator(GeneratorConfig(network=NET, shape=data.shape, names=data.names, latent=4))
+
+
+def mismatching_task(data):
     critic = Critic(NET, data.shape, data.n_classes, mismatching_levels())
-    return GeneratorTask(generator, critic, GeneratorObjective(network=NET, critic_steps=2))
+    return MismatchingTask(generator(data), critic, ScoreMismatching(network=NET, critic_steps=2))
+
+
+def matching_task(data, objective=ScoreIdentity):
+    real, fake = (score_task(data, "embedding").model for _ in range(2))
+    return MatchingTask(generator(data), real, fake, objective(network=NET))
 
 
 TASKS = {
@@ -48,7 +66,9 @@ TASKS = {
     "adversarial": adversarial_task,
     "ce": lambda data: classifier_task(data, "ce"),
     "dlsm": classifier_task,
-    "generator": generator_task,
+    "smm": mismatching_task,
+    "sid": matching_task,
+    "dmd": lambda data: matching_task(data, DistributionMatching),
 }
 
 

@@ -1,0 +1,122 @@
+"""What the commands that train one model share: their options, and how a stage comes from them."""
+
+from pathlib import Path
+from typing import Annotated, Any, TypeAlias, TypeVar
+
+import typer
+from pydantic import BaseModel
+
+from condgen.cli.progress import console, follow
+from condgen.data import AnyData, LabelledSet, load, parse_data
+from condgen.errors import UserError
+from condgen.recipe import (
+    ClassifierStage,
+    GeneratorStage,
+    Recipe,
+    ScoreStage,
+    apply_overrides,
+    default_recipe,
+    load_recipe,
+    read_yaml,
+)
+from condgen.run import Models, lock, train_stage
+from condgen.run.train import TrainStage
+from condgen.settings import parse
+from condgen.training import Processes
+
+__all__ = [
+    "BatchSize",
+    "Data",
+    "Download",
+    "Rate",
+    "RecipeFile",
+    "Seed",
+    "Steps",
+    "base_recipe",
+    "build_stage",
+    "plain",
+    "read_stage",
+    "train",
+    "training_options",
+]
+
+Data: TypeAlias = Annotated[
+    str | None, typer.Option(help="digits, moons, cifar10, cifar100, or a folder with one sub-folder a class.")
+]
+RecipeFile: TypeAlias = Annotated[
+    Path | None, typer.Option("--recipe", help="Take data, networks and training from this recipe's own part.")
+]
+Steps: TypeAlias = Annotated[int | None, typer.Option(min=1, help="Training steps.")]
+BatchSize: TypeAlias = Annotated[int | None, typer.Option("--batch", min=1, help="Images a step, over all processes.")]
+Rate: TypeAlias = Annotated[float | None, typer.Option("--lr", help="Learning rate.")]
+Seed: TypeAlias = Annotated[int | None, typer.Option(min=0, help="Of weights, order and noise.")]
+Download: TypeAlias = Annotated[bool, typer.Option("--download", help="Fetch a missing data set (CIFAR only).")]
+
+
+StageType = TypeVar("StageType", ScoreStage, ClassifierStage, GeneratorStage)
+
+
+def load_data(settings: AnyData) -> LabelledSet:
+    """The training split, described in a line on the terminal."""
+    data = load(settings, "train")
+    what = f"{data.shape[1]}x{data.shape[2]} images" if data.is_images else f"{data.shape[0]}-D points"
+    classes = ", ".join(data.names[:10]) + (", ..." if data.n_classes > 10 else "")
+    console.print(f"{data.source}: {len(data):,} {what}, {data.n_classes} classes ({classes})", markup=False)
+    return data
+
+
+def base_recipe(
+    recipe_file: Path | None, data: str | None, fallback: AnyData, download: bool, sets: list[str]
+) -> tuple[Recipe, LabelledSet]:
+    """The recipe that options change: the named file's, or the default one of the data set."""
+    about_data = [*(["data.download=true"] if download else []), *(text for text in sets if text.startswith("data."))]
+    if recipe_file is not None:
+        if data is not None:
+            raise UserError("--data and --recipe exclude each other: the recipe names its data")
+        recipe = load_recipe(recipe_file, about_data)
+        return recipe, load_data(recipe.data)
+    chosen = parse_data(data) if data is not None else fallback
+    tree = apply_overrides({"data": chosen.model_dump(mode="json")}, about_data)
+    settings = parse(type(chosen), tree["data"], "data")
+    loaded = load_data(settings)
+    return default_recipe(settings, loaded), loaded
+
+
+def build_stage(
+    model: type[StageType], part: str, tree: dict[str, Any], options: dict[str, Any], sets: list[str]
+) -> StageType:
+    """Applies command-line options, then --set, to a stage's settings."""
+    given: list[str] = [f"{key}={value}" for key, value in options.items() if value is not None]
+    return parse(model, apply_overrides(tree, [*given, *sets]), f"train-{part}")
+
+
+def training_options(
+    part: str, steps: int | None, batch: int | None, lr: float | None, seed: int | None
+) -> dict[str, Any]:
+    """The options of training, by the settings that they change."""
+    return {
+        f"{part}.training.steps": steps,
+        f"{part}.training.batch": batch,
+        f"{part}.training.lr": lr,
+        "seed": seed,
+    }
+
+
+def plain(**parts: BaseModel | int) -> dict[str, Any]:
+    """A stage's settings as plain values, ready for overrides."""
+    return {name: part.model_dump(mode="json") if isinstance(part, BaseModel) else part for name, part in parts.items()}
+
+
+def read_stage(model: type[StageType], folder: Path) -> StageType:
+    """The settings that the model in a folder was trained with."""
+    return parse(model, read_yaml(folder / "recipe.yaml"), str(folder / "recipe.yaml"))
+
+
+def train(name: str, out: Path, stage: TrainStage, data: LabelledSet, built_on: Models | None = None) -> None:
+    """Trains a model in its folder, with a bar, and says where it is."""
+    held_out = load(stage.data, "test") if not isinstance(stage, ScoreStage) else None
+    with lock(out):
+        processes = Processes()
+        if follow(train_stage(name, out, stage, data.to(processes.device), processes, built_on, held_out)) == 0:
+            console.print(f"nothing left to do: {out} is finished", markup=False)
+    console.print(f"model: {out}", markup=False)

@@ -1,0 +1,182 @@
+"""`condgen train-generator`."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from condgen.cli.run import Overrides
+from condgen.cli.sample import name_of_guide
+from condgen.cli.stages import (
+    BatchSize,
+    Data,
+    Download,
+    Rate,
+    RecipeFile,
+    Seed,
+    Steps,
+    base_recipe,
+    build_stage,
+    plain,
+    read_stage,
+    train,
+    training_options,
+)
+from condgen.data import parse_data
+from condgen.errors import UserError
+from condgen.recipe import (
+    GENERATOR_PRESETS,
+    GeneratorPreset,
+    GeneratorStage,
+    ScoreStage,
+    apply_overrides,
+    taught,
+)
+from condgen.run import Models
+
+__all__ = ["train_generator"]
+
+_LOSS, _TEACHER, _TERM = "The loss", "A frozen teacher, for dmd and sid", "Beside the loss"  # panels of the help
+
+
+def train_generator(
+    loss: Annotated[
+        Literal["smm", "dmd", "sid"] | None,
+        typer.Option(
+            rich_help_panel=_LOSS,
+            help="sid, the default: score identity distillation (Zhou et al. 2024). dmd: distribution matching (Yin et "
+            "al. 2024); cheaper a step. smm: score mismatching (Ye & Liu 2024); one opponent instead of two, and less "
+            "variety.",
+        ),
+    ] = None,
+    preset: Annotated[
+        GeneratorPreset | None,
+        typer.Option(
+            rich_help_panel=_LOSS,
+            help="smm-paper: one step of the critic for one of the generator, at one speed, as its authors train; on "
+            "small data sets it collapses within a class. smm: three steps of a faster critic, what --loss smm takes. "
+            "The options below change a preset.",
+        ),
+    ] = None,
+    teacher: Annotated[
+        Path | None,
+        typer.Option(
+            rich_help_panel=_TEACHER,
+            help="Run folder of a score model: one trained with labels, or without, and then guided by --classifier. "
+            "The generator starts from its weights, and no denoiser of real images is trained.",
+        ),
+    ] = None,
+    classifier: Annotated[
+        Path | None,
+        typer.Option(
+            rich_help_panel=_TEACHER, help="Run folder of a classifier that guides the teacher (DLSM, or CE)."
+        ),
+    ] = None,
+    guide: Annotated[
+        str | None,
+        typer.Option(
+            metavar="unlabelled|DIR", rich_help_panel=_TEACHER, help="What guides it instead, as in condgen sample."
+        ),
+    ] = None,
+    scale: Annotated[
+        str,
+        typer.Option(
+            metavar="NUMBER|calibrated", rich_help_panel=_TEACHER, help="Guidance scale, as in condgen sample."
+        ),
+    ] = "1",
+    likelihood: Annotated[
+        Path | None,
+        typer.Option(
+            rich_help_panel=_TERM,
+            help="Run folder of a noise-aware classifier: adds -log p(y|x_t) of noised samples. More of them are of "
+            "the class asked for, and they vary less.",
+        ),
+    ] = None,
+    likelihood_weight: Annotated[
+        float | None, typer.Option(min=0, rich_help_panel=_TERM, help="Its weight; 0.01 by default.")
+    ] = None,
+    flip: Annotated[
+        bool, typer.Option("--flip", rich_help_panel=_TERM, help="Mirror half of the real images left to right.")
+    ] = False,
+    augment: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            max=0.8,
+            rich_help_panel=_TERM,
+            help="How often each of shift, turn, zoom and brightness happens to real and generated images (ADA).",
+        ),
+    ] = None,
+    data: Data = None,
+    recipe: RecipeFile = None,
+    out: Annotated[Path | None, typer.Option(help="The run folder; by default runs/generator-LOSS.")] = None,
+    steps: Steps = None,
+    batch: BatchSize = None,
+    lr: Rate = None,
+    seed: Seed = None,
+    download: Download = False,
+    overrides: Overrides = None,
+) -> None:
+    """Train a class-conditional generator, which draws a sample in one pass of its network.
+
+    Each loss adds noise to what the generator makes and asks networks that are trained beside it. smm has a critic, and
+    a bias: its samples vary less than the data. dmd and sid compare a denoiser of real images with one of generated
+    ones, and have none. With --teacher a frozen score model is the first of the two:
+
+    condgen train-generator --teacher runs/digits/score --classifier runs/digits/classifier-dlsm
+
+    Class accuracy alone cannot tell a good generator from one that makes the same image of a class every time. While it
+    trains, it is therefore measured ten times: spread within a class and recall beside accuracy, in the terminal and in
+    log.jsonl; a collapse is told in words; looks/ shows the same latents at every look, and looks.png how they evolved.
+
+    --set reaches every setting: generator.objective.critic_steps=5, generator.look_every=100.
+    """
+    wanted = _loss(loss, preset, teacher)
+    if teacher is None and (classifier, guide, scale) != (None, None, "1"):
+        raise UserError("--classifier, --guide and --scale lead a teacher: name one with --teacher DIR")
+    if likelihood is None and likelihood_weight is not None:
+        raise UserError("--likelihood-weight needs a classifier: name its folder with --likelihood DIR")
+    learnt = read_stage(ScoreStage, teacher) if teacher is not None else None
+    base, loaded = base_recipe(recipe, data, learnt.data if learnt else parse_data("digits"), download, overrides or [])
+    found = next((g for g in base.generators.values() if g.objective.loss == wanted), None)
+    if found is None:
+        raise UserError(f"{recipe} describes no generator with --loss {wanted}: add one under generators")
+    schedule = learnt.schedule if learnt else base.schedule
+    tree = plain(data=base.data, schedule=schedule, seed=base.seed, generator=found)
+    given = {
+        "generator.likelihood.classifier": likelihood.name if likelihood is not None else None,
+        "generator.likelihood.weight": likelihood_weight,
+        "generator.augment.flip": "true" if flip else None,
+        "generator.augment.probability": augment,
+    }
+    if teacher is not None:
+        names = {"classifier": classifier.name if classifier else None, "guide": name_of_guide(guide), "scale": scale}
+        tree["generator"] = taught(found, names).model_dump(mode="json")
+    if likelihood is not None:
+        tree["generator"]["likelihood"] = {}
+    if preset is not None:
+        tree = apply_overrides(tree, GENERATOR_PRESETS[preset])
+    stage = build_stage(
+        GeneratorStage,
+        "generator",
+        tree,
+        given | training_options("generator", steps, batch, lr, seed),
+        overrides or [],
+    )
+    trained = stage.generator.objective.loss
+    if trained != wanted:
+        raise UserError(f"--set makes the loss {trained}: say --loss {trained} instead")
+    weaker = Path(guide) if guide not in (None, "unlabelled") else None
+    models = Models(score=teacher, classifier=classifier, guide=weaker, likelihood=likelihood)
+    train(f"generator {wanted}", out or Path(f"runs/generator-{wanted}"), stage, loaded, models)
+
+
+def _loss(loss: str | None, preset: str | None, teacher: Path | None) -> str:
+    """The loss that is asked for, also by a preset."""
+    of_preset = "smm" if preset is not None else None
+    if of_preset is not None and loss not in (None, of_preset):
+        raise UserError(f"--preset {preset} is a choice of --loss {of_preset}: leave one of the two out")
+    chosen = loss or of_preset or "sid"
+    if chosen == "smm" and teacher is not None:
+        raise UserError("score mismatching has no teacher: leave --teacher out, or choose --loss sid or dmd")
+    return chosen

@@ -1,0 +1,117 @@
+r"""Score mismatching.
+
+Score mismatching (SMM; Ye & Liu, arXiv 2309.11043) trains a generator G against a *critic* S that predicts noise. At a
+few small noise levels, :math:`\tilde x = x + \sigma n`,
+
+.. math::
+    L_S &= E \lVert S(x_r + \sigma n, \sigma, y) - n \rVert^2
+         + E \lVert S(G(z, y) + \sigma n, \sigma, y) - n' \rVert^2 \\
+    L_G &= E \lVert S(G(z, y) + \sigma n, \sigma, y) - n \rVert^2
+
+with n' drawn apart from n: the critic learns to denoise real images and to know nothing of generated ones, and the
+generator looks for images that the critic can denoise. The published method is unconditional; here both networks are
+told the class, so a generated image of the wrong class is punished as unreal.
+
+Per dimension, a critic that says nothing has losses of one. In a healthy training the critic's loss on real data is
+least, the generator's above it, both below one, and the critic's loss on generated data above one.
+
+The objective is biased. The best critic is :math:`S = w\, E[n \mid \tilde x]`, where w is the probability that noised
+data are real; where generated and real data agree it is one half, and the generator still gains by moving towards the
+modes. Hence the noise levels must stay small, and even so the generator keeps less variety than the data have.
+"""
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from condgen.nets import AnyDenoiserNet, build_denoiser
+from condgen.noise import EDM, Density, Levels, linear_beta_levels, perturb
+
+__all__ = ["Critic", "critic_loss", "mismatching_levels", "mismatching_loss"]
+
+
+def mismatching_levels() -> tuple[float, ...]:
+    """The ten noise levels of the paper, for data of range [-1, 1]."""
+    return tuple(linear_beta_levels(10).tolist())
+
+
+class Critic(nn.Module):
+    """The noise predictor S(x~, sigma, y) of score mismatching.
+
+    Args:
+        network: its network.
+        shape: the shape of a sample.
+        n_classes: the number of classes.
+        levels: noise levels, in units of `scale`.
+        scale: the standard deviation that noise level 1 stands for; 1 for images in [-1, 1].
+
+    Attributes:
+        schedule: x~ = x + sigma n, from the least level to the greatest.
+        density: the levels, each as likely as any other.
+    """
+
+    def __init__(
+        self,
+        network: AnyDenoiserNet,
+        shape: tuple[int, ...],
+        n_classes: int,
+        levels: tuple[float, ...],
+        scale: float = 1.0,
+    ) -> None:
+        super().__init__()
+        self.net = build_denoiser(network, shape, n_classes)
+        self.scale = scale
+        levels = tuple(scale * level for level in levels)
+        self.schedule = EDM(sigma_min=min(levels), sigma_max=max(levels) * (1 + 1e-6))  # also where there is one alone
+        self.density: Density = Levels(levels=levels)
+
+    def noised(self, x: Tensor, u: Tensor, n: Tensor) -> tuple[Tensor, Tensor]:
+        """Data at the noise levels that uniform u (B,) picks: (x~ (B, ...), times (B,))."""
+        t = self.density.quantile(self.schedule, u)
+        return perturb(self.schedule, x, t, n), t
+
+    def forward(self, noised: Tensor, t: Tensor, y: Tensor) -> Tensor:
+        """The predicted noise, (B, ...)."""
+        level = self.schedule.noise_level(t) / self.scale
+        noise = (level.log() / 4).to(device=noised.device, dtype=noised.dtype)
+        predicted: Tensor = self.net(noised / self.scale, noise, y)
+        return predicted
+
+
+def _squared_error(predicted: Tensor, target: Tensor | float) -> Tensor:
+    return (predicted - target).square().flatten(1).mean(1)
+
+
+def critic_loss(
+    critic: Critic,
+    real: Tensor,
+    fake: Tensor,
+    y: Tensor,
+    u: tuple[Tensor, Tensor],
+    noise: tuple[Tensor, Tensor, Tensor],
+    target: Literal["noise", "zero"] = "noise",
+) -> tuple[Tensor, Tensor]:
+    """The two halves of the critic's loss, each (B,), per dimension.
+
+    Args:
+        critic: the noise predictor.
+        real: real data, (B, ...).
+        fake: generated data of the same labels, without a graph.
+        y: labels, (B,).
+        u: two uniform draws (B,) that pick the noise levels of real and fake.
+        noise: n for the real, n for the fake, and the independent n' that is the fake's target.
+        target: zero takes nothing as the fake's target in place of n'; the expected gradient is the same.
+    """
+    noised_real, t_real = critic.noised(real, u[0], noise[0])
+    noised_fake, t_fake = critic.noised(fake, u[1], noise[1])
+    predicted = critic(torch.cat([noised_real, noised_fake]), torch.cat([t_real, t_fake]), torch.cat([y, y]))
+    predicted_real, predicted_fake = predicted.chunk(2)
+    on_fake = _squared_error(predicted_fake, noise[2] if target == "noise" else 0.0)
+    return _squared_error(predicted_real, noise[0]), on_fake
+
+
+def mismatching_loss(critic: Critic, fake: Tensor, y: Tensor, u: Tensor, noise: Tensor) -> Tensor:
+    """The critic's denoising error on generated data, (B,), per dimension; its gradient runs through the critic."""
+    noised, t = critic.noised(fake, u, noise)
+    return _squared_error(critic(noised, t, y), noise)

@@ -1,0 +1,75 @@
+r"""The generator: a map (z, y) -> x in one pass.
+
+Its network is one of two kinds. A generator's own takes a latent vector. A denoiser's, asked at one fixed noise level s
+(as in SiD: Zhou et al. 2024, arXiv 2404.04057, section 3), takes pure noise of that level, x = D(s z, s, y): at a high
+level a trained denoiser gives a blurred image of the class already, so that a generator may start from its weights.
+"""
+
+from pathlib import Path
+from typing import Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from condgen.nets import AnyNet, build_denoiser, build_generator
+from condgen.noise import precondition
+from condgen.settings import Settings
+from condgen.weights import load_model
+
+__all__ = ["Generator", "GeneratorConfig"]
+
+
+class GeneratorConfig(Settings):
+    """All that is needed to rebuild a generator."""
+
+    kind: Literal["generator"] = "generator"
+    network: AnyNet
+    shape: tuple[int, ...]
+    names: tuple[str, ...]
+    latent: int = Field(
+        default=64, gt=0, description="numbers in z; a denoiser's network takes as many as a sample has"
+    )
+    scale: float = Field(
+        default=1.0,
+        gt=0,
+        description="what the network's output is multiplied by, 1 for images; or the standard deviation of the data "
+        "that a denoiser's network was made for",
+    )
+    level: float | None = Field(
+        default=None, gt=0, description="the network is a denoiser's, asked at this noise level, sigma / alpha"
+    )
+
+
+class Generator(nn.Module):
+    """A map (z, y) -> x in one pass."""
+
+    def __init__(self, config: GeneratorConfig) -> None:
+        super().__init__()
+        self.config = config
+        classes = len(config.names)
+        if config.level is None:
+            self.net = build_generator(config.network, config.shape, classes, config.latent)
+        else:
+            self.net = build_denoiser(config.network, config.shape, classes)
+
+    @property
+    def latent_shape(self) -> tuple[int, ...]:
+        """The shape of one z."""
+        return (self.config.latent,) if self.config.level is None else self.config.shape
+
+    def forward(self, z: Tensor, y: Tensor) -> Tensor:
+        """Generated data, (B, ...), for standard normal z (B, *latent_shape) and labels y (B,)."""
+        if self.config.level is None:
+            generated: Tensor = self.net(z, y)
+            return self.config.scale * generated
+        level = torch.tensor(self.config.level, dtype=torch.float64)
+        c = precondition(level, self.config.scale)
+        noise = c.c_noise.to(device=z.device, dtype=z.dtype).expand(len(z))
+        residual: Tensor = self.net(float(c.c_in * level) * z, noise, y)
+        return float(c.c_skip * level) * z + float(c.c_out) * residual
+
+    @classmethod
+    def load(cls, folder: Path, device: torch.device | str = "cpu") -> "Generator":
+        """Rebuilds the generator of a run folder, ready to be evaluated."""
+        return load_model(folder, "generator", lambda config: cls(GeneratorConfig.model_validate(config)), device)

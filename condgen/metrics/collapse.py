@@ -1,0 +1,130 @@
+"""Whether a generator still makes different samples of a class.
+
+A generator can please every judge of classes and of sharpness with a single sample a class. Class accuracy is then at
+its best, precision too, and nothing is seen in the losses. Two measures show it: the spread within a class, and recall.
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from condgen.data import LabelledSet, stratified_order
+from condgen.metrics.features import Extractor, extract, pixels
+from condgen.metrics.judge import Judge
+from condgen.metrics.manifold import nearest_radii, prdc
+from condgen.rng import keyed_generator
+
+__all__ = ["Gauge", "Reading", "class_spread"]
+
+_NEIGHBOUR = 5
+_SEED = 0  # of the draw of real samples: every gauge of a data set has the same
+_SURE, _NARROW = 0.9, 0.3  # class accuracy above, and spread below which a generator is said to have collapsed
+
+
+def class_spread(features: Tensor, y: Tensor, n_classes: int, counts: Tensor | None = None) -> Tensor:
+    """Per class the standard deviation, averaged over features: (K,); NaN for a class of fewer than 2 samples.
+
+    Args:
+        features: (N, F) float64.
+        y: labels, (N,).
+        n_classes: K.
+        counts: how often each sample counts, (N,); once by default.
+    """
+    weights = torch.ones(len(y), dtype=torch.float64) if counts is None else counts.double()
+    total = torch.zeros(n_classes, dtype=torch.float64).index_add(0, y, weights)[:, None]
+    zero = torch.zeros(n_classes, features.shape[1], dtype=torch.float64)
+    mean = zero.index_add(0, y, weights[:, None] * features) / total
+    squares = zero.index_add(0, y, weights[:, None] * (features - mean[y]).square())
+    return torch.where(total > 1, (squares / (total - 1)).sqrt(), torch.nan).mean(1)
+
+
+class Reading(NamedTuple):
+    """What a gauge says of generated samples.
+
+    Attributes:
+        std_ratio: standard deviation within a class, over that of real data: features and classes averaged.
+        recall: the fraction of as many real samples that lie among the generated ones (k = 5).
+        accuracy: the fraction in which a judge sees the class that was asked for.
+        n: the number of samples.
+        seconds: that it took to draw and to measure them.
+    """
+
+    std_ratio: float
+    recall: float
+    accuracy: float
+    n: int
+    seconds: float = 0.0
+
+    def as_dict(self) -> dict[str, float]:
+        """The measures and their number, as plain values."""
+        return {"std_ratio": self.std_ratio, "recall": self.recall, "accuracy": self.accuracy, "n": self.n}
+
+    def in_words(self) -> str:
+        """The measures in short."""
+        return f"in-class std {self.std_ratio:.2f}  recall {self.recall:.2f}  accuracy {self.accuracy:.2f}"
+
+    def warning(self) -> str:
+        """What a collapse means, and what to do about it."""
+        return (
+            f"the generator has collapsed within classes: {self.accuracy:.0%} of its samples are of the class asked "
+            f"for, but their spread within a class is {self.std_ratio:.2f} of the data's. Slow it down (training.lr), "
+            "or let its opponents learn more (critic_steps and critic_lr, denoiser_steps and denoiser_lr)"
+        )
+
+    @property
+    def collapsed(self) -> bool:
+        """Whether classes are right and nearly the same sample stands for each."""
+        return self.accuracy >= _SURE and self.std_ratio < _NARROW
+
+
+@dataclass(frozen=True, eq=False)
+class Gauge:
+    """Compares generated samples with real ones, at every look in the same way.
+
+    Args:
+        extractor: the features.
+        real: those of as many real samples as it is to compare, (n, F).
+        radii: of the balls around them, (n,).
+        spread: of the real samples within each class, (K,).
+        judge: of classes.
+    """
+
+    extractor: Extractor
+    real: Tensor
+    radii: Tensor
+    spread: Tensor
+    judge: Judge
+
+    @classmethod
+    def of(cls, train: LabelledSet, test: LabelledSet, n: int) -> "Gauge":
+        """A gauge for n samples, or as many as there are real ones.
+
+        Args:
+            train: what generated samples are compared with, and the judge learns from.
+            test: tells how good the judge is.
+            n: how many.
+        """
+        extractor = pixels(train.shape)
+        chosen = stratified_order(train.y, keyed_generator(_SEED))[: min(n, len(train))]
+        real = extract(extractor, train.floats(chosen))
+        return cls(
+            extractor=extractor,
+            real=real,
+            radii=nearest_radii(real, min(_NEIGHBOUR, len(real) - 1)),
+            spread=class_spread(real, train.y.cpu()[chosen], train.n_classes),
+            judge=Judge.fit(train, test),
+        )
+
+    def read(self, x: Tensor, y: Tensor) -> Reading:
+        """What it says of samples (n, ...) of labels (n,), both on the CPU."""
+        features = extract(self.extractor, x)
+        ratios = class_spread(features, y, len(self.spread)) / self.spread
+        overlap = prdc(self.real, features, min(_NEIGHBOUR, len(self.real) - 1, len(x) - 1), self.radii)
+        return Reading(
+            std_ratio=float(ratios[ratios.isfinite()].mean()),
+            recall=float(overlap.recall.mean()),
+            accuracy=float((self.judge.predict(x) == y).double().mean()),
+            n=len(x),
+        )

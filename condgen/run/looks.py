@@ -1,0 +1,104 @@
+"""Looks at a generator while it trains: how varied its samples are, and always the same few of them.
+
+Every look adds a row `{"step", "look": {"std_ratio", "recall", "accuracy", "n"}}` to `log.jsonl`, and a file
+`looks/STEP.safetensors` with samples of fixed latents, which pictures are made of.
+"""
+
+import time
+from functools import cached_property
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from condgen.data import LabelledSet, to_uint8
+from condgen.errors import UserError
+from condgen.generator import Generator
+from condgen.metrics import Gauge, Reading
+from condgen.rng import Streams
+from condgen.weights import load_tensors, save_tensors
+
+__all__ = ["LOOKS", "Look", "Looks", "read_looks"]
+
+LOOKS = "looks"
+_SAMPLES = 1000  # measured at every look
+_BATCH = 250
+_CLASSES, _EACH, _POINTS_EACH = 20, 8, 100  # drawn
+
+
+class Look(NamedTuple):
+    """What was kept of one look.
+
+    Attributes:
+        step: of the training.
+        x: images, uint8 (N, C, H, W), or points, float32 (N, D).
+        y: labels, (N,).
+        names: of all classes.
+    """
+
+    step: int
+    x: Tensor
+    y: Tensor
+    names: tuple[str, ...]
+
+
+class Looks:
+    """How a generator in training is looked at, always in the same way.
+
+    Args:
+        train: the training split.
+        test: held-out data.
+        every: steps between looks.
+    """
+
+    def __init__(self, train: LabelledSet, test: LabelledSet, every: int) -> None:
+        self.train, self.test, self.every = train, test, every
+        self.n = max(min(_SAMPLES, len(train)), 2 * train.n_classes)
+
+    def is_due(self, step: int, steps: int) -> bool:
+        """Whether to look after a step of so many: every so often, and at the end."""
+        return step % self.every == 0 or step == steps
+
+    @cached_property
+    def _gauge(self) -> Gauge:
+        return Gauge.of(self.train, self.test, self.n)
+
+    @torch.no_grad()
+    def take(self, model: nn.Module, folder: Path, step: int) -> Reading:
+        """Measures the averaged generator, and keeps some samples in a stage's folder. Draws no global random number.
+
+        Labels take turns, and sample i has seed i.
+        """
+        assert isinstance(model, Generator)
+        started = time.perf_counter()
+        device = next(model.parameters()).device
+        y = torch.arange(self.n) % self.train.n_classes
+        parts = []
+        for seeds in torch.arange(self.n).split(_BATCH):
+            z = Streams(seeds.tolist(), device).normal(model.latent_shape)
+            parts.append(model(z, y[seeds].to(device)).float().cpu())
+        x = torch.cat(parts)
+        if not bool(x.isfinite().all()):
+            raise UserError(
+                f"the generator's samples are not finite numbers at step {step}: lower the learning rates "
+                f"(generator.training.lr, and that of the objective); {folder} keeps the last state"
+            )
+        kept = y < _CLASSES
+        kept &= torch.arange(self.n) // self.train.n_classes < (_EACH if self.train.is_images else _POINTS_EACH)
+        shown = to_uint8(x[kept]) if self.train.is_images else x[kept]
+        about = {"kind": "look", "step": step, "names": self.train.names}
+        save_tensors(folder / LOOKS / f"{step:08d}.safetensors", {"x": shown, "y": y[kept]}, about)
+        reading = self._gauge.read(x.clamp(-1, 1) if self.train.is_images else x, y)
+        return reading._replace(seconds=time.perf_counter() - started)
+
+
+def read_looks(folder: Path) -> list[Look]:
+    """All looks that a stage's folder keeps, the earliest first."""
+    looks = []
+    for path in sorted((folder / LOOKS).glob("*.safetensors")):
+        tensors, about = load_tensors(path)
+        if about.get("kind") != "look" or tensors.keys() != {"x", "y"}:
+            raise UserError(f"{path} holds no look at a generator: delete it")
+        looks.append(Look(int(about["step"]), tensors["x"], tensors["y"], tuple(map(str, about["names"]))))
+    return looks
