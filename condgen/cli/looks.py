@@ -56,7 +56,7 @@ def show_generators(folder: Path) -> None:
     looks = looks_of(run.looks)
     if not looks:
         return
-    console.print(to_rich(generator_table(run.looks)))
+    console.print(to_rich(generator_table(run.looks), turned=False))
     for who, rows in looks.items():
         if rows[-1].reading.collapsed:
             console.print(f"warning: {who}: {rows[-1].reading.warning()}", style="bold", markup=False, soft_wrap=True)

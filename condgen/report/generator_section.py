@@ -77,9 +77,9 @@ def generator_table(rows: Sequence[RawRow]) -> Table:
         title="The last look at each generator",
         header=("generator", "step", *(words for words, _ in MEASURES.values()), "samples", "collapsed"),
         rows=cells,
-        caption="In-class std ratio: standard deviation within a class over that of training data; 1 is right. Recall: "
-        "the fraction of training samples that lie among the generated ones (k = 5, on pixels or coordinates). Class "
-        "accuracy: by an independent judge. Collapsed: classes are right, and nearly the same sample stands for each.",
+        caption="In-class std ratio: the spread within a class over that of training data; 1 is right. Recall: the "
+        "fraction of training samples that lie among the generated ones (k = 5, on pixels or coordinates). Collapsed: "
+        "classes are right, and nearly the same sample stands for each.",
     )
 
 
@@ -233,7 +233,7 @@ def _points(who: str, looks: Sequence[Look], name: str) -> Panels:
             points_panel(points, labels, names, head, f"{name}-{index}", extent)
             for index, (head, (points, labels)) in enumerate(clouds.items())
         ),
-        caption="The same latents at every step shown, with the same axes, beyond which a few may lie. Where points of a "
+        caption="The same latents at every step shown, on the same axes, beyond which a few may lie. Where points of a "
         "class fall together, the generator collapses.",
         legend=class_legend({label: names[label] for label in sorted(set(looks[-1].y.tolist()))}, f"{name}-key"),
         tables=(points_table(clouds, names, "step"),),
