@@ -6,8 +6,6 @@ from pathlib import Path
 from condgen.cli.progress import console
 from condgen.run import Progress, Work
 
-_CONTENTS = {"looks.png": "how samples evolved", "grid.png": "newest samples"}
-
 __all__ = ["draw_as_it_goes", "show_generators"]
 
 
@@ -60,5 +58,7 @@ def show_generators(folder: Path) -> None:
     for who, rows in looks.items():
         if rows[-1].reading.collapsed:
             console.print(f"warning: {who}: {rows[-1].reading.warning()}", style="bold", markup=False, soft_wrap=True)
-        for picture in draw_looks(run.generators[who].folder, rows[-1].step):
-            console.print(f"{who}, {_CONTENTS[picture.name]}: {picture.resolve()}", markup=False, soft_wrap=True)
+        drawn = draw_looks(run.generators[who].folder, rows[-1].step)
+        if drawn:
+            newest = f" (newest samples: {drawn[1].name} beside it)" if len(drawn) > 1 else ""
+            console.print(f"{who}, as it evolved: {drawn[0].resolve()}{newest}", markup=False, soft_wrap=True)

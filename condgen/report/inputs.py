@@ -105,13 +105,14 @@ def read_run(folder: Path) -> Run:
     metrics = _rows(evaluated, "rows", folder / "metrics.json")
     cost = _rows(_read_mapping(folder / "cost.json"), "rows", folder / "cost.json")
     calibrated, classifiers = _read_calibrations(folder)
+    stages = _rows(about, "stages", folder / "run.json")
     generators, looks = _read_generators(folder, about)
     run = Run(
         folder=folder,
         name=_name(folder, recipe, about),
         recipe=recipe,
         about={key: value for key, value in about.items() if key != "stages"},
-        stages=_rows(about, "stages", folder / "run.json"),
+        stages=stages,
         diagnosed=_mapping(diagnosed.get("what"), folder / "diagnostics.json"),
         errors=_rows(diagnosed, "rows", folder / "diagnostics.json"),
         evaluated=_mapping(evaluated.get("what"), folder / "metrics.json"),
