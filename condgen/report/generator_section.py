@@ -75,11 +75,11 @@ def generator_table(rows: Sequence[RawRow]) -> Table:
     )
     return Table(
         title="The last look at each generator",
-        header=("generator", "step", *(words for words, _ in MEASURES.values()), "samples", "collapsed"),
+        header=("generator", "step", *(words for words, _ in MEASURES.values()), "n", "collapsed"),
         rows=cells,
         caption="In-class std ratio: the spread within a class over that of training data; 1 is right. Recall: the "
         "fraction of training samples that lie among the generated ones (k = 5, on pixels or coordinates). Collapsed: "
-        "classes are right, and nearly the same sample stands for each.",
+        "classes are right, and nearly the same sample stands for each. n: the generated samples.",
     )
 
 

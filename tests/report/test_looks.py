@@ -35,9 +35,9 @@ def test_looks_stand_in_the_order_of_steps_and_classes_in_rows(tmp_path, make_a_
     assert places[0, 0][1] < places[0, 1][1]
     other = [corner(strip, 60 * look + 3) for look in range(4)]  # another latent of the class, beside it
     assert all(there[0] > places[look, 0][0] for look, there in enumerate(other))
-    assert not np.any(np.asarray(strip.convert("L")) == 60 * 1 + 3 * EACH)  # no more latents than that
+    assert (np.asarray(strip.convert("L")) == 60 + 3 * EACH).sum() < SIDE  # no more latents than that
     assert corner(grid, 180)[1] < corner(grid, 200)[1]
-    assert not np.any(np.asarray(grid.convert("L")) == 60 + 3)  # the newest alone
+    assert (np.asarray(grid.convert("L")) == 60 + 3).sum() < SIDE  # the newest alone; letters have any grey
 
 
 def test_points_are_drawn_in_the_colours_of_their_classes(tmp_path, make_a_generator):
