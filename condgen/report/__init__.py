@@ -6,6 +6,7 @@ from condgen.report.classifier_section import classifier_rows
 from condgen.report.curves import draw_curves
 from condgen.report.findings import findings
 from condgen.report.grids import labelled_grid, side_by_side
+from condgen.report.particles import draw_particles
 from condgen.report.tables import Table, classifier_table, cost_table, errors_table, metrics_table, to_markdown, to_rich
 from condgen.report.work_precision import draw_work
 
@@ -17,6 +18,7 @@ __all__ = [
     "cost_table",
     "draw_calibration",
     "draw_curves",
+    "draw_particles",
     "draw_work",
     "errors_table",
     "findings",
