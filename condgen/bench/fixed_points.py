@@ -67,9 +67,9 @@ def _ten_of(steps: int) -> tuple[float, ...]:
 
 LEVELS: Mapping[str, tuple[float, ...]] = MappingProxyType(
     {"0.2 0.5 1": (0.2, 0.5, 1.0), "1 2 3": (1.0, 2.0, 3.0)}
-    | {f"T = {steps}": _ten_of(steps) for steps in (10, 20, 50, 100)}
+    | {f"of T = {steps}": _ten_of(steps) for steps in (10, 20, 50, 100)}
 )
-"""Lists of noise levels, in standard deviations of the data; T = 10 is the paper's."""
+"""Lists of noise levels, in standard deviations of the data; "of T = 10" are the paper's, of longer diffusions ten of their levels."""
 
 
 def schedule_of(levels: Sequence[float]) -> EDM:

@@ -26,8 +26,8 @@ _START = 0.5  # std of the particles at first, of the data's
 _START_DRAWS, _STEP_DRAWS, _REAL_DRAWS, _DIRECTIONS = range(4)  # purposes of keyed generators
 _RIGHT = 0.3  # weight of the right one of two modes
 _WITHIN = 0.3  # std of each
-_ON_LINE = ("0.2 0.5 1", "1 2 3", "T = 10")
-_ON_PLANE = ("T = 10", "0.2 0.5 1")
+_ON_LINE = ("0.2 0.5 1", "1 2 3", "of T = 10")
+_ON_PLANE = ("of T = 10", "0.2 0.5 1")
 _MOVES = (Objective("smm"), Objective("dmd"), Objective("sid", 1.0))
 
 

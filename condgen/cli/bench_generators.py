@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import torch
 import typer
 from rich.table import Table
+from rich.text import Text
 
 from condgen.bench.fixed_points import gaussian_facts
 from condgen.bench.particles import line_facts, plane_facts
@@ -58,22 +59,25 @@ def generators(
 def rest_tables(rows: Sequence[dict[str, Any]]) -> list[Table]:
     """For every problem and quantity a table, with a row an objective and a column a list of noise levels.
 
+    Signs beside a rest are left to the rows: a rest has the same everywhere.
+
     Args:
         rows: whose size is "problem; sigma levels", or the problem alone for what has no noise.
     """
-    tables = []
-    for problem in dict.fromkeys(row["size"].partition("; ")[0] for row in rows):
-        here = [row for row in rows if row["size"].partition("; ")[0] == problem]
-        columns = list(dict.fromkeys(row["size"].partition("; ")[2] for row in here))
-        for what in dict.fromkeys(row["what"] for row in here):
-            found = [row for row in here if row["what"] == what]
-            table = Table("", *(column or "no noise" for column in columns), title=f"{what}, {problem}")
-            for variant in dict.fromkeys(row["variant"] for row in found):
-                cells = {row["size"].partition("; ")[2]: _cell(row) for row in found if row["variant"] == variant}
-                table.add_row(variant, *(cells.get(column, "-") for column in columns))
-            tables.append(table)
-    return tables
-
-
-def _cell(row: dict[str, Any]) -> str:
-    return f"{row['value']:.3g}" + ("" if row["sd"] is None else f" ± {row['sd']:.1g}")
+    tables: dict[tuple[str, str], dict[str, dict[str, str]]] = {}
+    for row in rows:
+        if row["unit"] != "sign":
+            problem, _, levels = row["size"].partition("; ")
+            cells = tables.setdefault((row["what"], problem), {}).setdefault(row["variant"], {})
+            cells[levels] = f"{row['value']:.3g}" + ("" if row["sd"] is None else f" ± {row['sd']:.1g}")
+    made = []
+    for (what, problem), found in tables.items():
+        columns = list(dict.fromkeys(levels for cells in found.values() for levels in cells))
+        table = Table(title=f"{what}, {problem}", title_justify="left")
+        table.add_column("", no_wrap=True)
+        for column in columns:
+            table.add_column(column)
+        for variant, cells in found.items():
+            table.add_row(Text(variant), *(cells.get(column, "") for column in columns))
+        made.append(table)
+    return made
