@@ -36,7 +36,7 @@ def generators(
 
     Particles that move freely: of N(0, 1), of two modes, and of two moons on the plane.
 
-    It trains nothing, and takes three minutes on one core.
+    It trains nothing, and takes two and a half minutes of one core.
     """
     started = time.perf_counter()
     if context.obj is None:
