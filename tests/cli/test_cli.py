@@ -22,7 +22,8 @@ TINY = [
     *("--set", "score.network.width=16", "--set", "score.network.depth=1"),
     *("--set", "classifiers.ce.network.width=16", "--set", "classifiers.dlsm.network.width=16"),
     *("--set", "score.training.steps=3", "--set", "classifiers.ce.training.steps=3"),
-    *("--set", "classifiers.dlsm.training.steps=3", "--set", "generator.training.steps=3"),
+    *("--set", "classifiers.dlsm.training.steps=3", "--set", "generators.sid.training.steps=3"),
+    *("--set", "generators.smm.training.steps=3"),
     *("--set", "sample.per_class=3", "--set", "diagnose.queries=10"),
 ]
 RECIPE = Path(__file__).parents[2] / "recipes" / "digits.yaml"
