@@ -141,8 +141,8 @@ def one_step(
         here = [row for row in rows if row["size"] == where]
         for variant in dict.fromkeys(row["variant"] for row in here):
             found = {row["what"]: row["value"] for row in here if row["variant"] == variant}
-            cost = f"{found['relative cost']:,.3g}" if "relative cost" in found else ""
-            table.add_row(variant, f"{found['time']:,.4g}", f"{found['speed']:,.4g}", cost)
+            shown = [found["time"], found["speed"], *([found["relative cost"]] if "relative cost" in found else [])]
+            table.add_row(variant, *(f"{value:,.0f}" if value >= 100 else f"{value:.3g}" for value in shown))
         console.print(table)
     save(json, {"what": {"command": command_line(), "rounds": rounds, **describe_environment()}, "rows": rows})
 

@@ -170,10 +170,12 @@ def sample(
     record = read_json(out / "stage.json")
     evaluations = f"{record['evaluations_per_image']:g} network evaluation"
     evaluations += "s" if record["evaluations_per_image"] != 1 else ""
+    speed = record["images_per_second"]
+    rate = f"{speed:,.0f}" if speed >= 100 else f"{speed:g}"
     times = f"{record['drawing_seconds']:,.1f} s of {record['seconds']:,.1f} s, the rest to load and to write"
     console.print(
         f"{record['images']:,} samples, {evaluations} each, "
-        f"{record['images_per_second']:,} images/s ({times})\n{picture or out / 'manifest.jsonl'}",
+        f"{rate} images/s ({times})\n{picture or out / 'manifest.jsonl'}",
         markup=False,
         soft_wrap=True,
     )

@@ -172,8 +172,8 @@ def train_generator(
     if teacher is not None:
         names = {"classifier": classifier.name if classifier else None, "guide": name_of_guide(guide), "scale": scale}
         tree["generator"] = taught(found, names).model_dump(mode="json")
-    if likelihood is not None:
-        tree["generator"]["likelihood"] = {}
+    if likelihood is not None and tree["generator"]["likelihood"] is None:
+        tree["generator"]["likelihood"] = {}  # otherwise the recipe's, with another classifier perhaps
     if preset is not None:
         tree = apply_overrides(tree, GENERATOR_PRESETS[preset])
     stage = build_stage(

@@ -165,6 +165,8 @@ class _Ledger:
 
     def add(self, finished: Sequence[Finished]) -> None:
         """Takes in samples, and writes once a batch has come together."""
+        if not finished:  # adaptive samplers have rounds in which none is
+            return
         # A device works on while Python goes ahead: the copy waits for it, and so belongs to the time of drawing.
         x = self.timed(lambda: torch.stack([sample.x for sample in finished]).cpu())
         finished = [sample._replace(x=row) for sample, row in zip(finished, x, strict=True)]
