@@ -1,9 +1,13 @@
+import json
 import os
+from functools import partial
 
 import pytest
 import torch
 
 from condgen.data import LabelledSet
+from condgen.run.looks import LOOKS
+from condgen.weights import save_tensors
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
@@ -21,3 +25,44 @@ def tiny_images():
     y = torch.arange(60) % 3
     x = (torch.rand(60, 1, 4, 4, generator=generator) * 120 + 60 * y.view(-1, 1, 1, 1)).to(torch.uint8)
     return LabelledSet(x=x, y=y, names=("ant", "bee", "cat"), source="tiny", split="train")
+
+
+STEPS = (100, 200, 300, 400)
+HEALTHY, COLLAPSED = (1.2, 0.5, 0.7, 0.8), (1.2, 0.5, 0.2, 0.1)  # in-class std ratios at these steps
+CRITIC = {"critic_real": 0.3, "loss": 0.6, "critic_fake": 1.1}
+
+
+def make_generator(
+    folder, spreads=HEALTHY, losses=CRITIC, names=("ant", "bee"), points=False, skipped=0, accuracy=0.99
+):
+    """A stage's folder as the training of a generator leaves it: a look every 100 steps, a log every 50.
+
+    Image j of class k at look i is grey of the level 60 i + 20 k + 3 j.
+    """
+    rows = []
+    for index, (step, spread) in enumerate(zip(STEPS, spreads, strict=False)):
+        rows += [{"step": step - half, "lr": 1e-3, **losses} for half in (50, 0)]
+        rows.append({"step": step, "look": {"std_ratio": spread, "recall": 0.4, "accuracy": accuracy, "n": 1000}})
+        y = torch.arange(8) % len(names)
+        grey = 60 * index + 20 * y + 3 * (torch.arange(8) // len(names))
+        x = grey.view(-1, 1, 1, 1).expand(8, 1, 8, 8).to(torch.uint8).contiguous()
+        if points:
+            x = torch.stack([y - 0.5 + spread * torch.linspace(-1, 1, 8), spread * torch.linspace(1, -1, 8)], 1)
+        about = {"kind": "look", "step": step, "names": names}
+        save_tensors(folder / LOOKS / f"{step:08d}.safetensors", {"x": x, "y": y}, about)
+    if skipped:
+        rows[-2]["skipped"] = skipped
+    (folder / "log.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def make_a_generator():
+    """A function that makes the folder of a generator in training."""
+    return make_generator
+
+
+@pytest.fixture(scope="session")
+def make_a_collapse():
+    """The same, of a generator that has collapsed within classes from the third look on."""
+    return partial(make_generator, spreads=COLLAPSED)

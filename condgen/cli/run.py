@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 import torch
 import typer
 
+from condgen.cli.looks import draw_as_it_goes, show_generators
 from condgen.cli.progress import console, follow
 from condgen.recipe import Recipe, load_recipe
 from condgen.run import lock, read_json, read_rows, run_recipe
@@ -41,7 +42,8 @@ def run(
         torch.set_num_threads(settings.threads)
     with lock(folder):
         processes = Processes()
-        worked = follow(run_recipe(settings, folder, processes, " ".join(["condgen", *sys.argv[1:]])))
+        work = run_recipe(settings, folder, processes, " ".join(["condgen", *sys.argv[1:]]))
+        worked = follow(draw_as_it_goes(work))
         if not processes.is_main:
             return
         if worked == 0 and (folder / "report.html").exists():
@@ -49,6 +51,7 @@ def run(
         picture = _draw_samples(folder, settings)
         page = build_report(folder)
     show_tables(folder)
+    show_generators(folder)
     if picture is not None:
         console.print(f"\nsamples: {picture.resolve()}", markup=False, soft_wrap=True)
     console.print(f"report: {page.resolve()}", markup=False, soft_wrap=True)

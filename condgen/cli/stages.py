@@ -6,6 +6,7 @@ from typing import Annotated, Any, TypeAlias, TypeVar
 import typer
 from pydantic import BaseModel
 
+from condgen.cli.looks import draw_as_it_goes
 from condgen.cli.progress import console, follow
 from condgen.data import AnyData, LabelledSet, load, parse_data
 from condgen.errors import UserError
@@ -129,6 +130,7 @@ def train(name: str, out: Path, stage: TrainStage, data: LabelledSet, built_on: 
     held_out = load(stage.data, "test") if not isinstance(stage, ScoreStage) else None
     with lock(out):
         processes = Processes()
-        if follow(train_stage(name, out, stage, data.to(processes.device), processes, built_on, held_out)) == 0:
+        work = train_stage(name, out, stage, data.to(processes.device), processes, built_on, held_out)
+        if follow(draw_as_it_goes(work)) == 0:
             console.print(f"nothing left to do: {out} is finished", markup=False)
     console.print(f"model: {out}", markup=False)

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from condgen.cli.looks import show_generators
 from condgen.cli.run import Overrides
 from condgen.cli.sample import name_of_guide
 from condgen.cli.stages import (
@@ -132,7 +133,8 @@ def train_generator(
 
     Class accuracy alone cannot tell a good generator from one that makes the same image of a class every time. While it
     trains, it is therefore measured ten times: spread within a class and recall beside accuracy, in the terminal and in
-    log.jsonl; a collapse is told in words; looks/ shows the same latents at every look, and looks.png how they evolved.
+    log.jsonl; a collapse is told in words. grid.png shows the newest samples, and looks.png how the same latents
+    evolved; condgen report FOLDER draws the curves.
 
     --set reaches every setting: generator.objective.critic_steps=5, generator.look_every=100.
     """
@@ -185,7 +187,9 @@ def train_generator(
     )
     weaker = Path(guide) if guide not in (None, "unlabelled") else None
     models = Models(score=teacher, classifier=classifier, guide=weaker, likelihood=likelihood)
-    train(f"generator {wanted}", out or Path(f"runs/generator-{wanted}"), stage, loaded, models)
+    place = out or Path(f"runs/generator-{wanted}")
+    train(f"generator {wanted}", place, stage, loaded, models)
+    show_generators(place)
 
 
 def _loss(loss: str | None, preset: str | None, teacher: Path | None) -> str:

@@ -70,14 +70,18 @@ def default_generators(data: LabelledSet) -> dict[str, GeneratorRecipe]:
     """
     network: AnyGeneratorNet = MLPSettings(width=192, depth=2)
     judge: AnyDenoiserNet = MLPSettings(width=192, depth=2)
+    critic: AnyDenoiserNet = MLPSettings(width=96, depth=2)  # a wider one leaves the generator less variety
     if not _is_tiny(data):
         halvings = _halvings(data.shape[1:])
         network = ConvGeneratorSettings(multipliers=(4, 2, 1)[-halvings:])
         judge = UNetSettings(channels=32, multipliers=(1, 2, 2)[: halvings + 1])
+        critic = UNetSettings(channels=16, multipliers=(1, 2, 2)[: halvings + 1], blocks=1)
     std = data.standard_deviation()
     matching: dict[str, type[MatchingObjective]] = {"dmd": DistributionMatching, "sid": ScoreIdentity}
     training = TrainingSettings(steps=4000, batch=96, lr=2e-4, betas=(0.5, 0.999), decay="tail")
-    generators = {"smm": GeneratorRecipe(network=network, objective=ScoreMismatching(network=judge), training=training)}
+    generators = {
+        "smm": GeneratorRecipe(network=network, objective=ScoreMismatching(network=critic), training=training)
+    }
     for name, objective in matching.items():
         generators[name] = GeneratorRecipe(
             network=network,

@@ -5,7 +5,11 @@ from condgen.report.classifier_plots import draw_calibration
 from condgen.report.classifier_section import classifier_rows
 from condgen.report.curves import draw_curves
 from condgen.report.findings import findings
+from condgen.report.generator_section import generator_table
 from condgen.report.grids import labelled_grid, side_by_side
+from condgen.report.inputs import read_run
+from condgen.report.looks import draw_looks
+from condgen.report.rows import looks_of
 from condgen.report.tables import Table, classifier_table, cost_table, errors_table, metrics_table, to_markdown, to_rich
 from condgen.report.work_precision import draw_work
 
@@ -17,11 +21,15 @@ __all__ = [
     "cost_table",
     "draw_calibration",
     "draw_curves",
+    "draw_looks",
     "draw_work",
     "errors_table",
     "findings",
+    "generator_table",
     "labelled_grid",
+    "looks_of",
     "metrics_table",
+    "read_run",
     "side_by_side",
     "to_markdown",
     "to_rich",

@@ -16,6 +16,7 @@ from condgen.errors import UserError
 from condgen.report.classifier_section import classifier_section
 from condgen.report.drawing import method_styles
 from condgen.report.findings import findings
+from condgen.report.generator_section import generator_section
 from condgen.report.inputs import Run, read_run
 from condgen.report.markdown import page_to_markdown
 from condgen.report.page import Page
@@ -63,6 +64,7 @@ def _page(run: Run) -> Page:
         errors_section(run, styles),
         field_section(run),
         classifier_section(run, styles),
+        generator_section(run),
         metrics_section(run),
         cost_section(run),
         training_section(run),
@@ -70,7 +72,7 @@ def _page(run: Run) -> Page:
     )
     return Page(
         name=run.name,
-        findings=tuple(findings(run.metrics, run.errors, run.cost)),
+        findings=tuple(findings(run.metrics, run.errors, run.cost, run.looks)),
         sections=tuple(section for section in sections if section is not None),
         version=__version__,
     )
@@ -80,7 +82,7 @@ def _as_json(run: Run, page: Page) -> dict[str, object]:
     """The rows as they were read and the sentences made of them; what JSON cannot hold (NaN) becomes null."""
     what = {"run": run.about, "diagnostics": run.diagnosed, "metrics": run.evaluated, "classifiers": run.calibrated}
     rows = {"stages": run.stages, "diagnostics": run.errors, "metrics": run.metrics, "cost": run.cost}
-    rows["classifiers"] = run.classifiers
+    rows |= {"classifiers": run.classifiers, "looks": run.looks}
     head = {"name": page.name, "condgen": page.version, "findings": page.findings}
     return {key: _finite(value) for key, value in {**head, "what": what, "rows": rows, "recipe": run.recipe}.items()}
 

@@ -113,7 +113,8 @@ def method_styles(methods: Iterable[str]) -> dict[str, Style]:
     taken = {(style.colour, style.marker) for style in _METHODS.values()}
     spare = itertools.cycle(list(COLOURS.values())[::-1])
     for name in sorted(names, key=lambda name: name in out or re.split("[ ,-]", name)[0] != name):  # bases come first
-        base = re.split("[ ,-]", name)[0]
+        heads = [name[: found.start()] for found in re.finditer("[ ,-]+", name)][::-1]  # the longest first
+        base = next((head for head in heads if head in out or head.lower() in _METHODS), name)
         family = out.get(base) or _METHODS.get(base.lower())
         if name in out:
             continue

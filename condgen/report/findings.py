@@ -15,7 +15,7 @@ from condgen.report.estimates import (
     metric_estimates,
     winner,
 )
-from condgen.report.rows import CostRow, MetricRow, RawRow, parse_rows
+from condgen.report.rows import CostRow, MetricRow, RawRow, looks_of, parse_rows
 
 __all__ = ["NO_GUIDANCE", "findings", "mean_log_ratio"]
 
@@ -23,18 +23,23 @@ NO_GUIDANCE = "zero guidance"
 _LEAST_SHARE = 0.01
 
 
-def findings(metrics: Sequence[RawRow], errors: Sequence[RawRow], cost: Sequence[RawRow]) -> list[str]:
+def findings(
+    metrics: Sequence[RawRow], errors: Sequence[RawRow], cost: Sequence[RawRow], looks: Sequence[RawRow] = ()
+) -> list[str]:
     """Sentences for the head of a report.
 
     Args:
         metrics: rows of metrics.json.
         errors: rows of diagnostics.json.
         cost: rows of cost.json.
+        looks: at generators in training; those that have collapsed are named before all else.
     """
     metrics = [row for row in metrics if row["method"] != REAL]
     estimates = metric_estimates(metrics)
     leading = [metric for metric in estimates if metric == "class accuracy" or goal_of(metric) == "low"]
-    sentences = [_best(metric, estimates[metric], metrics) for metric in leading]
+    last = {name: rows[-1].reading for name, rows in looks_of(looks).items()}
+    sentences = [f"Beware of {name}: {reading.warning()}." for name, reading in last.items() if reading.collapsed]
+    sentences += [_best(metric, estimates[metric], metrics) for metric in leading]
     sentences.append(_memory_in_words(metrics))
     sentences.append(_errors_in_words(errors))
     sentences.append(_duel(estimates, errors))

@@ -1,12 +1,16 @@
 """Pictures of samples: one row a class with its name, tiny images enlarged without blur."""
 
+import base64
+import io
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-__all__ = ["Images", "enlarge", "labelled_grid", "side_by_side", "strip"]
+from condgen.report.page import Strip
+
+__all__ = ["Images", "embedded", "enlarge", "labelled_grid", "side_by_side", "strip", "to_pictures"]
 
 Images = Tensor | Sequence[Image.Image]
 
@@ -51,7 +55,7 @@ def side_by_side(
     Raises:
         ValueError: no images, or as many labels as there are not images, or sizes that differ.
     """
-    blocks = {method: _by_class(_pictures(images), labels) for method, (images, labels) in samples.items()}
+    blocks = {method: _by_class(to_pictures(images), labels) for method, (images, labels) in samples.items()}
     everything = [picture for block in blocks.values() for row in block.values() for picture in row]
     if not everything or columns < 1:
         raise ValueError("a grid needs at least one image and one column")
@@ -104,13 +108,27 @@ def strip(pictures: Sequence[Image.Image]) -> Image.Image:
     return out
 
 
+def embedded(pictures: Sequence[Image.Image], alt: str) -> Strip:
+    """Pictures of one size in a line for a page, which shows them enlarged, each to about 32 pixels."""
+    line, factor = strip(pictures), enlarge(pictures[0], about=32).width // pictures[0].width
+    buffer = io.BytesIO()
+    line.save(buffer, format="PNG", optimize=True)
+    address = f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+    return Strip(address, alt, line.width * factor, line.height * factor)
+
+
 def enlarge(picture: Image.Image, about: int = 48) -> Image.Image:
     """The picture times the whole number that brings its longer side nearest to `about` pixels, without blur."""
     factor = max(1, round(about / max(picture.size)))
     return picture.resize((picture.width * factor, picture.height * factor), Image.Resampling.NEAREST)
 
 
-def _pictures(images: Images) -> list[Image.Image]:
+def to_pictures(images: Images) -> list[Image.Image]:
+    """Images as pictures in RGB.
+
+    Raises:
+        ValueError: a tensor that is not uint8 of shape (N, 1 or 3, H, W).
+    """
     if not isinstance(images, Tensor):
         return [image.convert("RGB") for image in images]
     if images.ndim != 4 or images.shape[1] not in (1, 3) or str(images.dtype) != "torch.uint8":

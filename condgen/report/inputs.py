@@ -12,10 +12,14 @@ from PIL import Image, UnidentifiedImageError
 
 from condgen.errors import UserError
 from condgen.report.plots import Field
-from condgen.report.rows import ClassifierRow, CostRow, ErrorRow, MetricRow, RawRow, StageRow, parse_rows
+from condgen.report.rows import ClassifierRow, CostRow, ErrorRow, LookRow, MetricRow, RawRow, StageRow, parse_rows
 from condgen.run import read_rows
 
-__all__ = ["FieldData", "Run", "Sample", "read_images", "read_run"]
+__all__ = ["FieldData", "GeneratorLog", "Run", "Sample", "read_images", "read_run"]
+
+
+_OPPONENTS = {"critic_real", "critic_fake", "fake_dsm", "real_dsm"}  # their losses stand in generators' logs alone
+_GENERATOR_LOSSES = ("critic_real", "loss", "critic_fake", "real_dsm", "fake_dsm", "likelihood")
 
 
 @dataclass(frozen=True)
@@ -43,6 +47,21 @@ class FieldData:
 
 
 @dataclass(frozen=True)
+class GeneratorLog:
+    """What the log of a generator's training holds beside the looks.
+
+    Attributes:
+        folder: of the stage.
+        losses: steps and finite values by the name that the log gives them.
+        skipped: updates that were left out because their gradient was not finite.
+    """
+
+    folder: Path
+    losses: dict[str, list[tuple[int, float]]]
+    skipped: int = 0
+
+
+@dataclass(frozen=True)
 class Run:
     """A run folder in memory; images are left on disk until they are shown."""
 
@@ -62,12 +81,14 @@ class Run:
     calibrated: dict[str, Any] = field(default_factory=dict)
     classifiers: list[RawRow] = field(default_factory=list)
     checks: dict[str, list[tuple[int, list[RawRow]]]] = field(default_factory=dict)
+    looks: list[RawRow] = field(default_factory=list)
+    generators: dict[str, GeneratorLog] = field(default_factory=dict)
 
     @property
     def is_empty(self) -> bool:
         """Whether there is nothing to show."""
         found = (self.errors, self.metrics, self.cost, self.samples, self.losses, self.classifiers, self.checks)
-        return not (self.recipe or self.about or any(found))
+        return not (self.recipe or self.about or self.generators or any(found))
 
 
 def read_run(folder: Path) -> Run:
@@ -84,12 +105,14 @@ def read_run(folder: Path) -> Run:
     metrics = _rows(evaluated, "rows", folder / "metrics.json")
     cost = _rows(_read_mapping(folder / "cost.json"), "rows", folder / "cost.json")
     calibrated, classifiers = _read_calibrations(folder)
+    stages = _rows(about, "stages", folder / "run.json")
+    generators, looks = _read_generators(folder, about)
     run = Run(
         folder=folder,
         name=_name(folder, recipe, about),
         recipe=recipe,
         about={key: value for key, value in about.items() if key != "stages"},
-        stages=_rows(about, "stages", folder / "run.json"),
+        stages=stages,
         diagnosed=_mapping(diagnosed.get("what"), folder / "diagnostics.json"),
         errors=_rows(diagnosed, "rows", folder / "diagnostics.json"),
         evaluated=_mapping(evaluated.get("what"), folder / "metrics.json"),
@@ -101,6 +124,8 @@ def read_run(folder: Path) -> Run:
         calibrated=calibrated,
         classifiers=classifiers,
         checks=_read_checks(folder, about),
+        looks=looks,
+        generators=generators,
     )
     for model, rows, file in (
         (StageRow, run.stages, "run.json"),
@@ -109,6 +134,7 @@ def read_run(folder: Path) -> Run:
         (CostRow, run.cost, "cost.json"),
         (ClassifierRow, run.classifiers, "classifiers.json or calibration.json"),
         (ClassifierRow, [row for history in run.checks.values() for _, check in history for row in check], "log.jsonl"),
+        (LookRow, run.looks, "log.jsonl"),
     ):
         parse_rows(model, rows, str(folder / file))
     return run
@@ -248,6 +274,7 @@ def _logs(folder: Path, about: dict[str, Any]) -> dict[str, Path]:
     """The logs of a run's stages in their order, or the one log of a stage's own folder."""
     order = [str(stage.get("folder")) for stage in about.get("stages", []) if isinstance(stage, dict)]
     logs = {str(log.parent.relative_to(folder)): log for log in sorted(folder.glob("*/log.jsonl"))}
+    logs = {name: log for name, log in logs.items() if ".before-" not in name}  # set aside: of other settings
     if (folder / "log.jsonl").is_file():
         logs["training"] = folder / "log.jsonl"
     names = sorted(logs, key=lambda name: (order.index(name) if name in order else len(order), name))
@@ -259,8 +286,6 @@ def _read_checks(folder: Path, about: dict[str, Any]) -> dict[str, list[tuple[in
     out: dict[str, list[tuple[int, list[RawRow]]]] = {}
     for name, path in _logs(folder, about).items():
         who = folder.resolve().name if name == "training" else name
-        if ".before-" in name:
-            continue
         for row in read_rows(path):
             if isinstance(row.get("step"), int) and "levels" in row:
                 owner = who.removeprefix("classifier-")
@@ -271,14 +296,32 @@ def _read_checks(folder: Path, about: dict[str, Any]) -> dict[str, list[tuple[in
 
 def _read_losses(folder: Path, about: dict[str, Any]) -> dict[str, list[tuple[int, float]]]:
     """Finite losses of every stage's log, in the order of the stages."""
-    out = {}
+    found = {name: _finite(read_rows(path), "loss") for name, path in _logs(folder, about).items()}
+    return {name: losses for name, losses in found.items() if losses}
+
+
+def _finite(rows: list[dict[str, Any]], key: str) -> list[tuple[int, float]]:
+    """Steps and values of what the rows of a log call by this name, where it is a finite number; steps rising."""
+    found = ((row.get("step"), row.get(key)) for row in rows)
+    return sorted(
+        (step, float(value))
+        for step, value in found
+        if isinstance(step, int) and isinstance(value, int | float) and math.isfinite(value)
+    )
+
+
+def _read_generators(folder: Path, about: dict[str, Any]) -> tuple[dict[str, GeneratorLog], list[RawRow]]:
+    """The logs of stages that trained a generator, by its name, and all looks."""
+    logs: dict[str, GeneratorLog] = {}
+    looks: list[RawRow] = []
     for name, path in _logs(folder, about).items():
-        rows = [(row.get("step"), row.get("loss")) for row in read_rows(path)]
-        finite = [
-            (step, float(loss))
-            for step, loss in rows
-            if isinstance(step, int) and isinstance(loss, int | float) and math.isfinite(loss)
-        ]
-        if finite:
-            out[name] = sorted(finite)
-    return out
+        rows = read_rows(path)
+        seen = [row for row in rows if isinstance(row.get("step"), int) and "look" in row]
+        losses = {key: found for key in _GENERATOR_LOSSES if (found := _finite(rows, key))}
+        if not seen and not losses.keys() & _OPPONENTS:
+            continue
+        who = (folder.resolve().name if name == "training" else name).removeprefix("generator-")
+        skipped = max((int(count) for _, count in _finite(rows, "skipped")), default=0)
+        logs[who] = GeneratorLog(path.parent, losses, skipped)
+        looks += [{"generator": who, "step": row["step"], **_mapping(row["look"], path)} for row in seen]
+    return logs, looks

@@ -1,6 +1,6 @@
 """A report as Markdown: everything that is text, with the pictures described."""
 
-from condgen.report.page import Block, Code, Facts, Page, Panels, Prose, Strips
+from condgen.report.page import Block, Caution, Code, Facts, Page, Panels, Prose, Strips
 from condgen.report.tables import Table, escape_markdown, to_markdown
 
 __all__ = ["page_to_markdown"]
@@ -22,6 +22,8 @@ def _block(block: Block) -> str:
     match block:
         case Prose():
             return escape_markdown(block.text)
+        case Caution():
+            return f"> **Caution.** {escape_markdown(block.text)}"
         case Facts():
             return "\n".join(f"- {escape_markdown(name)}: {escape_markdown(value)}" for name, value in block.pairs)
         case Code():

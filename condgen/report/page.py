@@ -8,7 +8,7 @@ from typing import Any, ClassVar, TypeAlias
 from condgen.report.drawing import Plot
 from condgen.report.tables import Table
 
-__all__ = ["Block", "Code", "Facts", "Page", "Panels", "Prose", "Section", "Strip", "Strips", "TableBlock"]
+__all__ = ["Block", "Caution", "Code", "Facts", "Page", "Panels", "Prose", "Section", "Strip", "Strips", "TableBlock"]
 
 
 @dataclass(frozen=True)
@@ -16,6 +16,14 @@ class Prose:
     """A paragraph."""
 
     kind: ClassVar[str] = "prose"
+    text: str
+
+
+@dataclass(frozen=True)
+class Caution:
+    """A paragraph that nobody should miss."""
+
+    kind: ClassVar[str] = "caution"
     text: str
 
 
@@ -106,7 +114,7 @@ class Strips:
     caption: str
 
 
-Block: TypeAlias = Prose | Facts | TableBlock | Code | Panels | Strips
+Block: TypeAlias = Prose | Caution | Facts | TableBlock | Code | Panels | Strips
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,7 @@ __all__ = [
     "error_panel",
     "field_panel",
     "field_scale",
+    "in_stretches",
     "key",
     "level_axis",
     "log_axis",
@@ -263,11 +264,7 @@ def training_panel(steps: Sequence[int], losses: Sequence[float], title: str, na
         title: above the panel.
         name: unique in the page.
     """
-    stretches = np.array_split(np.arange(len(steps)), min(80, len(steps)))
-    at = [float(np.mean([steps[i] for i in stretch])) for stretch in stretches]
-    mean = [float(np.mean([losses[i] for i in stretch])) for stretch in stretches]
-    low = [min(losses[i] for i in stretch) for stretch in stretches]
-    high = [max(losses[i] for i in stretch) for stretch in stretches]
+    at, mean, low, high = in_stretches(steps, losses)
     with drawing():
         axes = new_axes(title)
         axes.fill_between(at, low, high, color=INK, alpha=0.15, linewidth=0)
@@ -278,6 +275,15 @@ def training_panel(steps: Sequence[int], losses: Sequence[float], title: str, na
         axes.set_ylabel("loss")
         alt = f"Loss of {title} from step {steps[0]} to {steps[-1]}: {mean[0]:.3g} at first, {mean[-1]:.3g} at last."
         return finish(axes, name, alt)
+
+
+def in_stretches(steps: Sequence[int], values: Sequence[float], most: int = 80) -> tuple[list[float], ...]:
+    """A log in at most so many equal stretches: the mean step, and the mean, least and greatest value of each."""
+    stretches = np.array_split(np.arange(len(steps)), min(most, len(steps)))
+    at = [float(np.mean([steps[i] for i in stretch])) for stretch in stretches]
+    mean = [float(np.mean([values[i] for i in stretch])) for stretch in stretches]
+    low = [min(values[i] for i in stretch) for stretch in stretches]
+    return at, mean, low, [max(values[i] for i in stretch) for stretch in stretches]
 
 
 def points_panel(

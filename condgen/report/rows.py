@@ -7,16 +7,19 @@ from typing import Any, Literal, TypeAlias, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from condgen.errors import UserError
+from condgen.metrics import Reading
 
 __all__ = [
     "ClassifierRow",
     "CostRow",
     "ErrorRow",
+    "LookRow",
     "MetricRow",
     "Quantity",
     "RawRow",
     "StageRow",
     "Weighting",
+    "looks_of",
     "parse_rows",
 ]
 
@@ -95,6 +98,22 @@ class ClassifierRow(_Row):
     z: float | None = None
 
 
+class LookRow(_Row):
+    """A look at a generator in training; see `condgen.metrics.Reading`."""
+
+    generator: str
+    step: int
+    std_ratio: float
+    recall: float
+    accuracy: float
+    n: int = Field(ge=1)
+
+    @property
+    def reading(self) -> Reading:
+        """The measures as the gauge gave them, which knows what a collapse is."""
+        return Reading(self.std_ratio, self.recall, self.accuracy, self.n)
+
+
 class StageRow(_Row):
     """One stage of a recipe's run."""
 
@@ -127,3 +146,11 @@ def parse_rows(model: type[_R], rows: Iterable[RawRow], where: str) -> list[_R]:
             key = ".".join(str(part) for part in first["loc"]) or "the row"
             raise UserError(f"{where}, row {index}: {key}: {first['msg']}; write the file anew") from error
     return parsed
+
+
+def looks_of(rows: Iterable[RawRow]) -> dict[str, list[LookRow]]:
+    """Checked looks by generator, steps rising."""
+    out: dict[str, list[LookRow]] = {}
+    for row in parse_rows(LookRow, rows, "looks at generators"):
+        out.setdefault(row.generator, []).append(row)
+    return {name: sorted(looks, key=lambda look: look.step) for name, looks in out.items()}

@@ -1,29 +1,23 @@
 """The sections of a report, each made from what the run folder holds, or left out."""
 
-import base64
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 
-from condgen.report.drawing import Style, class_style
+from condgen.report.drawing import Plot, Style, class_style
 from condgen.report.estimates import format_number
-from condgen.report.grids import enlarge, strip
+from condgen.report.grids import embedded
 from condgen.report.inputs import FieldData, Run, Sample, read_images
 from condgen.report.page import Code, Facts, Panels, Prose, Section, Strip, Strips, TableBlock
-from condgen.report.plots import (
-    key,
-    points_panel,
-    round_extent,
-    training_panel,
-)
+from condgen.report.plots import Field, key, points_panel, round_extent, training_panel
 from condgen.report.tables import Table, conditions_table, cost_table, metrics_table, stages_table
 
 __all__ = [
+    "class_legend",
     "cost_section",
     "metrics_section",
+    "points_table",
     "reproduce_section",
     "run_section",
     "samples_section",
@@ -91,13 +85,8 @@ def _strip(samples: list[Sample], name: str, method: str) -> Strip | None:
     pictures = read_images(samples)
     if not pictures:
         return None
-    factor = enlarge(pictures[0], about=32).width // pictures[0].width
-    line = strip(pictures)
-    buffer = io.BytesIO()
-    line.save(buffer, format="PNG", optimize=True)
-    address = f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"
     count = f"{len(pictures)} sample{'s' if len(pictures) > 1 else ''}"
-    return Strip(address, f"{count} of class {name} by {method}", line.width * factor, line.height * factor)
+    return embedded(pictures, f"{count} of class {name} by {method}")
 
 
 def _scatter(samples: Mapping[str, Sequence[Sample]], data: FieldData | None) -> Panels:
@@ -114,26 +103,38 @@ def _scatter(samples: Mapping[str, Sequence[Sample]], data: FieldData | None) ->
         points_panel(cloud[:_POINTS_SHOWN], labels[:_POINTS_SHOWN], words, method, f"points-{index}", extent)
         for index, (method, (cloud, labels)) in enumerate(clouds.items())
     ]
-    rows = []
-    for method, (cloud, labels) in clouds.items():
-        for label in sorted(set(labels)):
-            inside = cloud[np.asarray(labels) == label]
-            ends = (*inside.mean(axis=0), *inside.std(axis=0))
-            rows.append((method, words[label], str(len(inside)), *(format_number(float(end)) for end in ends)))
-    head = ("method", "class", "points", "mean x", "mean y", "sd x", "sd y")
     return Panels(
         title="Points by class",
         plots=tuple(plots),
         caption=f"At most {_POINTS_SHOWN} points a panel are drawn; the table counts all in the folder.",
-        legend=_class_legend(names),
-        tables=(Table("Means and standard deviations", head, tuple(rows)),),
+        legend=class_legend(names, "class-key"),
+        tables=(points_table(clouds, words, "method"),),
     )
 
 
-def _class_legend(names: Mapping[int, str]) -> tuple[Any, ...]:
+def points_table(clouds: Mapping[str, tuple[Field, Sequence[int]]], names: Sequence[str], head: str) -> Table:
+    """Where points of two dimensions lie, and how far apart, a row a cloud and class.
+
+    Args:
+        clouds: points (n, 2) and their labels, by what `head` says.
+        names: of the classes, by label.
+        head: of the first column.
+    """
+    rows = []
+    for cloud, (points, labels) in clouds.items():
+        for label in sorted(set(labels)):
+            inside = points[np.asarray(labels) == label]
+            ends = (*inside.mean(axis=0), *inside.std(axis=0))
+            rows.append((cloud, names[label], str(len(inside)), *(format_number(float(end)) for end in ends)))
+    heads = (head, "class", "points", "mean x", "mean y", "sd x", "sd y")
+    return Table("Means and standard deviations", heads, tuple(rows))
+
+
+def class_legend(names: Mapping[int, str], name: str) -> tuple[tuple[Plot, str], ...]:
+    """The signs of classes in scatter plots; `name` begins their identifiers in the page."""
     signs = {label: class_style(label) for label in sorted(names)}
     dots = {label: Style(style.colour, style.marker, "none") for label, style in signs.items()}
-    return tuple((key(dots[label], f"class-key-{label}"), names[label]) for label in dots)
+    return tuple((key(dots[label], f"{name}-{label}"), names[label]) for label in dots)
 
 
 # ----------------------------------------------------------------------------------------------------

@@ -93,10 +93,23 @@ class Looks:
         return reading._replace(seconds=time.perf_counter() - started)
 
 
-def read_looks(folder: Path) -> list[Look]:
-    """All looks that a stage's folder keeps, the earliest first."""
+def read_looks(folder: Path, until: int | None = None, most: int | None = None) -> list[Look]:
+    """The looks that a stage's folder keeps, the earliest first.
+
+    Args:
+        folder: of the stage.
+        until: the last step; later looks may be left of steps that are done again after a crash.
+        most: read so many, evenly spread from the first to the last; all by default.
+
+    Raises:
+        UserError: a file is damaged, or holds something else.
+    """
+    paths = {path.stem: path for path in sorted((folder / LOOKS).glob("*.safetensors")) if path.stem.isdecimal()}
+    kept = [path for step, path in paths.items() if until is None or int(step) <= until]
+    if most is not None and len(kept) > most:
+        kept = [kept[round(place * (len(kept) - 1) / max(1, most - 1))] for place in range(most)]
     looks = []
-    for path in sorted((folder / LOOKS).glob("*.safetensors")):
+    for path in kept:
         tensors, about = load_tensors(path)
         if about.get("kind") != "look" or tensors.keys() != {"x", "y"}:
             raise UserError(f"{path} holds no look at a generator: delete it")

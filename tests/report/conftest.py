@@ -10,6 +10,7 @@ from PIL import Image
 
 from condgen.report import build_report
 
+LIKELY = {"real_dsm": 0.5, "fake_dsm": 0.4, "likelihood": 0.01}
 HOSTILE = "<script>alert(1)</script>"
 METHODS = ("no guidance", "ce", "dlsm", "one-step")
 
@@ -178,10 +179,13 @@ def moons_run(tmp_path):
 
 
 @pytest.fixture(scope="session", params=["digits", "moons"])
-def hostile_run(request, tmp_path_factory):
+def hostile_run(request, tmp_path_factory, make_a_generator):
     """A reported run whose names try to be markup; not to be changed."""
     folder = tmp_path_factory.mktemp(request.param) / "run"
     names = (HOSTILE, "a & b\"'", "$x^", "_hidden")
     make_digits(folder, names, HOSTILE) if request.param == "digits" else make_moons(folder, names[:2])
+    points, two = request.param == "moons", names[:2]
+    make_a_generator(folder / "generator-a & b", (1.0, 0.2), names=two, points=points, skipped=2)
+    make_a_generator(folder / f"generator-{HOSTILE.replace('/', '')}", names=two, points=points, losses=LIKELY)
     build_report(folder)
     return folder

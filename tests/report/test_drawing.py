@@ -68,3 +68,11 @@ def test_any_number_of_methods_look_different_and_variants_keep_the_colour():
         assert styles[variant].line != styles[base].line
     assert method_styles(["dlsm, calibrated"])["dlsm, calibrated"].colour == styles["dlsm"].colour
     assert len(method_styles(map(str, range(100)))) == 100  # more than there are looks
+
+
+def test_a_variant_belongs_to_the_longest_name_that_it_begins_with():
+    styles = method_styles(["one-step", "one-step-smm", "ce", "ce-calibrated", "mine-b", "mine"])
+    for variant, base in (("one-step-smm", "one-step"), ("ce-calibrated", "ce"), ("mine-b", "mine")):
+        assert styles[variant].colour == styles[base].colour
+        assert styles[variant] != styles[base]
+    assert styles["one-step"].colour != styles["ce"].colour

@@ -51,6 +51,8 @@ def test_losses_that_are_not_finite_are_left_out(tmp_path):
         ("classifiers.json", '{"rows": [{"classifier": "ce", "sigma": 1}]}'),
         ("classifier-ce/calibration/calibration.json", '{"rows": [{"sigma": 1}]}'),
         ("classifier-ce/log.jsonl", '{"step": 1, "levels": [{"sigma": 1}]}\n'),
+        ("generator-sid/log.jsonl", '{"step": 1, "look": {"recall": 1}}\n'),
+        ("generator-sid/log.jsonl", '{"step": 1, "look": [3]}\n'),
     ],
 )
 def test_faults_are_named_by_their_file(tmp_path, file, text):
@@ -68,3 +70,19 @@ def test_a_picture_that_is_gone_is_named(digits_run):
     (folder / "samples" / "ce" / "00000.png").write_bytes(b"no picture")
     with pytest.raises(UserError, match=r"00000\.png"):
         read_images(run.samples["ce"])
+
+
+def test_logs_of_generators_are_told_from_others(digits_run, make_a_generator):
+    folder = digits_run()
+    assert not read_run(folder).generators  # a loss alone is anybody's
+    make_a_generator(folder / "generator-sid", skipped=3)
+    make_a_generator(folder / "generator-sid.before-0123")  # set aside
+    make_a_generator(folder / "generator-smm")
+    run = read_run(folder)
+    assert list(run.generators) == ["sid", "smm"]
+    assert [log.skipped for log in run.generators.values()] == [3, 0]
+    assert run.generators["sid"].losses["critic_fake"][0] == (50, 1.1)
+    assert [(row["generator"], row["step"]) for row in run.looks[:2]] == [("sid", 100), ("sid", 200)]
+    assert "generator-sid.before-0123" not in run.losses
+    alone = read_run(folder / "generator-sid")
+    assert (list(alone.generators), alone.is_empty) == (["sid"], False)
