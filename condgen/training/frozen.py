@@ -7,6 +7,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from condgen.generator import Generator
+from condgen.nets import use_plain_operations
 from condgen.score import ScoreModel
 from condgen.settings import Settings
 
@@ -54,7 +55,8 @@ def lighten_(model: Frozen, settings: PriorSettings, *, dynamic: bool | None = F
 
 def _lightened(net: nn.Module, settings: PriorSettings, dynamic: bool | None) -> nn.Module:
     if settings.precision == "bfloat16":
-        net = _Autocast(net)
+        # A teacher is differentiated, and our own derivatives take all tensors of one type, which autocast mixes.
+        net = _Autocast(use_plain_operations(net))
     if settings.compile:
         net.compile(dynamic=dynamic)
     return net

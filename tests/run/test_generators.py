@@ -61,17 +61,20 @@ def test_a_generator_begins_as_its_teacher_at_one_noise_level(labels, level, tra
     sigma = level * teacher.config.sigma_data
     t = teacher.schedule.t_of_noise_level(torch.tensor(sigma, dtype=torch.float64))
     with torch.no_grad():
+        if labels == "none":  # what the classes add, which the teacher does not know, aside
+            for table in (*tables(begun.model.net), *tables(begun.fake.net)):
+                table.zero_()
         expected = teacher(sigma * z, t, y)  # alpha is 1 in this schedule
         torch.testing.assert_close(begun.model(z, y), expected, rtol=1e-5, atol=1e-6)
         torch.testing.assert_close(begun.fake(sigma * z, t, y), expected, rtol=0, atol=0)
 
 
-def test_classes_begin_alike_where_the_teacher_knows_none(trained):
+def test_classes_begin_apart_also_where_the_teacher_knows_none(trained):
     guided = generator_stage(teacher={"classifier": "ce"})
     begun = task(guided, score=trained / "none", classifier=trained / "ce")
     for net in (begun.model.net, begun.fake.net):
         assert tables(net)
-        assert all(not table.any() for table in tables(net))
+        assert all(len(table.unique(dim=0)) == len(table) for table in tables(net))
     taught = task(generator_stage(), score=trained / "embedding")
     known = tables(ScoreModel.load(trained / "embedding").net)
     for net in (taught.model.net, taught.fake.net):

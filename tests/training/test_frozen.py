@@ -50,6 +50,17 @@ def test_a_generator_in_half_precision_draws_nearly_the_same():
     assert 0 < (rough - exact).norm() < 0.02 * exact.norm()
 
 
+def test_a_prior_in_half_precision_can_be_differentiated_as_a_teacher_is():
+    torch.manual_seed(0)
+    network = UNetSettings(channels=8, multipliers=(1, 2), blocks=1, attention=(4,))
+    about = {"schedule": EDM(), "shape": (1, 8, 8), "names": ("a",), "sigma_data": 0.5}
+    prior = ScoreModel(ScoreConfig(network=network, **about)).eval().requires_grad_(False)
+    light = lighten_(copy.deepcopy(prior), PriorSettings(precision="bfloat16"))
+    x_t, t = torch.randn(4, 1, 8, 8, requires_grad=True), torch.linspace(0.1, 3, 4, dtype=torch.float64)
+    exact, rough = (torch.autograd.grad(model(x_t, t).square().sum(), x_t)[0] for model in (prior, light))
+    assert (rough - exact).norm() < 0.02 * exact.norm()
+
+
 def test_by_default_nothing_changes():
     prior = ScoreModel(
         ScoreConfig(
