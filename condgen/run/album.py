@@ -43,10 +43,9 @@ def shard_folder(folder: Path, shard: Shard) -> Path:
 def shards_within(folder: Path) -> dict[Shard, Path]:
     """The shards, finished or not, that a folder holds, by number."""
     places = folder.iterdir() if folder.is_dir() else ()
-    named = [
-        (found, place) for place in places if (found := re.fullmatch(r"shard-([1-9]\d*)-of-([1-9]\d*)", place.name))
-    ]
-    shards = {Shard(number=int(found[1]), of=int(found[2])): place for found, place in named}
+    named = [(re.fullmatch(r"shard-([1-9]\d*)-of-([1-9]\d*)", place.name), place) for place in places]
+    numbers = [(int(found[1]), int(found[2]), place) for found, place in named if found is not None]
+    shards = {Shard(number=number, of=of): place for number, of, place in numbers if number <= of}
     return dict(sorted(shards.items(), key=lambda item: item[0].number))
 
 
