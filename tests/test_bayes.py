@@ -7,6 +7,7 @@ from torch import nn
 from condgen.bayes import Denoiser, Likelihood
 from condgen.classifier import gradient_of
 from condgen.noise import EDM, VE, VP, Cosine, expand
+from condgen.oracle import Oracle
 
 schedules = pytest.mark.parametrize("schedule", [VE(), VP(), Cosine(), EDM()], ids=lambda schedule: schedule.kind)
 MEANS = torch.tensor([[-1.0, 0.5], [2.0, 1.0]], dtype=torch.float64)
@@ -154,6 +155,49 @@ def test_the_likelihood_score_can_be_differentiated():
                     likelihood.shift[i, j] = step
                 values.append(loss().item())
             assert (values[0] - values[1]) / (2 * h) == pytest.approx(exact[i, j].item(), rel=1e-5)
+
+
+@schedules
+def test_the_likelihood_score_is_differentiable_in_data_with_a_graph(schedule):
+    """Its Jacobian is the Hessian of log p(y | x_t): against central differences of the score by hand."""
+    x_t, t, y = batch(schedule)
+    x_t.requires_grad_()
+    score = TwoGaussians(schedule).score(x_t, t, y)
+    torch.testing.assert_close(score, posterior_score(schedule, x_t, t, y))
+    assert score.requires_grad
+    for i in range(2):
+        (row,) = torch.autograd.grad(score[:, i].sum(), x_t, retain_graph=True)
+        for j in range(2):
+            h = 1e-5 * torch.eye(2, dtype=torch.float64)[j]
+            ahead, behind = (posterior_score(schedule, x_t.detach() + step, t, y)[:, i] for step in (h, -h))
+            torch.testing.assert_close(row[:, j], (ahead - behind) / 2e-5, rtol=1e-5, atol=1e-8)
+
+
+@schedules
+def test_the_hessian_of_an_oracles_likelihood_is_symmetric_and_that_of_its_closed_form(schedule):
+    means = torch.randn(5, 2, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    oracle = Oracle(schedule, means, torch.arange(5) % 2, 2, stds=0.5)
+    x_t, t, y = batch(schedule)
+    x_t.requires_grad_()
+    score = oracle.likelihood.score(x_t, t, y)
+    rows = [torch.autograd.grad(score[:, i].sum(), x_t, retain_graph=True)[0] for i in range(2)]
+    torch.testing.assert_close(rows[0][:, 1], rows[1][:, 0], rtol=1e-8, atol=1e-10)
+    exact = oracle.scores(x_t, t, y).likelihood  # a difference of denoised means: no derivative of log p stands in it
+    for i in range(2):
+        (row,) = torch.autograd.grad(exact[:, i].sum(), x_t, retain_graph=True)
+        torch.testing.assert_close(rows[i], row, rtol=1e-6, atol=1e-9)
+
+
+def test_the_likelihood_score_has_no_graph_where_the_data_have_none_or_none_is_wanted():
+    schedule = VE()
+    x_t, t, y = batch(schedule)
+    likelihood = TwoGaussians(schedule)
+    assert not likelihood.score(x_t, t, y).requires_grad  # though the likelihood has parameters
+    with torch.no_grad():
+        assert not likelihood.score(x_t.clone().requires_grad_(), t, y).requires_grad
+    graph = x_t.clone().requires_grad_()
+    likelihood.score(2 * graph, t, y).sum().backward()  # a graph that began before x_t
+    assert graph.grad.any()
 
 
 def test_the_interfaces_are_abstract():

@@ -20,6 +20,7 @@ from condgen.noise import (
     AnyDensity,
     AnySchedule,
     Cosine,
+    Levels,
     LogNormal,
     LogUniform,
     UniformTime,
@@ -29,7 +30,9 @@ from condgen.noise import (
     expand,
     geometric_grid,
     karras_grid,
+    linear_beta_levels,
     perturb,
+    precondition,
     score_from_denoised,
     uniform_grid,
 )
@@ -310,6 +313,40 @@ def test_densities_stay_in_the_range(schedule, density):
     assert (t <= schedule.t_max + slack).all()
 
 
+@each
+def test_every_level_of_a_list_is_equally_likely(schedule):
+    levels = (0.3, 0.05, 2.0, 0.9, 7.0)
+    t = Levels(levels=levels).quantile(schedule, UNIFORM)
+    assert t.dtype == torch.float64
+    found = schedule.noise_level(t)
+    counts = [(abs(found / level - 1) < 1e-9).sum().item() for level in levels]
+    assert counts == [len(UNIFORM) / len(levels)] * len(levels)
+    ends = Levels(levels=levels).quantile(schedule, torch.tensor([[0.0, 1.0]], dtype=torch.float64))
+    torch.testing.assert_close(schedule.noise_level(ends), torch.tensor([[0.3, 7.0]], dtype=torch.float64))
+
+
+@each
+def test_the_ends_of_a_schedule_are_levels_of_it_and_what_lies_beyond_is_not(schedule):
+    u = torch.tensor([0.2, 0.8], dtype=torch.float64)
+    low, high = schedule.noise_range
+    assert Levels(levels=(low, high)).quantile(schedule, u).isfinite().all()
+    for outside in (0.99 * low, 1.01 * high):
+        with pytest.raises(UserError, match=f"noise level {outside:g} is outside the schedule"):
+            Levels(levels=(0.3, outside)).quantile(schedule, u)
+
+
+def test_linear_betas_give_the_levels_of_the_paper():
+    """Ye & Liu's ten, and how the greatest grows with their number (DDPM's rule: Ho et al. 2020)."""
+    paper = [0.0100, 0.0491, 0.0832, 0.1167, 0.1498, 0.1826, 0.2151, 0.2472, 0.2790, 0.3103]
+    levels = linear_beta_levels(10)
+    assert levels.dtype == torch.float64
+    assert [round(level, 4) for level in levels.tolist()] == paper
+    greatest = {n: linear_beta_levels(n)[-1].item() for n in (1, 2, 5, 20, 50, 100, 1000)}
+    expected = {1: 0.010, 2: 0.142, 5: 0.222, 20: 0.428, 50: 0.630, 100: 0.798, 1000: 1.0}
+    assert greatest == pytest.approx(expected, abs=6e-4)
+    assert (linear_beta_levels(1000).diff() > 0).all()
+
+
 @pytest.mark.parametrize("make", [VE, VP, Cosine, EDM, UniformTime, LogUniform, LogNormal])
 def test_settings_refuse_unknown_keys_and_stay_as_they_are(make):
     with pytest.raises(ValidationError, match="extra"):
@@ -330,6 +367,8 @@ def test_settings_refuse_unknown_keys_and_stay_as_they_are(make):
         lambda: Cosine(t_epsilon=0),
         lambda: LogNormal(std=0),
         lambda: LogUniform(low=-1),
+        lambda: Levels(levels=()),
+        lambda: Levels(levels=(0.1, 0.0)),
     ],
 )
 def test_settings_refuse_impossible_numbers(make):
@@ -338,12 +377,14 @@ def test_settings_refuse_impossible_numbers(make):
 
 
 @pytest.mark.parametrize(
-    ("union", "members"), [(AnySchedule, DEFAULTS), (AnyDensity, [UniformTime(), LogUniform(), LogNormal()])]
+    ("union", "members"),
+    [(AnySchedule, DEFAULTS), (AnyDensity, [UniformTime(), LogUniform(), LogNormal(), Levels(levels=(0.1, 2.0))])],
 )
 def test_recipes_choose_by_kind(union, members):
     adapter = TypeAdapter(union)
     for member in members:
-        assert adapter.validate_python({"kind": member.kind}) == member
+        if member.kind != "levels":  # which have no default
+            assert adapter.validate_python({"kind": member.kind}) == member
         assert adapter.validate_python(member.model_dump()) == member
     with pytest.raises(ValidationError, match="tag"):
         adapter.validate_python({"kind": "none"})
@@ -355,3 +396,44 @@ def test_recipes_choose_by_kind(union, members):
 def test_a_density_that_misses_the_schedule_is_refused(density):
     with pytest.raises(UserError, match="density"):
         density.quantile(EDM(), torch.tensor([0.5], dtype=torch.float64))
+
+
+# --- Preconditioning
+
+RANGE = torch.logspace(-3, 2, 41, dtype=torch.float64)
+widths = pytest.mark.parametrize("sigma_data", [0.5, 1.0, 16.0])
+
+
+@widths
+def test_preconditioning_is_the_table_of_karras(sigma_data):
+    c = precondition(RANGE, sigma_data)
+    s, d = RANGE.numpy(), sigma_data
+    np.testing.assert_allclose(c.c_skip, d**2 / (s**2 + d**2), rtol=1e-12)
+    np.testing.assert_allclose(c.c_out, s * d / np.sqrt(d**2 + s**2), rtol=1e-12)
+    np.testing.assert_allclose(c.c_in, 1 / np.sqrt(s**2 + d**2), rtol=1e-12)
+    np.testing.assert_allclose(c.c_noise, np.log(s) / 4, rtol=1e-12)
+
+
+@widths
+def test_inputs_and_targets_of_the_network_have_unit_variance(sigma_data):
+    """Var(c_in u) and Var((x - c_skip u) / c_out), for independent data and noise; and the target is least so."""
+    c, noise = precondition(RANGE, sigma_data), RANGE**2
+    one = torch.ones_like(RANGE)
+    torch.testing.assert_close(c.c_in**2 * (sigma_data**2 + noise), one)
+
+    def spread(skip):
+        return (1 - skip) ** 2 * sigma_data**2 + skip**2 * noise
+
+    torch.testing.assert_close(spread(c.c_skip) / c.c_out**2, one)
+    for other in (0.99 * c.c_skip, 1.01 * c.c_skip):
+        assert (spread(other) > spread(c.c_skip)).all()
+
+
+@pytest.mark.parametrize("level", [0.05, 0.6, 4.0])
+def test_unit_variance_of_drawn_data(level):
+    generator = torch.Generator().manual_seed(0)
+    x = 0.6 * (2 * torch.randint(2, (200_000,), generator=generator).double() - 1)  # not normal, std 0.6
+    u = x + level * torch.randn(200_000, generator=generator, dtype=torch.float64)
+    c = precondition(torch.tensor(level, dtype=torch.float64), 0.6)
+    for variable in (c.c_in * u, (x - c.c_skip * u) / c.c_out):
+        assert float(variable.std()) == pytest.approx(1, abs=0.01)

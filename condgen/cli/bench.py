@@ -11,6 +11,7 @@ from condgen.bench.curves import check_curves, training_curves
 from condgen.bench.dlsm import SIZES, bench_dlsm
 from condgen.bench.one_step import ONE_STEP_SIZES, one_step_rows
 from condgen.bench.table1 import check_table_one, table_one
+from condgen.cli.bench_generators import generators
 from condgen.cli.bench_samplers import samplers
 from condgen.cli.progress import console
 from condgen.cli.rows import JsonFile, Out, RecipeFile, Seeds, command_line, print_rows, repeat, save, with_status
@@ -148,3 +149,4 @@ def one_step(
 
 
 app.command("samplers")(samplers)
+app.command("generators")(generators)

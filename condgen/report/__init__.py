@@ -9,6 +9,7 @@ from condgen.report.generator_section import generator_table
 from condgen.report.grids import labelled_grid, side_by_side
 from condgen.report.inputs import read_run
 from condgen.report.looks import draw_looks
+from condgen.report.particles import draw_particles
 from condgen.report.rows import looks_of
 from condgen.report.tables import Table, classifier_table, cost_table, errors_table, metrics_table, to_markdown, to_rich
 from condgen.report.work_precision import draw_work
@@ -22,6 +23,7 @@ __all__ = [
     "draw_calibration",
     "draw_curves",
     "draw_looks",
+    "draw_particles",
     "draw_work",
     "errors_table",
     "findings",

@@ -226,7 +226,9 @@ def _train(stage: Stage, work: _Work, state: State, data: LabelledSet, seed: int
                 save()
             images = (record.step - first) * settings.batch
             look = stage.folder if reading is not None else None
+            left = time.perf_counter()
             yield Progress(stage.name, record.step, settings.steps, images, f"{note}  {seen}".rstrip(), message, look)
+            last_time += time.perf_counter() - left  # what the caller does meanwhile, such as pictures
     except GeneratorExit:
         save()
         raise

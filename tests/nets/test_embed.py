@@ -3,7 +3,8 @@ import math
 import pytest
 import torch
 
-from condgen.nets.embed import ClassEmbedding, Conditioning, FiLM, NoiseEmbedding, initialise_
+from condgen.nets import MLPSettings, UNetSettings, build_denoiser
+from condgen.nets.embed import ClassEmbedding, Conditioning, FiLM, NoiseEmbedding, initialise_, start_from
 
 LEVELS = torch.arange(-1.6, 1.1001, 0.05, dtype=torch.float64)
 
@@ -89,3 +90,63 @@ def test_initial_weights_keep_the_variance_up_to_the_gain(layer, gain):
     fan_in = layer.weight[0].numel()
     assert layer.weight.std().item() == pytest.approx(gain / math.sqrt(fan_in), rel=0.02)
     assert not layer.bias.any()
+
+
+NETWORKS = pytest.mark.parametrize(
+    ("settings", "shape"),
+    [
+        (MLPSettings(width=16, depth=2, embedding=8), (6,)),
+        (UNetSettings(channels=8, multipliers=(1, 2), blocks=1, attention=(4,)), (1, 8, 8)),
+    ],
+    ids=["mlp", "unet"],
+)
+
+
+@NETWORKS
+def test_a_network_started_from_one_without_labels_keeps_its_own_rows_and_is_else_that_one(settings, shape):
+    torch.manual_seed(0)
+    plain, told = build_denoiser(settings, shape, None), build_denoiser(settings, shape, 3)
+    x, noise = torch.randn(4, *shape), torch.linspace(-1, 1, 4)
+    y = torch.tensor([0, 1, 2, 3])  # the last is "no label"
+    rows = told.conditioning.label.table.weight.detach().clone()
+    start_from(told, plain.state_dict())
+    assert torch.equal(told.conditioning.label.table.weight, rows)
+    assert not torch.allclose(told(x, noise, y), told(x, noise, y.flip(0)))  # classes differ from the first step on
+    with torch.no_grad():
+        told.conditioning.label.table.weight.zero_()
+    for labels in (y, y.flip(0), None):
+        assert torch.equal(told(x, noise, labels), plain(x, noise))
+    told(x, noise, y).square().sum().backward()
+    (table,) = (p for name, p in told.named_parameters() if "table" in name)
+    assert bool((table.grad.abs().sum(1) > 0).all())  # labels can be learnt from here
+    assert all(not torch.equal(a, b) for a, b in zip(_moved(told), plain.parameters(), strict=True))
+
+
+def _moved(net):
+    """Its parameters but for the table, after they were changed in place: weights are copied, not shared."""
+    with torch.no_grad():
+        return [p.add_(1) for name, p in net.named_parameters() if "table" not in name]
+
+
+@NETWORKS
+def test_a_network_started_from_one_with_labels_has_its_labels(settings, shape):
+    torch.manual_seed(0)
+    teacher, pupil = (build_denoiser(settings, shape, 3) for _ in range(2))
+    x, noise, y = torch.randn(4, *shape), torch.linspace(-1, 1, 4), torch.tensor([0, 1, 2, 3])
+    start_from(pupil, teacher.state_dict())
+    assert torch.equal(pupil(x, noise, y), teacher(x, noise, y))
+
+
+@pytest.mark.parametrize("changes", [{"width": 24}, {"depth": 1}, {"embedding": 4}], ids=repr)
+def test_weights_of_another_architecture_are_refused(changes):
+    settings = {"width": 16, "depth": 2, "embedding": 8}
+    pupil = build_denoiser(MLPSettings(**settings), (6,), 3)
+    other = build_denoiser(MLPSettings(**(settings | changes)), (6,), None)
+    with pytest.raises(RuntimeError, match="state_dict"):
+        start_from(pupil, other.state_dict())
+
+
+def test_labels_of_another_number_are_refused():
+    settings = MLPSettings(width=16, depth=1, embedding=8)
+    with pytest.raises(RuntimeError, match="table"):
+        start_from(build_denoiser(settings, (6,), 3), build_denoiser(settings, (6,), 4).state_dict())

@@ -125,6 +125,17 @@ def test_the_learning_rate_is_a_pure_function_of_the_step():
     assert [learning_rate_factor(constant, step) for step in (0, 9)] == [1, 1]
 
 
+def test_a_tail_is_constant_for_seven_tenths_and_then_falls_in_a_straight_line():
+    tail = TrainingSettings(steps=100, batch=12, warmup=10, decay="tail")
+    factors = [learning_rate_factor(tail, step) for step in range(100)]
+    assert factors[:10] == pytest.approx([(step + 1) / 10 for step in range(10)])
+    assert factors[10:71] == pytest.approx([1.0] * 61)
+    assert factors[70:] == pytest.approx([(100 - step) / 30 for step in range(70, 100)])
+    assert factors[-1] > 0
+    warm = tail.model_copy(update={"warmup": 90})  # a warm-up that is not over when the fall begins
+    assert learning_rate_factor(warm, 84) == pytest.approx(85 / 90 * 16 / 30)
+
+
 def test_every_pass_sees_every_row_once(tiny_images):
     seen = [Batch(tiny_images, SETTINGS, 0, step, ALONE) for step in range(10)]  # two passes of 60 rows, 12 a step
     for half in (seen[:5], seen[5:]):

@@ -107,13 +107,9 @@ def test_each_step_moves_its_own_network_only():
     assert all(p.grad is None for p in net.parameters())
 
 
-def test_classes_change_generator_and_critic():
-    torch.manual_seed(0)
-    generator = Generator(GeneratorConfig(network=NET, shape=(6,), names=("a", "b", "c"), latent=5))
-    z, x = torch.randn(4, 5), torch.randn(4, 6)
+def test_classes_change_the_critic():
+    x, sigma = torch.randn(4, 6), torch.full((4,), 0.3)
     zero, one = torch.zeros(4, dtype=torch.long), torch.ones(4, dtype=torch.long)
-    assert not torch.allclose(generator(z, zero), generator(z, one))
-    sigma = torch.full((4,), 0.3)
     assert not torch.allclose(critic()(x, sigma, zero), critic()(x, sigma, one))
 
 

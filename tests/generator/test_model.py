@@ -1,0 +1,71 @@
+import pytest
+import torch
+
+from condgen.errors import UserError
+from condgen.generator import Generator, GeneratorConfig
+from condgen.nets import MLPSettings, UNetSettings
+from condgen.noise import EDM, VE
+from condgen.score import ScoreConfig, ScoreModel
+from condgen.weights import MODEL_FILE, save_tensors
+
+NET = MLPSettings(width=16, depth=1, embedding=8)
+NAMES = ("a", "b", "c")
+
+
+def generator(**changes):
+    torch.manual_seed(0)
+    given = {"network": NET, "shape": (6,), "names": NAMES, "latent": 5} | changes
+    return Generator(GeneratorConfig(**given))
+
+
+def test_a_generators_own_network_takes_a_latent_vector_and_is_scaled():
+    one, ten = generator(), generator(scale=10.0)
+    z, y = torch.randn(4, *one.latent_shape), torch.tensor([0, 1, 2, 0])
+    assert one.latent_shape == (5,)
+    assert one(z, y).shape == (4, 6)
+    torch.testing.assert_close(ten(z, y), 10 * one(z, y))
+
+
+@pytest.mark.parametrize("level", [None, 3.0])
+def test_classes_change_what_is_generated(level):
+    model = generator(level=level)
+    z = torch.randn(4, *model.latent_shape)
+    zero, one = torch.zeros(4, dtype=torch.long), torch.ones(4, dtype=torch.long)
+    assert not torch.allclose(model(z, zero), model(z, one))
+
+
+@pytest.mark.parametrize("schedule", [VE(), EDM(), VE(sigma_min=0.1, sigma_max=20)], ids=repr)
+@pytest.mark.parametrize(
+    ("network", "shape"),
+    [(NET, (6,)), (UNetSettings(channels=8, multipliers=(1, 2), blocks=1, attention=()), (1, 8, 8))],
+    ids=["mlp", "unet"],
+)
+def test_a_denoisers_network_asked_at_one_level_is_the_score_models_estimate_of_pure_noise(network, shape, schedule):
+    """Where alpha is one, x_t = level z, and G(z, y) = E[x | x_t, y] by the same weights."""
+    level, sigma_data = 3.0, 0.7
+    model = generator(network=network, shape=shape, level=level, scale=sigma_data)
+    score = ScoreModel(
+        ScoreConfig(
+            network=network, schedule=schedule, shape=shape, names=NAMES, labels="embedding", sigma_data=sigma_data
+        )
+    )
+    score.net.load_state_dict(model.net.state_dict())
+    z, y = torch.randn(5, *shape), torch.tensor([0, 1, 2, 0, 3])  # 3 stands for "no label"
+    t = schedule.t_of_noise_level(torch.tensor(level, dtype=torch.float64))
+    assert model.latent_shape == shape
+    torch.testing.assert_close(model(z, y), score(level * z, t, y), rtol=1e-5, atol=1e-6)
+
+
+def test_only_a_denoisers_network_can_be_asked_at_a_level():
+    unet = UNetSettings(channels=8, multipliers=(1,), blocks=1, attention=())
+    with pytest.raises(UserError, match="cannot be a generator"):
+        generator(network=unet, shape=(1, 8, 8))
+
+
+@pytest.mark.parametrize("level", [None, 3.0])
+def test_a_file_rebuilds_the_generator(level, tmp_path):
+    model = generator(level=level)
+    save_tensors(tmp_path / MODEL_FILE, model.state_dict(), model.config.model_dump(mode="json"))
+    again, z, y = Generator.load(tmp_path), torch.randn(3, *model.latent_shape), torch.tensor([0, 1, 2])
+    assert torch.equal(again(z, y), model(z, y))
+    assert not any(parameter.requires_grad for parameter in again.parameters())

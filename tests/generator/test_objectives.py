@@ -1,0 +1,53 @@
+import pytest
+from pydantic import TypeAdapter, ValidationError
+
+from condgen.generator import (
+    AnyGeneratorObjective,
+    DistributionMatching,
+    LikelihoodTerm,
+    ScoreIdentity,
+    ScoreMismatching,
+)
+
+NETWORK = {"kind": "mlp", "width": 16}
+ANY = TypeAdapter(AnyGeneratorObjective)
+
+
+@pytest.mark.parametrize(
+    ("loss", "made"), [("smm", ScoreMismatching), ("dmd", DistributionMatching), ("sid", ScoreIdentity)]
+)
+def test_recipes_choose_an_objective_by_its_loss(loss, made):
+    objective = ANY.validate_python({"loss": loss, "network": NETWORK})
+    assert type(objective) is made
+    assert ANY.validate_python(objective.model_dump(mode="json")) == objective
+
+
+@pytest.mark.parametrize(
+    "tree",
+    [
+        {"loss": "gan", "network": NETWORK},
+        {"loss": "smm"},  # a critic has no teacher to take its network from
+        {"loss": "smm", "network": NETWORK, "levels": []},
+        {"loss": "smm", "network": NETWORK, "levels": [0.1, 0.0]},
+        {"loss": "smm", "network": NETWORK, "target": "nothing"},
+        {"loss": "smm", "network": NETWORK, "critic_steps": 0},
+        {"loss": "dmd", "alpha": 1.0},  # only score identity has one
+        {"loss": "sid", "denoiser_lr": 0},
+        {"loss": "sid", "network": {"kind": "convgen"}},
+    ],
+    ids=repr,
+)
+def test_what_means_nothing_is_refused(tree):
+    with pytest.raises(ValidationError):
+        ANY.validate_python(tree)
+
+
+def test_denoisers_may_come_from_a_teacher_and_critics_not():
+    assert ANY.validate_python({"loss": "sid"}).network is None
+    assert ANY.validate_python({"loss": "sid"}).alpha == 1
+
+
+def test_a_likelihood_term_of_no_weight_is_refused():
+    assert LikelihoodTerm().weight == 0.01
+    with pytest.raises(ValidationError):
+        LikelihoodTerm(weight=0)

@@ -1,0 +1,90 @@
+"""Whether collapse is seen: the spread within a class, recall, and what they are called collapse for."""
+
+import numpy as np
+import pytest
+import torch
+
+from condgen.data import load, parse_data
+from condgen.data.labelled import LabelledSet, stratified_order
+from condgen.metrics import Gauge, Reading
+from condgen.metrics.collapse import class_spread
+from condgen.rng import keyed_generator
+
+
+def test_spread_is_the_standard_deviation_within_each_class():
+    features = torch.randn(40, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64) + 100
+    y = torch.arange(40) % 4 // 2  # of classes 0 and 1; class 2 is empty
+    y[0] = 3  # alone
+    spread = class_spread(features, y, 4)
+    for k in (0, 1):
+        assert float(spread[k]) == pytest.approx(np.std(features[y == k].numpy(), axis=0, ddof=1).mean())
+    assert spread.isnan().tolist() == [False, False, True, True]
+
+
+def test_a_sample_that_counts_twice_is_two_samples():
+    features, y = torch.randn(6, 2, dtype=torch.float64), torch.tensor([0, 0, 0, 1, 1, 1])
+    counts = torch.tensor([2, 1, 1, 1, 3, 1])
+    repeated = class_spread(features.repeat_interleave(counts, 0), y.repeat_interleave(counts), 2)
+    torch.testing.assert_close(class_spread(features, y, 2, counts), repeated)
+
+
+@pytest.fixture(scope="module")
+def digits():
+    """Two halves of the training digits, and a gauge of the first that has seen no other."""
+    data, test = (load(parse_data("digits"), split) for split in ("train", "test"))
+    order = stratified_order(data.y, keyed_generator(1))
+    half = len(order) // 2
+    parts = [
+        LabelledSet(data.x[rows], data.y[rows], data.names, "digits", "train") for rows in (order[:half], order[half:])
+    ]
+    return *parts, Gauge.of(parts[0], test, 600)
+
+
+def test_real_data_are_as_varied_as_real_data(digits):
+    _, other, gauge = digits
+    reading = gauge.read(other.floats()[:600], other.y[:600])
+    assert reading.std_ratio == pytest.approx(1, abs=0.05)
+    assert reading.recall > 0.9
+    assert reading.accuracy > 0.95
+    assert reading.n == 600
+    assert not reading.collapsed
+
+
+def test_one_image_a_class_is_a_collapse_whatever_its_accuracy(digits):
+    train, _, gauge = digits
+    y = torch.arange(600) % 10
+    one = torch.stack([train.floats()[train.y == k][0] for k in range(10)])
+    reading = gauge.read(one[y], y)
+    assert reading.std_ratio == pytest.approx(0, abs=1e-6)
+    assert reading.recall == 0
+    assert reading.accuracy == 1
+    assert reading.collapsed
+    assert "collapsed within classes: 100%" in reading.warning()
+    almost = gauge.read(one[y] + 0.02 * torch.randn(600, 1, 8, 8, generator=keyed_generator(0)), y)
+    assert 0 < almost.std_ratio < 0.2
+    assert almost.collapsed
+
+
+def test_narrowing_the_classes_narrows_the_ratio_by_as_much(digits):
+    _, other, gauge = digits
+    x, y = other.floats()[:600], other.y[:600]
+    means = torch.stack([x[y == k].mean(0) for k in range(10)])[y]
+    wide, narrow = gauge.read(x, y), gauge.read(means + 0.5 * (x - means), y)
+    assert narrow.std_ratio == pytest.approx(0.5 * wide.std_ratio, rel=0.02)
+    assert narrow.recall < wide.recall
+
+
+def test_mixing_up_the_classes_is_no_collapse(digits):
+    _, other, gauge = digits
+    shifted = gauge.read(other.floats()[:600], (other.y[:600] + 1) % 10)
+    assert shifted.accuracy < 0.1
+    assert not shifted.collapsed
+
+
+@pytest.mark.parametrize(
+    ("accuracy", "std_ratio", "collapsed"), [(1, 0.1, True), (0.95, 0.29, True), (0.8, 0.1, False), (1, 0.4, False)]
+)
+def test_a_collapse_is_right_classes_without_variety(accuracy, std_ratio, collapsed):
+    reading = Reading(std_ratio=std_ratio, recall=0.0, accuracy=accuracy, n=10, seconds=3.0)
+    assert reading.collapsed == collapsed
+    assert reading.as_dict() == {"std_ratio": std_ratio, "recall": 0.0, "accuracy": accuracy, "n": 10}

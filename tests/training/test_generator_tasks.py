@@ -1,0 +1,143 @@
+"""Whom each loss of a generator's training reaches, and what it leaves behind."""
+
+import copy
+
+import pytest
+import torch
+
+from condgen.classifier import Classifier, ClassifierConfig
+from condgen.generator import (
+    Critic,
+    DistributionMatching,
+    Generator,
+    GeneratorConfig,
+    LikelihoodTerm,
+    ScoreIdentity,
+    ScoreMismatching,
+)
+from condgen.guidance import ClassifierGuided
+from condgen.nets import MLPSettings
+from condgen.noise import EDM
+from condgen.score import ScoreConfig, ScoreModel
+from condgen.training import Batch, Processes, State, TrainingSettings, train
+from condgen.training.generator_tasks import Likely, MatchingTask, MismatchingTask
+
+NET = MLPSettings(width=16, depth=1, embedding=8)
+SETTINGS = TrainingSettings(steps=3, batch=12, lr=1e-2, warmup=0)
+ALONE = Processes(cpu=True)
+MATCHING = {"dmd": DistributionMatching, "sid": ScoreIdentity}
+
+
+def score_model(data, labels="embedding"):
+    about = {"schedule": EDM(), "shape": data.shape, "names": data.names, "sigma_data": 0.5}
+    return ScoreModel(ScoreConfig(network=NET, labels=labels, **about))
+
+
+def classifier(data):
+    about = {"schedule": EDM(), "shape": data.shape, "names": data.names, "sigma_data": 0.5}
+    return Classifier(ClassifierConfig(network=NET, **about)).eval().requires_grad_(False)
+
+
+def task(name, data, teacher=None, likely=None):
+    torch.manual_seed(0)
+    model = Generator(GeneratorConfig(network=NET, shape=data.shape, names=data.names, latent=4))
+    if name == "smm":
+        objective = ScoreMismatching(network=NET, critic_steps=3, critic_lr=0.5)
+        return MismatchingTask(model, Critic(NET, data.shape, 3, (0.1, 0.3)), objective, likely=likely)
+    objective = MATCHING[name](network=NET, denoiser_steps=2, denoiser_lr=0.5)
+    fake, real = score_model(data), score_model(data)
+    return MatchingTask(model, teacher or real, fake, objective, likely=likely)
+
+
+def reached(learner, data):
+    """Which networks the losses reach, in order: (whom the loss is for, those with a gradient)."""
+    found = []
+
+    def apply(part, loss):
+        models = learner.models()
+        with_gradient = []
+        for name, model in models.items():
+            gradients = torch.autograd.grad(loss.mean(), list(model.parameters()), allow_unused=True, retain_graph=True)
+            if any(gradient is not None and gradient.any() for gradient in gradients):
+                with_gradient.append(name)
+        found.append((part, with_gradient))
+
+    learner.update(Batch(data, SETTINGS, 0, 0, ALONE), apply)
+    return found
+
+
+def test_losses_of_the_judges_never_reach_the_generator(tiny_images):
+    assert reached(task("smm", tiny_images), tiny_images) == [
+        *[("critic", ["critic"])] * 3,
+        ("model", ["model", "critic"]),  # through the critic, whose weights that step leaves alone
+    ]
+    judges = [("fake", ["fake"]), ("real", ["real"])] * 2
+    assert reached(task("dmd", tiny_images), tiny_images) == [*judges, ("model", ["model"])]
+    assert reached(task("sid", tiny_images), tiny_images) == [*judges, ("model", ["model", "fake", "real"])]
+
+
+def test_the_generators_step_moves_the_generator_alone(tiny_images):
+    """After one step the judges are the same whatever the generator minimised: they learnt before it moved."""
+    states = {}
+    for name in MATCHING:
+        learner = task(name, tiny_images)
+        states[name] = State.fresh(learner.models(), SETTINGS.betas)
+        next(train(learner, states[name], tiny_images, SETTINGS, 0, ALONE))
+    dmd, sid = (state.tensors() for state in states.values())
+    judges = [key for key in dmd if "/fake/" in key or "/real/" in key]
+    assert judges
+    assert all(torch.equal(dmd[key], sid[key]) for key in judges)
+    assert not all(torch.equal(dmd[key], sid[key]) for key in dmd if "/model/" in key)
+
+
+@pytest.mark.parametrize("name", MATCHING)
+@pytest.mark.parametrize("guided", [False, True])
+def test_a_frozen_teacher_is_never_trained_and_keeps_no_gradient(name, guided, tiny_images):
+    torch.manual_seed(1)
+    frozen = [score_model(tiny_images, "none" if guided else "embedding").eval().requires_grad_(False)]
+    if guided:
+        frozen.append(classifier(tiny_images))
+    teacher = ClassifierGuided(*frozen) if guided else frozen[0]
+    before = [copy.deepcopy(network.state_dict()) for network in frozen]
+    learner = task(name, tiny_images, teacher)
+    assert set(learner.models()) == {"model", "fake"}
+    state = State.fresh(learner.models(), SETTINGS.betas)
+    for record in train(learner, state, tiny_images, SETTINGS, 0, ALONE):
+        assert set(record.metrics) == {"loss", "fake_dsm"}
+    for network, weights in zip(frozen, before, strict=True):
+        assert all(parameter.grad is None for parameter in network.parameters())
+        assert all(torch.equal(value, weights[key]) for key, value in network.state_dict().items())
+
+
+@pytest.mark.parametrize("name", ["smm", *MATCHING])
+def test_a_likelihood_term_adds_its_weight_and_leaves_the_classifier_alone(name, tiny_images):
+    torch.manual_seed(1)
+    frozen, losses = classifier(tiny_images), []
+    for weight in (None, 0.01, 100.0):
+        likely = None if weight is None else Likely(frozen, LikelihoodTerm(weight=weight))
+        learner = task(name, tiny_images, likely=likely)
+        applied = {}
+        metrics = learner.update(Batch(tiny_images, SETTINGS, 0, 0, ALONE), applied.__setitem__)
+        losses.append(applied["model"].mean())
+        assert ("likelihood" in metrics) == (weight is not None)
+        torch.testing.assert_close(losses[-1] - losses[0], (weight or 0.0) * metrics.get("likelihood", losses[0]))
+    assert all(parameter.grad is None for parameter in frozen.parameters())
+
+
+def test_judges_have_learning_rates_of_their_own(tiny_images):
+    assert task("smm", tiny_images).learning_rates(SETTINGS) == {"critic": 0.5}
+    assert task("sid", tiny_images).learning_rates(SETTINGS) == {"fake": 0.5, "real": 0.5}
+
+
+def test_the_generators_loss_is_the_mean_of_its_draws(tiny_images):
+    """More draws, less noise: over steps the variance of the mean of eight is about an eighth."""
+    torch.manual_seed(0)
+    model = Generator(GeneratorConfig(network=NET, shape=tiny_images.shape, names=tiny_images.names, latent=4))
+    critic = Critic(NET, tiny_images.shape, 3, (0.1, 0.3))
+    spread = {}
+    for draws in (1, 8):
+        learner = MismatchingTask(model, critic, ScoreMismatching(network=NET, draws=draws))
+        x = model(torch.randn(12, 4, generator=torch.Generator().manual_seed(0)), torch.arange(12) % 3).detach()
+        batches = (Batch(tiny_images, SETTINGS, 0, step, ALONE) for step in range(60))
+        spread[draws] = float(torch.stack([learner.judge(x, batch).detach() for batch in batches]).var(0).mean())
+    assert spread[8] == pytest.approx(spread[1] / 8, rel=0.35)
