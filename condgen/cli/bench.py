@@ -9,6 +9,7 @@ from rich.table import Table
 from condgen.bench import summarise_seeds
 from condgen.bench.curves import check_curves, training_curves
 from condgen.bench.dlsm import SIZES, bench_dlsm
+from condgen.bench.one_step import ONE_STEP_SIZES, one_step_rows
 from condgen.bench.table1 import check_table_one, table_one
 from condgen.cli.bench_generators import generators
 from condgen.cli.bench_samplers import samplers
@@ -111,6 +112,38 @@ def gradients(
             ms = found.get("step", found.get("prior evaluation"))
             error = found.get("gradient error", found.get("prior error"))
             table.add_row(variant, f"{ms:.4g}", f"{relative:.2f}", "" if error is None else f"{error:.1e}")
+        console.print(table)
+    save(json, {"what": {"command": command_line(), "rounds": rounds, **describe_environment()}, "rows": rows})
+
+
+@app.command("one-step")
+def one_step(
+    size: Annotated[
+        list[str] | None,
+        typer.Option(help=f"{', '.join(ONE_STEP_SIZES)}; repeatable; by default the first two. cifar is for a GPU."),
+    ] = None,
+    rounds: Annotated[int, typer.Option(min=1, help="Each variant is timed once a round; the median counts.")] = 5,
+    compiled: Annotated[bool, typer.Option("--compile", help="Compiled variants too: minutes more on a CPU.")] = False,
+    json: JsonFile = None,
+) -> None:
+    """Time a sample in one step of a generator, beside 1,000 of Euler-Maruyama and 20 of UniPC with the same network.
+
+    By batch and precision. All take turns in one run, so that ratios hold on a noisy machine; three minutes on a CPU.
+    """
+    sizes = size or list(ONE_STEP_SIZES)[:2]
+    unknown = [name for name in sizes if name not in ONE_STEP_SIZES]
+    if unknown:
+        raise UserError(f"there is no size {unknown[0]!r}: choose among {', '.join(ONE_STEP_SIZES)}")
+    device, rows = Processes().device, list[dict[str, Any]]()
+    for name in sizes:
+        rows += with_status(one_step_rows(name, device, rounds, compiled))
+    for where in dict.fromkeys(row["size"] for row in rows):
+        table = Table("variant", "us an image", "images/s", "in one steps", title=where)
+        here = [row for row in rows if row["size"] == where]
+        for variant in dict.fromkeys(row["variant"] for row in here):
+            found = {row["what"]: row["value"] for row in here if row["variant"] == variant}
+            shown = [found["time"], found["speed"], *([found["relative cost"]] if "relative cost" in found else [])]
+            table.add_row(variant, *(f"{value:,.0f}" if value >= 100 else f"{value:.3g}" for value in shown))
         console.print(table)
     save(json, {"what": {"command": command_line(), "rounds": rounds, **describe_environment()}, "rows": rows})
 

@@ -30,6 +30,7 @@ from condgen.run import (
     evaluate_stage,
     lock,
     read_json,
+    sample_folders,
 )
 from condgen.score import ScoreModel
 from condgen.settings import parse
@@ -47,7 +48,9 @@ def _named(folders: list[Path]) -> dict[str, Path]:
 
 
 def evaluate(
-    samples: Annotated[list[Path], typer.Argument(help="Folders that condgen sample has written.")],
+    samples: Annotated[
+        list[Path], typer.Argument(help="Folders that condgen sample has written, whole or all shards.")
+    ],
     data: Annotated[str, typer.Option(help="The real data: digits, moons, cifar10, cifar100, or a folder.")] = "digits",
     seed: Annotated[int, typer.Option(min=0, help="Of subsets and intervals.")] = 0,
     out: Annotated[Path, typer.Option(help="The run folder.")] = Path("runs/evaluation"),
@@ -59,7 +62,7 @@ def evaluate(
     from condgen.report import build_report, metrics_table, to_rich
 
     for folder in samples:
-        if not (folder / MANIFEST).exists():
+        if not (sample_folders(folder)[0] / MANIFEST).exists():
             raise UserError(f"{folder} holds no {MANIFEST}: name folders that condgen sample has written")
     settings = parse_data(data)
     with lock(out):

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Overrides", "draw_grid", "run"]
 
+_SHOWN = 40  # pictures of a class in a grid: of 50,000 nobody would see anything
+
 Overrides: TypeAlias = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Change a setting, such as score.training.steps=500. Repeatable."),
@@ -85,7 +87,7 @@ def _draw_samples(folder: Path, recipe: Recipe) -> Path | None:
 
 
 def draw_grid(folder: Path) -> Path | None:
-    """Draws `grid.png`, a row a class, beside the pictures of a sampling folder; nothing for points."""
+    """Draws `grid.png`, the first pictures of every class, beside those of a sampling folder; nothing for points."""
     from condgen.report import labelled_grid
 
     rows = read_rows(folder / MANIFEST)
@@ -98,11 +100,13 @@ def draw_grid(folder: Path) -> Path | None:
 def _pictures(folder: Path) -> tuple[list["Image.Image"], list[int]]:
     from PIL import Image
 
-    rows, pictures = read_rows(folder / MANIFEST), []
-    for row in rows:
-        with Image.open(folder / row["file"]) as picture:
-            pictures.append(picture.copy())
-    return pictures, [row["class"] for row in rows]
+    pictures: dict[int, list[Image.Image]] = {}
+    for row in read_rows(folder / MANIFEST):
+        of_class = pictures.setdefault(row["class"], [])
+        if len(of_class) < _SHOWN:
+            with Image.open(folder / row["file"]) as picture:
+                of_class.append(picture.copy())
+    return [p for found in pictures.values() for p in found], [y for y, found in pictures.items() for _ in found]
 
 
 def _class_names(rows: list[dict[str, Any]]) -> list[str]:

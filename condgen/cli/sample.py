@@ -1,5 +1,6 @@
 """`condgen sample`."""
 
+import re
 from pathlib import Path
 from typing import Annotated
 
@@ -10,14 +11,17 @@ from condgen.cli.run import draw_grid
 from condgen.data import class_index
 from condgen.errors import UserError
 from condgen.noise import GridName
-from condgen.recipe import Method, SampleStage, apply_overrides
-from condgen.run import Models, lock, read_json, sample_stage
+from condgen.recipe import Method, SampleStage, Shard, apply_overrides, labels_spread
+from condgen.run import MANIFEST, Models, lock, read_json, sample_stage, shard_folder, shards_within
 from condgen.sampling import SamplerName
 from condgen.settings import parse
-from condgen.training import Processes
+from condgen.training import Precision, Processes
 from condgen.weights import MODEL_FILE, load_tensors
 
 __all__ = ["name_of_guide", "sample"]
+
+_SPEED = "Many samples"  # a panel of the help
+_PER_CLASS = 16
 
 
 def name_of_guide(guide: str | None) -> str | None:
@@ -47,7 +51,12 @@ def sample(
     classes: Annotated[
         str, typer.Option("--class", help="Names or numbers, separated by commas, or all: 'cat,dog' or '3,7'.")
     ] = "all",
-    per_class: Annotated[int, typer.Option(min=1, help="Samples of each class.")] = 16,
+    per_class: Annotated[
+        int | None, typer.Option(min=1, help="Samples of each class; 16 where neither this nor --n is given.")
+    ] = None,
+    n: Annotated[
+        int | None, typer.Option("--n", min=1, help="Samples in all, spread evenly over the classes; 50000 for FID.")
+    ] = None,
     sampler: Annotated[SamplerName, typer.Option(help="How to draw; condgen samplers describes each.")] = "unipc",
     options: Annotated[
         list[str] | None,
@@ -76,7 +85,35 @@ def sample(
         tuple[float, float] | None, typer.Option(help="Noise levels (low high) between which guidance acts.")
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Sample i has seed + i, and depends on no other sample.")] = 0,
-    batch: Annotated[int, typer.Option(min=1, help="Samples drawn at once.")] = 250,
+    batch: Annotated[
+        int, typer.Option(min=1, rich_help_panel=_SPEED, help="Samples drawn at once; on a GPU, 1000 or more.")
+    ] = 250,
+    precision: Annotated[
+        Precision,
+        typer.Option(
+            rich_help_panel=_SPEED,
+            help="bfloat16: inside the networks of score models and generators, faster on most GPUs; pictures differ "
+            "a little. Classifiers stay in float32.",
+        ),
+    ] = "float32",
+    compiled: Annotated[
+        bool,
+        typer.Option(
+            "--compile",
+            rich_help_panel=_SPEED,
+            help="Compile these networks first, which takes about a minute: for many samples. Pictures differ by "
+            "rounding at most, as with another --batch, so samples drawn either way make one set.",
+        ),
+    ] = False,
+    shard: Annotated[
+        str | None,
+        typer.Option(
+            metavar="I/N",
+            rich_help_panel=_SPEED,
+            help="Draw part I of N alone, 1/8 to 8/8, in a sub-folder of --out, so that many processes or machines "
+            "share the work. The pictures are those of one process; condgen evaluate reads all parts as one set.",
+        ),
+    ] = None,
     out: Annotated[Path, typer.Option(help="The folder for pictures, grid.png and manifest.jsonl.")] = Path(
         "runs/samples"
     ),
@@ -86,7 +123,11 @@ def sample(
     condgen sample --score runs/digits/score --classifier runs/digits/classifier-dlsm --class 3,7
 
     condgen sample --score runs/conditional --guide unlabelled --scale 2 --class 3,7
+
+    condgen sample --generator runs/generator-sid --n 50000 --shard 1/2
     """
+    if n is not None and per_class is not None:
+        raise UserError("--n counts all samples and --per-class those of each class: leave one of the two out")
     source = generator or score
     if source is None:
         raise UserError("sampling needs --score DIR (with --classifier DIR to choose a class), or --generator DIR")
@@ -101,8 +142,8 @@ def sample(
         )
     names = [str(name) for name in description.get("names", ())]
     asked = range(len(names)) if classes == "all" else [class_index(names, text.strip()) for text in classes.split(",")]
-    chosen = dict.fromkeys(asked)
-    labels = tuple(label for label in chosen for _ in range(per_class))
+    chosen = list(dict.fromkeys(asked))
+    labels = labels_spread(n or (per_class or _PER_CLASS) * len(chosen), chosen)
     settings = {
         "classifier": classifier.name if classifier else None,
         "guide": name_of_guide(guide),
@@ -114,9 +155,12 @@ def sample(
         "steps": steps,
         "nfe": nfe,
         "grid": grid,
+        "precision": precision,
     }
     method = parse(Method, settings, "sample")
-    stage = parse(SampleStage, {"method": method, "labels": labels, "seed": seed, "batch": batch}, "sample")
+    how = {"seed": seed, "batch": batch, "compile": compiled, "shard": _shard(shard)}
+    stage = parse(SampleStage, {"method": method, "labels": labels, **how}, "sample")
+    out = _place(out, stage.shard)
     with lock(out):
         models = Models(score, classifier, generator, Path(guide) if guide not in (None, "unlabelled") else None)
         worked = follow(sample_stage("sample", out, stage, models, Processes().device))
@@ -124,9 +168,34 @@ def sample(
             console.print(f"nothing left to do: {out} is finished", markup=False)
         picture = draw_grid(out)
     record = read_json(out / "stage.json")
+    evaluations = f"{record['evaluations_per_image']:g} network evaluation"
+    evaluations += "s" if record["evaluations_per_image"] != 1 else ""
+    speed = record["images_per_second"]
+    rate = f"{speed:,.0f}" if speed >= 100 else f"{speed:g}"
+    times = f"{record['drawing_seconds']:,.1f} s of {record['seconds']:,.1f} s, the rest to load and to write"
     console.print(
-        f"{record['images']:,} samples, {record['evaluations_per_image']:g} network evaluations each, "
-        f"{record['images_per_second']:,} images/s\n{picture or out / 'manifest.jsonl'}",
+        f"{record['images']:,} samples, {evaluations} each, "
+        f"{rate} images/s ({times})\n{picture or out / 'manifest.jsonl'}",
         markup=False,
         soft_wrap=True,
     )
+
+
+def _shard(text: str | None) -> Shard | None:
+    if text is None:
+        return None
+    found = re.fullmatch(r"(\d+)/(\d+)", text.strip())
+    if found is None:
+        raise UserError(f"--shard is I/N, such as 1/8 for the first of eight parts, which {text!r} is not")
+    return parse(Shard, {"number": int(found[1]), "of": int(found[2])}, f"--shard {text}")
+
+
+def _place(out: Path, shard: Shard | None) -> Path:
+    """The folder of the samples, or of a shard of them. A folder holds one or the other."""
+    if shard is None:
+        if shards_within(out):
+            raise UserError(f"{out} holds samples that were drawn in shards: add --shard, or choose another --out")
+        return out
+    if (out / MANIFEST).exists():
+        raise UserError(f"{out} holds samples that were drawn without --shard: leave it out, or choose another --out")
+    return shard_folder(out, shard)

@@ -54,6 +54,8 @@ Seed: TypeAlias = Annotated[int | None, typer.Option(min=0, help="Of weights, or
 Download: TypeAlias = Annotated[bool, typer.Option("--download", help="Fetch a missing data set (CIFAR only).")]
 
 
+_SHARED = ("data", "schedule", "seed")  # by the stages of every kind of model
+
 StageType = TypeVar("StageType", ScoreStage, ClassifierStage, GeneratorStage)
 
 
@@ -109,7 +111,17 @@ def plain(**parts: BaseModel | int) -> dict[str, Any]:
 
 
 def read_stage(model: type[StageType], folder: Path) -> StageType:
-    """The settings that the model in a folder was trained with."""
+    """The settings that the model in a folder was trained with.
+
+    Raises:
+        UserError: where the folder holds no model, or one of another kind.
+    """
+    part = next(name for name in model.model_fields if name not in _SHARED)
+    what = {"score": "score model"}.get(part, part)
+    if not (folder / "recipe.yaml").is_file():
+        raise UserError(f"{folder} holds no {what}: name the folder that condgen train-{part} has written")
+    if part not in read_yaml(folder / "recipe.yaml"):
+        raise UserError(f"{folder} holds no {what}, but something else: check which folder goes with which option")
     return parse(model, read_yaml(folder / "recipe.yaml"), str(folder / "recipe.yaml"))
 
 

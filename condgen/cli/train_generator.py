@@ -94,10 +94,15 @@ def train_generator(
         ),
     ] = None,
     likelihood_weight: Annotated[
-        float | None, typer.Option(min=0, rich_help_panel=_TERM, help="Its weight; 0.01 by default.")
+        float | None, typer.Option(rich_help_panel=_TERM, help="Its weight, above 0; 0.01 by default.")
     ] = None,
     flip: Annotated[
-        bool, typer.Option("--flip", rich_help_panel=_TERM, help="Mirror half of the real images left to right.")
+        bool,
+        typer.Option(
+            "--flip",
+            rich_help_panel=_TERM,
+            help="Mirror half of the real images left to right. Not for digits; nor with --teacher, who sees none.",
+        ),
     ] = False,
     augment: Annotated[
         float | None,
@@ -138,11 +143,26 @@ def train_generator(
         raise UserError("--classifier, --guide and --scale lead a teacher: name one with --teacher DIR")
     if likelihood is None and likelihood_weight is not None:
         raise UserError("--likelihood-weight needs a classifier: name its folder with --likelihood DIR")
+    if likelihood_weight is not None and likelihood_weight <= 0:
+        raise UserError(f"--likelihood-weight is above 0, not {likelihood_weight:g}: leave --likelihood out for none")
+    if flip and teacher is not None:
+        raise UserError("--flip mirrors real images, which are not used where a teacher knows them: leave one out")
     learnt = read_stage(ScoreStage, teacher) if teacher is not None else None
+    if any(text.partition("=")[0].strip() == "generator.objective.loss" for text in overrides or ()):
+        raise UserError("generator.objective.loss is what --loss chooses: say --loss sid, dmd or smm instead of --set")
     base, loaded = base_recipe(recipe, data, learnt.data if learnt else parse_data("digits"), download, overrides or [])
     found = next((g for g in base.generators.values() if g.objective.loss == wanted), None)
     if found is None:
-        raise UserError(f"{recipe} describes no generator with --loss {wanted}: add one under generators")
+        others = ", ".join(sorted({g.objective.loss for g in base.generators.values()}))
+        choose = f"choose --loss {others}, or " if others else ""
+        raise UserError(f"{recipe} describes no generator with --loss {wanted}: {choose}add one under generators")
+    if found.teacher is not None and teacher is None:
+        led = " --classifier DIR" if found.teacher.classifier is not None else ""
+        led = " --guide unlabelled|DIR" if found.teacher.guide is not None else led
+        raise UserError(
+            f"the generator with --loss {wanted} in {recipe} has a teacher: name it with --teacher DIR{led}, or train "
+            f"everything by condgen run {recipe}"
+        )
     schedule = learnt.schedule if learnt else base.schedule
     tree = plain(data=base.data, schedule=schedule, seed=base.seed, generator=found)
     given = {
@@ -154,8 +174,8 @@ def train_generator(
     if teacher is not None:
         names = {"classifier": classifier.name if classifier else None, "guide": name_of_guide(guide), "scale": scale}
         tree["generator"] = taught(found, names).model_dump(mode="json")
-    if likelihood is not None:
-        tree["generator"]["likelihood"] = {}
+    if likelihood is not None and tree["generator"]["likelihood"] is None:
+        tree["generator"]["likelihood"] = {}  # otherwise the recipe's, with another classifier perhaps
     if preset is not None:
         tree = apply_overrides(tree, GENERATOR_PRESETS[preset])
     stage = build_stage(
@@ -165,9 +185,6 @@ def train_generator(
         given | training_options("generator", steps, batch, lr, seed),
         overrides or [],
     )
-    trained = stage.generator.objective.loss
-    if trained != wanted:
-        raise UserError(f"--set makes the loss {trained}: say --loss {trained} instead")
     weaker = Path(guide) if guide not in (None, "unlabelled") else None
     models = Models(score=teacher, classifier=classifier, guide=weaker, likelihood=likelihood)
     place = out or Path(f"runs/generator-{wanted}")

@@ -20,11 +20,10 @@ from condgen.recipe.models import (
     GeneratorRecipe,
     GeneratorStage,
     Recipe,
-    SampleRecipe,
-    SampleStage,
     ScoreRecipe,
     ScoreStage,
 )
+from condgen.recipe.samples import SampleRecipe, SampleStage, Shard, labels_spread
 
 __all__ = [
     "GENERATOR_PRESETS",
@@ -45,10 +44,12 @@ __all__ = [
     "SampleStage",
     "ScoreRecipe",
     "ScoreStage",
+    "Shard",
     "apply_overrides",
     "content_key",
     "default_adversary",
     "default_recipe",
+    "labels_spread",
     "load_recipe",
     "read_yaml",
     "taught",

@@ -1,9 +1,9 @@
 """How a recipe or a command line names a way of sampling."""
 
 import math
-from typing import Annotated, Literal, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 from torch import Tensor
 
 from condgen.errors import UserError
@@ -18,6 +18,7 @@ from condgen.sampling import (
     points_within,
 )
 from condgen.settings import Settings, parse
+from condgen.training import Precision
 
 __all__ = ["Guidance", "Method", "Name"]
 
@@ -95,6 +96,17 @@ class Method(Guidance):
         default=None, ge=1, description="at most so many evaluations of the denoiser, in place of steps"
     )
     grid: GridName | None = Field(default=None, description="how they are spaced; by default as suits the sampler")
+    precision: Precision = Field(
+        default="float32",
+        description="inside the networks of score models and generators; noise, samples and classifiers are float32",
+    )
+
+    @model_serializer(mode="wrap")
+    def _without_what_is_absent(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        tree: dict[str, Any] = serialise(self)
+        if self.precision == "float32":  # so that the content keys of samples drawn before still hold
+            del tree["precision"]
+        return tree
 
     @model_validator(mode="after")
     def _one_way(self) -> "Method":

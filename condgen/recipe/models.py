@@ -12,7 +12,8 @@ from condgen.errors import UserError
 from condgen.generator import AnyGeneratorObjective, LikelihoodTerm, ScoreMismatching
 from condgen.nets import AnyClassifierNet, AnyDenoiserNet, AnyGeneratorNet
 from condgen.noise import AnyDensity, AnySchedule, LogNormal, Schedule
-from condgen.recipe.methods import Guidance, Method, Name
+from condgen.recipe.methods import Guidance, Name
+from condgen.recipe.samples import SampleRecipe
 from condgen.sampling import build_sampler
 from condgen.score import AdversarialObjective, Labels
 from condgen.settings import Settings
@@ -29,8 +30,6 @@ __all__ = [
     "GeneratorRecipe",
     "GeneratorStage",
     "Recipe",
-    "SampleRecipe",
-    "SampleStage",
     "ScoreRecipe",
     "ScoreStage",
 ]
@@ -130,6 +129,10 @@ class GeneratorRecipe(Settings):
             raise ValueError("score mismatching has no teacher: choose the loss dmd or sid, or leave the teacher out")
         if mismatching and self.network is None:
             raise ValueError("score mismatching needs the generator's own network: set generator.network")
+        if self.teacher is not None and self.augment.flip:
+            raise ValueError(
+                "augment.flip mirrors real images, which are not used where there is a teacher: leave it out"
+            )
         if self.teacher is None and self.prior != PriorSettings():
             raise ValueError("prior is about a teacher: name one, or leave prior out")
         if not mismatching and self.teacher is None and self.objective.network is None:
@@ -164,32 +167,6 @@ class GeneratorStage(Settings):
     schedule: AnySchedule
     seed: int = Field(default=0, ge=0, lt=2**32)
     generator: GeneratorRecipe
-
-
-class SampleStage(Settings):
-    """Samples of one method: sample i has label i and seed + i."""
-
-    method: Method
-    labels: tuple[int, ...] = Field(min_length=1)
-    seed: int = Field(default=0, ge=0, lt=2**32)
-    batch: int = Field(default=250, gt=0, exclude=True, description="how many at once, which changes no sample")
-
-    @model_validator(mode="after")
-    def _seeds_exist(self) -> "SampleStage":
-        if self.seed + len(self.labels) > 2**32:
-            raise ValueError(
-                f"seeds end at 2**32: {len(self.labels)} samples need a seed of at most {2**32 - len(self.labels)}"
-            )
-        return self
-
-
-class SampleRecipe(Settings):
-    """Which samples to draw."""
-
-    per_class: int = Field(gt=0)
-    seed: int = Field(default=0, ge=0, lt=2**32)
-    batch: int = Field(default=250, gt=0)
-    methods: dict[Name, Method] = Field(min_length=1)
 
 
 class PlaneGrid(Settings):

@@ -1,6 +1,6 @@
 """Run folders, and the stages that fill them."""
 
-from condgen.run.album import MANIFEST, read_samples
+from condgen.run.album import MANIFEST, read_samples, sample_folders, shard_folder, shards_within
 from condgen.run.calibrate import calibrate_stage, gather_calibrations
 from condgen.run.environment import describe_environment, keep_freed_memory, usable_cores
 from condgen.run.folder import Progress, Work, file_key, lock, read_json, read_rows, write_json
@@ -32,7 +32,10 @@ __all__ = [
     "read_rows",
     "read_samples",
     "run_recipe",
+    "sample_folders",
     "sample_stage",
+    "shard_folder",
+    "shards_within",
     "train_stage",
     "usable_cores",
     "write_json",

@@ -1,9 +1,11 @@
 """A folder of samples: PNGs, and `manifest.jsonl` with a line for each.
 
-Points have no picture; their coordinates stand in the manifest.
+Points have no picture; their coordinates stand in the manifest. A set that is drawn in shards lies in sub-folders,
+which are read as one set once all are there.
 """
 
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,12 +17,63 @@ from torch import Tensor
 
 from condgen.data import to_uint8
 from condgen.errors import UserError
+from condgen.recipe import Shard
 from condgen.run.folder import STAGE_FILE, drop_partial_line, read_json, read_rows
 from condgen.weights import write_atomically
 
-__all__ = ["MANIFEST", "read_samples", "seeds_written", "sort_by_seed", "write_samples"]
+__all__ = [
+    "MANIFEST",
+    "read_samples",
+    "sample_folders",
+    "seeds_written",
+    "shard_folder",
+    "shards_within",
+    "sort_by_seed",
+    "write_samples",
+]
 
 MANIFEST = "manifest.jsonl"
+
+
+def shard_folder(folder: Path, shard: Shard) -> Path:
+    """Where a shard of the samples of a folder goes."""
+    return folder / f"shard-{shard.number}-of-{shard.of}"
+
+
+def shards_within(folder: Path) -> dict[Shard, Path]:
+    """The shards, finished or not, that a folder holds, by number."""
+    places = folder.iterdir() if folder.is_dir() else ()
+    named = [(re.fullmatch(r"shard-([1-9]\d*)-of-([1-9]\d*)", place.name), place) for place in places]
+    numbers = [(int(found[1]), int(found[2]), place) for found, place in named if found is not None]
+    shards = {Shard(number=number, of=of): place for number, of, place in numbers if number <= of}
+    return dict(sorted(shards.items(), key=lambda item: item[0].number))
+
+
+def sample_folders(folder: Path) -> list[Path]:
+    """The folders that hold a set of samples, in order of seed: the folder itself, or all its shards.
+
+    Raises:
+        UserError: where shards are missing, not finished, or not of one set.
+    """
+    shards = shards_within(folder)
+    if not shards or (folder / STAGE_FILE).exists():
+        return [folder]
+    counts = sorted({shard.of for shard in shards})
+    if len(counts) > 1:
+        raise UserError(
+            f"{folder} holds shards of {' and '.join(map(str, counts))}: keep those of one number, and move the others"
+        )
+    records = {s: read_json(place / STAGE_FILE) for s, place in shards.items() if (place / STAGE_FILE).exists()}
+    finished = {shard.number for shard, record in records.items() if record.get("finished")}
+    missing = [number for number in range(1, counts[0] + 1) if number not in finished]
+    if missing:
+        raise UserError(
+            f"{folder} lacks shards, or they are not finished: {', '.join(map(str, missing))} of {counts[0]}; run the "
+            f"command that made the others with --shard {missing[0]}/{counts[0]}"
+        )
+    if len({record.get("whole") for record in records.values()}) > 1:
+        raise UserError(f"{folder} holds shards of different settings or models: draw all of them by one command")
+    return list(shards.values())
 
 
 def seeds_written(folder: Path) -> list[int]:
@@ -61,7 +114,16 @@ def write_samples(folder: Path, places: Sequence[int], x: Tensor, rows: Sequence
 
 
 def read_samples(folder: Path) -> tuple[Tensor, Tensor]:
-    """What a sampling stage has written: floats (N, ...) as a network sees them, and labels (N,)."""
+    """What a sampling stage, or all shards of one, have written: floats (N, ...) as a network sees them, labels (N,).
+
+    Raises:
+        UserError: where samples are missing, not finished, or damaged.
+    """
+    parts = [_read_part(part) for part in sample_folders(folder)]
+    return torch.cat([x for x, _ in parts]), torch.cat([y for _, y in parts])
+
+
+def _read_part(folder: Path) -> tuple[Tensor, Tensor]:
     record = read_json(folder / STAGE_FILE)
     if not record.get("finished"):
         raise UserError(f"{folder} is not finished: run the command that made it again, it goes on where it stopped")
@@ -79,7 +141,7 @@ def read_samples(folder: Path) -> tuple[Tensor, Tensor]:
 
 def _read_picture(folder: Path, file: str) -> np.ndarray:
     path = folder / file
-    if path.resolve().parent != folder.resolve():
+    if Path(file).name != file or path.is_symlink():
         raise UserError(f"{folder / MANIFEST} names {file!r}, which lies outside the folder: sample again")
     try:
         with Image.open(path) as picture:

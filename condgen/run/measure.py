@@ -21,7 +21,7 @@ from condgen.metrics import evaluate
 from condgen.oracle import Oracle
 from condgen.recipe import DiagnoseStage, EvaluateStage, Guidance, content_key, read_yaml
 from condgen.rng import keyed_generator
-from condgen.run.album import MANIFEST, read_samples
+from condgen.run.album import MANIFEST, read_samples, sample_folders
 from condgen.run.folder import RECIPE_FILE, Progress, Work, file_key, open_stage, write_json
 from condgen.run.guided import Folders, calibration_file, open_guided
 from condgen.score import ScoreModel
@@ -36,7 +36,8 @@ def evaluate_stage(
     folder: Path, stage: EvaluateStage, samples: Mapping[str, Path], train: LabelledSet, test: LabelledSet
 ) -> Work:
     """Compares folders of samples with real data, and writes `metrics.json`."""
-    keys = [part for name, path in samples.items() for part in (name, file_key(path / MANIFEST))]
+    manifests = {name: [file_key(part / MANIFEST) for part in sample_folders(path)] for name, path in samples.items()}
+    keys = [part for name, found in manifests.items() for part in (name, *found)]
     methods = {name: read_samples(path) for name, path in samples.items()}
     for name, (x, _) in methods.items():
         if tuple(x.shape[1:]) != train.shape:

@@ -96,7 +96,8 @@ def run_recipe(recipe: Recipe, folder: Path, processes: Processes, command: str)
         labels = tuple(label for label in range(train.n_classes) for _ in range(recipe.sample.per_class))
         for name, method in recipe.sample.methods.items():
             place = samples[name] = folder / "samples" / name
-            sample = SampleStage(method=method, labels=labels, seed=recipe.sample.seed, batch=recipe.sample.batch)
+            about_all = recipe.sample.model_dump(include={"seed", "batch", "compile"})
+            sample = SampleStage(method=method, labels=labels, **about_all)
             title = f"sample {name}"
             yield from stage(title, place, sample_stage(title, place, sample, folders.models(method), processes.device))
         write_json(folder / COST_FILE, {"rows": _cost(recipe, samples)})

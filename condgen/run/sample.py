@@ -1,7 +1,7 @@
 """The sampling stage, which fills a folder of samples.
 
-A sample that is already in the manifest is not drawn
-again, so sampling goes on where it stopped.
+A sample that is already in the manifest is not drawn again, so sampling goes on where it stopped. A shard is a part of
+the samples in a folder of its own.
 """
 
 import dataclasses
@@ -30,6 +30,8 @@ from condgen.sampling import (
     build_sampler,
     draw,
 )
+from condgen.score import ScoreModel
+from condgen.training import PriorSettings, lighten_
 
 __all__ = ["sample_stage"]
 
@@ -66,7 +68,16 @@ def _one_step(generator: Generator, y: Tensor, seeds: Sequence[int], batch: int)
         yield [Finished(first + i, row, 1, 1, 0, None) for i, row in enumerate(x)]
 
 
-def _open_models(method: Method, models: Models, device: torch.device) -> _Source:
+def _open_models(stage: SampleStage, models: Models, device: torch.device) -> _Source:
+    source, method = _as_trained(stage.method, models, device), stage.method
+    how = PriorSettings(precision=method.precision, compile=stage.compile)
+    module = source.model if isinstance(source.model, Generator) else source.model.denoiser
+    for model in [part for part in module.modules() if isinstance(part, ScoreModel | Generator)]:
+        lighten_(model, how, dynamic=None)  # the last batch is smaller, and those of adaptive samplers vary
+    return source
+
+
+def _as_trained(method: Method, models: Models, device: torch.device) -> _Source:
     if method.generator is not None:
         if models.generator is None:
             raise UserError("one-step sampling needs a generator: name its folder with --generator")
@@ -89,29 +100,35 @@ def _defaults(method: Method, source: _Source) -> str:
 def sample_stage(name: str, folder: Path, stage: SampleStage, models: Models, device: torch.device) -> Work:
     """Draws the samples of a stage in a folder, or goes on, or does nothing where it is finished."""
     keys = models.keys(stage.method)
-    source = _open_models(stage.method, models, device)
+    source = _open_models(stage, models, device)
     unknown = [label for label in stage.labels if not 0 <= label < len(source.names)]
     if unknown:
         raise UserError(f"there is no class {unknown[0]}: the model knows {', '.join(source.names)}")
-    opened = open_stage(name, folder, content_key(stage, _defaults(stage.method, source), *keys), stage)
+    keys.insert(0, _defaults(stage.method, source))
+    opened = open_stage(name, folder, content_key(stage, *keys), stage)
     if opened.finished:
         return
+    if stage.shard is not None:  # what all shards of one set have in common
+        opened.note(whole=content_key(stage.model_copy(update={"shard": None}), *keys))
     yield from opened.start()
     yield from _draw(opened, stage, source)
 
 
 def _draw(opened: Stage, stage: SampleStage, source: _Source) -> Work:
     """Draws what is missing, and writes it, also when it is interrupted."""
-    total = len(stage.labels)
+    total = len(stage.places)
     done = {seed - stage.seed for seed in seeds_written(opened.folder)}
-    missing = [place for place in range(total) if place not in done]
+    missing = [place for place in stage.places if place not in done]
     labels, seeds = [stage.labels[place] for place in missing], [stage.seed + place for place in missing]
+    if stage.compile and missing:  # before the clock starts
+        yield Progress(opened.name, len(done), total, 0, "compiling")
+        for size in {stage.batch, len(missing) % stage.batch} - {0}:  # a network is compiled for the size of its batch
+            next(source.draw(labels[:size], seeds[:size], size))
     with source.counted() as evaluations:
         ledger = _Ledger(opened, stage, source, missing, evaluations)
         rounds = source.draw(labels, seeds, stage.batch)
         try:
             while (finished := ledger.timed(lambda: next(rounds, None))) is not None:
-                _refuse_bad(finished, opened.name, stage, seeds)
                 ledger.add(finished)
                 yield Progress(opened.name, len(done) + ledger.drawn, total, ledger.drawn)
         finally:
@@ -133,7 +150,7 @@ class _Ledger:
         self, opened: Stage, stage: SampleStage, source: _Source, places: Sequence[int], evaluations: Evaluations
     ) -> None:
         self.opened, self.stage, self.source, self.places = opened, stage, source, places
-        self.ready: list[Finished] = []
+        self.ready: list[Finished] = []  # on the CPU
         self.drawn = self.asked = 0  # samples, and evaluations of the model that they took
         self.seconds = float(opened.record.get("drawing_seconds", 0.0))
         self.before, self.evaluations = float(opened.record.get("network_evaluations", 0.0)), evaluations
@@ -148,6 +165,12 @@ class _Ledger:
 
     def add(self, finished: Sequence[Finished]) -> None:
         """Takes in samples, and writes once a batch has come together."""
+        if not finished:  # adaptive samplers have rounds in which none is
+            return
+        # A device works on while Python goes ahead: the copy waits for it, and so belongs to the time of drawing.
+        x = self.timed(lambda: torch.stack([sample.x for sample in finished]).cpu())
+        finished = [sample._replace(x=row) for sample, row in zip(finished, x, strict=True)]
+        _refuse_bad(finished, x, self.opened.name, self.stage, self.places)
         self.ready += finished
         self.drawn += len(finished)
         self.asked += sum(sample.evaluations for sample in finished)
@@ -158,12 +181,12 @@ class _Ledger:
         """Writes the samples that are ready."""
         if not self.ready:
             return
-        x = self.timed(lambda: torch.stack([sample.x for sample in self.ready]).cpu())
+        x = torch.stack([sample.x for sample in self.ready])
         places = [self.places[sample.number] for sample in self.ready]
         rows = [_describe(self.stage, self.source, place, s) for place, s in zip(places, self.ready, strict=True)]
         write_samples(self.opened.folder, places, x, rows)
         network = self.before + self.evaluations.of(self.asked)
-        written = len(self.stage.labels) - len(self.places) + self.drawn
+        written = len(self.stage.places) - len(self.places) + self.drawn
         self.opened.note(
             drawing_seconds=round(self.seconds, 4),
             network_evaluations=round(network, 1),
@@ -173,8 +196,9 @@ class _Ledger:
         self.ready = []
 
 
-def _refuse_bad(finished: Sequence[Finished], name: str, stage: SampleStage, seeds: Sequence[int]) -> None:
-    bad = [s for s in finished if s.problem is not None or not bool(s.x.isfinite().all())]
+def _refuse_bad(finished: Sequence[Finished], x: Tensor, name: str, stage: SampleStage, places: Sequence[int]) -> None:
+    finite = x.flatten(1).isfinite().all(1).tolist()
+    bad = [sample for sample, good in zip(finished, finite, strict=True) if sample.problem is not None or not good]
     if not bad:
         return
     more = "; take more steps" if stage.method.generator is None else ""
@@ -182,7 +206,7 @@ def _refuse_bad(finished: Sequence[Finished], name: str, stage: SampleStage, see
     guided = stage.method.classifier is not None or stage.method.guide is not None
     others = f" and {len(bad) - 1} more" if len(bad) > 1 else ""
     raise UserError(
-        f"{name}: the sample with seed {seeds[bad[0].number]}{others} cannot be used: {problem}"
+        f"{name}: the sample with seed {stage.seed + places[bad[0].number]}{others} cannot be used: {problem}"
         + (f", or a lower guidance scale (it is {stage.method.scale})" if guided else "")
     )
 
@@ -191,6 +215,8 @@ def _describe(stage: SampleStage, source: _Source, place: int, sample: Finished)
     """How a sample came about, for the manifest."""
     method, label = stage.method, stage.labels[place]
     row: dict[str, Any] = {"class": label, "name": source.names[label], "seed": stage.seed + place}
+    if method.precision != "float32":
+        row["precision"] = method.precision
     if method.generator is not None:
         return row | {"sampler": "one step", "evaluations": 1}
     row |= {"sampler": method.sampler, "options": method.options}

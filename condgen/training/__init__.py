@@ -3,7 +3,7 @@
 from condgen.training.augment import Augmentation
 from condgen.training.checkpoint import load_state, save_state
 from condgen.training.distributed import Processes
-from condgen.training.frozen import PriorSettings, lighten_
+from condgen.training.frozen import Precision, PriorSettings, lighten_
 from condgen.training.loop import Apply, Batch, Record, Task, TrainingSettings, train
 from condgen.training.state import State
 
@@ -11,6 +11,7 @@ __all__ = [
     "Apply",
     "Augmentation",
     "Batch",
+    "Precision",
     "PriorSettings",
     "Processes",
     "Record",

@@ -213,7 +213,7 @@ TINY = (
         for name in ("ce", "dlsm")
         for key in (f"network={NETWORK}", "training={steps: 4, batch: 16}")
     ),
-    "generator=null",
+    "generators={}",
     "calibrate=null",
     "sample=null",
     "diagnose=null",

@@ -22,7 +22,8 @@ TINY = [
     *("--set", "score.network.width=16", "--set", "score.network.depth=1"),
     *("--set", "classifiers.ce.network.width=16", "--set", "classifiers.dlsm.network.width=16"),
     *("--set", "score.training.steps=3", "--set", "classifiers.ce.training.steps=3"),
-    *("--set", "classifiers.dlsm.training.steps=3", "--set", "generator.training.steps=3"),
+    *("--set", "classifiers.dlsm.training.steps=3", "--set", "generators.sid.training.steps=3"),
+    *("--set", "generators.smm.training.steps=3"),
     *("--set", "sample.per_class=3", "--set", "diagnose.queries=10"),
 ]
 RECIPE = Path(__file__).parents[2] / "recipes" / "digits.yaml"
@@ -155,11 +156,12 @@ def test_samplers_are_listed_and_described(condgen):
 
 def test_single_stages_chain(digits, condgen, tmp_path):
     small = ("--steps", 3, "--batch", 16)
+    teacher = ("--teacher", tmp_path / "score", "--classifier", tmp_path / "c")
     for verb in (
         ("train-score", "--out", tmp_path / "score", "--set", "score.network.width=16"),
         ("train-classifier", "--loss", "dlsm", "--score", tmp_path / "score", "--out", tmp_path / "c"),
         ("train-classifier", "--loss", "ce", "--out", tmp_path / "ce"),
-        ("train-generator", "--recipe", RECIPE, "--out", tmp_path / "g"),
+        ("train-generator", "--recipe", RECIPE, *teacher, "--out", tmp_path / "g"),
     ):
         code, out, err = condgen(*verb, *small)
         assert code == 0, err
@@ -239,7 +241,8 @@ def test_every_mistake_is_one_line_and_no_traceback(digits, condgen, tmp_path):
         (("train-classifier", "--score", tmp_path / "none"), "none"),
         (("train-classifier", "--loss", "hinge"), "'hinge' is not one of"),
         (("train-classifier", "--score", ce, "--out", tmp_path / "x"), "score"),
-        (("train-generator", "--set", "generator.objective.loss=gan"), "generator.objective.loss"),
+        (("train-generator", "--set", "generator.objective.loss=gan"), "say --loss sid, dmd or smm"),
+        (("train-generator", "--recipe", RECIPE), "name it with --teacher DIR --classifier DIR"),
         (("sample",), "--score DIR"),
         (("sample", "--score", tmp_path / "none"), "does not exist"),
         (("sample", "--score", score, "--class", "3"), "needs --classifier DIR"),
@@ -263,6 +266,13 @@ def test_every_mistake_is_one_line_and_no_traceback(digits, condgen, tmp_path):
         (("sample", "--generator", score, "--sampler", "heun"), "draws in one step: leave out sampler"),
         (("sample", "--score", score, "--classifier", ce, "--interval", "5", "1"), "from low to high"),
         (("sample", "--score", score, "--seed", "5000000000"), "seed"),
+        (("sample", "--score", score, "--n", "9", "--per-class", "2"), "leave one of the two out"),
+        (("sample", "--score", score, "--n", "0"), "greater than or equal to 1"),
+        (("sample", "--score", score, "--shard", "3"), "--shard is I/N, such as 1/8"),
+        (("sample", "--score", score, "--shard", "9/8"), "of 8 shards there is no number 9"),
+        (("sample", "--score", score, "--shard", "0/8"), "greater than or equal to 1"),
+        (("sample", "--score", score, "--n", "3", "--shard", "1/4"), "3 samples cannot be spread over 4 shards"),
+        (("sample", "--score", score, "--precision", "float16"), "'float16' is not one of"),
         (("sample", "--score", score, "--scale", "2"), "name a classifier or a guide"),
         (("sample", "--score", score, "--scale", "lots"), "a finite number, or the word calibrated"),
         (("sample", "--score", score, "--classifier", ce, "--guide", "unlabelled"), "not both"),
