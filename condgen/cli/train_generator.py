@@ -1,7 +1,7 @@
 """`condgen train-generator`."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -80,11 +80,13 @@ def train_generator(
         ),
     ] = None,
     scale: Annotated[
-        str,
+        str | None,
         typer.Option(
-            metavar="NUMBER|calibrated", rich_help_panel=_TEACHER, help="Guidance scale, as in condgen sample."
+            metavar="NUMBER|calibrated",
+            rich_help_panel=_TEACHER,
+            help="Guidance scale, as in condgen sample; by default what --recipe says, or 1.",
         ),
-    ] = "1",
+    ] = None,
     likelihood: Annotated[
         Path | None,
         typer.Option(
@@ -101,7 +103,7 @@ def train_generator(
         typer.Option(
             "--flip",
             rich_help_panel=_TERM,
-            help="Mirror half of the real images left to right. Not for digits; nor with --teacher, who sees none.",
+            help="Mirror half of the real images left to right. Not for digits; nor with --teacher.",
         ),
     ] = False,
     augment: Annotated[
@@ -139,14 +141,14 @@ def train_generator(
     --set reaches every setting: generator.objective.critic_steps=5, generator.look_every=100.
     """
     wanted = _loss(loss, preset, teacher)
-    if teacher is None and (classifier, guide, scale) != (None, None, "1"):
+    if teacher is None and (classifier, guide, scale) != (None, None, None):
         raise UserError("--classifier, --guide and --scale lead a teacher: name one with --teacher DIR")
     if likelihood is None and likelihood_weight is not None:
         raise UserError("--likelihood-weight needs a classifier: name its folder with --likelihood DIR")
     if likelihood_weight is not None and likelihood_weight <= 0:
         raise UserError(f"--likelihood-weight is above 0, not {likelihood_weight:g}: leave --likelihood out for none")
-    if flip and teacher is not None:
-        raise UserError("--flip mirrors real images, which are not used where a teacher knows them: leave one out")
+    if teacher is not None and (flip or augment):
+        raise UserError("--flip and --augment change real images, which a teacher has seen as they are: leave them out")
     learnt = read_stage(ScoreStage, teacher) if teacher is not None else None
     if any(text.partition("=")[0].strip() == "generator.objective.loss" for text in overrides or ()):
         raise UserError("generator.objective.loss is what --loss chooses: say --loss sid, dmd or smm instead of --set")
@@ -157,11 +159,11 @@ def train_generator(
         choose = f"choose --loss {others}, or " if others else ""
         raise UserError(f"{recipe} describes no generator with --loss {wanted}: {choose}add one under generators")
     if found.teacher is not None and teacher is None:
-        led = " --classifier DIR" if found.teacher.classifier is not None else ""
-        led = " --guide unlabelled|DIR" if found.teacher.guide is not None else led
+        options = " --classifier DIR" if found.teacher.classifier is not None else ""
+        options = " --guide unlabelled|DIR" if found.teacher.guide is not None else options
         raise UserError(
-            f"the generator with --loss {wanted} in {recipe} has a teacher: name it with --teacher DIR{led}, or train "
-            f"everything by condgen run {recipe}"
+            f"the generator with --loss {wanted} in {recipe} has a teacher: name it with --teacher DIR{options}, or "
+            f"train everything by condgen run {recipe}"
         )
     schedule = learnt.schedule if learnt else base.schedule
     tree = plain(data=base.data, schedule=schedule, seed=base.seed, generator=found)
@@ -172,8 +174,13 @@ def train_generator(
         "generator.augment.probability": augment,
     }
     if teacher is not None:
-        names = {"classifier": classifier.name if classifier else None, "guide": name_of_guide(guide), "scale": scale}
-        tree["generator"] = taught(found, names).model_dump(mode="json")
+        led: dict[str, Any] = {"score": None, "classifier": classifier.name if classifier else None}
+        led["guide"] = name_of_guide(guide)
+        if scale is not None or led["classifier"] is led["guide"] is None:
+            led["scale"] = scale or 1
+        if led["classifier"] is led["guide"] is None:
+            led["interval"] = None
+        tree["generator"] = taught(found, led).model_dump(mode="json")
     if likelihood is not None and tree["generator"]["likelihood"] is None:
         tree["generator"]["likelihood"] = {}  # otherwise the recipe's, with another classifier perhaps
     if preset is not None:

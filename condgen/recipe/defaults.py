@@ -117,15 +117,16 @@ GENERATOR_PRESETS: dict[GeneratorPreset, tuple[str, ...]] = {
 
 
 def taught(generator: GeneratorRecipe, guidance: Mapping[str, Any]) -> GeneratorRecipe:
-    """The same generator with a teacher: started from its weights, with its network.
+    """The same generator with a teacher. One that had none is started from its weights, with its network.
 
     Args:
-        generator: how to train without one.
-        guidance: what `Guidance` says of the teacher.
+        generator: how to train.
+        guidance: what `Guidance` says of the teacher, over what is said already.
     """
     tree = generator.model_dump(mode="json")
-    tree["objective"]["network"] = None
-    return parse(GeneratorRecipe, tree | {"network": None, "teacher": dict(guidance)}, "the teacher")
+    if generator.teacher is None:
+        tree["objective"]["network"] = tree["network"] = None
+    return parse(GeneratorRecipe, tree | {"teacher": (tree["teacher"] or {}) | dict(guidance)}, "the teacher")
 
 
 def default_recipe(settings: AnyData, data: LabelledSet) -> Recipe:

@@ -129,10 +129,8 @@ class GeneratorRecipe(Settings):
             raise ValueError("score mismatching has no teacher: choose the loss dmd or sid, or leave the teacher out")
         if mismatching and self.network is None:
             raise ValueError("score mismatching needs the generator's own network: set generator.network")
-        if self.teacher is not None and self.augment.flip:
-            raise ValueError(
-                "augment.flip mirrors real images, which are not used where there is a teacher: leave it out"
-            )
+        if self.teacher is not None and self.augment != Augmentation():
+            raise ValueError("augment changes real images too, which a teacher has seen as they are: leave it out")
         if self.teacher is None and self.prior != PriorSettings():
             raise ValueError("prior is about a teacher: name one, or leave prior out")
         if not mismatching and self.teacher is None and self.objective.network is None:

@@ -156,7 +156,7 @@ def test_every_mistake_is_one_line_that_says_what_to_do(models, condgen, tmp_pat
         (("--teacher", plain, "--classifier", ce, "--scale", "calibrated"), "run 'condgen calibrate"),
         (("--teacher", plain, "--classifier", told), "holds a score model, where a classifier is needed"),
         (("--teacher", told, "--guide", told, "--scale", "2"), "cannot guide itself"),
-        (("--teacher", told, "--flip"), "--flip mirrors real images"),
+        (("--teacher", told, "--flip"), "--flip and --augment change real images"),
         (("--teacher", models / "moons", "--data", "digits"), "use one data set and schedule for both"),
         (("--teacher", models / "moons", *recipe), "use one data set and schedule for both"),
         ((*recipe,), "name it with --teacher DIR --classifier DIR, or train everything by condgen run"),
