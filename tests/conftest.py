@@ -53,6 +53,11 @@ def make_generator(
     if skipped:
         rows[-2]["skipped"] = skipped
     (folder / "log.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    about = folder.parent / "run.json"
+    if about.exists() and ".before-" not in folder.name:  # a stage of that run
+        run = json.loads(about.read_text())
+        stage = {"stage": folder.name.replace("-", " ", 1), "folder": folder.name, "seconds": 1.0}
+        about.write_text(json.dumps(run | {"stages": [*run.get("stages", []), stage]}))
     return folder
 
 

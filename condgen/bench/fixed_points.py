@@ -69,8 +69,8 @@ LEVELS: Mapping[str, tuple[float, ...]] = MappingProxyType(
     {"0.2 0.5 1": (0.2, 0.5, 1.0), "1 2 3": (1.0, 2.0, 3.0)}
     | {f"of T = {steps}": _ten_of(steps) for steps in (10, 20, 50, 100)}
 )
-"""Lists of noise levels, in standard deviations of the data; those of T = 10 are the paper's, and of longer diffusions
-they are ten from the first to the last."""
+"""Lists of noise levels, in standard deviations of the data. Those of T = 10 are the paper's numbers, which it takes
+for images of a standard deviation of about one half; of longer diffusions they are ten from the first to the last."""
 
 
 def schedule_of(levels: Sequence[float]) -> EDM:

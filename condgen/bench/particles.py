@@ -121,7 +121,7 @@ def line_facts(
         What comes next.
 
     Returns:
-        Of the first "std" and "largest |x|", of the second "weight of the right mode" and "std within the modes".
+        Of the first "std" and "largest |x|", of the second "weight of the right mode" and "std around the modes".
     """
     facts = []
     for name in levels:

@@ -12,7 +12,8 @@ from condgen.data import class_index
 from condgen.errors import UserError
 from condgen.noise import GridName
 from condgen.recipe import Method, SampleStage, Shard, apply_overrides, labels_spread
-from condgen.run import MANIFEST, Models, lock, read_json, sample_stage, shard_folder, shards_within
+from condgen.run import Models, lock, read_json, sample_stage, shard_folder, shards_within
+from condgen.run.folder import STAGE_FILE
 from condgen.sampling import SamplerName
 from condgen.settings import parse
 from condgen.training import Precision, Processes
@@ -196,6 +197,6 @@ def _place(out: Path, shard: Shard | None) -> Path:
         if shards_within(out):
             raise UserError(f"{out} holds samples that were drawn in shards: add --shard, or choose another --out")
         return out
-    if (out / MANIFEST).exists():
+    if (out / STAGE_FILE).exists():
         raise UserError(f"{out} holds samples that were drawn without --shard: leave it out, or choose another --out")
     return shard_folder(out, shard)

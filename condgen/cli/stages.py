@@ -21,7 +21,7 @@ from condgen.recipe import (
     read_yaml,
 )
 from condgen.run import Models, lock, train_stage
-from condgen.run.train import TrainStage
+from condgen.run.train import SNAPSHOTS, TrainStage
 from condgen.settings import parse
 from condgen.training import Processes
 
@@ -118,6 +118,8 @@ def read_stage(model: type[StageType], folder: Path) -> StageType:
     """
     part = next(name for name in model.model_fields if name not in _SHARED)
     what = {"score": "score model"}.get(part, part)
+    if folder.resolve().parent.name == SNAPSHOTS:  # of a stage, whose settings are its own
+        folder = folder.resolve().parent.parent
     if not (folder / "recipe.yaml").is_file():
         raise UserError(f"{folder} holds no {what}: name the folder that condgen train-{part} has written")
     if part not in read_yaml(folder / "recipe.yaml"):

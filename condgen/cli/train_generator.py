@@ -150,10 +150,11 @@ def train_generator(
     if teacher is not None and (flip or augment):
         raise UserError("--flip and --augment change real images, which a teacher has seen as they are: leave them out")
     learnt = read_stage(ScoreStage, teacher) if teacher is not None else None
+    base, loaded = base_recipe(recipe, data, learnt.data if learnt else parse_data("digits"), download, overrides or [])
     if any(text.partition("=")[0].strip() == "generator.objective.loss" for text in overrides or ()):
         raise UserError("generator.objective.loss is what --loss chooses: say --loss sid, dmd or smm instead of --set")
-    base, loaded = base_recipe(recipe, data, learnt.data if learnt else parse_data("digits"), download, overrides or [])
-    found = next((g for g in base.generators.values() if g.objective.loss == wanted), None)
+    same_loss = [g for g in base.generators.values() if g.objective.loss == wanted]
+    found = next((g for g in same_loss if (g.teacher is None) == (teacher is None)), next(iter(same_loss), None))
     if found is None:
         others = ", ".join(sorted({g.objective.loss for g in base.generators.values()}))
         choose = f"choose --loss {others}, or " if others else ""
@@ -168,21 +169,21 @@ def train_generator(
     schedule = learnt.schedule if learnt else base.schedule
     tree = plain(data=base.data, schedule=schedule, seed=base.seed, generator=found)
     given = {
-        "generator.likelihood.classifier": likelihood.name if likelihood is not None else None,
         "generator.likelihood.weight": likelihood_weight,
         "generator.augment.flip": "true" if flip else None,
         "generator.augment.probability": augment,
     }
     if teacher is not None:
-        led: dict[str, Any] = {"score": None, "classifier": classifier.name if classifier else None}
+        led: dict[str, Any] = {"score": None, "classifier": classifier.resolve().name if classifier else None}
         led["guide"] = name_of_guide(guide)
         if scale is not None or led["classifier"] is led["guide"] is None:
             led["scale"] = scale or 1
         if led["classifier"] is led["guide"] is None:
             led["interval"] = None
         tree["generator"] = taught(found, led).model_dump(mode="json")
-    if likelihood is not None and tree["generator"]["likelihood"] is None:
-        tree["generator"]["likelihood"] = {}  # otherwise the recipe's, with another classifier perhaps
+    if likelihood is not None:  # the recipe's, where it has one, with another classifier perhaps
+        term = tree["generator"]["likelihood"] or {}
+        tree["generator"]["likelihood"] = term | {"classifier": likelihood.resolve().name}
     if preset is not None:
         tree = apply_overrides(tree, GENERATOR_PRESETS[preset])
     stage = build_stage(
@@ -192,6 +193,10 @@ def train_generator(
         given | training_options("generator", steps, batch, lr, seed),
         overrides or [],
     )
+    if stage.generator.objective.loss != wanted:
+        raise UserError(f"--set makes the loss {stage.generator.objective.loss}: say --loss instead")
+    if teacher is None and stage.generator.teacher is not None:
+        raise UserError("--set generator.teacher needs the folders of its models: name them with --teacher DIR")
     weaker = Path(guide) if guide not in (None, "unlabelled") else None
     models = Models(score=teacher, classifier=classifier, guide=weaker, likelihood=likelihood)
     place = out or Path(f"runs/generator-{wanted}")

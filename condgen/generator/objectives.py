@@ -26,7 +26,8 @@ class ScoreMismatching(Settings):
     levels: tuple[PositiveFloat, ...] | None = Field(
         default=None,
         min_length=1,
-        description="noise levels for data of range [-1, 1]; the ten of the paper by default",
+        description="noise levels for data of range [-1, 1], for points in two standard deviations; the paper's ten by "
+        "default",
     )
     target: Literal["noise", "zero"] = Field(
         default="noise",

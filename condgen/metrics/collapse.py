@@ -20,7 +20,7 @@ __all__ = ["Gauge", "Reading", "class_spread"]
 
 _NEIGHBOUR = 5
 _SEED = 0  # of the draw of real samples: every gauge of a data set has the same
-_SURE, _NARROW = 0.9, 0.3  # class accuracy above, and spread below which a generator is said to have collapsed
+_SURE, _NARROW = 0.5, 0.3  # accuracy above, in that of real data, and spread below which a generator has collapsed
 
 
 def class_spread(features: Tensor, y: Tensor, n_classes: int, counts: Tensor | None = None) -> Tensor:
@@ -48,6 +48,7 @@ class Reading(NamedTuple):
         recall: the fraction of as many real samples that lie among the generated ones (k = 5).
         accuracy: the fraction in which a judge sees the class that was asked for.
         n: the number of samples.
+        judge: the accuracy of the judge on held-out real data.
         seconds: that it took to draw and to measure them.
     """
 
@@ -55,11 +56,12 @@ class Reading(NamedTuple):
     recall: float
     accuracy: float
     n: int
+    judge: float = 1.0
     seconds: float = 0.0
 
     def as_dict(self) -> dict[str, float]:
         """The measures and their number, as plain values."""
-        return {"std_ratio": self.std_ratio, "recall": self.recall, "accuracy": self.accuracy, "n": self.n}
+        return {name: value for name, value in self._asdict().items() if name != "seconds"}
 
     def in_words(self) -> str:
         """The measures in short."""
@@ -75,8 +77,12 @@ class Reading(NamedTuple):
 
     @property
     def collapsed(self) -> bool:
-        """Whether classes are right and nearly the same sample stands for each."""
-        return self.accuracy >= _SURE and self.std_ratio < _NARROW
+        """Whether nearly the same sample stands for each class, and the judge sees the classes.
+
+        Of early samples, which are as narrow and mean nothing yet, it sees none. As judges differ, accuracy counts in
+        proportion to that on real data.
+        """
+        return self.accuracy >= _SURE * self.judge and self.std_ratio < _NARROW
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,4 +133,5 @@ class Gauge:
             recall=float(overlap.recall.mean()),
             accuracy=float((self.judge.predict(x) == y).double().mean()),
             n=len(x),
+            judge=self.judge.held_out_accuracy,
         )

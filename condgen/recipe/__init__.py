@@ -7,6 +7,7 @@ from condgen.recipe.defaults import (
     default_recipe,
     taught,
 )
+from condgen.recipe.generators import GeneratorRecipe, GeneratorStage
 from condgen.recipe.loading import apply_overrides, content_key, load_recipe, read_yaml, to_yaml
 from condgen.recipe.methods import Guidance, Method
 from condgen.recipe.models import (
@@ -17,8 +18,6 @@ from condgen.recipe.models import (
     DiagnoseRecipe,
     DiagnoseStage,
     EvaluateStage,
-    GeneratorRecipe,
-    GeneratorStage,
     Recipe,
     ScoreRecipe,
     ScoreStage,

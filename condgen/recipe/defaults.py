@@ -19,7 +19,8 @@ from condgen.nets import (
     UNetSettings,
 )
 from condgen.noise import EDM, LogNormal, LogUniform
-from condgen.recipe.models import ClassifierRecipe, DiagnoseRecipe, GeneratorRecipe, Recipe, ScoreRecipe
+from condgen.recipe.generators import GeneratorRecipe
+from condgen.recipe.models import ClassifierRecipe, DiagnoseRecipe, Recipe, ScoreRecipe
 from condgen.score import AdversarialObjective
 from condgen.settings import parse
 from condgen.training import TrainingSettings
@@ -113,7 +114,8 @@ GENERATOR_PRESETS: dict[GeneratorPreset, tuple[str, ...]] = {
         "generator.training.decay=tail",
     ),
 }
-"""What each preset sets. The first trains as the authors' plain implementation does: both networks alike, in turn."""
+"""What each preset sets. The first trains as the authors' plain implementation does: both networks at one speed, taking
+turns."""
 
 
 def taught(generator: GeneratorRecipe, guidance: Mapping[str, Any]) -> GeneratorRecipe:

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import torch
 from pydantic import Field, PositiveFloat, SerializerFunctionWrapHandler, model_serializer, model_validator
 from torch import Tensor
 
@@ -9,15 +10,16 @@ from condgen.bayes import Denoiser
 from condgen.classifier import ClassifierObjective
 from condgen.data import AnyData
 from condgen.errors import UserError
-from condgen.generator import AnyGeneratorObjective, LikelihoodTerm, ScoreMismatching
-from condgen.nets import AnyClassifierNet, AnyDenoiserNet, AnyGeneratorNet
+from condgen.generator import ScoreMismatching
+from condgen.nets import AnyClassifierNet, AnyDenoiserNet
 from condgen.noise import AnyDensity, AnySchedule, LogNormal, Schedule
+from condgen.recipe.generators import GeneratorRecipe
 from condgen.recipe.methods import Guidance, Name
 from condgen.recipe.samples import SampleRecipe
 from condgen.sampling import build_sampler
 from condgen.score import AdversarialObjective, Labels
 from condgen.settings import Settings
-from condgen.training import Augmentation, PriorSettings, TrainingSettings
+from condgen.training import PriorSettings, TrainingSettings
 
 __all__ = [
     "CalibrateRecipe",
@@ -27,8 +29,6 @@ __all__ = [
     "DiagnoseRecipe",
     "DiagnoseStage",
     "EvaluateStage",
-    "GeneratorRecipe",
-    "GeneratorStage",
     "Recipe",
     "ScoreRecipe",
     "ScoreStage",
@@ -90,56 +90,6 @@ class ClassifierRecipe(Settings):
         return self
 
 
-class LikelihoodRecipe(LikelihoodTerm):
-    """A likelihood term, and whose it is."""
-
-    classifier: str = Field(description="one of `classifiers`, trained by any loss")
-
-
-class GeneratorRecipe(Settings):
-    """How to train a one-step generator."""
-
-    network: AnyGeneratorNet | None = Field(
-        default=None,
-        description="by default a denoiser's, asked at `level`: the teacher's, from whose weights it starts, or else "
-        "that of the objective",
-    )
-    latent: int = Field(default=64, gt=0, description="numbers in z, where the network is a generator's own")
-    level: float = Field(
-        default=5.0,
-        gt=0,
-        description="noise level at which a denoiser's network is asked, in standard deviations of the data",
-    )
-    objective: AnyGeneratorObjective
-    teacher: Guidance | None = Field(
-        default=None, description="for dmd and sid: a frozen score model, guided or not, in place of a trained one"
-    )
-    prior: PriorSettings = Field(default=PriorSettings(), description="how the frozen teacher is evaluated")
-    likelihood: LikelihoodRecipe | None = Field(default=None, description="a frozen classifier's opinion, added")
-    augment: Augmentation = Field(default=Augmentation(), description="of real and generated data, before noising")
-    look_every: int | None = Field(
-        default=None, gt=0, description="steps between looks at what it generates; by default ten in all"
-    )
-    training: TrainingSettings
-
-    @model_validator(mode="after")
-    def _nothing_is_ignored(self) -> "GeneratorRecipe":
-        mismatching = isinstance(self.objective, ScoreMismatching)
-        if mismatching and self.teacher is not None:
-            raise ValueError("score mismatching has no teacher: choose the loss dmd or sid, or leave the teacher out")
-        if mismatching and self.network is None:
-            raise ValueError("score mismatching needs the generator's own network: set generator.network")
-        if self.teacher is not None and self.augment != Augmentation():
-            raise ValueError("augment changes real images too, which a teacher has seen as they are: leave it out")
-        if self.teacher is None and self.prior != PriorSettings():
-            raise ValueError("prior is about a teacher: name one, or leave prior out")
-        if not mismatching and self.teacher is None and self.objective.network is None:
-            raise ValueError(
-                f"{self.objective.loss} without a teacher trains two denoisers: set generator.objective.network"
-            )
-        return self
-
-
 class ScoreStage(Settings):
     """A score model and all that its training depends on."""
 
@@ -156,15 +106,6 @@ class ClassifierStage(Settings):
     schedule: AnySchedule
     seed: int = Field(default=0, ge=0, lt=2**32)
     classifier: ClassifierRecipe
-
-
-class GeneratorStage(Settings):
-    """A generator and all that its training depends on, save the frozen models it learns from."""
-
-    data: AnyData
-    schedule: AnySchedule
-    seed: int = Field(default=0, ge=0, lt=2**32)
-    generator: GeneratorRecipe
 
 
 class PlaneGrid(Settings):
@@ -300,6 +241,22 @@ class Recipe(Settings):
         """Raises where a generator is to learn from what the recipe does not train."""
         if generator.teacher is not None:
             self._check_guidance(f"{name}.teacher", generator.teacher)
+            teacher = self.scores[generator.teacher.score] if generator.teacher.score else self.score
+            if teacher.labels == "none" and generator.teacher.classifier is None:
+                raise ValueError(
+                    f"{name}: its teacher knows no labels: set teacher.classifier, or teacher.score to one of scores "
+                    "with labels: embedding"
+                )
+            if teacher.labels == "separate" and generator.network is None:
+                raise ValueError(f"{name}: its teacher has a network per class, to start from none: set its network")
+        densities = [generator.likelihood.density] if generator.likelihood is not None else []
+        if not isinstance(generator.objective, ScoreMismatching):
+            densities += [generator.objective.density, generator.objective.denoiser_density]
+        for density in densities:
+            try:
+                density.quantile(self.schedule, torch.tensor([0.5], dtype=torch.float64))
+            except UserError as error:
+                raise ValueError(f"{name}: {error}") from error
         if generator.likelihood is not None and generator.likelihood.classifier not in self.classifiers:
             known = ", ".join(self.classifiers) or "none"
             raise ValueError(f"{name}: likelihood.classifier {generator.likelihood.classifier!r} is not among: {known}")

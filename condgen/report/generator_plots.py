@@ -55,8 +55,8 @@ LANDMARKS: dict[str, Landmarks] = {
         one=True,
         meaning="A critic that says nothing has losses of one, where the dashed line is. In a healthy training its "
         "loss on real data is least, the generator's lies above that and below one, and its loss on generated data at "
-        "one or above. A generator's loss close to the critic's on real data, while the in-class std ratio falls "
-        "towards zero, is a collapse and no success.",
+        "one or above (with target: zero, near zero). A generator's loss close to the critic's on real data, while the "
+        "in-class std ratio falls towards zero, is a collapse and no success.",
     ),
     "denoisers": Landmarks(
         title="Losses of the denoisers",

@@ -274,7 +274,8 @@ def _logs(folder: Path, about: dict[str, Any]) -> dict[str, Path]:
     """The logs of a run's stages in their order, or the one log of a stage's own folder."""
     order = [str(stage.get("folder")) for stage in about.get("stages", []) if isinstance(stage, dict)]
     logs = {str(log.parent.relative_to(folder)): log for log in sorted(folder.glob("*/log.jsonl"))}
-    logs = {name: log for name, log in logs.items() if ".before-" not in name}  # set aside: of other settings
+    if order:  # what an earlier recipe left, or was set aside, is no part of this run
+        logs = {name: log for name, log in logs.items() if name in order}
     if (folder / "log.jsonl").is_file():
         logs["training"] = folder / "log.jsonl"
     names = sorted(logs, key=lambda name: (order.index(name) if name in order else len(order), name))

@@ -107,11 +107,12 @@ class LookRow(_Row):
     recall: float
     accuracy: float
     n: int = Field(ge=1)
+    judge: float = 1.0
 
     @property
     def reading(self) -> Reading:
         """The measures as the gauge gave them, which knows what a collapse is."""
-        return Reading(self.std_ratio, self.recall, self.accuracy, self.n)
+        return Reading(self.std_ratio, self.recall, self.accuracy, self.n, self.judge)
 
 
 class StageRow(_Row):

@@ -17,11 +17,11 @@ from condgen.generator import (
     ScoreMismatching,
     mismatching_levels,
 )
-from condgen.nets import AnyDenoiserNet, start_from
+from condgen.nets import AnyDenoiserNet, UNetSettings, start_from
 from condgen.recipe import GeneratorStage
 from condgen.run.guided import Models, open_guided
 from condgen.score import ScoreConfig, ScoreModel
-from condgen.training import lighten_
+from condgen.training import Augmentation, lighten_
 from condgen.training.generator_tasks import GeneratorTask, Likely, MatchingTask, MismatchingTask
 
 __all__ = ["generator_task"]
@@ -52,20 +52,25 @@ def generator_task(stage: GeneratorStage, data: LabelledSet, models: Models, dev
         UserError: where a folder is missing, or its model does not go with the data.
     """
     recipe, objective = stage.generator, stage.generator.objective
+    if recipe.augment != Augmentation() and not data.is_images:
+        raise UserError(f"augment changes images, and {data.source} has points: leave it out")
     teacher = _open_teacher(stage, data, models, device)
     model = Generator(_config(stage, data, teacher))
-    if teacher is not None and model.config.level is not None and model.config.network == teacher.network:
+    if teacher is not None and model.config.level is not None:
         start_from(model.net, teacher.score.net.state_dict())
     model, likely = model.to(device), _open_classifier(stage, data, models, device)
     if isinstance(objective, ScoreMismatching):
-        levels, scale = objective.levels or mismatching_levels(), 1.0 if data.is_images else data.standard_deviation()
+        levels = objective.levels or mismatching_levels()
+        # Images range from -1 to 1; points of twice their standard deviation are about as wide.
+        scale = 1.0 if data.is_images else 2 * data.standard_deviation()
         critic = Critic(objective.network, data.shape, data.n_classes, levels, scale).to(device)
         return MismatchingTask(model, critic, objective, recipe.augment, likely)
     fake = _fresh_denoiser(stage, objective, data, teacher).to(device)
     if teacher is None:
         real: Denoiser = _fresh_denoiser(stage, objective, data, None).to(device)
     else:
-        lighten_(teacher.score, recipe.prior)  # after its weights were copied
+        for part in [part for part in teacher.denoiser.modules() if isinstance(part, ScoreModel)]:  # a guide's too
+            lighten_(part, recipe.prior)  # after weights were copied
         real = teacher.denoiser
     return MatchingTask(model, real, fake, objective, recipe.augment, likely)
 
@@ -78,10 +83,21 @@ def _config(stage: GeneratorStage, data: LabelledSet, teacher: _Teacher | None) 
             network=recipe.network, shape=data.shape, names=data.names, latent=recipe.latent, scale=scale
         )
     sigma_data = teacher.score.config.sigma_data if teacher is not None else sigma_data
-    network = recipe.objective.network or (teacher.network if teacher is not None else None)
+    network = teacher.network if teacher is not None else recipe.objective.network
     assert network is not None  # the recipe was refused otherwise
-    level = sigma_data * recipe.level
+    level, (low, high) = sigma_data * recipe.level, stage.schedule.noise_range
+    if not low <= level <= high:
+        raise UserError(
+            f"generator.level {recipe.level:g} is noise level {level:g} for this data, outside the schedule's, {low:g} "
+            f"to {high:g}: choose one between {low / sigma_data:.3g} and {high / sigma_data:.3g}"
+        )
+    network = _without_dropout(network)
     return GeneratorConfig(network=network, shape=data.shape, names=data.names, scale=sigma_data, level=level)
+
+
+def _without_dropout(network: AnyDenoiserNet) -> AnyDenoiserNet:
+    """The same network, to be a generator: what is trained is what is shipped."""
+    return network.model_copy(update={"dropout": 0.0}) if isinstance(network, UNetSettings) else network
 
 
 def _fresh_denoiser(

@@ -184,7 +184,6 @@ class _Ledger:
         x = torch.stack([sample.x for sample in self.ready])
         places = [self.places[sample.number] for sample in self.ready]
         rows = [_describe(self.stage, self.source, place, s) for place, s in zip(places, self.ready, strict=True)]
-        write_samples(self.opened.folder, places, x, rows)
         network = self.before + self.evaluations.of(self.asked)
         written = len(self.stage.places) - len(self.places) + self.drawn
         self.opened.note(
@@ -193,6 +192,7 @@ class _Ledger:
             evaluations_per_image=round(network / written, 1),
             steps=rows[0]["steps"] if self.source.grid is not None else None,
         )
+        write_samples(self.opened.folder, places, x, rows)  # last: samples whose cost is unknown would be no use
         self.ready = []
 
 

@@ -159,7 +159,7 @@ def train_stage(
             trained weights do not depend on it.
     """
     models = built_on or Models()
-    key = content_key(stage, data.fingerprint(), *_keys_below(stage, models))
+    key = content_key(_without_looks(stage), data.fingerprint(), *_keys_below(stage, models))
     torch.manual_seed(stage.seed)  # the initial weights
     match stage:
         case ScoreStage():
@@ -180,6 +180,13 @@ def train_stage(
     load_state(folder, state, key)
     opened.forget_log_after(state.step)
     yield from _train(opened, work, state, data, stage.seed, processes)
+
+
+def _without_looks(stage: TrainStage) -> TrainStage:
+    """What the weights depend on: how often a generator is looked at changes none."""
+    if not isinstance(stage, GeneratorStage):
+        return stage
+    return stage.model_copy(update={"generator": stage.generator.model_copy(update={"look_every": None})})
 
 
 def _keys_below(stage: TrainStage, models: Models) -> list[str]:

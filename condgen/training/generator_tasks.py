@@ -187,9 +187,20 @@ class MatchingTask(GeneratorTask):
         return losses
 
     def judge(self, x: Tensor, batch: Batch) -> Tensor:
-        """What the difference of the denoisers says of generated data."""
+        """What the difference of the denoisers says of generated data.
+
+        Both are asked without dropout: masks that differ would leave a difference where there is none.
+        """
+        self._learning(False)
         t = self.objective.density.quantile(self.fake.schedule, batch.uniform())
         eps = batch.normal(*x.shape[1:])
         if isinstance(self.objective, ScoreIdentity):
-            return score_identity_loss(self.real, self.fake, x, t, eps, batch.y, self.objective.alpha)
-        return distribution_matching_loss(self.real, self.fake, x, t, eps, batch.y)
+            loss = score_identity_loss(self.real, self.fake, x, t, eps, batch.y, self.objective.alpha)
+        else:
+            loss = distribution_matching_loss(self.real, self.fake, x, t, eps, batch.y)
+        self._learning(True)
+        return loss
+
+    def _learning(self, whether: bool) -> None:
+        for pupil in self.pupils.values():
+            pupil.train(whether)

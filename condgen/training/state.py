@@ -97,7 +97,8 @@ class State:
         self.ema.load_state_dict(_below(flat, "ema/"))
         for part, model in self.models.items():
             model.load_state_dict(_below(flat, f"models/{part}/"))
-            self.skipped[part].copy_(flat[f"skipped/{part}"])
+            if f"skipped/{part}" in flat:  # states of earlier versions have none
+                self.skipped[part].copy_(flat[f"skipped/{part}"])
             slots: dict[int, dict[str, Tensor]] = {}
             for name, tensor in _below(flat, f"optimizers/{part}/").items():
                 index, slot = name.split("/")

@@ -82,9 +82,17 @@ def test_mixing_up_the_classes_is_no_collapse(digits):
 
 
 @pytest.mark.parametrize(
-    ("accuracy", "std_ratio", "collapsed"), [(1, 0.1, True), (0.95, 0.29, True), (0.8, 0.1, False), (1, 0.4, False)]
+    ("accuracy", "std_ratio", "judge", "collapsed"),
+    [
+        (1, 0.1, 0.99, True),
+        (0.8, 0.29, 0.99, True),
+        (0.4, 0.1, 0.99, False),  # no class is seen in it yet
+        (1, 0.4, 0.99, False),
+        (0.2, 0.0, 0.16, True),  # a weak judge, which sees as many of the classes as in real data
+        (0.05, 0.0, 0.16, False),
+    ],
 )
-def test_a_collapse_is_right_classes_without_variety(accuracy, std_ratio, collapsed):
-    reading = Reading(std_ratio=std_ratio, recall=0.0, accuracy=accuracy, n=10, seconds=3.0)
+def test_a_collapse_is_classes_as_the_judge_sees_them_without_variety(accuracy, std_ratio, judge, collapsed):
+    reading = Reading(std_ratio=std_ratio, recall=0.0, accuracy=accuracy, n=10, judge=judge, seconds=3.0)
     assert reading.collapsed == collapsed
-    assert reading.as_dict() == {"std_ratio": std_ratio, "recall": 0.0, "accuracy": accuracy, "n": 10}
+    assert reading.as_dict() == {"std_ratio": std_ratio, "recall": 0.0, "accuracy": accuracy, "n": 10, "judge": judge}

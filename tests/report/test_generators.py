@@ -58,7 +58,7 @@ def test_the_last_look_counts(tmp_path, make_a_generator):
 
 
 def test_wrong_classes_are_no_collapse(tmp_path, make_a_collapse):
-    run = read_run(make_a_collapse(tmp_path / "g", accuracy=0.5))
+    run = read_run(make_a_collapse(tmp_path / "g", accuracy=0.3))
     assert generator_table(run.looks).rows[0][-1] == "no"
     assert not GREY.search(variety_panel("g", looks_of(run.looks)["g"], "p").svg)
 

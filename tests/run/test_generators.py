@@ -88,8 +88,11 @@ def test_a_network_of_another_kind_begins_afresh(trained):
     assert begun.model.latent_shape == (5,)
     wider = generator_stage(objective={"loss": "sid", "network": NETWORK | {"width": 32}})
     begun = task(wider, score=trained / "embedding")
-    assert begun.model.config.network.width == begun.fake.config.network.width == 32
-    assert any(table.any() for table in tables(begun.model.net))
+    taught = ScoreModel.load(trained / "embedding")
+    assert begun.fake.config.network.width == 32  # a network of its own, which cannot start from the teacher's weights
+    assert begun.model.config.network == taught.config.network
+    weights = taught.net.state_dict()
+    assert all(torch.equal(weights[name], tensor) for name, tensor in begun.model.net.state_dict().items())
 
 
 def test_a_teacher_is_frozen_and_only_the_others_learn(trained):

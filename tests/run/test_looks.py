@@ -52,7 +52,7 @@ def test_every_look_is_a_row_a_file_and_a_word_in_the_progress(trained):
     rows = looks_logged(folder)
     assert [row["step"] for row in rows] == [2, 4, 6, 8]
     for row in rows:
-        assert row["look"].keys() == {"std_ratio", "recall", "accuracy", "n"}
+        assert row["look"].keys() == {"std_ratio", "recall", "accuracy", "n", "judge"}
         assert 0 <= row["look"]["recall"] <= 1
         assert row["look"]["n"] == 1000
     assert [event.done for event in events if event.look == folder] == [2, 4, 6, 8]
@@ -105,7 +105,7 @@ def test_a_killed_training_drops_the_looks_that_it_will_take_again(trained, tmp_
 
 
 def test_a_collapse_is_told_once(monkeypatch, tmp_path):
-    readings = iter([(0.9, 1.0), (0.1, 0.5), (0.1, 0.95), (0.1, 0.95)])  # spread, accuracy
+    readings = iter([(0.9, 1.0), (0.1, 0.3), (0.1, 0.95), (0.1, 0.95)])  # spread, accuracy
 
     def take(self, model, folder, step):
         spread, accuracy = next(readings)
