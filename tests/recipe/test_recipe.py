@@ -95,6 +95,20 @@ def test_overrides_reach_any_depth_and_keep_types(path):
         ("sample.methods.plain.guide=weak", r"'plain' uses score model 'weak', which is not among scores: none"),
         ("sample.methods.plain.score=weak", r"'plain' uses score model 'weak', which is not among scores: none"),
         ("sample.methods.plain.guide=score", r"cannot guide itself; did you mean guide: unlabelled"),
+        (
+            "generators={g: {objective: {loss: sid}, training: {steps: 1}, teacher: {}}}",
+            r"g: its teacher knows no labels",
+        ),
+        (
+            "generators={g: {objective: {loss: sid}, training: {steps: 1}, teacher: {classifier: dlsm}}}",
+            r"'generators.g.teacher' uses classifier 'dlsm', which is not among: ce",
+        ),
+        (
+            "generators={g: {objective: {loss: dmd, density: {kind: levels, levels: [9999]}}, training: {steps: 1}, "
+            "teacher: {classifier: ce}}}",
+            r"generators.g: density: noise level 9999 is outside the schedule",
+        ),
+        ("generators={g: {objective: {loss: sid}, training: {steps: 1}}}", r"trains two denoisers: set"),
         ("sample.methods.plain={generator: one, guide: unlabelled}", r"the generator stands alone"),
         ("score.labels=separate", r"score.labels: separate gives no unconditional score.*move it to scores"),
         ("score.labels=yes", r"score.labels: "),

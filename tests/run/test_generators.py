@@ -159,3 +159,46 @@ def test_a_likelihood_term_needs_a_classifier_of_the_same_data(trained):
 def test_real_images_cannot_be_mirrored_where_a_teacher_stands_for_them():
     with pytest.raises(ValueError, match=r"augment changes real images too"):
         generator_stage(augment={"flip": True})
+
+
+@pytest.mark.parametrize("level", [1e-9, 1e6])
+def test_a_denoisers_network_is_asked_at_a_level_of_its_schedule(trained, level):
+    with pytest.raises(UserError, match=r"generator.level .* outside the schedule's, .* choose one between"):
+        task(generator_stage(level=level), score=trained / "embedding")
+
+
+def test_settings_that_nothing_reads_are_refused():
+    with pytest.raises(ValueError, match="level is for a denoiser's network"):
+        generator_stage(network=NETWORK, level=2.0)
+    with pytest.raises(ValueError, match="latent is for a generator's own network"):
+        generator_stage(latent=7)
+
+
+def test_points_are_not_augmented():
+    moons = load(parse_data("moons"), "train")
+    objective = {"loss": "sid", "network": NETWORK}
+    stage = generator_stage(network=NETWORK, objective=objective, teacher=None, augment={"flip": True})
+    with pytest.raises(UserError, match="augment changes images, and moons has points"):
+        generator_task(stage, moons, Models(), CPU)
+
+
+def test_the_noise_levels_of_mismatching_suit_the_width_of_the_data():
+    """Images range from -1 to 1; points are twice their standard deviation wide."""
+    objective = {"loss": "smm", "network": NETWORK}
+    stage = generator_stage(network=NETWORK, objective=objective, teacher=None)
+    moons = load(parse_data("moons"), "train")
+    for data, unit in ((DATA, 1.0), (moons, 2 * moons.standard_deviation())):
+        critic = generator_task(stage, data, Models(), CPU).critic
+        assert critic.schedule.noise_range[1] == pytest.approx(0.3103 * unit, rel=1e-3)
+
+
+def test_every_score_model_of_a_teacher_is_made_lighter(trained):
+    stage = generator_stage(
+        teacher={"guide": "weak", "scale": 2},
+        prior={"precision": "bfloat16"},
+        network=NETWORK,
+        objective={"loss": "dmd", "network": NETWORK},
+    )
+    guided = task(stage, score=trained / "embedding", guide=trained / "separate").real
+    assert {type(guided.denoiser.net).__name__} == {"_Autocast"}
+    assert "_Autocast" in {type(module).__name__ for module in guided.guide.modules()}

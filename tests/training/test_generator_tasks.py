@@ -16,7 +16,7 @@ from condgen.generator import (
     ScoreMismatching,
 )
 from condgen.guidance import ClassifierGuided
-from condgen.nets import MLPSettings
+from condgen.nets import MLPSettings, UNetSettings
 from condgen.noise import EDM
 from condgen.score import ScoreConfig, ScoreModel
 from condgen.training import Batch, Processes, State, TrainingSettings, train
@@ -141,3 +141,15 @@ def test_the_generators_loss_is_the_mean_of_its_draws(tiny_images):
         batches = (Batch(tiny_images, SETTINGS, 0, step, ALONE) for step in range(60))
         spread[draws] = float(torch.stack([learner.judge(x, batch).detach() for batch in batches]).var(0).mean())
     assert spread[8] == pytest.approx(spread[1] / 8, rel=0.35)
+
+
+def test_judges_are_asked_without_dropout_and_learn_with_it(tiny_images):
+    """With equal judges nothing is left of the difference, which masks that differ would leave."""
+    net = UNetSettings(channels=8, multipliers=(1,), blocks=1, attention=(), dropout=0.5)
+    about = {"shape": tiny_images.shape, "names": tiny_images.names, "sigma_data": 0.5, "labels": "embedding"}
+    fake = ScoreModel(ScoreConfig(network=net, schedule=EDM(), **about))
+    learner = task("sid", tiny_images)
+    learner = MatchingTask(learner.model, copy.deepcopy(fake), fake, ScoreIdentity(network=net))
+    batch = Batch(tiny_images, SETTINGS, 0, 0, ALONE)
+    assert not learner.judge(learner.generate(batch), batch).any()
+    assert all(pupil.training for pupil in learner.pupils.values())
