@@ -162,8 +162,9 @@ class MatchingTask(GeneratorTask):
     ) -> None:
         super().__init__(model, augmentation, likely)
         self.real, self.fake, self.objective = real, fake, objective
-        learns = isinstance(real, ScoreModel) and any(parameter.requires_grad for parameter in real.parameters())
-        self.pupils = {"fake": fake, "real": real} if learns and isinstance(real, ScoreModel) else {"fake": fake}
+        self.pupils = {"fake": fake}
+        if isinstance(real, ScoreModel) and any(parameter.requires_grad for parameter in real.parameters()):
+            self.pupils["real"] = real
 
     def models(self) -> dict[str, nn.Module]:
         """The generator, and the denoisers that learn, which are thrown away with the training state."""
@@ -178,12 +179,13 @@ class MatchingTask(GeneratorTask):
         losses: dict[str, Tensor] = {}
         for _ in range(self.objective.denoiser_steps):
             real, fake = self.real_and_fake(batch)
-            for name, (pupil, x) in {"fake": (self.fake, fake), "real": (self.real, real)}.items():
-                if name in self.pupils and isinstance(pupil, ScoreModel):
-                    t = self.objective.denoiser_density.quantile(pupil.schedule, batch.uniform())
-                    loss = denoising_score_matching(pupil, x, t, batch.normal(*x.shape[1:]), batch.y)
-                    apply(name, loss)
-                    losses[f"{name}_dsm"] = loss.mean()
+            shown = {"fake": fake, "real": real}
+            for name, pupil in self.pupils.items():
+                t = self.objective.denoiser_density.quantile(pupil.schedule, batch.uniform())
+                eps = batch.normal(*real.shape[1:])
+                loss = denoising_score_matching(pupil, shown[name], t, eps, batch.y)
+                apply(name, loss)
+                losses[f"{name}_dsm"] = loss.mean()
         return losses
 
     def judge(self, x: Tensor, batch: Batch) -> Tensor:
