@@ -242,7 +242,6 @@ def test_every_mistake_is_one_line_and_no_traceback(digits, condgen, tmp_path):
         (("train-classifier", "--loss", "hinge"), "'hinge' is not one of"),
         (("train-classifier", "--score", ce, "--out", tmp_path / "x"), "score"),
         (("train-generator", "--set", "generator.objective.loss=gan"), "say --loss sid, dmd or smm"),
-        (("train-generator", "--recipe", RECIPE), "name it with --teacher DIR --classifier DIR"),
         (("sample",), "--score DIR"),
         (("sample", "--score", tmp_path / "none"), "does not exist"),
         (("sample", "--score", score, "--class", "3"), "needs --classifier DIR"),
