@@ -126,6 +126,11 @@ def test_shards_that_are_not_of_one_set_are_told_apart(models, condgen, tmp_path
     assert code == 0, err
     code, _, err = condgen(*command, "--shard", "1/4", "--out", tmp_path / "whole")
     assert (code, "drawn without --shard" in err) == (2, True), err
+    for file in (tmp_path / "whole").iterdir():  # as an interruption before the first batch leaves it
+        if file.name not in ("stage.json", "recipe.yaml"):
+            file.unlink()
+    code, _, err = condgen(*command, "--shard", "1/4", "--out", tmp_path / "whole")
+    assert (code, "drawn without --shard" in err) == (2, True), err
 
 
 def test_every_shard_has_a_lock_of_its_own(models, condgen, tmp_path):

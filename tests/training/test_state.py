@@ -95,3 +95,16 @@ def test_the_count_survives_the_file(tiny_images, tmp_path):
     assert load_state(tmp_path, again, "key")
     assert again.skipped["model"].tolist() == [3, 2]
     assert_same_bits(bits(state), bits(again))
+
+
+def test_a_state_that_knows_of_no_skips_is_taken_up_with_none():
+    state = State.fresh({"model": linear()}, (0.9, 0.999))
+    for parameter in state.models["model"].parameters():
+        parameter.grad = torch.ones_like(parameter)
+    state.step_optimizer("model", torch.tensor(False))
+    state.step_optimizer("model", torch.tensor(True))
+    earlier = {name: tensor for name, tensor in state.tensors().items() if not name.startswith("skipped")}
+    again = State.fresh({"model": linear()}, (0.9, 0.999))
+    again.load_tensors(earlier, 1)
+    assert_same_bits(bits(state), bits(again))
+    assert again.skipped["model"].tolist() == [0, 0]
