@@ -3,15 +3,15 @@ r"""Objectives of two denoisers: of real data, D_r, and of generated data, D_g.
 By Tweedie's formula the difference of the denoisers is, up to a factor of the noise level, the difference of the scores
 of the two noised distributions, whose expectation is the gradient of a divergence between them:
 
-* distribution matching (DMD: Yin et al. 2024, arXiv 2311.18828, eq. 7), for the Kullback-Leibler divergence: every
+* distribution matching (DMD: Yin et al. 2024, arXiv 2311.18828), for the Kullback-Leibler divergence: every
   generated sample x is moved along :math:`D_r - D_g`, evaluated at x with noise;
-* score identity distillation (SiD: Zhou et al. 2024, arXiv 2404.04057, eq. 23), for the Fisher divergence:
+* score identity distillation (SiD: Zhou et al. 2024, arXiv 2404.04057), for the Fisher divergence:
   :math:`(D_r - D_g) \cdot [(D_r - x) - a (D_r - D_g)]`, differentiated through both networks. With a = 1/2 it is half
   the difference of their denoising errors, :math:`\lVert D_r - x \rVert^2 - \lVert D_g - x \rVert^2`.
 
 Both vanish where the two agree, so that a generator whose data are distributed as the real ones is at rest, whatever
 the noise levels: unlike that of score mismatching, these objectives have no bias. Each sample's term is divided by
-:math:`\operatorname{mean} \lvert x - D_r \rvert`, which makes all noise levels count alike (DMD, eq. 8).
+:math:`\operatorname{mean} \lvert x - D_r \rvert`, which makes all noise levels count alike, as in DMD.
 
 D_r may be any denoiser: trained beside the generator, or a frozen teacher, guided by a classifier or otherwise. Then
 the generator learns the distribution that the guided score describes.

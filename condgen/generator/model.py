@@ -1,7 +1,7 @@
 r"""The generator: a map (z, y) -> x in one pass.
 
 Its network is one of two kinds. A generator's own takes a latent vector. A denoiser's, asked at one fixed noise level s
-(as in SiD: Zhou et al. 2024, arXiv 2404.04057, section 3), takes pure noise of that level, x = D(s z, s, y): at a high
+(as in SiD: Zhou et al. 2024, arXiv 2404.04057), takes pure noise of that level, x = D(s z, s, y): at a high
 level a trained denoiser gives a blurred image of the class already, so that a generator may start from its weights.
 """
 

@@ -1,6 +1,6 @@
 """Looks at a generator while it trains: how varied its samples are, and always the same few of them.
 
-Every look adds a row `{"step", "look": {"std_ratio", "recall", "accuracy", "n"}}` to `log.jsonl`, and a file
+Every look adds a row `{"step", "look": {"std_ratio", "recall", "accuracy", "n", "judge"}}` to `log.jsonl`, and a file
 `looks/STEP.safetensors` with samples of fixed latents, which pictures are made of.
 """
 

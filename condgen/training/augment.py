@@ -2,7 +2,7 @@ r"""Augmentation of real and generated images alike, before noise is added (ADA:
 
 Every transformation is differentiable in the image, so that a generator's gradient runs through it, and is applied with
 a probability below one. A generator then still has to make the images as they are: undoing what happens only sometimes
-would be told from the data (section 2.2 there). Flips are another matter: they are applied to real images alone, as
+would be told from the data. Flips are another matter: they are applied to real images alone, as
 more data.
 """
 

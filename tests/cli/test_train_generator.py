@@ -138,6 +138,7 @@ def test_every_mistake_is_one_line_that_says_what_to_do(models, condgen, tmp_pat
     for options, message in (
         (("--loss", "smm", "--teacher", told), "has no teacher: leave --teacher out, or choose --loss sid or dmd"),
         (("--preset", "smm-paper", "--teacher", told), "has no teacher"),
+        (("--set", "generator.objective={loss: dmd, network: {kind: mlp}}"), "--set makes the loss dmd"),
         (("--preset", "smm", "--loss", "dmd"), "leave one of the two out"),
         (("--classifier", ce), "name one with --teacher DIR"),
         (("--guide", "unlabelled"), "name one with --teacher DIR"),

@@ -202,3 +202,13 @@ def test_every_score_model_of_a_teacher_is_made_lighter(trained):
     guided = task(stage, score=trained / "embedding", guide=trained / "separate").real
     assert {type(guided.denoiser.net).__name__} == {"_Autocast"}
     assert "_Autocast" in {type(module).__name__ for module in guided.guide.modules()}
+
+
+def test_a_generator_of_a_network_with_dropout_has_none():
+    """What is trained is what is shipped; the denoiser of its samples learns with dropout as its teacher did."""
+    network = {"kind": "unet", "channels": 8, "multipliers": [1], "blocks": 1, "attention": [], "dropout": 0.3}
+    alone = task(generator_stage(objective={"loss": "sid", "network": network}, teacher=None))
+    assert alone.model.config.network.dropout == 0
+    assert alone.fake.config.network.dropout == 0.3
+    y, z = torch.arange(4), torch.randn(4, *alone.model.latent_shape)
+    assert torch.equal(alone.model(z, y), alone.model(z, y))

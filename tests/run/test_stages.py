@@ -20,7 +20,7 @@ from condgen.recipe import (
     default_adversary,
     default_recipe,
 )
-from condgen.run import Models, evaluate_stage, read_rows, read_samples, sample_stage, train_stage
+from condgen.run import Models, evaluate_stage, read_json, read_rows, read_samples, sample_stage, train_stage
 from condgen.run.album import MANIFEST
 from condgen.training import Processes
 from condgen.weights import load_tensors, save_tensors
@@ -295,3 +295,19 @@ def test_evaluation_is_written_once_and_remade_when_samples_change(trained, tmp_
     assert not evaluate()
     list(draw(trained, tmp_path / "s", METHODS["one step"], seed=6))
     assert evaluate()
+
+
+def test_the_cost_of_samples_is_known_before_they_are_written(trained, tmp_path, monkeypatch):
+    """A kill between the two must not leave samples whose cost nobody can tell."""
+    import condgen.run.sample as module
+
+    write, known = module.write_samples, []
+
+    def spy(folder, *what):
+        known.append(read_json(folder / "stage.json").get("evaluations_per_image"))
+        write(folder, *what)
+
+    monkeypatch.setattr(module, "write_samples", spy)
+    list(draw(trained, tmp_path / "s", METHODS["one step"]))
+    assert known
+    assert set(known) == {1.0}
