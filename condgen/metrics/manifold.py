@@ -15,15 +15,14 @@ fakes of a class against the real samples of that class alone, averaged over the
 fakes of the wrong class, however fine, then count as bad.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-__all__ = ["Manifold", "classwise_prdc", "nearest_radii", "prdc"]
+from condgen.metrics.neighbours import inside, nearest_others
 
-_CHUNK = 2**23  # distances held at a time: 64 MB
+__all__ = ["Manifold", "classwise_prdc", "nearest_radii", "prdc"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,31 +42,13 @@ class Manifold:
     coverage: Tensor
 
 
-def _distances(a: Tensor, b: Tensor) -> Iterator[tuple[slice, Tensor]]:
-    """Rows of the matrix of distances between a (N, F) and b (M, F), a few at a time."""
-    # Products of large coordinates would cancel; the features are brought to the origin first.
-    centre = b.mean(0)
-    a, b = a - centre, b - centre
-    step = max(1, _CHUNK // len(b))
-    for start in range(0, len(a), step):
-        rows = slice(start, min(start + step, len(a)))
-        yield rows, torch.cdist(a[rows], b, compute_mode="use_mm_for_euclid_dist")
-
-
 def nearest_radii(features: Tensor, k: int = 5) -> Tensor:
     """Distance of every sample to the k-th nearest other one: (N,) float64.
 
     Raises:
         ValueError: there are no k other samples.
     """
-    if not 1 <= k < len(features):
-        raise ValueError(f"the {k}-th neighbour of each sample does not exist among {len(features)} samples")
-    features = features.double()
-    radii = torch.empty(len(features), dtype=torch.float64, device=features.device)
-    for rows, distances in _distances(features, features):
-        distances.diagonal(rows.start).fill_(torch.inf)
-        radii[rows] = distances.topk(k, largest=False).values[:, -1]
-    return radii
+    return nearest_others(features, k).distances[:, -1]
 
 
 def prdc(real: Tensor, fake: Tensor, k: int = 5, real_radii: Tensor | None = None) -> Manifold:
@@ -82,18 +63,15 @@ def prdc(real: Tensor, fake: Tensor, k: int = 5, real_radii: Tensor | None = Non
     Raises:
         ValueError: either set has no more than k samples.
     """
-    real, fake = real.double(), fake.double()
     real_radii = nearest_radii(real, k) if real_radii is None else real_radii
     fake_radii = nearest_radii(fake, k)
-    precision, density = torch.empty_like(fake_radii), torch.empty_like(fake_radii)
-    recall, coverage = torch.zeros_like(real_radii), torch.zeros_like(real_radii)
-    for rows, distances in _distances(fake, real):
-        inside = distances < real_radii
-        precision[rows] = inside.any(1).double()
-        density[rows] = inside.sum(1).double() / k
-        coverage = torch.maximum(coverage, inside.any(0).double())
-        recall = torch.maximum(recall, (distances < fake_radii[rows, None]).any(0).double())
-    return Manifold(precision, recall, density, coverage)
+    density = torch.zeros(len(fake), dtype=torch.float64)
+    recall, coverage = (torch.zeros(len(real), dtype=torch.float64) for _ in range(2))
+    for by_fakes, by_reals in inside(fake, real, fake_radii, real_radii):
+        density += by_reals.first.bincount(minlength=len(fake)).double() / k
+        coverage[by_reals.second] = 1.0
+        recall[by_fakes.second] = 1.0
+    return Manifold((density > 0).double(), recall, density, coverage)
 
 
 def classwise_prdc(real: Tensor, real_y: Tensor, fake: Tensor, fake_y: Tensor, k: int = 5) -> dict[int, Manifold]:

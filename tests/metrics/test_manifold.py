@@ -15,10 +15,10 @@ def cloud(n, key, dimension=6, scale=1.0):
     return scale * torch.randn(n, dimension, generator=keyed_generator(key), dtype=torch.float64)
 
 
-@pytest.mark.parametrize("chunk", [2**23, 7_000])
+@pytest.mark.parametrize("tile", [1024, 70])
 @pytest.mark.parametrize(("n_fake", "scale", "k"), [(500, 1.0, 5), (500, 1.6, 5), (300, 0.5, 3)])
-def test_equal_to_the_package_of_naeem_et_al(n_fake, scale, k, chunk, monkeypatch):
-    monkeypatch.setattr("condgen.metrics.manifold._CHUNK", chunk)
+def test_equal_to_the_package_of_naeem_et_al(n_fake, scale, k, tile, monkeypatch):
+    monkeypatch.setattr("condgen.metrics.neighbours._TILE", tile)
     real, fake = cloud(500, 1) + 100, cloud(n_fake, 2, scale=scale) + 100
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of the package's own dependencies
@@ -31,9 +31,9 @@ def test_equal_to_the_package_of_naeem_et_al(n_fake, scale, k, chunk, monkeypatc
     assert (len(ours.precision), len(ours.density), len(ours.recall), len(ours.coverage)) == (n_fake, n_fake, 500, 500)
 
 
-@pytest.mark.parametrize("chunk", [2**23, 900])
-def test_radii_are_distances_to_the_kth_other_sample(chunk, monkeypatch):
-    monkeypatch.setattr("condgen.metrics.manifold._CHUNK", chunk)
+@pytest.mark.parametrize("tile", [1024, 30])
+def test_radii_are_distances_to_the_kth_other_sample(tile, monkeypatch):
+    monkeypatch.setattr("condgen.metrics.neighbours._TILE", tile)
     x = cloud(200, 3)
     expected = KDTree(x.numpy()).query(x.numpy(), k=6)[0][:, 5]
     assert np.allclose(nearest_radii(x, 5), expected, rtol=1e-9)
