@@ -1,29 +1,38 @@
 r"""The Fréchet distance between Gaussians fitted to features (Heusel et al. 2017, eq. 6; Dowson & Landau 1982).
 
-.. math:: d^2 = |m_1 - m_2|^2 + \mathrm{tr}\left(S_1 + S_2 - 2 (S_1^{1/2} S_2 S_1^{1/2})^{1/2}\right)
+.. math:: d^2 = |m_1 - m_2|^2 + \mathrm{tr}\left(S_1 + S_2 - 2 (R S_1 R^T)^{1/2}\right), \qquad S_2 = R^T R
 
-With Inception features it is the FID; with any other features it must not be called so.
+for any factor R of one covariance. Its own square root is the usual choice; that of Cholesky costs a twentieth, and of
+fewer samples than features they themselves are a factor, with fewer rows still. The argument of the root is symmetric,
+so that its trace is the sum of the roots of real eigenvalues.
+
+With Inception features and 10,000 samples or more it is the FID; with any other it must not be called so.
 """
 
-from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
 
-__all__ = ["Gaussian", "frechet_distance"]
+__all__ = ["Gaussian", "frechet_distance", "influences"]
 
 
-@dataclass(frozen=True, eq=False)
 class Gaussian:
     """A normal distribution.
 
     Args:
         mean: (F,) float64.
-        covariance: (F, F) float64, symmetric and positive semi-definite.
+        covariance: (F, F) float64, symmetric and positive semi-definite; or
+        rows: (R, F) float64, whose `rows.T @ rows` it is.
+
+    Raises:
+        ValueError: neither of both.
     """
 
-    mean: Tensor
-    covariance: Tensor
+    def __init__(self, mean: Tensor, covariance: Tensor | None = None, *, rows: Tensor | None = None) -> None:
+        if covariance is None and rows is None:
+            raise ValueError("a Gaussian needs a covariance, or rows that it is the product of")
+        self.mean, self.rows, self._covariance = mean, rows, covariance
 
     @classmethod
     def fit(cls, features: Tensor, counts: Tensor | None = None) -> "Gaussian":
@@ -39,12 +48,36 @@ class Gaussian:
         n = len(features) if counts is None else int(counts.sum())
         if n < 2:
             raise ValueError(f"a covariance needs at least 2 samples, not {n}")
-        weights = torch.ones(len(features)) if counts is None else counts
-        weights = weights.to(features.device, torch.float64)
         features = features.double()
+        weights = torch.ones(len(features)) if counts is None else counts
+        weights = weights.to(features)
         mean = weights @ features / n
-        centred = (features - mean) * weights.sqrt()[:, None]
-        return cls(mean, centred.T @ centred / (n - 1))
+        rows = (features - mean) * (weights / (n - 1)).sqrt()[:, None]
+        return cls(mean, rows=rows) if len(rows) < rows.shape[1] else cls(mean, rows.T @ rows)
+
+    @cached_property
+    def covariance(self) -> Tensor:
+        """(F, F)."""
+        if self._covariance is not None:
+            return self._covariance
+        assert self.rows is not None
+        return self.rows.T @ self.rows
+
+    @cached_property
+    def trace(self) -> Tensor:
+        """Of the covariance."""
+        return self._covariance.trace() if self.rows is None else self.rows.square().sum()  # type: ignore[union-attr]
+
+    @cached_property
+    def factor(self) -> Tensor:
+        """R, (R, F), with the covariance R^T R."""
+        if self.rows is not None:
+            return self.rows
+        lower, failed = torch.linalg.cholesky_ex(self.covariance)
+        if not failed:
+            return lower.T
+        values, vectors = torch.linalg.eigh(self.covariance)  # some direction has no variance
+        return _spectral_zero(values).sqrt()[:, None] * vectors.T
 
 
 def _spectral_zero(eigenvalues: Tensor) -> Tensor:
@@ -53,11 +86,43 @@ def _spectral_zero(eigenvalues: Tensor) -> Tensor:
     return torch.where(eigenvalues > floor, eigenvalues, 0.0)
 
 
+def _sandwich(factor: Tensor, inner: Gaussian) -> Tensor:
+    """R S R^T, (R, R)."""
+    if inner.rows is not None:
+        half = factor @ inner.rows.T
+        return half @ half.T
+    product = factor @ inner.covariance @ factor.T
+    return (product + product.T) / 2
+
+
 def frechet_distance(a: Gaussian, b: Gaussian) -> float:
     """The squared distance (as FID reports it) in squared units of the features; never negative."""
-    values, vectors = torch.linalg.eigh(a.covariance)
-    root = (vectors * _spectral_zero(values).sqrt()) @ vectors.T
-    product = root @ b.covariance @ root
-    cross = _spectral_zero(torch.linalg.eigvalsh((product + product.T) / 2)).sqrt().sum()
-    distance = (a.mean - b.mean).square().sum() + a.covariance.trace() + b.covariance.trace() - 2 * cross
+    few = min((g for g in (b, a) if g.rows is not None), key=lambda g: len(g.rows), default=b)  # type: ignore[arg-type]
+    outer, inner = (a, b) if few is a else (b, a)
+    cross = _spectral_zero(torch.linalg.eigvalsh(_sandwich(outer.factor, inner))).sqrt().sum()
+    distance = (a.mean - b.mean).square().sum() + a.trace + b.trace - 2 * cross
     return max(float(distance), 0.0)
+
+
+def influences(features: Tensor, own: Gaussian, other: Gaussian) -> Tensor:
+    r"""How much each sample moves the distance of its set from another, (N,) float64, to first order.
+
+    Their root mean square over the root of N is the limit of the bootstrap's standard error (the infinitesimal
+    jackknife: Efron 1982, "The jackknife, the bootstrap and other resampling plans", chapter 6), at the price of one
+    decomposition. A sample at z from the mean moves the distance by
+
+    .. math:: 2 (m_1 - m_2) \cdot z + z^T (I - T) z - \mathrm{tr}((I - T) S_1), \qquad
+              T = R^T (R S_1 R^T)^{-1/2} R
+
+    Args:
+        features: the samples, (N, F).
+        own: fitted to them.
+        other: what the distance is from; R is its factor.
+    """
+    z = features.double() - own.mean
+    values, vectors = torch.linalg.eigh(_sandwich(other.factor, own))
+    values = _spectral_zero(values)
+    scales = torch.where(values > 0, values.pow(-0.25), 0.0)
+    carried = z @ (other.factor.T @ (vectors * scales))
+    moved = 2 * z @ (own.mean - other.mean) + z.square().sum(1) - carried.square().sum(1)
+    return moved - moved.mean()

@@ -6,6 +6,7 @@ import torch
 from scipy.linalg import sqrtm
 
 from condgen.metrics import Gaussian, frechet_distance
+from condgen.metrics.frechet import influences
 from condgen.rng import keyed_generator
 
 
@@ -77,3 +78,47 @@ def test_covariances_of_deficient_rank():
     origin = [0.0, 0.0, 0.0]
     assert frechet_distance(gaussian(origin, line[0]), gaussian(origin, line[1])) == pytest.approx(13, abs=1e-6)
     assert frechet_distance(gaussian(origin, line[0]), gaussian(origin, line[2])) == pytest.approx(1, abs=1e-6)
+
+
+@pytest.mark.parametrize(("n", "m"), [(12, 200), (200, 12), (12, 15), (15, 12), (30, 31), (31, 30)])
+def test_fewer_samples_than_features(n, m):
+    """Their products are never formed whole, and the distance is the same."""
+    x, y = samples(n, 30, 1), samples(m, 30, 2)
+    whole = [Gaussian(fitted.mean, fitted.covariance) for fitted in map(Gaussian.fit, (x, y))]
+    assert frechet_distance(Gaussian.fit(x), Gaussian.fit(y)) == pytest.approx(frechet_distance(*whole), rel=1e-6)
+    counts = torch.arange(n) % 3
+    repeated = Gaussian.fit(x.repeat_interleave(counts, dim=0))
+    assert frechet_distance(Gaussian.fit(x, counts), whole[1]) == pytest.approx(
+        frechet_distance(repeated, whole[1]), rel=1e-6
+    )
+
+
+def test_equal_to_torch_fidelity():
+    fidelity = pytest.importorskip("torch_fidelity.metric_fid")
+    x, y = samples(400, 40, 1), samples(300, 40, 2)
+    theirs = fidelity.fid_statistics_to_metric(*map(fidelity.fid_features_to_statistics, (x, y)), verbose=False)
+    ours = frechet_distance(Gaussian.fit(x), Gaussian.fit(y))
+    assert ours == pytest.approx(theirs["frechet_inception_distance"], rel=1e-9)
+
+
+@pytest.mark.parametrize(("n", "dimension"), [(400, 10), (60, 100)])
+def test_influences_are_derivatives_of_the_weights(n, dimension):
+    """Doubling the weight of a sample moves the distance by its influence over n, to first order."""
+    x, other = samples(n, dimension, 1), Gaussian.fit(samples(500, dimension, 2))
+    found = influences(x, Gaussian.fit(x), other)
+    assert abs(float(found.mean())) < 1e-9 * float(found.abs().mean())
+    many = 2000  # so that one more copy is a small step
+    base = frechet_distance(Gaussian.fit(x, torch.full((n,), many)), other)
+    for place in (0, 7, int(found.abs().argmax())):
+        counts = torch.full((n,), many)
+        counts[place] += 1
+        moved = (frechet_distance(Gaussian.fit(x, counts), other) - base) * n * many
+        assert moved == pytest.approx(float(found[place]), rel=0.05, abs=0.02 * float(found.std()))
+
+
+def test_influences_give_the_spread_of_the_bootstrap():
+    x, other = samples(600, 12, 1), Gaussian.fit(samples(600, 12, 2))
+    draws = [torch.randint(600, (600,), generator=keyed_generator(5, i)).bincount(minlength=600) for i in range(400)]
+    spread = torch.tensor([frechet_distance(Gaussian.fit(x, counts), other) for counts in draws]).std()
+    analytic = influences(x, Gaussian.fit(x), other).square().sum().sqrt() / 600
+    assert float(analytic) == pytest.approx(float(spread), rel=0.1)
