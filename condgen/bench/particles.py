@@ -14,8 +14,8 @@ from torch import Tensor
 from condgen.bench.fixed_points import LEVELS, Objective, exact_loss, schedule_of
 from condgen.bench.seeds import Fact
 from condgen.data import Moons, load
-from condgen.metrics.collapse import class_spread
 from condgen.metrics.sliced import directions, sliced_wasserstein
+from condgen.metrics.variety import class_spread
 from condgen.oracle import Oracle
 from condgen.rng import keyed_generator
 
@@ -197,7 +197,7 @@ def plane_facts(
                 yield f"{objective.variant}, {where}, seed {seed}"
                 x, y = follow(objective, real, LEVELS[name], n, steps, seed)
                 found.setdefault((name, objective.variant), (x, y))
-                spread = class_spread(x, y, 2) / class_spread(x_real, y_real, 2)
+                spread = class_spread(x, y, 2).value / class_spread(x_real, y_real, 2).value
                 distance = sliced_wasserstein(x, x_real, along)
                 facts.append(Fact("std within a class", objective.variant, where, "relative", float(spread.mean())))
                 facts.append(Fact("SW to the data", objective.variant, where, "std of the data", distance))

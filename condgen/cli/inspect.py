@@ -11,6 +11,7 @@ from condgen.cli.progress import console, follow
 from condgen.cli.run import Overrides
 from condgen.data import load, parse_data
 from condgen.errors import UserError
+from condgen.metrics import FEATURES_HELP, CasName, Measures
 from condgen.recipe import (
     DiagnoseRecipe,
     DiagnoseStage,
@@ -52,12 +53,30 @@ def evaluate(
         list[Path], typer.Argument(help="Folders that condgen sample has written, whole or all shards.")
     ],
     data: Annotated[str, typer.Option(help="The real data: digits, moons, cifar10, cifar100, or a folder.")] = "digits",
+    features: Annotated[
+        str, typer.Option(help=f"What distances are measured between. {FEATURES_HELP}", metavar="NAME|PATH")
+    ] = "pixels",
+    cas: Annotated[
+        CasName,
+        typer.Option(
+            help="What learns from the samples and is tested on real data: an SVC on the features, a ResNet-20."
+        ),
+    ] = "probe",
+    cas_steps: Annotated[
+        int, typer.Option(min=20, help="Steps of the ResNet's training, with 128 images each.")
+    ] = 2000,
+    flip: Annotated[bool, typer.Option("--flip", help="The ResNet sees mirrored images too: not for digits.")] = False,
+    most: Annotated[
+        int,
+        typer.Option(min=100, help="Samples whose neighbours are looked at: precision to coverage, KD, authenticity."),
+    ] = 10_000,
     seed: Annotated[int, typer.Option(min=0, help="Of subsets and intervals.")] = 0,
     out: Annotated[Path, typer.Option(help="The run folder.")] = Path("runs/evaluation"),
 ) -> None:
-    """Compare samples with real data: class accuracy by an independent judge, Fréchet distance, PRDC.
+    """Compare samples with real data: distances, overlap, variety, memory, and what a classifier learns from them.
 
-    Every figure comes with its n, features, reference and floor: the same figure of held-out real data.
+    Every figure comes with its n, features, reference and floor: the same figure of held-out real data. Features of
+    networks are kept in $CONDGEN_CACHE, ~/.cache/condgen by default.
     """
     from condgen.report import build_report, metrics_table, to_rich
 
@@ -67,7 +86,9 @@ def evaluate(
     settings = parse_data(data)
     with lock(out):
         train, test = load(settings, "train"), load(settings, "test")
-        if follow(evaluate_stage(out, EvaluateStage(seed=seed), _named(samples), train, test)) == 0:
+        measures = Measures(features=features, cas=cas, cas_steps=cas_steps, cas_flip=flip, most=most)
+        stage = EvaluateStage(seed=seed, measures=measures)
+        if follow(evaluate_stage(out, stage, _named(samples), train, test, Processes().device)) == 0:
             console.print(f"nothing left to do: {out} is finished", markup=False)
         build_report(out)
     console.print(to_rich(metrics_table(read_json(out / "metrics.json")["rows"], intervals=False)))

@@ -7,37 +7,20 @@ its best, precision too, and nothing is seen in the losses. Two measures show it
 from dataclasses import dataclass
 from typing import NamedTuple
 
-import torch
 from torch import Tensor
 
 from condgen.data import LabelledSet, stratified_order
 from condgen.metrics.features import Extractor, extract, pixels
 from condgen.metrics.judge import Judge
 from condgen.metrics.manifold import nearest_radii, prdc
+from condgen.metrics.variety import class_spread
 from condgen.rng import keyed_generator
 
-__all__ = ["Gauge", "Reading", "class_spread"]
+__all__ = ["Gauge", "Reading"]
 
 _NEIGHBOUR = 5
 _SEED = 0  # of the draw of real samples: every gauge of a data set has the same
 _SURE, _NARROW = 0.5, 0.3  # accuracy above, in that of real data, and spread below which a generator has collapsed
-
-
-def class_spread(features: Tensor, y: Tensor, n_classes: int, counts: Tensor | None = None) -> Tensor:
-    """Per class the standard deviation, averaged over features: (K,); NaN for a class of fewer than 2 samples.
-
-    Args:
-        features: (N, F) float64.
-        y: labels, (N,).
-        n_classes: K.
-        counts: how often each sample counts, (N,); once by default.
-    """
-    weights = torch.ones(len(y), dtype=torch.float64) if counts is None else counts.double()
-    total = torch.zeros(n_classes, dtype=torch.float64).index_add(0, y, weights)[:, None]
-    zero = torch.zeros(n_classes, features.shape[1], dtype=torch.float64)
-    mean = zero.index_add(0, y, weights[:, None] * features) / total
-    squares = zero.index_add(0, y, weights[:, None] * (features - mean[y]).square())
-    return torch.where(total > 1, (squares / (total - 1)).sqrt(), torch.nan).mean(1)
 
 
 class Reading(NamedTuple):
@@ -119,17 +102,17 @@ class Gauge:
             extractor=extractor,
             real=real,
             radii=nearest_radii(real, min(_NEIGHBOUR, len(real) - 1)),
-            spread=class_spread(real, train.y.cpu()[chosen], train.n_classes),
+            spread=class_spread(real, train.y.cpu()[chosen], train.n_classes).value,
             judge=Judge.fit(train, test),
         )
 
     def read(self, x: Tensor, y: Tensor) -> Reading:
         """What it says of samples (n, ...) of labels (n,), both on the CPU."""
         features = extract(self.extractor, x)
-        ratios = class_spread(features, y, len(self.spread)) / self.spread
+        std_ratio, _ = class_spread(features, y, len(self.spread)).over(self.spread)
         overlap = prdc(self.real, features, min(_NEIGHBOUR, len(self.real) - 1, len(x) - 1), self.radii)
         return Reading(
-            std_ratio=float(ratios[ratios.isfinite()].mean()),
+            std_ratio=std_ratio,
             recall=float(overlap.recall.mean()),
             accuracy=float((self.judge.predict(x) == y).double().mean()),
             n=len(x),

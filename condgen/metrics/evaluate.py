@@ -4,98 +4,117 @@ What each number is, and its 95% interval:
 
 * class accuracy: the fraction of samples in which the `Judge` sees the class that was asked for; Wilson interval;
 * FD@n: Fréchet distance of n samples from the train split; value ± 1.96 standard errors of 50 bootstrap resamples of
-  the samples. The value is biased upwards at finite n, the same for a method and for its floor;
+  the samples, or above 256 features of their limit, the infinitesimal jackknife. The value is biased upwards at finite
+  n, the same for a method and for its floor. Only with Inception features and 10,000 samples or more is it called FID;
+* KD (KID with Inception features): kernel distance, unbiased; ± 1.96 standard errors of the jackknife;
+* classifier score (IS with Inception): mean over 10 splits, ± 1.96 standard deviations over the root of 10;
 * precision, recall, coverage: Wilson intervals, and density: ± 1.96 standard errors of the mean; those of recall and
   coverage count the real samples as drawn anew and the generated ones as given;
-* class-wise precision to coverage: the same four within each class, averaged over the classes that have enough samples
-  on both sides; Wilson interval at the number of samples that the mean over classes amounts to, and again ± 1.96
-  standard errors for density. The neighbour is the fifth, or, where n samples leave a class fewer than six of them, the
-  one before the last of that class: k = min(5, n / classes - 1), at least 1. So figures at different n may differ in k;
-* in-class std ratio: per class the standard deviation of samples over that of real ones, both averaged over features,
-  then averaged over the classes that have at least 2 samples on both sides; bootstrap interval as above. Below one,
-  variety is lost. There is no row where no class has 2 samples.
+* class-wise: the same within each class, averaged over the classes that have enough samples on both sides; class-wise
+  FD@m has m samples of the class with the fewest. The neighbour of class-wise precision to coverage is the fifth, or,
+  where n samples leave a class fewer than six of them, the one before the last of that class: k = min(5, n / classes -
+  1), at least 1. So figures at different n may differ in k;
+* in-class std ratio and in-class diversity: per class the standard deviation of samples, and the mean distance between
+  two of them, over that of real ones, averaged over the classes that have at least 2 samples on both sides; jackknife.
+  Below one, variety is lost. There is no row where no class has 2 samples;
+* authenticity: the fraction that are farther from their nearest training sample than that one is from its nearest other
+  one; Wilson interval. Below its floor, samples repeat the training data;
+* CAS: accuracy on the real test split of a classifier that has learnt from the samples alone; Wilson interval at the
+  size of that split. Its floor is the same after as many real training samples.
 
 The *floor* of a metric is its value for real held-out samples at the same n (or as many as there are: `floor_n`), drawn
 in proportion to the classes; for class accuracy it is the judge's accuracy on the whole test split. A sample is
 compared in the units of its features: images in [-1, 1], points as they are.
 """
 
-import dataclasses
-import math
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import NamedTuple
+from collections.abc import Generator, Mapping
+from typing import Literal, NamedTuple, TypeAlias
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from condgen.data import LabelledSet, stratified_order
 from condgen.errors import UserError
-from condgen.metrics.collapse import class_spread
-from condgen.metrics.features import Extractor, extract, extract_real, pixels
-from condgen.metrics.frechet import Gaussian, frechet_distance
+from condgen.metrics.cas import network_accuracy
+from condgen.metrics.features import Advance, Extractor, Features, Store, pixels
 from condgen.metrics.judge import Judge
-from condgen.metrics.manifold import classwise_prdc, nearest_radii, prdc
+from condgen.metrics.measures import Measured, measure
+from condgen.metrics.memory import Memory, memory
+from condgen.metrics.reference import NEIGHBOUR, Reference
+from condgen.metrics.rows import REAL, MetricRow, proportion
 from condgen.rng import keyed_generator
+from condgen.settings import Settings
 
-__all__ = ["REAL", "MetricRow", "evaluate"]
+__all__ = ["CasName", "Evaluation", "Measures", "evaluate", "evaluating"]
 
-REAL = "real (held out)"  # the method whose samples are the test split
+CasName: TypeAlias = Literal["probe", "resnet", "none"]
 
-_ACCURACY, _DISTANCE, _STD_RATIO = "class accuracy", "FD", "in-class std ratio"
-_OVERLAPS = ("precision", "recall", "density", "coverage")
-_CLASSWISE = {f"class-wise {name}": name for name in _OVERLAPS}
-_NEIGHBOUR = 5
-_MOST_REAL = 10_000  # real samples whose neighbours are searched; the time grows with the square of their number
-_RESAMPLES = 50
-_Z = 1.96
-_FLOOR, _BOOTSTRAP, _REAL_DRAW = 1, 2, 3  # purposes of random streams
+_LEAST_FOR_FID = 10_000
+_FLOOR = 1  # purpose of a random stream
+_ACCURACY, _CAS = "class accuracy", "CAS"
 
 
-@dataclass(frozen=True)
-class MetricRow:
-    """One number with its conditions.
+class Measures(Settings):
+    """What is measured, and in which features.
 
-    Args:
-        method: whose samples.
-        metric: what was measured.
-        value: the measurement.
-        low: lower end of its 95% interval.
-        high: upper end of its 95% interval.
-        n: the number of samples measured.
-        features: the space, or the judge, of the measurement.
-        reference: the real samples that it is compared with, and how many of them.
-        floor: the same metric of real held-out samples; None where they cannot give it.
-        floor_n: the number of samples behind the floor.
-        seed: of the draws behind floors and intervals.
+    Attributes:
+        features: what distances are measured between, as `condgen evaluate --features` takes it.
+        cas: what learns from samples and is tested on real data: a support vector machine on the features, a ResNet-20
+            on the images, or nothing.
+        cas_steps: of the ResNet's training, with 128 images each.
+        cas_flip: whether it sees mirrored images too. Not for digits, letters, or other signs.
+        most: real samples, and samples of a method, whose neighbours and pairs are looked at; the time grows with the
+            product.
     """
 
-    method: str
-    metric: str
-    value: float
-    low: float
-    high: float
-    n: int
-    features: str
-    reference: str
-    floor: float | None
-    floor_n: int
-    seed: int
-
-    def as_dict(self) -> dict[str, str | int | float | None]:
-        """The row as plain values, ready for JSON."""
-        return dataclasses.asdict(self)
+    features: str = "pixels"
+    cas: CasName = "probe"
+    cas_steps: int = Field(default=2000, ge=20)
+    cas_flip: bool = False
+    most: int = Field(default=10_000, ge=100)
 
 
-class _Estimate(NamedTuple):
-    value: float
-    low: float
-    high: float
+class Evaluation(NamedTuple):
+    """What there is to say of all methods.
+
+    Attributes:
+        rows: every figure with its conditions.
+        by_class: metric, method, class, value: of those figures that are means over classes.
+        memories: per method, which of its samples were compared with the training samples, and their nearest ones.
+    """
+
+    rows: list[MetricRow]
+    by_class: list[dict[str, str | int | float]]
+    memories: dict[str, tuple[Tensor, Memory]]
 
 
 def evaluate(
-    methods: Mapping[str, tuple[Tensor, Tensor]], train: LabelledSet, test: LabelledSet, seed: int
-) -> list[MetricRow]:
+    methods: Mapping[str, tuple[Tensor, Tensor]],
+    train: LabelledSet,
+    test: LabelledSet,
+    seed: int,
+    measures: Measures | None = None,
+    store: Store | None = None,
+) -> Evaluation:
+    """What `evaluating` gives at its end."""
+    work = evaluating(methods, train, test, seed, measures or Measures(), store or Store(pixels(train.shape), None))
+    while True:
+        try:
+            next(work)
+        except StopIteration as stop:
+            found: Evaluation = stop.value
+            return found
+
+
+def evaluating(
+    methods: Mapping[str, tuple[Tensor, Tensor]],
+    train: LabelledSet,
+    test: LabelledSet,
+    seed: int,
+    measures: Measures,
+    store: Store,
+) -> Generator[Advance, None, Evaluation]:
     """Measures every method, and then the held-out real samples under the name `REAL`.
 
     Args:
@@ -103,7 +122,9 @@ def evaluate(
         train: the real reference, on which the judge is fitted too.
         test: held-out real samples of the same classes.
         seed: non-negative; of the draws behind floors and intervals. The values do not depend on it, except the
-            floors, and precision to coverage where the reference is drawn from more than 10,000 samples.
+            floors, and whatever is drawn from more than `measures.most` samples.
+        measures: which figures.
+        store: of the features.
 
     Raises:
         UserError: samples that are too few, are not finite, or do not fit the data set.
@@ -113,47 +134,53 @@ def evaluate(
         raise ValueError(f"the name {REAL!r} is taken by the test split")
     if (test.shape, test.names) != (train.shape, train.names):
         raise ValueError("the train and the test split differ in shape or classes")
-    everything = {**methods, REAL: (test.floats(), test.y)}
-    for method, (x, y) in everything.items():
+    for method, (x, y) in {**methods, REAL: (test.floats(), test.y)}.items():
         _check(method, x, y, train)
 
-    judge = Judge.fit(train, test)
-    judge_text = f"{judge.name} (held-out accuracy {judge.held_out_accuracy:.3f})"
-    reference = _Reference.of(train, seed)
-    real_features, real_y = extract_real(reference.extractor, test), test.y.cpu()
-    order = stratified_order(real_y, keyed_generator(seed, _FLOOR))
-    floors: dict[int, dict[str, _Estimate]] = {}
-    rows = []
-    for method, (x, y) in everything.items():
-        n, floor_n = len(x), min(len(x), len(test))
-        if floor_n not in floors:
-            chosen = order[:floor_n]
-            floors[floor_n] = _measure(real_features[chosen], real_y[chosen], reference, seed)
+    real, held_out = (yield from store.of_real(train)), (yield from store.of_real(test))
+    desk = _Desk(store.extractor, Reference(train, real, store.extractor, measures.most, seed), train, test, held_out)
+    rows: list[MetricRow] = []
+    by_class: list[dict[str, str | int | float]] = []
+    memories: dict[str, tuple[Tensor, Memory]] = {}
+    for place, method in enumerate((*methods, REAL)):
+        yield Advance(place, len(methods) + 1, f"figures of {method}")
         if method == REAL:
-            accuracy, estimates = judge.held_out_accuracy, floors[floor_n]
+            features, y = held_out, test.y.cpu()
         else:
-            y = y.cpu().long()
-            accuracy = float((judge.predict(x) == y).double().mean())
-            estimates = _measure(extract(reference.extractor, x), y, reference, seed)
-        for metric, estimate in {_ACCURACY: _proportion(accuracy, n), **estimates}.items():
-            judged = metric == _ACCURACY
-            floor = floors[floor_n].get(metric)
+            features, y = (yield from store.of_samples(methods[method][0], method)), methods[method][1].cpu().long()
+        found, memories[method] = desk.figures(features, y, seed)
+        floor = found if method == REAL else desk.floor(len(y), seed)
+        floor_n = min(len(y), len(test))
+        accuracy = desk.accuracy(features, y, method)
+        rows.append(desk.judged(method, accuracy, len(y), seed))
+        for metric, measured in found.items():
             rows.append(
                 MetricRow(
-                    method=method,
-                    metric=f"FD@{n}" if metric == _DISTANCE else metric,
-                    value=estimate.value,
-                    low=estimate.low,
-                    high=estimate.high,
-                    n=n,
-                    features=judge_text if judged else reference.extractor.name,
-                    reference=reference.text_for(metric, n),
-                    floor=judge.held_out_accuracy if judged else floor.value if floor else None,
-                    floor_n=len(test) if judged else floor_n,
+                    method,
+                    _title(metric, measured.at, store.extractor),
+                    *measured.estimate,
+                    n=len(y),
+                    features=store.extractor.name,
+                    reference=measured.reference,
+                    floor=floor[metric].estimate.value if metric in floor else None,
+                    floor_n=floor_n,
                     seed=seed,
                 )
             )
-    return rows
+            by_class += [
+                {"metric": metric, "method": method, "class": label, "value": value}
+                for label, value in measured.by_class.items()
+            ]
+        if method != REAL and measures.cas != "none" and len(y.unique()) > 1:
+            rows.append((yield from desk.usefulness(method, methods[method][0], features, y, measures, seed)))
+    return Evaluation(rows, by_class, memories)
+
+
+def _title(metric: str, at: int | None, extractor: Extractor) -> str:
+    """What a metric may be called."""
+    if at is None:
+        return metric
+    return f"{'FID' if metric == 'FD' and extractor.inception and at >= _LEAST_FOR_FID else metric}@{at}"
 
 
 def _check(method: str, x: Tensor, y: Tensor, train: LabelledSet) -> None:
@@ -164,8 +191,8 @@ def _check(method: str, x: Tensor, y: Tensor, train: LabelledSet) -> None:
         )
     if y.shape != x.shape[:1]:
         raise UserError(f"{method}: {len(x)} samples have labels of shape {tuple(y.shape)}; give one label each")
-    if len(x) <= _NEIGHBOUR:
-        raise UserError(f"{method}: {len(x)} samples are too few; provide at least {_NEIGHBOUR + 1}")
+    if len(x) <= NEIGHBOUR:
+        raise UserError(f"{method}: {len(x)} samples are too few; provide at least {NEIGHBOUR + 1}")
     outside = y[(y < 0) | (y >= train.n_classes)]
     if len(outside):
         raise UserError(
@@ -176,111 +203,83 @@ def _check(method: str, x: Tensor, y: Tensor, train: LabelledSet) -> None:
         raise UserError(f"{method}: {broken} of {len(x)} samples hold NaN or infinite values; sample anew or drop them")
 
 
-@dataclass(frozen=True, eq=False)
-class _Reference:
-    """What all methods are compared with, computed once."""
+class _Desk:
+    """What stays the same from method to method."""
 
-    text: str
-    manifold_text: str
-    extractor: Extractor
-    gaussian: Gaussian
-    spread: Tensor  # (K,)
-    manifold: Tensor  # (at most _MOST_REAL, F)
-    manifold_y: Tensor
-    radii: Tensor
+    def __init__(
+        self, extractor: Extractor, reference: Reference, train: LabelledSet, test: LabelledSet, held_out: Features
+    ) -> None:
+        self.reference, self.train, self.test, self.held_out = reference, train, test, held_out
+        self.extractor, self.test_y = extractor, test.y.cpu()
+        self.judge = Judge.learn(extractor, reference.vectors, reference.y, held_out.vectors, self.test_y)
+        self.floors: dict[int, dict[str, Measured]] = {}
+        self.useful: dict[int, float] = {}
 
-    @classmethod
-    def of(cls, train: LabelledSet, seed: int) -> "_Reference":
-        if len(train) <= _NEIGHBOUR:
-            raise UserError(f"{train.source}: {len(train)} train samples are too few; at least 6 are needed")
-        extractor = pixels(train.shape)
-        features = extract_real(extractor, train)
-        manifold, manifold_y, drawn = features, train.y.cpu(), ""
-        if len(train) > _MOST_REAL:
-            chosen = stratified_order(train.y, keyed_generator(seed, _REAL_DRAW))[:_MOST_REAL]
-            manifold, manifold_y = features[chosen], manifold_y[chosen]
-            drawn = f"{_MOST_REAL} of "
-        name = f"{train.source} {train.split}"
-        return cls(
-            text=f"{name} ({len(train)})",
-            manifold_text=f"{name} ({drawn}{len(train)})",
-            extractor=extractor,
-            gaussian=Gaussian.fit(features),
-            spread=class_spread(features, train.y.cpu(), train.n_classes),
-            manifold=manifold,
-            manifold_y=manifold_y,
-            radii=nearest_radii(manifold, _NEIGHBOUR),
+    def figures(self, features: Features, y: Tensor, seed: int) -> tuple[dict[str, Measured], tuple[Tensor, Memory]]:
+        """All metrics of features, and the nearest training samples of some samples."""
+        drawn = self.reference.drawn(y)
+        remembered = memory(self.reference.vectors, features.vectors[drawn])
+        return measure(features, y, self.reference, remembered, seed), (drawn, remembered)
+
+    def floor(self, n: int, seed: int) -> dict[str, Measured]:
+        """The metrics of n real samples, or as many as are held out."""
+        n = min(n, len(self.test))
+        if n not in self.floors:
+            chosen = stratified_order(self.test_y, keyed_generator(seed, _FLOOR))[:n]
+            if n == len(self.test):
+                chosen = torch.arange(n)
+            self.floors[n], _ = self.figures(self.held_out.at(chosen), self.test_y[chosen], seed)
+        return self.floors[n]
+
+    def accuracy(self, features: Features, y: Tensor, method: str) -> float:
+        """The fraction in which the judge sees the class asked for."""
+        if method == REAL:
+            return self.judge.held_out_accuracy
+        return float((self.judge.label(features.vectors) == y).double().mean())
+
+    def judged(self, method: str, accuracy: float, n: int, seed: int) -> MetricRow:
+        """The row of class accuracy."""
+        return MetricRow(
+            method,
+            _ACCURACY,
+            *proportion(accuracy, n),
+            n=n,
+            features=f"{self.judge.name} (held-out accuracy {self.judge.held_out_accuracy:.3f})",
+            reference=self.reference.text,
+            floor=self.judge.held_out_accuracy,
+            floor_n=len(self.test),
+            seed=seed,
         )
 
-    def neighbour(self, n: int) -> int:
-        """The neighbour of class-wise metrics of n samples."""
-        return max(1, min(_NEIGHBOUR, n // len(self.spread) - 1))
-
-    def text_for(self, metric: str, n: int) -> str:
-        """What a metric of n samples is compared with."""
-        if metric in _CLASSWISE:
-            return f"{self.manifold_text}, class by class, k = {self.neighbour(n)}"
-        return self.manifold_text if metric in _OVERLAPS else self.text
-
-
-def _measure(features: Tensor, y: Tensor, reference: _Reference, seed: int) -> dict[str, _Estimate]:
-    """Every metric but class accuracy, with its interval."""
-    n = len(features)
-    # The same resamples for every method of n samples, so that their differences are not those of the draws.
-    generator = keyed_generator(seed, _BOOTSTRAP, n)
-    resamples = [torch.randint(n, (n,), generator=generator).bincount(minlength=n) for _ in range(_RESAMPLES)]
-
-    def distance(counts: Tensor | None = None) -> float:
-        return frechet_distance(Gaussian.fit(features, counts), reference.gaussian)
-
-    def ratio(counts: Tensor | None = None) -> float:
-        ratios = class_spread(features, y, len(reference.spread), counts) / reference.spread
-        return float(ratios[ratios.isfinite()].mean())
-
-    estimates = {_DISTANCE: _bootstrapped(distance(), [distance(counts) for counts in resamples])}
-    overlap = prdc(reference.manifold, features, _NEIGHBOUR, reference.radii)
-    for name in _OVERLAPS:
-        items = getattr(overlap, name)
-        mean = float(items.mean())
-        estimates[name] = (
-            _symmetric(mean, float(items.std()) / math.sqrt(len(items)))
-            if name == "density"
-            else _proportion(mean, len(items))
+    def usefulness(
+        self, method: str, x: Tensor, features: Features, y: Tensor, measures: Measures, seed: int
+    ) -> Generator[Advance, None, MetricRow]:
+        """The row of the classification accuracy score."""
+        n = min(len(y), len(self.train))
+        probe = measures.cas == "probe" or not self.train.is_images
+        learner = f"SVC on {self.extractor.name}" if probe else f"ResNet-20, {measures.cas_steps} steps of 128"
+        if n not in self.useful:
+            chosen = stratified_order(self.reference.y, keyed_generator(seed, _FLOOR))[:n]
+            real = self.train.floats(chosen), Features(self.reference.vectors[chosen]), self.reference.y[chosen]
+            self.useful[n] = yield from self._learn(*real, measures, seed, f"{n:,} real images", probe=probe)
+        value = yield from self._learn(x, features, y, measures, seed, method, probe=probe)
+        return MetricRow(
+            method,
+            f"{_CAS} ({'probe' if probe else 'ResNet-20'})",
+            *proportion(value, len(self.test)),
+            n=len(y),
+            features=learner,
+            reference=f"{self.test.source} {self.test.split} ({len(self.test)})",
+            floor=self.useful[n],
+            floor_n=n,
+            seed=seed,
         )
-    estimates |= _classwise(features, y, reference)
-    value = ratio()
-    if math.isfinite(value):
-        estimates[_STD_RATIO] = _bootstrapped(value, [ratio(counts) for counts in resamples])
-    return estimates
 
-
-def _classwise(features: Tensor, y: Tensor, reference: _Reference) -> dict[str, _Estimate]:
-    """The means over classes; empty where no class has enough samples."""
-    k = reference.neighbour(len(features))
-    found = classwise_prdc(reference.manifold, reference.manifold_y, features, y, k).values()
-    estimates = {}
-    for metric, name in _CLASSWISE.items() if found else ():
-        items = [getattr(overlap, name) for overlap in found]
-        mean = sum(float(one.mean()) for one in items) / len(items)
-        variance = sum(float(one.var()) / len(one) for one in items) / len(items) ** 2
-        size = len(items) ** 2 / sum(1 / len(one) for one in items)  # of one set whose mean is as sure
-        estimates[metric] = _symmetric(mean, math.sqrt(variance)) if name == "density" else _proportion(mean, size)
-    return estimates
-
-
-def _symmetric(value: float, standard_error: float) -> _Estimate:
-    return _Estimate(value, value - _Z * standard_error, value + _Z * standard_error)
-
-
-def _bootstrapped(value: float, resampled: list[float]) -> _Estimate:
-    # A resample that holds no class twice has no ratio.
-    finite = [number for number in resampled if math.isfinite(number)]
-    return _symmetric(value, float(torch.tensor(finite, dtype=torch.float64).std()))
-
-
-def _proportion(value: float, n: float) -> _Estimate:
-    """The Wilson (1927) interval, which is sound at 0 and 1 too."""
-    shrink = 1 + _Z**2 / n
-    centre = (value + _Z**2 / (2 * n)) / shrink
-    half = _Z / shrink * math.sqrt(value * (1 - value) / n + _Z**2 / (4 * n**2))
-    return _Estimate(value, centre - half, centre + half)
+    def _learn(
+        self, x: Tensor, features: Features, y: Tensor, measures: Measures, seed: int, what: str, *, probe: bool
+    ) -> Generator[Advance, None, float]:
+        if probe:
+            yield Advance(0, 1, f"a classifier learns from {what}")
+            learnt = Judge.learn(self.extractor, features.vectors, y, self.held_out.vectors, self.test_y)
+            return learnt.held_out_accuracy
+        return (yield from network_accuracy(x, y, self.test, measures.cas_steps, seed, what, flip=measures.cas_flip))

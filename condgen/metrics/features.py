@@ -1,18 +1,43 @@
 """Feature extractors: from samples to the vectors that distances are measured between."""
 
+import hashlib
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Generator, Iterable
 from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from condgen.data import LabelledSet
+from condgen.errors import UserError
+from condgen.weights import load_tensors, save_tensors
 
-__all__ = ["Extractor", "extract", "extract_real", "pixels"]
+__all__ = ["Advance", "Extractor", "Features", "Store", "extract", "extract_real", "pixels"]
 
 _MOST_PIXELS = 256  # above it, covariances of a few hundred samples would be mostly noise
 _POOLED = 8
+_BATCH = 500
+
+
+class Features(NamedTuple):
+    """What an extractor sees in samples."""
+
+    vectors: Tensor  # (N, F), of any floating type
+    logits: Tensor | None = None  # (N, K) of a network that is a classifier too
+
+    def at(self, index: Tensor) -> "Features":
+        """Those of some samples."""
+        return Features(self.vectors[index], None if self.logits is None else self.logits[index])
+
+
+class Advance(NamedTuple):
+    """How far some work has come."""
+
+    done: int
+    total: int
+    what: str
 
 
 @dataclass(frozen=True)
@@ -21,11 +46,15 @@ class Extractor:
 
     Args:
         name: what reports call it.
-        function: samples (B, ...), images in [-1, 1] or points, to features (B, F) float64.
+        function: samples (B, ...), images in [-1, 1] or points, to features.
+        key: names the function's content, where its features are worth keeping; None where they are made in no time.
+        inception: whether figures may bear the names that papers give them with Inception features.
     """
 
     name: str
-    function: Callable[[Tensor], Tensor]
+    function: Callable[[Tensor], Features]
+    key: str | None = None
+    inception: bool = False
 
 
 def pixels(shape: tuple[int, ...]) -> Extractor:
@@ -40,22 +69,81 @@ def pixels(shape: tuple[int, ...]) -> Extractor:
         return Extractor("pixels", _flatten)
     size = (min(_POOLED, shape[1]), min(_POOLED, shape[2]))
 
-    def pool(x: Tensor) -> Tensor:
+    def pool(x: Tensor) -> Features:
         return _flatten(torch.nn.functional.adaptive_avg_pool2d(x.double(), size))
 
     return Extractor(f"pixels pooled to {size[0]}x{size[1]}", pool)
 
 
-def _flatten(x: Tensor) -> Tensor:
-    return x.double().flatten(1)
+def _flatten(x: Tensor) -> Features:
+    return Features(x.double().flatten(1))
 
 
-def extract(extractor: Extractor, x: Tensor, batch: int = 1000) -> Tensor:
-    """Features of samples (N, ...), computed in batches: (N, F) float64 on the CPU, where statistics are taken."""
+def extract(extractor: Extractor, x: Tensor, batch: int = _BATCH) -> Tensor:
+    """Feature vectors of samples (N, ...), computed in batches: (N, F) on the CPU, where statistics are taken."""
     starts = range(0, max(len(x), 1), batch)
-    return torch.cat([extractor.function(x[start : start + batch]).cpu() for start in starts])
+    return torch.cat([extractor.function(x[start : start + batch]).vectors.cpu() for start in starts])
 
 
 def extract_real(extractor: Extractor, data: LabelledSet) -> Tensor:
-    """Features of a whole labelled set, in its order: (N, F) float64 on the CPU."""
+    """Feature vectors of a whole labelled set, in its order: (N, F) on the CPU."""
     return torch.cat([extract(extractor, chunk) for chunk in data.chunks()])
+
+
+class Store:
+    """Features that are kept in a folder by the content of what they were made from, and of what made them.
+
+    Args:
+        extractor: whose they are; without a key, nothing is kept.
+        folder: where; None keeps nothing.
+    """
+
+    def __init__(self, extractor: Extractor, folder: Path | None) -> None:
+        self.extractor, self.folder = extractor, folder
+
+    def of_samples(self, x: Tensor, what: str) -> Generator[Advance, None, Features]:
+        """Features of samples (N, ...), on the CPU.
+
+        Args:
+            x: images in [-1, 1], or points.
+            what: they are, for those who watch.
+        """
+        content = hashlib.sha256(repr((tuple(x.shape), str(x.dtype))).encode())
+        if self._path("") is not None:
+            content.update(x.cpu().contiguous().numpy().tobytes())
+        return (yield from self._of(x.split(_BATCH), len(x), content.hexdigest(), what))
+
+    def of_real(self, data: LabelledSet) -> Generator[Advance, None, Features]:
+        """Features of a whole labelled set, in its order, on the CPU."""
+        batches = (part for chunk in data.chunks() for part in chunk.split(_BATCH))
+        return (yield from self._of(batches, len(data), data.fingerprint(), f"{data.source} {data.split}"))
+
+    def _of(self, batches: Iterable[Tensor], n: int, content: str, what: str) -> Generator[Advance, None, Features]:
+        path = self._path(content)
+        if path is not None and (kept := self._read(path, n)) is not None:
+            return kept
+        found: list[Features] = []
+        for batch in batches:
+            yield Advance(sum(len(one.vectors) for one in found), n, f"features of {what}")
+            features = self.extractor.function(batch)
+            found.append(Features(*(None if part is None else part.cpu() for part in features)))  # type: ignore[arg-type]
+        logits = [one.logits for one in found if one.logits is not None]
+        whole = Features(torch.cat([one.vectors for one in found]), torch.cat(logits) if logits else None)
+        if path is not None:
+            tensors = {name: part for name, part in whole._asdict().items() if part is not None}
+            save_tensors(path, tensors, {"kind": "features", "extractor": self.extractor.name, "of": what})
+        return whole
+
+    def _path(self, content: str) -> Path | None:
+        if self.folder is None or self.extractor.key is None:
+            return None
+        return self.folder / f"{hashlib.sha256((self.extractor.key + content).encode()).hexdigest()[:32]}.safetensors"
+
+    def _read(self, path: Path, n: int) -> Features | None:
+        try:
+            tensors, _ = load_tensors(path)
+        except UserError:  # never written, or cut short: made anew
+            return None
+        if len(tensors.get("vectors", ())) != n:
+            return None
+        return Features(tensors["vectors"], tensors.get("logits"))

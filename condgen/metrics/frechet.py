@@ -61,7 +61,8 @@ class Gaussian:
         if self._covariance is not None:
             return self._covariance
         assert self.rows is not None
-        return self.rows.T @ self.rows
+        product: Tensor = self.rows.T @ self.rows
+        return product
 
     @cached_property
     def trace(self) -> Tensor:
@@ -74,10 +75,11 @@ class Gaussian:
         if self.rows is not None:
             return self.rows
         lower, failed = torch.linalg.cholesky_ex(self.covariance)
-        if not failed:
-            return lower.T
-        values, vectors = torch.linalg.eigh(self.covariance)  # some direction has no variance
-        return _spectral_zero(values).sqrt()[:, None] * vectors.T
+        factor: Tensor = lower.T
+        if failed:  # some direction has no variance
+            values, vectors = torch.linalg.eigh(self.covariance)
+            factor = _spectral_zero(values).sqrt()[:, None] * vectors.T
+        return factor
 
 
 def _spectral_zero(eigenvalues: Tensor) -> Tensor:
@@ -125,4 +127,5 @@ def influences(features: Tensor, own: Gaussian, other: Gaussian) -> Tensor:
     scales = torch.where(values > 0, values.pow(-0.25), 0.0)
     carried = z @ (other.factor.T @ (vectors * scales))
     moved = 2 * z @ (own.mean - other.mean) + z.square().sum(1) - carried.square().sum(1)
-    return moved - moved.mean()
+    centred: Tensor = moved - moved.mean()
+    return centred

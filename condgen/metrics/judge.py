@@ -38,24 +38,41 @@ class Judge:
 
     @classmethod
     def fit(cls, train: LabelledSet, test: LabelledSet) -> "Judge":
-        """Fits the judge on at most 10,000 real samples of the train split, in proportion to the classes.
+        """Fits the judge on real samples of the train split, as `pixels` sees them."""
+        extractor = pixels(train.shape)
+        vectors, held_out = extract_real(extractor, train), extract_real(extractor, test)
+        return cls.learn(extractor, vectors, train.y, held_out, test.y)
 
-        It is a support vector machine with a radial kernel, C = 10 and kernel width by the variance of the features,
-        on the features of `pixels`. The same data give the same judge.
+    @classmethod
+    def learn(cls, extractor: Extractor, vectors: Tensor, y: Tensor, held_out: Tensor, held_out_y: Tensor) -> "Judge":
+        """Fits the judge on features of at most 10,000 samples, in proportion to the classes.
+
+        It is a support vector machine with a radial kernel, C = 10 and kernel width by the variance of the features.
+        The same data give the same judge.
+
+        Args:
+            extractor: whose features they are.
+            vectors: to learn from, (N, F).
+            y: their labels, (N,), of 2 classes at least.
+            held_out: to be tested on, (M, F).
+            held_out_y: their labels, (M,).
         """
         from sklearn.svm import SVC  # imported late, because it takes seconds
 
-        extractor = pixels(train.shape)
         name = f"SVC on {extractor.name}"
-        chosen = torch.arange(len(train))
-        if len(train) > _MOST_SAMPLES:
-            chosen = stratified_order(train.y, keyed_generator(_SEED))[:_MOST_SAMPLES]
+        y = y.cpu()
+        if len(y) > _MOST_SAMPLES:
+            chosen = stratified_order(y, keyed_generator(_SEED))[:_MOST_SAMPLES]
+            vectors, y = vectors[chosen], y[chosen]
             name += f", {_MOST_SAMPLES} training samples"
-        machine = SVC(kernel="rbf", C=10.0, gamma="scale")
-        machine.fit(extract(extractor, train.floats(chosen)).numpy(), train.y.cpu()[chosen].numpy())
-        predicted = torch.from_numpy(machine.predict(extract_real(extractor, test).numpy()))
-        return cls(name, float((predicted == test.y.cpu()).double().mean()), extractor, machine)
+        machine = SVC(kernel="rbf", C=10.0, gamma="scale").fit(vectors.double().numpy(), y.numpy())
+        predicted = torch.from_numpy(machine.predict(held_out.double().numpy()))
+        return cls(name, float((predicted == held_out_y.cpu()).double().mean()), extractor, machine)
 
     def predict(self, x: Tensor) -> Tensor:
         """Labels, (N,) int64 on the CPU, of samples (N, ...): images in [-1, 1] or points."""
-        return torch.from_numpy(self.machine.predict(extract(self.extractor, x).numpy()))
+        return self.label(extract(self.extractor, x))
+
+    def label(self, vectors: Tensor) -> Tensor:
+        """Labels, (N,) int64 on the CPU, of samples by their features (N, F)."""
+        return torch.from_numpy(self.machine.predict(vectors.double().numpy()))

@@ -3,7 +3,14 @@
 from typing import Any
 
 import torch
-from pydantic import Field, PositiveFloat, SerializerFunctionWrapHandler, model_serializer, model_validator
+from pydantic import (
+    Field,
+    PositiveFloat,
+    SerializerFunctionWrapHandler,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 from torch import Tensor
 
 from condgen.bayes import Denoiser
@@ -11,6 +18,7 @@ from condgen.classifier import ClassifierObjective
 from condgen.data import AnyData
 from condgen.errors import UserError
 from condgen.generator import ScoreMismatching
+from condgen.metrics import Measures
 from condgen.nets import AnyClassifierNet, AnyDenoiserNet
 from condgen.noise import AnyDensity, AnySchedule, LogNormal, Schedule
 from condgen.recipe.generators import GeneratorRecipe
@@ -164,6 +172,7 @@ class EvaluateStage(Settings):
     """A comparison of samples with real data."""
 
     seed: int = Field(default=0, ge=0, lt=2**32)
+    measures: Measures = Measures()
 
 
 class DiagnoseStage(Settings):
@@ -200,9 +209,14 @@ class Recipe(Settings):
     classifiers: dict[Name, ClassifierRecipe] = Field(default_factory=dict)
     generators: dict[Name, GeneratorRecipe] = Field(default_factory=dict)
     sample: SampleRecipe | None = None
-    evaluate: bool = True
+    evaluate: Measures | None = Field(default=Measures(), description="false measures nothing")
     diagnose: DiagnoseRecipe | None = None
     calibrate: CalibrateRecipe | None = Field(default=None, description="measure every classifier on held-out data")
+
+    @field_validator("evaluate", mode="before")
+    @classmethod
+    def _yes_or_no(cls, value: object) -> object:
+        return {True: {}, False: None}[value] if isinstance(value, bool) else value
 
     @model_validator(mode="after")
     def _complete(self) -> "Recipe":

@@ -2,10 +2,11 @@
 
 from condgen.run.album import MANIFEST, read_samples, sample_folders, shard_folder, shards_within
 from condgen.run.calibrate import calibrate_stage, gather_calibrations
-from condgen.run.environment import describe_environment, keep_freed_memory, usable_cores
+from condgen.run.environment import cache_folder, describe_environment, keep_freed_memory, usable_cores
+from condgen.run.evaluate import evaluate_stage
 from condgen.run.folder import Progress, Work, file_key, lock, read_json, read_rows, write_json
 from condgen.run.guided import Folders, Models, open_guided, read_calibration
-from condgen.run.measure import default_methods, diagnose_stage, evaluate_stage
+from condgen.run.measure import default_methods, diagnose_stage
 from condgen.run.pipeline import run_recipe
 from condgen.run.sample import sample_stage
 from condgen.run.train import SNAPSHOTS, train_stage
@@ -17,6 +18,7 @@ __all__ = [
     "Models",
     "Progress",
     "Work",
+    "cache_folder",
     "calibrate_stage",
     "default_methods",
     "describe_environment",

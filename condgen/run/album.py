@@ -23,6 +23,7 @@ from condgen.weights import write_atomically
 
 __all__ = [
     "MANIFEST",
+    "picture_of",
     "read_samples",
     "sample_folders",
     "seeds_written",
@@ -88,6 +89,15 @@ def sort_by_seed(folder: Path) -> None:
     write_atomically(folder / MANIFEST, "".join(json.dumps(row) + "\n" for row in rows).encode())
 
 
+def _as_picture(pixels: np.ndarray) -> Image.Image:
+    return Image.fromarray(pixels[0] if len(pixels) == 1 else np.moveaxis(pixels, 0, -1))
+
+
+def picture_of(x: Tensor) -> Image.Image:
+    """The picture of an image as a network sees it, (C, H, W) in [-1, 1]."""
+    return _as_picture(to_uint8(x[None]).numpy()[0])
+
+
 def write_samples(folder: Path, places: Sequence[int], x: Tensor, rows: Sequence[dict[str, Any]]) -> None:
     """Appends samples: the pictures, then their lines, so that what is in the manifest is whole.
 
@@ -105,9 +115,7 @@ def write_samples(folder: Path, places: Sequence[int], x: Tensor, rows: Sequence
             what["x"] = x[i].tolist()
         else:
             what["file"] = f"{places[i]:05d}.png"
-            pixels = images[i]
-            picture = Image.fromarray(pixels[0] if len(pixels) == 1 else np.moveaxis(pixels, 0, -1))
-            picture.save(folder / what["file"])
+            _as_picture(images[i]).save(folder / what["file"])
         lines.append(json.dumps(what | row) + "\n")
     with (folder / MANIFEST).open("a", encoding="utf-8") as file:
         file.write("".join(lines))

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-__all__ = ["describe_environment", "keep_freed_memory", "usable_cores"]
+__all__ = ["cache_folder", "describe_environment", "keep_freed_memory", "usable_cores"]
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # glibc's names for mallopt
 
@@ -31,6 +31,13 @@ def keep_freed_memory() -> None:
 def usable_cores() -> int:
     """The processor cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def cache_folder() -> Path:
+    """Where what can be made again is kept between runs: $CONDGEN_CACHE, or condgen below the user's cache."""
+    if own := os.environ.get("CONDGEN_CACHE"):
+        return Path(own)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "condgen"
 
 
 def describe_environment() -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The measuring stages: `metrics.json` from samples, `diagnostics.json` from models and an exact oracle."""
+"""The stage that measures models: `diagnostics.json`, from their scores and those of an exact oracle."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,53 +17,17 @@ from condgen.diagnostics.score_errors import (
 )
 from condgen.errors import UserError
 from condgen.guidance import ClassifierGuided
-from condgen.metrics import evaluate
 from condgen.oracle import Oracle
-from condgen.recipe import DiagnoseStage, EvaluateStage, Guidance, content_key, read_yaml
+from condgen.recipe import DiagnoseStage, Guidance, content_key, read_yaml
 from condgen.rng import keyed_generator
-from condgen.run.album import MANIFEST, read_samples, sample_folders
 from condgen.run.folder import RECIPE_FILE, Progress, Work, file_key, open_stage, write_json
 from condgen.run.guided import Folders, calibration_file, open_guided
 from condgen.score import ScoreModel
 from condgen.weights import MODEL_FILE
 
-__all__ = ["DIAGNOSTICS", "FIELD", "METRICS", "default_methods", "diagnose_stage", "evaluate_stage"]
+__all__ = ["DIAGNOSTICS", "FIELD", "default_methods", "diagnose_stage"]
 
-METRICS, DIAGNOSTICS, FIELD = "metrics.json", "diagnostics.json", "field.json"
-
-
-def evaluate_stage(
-    folder: Path, stage: EvaluateStage, samples: Mapping[str, Path], train: LabelledSet, test: LabelledSet
-) -> Work:
-    """Compares folders of samples with real data, and writes `metrics.json`."""
-    manifests = {name: [file_key(part / MANIFEST) for part in sample_folders(path)] for name, path in samples.items()}
-    keys = [part for name, found in manifests.items() for part in (name, *found)]
-    methods = {name: read_samples(path) for name, path in samples.items()}
-    for name, (x, _) in methods.items():
-        if tuple(x.shape[1:]) != train.shape:
-            raise UserError(f"samples {name!r} have shape {tuple(x.shape[1:])}, but {train.source} has {train.shape}")
-    opened = open_stage("evaluate", folder, content_key(stage, train.fingerprint(), test.fingerprint(), *keys), stage)
-    if opened.finished:
-        return
-    yield from opened.start()
-    for name, (_, y) in methods.items():
-        seen = len(y.unique())
-        if seen < train.n_classes:
-            text = f"{name} has samples of {seen} of {train.n_classes} classes; distances and floors are to all of them"
-            yield Progress("evaluate", 0, 1, 0, message=text)
-    yield Progress("evaluate", 0, 1, 0)
-    rows = evaluate(methods, train, test, stage.seed)
-    n = {name: len(y) for name, (_, y) in methods.items()}
-    what = {
-        "data": train.source,
-        "reference": f"{len(train):,} training images" if train.is_images else f"{len(train):,} training points",
-        "held out": len(test),
-        "samples": n,
-        "seed": stage.seed,
-    }
-    write_json(folder / METRICS, {"what": what, "rows": [row.as_dict() for row in rows]})
-    opened.finish([METRICS], what=f"{sum(n.values()):,} samples against {len(train):,} real ones")
-    yield Progress("evaluate", 1, 1, 0)
+DIAGNOSTICS, FIELD = "diagnostics.json", "field.json"
 
 
 def default_methods(classifiers: Mapping[str, Path], *, calibrated: bool = True) -> dict[str, Guidance]:

@@ -19,9 +19,10 @@ from condgen.recipe import (
 )
 from condgen.run.calibrate import CALIBRATION_FOLDER, CLASSIFIERS, calibrate_stage, gather_calibrations
 from condgen.run.environment import describe_environment
+from condgen.run.evaluate import METRICS, NEIGHBOURS, evaluate_stage, neighbours_below
 from condgen.run.folder import RECIPE_FILE, STAGE_FILE, Work, read_json, refuse_foreign_files, write_json
 from condgen.run.guided import Folders, Models
-from condgen.run.measure import DIAGNOSTICS, FIELD, METRICS, default_methods, diagnose_stage, evaluate_stage
+from condgen.run.measure import DIAGNOSTICS, FIELD, default_methods, diagnose_stage
 from condgen.run.sample import sample_stage
 from condgen.run.train import train_stage
 from condgen.training import Processes
@@ -44,7 +45,14 @@ def run_recipe(recipe: Recipe, folder: Path, processes: Processes, command: str)
         refuse_foreign_files(folder)
     train, test = load(recipe.data, "train"), load(recipe.data, "test")
     train = train.to(processes.device)
-    for copy in (METRICS, DIAGNOSTICS, FIELD, COST_FILE, CLASSIFIERS):  # of an earlier recipe, perhaps; made anew below
+    for copy in (
+        METRICS,
+        NEIGHBOURS,
+        DIAGNOSTICS,
+        FIELD,
+        COST_FILE,
+        CLASSIFIERS,
+    ):  # of an earlier recipe, perhaps; made anew below
         (folder / copy).unlink(missing_ok=True)
     about = _about(recipe, folder, command)
     stages: list[tuple[str, Path]] = []
@@ -102,12 +110,12 @@ def run_recipe(recipe: Recipe, folder: Path, processes: Processes, command: str)
             yield from stage(title, place, sample_stage(title, place, sample, folders.models(method), processes.device))
         write_json(folder / COST_FILE, {"rows": _cost(recipe, samples)})
 
-    if samples and recipe.evaluate:
-        place = folder / "evaluation"
-        yield from stage(
-            "evaluate", place, evaluate_stage(place, EvaluateStage(seed=recipe.seed), samples, train.to("cpu"), test)
-        )
+    if samples and recipe.evaluate is not None:
+        place, evaluate = folder / "evaluation", EvaluateStage(seed=recipe.seed, measures=recipe.evaluate)
+        work = evaluate_stage(place, evaluate, samples, train.to("cpu"), test, processes.device)
+        yield from stage("evaluate", place, work)
         write_json(folder / METRICS, read_json(place / METRICS))
+        write_json(folder / NEIGHBOURS, neighbours_below(folder, place))
     methods = default_methods(classifiers, calibrated=recipe.calibrate is not None)
     methods = (recipe.diagnose.methods if recipe.diagnose else {}) or methods
     if recipe.diagnose is not None and methods:

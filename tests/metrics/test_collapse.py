@@ -1,31 +1,12 @@
 """Whether collapse is seen: the spread within a class, recall, and what they are called collapse for."""
 
-import numpy as np
 import pytest
 import torch
 
 from condgen.data import load, parse_data
 from condgen.data.labelled import LabelledSet, stratified_order
 from condgen.metrics import Gauge, Reading
-from condgen.metrics.collapse import class_spread
 from condgen.rng import keyed_generator
-
-
-def test_spread_is_the_standard_deviation_within_each_class():
-    features = torch.randn(40, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64) + 100
-    y = torch.arange(40) % 4 // 2  # of classes 0 and 1; class 2 is empty
-    y[0] = 3  # alone
-    spread = class_spread(features, y, 4)
-    for k in (0, 1):
-        assert float(spread[k]) == pytest.approx(np.std(features[y == k].numpy(), axis=0, ddof=1).mean())
-    assert spread.isnan().tolist() == [False, False, True, True]
-
-
-def test_a_sample_that_counts_twice_is_two_samples():
-    features, y = torch.randn(6, 2, dtype=torch.float64), torch.tensor([0, 0, 0, 1, 1, 1])
-    counts = torch.tensor([2, 1, 1, 1, 3, 1])
-    repeated = class_spread(features.repeat_interleave(counts, 0), y.repeat_interleave(counts), 2)
-    torch.testing.assert_close(class_spread(features, y, 2, counts), repeated)
 
 
 @pytest.fixture(scope="module")

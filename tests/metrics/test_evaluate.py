@@ -3,7 +3,6 @@
 import json
 import math
 import warnings
-from importlib import import_module
 
 import pytest
 import torch
@@ -11,12 +10,23 @@ from scipy.stats import binomtest
 
 from condgen.data import Digits, LabelledSet, Moons, load
 from condgen.errors import UserError
-from condgen.metrics import REAL, Gaussian, classwise_prdc, evaluate, frechet_distance
+from condgen.metrics import (
+    REAL,
+    Extractor,
+    Features,
+    Gaussian,
+    Measures,
+    Store,
+    classwise_prdc,
+    evaluate,
+    frechet_distance,
+)
 from condgen.rng import keyed_generator
 
 OVERLAPS = ["precision", "recall", "density", "coverage"]
-CLASSWISE = [f"class-wise {name}" for name in OVERLAPS]
-METRICS = ["class accuracy", "FD@360", *OVERLAPS, *CLASSWISE, "in-class std ratio"]
+CLASSWISE = [f"class-wise {name}" for name in ["FD@35", "KD", *OVERLAPS]]
+VARIETY = ["in-class std ratio", "in-class diversity"]
+METRICS = ["class accuracy", "FD@360", "KD", *OVERLAPS, *CLASSWISE, *VARIETY, "authenticity"]
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +49,7 @@ def table(digits):
         "class means": (centres[test.y], test.y),
         "few": (test.floats()[:100], test.y[:100]),
     }
-    return evaluate(methods, train, test, seed=3)
+    return evaluate(methods, train, test, seed=3).rows
 
 
 def value(table, method, metric):
@@ -48,7 +58,7 @@ def value(table, method, metric):
 
 
 def test_every_method_and_the_held_out_samples_have_every_metric(table):
-    assert [row.metric for row in table if row.method == "copies"] == METRICS
+    assert [row.metric for row in table if row.method == "copies"] == [*METRICS, "CAS (probe)"]
     assert [row.metric for row in table if row.method == REAL] == METRICS
     assert list(dict.fromkeys(row.method for row in table)) == [
         "copies", "noisy", "wrong labels", "class means", "few", REAL,
@@ -108,6 +118,11 @@ def test_class_wise_figures_are_the_packages_averaged_over_classes(table, digits
         row = value(table, "noisy", f"class-wise {name}")
         assert row.value == pytest.approx(sum(one[name] for one in found) / 10, abs=1e-12), name
         assert row.reference == "digits train (1437), class by class, k = 5"
+    distances = [
+        frechet_distance(*(Gaussian.fit(v.flatten(1)) for v in (x[test.y == c], train.floats()[train.y == c])))
+        for c in range(10)
+    ]
+    assert value(table, "noisy", "class-wise FD@35").value == pytest.approx(sum(distances) / 10, rel=1e-9)
 
 
 def test_wrong_classes_show_class_by_class_alone(table):
@@ -122,7 +137,7 @@ def test_few_samples_a_class_lower_the_neighbour_and_say_so(digits):
     train, test = digits
     order = torch.cat([(test.y == label).nonzero()[:3, 0] for label in range(10)])
     three_each = {"three": (test.floats(order), test.y[order])}
-    rows = {row.metric: row for row in evaluate(three_each, train, test, seed=0) if row.method == "three"}
+    rows = {row.metric: row for row in evaluate(three_each, train, test, seed=0).rows if row.method == "three"}
     assert rows["class-wise recall"].reference.endswith("k = 2")
     assert rows["recall"].reference == "digits train (1437)"
     expected = classwise_prdc(train.floats().flatten(1), train.y, test.floats(order).flatten(1), test.y[order], k=2)
@@ -158,8 +173,9 @@ def test_fewer_samples_have_a_floor_of_as_few(table):
 def test_more_samples_than_the_test_split_say_so(digits):
     train, test = digits
     both = (torch.cat([noisy(test, 0.1), noisy(test, 0.1, key=1)]), torch.cat([test.y, test.y]))
-    rows = [row for row in evaluate({"double": both}, train, test, seed=0) if row.method == "double"]
-    assert {(row.n, row.floor_n) for row in rows} == {(720, 360)}
+    rows = [row for row in evaluate({"double": both}, train, test, seed=0).rows if row.method == "double"]
+    assert {(row.n, row.floor_n) for row in rows[:-1]} == {(720, 360)}
+    assert (rows[-1].metric, rows[-1].floor_n) == ("CAS (probe)", 720)  # there are as many real ones to learn from
     assert rows[1].metric == "FD@720"
 
 
@@ -176,7 +192,7 @@ def test_bootstrap_intervals_cover_as_stated():
     for seed in range(12):
         fresh = load(Moons(n=2000, noise=0.1, seed=100 + seed), "train")
         draws[str(seed)] = (fresh.floats()[:200], fresh.y[:200])
-    rows = [row for row in evaluate(draws, train, load(Moons(n=2000, noise=0.1), "test"), 0) if row.n == 200]
+    rows = [row for row in evaluate(draws, train, load(Moons(n=2000, noise=0.1), "test"), 0).rows if row.n == 200]
     for metric in ("FD@200", "in-class std ratio"):
         chosen = [row for row in rows if row.metric == metric]
         actual = torch.tensor([row.value for row in chosen]).std().item()
@@ -186,18 +202,16 @@ def test_bootstrap_intervals_cover_as_stated():
 
 def test_the_same_seed_gives_the_same_table_and_no_method_sees_another(digits, table):
     train, test = digits
-    alone = evaluate({"noisy": (noisy(test, 0.3), test.y)}, train, test, seed=3)
+    alone = evaluate({"noisy": (noisy(test, 0.3), test.y)}, train, test, seed=3).rows
     assert [row for row in alone if row.method == "noisy"] == [row for row in table if row.method == "noisy"]
-    other = evaluate({"few": (test.floats()[:100], test.y[:100])}, train, test, seed=4)
+    other = evaluate({"few": (test.floats()[:100], test.y[:100])}, train, test, seed=4).rows
     assert other[1].value == value(table, "few", "FD@100").value
     assert other[1].floor != value(table, "few", "FD@100").floor
 
 
-def test_a_large_reference_is_drawn_from_for_neighbours_only(digits, monkeypatch):
-    # The package exports the function under the name of its module, so the module is asked for by import.
-    monkeypatch.setattr(import_module("condgen.metrics.evaluate"), "_MOST_REAL", 500)
+def test_a_large_reference_is_drawn_from_for_neighbours_only(digits):
     train, test = digits
-    rows = {row.metric: row for row in evaluate({}, train, test, seed=0)}
+    rows = {row.metric: row for row in evaluate({}, train, test, seed=0, measures=Measures(most=500)).rows}
     assert rows["recall"].reference == "digits train (500 of 1437)"
     assert rows["FD@360"].reference == rows["in-class std ratio"].reference == "digits train (1437)"
 
@@ -205,10 +219,10 @@ def test_a_large_reference_is_drawn_from_for_neighbours_only(digits, monkeypatch
 def test_no_class_twice_means_no_ratio_rather_than_a_number(digits):
     train, test = digits
     one_each = torch.tensor([int((test.y == label).nonzero()[0]) for label in range(10)])
-    rows = evaluate({"singles": (test.floats(one_each), torch.arange(10))}, train, test, seed=0)
+    rows = evaluate({"singles": (test.floats(one_each), torch.arange(10))}, train, test, seed=0).rows
     assert not {"in-class std ratio", *CLASSWISE} & {row.metric for row in rows if row.method == "singles"}
     pairs = torch.arange(10) // 2
-    rows = evaluate({"pairs": (test.floats(one_each), pairs)}, train, test, seed=0)
+    rows = evaluate({"pairs": (test.floats(one_each), pairs)}, train, test, seed=0).rows
     (row,) = [row for row in rows if (row.method, row.metric) == ("pairs", "in-class std ratio")]
     assert math.isfinite(row.value + row.low + row.high)
     assert row.floor is None  # ten samples in proportion are one of each class
@@ -238,3 +252,91 @@ def test_programming_errors(digits):
         evaluate({REAL: (test.floats(), test.y)}, train, test, seed=0)
     with pytest.raises(ValueError, match="differ in shape or classes"):
         evaluate({}, train, LabelledSet(test.x, test.y, tuple("abcdefghij"), "letters", "test"), seed=0)
+
+
+def test_copies_of_training_data_are_told_from_new_real_ones(digits, table):
+    train, test = digits
+    found = evaluate({"memory": (train.floats()[:300], train.y[:300])}, train, test, seed=0)
+    rows = {row.metric: row for row in found.rows if row.method == "memory"}
+    assert rows["authenticity"].value == 0
+    assert rows["authenticity"].floor > 0.4
+    places, remembered = found.memories["memory"]
+    assert torch.equal(remembered.indices[:, 0], places)
+    assert value(table, "noisy", "authenticity").value > 0.9
+
+
+def test_what_samples_teach(table):
+    assert value(table, "wrong labels", "CAS (probe)").high < 0.1
+    assert value(table, "class means", "CAS (probe)").value < value(table, "class means", "CAS (probe)").floor
+    row = value(table, "few", "CAS (probe)")
+    assert (row.n, row.floor_n, row.reference, row.features) == (100, 100, "digits test (360)", "SVC on pixels")
+    assert row.high - row.low > 0.01  # the interval is that of 360 verdicts
+    wilson = binomtest(round(row.value * 360), 360).proportion_ci(0.95, method="wilson")
+    assert (row.low, row.high) == pytest.approx((wilson.low, wilson.high), abs=1e-4)
+
+
+def test_samples_of_one_class_teach_nothing_and_no_row_is_invented(digits):
+    train, test = digits
+    ones = (test.floats()[test.y == 1], test.y[test.y == 1])
+    rows = evaluate({"ones": ones}, train, test, seed=0).rows
+    assert "CAS (probe)" not in {row.metric for row in rows if row.method == "ones"}
+    rows = evaluate({"all": (test.floats(), test.y)}, train, test, 0, Measures(cas="none")).rows
+    assert not [row for row in rows if row.metric.startswith("CAS")]
+
+
+def test_figures_by_class_average_to_their_row(digits):
+    train, test = digits
+    found = evaluate({"noisy": (noisy(test, 0.3), test.y)}, train, test, seed=3)
+    for metric in (
+        "class-wise FD",
+        "class-wise KD",
+        "class-wise precision",
+        "in-class std ratio",
+        "in-class diversity",
+    ):
+        each = [row["value"] for row in found.by_class if (row["metric"], row["method"]) == (metric, "noisy")]
+        (row,) = [row for row in found.rows if row.method == "noisy" and row.metric.split("@")[0] == metric]
+        assert len(each) == 10
+        assert sum(each) / 10 == pytest.approx(row.value, rel=1e-9)
+
+
+def extractor(inception, n_logits=4):
+    def function(x):
+        vectors = x.flatten(1)[:, 20:30]
+        return Features(vectors, x.flatten(1)[:, 30 : 30 + n_logits])
+
+    return Extractor("network", function, inception=inception)
+
+
+@pytest.mark.parametrize("inception", [True, False])
+def test_names_of_papers_are_for_inception_features_and_enough_samples(digits, inception):
+    train, test = digits
+    many = (test.floats().repeat(30, 1, 1, 1), test.y.repeat(30))  # 10,800
+    store = Store(extractor(inception), None)
+    few = (test.floats(), test.y)
+    rows = evaluate({"many": many, "few": few}, train, test, 0, Measures(most=200, cas="none"), store).rows
+    names = {method: {row.metric for row in rows if row.method == method} for method in ("many", "few")}
+    kernel, score = ("KID", "IS") if inception else ("KD", "classifier score")
+    assert {("FID" if inception else "FD") + "@10800", kernel, score} <= names["many"]
+    assert {"FD@360", kernel, score} <= names["few"]
+    if not inception:
+        assert not [name for name in names["many"] | names["few"] if "FID" in name or "KID" in name or name == "IS"]
+    (floor,) = {row.floor for row in rows if row.method == "many" and row.metric.startswith("F")}
+    assert floor == next(row.value for row in rows if row.method == REAL and row.metric == "FD@360")
+
+
+def test_wide_features_have_intervals_of_the_same_width(digits):
+    """Above 256 features the bootstrap gives way to its limit."""
+    train, test = digits
+
+    def widened(x):
+        x = x.flatten(1).double()
+        return Features(torch.cat((x, 0 * x.repeat(1, 4)), 1))
+
+    narrow = evaluate({"noisy": (noisy(test, 0.3), test.y)}, train, test, 0).rows
+    wide = evaluate(
+        {"noisy": (noisy(test, 0.3), test.y)}, train, test, 0, store=Store(Extractor("wide", widened), None)
+    ).rows
+    (a,), (b,) = ([r for r in rows if (r.method, r.metric) == ("noisy", "FD@360")] for rows in (narrow, wide))
+    assert b.value == pytest.approx(a.value, rel=1e-6)
+    assert b.high - b.low == pytest.approx(a.high - a.low, rel=0.3)

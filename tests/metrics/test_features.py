@@ -15,13 +15,13 @@ def test_small_samples_are_their_own_features(shape, name):
     extractor = pixels(shape)
     x = torch.randn(3, *shape, generator=keyed_generator(0))
     assert extractor.name == name
-    assert torch.equal(extractor.function(x), x.double().flatten(1))
+    assert torch.equal(extractor.function(x).vectors, x.double().flatten(1))
 
 
 def test_larger_images_are_averaged_over_blocks():
     extractor = pixels((3, 32, 32))
     x = torch.randn(2, 3, 32, 32, generator=keyed_generator(0))
-    features = extractor.function(x)
+    features = extractor.function(x).vectors
     assert extractor.name == "pixels pooled to 8x8"
     assert (features.shape, features.dtype) == ((2, 192), torch.float64)
     assert features[1].reshape(3, 8, 8)[2, 5, 6] == pytest.approx(float(x[1, 2, 20:24, 24:28].double().mean()))
@@ -30,14 +30,14 @@ def test_larger_images_are_averaged_over_blocks():
 def test_an_image_is_never_enlarged():
     extractor = pixels((3, 4, 64))
     assert extractor.name == "pixels pooled to 4x8"
-    assert extractor.function(torch.zeros(2, 3, 4, 64)).shape == (2, 96)
+    assert extractor.function(torch.zeros(2, 3, 4, 64)).vectors.shape == (2, 96)
 
 
 def test_batches_and_chunks_do_not_show(monkeypatch):
     extractor = pixels((3, 32, 32))
     x = torch.randint(256, (7, 3, 32, 32), dtype=torch.uint8, generator=keyed_generator(0))
     data = LabelledSet(x, torch.arange(7) % 2, ("a", "b"), "noise", "train")
-    whole = extractor.function(data.floats())
+    whole = extractor.function(data.floats()).vectors
     assert torch.equal(extract(extractor, data.floats(), batch=3), whole)
     monkeypatch.setattr("condgen.data.labelled._CHUNK", 10_000)  # three images
     assert torch.equal(extract_real(extractor, data), whole)

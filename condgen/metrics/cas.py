@@ -1,0 +1,77 @@
+"""Classification accuracy score (Ravuri & Vinyals 2019): what a classifier learns from samples alone, on real images.
+
+It is the most demanding measure of class-conditional samples: each must be of its class, look like a real one, and
+together they must show what real ones vary in. What the same classifier reaches after as many real images stands beside
+it. Two kinds: `CifarResNet`, trained for a number of steps, and as a quick probe the support vector machine of `Judge`,
+on features.
+"""
+
+from collections.abc import Generator
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from condgen.data import LabelledSet
+from condgen.metrics.features import Advance
+from condgen.nets.cifar_resnet import CifarResNet
+from condgen.rng import keyed_generator
+
+__all__ = ["network_accuracy"]
+
+_DEPTH, _BATCH, _LR, _MOMENTUM, _DECAY = 20, 128, 0.1, 0.9, 5e-4
+_SHIFT = 8  # images are moved by up to an eighth of their size
+_WARM_UP = 0.1
+
+
+def network_accuracy(
+    x: Tensor, y: Tensor, test: LabelledSet, steps: int, seed: int, what: str, *, flip: bool = False
+) -> Generator[Advance, None, float]:
+    """Accuracy on real images of a ResNet-20 that has been trained on samples: moves by up to an eighth, SGD.
+
+    Args:
+        x: images in [-1, 1], (N, C, H, W).
+        y: their labels, (N,).
+        test: the real images.
+        steps: of training, with batches of 128.
+        seed: of weights, batches and moves. The same arguments give the same accuracy on one machine.
+        what: the samples are, for those who watch.
+        flip: mirror half of the samples in training.
+    """
+    device = test.x.device
+    generator = keyed_generator(seed)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(int(torch.randint(2**31, (), generator=generator)))
+        network = CifarResNet(x.shape[1], test.n_classes, _DEPTH).to(device)
+    optimiser = torch.optim.SGD(network.parameters(), lr=_LR, momentum=_MOMENTUM, weight_decay=_DECAY, nesterov=True)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, _LR, total_steps=steps, pct_start=_WARM_UP)
+    for step in range(steps):
+        if step % 10 == 0:
+            yield Advance(step, steps, f"training a ResNet on {what}")
+        chosen = torch.randint(len(x), (min(_BATCH, len(x)),), generator=generator)
+        images = _moved(x[chosen].to(device), generator, flip=flip)
+        loss = F.cross_entropy(network(images), y[chosen].to(device))
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        optimiser.step()
+        schedule.step()
+    network.eval()
+    right = 0
+    with torch.no_grad():
+        for part in torch.arange(len(test)).split(1000):
+            right += int((network(test.floats(part)).argmax(1) == test.y[part.to(device)]).sum())
+    return right / len(test)
+
+
+def _moved(x: Tensor, generator: torch.Generator, *, flip: bool) -> Tensor:
+    """Images moved by up to an eighth of their size along both axes, at their edges the same again."""
+    reach = [max(1, size // _SHIFT) for size in x.shape[2:]]
+    padded = F.pad(x, (reach[1], reach[1], reach[0], reach[0]), mode="replicate")
+    moves = [torch.randint(2 * far + 1, (len(x), 1), generator=generator).to(x.device) for far in reach]
+    rows, columns = (move + torch.arange(n, device=x.device) for move, n in zip(moves, x.shape[2:], strict=True))
+    if flip:
+        mirrored = torch.rand(len(x), 1, generator=generator).to(x.device) < 0.5
+        columns = torch.where(mirrored, columns.flip(1), columns)
+    each = torch.arange(len(x), device=x.device)[:, None, None]
+    moved: Tensor = padded.permute(0, 2, 3, 1)[each, rows[:, :, None], columns[:, None]]
+    return moved.permute(0, 3, 1, 2)

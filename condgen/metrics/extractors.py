@@ -1,0 +1,171 @@
+"""Networks whose features are trusted to see what matters in images, by the word that `--features` takes."""
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from condgen.classifier import Classifier
+from condgen.data import to_uint8
+from condgen.errors import UserError
+from condgen.metrics.features import Extractor, Features, pixels
+from condgen.nets.cifar_resnet import CifarResNet
+from condgen.weights import MODEL_FILE
+
+__all__ = ["FEATURES_HELP", "open_extractor"]
+
+FEATURES_HELP = (
+    "pixels; inception (FID's); timm:NAME (with its published weights, or timm:NAME@FILE.safetensors); the folder of a "
+    "classifier that condgen trained; or the safetensors file of a CIFAR ResNet."
+)
+_MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet, which most networks are used to
+_CHUNK = 2**20
+
+
+def open_extractor(name: str, shape: tuple[int, ...], device: torch.device | str = "cpu") -> Extractor:
+    """The extractor of this name.
+
+    Args:
+        name: as `FEATURES_HELP` says.
+        shape: of one sample, (C, H, W) or (D,).
+        device: where networks run.
+
+    Raises:
+        UserError: for an unknown name, weights that are not to be had, or samples that are no images.
+    """
+    if name == "pixels":
+        return pixels(shape)
+    if len(shape) != 3:
+        raise UserError(f"features {name!r} are of images, and the samples are points: leave --features out")
+    if name == "inception":
+        return _inception(device)
+    if name.startswith("timm:"):
+        return _timm(name.removeprefix("timm:"), device)
+    path = Path(name)
+    if (path / MODEL_FILE).is_file():
+        return _classifier(path, shape, device)
+    if path.is_file():
+        return _cifar_resnet(path, shape, device)
+    raise UserError(f"there are no features {name!r}; choose {FEATURES_HELP.rstrip('.')}")
+
+
+def _content(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def _colour(x: Tensor) -> Tensor:
+    """Images with three channels: grey ones show the same in each."""
+    return x.expand(-1, 3, -1, -1) if x.shape[1] == 1 else x
+
+
+def _normalise(x: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:
+    """From [-1, 1] to what a network is used to."""
+    offset, scale = (torch.tensor(values, device=x.device)[:, None, None] for values in (mean, std))
+    return ((x + 1) / 2 - offset) / scale
+
+
+def _inception(device: torch.device | str) -> Extractor:
+    """Inception-v3 as FID has it, of torch-fidelity, which fetches the weights: 2,048 features, and its logits."""
+    try:
+        from torch_fidelity import __version__
+        from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
+    except ImportError as error:
+        raise UserError("Inception features need torch-fidelity: pip install 'condgen[inception]'") from error
+    try:
+        network = FeatureExtractorInceptionV3("inception-v3-compat", ["2048", "logits_unbiased"]).to(device)
+    except OSError as error:  # urllib's errors are among these
+        raise UserError(
+            f"the weights of Inception-v3 could not be fetched ({error}): connect to a network once, or copy them from "
+            f"another machine into {torch.hub.get_dir()}/checkpoints"
+        ) from error
+
+    @torch.no_grad()
+    def function(x: Tensor) -> Features:
+        return Features(*network(to_uint8(_colour(x)).to(device)))
+
+    return Extractor("Inception-v3 (torch-fidelity)", function, f"inception-v3-compat {__version__}", inception=True)
+
+
+def _timm(name: str, device: torch.device | str) -> Extractor:
+    """Any model of timm, in the size and colours that it is used to."""
+    import timm  # here, because the import takes seconds
+
+    name, _, file = name.partition("@")
+    if not timm.is_model(name.split(".")[0]):
+        raise UserError(f"timm has no model {name!r}: timm.list_models(pretrained=True) names those with weights")
+    options: dict[str, Any] = {"pretrained_cfg_overlay": {"file": file}} if file else {}
+    if file and not (Path(file).is_file() and file.endswith(".safetensors")):
+        raise UserError(f"{file} is not a safetensors file: timm:{name}@FILE takes weights of {name} in that form")
+    try:
+        network = timm.create_model(name, pretrained=True, **options).to(device).eval().requires_grad_(False)
+    except (OSError, RuntimeError, ValueError, KeyError, SafetensorError) as error:
+        reason = " ".join(str(error).split())[:160]
+        raise UserError(
+            f"timm:{name} has no weights to be had here ({reason}): connect to a network once, or name a file, as in "
+            f"timm:{name}@weights.safetensors"
+        ) from error
+    about = timm.data.resolve_model_data_config(network)
+    size = about["input_size"][1:]
+
+    @torch.no_grad()
+    def function(x: Tensor) -> Features:
+        x = F.interpolate(_colour(x.to(device)), size, mode="bicubic", antialias=True, align_corners=False)
+        found = network.forward_features(_normalise(x, about["mean"], about["std"]))
+        vectors = network.forward_head(found, pre_logits=True)
+        return Features(vectors, network.forward_head(found))
+
+    identity = _content(Path(file)) if file else str(network.pretrained_cfg.get("tag"))
+    return Extractor(f"timm {name}", function, f"timm {timm.__version__} {name} {identity}")
+
+
+def _cifar_resnet(path: Path, shape: tuple[int, ...], device: torch.device | str) -> Extractor:
+    """A public classifier of 32 x 32 images, used to ImageNet's mean and deviation: 64 features, and its logits."""
+    try:
+        tensors = load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise UserError(f"{path} is no safetensors file ({error}): features come from nothing else") from error
+    network = CifarResNet.from_tensors(tensors, str(path)).to(device)
+    if network.conv1.in_channels != 3:
+        raise UserError(f"{path} is for images of {network.conv1.in_channels} channels: features need one for 3")
+    return Extractor(path.stem, _of_classifier(network, device), _content(path))
+
+
+def _of_classifier(network: CifarResNet, device: torch.device | str) -> Callable[[Tensor], Features]:
+    @torch.no_grad()
+    def function(x: Tensor) -> Features:
+        vectors = network.features(_normalise(_colour(x.to(device)), _MEAN, _STD))
+        return Features(vectors, network.linear(vectors))
+
+    return function
+
+
+def _classifier(folder: Path, shape: tuple[int, ...], device: torch.device | str) -> Extractor:
+    """A classifier of condgen at its least noise: what its last layer sees, and its logits."""
+    classifier = Classifier.load(folder, device)
+    if classifier.config.shape != shape:
+        raise UserError(f"{folder} was trained on samples of shape {classifier.config.shape}, and these have {shape}")
+    last = [module for module in classifier.net.modules() if isinstance(module, nn.Linear)][-1]
+    t = torch.tensor(classifier.schedule.t_min, dtype=torch.float64)
+    alpha = float(classifier.schedule.alpha(t))
+
+    @torch.no_grad()
+    def function(x: Tensor) -> Features:
+        seen: list[Tensor] = []
+        handle = last.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+        try:
+            logits = classifier(alpha * x.to(device), t)
+        finally:
+            handle.remove()
+        return Features(seen[0].flatten(1), logits)
+
+    return Extractor(f"classifier {folder.resolve().name}", function, _content(folder / MODEL_FILE))

@@ -1,0 +1,88 @@
+r"""The kernel distance (KID: Binkowski et al. 2018, "Demystifying MMD GANs"): a squared maximum mean discrepancy.
+
+.. math:: \hat d = \frac{\sum_{i \ne j} k(x_i, x_j)}{n (n - 1)} + \frac{\sum_{i \ne j} k(y_i, y_j)}{m (m - 1)}
+          - \frac{2}{n m} \sum_{ij} k(x_i, y_j), \qquad k(x, y) = \left(\frac{x \cdot y}{F} + 1\right)^3
+
+Unlike the Fréchet distance it has no bias at finite n, so that it may be below zero; and it sees more than two moments.
+Papers print the mean over a hundred random subsets of a thousand: the same expectation. Here all pairs count at once.
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+__all__ = ["KernelDistance", "KernelReference", "kernel_distance"]
+
+_CHUNK = 2**22  # kernel values held at a time: 32 MB
+
+
+class KernelDistance(NamedTuple):
+    """The distance, and its standard error over draws of the samples (the reference counts as given)."""
+
+    value: float
+    standard_error: float
+
+
+@dataclass(frozen=True, eq=False)
+class KernelReference:
+    """Real features and what they contribute by themselves.
+
+    Args:
+        vectors: (M, F).
+        within: the mean of the kernel over all pairs of different ones.
+    """
+
+    vectors: Tensor
+    within: float
+
+    @classmethod
+    def of(cls, vectors: Tensor) -> "KernelReference":
+        """From features (M, F).
+
+        Raises:
+            ValueError: fewer than 2 of them.
+        """
+        if len(vectors) < 2:
+            raise ValueError(f"a kernel distance needs at least 2 samples, not {len(vectors)}")
+        sums = _row_sums(vectors, vectors) - _diagonal(vectors)
+        return cls(vectors, float(sums.sum()) / (len(vectors) * (len(vectors) - 1)))
+
+
+def _row_sums(a: Tensor, b: Tensor) -> Tensor:
+    """Sums of the kernel over b for each of a, (N,) float64."""
+    step = max(1, _CHUNK // max(len(b), a.shape[1]))
+    out = [torch.zeros(0, dtype=torch.float64)]
+    columns = max(1, _CHUNK // a.shape[1])
+    for start in range(0, len(a), step):
+        rows = a[start : start + step].double()
+        found = torch.zeros(len(rows), dtype=torch.float64)
+        for first in range(0, len(b), columns):
+            found += (rows @ b[first : first + columns].double().T / a.shape[1] + 1).pow_(3).sum(1)
+        out.append(found)
+    return torch.cat(out)
+
+
+def _diagonal(a: Tensor) -> Tensor:
+    return torch.cat([(part.double().square().sum(1) / a.shape[1] + 1).pow(3) for part in a.split(10_000)])
+
+
+def kernel_distance(samples: Tensor, reference: KernelReference) -> KernelDistance:
+    """The distance of samples (N, F), with the delete-one jackknife's standard error (Efron 1982, chapter 3).
+
+    Where samples and reference are alike, the error is up to about 1.6 times too wide, never too narrow: the statistic
+    is degenerate there.
+
+    Raises:
+        ValueError: fewer than 3 samples, or another number of features.
+    """
+    n = len(samples)
+    if n < 3 or samples.shape[1] != reference.vectors.shape[1]:
+        raise ValueError(f"samples {tuple(samples.shape)} have no kernel distance from {reference.vectors.shape}")
+    own = _row_sums(samples, samples) - _diagonal(samples)
+    cross = _row_sums(samples, reference.vectors) / len(reference.vectors)
+    total, mean = own.sum(), cross.mean()
+    without = (total - 2 * own) / ((n - 1) * (n - 2)) - 2 * (n * mean - cross) / (n - 1)
+    error = ((n - 1) / n * (without - without.mean()).square().sum()).sqrt()
+    return KernelDistance(float(total / (n * (n - 1)) - 2 * mean) + reference.within, float(error))

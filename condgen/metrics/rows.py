@@ -1,0 +1,68 @@
+"""Figures with their intervals and conditions."""
+
+import dataclasses
+import math
+from dataclasses import dataclass
+from typing import NamedTuple
+
+__all__ = ["REAL", "Estimate", "MetricRow", "proportion", "symmetric"]
+
+REAL = "real (held out)"  # the method whose samples are the test split
+
+_Z = 1.96
+
+
+@dataclass(frozen=True)
+class MetricRow:
+    """One number with its conditions.
+
+    Args:
+        method: whose samples.
+        metric: what was measured.
+        value: the measurement.
+        low: lower end of its 95% interval.
+        high: upper end of its 95% interval.
+        n: the number of samples measured.
+        features: the space, or the judge, of the measurement.
+        reference: the real samples that it is compared with, and how many of them.
+        floor: the same metric of real samples; None where they cannot give it.
+        floor_n: the number of samples behind the floor.
+        seed: of the draws behind floors and intervals.
+    """
+
+    method: str
+    metric: str
+    value: float
+    low: float
+    high: float
+    n: int
+    features: str
+    reference: str
+    floor: float | None
+    floor_n: int
+    seed: int
+
+    def as_dict(self) -> dict[str, str | int | float | None]:
+        """The row as plain values, ready for JSON."""
+        return dataclasses.asdict(self)
+
+
+class Estimate(NamedTuple):
+    """A value and the ends of its 95% interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+def symmetric(value: float, standard_error: float) -> Estimate:
+    """The interval of 1.96 standard errors to either side."""
+    return Estimate(value, value - _Z * standard_error, value + _Z * standard_error)
+
+
+def proportion(value: float, n: float) -> Estimate:
+    """The Wilson (1927) interval of a fraction of n, which is sound at 0 and 1 too."""
+    shrink = 1 + _Z**2 / n
+    centre = (value + _Z**2 / (2 * n)) / shrink
+    half = _Z / shrink * math.sqrt(value * (1 - value) / n + _Z**2 / (4 * n**2))
+    return Estimate(value, centre - half, centre + half)

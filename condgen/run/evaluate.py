@@ -1,0 +1,154 @@
+"""The stage that measures samples: `metrics.json`, and the samples that are closest to training data beside these."""
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from condgen.data import LabelledSet
+from condgen.errors import UserError
+from condgen.metrics import REAL, Evaluation, Memory, Store, evaluating, open_extractor
+from condgen.recipe import EvaluateStage, content_key
+from condgen.run.album import MANIFEST, picture_of, read_samples, sample_folders
+from condgen.run.environment import cache_folder
+from condgen.run.folder import Progress, Work, file_key, open_stage, read_json, read_rows, write_json
+
+__all__ = ["METRICS", "NEIGHBOURS", "evaluate_stage", "neighbours_below"]
+
+METRICS, NEIGHBOURS = "metrics.json", "neighbours.json"
+_PICTURES = "neighbours"
+_CLOSEST = 6  # samples of each method that are shown beside training data
+
+
+def evaluate_stage(
+    folder: Path,
+    stage: EvaluateStage,
+    samples: Mapping[str, Path],
+    train: LabelledSet,
+    test: LabelledSet,
+    device: torch.device | str = "cpu",
+) -> Work:
+    """Compares folders of samples with real data, and writes `metrics.json` and `neighbours.json`.
+
+    Args:
+        folder: of the stage.
+        stage: what is measured.
+        samples: folders of samples by the names of their methods.
+        train: the real reference.
+        test: held-out real data.
+        device: where the networks of features run.
+    """
+    manifests = {name: [file_key(part / MANIFEST) for part in sample_folders(path)] for name, path in samples.items()}
+    keys = [part for name, found in manifests.items() for part in (name, *found)]
+    methods = {name: read_samples(path) for name, path in samples.items()}
+    for name, (x, _) in methods.items():
+        if tuple(x.shape[1:]) != train.shape:
+            raise UserError(f"samples {name!r} have shape {tuple(x.shape[1:])}, but {train.source} has {train.shape}")
+    extractor = open_extractor(stage.measures.features, train.shape, device)
+    keys.append(extractor.key or extractor.name)
+    opened = open_stage("evaluate", folder, content_key(stage, train.fingerprint(), test.fingerprint(), *keys), stage)
+    if opened.finished:
+        return
+    yield from opened.start()
+    for name, (_, y) in methods.items():
+        seen = len(y.unique())
+        if seen < train.n_classes:
+            text = f"{name} has samples of {seen} of {train.n_classes} classes; distances and floors are to all of them"
+            yield Progress("evaluate", 0, 1, 0, message=text)
+    work = evaluating(methods, train, test, stage.seed, stage.measures, Store(extractor, cache_folder() / "features"))
+    while True:
+        try:
+            advance = next(work)
+        except StopIteration as stop:
+            found: Evaluation = stop.value
+            break
+        yield Progress("evaluate", advance.done, advance.total, advance.done, advance.what)
+    n = {name: len(y) for name, (_, y) in methods.items()}
+    what: dict[str, Any] = {
+        "data": train.source,
+        "reference": f"{len(train):,} training images" if train.is_images else f"{len(train):,} training points",
+        "held out": len(test),
+        "features": extractor.name,
+        "samples": n,
+        "seed": stage.seed,
+    }
+    shown = _Shown(folder, train, test, samples, methods)
+    rows = [row for name, (places, memory) in found.memories.items() for row in shown.rows(name, places, memory)]
+    write_json(folder / NEIGHBOURS, {"what": {**what, "distances": f"between {extractor.name}"}, "rows": rows})
+    names = [{**row, "name": train.names[int(row["class"])]} for row in found.by_class]
+    write_json(folder / METRICS, {"what": what, "rows": [row.as_dict() for row in found.rows], "by_class": names})
+    opened.finish([METRICS, NEIGHBOURS], what=f"{sum(n.values()):,} samples against {len(train):,} real ones")
+    yield Progress("evaluate", 1, 1, 0)
+
+
+def neighbours_below(folder: Path, place: Path) -> dict[str, Any]:
+    """What `neighbours.json` in a folder below another says, with the paths of pictures as they are from above."""
+
+    def above(found: dict[str, Any]) -> dict[str, Any]:
+        moved = {"file": str((place / found["file"]).relative_to(folder))} if "file" in found else {}
+        near = {"neighbours": [above(one) for one in found["neighbours"]]} if "neighbours" in found else {}
+        return found | moved | near
+
+    whole = read_json(place / NEIGHBOURS)
+    return whole | {"rows": [above(row) for row in whole["rows"]]}
+
+
+class _Shown:
+    """Writes the samples that lie closest to training data, and those data, into a folder of pictures."""
+
+    def __init__(
+        self,
+        folder: Path,
+        train: LabelledSet,
+        test: LabelledSet,
+        samples: Mapping[str, Path],
+        methods: Mapping[str, tuple[Tensor, Tensor]],
+    ) -> None:
+        self.folder, self.train = folder, train
+        self.methods = {**methods, REAL: (test.floats(), test.y)}
+        self.manifests: dict[str, Sequence[dict[str, Any]]] = {
+            name: [row for part in sample_folders(path) for row in read_rows(part / MANIFEST)]
+            for name, path in samples.items()
+        }
+
+    def rows(self, method: str, places: Tensor, memory: Memory) -> list[dict[str, Any]]:
+        """The closest samples of a method with their neighbours, as `neighbours.json` has them."""
+        x, y = self.methods[method]
+        out = []
+        for row in memory.closest(_CLOSEST).tolist():
+            place = int(places[row])
+            seed = self.manifests[method][place].get("seed") if method in self.manifests else None
+            label = int(y[place])
+            out.append(
+                {
+                    "method": method,
+                    "class": label,
+                    "name": self.train.names[label],
+                    "seed": seed,
+                    **self._seen(f"{re.sub(r'[^A-Za-z0-9]+', '-', method).strip('-')}-{place:05d}", x[place]),
+                    "authentic": bool(memory.authentic[row]),
+                    "elsewhere": float(memory.elsewhere[row]),
+                    "neighbours": [
+                        self._neighbour(int(index), float(distance))
+                        for index, distance in zip(memory.indices[row], memory.distances[row], strict=True)
+                    ],
+                }
+            )
+        return out
+
+    def _neighbour(self, index: int, distance: float) -> dict[str, Any]:
+        label = int(self.train.y[index])
+        picture = self._seen(f"train-{index:05d}", self.train.floats(torch.tensor([index]))[0])
+        return {"index": index, "class": label, "name": self.train.names[label], "distance": distance, **picture}
+
+    def _seen(self, name: str, x: Tensor) -> dict[str, Any]:
+        """Where the picture of a sample lies, or the coordinates of a point."""
+        if x.ndim != 3:
+            return {"x": x.tolist()}
+        path = self.folder / _PICTURES / f"{name}.png"
+        path.parent.mkdir(exist_ok=True)
+        picture_of(x.cpu()).save(path)
+        return {"file": str(path.relative_to(self.folder))}

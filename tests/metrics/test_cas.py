@@ -1,0 +1,55 @@
+"""The network that learns from samples: it learns, repeats itself, and moves images without tearing them."""
+
+import pytest
+import torch
+
+from condgen.data import Digits, load
+from condgen.metrics import cas
+from condgen.rng import keyed_generator
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return load(Digits(), "train"), load(Digits(), "test")
+
+
+def accuracy(*arguments, **settings):
+    work = cas.network_accuracy(*arguments, **settings)
+    seen = []
+    while True:
+        try:
+            seen.append(next(work))
+        except StopIteration as stop:
+            return stop.value, seen
+
+
+def test_real_digits_teach_and_shuffled_labels_do_not(digits):
+    train, test = digits
+    x, y = train.floats()[:400], train.y[:400]
+    taught, seen = accuracy(x, y, test, 60, 0, "digits")
+    assert taught > 0.8
+    assert [(step.done, step.total) for step in seen] == [(10 * i, 60) for i in range(6)]
+    assert accuracy(x, y, test, 60, 0, "digits")[0] == taught
+    shuffled = y[torch.randperm(400, generator=keyed_generator(0))]
+    assert accuracy(x, shuffled, test, 60, 0, "digits")[0] < 0.35
+
+
+def test_moves_are_of_whole_images_and_at_most_an_eighth():
+    x = torch.arange(64.0).reshape(1, 1, 8, 8).expand(200, -1, -1, -1)
+    moved = cas._moved(x, keyed_generator(0), flip=False)
+    centres = moved[:, 0, 3:5, 3:5] - x[:, 0, 3:5, 3:5]
+    assert (centres == centres[:, :1, :1]).all()  # rigid
+    assert sorted(centres[:, 0, 0].unique().tolist()) == [8 * a + b for a in (-1, 0, 1) for b in (-1, 0, 1)]
+    flipped = cas._moved(x, keyed_generator(0), flip=True)
+    left_to_right = flipped[:, 0, 4, 4] - flipped[:, 0, 4, 3]
+    assert set(left_to_right.tolist()) == {1.0, -1.0}
+    assert 60 < int((left_to_right < 0).sum()) < 140
+
+
+def test_the_global_stream_is_left_alone(digits):
+    train, test = digits
+    torch.manual_seed(3)
+    expected = torch.rand(())
+    torch.manual_seed(3)
+    accuracy(train.floats()[:20], train.y[:20], test, 20, 0, "digits")
+    assert torch.equal(torch.rand(()), expected)

@@ -1,0 +1,192 @@
+"""Networks for features: what they see, by which word, and what they refuse."""
+
+import urllib.error
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from condgen.classifier import Classifier, ClassifierConfig
+from condgen.errors import UserError
+from condgen.metrics import Features, Store, extractors, open_extractor
+from condgen.nets import ResNetSettings
+from condgen.nets.cifar_resnet import CifarResNet
+from condgen.noise import EDM
+from condgen.rng import keyed_generator
+from condgen.weights import save_tensors
+
+COLOUR, GREY = (3, 16, 16), (1, 16, 16)
+
+
+def images(shape, n=5):
+    return torch.rand(n, *shape, generator=keyed_generator(1)) * 2 - 1
+
+
+def finish(work):
+    while True:
+        try:
+            next(work)
+        except StopIteration as stop:
+            return stop.value
+
+
+@pytest.fixture
+def resnet(tmp_path):
+    torch.manual_seed(0)
+    network = CifarResNet(3, 10, 8).eval()
+    save_file(network.state_dict(), tmp_path / "public.safetensors")
+    return network, tmp_path / "public.safetensors"
+
+
+def test_a_public_classifier_sees_what_it_is_used_to(resnet):
+    network, path = resnet
+    x = images(COLOUR)
+    found = open_extractor(str(path), COLOUR)
+    pixels = (x + 1) / 2  # in [0, 1]
+    mean, std = (torch.tensor(v)[:, None, None] for v in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
+    vectors, logits = found.function(x)
+    assert torch.allclose(vectors, network.features((pixels - mean) / std), atol=1e-6)
+    assert torch.allclose(logits, network((pixels - mean) / std), atol=1e-6)
+    assert (found.name, found.inception) == ("public", False)
+    grey = images(GREY)
+    assert torch.equal(
+        open_extractor(str(path), GREY).function(grey).vectors, found.function(grey.expand(-1, 3, -1, -1)).vectors
+    )
+
+
+def test_inception_comes_from_torch_fidelity_in_whole_pixels(monkeypatch):
+    module = pytest.importorskip("torch_fidelity.feature_extractor_inceptionv3")
+    monkeypatch.setattr(module, "load_state_dict_from_url", lambda *_, **__: {})
+    monkeypatch.setattr(module.FeatureExtractorInceptionV3, "load_state_dict", lambda *_: None)
+    torch.manual_seed(0)
+    found = open_extractor("inception", GREY)
+    assert found.inception
+    seen = []
+    monkeypatch.setattr(
+        module.FeatureExtractorInceptionV3,
+        "forward",
+        lambda _, x: seen.append(x) or (torch.zeros(len(x), 2048), torch.zeros(len(x), 1008)),
+    )
+    x = torch.tensor([-1.0, 0.0, 1.0]).expand(1, 1, 2, 3)
+    assert [part.shape[1] for part in found.function(x)] == [2048, 1008]
+    assert seen[0].dtype == torch.uint8
+    assert seen[0].shape == (1, 3, 2, 3)
+    assert seen[0][0, 0, 0].tolist() in ([0, 127, 255], [0, 128, 255])
+
+
+def test_inception_without_a_network_says_what_to_do(monkeypatch):
+    module = pytest.importorskip("torch_fidelity.feature_extractor_inceptionv3")
+
+    def refuse(*_, **__):
+        raise urllib.error.URLError("no route")
+
+    monkeypatch.setattr(module, "load_state_dict_from_url", refuse)
+    with pytest.raises(UserError, match=r"could not be fetched .*no route.*connect to a network once") as error:
+        open_extractor("inception", COLOUR)
+    assert "\n" not in str(error.value)
+
+
+def test_inception_without_the_extra_says_so(monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "torch_fidelity", None)
+    with pytest.raises(UserError, match=r"pip install 'condgen\[inception\]'"):
+        open_extractor("inception", COLOUR)
+
+
+def test_timm_with_weights_of_a_file(tmp_path):
+    import timm
+
+    torch.manual_seed(0)
+    network = timm.create_model("resnet10t").eval()
+    save_file(network.state_dict(), tmp_path / "w.safetensors")
+    found = open_extractor(f"timm:resnet10t@{tmp_path / 'w.safetensors'}", COLOUR)
+    x = images(COLOUR, 2)
+    vectors, logits = found.function(x)
+    about = timm.data.resolve_model_data_config(network)
+    resized = torch.nn.functional.interpolate(
+        x, about["input_size"][1:], mode="bicubic", antialias=True, align_corners=False
+    )
+    mean, std = (torch.tensor(about[k])[:, None, None] for k in ("mean", "std"))
+    with torch.no_grad():
+        expected = network(((resized + 1) / 2 - mean) / std)
+    assert torch.allclose(logits, expected, atol=1e-4)
+    assert vectors.shape == (2, 512)
+
+
+def test_timm_refuses_in_a_line(tmp_path, monkeypatch):
+    for name, message in (
+        ("timm:resnett", "timm has no model 'resnett'"),
+        ("timm:resnet10t@weights.bin", "weights.bin is not a safetensors file"),
+    ):
+        with pytest.raises(UserError, match=message):
+            open_extractor(name, COLOUR)
+
+    import timm
+
+    def refuse(*_, **__):
+        raise OSError("we could not connect")
+
+    monkeypatch.setattr(timm, "create_model", refuse)
+    with pytest.raises(UserError, match=r"no weights to be had here \(we could not connect\): connect"):
+        open_extractor("timm:resnet10t", COLOUR)
+
+
+def test_a_classifier_of_condgen_at_its_least_noise(tmp_path):
+    config = ClassifierConfig(
+        network=ResNetSettings(width=8, blocks=(1, 1)), schedule=EDM(), shape=GREY, names=tuple("abc"), sigma_data=0.5
+    )
+    torch.manual_seed(0)
+    classifier = Classifier(config).eval()
+    folder = tmp_path / "judge"
+    save_tensors(folder / "model.safetensors", classifier.state_dict(), config.model_dump(mode="json"))
+    found = open_extractor(str(folder), GREY)
+    x = images(GREY)
+    t = torch.tensor(classifier.schedule.t_min, dtype=torch.float64)
+    vectors, logits = found.function(x)
+    with torch.no_grad():
+        assert torch.allclose(logits, classifier(classifier.schedule.alpha(t).float() * x, t), atol=1e-6)
+        assert torch.allclose(classifier.net.leave(vectors).log_softmax(1), logits, atol=1e-6)
+    with pytest.raises(UserError, match="trained on samples of shape"):
+        open_extractor(str(folder), COLOUR)
+
+
+def test_what_is_no_extractor(tmp_path):
+    (tmp_path / "broken.safetensors").write_bytes(b"none")
+    for name, shape, message in (
+        ("inceptoin", COLOUR, "there are no features 'inceptoin'; choose pixels; inception"),
+        ("inception", (2,), "features 'inception' are of images, and the samples are points"),
+        (str(tmp_path / "broken.safetensors"), COLOUR, "is no safetensors file"),
+        (str(tmp_path), COLOUR, "there are no features"),
+    ):
+        with pytest.raises(UserError, match=message):
+            open_extractor(name, shape)
+
+
+def test_features_are_kept_by_the_content_of_samples_and_network(resnet, tmp_path, monkeypatch):
+    _, path = resnet
+    x, folder = images(COLOUR, 7), tmp_path / "kept"
+    calls = []
+    plain = open_extractor(str(path), COLOUR)
+    counted = extractors.Extractor("n", lambda x: calls.append(len(x)) or plain.function(x), plain.key)
+    first = finish(Store(counted, folder).of_samples(x, "x"))
+    again = finish(Store(counted, folder).of_samples(x.clone(), "y"))
+    assert calls == [7]
+    assert torch.equal(first.vectors, again.vectors)
+    assert torch.equal(first.logits, again.logits)
+    finish(Store(counted, folder).of_samples(x + 1e-6, "x"))
+    assert calls == [7, 7]
+    other = extractors.Extractor("n", counted.function, plain.key + "another network")
+    finish(Store(other, folder).of_samples(x, "x"))
+    assert calls == [7, 7, 7]
+    for file in folder.iterdir():
+        file.write_bytes(file.read_bytes()[:50])  # cut short
+    assert torch.equal(finish(Store(counted, folder).of_samples(x, "x")).vectors, first.vectors)
+    assert calls == [7, 7, 7, 7]
+    finish(Store(extractors.Extractor("n", counted.function), folder).of_samples(x, "x"))
+    assert len(list(folder.iterdir())) == 3  # without a key nothing is kept
+
+
+def test_features_of_a_part():
+    features = Features(torch.arange(6.0).reshape(3, 2), torch.arange(3.0)[:, None])
+    part = features.at(torch.tensor([2, 0]))
+    assert part.vectors.tolist() == [[4, 5], [0, 1]]
+    assert part.logits.tolist() == [[2], [0]]

@@ -1,0 +1,42 @@
+"""The kernel distance, against torch-fidelity and the law of its errors."""
+
+import pytest
+import torch
+
+from condgen.metrics import KernelReference, kernel, kernel_distance
+from condgen.rng import keyed_generator
+
+
+def cloud(n, key, scale=1.0, dimension=8):
+    return scale * torch.randn(n, dimension, generator=keyed_generator(key), dtype=torch.float64)
+
+
+@pytest.mark.parametrize("chunk", [2**22, 700])
+def test_equal_to_torch_fidelity(chunk, monkeypatch):
+    theirs = pytest.importorskip("torch_fidelity.metric_kid")
+    monkeypatch.setattr(kernel, "_CHUNK", chunk)
+    x, y = cloud(200, 1), cloud(200, 2, 1.2)
+    ours = kernel_distance(x, KernelReference.of(y)).value
+    assert ours == pytest.approx(theirs.kernel_mmd(x.numpy(), y.numpy()), rel=1e-9)
+    published = theirs.kid_features_to_metric(x, y, kid_subsets=300, kid_subset_size=100, verbose=False, rng_seed=2020)
+    spread = published["kernel_inception_distance_std"]
+    assert ours == pytest.approx(published["kernel_inception_distance_mean"], abs=4 * spread / 300**0.5)
+
+
+def test_no_bias_and_a_standard_error_that_is_the_spread():
+    reference = KernelReference.of(cloud(4000, 0))
+    for scale, widest in ((1.0, 1.8), (1.3, 1.4)):  # alike, the statistic is degenerate and the jackknife too wide
+        found = [kernel_distance(cloud(100, 10 + i, scale), reference) for i in range(150)]
+        values = torch.tensor([one.value for one in found])
+        errors = torch.tensor([one.standard_error for one in found])
+        assert 0.8 < float(errors.mean() / values.std()) < widest
+        if scale == 1:
+            assert abs(float(values.mean())) < 4 * float(values.std()) / 150**0.5 + 2e-3
+
+
+def test_too_few_samples():
+    with pytest.raises(ValueError, match="at least 2 samples, not 1"):
+        KernelReference.of(cloud(1, 1))
+    for bad in (cloud(2, 1), cloud(10, 1, dimension=9)):
+        with pytest.raises(ValueError, match="no kernel distance"):
+            kernel_distance(bad, KernelReference.of(cloud(5, 1)))

@@ -1,0 +1,56 @@
+"""How much samples of a class differ, against numpy and the spread over fresh draws."""
+
+import numpy as np
+import pytest
+import torch
+from scipy.spatial.distance import pdist
+
+from condgen.metrics.variety import class_distance, class_spread
+from condgen.rng import keyed_generator
+
+
+@pytest.fixture
+def labelled():
+    features = torch.randn(40, 3, generator=keyed_generator(0), dtype=torch.float64) + 100
+    y = torch.arange(40) % 4 // 2  # of classes 0 and 1; class 2 is empty
+    y[0] = 3  # alone
+    return features, y
+
+
+def test_spread_is_the_standard_deviation_within_each_class(labelled):
+    features, y = labelled
+    found = class_spread(features, y, 4)
+    for k in (0, 1):
+        assert float(found.value[k]) == pytest.approx(np.std(features[y == k].numpy(), axis=0, ddof=1).mean())
+    assert found.value.isnan().tolist() == found.standard_error.isnan().tolist() == [False, False, True, True]
+
+
+def test_distance_is_the_mean_over_pairs(labelled):
+    features, y = labelled
+    found = class_distance(features, y, 4)
+    for k in (0, 1):
+        assert float(found.value[k]) == pytest.approx(pdist(features[y == k].numpy()).mean(), rel=1e-9)
+    assert found.value.isnan().tolist() == [False, False, True, True]
+
+
+@pytest.mark.parametrize("measure", [class_spread, class_distance])
+def test_standard_errors_are_the_spread_over_fresh_draws(measure):
+    y = torch.arange(120) % 2
+    draws = [measure(torch.randn(120, 5, generator=keyed_generator(i)).square(), y, 2) for i in range(200)]
+    actual = torch.stack([draw.value for draw in draws]).std(0)
+    claimed = torch.stack([draw.standard_error for draw in draws]).mean(0)
+    assert ((claimed / actual - 1).abs() < 0.2).all()
+
+
+def test_the_ratio_leaves_out_classes_without_one():
+    features, y = torch.tensor([[0.0], [1.0], [5.0], [9.0], [2.0]]), torch.tensor([0, 0, 1, 1, 2])
+    spread = class_spread(features, y, 3)
+    ratio, error = spread.over(torch.tensor([1.0, 2.0, 3.0]))
+    assert ratio == pytest.approx((0.5**0.5 + 8**0.5 / 2) / 2)
+    assert error >= 0
+    assert np.isnan(spread.over(torch.full((3,), torch.nan))[0])
+
+
+def test_features_without_variance_have_no_error():
+    found = class_spread(torch.ones(6, 2), torch.tensor([0, 0, 0, 1, 1, 1]), 2)
+    assert found.value.tolist() == found.standard_error.tolist() == [0, 0]
