@@ -12,6 +12,7 @@ from condgen.bench.dlsm import SIZES, bench_dlsm
 from condgen.bench.one_step import ONE_STEP_SIZES, one_step_rows
 from condgen.bench.table1 import check_table_one, table_one
 from condgen.cli.bench_generators import generators
+from condgen.cli.bench_metrics import metrics
 from condgen.cli.bench_samplers import samplers
 from condgen.cli.progress import console
 from condgen.cli.rows import JsonFile, Out, RecipeFile, Seeds, command_line, print_rows, repeat, save, with_status
@@ -148,5 +149,6 @@ def one_step(
     save(json, {"what": {"command": command_line(), "rounds": rounds, **describe_environment()}, "rows": rows})
 
 
+app.command("metrics")(metrics)
 app.command("samplers")(samplers)
 app.command("generators")(generators)
