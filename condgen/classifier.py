@@ -21,6 +21,7 @@ from pydantic import Field
 from torch import Tensor
 
 from condgen.bayes import Denoiser, Likelihood
+from condgen.hub import model_folder
 from condgen.nets import AnyClassifierNet, build_classifier, input_gradient_only
 from condgen.noise import AnySchedule, expand, perturb
 from condgen.settings import Settings
@@ -68,6 +69,11 @@ class Classifier(Likelihood):
         c_noise = (level.log() / 4).to(device=x_t.device, dtype=x_t.dtype).expand(len(x_t))
         logits: Tensor = self.net(c_in * x_t, c_noise)
         return logits.log_softmax(1)
+
+    @classmethod
+    def from_pretrained(cls, source: str | Path, device: torch.device | str = "cpu") -> "Classifier":
+        """The classifier in a folder, or in one on the hub, `hf:owner/name[/sub-folder]`, ready to be evaluated."""
+        return cls.load(model_folder(source), device)
 
     @classmethod
     def load(cls, folder: Path, device: torch.device | str = "cpu") -> "Classifier":

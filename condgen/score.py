@@ -34,6 +34,7 @@ from torch import Tensor, nn
 
 from condgen.bayes import Denoiser
 from condgen.errors import UserError
+from condgen.hub import model_folder
 from condgen.nets import AnyDenoiserNet, AnyDiscriminatorNet, build_denoiser, build_discriminator
 from condgen.noise import AnySchedule, expand, perturb, precondition
 from condgen.settings import Settings
@@ -141,6 +142,11 @@ class ScoreModel(Denoiser):
                 f"the score model in {folder} has a network per class and no unconditional score, {purpose}: "
                 "name one trained with labels none or embedding"
             )
+
+    @classmethod
+    def from_pretrained(cls, source: str | Path, device: torch.device | str = "cpu") -> "ScoreModel":
+        """The score model in a folder, or in one on the hub, `hf:owner/name[/sub-folder]`, ready to be evaluated."""
+        return cls.load(model_folder(source), device)
 
     @classmethod
     def load(cls, folder: Path, device: torch.device | str = "cpu") -> "ScoreModel":

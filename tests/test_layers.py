@@ -18,6 +18,7 @@ oracle
 data
 nets
 weights
+hub
 score classifier generator
 guidance
 sampling

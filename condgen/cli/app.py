@@ -8,7 +8,7 @@ import torch
 import typer
 
 from condgen import __version__
-from condgen.cli import bench, calibrate, inspect, run, sample, samplers, train, train_generator
+from condgen.cli import bench, calibrate, imports, inspect, run, sample, samplers, train, train_generator
 from condgen.cli.progress import Stopped, console
 from condgen.errors import UserError
 from condgen.run import keep_freed_memory, usable_cores
@@ -54,6 +54,7 @@ app.command("run", rich_help_panel="A whole recipe")(run.run)
 app.command("train-score", rich_help_panel="One stage")(train.train_score)
 app.command("train-classifier", rich_help_panel="One stage")(train.train_classifier)
 app.command("train-generator", rich_help_panel="One stage")(train_generator.train_generator)
+app.command("import-diffusers", rich_help_panel="One stage")(imports.import_diffusers)
 app.command("calibrate", rich_help_panel="One stage")(calibrate.calibrate)
 app.command("sample", rich_help_panel="One stage")(sample.sample)
 app.command("evaluate", rich_help_panel="One stage")(inspect.evaluate)

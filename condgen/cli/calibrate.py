@@ -7,8 +7,8 @@ import typer
 
 from condgen.cli.progress import console, follow
 from condgen.data import load
-from condgen.recipe import CalibrateRecipe, CalibrateStage, ClassifierStage, read_yaml
-from condgen.run import calibrate_stage, gather_calibrations, lock
+from condgen.recipe import CalibrateRecipe, CalibrateStage, ClassifierStage
+from condgen.run import calibrate_stage, gather_calibrations, lock, read_settings
 from condgen.run.calibrate import CALIBRATION, CALIBRATION_FOLDER
 from condgen.settings import parse
 from condgen.training import Processes
@@ -36,7 +36,7 @@ def calibrate(
     """
     from condgen.report import classifier_rows, classifier_table, draw_calibration, to_rich
 
-    trained = parse(ClassifierStage, read_yaml(classifier / "recipe.yaml"), str(classifier / "recipe.yaml"))
+    trained = parse(ClassifierStage, read_settings(classifier), f"the settings in {classifier}")
     tree: dict[str, Any] = {"draws": draws, "seed": seed}
     if levels is not None:
         tree["levels"] = [part.strip() for part in levels.split(",")]

@@ -9,6 +9,7 @@ import typer
 
 from condgen.cli.progress import console, follow
 from condgen.cli.run import Overrides
+from condgen.cli.stages import read_prior
 from condgen.data import load, parse_data
 from condgen.errors import UserError
 from condgen.metrics import FEATURES_HELP, CasName, Measures
@@ -17,10 +18,8 @@ from condgen.recipe import (
     DiagnoseStage,
     EvaluateStage,
     Guidance,
-    ScoreStage,
     apply_overrides,
     default_recipe,
-    read_yaml,
 )
 from condgen.run import (
     MANIFEST,
@@ -115,7 +114,9 @@ def diagnose(
     """
     from condgen.report import build_report, errors_table, to_rich
 
-    stage = parse(ScoreStage, read_yaml(score / "recipe.yaml"), str(score / "recipe.yaml"))
+    stage = read_prior(score)
+    if stage.data is None:
+        raise UserError(f"the score model in {score} was imported without data: import it again with --data")
     train = load(stage.data, "train")
     base = default_recipe(stage.data, train).diagnose
     assert base is not None

@@ -10,17 +10,19 @@ from condgen.cli.looks import draw_as_it_goes
 from condgen.cli.progress import console, follow
 from condgen.data import AnyData, LabelledSet, load, parse_data
 from condgen.errors import UserError
+from condgen.hub import CONFIG_FILE
 from condgen.recipe import (
     ClassifierStage,
     GeneratorStage,
+    ImportStage,
     Recipe,
     ScoreStage,
     apply_overrides,
     default_recipe,
     load_recipe,
-    read_yaml,
 )
-from condgen.run import Models, lock, train_stage
+from condgen.run import Models, lock, read_settings, train_stage
+from condgen.run.folder import RECIPE_FILE
 from condgen.run.train import SNAPSHOTS, TrainStage
 from condgen.settings import parse
 from condgen.training import Processes
@@ -35,7 +37,9 @@ __all__ = [
     "Steps",
     "base_recipe",
     "build_stage",
+    "data_beside",
     "plain",
+    "read_prior",
     "read_stage",
     "train",
     "training_options",
@@ -120,11 +124,30 @@ def read_stage(model: type[StageType], folder: Path) -> StageType:
     what = {"score": "score model"}.get(part, part)
     if folder.resolve().parent.name == SNAPSHOTS:  # of a stage, whose settings are its own
         folder = folder.resolve().parent.parent
-    if not (folder / "recipe.yaml").is_file():
+    if not any((folder / file).is_file() for file in (RECIPE_FILE, CONFIG_FILE)):
         raise UserError(f"{folder} holds no {what}: name the folder that condgen train-{part} has written")
-    if part not in read_yaml(folder / "recipe.yaml"):
+    settings = read_settings(folder)
+    if part not in settings:
         raise UserError(f"{folder} holds no {what}, but something else: check which folder goes with which option")
-    return parse(model, read_yaml(folder / "recipe.yaml"), str(folder / "recipe.yaml"))
+    return parse(model, settings, f"the settings in {folder}")
+
+
+def read_prior(folder: Path) -> ScoreStage | ImportStage:
+    """The settings of a score model, trained here or by others: its data, where they are known, and its schedule."""
+    if (folder / RECIPE_FILE).is_file() or (folder / CONFIG_FILE).is_file():
+        settings = read_settings(folder)
+        if "imported" in settings:
+            return parse(ImportStage, settings, f"the settings in {folder}")
+    return read_stage(ScoreStage, folder)
+
+
+def data_beside(prior: ScoreStage | ImportStage | None, folder: Path | None, named: bool) -> AnyData:
+    """The data that a model on top of a score model learns unless others are named: the score model's, or digits."""
+    if prior is None:
+        return parse_data("digits")
+    if prior.data is None and not named:
+        raise UserError(f"the score model in {folder} was imported without data: name them with --data")
+    return prior.data or parse_data("digits")
 
 
 def train(name: str, out: Path, stage: TrainStage, data: LabelledSet, built_on: Models | None = None) -> None:

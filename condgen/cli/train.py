@@ -17,8 +17,9 @@ from condgen.cli.stages import (
     Steps,
     base_recipe,
     build_stage,
+    data_beside,
     plain,
-    read_stage,
+    read_prior,
     train,
     training_options,
 )
@@ -202,10 +203,9 @@ def train_classifier(
                 "DLSM builds on a trained score model, and there is none in runs/score: "
                 "run 'condgen train-score' first, or name a folder with --score"
             )
-    built_on = read_stage(ScoreStage, score) if score else None
-    base, loaded = base_recipe(
-        recipe, data, built_on.data if built_on else parse_data("digits"), download, overrides or []
-    )
+    built_on = read_prior(score) if score else None
+    beside = data_beside(built_on, score, named=bool(data or recipe))
+    base, loaded = base_recipe(recipe, data, beside, download, overrides or [])
     same_loss = [c for c in base.classifiers.values() if c.objective.loss == loss]
     classifier = next(iter([*same_loss, *base.classifiers.values()]), None)
     if classifier is None:

@@ -18,18 +18,17 @@ from condgen.cli.stages import (
     Steps,
     base_recipe,
     build_stage,
+    data_beside,
     plain,
-    read_stage,
+    read_prior,
     train,
     training_options,
 )
-from condgen.data import parse_data
 from condgen.errors import UserError
 from condgen.recipe import (
     GENERATOR_PRESETS,
     GeneratorPreset,
     GeneratorStage,
-    ScoreStage,
     apply_overrides,
     taught,
 )
@@ -149,8 +148,9 @@ def train_generator(
         raise UserError(f"--likelihood-weight is above 0, not {likelihood_weight:g}: leave --likelihood out for none")
     if teacher is not None and (flip or augment):
         raise UserError("--flip and --augment change real images, which a teacher has seen as they are: leave them out")
-    learnt = read_stage(ScoreStage, teacher) if teacher is not None else None
-    base, loaded = base_recipe(recipe, data, learnt.data if learnt else parse_data("digits"), download, overrides or [])
+    learnt = read_prior(teacher) if teacher is not None else None
+    beside = data_beside(learnt, teacher, named=bool(data or recipe))
+    base, loaded = base_recipe(recipe, data, beside, download, overrides or [])
     if any(text.partition("=")[0].strip() == "generator.objective.loss" for text in overrides or ()):
         raise UserError("generator.objective.loss is what --loss chooses: say --loss sid, dmd or smm instead of --set")
     same_loss = [g for g in base.generators.values() if g.objective.loss == wanted]

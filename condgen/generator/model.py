@@ -12,6 +12,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from condgen.hub import model_folder
 from condgen.nets import AnyNet, build_denoiser, build_generator
 from condgen.noise import precondition
 from condgen.settings import Settings
@@ -68,6 +69,11 @@ class Generator(nn.Module):
         noise = c.c_noise.to(device=z.device, dtype=z.dtype).expand(len(z))
         residual: Tensor = self.net(float(c.c_in * level) * z, noise, y)
         return float(c.c_skip * level) * z + float(c.c_out) * residual
+
+    @classmethod
+    def from_pretrained(cls, source: str | Path, device: torch.device | str = "cpu") -> "Generator":
+        """The generator in a folder, or in one on the hub, `hf:owner/name[/sub-folder]`, ready to be evaluated."""
+        return cls.load(model_folder(source), device)
 
     @classmethod
     def load(cls, folder: Path, device: torch.device | str = "cpu") -> "Generator":

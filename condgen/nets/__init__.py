@@ -19,6 +19,7 @@ from torch import nn
 
 from condgen.errors import UserError
 from condgen.nets.backbones import TimmClassifier, TimmSettings
+from condgen.nets.diffusers_unet import DiffusersSettings, DiffusersUNet
 from condgen.nets.discriminator import (
     ConvDiscriminator,
     ConvDiscriminatorSettings,
@@ -46,6 +47,7 @@ __all__ = [
     "Conditioning",
     "ConvDiscriminatorSettings",
     "ConvGeneratorSettings",
+    "DiffusersSettings",
     "MLPDiscriminatorSettings",
     "MLPSettings",
     "NoiseEmbedding",
@@ -61,10 +63,12 @@ __all__ = [
     "use_plain_operations",
 ]
 
-AnyDenoiserNet: TypeAlias = Annotated[MLPSettings | UNetSettings, Field(discriminator="kind")]
+AnyDenoiserNet: TypeAlias = Annotated[MLPSettings | UNetSettings | DiffusersSettings, Field(discriminator="kind")]
 AnyClassifierNet: TypeAlias = Annotated[MLPSettings | ResNetSettings | TimmSettings, Field(discriminator="kind")]
 AnyGeneratorNet: TypeAlias = Annotated[MLPSettings | ConvGeneratorSettings, Field(discriminator="kind")]
-AnyNet: TypeAlias = Annotated[MLPSettings | ConvGeneratorSettings | UNetSettings, Field(discriminator="kind")]
+AnyNet: TypeAlias = Annotated[
+    MLPSettings | ConvGeneratorSettings | UNetSettings | DiffusersSettings, Field(discriminator="kind")
+]
 """What makes samples: a generator's network or a denoiser's."""
 AnyDiscriminatorNet: TypeAlias = Annotated[
     MLPDiscriminatorSettings | ConvDiscriminatorSettings, Field(discriminator="kind")
@@ -73,6 +77,7 @@ AnyDiscriminatorNet: TypeAlias = Annotated[
 DENOISERS: dict[str, Callable[[Any, tuple[int, ...], int | None], nn.Module]] = {
     "mlp": MLPDenoiser,
     "unet": UNet,
+    "diffusers": DiffusersUNet,
 }
 CLASSIFIERS: dict[str, Callable[[Any, tuple[int, ...], int], nn.Module]] = {
     "mlp": MLPClassifier,

@@ -19,7 +19,7 @@ from condgen.data import AnyData
 from condgen.errors import UserError
 from condgen.generator import ScoreMismatching
 from condgen.metrics import Measures
-from condgen.nets import AnyClassifierNet, AnyDenoiserNet
+from condgen.nets import AnyClassifierNet, AnyDenoiserNet, DiffusersSettings
 from condgen.noise import AnyDensity, AnySchedule, LogNormal, Schedule
 from condgen.recipe.generators import GeneratorRecipe
 from condgen.recipe.methods import Guidance, Name
@@ -37,6 +37,7 @@ __all__ = [
     "DiagnoseRecipe",
     "DiagnoseStage",
     "EvaluateStage",
+    "ImportStage",
     "Recipe",
     "ScoreRecipe",
     "ScoreStage",
@@ -105,6 +106,16 @@ class ScoreStage(Settings):
     schedule: AnySchedule
     seed: int = Field(default=0, ge=0, lt=2**32)
     score: ScoreRecipe
+
+
+class ImportStage(Settings):
+    """A score model that diffusers has trained, and the data that is to go with it."""
+
+    imported: str = Field(description="where it comes from")
+    data: AnyData | None = Field(default=None, description="what classifiers and generators learn beside it")
+    schedule: AnySchedule
+    names: tuple[str, ...] = Field(min_length=1)
+    network: DiffusersSettings
 
 
 class ClassifierStage(Settings):

@@ -16,10 +16,22 @@ from typing import Any, NamedTuple, TypeAlias
 from pydantic import BaseModel
 
 from condgen.errors import UserError
-from condgen.recipe import to_yaml
+from condgen.hub import CONFIG_FILE
+from condgen.recipe import read_yaml, to_yaml
 from condgen.weights import MODEL_FILE, write_atomically
 
-__all__ = ["Progress", "Stage", "Work", "file_key", "lock", "open_stage", "read_json", "read_rows", "write_json"]
+__all__ = [
+    "Progress",
+    "Stage",
+    "Work",
+    "file_key",
+    "lock",
+    "open_stage",
+    "read_json",
+    "read_rows",
+    "read_settings",
+    "write_json",
+]
 
 STAGE_FILE, RECIPE_FILE, LOG_FILE, LOCK_FILE = "stage.json", "recipe.yaml", "log.jsonl", ".lock"
 
@@ -178,6 +190,15 @@ def read_json(path: Path) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise UserError(f"{path} is damaged (not a JSON object): delete it and run the command again")
     return value
+
+
+def read_settings(folder: Path) -> dict[str, Any]:
+    """What the stage in a folder was asked for, also in one that `condgen export` has written."""
+    recipe, config = folder / RECIPE_FILE, folder / CONFIG_FILE
+    settings = read_json(config).get("stage") if config.is_file() and not recipe.is_file() else read_yaml(recipe)
+    if not isinstance(settings, dict):
+        raise UserError(f"{config} says nothing of how the model was trained: export it with condgen export")
+    return settings
 
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:

@@ -17,7 +17,7 @@ from condgen.generator import (
     ScoreMismatching,
     mismatching_levels,
 )
-from condgen.nets import AnyDenoiserNet, UNetSettings, start_from
+from condgen.nets import AnyDenoiserNet, DiffusersSettings, UNetSettings, start_from
 from condgen.recipe import GeneratorStage
 from condgen.run.guided import Models, open_guided
 from condgen.score import ScoreConfig, ScoreModel
@@ -97,6 +97,8 @@ def _config(stage: GeneratorStage, data: LabelledSet, teacher: _Teacher | None) 
 
 def _without_dropout(network: AnyDenoiserNet) -> AnyDenoiserNet:
     """The same network, to be a generator: what is trained is what is shipped."""
+    if isinstance(network, DiffusersSettings):
+        return network.model_copy(update={"unet": network.unet | {"dropout": 0.0}})
     return network.model_copy(update={"dropout": 0.0}) if isinstance(network, UNetSettings) else network
 
 

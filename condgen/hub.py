@@ -1,0 +1,127 @@
+"""Folders on the Hugging Face hub.
+
+`hf:owner/name`, `hf:owner/name/sub-folder` or, for one version, `hf:owner/name@revision/sub-folder` stands for a folder
+wherever one of a model is asked for. Files are asked for by name, and fetched into the hub's own cache. They are
+safetensors and JSON: nothing that could run.
+"""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple
+
+from condgen.errors import UserError
+from condgen.weights import MODEL_FILE
+
+__all__ = ["CALIBRATION_FILE", "CONFIG_FILE", "MODEL", "fetch", "model_folder", "upload"]
+
+MODEL = "DIR|hf:OWNER/NAME"
+"""How the help names what `model_folder` takes."""
+
+CONFIG_FILE, CALIBRATION_FILE = "config.json", "calibration/calibration.json"
+
+_NOTATION = re.compile(r"hf:(?P<repository>[^/@\s]+/[^/@\s]+)(@(?P<revision>[^/@\s]+))?(/(?P<inside>[^@]+))?")
+
+
+class _Place(NamedTuple):
+    repository: str
+    revision: str | None
+    inside: str  # a sub-folder, or nothing
+
+
+def model_folder(name: str | Path) -> Path:
+    """The folder of a model that is named by its path, or by `hf:owner/name[/sub-folder]`.
+
+    Raises:
+        UserError: where the hub has no such model, or cannot be reached. A path is not looked at.
+    """
+    if not str(name).startswith("hf:"):
+        return Path(name)
+    folder = fetch(str(name), (MODEL_FILE, CONFIG_FILE, CALIBRATION_FILE))
+    if not (folder / MODEL_FILE).is_file():
+        raise UserError(f"{name} holds no {MODEL_FILE}: name the sub-folder of one model, such as {name}/score")
+    return folder
+
+
+def fetch(name: str, files: Sequence[str]) -> Path:
+    """Downloads files of a folder on the hub, those that there are, unless the cache has them; returns where it lies.
+
+    Args:
+        name: `hf:owner/name[@revision][/sub-folder]`.
+        files: names within the folder, or patterns, of safetensors and JSON.
+    """
+    from huggingface_hub import snapshot_download
+
+    if any(not file.endswith((".safetensors", ".json")) for file in files):
+        raise ValueError("only safetensors and JSON are fetched")
+    place = _parse(name)
+    prefix = f"{place.inside}/" if place.inside else ""
+    wanted = [prefix + file for file in files]
+    try:
+        root = snapshot_download(place.repository, revision=place.revision, allow_patterns=wanted)
+    except Exception as error:  # three libraries below raise their own, and which ones changes with their versions
+        raise _in_words(error, f"cannot fetch {name}", place.repository) from error
+    return Path(root) / place.inside
+
+
+def upload(folder: Path, repository: str, *, private: bool) -> str:
+    """Creates a repository of models, unless it exists, and puts the files of a folder into it; returns its address."""
+    from huggingface_hub import HfApi
+
+    api = HfApi()
+    try:
+        identity = api.create_repo(repository, repo_type="model", private=private, exist_ok=True).repo_id
+        commit = api.upload_folder(
+            repo_id=identity, repo_type="model", folder_path=folder, commit_message=f"condgen push {folder.name}"
+        )
+    except Exception as error:  # as above
+        raise _in_words(error, f"cannot push to {repository}", repository) from error
+    return str(commit.repo_url)
+
+
+def _parse(name: str) -> _Place:
+    found = _NOTATION.fullmatch(name.rstrip("/"))
+    inside = PurePosixPath((found["inside"] if found else None) or ".")
+    if found is None or inside.is_absolute() or ".." in inside.parts or set(name) & set("*?[]"):
+        raise UserError(f"{name!r} names nothing on the hub: write hf:owner/name or hf:owner/name/sub-folder")
+    return _Place(found["repository"], found["revision"], "" if inside == PurePosixPath(".") else str(inside))
+
+
+def _in_words(error: Exception, what: str, repository: str) -> UserError:
+    from huggingface_hub.errors import (
+        EntryNotFoundError,
+        GatedRepoError,
+        HfHubHTTPError,
+        HFValidationError,
+        LocalEntryNotFoundError,
+        LocalTokenNotFoundError,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
+
+    log_in = "log in with 'hf auth login', or set HF_TOKEN"
+    status = getattr(getattr(error, "response", None), "status_code", None)
+    match error:
+        case GatedRepoError():
+            return UserError(f"{what}: access to {repository} must be asked for on its page; then {log_in}")
+        case RepositoryNotFoundError():
+            return UserError(f"{what}: there is no {repository}, or it is private: check the name, or {log_in}")
+        case RevisionNotFoundError():
+            return UserError(f"{what}: {repository} has no such revision: leave out what stands after @")
+        case LocalTokenNotFoundError():
+            return UserError(f"{what}: no token of the Hugging Face hub: {log_in}")
+        case HFValidationError():
+            return UserError(f"{what}: {repository!r} is no name of a repository: write owner/name")
+        case HfHubHTTPError() if status in (401, 403):
+            return UserError(
+                f"{what}: the Hugging Face hub refuses it ({status}): {log_in}, with a token that may write"
+            )
+        case LocalEntryNotFoundError():
+            return UserError(
+                f"{what}: the Hugging Face hub cannot be reached, and the cache has no copy: check the network, or copy "
+                "the folder here and name it"
+            )
+        case EntryNotFoundError():
+            return UserError(f"{what}: {repository} has no such file")
+    reason = " ".join(str(error).split())[:200]
+    return UserError(f"{what}: {type(error).__name__}: {reason}: check the network, and try again")
