@@ -99,7 +99,7 @@ def _in_words(error: Exception, what: str, repository: str) -> UserError:
         RevisionNotFoundError,
     )
 
-    log_in = "log in with 'hf auth login', or set HF_TOKEN"
+    log_in = "log in by 'hf auth login', or set HF_TOKEN"
     status = getattr(getattr(error, "response", None), "status_code", None)
     match error:
         case GatedRepoError():
@@ -118,8 +118,8 @@ def _in_words(error: Exception, what: str, repository: str) -> UserError:
             )
         case LocalEntryNotFoundError():
             return UserError(
-                f"{what}: the Hugging Face hub cannot be reached, and the cache has no copy: check the network, or copy "
-                "the folder here and name it"
+                f"{what}: the Hugging Face hub cannot be reached, and its cache holds no copy: check the network, or "
+                "copy the folder here and name it"
             )
         case EntryNotFoundError():
             return UserError(f"{what}: {repository} has no such file")

@@ -59,7 +59,7 @@ class DiffusersSettings(Settings):
             beta_end=self.beta_end,
             rescale_betas_zero_snr=self.zero_terminal_snr,
         )
-        signal = scheduler.alphas_cumprod.double()
+        signal: Tensor = scheduler.alphas_cumprod.double()
         signal = signal[signal > 0]
         return ((1 - signal) / signal).sqrt()
 
