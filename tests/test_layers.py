@@ -29,6 +29,7 @@ recipe
 run
 bench
 report
+export
 cli
 __main__
 """

@@ -7,6 +7,8 @@ import typer
 
 from condgen.cli.progress import console, follow
 from condgen.data import load
+from condgen.errors import UserError
+from condgen.hub import MODEL, model_folder
 from condgen.recipe import CalibrateRecipe, CalibrateStage, ClassifierStage
 from condgen.run import calibrate_stage, gather_calibrations, lock, read_settings
 from condgen.run.calibrate import CALIBRATION, CALIBRATION_FOLDER
@@ -16,9 +18,20 @@ from condgen.training import Processes
 __all__ = ["calibrate"]
 
 
+def _own_folder(name: str) -> Path:
+    if name.startswith("hf:"):
+        raise UserError(
+            f"calibrate writes into the classifier's folder, and {name} lies on the hub: fetch it with 'hf download "
+            "OWNER/NAME --local-dir DIR', and name a folder in DIR"
+        )
+    return Path(name)
+
+
 def calibrate(
-    classifier: Annotated[Path, typer.Option(help="Run folder of the classifier; the figures go into it.")],
-    score: Annotated[Path, typer.Option(help="Run folder of the score model.")],
+    classifier: Annotated[
+        Path, typer.Option(parser=_own_folder, metavar="DIR", help="Folder of the classifier; the figures go into it.")
+    ],
+    score: Annotated[Path, typer.Option(parser=model_folder, metavar=MODEL, help="Folder of the score model.")],
     levels: Annotated[
         str | None,
         typer.Option(

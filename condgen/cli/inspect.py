@@ -12,6 +12,7 @@ from condgen.cli.run import Overrides
 from condgen.cli.stages import read_prior
 from condgen.data import load, parse_data
 from condgen.errors import UserError
+from condgen.hub import MODEL, model_folder
 from condgen.metrics import FEATURES_HELP, CasName, Measures
 from condgen.recipe import (
     DiagnoseRecipe,
@@ -95,10 +96,18 @@ def evaluate(
 
 
 def diagnose(
-    score: Annotated[Path, typer.Option(help="Run folder of the score model that is the prior.")],
-    classifier: Annotated[list[Path] | None, typer.Option(help="Run folder of a classifier. Repeatable.")] = None,
+    score: Annotated[
+        Path, typer.Option(parser=model_folder, metavar=MODEL, help="Folder of the score model that is the prior.")
+    ],
+    classifier: Annotated[
+        list[Path] | None,
+        typer.Option(parser=model_folder, metavar=MODEL, help="Folder of a classifier. Repeatable."),
+    ] = None,
     posterior: Annotated[
-        list[Path] | None, typer.Option(help="Run folder of a score model that is told the label. Repeatable.")
+        list[Path] | None,
+        typer.Option(
+            parser=model_folder, metavar=MODEL, help="Folder of a score model that is told the label. Repeatable."
+        ),
     ] = None,
     levels: Annotated[str | None, typer.Option(help="Noise levels, separated by commas, in units of the data.")] = None,
     queries: Annotated[int | None, typer.Option(min=2, help="Noised data points a level.")] = None,

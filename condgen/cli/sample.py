@@ -10,6 +10,7 @@ from condgen.cli.progress import console, follow
 from condgen.cli.run import draw_grid
 from condgen.data import class_index
 from condgen.errors import UserError
+from condgen.hub import MODEL, model_folder
 from condgen.noise import GridName
 from condgen.recipe import Method, SampleStage, Shard, apply_overrides, labels_spread
 from condgen.run import Models, lock, read_json, sample_stage, shard_folder, shards_within
@@ -19,35 +20,49 @@ from condgen.settings import parse
 from condgen.training import Precision, Processes
 from condgen.weights import MODEL_FILE, load_tensors
 
-__all__ = ["name_of_guide", "sample"]
+__all__ = ["guide_folder", "name_of_guide", "sample"]
 
 _SPEED = "Many samples"  # a panel of the help
 _PER_CLASS = 16
 
 
-def name_of_guide(guide: str | None) -> str | None:
+def guide_folder(guide: str | None) -> Path | None:
+    """The folder of the score model that guides, if one does."""
+    return None if guide is None or guide == "unlabelled" else model_folder(guide)
+
+
+def name_of_guide(guide: str | None, folder: Path | None) -> str | None:
     """What settings call a guide that was named on the command line.
 
     Two parts of the path: of a snapshot, one is a bare number, and "score" alone would mean a recipe's main model.
     """
-    return guide if guide in (None, "unlabelled") else "/".join(Path(guide).resolve().parts[-2:])
+    return guide if folder is None else "/".join(folder.resolve().parts[-2:])
 
 
 def sample(
     score: Annotated[
-        Path | None, typer.Option(help="Run folder of a score model. One trained with labels takes --class by itself.")
+        Path | None,
+        typer.Option(
+            parser=model_folder,
+            metavar=MODEL,
+            help="A score model: its run folder, or an exported one, here or on the hub. One trained with labels takes "
+            "--class by itself.",
+        ),
     ] = None,
-    classifier: Annotated[Path | None, typer.Option(help="Run folder of a classifier that guides it.")] = None,
+    classifier: Annotated[
+        Path | None, typer.Option(parser=model_folder, metavar=MODEL, help="A classifier that guides it.")
+    ] = None,
     guide: Annotated[
         str | None,
         typer.Option(
-            metavar="unlabelled|DIR",
+            metavar=f"unlabelled|{MODEL}",
             help="What guides it in place of a classifier. unlabelled: the same model without its label "
             "(classifier-free guidance). DIR: a weaker score model, such as runs/score/snapshots/1000 (autoguidance).",
         ),
     ] = None,
     generator: Annotated[
-        Path | None, typer.Option(help="Run folder of a one-step generator, in place of both.")
+        Path | None,
+        typer.Option(parser=model_folder, metavar=MODEL, help="A one-step generator, in place of both."),
     ] = None,
     classes: Annotated[
         str, typer.Option("--class", help="Names or numbers, separated by commas, or all: 'cat,dog' or '3,7'.")
@@ -134,6 +149,7 @@ def sample(
         raise UserError("sampling needs --score DIR (with --classifier DIR to choose a class), or --generator DIR")
     if generator is not None and (score, classifier, guide) != (None, None, None):
         raise UserError("--generator stands alone: leave out --score, --classifier and --guide, or leave it out")
+    weaker = guide_folder(guide)
     _, description = load_tensors(source / MODEL_FILE)
     knows_labels = generator is not None or description.get("labels", "none") != "none"
     if not knows_labels and classifier is None and classes != "all":
@@ -147,7 +163,7 @@ def sample(
     labels = labels_spread(n or (per_class or _PER_CLASS) * len(chosen), chosen)
     settings = {
         "classifier": classifier.name if classifier else None,
-        "guide": name_of_guide(guide),
+        "guide": name_of_guide(guide, weaker),
         "generator": generator.name if generator is not None else None,
         "scale": scale,
         "interval": interval,
@@ -163,7 +179,7 @@ def sample(
     stage = parse(SampleStage, {"method": method, "labels": labels, **how}, "sample")
     out = _place(out, stage.shard)
     with lock(out):
-        models = Models(score, classifier, generator, Path(guide) if guide not in (None, "unlabelled") else None)
+        models = Models(score, classifier, generator, weaker)
         worked = follow(sample_stage("sample", out, stage, models, Processes().device))
         if worked == 0:
             console.print(f"nothing left to do: {out} is finished", markup=False)

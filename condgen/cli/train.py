@@ -25,6 +25,7 @@ from condgen.cli.stages import (
 )
 from condgen.data import parse_data
 from condgen.errors import UserError
+from condgen.hub import MODEL, model_folder
 from condgen.recipe import ClassifierStage, ScoreStage, default_adversary
 from condgen.run import Models
 from condgen.score import Labels
@@ -154,8 +155,10 @@ def train_classifier(
     score: Annotated[
         Path | None,
         typer.Option(
+            parser=model_folder,
+            metavar=MODEL,
             rich_help_panel=_PRIOR,
-            help="Run folder of the score model, by default runs/score. It stays frozen; its data and noise are used.",
+            help="Folder of the score model, by default runs/score. It stays frozen; its data and noise are used.",
         ),
     ] = None,
     prior_precision: Annotated[

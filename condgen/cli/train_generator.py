@@ -7,7 +7,7 @@ import typer
 
 from condgen.cli.looks import show_generators
 from condgen.cli.run import Overrides
-from condgen.cli.sample import name_of_guide
+from condgen.cli.sample import guide_folder, name_of_guide
 from condgen.cli.stages import (
     BatchSize,
     Data,
@@ -25,6 +25,7 @@ from condgen.cli.stages import (
     training_options,
 )
 from condgen.errors import UserError
+from condgen.hub import MODEL, model_folder
 from condgen.recipe import (
     GENERATOR_PRESETS,
     GeneratorPreset,
@@ -61,21 +62,28 @@ def train_generator(
     teacher: Annotated[
         Path | None,
         typer.Option(
+            parser=model_folder,
+            metavar=MODEL,
             rich_help_panel=_TEACHER,
-            help="Run folder of a score model: one trained with labels, or without, and then guided by --classifier. "
+            help="Folder of a score model: one trained with labels, or without, and then guided by --classifier. "
             "The generator starts from its weights, and no denoiser of real images is trained.",
         ),
     ] = None,
     classifier: Annotated[
         Path | None,
         typer.Option(
-            rich_help_panel=_TEACHER, help="Run folder of a classifier that guides the teacher (DLSM, or CE)."
+            parser=model_folder,
+            metavar=MODEL,
+            rich_help_panel=_TEACHER,
+            help="Folder of a classifier that guides the teacher (DLSM, or CE).",
         ),
     ] = None,
     guide: Annotated[
         str | None,
         typer.Option(
-            metavar="unlabelled|DIR", rich_help_panel=_TEACHER, help="What guides it instead, as in condgen sample."
+            metavar=f"unlabelled|{MODEL}",
+            rich_help_panel=_TEACHER,
+            help="What guides it instead, as in condgen sample.",
         ),
     ] = None,
     scale: Annotated[
@@ -89,8 +97,10 @@ def train_generator(
     likelihood: Annotated[
         Path | None,
         typer.Option(
+            parser=model_folder,
+            metavar=MODEL,
             rich_help_panel=_TERM,
-            help="Run folder of a noise-aware classifier: adds -log p(y|x_t) of noised samples. More of them are of "
+            help="Folder of a noise-aware classifier: adds -log p(y|x_t) of noised samples. More of them are of "
             "the class asked for, and they vary less.",
         ),
     ] = None,
@@ -173,9 +183,10 @@ def train_generator(
         "generator.augment.flip": "true" if flip else None,
         "generator.augment.probability": augment,
     }
+    weaker = guide_folder(guide)
     if teacher is not None:
         led: dict[str, Any] = {"score": None, "classifier": classifier.resolve().name if classifier else None}
-        led["guide"] = name_of_guide(guide)
+        led["guide"] = name_of_guide(guide, weaker)
         if scale is not None or led["classifier"] is led["guide"] is None:
             led["scale"] = scale or 1
         if led["classifier"] is led["guide"] is None:
@@ -197,7 +208,6 @@ def train_generator(
         raise UserError(f"--set makes the loss {stage.generator.objective.loss}: say --loss instead")
     if teacher is None and stage.generator.teacher is not None:
         raise UserError("--set generator.teacher needs the folders of its models: name them with --teacher DIR")
-    weaker = Path(guide) if guide not in (None, "unlabelled") else None
     models = Models(score=teacher, classifier=classifier, guide=weaker, likelihood=likelihood)
     place = out or Path(f"runs/generator-{wanted}")
     train(f"generator {wanted}", place, stage, loaded, models)

@@ -1,0 +1,200 @@
+"""Model cards: a head that machines read, and a body for people.
+
+Whatever comes from a run, names of classes above all, is escaped, so that it shows as it is written.
+"""
+
+import json
+import re
+from collections.abc import Mapping
+from importlib.resources import files
+from typing import Any
+
+import yaml
+from huggingface_hub import EvalResult, ModelCard, ModelCardData
+from jinja2 import Environment, FunctionLoader, StrictUndefined
+from markupsafe import Markup
+
+from condgen import __version__
+from condgen.export.sources import Measured, Model, Source
+from condgen.metrics import REAL
+from condgen.report import Table, classifier_rows, classifier_table, errors_table, metrics_table, to_markdown
+from condgen.report.tables import escape_markdown
+from condgen.run import read_json
+
+__all__ = ["PLACE", "UNDECIDED", "model_card", "run_card"]
+
+PLACE = "OWNER/NAME"
+"""Stands in a card for the name of a repository that is not known yet."""
+
+UNDECIDED = "unknown"
+"""The licence of a model for which nobody has chosen one."""
+
+_TASKS = {"score model": "unconditional-image-generation", "generator": "unconditional-image-generation"}
+_TASKS |= {"classifier": "image-classification"}
+
+
+def model_card(model: Model, measured: Measured, figures: list[str], title: str, license: str, inside: str = "") -> str:
+    """The card of one model.
+
+    Args:
+        model: what it is about.
+        measured: what the run says of the model.
+        figures: pictures beside the card.
+        title: its head line.
+        license: as the hub spells it.
+        inside: its sub-folder in the repository, if it has one.
+    """
+    place = f"{PLACE}/{inside}" if inside else PLACE
+    above = f"hf:{PLACE}" if inside else "runs/RUN"
+    body = _template("card.md.j2").render(
+        **_shared(title, license, figures, measured),
+        model=model,
+        config=model.description,
+        stage=Markup(_fenced(yaml.safe_dump(model.stage, sort_keys=False, allow_unicode=True), "yaml")),
+        is_images=len(model.description["shape"]) == 3,
+        place=Markup(f"hf:{place}"),
+        above=Markup(above),
+        levels=_levels(model),
+        loss=_loss(model),
+        data=_data(model),
+    )
+    return _card(_head(title, license, [model], measured), body)
+
+
+def run_card(source: Source, figures: list[str], license: str) -> str:
+    """The card of a whole run, whose models lie in sub-folders."""
+    preferred = sorted(source.models, key=lambda model: _loss(model) != "dlsm")
+    firsts = {kind: next((model.name for model in preferred if model.kind == kind), None) for kind in _TASKS}
+    body = _template("run.md.j2").render(
+        **_shared(source.name, license, figures, source.measured),
+        models=source.models,
+        firsts=firsts,
+        report=(source.folder / "report.html").is_file(),
+        place=Markup(f"hf:{PLACE}"),
+        data=_data(source.models[0]),
+        config=source.models[0].description,
+        is_images=len(source.models[0].description["shape"]) == 3,
+    )
+    return _card(_head(source.name, license, list(source.models), source.measured), body)
+
+
+def _shared(title: str, license: str, figures: list[str], measured: Measured) -> dict[str, Any]:
+    tables = [_as_markdown(metrics_table(measured.metrics))] if measured.metrics else []
+    kinds = {(row["weighting"], row["quantity"]) for row in measured.errors}
+    errors = [_as_markdown(errors_table(measured.errors, *kind)) for kind in sorted(kinds)]
+    return {
+        "title": title,
+        "license": license,
+        "undecided": license == UNDECIDED,
+        "figures": figures,
+        "metrics": tables,
+        "errors": errors,
+        "methods": {name: _in_words(method) for name, method in measured.sampled.items()},
+        "about": ", ".join(measured.about),
+        "version": __version__,
+    }
+
+
+def _in_words(method: Mapping[str, Any]) -> str:
+    """A way of sampling as its recipe has it."""
+    shown = {"generator": method["generator"]} if method.get("generator") else method
+    return ", ".join(f"{key} {value}" for key, value in shown.items() if value not in (None, {}, []))
+
+
+def _card(head: ModelCardData, body: str) -> str:
+    return str(ModelCard(f"---\n{head.to_yaml()}\n---\n\n{body.strip()}\n"))
+
+
+def _head(title: str, license: str, models: list[Model], measured: Measured) -> ModelCardData:
+    images = all(len(model.description["shape"]) == 3 for model in models)
+    tags = ["condgen", "class-conditional", "score-based-generative-model", *dict.fromkeys(m.kind for m in models)]
+    tags = [tag.replace(" ", "-") for tag in tags]
+    imported = next((str(model.stage["imported"]) for model in models if "imported" in model.stage), "")
+    results = _results(measured)
+    return ModelCardData(
+        license=license,
+        library_name="condgen",
+        tags=tags,
+        pipeline_tag=_TASKS[models[0].kind] if images else None,
+        base_model=imported.removeprefix("hf:") if imported.startswith("hf:") else None,
+        model_name=title if results else None,
+        eval_results=results or None,
+    )
+
+
+def _results(measured: Measured) -> list[EvalResult]:
+    """The metrics as the hub's model index has them, each with its conditions."""
+    results = []
+    for row in measured.metrics:
+        if row["method"] == REAL:
+            continue
+        keys = ("method", "n", "low", "high", "features", "reference", "floor", "floor_n", "seed")
+        conditions = {key: _rounded(row[key]) for key in keys if row.get(key) is not None}
+        source, _, split = str(row["reference"]).partition(" ")
+        results.append(
+            EvalResult(
+                task_type="unconditional-image-generation",
+                task_name="class-conditional generation",
+                dataset_type=source,
+                dataset_name=f"{source} {split}".strip(),
+                metric_type=re.sub(r"[^a-z0-9]+", "-", str(row["metric"]).lower()).strip("-"),
+                metric_name=f"{row['metric']}, {row['method']}",
+                metric_value=_rounded(row["value"]),
+                metric_args=conditions,
+            )
+        )
+    return results
+
+
+def _rounded(value: object) -> object:
+    return float(f"{value:.6g}") if isinstance(value, float) else value
+
+
+def _levels(model: Model) -> Markup:
+    """What the calibration of a classifier says, by noise level."""
+    path = model.folder / "calibration" / "calibration.json"
+    if model.kind != "classifier" or not path.is_file():
+        return Markup("")
+    rows = [{"classifier": model.name, **row} for row in read_json(path).get("rows", [])]
+    return _as_markdown(classifier_table(classifier_rows(rows)[model.name], f"{model.name}, by noise level"))
+
+
+def _loss(model: Model) -> str:
+    """The objective, by the name that the settings give it."""
+    part: dict[str, Any] = model.stage.get({"score model": "score"}.get(model.kind, model.kind)) or {}
+    return str((part.get("objective") or {}).get("loss", ""))
+
+
+def _data(model: Model) -> str:
+    """What the data are called, if that is known."""
+    data = model.stage.get("data") or {}
+    return str(data.get("root") or data.get("kind", ""))
+
+
+def _as_markdown(table: Table) -> Markup:
+    caption = f"\n\n{escape_markdown(table.caption)}" if table.caption else ""
+    return Markup(f"**{escape_markdown(table.title)}**\n\n{to_markdown(table)}{caption}")
+
+
+def _fenced(text: str, language: str) -> str:
+    """A block of code that no text can leave."""
+    fence = "`" * max(3, max(map(len, re.findall("`+", text)), default=0) + 1)
+    return f"{fence}{language}\n{text.rstrip()}\n{fence}"
+
+
+def _escaped(value: object) -> str:
+    if isinstance(value, Markup):
+        return str(value)
+    return escape_markdown(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
+
+
+def _template(name: str) -> Any:  # noqa: ANN401 - jinja2 has no types of its own here
+    environment = Environment(
+        loader=FunctionLoader(lambda found: files("condgen.export").joinpath(found).read_text(encoding="utf-8")),
+        autoescape=False,  # Markdown, which `finalize` escapes
+        finalize=_escaped,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template(name)
