@@ -13,12 +13,14 @@ from typing import NamedTuple
 from condgen.errors import UserError
 from condgen.weights import MODEL_FILE
 
-__all__ = ["CALIBRATION_FILE", "CONFIG_FILE", "MODEL", "fetch", "model_folder", "upload"]
+__all__ = ["CALIBRATION_FILE", "CONFIG_FILE", "MODEL", "UPLOADED", "fetch", "model_folder", "upload"]
 
 MODEL = "DIR|hf:OWNER/NAME"
 """How the help names what `model_folder` takes."""
 
 CONFIG_FILE, CALIBRATION_FILE = "config.json", "calibration/calibration.json"
+
+UPLOADED = ("*README.md", "report.md", "report.html", "*.json", "*.safetensors", "*.png")
 
 _NOTATION = re.compile(r"hf:(?P<repository>[^/@\s]+/[^/@\s]+)(@(?P<revision>[^/@\s]+))?(/(?P<inside>[^@]+))?")
 
@@ -72,7 +74,11 @@ def upload(folder: Path, repository: str, *, private: bool) -> str:
     try:
         identity = api.create_repo(repository, repo_type="model", private=private, exist_ok=True).repo_id
         commit = api.upload_folder(
-            repo_id=identity, repo_type="model", folder_path=folder, commit_message=f"condgen push {folder.name}"
+            repo_id=identity,
+            repo_type="model",
+            folder_path=folder,
+            commit_message=f"condgen push {folder.resolve().name}",
+            allow_patterns=list(UPLOADED),
         )
     except Exception as error:  # as above
         raise _in_words(error, f"cannot push to {repository}", repository) from error
@@ -99,6 +105,8 @@ def _in_words(error: Exception, what: str, repository: str) -> UserError:
         RevisionNotFoundError,
     )
 
+    if isinstance(error, TypeError | AttributeError):  # a mistake of ours
+        raise error
     log_in = "log in by 'hf auth login', or set HF_TOKEN"
     status = getattr(getattr(error, "response", None), "status_code", None)
     match error:

@@ -46,16 +46,16 @@ def push(
 
     The repository is created where there is none. In the cards, OWNER/NAME becomes its name.
     """
-    from condgen.export import exported, name_place
+    from condgen.export import named, uploaded
 
     if repository.count("/") != 1 or not all(repository.split("/")):
         raise UserError(f"{repository!r} is no name of a repository: write owner/name")
-    exported(folder)
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    files = uploaded(folder)
     if dry_run:
         for path in files:
             console.print(f"{path.stat().st_size:>12,}  {path.relative_to(folder)}", markup=False, soft_wrap=True)
         console.print(f"nothing was uploaded: {len(files)} files would go to {repository}", markup=False)
         return
-    name_place(folder, repository)
-    console.print(f"pushed: {upload(folder, repository, private=private)}", markup=False, soft_wrap=True)
+    with named(folder, repository):
+        address = upload(folder, repository, private=private)
+    console.print(f"pushed: {address}", markup=False, soft_wrap=True)

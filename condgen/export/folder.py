@@ -6,18 +6,21 @@ The weights are copied as they are, so that content keys, and with them calibrat
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from html import escape
 from pathlib import Path
 
 from condgen import __version__
 from condgen.errors import UserError
 from condgen.export.card import PLACE, model_card, run_card
 from condgen.export.sources import Measured, Model, Source, read_source
-from condgen.hub import CALIBRATION_FILE, CONFIG_FILE
+from condgen.hub import CALIBRATION_FILE, CONFIG_FILE, UPLOADED
+from condgen.report.tables import escape_markdown
 from condgen.run import read_json
 from condgen.weights import MODEL_FILE, write_atomically
 
-__all__ = ["CARD_FILE", "export", "exported", "name_place"]
+__all__ = ["CARD_FILE", "export", "exported", "named", "uploaded"]
 
 CARD_FILE = "README.md"
 
@@ -72,11 +75,25 @@ def exported(folder: Path) -> list[Path]:
     return places
 
 
-def name_place(folder: Path, repository: str) -> None:
-    """Puts the name of the repository where the cards of an exported folder leave a gap."""
-    for place in dict.fromkeys((folder, *exported(folder))):
-        text = (place / CARD_FILE).read_text(encoding="utf-8")
-        write_atomically(place / CARD_FILE, text.replace(f"hf:{PLACE}", f"hf:{repository}").encode())
+def uploaded(folder: Path) -> list[Path]:
+    """The files of an exported folder that go to the hub, and no trace of work that was done in it since."""
+    exported(folder)
+    found = (path for pattern in UPLOADED for path in folder.rglob(pattern))
+    return sorted(path for path in found if path.is_file())
+
+
+@contextmanager
+def named(folder: Path, repository: str) -> Iterator[None]:
+    """Puts the name of the repository where the cards of an exported folder leave a gap, for as long as it is open."""
+    cards = [place / CARD_FILE for place in dict.fromkeys((folder, *exported(folder)))]
+    before = {card: card.read_bytes() for card in cards}
+    try:
+        for card, text in before.items():
+            write_atomically(card, text.replace(f"hf:{PLACE}".encode(), f"hf:{repository}".encode()))
+        yield
+    finally:
+        for card, text in before.items():
+            write_atomically(card, text)
 
 
 def _write_run(source: Source, out: Path, license: str) -> None:
@@ -84,13 +101,10 @@ def _write_run(source: Source, out: Path, license: str) -> None:
         title, place = f"{source.name}: {model.name}", out / model.name
         _write_model(model, source.measured.of(model), source.folder, place, license, title, inside=model.name)
     figures = [*_copy_pictures(source.folder, ["samples.png"], out), *_copy_grids(source.folder, source.measured, out)]
-    roots = {str(model.paths) for model in source.models if model.paths}
+    roots = {model.paths for model in source.models if model.paths}
     for file in _REPORTS:
         if (source.folder / file).is_file():
-            text = (source.folder / file).read_text(encoding="utf-8")
-            for root in roots:  # where data lie on a machine concerns nobody else
-                text = text.replace(root, Path(root).name)
-            write_atomically(out / file, text.encode())
+            _copy_text(source.folder / file, out / file, roots)
     config = {"library_name": _LIBRARY, "condgen_version": __version__, "models": [m.name for m in source.models]}
     write_atomically(out / CONFIG_FILE, _json(config))
     write_atomically(out / CARD_FILE, run_card(source, figures, license).encode())
@@ -104,8 +118,7 @@ def _write_model(
     about = {"library_name": _LIBRARY, "condgen_version": __version__}
     write_atomically(out / CONFIG_FILE, _json(about | model.description | {"stage": model.stage}))
     if model.kind == "classifier" and (model.folder / CALIBRATION_FILE).is_file():
-        (out / CALIBRATION_FILE).parent.mkdir()
-        shutil.copyfile(model.folder / CALIBRATION_FILE, out / CALIBRATION_FILE)
+        _copy_text(model.folder / CALIBRATION_FILE, out / CALIBRATION_FILE, {model.paths} - {""})
     own = ["grid.png", "looks.png", "calibration/calibration.png"]
     within_run = run if measured.sampled else model.folder
     figures = [*_copy_pictures(model.folder, own, out), *_copy_grids(within_run, measured, out)]
@@ -127,6 +140,15 @@ def _copy_pictures(folder: Path, files: list[str], out: Path, name: str | None =
             shutil.copyfile(folder / file, out / target)
             written.append(target)
     return written
+
+
+def _copy_text(path: Path, target: Path, roots: set[str]) -> None:
+    """Copies a file without the paths of data: where they lie on a machine concerns nobody else."""
+    text = path.read_text(encoding="utf-8")
+    for root in roots:
+        for dress in (str, escape, escape_markdown, lambda value: json.dumps(value)[1:-1]):
+            text = text.replace(dress(root), dress(Path(root).name))
+    write_atomically(target, text.encode())
 
 
 def _json(value: Mapping[str, object]) -> bytes:

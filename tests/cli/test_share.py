@@ -1,0 +1,401 @@
+"""Models for the hub, and from it. The hub itself is replaced at its client's boundary: no test reaches a network."""
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import huggingface_hub
+import pytest
+import torch
+import yaml
+from huggingface_hub import ModelCard
+from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, LocalTokenNotFoundError
+from huggingface_hub.utils import filter_repo_objects
+from PIL import Image
+
+from condgen.classifier import Classifier
+from condgen.errors import UserError
+from condgen.generator import Generator
+from condgen.hub import fetch, model_folder
+from condgen.run import file_key, read_rows
+from condgen.score import ScoreModel
+
+NAMES = ("<b>cat</b>"[:6], "a|b *c* `d`", "dog")
+RECIPE = """
+name: pets
+data: {kind: folder, root: ROOT, test_fraction: 0.3}
+schedule: {kind: edm}
+score: {network: {kind: mlp, width: 16, depth: 1}, training: {steps: 3, batch: 8}}
+classifiers:
+  dlsm: {network: {kind: mlp, width: 16, depth: 1}, training: {steps: 3, batch: 8}}
+generators:
+  sid:
+    network: {kind: mlp, width: 16, depth: 1}
+    objective: {loss: sid, network: {kind: mlp, width: 16, depth: 1}}
+    training: {steps: 3, batch: 8}
+calibrate: {draws: 1, levels: [0.5, 2]}
+sample:
+  per_class: 4
+  methods: {guided: {classifier: dlsm, steps: 3}, unguided: {steps: 3}, one-step: {generator: sid}}
+diagnose: {levels: [1], queries: 4}
+"""
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A finished tiny run on a folder of images, whose classes have names that Markdown and HTML would take amiss."""
+    base = tmp_path_factory.mktemp("share")
+    generator = torch.Generator().manual_seed(0)
+    for label, name in enumerate(NAMES):
+        (base / "pri_vate" / "photos" / name).mkdir(parents=True)
+        for number in range(10):
+            pixels = (torch.rand(4, 4, generator=generator) * 100 + 70 * label).to(torch.uint8).numpy()
+            Image.fromarray(pixels).save(base / "pri_vate" / "photos" / name / f"{number}.png")
+    recipe = base / "pets.yaml"
+    recipe.write_text(RECIPE.replace("ROOT", str(base / "pri_vate" / "photos")))
+    command = [sys.executable, "-m", "condgen", "--threads", "1", "run", recipe, "--out", base / "pets"]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    return base / "pets"
+
+
+@pytest.fixture(scope="module")
+def shared(run):
+    """The run, exported."""
+    command = [sys.executable, "-m", "condgen", "export", run, "--out", run.parent / "shared", "--license", "mit"]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    return run.parent / "shared"
+
+
+@pytest.fixture
+def hub(shared, tmp_path, monkeypatch):
+    """A hub with one repository, me/pets, and a log of what it was asked for."""
+    asked = []
+
+    def download(repository, *, revision=None, allow_patterns=None):
+        asked.append((repository, revision))
+        cache = tmp_path / "cache"
+        if repository != "me/pets":
+            raise LocalEntryNotFoundError("no network")
+        files = [str(path.relative_to(shared)) for path in shared.rglob("*") if path.is_file()]
+        for file in filter_repo_objects(files, allow_patterns=allow_patterns):
+            (cache / file).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(shared / file, cache / file)
+        return str(cache)
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
+    return asked
+
+
+MODELS = {"score": ScoreModel, "classifier-dlsm": Classifier, "generator-sid": Generator}
+
+
+def test_exported_models_are_the_models_of_the_run(run, shared):
+    assert json.loads((shared / "config.json").read_text())["models"] == list(MODELS)
+    for name, kind in MODELS.items():
+        assert file_key(shared / name / "model.safetensors") == file_key(run / name / "model.safetensors")
+        model = kind.from_pretrained(shared / name)
+        assert not any(parameter.requires_grad for parameter in model.parameters())
+        assert model.config == kind.load(run / name).config
+        config = json.loads((shared / name / "config.json").read_text())
+        assert config["kind"] == model.config.kind
+        assert tuple(config["names"]) == NAMES
+    for file in ("report.html", "report.md", "figures/samples.png", "figures/samples-guided.png"):
+        assert (shared / file).stat().st_size > 0
+
+
+def test_an_exported_model_serves_wherever_a_run_folder_does(run, shared, condgen, tmp_path):
+    words = ("--per-class", 2, "--steps", 3, "--scale", "calibrated")
+    for place in (run, shared):
+        models = ("--score", place / "score", "--classifier", place / "classifier-dlsm")
+        code, _, err = condgen("sample", *models, *words, "--out", tmp_path / place.name)
+        assert code == 0, err
+    for row in read_rows(tmp_path / "pets" / "manifest.jsonl"):
+        pictures = [(tmp_path / name / row["file"]).read_bytes() for name in ("pets", "shared")]
+        assert pictures[0] == pictures[1]
+    copy = shutil.copytree(shared, tmp_path / "copy")
+    photos = ("--data", run.parent / "pri_vate" / "photos")
+    small, guide = ("--steps", 2, "--batch", 4), ("--classifier", copy / "classifier-dlsm")
+    for command in (
+        ("train-classifier", "--score", copy / "score", *photos, *small, "--out", tmp_path / "c"),
+        ("train-generator", "--teacher", copy / "score", *guide, *photos, *small, "--out", tmp_path / "g"),
+        ("sample", "--generator", copy / "generator-sid", "--n", 3, "--out", tmp_path / "s"),
+    ):
+        code, _, err = condgen(*command)
+        assert code == 0, err
+    code, _, err = condgen("calibrate", "--classifier", copy / "classifier-dlsm", "--score", copy / "score")
+    assert (code, "photos" in err) == (2, True)  # the data's place on a machine is not passed on
+
+
+def test_data_that_others_have_too_are_found_again(condgen, tmp_path):
+    code, _, err = condgen("train-score", "--steps", 2, "--batch", 4, "--out", tmp_path / "score")
+    assert code == 0, err
+    assert condgen("export", tmp_path / "score", "--out", tmp_path / "e")[0] == 0
+    small = ("--steps", 2, "--batch", 4, "--set", "classifier.network.width=16")
+    code, _, err = condgen("train-classifier", "--score", tmp_path / "e", *small, "--out", tmp_path / "c")
+    assert code == 0, err
+    for words in (("calibrate", "--draws", 1, "--levels", "1"), ("diagnose", "--levels", "1", "--queries", 2)):
+        out = ("--out", tmp_path / "d") if words[0] == "diagnose" else ()
+        code, _, err = condgen(*words, "--score", tmp_path / "e", "--classifier", tmp_path / "c", *out)
+        assert code == 0, err
+
+
+def test_the_hub_is_asked_for_safetensors_and_json_alone(shared, hub, tmp_path, condgen):
+    fetched = ScoreModel.from_pretrained("hf:me/pets@v1/score")
+    x, t = torch.randn(2, 1, 4, 4), torch.tensor(1.0, dtype=torch.float64)
+    assert torch.equal(fetched(x, t), ScoreModel.load(shared / "score")(x, t))
+    place = model_folder("hf:me/pets/classifier-dlsm/")
+    assert place == tmp_path / "cache" / "classifier-dlsm"
+    files = {str(path.relative_to(tmp_path / "cache")) for path in (tmp_path / "cache").rglob("*") if path.is_file()}
+    assert files == {
+        *("score/model.safetensors", "score/config.json"),
+        *("classifier-dlsm/model.safetensors", "classifier-dlsm/config.json"),
+        "classifier-dlsm/calibration/calibration.json",
+    }
+    assert hub == [("me/pets", "v1"), ("me/pets", None)]
+    models = ("--score", "hf:me/pets/score", "--classifier", "hf:me/pets/classifier-dlsm", "--scale", "calibrated")
+    code, _, err = condgen("sample", *models, "--n", 3, "--steps", 3, "--out", tmp_path / "s")
+    assert code == 0, err
+    with pytest.raises(ValueError, match="only safetensors and JSON"):
+        fetch("hf:me/pets", ["pytorch_model.bin"])
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("hf:me/other", "cannot be reached, and its cache holds no copy"),
+        ("hf:me", "write hf:owner/name"),
+        ("hf:me/pets/../../etc", "write hf:owner/name"),
+        ("hf:me/pets/*", "write hf:owner/name"),
+        ("hf:me/pets", "name the sub-folder of one model"),
+    ],
+)
+def test_what_is_not_on_the_hub_is_said_in_one_line(name, message, hub, condgen, tmp_path):
+    code, _, err = condgen("sample", "--score", name, "--out", tmp_path / "s")
+    assert (code, message in err, len(err.strip().splitlines())) == (2, True, 1), err
+
+
+def test_a_calibration_cannot_be_written_to_the_hub(hub, condgen, shared):
+    code, _, err = condgen("calibrate", "--classifier", "hf:me/pets/classifier-dlsm", "--score", shared / "score")
+    assert (code, "hf download" in err) == (2, True)
+
+
+# ----------------------------------------------------------------------------------------------------
+# The card
+
+
+def test_every_figure_of_the_run_is_in_the_head_with_its_conditions(run, shared):
+    card = ModelCard.load(shared / "README.md")
+    assert (card.data.license, card.data.library_name, card.data.model_name) == ("mit", "condgen", "pets")
+    rows = json.loads((run / "metrics.json").read_text())["rows"]
+    rows = [row for row in rows if not row["method"].startswith("real")]
+    assert len(rows) == len(card.data.eval_results) > 10
+    for row, result in zip(rows, card.data.eval_results, strict=True):
+        assert result.metric_name == f"{row['metric']}, {row['method']}"
+        assert result.metric_value == pytest.approx(row["value"], rel=1e-5)
+        assert (result.metric_args["n"], result.metric_args["features"]) == (row["n"], row["features"])
+        assert result.metric_args["floor"] == pytest.approx(row["floor"], rel=1e-5)
+    for word in ("real (held out)", "Samples a method: 12", "Limits", "photos train", "D\\_L"):
+        assert word in card.text, word
+    of_generator = ModelCard.load(shared / "generator-sid" / "README.md")
+    assert {result.metric_args["method"] for result in of_generator.data.eval_results} == {"one-step"}
+    assert "D\\_L" not in of_generator.text
+    assert "by noise level" in ModelCard.load(shared / "classifier-dlsm" / "README.md").text
+
+
+def test_names_of_classes_show_as_they_are_written(shared):
+    for card in shared.rglob("README.md"):
+        text = ModelCard.load(card).text
+        outside = re.sub(r"^```.*?^```$", "", text, flags=re.DOTALL | re.MULTILINE)
+        assert "\\<b\\>cat, a\\|b \\*c\\* \\`d\\`, dog" in outside
+        assert "<b>" not in outside
+
+
+def test_pictures_of_a_card_are_there(shared):
+    for card in shared.rglob("README.md"):
+        pictures = re.findall(r"^!\[[^]]*\]\(([^)]+)\)$", card.read_text(), flags=re.MULTILINE)
+        assert pictures or card.parent.name == "classifier-dlsm"
+        assert all((card.parent / picture).is_file() for picture in pictures)
+
+
+def test_code_and_commands_of_a_card_work_as_they_stand(shared, hub, condgen, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    ran = 0
+    for card in sorted(shared.rglob("README.md")):
+        text = card.read_text().replace("OWNER/NAME", "me/pets")
+        blocks = re.findall(r"^```(\w*)\n(.*?)^```$", text, flags=re.DOTALL | re.MULTILINE)
+        for code in (block for language, block in blocks if language == "python"):
+            space = {}
+            exec(code, space)  # our own, written a moment ago
+            assert space["x"].shape == (8, 1, 4, 4)
+            ran += 1
+        for block in (block for language, block in blocks if not language):
+            for line in block.splitlines():
+                words = line.removeprefix("condgen ").split()
+                extra = ["--steps", "2", "--batch", "4", "--data", "pri_vate/photos"] if "train" in words[0] else []
+                if extra:
+                    (tmp_path / "pri_vate").unlink(missing_ok=True)
+                    (tmp_path / "pri_vate").symlink_to(shared.parent / "pri_vate")
+                words[words.index("--out") + 1] = f"out-{ran}"
+                code, _, err = condgen(*words, *extra)
+                assert code == 0, (line, err)
+                ran += 1
+    assert ran == 9
+
+
+def test_the_place_of_the_data_is_not_passed_on(run, shared):
+    for path in shared.rglob("*"):
+        if path.suffix in (".md", ".json", ".html"):
+            text = path.read_text().replace("\\", "")
+            assert str(run.parent / "pri_vate") not in text, path
+
+
+def test_a_single_model_takes_its_part_of_the_run_along(run, shared, condgen, tmp_path):
+    code, out, err = condgen("export", run / "classifier-dlsm", "--out", tmp_path / "one")
+    assert code == 0, err
+    assert "no licence is chosen" in out
+    card = ModelCard.load(tmp_path / "one" / "README.md")
+    assert card.data.license == "unknown"
+    assert "No licence has been chosen" in card.text
+    assert {result.metric_args["method"] for result in card.data.eval_results} == {"guided"}
+    assert Classifier.from_pretrained(tmp_path / "one").n_classes == 3
+    shutil.copytree(run / "score", tmp_path / "alone")
+    code, _, err = condgen("export", tmp_path / "alone", "--out", tmp_path / "two")
+    assert code == 0, err
+    assert "Nothing was measured" in (tmp_path / "two" / "README.md").read_text()
+
+
+def test_settings_of_a_card_are_those_of_the_stage(run, shared):
+    text = (shared / "score" / "README.md").read_text()
+    (block,) = re.findall(r"^```yaml\n(.*?)^```$", text, flags=re.DOTALL | re.MULTILINE)
+    stage, shown = yaml.safe_load((run / "score" / "recipe.yaml").read_text()), yaml.safe_load(block)
+    assert shown["data"].pop("root") == "photos"
+    del stage["data"]["root"]
+    assert shown == stage
+
+
+def test_an_export_is_whole_or_absent_and_replaces_nothing(run, shared, tmp_path, monkeypatch):
+    from condgen.export import export, folder
+
+    def fails(*_):
+        raise UserError("no card today")
+
+    monkeypatch.setattr(folder, "run_card", fails)
+    with pytest.raises(UserError, match="no card today"):
+        export(run, tmp_path / "out", "mit")
+    assert list(tmp_path.iterdir()) == []
+    before = (shared / "README.md").read_bytes()
+    with pytest.raises(UserError, match="exists already"):
+        export(run, shared, "mit")
+    assert (shared / "README.md").read_bytes() == before
+
+
+def test_what_cannot_be_exported_is_said_in_one_line(run, condgen, tmp_path):
+    unfinished = shutil.copytree(run, tmp_path / "unfinished")
+    (unfinished / "classifier-dlsm" / "model.safetensors").unlink()
+    for place, message in (
+        (tmp_path / "none", "is not a folder"),
+        (run.parent / "pri_vate", "holds no model"),
+        (run / "samples" / "guided", "holds no model"),
+        (unfinished, "classifier-dlsm is not finished"),
+    ):
+        code, _, err = condgen("export", place, "--out", tmp_path / "out")
+        assert (code, message in err, len(err.strip().splitlines())) == (2, True, 1), err
+
+
+# ----------------------------------------------------------------------------------------------------
+# Pushing
+
+
+class Api:
+    """What `condgen push` needs of the hub's client."""
+
+    calls: list
+    error: Exception | None = None
+
+    def create_repo(self, repository, **how):
+        self.calls.append(("create", repository, how))
+        if self.error is not None:
+            raise self.error
+        return huggingface_hub.RepoUrl("https://hub.example/me/pets")
+
+    def upload_folder(self, *, folder_path, allow_patterns, **how):
+        files = [str(path.relative_to(folder_path)) for path in Path(folder_path).rglob("*") if path.is_file()]
+        sent = {
+            file: (folder_path / file).read_bytes()
+            for file in filter_repo_objects(files, allow_patterns=allow_patterns)
+        }
+        self.calls.append(("upload", sent, how))
+        return type("Commit", (), {"repo_url": "hub.example/me/pets"})()
+
+
+@pytest.fixture
+def api(monkeypatch):
+    """The client's class with a record of its calls."""
+    monkeypatch.setattr(Api, "calls", [], raising=False)
+    monkeypatch.setattr(Api, "error", None)
+    monkeypatch.setattr(huggingface_hub, "HfApi", Api)
+    monkeypatch.setattr(huggingface_hub, "RepoUrl", lambda url: type("Url", (), {"repo_id": url[-7:]})())
+    return Api
+
+
+def test_push_sends_the_folder_with_its_name_in_the_cards(shared, api, condgen):
+    before = (shared / "README.md").read_bytes()
+    (shared / "score" / ".lock").touch()
+    code, out, err = condgen("push", shared, "me/pets", "--private")
+    assert code == 0, err
+    assert "pushed: hub.example/me/pets" in out
+    (create, repository, how), (upload, sent, where) = api.calls
+    assert (create, repository, how["private"], how["exist_ok"]) == ("create", "me/pets", True, True)
+    assert (upload, where["repo_id"], where["repo_type"]) == ("upload", "me/pets", "model")
+    assert {"README.md", "score/README.md", "score/model.safetensors", "report.html"} <= sent.keys()
+    assert "score/.lock" not in sent
+    assert b"hf:me/pets/score" in sent["score/README.md"]
+    assert not any(b"hf:OWNER/NAME" in text for file, text in sent.items() if file.endswith("README.md"))
+    assert (shared / "README.md").read_bytes() == before
+
+
+def test_a_dry_run_sends_nothing(shared, api, condgen):
+    code, out, _ = condgen("push", shared, "me/pets", "--dry-run")
+    assert (code, api.calls) == (0, [])
+    assert "score/model.safetensors" in out
+    assert "nothing was uploaded" in out
+
+
+def _refused(status):
+    answer = SimpleNamespace(status_code=status, headers={}, request=None, reason="refused", text="")
+    return HfHubHTTPError("refused", response=answer)
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (LocalTokenNotFoundError("no token"), "hf auth login"),
+        (_refused(403), "with a token that may write"),
+        (ConnectionError("no\nnetwork"), "check the network"),
+    ],
+)
+def test_push_fails_in_one_line(error, message, shared, api, condgen, monkeypatch):
+    before = (shared / "README.md").read_bytes()
+    monkeypatch.setattr(api, "error", error)
+    code, _, err = condgen("push", shared, "me/pets")
+    assert (code, message in err, len(err.strip().splitlines())) == (2, True, 1), err
+    assert (shared / "README.md").read_bytes() == before
+
+
+def test_push_takes_exported_folders_alone(run, shared, api, condgen, tmp_path):
+    broken = shutil.copytree(shared, tmp_path / "broken")
+    (broken / "score" / "model.safetensors").unlink()
+    for place, repository, message in (
+        (run, "me/pets", "is no exported folder"),
+        (tmp_path / "none", "me/pets", "is no exported folder"),
+        (broken, "me/pets", "export the run again"),
+        (shared, "pets", "write owner/name"),
+    ):
+        code, _, err = condgen("push", place, repository)
+        assert (code, message in err, api.calls) == (2, True, []), err
