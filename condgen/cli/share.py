@@ -1,7 +1,7 @@
 """`condgen export`, `push`, `pack`."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -9,7 +9,7 @@ from condgen.cli.progress import console
 from condgen.errors import UserError
 from condgen.hub import upload
 
-__all__ = ["export", "push"]
+__all__ = ["export", "pack", "push"]
 
 
 def export(
@@ -59,3 +59,28 @@ def push(
     with named(folder, repository):
         address = upload(folder, repository, private=private)
     console.print(f"pushed: {address}", markup=False, soft_wrap=True)
+
+
+def pack(
+    samples: Annotated[Path, typer.Argument(help="A folder that condgen sample has written, whole or all shards.")],
+    out: Annotated[Path, typer.Option(help="The file, such as samples.tar or samples.parquet.")],
+    form: Annotated[
+        Literal["webdataset", "parquet"] | None,
+        typer.Option("--format", help="webdataset: a tar. parquet: for datasets. By default as --out ends."),
+    ] = None,
+    size: Annotated[int, typer.Option(min=1, help="Samples a file; a larger set is split into several.")] = 10_000,
+) -> None:
+    """Put samples into one file that training pipelines read: pictures, classes, seeds, and how each came about.
+
+    datasets.load_dataset("parquet", data_files="samples.parquet") knows the pictures and the names of the classes;
+    webdataset.WebDataset("samples.tar") gives png, cls and json. Points have no pictures: Parquet holds their
+    coordinates.
+    """
+    from condgen.export import SUFFIXES
+    from condgen.export import pack as write
+
+    chosen = form or SUFFIXES.get(out.suffix)
+    if chosen is None:
+        raise UserError(f"{out} ends in neither .tar nor .parquet: say --format webdataset or --format parquet")
+    for path in write(samples, out, chosen, size):
+        console.print(f"{path} ({path.stat().st_size:,} bytes)", markup=False, soft_wrap=True)

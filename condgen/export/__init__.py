@@ -1,5 +1,6 @@
 """From run folders to what others take up: folders of models for the Hugging Face hub, and files of samples."""
 
 from condgen.export.folder import export, exported, named, uploaded
+from condgen.export.pack import SUFFIXES, Format, pack
 
-__all__ = ["export", "exported", "named", "uploaded"]
+__all__ = ["SUFFIXES", "Format", "export", "exported", "named", "pack", "uploaded"]

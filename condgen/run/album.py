@@ -24,6 +24,8 @@ from condgen.weights import write_atomically
 __all__ = [
     "MANIFEST",
     "picture_of",
+    "picture_path",
+    "read_manifests",
     "read_samples",
     "sample_folders",
     "seeds_written",
@@ -127,15 +129,24 @@ def read_samples(folder: Path) -> tuple[Tensor, Tensor]:
     Raises:
         UserError: where samples are missing, not finished, or damaged.
     """
-    parts = [_read_part(part) for part in sample_folders(folder)]
+    parts = [_read_part(part, rows) for part, rows in read_manifests(folder)]
     return torch.cat([x for x, _ in parts]), torch.cat([y for _, y in parts])
 
 
-def _read_part(folder: Path) -> tuple[Tensor, Tensor]:
-    record = read_json(folder / STAGE_FILE)
-    if not record.get("finished"):
-        raise UserError(f"{folder} is not finished: run the command that made it again, it goes on where it stopped")
-    rows = read_rows(folder / MANIFEST)
+def read_manifests(folder: Path) -> list[tuple[Path, list[dict[str, Any]]]]:
+    """The folders that hold a set of samples, in order of seed, and the lines of their manifests.
+
+    Raises:
+        UserError: where samples are missing or not finished.
+    """
+    parts = sample_folders(folder)
+    for part in parts:
+        if not read_json(part / STAGE_FILE).get("finished"):
+            raise UserError(f"{part} is not finished: run the command that made it again, it goes on where it stopped")
+    return [(part, read_rows(part / MANIFEST)) for part in parts]
+
+
+def _read_part(folder: Path, rows: Sequence[dict[str, Any]]) -> tuple[Tensor, Tensor]:
     try:
         labels = torch.tensor([int(row["class"]) for row in rows])
         if rows[0].get("file") is None:
@@ -147,10 +158,20 @@ def _read_part(folder: Path) -> tuple[Tensor, Tensor]:
     return x, labels
 
 
-def _read_picture(folder: Path, file: str) -> np.ndarray:
+def picture_path(folder: Path, file: str) -> Path:
+    """Where a picture that a manifest names lies.
+
+    Raises:
+        UserError: where that is not in the manifest's folder.
+    """
     path = folder / file
     if Path(file).name != file or path.is_symlink():
         raise UserError(f"{folder / MANIFEST} names {file!r}, which lies outside the folder: sample again")
+    return path
+
+
+def _read_picture(folder: Path, file: str) -> np.ndarray:
+    path = picture_path(folder, file)
     try:
         with Image.open(path) as picture:
             pixels = np.asarray(picture)

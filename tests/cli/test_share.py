@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tarfile
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -399,3 +400,21 @@ def test_push_takes_exported_folders_alone(run, shared, api, condgen, tmp_path):
     ):
         code, _, err = condgen("push", place, repository)
         assert (code, message in err, api.calls) == (2, True, []), err
+
+
+# ----------------------------------------------------------------------------------------------------
+# Packing
+
+
+def test_pack_takes_the_form_from_the_name(run, tmp_path, condgen):
+    samples = run / "samples" / "guided"
+    code, out, err = condgen("pack", samples, "--out", tmp_path / "s.tar", "--size", 8)
+    assert code == 0, err
+    assert out.count("of-00002.tar") == 2
+    with tarfile.open(tmp_path / "s-00001-of-00002.tar") as tar:
+        assert Image.open(tar.extractfile("00000008.png")).size == (4, 4)
+        assert json.load(tar.extractfile("00000008.json"))["name"] == NAMES[2]
+    code, _, err = condgen("pack", samples, "--out", tmp_path / "s.zip")
+    assert (code, "neither .tar nor .parquet" in err) == (2, True)
+    code, _, err = condgen("pack", tmp_path / "none", "--out", tmp_path / "none.tar")
+    assert (code, len(err.strip().splitlines())) == (2, 1)
