@@ -65,6 +65,7 @@ app.command("doctor", rich_help_panel="Look")(inspect.doctor)
 app.command("export", rich_help_panel="Share")(share.export)
 app.command("push", rich_help_panel="Share")(share.push)
 app.command("pack", rich_help_panel="Share")(share.pack)
+app.command("tensorboard", rich_help_panel="Look")(share.tensorboard)
 app.add_typer(bench.app, name="bench", rich_help_panel="Look")
 
 

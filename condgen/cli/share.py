@@ -1,5 +1,6 @@
-"""`condgen export`, `push`, `pack`."""
+"""`condgen export`, `push`, `pack`, `tensorboard`."""
 
+import time
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -9,7 +10,7 @@ from condgen.cli.progress import console
 from condgen.errors import UserError
 from condgen.hub import upload
 
-__all__ = ["export", "pack", "push"]
+__all__ = ["export", "pack", "push", "tensorboard"]
 
 
 def export(
@@ -84,3 +85,32 @@ def pack(
         raise UserError(f"{out} ends in neither .tar nor .parquet: say --format webdataset or --format parquet")
     for path in write(samples, out, chosen, size):
         console.print(f"{path} ({path.stat().st_size:,} bytes)", markup=False, soft_wrap=True)
+
+
+def tensorboard(
+    folder: Annotated[Path, typer.Argument(help="The folder of a run, or of a model in training.")],
+    out: Annotated[Path | None, typer.Option(help="For the event files; by default FOLDER/tensorboard.")] = None,
+    follow: Annotated[
+        bool, typer.Option("--follow", help="Go on, and add what a run at work logs, until Ctrl-C.")
+    ] = False,
+    every: Annotated[float, typer.Option(min=0.1, help="With --follow: seconds between two looks at the logs.")] = 5.0,
+) -> None:
+    """Write the logs of a run as event files: losses, looks, accuracy by noise level, pictures of samples.
+
+    The same command again adds what is new. Show them by tensorboard --logdir FOLDER/tensorboard.
+    """
+    from condgen.export import EVENTS, Events
+
+    place = out or folder / EVENTS
+    events = Events(folder, place)
+    try:
+        added = events.update()
+        console.print(f"{added:,} new rows and pictures\ntensorboard --logdir {place}", markup=False, soft_wrap=True)
+        while follow:
+            time.sleep(every)
+            if added := events.update():
+                console.print(f"{added:,} more", markup=False)
+    except KeyboardInterrupt:
+        console.print("stopped", markup=False)
+    finally:
+        events.close()

@@ -418,3 +418,27 @@ def test_pack_takes_the_form_from_the_name(run, tmp_path, condgen):
     assert (code, "neither .tar nor .parquet" in err) == (2, True)
     code, _, err = condgen("pack", tmp_path / "none", "--out", tmp_path / "none.tar")
     assert (code, len(err.strip().splitlines())) == (2, 1)
+
+
+# ----------------------------------------------------------------------------------------------------
+# TensorBoard
+
+
+def test_tensorboard_follows_until_it_is_stopped(run, condgen, tmp_path, monkeypatch):
+    pytest.importorskip("tensorboard", reason="tensorboard is not installed")
+    copy, waits = shutil.copytree(run, tmp_path / "run"), []
+
+    def sleep(seconds):
+        waits.append(seconds)
+        if len(waits) == 2:
+            raise KeyboardInterrupt
+        with (copy / "score" / "log.jsonl").open("a") as file:
+            file.write('{"step": 4, "loss": 1.0}\n')
+
+    monkeypatch.setattr("condgen.cli.share.time.sleep", sleep)
+    code, out, err = condgen("tensorboard", copy, "--follow", "--every", 0.5)
+    assert code == 0, err
+    assert (waits, "1 more" in out) == ([0.5, 0.5], True)
+    assert list((copy / "tensorboard" / "score").glob("events.out.tfevents.*"))
+    code, out, _ = condgen("tensorboard", copy)
+    assert (code, "0 new rows and pictures" in out) == (0, True)

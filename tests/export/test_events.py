@@ -1,0 +1,129 @@
+"""Logs as event files, read back by TensorBoard's own reader."""
+
+import json
+import shutil
+import sys
+import warnings
+
+import pytest
+from PIL import Image
+
+from condgen.errors import UserError
+from condgen.export import Events
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # of other people's dependencies
+    pytest.importorskip("tensorboard", reason="tensorboard is not installed")
+
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of other people's code
+
+LEVEL = {"sigma": 0.5, "n": 10, "draws": 1, "accuracy": 0.25, "gain": None, "scale": float("inf")}
+
+
+def _scalars(folder):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    read = EventAccumulator(str(folder), size_guidance={"scalars": 0, "images": 0})
+    read.Reload()
+    return {tag: [(event.step, event.value) for event in read.Scalars(tag)] for tag in read.Tags()["scalars"]}
+
+
+def _images(folder):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    read = EventAccumulator(str(folder), size_guidance={"scalars": 0, "images": 0})
+    read.Reload()
+    return [(e.step, e.width) for tag in read.Tags()["images"] for e in read.Images(tag)]
+
+
+def _update(folder, out):
+    events = Events(folder, out)
+    try:
+        return events.update()
+    finally:
+        events.close()
+
+
+def _log(place, rows):
+    place.mkdir(parents=True, exist_ok=True)
+    (place / "log.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+@pytest.fixture
+def run(tmp_path):
+    """A run whose classifier is in training; its score model is finished, and an earlier recipe has left a folder."""
+    folder = tmp_path / "run"
+    _log(folder / "score", [{"step": step, "lr": 1e-3, "loss": 1 / step} for step in (1, 2, 3)])
+    _log(folder / "classifier-dlsm", [{"step": 1, "loss": 0.5}, {"step": 1, "levels": [LEVEL]}])
+    _log(folder / "classifier-old", [{"step": 1, "loss": 0.5}])
+    (folder / "recipe.yaml").write_text("score: {}\nclassifiers: {dlsm: {}}\n")
+    (folder / "run.json").write_text(json.dumps({"stages": [{"stage": "score", "folder": "score"}]}))
+    return folder
+
+
+def test_events_are_the_figures_of_the_logs(run, tmp_path):
+    assert _update(run, tmp_path / "tb") == 5
+    assert sorted(path.name for path in (tmp_path / "tb").iterdir()) == ["classifier-dlsm", "score"]
+    found = _scalars(tmp_path / "tb" / "score")
+    assert found["loss"] == [(step, pytest.approx(1 / step)) for step in (1, 2, 3)]
+    assert found.keys() == {"loss", "lr"}
+    found = _scalars(tmp_path / "tb" / "classifier-dlsm")
+    assert found == {"loss": [(1, 0.5)], "accuracy/noise level 0.5": [(1, 0.25)]}
+
+
+def test_only_what_is_new_is_added(run, tmp_path):
+    _update(run, tmp_path / "tb")
+    assert _update(run, tmp_path / "tb") == 0
+    with (run / "score" / "log.jsonl").open("a") as file:
+        file.write(json.dumps({"step": 4, "loss": 9.0}) + "\n" + '{"step": 5, "lo')
+    events = Events(run, tmp_path / "tb")
+    assert [events.update(), events.update()] == [1, 0]
+    with (run / "score" / "log.jsonl").open("a") as file:
+        file.write('ss": 8.0}\n')
+    assert events.update() == 1
+    events.close()
+    assert [step for step, _ in _scalars(tmp_path / "tb" / "score")["loss"]] == [1, 2, 3, 4, 5]
+
+
+def test_steps_that_are_done_again_stand_once(run, tmp_path):
+    events = Events(run, tmp_path / "tb")
+    events.update()
+    _log(run / "score", [{"step": 1, "loss": 1.0}, {"step": 2, "loss": 7.0}])
+    assert events.update() == 2
+    events.close()
+    assert _scalars(tmp_path / "tb" / "score") == {"loss": [(1, 1.0), (2, 7.0)]}
+
+
+def test_looks_at_a_generator_are_pictures(make_a_generator, tmp_path):
+    place = tmp_path / "generator-sid"
+    place.mkdir()
+    make_a_generator(place)
+    _update(place, tmp_path / "tb")
+    out = tmp_path / "tb" / "generator-sid"
+    assert [step for step, _ in _images(out)] == [100, 200, 300, 400]
+    assert [step for step, _ in _scalars(out)["look/std_ratio"]] == [100, 200, 300, 400]
+
+
+def test_grids_of_samples_are_pictures_and_nothing_of_the_run_is_touched(run):
+    grid = run / "samples" / "dlsm" / "grid.png"
+    grid.parent.mkdir(parents=True)
+    Image.new("RGB", (30, 20)).save(grid)
+    shutil.copytree(grid.parent, run / "samples" / "dlsm.before-1234")
+    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    out = run  # the worst place that anyone could name
+    assert _update(run, out) == 6
+    assert _update(run, out) == 0
+    assert _images(out / "samples" / "dlsm") == [(0, 30)]
+    Image.new("RGB", (40, 20)).save(grid)
+    before[grid] = grid.read_bytes()
+    assert _update(run, out) == 1
+    assert _images(out / "samples" / "dlsm") == [(0, 40)]
+    assert all(path.read_bytes() == content for path, content in before.items())
+
+
+def test_what_has_no_log_is_said(tmp_path, monkeypatch):
+    with pytest.raises(UserError, match=r"holds no log\.jsonl"):
+        Events(tmp_path, tmp_path / "tb")
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    with pytest.raises(UserError, match=r"pip install 'condgen\[tensorboard\]'"):
+        Events(tmp_path, tmp_path / "tb")
