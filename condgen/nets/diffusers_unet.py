@@ -28,8 +28,6 @@ if TYPE_CHECKING:
 
 __all__ = ["DiffusersSettings", "DiffusersUNet"]
 
-_PARTS = 256.0  # of a timestep
-
 
 class DiffusersSettings(Settings):
     """A `UNet2DModel` of diffusers, and the noise that it was trained with."""
@@ -105,9 +103,7 @@ class DiffusersUNet(nn.Module):
         known = self.log_levels
         above = torch.searchsorted(known, log_level).clamp(1, len(known) - 1)
         low, high = known[above - 1], known[above]
-        timestep = above - 1 + ((log_level - low) / (high - low)).clamp(0, 1)
-        # In float32 a noise level is a timestep to about 1e-4; the finest part of the embedding would show that.
-        return (timestep * _PARTS).round() / _PARTS
+        return above - 1 + ((log_level - low) / (high - low)).clamp(0, 1)
 
 
 def _build(settings: DiffusersSettings, shape: tuple[int, ...]) -> "UNet2DModel":

@@ -377,7 +377,8 @@ def test_bench_recipe_writes_tidy_rows(condgen, tmp_path):
 
 def test_help_of_every_verb(condgen):
     verbs = ("run", "train-score", "train-classifier", "train-generator", "sample", "evaluate", "diagnose", "report")
-    for verb in (*verbs, "doctor", "bench"):
+    shared = ("import-diffusers", "export", "push", "pack", "tensorboard")
+    for verb in (*verbs, *shared, "doctor", "bench"):
         code, out, _ = condgen(verb, "--help")
         assert code == 0
         assert "Usage" in out

@@ -17,6 +17,7 @@ with warnings.catch_warnings():
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")  # of other people's code
 
+SCHEDULER, NETWORK = "scheduler/scheduler_config.json", "unet/config.json"
 CLASSIFIER = ("--steps", 3, "--batch", 8, "--set", "classifier.network.width=16")
 
 
@@ -107,8 +108,14 @@ def _changed(pipeline, place, file, **changes):
     return place
 
 
+def test_noise_in_which_nothing_is_seen_is_left_out(pipeline, condgen, tmp_path):
+    """A cosine schedule ends at noise levels of up to 20,000, on which a sampler would waste its steps."""
+    cosine = _changed(pipeline, tmp_path / "cosine", SCHEDULER, beta_schedule="squaredcos_cap_v2")
+    assert condgen("import-diffusers", cosine, "--data", "digits", "--out", tmp_path / "score")[0] == 0
+    assert ScoreModel.load(tmp_path / "score").config.schedule.sigma_max == 200
+
+
 def test_what_cannot_be_imported_is_refused_in_one_line(pipeline, condgen, tmp_path):
-    scheduler, unet = "scheduler/scheduler_config.json", "unet/config.json"
     bare = shutil.copytree(pipeline / "unet", tmp_path / "bare")
     pickled = shutil.copytree(pipeline, tmp_path / "pickled")
     (pickled / "unet" / "diffusion_pytorch_model.safetensors").rename(pickled / "unet" / "diffusion_pytorch_model.bin")
@@ -125,11 +132,15 @@ def test_what_cannot_be_imported_is_refused_in_one_line(pipeline, condgen, tmp_p
         (pipeline, (), "give one of the two"),
         (pipeline, ("--names", "cat,,dog"), "none is empty"),
         (pipeline, ("--data", "moons"), "makes images of shape (1, 8, 8)"),
-        (_changed(pipeline, tmp_path / "a", scheduler, beta_schedule="sigmoid"), digits, "beta_schedule"),
-        (_changed(pipeline, tmp_path / "b", scheduler, trained_betas=[0.1] * 10), digits, "only betas by schedule"),
-        (_changed(pipeline, tmp_path / "c", unet, _class_name="UNet2DConditionModel"), digits, "it sees pixels alone"),
-        (_changed(pipeline, tmp_path / "d", unet, sample_size=None), ("--names", "a,b"), "how large its images are"),
-        (_changed(pipeline, tmp_path / "e", unet, block_out_channels=[8, 8]), digits, "cannot be read by diffusers"),
+        (_changed(pipeline, tmp_path / "a", SCHEDULER, beta_schedule="sigmoid"), digits, "beta_schedule"),
+        (_changed(pipeline, tmp_path / "b", SCHEDULER, trained_betas=[0.1] * 10), digits, "only betas by schedule"),
+        (
+            _changed(pipeline, tmp_path / "c", NETWORK, _class_name="UNet2DConditionModel"),
+            digits,
+            "it sees pixels alone",
+        ),
+        (_changed(pipeline, tmp_path / "d", NETWORK, sample_size=None), ("--names", "a,b"), "how large its images are"),
+        (_changed(pipeline, tmp_path / "e", NETWORK, block_out_channels=[8, 8]), digits, "cannot be read by diffusers"),
     ):
         code, _, err = condgen("import-diffusers", source, *words, "--out", tmp_path / "out")
         assert code == 2, (source, err)

@@ -104,6 +104,15 @@ def test_between_timesteps_time_is_linear_in_log_snr_and_beyond_them_it_ends():
     assert found.tolist() == [0, 400, 401, 999, 400.5]
 
 
+@pytest.mark.parametrize("betas", NOISES, ids=lambda betas: betas[0])
+def test_every_whole_timestep_is_found_whole_from_a_noise_level_in_single_precision(betas):
+    name, low, high = betas
+    settings = DiffusersSettings(unet=UNET, beta_schedule=name, beta_start=low, beta_end=high)
+    noise = (settings.levels().log() / 4).float()  # as a denoiser tells it
+    found = build_denoiser(settings, SHAPE, None)._timestep(4 * noise)
+    assert torch.equal(found, torch.arange(1000.0))
+
+
 def test_no_timestep_without_signal_is_asked_for():
     levels = DiffusersSettings(unet=UNET, zero_terminal_snr=True).levels()
     assert (len(levels), bool(levels.isfinite().all())) == (999, True)
