@@ -23,14 +23,14 @@ from condgen.sampling import (
     unit_scale,
 )
 
-POINTS = torch.tensor([[-1.0, 0.0], [1.0, 0.5], [0.2, -1.0]])
+POINTS = torch.tensor([[-1.0, 0.0], [1.0, 0.5], [0.2, -1.0], [-0.6, 0.9], [0.7, -0.1], [0.0, 0.4]])
 SEEDS = (5, 9, 2)
 LABELS = torch.tensor([2, 0, 1])
 
 
 def setting(name, schedule):
-    """A sampler around an exact denoiser of three labelled points, and its grid."""
-    oracle = Oracle(schedule, POINTS, torch.arange(3), 3)
+    """A sampler around an exact denoiser of two points a class, and its grid."""
+    oracle = Oracle(schedule, POINTS, torch.arange(6) % 3, 3)
     sampler = build_sampler(name, oracle)
     return sampler, None if name in ADAPTIVE else grid_for(sampler)
 
@@ -84,6 +84,8 @@ def test_a_few_frames_are_the_ends_and_even_in_between():
     assert [math.log10(frame.noise) for frame in chosen] == pytest.approx([2, 1, 0, -1, -2], abs=1e-5)
     crowded = [path[0], *path[-6:]]  # all but one at the end: none is chosen twice
     assert [f.t for f in pick_frames(crowded, 4)] == [f.t for f in (crowded[0], crowded[1], crowded[2], crowded[-1])]
+    early = [*path[:6], path[-1]]  # all but one at the beginning: there are as many as asked for
+    assert [f.t for f in pick_frames(early, 5)] == [early[i].t for i in (0, 3, 4, 5, 6)]
     assert pick_frames(path[:3], 5) == path[:3]
 
 
