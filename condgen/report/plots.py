@@ -1,10 +1,9 @@
-"""The plots of a report: score errors, likelihood-score fields, training curves, points by class.
+"""The plots of a report: score errors, likelihood-score fields, training curves.
 
 Each function returns small panels, one picture each, so that a page can lay them out for its width. The numbers behind
 every picture stand in a table beside it.
 """
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
@@ -15,7 +14,7 @@ from matplotlib.colors import ListedColormap, Normalize
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 from numpy.typing import NDArray
 
-from condgen.report.drawing import INK, Plot, Style, class_style, drawing, finish, new_axes, printable
+from condgen.report.drawing import INK, Plot, Style, drawing, finish, new_axes, printable
 from condgen.report.estimates import SIGMA, Estimate, error_estimates
 from condgen.report.rows import Quantity, RawRow, Weighting
 
@@ -25,13 +24,12 @@ __all__ = [
     "error_panel",
     "field_panel",
     "field_scale",
+    "height_for",
     "in_stretches",
     "key",
     "level_axis",
     "log_axis",
     "look",
-    "points_panel",
-    "round_extent",
     "training_panel",
 ]
 
@@ -200,7 +198,7 @@ def field_panel(
     half_x, half_y = (x[1] - x[0]) / 2, (y[1] - y[0]) / 2
     with drawing():
         shape = (y[-1] - y[0]) / (x[-1] - x[0])
-        axes = new_axes(title, width=3.6, height=_height(shape))
+        axes = new_axes(title, width=3.6, height=height_for(shape))
         axes.grid(visible=False)
         axes.imshow(
             length,
@@ -235,7 +233,7 @@ def field_panel(
         return finish(axes, name, alt)
 
 
-def _height(shape: float) -> float:
+def height_for(shape: float) -> float:
     """Of a figure 3.6 inches wide around axes of equal units, for the ratio of their sides."""
     return 0.65 + 3.1 * min(max(shape, 0.3), 1.5)
 
@@ -252,7 +250,7 @@ def colour_bar(top: float, label: str, name: str) -> Plot:
 
 
 # ----------------------------------------------------------------------------------------------------
-# Training and samples
+# Training
 
 
 def training_panel(steps: Sequence[int], losses: Sequence[float], title: str, name: str) -> Plot:
@@ -284,42 +282,3 @@ def in_stretches(steps: Sequence[int], values: Sequence[float], most: int = 80) 
     mean = [float(np.mean([values[i] for i in stretch])) for stretch in stretches]
     low = [min(values[i] for i in stretch) for stretch in stretches]
     return at, mean, low, [max(values[i] for i in stretch) for stretch in stretches]
-
-
-def points_panel(
-    points: Field, labels: Sequence[int], names: Sequence[str], title: str, name: str, extent: tuple[float, ...]
-) -> Plot:
-    """Points of two dimensions, with a colour and a marker a class.
-
-    Args:
-        points: (n, 2).
-        labels: one a point.
-        names: of the classes.
-        title: above the panel.
-        name: unique in the page.
-        extent: left, right, bottom and top of the axes.
-    """
-    chosen = np.asarray(labels)
-    with drawing():
-        shape = (extent[3] - extent[2]) / (extent[1] - extent[0])
-        axes = new_axes(title, width=3.6, height=_height(shape))
-        for index in sorted(set(labels)):
-            style = class_style(index)
-            inside = points[chosen == index]
-            axes.scatter(
-                inside[:, 0], inside[:, 1], s=9, color=style.colour, marker=style.marker, alpha=0.7, linewidths=0
-            )
-        axes.set_xlim(extent[0], extent[1])
-        axes.set_ylim(extent[2], extent[3])
-        axes.set_aspect("equal")
-        said = ", ".join(f"{np.sum(chosen == index)} of {printable(names[index])}" for index in sorted(set(labels)))
-        return finish(axes, name, f"Points of {title}: {said}.")
-
-
-def round_extent(arrays: Sequence[Field]) -> tuple[float, ...]:
-    """Axes limits that hold all finite points, with a margin: left, right, bottom, top."""
-    everything = np.concatenate(arrays)
-    everything = everything[np.isfinite(everything).all(axis=1)]
-    low, high = everything.min(axis=0), everything.max(axis=0)
-    margin = 0.05 * max(float((high - low).max()), math.ulp(1.0))
-    return tuple(float(v) for v in (low[0] - margin, high[0] + margin, low[1] - margin, high[1] + margin))

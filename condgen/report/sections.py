@@ -10,7 +10,8 @@ from condgen.report.estimates import format_number
 from condgen.report.grids import embedded
 from condgen.report.inputs import FieldData, Run, Sample, read_images
 from condgen.report.page import Code, Facts, Panels, Prose, Section, Strip, Strips, TableBlock
-from condgen.report.plots import Field, key, points_panel, round_extent, training_panel
+from condgen.report.planes import points_panel, round_extent
+from condgen.report.plots import Field, key, training_panel
 from condgen.report.tables import Table, conditions_table, cost_table, metrics_table, stages_table
 
 __all__ = [
