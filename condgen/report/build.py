@@ -19,6 +19,7 @@ from condgen.report.findings import findings
 from condgen.report.generator_section import generator_section
 from condgen.report.inputs import Run, read_run
 from condgen.report.markdown import page_to_markdown
+from condgen.report.neighbour_section import neighbour_section
 from condgen.report.page import Page
 from condgen.report.score_sections import errors_section, field_section
 from condgen.report.sections import (
@@ -29,6 +30,7 @@ from condgen.report.sections import (
     samples_section,
     training_section,
 )
+from condgen.report.trajectory_section import trajectory_section
 
 __all__ = ["build_report"]
 
@@ -66,6 +68,8 @@ def _page(run: Run) -> Page:
         classifier_section(run, styles),
         generator_section(run),
         metrics_section(run),
+        neighbour_section(run),
+        trajectory_section(run),
         cost_section(run),
         training_section(run),
         reproduce_section(run),
@@ -82,7 +86,7 @@ def _as_json(run: Run, page: Page) -> dict[str, object]:
     """The rows as they were read and the sentences made of them; what JSON cannot hold (NaN) becomes null."""
     what = {"run": run.about, "diagnostics": run.diagnosed, "metrics": run.evaluated, "classifiers": run.calibrated}
     rows = {"stages": run.stages, "diagnostics": run.errors, "metrics": run.metrics, "cost": run.cost}
-    rows |= {"classifiers": run.classifiers, "looks": run.looks}
+    rows |= {"classifiers": run.classifiers, "looks": run.looks, "neighbours": run.neighbours}
     head = {"name": page.name, "condgen": page.version, "findings": page.findings}
     return {key: _finite(value) for key, value in {**head, "what": what, "rows": rows, "recipe": run.recipe}.items()}
 

@@ -8,29 +8,29 @@ from typing import Any
 
 import numpy as np
 import yaml
-from PIL import Image, UnidentifiedImageError
 
 from condgen.errors import UserError
+from condgen.report.pictures import Sample
 from condgen.report.plots import Field
-from condgen.report.rows import ClassifierRow, CostRow, ErrorRow, LookRow, MetricRow, RawRow, StageRow, parse_rows
+from condgen.report.rows import (
+    ClassifierRow,
+    CostRow,
+    ErrorRow,
+    LookRow,
+    MetricRow,
+    NeighbourRow,
+    RawRow,
+    StageRow,
+    TrajectoryRow,
+    parse_rows,
+)
 from condgen.run import read_rows
 
-__all__ = ["FieldData", "GeneratorLog", "Run", "Sample", "read_images", "read_run"]
+__all__ = ["FieldData", "GeneratorLog", "Run", "read_run"]
 
 
 _OPPONENTS = {"critic_real", "critic_fake", "fake_dsm", "real_dsm"}  # their losses stand in generators' logs alone
 _GENERATOR_LOSSES = ("critic_real", "loss", "critic_fake", "real_dsm", "fake_dsm", "likelihood")
-
-
-@dataclass(frozen=True)
-class Sample:
-    """One line of a manifest: an image file or a point, its class and its seed."""
-
-    label: int
-    name: str
-    seed: int | None
-    file: Path | None = None
-    point: tuple[float, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -83,6 +83,9 @@ class Run:
     checks: dict[str, list[tuple[int, list[RawRow]]]] = field(default_factory=dict)
     looks: list[RawRow] = field(default_factory=list)
     generators: dict[str, GeneratorLog] = field(default_factory=dict)
+    trajectories: list[RawRow] = field(default_factory=list)
+    neighboured: dict[str, Any] = field(default_factory=dict)
+    neighbours: list[RawRow] = field(default_factory=list)
 
     @property
     def is_empty(self) -> bool:
@@ -107,6 +110,7 @@ def read_run(folder: Path) -> Run:
     calibrated, classifiers = _read_calibrations(folder)
     stages = _rows(about, "stages", folder / "run.json")
     generators, looks = _read_generators(folder, about)
+    neighbours = _read_mapping(folder / "neighbours.json")
     run = Run(
         folder=folder,
         name=_name(folder, recipe, about),
@@ -126,6 +130,9 @@ def read_run(folder: Path) -> Run:
         checks=_read_checks(folder, about),
         looks=looks,
         generators=generators,
+        trajectories=_read_trajectories(folder, about),
+        neighboured=_mapping(neighbours.get("what"), folder / "neighbours.json"),
+        neighbours=_rows(neighbours, "rows", folder / "neighbours.json"),
     )
     for model, rows, file in (
         (StageRow, run.stages, "run.json"),
@@ -135,27 +142,11 @@ def read_run(folder: Path) -> Run:
         (ClassifierRow, run.classifiers, "classifiers.json or calibration.json"),
         (ClassifierRow, [row for history in run.checks.values() for _, check in history for row in check], "log.jsonl"),
         (LookRow, run.looks, "log.jsonl"),
+        (TrajectoryRow, run.trajectories, "trajectories/trajectories.json"),
+        (NeighbourRow, run.neighbours, "neighbours.json"),
     ):
         parse_rows(model, rows, str(folder / file))
     return run
-
-
-def read_images(samples: list[Sample]) -> list[Image.Image]:
-    """The pictures of samples that have files.
-
-    Raises:
-        UserError: a file is gone or is no picture.
-    """
-    pictures = []
-    for sample in samples:
-        if sample.file is None:
-            continue
-        try:
-            with Image.open(sample.file) as picture:
-                pictures.append(picture.convert("RGB"))
-        except (OSError, UnidentifiedImageError) as error:
-            raise UserError(f"{sample.file}, named in the manifest, is not a readable image; sample anew") from error
-    return pictures
 
 
 # ----------------------------------------------------------------------------------------------------
@@ -229,6 +220,15 @@ def _read_samples(folder: Path, order: list[str]) -> dict[str, list[Sample]]:
             out[method] = samples
     known = {method: samples for method, samples in out.items() if not order or method in order}
     return dict(sorted(known.items(), key=lambda item: order.index(item[0]) if order else 0))
+
+
+def _read_trajectories(folder: Path, about: dict[str, Any]) -> list[RawRow]:
+    """Those of this recipe: of an earlier one, they may have been left behind."""
+    path, stages = folder / "trajectories" / "trajectories.json", about.get("stages")
+    ours = not isinstance(stages, list) or any(
+        s.get("folder") == path.parent.name for s in stages if isinstance(s, dict)
+    )
+    return _rows(_read_mapping(path), "rows", path) if ours else []
 
 
 def _read_field(path: Path) -> FieldData | None:

@@ -8,8 +8,9 @@ import numpy as np
 from condgen.report.drawing import Plot, Style, class_style
 from condgen.report.estimates import format_number
 from condgen.report.grids import embedded
-from condgen.report.inputs import FieldData, Run, Sample, read_images
+from condgen.report.inputs import FieldData, Run
 from condgen.report.page import Code, Facts, Panels, Prose, Section, Strip, Strips, TableBlock
+from condgen.report.pictures import Sample, read_images
 from condgen.report.planes import points_panel, round_extent
 from condgen.report.plots import Field, key, training_panel
 from condgen.report.tables import Table, conditions_table, cost_table, metrics_table, stages_table
