@@ -3,6 +3,7 @@
 from condgen.report.build import build_report
 from condgen.report.classifier_plots import draw_calibration
 from condgen.report.classifier_section import classifier_rows
+from condgen.report.comparison import compare_runs
 from condgen.report.curves import draw_curves
 from condgen.report.findings import findings
 from condgen.report.generator_section import generator_table
@@ -19,6 +20,7 @@ __all__ = [
     "build_report",
     "classifier_rows",
     "classifier_table",
+    "compare_runs",
     "cost_table",
     "draw_calibration",
     "draw_curves",

@@ -17,7 +17,7 @@ from condgen.report.estimates import (
 )
 from condgen.report.rows import CostRow, MetricRow, RawRow, looks_of, parse_rows
 
-__all__ = ["NO_GUIDANCE", "findings", "mean_log_ratio"]
+__all__ = ["NO_GUIDANCE", "best_in_words", "findings", "mean_log_ratio"]
 
 NO_GUIDANCE = "zero guidance"
 _LEAST_SHARE = 0.01
@@ -39,7 +39,7 @@ def findings(
     leading = [metric for metric in estimates if metric == "class accuracy" or goal_of(metric) == "low"]
     last = {name: rows[-1].reading for name, rows in looks_of(looks).items()}
     sentences = [f"Beware of {name}: {reading.warning()}." for name, reading in last.items() if reading.collapsed]
-    sentences += [_best(metric, estimates[metric], metrics) for metric in leading]
+    sentences += [best_in_words(metric, estimates[metric], metrics) for metric in leading]
     sentences.append(_memory_in_words(metrics))
     sentences.append(_errors_in_words(errors))
     sentences.append(_duel(estimates, errors))
@@ -51,7 +51,8 @@ def _capital(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 
-def _best(metric: str, found: Mapping[str, Estimate], metrics: Sequence[RawRow]) -> str:
+def best_in_words(metric: str, found: Mapping[str, Estimate], metrics: Sequence[RawRow] = ()) -> str:
+    """Who leads by one metric, and whether clearly; `metrics` are rows that say what real data reach."""
     goal = goal_of(metric)
     ranked = sorted(
         ((method, estimate) for method, estimate in found.items() if math.isfinite(estimate.value)),

@@ -127,6 +127,7 @@ class Strips:
     methods: tuple[str, ...]
     rows: tuple[tuple[str, tuple[Strip | None, ...]], ...]
     caption: str
+    folded: bool = False
 
 
 @dataclass(frozen=True)

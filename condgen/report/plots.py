@@ -21,6 +21,7 @@ from condgen.report.rows import Quantity, RawRow, Weighting
 __all__ = [
     "Field",
     "colour_bar",
+    "curves_panel",
     "error_panel",
     "field_panel",
     "field_scale",
@@ -30,6 +31,7 @@ __all__ = [
     "level_axis",
     "log_axis",
     "look",
+    "overlaid_losses",
     "training_panel",
 ]
 
@@ -98,28 +100,52 @@ def error_panel(
     Returns:
         The panel, or None where the rows hold nothing for it.
     """
+    title = f"{quantity}: {_LONG_NAMES[quantity]}"
+    return curves_panel(error_estimates(rows, weighting, quantity), quantity, title, styles, name)
+
+
+def curves_panel(
+    estimates: Mapping[str, Mapping[float, Estimate]],
+    quantity: Quantity,
+    title: str,
+    styles: Mapping[str, Style],
+    name: str,
+    bars: float = 0.5,
+) -> Plot | None:
+    """Estimates of one quantity by noise level, a line each.
+
+    Args:
+        estimates: by what a line stands for, and by noise level.
+        quantity: what they are of.
+        title: above the panel.
+        styles: the look of every line.
+        name: unique in the page.
+        bars: their length to either side, as a share of an estimate's half width: 0.5 is one standard error of two.
+
+    Returns:
+        The panel, or None where no estimate is above zero.
+    """
     estimates = {
         method: {sigma: estimate for sigma, estimate in found.items() if estimate.value > 0}
-        for method, found in error_estimates(rows, weighting, quantity).items()
+        for method, found in estimates.items()
     }
     estimates = {method: found for method, found in estimates.items() if found}
     if not estimates:
         return None
     sigmas = sorted({sigma for found in estimates.values() for sigma in found})
     values = [estimate.value for found in estimates.values() for estimate in found.values()]
-    title = f"{quantity}: {_LONG_NAMES[quantity]}"
     methods = ", ".join(f"{method} ({_extent(found)})" for method, found in estimates.items())
     span = f"{SIGMA} = {sigmas[0]:g}" + (f" to {sigmas[-1]:g}" if len(sigmas) > 1 else "")
     alt = f"{quantity}, the error of the {_LONG_NAMES[quantity]}, at {span}: {methods}."
     if len(sigmas) == 1:
-        return _one_level(estimates, sigmas[0], styles, title, name, alt)
+        return _one_level(estimates, sigmas[0], styles, title, name, alt, bars)
     with drawing():
         axes = new_axes(title)
         for method, found in estimates.items():
             x = sorted(found)
             y = [found[sigma].value for sigma in x]
-            bars = [_standard_error(found[sigma]) for sigma in x]
-            axes.errorbar(x, y, yerr=bars, capsize=2, elinewidth=1, **look(styles[method]))
+            ends = [bars * (found[sigma].half_width or 0.0) for sigma in x]
+            axes.errorbar(x, y, yerr=ends, capsize=2, elinewidth=1, **look(styles[method]))
         level_axis(axes, sigmas)
         log_axis(axes, "y", min(values), max(values))
         axes.set_ylim(bottom=max(min(values) / 1.6, max(values) * 1e-5))
@@ -134,13 +160,14 @@ def _one_level(
     title: str,
     name: str,
     alt: str,
+    bars: float,
 ) -> Plot:
     """The panel of a single noise level: a line of its own for every method, from zero."""
     with drawing():
         axes = new_axes(title, height=1.0 + 0.28 * len(estimates))
         for place, (method, found) in enumerate(estimates.items()):
-            bar = _standard_error(found[sigma])
-            axes.errorbar([found[sigma].value], [place], xerr=[bar], capsize=2, elinewidth=1, **look(styles[method]))
+            end = bars * (found[sigma].half_width or 0.0)
+            axes.errorbar([found[sigma].value], [place], xerr=[end], capsize=2, elinewidth=1, **look(styles[method]))
         axes.set_xlim(left=0)
         axes.xaxis.set_major_locator(MaxNLocator(4))
         axes.set_ylim(len(estimates) - 0.5, -0.5)
@@ -148,10 +175,6 @@ def _one_level(
         axes.grid(visible=False, axis="y")
         axes.set_xlabel(f"mean error at {SIGMA} = {sigma:g}")
         return finish(axes, name, alt)
-
-
-def _standard_error(estimate: Estimate) -> float:
-    return (estimate.half_width or 0.0) / 2
 
 
 def _extent(found: Mapping[float, Estimate]) -> str:
@@ -273,6 +296,32 @@ def training_panel(steps: Sequence[int], losses: Sequence[float], title: str, na
         axes.set_ylabel("loss")
         alt = f"Loss of {title} from step {steps[0]} to {steps[-1]}: {mean[0]:.3g} at first, {mean[-1]:.3g} at last."
         return finish(axes, name, alt)
+
+
+def overlaid_losses(
+    lines: Mapping[str, Sequence[tuple[int, float]]], styles: Mapping[str, Style], title: str, name: str
+) -> Plot:
+    """Losses of one stage in several runs against the step, each the mean of equal stretches of its log.
+
+    Args:
+        lines: steps and finite losses by run.
+        styles: the look of every run.
+        title: above the panel.
+        name: unique in the page.
+    """
+    said, everything = [], []
+    with drawing():
+        axes = new_axes(title)
+        for run, points in lines.items():
+            at, mean, _, _ = in_stretches([step for step, _ in points], [loss for _, loss in points])
+            axes.plot(at, mean, **look(styles[run]) | {"markevery": 0.2, "markersize": 4})
+            said.append(f"{run} ({mean[0]:.3g} to {mean[-1]:.3g})")
+            everything += mean
+        if min(everything) > 0 and max(everything) > 20 * min(everything):
+            log_axis(axes, "y", min(everything), max(everything))
+        axes.set_xlabel("step")
+        axes.set_ylabel("loss")
+        return finish(axes, name, f"Loss of {title} by run, first to last: {', '.join(said)}.")
 
 
 def in_stretches(steps: Sequence[int], values: Sequence[float], most: int = 80) -> tuple[list[float], ...]:

@@ -22,6 +22,8 @@ __all__ = [
     "points_table",
     "reproduce_section",
     "run_section",
+    "sample_points",
+    "sample_strips",
     "samples_section",
     "training_section",
 ]
@@ -56,31 +58,47 @@ def samples_section(run: Run) -> Section | None:
     images = {name: samples for name, samples in images.items() if samples}
     points = {name: [s for s in samples if s.point] for name, samples in run.samples.items()}
     points = {name: samples for name, samples in points.items() if samples}
-    blocks = (*((_strips(images),) if images else ()), *((_scatter(points, run.field_data),) if points else ()))
+    blocks = (
+        *((sample_strips(images),) if images else ()),
+        *((sample_points(points, run.field_data),) if points else ()),
+    )
     return Section("samples", "Samples", blocks) if blocks else None
 
 
-def _strips(samples: Mapping[str, Sequence[Sample]]) -> Strips:
+def sample_strips(
+    samples: Mapping[str, Sequence[Sample]],
+    title: str = "Every method side by side",
+    what: str = "method",
+    each: int = _IMAGES_A_CLASS,
+    *,
+    folded: bool = False,
+) -> Strips:
+    """The first images of every class, a column a method or whatever else it is that made them.
+
+    Args:
+        samples: by what made them.
+        title: of all.
+        what: a column is.
+        each: images of a class.
+        folded: away under the title.
+    """
     names = {sample.label: sample.name for row in samples.values() for sample in row}
     shown = sorted(names)[:_CLASSES_SHOWN]
     chosen = {
-        (method, label): [s for s in row if s.label == label][:_IMAGES_A_CLASS]
-        for method, row in samples.items()
-        for label in shown
+        (maker, label): [s for s in row if s.label == label][:each] for maker, row in samples.items() for label in shown
     }
-    seeds = {tuple((label, *(s.seed for s in chosen[method, label])) for label in shown) for method in samples}
-    caption = f"The first {_IMAGES_A_CLASS} samples of each class by each method."
+    seeds = {tuple((label, *(s.seed for s in chosen[maker, label])) for label in shown) for maker in samples}
+    caption = f"The first {each} samples of each class by each {what}."
     if len(seeds) == 1 and len(samples) > 1:
         caption += " Images at equal places of a row come from the same seed."
     elif len(samples) > 1:
-        caption += " The methods' seeds differ."
+        caption += f" The {what}s' seeds differ."
     if len(names) > len(shown):
         caption += f" The first {len(shown)} of {len(names)} classes are shown."
     rows = tuple(
-        (names[label], tuple(_strip(chosen[method, label], names[label], method) for method in samples))
-        for label in shown
+        (names[label], tuple(_strip(chosen[maker, label], names[label], maker) for maker in samples)) for label in shown
     )
-    return Strips("Every method side by side", tuple(samples), rows, caption)
+    return Strips(title, tuple(samples), rows, caption, folded)
 
 
 def _strip(samples: list[Sample], name: str, method: str) -> Strip | None:
@@ -91,26 +109,39 @@ def _strip(samples: list[Sample], name: str, method: str) -> Strip | None:
     return embedded(pictures, f"{count} of class {name} by {method}")
 
 
-def _scatter(samples: Mapping[str, Sequence[Sample]], data: FieldData | None) -> Panels:
+def sample_points(
+    samples: Mapping[str, Sequence[Sample]],
+    data: FieldData | None,
+    title: str = "Points by class",
+    name: str = "points",
+) -> Panels:
+    """Points of every class, a panel a method or whatever else it is that made them.
+
+    Args:
+        samples: by what made them.
+        data: points to show beside them, where there are some.
+        title: of all.
+        name: begins the identifiers of the panels in the page.
+    """
     names = {sample.label: sample.name for row in samples.values() for sample in row}
     words = [names.get(label, str(label)) for label in range(max(names) + 1)]
     clouds = {
-        method: (np.array([s.point for s in row], dtype=np.float64), [s.label for s in row])
-        for method, row in samples.items()
+        maker: (np.array([s.point for s in row], dtype=np.float64), [s.label for s in row])
+        for maker, row in samples.items()
     }
     if data is not None and len(data.points) and max(data.labels, default=-1) < len(words):
         clouds = {"data": (data.points, list(data.labels)), **clouds}
     extent = round_extent([cloud for cloud, _ in clouds.values()])
     plots = [
-        points_panel(cloud[:_POINTS_SHOWN], labels[:_POINTS_SHOWN], words, method, f"points-{index}", extent)
-        for index, (method, (cloud, labels)) in enumerate(clouds.items())
+        points_panel(cloud[:_POINTS_SHOWN], labels[:_POINTS_SHOWN], words, maker, f"{name}-{index}", extent)
+        for index, (maker, (cloud, labels)) in enumerate(clouds.items())
     ]
     return Panels(
-        title="Points by class",
+        title=title,
         plots=tuple(plots),
         caption=f"At most {_POINTS_SHOWN} points a panel are drawn; the table counts all in the folder.",
-        legend=class_legend(names, "class-key"),
-        tables=(points_table(clouds, words, "method"),),
+        legend=class_legend(names, f"{name}-class-key"),
+        tables=(points_table(clouds, words, "points of"),),
     )
 
 

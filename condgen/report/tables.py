@@ -39,6 +39,7 @@ from condgen.report.rows import (
 )
 
 __all__ = [
+    "ARROWS",
     "Table",
     "classifier_table",
     "conditions_table",
@@ -51,7 +52,7 @@ __all__ = [
     "to_rich",
 ]
 
-_ARROWS: dict[Goal, str] = {"high": "↑", "low": "↓", "one": "→ 1"}
+ARROWS: dict[Goal, str] = {"high": "↑", "low": "↓", "one": "→ 1"}
 
 
 @dataclass(frozen=True)
@@ -112,7 +113,7 @@ def metrics_table(rows: Sequence[RawRow], *, intervals: bool = True) -> Table:
     ]
     if any(floor != MISSING for floor in floors):
         cells.append((REAL, *floors))
-    arrows = [_ARROWS[goal] if (goal := goal_of(metric)) else "" for metric in metrics]
+    arrows = [ARROWS[goal] if (goal := goal_of(metric)) else "" for metric in metrics]
     spread = f"± is {'the standard deviation over seeds' if several_seeds else 'half the length of the interval'}. "
     spread = spread if intervals else ""
     return Table(
