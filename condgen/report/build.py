@@ -4,6 +4,7 @@ from pathlib import Path
 
 from condgen import __version__
 from condgen.errors import UserError
+from condgen.report.advice import advise
 from condgen.report.classifier_section import classifier_section
 from condgen.report.drawing import method_styles
 from condgen.report.findings import findings
@@ -11,6 +12,7 @@ from condgen.report.generator_section import generator_section
 from condgen.report.inputs import Run, read_run
 from condgen.report.neighbour_section import neighbour_section
 from condgen.report.page import Page
+from condgen.report.rows import looks_of
 from condgen.report.score_sections import errors_section, field_section
 from condgen.report.sections import (
     cost_section,
@@ -67,7 +69,14 @@ def _page(run: Run) -> Page:
         findings=tuple(findings(run.metrics, run.errors, run.cost, run.looks)),
         sections=tuple(section for section in sections if section is not None),
         version=__version__,
+        lead=advise(run.metrics, run.cost, _collapsed(run)),
     )
+
+
+def _collapsed(run: Run) -> set[str]:
+    """Methods whose generator has collapsed, by the names of samples: a recipe may call them otherwise."""
+    generators = {name for name, looks in looks_of(run.looks).items() if looks[-1].reading.collapsed}
+    return {method for method, generator in run.drawn_by().items() if generator in generators} | generators
 
 
 def _facts(run: Run, page: Page) -> dict[str, object]:
@@ -75,5 +84,5 @@ def _facts(run: Run, page: Page) -> dict[str, object]:
     what = {"run": run.about, "diagnostics": run.diagnosed, "metrics": run.evaluated, "classifiers": run.calibrated}
     rows = {"stages": run.stages, "diagnostics": run.errors, "metrics": run.metrics, "cost": run.cost}
     rows |= {"classifiers": run.classifiers, "looks": run.looks, "neighbours": run.neighbours}
-    head = {"name": page.name, "condgen": page.version, "findings": page.findings}
+    head = {"name": page.name, "condgen": page.version, "advice": page.lead, "findings": page.findings}
     return {**head, "what": what, "rows": rows, "recipe": run.recipe}

@@ -93,6 +93,14 @@ class Run:
         found = (self.errors, self.metrics, self.cost, self.samples, self.losses, self.classifiers, self.checks)
         return not (self.recipe or self.about or self.generators or any(found))
 
+    def drawn_by(self) -> dict[str, str]:
+        """The generators of one-step methods, by method, as the recipe has them."""
+        tree = yaml.safe_load(self.recipe) if self.recipe else {}
+        sample = tree.get("sample") if isinstance(tree, dict) else None
+        methods = sample.get("methods") if isinstance(sample, dict) else None
+        found = methods.items() if isinstance(methods, dict) else ()
+        return {str(name): str(m["generator"]) for name, m in found if isinstance(m, dict) and m.get("generator")}
+
 
 def read_run(folder: Path) -> Run:
     """Everything that a report can show of a run folder.

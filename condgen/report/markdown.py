@@ -9,6 +9,8 @@ __all__ = ["page_to_markdown"]
 def page_to_markdown(page: Page) -> str:
     """The page as GitHub's Markdown; its pictures are in the HTML alone."""
     parts = [f"# {escape_markdown(page.name)}"]
+    if page.lead:
+        parts.append(f"**{escape_markdown(page.lead)}**")
     if page.findings:
         parts.append("\n".join(f"- {escape_markdown(sentence)}" for sentence in page.findings))
     for section in page.sections:

@@ -84,6 +84,7 @@ class Code:
     kind: ClassVar[str] = "code"
     label: str
     text: str
+    folded: bool = False
 
 
 @dataclass(frozen=True)
@@ -185,9 +186,10 @@ class Section:
 
 @dataclass(frozen=True)
 class Page:
-    """The whole report."""
+    """The whole report; `lead` is what a reader in a hurry should know."""
 
     name: str
     findings: tuple[str, ...]
     sections: tuple[Section, ...]
     version: str
+    lead: str = ""

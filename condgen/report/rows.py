@@ -80,6 +80,7 @@ class CostRow(_Row):
     sampler: str | None = None
     steps: int | None = None
     scale: float | None = None
+    guide: str | None = None
 
 
 class ClassifierRow(_Row):

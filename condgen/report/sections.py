@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
+import yaml
 
 from condgen.report.drawing import Plot, Style, class_style
 from condgen.report.estimates import format_number
@@ -13,7 +14,7 @@ from condgen.report.page import Code, Facts, Panels, Prose, Section, Strip, Stri
 from condgen.report.pictures import Sample, read_images
 from condgen.report.planes import points_panel, round_extent
 from condgen.report.plots import Field, key, training_panel
-from condgen.report.tables import Table, conditions_table, cost_table, metrics_table, stages_table
+from condgen.report.tables import Table, conditions_table, cost_table, methods_table, metrics_table, stages_table
 
 __all__ = [
     "class_legend",
@@ -29,6 +30,7 @@ __all__ = [
 ]
 
 _IMAGES_A_CLASS = 6
+_WIDTH, _BETWEEN, _CELL = 1000, 15, 36  # CSS pixels of the page, between blocks of images, and of a small image
 _CLASSES_SHOWN = 20
 _POINTS_SHOWN = 600
 
@@ -39,17 +41,34 @@ _POINTS_SHOWN = 600
 def run_section(run: Run) -> Section | None:
     """Recipe, machine, versions, and the time of every stage."""
     machine = run.about.get("machine")
-    facts = {name: run.about.get(name) for name in ("started", "condgen", "python", "torch")}
+    tree = yaml.safe_load(run.recipe) if run.recipe else None
+    recipe = tree if isinstance(tree, dict) else {}
+    data = recipe.get("data")
+    facts = {
+        "recipe": run.name,
+        "data": data.get("kind") if isinstance(data, dict) else None,
+        "seed": recipe.get("seed"),
+        "time": _duration(sum(float(stage.get("seconds") or 0.0) for stage in run.stages)) if run.stages else None,
+    }
+    facts = facts if run.about else {}
+    facts |= {name: run.about.get(name) for name in ("started", "condgen", "python", "torch")}
     facts |= machine if isinstance(machine, dict) else {}
-    if facts["started"]:
+    if facts.get("started"):
         facts["started"] = str(facts["started"]).replace("T", " ", 1)
     notes = run.about.get("notes") or []
     blocks = (
         *((about,) if (about := Facts.of(facts)).pairs else ()),
-        *((TableBlock(stages_table(run.stages)),) if run.stages else ()),
+        *((TableBlock(methods_table(run.cost)),) if run.cost else ()),
+        *((TableBlock(stages_table(run.stages), folded=True),) if run.stages else ()),
         *(Prose(str(note)) for note in (notes if isinstance(notes, list) else [notes])),
     )
     return Section("run", "What was run", blocks) if blocks else None
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 100:
+        return f"{seconds:.3g} s"
+    return f"{seconds / 60:.1f} minutes" if seconds < 6000 else f"{seconds / 3600:.1f} hours"
 
 
 def samples_section(run: Run) -> Section | None:
@@ -69,7 +88,7 @@ def sample_strips(
     samples: Mapping[str, Sequence[Sample]],
     title: str = "Every method side by side",
     what: str = "method",
-    each: int = _IMAGES_A_CLASS,
+    each: int | None = None,
     *,
     folded: bool = False,
 ) -> Strips:
@@ -79,11 +98,12 @@ def sample_strips(
         samples: by what made them.
         title: of all.
         what: a column is.
-        each: images of a class.
+        each: images of a class; by default as many as fit beside each other, at most 6.
         folded: away under the title.
     """
     names = {sample.label: sample.name for row in samples.values() for sample in row}
     shown = sorted(names)[:_CLASSES_SHOWN]
+    each = each or max(2, min(_IMAGES_A_CLASS, (_WIDTH // len(samples) - _BETWEEN) // _CELL))
     chosen = {
         (maker, label): [s for s in row if s.label == label][:each] for maker, row in samples.items() for label in shown
     }
@@ -177,7 +197,10 @@ def metrics_section(run: Run) -> Section | None:
     """Sample quality, with intervals and with the figures of real images."""
     if not run.metrics:
         return None
-    facts = (Facts.of(run.evaluated),) if run.evaluated else ()
+    what, counts = dict(run.evaluated), run.evaluated.get("samples")
+    if isinstance(counts, dict) and len(set(counts.values())) == 1:
+        what["samples"] = f"{next(iter(counts.values()))} by each method"
+    facts = (Facts.of(what),) if what else ()
     whole = [row for row in run.metrics if not row["metric"].startswith("class-wise")]
     within = [row for row in run.metrics if row["metric"].startswith("class-wise")]
     tables = [TableBlock(metrics_table(whole))] if whole else []
@@ -230,5 +253,5 @@ def reproduce_section(run: Run) -> Section | None:
             Code("Command", str(command)),
         ]
     if run.recipe:
-        blocks.append(Code("Recipe, with every setting resolved", run.recipe.rstrip()))
+        blocks.append(Code("Recipe, with every setting resolved", run.recipe.rstrip(), folded=True))
     return Section("reproduce", "How to reproduce", tuple(blocks)) if blocks else None
