@@ -44,9 +44,15 @@ def advise(metrics: Sequence[RawRow], cost: Sequence[RawRow] = (), collapsed: Co
     }
     least = min((evaluations[method] for method in leading if method in evaluations), default=None)
     best = [method for method in leading if least is None or evaluations.get(method) == least]
+    best.sort(key=lambda method: _rank(method, deciding))
     said = [_reason(best, leading, deciding, evaluations)]
     said += [_varied(metric, estimates[metric], best, leading) for metric in _VARIETY if metric in estimates][:1]
     return " ".join(sentence for sentence in said if sentence)
+
+
+def _rank(method: str, deciding: Mapping[str, Mapping[str, Estimate]]) -> float:
+    """The distance of a method, by which those are named that cannot be told apart."""
+    return next((found[method].value for metric, found in deciding.items() if goal_of(metric) == "low"), 0.0)
 
 
 def _deciding(estimates: Mapping[str, Mapping[str, Estimate]]) -> dict[str, Mapping[str, Estimate]]:
@@ -83,6 +89,8 @@ def _reason(
     evaluations: Mapping[str, float],
 ) -> str:
     figures = [f"{metric} ({format_estimate(found[best[0]])})" for metric, found in deciding.items()]
+    if len(best) > 3:
+        return f"Use any of {len(best)} methods, which these figures cannot tell apart: {_both(best)}."
     if len(best) > 1:
         also = "; ".join(
             f"{method}: " + " and ".join(f"{metric} {format_estimate(f[method])}" for metric, f in deciding.items())

@@ -6,6 +6,7 @@ from pathlib import Path
 from condgen import __version__
 from condgen.errors import UserError
 from condgen.metrics import REAL
+from condgen.report.advice import advise
 from condgen.report.comparison_tables import (
     cost_by_run,
     errors_by_run,
@@ -15,7 +16,7 @@ from condgen.report.comparison_tables import (
     settings_table,
     spread_in_words,
 )
-from condgen.report.drawing import Style, method_styles
+from condgen.report.drawing import Style, class_style
 from condgen.report.estimates import Estimate, goal_of
 from condgen.report.findings import best_in_words
 from condgen.report.inputs import Run
@@ -52,7 +53,7 @@ def compare_runs(folders: Sequence[Path], out: Path) -> Path:
     if any((out / name).exists() for name in ("run.json", "stage.json")):
         raise UserError(f"{out} is the folder of a run, which has a report of its own: choose another one with --out")
     groups = group_runs(runs)
-    styles = method_styles([group.label for group in groups])
+    styles = {group.label: class_style(place) for place, group in enumerate(groups)}
     sections = (
         _runs(runs, groups),
         _metrics(groups),
@@ -67,6 +68,7 @@ def compare_runs(folders: Sequence[Path], out: Path) -> Path:
         findings=tuple(_findings(runs, groups)),
         sections=tuple(section for section in sections if section is not None),
         version=__version__,
+        lead=_advice(groups),
     )
     out.mkdir(parents=True, exist_ok=True)
     return write_page(out, page, _facts(page, runs, groups))
@@ -85,15 +87,40 @@ def _findings(runs: Mapping[str, Run], groups: Sequence[Group]) -> list[str]:
         said.append(f"The runs differ in {len(differing)} setting{'s' if len(differing) > 1 else ''}: {shown}.")
     elif not any(group.repeated for group in groups):
         said.append("The recipes of the runs have the same settings.")
-    found: dict[str, dict[str, Estimate]] = {}
-    for method in methods_of(groups):
-        for group in groups:
-            name = method if len(groups) == 1 else f"{method} in {group.label}"
-            for metric, estimate in group.metrics(method).items():
-                found.setdefault(metric, {})[name] = estimate
+    found = _by_metric(groups)
     leading = [metric for metric in found if metric == "class accuracy" or goal_of(metric) == "low"]
     said += [best_in_words(metric, found[metric]) for metric in leading]
     return [sentence for sentence in said if sentence]
+
+
+def _by_metric(groups: Sequence[Group]) -> dict[str, dict[str, Estimate]]:
+    """Figures by metric, and by what they are of in words."""
+    found: dict[str, dict[str, Estimate]] = {}
+    for method in methods_of(groups):
+        for group in groups:
+            for metric, estimate in group.metrics(method).items():
+                found.setdefault(metric, {})[_named(method, group, groups)] = estimate
+    return found
+
+
+def _named(method: str, group: Group, groups: Sequence[Group]) -> str:
+    return method if len(groups) == 1 else f"{method} of {group.label}"
+
+
+def _advice(groups: Sequence[Group]) -> str:
+    """Which method of which run to use."""
+    metrics = [
+        {"method": name, "metric": metric} | _ends(estimate)
+        for metric, found in _by_metric(groups).items()
+        for name, estimate in found.items()
+    ]
+    cost = [
+        {"method": _named(method, group, groups), "evaluations_per_image": found["evaluations_per_image"].value}
+        for group in groups
+        for method, found in group.cost().items()
+        if "evaluations_per_image" in found
+    ]
+    return advise(metrics, cost)
 
 
 # ----------------------------------------------------------------------------------------------------
@@ -165,7 +192,7 @@ def _cost(groups: Sequence[Group]) -> Section | None:
 
 def _training(runs: Mapping[str, Run]) -> Section | None:
     """A panel for every stage that more than one run trained, with a line a run."""
-    styles = method_styles(runs)
+    styles = {label: class_style(place) for place, label in enumerate(runs)}
     stages = dict.fromkeys(stage for run in runs.values() for stage in run.losses)
     shared = {s: {label: run.losses[s] for label, run in runs.items() if s in run.losses} for s in stages}
     shared = {stage: lines for stage, lines in shared.items() if len(lines) > 1}
@@ -206,6 +233,7 @@ def _facts(page: Page, runs: Mapping[str, Run], groups: Sequence[Group]) -> dict
     return {
         "name": page.name,
         "condgen": page.version,
+        "advice": page.lead,
         "findings": page.findings,
         "runs": {label: {"folder": str(run.folder), "run": run.about} for label, run in runs.items()},
         "groups": [{"label": group.label, "runs": len(group.runs), "seeds": group.seeds} for group in groups],

@@ -87,6 +87,8 @@ def _over(estimates: Sequence[Estimate]) -> Estimate:
         return estimates[0]
     values = [estimate.value for estimate in estimates]
     mean, sd = statistics.fmean(values), statistics.stdev(values)
+    if sd < 1e-9 * abs(mean):  # rounding, where nothing depends on the seed
+        sd = 0.0
     return Estimate(mean, mean - sd, mean + sd)
 
 

@@ -47,6 +47,11 @@ def test_a_tie_at_one_price_is_called_a_tie():
     assert advise(rows(b=BEST, a=GOOD)).startswith("Use b or a")  # nothing is known of their cost
 
 
+def test_a_tie_of_many_is_a_list():
+    text = advise(rows(**dict.fromkeys("abcd", BEST), poor=POOR))
+    assert text == "Use any of 4 methods, which these figures cannot tell apart: a, b, c and d."
+
+
 def test_where_nobody_leads_in_both():
     text = advise(rows(right=((0.99, 0.01), (2.0, 0.1)), near=((0.7, 0.01), (0.3, 0.1))))
     assert text == (
