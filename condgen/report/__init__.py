@@ -13,6 +13,7 @@ from condgen.report.looks import draw_looks
 from condgen.report.particles import draw_particles
 from condgen.report.rows import looks_of
 from condgen.report.tables import Table, classifier_table, cost_table, errors_table, metrics_table, to_markdown, to_rich
+from condgen.report.trajectory_section import draw_trajectories
 from condgen.report.work_precision import draw_work
 
 __all__ = [
@@ -26,6 +27,7 @@ __all__ = [
     "draw_curves",
     "draw_looks",
     "draw_particles",
+    "draw_trajectories",
     "draw_work",
     "errors_table",
     "findings",

@@ -24,9 +24,9 @@ from condgen.report.rows import (
     TrajectoryRow,
     parse_rows,
 )
-from condgen.run import read_rows
+from condgen.run import TRAJECTORIES, TRAJECTORIES_FOLDER, read_rows
 
-__all__ = ["FieldData", "GeneratorLog", "Run", "read_run"]
+__all__ = ["FieldData", "GeneratorLog", "Run", "read_mapping", "read_run"]
 
 
 _OPPONENTS = {"critic_real", "critic_fake", "fake_dsm", "real_dsm"}  # their losses stand in generators' logs alone
@@ -110,15 +110,15 @@ def read_run(folder: Path) -> Run:
     """
     if not folder.is_dir():
         raise UserError(f"{folder} is not a folder; name the folder of a run, such as runs/digits")
-    about = _read_mapping(folder / "run.json")
-    diagnosed, evaluated = _read_mapping(folder / "diagnostics.json"), _read_mapping(folder / "metrics.json")
+    about = read_mapping(folder / "run.json")
+    diagnosed, evaluated = read_mapping(folder / "diagnostics.json"), read_mapping(folder / "metrics.json")
     recipe = _read_text(folder / "recipe.yaml")
     metrics = _rows(evaluated, "rows", folder / "metrics.json")
-    cost = _rows(_read_mapping(folder / "cost.json"), "rows", folder / "cost.json")
+    cost = _rows(read_mapping(folder / "cost.json"), "rows", folder / "cost.json")
     calibrated, classifiers = _read_calibrations(folder)
     stages = _rows(about, "stages", folder / "run.json")
     generators, looks = _read_generators(folder, about)
-    neighbours = _read_mapping(folder / "neighbours.json")
+    neighbours = read_mapping(folder / "neighbours.json")
     run = Run(
         folder=folder,
         name=_name(folder, recipe, about),
@@ -165,7 +165,8 @@ def _read_text(path: Path) -> str:
     return path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
 
 
-def _read_mapping(path: Path) -> dict[str, Any]:
+def read_mapping(path: Path) -> dict[str, Any]:
+    """A JSON object from a file; empty where there is no such file."""
     if not path.is_file():
         return {}
     return _mapping(_parse(_read_text(path), str(path)), path)
@@ -232,15 +233,15 @@ def _read_samples(folder: Path, order: list[str]) -> dict[str, list[Sample]]:
 
 def _read_trajectories(folder: Path, about: dict[str, Any]) -> list[RawRow]:
     """Those of this recipe: of an earlier one, they may have been left behind."""
-    path, stages = folder / "trajectories" / "trajectories.json", about.get("stages")
+    path, stages = folder / TRAJECTORIES_FOLDER / TRAJECTORIES, about.get("stages")
     ours = not isinstance(stages, list) or any(
         s.get("folder") == path.parent.name for s in stages if isinstance(s, dict)
     )
-    return _rows(_read_mapping(path), "rows", path) if ours else []
+    return _rows(read_mapping(path), "rows", path) if ours else []
 
 
 def _read_field(path: Path) -> FieldData | None:
-    raw = _read_mapping(path)
+    raw = read_mapping(path)
     if not raw:
         return None
     try:
@@ -262,7 +263,7 @@ def _read_field(path: Path) -> FieldData | None:
 def _read_calibrations(folder: Path) -> tuple[dict[str, Any], list[RawRow]]:
     """Conditions and rows of calibrated classifiers: a run's own file, else those of the folder or below it."""
     path = folder / "classifiers.json"
-    whole = _read_mapping(path)
+    whole = read_mapping(path)
     if whole:
         return _mapping(whole.get("what"), path), _rows(whole, "rows", path)
     name = "calibration.json"
@@ -272,7 +273,7 @@ def _read_calibrations(folder: Path) -> tuple[dict[str, Any], list[RawRow]]:
     for place in places:
         owner = place.resolve().parent.parent.name  # of the folder "calibration", the classifier's
         if place.is_file() and ".before-" not in owner:
-            one = _read_mapping(place)
+            one = read_mapping(place)
             what = what or _mapping(one.get("what"), place)
             rows += [{"classifier": owner.removeprefix("classifier-"), **row} for row in _rows(one, "rows", place)]
     return what, rows

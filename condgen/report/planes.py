@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from condgen.report.drawing import Plot, class_style, drawing, finish, new_axes, printable
 from condgen.report.plots import Field, height_for
 
-__all__ = ["paths_panel", "points_panel", "round_extent", "scatter", "wide_extent"]
+__all__ = ["draw_paths", "paths_panel", "points_panel", "round_extent", "scatter", "wide_extent"]
 
 
 def scatter(axes: Axes, points: Field, labels: Sequence[int], extent: Sequence[float], size: float = 9) -> None:
@@ -69,10 +69,15 @@ def paths_panel(
     with drawing():
         axes = _new_plane(title, extent)
         axes.scatter(data[:, 0], data[:, 1], s=2, color="#8a9299", alpha=0.5, linewidths=0, zorder=0)
-        for path, label in zip(paths, labels, strict=True):
-            axes.plot(path[:, 0], path[:, 1], color=class_style(label).colour, linewidth=0.8, alpha=0.75)
-        scatter(axes, np.array([path[-1] for path in paths]), labels, extent, size=22)
+        draw_paths(axes, paths, labels, extent)
         return finish(axes, name, alt)
+
+
+def draw_paths(axes: Axes, paths: Sequence[Field], labels: Sequence[int], extent: Sequence[float]) -> None:
+    """Paths (moments, 2) in the colours of their classes, with a mark at the end of each."""
+    for path, label in zip(paths, labels, strict=True):
+        axes.plot(path[:, 0], path[:, 1], color=class_style(label).colour, linewidth=0.8, alpha=0.75)
+    scatter(axes, np.array([path[-1] for path in paths]), labels, extent, size=22)
 
 
 def _new_plane(title: str, extent: Sequence[float]) -> Axes:

@@ -5,18 +5,22 @@ from itertools import groupby
 from pathlib import Path
 
 import numpy as np
+from matplotlib.figure import Figure
+from PIL import Image
 
 from condgen.errors import UserError
+from condgen.report.drawing import drawing
 from condgen.report.estimates import SIGMA
-from condgen.report.grids import cut, embedded
-from condgen.report.inputs import Run
+from condgen.report.grids import cut, embedded, side_by_side
+from condgen.report.inputs import Run, read_mapping
 from condgen.report.page import Block, Film, Panels, Prose, Section
 from condgen.report.pictures import open_picture
-from condgen.report.planes import paths_panel, wide_extent
+from condgen.report.planes import draw_paths, paths_panel, wide_extent
 from condgen.report.rows import TrajectoryRow, parse_rows
 from condgen.report.sections import class_legend
+from condgen.run import TRAJECTORIES
 
-__all__ = ["trajectory_section"]
+__all__ = ["draw_trajectories", "trajectory_section"]
 
 _OPEN = 2  # classes that need no click
 _MEANING = (
@@ -106,3 +110,43 @@ def _panels(rows: Sequence[TrajectoryRow], run: Run) -> list[Block]:
         caption = f"{meaning} A mark is a sample; methods share their seeds.{ground}"
         panels.append(Panels(title, tuple(plots), caption, legend))
     return panels
+
+
+# ----------------------------------------------------------------------------------------------------
+# A picture without a page
+
+
+def draw_trajectories(folder: Path) -> Path:
+    """Draws `trajectories.png` in the folder of a stage that has kept some of one method.
+
+    Returns:
+        The path of the picture.
+
+    Raises:
+        UserError: they are damaged.
+    """
+    found = read_mapping(folder / TRAJECTORIES)
+    rows = parse_rows(TrajectoryRow, found.get("rows", []), str(folder / TRAJECTORIES))
+    if not rows:
+        raise UserError(f"{folder} holds no trajectories: draw some with condgen sample --trajectories N")
+    path = folder / "trajectories.png"
+    if isinstance(rows[0].x_t, str):
+        blocks: dict[str, tuple[list[Image.Image], list[int]]] = {}
+        for kind, head in (("x_t", "noised state"), ("denoised", "denoised estimate")):
+            strips = [cut(open_picture(folder, str(getattr(row, kind))), len(row.noise)) for row in rows]
+            labels = [row.label for row, pictures in zip(rows, strips, strict=True) for _ in pictures]
+            blocks[head] = ([picture for pictures in strips for picture in pictures], labels)
+        names = {row.label: row.name for row in rows}
+        heads = [names.get(label, "") for label in range(max(names) + 1)]
+        side_by_side(blocks, heads, max(len(row.noise) for row in rows)).save(path)
+        return path
+    extent = wide_extent([np.array([row.denoised[-1] for row in rows], dtype=np.float64)])
+    with drawing():
+        figure = Figure(figsize=(8, 3.9), layout="constrained")
+        for place, (kind, head) in enumerate((("x_t", "noised states"), ("denoised", "denoised estimates")), start=1):
+            axes = figure.add_subplot(1, 2, place)
+            shown = [np.array(getattr(row, kind), dtype=np.float64)[:, :2] for row in rows]
+            draw_paths(axes, shown, [row.label for row in rows], extent)
+            axes.set_title(head)
+        figure.savefig(path, dpi=110)
+    return path

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from condgen.errors import UserError
-from condgen.report import build_report
+from condgen.report import build_report, draw_trajectories
 from condgen.report.grids import cut
 
 
@@ -75,6 +75,24 @@ def test_trajectories_of_an_earlier_recipe_are_not_shown(digits_run, and_ways):
     about["stages"] = about["stages"][:-1]
     (folder / "run.json").write_text(json.dumps(about))
     assert section(build_report(folder).read_text(), "trajectories") is None
+
+
+def test_a_picture_without_a_page(digits_run, moons_run, and_ways, tmp_path):
+    folder = digits_run()
+    and_ways(folder, [str(i) for i in range(10)])
+    with Image.open(draw_trajectories(folder / "trajectories")) as picture:
+        grey = np.asarray(picture.convert("L"))
+    for level in (20, 40, 60, 80, 148, 168, 188, 208):  # states at the left, estimates at the right
+        hits = np.flatnonzero((grey == level).sum(0) >= 40)
+        assert len(hits) >= 48, level
+        assert (hits.min() < grey.shape[1] / 2) == (level < 128)
+    (folder / "trajectories" / "trajectories.json").write_text('{"rows": []}')
+    with pytest.raises(UserError, match="holds no trajectories"):
+        draw_trajectories(folder / "trajectories")
+    shutil.rmtree(folder)
+    and_ways(moons_run(), ["upper", "lower"], points=True)
+    with Image.open(draw_trajectories(folder / "trajectories")) as picture:
+        assert picture.width > 400
 
 
 @pytest.mark.parametrize("file", ["gone.png", "../../../elsewhere.png", "ce/0-x_t.png"])
