@@ -8,7 +8,19 @@ import torch
 import typer
 
 from condgen import __version__
-from condgen.cli import bench, calibrate, imports, inspect, run, sample, samplers, share, train, train_generator
+from condgen.cli import (
+    bench,
+    calibrate,
+    imports,
+    inspect,
+    report,
+    run,
+    sample,
+    samplers,
+    share,
+    train,
+    train_generator,
+)
 from condgen.cli.progress import Stopped, console
 from condgen.errors import UserError
 from condgen.run import keep_freed_memory, usable_cores
@@ -60,7 +72,7 @@ app.command("sample", rich_help_panel="One stage")(sample.sample)
 app.command("evaluate", rich_help_panel="One stage")(inspect.evaluate)
 app.command("diagnose", rich_help_panel="One stage")(inspect.diagnose)
 app.command("samplers", rich_help_panel="Look")(samplers.samplers)
-app.command("report", rich_help_panel="Look")(inspect.report)
+app.command("report", rich_help_panel="Look")(report.report)
 app.command("doctor", rich_help_panel="Look")(inspect.doctor)
 app.command("export", rich_help_panel="Share")(share.export)
 app.command("push", rich_help_panel="Share")(share.push)

@@ -1,4 +1,4 @@
-"""`condgen evaluate`, `diagnose`, `report`, `doctor`."""
+"""`condgen evaluate`, `diagnose`, `doctor`."""
 
 import os
 import shutil
@@ -37,7 +37,7 @@ from condgen.score import ScoreModel
 from condgen.settings import parse
 from condgen.training import Processes
 
-__all__ = ["diagnose", "doctor", "evaluate", "report"]
+__all__ = ["diagnose", "doctor", "evaluate"]
 
 
 def _named(folders: list[Path]) -> dict[str, Path]:
@@ -162,13 +162,6 @@ def diagnose(
     for quantity in ("D", "D_P", "D_L"):
         console.print(to_rich(errors_table(rows, "data", quantity, intervals=False)))
     console.print(f"report: {(out / 'report.html').resolve()}", markup=False, soft_wrap=True)
-
-
-def report(folder: Annotated[Path, typer.Argument(help="A run folder.")]) -> None:
-    """Write report.html, report.md and report.json from what a run folder holds."""
-    from condgen.report import build_report
-
-    console.print(f"report: {build_report(folder).resolve()}", markup=False, soft_wrap=True)
 
 
 def doctor(out: Annotated[Path, typer.Option(help="Where runs would go.")] = Path("runs")) -> None:

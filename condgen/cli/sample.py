@@ -1,6 +1,7 @@
 """`condgen sample`."""
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -12,8 +13,17 @@ from condgen.data import class_index
 from condgen.errors import UserError
 from condgen.hub import MODEL, model_folder
 from condgen.noise import GridName
-from condgen.recipe import Method, SampleStage, Shard, apply_overrides, labels_spread
-from condgen.run import Models, lock, read_json, sample_stage, shard_folder, shards_within
+from condgen.recipe import Method, SampleStage, Shard, TrajectoryStage, apply_overrides, labels_spread
+from condgen.run import (
+    TRAJECTORIES_FOLDER,
+    Models,
+    lock,
+    read_json,
+    sample_stage,
+    shard_folder,
+    shards_within,
+    trajectory_stage,
+)
 from condgen.run.folder import STAGE_FILE
 from condgen.sampling import SamplerName
 from condgen.settings import parse
@@ -101,6 +111,14 @@ def sample(
         tuple[float, float] | None, typer.Option(help="Noise levels (low high) between which guidance acts.")
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Sample i has seed + i, and depends on no other sample.")] = 0,
+    trajectories: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            help="Keep how the first sample of the first so many classes came from noise: a picture and a JSON file in "
+            "the folder trajectories of --out.",
+        ),
+    ] = 0,
     batch: Annotated[
         int, typer.Option(min=1, rich_help_panel=_SPEED, help="Samples drawn at once; on a GPU, 1000 or more.")
     ] = 250,
@@ -175,6 +193,8 @@ def sample(
         "precision": precision,
     }
     method = parse(Method, settings, "sample")
+    if trajectories and (generator is not None or shard is not None):
+        raise UserError("--trajectories goes with samplers of many steps, and without --shard: leave one of them out")
     how = {"seed": seed, "batch": batch, "compile": compiled, "shard": _shard(shard)}
     stage = parse(SampleStage, {"method": method, "labels": labels, **how}, "sample")
     out = _place(out, stage.shard)
@@ -184,6 +204,7 @@ def sample(
         if worked == 0:
             console.print(f"nothing left to do: {out} is finished", markup=False)
         picture = draw_grid(out)
+        ways = _draw_ways(out, stage, models, chosen[:trajectories]) if trajectories else None
     record = read_json(out / "stage.json")
     evaluations = f"{record['evaluations_per_image']:g} network evaluation"
     evaluations += "s" if record["evaluations_per_image"] != 1 else ""
@@ -196,6 +217,21 @@ def sample(
         markup=False,
         soft_wrap=True,
     )
+    if ways is not None:
+        console.print(f"from noise to sample: {ways}", markup=False, soft_wrap=True)
+
+
+def _draw_ways(out: Path, stage: SampleStage, models: Models, classes: Sequence[int]) -> Path:
+    """Draws the trajectories of the first sample of some classes, and their picture."""
+    from condgen.report import draw_trajectories  # plots take a second to import
+
+    classes = [label for label in classes if label in stage.labels]  # there may be fewer samples than classes
+    places = [stage.labels.index(label) for label in classes]
+    shown = {"labels": tuple(classes), "seeds": tuple(stage.seed + place for place in places)}
+    place = out / TRAJECTORIES_FOLDER
+    ways = TrajectoryStage(methods={"samples": stage.method}, **shown)
+    follow(trajectory_stage(place, ways, {"samples": models}, Processes().device))
+    return draw_trajectories(place)
 
 
 def _shard(text: str | None) -> Shard | None:

@@ -23,7 +23,7 @@ from condgen.recipe.models import (
     ScoreRecipe,
     ScoreStage,
 )
-from condgen.recipe.samples import SampleRecipe, SampleStage, Shard, labels_spread
+from condgen.recipe.samples import SampleRecipe, SampleStage, Shard, TrajectoryStage, labels_spread
 
 __all__ = [
     "GENERATOR_PRESETS",
@@ -46,6 +46,7 @@ __all__ = [
     "ScoreRecipe",
     "ScoreStage",
     "Shard",
+    "TrajectoryStage",
     "apply_overrides",
     "content_key",
     "default_adversary",

@@ -8,7 +8,7 @@ from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, mod
 from condgen.recipe.methods import Method, Name
 from condgen.settings import Settings
 
-__all__ = ["SampleRecipe", "SampleStage", "Shard", "labels_spread"]
+__all__ = ["SampleRecipe", "SampleStage", "Shard", "TrajectoryStage", "labels_spread"]
 
 _COMPILE = "compile the networks of score models and generators; changes samples by rounding alone, as batch does"
 
@@ -20,7 +20,32 @@ class SampleRecipe(Settings):
     seed: int = Field(default=0, ge=0, lt=2**32)
     batch: int = Field(default=250, gt=0)
     compile: bool = Field(default=False, description=_COMPILE)
+    trajectories: int = Field(
+        default=4, ge=0, description="of the first so many classes a sample is shown on its way from noise; 0 for none"
+    )
     methods: dict[Name, Method] = Field(min_length=1)
+
+    def trajectory_stage(self, n_classes: int, each: int = 1) -> "TrajectoryStage | None":
+        """The first samples of the first few classes, by the methods of many steps; None where there are none.
+
+        Args:
+            n_classes: of the data, whose samples are drawn class by class.
+            each: samples of a class.
+        """
+        many = {name: method for name, method in self.methods.items() if method.generator is None}
+        if not many or not self.trajectories:
+            return None
+        shown = [(y, i) for y in range(min(self.trajectories, n_classes)) for i in range(min(each, self.per_class))]
+        seeds = tuple(self.seed + y * self.per_class + i for y, i in shown)
+        return TrajectoryStage(methods=many, labels=tuple(y for y, _ in shown), seeds=seeds)
+
+
+class TrajectoryStage(Settings):
+    """Samples whose way from noise is kept."""
+
+    methods: dict[Name, Method] = Field(min_length=1)
+    labels: tuple[int, ...] = Field(min_length=1)
+    seeds: tuple[int, ...] = Field(min_length=1, description="one a label")
 
 
 class Shard(Settings):

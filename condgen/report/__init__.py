@@ -3,6 +3,7 @@
 from condgen.report.build import build_report
 from condgen.report.classifier_plots import draw_calibration
 from condgen.report.classifier_section import classifier_rows
+from condgen.report.comparison import compare_runs
 from condgen.report.curves import draw_curves
 from condgen.report.findings import findings
 from condgen.report.generator_section import generator_table
@@ -12,6 +13,7 @@ from condgen.report.looks import draw_looks
 from condgen.report.particles import draw_particles
 from condgen.report.rows import looks_of
 from condgen.report.tables import Table, classifier_table, cost_table, errors_table, metrics_table, to_markdown, to_rich
+from condgen.report.trajectory_section import draw_trajectories
 from condgen.report.work_precision import draw_work
 
 __all__ = [
@@ -19,11 +21,13 @@ __all__ = [
     "build_report",
     "classifier_rows",
     "classifier_table",
+    "compare_runs",
     "cost_table",
     "draw_calibration",
     "draw_curves",
     "draw_looks",
     "draw_particles",
+    "draw_trajectories",
     "draw_work",
     "errors_table",
     "findings",

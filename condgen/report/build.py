@@ -1,25 +1,18 @@
-"""From a run folder to `report.html`, and the same as Markdown and JSON beside it.
+"""From a run folder to its report."""
 
-The page is one file: no script, no font, no picture is fetched from anywhere, and a content security policy in its head
-forbids it to. Names that users chose are escaped wherever they appear.
-"""
-
-import json
-import math
-from importlib.resources import files
 from pathlib import Path
-
-from jinja2 import Environment, FunctionLoader, StrictUndefined
 
 from condgen import __version__
 from condgen.errors import UserError
+from condgen.report.advice import advise
 from condgen.report.classifier_section import classifier_section
 from condgen.report.drawing import method_styles
 from condgen.report.findings import findings
 from condgen.report.generator_section import generator_section
 from condgen.report.inputs import Run, read_run
-from condgen.report.markdown import page_to_markdown
+from condgen.report.neighbour_section import neighbour_section
 from condgen.report.page import Page
+from condgen.report.rows import looks_of
 from condgen.report.score_sections import errors_section, field_section
 from condgen.report.sections import (
     cost_section,
@@ -29,6 +22,8 @@ from condgen.report.sections import (
     samples_section,
     training_section,
 )
+from condgen.report.trajectory_section import trajectory_section
+from condgen.report.writing import write_page
 
 __all__ = ["build_report"]
 
@@ -49,10 +44,7 @@ def build_report(folder: Path) -> Path:
     if run.is_empty:
         raise UserError(f"{folder} holds nothing to report; run a recipe into it first (condgen run RECIPE)")
     page = _page(run)
-    _write(folder / "report.json", json.dumps(_as_json(run, page), indent=1, ensure_ascii=False) + "\n")
-    _write(folder / "report.md", page_to_markdown(page))
-    _write(folder / "report.html", _as_html(page))
-    return folder / "report.html"
+    return write_page(folder, page, _facts(run, page))
 
 
 def _page(run: Run) -> Page:
@@ -66,6 +58,8 @@ def _page(run: Run) -> Page:
         classifier_section(run, styles),
         generator_section(run),
         metrics_section(run),
+        neighbour_section(run),
+        trajectory_section(run),
         cost_section(run),
         training_section(run),
         reproduce_section(run),
@@ -75,39 +69,20 @@ def _page(run: Run) -> Page:
         findings=tuple(findings(run.metrics, run.errors, run.cost, run.looks)),
         sections=tuple(section for section in sections if section is not None),
         version=__version__,
+        lead=advise(run.metrics, run.cost, _collapsed(run)),
     )
 
 
-def _as_json(run: Run, page: Page) -> dict[str, object]:
-    """The rows as they were read and the sentences made of them; what JSON cannot hold (NaN) becomes null."""
+def _collapsed(run: Run) -> set[str]:
+    """Methods whose generator has collapsed, by the names of samples: a recipe may call them otherwise."""
+    generators = {name for name, looks in looks_of(run.looks).items() if looks[-1].reading.collapsed}
+    return {method for method, generator in run.drawn_by().items() if generator in generators} | generators
+
+
+def _facts(run: Run, page: Page) -> dict[str, object]:
+    """The rows as they were read, and the sentences made of them."""
     what = {"run": run.about, "diagnostics": run.diagnosed, "metrics": run.evaluated, "classifiers": run.calibrated}
     rows = {"stages": run.stages, "diagnostics": run.errors, "metrics": run.metrics, "cost": run.cost}
-    rows |= {"classifiers": run.classifiers, "looks": run.looks}
-    head = {"name": page.name, "condgen": page.version, "findings": page.findings}
-    return {key: _finite(value) for key, value in {**head, "what": what, "rows": rows, "recipe": run.recipe}.items()}
-
-
-def _finite(value: object) -> object:
-    if isinstance(value, dict):
-        return {key: _finite(inner) for key, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(inner) for inner in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def _write(path: Path, text: str) -> None:
-    """The whole file or nothing of it."""
-    unfinished = path.with_name(f".{path.name}.unfinished")
-    unfinished.write_text(text, encoding="utf-8", errors="replace")
-    unfinished.replace(path)
-
-
-def _as_html(page: Page) -> str:
-    environment = Environment(
-        loader=FunctionLoader(lambda name: files("condgen.report").joinpath(name).read_text(encoding="utf-8")),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template("template.html.j2").render(page=page)
+    rows |= {"classifiers": run.classifiers, "looks": run.looks, "neighbours": run.neighbours}
+    head = {"name": page.name, "condgen": page.version, "advice": page.lead, "findings": page.findings}
+    return {**head, "what": what, "rows": rows, "recipe": run.recipe}

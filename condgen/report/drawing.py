@@ -1,5 +1,9 @@
 """How matplotlib's figures become part of a page: SVG that takes its ink from the text around it.
 
+Matplotlib lays out axes, ticks and markers, here and in the pictures of benches; ours is only what makes its SVG a part
+of the page, the fifty lines from `finish` on. The report of recipes/digits.yaml has 23 panels and 17 signs of legends,
+which take 3.5 of the 4 s of the report, and 500 kB of its 900.
+
 Figures are drawn with the Agg-free object interface (never pyplot, so nothing global is opened) and written as SVG with
 real text. The page's own colours then replace the drawn ones, by CSS: ink becomes `currentColor`, and every series
 colour a variable with the drawn colour to fall back on, so one picture reads in light and in dark. Identifiers are made
@@ -189,6 +193,8 @@ def _inline(root: ElementTree.Element, name: str, alt: str) -> str:
                 value = "".join(value.split())
             else:
                 value = re.sub(r"(^#|url\(#)(?=[\w.-]+\)?$)", rf"\g<1>{name}-", value)
+            if key in ("d", "x", "y"):  # a hundredth of a point is finer than any screen or printer
+                value = re.sub(r"-?\d+\.\d{3,}", lambda match: f"{float(match.group()):.2f}", value)
             if key == "style":
                 value = re.sub(r"font-family: [^;]+;? ?", "", value)
                 value = re.sub("|".join(variables), lambda match: variables[match.group()], value)

@@ -106,7 +106,7 @@ def format_estimate(estimate: Estimate | None) -> str:
 
 def goal_of(metric: str) -> Goal | None:
     """Where a metric should go: high, low, towards one, or unknown."""
-    if re.match(r"(FD|FID|KID)\b", metric):
+    if re.match(r"(class-wise )?(FD|FID|KID)\b", metric):
         return "low"
     return _GOALS.get(metric)
 

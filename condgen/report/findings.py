@@ -17,7 +17,7 @@ from condgen.report.estimates import (
 )
 from condgen.report.rows import CostRow, MetricRow, RawRow, looks_of, parse_rows
 
-__all__ = ["NO_GUIDANCE", "findings", "mean_log_ratio"]
+__all__ = ["NO_GUIDANCE", "best_in_words", "findings", "mean_log_ratio"]
 
 NO_GUIDANCE = "zero guidance"
 _LEAST_SHARE = 0.01
@@ -39,9 +39,9 @@ def findings(
     leading = [metric for metric in estimates if metric == "class accuracy" or goal_of(metric) == "low"]
     last = {name: rows[-1].reading for name, rows in looks_of(looks).items()}
     sentences = [f"Beware of {name}: {reading.warning()}." for name, reading in last.items() if reading.collapsed]
-    sentences += [_best(metric, estimates[metric], metrics) for metric in leading]
-    sentences.append(_memory_in_words(metrics))
     sentences.append(_errors_in_words(errors))
+    sentences += [best_in_words(metric, estimates[metric], metrics) for metric in leading]
+    sentences.append(_memory_in_words(metrics))
     sentences.append(_duel(estimates, errors))
     sentences.append(_cost_in_words(cost))
     return [sentence for sentence in sentences if sentence]
@@ -51,7 +51,8 @@ def _capital(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 
-def _best(metric: str, found: Mapping[str, Estimate], metrics: Sequence[RawRow]) -> str:
+def best_in_words(metric: str, found: Mapping[str, Estimate], metrics: Sequence[RawRow] = ()) -> str:
+    """Who leads by one metric, and whether clearly; `metrics` are rows that say what real data reach."""
     goal = goal_of(metric)
     ranked = sorted(
         ((method, estimate) for method, estimate in found.items() if math.isfinite(estimate.value)),
@@ -103,18 +104,23 @@ def _memory_in_words(metrics: Sequence[RawRow]) -> str:
 # Score errors
 
 
+def telling(reference: Mapping[float, Estimate]) -> list[float]:
+    """The noise levels at which a ratio to the reference says something about guidance."""
+    weight = {sigma: sigma * estimate.value for sigma, estimate in reference.items()}
+    least = _LEAST_SHARE * max(weight.values(), default=0.0)
+    return [sigma for sigma in reference if weight[sigma] >= least > 0]
+
+
 def mean_log_ratio(found: Mapping[float, Estimate], reference: Mapping[float, Estimate]) -> tuple[float, int] | None:
     """The geometric mean over noise levels of the error relative to a reference's, and the number of levels.
 
     Levels count where sigma times the reference is at least a hundredth of its largest: where the exact likelihood
     score all but vanishes, the ratio of two tiny numbers says nothing about guidance.
     """
-    weight = {sigma: sigma * estimate.value for sigma, estimate in reference.items()}
-    least = _LEAST_SHARE * max(weight.values(), default=0.0)
     logs = [
         math.log(found[sigma].value / reference[sigma].value)
-        for sigma in reference
-        if sigma in found and weight[sigma] >= least > 0 and found[sigma].value > 0
+        for sigma in telling(reference)
+        if sigma in found and found[sigma].value > 0
     ]
     return (math.exp(math.fsum(logs) / len(logs)), len(logs)) if logs else None
 
@@ -131,13 +137,30 @@ def _errors_in_words(errors: Sequence[RawRow]) -> str:
         return ""
     ranked = sorted(ratios.items(), key=lambda item: item[1][0])
     said = [
-        f"{method} {format_number(ratio)}{' (worse than no guidance at all)' if ratio > 1 else ''}"
+        f"{method} {_percent(ratio)}{' (worse than no guidance at all)' if ratio > 1 else ''}"
         for method, (ratio, _) in ranked
     ]
     levels = ranked[0][1][1]
     return (
-        f"The error of the likelihood score (D_L, weighted by the data) as a share of that of no guidance, geometric "
-        f"mean over {levels} of {len(reference)} noise levels: {'; '.join(said)}."
+        "How wrong the scores are: the likelihood score, which guidance adds, misses the exact one by this share of "
+        f"its length: {'; '.join(said)}. (D_L over that of no guidance, weighted by the data, geometric mean over "
+        f"{levels} of {len(reference)} noise levels.){_extremes(ranked[0][0], found[ranked[0][0]], reference)}"
+    )
+
+
+def _percent(ratio: float) -> str:
+    return f"{100 * ratio:,.0f}%" if ratio >= 0.1 else f"{100 * ratio:.2g}%"
+
+
+def _extremes(method: str, found: Mapping[float, Estimate], reference: Mapping[float, Estimate]) -> str:
+    """Where the best method is least and most wrong, of the noise levels where that says something."""
+    shares = {sigma: found[sigma].value / reference[sigma].value for sigma in telling(reference) if sigma in found}
+    if len(shares) < 2:
+        return ""
+    best, worst = min(shares, key=shares.__getitem__), max(shares, key=shares.__getitem__)
+    return (
+        f" With {method} it is best at {SIGMA} = {best:g} ({_percent(shares[best])}) and worst at {SIGMA} = {worst:g} "
+        f"({_percent(shares[worst])})."
     )
 
 
@@ -157,12 +180,18 @@ def _duel(estimates: Mapping[str, Mapping[str, Estimate]], errors: Sequence[RawR
         if sigma in found_errors.get("ce", {}):
             levels[_compare(found_errors["dlsm"][sigma], found_errors["ce"][sigma], "low")].append(sigma)
     words: dict[int | None, str] = {0: "clearly better", 1: "clearly worse", None: "not clearly different"}
-    parts = [f"{words[key]} in {', '.join(metrics)}" for key, metrics in verdicts.items() if metrics]
+    parts = [f"{words[key]} in {_listed(metrics)}" for key, metrics in verdicts.items() if metrics]
     if any(levels.values()):
         count = sum(len(sigmas) for sigmas in levels.values())
         parts.append(f"in D_L, clearly lower at {len(levels[0])} of {count} noise levels")
         parts.append(f"clearly higher at {_sigmas(levels[1])}" if levels[1] else "clearly higher at none")
     return f"DLSM against cross-entropy: {'; '.join(parts)}." if parts else ""
+
+
+def _listed(metrics: Sequence[str]) -> str:
+    return (
+        ", ".join(metrics) if len(metrics) <= 4 else f"{len(metrics)} metrics, {metrics[0]} and {metrics[1]} among them"
+    )
 
 
 def _compare(first: Estimate, second: Estimate, goal: Goal) -> int | None:

@@ -18,7 +18,7 @@ from condgen.report.grids import embedded, to_pictures
 from condgen.report.inputs import GeneratorLog, Run
 from condgen.report.looks import EACH, MOST, head_of, shared_extent
 from condgen.report.page import Block, Caution, Panels, Prose, Section, Strip, Strips, TableBlock
-from condgen.report.plots import points_panel
+from condgen.report.planes import points_panel
 from condgen.report.rows import LookRow, RawRow, looks_of
 from condgen.report.sections import class_legend, points_table
 from condgen.report.tables import Table

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from condgen.report.page import Strip
 
-__all__ = ["Images", "embedded", "enlarge", "labelled_grid", "side_by_side", "strip", "to_pictures"]
+__all__ = ["Images", "cut", "embedded", "enlarge", "labelled_grid", "side_by_side", "strip", "to_pictures"]
 
 Images = Tensor | Sequence[Image.Image]
 
@@ -108,9 +108,21 @@ def strip(pictures: Sequence[Image.Image]) -> Image.Image:
     return out
 
 
-def embedded(pictures: Sequence[Image.Image], alt: str) -> Strip:
-    """Pictures of one size in a line for a page, which shows them enlarged, each to about 32 pixels."""
-    line, factor = strip(pictures), enlarge(pictures[0], about=32).width // pictures[0].width
+def cut(line: Image.Image, n: int) -> list[Image.Image]:
+    """The n pictures of one size that stand side by side in one.
+
+    Raises:
+        ValueError: its width is no multiple of n.
+    """
+    width, rest = divmod(line.width, n)
+    if rest:
+        raise ValueError(f"{line.width} pixels are not {n} pictures")
+    return [line.crop((i * width, 0, (i + 1) * width, line.height)) for i in range(n)]
+
+
+def embedded(pictures: Sequence[Image.Image], alt: str, about: int = 32) -> Strip:
+    """Pictures of one size in a line for a page, which shows them enlarged, each to about so many pixels."""
+    line, factor = strip(pictures), enlarge(pictures[0], about=about).width // pictures[0].width
     buffer = io.BytesIO()
     line.save(buffer, format="PNG", optimize=True)
     address = f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"

@@ -8,29 +8,29 @@ from typing import Any
 
 import numpy as np
 import yaml
-from PIL import Image, UnidentifiedImageError
 
 from condgen.errors import UserError
+from condgen.report.pictures import Sample
 from condgen.report.plots import Field
-from condgen.report.rows import ClassifierRow, CostRow, ErrorRow, LookRow, MetricRow, RawRow, StageRow, parse_rows
-from condgen.run import read_rows
+from condgen.report.rows import (
+    ClassifierRow,
+    CostRow,
+    ErrorRow,
+    LookRow,
+    MetricRow,
+    NeighbourRow,
+    RawRow,
+    StageRow,
+    TrajectoryRow,
+    parse_rows,
+)
+from condgen.run import TRAJECTORIES, TRAJECTORIES_FOLDER, read_rows
 
-__all__ = ["FieldData", "GeneratorLog", "Run", "Sample", "read_images", "read_run"]
+__all__ = ["FieldData", "GeneratorLog", "Run", "read_mapping", "read_run"]
 
 
 _OPPONENTS = {"critic_real", "critic_fake", "fake_dsm", "real_dsm"}  # their losses stand in generators' logs alone
 _GENERATOR_LOSSES = ("critic_real", "loss", "critic_fake", "real_dsm", "fake_dsm", "likelihood")
-
-
-@dataclass(frozen=True)
-class Sample:
-    """One line of a manifest: an image file or a point, its class and its seed."""
-
-    label: int
-    name: str
-    seed: int | None
-    file: Path | None = None
-    point: tuple[float, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -83,12 +83,23 @@ class Run:
     checks: dict[str, list[tuple[int, list[RawRow]]]] = field(default_factory=dict)
     looks: list[RawRow] = field(default_factory=list)
     generators: dict[str, GeneratorLog] = field(default_factory=dict)
+    trajectories: list[RawRow] = field(default_factory=list)
+    neighboured: dict[str, Any] = field(default_factory=dict)
+    neighbours: list[RawRow] = field(default_factory=list)
 
     @property
     def is_empty(self) -> bool:
         """Whether there is nothing to show."""
         found = (self.errors, self.metrics, self.cost, self.samples, self.losses, self.classifiers, self.checks)
         return not (self.recipe or self.about or self.generators or any(found))
+
+    def drawn_by(self) -> dict[str, str]:
+        """The generators of one-step methods, by method, as the recipe has them."""
+        tree = yaml.safe_load(self.recipe) if self.recipe else {}
+        sample = tree.get("sample") if isinstance(tree, dict) else None
+        methods = sample.get("methods") if isinstance(sample, dict) else None
+        found = methods.items() if isinstance(methods, dict) else ()
+        return {str(name): str(m["generator"]) for name, m in found if isinstance(m, dict) and m.get("generator")}
 
 
 def read_run(folder: Path) -> Run:
@@ -99,14 +110,15 @@ def read_run(folder: Path) -> Run:
     """
     if not folder.is_dir():
         raise UserError(f"{folder} is not a folder; name the folder of a run, such as runs/digits")
-    about = _read_mapping(folder / "run.json")
-    diagnosed, evaluated = _read_mapping(folder / "diagnostics.json"), _read_mapping(folder / "metrics.json")
+    about = read_mapping(folder / "run.json")
+    diagnosed, evaluated = read_mapping(folder / "diagnostics.json"), read_mapping(folder / "metrics.json")
     recipe = _read_text(folder / "recipe.yaml")
     metrics = _rows(evaluated, "rows", folder / "metrics.json")
-    cost = _rows(_read_mapping(folder / "cost.json"), "rows", folder / "cost.json")
+    cost = _rows(read_mapping(folder / "cost.json"), "rows", folder / "cost.json")
     calibrated, classifiers = _read_calibrations(folder)
     stages = _rows(about, "stages", folder / "run.json")
     generators, looks = _read_generators(folder, about)
+    neighbours = read_mapping(folder / "neighbours.json")
     run = Run(
         folder=folder,
         name=_name(folder, recipe, about),
@@ -126,6 +138,9 @@ def read_run(folder: Path) -> Run:
         checks=_read_checks(folder, about),
         looks=looks,
         generators=generators,
+        trajectories=_read_trajectories(folder, about),
+        neighboured=_mapping(neighbours.get("what"), folder / "neighbours.json"),
+        neighbours=_rows(neighbours, "rows", folder / "neighbours.json"),
     )
     for model, rows, file in (
         (StageRow, run.stages, "run.json"),
@@ -135,27 +150,11 @@ def read_run(folder: Path) -> Run:
         (ClassifierRow, run.classifiers, "classifiers.json or calibration.json"),
         (ClassifierRow, [row for history in run.checks.values() for _, check in history for row in check], "log.jsonl"),
         (LookRow, run.looks, "log.jsonl"),
+        (TrajectoryRow, run.trajectories, "trajectories/trajectories.json"),
+        (NeighbourRow, run.neighbours, "neighbours.json"),
     ):
         parse_rows(model, rows, str(folder / file))
     return run
-
-
-def read_images(samples: list[Sample]) -> list[Image.Image]:
-    """The pictures of samples that have files.
-
-    Raises:
-        UserError: a file is gone or is no picture.
-    """
-    pictures = []
-    for sample in samples:
-        if sample.file is None:
-            continue
-        try:
-            with Image.open(sample.file) as picture:
-                pictures.append(picture.convert("RGB"))
-        except (OSError, UnidentifiedImageError) as error:
-            raise UserError(f"{sample.file}, named in the manifest, is not a readable image; sample anew") from error
-    return pictures
 
 
 # ----------------------------------------------------------------------------------------------------
@@ -166,7 +165,8 @@ def _read_text(path: Path) -> str:
     return path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
 
 
-def _read_mapping(path: Path) -> dict[str, Any]:
+def read_mapping(path: Path) -> dict[str, Any]:
+    """A JSON object from a file; empty where there is no such file."""
     if not path.is_file():
         return {}
     return _mapping(_parse(_read_text(path), str(path)), path)
@@ -231,8 +231,17 @@ def _read_samples(folder: Path, order: list[str]) -> dict[str, list[Sample]]:
     return dict(sorted(known.items(), key=lambda item: order.index(item[0]) if order else 0))
 
 
+def _read_trajectories(folder: Path, about: dict[str, Any]) -> list[RawRow]:
+    """Those of this recipe: of an earlier one, they may have been left behind."""
+    path, stages = folder / TRAJECTORIES_FOLDER / TRAJECTORIES, about.get("stages")
+    ours = not isinstance(stages, list) or any(
+        s.get("folder") == path.parent.name for s in stages if isinstance(s, dict)
+    )
+    return _rows(read_mapping(path), "rows", path) if ours else []
+
+
 def _read_field(path: Path) -> FieldData | None:
-    raw = _read_mapping(path)
+    raw = read_mapping(path)
     if not raw:
         return None
     try:
@@ -254,7 +263,7 @@ def _read_field(path: Path) -> FieldData | None:
 def _read_calibrations(folder: Path) -> tuple[dict[str, Any], list[RawRow]]:
     """Conditions and rows of calibrated classifiers: a run's own file, else those of the folder or below it."""
     path = folder / "classifiers.json"
-    whole = _read_mapping(path)
+    whole = read_mapping(path)
     if whole:
         return _mapping(whole.get("what"), path), _rows(whole, "rows", path)
     name = "calibration.json"
@@ -264,7 +273,7 @@ def _read_calibrations(folder: Path) -> tuple[dict[str, Any], list[RawRow]]:
     for place in places:
         owner = place.resolve().parent.parent.name  # of the folder "calibration", the classifier's
         if place.is_file() and ".before-" not in owner:
-            one = _read_mapping(place)
+            one = read_mapping(place)
             what = what or _mapping(one.get("what"), place)
             rows += [{"classifier": owner.removeprefix("classifier-"), **row} for row in _rows(one, "rows", place)]
     return what, rows

@@ -1,6 +1,6 @@
 """A report as Markdown: everything that is text, with the pictures described."""
 
-from condgen.report.page import Block, Caution, Code, Facts, Page, Panels, Prose, Strips
+from condgen.report.page import Block, Caution, Code, Facts, Film, Matches, Page, Panels, Prose, Strips
 from condgen.report.tables import Table, escape_markdown, to_markdown
 
 __all__ = ["page_to_markdown"]
@@ -9,6 +9,8 @@ __all__ = ["page_to_markdown"]
 def page_to_markdown(page: Page) -> str:
     """The page as GitHub's Markdown; its pictures are in the HTML alone."""
     parts = [f"# {escape_markdown(page.name)}"]
+    if page.lead:
+        parts.append(f"**{escape_markdown(page.lead)}**")
     if page.findings:
         parts.append("\n".join(f"- {escape_markdown(sentence)}" for sentence in page.findings))
     for section in page.sections:
@@ -33,10 +35,21 @@ def _block(block: Block) -> str:
             seen = "\n".join(f"- {escape_markdown(plot.alt)}" for plot in block.plots)
             head = f"### {escape_markdown(block.title)}"
             return "\n\n".join([head, seen, escape_markdown(block.caption), *map(_table, block.tables)])
-        case Strips():
+        case Strips() | Film():
             return f"### {escape_markdown(block.title)}\n\n{escape_markdown(block.caption)}"
+        case Matches():
+            return _table(_distances(block))
         case _:
             return _table(block.table)
+
+
+def _distances(block: Matches) -> Table:
+    said = [
+        [f"{one.distance} ({one.other})" if one.other else one.distance for one in near] for _, _, near in block.rows
+    ]
+    most = max(map(len, said), default=0)
+    cells = [(row[0], *near, *[""] * (most - len(near))) for row, near in zip(block.rows, said, strict=True)]
+    return Table(block.title, ("sample", *(f"distance {i}" for i in range(1, most + 1))), tuple(cells))
 
 
 def _table(table: Table) -> str:

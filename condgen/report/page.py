@@ -8,7 +8,22 @@ from typing import Any, ClassVar, TypeAlias
 from condgen.report.drawing import Plot
 from condgen.report.tables import Table
 
-__all__ = ["Block", "Caution", "Code", "Facts", "Page", "Panels", "Prose", "Section", "Strip", "Strips", "TableBlock"]
+__all__ = [
+    "Block",
+    "Caution",
+    "Code",
+    "Facts",
+    "Film",
+    "Matches",
+    "Neighbour",
+    "Page",
+    "Panels",
+    "Prose",
+    "Section",
+    "Strip",
+    "Strips",
+    "TableBlock",
+]
 
 
 @dataclass(frozen=True)
@@ -69,6 +84,7 @@ class Code:
     kind: ClassVar[str] = "code"
     label: str
     text: str
+    folded: bool = False
 
 
 @dataclass(frozen=True)
@@ -112,9 +128,51 @@ class Strips:
     methods: tuple[str, ...]
     rows: tuple[tuple[str, tuple[Strip | None, ...]], ...]
     caption: str
+    folded: bool = False
 
 
-Block: TypeAlias = Prose | Caution | Facts | TableBlock | Code | Panels | Strips
+@dataclass(frozen=True)
+class Film:
+    """Moments of samples from left to right: a line a method, a strip a part.
+
+    Attributes:
+        title: of the film.
+        parts: what the strips of a line show.
+        heads: of the moments of each part.
+        rows: name of the line, and a strip a part.
+        caption: under it.
+        folded: away under its title.
+    """
+
+    kind: ClassVar[str] = "film"
+    title: str
+    parts: tuple[str, ...]
+    heads: tuple[str, ...]
+    rows: tuple[tuple[str, tuple[Strip, ...]], ...]
+    caption: str
+    folded: bool = False
+
+
+@dataclass(frozen=True)
+class Neighbour:
+    """A picture with its distance, and its class where that is another."""
+
+    picture: Strip
+    distance: str
+    other: str = ""
+
+
+@dataclass(frozen=True)
+class Matches:
+    """Pictures, each beside those most like it."""
+
+    kind: ClassVar[str] = "matches"
+    title: str
+    rows: tuple[tuple[str, Strip, tuple[Neighbour, ...]], ...]
+    folded: bool = False
+
+
+Block: TypeAlias = Prose | Caution | Facts | TableBlock | Code | Panels | Strips | Film | Matches
 
 
 @dataclass(frozen=True)
@@ -128,9 +186,10 @@ class Section:
 
 @dataclass(frozen=True)
 class Page:
-    """The whole report."""
+    """The whole report; `lead` is what a reader in a hurry should know."""
 
     name: str
     findings: tuple[str, ...]
     sections: tuple[Section, ...]
     version: str
+    lead: str = ""

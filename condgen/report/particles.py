@@ -8,8 +8,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from condgen.report.drawing import class_style, drawing, printable
-from condgen.report.plots import round_extent
+from condgen.report.drawing import drawing, printable
+from condgen.report.planes import round_extent, scatter
 
 __all__ = ["draw_particles"]
 
@@ -50,10 +50,6 @@ def draw_particles(plane: Drawn, path: Path) -> None:
 
 def _scatter(axes: Axes, points: tuple[Tensor, Tensor], title: str, limits: tuple[float, ...]) -> None:
     x, y = points[0].numpy(), points[1].numpy()
-    for index in np.unique(y).tolist():
-        style = class_style(index)
-        inside = x[y == index]
-        axes.scatter(inside[:, 0], inside[:, 1], s=7, color=style.colour, marker=style.marker, alpha=0.6, linewidths=0)
-    axes.set(xlim=limits[:2], ylim=limits[2:], aspect="equal")
+    scatter(axes, x, y.tolist(), limits, size=7)
     beyond = int(((x < limits[::2]) | (x > limits[1::2])).any(1).sum())
     axes.set_title(printable(title + (f"; {beyond} outside" if beyond else "")), fontsize=9)

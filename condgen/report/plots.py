@@ -1,10 +1,9 @@
-"""The plots of a report: score errors, likelihood-score fields, training curves, points by class.
+"""The plots of a report: score errors, likelihood-score fields, training curves.
 
 Each function returns small panels, one picture each, so that a page can lay them out for its width. The numbers behind
 every picture stand in a table beside it.
 """
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
@@ -15,23 +14,24 @@ from matplotlib.colors import ListedColormap, Normalize
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 from numpy.typing import NDArray
 
-from condgen.report.drawing import INK, Plot, Style, class_style, drawing, finish, new_axes, printable
+from condgen.report.drawing import INK, Plot, Style, drawing, finish, new_axes, printable
 from condgen.report.estimates import SIGMA, Estimate, error_estimates
 from condgen.report.rows import Quantity, RawRow, Weighting
 
 __all__ = [
     "Field",
     "colour_bar",
+    "curves_panel",
     "error_panel",
     "field_panel",
     "field_scale",
+    "height_for",
     "in_stretches",
     "key",
     "level_axis",
     "log_axis",
     "look",
-    "points_panel",
-    "round_extent",
+    "overlaid_losses",
     "training_panel",
 ]
 
@@ -100,28 +100,52 @@ def error_panel(
     Returns:
         The panel, or None where the rows hold nothing for it.
     """
+    title = f"{quantity}: {_LONG_NAMES[quantity]}"
+    return curves_panel(error_estimates(rows, weighting, quantity), quantity, title, styles, name)
+
+
+def curves_panel(
+    estimates: Mapping[str, Mapping[float, Estimate]],
+    quantity: Quantity,
+    title: str,
+    styles: Mapping[str, Style],
+    name: str,
+    bars: float = 0.5,
+) -> Plot | None:
+    """Estimates of one quantity by noise level, a line each.
+
+    Args:
+        estimates: by what a line stands for, and by noise level.
+        quantity: what they are of.
+        title: above the panel.
+        styles: the look of every line.
+        name: unique in the page.
+        bars: their length to either side, as a share of an estimate's half width: 0.5 is one standard error of two.
+
+    Returns:
+        The panel, or None where no estimate is above zero.
+    """
     estimates = {
         method: {sigma: estimate for sigma, estimate in found.items() if estimate.value > 0}
-        for method, found in error_estimates(rows, weighting, quantity).items()
+        for method, found in estimates.items()
     }
     estimates = {method: found for method, found in estimates.items() if found}
     if not estimates:
         return None
     sigmas = sorted({sigma for found in estimates.values() for sigma in found})
     values = [estimate.value for found in estimates.values() for estimate in found.values()]
-    title = f"{quantity}: {_LONG_NAMES[quantity]}"
     methods = ", ".join(f"{method} ({_extent(found)})" for method, found in estimates.items())
     span = f"{SIGMA} = {sigmas[0]:g}" + (f" to {sigmas[-1]:g}" if len(sigmas) > 1 else "")
     alt = f"{quantity}, the error of the {_LONG_NAMES[quantity]}, at {span}: {methods}."
     if len(sigmas) == 1:
-        return _one_level(estimates, sigmas[0], styles, title, name, alt)
+        return _one_level(estimates, sigmas[0], styles, title, name, alt, bars)
     with drawing():
         axes = new_axes(title)
         for method, found in estimates.items():
             x = sorted(found)
             y = [found[sigma].value for sigma in x]
-            bars = [_standard_error(found[sigma]) for sigma in x]
-            axes.errorbar(x, y, yerr=bars, capsize=2, elinewidth=1, **look(styles[method]))
+            ends = [bars * (found[sigma].half_width or 0.0) for sigma in x]
+            axes.errorbar(x, y, yerr=ends, capsize=2, elinewidth=1, **look(styles[method]))
         level_axis(axes, sigmas)
         log_axis(axes, "y", min(values), max(values))
         axes.set_ylim(bottom=max(min(values) / 1.6, max(values) * 1e-5))
@@ -136,13 +160,14 @@ def _one_level(
     title: str,
     name: str,
     alt: str,
+    bars: float,
 ) -> Plot:
     """The panel of a single noise level: a line of its own for every method, from zero."""
     with drawing():
         axes = new_axes(title, height=1.0 + 0.28 * len(estimates))
         for place, (method, found) in enumerate(estimates.items()):
-            bar = _standard_error(found[sigma])
-            axes.errorbar([found[sigma].value], [place], xerr=[bar], capsize=2, elinewidth=1, **look(styles[method]))
+            end = bars * (found[sigma].half_width or 0.0)
+            axes.errorbar([found[sigma].value], [place], xerr=[end], capsize=2, elinewidth=1, **look(styles[method]))
         axes.set_xlim(left=0)
         axes.xaxis.set_major_locator(MaxNLocator(4))
         axes.set_ylim(len(estimates) - 0.5, -0.5)
@@ -150,10 +175,6 @@ def _one_level(
         axes.grid(visible=False, axis="y")
         axes.set_xlabel(f"mean error at {SIGMA} = {sigma:g}")
         return finish(axes, name, alt)
-
-
-def _standard_error(estimate: Estimate) -> float:
-    return (estimate.half_width or 0.0) / 2
 
 
 def _extent(found: Mapping[float, Estimate]) -> str:
@@ -200,7 +221,7 @@ def field_panel(
     half_x, half_y = (x[1] - x[0]) / 2, (y[1] - y[0]) / 2
     with drawing():
         shape = (y[-1] - y[0]) / (x[-1] - x[0])
-        axes = new_axes(title, width=3.6, height=_height(shape))
+        axes = new_axes(title, width=3.6, height=height_for(shape))
         axes.grid(visible=False)
         axes.imshow(
             length,
@@ -235,7 +256,7 @@ def field_panel(
         return finish(axes, name, alt)
 
 
-def _height(shape: float) -> float:
+def height_for(shape: float) -> float:
     """Of a figure 3.6 inches wide around axes of equal units, for the ratio of their sides."""
     return 0.65 + 3.1 * min(max(shape, 0.3), 1.5)
 
@@ -252,7 +273,7 @@ def colour_bar(top: float, label: str, name: str) -> Plot:
 
 
 # ----------------------------------------------------------------------------------------------------
-# Training and samples
+# Training
 
 
 def training_panel(steps: Sequence[int], losses: Sequence[float], title: str, name: str) -> Plot:
@@ -277,6 +298,32 @@ def training_panel(steps: Sequence[int], losses: Sequence[float], title: str, na
         return finish(axes, name, alt)
 
 
+def overlaid_losses(
+    lines: Mapping[str, Sequence[tuple[int, float]]], styles: Mapping[str, Style], title: str, name: str
+) -> Plot:
+    """Losses of one stage in several runs against the step, each the mean of equal stretches of its log.
+
+    Args:
+        lines: steps and finite losses by run.
+        styles: the look of every run.
+        title: above the panel.
+        name: unique in the page.
+    """
+    said, everything = [], []
+    with drawing():
+        axes = new_axes(title)
+        for run, points in lines.items():
+            at, mean, _, _ = in_stretches([step for step, _ in points], [loss for _, loss in points])
+            axes.plot(at, mean, **look(styles[run]) | {"markevery": 0.2, "markersize": 4})
+            said.append(f"{run} ({mean[0]:.3g} to {mean[-1]:.3g})")
+            everything += mean
+        if min(everything) > 0 and max(everything) > 20 * min(everything):
+            log_axis(axes, "y", min(everything), max(everything))
+        axes.set_xlabel("step")
+        axes.set_ylabel("loss")
+        return finish(axes, name, f"Loss of {title} by run, first to last: {', '.join(said)}.")
+
+
 def in_stretches(steps: Sequence[int], values: Sequence[float], most: int = 80) -> tuple[list[float], ...]:
     """A log in at most so many equal stretches: the mean step, and the mean, least and greatest value of each."""
     stretches = np.array_split(np.arange(len(steps)), min(most, len(steps)))
@@ -284,42 +331,3 @@ def in_stretches(steps: Sequence[int], values: Sequence[float], most: int = 80) 
     mean = [float(np.mean([values[i] for i in stretch])) for stretch in stretches]
     low = [min(values[i] for i in stretch) for stretch in stretches]
     return at, mean, low, [max(values[i] for i in stretch) for stretch in stretches]
-
-
-def points_panel(
-    points: Field, labels: Sequence[int], names: Sequence[str], title: str, name: str, extent: tuple[float, ...]
-) -> Plot:
-    """Points of two dimensions, with a colour and a marker a class.
-
-    Args:
-        points: (n, 2).
-        labels: one a point.
-        names: of the classes.
-        title: above the panel.
-        name: unique in the page.
-        extent: left, right, bottom and top of the axes.
-    """
-    chosen = np.asarray(labels)
-    with drawing():
-        shape = (extent[3] - extent[2]) / (extent[1] - extent[0])
-        axes = new_axes(title, width=3.6, height=_height(shape))
-        for index in sorted(set(labels)):
-            style = class_style(index)
-            inside = points[chosen == index]
-            axes.scatter(
-                inside[:, 0], inside[:, 1], s=9, color=style.colour, marker=style.marker, alpha=0.7, linewidths=0
-            )
-        axes.set_xlim(extent[0], extent[1])
-        axes.set_ylim(extent[2], extent[3])
-        axes.set_aspect("equal")
-        said = ", ".join(f"{np.sum(chosen == index)} of {printable(names[index])}" for index in sorted(set(labels)))
-        return finish(axes, name, f"Points of {title}: {said}.")
-
-
-def round_extent(arrays: Sequence[Field]) -> tuple[float, ...]:
-    """Axes limits that hold all finite points, with a margin: left, right, bottom, top."""
-    everything = np.concatenate(arrays)
-    everything = everything[np.isfinite(everything).all(axis=1)]
-    low, high = everything.min(axis=0), everything.max(axis=0)
-    margin = 0.05 * max(float((high - low).max()), math.ulp(1.0))
-    return tuple(float(v) for v in (low[0] - margin, high[0] + margin, low[1] - margin, high[1] + margin))

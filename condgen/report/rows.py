@@ -15,9 +15,12 @@ __all__ = [
     "ErrorRow",
     "LookRow",
     "MetricRow",
+    "NearRow",
+    "NeighbourRow",
     "Quantity",
     "RawRow",
     "StageRow",
+    "TrajectoryRow",
     "Weighting",
     "looks_of",
     "parse_rows",
@@ -77,6 +80,7 @@ class CostRow(_Row):
     sampler: str | None = None
     steps: int | None = None
     scale: float | None = None
+    guide: str | None = None
 
 
 class ClassifierRow(_Row):
@@ -113,6 +117,40 @@ class LookRow(_Row):
     def reading(self) -> Reading:
         """The measures as the gauge gave them, which knows what a collapse is."""
         return Reading(self.std_ratio, self.recall, self.accuracy, self.n, self.judge)
+
+
+class TrajectoryRow(_Row):
+    """A sample on its way from noise; see `condgen.run.trajectories`."""
+
+    method: str
+    label: int = Field(alias="class")
+    name: str
+    seed: int | None = None
+    noise: tuple[float, ...] = Field(min_length=1)
+    x_t: str | tuple[tuple[float, ...], ...]  # the file of a strip of pictures, or points
+    denoised: str | tuple[tuple[float, ...], ...]
+
+
+class NearRow(_Row):
+    """A training sample near a generated one."""
+
+    index: int
+    label: int = Field(alias="class")
+    name: str
+    distance: float
+    file: str | None = None
+
+
+class NeighbourRow(_Row):
+    """A sample and the training data nearest to it, the nearest first."""
+
+    method: str
+    label: int = Field(alias="class")
+    name: str
+    seed: int | None = None
+    file: str | None = None
+    x: tuple[float, ...] | None = None
+    neighbours: tuple[NearRow, ...] = ()
 
 
 class StageRow(_Row):

@@ -67,7 +67,7 @@ def errors_section(run: Run, styles: Mapping[str, Style]) -> Section | None:
         "they came from."
     )
     images = run.field_data is None and not any(s.point for samples in run.samples.values() for s in samples)
-    return Section("errors", "Score errors", (definitions, *((oracle,) if images else ()), *_conditions(run), *groups))
+    return Section("errors", "Score errors", (definitions, *((oracle,) if images else ()), *groups, *_conditions(run)))
 
 
 def _conditions(run: Run) -> list[Facts | TableBlock]:

@@ -4,14 +4,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
+import yaml
 
 from condgen.report.drawing import Plot, Style, class_style
 from condgen.report.estimates import format_number
 from condgen.report.grids import embedded
-from condgen.report.inputs import FieldData, Run, Sample, read_images
+from condgen.report.inputs import FieldData, Run
 from condgen.report.page import Code, Facts, Panels, Prose, Section, Strip, Strips, TableBlock
-from condgen.report.plots import Field, key, points_panel, round_extent, training_panel
-from condgen.report.tables import Table, conditions_table, cost_table, metrics_table, stages_table
+from condgen.report.pictures import Sample, read_images
+from condgen.report.planes import points_panel, round_extent
+from condgen.report.plots import Field, key, training_panel
+from condgen.report.tables import Table, conditions_table, cost_table, methods_table, metrics_table, stages_table
 
 __all__ = [
     "class_legend",
@@ -20,11 +23,14 @@ __all__ = [
     "points_table",
     "reproduce_section",
     "run_section",
+    "sample_points",
+    "sample_strips",
     "samples_section",
     "training_section",
 ]
 
 _IMAGES_A_CLASS = 6
+_WIDTH, _BETWEEN, _CELL = 1000, 15, 36  # CSS pixels of the page, between blocks of images, and of a small image
 _CLASSES_SHOWN = 20
 _POINTS_SHOWN = 600
 
@@ -35,17 +41,34 @@ _POINTS_SHOWN = 600
 def run_section(run: Run) -> Section | None:
     """Recipe, machine, versions, and the time of every stage."""
     machine = run.about.get("machine")
-    facts = {name: run.about.get(name) for name in ("started", "condgen", "python", "torch")}
+    tree = yaml.safe_load(run.recipe) if run.recipe else None
+    recipe = tree if isinstance(tree, dict) else {}
+    data = recipe.get("data")
+    facts = {
+        "recipe": run.name,
+        "data": data.get("kind") if isinstance(data, dict) else None,
+        "seed": recipe.get("seed"),
+        "time": _duration(sum(float(stage.get("seconds") or 0.0) for stage in run.stages)) if run.stages else None,
+    }
+    facts = facts if run.about else {}
+    facts |= {name: run.about.get(name) for name in ("started", "condgen", "python", "torch")}
     facts |= machine if isinstance(machine, dict) else {}
-    if facts["started"]:
+    if facts.get("started"):
         facts["started"] = str(facts["started"]).replace("T", " ", 1)
     notes = run.about.get("notes") or []
     blocks = (
         *((about,) if (about := Facts.of(facts)).pairs else ()),
-        *((TableBlock(stages_table(run.stages)),) if run.stages else ()),
+        *((TableBlock(methods_table(run.cost)),) if run.cost else ()),
+        *((TableBlock(stages_table(run.stages), folded=True),) if run.stages else ()),
         *(Prose(str(note)) for note in (notes if isinstance(notes, list) else [notes])),
     )
     return Section("run", "What was run", blocks) if blocks else None
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 100:
+        return f"{seconds:.3g} s"
+    return f"{seconds / 60:.1f} minutes" if seconds < 6000 else f"{seconds / 3600:.1f} hours"
 
 
 def samples_section(run: Run) -> Section | None:
@@ -54,31 +77,48 @@ def samples_section(run: Run) -> Section | None:
     images = {name: samples for name, samples in images.items() if samples}
     points = {name: [s for s in samples if s.point] for name, samples in run.samples.items()}
     points = {name: samples for name, samples in points.items() if samples}
-    blocks = (*((_strips(images),) if images else ()), *((_scatter(points, run.field_data),) if points else ()))
+    blocks = (
+        *((sample_strips(images),) if images else ()),
+        *((sample_points(points, run.field_data),) if points else ()),
+    )
     return Section("samples", "Samples", blocks) if blocks else None
 
 
-def _strips(samples: Mapping[str, Sequence[Sample]]) -> Strips:
+def sample_strips(
+    samples: Mapping[str, Sequence[Sample]],
+    title: str = "Every method side by side",
+    what: str = "method",
+    each: int | None = None,
+    *,
+    folded: bool = False,
+) -> Strips:
+    """The first images of every class, a column a method or whatever else it is that made them.
+
+    Args:
+        samples: by what made them.
+        title: of all.
+        what: a column is.
+        each: images of a class; by default as many as fit beside each other, at most 6.
+        folded: away under the title.
+    """
     names = {sample.label: sample.name for row in samples.values() for sample in row}
     shown = sorted(names)[:_CLASSES_SHOWN]
+    each = each or max(2, min(_IMAGES_A_CLASS, (_WIDTH // len(samples) - _BETWEEN) // _CELL))
     chosen = {
-        (method, label): [s for s in row if s.label == label][:_IMAGES_A_CLASS]
-        for method, row in samples.items()
-        for label in shown
+        (maker, label): [s for s in row if s.label == label][:each] for maker, row in samples.items() for label in shown
     }
-    seeds = {tuple((label, *(s.seed for s in chosen[method, label])) for label in shown) for method in samples}
-    caption = f"The first {_IMAGES_A_CLASS} samples of each class by each method."
+    seeds = {tuple((label, *(s.seed for s in chosen[maker, label])) for label in shown) for maker in samples}
+    caption = f"The first {each} samples of each class by each {what}."
     if len(seeds) == 1 and len(samples) > 1:
         caption += " Images at equal places of a row come from the same seed."
     elif len(samples) > 1:
-        caption += " The methods' seeds differ."
+        caption += f" The {what}s' seeds differ."
     if len(names) > len(shown):
         caption += f" The first {len(shown)} of {len(names)} classes are shown."
     rows = tuple(
-        (names[label], tuple(_strip(chosen[method, label], names[label], method) for method in samples))
-        for label in shown
+        (names[label], tuple(_strip(chosen[maker, label], names[label], maker) for maker in samples)) for label in shown
     )
-    return Strips("Every method side by side", tuple(samples), rows, caption)
+    return Strips(title, tuple(samples), rows, caption, folded)
 
 
 def _strip(samples: list[Sample], name: str, method: str) -> Strip | None:
@@ -89,26 +129,39 @@ def _strip(samples: list[Sample], name: str, method: str) -> Strip | None:
     return embedded(pictures, f"{count} of class {name} by {method}")
 
 
-def _scatter(samples: Mapping[str, Sequence[Sample]], data: FieldData | None) -> Panels:
+def sample_points(
+    samples: Mapping[str, Sequence[Sample]],
+    data: FieldData | None,
+    title: str = "Points by class",
+    name: str = "points",
+) -> Panels:
+    """Points of every class, a panel a method or whatever else it is that made them.
+
+    Args:
+        samples: by what made them.
+        data: points to show beside them, where there are some.
+        title: of all.
+        name: begins the identifiers of the panels in the page.
+    """
     names = {sample.label: sample.name for row in samples.values() for sample in row}
     words = [names.get(label, str(label)) for label in range(max(names) + 1)]
     clouds = {
-        method: (np.array([s.point for s in row], dtype=np.float64), [s.label for s in row])
-        for method, row in samples.items()
+        maker: (np.array([s.point for s in row], dtype=np.float64), [s.label for s in row])
+        for maker, row in samples.items()
     }
     if data is not None and len(data.points) and max(data.labels, default=-1) < len(words):
         clouds = {"data": (data.points, list(data.labels)), **clouds}
     extent = round_extent([cloud for cloud, _ in clouds.values()])
     plots = [
-        points_panel(cloud[:_POINTS_SHOWN], labels[:_POINTS_SHOWN], words, method, f"points-{index}", extent)
-        for index, (method, (cloud, labels)) in enumerate(clouds.items())
+        points_panel(cloud[:_POINTS_SHOWN], labels[:_POINTS_SHOWN], words, maker, f"{name}-{index}", extent)
+        for index, (maker, (cloud, labels)) in enumerate(clouds.items())
     ]
     return Panels(
-        title="Points by class",
+        title=title,
         plots=tuple(plots),
         caption=f"At most {_POINTS_SHOWN} points a panel are drawn; the table counts all in the folder.",
-        legend=class_legend(names, "class-key"),
-        tables=(points_table(clouds, words, "method"),),
+        legend=class_legend(names, f"{name}-class-key"),
+        tables=(points_table(clouds, words, "points of"),),
     )
 
 
@@ -144,7 +197,10 @@ def metrics_section(run: Run) -> Section | None:
     """Sample quality, with intervals and with the figures of real images."""
     if not run.metrics:
         return None
-    facts = (Facts.of(run.evaluated),) if run.evaluated else ()
+    what, counts = dict(run.evaluated), run.evaluated.get("samples")
+    if isinstance(counts, dict) and len(set(counts.values())) == 1:
+        what["samples"] = f"{next(iter(counts.values()))} by each method"
+    facts = (Facts.of(what),) if what else ()
     whole = [row for row in run.metrics if not row["metric"].startswith("class-wise")]
     within = [row for row in run.metrics if row["metric"].startswith("class-wise")]
     tables = [TableBlock(metrics_table(whole))] if whole else []
@@ -197,5 +253,5 @@ def reproduce_section(run: Run) -> Section | None:
             Code("Command", str(command)),
         ]
     if run.recipe:
-        blocks.append(Code("Recipe, with every setting resolved", run.recipe.rstrip()))
+        blocks.append(Code("Recipe, with every setting resolved", run.recipe.rstrip(), folded=True))
     return Section("reproduce", "How to reproduce", tuple(blocks)) if blocks else None

@@ -39,19 +39,21 @@ from condgen.report.rows import (
 )
 
 __all__ = [
+    "ARROWS",
     "Table",
     "classifier_table",
     "conditions_table",
     "cost_table",
     "errors_table",
     "escape_markdown",
+    "methods_table",
     "metrics_table",
     "stages_table",
     "to_markdown",
     "to_rich",
 ]
 
-_ARROWS: dict[Goal, str] = {"high": "↑", "low": "↓", "one": "→ 1"}
+ARROWS: dict[Goal, str] = {"high": "↑", "low": "↓", "one": "→ 1"}
 
 
 @dataclass(frozen=True)
@@ -112,7 +114,7 @@ def metrics_table(rows: Sequence[RawRow], *, intervals: bool = True) -> Table:
     ]
     if any(floor != MISSING for floor in floors):
         cells.append((REAL, *floors))
-    arrows = [_ARROWS[goal] if (goal := goal_of(metric)) else "" for metric in metrics]
+    arrows = [ARROWS[goal] if (goal := goal_of(metric)) else "" for metric in metrics]
     spread = f"± is {'the standard deviation over seeds' if several_seeds else 'half the length of the interval'}. "
     spread = spread if intervals else ""
     return Table(
@@ -268,17 +270,34 @@ def cost_table(rows: Sequence[RawRow]) -> Table:
     )
 
 
+def methods_table(rows: Sequence[RawRow]) -> Table:
+    """What each method is, and what a sample takes, one method a row."""
+    parsed = parse_rows(CostRow, rows, "cost")
+    return Table(
+        title="How samples were drawn",
+        header=("method", "what it is", "sampler", "network evaluations a sample", "samples"),
+        rows=tuple(
+            (
+                row.method,
+                row.guide or ("a one-step generator" if row.sampler == "one step" else MISSING),
+                _text(row.sampler),
+                format_number(row.evaluations_per_image),
+                _text(row.images),
+            )
+            for row in parsed
+        ),
+        words=frozenset({1, 2}),
+    )
+
+
 def stages_table(rows: Sequence[RawRow]) -> Table:
     """The stages of a run and their times."""
     parsed = parse_rows(StageRow, rows, "run.json, stages")
     return Table(
-        title="Stages",
+        title=f"Stages: {format_number(sum(row.seconds or 0.0 for row in parsed))} seconds in all",
         header=("stage", "seconds", "what"),
         rows=tuple((row.stage, format_number(row.seconds), row.what) for row in parsed),
-        caption=(
-            f"{format_number(sum(row.seconds or 0.0 for row in parsed))} seconds in all. A stage that was found "
-            "finished keeps the time of its first run."
-        ),
+        caption="A stage that was found finished keeps the time of its first run.",
         words=frozenset({2}),
     )
 

@@ -11,10 +11,13 @@ from condgen.run.measure import default_methods, diagnose_stage
 from condgen.run.pipeline import run_recipe
 from condgen.run.sample import sample_stage
 from condgen.run.train import SNAPSHOTS, train_stage
+from condgen.run.trajectories import TRAJECTORIES, TRAJECTORIES_FOLDER, trajectory_stage
 
 __all__ = [
     "MANIFEST",
     "SNAPSHOTS",
+    "TRAJECTORIES",
+    "TRAJECTORIES_FOLDER",
     "Folders",
     "Models",
     "Progress",
@@ -43,6 +46,7 @@ __all__ = [
     "shard_folder",
     "shards_within",
     "train_stage",
+    "trajectory_stage",
     "usable_cores",
     "write_json",
 ]

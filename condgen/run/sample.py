@@ -33,12 +33,12 @@ from condgen.sampling import (
 from condgen.score import ScoreModel
 from condgen.training import PriorSettings, lighten_
 
-__all__ = ["sample_stage"]
+__all__ = ["Source", "defaults_of", "open_source", "sample_stage"]
 
 T = TypeVar("T")
 
 
-class _Source(NamedTuple):
+class Source(NamedTuple):
     """What draws samples: everything that `draw` needs, and what the images are called."""
 
     shape: tuple[int, ...]
@@ -55,6 +55,11 @@ class _Source(NamedTuple):
         else:
             yield from draw(self.model, self.grid, seeds, y, self.shape, batch, self.device)
 
+    @property
+    def many(self) -> Sampler | AdaptiveSampler | None:
+        """What draws in many steps; None where one is enough."""
+        return None if isinstance(self.model, Generator) else self.model
+
     def counted(self) -> AbstractContextManager[Evaluations]:
         """Counts how many samples go through the models meanwhile: a score model's guide makes two of one."""
         return count_evaluations(self.model if isinstance(self.model, Generator) else self.model.denoiser)
@@ -68,8 +73,8 @@ def _one_step(generator: Generator, y: Tensor, seeds: Sequence[int], batch: int)
         yield [Finished(first + i, row, 1, 1, 0, None) for i, row in enumerate(x)]
 
 
-def _open_models(stage: SampleStage, models: Models, device: torch.device) -> _Source:
-    source, method = _as_trained(stage.method, models, device), stage.method
+def _open_models(stage: SampleStage, models: Models, device: torch.device) -> Source:
+    source, method = open_source(stage.method, models, device), stage.method
     how = PriorSettings(precision=method.precision, compile=stage.compile)
     module = source.model if isinstance(source.model, Generator) else source.model.denoiser
     for model in [part for part in module.modules() if isinstance(part, ScoreModel | Generator)]:
@@ -77,18 +82,19 @@ def _open_models(stage: SampleStage, models: Models, device: torch.device) -> _S
     return source
 
 
-def _as_trained(method: Method, models: Models, device: torch.device) -> _Source:
+def open_source(method: Method, models: Models, device: torch.device) -> Source:
+    """The models of a method, in full precision."""
     if method.generator is not None:
         if models.generator is None:
             raise UserError("one-step sampling needs a generator: name its folder with --generator")
         generator = Generator.load(models.generator, device)
-        return _Source(generator.config.shape, generator.config.names, generator, None, device)
+        return Source(generator.config.shape, generator.config.names, generator, None, device)
     denoiser, score = open_guided(method, models, device)
     sampler = build_sampler(method.sampler, denoiser, method.options)
-    return _Source(score.config.shape, score.config.names, sampler, method.time_grid(sampler), device)
+    return Source(score.config.shape, score.config.names, sampler, method.time_grid(sampler), device)
 
 
-def _defaults(method: Method, source: _Source) -> str:
+def defaults_of(method: Method, source: Source) -> str:
     """What the method leaves to its sampler, which a later version may choose otherwise."""
     if isinstance(source.model, Generator):
         return ""
@@ -104,7 +110,7 @@ def sample_stage(name: str, folder: Path, stage: SampleStage, models: Models, de
     unknown = [label for label in stage.labels if not 0 <= label < len(source.names)]
     if unknown:
         raise UserError(f"there is no class {unknown[0]}: the model knows {', '.join(source.names)}")
-    keys.insert(0, _defaults(stage.method, source))
+    keys.insert(0, defaults_of(stage.method, source))
     opened = open_stage(name, folder, content_key(stage, *keys), stage)
     if opened.finished:
         return
@@ -114,7 +120,7 @@ def sample_stage(name: str, folder: Path, stage: SampleStage, models: Models, de
     yield from _draw(opened, stage, source)
 
 
-def _draw(opened: Stage, stage: SampleStage, source: _Source) -> Work:
+def _draw(opened: Stage, stage: SampleStage, source: Source) -> Work:
     """Draws what is missing, and writes it, also when it is interrupted."""
     total = len(stage.places)
     done = {seed - stage.seed for seed in seeds_written(opened.folder)}
@@ -147,7 +153,7 @@ class _Ledger:
     """Samples that have been drawn in this session, and what drawing has cost in all."""
 
     def __init__(
-        self, opened: Stage, stage: SampleStage, source: _Source, places: Sequence[int], evaluations: Evaluations
+        self, opened: Stage, stage: SampleStage, source: Source, places: Sequence[int], evaluations: Evaluations
     ) -> None:
         self.opened, self.stage, self.source, self.places = opened, stage, source, places
         self.ready: list[Finished] = []  # on the CPU
@@ -211,7 +217,7 @@ def _refuse_bad(finished: Sequence[Finished], x: Tensor, name: str, stage: Sampl
     )
 
 
-def _describe(stage: SampleStage, source: _Source, place: int, sample: Finished) -> dict[str, Any]:
+def _describe(stage: SampleStage, source: Source, place: int, sample: Finished) -> dict[str, Any]:
     """How a sample came about, for the manifest."""
     method, label = stage.method, stage.labels[place]
     row: dict[str, Any] = {"class": label, "name": source.names[label], "seed": stage.seed + place}

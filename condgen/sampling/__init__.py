@@ -17,6 +17,7 @@ from condgen.sampling.catalogue import (
 )
 from condgen.sampling.draw import draw
 from condgen.sampling.fixed import DDIM, Ancestral, EulerMaruyama, PredictorCorrector, ReverseDiffusion
+from condgen.sampling.frames import Frame, Path, frames, pick_frames, unit_scale
 from condgen.sampling.heun import EDMStochastic, Heun, Restart
 from condgen.sampling.loop import About, Finished, Past, Sampler, Step, evaluations_on, final, trajectory
 from condgen.sampling.multistep import DPM2M, DPM2MSDE, DPM3MSDE, UniPC
@@ -40,8 +41,10 @@ __all__ = [
     "EDMStochastic",
     "EulerMaruyama",
     "Finished",
+    "Frame",
     "Heun",
     "Past",
+    "Path",
     "PredictorCorrector",
     "Restart",
     "ReverseDiffusion",
@@ -53,8 +56,11 @@ __all__ = [
     "draw",
     "evaluations_on",
     "final",
+    "frames",
     "grid_for",
     "options_of",
+    "pick_frames",
     "points_within",
     "trajectory",
+    "unit_scale",
 ]

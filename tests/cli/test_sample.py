@@ -206,3 +206,23 @@ def test_the_bench_of_one_step_prints_and_writes(condgen, monkeypatch, tmp_path)
     assert found["what"]["command"].startswith("condgen --threads 1 bench one-step")
     code, _, err = condgen("bench", "one-step", "--size", "huge")
     assert (code, "choose among digits, small-unet, cifar" in err) == (2, True), err
+
+
+def test_the_way_from_noise_is_kept_and_leaves_the_samples_as_they_are(models, condgen, tmp_path):
+    source = ("sample", "--score", models / "score", "--class", "3,7,1", "--per-class", 2, "--seed", 5, "--nfe", 8)
+    code, _, err = condgen(*source, "--out", tmp_path / "plain")
+    assert code == 0, err
+    code, out, err = condgen(*source, "--trajectories", 2, "--out", tmp_path / "ways")
+    assert code == 0, err
+    assert "trajectories.png" in out
+    assert pictures(tmp_path / "plain")[0] == pictures(tmp_path / "ways")[0]
+    rows = read_json(tmp_path / "ways" / "trajectories" / "trajectories.json")["rows"]
+    assert [(row["class"], row["seed"]) for row in rows] == [(3, 5), (7, 7)]
+    code, _, err = condgen(
+        "sample", "--score", models / "score", "--n", 1, "--trajectories", 4, "--out", tmp_path / "one"
+    )
+    assert code == 0, err
+    for wrong in (("--generator", models / "generator"), ("--score", models / "score", "--shard", "1/2")):
+        code, _, err = condgen("sample", *wrong, "--trajectories", 2, "--out", tmp_path / "no")
+        assert code != 0
+        assert "--trajectories goes with samplers of many steps" in err

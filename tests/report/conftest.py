@@ -166,6 +166,48 @@ def make_moons(folder, names=("upper", "lower"), side=11):
     return folder
 
 
+NOISE = (40.0, 5.0, 0.7, 0.1, 0.005)
+
+
+def add_trajectories(folder, names, points=False):
+    """Two classes on their way, by two methods; the grey of image i of a strip is 20 i, and 128 more of estimates."""
+    rows = []
+    for method in ("ce", "dlsm"):
+        for label in (0, 1):
+            row = {"method": method, "class": label, "name": names[label], "seed": label, "noise": NOISE}
+            for kind, grey in (("x_t", 0), ("denoised", 128)):
+                if points:
+                    row[kind] = [[noise * (1 - 2 * label), noise] for noise in NOISE]
+                    continue
+                line = np.repeat(grey + 20 * np.arange(len(NOISE), dtype=np.uint8), 8)[None].repeat(8, 0)
+                row[kind] = f"{method}/{label}-{kind}.png"
+                target = folder / "trajectories" / row[kind]
+                target.parent.mkdir(parents=True, exist_ok=True)
+                Image.fromarray(line).save(target)
+            rows.append(row)
+    _write(folder / "trajectories" / "trajectories.json", {"rows": rows})
+    about = json.loads((folder / "run.json").read_text())
+    about["stages"].append({"stage": "trajectories", "folder": "trajectories", "seconds": 1.0})
+    _write(folder / "run.json", about)
+
+
+def add_neighbours(folder, names, points=False):
+    """Six samples of a method beside three training images each, the second of another class."""
+    rows = []
+    for place in range(6):
+        row = {"method": "ce", "class": 0, "name": names[0], "seed": place, "neighbours": []}
+        row |= {"x": [0.5, place]} if points else {"file": f"samples/ce/{place:05}.png"}
+        for index in (10 * place, 10 * place + 1, 10 * place + 2):
+            near = {"index": index, "class": index % 10 % 2, "name": names[index % 10 % 2], "distance": 0.5 + index / 8}
+            if not points:
+                near["file"] = f"neighbours/train-{index:05}.png"
+                (folder / "neighbours").mkdir(exist_ok=True)
+                Image.fromarray(np.full((8, 8), index, dtype=np.uint8)).save(folder / near["file"])
+            row["neighbours"].append(near)
+        rows.append(row)
+    _write(folder / "neighbours.json", {"what": {"features": "pixels", "reference": "1,000 images"}, "rows": rows})
+
+
 @pytest.fixture
 def digits_run(tmp_path):
     """A function that makes a run of images in a fresh folder."""
@@ -178,6 +220,18 @@ def moons_run(tmp_path):
     return partial(make_moons, tmp_path / "run")
 
 
+@pytest.fixture
+def and_ways():
+    """A function that adds trajectories to a run."""
+    return add_trajectories
+
+
+@pytest.fixture
+def and_neighbours():
+    """A function that adds nearest neighbours to a run."""
+    return add_neighbours
+
+
 @pytest.fixture(scope="session", params=["digits", "moons"])
 def hostile_run(request, tmp_path_factory, make_a_generator):
     """A reported run whose names try to be markup; not to be changed."""
@@ -185,6 +239,8 @@ def hostile_run(request, tmp_path_factory, make_a_generator):
     names = (HOSTILE, "a & b\"'", "$x^", "_hidden")
     make_digits(folder, names, HOSTILE) if request.param == "digits" else make_moons(folder, names[:2])
     points, two = request.param == "moons", names[:2]
+    add_trajectories(folder, names, points)
+    add_neighbours(folder, names, points)
     make_a_generator(folder / "generator-a & b", (1.0, 0.2), names=two, points=points, skipped=2)
     make_a_generator(folder / f"generator-{HOSTILE.replace('/', '')}", names=two, points=points, losses=LIKELY)
     build_report(folder)

@@ -41,7 +41,19 @@ def test_losses_of_dlsm_are_said_as_plainly_as_wins():
 
 def test_worse_than_no_guidance_is_said():
     errors = [error("zero guidance", 1, 1.0), error("ce", 1, 2.0), error("dlsm", 1, 0.5)]
-    assert "dlsm 0.5; ce 2 (worse than no guidance at all)" in said(errors=errors)
+    assert "dlsm 50%; ce 200% (worse than no guidance at all)" in said(errors=errors)
+
+
+def test_where_the_best_method_is_least_and_most_wrong():
+    errors = [error("zero guidance", s, 1.0) for s in (0.5, 1, 2)]
+    errors += [error("ce", s, v) for s, v in ((0.5, 0.6), (1, 1.25), (2, 0.25))]
+    assert "With ce it is best at σ = 2 (25%) and worst at σ = 1 (125%)" in said(errors=errors)
+
+
+def test_many_metrics_of_one_verdict_are_counted():
+    names = ("recall", "precision", "density", "coverage", "class-wise recall")
+    rows = [metric(m, name, 0.9) for name in names for m in ("ce", "dlsm")]
+    assert "not clearly different in 5 metrics, recall and precision among them" in said(rows)
 
 
 def test_closer_than_real_images_is_called_memory():

@@ -5,7 +5,8 @@ import json
 import pytest
 
 from condgen.errors import UserError
-from condgen.report.inputs import read_images, read_run
+from condgen.report.inputs import read_run
+from condgen.report.pictures import read_images
 
 
 def test_a_whole_run_is_read(digits_run):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from condgen.report.drawing import method_styles
-from condgen.report.plots import error_panel, field_panel, field_scale, points_panel, round_extent, training_panel
+from condgen.report.plots import error_panel, field_panel, field_scale, training_panel
 
 
 def error(method, sigma, mean, quantity="D_L"):
@@ -63,10 +63,3 @@ def test_training_curves_of_any_length(n):
     losses = np.geomspace(100, 0.1, n).tolist()
     plot = training_panel(list(range(0, 10 * n, 10)), losses, "score", "t")
     assert f"from step 0 to {10 * (n - 1)}" in plot.alt
-
-
-def test_points_are_counted_by_class():
-    points, labels = np.array([[0.0, 0.0], [1.0, 1.0], [2.0, 0.0]]), [0, 1, 1]
-    extent = round_extent([points])
-    assert extent == pytest.approx((-0.1, 2.1, -0.1, 1.1))
-    assert points_panel(points, labels, ["a", "b"], "dlsm", "p", extent).alt == "Points of dlsm: 1 of a, 2 of b."
