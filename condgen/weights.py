@@ -6,7 +6,8 @@ or the new one, never half of one.
 
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -18,7 +19,7 @@ from torch import Tensor, nn
 
 from condgen.errors import UserError
 
-__all__ = ["MODEL_FILE", "load_model", "load_tensors", "save_tensors", "write_atomically"]
+__all__ = ["MODEL_FILE", "load_model", "load_tensors", "read_description", "save_tensors", "write_atomically"]
 
 MODEL_FILE = "model.safetensors"
 
@@ -52,21 +53,36 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     Raises:
         UserError: where the file is missing, cut short, damaged, or not one of condgen's.
     """
+    with _opened(path) as file:
+        tensors: dict[str, Tensor] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        return tensors, _description(file, path)
+
+
+def read_description(path: Path) -> dict[str, Any]:
+    """What a model file says of its model, read without the tensors; raises what `load_tensors` does."""
+    with _opened(path) as file:
+        return _description(file, path)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
     if not path.is_file():
         raise UserError(f"{path} does not exist: name a folder that a condgen command has written and finished")
     try:
         with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            tensors: dict[str, Tensor] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            yield file
     except (SafetensorError, OSError) as error:
         raise UserError(
             f"{path} is damaged or cut short ({error}): copy it again, or delete it and train again"
         ) from error
+
+
+def _description(file: Any, path: Path) -> dict[str, Any]:  # noqa: ANN401 - safe_open has no type of its own
     try:
-        description = json.loads(metadata["condgen"])
+        description: dict[str, Any] = json.loads((file.metadata() or {})["condgen"])
     except (KeyError, json.JSONDecodeError) as error:
         raise UserError(f"{path} was not written by condgen: it carries no description of the model") from error
-    return tensors, description
+    return description
 
 
 def load_model(

@@ -30,6 +30,7 @@ run
 bench
 report
 export
+studio
 cli
 __main__
 """

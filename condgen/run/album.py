@@ -4,9 +4,10 @@ Points have no picture; their coordinates stand in the manifest. A set that is d
 which are read as one set once all are there.
 """
 
+import io
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from condgen.weights import write_atomically
 
 __all__ = [
     "MANIFEST",
+    "encode_samples",
     "picture_of",
     "picture_path",
     "read_manifests",
@@ -100,25 +102,40 @@ def picture_of(x: Tensor) -> Image.Image:
     return _as_picture(to_uint8(x[None]).numpy()[0])
 
 
+def encode_samples(
+    places: Sequence[int], x: Tensor, rows: Sequence[dict[str, Any]]
+) -> Iterator[tuple[dict[str, Any], bytes | None]]:
+    """The manifest's row of each sample, and its picture as PNG; None for a point, which stands in the row itself.
+
+    Args:
+        places: their numbers in the set, which name the pictures.
+        x: as a network sees them, (B, ...) on the CPU.
+        rows: what the manifest says of each, beside its file or its coordinates.
+    """
+    images = to_uint8(x).numpy() if x.ndim == 4 else None
+    for i, row in enumerate(rows):
+        if images is None:
+            yield {"file": None, "x": x[i].tolist(), **row}, None
+            continue
+        content = io.BytesIO()
+        _as_picture(images[i]).save(content, format="PNG")
+        yield {"file": f"{places[i]:05d}.png", **row}, content.getvalue()
+
+
 def write_samples(folder: Path, places: Sequence[int], x: Tensor, rows: Sequence[dict[str, Any]]) -> None:
     """Appends samples: the pictures, then their lines, so that what is in the manifest is whole.
 
     Args:
         folder: of the samples.
-        places: their numbers in it, which name the pictures.
+        places: their numbers in it.
         x: as a network sees them, (B, ...) on the CPU.
         rows: what the manifest says of each, beside its file or its coordinates.
     """
-    images = to_uint8(x).numpy() if x.ndim == 4 else None
     lines = []
-    for i, row in enumerate(rows):
-        what: dict[str, Any] = {"file": None}
-        if images is None:
-            what["x"] = x[i].tolist()
-        else:
-            what["file"] = f"{places[i]:05d}.png"
-            _as_picture(images[i]).save(folder / what["file"])
-        lines.append(json.dumps(what | row) + "\n")
+    for row, picture in encode_samples(places, x, rows):
+        if picture is not None:
+            (folder / row["file"]).write_bytes(picture)
+        lines.append(json.dumps(row) + "\n")
     with (folder / MANIFEST).open("a", encoding="utf-8") as file:
         file.write("".join(lines))
 

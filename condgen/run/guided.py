@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import torch
 from pydantic import ValidationError
@@ -23,12 +23,29 @@ from condgen.weights import MODEL_FILE
 __all__ = [
     "Evaluations",
     "Folders",
+    "Load",
     "Models",
     "calibration_file",
     "count_evaluations",
+    "load_anew",
     "open_guided",
     "read_calibration",
 ]
+
+
+Model = TypeVar("Model", ScoreModel, Classifier, Generator)
+
+
+class Load(Protocol):
+    """How a model comes from its folder: read anew, or kept from the last time."""
+
+    def __call__(self, kind: type[Model], folder: Path, device: torch.device) -> Model:
+        """The model, ready to be evaluated."""
+
+
+def load_anew(kind: type[Model], folder: Path, device: torch.device) -> Model:
+    """Reads a model from its folder."""
+    return kind.load(folder, device)
 
 
 class Models(NamedTuple):
@@ -133,7 +150,9 @@ def read_calibration(classifier: Path, score: Path) -> ScaleCurve:
         raise UserError(f"{path} holds no scale curve ({error.errors()[0]['msg']}): calibrate again") from error
 
 
-def open_guided(guidance: Guidance, models: Models, device: torch.device) -> tuple[Denoiser, ScoreModel]:
+def open_guided(
+    guidance: Guidance, models: Models, device: torch.device, load: Load = load_anew
+) -> tuple[Denoiser, ScoreModel]:
     """The denoiser of a method, and the score model that it is built around.
 
     Raises:
@@ -141,12 +160,12 @@ def open_guided(guidance: Guidance, models: Models, device: torch.device) -> tup
     """
     if models.score is None:
         raise UserError("sampling needs a score model: name its folder with --score (or a generator with --generator)")
-    score = ScoreModel.load(models.score, device)
+    score = load(ScoreModel, models.score, device)
     if guidance.classifier is not None:
         if models.classifier is None:
             raise UserError("guided sampling needs a classifier: name its folder with --classifier")
         score.require_unconditional(models.score, "which a classifier could guide")
-        classifier = Classifier.load(models.classifier, device)
+        classifier = load(Classifier, models.classifier, device)
         _check_pair(models.score, score.config, models.classifier, classifier.config)
         scale = read_calibration(models.classifier, models.score) if guidance.scale == "calibrated" else guidance.scale
         return ClassifierGuided(score, classifier, _as_scale(scale), guidance.interval), score
@@ -163,7 +182,7 @@ def open_guided(guidance: Guidance, models: Models, device: torch.device) -> tup
         raise UserError("autoguidance needs the folder of a weaker score model: name it with --guide")
     if models.guide.resolve() == models.score.resolve():
         raise UserError(f"{models.guide} cannot guide itself; did you mean --guide unlabelled?")
-    guide = ScoreModel.load(models.guide, device)
+    guide = load(ScoreModel, models.guide, device)
     _check_pair(models.score, score.config, models.guide, guide.config)
     return DenoiserGuided(score, guide, _as_scale(guidance.scale), guidance.interval), score
 

@@ -21,7 +21,7 @@ from condgen.recipe import Method, SampleStage, content_key
 from condgen.rng import Streams
 from condgen.run.album import MANIFEST, seeds_written, sort_by_seed, write_samples
 from condgen.run.folder import Progress, Stage, Work, open_stage
-from condgen.run.guided import Evaluations, Models, count_evaluations, open_guided
+from condgen.run.guided import Evaluations, Load, Models, count_evaluations, load_anew, open_guided
 from condgen.sampling import (
     SAMPLERS,
     AdaptiveSampler,
@@ -33,7 +33,7 @@ from condgen.sampling import (
 from condgen.score import ScoreModel
 from condgen.training import PriorSettings, lighten_
 
-__all__ = ["Source", "defaults_of", "open_source", "sample_stage"]
+__all__ = ["Source", "defaults_of", "describe", "open_light", "open_source", "refuse_bad", "sample_stage"]
 
 T = TypeVar("T")
 
@@ -73,8 +73,9 @@ def _one_step(generator: Generator, y: Tensor, seeds: Sequence[int], batch: int)
         yield [Finished(first + i, row, 1, 1, 0, None) for i, row in enumerate(x)]
 
 
-def _open_models(stage: SampleStage, models: Models, device: torch.device) -> Source:
-    source, method = open_source(stage.method, models, device), stage.method
+def open_light(stage: SampleStage, models: Models, device: torch.device, load: Load = load_anew) -> Source:
+    """What draws the samples of a stage. Its networks are changed in place to the precision that the stage asks for."""
+    source, method = open_source(stage.method, models, device, load), stage.method
     how = PriorSettings(precision=method.precision, compile=stage.compile)
     module = source.model if isinstance(source.model, Generator) else source.model.denoiser
     for model in [part for part in module.modules() if isinstance(part, ScoreModel | Generator)]:
@@ -82,14 +83,14 @@ def _open_models(stage: SampleStage, models: Models, device: torch.device) -> So
     return source
 
 
-def open_source(method: Method, models: Models, device: torch.device) -> Source:
+def open_source(method: Method, models: Models, device: torch.device, load: Load = load_anew) -> Source:
     """The models of a method, in full precision."""
     if method.generator is not None:
         if models.generator is None:
             raise UserError("one-step sampling needs a generator: name its folder with --generator")
-        generator = Generator.load(models.generator, device)
+        generator = load(Generator, models.generator, device)
         return Source(generator.config.shape, generator.config.names, generator, None, device)
-    denoiser, score = open_guided(method, models, device)
+    denoiser, score = open_guided(method, models, device, load)
     sampler = build_sampler(method.sampler, denoiser, method.options)
     return Source(score.config.shape, score.config.names, sampler, method.time_grid(sampler), device)
 
@@ -106,7 +107,7 @@ def defaults_of(method: Method, source: Source) -> str:
 def sample_stage(name: str, folder: Path, stage: SampleStage, models: Models, device: torch.device) -> Work:
     """Draws the samples of a stage in a folder, or goes on, or does nothing where it is finished."""
     keys = models.keys(stage.method)
-    source = _open_models(stage, models, device)
+    source = open_light(stage, models, device)
     unknown = [label for label in stage.labels if not 0 <= label < len(source.names)]
     if unknown:
         raise UserError(f"there is no class {unknown[0]}: the model knows {', '.join(source.names)}")
@@ -176,7 +177,7 @@ class _Ledger:
         # A device works on while Python goes ahead: the copy waits for it, and so belongs to the time of drawing.
         x = self.timed(lambda: torch.stack([sample.x for sample in finished]).cpu())
         finished = [sample._replace(x=row) for sample, row in zip(finished, x, strict=True)]
-        _refuse_bad(finished, x, self.opened.name, self.stage, self.places)
+        refuse_bad(finished, x, self.opened.name, self.stage, self.places)
         self.ready += finished
         self.drawn += len(finished)
         self.asked += sum(sample.evaluations for sample in finished)
@@ -189,7 +190,7 @@ class _Ledger:
             return
         x = torch.stack([sample.x for sample in self.ready])
         places = [self.places[sample.number] for sample in self.ready]
-        rows = [_describe(self.stage, self.source, place, s) for place, s in zip(places, self.ready, strict=True)]
+        rows = [describe(self.stage, self.source, place, s) for place, s in zip(places, self.ready, strict=True)]
         network = self.before + self.evaluations.of(self.asked)
         written = len(self.stage.places) - len(self.places) + self.drawn
         self.opened.note(
@@ -202,7 +203,8 @@ class _Ledger:
         self.ready = []
 
 
-def _refuse_bad(finished: Sequence[Finished], x: Tensor, name: str, stage: SampleStage, places: Sequence[int]) -> None:
+def refuse_bad(finished: Sequence[Finished], x: Tensor, name: str, stage: SampleStage, places: Sequence[int]) -> None:
+    """Raises UserError where a sample is not made of numbers, or its sampler gave up."""
     finite = x.flatten(1).isfinite().all(1).tolist()
     bad = [sample for sample, good in zip(finished, finite, strict=True) if sample.problem is not None or not good]
     if not bad:
@@ -217,7 +219,7 @@ def _refuse_bad(finished: Sequence[Finished], x: Tensor, name: str, stage: Sampl
     )
 
 
-def _describe(stage: SampleStage, source: Source, place: int, sample: Finished) -> dict[str, Any]:
+def describe(stage: SampleStage, source: Source, place: int, sample: Finished) -> dict[str, Any]:
     """How a sample came about, for the manifest."""
     method, label = stage.method, stage.labels[place]
     row: dict[str, Any] = {"class": label, "name": source.names[label], "seed": stage.seed + place}
