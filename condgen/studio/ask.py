@@ -1,0 +1,140 @@
+"""What a page may ask for, checked before any work, and the command line that asks for the same."""
+
+import json
+import shlex
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from pydantic import Field, ValidationInfo, field_validator
+
+from condgen.data import class_index
+from condgen.errors import UserError
+from condgen.recipe import Method, SampleStage, labels_spread
+from condgen.run import Models
+from condgen.settings import Settings, parse
+from condgen.studio.models import Offer
+
+__all__ = ["Ask", "Limits", "command_line", "parse_ask", "stage_of"]
+
+_LARGEST_OPTION = 10_000  # of those that count something: steps, points, repeats
+
+
+class Limits(NamedTuple):
+    """What one request may cost."""
+
+    samples: int = 250  # in one batch of `condgen sample`, so that pictures are the same bit for bit
+    evaluations: int = 2000  # of a sampler on a time grid, per sample
+    seconds: float = 60.0  # of drawing
+    waiting: int = 32  # requests in line, beside the one being drawn
+    body: int = 16_384  # bytes of a request
+
+
+class Ask(Settings):
+    """A set of samples."""
+
+    label: int | None = Field(default=None, alias="class", ge=0, description="a label; null is all classes")
+    per_class: int = Field(default=8, ge=1, description="samples of each class that is asked for")
+    seed: int = Field(default=0, ge=0, lt=2**32, description="sample i has seed + i")
+    method: Method = Field(default_factory=Method)
+
+    @field_validator("method")
+    @classmethod
+    def _options_bounded(cls, method: Method, _: ValidationInfo) -> Method:
+        for name, value in method.options.items():
+            if isinstance(value, int) and value > _LARGEST_OPTION:
+                raise ValueError(f"option {name} is at most {_LARGEST_OPTION:,} here (it is {value})")
+            if isinstance(value, str) and len(value) > 40:
+                raise ValueError(f"option {name} is too long")
+        return method
+
+
+def parse_ask(text: bytes | str) -> Ask:
+    """What a request's JSON asks for.
+
+    Raises:
+        UserError: one line that names the setting that is wrong.
+    """
+    try:
+        tree = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise UserError('the request is not JSON: send an object such as {"class": 3}') from error
+    if not isinstance(tree, dict):
+        raise UserError('the request is not a JSON object: send one such as {"class": 3}')
+    return parse(Ask, tree, "request")
+
+
+def stage_of(ask: Ask, offer: Offer, limits: Limits) -> tuple[SampleStage, Models]:
+    """The sampling stage that draws it, and the models that this needs.
+
+    Where a method does not choose a class, labels are as `condgen sample --n` spreads them: its samples do not depend
+    on them.
+
+    Raises:
+        UserError: for a class, a model or a size that is not offered.
+    """
+    if ask.label is not None and ask.label >= len(offer.names):
+        raise UserError(f"request: class: there is no class {ask.label}: labels go from 0 to {len(offer.names) - 1}")
+    models = offer.models(ask.method)
+    chosen = [ask.label] if ask.label is not None else list(range(len(offer.names)))
+    total = ask.per_class * len(chosen)
+    if not offer.knows_labels(ask.method):
+        labels = labels_spread(ask.per_class, range(len(offer.names)))
+        total = ask.per_class
+    elif total <= limits.samples:
+        labels = labels_spread(total, chosen)
+    if total > limits.samples:
+        each = limits.samples // len(chosen)
+        hint = f"at most {each} of each of {len(chosen)} classes" if each else "choose a class"
+        if len(chosen) == 1 or total == ask.per_class:
+            hint = f"at most {limits.samples}"
+        raise UserError(f"request: per_class: {total:,} samples are too many at once: {hint}")
+    for what in ("steps", "nfe"):
+        if (getattr(ask.method, what) or 0) > limits.evaluations:
+            raise UserError(f"request: method.{what}: at most {limits.evaluations:,} here")
+    return parse(SampleStage, {"method": ask.method, "labels": labels, "seed": ask.seed}, "request"), models
+
+
+def command_line(ask: Ask, offer: Offer, models: Models) -> str:
+    """The `condgen sample` that draws the same pictures."""
+    method = ask.method
+    words: list[str] = ["condgen", "sample"]
+    if method.generator is not None:
+        words += ["--generator", str(models.generator)]
+    else:
+        words += ["--score", str(models.score)]
+    if method.classifier is not None:
+        words += ["--classifier", str(models.classifier)]
+    if method.guide is not None:
+        words += ["--guide", "unlabelled" if method.guide == "unlabelled" else str(models.guide)]
+    if not offer.knows_labels(method):
+        words += ["--n", str(ask.per_class)]
+    else:
+        if ask.label is not None:
+            words += _class_words(offer.names, ask.label)
+        words += ["--per-class", str(ask.per_class)]
+    words += ["--seed", str(ask.seed)]
+    if method.generator is None:
+        words += _how(method)
+    if method.precision != "float32":
+        words += ["--precision", method.precision]
+    return shlex.join([*words, "--out", "runs/samples"])
+
+
+def _how(method: Method) -> list[str]:
+    words = ["--sampler", method.sampler]
+    for name, value in method.options.items():
+        words += ["--option", f"{name}={json.dumps(value)}"]
+    given: list[tuple[str, Any]] = [("--steps", method.steps), ("--nfe", method.nfe), ("--grid", method.grid)]
+    if method.classifier is not None or method.guide is not None:
+        given.append(("--scale", f"{method.scale:g}" if isinstance(method.scale, float) else method.scale))
+    words += [word for flag, value in given if value is not None for word in (flag, str(value))]
+    if method.interval is not None:
+        words += ["--interval", *(repr(level) for level in method.interval)]
+    return words
+
+
+def _class_words(names: Sequence[str], label: int) -> list[str]:
+    """A class by its name where that is clear, or else by its number."""
+    name = names[label]
+    plain = "," not in name and name.strip() == name and name != "all" and class_index(names, name) == label
+    return [f"--class={name}"] if plain and name.startswith("-") else ["--class", name if plain else str(label)]

@@ -1,0 +1,216 @@
+"""What a folder offers to a page: its models, its methods, its classes; and the models themselves, loaded once."""
+
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+
+from condgen.classifier import Classifier
+from condgen.errors import UserError
+from condgen.generator import Generator
+from condgen.recipe import Guidance, Method, Recipe, read_yaml
+from condgen.run import SNAPSHOTS, Folders, Models
+from condgen.run.folder import RECIPE_FILE
+from condgen.run.guided import calibration_file
+from condgen.score import ScoreModel
+from condgen.settings import parse
+from condgen.weights import MODEL_FILE, read_description
+
+__all__ = ["MAIN", "ModelCache", "Offer", "file_stamp", "read_offer"]
+
+MAIN = "score"  # what guidance calls the main score model
+_KEPT = 8  # models in memory
+
+Model = TypeVar("Model", ScoreModel, Classifier, Generator)
+
+
+@dataclass(frozen=True)
+class Offer:
+    """What can be drawn from a folder.
+
+    Attributes:
+        name: what the page is called.
+        folder: the run folder, or that of a single model.
+        names: of the classes, by label.
+        shape: of one sample.
+        score: the main score model; None where there are generators alone.
+        scores: further score models and snapshots, by name.
+        classifiers: by name.
+        generators: by name.
+        labels: how each score model learns of labels ("none", "embedding", "separate"), the main one's under "score".
+        methods: ready-made ways of sampling, by name.
+    """
+
+    name: str
+    folder: Path
+    names: tuple[str, ...]
+    shape: tuple[int, ...]
+    score: Path | None = None
+    scores: Mapping[str, Path] = field(default_factory=dict)
+    classifiers: Mapping[str, Path] = field(default_factory=dict)
+    generators: Mapping[str, Path] = field(default_factory=dict)
+    labels: Mapping[str, str] = field(default_factory=dict)
+    methods: Mapping[str, Method] = field(default_factory=dict)
+
+    @property
+    def is_images(self) -> bool:
+        """Whether samples are images rather than points."""
+        return len(self.shape) == 3
+
+    def models(self, method: Method) -> Models:
+        """The folders that a method needs.
+
+        Raises:
+            UserError: where there is no such model.
+        """
+        if method.generator is None and method.score is None and self.score is None:
+            raise UserError(f"{self.folder} holds no score model: choose one of its generators")
+        return Folders(self.score or self.folder, self.scores, self.classifiers, self.generators).models(method)
+
+    def knows_labels(self, guidance: Guidance) -> bool:
+        """Whether a method's samples are of the class that is asked for."""
+        if isinstance(guidance, Method) and guidance.generator is not None:
+            return True
+        return guidance.classifier is not None or self.labels.get(guidance.score or MAIN, "none") != "none"
+
+    def calibrated(self) -> list[str]:
+        """The classifiers whose scale has been calibrated."""
+        return [name for name, place in self.classifiers.items() if calibration_file(place).is_file()]
+
+
+def read_offer(folder: Path) -> Offer:
+    """What a run folder, or the folder of a single score model or generator, offers.
+
+    Raises:
+        UserError: where there is no such folder, or it holds no model that could draw.
+    """
+    if not folder.is_dir():
+        raise UserError(f"{folder} does not exist: name a folder that condgen run or condgen train-... has written")
+    if (folder / MODEL_FILE).is_file():
+        return _single(folder)
+    score = folder / MAIN if (folder / MAIN / MODEL_FILE).is_file() else None
+    scores = _beside(folder, "score-") | (_snapshots(score) if score is not None else {})
+    generators = _beside(folder, "generator-")
+    models = [*([score] if score is not None else []), *scores.values(), *generators.values()]
+    if not models:
+        raise UserError(
+            f"{folder} holds no trained score model or generator: name the folder of a run whose training has finished "
+            "(condgen run RECIPE), or of a single model"
+        )
+    about = read_description(models[0] / MODEL_FILE)
+    offer = Offer(
+        name=folder.resolve().name,
+        folder=folder,
+        names=tuple(about["names"]),
+        shape=tuple(about["shape"]),
+        score=score,
+        scores=scores,
+        classifiers=_beside(folder, "classifier-"),
+        generators=generators,
+        labels=_labels(score, scores),
+    )
+    return _with_methods(offer, _methods_of_recipe(folder))
+
+
+def _single(folder: Path) -> Offer:
+    about = read_description(folder / MODEL_FILE)
+    kind = about.get("kind", "something unnamed")
+    named: dict[str, Any] = {"names": tuple(about.get("names", ())), "shape": tuple(about.get("shape", ()))}
+    named |= {"name": folder.resolve().name, "folder": folder}
+    if kind == "generator":
+        generators = {folder.resolve().name: folder}
+        return _with_methods(Offer(**named, generators=generators), {})
+    if kind == "score model":
+        scores = _snapshots(folder)
+        return _with_methods(Offer(**named, score=folder, scores=scores, labels=_labels(folder, scores)), {})
+    raise UserError(
+        f"{folder} holds a {kind}, which draws nothing by itself: name the run folder that it is part of, or the "
+        "folder of a score model or a generator"
+    )
+
+
+def _beside(folder: Path, prefix: str) -> dict[str, Path]:
+    """The trained models of a run whose folders begin so, by the rest of their names."""
+    found = {place.name.removeprefix(prefix): place for place in sorted(folder.glob(f"{prefix}*"))}
+    return {
+        name: place for name, place in found.items() if (place / MODEL_FILE).is_file() and ".before-" not in place.name
+    }
+
+
+def _snapshots(score: Path) -> dict[str, Path]:
+    """States of a score model along its training, which show how it grew and can guide it as weaker ones."""
+    places = [place for place in (score / SNAPSHOTS).glob("*") if (place / MODEL_FILE).is_file()]
+    return {f"snapshot-{place.name}": place for place in sorted(places, key=lambda place: place.name.zfill(12))}
+
+
+def _labels(score: Path | None, scores: Mapping[str, Path]) -> dict[str, str]:
+    models = {**({MAIN: score} if score is not None else {}), **scores}
+    return {name: str(read_description(place / MODEL_FILE).get("labels", "none")) for name, place in models.items()}
+
+
+def _methods_of_recipe(folder: Path) -> dict[str, Method]:
+    """The methods that a run was sampled with; none where its recipe is of another version."""
+    try:
+        recipe = parse(Recipe, read_yaml(folder / RECIPE_FILE), str(folder / RECIPE_FILE))
+    except UserError:
+        return {}
+    return dict(recipe.sample.methods) if recipe.sample is not None else {}
+
+
+def _with_methods(offer: Offer, methods: Mapping[str, Method]) -> Offer:
+    """The offer with those methods whose models are there, or else with what its models suggest."""
+    suggested: dict[str, Method] = {name: Method(generator=name) for name in offer.generators}
+    if offer.score is not None:
+        suggested["score model"] = Method()
+        if offer.labels[MAIN] == "embedding":
+            suggested["classifier-free"] = Method(guide="unlabelled", scale=2.0)
+        if offer.labels[MAIN] != "separate":
+            suggested |= {name: Method(classifier=name) for name in offer.classifiers}
+    suggested |= {name: Method(score=name) for name in offer.scores if name not in suggested}
+    ready = {name: method for name, method in methods.items() if _has_models(offer, method)}
+    return replace(offer, methods=ready or suggested)
+
+
+def _has_models(offer: Offer, method: Method) -> bool:
+    try:
+        offer.models(method)
+    except UserError:
+        return False
+    return method.scale != "calibrated" or method.classifier in offer.calibrated()
+
+
+class ModelCache:
+    """The models that were used last. A file that has changed since is read again."""
+
+    def __init__(self, kept: int = _KEPT) -> None:
+        self._kept = kept
+        self._models: OrderedDict[tuple[type, Path, str], tuple[tuple[int, int], Any]] = OrderedDict()
+
+    def __call__(self, kind: type[Model], folder: Path, device: torch.device) -> Model:
+        """The model of a folder, from memory where it is there."""
+        key = (kind, folder, str(device))
+        stamp = file_stamp(folder)
+        if key in self._models and self._models[key][0] == stamp:
+            self._models.move_to_end(key)
+            kept: Model = self._models[key][1]
+            return kept
+        model: Model = kind.load(folder, device)
+        self._models[key] = (stamp, model)
+        while len(self._models) > self._kept:
+            self._models.popitem(last=False)
+        return model
+
+    def __len__(self) -> int:
+        return len(self._models)
+
+
+def file_stamp(folder: Path) -> tuple[int, int]:
+    """When the model file of a folder was written, and its size; zeros where there is none."""
+    try:
+        status = (folder / MODEL_FILE).stat()
+    except OSError:
+        return 0, 0
+    return status.st_mtime_ns, status.st_size
