@@ -18,6 +18,7 @@ from condgen.cli import (
     sample,
     samplers,
     share,
+    studio,
     train,
     train_generator,
 )
@@ -73,6 +74,7 @@ app.command("evaluate", rich_help_panel="One stage")(inspect.evaluate)
 app.command("diagnose", rich_help_panel="One stage")(inspect.diagnose)
 app.command("samplers", rich_help_panel="Look")(samplers.samplers)
 app.command("report", rich_help_panel="Look")(report.report)
+app.command("studio", rich_help_panel="Look")(studio.studio)
 app.command("doctor", rich_help_panel="Look")(inspect.doctor)
 app.command("export", rich_help_panel="Share")(share.export)
 app.command("push", rich_help_panel="Share")(share.push)

@@ -1,6 +1,6 @@
 """The live page of a run: choose class, method, sampler and seed, and see samples, their way and their cost at once.
 
-Routes: the page and its three files; `/offer.json`, what there is to choose; `/draw`, which answers a request line by
+Routes: the page and its files; `/offer.json`, what there is to choose; `/draw`, which answers a request line by
 line (where it stands in line, how far it is, what was drawn); `/samples.zip`, the same samples with their manifest.
 Nothing is written to disk, and no answer carries a number by which another could be asked for: what was drawn last is
 kept by its settings, which are the same samples for everybody.
@@ -8,7 +8,7 @@ kept by its settings, which are the same samples for everybody.
 Why not Gradio (6.31): beside PyTorch it brings 52 packages, 80 MB of itself alone, where Starlette and uvicorn bring 7;
 it allows no Pillow of the latest line; its page loads a font from another server and its program sends telemetry by
 default, unless told not to; its widgets know neither a request that is given up when the next one comes, nor a
-trajectory. The page here is three files that need no build.
+trajectory. The page here is a few files that need no build.
 """
 
 import asyncio
@@ -45,6 +45,7 @@ _KEPT_BYTES = 32 * 2**20  # of what was drawn last
 _LOOK_AFTER = 0.25  # seconds after which a request is looked after: is anybody still there?
 _BODY_SECONDS = 10.0
 _STYLES: Final = (("condgen.report", "palette.css"), ("condgen.studio", "studio.css"))
+_SCRIPTS: Final = ("main.js", "settings.js", "result.js", "pictures.js", "points.js", "elements.js")
 
 _log = logging.getLogger(__name__)
 
@@ -129,12 +130,14 @@ def build_app(studio: Studio, names: set[str] | None = None) -> ASGIApp:
     routes = [
         Route("/", functools.partial(_page, _render(studio))),
         Route("/studio.css", functools.partial(_fixed, _styles(), "text/css")),
-        Route("/studio.js", functools.partial(_fixed, _read("condgen.studio", "studio.js"), "text/javascript")),
         Route("/favicon.svg", functools.partial(_fixed, _read("condgen.studio", "favicon.svg"), "image/svg+xml")),
         Route("/offer.json", functools.partial(_offer, studio)),
         Route("/draw", functools.partial(_draw, studio), methods=["POST"]),
         Route("/samples.zip", functools.partial(_download, studio)),
     ]
+    for script in _SCRIPTS:
+        content = _read("condgen.studio", script)
+        routes.append(Route(f"/{script}", functools.partial(_fixed, content, "text/javascript")))
     handlers: dict[Any, Callable[..., Any]] = {404: _no_such, 405: _no_such, UserError: _refused, Full: _full}
     app = Starlette(routes=routes, exception_handlers=handlers)
     return Guard(app, names or ())

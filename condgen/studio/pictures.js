@@ -1,0 +1,143 @@
+// Samples that are images: a list to walk with the arrow keys, a row a class, and a sheet of states on their way.
+
+import { make } from "./elements.js";
+
+const FRAMES = 10; // columns of the sheet, each with a noised and a denoised picture
+
+export class Pictures {
+  constructor(offer, selected) {
+    this.offer = offer;
+    this.selected = selected;
+    [, this.height, this.width] = offer.shape;
+    this.element = make("div", { class: "samples", role: "listbox", "aria-label": "Samples", tabIndex: -1 });
+    this.element.addEventListener("keydown", (event) => this.#walk(event));
+    this.chosen = 0;
+    this.cells = [];
+  }
+
+  /** Decodes the sheet before anything is shown, so that nothing flickers. */
+  async load({ trajectory }) {
+    this.sheet = null;
+    if (trajectory === null) return;
+    const sheet = new Image();
+    sheet.src = `data:image/png;base64,${trajectory.sheet}`;
+    await sheet.decode();
+    this.sheet = sheet;
+  }
+
+  show({ samples, trajectory, labelled }) {
+    this.trajectory = trajectory;
+    this.key = (this.key ?? 0) + 1;
+    const focused = this.element.contains(document.activeElement);
+    const rows = new Map();
+    this.cells = samples.map((sample, index) => {
+      const title = `${labelled ? `class ${sample.name}` : "sample"}, seed ${sample.seed}`;
+      const image = make("img", { src: `data:image/png;base64,${sample.png}`, alt: title });
+      const cell = make("div", { class: "cell", role: "option", title, tabIndex: -1 }, image);
+      cell.addEventListener("click", () => this.#choose(index, true));
+      const label = labelled ? sample.class : -1;
+      if (!rows.has(label)) rows.set(label, { name: sample.name, cells: [] });
+      rows.get(label).cells.push(cell);
+      return cell;
+    });
+    const factor = (about) => Math.max(1, Math.round(about / Math.max(this.width, this.height)));
+    const wide = factor(rows.size > 1 ? 44 : 64) * this.width;
+    this.element.style.setProperty("--cell", `${wide}px`);
+    this.element.style.setProperty("--narrow", `${factor(rows.size > 1 ? 32 : 48) * this.width}px`);
+    this.element.classList.toggle("classes", rows.size > 1);
+    const groups = [...rows.values()].map(({ name, cells }) =>
+      make("div", { class: "class", role: "group", "aria-label": labelled ? `class ${name}` : "samples" },
+        ...(rows.size > 1 ? [make("span", { class: "name", textContent: name, title: name })] : []),
+        make("div", { class: "cells", role: "presentation" }, ...cells)));
+    this.element.replaceChildren(...groups);
+    this.#choose(Math.min(this.chosen, this.cells.length - 1), focused);
+  }
+
+  select(index) {
+    this.#choose(Math.min(index, this.cells.length - 1), false, false);
+  }
+
+  #choose(index, focus, tell = true) {
+    this.cells[this.chosen]?.setAttribute("aria-selected", "false");
+    if (this.cells[this.chosen]) this.cells[this.chosen].tabIndex = -1;
+    this.chosen = index;
+    for (const cell of this.cells) cell.setAttribute("aria-selected", cell === this.cells[index] ? "true" : "false");
+    const cell = this.cells[index];
+    if (!cell) return;
+    cell.tabIndex = 0;
+    if (focus) cell.focus({ preventScroll: false });
+    if (tell && focus) this.selected(index);
+  }
+
+  #walk(event) {
+    const top = (cell) => cell.getBoundingClientRect().top;
+    const here = this.cells[this.chosen];
+    const box = here?.getBoundingClientRect();
+    const moves = {
+      ArrowRight: () => this.chosen + 1,
+      ArrowLeft: () => this.chosen - 1,
+      Home: () => 0,
+      End: () => this.cells.length - 1,
+      ArrowDown: () => this.#nearest(this.cells.filter((cell) => top(cell) > box.bottom - 2), box, 1),
+      ArrowUp: () => this.#nearest(this.cells.filter((cell) => top(cell) < box.top - 2), box, -1),
+    };
+    if (!here || !moves[event.key]) return;
+    event.preventDefault();
+    const next = moves[event.key]();
+    if (next >= 0 && next < this.cells.length) this.#choose(next, true);
+  }
+
+  #nearest(cells, box, sign) {
+    const distance = (cell) => {
+      const other = cell.getBoundingClientRect();
+      return sign * (other.top - box.top) * 10 + Math.abs(other.left - box.left);
+    };
+    const best = cells.reduce((one, other) => (one && distance(one) <= distance(other) ? one : other), null);
+    return best ? this.cells.indexOf(best) : -1;
+  }
+
+  /** The sample whose way is shown: the chosen one, or the first whose way was kept. */
+  get #line() {
+    const line = this.trajectory?.samples.indexOf(this.chosen) ?? -1;
+    return Math.max(0, line);
+  }
+
+  get stripKey() {
+    return `${this.key}-${this.#line}`;
+  }
+
+  get levels() {
+    return this.trajectory?.noise[this.#line];
+  }
+
+  /** Shows all samples at a frame of their way. */
+  at(frame, kind, atEnd) {
+    for (const [index, cell] of this.cells.entries()) {
+      const old = cell.querySelector("canvas");
+      cell.firstChild.hidden = false;
+      cell.classList.remove("unknown");
+      if (atEnd || !this.sheet) {
+        old?.remove();
+        continue;
+      }
+      const line = this.trajectory.samples.indexOf(index);
+      cell.classList.toggle("unknown", line < 0);
+      if (line < 0) continue;
+      const canvas = old ?? make("canvas", { width: this.width, height: this.height, "aria-hidden": "true" });
+      this.#paint(canvas, line, frame, kind);
+      if (!old) cell.append(canvas);
+    }
+  }
+
+  thumbnail(frame, kind) {
+    const canvas = make("canvas", { width: this.width, height: this.height, "aria-hidden": "true" });
+    this.#paint(canvas, this.#line, frame, kind);
+    return canvas;
+  }
+
+  #paint(canvas, line, frame, kind) {
+    const { width, height } = this;
+    const column = 2 * Math.min(frame, this.trajectory.noise[line].length - 1, FRAMES - 1) + (kind === "denoised");
+    canvas.getContext("2d").drawImage(this.sheet, column * width, line * height, width, height, 0, 0, width, height);
+  }
+}
