@@ -79,3 +79,47 @@ def make_a_generator():
 def make_a_collapse():
     """The same, of a generator that has collapsed within classes from the third look on."""
     return partial(make_generator, spreads=COLLAPSED)
+
+
+def make_digits_run(folder):
+    """A run on digits by every kind of model, trained for a few steps only, and sampled by each method."""
+    from condgen.recipe import Recipe
+    from condgen.run import run_recipe
+    from condgen.training import Processes
+
+    network = {"kind": "mlp", "width": 16, "depth": 1, "embedding": 8}
+    training = {"steps": 6, "batch": 16, "lr": 1e-3}
+    sid = {"loss": "sid", "network": network}
+    recipe = Recipe.model_validate(
+        {
+            "name": "tiny",
+            "data": {"kind": "digits"},
+            "schedule": {"kind": "edm", "sigma_min": 0.02, "sigma_max": 20},
+            "threads": 1,
+            "score": {"network": network, "training": training | {"snapshots": [3]}},
+            "scores": {"told": {"network": network, "training": training, "labels": "embedding"}},
+            "classifiers": {"ce": {"network": network, "objective": {"loss": "ce"}, "training": training}},
+            "generators": {"sid": {"network": network, "objective": sid, "training": training}},
+            "calibrate": {"draws": 1},
+            "sample": {
+                "per_class": 2,
+                "seed": 7,
+                "methods": {
+                    "unguided": {},
+                    "ce": {"classifier": "ce", "scale": 1.5, "nfe": 5},
+                    "calibrated": {"classifier": "ce", "scale": "calibrated", "sampler": "heun", "steps": 4},
+                    "own-steps": {"score": "told", "guide": "unlabelled", "scale": 2, "sampler": "adaptive-multistep"},
+                    "one-step": {"generator": "sid"},
+                },
+            },
+            "evaluate": False,
+        }
+    )
+    list(run_recipe(recipe, folder, Processes(cpu=True), "test"))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def digits_of_few_steps(tmp_path_factory):
+    """A finished run on digits; not to be changed."""
+    return make_digits_run(tmp_path_factory.mktemp("few") / "tiny")

@@ -32,7 +32,7 @@ class Limits(NamedTuple):
 class Ask(Settings):
     """A set of samples."""
 
-    label: int | None = Field(default=None, alias="class", ge=0, description="a label; null is all classes")
+    label: int | None = Field(default=None, ge=0, description="of a class; null is all of them")
     per_class: int = Field(default=8, ge=1, description="samples of each class that is asked for")
     seed: int = Field(default=0, ge=0, lt=2**32, description="sample i has seed + i")
     method: Method = Field(default_factory=Method)
@@ -57,9 +57,9 @@ def parse_ask(text: bytes | str) -> Ask:
     try:
         tree = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise UserError('the request is not JSON: send an object such as {"class": 3}') from error
+        raise UserError('the request is not JSON: send an object such as {"label": 3}') from error
     if not isinstance(tree, dict):
-        raise UserError('the request is not a JSON object: send one such as {"class": 3}')
+        raise UserError('the request is not a JSON object: send one such as {"label": 3}')
     return parse(Ask, tree, "request")
 
 
@@ -73,7 +73,7 @@ def stage_of(ask: Ask, offer: Offer, limits: Limits) -> tuple[SampleStage, Model
         UserError: for a class, a model or a size that is not offered.
     """
     if ask.label is not None and ask.label >= len(offer.names):
-        raise UserError(f"request: class: there is no class {ask.label}: labels go from 0 to {len(offer.names) - 1}")
+        raise UserError(f"request: label: there is no class {ask.label}: labels go from 0 to {len(offer.names) - 1}")
     models = offer.models(ask.method)
     chosen = [ask.label] if ask.label is not None else list(range(len(offer.names)))
     total = ask.per_class * len(chosen)

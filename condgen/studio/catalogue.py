@@ -1,6 +1,5 @@
 """What a page is told once: classes, methods, models, samplers and their options, limits. Plain JSON."""
 
-import functools
 import inspect
 from typing import Any, get_args, get_origin
 
@@ -71,18 +70,19 @@ def _describe_sampler(name: SamplerName, score: ScoreModel) -> dict[str, Any]:
         "adaptive": name not in FIXED,
         "options": [_describe_option(option, field) for option, field in options_of(name).model_fields.items()],
     }
-    sampler = build_sampler(name, score)
-    if isinstance(sampler, Sampler):
-        counted = functools.partial(_count, sampler)
-        facts |= {"evaluations": counted(None), "least": counted(sampler.least_points)}
-    return facts
+    return facts | _counts(name, score)
 
 
-def _count(sampler: Sampler, points: int | None) -> int | None:
+def _counts(name: SamplerName, score: ScoreModel) -> dict[str, int]:
+    """How many evaluations a sampler makes by default, and at least; nothing where it finds out on the way."""
     try:
-        return evaluations_on(sampler, grid_for(sampler, points))
-    except UserError:  # a schedule on which its own grid cannot be made
-        return None
+        sampler = build_sampler(name, score)
+        if not isinstance(sampler, Sampler):
+            return {}
+        counts = {"evaluations": None, "least": sampler.least_points}
+        return {what: evaluations_on(sampler, grid_for(sampler, points)) for what, points in counts.items()}
+    except UserError:  # its default options do not suit this schedule; others may
+        return {}
 
 
 def _describe_option(name: str, field: FieldInfo) -> dict[str, Any]:

@@ -60,20 +60,21 @@ class Guard:
                     headers[name] = value
             await send(message)
 
-        problem = self._problem(Headers(scope=scope))
+        problem = self._problem(Headers(scope=scope), scope["path"])
         if problem is not None:
             await JSONResponse({"error": problem}, status_code=403)(scope, receive, send_with_headers)
             return
         await self._app(scope, receive, send_with_headers)
 
-    def _problem(self, headers: Headers) -> str | None:
+    def _problem(self, headers: Headers, path: str) -> str | None:
         host = headers.get("host", "")
         if not self._is_own(host):
             return f"this studio does not answer to the host {host[:80]!r}: open the address that the command printed"
         origin = headers.get("origin")
         if origin is not None and origin.partition("://")[2] != host:
             return "this request comes from another page"
-        if headers.get("sec-fetch-site", "none") not in ("same-origin", "none"):
+        followed = path == "/" and headers.get("sec-fetch-dest") == "document"  # a link, which anybody may give
+        if headers.get("sec-fetch-site", "none") not in ("same-origin", "none") and not followed:
             return "this request comes from another page"
         return None
 

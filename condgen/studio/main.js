@@ -24,7 +24,7 @@ function most() {
 }
 
 function requestOf({ settings }) {
-  return { class: shared.class, per_class: shared.count, seed: shared.seed, method: settings.method };
+  return { label: shared.class, per_class: shared.count, seed: shared.seed, method: settings.method };
 }
 
 function modelOf({ method }) {

@@ -43,7 +43,7 @@ export class Pictures {
     const factor = (about) => Math.max(1, Math.round(about / Math.max(this.width, this.height)));
     const wide = factor(rows.size > 1 ? 44 : 64) * this.width;
     this.element.style.setProperty("--cell", `${wide}px`);
-    this.element.style.setProperty("--narrow", `${factor(rows.size > 1 ? 32 : 48) * this.width}px`);
+    this.element.style.setProperty("--narrow", `${factor(rows.size > 1 ? 32 : 40) * this.width}px`);
     this.element.classList.toggle("classes", rows.size > 1);
     const groups = [...rows.values()].map(({ name, cells }) =>
       make("div", { class: "class", role: "group", "aria-label": labelled ? `class ${name}` : "samples" },

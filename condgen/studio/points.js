@@ -10,7 +10,8 @@ export class Points {
     this.offer = offer;
     this.figure = make("figure", { class: "scatter" });
     this.legend = make("figcaption", { class: "legend" });
-    this.element = make("div", {}, this.figure, this.legend);
+    this.range = make("span", { class: "range" });
+    this.element = make("div", { class: "plane" }, this.figure, this.legend);
   }
 
   async load() {}
@@ -22,7 +23,7 @@ export class Points {
     this.trajectory = trajectory;
     this.names = new Map(samples.map((sample) => [labelled ? sample.class : 0, labelled ? sample.name : "samples"]));
     this.legend.replaceChildren(...[...this.names].map(([label, name]) =>
-      make("span", {}, draw("svg", { viewBox: "0 0 12 12", "aria-hidden": "true" }, dots([[6, 6]], label, 7)), name)));
+      make("span", {}, draw("svg", { viewBox: "0 0 12 12", "aria-hidden": "true" }, dots([[6, 6]], label, 7)), name)), this.range);
   }
 
   get stripKey() {
@@ -42,7 +43,9 @@ export class Points {
   at(frame, kind, atEnd) {
     const state = atEnd || !this.trajectory ? { points: this.final, labels: this.labels } : this.#states(frame, kind);
     const names = [...this.names.values()].join(" and ");
-    this.figure.replaceChildren(scatter(state, WIDTH, HEIGHT, 5, `${state.points.length} points: ${names}`));
+    const drawing = scatter(state, WIDTH, HEIGHT, 5, `${state.points.length} points: ${names}`);
+    this.figure.replaceChildren(drawing);
+    this.range.textContent = drawing.dataset.range;
   }
 
   thumbnail(frame, kind) {
@@ -69,11 +72,9 @@ function scatter({ points, labels }, width, height, size, title) {
     width / 2 + scale * (x - (left + right) / 2), height / 2 - scale * (y - (low + high) / 2)];
   const svg = draw("svg", { viewBox: `0 0 ${width} ${height}` });
   if (title) {
+    svg.dataset.range = `${short(left)} to ${short(right)} across, ${short(low)} to ${short(high)} up`;
     svg.setAttribute("role", "img");
-    svg.setAttribute("aria-label", `${title}, from ${short(left)} to ${short(right)} across and ${short(low)} to ${short(high)} up`);
-    const text = draw("text", { x: 8, y: height - 8 });
-    text.textContent = `${short(left)} to ${short(right)} across, ${short(low)} to ${short(high)} up`;
-    svg.append(text);
+    svg.setAttribute("aria-label", `${title}; ${svg.dataset.range}`);
   } else svg.setAttribute("aria-hidden", "true");
   for (const label of new Set(labels)) {
     svg.append(dots(known.filter(([, other]) => other === label).map(([point]) => place(point)), label, size));

@@ -1,0 +1,314 @@
+"""Routes: what they answer to good requests, to bad ones, to strangers, and to many at once."""
+
+import asyncio
+import base64
+import concurrent.futures
+import dataclasses
+import gc
+import io
+import json
+import threading
+import time
+import zipfile
+
+import pytest
+
+pytest.importorskip("starlette", reason="the studio is missing: pip install 'condgen[studio]'")
+
+ONE_STEP = {"generator": "sid"}
+SLOW = {"sampler": "annealed-langevin", "nfe": 1990}
+
+
+def lines_of(response):
+    assert response.status_code == 200, response.text
+    return [json.loads(line) for line in response.text.splitlines()]
+
+
+def draw(client, **ask):
+    """What is drawn at the end of a request's lines."""
+    return lines_of(client.post("/draw", json=ask))[-1]
+
+
+def test_the_page_needs_nothing_from_elsewhere(client):
+    page = client.get("/")
+    assert "default-src 'none'" in page.headers["content-security-policy"]
+    assert "http" not in page.text.replace("http-equiv", "")
+    for place in (
+        "/studio.css",
+        "/main.js",
+        "/settings.js",
+        "/result.js",
+        "/pictures.js",
+        "/points.js",
+        "/favicon.svg",
+    ):
+        answer = client.get(place)
+        assert answer.status_code == 200
+        assert answer.headers["x-content-type-options"] == "nosniff"
+        assert "http" not in answer.text.replace("http://www.w3.org/2000/svg", "")
+
+
+def test_the_offer_names_everything(client, offer):
+    about = client.get("/offer.json").json()
+    assert about["classes"] == list("0123456789")
+    assert [method["name"] for method in about["methods"]] == list(offer.methods)
+    assert {score["name"] for score in about["scores"]} == {None, "told", "snapshot-3"}
+    assert about["generators"] == ["sid"]
+    assert about["calibrated"] == ["ce"]
+    assert {"unipc", "heun", "adaptive-sde"} <= {sampler["name"] for sampler in about["samplers"]}
+
+
+def test_a_click_on_a_class_draws_it(client):
+    drawn = draw(client, label=3, per_class=4, seed=9, method=ONE_STEP)["drawn"]
+    assert [(sample["class"], sample["seed"]) for sample in drawn["samples"]] == [(3, 9), (3, 10), (3, 11), (3, 12)]
+    assert base64.b64decode(drawn["samples"][0]["png"]).startswith(b"\x89PNG")
+
+
+def test_the_download_holds_what_is_shown(client):
+    for method in (ONE_STEP, {"classifier": "ce", "scale": 3, "nfe": 4}):
+        ask = {"label": 3, "per_class": 4, "seed": 9, "method": method}
+        shown = draw(client, **ask)["drawn"]["samples"]
+        for studio in (client, client):  # from memory, and drawn anew
+            answer = studio.get("/samples.zip", params={"ask": json.dumps(ask)})
+            assert "attachment" in answer.headers["content-disposition"]
+            with zipfile.ZipFile(io.BytesIO(answer.content)) as archive:
+                rows = [json.loads(line) for line in archive.read("manifest.jsonl").splitlines()]
+                pictures = [base64.b64encode(archive.read(row["file"])).decode() for row in rows]
+            assert pictures == [sample["png"] for sample in shown]
+            assert [(row["class"], row["seed"]) for row in rows] == [(3, seed) for seed in range(9, 13)]
+            client.studio._drawn.clear()
+
+
+def test_what_was_drawn_before_comes_at_once(client):
+    ask = {"label": 3, "method": {"classifier": "ce", "nfe": 4}}
+    first, second = draw(client, **ask), draw(client, **ask)
+    assert "kept" not in first
+    assert second == first | {"kept": True}
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "words"),
+    [
+        (b"{", 422, "not JSON"),
+        (b"[" * 10_000, 422, "not JSON"),
+        (b"[]", 422, "not a JSON object"),
+        (b'{"label": 10}', 422, "label"),
+        (b'{"label": -1}', 422, "label"),
+        (b'{"label": "3; rm"}', 422, "label"),
+        (b'{"lable": 3}', 422, "did you mean 'label'"),
+        (b'{"per_class": 0}', 422, "per_class"),
+        (b'{"per_class": 100000}', 422, "per_class"),
+        (b'{"seed": -1}', 422, "seed"),
+        (b'{"seed": 4294967295, "per_class": 2}', 422, "seeds end"),
+        (b'{"seed": ' + b"9" * 5000 + b"}", 422, "JSON"),
+        (b'{"method": {"sampler": "nobody"}}', 422, "method.sampler"),
+        (b'{"method": {"classifier": "../../../etc/passwd"}}', 422, "there is no classifier"),
+        (b'{"method": {"generator": "../score"}}', 422, "there is no generator"),
+        (b'{"method": {"classifier": "ce", "scale": NaN}}', 422, "scale"),
+        (b'{"method": {"sampler": "restart", "options": {"points": 100000000000}}}', 422, "points"),
+        (b'{"method": {"sampler": "ddim", "options": {"eta": 7}}}', 422, "eta"),
+        (b'{"method": {"nfe": 1000000}}', 422, "nfe"),
+        (b'{"x": "' + b"a" * 20_000 + b'"}', 413, "larger than"),
+    ],
+)
+def test_bad_requests_are_answered_in_a_line(client, body, status, words):
+    answer = client.post("/draw", content=body, headers={"content-type": "application/json"})
+    assert answer.status_code == status
+    assert words in answer.json()["error"]
+    assert "\n" not in answer.json()["error"]
+    if status == 422:
+        assert client.get("/samples.zip", params={"ask": body.decode()}).status_code == 422
+
+
+def test_other_ways_to_ask_wrongly(client):
+    assert client.post("/draw", content=b"{}", headers={"content-type": "text/plain"}).status_code == 415
+    assert client.get("/draw").status_code == 405
+    assert client.post("/").status_code == 405
+    assert client.get("/samples.zip").status_code == 422
+    assert client.get("/samples.zip", params={"ask": "x" * 20_000}).status_code == 413
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/../pyproject.toml",
+        "/%2e%2e/%2e%2e/etc/passwd",
+        "/studio.css/../app.py",
+        "/app.py",
+        "/page.html.j2",
+        "//etc/passwd",
+    ]
+    + ["/samples/ce/00000.png", "/score/model.safetensors", "/..%5c..%5cetc", "/main.js%00.py"],
+)
+def test_nothing_else_is_served(client, path):
+    answer = client.get(path)
+    assert answer.status_code == 404
+    assert answer.json() == {"error": "there is no such page here"}
+
+
+@pytest.mark.parametrize(
+    ("headers", "allowed"),
+    [
+        ({"host": "127.0.0.1:7860"}, True),
+        ({"host": "localhost:7860"}, True),
+        ({"host": "[::1]:7860"}, True),
+        ({"host": "127.0.0.1.attacker.example:7860"}, False),
+        ({"host": "attacker.example"}, False),
+        ({"host": ""}, False),
+        ({"origin": "http://127.0.0.1:7860"}, True),
+        ({"origin": "http://attacker.example"}, False),
+        ({"origin": "http://127.0.0.1:8000"}, False),  # another program of this machine
+        ({"origin": "null"}, False),
+        ({"sec-fetch-site": "same-origin"}, True),
+        ({"sec-fetch-site": "cross-site"}, False),
+        ({"sec-fetch-site": "same-site"}, False),
+    ],
+)
+def test_strangers_are_refused(client, headers, allowed):
+    answer = client.post("/draw", json={"label": 3, "method": ONE_STEP}, headers=headers)
+    assert answer.status_code == (200 if allowed else 403)
+    assert "content-security-policy" in answer.headers
+
+
+def test_a_link_from_elsewhere_opens_the_page_and_no_more(client):
+    elsewhere = {"sec-fetch-site": "cross-site", "sec-fetch-mode": "navigate", "sec-fetch-dest": "document"}
+    assert client.get("/?class=3", headers=elsewhere).status_code == 200
+    assert client.get("/offer.json", headers=elsewhere).status_code == 403
+    assert client.get("/samples.zip", headers=elsewhere).status_code == 403
+
+
+def test_a_machine_may_be_addressed_by_names_that_are_its_own(make_client):
+    client = make_client(names={"desk.example"})
+    assert client.get("/", headers={"host": "desk.example:7860"}).status_code == 200
+    assert client.get("/", headers={"host": "attacker.example:7860"}).status_code == 403
+
+
+def test_names_that_are_markup_stay_names(make_client, offer):
+    hostile = "<script>alert(1)</script>"
+    names = (hostile, '"><img src=x onerror=alert(1)>', *offer.names[2:])
+    client = make_client(dataclasses.replace(offer, name=hostile, names=names))
+    page = client.get("/").text
+    assert hostile not in page
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page
+    answer = client.get("/offer.json")
+    assert answer.headers["content-type"] == "application/json"
+    assert answer.json()["classes"][0] == hostile
+    download = client.get("/samples.zip", params={"ask": json.dumps({"label": 0, "method": ONE_STEP})})
+    assert "<" not in download.headers["content-disposition"]
+
+
+def test_a_long_drawing_is_stopped_in_time(make_client):
+    client = make_client(seconds=0.2)
+    started = time.monotonic()
+    lines = lines_of(client.post("/draw", json={"label": None, "per_class": 20, "method": SLOW}))
+    assert "stopped after 0.2 seconds" in lines[-1]["error"]
+    assert any("done" in line for line in lines)
+    assert time.monotonic() - started < 3
+
+
+class Blocked:
+    """Stands in for drawing: waits until it is released, but goes on when it is stopped."""
+
+    def __init__(self, monkeypatch, drawn):
+        self.released, self.begun = threading.Event(), threading.Semaphore(0)
+
+        def draw_ask(ask, offer, limits, cache, device, tell):
+            self.begun.release()
+            while not self.released.wait(0.02):
+                tell(0, None)
+            return drawn
+
+        monkeypatch.setattr("condgen.studio.app.draw_ask", draw_ask)
+
+
+def test_a_full_line_is_told_to_come_again(make_client, monkeypatch, drawn):
+    client = make_client(waiting=2)
+    blocked = Blocked(monkeypatch, drawn("one-step", 3, n=1))
+    with concurrent.futures.ThreadPoolExecutor(4) as pool:
+        running = pool.submit(client.post, "/draw", json={"seed": 0, "method": ONE_STEP})
+        assert blocked.begun.acquire(timeout=5)
+        others = [pool.submit(client.post, "/draw", json={"seed": seed, "method": ONE_STEP}) for seed in (1, 2)]
+        deadline = time.monotonic() + 5
+        while len(client.studio.worker._line) < 2 and time.monotonic() < deadline:
+            time.sleep(0.01)
+        full = client.post("/draw", json={"seed": 3, "method": ONE_STEP})
+        assert (full.status_code, full.headers["retry-after"]) == (503, "3")
+        assert client.get("/samples.zip", params={"ask": json.dumps({"seed": 3})}).status_code == 503
+        assert client.get("/offer.json").status_code == 200  # the loop goes on meanwhile
+        blocked.released.set()
+        lines = [lines_of(response.result(10)) for response in (running, *others)]
+    assert all("drawn" in told[-1] for told in lines)
+    assert [told[0].get("waiting") for told in lines[1:]] == [1, 2]
+
+
+def test_who_leaves_is_drawn_no_more(make_client, monkeypatch, drawn):
+    client = make_client()
+    blocked = Blocked(monkeypatch, drawn("one-step", 3, n=1))
+    sent = []
+
+    async def leave_at_once():
+        body = json.dumps({"method": ONE_STEP}).encode()
+        messages = [{"type": "http.request", "body": body}]
+        headers = [(b"host", b"127.0.0.1"), (b"content-type", b"application/json")]
+        scope = {"type": "http", "method": "POST", "path": "/draw", "query_string": b"", "headers": headers}
+        gone = asyncio.Event()
+
+        async def receive():
+            if messages:
+                return messages.pop(0)
+            await gone.wait()
+            return {"type": "http.disconnect"}
+
+        async def send(message):
+            sent.append(message)
+
+        task = asyncio.create_task(client.app(scope, receive, send))
+        await asyncio.to_thread(blocked.begun.acquire)
+        gone.set()
+        await asyncio.wait_for(task, 5)
+
+    asyncio.run(leave_at_once())
+    deadline = time.monotonic() + 5
+    while client.studio.worker._busy and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert not client.studio.worker._busy
+    assert not blocked.released.is_set()
+
+
+def test_an_unexpected_error_is_one_line_and_the_next_request_is_drawn(make_client, monkeypatch):
+    client = make_client()
+    with monkeypatch.context() as patch:
+        patch.setattr("condgen.studio.app.draw_ask", lambda *_: 1 / 0)
+        assert "ZeroDivisionError" in draw(client, method=ONE_STEP)["error"]
+    assert "drawn" in draw(client, method=ONE_STEP)
+
+
+def test_many_at_once_are_all_answered_rightly_and_memory_stays_flat(make_client, drawn):
+    client = make_client()
+    expected = {label: drawn("one-step", label, n=2, seed=5).to_plain()["samples"] for label in range(10)}
+
+    def one(number):
+        label = number % 10
+        # An unused setting makes the requests differ, so that none is answered from memory alone.
+        ask = {"label": label, "per_class": 2, "seed": 5, "method": ONE_STEP | {"steps": None}}
+        if number % 3 == 0:
+            client.studio._drawn.clear()
+        return draw(client, **ask)["drawn"]["samples"] == expected[label]
+
+    with concurrent.futures.ThreadPoolExecutor(10) as pool:
+        assert all(pool.map(one, range(50)))
+        gc.collect()
+        before = len(gc.get_objects())
+        assert all(pool.map(one, range(150)))
+        gc.collect()
+    assert len(gc.get_objects()) < before + 2000
+    assert sum(kept.size for kept in client.studio._drawn.values()) < 32 * 2**20
+    assert not client.studio.worker._line
+
+
+def test_memory_of_what_was_drawn_is_bounded(make_client, monkeypatch):
+    monkeypatch.setattr("condgen.studio.app._KEPT_BYTES", 20_000)
+    client = make_client()
+    for seed in range(30):
+        draw(client, seed=seed, label=3, method=ONE_STEP)
+    assert 0 < sum(kept.size for kept in client.studio._drawn.values()) <= 20_000
