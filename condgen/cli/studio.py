@@ -2,6 +2,7 @@
 
 import errno
 import ipaddress
+import os
 import socket
 from pathlib import Path
 from typing import Annotated
@@ -85,8 +86,9 @@ def studio(
         uvicorn.Server(config).run(sockets=[listener])
     except KeyboardInterrupt:  # which uvicorn passes on after it has ended
         console.print("the studio has ended")
-    finally:
-        work.worker.close()
+    if not work.worker.close():  # a long evaluation, in the middle of which Python cannot end in peace
+        console.file.flush()
+        os._exit(0)
 
 
 def _in_words(methods: object) -> str:

@@ -110,11 +110,13 @@ class Worker:
             if ticket in self._line:
                 self._line.remove(ticket)
 
-    def close(self) -> None:
-        """Stops what is drawn, and everything in line."""
+    def close(self, seconds: float = 0.5) -> bool:
+        """Stops what is drawn, and everything in line; says whether the thread has ended within so many seconds."""
         with self._changed:
             self._closed = True
             self._changed.notify()
+        self._thread.join(seconds)
+        return not self._thread.is_alive()
 
     def _run(self) -> None:
         torch.set_num_threads(self._threads)  # a setting of each thread

@@ -137,8 +137,11 @@ def test_other_ways_to_ask_wrongly(client):
         "/app.py",
         "/page.html.j2",
         "//etc/passwd",
-    ]
-    + ["/samples/ce/00000.png", "/score/model.safetensors", "/..%5c..%5cetc", "/main.js%00.py"],
+        "/samples/ce/00000.png",
+        "/score/model.safetensors",
+        "/..%5c..%5cetc",
+        "/main.js%00.py",
+    ],
 )
 def test_nothing_else_is_served(client, path):
     answer = client.get(path)

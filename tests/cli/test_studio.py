@@ -1,0 +1,85 @@
+"""The command: what it refuses, where it listens, how it ends."""
+
+import builtins
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+
+import pytest
+
+
+def test_an_address_that_others_reach_must_be_meant(condgen, tmp_path):
+    for host in ("0.0.0.0", "192.168.1.5", "example.org"):
+        code, _, error = condgen("studio", tmp_path, "--host", host)
+        assert code == 2
+        assert "--allow-remote" in error
+
+
+def test_a_folder_that_is_no_run(condgen, tmp_path):
+    pytest.importorskip("uvicorn", reason="the studio is missing: pip install 'condgen[studio]'")
+    for folder, words in ((tmp_path, "holds no trained"), (tmp_path / "nowhere", "does not exist")):
+        code, _, error = condgen("studio", folder, "--no-open")
+        assert code == 2
+        assert words in error
+        assert error.count("\n") == 1
+
+
+def test_without_the_extra_it_says_what_to_install(condgen, tmp_path, monkeypatch):
+    real = builtins.__import__
+
+    def without(name, *rest):
+        if name.partition(".")[0] in ("starlette", "uvicorn"):
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+        return real(name, *rest)
+
+    monkeypatch.setattr(builtins, "__import__", without)
+    code, _, error = condgen("studio", tmp_path)
+    assert code == 2
+    assert "pip install 'condgen[studio]'" in error
+    assert error.count("\n") == 1
+
+
+def test_a_port_in_use_is_told(condgen, digits_of_few_steps):
+    pytest.importorskip("uvicorn", reason="the studio is missing: pip install 'condgen[studio]'")
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        code, _, error = condgen("studio", digits_of_few_steps, "--port", port, "--no-open")
+    assert code == 2
+    assert f"port {port} is in use" in error
+
+
+def test_it_listens_at_the_next_free_port_answers_and_ends_at_ctrl_c(digits_of_few_steps):
+    pytest.importorskip("uvicorn", reason="the studio is missing: pip install 'condgen[studio]'")
+    command = [sys.executable, "-m", "condgen", "studio", str(digits_of_few_steps), "--no-open"]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    with socket.socket() as taken, subprocess.Popen(command, **pipes, env=os.environ | {"COLUMNS": "200"}) as process:
+        try:
+            taken.bind(("127.0.0.1", 7860))
+            taken.listen()
+        except OSError:
+            pass  # by somebody else, which is as good
+        try:
+            for line in process.stdout:
+                if found := re.search(r"http://127\.0\.0\.1:(\d+)/", line):
+                    break
+            assert 7860 < int(found[1]) < 7880
+            with urllib.request.urlopen(f"{found[0]}offer.json", timeout=10) as answer:
+                assert b"snapshot-3" in answer.read()
+            body = b'{"method": {"sampler": "annealed-langevin", "nfe": 1990}, "per_class": 200}'
+            request = urllib.request.Request(f"{found[0]}draw", body, {"Content-Type": "application/json"})
+            with urllib.request.urlopen(request, timeout=10) as answer:
+                assert b"done" in answer.readline()
+                started = time.monotonic()
+                process.send_signal(signal.SIGINT)  # in the middle of a drawing
+                assert process.wait(10) == 0
+                assert time.monotonic() - started < 2  # a second on a machine that does nothing else
+            assert "the studio has ended" in process.stdout.read()
+        finally:
+            process.kill()

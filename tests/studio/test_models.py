@@ -1,0 +1,62 @@
+"""What a folder offers, and what it says where it offers nothing."""
+
+import shutil
+
+import pytest
+
+from condgen.errors import UserError
+from condgen.recipe import Method
+from condgen.studio.models import read_offer
+
+
+def test_a_run_offers_its_models_and_its_methods(digits_of_few_steps, offer):
+    assert offer.score == digits_of_few_steps / "score"
+    assert set(offer.scores) == {"told", "snapshot-3"}
+    assert (set(offer.classifiers), set(offer.generators)) == ({"ce"}, {"sid"})
+    assert list(offer.methods) == ["unguided", "ce", "calibrated", "own-steps", "one-step"]
+    knows = {name: offer.knows_labels(method) for name, method in offer.methods.items()}
+    assert knows == {name: name != "unguided" for name in offer.methods}
+
+
+def test_methods_whose_models_are_not_there_are_left_out(digits_of_few_steps, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(digits_of_few_steps, run)
+    shutil.rmtree(run / "generator-sid")
+    shutil.rmtree(run / "classifier-ce" / "calibration")
+    assert list(read_offer(run).methods) == ["unguided", "ce", "own-steps"]
+
+
+def test_a_recipe_of_another_version_leaves_the_models(digits_of_few_steps, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(digits_of_few_steps, run)
+    (run / "recipe.yaml").write_text("nothing: that is known\n")
+    methods = read_offer(run).methods
+    assert methods["score model"] == Method()
+    assert methods["ce"] == Method(classifier="ce")
+    assert methods["sid"] == Method(generator="sid")
+
+
+@pytest.mark.parametrize(
+    ("stage", "method"), [("score", Method()), ("generator-sid", Method(generator="generator-sid"))]
+)
+def test_a_single_model_is_enough(digits_of_few_steps, stage, method):
+    offer = read_offer(digits_of_few_steps / stage)
+    assert method in offer.methods.values()
+    assert offer.models(method)
+    assert offer.names == tuple("0123456789")
+
+
+def test_a_generator_alone_has_no_score_model(digits_of_few_steps):
+    with pytest.raises(UserError, match="holds no score model"):
+        read_offer(digits_of_few_steps / "generator-sid").models(Method())
+
+
+def test_folders_without_a_model_that_draws(digits_of_few_steps, tmp_path):
+    for folder, words in [
+        (tmp_path / "nowhere", "does not exist"),
+        (tmp_path, "holds no trained"),
+        (digits_of_few_steps / "samples", "holds no trained"),
+        (digits_of_few_steps / "classifier-ce", "draws nothing by itself"),
+    ]:
+        with pytest.raises(UserError, match=words):
+            read_offer(folder)
