@@ -31,12 +31,13 @@ export class Pictures {
     const focused = this.element.contains(document.activeElement);
     const rows = new Map();
     this.cells = samples.map((sample, index) => {
-      const title = `${labelled ? `class ${sample.name}` : "sample"}, seed ${sample.seed}`;
+      const name = this.offer.classes[sample.class];
+      const title = `${labelled ? `class ${name}` : "sample"}, seed ${sample.seed}`;
       const image = make("img", { src: `data:image/png;base64,${sample.png}`, alt: title });
       const cell = make("div", { class: "cell", role: "option", title, tabIndex: -1 }, image);
       cell.addEventListener("click", () => this.#choose(index, true));
       const label = labelled ? sample.class : -1;
-      if (!rows.has(label)) rows.set(label, { name: sample.name, cells: [] });
+      if (!rows.has(label)) rows.set(label, { name, cells: [] });
       rows.get(label).cells.push(cell);
       return cell;
     });

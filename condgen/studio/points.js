@@ -21,7 +21,7 @@ export class Points {
     this.labels = samples.map((sample) => (labelled ? sample.class : 0));
     this.final = samples.map((sample) => sample.x.slice(0, 2));
     this.trajectory = trajectory;
-    this.names = new Map(samples.map((sample) => [labelled ? sample.class : 0, labelled ? sample.name : "samples"]));
+    this.names = new Map(samples.map((sample) => [labelled ? sample.class : 0, labelled ? this.offer.classes[sample.class] : "samples"]));
     this.legend.replaceChildren(...[...this.names].map(([label, name]) =>
       make("span", {}, draw("svg", { viewBox: "0 0 12 12", "aria-hidden": "true" }, dots([[6, 6]], label, 7)), name)), this.range);
   }
