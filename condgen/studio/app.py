@@ -64,6 +64,7 @@ class Studio:
         self._models = ModelCache()
         self._about = describe_offer(offer, limits, self._models, device)
         self._drawn: OrderedDict[str, Drawn] = OrderedDict()
+        self._bytes = 0
         self.worker = Worker(limits.waiting, limits.seconds)
 
     @property
@@ -80,9 +81,17 @@ class Studio:
 
     def remember(self, ask: Ask, drawn: Drawn) -> None:
         """Keeps what was drawn, and forgets what is oldest."""
-        self._drawn[self._key(ask)] = drawn
-        while sum(kept.size for kept in self._drawn.values()) > _KEPT_BYTES:
-            self._drawn.popitem(last=False)
+        key = self._key(ask)
+        before = self._drawn.pop(key, None)
+        self._bytes += drawn.size - (before.size if before is not None else 0)
+        self._drawn[key] = drawn
+        while self._bytes > _KEPT_BYTES:
+            self._bytes -= self._drawn.popitem(last=False)[1].size
+
+    def forget(self) -> None:
+        """Lets go of everything that was drawn."""
+        self._drawn.clear()
+        self._bytes = 0
 
     def _key(self, ask: Ask) -> str:
         models = self.offer.models(ask.method)

@@ -5,6 +5,7 @@ pictures, bit for bit, and the same lines of a manifest.
 """
 
 import base64
+import functools
 import io
 import json
 import math
@@ -70,7 +71,7 @@ class Drawn:
             archive.writestr(zipfile.ZipInfo(MANIFEST), lines, zipfile.ZIP_DEFLATED)
         return content.getvalue()
 
-    @property
+    @functools.cached_property
     def size(self) -> int:
         """Bytes, nearly."""
         return 1000 * len(self.rows) + sum(map(len, filter(None, self.pictures))) + len(json.dumps(self.facts))

@@ -168,6 +168,7 @@ function buildSide(name) {
   side.settings = new Settings(name, offer, () => change([side]));
   side.result = new Result(name, offer, {
     redraw: () => ask(side),
+    stop: () => side.request?.abort(),
     selected: (index) => { side.result.select(index); others(({ result }) => result.select(index)); },
     moved: (share) => others(({ result }) => result.goTo(share)),
   });

@@ -6,12 +6,15 @@ import { Points } from "./points.js";
 
 export class Result {
   /** A place for results of a side. `selected(index)` and `moved(share)` tell what the user looks at. */
-  constructor(side, offer, { redraw, selected, moved }) {
+  constructor(side, offer, { redraw, stop, selected, moved }) {
     this.side = side;
     this.moved = moved;
     this.title = make("h2", { id: `${side}-title` });
     this.cost = make("p", { class: "cost", role: "status" });
     this.problem = make("p", { class: "problem", role: "alert", hidden: true });
+    this.state = make("p", { class: "cost" }); // not told aloud: it changes many times a second
+    this.halt = make("button", { type: "button", class: "quiet", textContent: "Stop", hidden: true });
+    this.halt.addEventListener("click", () => { stop(); this.fail("stopped"); });
     this.bar = make("progress", { hidden: true, "aria-label": "Drawing" });
     this.again = make("button", { type: "button", class: "draw", textContent: "Draw", hidden: true });
     this.again.addEventListener("click", redraw);
@@ -40,7 +43,7 @@ export class Result {
     this.download = make("a", { class: "button", textContent: "Download", download: "" });
     this.keep = make("div", { class: "keep", hidden: true }, this.download,
       make("div", { class: "command" }, make("pre", {}, this.command), copying));
-    this.head = make("div", { class: "head" }, this.title, this.cost, this.again);
+    this.head = make("div", { class: "head" }, this.title, this.cost, this.state, this.halt, this.again);
     this.element = make("section", { class: "result", "aria-labelledby": this.title.id },
       this.head, this.bar, this.problem, make("div", { class: "shown" }, this.view.element, this.way), this.keep);
   }
@@ -52,27 +55,29 @@ export class Result {
     this.element.setAttribute("aria-busy", "true");
     clearTimeout(this.patience);
     // A fast answer should not make the page flicker.
-    this.patience = setTimeout(() => { this.bar.hidden = false; this.element.classList.add("old"); }, 150);
+    this.patience = setTimeout(() => { this.bar.hidden = this.halt.hidden = false; this.element.classList.add("old"); }, 150);
   }
 
   /** How far it is. */
   tell({ waiting, done, expected }) {
+    this.cost.textContent = "";
     if (waiting !== undefined) {
-      this.cost.textContent = `waiting: ${waiting} before this`;
+      this.state.textContent = `waiting: ${waiting} before this`;
       this.bar.removeAttribute("value");
     } else if (expected) {
-      this.cost.textContent = `drawing: evaluation ${done} of ${expected}`;
+      this.state.textContent = `drawing: evaluation ${done} of ${expected}`;
       this.bar.max = expected;
       this.bar.value = done;
     } else {
-      this.cost.textContent = `drawing: evaluation ${done}`;
+      this.state.textContent = `drawing: evaluation ${done}`;
       this.bar.removeAttribute("value");
     }
   }
 
   #settle() {
     clearTimeout(this.patience);
-    this.bar.hidden = true;
+    this.bar.hidden = this.halt.hidden = true;
+    this.state.textContent = "";
     this.bar.removeAttribute("value");
     this.element.classList.remove("old");
     this.element.removeAttribute("aria-busy");

@@ -174,7 +174,7 @@ export class Settings {
     const { method, offer, sampler } = this;
     const named = offer.methods.find((each) => same(each.method, method));
     this.mark(named ? named.name : null);
-    this.about.textContent = named ? named.about : `changed from ${this.base}`;
+    this.about.textContent = named ? named.about : this.#changes();
     this.model.value = method.generator !== null ? `generator:${method.generator}` : `score:${method.score ?? ""}`;
     this.many.hidden = method.generator !== null;
     if (method.generator !== null || !this.score) return;
@@ -202,6 +202,22 @@ export class Settings {
     this.evaluation.value = usual ?? "";
     this.evaluation.placeholder = method.steps === null ? "" : `${method.steps} points`;
     this.#syncOptions();
+  }
+
+  /** What differs from the ready-made method, in words. */
+  #changes() {
+    const base = this.offer.methods.find(({ name }) => name === this.base).method;
+    const { options, interval, nfe, scale, sampler } = this.method;
+    const changes = [];
+    for (const key of ["generator", "score", "classifier", "guide"]) {
+      if (this.method[key] !== base[key] && this.method[key] !== null) changes.push(`${key} ${this.method[key]}`);
+    }
+    if (scale !== base.scale) changes.push(`scale ${scale}`);
+    if (interval && !same(interval, base.interval)) changes.push(`noise levels ${interval.join(" to ")}`);
+    if (sampler !== base.sampler) changes.push(sampler);
+    if (nfe !== base.nfe && nfe !== null) changes.push(`${nfe} evaluations`);
+    for (const [name, value] of Object.entries(options)) changes.push(`${name} ${value}`);
+    return [`changed from ${this.base}`, changes.join(", ")].filter(Boolean).join(": ");
   }
 
   #titled(kind, name) {

@@ -114,8 +114,12 @@ def test_two_settings_side_by_side_share_class_and_seed(opened):
     settled(page, "B: one-step, class 5")
     assert seen(page, 0) == seen(page, 1) == [f"class 5, seed {seed}" for seed in (4, 5, 6)]
     page.get_by_role("button", name="Next seed").click()
-    page.wait_for_function("() => document.querySelectorAll('.result')[1].querySelector('img').alt === 'class 5, seed 5'")
-    page.wait_for_function("() => document.querySelectorAll('.result')[0].querySelector('img').alt === 'class 5, seed 5'")
+    page.wait_for_function(
+        "() => document.querySelectorAll('.result')[1].querySelector('img').alt === 'class 5, seed 5'"
+    )
+    page.wait_for_function(
+        "() => document.querySelectorAll('.result')[0].querySelector('img').alt === 'class 5, seed 5'"
+    )
     assert "b=one-step" in page.url
     assert "seed=5" in page.url
 
@@ -179,6 +183,18 @@ def test_only_the_newest_of_quick_changes_is_shown(opened):
     page.wait_for_function("() => document.querySelector('.cell img').alt === 'class 3, seed 12'")
     time.sleep(0.5)
     assert seen(page) == ["class 3, seed 12", "class 3, seed 13"]
+
+
+def test_what_takes_long_is_drawn_when_asked_for_and_can_be_stopped(page, address):
+    page.goto(f"{address}?class=3&n=250&a=ce&a.nfe=2000")
+    page.get_by_role("button", name="Draw", exact=True).click()
+    page.wait_for_function("() => /drawing: evaluation \\d+ of 2000/.test(document.querySelector('.head').textContent)")
+    page.get_by_role("button", name="Stop").click()
+    assert page.get_by_role("alert").locator("visible=true").text_content() == "stopped"
+    page.get_by_role("radio", name="one-step").click()
+    settled(page, "one-step, class 3")
+    assert page.get_by_role("button", name="Stop").count() == 0
+    assert len(seen(page)) == 250
 
 
 def test_names_that_are_markup_are_text(opened, serve):

@@ -76,7 +76,7 @@ def test_the_download_holds_what_is_shown(client):
                 pictures = [base64.b64encode(archive.read(row["file"])).decode() for row in rows]
             assert pictures == [sample["png"] for sample in shown]
             assert [(row["class"], row["seed"]) for row in rows] == [(3, seed) for seed in range(9, 13)]
-            client.studio._drawn.clear()
+            client.studio.forget()
 
 
 def test_what_was_drawn_before_comes_at_once(client):
@@ -295,7 +295,7 @@ def test_many_at_once_are_all_answered_rightly_and_memory_stays_flat(make_client
         # An unused setting makes the requests differ, so that none is answered from memory alone.
         ask = {"label": label, "per_class": 2, "seed": 5, "method": ONE_STEP | {"steps": None}}
         if number % 3 == 0:
-            client.studio._drawn.clear()
+            client.studio.forget()
         return draw(client, **ask)["drawn"]["samples"] == expected[label]
 
     with concurrent.futures.ThreadPoolExecutor(10) as pool:
@@ -314,4 +314,5 @@ def test_memory_of_what_was_drawn_is_bounded(make_client, monkeypatch):
     client = make_client()
     for seed in range(30):
         draw(client, seed=seed, label=3, method=ONE_STEP)
-    assert 0 < sum(kept.size for kept in client.studio._drawn.values()) <= 20_000
+        draw(client, seed=seed, label=3, method=ONE_STEP)  # and once more, from memory
+    assert 0 < sum(kept.size for kept in client.studio._drawn.values()) == client.studio._bytes <= 20_000
