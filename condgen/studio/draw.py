@@ -26,7 +26,7 @@ from condgen.generator import Generator
 from condgen.run import MANIFEST
 from condgen.run.album import encode_samples
 from condgen.run.guided import load_anew
-from condgen.run.sample import Source, describe, open_source, refuse_bad
+from condgen.run.sample import Source, describe, open_light, refuse_bad
 from condgen.sampling import Finished, Sampler, evaluations_on
 from condgen.studio.ask import Ask, Limits, command_line, stage_of
 from condgen.studio.models import ModelCache, Offer
@@ -95,7 +95,7 @@ def draw_ask(
     """
     stage, models = stage_of(ask, offer, limits)
     # In bfloat16 a network is changed in place, so that one is not kept.
-    source = open_source(stage, models, device, cache if ask.method.precision == "float32" else load_anew)
+    source = open_light(stage, models, device, cache if ask.method.precision == "float32" else load_anew)
     expected = _expected(source, limits)
     n = len(stage.labels)
     watch = None
