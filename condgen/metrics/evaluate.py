@@ -20,7 +20,7 @@ What each number is, and its 95% interval:
 * authenticity: the fraction that are farther from their nearest training sample than that one is from its nearest other
   one; Wilson interval. Below its floor, samples repeat the training data;
 * CAS: accuracy on the real test split of a classifier that has learnt from the samples alone; Wilson interval at the
-  size of that split. Its floor is the same after as many real training samples.
+  size of that split. Its floor, and the row of real data, is the same after as many real training samples.
 
 The *floor* of a metric is its value for real held-out samples at the same n (or as many as there are: `floor_n`), drawn
 in proportion to the classes; for class accuracy it is the judge's accuracy on the whole test split. A sample is
@@ -171,8 +171,9 @@ def evaluating(
                 {"metric": metric, "method": method, "class": label, "value": value}
                 for label, value in measured.by_class.items()
             ]
-        if method != REAL and measures.cas != "none" and len(y.unique()) > 1:
-            rows.append((yield from desk.usefulness(method, methods[method][0], features, y, measures, seed)))
+        if measures.cas != "none" and len(y.unique()) > 1:
+            x = None if method == REAL else methods[method][0]
+            rows.append((yield from desk.usefulness(method, x, features, y, measures, seed)))
     return Evaluation(rows, by_class, memories)
 
 
@@ -252,9 +253,9 @@ class _Desk:
         )
 
     def usefulness(
-        self, method: str, x: Tensor, features: Features, y: Tensor, measures: Measures, seed: int
+        self, method: str, x: Tensor | None, features: Features, y: Tensor, measures: Measures, seed: int
     ) -> Generator[Advance, None, MetricRow]:
-        """The row of the classification accuracy score."""
+        """The row of the classification accuracy score; without samples, that of as many real training samples."""
         n = min(len(y), len(self.train))
         probe = measures.cas == "probe" or not self.train.is_images
         learner = f"SVC on {self.extractor.name}" if probe else f"ResNet-20, {measures.cas_steps} steps of 128"
@@ -262,12 +263,14 @@ class _Desk:
             chosen = stratified_order(self.reference.y, keyed_generator(seed, _FLOOR))[:n]
             real = self.train.floats(chosen), Features(self.reference.vectors[chosen]), self.reference.y[chosen]
             self.useful[n] = yield from self._learn(*real, measures, seed, f"{n:,} real images", probe=probe)
-        value = yield from self._learn(x, features, y, measures, seed, method, probe=probe)
+        value = self.useful[n]
+        if x is not None:
+            value = yield from self._learn(x, features, y, measures, seed, method, probe=probe)
         return MetricRow(
             method,
             f"{_CAS} ({'probe' if probe else 'ResNet-20'})",
             *proportion(value, len(self.test)),
-            n=len(y),
+            n=len(y) if x is not None else n,
             features=learner,
             reference=f"{self.test.source} {self.test.split} ({len(self.test)})",
             floor=self.useful[n],
