@@ -201,7 +201,14 @@ def test_every_figure_of_the_run_is_in_the_head_with_its_conditions(run, shared)
         assert result.metric_value == pytest.approx(row["value"], rel=1e-5)
         assert (result.metric_args["n"], result.metric_args["features"]) == (row["n"], row["features"])
         assert result.metric_args["floor"] == pytest.approx(row["floor"], rel=1e-5)
-    for word in ("real (held out)", "Samples a method: 12", "Limits", "photos train", "D\\_L"):
+    for word in (
+        "data: photos, images of shape 1 x 4 x 4",
+        "real (held out)",
+        "Samples a method: 12",
+        "Limits",
+        "photos train",
+        "D\\_L",
+    ):
         assert word in card.text, word
     of_generator = ModelCard.load(shared / "generator-sid" / "README.md")
     assert {result.metric_args["method"] for result in of_generator.data.eval_results} == {"one-step"}
