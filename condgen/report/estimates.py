@@ -106,8 +106,10 @@ def format_estimate(estimate: Estimate | None) -> str:
 
 def goal_of(metric: str) -> Goal | None:
     """Where a metric should go: high, low, towards one, or unknown."""
-    if re.match(r"(class-wise )?(FD|FID|KID)\b", metric):
+    if re.match(r"(class-wise )?(FD|FID|KD|KID)\b", metric):
         return "low"
+    if re.match(r"(IS|CAS)\b", metric):
+        return "high"
     return _GOALS.get(metric)
 
 

@@ -1,9 +1,11 @@
 """The figures of a run in sentences: what is best, by how much, and where the differences are within the intervals."""
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 
 from condgen.metrics import REAL
+from condgen.report.advice import AUTHENTICITY, closer_than_new
 from condgen.report.estimates import (
     SIGMA,
     Estimate,
@@ -34,14 +36,17 @@ def findings(
         cost: rows of cost.json.
         looks: at generators in training; those that have collapsed are named before all else.
     """
+    real = metric_estimates([row for row in metrics if row["method"] == REAL])
+    closer = closer_than_new(metrics)
     metrics = [row for row in metrics if row["method"] != REAL]
     estimates = metric_estimates(metrics)
-    leading = [metric for metric in estimates if metric == "class accuracy" or goal_of(metric) == "low"]
+    leading = [metric for metric in estimates if re.match(r"class accuracy|(class-wise )?FI?D\b", metric)]
     last = {name: rows[-1].reading for name, rows in looks_of(looks).items()}
     sentences = [f"Beware of {name}: {reading.warning()}." for name, reading in last.items() if reading.collapsed]
     sentences.append(_errors_in_words(errors))
     sentences += [best_in_words(metric, estimates[metric], metrics) for metric in leading]
-    sentences.append(_memory_in_words(metrics))
+    memory = _authentic_in_words(closer, real.get(AUTHENTICITY, {}).get(REAL)) if AUTHENTICITY in estimates else ""
+    sentences.append(memory or _memory_in_words(metrics))
     sentences.append(_duel(estimates, errors))
     sentences.append(_cost_in_words(cost))
     return [sentence for sentence in sentences if sentence]
@@ -96,7 +101,25 @@ def _memory_in_words(metrics: Sequence[RawRow]) -> str:
     names = ", ".join(dict.fromkeys(row.method for row in closer))
     return (
         f"By {closer[0].metric}, {names} lie{'s' if ',' not in names else ''} closer to the training data than "
-        "held-out real data do: beyond that floor a lower distance is a sign of memory, not of quality."
+        "held-out real data do: beyond that floor a lower distance is a sign of memory or of too little spread, not of "
+        "quality."
+    )
+
+
+def _authentic_in_words(closer: Mapping[str, Estimate], real: Estimate | None) -> str:
+    """Whose samples lie closer to training data than new data do; the words of `metrics/memory.py` in short."""
+    if real is None:
+        return ""
+    if not closer:
+        return (
+            f"No method lies clearly closer to its training data than new data do: the share of authentic samples is "
+            f"{format_estimate(real)} for held-out real data, and not clearly lower for any method."
+        )
+    figures = ", ".join(f"{method} {format_estimate(estimate)}" for method, estimate in closer.items())
+    return (
+        f"Closer to the training data than new data are: the share of authentic samples, {format_estimate(real)} for "
+        f"held-out real data, is clearly lower for {figures}. That is a sign of memory, or of too little spread: see "
+        "the nearest neighbours."
     )
 
 

@@ -67,3 +67,20 @@ def test_ratios_leave_out_levels_where_nothing_is_to_be_known():
     found = {0.1: Estimate(1.0), 1.0: Estimate(0.5), 10.0: Estimate(0.2)}
     ratio, levels = mean_log_ratio(found, reference)
     assert (ratio, levels) == (pytest.approx(1.0), 2)  # the geometric mean of 1/2 and 2
+
+
+@pytest.mark.parametrize(("value", "words"), [(0.40, "clearly lower for dlsm 0.400"), (0.55, "No method lies clearly")])
+def test_authenticity_is_held_against_that_of_real_data(value, words):
+    rows = [metric("ce", "authenticity", 0.6, 0.05), metric("dlsm", "authenticity", value, 0.05)]
+    rows.append(metric("real (held out)", "authenticity", 0.58, 0.05))
+    text = said([*rows, metric("ce", "FD@360", 0.3, floor=0.4), metric("dlsm", "FD@360", 0.5, floor=0.4)])
+    assert words in text
+    assert "ce lies closer" not in text  # the surer figure speaks
+
+
+def test_kernel_distances_do_not_repeat_what_frechet_distances_say():
+    rows = [metric(m, name, v) for m, v in (("a", 0.9), ("b", 0.5)) for name in ("KD", "FD@36", "class-wise FD@36")]
+    text = said(rows)
+    assert "FD@36 is lowest with b" in text
+    assert "Class-wise FD@36 is lowest with b" in text
+    assert "KD is" not in text
