@@ -19,10 +19,11 @@ from condgen.report.estimates import (
 )
 from condgen.report.rows import CostRow, MetricRow, RawRow, looks_of, parse_rows
 
-__all__ = ["NO_GUIDANCE", "best_in_words", "findings", "mean_log_ratio"]
+__all__ = ["NO_GUIDANCE", "best_in_words", "closest_in_words", "findings", "mean_log_ratio"]
 
 NO_GUIDANCE = "zero guidance"
 _LEAST_SHARE = 0.01
+_SAME = 1.05  # methods whose mean errors are within this factor are named together
 
 
 def findings(
@@ -184,6 +185,31 @@ def _extremes(method: str, found: Mapping[float, Estimate], reference: Mapping[f
     return (
         f" With {method} it is best at {SIGMA} = {best:g} ({_percent(shares[best])}) and worst at {SIGMA} = {worst:g} "
         f"({_percent(shares[worst])})."
+    )
+
+
+def closest_in_words(errors: Sequence[RawRow]) -> str:
+    """Which method to use where only the scores were measured: that whose score given the class is least wrong."""
+    found = error_estimates(errors, "data", "D_P")
+    reference = found.pop(NO_GUIDANCE, None)
+    if not reference:
+        return ""
+    ratios = {m: ratio for m, values in found.items() if (ratio := mean_log_ratio(values, reference)) is not None}
+    if len(ratios) < 2:
+        return ""
+    ranked = sorted(ratios.items(), key=lambda item: item[1][0])
+    (first, (least, levels)), *others = ranked
+    if least >= 1:
+        return "Use none of the methods: without guidance the score given the class is closer to the exact one."
+    near = [method for method, (ratio, _) in others if ratio < _SAME * least]
+    names = " or ".join([first, *near])
+    after = [(method, ratio) for method, (ratio, _) in others if method not in near][:1]
+    what = "the scores given the class (D_P) are" if near else "its score given the class (D_P) is"
+    return (
+        f"Use {names}: {what} closest to the exact one, with {_percent(least)} of the error of no "
+        f"guidance (geometric mean over {levels} noise levels)"
+        + "".join(f"; {method} comes next with {_percent(ratio)}" for method, ratio in after)
+        + ". The samples themselves were not measured."
     )
 
 

@@ -4,7 +4,7 @@ import pytest
 
 from condgen.report import findings
 from condgen.report.estimates import Estimate
-from condgen.report.findings import mean_log_ratio
+from condgen.report.findings import closest_in_words, mean_log_ratio
 
 
 def metric(method, name, value, half=0.01, floor=None):
@@ -84,3 +84,22 @@ def test_kernel_distances_do_not_repeat_what_frechet_distances_say():
     assert "FD@36 is lowest with b" in text
     assert "Class-wise FD@36 is lowest with b" in text
     assert "KD is" not in text
+
+
+def posterior(method, *means):
+    return [error(method, 2.0**i, mean) | {"quantity": "D_P"} for i, mean in enumerate(means)]
+
+
+def test_without_metrics_the_scores_decide():
+    rows = posterior("zero guidance", 1.0, 1.0) + posterior("ce", 0.5, 0.5) + posterior("dlsm", 0.4, 0.1)
+    text = closest_in_words(rows)
+    assert text.startswith(
+        "Use dlsm: its score given the class (D_P) is closest to the exact one, with 20% of the error"
+    )
+    assert "geometric mean over 2 noise levels); ce comes next with 50%" in text
+    near = closest_in_words(rows + posterior("dlsm x1", 0.4, 0.101))
+    assert near.startswith("Use dlsm or dlsm x1: the scores given the class (D_P) are closest")
+    worse = posterior("zero guidance", 1.0, 1.0) + posterior("ce", 2.0, 2.0) + posterior("dlsm", 3.0, 3.0)
+    assert closest_in_words(worse).startswith("Use none of the methods")
+    assert closest_in_words(rows[:4]) == ""
+    assert closest_in_words([]) == ""
