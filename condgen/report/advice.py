@@ -11,8 +11,9 @@ from condgen.metrics import REAL
 from condgen.report.estimates import Estimate, Goal, format_estimate, format_number, goal_of, metric_estimates, winner
 from condgen.report.rows import CostRow, RawRow, parse_rows
 
-__all__ = ["advise"]
+__all__ = ["AUTHENTICITY", "advise", "closer_than_new"]
 
+AUTHENTICITY = "authenticity"
 _VARIETY = ("class-wise recall", "in-class diversity")
 
 
@@ -47,7 +48,18 @@ def advise(metrics: Sequence[RawRow], cost: Sequence[RawRow] = (), collapsed: Co
     best.sort(key=lambda method: _rank(method, deciding))
     said = [_reason(best, leading, deciding, evaluations)]
     said += [_varied(metric, estimates[metric], best, leading) for metric in _VARIETY if metric in estimates][:1]
+    remembering = [method for method in best if method in closer_than_new(metrics)]
+    if remembering:
+        who = "it lies" if len(best) == 1 else f"{_both(remembering)} {'lie' if remembering[1:] else 'lies'}"
+        said.append(f"But look at the nearest neighbours first: {who} closer to the training data than new data do.")
     return " ".join(sentence for sentence in said if sentence)
+
+
+def closer_than_new(metrics: Sequence[RawRow]) -> dict[str, Estimate]:
+    """Methods whose share of authentic samples is clearly below that of held-out real data, and the shares."""
+    found = dict(metric_estimates([row for row in metrics if row["metric"] == AUTHENTICITY]).get(AUTHENTICITY, {}))
+    real = found.pop(REAL, None)
+    return {m: estimate for m, estimate in found.items() if real and winner([real, estimate], "high") == 0}
 
 
 def _rank(method: str, deciding: Mapping[str, Mapping[str, Estimate]]) -> float:

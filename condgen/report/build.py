@@ -7,7 +7,7 @@ from condgen.errors import UserError
 from condgen.report.advice import advise
 from condgen.report.classifier_section import classifier_section
 from condgen.report.drawing import method_styles
-from condgen.report.findings import findings
+from condgen.report.findings import closest_in_words, findings
 from condgen.report.generator_section import generator_section
 from condgen.report.inputs import Run, read_run
 from condgen.report.neighbour_section import neighbour_section
@@ -69,7 +69,7 @@ def _page(run: Run) -> Page:
         findings=tuple(findings(run.metrics, run.errors, run.cost, run.looks)),
         sections=tuple(section for section in sections if section is not None),
         version=__version__,
-        lead=advise(run.metrics, run.cost, _collapsed(run)),
+        lead=advise(run.metrics, run.cost, _collapsed(run)) if run.metrics else closest_in_words(run.errors),
     )
 
 

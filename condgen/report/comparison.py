@@ -1,5 +1,6 @@
 """Several runs on one page: settings that differ, figures, score errors, samples and training beside each other."""
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from condgen.report.comparison_tables import (
     spread_in_words,
 )
 from condgen.report.drawing import Style, class_style
-from condgen.report.estimates import Estimate, goal_of
+from condgen.report.estimates import Estimate
 from condgen.report.findings import best_in_words
 from condgen.report.inputs import Run
 from condgen.report.page import Block, Code, Page, Panels, Prose, Section, TableBlock
@@ -88,7 +89,7 @@ def _findings(runs: Mapping[str, Run], groups: Sequence[Group]) -> list[str]:
     elif not any(group.repeated for group in groups):
         said.append("The recipes of the runs have the same settings.")
     found = _by_metric(groups)
-    leading = [metric for metric in found if metric == "class accuracy" or goal_of(metric) == "low"]
+    leading = [metric for metric in found if re.match(r"class accuracy|(class-wise )?FI?D\b", metric)]
     said += [best_in_words(metric, found[metric]) for metric in leading]
     return [sentence for sentence in said if sentence]
 

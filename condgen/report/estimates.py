@@ -79,7 +79,7 @@ def format_number(value: float | None) -> str:
         return "not finite"
     if value == 0 or 1e-3 <= abs(value) < 100:
         return f"{value:.3g}"
-    return f"{value:.0f}" if 100 <= abs(value) < 1e6 else f"{value:.2e}"
+    return f"{value:,.0f}" if 100 <= abs(value) < 1e6 else f"{value:.2e}"
 
 
 def format_estimate(estimate: Estimate | None) -> str:
@@ -106,8 +106,10 @@ def format_estimate(estimate: Estimate | None) -> str:
 
 def goal_of(metric: str) -> Goal | None:
     """Where a metric should go: high, low, towards one, or unknown."""
-    if re.match(r"(class-wise )?(FD|FID|KID)\b", metric):
+    if re.match(r"(class-wise )?(FD|FID|KD|KID)\b", metric):
         return "low"
+    if re.match(r"(IS|CAS)\b", metric):
+        return "high"
     return _GOALS.get(metric)
 
 

@@ -1,9 +1,11 @@
 """The figures of a run in sentences: what is best, by how much, and where the differences are within the intervals."""
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 
 from condgen.metrics import REAL
+from condgen.report.advice import AUTHENTICITY, closer_than_new
 from condgen.report.estimates import (
     SIGMA,
     Estimate,
@@ -17,10 +19,11 @@ from condgen.report.estimates import (
 )
 from condgen.report.rows import CostRow, MetricRow, RawRow, looks_of, parse_rows
 
-__all__ = ["NO_GUIDANCE", "best_in_words", "findings", "mean_log_ratio"]
+__all__ = ["NO_GUIDANCE", "best_in_words", "closest_in_words", "findings", "mean_log_ratio"]
 
 NO_GUIDANCE = "zero guidance"
 _LEAST_SHARE = 0.01
+_SAME = 1.05  # methods whose mean errors are within this factor are named together
 
 
 def findings(
@@ -34,14 +37,17 @@ def findings(
         cost: rows of cost.json.
         looks: at generators in training; those that have collapsed are named before all else.
     """
+    real = metric_estimates([row for row in metrics if row["method"] == REAL])
+    closer = closer_than_new(metrics)
     metrics = [row for row in metrics if row["method"] != REAL]
     estimates = metric_estimates(metrics)
-    leading = [metric for metric in estimates if metric == "class accuracy" or goal_of(metric) == "low"]
+    leading = [metric for metric in estimates if re.match(r"class accuracy|(class-wise )?FI?D\b", metric)]
     last = {name: rows[-1].reading for name, rows in looks_of(looks).items()}
     sentences = [f"Beware of {name}: {reading.warning()}." for name, reading in last.items() if reading.collapsed]
     sentences.append(_errors_in_words(errors))
     sentences += [best_in_words(metric, estimates[metric], metrics) for metric in leading]
-    sentences.append(_memory_in_words(metrics))
+    memory = _authentic_in_words(closer, real.get(AUTHENTICITY, {}).get(REAL)) if AUTHENTICITY in estimates else ""
+    sentences.append(memory or _memory_in_words(metrics))
     sentences.append(_duel(estimates, errors))
     sentences.append(_cost_in_words(cost))
     return [sentence for sentence in sentences if sentence]
@@ -96,7 +102,25 @@ def _memory_in_words(metrics: Sequence[RawRow]) -> str:
     names = ", ".join(dict.fromkeys(row.method for row in closer))
     return (
         f"By {closer[0].metric}, {names} lie{'s' if ',' not in names else ''} closer to the training data than "
-        "held-out real data do: beyond that floor a lower distance is a sign of memory, not of quality."
+        "held-out real data do: beyond that floor a lower distance is a sign of memory or of too little spread, not of "
+        "quality."
+    )
+
+
+def _authentic_in_words(closer: Mapping[str, Estimate], real: Estimate | None) -> str:
+    """Whose samples lie closer to training data than new data do; the words of `metrics/memory.py` in short."""
+    if real is None:
+        return ""
+    if not closer:
+        return (
+            f"No method lies clearly closer to its training data than new data do: the share of authentic samples is "
+            f"{format_estimate(real)} for held-out real data, and not clearly lower for any method."
+        )
+    figures = ", ".join(f"{method} {format_estimate(estimate)}" for method, estimate in closer.items())
+    return (
+        f"Closer to the training data than new data are: the share of authentic samples, {format_estimate(real)} for "
+        f"held-out real data, is clearly lower for {figures}. That is a sign of memory, or of too little spread: see "
+        "the nearest neighbours."
     )
 
 
@@ -161,6 +185,31 @@ def _extremes(method: str, found: Mapping[float, Estimate], reference: Mapping[f
     return (
         f" With {method} it is best at {SIGMA} = {best:g} ({_percent(shares[best])}) and worst at {SIGMA} = {worst:g} "
         f"({_percent(shares[worst])})."
+    )
+
+
+def closest_in_words(errors: Sequence[RawRow]) -> str:
+    """Which method to use where only the scores were measured: that whose score given the class is least wrong."""
+    found = error_estimates(errors, "data", "D_P")
+    reference = found.pop(NO_GUIDANCE, None)
+    if not reference:
+        return ""
+    ratios = {m: ratio for m, values in found.items() if (ratio := mean_log_ratio(values, reference)) is not None}
+    if len(ratios) < 2:
+        return ""
+    ranked = sorted(ratios.items(), key=lambda item: item[1][0])
+    (first, (least, levels)), *others = ranked
+    if least >= 1:
+        return "Use none of the methods: without guidance the score given the class is closer to the exact one."
+    near = [method for method, (ratio, _) in others if ratio < _SAME * least]
+    names = " or ".join([first, *near])
+    after = [(method, ratio) for method, (ratio, _) in others if method not in near][:1]
+    what = "the scores given the class (D_P) are" if near else "its score given the class (D_P) is"
+    return (
+        f"Use {names}: {what} closest to the exact one, with {_percent(least)} of the error of no "
+        f"guidance (geometric mean over {levels} noise levels)"
+        + "".join(f"; {method} comes next with {_percent(ratio)}" for method, ratio in after)
+        + ". The samples themselves were not measured."
     )
 
 

@@ -4,23 +4,25 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 
+from condgen.metrics import REAL
+from condgen.report.advice import AUTHENTICITY
 from condgen.report.estimates import MISSING, format_number
 from condgen.report.grids import embedded
 from condgen.report.inputs import Run
 from condgen.report.page import Block, Facts, Matches, Neighbour, Prose, Section, TableBlock
 from condgen.report.pictures import open_picture
 from condgen.report.rows import NeighbourRow, parse_rows
+from condgen.report.sections import counted_together
 from condgen.report.tables import Table, metrics_table
 
 __all__ = ["neighbour_section"]
 
-_AUTHENTICITY = "authenticity"
-_SHOWN = 4  # samples of a method that need no click
+_SHOWN = 3  # samples of a method that need no click
 _MEANING = (
-    "Each sample stands beside the training data nearest to it, with their distances; of every method those samples "
-    "come first that lie closest to the training data. A copy is at a distance near zero, far below what held-out real "
-    "data have to their nearest training neighbours. A likeness is no copy: where the training set is dense, real data "
-    "that nobody trained on have close neighbours too."
+    "Each sample stands beside the training data nearest to it, with their distances. Of every method those samples "
+    "come first that lie closest, as it lies there: their distance is small beside that of the nearest training sample "
+    "to its own nearest other, which is in brackets. A copy is at a distance near zero. A likeness is no copy: "
+    "held-out real data, which nobody trained on, have close neighbours too, and are the yardstick."
 )
 _SHARE = (
     "Authenticity is the share of samples that are not closer to a training sample than that one is to its own nearest "
@@ -34,13 +36,14 @@ def neighbour_section(run: Run) -> Section | None:
     if not rows:
         return None
     blocks: list[Block] = [Prose(_MEANING)]
-    authentic = [row for row in run.metrics if row["metric"] == _AUTHENTICITY]
+    authentic = [row for row in run.metrics if row["metric"] == AUTHENTICITY]
     if authentic:
         table = replace(metrics_table(authentic), title="Authenticity by method", caption=_SHARE)
         blocks.append(TableBlock(table))
     if run.neighboured:
-        blocks.append(Facts.of(run.neighboured))
-    for method in dict.fromkeys(row.method for row in rows):
+        blocks.append(Facts.of(counted_together(run.neighboured)))
+    methods = dict.fromkeys(row.method for row in rows)
+    for method in sorted(methods, key=lambda method: method != REAL):  # the yardstick first
         own = [row for row in rows if row.method == method]
         if all(row.file is None for row in own):
             blocks.append(TableBlock(_coordinates(method, own)))
@@ -75,7 +78,8 @@ def _matches(run: Run, method: str, rows: Sequence[NeighbourRow], *, folded: boo
             for near in row.neighbours
             if near.file is not None
         )
-        lines.append((f"{row.name}{seed}", sample, found))
+        own = f" ({_distance(row.elsewhere)})" if row.elsewhere is not None else ""
+        lines.append((f"{row.name}{seed}{own}", sample, found))
     return Matches(
         f"{method}: {'further samples' if folded else 'samples closest to training data'}", tuple(lines), folded
     )

@@ -150,6 +150,8 @@ class NeighbourRow(_Row):
     seed: int | None = None
     file: str | None = None
     x: tuple[float, ...] | None = None
+    authentic: bool | None = None
+    elsewhere: float | None = None  # the distance of the nearest training sample to its own nearest other
     neighbours: tuple[NearRow, ...] = ()
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import yaml
@@ -14,11 +15,13 @@ from condgen.report.page import Code, Facts, Panels, Prose, Section, Strip, Stri
 from condgen.report.pictures import Sample, read_images
 from condgen.report.planes import points_panel, round_extent
 from condgen.report.plots import Field, key, training_panel
+from condgen.report.rows import RawRow
 from condgen.report.tables import Table, conditions_table, cost_table, methods_table, metrics_table, stages_table
 
 __all__ = [
     "class_legend",
     "cost_section",
+    "counted_together",
     "metrics_section",
     "points_table",
     "reproduce_section",
@@ -33,6 +36,8 @@ _IMAGES_A_CLASS = 6
 _WIDTH, _BETWEEN, _CELL = 1000, 15, 36  # CSS pixels of the page, between blocks of images, and of a small image
 _CLASSES_SHOWN = 20
 _POINTS_SHOWN = 600
+_COLUMNS = 8  # more metrics are more than one table, whose width is a page's
+_OVERLAP = ("precision", "recall", "density", "coverage")
 
 
 # ----------------------------------------------------------------------------------------------------
@@ -197,13 +202,16 @@ def metrics_section(run: Run) -> Section | None:
     """Sample quality, with intervals and with the figures of real images."""
     if not run.metrics:
         return None
-    what, counts = dict(run.evaluated), run.evaluated.get("samples")
-    if isinstance(counts, dict) and len(set(counts.values())) == 1:
-        what["samples"] = f"{next(iter(counts.values()))} by each method"
-    facts = (Facts.of(what),) if what else ()
+    facts = (Facts.of(counted_together(run.evaluated)),) if run.evaluated else ()
     whole = [row for row in run.metrics if not row["metric"].startswith("class-wise")]
     within = [row for row in run.metrics if row["metric"].startswith("class-wise")]
+    overlap: list[RawRow] = []
+    if len({row["metric"] for row in whole}) > _COLUMNS:
+        overlap = [row for row in whole if row["metric"] in _OVERLAP]
+        whole = [row for row in whole if row["metric"] not in _OVERLAP]
     tables = [TableBlock(metrics_table(whole))] if whole else []
+    if overlap:
+        tables.append(TableBlock(replace(metrics_table(overlap), title="Overlap with real data")))
     if within:
         table = metrics_table(within)
         caption = (
@@ -213,6 +221,14 @@ def metrics_section(run: Run) -> Section | None:
         tables.append(TableBlock(replace(table, title="Within each class, averaged over the classes", caption=caption)))
     conditions = TableBlock(conditions_table(run.metrics), folded=True)
     return Section("metrics", "Sample quality", (*tables, *facts, conditions))
+
+
+def counted_together(what: Mapping[str, Any]) -> dict[str, Any]:
+    """Conditions with the numbers of samples in a word, where all methods have the same."""
+    counts = what.get("samples")
+    if not isinstance(counts, dict) or len(set(counts.values())) != 1:
+        return dict(what)
+    return {**what, "samples": f"{next(iter(counts.values()))} by each method"}
 
 
 def cost_section(run: Run) -> Section | None:

@@ -90,3 +90,14 @@ def test_nobody_is_sent_to_a_collapsed_generator():
 def test_values_without_intervals_are_ranked_as_they_are():
     exact = {"a": ((0.9, None), (0.3, None)), "b": ((0.9, None), (0.4, None))}
     assert advise(rows(**exact)).startswith("Use a: no other method comes up to it")
+
+
+@pytest.mark.parametrize(("share", "warned"), [(0.1, True), (0.5, False)])
+def test_a_leader_that_remembers_is_not_praised_without_a_warning(share, warned):
+    found = rows(a=BEST, b=POOR)
+    for method, value in (("a", share), ("b", 0.5), ("real (held out)", 0.55)):
+        ends = {"low": value - 0.05, "high": value + 0.05}
+        found.append({"method": method, "metric": "authenticity", "value": value} | ends)
+    text = advise(found)
+    assert text.startswith("Use a")
+    assert ("nearest neighbours first: it lies closer to the training data than new data do" in text) == warned

@@ -4,7 +4,7 @@ import pytest
 
 from condgen.report import findings
 from condgen.report.estimates import Estimate
-from condgen.report.findings import mean_log_ratio
+from condgen.report.findings import closest_in_words, mean_log_ratio
 
 
 def metric(method, name, value, half=0.01, floor=None):
@@ -67,3 +67,39 @@ def test_ratios_leave_out_levels_where_nothing_is_to_be_known():
     found = {0.1: Estimate(1.0), 1.0: Estimate(0.5), 10.0: Estimate(0.2)}
     ratio, levels = mean_log_ratio(found, reference)
     assert (ratio, levels) == (pytest.approx(1.0), 2)  # the geometric mean of 1/2 and 2
+
+
+@pytest.mark.parametrize(("value", "words"), [(0.40, "clearly lower for dlsm 0.400"), (0.55, "No method lies clearly")])
+def test_authenticity_is_held_against_that_of_real_data(value, words):
+    rows = [metric("ce", "authenticity", 0.6, 0.05), metric("dlsm", "authenticity", value, 0.05)]
+    rows.append(metric("real (held out)", "authenticity", 0.58, 0.05))
+    text = said([*rows, metric("ce", "FD@360", 0.3, floor=0.4), metric("dlsm", "FD@360", 0.5, floor=0.4)])
+    assert words in text
+    assert "ce lies closer" not in text  # the surer figure speaks
+
+
+def test_kernel_distances_do_not_repeat_what_frechet_distances_say():
+    rows = [metric(m, name, v) for m, v in (("a", 0.9), ("b", 0.5)) for name in ("KD", "FD@36", "class-wise FD@36")]
+    text = said(rows)
+    assert "FD@36 is lowest with b" in text
+    assert "Class-wise FD@36 is lowest with b" in text
+    assert "KD is" not in text
+
+
+def posterior(method, *means):
+    return [error(method, 2.0**i, mean) | {"quantity": "D_P"} for i, mean in enumerate(means)]
+
+
+def test_without_metrics_the_scores_decide():
+    rows = posterior("zero guidance", 1.0, 1.0) + posterior("ce", 0.5, 0.5) + posterior("dlsm", 0.4, 0.1)
+    text = closest_in_words(rows)
+    assert text.startswith(
+        "Use dlsm: its score given the class (D_P) is closest to the exact one, with 20% of the error"
+    )
+    assert "geometric mean over 2 noise levels); ce comes next with 50%" in text
+    near = closest_in_words(rows + posterior("dlsm x1", 0.4, 0.101))
+    assert near.startswith("Use dlsm or dlsm x1: the scores given the class (D_P) are closest")
+    worse = posterior("zero guidance", 1.0, 1.0) + posterior("ce", 2.0, 2.0) + posterior("dlsm", 3.0, 3.0)
+    assert closest_in_words(worse).startswith("Use none of the methods")
+    assert closest_in_words(rows[:4]) == ""
+    assert closest_in_words([]) == ""

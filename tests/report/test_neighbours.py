@@ -29,7 +29,7 @@ def test_samples_stand_beside_their_neighbours_in_order(digits_run, and_neighbou
     ]
     assert len(alts) == 6 * 4
     shown, folded = found.split("<details>")
-    assert (shown.count("<li>"), folded.count("<li>")) == (4, 2)
+    assert (shown.count("<li>"), folded.count("<li>")) == (3, 3)
     assert re.findall(r"<span>(.*?)</span>", found)[:4] == ["sample", "0.5", "0.625 (1)", "0.75"]  # the other class
     assert "pixels" in found
     markdown = (folder / "report.md").read_text()
@@ -47,6 +47,23 @@ def test_the_share_of_authentic_samples_stands_with_that_of_real_data(digits_run
     found = section(folder)
     assert "Authenticity by method" in found
     assert "0.620" in found or "0.62" in found
+
+
+def test_real_data_come_first_and_the_scale_of_the_place_is_told(digits_run, and_neighbours):
+    folder = digits_run()
+    and_neighbours(folder, NAMES)
+    path = folder / "neighbours.json"
+    whole = json.loads(path.read_text())
+    whole["rows"].append(whole["rows"][0] | {"method": "real (held out)", "elsewhere": 1.25, "authentic": False})
+    whole["what"]["samples"] = {"ce": 6, "dlsm": 6}
+    path.write_text(json.dumps(whole))
+    found = section(folder)
+    assert re.findall(r"<h3>(.*?)</h3>", found) == [
+        "real (held out): samples closest to training data",
+        "ce: samples closest to training data",
+    ]
+    assert "<figcaption>0, seed 0 (1.25)</figcaption>" in found
+    assert "6 by each method" in found
 
 
 def test_points_have_a_table(moons_run, and_neighbours):
