@@ -172,8 +172,8 @@ def evaluating(
                 for label, value in measured.by_class.items()
             ]
         if measures.cas != "none" and len(y.unique()) > 1:
-            x = None if method == REAL else methods[method][0]
-            rows.append((yield from desk.usefulness(method, x, features, y, measures, seed)))
+            samples = None if method == REAL else methods[method][0]
+            rows.append((yield from desk.usefulness(method, samples, features, y, measures, seed)))
     return Evaluation(rows, by_class, memories)
 
 
