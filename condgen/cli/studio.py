@@ -78,17 +78,18 @@ def studio(
         limit_concurrency=256,
     )
     address = f"http://{_in_address(host)}:{listener.getsockname()[1]}/"
-    console.print(f"{offer.name}: {_in_words(offer.methods)}\n{address}  (Ctrl-C ends it)", markup=False)
-    console.file.flush()  # where it is no terminal, but another program that waits for the address
-    if open_page:
-        typer.launch(address)
+    server = uvicorn.Server(config)
     try:
-        uvicorn.Server(config).run(sockets=[listener])
+        console.print(f"{offer.name}: {_in_words(offer.methods)}\n{address}  (Ctrl-C ends it)", markup=False)
+        console.file.flush()  # where it is no terminal, but another program that waits for the address
+        if open_page:
+            typer.launch(address)
+        server.run(sockets=[listener])
     except KeyboardInterrupt:  # which uvicorn passes on after it has ended
         console.print("the studio has ended")
-    if not work.worker.close():  # a long evaluation, in the middle of which Python cannot end in peace
-        console.file.flush()
-        os._exit(0)
+    work.worker.close()
+    console.file.flush()
+    os._exit(0)  # nothing is left to write, and Python would take seconds to put everything away in order
 
 
 def _in_words(methods: object) -> str:

@@ -32,12 +32,14 @@ from starlette.types import ASGIApp
 from condgen import __version__
 from condgen.errors import UserError
 from condgen.recipe import content_key
+from condgen.run.guided import calibration_file
 from condgen.studio.ask import Ask, Limits, parse_ask, stage_of
 from condgen.studio.catalogue import describe_offer
 from condgen.studio.draw import Drawn, Tell, draw_ask
 from condgen.studio.guard import Guard
 from condgen.studio.models import ModelCache, Offer, file_stamp
 from condgen.studio.worker import Done, Drawing, Event, Failed, Full, Ticket, Waiting, Worker
+from condgen.weights import MODEL_FILE
 
 __all__ = ["Studio", "build_app"]
 
@@ -79,9 +81,8 @@ class Studio:
             self._drawn.move_to_end(key)
         return self._drawn.get(key)
 
-    def remember(self, ask: Ask, drawn: Drawn) -> None:
+    def _remember(self, key: str, drawn: Drawn) -> None:
         """Keeps what was drawn, and forgets what is oldest."""
-        key = self._key(ask)
         before = self._drawn.pop(key, None)
         self._bytes += drawn.size - (before.size if before is not None else 0)
         self._drawn[key] = drawn
@@ -95,11 +96,15 @@ class Studio:
 
     def _key(self, ask: Ask) -> str:
         models = self.offer.models(ask.method)
-        return content_key(ask, *(str(file_stamp(folder)) for folder in models if folder is not None))
+        files = [folder / MODEL_FILE for folder in models if folder is not None]
+        if models.classifier is not None:
+            files.append(calibration_file(models.classifier))
+        return content_key(ask, *(str(file_stamp(file)) for file in files))
 
     async def draw(self, request: Request, ask: Ask) -> AsyncGenerator[Event, None]:
         """What happens to a request, up to its end; nothing more once nobody waits for it."""
         loop, events = asyncio.get_running_loop(), asyncio.Queue[Event]()
+        key = self._key(ask)  # before it is drawn: a model that changes meanwhile may be the old or the new one
 
         def notify(event: Event) -> None:
             with contextlib.suppress(RuntimeError):  # the loop is closed: the studio has ended
@@ -119,7 +124,7 @@ class Studio:
                         return
                     continue
                 if isinstance(event, Done):
-                    self.remember(ask, event.drawn)
+                    self._remember(key, event.drawn)
                 if isinstance(event, Failed) and event.unexpected is not None:
                     _log.error("a drawing failed", exc_info=event.unexpected)
                 yield event

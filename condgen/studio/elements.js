@@ -62,9 +62,9 @@ export async function copy(button, text) {
   setTimeout(() => (button.textContent = before), 1500);
 }
 
-/** A number as people read it: three digits that count. */
-export function short(value) {
+/** A number as people read it: a few digits that count. */
+export function short(value, count = 3) {
   if (value === 0) return "0";
-  const digits = Math.max(0, 2 - Math.floor(Math.log10(Math.abs(value))));
+  const digits = Math.max(0, count - 1 - Math.floor(Math.log10(Math.abs(value))));
   return Number(value.toFixed(Math.min(digits, 6))).toLocaleString("en");
 }

@@ -192,7 +192,7 @@ class ModelCache:
     def __call__(self, kind: type[Model], folder: Path, device: torch.device) -> Model:
         """The model of a folder, from memory where it is there."""
         key = (kind, folder, str(device))
-        stamp = file_stamp(folder)
+        stamp = file_stamp(folder / MODEL_FILE)
         if key in self._models and self._models[key][0] == stamp:
             self._models.move_to_end(key)
             kept: Model = self._models[key][1]
@@ -207,10 +207,10 @@ class ModelCache:
         return len(self._models)
 
 
-def file_stamp(folder: Path) -> tuple[int, int]:
-    """When the model file of a folder was written, and its size; zeros where there is none."""
+def file_stamp(file: Path) -> tuple[int, int]:
+    """When a file was written, and its size; zeros where there is none."""
     try:
-        status = (folder / MODEL_FILE).stat()
+        status = file.stat()
     except OSError:
         return 0, 0
     return status.st_mtime_ns, status.st_size

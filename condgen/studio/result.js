@@ -160,7 +160,7 @@ export class Result {
     const columns = (this.view.levels ?? []).map((level, frame) => {
       const column = make("button", { type: "button", tabIndex: -1, "aria-label": `Noise level ${short(level)}` },
         this.view.thumbnail(frame, "noised"), this.view.thumbnail(frame, "denoised"),
-        make("span", { textContent: short(level) }));
+        make("span", { textContent: short(level, 2) }));
       column.addEventListener("click", () => this.#move(frame, true));
       return column;
     });

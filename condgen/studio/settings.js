@@ -231,7 +231,7 @@ export class Settings {
     if (this.shown !== sampler.name) {
       this.shown = sampler.name;
       this.options.replaceChildren(this.options.firstChild, ...sampler.options.map((option) => this.#option(option)));
-      this.options.open = sampler.adaptive;
+      this.options.open = sampler.adaptive && !matchMedia("(max-width: 60rem)").matches;
     }
     for (const option of sampler.options) {
       const control = this.options.querySelector(`#${CSS.escape(this.#id(`option-${option.name}`))}`);
