@@ -14,6 +14,7 @@ from condgen.report.pictures import Sample
 from condgen.report.plots import Field
 from condgen.report.rows import (
     ClassifierRow,
+    ClassRow,
     CostRow,
     ErrorRow,
     LookRow,
@@ -74,6 +75,7 @@ class Run:
     errors: list[RawRow] = field(default_factory=list)
     evaluated: dict[str, Any] = field(default_factory=dict)
     metrics: list[RawRow] = field(default_factory=list)
+    by_class: list[RawRow] = field(default_factory=list)
     cost: list[RawRow] = field(default_factory=list)
     samples: dict[str, list[Sample]] = field(default_factory=dict)
     field_data: FieldData | None = None
@@ -129,6 +131,7 @@ def read_run(folder: Path) -> Run:
         errors=_rows(diagnosed, "rows", folder / "diagnostics.json"),
         evaluated=_mapping(evaluated.get("what"), folder / "metrics.json"),
         metrics=metrics,
+        by_class=_rows(evaluated, "by_class", folder / "metrics.json"),
         cost=cost,
         samples=_read_samples(folder / "samples", [str(row.get("method")) for row in (*metrics, *cost)]),
         field_data=_read_field(folder / "field.json"),
@@ -146,6 +149,7 @@ def read_run(folder: Path) -> Run:
         (StageRow, run.stages, "run.json"),
         (ErrorRow, run.errors, "diagnostics.json"),
         (MetricRow, run.metrics, "metrics.json"),
+        (ClassRow, run.by_class, "metrics.json, by_class"),
         (CostRow, run.cost, "cost.json"),
         (ClassifierRow, run.classifiers, "classifiers.json or calibration.json"),
         (ClassifierRow, [row for history in run.checks.values() for _, check in history for row in check], "log.jsonl"),

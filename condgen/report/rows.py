@@ -10,6 +10,7 @@ from condgen.errors import UserError
 from condgen.metrics import Reading
 
 __all__ = [
+    "ClassRow",
     "ClassifierRow",
     "CostRow",
     "ErrorRow",
@@ -67,6 +68,16 @@ class MetricRow(_Row):
     floor: float | None = None
     floor_n: int | None = None
     seed: int | None = None
+
+
+class ClassRow(_Row):
+    """What one class adds to a figure that is a mean over classes."""
+
+    metric: str
+    method: str
+    label: int = Field(alias="class")
+    name: str
+    value: float
 
 
 class CostRow(_Row):

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import yaml
 
+from condgen.report.class_tables import class_tables
 from condgen.report.drawing import Plot, Style, class_style
 from condgen.report.estimates import format_number
 from condgen.report.grids import embedded
@@ -219,8 +220,8 @@ def metrics_section(run: Run) -> Section | None:
             f"Recall alone is high where samples are scattered widely, right or wrong. {table.caption}"
         )
         tables.append(TableBlock(replace(table, title="Within each class, averaged over the classes", caption=caption)))
-    conditions = TableBlock(conditions_table(run.metrics), folded=True)
-    return Section("metrics", "Sample quality", (*tables, *facts, conditions))
+    folded = [*class_tables(run.by_class), conditions_table(run.metrics)]
+    return Section("metrics", "Sample quality", (*tables, *facts, *(TableBlock(one, folded=True) for one in folded)))
 
 
 def counted_together(what: Mapping[str, Any]) -> dict[str, Any]:
