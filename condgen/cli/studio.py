@@ -42,6 +42,11 @@ def studio(
 
     It listens on this machine alone, and draws for one request at a time. Ctrl-C ends it.
     """
+    if not _is_loopback(host) and not allow_remote:
+        raise UserError(
+            f"--host {host} can be reached by others, and the studio asks for no password: add --allow-remote if that "
+            "is meant, or leave --host out"
+        )
     try:
         import starlette  # noqa: F401 - these two are an extra
         import uvicorn
@@ -54,11 +59,6 @@ def studio(
     from condgen.studio.guard import own_names
     from condgen.studio.models import read_offer
 
-    if not _is_loopback(host) and not allow_remote:
-        raise UserError(
-            f"--host {host} can be reached by others, and the studio asks for no password: add --allow-remote if that "
-            "is meant, or leave --host out"
-        )
     offer = read_offer(run)
     if context.obj is None:
         torch.set_num_threads(_threads_of(run) or torch.get_num_threads())  # as `condgen run` does

@@ -5,10 +5,10 @@ line (where it stands in line, how far it is, what was drawn); `/samples.zip`, t
 Nothing is written to disk, and no answer carries a number by which another could be asked for: what was drawn last is
 kept by its settings, which are the same samples for everybody.
 
-Why not Gradio (6.31, looked at in its package): it installs 52 packages, itself 80 MB, where Starlette and uvicorn are 7;
-it holds back Pillow by a major version; by default it sends telemetry and asks its makers for the latest version when it
-starts; and its widgets know neither a request that is given up when the next one comes, nor a trajectory. The page here
-is a few files that need no build.
+Why not Gradio (6.31, looked at in its package): it installs 52 packages, itself 80 MB, where Starlette and uvicorn are
+7; it holds back Pillow by a major version; by default it sends telemetry, and asks its makers for the latest version
+when it starts; and its widgets know neither a request that is given up when the next one comes, nor a trajectory. The
+page here is a few files that need no build.
 """
 
 import asyncio
