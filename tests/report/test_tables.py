@@ -87,7 +87,7 @@ def test_other_dresses_keep_numbers_and_stars():
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [(0.123456, "0.123"), (12345.6, "12346"), (1e-5, "1.00e-05"), (None, "—"), (float("nan"), "not finite")],
+    [(0.123456, "0.123"), (12345.6, "12,346"), (1e-5, "1.00e-05"), (None, "—"), (float("nan"), "not finite")],
 )
 def test_numbers_as_text(value, text):
     assert format_number(value) == text
