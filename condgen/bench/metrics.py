@@ -3,7 +3,7 @@
 All get the same features, take turns in one run, and use as many threads as torch is set to (the matrix square root and
 the neighbours of other libraries are numpy's, whose threads the environment sets: OMP_NUM_THREADS,
 OPENBLAS_NUM_THREADS). Memory is what a fresh process needs beyond its features and its libraries, at its peak. Features
-are those of correlated Gaussians whose variances fall over two decades, as those of networks do.
+are those of correlated Gaussians whose variances fall over four decades, as those of networks do.
 """
 
 import contextlib
@@ -31,41 +31,49 @@ _NEIGHBOUR = 5
 _LOGITS = 1008
 
 Values: TypeAlias = dict[str, float]
-Measure: TypeAlias = Callable[[Tensor, Tensor], Values]
+Measure: TypeAlias = Callable[[Any, Any], Values]
 
 
 class Case(NamedTuple):
     """A metric, and who computes it.
 
     Attributes:
-        variants: by name, from real and generated features (n, F) to the figures that all should agree on.
+        variants: by name, from what is prepared of real and of generated features to the figures that all should
+            agree on.
         needs: the package that a variant comes from.
         same: whether all look at the same pairs of samples, so that their figures are equal but for rounding.
+        prepare: from features (n, F) to what the variants take; not timed, since it is the same for all.
     """
 
     variants: Mapping[str, Measure]
     needs: Mapping[str, str]
     same: bool = True
+    prepare: Callable[[Tensor], Any] = lambda features: features
 
 
-def _frechet(real: Tensor, fake: Tensor) -> Values:
-    return {"FD": frechet_distance(Gaussian.fit(fake), Gaussian.fit(real))}
+def _statistics(features: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and covariance, which take as long whoever computes them."""
+    fitted = Gaussian.fit(features)
+    return fitted.mean, fitted.covariance
 
 
-def _frechet_scipy(real: Tensor, fake: Tensor) -> Values:
+def _frechet(real: tuple[Tensor, Tensor], fake: tuple[Tensor, Tensor]) -> Values:
+    return {"FD": frechet_distance(Gaussian(*fake), Gaussian(*real))}
+
+
+def _frechet_scipy(real: tuple[Tensor, Tensor], fake: tuple[Tensor, Tensor]) -> Values:
     """The square root of the product of covariances, as most implementations have it."""
-    import numpy as np
     from scipy.linalg import sqrtm
 
-    a, b = (np.cov(x.double().numpy(), rowvar=False) for x in (real, fake))
-    gap = real.double().mean(0) - fake.double().mean(0)
-    return {"FD": float(gap.square().sum()) + float(np.trace(a) + np.trace(b) - 2 * np.trace(sqrtm(a @ b)).real)}
+    gap, (a, b) = real[0] - fake[0], (covariance for _, covariance in (real, fake))
+    root = sqrtm((a @ b).numpy())
+    return {"FD": float(gap.square().sum() + a.trace() + b.trace()) - 2 * float(root.trace().real)}
 
 
-def _frechet_fidelity(real: Tensor, fake: Tensor) -> Values:
-    from torch_fidelity.metric_fid import fid_features_to_statistics, fid_statistics_to_metric
+def _frechet_fidelity(real: tuple[Tensor, Tensor], fake: tuple[Tensor, Tensor]) -> Values:
+    from torch_fidelity.metric_fid import fid_statistics_to_metric
 
-    statistics = [fid_features_to_statistics(x.double()) for x in (real, fake)]
+    statistics = [{"mu": mean.numpy(), "sigma": covariance.numpy()} for mean, covariance in (real, fake)]
     return {"FD": fid_statistics_to_metric(*statistics, verbose=False)["frechet_inception_distance"]}
 
 
@@ -109,7 +117,9 @@ def _score_fidelity(real: Tensor, fake: Tensor) -> Values:
 _FIDELITY = "torch-fidelity"
 CASES: dict[str, Case] = {
     "frechet": Case(
-        {OURS: _frechet, "scipy sqrtm": _frechet_scipy, _FIDELITY: _frechet_fidelity}, {_FIDELITY: "torch_fidelity"}
+        {OURS: _frechet, "scipy sqrtm": _frechet_scipy, _FIDELITY: _frechet_fidelity},
+        {_FIDELITY: "torch_fidelity"},
+        prepare=_statistics,
     ),
     "prdc": Case({OURS: _prdc, "prdc package": _prdc_package}, {"prdc package": "prdc"}),
     "kernel": Case({OURS: _kernel, _FIDELITY: _kernel_fidelity}, {_FIDELITY: "torch_fidelity"}, same=False),
@@ -126,7 +136,7 @@ def _features(n: int, width: int) -> tuple[Tensor, Tensor]:
 
 
 def metric_rows(
-    name: str, n: int, width: int, rounds: int = 3, *, memory: bool = True
+    name: str, n: int, width: int, rounds: int = 3, *, memory: bool = True, alone: bool = False
 ) -> Generator[str, None, list[dict[str, Any]]]:
     """Times a metric, measures its memory, and compares its figures with those of other libraries.
 
@@ -136,6 +146,7 @@ def metric_rows(
         width: features of each.
         rounds: every variant is timed once a round; the median counts.
         memory: measure it too, in a fresh process for each variant.
+        alone: without the other libraries, whose memory some sizes would exceed.
 
     Yields:
         What comes next.
@@ -144,8 +155,11 @@ def metric_rows(
         Rows as `rows_over_seeds` makes them. By variant: "time" in milliseconds, "speed" in that of the variant over
         condgen's, "memory" in MB, and of others "difference" from condgen's figures, the largest relative one.
     """
-    case, (real, fake) = CASES[name], _features(n, width)
+    case = CASES[name]
+    real, fake = map(case.prepare, _features(n, width))
     known = {who: measure for who, measure in case.variants.items() if find_spec(case.needs.get(who, "torch"))}
+    if alone:
+        known = {OURS: known[OURS]}
     figures: dict[str, Values] = {}
 
     def turn(who: str) -> Callable[[], object]:
@@ -183,9 +197,10 @@ def _peak(name: str, who: str, n: int, width: int) -> float:
 def _weigh(queue: "multiprocessing.Queue[float]", name: str, who: str, n: int, width: int, threads: int) -> None:
     keep_freed_memory()
     torch.set_num_threads(threads)
-    measure = CASES[name].variants[who]
-    measure(*(x[:50, :8].clone() for x in _features(100, 16)))  # imports, and the pools of threads
-    real, fake = _features(n, width)
+    case = CASES[name]
+    measure = case.variants[who]
+    measure(*map(case.prepare, _features(100, 16)))  # imports, and the pools of threads
+    real, fake = map(case.prepare, _features(n, width))
     before = _forget_peak()
     measure(real, fake)
     queue.put(max(_high_water() - before, 0.0) / 2**20)

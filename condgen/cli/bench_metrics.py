@@ -27,11 +27,14 @@ def metrics(
     ] = None,
     rounds: Annotated[int, typer.Option(min=1, help="Each variant is timed once a round; the median counts.")] = 3,
     memory: Annotated[bool, typer.Option(help="Measure the memory too, in a process for each variant.")] = True,
+    alone: Annotated[
+        bool, typer.Option("--alone", help="Without the other libraries, which take 40 GB at --n 50000.")
+    ] = False,
     json: JsonFile = None,
 ) -> None:
     """Time metrics beside scipy, torch-fidelity and prdc: the same figures on the same features, and the memory.
 
-    Variants take turns in one run, so that ratios hold on a noisy machine; a quarter of an hour on two cores. Libraries
+    Variants take turns in one run, so that ratios hold on a noisy machine; ten minutes on two cores. Libraries
     that are not installed are left out (uv sync installs them).
     """
     unknown = [name for name in which or () if name not in CASES]
@@ -40,7 +43,7 @@ def metrics(
     rows: list[dict[str, Any]] = []
     for name in which or CASES:
         for width in features or (64, 2048):
-            rows += with_status(metric_rows(name, n, width, rounds, memory=memory))
+            rows += with_status(metric_rows(name, n, width, rounds, memory=memory, alone=alone))
             console.print(_table(rows, rows[-1]["size"]))
     save(json, {"what": {"command": command_line(), "rounds": rounds, **describe_environment()}, "rows": rows})
 

@@ -16,6 +16,8 @@ from torch import Tensor
 
 __all__ = ["Gaussian", "frechet_distance", "influences"]
 
+_ROWS = 4096  # in float64 at a time
+
 
 class Gaussian:
     """A normal distribution.
@@ -48,12 +50,18 @@ class Gaussian:
         n = len(features) if counts is None else int(counts.sum())
         if n < 2:
             raise ValueError(f"a covariance needs at least 2 samples, not {n}")
-        features = features.double()
-        weights = torch.ones(len(features)) if counts is None else counts
-        weights = weights.to(features)
-        mean = weights @ features / n
-        rows = (features - mean) * (weights / (n - 1)).sqrt()[:, None]
-        return cls(mean, rows=rows) if len(rows) < rows.shape[1] else cls(mean, rows.T @ rows)
+        count, width = features.shape
+        weights = torch.ones(count) if counts is None else counts
+        weights = weights.to(features.device, torch.float64)
+        parts = [(weights[i : i + _ROWS], features[i : i + _ROWS]) for i in range(0, count, _ROWS)]
+        mean = torch.stack([w @ x.double() for w, x in parts]).sum(0) / n
+        if count < width:
+            return cls(mean, rows=(features.double() - mean) * (weights / (n - 1)).sqrt()[:, None])
+        covariance = torch.zeros(width, width, dtype=torch.float64, device=features.device)
+        for w, x in parts:
+            rows = (x.double() - mean) * (w / (n - 1)).sqrt()[:, None]
+            covariance.addmm_(rows.T, rows)
+        return cls(mean, covariance)
 
     @cached_property
     def covariance(self) -> Tensor:
