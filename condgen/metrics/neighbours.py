@@ -50,12 +50,24 @@ class _Set:
 
     def __init__(self, features: Tensor, centre: Tensor, dtype: torch.dtype) -> None:
         self.features, self.centre, self.dtype = features, centre, dtype
+        norms = [torch.linalg.vector_norm(part.double() - centre, dim=1) for part in features.split(_TILE)]
+        self.squares = torch.cat(norms).square_().to(dtype)
 
     def blocks(self, first: int = 0) -> Iterator[_Block]:
+        # A difference of two float32 numbers is rounded once, as one of float64 that is made float32 is.
+        narrow = self.features.dtype == self.dtype
+        centre = self.centre.to(self.dtype) if narrow else self.centre
         for start in range(first, len(self.features), _TILE):
-            x = self.features[start : start + _TILE].to(torch.float64, copy=True).sub_(self.centre)
-            squares = torch.linalg.vector_norm(x, dim=1).square_()
-            yield _Block(start, x.to(self.dtype), squares.to(self.dtype))
+            rows = slice(start, start + _TILE)
+            yield _Block(start, (self.features[rows] - centre).to(self.dtype), self.squares[rows])
+
+
+def _centre(features: Tensor) -> Tensor:
+    """Some point in the middle, (F,) float64, which float32 can hold."""
+    total = torch.zeros(features.shape[1], dtype=torch.float64)
+    for part in features.split(_TILE):
+        total += part.double().sum(0)
+    return (total / len(features)).float().double()
 
 
 def _squared(a: _Block, b: _Block) -> tuple[Tensor, Tensor]:
@@ -121,7 +133,7 @@ def nearest(queries: Tensor, among: Tensor, k: int) -> Neighbours:
     """
     if not 1 <= k <= len(among):
         raise ValueError(f"the {k}-th neighbour does not exist among {len(among)} samples")
-    centre = among.mean(0, dtype=torch.float64)
+    centre = _centre(among)
     distances = torch.empty(len(queries), k, dtype=torch.float64)
     indices = torch.empty(len(queries), k, dtype=torch.int64)
     left = torch.arange(len(queries))
@@ -149,7 +161,7 @@ def nearest_others(features: Tensor, k: int) -> Neighbours:
     """
     if not 1 <= k < len(features):
         raise ValueError(f"the {k}-th neighbour of each sample does not exist among {len(features)} samples")
-    centre = features.mean(0, dtype=torch.float64)
+    centre = _centre(features)
     own = _Set(features, centre, torch.float32)
     found = _Shortlist(len(features), min(k + _SPARE, len(features) - 1), torch.float32)
     for a in own.blocks():
@@ -182,7 +194,7 @@ def inside(first: Tensor, second: Tensor, first_radii: Tensor, second_radii: Ten
         first_radii: (N,) float64.
         second_radii: (M,) float64.
     """
-    centre = second.mean(0, dtype=torch.float64)
+    centre = _centre(second)
     reaches = first_radii.double().square(), second_radii.double().square()
     for a in _Set(first, centre, torch.float32).blocks():
         for b in _Set(second, centre, torch.float32).blocks():
