@@ -100,8 +100,9 @@ def tensorboard(
     The same command again adds what is new. Show them by tensorboard --logdir FOLDER/tensorboard.
     """
     from condgen.export import EVENTS, Events
+    from condgen.export.inside import within
 
-    place = out or folder / EVENTS
+    place = out or within(folder, EVENTS)
     events = Events(folder, place)
     try:
         added = events.update()

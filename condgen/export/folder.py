@@ -14,6 +14,7 @@ from pathlib import Path
 from condgen import __version__
 from condgen.errors import UserError
 from condgen.export.card import PLACE, model_card, run_card
+from condgen.export.inside import within
 from condgen.export.sources import Measured, Model, Source, read_source
 from condgen.hub import CALIBRATION_FILE, CONFIG_FILE, UPLOADED
 from condgen.report.tables import escape_markdown
@@ -48,7 +49,8 @@ def export(folder: Path, out: Path, license: str) -> Source:
             _write_run(source, unfinished, license)
         else:
             (model,) = source.models
-            _write_model(model, source.measured.of(model), source.folder, unfinished, license, title=source.name)
+            run = source.run or source.folder
+            _write_model(model, source.measured.of(model), run, unfinished, license, title=source.name)
         if out.exists():
             out.rmdir()
         unfinished.rename(out)
@@ -103,7 +105,7 @@ def _write_run(source: Source, out: Path, license: str) -> None:
     figures = [*_copy_pictures(source.folder, ["samples.png"], out), *_copy_grids(source.folder, source.measured, out)]
     roots = {model.paths for model in source.models if model.paths}
     for file in _REPORTS:
-        if (source.folder / file).is_file():
+        if within(source.folder, file).is_file():
             _copy_text(source.folder / file, out / file, roots)
     config = {"library_name": _LIBRARY, "condgen_version": __version__, "models": [m.name for m in source.models]}
     write_atomically(out / CONFIG_FILE, _json(config))
@@ -117,7 +119,7 @@ def _write_model(
     shutil.copyfile(model.folder / MODEL_FILE, out / MODEL_FILE)
     about = {"library_name": _LIBRARY, "condgen_version": __version__}
     write_atomically(out / CONFIG_FILE, _json(about | model.description | {"stage": model.stage}))
-    if model.kind == "classifier" and (model.folder / CALIBRATION_FILE).is_file():
+    if model.kind == "classifier" and within(model.folder, CALIBRATION_FILE).is_file():
         _copy_text(model.folder / CALIBRATION_FILE, out / CALIBRATION_FILE, {model.paths} - {""})
     own = ["grid.png", "looks.png", "calibration/calibration.png"]
     within_run = run if measured.sampled else model.folder
@@ -134,7 +136,7 @@ def _copy_grids(run: Path, measured: Measured, out: Path) -> list[str]:
 def _copy_pictures(folder: Path, files: list[str], out: Path, name: str | None = None) -> list[str]:
     written = []
     for file in files:
-        if (folder / file).is_file():
+        if within(folder, file).is_file():
             target = name or f"figures/{Path(file).name}"
             (out / target).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(folder / file, out / target)
