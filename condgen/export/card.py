@@ -68,7 +68,7 @@ def run_card(source: Source, figures: list[str], license: str) -> str:
     body = _template("run.md.j2").render(
         **_shared(source.name, license, figures, source.measured),
         models=source.models,
-        firsts=firsts,
+        firsts={kind: Markup(name or "") for kind, name in firsts.items()},  # in code, where nothing is escaped
         report=(source.folder / "report.html").is_file(),
         place=Markup(f"hf:{PLACE}"),
         data=_data(source.models[0]),
