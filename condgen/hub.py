@@ -6,21 +6,19 @@ safetensors and JSON: nothing that could run.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from condgen.errors import UserError
 from condgen.weights import MODEL_FILE
 
-__all__ = ["CALIBRATION_FILE", "CONFIG_FILE", "MODEL", "UPLOADED", "fetch", "model_folder", "upload"]
+__all__ = ["CALIBRATION_FILE", "CONFIG_FILE", "MODEL", "fetch", "model_folder", "upload"]
 
 MODEL = "DIR|hf:OWNER/NAME"
 """How the help names what `model_folder` takes."""
 
 CONFIG_FILE, CALIBRATION_FILE = "config.json", "calibration/calibration.json"
-
-UPLOADED = ("*README.md", "report.md", "report.html", "*.json", "*.safetensors", "*.png")
 
 _NOTATION = re.compile(r"hf:(?P<repository>[^/@\s]+/[^/@\s]+)(@(?P<revision>[^/@\s]+))?(/(?P<inside>[^@]+))?")
 
@@ -66,20 +64,22 @@ def fetch(name: str, files: Sequence[str]) -> Path:
     return Path(root) / place.inside
 
 
-def upload(folder: Path, repository: str, *, private: bool) -> str:
-    """Creates a repository of models, unless it exists, and puts the files of a folder into it; returns its address."""
-    from huggingface_hub import HfApi
+def upload(files: Mapping[str, Path | bytes], repository: str, message: str, *, private: bool) -> str:
+    """Creates a repository of models, unless it exists, and puts files into it, in one commit; returns its address.
+
+    Args:
+        files: the content, or where it lies, by name in the repository. Nothing else is sent.
+        repository: `owner/name`.
+        message: of the commit.
+        private: whether its owner alone is to see it, where it is created.
+    """
+    from huggingface_hub import CommitOperationAdd, HfApi
 
     api = HfApi()
     try:
         identity = api.create_repo(repository, repo_type="model", private=private, exist_ok=True).repo_id
-        commit = api.upload_folder(
-            repo_id=identity,
-            repo_type="model",
-            folder_path=folder,
-            commit_message=f"condgen push {folder.resolve().name}",
-            allow_patterns=list(UPLOADED),
-        )
+        operations = [CommitOperationAdd(path_in_repo=name, path_or_fileobj=file) for name, file in files.items()]
+        commit = api.create_commit(identity, operations, commit_message=message, repo_type="model")
     except Exception as error:  # as above
         raise _in_words(error, f"cannot push to {repository}", repository) from error
     return str(commit.repo_url)

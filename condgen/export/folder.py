@@ -6,8 +6,7 @@ The weights are copied as they are, so that content keys, and with them calibrat
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from html import escape
 from pathlib import Path
 
@@ -16,12 +15,12 @@ from condgen.errors import UserError
 from condgen.export.card import PLACE, model_card, run_card
 from condgen.export.inside import within
 from condgen.export.sources import Measured, Model, Source, read_source
-from condgen.hub import CALIBRATION_FILE, CONFIG_FILE, UPLOADED
+from condgen.hub import CALIBRATION_FILE, CONFIG_FILE
 from condgen.report.tables import escape_markdown
 from condgen.run import read_json
 from condgen.weights import MODEL_FILE, write_atomically
 
-__all__ = ["CARD_FILE", "export", "exported", "named", "uploaded"]
+__all__ = ["CARD_FILE", "contents", "export", "exported"]
 
 CARD_FILE = "README.md"
 
@@ -51,6 +50,7 @@ def export(folder: Path, out: Path, license: str) -> Source:
             (model,) = source.models
             run = source.run or source.folder
             _write_model(model, source.measured.of(model), run, unfinished, license, title=source.name)
+        _list_files(unfinished)
         if out.exists():
             out.rmdir()
         unfinished.rename(out)
@@ -61,41 +61,41 @@ def export(folder: Path, out: Path, license: str) -> Source:
     return source
 
 
-def exported(folder: Path) -> list[Path]:
-    """The folders of models in one that `export` has written.
+def exported(folder: Path) -> list[str]:
+    """The files that `export` has written into a folder, by their names within it; not what was done there since.
 
     Raises:
-        UserError: where it has not.
+        UserError: where it has written none, one is gone, or leads out of the folder.
     """
-    config = read_json(folder / CONFIG_FILE) if (folder / CONFIG_FILE).is_file() else {}
-    if config.get("library_name") != _LIBRARY or not (folder / CARD_FILE).is_file():
+    config = read_json(within(folder, CONFIG_FILE)) if (folder / CONFIG_FILE).is_file() else {}
+    files = config.get("files")
+    if config.get("library_name") != _LIBRARY or not isinstance(files, list):
         raise UserError(f"{folder} is no exported folder: run 'condgen export RUN --out DIR' first, and name that DIR")
-    places = [folder / name for name in config["models"]] if "models" in config else [folder]
-    for place in places:
-        if not (place / MODEL_FILE).is_file():
-            raise UserError(f"{place / MODEL_FILE} is missing: export the run again")
-    return places
+    for file in files:
+        if not within(folder, file, folder / CONFIG_FILE).is_file():
+            raise UserError(f"{folder / file} is missing: export the run again")
+    return sorted(set(files))
 
 
-def uploaded(folder: Path) -> list[Path]:
-    """The files of an exported folder that go to the hub, and no trace of work that was done in it since."""
-    exported(folder)
-    found = (path for pattern in UPLOADED for path in folder.rglob(pattern))
-    return sorted(path for path in found if path.is_file())
+def contents(folder: Path, repository: str) -> dict[str, Path | bytes]:
+    """What goes to a repository, by name: exported files as they are, and cards with its name where they leave a gap.
+
+    The folder keeps the gap, whatever ends the upload, so that it can go to another repository as well.
+    """
+    return {
+        file: _named(folder / file, repository) if file.rpartition("/")[2] == CARD_FILE else folder / file
+        for file in exported(folder)
+    }
 
 
-@contextmanager
-def named(folder: Path, repository: str) -> Iterator[None]:
-    """Puts the name of the repository where the cards of an exported folder leave a gap, for as long as it is open."""
-    cards = [place / CARD_FILE for place in dict.fromkeys((folder, *exported(folder)))]
-    before = {card: card.read_bytes() for card in cards}
-    try:
-        for card, text in before.items():
-            write_atomically(card, text.replace(f"hf:{PLACE}".encode(), f"hf:{repository}".encode()))
-        yield
-    finally:
-        for card, text in before.items():
-            write_atomically(card, text)
+def _named(card: Path, repository: str) -> bytes:
+    return card.read_bytes().replace(f"hf:{PLACE}".encode(), f"hf:{repository}".encode())
+
+
+def _list_files(out: Path) -> None:
+    """Writes down which files were exported: what lies there later, such as a classifier, is not pushed unasked."""
+    files = sorted(path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file())
+    write_atomically(out / CONFIG_FILE, _json(read_json(out / CONFIG_FILE) | {"files": files}))
 
 
 def _write_run(source: Source, out: Path, license: str) -> None:

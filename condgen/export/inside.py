@@ -49,7 +49,7 @@ def checked_name(name: object, where: Path) -> str:
         return _NAME.validate_python(name)
     except ValidationError as error:
         raise UserError(
-            f"{where} holds the name {name!r}: names have letters, digits, _, . and -; correct it, or make the run again"
+            f"{where} holds the name {name!r}: only letters, digits, _, . and - are allowed; make the run again"
         ) from error
 
 

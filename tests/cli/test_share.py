@@ -34,14 +34,14 @@ score: {network: {kind: mlp, width: 16, depth: 1}, training: {steps: 3, batch: 8
 classifiers:
   dlsm: {network: {kind: mlp, width: 16, depth: 1}, training: {steps: 3, batch: 8}}
 generators:
-  sid:
+  sid_v2:
     network: {kind: mlp, width: 16, depth: 1}
     objective: {loss: sid, network: {kind: mlp, width: 16, depth: 1}}
     training: {steps: 3, batch: 8}
 calibrate: {draws: 1, levels: [0.5, 2]}
 sample:
   per_class: 4
-  methods: {guided: {classifier: dlsm, steps: 3}, unguided: {steps: 3}, one-step: {generator: sid}}
+  methods: {guided: {classifier: dlsm, steps: 3}, unguided: {steps: 3}, one-step: {generator: sid_v2}}
 diagnose: {levels: [1], queries: 4}
 """
 
@@ -93,7 +93,7 @@ def hub(shared, tmp_path, monkeypatch):
     return asked
 
 
-MODELS = {"score": ScoreModel, "classifier-dlsm": Classifier, "generator-sid": Generator}
+MODELS = {"score": ScoreModel, "classifier-dlsm": Classifier, "generator-sid_v2": Generator}
 
 
 def test_exported_models_are_the_models_of_the_run(run, shared):
@@ -125,7 +125,7 @@ def test_an_exported_model_serves_wherever_a_run_folder_does(run, shared, condge
     for command in (
         ("train-classifier", "--score", copy / "score", *photos, *small, "--out", tmp_path / "c"),
         ("train-generator", "--teacher", copy / "score", *guide, *photos, *small, "--out", tmp_path / "g"),
-        ("sample", "--generator", copy / "generator-sid", "--n", 3, "--out", tmp_path / "s"),
+        ("sample", "--generator", copy / "generator-sid_v2", "--n", 3, "--out", tmp_path / "s"),
     ):
         code, _, err = condgen(*command)
         assert code == 0, err
@@ -210,7 +210,7 @@ def test_every_figure_of_the_run_is_in_the_head_with_its_conditions(run, shared)
         "D\\_L",
     ):
         assert word in card.text, word
-    of_generator = ModelCard.load(shared / "generator-sid" / "README.md")
+    of_generator = ModelCard.load(shared / "generator-sid_v2" / "README.md")
     assert {result.metric_args["method"] for result in of_generator.data.eval_results} == {"one-step"}
     assert "D\\_L" not in of_generator.text
     assert "by noise level" in ModelCard.load(shared / "classifier-dlsm" / "README.md").text
@@ -332,13 +332,12 @@ class Api:
             raise self.error
         return huggingface_hub.RepoUrl("https://hub.example/me/pets")
 
-    def upload_folder(self, *, folder_path, allow_patterns, **how):
-        files = [str(path.relative_to(folder_path)) for path in Path(folder_path).rglob("*") if path.is_file()]
-        sent = {
-            file: (folder_path / file).read_bytes()
-            for file in filter_repo_objects(files, allow_patterns=allow_patterns)
-        }
-        self.calls.append(("upload", sent, how))
+    def create_commit(self, repository, operations, **how):
+        sent = {}
+        for operation in operations:
+            with operation.as_file() as file:
+                sent[operation.path_in_repo] = file.read()
+        self.calls.append(("upload", sent, {"repo_id": repository, **how}))
         return type("Commit", (), {"repo_url": "hub.example/me/pets"})()
 
 
@@ -353,8 +352,7 @@ def api(monkeypatch):
 
 
 def test_push_sends_the_folder_with_its_name_in_the_cards(shared, api, condgen):
-    before = (shared / "README.md").read_bytes()
-    (shared / "score" / ".lock").touch()
+    before = {path: path.read_bytes() for path in shared.rglob("*") if path.is_file()}
     code, out, err = condgen("push", shared, "me/pets", "--private")
     assert code == 0, err
     assert "pushed: hub.example/me/pets" in out
@@ -362,10 +360,52 @@ def test_push_sends_the_folder_with_its_name_in_the_cards(shared, api, condgen):
     assert (create, repository, how["private"], how["exist_ok"]) == ("create", "me/pets", True, True)
     assert (upload, where["repo_id"], where["repo_type"]) == ("upload", "me/pets", "model")
     assert {"README.md", "score/README.md", "score/model.safetensors", "report.html"} <= sent.keys()
-    assert "score/.lock" not in sent
     assert b"hf:me/pets/score" in sent["score/README.md"]
     assert not any(b"hf:OWNER/NAME" in text for file, text in sent.items() if file.endswith("README.md"))
-    assert (shared / "README.md").read_bytes() == before
+    assert {path: path.read_bytes() for path in shared.rglob("*") if path.is_file()} == before
+    assert {shared / file for file in sent} == set(before)
+
+
+def test_the_cards_of_a_folder_stay_as_they_are_while_it_is_pushed(shared, api, condgen, monkeypatch):
+    """Whatever ends a push, and SIGKILL above all, no card keeps the name of its repository."""
+    before = (shared / "README.md").read_bytes()
+    monkeypatch.setattr(api, "create_commit", lambda *_, **__: seen.append((shared / "README.md").read_bytes()))
+    seen = []
+    condgen("push", shared, "me/pets")
+    assert seen == [before]
+
+
+def test_later_work_in_an_exported_folder_is_not_pushed(shared, api, condgen, tmp_path):
+    place = shutil.copytree(shared, tmp_path / "shared")
+    exported = {str(path.relative_to(place)) for path in place.rglob("*") if path.is_file()}
+    shutil.copytree(place / "classifier-dlsm", place / "my-secret-classifier")
+    for file in (".env.json", "score/.lock", "score/README.md.png", "figures/mine.png"):
+        (place / file).touch()
+    _, out, _ = condgen("push", place, "me/pets", "--dry-run")
+    assert {line.split()[-1] for line in out.splitlines()[:-1]} == exported
+    assert condgen("push", place, "me/pets")[0] == 0
+    assert api.calls[-1][1].keys() == exported
+
+
+@pytest.mark.parametrize("key", ["files", "models"])
+def test_a_folder_of_another_cannot_reach_out_of_itself(key, shared, api, condgen, tmp_path):
+    place, other = shutil.copytree(shared, tmp_path / "shared"), shutil.copytree(shared, tmp_path / "other")
+    config = json.loads((place / "config.json").read_text())
+    (place / "config.json").write_text(json.dumps(config | {key: ["../other", "../other/README.md"]}))
+    code, _, err = condgen("push", place, "me/pets")
+    assert (code, len(err.strip().splitlines())) == ((2, 1) if key == "files" else (0, 0)), err
+    assert all(not name.startswith("..") for call in api.calls for name in call[1])
+    assert (other / "README.md").read_bytes() == (shared / "README.md").read_bytes()
+
+
+def test_an_exported_file_that_is_gone_or_a_link_is_said(shared, api, condgen, tmp_path):
+    place = shutil.copytree(shared, tmp_path / "shared")
+    (place / "score" / "README.md").unlink()
+    code, _, err = condgen("push", place, "me/pets")
+    assert (code, "score/README.md is missing" in err, len(err.strip().splitlines())) == (2, True, 1)
+    (place / "score" / "README.md").symlink_to(tmp_path / "private")
+    code, _, err = condgen("push", place, "me/pets")
+    assert (code, "symbolic link" in err, api.calls) == (2, True, [])
 
 
 def test_a_dry_run_sends_nothing(shared, api, condgen):
