@@ -13,7 +13,7 @@ from typing import NamedTuple
 from condgen.errors import UserError
 from condgen.weights import MODEL_FILE
 
-__all__ = ["CALIBRATION_FILE", "CONFIG_FILE", "MODEL", "fetch", "model_folder", "upload"]
+__all__ = ["CALIBRATION_FILE", "CONFIG_FILE", "MODEL", "fetch", "model_folder", "repository_of", "upload"]
 
 MODEL = "DIR|hf:OWNER/NAME"
 """How the help names what `model_folder` takes."""
@@ -41,6 +41,11 @@ def model_folder(name: str | Path) -> Path:
     if not (folder / MODEL_FILE).is_file():
         raise UserError(f"{name} holds no {MODEL_FILE}: name the sub-folder of one model, such as {name}/score")
     return folder
+
+
+def repository_of(name: str) -> str:
+    """`owner/name` of `hf:owner/name[@revision][/sub-folder]`."""
+    return _parse(name).repository
 
 
 def fetch(name: str, files: Sequence[str]) -> Path:
@@ -131,5 +136,12 @@ def _in_words(error: Exception, what: str, repository: str) -> UserError:
             )
         case EntryNotFoundError():
             return UserError(f"{what}: {repository} has no such file")
+    told = " ".join(str(getattr(error, "server_message", None) or error).split())[:200]
+    if status == 429:
+        return UserError(f"{what}: the Hugging Face hub is asked too often ({told}): wait a while, and try again")
+    if status is not None and 400 <= status < 500:  # the network has carried its answer: what is asked for is wrong
+        return UserError(f"{what}: the Hugging Face hub refuses it ({status}): {told}: change that, and try again")
+    if status is not None:
+        return UserError(f"{what}: the Hugging Face hub has a fault ({status}): {told}: try again later")
     reason = " ".join(str(error).split())[:200]
     return UserError(f"{what}: {type(error).__name__}: {reason}: check the network, and try again")

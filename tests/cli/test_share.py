@@ -6,7 +6,6 @@ import shutil
 import subprocess
 import sys
 import tarfile
-from pathlib import Path
 from types import SimpleNamespace
 
 import huggingface_hub
@@ -415,9 +414,9 @@ def test_a_dry_run_sends_nothing(shared, api, condgen):
     assert "nothing was uploaded" in out
 
 
-def _refused(status):
+def _refused(status, told=None):
     answer = SimpleNamespace(status_code=status, headers={}, request=None, reason="refused", text="")
-    return HfHubHTTPError("refused", response=answer)
+    return HfHubHTTPError("refused", response=answer, server_message=told)
 
 
 @pytest.mark.parametrize(
@@ -425,6 +424,9 @@ def _refused(status):
     [
         (LocalTokenNotFoundError("no token"), "hf auth login"),
         (_refused(403), "with a token that may write"),
+        (_refused(400, '"license" must be\none of mit, ...'), '(400): "license" must be one of mit, ...'),
+        (_refused(429, "rate limit"), "wait a while"),
+        (_refused(503), "has a fault (503)"),
         (ConnectionError("no\nnetwork"), "check the network"),
     ],
 )
@@ -433,6 +435,7 @@ def test_push_fails_in_one_line(error, message, shared, api, condgen, monkeypatc
     monkeypatch.setattr(api, "error", error)
     code, _, err = condgen("push", shared, "me/pets")
     assert (code, message in err, len(err.strip().splitlines())) == (2, True, 1), err
+    assert ("check the network" in err) == isinstance(error, ConnectionError)
     assert (shared / "README.md").read_bytes() == before
 
 
