@@ -5,7 +5,7 @@ Whatever comes from a run, names of classes above all, is escaped, so that it sh
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from typing import Any
 
@@ -16,6 +16,7 @@ from markupsafe import Markup
 
 from condgen import __version__
 from condgen.export.sources import Measured, Model, Source
+from condgen.hub import repository_of
 from condgen.metrics import REAL
 from condgen.report import Table, classifier_rows, classifier_table, errors_table, metrics_table, to_markdown
 from condgen.report.tables import escape_markdown
@@ -56,7 +57,9 @@ def model_card(model: Model, measured: Measured, figures: list[str], title: str,
         above=Markup(above),
         levels=_levels(model),
         loss=_loss(model),
+        ce_weight=_objective(model).get("ce_weight", 0),
         data=_data(model),
+        imported="imported" in model.stage,
     )
     return _card(_head(title, license, [model], measured), body)
 
@@ -64,6 +67,7 @@ def model_card(model: Model, measured: Measured, figures: list[str], title: str,
 def run_card(source: Source, figures: list[str], license: str) -> str:
     """The card of a whole run, whose models lie in sub-folders."""
     preferred = sorted(source.models, key=lambda model: _loss(model) != "dlsm")
+    trained = [model for model in source.models if "imported" not in model.stage]
     firsts = {kind: next((model.name for model in preferred if model.kind == kind), None) for kind in _TASKS}
     body = _template("run.md.j2").render(
         **_shared(source.name, license, figures, source.measured),
@@ -71,7 +75,8 @@ def run_card(source: Source, figures: list[str], license: str) -> str:
         firsts={kind: Markup(name or "") for kind, name in firsts.items()},  # in code, where nothing is escaped
         report=(source.folder / "report.html").is_file(),
         place=Markup(f"hf:{PLACE}"),
-        data=_data(source.models[0]),
+        data=_data(trained[0]) if trained else "",
+        imported=len(trained) < len(source.models),
         config=source.models[0].description,
         is_images=len(source.models[0].description["shape"]) == 3,
     )
@@ -88,11 +93,29 @@ def _shared(title: str, license: str, figures: list[str], measured: Measured) ->
         "undecided": license == UNDECIDED,
         "figures": figures,
         "metrics": tables,
+        "floor": _floor(measured.metrics),
         "errors": errors,
         "methods": {name: _in_words(method) for name, method in measured.sampled.items()},
         "about": ", ".join(measured.about),
         "version": __version__,
     }
+
+
+def _floor(rows: Sequence[Mapping[str, Any]]) -> str:
+    """What stands in the last row of the metrics: figures of real data, if not always at the n of the samples."""
+    real = {row["metric"] for row in rows if row["method"] == REAL}
+    last = [row for row in rows if (row["method"] == REAL) == (row["metric"] in real)]
+    useful = [row for row in last if str(row["metric"]).startswith("CAS")]
+    counts, learnt = (
+        " or ".join(f"{n:,}" for n in sorted({row["floor_n"] for row in found if row.get("floor_n") is not None}))
+        for found in ([row for row in last if row not in useful], useful)
+    )
+    words = f"The last row is the floor, real data that were held out{f': n = {counts}' if counts else ''}."
+    if useful:
+        words += (
+            f" For CAS it is what a classifier learns from real training data{f': n = {learnt}' if learnt else ''}."
+        )
+    return words
 
 
 def _in_words(method: Mapping[str, Any]) -> str:
@@ -116,7 +139,7 @@ def _head(title: str, license: str, models: list[Model], measured: Measured) -> 
         library_name="condgen",
         tags=tags,
         pipeline_tag=_TASKS[models[0].kind] if images else None,
-        base_model=imported.removeprefix("hf:") if imported.startswith("hf:") else None,
+        base_model=repository_of(imported) if imported.startswith("hf:") else None,
         model_name=title if results else None,
         eval_results=results or None,
     )
@@ -161,8 +184,12 @@ def _levels(model: Model) -> Markup:
 
 def _loss(model: Model) -> str:
     """The objective, by the name that the settings give it."""
+    return str(_objective(model).get("loss", ""))
+
+
+def _objective(model: Model) -> dict[str, Any]:
     part: dict[str, Any] = model.stage.get({"score model": "score"}.get(model.kind, model.kind)) or {}
-    return str((part.get("objective") or {}).get("loss", ""))
+    return part.get("objective") or {}
 
 
 def _data(model: Model) -> str:
