@@ -15,6 +15,7 @@ from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 
 from condgen import __version__
+from condgen.export.places import last_part
 from condgen.export.sources import Measured, Model, Source
 from condgen.hub import repository_of
 from condgen.metrics import REAL
@@ -34,13 +35,16 @@ _TASKS = {"score model": "unconditional-image-generation", "generator": "uncondi
 _TASKS |= {"classifier": "image-classification"}
 
 
-def model_card(model: Model, measured: Measured, figures: list[str], title: str, license: str, inside: str = "") -> str:
+def model_card(
+    model: Model, measured: Measured, figures: list[str], drawn: list[str], title: str, license: str, inside: str = ""
+) -> str:
     """The card of one model.
 
     Args:
         model: what it is about.
         measured: what the run says of the model.
         figures: pictures beside the card.
+        drawn: those of its score errors.
         title: its head line.
         license: as the hub spells it.
         inside: its sub-folder in the repository, if it has one.
@@ -48,7 +52,7 @@ def model_card(model: Model, measured: Measured, figures: list[str], title: str,
     place = f"{PLACE}/{inside}" if inside else PLACE
     above = f"hf:{PLACE}" if inside else "runs/RUN"
     body = _template("card.md.j2").render(
-        **_shared(title, license, figures, measured),
+        **_shared(title, license, figures, drawn, measured),
         model=model,
         config=model.description,
         stage=Markup(_fenced(yaml.safe_dump(model.stage, sort_keys=False, allow_unicode=True), "yaml")),
@@ -64,13 +68,13 @@ def model_card(model: Model, measured: Measured, figures: list[str], title: str,
     return _card(_head(title, license, [model], measured), body)
 
 
-def run_card(source: Source, figures: list[str], license: str) -> str:
+def run_card(source: Source, figures: list[str], drawn: list[str], license: str) -> str:
     """The card of a whole run, whose models lie in sub-folders."""
     preferred = sorted(source.models, key=lambda model: _loss(model) != "dlsm")
     trained = [model for model in source.models if "imported" not in model.stage]
     firsts = {kind: next((model.name for model in preferred if model.kind == kind), None) for kind in _TASKS}
     body = _template("run.md.j2").render(
-        **_shared(source.name, license, figures, source.measured),
+        **_shared(source.name, license, figures, drawn, source.measured),
         models=source.models,
         firsts={kind: Markup(name or "") for kind, name in firsts.items()},  # in code, where nothing is escaped
         report=(source.folder / "report.html").is_file(),
@@ -83,7 +87,7 @@ def run_card(source: Source, figures: list[str], license: str) -> str:
     return _card(_head(source.name, license, list(source.models), source.measured), body)
 
 
-def _shared(title: str, license: str, figures: list[str], measured: Measured) -> dict[str, Any]:
+def _shared(title: str, license: str, figures: list[str], drawn: list[str], measured: Measured) -> dict[str, Any]:
     tables = [_as_markdown(metrics_table(measured.metrics))] if measured.metrics else []
     kinds = {(row["weighting"], row["quantity"]) for row in measured.errors}
     errors = [_as_markdown(errors_table(measured.errors, *kind)) for kind in sorted(kinds)]
@@ -92,6 +96,7 @@ def _shared(title: str, license: str, figures: list[str], measured: Measured) ->
         "license": license,
         "undecided": license == UNDECIDED,
         "figures": figures,
+        "drawn": drawn,
         "metrics": tables,
         "floor": _floor(measured.metrics),
         "errors": errors,
@@ -195,7 +200,7 @@ def _objective(model: Model) -> dict[str, Any]:
 def _data(model: Model) -> str:
     """What the data are called, if that is known."""
     data = model.stage.get("data") or {}
-    return str(data.get("root") or data.get("kind", ""))
+    return last_part(str(data.get("root") or "")) or str(data.get("kind", ""))
 
 
 def _as_markdown(table: Table) -> Markup:

@@ -14,8 +14,10 @@ from condgen import __version__
 from condgen.errors import UserError
 from condgen.export.card import PLACE, model_card, run_card
 from condgen.export.inside import within
+from condgen.export.places import without_place
 from condgen.export.sources import Measured, Model, Source, read_source
 from condgen.hub import CALIBRATION_FILE, CONFIG_FILE
+from condgen.report import draw_errors
 from condgen.report.tables import escape_markdown
 from condgen.run import read_json
 from condgen.weights import MODEL_FILE, write_atomically
@@ -103,13 +105,14 @@ def _write_run(source: Source, out: Path, license: str) -> None:
         title, place = f"{source.name}: {model.name}", out / model.name
         _write_model(model, source.measured.of(model), source.folder, place, license, title, inside=model.name)
     figures = [*_copy_pictures(source.folder, ["samples.png"], out), *_copy_grids(source.folder, source.measured, out)]
+    drawn = _draw_errors(source.measured, out)
     roots = {model.paths for model in source.models if model.paths}
     for file in _REPORTS:
         if within(source.folder, file).is_file():
             _copy_text(source.folder / file, out / file, roots)
     config = {"library_name": _LIBRARY, "condgen_version": __version__, "models": [m.name for m in source.models]}
     write_atomically(out / CONFIG_FILE, _json(config))
-    write_atomically(out / CARD_FILE, run_card(source, figures, license).encode())
+    write_atomically(out / CARD_FILE, run_card(source, figures, drawn, license).encode())
 
 
 def _write_model(
@@ -124,7 +127,15 @@ def _write_model(
     own = ["grid.png", "looks.png", "calibration/calibration.png"]
     within_run = run if measured.sampled else model.folder
     figures = [*_copy_pictures(model.folder, own, out), *_copy_grids(within_run, measured, out)]
-    write_atomically(out / CARD_FILE, model_card(model, measured, figures, title, license, inside).encode())
+    drawn = _draw_errors(measured, out)
+    write_atomically(out / CARD_FILE, model_card(model, measured, figures, drawn, title, license, inside).encode())
+
+
+def _draw_errors(measured: Measured, out: Path) -> list[str]:
+    """The report's plots of score errors, a picture for each weighting."""
+    weightings = sorted({row["weighting"] for row in measured.errors} & {"data", "grid"})
+    files = {weighting: f"figures/score-errors-{weighting}.png" for weighting in weightings}
+    return [file for weighting, file in files.items() if draw_errors(measured.errors, weighting, out / file)]
 
 
 def _copy_grids(run: Path, measured: Measured, out: Path) -> list[str]:
@@ -145,11 +156,11 @@ def _copy_pictures(folder: Path, files: list[str], out: Path, name: str | None =
 
 
 def _copy_text(path: Path, target: Path, roots: set[str]) -> None:
-    """Copies a file without the paths of data: where they lie on a machine concerns nobody else."""
+    """Copies a file without the paths of data."""
     text = path.read_text(encoding="utf-8")
     for root in roots:
         for dress in (str, escape, escape_markdown, lambda value: json.dumps(value)[1:-1]):
-            text = text.replace(dress(root), dress(Path(root).name))
+            text = without_place(text, root, dress)
     write_atomically(target, text.encode())
 
 

@@ -7,6 +7,7 @@ from typing import Any, Literal, TypeAlias
 
 from condgen.errors import UserError
 from condgen.export.inside import checked_name, named_parts, within
+from condgen.export.places import last_part, without_place
 from condgen.hub import CONFIG_FILE
 from condgen.metrics import REAL
 from condgen.recipe import read_yaml
@@ -177,7 +178,7 @@ def _model(folder: Path) -> Model:
         name=f"{trained.resolve().name}-{folder.resolve().name}" if snapshot else folder.resolve().name,
         kind=kind,
         description=description,
-        stage=stage | {"data": {**data, "root": Path(root).name}} if root and data else stage,
+        stage=stage | {"data": {**data, "root": last_part(root) or root}} if root and data else stage,
         record=read_json(trained / STAGE_FILE) if (trained / STAGE_FILE).is_file() and not snapshot else {},
         parameters=sum(tensor.numel() for tensor in tensors.values()),
         paths=root,
@@ -196,8 +197,8 @@ def _measured(run: Path) -> Measured:
         classifiers = {name: run / f"classifier-{name}" for name in named_parts(recipe.get("classifiers"), path)}
         diagnosed = {name: method.model_dump(mode="json") for name, method in default_methods(classifiers).items()}
     root = str((recipe.get("data") or {}).get("root") or "")
-    if root:  # where data lie on a machine concerns nobody else
-        metrics = [row | {"reference": str(row["reference"]).replace(root, Path(root).name)} for row in metrics]
+    if root:
+        metrics = [row | {"reference": without_place(str(row["reference"]), root)} for row in metrics]
     return Measured(
         metrics=metrics,
         errors=errors,

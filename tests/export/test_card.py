@@ -18,7 +18,7 @@ def _model(kind="score model", stage=None, name="score"):
 
 
 def _text(model, measured=None):
-    return ModelCard(model_card(model, measured or Measured(), [], "title", "mit"))
+    return ModelCard(model_card(model, measured or Measured(), [], [], "title", "mit"))
 
 
 def _row(method, metric, n, floor_n, value=1.0):
@@ -37,7 +37,7 @@ def test_nothing_is_claimed_of_the_data_of_an_imported_model(data):
     assert "trained on the data named above" not in card.text
     assert ("beside it: cifar10, the data that classifiers learn" in card.text) == (data is not None)
     whole = Source(Path("nowhere"), "pets", (imported,), Measured(), is_run=True)
-    text = ModelCard(run_card(whole, [], "mit")).text
+    text = ModelCard(run_card(whole, [], [], "mit")).text
     assert "data: unknown here" in text
     assert "trained on the data named above" not in text
     own = _text(_model(stage={"data": {"kind": "cifar10"}})).text

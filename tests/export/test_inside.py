@@ -9,6 +9,7 @@ import yaml
 from condgen.errors import UserError
 from condgen.export import Events, export
 from condgen.export.inside import checked_name, named_parts, within
+from condgen.export.places import without_place
 from condgen.score import ScoreConfig, ScoreModel
 from condgen.weights import save_tensors
 
@@ -136,3 +137,30 @@ def test_paths_and_names(tmp_path):
     assert checked_name("sid_v2.1-x", tmp_path) == "sid_v2.1-x"
     assert named_parts(None, tmp_path) == {}
     assert named_parts({"a": None}, tmp_path) == {"a": {}}
+
+
+@pytest.mark.parametrize(
+    ("root", "text", "shown"),
+    [
+        (".", "a. b", "a. b"),
+        ("..", "a.. b", "a.. b"),
+        ("/", "<p>a/b</p>", "<p>a/b</p>"),
+        ("b", "a b", "a b"),
+        ("/p", "<p>x</p> at /p http://p /photos a/p", "<p>x</p> at p http://p /photos a/p"),
+        ("/a/b", "/a/b train, /a/bc, '/a/b/c.png'", "b train, /a/bc, 'b/c.png'"),
+        ("data/pets", "data/pets mydata/pets", "pets mydata/pets"),
+        ("../..", "../.. and ../../x", "../.. and ../../x"),
+    ],
+)
+def test_the_place_of_data_is_replaced_where_it_stands_for_itself(root, text, shown):
+    assert without_place(text, root) == shown
+
+
+@pytest.mark.parametrize("root", [".", "/"])
+def test_a_report_survives_data_that_lie_right_here(run, root, tmp_path):
+    (run / "score" / "recipe.yaml").write_text(yaml.safe_dump({"data": {"kind": "folder", "root": root}, "score": {}}))
+    report = "<p>0.25 of ./x</p>"
+    (run / "report.html").write_text(report)
+    export(run, tmp_path / "out", "mit")
+    assert (tmp_path / "out" / "report.html").read_text() == report
+    assert "data: folder, images" in (tmp_path / "out" / "README.md").read_text()
