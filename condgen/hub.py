@@ -1,8 +1,8 @@
 """Folders on the Hugging Face hub.
 
 `hf:owner/name`, `hf:owner/name/sub-folder` or, for one version, `hf:owner/name@revision/sub-folder` stands for a folder
-wherever one of a model is asked for. Files are asked for by name, and fetched into the hub's own cache. They are
-safetensors and JSON: nothing that could run.
+where a model is asked for. Files are asked for by name, and fetched into the hub's own cache. They are safetensors and
+JSON: nothing that could run.
 """
 
 import re
@@ -22,6 +22,8 @@ CONFIG_FILE, CALIBRATION_FILE = "config.json", "calibration/calibration.json"
 
 _NOTATION = re.compile(r"hf:(?P<repository>[^/@\s]+/[^/@\s]+)(@(?P<revision>[^/@\s]+))?(/(?P<inside>[^@]+))?")
 
+_REPOSITORY = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*(/[\w-][\w./-]*)?", re.ASCII)  # also with a sub-folder
+
 
 class _Place(NamedTuple):
     repository: str
@@ -33,9 +35,15 @@ def model_folder(name: str | Path) -> Path:
     """The folder of a model that is named by its path, or by `hf:owner/name[/sub-folder]`.
 
     Raises:
-        UserError: where the hub has no such model, or cannot be reached. A path is not looked at.
+        UserError: where the hub has no such model, or cannot be reached, or a name as the hub has them is no path here.
+            Other paths are not looked at.
     """
     if not str(name).startswith("hf:"):
+        if _REPOSITORY.fullmatch(str(name)) and not Path(name).exists():
+            raise UserError(
+                f"{name} does not exist: name a folder that a condgen command has written, or hf:{name} if it is on "
+                "the Hugging Face hub"
+            )
         return Path(name)
     folder = fetch(str(name), (MODEL_FILE, CONFIG_FILE, CALIBRATION_FILE))
     if not (folder / MODEL_FILE).is_file():

@@ -4,6 +4,7 @@ import errno
 import ipaddress
 import os
 import socket
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -12,6 +13,7 @@ import typer
 
 from condgen.cli.progress import console
 from condgen.errors import UserError
+from condgen.hub import MODEL, model_folder
 from condgen.recipe import read_yaml
 from condgen.training import Processes
 
@@ -22,7 +24,13 @@ _TRIED = 20  # ports
 
 def studio(
     context: typer.Context,
-    run: Annotated[Path, typer.Argument(help="A run folder, or that of a score model or a generator alone.")],
+    run: Annotated[
+        str,
+        typer.Argument(
+            metavar=MODEL,
+            help="A run folder, or that of a score model or a generator alone, which may be on the Hugging Face hub.",
+        ),
+    ],
     host: Annotated[str, typer.Option(help="The address to listen at.")] = "127.0.0.1",
     port: Annotated[
         int | None, typer.Option(min=1, max=65535, help="By default 7860, or the next that is free.")
@@ -59,9 +67,12 @@ def studio(
     from condgen.studio.guard import own_names
     from condgen.studio.models import read_offer
 
-    offer = read_offer(run)
+    folder = model_folder(run)
+    offer = read_offer(folder)
+    if folder != Path(run):  # the cache's folder is called by a version, which tells nobody anything
+        offer = replace(offer, name=run)
     if context.obj is None:
-        torch.set_num_threads(_threads_of(run) or torch.get_num_threads())  # as `condgen run` does
+        torch.set_num_threads(_threads_of(folder) or torch.get_num_threads())  # as `condgen run` does
     listener = _listen(host, port)
     work = Studio(offer, Limits(seconds=seconds), Processes().device)
     app = build_app(work, own_names() if allow_remote else set())

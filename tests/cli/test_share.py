@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import tarfile
+from pathlib import Path
 from types import SimpleNamespace
 
 import huggingface_hub
@@ -163,6 +164,35 @@ def test_the_hub_is_asked_for_safetensors_and_json_alone(shared, hub, tmp_path, 
     assert code == 0, err
     with pytest.raises(ValueError, match="only safetensors and JSON"):
         fetch("hf:me/pets", ["pytorch_model.bin"])
+
+
+def test_the_studio_shows_a_model_of_the_hub(hub, condgen, tmp_path, monkeypatch):
+    pytest.importorskip("uvicorn", reason="the studio is missing: pip install 'condgen[studio]'")
+
+    def instead(offer, *_):
+        raise UserError(f"{offer.name} in {offer.folder}")
+
+    monkeypatch.setattr("condgen.studio.app.Studio", instead)
+    monkeypatch.setattr("condgen.cli.studio._listen", lambda *_: None)
+    code, _, err = condgen("studio", "hf:me/pets/score", "--no-open")
+    assert (code, err) == (2, f"error: hf:me/pets/score in {tmp_path / 'cache' / 'score'}\n")
+    code, _, err = condgen("studio", "hf:me/pets/classifier-dlsm", "--no-open")
+    assert (code, "draws nothing by itself" in err) == (2, True)
+
+
+def test_a_name_without_hf_has_a_hint(hub, tmp_path, monkeypatch, condgen):
+    monkeypatch.chdir(tmp_path)
+    for kind in MODELS.values():
+        with pytest.raises(
+            UserError, match=r"me/pets does not exist: .*, or hf:me/pets if it is on the Hugging Face hub"
+        ):
+            kind.from_pretrained("me/pets")
+    code, _, err = condgen("sample", "--score", "me/pets/score", "--out", "s")
+    assert (code, "hf:me/pets/score" in err, len(err.strip().splitlines())) == (2, True, 1)
+    for name in ("me", "./me/pets", "../me/pets", tmp_path / "me"):
+        assert model_folder(name) == Path(name)
+    (tmp_path / "me" / "pets").mkdir(parents=True)
+    assert model_folder("me/pets") == Path("me/pets")
 
 
 @pytest.mark.parametrize(
