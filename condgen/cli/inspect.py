@@ -86,6 +86,8 @@ def evaluate(
     settings = parse_data(data)
     with lock(out):
         train, test = load(settings, "train"), load(settings, "test")
+        if features.startswith("hf:"):
+            features = str(model_folder(features))
         measures = Measures(features=features, cas=cas, cas_steps=cas_steps, cas_flip=flip, most=most)
         stage = EvaluateStage(seed=seed, measures=measures)
         if follow(evaluate_stage(out, stage, _named(samples), train, test, Processes().device)) == 0:

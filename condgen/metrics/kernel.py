@@ -71,8 +71,8 @@ def _diagonal(a: Tensor) -> Tensor:
 def kernel_distance(samples: Tensor, reference: KernelReference) -> KernelDistance:
     """The distance of samples (N, F), with the delete-one jackknife's standard error (Efron 1982, chapter 3).
 
-    Where samples and reference are alike, the error is up to about 1.6 times too wide, never too narrow: the statistic
-    is degenerate there.
+    Where samples and reference are alike, the error is on average up to 1.6 times too wide: the statistic is degenerate
+    there.
 
     Raises:
         ValueError: fewer than 3 samples, or another number of features.
