@@ -40,6 +40,9 @@ from condgen.training import Processes
 __all__ = ["diagnose", "doctor", "evaluate"]
 
 
+_WITH_INTERVALS = 2  # methods whose figures and intervals a terminal is wide enough for
+
+
 def _named(folders: list[Path]) -> dict[str, Path]:
     names = [folder.resolve().name for folder in folders]
     twice = [name for name in names if names.count(name) > 1]
@@ -93,7 +96,10 @@ def evaluate(
         if follow(evaluate_stage(out, stage, _named(samples), train, test, Processes().device)) == 0:
             console.print(f"nothing left to do: {out} is finished", markup=False)
         build_report(out)
-    console.print(to_rich(metrics_table(read_json(out / "metrics.json")["rows"], intervals=False)))
+    few = len(samples) <= _WITH_INTERVALS
+    console.print(to_rich(metrics_table(read_json(out / "metrics.json")["rows"], intervals=few)))
+    if not few:
+        console.print("intervals stand in the report")
     console.print(f"report: {(out / 'report.html').resolve()}", markup=False, soft_wrap=True)
 
 

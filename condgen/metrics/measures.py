@@ -72,7 +72,8 @@ def measure(features: Features, y: Tensor, reference: Reference, remembered: Mem
         if math.isfinite(ratio):
             each = {label: value for label, value in enumerate((variety.value / real).tolist()) if math.isfinite(value)}
             text = _within(reference, len(each))
-            text += f", at most {MOST_PAIRED:,} of a class" if variety is pairs and reference.size > MOST_PAIRED else ""
+            if variety is pairs and max(int(of.bincount().max()) for of in (y, reference.y)) > MOST_PAIRED:
+                text += f", {MOST_PAIRED:,} of a class"
             found[name] = Measured(symmetric(ratio, error), text, variety.n, each)
     authentic, seen = remembered.authentic, len(remembered.authentic)
     found["authenticity"] = Measured(proportion(float(authentic.mean()), seen), reference.text, seen)
