@@ -6,21 +6,19 @@ safetensors and JSON: nothing that could run.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from condgen.errors import UserError
 from condgen.weights import MODEL_FILE
 
-__all__ = ["CALIBRATION_FILE", "CONFIG_FILE", "MODEL", "UPLOADED", "fetch", "model_folder", "upload"]
+__all__ = ["CALIBRATION_FILE", "CONFIG_FILE", "MODEL", "fetch", "model_folder", "repository_of", "upload"]
 
 MODEL = "DIR|hf:OWNER/NAME"
 """How the help names what `model_folder` takes."""
 
 CONFIG_FILE, CALIBRATION_FILE = "config.json", "calibration/calibration.json"
-
-UPLOADED = ("*README.md", "report.md", "report.html", "*.json", "*.safetensors", "*.png")
 
 _NOTATION = re.compile(r"hf:(?P<repository>[^/@\s]+/[^/@\s]+)(@(?P<revision>[^/@\s]+))?(/(?P<inside>[^@]+))?")
 
@@ -45,6 +43,11 @@ def model_folder(name: str | Path) -> Path:
     return folder
 
 
+def repository_of(name: str) -> str:
+    """`owner/name` of `hf:owner/name[@revision][/sub-folder]`."""
+    return _parse(name).repository
+
+
 def fetch(name: str, files: Sequence[str]) -> Path:
     """Downloads files of a folder on the hub, those that there are, unless the cache has them; returns where it lies.
 
@@ -66,20 +69,22 @@ def fetch(name: str, files: Sequence[str]) -> Path:
     return Path(root) / place.inside
 
 
-def upload(folder: Path, repository: str, *, private: bool) -> str:
-    """Creates a repository of models, unless it exists, and puts the files of a folder into it; returns its address."""
-    from huggingface_hub import HfApi
+def upload(files: Mapping[str, Path | bytes], repository: str, message: str, *, private: bool) -> str:
+    """Creates a repository of models, unless it exists, and puts files into it, in one commit; returns its address.
+
+    Args:
+        files: the content, or where it lies, by name in the repository. Nothing else is sent.
+        repository: `owner/name`.
+        message: of the commit.
+        private: whether its owner alone is to see it, where it is created.
+    """
+    from huggingface_hub import CommitOperationAdd, HfApi
 
     api = HfApi()
     try:
         identity = api.create_repo(repository, repo_type="model", private=private, exist_ok=True).repo_id
-        commit = api.upload_folder(
-            repo_id=identity,
-            repo_type="model",
-            folder_path=folder,
-            commit_message=f"condgen push {folder.resolve().name}",
-            allow_patterns=list(UPLOADED),
-        )
+        operations = [CommitOperationAdd(path_in_repo=name, path_or_fileobj=file) for name, file in files.items()]
+        commit = api.create_commit(identity, operations, commit_message=message, repo_type="model")
     except Exception as error:  # as above
         raise _in_words(error, f"cannot push to {repository}", repository) from error
     return str(commit.repo_url)
@@ -131,5 +136,12 @@ def _in_words(error: Exception, what: str, repository: str) -> UserError:
             )
         case EntryNotFoundError():
             return UserError(f"{what}: {repository} has no such file")
+    told = " ".join(str(getattr(error, "server_message", None) or error).split())[:200]
+    if status == 429:
+        return UserError(f"{what}: the Hugging Face hub is asked too often ({told}): wait a while, and try again")
+    if status is not None and 400 <= status < 500:  # the network has carried its answer: what is asked for is wrong
+        return UserError(f"{what}: the Hugging Face hub refuses it ({status}): {told}: change that, and try again")
+    if status is not None:
+        return UserError(f"{what}: the Hugging Face hub has a fault ({status}): {told}: try again later")
     reason = " ".join(str(error).split())[:200]
     return UserError(f"{what}: {type(error).__name__}: {reason}: check the network, and try again")

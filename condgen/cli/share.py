@@ -45,20 +45,21 @@ def push(
 ) -> None:
     """Upload exported models to the Hugging Face hub. Log in first, with hf auth login or HF_TOKEN.
 
-    The repository is created where there is none. In the cards, OWNER/NAME becomes its name.
+    The repository is created where there is none. In the cards, OWNER/NAME becomes its name. What came into the folder
+    after the export stays here.
     """
-    from condgen.export import named, uploaded
+    from condgen.export import contents
 
     if repository.count("/") != 1 or not all(repository.split("/")):
         raise UserError(f"{repository!r} is no name of a repository: write owner/name")
-    files = uploaded(folder)
+    files = contents(folder, repository)
     if dry_run:
-        for path in files:
-            console.print(f"{path.stat().st_size:>12,}  {path.relative_to(folder)}", markup=False, soft_wrap=True)
+        for file, content in files.items():
+            size = len(content) if isinstance(content, bytes) else content.stat().st_size
+            console.print(f"{size:>12,}  {file}", markup=False, soft_wrap=True)
         console.print(f"nothing was uploaded: {len(files)} files would go to {repository}", markup=False)
         return
-    with named(folder, repository):
-        address = upload(folder, repository, private=private)
+    address = upload(files, repository, f"condgen push {folder.resolve().name}", private=private)
     console.print(f"pushed: {address}", markup=False, soft_wrap=True)
 
 
@@ -100,8 +101,9 @@ def tensorboard(
     The same command again adds what is new. Show them by tensorboard --logdir FOLDER/tensorboard.
     """
     from condgen.export import EVENTS, Events
+    from condgen.export.inside import within
 
-    place = out or folder / EVENTS
+    place = out or within(folder, EVENTS)
     events = Events(folder, place)
     try:
         added = events.update()

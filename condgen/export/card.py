@@ -5,7 +5,7 @@ Whatever comes from a run, names of classes above all, is escaped, so that it sh
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from typing import Any
 
@@ -15,7 +15,9 @@ from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 
 from condgen import __version__
+from condgen.export.places import last_part
 from condgen.export.sources import Measured, Model, Source
+from condgen.hub import repository_of
 from condgen.metrics import REAL
 from condgen.report import Table, classifier_rows, classifier_table, errors_table, metrics_table, to_markdown
 from condgen.report.tables import escape_markdown
@@ -33,13 +35,16 @@ _TASKS = {"score model": "unconditional-image-generation", "generator": "uncondi
 _TASKS |= {"classifier": "image-classification"}
 
 
-def model_card(model: Model, measured: Measured, figures: list[str], title: str, license: str, inside: str = "") -> str:
+def model_card(
+    model: Model, measured: Measured, figures: list[str], drawn: list[str], title: str, license: str, inside: str = ""
+) -> str:
     """The card of one model.
 
     Args:
         model: what it is about.
         measured: what the run says of the model.
         figures: pictures beside the card.
+        drawn: those of its score errors.
         title: its head line.
         license: as the hub spells it.
         inside: its sub-folder in the repository, if it has one.
@@ -47,7 +52,7 @@ def model_card(model: Model, measured: Measured, figures: list[str], title: str,
     place = f"{PLACE}/{inside}" if inside else PLACE
     above = f"hf:{PLACE}" if inside else "runs/RUN"
     body = _template("card.md.j2").render(
-        **_shared(title, license, figures, measured),
+        **_shared(title, license, figures, drawn, measured),
         model=model,
         config=model.description,
         stage=Markup(_fenced(yaml.safe_dump(model.stage, sort_keys=False, allow_unicode=True), "yaml")),
@@ -56,29 +61,33 @@ def model_card(model: Model, measured: Measured, figures: list[str], title: str,
         above=Markup(above),
         levels=_levels(model),
         loss=_loss(model),
+        ce_weight=_objective(model).get("ce_weight", 0),
         data=_data(model),
+        imported="imported" in model.stage,
     )
     return _card(_head(title, license, [model], measured), body)
 
 
-def run_card(source: Source, figures: list[str], license: str) -> str:
+def run_card(source: Source, figures: list[str], drawn: list[str], license: str) -> str:
     """The card of a whole run, whose models lie in sub-folders."""
     preferred = sorted(source.models, key=lambda model: _loss(model) != "dlsm")
+    trained = [model for model in source.models if "imported" not in model.stage]
     firsts = {kind: next((model.name for model in preferred if model.kind == kind), None) for kind in _TASKS}
     body = _template("run.md.j2").render(
-        **_shared(source.name, license, figures, source.measured),
+        **_shared(source.name, license, figures, drawn, source.measured),
         models=source.models,
-        firsts=firsts,
+        firsts={kind: Markup(name or "") for kind, name in firsts.items()},  # in code, where nothing is escaped
         report=(source.folder / "report.html").is_file(),
         place=Markup(f"hf:{PLACE}"),
-        data=_data(source.models[0]),
+        data=_data(trained[0]) if trained else "",
+        imported=len(trained) < len(source.models),
         config=source.models[0].description,
         is_images=len(source.models[0].description["shape"]) == 3,
     )
     return _card(_head(source.name, license, list(source.models), source.measured), body)
 
 
-def _shared(title: str, license: str, figures: list[str], measured: Measured) -> dict[str, Any]:
+def _shared(title: str, license: str, figures: list[str], drawn: list[str], measured: Measured) -> dict[str, Any]:
     tables = [_as_markdown(metrics_table(measured.metrics))] if measured.metrics else []
     kinds = {(row["weighting"], row["quantity"]) for row in measured.errors}
     errors = [_as_markdown(errors_table(measured.errors, *kind)) for kind in sorted(kinds)]
@@ -87,12 +96,31 @@ def _shared(title: str, license: str, figures: list[str], measured: Measured) ->
         "license": license,
         "undecided": license == UNDECIDED,
         "figures": figures,
+        "drawn": drawn,
         "metrics": tables,
+        "floor": _floor(measured.metrics),
         "errors": errors,
         "methods": {name: _in_words(method) for name, method in measured.sampled.items()},
         "about": ", ".join(measured.about),
         "version": __version__,
     }
+
+
+def _floor(rows: Sequence[Mapping[str, Any]]) -> str:
+    """What stands in the last row of the metrics: figures of real data, if not always at the n of the samples."""
+    real = {row["metric"] for row in rows if row["method"] == REAL}
+    last = [row for row in rows if (row["method"] == REAL) == (row["metric"] in real)]
+    useful = [row for row in last if str(row["metric"]).startswith("CAS")]
+    counts, learnt = (
+        " or ".join(f"{n:,}" for n in sorted({row["floor_n"] for row in found if row.get("floor_n") is not None}))
+        for found in ([row for row in last if row not in useful], useful)
+    )
+    words = f"The last row is the floor, real data that were held out{f': n = {counts}' if counts else ''}."
+    if useful:
+        words += (
+            f" For CAS it is what a classifier learns from real training data{f': n = {learnt}' if learnt else ''}."
+        )
+    return words
 
 
 def _in_words(method: Mapping[str, Any]) -> str:
@@ -116,7 +144,7 @@ def _head(title: str, license: str, models: list[Model], measured: Measured) -> 
         library_name="condgen",
         tags=tags,
         pipeline_tag=_TASKS[models[0].kind] if images else None,
-        base_model=imported.removeprefix("hf:") if imported.startswith("hf:") else None,
+        base_model=repository_of(imported) if imported.startswith("hf:") else None,
         model_name=title if results else None,
         eval_results=results or None,
     )
@@ -161,14 +189,18 @@ def _levels(model: Model) -> Markup:
 
 def _loss(model: Model) -> str:
     """The objective, by the name that the settings give it."""
+    return str(_objective(model).get("loss", ""))
+
+
+def _objective(model: Model) -> dict[str, Any]:
     part: dict[str, Any] = model.stage.get({"score model": "score"}.get(model.kind, model.kind)) or {}
-    return str((part.get("objective") or {}).get("loss", ""))
+    return part.get("objective") or {}
 
 
 def _data(model: Model) -> str:
     """What the data are called, if that is known."""
     data = model.stage.get("data") or {}
-    return str(data.get("root") or data.get("kind", ""))
+    return last_part(str(data.get("root") or "")) or str(data.get("kind", ""))
 
 
 def _as_markdown(table: Table) -> Markup:

@@ -16,6 +16,7 @@ import numpy as np
 from PIL import Image
 
 from condgen.errors import UserError
+from condgen.export.inside import named_parts, within
 from condgen.recipe import read_yaml
 from condgen.report import labelled_grid
 from condgen.run import read_json, read_rows, write_json
@@ -70,7 +71,7 @@ class Events:
         self._writers = {}
 
     def _add_log(self, name: str, place: Path) -> int:
-        rows, out = read_rows(place / LOG_FILE), self.out / name
+        rows, out = read_rows(within(place, LOG_FILE)), within(self.out, name)
         memory = read_json(out / _MEMORY) if (out / _MEMORY).is_file() else {}
         known = int(memory.get("rows", 0))
         if known and memory.get("digest") != _digest(rows[:known]):
@@ -89,7 +90,7 @@ class Events:
             return
         for tag, value in _scalars(row):
             self._writer(out).add_scalar(tag, value, step)
-        if "look" in row and (place / LOOKS / f"{step:08d}.safetensors").is_file():
+        if "look" in row and within(place, f"{LOOKS}/{step:08d}.safetensors").is_file():
             look = read_looks(place, until=step)[-1]
             if look.x.ndim == 4:
                 picture = labelled_grid(look.x, look.y.tolist(), look.names)
@@ -99,7 +100,8 @@ class Events:
         """The grid of every method's samples."""
         added = 0
         for path in sorted(self.folder.glob("samples/*/grid.png")):
-            out = self.out / "samples" / path.parent.name
+            out = within(self.out, f"samples/{path.parent.name}")
+            within(self.folder, f"samples/{path.parent.name}/grid.png")
             digest = hashlib.sha256(path.read_bytes()).hexdigest()
             if ".before-" in path.parent.name or _remembered(out) == digest:
                 continue
@@ -135,11 +137,11 @@ def _stages(folder: Path) -> list[tuple[str, Path]]:
     """The stages that train, by the names of their folders: of a run those of its recipe, begun or not."""
     if not (folder / RUN_FILE).is_file():
         return [(folder.resolve().name, folder)]
-    recipe = read_yaml(folder / RECIPE_FILE)
-    names = ["score"]
+    path = within(folder, RECIPE_FILE)
+    recipe, names = read_yaml(path), ["score"]
     for part in ("scores", "classifiers", "generators"):
-        names += [f"{part.removesuffix('s')}-{name}" for name in recipe.get(part) or {}]
-    return [(name, folder / name) for name in names]
+        names += [f"{part.removesuffix('s')}-{name}" for name in named_parts(recipe.get(part), path)]
+    return [(name, within(folder, name)) for name in names]
 
 
 def _scalars(row: Mapping[str, Any]) -> Iterator[tuple[str, float]]:

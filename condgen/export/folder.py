@@ -6,21 +6,23 @@ The weights are copied as they are, so that content keys, and with them calibrat
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from html import escape
 from pathlib import Path
 
 from condgen import __version__
 from condgen.errors import UserError
 from condgen.export.card import PLACE, model_card, run_card
+from condgen.export.inside import within
+from condgen.export.places import without_place
 from condgen.export.sources import Measured, Model, Source, read_source
-from condgen.hub import CALIBRATION_FILE, CONFIG_FILE, UPLOADED
+from condgen.hub import CALIBRATION_FILE, CONFIG_FILE
+from condgen.report import draw_errors
 from condgen.report.tables import escape_markdown
 from condgen.run import read_json
 from condgen.weights import MODEL_FILE, write_atomically
 
-__all__ = ["CARD_FILE", "export", "exported", "named", "uploaded"]
+__all__ = ["CARD_FILE", "contents", "export", "exported"]
 
 CARD_FILE = "README.md"
 
@@ -48,7 +50,9 @@ def export(folder: Path, out: Path, license: str) -> Source:
             _write_run(source, unfinished, license)
         else:
             (model,) = source.models
-            _write_model(model, source.measured.of(model), source.folder, unfinished, license, title=source.name)
+            run = source.run or source.folder
+            _write_model(model, source.measured.of(model), run, unfinished, license, title=source.name)
+        _list_files(unfinished)
         if out.exists():
             out.rmdir()
         unfinished.rename(out)
@@ -59,41 +63,41 @@ def export(folder: Path, out: Path, license: str) -> Source:
     return source
 
 
-def exported(folder: Path) -> list[Path]:
-    """The folders of models in one that `export` has written.
+def exported(folder: Path) -> list[str]:
+    """The files that `export` has written into a folder, by their names within it; not what was done there since.
 
     Raises:
-        UserError: where it has not.
+        UserError: where it has written none, one is gone, or leads out of the folder.
     """
-    config = read_json(folder / CONFIG_FILE) if (folder / CONFIG_FILE).is_file() else {}
-    if config.get("library_name") != _LIBRARY or not (folder / CARD_FILE).is_file():
+    config = read_json(within(folder, CONFIG_FILE)) if (folder / CONFIG_FILE).is_file() else {}
+    files = config.get("files")
+    if config.get("library_name") != _LIBRARY or not isinstance(files, list):
         raise UserError(f"{folder} is no exported folder: run 'condgen export RUN --out DIR' first, and name that DIR")
-    places = [folder / name for name in config["models"]] if "models" in config else [folder]
-    for place in places:
-        if not (place / MODEL_FILE).is_file():
-            raise UserError(f"{place / MODEL_FILE} is missing: export the run again")
-    return places
+    for file in files:
+        if not within(folder, file, folder / CONFIG_FILE).is_file():
+            raise UserError(f"{folder / file} is missing: export the run again")
+    return sorted(set(files))
 
 
-def uploaded(folder: Path) -> list[Path]:
-    """The files of an exported folder that go to the hub, and no trace of work that was done in it since."""
-    exported(folder)
-    found = (path for pattern in UPLOADED for path in folder.rglob(pattern))
-    return sorted(path for path in found if path.is_file())
+def contents(folder: Path, repository: str) -> dict[str, Path | bytes]:
+    """What goes to a repository, by name: exported files as they are, and cards with its name where they leave a gap.
+
+    The folder keeps the gap, whatever ends the upload, so that it can go to another repository as well.
+    """
+    return {
+        file: _named(folder / file, repository) if file.rpartition("/")[2] == CARD_FILE else folder / file
+        for file in exported(folder)
+    }
 
 
-@contextmanager
-def named(folder: Path, repository: str) -> Iterator[None]:
-    """Puts the name of the repository where the cards of an exported folder leave a gap, for as long as it is open."""
-    cards = [place / CARD_FILE for place in dict.fromkeys((folder, *exported(folder)))]
-    before = {card: card.read_bytes() for card in cards}
-    try:
-        for card, text in before.items():
-            write_atomically(card, text.replace(f"hf:{PLACE}".encode(), f"hf:{repository}".encode()))
-        yield
-    finally:
-        for card, text in before.items():
-            write_atomically(card, text)
+def _named(card: Path, repository: str) -> bytes:
+    return card.read_bytes().replace(f"hf:{PLACE}".encode(), f"hf:{repository}".encode())
+
+
+def _list_files(out: Path) -> None:
+    """Writes down which files were exported: what lies there later, such as a classifier, is not pushed unasked."""
+    files = sorted(path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file())
+    write_atomically(out / CONFIG_FILE, _json(read_json(out / CONFIG_FILE) | {"files": files}))
 
 
 def _write_run(source: Source, out: Path, license: str) -> None:
@@ -101,13 +105,14 @@ def _write_run(source: Source, out: Path, license: str) -> None:
         title, place = f"{source.name}: {model.name}", out / model.name
         _write_model(model, source.measured.of(model), source.folder, place, license, title, inside=model.name)
     figures = [*_copy_pictures(source.folder, ["samples.png"], out), *_copy_grids(source.folder, source.measured, out)]
+    drawn = _draw_errors(source.measured, out)
     roots = {model.paths for model in source.models if model.paths}
     for file in _REPORTS:
-        if (source.folder / file).is_file():
+        if within(source.folder, file).is_file():
             _copy_text(source.folder / file, out / file, roots)
     config = {"library_name": _LIBRARY, "condgen_version": __version__, "models": [m.name for m in source.models]}
     write_atomically(out / CONFIG_FILE, _json(config))
-    write_atomically(out / CARD_FILE, run_card(source, figures, license).encode())
+    write_atomically(out / CARD_FILE, run_card(source, figures, drawn, license).encode())
 
 
 def _write_model(
@@ -117,12 +122,20 @@ def _write_model(
     shutil.copyfile(model.folder / MODEL_FILE, out / MODEL_FILE)
     about = {"library_name": _LIBRARY, "condgen_version": __version__}
     write_atomically(out / CONFIG_FILE, _json(about | model.description | {"stage": model.stage}))
-    if model.kind == "classifier" and (model.folder / CALIBRATION_FILE).is_file():
+    if model.kind == "classifier" and within(model.folder, CALIBRATION_FILE).is_file():
         _copy_text(model.folder / CALIBRATION_FILE, out / CALIBRATION_FILE, {model.paths} - {""})
     own = ["grid.png", "looks.png", "calibration/calibration.png"]
     within_run = run if measured.sampled else model.folder
     figures = [*_copy_pictures(model.folder, own, out), *_copy_grids(within_run, measured, out)]
-    write_atomically(out / CARD_FILE, model_card(model, measured, figures, title, license, inside).encode())
+    drawn = _draw_errors(measured, out)
+    write_atomically(out / CARD_FILE, model_card(model, measured, figures, drawn, title, license, inside).encode())
+
+
+def _draw_errors(measured: Measured, out: Path) -> list[str]:
+    """The report's plots of score errors, a picture for each weighting."""
+    weightings = sorted({row["weighting"] for row in measured.errors} & {"data", "grid"})
+    files = {weighting: f"figures/score-errors-{weighting}.png" for weighting in weightings}
+    return [file for weighting, file in files.items() if draw_errors(measured.errors, weighting, out / file)]
 
 
 def _copy_grids(run: Path, measured: Measured, out: Path) -> list[str]:
@@ -134,7 +147,7 @@ def _copy_grids(run: Path, measured: Measured, out: Path) -> list[str]:
 def _copy_pictures(folder: Path, files: list[str], out: Path, name: str | None = None) -> list[str]:
     written = []
     for file in files:
-        if (folder / file).is_file():
+        if within(folder, file).is_file():
             target = name or f"figures/{Path(file).name}"
             (out / target).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(folder / file, out / target)
@@ -143,11 +156,11 @@ def _copy_pictures(folder: Path, files: list[str], out: Path, name: str | None =
 
 
 def _copy_text(path: Path, target: Path, roots: set[str]) -> None:
-    """Copies a file without the paths of data: where they lie on a machine concerns nobody else."""
+    """Copies a file without the paths of data."""
     text = path.read_text(encoding="utf-8")
     for root in roots:
         for dress in (str, escape, escape_markdown, lambda value: json.dumps(value)[1:-1]):
-            text = text.replace(dress(root), dress(Path(root).name))
+            text = without_place(text, root, dress)
     write_atomically(target, text.encode())
 
 

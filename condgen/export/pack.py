@@ -10,7 +10,8 @@ import io
 import json
 import os
 import tarfile
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 
@@ -27,6 +28,7 @@ Format: TypeAlias = Literal["webdataset", "parquet"]
 SUFFIXES: dict[str, Format] = {".tar": "webdataset", ".parquet": "parquet"}
 
 _COLUMNS = ("file", "x", "class", "name", "seed", "sampler")  # of a manifest, that have one of their own
+_MOST_CLASSES = 100_000  # each below the largest has a name in every file, so a number that is astray fills the memory
 _GROUP = 500  # rows of Parquet that are held and read at a time
 
 
@@ -88,17 +90,39 @@ def _check(samples: Sequence[_Sample], folder: Path, form: Format) -> None:
     if not samples:
         raise UserError(f"{folder} holds no samples: name a folder that condgen sample has written")
     for sample in samples:
-        if not isinstance(sample.row.get("class"), int) or not (sample.row.get("file") or sample.row.get("x")):
-            raise UserError(f"{sample.folder / MANIFEST} does not describe samples: sample again")
+        row, manifest = sample.row, sample.folder / MANIFEST
+        if type(row.get("class")) is not int or not _is_seed(row.get("seed")) or _size(row) is None:
+            raise UserError(f"{manifest} does not describe samples: sample again")
+        if not all(isinstance(row.get(key), str | None) for key in ("name", "sampler")):
+            raise UserError(f"{manifest} does not describe samples: sample again")
+        if not 0 <= row["class"] < _MOST_CLASSES:
+            raise UserError(
+                f"{manifest} tells of class {row['class']}: they end at {_MOST_CLASSES - 1:,}; sample again"
+            )
+        if _size(row) != _size(samples[0].row):
+            raise UserError(f"{manifest} mixes pictures and points, or points of several sizes: sample again")
     if form == "webdataset" and not samples[0].row.get("file"):
         raise UserError(f"{folder} holds points, which have no pictures for a tar: choose --format parquet")
+
+
+def _is_seed(seed: object) -> bool:
+    return seed is None or (type(seed) is int and 0 <= seed < 2**63)
+
+
+def _size(row: Mapping[str, Any]) -> int | None:
+    """The coordinates of a point, or 0 of a picture; nothing where a row is neither."""
+    file, x = row.get("file"), row.get("x")
+    if file:
+        return 0 if isinstance(file, str) else None
+    return len(x) if isinstance(x, list) and x and all(type(value) in (int, float) for value in x) else None
 
 
 def _class_names(samples: Sequence[_Sample]) -> list[str]:
     """Names by class; those of which there is no sample, so that numbers stay as they are, are named by the number."""
     known = {int(sample.row["class"]): str(sample.row.get("name", "")) for sample in samples}
     found = [known.get(label) or f"class {label}" for label in range(max(known) + 1)]
-    return [name if found.count(name) == 1 else f"{name} ({label})" for label, name in enumerate(found)]
+    count = Counter(found)
+    return [name if count[name] == 1 else f"{name} ({label})" for label, name in enumerate(found)]
 
 
 # ----------------------------------------------------------------------------------------------------

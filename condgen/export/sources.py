@@ -6,6 +6,9 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 from condgen.errors import UserError
+from condgen.export.inside import checked_name, named_parts, within
+from condgen.export.places import last_part, without_place
+from condgen.hub import CONFIG_FILE
 from condgen.metrics import REAL
 from condgen.recipe import read_yaml
 from condgen.run import SNAPSHOTS, default_methods, read_json, read_settings
@@ -104,6 +107,7 @@ class Source:
         models: all of them.
         measured: what the run says of them.
         is_run: whether it is a whole run.
+        run: the folder of the run, or of the one that the stage is part of.
     """
 
     folder: Path
@@ -111,13 +115,14 @@ class Source:
     models: tuple[Model, ...]
     measured: Measured
     is_run: bool
+    run: Path | None = None
 
 
 def read_source(folder: Path) -> Source:
     """The models in the folder of a run or of a stage.
 
     Raises:
-        UserError: where there is none, or one is not finished.
+        UserError: where there is none, one is not finished, or a name leads out of the folder.
     """
     if not folder.is_dir():
         raise UserError(f"{folder} is not a folder: name the folder of a run or of a model, such as runs/digits")
@@ -125,7 +130,8 @@ def read_source(folder: Path) -> Source:
         above = folder.resolve().parent
         listed = (above / RUN_FILE).is_file() and folder.resolve() in _places(above)
         measured = _measured(above) if listed else Measured()
-        return Source(folder, folder.resolve().name, (_model(folder),), measured, is_run=False)
+        name = folder.resolve().name
+        return Source(folder, name, (_model(folder),), measured, is_run=False, run=above if listed else None)
     if not (folder / RUN_FILE).is_file():
         raise UserError(f"{folder} holds no model: name the folder of a run that is finished, or of one of its models")
     places = [place for place in _places(folder) if _is_of_model(place)]
@@ -133,13 +139,22 @@ def read_source(folder: Path) -> Source:
     if unfinished is not None or not places:
         what = f"{unfinished} is not finished" if unfinished else f"{folder} holds no finished model"
         raise UserError(f"{what}: run the command that made it again, it goes on where it stopped")
-    name = str(read_json(folder / RUN_FILE).get("name", folder.resolve().name))
-    return Source(folder, name, tuple(map(_model, places)), _measured(folder), is_run=True)
+    for place in places:
+        checked_name(place.name.partition("-")[2] or place.name, folder / RUN_FILE)
+    name = str(_read(folder, RUN_FILE).get("name", folder.resolve().name))
+    return Source(folder, name, tuple(map(_model, places)), _measured(folder), is_run=True, run=folder)
 
 
 def _places(run: Path) -> list[Path]:
     """The folders of a run's stages: what an earlier recipe has left is none of them."""
-    return [run.resolve() / str(stage["folder"]) for stage in read_json(run / RUN_FILE).get("stages", [])]
+    stages = _read(run, RUN_FILE).get("stages", [])
+    if not isinstance(stages, list) or not all(isinstance(stage, dict) for stage in stages):
+        raise UserError(f"{run / RUN_FILE} is damaged (its stages are no list of objects): run the recipe again")
+    return [within(run.resolve(), stage.get("folder"), run / RUN_FILE) for stage in stages]
+
+
+def _read(folder: Path, file: str) -> dict[str, Any]:
+    return read_json(within(folder, file))
 
 
 def _is_of_model(place: Path) -> bool:
@@ -147,12 +162,14 @@ def _is_of_model(place: Path) -> bool:
 
 
 def _model(folder: Path) -> Model:
-    tensors, description = load_tensors(folder / MODEL_FILE)
+    tensors, description = load_tensors(within(folder, MODEL_FILE))
     kind = next((kind for kind in _KINDS if description.get("kind") == kind), None)
     if kind is None:
         raise UserError(f"{folder / MODEL_FILE} holds a {description.get('kind')}: only models are exported")
     snapshot = folder.resolve().parent.name == SNAPSHOTS
     trained = folder.resolve().parent.parent if snapshot else folder
+    for file in (RECIPE_FILE, CONFIG_FILE, STAGE_FILE):
+        within(trained, file)
     stage = read_settings(trained)
     data = stage.get("data")
     root = str(data.get("root") or "") if isinstance(data, dict) else ""
@@ -161,7 +178,7 @@ def _model(folder: Path) -> Model:
         name=f"{trained.resolve().name}-{folder.resolve().name}" if snapshot else folder.resolve().name,
         kind=kind,
         description=description,
-        stage=stage | {"data": {**data, "root": Path(root).name}} if root and data else stage,
+        stage=stage | {"data": {**data, "root": last_part(root) or root}} if root and data else stage,
         record=read_json(trained / STAGE_FILE) if (trained / STAGE_FILE).is_file() and not snapshot else {},
         parameters=sum(tensor.numel() for tensor in tensors.values()),
         paths=root,
@@ -169,24 +186,25 @@ def _model(folder: Path) -> Model:
 
 
 def _measured(run: Path) -> Measured:
-    recipe = read_yaml(run / RECIPE_FILE)
+    path = within(run, RECIPE_FILE)
+    recipe = read_yaml(path)
     metrics, errors = (
-        read_json(run / file).get("rows", []) if (run / file).is_file() else []
+        _read(run, file).get("rows", []) if (run / file).is_file() else []
         for file in ("metrics.json", "diagnostics.json")
     )
-    diagnosed = (recipe.get("diagnose") or {}).get("methods")
+    diagnosed = named_parts((recipe.get("diagnose") or {}).get("methods"), path)
     if not diagnosed:
-        classifiers = {name: run / f"classifier-{name}" for name in recipe.get("classifiers") or {}}
+        classifiers = {name: run / f"classifier-{name}" for name in named_parts(recipe.get("classifiers"), path)}
         diagnosed = {name: method.model_dump(mode="json") for name, method in default_methods(classifiers).items()}
     root = str((recipe.get("data") or {}).get("root") or "")
-    if root:  # where data lie on a machine concerns nobody else
-        metrics = [row | {"reference": str(row["reference"]).replace(root, Path(root).name)} for row in metrics]
+    if root:
+        metrics = [row | {"reference": without_place(str(row["reference"]), root)} for row in metrics]
     return Measured(
         metrics=metrics,
         errors=errors,
-        sampled=(recipe.get("sample") or {}).get("methods") or {},
+        sampled=named_parts((recipe.get("sample") or {}).get("methods"), path),
         diagnosed=diagnosed,
-        about=_about(read_json(run / RUN_FILE)),
+        about=_about(_read(run, RUN_FILE)),
     )
 
 

@@ -5,6 +5,7 @@ from condgen.report.classifier_plots import draw_calibration
 from condgen.report.classifier_section import classifier_rows
 from condgen.report.comparison import compare_runs
 from condgen.report.curves import draw_curves
+from condgen.report.error_picture import draw_errors
 from condgen.report.findings import findings
 from condgen.report.generator_section import generator_table
 from condgen.report.grids import labelled_grid, side_by_side
@@ -25,6 +26,7 @@ __all__ = [
     "cost_table",
     "draw_calibration",
     "draw_curves",
+    "draw_errors",
     "draw_looks",
     "draw_particles",
     "draw_trajectories",

@@ -19,9 +19,12 @@ from condgen.report.estimates import SIGMA, Estimate, error_estimates
 from condgen.report.rows import Quantity, RawRow, Weighting
 
 __all__ = [
+    "LONG_NAMES",
     "Field",
+    "above_zero",
     "colour_bar",
     "curves_panel",
+    "draw_estimates",
     "error_panel",
     "field_panel",
     "field_scale",
@@ -37,7 +40,7 @@ __all__ = [
 
 Field = NDArray[np.float64]
 
-_LONG_NAMES: dict[Quantity, str] = {"D": "unconditional score", "D_P": "posterior score", "D_L": "likelihood score"}
+LONG_NAMES: dict[Quantity, str] = {"D": "unconditional score", "D_P": "posterior score", "D_L": "likelihood score"}
 _DARK_MAGMA = ListedColormap(
     matplotlib.colormaps["magma"](np.linspace(0.0, 0.72, 256))
 )  # white arrows read on all of it
@@ -100,7 +103,7 @@ def error_panel(
     Returns:
         The panel, or None where the rows hold nothing for it.
     """
-    title = f"{quantity}: {_LONG_NAMES[quantity]}"
+    title = f"{quantity}: {LONG_NAMES[quantity]}"
     return curves_panel(error_estimates(rows, weighting, quantity), quantity, title, styles, name)
 
 
@@ -125,56 +128,66 @@ def curves_panel(
     Returns:
         The panel, or None where no estimate is above zero.
     """
-    estimates = {
-        method: {sigma: estimate for sigma, estimate in found.items() if estimate.value > 0}
-        for method, found in estimates.items()
-    }
-    estimates = {method: found for method, found in estimates.items() if found}
+    estimates = above_zero(estimates)
     if not estimates:
         return None
     sigmas = sorted({sigma for found in estimates.values() for sigma in found})
-    values = [estimate.value for found in estimates.values() for estimate in found.values()]
     methods = ", ".join(f"{method} ({_extent(found)})" for method, found in estimates.items())
     span = f"{SIGMA} = {sigmas[0]:g}" + (f" to {sigmas[-1]:g}" if len(sigmas) > 1 else "")
-    alt = f"{quantity}, the error of the {_LONG_NAMES[quantity]}, at {span}: {methods}."
-    if len(sigmas) == 1:
-        return _one_level(estimates, sigmas[0], styles, title, name, alt, bars)
+    alt = f"{quantity}, the error of the {LONG_NAMES[quantity]}, at {span}: {methods}."
+    height = {"height": 1.0 + 0.28 * len(estimates)} if len(sigmas) == 1 else {}
     with drawing():
-        axes = new_axes(title)
-        for method, found in estimates.items():
-            x = sorted(found)
-            y = [found[sigma].value for sigma in x]
-            ends = [bars * (found[sigma].half_width or 0.0) for sigma in x]
-            axes.errorbar(x, y, yerr=ends, capsize=2, elinewidth=1, **look(styles[method]))
-        level_axis(axes, sigmas)
-        log_axis(axes, "y", min(values), max(values))
-        axes.set_ylim(bottom=max(min(values) / 1.6, max(values) * 1e-5))
-        axes.set_ylabel("mean error")
+        axes = new_axes(title, **height)
+        draw_estimates(axes, estimates, styles, bars)
         return finish(axes, name, alt)
 
 
-def _one_level(
+def draw_estimates(
+    axes: Axes, estimates: Mapping[str, Mapping[float, Estimate]], styles: Mapping[str, Style], bars: float = 0.5
+) -> None:
+    """Draws what `curves_panel` shows: positive estimates by method and noise level; of a single level, a row each."""
+    sigmas = sorted({sigma for found in estimates.values() for sigma in found})
+    if len(sigmas) == 1:
+        _draw_one_level(axes, estimates, sigmas[0], styles, bars)
+        return
+    values = [estimate.value for found in estimates.values() for estimate in found.values()]
+    for method, found in estimates.items():
+        x = sorted(found)
+        y = [found[sigma].value for sigma in x]
+        ends = [bars * (found[sigma].half_width or 0.0) for sigma in x]
+        axes.errorbar(x, y, yerr=ends, capsize=2, elinewidth=1, label=printable(method), **look(styles[method]))
+    level_axis(axes, sigmas)
+    log_axis(axes, "y", min(values), max(values))
+    axes.set_ylim(bottom=max(min(values) / 1.6, max(values) * 1e-5))
+    axes.set_ylabel("mean error")
+
+
+def _draw_one_level(
+    axes: Axes,
     estimates: Mapping[str, Mapping[float, Estimate]],
     sigma: float,
     styles: Mapping[str, Style],
-    title: str,
-    name: str,
-    alt: str,
     bars: float,
-) -> Plot:
-    """The panel of a single noise level: a line of its own for every method, from zero."""
-    with drawing():
-        axes = new_axes(title, height=1.0 + 0.28 * len(estimates))
-        for place, (method, found) in enumerate(estimates.items()):
-            end = bars * (found[sigma].half_width or 0.0)
-            axes.errorbar([found[sigma].value], [place], xerr=[end], capsize=2, elinewidth=1, **look(styles[method]))
-        axes.set_xlim(left=0)
-        axes.xaxis.set_major_locator(MaxNLocator(4))
-        axes.set_ylim(len(estimates) - 0.5, -0.5)
-        axes.set_yticks(range(len(estimates)), [printable(method) for method in estimates])
-        axes.grid(visible=False, axis="y")
-        axes.set_xlabel(f"mean error at {SIGMA} = {sigma:g}")
-        return finish(axes, name, alt)
+) -> None:
+    """A line of its own for every method, from zero."""
+    for place, (method, found) in enumerate(estimates.items()):
+        end = bars * (found[sigma].half_width or 0.0)
+        axes.errorbar([found[sigma].value], [place], xerr=[end], capsize=2, elinewidth=1, **look(styles[method]))
+    axes.set_xlim(left=0)
+    axes.xaxis.set_major_locator(MaxNLocator(4))
+    axes.set_ylim(len(estimates) - 0.5, -0.5)
+    axes.set_yticks(range(len(estimates)), [printable(method) for method in estimates])
+    axes.grid(visible=False, axis="y")
+    axes.set_xlabel(f"mean error at {SIGMA} = {sigma:g}")
+
+
+def above_zero(estimates: Mapping[str, Mapping[float, Estimate]]) -> dict[str, dict[float, Estimate]]:
+    """Those that have a place on a logarithmic axis."""
+    kept = {
+        method: {sigma: estimate for sigma, estimate in found.items() if estimate.value > 0}
+        for method, found in estimates.items()
+    }
+    return {method: found for method, found in kept.items() if found}
 
 
 def _extent(found: Mapping[float, Estimate]) -> str:

@@ -18,6 +18,7 @@ from condgen.weights import MODEL_FILE, save_tensors
 __all__ = ["DiffusersFolder", "find_diffusers", "import_stage"]
 
 _UNET, _SCHEDULER = "UNet2DModel", "scheduler_config.json"
+_PIPELINE, _OF_PIXELS = "model_index.json", {"unet", "scheduler"}
 _WEIGHTS = "diffusion_pytorch_model"
 _MOST_NOISE = 200.0  # a cosine schedule goes on to 20,000, where a sampler would waste its steps: pixels are within 1
 
@@ -55,10 +56,11 @@ def find_diffusers(source: str) -> DiffusersFolder:
     if source.startswith("hf:"):
         weights = (f"{_WEIGHTS}.safetensors", f"{_WEIGHTS}-*.safetensors", f"{_WEIGHTS}.safetensors.index.json")
         of_unet = ("config.json", *weights)
-        files = (*of_unet, *(f"unet/{file}" for file in of_unet), _SCHEDULER, f"scheduler/{_SCHEDULER}")
+        files = (*of_unet, *(f"unet/{file}" for file in of_unet), _SCHEDULER, f"scheduler/{_SCHEDULER}", _PIPELINE)
         folder = fetch(source, files)
     if not folder.is_dir():
         raise UserError(f"{source} is no folder: name one that diffusers has saved, or hf:owner/name")
+    _refuse_latent(folder, source)
     unet = next((place for place in (folder / "unet", folder) if (place / "config.json").is_file()), None)
     known = next((f for f in (folder / "scheduler" / _SCHEDULER, folder / _SCHEDULER) if f.is_file()), None)
     if unet is None or known is None:
@@ -80,6 +82,18 @@ def find_diffusers(source: str) -> DiffusersFolder:
     if not found.weights():
         raise UserError(f"{source} holds no {_WEIGHTS}.safetensors: other files of weights are not read, convert them")
     return found
+
+
+def _refuse_latent(folder: Path, source: str) -> None:
+    """A UNet2DModel may be part of a pipeline that decodes what it makes: then it never sees pixels."""
+    path = folder / _PIPELINE
+    parts = read_json(path) if path.is_file() else {}
+    others = [name for name, part in parts.items() if isinstance(part, list) and any(part) and name not in _OF_PIXELS]
+    if others:
+        raise UserError(
+            f"{source} is a pipeline with {', '.join(sorted(others))} beside its network, which therefore does not "
+            "see pixels: name a pipeline of an unconditional UNet2DModel and a scheduler alone"
+        )
 
 
 def _settings(config: dict[str, Any], scheduler: dict[str, Any], source: str) -> DiffusersSettings:

@@ -115,6 +115,12 @@ def test_noise_in_which_nothing_is_seen_is_left_out(pipeline, condgen, tmp_path)
     assert ScoreModel.load(tmp_path / "score").config.schedule.sigma_max == 200
 
 
+def test_a_part_that_a_pipeline_does_without_is_none(pipeline, condgen, tmp_path):
+    optional = _changed(pipeline, tmp_path / "p", "model_index.json", safety_checker=[None, None], requires_it=False)
+    code, _, err = condgen("import-diffusers", optional, "--data", "digits", "--out", tmp_path / "score")
+    assert code == 0, err
+
+
 def test_what_cannot_be_imported_is_refused_in_one_line(pipeline, condgen, tmp_path):
     bare = shutil.copytree(pipeline / "unet", tmp_path / "bare")
     pickled = shutil.copytree(pipeline, tmp_path / "pickled")
@@ -138,6 +144,11 @@ def test_what_cannot_be_imported_is_refused_in_one_line(pipeline, condgen, tmp_p
             _changed(pipeline, tmp_path / "c", NETWORK, _class_name="UNet2DConditionModel"),
             digits,
             "it sees pixels alone",
+        ),
+        (
+            _changed(pipeline, tmp_path / "latent", "model_index.json", vqvae=["diffusers", "VQModel"]),
+            digits,
+            "with vqvae beside its network",
         ),
         (_changed(pipeline, tmp_path / "d", NETWORK, sample_size=None), ("--names", "a,b"), "how large its images are"),
         (_changed(pipeline, tmp_path / "e", NETWORK, block_out_channels=[8, 8]), digits, "cannot be read by diffusers"),

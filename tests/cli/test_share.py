@@ -6,7 +6,6 @@ import shutil
 import subprocess
 import sys
 import tarfile
-from pathlib import Path
 from types import SimpleNamespace
 
 import huggingface_hub
@@ -34,14 +33,14 @@ score: {network: {kind: mlp, width: 16, depth: 1}, training: {steps: 3, batch: 8
 classifiers:
   dlsm: {network: {kind: mlp, width: 16, depth: 1}, training: {steps: 3, batch: 8}}
 generators:
-  sid:
+  sid_v2:
     network: {kind: mlp, width: 16, depth: 1}
     objective: {loss: sid, network: {kind: mlp, width: 16, depth: 1}}
     training: {steps: 3, batch: 8}
 calibrate: {draws: 1, levels: [0.5, 2]}
 sample:
   per_class: 4
-  methods: {guided: {classifier: dlsm, steps: 3}, unguided: {steps: 3}, one-step: {generator: sid}}
+  methods: {guided: {classifier: dlsm, steps: 3}, unguided: {steps: 3}, one-step: {generator: sid_v2}}
 diagnose: {levels: [1], queries: 4}
 """
 
@@ -93,7 +92,7 @@ def hub(shared, tmp_path, monkeypatch):
     return asked
 
 
-MODELS = {"score": ScoreModel, "classifier-dlsm": Classifier, "generator-sid": Generator}
+MODELS = {"score": ScoreModel, "classifier-dlsm": Classifier, "generator-sid_v2": Generator}
 
 
 def test_exported_models_are_the_models_of_the_run(run, shared):
@@ -125,7 +124,7 @@ def test_an_exported_model_serves_wherever_a_run_folder_does(run, shared, condge
     for command in (
         ("train-classifier", "--score", copy / "score", *photos, *small, "--out", tmp_path / "c"),
         ("train-generator", "--teacher", copy / "score", *guide, *photos, *small, "--out", tmp_path / "g"),
-        ("sample", "--generator", copy / "generator-sid", "--n", 3, "--out", tmp_path / "s"),
+        ("sample", "--generator", copy / "generator-sid_v2", "--n", 3, "--out", tmp_path / "s"),
     ):
         code, _, err = condgen(*command)
         assert code == 0, err
@@ -210,7 +209,7 @@ def test_every_figure_of_the_run_is_in_the_head_with_its_conditions(run, shared)
         "D\\_L",
     ):
         assert word in card.text, word
-    of_generator = ModelCard.load(shared / "generator-sid" / "README.md")
+    of_generator = ModelCard.load(shared / "generator-sid_v2" / "README.md")
     assert {result.metric_args["method"] for result in of_generator.data.eval_results} == {"one-step"}
     assert "D\\_L" not in of_generator.text
     assert "by noise level" in ModelCard.load(shared / "classifier-dlsm" / "README.md").text
@@ -227,8 +226,12 @@ def test_names_of_classes_show_as_they_are_written(shared):
 def test_pictures_of_a_card_are_there(shared):
     for card in shared.rglob("README.md"):
         pictures = re.findall(r"^!\[[^]]*\]\(([^)]+)\)$", card.read_text(), flags=re.MULTILINE)
-        assert pictures or card.parent.name == "classifier-dlsm"
-        assert all((card.parent / picture).is_file() for picture in pictures)
+        errors = "Score errors:" in card.read_text()
+        assert errors == ("figures/score-errors-data.png" in pictures)
+        assert errors == (card.parent.name != "generator-sid_v2")
+        for picture in pictures:
+            with Image.open(card.parent / picture) as opened:
+                opened.load()
 
 
 def test_code_and_commands_of_a_card_work_as_they_stand(shared, hub, condgen, tmp_path, monkeypatch):
@@ -271,6 +274,8 @@ def test_a_single_model_takes_its_part_of_the_run_along(run, shared, condgen, tm
     assert card.data.license == "unknown"
     assert "No licence has been chosen" in card.text
     assert {result.metric_args["method"] for result in card.data.eval_results} == {"guided"}
+    grid = tmp_path / "one" / "figures" / "samples-guided.png"
+    assert grid.read_bytes() == (run / "samples" / "guided" / "grid.png").read_bytes()
     assert Classifier.from_pretrained(tmp_path / "one").n_classes == 3
     shutil.copytree(run / "score", tmp_path / "alone")
     code, _, err = condgen("export", tmp_path / "alone", "--out", tmp_path / "two")
@@ -332,13 +337,12 @@ class Api:
             raise self.error
         return huggingface_hub.RepoUrl("https://hub.example/me/pets")
 
-    def upload_folder(self, *, folder_path, allow_patterns, **how):
-        files = [str(path.relative_to(folder_path)) for path in Path(folder_path).rglob("*") if path.is_file()]
-        sent = {
-            file: (folder_path / file).read_bytes()
-            for file in filter_repo_objects(files, allow_patterns=allow_patterns)
-        }
-        self.calls.append(("upload", sent, how))
+    def create_commit(self, repository, operations, **how):
+        sent = {}
+        for operation in operations:
+            with operation.as_file() as file:
+                sent[operation.path_in_repo] = file.read()
+        self.calls.append(("upload", sent, {"repo_id": repository, **how}))
         return type("Commit", (), {"repo_url": "hub.example/me/pets"})()
 
 
@@ -353,8 +357,7 @@ def api(monkeypatch):
 
 
 def test_push_sends_the_folder_with_its_name_in_the_cards(shared, api, condgen):
-    before = (shared / "README.md").read_bytes()
-    (shared / "score" / ".lock").touch()
+    before = {path: path.read_bytes() for path in shared.rglob("*") if path.is_file()}
     code, out, err = condgen("push", shared, "me/pets", "--private")
     assert code == 0, err
     assert "pushed: hub.example/me/pets" in out
@@ -362,10 +365,52 @@ def test_push_sends_the_folder_with_its_name_in_the_cards(shared, api, condgen):
     assert (create, repository, how["private"], how["exist_ok"]) == ("create", "me/pets", True, True)
     assert (upload, where["repo_id"], where["repo_type"]) == ("upload", "me/pets", "model")
     assert {"README.md", "score/README.md", "score/model.safetensors", "report.html"} <= sent.keys()
-    assert "score/.lock" not in sent
     assert b"hf:me/pets/score" in sent["score/README.md"]
     assert not any(b"hf:OWNER/NAME" in text for file, text in sent.items() if file.endswith("README.md"))
-    assert (shared / "README.md").read_bytes() == before
+    assert {path: path.read_bytes() for path in shared.rglob("*") if path.is_file()} == before
+    assert {shared / file for file in sent} == set(before)
+
+
+def test_the_cards_of_a_folder_stay_as_they_are_while_it_is_pushed(shared, api, condgen, monkeypatch):
+    """Whatever ends a push, and SIGKILL above all, no card keeps the name of its repository."""
+    before = (shared / "README.md").read_bytes()
+    monkeypatch.setattr(api, "create_commit", lambda *_, **__: seen.append((shared / "README.md").read_bytes()))
+    seen = []
+    condgen("push", shared, "me/pets")
+    assert seen == [before]
+
+
+def test_later_work_in_an_exported_folder_is_not_pushed(shared, api, condgen, tmp_path):
+    place = shutil.copytree(shared, tmp_path / "shared")
+    exported = {str(path.relative_to(place)) for path in place.rglob("*") if path.is_file()}
+    shutil.copytree(place / "classifier-dlsm", place / "my-secret-classifier")
+    for file in (".env.json", "score/.lock", "score/README.md.png", "figures/mine.png"):
+        (place / file).touch()
+    _, out, _ = condgen("push", place, "me/pets", "--dry-run")
+    assert {line.split()[-1] for line in out.splitlines()[:-1]} == exported
+    assert condgen("push", place, "me/pets")[0] == 0
+    assert api.calls[-1][1].keys() == exported
+
+
+@pytest.mark.parametrize("key", ["files", "models"])
+def test_a_folder_of_another_cannot_reach_out_of_itself(key, shared, api, condgen, tmp_path):
+    place, other = shutil.copytree(shared, tmp_path / "shared"), shutil.copytree(shared, tmp_path / "other")
+    config = json.loads((place / "config.json").read_text())
+    (place / "config.json").write_text(json.dumps(config | {key: ["../other", "../other/README.md"]}))
+    code, _, err = condgen("push", place, "me/pets")
+    assert (code, len(err.strip().splitlines())) == ((2, 1) if key == "files" else (0, 0)), err
+    assert all(not name.startswith("..") for call in api.calls for name in call[1])
+    assert (other / "README.md").read_bytes() == (shared / "README.md").read_bytes()
+
+
+def test_an_exported_file_that_is_gone_or_a_link_is_said(shared, api, condgen, tmp_path):
+    place = shutil.copytree(shared, tmp_path / "shared")
+    (place / "score" / "README.md").unlink()
+    code, _, err = condgen("push", place, "me/pets")
+    assert (code, "score/README.md is missing" in err, len(err.strip().splitlines())) == (2, True, 1)
+    (place / "score" / "README.md").symlink_to(tmp_path / "private")
+    code, _, err = condgen("push", place, "me/pets")
+    assert (code, "symbolic link" in err, api.calls) == (2, True, [])
 
 
 def test_a_dry_run_sends_nothing(shared, api, condgen):
@@ -375,9 +420,9 @@ def test_a_dry_run_sends_nothing(shared, api, condgen):
     assert "nothing was uploaded" in out
 
 
-def _refused(status):
+def _refused(status, told=None):
     answer = SimpleNamespace(status_code=status, headers={}, request=None, reason="refused", text="")
-    return HfHubHTTPError("refused", response=answer)
+    return HfHubHTTPError("refused", response=answer, server_message=told)
 
 
 @pytest.mark.parametrize(
@@ -385,6 +430,9 @@ def _refused(status):
     [
         (LocalTokenNotFoundError("no token"), "hf auth login"),
         (_refused(403), "with a token that may write"),
+        (_refused(400, '"license" must be\none of mit, ...'), '(400): "license" must be one of mit, ...'),
+        (_refused(429, "rate limit"), "wait a while"),
+        (_refused(503), "has a fault (503)"),
         (ConnectionError("no\nnetwork"), "check the network"),
     ],
 )
@@ -393,6 +441,7 @@ def test_push_fails_in_one_line(error, message, shared, api, condgen, monkeypatc
     monkeypatch.setattr(api, "error", error)
     code, _, err = condgen("push", shared, "me/pets")
     assert (code, message in err, len(err.strip().splitlines())) == (2, True, 1), err
+    assert ("check the network" in err) == isinstance(error, ConnectionError)
     assert (shared / "README.md").read_bytes() == before
 
 

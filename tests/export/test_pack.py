@@ -131,3 +131,37 @@ def test_what_cannot_be_packed_leaves_no_file(tmp_path):
     with pytest.raises(UserError, match="exists already"):
         pack(fine, tmp_path / "s.tar", "webdataset", 100)
     assert (tmp_path / "s.tar").read_bytes() == b"mine"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"class": 5_000_000_000}, "tells of class 5000000000"),
+        ({"class": -1}, "tells of class -1"),
+        ({"class": True}, "does not describe samples"),
+        ({"name": 3}, "does not describe samples"),
+        ({"seed": "three"}, "does not describe samples"),
+        ({"seed": 2**70}, "does not describe samples"),
+        ({"file": None, "x": [1.0, 2.0]}, "mixes pictures and points"),
+        ({"file": None, "x": "ab"}, "does not describe samples"),
+    ],
+)
+@pytest.mark.parametrize("form", ["webdataset", "parquet"])
+def test_a_manifest_that_is_astray_is_said_before_anything_is_written(form, change, message, tmp_path):
+    folder = _folder(tmp_path / "s", _images(3), [0, 2, 0])
+    rows = [json.loads(line) for line in (folder / "manifest.jsonl").read_text().splitlines()]
+    rows[1] |= change
+    (folder / "manifest.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with pytest.raises(UserError, match=message):
+        pack(folder, tmp_path / "out" / "s.bin", form, 100)
+    assert not (tmp_path / "out").exists()
+
+
+def test_points_of_one_set_have_one_size(tmp_path):
+    folder = _folder(tmp_path / "s", torch.zeros(2, 2), [0, 2])
+    rows = [json.loads(line) for line in (folder / "manifest.jsonl").read_text().splitlines()]
+    for x in ([1.0], None):
+        rows[1] |= {"x": x} if x else {"x": [1.0, 2.0], "file": "00001.png"}
+        (folder / "manifest.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+        with pytest.raises(UserError, match="mixes pictures and points, or points of several sizes"):
+            pack(folder, tmp_path / "s.parquet", "parquet", 100)
