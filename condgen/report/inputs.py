@@ -10,7 +10,7 @@ import numpy as np
 import yaml
 
 from condgen.errors import UserError
-from condgen.report.pictures import Sample
+from condgen.report.pictures import Sample, read_manifests
 from condgen.report.plots import Field
 from condgen.report.rows import (
     ClassifierRow,
@@ -133,7 +133,7 @@ def read_run(folder: Path) -> Run:
         metrics=metrics,
         by_class=_rows(evaluated, "by_class", folder / "metrics.json"),
         cost=cost,
-        samples=_read_samples(folder / "samples", [str(row.get("method")) for row in (*metrics, *cost)]),
+        samples=read_manifests(folder / "samples", [str(row.get("method")) for row in (*metrics, *cost)]),
         field_data=_read_field(folder / "field.json"),
         losses=_read_losses(folder, about),
         calibrated=calibrated,
@@ -208,31 +208,6 @@ def _name(folder: Path, recipe: str, about: dict[str, Any]) -> str:
     if isinstance(settings, dict) and settings.get("name"):
         return str(settings["name"])
     return folder.resolve().name
-
-
-def _read_samples(folder: Path, order: list[str]) -> dict[str, list[Sample]]:
-    """Samples by method, those of `order` in that order; others, which earlier recipes left behind, are passed over."""
-    out: dict[str, list[Sample]] = {}
-    for manifest in sorted(folder.glob("*/manifest.jsonl")):
-        method, samples = manifest.parent.name, []
-        for number, row in enumerate(read_rows(manifest), start=1):
-            if not isinstance(row.get("class"), int):
-                raise UserError(f"{manifest}, line {number}: class is not a whole number; sample anew")
-            point = row.get("x")
-            samples.append(
-                Sample(
-                    label=row["class"],
-                    name=str(row.get("name", row["class"])),
-                    seed=row.get("seed"),
-                    file=manifest.parent / str(row["file"]) if row.get("file") else None,
-                    point=tuple(float(value) for value in point) if isinstance(point, list) else None,
-                )
-            )
-            method = str(row.get("method", method))
-        if samples:
-            out[method] = samples
-    known = {method: samples for method, samples in out.items() if not order or method in order}
-    return dict(sorted(known.items(), key=lambda item: order.index(item[0]) if order else 0))
 
 
 def _read_trajectories(folder: Path, about: dict[str, Any]) -> list[RawRow]:

@@ -150,12 +150,13 @@ def sample_points(
         name: begins the identifiers of the panels in the page.
     """
     names = {sample.label: sample.name for row in samples.values() for sample in row}
-    words = [names.get(label, str(label)) for label in range(max(names) + 1)]
+    words = dict(names)
     clouds = {
         maker: (np.array([s.point for s in row], dtype=np.float64), [s.label for s in row])
         for maker, row in samples.items()
     }
-    if data is not None and len(data.points) and max(data.labels, default=-1) < len(words):
+    if data is not None and len(data.points) and max(data.labels, default=-1) <= max(names):
+        words = {label: str(label) for label in data.labels} | words
         clouds = {"data": (data.points, list(data.labels)), **clouds}
     extent = round_extent([cloud for cloud, _ in clouds.values()])
     plots = [
@@ -171,7 +172,9 @@ def sample_points(
     )
 
 
-def points_table(clouds: Mapping[str, tuple[Field, Sequence[int]]], names: Sequence[str], head: str) -> Table:
+def points_table(
+    clouds: Mapping[str, tuple[Field, Sequence[int]]], names: Mapping[int, str] | Sequence[str], head: str
+) -> Table:
     """Where points of two dimensions lie, and how far apart, a row a cloud and class.
 
     Args:
