@@ -111,6 +111,11 @@ def points_within(sampler: Sampler, evaluations: int, grid: GridName | None = No
         UserError: where even the fewest that make sense take more.
     """
     least = sampler.least_points
+    if least > evaluations:  # a step takes one at least; a grid of so many points might not even fit into memory
+        raise UserError(
+            f"this sampler with these options needs at least {least} points, and so more than {evaluations} "
+            "evaluations: ask for more, or choose another"
+        )
 
     def cost(points: int) -> int:
         return evaluations_on(sampler, grid_for(sampler, points, grid))
