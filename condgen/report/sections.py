@@ -5,7 +5,6 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import yaml
 
 from condgen.report.class_tables import class_tables
 from condgen.report.drawing import Plot, Style, class_style
@@ -47,13 +46,11 @@ _OVERLAP = ("precision", "recall", "density", "coverage")
 def run_section(run: Run) -> Section | None:
     """Recipe, machine, versions, and the time of every stage."""
     machine = run.about.get("machine")
-    tree = yaml.safe_load(run.recipe) if run.recipe else None
-    recipe = tree if isinstance(tree, dict) else {}
-    data = recipe.get("data")
+    data = run.settings.get("data")
     facts = {
         "recipe": run.name,
         "data": data.get("kind") if isinstance(data, dict) else None,
-        "seed": recipe.get("seed"),
+        "seed": run.settings.get("seed"),
         "time": _duration(sum(float(stage.get("seconds") or 0.0) for stage in run.stages)) if run.stages else None,
     }
     facts = facts if run.about else {}
