@@ -45,6 +45,8 @@ def test_the_page_needs_nothing_from_elsewhere(client):
         "/result.js",
         "/pictures.js",
         "/points.js",
+        "/elements.js",
+        "/values.js",
         "/favicon.svg",
     ):
         answer = client.get(place)
