@@ -4,6 +4,7 @@ Nothing is ever unpickled. A file is written beside its target and then renamed 
 or the new one, never half of one.
 """
 
+import contextlib
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping
@@ -37,7 +38,8 @@ def write_atomically(path: Path, content: bytes) -> None:
             os.fsync(file.fileno())
         os.replace(temporary, path)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # where the folder itself is none
+            temporary.unlink()
         raise UserError(f"cannot write {path} ({len(content):,} bytes needed): {error.strerror}") from error
 
 

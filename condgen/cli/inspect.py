@@ -40,6 +40,9 @@ from condgen.training import Processes
 __all__ = ["diagnose", "doctor", "evaluate"]
 
 
+_WITH_INTERVALS = 2  # methods whose figures and intervals a terminal is wide enough for
+
+
 def _named(folders: list[Path]) -> dict[str, Path]:
     names = [folder.resolve().name for folder in folders]
     twice = [name for name in names if names.count(name) > 1]
@@ -86,12 +89,17 @@ def evaluate(
     settings = parse_data(data)
     with lock(out):
         train, test = load(settings, "train"), load(settings, "test")
+        if features.startswith("hf:"):
+            features = str(model_folder(features))
         measures = Measures(features=features, cas=cas, cas_steps=cas_steps, cas_flip=flip, most=most)
         stage = EvaluateStage(seed=seed, measures=measures)
         if follow(evaluate_stage(out, stage, _named(samples), train, test, Processes().device)) == 0:
             console.print(f"nothing left to do: {out} is finished", markup=False)
         build_report(out)
-    console.print(to_rich(metrics_table(read_json(out / "metrics.json")["rows"], intervals=False)))
+    few = len(samples) <= _WITH_INTERVALS
+    console.print(to_rich(metrics_table(read_json(out / "metrics.json")["rows"], intervals=few)))
+    if not few:
+        console.print("intervals stand in the report")
     console.print(f"report: {(out / 'report.html').resolve()}", markup=False, soft_wrap=True)
 
 

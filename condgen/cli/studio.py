@@ -98,9 +98,10 @@ def studio(
         server.run(sockets=[listener])
     except KeyboardInterrupt:  # which uvicorn passes on after it has ended
         console.print("the studio has ended")
-    work.worker.close()
-    console.file.flush()
-    os._exit(0)  # nothing is left to write, and Python would take seconds to put everything away in order
+    listener.close()
+    if not work.worker.close():
+        console.file.flush()
+        os._exit(0)  # one evaluation of a large network may go on for long, and torch does not end in its midst
 
 
 def _in_words(methods: object) -> str:

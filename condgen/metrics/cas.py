@@ -40,11 +40,13 @@ def network_accuracy(
     """
     device = test.x.device
     generator = keyed_generator(seed)
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(int(torch.randint(2**31, (), generator=generator)))
         network = CifarResNet(x.shape[1], test.n_classes, _DEPTH).to(device)
     optimiser = torch.optim.SGD(network.parameters(), lr=_LR, momentum=_MOMENTUM, weight_decay=_DECAY, nesterov=True)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, _LR, total_steps=steps, pct_start=_WARM_UP)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimiser, _LR, total_steps=steps, pct_start=_WARM_UP, cycle_momentum=False
+    )
     for step in range(steps):
         if step % 10 == 0:
             yield Advance(step, steps, f"training a ResNet on {what}")

@@ -7,16 +7,18 @@ What each number is, and its 95% interval:
   the samples, or above 256 features of their limit, the infinitesimal jackknife. The value is biased upwards at finite
   n, the same for a method and for its floor. Only with Inception features and 10,000 samples or more is it called FID;
 * KD (KID with Inception features): kernel distance, unbiased; ± 1.96 standard errors of the jackknife;
-* classifier score (IS with Inception): mean over 10 splits, ± 1.96 standard deviations over the root of 10;
+* classifier score@n (IS with Inception): mean over 10 splits of n samples, and Student's interval of that mean; no
+  score of a split exceeds the number of its samples or classes;
 * precision, recall, coverage: Wilson intervals, and density: ± 1.96 standard errors of the mean; those of recall and
   coverage count the real samples as drawn anew and the generated ones as given;
-* class-wise: the same within each class, averaged over the classes that have enough samples on both sides; class-wise
-  FD@m has m samples of the class with the fewest. The neighbour of class-wise precision to coverage is the fifth, or,
-  where n samples leave a class fewer than six of them, the one before the last of that class: k = min(5, n / classes -
-  1), at least 1. So figures at different n may differ in k;
+* class-wise: the same within each class, averaged over the classes that have enough samples on both sides (the
+  reference says of how many); class-wise FD@m has m samples a class on average. The neighbour of class-wise precision
+  to coverage is the fifth, or, where n samples leave a class fewer than six of them, the one before the last of that
+  class: k = min(5, n / classes - 1), at least 1. So figures at different n may differ in k;
 * in-class std ratio and in-class diversity: per class the standard deviation of samples, and the mean distance between
   two of them, over that of real ones, averaged over the classes that have at least 2 samples on both sides; jackknife.
-  Below one, variety is lost. There is no row where no class has 2 samples;
+  Below one, variety is lost. There is no row where no class has 2 samples; of classes of fewer than 5, the interval is
+  that of the ratio's mean over classes;
 * authenticity: the fraction that are farther from their nearest training sample than that one is from its nearest other
   one; Wilson interval. Below its floor, samples repeat the training data;
 * CAS: accuracy on the real test split of a classifier that has learnt from the samples alone; Wilson interval at the
@@ -24,7 +26,9 @@ What each number is, and its 95% interval:
 
 The *floor* of a metric is its value for real held-out samples at the same n (or as many as there are: `floor_n`), drawn
 in proportion to the classes; for class accuracy it is the judge's accuracy on the whole test split. A sample is
-compared in the units of its features: images in [-1, 1], points as they are.
+compared in the units of its features: images in [-1, 1], points as they are. Features of a network that was trained
+with the labels of the train split lend the judge and the probe what it knows, and find that split less scattered than
+new data; the floors have the same bias.
 """
 
 from collections.abc import Generator, Mapping
@@ -122,7 +126,8 @@ def evaluating(
         train: the real reference, on which the judge is fitted too.
         test: held-out real samples of the same classes.
         seed: non-negative; of the draws behind floors and intervals. The values do not depend on it, except the
-            floors, and whatever is drawn from more than `measures.most` samples.
+            floors, whatever is drawn from more than `measures.most` samples, the order in which a classifier score
+            splits samples, and the training of a ResNet.
         measures: which figures.
         store: of the features.
 
@@ -159,11 +164,11 @@ def evaluating(
                     method,
                     _title(metric, measured.at, store.extractor),
                     *measured.estimate,
-                    n=len(y),
+                    n=measured.n,
                     features=store.extractor.name,
                     reference=measured.reference,
                     floor=floor[metric].estimate.value if metric in floor else None,
-                    floor_n=floor_n,
+                    floor_n=floor[metric].n if metric in floor else floor_n,
                     seed=seed,
                 )
             )
@@ -171,9 +176,10 @@ def evaluating(
                 {"metric": metric, "method": method, "class": label, "value": value}
                 for label, value in measured.by_class.items()
             ]
-        if measures.cas != "none" and len(y.unique()) > 1:
+        if measures.cas != "none":
             samples = None if method == REAL else methods[method][0]
-            rows.append((yield from desk.usefulness(method, samples, features, y, measures, seed)))
+            row = yield from desk.usefulness(method, samples, features, y, measures, seed)
+            rows += [row] if row is not None else []
     return Evaluation(rows, by_class, memories)
 
 
@@ -214,7 +220,7 @@ class _Desk:
         self.extractor, self.test_y = extractor, test.y.cpu()
         self.judge = Judge.learn(extractor, reference.vectors, reference.y, held_out.vectors, self.test_y)
         self.floors: dict[int, dict[str, Measured]] = {}
-        self.useful: dict[int, float] = {}
+        self.useful: dict[int, float | None] = {}
 
     def figures(self, features: Features, y: Tensor, seed: int) -> tuple[dict[str, Measured], tuple[Tensor, Memory]]:
         """All metrics of features, and the nearest training samples of some samples."""
@@ -254,11 +260,16 @@ class _Desk:
 
     def usefulness(
         self, method: str, x: Tensor | None, features: Features, y: Tensor, measures: Measures, seed: int
-    ) -> Generator[Advance, None, MetricRow]:
-        """The row of the classification accuracy score; without samples, that of as many real training samples."""
-        n = min(len(y), len(self.train))
+    ) -> Generator[Advance, None, MetricRow | None]:
+        """The row of the classification accuracy score; without samples, that of as many real training samples.
+
+        There is none where the samples are of one class alone.
+        """
         probe = measures.cas == "probe" or not self.train.is_images
-        learner = f"SVC on {self.extractor.name}" if probe else f"ResNet-20, {measures.cas_steps} steps of 128"
+        used = min(len(y), Judge.most) if probe else len(y)
+        n = min(used, len(self.train))
+        flipped = ", mirrored too" if measures.cas_flip else ""
+        learner = f"SVC on {self.extractor.name}" if probe else f"ResNet-20, {measures.cas_steps} steps of 128{flipped}"
         if n not in self.useful:
             chosen = stratified_order(self.reference.y, keyed_generator(seed, _FLOOR))[:n]
             real = self.train.floats(chosen), Features(self.reference.vectors[chosen]), self.reference.y[chosen]
@@ -266,11 +277,13 @@ class _Desk:
         value = self.useful[n]
         if x is not None:
             value = yield from self._learn(x, features, y, measures, seed, method, probe=probe)
+        if value is None:
+            return None
         return MetricRow(
             method,
             f"{_CAS} ({'probe' if probe else 'ResNet-20'})",
             *proportion(value, len(self.test)),
-            n=len(y) if x is not None else n,
+            n=used if x is not None else n,
             features=learner,
             reference=f"{self.test.source} {self.test.split} ({len(self.test)})",
             floor=self.useful[n],
@@ -280,7 +293,9 @@ class _Desk:
 
     def _learn(
         self, x: Tensor, features: Features, y: Tensor, measures: Measures, seed: int, what: str, *, probe: bool
-    ) -> Generator[Advance, None, float]:
+    ) -> Generator[Advance, None, float | None]:
+        if len(y.unique()) < 2:
+            return None
         if probe:
             yield Advance(0, 1, f"a classifier learns from {what}")
             learnt = Judge.learn(self.extractor, features.vectors, y, self.held_out.vectors, self.test_y)

@@ -1,7 +1,11 @@
 """Networks whose features are trusted to see what matters in images, by the word that `--features` takes."""
 
+import functools
 import hashlib
+import pickle
+import re
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +30,7 @@ FEATURES_HELP = (
 )
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet, which most networks are used to
 _CHUNK = 2**20
+_PIXELS = 2**21  # of a batch, as a network has it
 
 
 def open_extractor(name: str, shape: tuple[int, ...], device: torch.device | str = "cpu") -> Extractor:
@@ -51,7 +56,7 @@ def open_extractor(name: str, shape: tuple[int, ...], device: torch.device | str
     if (path / MODEL_FILE).is_file():
         return _classifier(path, shape, device)
     if path.is_file():
-        return _cifar_resnet(path, shape, device)
+        return _cifar_resnet(path, device)
     raise UserError(f"there are no features {name!r}; choose {FEATURES_HELP.rstrip('.')}")
 
 
@@ -61,6 +66,11 @@ def _content(path: Path) -> str:
         while chunk := file.read(_CHUNK):
             digest.update(chunk)
     return digest.hexdigest()
+
+
+def _batch(size: int) -> int:
+    """How many images a network takes at once: fewer, the larger it has them."""
+    return min(max(_PIXELS // size**2, 8), 500)
 
 
 def _colour(x: Tensor) -> Tensor:
@@ -77,23 +87,36 @@ def _normalise(x: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> Te
 def _inception(device: torch.device | str) -> Extractor:
     """Inception-v3 as FID has it, of torch-fidelity, which fetches the weights: 2,048 features, and its logits."""
     try:
-        from torch_fidelity import __version__
-        from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
+        from torch_fidelity import feature_extractor_inceptionv3 as library
     except ImportError as error:
         raise UserError("Inception features need torch-fidelity: pip install 'condgen[inception]'") from error
+    path = Path(torch.hub.get_dir()) / "checkpoints" / Path(library.URL_INCEPTION_V3).name
+    fetch = library.load_state_dict_from_url
+    # The library would unpickle whatever lies there; tensors alone are let in.
+    library.load_state_dict_from_url = functools.partial(fetch, check_hash=True, weights_only=True)
     try:
-        network = FeatureExtractorInceptionV3("inception-v3-compat", ["2048", "logits_unbiased"]).to(device)
+        network = library.FeatureExtractorInceptionV3("inception-v3-compat", ["2048", "logits_unbiased"]).to(device)
     except OSError as error:  # urllib's errors are among these
         raise UserError(
-            f"the weights of Inception-v3 could not be fetched ({error}): connect to a network once, or copy them from "
-            f"another machine into {torch.hub.get_dir()}/checkpoints"
+            f"the weights of Inception-v3 could not be fetched ({error}): connect to a network once, or copy {path} "
+            "from a machine that has it"
         ) from error
+    except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        reason = " ".join(str(error).split())[:120]
+        raise UserError(
+            f"{path} does not hold the weights of Inception-v3 ({reason}): delete it, it is fetched again"
+        ) from error
+    finally:
+        library.load_state_dict_from_url = fetch
 
     @torch.no_grad()
     def function(x: Tensor) -> Features:
         return Features(*network(to_uint8(_colour(x)).to(device)))
 
-    return Extractor("Inception-v3 (torch-fidelity)", function, f"inception-v3-compat {__version__}", inception=True)
+    key = f"inception-v3-compat {version('torch-fidelity')} {_content(path) if path.is_file() else ''}"
+    return Extractor(
+        "Inception-v3 (torch-fidelity)", function, key, inception=True, batch=_batch(network.INPUT_IMAGE_SIZE)
+    )
 
 
 def _timm(name: str, device: torch.device | str) -> Extractor:
@@ -122,14 +145,18 @@ def _timm(name: str, device: torch.device | str) -> Extractor:
         x = F.interpolate(_colour(x.to(device)), size, mode="bicubic", antialias=True, align_corners=False)
         found = network.forward_features(_normalise(x, about["mean"], about["std"]))
         vectors = network.forward_head(found, pre_logits=True)
-        return Features(vectors, network.forward_head(found))
+        return Features(vectors, network.forward_head(found) if classifies else None)
 
-    identity = _content(Path(file)) if file else str(network.pretrained_cfg.get("tag"))
-    return Extractor(f"timm {name}", function, f"timm {timm.__version__} {name} {identity}")
+    tag = str(network.pretrained_cfg.get("tag"))
+    # Heads of other networks project, or pass on what they get.
+    classifies = network.num_classes > 0 and (bool(file) or re.search(r"in(1|12|21|22)k", tag) is not None)
+    identity = _content(Path(file)) if file else tag
+    key = f"timm {timm.__version__} {name} {identity}"
+    return Extractor(f"timm {name}", function, key, batch=_batch(max(size)))
 
 
-def _cifar_resnet(path: Path, shape: tuple[int, ...], device: torch.device | str) -> Extractor:
-    """A public classifier of 32 x 32 images, used to ImageNet's mean and deviation: 64 features, and its logits."""
+def _cifar_resnet(path: Path, device: torch.device | str) -> Extractor:
+    """A public classifier of small images, used to ImageNet's mean and deviation: 64 features, and its logits."""
     try:
         tensors = load_file(path)
     except (SafetensorError, OSError) as error:

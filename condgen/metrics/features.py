@@ -18,7 +18,7 @@ __all__ = ["Advance", "Extractor", "Features", "Store", "extract", "extract_real
 
 _MOST_PIXELS = 256  # above it, covariances of a few hundred samples would be mostly noise
 _POOLED = 8
-_BATCH = 500
+_VERSION = 1  # of what happens to samples before a network sees them; another one finds nothing of the earlier
 
 
 class Features(NamedTuple):
@@ -49,12 +49,14 @@ class Extractor:
         function: samples (B, ...), images in [-1, 1] or points, to features.
         key: names the function's content, where its features are worth keeping; None where they are made in no time.
         inception: whether figures may bear the names that papers give them with Inception features.
+        batch: how many samples the function takes at once.
     """
 
     name: str
     function: Callable[[Tensor], Features]
     key: str | None = None
     inception: bool = False
+    batch: int = 500
 
 
 def pixels(shape: tuple[int, ...]) -> Extractor:
@@ -79,8 +81,9 @@ def _flatten(x: Tensor) -> Features:
     return Features(x.double().flatten(1))
 
 
-def extract(extractor: Extractor, x: Tensor, batch: int = _BATCH) -> Tensor:
+def extract(extractor: Extractor, x: Tensor) -> Tensor:
     """Feature vectors of samples (N, ...), computed in batches: (N, F) on the CPU, where statistics are taken."""
+    batch = extractor.batch
     starts = range(0, max(len(x), 1), batch)
     return torch.cat([extractor.function(x[start : start + batch]).vectors.cpu() for start in starts])
 
@@ -96,10 +99,14 @@ class Store:
     Args:
         extractor: whose they are; without a key, nothing is kept.
         folder: where; None keeps nothing.
+
+    Attributes:
+        problem: why features could not be kept, if so; the work goes on.
     """
 
     def __init__(self, extractor: Extractor, folder: Path | None) -> None:
         self.extractor, self.folder = extractor, folder
+        self.problem: str | None = None
 
     def of_samples(self, x: Tensor, what: str) -> Generator[Advance, None, Features]:
         """Features of samples (N, ...), on the CPU.
@@ -111,11 +118,11 @@ class Store:
         content = hashlib.sha256(repr((tuple(x.shape), str(x.dtype))).encode())
         if self._path("") is not None:
             content.update(x.cpu().contiguous().numpy().tobytes())
-        return (yield from self._of(x.split(_BATCH), len(x), content.hexdigest(), what))
+        return (yield from self._of(x.split(self.extractor.batch), len(x), content.hexdigest(), what))
 
     def of_real(self, data: LabelledSet) -> Generator[Advance, None, Features]:
         """Features of a whole labelled set, in its order, on the CPU."""
-        batches = (part for chunk in data.chunks() for part in chunk.split(_BATCH))
+        batches = (part for chunk in data.chunks() for part in chunk.split(self.extractor.batch))
         return (yield from self._of(batches, len(data), data.fingerprint(), f"{data.source} {data.split}"))
 
     def _of(self, batches: Iterable[Tensor], n: int, content: str, what: str) -> Generator[Advance, None, Features]:
@@ -131,13 +138,17 @@ class Store:
         whole = Features(torch.cat([one.vectors for one in found]), torch.cat(logits) if logits else None)
         if path is not None:
             tensors = {name: part for name, part in whole._asdict().items() if part is not None}
-            save_tensors(path, tensors, {"kind": "features", "extractor": self.extractor.name, "of": what})
+            try:
+                save_tensors(path, tensors, {"kind": "features", "extractor": self.extractor.name, "of": what})
+            except UserError as error:
+                self.problem = str(error)
         return whole
 
     def _path(self, content: str) -> Path | None:
         if self.folder is None or self.extractor.key is None:
             return None
-        return self.folder / f"{hashlib.sha256((self.extractor.key + content).encode()).hexdigest()[:32]}.safetensors"
+        name = hashlib.sha256(f"{_VERSION} {self.extractor.key} {content}".encode()).hexdigest()[:32]
+        return self.folder / f"{name}.safetensors"
 
     def _read(self, path: Path, n: int) -> Features | None:
         try:

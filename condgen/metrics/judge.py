@@ -1,11 +1,12 @@
 """An independent judge of classes: a support vector machine that has seen real samples only.
 
-It shares nothing with the classifiers that guide the samplers, so a sampler cannot please it by fooling its own
-classifier. Its accuracy on held-out real samples is the mark that generated ones are measured against.
+On pixels it shares nothing with the classifiers that guide the samplers, so a sampler cannot please it by fooling its
+own classifier; on the features of a network it is as independent as that. Its accuracy on held-out real samples is the
+mark that generated ones are measured against.
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -16,7 +17,6 @@ from condgen.rng import keyed_generator
 
 __all__ = ["Judge"]
 
-_MOST_SAMPLES = 10_000  # fitting grows with the square of their number
 _SEED = 0  # of the draw among more samples: every evaluation of a data set has the same judge
 
 
@@ -29,7 +29,12 @@ class Judge:
         held_out_accuracy: the fraction of the test split that it labels correctly.
         extractor: what it sees.
         machine: the fitted scikit-learn classifier.
+
+    Attributes:
+        most: samples to learn from; fitting grows with the square of their number.
     """
+
+    most: ClassVar[int] = 10_000
 
     name: str
     held_out_accuracy: float
@@ -61,10 +66,10 @@ class Judge:
 
         name = f"SVC on {extractor.name}"
         y = y.cpu()
-        if len(y) > _MOST_SAMPLES:
-            chosen = stratified_order(y, keyed_generator(_SEED))[:_MOST_SAMPLES]
+        if len(y) > cls.most:
+            chosen = stratified_order(y, keyed_generator(_SEED))[: cls.most]
             vectors, y = vectors[chosen], y[chosen]
-            name += f", {_MOST_SAMPLES} training samples"
+            name += f", {cls.most} training samples"
         machine = SVC(kernel="rbf", C=10.0, gamma="scale").fit(vectors.double().numpy(), y.numpy())
         predicted = torch.from_numpy(machine.predict(held_out.double().numpy()))
         return cls(name, float((predicted == held_out_y.cpu()).double().mean()), extractor, machine)

@@ -30,7 +30,9 @@ class Memory(NamedTuple):
 
     def closest(self, count: int) -> Tensor:
         """The samples that come closest, as it lies there: their places, the most suspicious first."""
-        ratio = torch.where(self.elsewhere > 0, self.distances[:, 0] / self.elsewhere, self.distances[:, 0])
+        nearest = self.distances[:, 0]
+        beyond = torch.where(nearest > 0, torch.inf, 0.0)  # where the training set holds a copy of what is near
+        ratio = torch.where(self.elsewhere > 0, nearest / self.elsewhere, beyond)
         return ratio.argsort(stable=True)[:count]
 
 

@@ -195,20 +195,21 @@ def inside(first: Tensor, second: Tensor, first_radii: Tensor, second_radii: Ten
         second_radii: (M,) float64.
     """
     centre = _centre(second)
-    reaches = first_radii.double().square(), second_radii.double().square()
+    radii = first_radii.double(), second_radii.double()
     for a in _Set(first, centre, torch.float32).blocks():
         for b in _Set(second, centre, torch.float32).blocks():
             squared, wrong = _squared(a, b)
             rows, columns = slice(a.start, a.start + len(a.x)), slice(b.start, b.start + len(b.x))
             found = []
-            for reach in (reaches[0][rows, None], reaches[1][None, columns]):
-                margin = wrong[:, None] + torch.finfo(torch.float32).eps * reach.max().float()  # of its rounding
+            for radius in (radii[0][rows, None], radii[1][None, columns]):
+                reach = radius.square()
+                margin = wrong[:, None] + 2 * torch.finfo(torch.float32).eps * reach.max().float()  # of its rounding
                 over = squared - reach.float()
                 i, j = (over < margin).nonzero(as_tuple=True)
                 open_ = over[i, j] >= -margin[i, 0]
                 ours, theirs = i[open_] + a.start, j[open_] + b.start
-                limit = reach.expand(squared.shape)[i[open_], j[open_]]
+                limit = radius.expand(squared.shape)[i[open_], j[open_]]
                 kept = ~open_
-                kept[open_] = _exactly(first, second, ours, theirs) < limit
+                kept[open_] = _exactly(first, second, ours, theirs).sqrt() < limit  # as radii are made
                 found.append(Inside(i[kept] + a.start, j[kept] + b.start))
             yield found[0], found[1]

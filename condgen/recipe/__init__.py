@@ -8,7 +8,7 @@ from condgen.recipe.defaults import (
     taught,
 )
 from condgen.recipe.generators import GeneratorRecipe, GeneratorStage
-from condgen.recipe.loading import apply_overrides, content_key, load_recipe, read_yaml, to_yaml
+from condgen.recipe.loading import apply_overrides, content_key, load_recipe, parse_yaml, read_yaml, to_yaml
 from condgen.recipe.methods import Guidance, Method
 from condgen.recipe.models import (
     CalibrateRecipe,
@@ -53,6 +53,7 @@ __all__ = [
     "default_recipe",
     "labels_spread",
     "load_recipe",
+    "parse_yaml",
     "read_yaml",
     "taught",
     "to_yaml",

@@ -17,7 +17,9 @@ from condgen.errors import UserError
 from condgen.recipe.models import Recipe
 from condgen.settings import parse
 
-__all__ = ["apply_overrides", "content_key", "load_recipe", "read_yaml", "to_yaml"]
+__all__ = ["apply_overrides", "content_key", "load_recipe", "parse_yaml", "read_yaml", "to_yaml"]
+
+_DEPTH, _VALUES = 40, 100_000  # of a YAML file, aliases written out
 
 
 def content_key(*parts: BaseModel | str | int) -> str:
@@ -47,16 +49,59 @@ def read_yaml(path: Path) -> dict[str, Any]:
         UserError: for a missing file, or one that is not a mapping.
     """
     try:
-        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+        tree = parse_yaml(path.read_text(encoding="utf-8"), str(path))
     except FileNotFoundError as error:
         near = sorted(str(p) for p in Path("recipes").glob("**/*.yaml")) if Path("recipes").is_dir() else []
         hint = f"; there are {', '.join(near)}" if near else ""
         raise UserError(f"no recipe at {path}{hint}") from error
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path} is not readable YAML: {' '.join(str(error).split())}") from error
     if not isinstance(tree, dict):
         raise UserError(f"{path} must be a mapping of settings, such as recipes/digits.yaml")
     return tree
+
+
+def parse_yaml(text: str, where: str) -> Any:  # noqa: ANN401 - YAML holds values of any kind
+    """What a YAML text says, in memory that its length bounds.
+
+    Aliases may make a few lines stand for billions of values, or for a mapping within itself: they are counted before
+    anything is made of them.
+
+    Args:
+        text: the YAML.
+        where: it comes from, for errors.
+
+    Raises:
+        UserError: it does not parse, or is nested too deeply, or too large; in one line.
+    """
+    loader: yaml.SafeLoader | None = None
+    try:
+        loader = yaml.SafeLoader(text)
+        root = loader.get_single_node()
+        if root is None:
+            return None
+        _refuse_endless(root, where)
+        return loader.construct_document(root)
+    # Beside its own errors, the parser lets through those of numbers and dates that it cannot make.
+    except (yaml.YAMLError, ValueError, KeyError, AttributeError, TypeError, RecursionError) as error:
+        raise UserError(f"{where} is not readable YAML: {' '.join(str(error).split())}") from error
+    finally:
+        if loader is not None:
+            loader.dispose()
+
+
+def _refuse_endless(root: yaml.Node, where: str) -> None:
+    nodes, count = [(root, 1)], 0
+    while nodes:
+        node, depth = nodes.pop()
+        count += 1
+        if depth > _DEPTH or count > _VALUES:
+            what = f"goes more than {_DEPTH} levels deep" if depth > _DEPTH else f"holds more than {_VALUES:,} values"
+            raise UserError(f"{where} is not a recipe, since it {what}: mend it, or take the recipe that was run")
+        if isinstance(node, yaml.MappingNode):
+            nodes += [(part, depth + 1) for pair in node.value for part in pair]
+        elif isinstance(node, yaml.SequenceNode):
+            nodes += [(part, depth + 1) for part in node.value]
 
 
 def apply_overrides(tree: dict[str, Any], overrides: Iterable[str], flag: str = "--set") -> dict[str, Any]:

@@ -43,6 +43,7 @@ _GOALS: dict[str, Goal] = {
     "class-wise density": "high",
     "class-wise coverage": "high",
     "in-class std ratio": "one",
+    "in-class diversity": "one",
 }
 
 
@@ -108,7 +109,7 @@ def goal_of(metric: str) -> Goal | None:
     """Where a metric should go: high, low, towards one, or unknown."""
     if re.match(r"(class-wise )?(FD|FID|KD|KID)\b", metric):
         return "low"
-    if re.match(r"(IS|CAS)\b", metric):
+    if re.match(r"(IS|CAS|classifier score)\b", metric):
         return "high"
     return _GOALS.get(metric)
 

@@ -38,7 +38,11 @@ def labelled_grid(images: Images, labels: Sequence[int], names: Sequence[str], c
 
 
 def side_by_side(
-    samples: Mapping[str, tuple[Images, Sequence[int]]], names: Sequence[str], columns: int = 6, *, wrap: bool = False
+    samples: Mapping[str, tuple[Images, Sequence[int]]],
+    names: Mapping[int, str] | Sequence[str],
+    columns: int = 6,
+    *,
+    wrap: bool = False,
 ) -> Image.Image:
     """Methods as blocks of columns, classes as rows: the i-th image of a class stands in the i-th column of each block.
 

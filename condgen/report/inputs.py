@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 
 from condgen.errors import UserError
-from condgen.report.pictures import Sample
+from condgen.recipe import parse_yaml
+from condgen.report.pictures import Sample, read_manifests
 from condgen.report.plots import Field
 from condgen.report.rows import (
     ClassifierRow,
@@ -64,11 +64,17 @@ class GeneratorLog:
 
 @dataclass(frozen=True)
 class Run:
-    """A run folder in memory; images are left on disk until they are shown."""
+    """A run folder in memory; images are left on disk until they are shown.
+
+    Attributes:
+        recipe: as it was written.
+        settings: that it says; empty where it is no mapping.
+    """
 
     folder: Path
     name: str
     recipe: str = ""
+    settings: dict[str, Any] = field(default_factory=dict)
     about: dict[str, Any] = field(default_factory=dict)
     stages: list[RawRow] = field(default_factory=list)
     diagnosed: dict[str, Any] = field(default_factory=dict)
@@ -97,8 +103,7 @@ class Run:
 
     def drawn_by(self) -> dict[str, str]:
         """The generators of one-step methods, by method, as the recipe has them."""
-        tree = yaml.safe_load(self.recipe) if self.recipe else {}
-        sample = tree.get("sample") if isinstance(tree, dict) else None
+        sample = self.settings.get("sample")
         methods = sample.get("methods") if isinstance(sample, dict) else None
         found = methods.items() if isinstance(methods, dict) else ()
         return {str(name): str(m["generator"]) for name, m in found if isinstance(m, dict) and m.get("generator")}
@@ -115,6 +120,7 @@ def read_run(folder: Path) -> Run:
     about = read_mapping(folder / "run.json")
     diagnosed, evaluated = read_mapping(folder / "diagnostics.json"), read_mapping(folder / "metrics.json")
     recipe = _read_text(folder / "recipe.yaml")
+    settings = _settings(recipe, folder / "recipe.yaml")
     metrics = _rows(evaluated, "rows", folder / "metrics.json")
     cost = _rows(read_mapping(folder / "cost.json"), "rows", folder / "cost.json")
     calibrated, classifiers = _read_calibrations(folder)
@@ -123,8 +129,9 @@ def read_run(folder: Path) -> Run:
     neighbours = read_mapping(folder / "neighbours.json")
     run = Run(
         folder=folder,
-        name=_name(folder, recipe, about),
+        name=str(about.get("name") or settings.get("name") or folder.resolve().name),
         recipe=recipe,
+        settings=settings,
         about={key: value for key, value in about.items() if key != "stages"},
         stages=stages,
         diagnosed=_mapping(diagnosed.get("what"), folder / "diagnostics.json"),
@@ -133,7 +140,7 @@ def read_run(folder: Path) -> Run:
         metrics=metrics,
         by_class=_rows(evaluated, "by_class", folder / "metrics.json"),
         cost=cost,
-        samples=_read_samples(folder / "samples", [str(row.get("method")) for row in (*metrics, *cost)]),
+        samples=read_manifests(folder / "samples", [str(row.get("method")) for row in (*metrics, *cost)]),
         field_data=_read_field(folder / "field.json"),
         losses=_read_losses(folder, about),
         calibrated=calibrated,
@@ -198,41 +205,10 @@ def _rows(mapping: dict[str, Any], key: str, path: Path) -> list[RawRow]:
     return rows
 
 
-def _name(folder: Path, recipe: str, about: dict[str, Any]) -> str:
-    if about.get("name"):
-        return str(about["name"])
-    try:
-        settings = yaml.safe_load(recipe)
-    except yaml.YAMLError as error:
-        raise UserError(f"{folder / 'recipe.yaml'} is not YAML; restore it from the recipe that was run") from error
-    if isinstance(settings, dict) and settings.get("name"):
-        return str(settings["name"])
-    return folder.resolve().name
-
-
-def _read_samples(folder: Path, order: list[str]) -> dict[str, list[Sample]]:
-    """Samples by method, those of `order` in that order; others, which earlier recipes left behind, are passed over."""
-    out: dict[str, list[Sample]] = {}
-    for manifest in sorted(folder.glob("*/manifest.jsonl")):
-        method, samples = manifest.parent.name, []
-        for number, row in enumerate(read_rows(manifest), start=1):
-            if not isinstance(row.get("class"), int):
-                raise UserError(f"{manifest}, line {number}: class is not a whole number; sample anew")
-            point = row.get("x")
-            samples.append(
-                Sample(
-                    label=row["class"],
-                    name=str(row.get("name", row["class"])),
-                    seed=row.get("seed"),
-                    file=manifest.parent / str(row["file"]) if row.get("file") else None,
-                    point=tuple(float(value) for value in point) if isinstance(point, list) else None,
-                )
-            )
-            method = str(row.get("method", method))
-        if samples:
-            out[method] = samples
-    known = {method: samples for method, samples in out.items() if not order or method in order}
-    return dict(sorted(known.items(), key=lambda item: order.index(item[0]) if order else 0))
+def _settings(recipe: str, path: Path) -> dict[str, Any]:
+    """What the recipe says; all else reads it from here, so that it is parsed, and checked, once."""
+    tree = parse_yaml(recipe, str(path))
+    return {str(key): value for key, value in tree.items()} if isinstance(tree, dict) else {}
 
 
 def _read_trajectories(folder: Path, about: dict[str, Any]) -> list[RawRow]:

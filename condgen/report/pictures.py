@@ -1,13 +1,21 @@
-"""Pictures that a run folder names: samples, strips, training data."""
+"""Pictures and points that a run folder names: samples, strips, training data.
 
+A run may come from somebody else, and its report may go to others. So a name in it reaches no file outside of its
+folder, and a small file cannot make the report a large one.
+"""
+
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from condgen.errors import UserError
+from condgen.report.rows import CLASSES
+from condgen.run import read_rows
+from condgen.run.album import load_picture, picture_path
 
-__all__ = ["Sample", "open_picture", "read_images"]
+__all__ = ["Sample", "open_picture", "read_images", "read_manifests"]
 
 
 @dataclass(frozen=True)
@@ -21,11 +29,46 @@ class Sample:
     point: tuple[float, ...] | None = None
 
 
+def read_manifests(folder: Path, order: Sequence[str]) -> dict[str, list[Sample]]:
+    """Samples by method, those of `order` in that order; others, which earlier recipes left behind, are passed over.
+
+    Raises:
+        UserError: a line that describes no sample, or names a file outside of its folder.
+    """
+    out: dict[str, list[Sample]] = {}
+    for manifest in sorted(folder.glob("*/manifest.jsonl")):
+        method, samples = manifest.parent.name, []
+        for number, row in enumerate(read_rows(manifest), start=1):
+            label, point = row.get("class"), row.get("x")
+            if not isinstance(label, int):
+                raise UserError(f"{manifest}, line {number}: class is not a whole number; sample anew")
+            if not 0 <= label < CLASSES:
+                raise UserError(f"{manifest}, line {number}: there is no class {label}; sample anew")
+            try:
+                where = None if not isinstance(point, list) else tuple(float(value) for value in point)
+            except (TypeError, ValueError) as error:
+                raise UserError(f"{manifest}, line {number}: x is not a point; sample anew") from error
+            samples.append(
+                Sample(
+                    label=label,
+                    name=str(row.get("name", label)),
+                    seed=row.get("seed"),
+                    file=picture_path(manifest.parent, str(row["file"])) if row.get("file") else None,
+                    point=where,
+                )
+            )
+            method = str(row.get("method", method))
+        if samples:
+            out[method] = samples
+    known = {method: samples for method, samples in out.items() if not order or method in order}
+    return dict(sorted(known.items(), key=lambda item: order.index(item[0]) if order else 0))
+
+
 def read_images(samples: list[Sample]) -> list[Image.Image]:
     """The pictures of samples that have files.
 
     Raises:
-        UserError: a file is gone or is no picture.
+        UserError: a file is gone, is no picture, or lies elsewhere.
     """
     return [_picture(sample.file, "named in the manifest") for sample in samples if sample.file is not None]
 
@@ -44,7 +87,6 @@ def open_picture(folder: Path, name: str) -> Image.Image:
 
 def _picture(path: Path, named: str) -> Image.Image:
     try:
-        with Image.open(path) as picture:
-            return picture.convert("RGB")
-    except (OSError, UnidentifiedImageError) as error:
+        return load_picture(path).convert("RGB")
+    except OSError as error:
         raise UserError(f"{path}, {named}, is not a readable image; sample anew") from error

@@ -1,7 +1,8 @@
 """Points of the plane, in a page and in pictures: clouds by class, and the paths that samples took."""
 
 import math
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -33,19 +34,24 @@ def scatter(axes: Axes, points: Field, labels: Sequence[int], extent: Sequence[f
 
 
 def points_panel(
-    points: Field, labels: Sequence[int], names: Sequence[str], title: str, name: str, extent: Sequence[float]
+    points: Field,
+    labels: Sequence[int],
+    names: Mapping[int, str] | Sequence[str],
+    title: str,
+    name: str,
+    extent: Sequence[float],
 ) -> Plot:
     """Points of two dimensions, with a colour and a marker a class.
 
     Args:
         points: (n, 2).
         labels: one a point.
-        names: of the classes.
+        names: of the classes, by label.
         title: above the panel.
         name: unique in the page.
         extent: left, right, bottom and top of the axes.
     """
-    counts = ", ".join(f"{list(labels).count(index)} of {printable(names[index])}" for index in sorted(set(labels)))
+    counts = ", ".join(f"{count} of {printable(names[index])}" for index, count in sorted(Counter(labels).items()))
     with drawing():
         axes = _new_plane(title, extent)
         scatter(axes, points, labels, extent)

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterable, Mapping
-from typing import Any, Literal, TypeAlias, TypeVar
+from typing import Annotated, Any, Literal, TypeAlias, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -10,6 +10,7 @@ from condgen.errors import UserError
 from condgen.metrics import Reading
 
 __all__ = [
+    "CLASSES",
     "ClassRow",
     "ClassifierRow",
     "CostRow",
@@ -29,6 +30,8 @@ __all__ = [
 
 Quantity: TypeAlias = Literal["D", "D_P", "D_L"]
 Weighting: TypeAlias = Literal["data", "grid"]
+CLASSES = 1_000_000  # more are a fault of the file
+Label: TypeAlias = Annotated[int, Field(alias="class", ge=0, lt=CLASSES)]
 RawRow: TypeAlias = Mapping[str, Any]
 
 
@@ -75,7 +78,7 @@ class ClassRow(_Row):
 
     metric: str
     method: str
-    label: int = Field(alias="class")
+    label: Label
     name: str
     value: float
 
@@ -134,7 +137,7 @@ class TrajectoryRow(_Row):
     """A sample on its way from noise; see `condgen.run.trajectories`."""
 
     method: str
-    label: int = Field(alias="class")
+    label: Label
     name: str
     seed: int | None = None
     noise: tuple[float, ...] = Field(min_length=1)
@@ -146,7 +149,7 @@ class NearRow(_Row):
     """A training sample near a generated one."""
 
     index: int
-    label: int = Field(alias="class")
+    label: Label
     name: str
     distance: float
     file: str | None = None
@@ -156,7 +159,7 @@ class NeighbourRow(_Row):
     """A sample and the training data nearest to it, the nearest first."""
 
     method: str
-    label: int = Field(alias="class")
+    label: Label
     name: str
     seed: int | None = None
     file: str | None = None

@@ -158,9 +158,7 @@ def differing_settings(runs: Mapping[str, Run]) -> dict[str, list[str | None]]:
 
 
 def _settings(run: Run) -> dict[str, Any]:
-    tree = yaml.safe_load(run.recipe) if run.recipe else {}
-    flat = _flat(tree) if isinstance(tree, dict) else {}
-    return {key: value for key, value in flat.items() if key not in _NO_SETTINGS}
+    return {key: value for key, value in _flat(run.settings).items() if key not in _NO_SETTINGS}
 
 
 def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -5,7 +5,6 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import yaml
 
 from condgen.report.class_tables import class_tables
 from condgen.report.drawing import Plot, Style, class_style
@@ -47,13 +46,11 @@ _OVERLAP = ("precision", "recall", "density", "coverage")
 def run_section(run: Run) -> Section | None:
     """Recipe, machine, versions, and the time of every stage."""
     machine = run.about.get("machine")
-    tree = yaml.safe_load(run.recipe) if run.recipe else None
-    recipe = tree if isinstance(tree, dict) else {}
-    data = recipe.get("data")
+    data = run.settings.get("data")
     facts = {
         "recipe": run.name,
         "data": data.get("kind") if isinstance(data, dict) else None,
-        "seed": recipe.get("seed"),
+        "seed": run.settings.get("seed"),
         "time": _duration(sum(float(stage.get("seconds") or 0.0) for stage in run.stages)) if run.stages else None,
     }
     facts = facts if run.about else {}
@@ -150,12 +147,13 @@ def sample_points(
         name: begins the identifiers of the panels in the page.
     """
     names = {sample.label: sample.name for row in samples.values() for sample in row}
-    words = [names.get(label, str(label)) for label in range(max(names) + 1)]
+    words = dict(names)
     clouds = {
         maker: (np.array([s.point for s in row], dtype=np.float64), [s.label for s in row])
         for maker, row in samples.items()
     }
-    if data is not None and len(data.points) and max(data.labels, default=-1) < len(words):
+    if data is not None and len(data.points) and max(data.labels, default=-1) <= max(names):
+        words = {label: str(label) for label in data.labels} | words
         clouds = {"data": (data.points, list(data.labels)), **clouds}
     extent = round_extent([cloud for cloud, _ in clouds.values()])
     plots = [
@@ -171,7 +169,9 @@ def sample_points(
     )
 
 
-def points_table(clouds: Mapping[str, tuple[Field, Sequence[int]]], names: Sequence[str], head: str) -> Table:
+def points_table(
+    clouds: Mapping[str, tuple[Field, Sequence[int]]], names: Mapping[int, str] | Sequence[str], head: str
+) -> Table:
     """Where points of two dimensions lie, and how far apart, a row a cloud and class.
 
     Args:

@@ -107,9 +107,7 @@ def metrics_table(rows: Sequence[RawRow], *, intervals: bool = True) -> Table:
     cells = [(method, *(written(estimates[metric].get(method)) for metric in metrics)) for method in methods]
     measured = {metric: found[REAL] for metric, found in metric_estimates(list(real.values())).items()}
     floors = [
-        written(measured[metric])
-        if metric in measured
-        else _span([row.floor for row in parsed if row.metric == metric])
+        written(measured[metric]) if metric in measured else _floor([row for row in parsed if row.metric == metric])
         for metric in metrics
     ]
     if any(floor != MISSING for floor in floors):
@@ -131,6 +129,13 @@ def metrics_table(rows: Sequence[RawRow], *, intervals: bool = True) -> Table:
 
 def _value(estimate: Estimate | None) -> str:
     return MISSING if estimate is None else format_number(estimate.value)
+
+
+def _floor(rows: Sequence[MetricRow]) -> str:
+    """The figure of real data beside a metric, and of how many where they are fewer than those of the methods."""
+    counts = {row.floor_n for row in rows if row.floor is not None and row.floor_n is not None and row.n is not None}
+    fewer = counts - {row.n for row in rows}
+    return _span([row.floor for row in rows]) + (f" (n = {min(fewer):,})" if fewer else "")
 
 
 def _span(values: Sequence[float | None]) -> str:

@@ -137,8 +137,7 @@ def draw_trajectories(folder: Path) -> Path:
             labels = [row.label for row, pictures in zip(rows, strips, strict=True) for _ in pictures]
             blocks[head] = ([picture for pictures in strips for picture in pictures], labels)
         names = {row.label: row.name for row in rows}
-        heads = [names.get(label, "") for label in range(max(names) + 1)]
-        side_by_side(blocks, heads, max(len(row.noise) for row in rows)).save(path)
+        side_by_side(blocks, names, max(len(row.noise) for row in rows)).save(path)
         return path
     extent = wide_extent([np.array([row.denoised[-1] for row in rows], dtype=np.float64)])
     with drawing():

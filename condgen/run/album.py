@@ -7,6 +7,7 @@ which are read as one set once all are there.
 import io
 import json
 import re
+import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from condgen.weights import write_atomically
 __all__ = [
     "MANIFEST",
     "encode_samples",
+    "load_picture",
     "picture_of",
     "picture_path",
     "read_manifests",
@@ -187,11 +189,26 @@ def picture_path(folder: Path, file: str) -> Path:
     return path
 
 
+def load_picture(path: Path) -> Image.Image:
+    """A picture, decoded. Few bytes may claim to be billions of pixels: that is refused before any are decoded.
+
+    Raises:
+        OSError: whatever it is that keeps it from being read.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(path) as picture:
+                picture.load()
+                return picture
+    except (ValueError, SyntaxError, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise OSError(str(error)) from error
+
+
 def _read_picture(folder: Path, file: str) -> np.ndarray:
     path = picture_path(folder, file)
     try:
-        with Image.open(path) as picture:
-            pixels = np.asarray(picture)
+        pixels = np.asarray(load_picture(path))
     except OSError as error:
         raise UserError(f"{path} is missing or damaged ({error}): delete {folder} and sample again") from error
     return pixels[None] if pixels.ndim == 2 else np.moveaxis(pixels, -1, 0)

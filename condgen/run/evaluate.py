@@ -1,6 +1,5 @@
 """The stage that measures samples: `metrics.json`, and the samples that are closest to training data beside these."""
 
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -58,7 +57,8 @@ def evaluate_stage(
         if seen < train.n_classes:
             text = f"{name} has samples of {seen} of {train.n_classes} classes; distances and floors are to all of them"
             yield Progress("evaluate", 0, 1, 0, message=text)
-    work = evaluating(methods, train, test, stage.seed, stage.measures, Store(extractor, cache_folder() / "features"))
+    store = Store(extractor, cache_folder() / "features" if extractor.key is not None else None)
+    work = evaluating(methods, train, test.to(device), stage.seed, stage.measures, store)
     while True:
         try:
             advance = next(work)
@@ -66,6 +66,8 @@ def evaluate_stage(
             found: Evaluation = stop.value
             break
         yield Progress("evaluate", advance.done, advance.total, advance.done, advance.what)
+    if store.problem is not None:
+        yield Progress("evaluate", 0, 1, 0, message=f"features are not kept for the next time: {store.problem}")
     n = {name: len(y) for name, (_, y) in methods.items()}
     what: dict[str, Any] = {
         "data": train.source,
@@ -75,12 +77,17 @@ def evaluate_stage(
         "samples": n,
         "seed": stage.seed,
     }
+    for old in folder.glob(f"{_PICTURES}/*.png"):
+        old.unlink()
     shown = _Shown(folder, train, test, samples, methods)
     rows = [row for name, (places, memory) in found.memories.items() for row in shown.rows(name, places, memory)]
     write_json(folder / NEIGHBOURS, {"what": {**what, "distances": f"between {extractor.name}"}, "rows": rows})
     names = [{**row, "name": train.names[int(row["class"])]} for row in found.by_class]
     write_json(folder / METRICS, {"what": what, "rows": [row.as_dict() for row in found.rows], "by_class": names})
-    opened.finish([METRICS, NEIGHBOURS], what=f"{sum(n.values()):,} samples against {len(train):,} real ones")
+    pictures = sorted(str(file.relative_to(folder)) for file in folder.glob(f"{_PICTURES}/*.png"))
+    opened.finish(
+        [METRICS, NEIGHBOURS, *pictures], what=f"{sum(n.values()):,} samples against {len(train):,} real ones"
+    )
     yield Progress("evaluate", 1, 1, 0)
 
 
@@ -128,7 +135,7 @@ class _Shown:
                     "class": label,
                     "name": self.train.names[label],
                     "seed": seed,
-                    **self._seen(f"{re.sub(r'[^A-Za-z0-9]+', '-', method).strip('-')}-{place:05d}", x[place]),
+                    **self._seen(f"sample-{list(self.methods).index(method)}-{place:05d}", x[place]),
                     "authentic": bool(memory.authentic[row]),
                     "elsewhere": float(memory.elsewhere[row]),
                     "neighbours": [

@@ -11,16 +11,20 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
+from pydantic import TypeAdapter, ValidationError
 from torch import Tensor
 
+from condgen.bayes import Denoiser
 from condgen.data import to_uint8
-from condgen.noise import Schedule
-from condgen.recipe import TrajectoryStage, content_key
+from condgen.errors import UserError
+from condgen.noise import AnySchedule, Schedule
+from condgen.recipe import Method, TrajectoryStage, content_key
 from condgen.run.folder import Progress, Work, open_stage, write_json
 from condgen.run.guided import Models
-from condgen.run.sample import defaults_of, open_source
+from condgen.run.sample import Source, defaults_of, open_source
 from condgen.sampling import Path as Trajectory
-from condgen.sampling import frames, pick_frames, unit_scale
+from condgen.sampling import build_sampler, frames, pick_frames, unit_scale
+from condgen.weights import MODEL_FILE, read_description
 
 __all__ = ["TRAJECTORIES", "TRAJECTORIES_FOLDER", "trajectory_stage"]
 
@@ -40,11 +44,10 @@ def trajectory_stage(folder: Path, stage: TrajectoryStage, models: Mapping[str, 
         models: of every method.
         device: where to draw them.
     """
-    sources = {name: open_source(method, models[name], device) for name, method in stage.methods.items()}
     keys = [
         part
         for name, method in stage.methods.items()
-        for part in (name, defaults_of(method, sources[name]), *models[name].keys(method))
+        for part in (name, _defaults(method, models[name]), *models[name].keys(method))
     ]
     opened = open_stage("trajectories", folder, content_key(stage, *keys), stage)
     if opened.finished:
@@ -52,20 +55,51 @@ def trajectory_stage(folder: Path, stage: TrajectoryStage, models: Mapping[str, 
     yield from opened.start()
     rows: list[dict[str, Any]] = []
     y = torch.tensor(stage.labels, device=device)
-    for done, (name, source) in enumerate(sources.items()):
-        yield Progress("trajectories", done, len(sources), done * len(y), name)
-        if source.many is None:
+    total = len(stage.methods)
+    for done, (name, method) in enumerate(stage.methods.items()):
+        yield Progress("trajectories", done, total, done * len(y), name)
+        if method.generator is not None:
             continue
+        source = open_source(method, models[name], device)  # and no other: two large models may not fit
+        assert source.many is not None
         (folder / name).mkdir(exist_ok=True)
-        paths = frames(source.many, source.grid, stage.seeds, y, source.shape, device)
+        shown = _PICTURES if len(source.shape) == 3 else _POINTS
+        paths = frames(source.many, source.grid, stage.seeds, y, source.shape, device, shown)
         for place, path in enumerate(paths):
             label = stage.labels[place]
             row = {"method": name, "class": label, "name": source.names[label], "seed": stage.seeds[place]}
             if path.problem is None and bool(path.x.isfinite().all()):
                 rows.append(row | _keep(path, source.many.schedule, folder, f"{name}/{place:02d}"))
+        del source, paths
     write_json(folder / TRAJECTORIES, {"rows": rows})
-    opened.finish([TRAJECTORIES], what=f"{len(y)} each by {len(sources)} method{'s' if len(sources) > 1 else ''}")
-    yield Progress("trajectories", len(sources), len(sources), 0)
+    pictures = [row[kind] for row in rows for kind in ("x_t", "denoised") if isinstance(row[kind], str)]
+    what = f"{len(y)} each by {total} method{'s' if total > 1 else ''}"
+    opened.finish([TRAJECTORIES, *pictures], what=what)
+    yield Progress("trajectories", total, total, 0)
+
+
+class _Unloaded(Denoiser):
+    """A denoiser that has a schedule alone, which is all that time grids and options depend on."""
+
+    def __init__(self, schedule: Schedule) -> None:
+        super().__init__()
+        self.schedule = schedule
+
+    def forward(self, x_t: Tensor, t: Tensor, y: Tensor | None = None) -> Tensor:
+        raise NotImplementedError
+
+
+def _defaults(method: Method, models: Models) -> str:
+    """`defaults_of` the method's source, without its models."""
+    if method.generator is not None or models.score is None:
+        return ""
+    about = read_description(models.score / MODEL_FILE)
+    try:
+        schedule: Schedule = TypeAdapter(AnySchedule).validate_python(about.get("schedule"))
+    except ValidationError as error:
+        raise UserError(f"{models.score / MODEL_FILE} is not of a score model: name the folder of one") from error
+    sampler = build_sampler(method.sampler, _Unloaded(schedule), method.options)
+    return defaults_of(method, Source((), (), sampler, method.time_grid(sampler), torch.device("cpu")))
 
 
 def _keep(path: Trajectory, schedule: Schedule, folder: Path, stem: str) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from condgen.sampling.catalogue import (
 )
 from condgen.sampling.draw import draw
 from condgen.sampling.fixed import DDIM, Ancestral, EulerMaruyama, PredictorCorrector, ReverseDiffusion
-from condgen.sampling.frames import Frame, Path, frames, pick_frames, unit_scale
+from condgen.sampling.frames import Frame, Path, Watcher, frames, pick_frames, unit_scale
 from condgen.sampling.heun import EDMStochastic, Heun, Restart
 from condgen.sampling.loop import About, Finished, Past, Sampler, Step, evaluations_on, final, trajectory
 from condgen.sampling.multistep import DPM2M, DPM2MSDE, DPM3MSDE, UniPC
@@ -52,6 +52,7 @@ __all__ = [
     "SamplerName",
     "Step",
     "UniPC",
+    "Watcher",
     "build_sampler",
     "draw",
     "evaluations_on",

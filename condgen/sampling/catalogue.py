@@ -3,7 +3,7 @@
 import bisect
 import dataclasses
 from collections.abc import Mapping
-from typing import Any, Literal, TypeAlias, get_type_hints
+from typing import Any, Literal, NoReturn, TypeAlias, get_type_hints
 
 from pydantic import create_model
 from torch import Tensor
@@ -112,12 +112,19 @@ def points_within(sampler: Sampler, evaluations: int, grid: GridName | None = No
     """
     least = sampler.least_points
 
+    def refuse(needed: int) -> NoReturn:
+        raise UserError(
+            f"this sampler with these options needs at least {needed} evaluations, more than {evaluations}: "
+            "ask for more, or choose another"
+        )
+
+    # A point takes one evaluation at least: a grid of so many more might not even fit into memory.
+    if least > evaluations:
+        refuse(least)
+
     def cost(points: int) -> int:
         return evaluations_on(sampler, grid_for(sampler, points, grid))
 
     if cost(least) > evaluations:
-        raise UserError(
-            f"this sampler with these options needs at least {cost(least)} evaluations, more than {evaluations}: "
-            "ask for more, or choose another"
-        )
+        refuse(cost(least))
     return bisect.bisect_right(range(least, evaluations + 1), evaluations, key=cost) + least - 1

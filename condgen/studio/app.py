@@ -47,7 +47,7 @@ _KEPT_BYTES = 32 * 2**20  # of what was drawn last
 _LOOK_AFTER = 0.25  # seconds after which a request is looked after: is anybody still there?
 _BODY_SECONDS = 10.0
 _STYLES: Final = (("condgen.report", "palette.css"), ("condgen.studio", "studio.css"))
-_SCRIPTS: Final = ("main.js", "settings.js", "result.js", "pictures.js", "points.js", "elements.js")
+_SCRIPTS: Final = ("main.js", "settings.js", "result.js", "pictures.js", "points.js", "elements.js", "values.js")
 
 _log = logging.getLogger(__name__)
 

@@ -11,6 +11,7 @@ from condgen.data import class_index
 from condgen.errors import UserError
 from condgen.recipe import Method, SampleStage, labels_spread
 from condgen.run import Models
+from condgen.sampling import options_of
 from condgen.settings import Settings, parse
 from condgen.studio.models import Offer
 
@@ -41,10 +42,14 @@ class Ask(Settings):
     @classmethod
     def _options_bounded(cls, method: Method, _: ValidationInfo) -> Method:
         for name, value in method.options.items():
-            if isinstance(value, int) and value > _LARGEST_OPTION:
-                raise ValueError(f"option {name} is at most {_LARGEST_OPTION:,} here (it is {value})")
             if isinstance(value, str) and len(value) > 40:
                 raise ValueError(f"option {name} is too long")
+        # As the sampler will have them: 1e9, and even "1000000000", is a whole number there.
+        options = parse(options_of(method.sampler), method.options, f"sampler {method.sampler}")
+        for name in type(options).model_fields:
+            value = getattr(options, name)
+            if isinstance(value, int) and value > _LARGEST_OPTION:
+                raise ValueError(f"option {name} is at most {_LARGEST_OPTION:,} here (it is {value:,})")
         return method
 
 

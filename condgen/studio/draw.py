@@ -5,6 +5,7 @@ pictures, bit for bit, and the same lines of a manifest.
 """
 
 import base64
+import contextlib
 import functools
 import io
 import json
@@ -27,10 +28,10 @@ from condgen.run import MANIFEST
 from condgen.run.album import encode_samples
 from condgen.run.guided import load_anew
 from condgen.run.sample import Source, describe, open_light, refuse_bad
-from condgen.sampling import Finished, Sampler, evaluations_on
+from condgen.sampling import Finished, Frame, Sampler, evaluations_on, unit_scale
 from condgen.studio.ask import Ask, Limits, command_line, stage_of
 from condgen.studio.models import ModelCache, Offer
-from condgen.studio.watch import FRAMES, Moment, Watch
+from condgen.studio.watch import FRAMES, Watch
 
 __all__ = ["Drawn", "Tell", "draw_ask"]
 
@@ -99,22 +100,17 @@ def draw_ask(
     expected = _expected(source, limits)
     n = len(stage.labels)
     watch = None
-    if not isinstance(source.model, Generator):
-        watch = Watch(source.model.denoiser, stage.labels, source.shape, lambda done: tell(done, expected))
-        handle = source.model.denoiser.register_forward_hook(watch)
+    if source.many is not None:
+        watch = Watch(source.many, stage.labels, source.shape, lambda done: tell(done, expected))
     finished: list[Finished] = []
-    with source.counted() as evaluations:
+    with source.counted() as evaluations, contextlib.nullcontext() if watch is None else watch.on():
         started = time.perf_counter()
-        try:
-            for found in source.draw(stage.labels, [stage.seed + place for place in stage.places], n):
-                finished += found
-                if watch is not None:
-                    watch.leave([sample.number for sample in found])
-            finished.sort(key=lambda sample: sample.number)
-            x = torch.stack([sample.x for sample in finished]).cpu()
-        finally:
+        for found in source.draw(stage.labels, [stage.seed + place for place in stage.places], n):
+            finished += found
             if watch is not None:
-                handle.remove()
+                watch.leave([sample.number for sample in found])
+        finished.sort(key=lambda sample: sample.number)
+        x = torch.stack([sample.x for sample in finished]).cpu()
         seconds = time.perf_counter() - started
     finished = [sample._replace(x=row) for sample, row in zip(finished, x, strict=True)]
     refuse_bad(finished, x, "request", stage, stage.places)
@@ -153,12 +149,12 @@ def _trajectory(watch: Watch, offer: Offer) -> dict[str, Any]:
     paths = {number: watch.path(number) for number in watch.followed}
     shared: dict[str, Any] = {
         "samples": list(paths),
-        "noise": [[float(f"{moment.noise:.4g}") for moment in path] for path in paths.values()],
+        "noise": [[float(f"{frame.noise:.4g}") for frame in path] for path in paths.values()],
     }
     if offer.is_images:
         return shared | {"sheet": base64.b64encode(_sheet(list(paths.values()), watch, offer.shape)).decode()}
-    shared["x_t"] = [[_rounded(moment.x_t) for moment in path] for path in paths.values()]
-    shared["denoised"] = [[_rounded(moment.denoised) for moment in path] for path in paths.values()]
+    shared["x_t"] = [[_rounded(frame.x_t) for frame in path] for path in paths.values()]
+    shared["denoised"] = [[_rounded(frame.denoised) for frame in path] for path in paths.values()]
     return shared
 
 
@@ -167,15 +163,12 @@ def _rounded(point: Tensor) -> list[float | None]:
     return [float(f"{value:.4g}") if math.isfinite(value) else None for value in point.tolist()]
 
 
-def _sheet(paths: Sequence[Sequence[Moment]], watch: Watch, shape: Sequence[int]) -> bytes:
+def _sheet(paths: Sequence[Sequence[Frame]], watch: Watch, shape: Sequence[int]) -> bytes:
     channels, height, width = shape
     sheet = torch.zeros(len(paths), height, 2 * FRAMES, width, channels, dtype=torch.uint8)
     for line, path in enumerate(paths):
-        for column, moment in enumerate(path):
-            t = torch.tensor(moment.t, dtype=torch.float64)
-            # Pure noise has a standard deviation of 1 then, whatever the schedule, and the end is the data's.
-            unit = float(torch.hypot(watch.schedule.alpha(t), watch.schedule.sigma(t)))
-            for place, picture in ((2 * column, moment.x_t / unit), (2 * column + 1, moment.denoised)):
+        for column, frame in enumerate(path):
+            for place, picture in ((2 * column, unit_scale(frame, watch.schedule)), (2 * column + 1, frame.denoised)):
                 sheet[line, :, place] = _pixels(picture)
     pixels = sheet.reshape(len(paths) * height, 2 * FRAMES * width, channels).numpy()
     content = io.BytesIO()

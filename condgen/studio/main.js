@@ -3,6 +3,7 @@
 import { chips, copy, make } from "./elements.js";
 import { Result } from "./result.js";
 import { Settings } from "./settings.js";
+import { isSetting } from "./values.js";
 
 const AFTER = 90; // milliseconds without a change before a request leaves
 const PATIENCE = 4; // seconds that a drawing may take which nobody has asked for by a click
@@ -128,7 +129,9 @@ function recall() {
     const method = { ...base.method };
     for (const key of Object.keys(method)) {
       try {
-        if (query.has(`${name}.${key}`)) method[key] = JSON.parse(query.get(`${name}.${key}`));
+        if (!query.has(`${name}.${key}`)) continue;
+        const value = JSON.parse(query.get(`${name}.${key}`));
+        if (isSetting(key, value)) method[key] = value;
       } catch { /* not a value: the ready-made one stays */ }
     }
     const known = offer.samplers.some(({ name: sampler }) => sampler === method.sampler);

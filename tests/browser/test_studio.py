@@ -138,6 +138,39 @@ def test_the_address_brings_everything_back(opened):
     assert [picture.get_attribute("src") for picture in again.locator(".cell img").all()] == pictures
 
 
+@pytest.mark.parametrize(
+    "setting",
+    [
+        "options=null",
+        "options=[1]",
+        'options={"eta":{}}',
+        "interval=5",
+        "interval=[1]",
+        'interval=["a","b"]',
+        'interval={"0":1}',
+        "scale=null",
+        "scale=[]",
+        "scale={}",
+        "nfe=-3",
+        'nfe="many"',
+        "steps={}",
+        "score=7",
+        "classifier={}",
+        "guide=[]",
+        "generator=false",
+        "sampler=null",
+        "grid=[]",
+        "precision=1",
+    ],
+)
+def test_a_strange_value_in_the_address_is_left_out(opened, setting):
+    page = opened(f"?class=3&n=2&a=ce&a.{setting}&a.toString=1&a.__proto__=null")
+    settled(page, "ce, class 3")
+    assert page.locator("#broken").is_hidden()
+    assert page.locator(".result .problem").locator("visible=true").count() == 0
+    assert seen(page) == ["class 3, seed 0", "class 3, seed 1"]
+
+
 def test_the_keyboard_is_enough(opened):
     page = opened("?n=2&a=one-step")
     page.keyboard.press("Tab")

@@ -83,3 +83,17 @@ def test_it_listens_at_the_next_free_port_answers_and_ends_at_ctrl_c(digits_of_f
             assert "the studio has ended" in process.stdout.read()
         finally:
             process.kill()
+
+
+@pytest.mark.parametrize("idle", [True, False])
+def test_it_ends_the_interpreter_only_where_a_drawing_goes_on(idle, condgen, digits_of_few_steps, monkeypatch):
+    uvicorn = pytest.importorskip("uvicorn", reason="the studio is missing: pip install 'condgen[studio]'")
+    from condgen.studio.worker import Worker
+
+    ended, close = [], Worker.close
+    monkeypatch.setattr(os, "_exit", ended.append)
+    monkeypatch.setattr(uvicorn.Server, "run", lambda self, sockets: None)
+    monkeypatch.setattr(Worker, "close", lambda self: close(self) and idle)
+    code, _, _ = condgen("studio", digits_of_few_steps, "--no-open")
+    assert code == 0
+    assert ended == ([] if idle else [0])

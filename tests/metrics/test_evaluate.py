@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 import warnings
 
 import pytest
@@ -24,7 +25,7 @@ from condgen.metrics import (
 from condgen.rng import keyed_generator
 
 OVERLAPS = ["precision", "recall", "density", "coverage"]
-CLASSWISE = [f"class-wise {name}" for name in ["FD@35", "KD", *OVERLAPS]]
+CLASSWISE = [f"class-wise {name}" for name in ["FD@36", "KD", *OVERLAPS]]
 VARIETY = ["in-class std ratio", "in-class diversity"]
 METRICS = ["class accuracy", "FD@360", "KD", *OVERLAPS, *CLASSWISE, *VARIETY, "authenticity"]
 
@@ -122,7 +123,7 @@ def test_class_wise_figures_are_the_packages_averaged_over_classes(table, digits
         frechet_distance(*(Gaussian.fit(v.flatten(1)) for v in (x[test.y == c], train.floats()[train.y == c])))
         for c in range(10)
     ]
-    assert value(table, "noisy", "class-wise FD@35").value == pytest.approx(sum(distances) / 10, rel=1e-9)
+    assert value(table, "noisy", "class-wise FD@36").value == pytest.approx(sum(distances) / 10, rel=1e-9)
 
 
 def test_wrong_classes_show_class_by_class_alone(table):
@@ -213,7 +214,8 @@ def test_a_large_reference_is_drawn_from_for_neighbours_only(digits):
     train, test = digits
     rows = {row.metric: row for row in evaluate({}, train, test, seed=0, measures=Measures(most=500)).rows}
     assert rows["recall"].reference == "digits train (500 of 1437)"
-    assert rows["FD@360"].reference == rows["in-class std ratio"].reference == "digits train (1437)"
+    assert rows["FD@360"].reference == "digits train (1437)"
+    assert rows["in-class std ratio"].reference == "digits train (1437), class by class"
 
 
 def test_no_class_twice_means_no_ratio_rather_than_a_number(digits):
@@ -320,10 +322,10 @@ def test_names_of_papers_are_for_inception_features_and_enough_samples(digits, i
     rows = evaluate({"many": many, "few": few}, train, test, 0, Measures(most=200, cas="none"), store).rows
     names = {method: {row.metric for row in rows if row.method == method} for method in ("many", "few")}
     kernel, score = ("KID", "IS") if inception else ("KD", "classifier score")
-    assert {("FID" if inception else "FD") + "@10800", kernel, score} <= names["many"]
-    assert {"FD@360", kernel, score} <= names["few"]
+    assert {("FID" if inception else "FD") + "@10800", kernel, score + "@10800"} <= names["many"]
+    assert {"FD@360", kernel, score + "@360"} <= names["few"]
     if not inception:
-        assert not [name for name in names["many"] | names["few"] if "FID" in name or "KID" in name or name == "IS"]
+        assert not [name for name in names["many"] | names["few"] if re.match("FID|KID|IS", name)]
     (floor,) = {row.floor for row in rows if row.method == "many" and row.metric.startswith("F")}
     assert floor == next(row.value for row in rows if row.method == REAL and row.metric == "FD@360")
 
@@ -343,3 +345,52 @@ def test_wide_features_have_intervals_of_the_same_width(digits):
     (a,), (b,) = ([r for r in rows if (r.method, r.metric) == ("noisy", "FD@360")] for rows in (narrow, wide))
     assert b.value == pytest.approx(a.value, rel=1e-6)
     assert b.high - b.low == pytest.approx(a.high - a.low, rel=0.3)
+
+
+def test_figures_of_fewer_samples_say_of_how_many(digits):
+    train, test = digits
+    rows = {
+        row.metric: row
+        for row in evaluate({"all": (test.floats(), test.y)}, train, test, 0, Measures(most=120)).rows
+        if row.method == "all"
+    }
+    for metric in ("KD", *OVERLAPS, "authenticity"):
+        assert (rows[metric].n, rows[metric].floor_n) == (120, 120), metric
+    for metric in ("FD@360", "class accuracy", "class-wise FD@36", "in-class std ratio", "CAS (probe)"):
+        assert rows[metric].n == 360, metric
+    assert rows["precision"].reference == "digits train (120 of 1437)"
+
+
+def test_classes_that_were_left_out_are_counted(digits):
+    train, test = digits
+    chosen = (test.y < 7).nonzero()[:, 0]
+    found = evaluate({"seven": (test.floats(chosen), test.y[chosen])}, train, test, seed=0).rows
+    rows = {row.metric.split("@")[0]: row for row in found if row.method == "seven"}
+    for metric in ("class-wise FD", "class-wise KD", "class-wise recall", "in-class std ratio", "in-class diversity"):
+        assert "class by class, 7 of 10 classes" in rows[metric].reference, metric
+
+
+def test_a_few_samples_of_a_rare_class_teach_nothing_rather_than_fail(digits):
+    train, test = digits
+    rare = torch.cat(((train.y == 0).nonzero()[:, 0], (train.y == 1).nonzero()[:1, 0]))
+    few = LabelledSet(train.x[rare], train.y[rare], train.names, "rare", "train")
+    y = torch.arange(8) % 2
+    rows = evaluate({"eight": (test.floats(torch.arange(8)), y)}, few, test, seed=1).rows
+    row = next(row for row in rows if (row.method, row.metric) == ("eight", "CAS (probe)"))
+    assert row.floor is None or 0 <= row.floor <= 1
+
+
+def test_intervals_where_samples_are_fewer_than_features(digits):
+    """To first order and no more: within a factor of two of the spread over fresh draws."""
+    data = [torch.randn(40, 300, generator=keyed_generator(i)) for i in range(40)]
+    real = torch.randn(600, 300, generator=keyed_generator(999))
+    labels = torch.arange(600) % 2
+    points = LabelledSet(real, labels, ("a", "b"), "normal", "train")
+    held_out = LabelledSet(real[:50], labels[:50], ("a", "b"), "normal", "test")
+    methods = {str(i): (x, torch.arange(40) % 2) for i, x in enumerate(data)}
+    rows = evaluate(methods, points, held_out, 0, Measures(cas="none")).rows
+    for metric in ("FD@40", "class-wise FD@20"):
+        chosen = [row for row in rows if row.metric == metric and row.method != REAL]
+        actual = torch.tensor([row.value for row in chosen]).std().item()
+        claimed = sum(row.high - row.low for row in chosen) / len(chosen) / 2 / 1.96
+        assert 0.5 < claimed / actual < 2, (metric, claimed, actual)

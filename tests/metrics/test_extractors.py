@@ -1,5 +1,6 @@
 """Networks for features: what they see, by which word, and what they refuse."""
 
+import pickle
 import urllib.error
 
 import pytest
@@ -74,6 +75,28 @@ def test_inception_comes_from_torch_fidelity_in_whole_pixels(monkeypatch):
     assert seen[0][0, 0, 0].tolist() in ([0, 127, 255], [0, 128, 255])
 
 
+def test_inception_lets_tensors_in_and_nothing_else(monkeypatch, tmp_path):
+    """Whatever lies where the weights are kept, it is not run."""
+    module = pytest.importorskip("torch_fidelity.feature_extractor_inceptionv3")
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+    place = tmp_path / "checkpoints" / module.URL_INCEPTION_V3.split("/")[-1]
+    place.parent.mkdir()
+
+    class Trap:
+        def __reduce__(self):
+            return (tmp_path.joinpath("sprung").touch, ())
+
+    for content in (pickle.dumps(Trap(), protocol=2), b"", b"cut short"):
+        place.write_bytes(content)
+        with pytest.raises(UserError, match=r"does not hold the weights of Inception-v3 .*delete it"):
+            open_extractor("inception", COLOUR)
+    torch.save({"weight": Trap()}, place)
+    with pytest.raises(UserError, match="does not hold the weights"):
+        open_extractor("inception", COLOUR)
+    assert not (tmp_path / "sprung").exists()
+    assert "partial" not in repr(module.load_state_dict_from_url)  # the library is left as it was
+
+
 def test_inception_without_a_network_says_what_to_do(monkeypatch):
     module = pytest.importorskip("torch_fidelity.feature_extractor_inceptionv3")
 
@@ -110,6 +133,22 @@ def test_timm_with_weights_of_a_file(tmp_path):
         expected = network(((resized + 1) / 2 - mean) / std)
     assert torch.allclose(logits, expected, atol=1e-4)
     assert vectors.shape == (2, 512)
+    assert 8 <= found.batch < 100  # images of 176 pixels are many numbers
+
+
+def test_heads_that_do_not_classify_give_no_logits(monkeypatch):
+    import timm
+
+    created = timm.create_model
+    for name, tag, logits in (("resnet10t", "c3_in1k", True), ("resnet10t", "openai", False)):
+
+        def create(name, pretrained, _tag=tag, **options):
+            network = created(name, **options)
+            network.pretrained_cfg["tag"] = _tag
+            return network
+
+        monkeypatch.setattr(timm, "create_model", create)
+        assert (open_extractor(f"timm:{name}", COLOUR).function(images(COLOUR, 1)).logits is not None) == logits
 
 
 def test_timm_refuses_in_a_line(tmp_path, monkeypatch):
@@ -190,3 +229,12 @@ def test_features_of_a_part():
     part = features.at(torch.tensor([2, 0]))
     assert part.vectors.tolist() == [[4, 5], [0, 1]]
     assert part.logits.tolist() == [[2], [0]]
+
+
+def test_a_cache_that_cannot_be_written_costs_nothing_but_time(resnet, tmp_path):
+    _, path = resnet
+    (tmp_path / "file").write_text("in the way")
+    store = Store(open_extractor(str(path), COLOUR), tmp_path / "file" / "below")
+    x = images(COLOUR, 7)
+    assert finish(store.of_samples(x, "x")).vectors.shape == (7, 64)
+    assert "cannot write" in store.problem

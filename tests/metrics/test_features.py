@@ -1,5 +1,7 @@
 """Features are the samples, or local means of them."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -38,7 +40,7 @@ def test_batches_and_chunks_do_not_show(monkeypatch):
     x = torch.randint(256, (7, 3, 32, 32), dtype=torch.uint8, generator=keyed_generator(0))
     data = LabelledSet(x, torch.arange(7) % 2, ("a", "b"), "noise", "train")
     whole = extractor.function(data.floats()).vectors
-    assert torch.equal(extract(extractor, data.floats(), batch=3), whole)
+    assert torch.equal(extract(replace(extractor, batch=3), data.floats()), whole)
     monkeypatch.setattr("condgen.data.labelled._CHUNK", 10_000)  # three images
     assert torch.equal(extract_real(extractor, data), whole)
     assert extract(extractor, data.floats()[:0]).shape == (0, 192)

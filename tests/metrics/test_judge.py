@@ -33,7 +33,7 @@ def test_shuffled_labels_leave_only_chance(digits):
 
 
 def test_a_large_set_is_drawn_from_and_the_name_says_so(monkeypatch):
-    monkeypatch.setattr("condgen.metrics.judge._MOST_SAMPLES", 60)
+    monkeypatch.setattr("condgen.metrics.judge.Judge.most", 60)
     train, test = load(Moons(n=500, noise=0.05), "train"), load(Moons(n=500, noise=0.05), "test")
     first, second = Judge.fit(train, test), Judge.fit(train, test)
     assert first.name == "SVC on coordinates, 60 training samples"

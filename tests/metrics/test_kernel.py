@@ -34,6 +34,14 @@ def test_no_bias_and_a_standard_error_that_is_the_spread():
             assert abs(float(values.mean())) < 4 * float(values.std()) / 150**0.5 + 2e-3
 
 
+def test_single_precision_costs_seven_digits_of_a_kernel_value():
+    x, y = cloud(900, 1, dimension=300), cloud(900, 2, 1.01, dimension=300)
+    exact = kernel_distance(x, KernelReference.of(y))
+    found = kernel_distance(x.float(), KernelReference.of(y.float()))
+    assert found.value == pytest.approx(exact.value, abs=1e-7)
+    assert found.standard_error == pytest.approx(exact.standard_error, rel=1e-3)
+
+
 def test_too_few_samples():
     with pytest.raises(ValueError, match="at least 2 samples, not 1"):
         KernelReference.of(cloud(1, 1))

@@ -67,7 +67,23 @@ def test_the_bound_on_rounding_holds_and_is_not_idle():
     squared, wrong = neighbours._squared(*blocks)
     error = (squared.double() - distances(a, b).square()).abs().max(1).values
     assert (error <= wrong).all()
-    assert (error > 0).any()
+    assert error.max() > 1e-3 * wrong.max()
+    alike = [x.abs() + 10 for x in (a, b)]  # all products of one sign, so that rounding adds up
+    blocks = [next(neighbours._Set(x, torch.zeros(500), torch.float32).blocks()) for x in alike]
+    squared, wrong = neighbours._squared(*blocks)
+    error = (squared.double() - distances(*alike).square()).abs().max(1).values
+    assert (error <= wrong).all()
+    assert error.max() > 1e-3 * wrong.max()
+
+
+def test_a_radius_that_just_reaches_holds_nothing():
+    """Its square may be above the square that it is the root of."""
+    for scale in torch.linspace(0.1, 3, 60).tolist():
+        real = torch.tensor([[0.0, 0.0], [1.0, 1.0]], dtype=torch.float64) * scale
+        fake = torch.tensor([[1.0, 1.0]], dtype=torch.float64) * scale
+        radii = nearest_others(real, 1).distances[:, 0]
+        found = [pairs.first.tolist() for pairs, _ in inside(real, fake, radii, torch.zeros(1, dtype=torch.float64))]
+        assert found == [[1]]  # the copy, and not the one that the ball just reaches
 
 
 def test_an_undecided_row_is_searched_again():

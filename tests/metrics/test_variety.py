@@ -52,5 +52,24 @@ def test_the_ratio_leaves_out_classes_without_one():
 
 
 def test_features_without_variance_have_no_error():
-    found = class_spread(torch.ones(6, 2), torch.tensor([0, 0, 0, 1, 1, 1]), 2)
+    found = class_spread(torch.ones(12, 2), torch.arange(12) % 2, 2)
     assert found.value.tolist() == found.standard_error.tolist() == [0, 0]
+
+
+@pytest.mark.parametrize("measure", [class_spread, class_distance])
+def test_classes_of_two_have_the_error_that_their_differences_tell(measure):
+    """A hundred classes of two samples each: the two are equally far from each other, which says nothing of chance."""
+    real = torch.ones(100, dtype=torch.float64)
+    y = torch.arange(200) % 100
+    draws = [measure(torch.randn(200, 4, generator=keyed_generator(i)), y, 100).over(real) for i in range(60)]
+    actual = torch.tensor([ratio for ratio, _ in draws]).std()
+    claimed = torch.tensor([error for _, error in draws]).mean()
+    assert 0.75 < float(claimed / actual) < 1.33
+
+
+def test_of_large_classes_a_thousand_are_drawn():
+    features = torch.randn(1500, 3, generator=keyed_generator(0))
+    features[1000:] += 100  # a first thousand would miss these
+    found = class_distance(features, torch.zeros(1500, dtype=torch.int64), 1)
+    assert found.n == 1000
+    assert float(found.value[0]) == pytest.approx(pdist(features.double().numpy()).mean(), rel=0.1)

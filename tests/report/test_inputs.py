@@ -5,6 +5,8 @@ import json
 import pytest
 
 from condgen.errors import UserError
+from condgen.recipe import read_yaml
+from condgen.report import build_report
 from condgen.report.inputs import read_run
 from condgen.report.pictures import read_images
 
@@ -63,6 +65,30 @@ def test_faults_are_named_by_their_file(tmp_path, file, text):
     with pytest.raises(UserError, match=path.name.replace(".", r"\.")) as caught:
         read_run(tmp_path)
     assert "\n" not in str(caught.value)
+
+
+_BOMB = "a0: &a0 [1, 2]\n" + "".join(f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]\n" for i in range(1, 30))
+_MERGED = "a0: &a0 {x: 1}\n" + "".join(f"a{i}: &a{i} {{<<: [{', '.join([f'*a{i - 1}'] * 9)}]}}\n" for i in range(1, 30))
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["a: [1", "a: &a {b: *a}", "a: &a [*a]", "[" * 10_000, _BOMB, _MERGED, "a: 2025-99-99", "a: !!bool perhaps"],
+)
+@pytest.mark.parametrize("about", ["{}", '{"name": "mine"}'])
+def test_a_recipe_that_is_none_is_told_in_a_line_and_in_time(tmp_path, text, about):
+    (tmp_path / "recipe.yaml").write_text(text)
+    (tmp_path / "run.json").write_text(about)
+    for read in (build_report, lambda folder: read_yaml(folder / "recipe.yaml")):
+        with pytest.raises(UserError, match=r"recipe\.yaml") as caught:
+            read(tmp_path)
+        assert "\n" not in str(caught.value)
+
+
+def test_a_recipe_may_say_a_thing_twice_by_an_alias(tmp_path):
+    (tmp_path / "recipe.yaml").write_text("a: &a {b: 1}\nc: {<<: *a, d: 2}\ne: [*a, *a]\n3: three\n")
+    settings = read_run(tmp_path).settings
+    assert settings == {"a": {"b": 1}, "c": {"b": 1, "d": 2}, "e": [{"b": 1}, {"b": 1}], "3": "three"}
 
 
 def test_a_picture_that_is_gone_is_named(digits_run):

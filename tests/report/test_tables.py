@@ -101,3 +101,9 @@ def test_intervals_as_text_and_winners():
     assert winner([far, near, wide], "one") is None
     assert winner([near], "one") is None
     assert winner([far, Estimate(2.0)], "low") is None  # no interval, no verdict
+
+
+def test_real_data_at_another_number_say_so():
+    row = {"method": "many", "metric": "FID@50000", "value": 3.0, "n": 50000, "floor": 5.0, "floor_n": 10000, "seed": 0}
+    table = metrics_table([row, {**row, "metric": "KID", "value": 0.1, "n": 10000, "floor": 0.0}])
+    assert table.rows[-1] == (REAL, "5 (n = 10,000)", "0")

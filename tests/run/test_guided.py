@@ -311,7 +311,8 @@ def test_a_recipe_with_rivals_runs_and_tells_what_each_costs(tmp_path):
     assert not list(run_recipe(recipe, tmp_path, ALONE, "test"))
     changed = recipe.model_copy(update={"scores": recipe.scores | {"weak": recipe.scores["each"]}})
     again = {event.stage for event in run_recipe(changed, tmp_path, ALONE, "test")}
-    assert again == {"score weak", "sample auto"}  # and nothing that does not build on it
+    # Nothing that does not build on it: of every method, the one of trajectories shows the way.
+    assert again == {"score weak", "sample auto", "trajectories"}
 
 
 def test_a_method_opens_as_what_it_says(trained):

@@ -1,6 +1,8 @@
 """The trajectories stage: kept as pictures or coordinates, ending in the samples, drawn once."""
 
+import gc
 import itertools
+import weakref
 
 import numpy as np
 import pytest
@@ -18,6 +20,8 @@ from condgen.run import (
     train_stage,
     trajectory_stage,
 )
+from condgen.run.sample import defaults_of, open_source
+from condgen.run.trajectories import _defaults
 from condgen.training import Processes
 
 CPU = torch.device("cpu")
@@ -81,6 +85,38 @@ def test_they_are_drawn_once_and_again_where_anything_changed(model, tmp_path):
     assert not list(trajectory_stage(tmp_path / "t", stage, opened, CPU))
     other = recipe_of(methods=METHODS | {"plain": {"steps": 13}}).trajectory_stage(data.n_classes)
     assert list(trajectory_stage(tmp_path / "t", other, opened, CPU))
+
+
+def test_what_is_finished_loads_no_model_and_what_is_not_one_at_a_time(model, tmp_path, monkeypatch):
+    models, data = model
+    stage, opened = recipe_of().trajectory_stage(data.n_classes), dict.fromkeys(METHODS, models)
+    alive, loads = weakref.WeakSet(), []
+
+    def load(method, own, device):
+        gc.collect()
+        assert not alive, "the model of the last method is still in memory"
+        source = open_source(method, own, device)
+        alive.add(source.many.denoiser)
+        loads.append(_defaults(method, own) == defaults_of(method, source))
+        return source
+
+    monkeypatch.setattr("condgen.run.trajectories.open_source", load)
+    assert list(trajectory_stage(tmp_path / "t", stage, opened, CPU))
+    assert loads == [True] * 3  # and the key is what it was when it was taken from the models
+    assert not list(trajectory_stage(tmp_path / "t", stage, opened, CPU))
+    assert len(loads) == 3
+
+
+def test_pictures_that_were_deleted_are_drawn_again(model, tmp_path):
+    models, data = model
+    stage, opened = recipe_of().trajectory_stage(data.n_classes), dict.fromkeys(METHODS, models)
+    list(trajectory_stage(tmp_path / "t", stage, opened, CPU))
+    before = {path: path.read_bytes() for path in (tmp_path / "t").rglob("*.png")}
+    assert bool(before) == data.is_images
+    for path in before:
+        path.unlink()
+    assert bool(list(trajectory_stage(tmp_path / "t", stage, opened, CPU))) == data.is_images
+    assert {path: path.read_bytes() for path in (tmp_path / "t").rglob("*.png")} == before
 
 
 def test_who_is_shown():

@@ -1,6 +1,8 @@
 """The frames of a trajectory: the samples that `draw` makes, and what they came from."""
 
 import math
+import sys
+import weakref
 from itertools import pairwise
 
 import pytest
@@ -14,6 +16,7 @@ from condgen.sampling import (
     FIXED,
     SAMPLERS,
     Frame,
+    Watcher,
     build_sampler,
     draw,
     frames,
@@ -97,6 +100,58 @@ def test_pictures_of_states_have_unit_noise_at_first_and_the_sample_at_last(sche
     sigma = expand(schedule.sigma(grid[0]), first)
     assert torch.allclose(first, path.frames[0].x_t / sigma, rtol=1e-2)
     assert torch.allclose(unit_scale(path.frames[-1], schedule), path.x, atol=5 * schedule.noise_range[0])
+
+
+@pytest.mark.parametrize("name", ["heun", "restart", "annealed-langevin", "adaptive-ode"])
+def test_of_long_ways_few_frames_are_kept_and_the_samples_stay(name, monkeypatch):
+    """Those that are kept reach from end to end, and are as even in between as the whole way allows."""
+    sampler, grid = setting(name, EDM())
+    if grid is not None:
+        grid = grid_for(sampler, max(200, len(grid)))
+    whole = frames(sampler, grid, SEEDS, LABELS, (2,))
+    monkeypatch.setattr(sys.modules["condgen.sampling.frames"], "_BYTES", 1)
+    few = frames(sampler, grid, SEEDS, LABELS, (2,), shown=5)
+    for path, other in zip(whole, few, strict=True):
+        assert torch.equal(path.x, other.x)
+        assert (path.evaluations, path.problem) == (other.evaluations, other.problem)
+        assert 5 <= len(other.frames) <= 20
+        assert {frame.t for frame in other.frames} <= {frame.t for frame in path.frames}
+        assert (other.frames[0].t, other.frames[-1].t) == (path.frames[0].t, path.frames[-1].t)
+        assert torch.equal(other.frames[-1].denoised, other.x)
+        step = math.log(path.frames[0].noise / path.frames[-1].noise) / 4
+        for picked, best in zip(pick_frames(other.frames, 5), pick_frames(path.frames, 5), strict=True):
+            assert abs(math.log(picked.noise / best.noise)) < step / 2
+
+
+@pytest.mark.parametrize("together", [True, False])
+def test_memory_does_not_grow_with_the_number_of_evaluations(together, monkeypatch):
+    monkeypatch.setattr(sys.modules["condgen.sampling.frames"], "_BYTES", 1)
+    watcher, kept = Watcher(EDM(), 3, [0, 2], 4, 5, together=together), set()
+
+    def remember(x):
+        kept.add(weakref.ref(x, kept.discard))
+
+    clone, index = torch.Tensor.clone, torch.Tensor.__getitem__
+
+    def watched_clone(x):
+        copy = clone(x)
+        remember(copy)
+        return copy
+
+    def watched_index(x, place):
+        found = index(x, place)
+        if isinstance(place, list) and x.ndim > 1:
+            remember(found)
+        return found
+
+    monkeypatch.setattr(torch.Tensor, "clone", watched_clone)
+    monkeypatch.setattr(torch.Tensor, "__getitem__", watched_index)
+    most = 0
+    for t in torch.logspace(1.5, -2, 1000, dtype=torch.float64):
+        watcher(None, (torch.zeros(3, 4), t), torch.ones(3, 4))
+        most = max(most, len(kept))
+    assert most <= 2 * (20 + 1) * (1 if together else 3)
+    assert len(watcher.path(2)) <= 20
 
 
 def test_no_seeds_no_paths():

@@ -202,6 +202,8 @@ def test_a_budget_too_small_for_the_sampler_is_refused(gaussian):
     """Nineteen evaluations would leave the main descent of a restart two points, and samples of noise."""
     with pytest.raises(UserError, match=r"needs at least 2[0-9] evaluations, more than 19"):
         points_within(FIXED["restart"](gaussian(EDM())), 19)
+    with pytest.raises(UserError, match=r"needs at least \d+ evaluations, more than 100"):
+        points_within(build_sampler("restart", gaussian(EDM()), {"points": 10**14}), 100)  # whose grid fits nowhere
 
 
 def test_lengths_of_langevin_steps_by_norms_suit_high_dimensions_alone(gaussian):

@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import collections
 import concurrent.futures
 import dataclasses
 import gc
@@ -44,6 +45,8 @@ def test_the_page_needs_nothing_from_elsewhere(client):
         "/result.js",
         "/pictures.js",
         "/points.js",
+        "/elements.js",
+        "/values.js",
         "/favicon.svg",
     ):
         answer = client.get(place)
@@ -128,6 +131,14 @@ def test_what_was_drawn_by_an_earlier_model_does_not_come_again(make_client, dig
         (b'{"method": {"generator": "../score"}}', 422, "there is no generator"),
         (b'{"method": {"classifier": "ce", "scale": NaN}}', 422, "scale"),
         (b'{"method": {"sampler": "restart", "options": {"points": 100000000000}}}', 422, "points"),
+        (b'{"method": {"sampler": "restart", "nfe": 100, "options": {"points": 1e7}}}', 422, "points is at most"),
+        (b'{"method": {"sampler": "restart", "nfe": 100, "options": {"points": 1e9}}}', 422, "points is at most"),
+        (b'{"method": {"sampler": "restart", "nfe": 100, "options": {"points": 1e11}}}', 422, "points is at most"),
+        (b'{"method": {"sampler": "restart", "options": {"points": "10000000"}}}', 422, "points is at most"),
+        (b'{"method": {"sampler": "restart", "options": {"repeats": 1e9}}}', 422, "repeats is at most"),
+        (b'{"method": {"sampler": "adaptive-ode", "options": {"max_evaluations": 1e9}}}', 422, "max_evaluations is"),
+        (b'{"method": {"sampler": "restart", "options": {"points": 1e300}}}', 422, "points"),
+        (b'{"method": {"sampler": "restart", "options": {"points": Infinity}}}', 422, "points"),
         (b'{"method": {"sampler": "ddim", "options": {"eta": 7}}}', 422, "eta"),
         (b'{"method": {"nfe": 1000000}}', 422, "nfe"),
         (b'{"x": "' + b"a" * 20_000 + b'"}', 413, "larger than"),
@@ -310,22 +321,27 @@ def test_an_unexpected_error_is_one_line_and_the_next_request_is_drawn(make_clie
 
 def test_many_at_once_are_all_answered_rightly_and_memory_stays_flat(make_client, drawn):
     client = make_client()
-    expected = {label: drawn("one-step", label, n=2, seed=5).to_plain()["samples"] for label in range(10)}
+    # Every request has a seed of its own, so that none is answered from memory, but for those that come again.
+    asks = [{"label": n % 10, "per_class": 2, "seed": n, "method": ONE_STEP} for n in range(150)]
+    expected = [drawn("one-step", ask["label"], n=2, seed=ask["seed"]).to_plain()["samples"] for ask in asks]
+    assert len({json.dumps(samples) for samples in expected}) == len(asks)
+    kept = collections.Counter()
 
     def one(number):
-        label = number % 10
-        # An unused setting makes the requests differ, so that none is answered from memory alone.
-        ask = {"label": label, "per_class": 2, "seed": 5, "method": ONE_STEP | {"steps": None}}
-        if number % 3 == 0:
-            client.studio.forget()
-        return draw(client, **ask)["drawn"]["samples"] == expected[label]
+        place = number // 2 if number % 10 == 9 else number
+        answer = draw(client, **asks[place])
+        kept["kept" in answer] += 1
+        return answer["drawn"]["samples"] == expected[place]
 
     with concurrent.futures.ThreadPoolExecutor(10) as pool:
-        assert all(pool.map(one, range(50)))
-        gc.collect()
-        before = len(gc.get_objects())
         assert all(pool.map(one, range(150)))
         gc.collect()
+        before = len(gc.get_objects())
+        client.studio.forget()
+        kept.clear()
+        assert all(pool.map(one, range(150)))
+        gc.collect()
+    assert kept[False] >= 120
     assert len(gc.get_objects()) < before + 2000
     assert sum(kept.size for kept in client.studio._drawn.values()) < 32 * 2**20
     assert not client.studio.worker._line
