@@ -97,7 +97,7 @@ def evaluate(
             console.print(f"nothing left to do: {out} is finished", markup=False)
         build_report(out)
     few = len(samples) <= _WITH_INTERVALS
-    console.print(to_rich(metrics_table(read_json(out / "metrics.json")["rows"], intervals=few)))
+    console.print(to_rich(metrics_table(read_json(out / "metrics.json")["rows"], intervals=few), width=console.width))
     if not few:
         console.print("intervals stand in the report")
     console.print(f"report: {(out / 'report.html').resolve()}", markup=False, soft_wrap=True)
@@ -168,7 +168,7 @@ def diagnose(
         build_report(out)
     rows = read_json(out / "diagnostics.json")["rows"]
     for quantity in ("D", "D_P", "D_L"):
-        console.print(to_rich(errors_table(rows, "data", quantity, intervals=False)))
+        console.print(to_rich(errors_table(rows, "data", quantity, intervals=False), width=console.width))
     console.print(f"report: {(out / 'report.html').resolve()}", markup=False, soft_wrap=True)
 
 

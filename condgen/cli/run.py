@@ -62,15 +62,17 @@ def show_tables(folder: Path) -> None:
     from condgen.report import cost_table, errors_table, metrics_table, to_rich
 
     if (folder / "metrics.json").exists():
-        console.print(to_rich(metrics_table(read_json(folder / "metrics.json")["rows"], intervals=False)))
+        console.print(
+            to_rich(metrics_table(read_json(folder / "metrics.json")["rows"], intervals=False), width=console.width)
+        )
     if (folder / "cost.json").exists():
-        console.print(to_rich(cost_table(read_json(folder / "cost.json")["rows"])))
+        console.print(to_rich(cost_table(read_json(folder / "cost.json")["rows"]), width=console.width))
     if (folder / "diagnostics.json").exists():
         rows = read_json(folder / "diagnostics.json")["rows"]
         weightings = sorted({row["weighting"] for row in rows}, key=("data", "grid").index)
         for weighting in weightings:
             for quantity in ("D", "D_P", "D_L") if weighting == "grid" else ("D_L",):
-                console.print(to_rich(errors_table(rows, weighting, quantity, intervals=False)))
+                console.print(to_rich(errors_table(rows, weighting, quantity, intervals=False), width=console.width))
 
 
 def _draw_samples(folder: Path, recipe: Recipe) -> Path | None:

@@ -18,7 +18,7 @@ from condgen.export.places import without_place
 from condgen.export.sources import Measured, Model, Source, read_source
 from condgen.hub import CALIBRATION_FILE, CONFIG_FILE
 from condgen.report import draw_errors
-from condgen.report.tables import escape_markdown
+from condgen.report.dresses import escape_markdown
 from condgen.run import read_json
 from condgen.weights import MODEL_FILE, write_atomically
 

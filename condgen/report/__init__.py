@@ -5,6 +5,7 @@ from condgen.report.classifier_plots import draw_calibration
 from condgen.report.classifier_section import classifier_rows
 from condgen.report.comparison import compare_runs
 from condgen.report.curves import draw_curves
+from condgen.report.dresses import to_markdown, to_rich
 from condgen.report.error_picture import draw_errors
 from condgen.report.findings import findings
 from condgen.report.generator_section import generator_table
@@ -13,7 +14,7 @@ from condgen.report.inputs import read_run
 from condgen.report.looks import draw_looks
 from condgen.report.particles import draw_particles
 from condgen.report.rows import looks_of
-from condgen.report.tables import Table, classifier_table, cost_table, errors_table, metrics_table, to_markdown, to_rich
+from condgen.report.tables import Table, classifier_table, cost_table, errors_table, metrics_table
 from condgen.report.trajectory_section import draw_trajectories
 from condgen.report.work_precision import draw_work
 

@@ -1,7 +1,8 @@
 """A report as Markdown: everything that is text, with the pictures described."""
 
+from condgen.report.dresses import escape_markdown, to_markdown
 from condgen.report.page import Block, Caution, Code, Facts, Film, Matches, Page, Panels, Prose, Strips
-from condgen.report.tables import Table, escape_markdown, to_markdown
+from condgen.report.tables import Table
 
 __all__ = ["page_to_markdown"]
 

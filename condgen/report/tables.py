@@ -1,16 +1,11 @@
-"""Tables of a run's figures, from tidy rows: one description for the page, for Markdown and for the terminal.
+"""Tables of a run's figures, from tidy rows: one description for every dress (`condgen.report.dresses`).
 
 A best value is marked only where its interval clears the intervals of all others.
 """
 
 import math
-import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-
-from rich.box import SIMPLE_HEAD
-from rich.table import Table as RichTable
-from rich.text import Text
 
 from condgen.diagnostics.classifier_errors import SHARE, THRESHOLD, worthwhile
 from condgen.metrics import REAL
@@ -45,12 +40,9 @@ __all__ = [
     "conditions_table",
     "cost_table",
     "errors_table",
-    "escape_markdown",
     "methods_table",
     "metrics_table",
     "stages_table",
-    "to_markdown",
-    "to_rich",
 ]
 
 ARROWS: dict[Goal, str] = {"high": "↑", "low": "↓", "one": "→ 1"}
@@ -305,61 +297,3 @@ def stages_table(rows: Sequence[RawRow]) -> Table:
         caption="A stage that was found finished keeps the time of its first run.",
         words=frozenset({2}),
     )
-
-
-# ----------------------------------------------------------------------------------------------------
-# Other dresses
-
-
-def escape_markdown(text: str) -> str:
-    """Text that Markdown shows as it is."""
-    return re.sub(r"([\\`*_{}\[\]<>|#~&$])", r"\\\1", " ".join(text.split()))
-
-
-def to_markdown(table: Table) -> str:
-    """A pipe table; cells that are clearly best are bold and starred."""
-
-    def line(cells: Iterable[str]) -> str:
-        return f"| {' | '.join(cells)} |"
-
-    def dressed(row: int, column: int) -> str:
-        text = escape_markdown(table.rows[row][column])
-        return f"**{text}** \\*" if (row, column) in table.best else text
-
-    body = [line(dressed(row, column) for column in range(len(cells))) for row, cells in enumerate(table.rows)]
-    return "\n".join(
-        [
-            line(map(escape_markdown, table.header)),
-            line("---" if index == 0 or index in table.words else "--:" for index in range(len(table.header))),
-            *body,
-        ]
-    )
-
-
-def to_rich(table: Table, *, turned: bool = True) -> RichTable:
-    """The table for a terminal, turned on its side where figures are many and methods few; best cells are starred."""
-    out = RichTable(
-        title=Text(table.title, style="bold"),
-        title_justify="left",
-        caption=Text(table.caption) if table.caption else None,
-        caption_justify="left",
-        box=SIMPLE_HEAD,
-        collapse_padding=not turned or len(table.rows) > 6,
-        pad_edge=turned and len(table.rows) <= 6,
-    )
-    if not turned:
-        for head in table.header:
-            out.add_column(Text(head), justify="right")
-        for place in range(len(table.rows)):
-            out.add_row(*(Text(table.marked(place, column)) for column in range(len(table.header))))
-        return out
-    out.add_column(Text(table.header[0]), min_width=min(10, max(map(len, table.header))))
-    for cells in table.rows:
-        out.add_column(Text(cells[0]), justify="right", overflow="fold")
-    for column, head in enumerate(table.header[1:], start=1):
-        dressed = [
-            Text(table.marked(row, column), style="bold" if (row, column) in table.best else "")
-            for row in range(len(table.rows))
-        ]
-        out.add_row(Text(head), *dressed)
-    return out

@@ -107,3 +107,21 @@ def test_real_data_at_another_number_say_so():
     row = {"method": "many", "metric": "FID@50000", "value": 3.0, "n": 50000, "floor": 5.0, "floor_n": 10000, "seed": 0}
     table = metrics_table([row, {**row, "metric": "KID", "value": 0.1, "n": 10000, "floor": 0.0}])
     assert table.rows[-1] == (REAL, "5 (n = 10,000)", "0")
+
+
+@pytest.mark.parametrize("width", [60, 80, 120, 300])
+def test_methods_that_find_no_room_stand_below_and_nothing_is_cut(width):
+    names = [f"method-number-{i}" for i in range(9)]
+    table = metrics_table([metric(name, "FD@360", 1000.0 + i, 0.5) for i, name in enumerate(names)], intervals=False)
+    out = io.StringIO()
+    Console(file=out, width=width).print(to_rich(table, width=width))
+    text = out.getvalue()
+    for i, name in enumerate(names):
+        assert name in text
+        assert f"{1000 + i:,}" in text
+    heads = [line for line in text.splitlines() if "method-number" in line]
+    counts = [line.count("method-number") for line in heads]
+    assert sum(counts) == 9
+    assert max(counts) - min(counts) <= 1 + counts[0] // 2  # shared out evenly
+    assert len(heads) == 1 or width < 200
+    assert max(map(len, text.splitlines())) <= width
