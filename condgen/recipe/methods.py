@@ -6,8 +6,9 @@ from typing import Annotated, Any, Literal, TypeAlias
 from pydantic import BeforeValidator, Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 from torch import Tensor
 
+from condgen.bayes import Denoiser
 from condgen.errors import UserError
-from condgen.noise import GridName
+from condgen.noise import GridName, Schedule
 from condgen.sampling import (
     ADAPTIVE,
     AdaptiveSampler,
@@ -20,9 +21,21 @@ from condgen.sampling import (
 from condgen.settings import Settings, parse
 from condgen.training import Precision
 
-__all__ = ["Guidance", "Method", "Name"]
+__all__ = ["Guidance", "Method", "Name", "Unloaded"]
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=64)]
+
+
+class Unloaded(Denoiser):
+    """Stands for a model that is not there yet, or is not worth loading, where its schedule alone matters."""
+
+    def __init__(self, schedule: Schedule) -> None:
+        super().__init__()
+        self.schedule = schedule
+
+    def forward(self, x_t: Tensor, t: Tensor, y: Tensor | None = None) -> Tensor:
+        """No estimate: the state itself."""
+        return x_t
 
 
 def _scale(value: object) -> object:

@@ -11,18 +11,16 @@ from pydantic import (
     model_serializer,
     model_validator,
 )
-from torch import Tensor
 
-from condgen.bayes import Denoiser
 from condgen.classifier import ClassifierObjective
 from condgen.data import AnyData
 from condgen.errors import UserError
 from condgen.generator import ScoreMismatching
 from condgen.metrics import Measures
 from condgen.nets import AnyClassifierNet, AnyDenoiserNet, DiffusersSettings
-from condgen.noise import AnyDensity, AnySchedule, LogNormal, Schedule
+from condgen.noise import AnyDensity, AnySchedule, LogNormal
 from condgen.recipe.generators import GeneratorRecipe
-from condgen.recipe.methods import Guidance, Name
+from condgen.recipe.methods import Guidance, Name, Unloaded
 from condgen.recipe.samples import SampleRecipe
 from condgen.sampling import build_sampler
 from condgen.score import AdversarialObjective, Labels
@@ -193,18 +191,6 @@ class DiagnoseStage(Settings):
     methods: dict[str, Guidance] = Field(min_length=1, description="row names and what they stand for")
 
 
-class _Unknown(Denoiser):
-    """Stands for a model that is yet to be trained, where only its schedule matters."""
-
-    def __init__(self, schedule: Schedule) -> None:
-        super().__init__()
-        self.schedule = schedule
-
-    def forward(self, x_t: Tensor, t: Tensor, y: Tensor | None = None) -> Tensor:
-        """No estimate: the state itself."""
-        return x_t
-
-
 class Recipe(Settings):
     """A whole run."""
 
@@ -245,7 +231,7 @@ class Recipe(Settings):
                 known = ", ".join(self.generators) or "none"
                 raise ValueError(f"method {name!r} uses generator {method.generator!r}, which is not among: {known}")
             try:
-                method.time_grid(build_sampler(method.sampler, _Unknown(self.schedule), method.options))
+                method.time_grid(build_sampler(method.sampler, Unloaded(self.schedule), method.options))
             except UserError as error:
                 raise ValueError(f"method {name!r}: {error}") from error
         for name, guidance in (self.diagnose.methods if self.diagnose else {}).items():

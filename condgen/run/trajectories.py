@@ -14,11 +14,11 @@ from PIL import Image
 from pydantic import TypeAdapter, ValidationError
 from torch import Tensor
 
-from condgen.bayes import Denoiser
 from condgen.data import to_uint8
 from condgen.errors import UserError
 from condgen.noise import AnySchedule, Schedule
 from condgen.recipe import Method, TrajectoryStage, content_key
+from condgen.recipe.methods import Unloaded
 from condgen.run.folder import Progress, Work, open_stage, write_json
 from condgen.run.guided import Models
 from condgen.run.sample import Source, defaults_of, open_source
@@ -78,17 +78,6 @@ def trajectory_stage(folder: Path, stage: TrajectoryStage, models: Mapping[str, 
     yield Progress("trajectories", total, total, 0)
 
 
-class _Unloaded(Denoiser):
-    """A denoiser that has a schedule alone, which is all that time grids and options depend on."""
-
-    def __init__(self, schedule: Schedule) -> None:
-        super().__init__()
-        self.schedule = schedule
-
-    def forward(self, x_t: Tensor, t: Tensor, y: Tensor | None = None) -> Tensor:
-        raise NotImplementedError
-
-
 def _defaults(method: Method, models: Models) -> str:
     """`defaults_of` the method's source, without its models."""
     if method.generator is not None or models.score is None:
@@ -98,7 +87,7 @@ def _defaults(method: Method, models: Models) -> str:
         schedule: Schedule = TypeAdapter(AnySchedule).validate_python(about.get("schedule"))
     except ValidationError as error:
         raise UserError(f"{models.score / MODEL_FILE} is not of a score model: name the folder of one") from error
-    sampler = build_sampler(method.sampler, _Unloaded(schedule), method.options)
+    sampler = build_sampler(method.sampler, Unloaded(schedule), method.options)
     return defaults_of(method, Source((), (), sampler, method.time_grid(sampler), torch.device("cpu")))
 
 
