@@ -16,7 +16,7 @@ _FLAGS = (
 )
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def browser():
     """A headless browser, or a skip that says how to get one."""
     program = os.environ.get("CONDGEN_BROWSER") or next(filter(None, map(shutil.which, _NAMES)), None)

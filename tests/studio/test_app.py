@@ -294,7 +294,10 @@ def test_who_leaves_is_drawn_no_more(make_client, monkeypatch, drawn):
         gone.set()
         await asyncio.wait_for(task, 5)
 
-    asyncio.run(leave_at_once())
+    with concurrent.futures.ThreadPoolExecutor(
+        1
+    ) as pool:  # a browser that is driven in this process holds a running loop here
+        pool.submit(asyncio.run, leave_at_once()).result()
     deadline = time.monotonic() + 5
     while client.studio.worker._busy and time.monotonic() < deadline:
         time.sleep(0.01)
