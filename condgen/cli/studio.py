@@ -4,6 +4,7 @@ import errno
 import ipaddress
 import os
 import socket
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
@@ -89,7 +90,7 @@ def studio(
         limit_concurrency=256,
     )
     address = f"http://{_in_address(host)}:{listener.getsockname()[1]}/"
-    server = uvicorn.Server(config)
+    server, interrupted = uvicorn.Server(config), False
     try:
         console.print(f"{offer.name}: {_in_words(offer.methods)}\n{address}  (Ctrl-C ends it)", markup=False)
         console.file.flush()  # where it is no terminal, but another program that waits for the address
@@ -97,11 +98,14 @@ def studio(
             typer.launch(address)
         server.run(sockets=[listener])
     except KeyboardInterrupt:  # which uvicorn passes on after it has ended
+        interrupted = not hasattr(sys, "ps1")  # of a program, and not of somebody's session
         console.print("the studio has ended")
     listener.close()
-    if not work.worker.close():
+    if not work.worker.close() or interrupted:
         console.file.flush()
-        os._exit(0)  # one evaluation of a large network may go on for long, and torch does not end in its midst
+        # One evaluation of a large network may go on for long, torch does not end in its midst, and Python takes its
+        # time to take everything down: who ends the studio waits for none of it.
+        os._exit(0)
 
 
 def _in_words(methods: object) -> str:
