@@ -28,7 +28,7 @@ def metrics(
     rounds: Annotated[int, typer.Option(min=1, help="Each variant is timed once a round; the median counts.")] = 3,
     memory: Annotated[bool, typer.Option(help="Measure the memory too, in a process for each variant.")] = True,
     alone: Annotated[
-        bool, typer.Option("--alone", help="Without the other libraries, which take 40 GB at --n 50000.")
+        bool, typer.Option("--alone", help="Without the other libraries, which take 30 GB at --n 50000.")
     ] = False,
     json: JsonFile = None,
 ) -> None:
