@@ -16,7 +16,7 @@ from condgen.cli.bench_metrics import metrics
 from condgen.cli.bench_samplers import samplers
 from condgen.cli.progress import console
 from condgen.cli.rows import JsonFile, Out, RecipeFile, Seeds, command_line, print_rows, repeat, save, with_status
-from condgen.cli.run import Overrides
+from condgen.cli.run import Overrides, Size
 from condgen.errors import UserError
 from condgen.run import describe_environment
 from condgen.training import Processes
@@ -35,13 +35,14 @@ def _bench() -> None:
 def recipe_over_seeds(
     context: typer.Context,
     recipe: RecipeFile,
+    size: Size = None,
     seeds: Seeds = 5,
     out: Out = None,
     json: JsonFile = None,
     overrides: Overrides = None,
 ) -> None:
     """Run a recipe once a seed, and print mean ± standard deviation of its score errors and metrics."""
-    settings, folder = repeat(context, recipe, seeds, out, overrides)
+    settings, folder = repeat(context, recipe, seeds, out, overrides, size=size)
     summary = summarise_seeds(settings, range(seeds), folder, command_line())
     print_rows(f"{settings.name}, {seeds} seeds", summary)
     save(json, summary)

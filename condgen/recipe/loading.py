@@ -14,10 +14,8 @@ import yaml
 from pydantic import BaseModel
 
 from condgen.errors import UserError
-from condgen.recipe.models import Recipe
-from condgen.settings import parse
 
-__all__ = ["apply_overrides", "content_key", "load_recipe", "parse_yaml", "read_yaml", "to_yaml"]
+__all__ = ["apply_overrides", "content_key", "parse_yaml", "read_yaml", "to_yaml"]
 
 _DEPTH, _VALUES = 40, 100_000  # of a YAML file, aliases written out
 
@@ -31,15 +29,6 @@ def content_key(*parts: BaseModel | str | int) -> str:
 def to_yaml(settings: BaseModel) -> str:
     """Resolved settings as YAML, every default written out."""
     return yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
-
-
-def load_recipe(path: Path, overrides: Iterable[str] = ()) -> Recipe:
-    """Reads a recipe and applies `dotted.key=value` overrides.
-
-    Raises:
-        UserError: for a missing file, YAML that does not parse, and settings that do not hold, in one line.
-    """
-    return parse(Recipe, apply_overrides(read_yaml(path), overrides), str(path))
 
 
 def read_yaml(path: Path) -> dict[str, Any]:

@@ -36,6 +36,7 @@ __all__ = [
     "DiagnoseStage",
     "EvaluateStage",
     "ImportStage",
+    "Promise",
     "Recipe",
     "ScoreRecipe",
     "ScoreStage",
@@ -191,6 +192,15 @@ class DiagnoseStage(Settings):
     methods: dict[str, Guidance] = Field(min_length=1, description="row names and what they stand for")
 
 
+class Promise(Settings):
+    """What a run may take; `condgen run --dry-run` prints it beside what it would take here."""
+
+    hardware: str = Field(max_length=80, description="such as '2 CPU cores' or 'one H100'")
+    minutes: PositiveFloat
+    memory: PositiveFloat = Field(description="at its peak, in GB; of the GPU where there is one")
+    measured: bool = Field(default=False, description="or else meant")
+
+
 class Recipe(Settings):
     """A whole run."""
 
@@ -209,6 +219,7 @@ class Recipe(Settings):
     evaluate: Measures | None = Field(default=Measures(), description="false measures nothing")
     diagnose: DiagnoseRecipe | None = None
     calibrate: CalibrateRecipe | None = Field(default=None, description="measure every classifier on held-out data")
+    promise: Promise | None = None
 
     @field_validator("evaluate", mode="before")
     @classmethod
