@@ -20,7 +20,7 @@ from condgen.recipe.loading import apply_overrides, read_yaml
 from condgen.recipe.models import Recipe
 from condgen.settings import parse
 
-__all__ = ["compose", "load_recipe", "merged"]
+__all__ = ["compose", "load_recipe", "merged", "sizes_of"]
 
 
 def load_recipe(path: Path, overrides: Iterable[str] = (), size: str | None = None) -> Recipe:
@@ -45,6 +45,11 @@ def merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]
     return result
 
 
+def sizes_of(path: Path) -> list[str]:
+    """The sizes that a recipe comes in, of its own and of what it includes; none where it comes in one."""
+    return list(dict.fromkeys(name for file in _files(path, (), set()) for name in file.sizes))
+
+
 def compose(path: Path, size: str | None = None) -> dict[str, Any]:
     """The settings of a recipe with everything that it includes, in one of its sizes.
 
@@ -55,10 +60,9 @@ def compose(path: Path, size: str | None = None) -> dict[str, Any]:
     Raises:
         UserError: a file is missing, includes itself, or is not readable; there is no such size, or none was chosen.
     """
-    files = list(_files(path, (), set()))
-    sizes = list(dict.fromkeys(name for file in files for name in file.sizes))
+    sizes = sizes_of(path)
     tree: dict[str, Any] = {}
-    for file in files:
+    for file in _files(path, (), set()):
         tree = merged(merged(tree, file.own), file.sizes.get(size or "", {}))
     if size is None and sizes:
         raise UserError(f"{path} comes in sizes: choose one with --size {', --size '.join(sizes)}")

@@ -6,6 +6,7 @@ from typing import Any
 
 from condgen.data import load
 from condgen.errors import UserError
+from condgen.metrics import open_extractor
 from condgen.recipe import (
     CalibrateStage,
     ClassifierStage,
@@ -46,6 +47,8 @@ def run_recipe(recipe: Recipe, folder: Path, processes: Processes, command: str)
     if not (folder / RUN_FILE).exists():
         refuse_foreign_files(folder)
     train, test = load(recipe.data, "train"), load(recipe.data, "test")
+    if recipe.sample is not None and recipe.evaluate is not None:
+        open_extractor(recipe.evaluate.features, train.shape)  # what is missing is said now, not after the training
     train = train.to(processes.device)
     for copy in (
         METRICS,
