@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from condgen.nets.published import PUBLISHED
 from condgen.recipe import Recipe, load_recipe, to_yaml
 from condgen.recipe.composing import sizes_of
 from condgen.run import run_recipe
@@ -38,6 +39,19 @@ def test_cifar_comes_in_the_same_recipes_and_sizes(data):
     parts += ["evaluate", "diagnose", "all"]
     assert {path.stem for path in (ROOT / data).glob("*.yaml")} == set(parts)
     assert {tuple(sizes_of(ROOT / data / f"{part}.yaml")) for part in parts} == {("smoke", "one-gpu-hour", "paper")}
+
+
+@pytest.mark.parametrize("data", ["cifar10", "cifar100"])
+@pytest.mark.parametrize(
+    ("part", "published"),
+    [
+        ("score-edm", "edm-ddpmpp"),
+        ("score-vp", "score-sde-ddpmpp-deep"),
+        ("score-ve", "score-sde-ncsnpp-deep"),
+    ],
+)
+def test_score_models_of_the_paper_size_have_the_published_network(data, part, published):
+    assert load_recipe(ROOT / data / f"{part}.yaml", size="paper").score.network == PUBLISHED[published]
 
 
 @pytest.mark.parametrize("data", ["cifar10", "cifar100"])
