@@ -159,7 +159,7 @@ def _nodes(level: float, g: float) -> _Nodes:
 
 def _gaussian(schedule: EDM, std: float) -> Oracle:
     centre, label = torch.zeros(1, 1, dtype=torch.float64), torch.zeros(1, dtype=torch.int64)
-    return Oracle(schedule, centre, label, 1, stds=std, query_chunk=2**17)
+    return Oracle(schedule, centre, label, 1, stds=std, held=2**17)
 
 
 def gradient(objective: Objective, levels: Sequence[float], g: float) -> float:

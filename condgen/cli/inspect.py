@@ -161,9 +161,8 @@ def diagnose(
             "nothing to diagnose: name a classifier with --classifier, or a labelled model with --posterior"
         )
     with lock(out):
-        device = Processes().device
-        diagnosis = DiagnoseStage(diagnose=settings, methods=methods)
-        if follow(diagnose_stage(out, diagnosis, folders, train.to(device), device)) == 0:
+        processes, diagnosis = Processes(), DiagnoseStage(diagnose=settings, methods=methods)
+        if follow(diagnose_stage(out, diagnosis, folders, train.to(processes.device), processes)) == 0:
             console.print(f"nothing left to do: {out} is finished", markup=False)
         build_report(out)
     rows = read_json(out / "diagnostics.json")["rows"]

@@ -131,7 +131,7 @@ def run_recipe(recipe: Recipe, folder: Path, processes: Processes, command: str)
     if recipe.diagnose is not None and methods:
         place = folder / "diagnosis"
         diagnose = DiagnoseStage(diagnose=recipe.diagnose, methods=methods)
-        yield from stage("diagnose", place, diagnose_stage(place, diagnose, folders, train, processes.device))
+        yield from stage("diagnose", place, diagnose_stage(place, diagnose, folders, train, processes))
         for file in (DIAGNOSTICS, FIELD):
             if (place / file).exists():
                 write_json(folder / file, read_json(place / file))

@@ -55,6 +55,20 @@ class Processes:
         torch.distributed.all_reduce(value)
         return value
 
+    def gather_rows(self, part: Tensor, total: int) -> Tensor:
+        """The rows of all processes, (total, ...), from this one's share of them.
+
+        Args:
+            part: rows `self.rows(total)`, on this process's device.
+            total: how many there are in all.
+        """
+        if self.count == 1:
+            return part
+        whole = part.new_zeros(total, *part.shape[1:])
+        whole[self.rows(total)] = part
+        torch.distributed.all_reduce(whole)
+        return whole
+
     def wait(self) -> None:
         """Returns once every process is here."""
         self._state.wait_for_everyone()
