@@ -23,6 +23,7 @@ from condgen.rng import keyed_generator
 from condgen.run.folder import RECIPE_FILE, Progress, Work, file_key, open_stage, write_json
 from condgen.run.guided import Folders, calibration_file, open_guided
 from condgen.score import ScoreModel
+from condgen.training import Processes
 from condgen.weights import MODEL_FILE
 
 __all__ = ["DIAGNOSTICS", "FIELD", "default_methods", "diagnose_stage"]
@@ -52,13 +53,16 @@ def default_methods(classifiers: Mapping[str, Path], *, calibrated: bool = True)
 
 
 def diagnose_stage(
-    folder: Path, stage: DiagnoseStage, folders: Folders, train: LabelledSet, device: torch.device
+    folder: Path, stage: DiagnoseStage, folders: Folders, train: LabelledSet, processes: Processes
 ) -> Work:
     """Compares the methods' scores with those of the training set's own oracle, and writes `diagnostics.json`."""
-    settings = stage.diagnose
+    settings, device = stage.diagnose, processes.device
     models = {name: folders.models(guidance) for name, guidance in stage.methods.items()}
-    keys = [part for name, guidance in stage.methods.items() for part in (name, *models[name].keys(guidance))]
-    key = content_key(stage, train.fingerprint(), file_key(folders.score / MODEL_FILE), *keys)
+
+    def keys() -> list[str]:
+        return [part for name, guidance in stage.methods.items() for part in (name, *models[name].keys(guidance))]
+
+    key = processes.same(lambda: content_key(stage, train.fingerprint(), file_key(folders.score / MODEL_FILE), *keys()))
     prior = ScoreModel.load(folders.score, device)
     if prior.config.shape != train.shape:
         raise UserError(f"{folders.score} was trained on {prior.config.shape}, but {train.source} has {train.shape}")
@@ -70,8 +74,11 @@ def diagnose_stage(
         raise UserError(f"noise level {outside[0]:g} is outside the schedule's range, {low:g} to {high:g}")
     if settings.grid is not None and train.shape != (2,):
         raise UserError(f"diagnose.grid is for points in the plane, which {train.source} does not hold: leave it out")
-    opened = open_stage("diagnose", folder, key, stage)
+    opened = open_stage("diagnose", folder, key, stage, processes)
     if opened.finished:
+        return
+    if not processes.is_main:
+        processes.wait()
         return
     yield from opened.start()
     oracle = Oracle(prior.schedule, train.floats(), train.y, train.n_classes).to(device)
@@ -100,6 +107,7 @@ def diagnose_stage(
     }
     write_json(folder / DIAGNOSTICS, {"what": what, "rows": [row.as_dict() for row in rows]})
     opened.finish([DIAGNOSTICS], what=f"{len(settings.levels)} noise levels, {settings.queries:,} queries each")
+    processes.wait()
     yield Progress("diagnose", total, total, 0)
 
 
