@@ -10,7 +10,7 @@ from condgen.data import load
 from condgen.errors import UserError
 from condgen.hub import MODEL, model_folder
 from condgen.recipe import CalibrateRecipe, CalibrateStage, ClassifierStage
-from condgen.run import calibrate_stage, gather_calibrations, lock, read_settings
+from condgen.run import calibrate_stage, gather_calibrations, in_main, lock, read_settings
 from condgen.run.calibrate import CALIBRATION, CALIBRATION_FOLDER
 from condgen.settings import parse
 from condgen.training import Processes
@@ -57,9 +57,13 @@ def calibrate(
     stage = CalibrateStage(calibrate=parse(CalibrateRecipe, given, "calibrate"))
     held_out = load(trained.data, "test")
     name, place = classifier.resolve().name.removeprefix("classifier-"), classifier / CALIBRATION_FOLDER
-    with lock(classifier):
-        work = calibrate_stage(f"calibrate {name}", stage, classifier, score, held_out, Processes().device)
-        if follow(work) == 0:
+    processes = Processes()
+    with lock(classifier, processes):
+        work = calibrate_stage(f"calibrate {name}", stage, classifier, score, held_out, processes.device)
+        worked = follow(in_main(processes, work), processes)
+        if not processes.is_main:
+            return
+        if worked == 0:
             console.print(f"nothing left to do: {place} is finished", markup=False)
         rows = classifier_rows(gather_calibrations({name: classifier})["rows"])[name]
         draw_calibration(name, rows, place / "calibration.png")

@@ -41,7 +41,8 @@ def repeat(
         torch.set_num_threads(recipe.threads)
     folder = out or Path("runs/bench") / recipe.name
     with lock(folder):
-        follow(repeat_recipe(recipe, range(seeds), folder, Processes(), command_line()))
+        processes = Processes()
+        follow(repeat_recipe(recipe, range(seeds), folder, processes, command_line()), processes)
     return recipe, folder
 
 

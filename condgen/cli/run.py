@@ -45,10 +45,10 @@ def run(
     folder = out or Path("runs") / settings.name
     if settings.threads is not None and context.obj is None:  # --threads wins
         torch.set_num_threads(settings.threads)
-    with lock(folder):
-        processes = Processes()
+    processes = Processes()
+    with lock(folder, processes):
         work = run_recipe(settings, folder, processes, " ".join(["condgen", *sys.argv[1:]]))
-        worked = follow(draw_as_it_goes(work))
+        worked = follow(draw_as_it_goes(work), processes)
         if not processes.is_main:
             return
         if worked == 0 and (folder / "report.html").exists():

@@ -65,7 +65,7 @@ StageType = TypeVar("StageType", ScoreStage, ClassifierStage, GeneratorStage)
 
 def load_data(settings: AnyData) -> LabelledSet:
     """The training split, described in a line on the terminal."""
-    data = load(settings, "train")
+    data = Processes().in_turn(lambda: load(settings, "train"))
     what = f"{data.shape[1]}x{data.shape[2]} images" if data.is_images else f"{data.shape[0]}-D points"
     classes = ", ".join(data.names[:10]) + (", ..." if data.n_classes > 10 else "")
     console.print(f"{data.source}: {len(data):,} {what}, {data.n_classes} classes ({classes})", markup=False)
@@ -153,9 +153,12 @@ def data_beside(prior: ScoreStage | ImportStage | None, folder: Path | None, nam
 def train(name: str, out: Path, stage: TrainStage, data: LabelledSet, built_on: Models | None = None) -> None:
     """Trains a model in its folder, with a bar, and says where it is."""
     held_out = load(stage.data, "test") if not isinstance(stage, ScoreStage) else None
-    with lock(out):
-        processes = Processes()
+    processes = Processes()
+    with lock(out, processes):
         work = train_stage(name, out, stage, data.to(processes.device), processes, built_on, held_out)
-        if follow(draw_as_it_goes(work)) == 0:
+        worked = follow(draw_as_it_goes(work), processes)
+        if not processes.is_main:  # what is left is for people
+            raise typer.Exit
+        if worked == 0:
             console.print(f"nothing left to do: {out} is finished", markup=False)
     console.print(f"model: {out}", markup=False)

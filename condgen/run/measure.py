@@ -71,8 +71,11 @@ def diagnose_stage(
     """
     settings, device = stage.diagnose, processes.device
     models = {name: folders.models(guidance) for name, guidance in stage.methods.items()}
-    keys = [part for name, guidance in stage.methods.items() for part in (name, *models[name].keys(guidance))]
-    key = content_key(stage, train.fingerprint(), file_key(folders.score / MODEL_FILE), *keys)
+
+    def keys() -> list[str]:
+        return [part for name, guidance in stage.methods.items() for part in (name, *models[name].keys(guidance))]
+
+    key = processes.same(lambda: content_key(stage, train.fingerprint(), file_key(folders.score / MODEL_FILE), *keys()))
     prior = ScoreModel.load(folders.score, device)
     if prior.config.shape != train.shape:
         raise UserError(f"{folders.score} was trained on {prior.config.shape}, but {train.source} has {train.shape}")
@@ -84,7 +87,7 @@ def diagnose_stage(
         raise UserError(f"noise level {outside[0]:g} is outside the schedule's range, {low:g} to {high:g}")
     if settings.grid is not None and train.shape != (2,):
         raise UserError(f"diagnose.grid is for points in the plane, which {train.source} does not hold: leave it out")
-    opened = open_stage("diagnose", folder, key, stage)
+    opened = open_stage("diagnose", folder, key, stage, processes)
     if opened.finished:
         return
     yield from opened.start()

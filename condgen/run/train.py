@@ -21,7 +21,18 @@ from condgen.run.guided import Models
 from condgen.run.looks import Looks
 from condgen.score import Discriminator, ScoreConfig, ScoreModel
 from condgen.settings import Settings
-from condgen.training import Processes, Record, State, Task, TrainingSettings, lighten_, load_state, save_state, train
+from condgen.training import (
+    Processes,
+    Record,
+    State,
+    Task,
+    TrainingSettings,
+    lighten_,
+    load_state,
+    save_state,
+    share_state,
+    train,
+)
 from condgen.training.tasks import AdversarialScoreTask, ClassifierTask, ScoreTask
 from condgen.weights import MODEL_FILE, save_tensors
 
@@ -159,7 +170,7 @@ def train_stage(
             trained weights do not depend on it.
     """
     models = built_on or Models()
-    key = content_key(_without_looks(stage), data.fingerprint(), *_keys_below(stage, models))
+    key = processes.same(lambda: content_key(_without_looks(stage), data.fingerprint(), *_keys_below(stage, models)))
     torch.manual_seed(stage.seed)  # the initial weights
     match stage:
         case ScoreStage():
@@ -172,12 +183,17 @@ def train_stage(
             every = stage.generator.look_every or max(1, training.steps // _LOOKS_IN_ALL)
             looks = Looks(data, held_out, every) if held_out is not None else None
             work = _Work(task, task.model.config, training, looks=looks)
-    opened = open_stage(name, folder, key, stage)
+    opened = open_stage(name, folder, key, stage, processes)
     if opened.finished:
         return
+    if work.training.batch < processes.count:
+        raise UserError(
+            f"{name}: a batch of {work.training.batch} cannot be shared by {processes.count} processes: start fewer"
+        )
     yield from opened.start()
     state = State.fresh(work.task.models(), work.training.betas)
-    load_state(folder, state, key)
+    processes.once(lambda: load_state(folder, state, key))
+    share_state(state, processes)
     opened.forget_log_after(state.step)
     yield from _train(opened, work, state, data, stage.seed, processes)
 
@@ -217,7 +233,7 @@ def _train(stage: Stage, work: _Work, state: State, data: LabelledSet, seed: int
         for record in train(work.task, state, data, settings, seed, processes):
             if record.step % settings.log_every == 0 or record.step == settings.steps:
                 now = time.perf_counter()
-                note = _log(stage, record, state, settings, now - last_time, processes)
+                note = _log(stage, record, state, settings, now - last_time)
                 last_time = now
             if record.step in settings.snapshots and processes.is_main:  # before the state that says it is written
                 place = stage.folder / SNAPSHOTS / str(record.step) / MODEL_FILE
@@ -234,7 +250,10 @@ def _train(stage: Stage, work: _Work, state: State, data: LabelledSet, seed: int
             images = (record.step - first) * settings.batch
             look = stage.folder if reading is not None else None
             left = time.perf_counter()
-            yield Progress(stage.name, record.step, settings.steps, images, f"{note}  {seen}".rstrip(), message, look)
+            text = f"{note}  {seen}".rstrip()
+            yield Progress(stage.name, record.step, settings.steps, images, text, message, look, together=True)
+            if _is_busy(work, record.step):
+                processes.wait()
             last_time += time.perf_counter() - left  # what the caller does meanwhile, such as pictures
     except GeneratorExit:
         save()
@@ -247,6 +266,13 @@ def _train(stage: Stage, work: _Work, state: State, data: LabelledSet, seed: int
             [MODEL_FILE], what=f"{settings.steps:,} steps of batch {settings.batch}, {parameters:,} parameters"
         )
     processes.wait()
+
+
+def _is_busy(work: _Work, step: int) -> bool:
+    """Whether process 0 has had work of its own after a step, such as pictures, for which the others should wait."""
+    training = work.training
+    due = step % training.save_every == 0 or step == training.steps or step in training.snapshots
+    return due or (work.looks is not None and work.looks.is_due(step, training.steps))
 
 
 def _check(stage: Stage, work: _Work, state: State, processes: Processes) -> float:
@@ -266,9 +292,7 @@ def _look(stage: Stage, work: _Work, step: int, state: State, processes: Process
     return reading
 
 
-def _log(
-    stage: Stage, record: Record, state: State, settings: TrainingSettings, seconds: float, processes: Processes
-) -> str:
+def _log(stage: Stage, record: Record, state: State, settings: TrainingSettings, seconds: float) -> str:
     """Writes a row; returns it in short. A number that is not finite stands for an update that was skipped.
 
     Raises:
@@ -288,7 +312,6 @@ def _log(
     if any(total for total, _ in skipped.values()):
         metrics["skipped"] = sum(total for total, _ in skipped.values())
     steps = min(settings.log_every, record.step)
-    if processes.is_main:
-        rate = steps * settings.batch / seconds if seconds > 0 else 0.0
-        stage.log({"step": record.step, "lr": record.lr, "images_per_second": round(rate, 1), **metrics})
+    rate = steps * settings.batch / seconds if seconds > 0 else 0.0
+    stage.log({"step": record.step, "lr": record.lr, "images_per_second": round(rate, 1), **metrics})
     return "  ".join(f"{name} {value:.3g}" for name, value in metrics.items())

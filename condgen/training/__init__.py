@@ -1,8 +1,8 @@
 """Training: a state, a loop that yields, checkpoints, many processes."""
 
 from condgen.training.augment import Augmentation
-from condgen.training.checkpoint import load_state, save_state
-from condgen.training.distributed import Processes
+from condgen.training.checkpoint import load_state, save_state, share_state
+from condgen.training.distributed import Lost, Processes
 from condgen.training.frozen import Precision, PriorSettings, lighten_
 from condgen.training.loop import Apply, Batch, Record, Task, TrainingSettings, train
 from condgen.training.state import State
@@ -11,6 +11,7 @@ __all__ = [
     "Apply",
     "Augmentation",
     "Batch",
+    "Lost",
     "Precision",
     "PriorSettings",
     "Processes",
@@ -21,5 +22,6 @@ __all__ = [
     "lighten_",
     "load_state",
     "save_state",
+    "share_state",
     "train",
 ]
