@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from condgen.data import LabelledSet
-from condgen.noise import AnySchedule, Density
+from condgen.noise import Density, Schedule
 from condgen.rng import keyed_generator, normal_rows, to_device
 from condgen.training.distributed import Processes
 from condgen.training.settings import TrainingSettings
@@ -62,12 +62,12 @@ class Batch:
         return normal_rows(self._total, self._rows, shape, self._generator, key, self._device)
 
     def uniform(self) -> Tensor:
-        """Uniform draws on the CPU, (b,) float64, spread evenly over the batch (a shifted lattice), which tames noise."""
+        """Uniform draws, (b,) float64 on the CPU, spread evenly over the batch (a shifted lattice): less noise."""
         shift = torch.rand((), generator=self._generator, dtype=torch.float64)
         lattice = (shift + torch.arange(self._total, dtype=torch.float64) / self._total) % 1
         return lattice[torch.randperm(self._total, generator=self._generator)][self._rows]
 
-    def times(self, density: Density, schedule: AnySchedule) -> Tensor:
+    def times(self, density: Density, schedule: Schedule) -> Tensor:
         """Times drawn from a density, spread evenly, (b,) float64."""
         t = density.quantile(schedule, self.uniform())
         return t if self._device.type == "mps" else to_device(t, self._device)  # Metal has no float64

@@ -87,7 +87,8 @@ class GeneratorTask(Task):
             if self.likely is None:
                 return {"loss": objective}
             classifier, term = self.likely
-            unlikely = likelihood_loss(classifier, x, *rows[len(draws) :], y)
+            t, eps = rows[len(draws) :]
+            unlikely = likelihood_loss(classifier, x, t, eps, y)
             return {"loss": objective + term.weight * unlikely, "objective": objective, "likelihood": unlikely}
 
         found = apply("model", losses, z, moves, batch.y, *draws, *told)

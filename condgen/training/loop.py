@@ -114,7 +114,7 @@ def train(
         state.step += 1
         state.update_ema(settings.ema)
         yield Record(
-            state.step, settings.lr * factor, dict(zip(metrics, shared.unbind(), strict=True)), accumulation.sizes
+            state.step, settings.lr * factor, dict(zip(metrics, shared.unbind(), strict=True)), dict(accumulation.sizes)
         )
 
 

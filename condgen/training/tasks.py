@@ -67,6 +67,7 @@ class ScoreTask(Task):
 
     def update(self, batch: Batch, apply: Apply) -> dict[str, Tensor]:
         """One gradient step."""
+
         def losses(x: Tensor, t: Tensor, eps: Tensor, y: Tensor) -> Losses:
             return {"loss": denoising_score_matching(self.model, x, t, eps, y)}
 

@@ -117,7 +117,9 @@ def test_generated_and_real_images_are_augmented_each_in_its_own_way():
     torch.manual_seed(0)
     model = Generator(GeneratorConfig(network=NET, shape=DATA.shape, names=DATA.names, latent=4))
     critic = Critic(NET, DATA.shape, 2, (0.1,))
-    learner = MismatchingTask(model, critic, ScoreMismatching(network=NET, critic_steps=1), Augmentation(probability=0.5))
+    learner = MismatchingTask(
+        model, critic, ScoreMismatching(network=NET, critic_steps=1), Augmentation(probability=0.5)
+    )
     shown = []
 
     def apply(part, losses, *rows):

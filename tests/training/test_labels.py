@@ -47,7 +47,10 @@ def test_chances_have_their_probability_and_are_shared_among_ranks(tiny_images):
 def test_dropout_decides_which_rows_of_the_embedding_learn(dropout, taught, tiny_images):
     learner = task(tiny_images, "embedding", dropout)
     (table,) = (p for name, p in learner.model.named_parameters() if "label" in name)
-    learner.update(Batch(tiny_images, SETTINGS, 0, 0, ALONE), lambda _, losses, *rows: losses(*rows)["loss"].mean().backward() or {})
+    learner.update(
+        Batch(tiny_images, SETTINGS, 0, 0, ALONE),
+        lambda _, losses, *rows: losses(*rows)["loss"].mean().backward() or {},
+    )
     assert (table.grad.abs().sum(1) > 0).tolist() == taught
 
 
@@ -64,8 +67,12 @@ def test_half_the_labels_are_left_out_and_the_loss_is_that_of_what_was_told(tiny
 
 def test_models_without_labels_draw_what_they_always_drew(tiny_images):
     """The chance is drawn last and only where it is used, so the other draws of a step stay what they were."""
-    loss = task(tiny_images, "none", 0.5).update(Batch(tiny_images, SETTINGS, 0, 0, ALONE), lambda _, losses, *rows: losses(*rows))
-    same = task(tiny_images, "none", 0.0).update(Batch(tiny_images, SETTINGS, 0, 0, ALONE), lambda _, losses, *rows: losses(*rows))
+    loss = task(tiny_images, "none", 0.5).update(
+        Batch(tiny_images, SETTINGS, 0, 0, ALONE), lambda _, losses, *rows: losses(*rows)
+    )
+    same = task(tiny_images, "none", 0.0).update(
+        Batch(tiny_images, SETTINGS, 0, 0, ALONE), lambda _, losses, *rows: losses(*rows)
+    )
     assert torch.equal(loss["loss"], same["loss"])
 
 
