@@ -8,9 +8,13 @@ import typer
 from condgen.classifier import PRESETS, PresetName
 from condgen.cli.run import Overrides
 from condgen.cli.stages import (
+    Arithmetic,
     BatchSize,
+    Compile,
     Data,
     Download,
+    Flip,
+    MicroBatch,
     Rate,
     RecipeFile,
     Seed,
@@ -63,6 +67,10 @@ def train_score(
     steps: Steps = None,
     batch: BatchSize = None,
     lr: Rate = None,
+    flip: Flip = False,
+    precision: Arithmetic = None,
+    compiled: Compile = False,
+    micro_batch: MicroBatch = None,
     seed: Seed = None,
     download: Download = False,
     overrides: Overrides = None,
@@ -88,7 +96,17 @@ def train_score(
     options = {
         "score.labels": "embedding" if conditional else labels,
         "score.label_dropout": label_dropout,
-    } | training_options("score", steps, batch, lr, seed)
+    } | training_options(
+        "score",
+        steps,
+        batch,
+        lr,
+        seed,
+        flip=flip,
+        precision=precision,
+        compiled=compiled,
+        micro_batch=micro_batch,
+    )
     stage = build_stage(ScoreStage, "score", tree, options, overrides or [])
     train("score", out, stage, loaded)
 
@@ -144,14 +162,6 @@ def train_classifier(
             "noise-aware and twice differentiable. By default a ResNet, or a perceptron for tiny images.",
         ),
     ] = None,
-    compile: Annotated[
-        bool,
-        typer.Option(
-            "--compile",
-            rich_help_panel=_NETWORK,
-            help="Compile the gradient: pays in long training (condgen bench dlsm --compile shows by how much).",
-        ),
-    ] = False,
     score: Annotated[
         Path | None,
         typer.Option(
@@ -175,6 +185,10 @@ def train_classifier(
     steps: Steps = None,
     batch: BatchSize = None,
     lr: Rate = None,
+    flip: Flip = False,
+    precision: Arithmetic = None,
+    compiled: Compile = False,
+    micro_batch: MicroBatch = None,
     seed: Seed = None,
     download: Download = False,
     overrides: Overrides = None,
@@ -225,9 +239,18 @@ def train_classifier(
         f"{objective}.sigma_weight": sigma_weight,
         f"{objective}.reduction": reduction,
         "classifier.network": f"{{kind: timm, name: {backbone}}}" if backbone is not None else None,
-        "classifier.compile": "true" if compile else None,
         "classifier.prior.precision": prior_precision,
-    } | training_options("classifier", steps, batch, lr, seed)
+    } | training_options(
+        "classifier",
+        steps,
+        batch,
+        lr,
+        seed,
+        flip=flip,
+        precision=precision,
+        compiled=compiled,
+        micro_batch=micro_batch,
+    )
     stage = build_stage(ClassifierStage, "classifier", tree, options, overrides or [])
     trained = stage.classifier.objective.loss
     if trained != loss:

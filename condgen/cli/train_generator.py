@@ -9,9 +9,13 @@ from condgen.cli.looks import show_generators
 from condgen.cli.run import Overrides
 from condgen.cli.sample import guide_folder, name_of_guide
 from condgen.cli.stages import (
+    Arithmetic,
     BatchSize,
+    Compile,
     Data,
     Download,
+    Flip,
+    MicroBatch,
     Rate,
     RecipeFile,
     Seed,
@@ -107,14 +111,6 @@ def train_generator(
     likelihood_weight: Annotated[
         float | None, typer.Option(rich_help_panel=_TERM, help="Its weight, above 0; 0.01 by default.")
     ] = None,
-    flip: Annotated[
-        bool,
-        typer.Option(
-            "--flip",
-            rich_help_panel=_TERM,
-            help="Mirror half of the real images left to right. Not for digits; nor with --teacher.",
-        ),
-    ] = False,
     augment: Annotated[
         float | None,
         typer.Option(
@@ -130,6 +126,10 @@ def train_generator(
     steps: Steps = None,
     batch: BatchSize = None,
     lr: Rate = None,
+    flip: Flip = False,
+    precision: Arithmetic = None,
+    compiled: Compile = False,
+    micro_batch: MicroBatch = None,
     seed: Seed = None,
     download: Download = False,
     overrides: Overrides = None,
@@ -180,7 +180,6 @@ def train_generator(
     tree = plain(data=base.data, schedule=schedule, seed=base.seed, generator=found)
     given = {
         "generator.likelihood.weight": likelihood_weight,
-        "generator.augment.flip": "true" if flip else None,
         "generator.augment.probability": augment,
     }
     weaker = guide_folder(guide)
@@ -201,7 +200,18 @@ def train_generator(
         GeneratorStage,
         "generator",
         tree,
-        given | training_options("generator", steps, batch, lr, seed),
+        given
+        | training_options(
+            "generator",
+            steps,
+            batch,
+            lr,
+            seed,
+            flip=flip,
+            precision=precision,
+            compiled=compiled,
+            micro_batch=micro_batch,
+        ),
         overrides or [],
     )
     if stage.generator.objective.loss != wanted:

@@ -6,7 +6,7 @@ content hash of the settings and of what they build on decides what can be reuse
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +20,8 @@ __all__ = ["apply_overrides", "content_key", "parse_yaml", "read_yaml", "to_yaml
 _DEPTH, _VALUES = 40, 100_000  # of a YAML file, aliases written out
 
 
-def content_key(*parts: BaseModel | str | int) -> str:
-    """A short hash of settings and of the keys of what they build on."""
+def content_key(*parts: BaseModel | Mapping[str, Any] | str | int) -> str:
+    """A short hash of settings, as such or as plain values, and of the keys of what they build on."""
     plain = [part.model_dump(mode="json") if isinstance(part, BaseModel) else part for part in parts]
     return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:16]
 

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, TypeAlias
 import torch
 from torch import Tensor, nn
 
-from condgen.classifier import Classifier, ClassifierConfig, compiled_gradient, gradient_of
+from condgen.classifier import Classifier, ClassifierConfig
 from condgen.data import LabelledSet, stratified_order
 from condgen.diagnostics.classifier_errors import measure_classifier, spread_levels
 from condgen.errors import UserError
@@ -123,8 +123,7 @@ def _classifier_work(
     )
     classifier = Classifier(config).to(device)
     frozen = lighten_(prior, stage.classifier.prior) if prior is not None else None
-    gradient = compiled_gradient() if stage.classifier.compile else gradient_of
-    task = ClassifierTask(classifier, stage.classifier.objective, stage.classifier.density, frozen, gradient)
+    task = ClassifierTask(classifier, stage.classifier.objective, stage.classifier.density, frozen)
     check = None
     if held_out is not None:
         chosen = stratified_order(held_out.y, keyed_generator(_CHECK_SEED))[:_CHECKED_IMAGES]
@@ -170,7 +169,9 @@ def train_stage(
             trained weights do not depend on it.
     """
     models = built_on or Models()
-    key = processes.same(lambda: content_key(_without_looks(stage), data.fingerprint(), *_keys_below(stage, models)))
+    if _training_of(stage).flip and not data.is_images:
+        raise UserError(f"training.flip mirrors images, and {data.source} has points: leave it out")
+    key = processes.same(lambda: content_key(_what_counts(stage), data.fingerprint(), *_keys_below(stage, models)))
     torch.manual_seed(stage.seed)  # the initial weights
     match stage:
         case ScoreStage():
@@ -198,11 +199,35 @@ def train_stage(
     yield from _train(opened, work, state, data, stage.seed, processes)
 
 
-def _without_looks(stage: TrainStage) -> TrainStage:
-    """What the weights depend on: how often a generator is looked at changes none."""
-    if not isinstance(stage, GeneratorStage):
-        return stage
-    return stage.model_copy(update={"generator": stage.generator.model_copy(update={"look_every": None})})
+def _training_of(stage: TrainStage) -> TrainingSettings:
+    match stage:
+        case ScoreStage():
+            return stage.score.training
+        case ClassifierStage():
+            return stage.classifier.training
+        case GeneratorStage():
+            return stage.generator.training
+
+
+def _what_counts(stage: TrainStage) -> dict[str, Any]:
+    """What the weights depend on, beyond rounding, in the words of the keys of models trained before.
+
+    Compilation and parts of a batch only change the order of sums, as the number of processes does: training may be
+    stopped, and go on with others. The precision is part of what a model is. How often a generator is looked at changes
+    nothing.
+    """
+    tree = stage.model_dump(mode="json")
+    part = next(tree[name] for name in ("score", "classifier", "generator") if name in tree)
+    for name in ("compile", "micro_batch"):
+        part["training"].pop(name, None)
+    if "prior" in part:
+        part["prior"]["compile"] = False
+    if isinstance(stage, ClassifierStage):
+        part["compile"] = False
+    if isinstance(stage, GeneratorStage):
+        part["look_every"] = None
+        part["augment"]["flip"] = part["training"].pop("flip", False)
+    return tree
 
 
 def _keys_below(stage: TrainStage, models: Models) -> list[str]:
@@ -221,6 +246,7 @@ def _train(stage: Stage, work: _Work, state: State, data: LabelledSet, seed: int
     settings = work.training
     first, saved, note, last_time = state.step, state.step, "", time.perf_counter()
     seen, told = "", False  # what the last look saw, and whether a collapse was told
+    at_a_time: dict[str, int] = {}  # rows, by network, as was last told
 
     def save() -> None:
         nonlocal saved
@@ -241,6 +267,8 @@ def _train(stage: Stage, work: _Work, state: State, data: LabelledSet, seed: int
             if record.step % settings.save_every == 0 or record.step == settings.steps:
                 last_time += _check(stage, work, state, processes)  # before the state, so that a crash loses no row
             message = ""
+            if settings.micro_batch is not None and record.rows != at_a_time:
+                at_a_time, message = record.rows, _tell_parts(stage, record, processes)
             if (reading := _look(stage, work, record.step, state, processes)) is not None:
                 seen, last_time = reading.in_words(), last_time + reading.seconds
                 if reading.collapsed and not told:
@@ -273,6 +301,16 @@ def _is_busy(work: _Work, step: int) -> bool:
     training = work.training
     due = step % training.save_every == 0 or step == training.steps or step in training.snapshots
     return due or (work.looks is not None and work.looks.is_due(step, training.steps))
+
+
+def _tell_parts(stage: Stage, record: Record, processes: Processes) -> str:
+    """Writes how many rows are computed at a time, and returns it in words."""
+    if processes.is_main:
+        stage.log({"step": record.step, "rows_at_a_time": record.rows})
+    rows = ", ".join(
+        f"{rows:,} rows at a time{f' ({name})' * (len(record.rows) > 1)}" for name, rows in record.rows.items()
+    )
+    return f"{stage.name}, step {record.step:,}: {rows}"
 
 
 def _check(stage: Stage, work: _Work, state: State, processes: Processes) -> float:
