@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from condgen.nets import PUBLISHED, build_denoiser
+from condgen.nets import PUBLISHED, UNetSettings, build_denoiser
+from condgen.nets.twice import Activate
 
 SHAPE = (3, 32, 32)
 
@@ -67,3 +68,78 @@ OFFICIAL = {
     "score-sde-ncsnpp": count(SONG, 4, features=256, pyramid=True),
     "score-sde-ncsnpp-deep": count(SONG, 8, features=256, pyramid=True),
 }
+
+
+@pytest.mark.parametrize(
+    ("name", "millions"),
+    [
+        ("edm-ddpmpp", 55.73),
+        ("edm-ncsnpp", 56.40),
+        ("score-sde-ddpmpp", 61.80),
+        ("score-sde-ddpmpp-deep", 106.63),
+        ("score-sde-ncsnpp", 62.76),
+        ("score-sde-ncsnpp-deep", 107.59),
+    ],
+)
+def test_a_published_network_has_its_published_size(name, millions):
+    """The count of layers, to a hundredth of a million, and ours within two in a thousand of it."""
+    assert OFFICIAL[name] == pytest.approx(1e6 * millions, abs=5e3)
+    with torch.device("meta"):
+        net = build_denoiser(PUBLISHED[name], SHAPE, None)
+    assert sum(p.numel() for p in net.parameters()) == pytest.approx(OFFICIAL[name], rel=2e-3)
+
+
+def test_every_one_of_them_is_here():
+    assert set(PUBLISHED) == set(OFFICIAL)
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_settings_are_valid_and_survive_writing(name):
+    settings = PUBLISHED[name]
+    assert UNetSettings.model_validate(settings.model_dump(mode="json")) == settings
+
+
+def narrow(name):
+    """The same network, sixteen times narrower."""
+    return PUBLISHED[name].model_copy(update={"channels": 8, "dropout": 0.0})
+
+
+@pytest.mark.parametrize("name", ["edm-ddpmpp", "edm-ncsnpp", "score-sde-ncsnpp-deep"])
+def test_every_parameter_receives_a_gradient(name):
+    torch.manual_seed(0)
+    net = build_denoiser(narrow(name), SHAPE, 4).double()
+    x, noise = torch.randn(4, *SHAPE, dtype=torch.float64), torch.linspace(-1.4, 1, 4, dtype=torch.float64)
+    (net(x, noise, torch.arange(4)) - x).square().mean().backward()
+    table = net.conditioning.label.table.weight
+    assert (table.grad[:4].abs().amax(1) > 0).all()
+    smallest = {key: p.grad.abs().max().item() for key, p in net.named_parameters()}
+    assert {key: g for key, g in smallest.items() if g < 1e-9} == {}
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_a_new_network_is_of_moderate_size_at_every_noise_level(name):
+    torch.manual_seed(0)
+    net = build_denoiser(narrow(name), SHAPE, None)
+    with torch.no_grad():
+        out = net(torch.randn(8, *SHAPE), torch.linspace(-1.6, 1.1, 8))
+    each = out.flatten(1).std(1)
+    assert (each > 0.01).all()
+    assert (each < 2).all()
+
+
+@pytest.mark.parametrize("name", ["edm-ddpmpp", "edm-ncsnpp"])
+def test_what_lies_far_away_shifts_with_the_image(name):
+    """Without attention, and away from the border, a shift by whole pixels of the coarsest level is a shift."""
+    torch.manual_seed(0)
+    settings = narrow(name).model_copy(update={"attention": (), "multipliers": (1, 1), "blocks": 1})
+    net = build_denoiser(settings, (1, 64, 64), None).double()
+    for module in net.modules():  # which would see the border from everywhere
+        if isinstance(module, Activate):
+            module.register_forward_hook(lambda _module, inputs, _output: inputs[0] * 0.7)
+    x = torch.zeros(1, 1, 64, 64, dtype=torch.float64)
+    x[..., 24:40, 24:40] = torch.randn(16, 16, dtype=torch.float64)
+    noise = torch.zeros(1, dtype=torch.float64)
+    with torch.no_grad():
+        here, there = net(x, noise), net(x.roll((2, -4), (2, 3)), noise)
+    inner = (..., slice(30, 36), slice(30, 36))
+    torch.testing.assert_close(there[inner], here.roll((2, -4), (2, 3))[inner])
