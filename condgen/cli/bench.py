@@ -152,3 +152,4 @@ def one_step(
 app.command("metrics")(metrics)
 app.command("samplers")(samplers)
 app.command("generators")(generators)
+app.command("scaling")(scaling)
