@@ -1,8 +1,8 @@
 """What many processes gain on this machine, and that they compute what one does.
 
 Every variant trains the same small score model on digits, and draws the same samples from one and the same model. The
-bench starts the processes by itself, as a user would: `torchrun --nproc-per-node N -m condgen ...`. On a CPU one process
-with as many threads as all have together stands beside them.
+bench starts the processes by itself, as a user would: `torchrun --nproc-per-node N -m condgen ...`. On a CPU, one
+process with as many threads as all have together stands beside them.
 """
 
 import os
@@ -156,5 +156,5 @@ def _equal_files(one: Path, other: Path) -> float:
     rows = read_rows(one / MANIFEST)
     if rows != read_rows(other / MANIFEST):
         return 0.0
-    equal = [(one / row["file"]).read_bytes() == (other / row["file"]).read_bytes() for row in rows]
+    equal: list[bool] = [(one / row["file"]).read_bytes() == (other / row["file"]).read_bytes() for row in rows]
     return sum(equal) / len(equal)
