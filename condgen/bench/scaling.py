@@ -101,7 +101,7 @@ def scaling_rows(
             ]
             _run(variant, ["train-score", "--data", "digits", *steps, "--out", str(here / "score")], cpu=cpu)
             trained = time.perf_counter()
-            of = ["--score", str(model), "--n", str(job.samples), "--batch", str(job.at_once)]
+            of = ["--score", str(model), "--total", str(job.samples), "--batch", str(job.at_once)]
             _run(variant, ["sample", *of, "--out", str(here / "samples")], cpu=cpu)
             rates = [row["images_per_second"] for row in read_rows(here / "score" / LOG_FILE)]
             for what, value in (

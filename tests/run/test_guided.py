@@ -101,7 +101,7 @@ LABELS = (3, 3, 7, 7, 0)
 
 def draw(folder, method, models, labels=LABELS):
     stage = SampleStage(method=Method(sampler="heun", steps=4, **method), labels=labels, seed=5)
-    events = list(sample_stage("sample", folder, stage, models, CPU))
+    events = list(sample_stage("sample", folder, stage, models, ALONE))
     return events, read_samples(folder)[0] if events else None
 
 
@@ -246,7 +246,7 @@ def test_every_method_has_its_errors(trained, calibrated, tmp_path):
     stage = DiagnoseStage(diagnose=DiagnoseRecipe(levels=(0.5, 2), queries=12), methods=methods)
 
     def diagnose():
-        return list(diagnose_stage(tmp_path / "d", stage, folders, DATA, CPU))
+        return list(diagnose_stage(tmp_path / "d", stage, folders, DATA, ALONE))
 
     assert diagnose()
     found = read_json(tmp_path / "d" / "diagnostics.json")
@@ -265,9 +265,9 @@ def test_every_method_has_its_errors(trained, calibrated, tmp_path):
     calibrate(calibrated, trained / "none", [1], [2])
     assert diagnose()  # the calibration is an input
     with pytest.raises(UserError, match="no unconditional score"):
-        list(diagnose_stage(tmp_path / "e", stage, folders._replace(score=trained / "each"), DATA, CPU))
+        list(diagnose_stage(tmp_path / "e", stage, folders._replace(score=trained / "each"), DATA, ALONE))
     with pytest.raises(UserError, match="there is no score model 'told' among: none"):
-        list(diagnose_stage(tmp_path / "e", stage, folders._replace(scores={}), DATA, CPU))
+        list(diagnose_stage(tmp_path / "e", stage, folders._replace(scores={}), DATA, ALONE))
 
 
 # ----------------------------------------------------------------------------------------------------
