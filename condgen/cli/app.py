@@ -22,7 +22,7 @@ from condgen.cli import (
     train,
     train_generator,
 )
-from condgen.cli.launch import hush, join, leave, may_speak, voice
+from condgen.cli.launch import follow_first, hush, join, leave, may_speak, voice
 from condgen.cli.progress import Stopped
 from condgen.errors import UserError
 from condgen.run import keep_freed_memory, usable_cores
@@ -94,7 +94,7 @@ def main() -> None:
     try:
         app()
     except SystemExit as end:
-        leave(end.code if isinstance(end.code, int) else int(end.code is not None))
+        follow_first(end.code if isinstance(end.code, int) else int(end.code is not None))
     except UserError as error:
         _fail(str(error))
     except Stopped as stop:

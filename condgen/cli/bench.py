@@ -15,6 +15,7 @@ from condgen.bench.table1 import check_table_one, table_one
 from condgen.cli.bench_generators import generators
 from condgen.cli.bench_metrics import metrics
 from condgen.cli.bench_samplers import samplers
+from condgen.cli.bench_scaling import scaling
 from condgen.cli.bench_train import training
 from condgen.cli.progress import console
 from condgen.cli.rows import JsonFile, Out, RecipeFile, Seeds, command_line, print_rows, repeat, save, with_status
@@ -190,4 +191,5 @@ def exact_scores(
 app.command("metrics")(metrics)
 app.command("samplers")(samplers)
 app.command("generators")(generators)
+app.command("scaling")(scaling)
 app.command("train")(training)

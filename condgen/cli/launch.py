@@ -4,6 +4,7 @@ Process 0 is the one that people hear. The others are silent, unless one of them
 whichever process ends first says why, in one line, and all follow it.
 """
 
+import contextlib
 import os
 import sys
 from typing import NoReturn, TextIO
@@ -13,13 +14,13 @@ from torch import distributed
 
 from condgen.cli.progress import console
 from condgen.errors import UserError
-from condgen.training import Processes
+from condgen.training import Lost, Processes
 
-__all__ = ["hush", "join", "leave", "may_speak", "voice"]
+__all__ = ["follow_first", "hush", "join", "leave", "may_speak", "voice"]
 
 _TOGETHER = ("run", "train-score", "train-classifier", "train-generator", "calibrate", "sample", "evaluate", "diagnose")
 _ONE_PROCESS = {"bench": "condgen bench scaling starts processes by itself", "studio": "it answers one person"}
-_ENVIRONMENT = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "GROUP_RANK", "MASTER_ADDR", "MASTER_PORT")
+_ENVIRONMENT = {"RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "GROUP_RANK", "MASTER_ADDR", "MASTER_PORT"}
 
 
 def join(command: str) -> int:
@@ -69,6 +70,14 @@ def may_speak() -> bool:
 def voice(hushed: TextIO, own: TextIO | None) -> TextIO:
     """Where the process that may speak is heard: a stream as it is, or the one that it had before it was hushed."""
     return own if console.quiet and own is not None else hushed
+
+
+def follow_first(code: int) -> NoReturn:
+    """Ends the process as the command's parser wishes; where it is wrong, process 0 says so, and ends before others."""
+    if code and console.quiet and distributed.is_initialized():
+        with contextlib.suppress(Lost):
+            Processes().wait()
+    leave(code)
 
 
 def leave(code: int) -> NoReturn:

@@ -82,7 +82,13 @@ def sample(
         int | None, typer.Option(min=1, help="Samples of each class; 16 where neither this nor --n is given.")
     ] = None,
     n: Annotated[
-        int | None, typer.Option("--n", min=1, help="Samples in all, spread evenly over the classes; 50000 for FID.")
+        int | None,
+        typer.Option(
+            "--n",
+            "--total",
+            min=1,
+            help="Samples in all, spread evenly over the classes; 50000 for FID. (torchrun takes --n for its own.)",
+        ),
     ] = None,
     sampler: Annotated[SamplerName, typer.Option(help="How to draw; condgen samplers describes each.")] = "unipc",
     options: Annotated[

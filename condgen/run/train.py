@@ -187,10 +187,6 @@ def train_stage(
     opened = open_stage(name, folder, key, stage, processes)
     if opened.finished:
         return
-    if work.training.batch < processes.count:
-        raise UserError(
-            f"{name}: a batch of {work.training.batch} cannot be shared by {processes.count} processes: start fewer"
-        )
     yield from opened.start()
     state = State.fresh(work.task.models(), work.training.betas)
     processes.once(lambda: load_state(folder, state, key))

@@ -57,7 +57,7 @@ class Processes:
             cpu = cpu or not (torch.cuda.is_available() or torch.xpu.is_available())
             os.environ.setdefault("OMP_NUM_THREADS", str(torch.get_num_threads()))  # or accelerate chooses, and warns
             settings = {"timeout": _SOON} | ({"backend": "gloo"} if cpu else {})
-            _refuse_shared_gpus(cpu)
+            refuse_shared_gpus(cpu)
         self._state = PartialState(cpu=cpu, **settings)
         self.rank: int = self._state.process_index
         self.count: int = self._state.num_processes
@@ -220,7 +220,7 @@ class Processes:
             return True
 
 
-def _refuse_shared_gpus(cpu: bool) -> None:
+def refuse_shared_gpus(cpu: bool) -> None:
     """Raises where torchrun has started more processes than there are GPUs: NCCL fails then, with no clear word."""
     count, local = torch.cuda.device_count(), int(os.environ.get("LOCAL_WORLD_SIZE", 1))
     if not cpu and "TORCHELASTIC_RUN_ID" in os.environ and 0 < count < local:

@@ -117,7 +117,9 @@ def test_the_pyramid_is_the_image_filtered_convolved_and_added_level_by_level():
         embedding = net.conditioning(noise)
         first = net.encoder[0](net.enter(x), embedding)
         halved = (net.encoder[1](first, embedding) + net.pyramid[0](x)) / math.sqrt(2)
-        quartered = (net.encoder[3](net.encoder[2](halved, embedding), embedding) + net.pyramid[1](halved)) / math.sqrt(2)
+        quartered = (net.encoder[3](net.encoder[2](halved, embedding), embedding) + net.pyramid[1](halved)) / math.sqrt(
+            2
+        )
     torch.testing.assert_close(taken[3], halved)
     torch.testing.assert_close(taken[1], quartered)
 
