@@ -101,14 +101,21 @@ def load_data(settings: AnyData) -> LabelledSet:
 
 
 def base_recipe(
-    recipe_file: Path | None, data: str | None, fallback: AnyData, download: bool, sets: list[str]
+    recipe_file: Path | None,
+    size: str | None,
+    data: str | None,
+    fallback: AnyData,
+    download: bool,
+    sets: list[str],
 ) -> tuple[Recipe, LabelledSet]:
     """The recipe that options change: the named file's, or the default one of the data set."""
     about_data = [*(["data.download=true"] if download else []), *(text for text in sets if text.startswith("data."))]
+    if size is not None and recipe_file is None:
+        raise UserError("--size is about a recipe that comes in sizes: name it with --recipe, or leave --size out")
     if recipe_file is not None:
         if data is not None:
             raise UserError("--data and --recipe exclude each other: the recipe names its data")
-        recipe = load_recipe(recipe_file, about_data)
+        recipe = load_recipe(recipe_file, about_data, size)
         return recipe, load_data(recipe.data)
     chosen = parse_data(data) if data is not None else fallback
     tree = apply_overrides({"data": chosen.model_dump(mode="json")}, about_data)

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 import typer
 
 from condgen.classifier import PRESETS, PresetName
-from condgen.cli.run import Overrides
+from condgen.cli.run import Overrides, Size
 from condgen.cli.stages import (
     Arithmetic,
     BatchSize,
@@ -42,6 +42,7 @@ _LOSS, _NETWORK, _PRIOR = "The loss", "The network", "The frozen score model"  #
 def train_score(
     data: Data = None,
     recipe: RecipeFile = None,
+    size: Size = None,
     out: Annotated[Path, typer.Option(help="The run folder.")] = Path("runs/score"),
     conditional: Annotated[
         bool,
@@ -85,7 +86,7 @@ def train_score(
     """
     if conditional and labels not in (None, "embedding"):
         raise UserError(f"--conditional means --labels embedding, not {labels}: leave one of the two out")
-    base, loaded = base_recipe(recipe, data, parse_data("digits"), download, overrides or [])
+    base, loaded = base_recipe(recipe, size, data, parse_data("digits"), download, overrides or [])
     tree = plain(data=base.data, schedule=base.schedule, seed=base.seed, score=base.score)
     if base.score.adversarial is None:
         part = next((text for text in overrides or [] if text.startswith("score.adversarial.")), None)
@@ -181,6 +182,7 @@ def train_classifier(
     ] = None,
     data: Data = None,
     recipe: RecipeFile = None,
+    size: Size = None,
     out: Annotated[Path | None, typer.Option(help="The run folder; by default runs/classifier-LOSS.")] = None,
     steps: Steps = None,
     batch: BatchSize = None,
@@ -222,7 +224,7 @@ def train_classifier(
             )
     built_on = read_prior(score) if score else None
     beside = data_beside(built_on, score, named=bool(data or recipe))
-    base, loaded = base_recipe(recipe, data, beside, download, overrides or [])
+    base, loaded = base_recipe(recipe, size, data, beside, download, overrides or [])
     same_loss = [c for c in base.classifiers.values() if c.objective.loss == loss]
     classifier = next(iter([*same_loss, *base.classifiers.values()]), None)
     if classifier is None:

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from condgen.cli.looks import show_generators
-from condgen.cli.run import Overrides
+from condgen.cli.run import Overrides, Size
 from condgen.cli.sample import guide_folder, name_of_guide
 from condgen.cli.stages import (
     Arithmetic,
@@ -122,6 +122,7 @@ def train_generator(
     ] = None,
     data: Data = None,
     recipe: RecipeFile = None,
+    size: Size = None,
     out: Annotated[Path | None, typer.Option(help="The run folder; by default runs/generator-LOSS.")] = None,
     steps: Steps = None,
     batch: BatchSize = None,
@@ -160,7 +161,7 @@ def train_generator(
         raise UserError("--flip and --augment change real images, which a teacher has seen as they are: leave them out")
     learnt = read_prior(teacher) if teacher is not None else None
     beside = data_beside(learnt, teacher, named=bool(data or recipe))
-    base, loaded = base_recipe(recipe, data, beside, download, overrides or [])
+    base, loaded = base_recipe(recipe, size, data, beside, download, overrides or [])
     if any(text.partition("=")[0].strip() == "generator.objective.loss" for text in overrides or ()):
         raise UserError("generator.objective.loss is what --loss chooses: say --loss sid, dmd or smm instead of --set")
     same_loss = [g for g in base.generators.values() if g.objective.loss == wanted]
