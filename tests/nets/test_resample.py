@@ -91,7 +91,7 @@ def change(resampling, frequency):
     x = wave(frequency)
     there_and_back = doubling(resampling).double()(halving(resampling).double()(x))
     inner = (..., slice(8, -8), slice(8, -8))
-    return float(((there_and_back - x)[inner].norm() / x[inner].norm()))
+    return float((there_and_back - x)[inner].norm() / x[inner].norm())
 
 
 def test_low_frequencies_survive_down_and_up_and_better_than_by_averages():

@@ -133,7 +133,8 @@ OLD = {
     ),
     "unet-blind": (UNetSettings(channels=8, multipliers=(1, 2), blocks=1, attention=()), (1, 8, 8), 3),
 }
-FROZEN = {  # names and shapes, sum of the sizes of the weights, spread of the output, six of its values; from version 0.1
+# Names and shapes, sum of the absolute weights, spread of the output, six of its values; written down at version 0.1.
+FROZEN = {
     "unet": (
         "d0721b9daa323acf",
         161702.92920,
