@@ -1,9 +1,9 @@
 r"""What the convolutional networks share: group normalisation, the residual block, the check of image sizes.
 
 The residual block (as in Song et al. 2021, appendix H, and Dhariwal & Nichol 2021, sec. 3) is the resampled input, plus
-normalise, SiLU, resample, convolve, normalise, FiLM, SiLU, convolve. Song et al. have no FiLM: they add a number to each
-channel before the second normalisation, and always convolve a resampled input (1x1). SiLU has derivatives of every order, which
-training on an input gradient needs; a rectifier's second derivative vanishes almost everywhere.
+normalise, SiLU, resample, convolve, normalise, FiLM, SiLU, convolve. Song et al. have no FiLM: they add a number to
+each channel before the second normalisation, and always convolve a resampled input (1x1). SiLU has derivatives of every
+order, which training on an input gradient needs; a rectifier's second derivative vanishes almost everywhere.
 """
 
 from typing import Literal, TypeAlias

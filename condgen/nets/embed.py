@@ -54,11 +54,11 @@ class RandomFrequencies(NamedTuple):
 
     Attributes:
         scale: their standard deviation, in turns per unit of the logarithm of the noise level.
-        count: how many.
+        number: how many.
     """
 
     scale: float
-    count: int
+    number: int
 
 
 class NoiseEmbedding(nn.Module):
@@ -77,7 +77,7 @@ class NoiseEmbedding(nn.Module):
             octaves = torch.linspace(math.log(_LOWEST), math.log(_HIGHEST), _FREQUENCIES)
             self.register_buffer("frequencies", octaves.exp(), persistent=False)
         else:
-            turns = torch.randn(random.count) * random.scale
+            turns = torch.randn(random.number) * random.scale
             self.register_buffer("frequencies", turns * 2 * math.pi / _LOG_SHARE)
         self.layers = nn.Sequential(
             initialise_(nn.Linear(2 * len(self.frequencies), width)), nn.SiLU(), initialise_(nn.Linear(width, width))

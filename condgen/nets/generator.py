@@ -63,7 +63,7 @@ class ConvGenerator(nn.Module):
     def forward(self, z: Tensor, y: Tensor) -> Tensor:
         embedding = F.silu(self.label(y) + self.latent(z))
         h = self.enter(z).reshape(-1, *self.smallest)
-        h = h.contiguous(memory_format=memory_format_of(self.leave[-1].weight))
+        h = h.contiguous(memory_format=memory_format_of(self.get_parameter("leave.1.weight")))
         for block in self.blocks:
             h = block(h, embedding)
         pixels: Tensor = self.leave(h)

@@ -11,8 +11,8 @@ What differs from the originals, and does not change what a network can represen
 - DDPM++ knows the noise level by sixteen fixed frequencies, not by the 128 sinusoids of a timestep;
 - initial weights follow `condgen.nets.embed.initialise_`: no last layer is (nearly) zero.
 
-The frequencies of NCSN++ were drawn for the input :math:`\log\sigma` with standard deviation 16 by Song et al.; Karras et
-al. drew alike for the input :math:`\log(\sigma)/4`, which is 4 here, where the unit is that of :math:`\log\sigma`.
+Song et al. drew the frequencies of NCSN++ with standard deviation 16 for the input :math:`\log\sigma`; Karras et al.
+drew alike for the input :math:`\log(\sigma)/4`, which is 4 here, where the unit is that of :math:`\log\sigma`.
 """
 
 from condgen.nets.unet import UNetSettings

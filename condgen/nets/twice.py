@@ -76,9 +76,8 @@ def memory_format_of(x: Tensor) -> torch.memory_format:
 # ----------------------------------------------------------------------------------------------------
 # Convolution
 
-_Geometry: TypeAlias = tuple[
-    tuple[int, int], tuple[int, int], tuple[int, int], int
-]  # stride, padding, dilation, groups
+_Pair: TypeAlias = tuple[int, int]
+_Geometry: TypeAlias = tuple[_Pair, _Pair, _Pair, int]  # stride, padding, dilation, groups
 
 
 class _Convolve(Function):
@@ -240,7 +239,7 @@ def _normalised(x: Tensor, groups: int, eps: float) -> tuple[Tensor, Tensor, Ten
     """n(x), a new field, the means (B, G), and one over the standard deviations."""
     if x.device.type != "cpu" and not x.is_contiguous():
         return _normalised_anywhere(x, groups, eps)
-    u, mean, r = torch.native_group_norm(x, None, None, *x.shape[:2], x[0, 0].numel(), groups, eps)
+    u, mean, r = torch.native_group_norm(x, None, None, len(x), x.shape[1], x[0, 0].numel(), groups, eps)
     return u, mean, r
 
 

@@ -91,7 +91,7 @@ def change(resampling, frequency):
     x = wave(frequency)
     there_and_back = doubling(resampling).double()(halving(resampling).double()(x))
     inner = (..., slice(8, -8), slice(8, -8))
-    return float(((there_and_back - x)[inner].norm() / x[inner].norm()))
+    return float((there_and_back - x)[inner].norm() / x[inner].norm())
 
 
 def test_low_frequencies_survive_down_and_up_and_better_than_by_averages():
@@ -119,4 +119,6 @@ def test_a_shift_by_two_pixels_is_a_shift_by_one_after_halving(resampling):
 def test_filters_are_not_saved_and_follow_the_type_of_the_image():
     layer = FilteredConv2d(2, 3, "fir")
     assert set(layer.state_dict()) == {"convolve.weight", "convolve.bias"}
-    assert halving("fir")(torch.ones(1, 2, 8, 8, dtype=torch.bfloat16))[0, 0, 1, 1] == 1  # the filter's weights are exact
+    assert (
+        halving("fir")(torch.ones(1, 2, 8, 8, dtype=torch.bfloat16))[0, 0, 1, 1] == 1
+    )  # the filter's weights are exact

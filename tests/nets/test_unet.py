@@ -117,7 +117,9 @@ def test_the_pyramid_is_the_image_filtered_convolved_and_added_level_by_level():
         embedding = net.conditioning(noise)
         first = net.encoder[0](net.enter(x), embedding)
         halved = (net.encoder[1](first, embedding) + net.pyramid[0](x)) / math.sqrt(2)
-        quartered = (net.encoder[3](net.encoder[2](halved, embedding), embedding) + net.pyramid[1](halved)) / math.sqrt(2)
+        quartered = (net.encoder[3](net.encoder[2](halved, embedding), embedding) + net.pyramid[1](halved)) / math.sqrt(
+            2
+        )
     torch.testing.assert_close(taken[3], halved)
     torch.testing.assert_close(taken[1], quartered)
 
@@ -131,7 +133,8 @@ OLD = {
     ),
     "unet-blind": (UNetSettings(channels=8, multipliers=(1, 2), blocks=1, attention=()), (1, 8, 8), 3),
 }
-FROZEN = {  # names and shapes, sum of the sizes of the weights, spread of the output, six of its values; from version 0.1
+# Names and shapes, sum of the absolute weights, spread of the output, six of its values; written down at version 0.1.
+FROZEN = {
     "unet": (
         "d0721b9daa323acf",
         161702.92920,
