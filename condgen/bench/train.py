@@ -213,7 +213,7 @@ def _images(size: TrainSize, device: torch.device) -> LabelledSet:
     return LabelledSet(x, y, tuple(map(str, range(_CLASSES))), "smooth noise", "train").to(device)
 
 
-_SCORE, _CE, _DLSM = "condgen, float32", "condgen classifier by cross-entropy, float32", "condgen classifier, float32"
+_SCORE, _CE, _DLSM = "score model, float32", "CE classifier, float32", "DLSM classifier, float32"
 
 
 def _ours(size: TrainSize, data: LabelledSet, compiled: bool) -> dict[str, _Variant]:

@@ -4,7 +4,8 @@
   mirrored in the main process, error in the noise, gradient clipped at one, AdamW, `EMAModel`, the loss read at every
   step.
 - *denoising-diffusion-pytorch*: `Unet` in `GaussianDiffusion`, as its `Trainer` does: pictures read by as many
-  processes as there are processors, gradient clipped at one, Adam, an average every tenth step, the loss read at every step.
+  processes as there are processors, gradient clipped at one, Adam, an average every tenth step, the loss read at every
+  step.
 
 Under bfloat16 both run their network and loss in autocast, as accelerate does for them. Between its turns a library's
 reading processes may run ahead, which is in its favour.

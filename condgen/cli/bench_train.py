@@ -25,8 +25,10 @@ def training(
 ) -> None:
     """Time a training step: a score model beside diffusers' and denoising-diffusion-pytorch's, and classifiers.
 
-    By precision, all in one run and taking turns, with as many parameters each; steps are whole ones, from reading data
-    to averaging weights. Libraries that are not installed are left out (uv sync --group bench). Some minutes on a CPU.
+    By precision, all in one run and taking turns, with as many parameters each (M, in millions); steps are whole ones,
+    from reading data to averaging weights. The share of the ceiling is of the faster of a matrix product and a
+    convolution; "of peer" is the speed in that of the faster library in the same precision. Libraries that are not
+    installed are left out (uv sync --group bench). It takes some minutes on a CPU.
     """
     device = Processes().device
     chosen = size or ("gpu" if device.type == "cuda" else "cpu")
@@ -35,9 +37,7 @@ def training(
     rows, missing = _followed(chosen, device, rounds, compiled)
     for line in missing:
         console.print(line, markup=False)
-    table = Table(
-        "step", "images/s", "ms", "M weights", "TFLOP/s", "of ceiling", "of faster peer", title=rows[0]["size"]
-    )
+    table = Table("step", "images/s", "ms", "M", "TFLOP/s", "of ceiling", "of peer", title=rows[0]["size"])
     for variant in dict.fromkeys(row["variant"] for row in rows if row["what"] == "step"):
         found = {row["what"]: row["value"] for row in rows if row["variant"] == variant}
         table.add_row(
