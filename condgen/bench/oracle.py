@@ -94,10 +94,11 @@ def oracle_rows(
     scores: dict[str, list[ExactScores]] = {}
     for name, way in ways.items():
         yield f"{name}: scores, memory"
-        facts.append(
-            Fact("memory", name, where, "MB", peak_of(lambda way=way: scores.update(kept=list(way())), device) / 2**20)
-        )
-        scores[name] = scores.pop("kept")
+
+        def keep(name: str = name, way: Way = way) -> None:
+            scores[name] = list(way())
+
+        facts.append(Fact("memory", name, where, "MB", peak_of(keep, device) / 2**20))
     facts += _error_facts(scores, where)
     yield "the exact denoiser"
     errors = [part.errors["prior", "D"] / part.exact["D"] for part in measure_levels(oracle, oracle, {}, LEVELS, few)]

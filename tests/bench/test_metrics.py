@@ -38,15 +38,6 @@ def test_what_is_not_installed_is_left_out(monkeypatch):
     assert {row["variant"] for row in rows} == {"condgen", "scipy sqrtm"}
 
 
-def test_the_peak_is_that_of_the_work_alone():
-    held = torch.zeros(2**24)  # 64 MB of before
-    held += 1
-    before = bench._forget_peak()
-    big = torch.ones(3 * 2**22, dtype=torch.float64)  # 96 MB
-    del big
-    assert 80 < (bench._high_water() - before) / 2**20 < 120
-
-
 def test_the_command_writes_rows(tmp_path, monkeypatch, capsys):
     out = tmp_path / "rows.json"
     command = ["bench", "metrics", "score", "--n", "200", "--features", "8", "--rounds", "1", "--json", str(out)]
