@@ -9,17 +9,26 @@ from torch import Tensor
 
 from condgen.data import LabelledSet
 from condgen.errors import UserError
-from condgen.metrics import REAL, Evaluation, Memory, Store, evaluating, open_extractor
+from condgen.metrics import REAL, Evaluation, Extractor, Memory, Store, evaluating, open_extractor
 from condgen.recipe import EvaluateStage, content_key
 from condgen.run.album import MANIFEST, picture_of, read_samples, sample_folders
 from condgen.run.environment import cache_folder
 from condgen.run.folder import Progress, Work, file_key, open_stage, read_json, read_rows, write_json
 
-__all__ = ["METRICS", "NEIGHBOURS", "evaluate_stage", "neighbours_below"]
+__all__ = ["METRICS", "NEIGHBOURS", "evaluate_stage", "evaluation_key", "neighbours_below"]
 
 METRICS, NEIGHBOURS = "metrics.json", "neighbours.json"
 _PICTURES = "neighbours"
 _CLOSEST = 6  # samples of each method that are shown beside training data
+
+
+def evaluation_key(
+    stage: EvaluateStage, samples: Mapping[str, Path], train: LabelledSet, test: LabelledSet, extractor: Extractor
+) -> str:
+    """The content hash of everything that the figures depend on."""
+    manifests = {name: [file_key(part / MANIFEST) for part in sample_folders(path)] for name, path in samples.items()}
+    keys = [part for name, found in manifests.items() for part in (name, *found)]
+    return content_key(stage, train.fingerprint(), test.fingerprint(), *keys, extractor.key or extractor.name)
 
 
 def evaluate_stage(
@@ -40,15 +49,12 @@ def evaluate_stage(
         test: held-out real data.
         device: where the networks of features run.
     """
-    manifests = {name: [file_key(part / MANIFEST) for part in sample_folders(path)] for name, path in samples.items()}
-    keys = [part for name, found in manifests.items() for part in (name, *found)]
     methods = {name: read_samples(path) for name, path in samples.items()}
     for name, (x, _) in methods.items():
         if tuple(x.shape[1:]) != train.shape:
             raise UserError(f"samples {name!r} have shape {tuple(x.shape[1:])}, but {train.source} has {train.shape}")
     extractor = open_extractor(stage.measures.features, train.shape, device)
-    keys.append(extractor.key or extractor.name)
-    opened = open_stage("evaluate", folder, content_key(stage, train.fingerprint(), test.fingerprint(), *keys), stage)
+    opened = open_stage("evaluate", folder, evaluation_key(stage, samples, train, test, extractor), stage)
     if opened.finished:
         return
     yield from opened.start()

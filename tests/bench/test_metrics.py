@@ -4,7 +4,6 @@ import json
 import sys
 
 import pytest
-import torch
 
 from condgen.bench import metrics as bench
 from condgen.bench.metrics import CASES, metric_rows
