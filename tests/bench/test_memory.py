@@ -19,3 +19,11 @@ def test_the_peak_of_work_leaves_out_what_is_held_before():
         return torch.ones(3 * 2**22, dtype=torch.float64).sum()  # 96 MB
 
     assert 80 < peak_of(work, held.device) / 2**20 < 120
+
+
+def test_memory_that_was_used_before_counts_again():
+    def work():
+        return [torch.ones(2**14) for _ in range(1500)]  # 96 MB in pieces that a program keeps when they are freed
+
+    peak_of(work, torch.device("cpu"))
+    assert 80 < peak_of(work, torch.device("cpu")) / 2**20 < 120
