@@ -10,7 +10,7 @@ import statistics
 import time
 from collections.abc import Callable, Generator, Iterator
 from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -25,7 +25,7 @@ from condgen.noise import EDM
 from condgen.oracle import ExactScores, Oracle
 from condgen.rng import keyed_generator
 
-__all__ = ["LEVELS", "oracle_rows", "plain_scores"]
+__all__ = ["LEVELS", "oracle_rows"]
 
 LEVELS = tuple(round(float(level), 4) for level in torch.logspace(-2, 1.7, 12, dtype=torch.float64))  # of VE on CIFAR
 _TOGETHER, _SINGLY, _PLAIN = "all levels at once", "a level at a time", "plain float64"
@@ -36,33 +36,31 @@ _FAINT = 1e-6  # of the prior score: a likelihood score below this has no digits
 Way = Callable[[], Iterator[ExactScores]]
 
 
-def plain_scores(data: LabelledSet, x_t: Tensor, sigma: float, y: Tensor) -> ExactScores:
-    """The scores of a training set noised by sigma, straight from their definition, all in float64.
+class _Plain(NamedTuple):
+    """A training set, class after class."""
 
-    Args:
-        data: the training set.
-        x_t: noised queries, (B, ...) float64.
-        sigma: the noise, in units of the data.
-        y: labels, (B,).
-    """
-    x, order = x_t.flatten(1), data.y.argsort(stable=True)
-    parts = order.split(_COLUMNS)
+    points: Tensor  # (N, D) float32
+    starts: list[int]  # of each class, and the end
 
-    def points(rows: Tensor) -> Tensor:
-        return data.floats(rows).double().flatten(1)
+    @classmethod
+    def of(cls, data: LabelledSet) -> "_Plain":
+        counts = torch.bincount(data.y, minlength=data.n_classes)
+        return cls(data.floats(data.y.argsort(stable=True)).flatten(1), [0, *counts.cumsum(0).tolist()])
 
-    squared = [points(rows).square().sum(1) - 2 * (x @ points(rows).T) for rows in parts]
-    logits = -(x.square().sum(1, keepdim=True) + torch.cat(squared, 1)) / (2 * sigma**2)
-    starts = [0, *torch.bincount(data.y, minlength=data.n_classes).cumsum(0).tolist()]
-    masses = torch.stack([logits[:, a:b].logsumexp(1) for a, b in pairwise(starts)], 1).log_softmax(1).exp()
-    marginal, of_class = torch.zeros_like(x), torch.zeros_like(x)
-    for k, (a, b) in enumerate(pairwise(starts)):
-        shares = logits[:, a:b].softmax(1).split(_COLUMNS, 1)
-        mean = sum(share @ points(rows) for share, rows in zip(shares, order[a:b].split(_COLUMNS), strict=True))
-        marginal = marginal + masses[:, k, None] * mean
-        of_class = torch.where((y == k)[:, None], mean, of_class)
-    scores = ((marginal - x) / sigma**2, (of_class - x) / sigma**2, (of_class - marginal) / sigma**2)
-    return ExactScores(*(score.view(x_t.shape) for score in scores))
+    def scores(self, x_t: Tensor, sigma: float, y: Tensor) -> ExactScores:
+        """The scores of the set noised by sigma at (B, ...), straight from their definition, all in float64."""
+        x = x_t.flatten(1)
+        parts = (part.double() for part in self.points.split(_COLUMNS))
+        logits = torch.cat([2 * (x @ part.T) - part.square().sum(1) for part in parts], 1) / (2 * sigma**2)
+        masses = torch.stack([logits[:, a:b].logsumexp(1) for a, b in pairwise(self.starts)], 1).softmax(1)
+        marginal, of_class = torch.zeros_like(x), torch.zeros_like(x)
+        for k, (a, b) in enumerate(pairwise(self.starts)):
+            shares, points = logits[:, a:b].softmax(1).split(_COLUMNS, 1), self.points[a:b].split(_COLUMNS)
+            mean = sum((s @ part.double() for s, part in zip(shares, points, strict=True)), torch.zeros_like(x))
+            marginal = marginal + masses[:, k, None] * mean
+            of_class = torch.where((y == k)[:, None], mean, of_class)
+        scores = ((marginal - x) / sigma**2, (of_class - x) / sigma**2, (of_class - marginal) / sigma**2)
+        return ExactScores(*(score.view(x_t.shape) for score in scores))
 
 
 def oracle_rows(
@@ -94,10 +92,11 @@ def oracle_rows(
     scores: dict[str, list[ExactScores]] = {}
     for name, way in ways.items():
         yield f"{name}: scores, memory"
-        facts.append(
-            Fact("memory", name, where, "MB", peak_of(lambda way=way: scores.update(kept=list(way())), device) / 2**20)
-        )
-        scores[name] = scores.pop("kept")
+
+        def keep(name: str = name, way: Way = way) -> None:
+            scores[name] = list(way())
+
+        facts.append(Fact("memory", name, where, "MB", peak_of(keep, device) / 2**20))
     facts += _error_facts(scores, where)
     yield "the exact denoiser"
     errors = [part.errors["prior", "D"] / part.exact["D"] for part in measure_levels(oracle, oracle, {}, LEVELS, few)]
@@ -134,13 +133,15 @@ def _ways(oracle: Oracle, data: LabelledSet, few: Queries) -> dict[str, Way]:
     x, eps, y = few
     times = [oracle.schedule.t_of_noise_level(torch.tensor(level)) for level in LEVELS]
 
+    plain = _Plain.of(data)
+
     def noised(level: float) -> Tensor:
         return x.double() + level * eps
 
     return {
         _TOGETHER: lambda: (scores for _, scores in oracle.scores_along(x, eps, times, y)),
         _SINGLY: lambda: (oracle.scores(noised(level), t, y) for level, t in zip(LEVELS, times, strict=True)),
-        _PLAIN: lambda: (plain_scores(data, noised(level), level, y) for level in LEVELS),
+        _PLAIN: lambda: (plain.scores(noised(level), level, y) for level in LEVELS),
     }
 
 

@@ -162,7 +162,7 @@ def exact_scores(
             help="digits, cifar10 and others, whose files $CONDGEN_DATA holds; repeatable; by default digits."
         ),
     ] = None,
-    queries: Annotated[int, typer.Option(min=1, help="Noised images; of a GPU, ask for 300.")] = 40,
+    queries: Annotated[int, typer.Option(min=1, help="Noised images; no more than fit in memory at once.")] = 1000,
     rounds: Annotated[int, typer.Option(min=1, help="Each way is timed once a round; the median counts.")] = 3,
     json: JsonFile = None,
 ) -> None:

@@ -34,6 +34,7 @@ __all__ = [
     "Errors",
     "Measured",
     "Queries",
+    "compare",
     "data_queries",
     "draw_queries",
     "grid_queries",
@@ -143,7 +144,7 @@ def measure(
     for x, labels in zip(x_t.split(batch), y.split(batch), strict=True):
         with torch.no_grad():
             exact = oracle.scores(x, t, labels)
-        parts.append(_errors(exact, prior, methods, t, x, labels))
+        parts.append(compare(exact, prior, methods, t, x, labels))
     return Measured.join(parts)
 
 
@@ -160,16 +161,17 @@ def measure_levels(
     times = [oracle.schedule.t_of_noise_level(torch.tensor(level)) for level in levels]
     for t, (x_t, exact) in zip(times, oracle.scores_along(queries.x, queries.eps, times, queries.y), strict=True):
         parts = [
-            _errors(ExactScores(*(score[rows] for score in exact)), prior, methods, t, x_t[rows], queries.y[rows])
+            compare(ExactScores(*(score[rows] for score in exact)), prior, methods, t, x_t[rows], queries.y[rows])
             for rows in (slice(start, start + batch) for start in range(0, len(x_t), batch))
         ]
         yield Measured.join(parts)
 
 
 @torch.no_grad()
-def _errors(
+def compare(
     exact: ExactScores, prior: Denoiser, methods: Mapping[str, Denoiser], t: Tensor, x_t: Tensor, y: Tensor
 ) -> Measured:
+    """As `measure`, where the exact scores are known already."""
     x = x_t.float()
     # Methods often share a score model or a classifier, which then answers once.
     scores: dict[Denoiser, Tensor] = {prior: prior.score(x, t).double()}

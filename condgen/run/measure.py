@@ -28,7 +28,7 @@ from condgen.score import ScoreModel
 from condgen.training import Processes
 from condgen.weights import MODEL_FILE
 
-__all__ = ["DIAGNOSTICS", "FIELD", "default_methods", "diagnose_stage"]
+__all__ = ["DIAGNOSTICS", "FIELD", "default_methods", "diagnose_stage", "diagnosis_key", "open_methods"]
 
 DIAGNOSTICS, FIELD = "diagnostics.json", "field.json"
 
@@ -54,6 +54,13 @@ def default_methods(classifiers: Mapping[str, Path], *, calibrated: bool = True)
     return methods
 
 
+def diagnosis_key(stage: DiagnoseStage, folders: Folders, train: LabelledSet) -> str:
+    """The content hash of everything that the errors depend on."""
+    models = {name: folders.models(guidance) for name, guidance in stage.methods.items()}
+    keys = [part for name, guidance in stage.methods.items() for part in (name, *models[name].keys(guidance))]
+    return content_key(stage, train.fingerprint(), file_key(folders.score / MODEL_FILE), *keys)
+
+
 def diagnose_stage(
     folder: Path, stage: DiagnoseStage, folders: Folders, train: LabelledSet, processes: Processes
 ) -> Work:
@@ -70,17 +77,12 @@ def diagnose_stage(
         processes: of this run.
     """
     settings, device = stage.diagnose, processes.device
-    models = {name: folders.models(guidance) for name, guidance in stage.methods.items()}
-
-    def keys() -> list[str]:
-        return [part for name, guidance in stage.methods.items() for part in (name, *models[name].keys(guidance))]
-
-    key = processes.same(lambda: content_key(stage, train.fingerprint(), file_key(folders.score / MODEL_FILE), *keys()))
+    key = processes.same(lambda: diagnosis_key(stage, folders, train))
     prior = ScoreModel.load(folders.score, device)
     if prior.config.shape != train.shape:
         raise UserError(f"{folders.score} was trained on {prior.config.shape}, but {train.source} has {train.shape}")
     prior.require_unconditional(folders.score, "which is the prior here")
-    methods, likelihoods = _open_methods(stage, folders, prior, device)
+    methods, likelihoods = open_methods(stage, folders, prior, device)
     low, high = prior.schedule.noise_range
     outside = [level for level in settings.levels if not low <= level <= high * (1 + 1e-12)]
     if outside:
@@ -164,7 +166,7 @@ def _gather(measured: Measured, total: int, processes: Processes) -> Measured:
     return measured.each(lambda part: processes.gather_rows(part[: rows.stop - rows.start], total))
 
 
-def _open_methods(
+def open_methods(
     stage: DiagnoseStage, folders: Folders, prior: ScoreModel, device: torch.device
 ) -> tuple[dict[str, Denoiser], dict[str, Likelihood]]:
     """The denoisers of all methods, which share what they have in common, and the classifiers among them."""

@@ -36,7 +36,7 @@ from condgen.training import (
 from condgen.training.tasks import AdversarialScoreTask, ClassifierTask, ScoreTask
 from condgen.weights import MODEL_FILE, save_tensors
 
-__all__ = ["SNAPSHOTS", "TrainStage", "train_stage"]
+__all__ = ["SNAPSHOTS", "Prepared", "TrainStage", "prepare", "train_stage", "training_key"]
 
 SNAPSHOTS = "snapshots"  # the sub-folder of averaged weights of earlier steps, each in a folder named by its step
 
@@ -66,7 +66,9 @@ class _Check(NamedTuple):
         return [row.as_dict() for row in found]
 
 
-class _Work(NamedTuple):
+class Prepared(NamedTuple):
+    """What a training stage trains, and what it looks at meanwhile."""
+
     task: Task
     config: Settings
     training: TrainingSettings
@@ -74,7 +76,7 @@ class _Work(NamedTuple):
     looks: Looks | None = None  # at a generator
 
 
-def _score_work(stage: ScoreStage, data: LabelledSet, device: torch.device) -> _Work:
+def _score_work(stage: ScoreStage, data: LabelledSet, device: torch.device) -> Prepared:
     config = ScoreConfig(
         network=stage.score.network,
         schedule=stage.schedule,
@@ -88,7 +90,7 @@ def _score_work(stage: ScoreStage, data: LabelledSet, device: torch.device) -> _
     if objective is not None:  # drawn after the model, whose initial weights are those without an adversary
         discriminator = Discriminator(objective.network, objective.told_noise, model).to(device)
         task = AdversarialScoreTask(model, discriminator, objective, stage.score.density, stage.score.label_dropout)
-    return _Work(task, config, stage.score.training)
+    return Prepared(task, config, stage.score.training)
 
 
 def _classifier_work(
@@ -97,7 +99,7 @@ def _classifier_work(
     device: torch.device,
     score_folder: Path | None,
     held_out: LabelledSet | None,
-) -> _Work:
+) -> Prepared:
     prior = None
     if stage.classifier.objective.loss == "dlsm":
         if score_folder is None:
@@ -133,7 +135,7 @@ def _classifier_work(
             levels=spread_levels(stage.schedule, config.sigma_data, _CHECKED_LEVELS),
             prior=_prior_that_fits(config, score_folder, device),
         )
-    return _Work(task, config, stage.classifier.training, check)
+    return Prepared(task, config, stage.classifier.training, check)
 
 
 def _prior_that_fits(config: ClassifierConfig, folder: Path | None, device: torch.device) -> ScoreModel | None:
@@ -171,19 +173,8 @@ def train_stage(
     models = built_on or Models()
     if _training_of(stage).flip and not data.is_images:
         raise UserError(f"training.flip mirrors images, and {data.source} has points: leave it out")
-    key = processes.same(lambda: content_key(_what_counts(stage), data.fingerprint(), *_keys_below(stage, models)))
-    torch.manual_seed(stage.seed)  # the initial weights
-    match stage:
-        case ScoreStage():
-            work = _score_work(stage, data, processes.device)
-        case ClassifierStage():
-            work = _classifier_work(stage, data, processes.device, models.score, held_out)
-        case GeneratorStage():
-            task = generator_task(stage, data, models, processes.device)
-            training = stage.generator.training
-            every = stage.generator.look_every or max(1, training.steps // _LOOKS_IN_ALL)
-            looks = Looks(data, held_out, every) if held_out is not None else None
-            work = _Work(task, task.model.config, training, looks=looks)
+    key = processes.same(lambda: training_key(stage, data, models))
+    work = prepare(stage, data, processes.device, models, held_out)
     opened = open_stage(name, folder, key, stage, processes)
     if opened.finished:
         return
@@ -193,6 +184,37 @@ def train_stage(
     share_state(state, processes)
     opened.forget_log_after(state.step)
     yield from _train(opened, work, state, data, stage.seed, processes)
+
+
+def training_key(stage: TrainStage, data: LabelledSet, models: Models) -> str:
+    """The content hash of everything that the trained weights depend on."""
+    return content_key(_what_counts(stage), data.fingerprint(), *_keys_below(stage, models))
+
+
+def prepare(
+    stage: TrainStage, data: LabelledSet, device: torch.device, models: Models, held_out: LabelledSet | None
+) -> Prepared:
+    """The networks of a stage with their initial weights, and all that trains them.
+
+    Args:
+        stage: what to train.
+        data: the training split.
+        device: where.
+        models: the frozen models that it learns from.
+        held_out: data on which it is measured from time to time.
+    """
+    torch.manual_seed(stage.seed)  # the initial weights
+    match stage:
+        case ScoreStage():
+            return _score_work(stage, data, device)
+        case ClassifierStage():
+            return _classifier_work(stage, data, device, models.score, held_out)
+        case GeneratorStage():
+            task = generator_task(stage, data, models, device)
+            training = stage.generator.training
+            every = stage.generator.look_every or max(1, training.steps // _LOOKS_IN_ALL)
+            looks = Looks(data, held_out, every) if held_out is not None else None
+            return Prepared(task, task.model.config, training, looks=looks)
 
 
 def _training_of(stage: TrainStage) -> TrainingSettings:
@@ -238,7 +260,7 @@ def _keys_below(stage: TrainStage, models: Models) -> list[str]:
     return [file_key(models.score / MODEL_FILE) if needs_score and models.score is not None else ""]
 
 
-def _train(stage: Stage, work: _Work, state: State, data: LabelledSet, seed: int, processes: Processes) -> Work:
+def _train(stage: Stage, work: Prepared, state: State, data: LabelledSet, seed: int, processes: Processes) -> Work:
     settings = work.training
     first, saved, note, last_time = state.step, state.step, "", time.perf_counter()
     seen, told = "", False  # what the last look saw, and whether a collapse was told
@@ -292,7 +314,7 @@ def _train(stage: Stage, work: _Work, state: State, data: LabelledSet, seed: int
     processes.wait()
 
 
-def _is_busy(work: _Work, step: int) -> bool:
+def _is_busy(work: Prepared, step: int) -> bool:
     """Whether process 0 has had work of its own after a step, such as pictures, for which the others should wait."""
     training = work.training
     due = step % training.save_every == 0 or step == training.steps or step in training.snapshots
@@ -309,7 +331,7 @@ def _tell_parts(stage: Stage, record: Record, processes: Processes) -> str:
     return f"{stage.name}, step {record.step:,}: {rows}"
 
 
-def _check(stage: Stage, work: _Work, state: State, processes: Processes) -> float:
+def _check(stage: Stage, work: Prepared, state: State, processes: Processes) -> float:
     """Writes what the averaged classifier is worth at each noise level; returns the seconds that it took."""
     start = time.perf_counter()
     if work.check is not None and processes.is_main:
@@ -317,7 +339,7 @@ def _check(stage: Stage, work: _Work, state: State, processes: Processes) -> flo
     return time.perf_counter() - start
 
 
-def _look(stage: Stage, work: _Work, step: int, state: State, processes: Processes) -> Reading | None:
+def _look(stage: Stage, work: Prepared, step: int, state: State, processes: Processes) -> Reading | None:
     """Looks at the averaged generator where it is time to, and writes what was seen."""
     if work.looks is None or not processes.is_main or not work.looks.is_due(step, work.training.steps):
         return None

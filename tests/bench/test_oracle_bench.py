@@ -28,7 +28,7 @@ def test_the_plain_way_is_the_definition(images):
         logits = -(x.flatten() - points).square().sum(1) / (2 * 0.7**2)
         return logits[images.y == own].logsumexp(0) if own is not None else logits.logsumexp(0)
 
-    found = bench.plain_scores(images, x_t, 0.7, y)
+    found = bench._Plain.of(images).scores(x_t, 0.7, y)
     for i in range(5):
         prior, posterior = (
             torch.func.grad(lambda x, own=own: log_density(x, own))(x_t[i]) for own in (None, int(y[i]))
