@@ -5,9 +5,9 @@ levels of 1, 2, 2, 2 times 128 channels. Karras et al. 2022 (table 7) trained th
 2, 2 times 128 behind a first convolution to 128. DDPM++ resamples by averages and repetition; NCSN++ adds the filter,
 the pyramid of the image and random Fourier features.
 
-What differs from the originals, and does not change what a network can represent:
+What differs from the originals, in all less than two parameters in a thousand:
 
-- no bias where another one follows or a softmax cancels it, which is less than one parameter in a thousand;
+- no bias where another one follows or, in attention, the normalisation before can stand in for it;
 - DDPM++ knows the noise level by sixteen fixed frequencies, not by the 128 sinusoids of a timestep;
 - initial weights follow `condgen.nets.embed.initialise_`: no last layer is (nearly) zero.
 

@@ -1,4 +1,8 @@
-"""Sizes of published networks, beside a count of their layers as papers and official summaries list them."""
+"""Sizes of published networks, beside a count of the layers that their papers and official code describe.
+
+No total was found in print for all of them: the count is checked, block by block, against a summary that the code of
+Karras et al. 2022 prints, and the totals that follow from it are written out below.
+"""
 
 import pytest
 import torch
@@ -50,7 +54,7 @@ def count(multipliers, blocks, *, features, pyramid):
 
 
 def test_the_count_of_a_block_is_that_of_an_official_summary():
-    """Rows that the official code of Karras et al. 2022 prints for blocks of 256 channels and 512 of embedding."""
+    """Rows of the summary that the code of Karras et al. 2022 prints when it trains a DDPM++ of 256 channels."""
     assert block(256, 256) == 1_312_512
     assert block(256, 256, resamples=True) == 1_378_304
     assert block(256, 256, attends=True) == 1_576_192
@@ -81,7 +85,7 @@ OFFICIAL = {
         ("score-sde-ncsnpp-deep", 107.59),
     ],
 )
-def test_a_published_network_has_its_published_size(name, millions):
+def test_a_published_network_has_the_size_of_its_layers(name, millions):
     """The count of layers, to a hundredth of a million, and ours within two in a thousand of it."""
     assert OFFICIAL[name] == pytest.approx(1e6 * millions, abs=5e3)
     with torch.device("meta"):
