@@ -7,13 +7,31 @@ One family covers both oracles of the project, a mixture of isotropic Gaussians 
 
 With all :math:`s_i = 0` it is a *labelled point set*: the training set itself, whose noised density is the exact
 optimum of denoising score matching and of its likelihood cousin. The denoised mean of a component is
-:math:`\mu_i + (\alpha_t s_i^2 / v_i)(x_t - \alpha_t \mu_i)`; sums over components stream through a running
-log-sum-exp, so memory does not grow with their number. Everything is computed in float64 and returned in the dtype of
-the question.
+:math:`\mu_i + (\alpha_t s_i^2 / v_i)(x_t - \alpha_t \mu_i)`.
+
+**What it costs.** The logarithms of the N terms need the products :math:`x_t \cdot \mu_i`; at
+:math:`x_t = \alpha_t x + \sigma_t \epsilon` these are :math:`\alpha_t\, x \cdot \mu_i + \sigma_t\, \epsilon \cdot
+\mu_i`, so two sets of products serve all noise levels of the same images and noise (`Oracle.scores_along`). What is
+left at each level is a weighted mean, and only of components whose weight a float64 sum would notice: few at low noise.
+
+**How exact it is.** Products and logarithms are float64. With u its roundoff, a logarithm is wrong by at most
+:math:`u (D + 8) (|x_t| + \alpha_t |\mu_i|)^2 / 2 v_i` (Higham 2002, "Accuracy and Stability of Numerical Algorithms",
+section 3.1); for CIFAR at :math:`\sigma = 0.01` that is 2e-6, and in truth some 100 times less. In float32 it would be
+1000, which no choice of centre mends: between the noise levels where the nearest image takes all and those where
+float32 suffices, hundreds or thousands of images share the weight.
+
+Weights that sum to one forgive more: means are summed in the precision of the points, float32 for bytes. A difference
+of two such means would keep nothing where the classes leave no doubt, since there the score given the class and the one
+without agree in all digits. So the likelihood score is made from means that differ, of the class and of all others:
+
+.. math:: E[x \mid x_t, y] - E[x \mid x_t] = p(\neg y \mid x_t)\, (E[x \mid x_t, y] - E[x \mid x_t, \neg y])
+
+whose first factor is a sum, not one minus a sum. Its *relative* error is then that of the means, at every noise level.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -25,6 +43,9 @@ from condgen.noise import Schedule, score_from_denoised
 
 __all__ = ["ExactScores", "Oracle", "OracleLikelihood"]
 
+_HELD, _HELD_BY_DEVICES = 2**22, 2**24  # numbers of a matrix held at a time: 32 MB in float64; devices like it large
+_DOUBLE = torch.finfo(torch.float64)
+
 
 class ExactScores(NamedTuple):
     r"""The three terms of Bayes' rule, each (B, ...): posterior = prior + likelihood."""
@@ -34,9 +55,27 @@ class ExactScores(NamedTuple):
     likelihood: Tensor
 
 
-class _Component(NamedTuple):
-    log_mass: Tensor  # (B,) log p_t(x_t, y = class)
-    mean: Tensor | None  # (B, D) E[x | x_t, y = class]
+class _Denoised(NamedTuple):
+    """Means of the components given x_t, (B, D) float64."""
+
+    rest: Tensor  # E[x | x_t, not y], or E[x | x_t] where no y is given
+    own: Tensor  # E[x | x_t, y]; zero where no y is given
+    doubt: Tensor  # (B, 1), p(not y | x_t)
+
+    @property
+    def marginal(self) -> Tensor:
+        return self.own + self.doubt * (self.rest - self.own)
+
+
+@contextmanager
+def _true_float32() -> Iterator[None]:
+    """Products of float32 numbers as float32 has them: where training allows TF32, this does not."""
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("highest")
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
 
 
 class Oracle(Denoiser):
@@ -44,20 +83,22 @@ class Oracle(Denoiser):
 
     Args:
         schedule: the noise schedule.
-        means: component means, (N, ...). For a labelled point set, the points.
+        means: component means, (N, ...). For a labelled point set, the points. Bytes are images and stand for
+            x / 127.5 - 1, as in `condgen.data.LabelledSet`; they are kept as bytes.
         labels: the class of each component, (N,) integers in [0, n_classes).
         n_classes: the number of classes; each needs a component.
         stds: standard deviations of the components, (N,), or one for all; zero makes points.
         weights: positive weights of the components, (N,), normalised here; equal by default.
-        query_chunk: queries treated at once.
-        component_chunk: components treated at once; with `query_chunk` it bounds the memory.
+        held: numbers of a matrix that are held at a time; the memory is some ten times their 8 bytes. By default what
+            suits the device.
 
     Raises:
         ValueError: for labels out of range or a class without a component.
     """
 
     means: Tensor
-    stds: Tensor
+    squares: Tensor
+    variances: Tensor
     log_weights: Tensor
 
     def __init__(
@@ -69,72 +110,121 @@ class Oracle(Denoiser):
         *,
         stds: Tensor | float = 0.0,
         weights: Tensor | None = None,
-        query_chunk: int = 1000,
-        component_chunk: int = 2000,
+        held: int | None = None,
     ) -> None:
         super().__init__()
         counts = torch.bincount(labels, minlength=n_classes)
         if len(counts) > n_classes or int(counts.min()) == 0:
             raise ValueError(f"labels must cover the {n_classes} classes and no others; counts are {counts.tolist()}")
-        order = labels.argsort(stable=True)
-        stds = torch.as_tensor(stds, dtype=torch.float64, device=means.device).expand(len(means))
+        order = labels.argsort(stable=True).to(means.device)
+        variances = torch.as_tensor(stds, dtype=torch.float64, device=means.device).square()
         weights = torch.ones(len(means), dtype=torch.float64) if weights is None else weights.double()
         self.schedule = schedule
         self.n_classes = n_classes
         self.shape = tuple(means.shape[1:])
-        self.query_chunk, self.component_chunk = query_chunk, component_chunk
-        self.register_buffer("means", means[order].flatten(1).contiguous())
-        self.register_buffer("stds", stds[order.to(stds.device)].clone())
-        self.register_buffer("log_weights", (weights / weights.sum()).log().to(means.device)[order.to(means.device)])
+        self._held = held
+        self._spread = bool((variances > 0).any())
         self._class_starts = [0, *counts.cumsum(0).tolist()]
+        self.register_buffer("means", means[order].flatten(1).contiguous())
+        self.register_buffer("variances", variances[order] if variances.ndim else variances[None])
+        self.register_buffer("log_weights", (weights / weights.sum()).log().to(means.device)[order])
+        parts = [self._points(slice(a, b)).double().square().sum(1) for a, b in self._chunks(0, len(means))]
+        self.register_buffer("squares", torch.cat(parts))
 
     @property
     def log_prior(self) -> Tensor:
         """Log-probability of each class, (K,) float64."""
-        starts = self._class_starts
-        return torch.stack([self.log_weights[a:b].logsumexp(0) for a, b in pairwise(starts)])
+        return torch.stack([self.log_weights[a:b].logsumexp(0) for a, b in pairwise(self._class_starts)])
 
-    def _scales(self, t: Tensor, n: int) -> tuple[Tensor, Tensor]:
-        t = t.to(device=self.means.device, dtype=torch.float64)
-        return self.schedule.alpha(t).expand(n)[:, None], self.schedule.sigma(t).expand(n)[:, None]
+    @property
+    def held(self) -> int:
+        """Numbers of a matrix that are held at a time."""
+        return self._held or (_HELD if self.means.device.type == "cpu" else _HELD_BY_DEVICES)
 
-    def _classes(self, x: Tensor, alpha: Tensor, sigma: Tensor, with_means: bool) -> Iterator[_Component]:
-        """Streams over the components of one class after another; x is (B, D), alpha and sigma are (B, 1)."""
-        n, d = x.shape
-        squared_x = x.square().sum(1, keepdim=True)
-        for start, end in pairwise(self._class_starts):
-            peak = x.new_full((n,), -math.inf)  # running maximum of the log masses
-            mass = x.new_zeros(n)  # running sum of exp(log mass - peak)
-            total = x.new_zeros(n, d) if with_means else None
-            for a in range(start, end, self.component_chunk):
-                b = min(a + self.component_chunk, end)
-                mu, s2 = self.means[a:b].double(), self.stds[a:b].square()
-                variance = alpha**2 * s2 + sigma**2  # (B, n)
-                distance2 = squared_x - 2 * alpha * (x @ mu.T) + alpha**2 * mu.square().sum(1)
-                logits = self.log_weights[a:b] - 0.5 * (
-                    distance2.clamp_min(0) / variance + d * (2 * math.pi * variance).log()
-                )
-                new_peak = torch.maximum(peak, logits.detach().max(1).values)
-                decay = (peak - new_peak).exp()
-                share = (logits - new_peak[:, None]).exp()  # (B, n)
-                mass = mass * decay + share.sum(1)
-                if total is not None:
-                    pull = alpha * s2 / variance  # how far a component's own spread follows x
-                    total = total * decay[:, None] + (share * (1 - alpha * pull)) @ mu
-                    if bool((s2 > 0).any()):
-                        total = total + (share * pull).sum(1, keepdim=True) * x
-                peak = new_peak
-            yield _Component(peak + mass.log(), None if total is None else total / mass[:, None])
+    @property
+    def at_once(self) -> int:
+        """Queries that are treated at a time."""
+        return max(1, self.held // max(self.means.shape))
+
+    # ------------------------------------------------------------------------------------------------
+    # Sums over components
+
+    def _chunks(self, start: int, end: int) -> Iterator[tuple[int, int]]:
+        size = max(1, self.held // max(1, self.means.shape[1]))
+        yield from ((a, min(a + size, end)) for a in range(start, end, size))
+
+    def _points(self, rows: slice | Tensor) -> Tensor:
+        points = self.means[rows]
+        return points.float() / 127.5 - 1 if points.dtype == torch.uint8 else points
+
+    def _scales(self, t: Tensor) -> tuple[Tensor, Tensor]:
+        """Alpha and sigma, each (1, 1) for one time or (B, 1)."""
+        t = t.to(device=self.means.device, dtype=torch.float64).reshape(-1, 1)
+        return self.schedule.alpha(t), self.schedule.sigma(t)
+
+    def _products(self, x: Tensor) -> Tensor:
+        """Inner products of (B, D) with all means: (B, N)."""
+        return torch.cat([x @ self._points(slice(a, b)).double().T for a, b in self._chunks(0, len(self.means))], 1)
+
+    def _logits(self, x: Tensor, products: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
+        """log w_i N(x; alpha mu_i, v_i) for the scaled products alpha x . mu_i: (B, N)."""
+        variance = alpha.square() * self.variances + sigma.square()
+        constant = self.log_weights - 0.5 * (alpha.square() * self.squares / variance)
+        constant = constant - 0.5 * x.shape[1] * (2 * math.pi * variance).log()
+        half = products - 0.5 * x.square().sum(1, keepdim=True)
+        return torch.addcdiv(constant, half, variance)
+
+    def _masses(self, logits: Tensor) -> Tensor:
+        """log p_t(x_t, y) of every class: (B, K)."""
+        return torch.stack([logits[:, a:b].logsumexp(1) for a, b in pairwise(self._class_starts)], 1)
+
+    def _denoise(self, x: Tensor, logits: Tensor, alpha: Tensor, sigma: Tensor, y: Tensor | None) -> _Denoised:
+        """The means of what is likely, from the logits of (B, D)."""
+        masses = self._masses(logits)
+        labels = torch.arange(self.n_classes, device=x.device)
+        is_own = torch.zeros_like(masses, dtype=torch.bool) if y is None else y[:, None] == labels
+        log_rest = masses.masked_fill(is_own, _DOUBLE.min).logsumexp(1, keepdim=True)  # least: exp of it is zero
+        total = torch.where(is_own, masses, log_rest)
+        means = [torch.zeros_like(x), torch.zeros_like(x)]
+        for k, ends in enumerate(pairwise(self._class_starts)):
+            own = is_own[:, k, None]
+            for a, b in self._chunks(*ends):
+                part = self._weighted(x, (logits[:, a:b] - total[:, k, None]).exp(), a, alpha, sigma)
+                means = [mean + part.where(where, 0) for mean, where in zip(means, (~own, own), strict=True)]
+        rest, own_mean = means
+        return _Denoised(rest, own_mean, (log_rest - masses.logsumexp(1, keepdim=True)).exp())
+
+    def _weighted(self, x: Tensor, weights: Tensor, start: int, alpha: Tensor, sigma: Tensor) -> Tensor:
+        """The weighted sum of the denoised means of components from `start` on: (B, D) float64."""
+        rows: slice | Tensor = slice(start, start + weights.shape[1])
+        noticed = (weights > _DOUBLE.eps / len(self.means)).any(0)
+        if not bool(noticed.all()):
+            chosen = noticed.nonzero()[:, 0]
+            weights, rows = weights[:, chosen], chosen + start
+        points, extra = self._points(rows), x.new_zeros(())
+        if self._spread:
+            s2 = self.variances if len(self.variances) == 1 else self.variances[rows]
+            pull = alpha * s2 / (alpha.square() * s2 + sigma.square())  # how far a component's own spread follows x
+            extra = (weights * pull).sum(1, keepdim=True) * x
+            weights = weights * (1 - alpha * pull)
+        with _true_float32():
+            return (weights.to(points.dtype) @ points).double() + extra
+
+    def _blocks(self, x_t: Tensor, t: Tensor) -> Iterator[tuple[slice, Tensor, Tensor, Tensor, Tensor]]:
+        """A few queries at a time: their rows, x (B, D), alpha, sigma and logits (B, N)."""
+        x = x_t.to(self.means.device, torch.float64).flatten(1)
+        alpha, sigma = self._scales(t)
+        for start in range(0, len(x), self.at_once):
+            rows = slice(start, start + self.at_once)
+            a, s = (v if len(v) == 1 else v[rows] for v in (alpha, sigma))
+            yield rows, x[rows], a, s, self._logits(x[rows], a * self._products(x[rows]), a, s)
+
+    # ------------------------------------------------------------------------------------------------
+    # What is asked
 
     def log_joint(self, x_t: Tensor, t: Tensor) -> Tensor:
         """log p_t(x_t, y) for every class: (B, K) for x_t (B, ...) and t scalar or (B,)."""
-        x = x_t.double().flatten(1)
-        alpha, sigma = self._scales(t, len(x))
-        parts = []
-        for rows in torch.arange(len(x), device=x.device).split(self.query_chunk):
-            classes = self._classes(x[rows], alpha[rows], sigma[rows], with_means=False)
-            parts.append(torch.stack([part.log_mass for part in classes], 1))
-        return torch.cat(parts).to(x_t.dtype)
+        return torch.cat([self._masses(logits) for *_, logits in self._blocks(x_t, t)]).to(x_t.dtype)
 
     def log_prob(self, x_t: Tensor, t: Tensor, y: Tensor | None = None) -> Tensor:
         """log p_t(x_t), or log p_t(x_t | y) where y (B,) is given: (B,)."""
@@ -147,44 +237,47 @@ class Oracle(Denoiser):
         """log p(y | x_t): (B, K)."""
         return self.log_joint(x_t.double(), t).log_softmax(1).to(x_t.dtype)
 
-    def _denoised(self, x_t: Tensor, t: Tensor, y: Tensor | None) -> tuple[Tensor, Tensor | None]:
-        """E[x | x_t] and, where y is given, E[x | x_t, y], in one pass over the components; float64, (B, ...)."""
-        x = x_t.double().flatten(1)
-        alpha, sigma = self._scales(t, len(x))
-        labels = torch.full((len(x),), -1, device=x.device) if y is None else y
-        marginal, conditional = [], []
-        for rows in torch.arange(len(x), device=x.device).split(self.query_chunk):
-            log_mass = x.new_full((len(rows),), -math.inf)
-            mean, of_class = torch.zeros_like(x[rows]), torch.zeros_like(x[rows])
-            for k, part in enumerate(self._classes(x[rows], alpha[rows], sigma[rows], with_means=True)):
-                assert part.mean is not None
-                both = torch.logaddexp(log_mass, part.log_mass)
-                mean = mean * (log_mass - both).exp()[:, None] + part.mean * (part.log_mass - both).exp()[:, None]
-                of_class = torch.where((labels[rows] == k)[:, None], part.mean, of_class)
-                log_mass = both
-            marginal.append(mean)
-            conditional.append(of_class)
-        shape = x_t.shape
-        return torch.cat(marginal).view(shape), None if y is None else torch.cat(conditional).view(shape)
-
     def forward(self, x_t: Tensor, t: Tensor, y: Tensor | None = None) -> Tensor:
         """E[x | x_t], or E[x | x_t, y] where y is given."""
-        marginal, conditional = self._denoised(x_t, t, y)
-        return (marginal if conditional is None else conditional).to(x_t.dtype)
+        parts = []
+        for rows, x, alpha, sigma, logits in self._blocks(x_t, t):
+            found = self._denoise(x, logits, alpha, sigma, None if y is None else y[rows])
+            parts.append(found.rest if y is None else found.own)
+        return torch.cat(parts).view(x_t.shape).to(x_t.dtype)
 
     def scores(self, x_t: Tensor, t: Tensor, y: Tensor) -> ExactScores:
-        """All three scores at once, each (B, ...), from one pass over the components."""
-        prior, posterior = self._denoised(x_t, t, y)
-        assert posterior is not None
-        column = (-1, *(1,) * (x_t.ndim - 1))
-        alpha, sigma = (v.view(column) for v in self._scales(t, len(x_t)))
-        x = x_t.double()
-        scores = ExactScores(
-            prior=score_from_denoised(prior, x, alpha, sigma),
-            posterior=score_from_denoised(posterior, x, alpha, sigma),
-            likelihood=alpha * (posterior - prior) / sigma**2,
-        )
-        return ExactScores(*(score.to(x_t.dtype) for score in scores))
+        """All three scores at once, each (B, ...)."""
+        parts = [
+            _bayes(x, self._denoise(x, logits, alpha, sigma, y[rows]), alpha, sigma)
+            for rows, x, alpha, sigma, logits in self._blocks(x_t, t)
+        ]
+        return ExactScores(*(torch.cat(found).view(x_t.shape).to(x_t.dtype) for found in zip(*parts, strict=True)))
+
+    @torch.no_grad()
+    def scores_along(
+        self, x: Tensor, eps: Tensor, times: Sequence[Tensor], y: Tensor
+    ) -> Iterator[tuple[Tensor, ExactScores]]:
+        """The scores of the same images with the same noise at one time after another, at little more than one's cost.
+
+        Args:
+            x: clean queries, (B, ...), at most `at_once`: the products with all components are held meanwhile.
+            eps: their noise, (B, ...).
+            times: scalars.
+            y: labels, (B,).
+
+        Yields:
+            At each time, alpha x + sigma eps and its scores, each (B, ...) float64.
+        """
+        both = [part.to(self.means.device, torch.float64).flatten(1) for part in (x, eps)]
+        products = self._products(torch.cat(both)).split(len(x))
+        for t in times:
+            alpha, sigma = self._scales(t)
+            x_t = alpha * both[0] + sigma * both[1]
+            scaled = torch.addcmul(alpha.square() * products[0], alpha * sigma, products[1])
+            denoised = self._denoise(x_t, self._logits(x_t, scaled, alpha, sigma), alpha, sigma, y)
+            del scaled
+            scores = _bayes(x_t, denoised, alpha, sigma)
+            yield x_t.view(x.shape), ExactScores(*(score.view(x.shape) for score in scores))
 
     @property
     def likelihood(self) -> "OracleLikelihood":
@@ -192,12 +285,23 @@ class Oracle(Denoiser):
         return OracleLikelihood(self)
 
     def sample(self, n: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Clean draws and their labels: (n, ...) in the dtype of the means, and (n,)."""
+        """Clean draws and their labels: (n, ...) in the dtype of the means, float32 for bytes, and (n,)."""
         index = torch.multinomial(self.log_weights.exp().cpu(), n, replacement=True, generator=generator)
         labels = torch.searchsorted(torch.tensor(self._class_starts), index, right=True) - 1
-        mu = self.means.cpu()[index]
-        spread = self.stds.cpu()[index, None].to(mu.dtype) * torch.randn(mu.shape, generator=generator, dtype=mu.dtype)
-        return (mu + spread).view(n, *self.shape).to(self.means.device), labels.to(self.means.device)
+        index = index.to(self.means.device)
+        mu = self._points(index)
+        variances = self.variances if len(self.variances) == 1 else self.variances[index]
+        noise = torch.randn(mu.shape, generator=generator, dtype=mu.dtype).to(mu.device)
+        return (mu + variances.sqrt()[:, None].to(mu.dtype) * noise).view(n, *self.shape), labels.to(mu.device)
+
+
+def _bayes(x: Tensor, denoised: _Denoised, alpha: Tensor, sigma: Tensor) -> ExactScores:
+    """The scores that belong to denoised means."""
+    return ExactScores(
+        prior=score_from_denoised(denoised.marginal, x, alpha, sigma),
+        posterior=score_from_denoised(denoised.own, x, alpha, sigma),
+        likelihood=alpha * denoised.doubt * (denoised.own - denoised.rest) / sigma**2,
+    )
 
 
 class OracleLikelihood(Likelihood):

@@ -122,7 +122,7 @@ def exact_loss(
         case "smm":
             critic = Critic(MLPSettings(width=1, depth=1, embedding=1), real.shape, real.n_classes, tuple(levels))
             critic.net = _BestCritic(real, fake)
-            return mismatching_loss(critic, x, y, u, eps)
+            return mismatching_loss(critic, x, y, t, eps)
         case "dmd":
             return distribution_matching_loss(real, fake, x, t, eps, y)
         case "sid":
@@ -159,7 +159,7 @@ def _nodes(level: float, g: float) -> _Nodes:
 
 def _gaussian(schedule: EDM, std: float) -> Oracle:
     centre, label = torch.zeros(1, 1, dtype=torch.float64), torch.zeros(1, dtype=torch.int64)
-    return Oracle(schedule, centre, label, 1, stds=std, query_chunk=2**17)
+    return Oracle(schedule, centre, label, 1, stds=std, held=2**17)
 
 
 def gradient(objective: Objective, levels: Sequence[float], g: float) -> float:

@@ -9,15 +9,14 @@ are those of correlated Gaussians whose variances fall over four decades, as tho
 import contextlib
 import io
 import multiprocessing
-import re
 from collections.abc import Callable, Generator, Mapping
 from importlib.util import find_spec
-from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor
 
+from condgen.bench.memory import forget_peak, high_water
 from condgen.bench.seeds import Fact, rows_over_seeds
 from condgen.bench.timing import take_turns
 from condgen.metrics import Gaussian, KernelReference, classifier_score, frechet_distance, kernel_distance, prdc
@@ -201,24 +200,6 @@ def _weigh(queue: "multiprocessing.Queue[float]", name: str, who: str, n: int, w
     measure = case.variants[who]
     measure(*map(case.prepare, _features(100, 16)))  # imports, and the pools of threads
     real, fake = map(case.prepare, _features(n, width))
-    before = _forget_peak()
+    before = forget_peak()
     measure(real, fake)
-    queue.put(max(_high_water() - before, 0.0) / 2**20)
-
-
-def _forget_peak() -> float:
-    """Sets the peak of this process's memory to what it holds now, and returns that, in bytes."""
-    try:
-        Path("/proc/self/clear_refs").write_text("5")
-    except OSError:  # not Linux: what the features took on the way counts as well
-        return _high_water()
-    return _high_water()
-
-
-def _high_water() -> float:
-    status = Path("/proc/self/status")
-    if status.exists() and (found := re.search(r"VmHWM:\s+(\d+) kB", status.read_text())):
-        return 1024.0 * int(found[1])
-    import resource
-
-    return 1024.0 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    queue.put(max(high_water() - before, 0.0) / 2**20)

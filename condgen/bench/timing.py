@@ -6,10 +6,11 @@ from collections.abc import Callable, Generator, Mapping
 
 import torch
 
-__all__ = ["take_turns"]
+__all__ = ["take_turns", "wait_for"]
 
 
-def _wait(device: torch.device) -> None:
+def wait_for(device: torch.device) -> None:
+    """Returns once the device has done what it was asked for."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
@@ -26,10 +27,10 @@ def take_turns(
     for name, function in variants.items():
         yield name
         function()
-        _wait(device)
+        wait_for(device)
         started = time.perf_counter()
         function()
-        _wait(device)
+        wait_for(device)
         calls[name] = max(1, round(least_seconds / (time.perf_counter() - started)))
         times[name] = list[float]()
     for _ in range(rounds):
@@ -38,6 +39,6 @@ def take_turns(
             started = time.perf_counter()
             for _ in range(calls[name]):
                 function()
-            _wait(device)
+            wait_for(device)
             times[name].append(1e3 * (time.perf_counter() - started) / calls[name])
     return {name: statistics.median(found) for name, found in times.items()}

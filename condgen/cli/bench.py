@@ -10,14 +10,17 @@ from condgen.bench import summarise_seeds
 from condgen.bench.curves import check_curves, training_curves
 from condgen.bench.dlsm import SIZES, bench_dlsm
 from condgen.bench.one_step import ONE_STEP_SIZES, one_step_rows
+from condgen.bench.oracle import oracle_rows
 from condgen.bench.table1 import check_table_one, table_one
 from condgen.cli.bench_generators import generators
 from condgen.cli.bench_metrics import metrics
 from condgen.cli.bench_samplers import samplers
 from condgen.cli.bench_scaling import scaling
+from condgen.cli.bench_train import training
 from condgen.cli.progress import console
 from condgen.cli.rows import JsonFile, Out, RecipeFile, Seeds, command_line, print_rows, repeat, save, with_status
-from condgen.cli.run import Overrides
+from condgen.cli.run import Overrides, Size
+from condgen.data import load, parse_data
 from condgen.errors import UserError
 from condgen.run import describe_environment
 from condgen.training import Processes
@@ -36,13 +39,14 @@ def _bench() -> None:
 def recipe_over_seeds(
     context: typer.Context,
     recipe: RecipeFile,
+    size: Size = None,
     seeds: Seeds = 5,
     out: Out = None,
     json: JsonFile = None,
     overrides: Overrides = None,
 ) -> None:
     """Run a recipe once a seed, and print mean ± standard deviation of its score errors and metrics."""
-    settings, folder = repeat(context, recipe, seeds, out, overrides)
+    settings, folder = repeat(context, recipe, seeds, out, overrides, size=size)
     summary = summarise_seeds(settings, range(seeds), folder, command_line())
     print_rows(f"{settings.name}, {seeds} seeds", summary)
     save(json, summary)
@@ -150,7 +154,42 @@ def one_step(
     save(json, {"what": {"command": command_line(), "rounds": rounds, **describe_environment()}, "rows": rows})
 
 
+@app.command("oracle")
+def exact_scores(
+    data: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="digits, cifar10 and others, whose files $CONDGEN_DATA holds; repeatable; by default digits."
+        ),
+    ] = None,
+    queries: Annotated[int, typer.Option(min=1, help="Noised images; no more than fit in memory at once.")] = 1000,
+    rounds: Annotated[int, typer.Option(min=1, help="Each way is timed once a round; the median counts.")] = 3,
+    json: JsonFile = None,
+) -> None:
+    """Time the exact scores of a training set at twelve noise levels, and compare them with plain float64.
+
+    Memory is what a way needs beyond the data. On digits it takes seconds, on CIFAR-10 and two cores some minutes.
+    """
+    device, rows = Processes().device, list[dict[str, Any]]()
+    for name in data or ["digits"]:
+        rows += with_status(oracle_rows(load(parse_data(name), "train"), device, queries, rounds))
+    for where in dict.fromkeys(row["size"] for row in rows if "; at " not in row["size"]):
+        table = Table(
+            "way", "ms a query, level", "1,000 queries, s", "TFLOP/s", "of ceiling", "MB", "error", title=where
+        )
+        here = [row for row in rows if row["size"].startswith(where)]
+        for variant in dict.fromkeys(row["variant"] for row in here if row["what"] == "time"):
+            mine = [row for row in here if row["variant"] == variant]
+            found = {row["what"]: row["value"] for row in mine}
+            errors = [row["value"] for row in mine if row["what"].startswith("error")]
+            shown = ("time", "time of 1,000 queries", "speed", "share of the ceiling", "memory")
+            table.add_row(variant, *(f"{found[name]:.3g}" for name in shown), f"{max(errors):.1e}" if errors else "")
+        console.print(table)
+    save(json, {"what": {"command": command_line(), "rounds": rounds, **describe_environment()}, "rows": rows})
+
+
 app.command("metrics")(metrics)
 app.command("samplers")(samplers)
 app.command("generators")(generators)
 app.command("scaling")(scaling)
+app.command("train")(training)

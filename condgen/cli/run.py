@@ -17,7 +17,7 @@ from condgen.training import Processes
 if TYPE_CHECKING:
     from PIL import Image
 
-__all__ = ["Overrides", "draw_grid", "run"]
+__all__ = ["Overrides", "Size", "draw_grid", "run"]
 
 _SHOWN = 40  # pictures of a class in a grid: of 50,000 nobody would see anything
 
@@ -26,17 +26,22 @@ Overrides: TypeAlias = Annotated[
     typer.Option("--set", metavar="KEY=VALUE", help="Change a setting, such as score.training.steps=500. Repeatable."),
 ]
 
+Size: TypeAlias = Annotated[
+    str | None, typer.Option(help="Of a recipe that comes in sizes, such as smoke; an error names them.")
+]
+
 
 def run(
     context: typer.Context,
     recipe: Annotated[Path, typer.Argument(help="A YAML file, such as recipes/digits.yaml.")],
-    out: Annotated[Path | None, typer.Option(help="The run folder; by default runs/NAME.")] = None,
+    size: Size = None,
+    out: Annotated[Path | None, typer.Option(help="The run folder; by default runs/NAME, or runs/NAME-SIZE.")] = None,
     overrides: Overrides = None,
 ) -> None:
     """Train, sample, evaluate, diagnose and report, as a recipe says."""
     from condgen.report import build_report  # here and below: plots take a second to import, which most commands spare
 
-    settings = load_recipe(recipe, overrides or ())
+    settings = load_recipe(recipe, overrides or (), size)
     folder = out or Path("runs") / settings.name
     if settings.threads is not None and context.obj is None:  # --threads wins
         torch.set_num_threads(settings.threads)

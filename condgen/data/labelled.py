@@ -8,6 +8,7 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
+from functools import cached_property
 from typing import Literal, TypeAlias
 
 import torch
@@ -75,6 +76,11 @@ class LabelledSet:
     def n_classes(self) -> int:
         """The number of named classes."""
         return len(self.names)
+
+    @cached_property
+    def y_on_cpu(self) -> Tensor:
+        """The labels on the CPU, (N,)."""
+        return self.y.cpu()
 
     @property
     def is_images(self) -> bool:

@@ -11,13 +11,15 @@ With a classifier at guidance scale :math:`\gamma`, :math:`p = s + \gamma g`; a 
 p itself, alone or with a guide. All are norms in the units of the score (one over data units), averaged over queries.
 *Data-weighted* queries are noised data; *grid* queries are the points of a regular grid, on and off the data alike.
 
+Beside every error stands the root mean square of the exact score that it is an error of, over the same queries. Their
+ratio is a pure number, in which noise levels can be compared: scores themselves grow as one over the noise.
+
 Only norms are kept, one a query, and never the fields.
 """
 
-from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor
@@ -25,9 +27,22 @@ from torch import Tensor
 from condgen.bayes import Denoiser, Likelihood
 from condgen.guidance import ClassifierGuided
 from condgen.noise import perturb
-from condgen.oracle import Oracle
+from condgen.oracle import ExactScores, Oracle
 
-__all__ = ["ErrorRow", "Errors", "likelihood_fields", "measure", "summarise"]
+__all__ = [
+    "ErrorRow",
+    "Errors",
+    "Measured",
+    "Queries",
+    "compare",
+    "data_queries",
+    "draw_queries",
+    "grid_queries",
+    "likelihood_fields",
+    "measure",
+    "measure_levels",
+    "summarise",
+]
 
 Weighting: TypeAlias = Literal["data", "grid"]
 Quantity: TypeAlias = Literal["D", "D_P", "D_L"]
@@ -35,10 +50,23 @@ Quantity: TypeAlias = Literal["D", "D_P", "D_L"]
 Errors: TypeAlias = dict[tuple[str, Quantity], Tensor]
 """By method and quantity, the error of each query, (n,) float64."""
 
+_BATCH = 250  # queries that networks see at once
+
 
 @dataclass(frozen=True)
 class ErrorRow:
-    """One fact: the mean and standard deviation over n queries of one error of one method at one noise level."""
+    """One fact: the mean and standard deviation over n queries of one error of one method at one noise level.
+
+    Args:
+        method: whose error.
+        sigma: the noise level, sigma / alpha.
+        weighting: how the queries were drawn.
+        quantity: which error.
+        mean: over queries, one over units of x_t.
+        sd: standard deviation over queries.
+        n: queries.
+        exact: root mean square, over the same queries, of the length of the exact score that this is an error of.
+    """
 
     method: str
     sigma: float
@@ -47,10 +75,45 @@ class ErrorRow:
     mean: float
     sd: float
     n: int
+    exact: float
 
     def as_dict(self) -> dict[str, Any]:
         """The row as plain JSON."""
         return asdict(self)
+
+
+class Measured(NamedTuple):
+    """Errors of some queries at one noise level, and how long the exact scores are there."""
+
+    errors: Errors
+    exact: dict[Quantity, Tensor]  # the lengths of the scores that each quantity is an error of, (n,) float64
+
+    def each(self, change: Callable[[Tensor], Tensor]) -> "Measured":
+        """The same with every tensor changed."""
+        return Measured(
+            {key: change(value) for key, value in self.errors.items()},
+            {key: change(value) for key, value in self.exact.items()},
+        )
+
+    @staticmethod
+    def join(parts: "Sequence[Measured]") -> "Measured":
+        """Some queries and then some more, by the same methods."""
+        return Measured(
+            {key: torch.cat([part.errors[key] for part in parts]) for key in parts[0].errors},
+            {key: torch.cat([part.exact[key] for part in parts]) for key in parts[0].exact},
+        )
+
+
+class Queries(NamedTuple):
+    """Draws from an oracle's own distribution, to be noised."""
+
+    x: Tensor  # (n, ...)
+    eps: Tensor  # (n, ...) float64
+    y: Tensor  # (n,)
+
+    def at(self, rows: slice) -> "Queries":
+        """Some of them."""
+        return Queries(*(part[rows] for part in self))
 
 
 def measure(
@@ -61,8 +124,8 @@ def measure(
     x_t: Tensor,
     y: Tensor,
     *,
-    batch: int = 500,
-) -> Errors:
+    batch: int = _BATCH,
+) -> Measured:
     """Compares estimated with exact scores at one time.
 
     Args:
@@ -77,19 +140,39 @@ def measure(
     Returns:
         D of the prior; D_P and D_L of zero guidance; D_P of every method, and D_L of those with a classifier.
     """
-    parts: dict[tuple[str, Quantity], list[Tensor]] = defaultdict(list)
+    parts = []
     for x, labels in zip(x_t.split(batch), y.split(batch), strict=True):
-        for key, error in _errors(oracle, prior, methods, t, x, labels).items():
-            parts[key].append(error.flatten(1).norm(dim=1))
-    return {key: torch.cat(norms) for key, norms in parts.items()}
+        with torch.no_grad():
+            exact = oracle.scores(x, t, labels)
+        parts.append(compare(exact, prior, methods, t, x, labels))
+    return Measured.join(parts)
+
+
+def measure_levels(
+    oracle: Oracle,
+    prior: Denoiser,
+    methods: Mapping[str, Denoiser],
+    levels: Sequence[float],
+    queries: Queries,
+    *,
+    batch: int = _BATCH,
+) -> Iterator[Measured]:
+    """As `measure`, at one noise level after another on the same images and noise, at most `oracle.at_once` of them."""
+    times = [oracle.schedule.t_of_noise_level(torch.tensor(level)) for level in levels]
+    for t, (x_t, exact) in zip(times, oracle.scores_along(queries.x, queries.eps, times, queries.y), strict=True):
+        parts = [
+            compare(ExactScores(*(score[rows] for score in exact)), prior, methods, t, x_t[rows], queries.y[rows])
+            for rows in (slice(start, start + batch) for start in range(0, len(x_t), batch))
+        ]
+        yield Measured.join(parts)
 
 
 @torch.no_grad()
-def _errors(
-    oracle: Oracle, prior: Denoiser, methods: Mapping[str, Denoiser], t: Tensor, x_t: Tensor, y: Tensor
-) -> Errors:
-    """As `measure`, but the differences themselves, each (B, ...)."""
-    exact, x = oracle.scores(x_t, t, y), x_t.float()
+def compare(
+    exact: ExactScores, prior: Denoiser, methods: Mapping[str, Denoiser], t: Tensor, x_t: Tensor, y: Tensor
+) -> Measured:
+    """As `measure`, where the exact scores are known already."""
+    x = x_t.float()
     # Methods often share a score model or a classifier, which then answers once.
     scores: dict[Denoiser, Tensor] = {prior: prior.score(x, t).double()}
     gradients: dict[Likelihood, Tensor] = {}
@@ -109,28 +192,38 @@ def _errors(
         guidance = float(method.scale_at(t)) * gradients[method.likelihood]
         errors[name, "D_P"] = scores[method.denoiser] + guidance - exact.posterior
         errors[name, "D_L"] = guidance - exact.likelihood
-    return errors
+    lengths: dict[Quantity, Tensor] = {"D": exact.prior, "D_P": exact.posterior, "D_L": exact.likelihood}
+    return Measured(errors, lengths).each(lambda vectors: vectors.flatten(1).norm(dim=1))
 
 
-def summarise(level: float, weighting: Weighting, errors: Errors) -> list[ErrorRow]:
+def summarise(level: float, weighting: Weighting, measured: Measured) -> list[ErrorRow]:
     """Rows of one noise level.
 
     Args:
         level: the noise level, sigma / alpha.
         weighting: how the queries were drawn.
-        errors: from `measure`.
+        measured: from `measure` or `measure_levels`.
     """
+    exact = {quantity: float(lengths.square().mean().sqrt()) for quantity, lengths in measured.exact.items()}
     return [
-        ErrorRow(method, level, weighting, quantity, float(found.mean()), float(found.std(correction=1)), len(found))
-        for (method, quantity), found in errors.items()
+        ErrorRow(
+            *(method, level, weighting, quantity, float(found.mean()), float(found.std(correction=1)), len(found)),
+            exact=exact[quantity],
+        )
+        for (method, quantity), found in measured.errors.items()
     ]
+
+
+def draw_queries(oracle: Oracle, n: int, generator: torch.Generator) -> Queries:
+    """Draws from the oracle's own distribution, with their noise."""
+    x, y = oracle.sample(n, generator)
+    return Queries(x, torch.randn(x.shape, generator=generator, dtype=torch.float64).to(x.device), y)
 
 
 def data_queries(oracle: Oracle, n: int, level: float, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
     """Noised draws from the oracle's own distribution: (time, x_t (n, ...) float64, labels (n,))."""
-    x, y = oracle.sample(n, generator)
+    x, eps, y = draw_queries(oracle, n, generator)
     t = oracle.schedule.t_of_noise_level(torch.tensor(level))
-    eps = torch.randn(x.shape, generator=generator, dtype=torch.float64).to(x.device)
     return t, perturb(oracle.schedule, x.double(), t, eps), y
 
 

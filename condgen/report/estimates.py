@@ -31,6 +31,7 @@ Goal: TypeAlias = Literal["high", "low", "one"]
 
 MISSING = "—"
 SIGMA = "\N{GREEK SMALL LETTER SIGMA}"
+_NOTHING = 1e-6  # of the unconditional score: a likelihood score as short as that is rounding to the networks
 
 _GOALS: dict[str, Goal] = {
     "class accuracy": "high",
@@ -161,18 +162,30 @@ def metric_estimates(rows: Sequence[RawRow]) -> dict[str, dict[str, Estimate]]:
 
 
 def error_estimates(
-    rows: Sequence[RawRow], weighting: Weighting, quantity: Quantity
+    rows: Sequence[RawRow], weighting: Weighting, quantity: Quantity, *, relative: bool = False
 ) -> dict[str, dict[float, Estimate]]:
-    """Estimates by method and sigma, each ± two standard errors."""
+    """Estimates by method and sigma, each ± two standard errors.
+
+    Args:
+        rows: the rows of diagnostics.json.
+        weighting: which rows to take.
+        quantity: which rows to take.
+        relative: over the root mean square of the exact score instead. Rows where that is nothing, or unknown, are left
+            out: where the classes leave no doubt, there is no likelihood score to speak of.
+    """
     out: dict[str, dict[float, Estimate]] = {}
-    for row in parse_rows(ErrorRow, rows, "diagnostics"):
+    parsed = list(parse_rows(ErrorRow, rows, "diagnostics"))
+    whole = {row.sigma: row.exact for row in parsed if (row.weighting, row.quantity) == (weighting, "D")}
+    for row in parsed:
         if (row.weighting, row.quantity) != (weighting, quantity):
             continue
         found = out.setdefault(row.method, {})
         if row.sigma in found:
             raise UserError(f"diagnostics: two rows for {quantity} of {row.method} at sigma {row.sigma}; diagnose anew")
-        error = row.standard_error
-        found[row.sigma] = (
-            Estimate(row.mean) if error is None else Estimate(row.mean, row.mean - 2 * error, row.mean + 2 * error)
-        )
+        error, mean = row.standard_error, row.mean
+        if relative:
+            if row.exact is None or not row.exact > _NOTHING * (whole.get(row.sigma) or 0.0):
+                continue
+            mean, error = mean / row.exact, None if error is None else error / row.exact
+        found[row.sigma] = Estimate(mean) if error is None else Estimate(mean, mean - 2 * error, mean + 2 * error)
     return out

@@ -89,7 +89,13 @@ def level_axis(axes: Axes, levels: Sequence[float]) -> None:
 
 
 def error_panel(
-    rows: Sequence[RawRow], weighting: Weighting, quantity: Quantity, styles: Mapping[str, Style], name: str
+    rows: Sequence[RawRow],
+    weighting: Weighting,
+    quantity: Quantity,
+    styles: Mapping[str, Style],
+    name: str,
+    *,
+    relative: bool = False,
 ) -> Plot | None:
     """One quantity against the noise level, a line a method, with bars of one standard error.
 
@@ -99,12 +105,14 @@ def error_panel(
         quantity: which rows to draw.
         styles: the look of every method.
         name: unique in the page.
+        relative: whether to draw errors as a share of the exact score.
 
     Returns:
         The panel, or None where the rows hold nothing for it.
     """
     title = f"{quantity}: {LONG_NAMES[quantity]}"
-    return curves_panel(error_estimates(rows, weighting, quantity), quantity, title, styles, name)
+    estimates = error_estimates(rows, weighting, quantity, relative=relative)
+    return curves_panel(estimates, quantity, title, styles, name, unit="error / exact" if relative else "mean error")
 
 
 def curves_panel(
@@ -114,6 +122,7 @@ def curves_panel(
     styles: Mapping[str, Style],
     name: str,
     bars: float = 0.5,
+    unit: str = "mean error",
 ) -> Plot | None:
     """Estimates of one quantity by noise level, a line each.
 
@@ -124,6 +133,7 @@ def curves_panel(
         styles: the look of every line.
         name: unique in the page.
         bars: their length to either side, as a share of an estimate's half width: 0.5 is one standard error of two.
+        unit: what they are given in.
 
     Returns:
         The panel, or None where no estimate is above zero.
@@ -134,16 +144,21 @@ def curves_panel(
     sigmas = sorted({sigma for found in estimates.values() for sigma in found})
     methods = ", ".join(f"{method} ({_extent(found)})" for method, found in estimates.items())
     span = f"{SIGMA} = {sigmas[0]:g}" + (f" to {sigmas[-1]:g}" if len(sigmas) > 1 else "")
-    alt = f"{quantity}, the error of the {LONG_NAMES[quantity]}, at {span}: {methods}."
+    share = "" if unit == "mean error" else " over the exact one"
+    alt = f"{quantity}, the error of the {LONG_NAMES[quantity]}{share}, at {span}: {methods}."
     height = {"height": 1.0 + 0.28 * len(estimates)} if len(sigmas) == 1 else {}
     with drawing():
         axes = new_axes(title, **height)
-        draw_estimates(axes, estimates, styles, bars)
+        draw_estimates(axes, estimates, styles, bars, unit)
         return finish(axes, name, alt)
 
 
 def draw_estimates(
-    axes: Axes, estimates: Mapping[str, Mapping[float, Estimate]], styles: Mapping[str, Style], bars: float = 0.5
+    axes: Axes,
+    estimates: Mapping[str, Mapping[float, Estimate]],
+    styles: Mapping[str, Style],
+    bars: float = 0.5,
+    unit: str = "mean error",
 ) -> None:
     """Draws what `curves_panel` shows: positive estimates by method and noise level; of a single level, a row each."""
     sigmas = sorted({sigma for found in estimates.values() for sigma in found})
@@ -159,7 +174,7 @@ def draw_estimates(
     level_axis(axes, sigmas)
     log_axis(axes, "y", min(values), max(values))
     axes.set_ylim(bottom=max(min(values) / 1.6, max(values) * 1e-5))
-    axes.set_ylabel("mean error")
+    axes.set_ylabel(unit)
 
 
 def _draw_one_level(

@@ -23,35 +23,12 @@ _WEIGHTINGS: dict[Weighting, tuple[str, str]] = {
 
 def errors_section(run: Run, styles: Mapping[str, Style]) -> Section | None:
     """Score errors against the noise level."""
-    groups = []
-    for weighting, (title, meaning) in _WEIGHTINGS.items():
-        rows = [row for row in run.errors if row["weighting"] == weighting]
-        drawn = [
-            (quantity, plot)
-            for quantity in _QUANTITIES
-            if (plot := error_panel(rows, weighting, quantity, styles, f"errors-{weighting}-{quantity.lower()}"))
-        ]
-        if not drawn:
-            continue
-        methods = dict.fromkeys(row["method"] for row in rows)
-        curves = len({row["sigma"] for row in rows}) > 1
-        zeros = (
-            " Errors of exactly zero, or below a hundred-thousandth of the largest, have no place on the logarithmic "
-            "axis and stand in the table alone."
-        )
-        groups.append(
-            Panels(
-                title=title,
-                plots=tuple(plot for _, plot in drawn),
-                caption=f"{meaning} Bars are one standard error, sd / √n.{zeros if curves else ''}",
-                legend=tuple(
-                    (key(styles[method], f"errors-{weighting}-key-{index}"), method)
-                    for index, method in enumerate(methods)
-                    if curves
-                ),
-                tables=tuple(errors_table(rows, weighting, quantity) for quantity, _ in drawn),
-            )
-        )
+    groups = [
+        panels
+        for relative in (False, True)
+        for weighting in _WEIGHTINGS
+        if (panels := _error_panels(run, styles, weighting, relative)) is not None
+    ]
     if not groups:
         return None
     definitions = Prose(
@@ -68,6 +45,44 @@ def errors_section(run: Run, styles: Mapping[str, Style]) -> Section | None:
     )
     images = run.field_data is None and not any(s.point for samples in run.samples.values() for s in samples)
     return Section("errors", "Score errors", (definitions, *((oracle,) if images else ()), *groups, *_conditions(run)))
+
+
+def _error_panels(run: Run, styles: Mapping[str, Style], weighting: Weighting, relative: bool) -> Panels | None:
+    """All quantities of one weighting; as a share of the exact score where noise levels are to be compared."""
+    rows = [row for row in run.errors if row["weighting"] == weighting]
+    curves = len({row["sigma"] for row in rows}) > 1
+    if relative and not curves:
+        return None
+    name = f"errors-{weighting}{'-relative' if relative else ''}"
+    drawn = [
+        (quantity, plot)
+        for quantity in _QUANTITIES
+        if (plot := error_panel(rows, weighting, quantity, styles, f"{name}-{quantity.lower()}", relative=relative))
+    ]
+    if not drawn:
+        return None
+    title, meaning = _WEIGHTINGS[weighting]
+    if relative:
+        title = f"{title}, as a share of the exact score"
+        meaning = (
+            "Each error over the root mean square of the exact score that it is an error of: noise levels can be "
+            "compared, and 1 is as wrong as a score of zero. Where the classes leave no doubt there is no likelihood "
+            "score to speak of, and no such figure."
+        )
+    zeros = (
+        " Errors of exactly zero, or below a hundred-thousandth of the largest, have no place on the logarithmic "
+        "axis and stand in the table alone."
+    )
+    methods = dict.fromkeys(row["method"] for row in rows)
+    return Panels(
+        title=title,
+        plots=tuple(plot for _, plot in drawn),
+        caption=f"{meaning} Bars are one standard error, sd / √n.{zeros if curves else ''}",
+        legend=tuple(
+            (key(styles[method], f"{name}-key-{index}"), method) for index, method in enumerate(methods) if curves
+        ),
+        tables=tuple(errors_table(rows, weighting, quantity, relative=relative) for quantity, _ in drawn),
+    )
 
 
 def _conditions(run: Run) -> list[Facts | TableBlock]:

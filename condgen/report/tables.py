@@ -173,9 +173,16 @@ def _text(value: object) -> str:
     return MISSING if value is None else str(value)
 
 
-def errors_table(rows: Sequence[RawRow], weighting: Weighting, quantity: Quantity, *, intervals: bool = True) -> Table:
-    """Methods as rows, noise levels as columns, for one quantity and weighting."""
-    estimates = error_estimates(rows, weighting, quantity)
+def errors_table(
+    rows: Sequence[RawRow],
+    weighting: Weighting,
+    quantity: Quantity,
+    *,
+    intervals: bool = True,
+    relative: bool = False,
+) -> Table:
+    """Methods as rows, noise levels as columns, for one quantity and weighting, as they are or over the exact score."""
+    estimates = error_estimates(rows, weighting, quantity, relative=relative)
     sigmas = sorted({sigma for found in estimates.values() for sigma in found})
     counts = {row.n for row in parse_rows(ErrorRow, rows, "diagnostics") if row.weighting == weighting}
     n = ", ".join(str(n) for n in sorted(counts)) or "0"
@@ -188,7 +195,8 @@ def errors_table(rows: Sequence[RawRow], weighting: Weighting, quantity: Quantit
             "than every other method by more than two standard errors on either side."
         )
     return Table(
-        title=f"{quantity}, {'weighted by the data' if weighting == 'data' else 'uniform over the grid'}",
+        title=f"{quantity}, {'weighted by the data' if weighting == 'data' else 'uniform over the grid'}"
+        f"{', over the exact score' if relative else ''}",
         header=("method", *(f"{SIGMA} = {sigma:g}" for sigma in sigmas)),
         rows=tuple(
             (method, *((format_estimate if intervals else _value)(found.get(sigma)) for sigma in sigmas))

@@ -37,10 +37,33 @@ from condgen.run.folder import (
 from condgen.score import ScoreModel
 from condgen.weights import MODEL_FILE
 
-__all__ = ["CALIBRATION", "CALIBRATION_FOLDER", "CLASSIFIERS", "calibrate_stage", "gather_calibrations"]
+__all__ = [
+    "CALIBRATION",
+    "CALIBRATION_FOLDER",
+    "CLASSIFIERS",
+    "calibrate_stage",
+    "calibration_key",
+    "calibration_levels",
+    "gather_calibrations",
+]
 
 CALIBRATION_FOLDER, CALIBRATION, CLASSIFIERS = "calibration", "calibration.json", "classifiers.json"
 _LEVELS = 16
+
+
+def _models(classifier: Path, score: Path) -> dict[str, str]:
+    return {"classifier": file_key(classifier / MODEL_FILE), "score": file_key(score / MODEL_FILE)}
+
+
+def calibration_key(stage: CalibrateStage, classifier: Path, score: Path, held_out: LabelledSet) -> str:
+    """The content hash of everything that a calibration depends on."""
+    rule = f"{THRESHOLD} standard errors, {SHARE} of the greatest gain, {BINS} bins"
+    return content_key(stage, held_out.fingerprint(), *_models(classifier, score).values(), rule)
+
+
+def calibration_levels(stage: CalibrateStage, classifier: Classifier) -> tuple[float, ...]:
+    """The noise levels at which a classifier is measured."""
+    return stage.calibrate.levels or spread_levels(classifier.schedule, classifier.config.sigma_data, _LEVELS)
 
 
 def calibrate_stage(
@@ -66,9 +89,8 @@ def calibrate_stage(
     Raises:
         UserError: models that do not fit each other or the data, or levels that the schedule does not reach.
     """
-    models = {"classifier": file_key(classifier / MODEL_FILE), "score": file_key(score / MODEL_FILE)}
-    rule = f"{THRESHOLD} standard errors, {SHARE} of the greatest gain, {BINS} bins"
-    key = content_key(stage, held_out.fingerprint(), *models.values(), rule)
+    models = _models(classifier, score)
+    key = calibration_key(stage, classifier, score, held_out)
     prior, likelihood = ScoreModel.load(score, device), Classifier.load(classifier, device)
     if likelihood.schedule != prior.schedule:
         raise UserError(f"{classifier} and {score} stand on different schedules: train the classifier with --score")
@@ -80,7 +102,7 @@ def calibrate_stage(
             )
     prior.require_unconditional(score, "to which a classifier could add")
     settings = stage.calibrate
-    levels = settings.levels or spread_levels(prior.schedule, likelihood.config.sigma_data, _LEVELS)
+    levels = calibration_levels(stage, likelihood)
     low, high = prior.schedule.noise_range
     outside = [level for level in levels if not low <= level <= high * (1 + 1e-12)]
     if outside:

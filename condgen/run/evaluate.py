@@ -9,18 +9,27 @@ from torch import Tensor
 
 from condgen.data import LabelledSet
 from condgen.errors import UserError
-from condgen.metrics import REAL, Evaluation, Memory, Store, evaluating, helping, open_extractor
+from condgen.metrics import REAL, Evaluation, Extractor, Memory, Store, evaluating, helping, open_extractor
 from condgen.recipe import EvaluateStage, content_key
 from condgen.run.album import MANIFEST, picture_of, read_samples, sample_folders
 from condgen.run.environment import cache_folder
 from condgen.run.folder import Progress, Stage, Work, file_key, open_stage, read_json, read_rows, write_json
 from condgen.training import Processes
 
-__all__ = ["METRICS", "NEIGHBOURS", "evaluate_stage", "neighbours_below"]
+__all__ = ["METRICS", "NEIGHBOURS", "evaluate_stage", "evaluation_key", "neighbours_below"]
 
 METRICS, NEIGHBOURS = "metrics.json", "neighbours.json"
 _PICTURES = "neighbours"
 _CLOSEST = 6  # samples of each method that are shown beside training data
+
+
+def evaluation_key(
+    stage: EvaluateStage, samples: Mapping[str, Path], train: LabelledSet, test: LabelledSet, extractor: Extractor
+) -> str:
+    """The content hash of everything that the figures depend on."""
+    manifests = {name: [file_key(part / MANIFEST) for part in sample_folders(path)] for name, path in samples.items()}
+    keys = [part for name, found in manifests.items() for part in (name, *found)]
+    return content_key(stage, train.fingerprint(), test.fingerprint(), *keys, extractor.key or extractor.name)
 
 
 def evaluate_stage(
@@ -43,17 +52,12 @@ def evaluate_stage(
         test: held-out real data.
         processes: which run the networks of features.
     """
-    manifests = processes.same(
-        lambda: {name: [file_key(part / MANIFEST) for part in sample_folders(path)] for name, path in samples.items()}
-    )
-    keys = [part for name, found in manifests.items() for part in (name, *found)]
+    extractor = processes.in_turn(lambda: open_extractor(stage.measures.features, train.shape, processes.device))
+    key = processes.same(lambda: evaluation_key(stage, samples, train, test, extractor))
     methods = {name: read_samples(path) for name, path in samples.items()}
     for name, (x, _) in methods.items():
         if tuple(x.shape[1:]) != train.shape:
             raise UserError(f"samples {name!r} have shape {tuple(x.shape[1:])}, but {train.source} has {train.shape}")
-    extractor = processes.in_turn(lambda: open_extractor(stage.measures.features, train.shape, processes.device))
-    keys.append(extractor.key or extractor.name)
-    key = content_key(stage, train.fingerprint(), test.fingerprint(), *keys)
     opened = open_stage("evaluate", folder, key, stage, processes)
     if opened.finished:
         return

@@ -1,6 +1,6 @@
 """The stage that measures models: `diagnostics.json`, from their scores and those of an exact oracle."""
 
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
 from pathlib import Path
 
 import torch
@@ -9,10 +9,12 @@ from condgen.bayes import Denoiser, Likelihood
 from condgen.data import LabelledSet
 from condgen.diagnostics.score_errors import (
     ErrorRow,
-    data_queries,
+    Measured,
+    draw_queries,
     grid_queries,
     likelihood_fields,
     measure,
+    measure_levels,
     summarise,
 )
 from condgen.errors import UserError
@@ -26,7 +28,7 @@ from condgen.score import ScoreModel
 from condgen.training import Processes
 from condgen.weights import MODEL_FILE
 
-__all__ = ["DIAGNOSTICS", "FIELD", "default_methods", "diagnose_stage"]
+__all__ = ["DIAGNOSTICS", "FIELD", "default_methods", "diagnose_stage", "diagnosis_key", "open_methods"]
 
 DIAGNOSTICS, FIELD = "diagnostics.json", "field.json"
 
@@ -52,22 +54,35 @@ def default_methods(classifiers: Mapping[str, Path], *, calibrated: bool = True)
     return methods
 
 
+def diagnosis_key(stage: DiagnoseStage, folders: Folders, train: LabelledSet) -> str:
+    """The content hash of everything that the errors depend on."""
+    models = {name: folders.models(guidance) for name, guidance in stage.methods.items()}
+    keys = [part for name, guidance in stage.methods.items() for part in (name, *models[name].keys(guidance))]
+    return content_key(stage, train.fingerprint(), file_key(folders.score / MODEL_FILE), *keys)
+
+
 def diagnose_stage(
     folder: Path, stage: DiagnoseStage, folders: Folders, train: LabelledSet, processes: Processes
 ) -> Work:
-    """Compares the methods' scores with those of the training set's own oracle, and writes `diagnostics.json`."""
+    """Compares the methods' scores with those of the training set's own oracle, and writes `diagnostics.json`.
+
+    Each process takes its share of the queries. An error depends on its own query alone, so that, up to rounding, the
+    figures are those of one process.
+
+    Args:
+        folder: where the figures go.
+        stage: what to compare, and where.
+        folders: the models.
+        train: the training set, whose own noised density is the truth.
+        processes: of this run.
+    """
     settings, device = stage.diagnose, processes.device
-    models = {name: folders.models(guidance) for name, guidance in stage.methods.items()}
-
-    def keys() -> list[str]:
-        return [part for name, guidance in stage.methods.items() for part in (name, *models[name].keys(guidance))]
-
-    key = processes.same(lambda: content_key(stage, train.fingerprint(), file_key(folders.score / MODEL_FILE), *keys()))
+    key = processes.same(lambda: diagnosis_key(stage, folders, train))
     prior = ScoreModel.load(folders.score, device)
     if prior.config.shape != train.shape:
         raise UserError(f"{folders.score} was trained on {prior.config.shape}, but {train.source} has {train.shape}")
     prior.require_unconditional(folders.score, "which is the prior here")
-    methods, likelihoods = _open_methods(stage, folders, prior, device)
+    methods, likelihoods = open_methods(stage, folders, prior, device)
     low, high = prior.schedule.noise_range
     outside = [level for level in settings.levels if not low <= level <= high * (1 + 1e-12)]
     if outside:
@@ -77,26 +92,14 @@ def diagnose_stage(
     opened = open_stage("diagnose", folder, key, stage, processes)
     if opened.finished:
         return
-    if not processes.is_main:
-        processes.wait()
-        return
     yield from opened.start()
-    oracle = Oracle(prior.schedule, train.floats(), train.y, train.n_classes).to(device)
+    oracle = Oracle(prior.schedule, train.x, train.y, train.n_classes).to(device)
 
-    total = len(settings.levels) + (len(settings.grid.levels) if settings.grid else 0)
-    rows: list[ErrorRow] = []
-    for done, level in enumerate(settings.levels):
-        yield Progress("diagnose", done, total, done * settings.queries, f"noise level {level:g}")
-        generator = keyed_generator(settings.seed)  # the same images and noise at every level
-        queries = data_queries(oracle, settings.queries, level, generator)
-        rows += summarise(level, "data", measure(oracle, prior, methods, *queries))
+    rows = yield from _on_data(stage, oracle, prior, methods, processes)
     if settings.grid is not None:
-        for done, level in enumerate(settings.grid.levels, start=len(settings.levels)):
-            yield Progress("diagnose", done, total, 0, f"grid at noise level {level:g}")
-            grid = settings.grid
-            queries = grid_queries(oracle, grid.x, grid.y, grid.points, level)
-            rows += summarise(level, "grid", measure(oracle, prior, methods, *queries))
-        _write_field(folder / FIELD, stage, oracle, likelihoods, train)
+        rows += yield from _on_grid(stage, oracle, prior, methods, processes)
+        if processes.is_main:
+            _write_field(folder / FIELD, stage, oracle, likelihoods, train)
     what = {
         "data": train.source,
         "oracle": f"the {len(train):,} training {'images' if train.is_images else 'points'} themselves, noised",
@@ -105,13 +108,65 @@ def diagnose_stage(
         "seed": settings.seed,
         "methods": {name: guidance.in_words() for name, guidance in stage.methods.items()},
     }
-    write_json(folder / DIAGNOSTICS, {"what": what, "rows": [row.as_dict() for row in rows]})
-    opened.finish([DIAGNOSTICS], what=f"{len(settings.levels)} noise levels, {settings.queries:,} queries each")
+    if processes.is_main:
+        write_json(folder / DIAGNOSTICS, {"what": what, "rows": [row.as_dict() for row in rows]})
+        opened.finish([DIAGNOSTICS], what=f"{len(settings.levels)} noise levels, {settings.queries:,} queries each")
     processes.wait()
-    yield Progress("diagnose", total, total, 0)
+    yield Progress("diagnose", 1, 1, 0)
 
 
-def _open_methods(
+def _on_data(
+    stage: DiagnoseStage, oracle: Oracle, prior: Denoiser, methods: Mapping[str, Denoiser], processes: Processes
+) -> Generator[Progress, None, list[ErrorRow]]:
+    """Errors on noised data: the same images and noise at every level, a few of them at all levels at a time."""
+    settings = stage.diagnose
+    share = _share(processes, settings.queries)
+    queries = draw_queries(oracle, settings.queries, keyed_generator(settings.seed)).at(share)
+    found: list[list[Measured]] = [[] for _ in settings.levels]
+    done, total = 0, len(queries.y) * len(settings.levels)
+    for start in range(0, len(queries.y), oracle.at_once):
+        few = queries.at(slice(start, start + oracle.at_once))
+        yield Progress("diagnose", done, total, done, f"noise level {settings.levels[0]:g}")
+        measured = measure_levels(oracle, prior, methods, settings.levels, few)
+        for level, parts, part in zip(settings.levels, found, measured, strict=True):
+            parts.append(part)
+            done += len(few.y)
+            yield Progress("diagnose", done, total, done, f"noise level {level:g}")
+    return [
+        row
+        for level, parts in zip(settings.levels, found, strict=True)
+        for row in summarise(level, "data", _gather(Measured.join(parts), settings.queries, processes))
+    ]
+
+
+def _on_grid(
+    stage: DiagnoseStage, oracle: Oracle, prior: Denoiser, methods: Mapping[str, Denoiser], processes: Processes
+) -> Generator[Progress, None, list[ErrorRow]]:
+    """Errors on the points of the grid."""
+    grid = stage.diagnose.grid
+    assert grid is not None
+    rows: list[ErrorRow] = []
+    for done, level in enumerate(grid.levels):
+        yield Progress("diagnose", done, len(grid.levels), 0, f"grid at noise level {level:g}")
+        t, x_t, y = grid_queries(oracle, grid.x, grid.y, grid.points, level)
+        share = _share(processes, len(y))
+        measured = measure(oracle, prior, methods, t, x_t[share], y[share])
+        rows += summarise(level, "grid", _gather(measured, len(y), processes))
+    return rows
+
+
+def _share(processes: Processes, total: int) -> slice:
+    """This process's share of the queries, or one of another's where there are fewer queries than processes."""
+    rows = processes.rows(total)
+    return slice(rows.start, max(rows.stop, rows.start + 1))
+
+
+def _gather(measured: Measured, total: int, processes: Processes) -> Measured:
+    rows = processes.rows(total)
+    return measured.each(lambda part: processes.gather_rows(part[: rows.stop - rows.start], total))
+
+
+def open_methods(
     stage: DiagnoseStage, folders: Folders, prior: ScoreModel, device: torch.device
 ) -> tuple[dict[str, Denoiser], dict[str, Likelihood]]:
     """The denoisers of all methods, which share what they have in common, and the classifiers among them."""

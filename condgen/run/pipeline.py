@@ -6,6 +6,7 @@ from typing import Any
 
 from condgen.data import load
 from condgen.errors import UserError
+from condgen.metrics import open_extractor
 from condgen.recipe import (
     CalibrateStage,
     ClassifierStage,
@@ -42,6 +43,9 @@ def run_recipe(recipe: Recipe, folder: Path, processes: Processes, command: str)
     all calibrations at the top.
     """
     train, test = processes.in_turn(lambda: (load(recipe.data, "train"), load(recipe.data, "test")))
+    if recipe.sample is not None and recipe.evaluate is not None:  # what is missing is said now, not after the training
+        features = recipe.evaluate.features
+        processes.in_turn(lambda: open_extractor(features, train.shape))
     train = train.to(processes.device)
     top = _Top(recipe, folder, processes, command)
     processes.once(top.begin)

@@ -49,7 +49,7 @@ from condgen.sampling import (
 from condgen.score import ScoreModel
 from condgen.training import PriorSettings, Processes, lighten_
 
-__all__ = ["Source", "defaults_of", "describe", "open_light", "open_source", "refuse_bad", "sample_stage"]
+__all__ = ["Source", "defaults_of", "describe", "open_light", "open_source", "refuse_bad", "sample_key", "sample_stage"]
 
 T = TypeVar("T")
 
@@ -120,19 +120,23 @@ def defaults_of(method: Method, source: Source) -> str:
     return json.dumps([options, points, method.grid or source.model.about.grid])
 
 
+def sample_key(stage: SampleStage, models: Models, source: Source) -> str:
+    """The content hash of everything that the samples depend on."""
+    return content_key(stage, defaults_of(stage.method, source), *models.keys(stage.method))
+
+
 def sample_stage(name: str, folder: Path, stage: SampleStage, models: Models, processes: Processes) -> Work:
     """Draws the samples of a stage in a folder, or goes on, or does nothing where it is finished."""
-    keys = processes.same(lambda: models.keys(stage.method))
+    processes.same(lambda: models.keys(stage.method))  # before they are opened
     source = open_light(stage, models, processes.device)
     unknown = [label for label in stage.labels if not 0 <= label < len(source.names)]
     if unknown:
         raise UserError(f"there is no class {unknown[0]}: the model knows {', '.join(source.names)}")
-    keys = [defaults_of(stage.method, source), *keys]
-    opened = open_stage(name, folder, content_key(stage, *keys), stage, processes)
+    opened = open_stage(name, folder, sample_key(stage, models, source), stage, processes)
     if opened.finished:
         return
     if stage.shard is not None:  # what all shards of one set have in common
-        opened.note(whole=content_key(stage.model_copy(update={"shard": None}), *keys))
+        opened.note(whole=sample_key(stage.model_copy(update={"shard": None}), models, source))
     yield from opened.start()
     yield from _draw(opened, stage, source, processes)
 

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, TypeAlias
 import torch
 from torch import Tensor, nn
 
-from condgen.classifier import Classifier, ClassifierConfig, compiled_gradient, gradient_of
+from condgen.classifier import Classifier, ClassifierConfig
 from condgen.data import LabelledSet, stratified_order
 from condgen.diagnostics.classifier_errors import measure_classifier, spread_levels
 from condgen.errors import UserError
@@ -36,7 +36,7 @@ from condgen.training import (
 from condgen.training.tasks import AdversarialScoreTask, ClassifierTask, ScoreTask
 from condgen.weights import MODEL_FILE, save_tensors
 
-__all__ = ["SNAPSHOTS", "TrainStage", "train_stage"]
+__all__ = ["SNAPSHOTS", "Prepared", "TrainStage", "prepare", "train_stage", "training_key"]
 
 SNAPSHOTS = "snapshots"  # the sub-folder of averaged weights of earlier steps, each in a folder named by its step
 
@@ -66,7 +66,9 @@ class _Check(NamedTuple):
         return [row.as_dict() for row in found]
 
 
-class _Work(NamedTuple):
+class Prepared(NamedTuple):
+    """What a training stage trains, and what it looks at meanwhile."""
+
     task: Task
     config: Settings
     training: TrainingSettings
@@ -74,7 +76,7 @@ class _Work(NamedTuple):
     looks: Looks | None = None  # at a generator
 
 
-def _score_work(stage: ScoreStage, data: LabelledSet, device: torch.device) -> _Work:
+def _score_work(stage: ScoreStage, data: LabelledSet, device: torch.device) -> Prepared:
     config = ScoreConfig(
         network=stage.score.network,
         schedule=stage.schedule,
@@ -88,7 +90,7 @@ def _score_work(stage: ScoreStage, data: LabelledSet, device: torch.device) -> _
     if objective is not None:  # drawn after the model, whose initial weights are those without an adversary
         discriminator = Discriminator(objective.network, objective.told_noise, model).to(device)
         task = AdversarialScoreTask(model, discriminator, objective, stage.score.density, stage.score.label_dropout)
-    return _Work(task, config, stage.score.training)
+    return Prepared(task, config, stage.score.training)
 
 
 def _classifier_work(
@@ -97,7 +99,7 @@ def _classifier_work(
     device: torch.device,
     score_folder: Path | None,
     held_out: LabelledSet | None,
-) -> _Work:
+) -> Prepared:
     prior = None
     if stage.classifier.objective.loss == "dlsm":
         if score_folder is None:
@@ -123,8 +125,7 @@ def _classifier_work(
     )
     classifier = Classifier(config).to(device)
     frozen = lighten_(prior, stage.classifier.prior) if prior is not None else None
-    gradient = compiled_gradient() if stage.classifier.compile else gradient_of
-    task = ClassifierTask(classifier, stage.classifier.objective, stage.classifier.density, frozen, gradient)
+    task = ClassifierTask(classifier, stage.classifier.objective, stage.classifier.density, frozen)
     check = None
     if held_out is not None:
         chosen = stratified_order(held_out.y, keyed_generator(_CHECK_SEED))[:_CHECKED_IMAGES]
@@ -134,7 +135,7 @@ def _classifier_work(
             levels=spread_levels(stage.schedule, config.sigma_data, _CHECKED_LEVELS),
             prior=_prior_that_fits(config, score_folder, device),
         )
-    return _Work(task, config, stage.classifier.training, check)
+    return Prepared(task, config, stage.classifier.training, check)
 
 
 def _prior_that_fits(config: ClassifierConfig, folder: Path | None, device: torch.device) -> ScoreModel | None:
@@ -170,19 +171,10 @@ def train_stage(
             trained weights do not depend on it.
     """
     models = built_on or Models()
-    key = processes.same(lambda: content_key(_without_looks(stage), data.fingerprint(), *_keys_below(stage, models)))
-    torch.manual_seed(stage.seed)  # the initial weights
-    match stage:
-        case ScoreStage():
-            work = _score_work(stage, data, processes.device)
-        case ClassifierStage():
-            work = _classifier_work(stage, data, processes.device, models.score, held_out)
-        case GeneratorStage():
-            task = generator_task(stage, data, models, processes.device)
-            training = stage.generator.training
-            every = stage.generator.look_every or max(1, training.steps // _LOOKS_IN_ALL)
-            looks = Looks(data, held_out, every) if held_out is not None else None
-            work = _Work(task, task.model.config, training, looks=looks)
+    if _training_of(stage).flip and not data.is_images:
+        raise UserError(f"training.flip mirrors images, and {data.source} has points: leave it out")
+    key = processes.same(lambda: training_key(stage, data, models))
+    work = prepare(stage, data, processes.device, models, held_out)
     opened = open_stage(name, folder, key, stage, processes)
     if opened.finished:
         return
@@ -194,11 +186,66 @@ def train_stage(
     yield from _train(opened, work, state, data, stage.seed, processes)
 
 
-def _without_looks(stage: TrainStage) -> TrainStage:
-    """What the weights depend on: how often a generator is looked at changes none."""
-    if not isinstance(stage, GeneratorStage):
-        return stage
-    return stage.model_copy(update={"generator": stage.generator.model_copy(update={"look_every": None})})
+def training_key(stage: TrainStage, data: LabelledSet, models: Models) -> str:
+    """The content hash of everything that the trained weights depend on."""
+    return content_key(_what_counts(stage), data.fingerprint(), *_keys_below(stage, models))
+
+
+def prepare(
+    stage: TrainStage, data: LabelledSet, device: torch.device, models: Models, held_out: LabelledSet | None
+) -> Prepared:
+    """The networks of a stage with their initial weights, and all that trains them.
+
+    Args:
+        stage: what to train.
+        data: the training split.
+        device: where.
+        models: the frozen models that it learns from.
+        held_out: data on which it is measured from time to time.
+    """
+    torch.manual_seed(stage.seed)  # the initial weights
+    match stage:
+        case ScoreStage():
+            return _score_work(stage, data, device)
+        case ClassifierStage():
+            return _classifier_work(stage, data, device, models.score, held_out)
+        case GeneratorStage():
+            task = generator_task(stage, data, models, device)
+            training = stage.generator.training
+            every = stage.generator.look_every or max(1, training.steps // _LOOKS_IN_ALL)
+            looks = Looks(data, held_out, every) if held_out is not None else None
+            return Prepared(task, task.model.config, training, looks=looks)
+
+
+def _training_of(stage: TrainStage) -> TrainingSettings:
+    match stage:
+        case ScoreStage():
+            return stage.score.training
+        case ClassifierStage():
+            return stage.classifier.training
+        case GeneratorStage():
+            return stage.generator.training
+
+
+def _what_counts(stage: TrainStage) -> dict[str, Any]:
+    """What the weights depend on, beyond rounding, in the words of the keys of models trained before.
+
+    Compilation and parts of a batch only change the order of sums, as the number of processes does: training may be
+    stopped, and go on with others. The precision is part of what a model is. How often a generator is looked at changes
+    nothing.
+    """
+    tree = stage.model_dump(mode="json")
+    part = next(tree[name] for name in ("score", "classifier", "generator") if name in tree)
+    for name in ("compile", "micro_batch"):
+        part["training"].pop(name, None)
+    if "prior" in part:
+        part["prior"]["compile"] = False
+    if isinstance(stage, ClassifierStage):
+        part["compile"] = False
+    if isinstance(stage, GeneratorStage):
+        part["look_every"] = None
+        part["augment"]["flip"] = part["training"].pop("flip", False)
+    return tree
 
 
 def _keys_below(stage: TrainStage, models: Models) -> list[str]:
@@ -213,10 +260,11 @@ def _keys_below(stage: TrainStage, models: Models) -> list[str]:
     return [file_key(models.score / MODEL_FILE) if needs_score and models.score is not None else ""]
 
 
-def _train(stage: Stage, work: _Work, state: State, data: LabelledSet, seed: int, processes: Processes) -> Work:
+def _train(stage: Stage, work: Prepared, state: State, data: LabelledSet, seed: int, processes: Processes) -> Work:
     settings = work.training
     first, saved, note, last_time = state.step, state.step, "", time.perf_counter()
     seen, told = "", False  # what the last look saw, and whether a collapse was told
+    at_a_time: dict[str, int] = {}  # rows, by network, as was last told
 
     def save() -> None:
         nonlocal saved
@@ -237,6 +285,8 @@ def _train(stage: Stage, work: _Work, state: State, data: LabelledSet, seed: int
             if record.step % settings.save_every == 0 or record.step == settings.steps:
                 last_time += _check(stage, work, state, processes)  # before the state, so that a crash loses no row
             message = ""
+            if settings.micro_batch is not None and record.rows != at_a_time:
+                at_a_time, message = record.rows, _tell_parts(stage, record, processes)
             if (reading := _look(stage, work, record.step, state, processes)) is not None:
                 seen, last_time = reading.in_words(), last_time + reading.seconds
                 if reading.collapsed and not told:
@@ -264,14 +314,24 @@ def _train(stage: Stage, work: _Work, state: State, data: LabelledSet, seed: int
     processes.wait()
 
 
-def _is_busy(work: _Work, step: int) -> bool:
+def _is_busy(work: Prepared, step: int) -> bool:
     """Whether process 0 has had work of its own after a step, such as pictures, for which the others should wait."""
     training = work.training
     due = step % training.save_every == 0 or step == training.steps or step in training.snapshots
     return due or (work.looks is not None and work.looks.is_due(step, training.steps))
 
 
-def _check(stage: Stage, work: _Work, state: State, processes: Processes) -> float:
+def _tell_parts(stage: Stage, record: Record, processes: Processes) -> str:
+    """Writes how many rows are computed at a time, and returns it in words."""
+    if processes.is_main:
+        stage.log({"step": record.step, "rows_at_a_time": record.rows})
+    rows = ", ".join(
+        f"{rows:,} rows at a time{f' ({name})' * (len(record.rows) > 1)}" for name, rows in record.rows.items()
+    )
+    return f"{stage.name}, step {record.step:,}: {rows}"
+
+
+def _check(stage: Stage, work: Prepared, state: State, processes: Processes) -> float:
     """Writes what the averaged classifier is worth at each noise level; returns the seconds that it took."""
     start = time.perf_counter()
     if work.check is not None and processes.is_main:
@@ -279,7 +339,7 @@ def _check(stage: Stage, work: _Work, state: State, processes: Processes) -> flo
     return time.perf_counter() - start
 
 
-def _look(stage: Stage, work: _Work, step: int, state: State, processes: Processes) -> Reading | None:
+def _look(stage: Stage, work: Prepared, step: int, state: State, processes: Processes) -> Reading | None:
     """Looks at the averaged generator where it is time to, and writes what was seen."""
     if work.looks is None or not processes.is_main or not work.looks.is_due(step, work.training.steps):
         return None

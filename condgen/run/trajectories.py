@@ -26,10 +26,20 @@ from condgen.sampling import Path as Trajectory
 from condgen.sampling import build_sampler, frames, pick_frames, unit_scale
 from condgen.weights import MODEL_FILE, read_description
 
-__all__ = ["TRAJECTORIES", "TRAJECTORIES_FOLDER", "trajectory_stage"]
+__all__ = ["TRAJECTORIES", "TRAJECTORIES_FOLDER", "trajectories_key", "trajectory_stage"]
 
 TRAJECTORIES_FOLDER, TRAJECTORIES = "trajectories", "trajectories.json"
 _PICTURES, _POINTS = 9, 40  # moments that are kept of a trajectory
+
+
+def trajectories_key(stage: TrajectoryStage, models: Mapping[str, Models]) -> str:
+    """The content hash of everything that the trajectories depend on."""
+    keys = [
+        part
+        for name, method in stage.methods.items()
+        for part in (name, _defaults(method, models[name]), *models[name].keys(method))
+    ]
+    return content_key(stage, *keys)
 
 
 def trajectory_stage(folder: Path, stage: TrajectoryStage, models: Mapping[str, Models], device: torch.device) -> Work:
@@ -44,12 +54,7 @@ def trajectory_stage(folder: Path, stage: TrajectoryStage, models: Mapping[str, 
         models: of every method.
         device: where to draw them.
     """
-    keys = [
-        part
-        for name, method in stage.methods.items()
-        for part in (name, _defaults(method, models[name]), *models[name].keys(method))
-    ]
-    opened = open_stage("trajectories", folder, content_key(stage, *keys), stage)
+    opened = open_stage("trajectories", folder, trajectories_key(stage, models), stage)
     if opened.finished:
         return
     yield from opened.start()

@@ -1,20 +1,22 @@
-"""Frozen models, which are only evaluated, and may be evaluated in a lighter way than they were trained."""
+"""How networks are evaluated, in training or frozen: in which precision, compiled or not.
 
-from typing import Literal, TypeAlias, TypeVar
+Both are changed in place, and names of parameters stay: weights are kept in float32 and cast where they are used.
+"""
+
+from types import MethodType
+from typing import TypeVar
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from condgen.generator import Generator
 from condgen.nets import use_plain_operations
-from condgen.score import ScoreModel
 from condgen.settings import Settings
+from condgen.training.settings import Precision
 
 __all__ = ["Precision", "PriorSettings", "lighten_"]
 
-Precision: TypeAlias = Literal["float32", "bfloat16"]
-Frozen = TypeVar("Frozen", bound=ScoreModel | Generator)
+Model = TypeVar("Model", bound=nn.Module)
 
 
 class PriorSettings(Settings):
@@ -24,39 +26,32 @@ class PriorSettings(Settings):
     compile: bool = Field(default=False, description="compile its network; takes a minute or two")
 
 
-class _Autocast(nn.Module):
-    """A network under autocast, with float32 outside."""
-
-    def __init__(self, net: nn.Module) -> None:
-        super().__init__()
-        self.net = net
-
-    def forward(self, x: Tensor, *conditions: Tensor | None) -> Tensor:
-        with torch.autocast(x.device.type, torch.bfloat16):
-            out: Tensor = self.net(x, *conditions)
-        return out.to(x.dtype)
-
-
-def lighten_(model: Frozen, settings: PriorSettings, *, dynamic: bool | None = False) -> Frozen:
-    """Changes a frozen model's network in place to what the settings ask for; returns the model.
+def lighten_(model: Model, settings: PriorSettings, *, dynamic: bool | None = False, twice: bool = False) -> Model:
+    """Changes a model's network in place to what the settings ask for; returns the model.
 
     Args:
-        model: a score model, also one with a network per class, or a generator.
+        model: whose network is `model.net`, or that has a list of them there.
         settings: what to do.
         dynamic: how a compiled network meets another batch size. False: it is compiled again. None: from the second one
             on for any size.
+        twice: whether the network is differentiated twice, which takes layers of our own.
     """
-    if isinstance(model.net, nn.ModuleList):
-        model.net = nn.ModuleList(_lightened(net, settings, dynamic) for net in model.net)
-    else:
-        model.net = _lightened(model.net, settings, dynamic)
+    if settings == PriorSettings():
+        return model
+    for net in model.net if isinstance(model.net, nn.ModuleList) else [model.net]:
+        assert isinstance(net, nn.Module)
+        if settings.precision == "bfloat16":
+            if not twice:
+                use_plain_operations(net)  # autocast knows which of them have a kernel for bfloat16
+            setattr(net, "forward", MethodType(_in_bfloat16, net))  # noqa: B010 - a method, which mypy would protect
+        if settings.compile:
+            net.compile(dynamic=dynamic)
     return model
 
 
-def _lightened(net: nn.Module, settings: PriorSettings, dynamic: bool | None) -> nn.Module:
-    if settings.precision == "bfloat16":
-        # A teacher is differentiated, and our own derivatives take all tensors of one type, which autocast mixes.
-        net = _Autocast(use_plain_operations(net))
-    if settings.compile:
-        net.compile(dynamic=dynamic)
-    return net
+def _in_bfloat16(net: nn.Module, x: Tensor, *conditions: Tensor | None) -> Tensor:
+    """A network's forward pass under autocast, with float32 outside."""
+    # Weights are used once a pass, so that a cache of their casts would save nothing, and outlive graphs of graphs.
+    with torch.autocast(x.device.type, torch.bfloat16, cache_enabled=False):
+        out: Tensor = type(net).forward(net, x, *conditions)
+    return out.to(x.dtype)

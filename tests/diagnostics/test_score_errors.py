@@ -73,7 +73,7 @@ def test_exact_models_have_no_error(schedule):
     exact = oracle(schedule)
     t, x_t, y = data_queries(exact, 200, 0.7, torch.Generator().manual_seed(0))
     methods = {"bayes": ClassifierGuided(exact, exact.likelihood), "told": exact, "cfg": DenoiserGuided(exact)}
-    errors = measure(exact, exact, methods, t, x_t, y)
+    errors = measure(exact, exact, methods, t, x_t, y).errors
     true = exact.scores(x_t, t, y)
     scale = float(true.likelihood.norm(dim=1).mean())
     assert errors.keys() == {
@@ -96,7 +96,7 @@ def test_known_errors_are_found(schedule):
     methods = {name: ClassifierGuided(prior, likelihood, scale) for name, scale in scales.items()}
     methods["outside"] = ClassifierGuided(prior, likelihood, 1.0, (1.0, 2.0))
     methods["exact prior"] = ClassifierGuided(exact, likelihood)
-    errors = measure(exact, prior, methods, t, x_t, y, batch=64)
+    errors = measure(exact, prior, methods, t, x_t, y, batch=64).errors
     true = exact.scores(x_t, t, y).likelihood
     torch.testing.assert_close(errors["prior", "D"], torch.full((200,), 0.5).double(), rtol=1e-3, atol=1e-3)
     known = {"none": 0.0, "half": 0.5, "full": 1.0, "curve": 0.25, "outside": 0.0, "exact prior": 1.0}
@@ -131,6 +131,10 @@ def test_rows_say_what_was_measured():
     zero, ce = by_name["zero guidance", "D_L"], by_name["ce", "D_L"]
     norms = exact.scores(queries[1], queries[0], queries[2]).likelihood.norm(dim=1)
     assert (zero.mean, zero.sd, zero.n) == (pytest.approx(float(norms.mean())), pytest.approx(float(norms.std())), 50)
+    assert by_name["prior", "D"].exact == pytest.approx(
+        float(exact.scores(queries[1], queries[0], queries[2]).prior.square().sum(1).mean().sqrt())
+    )
+    assert (zero.exact, ce.exact) == (pytest.approx(float(norms.square().mean().sqrt())),) * 2
     assert ce.mean == pytest.approx(zero.mean, rel=1e-3)  # twice too long is as wrong as nothing
 
 

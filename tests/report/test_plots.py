@@ -27,6 +27,14 @@ def test_errors_are_drawn_a_line_a_method_and_told_in_words():
     assert error_panel(rows, "grid", "D_L", STYLES, "p") is None
 
 
+def test_relative_errors_are_drawn_over_the_exact_score():
+    rows = [error("ce", sigma, value) | {"exact": 2.0} for sigma, value in ((1, 0.5), (2, 0.25))]
+    plot = error_panel(rows, "data", "D_L", STYLES, "p", relative=True)
+    assert "likelihood score over the exact one, at σ = 1 to 2: ce (0.125 to 0.25)" in plot.alt
+    assert "error / exact" in plot.svg
+    assert error_panel([error("ce", 1, 0.5)], "data", "D_L", STYLES, "p", relative=True) is None
+
+
 def test_zero_errors_do_not_break_the_logarithmic_axis():
     rows = [error("ce", 1, 0.0), error("ce", 2, 0.25), error("ce", 4, 0.5)]
     assert "(0.25 to 0.5)" in error_panel(rows, "data", "D_L", STYLES, "p").alt

@@ -67,6 +67,20 @@ def test_errors_table_uses_two_standard_errors():
         errors_table([*rows, rows[0]], "data", "D_L")
 
 
+def test_relative_errors_are_shares_of_the_exact_score_and_left_out_where_that_is_nothing():
+    rows = [
+        error("prior", 1, "D", 5.0) | {"exact": 10.0},
+        error("prior", 2, "D", 1.0) | {"exact": 4.0},
+        error("ce", 1, "D_L", 3.0) | {"exact": 1e-7},
+        error("ce", 2, "D_L", 3.0, sd=2.0) | {"exact": 2.0},
+        error("ce", 4, "D_L", 3.0),  # of before lengths were written
+    ]
+    table = errors_table(rows, "data", "D_L", relative=True)
+    assert (table.header, table.rows) == (("method", "σ = 2"), (("ce", "1.50 ± 0.20"),))
+    assert errors_table(rows, "data", "D", relative=True).rows == (("prior", "0.500 ± 0.020", "0.250 ± 0.050"),)
+    assert table.title == "D_L, weighted by the data, over the exact score"
+
+
 def test_cost_table_says_what_sampling_took():
     row = {"method": "ce", "images": 360, "seconds": 0.656, "images_per_second": 549.1, "evaluations_per_image": 35}
     table = cost_table([row | {"sampler": "heun", "steps": 18, "scale": None}])

@@ -36,7 +36,7 @@ if sys.argv[2] == "dlsm":
 else:
     objective = AdversarialObjective(network=MLPDiscriminatorSettings(width=16, depth=1), discriminator_lr=1e-2)
     task = AdversarialScoreTask(score, Discriminator(objective.network, True, score), objective, LogNormal())
-settings = TrainingSettings(steps=4, batch=10, lr=1e-2)
+settings = TrainingSettings(steps=4, batch=10, lr=1e-2, micro_batch=int(sys.argv[3]) or None)
 gradients = []
 
 class Watched(Processes):
@@ -90,10 +90,10 @@ def finish(workers: list[subprocess.Popen]) -> None:
         assert worker.returncode == 0, errors[-2000:]
 
 
-def train_with(count: int, objective: str, tmp_path: Path) -> dict:
+def train_with(count: int, objective: str, tmp_path: Path, micro_batch: int = 0) -> dict:
     script, out = tmp_path / "worker.py", tmp_path / f"{count}.pt"
     script.write_text(WORKER)
-    finish(start(count, script, out, objective))
+    finish(start(count, script, out, objective, micro_batch))
     return torch.load(out, weights_only=True)
 
 
@@ -121,6 +121,11 @@ def test_gloo_processes_train_dlsm_as_one_does(count, alone, tmp_path):
 def test_gloo_processes_train_two_networks_against_each_other_as_one_does(tmp_path):
     alone, together = (train_with(count, "adversarial", tmp_path) for count in (1, 3))
     assert_equal_training(alone, together, 3)
+
+
+def test_gloo_processes_train_in_parts_as_one_does_at_once(alone, tmp_path):
+    """Five rows each, two at a time."""
+    assert_equal_training(alone, train_with(2, "dlsm", tmp_path, micro_batch=2), 2)
 
 
 TALK = """
