@@ -240,7 +240,8 @@ def _ours(size: TrainSize, data: LabelledSet, compiled: bool) -> dict[str, _Vari
     variants: dict[str, _Variant] = {}
     for what in (_SCORE, _CE, _DLSM):
         for precision in _PRECISIONS:
-            for how in ("", ", channels last", *((", compiled",) if compiled else ())):
+            last = (", channels last",) if data.x.device.type == "cuda" else ()  # on a CPU they always are
+            for how in ("", *last, *((", compiled",) if compiled else ())):
                 task = learner(what, precision)
                 if how == ", channels last":
                     for model in task.models().values():

@@ -179,6 +179,8 @@ class Activate(nn.Module):
         return out
 
     def _plainly(self, x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
+        if x.dtype == torch.bfloat16 and x.device.type == "cpu" and memory_format_of(x) == torch.channels_last:
+            x, scale, shift = x.float(), scale.float(), shift.float()  # of which normalisation is four times as fast
         if scale.ndim == 1:
             u = F.group_norm(x, self.groups, scale, shift, self.eps)
         else:

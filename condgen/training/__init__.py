@@ -5,7 +5,7 @@ from condgen.training.augment import Augmentation
 from condgen.training.batch import Batch
 from condgen.training.checkpoint import load_state, save_state, share_state
 from condgen.training.distributed import Lost, Processes
-from condgen.training.frozen import PriorSettings, lighten_
+from condgen.training.frozen import PriorSettings, lighten_, prepare_
 from condgen.training.loop import Apply, Record, Task, train
 from condgen.training.settings import Precision, TrainingSettings
 from condgen.training.state import State
@@ -27,6 +27,7 @@ __all__ = [
     "TrainingSettings",
     "lighten_",
     "load_state",
+    "prepare_",
     "save_state",
     "share_state",
     "train",

@@ -21,9 +21,9 @@ from condgen.rng import keyed_seed
 from condgen.training.accumulate import Accumulation, LossFunction
 from condgen.training.batch import Batch
 from condgen.training.distributed import Processes
-from condgen.training.frozen import PriorSettings, lighten_
+from condgen.training.frozen import prepare_
 from condgen.training.settings import TrainingSettings, learning_rate_factor
-from condgen.training.state import State
+from condgen.training.state import State, lying_like
 
 __all__ = ["Apply", "Record", "Task", "train"]
 
@@ -62,14 +62,13 @@ class Task(ABC):
         """Adam's betas that differ from the settings', by network. The first may be negative."""
         return {}
 
-    def lighten_(self, settings: TrainingSettings) -> None:
-        """Changes how the networks that are in training are computed, to the precision and compilation asked for.
+    def prepare_(self, settings: TrainingSettings) -> None:
+        """Changes how the networks that are in training are computed, to be quick in what the settings ask for.
 
         Names of parameters stay; copies that were made before, such as the average, are computed as they were.
         """
-        how = PriorSettings(precision=settings.precision, compile=settings.compile)
         for model in self.models().values():
-            lighten_(model, how)
+            prepare_(model, settings)
 
     @abstractmethod
     def update(self, batch: Batch, apply: Apply) -> dict[str, Tensor]:
@@ -103,7 +102,8 @@ def train(
     for part, pair in betas.items():
         for group in state.optimizers[part].param_groups:
             group["betas"] = pair  # Adam's constructor refuses a negative one; its equations hold for it all the same
-    task.lighten_(settings)
+    task.prepare_(settings)
+    state.lay_out()
     accumulation = Accumulation(state.models, settings.micro_batch, equal=settings.compile)
     while state.step < settings.steps:
         factor = learning_rate_factor(settings, state.step)
@@ -142,7 +142,7 @@ class _Step:
         gradients, means = self.accumulation(part, losses, tensors, seed)
         parameters = self.accumulation.parameters[part]
         for parameter, gradient in zip(parameters, gradients, strict=True):
-            parameter.grad = gradient
+            parameter.grad = None if gradient is None else lying_like(parameter, gradient)
         self.processes.average_gradients(parameters, self.batch.weight)
         norm = nn.utils.clip_grad_norm_(parameters, self.settings.clip)
         for group in self.state.optimizers[part].param_groups:

@@ -25,7 +25,7 @@ from condgen.score import (
 )
 from condgen.training.accumulate import Losses
 from condgen.training.batch import Batch
-from condgen.training.frozen import PriorSettings, lighten_
+from condgen.training.frozen import prepare_
 from condgen.training.loop import Apply, Task
 from condgen.training.settings import TrainingSettings
 
@@ -155,11 +155,10 @@ class ClassifierTask(Task):
         """The classifier alone."""
         return {"model": self.model}
 
-    def lighten_(self, settings: TrainingSettings) -> None:
+    def prepare_(self, settings: TrainingSettings) -> None:
         """DLSM differentiates twice, which the compiler takes only if it is given the gradient as a whole."""
         twice = self.objective.loss == "dlsm"
-        how = PriorSettings(precision=settings.precision, compile=settings.compile and not twice)
-        lighten_(self.model, how, twice=twice)
+        prepare_(self.model, settings, twice=twice)
         if settings.compile and twice:
             self.gradient = compiled_gradient()
 

@@ -8,7 +8,7 @@ from condgen.generator import Generator, GeneratorConfig
 from condgen.nets import ResNetSettings, UNetSettings
 from condgen.noise import EDM, LogNormal
 from condgen.score import ScoreConfig, ScoreModel
-from condgen.training import PriorSettings, Processes, State, TrainingSettings, lighten_, train
+from condgen.training import PriorSettings, Processes, State, TrainingSettings, lighten_, prepare_, train
 from condgen.training.tasks import ClassifierTask, ScoreTask
 
 LIGHT = PriorSettings(precision="bfloat16")
@@ -134,7 +134,7 @@ def dlsm_gradient(model):
 
 def test_second_derivatives_in_half_precision_are_right_to_two_per_cent():
     exact, exact_score = dlsm_gradient(classifier())
-    light, score = dlsm_gradient(lighten_(classifier(), LIGHT, twice=True))
+    light, score = dlsm_gradient(prepare_(classifier(), TrainingSettings(steps=1, precision="bfloat16"), twice=True))
     assert light.dtype == score.dtype == torch.float32
     assert 0 < (score - exact_score).norm() < 0.02 * exact_score.norm()
     assert 0 < (light - exact).norm() < 0.02 * exact.norm()
@@ -177,12 +177,12 @@ def test_compilation_is_of_networks_and_for_dlsm_of_the_gradient(data, monkeypat
     compiled = []
     monkeypatch.setattr(torch.nn.Module, "compile", lambda self, **how: compiled.append((type(self).__name__, how)))
     settings = TrainingSettings(steps=1, compile=True)
-    ScoreTask(score_model(), LogNormal()).lighten_(settings)
-    ClassifierTask(classifier(), ClassifierObjective(loss="ce"), LogNormal()).lighten_(settings)
+    ScoreTask(score_model(), LogNormal()).prepare_(settings)
+    ClassifierTask(classifier(), ClassifierObjective(loss="ce"), LogNormal()).prepare_(settings)
     assert compiled == [("UNet", {"dynamic": False}), ("ResNet", {"dynamic": False})]
     compiled.clear()
     task = ClassifierTask(classifier(), ClassifierObjective(loss="dlsm"), LogNormal(), score_model())
-    task.lighten_(settings)
+    task.prepare_(settings)
     assert compiled == []
     assert task.gradient is not gradient_of
 
