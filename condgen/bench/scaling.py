@@ -34,11 +34,7 @@ class Variant(NamedTuple):
     threads: int
 
     def __str__(self) -> str:
-        def some(count: int, what: str, more: str) -> str:
-            return f"{count} {what if count == 1 else more}"
-
-        each = " each" if self.processes > 1 else ""
-        return f"{some(self.processes, 'process', 'processes')}, {some(self.threads, 'thread', 'threads')}{each}"
+        return f"{self.processes} x {self.threads} thread{'s' * (self.threads > 1)}"
 
 
 class Job(NamedTuple):

@@ -73,7 +73,8 @@ def _never_stuck(request: _Request, processes: Processes) -> Iterator[None]:
 
     def watch() -> None:
         numbers = os.read(heard, 1)
-        if not numbers:
+        os.close(heard)
+        if not numbers:  # the work is done
             return
         time.sleep(_GRACE)
         if request.signal_number is None and not done.is_set():

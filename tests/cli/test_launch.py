@@ -114,7 +114,7 @@ def test_one_process_goes_on_where_many_were_killed(drawn, score, condgen, tmp_p
 
 
 TRAINING = ("--steps", 300, "--batch", 33, "--set", f"score.network={json.dumps(NETWORK)}")
-OFTEN = ("--set", "score.training.save_every=20", "--set", "score.training.log_every=10")
+OFTEN = ("--set", "score.training.save_every=10", "--set", "score.training.log_every=10")
 
 
 def training(out, count=2):
