@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 import torch
 import typer
 
-from condgen.cli.estimate import show_estimate
+from condgen.cli.dry_run import show_estimate
 from condgen.cli.looks import draw_as_it_goes, show_generators
 from condgen.cli.progress import console, follow
 from condgen.errors import UserError

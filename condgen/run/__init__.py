@@ -2,8 +2,8 @@
 
 from condgen.run.album import MANIFEST, read_samples, sample_folders, shard_folder, shards_within
 from condgen.run.calibrate import calibrate_stage, gather_calibrations
+from condgen.run.dry_run import Estimate, estimate, gigabytes
 from condgen.run.environment import cache_folder, describe_environment, keep_freed_memory, usable_cores
-from condgen.run.estimate import Estimate, estimate, gigabytes
 from condgen.run.evaluate import evaluate_stage
 from condgen.run.folder import Progress, Work, file_key, lock, read_json, read_rows, read_settings, write_json
 from condgen.run.guided import Folders, Models, open_guided, read_calibration

@@ -22,7 +22,7 @@ from condgen.recipe import CalibrateStage, DiagnoseStage, SampleStage
 from condgen.rng import keyed_generator
 from condgen.run.album import MANIFEST, write_samples
 from condgen.run.calibrate import calibration_levels
-from condgen.run.estimate.probes import probe, saved_for_backward, waiting
+from condgen.run.dry_run.probes import probe, saved_for_backward, waiting
 from condgen.run.sample import Source
 from condgen.sampling import AdaptiveSampler, build_sampler, draw, evaluations_on
 from condgen.score import ScoreModel

@@ -9,7 +9,7 @@ from condgen.cli.progress import console
 from condgen.cli.rows import save, with_status
 from condgen.recipe import Recipe
 from condgen.run import Estimate, describe_environment, estimate, gigabytes
-from condgen.run.estimate import StageEstimate
+from condgen.run.dry_run import StageEstimate
 from condgen.training import Processes
 
 __all__ = ["duration", "show_estimate"]
@@ -47,7 +47,7 @@ def _table(found: Estimate) -> Table:
     table.add_column("stage", "in all", no_wrap=True)
     table.add_column("to do", no_wrap=True)
     table.add_column("param.", justify="right", no_wrap=True)
-    table.add_column("GFLOP/step", justify="right")
+    table.add_column("GFLOP", justify="right", no_wrap=True)
     table.add_column("time", duration(found.seconds), justify="right", no_wrap=True)
     table.add_column("memory", gigabytes(found.memory), justify="right", no_wrap=True)
     table.add_column("disk", gigabytes(found.disk), justify="right", no_wrap=True)

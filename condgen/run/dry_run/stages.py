@@ -30,10 +30,10 @@ from condgen.recipe import (
 )
 from condgen.run.album import seeds_written
 from condgen.run.calibrate import CALIBRATION, CALIBRATION_FOLDER, calibration_key
-from condgen.run.estimate.machine import data_of, free_memory, name_of, resident, uncompiled
-from condgen.run.estimate.pieces import Drawing, calibrating, diagnosing, drawing, evaluating_all, written
-from condgen.run.estimate.probes import probe, probe_training, waiting
-from condgen.run.estimate.rows import Estimate, Reuse, StageEstimate
+from condgen.run.dry_run.machine import data_of, free_memory, name_of, resident, uncompiled
+from condgen.run.dry_run.pieces import Drawing, calibrating, diagnosing, drawing, evaluating_all, written
+from condgen.run.dry_run.probes import probe, probe_training, waiting
+from condgen.run.dry_run.rows import Estimate, Reuse, StageEstimate
 from condgen.run.evaluate import evaluation_key
 from condgen.run.folder import RECIPE_FILE, STAGE_FILE, Stage, file_key, read_json, write_json
 from condgen.run.guided import Folders, Models
@@ -244,12 +244,12 @@ class _Walk:
         if reuse == "finished":
             write_atomically(kept, (self.folder / place / CALIBRATION).read_bytes())
             levels = len(read_json(kept)["rows"])
-            return StageEstimate(title, reuse, levels, levels, "noise levels", note=note)
+            return StageEstimate(title, reuse, levels, levels, "levels", note=note)
         models = {"classifier": file_key(here / MODEL_FILE), "score": file_key(stand_in.score / MODEL_FILE)}
         curve = ScaleCurve(levels=(1.0,), scales=(1.0,))
         write_json(kept, {"models": models, "curve": curve.model_dump(mode="json")})
         seconds, levels = calibrating(stage, prior, likelihood, self.test, self.device)
-        return StageEstimate(title, reuse, 0, levels, "noise levels", seconds=seconds, memory=self.base, note=note)
+        return StageEstimate(title, reuse, 0, levels, "levels", seconds=seconds, memory=self.base, note=note)
 
     # ------------------------------------------------------------------------------------------------
     # Samples, and what is measured
@@ -335,13 +335,13 @@ class _Walk:
         reuse, note = self._reuse("diagnose", "diagnosis", key)
         total = len(recipe.levels)
         if reuse == "finished":
-            yield StageEstimate("diagnose", reuse, total, total, "noise levels", note=note)
+            yield StageEstimate("diagnose", reuse, total, total, "levels", note=note)
             return
         prior = ScoreModel.load(stand_in.score, self.device)
         opened, _ = open_methods(stage, stand_in, prior, self.device)
         seconds, memory = diagnosing(stage, prior, opened, self.train, self.device)
         yield StageEstimate(
-            *("diagnose", reuse, 0, total, "noise levels"), seconds=seconds, memory=self.base + memory, note=note
+            *("diagnose", reuse, 0, total, "levels"), seconds=seconds, memory=self.base + memory, note=note
         )
 
 

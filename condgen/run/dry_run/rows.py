@@ -99,4 +99,6 @@ class Estimate:
 
 def gigabytes(size: float) -> str:
     """Bytes in words."""
-    return f"{size / 2**30:.2g} GB" if size >= 2**29 else f"{size / 2**20:.3g} MB"
+    if size >= 2**29:
+        return f"{size / 2**30:,.2g} GB" if size < 100 * 2**30 else f"{size / 2**30:,.0f} GB"
+    return f"{size / 2**20:.3g} MB" if size >= 2**20 else f"{size / 2**10:.3g} kB"
