@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 import torch
 import typer
 
+from condgen.cli.dry_run import show_estimate
 from condgen.cli.looks import draw_as_it_goes, show_generators
 from condgen.cli.progress import console, follow
+from condgen.errors import UserError
 from condgen.recipe import Recipe, load_recipe
 from condgen.run import lock, read_json, read_rows, run_recipe
 from condgen.run.album import MANIFEST
@@ -37,15 +39,27 @@ def run(
     size: Size = None,
     out: Annotated[Path | None, typer.Option(help="The run folder; by default runs/NAME, or runs/NAME-SIZE.")] = None,
     overrides: Overrides = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Run nothing: say what it takes, and what is there already.")
+    ] = False,
+    json: Annotated[Path | None, typer.Option("--json", help="Write what --dry-run finds here as well.")] = None,
 ) -> None:
-    """Train, sample, evaluate, diagnose and report, as a recipe says."""
+    """Train, sample, evaluate, diagnose and report, as a recipe says.
+
+    --dry-run tries every stage for a second or two and tells parameters, operations, time, memory and disk.
+    """
     from condgen.report import build_report  # here and below: plots take a second to import, which most commands spare
 
     settings = load_recipe(recipe, overrides or (), size)
     folder = out or Path("runs") / settings.name
     if settings.threads is not None and context.obj is None:  # --threads wins
         torch.set_num_threads(settings.threads)
+    if json is not None and not dry_run:
+        raise UserError("--json goes with --dry-run: the run itself writes its figures into its folder")
     processes = Processes()
+    if dry_run:
+        show_estimate(settings, folder, processes, json)
+        return
     with lock(folder, processes):
         work = run_recipe(settings, folder, processes, " ".join(["condgen", *sys.argv[1:]]))
         worked = follow(draw_as_it_goes(work), processes)

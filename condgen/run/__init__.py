@@ -2,6 +2,7 @@
 
 from condgen.run.album import MANIFEST, read_samples, sample_folders, shard_folder, shards_within
 from condgen.run.calibrate import calibrate_stage, gather_calibrations
+from condgen.run.dry_run import Estimate, estimate, gigabytes
 from condgen.run.environment import cache_folder, describe_environment, keep_freed_memory, usable_cores
 from condgen.run.evaluate import evaluate_stage
 from condgen.run.folder import Progress, Work, file_key, in_main, lock, read_json, read_rows, read_settings, write_json
@@ -18,6 +19,7 @@ __all__ = [
     "SNAPSHOTS",
     "TRAJECTORIES",
     "TRAJECTORIES_FOLDER",
+    "Estimate",
     "Folders",
     "Models",
     "Progress",
@@ -27,10 +29,12 @@ __all__ = [
     "default_methods",
     "describe_environment",
     "diagnose_stage",
+    "estimate",
     "evaluate_stage",
     "file_key",
     "find_diffusers",
     "gather_calibrations",
+    "gigabytes",
     "import_stage",
     "in_main",
     "keep_freed_memory",

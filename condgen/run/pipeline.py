@@ -30,10 +30,10 @@ from condgen.run.trajectories import TRAJECTORIES_FOLDER, trajectory_stage
 from condgen.training import Processes
 from condgen.weights import write_atomically
 
-__all__ = ["run_recipe"]
+__all__ = ["POINTS_SHOWN", "run_recipe"]
 
 RUN_FILE, COST_FILE = "run.json", "cost.json"
-_POINTS_SHOWN = 12  # on their way from noise, of a class: many paths in a plane can be seen at once, images cannot
+POINTS_SHOWN = 12  # on their way from noise, of a class: many paths in a plane can be seen at once, images cannot
 
 
 def run_recipe(recipe: Recipe, folder: Path, processes: Processes, command: str) -> Work:
@@ -99,7 +99,7 @@ def run_recipe(recipe: Recipe, folder: Path, processes: Processes, command: str)
             title = f"sample {name}"
             yield from stage(title, place, sample_stage(title, place, sample, folders.models(method), processes))
         processes.once(lambda: write_json(folder / COST_FILE, {"rows": _cost(recipe, samples)}))
-        shown = recipe.sample.trajectory_stage(train.n_classes, 1 if train.is_images else _POINTS_SHOWN)
+        shown = recipe.sample.trajectory_stage(train.n_classes, 1 if train.is_images else POINTS_SHOWN)
         if shown is not None:
             many = {name: folders.models(method) for name, method in shown.methods.items()}
             place = folder / TRAJECTORIES_FOLDER
