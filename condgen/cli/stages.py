@@ -23,7 +23,8 @@ from condgen.recipe import (
 )
 from condgen.run import Models, lock, read_settings, train_stage
 from condgen.run.folder import RECIPE_FILE
-from condgen.run.train import SNAPSHOTS, TrainStage
+from condgen.run.prepare import TrainStage
+from condgen.run.train import SNAPSHOTS
 from condgen.settings import parse
 from condgen.training import Precision, Processes
 

@@ -10,7 +10,7 @@ from condgen.data import load, parse_data
 from condgen.errors import UserError
 from condgen.recipe import ClassifierStage, GeneratorStage, ScoreStage, content_key, default_recipe
 from condgen.run import train_stage
-from condgen.run.train import _what_counts
+from condgen.run.prepare import _what_counts
 from condgen.training import Processes
 
 ALONE = Processes(cpu=True)
