@@ -16,9 +16,8 @@ left at each level is a weighted mean, and only of components whose weight a flo
 
 **How exact it is.** Products and logarithms are float64. With u its roundoff, a logarithm is wrong by at most
 :math:`u (D + 8) (|x_t| + \alpha_t |\mu_i|)^2 / 2 v_i` (Higham 2002, "Accuracy and Stability of Numerical Algorithms",
-section 3.1); for CIFAR at :math:`\sigma = 0.01` that is 2e-6, and in truth some 100 times less. In float32 it would be
-1000, which no choice of centre mends: between the noise levels where the nearest image takes all and those where
-float32 suffices, hundreds or thousands of images share the weight.
+section 3.1): 5e-6 for CIFAR at :math:`\sigma = 0.01`. In float32 it would be 3,000 there, and 0.3 still at
+:math:`\sigma = 5`, where thousands of images share the weight and none could be told to matter less than others.
 
 Weights that sum to one forgive more: means are summed in the precision of the points, float32 for bytes. A difference
 of two such means would keep nothing where the classes leave no doubt, since there the score given the class and the one
