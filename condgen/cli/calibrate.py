@@ -40,6 +40,7 @@ def calibrate(
         ),
     ] = None,
     draws: Annotated[int | None, typer.Option(min=1, help="Noise draws of each held-out image, at each level.")] = None,
+    most: Annotated[int | None, typer.Option(min=2, help="Held-out images to look at; by default all.")] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Of the noise.")] = None,
 ) -> None:
     """Measure a classifier on held-out data at each noise level, and find the guidance scale that suits it there.
@@ -50,7 +51,7 @@ def calibrate(
     from condgen.report import classifier_rows, classifier_table, draw_calibration, to_rich
 
     trained = parse(ClassifierStage, read_settings(classifier), f"the settings in {classifier}")
-    tree: dict[str, Any] = {"draws": draws, "seed": seed}
+    tree: dict[str, Any] = {"draws": draws, "most": most, "seed": seed}
     if levels is not None:
         tree["levels"] = [part.strip() for part in levels.split(",")]
     given = {key: value for key, value in tree.items() if value is not None}

@@ -102,6 +102,13 @@ class LabelledSet:
         """The same set on another device."""
         return replace(self, x=self.x.to(device), y=self.y.to(device))
 
+    def at_most(self, n: int | None, generator: torch.Generator) -> "LabelledSet":
+        """So many samples in proportion to the classes; all of them, in order, where there are no more, or n is None."""
+        if n is None or len(self) <= n:
+            return self
+        chosen = stratified_order(self.y, generator)[:n].to(self.x.device)
+        return replace(self, x=self.x[chosen], y=self.y[chosen])
+
     def fingerprint(self) -> str:
         """The first 16 hexadecimal digits of a SHA-256 over samples, labels and names."""
         digest = hashlib.sha256(repr((tuple(self.x.shape), str(self.x.dtype), self.names)).encode())

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from condgen.data import LabelledSet, stratified_order
-from condgen.metrics.features import Extractor, extract, pixels
+from condgen.metrics.features import Extractor, extract, extract_real, pixels
 from condgen.rng import keyed_generator
 
 __all__ = ["Judge"]
@@ -22,13 +22,6 @@ _SEED = 0  # of the draw among more samples: every evaluation of a data set has 
 
 def _name(extractor: Extractor, learnt: int | None = None) -> str:
     return f"SVC on {extractor.name}" + (f", {learnt} training samples" if learnt is not None else "")
-
-
-def _some(split: LabelledSet, most: int) -> Tensor:
-    """Indices of at most so many samples, in proportion to the classes; of all, in order, where there are no more."""
-    if len(split) <= most:
-        return torch.arange(len(split))
-    return stratified_order(split.y, keyed_generator(_SEED))[:most]
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,10 +55,10 @@ class Judge:
             most: samples of either split that are looked at, in proportion to the classes.
         """
         extractor = pixels(train.shape)
-        learnt, tested = (_some(split, most) for split in (train, test))
-        vectors, held_out = (extract(extractor, split.floats(i)) for split, i in ((train, learnt), (test, tested)))
-        judge = cls.learn(extractor, vectors, train.y.cpu()[learnt], held_out, test.y.cpu()[tested])
-        return judge if len(learnt) == len(train) else replace(judge, name=_name(extractor, len(learnt)))
+        learnt, tested = (split.at_most(most, keyed_generator(_SEED)) for split in (train, test))
+        vectors, held_out = extract_real(extractor, learnt), extract_real(extractor, tested)
+        judge = cls.learn(extractor, vectors, learnt.y, held_out, tested.y)
+        return judge if learnt is train else replace(judge, name=_name(extractor, len(learnt)))
 
     @classmethod
     def learn(cls, extractor: Extractor, vectors: Tensor, y: Tensor, held_out: Tensor, held_out_y: Tensor) -> "Judge":

@@ -181,7 +181,17 @@ class CalibrateRecipe(Settings):
         default=None, min_length=1, description="noise levels, rising; by default 16 from data without noise to noise"
     )
     draws: int = Field(default=4, ge=1, description="noise draws of each held-out image, at each level")
+    most: int | None = Field(
+        default=None, ge=2, description="held-out images, in proportion to the classes; by default all"
+    )
     seed: int = Field(default=0, ge=0, lt=2**32)
+
+    @model_serializer(mode="wrap")
+    def _without_what_is_absent(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        tree: dict[str, Any] = serialise(self)
+        if self.most is None:  # so that the content keys of calibrations made before still hold
+            del tree["most"]
+        return tree
 
     @model_validator(mode="after")
     def _levels_rise(self) -> "CalibrateRecipe":
