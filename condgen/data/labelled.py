@@ -103,7 +103,7 @@ class LabelledSet:
         return replace(self, x=self.x.to(device), y=self.y.to(device))
 
     def at_most(self, n: int | None, generator: torch.Generator) -> "LabelledSet":
-        """So many samples in proportion to the classes; all of them, in order, where there are no more, or n is None."""
+        """So many samples in proportion to the classes; all, in order, where there are no more or n is None."""
         if n is None or len(self) <= n:
             return self
         chosen = stratified_order(self.y, generator)[:n].to(self.x.device)

@@ -28,7 +28,6 @@ from condgen.recipe import (
     ScoreStage,
     to_yaml,
 )
-from condgen.rng import keyed_generator
 from condgen.run.album import seeds_written
 from condgen.run.calibrate import CALIBRATION, CALIBRATION_FOLDER, calibration_key
 from condgen.run.dry_run.machine import data_of, free_memory, name_of, resident, uncompiled
@@ -249,8 +248,7 @@ class _Walk:
         models = {"classifier": file_key(here / MODEL_FILE), "score": file_key(stand_in.score / MODEL_FILE)}
         curve = ScaleCurve(levels=(1.0,), scales=(1.0,))
         write_json(kept, {"models": models, "curve": curve.model_dump(mode="json")})
-        shown = self.test.at_most(stage.calibrate.most, keyed_generator(stage.calibrate.seed))
-        seconds, levels = calibrating(stage, prior, likelihood, shown, self.device)
+        seconds, levels = calibrating(stage, prior, likelihood, self.test, self.device)
         return StageEstimate(title, reuse, 0, levels, "levels", seconds=seconds, memory=self.base, note=note)
 
     # ------------------------------------------------------------------------------------------------
