@@ -74,6 +74,11 @@ def _scale_at(scale: Scale, interval: Interval | None, schedule: Schedule, t: Te
     return torch.where((low <= level) & (level <= high), value, outside)
 
 
+def _constant(scale: Scale, interval: Interval | None) -> bool:
+    """Whether the scale is one number at all noise levels."""
+    return not isinstance(scale, ScaleCurve) and interval is None
+
+
 class ClassifierGuided(Denoiser):
     """A denoiser steered towards the label by a likelihood.
 
@@ -112,10 +117,11 @@ class ClassifierGuided(Denoiser):
             raise ValueError("a guided denoiser needs labels")
         denoised: Tensor = self.denoiser(x_t, t)
         scale = self.scale_at(t)
-        if not bool(scale.any()):
+        everywhere = _constant(self.scale, self.interval)  # asking the times would wait for a device that holds them
+        if self.scale == 0 if everywhere else not bool(scale.any()):
             return denoised
         shift = scale * self.schedule.sigma(t) ** 2 / self.schedule.alpha(t)
-        if t.ndim == 0 or bool((scale != 0).all()):
+        if everywhere or t.ndim == 0 or bool((scale != 0).all()):
             return denoised + expand(shift, x_t) * self.likelihood.score(x_t, t, y)
         rows = (scale != 0).nonzero()[:, 0]  # samples stand at times of their own, and not all are guided there
         score = self.likelihood.score(x_t[rows], t[rows], y[rows])
@@ -164,10 +170,11 @@ class DenoiserGuided(Denoiser):
         if y is None and self.guide is None:
             raise ValueError("a guided denoiser needs labels")
         scale = self.scale_at(t)
-        if bool((scale == 1).all()):
+        everywhere = _constant(self.scale, self.interval)
+        if self.scale == 1 if everywhere else bool((scale == 1).all()):
             alone: Tensor = self.denoiser(x_t, t, y)
             return alone
-        if t.ndim == 0 or bool((scale != 1).all()):
+        if everywhere or t.ndim == 0 or bool((scale != 1).all()):
             main, guide = self._both(x_t, t, y)
             return torch.lerp(guide, main, expand(scale, x_t))  # exact at 0 and at 1
         guided = torch.empty_like(x_t)

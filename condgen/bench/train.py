@@ -19,8 +19,6 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils.flop_counter import flop_registry
 
 from condgen.bench.timing import take_turns
 from condgen.bench.train_peers import PEERS, Missing, PeerSize, write_pictures
@@ -30,6 +28,7 @@ from condgen.nets import ResNetSettings, UNetSettings
 from condgen.noise import EDM, LogNormal
 from condgen.score import ScoreConfig, ScoreModel
 from condgen.training import Precision, PriorSettings, Processes, State, Task, TrainingSettings, lighten_, train
+from condgen.training.cost import Operations
 from condgen.training.tasks import ClassifierTask, ScoreTask
 
 __all__ = ["TRAIN_SIZES", "TrainSize", "bench_train", "count_work"]
@@ -93,30 +92,9 @@ class _Variant(NamedTuple):
     counted: str  # the variant, computed in plain float32, whose work this one's is
 
 
-class _Work(TorchDispatchMode):
-    """Counts multiplications and additions of what is called inside."""
-
-    def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self.total = 0
-
-    def __torch_dispatch__(
-        self,
-        func: Any,  # noqa: ANN401 - an operation, as the dispatcher has it
-        types: object,
-        args: tuple[Any, ...] = (),
-        kwargs: dict[str, Any] | None = None,
-    ) -> Any:  # noqa: ANN401
-        out = func(*args, **(kwargs or {}))
-        count = flop_registry.get(func.overloadpacket)
-        if count is not None:
-            self.total += int(count(*args, **(kwargs or {}), out_val=out))
-        return out
-
-
 def count_work(step: Callable[[], object]) -> int:
     """Multiplications and additions in matrix products, convolutions and attention of one call."""
-    with _Work() as work:
+    with Operations() as work:
         step()
     total: int = work.total
     return total
@@ -217,7 +195,7 @@ _SCORE, _CE, _DLSM = "score model, float32", "CE classifier, float32", "DLSM cla
 
 
 def _ours(size: TrainSize, data: LabelledSet, compiled: bool) -> dict[str, _Variant]:
-    processes = _Here(data.x.device)
+    processes = Processes(cpu=data.x.device.type == "cpu")
     about: dict[str, Any] = {
         "schedule": EDM(),
         "shape": data.shape,
@@ -254,13 +232,6 @@ def _ours(size: TrainSize, data: LabelledSet, compiled: bool) -> dict[str, _Vari
                 name = what.replace("float32", precision) + how
                 variants[name] = _Variant(_next(records), precision, _count(state.models["model"]), what)
     return variants
-
-
-class _Here(Processes):
-    """One process, on a given device."""
-
-    def __init__(self, device: torch.device) -> None:
-        super().__init__(cpu=device.type == "cpu")
 
 
 def _next(records: Iterator[object]) -> Callable[[], object]:

@@ -53,11 +53,14 @@ def run(
     settings = load_recipe(recipe, overrides or (), size)
     folder = out or Path("runs") / settings.name
     if settings.threads is not None and context.obj is None:  # --threads wins
-        torch.set_num_threads(settings.threads)
+        # Of many processes on a machine, each has its share already.
+        torch.set_num_threads(min(settings.threads, torch.get_num_threads()))
     if json is not None and not dry_run:
         raise UserError("--json goes with --dry-run: the run itself writes its figures into its folder")
     processes = Processes()
     if dry_run:
+        if processes.count > 1:
+            raise UserError("--dry-run looks at what one process does: leave the launcher out")
         show_estimate(settings, folder, processes, json)
         return
     with lock(folder, processes):

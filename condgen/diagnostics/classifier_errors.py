@@ -48,6 +48,9 @@ __all__ = [
     "worthwhile",
 ]
 
+AT_ONCE = 500
+"""Images that the networks see together."""
+
 BINS = 15  # of confidence, equally wide
 SHARE = 0.01  # of the greatest gain over levels, below which guidance is not worth its cost at a level
 THRESHOLD = 3.0  # standard errors; of 16 levels without any gain, one passes by chance in 2 of 100 calibrations
@@ -101,7 +104,7 @@ def measure_classifier(
     *,
     draws: int = 1,
     generator: torch.Generator,
-    batch: int = 500,
+    batch: int = AT_ONCE,
 ) -> Iterator[LevelRow]:
     """Measures a classifier on held-out data, one noise level after another, on the same images and noise at each.
 

@@ -62,6 +62,7 @@ def train_stage(
 def _train(stage: Stage, work: Prepared, state: State, data: LabelledSet, seed: int, processes: Processes) -> Work:
     settings = work.training
     first, saved, note, last_time = state.step, state.step, "", time.perf_counter()
+    logged = first
     seen, told = "", False  # what the last look saw, and whether a collapse was told
     at_a_time: dict[str, int] = {}  # rows, by network, as was last told
 
@@ -76,8 +77,8 @@ def _train(stage: Stage, work: Prepared, state: State, data: LabelledSet, seed: 
         for record in train(work.task, state, data, settings, seed, processes):
             if record.step % settings.log_every == 0 or record.step == settings.steps:
                 now = time.perf_counter()
-                note = _log(stage, record, state, settings, now - last_time)
-                last_time = now
+                note = _log(stage, record, state, settings, record.step - logged, now - last_time)
+                logged, last_time = record.step, now
             if record.step in settings.snapshots and processes.is_main:  # before the state that says it is written
                 place = stage.folder / SNAPSHOTS / str(record.step) / MODEL_FILE
                 save_tensors(place, state.ema.state_dict(), work.config.model_dump(mode="json"))
@@ -147,7 +148,7 @@ def _look(stage: Stage, work: Prepared, step: int, state: State, processes: Proc
     return reading
 
 
-def _log(stage: Stage, record: Record, state: State, settings: TrainingSettings, seconds: float) -> str:
+def _log(stage: Stage, record: Record, state: State, settings: TrainingSettings, steps: int, seconds: float) -> str:
     """Writes a row; returns it in short. A number that is not finite stands for an update that was skipped.
 
     Raises:
@@ -166,7 +167,6 @@ def _log(stage: Stage, record: Record, state: State, settings: TrainingSettings,
     metrics = {name: value for name, value in metrics.items() if math.isfinite(value)}
     if any(total for total, _ in skipped.values()):
         metrics["skipped"] = sum(total for total, _ in skipped.values())
-    steps = min(settings.log_every, record.step)
     rate = steps * settings.batch / seconds if seconds > 0 else 0.0
     stage.log({"step": record.step, "lr": record.lr, "images_per_second": round(rate, 1), **metrics})
     return "  ".join(f"{name} {value:.3g}" for name, value in metrics.items())

@@ -12,6 +12,7 @@ Each process chooses its own parts: gradients are averaged over processes only a
 process that is short of memory needs nobody's consent.
 """
 
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -32,7 +33,7 @@ Losses: TypeAlias = dict[str, Tensor]
 LossFunction: TypeAlias = Callable[..., Losses]
 """Rows of tensors, each (b, ...), to their losses."""
 
-_PROBED = 2  # rows, from which the memory that a row takes is told
+_PROBED = (2, 4)  # rows, from whose difference the memory that a row takes is told
 _GREEDY = 0.5  # of the free memory that may be taken
 _BEYOND = 2.0  # what a backward pass needs at most, in units of what the forward pass keeps for it
 
@@ -84,7 +85,7 @@ class Accumulation:
                 return self._in_parts(name, losses, tensors, size)
             except torch.OutOfMemoryError as error:
                 if self.size != "auto" or size == 1:
-                    hint = "name a smaller batch" if size == 1 else "add --micro-batch auto"
+                    hint = "take bfloat16 or a smaller network" if size == 1 else "set training.micro_batch to auto"
                     raise UserError(f"there is not memory for {size} rows of a batch at a time: {hint}") from error
             # Beyond the handler, which would hold on to the tensors of the frames that failed.
             self.sizes[name] = -(-size // 2)
@@ -147,16 +148,20 @@ class Accumulation:
         n = len(tensors[0])
         if self.size != "auto":
             return self.size or n
-        if self.parameters[name][0].device.type != "cpu" or n <= _PROBED:
+        if self.parameters[name][0].device.type != "cpu" or n <= max(_PROBED):
             return n
-        before = self._buffers()
-        torch.manual_seed(seed)
-        with torch.compiler.set_stance("force_eager"), _Kept(self.models) as kept:
-            losses(*(tensor[:_PROBED] for tensor in tensors))
+        before, found = self._buffers(), list[int]()
+        for rows in _PROBED:
+            torch.manual_seed(seed)
+            with torch.compiler.set_stance("force_eager"), _Kept(self.models) as kept:
+                losses(*(tensor[:rows] for tensor in tensors))
+            found.append(kept.bytes)
         for buffer, value in before:
             buffer.copy_(value)
-        row = _BEYOND * kept.bytes / _PROBED
-        return max(1, min(n, int(_GREEDY * _free_memory() / max(row, 1.0))))
+        row = max(1.0, (found[1] - found[0]) / (_PROBED[1] - _PROBED[0]))
+        always = max(0.0, found[0] - _PROBED[0] * row)  # such as the weights of frozen networks, and casts of weights
+        free = _GREEDY * _free_memory() / int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+        return max(1, min(n, int((free / _BEYOND - always) / row)))
 
 
 class _Kept:
@@ -191,6 +196,8 @@ def _free_memory() -> int:
     group = Path("/sys/fs/cgroup")
     try:
         limit, used = ((group / f"memory.{name}").read_text().strip() for name in ("max", "current"))
-    except OSError:
+        facts = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
+    except (OSError, ValueError):
         return free
-    return free if limit == "max" else min(free, max(0, int(limit) - int(used)))
+    cached = int(facts.get("inactive_file", 0))  # counts as used, and is given up when it is needed
+    return free if limit == "max" else min(free, max(0, int(limit) - int(used) + cached))

@@ -216,8 +216,8 @@ class Processes:
             return True
         try:
             return int(distributed_c10d._get_default_store().add("ended", 1)) == 1
-        except RuntimeError:  # the process that keeps the count is gone, and has said nothing
-            return True
+        except RuntimeError:  # the process that keeps the count is gone, and has perhaps said nothing
+            return self.rank == 1
 
 
 def refuse_shared_gpus(cpu: bool) -> None:
@@ -240,11 +240,12 @@ def _talk() -> distributed.ProcessGroup:
 
 @contextmanager
 def _connected() -> Iterator[None]:
-    """Around collective calls, which fail for one reason."""
+    """Around collective calls."""
     try:
         yield
     except RuntimeError as error:
+        reason = next(iter(str(error).splitlines()), type(error).__name__)[:120]
         raise Lost(
-            f"another of the {distributed.get_world_size()} processes of this job is gone (killed, out of memory, or "
-            "cut off); the last saved state is whole, and the same command goes on from it"
+            f"another of the {distributed.get_world_size()} processes of this job is gone: killed, out of memory, or "
+            f"cut off ({reason}); the last saved state is whole, and the same command goes on from it"
         ) from error

@@ -229,14 +229,14 @@ class MatchingTask(GeneratorTask):
 
         Both are asked without dropout: masks that differ would leave a difference where there is none.
         """
-        self._learning(False)
         t, eps = draws
-        if isinstance(self.objective, ScoreIdentity):
-            loss = score_identity_loss(self.real, self.fake, x, t, eps, y, self.objective.alpha)
-        else:
-            loss = distribution_matching_loss(self.real, self.fake, x, t, eps, y)
-        self._learning(True)
-        return loss
+        self._learning(False)
+        try:
+            if isinstance(self.objective, ScoreIdentity):
+                return score_identity_loss(self.real, self.fake, x, t, eps, y, self.objective.alpha)
+            return distribution_matching_loss(self.real, self.fake, x, t, eps, y)
+        finally:  # also where there is not memory enough, and fewer rows are tried
+            self._learning(True)
 
     def _learning(self, whether: bool) -> None:
         for pupil in self.pupils.values():

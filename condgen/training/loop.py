@@ -1,11 +1,13 @@
 """The training loop: it yields a record after each step, and the caller logs, draws, saves or stops.
 
 Everything random is a function of (seed, step): which rows are drawn, the times, the noise. So is the learning rate.
-Going on after an interruption therefore gives the same weights, bit for bit, as never having stopped.
+Going on after an interruption therefore gives the same weights, bit for bit, as never having stopped; where
+`micro_batch: auto` finds other parts the second time, up to rounding and dropout.
 
 A gradient that is not finite moves nothing: the update is skipped, and counted in the state.
 
-The program never waits for a device inside a step; whoever reads the metrics of a record does.
+The program does not wait for a device inside a step; whoever reads the metrics of a record does. A frozen teacher
+that is guided within an interval, or at a calibrated scale, is an exception: which rows are guided must be known.
 """
 
 from abc import ABC, abstractmethod

@@ -132,7 +132,7 @@ def test_rows_say_what_was_measured():
     norms = exact.scores(queries[1], queries[0], queries[2]).likelihood.norm(dim=1)
     assert (zero.mean, zero.sd, zero.n) == (pytest.approx(float(norms.mean())), pytest.approx(float(norms.std())), 50)
     assert by_name["prior", "D"].exact == pytest.approx(
-        float(exact.scores(queries[1], queries[0], queries[2]).prior.square().sum(1).mean().sqrt())
+        float(exact.scores(queries[1], queries[0], queries[2]).prior.norm(dim=1).mean())
     )
     assert (zero.exact, ce.exact) == (pytest.approx(float(norms.square().mean().sqrt())),) * 2
     assert ce.mean == pytest.approx(zero.mean, rel=1e-3)  # twice too long is as wrong as nothing

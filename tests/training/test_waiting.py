@@ -7,6 +7,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from condgen.classifier import Classifier, ClassifierConfig, ClassifierObjective
 from condgen.data import LabelledSet
 from condgen.generator import Critic, DistributionMatching, Generator, GeneratorConfig, ScoreIdentity, ScoreMismatching
+from condgen.guidance import ClassifierGuided, DenoiserGuided
 from condgen.nets import ConvDiscriminatorSettings, ConvGeneratorSettings, ResNetSettings, UNetSettings
 from condgen.noise import VP, LogNormal
 from condgen.score import AdversarialObjective, Discriminator, ScoreConfig, ScoreModel
@@ -53,6 +54,25 @@ def matching(data, objective):
     return MatchingTask(model, real, fake, objective(network=NET), Augmentation(probability=0.5))
 
 
+def taught(data, labels):
+    """By a frozen teacher: one that a classifier guides, or one of a network per class."""
+    teacher = score_model(data, labels)
+    if labels == "none":
+        config = ClassifierConfig(
+            network=ResNetSettings(width=8, blocks=(1, 1)),
+            schedule=VP(),
+            shape=data.shape,
+            names=data.names,
+            sigma_data=0.5,
+        )
+        teacher = ClassifierGuided(teacher, Classifier(config).to(data.x.device), 1.5)
+    elif labels == "embedding":
+        teacher = DenoiserGuided(teacher, scale=1.5)
+    teacher = teacher.eval().requires_grad_(False)
+    model = generator(data, network=NET, scale=0.5, level=2.5)
+    return MatchingTask(model, teacher, score_model(data, "embedding"), ScoreIdentity(network=NET))
+
+
 def mismatching(data):
     critic = Critic(NET, data.shape, data.n_classes, (0.1, 0.3)).to(data.x.device)
     model = generator(data, network=ConvGeneratorSettings(channels=8, multipliers=(2, 1)), latent=4)
@@ -68,6 +88,8 @@ TASKS = {
     "dlsm": lambda data: discriminating(data, "dlsm"),
     "smm": mismatching,
     "sid": lambda data: matching(data, ScoreIdentity),
+    "sid, guided by a classifier": lambda data: taught(data, "none"),
+    "sid, guided without a label": lambda data: taught(data, "embedding"),
     "dmd": lambda data: matching(data, DistributionMatching),
 }
 

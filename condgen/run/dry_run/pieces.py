@@ -12,7 +12,7 @@ from torch import Tensor
 from condgen.bayes import Denoiser
 from condgen.classifier import Classifier
 from condgen.data import LabelledSet, stratified_order
-from condgen.diagnostics.classifier_errors import measure_classifier
+from condgen.diagnostics.classifier_errors import AT_ONCE, measure_classifier
 from condgen.diagnostics.score_errors import compare, draw_queries
 from condgen.metrics import Extractor, Measures, Store, evaluating, pixels
 from condgen.metrics.cas import network_accuracy
@@ -22,7 +22,7 @@ from condgen.recipe import CalibrateStage, DiagnoseStage, SampleStage
 from condgen.rng import keyed_generator
 from condgen.run.album import MANIFEST, write_samples
 from condgen.run.calibrate import calibration_levels
-from condgen.run.dry_run.probes import probe, saved_for_backward, waiting
+from condgen.run.dry_run.probes import peak_of, probe, waiting
 from condgen.run.sample import Source
 from condgen.sampling import AdaptiveSampler, build_sampler, draw, evaluations_on
 from condgen.score import ScoreModel
@@ -73,8 +73,12 @@ def drawing(stage: SampleStage, source: Source, std: float, batch: int) -> Drawi
     """
     device = source.device
     if source.many is None:
-        seconds = probe(lambda n: list(source.draw(stage.labels[:1] * n, range(n), n)), batch, device)
-        return Drawing(1, seconds, 0.0, _weights(source.model) + 32 * batch * _numbers(source.shape))
+
+        def generate(n: int) -> None:
+            list(source.draw(stage.labels[:1] * n, range(n), n))
+
+        seconds = probe(generate, batch, device)
+        return Drawing(1, seconds, 0.0, _weights(source.model) + peak_of(generate, _TRIED, batch))
     denoiser, schedule = source.many.denoiser, source.many.schedule
     low, high = schedule.noise_range
     times = [schedule.t_of_noise_level(torch.tensor(min(max(std * by, low), high))) for by in (0.1, 1.0, 10.0)]
@@ -88,8 +92,6 @@ def drawing(stage: SampleStage, source: Source, std: float, batch: int) -> Drawi
 
     seconds = probe(evaluate, batch, device) / len(times)
     few = min(batch, _TRIED)
-    with saved_for_backward(denoiser.parameters()) as ledger:
-        evaluate(few)
     sampler = build_sampler(stage.method.sampler, _Gaussian(schedule, std), stage.method.options)
     y = torch.zeros(few, dtype=torch.int64, device=device)
     started = waiting(device)
@@ -98,7 +100,7 @@ def drawing(stage: SampleStage, source: Source, std: float, batch: int) -> Drawi
     evaluations = sum(one.evaluations for one in drawn) / len(drawn)
     if source.grid is not None and not isinstance(sampler, AdaptiveSampler):
         evaluations = evaluations_on(sampler, source.grid)
-    memory = _weights(denoiser) + ledger.peak * batch // few + 32 * batch * _numbers(source.shape)
+    memory = _weights(denoiser) + peak_of(evaluate, _TRIED, batch) + 32 * batch * _numbers(source.shape)
     return Drawing(evaluations, seconds, overhead, memory)
 
 
@@ -129,8 +131,8 @@ def written(data: LabelledSet, scratch: Path) -> tuple[float, int]:
 
 def calibrating(
     stage: CalibrateStage, prior: ScoreModel, classifier: Classifier, held_out: LabelledSet, device: torch.device
-) -> tuple[float, int]:
-    """Seconds that a calibration takes, and its noise levels."""
+) -> tuple[float, int, int]:
+    """Seconds that a calibration takes, its noise levels, and bytes at its peak."""
     levels = calibration_levels(stage, classifier)
     held_out = held_out.at_most(stage.calibrate.most, keyed_generator(stage.calibrate.seed))
     x, y = held_out.floats().to(device), held_out.y.to(device)
@@ -138,7 +140,9 @@ def calibrating(
     def measure(n: int) -> None:
         list(measure_classifier(classifier, prior, x[:n], y[:n], levels[:1], generator=keyed_generator(0)))
 
-    return probe(measure, len(x), device) * len(levels) * stage.calibrate.draws, len(levels)
+    seconds = probe(measure, len(x), device) * len(levels) * stage.calibrate.draws
+    memory = _weights(prior) + _weights(classifier) + peak_of(measure, _TRIED, min(len(x), AT_ONCE))
+    return seconds, len(levels), memory
 
 
 def diagnosing(
@@ -170,7 +174,8 @@ def diagnosing(
     if settings.grid is not None:
         points = settings.grid.points**2 * data.n_classes
         seconds += len(settings.grid.levels) * points * (first / len(some.y) + network)
-    return seconds, 10 * 8 * oracle.held + data.x.nbytes
+    weights = sum(_weights(model) for model in {prior, *methods.values()})
+    return seconds, 10 * 8 * oracle.held + data.x.nbytes + weights + peak_of(networks, _TRIED, batch)
 
 
 def evaluating_all(

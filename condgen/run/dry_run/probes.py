@@ -6,21 +6,18 @@ operations count in proportion.
 
 import statistics
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils.flop_counter import flop_registry
+from torch import nn
 
 from condgen.data import LabelledSet
 from condgen.run.prepare import Prepared
 from condgen.training import Processes, State, TrainingSettings, train
+from condgen.training.cost import Live, Operations
 
-__all__ = ["Operations", "TrainingProbe", "probe", "probe_training", "saved_for_backward", "waiting"]
+__all__ = ["TrainingProbe", "peak_of", "probe", "probe_training", "waiting"]
 
 _FEW, _GROWTH = 8, 8  # rows of a first try, and how many times more the next one may have
 _PATIENCE = 3.0  # seconds that one piece with all its rows may take
@@ -35,7 +32,7 @@ class TrainingProbe(NamedTuple):
     parameters: int  # of the network that is shipped
     flops: float  # of one step
     seconds: float  # of one step
-    memory: int  # bytes: weights, gradients, moments, average, and what one step keeps for its backward pass
+    memory: int  # bytes: weights, gradients, moments, average, frozen networks, and what one step makes at its peak
     checkpoint: int  # bytes of the saved state
     model: int  # bytes of the shipped model
     state: State
@@ -74,63 +71,6 @@ def _timed(piece: Callable[[int], object], rows: int, device: torch.device) -> f
     return waiting(device) - started
 
 
-class Operations(TorchDispatchMode):
-    """Counts the floating-point operations of matrix products and convolutions, first and second derivatives alike.
-
-    The formulas are those of `torch.utils.flop_counter`, whose own mode follows modules too and cannot do so through
-    gradients in the input.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self.total = 0
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # noqa: ANN401
-        """Does what is asked for, and counts it."""
-        out = func(*args, **(kwargs or {}))
-        if (formula := flop_registry.get(func._overloadpacket)) is not None:
-            self.total += formula(*args, **(kwargs or {}), out_val=out)
-        return out
-
-
-class _Ledger:
-    """Bytes that autograd keeps for the backward pass: now, and at most. Storages that are kept twice count once."""
-
-    def __init__(self, known: set[int]) -> None:
-        self.known, self.counts, self.now, self.peak = known, Counter[int](), 0, 0
-
-    def hold(self, address: int, size: int) -> None:
-        self.counts[address] += 1
-        if self.counts[address] == 1 and address not in self.known:
-            self.now += size
-            self.peak = max(self.peak, self.now)
-
-    def release(self, address: int, size: int) -> None:
-        self.counts[address] -= 1
-        if self.counts[address] == 0 and address not in self.known:
-            self.now -= size
-
-
-class _Kept:
-    """A tensor that autograd keeps; it tells the ledger when it is let go."""
-
-    def __init__(self, tensor: Tensor, ledger: _Ledger) -> None:
-        storage = tensor.untyped_storage()
-        self.tensor, self.ledger, self.address, self.size = tensor, ledger, storage.data_ptr(), storage.nbytes()
-        ledger.hold(self.address, self.size)
-
-    def __del__(self) -> None:
-        self.ledger.release(self.address, self.size)
-
-
-@contextmanager
-def saved_for_backward(known: Iterator[Tensor]) -> Iterator[_Ledger]:
-    """Counts what autograd keeps meanwhile, except tensors that are known to be there anyway, such as parameters."""
-    ledger = _Ledger({tensor.untyped_storage().data_ptr() for tensor in known})
-    with torch.autograd.graph.saved_tensors_hooks(lambda tensor: _Kept(tensor, ledger), lambda kept: kept.tensor):
-        yield ledger
-
-
 def probe_training(prepared: Prepared, data: LabelledSet, seed: int, processes: Processes) -> TrainingProbe:
     """Trains for a few steps, in memory alone.
 
@@ -155,31 +95,48 @@ def probe_training(prepared: Prepared, data: LabelledSet, seed: int, processes: 
     counted = max(loops)
     share = settings.batch / counted
     trained = [parameter for model in state.models.values() for parameter in model.parameters()]
-    before = _device_peak(device)
-    with Operations() as operations, saved_for_backward(iter(trained)) as ledger:
+    with Operations() as operations:
         step(counted)
+    peak = peak_of(step, counted, settings.batch)
     weights = sum(parameter.nbytes for parameter in trained)
     average = sum(tensor.nbytes for tensor in state.ema.state_dict().values())
-    kept = int(ledger.peak * share)
-    if device.type == "cuda":
-        kept = max(kept, int((torch.cuda.max_memory_allocated(device) - before) * share))
+    frozen = {id(p): p.nbytes for module in _modules(prepared) for p in module.parameters()}
+    for parameter in trained:
+        frozen.pop(id(parameter), None)
     return TrainingProbe(
         parameters=sum(parameter.numel() for parameter in state.ema.parameters()),
         flops=operations.total * share,
         seconds=seconds,
-        memory=_OPTIMISER * weights + average + kept,
+        memory=_OPTIMISER * weights + average + sum(frozen.values()) + peak,
         checkpoint=sum(tensor.nbytes for tensor in state.tensors().values()),
         model=average,
         state=state,
     )
 
 
-def _device_peak(device: torch.device) -> int:
-    """Forgets the device's peak; returns what it holds."""
-    if device.type != "cuda":
-        return 0
-    torch.cuda.reset_peak_memory_stats(device)
-    return torch.cuda.memory_allocated(device)
+def peak_of(piece: Callable[[int], object], most: int, rows: int) -> int:
+    """Bytes that a piece of work makes at its peak with all its rows, from two smaller numbers of them.
+
+    Args:
+        piece: does the work on so many rows.
+        most: rows that it may be tried on.
+        rows: how many there are.
+    """
+    peaks = {}
+    for tried in {max(1, min(most, rows) // 2), min(most, rows)}:
+        with Live() as live:
+            piece(tried)
+        peaks[tried] = live.peak
+    (few, low), (many, high) = min(peaks.items()), max(peaks.items())
+    each = (high - low) / (many - few) if many > few else 0.0
+    return int(high + max(0.0, each) * (rows - many))
+
+
+def _modules(prepared: Prepared) -> Iterator[nn.Module]:
+    """The networks of a task and of the looks at it, those that are frozen too."""
+    held = [*vars(prepared.task).values(), *(prepared.check or ())]
+    for value in held:
+        yield from (part for part in (value if isinstance(value, tuple) else (value,)) if isinstance(part, nn.Module))
 
 
 def _endless(settings: TrainingSettings, batch: int) -> TrainingSettings:

@@ -248,8 +248,9 @@ class _Walk:
         models = {"classifier": file_key(here / MODEL_FILE), "score": file_key(stand_in.score / MODEL_FILE)}
         curve = ScaleCurve(levels=(1.0,), scales=(1.0,))
         write_json(kept, {"models": models, "curve": curve.model_dump(mode="json")})
-        seconds, levels = calibrating(stage, prior, likelihood, self.test, self.device)
-        return StageEstimate(title, reuse, 0, levels, "levels", seconds=seconds, memory=self.base, note=note)
+        seconds, levels, memory = calibrating(stage, prior, likelihood, self.test, self.device)
+        memory += self.base
+        return StageEstimate(title, reuse, 0, levels, "levels", seconds=seconds, memory=memory, note=note)
 
     # ------------------------------------------------------------------------------------------------
     # Samples, and what is measured
@@ -288,7 +289,7 @@ class _Walk:
                 )
             )
         if shown is not None:
-            ready = all(self._may_reuse(models, calibrated=True) for models in many.values())
+            ready = all(self._may_reuse(many[n], m.scale == "calibrated") for n, m in shown.methods.items())
             key = trajectories_key(shown, {n: real.models(m) for n, m in shown.methods.items()}) if ready else None
             reuse, note = self._reuse("trajectories", TRAJECTORIES_FOLDER, key)
             total = len(shown.methods)
@@ -329,8 +330,8 @@ class _Walk:
         if not methods:
             return
         stage = DiagnoseStage(diagnose=recipe, methods=methods)
-        used = [real.models(method) for method in methods.values()]
-        ready = all(self._may_reuse(models, calibrated=True) for models in used) and "score" in self.ready
+        used = [(real.models(method), method.scale == "calibrated") for method in methods.values()]
+        ready = all(self._may_reuse(models, calibrated) for models, calibrated in used) and "score" in self.ready
         key = diagnosis_key(stage, real, self.train) if ready else None
         reuse, note = self._reuse("diagnose", "diagnosis", key)
         total = len(recipe.levels)
