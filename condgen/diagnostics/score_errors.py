@@ -11,7 +11,7 @@ With a classifier at guidance scale :math:`\gamma`, :math:`p = s + \gamma g`; a 
 p itself, alone or with a guide. All are norms in the units of the score (one over data units), averaged over queries.
 *Data-weighted* queries are noised data; *grid* queries are the points of a regular grid, on and off the data alike.
 
-Beside every error stands the root mean square of the exact score that it is an error of, over the same queries. Their
+Beside every error stands the mean length of the exact score that it is an error of, over the same queries. Their
 ratio is a pure number, in which noise levels can be compared: scores themselves grow as one over the noise.
 
 Only norms are kept, one a query, and never the fields.
@@ -65,7 +65,7 @@ class ErrorRow:
         mean: over queries, one over units of x_t.
         sd: standard deviation over queries.
         n: queries.
-        exact: root mean square, over the same queries, of the length of the exact score that this is an error of.
+        exact: mean length, over the same queries, of the exact score that this is an error of.
     """
 
     method: str
@@ -204,7 +204,7 @@ def summarise(level: float, weighting: Weighting, measured: Measured) -> list[Er
         weighting: how the queries were drawn.
         measured: from `measure` or `measure_levels`.
     """
-    exact = {quantity: float(lengths.square().mean().sqrt()) for quantity, lengths in measured.exact.items()}
+    exact = {quantity: float(lengths.mean()) for quantity, lengths in measured.exact.items()}
     return [
         ErrorRow(
             *(method, level, weighting, quantity, float(found.mean()), float(found.std(correction=1)), len(found)),

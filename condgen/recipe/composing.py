@@ -4,7 +4,7 @@
 order, and each once, however many files include it; what a file says itself goes over what it includes. Under `sizes`,
 each name has settings that go over the file's others when that size is asked for; a recipe in sizes needs one to be
 chosen. A mapping goes over another key by key, unless the two are of different `kind`; anything else replaces what was
-there.
+there. A `promise` is of the file that makes it, and is not taken in.
 
 The name of a recipe with a size is the two joined, `cifar10` and `smoke` to `cifar10-smoke`. Recipes that share a name
 share a run folder, in which a stage that one has finished is there for the other.
@@ -63,6 +63,7 @@ def compose(path: Path, size: str | None = None) -> dict[str, Any]:
     sizes = sizes_of(path)
     tree: dict[str, Any] = {}
     for file in _files(path, (), set()):
+        tree.pop("promise", None)  # what a part takes is not what the whole takes
         tree = merged(merged(tree, file.own), file.sizes.get(size or "", {}))
     if size is None and sizes:
         raise UserError(f"{path} comes in sizes: choose one with --size {', --size '.join(sizes)}")

@@ -170,7 +170,7 @@ def error_estimates(
         rows: the rows of diagnostics.json.
         weighting: which rows to take.
         quantity: which rows to take.
-        relative: over the root mean square of the exact score instead. Rows where that is nothing, or unknown, are left
+        relative: over the mean length of the exact score instead. Rows where that is nothing, or unknown, are left
             out: where the classes leave no doubt, there is no likelihood score to speak of.
     """
     out: dict[str, dict[float, Estimate]] = {}

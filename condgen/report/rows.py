@@ -50,7 +50,7 @@ class ErrorRow(_Row):
     mean: float
     sd: float | None = None
     n: int = Field(ge=1)
-    exact: float | None = None  # root mean square of the exact score; absent from runs of before it was written
+    exact: float | None = None  # mean length of the exact score; absent from runs of before it was written
 
     @property
     def standard_error(self) -> float | None:

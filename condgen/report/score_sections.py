@@ -65,7 +65,7 @@ def _error_panels(run: Run, styles: Mapping[str, Style], weighting: Weighting, r
     if relative:
         title = f"{title}, as a share of the exact score"
         meaning = (
-            "Each error over the root mean square of the exact score that it is an error of: noise levels can be "
+            "Each error over the mean length of the exact score that it is an error of: noise levels can be "
             "compared, and 1 is as wrong as a score of zero. Where the classes leave no doubt there is no likelihood "
             "score to speak of, and no such figure."
         )

@@ -134,7 +134,8 @@ def test_rows_say_what_was_measured():
     assert by_name["prior", "D"].exact == pytest.approx(
         float(exact.scores(queries[1], queries[0], queries[2]).prior.norm(dim=1).mean())
     )
-    assert (zero.exact, ce.exact) == (pytest.approx(float(norms.square().mean().sqrt())),) * 2
+    assert (zero.exact, ce.exact) == (pytest.approx(float(norms.mean())),) * 2
+    assert zero.mean / zero.exact == pytest.approx(1)  # no guidance is as wrong as a score of zero
     assert ce.mean == pytest.approx(zero.mean, rel=1e-3)  # twice too long is as wrong as nothing
 
 
