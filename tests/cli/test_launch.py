@@ -70,13 +70,12 @@ def sampling(score, out):
 
 @pytest.fixture(scope="module")
 def drawn(score, tmp_path_factory):
-    """The same samples from two processes, and from one."""
-    root = tmp_path_factory.mktemp("drawn")
-    for name, count in (("two", 2), ("one", 1)):
-        code, out, errors = end(torchrun(count, *sampling(score, root / name)))
-        assert code == 0, errors
-        assert out.count("50 samples, 3 network evaluations each") == 1
-    return root
+    """Samples from two processes."""
+    folder = tmp_path_factory.mktemp("drawn") / "two"
+    code, out, errors = end(torchrun(2, *sampling(score, folder)))
+    assert code == 0, errors
+    assert out.count("50 samples, 3 network evaluations each") == 1  # process 1 is silent
+    return folder
 
 
 def files(folder):
@@ -84,9 +83,11 @@ def files(folder):
     return {path.name: path.read_bytes() for path in kept}
 
 
-def test_two_processes_draw_the_very_files_of_one(drawn):
-    assert files(drawn / "two") == files(drawn / "one")
-    one, two = (read_json(drawn / name / "stage.json") for name in ("one", "two"))
+def test_two_processes_draw_the_very_files_of_one(drawn, score, condgen, tmp_path):
+    code, _, err = condgen(*sampling(score, tmp_path))
+    assert code == 0, err
+    assert files(drawn) == files(tmp_path)
+    one, two = (read_json(folder / "stage.json") for folder in (tmp_path, drawn))
     for cost in ("network_evaluations", "evaluations_per_image", "images", "finished", "key"):
         assert one[cost] == two[cost], cost
 
@@ -94,7 +95,7 @@ def test_two_processes_draw_the_very_files_of_one(drawn):
 def test_one_process_goes_on_where_many_were_killed(drawn, score, condgen, tmp_path):
     """A part that was left behind is merged, its cost too; lines that were cut short, and samples known twice, count
     for nothing."""
-    place = shutil.copytree(drawn / "two", tmp_path / "s")
+    place = shutil.copytree(drawn, tmp_path / "s")
     rows = read_rows(place / "manifest.jsonl")
     lines = [json.dumps(row) + "\n" for row in rows]
     (place / "manifest.jsonl").write_text("".join(lines[:16]))
@@ -107,7 +108,7 @@ def test_one_process_goes_on_where_many_were_killed(drawn, score, condgen, tmp_p
         (part / "cost.json").write_text(json.dumps(cost))
     code, _, err = condgen(*sampling(score, place))
     assert code == 0, err
-    assert files(place) == files(drawn / "one")
+    assert files(place) == files(drawn)
     record = read_json(place / "stage.json")
     assert record["network_evaluations"] == 150
     assert 5 < record["drawing_seconds"] < 8
