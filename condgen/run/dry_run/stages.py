@@ -15,6 +15,7 @@ import torch
 
 from condgen.classifier import Classifier
 from condgen.data import LabelledSet
+from condgen.errors import UserError
 from condgen.guidance import ScaleCurve
 from condgen.metrics import open_extractor
 from condgen.recipe import (
@@ -68,8 +69,10 @@ def estimate(recipe: Recipe, folder: Path, processes: Processes) -> Generator[st
         The estimate.
 
     Raises:
-        UserError: what the run itself would raise before its first step.
+        UserError: what the run itself would raise before its first step, and where there are many processes.
     """
+    if processes.count > 1:  # each would take its own time, and leave off where the others wait for it
+        raise UserError("a dry run looks at one process: start it without the launcher")
     yield "data"
     train, test, problem = data_of(recipe)
     with TemporaryDirectory(prefix="condgen-") as scratch:
