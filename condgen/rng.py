@@ -4,24 +4,83 @@ A *stream* belongs to one sample and is made from that sample's seed alone, so a
 8 batches of 1, or on the second of two machines. Training draws from generators keyed by (seed, purpose, step), so
 there is no random state to save: going on after an interruption re-creates it.
 
+A table of many normal numbers, a row for each sample of a batch, is cut into blocks with a generator each, so that of
+many processes every one draws its own rows alone, and they are those that one process would draw.
+
 Numbers are drawn on the CPU and then moved, which makes them equal on every device.
 """
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["Streams", "keyed_generator"]
+__all__ = ["Streams", "keyed_generator", "keyed_seed", "normal_rows", "to_device"]
 
 _SEED_LIMIT = 2**32  # the CPU generator of torch reads 32 bits of its seed
+_BLOCK = 2**16  # numbers: half a millisecond of one generator, beside which making it counts for little
+
+
+def keyed_seed(*key: int) -> int:
+    """A seed in [0, 2**32) that is a pure function of a tuple of non-negative integers."""
+    return int(np.random.SeedSequence(key).generate_state(1, np.uint32)[0])
 
 
 def keyed_generator(*key: int) -> torch.Generator:
     """A CPU generator that is a pure function of a tuple of non-negative integers."""
-    state = np.random.SeedSequence(key).generate_state(1, np.uint32)
-    return torch.Generator().manual_seed(int(state[0]))
+    return torch.Generator().manual_seed(keyed_seed(*key))
+
+
+def to_device(tensor: Tensor, device: torch.device) -> Tensor:
+    """The same numbers on a device. Nobody waits: neither the device, nor the program until it has them."""
+    if device.type != "cuda" or tensor.device.type != "cpu":
+        return tensor.to(device)
+    return (tensor if tensor.is_pinned() else tensor.pin_memory()).to(device, non_blocking=True)
+
+
+def normal_rows(
+    total: int,
+    rows: slice,
+    shape: Sequence[int],
+    generator: torch.Generator,
+    key: Sequence[int],
+    device: torch.device,
+) -> Tensor:
+    """Some rows of a table of standard normal draws, (b, *shape), equal to those of the whole table bit for bit.
+
+    A table of up to 2^16 numbers is drawn from `generator`, which everyone who shares it calls alike. A larger one is
+    cut into blocks of rows; only those that are asked for are drawn, on as many threads as torch has.
+
+    Args:
+        total: rows of the table.
+        rows: which of them.
+        shape: of a row.
+        generator: of a small table.
+        key: of a large table: the generator of block k is keyed by (*key, k).
+        device: where the rows go.
+    """
+    each = max(1, _BLOCK // max(1, int(np.prod(shape))))
+    if total <= each:
+        return to_device(torch.randn(total, *shape, generator=generator)[rows], device)
+    first, last = rows.start // each, -(-rows.stop // each)  # the blocks that hold the rows
+    whole = torch.empty(
+        min(last * each, total) - first * each, *shape, dtype=torch.float32, pin_memory=device.type == "cuda"
+    )
+
+    def fill(block: int) -> None:
+        start = (block - first) * each
+        whole[start : start + each].normal_(generator=keyed_generator(*key, block))
+
+    threads = min(last - first, torch.get_num_threads())
+    if threads > 1:
+        with ThreadPoolExecutor(threads) as pool:
+            list(pool.map(fill, range(first, last)))
+    else:
+        for block in range(first, last):
+            fill(block)
+    return to_device(whole[rows.start - first * each : rows.stop - first * each], device)
 
 
 class Streams:

@@ -37,6 +37,7 @@ from condgen.errors import UserError
 from condgen.hub import model_folder
 from condgen.nets import AnyDenoiserNet, AnyDiscriminatorNet, build_denoiser, build_discriminator
 from condgen.noise import AnySchedule, expand, perturb, precondition
+from condgen.rng import to_device
 from condgen.settings import Settings
 from condgen.weights import load_model
 
@@ -109,7 +110,8 @@ class ScoreModel(Denoiser):
         """The denoised estimate, (B, ...), for x_t (B, ...) and t scalar or (B,).
 
         Labels (B,) are ignored by a model without labels, may be K or None for "no label" where they are embedded, and
-        are needed where every class has a network of its own (`ValueError`).
+        are needed where every class has a network of its own (`ValueError`): then best on the CPU, since how many there
+        are of each must be known there.
         """
         alpha = self.schedule.alpha(t)
         c = precondition(self.schedule.noise_level(t), self.config.sigma_data)
@@ -127,13 +129,14 @@ class ScoreModel(Denoiser):
         if len(counts) > len(self.net):
             raise ValueError(f"there is no class {len(counts) - 1} among {len(self.net)}")
         order = y.argsort(stable=True)
+        back = to_device(order.argsort(), x.device)
         parts = []
-        for net, rows in zip(self.net, order.split(counts), strict=True):
+        for net, rows in zip(self.net, to_device(order, x.device).split(counts), strict=True):
             if len(rows):
                 parts.append(net(x[rows], noise[rows]))
             elif self.training:  # a gradient of zero, so that all processes have a gradient of every parameter
                 parts.append(net(x[:1], noise[:1])[:0])
-        return torch.cat(parts)[order.argsort()]
+        return torch.cat(parts)[back]
 
     def require_unconditional(self, folder: Path, purpose: str) -> None:
         """Raises UserError where this model, of a run folder, has no unconditional score for what is to be done."""

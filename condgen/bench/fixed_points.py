@@ -122,7 +122,7 @@ def exact_loss(
         case "smm":
             critic = Critic(MLPSettings(width=1, depth=1, embedding=1), real.shape, real.n_classes, tuple(levels))
             critic.net = _BestCritic(real, fake)
-            return mismatching_loss(critic, x, y, u, eps)
+            return mismatching_loss(critic, x, y, t, eps)
         case "dmd":
             return distribution_matching_loss(real, fake, x, t, eps, y)
         case "sid":

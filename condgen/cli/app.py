@@ -2,7 +2,7 @@
 
 import os
 import sys
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import torch
 import typer
@@ -22,9 +22,11 @@ from condgen.cli import (
     train,
     train_generator,
 )
-from condgen.cli.progress import Stopped, console
+from condgen.cli.launch import follow_first, hush, join, leave, may_speak, voice
+from condgen.cli.progress import Stopped
 from condgen.errors import UserError
 from condgen.run import keep_freed_memory, usable_cores
+from condgen.training import Lost
 
 __all__ = ["app", "main"]
 
@@ -48,7 +50,11 @@ def _version(value: bool) -> None:
 def _common(
     context: typer.Context,
     threads: Annotated[
-        int | None, typer.Option(min=1, help="CPU threads for torch; by default what the recipe says, or every core.")
+        int | None,
+        typer.Option(
+            min=1,
+            help="CPU threads for torch; by default what the recipe says, or every core, shared by its processes.",
+        ),
     ] = None,
     version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it.")] = False,
 ) -> None:
@@ -56,11 +62,10 @@ def _common(
 
     Every command reads and writes folders. The same command again goes on where it stopped, or does nothing when done.
     """
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        raise UserError("this version runs a command in one process: leave the launcher out")
     context.obj = threads
     keep_freed_memory()
-    torch.set_num_threads(threads or usable_cores())
+    beside = join(context.invoked_subcommand or "")
+    torch.set_num_threads(threads or max(1, usable_cores() // beside))
 
 
 app.command("run", rich_help_panel="A whole recipe")(run.run)
@@ -85,13 +90,19 @@ app.add_typer(bench.app, name="bench", rich_help_panel="Look")
 
 def main() -> None:
     """Runs the command line."""
+    hush()
     try:
         app()
+    except SystemExit as end:
+        follow_first(end.code if isinstance(end.code, int) else int(end.code is not None))
     except UserError as error:
         _fail(str(error))
     except Stopped as stop:
-        console.print(str(stop), markup=False)
-        sys.exit(stop.exit_code)
+        if may_speak():
+            typer.echo(str(stop), file=voice(sys.stdout, sys.__stdout__))
+        leave(stop.exit_code)
+    except Lost as loss:
+        _fail(str(loss), 1)
     except KeyboardInterrupt:
         _fail("stopped at once; the last saved state is whole, and the same command goes on from it", 130)
     except OSError as error:
@@ -102,7 +113,8 @@ def main() -> None:
         _fail(f"unexpected {type(error).__name__}: {error} (set CONDGEN_DEBUG=1 and run again to see where)", 1)
 
 
-def _fail(message: str, code: int = 2) -> None:
-    typer.secho("error: ", fg="red", bold=True, err=True, nl=False)
-    typer.echo(" ".join(message.split()), err=True)
-    sys.exit(code)
+def _fail(message: str, code: int = 2) -> NoReturn:
+    if may_speak():
+        typer.secho("error: ", fg="red", bold=True, file=voice(sys.stderr, sys.__stderr__), nl=False)
+        typer.echo(" ".join(message.split()), file=voice(sys.stderr, sys.__stderr__))
+    leave(code)

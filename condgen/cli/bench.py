@@ -15,9 +15,11 @@ from condgen.bench.table1 import check_table_one, table_one
 from condgen.cli.bench_generators import generators
 from condgen.cli.bench_metrics import metrics
 from condgen.cli.bench_samplers import samplers
+from condgen.cli.bench_scaling import scaling
+from condgen.cli.bench_train import training
 from condgen.cli.progress import console
 from condgen.cli.rows import JsonFile, Out, RecipeFile, Seeds, command_line, print_rows, repeat, save, with_status
-from condgen.cli.run import Overrides
+from condgen.cli.run import Overrides, Size
 from condgen.data import load, parse_data
 from condgen.errors import UserError
 from condgen.run import describe_environment
@@ -37,13 +39,14 @@ def _bench() -> None:
 def recipe_over_seeds(
     context: typer.Context,
     recipe: RecipeFile,
+    size: Size = None,
     seeds: Seeds = 5,
     out: Out = None,
     json: JsonFile = None,
     overrides: Overrides = None,
 ) -> None:
     """Run a recipe once a seed, and print mean ± standard deviation of its score errors and metrics."""
-    settings, folder = repeat(context, recipe, seeds, out, overrides)
+    settings, folder = repeat(context, recipe, seeds, out, overrides, size=size)
     summary = summarise_seeds(settings, range(seeds), folder, command_line())
     print_rows(f"{settings.name}, {seeds} seeds", summary)
     save(json, summary)
@@ -188,3 +191,5 @@ def exact_scores(
 app.command("metrics")(metrics)
 app.command("samplers")(samplers)
 app.command("generators")(generators)
+app.command("scaling")(scaling)
+app.command("train")(training)

@@ -10,7 +10,7 @@ from condgen.data import load
 from condgen.errors import UserError
 from condgen.hub import MODEL, model_folder
 from condgen.recipe import CalibrateRecipe, CalibrateStage, ClassifierStage
-from condgen.run import calibrate_stage, gather_calibrations, lock, read_settings
+from condgen.run import calibrate_stage, gather_calibrations, in_main, lock, read_settings
 from condgen.run.calibrate import CALIBRATION, CALIBRATION_FOLDER
 from condgen.settings import parse
 from condgen.training import Processes
@@ -40,6 +40,7 @@ def calibrate(
         ),
     ] = None,
     draws: Annotated[int | None, typer.Option(min=1, help="Noise draws of each held-out image, at each level.")] = None,
+    most: Annotated[int | None, typer.Option(min=2, help="Held-out images to look at; by default all.")] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Of the noise.")] = None,
 ) -> None:
     """Measure a classifier on held-out data at each noise level, and find the guidance scale that suits it there.
@@ -50,16 +51,20 @@ def calibrate(
     from condgen.report import classifier_rows, classifier_table, draw_calibration, to_rich
 
     trained = parse(ClassifierStage, read_settings(classifier), f"the settings in {classifier}")
-    tree: dict[str, Any] = {"draws": draws, "seed": seed}
+    tree: dict[str, Any] = {"draws": draws, "most": most, "seed": seed}
     if levels is not None:
         tree["levels"] = [part.strip() for part in levels.split(",")]
     given = {key: value for key, value in tree.items() if value is not None}
     stage = CalibrateStage(calibrate=parse(CalibrateRecipe, given, "calibrate"))
     held_out = load(trained.data, "test")
     name, place = classifier.resolve().name.removeprefix("classifier-"), classifier / CALIBRATION_FOLDER
-    with lock(classifier):
-        work = calibrate_stage(f"calibrate {name}", stage, classifier, score, held_out, Processes().device)
-        if follow(work) == 0:
+    processes = Processes()
+    with lock(classifier, processes):
+        work = calibrate_stage(f"calibrate {name}", stage, classifier, score, held_out, processes.device)
+        worked = follow(in_main(processes, work), processes)
+        if not processes.is_main:
+            return
+        if worked == 0:
             console.print(f"nothing left to do: {place} is finished", markup=False)
         rows = classifier_rows(gather_calibrations({name: classifier})["rows"])[name]
         draw_calibration(name, rows, place / "calibration.png")

@@ -7,7 +7,7 @@ from rich.table import Table
 
 from condgen.cli.progress import console
 from condgen.cli.rows import save, with_status
-from condgen.recipe import Recipe
+from condgen.recipe import Promise, Recipe
 from condgen.run import Estimate, describe_environment, estimate, gigabytes
 from condgen.run.dry_run import StageEstimate
 from condgen.training import Processes
@@ -36,9 +36,12 @@ def show_estimate(recipe: Recipe, folder: Path, processes: Processes, json: Path
         markup=False,
         soft_wrap=True,
     )
+    if recipe.promise is not None:
+        console.print(_promised(recipe.promise, found), markup=False, soft_wrap=True)
     for warning in found.warnings:
         console.print(f"warning: {warning}", markup=False, soft_wrap=True, style="yellow")
-    save(json, {"what": describe_environment(), **found.as_dict()})
+    promise = recipe.promise.model_dump(mode="json") if recipe.promise is not None else None
+    save(json, {"what": describe_environment(), "promise": promise, **found.as_dict()})
 
 
 def _table(found: Estimate) -> Table:
@@ -62,6 +65,14 @@ def _table(found: Estimate) -> Table:
             gigabytes(stage.disk) if stage.disk else "",
         )
     return table
+
+
+def _promised(promise: Promise, found: Estimate) -> str:
+    basis = "measured" if promise.measured else "meant, not measured"
+    return (
+        f"the recipe's promise: {duration(_MINUTE * promise.minutes)} and {promise.memory:g} GB on {promise.hardware} "
+        f"({basis}); what is to do here: {duration(found.seconds)} and {gigabytes(found.memory)}"
+    )
 
 
 def _left(stage: StageEstimate) -> str:

@@ -12,6 +12,7 @@ from condgen.errors import UserError
 from condgen.recipe import apply_overrides
 from condgen.run import find_diffusers, import_stage, lock
 from condgen.settings import parse
+from condgen.training import Processes
 
 __all__ = ["import_diffusers"]
 
@@ -68,7 +69,7 @@ def import_diffusers(
     if shape is None:
         raise UserError(f"{source} does not say how large its images are: name data of that size with --data")
     with lock(out):
-        if follow(import_stage(out, found, shape, classes, settings)) == 0:
+        if follow(import_stage(out, found, shape, classes, settings), Processes()) == 0:
             console.print(f"nothing left to do: {out} is finished", markup=False)
     console.print(f"model: {out}", markup=False)
 

@@ -86,14 +86,17 @@ def evaluate(
     for folder in samples:
         if not (sample_folders(folder)[0] / MANIFEST).exists():
             raise UserError(f"{folder} holds no {MANIFEST}: name folders that condgen sample has written")
-    settings = parse_data(data)
-    with lock(out):
-        train, test = load(settings, "train"), load(settings, "test")
+    settings, processes = parse_data(data), Processes()
+    with lock(out, processes):
+        train, test = processes.in_turn(lambda: (load(settings, "train"), load(settings, "test")))
         if features.startswith("hf:"):
             features = str(model_folder(features))
         measures = Measures(features=features, cas=cas, cas_steps=cas_steps, cas_flip=flip, most=most)
         stage = EvaluateStage(seed=seed, measures=measures)
-        if follow(evaluate_stage(out, stage, _named(samples), train, test, Processes().device)) == 0:
+        worked = follow(evaluate_stage(out, stage, _named(samples), train, test, processes), processes)
+        if not processes.is_main:
+            return
+        if worked == 0:
             console.print(f"nothing left to do: {out} is finished", markup=False)
         build_report(out)
     few = len(samples) <= _WITH_INTERVALS
@@ -160,9 +163,13 @@ def diagnose(
         raise UserError(
             "nothing to diagnose: name a classifier with --classifier, or a labelled model with --posterior"
         )
-    with lock(out):
-        processes, diagnosis = Processes(), DiagnoseStage(diagnose=settings, methods=methods)
-        if follow(diagnose_stage(out, diagnosis, folders, train.to(processes.device), processes)) == 0:
+    processes, diagnosis = Processes(), DiagnoseStage(diagnose=settings, methods=methods)
+    with lock(out, processes):
+        work = diagnose_stage(out, diagnosis, folders, train.to(processes.device), processes)
+        worked = follow(work, processes)
+        if not processes.is_main:
+            return
+        if worked == 0:
             console.print(f"nothing left to do: {out} is finished", markup=False)
         build_report(out)
     rows = read_json(out / "diagnostics.json")["rows"]

@@ -32,15 +32,17 @@ def repeat(
     out: Path | None,
     overrides: list[str] | None,
     check: Callable[[Recipe], None] = lambda recipe: None,
+    size: str | None = None,
 ) -> tuple[Recipe, Path]:
     """Runs a recipe once a seed, or finds that it has been; returns it and the folder of the runs."""
-    recipe = load_recipe(path, overrides or ())
+    recipe = load_recipe(path, overrides or (), size)
     check(recipe)
     if recipe.threads is not None and context.obj is None:
         torch.set_num_threads(recipe.threads)
     folder = out or Path("runs/bench") / recipe.name
     with lock(folder):
-        follow(repeat_recipe(recipe, range(seeds), folder, Processes(), command_line()))
+        processes = Processes()
+        follow(repeat_recipe(recipe, range(seeds), folder, processes, command_line()), processes)
     return recipe, folder
 
 

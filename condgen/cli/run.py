@@ -19,7 +19,7 @@ from condgen.training import Processes
 if TYPE_CHECKING:
     from PIL import Image
 
-__all__ = ["Overrides", "draw_grid", "run"]
+__all__ = ["Overrides", "Size", "draw_grid", "run"]
 
 _SHOWN = 40  # pictures of a class in a grid: of 50,000 nobody would see anything
 
@@ -28,11 +28,16 @@ Overrides: TypeAlias = Annotated[
     typer.Option("--set", metavar="KEY=VALUE", help="Change a setting, such as score.training.steps=500. Repeatable."),
 ]
 
+Size: TypeAlias = Annotated[
+    str | None, typer.Option(help="Of a recipe that comes in sizes, such as smoke; an error names them.")
+]
+
 
 def run(
     context: typer.Context,
     recipe: Annotated[Path, typer.Argument(help="A YAML file, such as recipes/digits.yaml.")],
-    out: Annotated[Path | None, typer.Option(help="The run folder; by default runs/NAME.")] = None,
+    size: Size = None,
+    out: Annotated[Path | None, typer.Option(help="The run folder; by default runs/NAME, or runs/NAME-SIZE.")] = None,
     overrides: Overrides = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Run nothing: say what it takes, and what is there already.")
@@ -45,19 +50,19 @@ def run(
     """
     from condgen.report import build_report  # here and below: plots take a second to import, which most commands spare
 
-    settings = load_recipe(recipe, overrides or ())
+    settings = load_recipe(recipe, overrides or (), size)
     folder = out or Path("runs") / settings.name
     if settings.threads is not None and context.obj is None:  # --threads wins
         torch.set_num_threads(settings.threads)
     if json is not None and not dry_run:
         raise UserError("--json goes with --dry-run: the run itself writes its figures into its folder")
+    processes = Processes()
     if dry_run:
-        show_estimate(settings, folder, Processes(), json)
+        show_estimate(settings, folder, processes, json)
         return
-    with lock(folder):
-        processes = Processes()
+    with lock(folder, processes):
         work = run_recipe(settings, folder, processes, " ".join(["condgen", *sys.argv[1:]]))
-        worked = follow(draw_as_it_goes(work))
+        worked = follow(draw_as_it_goes(work), processes)
         if not processes.is_main:
             return
         if worked == 0 and (folder / "report.html").exists():

@@ -17,6 +17,7 @@ from condgen.recipe import Method, SampleStage, Shard, TrajectoryStage, apply_ov
 from condgen.run import (
     TRAJECTORIES_FOLDER,
     Models,
+    in_main,
     lock,
     read_json,
     sample_stage,
@@ -81,7 +82,13 @@ def sample(
         int | None, typer.Option(min=1, help="Samples of each class; 16 where neither this nor --n is given.")
     ] = None,
     n: Annotated[
-        int | None, typer.Option("--n", min=1, help="Samples in all, spread evenly over the classes; 50000 for FID.")
+        int | None,
+        typer.Option(
+            "--n",
+            "--total",
+            min=1,
+            help="Samples in all, spread evenly over the classes; 50000 for FID. (torchrun takes --n for its own.)",
+        ),
     ] = None,
     sampler: Annotated[SamplerName, typer.Option(help="How to draw; condgen samplers describes each.")] = "unipc",
     options: Annotated[
@@ -198,13 +205,16 @@ def sample(
     how = {"seed": seed, "batch": batch, "compile": compiled, "shard": _shard(shard)}
     stage = parse(SampleStage, {"method": method, "labels": labels, **how}, "sample")
     out = _place(out, stage.shard)
-    with lock(out):
+    processes = Processes()
+    with lock(out, processes):
         models = Models(score, classifier, generator, weaker)
-        worked = follow(sample_stage("sample", out, stage, models, Processes().device))
+        worked = follow(sample_stage("sample", out, stage, models, processes), processes)
+        ways = _draw_ways(out, stage, models, chosen[:trajectories], processes) if trajectories else None
+        if not processes.is_main:
+            return
         if worked == 0:
             console.print(f"nothing left to do: {out} is finished", markup=False)
         picture = draw_grid(out)
-        ways = _draw_ways(out, stage, models, chosen[:trajectories]) if trajectories else None
     record = read_json(out / "stage.json")
     evaluations = f"{record['evaluations_per_image']:g} network evaluation"
     evaluations += "s" if record["evaluations_per_image"] != 1 else ""
@@ -221,7 +231,9 @@ def sample(
         console.print(f"from noise to sample: {ways}", markup=False, soft_wrap=True)
 
 
-def _draw_ways(out: Path, stage: SampleStage, models: Models, classes: Sequence[int]) -> Path:
+def _draw_ways(
+    out: Path, stage: SampleStage, models: Models, classes: Sequence[int], processes: Processes
+) -> Path | None:
     """Draws the trajectories of the first sample of some classes, and their picture."""
     from condgen.report import draw_trajectories  # plots take a second to import
 
@@ -230,8 +242,9 @@ def _draw_ways(out: Path, stage: SampleStage, models: Models, classes: Sequence[
     shown = {"labels": tuple(classes), "seeds": tuple(stage.seed + place for place in places)}
     place = out / TRAJECTORIES_FOLDER
     ways = TrajectoryStage(methods={"samples": stage.method}, **shown)
-    follow(trajectory_stage(place, ways, {"samples": models}, Processes().device))
-    return draw_trajectories(place)
+    work = trajectory_stage(place, ways, {"samples": models}, processes.device)
+    follow(in_main(processes, work), processes)
+    return draw_trajectories(place) if processes.is_main else None
 
 
 def _shard(text: str | None) -> Shard | None:

@@ -23,14 +23,19 @@ from condgen.recipe import (
 )
 from condgen.run import Models, lock, read_settings, train_stage
 from condgen.run.folder import RECIPE_FILE
-from condgen.run.train import SNAPSHOTS, TrainStage
+from condgen.run.prepare import TrainStage
+from condgen.run.train import SNAPSHOTS
 from condgen.settings import parse
-from condgen.training import Processes
+from condgen.training import Precision, Processes
 
 __all__ = [
+    "Arithmetic",
     "BatchSize",
+    "Compile",
     "Data",
     "Download",
+    "Flip",
+    "MicroBatch",
     "Rate",
     "RecipeFile",
     "Seed",
@@ -54,6 +59,30 @@ RecipeFile: TypeAlias = Annotated[
 Steps: TypeAlias = Annotated[int | None, typer.Option(min=1, help="Training steps.")]
 BatchSize: TypeAlias = Annotated[int | None, typer.Option("--batch", min=1, help="Images a step, over all processes.")]
 Rate: TypeAlias = Annotated[float | None, typer.Option("--lr", help="Learning rate.")]
+Flip: TypeAlias = Annotated[
+    bool, typer.Option("--flip", help="Mirror half of the images left to right. Not for digits, letters, other signs.")
+]
+Arithmetic: TypeAlias = Annotated[
+    Precision | None,
+    typer.Option(
+        "--precision",
+        help="Inside the networks that are trained; bfloat16 is faster where hardware has it (condgen bench train).",
+    ),
+]
+Compile: TypeAlias = Annotated[
+    bool,
+    typer.Option(
+        "--compile", help="Compile the networks that are trained: a minute or two, which pays in long training."
+    ),
+]
+MicroBatch: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--micro-batch",
+        metavar="N|auto",
+        help="Rows at a time in each process, auto: as many as memory takes. The gradient is that of the batch.",
+    ),
+]
 Seed: TypeAlias = Annotated[int | None, typer.Option(min=0, help="Of weights, order and noise.")]
 Download: TypeAlias = Annotated[bool, typer.Option("--download", help="Fetch a missing data set (CIFAR only).")]
 
@@ -65,7 +94,7 @@ StageType = TypeVar("StageType", ScoreStage, ClassifierStage, GeneratorStage)
 
 def load_data(settings: AnyData) -> LabelledSet:
     """The training split, described in a line on the terminal."""
-    data = load(settings, "train")
+    data = Processes().in_turn(lambda: load(settings, "train"))
     what = f"{data.shape[1]}x{data.shape[2]} images" if data.is_images else f"{data.shape[0]}-D points"
     classes = ", ".join(data.names[:10]) + (", ..." if data.n_classes > 10 else "")
     console.print(f"{data.source}: {len(data):,} {what}, {data.n_classes} classes ({classes})", markup=False)
@@ -73,14 +102,21 @@ def load_data(settings: AnyData) -> LabelledSet:
 
 
 def base_recipe(
-    recipe_file: Path | None, data: str | None, fallback: AnyData, download: bool, sets: list[str]
+    recipe_file: Path | None,
+    size: str | None,
+    data: str | None,
+    fallback: AnyData,
+    download: bool,
+    sets: list[str],
 ) -> tuple[Recipe, LabelledSet]:
     """The recipe that options change: the named file's, or the default one of the data set."""
     about_data = [*(["data.download=true"] if download else []), *(text for text in sets if text.startswith("data."))]
+    if size is not None and recipe_file is None:
+        raise UserError("--size is about a recipe that comes in sizes: name it with --recipe, or leave --size out")
     if recipe_file is not None:
         if data is not None:
             raise UserError("--data and --recipe exclude each other: the recipe names its data")
-        recipe = load_recipe(recipe_file, about_data)
+        recipe = load_recipe(recipe_file, about_data, size)
         return recipe, load_data(recipe.data)
     chosen = parse_data(data) if data is not None else fallback
     tree = apply_overrides({"data": chosen.model_dump(mode="json")}, about_data)
@@ -98,13 +134,26 @@ def build_stage(
 
 
 def training_options(
-    part: str, steps: int | None, batch: int | None, lr: float | None, seed: int | None
+    part: str,
+    steps: int | None,
+    batch: int | None,
+    lr: float | None,
+    seed: int | None,
+    *,
+    flip: bool,
+    precision: Precision | None,
+    compiled: bool,
+    micro_batch: str | None,
 ) -> dict[str, Any]:
     """The options of training, by the settings that they change."""
     return {
         f"{part}.training.steps": steps,
         f"{part}.training.batch": batch,
         f"{part}.training.lr": lr,
+        f"{part}.training.flip": "true" if flip else None,
+        f"{part}.training.precision": precision,
+        f"{part}.training.compile": "true" if compiled else None,
+        f"{part}.training.micro_batch": micro_batch,
         "seed": seed,
     }
 
@@ -153,9 +202,12 @@ def data_beside(prior: ScoreStage | ImportStage | None, folder: Path | None, nam
 def train(name: str, out: Path, stage: TrainStage, data: LabelledSet, built_on: Models | None = None) -> None:
     """Trains a model in its folder, with a bar, and says where it is."""
     held_out = load(stage.data, "test") if not isinstance(stage, ScoreStage) else None
-    with lock(out):
-        processes = Processes()
+    processes = Processes()
+    with lock(out, processes):
         work = train_stage(name, out, stage, data.to(processes.device), processes, built_on, held_out)
-        if follow(draw_as_it_goes(work)) == 0:
+        worked = follow(draw_as_it_goes(work), processes)
+        if not processes.is_main:  # what is left is for people
+            raise typer.Exit
+        if worked == 0:
             console.print(f"nothing left to do: {out} is finished", markup=False)
     console.print(f"model: {out}", markup=False)

@@ -6,11 +6,15 @@ from typing import Annotated, Literal
 import typer
 
 from condgen.classifier import PRESETS, PresetName
-from condgen.cli.run import Overrides
+from condgen.cli.run import Overrides, Size
 from condgen.cli.stages import (
+    Arithmetic,
     BatchSize,
+    Compile,
     Data,
     Download,
+    Flip,
+    MicroBatch,
     Rate,
     RecipeFile,
     Seed,
@@ -38,6 +42,7 @@ _LOSS, _NETWORK, _PRIOR = "The loss", "The network", "The frozen score model"  #
 def train_score(
     data: Data = None,
     recipe: RecipeFile = None,
+    size: Size = None,
     out: Annotated[Path, typer.Option(help="The run folder.")] = Path("runs/score"),
     conditional: Annotated[
         bool,
@@ -63,6 +68,10 @@ def train_score(
     steps: Steps = None,
     batch: BatchSize = None,
     lr: Rate = None,
+    flip: Flip = False,
+    precision: Arithmetic = None,
+    compiled: Compile = False,
+    micro_batch: MicroBatch = None,
     seed: Seed = None,
     download: Download = False,
     overrides: Overrides = None,
@@ -77,7 +86,7 @@ def train_score(
     """
     if conditional and labels not in (None, "embedding"):
         raise UserError(f"--conditional means --labels embedding, not {labels}: leave one of the two out")
-    base, loaded = base_recipe(recipe, data, parse_data("digits"), download, overrides or [])
+    base, loaded = base_recipe(recipe, size, data, parse_data("digits"), download, overrides or [])
     tree = plain(data=base.data, schedule=base.schedule, seed=base.seed, score=base.score)
     if base.score.adversarial is None:
         part = next((text for text in overrides or [] if text.startswith("score.adversarial.")), None)
@@ -88,7 +97,17 @@ def train_score(
     options = {
         "score.labels": "embedding" if conditional else labels,
         "score.label_dropout": label_dropout,
-    } | training_options("score", steps, batch, lr, seed)
+    } | training_options(
+        "score",
+        steps,
+        batch,
+        lr,
+        seed,
+        flip=flip,
+        precision=precision,
+        compiled=compiled,
+        micro_batch=micro_batch,
+    )
     stage = build_stage(ScoreStage, "score", tree, options, overrides or [])
     train("score", out, stage, loaded)
 
@@ -144,14 +163,6 @@ def train_classifier(
             "noise-aware and twice differentiable. By default a ResNet, or a perceptron for tiny images.",
         ),
     ] = None,
-    compile: Annotated[
-        bool,
-        typer.Option(
-            "--compile",
-            rich_help_panel=_NETWORK,
-            help="Compile the gradient: pays in long training (condgen bench dlsm --compile shows by how much).",
-        ),
-    ] = False,
     score: Annotated[
         Path | None,
         typer.Option(
@@ -171,10 +182,15 @@ def train_classifier(
     ] = None,
     data: Data = None,
     recipe: RecipeFile = None,
+    size: Size = None,
     out: Annotated[Path | None, typer.Option(help="The run folder; by default runs/classifier-LOSS.")] = None,
     steps: Steps = None,
     batch: BatchSize = None,
     lr: Rate = None,
+    flip: Flip = False,
+    precision: Arithmetic = None,
+    compiled: Compile = False,
+    micro_batch: MicroBatch = None,
     seed: Seed = None,
     download: Download = False,
     overrides: Overrides = None,
@@ -208,7 +224,7 @@ def train_classifier(
             )
     built_on = read_prior(score) if score else None
     beside = data_beside(built_on, score, named=bool(data or recipe))
-    base, loaded = base_recipe(recipe, data, beside, download, overrides or [])
+    base, loaded = base_recipe(recipe, size, data, beside, download, overrides or [])
     same_loss = [c for c in base.classifiers.values() if c.objective.loss == loss]
     classifier = next(iter([*same_loss, *base.classifiers.values()]), None)
     if classifier is None:
@@ -225,9 +241,18 @@ def train_classifier(
         f"{objective}.sigma_weight": sigma_weight,
         f"{objective}.reduction": reduction,
         "classifier.network": f"{{kind: timm, name: {backbone}}}" if backbone is not None else None,
-        "classifier.compile": "true" if compile else None,
         "classifier.prior.precision": prior_precision,
-    } | training_options("classifier", steps, batch, lr, seed)
+    } | training_options(
+        "classifier",
+        steps,
+        batch,
+        lr,
+        seed,
+        flip=flip,
+        precision=precision,
+        compiled=compiled,
+        micro_batch=micro_batch,
+    )
     stage = build_stage(ClassifierStage, "classifier", tree, options, overrides or [])
     trained = stage.classifier.objective.loss
     if trained != loss:

@@ -6,12 +6,16 @@ from typing import Annotated, Any, Literal
 import typer
 
 from condgen.cli.looks import show_generators
-from condgen.cli.run import Overrides
+from condgen.cli.run import Overrides, Size
 from condgen.cli.sample import guide_folder, name_of_guide
 from condgen.cli.stages import (
+    Arithmetic,
     BatchSize,
+    Compile,
     Data,
     Download,
+    Flip,
+    MicroBatch,
     Rate,
     RecipeFile,
     Seed,
@@ -107,14 +111,6 @@ def train_generator(
     likelihood_weight: Annotated[
         float | None, typer.Option(rich_help_panel=_TERM, help="Its weight, above 0; 0.01 by default.")
     ] = None,
-    flip: Annotated[
-        bool,
-        typer.Option(
-            "--flip",
-            rich_help_panel=_TERM,
-            help="Mirror half of the real images left to right. Not for digits; nor with --teacher.",
-        ),
-    ] = False,
     augment: Annotated[
         float | None,
         typer.Option(
@@ -126,10 +122,15 @@ def train_generator(
     ] = None,
     data: Data = None,
     recipe: RecipeFile = None,
+    size: Size = None,
     out: Annotated[Path | None, typer.Option(help="The run folder; by default runs/generator-LOSS.")] = None,
     steps: Steps = None,
     batch: BatchSize = None,
     lr: Rate = None,
+    flip: Flip = False,
+    precision: Arithmetic = None,
+    compiled: Compile = False,
+    micro_batch: MicroBatch = None,
     seed: Seed = None,
     download: Download = False,
     overrides: Overrides = None,
@@ -160,7 +161,7 @@ def train_generator(
         raise UserError("--flip and --augment change real images, which a teacher has seen as they are: leave them out")
     learnt = read_prior(teacher) if teacher is not None else None
     beside = data_beside(learnt, teacher, named=bool(data or recipe))
-    base, loaded = base_recipe(recipe, data, beside, download, overrides or [])
+    base, loaded = base_recipe(recipe, size, data, beside, download, overrides or [])
     if any(text.partition("=")[0].strip() == "generator.objective.loss" for text in overrides or ()):
         raise UserError("generator.objective.loss is what --loss chooses: say --loss sid, dmd or smm instead of --set")
     same_loss = [g for g in base.generators.values() if g.objective.loss == wanted]
@@ -180,7 +181,6 @@ def train_generator(
     tree = plain(data=base.data, schedule=schedule, seed=base.seed, generator=found)
     given = {
         "generator.likelihood.weight": likelihood_weight,
-        "generator.augment.flip": "true" if flip else None,
         "generator.augment.probability": augment,
     }
     weaker = guide_folder(guide)
@@ -201,7 +201,18 @@ def train_generator(
         GeneratorStage,
         "generator",
         tree,
-        given | training_options("generator", steps, batch, lr, seed),
+        given
+        | training_options(
+            "generator",
+            steps,
+            batch,
+            lr,
+            seed,
+            flip=flip,
+            precision=precision,
+            compiled=compiled,
+            micro_batch=micro_batch,
+        ),
         overrides or [],
     )
     if stage.generator.objective.loss != wanted:

@@ -8,6 +8,7 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
+from functools import cached_property
 from typing import Literal, TypeAlias
 
 import torch
@@ -76,6 +77,11 @@ class LabelledSet:
         """The number of named classes."""
         return len(self.names)
 
+    @cached_property
+    def y_on_cpu(self) -> Tensor:
+        """The labels on the CPU, (N,)."""
+        return self.y.cpu()
+
     @property
     def is_images(self) -> bool:
         """Whether the samples are images rather than points."""
@@ -95,6 +101,13 @@ class LabelledSet:
     def to(self, device: torch.device | str) -> "LabelledSet":
         """The same set on another device."""
         return replace(self, x=self.x.to(device), y=self.y.to(device))
+
+    def at_most(self, n: int | None, generator: torch.Generator) -> "LabelledSet":
+        """So many samples in proportion to the classes; all, in order, where there are no more or n is None."""
+        if n is None or len(self) <= n:
+            return self
+        chosen = stratified_order(self.y, generator)[:n].to(self.x.device)
+        return replace(self, x=self.x[chosen], y=self.y[chosen])
 
     def fingerprint(self) -> str:
         """The first 16 hexadecimal digits of a SHA-256 over samples, labels and names."""

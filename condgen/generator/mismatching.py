@@ -67,11 +67,6 @@ class Critic(nn.Module):
         self.schedule = EDM(sigma_min=min(levels), sigma_max=max(levels) * (1 + 1e-6))  # also where there is one alone
         self.density: Density = Levels(levels=levels)
 
-    def noised(self, x: Tensor, u: Tensor, n: Tensor) -> tuple[Tensor, Tensor]:
-        """Data at the noise levels that uniform u (B,) picks: (x~ (B, ...), times (B,))."""
-        t = self.density.quantile(self.schedule, u)
-        return perturb(self.schedule, x, t, n), t
-
     def forward(self, noised: Tensor, t: Tensor, y: Tensor) -> Tensor:
         """The predicted noise, (B, ...)."""
         level = self.schedule.noise_level(t) / self.scale
@@ -89,7 +84,7 @@ def critic_loss(
     real: Tensor,
     fake: Tensor,
     y: Tensor,
-    u: tuple[Tensor, Tensor],
+    t: tuple[Tensor, Tensor],
     noise: tuple[Tensor, Tensor, Tensor],
     target: Literal["noise", "zero"] = "noise",
 ) -> tuple[Tensor, Tensor]:
@@ -100,19 +95,17 @@ def critic_loss(
         real: real data, (B, ...).
         fake: generated data of the same labels, without a graph.
         y: labels, (B,).
-        u: two uniform draws (B,) that pick the noise levels of real and fake.
+        t: the times of real and of fake, each (B,) float64, drawn from the critic's density.
         noise: n for the real, n for the fake, and the independent n' that is the fake's target.
         target: zero takes nothing as the fake's target in place of n'; the expected gradient is the same.
     """
-    noised_real, t_real = critic.noised(real, u[0], noise[0])
-    noised_fake, t_fake = critic.noised(fake, u[1], noise[1])
-    predicted = critic(torch.cat([noised_real, noised_fake]), torch.cat([t_real, t_fake]), torch.cat([y, y]))
+    noised = [perturb(critic.schedule, x, at, n) for x, at, n in zip((real, fake), t, noise[:2], strict=True)]
+    predicted = critic(torch.cat(noised), torch.cat(t), torch.cat([y, y]))
     predicted_real, predicted_fake = predicted.chunk(2)
     on_fake = _squared_error(predicted_fake, noise[2] if target == "noise" else 0.0)
     return _squared_error(predicted_real, noise[0]), on_fake
 
 
-def mismatching_loss(critic: Critic, fake: Tensor, y: Tensor, u: Tensor, noise: Tensor) -> Tensor:
-    """The critic's denoising error on generated data, (B,), per dimension; its gradient runs through the critic."""
-    noised, t = critic.noised(fake, u, noise)
-    return _squared_error(critic(noised, t, y), noise)
+def mismatching_loss(critic: Critic, fake: Tensor, y: Tensor, t: Tensor, noise: Tensor) -> Tensor:
+    """The critic's denoising error on generated data at times t, (B,), per dimension; its gradient runs through it."""
+    return _squared_error(critic(perturb(critic.schedule, fake, t, noise), t, y), noise)

@@ -53,6 +53,10 @@ class Generator(nn.Module):
             self.net = build_generator(config.network, config.shape, classes, config.latent)
         else:
             self.net = build_denoiser(config.network, config.shape, classes)
+            level = torch.tensor(config.level, dtype=torch.float64)
+            c = precondition(level, config.scale)  # as numbers: to read a tensor is to wait for its device
+            self._c_in, self._c_skip = float(c.c_in * level), float(c.c_skip * level)
+            self._c_out, self._c_noise = float(c.c_out), float(c.c_noise)
 
     @property
     def latent_shape(self) -> tuple[int, ...]:
@@ -64,11 +68,8 @@ class Generator(nn.Module):
         if self.config.level is None:
             generated: Tensor = self.net(z, y)
             return self.config.scale * generated
-        level = torch.tensor(self.config.level, dtype=torch.float64)
-        c = precondition(level, self.config.scale)
-        noise = c.c_noise.to(device=z.device, dtype=z.dtype).expand(len(z))
-        residual: Tensor = self.net(float(c.c_in * level) * z, noise, y)
-        return float(c.c_skip * level) * z + float(c.c_out) * residual
+        residual: Tensor = self.net(self._c_in * z, z.new_full((len(z),), self._c_noise), y)
+        return self._c_skip * z + self._c_out * residual
 
     @classmethod
     def from_pretrained(cls, source: str | Path, device: torch.device | str = "cpu") -> "Generator":

@@ -2,7 +2,7 @@
 
 from condgen.metrics.classifier_score import classifier_score
 from condgen.metrics.collapse import Gauge, Reading
-from condgen.metrics.evaluate import CasName, Evaluation, Measures, evaluate, evaluating
+from condgen.metrics.evaluate import CasName, Evaluation, Measures, evaluate, evaluating, helping
 from condgen.metrics.extractors import FEATURES_HELP, open_extractor
 from condgen.metrics.features import Advance, Extractor, Features, Store, extract, extract_real, pixels
 from condgen.metrics.frechet import Gaussian, frechet_distance
@@ -41,6 +41,7 @@ __all__ = [
     "extract",
     "extract_real",
     "frechet_distance",
+    "helping",
     "kernel_distance",
     "memory",
     "nearest",

@@ -20,6 +20,7 @@ __all__ = ["Gauge", "Reading"]
 
 _NEIGHBOUR = 5
 _SEED = 0  # of the draw of real samples: every gauge of a data set has the same
+_JUDGED = 2000  # real samples that the judge learns from, and is tested on: enough to see a collapse
 _SURE, _NARROW = 0.5, 0.3  # accuracy above, in that of real data, and spread below which a generator has collapsed
 
 
@@ -103,7 +104,7 @@ class Gauge:
             real=real,
             radii=nearest_radii(real, min(_NEIGHBOUR, len(real) - 1)),
             spread=class_spread(real, train.y.cpu()[chosen], train.n_classes).value,
-            judge=Judge.fit(train, test),
+            judge=Judge.fit(train, test, _JUDGED),
         )
 
     def read(self, x: Tensor, y: Tensor) -> Reading:

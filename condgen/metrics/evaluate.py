@@ -50,7 +50,7 @@ from condgen.metrics.rows import REAL, MetricRow, proportion
 from condgen.rng import keyed_generator
 from condgen.settings import Settings
 
-__all__ = ["CasName", "Evaluation", "Measures", "evaluate", "evaluating"]
+__all__ = ["CasName", "Evaluation", "Measures", "evaluate", "evaluating", "helping"]
 
 CasName: TypeAlias = Literal["probe", "resnet", "none"]
 
@@ -181,6 +181,16 @@ def evaluating(
             row = yield from desk.usefulness(method, samples, features, y, measures, seed)
             rows += [row] if row is not None else []
     return Evaluation(rows, by_class, memories)
+
+
+def helping(
+    methods: Mapping[str, tuple[Tensor, Tensor]], train: LabelledSet, test: LabelledSet, store: Store
+) -> Generator[Advance, None, None]:
+    """What a process does while process 0 is `evaluating`: its share of the features, in the same order."""
+    yield from store.of_real(train)
+    yield from store.of_real(test)
+    for method, (x, _) in methods.items():
+        yield from store.of_samples(x, method)
 
 
 def _title(metric: str, at: int | None, extractor: Extractor) -> str:

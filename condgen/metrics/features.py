@@ -12,6 +12,7 @@ from torch import Tensor
 
 from condgen.data import LabelledSet
 from condgen.errors import UserError
+from condgen.training import Processes
 from condgen.weights import load_tensors, save_tensors
 
 __all__ = ["Advance", "Extractor", "Features", "Store", "extract", "extract_real", "pixels"]
@@ -99,14 +100,22 @@ class Store:
     Args:
         extractor: whose they are; without a key, nothing is kept.
         folder: where; None keeps nothing.
+        processes: those that share the work, and ask for the same features in the same order. Process 0 has the
+            features in the end, and keeps them; the others have an empty tensor. None where this process is alone.
 
     Attributes:
         problem: why features could not be kept, if so; the work goes on.
     """
 
-    def __init__(self, extractor: Extractor, folder: Path | None) -> None:
+    def __init__(self, extractor: Extractor, folder: Path | None, processes: Processes | None = None) -> None:
         self.extractor, self.folder = extractor, folder
+        self.processes = processes if processes is not None and extractor.key is not None else None
         self.problem: str | None = None
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether many processes share the work; features that are made in no time are made by one."""
+        return self.processes is not None and self.processes.count > 1
 
     def of_samples(self, x: Tensor, what: str) -> Generator[Advance, None, Features]:
         """Features of samples (N, ...), on the CPU.
@@ -127,13 +136,23 @@ class Store:
 
     def _of(self, batches: Iterable[Tensor], n: int, content: str, what: str) -> Generator[Advance, None, Features]:
         path = self._path(content)
-        if path is not None and (kept := self._read(path, n)) is not None:
+        kept = self._read(path, n) if path is not None and self._rank == 0 else None
+        if self.processes is not None and self.processes.once(lambda: kept is not None) and kept is None:
+            return Features(torch.empty(0, 0))
+        if kept is not None:
             return kept
         found: list[Features] = []
-        for batch in batches:
-            yield Advance(sum(len(one.vectors) for one in found), n, f"features of {what}")
+        for number, batch in enumerate(batches):
+            if number % self._count != self._rank:
+                continue
+            yield Advance(min(n, sum(len(one.vectors) for one in found) * self._count), n, f"features of {what}")
             features = self.extractor.function(batch)
             found.append(Features(*(None if part is None else part.cpu() for part in features)))  # type: ignore[arg-type]
+        if self.processes is not None:
+            parts = self.processes.gather(found)
+            if not parts:
+                return Features(torch.empty(0, 0))
+            found = [parts[i % len(parts)][i // len(parts)] for i in range(sum(map(len, parts)))]
         logits = [one.logits for one in found if one.logits is not None]
         whole = Features(torch.cat([one.vectors for one in found]), torch.cat(logits) if logits else None)
         if path is not None:
@@ -143,6 +162,14 @@ class Store:
             except UserError as error:
                 self.problem = str(error)
         return whole
+
+    @property
+    def _rank(self) -> int:
+        return 0 if self.processes is None else self.processes.rank
+
+    @property
+    def _count(self) -> int:
+        return 1 if self.processes is None else self.processes.count
 
     def _path(self, content: str) -> Path | None:
         if self.folder is None or self.extractor.key is None:

@@ -5,7 +5,7 @@ own classifier; on the features of a network it is as independent as that. Its a
 mark that generated ones are measured against.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import torch
@@ -18,6 +18,10 @@ from condgen.rng import keyed_generator
 __all__ = ["Judge"]
 
 _SEED = 0  # of the draw among more samples: every evaluation of a data set has the same judge
+
+
+def _name(extractor: Extractor, learnt: int | None = None) -> str:
+    return f"SVC on {extractor.name}" + (f", {learnt} training samples" if learnt is not None else "")
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,11 +46,19 @@ class Judge:
     machine: Any
 
     @classmethod
-    def fit(cls, train: LabelledSet, test: LabelledSet) -> "Judge":
-        """Fits the judge on real samples of the train split, as `pixels` sees them."""
+    def fit(cls, train: LabelledSet, test: LabelledSet, most: int = most) -> "Judge":
+        """Fits the judge on real samples of the train split, as `pixels` sees them.
+
+        Args:
+            train: to learn from.
+            test: to be tested on.
+            most: samples of either split that are looked at, in proportion to the classes.
+        """
         extractor = pixels(train.shape)
-        vectors, held_out = extract_real(extractor, train), extract_real(extractor, test)
-        return cls.learn(extractor, vectors, train.y, held_out, test.y)
+        learnt, tested = (split.at_most(most, keyed_generator(_SEED)) for split in (train, test))
+        vectors, held_out = extract_real(extractor, learnt), extract_real(extractor, tested)
+        judge = cls.learn(extractor, vectors, learnt.y, held_out, tested.y)
+        return judge if learnt is train else replace(judge, name=_name(extractor, len(learnt)))
 
     @classmethod
     def learn(cls, extractor: Extractor, vectors: Tensor, y: Tensor, held_out: Tensor, held_out_y: Tensor) -> "Judge":
@@ -64,12 +76,12 @@ class Judge:
         """
         from sklearn.svm import SVC  # imported late, because it takes seconds
 
-        name = f"SVC on {extractor.name}"
+        name = _name(extractor)
         y = y.cpu()
         if len(y) > cls.most:
             chosen = stratified_order(y, keyed_generator(_SEED))[: cls.most]
             vectors, y = vectors[chosen], y[chosen]
-            name += f", {cls.most} training samples"
+            name = _name(extractor, cls.most)
         machine = SVC(kernel="rbf", C=10.0, gamma="scale").fit(vectors.double().numpy(), y.numpy())
         predicted = torch.from_numpy(machine.predict(held_out.double().numpy()))
         return cls(name, float((predicted == held_out_y.cpu()).double().mean()), extractor, machine)

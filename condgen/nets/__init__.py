@@ -29,6 +29,7 @@ from condgen.nets.discriminator import (
 from condgen.nets.embed import ClassEmbedding, Conditioning, NoiseEmbedding, start_from
 from condgen.nets.generator import ConvGenerator, ConvGeneratorSettings
 from condgen.nets.mlp import MLPClassifier, MLPDenoiser, MLPGenerator, MLPSettings
+from condgen.nets.published import PUBLISHED
 from condgen.nets.resnet import ResNet, ResNetSettings
 from condgen.nets.twice import input_gradient_only, use_plain_operations
 from condgen.nets.unet import UNet, UNetSettings
@@ -38,6 +39,7 @@ __all__ = [
     "DENOISERS",
     "DISCRIMINATORS",
     "GENERATORS",
+    "PUBLISHED",
     "AnyClassifierNet",
     "AnyDenoiserNet",
     "AnyDiscriminatorNet",

@@ -1,8 +1,9 @@
 r"""What the convolutional networks share: group normalisation, the residual block, the check of image sizes.
 
 The residual block (as in Song et al. 2021, appendix H, and Dhariwal & Nichol 2021, sec. 3) is the resampled input, plus
-normalise, SiLU, resample, convolve, normalise, FiLM, SiLU, convolve. SiLU has derivatives of every order, which
-training on an input gradient needs; a rectifier's second derivative vanishes almost everywhere.
+normalise, SiLU, resample, convolve, normalise, FiLM, SiLU, convolve. Song et al. have no FiLM: they add a number to
+each channel before the second normalisation, and always convolve a resampled input (1x1). SiLU has derivatives of every
+order, which training on an input gradient needs; a rectifier's second derivative vanishes almost everywhere.
 """
 
 from typing import Literal, TypeAlias
@@ -11,15 +12,26 @@ import torch
 from torch import Tensor, nn
 
 from condgen.errors import UserError
-from condgen.nets.embed import FiLM, initialise_
+from condgen.nets.embed import FiLM, Shift, initialise_
+from condgen.nets.resample import Resampling, doubling, halving
 from condgen.nets.twice import Activate, Conv2d
 
-__all__ = ["BOUND", "GroupNorm", "Resample", "ResidualBlock", "check_image", "group_count", "largest_divisor"]
+__all__ = [
+    "BOUND",
+    "GroupNorm",
+    "Modulation",
+    "Resample",
+    "ResidualBlock",
+    "check_image",
+    "group_count",
+    "largest_divisor",
+]
 
 BOUND = 1.05
 """Generators of images end in BOUND * tanh, which reaches the pixels -1 and 1 at a finite argument."""
 
 Resample: TypeAlias = Literal["same", "up", "down"]
+Modulation: TypeAlias = Literal["film", "shift"]
 
 
 def check_image(kind: str, shape: tuple[int, ...], halvings: int) -> None:
@@ -63,14 +75,17 @@ class GroupNorm(nn.Module):
 
 
 class ResidualBlock(nn.Module):
-    """Features (B, C, H, W) to (B, C', H', W'), where H' is H, 2 H ("up", nearest) or H / 2 ("down", average).
+    """Features (B, C, H, W) to (B, C', H', W'), where H' is H, 2 H ("up") or H / 2 ("down").
 
     Args:
         channels: C.
         out_channels: C'.
-        embedding: width of the embedding that drives the FiLM.
+        embedding: width of the embedding that steers the block.
         resample: how the size of the image changes.
         dropout: rate of dropout before the last convolution.
+        resampling: the filter behind a change of size.
+        modulation: whether the embedding scales and shifts normalised features, or shifts them before normalisation.
+        project: whether the input, where its size changes, is convolved even if its channels do not change.
     """
 
     def __init__(
@@ -81,30 +96,39 @@ class ResidualBlock(nn.Module):
         *,
         resample: Resample = "same",
         dropout: float = 0.0,
+        resampling: Resampling = "box",
+        modulation: Modulation = "film",
+        project: bool = False,
     ) -> None:
         super().__init__()
         resize: dict[Resample, nn.Module] = {
             "same": nn.Identity(),
-            "up": nn.Upsample(scale_factor=2),
-            "down": nn.AvgPool2d(2),
+            "up": doubling(resampling),
+            "down": halving(resampling),
         }
         self.resize = resize[resample]
         self.enter = GroupNorm(channels, activation=True)
-        # No bias: the normalisation behind it removes most of one, and the FiLM's shift does its work.
+        # No bias: the normalisation behind it removes most of one, and the shift by the embedding does its work.
         self.convolve = initialise_(Conv2d(channels, out_channels, 3, padding=1, bias=False))
-        self.film = FiLM(embedding, out_channels)
-        self.activate = Activate(group_count(out_channels))
+        self.film = FiLM(embedding, out_channels) if modulation == "film" else None
+        self.shift = Shift(embedding, out_channels) if modulation == "shift" else None
+        self.activate = (
+            Activate(group_count(out_channels)) if modulation == "film" else GroupNorm(out_channels, activation=True)
+        )
         self.leave = nn.Sequential(
             nn.Dropout(dropout), initialise_(Conv2d(out_channels, out_channels, 3, padding=1), gain=0.3)
         )
         self.skip = (
             nn.Identity()
-            if channels == out_channels
+            if channels == out_channels and not (project and resample != "same")
             else initialise_(Conv2d(channels, out_channels, 1, bias=False))  # the branch ends in a bias already
         )
 
     def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
         h = self.convolve(self.resize(self.enter(x)))
-        h = self.leave(self.activate(h, *self.film.scale_and_shift(embedding)))
-        out: Tensor = self.skip(self.resize(x)) + h
+        if self.film is not None:
+            h = self.activate(h, *self.film.scale_and_shift(embedding))
+        elif self.shift is not None:
+            h = self.activate(self.shift(h, embedding))
+        out: Tensor = self.skip(self.resize(x)) + self.leave(h)
         return out

@@ -50,13 +50,14 @@ class DiffusersSettings(Settings):
             from diffusers import DDPMScheduler
         except ImportError as error:
             raise _missing() from error
-        scheduler = DDPMScheduler(
-            num_train_timesteps=self.timesteps,
-            beta_schedule=self.beta_schedule,
-            beta_start=self.beta_start,
-            beta_end=self.beta_end,
-            rescale_betas_zero_snr=self.zero_terminal_snr,
-        )
+        with torch.device("cpu"):  # these are looked at, also where a network is made without memory
+            scheduler = DDPMScheduler(
+                num_train_timesteps=self.timesteps,
+                beta_schedule=self.beta_schedule,
+                beta_start=self.beta_start,
+                beta_end=self.beta_end,
+                rescale_betas_zero_snr=self.zero_terminal_snr,
+            )
         signal: Tensor = scheduler.alphas_cumprod.double()
         signal = signal[signal > 0]
         return ((1 - signal) / signal).sqrt()

@@ -5,23 +5,34 @@ about -1.6 to 1.1. It becomes Fourier features :math:`\sqrt{2} \cos(\omega_k c),
 mean square at fixed angular frequencies, then a small perceptron. The lowest frequency turns by less than half a circle
 over the whole range, so no two levels look alike; the highest turns by 1.6 radians over a step of 0.05, so neighbours
 differ, and the features still change slowly enough to be smooth between the levels met in training. Random frequencies
-(Tancik et al. 2020) would make the resolution a matter of luck.
+(Tancik et al. 2020) make the resolution a matter of luck; the networks of Song et al. 2021 have them, so they are here
+for comparison: :math:`\omega_k = 2\pi w_k` per unit of :math:`\log(\sigma_t/\alpha_t)`, with :math:`w_k` from a normal.
 
 The sum of noise and class embeddings drives scale and shift of hidden features (FiLM: Perez et al. 2018; in diffusion
-networks "adaptive group normalisation": Dhariwal & Nichol 2021, sec. 3.1).
+networks "adaptive group normalisation": Dhariwal & Nichol 2021, sec. 3.1), or a shift alone (Ho et al. 2020).
 """
 
 import math
 from collections.abc import Mapping
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-__all__ = ["ClassEmbedding", "Conditioning", "FiLM", "NoiseEmbedding", "initialise_", "start_from"]
+__all__ = [
+    "ClassEmbedding",
+    "Conditioning",
+    "FiLM",
+    "NoiseEmbedding",
+    "RandomFrequencies",
+    "Shift",
+    "initialise_",
+    "start_from",
+]
 
 _LOWEST, _HIGHEST, _FREQUENCIES = 1.0, 32.0, 16
+_LOG_SHARE = 1 / 4  # c in units of the logarithm of the noise level
 
 Layer = TypeVar("Layer", nn.Linear, nn.Conv2d)
 
@@ -38,21 +49,42 @@ def initialise_(layer: Layer, gain: float = 1.0) -> Layer:
     return layer
 
 
+class RandomFrequencies(NamedTuple):
+    """Frequencies drawn from a normal once, when the network is made, and saved with it.
+
+    Attributes:
+        scale: their standard deviation, in turns per unit of the logarithm of the noise level.
+        number: how many.
+    """
+
+    scale: float
+    number: int
+
+
 class NoiseEmbedding(nn.Module):
-    """Noise levels c, (B,), to embeddings, (B, width)."""
+    """Noise levels c, (B,), to embeddings, (B, width).
+
+    Args:
+        width: the width of the embedding.
+        random: what is drawn instead of the fixed frequencies, or None.
+    """
 
     frequencies: Tensor
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, random: RandomFrequencies | None = None) -> None:
         super().__init__()
-        octaves = torch.linspace(math.log(_LOWEST), math.log(_HIGHEST), _FREQUENCIES)
-        self.register_buffer("frequencies", octaves.exp(), persistent=False)
+        if random is None:
+            octaves = torch.linspace(math.log(_LOWEST), math.log(_HIGHEST), _FREQUENCIES)
+            self.register_buffer("frequencies", octaves.exp(), persistent=False)
+        else:
+            turns = torch.randn(random.number) * random.scale
+            self.register_buffer("frequencies", turns * 2 * math.pi / _LOG_SHARE)
         self.layers = nn.Sequential(
-            initialise_(nn.Linear(2 * _FREQUENCIES, width)), nn.SiLU(), initialise_(nn.Linear(width, width))
+            initialise_(nn.Linear(2 * len(self.frequencies), width)), nn.SiLU(), initialise_(nn.Linear(width, width))
         )
 
     def features(self, noise: Tensor) -> Tensor:
-        """The fixed Fourier features, (B, 32)."""
+        """The fixed Fourier features, (B, 32), or twice as many as there are random frequencies."""
         phase = noise[:, None] * self.frequencies
         return torch.cat((phase.cos(), phase.sin()), dim=1) * math.sqrt(2)
 
@@ -91,11 +123,12 @@ class Conditioning(nn.Module):
     Args:
         width: the width of the embedding.
         n_classes: the number of classes K, or None for a network that ignores labels.
+        random: as for `NoiseEmbedding`.
     """
 
-    def __init__(self, width: int, n_classes: int | None = None) -> None:
+    def __init__(self, width: int, n_classes: int | None = None, random: RandomFrequencies | None = None) -> None:
         super().__init__()
-        self.noise = NoiseEmbedding(width)
+        self.noise = NoiseEmbedding(width, random)
         self.label = None if n_classes is None else ClassEmbedding(n_classes, width, null=True)
 
     def forward(self, noise: Tensor, y: Tensor | None = None) -> Tensor:
@@ -128,6 +161,19 @@ class FiLM(nn.Module):
         wide = (len(h), -1, *(1,) * (h.ndim - 2))
         scale, shift = self.scale_and_shift(embedding)
         return torch.addcmul(shift.reshape(wide), h, scale.reshape(wide))
+
+
+class Shift(nn.Module):
+    """A number for each channel, linear in an embedding, added to features (B, C, ...)."""
+
+    def __init__(self, embedding: int, channels: int) -> None:
+        super().__init__()
+        self.linear = initialise_(nn.Linear(embedding, channels), gain=0.5)
+
+    def forward(self, h: Tensor, embedding: Tensor) -> Tensor:
+        """Features (B, C, ...) of the shape of h, for embeddings (B, E)."""
+        shift: Tensor = self.linear(embedding)
+        return h + shift.reshape(len(h), -1, *(1,) * (h.ndim - 2))
 
 
 def start_from(net: nn.Module, weights: Mapping[str, Tensor]) -> None:

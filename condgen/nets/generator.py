@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from condgen.nets.blocks import BOUND, GroupNorm, Resample, ResidualBlock, check_image
 from condgen.nets.embed import ClassEmbedding, initialise_
+from condgen.nets.twice import memory_format_of
 from condgen.settings import Settings
 
 __all__ = ["ConvGenerator", "ConvGeneratorSettings"]
@@ -62,6 +63,7 @@ class ConvGenerator(nn.Module):
     def forward(self, z: Tensor, y: Tensor) -> Tensor:
         embedding = F.silu(self.label(y) + self.latent(z))
         h = self.enter(z).reshape(-1, *self.smallest)
+        h = h.contiguous(memory_format=memory_format_of(self.get_parameter("leave.1.weight")))
         for block in self.blocks:
             h = block(h, embedding)
         pixels: Tensor = self.leave(h)

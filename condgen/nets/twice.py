@@ -14,7 +14,8 @@ more than the six passes that counting gives, twice the three of a step that dif
   :math:`-r^2 \{ n [m(vq) - m(v) m(q) - 3 m(vn) m(qn)] + m(qn) (v - m(v)) + m(vn) (q - m(q)) \}`.
 
 Each layer is exact to rounding. It uses the framework's operations on request (`use_plain_operations`), and when it is
-compiled, where fusing is the compiler's work.
+compiled, where fusing is the compiler's work. The memory format of its input, contiguous or channels last, is that of
+its output and gradients. Under autocast, convolutions run in the lighter type; normalisation stays in float32.
 """
 
 from collections.abc import Iterator
@@ -27,7 +28,7 @@ from torch import Tensor, nn
 from torch.autograd import Function
 from torch.nn import functional as F
 
-__all__ = ["Activate", "Conv2d", "input_gradient_only", "use_plain_operations"]
+__all__ = ["Activate", "Conv2d", "input_gradient_only", "memory_format_of", "use_plain_operations"]
 
 _INPUTS_ONLY: ContextVar[bool] = ContextVar("inputs_only", default=False)
 
@@ -53,12 +54,30 @@ def use_plain_operations(network: nn.Module) -> nn.Module:
     return network
 
 
+def _autocasts(x: Tensor) -> bool:
+    return not x.is_meta and torch.is_autocast_enabled(x.device.type)
+
+
+def _lighter(*tensors: Tensor | None) -> list[Tensor | None]:
+    """The same tensors, or what autocast makes of them inside a function, whose backward pass would meet two types."""
+    x = next(t for t in tensors if t is not None)
+    if not _autocasts(x):
+        return list(tensors)
+    dtype = torch.get_autocast_dtype(x.device.type)
+    return [t if t is None or t.dtype == torch.float64 else t.to(dtype) for t in tensors]
+
+
+def memory_format_of(x: Tensor) -> torch.memory_format:
+    """Channels last where (B, C, H, W) lies so and only so, else contiguous."""
+    last = x.ndim == 4 and not x.is_contiguous() and x.is_contiguous(memory_format=torch.channels_last)
+    return torch.channels_last if last else torch.contiguous_format
+
+
 # ----------------------------------------------------------------------------------------------------
 # Convolution
 
-_Geometry: TypeAlias = tuple[
-    tuple[int, int], tuple[int, int], tuple[int, int], int
-]  # stride, padding, dilation, groups
+_Pair: TypeAlias = tuple[int, int]
+_Geometry: TypeAlias = tuple[_Pair, _Pair, _Pair, int]  # stride, padding, dilation, groups
 
 
 class _Convolve(Function):
@@ -125,7 +144,7 @@ class Conv2d(nn.Conv2d):
         if self.plain or torch.compiler.is_compiling():
             return super().forward(x)
         geometry = (self.stride, self.padding, self.dilation, self.groups)
-        out: Tensor = _Convolve.apply(x, self.weight, self.bias, geometry)
+        out: Tensor = _Convolve.apply(*_lighter(x, self.weight, self.bias), geometry)
         return out
 
 
@@ -150,13 +169,25 @@ class Activate(nn.Module):
 
     def forward(self, x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
         """Features (B, C, ...), scale a and shift b of shape (B, C) or (C,)."""
-        scale, shift = scale.expand(x.shape[:2]), shift.expand(x.shape[:2])
         if self.plain or torch.compiler.is_compiling():
-            wide = (*x.shape[:2], *(1,) * (x.ndim - 2))
-            u = F.group_norm(x, self.groups, eps=self.eps) * scale.reshape(wide) + shift.reshape(wide)
-            return F.silu(u) if self.activation else u
-        out: Tensor = _Activate.apply(x.contiguous(), scale, shift, self.groups, self.eps, self.activation)[0]
+            return self._plainly(x, scale, shift)
+        if _autocasts(x) and x.dtype != torch.float64:
+            x, scale, shift = x.float(), scale.float(), shift.float()
+        scale, shift = scale.expand(x.shape[:2]), shift.expand(x.shape[:2])
+        x = x.contiguous(memory_format=memory_format_of(x))
+        out: Tensor = _Activate.apply(x, scale, shift, self.groups, self.eps, self.activation)[0]
         return out
+
+    def _plainly(self, x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
+        if x.dtype == torch.bfloat16 and x.device.type == "cpu" and memory_format_of(x) == torch.channels_last:
+            x, scale, shift = x.float(), scale.float(), shift.float()  # of which normalisation is four times as fast
+        if scale.ndim == 1:
+            u = F.group_norm(x, self.groups, scale, shift, self.eps)
+        else:
+            wide = (*x.shape[:2], *(1,) * (x.ndim - 2))
+            u = F.group_norm(x, self.groups, eps=self.eps)
+            u = torch.addcmul(shift.reshape(wide), u, scale.reshape(wide))
+        return F.silu(u) if self.activation else u
 
     def extra_repr(self) -> str:
         return f"groups={self.groups}, activation={self.activation}, eps={self.eps:g}"
@@ -198,8 +229,29 @@ class _Layer:
 
 def _dot(a: Tensor, b: Tensor) -> Tensor:
     """Sums of products over the last axis, kept: (B, C, 1)."""
-    out: Tensor = torch.linalg.vecdot(a, b)[..., None]
+    if a.stride(-1) != 1:  # channels last: the product of matrices behind the other way would copy both
+        return (a * b).sum(2, keepdim=True)
+    device = "cpu" if a.is_meta else a.device.type
+    with torch.autocast(device, enabled=False):  # which takes this for a product of matrices
+        out: Tensor = torch.linalg.vecdot(a, b)[..., None]
     return out
+
+
+def _normalised(x: Tensor, groups: int, eps: float) -> tuple[Tensor, Tensor, Tensor]:
+    """n(x), a new field, the means (B, G), and one over the standard deviations."""
+    if x.device.type != "cpu" and not x.is_contiguous():
+        return _normalised_anywhere(x, groups, eps)
+    u, mean, r = torch.native_group_norm(x, None, None, len(x), x.shape[1], x[0, 0].numel(), groups, eps)
+    return u, mean, r
+
+
+def _normalised_anywhere(x: Tensor, groups: int, eps: float) -> tuple[Tensor, Tensor, Tensor]:
+    """The same for any layout: kernels of accelerators take contiguous images only."""
+    wide = x.flatten(2).unflatten(1, (groups, -1))
+    variance, mean = torch.var_mean(wide, (2, 3), correction=0, keepdim=True)
+    r = (variance + eps).rsqrt()
+    u = (wide * r).sub_(mean * r).reshape(x.shape)
+    return u, mean.flatten(1), r.flatten(1)
 
 
 class _Activate(Function):
@@ -207,9 +259,8 @@ class _Activate(Function):
 
     @staticmethod
     def forward(x: Tensor, a: Tensor, b: Tensor, groups: int, eps: float, silu: bool) -> tuple[Tensor, Tensor, Tensor]:
-        n, c = x.shape[:2]
-        wide = (n, c, *(1,) * (x.ndim - 2))
-        u, mean, r = torch.native_group_norm(x, None, None, n, c, x[0, 0].numel(), groups, eps)
+        wide = (*a.shape, *(1,) * (x.ndim - 2))
+        u, mean, r = _normalised(x, groups, eps)
         u = u.mul_(a.reshape(wide)).add_(b.reshape(wide))
         return F.silu(u, inplace=True) if silu else u, mean, r
 
@@ -222,7 +273,9 @@ class _Activate(Function):
 
     @staticmethod
     def backward(ctx: Any, g: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
-        gx, ga, gb = _ActivateGradient.apply(g.contiguous(), *ctx.saved_tensors, ctx.silu)
+        x, *others = ctx.saved_tensors
+        g = g.contiguous(memory_format=memory_format_of(x))
+        gx, ga, gb = _ActivateGradient.apply(g, x, *others, ctx.silu)
         return gx, ga, gb, None, None, None
 
 
@@ -257,7 +310,8 @@ class _ActivateGradient(Function):
             return (None,) * 7
         g, x, a, b, mean, r, pn_total, p_total = ctx.saved_tensors
         layer = _Layer(x, a, b, mean, r, ctx.silu)
-        return *_second(layer, g, v.contiguous(), p_total, pn_total), None, None, None
+        v = v.contiguous(memory_format=memory_format_of(x))
+        return *_second(layer, g, v, p_total, pn_total), None, None, None
 
 
 def _second(

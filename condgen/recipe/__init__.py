@@ -1,5 +1,6 @@
 """Recipes: YAML files that say everything about a run, checked before anything runs."""
 
+from condgen.recipe.composing import load_recipe
 from condgen.recipe.defaults import (
     GENERATOR_PRESETS,
     GeneratorPreset,
@@ -8,7 +9,7 @@ from condgen.recipe.defaults import (
     taught,
 )
 from condgen.recipe.generators import GeneratorRecipe, GeneratorStage
-from condgen.recipe.loading import apply_overrides, content_key, load_recipe, parse_yaml, read_yaml, to_yaml
+from condgen.recipe.loading import apply_overrides, content_key, parse_yaml, read_yaml, to_yaml
 from condgen.recipe.methods import Guidance, Method
 from condgen.recipe.models import (
     CalibrateRecipe,
@@ -19,6 +20,7 @@ from condgen.recipe.models import (
     DiagnoseStage,
     EvaluateStage,
     ImportStage,
+    Promise,
     Recipe,
     ScoreRecipe,
     ScoreStage,
@@ -40,6 +42,7 @@ __all__ = [
     "Guidance",
     "ImportStage",
     "Method",
+    "Promise",
     "Recipe",
     "SampleRecipe",
     "SampleStage",

@@ -1,6 +1,9 @@
 """What a recipe may say of a generator."""
 
-from pydantic import Field, model_validator
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import BaseModel, Field, model_validator
 
 from condgen.data import AnyData
 from condgen.generator import AnyGeneratorObjective, LikelihoodTerm, ScoreMismatching
@@ -10,7 +13,15 @@ from condgen.recipe.methods import Guidance
 from condgen.settings import Settings
 from condgen.training import Augmentation, PriorSettings, TrainingSettings
 
-__all__ = ["GeneratorRecipe", "GeneratorStage", "LikelihoodRecipe"]
+__all__ = ["GeneratorRecipe", "GeneratorStage", "LikelihoodRecipe", "with_training"]
+
+
+def with_training(tree: dict[str, Any], **switches: object) -> dict[str, Any]:
+    """Settings whose training has switches on that once stood elsewhere, where they are on there."""
+    on, training = {name: value for name, value in switches.items() if value}, tree.get("training")
+    if not on or training is None:
+        return tree
+    return tree | {"training": (training.model_dump() if isinstance(training, BaseModel) else dict(training)) | on}
 
 
 class LikelihoodRecipe(LikelihoodTerm):
@@ -45,6 +56,16 @@ class GeneratorRecipe(Settings):
     )
     training: TrainingSettings
 
+    @model_validator(mode="before")
+    @classmethod
+    def _as_it_was_said_before(cls, tree: object) -> object:
+        """Mirroring was once of generators alone, and part of their augmentation."""
+        augment = tree.get("augment") if isinstance(tree, Mapping) else None
+        if not isinstance(tree, Mapping) or not isinstance(augment, Mapping) or "flip" not in augment:
+            return tree
+        rest = {name: value for name, value in augment.items() if name != "flip"}
+        return with_training(dict(tree) | {"augment": rest}, flip=augment["flip"])
+
     @model_validator(mode="after")
     def _nothing_is_ignored(self) -> "GeneratorRecipe":
         mismatching = isinstance(self.objective, ScoreMismatching)
@@ -57,8 +78,10 @@ class GeneratorRecipe(Settings):
             raise ValueError("latent is for a generator's own network: a denoiser's takes as many as a sample has")
         if mismatching and self.network is None:
             raise ValueError("score mismatching needs the generator's own network: set generator.network")
-        if self.teacher is not None and self.augment != Augmentation():
-            raise ValueError("augment changes real images too, which a teacher has seen as they are: leave it out")
+        if self.teacher is not None and (self.augment != Augmentation() or self.training.flip):
+            raise ValueError(
+                "augment and training.flip change real images too, which a teacher has seen as they are: leave them out"
+            )
         if self.teacher is None and self.prior != PriorSettings():
             raise ValueError("prior is about a teacher: name one, or leave prior out")
         if not mismatching and self.teacher is None and self.objective.network is None:

@@ -6,7 +6,7 @@ content hash of the settings and of what they build on decides what can be reuse
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +14,14 @@ import yaml
 from pydantic import BaseModel
 
 from condgen.errors import UserError
-from condgen.recipe.models import Recipe
-from condgen.settings import parse
 
-__all__ = ["apply_overrides", "content_key", "load_recipe", "parse_yaml", "read_yaml", "to_yaml"]
+__all__ = ["apply_overrides", "content_key", "parse_yaml", "read_yaml", "to_yaml"]
 
 _DEPTH, _VALUES = 40, 100_000  # of a YAML file, aliases written out
 
 
-def content_key(*parts: BaseModel | str | int) -> str:
-    """A short hash of settings and of the keys of what they build on."""
+def content_key(*parts: BaseModel | Mapping[str, Any] | str | int) -> str:
+    """A short hash of settings, as such or as plain values, and of the keys of what they build on."""
     plain = [part.model_dump(mode="json") if isinstance(part, BaseModel) else part for part in parts]
     return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:16]
 
@@ -31,15 +29,6 @@ def content_key(*parts: BaseModel | str | int) -> str:
 def to_yaml(settings: BaseModel) -> str:
     """Resolved settings as YAML, every default written out."""
     return yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
-
-
-def load_recipe(path: Path, overrides: Iterable[str] = ()) -> Recipe:
-    """Reads a recipe and applies `dotted.key=value` overrides.
-
-    Raises:
-        UserError: for a missing file, YAML that does not parse, and settings that do not hold, in one line.
-    """
-    return parse(Recipe, apply_overrides(read_yaml(path), overrides), str(path))
 
 
 def read_yaml(path: Path) -> dict[str, Any]:

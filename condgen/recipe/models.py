@@ -1,5 +1,6 @@
 """What a recipe may say: one settings class a part, and one a stage of work."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -19,7 +20,7 @@ from condgen.generator import ScoreMismatching
 from condgen.metrics import Measures
 from condgen.nets import AnyClassifierNet, AnyDenoiserNet, DiffusersSettings
 from condgen.noise import AnyDensity, AnySchedule, LogNormal
-from condgen.recipe.generators import GeneratorRecipe
+from condgen.recipe.generators import GeneratorRecipe, with_training
 from condgen.recipe.methods import Guidance, Name, Unloaded
 from condgen.recipe.samples import SampleRecipe
 from condgen.sampling import build_sampler
@@ -36,6 +37,7 @@ __all__ = [
     "DiagnoseStage",
     "EvaluateStage",
     "ImportStage",
+    "Promise",
     "Recipe",
     "ScoreRecipe",
     "ScoreStage",
@@ -74,6 +76,15 @@ class ScoreRecipe(Settings):
         return self
 
     @model_validator(mode="after")
+    def _shapes_stay(self) -> "ScoreRecipe":
+        if self.labels == "separate" and self.training.compile:
+            raise ValueError(
+                "with labels: separate every network sees other numbers of rows, and would be compiled at every step: "
+                "leave training.compile out"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _dropout_has_labels(self) -> "ScoreRecipe":
         if self.labels != "embedding" and self.label_dropout != _DROPOUT:
             raise ValueError("label_dropout is for labels: embedding (--conditional): add it, or leave the dropout out")
@@ -87,13 +98,21 @@ class ClassifierRecipe(Settings):
     objective: ClassifierObjective = ClassifierObjective()
     density: AnyDensity = LogNormal()
     prior: PriorSettings = Field(default=PriorSettings(), description="how DLSM evaluates the frozen score model")
-    compile: bool = Field(default=False, description="compile the DLSM gradient; takes a minute or two at the start")
     training: TrainingSettings
+
+    @model_validator(mode="before")
+    @classmethod
+    def _as_it_was_said_before(cls, tree: object) -> object:
+        """Compilation was once of the DLSM gradient alone, and a setting of its own."""
+        if not isinstance(tree, Mapping) or "compile" not in tree:
+            return tree
+        rest = {name: value for name, value in tree.items() if name != "compile"}
+        return with_training(rest, compile=tree["compile"])
 
     @model_validator(mode="after")
     def _nothing_is_ignored(self) -> "ClassifierRecipe":
-        if self.objective.loss == "ce" and (self.compile or self.prior != PriorSettings()):
-            raise ValueError("compile and prior are for DLSM, which cross-entropy does not use: leave them out")
+        if self.objective.loss == "ce" and self.prior != PriorSettings():
+            raise ValueError("prior is for DLSM, which cross-entropy does not use: leave it out")
         return self
 
 
@@ -162,7 +181,17 @@ class CalibrateRecipe(Settings):
         default=None, min_length=1, description="noise levels, rising; by default 16 from data without noise to noise"
     )
     draws: int = Field(default=4, ge=1, description="noise draws of each held-out image, at each level")
+    most: int | None = Field(
+        default=None, ge=2, description="held-out images, in proportion to the classes; by default all"
+    )
     seed: int = Field(default=0, ge=0, lt=2**32)
+
+    @model_serializer(mode="wrap")
+    def _without_what_is_absent(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        tree: dict[str, Any] = serialise(self)
+        if self.most is None:  # so that the content keys of calibrations made before still hold
+            del tree["most"]
+        return tree
 
     @model_validator(mode="after")
     def _levels_rise(self) -> "CalibrateRecipe":
@@ -191,6 +220,15 @@ class DiagnoseStage(Settings):
     methods: dict[str, Guidance] = Field(min_length=1, description="row names and what they stand for")
 
 
+class Promise(Settings):
+    """What a run may take; `condgen run --dry-run` prints it beside what it would take here."""
+
+    hardware: str = Field(max_length=80, description="such as '2 CPU cores' or 'one H100'")
+    minutes: PositiveFloat
+    memory: PositiveFloat = Field(description="at its peak, in GB; of the GPU where there is one")
+    measured: bool = Field(default=False, description="or else meant")
+
+
 class Recipe(Settings):
     """A whole run."""
 
@@ -209,6 +247,7 @@ class Recipe(Settings):
     evaluate: Measures | None = Field(default=Measures(), description="false measures nothing")
     diagnose: DiagnoseRecipe | None = None
     calibrate: CalibrateRecipe | None = Field(default=None, description="measure every classifier on held-out data")
+    promise: Promise | None = None
 
     @field_validator("evaluate", mode="before")
     @classmethod

@@ -7,10 +7,11 @@ which are read as one set once all are there.
 import io
 import json
 import re
+import shutil
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -20,13 +21,15 @@ from torch import Tensor
 from condgen.data import to_uint8
 from condgen.errors import UserError
 from condgen.recipe import Shard
-from condgen.run.folder import STAGE_FILE, drop_partial_line, read_json, read_rows
+from condgen.run.folder import STAGE_FILE, drop_partial_line, read_json, read_rows, write_json
 from condgen.weights import write_atomically
 
 __all__ = [
     "MANIFEST",
+    "Part",
     "encode_samples",
     "load_picture",
+    "part_folder",
     "picture_of",
     "picture_path",
     "read_manifests",
@@ -36,10 +39,14 @@ __all__ = [
     "shard_folder",
     "shards_within",
     "sort_by_seed",
+    "take_in",
+    "take_parts",
+    "write_part_cost",
     "write_samples",
 ]
 
 MANIFEST = "manifest.jsonl"
+_PART, _COST = ".part-", "cost.json"
 
 
 def shard_folder(folder: Path, shard: Shard) -> Path:
@@ -95,6 +102,52 @@ def sort_by_seed(folder: Path) -> None:
     write_atomically(folder / MANIFEST, "".join(json.dumps(row) + "\n" for row in rows).encode())
 
 
+class Part(NamedTuple):
+    """What one of many processes has drawn: its pictures lie among the others, its manifest apart until all is merged.
+
+    Attributes:
+        rows: the lines of its manifest.
+        seconds: of drawing, on the clock that all processes started together.
+        evaluations: of networks, by this process.
+    """
+
+    rows: list[dict[str, Any]]
+    seconds: float
+    evaluations: float
+
+
+def part_folder(folder: Path, session: str, rank: int) -> Path:
+    """Where a process other than the first keeps its manifest while it draws."""
+    return folder / f"{_PART}{session}-{rank}"
+
+
+def write_part_cost(place: Path, seconds: float, evaluations: float) -> None:
+    """Says what the samples of a part have cost so far; to be called before their lines are written."""
+    write_json(place / _COST, {"seconds": seconds, "evaluations": evaluations})
+
+
+def take_in(folder: Path, rows: Sequence[dict[str, Any]]) -> bool:
+    """Appends lines to a manifest, save those of samples that it has; says whether there were any others."""
+    known = set(seeds_written(folder))
+    new = [row for row in rows if int(row["seed"]) not in known]
+    with (folder / MANIFEST).open("a", encoding="utf-8") as file:
+        file.write("".join(json.dumps(row) + "\n" for row in new))
+    return bool(new)
+
+
+def take_parts(folder: Path) -> list[Part]:
+    """Merges what processes have left that ended before all was drawn; returns those parts that had something new."""
+    found = []
+    for place in sorted(folder.glob(f"{_PART}*")):
+        drop_partial_line(place / MANIFEST)
+        rows = read_rows(place / MANIFEST)
+        if rows and take_in(folder, rows):
+            cost = read_json(place / _COST)
+            found.append(Part(rows, float(cost["seconds"]), float(cost["evaluations"])))
+        shutil.rmtree(place, ignore_errors=True)
+    return found
+
+
 def _as_picture(pixels: np.ndarray) -> Image.Image:
     return Image.fromarray(pixels[0] if len(pixels) == 1 else np.moveaxis(pixels, 0, -1))
 
@@ -124,22 +177,26 @@ def encode_samples(
         yield {"file": f"{places[i]:05d}.png", **row}, content.getvalue()
 
 
-def write_samples(folder: Path, places: Sequence[int], x: Tensor, rows: Sequence[dict[str, Any]]) -> None:
-    """Appends samples: the pictures, then their lines, so that what is in the manifest is whole.
+def write_samples(
+    folder: Path, places: Sequence[int], x: Tensor, rows: Sequence[dict[str, Any]], part: Path | None = None
+) -> list[dict[str, Any]]:
+    """Appends samples: the pictures, then their lines, which it returns, so that what is in the manifest is whole.
 
     Args:
         folder: of the samples.
         places: their numbers in it.
         x: as a network sees them, (B, ...) on the CPU.
         rows: what the manifest says of each, beside its file or its coordinates.
+        part: where the manifest lies, if not beside the pictures.
     """
     lines = []
     for row, picture in encode_samples(places, x, rows):
         if picture is not None:
             (folder / row["file"]).write_bytes(picture)
-        lines.append(json.dumps(row) + "\n")
-    with (folder / MANIFEST).open("a", encoding="utf-8") as file:
-        file.write("".join(lines))
+        lines.append(row)
+    with ((part or folder) / MANIFEST).open("a", encoding="utf-8") as file:
+        file.write("".join(json.dumps(row) + "\n" for row in lines))
+    return lines
 
 
 def read_samples(folder: Path) -> tuple[Tensor, Tensor]:

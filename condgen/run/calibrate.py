@@ -112,6 +112,7 @@ def calibrate_stage(
         return
     yield from opened.start()
 
+    held_out = held_out.at_most(settings.most, keyed_generator(settings.seed))
     log = opened.folder / LOG_FILE
     drop_partial_line(log)
     rows = [LevelRow(**row) for row in read_rows(log)]

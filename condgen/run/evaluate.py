@@ -9,11 +9,12 @@ from torch import Tensor
 
 from condgen.data import LabelledSet
 from condgen.errors import UserError
-from condgen.metrics import REAL, Evaluation, Extractor, Memory, Store, evaluating, open_extractor
+from condgen.metrics import REAL, Evaluation, Extractor, Memory, Store, evaluating, helping, open_extractor
 from condgen.recipe import EvaluateStage, content_key
 from condgen.run.album import MANIFEST, picture_of, read_samples, sample_folders
 from condgen.run.environment import cache_folder
-from condgen.run.folder import Progress, Work, file_key, open_stage, read_json, read_rows, write_json
+from condgen.run.folder import Progress, Stage, Work, file_key, open_stage, read_json, read_rows, write_json
+from condgen.training import Processes
 
 __all__ = ["METRICS", "NEIGHBOURS", "evaluate_stage", "evaluation_key", "neighbours_below"]
 
@@ -37,9 +38,11 @@ def evaluate_stage(
     samples: Mapping[str, Path],
     train: LabelledSet,
     test: LabelledSet,
-    device: torch.device | str = "cpu",
+    processes: Processes,
 ) -> Work:
     """Compares folders of samples with real data, and writes `metrics.json` and `neighbours.json`.
+
+    Many processes share the features of networks; process 0 does the rest.
 
     Args:
         folder: of the stage.
@@ -47,24 +50,45 @@ def evaluate_stage(
         samples: folders of samples by the names of their methods.
         train: the real reference.
         test: held-out real data.
-        device: where the networks of features run.
+        processes: which run the networks of features.
     """
+    extractor = processes.in_turn(lambda: open_extractor(stage.measures.features, train.shape, processes.device))
+    key = processes.same(lambda: evaluation_key(stage, samples, train, test, extractor))
     methods = {name: read_samples(path) for name, path in samples.items()}
     for name, (x, _) in methods.items():
         if tuple(x.shape[1:]) != train.shape:
             raise UserError(f"samples {name!r} have shape {tuple(x.shape[1:])}, but {train.source} has {train.shape}")
-    extractor = open_extractor(stage.measures.features, train.shape, device)
-    opened = open_stage("evaluate", folder, evaluation_key(stage, samples, train, test, extractor), stage)
+    opened = open_stage("evaluate", folder, key, stage, processes)
     if opened.finished:
         return
     yield from opened.start()
+    test = test.to(processes.device)
+    store = Store(extractor, cache_folder() / "features" if extractor.key is not None else None, processes)
+    if processes.is_main:
+        yield from _evaluate(opened, stage, samples, methods, train, test, store)
+    elif store.is_shared:
+        for advance in helping(methods, train, test, store):
+            yield Progress("evaluate", advance.done, advance.total, advance.done, advance.what)
+    processes.wait()
+
+
+def _evaluate(
+    opened: Stage,
+    stage: EvaluateStage,
+    samples: Mapping[str, Path],
+    methods: Mapping[str, tuple[Tensor, Tensor]],
+    train: LabelledSet,
+    test: LabelledSet,
+    store: Store,
+) -> Work:
+    """What process 0 does of it."""
+    folder, extractor = opened.folder, store.extractor
     for name, (_, y) in methods.items():
         seen = len(y.unique())
         if seen < train.n_classes:
             text = f"{name} has samples of {seen} of {train.n_classes} classes; distances and floors are to all of them"
             yield Progress("evaluate", 0, 1, 0, message=text)
-    store = Store(extractor, cache_folder() / "features" if extractor.key is not None else None)
-    work = evaluating(methods, train, test.to(device), stage.seed, stage.measures, store)
+    work = evaluating(methods, train, test, stage.seed, stage.measures, store)
     while True:
         try:
             advance = next(work)

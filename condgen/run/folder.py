@@ -9,7 +9,7 @@ import hashlib
 import json
 import time
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
@@ -18,6 +18,7 @@ from pydantic import BaseModel
 from condgen.errors import UserError
 from condgen.hub import CONFIG_FILE
 from condgen.recipe import read_yaml, to_yaml
+from condgen.training import Processes
 from condgen.weights import MODEL_FILE, write_atomically
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     "Stage",
     "Work",
     "file_key",
+    "in_main",
     "lock",
     "open_stage",
     "read_json",
@@ -46,6 +48,7 @@ class Progress(NamedTuple):
     note: str = ""
     message: str = ""  # something that the user should read
     look: Path | None = None  # the folder of a stage that has just looked at what it makes: pictures can be drawn
+    together: bool = False  # every process of the run yields this very event, so that all can stop here
 
 
 Work: TypeAlias = Generator[Progress, None, None]
@@ -53,7 +56,7 @@ Work: TypeAlias = Generator[Progress, None, None]
 
 
 class Stage:
-    """One stage of work in its folder.
+    """One stage of work in its folder. Of many processes each has one, and that of process 0 alone writes.
 
     Args:
         name: for people.
@@ -61,18 +64,19 @@ class Stage:
         key: content hash of its settings and inputs.
         record: what `stage.json` says.
         message: what the user should know before work begins.
+
+    Attributes:
+        finished: whether there is nothing left to do: it was finished, and what it wrote is still here.
+        writes: whether this process writes the files.
     """
 
     def __init__(self, name: str, folder: Path, key: str, record: dict[str, Any], message: str = "") -> None:
         self.name, self.folder, self.key, self.record, self.message = name, folder, key, record, message
         self._started = time.perf_counter()
         self._seconds_before = float(record.get("seconds", 0.0))
-
-    @property
-    def finished(self) -> bool:
-        """Whether there is nothing left to do: it was finished, and what it wrote is still here."""
-        outputs = self.record.get("outputs", [])
-        return bool(self.record.get("finished")) and all((self.folder / name).exists() for name in outputs)
+        outputs = record.get("outputs", [])
+        self.finished = bool(record.get("finished")) and all((folder / name).exists() for name in outputs)
+        self.writes = True
 
     @property
     def seconds(self) -> float:
@@ -82,11 +86,13 @@ class Stage:
     def note(self, **facts: object) -> None:
         """Writes facts, and the time spent, to `stage.json`."""
         self.record |= {"stage": self.name, "key": self.key, "seconds": round(self.seconds, 3)} | facts
-        write_json(self.folder / STAGE_FILE, self.record)
+        if self.writes:
+            write_json(self.folder / STAGE_FILE, self.record)
 
     def finish(self, outputs: Sequence[str] = (), **facts: object) -> None:
         """Marks the stage as finished, with the files that it has written."""
         self.note(finished=True, outputs=list(outputs), **facts)
+        self.finished = True
 
     def start(self) -> Iterator[Progress]:
         """What the user should read before the work begins."""
@@ -95,23 +101,48 @@ class Stage:
 
     def log(self, row: Mapping[str, Any]) -> None:
         """Appends a row to `log.jsonl`."""
+        if not self.writes:
+            return
         with (self.folder / LOG_FILE).open("a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
 
     def forget_log_after(self, step: int) -> None:
         """Drops the rows of steps that will be done again."""
         path = self.folder / LOG_FILE
-        if path.exists():
+        if self.writes and path.exists():
             kept = [row for row in read_rows(path) if row.get("step", 0) <= step]
             write_atomically(path, "".join(json.dumps(row) + "\n" for row in kept).encode())
 
 
-def open_stage(name: str, folder: Path, key: str, settings: BaseModel) -> Stage:
+def open_stage(name: str, folder: Path, key: str, settings: BaseModel, processes: Processes | None = None) -> Stage:
     """Opens a folder for a stage: fresh, to be resumed, or finished. A folder of other settings is set aside.
+
+    Args:
+        name: for people; its first word is the kind of stage.
+        folder: where its files lie, or will.
+        key: content hash of its settings and inputs.
+        settings: what is asked for.
+        processes: those that work on it, and all call this: process 0 decides for them. None where this process is the
+            only one.
 
     Raises:
         UserError: where the folder holds a stage of another kind, or files that are not condgen's.
     """
+    if processes is None:
+        return _open(name, folder, key, settings)
+    stage = processes.once(lambda: _open(name, folder, key, settings))
+    stage.writes = processes.is_main
+    return stage
+
+
+def in_main(processes: Processes, work: Work) -> Work:
+    """Work that process 0 does while the others wait."""
+    if processes.is_main:
+        yield from work
+    processes.wait()
+
+
+def _open(name: str, folder: Path, key: str, settings: BaseModel) -> Stage:
     path = folder / STAGE_FILE
     record: dict[str, Any] = {}
     message = ""
@@ -154,8 +185,23 @@ def _set_aside(folder: Path, key: str) -> Path:
 
 
 @contextmanager
-def lock(folder: Path) -> Iterator[None]:
-    """Holds a folder for this process; a second process is told so. The lock goes with the process, however it ends."""
+def lock(folder: Path, processes: Processes | None = None) -> Iterator[None]:
+    """Holds a folder for this run; another run is told so. The lock goes with the process, however it ends.
+
+    Args:
+        folder: what to hold.
+        processes: of this run: process 0 holds it for all.
+    """
+    with ExitStack() as stack:
+        if processes is None:
+            stack.enter_context(_held(folder))
+        else:
+            processes.once(lambda: stack.enter_context(_held(folder)))
+        yield
+
+
+@contextmanager
+def _held(folder: Path) -> Iterator[None]:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         file = (folder / LOCK_FILE).open("a")

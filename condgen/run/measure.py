@@ -77,7 +77,7 @@ def diagnose_stage(
         processes: of this run.
     """
     settings, device = stage.diagnose, processes.device
-    key = diagnosis_key(stage, folders, train)
+    key = processes.same(lambda: diagnosis_key(stage, folders, train))
     prior = ScoreModel.load(folders.score, device)
     if prior.config.shape != train.shape:
         raise UserError(f"{folders.score} was trained on {prior.config.shape}, but {train.source} has {train.shape}")
@@ -89,7 +89,7 @@ def diagnose_stage(
         raise UserError(f"noise level {outside[0]:g} is outside the schedule's range, {low:g} to {high:g}")
     if settings.grid is not None and train.shape != (2,):
         raise UserError(f"diagnose.grid is for points in the plane, which {train.source} does not hold: leave it out")
-    opened = open_stage("diagnose", folder, key, stage)
+    opened = open_stage("diagnose", folder, key, stage, processes)
     if opened.finished:
         return
     yield from opened.start()

@@ -6,6 +6,7 @@ from typing import Any
 
 from condgen.data import load
 from condgen.errors import UserError
+from condgen.metrics import open_extractor
 from condgen.recipe import (
     CalibrateStage,
     ClassifierStage,
@@ -20,7 +21,7 @@ from condgen.recipe import (
 from condgen.run.calibrate import CALIBRATION_FOLDER, CLASSIFIERS, calibrate_stage, gather_calibrations
 from condgen.run.environment import describe_environment
 from condgen.run.evaluate import METRICS, NEIGHBOURS, evaluate_stage, neighbours_below
-from condgen.run.folder import RECIPE_FILE, STAGE_FILE, Work, read_json, refuse_foreign_files, write_json
+from condgen.run.folder import RECIPE_FILE, STAGE_FILE, Work, in_main, read_json, refuse_foreign_files, write_json
 from condgen.run.guided import Folders, Models
 from condgen.run.measure import DIAGNOSTICS, FIELD, default_methods, diagnose_stage
 from condgen.run.sample import sample_stage
@@ -41,30 +42,17 @@ def run_recipe(recipe: Recipe, folder: Path, processes: Processes, command: str)
     Writes `recipe.yaml`, `run.json`, `cost.json`, and copies of `metrics.json`, `diagnostics.json` and, in one file, of
     all calibrations at the top.
     """
-    if (folder / STAGE_FILE).exists():
-        raise UserError(f"{folder} is the folder of a single stage: choose another one with --out")
-    if not (folder / RUN_FILE).exists():
-        refuse_foreign_files(folder)
-    train, test = load(recipe.data, "train"), load(recipe.data, "test")
+    train, test = processes.in_turn(lambda: (load(recipe.data, "train"), load(recipe.data, "test")))
+    if recipe.sample is not None and recipe.evaluate is not None:  # what is missing is said now, not after the training
+        features = recipe.evaluate.features
+        processes.in_turn(lambda: open_extractor(features, train.shape))
     train = train.to(processes.device)
-    for copy in (
-        METRICS,
-        NEIGHBOURS,
-        DIAGNOSTICS,
-        FIELD,
-        COST_FILE,
-        CLASSIFIERS,
-    ):  # of an earlier recipe, perhaps; made anew below
-        (folder / copy).unlink(missing_ok=True)
-    about = _about(recipe, folder, command)
-    stages: list[tuple[str, Path]] = []
-    _write_about(folder, about, stages)  # before anything else: it marks the folder as a run's
-    write_atomically(folder / RECIPE_FILE, to_yaml(recipe).encode())
+    top = _Top(recipe, folder, processes, command)
+    processes.once(top.begin)
 
     def stage(name: str, place: Path, work: Work) -> Work:
-        stages.append((name, place))
         yield from work
-        _write_about(folder, about, stages)
+        processes.once(lambda: top.note(name, place))
 
     score = folder / "score"
     settings: dict[str, Any] = {"data": recipe.data, "schedule": recipe.schedule, "seed": recipe.seed}
@@ -89,9 +77,9 @@ def run_recipe(recipe: Recipe, folder: Path, processes: Processes, command: str)
             title = f"calibrate {name}"
             calibration = CalibrateStage(calibrate=recipe.calibrate)
             work = calibrate_stage(title, calibration, place, score, test, processes.device)
-            yield from stage(title, place / CALIBRATION_FOLDER, work)
+            yield from stage(title, place / CALIBRATION_FOLDER, in_main(processes, work))
     if recipe.calibrate is not None and classifiers:
-        write_json(folder / CLASSIFIERS, gather_calibrations(classifiers))
+        processes.once(lambda: write_json(folder / CLASSIFIERS, gather_calibrations(classifiers)))
 
     generators = {name: folder / f"generator-{name}" for name in recipe.generators}
     folders = Folders(score, scores, classifiers, generators)
@@ -109,45 +97,83 @@ def run_recipe(recipe: Recipe, folder: Path, processes: Processes, command: str)
             about_all = recipe.sample.model_dump(include={"seed", "batch", "compile"})
             sample = SampleStage(method=method, labels=labels, **about_all)
             title = f"sample {name}"
-            yield from stage(title, place, sample_stage(title, place, sample, folders.models(method), processes.device))
-        write_json(folder / COST_FILE, {"rows": _cost(recipe, samples)})
+            yield from stage(title, place, sample_stage(title, place, sample, folders.models(method), processes))
+        processes.once(lambda: write_json(folder / COST_FILE, {"rows": _cost(recipe, samples)}))
         shown = recipe.sample.trajectory_stage(train.n_classes, 1 if train.is_images else POINTS_SHOWN)
         if shown is not None:
             many = {name: folders.models(method) for name, method in shown.methods.items()}
             place = folder / TRAJECTORIES_FOLDER
-            yield from stage("trajectories", place, trajectory_stage(place, shown, many, processes.device))
+            work = trajectory_stage(place, shown, many, processes.device)
+            yield from stage("trajectories", place, in_main(processes, work))
 
     if samples and recipe.evaluate is not None:
         place, evaluate = folder / "evaluation", EvaluateStage(seed=recipe.seed, measures=recipe.evaluate)
-        work = evaluate_stage(place, evaluate, samples, train.to("cpu"), test, processes.device)
+        work = evaluate_stage(place, evaluate, samples, train.to("cpu"), test, processes)
         yield from stage("evaluate", place, work)
-        write_json(folder / METRICS, read_json(place / METRICS))
-        write_json(folder / NEIGHBOURS, neighbours_below(folder, place))
-    methods = default_methods(classifiers, calibrated=recipe.calibrate is not None)
-    methods = (recipe.diagnose.methods if recipe.diagnose else {}) or methods
-    if recipe.diagnose is not None and methods:
-        place = folder / "diagnosis"
-        diagnose = DiagnoseStage(diagnose=recipe.diagnose, methods=methods)
-        yield from stage("diagnose", place, diagnose_stage(place, diagnose, folders, train, processes))
+        processes.once(lambda: top.copy_evaluation(place))
+    if recipe.diagnose is not None:
+        calibrated = recipe.calibrate is not None
+        methods = recipe.diagnose.methods or processes.once(lambda: default_methods(classifiers, calibrated=calibrated))
+        if methods:
+            place = folder / "diagnosis"
+            diagnose = DiagnoseStage(diagnose=recipe.diagnose, methods=methods)
+            yield from stage("diagnose", place, diagnose_stage(place, diagnose, folders, train, processes))
+            processes.once(lambda: top.copy_diagnosis(place))
+
+
+class _Top:
+    """The files at the top of a run: what it is, and copies of what its stages have found. Process 0 writes them."""
+
+    def __init__(self, recipe: Recipe, folder: Path, processes: Processes, command: str) -> None:
+        self.recipe, self.folder, self.command, self.processes = recipe, folder, command, processes
+        self.about: dict[str, Any] = {}
+        self.stages: list[tuple[str, Path]] = []
+
+    def begin(self) -> None:
+        """Marks the folder as that of a run, and drops what may be of an earlier recipe; it is made anew."""
+        if (self.folder / STAGE_FILE).exists():
+            raise UserError(f"{self.folder} is the folder of a single stage: choose another one with --out")
+        if not (self.folder / RUN_FILE).exists():
+            refuse_foreign_files(self.folder)
+        for copy in (METRICS, NEIGHBOURS, DIAGNOSTICS, FIELD, COST_FILE, CLASSIFIERS):
+            (self.folder / copy).unlink(missing_ok=True)
+        started = datetime.now(UTC).isoformat(timespec="seconds")
+        if (self.folder / RUN_FILE).exists():
+            started = read_json(self.folder / RUN_FILE).get("started", started)
+        name, count = self.recipe.name, self.processes.count
+        many = {"processes": count} if count > 1 else {}
+        self.about = {"name": name, **describe_environment(), **many, "started": started, "command": self.command}
+        self._write()  # before anything else
+        write_atomically(self.folder / RECIPE_FILE, to_yaml(self.recipe).encode())
+
+    def note(self, name: str, place: Path) -> None:
+        """Adds a stage that is finished."""
+        self.stages.append((name, place))
+        self._write()
+
+    def copy_evaluation(self, place: Path) -> None:
+        """Takes over figures, and the pictures' paths as they are from here."""
+        write_json(self.folder / METRICS, read_json(place / METRICS))
+        write_json(self.folder / NEIGHBOURS, neighbours_below(self.folder, place))
+
+    def copy_diagnosis(self, place: Path) -> None:
+        """Takes over score errors."""
         for file in (DIAGNOSTICS, FIELD):
             if (place / file).exists():
-                write_json(folder / file, read_json(place / file))
+                write_json(self.folder / file, read_json(place / file))
 
-
-def _about(recipe: Recipe, folder: Path, command: str) -> dict[str, Any]:
-    started = datetime.now(UTC).isoformat(timespec="seconds")
-    if (folder / RUN_FILE).exists():
-        started = read_json(folder / RUN_FILE).get("started", started)
-    return {"name": recipe.name, **describe_environment(), "started": started, "command": command}
-
-
-def _write_about(folder: Path, about: dict[str, Any], stages: list[tuple[str, Path]]) -> None:
-    records = [(name, place, read_json(place / STAGE_FILE)) for name, place in stages]
-    rows = [
-        {"stage": name, "folder": str(place.relative_to(folder)), "seconds": r["seconds"], "what": r.get("what", "")}
-        for name, place, r in records
-    ]
-    write_json(folder / RUN_FILE, about | {"stages": rows})
+    def _write(self) -> None:
+        records = [(name, place, read_json(place / STAGE_FILE)) for name, place in self.stages]
+        rows = [
+            {
+                "stage": name,
+                "folder": str(place.relative_to(self.folder)),
+                "seconds": record["seconds"],
+                "what": record.get("what", ""),
+            }
+            for name, place, record in records
+        ]
+        write_json(self.folder / RUN_FILE, self.about | {"stages": rows})
 
 
 def _cost(recipe: Recipe, samples: dict[str, Path]) -> list[dict[str, Any]]:

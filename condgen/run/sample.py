@@ -2,10 +2,16 @@
 
 A sample that is already in the manifest is not drawn again, so sampling goes on where it stopped. A shard is a part of
 the samples in a folder of its own.
+
+Many processes deal whole batches among themselves, so that the networks are called with the very batches of one
+process, and give the same bits on the same kind of machine. Where there are fewer batches than processes, these are
+split, and samples are those of one process up to rounding; so are those of adaptive samplers, whose batches mix.
 """
 
 import dataclasses
 import json
+import math
+import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
@@ -19,7 +25,17 @@ from condgen.errors import UserError
 from condgen.generator import Generator
 from condgen.recipe import Method, SampleStage, content_key
 from condgen.rng import Streams
-from condgen.run.album import MANIFEST, seeds_written, sort_by_seed, write_samples
+from condgen.run.album import (
+    MANIFEST,
+    Part,
+    part_folder,
+    seeds_written,
+    sort_by_seed,
+    take_in,
+    take_parts,
+    write_part_cost,
+    write_samples,
+)
 from condgen.run.folder import Progress, Stage, Work, open_stage
 from condgen.run.guided import Evaluations, Load, Models, count_evaluations, load_anew, open_guided
 from condgen.sampling import (
@@ -31,7 +47,7 @@ from condgen.sampling import (
     draw,
 )
 from condgen.score import ScoreModel
-from condgen.training import PriorSettings, lighten_
+from condgen.training import PriorSettings, Processes, lighten_
 
 __all__ = ["Source", "defaults_of", "describe", "open_light", "open_source", "refuse_bad", "sample_key", "sample_stage"]
 
@@ -109,43 +125,98 @@ def sample_key(stage: SampleStage, models: Models, source: Source) -> str:
     return content_key(stage, defaults_of(stage.method, source), *models.keys(stage.method))
 
 
-def sample_stage(name: str, folder: Path, stage: SampleStage, models: Models, device: torch.device) -> Work:
+def sample_stage(name: str, folder: Path, stage: SampleStage, models: Models, processes: Processes) -> Work:
     """Draws the samples of a stage in a folder, or goes on, or does nothing where it is finished."""
-    source = open_light(stage, models, device)
+    processes.same(lambda: models.keys(stage.method))  # before they are opened
+    source = open_light(stage, models, processes.device)
     unknown = [label for label in stage.labels if not 0 <= label < len(source.names)]
     if unknown:
         raise UserError(f"there is no class {unknown[0]}: the model knows {', '.join(source.names)}")
-    key = sample_key(stage, models, source)
-    opened = open_stage(name, folder, key, stage)
+    opened = open_stage(name, folder, sample_key(stage, models, source), stage, processes)
     if opened.finished:
         return
     if stage.shard is not None:  # what all shards of one set have in common
         opened.note(whole=sample_key(stage.model_copy(update={"shard": None}), models, source))
     yield from opened.start()
-    yield from _draw(opened, stage, source)
+    yield from _draw(opened, stage, source, processes)
 
 
-def _draw(opened: Stage, stage: SampleStage, source: Source) -> Work:
+class _Begun(NamedTuple):
+    """What there is when a session begins."""
+
+    seeds: set[int]  # of the samples that are there
+    seconds: float  # of drawing them
+    session: str  # a name for it
+
+
+def _begin(opened: Stage) -> _Begun:
+    """Looks what there is, once what an earlier session left in parts is merged."""
+    _count_in(opened, take_parts(opened.folder))
+    seconds = float(opened.record.get("drawing_seconds", 0.0))
+    return _Begun(set(seeds_written(opened.folder)), seconds, f"{time.time_ns():x}")
+
+
+def _count_in(opened: Stage, parts: Sequence[Part]) -> None:
+    """Adds what parts have cost: seconds are those of the slowest, since all worked at once."""
+    seconds = max([float(opened.record.get("drawing_seconds", 0.0)), *(part.seconds for part in parts)])
+    network = float(opened.record.get("network_evaluations", 0.0)) + sum(part.evaluations for part in parts)
+    written = len(seeds_written(opened.folder))
+    if written and parts:
+        opened.note(
+            drawing_seconds=round(seconds, 4),
+            network_evaluations=round(network, 1),
+            evaluations_per_image=round(network / written, 1),
+        )
+
+
+def _dealt(missing: Sequence[int], batch: int, processes: Processes) -> Sequence[int]:
+    """This process's share of the places: whole batches of what one process would draw, where there are enough."""
+    batches = math.ceil(len(missing) / batch)
+    if batches < processes.count:
+        return missing[processes.rows(len(missing))]
+    share = processes.rows(batches)
+    return missing[share.start * batch : share.stop * batch]
+
+
+def _draw(opened: Stage, stage: SampleStage, source: Source, processes: Processes) -> Work:
     """Draws what is missing, and writes it, also when it is interrupted."""
-    total = len(stage.places)
-    done = {seed - stage.seed for seed in seeds_written(opened.folder)}
-    missing = [place for place in stage.places if place not in done]
-    labels, seeds = [stage.labels[place] for place in missing], [stage.seed + place for place in missing]
-    if stage.compile and missing:  # before the clock starts
-        yield Progress(opened.name, len(done), total, 0, "compiling")
-        for size in {stage.batch, len(missing) % stage.batch} - {0}:  # a network is compiled for the size of its batch
+    opened.note(steps=len(source.grid) if source.grid is not None else None)
+    begun = processes.once(lambda: _begin(opened))
+    missing = [place for place in stage.places if stage.seed + place not in begun.seeds]
+    total, places = len(stage.places), _dealt(missing, stage.batch, processes)
+    of_all = len(missing) / max(1, len(places))  # samples that all draw while this process draws one
+    labels, seeds = [stage.labels[place] for place in places], [stage.seed + place for place in places]
+    if stage.compile and places:  # before the clock starts
+        yield Progress(opened.name, total - len(missing), total, 0, "compiling")
+        for size in {stage.batch, len(places) % stage.batch} - {0}:  # a network is compiled for the size of its batch
             next(source.draw(labels[:size], seeds[:size], size))
+    part = None if processes.is_main else part_folder(opened.folder, begun.session, processes.rank)
     with source.counted() as evaluations:
-        ledger = _Ledger(opened, stage, source, missing, evaluations)
+        ledger = _Ledger(opened, stage, source, places, evaluations, begun, part)
         rounds = source.draw(labels, seeds, stage.batch)
         try:
             while (finished := ledger.timed(lambda: next(rounds, None))) is not None:
                 ledger.add(finished)
-                yield Progress(opened.name, len(done) + ledger.drawn, total, ledger.drawn)
+                drawn = round(ledger.drawn * of_all)
+                yield Progress(opened.name, total - len(missing) + drawn, total, drawn)
         finally:
             ledger.write()
+    parts = processes.gather(Part(ledger.rows, ledger.seconds, ledger.network))
+    if processes.is_main:
+        _merge(opened, parts[1:], total)
+    processes.wait()
+    if part is not None:
+        shutil.rmtree(part, ignore_errors=True)
+
+
+def _merge(opened: Stage, parts: Sequence[Part], total: int) -> None:
+    """Makes one set of what all processes have drawn, and finishes the stage."""
+    drawn = [part for part in parts if part.rows]
+    for part in drawn:
+        take_in(opened.folder, part.rows)
+    _count_in(opened, drawn)
     sort_by_seed(opened.folder)
-    seconds = ledger.seconds
+    seconds = float(opened.record.get("drawing_seconds", 0.0))
     opened.finish(
         [MANIFEST],
         images=total,
@@ -155,16 +226,34 @@ def _draw(opened: Stage, stage: SampleStage, source: Source) -> Work:
 
 
 class _Ledger:
-    """Samples that have been drawn in this session, and what drawing has cost in all."""
+    """Samples that this process has drawn in this session, and what drawing has cost.
+
+    Attributes:
+        rows: of its manifest, where that lies in a part of its own.
+        seconds: of drawing, earlier sessions included.
+        network: evaluations of networks; those of earlier sessions are counted where the samples are written.
+    """
 
     def __init__(
-        self, opened: Stage, stage: SampleStage, source: Source, places: Sequence[int], evaluations: Evaluations
+        self,
+        opened: Stage,
+        stage: SampleStage,
+        source: Source,
+        places: Sequence[int],
+        evaluations: Evaluations,
+        begun: _Begun,
+        part: Path | None,
     ) -> None:
         self.opened, self.stage, self.source, self.places = opened, stage, source, places
         self.ready: list[Finished] = []  # on the CPU
         self.drawn = self.asked = 0  # samples, and evaluations of the model that they took
-        self.seconds = float(opened.record.get("drawing_seconds", 0.0))
-        self.before, self.evaluations = float(opened.record.get("network_evaluations", 0.0)), evaluations
+        self.part, self.rows, self.seconds, self.written = part, list[dict[str, Any]](), begun.seconds, len(begun.seeds)
+        self.before = float(opened.record.get("network_evaluations", 0.0)) if part is None else 0.0
+        self.evaluations = evaluations
+
+    @property
+    def network(self) -> float:
+        return self.before + self.evaluations.of(self.asked)
 
     def timed(self, work: Callable[[], T]) -> T:
         """Does a piece of the drawing."""
@@ -195,15 +284,18 @@ class _Ledger:
         x = torch.stack([sample.x for sample in self.ready])
         places = [self.places[sample.number] for sample in self.ready]
         rows = [describe(self.stage, self.source, place, s) for place, s in zip(places, self.ready, strict=True)]
-        network = self.before + self.evaluations.of(self.asked)
-        written = len(self.stage.places) - len(self.places) + self.drawn
-        self.opened.note(
-            drawing_seconds=round(self.seconds, 4),
-            network_evaluations=round(network, 1),
-            evaluations_per_image=round(network / written, 1),
-            steps=rows[0]["steps"] if self.source.grid is not None else None,
-        )
-        write_samples(self.opened.folder, places, x, rows)  # last: samples whose cost is unknown would be no use
+        if self.part is not None:
+            write_part_cost(self.part, self.seconds, self.network)
+        else:
+            self.opened.note(
+                drawing_seconds=round(self.seconds, 4),
+                network_evaluations=round(self.network, 1),
+                evaluations_per_image=round(self.network / (self.written + self.drawn), 1),
+            )
+        # Last: samples whose cost is unknown would be no use.
+        lines = write_samples(self.opened.folder, places, x, rows, self.part)
+        if self.part is not None:
+            self.rows += lines
         self.ready = []
 
 

@@ -1,16 +1,23 @@
 """Training: a state, a loop that yields, checkpoints, many processes."""
 
+from condgen.training.accumulate import Accumulation, Losses, LossFunction
 from condgen.training.augment import Augmentation
-from condgen.training.checkpoint import load_state, save_state
-from condgen.training.distributed import Processes
-from condgen.training.frozen import Precision, PriorSettings, lighten_
-from condgen.training.loop import Apply, Batch, Record, Task, TrainingSettings, train
+from condgen.training.batch import Batch
+from condgen.training.checkpoint import load_state, save_state, share_state
+from condgen.training.distributed import Lost, Processes
+from condgen.training.frozen import PriorSettings, lighten_, prepare_
+from condgen.training.loop import Apply, Record, Task, train
+from condgen.training.settings import Precision, TrainingSettings
 from condgen.training.state import State
 
 __all__ = [
+    "Accumulation",
     "Apply",
     "Augmentation",
     "Batch",
+    "LossFunction",
+    "Losses",
+    "Lost",
     "Precision",
     "PriorSettings",
     "Processes",
@@ -20,6 +27,8 @@ __all__ = [
     "TrainingSettings",
     "lighten_",
     "load_state",
+    "prepare_",
     "save_state",
+    "share_state",
     "train",
 ]

@@ -3,10 +3,11 @@
 from pathlib import Path
 
 from condgen.errors import UserError
+from condgen.training.distributed import Processes
 from condgen.training.state import State
 from condgen.weights import load_tensors, save_tensors
 
-__all__ = ["STATE_FILE", "load_state", "save_state"]
+__all__ = ["STATE_FILE", "load_state", "save_state", "share_state"]
 
 STATE_FILE = Path("state") / "state.safetensors"
 
@@ -34,3 +35,13 @@ def load_state(folder: Path, state: State, key: str) -> bool:
         reason = " ".join(str(error).split())
         raise UserError(f"{path} does not fit this model ({reason}): delete {path.parent} to train afresh") from error
     return True
+
+
+def share_state(state: State, processes: Processes) -> None:
+    """Gives every process the state of process 0.
+
+    A fresh state too: machines may round differently when they draw the initial weights.
+    """
+    step, tensors = processes.once(lambda: state.step), processes.share(state.tensors())
+    if not processes.is_main:
+        state.load_tensors(tensors, step)

@@ -21,8 +21,11 @@ from condgen.generator import (
     score_identity_loss,
 )
 from condgen.score import ScoreModel, denoising_score_matching
-from condgen.training.augment import Augmentation, augment, flip
-from condgen.training.loop import Apply, Batch, Task, TrainingSettings
+from condgen.training.accumulate import Losses
+from condgen.training.augment import Augmentation, augment, draw_augmentation
+from condgen.training.batch import Batch
+from condgen.training.loop import Apply, Task
+from condgen.training.settings import TrainingSettings
 
 __all__ = ["GeneratorTask", "Likely", "MatchingTask", "MismatchingTask"]
 
@@ -53,38 +56,44 @@ class GeneratorTask(Task):
         """All updates of the judging networks in one step, and their losses."""
 
     @abstractmethod
-    def judge(self, x: Tensor, batch: Batch) -> Tensor:
-        """The objective of generated and perhaps augmented data x with a graph: (B,)."""
+    def draw(self, batch: Batch) -> tuple[Tensor, ...]:
+        """Draws for `judge`, each (B, ...)."""
 
-    def generate(self, batch: Batch) -> Tensor:
-        """Fresh samples of the batch's labels, (B, ...)."""
-        generated: Tensor = self.model(batch.normal(*self.model.latent_shape), batch.y)
-        return generated
+    @abstractmethod
+    def judge(self, x: Tensor, y: Tensor, *draws: Tensor) -> Tensor:
+        """The objective of generated and perhaps augmented data x of labels y, with a graph: (B,)."""
 
-    def augmented(self, x: Tensor, batch: Batch) -> Tensor:
-        """Real or generated data as the judging networks see them, (B, ...)."""
-        return augment(self.augmentation, x, batch)
+    def latents(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """What fresh samples are made of: z, (B, *latent_shape), and how they are augmented."""
+        return batch.normal(*self.model.latent_shape), draw_augmentation(self.augmentation, batch)
 
-    def real_and_fake(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """What the judging networks learn from: real data, and generated data without a graph."""
+    def generated(self, z: Tensor, y: Tensor, moves: Tensor) -> Tensor:
+        """Generated data as the judging networks learn from them, without a graph."""
         with torch.no_grad():
-            fake = self.augmented(self.generate(batch), batch)
-        return self.augmented(flip(self.augmentation, batch.x, batch), batch), fake
+            return augment(self.model(z, y), moves)
 
     def update(self, batch: Batch, apply: Apply) -> dict[str, Tensor]:
         """The updates of the judging networks, then one of the generator."""
-        metrics = self.learn(batch, apply)
-        x = self.generate(batch)
-        loss = self.judge(self.augmented(x, batch), batch)
-        metrics = {"loss": loss.mean()} | metrics
+        learnt = self.learn(batch, apply)
+        z, moves = self.latents(batch)
+        draws, told = self.draw(batch), tuple[Tensor, ...]()
         if self.likely is not None:
+            t = batch.times(self.likely.term.density, self.likely.classifier.schedule)
+            told = (t, batch.normal(*batch.x.shape[1:]))
+
+        def losses(z: Tensor, moves: Tensor, y: Tensor, *rows: Tensor) -> Losses:
+            x = self.model(z, y)
+            objective = self.judge(augment(x, moves), y, *rows[: len(draws)])
+            if self.likely is None:
+                return {"loss": objective}
             classifier, term = self.likely
-            t = term.density.quantile(classifier.schedule, batch.uniform())
-            unlikely = likelihood_loss(classifier, x, t, batch.normal(*x.shape[1:]), batch.y)
-            metrics["likelihood"] = unlikely.mean()
-            loss = loss + term.weight * unlikely
-        apply("model", loss)
-        return metrics
+            t, eps = rows[len(draws) :]
+            unlikely = likelihood_loss(classifier, x, t, eps, y)
+            return {"loss": objective + term.weight * unlikely, "objective": objective, "likelihood": unlikely}
+
+        found = apply("model", losses, z, moves, batch.y, *draws, *told)
+        metrics = {"loss": found.get("objective", found["loss"])} | learnt  # comparable with and without a likelihood
+        return metrics | {name: found[name] for name in ("likelihood",) if name in found}
 
 
 class MismatchingTask(GeneratorTask):
@@ -121,20 +130,35 @@ class MismatchingTask(GeneratorTask):
         """`critic_steps` steps on fresh samples and noise."""
         shape = batch.x.shape[1:]
         for _ in range(self.objective.critic_steps):
-            real, fake = self.real_and_fake(batch)
-            u, noise = (
-                (batch.uniform(), batch.uniform()),
-                (batch.normal(*shape), batch.normal(*shape), batch.normal(*shape)),
-            )
-            on_real, on_fake = critic_loss(self.critic, real, fake, batch.y, u, noise, self.objective.target)
-            apply("critic", on_real + on_fake)
-        return {"critic_real": on_real.mean(), "critic_fake": on_fake.mean()}
+            z, moves = self.latents(batch)
+            moves_real = draw_augmentation(self.augmentation, batch)
+            times = [batch.times(self.critic.density, self.critic.schedule) for _ in range(2)]
+            noise = [batch.normal(*shape) for _ in range(3)]
+            learnt = apply("critic", self._critic_losses, batch.x, batch.y, z, moves, moves_real, *times, *noise)
+        return {name: learnt[name] for name in ("critic_real", "critic_fake")}
 
-    def judge(self, x: Tensor, batch: Batch) -> Tensor:
-        """The mean over `draws` of the critic's denoising error, each with its own noise level."""
-        losses = [
-            mismatching_loss(self.critic, x, batch.y, batch.uniform(), batch.normal(*x.shape[1:]))
+    def _critic_losses(
+        self, x: Tensor, y: Tensor, z: Tensor, moves: Tensor, moves_real: Tensor, *draws: Tensor
+    ) -> Losses:
+        real, fake = augment(x, moves_real), self.generated(z, y, moves)
+        t_real, t_fake, *noise = draws
+        on_real, on_fake = critic_loss(
+            self.critic, real, fake, y, (t_real, t_fake), (noise[0], noise[1], noise[2]), self.objective.target
+        )
+        return {"loss": on_real + on_fake, "critic_real": on_real, "critic_fake": on_fake}
+
+    def draw(self, batch: Batch) -> tuple[Tensor, ...]:
+        """A noise level and noise for each of the noised copies."""
+        pairs = [
+            (batch.times(self.critic.density, self.critic.schedule), batch.normal(*batch.x.shape[1:]))
             for _ in range(self.objective.draws)
+        ]
+        return tuple(draw for pair in pairs for draw in pair)
+
+    def judge(self, x: Tensor, y: Tensor, *draws: Tensor) -> Tensor:
+        """The mean over copies of the critic's denoising error, each with its own noise level."""
+        losses = [
+            mismatching_loss(self.critic, x, y, t, noise) for t, noise in zip(draws[::2], draws[1::2], strict=True)
         ]
         return torch.stack(losses).mean(0)
 
@@ -176,30 +200,41 @@ class MatchingTask(GeneratorTask):
 
     def learn(self, batch: Batch, apply: Apply) -> dict[str, Tensor]:
         """`denoiser_steps` steps of denoising score matching, each on fresh samples and noise."""
-        losses: dict[str, Tensor] = {}
+        learnt: dict[str, Tensor] = {}
         for _ in range(self.objective.denoiser_steps):
-            real, fake = self.real_and_fake(batch)
-            shown = {"fake": fake, "real": real}
+            z, moves = self.latents(batch)
+            shown = {
+                "fake": (self._fake_losses, z, moves),
+                "real": (self._real_losses, batch.x, draw_augmentation(self.augmentation, batch)),
+            }
             for name, pupil in self.pupils.items():
-                t = self.objective.denoiser_density.quantile(pupil.schedule, batch.uniform())
-                eps = batch.normal(*real.shape[1:])
-                loss = denoising_score_matching(pupil, shown[name], t, eps, batch.y)
-                apply(name, loss)
-                losses[f"{name}_dsm"] = loss.mean()
-        return losses
+                t = batch.times(self.objective.denoiser_density, pupil.schedule)
+                losses, source, moves = shown[name]
+                found = apply(name, losses, source, moves, batch.y, t, batch.normal(*batch.x.shape[1:]))
+                learnt[f"{name}_dsm"] = found["loss"]
+        return learnt
 
-    def judge(self, x: Tensor, batch: Batch) -> Tensor:
+    def _fake_losses(self, z: Tensor, moves: Tensor, y: Tensor, t: Tensor, eps: Tensor) -> Losses:
+        return {"loss": denoising_score_matching(self.pupils["fake"], self.generated(z, y, moves), t, eps, y)}
+
+    def _real_losses(self, x: Tensor, moves: Tensor, y: Tensor, t: Tensor, eps: Tensor) -> Losses:
+        return {"loss": denoising_score_matching(self.pupils["real"], augment(x, moves), t, eps, y)}
+
+    def draw(self, batch: Batch) -> tuple[Tensor, ...]:
+        """The noise level and noise at which the denoisers are compared."""
+        return batch.times(self.objective.density, self.fake.schedule), batch.normal(*batch.x.shape[1:])
+
+    def judge(self, x: Tensor, y: Tensor, *draws: Tensor) -> Tensor:
         """What the difference of the denoisers says of generated data.
 
         Both are asked without dropout: masks that differ would leave a difference where there is none.
         """
         self._learning(False)
-        t = self.objective.density.quantile(self.fake.schedule, batch.uniform())
-        eps = batch.normal(*x.shape[1:])
+        t, eps = draws
         if isinstance(self.objective, ScoreIdentity):
-            loss = score_identity_loss(self.real, self.fake, x, t, eps, batch.y, self.objective.alpha)
+            loss = score_identity_loss(self.real, self.fake, x, t, eps, y, self.objective.alpha)
         else:
-            loss = distribution_matching_loss(self.real, self.fake, x, t, eps, batch.y)
+            loss = distribution_matching_loss(self.real, self.fake, x, t, eps, y)
         self._learning(True)
         return loss
 

@@ -4,124 +4,47 @@ Everything random is a function of (seed, step): which rows are drawn, the times
 Going on after an interruption therefore gives the same weights, bit for bit, as never having stopped.
 
 A gradient that is not finite moves nothing: the update is skipped, and counted in the state.
+
+The program never waits for a device inside a step; whoever reads the metrics of a record does.
 """
 
-import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
-from typing import Annotated, Literal, NamedTuple, TypeAlias
+from collections.abc import Iterator
+from typing import NamedTuple, Protocol
 
 import torch
-from pydantic import Field, PositiveInt, model_validator
 from torch import Tensor, nn
 
 from condgen.data import LabelledSet
-from condgen.rng import keyed_generator
-from condgen.settings import Settings
+from condgen.errors import UserError
+from condgen.rng import keyed_seed
+from condgen.training.accumulate import Accumulation, LossFunction
+from condgen.training.batch import Batch
 from condgen.training.distributed import Processes
-from condgen.training.state import State
+from condgen.training.frozen import prepare_
+from condgen.training.settings import TrainingSettings, learning_rate_factor
+from condgen.training.state import State, lying_like
 
-__all__ = ["Apply", "Batch", "Record", "Task", "TrainingSettings", "learning_rate_factor", "train"]
+__all__ = ["Apply", "Record", "Task", "train"]
 
-_ORDER, _DRAWS, _DROPOUT = range(3)  # purposes of keyed generators
-_TAIL = 0.3  # of all steps, over which the learning rate falls
-
-
-Decay: TypeAlias = Annotated[float, Field(ge=0, lt=1)]
+_DROPOUT = 2  # a purpose of keyed generators, beside those of a batch
 
 
-class TrainingSettings(Settings):
-    """How long and how fast to train."""
+class Apply(Protocol):
+    """Takes one step of the optimiser of a network."""
 
-    steps: int = Field(gt=0)
-    batch: int = Field(default=256, gt=0, description="the total over all processes")
-    lr: float = Field(default=1e-3, gt=0)
-    betas: tuple[Decay, Decay] = (0.9, 0.999)
-    warmup: int = Field(default=100, ge=0, description="steps of linear warm-up")
-    decay: Literal["constant", "cosine", "tail"] = Field(
-        default="cosine", description="of the learning rate; tail: constant, then linear to zero over the last 30%"
-    )
-    clip: float = Field(default=1.0, gt=0, description="greatest norm of the gradient")
-    ema: float = Field(default=0.999, ge=0, lt=1, description="decay of the moving average of the weights")
-    log_every: int = Field(default=100, gt=0)
-    save_every: int = Field(default=1000, gt=0)
-    snapshots: tuple[PositiveInt, ...] = Field(
-        default=(), description="steps after which the averaged weights are kept, each as a model"
-    )
+    def __call__(self, part: str, losses: LossFunction, *tensors: Tensor) -> dict[str, Tensor]:
+        """Differentiates the mean loss of all rows in the named network, and steps its optimiser.
 
-    @model_validator(mode="after")
-    def _snapshots_come(self) -> "TrainingSettings":
-        if any(step > self.steps for step in self.snapshots):
-            raise ValueError(f"a snapshot after step {max(self.snapshots)} of {self.steps} never comes: leave it out")
-        return self
+        Args:
+            part: the name of the network.
+            losses: the losses of rows, (b,) each: "loss", which is differentiated, and others to be shown. It evaluates
+                every network that it needs itself, and draws nothing at random: rows may come a part at a time.
+            tensors: this process's rows, each (b, ...).
 
-
-def learning_rate_factor(settings: TrainingSettings, step: int) -> float:
-    """What the base learning rate is multiplied by in step `step` (counted from 0); never zero in the first step."""
-    warm = min(1.0, (step + 1) / settings.warmup) if settings.warmup else 1.0
-    if settings.decay == "constant":
-        return warm
-    if settings.decay == "tail":
-        return warm * min(1.0, (1 - step / settings.steps) / _TAIL)
-    return warm * 0.5 * (1 + math.cos(math.pi * step / settings.steps))
-
-
-class Batch:
-    """One step's data and randomness: this process's rows of a batch that all processes agree on.
-
-    Args:
-        data: the training set.
-        settings: batch size.
-        seed: of the run.
-        step: counted from 0.
-        processes: how the rows are shared.
-    """
-
-    def __init__(
-        self, data: LabelledSet, settings: TrainingSettings, seed: int, step: int, processes: Processes
-    ) -> None:
-        self._total = settings.batch
-        self._rows = processes.rows(settings.batch)
-        self._generator = keyed_generator(seed, _DRAWS, step)
-        self._device = data.x.device
-        index = _rows_of_step(len(data), settings.batch, seed, step)[self._rows].to(self._device)
-        self.x = data.floats(index)
-        self.y = data.y[index]
-
-    @property
-    def weight(self) -> float:
-        """This process's share of the batch."""
-        return len(self.x) / self._total
-
-    def normal(self, *shape: int) -> Tensor:
-        """Standard normal draws, (b, *shape)."""
-        return torch.randn(self._total, *shape, generator=self._generator)[self._rows].to(self._device)
-
-    def uniform(self) -> Tensor:
-        """Uniform draws, (b,) float64, spread evenly over the batch (a shifted lattice) to tame the loss's noise."""
-        shift = torch.rand((), generator=self._generator, dtype=torch.float64)
-        lattice = (shift + torch.arange(self._total, dtype=torch.float64) / self._total) % 1
-        return lattice[torch.randperm(self._total, generator=self._generator)][self._rows]
-
-    def chance(self, probability: float) -> Tensor:
-        """Independent draws, (b,) bool, each true with this probability."""
-        draws = torch.rand(self._total, generator=self._generator, dtype=torch.float64)
-        return (draws < probability)[self._rows].to(self._device)
-
-
-def _rows_of_step(n: int, batch: int, seed: int, step: int) -> Tensor:
-    """Which rows step `step` sees: consecutive slices of one shuffled pass after another."""
-    wanted = torch.arange(step * batch, (step + 1) * batch)
-    epochs = wanted // n
-    rows = [
-        torch.randperm(n, generator=keyed_generator(seed, _ORDER, int(epoch)))[wanted[epochs == epoch] % n]
-        for epoch in epochs.unique()
-    ]
-    return torch.cat(rows)
-
-
-Apply: TypeAlias = Callable[[str, Tensor], None]
-"""Differentiates the mean of a per-sample loss (b,) and steps the optimiser of the named network."""
+        Returns:
+            The means of all losses over this process's rows, scalars on the device.
+        """
 
 
 class Task(ABC):
@@ -139,9 +62,17 @@ class Task(ABC):
         """Adam's betas that differ from the settings', by network. The first may be negative."""
         return {}
 
+    def prepare_(self, settings: TrainingSettings) -> None:
+        """Changes how the networks that are in training are computed, to be quick in what the settings ask for.
+
+        Names of parameters stay; copies that were made before, such as the average, are computed as they were.
+        """
+        for model in self.models().values():
+            prepare_(model, settings)
+
     @abstractmethod
     def update(self, batch: Batch, apply: Apply) -> dict[str, Tensor]:
-        """One step: computes losses, calls `apply` for each, and returns scalar metrics (left on the device)."""
+        """One step: draws, calls `apply` for each update, and returns scalar metrics (left on the device)."""
 
 
 class Record(NamedTuple):
@@ -150,6 +81,7 @@ class Record(NamedTuple):
     step: int  # finished steps
     lr: float
     metrics: dict[str, Tensor]  # scalars on the device; reading them waits for it
+    rows: dict[str, int]  # how many rows this process computes at a time, by network
 
 
 def train(
@@ -158,31 +90,62 @@ def train(
     """Trains from `state.step` to `settings.steps`, yielding after each step.
 
     Between two yields the state is inconsistent; at a yield it can be saved, and the loop can be left for good.
+
+    Raises:
+        UserError: a batch has fewer rows than there are processes.
     """
+    if settings.batch < processes.count:
+        raise UserError(
+            f"training.batch is {settings.batch}, and {processes.count} processes share it: name at least as many"
+        )
     rates, betas = task.learning_rates(settings), task.betas(settings)
     for part, pair in betas.items():
         for group in state.optimizers[part].param_groups:
             group["betas"] = pair  # Adam's constructor refuses a negative one; its equations hold for it all the same
+    task.prepare_(settings)
+    state.lay_out()
+    accumulation = Accumulation(state.models, settings.micro_batch, equal=settings.compile)
     while state.step < settings.steps:
         factor = learning_rate_factor(settings, state.step)
         batch = Batch(data, settings, seed, state.step, processes)
-        dropout = keyed_generator(seed, _DROPOUT, state.step, processes.rank)
-        torch.manual_seed(int(torch.randint(2**31, (), generator=dropout)))
-
-        def apply(part: str, loss: Tensor, batch: Batch = batch, factor: float = factor) -> None:
-            model, optimizer = state.models[part], state.optimizers[part]
-            parameters = list(model.parameters())
-            gradients = torch.autograd.grad(loss.mean(), parameters, allow_unused=True)
-            for parameter, gradient in zip(parameters, gradients, strict=True):
-                parameter.grad = gradient
-            processes.average_gradients(parameters, batch.weight)
-            norm = nn.utils.clip_grad_norm_(parameters, settings.clip)
-            for group in optimizer.param_groups:
-                group["lr"] = rates.get(part, settings.lr) * factor
-            state.step_optimizer(part, norm.isfinite())
-
-        metrics = task.update(batch, apply)
-        metrics = {name: processes.average(value.detach(), batch.weight) for name, value in metrics.items()}
+        step = _Step(state, settings, rates, factor, seed, accumulation, batch, processes)
+        metrics = task.update(batch, step)
+        shared = processes.average(torch.stack([value.detach() for value in metrics.values()]), batch.weight)
         state.step += 1
         state.update_ema(settings.ema)
-        yield Record(state.step, settings.lr * factor, metrics)
+        yield Record(
+            state.step, settings.lr * factor, dict(zip(metrics, shared.unbind(), strict=True)), dict(accumulation.sizes)
+        )
+
+
+class _Step:
+    """`Apply`, in one step of the loop."""
+
+    def __init__(
+        self,
+        state: State,
+        settings: TrainingSettings,
+        rates: dict[str, float],
+        factor: float,
+        seed: int,
+        accumulation: Accumulation,
+        batch: Batch,
+        processes: Processes,
+    ) -> None:
+        self.state, self.settings, self.rates, self.factor, self.seed = state, settings, rates, factor, seed
+        self.accumulation, self.batch, self.processes = accumulation, batch, processes
+        self.updates = 0
+
+    def __call__(self, part: str, losses: LossFunction, *tensors: Tensor) -> dict[str, Tensor]:
+        seed = keyed_seed(self.seed, _DROPOUT, self.state.step, self.processes.rank, self.updates)
+        self.updates += 1
+        gradients, means = self.accumulation(part, losses, tensors, seed)
+        parameters = self.accumulation.parameters[part]
+        for parameter, gradient in zip(parameters, gradients, strict=True):
+            parameter.grad = None if gradient is None else lying_like(parameter, gradient)
+        self.processes.average_gradients(parameters, self.batch.weight)
+        norm = nn.utils.clip_grad_norm_(parameters, self.settings.clip)
+        for group in self.state.optimizers[part].param_groups:
+            group["lr"] = self.rates.get(part, self.settings.lr) * self.factor
+        self.state.step_optimizer(part, norm.isfinite())
+        return means

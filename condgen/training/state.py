@@ -10,12 +10,19 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 
-__all__ = ["State", "ema_decay"]
+__all__ = ["State", "ema_decay", "lying_like"]
 
 
 def ema_decay(limit: float, step: int) -> float:
     """The decay of the moving average after `step` steps: it warms up, so that early weights are forgotten."""
     return min(limit, (1 + step) / (10 + step))
+
+
+def lying_like(parameter: Tensor, tensor: Tensor) -> Tensor:
+    """A tensor of a parameter's shape, in the order in memory that the parameter has."""
+    if tensor.stride() == parameter.stride():
+        return tensor
+    return torch.empty_like(parameter, dtype=tensor.dtype, requires_grad=False).copy_(tensor)
 
 
 @dataclass
@@ -52,6 +59,19 @@ class State:
         for name, model in self.models.items():
             device = next(model.parameters()).device
             self.skipped.setdefault(name, torch.zeros(2, dtype=torch.int64, device=device))
+
+    @torch.no_grad()
+    def lay_out(self) -> None:
+        """Lays averages and moments out in memory as their parameters lie.
+
+        The fused optimiser takes all of them for rows of numbers, in whatever order they lie, and would mix them up.
+        """
+        for average, current in zip(self.ema.parameters(), self.models["model"].parameters(), strict=True):
+            average.data = lying_like(current, average.data)
+        for optimizer in self.optimizers.values():
+            for parameter, slots in optimizer.state.items():
+                for slot, tensor in slots.items():
+                    slots[slot] = lying_like(parameter, tensor) if tensor.shape == parameter.shape else tensor
 
     @torch.no_grad()
     def step_optimizer(self, name: str, finite: Tensor) -> None:

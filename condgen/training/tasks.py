@@ -6,7 +6,14 @@ import torch
 from torch import Tensor, nn
 
 from condgen.bayes import Denoiser
-from condgen.classifier import Classifier, ClassifierObjective, Gradient, classifier_losses, gradient_of
+from condgen.classifier import (
+    Classifier,
+    ClassifierObjective,
+    Gradient,
+    classifier_losses,
+    compiled_gradient,
+    gradient_of,
+)
 from condgen.noise import Density, perturb
 from condgen.score import (
     AdversarialObjective,
@@ -16,7 +23,11 @@ from condgen.score import (
     denoising_score_matching,
     discriminator_loss,
 )
-from condgen.training.loop import Apply, Batch, Task, TrainingSettings
+from condgen.training.accumulate import Losses
+from condgen.training.batch import Batch
+from condgen.training.frozen import prepare_
+from condgen.training.loop import Apply, Task
+from condgen.training.settings import TrainingSettings
 
 __all__ = ["AdversarialScoreTask", "ClassifierTask", "ScoreTask"]
 
@@ -29,8 +40,9 @@ class _Draws(NamedTuple):
 
 def _draw(batch: Batch, model: ScoreModel, density: Density, label_dropout: float) -> _Draws:
     """Times, noise, and the labels that a score model is told."""
-    t = density.quantile(model.schedule, batch.uniform())
-    eps, y = batch.normal(*batch.x.shape[1:]), batch.y
+    t = batch.times(density, model.schedule)
+    eps = batch.normal(*batch.x.shape[1:])
+    y = batch.y_on_cpu if model.config.labels == "separate" else batch.y
     if model.null_label is not None:
         y = y.masked_fill(batch.chance(label_dropout), model.null_label)
     return _Draws(t, eps, y)
@@ -55,11 +67,11 @@ class ScoreTask(Task):
 
     def update(self, batch: Batch, apply: Apply) -> dict[str, Tensor]:
         """One gradient step."""
-        loss = denoising_score_matching(
-            self.model, batch.x, *_draw(batch, self.model, self.density, self.label_dropout)
-        )
-        apply("model", loss)
-        return {"loss": loss.mean()}
+
+        def losses(x: Tensor, t: Tensor, eps: Tensor, y: Tensor) -> Losses:
+            return {"loss": denoising_score_matching(self.model, x, t, eps, y)}
+
+        return apply("model", losses, batch.x, *_draw(batch, self.model, self.density, self.label_dropout))
 
 
 class AdversarialScoreTask(Task):
@@ -100,20 +112,21 @@ class AdversarialScoreTask(Task):
         """`discriminator_steps` steps of the discriminator on the same data with fresh noise, then one of the model."""
         own = _draw(batch, self.model, self.density, self.label_dropout)  # first, so that they are those of `ScoreTask`
         for _ in range(self.objective.discriminator_steps):
-            t, eps, y = _draw(batch, self.model, self.density, self.label_dropout)
-            with torch.no_grad():
-                fake = self.model(perturb(self.model.schedule, batch.x, t, eps), t, y)
-            on_real, on_fake = discriminator_loss(self.discriminator, batch.x, fake, t)
-            apply("discriminator", on_real + on_fake)
-        losses = adversarial_score_matching(self.model, self.discriminator, self.objective.weight, batch.x, *own)
-        apply("model", losses.total)
-        return {
-            "loss": losses.total.mean(),
-            "dsm": losses.dsm.mean(),
-            "adversarial": losses.adversarial.mean(),
-            "discriminator_real": on_real.mean(),
-            "discriminator_fake": on_fake.mean(),
+            draws = _draw(batch, self.model, self.density, self.label_dropout)
+            judged = apply("discriminator", self._discriminator_losses, batch.x, *draws)
+        return apply("model", self._losses, batch.x, *own) | {
+            name: judged[name] for name in ("discriminator_real", "discriminator_fake")
         }
+
+    def _discriminator_losses(self, x: Tensor, t: Tensor, eps: Tensor, y: Tensor) -> Losses:
+        with torch.no_grad():
+            fake = self.model(perturb(self.model.schedule, x, t, eps), t, y)
+        on_real, on_fake = discriminator_loss(self.discriminator, x, fake, t)
+        return {"loss": on_real + on_fake, "discriminator_real": on_real, "discriminator_fake": on_fake}
+
+    def _losses(self, x: Tensor, t: Tensor, eps: Tensor, y: Tensor) -> Losses:
+        found = adversarial_score_matching(self.model, self.discriminator, self.objective.weight, x, t, eps, y)
+        return {"loss": found.total, "dsm": found.dsm, "adversarial": found.adversarial}
 
 
 class ClassifierTask(Task):
@@ -142,13 +155,22 @@ class ClassifierTask(Task):
         """The classifier alone."""
         return {"model": self.model}
 
+    def prepare_(self, settings: TrainingSettings) -> None:
+        """DLSM differentiates twice, which the compiler takes only if it is given the gradient as a whole."""
+        twice = self.objective.loss == "dlsm"
+        prepare_(self.model, settings, twice=twice)
+        if settings.compile and twice:
+            self.gradient = compiled_gradient()
+
     def update(self, batch: Batch, apply: Apply) -> dict[str, Tensor]:
         """One gradient step."""
-        t = self.density.quantile(self.model.schedule, batch.uniform())
-        eps = batch.normal(*batch.x.shape[1:])
-        losses = classifier_losses(self.model, self.objective, batch.x, batch.y, t, eps, self.prior, self.gradient)
-        apply("model", losses.total)
-        metrics = {"loss": losses.total.mean(), "ce": losses.cross_entropy.mean(), "accuracy": losses.correct.mean()}
-        if losses.dlsm is not None and losses.gain is not None:
-            metrics |= {"dlsm": losses.dlsm.mean(), "gain": losses.gain.mean()}
-        return metrics
+
+        def losses(x: Tensor, y: Tensor, t: Tensor, eps: Tensor) -> Losses:
+            found = classifier_losses(self.model, self.objective, x, y, t, eps, self.prior, self.gradient)
+            shown = {"loss": found.total, "ce": found.cross_entropy, "accuracy": found.correct}
+            if found.dlsm is not None and found.gain is not None:
+                shown |= {"dlsm": found.dlsm, "gain": found.gain}
+            return shown
+
+        t = batch.times(self.density, self.model.schedule)
+        return apply("model", losses, batch.x, batch.y, t, batch.normal(*batch.x.shape[1:]))

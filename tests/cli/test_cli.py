@@ -101,12 +101,6 @@ def test_run_leaves_other_peoples_folders_alone(digits, condgen, tmp_path):
         assert (folder / "recipe.yaml").read_text() == before
 
 
-def test_many_processes_are_refused_in_words(condgen, monkeypatch):
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    code, _, err = condgen("doctor")
-    assert (code, "one process" in err) == (2, True)
-
-
 def test_sample_by_name_and_number(digits, condgen, tmp_path):
     models = ("--score", digits / "score", "--classifier", digits / "classifier-dlsm")
     options = ("--per-class", 4, "--steps", 3, "--seed", 100, "--out", tmp_path / "s")

@@ -110,7 +110,7 @@ def test_terms_beside_the_loss(models, condgen, tmp_path):
     assert code == 0, err
     found = settings(tmp_path / "all")
     assert (found["likelihood"]["classifier"], found["likelihood"]["weight"]) == ("ce", 0.5)
-    assert (found["augment"]["flip"], found["augment"]["probability"]) == (True, 0.3)
+    assert (found["training"]["flip"], found["augment"]["probability"]) == (True, 0.3)
     assert any("likelihood" in row for row in read_rows(tmp_path / "all" / "log.jsonl"))
     default = ("--likelihood", models / "ce", "--loss", "smm")
     code, _, err = condgen("train-generator", *default, *SMALL, *TINY, "--out", tmp_path / "one")

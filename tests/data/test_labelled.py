@@ -132,3 +132,13 @@ def test_the_stratified_order_is_random_inside_a_class_and_repeatable():
     assert not torch.equal(first, second)
     assert not torch.equal(first, torch.arange(100))
     assert torch.equal(first, stratified_order(y, keyed_generator(0)))
+
+
+def test_some_samples_are_in_proportion_to_the_classes():
+    whole = images(30)
+    some = whole.at_most(12, keyed_generator(3))
+    assert torch.bincount(some.y).tolist() == [4, 4, 4]
+    rows = {(row.tobytes(), int(label)) for row, label in zip(whole.x.numpy(), whole.y, strict=True)}
+    assert all((row.tobytes(), int(label)) in rows for row, label in zip(some.x.numpy(), some.y, strict=True))
+    assert whole.at_most(30, keyed_generator(3)) is whole
+    assert whole.at_most(None, keyed_generator(3)) is whole

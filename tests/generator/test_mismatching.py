@@ -36,6 +36,11 @@ def linear_critic(k, sigma, d):
     return result
 
 
+def times(net, u):
+    """Those that uniform numbers pick."""
+    return net.density.quantile(net.schedule, u)
+
+
 def normals(*shape, n=1, seed=0):
     generator = torch.Generator().manual_seed(seed)
     return [torch.randn(*shape, generator=generator, dtype=torch.float64) for _ in range(n)]
@@ -49,9 +54,9 @@ def test_levels_are_the_ten_of_the_paper():
 def test_a_critic_that_knows_nothing_has_losses_of_one_per_dimension():
     blind = linear_critic(0.0, 0.3, 50)
     real, fake, *noise = normals(4000, 50, n=5)
-    y, u = torch.zeros(4000, dtype=torch.long), torch.rand(4000)
-    on_real, on_fake = critic_loss(blind, real, fake, y, (u, u), tuple(noise))
-    on_generator = mismatching_loss(blind, fake, y, u, noise[0])
+    y, t = torch.zeros(4000, dtype=torch.long), times(blind, torch.rand(4000))
+    on_real, on_fake = critic_loss(blind, real, fake, y, (t, t), tuple(noise))
+    on_generator = mismatching_loss(blind, fake, y, t, noise[0])
     for loss in (on_real, on_fake, on_generator):
         assert float(loss.detach().mean()) == pytest.approx(1, abs=0.02)
 
@@ -62,7 +67,8 @@ def test_generator_energy_of_a_linear_critic_by_stein():
     (x,) = normals(1, d)
     (noise,) = normals(400_000, d, seed=1)
     y = torch.zeros(400_000, dtype=torch.long)
-    energy = mismatching_loss(linear_critic(k, sigma, d), x.expand(400_000, d), y, torch.rand(400_000), noise)
+    net = linear_critic(k, sigma, d)
+    energy = mismatching_loss(net, x.expand(400_000, d), y, times(net, torch.rand(400_000)), noise)
     exact = (k**2 * float(x.square().sum()) + d * (k * sigma - 1) ** 2) / d
     assert float(energy.detach().mean()) == pytest.approx(exact, rel=0.01)
 
@@ -72,20 +78,20 @@ def test_linear_optimum_for_gaussians():
     s, g, sigma = 1.0, 0.5, 0.3
     a, b, *noise = normals(400_000, 1, n=5)
     net = linear_critic(0.0, sigma, 1)
-    u, y = torch.rand(400_000), torch.zeros(400_000, dtype=torch.long)
+    t, y = times(net, torch.rand(400_000)), torch.zeros(400_000, dtype=torch.long)
     with torch.no_grad():
         net.net.k.fill_(sigma / (s**2 + g**2 + 2 * sigma**2))
-    on_real, on_fake = critic_loss(net, s * a, g * b, y, (u, u), tuple(noise))
+    on_real, on_fake = critic_loss(net, s * a, g * b, y, (t, t), tuple(noise))
     (gradient,) = torch.autograd.grad((on_real + on_fake).mean(), net.net.k)
     assert abs(float(gradient)) < 0.02
 
 
 def test_noise_and_zero_targets_pull_the_critic_alike():
     net, (real, fake, *noise) = linear_critic(0.4, 0.3, 4), normals(300_000, 4, n=5)
-    u, y = torch.rand(300_000), torch.zeros(300_000, dtype=torch.long)
+    t, y = times(net, torch.rand(300_000)), torch.zeros(300_000, dtype=torch.long)
     gradients = []
     for target in (noise[2], torch.zeros_like(fake)):
-        _, on_fake = critic_loss(net, real, fake, y, (u, u), (noise[0], noise[1], target))
+        _, on_fake = critic_loss(net, real, fake, y, (t, t), (noise[0], noise[1], target))
         gradients.append(float(torch.autograd.grad(on_fake.mean(), net.net.k)[0]))
     assert gradients[0] == pytest.approx(gradients[1], rel=0.05)
 
@@ -93,15 +99,16 @@ def test_noise_and_zero_targets_pull_the_critic_alike():
 def test_each_step_moves_its_own_network_only():
     torch.manual_seed(0)
     generator = Generator(GeneratorConfig(network=NET, shape=(6,), names=("a", "b", "c"), latent=5))
-    net, y, u = critic(), torch.arange(9) % 3, torch.rand(9)
+    net, y = critic(), torch.arange(9) % 3
+    t = times(net, torch.rand(9))
     z = torch.randn(9, 5)
     with torch.no_grad():
         fake = generator(z, y)
     noise = (torch.randn(9, 6), torch.randn(9, 6), torch.randn(9, 6))
-    sum(critic_loss(net, torch.randn(9, 6), fake, y, (u, u), noise)).mean().backward()
+    sum(critic_loss(net, torch.randn(9, 6), fake, y, (t, t), noise)).mean().backward()
     assert all(p.grad is None for p in generator.parameters())
     net.zero_grad(set_to_none=True)
-    loss = mismatching_loss(net, generator(z, y), y, u, noise[0]).mean()
+    loss = mismatching_loss(net, generator(z, y), y, t, noise[0]).mean()
     gradients = torch.autograd.grad(loss, list(generator.parameters()))
     assert all(gradient.abs().sum() > 0 for gradient in gradients)  # it runs through the critic
     assert all(p.grad is None for p in net.parameters())
@@ -117,11 +124,11 @@ def test_scale_stands_for_the_unit_of_the_data():
     one, ten = critic(), critic(scale=10.0)
     x, n, u = torch.randn(4, 6), torch.randn(4, 6), torch.tensor([0.0, 0.3, 0.6, 0.99])
     y = torch.zeros(4, dtype=torch.long)
-    a, b = mismatching_loss(one, x, y, u, n), mismatching_loss(ten, 10 * x, y, u, n)
+    a, b = mismatching_loss(one, x, y, times(one, u), n), mismatching_loss(ten, 10 * x, y, times(ten, u), n)
     torch.testing.assert_close(a, b)
 
 
 def test_uniform_draws_reach_every_level():
     net = critic(levels=(0.1, 0.2, 0.3))
-    _, t = net.noised(torch.zeros(4, 6), torch.tensor([0.0, 0.34, 0.67, 1.0]), torch.zeros(4, 6))
+    t = times(net, torch.tensor([0.0, 0.34, 0.67, 1.0]))
     assert net.schedule.noise_level(t).tolist() == pytest.approx([0.1, 0.2, 0.3, 0.3])

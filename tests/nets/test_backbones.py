@@ -104,7 +104,19 @@ def test_timm_is_imported_only_when_asked_for():
     assert not hasattr(backbones, "timm")
 
 
-@pytest.mark.parametrize("name", ["resnet18", "resnet34", "convnext_atto", "vit_tiny_patch16_224"])
+USUAL = ["resnet18", "resnet34", "convnext_atto", "vit_tiny_patch16_224"]
+
+
+@pytest.mark.parametrize("name", USUAL)
+def test_the_backbones_that_people_use_are_made_without_memory_too(name):
+    with torch.device("meta"):
+        ghost = TimmClassifier(TimmSettings(name=name), (3, 32, 32), 100)
+    net = TimmClassifier(TimmSettings(name=name), (3, 32, 32), 100)
+    assert {p.device.type for p in ghost.parameters()} == {"meta"}
+    assert [(n, p.shape) for n, p in ghost.named_parameters()] == [(n, p.shape) for n, p in net.named_parameters()]
+
+
+@pytest.mark.parametrize("name", USUAL)
 def test_the_backbones_that_people_use_train_with_dlsm(name):
     """A small step against the gradient of DLSM alone lowers it by as much as the gradient says."""
     torch.manual_seed(0)

@@ -1,9 +1,11 @@
 import pytest
 import torch
+from torch import nn
 from torch.nn import functional as F
 
 from condgen.errors import UserError
 from condgen.nets.blocks import ResidualBlock, check_image, group_count, largest_divisor
+from condgen.nets.resample import doubling, halving
 
 
 @pytest.mark.parametrize("channels", [*range(4, 100), 128, 160, 192, 256, 384, 512])
@@ -56,6 +58,33 @@ def test_a_block_that_widens_projects_its_input():
     with torch.no_grad():
         block.leave[-1].weight.zero_()
     torch.testing.assert_close(block(x, e), F.conv2d(F.avg_pool2d(x, 2), block.skip.weight))
+
+
+@pytest.mark.parametrize("resample", ["up", "down"])
+def test_without_its_branch_a_block_with_a_filter_only_filters(resample):
+    torch.manual_seed(0)
+    block = ResidualBlock(8, 8, 5, resample=resample, resampling="fir")
+    x, e = torch.randn(2, 8, 6, 4), torch.randn(2, 5)
+    with torch.no_grad():
+        block.leave[-1].weight.zero_()
+    torch.testing.assert_close(block(x, e), (doubling if resample == "up" else halving)("fir")(x))
+
+
+@pytest.mark.parametrize(("resample", "projects"), [("same", False), ("up", True), ("down", True)])
+def test_only_blocks_that_resample_project_an_input_of_as_many_channels(resample, projects):
+    torch.manual_seed(0)
+    block = ResidualBlock(8, 8, 5, resample=resample, project=True)
+    assert isinstance(block.skip, nn.Conv2d) == projects
+
+
+def test_a_shift_comes_before_the_second_normalisation():
+    torch.manual_seed(0)
+    block = ResidualBlock(8, 12, 5, modulation="shift")
+    x, e = torch.randn(2, 8, 6, 4), torch.randn(2, 5)
+    h = F.silu(F.group_norm(x, 2, eps=1e-6))
+    h = block.convolve(h) + (e @ block.shift.linear.weight.T)[:, :, None, None]
+    expected = block.skip(x) + block.leave(F.silu(F.group_norm(h, 3, eps=1e-6)))
+    torch.testing.assert_close(block(x, e), expected)
 
 
 def test_dropout_acts_in_training_only():

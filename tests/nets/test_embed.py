@@ -2,9 +2,19 @@ import math
 
 import pytest
 import torch
+from scipy import stats
 
 from condgen.nets import MLPSettings, UNetSettings, build_denoiser
-from condgen.nets.embed import ClassEmbedding, Conditioning, FiLM, NoiseEmbedding, initialise_, start_from
+from condgen.nets.embed import (
+    ClassEmbedding,
+    Conditioning,
+    FiLM,
+    NoiseEmbedding,
+    RandomFrequencies,
+    Shift,
+    initialise_,
+    start_from,
+)
 
 LEVELS = torch.arange(-1.6, 1.1001, 0.05, dtype=torch.float64)
 
@@ -39,6 +49,35 @@ def test_the_embedding_tells_levels_apart():
 
 def test_fixed_frequencies_are_not_saved():
     assert all("frequencies" not in name for name in NoiseEmbedding(8).state_dict())
+
+
+def test_random_frequencies_are_normal_saved_and_in_turns_per_unit_of_log_noise():
+    torch.manual_seed(0)
+    embedding = NoiseEmbedding(8, RandomFrequencies(16.0, 4000))
+    assert "frequencies" in embedding.state_dict()
+    turns = embedding.frequencies / (8 * math.pi)  # one unit of noise is four of its logarithm
+    assert turns.std().item() == pytest.approx(16, rel=0.03)
+    assert turns.mean().abs() < 1
+    assert stats.kstest(turns.numpy() / 16, "norm").pvalue > 0.01
+    torch.testing.assert_close(embedding.features(torch.zeros(2)).square().mean(1), torch.ones(2))
+    phase = 2 * math.pi * turns[:5] * 0.3
+    found = embedding.features(torch.tensor([0.3 / 4]))[0]
+    torch.testing.assert_close(found[:5], math.sqrt(2) * phase.cos(), rtol=0, atol=1e-4)
+    torch.testing.assert_close(found[4000:4005], math.sqrt(2) * phase.sin(), rtol=0, atol=1e-4)
+
+
+def test_a_pupil_has_the_frequencies_of_its_teacher():
+    settings = UNetSettings(channels=8, multipliers=(1,), blocks=1, attention=(), fourier_scale=4.0)
+    teacher, pupil = (build_denoiser(settings, (1, 8, 8), None) for _ in range(2))
+    assert not torch.equal(teacher.conditioning.noise.frequencies, pupil.conditioning.noise.frequencies)
+    start_from(pupil, teacher.state_dict())
+    assert torch.equal(teacher.conditioning.noise.frequencies, pupil.conditioning.noise.frequencies)
+
+
+def test_a_shift_adds_a_number_to_each_channel():
+    shift = Shift(2, 3)
+    e, h = torch.tensor([[1.0, 0.0], [0.0, 2.0]]), torch.randn(2, 3, 4, 5)
+    torch.testing.assert_close(shift(h, e), h + (e @ shift.linear.weight.T)[:, :, None, None])
 
 
 def test_class_embedding_looks_rows_up():

@@ -6,6 +6,7 @@ from torch import nn
 from torch.func import functional_call, grad
 
 from condgen.nets import (
+    PUBLISHED,
     ConvDiscriminatorSettings,
     ConvGeneratorSettings,
     MLPDiscriminatorSettings,
@@ -17,6 +18,7 @@ from condgen.nets import (
     build_denoiser,
     build_discriminator,
     build_generator,
+    use_plain_operations,
 )
 
 CLASSES, LATENT = 3, 6
@@ -28,6 +30,12 @@ DENOISERS = {
     "mlp-plain": (MLPSettings(width=16, depth=2, embedding=8, normalise=False), POINTS),
     "unet": (UNetSettings(channels=8, multipliers=(1, 2), blocks=1, attention=(4,)), IMAGES),
     "unet-blind": (UNetSettings(channels=8, multipliers=(1, 2, 2), blocks=2, attention=()), IMAGES),
+    "unet-ncsnpp": (
+        PUBLISHED["score-sde-ncsnpp"].model_copy(
+            update={"channels": 8, "multipliers": (1, 2), "blocks": 1, "attention": (4,), "dropout": 0.0}
+        ),
+        IMAGES,
+    ),
 }
 CLASSIFIERS = {
     "mlp-points": (MLP, POINTS),
@@ -326,3 +334,104 @@ def test_networks_run_under_autocast(build, arguments):
     with torch.autocast("cpu", dtype=torch.bfloat16):
         rounded = in_float32(net, x, noise)
     assert 0 < (rounded - exact).std() < 0.1 * exact.std()
+
+
+EVERY = {
+    **{f"denoiser-{k}": (build_denoiser, s, shape, (CLASSES,), {}) for k, (s, shape) in DENOISERS.items()},
+    **{f"classifier-{k}": (build_classifier, s, shape, (CLASSES,), {}) for k, (s, shape) in CLASSIFIERS.items()},
+    **{f"generator-{k}": (build_generator, s, shape, (CLASSES, LATENT), {}) for k, (s, shape) in GENERATORS.items()},
+    **{
+        f"discriminator-{k}": (build_discriminator, s, shape, (), {"told_noise": True})
+        for k, (s, shape) in DISCRIMINATORS.items()
+    },
+}
+ON_IMAGES = {k: case for k, case in EVERY.items() if len(case[2]) == 3 and "mlp" not in k}
+
+
+def made(name):
+    """A network of any role that changes nothing in a pass, and inputs that it takes, of four samples in float32."""
+    build, settings, shape, more, options = EVERY[name]
+    torch.manual_seed(0)
+    net = build(settings, shape, *more, **options).eval()
+    x, noise, y = batch(shape, size=4)
+    if build is build_generator:
+        return net, (torch.randn(4, LATENT), y)
+    return net, (x.float(), noise.float(), y)[: 3 if build is build_denoiser else 2]
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_a_network_can_be_made_without_memory(name):
+    build, settings, shape, more, options = EVERY[name]
+    with torch.device("meta"):
+        ghost = build(settings, shape, *more, **options)
+    net, _ = made(name)
+    assert {p.device.type for p in ghost.parameters()} == {"meta"}
+    assert [(n, p.shape) for n, p in ghost.named_parameters()] == [(n, p.shape) for n, p in net.named_parameters()]
+
+
+def gradients(net, inputs, *, autocast=False):
+    """Of a function of the output, in the parameters."""
+    with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+        out = net(*inputs)
+    weight = torch.linspace(-1, 2, out.numel()).reshape(out.shape)
+    net.zero_grad()
+    (out.float() * weight).sum().backward()
+    return torch.cat([p.grad.flatten() for p in net.parameters()])
+
+
+@pytest.mark.parametrize("name", ON_IMAGES)
+@pytest.mark.parametrize("plain", [False, True])
+@pytest.mark.parametrize("autocast", [False, True])
+def test_channels_last_is_kept_by_every_layer_and_changes_nothing(name, plain, autocast):
+    net, inputs = made(name)
+    if plain:
+        use_plain_operations(net)
+    expected = gradients(net, inputs)
+    net, strayed = net.to(memory_format=torch.channels_last), []
+
+    def check(module, _inputs, output):
+        ambiguous = not isinstance(output, torch.Tensor) or output.ndim != 4 or min(output.shape[1:]) == 1
+        if not (ambiguous or output.is_contiguous(memory_format=torch.channels_last)):
+            strayed.append(module)
+
+    for module in net.modules():
+        module.register_forward_hook(check)
+    inputs = [v.contiguous(memory_format=torch.channels_last) if v.ndim == 4 else v for v in inputs]
+    found = gradients(net, inputs, autocast=autocast)
+    assert strayed == []
+    assert (found - expected).norm() < (0.1 if autocast else 1e-5) * expected.norm()
+    for p in net.parameters():
+        if p.ndim == 4 and min(p.shape[1:]) > 1:
+            assert p.grad.is_contiguous(memory_format=torch.channels_last)
+
+
+@pytest.mark.parametrize("name", [name for name in EVERY if "discriminator" not in name])  # whose rectifiers jump
+def test_gradients_under_autocast_are_those_of_float32_but_for_rounding(name):
+    net, inputs = made(name)
+    exact, rounded = gradients(net, inputs), gradients(net, inputs, autocast=True)
+    assert rounded.dtype == torch.float32
+    assert 0 < (rounded - exact).norm() < 0.1 * exact.norm()
+
+
+@pytest.mark.parametrize("name", ["classifier-resnet", "classifier-timm"])
+def test_a_loss_on_the_input_gradient_works_under_autocast(name):
+    net, (x, noise) = made(name)
+    y = torch.arange(4) % CLASSES
+    exact = torch.autograd.grad(input_gradient_loss(net, x, noise, y), list(net.parameters()))
+    with torch.autocast("cpu", torch.bfloat16):
+        loss = input_gradient_loss(net, x, noise, y)
+        rounded = torch.autograd.grad(loss, list(net.parameters()))
+    for a, b in zip(rounded, exact, strict=True):
+        assert a.dtype == torch.float32
+        assert (a - b).norm() < 0.2 * b.norm() + 1e-3
+
+
+@pytest.mark.parametrize("name", ["denoiser-unet-ncsnpp", "classifier-resnet", "generator-convgen"])
+@pytest.mark.parametrize("autocast", [False, True])
+def test_a_network_compiles_into_one_graph(name, autocast):
+    """With gradients traced as well; without generating code, which takes minutes."""
+    net, inputs = made(name)
+    expected = gradients(net, inputs, autocast=autocast)
+    net.compile(backend="aot_eager", fullgraph=True)
+    found = gradients(net, inputs, autocast=autocast)
+    assert (found - expected).norm() < (0.1 if autocast else 1e-4) * expected.norm()

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from condgen.nets.blocks import GroupNorm
-from condgen.nets.twice import Activate, Conv2d, input_gradient_only, use_plain_operations
+from condgen.nets.twice import Activate, Conv2d, _normalised_anywhere, input_gradient_only, use_plain_operations
 
 CONVOLUTIONS = {
     "plain": {"kernel_size": 3, "padding": 1},
@@ -29,6 +29,18 @@ class Modulated(nn.Module):
 
     def forward(self, x):
         return self.activate(x, self.scale, self.shift)
+
+
+class Autocast(nn.Module):
+    """A layer that runs under autocast, as its backward pass does not."""
+
+    def __init__(self, layer):
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, x):
+        with torch.autocast("cpu", torch.bfloat16):
+            return self.layer(x).float()
 
 
 def layers():
@@ -105,3 +117,54 @@ def test_a_group_of_equal_values_is_no_trouble():
     layer = GroupNorm(8, activation=True).double()
     for found in second_order(layer, torch.zeros(2, 8, 4, 4, dtype=torch.float64), True):
         assert found.isfinite().all()
+
+
+@pytest.mark.parametrize("make", list(layers()))
+def test_channels_last_changes_nothing_and_stays(make):
+    torch.manual_seed(0)
+    layer = make().double()
+    x = torch.randn(3, 4, 6, 5, dtype=torch.float64)
+    last = x.contiguous(memory_format=torch.channels_last)
+    assert layer(last).is_contiguous(memory_format=torch.channels_last)
+    found, expected = second_order(layer, last, True), second_order(layer, x, True)
+    assert found[0].is_contiguous(memory_format=torch.channels_last)
+    for a, b in zip(found, expected, strict=True):
+        torch.testing.assert_close(a, b)
+
+
+@pytest.mark.parametrize("format", [torch.contiguous_format, torch.channels_last])
+def test_the_normalisation_of_accelerators_is_that_of_the_framework(format):
+    torch.manual_seed(0)
+    x = 3 + torch.randn(2, 8, 5, 7, dtype=torch.float64).contiguous(memory_format=format)
+    found = _normalised_anywhere(x, 4, 1e-6)
+    expected = torch.native_group_norm(x, None, None, 2, 8, 35, 4, 1e-6)
+    assert found[0].stride() == x.stride()
+    for a, b in zip(found, expected, strict=True):
+        torch.testing.assert_close(a, b)
+
+
+@pytest.mark.parametrize("make", list(layers()))
+@pytest.mark.parametrize("inside", [True, False])
+def test_second_derivatives_under_autocast_are_right_but_for_rounding(make, inside):
+    """Whether or not the backward passes, too, run under autocast."""
+    torch.manual_seed(0)
+    layer, x = make(), torch.randn(3, 4, 6, 5)
+    exact = second_order(layer, x, False)
+    wrapped = layer if inside else Autocast(layer)
+    with torch.autocast("cpu", torch.bfloat16, enabled=inside):
+        rounded = second_order(wrapped, x, False)
+    for a, b in zip(rounded, exact, strict=True):
+        assert a.dtype == torch.float32
+        assert (a - b).norm() < 0.05 * b.norm()
+
+
+def test_normalisation_stays_in_float32_under_autocast():
+    layer, x = GroupNorm(4, activation=True), torch.randn(3, 4, 6, 5).bfloat16()
+    with torch.autocast("cpu", torch.bfloat16):
+        out = layer(x)
+    torch.testing.assert_close(out, layer(x.float()), rtol=0, atol=0)
+
+
+def test_a_network_of_a_lighter_type_stays_of_it():
+    layer = nn.Sequential(GroupNorm(4, activation=True), Conv2d(4, 6, 3)).bfloat16()
+    assert layer(torch.randn(3, 4, 6, 5).bfloat16()).dtype == torch.bfloat16

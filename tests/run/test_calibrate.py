@@ -121,6 +121,15 @@ def test_a_calibration_says_what_it_measured_and_gives_a_curve(trained, classifi
     json.dumps(found, allow_nan=False)
 
 
+def test_a_calibration_may_look_at_some_of_the_images(trained, classifier):
+    few = CalibrateStage(calibrate=FEW.calibrate.model_copy(update={"most": 100}))
+    list(calibrated(trained, classifier, few))
+    found = read_json(classifier / "calibration" / "calibration.json")
+    assert found["what"]["n"] == 100
+    assert {row["n"] for row in found["rows"]} == {100}
+    assert "most" not in FEW.model_dump()["calibrate"]  # so that earlier calibrations still hold
+
+
 @pytest.mark.parametrize("stop_at", [1, 2, 3])
 def test_a_stopped_calibration_goes_on(stop_at, trained, classifier, tmp_path):
     list(calibrated(trained, classifier))

@@ -15,7 +15,7 @@ from condgen.recipe import ScoreStage, apply_overrides, load_recipe
 from condgen.run import Models, estimate, read_json, run_recipe, train_stage
 from condgen.run.dry_run.probes import Operations, probe, probe_training, saved_for_backward
 from condgen.run.dry_run.rows import Estimate, StageEstimate, gigabytes
-from condgen.run.train import prepare
+from condgen.run.prepare import prepare
 from condgen.training import Processes
 from condgen.weights import load_tensors
 

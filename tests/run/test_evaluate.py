@@ -17,6 +17,9 @@ from condgen.run import evaluate_stage
 from condgen.run.album import MANIFEST, write_samples
 from condgen.run.evaluate import neighbours_below
 from condgen.run.folder import open_stage
+from condgen.training import Processes
+
+ALONE = Processes(cpu=True)
 
 
 def album(folder, x, y, names):
@@ -39,7 +42,7 @@ def evaluated(digits, tmp_path):
     x = torch.cat((train.floats()[:3], test.floats()[:57]))
     y = torch.cat((train.y[:3], test.y[:57]))
     samples = {"mostly new": album(tmp_path / "s", x, y, train.names)}
-    list(evaluate_stage(tmp_path / "run" / "e", EvaluateStage(), samples, train, test))
+    list(evaluate_stage(tmp_path / "run" / "e", EvaluateStage(), samples, train, test, ALONE))
     return tmp_path / "run"
 
 
@@ -80,7 +83,7 @@ def test_figures_by_class_have_names(evaluated, digits):
 def test_points_have_coordinates(tmp_path):
     train, test = (load(parse_data("moons"), split) for split in ("train", "test"))
     samples = {"moons": album(tmp_path / "s", test.floats()[:60], test.y[:60], train.names)}
-    list(evaluate_stage(tmp_path / "e", EvaluateStage(), samples, train, test))
+    list(evaluate_stage(tmp_path / "e", EvaluateStage(), samples, train, test, ALONE))
     row = json.loads((tmp_path / "e" / "neighbours.json").read_text())["rows"][0]
     assert len(row["x"]) == len(row["neighbours"][0]["x"]) == 2
     assert not (tmp_path / "e" / "neighbours").exists()
@@ -95,7 +98,7 @@ def test_another_network_under_the_same_name_is_measured_anew(digits, tmp_path):
     for seed in (0, 0, 1):
         torch.manual_seed(seed)
         save_file(CifarResNet(3, 10, 8).state_dict(), weights)
-        work = list(evaluate_stage(tmp_path / "e", stage, samples, train, test))
+        work = list(evaluate_stage(tmp_path / "e", stage, samples, train, test, ALONE))
         rows = json.loads((tmp_path / "e" / "metrics.json").read_text())["rows"]
         values.append((bool(work), next(row["value"] for row in rows if row["metric"] == "FD@60")))
         assert {row["features"] for row in rows if row["metric"] == "FD@60"} == {"net"}
@@ -107,7 +110,11 @@ def test_features_that_are_not_there_are_refused_before_anything_is_written(digi
     train, test = digits
     samples = {"new": album(tmp_path / "s", test.floats()[:60], test.y[:60], train.names)}
     with pytest.raises(UserError, match="there are no features 'nets'"):
-        list(evaluate_stage(tmp_path / "e", EvaluateStage(measures=Measures(features="nets")), samples, train, test))
+        list(
+            evaluate_stage(
+                tmp_path / "e", EvaluateStage(measures=Measures(features="nets")), samples, train, test, ALONE
+            )
+        )
     assert not (tmp_path / "e").exists()
 
 

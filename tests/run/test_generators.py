@@ -157,7 +157,7 @@ def test_a_likelihood_term_needs_a_classifier_of_the_same_data(trained):
 
 
 def test_real_images_cannot_be_mirrored_where_a_teacher_stands_for_them():
-    with pytest.raises(ValueError, match=r"augment changes real images too"):
+    with pytest.raises(ValueError, match=r"augment and training.flip change real images too"):
         generator_stage(augment={"flip": True})
 
 
@@ -177,7 +177,7 @@ def test_settings_that_nothing_reads_are_refused():
 def test_points_are_not_augmented():
     moons = load(parse_data("moons"), "train")
     objective = {"loss": "sid", "network": NETWORK}
-    stage = generator_stage(network=NETWORK, objective=objective, teacher=None, augment={"flip": True})
+    stage = generator_stage(network=NETWORK, objective=objective, teacher=None, augment={"probability": 0.1})
     with pytest.raises(UserError, match="augment changes images, and moons has points"):
         generator_task(stage, moons, Models(), CPU)
 

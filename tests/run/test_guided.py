@@ -101,7 +101,7 @@ LABELS = (3, 3, 7, 7, 0)
 
 def draw(folder, method, models, labels=LABELS):
     stage = SampleStage(method=Method(sampler="heun", steps=4, **method), labels=labels, seed=5)
-    events = list(sample_stage("sample", folder, stage, models, CPU))
+    events = list(sample_stage("sample", folder, stage, models, ALONE))
     return events, read_samples(folder)[0] if events else None
 
 

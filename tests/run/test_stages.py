@@ -92,7 +92,7 @@ def test_a_model_with_an_adversary_is_a_score_model_like_any_other(trained, tmp_
     for row in read_rows(trained / "adversarial" / "log.jsonl"):
         assert {"loss", "dsm", "adversarial", "discriminator_real", "discriminator_fake"} <= row.keys()
     stage = SampleStage(method=METHODS["guided"], labels=(3, 7))
-    list(sample_stage("s", tmp_path / "s", stage, Models(trained / "adversarial", trained / "classifier"), CPU))
+    list(sample_stage("s", tmp_path / "s", stage, Models(trained / "adversarial", trained / "classifier"), ALONE))
     assert read_samples(tmp_path / "s")[0].shape == (2, 1, 8, 8)
 
 
@@ -163,7 +163,7 @@ LABELS = tuple(label for label in range(10) for _ in range(2))
 def draw(root, folder, method, *, batch=7, labels=LABELS, seed=5):
     models = Models(root / "score", root / "classifier", root / "smm")
     stage = SampleStage(method=method, labels=labels, seed=seed, batch=batch)
-    return sample_stage("sample", folder, stage, models, CPU)
+    return sample_stage("sample", folder, stage, models, ALONE)
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -264,7 +264,7 @@ def test_sampling_says_what_is_missing(trained, tmp_path):
         (Models(trained / "score", trained / "score"), "holds a score model, where a classifier is needed"),
     ):
         with pytest.raises(UserError, match=message):
-            list(sample_stage("s", tmp_path / message[:8], stage, models, CPU))
+            list(sample_stage("s", tmp_path / message[:8], stage, models, ALONE))
     with pytest.raises(UserError, match="there is no class 10"):
         list(draw(trained, tmp_path / "ten", METHODS["unguided"], labels=(10,)))
 
@@ -285,7 +285,7 @@ def test_evaluation_is_written_once_and_remade_when_samples_change(trained, tmp_
     list(draw(trained, tmp_path / "s", METHODS["one step"]))
 
     def evaluate():
-        return list(evaluate_stage(tmp_path / "e", EvaluateStage(), {"one step": tmp_path / "s"}, DATA, test))
+        return list(evaluate_stage(tmp_path / "e", EvaluateStage(), {"one step": tmp_path / "s"}, DATA, test, ALONE))
 
     assert evaluate()
     metrics = json.loads((tmp_path / "e" / "metrics.json").read_text())
@@ -305,7 +305,7 @@ def test_the_cost_of_samples_is_known_before_they_are_written(trained, tmp_path,
 
     def spy(folder, *what):
         known.append(read_json(folder / "stage.json").get("evaluations_per_image"))
-        write(folder, *what)
+        return write(folder, *what)
 
     monkeypatch.setattr(module, "write_samples", spy)
     list(draw(trained, tmp_path / "s", METHODS["one step"]))

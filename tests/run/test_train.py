@@ -1,5 +1,6 @@
 """What a training run makes of updates that are not finite. (Stages as a whole: test_stages.py.)"""
 
+import itertools
 import json
 
 import pytest
@@ -7,8 +8,9 @@ import torch
 
 from condgen.data import load, parse_data
 from condgen.errors import UserError
-from condgen.recipe import ScoreStage, default_recipe
+from condgen.recipe import ClassifierStage, GeneratorStage, ScoreStage, content_key, default_recipe
 from condgen.run import train_stage
+from condgen.run.prepare import _what_counts
 from condgen.training import Processes
 
 ALONE = Processes(cpu=True)
@@ -53,3 +55,82 @@ def test_a_few_bad_batches_are_told_and_training_goes_on(monkeypatch, tmp_path):
     assert [row.get("skipped", 0) for row in rows] == [1, 1, 3, 3, 3, 3, 3, 3]
     assert "loss" not in rows[0]  # step 5 was a bad one, and a log holds numbers
     assert rows[-1]["loss"] > 0
+
+
+# ----------------------------------------------------------------------------------------------------
+# What a model's key depends on
+
+
+def stages(changes=(), of=()):
+    """A stage of each kind, with changes to its training and to its own part."""
+    recipe = default_recipe(parse_data("digits"), load(parse_data("digits"), "train"))
+    shared = {"data": recipe.data, "schedule": recipe.schedule}
+    parts = {
+        "score": (ScoreStage, recipe.score),
+        "classifier": (ClassifierStage, recipe.classifiers["default"]),
+        "generator": (GeneratorStage, recipe.generators["smm"]),
+    }
+    for name, (kind, part) in parts.items():
+        tree = part.model_dump(mode="json")
+        tree["training"] |= dict(changes)
+        yield kind.model_validate(shared | {name: tree | dict(of)})
+
+
+def keys(changes=(), of=()):
+    return [content_key(_what_counts(stage)) for stage in stages(changes, of)]
+
+
+def test_what_changes_rounding_alone_is_in_no_key():
+    assert keys({"compile": True}) == keys({"micro_batch": 7}) == keys({"micro_batch": "auto"}) == keys()
+    assert len({*keys(), *keys({"precision": "bfloat16"}), *keys({"flip": True}), *keys({"lr": 0.5})}) == 12
+
+
+def test_keys_of_models_that_were_trained_before_still_hold():
+    score, classifier, generator = (stage.model_dump(mode="json") for stage in stages())
+    classifier["classifier"]["compile"] = False  # as all dumps said once
+    generator["generator"]["augment"]["flip"] = False
+    assert keys() == [content_key(tree) for tree in (score, classifier, generator)]
+
+
+def test_recipes_that_say_it_as_before_mean_what_they_meant():
+    _, classifier, generator = stages()
+    tree = classifier.model_dump(mode="json")
+    tree["classifier"]["compile"] = False
+    assert ClassifierStage.model_validate(tree) == classifier
+    tree["classifier"]["compile"] = True
+    found = ClassifierStage.model_validate(tree)
+    assert found.classifier.training == classifier.classifier.training.model_copy(update={"compile": True})
+    tree = generator.model_dump(mode="json")
+    tree["generator"]["augment"]["flip"] = True
+    found = GeneratorStage.model_validate(tree)
+    assert found.generator.training.flip
+    assert found.generator.augment == generator.generator.augment
+    assert content_key(_what_counts(found)) == content_key(tree)
+
+
+def test_networks_by_class_are_not_compiled_anew_at_every_step():
+    with pytest.raises(ValueError, match=r"leave training\.compile out"):
+        next(stages({"compile": True}, {"labels": "separate"}))
+
+
+def test_points_are_not_mirrored(tmp_path):
+    moons = load(parse_data("moons"), "train")
+    part, _ = stage(flip=True)
+    with pytest.raises(UserError, match="mirrors images, and moons has points"):
+        list(train_stage("score", tmp_path, part, moons, ALONE))
+
+
+def test_the_log_says_how_many_rows_go_at_a_time_and_training_goes_on_with_others(tmp_path):
+    whole, data = stage()
+    parts, _ = stage(micro_batch=3)
+    work = train_stage("score", tmp_path, parts, data, ALONE)
+    said = [progress.message for progress in itertools.islice(work, 10)]
+    work.close()
+    assert said[0] == "score, step 1: 3 rows at a time"
+    assert not any(said[1:])
+    auto, _ = stage(micro_batch="auto")
+    rest = list(train_stage("score", tmp_path, auto, data, ALONE))
+    assert [progress.done for progress in rest] == list(range(11, 41))
+    rows = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert [row["rows_at_a_time"] for row in rows if "rows_at_a_time" in row] == [{"model": 3}, {"model": 8}]
+    assert list(train_stage("score", tmp_path, whole, data, ALONE)) == []  # finished, whoever asks

@@ -24,6 +24,7 @@ from condgen.run.sample import defaults_of, open_source
 from condgen.run.trajectories import _defaults
 from condgen.training import Processes
 
+ALONE = Processes(cpu=True)
 CPU = torch.device("cpu")
 METHODS = {"plain": {"steps": 12}, "own": {"sampler": "adaptive-ode"}, "short": {"sampler": "ddim", "steps": 3}}
 
@@ -41,7 +42,7 @@ def model(request, tmp_path_factory):
     base["score"]["network"] |= {"width": 16, "depth": 1}
     stage = ScoreStage.model_validate({key: base[key] for key in ("data", "schedule", "seed", "score")})
     folder = tmp_path_factory.mktemp(request.param) / "score"
-    list(train_stage("score", folder, stage, data, Processes(cpu=True)))
+    list(train_stage("score", folder, stage, data, ALONE))
     return Models(folder), data
 
 
@@ -57,7 +58,7 @@ def test_trajectories_end_in_the_samples_of_their_seeds(model, tmp_path):
     ]
     labels = tuple(y for y in range(2) for _ in range(3))
     for name, method in stage.methods.items():
-        list(sample_stage("s", tmp_path / name, SampleStage(method=method, labels=labels, seed=7), models, CPU))
+        list(sample_stage("s", tmp_path / name, SampleStage(method=method, labels=labels, seed=7), models, ALONE))
         drawn = {row["seed"]: row for row in read_rows(tmp_path / name / "manifest.jsonl")}
         for row in rows:
             if row["method"] != name:

@@ -57,9 +57,8 @@ class Slope(Task):
         return {"model": self._betas}
 
     def update(self, batch, apply):
-        loss = next(self.gradients) * self.model.weight[0]
-        apply("model", loss)
-        return {"loss": loss.mean()}
+        gradient = next(self.gradients)
+        return apply("model", lambda x: {"loss": gradient * self.model.weight[0].expand(len(x))}, batch.x)
 
 
 @pytest.mark.parametrize("betas", [(-0.5, 0.9), (0.0, 0.9), (0.9, 0.999)])
@@ -120,7 +119,12 @@ def test_a_discriminator_learns_to_tell_estimates_from_data(tiny_images):
 def test_discriminator_steps_are_as_many_as_asked_on_fresh_noise(tiny_images):
     learner, applied, seen = task(tiny_images, discriminator_steps=3), [], []
     learner.model.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
-    learner.update(Batch(tiny_images, SETTINGS, 0, 0, ALONE), lambda part, loss: applied.append(part))
+
+    def apply(part, losses, *rows):
+        applied.append(part)
+        return losses(*rows)
+
+    learner.update(Batch(tiny_images, SETTINGS, 0, 0, ALONE), apply)
     assert applied == ["discriminator"] * 3 + ["model"]
     assert len({float(x_t.sum()) for x_t in seen}) == 4
 
@@ -163,12 +167,13 @@ def test_gradients_of_two_ranks_add_up_to_those_of_one(labels, told, tiny_images
 
     def gradients(batch):
         found = []
-        learner.update(
-            batch,
-            lambda part, loss: found.extend(
-                torch.autograd.grad(loss.mean(), list(learner.models()[part].parameters()))
-            ),
-        )
+
+        def apply(part, losses, *rows):
+            shown = losses(*rows)
+            found.extend(torch.autograd.grad(shown["loss"].mean(), list(learner.models()[part].parameters())))
+            return shown
+
+        learner.update(batch, apply)
         return found
 
     whole = gradients(Batch(tiny_images, SETTINGS, 0, 0, ALONE))

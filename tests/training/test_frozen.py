@@ -3,11 +3,33 @@ import copy
 import pytest
 import torch
 
+from condgen.classifier import Classifier, ClassifierConfig, ClassifierObjective, gradient_of
 from condgen.generator import Generator, GeneratorConfig
-from condgen.nets import UNetSettings
-from condgen.noise import EDM
+from condgen.nets import ResNetSettings, UNetSettings
+from condgen.noise import EDM, LogNormal
 from condgen.score import ScoreConfig, ScoreModel
-from condgen.training import PriorSettings, lighten_
+from condgen.training import PriorSettings, Processes, State, TrainingSettings, lighten_, prepare_, train
+from condgen.training.tasks import ClassifierTask, ScoreTask
+
+LIGHT = PriorSettings(precision="bfloat16")
+ABOUT = {"schedule": EDM(), "shape": (1, 8, 8), "names": ("a", "b", "c"), "sigma_data": 0.5}
+
+
+def score_model(labels="none"):
+    torch.manual_seed(0)
+    network = UNetSettings(channels=8, multipliers=(1, 2), blocks=1, attention=(4,))
+    return ScoreModel(ScoreConfig(network=network, labels=labels, **ABOUT))
+
+
+def classifier():
+    torch.manual_seed(0)
+    return Classifier(ClassifierConfig(network=ResNetSettings(width=16, blocks=(1, 1)), **ABOUT))
+
+
+def noised():
+    draws = torch.Generator().manual_seed(1)
+    t = torch.linspace(0.1, 3, 6, dtype=torch.float64)
+    return torch.randn(6, 1, 8, 8, generator=draws), t, torch.arange(6) % 3
 
 
 def test_half_precision_changes_a_prior_a_little_and_its_weights_not_at_all():
@@ -73,3 +95,111 @@ def test_by_default_nothing_changes():
     )
     net = prior.net
     assert lighten_(prior, PriorSettings()).net is net
+
+
+@pytest.mark.parametrize("labels", ["none", "embedding", "separate"])
+def test_names_stay_and_a_copy_made_before_is_computed_as_it_was(labels):
+    model, (x_t, t, y) = score_model(labels), noised()
+    before, names = copy.deepcopy(model), list(model.state_dict())
+    lighten_(model, LIGHT)
+    assert list(model.state_dict()) == names
+    again = copy.deepcopy(model)  # and a copy made afterwards is light, with weights of its own
+    with torch.no_grad():
+        exact, light = before(x_t, t, y), model(x_t, t, y)
+        for parameter in model.parameters():
+            parameter.zero_()
+        assert torch.equal(again(x_t, t, y), light)
+    assert light.dtype == torch.float32
+    assert 0 < (light - exact).norm() < 0.02 * exact.norm()
+
+
+def test_no_half_precision_is_left_outside_the_network():
+    """What the network is given and what becomes of its output is float32, and so are gradients."""
+    model, (x_t, t, y) = lighten_(score_model(), LIGHT), noised()
+    given = []
+    model.net.register_forward_pre_hook(lambda _, inputs: given.extend(inputs[:2]))
+    out = model(x_t, t, y)
+    assert {out.dtype, *(tensor.dtype for tensor in given)} == {torch.float32}
+    gradients = torch.autograd.grad(out.square().sum(), list(model.parameters()))
+    assert {gradient.dtype for gradient in gradients} == {torch.float32}
+
+
+def dlsm_gradient(model):
+    """The gradient of a DLSM loss, all parameters as one vector."""
+    x_t, t, y = noised()
+    log_p, score = gradient_of(model, x_t, t, y)
+    loss = (score - x_t / 4).square().sum() - log_p.gather(1, y[:, None]).sum()
+    return torch.cat([g.flatten() for g in torch.autograd.grad(loss, list(model.parameters()))]), score
+
+
+def test_second_derivatives_in_half_precision_are_right_to_two_per_cent():
+    exact, exact_score = dlsm_gradient(classifier())
+    light, score = dlsm_gradient(prepare_(classifier(), TrainingSettings(steps=1, precision="bfloat16"), twice=True))
+    assert light.dtype == score.dtype == torch.float32
+    assert 0 < (score - exact_score).norm() < 0.02 * exact_score.norm()
+    assert 0 < (light - exact).norm() < 0.02 * exact.norm()
+
+
+def trained(task, data, **how):
+    settings = TrainingSettings(steps=30, batch=12, lr=1e-3, **how)
+    state = State.fresh(task.models(), settings.betas)
+    losses = [float(r.metrics["loss"]) for r in train(task, state, data, settings, 0, Processes(cpu=True))]
+    return state, losses
+
+
+@pytest.fixture
+def data():
+    from condgen.data import LabelledSet
+
+    x = torch.randint(256, (60, 1, 8, 8), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    return LabelledSet(x, torch.arange(60) % 3, ABOUT["names"], "noise", "train")
+
+
+@pytest.mark.parametrize("loss", ["score", "ce", "dlsm"])
+def test_training_in_half_precision_follows_that_in_full(loss, data):
+    def task():
+        if loss == "score":
+            return ScoreTask(score_model(), LogNormal())
+        return ClassifierTask(classifier(), ClassifierObjective(loss=loss), LogNormal(), score_model().eval())
+
+    (full, exact), (half, light) = (trained(task(), data, precision=p) for p in ("float32", "bfloat16"))
+    assert light != exact
+    assert light == pytest.approx(exact, rel=0.05)
+    assert all(t.dtype != torch.bfloat16 for t in half.tensors().values())
+    start = next(iter(task().models().values())).requires_grad_(False)
+    gap = moved = 0.0
+    for a, b, c in zip(full.ema.parameters(), half.ema.parameters(), start.parameters(), strict=True):
+        gap, moved = gap + float((a - b).square().sum()), moved + float((a - c).square().sum())
+    assert 0 < gap < 0.1 * moved
+
+
+def test_compilation_is_of_networks_and_for_dlsm_of_the_gradient(data, monkeypatch):
+    compiled = []
+    monkeypatch.setattr(torch.nn.Module, "compile", lambda self, **how: compiled.append((type(self).__name__, how)))
+    settings = TrainingSettings(steps=1, compile=True)
+    ScoreTask(score_model(), LogNormal()).prepare_(settings)
+    ClassifierTask(classifier(), ClassifierObjective(loss="ce"), LogNormal()).prepare_(settings)
+    assert compiled == [("UNet", {"dynamic": False}), ("ResNet", {"dynamic": False})]
+    compiled.clear()
+    task = ClassifierTask(classifier(), ClassifierObjective(loss="dlsm"), LogNormal(), score_model())
+    task.prepare_(settings)
+    assert compiled == []
+    assert task.gradient is not gradient_of
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("loss", ["score", "ce", "dlsm"])
+def test_compiled_training_is_training(loss, precision, data):
+    """Also in parts, the last of which is filled up so that nothing is compiled for another size."""
+
+    def task():
+        if loss == "score":
+            return ScoreTask(score_model(), LogNormal())
+        return ClassifierTask(classifier(), ClassifierObjective(loss=loss), LogNormal(), score_model().eval())
+
+    _, plain = trained(task(), data, precision=precision)
+    torch._dynamo.reset()
+    state, fast = trained(task(), data, precision=precision, compile=True, micro_batch=5)
+    assert fast == pytest.approx(plain, rel=0.05 if precision == "bfloat16" else 1e-3)
+    assert list(state.models["model"].state_dict()) == list(task().models()["model"].state_dict())

@@ -53,14 +53,18 @@ def reached(learner, data):
     """Which networks the losses reach, in order: (whom the loss is for, those with a gradient)."""
     found = []
 
-    def apply(part, loss):
+    def apply(part, losses, *rows):
+        shown = losses(*rows)
         models = learner.models()
         with_gradient = []
         for name, model in models.items():
-            gradients = torch.autograd.grad(loss.mean(), list(model.parameters()), allow_unused=True, retain_graph=True)
+            gradients = torch.autograd.grad(
+                shown["loss"].mean(), list(model.parameters()), allow_unused=True, retain_graph=True
+            )
             if any(gradient is not None and gradient.any() for gradient in gradients):
                 with_gradient.append(name)
         found.append((part, with_gradient))
+        return shown
 
     learner.update(Batch(data, SETTINGS, 0, 0, ALONE), apply)
     return found
@@ -117,8 +121,13 @@ def test_a_likelihood_term_adds_its_weight_and_leaves_the_classifier_alone(name,
         likely = None if weight is None else Likely(frozen, LikelihoodTerm(weight=weight))
         learner = task(name, tiny_images, likely=likely)
         applied = {}
-        metrics = learner.update(Batch(tiny_images, SETTINGS, 0, 0, ALONE), applied.__setitem__)
-        losses.append(applied["model"].mean())
+
+        def apply(part, losses, *rows, applied=applied):
+            applied[part] = {key: value.mean() for key, value in losses(*rows).items()}
+            return dict(applied[part])
+
+        metrics = learner.update(Batch(tiny_images, SETTINGS, 0, 0, ALONE), apply)
+        losses.append(applied["model"]["loss"])
         assert ("likelihood" in metrics) == (weight is not None)
         torch.testing.assert_close(losses[-1] - losses[0], (weight or 0.0) * metrics.get("likelihood", losses[0]))
     assert all(parameter.grad is None for parameter in frozen.parameters())
@@ -139,7 +148,8 @@ def test_the_generators_loss_is_the_mean_of_its_draws(tiny_images):
         learner = MismatchingTask(model, critic, ScoreMismatching(network=NET, draws=draws))
         x = model(torch.randn(12, 4, generator=torch.Generator().manual_seed(0)), torch.arange(12) % 3).detach()
         batches = (Batch(tiny_images, SETTINGS, 0, step, ALONE) for step in range(60))
-        spread[draws] = float(torch.stack([learner.judge(x, batch).detach() for batch in batches]).var(0).mean())
+        judged = [learner.judge(x, torch.arange(12) % 3, *learner.draw(batch)).detach() for batch in batches]
+        spread[draws] = float(torch.stack(judged).var(0).mean())
     assert spread[8] == pytest.approx(spread[1] / 8, rel=0.35)
 
 
@@ -151,5 +161,6 @@ def test_judges_are_asked_without_dropout_and_learn_with_it(tiny_images):
     learner = task("sid", tiny_images)
     learner = MatchingTask(learner.model, copy.deepcopy(fake), fake, ScoreIdentity(network=net))
     batch = Batch(tiny_images, SETTINGS, 0, 0, ALONE)
-    assert not learner.judge(learner.generate(batch), batch).any()
+    z, _ = learner.latents(batch)
+    assert not learner.judge(learner.model(z, batch.y), batch.y, *learner.draw(batch)).any()
     assert all(pupil.training for pupil in learner.pupils.values())

@@ -47,7 +47,10 @@ def test_chances_have_their_probability_and_are_shared_among_ranks(tiny_images):
 def test_dropout_decides_which_rows_of_the_embedding_learn(dropout, taught, tiny_images):
     learner = task(tiny_images, "embedding", dropout)
     (table,) = (p for name, p in learner.model.named_parameters() if "label" in name)
-    learner.update(Batch(tiny_images, SETTINGS, 0, 0, ALONE), lambda _, loss: loss.mean().backward())
+    learner.update(
+        Batch(tiny_images, SETTINGS, 0, 0, ALONE),
+        lambda _, losses, *rows: losses(*rows)["loss"].mean().backward() or {},
+    )
     assert (table.grad.abs().sum(1) > 0).tolist() == taught
 
 
@@ -55,7 +58,7 @@ def test_half_the_labels_are_left_out_and_the_loss_is_that_of_what_was_told(tiny
     learner, told = task(tiny_images, "embedding"), []
     learner.model.register_forward_pre_hook(lambda _, inputs: told.append(inputs[2]))
     for step in range(20):
-        learner.update(Batch(tiny_images, SETTINGS, 0, step, ALONE), lambda *_: None)
+        learner.update(Batch(tiny_images, SETTINGS, 0, step, ALONE), lambda _, losses, *rows: losses(*rows))
     left_out = torch.cat(told) == 3
     true = torch.cat([Batch(tiny_images, SETTINGS, 0, step, ALONE).y for step in range(20)])
     assert 0.35 < float(left_out.double().mean()) < 0.65
@@ -64,8 +67,12 @@ def test_half_the_labels_are_left_out_and_the_loss_is_that_of_what_was_told(tiny
 
 def test_models_without_labels_draw_what_they_always_drew(tiny_images):
     """The chance is drawn last and only where it is used, so the other draws of a step stay what they were."""
-    loss = task(tiny_images, "none", 0.5).update(Batch(tiny_images, SETTINGS, 0, 0, ALONE), lambda *_: None)
-    same = task(tiny_images, "none", 0.0).update(Batch(tiny_images, SETTINGS, 0, 0, ALONE), lambda *_: None)
+    loss = task(tiny_images, "none", 0.5).update(
+        Batch(tiny_images, SETTINGS, 0, 0, ALONE), lambda _, losses, *rows: losses(*rows)
+    )
+    same = task(tiny_images, "none", 0.0).update(
+        Batch(tiny_images, SETTINGS, 0, 0, ALONE), lambda _, losses, *rows: losses(*rows)
+    )
     assert torch.equal(loss["loss"], same["loss"])
 
 
@@ -96,7 +103,13 @@ def test_gradients_of_two_ranks_add_up_to_those_of_one(labels, tiny_images):
 
     def gradients(batch):
         found = []
-        learner.update(batch, lambda _, loss: found.extend(torch.autograd.grad(loss.mean(), parameters)))
+
+        def apply(_, losses, *rows):
+            shown = losses(*rows)
+            found.extend(torch.autograd.grad(shown["loss"].mean(), parameters))
+            return shown
+
+        learner.update(batch, apply)
         return found
 
     small = SETTINGS.model_copy(update={"batch": 4})

@@ -18,7 +18,7 @@ from condgen.noise import EDM, LogNormal
 from condgen.score import AdversarialObjective, Discriminator, ScoreConfig, ScoreModel
 from condgen.training import Batch, Processes, State, TrainingSettings, load_state, save_state, train
 from condgen.training.generator_tasks import MatchingTask, MismatchingTask
-from condgen.training.loop import learning_rate_factor
+from condgen.training.settings import learning_rate_factor
 from condgen.training.state import ema_decay
 from condgen.training.tasks import AdversarialScoreTask, ClassifierTask, ScoreTask
 

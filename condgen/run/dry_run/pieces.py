@@ -132,6 +132,7 @@ def calibrating(
 ) -> tuple[float, int]:
     """Seconds that a calibration takes, and its noise levels."""
     levels = calibration_levels(stage, classifier)
+    held_out = held_out.at_most(stage.calibrate.most, keyed_generator(stage.calibrate.seed))
     x, y = held_out.floats().to(device), held_out.y.to(device)
 
     def measure(n: int) -> None:

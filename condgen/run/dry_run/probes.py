@@ -17,7 +17,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
 from condgen.data import LabelledSet
-from condgen.run.train import Prepared
+from condgen.run.prepare import Prepared
 from condgen.training import Processes, State, TrainingSettings, train
 
 __all__ = ["Operations", "TrainingProbe", "probe", "probe_training", "saved_for_backward", "waiting"]

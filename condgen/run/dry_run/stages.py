@@ -40,8 +40,8 @@ from condgen.run.folder import RECIPE_FILE, STAGE_FILE, Stage, file_key, read_js
 from condgen.run.guided import Folders, Models
 from condgen.run.measure import default_methods, diagnosis_key, open_methods
 from condgen.run.pipeline import POINTS_SHOWN
+from condgen.run.prepare import Prepared, TrainStage, prepare, training_key
 from condgen.run.sample import open_light, sample_key
-from condgen.run.train import Prepared, TrainStage, prepare, training_key
 from condgen.run.trajectories import TRAJECTORIES_FOLDER, trajectories_key
 from condgen.score import ScoreModel
 from condgen.training import Processes, save_state

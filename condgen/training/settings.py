@@ -1,0 +1,70 @@
+"""How long, how fast and in what arithmetic to train."""
+
+import math
+from typing import Annotated, Any, Literal, TypeAlias
+
+from pydantic import Field, PositiveInt, SerializerFunctionWrapHandler, model_serializer, model_validator
+
+from condgen.settings import Settings
+
+__all__ = ["Precision", "TrainingSettings", "learning_rate_factor"]
+
+_TAIL = 0.3  # of all steps, over which the learning rate falls
+
+Precision: TypeAlias = Literal["float32", "bfloat16"]
+Decay: TypeAlias = Annotated[float, Field(ge=0, lt=1)]
+
+
+class TrainingSettings(Settings):
+    """How long and how fast to train."""
+
+    steps: int = Field(gt=0)
+    batch: int = Field(default=256, gt=0, description="the total over all processes")
+    lr: float = Field(default=1e-3, gt=0)
+    betas: tuple[Decay, Decay] = (0.9, 0.999)
+    warmup: int = Field(default=100, ge=0, description="steps of linear warm-up")
+    decay: Literal["constant", "cosine", "tail"] = Field(
+        default="cosine", description="of the learning rate; tail: constant, then linear to zero over the last 30%"
+    )
+    clip: float = Field(default=1.0, gt=0, description="greatest norm of the gradient")
+    ema: float = Field(default=0.999, ge=0, lt=1, description="decay of the moving average of the weights")
+    log_every: int = Field(default=100, gt=0)
+    save_every: int = Field(default=1000, gt=0)
+    snapshots: tuple[PositiveInt, ...] = Field(
+        default=(), description="steps after which the averaged weights are kept, each as a model"
+    )
+    flip: bool = Field(
+        default=False, description="mirror half of the images left to right; not for digits, letters, or other signs"
+    )
+    precision: Precision = Field(
+        default="float32", description="inside the networks; losses, weights and their average stay in float32"
+    )
+    compile: bool = Field(default=False, description="compile the networks; takes a minute or two at the start")
+    micro_batch: PositiveInt | Literal["auto"] | None = Field(
+        default=None,
+        description="rows at a time in each process, auto: as many as memory takes; the gradient is that of the batch",
+    )
+
+    @model_serializer(mode="wrap")
+    def _without_what_is_absent(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        tree: dict[str, Any] = serialise(self)
+        for name in ("flip", "precision", "compile", "micro_batch"):
+            if tree[name] == type(self).model_fields[name].default:
+                del tree[name]  # so that the content keys of models trained before still hold
+        return tree
+
+    @model_validator(mode="after")
+    def _snapshots_come(self) -> "TrainingSettings":
+        if any(step > self.steps for step in self.snapshots):
+            raise ValueError(f"a snapshot after step {max(self.snapshots)} of {self.steps} never comes: leave it out")
+        return self
+
+
+def learning_rate_factor(settings: TrainingSettings, step: int) -> float:
+    """What the base learning rate is multiplied by in step `step` (counted from 0); never zero in the first step."""
+    warm = min(1.0, (step + 1) / settings.warmup) if settings.warmup else 1.0
+    if settings.decay == "constant":
+        return warm
+    if settings.decay == "tail":
+        return warm * min(1.0, (1 - step / settings.steps) / _TAIL)
+    return warm * 0.5 * (1 + math.cos(math.pi * step / settings.steps))

@@ -1,0 +1,285 @@
+"""Commands under launchers: real processes, started by torchrun or by hand."""
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import typer
+
+from condgen.cli import launch
+from condgen.data import load, parse_data
+from condgen.errors import UserError
+from condgen.recipe import ScoreStage
+from condgen.run import read_json, read_rows, train_stage
+from condgen.training import Processes
+
+NETWORK = {"kind": "mlp", "width": 16, "depth": 1, "embedding": 8}
+QUIET = os.environ | {"PYTHONWARNINGS": "ignore", "OMP_NUM_THREADS": "1"}
+SECONDS = 120  # other work on the machine included
+
+
+def torchrun(count, *arguments):
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(count)]
+    command = [sys.executable, *launcher, "-m", "condgen", "--threads", "1", *map(str, arguments)]
+    return subprocess.Popen(command, env=QUIET, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def end(job):
+    """Exit code, standard output, and what condgen, not the launcher, said on standard error."""
+    out, err = job.communicate(timeout=SECONDS)
+    return job.returncode, out, [line for line in err.splitlines() if line.startswith("error: ")]
+
+
+def by_hand(script, count=2):
+    """A script in so many processes that no launcher looks after; the port is free."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = str(probe.getsockname()[1])
+    shared = {"WORLD_SIZE": str(count), "LOCAL_WORLD_SIZE": str(count), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    return [
+        subprocess.Popen(
+            [sys.executable, "-c", script],
+            env=QUIET | shared | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in range(count)
+    ]
+
+
+@pytest.fixture(scope="module")
+def score(tmp_path_factory):
+    tree = {"network": NETWORK, "labels": "embedding", "training": {"steps": 2, "batch": 16}}
+    stage = ScoreStage.model_validate({"data": {"kind": "digits"}, "schedule": {"kind": "edm"}, "score": tree})
+    folder = tmp_path_factory.mktemp("model") / "score"
+    list(train_stage("score", folder, stage, load(parse_data("digits"), "train"), Processes(cpu=True)))
+    return folder
+
+
+def sampling(score, out):
+    return ("sample", "--score", score, "--total", 50, "--batch", 8, "--steps", 3, "--out", out)
+
+
+@pytest.fixture(scope="module")
+def drawn(score, tmp_path_factory):
+    """The same samples from two processes, and from one."""
+    root = tmp_path_factory.mktemp("drawn")
+    for name, count in (("two", 2), ("one", 1)):
+        code, out, errors = end(torchrun(count, *sampling(score, root / name)))
+        assert code == 0, errors
+        assert out.count("50 samples, 3 network evaluations each") == 1
+    return root
+
+
+def files(folder):
+    kept = [path for path in folder.iterdir() if path.suffix in (".png", ".jsonl") or path.name.startswith(".part")]
+    return {path.name: path.read_bytes() for path in kept}
+
+
+def test_two_processes_draw_the_very_files_of_one(drawn):
+    assert files(drawn / "two") == files(drawn / "one")
+    one, two = (read_json(drawn / name / "stage.json") for name in ("one", "two"))
+    for cost in ("network_evaluations", "evaluations_per_image", "images", "finished", "key"):
+        assert one[cost] == two[cost], cost
+
+
+def test_one_process_goes_on_where_many_were_killed(drawn, score, condgen, tmp_path):
+    """A part that was left behind is merged, its cost too; lines that were cut short, and samples known twice, count
+    for nothing."""
+    place = shutil.copytree(drawn / "two", tmp_path / "s")
+    rows = read_rows(place / "manifest.jsonl")
+    lines = [json.dumps(row) + "\n" for row in rows]
+    (place / "manifest.jsonl").write_text("".join(lines[:16]))
+    record = read_json(place / "stage.json") | {"finished": False, "drawing_seconds": 2.0, "network_evaluations": 48.0}
+    (place / "stage.json").write_text(json.dumps(record))
+    for session, kept, cost in ((7, lines[32:40], {"seconds": 5.0, "evaluations": 24.0}), (8, lines[:8], {})):
+        part = place / f".part-{session}-1"
+        part.mkdir()
+        (part / "manifest.jsonl").write_text("".join(kept) + lines[41][:20])
+        (part / "cost.json").write_text(json.dumps(cost))
+    code, _, err = condgen(*sampling(score, place))
+    assert code == 0, err
+    assert files(place) == files(drawn / "one")
+    record = read_json(place / "stage.json")
+    assert record["network_evaluations"] == 150
+    assert 5 < record["drawing_seconds"] < 8
+
+
+TRAINING = ("--steps", 300, "--batch", 33, "--set", f"score.network={json.dumps(NETWORK)}")
+OFTEN = ("--set", "score.training.save_every=10", "--set", "score.training.log_every=10")
+
+
+def training(out, count=2):
+    return torchrun(count, "train-score", "--data", "digits", *TRAINING, *OFTEN, "--out", out)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """What two processes train that nobody stops."""
+    folder = tmp_path_factory.mktemp("whole") / "score"
+    code, out, errors = end(training(folder))
+    assert code == 0, errors
+    assert out.count("score: 300 of 300") == out.count("model: ") == 1  # process 1 is silent
+    return folder
+
+
+def ranks(job):
+    """Process ids by rank."""
+    found = {}
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            if int(path.read_text().rpartition(")")[2].split()[1]) == job.pid:
+                environment = (path.parent / "environ").read_bytes().split(b"\0")
+                rank = next((part for part in environment if part.startswith(b"RANK=")), None)
+                if rank is not None:
+                    found[int(rank[5:])] = int(path.parent.name)
+        except (OSError, ValueError):  # it has just ended
+            continue
+    return found
+
+
+def under_way(job, folder):
+    begun = time.monotonic()
+    while len(read_rows(folder / "log.jsonl")) < 3:
+        assert job.poll() is None, end(job)
+        assert time.monotonic() - begun < SECONDS
+        time.sleep(0.02)
+
+
+def assert_goes_on(folder, whole):
+    """The same command gives the same bits as if nothing had happened."""
+    assert not read_json(folder / "stage.json")["finished"]
+    code, _, errors = end(training(folder))
+    assert code == 0, errors
+    for file in ("model.safetensors", "state/state.safetensors"):
+        assert (folder / file).read_bytes() == (whole / file).read_bytes()
+    steps = [row["step"] for row in read_rows(folder / "log.jsonl")]
+    assert steps == list(range(10, 301, 10))
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
+def test_a_signal_to_the_launcher_stops_all_at_one_step(number, whole, tmp_path):
+    folder = tmp_path / "score"
+    job = training(folder)
+    under_way(job, folder)
+    asked = time.monotonic()
+    job.send_signal(number)
+    code, out, errors = end(job)
+    assert code != 0
+    assert time.monotonic() - asked < 20  # launchers kill after 30
+    assert (out.count("stopped, nothing is lost"), errors) == (1, [])
+    assert_goes_on(folder, whole)
+
+
+@pytest.mark.parametrize("rank", [1, pytest.param(0, marks=pytest.mark.slow)])
+def test_a_killed_process_ends_the_job_in_words(rank, whole, tmp_path):
+    folder = tmp_path / "score"
+    job = training(folder)
+    under_way(job, folder)
+    asked = time.monotonic()
+    os.kill(ranks(job)[rank], signal.SIGKILL)
+    code, _, errors = end(job)
+    assert code != 0
+    assert time.monotonic() - asked < 20
+    (error,) = errors
+    assert "another of the 2 processes of this job is gone" in error
+    assert "the same command goes on" in error
+    assert_goes_on(folder, whole)
+
+
+@pytest.mark.slow
+def test_another_number_of_processes_goes_on(whole, tmp_path):
+    folder = tmp_path / "score"
+    job = training(folder)
+    under_way(job, folder)
+    job.send_signal(signal.SIGINT)
+    end(job)
+    code, _, errors = end(training(folder, 3))
+    assert code == 0, errors
+    losses = [[row["loss"] for row in read_rows(place / "log.jsonl")] for place in (folder, whole)]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-3)
+
+
+def test_the_one_process_that_fails_says_so_once(score, tmp_path):
+    script = f"""
+import os, sys
+from condgen.cli import main
+score = "{tmp_path}/nowhere" if os.environ["RANK"] == "1" else "{score}"
+sys.argv = ["condgen", "sample", "--score", score, "--n", "4", "--steps", "3", "--out", "{tmp_path}/s"]
+main()
+"""
+    found = [end(job) for job in by_hand(script)]
+    errors = [error for _, _, said in found for error in said]
+    assert len(errors) == 1, found
+    assert "nowhere/model.safetensors does not exist" in errors[0]
+    assert [code for code, _, _ in found] == [1, 2]
+    assert not (tmp_path / "s" / "manifest.jsonl").exists()
+
+
+def test_a_process_that_waits_in_vain_ends_when_asked_to():
+    """The other one neither answers nor ends, as a GPU's kernel does not that waits for a process that is gone."""
+    script = """
+import os, signal, sys, time
+from condgen.cli import launch, progress
+from condgen.run import Progress
+from condgen.training import Processes
+progress._GRACE = 0.5
+processes = Processes(cpu=True)
+def work():
+    yield Progress("work", 0, 1, 0)
+    if processes.is_main:
+        print("waiting", flush=True)
+        processes.wait()
+    time.sleep(100)
+progress.follow(work(), processes)
+"""
+    first, second = by_hand(script)
+    assert first.stdout.readline() == "waiting\n"
+    first.send_signal(signal.SIGTERM)
+    _, err = first.communicate(timeout=SECONDS)
+    second.kill()
+    second.communicate()
+    assert first.returncode == 128 + signal.SIGTERM
+    assert "stopped, nothing is lost" in err
+    assert "another process did not answer" in err
+
+
+@pytest.fixture
+def launched(monkeypatch):
+    """As a launcher starts the first of two processes; ending is seen."""
+    for name, value in {"WORLD_SIZE": "2", "RANK": "0", "LOCAL_RANK": "0", "MASTER_ADDR": "x"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(os, "_exit", sys.exit)
+
+
+@pytest.mark.parametrize("command", [("bench", "metrics"), ("studio", "runs/x")])
+def test_some_commands_are_for_one_process(command, condgen, launched):
+    code, _, err = condgen(*command)
+    assert (code, f"condgen {command[0]} is for one process" in err) == (2, True)
+
+
+def test_short_commands_are_done_by_the_first_process(launched, monkeypatch, condgen):
+    code, out, _ = condgen("samplers")
+    assert code == 0
+    assert "unipc" in out
+    assert not launch._ENVIRONMENT & os.environ.keys()  # nothing below waits for others
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("RANK", "1")
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    with pytest.raises(typer.Exit):
+        launch.join("samplers")
+
+
+def test_half_a_launcher_is_an_error(monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.delenv("RANK", raising=False)
+    with pytest.raises(UserError, match="RANK is not set"):
+        launch.join("run")

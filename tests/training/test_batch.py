@@ -1,0 +1,122 @@
+"""A batch's rows and draws: functions of (seed, step, row), whatever the number of processes."""
+
+import numpy as np
+import pytest
+import torch
+
+from condgen.data import LabelledSet
+from condgen.noise import EDM, LogNormal
+from condgen.rng import keyed_generator, normal_rows
+from condgen.training import Batch, Processes, TrainingSettings
+from condgen.training.batch import _order, _rows_of_step
+
+ALONE = Processes(cpu=True)
+CPU = torch.device("cpu")
+
+
+class Rank(Processes):
+    def __init__(self, rank, count):
+        self.rank, self.count = rank, count
+
+
+def images(n=60, side=8):
+    x = torch.randint(256, (n, 1, side, side), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    return LabelledSet(x, torch.arange(n) % 2, ("a", "b"), "noise", "train")
+
+
+DATA = images()
+
+
+def batches(count, total=1100, **settings):
+    """One batch of so many rows, on as many processes; 64 pixels make more than one block of 2^16 numbers."""
+    wanted = TrainingSettings(steps=9, batch=total, **settings)
+    ranks = [ALONE] if count == 1 else [Rank(rank, count) for rank in range(count)]
+    return [Batch(DATA, wanted, 0, 3, rank) for rank in ranks]
+
+
+@pytest.mark.parametrize("count", [2, 3, 8])
+@pytest.mark.parametrize("flip", [False, True])
+def test_many_processes_draw_what_one_does_bit_for_bit(count, flip):
+    whole, parts = batches(1, flip=flip), batches(count, flip=flip)
+    for draw in (
+        lambda batch: batch.x,
+        lambda batch: batch.y,
+        lambda batch: batch.normal(1, 8, 8),
+        lambda batch: batch.uniform(),
+        lambda batch: batch.normal(1, 8, 8),
+        lambda batch: batch.normal(3),
+        lambda batch: batch.chance(0.3),
+        lambda batch: batch.times(LogNormal(), EDM()),
+    ):
+        assert torch.equal(torch.cat([draw(part) for part in parts]), draw(whole[0]))
+
+
+def test_labels_on_the_cpu_are_the_labels():
+    (batch,) = batches(1)
+    assert torch.equal(batch.y_on_cpu, batch.y)
+
+
+def test_tables_of_normal_numbers_are_fresh_normal_and_independent_of_threads(monkeypatch):
+    (batch,) = batches(1)
+    first, second = batch.normal(1, 8, 8), batch.normal(1, 8, 8)
+    together = torch.cat((first, second))
+    assert len(together.flatten().unique()) > 0.99 * together.numel()  # no block comes twice
+    assert float(together.mean()) == pytest.approx(0, abs=0.01)
+    assert float(together.square().mean()) == pytest.approx(1, abs=0.01)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 4)
+    assert torch.equal(batches(1)[0].normal(1, 8, 8), first)
+
+
+def test_a_process_draws_its_own_blocks_alone(monkeypatch):
+    drawn = []
+    real = keyed_generator
+    monkeypatch.setattr("condgen.rng.keyed_generator", lambda *key: drawn.append(key[-1]) or real(*key))
+    rows = slice(300, 400)
+    found = normal_rows(1000, rows, (656,), real(0), (7, 8), CPU)  # 99 rows a block
+    assert drawn == [3, 4]
+    assert torch.equal(found, normal_rows(1000, slice(0, 1000), (656,), real(0), (7, 8), CPU)[rows])
+
+
+def test_small_tables_come_from_the_batchs_own_generator():
+    generator, same = keyed_generator(5), keyed_generator(5)
+    found = normal_rows(12, slice(3, 7), (4, 4), generator, (1,), CPU)
+    assert torch.equal(found, torch.randn(12, 4, 4, generator=same)[3:7])
+
+
+def test_half_of_the_images_are_mirrored_at_random_and_labels_stay():
+    (plain,), (mirrored,) = batches(1), batches(1, flip=True)
+    changed = (mirrored.x == plain.x.flip(-1)).flatten(1).all(1)
+    assert torch.equal(mirrored.x[~changed], plain.x[~changed])
+    assert torch.equal(mirrored.y, plain.y)
+    assert float(changed.double().mean()) == pytest.approx(0.5, abs=0.06)
+    assert float((changed[1:] & changed[:-1]).double().mean()) == pytest.approx(0.25, abs=0.06)
+
+
+def test_times_are_spread_over_the_density():
+    (batch,) = batches(1)
+    t = batch.times(LogNormal(mean=0.5, std=0.2), EDM())
+    assert t.dtype == torch.float64
+    assert float(t.log().mean()) == pytest.approx(0.5, abs=0.01)
+    assert float(t.log().std()) == pytest.approx(0.2, abs=0.01)
+
+
+@pytest.mark.parametrize(("n", "batch"), [(60, 12), (60, 25), (7, 20), (10, 10)])
+def test_every_pass_sees_every_row_once_and_is_shuffled_once(n, batch, monkeypatch):
+    _order.cache_clear()
+    steps = 3 * n // batch + 2
+    seen = torch.cat([_rows_of_step(n, batch, 0, step) for step in range(steps)])
+    for epoch in range(len(seen) // n):
+        assert sorted(seen[epoch * n : (epoch + 1) * n].tolist()) == list(range(n))
+    if n > batch:
+        assert _order.cache_info().misses == -(-len(seen) // n)  # a permutation of the data costs, and is kept
+
+
+def test_rows_are_those_of_the_plain_formula():
+    """Row i of training is row i % n of the shuffled pass i // n."""
+    n, batch, seed = 7, 5, 3
+    for step in range(6):
+        expected = []
+        for row in range(step * batch, (step + 1) * batch):
+            order = torch.randperm(n, generator=keyed_generator(seed, 0, row // n))
+            expected.append(int(order[row % n]))
+        assert np.array_equal(_rows_of_step(n, batch, seed, step).numpy(), expected)

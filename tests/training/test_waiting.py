@@ -1,0 +1,132 @@
+"""The program never waits for the device inside a step."""
+
+import pytest
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from condgen.classifier import Classifier, ClassifierConfig, ClassifierObjective
+from condgen.data import LabelledSet
+from condgen.generator import Critic, DistributionMatching, Generator, GeneratorConfig, ScoreIdentity, ScoreMismatching
+from condgen.nets import ConvDiscriminatorSettings, ConvGeneratorSettings, ResNetSettings, UNetSettings
+from condgen.noise import VP, LogNormal
+from condgen.score import AdversarialObjective, Discriminator, ScoreConfig, ScoreModel
+from condgen.training import Augmentation, Processes, State, TrainingSettings, train
+from condgen.training.generator_tasks import MatchingTask, MismatchingTask
+from condgen.training.tasks import AdversarialScoreTask, ClassifierTask, ScoreTask
+
+NET = UNetSettings(channels=8, multipliers=(1, 2), blocks=1, attention=(4,))
+WAITING = {"_local_scalar_dense", "nonzero", "is_nonzero", "masked_select", "equal", "bincount", "_unique2"}
+
+
+def images(device):
+    x = torch.randint(256, (40, 1, 8, 8), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    return LabelledSet(x, torch.arange(40) % 2, ("a", "b"), "noise", "train").to(device)
+
+
+def score_model(data, labels="none"):
+    about = {"schedule": VP(), "shape": data.shape, "names": data.names, "sigma_data": 0.5}
+    return ScoreModel(ScoreConfig(network=NET, labels=labels, **about)).to(data.x.device)
+
+
+def adversarial(data):
+    objective = AdversarialObjective(network=ConvDiscriminatorSettings(channels=(8, 8), halvings=1))
+    model = score_model(data)
+    judge = Discriminator(objective.network, True, model).to(data.x.device)
+    return AdversarialScoreTask(model, judge, objective, LogNormal())
+
+
+def discriminating(data, loss):
+    prior = score_model(data).eval().requires_grad_(False)
+    network = ResNetSettings(width=8, blocks=(1, 1))
+    config = ClassifierConfig(network=network, schedule=VP(), shape=data.shape, names=data.names, sigma_data=0.5)
+    return ClassifierTask(Classifier(config).to(data.x.device), ClassifierObjective(loss=loss), LogNormal(), prior)
+
+
+def generator(data, **about):
+    config = GeneratorConfig(shape=data.shape, names=data.names, **about)
+    return Generator(config).to(data.x.device)
+
+
+def matching(data, objective):
+    real, fake = score_model(data, "embedding"), score_model(data, "embedding")
+    model = generator(data, network=NET, scale=0.5, level=2.5)
+    return MatchingTask(model, real, fake, objective(network=NET), Augmentation(probability=0.5))
+
+
+def mismatching(data):
+    critic = Critic(NET, data.shape, data.n_classes, (0.1, 0.3)).to(data.x.device)
+    model = generator(data, network=ConvGeneratorSettings(channels=8, multipliers=(2, 1)), latent=4)
+    return MismatchingTask(model, critic, ScoreMismatching(network=NET), Augmentation(probability=0.5))
+
+
+TASKS = {
+    "score": lambda data: ScoreTask(score_model(data), LogNormal()),
+    "conditional score": lambda data: ScoreTask(score_model(data, "embedding"), LogNormal(), 0.3),
+    "a score model per class": lambda data: ScoreTask(score_model(data, "separate"), LogNormal()),
+    "adversarial": adversarial,
+    "ce": lambda data: discriminating(data, "ce"),
+    "dlsm": lambda data: discriminating(data, "dlsm"),
+    "smm": mismatching,
+    "sid": lambda data: matching(data, ScoreIdentity),
+    "dmd": lambda data: matching(data, DistributionMatching),
+}
+
+
+def steps(name, device, **how):
+    data = images(device)
+    torch.manual_seed(0)
+    learner = TASKS[name](data)
+    settings = TrainingSettings(steps=9, batch=12, flip=True, **how)
+    state = State.fresh(learner.models(), settings.betas)
+    return train(learner, state, data, settings, 0, Processes(cpu=device == "cpu"))
+
+
+class Watch(TorchDispatchMode):
+    """Notes what a device would have to answer at once."""
+
+    def __init__(self):
+        super().__init__()
+        self.seen = []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        name = func.overloadpacket.__name__
+        boolean = name == "index" and any(i is not None and i.dtype == torch.bool for i in args[1])
+        if name in WAITING or boolean:
+            self.seen.append(name)
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("how", [{}, {"precision": "bfloat16", "micro_batch": 5}], ids=["plain", "in parts"])
+@pytest.mark.parametrize("name", TASKS)
+def test_no_operation_of_a_step_reads_a_value(name, how):
+    records = steps(name, "cpu", **how)
+    next(records)
+    with Watch() as watch:
+        next(records)
+    counted = watch.seen.count("bincount") if name == "a score model per class" else 0  # of labels that are on the CPU
+    assert len(watch.seen) == counted
+
+
+def test_the_watch_sees_what_waits():
+    with Watch() as watch:
+        x = torch.arange(4.0)
+        float(x[0])
+        x[x > 1]
+        x[torch.tensor([0, 1])]
+    assert watch.seen == ["_local_scalar_dense", "index"]
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA here")
+@pytest.mark.parametrize("how", [{}, {"precision": "bfloat16", "micro_batch": 5}], ids=["plain", "in parts"])
+@pytest.mark.parametrize("name", TASKS)
+def test_cuda_is_never_waited_for(name, how):
+    records = steps(name, "cuda", **how)
+    for _ in range(2):  # libraries choose their kernels
+        next(records)
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        for _ in range(3):
+            record = next(records)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    assert all(bool(value.isfinite()) for value in record.metrics.values())
