@@ -32,7 +32,7 @@ from condgen.recipe import (
 from condgen.run.album import seeds_written
 from condgen.run.calibrate import CALIBRATION, CALIBRATION_FOLDER, calibration_key
 from condgen.run.dry_run.machine import data_of, free_memory, name_of, resident, uncompiled
-from condgen.run.dry_run.pieces import Drawing, calibrating, diagnosing, drawing, evaluating_all, written
+from condgen.run.dry_run.pieces import calibrating, diagnosing, drawing, evaluating_all, written
 from condgen.run.dry_run.probes import probe, probe_training, waiting
 from condgen.run.dry_run.rows import Estimate, Reuse, StageEstimate
 from condgen.run.evaluate import evaluation_key
@@ -287,7 +287,7 @@ class _Walk:
                     seconds=found.seconds(left, batch) + left * writing,
                     memory=self.base + found.memory if left else 0,
                     disk=left * size,
-                    note=note or _evaluations(found),
+                    note=note or found.in_words(),
                 )
             )
         if shown is not None:
@@ -346,7 +346,3 @@ class _Walk:
         yield StageEstimate(
             *("diagnose", reuse, 0, total, "levels"), seconds=seconds, memory=self.base + memory, note=note
         )
-
-
-def _evaluations(found: Drawing) -> str:
-    return f"{found.evaluations:.4g} evaluations a sample" if found.evaluations > 1 else ""
