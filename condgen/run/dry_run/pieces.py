@@ -44,6 +44,10 @@ class Drawing(NamedTuple):
     overhead: float  # seconds of all that the sampler does beside, for a whole batch
     memory: int
 
+    def in_words(self) -> str:
+        """How often the denoiser is asked, where that is more than once."""
+        return f"{self.evaluations:.4g} evaluations a sample" if self.evaluations > 1 else ""
+
     def seconds(self, samples: int, batch: int) -> float:
         """Of so many samples."""
         return samples / batch * (self.evaluations * self.evaluation + self.overhead)

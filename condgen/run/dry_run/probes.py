@@ -82,10 +82,8 @@ def probe_training(prepared: Prepared, data: LabelledSet, seed: int, processes: 
     """
     settings, state = prepared.training, State.fresh(prepared.task.models(), prepared.training.betas)
     loops: dict[int, Iterator[Any]] = {}
-    few = max(min(settings.batch, _FEW), processes.count)
 
     def step(rows: int) -> None:
-        rows = max(rows, few)
         if rows not in loops:
             loops[rows] = train(prepared.task, state, data, _endless(settings, rows), seed, processes)
         next(loops[rows])

@@ -15,6 +15,7 @@ import torch
 
 from condgen.classifier import Classifier
 from condgen.data import LabelledSet
+from condgen.errors import UserError
 from condgen.guidance import ScaleCurve
 from condgen.metrics import open_extractor
 from condgen.recipe import (
@@ -31,7 +32,7 @@ from condgen.recipe import (
 from condgen.run.album import seeds_written
 from condgen.run.calibrate import CALIBRATION, CALIBRATION_FOLDER, calibration_key
 from condgen.run.dry_run.machine import data_of, free_memory, name_of, resident, uncompiled
-from condgen.run.dry_run.pieces import Drawing, calibrating, diagnosing, drawing, evaluating_all, written
+from condgen.run.dry_run.pieces import calibrating, diagnosing, drawing, evaluating_all, written
 from condgen.run.dry_run.probes import probe, probe_training, waiting
 from condgen.run.dry_run.rows import Estimate, Reuse, StageEstimate
 from condgen.run.evaluate import evaluation_key
@@ -68,8 +69,10 @@ def estimate(recipe: Recipe, folder: Path, processes: Processes) -> Generator[st
         The estimate.
 
     Raises:
-        UserError: what the run itself would raise before its first step.
+        UserError: what the run itself would raise before its first step, and where there are many processes.
     """
+    if processes.count > 1:  # each would take its own time, and leave off where the others wait for it
+        raise UserError("a dry run looks at one process: start it without the launcher")
     yield "data"
     train, test, problem = data_of(recipe)
     with TemporaryDirectory(prefix="condgen-") as scratch:
@@ -285,7 +288,7 @@ class _Walk:
                     seconds=found.seconds(left, batch) + left * writing,
                     memory=self.base + found.memory if left else 0,
                     disk=left * size,
-                    note=note or _evaluations(found),
+                    note=note or found.in_words(),
                 )
             )
         if shown is not None:
@@ -344,7 +347,3 @@ class _Walk:
         yield StageEstimate(
             *("diagnose", reuse, 0, total, "levels"), seconds=seconds, memory=self.base + memory, note=note
         )
-
-
-def _evaluations(found: Drawing) -> str:
-    return f"{found.evaluations:.4g} evaluations a sample" if found.evaluations > 1 else ""
