@@ -49,8 +49,8 @@ def prepare_(model: Model, settings: TrainingSettings, *, twice: bool = False) -
 
     Layers of our own, which differentiate twice at speed, give way to the framework's, which are quicker to
     differentiate once. On a CPU the weights of convolutions lie with their channels last, as its kernels like them, and
-    what they give does: a step of a U-Net takes an eighth less. On CUDA, whose kernels ask for the channels to be last
-    under compilation by themselves, they stay as they are.
+    what they give does: a step of a U-Net takes a tenth less in bfloat16, and a little less in float32. On CUDA they
+    stay as they are: its normalisation would copy them back, and the compiler chooses for itself.
 
     Args:
         model: whose network is `model.net`, or that has a list of them there, or that is one.
