@@ -176,7 +176,7 @@ def test_auto_halves_until_it_fits_and_remembers():
         assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
 
 
-@pytest.mark.parametrize(("most", "size", "hint"), [(12, 20, "training.micro_batch to auto"), (0, "auto", "a smaller network")])
+@pytest.mark.parametrize(("most", "size", "hint"), [(12, 20, "micro_batch to auto"), (0, "auto", "a smaller network")])
 def test_where_it_cannot_fit_one_line_says_what_to_do(most, size, hint):
     with pytest.raises(UserError, match=hint) as caught:
         Full(most).gradients(size)
