@@ -46,7 +46,9 @@ def show_estimate(recipe: Recipe, folder: Path, processes: Processes, json: Path
 
 def _table(found: Estimate) -> Table:
     title = f"{found.recipe} on {found.device}; nothing of it was run"
-    table = Table(title=title, title_justify="left", show_footer=True, box=SIMPLE_HEAD, padding=(0, 1), pad_edge=False)
+    table = Table(
+        title=title, title_justify="left", show_footer=True, box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False
+    )
     table.add_column("stage", "in all", no_wrap=True)
     table.add_column("to do", no_wrap=True)
     table.add_column("param.", justify="right", no_wrap=True)
