@@ -54,7 +54,7 @@ def test_run_leaves_everything_a_reader_needs(digits, condgen):
         assert len(read_rows(digits / "samples" / method / "manifest.jsonl")) == 30
         assert (digits / "samples" / method / "grid.png").exists()
     rows = json.loads((digits / "diagnostics.json").read_text())["rows"]
-    assert {"method", "sigma", "weighting", "quantity", "mean", "sd", "n"} == set(rows[0])
+    assert {"method", "sigma", "weighting", "quantity", "mean", "sd", "n", "exact"} == set(rows[0])
     methods = {row["method"] for row in rows if "calibrated" not in row["method"]}
     assert methods == {"prior", "zero guidance", "ce", "dlsm", "ce-x10"}
     rows = json.loads((digits / "metrics.json").read_text())["rows"]
