@@ -26,6 +26,13 @@ def cache(tmp_path_factory):
         yield
 
 
+@pytest.fixture(autouse=True)
+def cifar_at_hand(request):
+    """Tests with the marker cifar are skipped where there is none."""
+    if request.node.get_closest_marker("cifar") is not None and not os.environ.get("CONDGEN_DATA"):
+        pytest.skip("CONDGEN_DATA is not set")
+
+
 @pytest.fixture
 def tiny_images():
     """60 random 4x4 grey images in three classes."""
