@@ -115,6 +115,6 @@ def main() -> None:
 
 def _fail(message: str, code: int = 2) -> NoReturn:
     if may_speak():
-        typer.secho("error: ", fg="red", bold=True, file=voice(sys.stderr, sys.__stderr__), nl=False)
-        typer.echo(" ".join(message.split()), file=voice(sys.stderr, sys.__stderr__))
+        error = typer.style("error: ", fg="red", bold=True) + " ".join(message.split())
+        typer.echo(error, file=voice(sys.stderr, sys.__stderr__))  # in one piece: a launcher writes here too
     leave(code)

@@ -50,7 +50,7 @@ def _stop_request(processes: Processes) -> Iterator[_Request]:
     request = _Request()
     before = {number: signal.signal(number, request) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        with _never_stuck(request, processes):
+        with _never_stuck(processes):
             yield request
     finally:
         for number, handler in before.items():
@@ -58,11 +58,12 @@ def _stop_request(processes: Processes) -> Iterator[_Request]:
 
 
 @contextmanager
-def _never_stuck(request: _Request, processes: Processes) -> Iterator[None]:
+def _never_stuck(processes: Processes) -> Iterator[None]:
     """Meanwhile, ends a process that was asked to stop, but waits in vain for another inside a collective call.
 
-    Python's handlers of signals run between two of its instructions, which such a process does not reach: NCCL waits
-    for a process that was killed until it is killed itself. A thread sees the signal all the same.
+    Python's handlers of signals run between two of its instructions, which such a process does not reach, or reached
+    too early: NCCL waits for a process that was killed until it is killed itself. A thread sees the signal all the
+    same.
     """
     if processes.count == 1:
         yield
@@ -76,11 +77,13 @@ def _never_stuck(request: _Request, processes: Processes) -> Iterator[None]:
         os.close(heard)
         if not numbers:  # the work is done
             return
-        time.sleep(_GRACE)
-        if request.signal_number is None and not done.is_set():
-            if processes.first_to_end():
-                print(f"{STOPPED}; another process did not answer", file=sys.__stderr__, flush=True)
-            os._exit(128 + numbers[0])
+        done.wait(_GRACE)
+        while not done.is_set():
+            if processes.is_waiting:
+                if processes.first_to_end():
+                    print(f"{STOPPED}; another process did not answer", file=sys.__stderr__, flush=True)
+                os._exit(128 + numbers[0])
+            done.wait(1)  # it saves
 
     done = threading.Event()
     threading.Thread(target=watch, daemon=True).start()

@@ -139,7 +139,6 @@ def training_options(
     batch: int | None,
     lr: float | None,
     seed: int | None,
-    *,
     flip: bool,
     precision: Precision | None,
     compiled: bool,

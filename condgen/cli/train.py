@@ -97,17 +97,7 @@ def train_score(
     options = {
         "score.labels": "embedding" if conditional else labels,
         "score.label_dropout": label_dropout,
-    } | training_options(
-        "score",
-        steps,
-        batch,
-        lr,
-        seed,
-        flip=flip,
-        precision=precision,
-        compiled=compiled,
-        micro_batch=micro_batch,
-    )
+    } | training_options("score", steps, batch, lr, seed, flip, precision, compiled, micro_batch)
     stage = build_stage(ScoreStage, "score", tree, options, overrides or [])
     train("score", out, stage, loaded)
 
@@ -242,17 +232,7 @@ def train_classifier(
         f"{objective}.reduction": reduction,
         "classifier.network": f"{{kind: timm, name: {backbone}}}" if backbone is not None else None,
         "classifier.prior.precision": prior_precision,
-    } | training_options(
-        "classifier",
-        steps,
-        batch,
-        lr,
-        seed,
-        flip=flip,
-        precision=precision,
-        compiled=compiled,
-        micro_batch=micro_batch,
-    )
+    } | training_options("classifier", steps, batch, lr, seed, flip, precision, compiled, micro_batch)
     stage = build_stage(ClassifierStage, "classifier", tree, options, overrides or [])
     trained = stage.classifier.objective.loss
     if trained != loss:

@@ -201,18 +201,7 @@ def train_generator(
         GeneratorStage,
         "generator",
         tree,
-        given
-        | training_options(
-            "generator",
-            steps,
-            batch,
-            lr,
-            seed,
-            flip=flip,
-            precision=precision,
-            compiled=compiled,
-            micro_batch=micro_batch,
-        ),
+        given | training_options("generator", steps, batch, lr, seed, flip, precision, compiled, micro_batch),
         overrides or [],
     )
     if stage.generator.objective.loss != wanted:

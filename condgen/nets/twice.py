@@ -231,8 +231,7 @@ def _dot(a: Tensor, b: Tensor) -> Tensor:
     """Sums of products over the last axis, kept: (B, C, 1)."""
     if a.stride(-1) != 1:  # channels last: the product of matrices behind the other way would copy both
         return (a * b).sum(2, keepdim=True)
-    device = "cpu" if a.is_meta else a.device.type
-    with torch.autocast(device, enabled=False):  # which takes this for a product of matrices
+    with torch.autocast("cpu" if a.is_meta else a.device.type, enabled=False):  # which would make it a matrix product
         out: Tensor = torch.linalg.vecdot(a, b)[..., None]
     return out
 
@@ -250,8 +249,7 @@ def _normalised_anywhere(x: Tensor, groups: int, eps: float) -> tuple[Tensor, Te
     wide = x.flatten(2).unflatten(1, (groups, -1))
     variance, mean = torch.var_mean(wide, (2, 3), correction=0, keepdim=True)
     r = (variance + eps).rsqrt()
-    u = (wide * r).sub_(mean * r).reshape(x.shape)
-    return u, mean.flatten(1), r.flatten(1)
+    return (wide * r).sub_(mean * r).reshape(x.shape), mean.flatten(1), r.flatten(1)
 
 
 class _Activate(Function):

@@ -23,10 +23,11 @@ from condgen.report.findings import best_in_words
 from condgen.report.inputs import Run
 from condgen.report.page import Block, Code, Page, Panels, Prose, Section, TableBlock
 from condgen.report.pictures import Sample
-from condgen.report.plots import curves_panel, key, overlaid_losses
+from condgen.report.plots import curves_panel, key
 from condgen.report.rows import Quantity, Weighting
 from condgen.report.runs import Group, differing_settings, group_runs, read_runs
 from condgen.report.sections import sample_points, sample_strips
+from condgen.report.training_plots import overlaid_losses
 from condgen.report.writing import write_page
 
 __all__ = ["compare_runs"]

@@ -8,8 +8,9 @@ import numpy as np
 
 from condgen.report.drawing import COLOURS, INK, Plot, Style, drawing, finish, new_axes
 from condgen.report.estimates import format_number
-from condgen.report.plots import in_stretches, key, log_axis, look
+from condgen.report.plots import key, log_axis, look
 from condgen.report.rows import LookRow
+from condgen.report.training_plots import in_stretches
 
 __all__ = ["LANDMARKS", "MEASURES", "Landmarks", "Losses", "loss_panel", "signs", "variety_panel"]
 

@@ -14,9 +14,10 @@ from condgen.report.inputs import FieldData, Run
 from condgen.report.page import Code, Facts, Panels, Prose, Section, Strip, Strips, TableBlock
 from condgen.report.pictures import Sample, read_images
 from condgen.report.planes import points_panel, round_extent
-from condgen.report.plots import Field, key, training_panel
+from condgen.report.plots import Field, key
 from condgen.report.rows import RawRow
 from condgen.report.tables import Table, conditions_table, cost_table, methods_table, metrics_table, stages_table
+from condgen.report.training_plots import training_panel
 
 __all__ = [
     "class_legend",

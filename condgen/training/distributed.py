@@ -12,6 +12,7 @@ connections close; every wait for it then ends with `Lost`.
 
 import os
 import socket
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -34,6 +35,8 @@ _SOON = timedelta(minutes=30)  # all processes reach a gradient at about the sam
 _LATE = timedelta(days=30)  # one process may have work of its own
 _SETTLING = 90.0  # seconds until a shared file system shows what another machine has written; NFS caches for 60
 _PACE, _MOST_CALLS = 1.0, 32  # processes agree about once in so many seconds, and after so many calls at the latest
+
+_waiting = threading.Event()
 
 
 class Lost(Exception):
@@ -65,6 +68,11 @@ class Processes:
         self._calls, self._due, self._agreed = 0, 1, time.monotonic()
         if self.count > 1:
             _talk()
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether a thread of this process is inside a collective call."""
+        return _waiting.is_set()
 
     @property
     def is_main(self) -> bool:
@@ -241,6 +249,7 @@ def _talk() -> distributed.ProcessGroup:
 @contextmanager
 def _connected() -> Iterator[None]:
     """Around collective calls."""
+    _waiting.set()
     try:
         yield
     except RuntimeError as error:
@@ -249,3 +258,5 @@ def _connected() -> Iterator[None]:
             f"another of the {distributed.get_world_size()} processes of this job is gone: killed, out of memory, or "
             f"cut off ({reason}); the last saved state is whole, and the same command goes on from it"
         ) from error
+    finally:
+        _waiting.clear()

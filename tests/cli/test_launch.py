@@ -225,9 +225,12 @@ main()
     assert not (tmp_path / "s" / "manifest.jsonl").exists()
 
 
-def test_a_process_that_waits_in_vain_ends_when_asked_to():
-    """The other one neither answers nor ends, as a GPU's kernel does not that waits for a process that is gone."""
-    script = """
+@pytest.mark.parametrize("early", [False, True])
+def test_a_process_that_waits_in_vain_ends_when_asked_to(early):
+    """The other one neither answers nor ends, as a GPU's kernel does not that waits for a process that is gone; the
+    signal comes while it waits, or just before.
+    """
+    script = f"""
 import os, signal, sys, time
 from condgen.cli import launch, progress
 from condgen.run import Progress
@@ -238,13 +241,15 @@ def work():
     yield Progress("work", 0, 1, 0)
     if processes.is_main:
         print("waiting", flush=True)
+        {"os.kill(os.getpid(), signal.SIGTERM)" if early else ""}
         processes.wait()
     time.sleep(100)
 progress.follow(work(), processes)
 """
     first, second = by_hand(script)
     assert first.stdout.readline() == "waiting\n"
-    first.send_signal(signal.SIGTERM)
+    if not early:
+        first.send_signal(signal.SIGTERM)
     _, err = first.communicate(timeout=SECONDS)
     second.kill()
     second.communicate()

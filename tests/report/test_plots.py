@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from condgen.report.drawing import method_styles
-from condgen.report.plots import error_panel, field_panel, field_scale, training_panel
+from condgen.report.plots import error_panel, field_panel, field_scale
+from condgen.report.training_plots import training_panel
 
 
 def error(method, sigma, mean, quantity="D_L"):
