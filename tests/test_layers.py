@@ -27,10 +27,10 @@ metrics
 diagnostics
 recipe
 run
-bench
 report
 export
 studio
+bench
 cli
 __main__
 """

@@ -1,13 +1,13 @@
 """`condgen bench samplers`."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, get_args
+from typing import Annotated
 
 import typer
 
-from condgen.bench.samplers import combine
+from condgen.bench.parts import Work, choose, combine
 from condgen.bench.samplers.bias import bias_rows
 from condgen.bench.samplers.exact import exact_rows
 from condgen.bench.samplers.grids import grid_rows
@@ -17,7 +17,7 @@ from condgen.bench.samplers.speed import speed_rows
 from condgen.bench.samplers.tolerances import tolerance_rows
 from condgen.cli.progress import console
 from condgen.cli.rows import JsonFile, Out, command_line, repeat, save, with_status
-from condgen.cli.sampler_tables import Part, Work, tables
+from condgen.cli.sampler_tables import PARTS, tables
 from condgen.data import Cifar10, load
 from condgen.errors import UserError
 from condgen.recipe import Recipe
@@ -26,13 +26,13 @@ from condgen.training import Processes
 
 __all__ = ["samplers"]
 
-_BY_DEFAULT: tuple[Part, ...] = ("tolerances", "bias", "quality", "exact")
+_BY_DEFAULT = ("tolerances", "bias", "quality", "exact")
 
 
 def samplers(
     context: typer.Context,
     parts: Annotated[
-        list[str] | None, typer.Argument(metavar="[PART]...", help=f"{', '.join(get_args(Part))}: see above.")
+        list[str] | None, typer.Argument(metavar="[PART]...", help=f"{', '.join(PARTS)}: see above.")
     ] = None,
     recipe: Annotated[
         Path, typer.Option(help="quality, grids: the recipe of the models; its classifier dlsm guides.")
@@ -69,12 +69,12 @@ def samplers(
 
     By default the first four, in 20 minutes on one core. Rows of parts that are not run stay in the file.
     """
-    chosen = _parts(parts or _BY_DEFAULT)
+    chosen = choose(parts or _BY_DEFAULT, PARTS)
     if picture is not None and "quality" not in chosen:
         raise UserError("--picture shows the part quality: add it, or leave the picture out")
     if "speed" in chosen and peers:
         require_peers()
-    work: dict[Part, Callable[[], Work]] = {
+    work: dict[str, Callable[[], Work]] = {
         "bias": bias_rows,
         "speed": lambda: speed_rows(Processes().device, rounds=rounds, peers=peers),
     }
@@ -101,15 +101,6 @@ def samplers(
 
             draw_work(rows, picture)
             console.print(f"picture: {picture}", markup=False)
-
-
-def _parts(names: Sequence[str]) -> dict[Part, None]:
-    """Parts by their names, each once."""
-    known: dict[str, Part] = {part: part for part in get_args(Part)}
-    unknown = [name for name in names if name not in known]
-    if unknown:
-        raise UserError(f"there is no part {unknown[0]!r}: choose among {', '.join(known)}")
-    return dict.fromkeys(known[name] for name in names)
 
 
 def _check_guided(recipe: Recipe) -> None:

@@ -1,23 +1,21 @@
 """What the terminal shows of `condgen bench samplers`."""
 
 from collections import defaultdict
-from collections.abc import Callable, Generator
-from typing import Any, Literal, TypeAlias
+from collections.abc import Callable
 
 from rich.table import Column, Table
 
+from condgen.bench.parts import Rows
 from condgen.bench.samplers.quality import BUDGETS
 from condgen.bench.samplers.work import NEVER, REACHED
 from condgen.sampling import ADAPTIVE, FIXED
 
-__all__ = ["Part", "Rows", "Work", "tables"]
+__all__ = ["PARTS", "tables"]
 
-Part: TypeAlias = Literal["tolerances", "bias", "quality", "exact", "grids", "speed"]
-Rows: TypeAlias = list[dict[str, Any]]
-Work: TypeAlias = Generator[str, None, Rows]
+PARTS = ("tolerances", "bias", "quality", "exact", "grids", "speed")
 
 
-def tables(part: Part, rows: Rows) -> list[Table]:
+def tables(part: str, rows: Rows) -> list[Table]:
     """The tables of a part."""
     return _TABLES[part](rows)
 
@@ -169,7 +167,7 @@ def _speed(rows: Rows) -> list[Table]:
     return made
 
 
-_TABLES: dict[Part, Callable[[Rows], list[Table]]] = {
+_TABLES: dict[str, Callable[[Rows], list[Table]]] = {
     "tolerances": _tolerances,
     "bias": _bias,
     "quality": _quality,

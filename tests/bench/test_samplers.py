@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from condgen.bench import repeat_recipe
-from condgen.bench.samplers import combine
+from condgen.bench.parts import combine
 from condgen.bench.samplers.bias import Case, bias_rows
 from condgen.bench.samplers.exact import exact_rows
 from condgen.bench.samplers.grids import grid_rows
