@@ -1,12 +1,9 @@
 """Model files: safetensors with a JSON description that suffices to rebuild the network with no recipe.
 
-Nothing is ever unpickled. A file is written beside its target and then renamed over it, so a reader sees the old file
-or the new one, never half of one.
+Nothing is ever unpickled.
 """
 
-import contextlib
 import json
-import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,28 +16,13 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from condgen.errors import UserError
+from condgen.files import write_atomically
 
-__all__ = ["MODEL_FILE", "load_model", "load_tensors", "read_description", "save_tensors", "write_atomically"]
+__all__ = ["MODEL_FILE", "load_model", "load_tensors", "read_description", "save_tensors"]
 
 MODEL_FILE = "model.safetensors"
 
 Model = TypeVar("Model", bound=nn.Module)
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Writes a file so that it is either whole or absent, also when the power fails."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except OSError as error:
-        with contextlib.suppress(OSError):  # where the folder itself is none
-            temporary.unlink()
-        raise UserError(f"cannot write {path} ({len(content):,} bytes needed): {error.strerror}") from error
 
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor], description: Mapping[str, Any]) -> None:

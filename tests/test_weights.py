@@ -2,7 +2,8 @@ import pytest
 import torch
 
 from condgen.errors import UserError
-from condgen.weights import load_into, load_tensors, save_tensors, write_atomically
+from condgen.files import write_atomically
+from condgen.weights import load_into, load_tensors, save_tensors
 
 
 def test_missing_and_surplus_tensors_are_named(tmp_path):
@@ -34,7 +35,7 @@ def test_a_failed_write_keeps_the_old_file_and_says_how_much_was_needed(tmp_path
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("condgen.weights.os.fsync", full)
+    monkeypatch.setattr("condgen.files.os.fsync", full)
     with pytest.raises(UserError, match=r"cannot write .*file \(3 bytes needed\): No space left"):
         write_atomically(path, b"new")
     assert path.read_bytes() == b"old"

@@ -12,11 +12,11 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from PIL import Image
 
+from condgen.files import write_atomically
 from condgen.report.drawing import class_style, drawing, printable
 from condgen.report.grids import labelled_grid, side_by_side
 from condgen.report.planes import scatter, wide_extent
 from condgen.run.looks import Look, read_looks
-from condgen.weights import write_atomically
 
 __all__ = ["EACH", "MOST", "draw_looks", "head_of", "shared_extent"]
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from jinja2 import Environment, FunctionLoader, StrictUndefined
 
+from condgen.files import write_atomically
 from condgen.report.markdown import page_to_markdown
 from condgen.report.page import Page
 
@@ -29,9 +30,10 @@ def write_page(folder: Path, page: Page, facts: Mapping[str, object]) -> Path:
     Returns:
         The path of the page.
     """
-    _write(folder / "report.json", json.dumps(_finite(dict(facts)), indent=1, ensure_ascii=False) + "\n")
-    _write(folder / "report.md", page_to_markdown(page))
-    _write(folder / "report.html", _as_html(page))
+    json_text = json.dumps(_finite(dict(facts)), indent=1, ensure_ascii=False) + "\n"
+    texts = {"report.json": json_text, "report.md": page_to_markdown(page), "report.html": _as_html(page)}
+    for name, text in texts.items():
+        write_atomically(folder / name, text.encode(errors="replace"))
     return folder / "report.html"
 
 
@@ -41,12 +43,6 @@ def _finite(value: object) -> object:
     if isinstance(value, list | tuple):
         return [_finite(inner) for inner in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def _write(path: Path, text: str) -> None:
-    unfinished = path.with_name(f".{path.name}.unfinished")
-    unfinished.write_text(text, encoding="utf-8", errors="replace")
-    unfinished.replace(path)
 
 
 def _as_html(page: Page) -> str:

@@ -9,7 +9,8 @@ import json
 import re
 import shutil
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,16 +21,19 @@ from torch import Tensor
 
 from condgen.data import to_uint8
 from condgen.errors import UserError
+from condgen.files import write_atomically
 from condgen.recipe import Shard
 from condgen.run.folder import STAGE_FILE, drop_partial_line, read_json, read_rows, write_json
-from condgen.weights import write_atomically
 
 __all__ = [
     "MANIFEST",
     "Part",
+    "append_rows",
+    "cut_rows",
     "encode_samples",
     "load_picture",
     "part_folder",
+    "parts_left",
     "picture_of",
     "picture_path",
     "read_manifests",
@@ -39,8 +43,6 @@ __all__ = [
     "shard_folder",
     "shards_within",
     "sort_by_seed",
-    "take_in",
-    "take_parts",
     "write_part_cost",
     "write_samples",
 ]
@@ -126,26 +128,31 @@ def write_part_cost(place: Path, seconds: float, evaluations: float) -> None:
     write_json(place / _COST, {"seconds": seconds, "evaluations": evaluations})
 
 
-def take_in(folder: Path, rows: Sequence[dict[str, Any]]) -> bool:
-    """Appends lines to a manifest, save those of samples that it has; says whether there were any others."""
-    known = set(seeds_written(folder))
-    new = [row for row in rows if int(row["seed"]) not in known]
+def append_rows(folder: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Appends lines to a manifest."""
     with (folder / MANIFEST).open("a", encoding="utf-8") as file:
-        file.write("".join(json.dumps(row) + "\n" for row in new))
-    return bool(new)
+        file.write("".join(json.dumps(row) + "\n" for row in rows))
 
 
-def take_parts(folder: Path) -> list[Part]:
-    """Merges what processes have left that ended before all was drawn; returns those parts that had something new."""
-    found = []
-    for place in sorted(folder.glob(f"{_PART}*")):
-        drop_partial_line(place / MANIFEST)
-        rows = read_rows(place / MANIFEST)
-        if rows and take_in(folder, rows):
-            cost = read_json(place / _COST)
-            found.append(Part(rows, float(cost["seconds"]), float(cost["evaluations"])))
+def cut_rows(folder: Path, count: int) -> None:
+    """Keeps so many lines of a manifest, the first; what the others name is drawn again."""
+    rows = read_rows(folder / MANIFEST)[:count]
+    write_atomically(folder / MANIFEST, "".join(json.dumps(row) + "\n" for row in rows).encode())
+
+
+@contextmanager
+def parts_left(folder: Path) -> Iterator[list[Part]]:
+    """What processes have left that ended before all was drawn; it is removed once it has been taken over."""
+    places = sorted(folder.glob(f"{_PART}*"))
+    yield [part for place in places if (part := _read_left(place)).rows]
+    for place in places:
         shutil.rmtree(place, ignore_errors=True)
-    return found
+
+
+def _read_left(place: Path) -> Part:
+    rows = read_rows(place / MANIFEST)
+    cost = read_json(place / _COST) if rows else {"seconds": 0.0, "evaluations": 0.0}
+    return Part(rows, float(cost["seconds"]), float(cost["evaluations"]))
 
 
 def _as_picture(pixels: np.ndarray) -> Image.Image:
@@ -194,8 +201,7 @@ def write_samples(
         if picture is not None:
             (folder / row["file"]).write_bytes(picture)
         lines.append(row)
-    with ((part or folder) / MANIFEST).open("a", encoding="utf-8") as file:
-        file.write("".join(json.dumps(row) + "\n" for row in lines))
+    append_rows(part or folder, lines)
     return lines
 
 

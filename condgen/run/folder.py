@@ -16,10 +16,11 @@ from typing import Any, NamedTuple, TypeAlias
 from pydantic import BaseModel
 
 from condgen.errors import UserError
+from condgen.files import is_unfinished, remove_unfinished, write_atomically
 from condgen.hub import CONFIG_FILE
 from condgen.recipe import read_yaml, to_yaml
 from condgen.training import Processes
-from condgen.weights import MODEL_FILE, write_atomically
+from condgen.weights import MODEL_FILE
 
 __all__ = [
     "Progress",
@@ -159,26 +160,30 @@ def _open(name: str, folder: Path, key: str, settings: BaseModel) -> Stage:
         refuse_foreign_files(folder)
     stage = Stage(name, folder, key, record, message)
     if not record:
+        stage.note(finished=False)  # first: it makes the folder one of condgen's
+    if not (folder / RECIPE_FILE).exists():
         write_atomically(folder / RECIPE_FILE, to_yaml(settings).encode())
-        stage.note(finished=False)
     return stage
 
 
 def refuse_foreign_files(folder: Path) -> None:
     """Raises where a folder that condgen did not make holds anything."""
-    if folder.is_dir() and any(entry.name != LOCK_FILE for entry in folder.iterdir()):
+    if folder.is_dir() and not all(entry.name == LOCK_FILE or is_unfinished(entry) for entry in folder.iterdir()):
         raise UserError(f"{folder} holds files that condgen did not write: choose an empty or new folder")
 
 
 def _set_aside(folder: Path, key: str) -> Path:
-    """Moves all but the lock, which this process holds, to a folder beside it."""
+    """Moves all but the lock, which this process holds, to a folder beside it.
+
+    `stage.json` goes last: until it is there, an earlier attempt was cut short, and this one goes on with it.
+    """
     target = folder.with_name(f"{folder.name}.before-{key[:8]}")
     number = 2
-    while target.exists():
+    while (target / STAGE_FILE).exists():
         target = folder.with_name(f"{folder.name}.before-{key[:8]}-{number}")
         number += 1
-    target.mkdir()
-    for entry in folder.iterdir():
+    target.mkdir(exist_ok=True)
+    for entry in sorted(folder.iterdir(), key=lambda entry: entry.name == STAGE_FILE):
         if entry.name != LOCK_FILE:
             entry.rename(target / entry.name)
     return target
@@ -212,6 +217,7 @@ def _held(folder: Path) -> Iterator[None]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise UserError(f"another condgen process is at work in {folder}: wait for it, or stop it") from error
+        remove_unfinished(folder)
         yield
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from condgen.data import load
 from condgen.errors import UserError
+from condgen.files import write_atomically
 from condgen.metrics import open_extractor
 from condgen.recipe import (
     CalibrateStage,
@@ -28,7 +29,6 @@ from condgen.run.sample import sample_stage
 from condgen.run.train import train_stage
 from condgen.run.trajectories import TRAJECTORIES_FOLDER, trajectory_stage
 from condgen.training import Processes
-from condgen.weights import write_atomically
 
 __all__ = ["POINTS_SHOWN", "run_recipe"]
 

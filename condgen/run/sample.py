@@ -31,11 +31,10 @@ from condgen.run.album import (
     part_folder,
     seeds_written,
     sort_by_seed,
-    take_in,
-    take_parts,
     write_part_cost,
     write_samples,
 )
+from condgen.run.cost import COSTS, Cost, charge, settle, take_in, take_left
 from condgen.run.folder import Progress, Stage, Work, open_stage
 from condgen.run.guided import Evaluations, Load, Models, count_evaluations, load_anew, open_guided
 from condgen.sampling import (
@@ -145,28 +144,16 @@ class _Begun(NamedTuple):
     """What there is when a session begins."""
 
     seeds: set[int]  # of the samples that are there
-    seconds: float  # of drawing them
+    cost: Cost  # of them
     session: str  # a name for it
 
 
 def _begin(opened: Stage) -> _Begun:
-    """Looks what there is, once what an earlier session left in parts is merged."""
-    _count_in(opened, take_parts(opened.folder))
-    seconds = float(opened.record.get("drawing_seconds", 0.0))
-    return _Begun(set(seeds_written(opened.folder)), seconds, f"{time.time_ns():x}")
-
-
-def _count_in(opened: Stage, parts: Sequence[Part]) -> None:
-    """Adds what parts have cost: seconds are those of the slowest, since all worked at once."""
-    seconds = max([float(opened.record.get("drawing_seconds", 0.0)), *(part.seconds for part in parts)])
-    network = float(opened.record.get("network_evaluations", 0.0)) + sum(part.evaluations for part in parts)
-    written = len(seeds_written(opened.folder))
-    if written and parts:
-        opened.note(
-            drawing_seconds=round(seconds, 4),
-            network_evaluations=round(network, 1),
-            evaluations_per_image=round(network / written, 1),
-        )
+    """Looks what there is, once what an earlier session left unfinished or in parts is settled."""
+    settle(opened)
+    take_left(opened)
+    seeds = set(seeds_written(opened.folder))
+    return _Begun(seeds, Cost.noted(opened.record, len(seeds)), f"{time.time_ns():x}")
 
 
 def _dealt(missing: Sequence[int], batch: int, processes: Processes) -> Sequence[int]:
@@ -211,12 +198,10 @@ def _draw(opened: Stage, stage: SampleStage, source: Source, processes: Processe
 
 def _merge(opened: Stage, parts: Sequence[Part], total: int) -> None:
     """Makes one set of what all processes have drawn, and finishes the stage."""
-    drawn = [part for part in parts if part.rows]
-    for part in drawn:
-        take_in(opened.folder, part.rows)
-    _count_in(opened, drawn)
+    take_in(opened, parts)
     sort_by_seed(opened.folder)
-    seconds = float(opened.record.get("drawing_seconds", 0.0))
+    seconds = Cost.noted(opened.record, total).seconds
+    opened.record.pop(COSTS, None)
     opened.finish(
         [MANIFEST],
         images=total,
@@ -247,13 +232,12 @@ class _Ledger:
         self.opened, self.stage, self.source, self.places = opened, stage, source, places
         self.ready: list[Finished] = []  # on the CPU
         self.drawn = self.asked = 0  # samples, and evaluations of the model that they took
-        self.part, self.rows, self.seconds, self.written = part, list[dict[str, Any]](), begun.seconds, len(begun.seeds)
-        self.before = float(opened.record.get("network_evaluations", 0.0)) if part is None else 0.0
-        self.evaluations = evaluations
+        self.part, self.rows, self.evaluations = part, list[dict[str, Any]](), evaluations
+        self.begun, self.paid, self.seconds = begun.cost, begun.cost, begun.cost.seconds
 
     @property
     def network(self) -> float:
-        return self.before + self.evaluations.of(self.asked)
+        return self.evaluations.of(self.asked) + (self.begun.evaluations if self.part is None else 0.0)
 
     def timed(self, work: Callable[[], T]) -> T:
         """Does a piece of the drawing."""
@@ -287,12 +271,8 @@ class _Ledger:
         if self.part is not None:
             write_part_cost(self.part, self.seconds, self.network)
         else:
-            self.opened.note(
-                drawing_seconds=round(self.seconds, 4),
-                network_evaluations=round(self.network, 1),
-                evaluations_per_image=round(self.network / (self.written + self.drawn), 1),
-            )
-        # Last: samples whose cost is unknown would be no use.
+            before, self.paid = self.paid, Cost(self.begun.images + self.drawn, self.seconds, self.network)
+            charge(self.opened, before, self.paid)
         lines = write_samples(self.opened.folder, places, x, rows, self.part)
         if self.part is not None:
             self.rows += lines

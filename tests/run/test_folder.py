@@ -87,7 +87,7 @@ def test_a_full_disk_does_not_lose_the_old_record(tmp_path, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("condgen.weights.os.fsync", full)
+    monkeypatch.setattr("condgen.files.os.fsync", full)
     with pytest.raises(UserError, match="No space left"):
         stage.finish()
     assert json.loads((stage.folder / "stage.json").read_text())["finished"] is False

@@ -21,8 +21,9 @@ import psutil
 
 __all__ = ["Command", "Ended", "complaint"]
 
+_HEAVY = ("matplotlib.pyplot", "sklearn.datasets", "torch._dynamo")  # what commands import when they need it
 _FORKS = multiprocessing.get_context("forkserver")
-_FORKS.set_forkserver_preload(["condgen.cli", __name__])
+_FORKS.set_forkserver_preload(["condgen.cli", __name__, *_HEAVY])
 _LOOK = 0.01  # seconds between two looks at a process
 
 
@@ -76,6 +77,10 @@ class Command:
         """Sends it a signal, if it has not ended."""
         with contextlib.suppress(ProcessLookupError):
             os.kill(self.pid, number)
+
+    def join(self, seconds: float) -> None:
+        """Waits so long, or until it ends."""
+        self._process.join(max(0.0, self._started + seconds - time.perf_counter()))
 
     def wait(self, seconds: float = 600.0, memory: int | None = None) -> Ended:
         """Waits until it ends, and kills it where it takes longer, or more memory (bytes), than it may."""

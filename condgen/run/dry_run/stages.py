@@ -16,6 +16,7 @@ import torch
 from condgen.classifier import Classifier
 from condgen.data import LabelledSet
 from condgen.errors import UserError
+from condgen.files import write_atomically
 from condgen.guidance import ScaleCurve
 from condgen.metrics import open_extractor
 from condgen.recipe import (
@@ -46,7 +47,7 @@ from condgen.run.trajectories import TRAJECTORIES_FOLDER, trajectories_key
 from condgen.score import ScoreModel
 from condgen.training import Processes, save_state
 from condgen.training.checkpoint import STATE_FILE
-from condgen.weights import MODEL_FILE, read_description, save_tensors, write_atomically
+from condgen.weights import MODEL_FILE, read_description, save_tensors
 
 __all__ = ["estimate"]
 

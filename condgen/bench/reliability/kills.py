@@ -1,0 +1,170 @@
+"""Work that is killed, and started again by the same command: is what it leaves the same, bit by bit?
+
+Three ways to die: at a random moment; before a file operation, any of those that the work does; in the middle of
+writing a file, at a random byte of it.
+"""
+
+import itertools
+import os
+import random
+import resource
+import shutil
+import signal
+import sys
+from collections import Counter
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+from condgen.bench.parts import Rows, Work
+from condgen.bench.reliability.command import Command, Ended
+from condgen.bench.reliability.work import JOBS, contents, fresh, make_models
+
+__all__ = ["WAYS", "Whole", "die_before", "die_in_a_file", "kill_rows", "killed_and_resumed", "note_operations"]
+
+WAYS = ("at a random moment", "before a file operation", "in the middle of a file")
+_MOST_KILLS = 3  # of one run
+_TELLING = frozenset({"open", "os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate", "shutil.rmtree"})
+
+
+def _watch(folder: str, tell: Callable[[str], object]) -> None:
+    """Calls `tell` before every change of a file below a folder, in this process."""
+
+    def hook(event: str, arguments: tuple[object, ...]) -> None:
+        if event not in _TELLING or not isinstance(arguments[0], str | Path):
+            return
+        flags = arguments[2] if event == "open" else os.O_WRONLY
+        if isinstance(flags, int) and flags & (os.O_WRONLY | os.O_RDWR) and str(arguments[0]).startswith(folder):
+            tell(f"{event} {arguments[0]}")
+
+    sys.addaudithook(hook)
+
+
+def note_operations(folder: str, notes: str) -> None:
+    """Writes a line before every change of a file below a folder, in this process."""
+    out = os.open(notes, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    _watch(folder, lambda line: os.write(out, line.replace("\n", " ").encode() + b"\n"))
+
+
+def die_before(folder: str, number: int) -> None:
+    """Kills this process before its change number so and so, from 0, of a file below a folder."""
+    changes = itertools.count()
+
+    def tell(_: str) -> None:
+        if next(changes) == number:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    _watch(folder, tell)
+
+
+def die_in_a_file(size: int) -> None:
+    """Kills this process when it writes beyond so many bytes of any file."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
+    signal.signal(signal.SIGXFSZ, signal.SIG_DFL)  # Python makes an error of it, which work could survive
+
+
+class Whole(NamedTuple):
+    """What a command does and leaves when nothing disturbs it.
+
+    Attributes:
+        contents: of its folder.
+        seconds: that it takes.
+        operations: how many times it changes a file.
+        largest: bytes of the largest file.
+    """
+
+    contents: dict[str, str]
+    seconds: float
+    operations: int
+    largest: int
+
+
+def undisturbed(arguments: list[str], folder: Path) -> Whole:
+    """Runs a command to its end, and counts what it does."""
+    notes = fresh(folder).with_name(f"{folder.name}.operations")
+    notes.unlink(missing_ok=True)
+    ended = _command(arguments, folder, partial(note_operations, str(folder), str(notes))).wait()
+    assert ended.code == 0, ended
+    largest = max(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    return Whole(contents(folder), ended.seconds, len(notes.read_text().splitlines()), largest)
+
+
+def killed_and_resumed(
+    arguments: list[str], folder: Path, way: str, whole: Whole, chance: random.Random
+) -> tuple[int, Ended]:
+    """Runs a command in an empty folder, kills it once or more, and runs it again until it ends.
+
+    Returns:
+        How often it was killed, and how it ended at last.
+    """
+    fresh(folder)
+    killed = 0
+    for _ in range(chance.randint(1, _MOST_KILLS)):
+        prepare: Callable[[], None] | None = None
+        if way == WAYS[1]:
+            prepare = partial(die_before, str(folder), chance.randrange(whole.operations))
+        elif way == WAYS[2]:
+            prepare = partial(die_in_a_file, int(whole.largest ** chance.random()))
+        command = _command(arguments, folder, prepare)
+        if way == WAYS[0]:
+            command.join(chance.uniform(0, whole.seconds))
+            command.send(signal.SIGKILL)
+        ended = command.wait()
+        killed += ended.code < 0
+        if ended.code >= 0:
+            break
+    return killed, _command(arguments, folder, None).wait()
+
+
+def kill_rows(folder: Path, times: int, seed: int) -> Work:
+    """Kills each kind of work so many times, in each way in turn.
+
+    Args:
+        folder: is emptied.
+        times: runs of each kind that are killed.
+        seed: of moments and places.
+
+    Returns:
+        A row a figure: what, variant, value, unit.
+    """
+    fresh(folder)
+    models = folder / "models"
+    yield from make_models(models)
+    rows: Rows = []
+    for kind, arguments_of in JOBS.items():
+        arguments, chance = arguments_of(models), random.Random(f"{seed} {kind}")
+        yield f"{kind}: undisturbed"
+        whole = undisturbed(arguments, folder / kind / "whole" / kind)
+        count: Counter[str] = Counter()
+        for number in range(times):
+            way = WAYS[number % len(WAYS)]
+            yield f"{kind}: {number + 1} of {times}, killed {way}; {count['different']} differ"
+            place = folder / kind / "killed" / kind
+            killed, ended = killed_and_resumed(arguments, place, way, whole, chance)
+            same = ended.code == 0 and contents(place) == whole.contents
+            count.update({"killed": killed, f"killed {way}": killed, "runs": killed > 0, "same": killed > 0 and same})
+            if not same:
+                count["different"] += 1
+                _keep(place, folder / kind / f"different-{number}", ended)
+        rows += [
+            {"what": "runs that were killed", "variant": kind, "value": count["runs"], "unit": "runs"},
+            *(
+                {"what": f"kills {way}", "variant": kind, "value": count[f"killed {way}"], "unit": "kills"}
+                for way in WAYS
+            ),
+            {"what": "runs that ended in the same bits", "variant": kind, "value": count["same"], "unit": "runs"},
+        ]
+    return rows
+
+
+def _command(arguments: list[str], folder: Path, prepare: Callable[[], None] | None) -> Command:
+    return Command(*arguments, "--out", folder, prepare=prepare)
+
+
+def _keep(place: Path, target: Path, ended: Ended) -> None:
+    """Puts aside what came out differently, to be looked at."""
+    shutil.rmtree(target, ignore_errors=True)
+    place.rename(target)
+    (target / "said.txt").write_text(f"{ended.code}\n{ended.out}\n{ended.err}")

@@ -1,0 +1,94 @@
+"""The work that goes wrong here: one small command of each kind, and what its folder holds in the end."""
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from condgen.bench.reliability.command import Command
+from condgen.errors import UserError
+
+__all__ = ["JOBS", "contents", "fresh", "make_models"]
+
+_TRAINING = {"log_every": 10, "save_every": 20}
+_SMALL = {"kind": "mlp", "width": 32, "depth": 1, "embedding": 8}
+_TIMES = ("seconds", "images_per_second", "drawing_seconds", "environment")  # of a row; they are never the same twice
+
+
+def _training(part: str, steps: int, **more: object) -> list[str]:
+    settings = {f"{part}.network": _SMALL, **{f"{part}.training.{key}": value for key, value in _TRAINING.items()}}
+    chosen = [f"--set={key}={json.dumps(value)}" for key, value in (settings | more).items()]
+    return ["--data=digits", f"--steps={steps}", "--batch=32", *chosen]
+
+
+def _score(models: Path) -> list[str]:
+    return ["train-score", *_training("score", 200)]
+
+
+def _classifier(models: Path) -> list[str]:
+    return ["train-classifier", "--loss=dlsm", f"--score={models / 'score'}", *_training("classifier", 120)]
+
+
+def _generator(models: Path) -> list[str]:
+    small = {"generator.objective.network": _SMALL, "generator.look_every": 40}
+    return ["train-generator", "--loss=sid", *_training("generator", 80, **small)]
+
+
+def _samples(models: Path) -> list[str]:
+    guided = [f"--score={models / 'score'}", f"--classifier={models / 'classifier'}"]
+    return ["sample", *guided, "--total=80", "--batch=8", "--steps=6"]
+
+
+def _evaluation(models: Path) -> list[str]:
+    return ["evaluate", str(models / "samples"), "--data=digits"]
+
+
+JOBS: Mapping[str, Callable[[Path], list[str]]] = {
+    "score": _score,
+    "classifier": _classifier,
+    "generator": _generator,
+    "samples": _samples,
+    "evaluation": _evaluation,
+}
+"""Arguments of a command of each kind, but for --out, given the folder of `make_models`."""
+
+
+def make_models(folder: Path) -> Iterator[str]:
+    """One folder of each kind, which the others build on, made by commands that nothing disturbs."""
+    for name, arguments in JOBS.items():
+        yield f"{name}, undisturbed"
+        ended = Command(*arguments(folder), "--out", folder / name).wait()
+        if ended.code != 0:
+            raise UserError(f"the command that makes {folder / name} failed: {ended.err.strip()}")
+
+
+def fresh(folder: Path) -> Path:
+    """An empty folder."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    return folder
+
+
+def contents(folder: Path) -> dict[str, str]:
+    """The hash of each file by its path, times left out."""
+    return {
+        str(path.relative_to(folder)): hashlib.sha256(_lasting(path)).hexdigest()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+def _lasting(path: Path) -> bytes:
+    if path.suffix == ".json":
+        return json.dumps(_timeless(json.loads(path.read_text()))).encode()
+    if path.suffix == ".jsonl":
+        return json.dumps([_timeless(json.loads(line)) for line in path.read_text().splitlines()]).encode()
+    return path.read_bytes()
+
+
+def _timeless(value: Any) -> Any:  # noqa: ANN401 - JSON
+    if isinstance(value, dict):
+        return {key: _timeless(one) for key, one in value.items() if key not in _TIMES}
+    return [_timeless(one) for one in value] if isinstance(value, list) else value
