@@ -1,5 +1,20 @@
-"""`python -m condgen`, which launchers of many processes need."""
+"""The command `condgen`, also as `python -m condgen`."""
 
-from condgen.cli import main
+import signal
 
-main()
+__all__ = ["main"]
+
+
+def main() -> None:
+    """Runs the command line. A Ctrl-C while it is still being imported just ends it: no work has begun."""
+    polite = signal.getsignal(signal.SIGINT)
+    if polite is signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+    from condgen import cli
+
+    signal.signal(signal.SIGINT, polite)
+    cli.main()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,6 +1,7 @@
 """The application, and how its errors reach people: one line, no traceback."""
 
 import os
+import signal
 import sys
 from typing import Annotated, NoReturn
 
@@ -38,6 +39,9 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
 )
+
+_INTERRUPTED = 128 + signal.SIGINT
+_AT_ONCE = "stopped at once; the last saved state is whole, and the same command goes on from it"
 
 
 def _version(value: bool) -> None:
@@ -94,6 +98,8 @@ def main() -> None:
     try:
         app()
     except SystemExit as end:
+        if end.code == _INTERRUPTED:  # which is what the parser of commands makes of a Ctrl-C
+            _fail(_AT_ONCE, _INTERRUPTED)
         follow_first(end.code if isinstance(end.code, int) else int(end.code is not None))
     except UserError as error:
         _fail(str(error))
@@ -104,7 +110,7 @@ def main() -> None:
     except Lost as loss:
         _fail(str(loss), 1)
     except KeyboardInterrupt:
-        _fail("stopped at once; the last saved state is whole, and the same command goes on from it", 130)
+        _fail(_AT_ONCE, _INTERRUPTED)
     except OSError as error:
         _fail(f"{error.filename or 'the disk'}: {error.strerror or error}")
     except Exception as error:  # whatever is left is a defect of condgen, or a machine at its limits

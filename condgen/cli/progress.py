@@ -20,6 +20,7 @@ __all__ = ["STOPPED", "Stopped", "console", "follow"]
 
 console = Console(highlight=False)
 STOPPED = "stopped, nothing is lost: the same command goes on from here"
+_PATIENCE = b"\nstopping after this step, with all of it saved; Ctrl-C again stops at once\n"
 _GRACE = 20.0  # seconds from a signal until a process that still waits for another gives up; launchers kill after 30
 
 
@@ -42,6 +43,8 @@ class _Request:
     def __call__(self, number: int, frame: FrameType | None) -> None:
         if self.signal_number is not None and number == signal.SIGINT:
             raise KeyboardInterrupt
+        if self.signal_number is None and number == signal.SIGINT and console.is_terminal and not console.quiet:
+            os.write(2, _PATIENCE)  # the console may be in use at this very moment
         self.signal_number = self.signal_number or number
 
 

@@ -5,9 +5,9 @@ command has touched.
 """
 
 import contextlib
+import importlib
 import multiprocessing
 import os
-import runpy
 import signal
 import sys
 import tempfile
@@ -23,7 +23,8 @@ __all__ = ["Command", "Ended", "complaint"]
 
 _HEAVY = ("matplotlib.pyplot", "sklearn.datasets", "torch._dynamo")  # what commands import when they need it
 _FORKS = multiprocessing.get_context("forkserver")
-_FORKS.set_forkserver_preload(["condgen.cli", __name__, *_HEAVY])
+_FORKS.set_forkserver_preload(["condgen.cli", "condgen.__main__", __name__, *_HEAVY])
+_BEGUN = "begun"
 _LOOK = 0.01  # seconds between two looks at a process
 
 
@@ -67,6 +68,8 @@ class Command:
         self._process.start()
         assert self._process.pid is not None
         self.pid: int = self._process.pid
+        while self._process.is_alive() and not (Path(self._said.name) / _BEGUN).exists():
+            time.sleep(0.001)  # until it is itself, and signals mean what they mean to a command
 
     @property
     def is_at_work(self) -> bool:
@@ -131,7 +134,9 @@ def _begin(arguments: list[str], said: str, prepare: Callable[[], object] | None
             stream.reconfigure(line_buffering=True)
     os.chdir(folder)
     warnings.simplefilter("default")
+    sys.argv = ["condgen", "--threads", "1", *arguments]
+    main = importlib.import_module("condgen.__main__").main  # by name: commands stand above benches
+    (Path(said) / _BEGUN).touch()
     if prepare is not None:
         prepare()
-    sys.argv = ["condgen", "--threads", "1", *arguments]
-    runpy.run_module("condgen", run_name="__main__", alter_sys=True)
+    main()

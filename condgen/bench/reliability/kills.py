@@ -12,7 +12,7 @@ import shutil
 import signal
 import sys
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -20,6 +20,7 @@ from typing import NamedTuple
 from condgen.bench.parts import Rows, Work
 from condgen.bench.reliability.command import Command, Ended
 from condgen.bench.reliability.work import JOBS, contents, fresh, make_models
+from condgen.errors import UserError
 
 __all__ = ["WAYS", "Whole", "die_before", "die_in_a_file", "kill_rows", "killed_and_resumed", "note_operations"]
 
@@ -69,26 +70,44 @@ class Whole(NamedTuple):
     """What a command does and leaves when nothing disturbs it.
 
     Attributes:
-        contents: of its folder.
+        contents: of its folder, but for what is never the same twice.
+        varying: files that are never the same twice, since they say how long things took.
         seconds: that it takes.
         operations: how many times it changes a file.
         largest: bytes of the largest file.
     """
 
     contents: dict[str, str]
+    varying: tuple[str, ...]
     seconds: float
     operations: int
     largest: int
 
+    def is_left_in(self, folder: Path) -> bool:
+        """Whether a folder holds the same files, bit by bit."""
+        return {path: found for path, found in contents(folder).items() if path not in self.varying} == self.contents
+
 
 def undisturbed(arguments: list[str], folder: Path) -> Whole:
-    """Runs a command to its end, and counts what it does."""
+    """Runs a command to its end, twice, and counts what it does.
+
+    Args:
+        arguments: of the command.
+        folder: for both, one after the other.
+    """
     notes = fresh(folder).with_name(f"{folder.name}.operations")
-    notes.unlink(missing_ok=True)
-    ended = _command(arguments, folder, partial(note_operations, str(folder), str(notes))).wait()
-    assert ended.code == 0, ended
+    found = []
+    for _ in range(2):
+        fresh(folder)
+        notes.unlink(missing_ok=True)
+        ended = _command(arguments, folder, partial(note_operations, str(folder), str(notes))).wait()
+        if ended.code != 0:
+            raise UserError(f"the command failed that was to be killed: {ended.err.strip()}")
+        found.append(contents(folder))
+    varying = tuple(path for path in {**found[0], **found[1]} if found[0].get(path) != found[1].get(path))
+    lasting = {path: hash_ for path, hash_ in found[1].items() if path not in varying}
     largest = max(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-    return Whole(contents(folder), ended.seconds, len(notes.read_text().splitlines()), largest)
+    return Whole(lasting, varying, ended.seconds, len(notes.read_text().splitlines()), largest)
 
 
 def killed_and_resumed(
@@ -118,23 +137,24 @@ def killed_and_resumed(
     return killed, _command(arguments, folder, None).wait()
 
 
-def kill_rows(folder: Path, times: int, seed: int) -> Work:
+def kill_rows(folder: Path, times: int, seed: int, kinds: Sequence[str] = tuple(JOBS)) -> Work:
     """Kills each kind of work so many times, in each way in turn.
 
     Args:
         folder: is emptied.
         times: runs of each kind that are killed.
         seed: of moments and places.
+        kinds: of work.
 
     Returns:
         A row a figure: what, variant, value, unit.
     """
     fresh(folder)
     models = folder / "models"
-    yield from make_models(models)
+    yield from make_models(models, kinds)
     rows: Rows = []
-    for kind, arguments_of in JOBS.items():
-        arguments, chance = arguments_of(models), random.Random(f"{seed} {kind}")
+    for kind in kinds:
+        arguments, chance = JOBS[kind](models), random.Random(f"{seed} {kind}")
         yield f"{kind}: undisturbed"
         whole = undisturbed(arguments, folder / kind / "whole" / kind)
         count: Counter[str] = Counter()
@@ -143,7 +163,7 @@ def kill_rows(folder: Path, times: int, seed: int) -> Work:
             yield f"{kind}: {number + 1} of {times}, killed {way}; {count['different']} differ"
             place = folder / kind / "killed" / kind
             killed, ended = killed_and_resumed(arguments, place, way, whole, chance)
-            same = ended.code == 0 and contents(place) == whole.contents
+            same = ended.code == 0 and whole.is_left_in(place)
             count.update({"killed": killed, f"killed {way}": killed, "runs": killed > 0, "same": killed > 0 and same})
             if not same:
                 count["different"] += 1
@@ -154,6 +174,8 @@ def kill_rows(folder: Path, times: int, seed: int) -> Work:
                 {"what": f"kills {way}", "variant": kind, "value": count[f"killed {way}"], "unit": "kills"}
                 for way in WAYS
             ),
+            {"what": "files compared", "variant": kind, "value": len(whole.contents), "unit": "files"},
+            {"what": "files with times, not compared", "variant": kind, "value": len(whole.varying), "unit": "files"},
             {"what": "runs that ended in the same bits", "variant": kind, "value": count["same"], "unit": "runs"},
         ]
     return rows
