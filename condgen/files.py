@@ -5,37 +5,76 @@ of one. A process that is killed in between leaves an unfinished file, which the
 """
 
 import contextlib
+import errno
+import io
 import os
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
+from PIL import Image
 
 from condgen.errors import UserError
 
-__all__ = ["is_unfinished", "remove_unfinished", "write_atomically"]
+__all__ = ["append", "is_unfinished", "naming", "remove_unfinished", "write_atomically", "write_png"]
 
 _UNFINISHED = re.compile(r"\..+\.(\d+)\.tmp")
 
 
-def write_atomically(path: Path, content: bytes) -> None:
-    """Writes a file so that it is either whole or absent, also when the power fails.
+@contextmanager
+def naming(path: Path, size: int) -> Iterator[None]:
+    """Around writing: an error of the disk names the file, and the bytes that are needed for it.
 
     Raises:
-        UserError: with the bytes that are needed, where the disk is full, fails, or may not be written.
+        UserError: where the disk is full, fails, or may not be written.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
+        yield
     except OSError as error:
-        with contextlib.suppress(OSError):  # where the folder itself is none
-            temporary.unlink()
-        raise UserError(f"cannot write {path} ({len(content):,} bytes needed): {error.strerror}") from error
+        raise UserError(
+            f"cannot write {path} ({size:,} bytes needed): {error.strerror or error}; once that is mended, the same "
+            "command goes on from what is saved"
+        ) from error
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Writes a file so that it is either whole or absent, also when the power fails; raises what `naming` does."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with naming(path, len(content)):
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with temporary.open("wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+        except OSError:
+            with contextlib.suppress(OSError):  # where the folder itself is none
+                temporary.unlink()
+            raise
+
+
+def write_png(path: Path, picture: Image.Image) -> None:
+    """Writes a picture as PNG so that it is either whole or absent; raises what `naming` does."""
+    content = io.BytesIO()
+    picture.save(content, format="PNG")
+    write_atomically(path, content.getvalue())
+
+
+def append(path: Path, text: str) -> None:
+    """Adds whole lines to a file, or none of them where there is no room; raises what `naming` does."""
+    content = text.encode()
+    with naming(path, len(content)), path.open("ab", buffering=0) as file:
+        before = file.tell()
+        try:
+            if file.write(content) < len(content):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        except OSError:
+            with contextlib.suppress(OSError):
+                file.truncate(before)
+            raise
 
 
 def is_unfinished(path: Path) -> bool:

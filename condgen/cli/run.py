@@ -11,6 +11,7 @@ from condgen.cli.dry_run import show_estimate
 from condgen.cli.looks import draw_as_it_goes, show_generators
 from condgen.cli.progress import console, follow
 from condgen.errors import UserError
+from condgen.files import write_png
 from condgen.recipe import Recipe, load_recipe
 from condgen.run import lock, read_json, read_rows, run_recipe
 from condgen.run.album import MANIFEST
@@ -106,7 +107,7 @@ def _draw_samples(folder: Path, recipe: Recipe) -> Path | None:
     if not drawn:
         return None
     names = _class_names([row for place in places.values() for row in read_rows(place / MANIFEST)])
-    side_by_side(drawn, names).save(folder / "samples.png")
+    write_png(folder / "samples.png", side_by_side(drawn, names))
     return folder / "samples.png"
 
 
@@ -117,7 +118,7 @@ def draw_grid(folder: Path) -> Path | None:
     rows = read_rows(folder / MANIFEST)
     if not rows or rows[0].get("file") is None:
         return None
-    labelled_grid(*_pictures(folder), _class_names(rows)).save(folder / "grid.png")
+    write_png(folder / "grid.png", labelled_grid(*_pictures(folder), _class_names(rows)))
     return folder / "grid.png"
 
 

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from PIL import Image
 
-from condgen.files import write_atomically
+from condgen.files import write_png
 from condgen.report.drawing import class_style, drawing, printable
 from condgen.report.grids import labelled_grid, side_by_side
 from condgen.report.planes import scatter, wide_extent
@@ -50,9 +50,7 @@ def draw_looks(folder: Path, until: int | None = None) -> list[Path]:
     else:
         return []
     for name, picture in drawn.items():
-        buffer = io.BytesIO()
-        picture.save(buffer, format="PNG")
-        write_atomically(folder / name, buffer.getvalue())
+        write_png(folder / name, picture)
     return [folder / name for name in drawn]
 
 

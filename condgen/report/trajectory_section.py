@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from condgen.errors import UserError
+from condgen.files import write_png
 from condgen.report.drawing import drawing
 from condgen.report.estimates import SIGMA
 from condgen.report.grids import cut, embedded, side_by_side
@@ -137,7 +138,7 @@ def draw_trajectories(folder: Path) -> Path:
             labels = [row.label for row, pictures in zip(rows, strips, strict=True) for _ in pictures]
             blocks[head] = ([picture for pictures in strips for picture in pictures], labels)
         names = {row.label: row.name for row in rows}
-        side_by_side(blocks, names, max(len(row.noise) for row in rows)).save(path)
+        write_png(path, side_by_side(blocks, names, max(len(row.noise) for row in rows)))
         return path
     extent = wide_extent([np.array([row.denoised[-1] for row in rows], dtype=np.float64)])
     with drawing():

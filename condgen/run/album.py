@@ -21,7 +21,7 @@ from torch import Tensor
 
 from condgen.data import to_uint8
 from condgen.errors import UserError
-from condgen.files import write_atomically
+from condgen.files import append, naming, write_atomically
 from condgen.recipe import Shard
 from condgen.run.folder import STAGE_FILE, drop_partial_line, read_json, read_rows, write_json
 
@@ -130,8 +130,7 @@ def write_part_cost(place: Path, seconds: float, evaluations: float) -> None:
 
 def append_rows(folder: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     """Appends lines to a manifest."""
-    with (folder / MANIFEST).open("a", encoding="utf-8") as file:
-        file.write("".join(json.dumps(row) + "\n" for row in rows))
+    append(folder / MANIFEST, "".join(json.dumps(row) + "\n" for row in rows))
 
 
 def cut_rows(folder: Path, count: int) -> None:
@@ -199,7 +198,9 @@ def write_samples(
     lines = []
     for row, picture in encode_samples(places, x, rows):
         if picture is not None:
-            (folder / row["file"]).write_bytes(picture)
+            path = folder / row["file"]
+            with naming(path, len(picture)):
+                path.write_bytes(picture)
         lines.append(row)
     append_rows(part or folder, lines)
     return lines

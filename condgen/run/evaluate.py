@@ -9,6 +9,7 @@ from torch import Tensor
 
 from condgen.data import LabelledSet
 from condgen.errors import UserError
+from condgen.files import write_png
 from condgen.metrics import REAL, Evaluation, Extractor, Memory, Store, evaluating, helping, open_extractor
 from condgen.recipe import EvaluateStage, content_key
 from condgen.run.album import MANIFEST, picture_of, read_samples, sample_folders
@@ -186,6 +187,5 @@ class _Shown:
         if x.ndim != 3:
             return {"x": x.tolist()}
         path = self.folder / _PICTURES / f"{name}.png"
-        path.parent.mkdir(exist_ok=True)
-        picture_of(x.cpu()).save(path)
+        write_png(path, picture_of(x.cpu()))
         return {"file": str(path.relative_to(self.folder))}

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, TypeAlias
 from pydantic import BaseModel
 
 from condgen.errors import UserError
-from condgen.files import is_unfinished, remove_unfinished, write_atomically
+from condgen.files import append, is_unfinished, remove_unfinished, write_atomically
 from condgen.hub import CONFIG_FILE
 from condgen.recipe import read_yaml, to_yaml
 from condgen.training import Processes
@@ -102,10 +102,8 @@ class Stage:
 
     def log(self, row: Mapping[str, Any]) -> None:
         """Appends a row to `log.jsonl`."""
-        if not self.writes:
-            return
-        with (self.folder / LOG_FILE).open("a", encoding="utf-8") as file:
-            file.write(json.dumps(row) + "\n")
+        if self.writes:
+            append(self.folder / LOG_FILE, json.dumps(row) + "\n")
 
     def forget_log_after(self, step: int) -> None:
         """Drops the rows of steps that will be done again."""

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from condgen.data import to_uint8
 from condgen.errors import UserError
+from condgen.files import write_png
 from condgen.noise import AnySchedule, Schedule
 from condgen.recipe import Method, TrajectoryStage, content_key
 from condgen.recipe.methods import Unloaded
@@ -109,7 +110,7 @@ def _keep(path: Trajectory, schedule: Schedule, folder: Path, stem: str) -> dict
     states = torch.stack([unit_scale(frame, schedule) for frame in chosen]).cpu()
     for kind, x in (("x_t", states), ("denoised", denoised)):
         row[kind] = f"{stem}-{kind}.png"
-        _strip(x).save(folder / row[kind])
+        write_png(folder / row[kind], _strip(x))
     return row
 
 

@@ -7,9 +7,12 @@ from functools import partial
 import pytest
 
 from condgen.bench.reliability.command import Command, complaint
+from condgen.bench.reliability.disk import damaged, disk_rows, fail_at, mounts
+from condgen.bench.reliability.flat import Sight, flat_rows, growth
 from condgen.bench.reliability.kills import WAYS, die_before, die_in_a_file, kill_rows, killed_and_resumed, undisturbed
 from condgen.bench.reliability.stops import stop_rows
 from condgen.bench.reliability.work import JOBS, contents
+from condgen.errors import UserError
 
 
 def finish(work):
@@ -142,3 +145,54 @@ def test_no_complaints():
     assert complaint(Command("samplers").wait()) == ""
     assert complaint(Command("sample", "--score", "nowhere").wait()) == ""
     assert complaint(Command("sample", "--no-such-option").wait()) == ""
+
+
+@pytest.fixture
+def user_mounts():
+    if not mounts():
+        pytest.skip("needs Linux that lets users mount in a namespace of their own")
+
+
+def test_a_failing_disk_damages_nothing(user_mounts, tmp_path):
+    rows, said = finish(disk_rows(tmp_path, 1, 0, ["score"]))
+    assert any(line.startswith("score: failing fsync") for line in said)
+    for way in ("full", "read-only", "failing fsync", "failing rename"):
+        found = values(rows, f"score, {way}")
+        assert found.pop("damaged files") == 0, way
+        needed = found.pop("named the bytes needed")
+        assert set(found.values()) == {1}, (way, found)
+        assert needed == (way != "read-only")  # where nothing is written at all, nothing is needed
+
+
+def test_damage_would_be_seen(tmp_path):
+    folder = tmp_path / "score"
+    assert Command(*score(20), "--out", folder).wait().code == 0
+    assert damaged(folder) == []
+    for name in ("model.safetensors", "stage.json"):
+        (folder / name).write_bytes((folder / name).read_bytes()[:-40])
+    (folder / "manifest.jsonl").write_text('{"file": "0.png"}\n')
+    assert {path.name for path in damaged(folder)} == {"model.safetensors", "stage.json", "manifest.jsonl"}
+
+
+def test_a_disk_that_needs_no_mending_is_no_failure(tmp_path):
+    assert Command(*score(20), "--out", tmp_path / "s", prepare=partial(fail_at, "fsync", 99, 5)).wait().code == 0
+
+
+def test_long_work_is_watched(tmp_path):
+    rows, _ = finish(flat_rows(tmp_path, 800, 6000))
+    for name in ("800 steps", "6,000 samples"):
+        found = values(rows, name)
+        assert found["looks at the log"] > 1
+        assert found["looks that found it unreadable"] == 0
+        assert found["greatest memory"] > 100
+    assert 1 <= values(rows, "800 steps")["most files of models and states at once"] <= 3
+
+
+def test_growth_is_told_from_what_is_settled():
+    def sights(leak):
+        return [Sight(step, round(1e6 * (1 + leak * step / 100)), 0, 1) for step in range(101)]
+
+    assert growth(sights(0), 100) == 0
+    assert growth(sights(0.1), 100) == pytest.approx(0.0585, abs=0.002)
+    with pytest.raises(UserError, match="ask for more"):
+        growth(sights(0)[:50], 100)

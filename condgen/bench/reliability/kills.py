@@ -74,6 +74,7 @@ class Whole(NamedTuple):
         varying: files that are never the same twice, since they say how long things took.
         seconds: that it takes.
         operations: how many times it changes a file.
+        replaced: how many files it writes beside their targets, which they replace then.
         largest: bytes of the largest file.
     """
 
@@ -81,6 +82,7 @@ class Whole(NamedTuple):
     varying: tuple[str, ...]
     seconds: float
     operations: int
+    replaced: int
     largest: int
 
     def is_left_in(self, folder: Path) -> bool:
@@ -107,7 +109,9 @@ def undisturbed(arguments: list[str], folder: Path) -> Whole:
     varying = tuple(path for path in {**found[0], **found[1]} if found[0].get(path) != found[1].get(path))
     lasting = {path: hash_ for path, hash_ in found[1].items() if path not in varying}
     largest = max(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-    return Whole(lasting, varying, ended.seconds, len(notes.read_text().splitlines()), largest)
+    operations = notes.read_text().splitlines()
+    replaced = sum(line.startswith("open ") and line.endswith(".tmp") for line in operations)
+    return Whole(lasting, varying, ended.seconds, len(operations), replaced, largest)
 
 
 def killed_and_resumed(
