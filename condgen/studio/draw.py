@@ -27,7 +27,8 @@ from condgen.generator import Generator
 from condgen.run import MANIFEST
 from condgen.run.album import encode_samples
 from condgen.run.guided import load_anew
-from condgen.run.sample import Source, describe, open_light, refuse_bad
+from condgen.run.odd import refuse_unusable
+from condgen.run.sample import Source, describe, open_light
 from condgen.sampling import Finished, Frame, Sampler, evaluations_on, unit_scale
 from condgen.studio.ask import Ask, Limits, command_line, stage_of
 from condgen.studio.models import ModelCache, Offer
@@ -113,7 +114,7 @@ def draw_ask(
         x = torch.stack([sample.x for sample in finished]).cpu()
         seconds = time.perf_counter() - started
     finished = [sample._replace(x=row) for sample, row in zip(finished, x, strict=True)]
-    refuse_bad(finished, x, "request", stage, stage.places)
+    refuse_unusable(finished, "request", stage)
     rows = [describe(stage, source, place, sample) for place, sample in zip(stage.places, finished, strict=True)]
     asked = sum(sample.evaluations for sample in finished)
     encoded = list(encode_samples(stage.places, x, rows))
