@@ -32,7 +32,7 @@ from condgen.run.sample import Source, describe, open_light
 from condgen.sampling import Finished, Frame, Sampler, evaluations_on, unit_scale
 from condgen.studio.ask import Ask, Limits, command_line, stage_of
 from condgen.studio.models import ModelCache, Offer
-from condgen.studio.watch import FRAMES, Watch
+from condgen.studio.watch import FRAMES, Watch, interruptible
 
 __all__ = ["Drawn", "Tell", "draw_ask"]
 
@@ -90,7 +90,7 @@ def draw_ask(
         limits: what it may cost.
         cache: the models that were used before.
         device: where to draw.
-        tell: called before every evaluation; may raise to stop.
+        tell: called before every evaluation, and ten times a second within one; may raise to stop.
 
     Raises:
         UserError: where it cannot be drawn as asked.
@@ -104,7 +104,13 @@ def draw_ask(
     if source.many is not None:
         watch = Watch(source.many, stage.labels, source.shape, lambda done: tell(done, expected))
     finished: list[Finished] = []
-    with source.counted() as evaluations, contextlib.nullcontext() if watch is None else watch.on():
+    module = source.model if isinstance(source.model, Generator) else source.model.denoiser
+
+    def look() -> None:
+        tell(0 if watch is None else watch.asked, expected)
+
+    following = contextlib.nullcontext() if watch is None else watch.on()
+    with source.counted() as evaluations, following, interruptible(module, look):
         started = time.perf_counter()
         for found in source.draw(stage.labels, [stage.seed + place for place in stage.places], n):
             finished += found

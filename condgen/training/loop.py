@@ -4,8 +4,8 @@ Everything random is a function of (seed, step): which rows are drawn, the times
 Going on after an interruption therefore gives the same weights, bit for bit, as never having stopped; where
 `micro_batch: auto` finds other parts the second time, up to rounding and dropout.
 
-A gradient that is not finite moves nothing: the update is skipped, counted in the state, and the record says where the
-last one was: step, noise level, class.
+A gradient or a loss that is not finite moves nothing: the update is skipped, counted in the state, and the record says
+where the last one was: step, noise level, class.
 
 The program does not wait for a device inside a step; whoever reads the metrics of a record does. A frozen teacher
 that is guided within an interval, or at a calibrated scale, is an exception: which rows are guided must be known.
@@ -146,6 +146,7 @@ class _Step:
         seed = keyed_seed(self.seed, _DROPOUT, self.state.step, self.processes.rank, self.updates)
         self.updates += 1
         gradients, means = self.accumulation(part, losses, tensors, seed)
+        _spoil_too(gradients, means["loss"])
         parameters = self.accumulation.parameters[part]
         for parameter, gradient in zip(parameters, gradients, strict=True):
             parameter.grad = None if gradient is None else lying_like(parameter, gradient)
@@ -160,3 +161,13 @@ class _Step:
             finite, self.state.step + 1, self.accumulation.losses, self.batch.y, times
         )
         return means
+
+
+def _spoil_too(gradients: list[Tensor | None], loss: Tensor) -> None:
+    """Makes a gradient undefined where its loss is: a row that is infinite may have a gradient of zero.
+
+    By way of the gradient, since all processes share it: they then skip the same updates.
+    """
+    last = max((place for place, gradient in enumerate(gradients) if gradient is not None), default=None)
+    if last is not None and (gradient := gradients[last]) is not None:
+        gradients[last] = gradient + (loss.detach() * 0).to(gradient.dtype)

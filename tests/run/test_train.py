@@ -41,7 +41,9 @@ def spoilt(monkeypatch, steps):
 def test_training_ends_in_one_line_after_many_in_a_row(monkeypatch, tmp_path):
     spoilt(monkeypatch, range(7, 10**6))
     small, data = stage()
-    words = r"loss is not a finite number at step 17 \(8 of 8 rows.* at noise level .* of class '\d'\), and the last 10 "
+    words = (
+        r"loss is not a finite number at step 17 \(8 of 8 rows.* at noise level .* of class '\d'\), and the last 10 "
+    )
     with pytest.raises(UserError, match=words) as error:
         list(train_stage("score", tmp_path, small, data, ALONE))
     assert "lower the learning rate" in str(error.value)
@@ -67,7 +69,8 @@ def test_weights_are_those_of_the_last_good_step_and_the_same_command_says_the_s
     assert errors[0] == errors[1]
     monkeypatch.undo()
     more, _ = stage(skip_limit=30)  # is no part of the key: training goes on from there
-    assert [progress.done for progress in train_stage("score", tmp_path / "bad", more, data, ALONE)][0] == 18
+    first, *_ = train_stage("score", tmp_path / "bad", more, data, ALONE)
+    assert first.done == 18
     assert "stopped" not in json.loads((tmp_path / "bad" / "stage.json").read_text())
     gentler, _ = stage(lr=1e-4)
     assert len(list(train_stage("score", tmp_path / "bad", gentler, data, ALONE))) > 40  # set aside, and begun anew
