@@ -46,16 +46,18 @@ class Odd:
 
     Attributes:
         unusable: what cannot be used.
-        far: how many images have pixels far beyond their range, and were written all the same.
+        far: labels of images that have pixels far beyond their range, and were written all the same.
     """
 
-    def __init__(self, unusable: Sequence[Unusable] = (), far: int = 0) -> None:
-        self.unusable, self.far = list(unusable), far
+    def __init__(self, unusable: Sequence[Unusable] = (), far: Sequence[int] = ()) -> None:
+        self.unusable, self.far = list(unusable), list(far)
 
     @staticmethod
     def join(parts: Sequence["Odd"]) -> "Odd":
         """Those of all processes, by seed."""
-        return Odd(sorted(one for part in parts for one in part.unusable), sum(part.far for part in parts))
+        return Odd(
+            sorted(one for part in parts for one in part.unusable), [label for part in parts for label in part.far]
+        )
 
     def sort_out(self, finished: Sequence[Finished], stage: SampleStage, places: Sequence[int]) -> list[Finished]:
         """Takes what cannot be used, and returns the others."""
@@ -63,7 +65,10 @@ class Odd:
         self.unusable += found.values()
         good = [sample for number, sample in enumerate(finished) if number not in found]
         if good and good[0].x.ndim == 3:
-            self.far += out_of_range(torch.stack([sample.x for sample in good]), _PEAK)
+            far = out_of_range(torch.stack([sample.x for sample in good]), _PEAK)
+            self.far += [
+                stage.labels[places[sample.number]] for sample, is_far in zip(good, far, strict=True) if is_far
+            ]
         return good
 
     def is_hopeless(self, drawn: int) -> bool:
@@ -72,7 +77,8 @@ class Odd:
 
     def note(self, opened: Stage, stage: SampleStage, names: Sequence[str]) -> str:
         """Writes what has come up to the folder; returns the error to end in, empty where all samples are there."""
-        opened.record |= {"out_of_range": int(opened.record.get("out_of_range", 0)) + self.far} if self.far else {}
+        if self.far:
+            opened.record["out_of_range"] = int(opened.record.get("out_of_range", 0)) + len(self.far)
         place = opened.folder / UNUSABLE
         if not self.unusable:
             place.unlink(missing_ok=True)
@@ -84,20 +90,24 @@ class Odd:
         by_class = Counter(names[one.label] for one in self.unusable)
         opened.note(unusable=len(self.unusable), unusable_by_class=dict(by_class))
         total, bad = len(stage.places), len(self.unusable)
-        tried = "all that were tried" if self.is_hopeless(0) and bad < total else f"{bad:,} of {total:,} samples"
+        tried = f"{bad:,} of {total:,} samples"
+        if self.is_hopeless(0) and bad < total:
+            tried = f"all {bad:,} samples that were tried of {total:,}"
         return (
             f"{opened.name}: {tried} cannot be used, of {_listed(list(by_class))}; with seed {self.unusable[0].seed} "
             f"{_advised(self.unusable[0], stage)}; {place} names each, and the same command keeps the others and draws "
             "these alone again"
         )
 
-    def warning(self, name: str, stage: SampleStage) -> str:
+    def warning(self, name: str, stage: SampleStage, names: Sequence[str]) -> str:
         """What to say of images that are finite, but far beyond the range of pixels; empty where there are none."""
         if not self.far:
             return ""
         guided = stage.method.classifier is not None or stage.method.guide is not None
         scale = f": a lower guidance scale may help (it is {stage.method.scale})" if guided else ""
-        return f"{name}: {self.far:,} images have pixels more than {_PEAK:g} times beyond their range{scale}"
+        which = _listed([names[label] for label in sorted(set(self.far))])
+        far = f"have pixels more than {_PEAK:g} times beyond their range"
+        return f"{name}: {len(self.far):,} images, of {which}, {far}{scale}"
 
 
 def refuse_unusable(finished: Sequence[Finished], name: str, stage: SampleStage) -> None:
@@ -128,6 +138,8 @@ def _advised(one: Unusable, stage: SampleStage) -> str:
     advice = [one.problem]
     if method.classifier is not None or method.guide is not None:
         advice.append(f"or a lower guidance scale (it is {method.scale})")
+    if method.generator is not None:
+        advice.append("take another generator, or an earlier state of its training")
     if method.precision != "float32":
         advice.append("or precision float32")
     return ", ".join(advice)

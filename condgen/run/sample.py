@@ -216,7 +216,7 @@ def _draw(opened: Stage, stage: SampleStage, source: Source, processes: Processe
         odd = Odd.join([odd for _, odd in parts])
         _merge(opened, [part for part, _ in parts[1:]])
         problem = odd.note(opened, stage, source.names)
-        message = odd.warning(opened.name, stage)
+        message = odd.warning(opened.name, stage, source.names)
         if not problem:
             _finish(opened, total)
     problem = processes.once(lambda: problem)

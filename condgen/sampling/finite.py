@@ -57,7 +57,7 @@ class Track:
         return Broken(self._evaluations[first], noise_levels[max(0, first - 1)])
 
 
-def out_of_range(x: Tensor, times: float = 10.0) -> int:
-    """How many images (B, C, H, W) have a pixel that is finite, but so many times beyond [-1, 1]."""
-    peaks = x.flatten(1).abs().amax(1)
-    return sum(times < peak < math.inf for peak in peaks.tolist())
+def out_of_range(x: Tensor, times: float = 10.0) -> list[bool]:
+    """For each image of (B, C, H, W), whether a pixel is so many times beyond [-1, 1], and finite."""
+    peaks = x.flatten(1).abs().amax(1).tolist()
+    return [times < peak < math.inf for peak in peaks]

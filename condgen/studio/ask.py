@@ -87,19 +87,18 @@ def stage_of(ask: Ask, offer: Offer, limits: Limits) -> tuple[SampleStage, Model
         raise UserError(f"request: label: there is no class {ask.label}: labels go from 0 to {len(offer.names) - 1}")
     models = offer.models(ask.method)
     chosen = [ask.label] if ask.label is not None else list(range(len(offer.names)))
-    total = ask.per_class * len(chosen)
     if not offer.knows_labels(ask.method):
-        labels = labels_spread(ask.per_class, range(len(offer.names)))
-        total = ask.per_class
-    elif total <= limits.samples:  # a longer list would be made in vain
-        labels = labels_spread(total, chosen)
+        total, spread = ask.per_class, list(range(len(offer.names)))
+    else:
+        total, spread = ask.per_class * len(chosen), chosen
     most = limits.most(offer.shape)
-    if total > most:
+    if total > most:  # before any list of so many is made
         each = most // len(chosen)
         hint = f"at most {each} of each of {len(chosen)} classes" if each else "choose a class"
         if len(chosen) == 1 or total == ask.per_class:
             hint = f"at most {most}"
         raise UserError(f"request: per_class: {total:,} samples are too many at once: {hint}")
+    labels = labels_spread(total, spread)
     for what in ("steps", "nfe"):
         if (getattr(ask.method, what) or 0) > limits.evaluations:
             raise UserError(f"request: method.{what}: at most {limits.evaluations:,} here")

@@ -25,6 +25,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 __all__ = ["Guard", "new_token", "own_names"]
 
 _COOKIE_SECONDS = 30 * 24 * 3600
+_MOST_HEADERS = 100
 
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
@@ -77,6 +78,10 @@ class Guard:
                     headers[name] = value
             await send(message)
 
+        if len(scope["headers"]) > _MOST_HEADERS:
+            answer = JSONResponse({"error": f"a request has at most {_MOST_HEADERS} headers"}, status_code=431)
+            await answer(scope, receive, send_with_headers)
+            return
         problem = self._problem(Headers(scope=scope), scope["path"])
         if problem is not None:
             await JSONResponse({"error": problem}, status_code=403)(scope, receive, send_with_headers)

@@ -1,8 +1,9 @@
 """The studio under many requests at once, and under hostile ones.
 
-Every answer is compared with what the same request gives alone, in a studio of its own: so that everybody sees the own
-drawing, and no other. Memory is the resident set of the process, after a warm-up and at the end. Files that it opens
-once it serves are told by an audit hook; those outside the run and Python's own are counted.
+Every answer is compared with what the same request gives alone, in a studio of its own: everybody sees the drawing that
+they asked for. Memory is the resident set of the process after a warm-up of five times as many requests, which fills
+the memory of what was drawn last, and at the end. Files that it opens once it serves are told by an audit hook; those
+outside of the run and of Python are counted.
 """
 
 import concurrent.futures
@@ -34,6 +35,7 @@ from condgen.errors import UserError
 __all__ = ["studio_rows"]
 
 _PATIENCE = 60.0  # seconds for an answer
+_WARM_UP = 5  # times as many requests as are counted
 _METHODS: Sequence[dict[str, Any]] = (
     {"generator": "sid"},
     {"classifier": "ce", "scale": 2.0, "sampler": "ddim", "nfe": 5},
@@ -74,8 +76,9 @@ def studio_rows(
     opened = folder / "opened.txt"
     with _studio(run, functools.partial(_prepared, str(opened), plant)) as (port, pid):
         before = len(opened.read_text().splitlines())
-        yield f"warming up, {requests:,} requests"
-        _together(port, [_ask(number + requests, seed) for number in range(requests)], at_once)
+        warm_up = _WARM_UP * requests  # until as much is kept of what was drawn as may be
+        yield f"warming up, {warm_up:,} requests"
+        _together(port, [_ask(number + requests, seed) for number in range(warm_up)], at_once)
         _settle()
         memory = [psutil.Process(pid).memory_info().rss]
         yield f"{requests:,} requests, {at_once} at once"
