@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import functools
+import http.client
 import json
 import os
 import re
@@ -234,15 +235,15 @@ def test_who_is_slow_or_never_ends_is_answered_and_let_go(served, sent, more, st
 
 
 def test_a_silent_connection_ends_and_one_that_is_used_does_not(served):
-    with (
-        socket.create_connection(("127.0.0.1", served)) as silent,
-        socket.create_connection(("127.0.0.1", served)) as used,
-    ):
+    used = http.client.HTTPConnection("127.0.0.1", served, timeout=3)
+    with socket.create_connection(("127.0.0.1", served)) as silent, contextlib.closing(used):
+        used.connect()
+        first = used.sock
         for _ in range(6):
-            used.sendall(request("GET /favicon.svg"))
-            used.settimeout(3)
-            assert used.recv(65536).startswith(b"HTTP/1.1 200")
+            used.request("GET", "/favicon.svg")
+            assert used.getresponse().read()
             time.sleep(0.2)
+        assert used.sock is first  # it was never closed and opened again
         silent.settimeout(3)
         assert silent.recv(1) == b""
 

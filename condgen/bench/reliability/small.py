@@ -34,7 +34,7 @@ def small_recipe(steps: int, seed: int) -> Recipe:
 
 
 def small_run(folder: Path, steps: int = 100, seed: int = 0) -> Path:
-    """Makes the run with `condgen run`, and returns its folder.
+    """Makes the run with `condgen run`, or takes the one that is there, and returns its folder.
 
     Raises:
         UserError: the command did not do its work.
@@ -42,6 +42,8 @@ def small_run(folder: Path, steps: int = 100, seed: int = 0) -> Path:
     run, recipe = folder / "run", folder / "small.yaml"
     folder.mkdir(parents=True, exist_ok=True)
     recipe.write_text(to_yaml(small_recipe(steps, seed)))
+    if (run / "run.json").is_file():
+        return run
     ended = Command("run", recipe, "--out", run).wait(300)
     if ended.code != 0:
         raise UserError(f"the small run in {run} was not made: {complaint(ended) or ended.err.strip()}")
