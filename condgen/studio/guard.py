@@ -79,8 +79,8 @@ class Guard:
             await send(message)
 
         if len(scope["headers"]) > _MOST_HEADERS:
-            answer = JSONResponse({"error": f"a request has at most {_MOST_HEADERS} headers"}, status_code=431)
-            await answer(scope, receive, send_with_headers)
+            too_many = JSONResponse({"error": f"a request has at most {_MOST_HEADERS} headers"}, status_code=431)
+            await too_many(scope, receive, send_with_headers)
             return
         problem = self._problem(Headers(scope=scope), scope["path"])
         if problem is not None:

@@ -154,8 +154,9 @@ def _paths(run: Path) -> Iterator[Attack]:
                 ask = json.dumps({"method": {name: value}})
                 yield Attack(f"{name}: {value!r}", _post(ask.encode()))
                 yield Attack(f"download, {name}: {value!r}", _request(f"GET /samples.zip?ask={quote(ask)}"))
-        for ask in ({"label": target}, {"seed": target}, {"method": target}, {"method": {"options": {target: 1}}}):
-            yield Attack(f"ask {ask}", _post(json.dumps(ask).encode()))
+        whole = ({"label": target}, {"seed": target}, {"method": target}, {"method": {"options": {target: 1}}})
+        for settings in whole:
+            yield Attack(f"ask {settings}", _post(json.dumps(settings).encode()))
 
 
 def _contents() -> Iterator[Attack]:
