@@ -13,6 +13,7 @@ import torch
 
 from condgen.errors import UserError
 from condgen.recipe import SampleStage
+from condgen.run.album import seeds_written
 from condgen.run.folder import Stage
 from condgen.sampling import Broken, Finished, finite_rows, out_of_range
 from condgen.weights import write_atomically
@@ -90,11 +91,12 @@ class Odd:
         by_class = Counter(names[one.label] for one in self.unusable)
         opened.note(unusable=len(self.unusable), unusable_by_class=dict(by_class))
         total, bad = len(stage.places), len(self.unusable)
-        tried = f"{bad:,} of {total:,} samples"
-        if self.is_hopeless(0) and bad < total:
-            tried = f"all {bad:,} samples that were tried of {total:,}"
+        tried = bad + len(seeds_written(opened.folder))
+        which = f"{bad:,} of {tried:,} samples"
+        if tried < total:
+            which += f" that were tried, of {total:,} in all,"
         return (
-            f"{opened.name}: {tried} cannot be used, of {_listed(list(by_class))}; with seed {self.unusable[0].seed} "
+            f"{opened.name}: {which} cannot be used, of {_listed(list(by_class))}; with seed {self.unusable[0].seed} "
             f"{_advised(self.unusable[0], stage)}; {place} names each, and the same command keeps the others and draws "
             "these alone again"
         )

@@ -46,8 +46,8 @@ class TrainingSettings(Settings):
     )
     skip_limit: PositiveInt = Field(
         default=10,
-        description="training ends, with its state saved, after so many updates in a row that were skipped because the "
-        "gradient was not a finite number",
+        description="training ends, with its state saved, after so many updates in a row that were skipped because a "
+        "loss or gradient was not a finite number; on a GPU that is seen when the next line of the log is written",
     )
 
     @model_serializer(mode="wrap")

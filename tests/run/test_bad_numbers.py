@@ -14,8 +14,16 @@ from condgen.data import LabelledSet, load, parse_data
 from condgen.errors import UserError
 from condgen.metrics import Extractor
 from condgen.metrics.features import Features, Store
-from condgen.recipe import CalibrateStage, ClassifierStage, DiagnoseStage, Guidance, Method, TrajectoryStage
-from condgen.run import Folders, Models, calibrate_stage, diagnose_stage, train_stage, trajectory_stage
+from condgen.recipe import (
+    CalibrateStage,
+    ClassifierStage,
+    DiagnoseStage,
+    Guidance,
+    Method,
+    SampleStage,
+    TrajectoryStage,
+)
+from condgen.run import Folders, Models, calibrate_stage, diagnose_stage, sample_stage, train_stage, trajectory_stage
 from condgen.score import ScoreModel
 from condgen.training import Processes
 from condgen.weights import load_tensors, save_tensors
@@ -149,3 +157,16 @@ def test_held_out_figures_that_are_not_finite_are_left_out_of_the_log(planted, t
     assert found["not_finite_at"]
     assert all(level < 0.1 for level in found["not_finite_at"])
     assert "NaN" not in (tmp_path / "c" / "log.jsonl").read_text()
+
+
+def test_many_bad_samples_beside_good_ones_are_not_said_to_be_all(run, planted, tmp_path):
+    planted(plants.bad_guidance, 3, 5.0)
+    stage = SampleStage(method=Method(classifier="ce", nfe=3), labels=(3,) * 120 + (4,) * 30, batch=50)
+    work = sample_stage("sample", tmp_path / "s", stage, Models(run / "score", run / "classifier-ce"), ALONE)
+    with pytest.raises(UserError, match="100 of 100 samples that were tried, of 150 in all, cannot be used"):
+        list(work)
+    stage = SampleStage(method=Method(classifier="ce", nfe=3), labels=(4,) * 30 + (3,) * 120, batch=50)
+    work = sample_stage("sample", tmp_path / "t", stage, Models(run / "score", run / "classifier-ce"), ALONE)
+    with pytest.raises(UserError, match="sample: 120 of 150 samples cannot be used, of class '3'; with seed 30 "):
+        list(work)
+    assert len(list((tmp_path / "t").glob("*.png"))) == 30

@@ -231,7 +231,7 @@ def _in_sampling(folder: Path, run: Path) -> list[Case]:
         Case(
             "every sample is bad",
             (*guided[:5], "--n", 300, "--class", 3, "--batch", 20, "--nfe", 4, "--out", folder / "s3"),
-            ["all 100 samples that were tried of 300", "class '3'", _LEVEL],
+            ["100 of 100 samples that were tried, of 300 in all", "class '3'", _LEVEL],
             bad,
             samples=(folder / "s3", 0),
         ),
