@@ -7,13 +7,15 @@ exact oracles and guidance all speak these two words, so any of them may stand w
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
 
+from condgen.errors import UserError
 from condgen.noise import Schedule, eps_from_denoised, expand, score_from_denoised
 
-__all__ = ["Denoiser", "Likelihood"]
+__all__ = ["Denoiser", "Likelihood", "refuse_infinite"]
 
 
 class Denoiser(nn.Module, ABC):
@@ -71,3 +73,25 @@ class Likelihood(nn.Module, ABC):
             chosen = self(x_t, t).gather(1, y[:, None]).sum()
             (gradient,) = torch.autograd.grad(chosen, x_t, create_graph=differentiable)
         return gradient
+
+
+def refuse_infinite(scores: Mapping[str, Tensor], schedule: Schedule, t: Tensor) -> None:
+    """Raises UserError where an exact score is not finite: which, and at which noise level. Waits for the device.
+
+    Args:
+        scores: by name, each (B, ...).
+        schedule: of the times.
+        t: scalar or (B,).
+    """
+    found = {name: score.flatten(1).isfinite().all(1) for name, score in scores.items()}
+    if bool(torch.stack(list(found.values())).all()):
+        return
+    name, finite = next((name, finite) for name, finite in found.items() if not bool(finite.all()))
+    level = float(schedule.noise_level(t.double().cpu().expand(len(finite))[~finite.cpu()][0]))
+    dtype = str(scores[name].dtype).removeprefix("torch.")
+    wider = "" if dtype == "float64" else ", or ask for float64"
+    raise UserError(
+        f"the oracle's {f'{name} score'.strip()} is not finite in {dtype} at noise level {level:.4g}, in "
+        f"{int((~finite).sum())} of {len(finite)} queries: choose a noise level that is further from zero{wider}; or "
+        "the queries are not finite themselves"
+    )

@@ -26,6 +26,9 @@ without agree in all digits. So the likelihood score is made from means that dif
 .. math:: E[x \mid x_t, y] - E[x \mid x_t] = p(\neg y \mid x_t)\, (E[x \mid x_t, y] - E[x \mid x_t, \neg y])
 
 whose first factor is a sum, not one minus a sum. Its *relative* error is then that of the means, at every noise level.
+
+A score grows as one over sigma squared, and leaves the range of its type at a noise level that is small enough: that is
+an error, and never an infinity that goes on unseen.
 """
 
 import math
@@ -37,7 +40,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from condgen.bayes import Denoiser, Likelihood
+from condgen.bayes import Denoiser, Likelihood, refuse_infinite
 from condgen.noise import Schedule, score_from_denoised
 
 __all__ = ["ExactScores", "Oracle", "OracleLikelihood"]
@@ -244,13 +247,27 @@ class Oracle(Denoiser):
             parts.append(found.rest if y is None else found.own)
         return torch.cat(parts).view(x_t.shape).to(x_t.dtype)
 
+    def score(self, x_t: Tensor, t: Tensor, y: Tensor | None = None) -> Tensor:
+        """As every denoiser's, in float64: the square of a small sigma is none in float32. Raises as `scores` does."""
+        alpha, sigma = self._scales(t)
+        denoised = self(x_t.double(), t, y).flatten(1).to(alpha.device)
+        score = score_from_denoised(denoised, x_t.to(denoised).flatten(1), alpha, sigma).view(x_t.shape).to(x_t.dtype)
+        refuse_infinite({"": score}, self.schedule, t)
+        return score
+
     def scores(self, x_t: Tensor, t: Tensor, y: Tensor) -> ExactScores:
-        """All three scores at once, each (B, ...)."""
+        """All three scores at once, each (B, ...).
+
+        Raises:
+            UserError: a score is beyond the range of x_t's type.
+        """
         parts = [
             _bayes(x, self._denoise(x, logits, alpha, sigma, y[rows]), alpha, sigma)
             for rows, x, alpha, sigma, logits in self._blocks(x_t, t)
         ]
-        return ExactScores(*(torch.cat(found).view(x_t.shape).to(x_t.dtype) for found in zip(*parts, strict=True)))
+        scores = ExactScores(*(torch.cat(found).view(x_t.shape).to(x_t.dtype) for found in zip(*parts, strict=True)))
+        refuse_infinite(scores._asdict(), self.schedule, t)
+        return scores
 
     @torch.no_grad()
     def scores_along(
@@ -276,6 +293,7 @@ class Oracle(Denoiser):
             denoised = self._denoise(x_t, self._logits(x_t, scaled, alpha, sigma), alpha, sigma, y)
             del scaled
             scores = _bayes(x_t, denoised, alpha, sigma)
+            refuse_infinite(scores._asdict(), self.schedule, t)
             yield x_t.view(x.shape), ExactScores(*(score.view(x.shape) for score in scores))
 
     @property
@@ -315,3 +333,12 @@ class OracleLikelihood(Likelihood):
     def forward(self, x_t: Tensor, t: Tensor) -> Tensor:
         """Exact log-probabilities, (B, K)."""
         return self.oracle.log_posterior(x_t, t)
+
+    def score(self, x_t: Tensor, t: Tensor, y: Tensor) -> Tensor:
+        """The exact likelihood score; without a graph by its formula. Raises as `Oracle.scores` does."""
+        if torch.is_grad_enabled() and x_t.requires_grad:
+            return super().score(x_t, t, y)
+        with torch.no_grad():
+            likelihood = self.oracle.scores(x_t.double(), t, y).likelihood.to(x_t.dtype)
+        refuse_infinite({"likelihood": likelihood}, self.schedule, t)
+        return likelihood

@@ -111,4 +111,10 @@ def load_into(module: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> N
     ]
     if wrong:
         raise UserError(f"{path} does not fit the architecture it describes: {sorted(wrong)[0]} ({len(wrong)} in all)")
+    bad = sorted(name for name, tensor in tensors.items() if not bool(tensor.isfinite().all()))
+    if bad:
+        raise UserError(
+            f"{path} holds weights that are not finite numbers, first in {bad[0]} ({len(bad)} of {len(tensors)} "
+            "tensors): it is damaged, or its training went wrong; take another checkpoint, or train it again"
+        )
     module.load_state_dict(dict(tensors))

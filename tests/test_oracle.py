@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from scipy.special import logsumexp
 from scipy.stats import multivariate_normal
 
+from condgen.errors import UserError
 from condgen.noise import EDM, VE, VP, Cosine, expand
 from condgen.oracle import Oracle
 
@@ -271,3 +272,30 @@ def test_cifar_sized_oracle_stays_under_one_gigabyte():
     list(oracle.scores_along(x, eps, times, torch.arange(len(x)) % 10))
     grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 2**20
     assert grown < 1
+
+
+@pytest.mark.parametrize("sigma", [1e-8, 1e-4, 1e4, 1e8, 1e30])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_scores_at_extreme_noise_levels_have_their_limits(sigma, dtype):
+    means = torch.tensor([[1.0, 0.0], [-1.0, 0.0]], dtype=torch.float64)
+    oracle = Oracle(EDM(sigma_min=1e-31, sigma_max=1e31), means, torch.tensor([0, 1]), 2)
+    eps, y, t = torch.tensor([[0.5, -1.0]], dtype=torch.float64), torch.tensor([0]), torch.tensor(sigma).double()
+    x_t = (means[:1] + sigma * eps).to(dtype)
+    expected = ((means[:1] if sigma < 1 else 0 * means[:1]) - x_t.double()) / sigma**2  # nearest point, or their mean
+    for score in (oracle.score(x_t, t), oracle.scores(x_t, t, y).prior):
+        torch.testing.assert_close(score.double(), expected, rtol=1e-3, atol=1e-3 * float(expected.abs().max()))
+    assert oracle.likelihood.score(x_t, t, y).isfinite().all()
+
+
+def test_a_score_that_no_number_holds_is_refused_by_its_noise_level():
+    oracle = Oracle(EDM(sigma_min=1e-31), torch.tensor([[1.0], [-1.0]]), torch.tensor([0, 1]), 2)
+    x_t, y, t = torch.tensor([[0.5], [1.0]]), torch.tensor([0, 0]), torch.tensor(1e-30).double()
+    words = r"not finite in float32 at noise level 1e-30, in 1 of 2 queries.*, or ask for float64"
+    for ask in (lambda: oracle.scores(x_t, t, y), lambda: oracle.score(x_t, t)):
+        with pytest.raises(UserError, match=words):
+            ask()
+    with pytest.raises(UserError, match="the oracle's likelihood score is not finite in float32"):
+        oracle.likelihood.score(x_t, t, 1 - y)
+    assert oracle.scores(x_t.double(), t, y).prior.isfinite().all()
+    with pytest.raises(UserError, match="or the queries are not finite themselves"):
+        oracle.score(torch.tensor([[torch.nan]]), torch.tensor(1.0).double())

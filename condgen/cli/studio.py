@@ -41,7 +41,9 @@ def studio(
     allow_remote: Annotated[
         bool,
         typer.Option(
-            "--allow-remote", help="Let --host be an address that others reach. There is no password: all may draw."
+            "--allow-remote",
+            help="Let --host be an address that others reach. The address that is printed then holds a random token, "
+            "without which nothing is answered. Nothing is encrypted: over a network that is not yours, use ssh -L.",
         ),
     ] = False,
 ) -> None:
@@ -53,8 +55,8 @@ def studio(
     """
     if not _is_loopback(host) and not allow_remote:
         raise UserError(
-            f"--host {host} can be reached by others, and the studio asks for no password: add --allow-remote if that "
-            "is meant, or leave --host out"
+            f"--host {host} can be reached by others: add --allow-remote if that is meant, which asks them for a "
+            "token, or leave --host out"
         )
     try:
         import starlette  # noqa: F401 - these two are an extra
@@ -65,7 +67,8 @@ def studio(
         ) from error
     from condgen.studio.app import Studio, build_app
     from condgen.studio.ask import Limits
-    from condgen.studio.guard import own_names
+    from condgen.studio.connection import Connection
+    from condgen.studio.guard import new_token, own_names
     from condgen.studio.models import read_offer
 
     folder = model_folder(run)
@@ -76,20 +79,20 @@ def studio(
         torch.set_num_threads(_threads_of(folder) or torch.get_num_threads())  # as `condgen run` does
     listener = _listen(host, port)
     work = Studio(offer, Limits(seconds=seconds), Processes().device)
-    app = build_app(work, own_names() if allow_remote else set())
+    token = new_token() if allow_remote else None
+    app = build_app(work, own_names() if allow_remote else set(), token)
     config = uvicorn.Config(
         app,
         log_level="critical",
         access_log=False,
         server_header=False,
-        http="h11",
+        http=Connection,  # which bounds their number and their time
         ws="none",
         lifespan="off",
         timeout_keep_alive=5,
         timeout_graceful_shutdown=0,  # drawings that nobody will see need not end
-        limit_concurrency=256,
     )
-    address = f"http://{_in_address(host)}:{listener.getsockname()[1]}/"
+    address = f"http://{_in_address(host)}:{listener.getsockname()[1]}/{f'?token={token}' if token else ''}"
     server, interrupted = uvicorn.Server(config), False
     try:
         console.print(f"{offer.name}: {_in_words(offer.methods)}\n{address}  (Ctrl-C ends it)", markup=False)

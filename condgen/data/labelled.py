@@ -22,6 +22,7 @@ Split: TypeAlias = Literal["train", "test"]
 
 _CHUNK = 2**22  # numbers held as floats at a time
 _SHOWN = 20  # classes listed in a message
+_LARGEST = 1e15  # a standard deviation whose square, and that of its square, float32 still holds
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,12 +118,23 @@ class LabelledSet:
         return digest.hexdigest()[:16]
 
     def standard_deviation(self) -> float:
-        r"""Root mean square of :math:`x - \bar x` over samples and dimensions, x as `floats`: the sigma of the data."""
+        r"""Root mean square of :math:`x - \bar x` over samples and dimensions, x as `floats`: the sigma of the data.
+
+        Raises:
+            UserError: all samples are the same, so that there is nothing to learn, or it is too large for a number.
+        """
         mean = torch.zeros(self.shape, dtype=torch.float64, device=self.x.device)
         for chunk in self.chunks():
             mean += chunk.double().sum(0) / len(self)
         total = sum(float((chunk.double() - mean).square().sum()) for chunk in self.chunks())
-        return float((total / self.x.numel()) ** 0.5)
+        found = float((total / self.x.numel()) ** 0.5)
+        if not 0 < found < _LARGEST:
+            problem = "are all the same, so that there is nothing to learn" if found == 0 else "are too large"
+            raise UserError(
+                f"{self.source} ({self.split}): its {len(self)} samples {problem} (their standard deviation is "
+                f"{found:g}): check the files, or choose other data"
+            )
+        return found
 
 
 def class_index(names: Sequence[str], text: str) -> int:

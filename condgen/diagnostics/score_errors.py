@@ -25,6 +25,7 @@ import torch
 from torch import Tensor
 
 from condgen.bayes import Denoiser, Likelihood
+from condgen.errors import UserError
 from condgen.guidance import ClassifierGuided
 from condgen.noise import perturb
 from condgen.oracle import ExactScores, Oracle
@@ -193,7 +194,23 @@ def compare(
         errors[name, "D_P"] = scores[method.denoiser] + guidance - exact.posterior
         errors[name, "D_L"] = guidance - exact.likelihood
     lengths: dict[Quantity, Tensor] = {"D": exact.prior, "D_P": exact.posterior, "D_L": exact.likelihood}
-    return Measured(errors, lengths).each(lambda vectors: vectors.flatten(1).norm(dim=1))
+    measured = Measured(errors, lengths).each(lambda vectors: vectors.flatten(1).norm(dim=1))
+    _refuse_undefined(measured, float(prior.schedule.noise_level(t.double())), y)
+    return measured
+
+
+def _refuse_undefined(measured: Measured, level: float, y: Tensor) -> None:
+    """Raises UserError where a score is not finite: whose, where, of which class."""
+    finite = torch.stack([lengths.isfinite() for lengths in measured.errors.values()])
+    if bool(finite.all()):
+        return
+    for (method, _), rows in zip(measured.errors, ~finite, strict=True):
+        if bool(rows.any()):
+            which = f"{int(rows.sum())} of {len(rows)} queries, first of class {int(y[rows][0])}"
+            raise UserError(
+                f"diagnose: the score of {method} is not finite at noise level {level:.4g} for {which}: look at its "
+                "models, or leave this level out with diagnose.levels"
+            )
 
 
 def summarise(level: float, weighting: Weighting, measured: Measured) -> list[ErrorRow]:

@@ -155,6 +155,12 @@ class Store:
             found = [parts[i % len(parts)][i // len(parts)] for i in range(sum(map(len, parts)))]
         logits = [one.logits for one in found if one.logits is not None]
         whole = Features(torch.cat([one.vectors for one in found]), torch.cat(logits) if logits else None)
+        broken = int((~whole.vectors.isfinite()).flatten(1).any(1).sum())
+        if broken:
+            raise UserError(
+                f"{self.extractor.name} features of {what} are not finite for {broken} of {n} samples: look at these "
+                "samples, or choose other --features"
+            )
         if path is not None:
             tensors = {name: part for name, part in whole._asdict().items() if part is not None}
             try:

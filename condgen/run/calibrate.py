@@ -3,6 +3,7 @@
 `calibration.json` holds what was measured, and the curve of guidance scales that `condgen sample` can follow.
 """
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -124,6 +125,13 @@ def calibrate_stage(
         (row,) = measure_classifier(
             likelihood, prior, images, y, [level], draws=settings.draws, generator=keyed_generator(settings.seed)
         )
+        bad = [what for what, value in row.as_dict().items() if not math.isfinite(value)]
+        if bad:
+            who = "the classifier" if "cross_entropy" in bad or "norm" in bad else "the score model"
+            raise UserError(
+                f"{name}: {who} gives numbers that are not finite at noise level {level:g} ({', '.join(bad)}): look at "
+                f"{classifier if who == 'the classifier' else score}, or leave this level out with calibrate.levels"
+            )
         opened.log(row.as_dict())
         rows.append(row)
     what = {

@@ -175,12 +175,13 @@ def _what_counts(stage: TrainStage) -> dict[str, Any]:
     """What the weights depend on, beyond rounding, in the words of the keys of models trained before.
 
     Compilation and parts of a batch only change the order of sums, as the number of processes does, and which units
-    dropout leaves out: training may be stopped, and go on with others. The precision is part of what a model is. How
+    dropout leaves out: training may be stopped, and go on with others; so it may where it has ended because too many
+    updates were skipped. The precision is part of what a model is. How
     often a generator is looked at changes nothing.
     """
     tree = stage.model_dump(mode="json")
     part = next(tree[name] for name in ("score", "classifier", "generator") if name in tree)
-    for name in ("compile", "micro_batch"):
+    for name in ("compile", "micro_batch", "skip_limit"):
         part["training"].pop(name, None)
     if "prior" in part:
         part["prior"]["compile"] = False

@@ -1,6 +1,8 @@
 """The sampling stage, which fills a folder of samples.
 
-A sample that is already in the manifest is not drawn again, so sampling goes on where it stopped. A shard is a part of
+A sample that is already in the manifest is not drawn again, so sampling goes on where it stopped. One that cannot be
+used, since its numbers are not finite or its sampler gave up, is counted and named, and never written as an image; the
+others are kept, and the command ends in an error once all are drawn. A shard is a part of
 the samples in a folder of its own.
 
 Many processes deal whole batches among themselves, so that the networks are called with the very batches of one
@@ -37,6 +39,7 @@ from condgen.run.album import (
 from condgen.run.cost import COSTS, Cost, charge, settle, take_in, take_left
 from condgen.run.folder import Progress, Stage, Work, open_stage
 from condgen.run.guided import Evaluations, Load, Models, count_evaluations, load_anew, open_guided
+from condgen.run.odd import NOT_FINITE, Odd
 from condgen.sampling import (
     SAMPLERS,
     AdaptiveSampler,
@@ -44,11 +47,12 @@ from condgen.sampling import (
     Sampler,
     build_sampler,
     draw,
+    finite_rows,
 )
 from condgen.score import ScoreModel
 from condgen.training import PriorSettings, Processes, lighten_
 
-__all__ = ["Source", "defaults_of", "describe", "open_light", "open_source", "refuse_bad", "sample_key", "sample_stage"]
+__all__ = ["Source", "defaults_of", "describe", "open_light", "open_source", "sample_key", "sample_stage"]
 
 T = TypeVar("T")
 
@@ -85,7 +89,10 @@ def _one_step(generator: Generator, y: Tensor, seeds: Sequence[int], batch: int)
     for first in range(0, len(seeds), batch):
         part = slice(first, first + batch)
         x = generator(Streams(seeds[part], y.device).normal(generator.latent_shape), y[part])
-        yield [Finished(first + i, row, 1, 1, 0, None) for i, row in enumerate(x)]
+        sound = [None if finite else NOT_FINITE for finite in finite_rows(x)]
+        yield [
+            Finished(first + i, row, 1, 1, 0, problem) for i, (row, problem) in enumerate(zip(x, sound, strict=True))
+        ]
 
 
 def open_light(stage: SampleStage, models: Models, device: torch.device, load: Load = load_anew) -> Source:
@@ -184,22 +191,37 @@ def _draw(opened: Stage, stage: SampleStage, source: Source, processes: Processe
         try:
             while (finished := ledger.timed(lambda: next(rounds, None))) is not None:
                 ledger.add(finished)
-                drawn = round(ledger.drawn * of_all)
+                drawn = round((ledger.drawn + len(ledger.odd.unusable)) * of_all)
                 yield Progress(opened.name, total - len(missing) + drawn, total, drawn)
+                if ledger.odd.is_hopeless(ledger.drawn):
+                    break
         finally:
             ledger.write()
-    parts = processes.gather(Part(ledger.rows, ledger.seconds, ledger.network))
+    parts = processes.gather((Part(ledger.rows, ledger.seconds, ledger.network), ledger.odd))
+    problem = message = ""
     if processes.is_main:
-        _merge(opened, parts[1:], total)
-    processes.wait()
+        odd = Odd.join([odd for _, odd in parts])
+        _merge(opened, [part for part, _ in parts[1:]])
+        problem = odd.note(opened, stage, source.names)
+        message = odd.warning(opened.name, stage, source.names)
+        if not problem:
+            _finish(opened, total)
+    problem = processes.once(lambda: problem)
     if part is not None:
         shutil.rmtree(part, ignore_errors=True)
+    if message:
+        yield Progress(opened.name, total, total, 0, message=message)
+    if problem:
+        raise UserError(problem)
 
 
-def _merge(opened: Stage, parts: Sequence[Part], total: int) -> None:
-    """Makes one set of what all processes have drawn, and finishes the stage."""
+def _merge(opened: Stage, parts: Sequence[Part]) -> None:
+    """Makes one set of what all processes have drawn."""
     take_in(opened, parts)
     sort_by_seed(opened.folder)
+
+
+def _finish(opened: Stage, total: int) -> None:
     seconds = Cost.noted(opened.record, total).seconds
     opened.record.pop(COSTS, None)
     opened.finish(
@@ -214,6 +236,7 @@ class _Ledger:
     """Samples that this process has drawn in this session, and what drawing has cost.
 
     Attributes:
+        odd: samples that cannot be used, or look as if they could not.
         rows: of its manifest, where that lies in a part of its own.
         seconds: of drawing, earlier sessions included.
         network: evaluations of networks; those of earlier sessions are counted where the samples are written.
@@ -234,6 +257,7 @@ class _Ledger:
         self.drawn = self.asked = 0  # samples, and evaluations of the model that they took
         self.part, self.rows, self.evaluations = part, list[dict[str, Any]](), evaluations
         self.begun, self.paid, self.seconds = begun.cost, begun.cost, begun.cost.seconds
+        self.odd = Odd()
 
     @property
     def network(self) -> float:
@@ -254,10 +278,10 @@ class _Ledger:
         # A device works on while Python goes ahead: the copy waits for it, and so belongs to the time of drawing.
         x = self.timed(lambda: torch.stack([sample.x for sample in finished]).cpu())
         finished = [sample._replace(x=row) for sample, row in zip(finished, x, strict=True)]
-        refuse_bad(finished, x, self.opened.name, self.stage, self.places)
-        self.ready += finished
-        self.drawn += len(finished)
         self.asked += sum(sample.evaluations for sample in finished)
+        usable = self.odd.sort_out(finished, self.stage, self.places)
+        self.ready += usable
+        self.drawn += len(usable)
         if len(self.ready) >= self.stage.batch:
             self.write()
 
@@ -277,22 +301,6 @@ class _Ledger:
         if self.part is not None:
             self.rows += lines
         self.ready = []
-
-
-def refuse_bad(finished: Sequence[Finished], x: Tensor, name: str, stage: SampleStage, places: Sequence[int]) -> None:
-    """Raises UserError where a sample is not made of numbers, or its sampler gave up."""
-    finite = x.flatten(1).isfinite().all(1).tolist()
-    bad = [sample for sample, good in zip(finished, finite, strict=True) if sample.problem is not None or not good]
-    if not bad:
-        return
-    more = "; take more steps" if stage.method.generator is None else ""
-    problem = bad[0].problem or f"it is not made of finite numbers{more}"
-    guided = stage.method.classifier is not None or stage.method.guide is not None
-    others = f" and {len(bad) - 1} more" if len(bad) > 1 else ""
-    raise UserError(
-        f"{name}: the sample with seed {stage.seed + places[bad[0].number]}{others} cannot be used: {problem}"
-        + (f", or a lower guidance scale (it is {stage.method.scale})" if guided else "")
-    )
 
 
 def describe(stage: SampleStage, source: Source, place: int, sample: Finished) -> dict[str, Any]:

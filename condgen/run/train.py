@@ -10,14 +10,13 @@ from condgen.metrics import Reading
 from condgen.run.folder import Progress, Stage, Work, open_stage
 from condgen.run.guided import Models
 from condgen.run.prepare import Prepared, TrainStage, prepare, training_key, training_of
+from condgen.run.skips import Skips, all_finite
 from condgen.training import Processes, Record, State, TrainingSettings, load_state, save_state, share_state, train
 from condgen.weights import MODEL_FILE, save_tensors
 
 __all__ = ["SNAPSHOTS", "train_stage"]
 
 SNAPSHOTS = "snapshots"  # the sub-folder of averaged weights of earlier steps, each in a folder named by its step
-
-_BAD_IN_A_ROW = 10  # skipped updates, after which training ends
 
 
 def train_stage(
@@ -55,11 +54,15 @@ def train_stage(
     state = State.fresh(work.task.models(), work.training.betas)
     processes.once(lambda: load_state(folder, state, key))
     share_state(state, processes)
+    skips = Skips(opened, work.training, state, data.names)
+    skips.refuse_to_repeat(state)
     opened.forget_log_after(state.step)
-    yield from _train(opened, work, state, data, stage.seed, processes)
+    yield from _train(opened, work, state, skips, data, stage.seed, processes)
 
 
-def _train(stage: Stage, work: Prepared, state: State, data: LabelledSet, seed: int, processes: Processes) -> Work:
+def _train(
+    stage: Stage, work: Prepared, state: State, skips: Skips, data: LabelledSet, seed: int, processes: Processes
+) -> Work:
     settings = work.training
     first, saved, note, last_time = state.step, state.step, "", time.perf_counter()
     logged = first
@@ -75,6 +78,12 @@ def _train(stage: Stage, work: Prepared, state: State, data: LabelledSet, seed: 
 
     try:
         for record in train(work.task, state, data, settings, seed, processes):
+            stop, message = skips.take(record, state)
+            if stop:
+                if all_finite(state.models):
+                    save()
+                skips.remember(stop)
+                raise UserError(stop)
             if record.step % settings.log_every == 0 or record.step == settings.steps:
                 now = time.perf_counter()
                 note = _log(stage, record, state, settings, record.step - logged, now - last_time)
@@ -84,9 +93,9 @@ def _train(stage: Stage, work: Prepared, state: State, data: LabelledSet, seed: 
                 save_tensors(place, state.ema.state_dict(), work.config.model_dump(mode="json"))
             if record.step % settings.save_every == 0 or record.step == settings.steps:
                 last_time += _check(stage, work, state, processes)  # before the state, so that a crash loses no row
-            message = ""
             if settings.micro_batch is not None and record.rows != at_a_time:
-                at_a_time, message = record.rows, _tell_parts(stage, record, processes)
+                at_a_time, parts = record.rows, _tell_parts(stage, record, processes)
+                message = message or parts
             if (reading := _look(stage, work, record.step, state, processes)) is not None:
                 seen, last_time = reading.in_words(), last_time + reading.seconds
                 if reading.collapsed and not told:
@@ -135,7 +144,10 @@ def _check(stage: Stage, work: Prepared, state: State, processes: Processes) -> 
     """Writes what the averaged classifier is worth at each noise level; returns the seconds that it took."""
     start = time.perf_counter()
     if work.check is not None and processes.is_main:
-        stage.log({"step": state.step, "levels": work.check.rows(state.ema)})
+        rows = work.check.rows(state.ema)
+        good = [row for row in rows if all(math.isfinite(value) for value in row.values())]
+        bad = {"not_finite_at": [row["sigma"] for row in rows if row not in good]} if len(good) < len(rows) else {}
+        stage.log({"step": state.step, "levels": good, **bad})
     return time.perf_counter() - start
 
 
@@ -149,24 +161,12 @@ def _look(stage: Stage, work: Prepared, step: int, state: State, processes: Proc
 
 
 def _log(stage: Stage, record: Record, state: State, settings: TrainingSettings, steps: int, seconds: float) -> str:
-    """Writes a row; returns it in short. A number that is not finite stands for an update that was skipped.
-
-    Raises:
-        UserError: where many updates in a row were skipped.
-    """
+    """Writes a row; returns it in short. A number that is not finite stands for an update that was skipped."""
     metrics = {name: float(value) for name, value in record.metrics.items()}
-    skipped = {name: count.tolist() for name, count in state.skipped.items()}
-    stuck = [name for name, (_, in_a_row) in skipped.items() if in_a_row >= min(_BAD_IN_A_ROW, record.step)]
-    if stuck:
-        bad = next((name for name, value in metrics.items() if not math.isfinite(value)), "the gradient")
-        raise UserError(
-            f"{stage.name}: {bad} is not a finite number at step {record.step}, and the last {skipped[stuck[0]][1]} "
-            f"updates were skipped: lower the learning rate (training.lr is {settings.lr:g}) or look for bad values in "
-            f"the data; {stage.folder} keeps the last state"
-        )
+    skipped = sum(int(count[0]) for count in state.skipped.values())
     metrics = {name: value for name, value in metrics.items() if math.isfinite(value)}
-    if any(total for total, _ in skipped.values()):
-        metrics["skipped"] = sum(total for total, _ in skipped.values())
+    if skipped:
+        metrics["skipped"] = skipped
     rate = steps * settings.batch / seconds if seconds > 0 else 0.0
     stage.log({"step": record.step, "lr": record.lr, "images_per_second": round(rate, 1), **metrics})
     return "  ".join(f"{name} {value:.3g}" for name, value in metrics.items())

@@ -71,17 +71,30 @@ def trajectory_stage(folder: Path, stage: TrajectoryStage, models: Mapping[str, 
         (folder / name).mkdir(exist_ok=True)
         shown = _PICTURES if len(source.shape) == 3 else _POINTS
         paths = frames(source.many, source.grid, stage.seeds, y, source.shape, device, shown)
+        lost: list[str] = []
         for place, path in enumerate(paths):
             label = stage.labels[place]
             row = {"method": name, "class": label, "name": source.names[label], "seed": stage.seeds[place]}
-            if path.problem is None and bool(path.x.isfinite().all()):
+            if path.problem is None and _is_finite(path):
                 rows.append(row | _keep(path, source.many.schedule, folder, f"{name}/{place:02d}"))
+            else:
+                lost.append(f"seed {stage.seeds[place]} of class {source.names[label]!r}")
+        if lost:
+            more = f" and {len(lost) - 3} more" if len(lost) > 3 else ""
+            text = f"trajectories: {name}: left out since they cannot be used: {', '.join(lost[:3])}{more}"
+            yield Progress("trajectories", done, total, done * len(y), name, text)
         del source, paths
     write_json(folder / TRAJECTORIES, {"rows": rows})
     pictures = [row[kind] for row in rows for kind in ("x_t", "denoised") if isinstance(row[kind], str)]
     what = f"{len(y)} each by {total} method{'s' if total > 1 else ''}"
     opened.finish([TRAJECTORIES, *pictures], what=what)
     yield Progress("trajectories", total, total, 0)
+
+
+def _is_finite(path: Trajectory) -> bool:
+    """Whether the sample and all that it passed through are made of finite numbers."""
+    parts = [path.x, *(part for frame in path.frames for part in (frame.x_t, frame.denoised))]
+    return all(bool(part.isfinite().all()) for part in parts)
 
 
 def _defaults(method: Method, models: Models) -> str:

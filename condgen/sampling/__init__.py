@@ -16,6 +16,7 @@ from condgen.sampling.catalogue import (
     points_within,
 )
 from condgen.sampling.draw import draw
+from condgen.sampling.finite import Broken, finite_rows, out_of_range
 from condgen.sampling.fixed import DDIM, Ancestral, EulerMaruyama, PredictorCorrector, ReverseDiffusion
 from condgen.sampling.frames import Frame, Path, Watcher, frames, pick_frames, unit_scale
 from condgen.sampling.heun import EDMStochastic, Heun, Restart
@@ -37,6 +38,7 @@ __all__ = [
     "AdaptiveSampler",
     "Ancestral",
     "AnnealedLangevin",
+    "Broken",
     "ConsistentAnnealed",
     "EDMStochastic",
     "EulerMaruyama",
@@ -57,9 +59,11 @@ __all__ = [
     "draw",
     "evaluations_on",
     "final",
+    "finite_rows",
     "frames",
     "grid_for",
     "options_of",
+    "out_of_range",
     "pick_frames",
     "points_within",
     "trajectory",

@@ -20,6 +20,7 @@ from condgen.bayes import Denoiser
 from condgen.noise import Schedule, expand
 from condgen.rng import Streams
 from condgen.sampling.brownian import BrownianMemory
+from condgen.sampling.finite import Broken, finite_rows
 from condgen.sampling.loop import About, Finished
 
 __all__ = ["AdaptiveSampler", "Flight", "rows_of", "sample_adaptively"]
@@ -153,13 +154,13 @@ def sample_adaptively(
         if under_way:
             flight.answer(under_way, denoised[under_way])
         finished, gone = [], []
+        sound = finite_rows(denoised) if any(ended) else ended
         counts = zip(flight.accepted.tolist(), flight.rejected.tolist(), flight.broken.tolist(), strict=True)
         for row, (accepted, rejected, broken) in enumerate(counts):
-            problem = None
-            if broken:
-                problem = (
-                    "its numbers have become infinite or undefined; try a smaller tolerance with the option relative"
-                )
+            problem = where = None
+            if broken or (ended[row] and not sound[row]):
+                where = Broken(evaluations[row], float(sampler.schedule.noise_level(flight.t[row])))
+                problem = f"{where}; try a smaller tolerance with the option relative"
             elif not ended[row] and evaluations[row] >= sampler.max_evaluations:
                 problem = (
                     f"it needs more than {sampler.max_evaluations:,} evaluations; allow more with the option "
@@ -167,9 +168,8 @@ def sample_adaptively(
                 )
             if ended[row] or problem:
                 gone.append(row)
-                finished.append(
-                    Finished(numbers[row], denoised[row].clone(), evaluations[row], accepted, rejected, problem)
-                )
+                counted = evaluations[row], accepted, rejected
+                finished.append(Finished(numbers[row], denoised[row].clone(), *counted, problem, where))
         yield finished
         fresh, others = launch(len(gone))
         filled = gone[: len(fresh)]

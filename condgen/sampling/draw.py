@@ -7,7 +7,8 @@ from torch import Tensor
 
 from condgen.rng import Streams
 from condgen.sampling.adaptive import AdaptiveSampler, sample_adaptively
-from condgen.sampling.loop import Finished, Sampler, final, trajectory
+from condgen.sampling.finite import Track, finite_rows
+from condgen.sampling.loop import Finished, Sampler, trajectory
 
 __all__ = ["draw"]
 
@@ -47,5 +48,12 @@ def draw(
     for first in range(0, len(seeds), batch):
         part = slice(first, first + batch)
         streams = Streams(seeds[part], device)
-        last = final(trajectory(sampler, grid, streams, None if y is None else y[part], shape))
-        yield [Finished(first + i, x, last.evaluations, len(grid) - 1, 0, None) for i, x in enumerate(last.x)]
+        track = Track()
+        for last in trajectory(sampler, grid, streams, None if y is None else y[part], shape):
+            track.note(last.x, last.evaluations)
+        finished = [Finished(first + i, x, last.evaluations, len(grid) - 1, 0, None) for i, x in enumerate(last.x)]
+        for row in [row for row, finite in enumerate(finite_rows(last.x)) if not finite]:
+            levels = sampler.schedule.noise_level(grid).tolist()
+            broken = track.read(row, [*levels, levels[-1]])
+            finished[row] = finished[row]._replace(problem=f"{broken}; take more steps", broken=broken)
+        yield finished

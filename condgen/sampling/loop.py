@@ -13,6 +13,7 @@ from torch import Tensor
 from condgen.bayes import Denoiser
 from condgen.noise import GridName, Schedule, expand
 from condgen.rng import Streams
+from condgen.sampling.finite import Broken
 
 __all__ = ["About", "Estimate", "Finished", "Past", "Sampler", "Step", "evaluations_on", "final", "trajectory"]
 
@@ -46,6 +47,7 @@ class Finished(NamedTuple):
     accepted: int  # steps
     rejected: int
     problem: str | None  # why x is not to be used
+    broken: Broken | None = None  # where its numbers became infinite or undefined, if they did
 
 
 class Estimate(NamedTuple):

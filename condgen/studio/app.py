@@ -24,7 +24,7 @@ from typing import Any, Final
 import torch
 from jinja2 import Environment, FunctionLoader, StrictUndefined
 from starlette.applications import Starlette
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 from starlette.types import ASGIApp
@@ -134,12 +134,13 @@ class Studio:
             self.worker.leave(ticket)
 
 
-def build_app(studio: Studio, names: set[str] | None = None) -> ASGIApp:
+def build_app(studio: Studio, names: set[str] | None = None, token: str | None = None) -> ASGIApp:
     """The application, guarded.
 
     Args:
         studio: what it serves.
         names: of this machine, beside localhost and plain addresses.
+        token: that a request must know; None asks for none.
     """
     routes = [
         Route("/", functools.partial(_page, _render(studio))),
@@ -154,7 +155,7 @@ def build_app(studio: Studio, names: set[str] | None = None) -> ASGIApp:
         routes.append(Route(f"/{script}", functools.partial(_fixed, content, "text/javascript")))
     handlers: dict[Any, Callable[..., Any]] = {404: _no_such, 405: _no_such, UserError: _refused, Full: _full}
     app = Starlette(routes=routes, exception_handlers=handlers)
-    return Guard(app, names or ())
+    return Guard(app, names or (), token)
 
 
 async def _page(page: str, _: Request) -> Response:
@@ -172,12 +173,18 @@ async def _offer(studio: Studio, _: Request) -> Response:
 async def _draw(studio: Studio, request: Request) -> Response:
     if request.headers.get("content-type", "").partition(";")[0].strip() != "application/json":
         return _problem(415, "the request is not JSON: send it as application/json")
+    too_large = _problem(413, f"the request is larger than {studio.limits.body:,} bytes")
+    length = request.headers.get("content-length", "0")
+    if not length.isdecimal() or int(length[:20]) > studio.limits.body:  # before any of it is read
+        return too_large
     try:
         body = await asyncio.wait_for(_body(request, studio.limits.body), _BODY_SECONDS)
     except TimeoutError:
         return _problem(408, "the request took too long to arrive")
+    except ClientDisconnect:
+        return Response(status_code=499)
     if body is None:
-        return _problem(413, f"the request is larger than {studio.limits.body:,} bytes")
+        return too_large
     ask = parse_ask(body)
     stage_of(ask, studio.offer, studio.limits)  # raises
     drawn = studio.remembered(ask)

@@ -1,6 +1,7 @@
 """What a page may ask for, checked before any work, and the command line that asks for the same."""
 
 import json
+import math
 import shlex
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -25,9 +26,14 @@ class Limits(NamedTuple):
 
     samples: int = 250  # in one batch of `condgen sample`, so that pictures are the same bit for bit
     evaluations: int = 2000  # of a sampler on a time grid, per sample
+    numbers: int = 2**24  # of all samples together: 250 pictures of 3 x 149 x 149
     seconds: float = 60.0  # of drawing
     waiting: int = 32  # requests in line, beside the one being drawn
     body: int = 16_384  # bytes of a request
+
+    def most(self, shape: Sequence[int]) -> int:
+        """Samples of this shape that one request may ask for."""
+        return max(1, min(self.samples, self.numbers // max(1, math.prod(shape))))
 
 
 class Ask(Settings):
@@ -81,18 +87,18 @@ def stage_of(ask: Ask, offer: Offer, limits: Limits) -> tuple[SampleStage, Model
         raise UserError(f"request: label: there is no class {ask.label}: labels go from 0 to {len(offer.names) - 1}")
     models = offer.models(ask.method)
     chosen = [ask.label] if ask.label is not None else list(range(len(offer.names)))
-    total = ask.per_class * len(chosen)
     if not offer.knows_labels(ask.method):
-        labels = labels_spread(ask.per_class, range(len(offer.names)))
-        total = ask.per_class
-    elif total <= limits.samples:
-        labels = labels_spread(total, chosen)
-    if total > limits.samples:
-        each = limits.samples // len(chosen)
+        total, spread = ask.per_class, list(range(len(offer.names)))
+    else:
+        total, spread = ask.per_class * len(chosen), chosen
+    most = limits.most(offer.shape)
+    if total > most:  # before any list of so many is made
+        each = most // len(chosen)
         hint = f"at most {each} of each of {len(chosen)} classes" if each else "choose a class"
         if len(chosen) == 1 or total == ask.per_class:
-            hint = f"at most {limits.samples}"
+            hint = f"at most {most}"
         raise UserError(f"request: per_class: {total:,} samples are too many at once: {hint}")
+    labels = labels_spread(total, spread)
     for what in ("steps", "nfe"):
         if (getattr(ask.method, what) or 0) > limits.evaluations:
             raise UserError(f"request: method.{what}: at most {limits.evaluations:,} here")

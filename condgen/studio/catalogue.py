@@ -28,7 +28,7 @@ def describe_offer(offer: Offer, limits: Limits, cache: ModelCache, device: torc
         "shape": list(offer.shape),
         "images": offer.is_images,
         "classes": list(offer.names),
-        "limits": {"samples": limits.samples, "evaluations": limits.evaluations, "seconds": limits.seconds},
+        "limits": {"samples": limits.most(offer.shape), "evaluations": limits.evaluations, "seconds": limits.seconds},
         "noise": [low, high],
         "blank": Method().model_dump(mode="json"),
         "methods": [

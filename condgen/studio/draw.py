@@ -27,11 +27,12 @@ from condgen.generator import Generator
 from condgen.run import MANIFEST
 from condgen.run.album import encode_samples
 from condgen.run.guided import load_anew
-from condgen.run.sample import Source, describe, open_light, refuse_bad
+from condgen.run.odd import refuse_unusable
+from condgen.run.sample import Source, describe, open_light
 from condgen.sampling import Finished, Frame, Sampler, evaluations_on, unit_scale
 from condgen.studio.ask import Ask, Limits, command_line, stage_of
 from condgen.studio.models import ModelCache, Offer
-from condgen.studio.watch import FRAMES, Watch
+from condgen.studio.watch import FRAMES, Watch, interruptible
 
 __all__ = ["Drawn", "Tell", "draw_ask"]
 
@@ -89,7 +90,7 @@ def draw_ask(
         limits: what it may cost.
         cache: the models that were used before.
         device: where to draw.
-        tell: called before every evaluation; may raise to stop.
+        tell: called before every evaluation, and ten times a second within one; may raise to stop.
 
     Raises:
         UserError: where it cannot be drawn as asked.
@@ -103,7 +104,13 @@ def draw_ask(
     if source.many is not None:
         watch = Watch(source.many, stage.labels, source.shape, lambda done: tell(done, expected))
     finished: list[Finished] = []
-    with source.counted() as evaluations, contextlib.nullcontext() if watch is None else watch.on():
+    module = source.model if isinstance(source.model, Generator) else source.model.denoiser
+
+    def look() -> None:
+        tell(0 if watch is None else watch.asked, expected)
+
+    following = contextlib.nullcontext() if watch is None else watch.on()
+    with source.counted() as evaluations, following, interruptible(module, look):
         started = time.perf_counter()
         for found in source.draw(stage.labels, [stage.seed + place for place in stage.places], n):
             finished += found
@@ -113,7 +120,7 @@ def draw_ask(
         x = torch.stack([sample.x for sample in finished]).cpu()
         seconds = time.perf_counter() - started
     finished = [sample._replace(x=row) for sample, row in zip(finished, x, strict=True)]
-    refuse_bad(finished, x, "request", stage, stage.places)
+    refuse_unusable(finished, "request", stage)
     rows = [describe(stage, source, place, sample) for place, sample in zip(stage.places, finished, strict=True)]
     asked = sum(sample.evaluations for sample in finished)
     encoded = list(encode_samples(stage.places, x, rows))

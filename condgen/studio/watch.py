@@ -5,6 +5,7 @@ whose way it keeps, and where a drawing tells how far it is and can be stopped.
 """
 
 import math
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -13,10 +14,35 @@ from torch import Tensor, nn
 
 from condgen.sampling import AdaptiveSampler, Frame, Sampler, Watcher, pick_frames
 
-__all__ = ["FRAMES", "Watch"]
+__all__ = ["FRAMES", "Watch", "interruptible"]
 
 FRAMES = 10  # of a trajectory, at most
 _PIXELS = 2**20  # numbers of all frames that a page is sent
+_PACE = 0.1  # seconds between two looks within an evaluation
+
+
+@contextmanager
+def interruptible(model: nn.Module, look: Callable[[], None]) -> Iterator[None]:
+    """Meanwhile, looks up before the layers of a model too, ten times a second: an evaluation may take long.
+
+    Args:
+        model: at work.
+        look: may raise to stop.
+    """
+    last = time.monotonic()
+
+    def before(_: nn.Module, _inputs: tuple[Any, ...]) -> None:
+        nonlocal last
+        if time.monotonic() - last > _PACE:
+            look()
+            last = time.monotonic()
+
+    handles = [part.register_forward_pre_hook(before) for part in model.modules()]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
 
 
 class Watch:
@@ -52,6 +78,11 @@ class Watch:
         self._watcher = Watcher(self.schedule, len(labels), self.followed, numbers, FRAMES, together=together)
         self._denoiser, self._tell, self._asked = sampler.denoiser, tell, 0
         self.leave = self._watcher.leave
+
+    @property
+    def asked(self) -> int:
+        """Evaluations so far."""
+        return self._asked
 
     @contextmanager
     def on(self) -> Iterator[None]:

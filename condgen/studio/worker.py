@@ -1,7 +1,8 @@
 """One thread that draws, and a line of bounded length before it.
 
 Torch uses all cores for one drawing anyhow, so two at once would only share them; and a page waits its turn in a line
-that it can see. Who leaves the line, or the page, is drawn no more: a drawing is stopped before its next evaluation.
+that it can see. Who leaves the line, or the page, is drawn no more: a drawing is stopped before the next layer of its
+network.
 """
 
 import threading
@@ -75,8 +76,7 @@ class Worker:
 
     Args:
         waiting: the most tickets in line.
-        seconds: the most that a drawing may take. It ends before the next evaluation, so one evaluation of a large
-            network may take it beyond.
+        seconds: the most that a drawing may take. It ends before the next layer of its network.
     """
 
     def __init__(self, waiting: int, seconds: float) -> None:

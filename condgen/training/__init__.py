@@ -8,6 +8,7 @@ from condgen.training.distributed import Lost, Processes
 from condgen.training.frozen import PriorSettings, lighten_, prepare_
 from condgen.training.loop import Apply, Record, Task, train
 from condgen.training.settings import Precision, TrainingSettings
+from condgen.training.spoilt import Known, Spoilt, in_words
 from condgen.training.state import State
 
 __all__ = [
@@ -15,6 +16,7 @@ __all__ = [
     "Apply",
     "Augmentation",
     "Batch",
+    "Known",
     "LossFunction",
     "Losses",
     "Lost",
@@ -22,9 +24,11 @@ __all__ = [
     "PriorSettings",
     "Processes",
     "Record",
+    "Spoilt",
     "State",
     "Task",
     "TrainingSettings",
+    "in_words",
     "lighten_",
     "load_state",
     "prepare_",

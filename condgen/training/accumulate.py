@@ -49,7 +49,10 @@ class Accumulation:
 
     Attributes:
         sizes: rows at a time, by network, once they are known.
+        losses: of the rows of the last call, (n,), without a graph.
     """
+
+    losses: Tensor
 
     def __init__(
         self, models: Mapping[str, nn.Module], size: int | Literal["auto"] | None, *, equal: bool = False
@@ -101,6 +104,7 @@ class Accumulation:
         each = -(-n // count)  # as even as can be
         gradients: list[Tensor | None] = [None] * len(parameters)
         means: dict[str, Tensor] = {}
+        losses_of_parts: list[Tensor] = []
         for start in range(0, n, each):
             with self._frozen_normalisations(start > 0):
                 found, rows = self._part(losses, tensors, start, start + each)
@@ -110,9 +114,11 @@ class Accumulation:
                 own if other is None else other if own is None else own + other
                 for own, other in zip(gradients, new, strict=True)
             ]
+            losses_of_parts.append(found["loss"].detach())
             for key, value in found.items():
                 mean = value.detach().mean() if rows == n else value.detach().sum() / n
                 means[key] = means[key] + mean if key in means else mean
+        self.losses = torch.cat(losses_of_parts) if count > 1 else losses_of_parts[0]
         return gradients, means
 
     def _part(self, losses: LossFunction, tensors: Sequence[Tensor], start: int, stop: int) -> tuple[Losses, int]:

@@ -4,7 +4,8 @@ Everything random is a function of (seed, step): which rows are drawn, the times
 Going on after an interruption therefore gives the same weights, bit for bit, as never having stopped; where
 `micro_batch: auto` finds other parts the second time, up to rounding and dropout.
 
-A gradient that is not finite moves nothing: the update is skipped, and counted in the state.
+A gradient or a loss that is not finite moves nothing: the update is skipped, counted in the state, and the record says
+where the last one was: step, noise level, class.
 
 The program does not wait for a device inside a step; whoever reads the metrics of a record does. A frozen teacher
 that is guided within an interval, or at a calibrated scale, is an exception: which rows are guided must be known.
@@ -25,6 +26,7 @@ from condgen.training.batch import Batch
 from condgen.training.distributed import Processes
 from condgen.training.frozen import prepare_
 from condgen.training.settings import TrainingSettings, learning_rate_factor
+from condgen.training.spoilt import Spoilt
 from condgen.training.state import State, lying_like
 
 __all__ = ["Apply", "Record", "Task", "train"]
@@ -84,6 +86,7 @@ class Record(NamedTuple):
     lr: float
     metrics: dict[str, Tensor]  # scalars on the device; reading them waits for it
     rows: dict[str, int]  # how many rows this process computes at a time, by network
+    spoilt: dict[str, Spoilt]  # the last update of each network that was skipped since `train` was called
 
 
 def train(
@@ -107,17 +110,17 @@ def train(
     task.prepare_(settings)
     state.lay_out()
     accumulation = Accumulation(state.models, settings.micro_batch, equal=settings.compile)
+    spoilt = {name: Spoilt.none_yet(skipped.device) for name, skipped in state.skipped.items()}
     while state.step < settings.steps:
         factor = learning_rate_factor(settings, state.step)
         batch = Batch(data, settings, seed, state.step, processes)
-        step = _Step(state, settings, rates, factor, seed, accumulation, batch, processes)
+        step = _Step(state, settings, rates, factor, seed, accumulation, spoilt, batch, processes)
         metrics = task.update(batch, step)
         shared = processes.average(torch.stack([value.detach() for value in metrics.values()]), batch.weight)
         state.step += 1
         state.update_ema(settings.ema)
-        yield Record(
-            state.step, settings.lr * factor, dict(zip(metrics, shared.unbind(), strict=True)), dict(accumulation.sizes)
-        )
+        shown = dict(zip(metrics, shared.unbind(), strict=True))
+        yield Record(state.step, settings.lr * factor, shown, dict(accumulation.sizes), dict(spoilt))
 
 
 class _Step:
@@ -131,17 +134,19 @@ class _Step:
         factor: float,
         seed: int,
         accumulation: Accumulation,
+        spoilt: dict[str, Spoilt],
         batch: Batch,
         processes: Processes,
     ) -> None:
         self.state, self.settings, self.rates, self.factor, self.seed = state, settings, rates, factor, seed
-        self.accumulation, self.batch, self.processes = accumulation, batch, processes
+        self.accumulation, self.spoilt, self.batch, self.processes = accumulation, spoilt, batch, processes
         self.updates = 0
 
     def __call__(self, part: str, losses: LossFunction, *tensors: Tensor) -> dict[str, Tensor]:
         seed = keyed_seed(self.seed, _DROPOUT, self.state.step, self.processes.rank, self.updates)
         self.updates += 1
         gradients, means = self.accumulation(part, losses, tensors, seed)
+        _spoil_too(gradients, means["loss"])
         parameters = self.accumulation.parameters[part]
         for parameter, gradient in zip(parameters, gradients, strict=True):
             parameter.grad = None if gradient is None else lying_like(parameter, gradient)
@@ -149,5 +154,20 @@ class _Step:
         norm = nn.utils.clip_grad_norm_(parameters, self.settings.clip)
         for group in self.state.optimizers[part].param_groups:
             group["lr"] = self.rates.get(part, self.settings.lr) * self.factor
-        self.state.step_optimizer(part, norm.isfinite())
+        finite = norm.isfinite()
+        self.state.step_optimizer(part, finite)
+        times = self.batch.times_among(tensors)
+        self.spoilt[part] = self.spoilt[part].after(
+            finite, self.state.step + 1, self.accumulation.losses, self.batch.y, times
+        )
         return means
+
+
+def _spoil_too(gradients: list[Tensor | None], loss: Tensor) -> None:
+    """Makes a gradient undefined where its loss is: a row that is infinite may have a gradient of zero.
+
+    By way of the gradient, since all processes share it: they then skip the same updates.
+    """
+    last = max((place for place, gradient in enumerate(gradients) if gradient is not None), default=None)
+    if last is not None and (gradient := gradients[last]) is not None:
+        gradients[last] = gradient + (loss.detach() * 0).to(gradient.dtype)

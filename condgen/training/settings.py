@@ -44,11 +44,16 @@ class TrainingSettings(Settings):
         default=None,
         description="rows at a time in each process, auto: as many as memory takes; the gradient is that of the batch",
     )
+    skip_limit: PositiveInt = Field(
+        default=10,
+        description="training ends, with its state saved, after so many updates in a row that were skipped because a "
+        "loss or gradient was not a finite number; on a GPU that is seen when the next line of the log is written",
+    )
 
     @model_serializer(mode="wrap")
     def _without_what_is_absent(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
         tree: dict[str, Any] = serialise(self)
-        for name in ("flip", "precision", "compile", "micro_batch"):
+        for name in ("flip", "precision", "compile", "micro_batch", "skip_limit"):
             if tree[name] == type(self).model_fields[name].default:
                 del tree[name]  # so that the content keys of models trained before still hold
         return tree

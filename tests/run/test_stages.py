@@ -20,6 +20,7 @@ from condgen.recipe import (
     default_adversary,
     default_recipe,
 )
+from condgen.rng import Streams
 from condgen.run import Models, evaluate_stage, read_json, read_rows, read_samples, sample_stage, train_stage
 from condgen.run.album import MANIFEST
 from condgen.training import Processes
@@ -146,7 +147,8 @@ def test_a_loss_that_is_no_number_stops_with_the_step(tmp_path):
     tree = small("score").model_dump(mode="json")
     tree["score"]["training"] |= {"lr": 1e30, "log_every": 1}
     with pytest.raises(
-        UserError, match=r"loss is not a finite .* step \d+, and the last \d+ updates were skipped: lower"
+        UserError,
+        match=r"loss is not a finite .* step \d+ \(.* of class '\d'\), and the last \d+ updates were skipped: lower",
     ):
         list(train_stage("score", tmp_path / "s", ScoreStage.model_validate(tree), DATA, ALONE))
 
@@ -239,9 +241,53 @@ def test_as_many_evaluations_as_asked_for(sampler, nfe, points, trained, tmp_pat
 
 def test_samples_that_cannot_be_used_are_named_and_not_written(trained, tmp_path):
     method = METHODS["adaptive"].model_copy(update={"options": {"max_evaluations": 3}})
-    with pytest.raises(UserError, match=r"seed 5 and 6 more cannot be used: it needs more than 3 evaluations"):
+    words = (
+        r"20 of 20 samples cannot be used, of classes '0', .* and 5 more; with seed 5 it needs more than 3 evaluations"
+    )
+    with pytest.raises(UserError, match=words):
         list(draw(trained, tmp_path / "few", method))
     assert not read_rows(tmp_path / "few" / MANIFEST)
+    assert not list((tmp_path / "few").glob("*.png"))
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_bad_samples_cost_no_good_ones(name, trained, tmp_path, monkeypatch):
+    list(draw(trained, tmp_path / "whole", METHODS[name]))
+    honest = Streams.normal
+
+    def planted(self, *arguments, **named):
+        noise = honest(self, *arguments, **named)
+        rows = arguments[2] if len(arguments) > 2 else named.get("rows")
+        seeds = self.seeds if rows is None else [self.seeds[row] for row in rows]
+        return torch.stack(
+            [part * torch.nan if seed in (7, 11) else part for seed, part in zip(seeds, noise, strict=True)]
+        )
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Streams, "normal", planted)
+        for _ in range(2):  # the second time the bad ones alone are tried again
+            with pytest.raises(
+                UserError, match=r"2 of 20 samples cannot be used, of classes '1', '3'; with seed 7 its"
+            ):
+                list(draw(trained, tmp_path / "bad", METHODS[name]))
+            rows = read_rows(tmp_path / "bad" / MANIFEST)
+            assert [row["seed"] for row in rows] == [seed for seed in range(5, 25) if seed not in (7, 11)]
+    record = json.loads((tmp_path / "bad" / "stage.json").read_text())
+    assert (record["finished"], record["unusable"], record["unusable_by_class"]) == (False, 2, {"1": 1, "3": 1})
+    named = read_rows(tmp_path / "bad" / "unusable.jsonl")
+    assert [(row["seed"], row["class"]) for row in named] == [(7, 1), (11, 3)]
+    assert all("evaluation" in row for row in named) == (name != "one step")
+    list(draw(trained, tmp_path / "bad", METHODS[name]))  # mended: all are there
+    assert [row["seed"] for row in read_rows(tmp_path / "bad" / MANIFEST)] == list(range(5, 25))
+    record = json.loads((tmp_path / "bad" / "stage.json").read_text())
+    assert record["finished"]
+    assert "unusable" not in record
+    assert not (tmp_path / "bad" / "unusable.jsonl").exists()
+    if name == "guided":
+        for file in sorted((tmp_path / "whole").glob("*.png")):
+            with Image.open(file) as one, Image.open(tmp_path / "bad" / file.name) as other:
+                apart = np.abs(np.asarray(one).astype(int) - np.asarray(other)).max()
+            assert apart <= 1  # another batch
 
 
 def test_a_lost_model_is_written_again_from_the_state(trained, tmp_path):

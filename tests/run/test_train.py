@@ -12,6 +12,7 @@ from condgen.recipe import ClassifierStage, GeneratorStage, ScoreStage, content_
 from condgen.run import train_stage
 from condgen.run.prepare import _what_counts
 from condgen.training import Processes
+from condgen.weights import load_tensors
 
 ALONE = Processes(cpu=True)
 
@@ -40,10 +41,72 @@ def spoilt(monkeypatch, steps):
 def test_training_ends_in_one_line_after_many_in_a_row(monkeypatch, tmp_path):
     spoilt(monkeypatch, range(7, 10**6))
     small, data = stage()
-    with pytest.raises(UserError, match=r"loss is not a finite number at step 20, and the last 13 updates") as error:
+    words = (
+        r"loss is not a finite number at step 17 \(8 of 8 rows.* at noise level .* of class '\d'\), and the last 10 "
+    )
+    with pytest.raises(UserError, match=words) as error:
         list(train_stage("score", tmp_path, small, data, ALONE))
     assert "lower the learning rate" in str(error.value)
     assert "\n" not in str(error.value)
+    tensors, about = load_tensors(tmp_path / "state" / "state.safetensors")
+    assert about["step"] == 17
+    assert all(bool(tensor.isfinite().all()) for tensor in tensors.values())
+
+
+def test_weights_are_those_of_the_last_good_step_and_the_same_command_says_the_same(monkeypatch, tmp_path):
+    small, data = stage()
+    work = train_stage("score", tmp_path / "good", small, data, ALONE)
+    assert [progress.done for progress in itertools.islice(work, 7)] == list(range(1, 8))
+    work.close()
+    spoilt(monkeypatch, range(7, 10**6))
+    errors = []
+    for _ in range(2):
+        with pytest.raises(UserError) as error:
+            list(train_stage("score", tmp_path / "bad", small, data, ALONE))
+        errors.append(str(error.value))
+        good, bad = (load_tensors(tmp_path / name / "state" / "state.safetensors")[0] for name in ("good", "bad"))
+        assert all(torch.equal(good[name], bad[name]) for name in good if name.startswith("models/"))
+    assert errors[0] == errors[1]
+    monkeypatch.undo()
+    more, _ = stage(skip_limit=30)  # is no part of the key: training goes on from there
+    first, *_ = train_stage("score", tmp_path / "bad", more, data, ALONE)
+    assert first.done == 18
+    assert "stopped" not in json.loads((tmp_path / "bad" / "stage.json").read_text())
+    gentler, _ = stage(lr=1e-4)
+    assert len(list(train_stage("score", tmp_path / "bad", gentler, data, ALONE))) > 40  # set aside, and begun anew
+
+
+def test_a_training_that_is_too_short_for_the_limit_does_not_finish_with_nothing_learnt(monkeypatch, tmp_path):
+    spoilt(monkeypatch, range(2, 10**6))
+    small, data = stage(steps=6)
+    for _ in range(2):
+        with pytest.raises(UserError, match=r"at step 6 .* the last 4 updates were skipped"):
+            list(train_stage("score", tmp_path, small, data, ALONE))
+    assert not (tmp_path / "model.safetensors").exists()
+
+
+def test_a_few_bad_rows_are_named_by_noise_level_and_class(monkeypatch, tmp_path):
+    from condgen.training import tasks
+
+    honest, seen = tasks.denoising_score_matching, []
+
+    def planted(model, x, t, eps, y):
+        losses = honest(model, x, t, eps, y)
+        seen.append((t, y))
+        return torch.where(torch.arange(len(losses)) == 5, torch.inf, losses) if len(seen) in (4, 9) else losses
+
+    monkeypatch.setattr(tasks, "denoising_score_matching", planted)
+    small, data = stage()
+    said = [progress.message for progress in train_stage("score", tmp_path, small, data, ALONE) if progress.message]
+    assert len(said) == 1
+    assert "score, step 4: loss is not a finite number (1 of 8 rows, the worst at noise level" in said[0]
+    rows = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    found = [row["not_finite"]["model"] for row in rows if "not_finite" in row]
+    assert [(row["step"], row["rows"], row["of"]) for row in found] == [(4, 1, 8), (9, 1, 8)]
+    for row, place in zip(found, (3, 8), strict=True):
+        t, y = seen[place]
+        assert row["class"] == data.names[int(y[5])]
+        assert row["noise_level"] == pytest.approx(float(small.schedule.noise_level(t[5])))
 
 
 def test_a_few_bad_batches_are_told_and_training_goes_on(monkeypatch, tmp_path):
@@ -82,6 +145,7 @@ def keys(changes=(), of=()):
 
 def test_what_changes_rounding_alone_is_in_no_key():
     assert keys({"compile": True}) == keys({"micro_batch": 7}) == keys({"micro_batch": "auto"}) == keys()
+    assert keys({"skip_limit": 3}) == keys()
     assert len({*keys(), *keys({"precision": "bfloat16"}), *keys({"flip": True}), *keys({"lr": 0.5})}) == 12
 
 
