@@ -10,6 +10,7 @@ import condgen
 ROOT = Path(condgen.__file__).parent
 LINES = """
 errors
+foreign
 settings
 noise
 rng

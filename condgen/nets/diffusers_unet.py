@@ -34,7 +34,7 @@ class DiffusersSettings(Settings):
 
     kind: Literal["diffusers"] = "diffusers"
     unet: dict[str, Any] = Field(description="the configuration of the UNet2DModel")
-    timesteps: int = Field(default=1000, ge=2)
+    timesteps: int = Field(default=1000, ge=2, le=100_000)
     beta_schedule: Literal["linear", "scaled_linear", "squaredcos_cap_v2"] = "linear"
     beta_start: float = Field(default=1e-4, gt=0)
     beta_end: float = Field(default=0.02, gt=0)

@@ -61,7 +61,7 @@ class UNetSettings(Settings):
     """
 
     kind: Literal["unet"] = "unet"
-    channels: int = Field(default=64, ge=4)
+    channels: int = Field(default=64, ge=4, le=65_536)
     multipliers: tuple[int, ...] = Field(default=(1, 2, 2), min_length=1)
     blocks: int = Field(default=2, ge=1)
     attention: tuple[int, ...] = (16,)
