@@ -10,9 +10,9 @@ import os
 import re
 import stat
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
-__all__ = ["is_file", "parse_json", "read_bytes", "read_text"]
+__all__ = ["is_file", "open_file", "parse_json", "read_bytes", "read_text"]
 
 _MOST = 2**28  # bytes of a log, and more than any other text of a run
 _DEPTH = 60  # of what JSON nests
@@ -29,16 +29,26 @@ def is_file(path: Path) -> bool:
         return False
 
 
+def open_file(path: Path) -> BinaryIO:
+    """A regular file, open to be read.
+
+    Raises:
+        OSError: there is none, it is a pipe, a device or a folder, or it cannot be read.
+        ValueError: its name is none.
+    """
+    if not stat.S_ISREG(path.stat().st_mode):  # before it is opened, which may wait for another
+        raise OSError(errno.EINVAL, "not a regular file", str(path))
+    return open(path, "rb", opener=_without_waiting)
+
+
 def read_bytes(path: Path, most: int = _MOST) -> bytes:
     """The content of a regular file.
 
     Raises:
-        OSError: there is none, it is a pipe, a device or a folder, or it cannot be read.
+        OSError: as from `open_file`.
         ValueError: it holds more than so many bytes, or its name is none.
     """
-    if not stat.S_ISREG(path.stat().st_mode):  # before it is opened, which may wait for another
-        raise OSError(errno.EINVAL, "not a regular file", str(path))
-    with path.open("rb", opener=_without_waiting) as file:
+    with open_file(path) as file:
         content = file.read(most + 1)
     if len(content) > most:
         raise ValueError(f"it holds more than {most:,} bytes")

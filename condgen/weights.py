@@ -23,7 +23,16 @@ from torch.nn.modules.module import register_module_parameter_registration_hook
 from condgen.errors import UserError
 from condgen.foreign import is_file, parse_json
 
-__all__ = ["MODEL_FILE", "load_model", "load_tensors", "read_description", "save_tensors", "write_atomically"]
+__all__ = [
+    "MODEL_FILE",
+    "TooLargeError",
+    "at_most",
+    "load_model",
+    "load_tensors",
+    "read_description",
+    "save_tensors",
+    "write_atomically",
+]
 
 MODEL_FILE = "model.safetensors"
 _FACTOR, _ADDED, _NUMBERS = 4, 100, 10**6  # of what building may make for each that stays: some is replaced at once
@@ -117,12 +126,15 @@ def load_model(
     return model.to(device).eval().requires_grad_(False)
 
 
-class _TooLargeError(Exception):
-    pass
+class TooLargeError(Exception):
+    """A network has turned out larger than it may be."""
 
 
 def _built(
-    build: Callable[[Mapping[str, Any]], Model], description: Mapping[str, Any], tensors: Mapping[str, Tensor], path: Path
+    build: Callable[[Mapping[str, Any]], Model],
+    description: Mapping[str, Any],
+    tensors: Mapping[str, Tensor],
+    path: Path,
 ) -> Model:
     """The network that is described, if it is about as large as what the file holds.
 
@@ -130,12 +142,12 @@ def _built(
     larger: what a layer allocates is written to after it is known to the network.
     """
     try:
-        with _at_most(_FACTOR * len(tensors) + _ADDED, _FACTOR * sum(t.numel() for t in tensors.values()) + _NUMBERS):
+        with at_most(_FACTOR * len(tensors) + _ADDED, _FACTOR * sum(t.numel() for t in tensors.values()) + _NUMBERS):
             return build(description)
     except ValidationError as error:
         key = ".".join(str(part) for part in error.errors()[0]["loc"])
         raise UserError(f"{path} describes a model that this version cannot build ({key}): train it again") from error
-    except _TooLargeError as error:
+    except TooLargeError as error:
         raise UserError(f"{path} describes a far larger model than it holds: copy it again, or train again") from error
     except (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
         reason = " ".join(str(error).split())[:120]
@@ -143,8 +155,12 @@ def _built(
 
 
 @contextmanager
-def _at_most(parameters: int, numbers: int) -> Iterator[None]:
-    """Ends the building of a network by this thread once it has more parameters, or more numbers in them."""
+def at_most(parameters: int, numbers: int) -> Iterator[None]:
+    """Ends the building of a network by this thread once it has more parameters, or more numbers in them.
+
+    Raises:
+        TooLargeError: it has.
+    """
     left, ours = [parameters, numbers], threading.get_ident()
 
     def note(module: nn.Module, name: str, parameter: Tensor | None) -> None:
@@ -152,7 +168,7 @@ def _at_most(parameters: int, numbers: int) -> Iterator[None]:
             left[0] -= 1
             left[1] -= parameter.numel()
             if min(left) < 0:
-                raise _TooLargeError
+                raise TooLargeError
 
     handle = register_module_parameter_registration_hook(note)
     try:

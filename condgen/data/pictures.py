@@ -4,12 +4,12 @@ A file that is called a picture may be a pipe, a device, a program for a printer
 for, or a few bytes that claim to be billions of pixels.
 """
 
-import os
-import stat
 import warnings
 from pathlib import Path
 
 from PIL import Image, ImageOps, UnidentifiedImageError
+
+from condgen.foreign import open_file
 
 __all__ = ["FORMATS", "read_picture"]
 
@@ -28,12 +28,7 @@ def read_picture(path: Path, *, upright: bool = False) -> Image.Image:
         OSError: whatever it is that keeps it from being read.
     """
     try:
-        if not stat.S_ISREG(path.stat().st_mode):  # before it is opened, which may wait for another
-            raise OSError("it is not a regular file")
-        with (
-            path.open("rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file,
-            warnings.catch_warnings(),
-        ):
+        with open_file(path) as file, warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow tells of metadata that nobody reads here
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(file, formats=FORMATS) as opened:

@@ -40,7 +40,9 @@ def check_image(kind: str, shape: tuple[int, ...], halvings: int) -> None:
     if len(shape) != 3:
         raise UserError(f"network kind {kind!r} needs images (C, H, W), not data of shape {shape}: use kind 'mlp'")
     if not all(1 <= side <= _LARGEST for side in shape):
-        raise UserError(f"network kind {kind!r} takes images of 1 to {_LARGEST:,} channels and pixels a side, not {shape}")
+        raise UserError(
+            f"network kind {kind!r} takes images of 1 to {_LARGEST:,} channels and pixels a side, not {shape}"
+        )
     if shape[1] % 2**halvings or shape[2] % 2**halvings:
         raise UserError(
             f"network kind {kind!r} halves or doubles the image {halvings} times, so its sides must be divisible by "

@@ -116,7 +116,7 @@ def _build(settings: DiffusersSettings, shape: tuple[int, ...]) -> "UNet2DModel"
     try:
         check_image(settings.kind, shape, halvings=len(config.get("block_out_channels", "four")) - 1)
         unet = UNet2DModel(**config)
-    except (TypeError, ValueError) as error:
+    except (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
         raise UserError(
             f"diffusers cannot build the UNet2DModel that is described: {' '.join(str(error).split())}"
         ) from error

@@ -105,7 +105,10 @@ class Method(Guidance):
         default_factory=dict, description="of the sampler; condgen samplers NAME tells what there is"
     )
     steps: int | None = Field(
-        default=None, ge=2, le=_MOST_STEPS, description="points of the time grid; by default as many as suit the sampler"
+        default=None,
+        ge=2,
+        le=_MOST_STEPS,
+        description="points of the time grid; by default as many as suit the sampler",
     )
     nfe: int | None = Field(
         default=None, ge=1, le=_MOST_STEPS, description="at most so many evaluations of the denoiser, in place of steps"

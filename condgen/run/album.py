@@ -156,7 +156,9 @@ def take_parts(folder: Path) -> list[Part]:
             cost = read_json(place / _COST)
             spent = [cost.get(what) for what in ("seconds", "evaluations")]
             if not all(isinstance(one, int | float) for one in spent):
-                raise UserError(f"{place / _COST} does not say what samples have cost: delete {folder} and sample again")
+                raise UserError(
+                    f"{place / _COST} does not say what samples have cost: delete {folder} and sample again"
+                )
             found.append(Part(rows, *map(float, spent)))  # type: ignore[arg-type]
         shutil.rmtree(place, ignore_errors=True)
     return found

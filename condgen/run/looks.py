@@ -105,7 +105,11 @@ def read_looks(folder: Path, until: int | None = None, most: int | None = None) 
     Raises:
         UserError: a file is damaged, or holds something else.
     """
-    paths = {path.stem: path for path in sorted((folder / LOOKS).glob("*.safetensors")) if path.stem.isascii() and path.stem.isdecimal()}
+    paths = {
+        path.stem: path
+        for path in sorted((folder / LOOKS).glob("*.safetensors"))
+        if path.stem.isascii() and path.stem.isdecimal()
+    }
     kept = [path for step, path in paths.items() if until is None or int(step) <= until]
     if most is not None and len(kept) > most:
         kept = [kept[round(place * (len(kept) - 1) / max(1, most - 1))] for place in range(most)]

@@ -9,10 +9,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["INSIDE", "OUTSIDE", "Guard"]
+__all__ = ["INSIDE", "SECRET", "Guard"]
 
-INSIDE, OUTSIDE = ("in", "out"), "outside"
-"""Of the folder of a case: where readers may write, and what they must leave alone, reading included."""
+INSIDE, SECRET = ("in", "out"), ("outside", "secret.txt")
+"""Of the folder of a case: where readers may write, and what they must not even read."""
 
 _WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
 _CHANGING = {  # which of its arguments an event changes, and where the numbers of open folders stand
@@ -78,7 +78,7 @@ class Guard:
             path, _, flags = arguments
             if isinstance(path, str | bytes | os.PathLike) and isinstance(flags, int):
                 place = _place(path, None)
-                if self._private and place.startswith(os.path.join(case, OUTSIDE)):
+                if self._private and place == os.path.join(case, *SECRET):
                     self.seen.append(f"opened {place}")
                 elif flags & _WRITING and not _is_inside(place, case):
                     self.seen.append(f"wrote {place}")
@@ -92,7 +92,7 @@ class Guard:
 
 
 def _is_inside(place: str, case: str) -> bool:
-    return place == os.devnull or any(place.startswith(os.path.join(case, part) + os.sep) for part in INSIDE)
+    return place == os.devnull or any((place + os.sep).startswith(os.path.join(case, part, "")) for part in INSIDE)
 
 
 def _place(path: object, folder: object) -> str:

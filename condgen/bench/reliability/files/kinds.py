@@ -44,13 +44,17 @@ class Kind(NamedTuple):
 
 KINDS: dict[str, Kind] = {
     "recipes": Kind("a recipe", settings.make_recipe, settings.read_recipe),
-    "includes": Kind("recipes that include each other, in sizes", settings.make_includes, settings.read_includes, reads_outside=True),
+    "includes": Kind(
+        "recipes that include each other, in sizes", settings.make_includes, settings.read_includes, reads_outside=True
+    ),
     "requests": Kind("requests to the studio, words of a command line", settings.make_words, settings.read_words),
     "samples": Kind("manifests and pictures of samples", runs.make_samples, runs.read_sample_folder, runs.warm_samples),
     "runs": Kind("runs, for report, export, studio", runs.make_run, runs.read_run_folder, runs.warm_runs),
     "models": Kind("score models, classifiers, generators", models.make_model, models.read_model, models.warm_models),
     "states": Kind("the state of a training", models.make_state, models.read_state, models.warm_state),
-    "features": Kind("kept features, networks for them, looks", models.make_features, models.read_features, models.warm_features),
+    "features": Kind(
+        "kept features, networks for them, looks", models.make_features, models.read_features, models.warm_features
+    ),
     "diffusers": Kind("pipelines of diffusers", models.make_diffusers, models.read_diffusers, models.warm_diffusers),
     "images": Kind("folders of pictures", images.make_images, images.read_images, images.warm_images),
     "archives": Kind("CIFAR, or pickles in its place", images.make_archive, images.read_archive, images.warm_images),

@@ -1,6 +1,7 @@
 """Tensors and descriptions that others wrote: models, the state of a training, features, looks, networks of diffusers."""
 
 import json
+import logging
 import math
 import shutil
 import struct
@@ -136,7 +137,9 @@ def _with_other_tensors(chance: Random, content: bytes) -> bytes:
         case 3:
             path_free[name] = torch.zeros(0, *tensor.shape[1:])
         case 4:
-            path_free[chance.choice(("extra", "net.x", "\x1b[2J", "a/b/c", "optimizers/model/x/exp_avg"))] = tensor.clone()
+            path_free[chance.choice(("extra", "net.x", "\x1b[2J", "a/b/c", "optimizers/model/x/exp_avg"))] = (
+                tensor.clone()
+            )
         case 5:
             path_free.pop(name)
         case _:
@@ -186,13 +189,17 @@ def read_model(chance: Random, case: Path) -> None:
         if isinstance(model, Generator):
             model(torch.randn(2, *model.latent_shape), y)
         else:
-            model(torch.randn(2, *model.config.shape), torch.tensor(0.5), *([y] if isinstance(model, ScoreModel) else []))
+            model(
+                torch.randn(2, *model.config.shape), torch.tensor(0.5), *([y] if isinstance(model, ScoreModel) else [])
+            )
 
 
 def warm_models(valid: Path, out: Path) -> None:
     """Every kind of model, and the studio's offer of each."""
     for place in sorted((valid / "models").iterdir()):
-        {"classifier": Classifier.load, "generator": Generator.load}.get(place.name.split("-")[0], ScoreModel.load)(place)
+        {"classifier": Classifier.load, "generator": Generator.load}.get(place.name.split("-")[0], ScoreModel.load)(
+            place
+        )
         if not place.name.startswith("classifier"):
             describe_offer(read_offer(place), Limits(), ModelCache(), torch.device("cpu"))
 
@@ -292,6 +299,7 @@ def make_diffusers(chance: Random, valid: Path, case: Path) -> None:
 
 def read_diffusers(chance: Random, case: Path) -> None:
     """As `condgen import-diffusers` does."""
+    logging.disable()  # the library tells of every weight
     found = find_diffusers(str(case / "in" / "pipeline"))
     shape = found.shape or (1, 8, 8)
     list(import_stage(case / "out" / "model", found, shape, ("ant", "bee"), None))

@@ -127,7 +127,9 @@ def _bend(chance: Random, node: Tree, key: Tree, _: list[tuple[Any, Any]]) -> No
     old = node[key]
     if isinstance(old, bool | int | float):
         factor = chance.choice((-1, 0, 2, 1000, 10**6, 1e-9))
-        node[key] = chance.choice((old * factor, str(old), [old], old + 1, float(old), not old))
+        node[key] = chance.choice(
+            (old * factor, str(old), [old], old + 1, old / 1 if abs(old) < 1e300 else None, not old)
+        )
     elif isinstance(old, str):
         node[key] = chance.choice((old[:-1], old + old, old.upper(), [old], old + chance.choice(NAMES)))
     elif isinstance(old, list):

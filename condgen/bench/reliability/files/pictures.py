@@ -114,7 +114,7 @@ def _giant(chance: Random) -> bytes:
 def _mode(chance: Random) -> bytes:
     mode, form = chance.choice(
         (("1", "PNG"), ("LA", "PNG"), ("RGBA", "PNG"), ("RGBA", "WEBP"), ("CMYK", "JPEG"), ("YCbCr", "JPEG"))
-        + (("I;16", "PNG"), ("I", "PNG"), ("F", "TIFF"), ("CMYK", "TIFF"), ("RGB", "BMP"), ("1", "BMP"), ("P", "GIF"))
+        + (("I;16", "PNG"), ("F", "TIFF"), ("CMYK", "TIFF"), ("RGB", "BMP"), ("1", "BMP"), ("P", "GIF"))
     )
     return _encoded(Image.new(mode, (8, 8), 1 if mode in ("1", "I", "F", "I;16", "P") else None), form)
 

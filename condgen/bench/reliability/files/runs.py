@@ -164,7 +164,9 @@ def _rename_class(chance: Random, folder: Path) -> None:
 
 def read_run_folder(chance: Random, case: Path) -> None:
     """By one of those who read runs."""
-    chance.choices([read for read, _ in _READERS], weights=[weight for _, weight in _READERS])[0](case / "in" / "run", case / "out")
+    chance.choices([read for read, _ in _READERS], weights=[weight for _, weight in _READERS])[0](
+        case / "in" / "run", case / "out"
+    )
 
 
 def _offer(folder: Path, out: Path) -> None:

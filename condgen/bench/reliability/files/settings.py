@@ -78,7 +78,9 @@ def make_includes(chance: Random, valid: Path, case: Path) -> None:
             own["sizes"] = {"small": {"score": {"training": {"steps": 3}}}, "large": {"seed": 4}}
         if chance.random() < 0.4:
             own = hostile_tree(chance, own)
-        _write_recipe(chance, folder / name, own) if chance.random() < 0.5 else (folder / name).write_text(_as_text(own))
+        _write_recipe(chance, folder / name, own) if chance.random() < 0.5 else (folder / name).write_text(
+            _as_text(own)
+        )
     if chance.random() < 0.05:
         place = folder / chance.choice(names[1:])
         place.unlink()
@@ -103,7 +105,12 @@ def read_includes(chance: Random, case: Path) -> None:
 def make_words(chance: Random, valid: Path, case: Path) -> None:
     """A request to the studio."""
     method = {"sampler": "heun", "steps": 5, "options": {"order": 2}, "classifier": "ce", "scale": 2.0}
-    ask = {"label": 1, "per_class": 2, "seed": 3, "method": {key: method[key] for key in method if chance.random() < 0.5}}
+    ask = {
+        "label": 1,
+        "per_class": 2,
+        "seed": 3,
+        "method": {key: method[key] for key in method if chance.random() < 0.5},
+    }
     (case / "in" / "ask.json").write_bytes(hostile_json(chance, ask))
 
 

@@ -182,7 +182,7 @@ def _make_run(folder: Path, chance: Random, points: bool) -> None:
         write_rows(folder / place / "log.jsonl", _log(place))
     _make_looks(folder / "generator-smm" / "looks", points)
     rows = [{"classifier": "ce", **row} for row in _level_rows()]
-    _write(folder / "classifier-ce" / "calibration" / "calibration.json", {"what": {"draws": 4}, "rows": rows})
+    _write(folder / "classifier-ce" / "calibration" / "calibration.json", {"what": {"draws": 4}, "rows": _level_rows()})
     _write(folder / "classifiers.json", {"what": {"split": "test", "draws": 4}, "rows": rows})
     stages = [{"stage": p.replace("-", " "), "folder": p, "seconds": 2.5, "what": "6 steps"} for p in kinds]
     stages.append({"stage": "trajectories", "folder": "trajectories", "seconds": 1.0})
@@ -221,7 +221,9 @@ def _make_looks(folder: Path, points: bool) -> None:
     y = torch.arange(8) % 2
     for step in (3, 6):
         x = torch.randn(8, 2) if points else torch.randint(0, 255, (8, 1, 8, 8), dtype=torch.uint8)
-        save_tensors(folder / f"{step:08d}.safetensors", {"x": x, "y": y}, {"kind": "look", "step": step, "names": _NAMES})
+        save_tensors(
+            folder / f"{step:08d}.safetensors", {"x": x, "y": y}, {"kind": "look", "step": step, "names": _NAMES}
+        )
 
 
 def _make_figures(folder: Path) -> None:
@@ -235,7 +237,10 @@ def _make_figures(folder: Path) -> None:
         {"method": method, "metric": metric, "value": 0.75, **seen, "floor_n": 50, "seed": 0}
         for metric in ("FD@50", "precision", "recall") for method in ("plain", "ce", "one")
     ]  # fmt: skip
-    each = [{"metric": "class-wise recall", "method": "plain", "class": i, "name": n, "value": 0.5} for i, n in enumerate(_NAMES)]
+    each = [
+        {"metric": "class-wise recall", "method": "plain", "class": i, "name": n, "value": 0.5}
+        for i, n in enumerate(_NAMES)
+    ]
     _write(folder / "metrics.json", {"what": {"judge": "logistic"}, "rows": rows, "by_class": each})
     cost = {"images": 6, "seconds": 2.0, "images_per_second": 3.0, "evaluations_per_image": 5, "sampler": "heun"}
     rows = [{"method": method, **cost, "steps": 5, "scale": 1.0} for method in ("plain", "ce", "one")]

@@ -25,9 +25,7 @@ class Limits(NamedTuple):
     memory: int = 2 * 10**9
 
 
-def watch(
-    name: str, seed: int, numbers: Sequence[int], folder: Path, limits: Limits = Limits()
-) -> Iterator[Result]:
+def watch(name: str, seed: int, numbers: Sequence[int], folder: Path, limits: Limits = Limits()) -> Iterator[Result]:
     """Has cases read in workers, and gives the result of each.
 
     A case that takes too long is tried once more by itself before it counts: the machine may have been busy.
@@ -52,7 +50,7 @@ def _session(name: str, seed: int, numbers: list[int], folder: Path, limits: Lim
     tell.close()
     assert worker.pid is not None
     process, number, since = psutil.Process(worker.pid), numbers[0], time.perf_counter() + _TO_START
-    peak, died = 0, False
+    peak, died, begun = 0, False, False
     try:
         while True:
             if hear.poll(_LOOK):
@@ -60,6 +58,8 @@ def _session(name: str, seed: int, numbers: list[int], folder: Path, limits: Lim
                     told = hear.recv()
                 except EOFError:
                     worker.join()
+                    if not begun:
+                        raise RuntimeError(f"no case of {name} was read: the valid ones are not, see above")
                     yield Result(number, "crash", 0.0, f"the process ended with {worker.exitcode}", (), 0, peak)
                     return
                 if told is None:
@@ -71,7 +71,7 @@ def _session(name: str, seed: int, numbers: list[int], folder: Path, limits: Lim
                     if is_large:  # the mark stays up
                         return
                 else:
-                    number, since = told, time.perf_counter()
+                    number, since, begun = told, time.perf_counter(), True
                 continue
             try:
                 held = process.memory_info().rss
@@ -92,5 +92,3 @@ def _session(name: str, seed: int, numbers: list[int], folder: Path, limits: Lim
         worker.kill()
         worker.join()
         hear.close()
-
-

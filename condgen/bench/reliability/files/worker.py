@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 import torch
 
-from condgen.bench.reliability.files.guard import OUTSIDE, Guard
+from condgen.bench.reliability.files.guard import INSIDE, SECRET, Guard
 from condgen.bench.reliability.files.faults import FAULTS
 from condgen.bench.reliability.files.kinds import KINDS, Kind
 from condgen.errors import UserError
@@ -63,10 +63,9 @@ def chance_of(kind: str, seed: int, number: int) -> random.Random:
 
 def make_case(kind: Kind, chance: random.Random, valid: Path, case: Path) -> None:
     """Writes the files of a case: hostile ones in `in`, and beside them what nobody is to read."""
-    (case / "in").mkdir(parents=True)
-    (case / "out").mkdir()
-    (case / OUTSIDE).mkdir()
-    (case / OUTSIDE / "secret.txt").write_text(_SECRET)
+    for part in (*INSIDE, SECRET[0]):
+        (case / part).mkdir(parents=True)
+    case.joinpath(*SECRET).write_text(_SECRET)
     kind.make(chance, valid, case)
 
 
@@ -118,7 +117,7 @@ def _read(kind: Kind, chance: random.Random, number: int, place: Path, guard: Gu
             outcome, said = "traceback", f"{type(error).__name__} at {' '.join(where)}: {error}"
     seconds = time.perf_counter() - started
     seen = list(guard.seen)
-    if sorted(path.name for path in (place / OUTSIDE).iterdir()) != ["secret.txt"]:
+    if sorted(path.name for path in (place / SECRET[0]).iterdir()) != [SECRET[1]]:
         seen.append("a file more or less outside")
     canary = place / CANARY
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
