@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from condgen.errors import UserError
-from condgen.foreign import read_bytes
 from condgen.export.inside import named_parts, within
+from condgen.foreign import read_bytes
 from condgen.recipe import read_yaml
 from condgen.report import labelled_grid
 from condgen.run import read_json, read_rows, write_json
-from condgen.run.folder import LOG_FILE, RECIPE_FILE
 from condgen.run.album import load_picture
+from condgen.run.folder import LOG_FILE, RECIPE_FILE
 from condgen.run.looks import LOOKS, read_looks
 from condgen.run.pipeline import RUN_FILE
 

@@ -5,7 +5,7 @@ Python tells a hook of it before it happens. A hook cannot be taken away, so thi
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -46,12 +46,16 @@ _RUNNING = frozenset(
 class Guard:
     """Notes what must not be, while it watches.
 
+    Args:
+        note: called with each, in place of keeping it.
+
     Attributes:
         seen: what was noted, each in a few words.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, note: Callable[[str], object] | None = None) -> None:
         self.seen: list[str] = []
+        self._note = note or self._keep
         self._case: str | None = None
         self._private = True
         sys.addaudithook(self._hear)
@@ -70,6 +74,9 @@ class Guard:
         finally:
             self._case = None
 
+    def _keep(self, what: str) -> None:
+        self.seen.append(what)
+
     def _hear(self, event: str, arguments: tuple[object, ...]) -> None:
         case = self._case
         if case is None:
@@ -79,16 +86,16 @@ class Guard:
             if isinstance(path, str | bytes | os.PathLike) and isinstance(flags, int):
                 place = _place(path, None)
                 if self._private and place == os.path.join(case, *SECRET):
-                    self.seen.append(f"opened {place}")
+                    self._note(f"opened {place}")
                 elif flags & _WRITING and not _is_inside(place, case):
-                    self.seen.append(f"wrote {place}")
+                    self._note(f"wrote {place}")
         elif event in _CHANGING:
             for which, folder in _CHANGING[event]:
                 place = _place(arguments[which], arguments[folder] if folder is not None else None)
                 if not _is_inside(place, case):
-                    self.seen.append(f"{event} {place}")
+                    self._note(f"{event} {place}")
         elif event in _RUNNING:
-            self.seen.append(f"{event} {str(arguments)[:200]}")
+            self._note(f"{event} {str(arguments)[:200]}")
 
 
 def _is_inside(place: str, case: str) -> bool:

@@ -5,7 +5,7 @@ from pathlib import Path
 from random import Random
 
 from condgen.bench.reliability.files.mutate import hostile_bytes
-from condgen.bench.reliability.files.pictures import FILES, PLACES, file_name, grey, hostile_file, planted
+from condgen.bench.reliability.files.pictures import PLACES, file_name, grey, hostile_file, planted
 from condgen.data import Cifar10, Cifar100, Folder, load
 from condgen.data.folder import read_folder
 
@@ -80,6 +80,3 @@ def read_archive(chance: Random, case: Path) -> None:
     """As training reads it."""
     kind = chance.choice((Cifar10, Cifar100))
     load(kind(root=case / "in"), chance.choice(("train", "test")))
-
-
-_ = FILES

@@ -1,4 +1,4 @@
-"""Tensors and descriptions that others wrote: models, the state of a training, features, looks, networks of diffusers."""
+"""Tensors and descriptions that others wrote: models, training states, features, looks, networks of diffusers."""
 
 import json
 import logging
@@ -11,7 +11,7 @@ from random import Random
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save
+from safetensors.torch import load, save
 
 from condgen.bench.reliability.files.mutate import hostile_bytes, hostile_tree, value
 from condgen.bench.reliability.files.pictures import PLACES, planted
@@ -48,7 +48,7 @@ __all__ = [
 _LENGTHS = (0, 1, 7, 2**31, 2**32, 2**63, 2**64 - 1, 10**8, 10**8 + 1)
 _NUMBERS = 100_000  # of a sample that is drawn
 _DTYPES = ("F64", "F16", "BF16", "I64", "I8", "U8", "BOOL", "F8_E4M3", "C64", "XX", "")
-_SHAPES = ([], [0], [-1], [2**63], [2**32, 2**32], [1] * 70, [10**9, 10**9], ["2"], [2.5], None)
+_SHAPES: tuple[Any, ...] = ([], [0], [-1], [2**63], [2**32, 2**32], [1] * 70, [10**9, 10**9], ["2"], [2.5], None)
 
 
 _DIFFUSERS: dict[str, dict[str, Any]] = {
@@ -123,34 +123,28 @@ def _with_other_header(chance: Random, header: dict[str, Any]) -> dict[str, Any]
 def _with_other_tensors(chance: Random, content: bytes) -> bytes:
     """A valid file, whose tensors are of other kinds or sizes, or hold no numbers."""
     header, _ = _split(content)
-    path_free = {name: tensor.clone() for name, tensor in _loaded(content).items()}
-    name = chance.choice(list(path_free))
-    tensor = path_free[name]
+    tensors = {name: tensor.clone() for name, tensor in load(content).items()}
+    name = chance.choice(list(tensors))
+    tensor = tensors[name]
     match chance.randrange(7):
         case 0:
             kinds = (torch.float64, torch.float16, torch.bfloat16, torch.uint8, torch.int64, torch.bool)
-            path_free[name] = tensor.to(chance.choice(kinds))
+            tensors[name] = tensor.to(chance.choice(kinds))
         case 1:
-            path_free[name] = torch.full_like(tensor.float(), chance.choice((float("nan"), float("inf"), 1e38)))
+            tensors[name] = torch.full_like(tensor.float(), chance.choice((float("nan"), float("inf"), 1e38)))
         case 2:
-            path_free[name] = tensor[..., None].contiguous() if tensor.ndim else tensor
+            tensors[name] = tensor[..., None].contiguous() if tensor.ndim else tensor
         case 3:
-            path_free[name] = torch.zeros(0, *tensor.shape[1:])
+            tensors[name] = torch.zeros(0, *tensor.shape[1:])
         case 4:
-            path_free[chance.choice(("extra", "net.x", "\x1b[2J", "a/b/c", "optimizers/model/x/exp_avg"))] = (
+            tensors[chance.choice(("extra", "net.x", "\x1b[2J", "a/b/c", "optimizers/model/x/exp_avg"))] = (
                 tensor.clone()
             )
         case 5:
-            path_free.pop(name)
+            tensors.pop(name)
         case _:
-            path_free = {} if chance.random() < 0.2 else {n: t.to(torch.complex64) for n, t in path_free.items()}
-    return save(path_free, metadata=header["__metadata__"])
-
-
-def _loaded(content: bytes) -> dict[str, torch.Tensor]:
-    from safetensors.torch import load
-
-    return load(content)
+            tensors = {} if chance.random() < 0.2 else {n: t.to(torch.complex64) for n, t in tensors.items()}
+    return save(tensors, metadata=header["__metadata__"])
 
 
 def _hostile_place(chance: Random, path: Path, case: Path, share: float = 0.01) -> None:
@@ -275,8 +269,7 @@ def read_features(chance: Random, case: Path) -> None:
             store = Store(extractor, folder)
             place = next(iter(store.of_samples(x, "samples")), None)
             assert place is not None
-            kept = next(path for path in [folder / "kept.safetensors"])
-            found = store._read(kept, 6)
+            found = store._read(folder / "kept.safetensors", 6)
             assert found is None or found.vectors.shape[0] == 6
         case _:
             draw_looks(folder)
@@ -303,6 +296,3 @@ def read_diffusers(chance: Random, case: Path) -> None:
     found = find_diffusers(str(case / "in" / "pipeline"))
     shape = found.shape or (1, 8, 8)
     list(import_stage(case / "out" / "model", found, shape, ("ant", "bee"), None))
-
-
-_ = load_file

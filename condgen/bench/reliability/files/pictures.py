@@ -5,7 +5,6 @@ import functools
 import io
 import os
 import pickle
-import shutil
 import socket
 import struct
 import zipfile
@@ -112,10 +111,11 @@ def _giant(chance: Random) -> bytes:
 
 
 def _mode(chance: Random) -> bytes:
-    mode, form = chance.choice(
-        (("1", "PNG"), ("LA", "PNG"), ("RGBA", "PNG"), ("RGBA", "WEBP"), ("CMYK", "JPEG"), ("YCbCr", "JPEG"))
-        + (("I;16", "PNG"), ("F", "TIFF"), ("CMYK", "TIFF"), ("RGB", "BMP"), ("1", "BMP"), ("P", "GIF"))
+    kinds = (
+        *(("1", "PNG"), ("LA", "PNG"), ("RGBA", "PNG"), ("RGBA", "WEBP"), ("CMYK", "JPEG"), ("YCbCr", "JPEG")),
+        *(("I;16", "PNG"), ("F", "TIFF"), ("CMYK", "TIFF"), ("RGB", "BMP"), ("1", "BMP"), ("P", "GIF")),
     )
+    mode, form = chance.choice(kinds)
     return _encoded(Image.new(mode, (8, 8), 1 if mode in ("1", "I", "F", "I;16", "P") else None), form)
 
 
@@ -203,10 +203,5 @@ PLACES: dict[str, Callable[[Path, Path], None]] = {
 def file_name(chance: Random, suffix: str = ".png") -> str:
     """A name as file systems take it, with whatever they take."""
     name = chance.choice((*NAMES, "half\udcff", "a\tb", "-rf", "con", "x" * 240)).replace("/", "_").replace("\0", "")
-    name = name.encode("utf-8", "surrogateescape" if "\udcff" in name else "replace")[:240]
-    return os.fsdecode(name.strip(b".") or b"x") + suffix
-
-
-def clear(folder: Path) -> None:
-    """Removes a folder with anything in it."""
-    shutil.rmtree(folder, ignore_errors=True)
+    coded = name.encode("utf-8", "surrogateescape" if "\udcff" in name else "replace")[:240]
+    return os.fsdecode(coded.strip(b".") or b"x") + suffix

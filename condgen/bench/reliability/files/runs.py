@@ -11,10 +11,17 @@ import torch
 import yaml
 
 from condgen.bench.reliability.files.models import hostile_tensors
-from condgen.bench.reliability.files.mutate import NAMES, hostile_bytes, hostile_json, hostile_lines, hostile_text
-from condgen.bench.reliability.files.mutate import hostile_tree
+from condgen.bench.reliability.files.mutate import (
+    NAMES,
+    hostile_bytes,
+    hostile_json,
+    hostile_lines,
+    hostile_text,
+    hostile_tree,
+)
 from condgen.bench.reliability.files.pictures import PLACES, hostile_file, planted
 from condgen.export import Events, contents, export, pack
+from condgen.recipe import SampleStage
 from condgen.report import build_report, compare_runs
 from condgen.report.inputs import read_run
 from condgen.run import read_rows
@@ -22,7 +29,6 @@ from condgen.run.album import read_samples, seeds_written, sort_by_seed, take_pa
 from condgen.run.folder import open_stage
 from condgen.run.guided import read_calibration
 from condgen.run.looks import read_looks
-from condgen.recipe import SampleStage
 from condgen.studio.ask import Limits
 from condgen.studio.catalogue import describe_offer
 from condgen.studio.models import ModelCache, read_offer

@@ -8,10 +8,9 @@ from typing import Any
 import yaml
 
 from condgen.bench.reliability.files.mutate import NAMES, hostile_json, hostile_text, hostile_tree, value
-from condgen.bench.reliability.files.pictures import PLACES, clear
+from condgen.bench.reliability.files.pictures import PLACES
 from condgen.bench.reliability.files.valid import recipe_of
 from condgen.data import class_index, parse_data
-from condgen.errors import UserError
 from condgen.hub import repository_of
 from condgen.recipe import apply_overrides, content_key, load_recipe, to_yaml
 from condgen.recipe.composing import compose, sizes_of
@@ -134,11 +133,3 @@ def read_words(chance: Random, case: Path) -> None:
             repository_of(f"hf:{word}")
         case _:
             apply_overrides(recipe_of(chance), [word, f"{word}={word}"])
-
-
-def unlink_all(folder: Path) -> None:
-    """Leaves nothing."""
-    clear(folder)
-
-
-_ = UserError

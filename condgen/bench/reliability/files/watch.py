@@ -8,12 +8,13 @@ from typing import NamedTuple
 
 import psutil
 
+from condgen.bench.reliability import command
 from condgen.bench.reliability.files.worker import Result, work
 
-__all__ = ["Limits", "watch"]
+__all__ = ["LIMITS", "Limits", "watch"]
 
 _FORKS = multiprocessing.get_context("forkserver")
-_FORKS.set_forkserver_preload([work.__module__])
+_FORKS.set_forkserver_preload(["condgen.cli", command.__name__, work.__module__])  # of both, since the last call holds
 _LOOK = 0.05  # seconds between two looks at the memory of a case that takes its time
 _TO_START = 120.0
 
@@ -25,7 +26,11 @@ class Limits(NamedTuple):
     memory: int = 2 * 10**9
 
 
-def watch(name: str, seed: int, numbers: Sequence[int], folder: Path, limits: Limits = Limits()) -> Iterator[Result]:
+LIMITS = Limits()
+"""What is promised."""
+
+
+def watch(name: str, seed: int, numbers: Sequence[int], folder: Path, limits: Limits = LIMITS) -> Iterator[Result]:
     """Has cases read in workers, and gives the result of each.
 
     A case that takes too long is tried once more by itself before it counts: the machine may have been busy.
@@ -56,10 +61,10 @@ def _session(name: str, seed: int, numbers: list[int], folder: Path, limits: Lim
             if hear.poll(_LOOK):
                 try:
                     told = hear.recv()
-                except EOFError:
+                except EOFError as error:
                     worker.join()
                     if not begun:
-                        raise RuntimeError(f"no case of {name} was read: the valid ones are not, see above")
+                        raise RuntimeError(f"no case of {name} was read: the valid ones are not, see above") from error
                     yield Result(number, "crash", 0.0, f"the process ended with {worker.exitcode}", (), 0, peak)
                     return
                 if told is None:

@@ -17,8 +17,8 @@ from typing import NamedTuple
 
 import torch
 
-from condgen.bench.reliability.files.guard import INSIDE, SECRET, Guard
 from condgen.bench.reliability.files.faults import FAULTS
+from condgen.bench.reliability.files.guard import INSIDE, SECRET, Guard
 from condgen.bench.reliability.files.kinds import KINDS, Kind
 from condgen.errors import UserError
 
