@@ -90,7 +90,7 @@ def parse_data(text: str) -> AnyData:
     """
     if text in _NAMED:
         return _NAMED[text]()
-    if "/" in text or os.sep in text or (text and Path(text).is_dir()):
+    if "/" in text or os.sep in text or os.path.isdir(text):
         return Folder(root=Path(text))
     close = get_close_matches(text.lower(), _NAMED, n=1)
     hint = f", did you mean {close[0]!r}?" if close else ";"
