@@ -126,10 +126,9 @@ def _bend(chance: Random, node: Tree, key: Tree, _: list[tuple[Any, Any]]) -> No
     """Something that is almost right."""
     old = node[key]
     if isinstance(old, bool | int | float):
+        near = min(max(old, -1e300), 1e300)  # whole numbers may be larger than any other
         factor = chance.choice((-1, 0, 2, 1000, 10**6, 1e-9))
-        node[key] = chance.choice(
-            (old * factor, str(old), [old], old + 1, old / 1 if abs(old) < 1e300 else None, not old)
-        )
+        node[key] = chance.choice((near * factor, str(near), [old], old + 1, float(near), not old))
     elif isinstance(old, str):
         node[key] = chance.choice((old[:-1], old + old, old.upper(), [old], old + chance.choice(NAMES)))
     elif isinstance(old, list):
