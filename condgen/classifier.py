@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple, TypeAlias
 
 import torch
-from pydantic import Field
+from pydantic import Field, PositiveInt
 from torch import Tensor
 
 from condgen.bayes import Denoiser, Likelihood
@@ -47,8 +47,8 @@ class ClassifierConfig(Settings):
     kind: Literal["classifier"] = "classifier"
     network: AnyClassifierNet
     schedule: AnySchedule
-    shape: tuple[int, ...]
-    names: tuple[str, ...]
+    shape: tuple[PositiveInt, ...] = Field(min_length=1)
+    names: tuple[str, ...] = Field(min_length=1)
     sigma_data: float = Field(gt=0)
 
 

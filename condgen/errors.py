@@ -1,7 +1,29 @@
-"""The one exception that a user is meant to read: a single line that says what is wrong and what to do."""
+"""The one exception that a user is meant to read: a single line that says what is wrong and what to do.
 
-__all__ = ["UserError"]
+Such a line quotes names that others chose. So does all else that a terminal shows: `shown` leaves such names no power
+over it.
+"""
+
+__all__ = ["UserError", "shown"]
+
+_LONGEST = 2000  # characters of a line that anybody reads
+_PICTURES = {sign: 0x2400 + sign for sign in range(0x20) if chr(sign) not in "\t\n"} | {0x7F: 0x2421}
+_STRANGE = (*range(0x80, 0xA0), *range(0x202A, 0x202F), *range(0x2066, 0x206A), *range(0xD800, 0xE000))
+_SHOWN = _PICTURES | dict.fromkeys(_STRANGE, 0xFFFD)
+
+
+def shown(text: str) -> str:
+    """Text in which signs that a terminal obeys are seen: those that clear it, move in it, or turn its writing round.
+
+    Each becomes one other sign: control characters their pictures, such as ␛, and what has none, or is half a
+    character, a question mark.
+    """
+    return text.translate(_SHOWN)
 
 
 class UserError(Exception):
     """Something that the user can mend. Its text is one line, names the culprit, and says what to do next."""
+
+    def __init__(self, text: str) -> None:
+        line = shown(" ".join(text.split()))
+        super().__init__(line if len(line) <= _LONGEST else f"{line[: _LONGEST // 2]} … {line[-_LONGEST // 3 :]}")

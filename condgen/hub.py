@@ -5,6 +5,7 @@ where a model is asked for. Files are asked for by name, and fetched into the hu
 JSON: nothing that could run.
 """
 
+import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
@@ -39,7 +40,7 @@ def model_folder(name: str | Path) -> Path:
             Other paths are not looked at.
     """
     if not str(name).startswith("hf:"):
-        if _REPOSITORY.fullmatch(str(name)) and not Path(name).exists():
+        if _REPOSITORY.fullmatch(str(name)) and not os.path.exists(name):
             raise UserError(
                 f"{name} does not exist: name a folder that a condgen command has written, or hf:{name} if it is on "
                 "the Hugging Face hub"

@@ -29,7 +29,7 @@ from pathlib import Path
 from typing import Annotated, Literal, NamedTuple, TypeAlias
 
 import torch
-from pydantic import Field
+from pydantic import Field, PositiveInt
 from torch import Tensor, nn
 
 from condgen.bayes import Denoiser
@@ -81,8 +81,8 @@ class ScoreConfig(Settings):
     kind: Literal["score model"] = "score model"
     network: AnyDenoiserNet
     schedule: AnySchedule
-    shape: tuple[int, ...]
-    names: tuple[str, ...]
+    shape: tuple[PositiveInt, ...] = Field(min_length=1)
+    names: tuple[str, ...] = Field(min_length=1)
     labels: Labels = "none"
     sigma_data: float = Field(gt=0)
 

@@ -12,6 +12,8 @@ from condgen.errors import UserError
 
 __all__ = ["Settings", "parse"]
 
+_LONGEST = 200  # characters of a wrong value that a message repeats
+
 
 class Settings(BaseModel):
     """Validated, immutable settings; an unknown key is an error."""
@@ -41,7 +43,8 @@ def parse(model: type[SettingsType], tree: object, where: str) -> SettingsType:
                 else f"no such setting; there {f'are: {known}' if known else 'is none'}"
             )
         elif "input" in first and not isinstance(first["input"], dict | list):
-            message = f"{message} (it is {first['input']!r})"
+            said = repr(first["input"])
+            message = f"{message} (it is {said if len(said) <= _LONGEST else said[:_LONGEST] + '…'})"
         more = f" ({count - 1} more)" if count > 1 else ""
         raise UserError(": ".join([where, *([".".join(keys)] if keys else []), message]) + more) from error
 

@@ -4,6 +4,7 @@ Nothing is ever unpickled.
 """
 
 import json
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,13 +15,24 @@ from pydantic import ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
+from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from condgen.errors import UserError
 from condgen.files import write_atomically
+from condgen.foreign import is_file, parse_json
 
-__all__ = ["MODEL_FILE", "load_model", "load_tensors", "read_description", "save_tensors"]
+__all__ = [
+    "MODEL_FILE",
+    "TooLargeError",
+    "at_most",
+    "load_model",
+    "load_tensors",
+    "read_description",
+    "save_tensors",
+]
 
 MODEL_FILE = "model.safetensors"
+_FACTOR, _ADDED, _NUMBERS = 4, 100, 10**6  # of what building may make for each that stays: some is replaced at once
 
 Model = TypeVar("Model", bound=nn.Module)
 
@@ -50,7 +62,7 @@ def read_description(path: Path) -> dict[str, Any]:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[Any]:
-    if not path.is_file():
+    if not is_file(path):
         raise UserError(f"{path} does not exist: name a folder that a condgen command has written and finished")
     try:
         with safe_open(path, framework="pt") as file:
@@ -63,9 +75,11 @@ def _opened(path: Path) -> Iterator[Any]:
 
 def _description(file: Any, path: Path) -> dict[str, Any]:  # noqa: ANN401 - safe_open has no type of its own
     try:
-        description: dict[str, Any] = json.loads((file.metadata() or {})["condgen"])
-    except (KeyError, json.JSONDecodeError) as error:
+        description = parse_json((file.metadata() or {})["condgen"])
+    except (KeyError, ValueError) as error:
         raise UserError(f"{path} was not written by condgen: it carries no description of the model") from error
+    if not isinstance(description, dict):
+        raise UserError(f"{path} was not written by condgen: its description is no JSON object")
     return description
 
 
@@ -88,17 +102,69 @@ def load_model(
     found = description.get("kind", "something unnamed")
     if found != kind:
         raise UserError(f"{path} holds a {found}, where a {kind} is needed: check which folder goes with which option")
-    try:
-        model = build(description)
-    except ValidationError as error:
-        key = ".".join(str(part) for part in error.errors()[0]["loc"])
-        raise UserError(f"{path} describes a model that this version cannot build ({key}): train it again") from error
+    model = _built(build, description, tensors, path)
     load_into(model, tensors, path)
     return model.to(device).eval().requires_grad_(False)
 
 
+class TooLargeError(Exception):
+    """A network has turned out larger than it may be."""
+
+
+def _built(
+    build: Callable[[Mapping[str, Any]], Model],
+    description: Mapping[str, Any],
+    tensors: Mapping[str, Tensor],
+    path: Path,
+) -> Model:
+    """The network that is described, if it is about as large as what the file holds.
+
+    A few bytes can describe a network of any size, so it is not finished, and its memory not touched, once it is
+    larger: what a layer allocates is written to after it is known to the network.
+    """
+    try:
+        with at_most(_FACTOR * len(tensors) + _ADDED, _FACTOR * sum(t.numel() for t in tensors.values()) + _NUMBERS):
+            return build(description)
+    except ValidationError as error:
+        key = ".".join(str(part) for part in error.errors()[0]["loc"])
+        raise UserError(f"{path} describes a model that this version cannot build ({key}): train it again") from error
+    except TooLargeError as error:
+        raise UserError(f"{path} describes a far larger model than it holds: copy it again, or train again") from error
+    except (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+        reason = " ".join(str(error).split())[:120]
+        raise UserError(f"{path} describes a model that cannot be built ({reason}): train it again") from error
+
+
+@contextmanager
+def at_most(parameters: int, numbers: int) -> Iterator[None]:
+    """Ends the building of a network by this thread once it has more parameters, or more numbers in them.
+
+    Raises:
+        TooLargeError: it has.
+    """
+    left, ours = [parameters, numbers], threading.get_ident()
+
+    def note(module: nn.Module, name: str, parameter: Tensor | None) -> None:
+        if parameter is not None and threading.get_ident() == ours:
+            left[0] -= 1
+            left[1] -= parameter.numel()
+            if min(left) < 0:
+                raise TooLargeError
+
+    handle = register_module_parameter_registration_hook(note)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
 def load_into(module: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
     """Fills a module with exactly these tensors; a missing, surplus or misshapen one is an error that names it."""
+    _check(module, tensors, path)
+    module.load_state_dict(dict(tensors))
+
+
+def _check(module: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
     own = module.state_dict()
     wrong = [
         *(f"missing {name}" for name in own.keys() - tensors.keys()),
@@ -107,6 +173,11 @@ def load_into(module: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> N
             f"{name} has shape {tuple(tensors[name].shape)}, not {tuple(own[name].shape)}"
             for name in own.keys() & tensors.keys()
             if own[name].shape != tensors[name].shape
+        ),
+        *(
+            f"{name} holds {tensors[name].dtype}, not {own[name].dtype}"
+            for name in own.keys() & tensors.keys()
+            if own[name].is_floating_point() != tensors[name].is_floating_point()
         ),
     ]
     if wrong:
@@ -117,4 +188,3 @@ def load_into(module: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> N
             f"{path} holds weights that are not finite numbers, first in {bad[0]} ({len(bad)} of {len(tensors)} "
             "tensors): it is damaged, or its training went wrong; take another checkpoint, or train it again"
         )
-    module.load_state_dict(dict(tensors))

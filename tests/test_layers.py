@@ -11,6 +11,7 @@ ROOT = Path(condgen.__file__).parent
 LINES = """
 errors
 files
+foreign
 settings
 noise
 rng

@@ -25,7 +25,7 @@ from condgen.cli import (
 )
 from condgen.cli.launch import follow_first, hush, join, leave, may_speak, voice
 from condgen.cli.progress import Stopped
-from condgen.errors import UserError
+from condgen.errors import UserError, shown
 from condgen.run import keep_freed_memory, usable_cores
 from condgen.training import Lost
 
@@ -121,6 +121,6 @@ def main() -> None:
 
 def _fail(message: str, code: int = 2) -> NoReturn:
     if may_speak():
-        error = typer.style("error: ", fg="red", bold=True) + " ".join(message.split())
+        error = typer.style("error: ", fg="red", bold=True) + shown(" ".join(message.split()))
         typer.echo(error, file=voice(sys.stderr, sys.__stderr__))  # in one piece: a launcher writes here too
     leave(code)

@@ -5,20 +5,31 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
+from rich.segment import Segment
 
+from condgen.errors import shown
 from condgen.run import Progress, Work
 from condgen.training import Processes
 
 __all__ = ["STOPPED", "Stopped", "console", "follow"]
 
-console = Console(highlight=False)
+
+class _Quoting(Console):
+    """Shows names that others chose, of classes and files, without giving them power over the terminal."""
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        for segment in super().render(renderable, options):
+            yield segment if segment.control else segment._replace(text=shown(segment.text))
+
+
+console = _Quoting(highlight=False)
 STOPPED = "stopped, nothing is lost: the same command goes on from here"
 _PATIENCE = b"\nstopping after this step, with all of it saved; Ctrl-C again stops at once\n"
 _GRACE = 20.0  # seconds from a signal until a process that still waits for another gives up; launchers kill after 30

@@ -14,7 +14,7 @@ from condgen.errors import UserError
 from condgen.files import write_png
 from condgen.recipe import Recipe, load_recipe
 from condgen.run import lock, read_json, read_rows, run_recipe
-from condgen.run.album import MANIFEST
+from condgen.run.album import MANIFEST, load_picture, picture_path
 from condgen.training import Processes
 
 if TYPE_CHECKING:
@@ -123,14 +123,11 @@ def draw_grid(folder: Path) -> Path | None:
 
 
 def _pictures(folder: Path) -> tuple[list["Image.Image"], list[int]]:
-    from PIL import Image
-
     pictures: dict[int, list[Image.Image]] = {}
     for row in read_rows(folder / MANIFEST):
         of_class = pictures.setdefault(row["class"], [])
         if len(of_class) < _SHOWN:
-            with Image.open(folder / row["file"]) as picture:
-                of_class.append(picture.copy())
+            of_class.append(load_picture(picture_path(folder, row["file"])))
     return [p for found in pictures.values() for p in found], [y for y, found in pictures.items() for _ in found]
 
 

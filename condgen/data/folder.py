@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps
 
+from condgen.data.pictures import read_picture
 from condgen.errors import UserError
 
 __all__ = ["read_folder"]
@@ -46,9 +47,9 @@ def read_folder(root: Path, image_size: int | None) -> tuple[np.ndarray, np.ndar
 
 
 def _list_images(root: Path) -> tuple[tuple[str, ...], list[Path], list[int]]:
-    if not root.is_dir():
+    if not os.path.isdir(root):
         raise UserError(f"there is no folder {root}; give the path of a folder that holds one folder per class")
-    folders = [entry for entry in _entries(root, root) if entry.is_dir()]
+    folders = [entry for entry in _entries(root, root) if os.path.isdir(entry)]
     if len(folders) < 2:
         raise UserError(
             f"{root} holds {len(folders)} class folder{'s' * (len(folders) != 1)}; it needs one folder of images per"
@@ -57,8 +58,10 @@ def _list_images(root: Path) -> tuple[tuple[str, ...], list[Path], list[int]]:
     paths: list[Path] = []
     labels: list[int] = []
     for label, folder in enumerate(folders):
+        if not _is_text(folder.name):
+            raise UserError(f"the name of class folder {folder} is not UTF-8: rename it")
         entries = _entries(folder, root)
-        nested = [entry for entry in entries if entry.is_dir()]
+        nested = [entry for entry in entries if os.path.isdir(entry)]
         if nested:
             raise UserError(f"{nested[0]} is a folder inside a class; put its images directly into {folder}")
         found = [entry for entry in entries if entry.suffix.lower() in _SUFFIXES]
@@ -69,14 +72,24 @@ def _list_images(root: Path) -> tuple[tuple[str, ...], list[Path], list[int]]:
     return tuple(folder.name for folder in folders), paths, labels
 
 
+def _is_text(name: str) -> bool:
+    try:
+        return bool(name.encode())
+    except UnicodeEncodeError:  # models name their classes, and JSON cannot hold such a one
+        return False
+
+
 def _entries(folder: Path, root: Path) -> list[Path]:
     """The visible entries of a folder by name, none of which may point out of the root."""
     try:
         entries = sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
     except OSError as error:
         raise UserError(f"{folder} cannot be listed: {error.strerror}; mend its permissions") from error
+    base, place = os.path.join(os.path.realpath(root), ""), os.path.realpath(folder)
     for entry in entries:
-        if not Path(os.path.realpath(entry)).is_relative_to(os.path.realpath(root)):
+        if not entry.is_symlink() and place.startswith(base):  # the usual, which is a look at it and no more
+            continue
+        if not os.path.join(os.path.realpath(entry), "").startswith(base):
             raise UserError(f"{entry} is a link that leaves {root}; put a copy in its place")
     return entries
 
@@ -84,18 +97,19 @@ def _entries(folder: Path, root: Path) -> list[Path]:
 def _read_image(path: Path, size: int | None) -> np.ndarray:
     """(H, W) for mode L, (H, W, 3) for any other."""
     try:
-        with Image.open(path) as opened:
-            if opened.mode.startswith(("I", "F")):
-                raise ValueError(f"its pixels (mode {opened.mode}) have more than 8 bits a channel")
-            image = ImageOps.exif_transpose(opened)
-            if image.mode == "P":
-                image = image.convert("RGBA")  # Pillow warns when a palette loses its transparency on the way to RGB
-            if image.mode != "L":
-                image = image.convert("RGB")
-            if size is not None:
-                image = ImageOps.fit(image, (size, size), method=Image.Resampling.LANCZOS)
-            return np.asarray(image)
-    # SyntaxError is how Pillow reports some broken PNG files.
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        reason = " ".join(str(error).split())
+        image = read_picture(path, upright=True)
+    except OSError as error:
+        reason = error.strerror or str(error)
         raise UserError(f"{path} cannot be read as an image: {reason}; mend or remove it") from error
+    if image.mode.startswith(("I", "F")):
+        raise UserError(
+            f"{path} cannot be read as an image: its pixels (mode {image.mode}) have more than 8 bits a channel; mend "
+            "or remove it"
+        )
+    if image.mode == "P":
+        image = image.convert("RGBA")  # Pillow warns when a palette loses its transparency on the way to RGB
+    if image.mode != "L":
+        image = image.convert("RGB")
+    if size is not None:
+        image = ImageOps.fit(image, (size, size), method=Image.Resampling.LANCZOS)
+    return np.asarray(image)

@@ -18,6 +18,8 @@ from condgen.errors import UserError
 
 __all__ = ["load"]
 
+_LARGEST = 2**28  # bytes of a file of CIFAR
+
 
 def load(settings: AnyData, split: Split) -> LabelledSet:
     """One split of a labelled set, on the CPU.
@@ -87,15 +89,16 @@ def _load_cifar(settings: Cifar10 | Cifar100, split: Split) -> LabelledSet:
             f" {archive.base_folder}, or ask for the download (`data.download: true` in the recipe, `--download` on the"
             " command line)"
         )
+    whole = f"{settings.kind}: the files in {folder} are incomplete or corrupt; remove that folder and obtain it anew"
+    if folder.is_dir() and any(file.is_file() and file.stat().st_size > _LARGEST for file in folder.iterdir()):
+        raise UserError(whole)  # the checksums of something endless are never known
     try:
         data = archive(root, train=split == "train", download=settings.download)
     except (RuntimeError, OSError) as error:
         if settings.download:
             reason = " ".join(str(error).split())
             raise UserError(f"{settings.kind} could not be downloaded to {root}: {reason}; try again later") from error
-        raise UserError(
-            f"{settings.kind}: the files in {folder} are incomplete or corrupt; remove that folder and obtain it anew"
-        ) from error
+        raise UserError(whole) from error
     x = torch.from_numpy(data.data).permute(0, 3, 1, 2).contiguous()
     return LabelledSet(x, torch.tensor(data.targets), tuple(data.classes), settings.kind, split)
 

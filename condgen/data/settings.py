@@ -35,7 +35,7 @@ class Moons(DataSettings):
     """
 
     kind: Literal["moons"] = "moons"
-    n: int = Field(default=10_000, ge=4)  # samples of either split
+    n: int = Field(default=10_000, ge=4, le=10_000_000)  # samples of either split
     noise: float = Field(default=0.0, ge=0)  # standard deviation in units of the circles' radius
     scale: float = Field(default=20.0, gt=0)
     seed: int = Field(default=1, ge=0, lt=2**32 - 1)  # of the train split; the test split takes the next one
@@ -90,7 +90,7 @@ def parse_data(text: str) -> AnyData:
     """
     if text in _NAMED:
         return _NAMED[text]()
-    if "/" in text or os.sep in text or (text and Path(text).is_dir()):
+    if "/" in text or os.sep in text or os.path.isdir(text):
         return Folder(root=Path(text))
     close = get_close_matches(text.lower(), _NAMED, n=1)
     hint = f", did you mean {close[0]!r}?" if close else ";"

@@ -183,7 +183,7 @@ def _levels(model: Model) -> Markup:
     path = model.folder / "calibration" / "calibration.json"
     if model.kind != "classifier" or not path.is_file():
         return Markup("")
-    rows = [{"classifier": model.name, **row} for row in read_json(path).get("rows", [])]
+    rows = [{**row, "classifier": model.name} for row in read_json(path).get("rows", [])]
     return _as_markdown(classifier_table(classifier_rows(rows)[model.name], f"{model.name}, by noise level"))
 
 

@@ -13,13 +13,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from PIL import Image
 
 from condgen.errors import UserError
 from condgen.export.inside import named_parts, within
+from condgen.foreign import read_bytes
 from condgen.recipe import read_yaml
 from condgen.report import labelled_grid
 from condgen.run import read_json, read_rows, write_json
+from condgen.run.album import load_picture
 from condgen.run.folder import LOG_FILE, RECIPE_FILE
 from condgen.run.looks import LOOKS, read_looks
 from condgen.run.pipeline import RUN_FILE
@@ -102,12 +103,18 @@ class Events:
         for path in sorted(self.folder.glob("samples/*/grid.png")):
             out = within(self.out, f"samples/{path.parent.name}")
             within(self.folder, f"samples/{path.parent.name}/grid.png")
-            digest = hashlib.sha256(path.read_bytes()).hexdigest()
+            try:
+                digest = hashlib.sha256(read_bytes(path)).hexdigest()
+            except (OSError, ValueError) as error:
+                raise UserError(f"{path} is no picture ({error}): delete it") from error
             if ".before-" in path.parent.name or _remembered(out) == digest:
                 continue
+            try:
+                picture = load_picture(path).convert("RGB")
+            except OSError as error:
+                raise UserError(f"{path} is no picture ({error}): delete it") from error
             self._forget(out)
-            with Image.open(path) as picture:
-                self._writer(out).add_image("samples", np.asarray(picture.convert("RGB")), 0, dataformats="HWC")
+            self._writer(out).add_image("samples", np.asarray(picture), 0, dataformats="HWC")
             self._writer(out).flush()
             write_json(out / _MEMORY, {"digest": digest})
             added += 1

@@ -42,7 +42,10 @@ def export(folder: Path, out: Path, license: str) -> Source:
     Raises:
         UserError: where there is no finished model, or `out` holds something.
     """
-    source = read_source(folder)
+    try:
+        source = read_source(folder)
+    except (AttributeError, LookupError, TypeError, ValueError) as error:  # anything may stand where a figure should
+        raise UserError(_no_run(folder, error)) from error
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UserError(f"{out} exists already: choose another folder with --out, or delete it")
     unfinished = out.with_name(f".{out.name}.{os.getpid()}.unfinished")
@@ -59,9 +62,16 @@ def export(folder: Path, out: Path, license: str) -> Source:
         unfinished.rename(out)
     except OSError as error:
         raise UserError(f"cannot write {out}: {error.strerror}: choose another folder with --out") from error
+    except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:
+        raise UserError(_no_run(folder, error)) from error
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
     return source
+
+
+def _no_run(folder: Path, error: Exception) -> str:
+    reason = f"{type(error).__name__}: {error}"
+    return f"{folder} holds what condgen does not write ({reason}): run the command that made it again"
 
 
 def exported(folder: Path) -> list[str]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 import torch
-from pydantic import Field
+from pydantic import Field, PositiveInt
 from torch import Tensor, nn
 
 from condgen.hub import model_folder
@@ -26,8 +26,8 @@ class GeneratorConfig(Settings):
 
     kind: Literal["generator"] = "generator"
     network: AnyNet
-    shape: tuple[int, ...]
-    names: tuple[str, ...]
+    shape: tuple[PositiveInt, ...] = Field(min_length=1)
+    names: tuple[str, ...] = Field(min_length=1)
     latent: int = Field(
         default=64, gt=0, description="numbers in z; a denoiser's network takes as many as a sample has"
     )

@@ -159,7 +159,7 @@ def _cifar_resnet(path: Path, device: torch.device | str) -> Extractor:
     """A public classifier of small images, used to ImageNet's mean and deviation: 64 features, and its logits."""
     try:
         tensors = load_file(path)
-    except (SafetensorError, OSError) as error:
+    except (SafetensorError, OSError, ValueError) as error:
         raise UserError(f"{path} is no safetensors file ({error}): features come from nothing else") from error
     network = CifarResNet.from_tensors(tensors, str(path)).to(device)
     if network.conv1.in_channels != 3:

@@ -188,6 +188,8 @@ class Store:
             tensors, _ = load_tensors(path)
         except UserError:  # never written, or cut short: made anew
             return None
-        if len(tensors.get("vectors", ())) != n:
+        vectors, logits = tensors.get("vectors"), tensors.get("logits")
+        kept = [part for part in (vectors, logits) if part is not None]
+        if vectors is None or any(part.ndim != 2 or len(part) != n or not part.is_floating_point() for part in kept):
             return None
-        return Features(tensors["vectors"], tensors.get("logits"))
+        return Features(vectors, logits)

@@ -27,6 +27,7 @@ __all__ = [
     "largest_divisor",
 ]
 
+_LARGEST = 4096  # of the sides of an image
 BOUND = 1.05
 """Generators of images end in BOUND * tanh, which reaches the pixels -1 and 1 at a finite argument."""
 
@@ -35,9 +36,13 @@ Modulation: TypeAlias = Literal["film", "shift"]
 
 
 def check_image(kind: str, shape: tuple[int, ...], halvings: int) -> None:
-    """Raises UserError unless `shape` is (C, H, W) with H and W divisible by 2**halvings."""
+    """Raises UserError unless `shape` is (C, H, W), of no absurd size, with H and W divisible by 2**halvings."""
     if len(shape) != 3:
         raise UserError(f"network kind {kind!r} needs images (C, H, W), not data of shape {shape}: use kind 'mlp'")
+    if not all(1 <= side <= _LARGEST for side in shape):
+        raise UserError(
+            f"network kind {kind!r} takes images of 1 to {_LARGEST:,} channels and pixels a side, not {shape}"
+        )
     if shape[1] % 2**halvings or shape[2] % 2**halvings:
         raise UserError(
             f"network kind {kind!r} halves or doubles the image {halvings} times, so its sides must be divisible by "

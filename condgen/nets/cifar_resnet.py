@@ -79,8 +79,13 @@ class CifarResNet(nn.Module):
             UserError: they are not those of such a network.
         """
         try:
+            first, last = tensors["conv1.weight"].shape, tensors["linear.weight"].shape
+            if first != (_WIDTHS[0], *first[1:2], 3, 3) or last != (*last[:1], _WIDTHS[-1]) or 0 in (*first, *last):
+                raise ValueError(f"conv1 has shape {tuple(first)}, and linear {tuple(last)}")
+            if any(tensor.is_complex() for tensor in tensors.values()):
+                raise ValueError("weights are real numbers")
             blocks = {int(found[1]) for name in tensors if (found := re.match(r"layer1\.(\d+)\.", name))}
-            network = cls(tensors["conv1.weight"].shape[1], len(tensors["linear.weight"]), 6 * len(blocks) + 2)
+            network = cls(first[1], last[0], 6 * len(blocks) + 2)
             network.load_state_dict(dict(tensors))
         except (KeyError, IndexError, RuntimeError, ValueError) as error:
             reason = " ".join(str(error).split())[:120]

@@ -34,7 +34,7 @@ class DiffusersSettings(Settings):
 
     kind: Literal["diffusers"] = "diffusers"
     unet: dict[str, Any] = Field(description="the configuration of the UNet2DModel")
-    timesteps: int = Field(default=1000, ge=2)
+    timesteps: int = Field(default=1000, ge=2, le=100_000)
     beta_schedule: Literal["linear", "scaled_linear", "squaredcos_cap_v2"] = "linear"
     beta_start: float = Field(default=1e-4, gt=0)
     beta_end: float = Field(default=0.02, gt=0)
@@ -116,7 +116,7 @@ def _build(settings: DiffusersSettings, shape: tuple[int, ...]) -> "UNet2DModel"
     try:
         check_image(settings.kind, shape, halvings=len(config.get("block_out_channels", "four")) - 1)
         unet = UNet2DModel(**config)
-    except (TypeError, ValueError) as error:
+    except (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
         raise UserError(
             f"diffusers cannot build the UNet2DModel that is described: {' '.join(str(error).split())}"
         ) from error

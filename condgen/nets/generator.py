@@ -6,7 +6,7 @@ latent also enters every block, added to the class embedding that drives its FiL
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, PositiveInt
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -31,7 +31,7 @@ class ConvGeneratorSettings(Settings):
 
     kind: Literal["convgen"] = "convgen"
     channels: int = Field(default=64, ge=4)
-    multipliers: tuple[int, ...] = Field(default=(4, 2, 1), min_length=1)
+    multipliers: tuple[PositiveInt, ...] = Field(default=(4, 2, 1), min_length=1)
     blocks: int = Field(default=1, ge=1)
     embedding: int = Field(default=4, ge=1)
 

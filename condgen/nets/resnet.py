@@ -7,7 +7,7 @@ FiLM by the noise level in every block.
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, PositiveInt
 from torch import Tensor, nn
 
 from condgen.nets.blocks import GroupNorm, ResidualBlock, check_image
@@ -29,7 +29,7 @@ class ResNetSettings(Settings):
 
     kind: Literal["resnet"] = "resnet"
     width: int = Field(default=64, ge=4)
-    blocks: tuple[int, ...] = Field(default=(2, 2, 2, 2), min_length=1)
+    blocks: tuple[PositiveInt, ...] = Field(default=(2, 2, 2, 2), min_length=1)
     embedding: int = Field(default=4, ge=1)
 
 

@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 import torch
 from einops import rearrange
-from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
+from pydantic import Field, PositiveInt, SerializerFunctionWrapHandler, model_serializer
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -61,8 +61,8 @@ class UNetSettings(Settings):
     """
 
     kind: Literal["unet"] = "unet"
-    channels: int = Field(default=64, ge=4)
-    multipliers: tuple[int, ...] = Field(default=(1, 2, 2), min_length=1)
+    channels: int = Field(default=64, ge=4, le=65_536)
+    multipliers: tuple[PositiveInt, ...] = Field(default=(1, 2, 2), min_length=1)
     blocks: int = Field(default=2, ge=1)
     attention: tuple[int, ...] = (16,)
     dropout: float = Field(default=0.0, ge=0, lt=1)

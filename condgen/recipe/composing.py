@@ -10,6 +10,7 @@ The name of a recipe with a size is the two joined, `cifar10` and `smoke` to `ci
 share a run folder, in which a stage that one has finished is there for the other.
 """
 
+import os
 from collections.abc import Iterable, Iterator, Mapping
 from difflib import get_close_matches
 from pathlib import Path
@@ -19,6 +20,8 @@ from condgen.errors import UserError
 from condgen.recipe.loading import apply_overrides, read_yaml
 from condgen.recipe.models import Recipe
 from condgen.settings import parse
+
+_DEEPEST, _MOST = 20, 200  # files within each other, and in all
 
 __all__ = ["compose", "load_recipe", "merged", "sizes_of"]
 
@@ -85,16 +88,20 @@ class _File(NamedTuple):
 
 def _files(path: Path, within: tuple[Path, ...], seen: set[Path]) -> Iterator[_File]:
     """A recipe and all that it includes, each once, the included ones first."""
-    place = path.resolve()
+    place = Path(os.path.realpath(path))  # which takes links that lead in a circle
     if place in within:
         raise UserError(f"{path} includes itself, by way of {within[-1]}: take it out of include")
     if place in seen:
         return
     seen.add(place)
+    if len(within) > _DEEPEST or len(seen) > _MOST:
+        raise UserError(
+            f"{path} is one of too many files: a recipe takes in at most {_MOST}, {_DEEPEST} within each other"
+        )
     own = read_yaml(path)
     included, sizes = own.pop("include", []), own.pop("sizes", {})
     included = [included] if isinstance(included, str) else included
-    if not isinstance(included, list) or not all(isinstance(name, str) for name in included):
+    if not isinstance(included, list) or not all(isinstance(n, str) and "\0" not in n for n in included):
         raise UserError(f"{path}: include is a list of files, such as [score.yaml, classifier.yaml]")
     if not isinstance(sizes, dict) or not all(isinstance(value, dict) for value in sizes.values()):
         raise UserError(f"{path}: sizes are names with settings, such as {{small: {{score: ...}}}}")

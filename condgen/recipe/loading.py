@@ -14,10 +14,12 @@ import yaml
 from pydantic import BaseModel
 
 from condgen.errors import UserError
+from condgen.foreign import read_text
 
 __all__ = ["apply_overrides", "content_key", "parse_yaml", "read_yaml", "to_yaml"]
 
 _DEPTH, _VALUES = 40, 100_000  # of a YAML file, aliases written out
+_LARGEST = 100_000  # characters of one, which take the parser some seconds
 
 
 def content_key(*parts: BaseModel | Mapping[str, Any] | str | int) -> str:
@@ -38,12 +40,12 @@ def read_yaml(path: Path) -> dict[str, Any]:
         UserError: for a missing file, or one that is not a mapping.
     """
     try:
-        tree = parse_yaml(path.read_text(encoding="utf-8"), str(path))
+        tree = parse_yaml(read_text(path, _LARGEST), str(path))
     except FileNotFoundError as error:
         near = sorted(str(p) for p in Path("recipes").glob("**/*.yaml")) if Path("recipes").is_dir() else []
         hint = f"; there are {', '.join(near)}" if near else ""
         raise UserError(f"no recipe at {path}{hint}") from error
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:
         raise UserError(f"{path} is not readable YAML: {' '.join(str(error).split())}") from error
     if not isinstance(tree, dict):
         raise UserError(f"{path} must be a mapping of settings, such as recipes/digits.yaml")
@@ -63,6 +65,8 @@ def parse_yaml(text: str, where: str) -> Any:  # noqa: ANN401 - YAML holds value
     Raises:
         UserError: it does not parse, or is nested too deeply, or too large; in one line.
     """
+    if len(text) > _LARGEST:
+        raise UserError(f"{where} is not a recipe, since it holds more than {_LARGEST:,} characters: mend it")
     loader: yaml.SafeLoader | None = None
     try:
         loader = yaml.SafeLoader(text)
@@ -115,7 +119,4 @@ def _override(tree: dict[str, Any], text: str, flag: str) -> None:
         if not isinstance(child, dict):
             raise UserError(f"{flag} {text!r}: {'.'.join(path[: i + 1])} is a value, not a group of settings")
         node = child
-    try:
-        node[last] = yaml.safe_load(value)
-    except yaml.YAMLError as error:
-        raise UserError(f"{flag} {text!r}: the value is not YAML ({' '.join(str(error).split())})") from error
+    node[last] = parse_yaml(value, f"{flag} {text!r}: the value")

@@ -21,6 +21,8 @@ from condgen.sampling import (
 from condgen.settings import Settings, parse
 from condgen.training import Precision
 
+_MOST_STEPS = 100_000  # of a sampler: a time grid is a table
+
 __all__ = ["Guidance", "Method", "Name", "Unloaded"]
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=64)]
@@ -103,10 +105,13 @@ class Method(Guidance):
         default_factory=dict, description="of the sampler; condgen samplers NAME tells what there is"
     )
     steps: int | None = Field(
-        default=None, ge=2, description="points of the time grid; by default as many as suit the sampler"
+        default=None,
+        ge=2,
+        le=_MOST_STEPS,
+        description="points of the time grid; by default as many as suit the sampler",
     )
     nfe: int | None = Field(
-        default=None, ge=1, description="at most so many evaluations of the denoiser, in place of steps"
+        default=None, ge=1, le=_MOST_STEPS, description="at most so many evaluations of the denoiser, in place of steps"
     )
     grid: GridName | None = Field(default=None, description="how they are spaced; by default as suits the sampler")
     precision: Precision = Field(

@@ -8,6 +8,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table as RichTable
 from rich.text import Text
 
+from condgen.errors import shown
 from condgen.report.tables import Table
 
 __all__ = ["escape_markdown", "to_markdown", "to_rich"]
@@ -18,7 +19,7 @@ _GAP = 3  # between columns
 
 def escape_markdown(text: str) -> str:
     """Text that Markdown shows as it is."""
-    return re.sub(r"([\\`*_{}\[\]<>|#~&$])", r"\\\1", " ".join(text.split()))
+    return re.sub(r"([\\`*_{}\[\]<>|#~&$])", r"\\\1", shown(" ".join(text.split())))
 
 
 def to_markdown(table: Table) -> str:

@@ -1,6 +1,5 @@
 """What a run folder holds, read and checked. Whatever is absent stays empty."""
 
-import json
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from condgen.errors import UserError
+from condgen.foreign import is_file, parse_json, read_text
 from condgen.recipe import parse_yaml
 from condgen.report.pictures import Sample, read_manifests
 from condgen.report.plots import Field
@@ -173,21 +173,26 @@ def read_run(folder: Path) -> Run:
 
 
 def _read_text(path: Path) -> str:
-    return path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
+    if not is_file(path):
+        return ""
+    try:
+        return read_text(path)
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} cannot be read ({error}); write it anew") from error
 
 
 def read_mapping(path: Path) -> dict[str, Any]:
     """A JSON object from a file; empty where there is no such file."""
-    if not path.is_file():
+    if not is_file(path):
         return {}
     return _mapping(_parse(_read_text(path), str(path)), path)
 
 
 def _parse(text: str, where: str) -> object:
     try:
-        return json.loads(text)
-    except json.JSONDecodeError as error:
-        raise UserError(f"{where} is not JSON ({error.msg}, line {error.lineno}); write it anew") from error
+        return parse_json(text)
+    except ValueError as error:
+        raise UserError(f"{where} is not JSON ({error}); write it anew") from error
 
 
 def _mapping(value: object, path: Path) -> dict[str, Any]:
@@ -261,7 +266,8 @@ def _read_calibrations(folder: Path) -> tuple[dict[str, Any], list[RawRow]]:
 
 def _logs(folder: Path, about: dict[str, Any]) -> dict[str, Path]:
     """The logs of a run's stages in their order, or the one log of a stage's own folder."""
-    order = [str(stage.get("folder")) for stage in about.get("stages", []) if isinstance(stage, dict)]
+    stages = about.get("stages")
+    order = [str(s.get("folder")) for s in (stages if isinstance(stages, list) else ()) if isinstance(s, dict)]
     logs = {str(log.parent.relative_to(folder)): log for log in sorted(folder.glob("*/log.jsonl"))}
     if order:  # what an earlier recipe left, or was set aside, is no part of this run
         logs = {name: log for name, log in logs.items() if name in order}

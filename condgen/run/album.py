@@ -8,9 +8,9 @@ import io
 import json
 import re
 import shutil
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,6 +20,7 @@ from PIL import Image
 from torch import Tensor
 
 from condgen.data import to_uint8
+from condgen.data.pictures import read_picture
 from condgen.errors import UserError
 from condgen.files import append, naming, write_atomically
 from condgen.recipe import Shard
@@ -49,6 +50,8 @@ __all__ = [
 
 MANIFEST = "manifest.jsonl"
 _PART, _COST = ".part-", "cost.json"
+_CLASSES = 1_000_000  # more are a fault of the file
+_TOLD = 10  # numbers in a message
 
 
 def shard_folder(folder: Path, shard: Shard) -> Path:
@@ -81,7 +84,8 @@ def sample_folders(folder: Path) -> list[Path]:
         )
     records = {s: read_json(place / STAGE_FILE) for s, place in shards.items() if (place / STAGE_FILE).exists()}
     finished = {shard.number for shard, record in records.items() if record.get("finished")}
-    missing = [number for number in range(1, counts[0] + 1) if number not in finished]
+    lacking = (number for number in range(1, counts[0] + 1) if number not in finished)
+    missing = list(islice(lacking, _TOLD))
     if missing:
         raise UserError(
             f"{folder} lacks shards, or they are not finished: {', '.join(map(str, missing))} of {counts[0]}; run the "
@@ -95,12 +99,19 @@ def sample_folders(folder: Path) -> list[Path]:
 def seeds_written(folder: Path) -> list[int]:
     """The seeds of the samples that a folder holds, once a line that was cut short is gone."""
     drop_partial_line(folder / MANIFEST)
-    return [int(row["seed"]) for row in read_rows(folder / MANIFEST)]
+    return [_seed(row, folder) for row in read_rows(folder / MANIFEST)]
+
+
+def _seed(row: dict[str, Any], folder: Path) -> int:
+    seed = row.get("seed")
+    if isinstance(seed, bool) or not isinstance(seed, int):
+        raise UserError(f"{folder / MANIFEST} holds a sample without a seed: delete {folder} and sample again")
+    return seed
 
 
 def sort_by_seed(folder: Path) -> None:
     """Puts the lines of a manifest, which stand as the samples were finished, in the order of their seeds."""
-    rows = sorted(read_rows(folder / MANIFEST), key=lambda row: int(row["seed"]))
+    rows = sorted(read_rows(folder / MANIFEST), key=lambda row: _seed(row, folder))
     write_atomically(folder / MANIFEST, "".join(json.dumps(row) + "\n" for row in rows).encode())
 
 
@@ -141,17 +152,24 @@ def cut_rows(folder: Path, count: int) -> None:
 
 @contextmanager
 def parts_left(folder: Path) -> Iterator[list[Part]]:
-    """What processes have left that ended before all was drawn; it is removed once it has been taken over."""
+    """What processes have left that ended before all was drawn; it is removed once it has been taken over.
+
+    Raises:
+        UserError: a part does not say what its samples have cost.
+    """
     places = sorted(folder.glob(f"{_PART}*"))
-    yield [part for place in places if (part := _read_left(place)).rows]
+    yield [part for place in places if (part := _read_left(place, folder)).rows]
     for place in places:
         shutil.rmtree(place, ignore_errors=True)
 
 
-def _read_left(place: Path) -> Part:
+def _read_left(place: Path, folder: Path) -> Part:
     rows = read_rows(place / MANIFEST)
     cost = read_json(place / _COST) if rows else {"seconds": 0.0, "evaluations": 0.0}
-    return Part(rows, float(cost["seconds"]), float(cost["evaluations"]))
+    seconds, evaluations = cost.get("seconds"), cost.get("evaluations")
+    if not isinstance(seconds, int | float) or not isinstance(evaluations, int | float):
+        raise UserError(f"{place / _COST} does not say what samples have cost: delete {folder} and sample again")
+    return Part(rows, float(seconds), float(evaluations))
 
 
 def _as_picture(pixels: np.ndarray) -> Image.Image:
@@ -231,14 +249,23 @@ def read_manifests(folder: Path) -> list[tuple[Path, list[dict[str, Any]]]]:
 
 def _read_part(folder: Path, rows: Sequence[dict[str, Any]]) -> tuple[Tensor, Tensor]:
     try:
-        labels = torch.tensor([int(row["class"]) for row in rows])
+        labels = torch.tensor([_label(row["class"]) for row in rows])
         if rows[0].get("file") is None:
-            return torch.tensor([row["x"] for row in rows]), labels
+            points = torch.tensor([row["x"] for row in rows], dtype=torch.float32)
+            if points.ndim != 2:
+                raise ValueError("points have coordinates")
+            return points, labels
         images = [_read_picture(folder, str(row["file"])) for row in rows]
         x = torch.from_numpy(np.stack(images)).float() / 127.5 - 1
-    except (KeyError, IndexError, TypeError, ValueError) as error:
+    except (KeyError, IndexError, TypeError, ValueError, OverflowError, RuntimeError) as error:
         raise UserError(f"{folder / MANIFEST} does not describe samples ({error!r}): sample again") from error
     return x, labels
+
+
+def _label(value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < _CLASSES:
+        raise ValueError(f"there is no class {value!r}")
+    return value
 
 
 def picture_path(folder: Path, file: str) -> Path:
@@ -259,20 +286,16 @@ def load_picture(path: Path) -> Image.Image:
     Raises:
         OSError: whatever it is that keeps it from being read.
     """
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path) as picture:
-                picture.load()
-                return picture
-    except (ValueError, SyntaxError, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise OSError(str(error)) from error
+    return read_picture(path)
 
 
 def _read_picture(folder: Path, file: str) -> np.ndarray:
     path = picture_path(folder, file)
     try:
-        pixels = np.asarray(load_picture(path))
+        picture = load_picture(path)
+        if picture.mode not in ("L", "RGB"):
+            raise OSError(f"its mode is {picture.mode}, which condgen does not write")
+        pixels = np.asarray(picture)
     except OSError as error:
         raise UserError(f"{path} is missing or damaged ({error}): delete {folder} and sample again") from error
     return pixels[None] if pixels.ndim == 2 else np.moveaxis(pixels, -1, 0)

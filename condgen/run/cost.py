@@ -4,6 +4,7 @@ The cost is written before the samples that it pays for, since samples of unknow
 is killed in between leaves a cost with no samples: the cost of those that are there is therefore kept beside it.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -30,8 +31,8 @@ class Cost(NamedTuple):
 
     @classmethod
     def noted(cls, record: Mapping[str, Any], images: int) -> "Cost":
-        """What `stage.json` says so many samples have cost."""
-        return cls(images, float(record.get("drawing_seconds", 0.0)), float(record.get("network_evaluations", 0.0)))
+        """What `stage.json` says so many samples have cost; nothing, where it says what cannot be."""
+        return cls(images, *(_number(record.get(what)) for what in ("drawing_seconds", "network_evaluations")))
 
 
 def charge(opened: Stage, before: Cost, after: Cost) -> None:
@@ -47,10 +48,9 @@ def charge(opened: Stage, before: Cost, after: Cost) -> None:
 def settle(opened: Stage) -> Cost:
     """What the samples in a folder have cost, once those whose writing was cut short are gone."""
     written = len(seeds_written(opened.folder))
-    kept = [Cost(int(images), *map(float, spent)) for images, *spent in opened.record.get(COSTS, [])]
-    if not kept or written >= kept[-1].images:
+    before, after = _kept(opened.record)
+    if before is None or after is None or written >= after.images:
         return Cost.noted(opened.record, written)
-    before = kept[0]
     if written > before.images:
         cut_rows(opened.folder, before.images)
     charge(opened, before, before)
@@ -76,3 +76,16 @@ def take_left(opened: Stage) -> None:
     """Adds what processes have left that ended before all was drawn."""
     with parts_left(opened.folder) as parts:
         take_in(opened, parts)
+
+
+def _kept(record: Mapping[str, Any]) -> tuple[Cost | None, Cost | None]:
+    """The costs that are kept, the earlier first."""
+    kept = record.get(COSTS)
+    if not isinstance(kept, list) or len(kept) != 2 or not all(isinstance(one, list) and len(one) == 3 for one in kept):
+        return None, None
+    before, after = (Cost(int(_number(images)), _number(spent), _number(n)) for images, spent, n in kept)
+    return before, after
+
+
+def _number(value: object) -> float:
+    return float(value) if isinstance(value, int | float) and math.isfinite(value) and value >= 0 else 0.0

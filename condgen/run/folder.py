@@ -7,6 +7,8 @@ again resume, or do nothing; other settings set the old folder aside, so that no
 import fcntl
 import hashlib
 import json
+import math
+import re
 import time
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -17,6 +19,7 @@ from pydantic import BaseModel
 
 from condgen.errors import UserError
 from condgen.files import append, is_unfinished, remove_unfinished, write_atomically
+from condgen.foreign import parse_json, read_bytes, read_text
 from condgen.hub import CONFIG_FILE
 from condgen.recipe import read_yaml, to_yaml
 from condgen.training import Processes
@@ -147,8 +150,9 @@ def _open(name: str, folder: Path, key: str, settings: BaseModel) -> Stage:
     message = ""
     if path.exists():
         record = read_json(path)
+        _check_record(record, path)
         before = str(record.get("stage", "unknown"))
-        if before.split()[0] != name.split()[0]:
+        if before.split()[:1] != name.split()[:1]:
             raise UserError(f"{folder} holds a stage of another kind ({before}): choose another folder with --out")
         if record.get("key") != key:
             kept = _set_aside(folder, str(record.get("key", "unknown")))
@@ -164,6 +168,14 @@ def _open(name: str, folder: Path, key: str, settings: BaseModel) -> Stage:
     return stage
 
 
+def _check_record(record: Mapping[str, Any], path: Path) -> None:
+    """Raises where what `stage.json` says of a stage is not what one has written."""
+    seconds, outputs = record.get("seconds", 0.0), record.get("outputs", [])
+    fits = isinstance(seconds, int | float) and math.isfinite(seconds) and isinstance(outputs, list)
+    if not fits or not all(isinstance(name, str) and "\0" not in name for name in outputs):
+        raise UserError(f"{path} is damaged (its seconds or outputs): delete it and run the command again")
+
+
 def refuse_foreign_files(folder: Path) -> None:
     """Raises where a folder that condgen did not make holds anything."""
     if folder.is_dir() and not all(entry.name == LOCK_FILE or is_unfinished(entry) for entry in folder.iterdir()):
@@ -175,6 +187,7 @@ def _set_aside(folder: Path, key: str) -> Path:
 
     `stage.json` goes last: until it is there, an earlier attempt was cut short, and this one goes on with it.
     """
+    key = re.sub(r"[^0-9A-Za-z]", "", key)  # it stands in a file, which may say anything
     target = folder.with_name(f"{folder.name}.before-{key[:8]}")
     number = 2
     while (target / STAGE_FILE).exists():
@@ -232,7 +245,7 @@ def file_key(path: Path) -> str:
 def read_json(path: Path) -> dict[str, Any]:
     """A JSON object from a file."""
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        value = parse_json(read_text(path))
     except FileNotFoundError as error:
         raise UserError(f"{path} does not exist: name a folder that a condgen command has written") from error
     except (OSError, ValueError) as error:
@@ -258,25 +271,32 @@ def write_json(path: Path, value: Mapping[str, Any]) -> None:
 
 def drop_partial_line(path: Path) -> None:
     """Cuts off a last line that was not written to its end, so that more can be appended."""
-    if path.exists():
-        content = path.read_bytes()
-        whole = content[: content.rfind(b"\n") + 1]
-        if whole != content:
-            write_atomically(path, whole)
+    try:
+        content = read_bytes(path)
+    except FileNotFoundError:
+        return
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} is damaged ({error}): delete it and run the command again") from error
+    whole = content[: content.rfind(b"\n") + 1]
+    if whole != content:
+        write_atomically(path, whole)
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:
     """The rows of a .jsonl file; a last line that was cut short is left out."""
-    if not path.exists():
+    try:
+        lines = read_text(path).split("\n")
+    except FileNotFoundError:
         return []
-    lines = path.read_text(encoding="utf-8").split("\n")
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} is damaged ({error}): delete it and run the command again") from error
     return list(_parsed(lines[:-1], path))
 
 
 def _parsed(lines: Iterable[str], path: Path) -> Iterator[dict[str, Any]]:
     for number, line in enumerate(lines, start=1):
         try:
-            row = json.loads(line)
+            row = parse_json(line)
         except ValueError as error:
             raise UserError(f"{path}, line {number} is damaged ({error}): delete the line") from error
         if not isinstance(row, dict):

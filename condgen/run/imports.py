@@ -13,13 +13,14 @@ from condgen.recipe import ImportStage, content_key
 from condgen.run.folder import Progress, Work, file_key, open_stage, read_json
 from condgen.score import ScoreConfig, ScoreModel
 from condgen.settings import parse
-from condgen.weights import MODEL_FILE, save_tensors
+from condgen.weights import MODEL_FILE, TooLargeError, at_most, save_tensors
 
 __all__ = ["DiffusersFolder", "find_diffusers", "import_stage"]
 
 _UNET, _SCHEDULER = "UNet2DModel", "scheduler_config.json"
 _PIPELINE, _OF_PIXELS = "model_index.json", {"unet", "scheduler"}
 _WEIGHTS = "diffusion_pytorch_model"
+_MOST_PARAMETERS, _NUMBERS = 100_000, 10**6  # tensors of a network, and numbers beside one for each byte of its weights
 _MOST_NOISE = 200.0  # a cosine schedule goes on to 20,000, where a sampler would waste its steps: pixels are within 1
 
 
@@ -77,7 +78,7 @@ def find_diffusers(source: str) -> DiffusersFolder:
         name=source if source.startswith("hf:") else folder.resolve().name,
         unet=unet,
         network=_settings(config, scheduler, source),
-        shape=_shape(config),
+        shape=_shape(config, source),
     )
     if not found.weights():
         raise UserError(f"{source} holds no {_WEIGHTS}.safetensors: other files of weights are not read, convert them")
@@ -114,12 +115,15 @@ def _settings(config: dict[str, Any], scheduler: dict[str, Any], source: str) ->
     return parse(DiffusersSettings, {"unet": unet, **given}, f"{source}, {_SCHEDULER}")
 
 
-def _shape(config: dict[str, Any]) -> tuple[int, ...] | None:
+def _shape(config: dict[str, Any], source: str) -> tuple[int, ...] | None:
     size = config.get("sample_size")
     if size is None:
         return None
-    sides = [int(side) for side in size] if isinstance(size, list) else [int(size)] * 2
-    return (int(config.get("in_channels", 3)), *sides)
+    sides = size if isinstance(size, list) else [size] * 2
+    shape = (config.get("in_channels", 3), *sides)
+    if len(shape) != 3 or not all(type(side) is int and side > 0 for side in shape):
+        raise UserError(f"{source} is of images of shape {shape}, which are none: save the pipeline again")
+    return shape
 
 
 def import_stage(
@@ -138,7 +142,8 @@ def import_stage(
         data: what classifiers are to learn beside it, where that is known.
     """
     levels = found.network.levels()
-    schedule = EDM(sigma_min=float(levels[0]), sigma_max=min(float(levels[-1]), _MOST_NOISE))
+    ends = {"sigma_min": float(levels[0]), "sigma_max": min(float(levels[-1]), _MOST_NOISE)} if len(levels) else {}
+    schedule = parse(EDM, {"kind": "edm", **ends}, f"{found.name}: the noise that it was trained with")
     stage = ImportStage(imported=found.name, data=data, schedule=schedule, names=names, network=found.network)
     key = content_key(stage, json.dumps(shape), *(file_key(path) for path in found.weights()))
     opened = open_stage("import", folder, key, stage)
@@ -146,7 +151,11 @@ def import_stage(
         return
     yield from opened.start()
     config = ScoreConfig(network=found.network, schedule=schedule, shape=shape, names=names, sigma_data=1.0)
-    model = ScoreModel(config)
+    try:
+        with at_most(_MOST_PARAMETERS, sum(path.stat().st_size for path in found.weights()) + _NUMBERS):
+            model = ScoreModel(config)
+    except TooLargeError as error:
+        raise UserError(f"{found.name} describes a far larger network than its weights are: save it again") from error
     _fill(model, found)
     save_tensors(folder / MODEL_FILE, model.state_dict(), config.model_dump(mode="json"))
     parameters = sum(parameter.numel() for parameter in model.parameters())
@@ -158,8 +167,12 @@ def _fill(model: ScoreModel, found: DiffusersFolder) -> None:
     from diffusers import UNet2DModel  # its reader knows the names that weights had in earlier versions
 
     try:
-        trained = UNet2DModel.from_pretrained(found.unet, use_safetensors=True, local_files_only=True)
+        trained, about = UNet2DModel.from_pretrained(
+            found.unet, use_safetensors=True, local_files_only=True, output_loading_info=True
+        )
+        if about["missing_keys"]:  # they would be random numbers
+            raise ValueError(f"there is no weight {sorted(about['missing_keys'])[0]}")
         model.net.get_submodule("unet").load_state_dict(trained.float().state_dict())
-    except (OSError, ValueError, RuntimeError) as error:
+    except (ArithmeticError, AttributeError, LookupError, OSError, RuntimeError, TypeError, ValueError) as error:
         reason = " ".join(str(error).split())[:200]
         raise UserError(f"{found.unet} cannot be read by diffusers ({reason}): save the pipeline again") from error

@@ -5,9 +5,10 @@ Every look adds a row `{"step", "look": {"std_ratio", "recall", "accuracy", "n",
 """
 
 import time
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -104,7 +105,11 @@ def read_looks(folder: Path, until: int | None = None, most: int | None = None) 
     Raises:
         UserError: a file is damaged, or holds something else.
     """
-    paths = {path.stem: path for path in sorted((folder / LOOKS).glob("*.safetensors")) if path.stem.isdecimal()}
+    paths = {
+        path.stem: path
+        for path in sorted((folder / LOOKS).glob("*.safetensors"))
+        if path.stem.isascii() and path.stem.isdecimal()
+    }
     kept = [path for step, path in paths.items() if until is None or int(step) <= until]
     if most is not None and len(kept) > most:
         kept = [kept[round(place * (len(kept) - 1) / max(1, most - 1))] for place in range(most)]
@@ -113,5 +118,18 @@ def read_looks(folder: Path, until: int | None = None, most: int | None = None) 
         tensors, about = load_tensors(path)
         if about.get("kind") != "look" or tensors.keys() != {"x", "y"}:
             raise UserError(f"{path} holds no look at a generator: delete it")
-        looks.append(Look(int(about["step"]), tensors["x"], tensors["y"], tuple(map(str, about["names"]))))
+        looks.append(_checked(tensors["x"], tensors["y"], about, path))
+    if len({look.x.shape[1:] for look in looks}) > 1 or len({len(look.names) for look in looks}) > 1:
+        raise UserError(f"{folder / LOOKS} holds looks at several generators: delete them")
     return looks
+
+
+def _checked(x: Tensor, y: Tensor, about: Mapping[str, Any], path: Path) -> Look:
+    step, names = about.get("step"), about.get("names")
+    fits = (x.dtype, x.ndim) in ((torch.uint8, 4), (torch.float32, 2)) and y.dtype == torch.int64 and x.numel() > 0
+    fits &= y.shape == x.shape[:1] and (x.ndim == 2 or x.shape[1] in (1, 3))
+    if not fits or not isinstance(step, int) or not isinstance(names, list):
+        raise UserError(f"{path} holds no look at a generator: delete it")
+    if not 0 <= int(y.min()) <= int(y.max()) < len(names):
+        raise UserError(f"{path} holds samples of classes that it does not name: delete it")
+    return Look(step, x, y, tuple(map(str, names)))

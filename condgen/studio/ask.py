@@ -10,6 +10,7 @@ from pydantic import Field, ValidationInfo, field_validator
 
 from condgen.data import class_index
 from condgen.errors import UserError
+from condgen.foreign import parse_json
 from condgen.recipe import Method, SampleStage, labels_spread
 from condgen.run import Models
 from condgen.sampling import options_of
@@ -66,8 +67,8 @@ def parse_ask(text: bytes | str) -> Ask:
         UserError: one line that names the setting that is wrong.
     """
     try:
-        tree = json.loads(text)
-    except (ValueError, RecursionError) as error:
+        tree = parse_json(text)
+    except ValueError as error:
         raise UserError('the request is not JSON: send an object such as {"label": 3}') from error
     if not isinstance(tree, dict):
         raise UserError('the request is not a JSON object: send one such as {"label": 3}')
@@ -102,6 +103,7 @@ def stage_of(ask: Ask, offer: Offer, limits: Limits) -> tuple[SampleStage, Model
     for what in ("steps", "nfe"):
         if (getattr(ask.method, what) or 0) > limits.evaluations:
             raise UserError(f"request: method.{what}: at most {limits.evaluations:,} here")
+    labels = labels_spread(total, spread)  # after it is known how many: a request may name any number
     return parse(SampleStage, {"method": ask.method, "labels": labels, "seed": ask.seed}, "request"), models
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
+from pydantic import BaseModel, Field, PositiveInt
 
 from condgen.classifier import Classifier
 from condgen.errors import UserError
@@ -100,12 +101,12 @@ def read_offer(folder: Path) -> Offer:
             f"{folder} holds no trained score model or generator: name the folder of a run whose training has finished "
             "(condgen run RECIPE), or of a single model"
         )
-    about = read_description(models[0] / MODEL_FILE)
+    about = _about(models[0])
     offer = Offer(
         name=folder.resolve().name,
         folder=folder,
-        names=tuple(about["names"]),
-        shape=tuple(about["shape"]),
+        names=about.names,
+        shape=about.shape,
         score=score,
         scores=scores,
         classifiers=_beside(folder, "classifier-"),
@@ -115,11 +116,24 @@ def read_offer(folder: Path) -> Offer:
     return _with_methods(offer, _methods_of_recipe(folder))
 
 
+class _About(BaseModel):
+    """What every model says of its data."""
+
+    names: tuple[str, ...] = Field(min_length=1)
+    shape: tuple[PositiveInt, ...] = Field(min_length=1)
+
+
+def _about(folder: Path) -> _About:
+    path = folder / MODEL_FILE
+    return parse(_About, read_description(path), f"{path} describes no model of this version")
+
+
 def _single(folder: Path) -> Offer:
-    about = read_description(folder / MODEL_FILE)
-    kind = about.get("kind", "something unnamed")
-    named: dict[str, Any] = {"names": tuple(about.get("names", ())), "shape": tuple(about.get("shape", ()))}
-    named |= {"name": folder.resolve().name, "folder": folder}
+    kind = read_description(folder / MODEL_FILE).get("kind", "something unnamed")
+    named: dict[str, Any] = {"name": folder.resolve().name, "folder": folder}
+    if kind in ("generator", "score model"):
+        about = _about(folder)
+        named |= {"names": about.names, "shape": about.shape}
     if kind == "generator":
         generators = {folder.resolve().name: folder}
         return _with_methods(Offer(**named, generators=generators), {})

@@ -31,7 +31,7 @@ def load_state(folder: Path, state: State, key: str) -> bool:
         return False
     try:
         state.load_tensors(tensors, int(description["step"]))
-    except (KeyError, RuntimeError, ValueError) as error:
+    except (KeyError, OverflowError, RuntimeError, TypeError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise UserError(f"{path} does not fit this model ({reason}): delete {path.parent} to train afresh") from error
     return True

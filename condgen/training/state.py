@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 
+_SLOTS = ("step", "exp_avg", "exp_avg_sq")  # what Adam keeps of a parameter
+
 __all__ = ["State", "ema_decay", "lying_like"]
 
 
@@ -126,8 +128,22 @@ class State:
             if step > 0 and not slots:
                 raise KeyError(f"no state of the optimiser of {part!r}")
             optimizer = self.optimizers[part]
+            _check_slots(slots, list(model.parameters()), part)
             optimizer.load_state_dict({"state": slots, "param_groups": optimizer.state_dict()["param_groups"]})
         self.step = step
+
+
+def _check_slots(slots: dict[int, dict[str, Tensor]], parameters: list[nn.Parameter], part: str) -> None:
+    """Raises ValueError where moments are not of their parameter's shape: the fused optimiser does not look."""
+    for index, found in slots.items():
+        if not 0 <= index < len(parameters):
+            raise ValueError(f"{part!r} has no parameter {index}")
+        for slot, tensor in found.items():
+            shape = () if slot == "step" else tuple(parameters[index].shape)
+            if slot not in _SLOTS or tuple(tensor.shape) != shape or not tensor.is_floating_point():
+                raise ValueError(f"{slot} of parameter {index} of {part!r} is {tensor.dtype} {tuple(tensor.shape)}")
+        if len(found) != len(_SLOTS):
+            raise ValueError(f"parameter {index} of {part!r} lacks moments")
 
 
 def _below(flat: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
