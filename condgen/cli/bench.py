@@ -14,6 +14,7 @@ from condgen.bench.oracle import oracle_rows
 from condgen.bench.table1 import check_table_one, table_one
 from condgen.cli.bench_generators import generators
 from condgen.cli.bench_metrics import metrics
+from condgen.cli.bench_reliability import reliability
 from condgen.cli.bench_samplers import samplers
 from condgen.cli.bench_scaling import scaling
 from condgen.cli.bench_train import training
@@ -192,4 +193,5 @@ app.command("metrics")(metrics)
 app.command("samplers")(samplers)
 app.command("generators")(generators)
 app.command("scaling")(scaling)
+app.command("reliability")(reliability)
 app.command("train")(training)

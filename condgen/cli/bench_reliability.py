@@ -9,13 +9,6 @@ import typer
 from rich.table import Table
 
 from condgen.bench.parts import Rows, Work, choose, combine
-from condgen.bench.reliability.disk import disk_rows
-from condgen.bench.reliability.files import file_rows
-from condgen.bench.reliability.flat import flat_rows
-from condgen.bench.reliability.kills import kill_rows
-from condgen.bench.reliability.numbers import number_rows
-from condgen.bench.reliability.service import studio_rows
-from condgen.bench.reliability.stops import stop_rows
 from condgen.bench.reliability.work import JOBS
 from condgen.cli.progress import console
 from condgen.cli.rows import JsonFile, command_line, save, with_status
@@ -69,6 +62,15 @@ def reliability(
     Rows of parts that are not run stay in the file. With the defaults all of it takes hours; --times 10 --cases 500 is
     a short look at everything.
     """
+    # Only when they run: what they try imports most of condgen, and extras.
+    from condgen.bench.reliability.disk import disk_rows
+    from condgen.bench.reliability.files import file_rows
+    from condgen.bench.reliability.flat import flat_rows
+    from condgen.bench.reliability.kills import kill_rows
+    from condgen.bench.reliability.numbers import number_rows
+    from condgen.bench.reliability.service import studio_rows
+    from condgen.bench.reliability.stops import stop_rows
+
     chosen, kinds = choose(parts or PARTS, PARTS), _kinds(work)
     do: dict[str, Callable[[Path], Work]] = {
         "kills": lambda place: kill_rows(place, times, seed, kinds),
