@@ -85,6 +85,19 @@ def test_networks_add_rounding_at_most(name, network):
     torch.testing.assert_close(together, alone, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA here")
+def test_a_gpu_adds_rounding_at_most():
+    """Noise is drawn on the processor for every device."""
+    torch.manual_seed(0)
+    network = UNetSettings(channels=16, multipliers=(1, 2), blocks=1, attention=())
+    config = ScoreConfig(network=network, schedule=EDM(), shape=(1, 8, 8), names=("a", "b"), sigma_data=0.5)
+    model, grid, found = ScoreModel(config).eval(), karras_grid(EDM(), 6), []
+    for device in ("cpu", "cuda"):
+        streams = Streams(range(5), torch.device(device))
+        found.append(final(trajectory(FIXED["heun"](model.to(device)), grid, streams, None, (1, 8, 8))).x.cpu())
+    torch.testing.assert_close(*found, rtol=1e-3, atol=1e-3)
+
+
 @pytest.mark.parametrize("schedule", SCHEDULES, ids=lambda s: s.kind)
 @pytest.mark.parametrize("name", FIXED)
 def test_evaluations_are_counted_as_they_happen(name, schedule, gaussian):
