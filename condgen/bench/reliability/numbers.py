@@ -104,6 +104,8 @@ def run_case(case: Case) -> Rows:
 
 
 def _unit(what: str) -> str:
+    if what.startswith("samples"):
+        return "samples"
     return "images" if what == "images of bad samples" else "of 1"
 
 
@@ -282,6 +284,5 @@ def _exploding(folder: Path, run: Path, sampler: str) -> Rows:
     }
     variant = f"guidance scale 1e6, {sampler}"
     return [
-        {"what": what, "variant": variant, "value": int(value), "unit": "samples" if "samples" in what else _unit(what)}
-        for what, value in found.items()
+        {"what": what, "variant": variant, "value": int(value), "unit": _unit(what)} for what, value in found.items()
     ]
