@@ -49,7 +49,7 @@ class ClassifierConfig(Settings):
     schedule: AnySchedule
     shape: tuple[PositiveInt, ...] = Field(min_length=1)
     names: tuple[str, ...] = Field(min_length=1)
-    sigma_data: float = Field(gt=0)
+    sigma_data: float = Field(gt=0, le=1e9)
 
 
 class Classifier(Likelihood):

@@ -84,7 +84,7 @@ class ScoreConfig(Settings):
     shape: tuple[PositiveInt, ...] = Field(min_length=1)
     names: tuple[str, ...] = Field(min_length=1)
     labels: Labels = "none"
-    sigma_data: float = Field(gt=0)
+    sigma_data: float = Field(gt=0, le=1e9)
 
 
 class ScoreModel(Denoiser):

@@ -34,11 +34,12 @@ class GeneratorConfig(Settings):
     scale: float = Field(
         default=1.0,
         gt=0,
+        le=1e9,
         description="what the network's output is multiplied by, 1 for images; or the standard deviation of the data "
         "that a denoiser's network was made for",
     )
     level: float | None = Field(
-        default=None, gt=0, description="the network is a denoiser's, asked at this noise level, sigma / alpha"
+        default=None, gt=0, le=1e9, description="the network is a denoiser's, asked at this noise level, sigma / alpha"
     )
 
 

@@ -12,6 +12,7 @@ Between timesteps the network, whose embedding of time is sinusoidal, is asked a
 log-SNR, linear between whole ones; beyond the first and the last, at these.
 """
 
+import warnings
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
@@ -115,7 +116,11 @@ def _build(settings: DiffusersSettings, shape: tuple[int, ...]) -> "UNet2DModel"
     config = settings.unet
     try:
         check_image(settings.kind, shape, halvings=len(config.get("block_out_channels", "four")) - 1)
-        unet = UNet2DModel(**config)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of layers without numbers, which are refused
+            unet = UNet2DModel(**config)
+        if any(parameter.numel() == 0 for parameter in unet.parameters()):
+            raise ValueError("a layer has no width")
     except (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
         raise UserError(
             f"diffusers cannot build the UNet2DModel that is described: {' '.join(str(error).split())}"

@@ -128,6 +128,7 @@ def _checked(x: Tensor, y: Tensor, about: Mapping[str, Any], path: Path) -> Look
     step, names = about.get("step"), about.get("names")
     fits = (x.dtype, x.ndim) in ((torch.uint8, 4), (torch.float32, 2)) and y.dtype == torch.int64 and x.numel() > 0
     fits &= y.shape == x.shape[:1] and (x.ndim == 2 or x.shape[1] in (1, 3))
+    fits = fits and bool(x.isfinite().all())
     if not fits or not isinstance(step, int) or not isinstance(names, list):
         raise UserError(f"{path} holds no look at a generator: delete it")
     if not 0 <= int(y.min()) <= int(y.max()) < len(names):

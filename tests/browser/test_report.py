@@ -121,3 +121,16 @@ def test_a_phone_needs_no_sideways_scrolling(page, address, opened):
         page.evaluate(OPEN_ALL)
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
     assert page.evaluate("document.body.scrollWidth") <= 390
+
+
+def test_no_name_runs_as_a_script(page, tmp_path):
+    names = ("<script>document.title = 'broken'</script>", '"><img src=x onerror="document.title = \'broken\'">')
+    run = runs.make_digits(tmp_path / "run", names, names[1])
+    runs.add_trajectories(run, names)
+    runs.add_neighbours(run, names)
+    page.goto(build_report(run).as_uri())
+    page.evaluate(OPEN_ALL)
+    assert page.title() == f"{names[1]}: condgen report"
+    assert page.locator("script").count() == 0
+    assert page.locator("[onerror]").count() == 0
+    assert names[0] in page.locator("main").text_content()

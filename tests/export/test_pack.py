@@ -141,7 +141,7 @@ def test_what_cannot_be_packed_leaves_no_file(tmp_path):
         ({"class": True}, "does not describe samples"),
         ({"name": 3}, "does not describe samples"),
         ({"seed": "three"}, "does not describe samples"),
-        ({"seed": 2**70}, "does not describe samples"),
+        ({"seed": 2**70}, "too large a number"),
         ({"file": None, "x": [1.0, 2.0]}, "mixes pictures and points"),
         ({"file": None, "x": "ab"}, "does not describe samples"),
     ],

@@ -63,7 +63,7 @@ def test_a_picture_that_claims_to_be_huge_is_refused(side, digits_run, and_ways,
         build_report(folder)
 
 
-@pytest.mark.parametrize("label", [5_000_000_000, -1, 10**30])
+@pytest.mark.parametrize("label", [5_000_000_000, -1, 10**18])
 def test_a_class_that_cannot_be_is_named(label, moons_run, and_ways):
     folder = moons_run()
     and_ways(folder, ["upper", "lower"], points=True)

@@ -23,7 +23,7 @@ __all__ = ["file_rows", "replay"]
 
 _TOLD = 500  # cases between two words
 _FEWER = 25  # cases for each whole command, which takes as long
-_IMPATIENT = Limits(seconds=1.0, memory=1_500_000_000)
+_PATIENT, _IMPATIENT = Limits(60.0, 1_500_000_000), Limits(0.5)  # with planted faults
 _FOUND = {
     "traceback": "traceback",
     "hang": "hang",
@@ -89,7 +89,7 @@ def _results(kind: str, cases: int, seed: int, folder: Path, limits: Limits) -> 
 def _find_faults(folder: Path) -> None:
     """Raises where a planted fault is not found."""
     for name in FAULTS:
-        (result,) = watch(name, 0, [0], folder, _IMPATIENT)
+        (result,) = watch(name, 0, [0], folder, _IMPATIENT if name == "hang" else _PATIENT)
         if not result.is_fault or result.outcome != _FOUND.get(name, result.outcome):
             raise UserError(
                 f"the planted fault {name!r} was not found ({result.outcome}): what is counted means nothing"
