@@ -15,9 +15,13 @@ from condgen.cli.rows import JsonFile, command_line, save, with_status
 from condgen.errors import UserError
 from condgen.run import describe_environment, read_json
 
-__all__ = ["reliability"]
+__all__ = ["FILES", "PARTS", "reliability"]
 
 PARTS = ("kills", "stops", "disk", "numbers", "files", "studio", "flat")
+FILES = (
+    *("recipes", "includes", "requests", "samples", "runs", "models", "states", "features", "diffusers", "images"),
+    *("archives", "commands"),
+)
 
 
 def reliability(
@@ -27,9 +31,14 @@ def reliability(
     times: Annotated[
         int, typer.Option(min=1, help="kills, stops, disk: how often it happens to each kind of work.")
     ] = 100,
-    work: Annotated[
+    only: Annotated[
         list[str] | None,
-        typer.Option(help=f"kills, stops, disk: {', '.join(JOBS)}; repeatable; by default each of them."),
+        typer.Option(
+            help=f"Not all kinds. Of kills, stops, disk: {', '.join(JOBS)}. Of files: {', '.join(FILES)}. Repeatable."
+        ),
+    ] = None,
+    replay: Annotated[
+        str | None, typer.Option(metavar="KIND/SEED/NUMBER", help="files: make this one case again, and keep it.")
     ] = None,
     cases: Annotated[int, typer.Option(min=1, help="files: hostile cases of each kind.")] = 10_000,
     requests: Annotated[int, typer.Option(min=1, help="studio: that are sent.")] = 1000,
@@ -65,19 +74,27 @@ def reliability(
     # Only when they run: what they try imports most of condgen, and extras.
     from condgen.bench.reliability.disk import disk_rows
     from condgen.bench.reliability.files import file_rows
+    from condgen.bench.reliability.files import replay as replay_case
     from condgen.bench.reliability.flat import flat_rows
     from condgen.bench.reliability.kills import kill_rows
     from condgen.bench.reliability.numbers import number_rows
     from condgen.bench.reliability.service import studio_rows
     from condgen.bench.reliability.stops import stop_rows
 
-    chosen, kinds = choose(parts or PARTS, PARTS), _kinds(work)
+    if replay is not None:
+        console.print(replay_case(replay, out.resolve()), markup=False)
+        return
+    chosen = choose(parts or PARTS, PARTS)
+    unknown = [name for name in only or () if name not in (*JOBS, *FILES)]
+    if unknown:
+        raise UserError(f"there is no kind {unknown[0]!r}: choose among {', '.join((*JOBS, *FILES))}")
+    kinds, files = ([kind for kind in known if kind in (only or ())] or list(known) for known in (JOBS, FILES))
     do: dict[str, Callable[[Path], Work]] = {
         "kills": lambda place: kill_rows(place, times, seed, kinds),
         "stops": lambda place: stop_rows(place, times, seed, kinds),
         "disk": lambda place: disk_rows(place, max(1, times // 10), seed, kinds),
         "numbers": lambda place: number_rows(place, seed),
-        "files": lambda place: file_rows(place, cases, seed),
+        "files": lambda place: file_rows(place, cases, seed, files),
         "studio": lambda place: studio_rows(place, requests, at_once, seed),
         "flat": lambda place: flat_rows(place, steps, samples),
     }
@@ -89,13 +106,6 @@ def reliability(
         about = {"command": command_line(), "seconds": round(time.perf_counter() - started), **describe_environment()}
         summary = combine(summary, part, about, rows)
         save(json, summary, compact=True)
-
-
-def _kinds(names: list[str] | None) -> list[str]:
-    unknown = [name for name in names or () if name not in JOBS]
-    if unknown:
-        raise UserError(f"there is no work {unknown[0]!r}: choose among {', '.join(JOBS)}")
-    return [kind for kind in JOBS if kind in (names or JOBS)]
 
 
 def _table(part: str, rows: Rows) -> Table:

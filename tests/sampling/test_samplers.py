@@ -47,7 +47,9 @@ TOLERANCE = dict.fromkeys(FIXED, 0.004) | {
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES, ids=lambda s: s.kind)
-@pytest.mark.parametrize("name", set(FIXED) - {"annealed-langevin"})  # which is inconsistent: see test_annealed.py
+@pytest.mark.parametrize(
+    "name", sorted(set(FIXED) - {"annealed-langevin"})
+)  # which is inconsistent: see test_annealed.py
 def test_standard_deviation_of_a_gaussian(name, schedule, gaussian, exact_stds):
     sampler = FIXED[name](gaussian(schedule))
     assert exact_stds(sampler, grid_for(sampler, 200))[-1] == pytest.approx(1, abs=TOLERANCE[name])
