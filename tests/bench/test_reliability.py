@@ -109,6 +109,7 @@ def test_rows_of_kills_and_stops(tmp_path):
     assert 1 <= found["runs that were stopped"] == found["ended in the same bits when run again"]
     assert found["ended in a traceback"] == 0
     assert found["slowest to end"] < 5
+    assert found["told that another is at work"] == 1
 
 
 @pytest.mark.slow

@@ -11,6 +11,7 @@ from condgen.bench.parts import Rows, Work
 from condgen.bench.reliability.command import Command
 from condgen.bench.reliability.kills import undisturbed
 from condgen.bench.reliability.work import JOBS, fresh, make_models
+from condgen.run import lock
 
 __all__ = ["stop_rows"]
 
@@ -66,4 +67,8 @@ def stop_rows(folder: Path, times: int, seed: int, kinds: Sequence[str] = tuple(
             )
         ]
         rows.append({"what": "slowest to end", "variant": kind, "value": slowest, "unit": "s"})
+        with lock(fresh(folder / kind / "held")):
+            ended = Command(*arguments, "--out", folder / kind / "held").wait()
+        told = "another condgen process is at work" in ended.err
+        rows.append({"what": "told that another is at work", "variant": kind, "value": int(told), "unit": "of 1"})
     return rows
