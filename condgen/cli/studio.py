@@ -102,7 +102,7 @@ def studio(
         server.run(sockets=[listener])
     except KeyboardInterrupt:  # which uvicorn passes on after it has ended
         interrupted = not hasattr(sys, "ps1")  # of a program, and not of somebody's session
-        console.print("the studio has ended")
+    console.print("the studio has ended")  # also where uvicorn has swallowed it, which it does now and then
     listener.close()
     if not work.worker.close() or interrupted:
         console.file.flush()

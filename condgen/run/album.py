@@ -152,24 +152,26 @@ def cut_rows(folder: Path, count: int) -> None:
 
 @contextmanager
 def parts_left(folder: Path) -> Iterator[list[Part]]:
-    """What processes have left that ended before all was drawn; it is removed once it has been taken over.
+    """What processes have left that ended before all was drawn, and is new; it is removed once it is taken over.
 
     Raises:
         UserError: a part does not say what its samples have cost.
     """
     places = sorted(folder.glob(f"{_PART}*"))
-    yield [part for place in places if (part := _read_left(place, folder)).rows]
+    known = set(seeds_written(folder))
+    rows = {place: read_rows(place / MANIFEST) for place in places}
+    new = [place for place in places if any(_seed(row, place) not in known for row in rows[place])]
+    yield [Part(rows[place], *_part_cost(place, folder)) for place in new]
     for place in places:
         shutil.rmtree(place, ignore_errors=True)
 
 
-def _read_left(place: Path, folder: Path) -> Part:
-    rows = read_rows(place / MANIFEST)
-    cost = read_json(place / _COST) if rows else {"seconds": 0.0, "evaluations": 0.0}
+def _part_cost(place: Path, folder: Path) -> tuple[float, float]:
+    cost = read_json(place / _COST)
     seconds, evaluations = cost.get("seconds"), cost.get("evaluations")
     if not isinstance(seconds, int | float) or not isinstance(evaluations, int | float):
         raise UserError(f"{place / _COST} does not say what samples have cost: delete {folder} and sample again")
-    return Part(rows, float(seconds), float(evaluations))
+    return float(seconds), float(evaluations)
 
 
 def _as_picture(pixels: np.ndarray) -> Image.Image:

@@ -1,15 +1,24 @@
+import subprocess
+import sys
+
 import torch
 
-from condgen.bench.memory import forget_peak, high_water, peak_of
+from condgen.bench.memory import peak_of
 
 
 def test_the_peak_is_that_of_the_work_alone():
-    held = torch.zeros(2**24)  # 64 MB of before
-    held += 1
-    before = forget_peak()
-    big = torch.ones(3 * 2**22, dtype=torch.float64)  # 96 MB
-    del big
-    assert 80 < (high_water() - before) / 2**20 < 120
+    """In a process of its own: what others have freed there may serve again, and is no peak."""
+    script = """
+import torch
+from condgen.bench.memory import forget_peak, high_water
+held = torch.ones(2**24)  # 64 MB of before
+before = forget_peak()
+big = torch.ones(3 * 2**22, dtype=torch.float64)  # 96 MB
+del big
+print((high_water() - before) / 2**20)
+"""
+    found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert 80 < float(found.stdout) < 120
 
 
 def test_the_peak_of_work_leaves_out_what_is_held_before():

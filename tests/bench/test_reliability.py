@@ -108,7 +108,7 @@ def test_rows_of_kills_and_stops(tmp_path):
     found = values(rows, "score")
     assert 1 <= found["runs that were stopped"] == found["ended in the same bits when run again"]
     assert found["ended in a traceback"] == 0
-    assert found["slowest to end"] < 5
+    assert 0 < found["slowest to end"] < 30  # on machines that do other work as well
     assert found["told that another is at work"] == 1
 
 
