@@ -68,8 +68,8 @@ def reliability(
 
     flat: long training and sampling: does memory grow?
 
-    Rows of parts that are not run stay in the file. With the defaults all of it takes hours; --times 10 --cases 500 is
-    a short look at everything.
+    Rows of parts and kinds that are not run stay in the file. With the defaults all of it takes hours; --times 10
+    --cases 500 is a short look at everything.
     """
     # Only when they run: what they try imports most of condgen, and extras.
     from condgen.bench.reliability.disk import disk_rows
@@ -88,24 +88,27 @@ def reliability(
     unknown = [name for name in only or () if name not in (*JOBS, *FILES)]
     if unknown:
         raise UserError(f"there is no kind {unknown[0]!r}: choose among {', '.join((*JOBS, *FILES))}")
-    kinds, files = ([kind for kind in known if kind in (only or ())] or list(known) for known in (JOBS, FILES))
-    do: dict[str, Callable[[Path], Work]] = {
-        "kills": lambda place: kill_rows(place, times, seed, kinds),
-        "stops": lambda place: stop_rows(place, times, seed, kinds),
-        "disk": lambda place: disk_rows(place, max(1, times // 10), seed, kinds),
-        "numbers": lambda place: number_rows(place, seed),
-        "files": lambda place: file_rows(place, cases, seed, files),
-        "studio": lambda place: studio_rows(place, requests, at_once, seed),
-        "flat": lambda place: flat_rows(place, steps, samples),
+    do: dict[str, Callable[[Path, list[str]], Work]] = {
+        "kills": lambda place, kinds: kill_rows(place, times, seed, kinds),
+        "stops": lambda place, kinds: stop_rows(place, times, seed, kinds),
+        "disk": lambda place, kinds: disk_rows(place, max(1, times // 10), seed, kinds),
+        "numbers": lambda place, _: number_rows(place, seed),
+        "files": lambda place, kinds: file_rows(place, cases, seed, kinds),
+        "studio": lambda place, _: studio_rows(place, requests, at_once, seed),
+        "flat": lambda place, _: flat_rows(place, steps, samples),
     }
     summary = read_json(json) if json is not None and json.exists() else None
     for part in chosen:
-        started = time.perf_counter()
-        rows = with_status(do[part]((out / part).resolve()))
-        console.print(_table(part, rows))
-        about = {"command": command_line(), "seconds": round(time.perf_counter() - started), **describe_environment()}
-        summary = combine(summary, part, about, rows)
-        save(json, summary, compact=True)
+        known = {"files": FILES}.get(part, tuple(JOBS) if part in ("kills", "stops", "disk") else ())
+        for kind in [kind for kind in known if kind in (only or known)] or [""]:  # each saved when it is done
+            name, started = f"{part}: {kind}" if kind else part, time.perf_counter()
+            rows = with_status(do[part]((out / part).resolve(), [kind] if kind else []))
+            console.print(_table(name, rows))
+            took = round(time.perf_counter() - started)
+            summary = combine(
+                summary, name, {"command": command_line(), "seconds": took, **describe_environment()}, rows
+            )
+            save(json, summary, compact=True)
 
 
 def _table(part: str, rows: Rows) -> Table:

@@ -14,7 +14,7 @@ def test_parts_on_the_command_line(condgen, tmp_path, monkeypatch):
     code, _, err = condgen("bench", "reliability", "files", "--only", "includes", "--cases", 3, *rows[4:])
     assert code == 0, err
     found = json.loads((tmp_path / "rows.json").read_text())
-    assert set(found["what"]) == {"stops", "files"}
+    assert set(found["what"]) == {"stops: score", "files: includes"}
     assert {row["variant"] for row in found["rows"]} == {"score", "includes"}
     code, out, err = condgen("bench", "reliability", "--replay", "includes/0/2")
     assert code == 0, err
