@@ -114,7 +114,7 @@ def reliability(
 def _table(part: str, rows: Rows) -> Table:
     """What was counted, down, of each kind, across; or the other way round where there are many kinds."""
     kinds, counted = (list(dict.fromkeys(row[name] for row in rows)) for name in ("variant", "what"))
-    values = {(row["variant"], row["what"]): f"{row['value']:,.4g} {row['unit']}".strip() for row in rows}
+    values = {(row["variant"], row["what"]): _shown(row["value"], row["unit"]) for row in rows}
     table = Table("", *kinds, title=part) if len(kinds) <= len(JOBS) else Table(part, "", "")
     for what in counted:
         found = [values.get((kind, what), "") for kind in kinds]
@@ -125,3 +125,7 @@ def _table(part: str, rows: Rows) -> Table:
                 if value:
                     table.add_row(kind, what, value)
     return table
+
+
+def _shown(value: float, unit: str) -> str:
+    return f"{value:,.0f} {unit}".strip() if abs(value) >= 1000 else f"{value:.4g} {unit}".strip()
