@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 
 from condgen.errors import UserError
+from condgen.foreign import read_bytes
 from condgen.run.album import MANIFEST, picture_path, read_manifests
 
 if TYPE_CHECKING:
@@ -40,9 +41,9 @@ class _Sample(NamedTuple):
         """Its PNG."""
         path = picture_path(self.folder, str(self.row["file"]))
         try:
-            return path.read_bytes()
-        except OSError as error:
-            raise UserError(f"{path} is missing ({error.strerror}): sample again") from error
+            return read_bytes(path)
+        except (OSError, ValueError) as error:
+            raise UserError(f"{path} is missing or damaged ({error}): sample again") from error
 
 
 def pack(folder: Path, out: Path, form: Format, size: int) -> list[Path]:

@@ -24,7 +24,7 @@ from condgen.data.pictures import read_picture
 from condgen.errors import UserError
 from condgen.files import append, naming, write_atomically
 from condgen.recipe import Shard
-from condgen.run.folder import STAGE_FILE, drop_partial_line, read_json, read_rows, write_json
+from condgen.run.folder import STAGE_FILE, drop_partial_line, each_row, read_json, read_lines, read_rows, write_json
 
 __all__ = [
     "MANIFEST",
@@ -99,7 +99,7 @@ def sample_folders(folder: Path) -> list[Path]:
 def seeds_written(folder: Path) -> list[int]:
     """The seeds of the samples that a folder holds, once a line that was cut short is gone."""
     drop_partial_line(folder / MANIFEST)
-    return [_seed(row, folder) for row in read_rows(folder / MANIFEST)]
+    return [_seed(row, folder) for row in each_row(folder / MANIFEST)]
 
 
 def _seed(row: dict[str, Any], folder: Path) -> int:
@@ -111,8 +111,11 @@ def _seed(row: dict[str, Any], folder: Path) -> int:
 
 def sort_by_seed(folder: Path) -> None:
     """Puts the lines of a manifest, which stand as the samples were finished, in the order of their seeds."""
-    rows = sorted(read_rows(folder / MANIFEST), key=lambda row: _seed(row, folder))
-    write_atomically(folder / MANIFEST, "".join(json.dumps(row) + "\n" for row in rows).encode())
+    seeds = seeds_written(folder)
+    order = sorted(range(len(seeds)), key=seeds.__getitem__)
+    if order != list(range(len(seeds))):
+        lines = read_lines(folder / MANIFEST)
+        write_atomically(folder / MANIFEST, "".join(lines[place] + "\n" for place in order).encode())
 
 
 class Part(NamedTuple):
@@ -277,7 +280,11 @@ def picture_path(folder: Path, file: str) -> Path:
         UserError: where that is not in the manifest's folder.
     """
     path = folder / file
-    if Path(file).name != file or path.is_symlink():
+    try:
+        inside = Path(file).name == file and not path.is_symlink()
+    except (OSError, ValueError) as error:
+        raise UserError(f"{folder / MANIFEST} names a picture as no file can be named: sample again") from error
+    if not inside:
         raise UserError(f"{folder / MANIFEST} names {file!r}, which lies outside the folder: sample again")
     return path
 

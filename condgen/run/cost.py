@@ -59,6 +59,8 @@ def settle(opened: Stage) -> Cost:
 
 def take_in(opened: Stage, parts: Sequence[Part]) -> None:
     """Adds samples that other processes have drawn: seconds are those of the slowest, since all worked at once."""
+    if not parts:
+        return
     known = set(seeds_written(opened.folder))
     new = [(part, [row for row in part.rows if int(row["seed"]) not in known]) for part in parts]
     paid = [part for part, rows in new if rows]

@@ -10,7 +10,7 @@ import json
 import math
 import re
 import time
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
@@ -29,6 +29,7 @@ __all__ = [
     "Progress",
     "Stage",
     "Work",
+    "each_row",
     "file_key",
     "in_main",
     "lock",
@@ -284,17 +285,12 @@ def drop_partial_line(path: Path) -> None:
 
 def read_rows(path: Path) -> list[dict[str, Any]]:
     """The rows of a .jsonl file; a last line that was cut short is left out."""
-    try:
-        lines = read_text(path).split("\n")
-    except FileNotFoundError:
-        return []
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path} is damaged ({error}): delete it and run the command again") from error
-    return list(_parsed(lines[:-1], path))
+    return list(each_row(path))
 
 
-def _parsed(lines: Iterable[str], path: Path) -> Iterator[dict[str, Any]]:
-    for number, line in enumerate(lines, start=1):
+def each_row(path: Path) -> Iterator[dict[str, Any]]:
+    """The same, one at a time: a file of many takes little memory."""
+    for number, line in enumerate(read_lines(path), start=1):
         try:
             row = parse_json(line)
         except ValueError as error:
@@ -302,3 +298,13 @@ def _parsed(lines: Iterable[str], path: Path) -> Iterator[dict[str, Any]]:
         if not isinstance(row, dict):
             raise UserError(f"{path}, line {number} is not a JSON object: delete the line")
         yield row
+
+
+def read_lines(path: Path) -> list[str]:
+    """The lines of a text file, without one that was cut short; none where there is no file."""
+    try:
+        return read_text(path).split("\n")[:-1]
+    except FileNotFoundError:
+        return []
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} is damaged ({error}): delete it and run the command again") from error
