@@ -37,8 +37,8 @@ class DiffusersSettings(Settings):
     unet: dict[str, Any] = Field(description="the configuration of the UNet2DModel")
     timesteps: int = Field(default=1000, ge=2, le=100_000)
     beta_schedule: Literal["linear", "scaled_linear", "squaredcos_cap_v2"] = "linear"
-    beta_start: float = Field(default=1e-4, gt=0)
-    beta_end: float = Field(default=0.02, gt=0)
+    beta_start: float = Field(default=1e-4, gt=0, lt=1)
+    beta_end: float = Field(default=0.02, gt=0, le=1)
     zero_terminal_snr: bool = Field(default=False, description="the betas were rescaled so that no signal is left")
     prediction: Literal["epsilon", "sample", "v_prediction"] = "epsilon"
 

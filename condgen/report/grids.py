@@ -20,6 +20,7 @@ _BLOCK_GAP = 24
 _FONT_SIZE = 15
 _LONGEST_NAME = 180  # pixels
 _PAPER, _INK = (255, 255, 255), (34, 34, 34)
+_LONGEST = 300  # characters of a name that are looked at
 
 
 def labelled_grid(images: Images, labels: Sequence[int], names: Sequence[str], columns: int = 8) -> Image.Image:
@@ -163,8 +164,9 @@ def _by_class(pictures: Sequence[Image.Image], labels: Sequence[int]) -> dict[in
 def _fitting(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: float) -> str:
     """The text on one line, cut with an ellipsis where it would be too wide."""
     text = " ".join(text.split())
-    if font.getlength(text) <= width:
+    if len(text) <= _LONGEST and font.getlength(text) <= width:
         return text
+    text = text[:_LONGEST]  # what a file calls a class may be of any length, and every cut is measured
     while text and font.getlength(text + "…") > width:
         text = text[:-1]
     return text + "…"

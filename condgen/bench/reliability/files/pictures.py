@@ -171,6 +171,7 @@ def _device(path: Path, _: Path) -> None:
 
 def _circle(path: Path, _: Path) -> None:
     other = path.with_name("other.png")
+    other.unlink(missing_ok=True)
     path.symlink_to(other)
     other.symlink_to(path)
 
