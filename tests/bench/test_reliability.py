@@ -196,4 +196,5 @@ def test_growth_is_told_from_what_is_settled():
     assert growth(sights(0), 100) == 0
     assert growth(sights(0.1), 100) == pytest.approx(0.0585, abs=0.002)
     with pytest.raises(UserError, match="ask for more"):
-        growth(sights(0)[:50], 100)
+        growth(sights(0)[:1], 100)
+    assert growth(sights(0.1)[:20:19], 100) == pytest.approx(0.019)  # of two early looks, the last beside the first

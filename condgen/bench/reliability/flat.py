@@ -40,10 +40,14 @@ class Sight(NamedTuple):
 def growth(sights: list[Sight], total: int) -> float:
     """How much more memory late work holds than settled work, as a share: medians of the looks at either."""
     settled = [sight.memory for sight in sights if _SETTLED * total <= sight.done < 0.5 * total]
-    late = [sight.memory for sight in sights if sight.done >= _LATE * total]
-    if not settled or not late:
+    if len(sights) < 2:
         raise UserError("flat: the work was over before it could be watched: ask for more of it")
-    return statistics.median(late) / statistics.median(settled) - 1
+    return _late(sights, total) / statistics.median(settled or [sights[0].memory]) - 1
+
+
+def _late(sights: list[Sight], total: int) -> float:
+    """The memory of late work, in bytes; that of the last look, where none was late."""
+    return statistics.median([sight.memory for sight in sights if sight.done >= _LATE * total] or [sights[-1].memory])
 
 
 def flat_rows(folder: Path, steps: int, samples: int) -> Work:
@@ -73,8 +77,8 @@ def flat_rows(folder: Path, steps: int, samples: int) -> Work:
     ):
         sights, unreadable = yield from _watched(name, [*arguments, f"--out={place}"], place, log, done)
         found = {
-            "memory": (statistics.median(s.memory for s in sights if s.done >= _LATE * total) / 1e6, "MB"),
             "growth of memory": (100 * growth(sights, total), "%"),
+            "memory": (_late(sights, total) / 1e6, "MB"),
             "greatest memory": (max(sight.memory for sight in sights) / 1e6, "MB"),
             "looks at the log": (len(sights), ""),
             "looks that found it unreadable": (unreadable, ""),
