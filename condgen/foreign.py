@@ -9,16 +9,48 @@ import json
 import os
 import re
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
-__all__ = ["is_file", "open_file", "parse_json", "read_bytes", "read_text"]
+from condgen.errors import UserError
+
+__all__ = ["blamed_on", "each_line", "is_file", "open_file", "parse_json", "read_bytes", "read_text"]
 
 _MOST = 2**28  # bytes of a log, and more than any other text of a run
 _DEPTH = 60  # of what JSON nests
 _DIGITS = 19
 _HALF = re.compile(r"\\u[dD][89a-fA-F]")
 _UNPAIRED = re.compile(r"[\ud800-\udfff]")
+
+
+@contextmanager
+def blamed_on(what: object, *more: type[Exception]) -> Iterator[None]:
+    """Turns what code raises that meets what condgen does not write into an error that names the file or folder.
+
+    Anything may stand where a figure should, and what is checked is never all.
+
+    Args:
+        what: it is.
+        more: errors that are raised beside those of Python.
+    """
+    kinds: tuple[type[Exception], ...] = (
+        ArithmeticError,
+        AttributeError,
+        LookupError,
+        RecursionError,
+        TypeError,
+        ValueError,
+        *more,
+    )
+    try:
+        yield
+    except kinds as error:
+        reason = f"{type(error).__name__}: {error}"
+        raise UserError(
+            f"{what} holds what condgen does not write ({reason}): run the command that made it again"
+        ) from error
 
 
 def is_file(path: Path) -> bool:
@@ -62,6 +94,16 @@ def _without_waiting(path: str, flags: int) -> int:
 def read_text(path: Path, most: int = _MOST) -> str:
     """The same of a file of UTF-8; another encoding is a `ValueError`."""
     return read_bytes(path, most).decode("utf-8")
+
+
+def each_line(path: Path, most: int = _MOST) -> Iterator[str]:
+    """The lines of such a file one at a time, without one that was cut short; raises the same while they are read."""
+    with open_file(path) as file:
+        if os.fstat(file.fileno()).st_size > most:
+            raise ValueError(f"it holds more than {most:,} bytes")
+        for line in file:
+            if line.endswith(b"\n"):
+                yield line[:-1].decode("utf-8")
 
 
 def parse_json(text: str | bytes) -> Any:  # noqa: ANN401 - JSON holds values of any kind

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from condgen.cli.progress import _Quoting
 from condgen.errors import UserError, shown
-from condgen.foreign import is_file, parse_json, read_bytes, read_text
+from condgen.foreign import blamed_on, each_line, is_file, parse_json, read_bytes, read_text
 
 TEXT = st.text(st.characters(codec=None), max_size=60)
 TREES = st.recursive(
@@ -66,3 +66,30 @@ def test_only_regular_files_of_bounded_size_are_read(tmp_path):
         with pytest.raises(OSError, match=r"."):
             read_bytes(other)
     assert not is_file(tmp_path / "\0")
+
+
+@pytest.mark.parametrize(
+    "error", [ZeroDivisionError("x"), KeyError("x"), TypeError("x"), RecursionError("x"), OSError("x")]
+)
+def test_what_meets_a_wrong_value_is_blamed_on_its_file(error):
+    told = r"log\.jsonl holds what condgen does not write \(.*Error: '?x'?\)"
+    with pytest.raises(UserError, match=told), blamed_on("log.jsonl", OSError):
+        raise error
+
+
+def test_an_error_that_says_what_to_do_and_one_of_another_kind_pass():
+    for error in (UserError("choose another"), OSError("full")):
+        with pytest.raises(type(error), match=str(error)), blamed_on("log.jsonl"):
+            raise error
+
+
+def test_lines_come_one_at_a_time_and_a_line_that_was_cut_short_does_not(tmp_path):
+    path = tmp_path / "log.jsonl"
+    path.write_bytes(b"one\ntwo \xc3\xa9\n\nhal")
+    assert list(each_line(path)) == ["one", "two é", ""]
+    assert list(each_line(path, 15)) == ["one", "two é", ""]
+    with pytest.raises(ValueError, match="more than 14 bytes"):
+        list(each_line(path, 14))
+    path.write_bytes(b"one\n\xff\n")
+    with pytest.raises(ValueError, match="utf-8"):
+        list(each_line(path))

@@ -1,6 +1,7 @@
 """`condgen export`, `push`, `pack`, `tensorboard`."""
 
 import time
+from contextlib import closing
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -104,15 +105,15 @@ def tensorboard(
     from condgen.export.inside import within
 
     place = out or within(folder, EVENTS)
-    events = Events(folder, place)
-    try:
-        added = events.update()
-        console.print(f"{added:,} new rows and pictures\ntensorboard --logdir {place}", markup=False, soft_wrap=True)
-        while follow:
-            time.sleep(every)
-            if added := events.update():
-                console.print(f"{added:,} more", markup=False)
-    except KeyboardInterrupt:
-        console.print("stopped", markup=False)
-    finally:
-        events.close()
+    with closing(Events(folder, place)) as events:
+        try:
+            added = events.update()
+            console.print(
+                f"{added:,} new rows and pictures\ntensorboard --logdir {place}", markup=False, soft_wrap=True
+            )
+            while follow:
+                time.sleep(every)
+                if added := events.update():
+                    console.print(f"{added:,} more", markup=False)
+        except KeyboardInterrupt:
+            console.print("stopped", markup=False)

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps
 
-from condgen.data.pictures import read_picture
+from condgen.data.pictures import as_rgb, read_picture
 from condgen.errors import UserError
 
 __all__ = ["read_folder"]
@@ -106,10 +106,8 @@ def _read_image(path: Path, size: int | None) -> np.ndarray:
             f"{path} cannot be read as an image: its pixels (mode {image.mode}) have more than 8 bits a channel; mend "
             "or remove it"
         )
-    if image.mode == "P":
-        image = image.convert("RGBA")  # Pillow warns when a palette loses its transparency on the way to RGB
     if image.mode != "L":
-        image = image.convert("RGB")
+        image = as_rgb(image)
     if size is not None:
         image = ImageOps.fit(image, (size, size), method=Image.Resampling.LANCZOS)
     return np.asarray(image)

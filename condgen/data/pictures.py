@@ -11,7 +11,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from condgen.foreign import open_file
 
-__all__ = ["FORMATS", "read_picture"]
+__all__ = ["FORMATS", "as_rgb", "read_picture"]
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP")
 """What is looked for in a file, whatever its name: Pillow knows many more, some of which only its oldest code reads."""
@@ -40,6 +40,13 @@ def read_picture(path: Path, *, upright: bool = False) -> Image.Image:
         raise
     except Exception as error:  # decoders raise whatever they stumble over
         raise OSError(str(error) or type(error).__name__) from error
+
+
+def as_rgb(picture: Image.Image) -> Image.Image:
+    """A picture in red, green and blue, without its transparency."""
+    if picture.mode == "P":
+        picture = picture.convert("RGBA")  # Pillow warns when a palette loses its transparency on the way to RGB
+    return picture.convert("RGB")
 
 
 def _turned(picture: Image.Image) -> Image.Image:

@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from condgen.data.pictures import as_rgb
 from condgen.errors import UserError
 from condgen.export.inside import named_parts, within
-from condgen.foreign import read_bytes
+from condgen.foreign import blamed_on, read_bytes
 from condgen.recipe import read_yaml
 from condgen.report import labelled_grid
 from condgen.run import read_json, read_rows, write_json
@@ -79,7 +80,8 @@ class Events:
             self._forget(out)
             known = 0
         for row in rows[known:]:
-            self._add_row(out, place, row)
+            with blamed_on(place / LOG_FILE):
+                self._add_row(out, place, row)
         if len(rows) > known:
             self._writer(out).flush()
             write_json(out / _MEMORY, {"rows": len(rows), "digest": _digest(rows)})
@@ -110,7 +112,7 @@ class Events:
             if ".before-" in path.parent.name or _remembered(out) == digest:
                 continue
             try:
-                picture = load_picture(path).convert("RGB")
+                picture = as_rgb(load_picture(path))
             except OSError as error:
                 raise UserError(f"{path} is no picture ({error}): delete it") from error
             self._forget(out)

@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from html import escape
 from pathlib import Path
 
+from jinja2 import TemplateError
+
 from condgen import __version__
 from condgen.errors import UserError
 from condgen.export.card import PLACE, model_card, run_card
@@ -17,6 +19,7 @@ from condgen.export.inside import within
 from condgen.export.places import without_place
 from condgen.export.sources import Measured, Model, Source, read_source
 from condgen.files import write_atomically
+from condgen.foreign import blamed_on
 from condgen.hub import CALIBRATION_FILE, CONFIG_FILE
 from condgen.report import draw_errors
 from condgen.report.dresses import escape_markdown
@@ -42,36 +45,28 @@ def export(folder: Path, out: Path, license: str) -> Source:
     Raises:
         UserError: where there is no finished model, or `out` holds something.
     """
-    try:
+    with blamed_on(folder):
         source = read_source(folder)
-    except (AttributeError, LookupError, TypeError, ValueError) as error:  # anything may stand where a figure should
-        raise UserError(_no_run(folder, error)) from error
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UserError(f"{out} exists already: choose another folder with --out, or delete it")
     unfinished = out.with_name(f".{out.name}.{os.getpid()}.unfinished")
     try:
-        if source.is_run:
-            _write_run(source, unfinished, license)
-        else:
-            (model,) = source.models
-            run = source.run or source.folder
-            _write_model(model, source.measured.of(model), run, unfinished, license, title=source.name)
+        with blamed_on(folder, TemplateError):
+            if source.is_run:
+                _write_run(source, unfinished, license)
+            else:
+                (model,) = source.models
+                run = source.run or source.folder
+                _write_model(model, source.measured.of(model), run, unfinished, license, title=source.name)
         _list_files(unfinished)
         if out.exists():
             out.rmdir()
         unfinished.rename(out)
     except OSError as error:
         raise UserError(f"cannot write {out}: {error.strerror}: choose another folder with --out") from error
-    except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:
-        raise UserError(_no_run(folder, error)) from error
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
     return source
-
-
-def _no_run(folder: Path, error: Exception) -> str:
-    reason = f"{type(error).__name__}: {error}"
-    return f"{folder} holds what condgen does not write ({reason}): run the command that made it again"
 
 
 def exported(folder: Path) -> list[str]:

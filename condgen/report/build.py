@@ -4,6 +4,7 @@ from pathlib import Path
 
 from condgen import __version__
 from condgen.errors import UserError
+from condgen.foreign import blamed_on
 from condgen.report.advice import advise
 from condgen.report.classifier_section import classifier_section
 from condgen.report.drawing import method_styles
@@ -40,10 +41,11 @@ def build_report(folder: Path) -> Path:
     Raises:
         UserError: no such folder, nothing in it to show, or a file that is not what its name says.
     """
-    run = read_run(folder)
-    if run.is_empty:
-        raise UserError(f"{folder} holds nothing to report; run a recipe into it first (condgen run RECIPE)")
-    page = _page(run)
+    with blamed_on(folder):
+        run = read_run(folder)
+        if run.is_empty:
+            raise UserError(f"{folder} holds nothing to report; run a recipe into it first (condgen run RECIPE)")
+        page = _page(run)
     return write_page(folder, page, _facts(run, page))
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from condgen import __version__
 from condgen.errors import UserError
+from condgen.foreign import blamed_on
 from condgen.metrics import REAL
 from condgen.report.advice import advise
 from condgen.report.comparison_tables import (
@@ -54,7 +55,14 @@ def compare_runs(folders: Sequence[Path], out: Path) -> Path:
     runs = read_runs(folders)
     if any((out / name).exists() for name in ("run.json", "stage.json")):
         raise UserError(f"{out} is the folder of a run, which has a report of its own: choose another one with --out")
-    groups = group_runs(runs)
+    with blamed_on(" or ".join(map(str, folders))):
+        groups = group_runs(runs)
+        page = _page(runs, groups, folders, out)
+    out.mkdir(parents=True, exist_ok=True)
+    return write_page(out, page, _facts(page, runs, groups))
+
+
+def _page(runs: Mapping[str, Run], groups: Sequence[Group], folders: Sequence[Path], out: Path) -> Page:
     styles = {group.label: class_style(place) for place, group in enumerate(groups)}
     sections = (
         _runs(runs, groups),
@@ -65,15 +73,13 @@ def compare_runs(folders: Sequence[Path], out: Path) -> Path:
         _training(runs),
         _reproduce(runs, folders, out),
     )
-    page = Page(
+    return Page(
         name=f"{len(runs)} runs compared",
         findings=tuple(_findings(runs, groups)),
         sections=tuple(section for section in sections if section is not None),
         version=__version__,
         lead=_advice(groups),
     )
-    out.mkdir(parents=True, exist_ok=True)
-    return write_page(out, page, _facts(page, runs, groups))
 
 
 def _findings(runs: Mapping[str, Run], groups: Sequence[Group]) -> list[str]:

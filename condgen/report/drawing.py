@@ -50,6 +50,7 @@ COLOURS: dict[str, str] = {
 }
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<")
 _SVG = "http://www.w3.org/2000/svg"
+_PER_INCH = 14  # characters of a title that fit into an inch
 _XLINK = "http://www.w3.org/1999/xlink"
 
 _SETTINGS: Any = {
@@ -150,13 +151,15 @@ def drawing() -> Iterator[None]:
     with matplotlib.rc_context({**_SETTINGS, "svg.hashsalt": "condgen"}), warnings.catch_warnings():
         # Glyphs are measured with matplotlib's own font but shown by the reader's, which may well have them.
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+        warnings.filterwarnings("ignore", message="constrained_layout not applied")  # a name is longer than its figure
         yield
 
 
 def new_axes(title: str = "", *, width: float = 3.9, height: float = 2.9) -> Axes:
     """Axes alone in a figure of this size in inches."""
     axes = Figure(figsize=(width, height), layout="constrained").add_subplot()
-    axes.set_title(printable(title))
+    words, most = printable(title), int(width * _PER_INCH)
+    axes.set_title(words if len(words) <= most else words[: most - 1] + "…")  # a longer one takes the axes' place
     return axes
 
 

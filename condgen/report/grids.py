@@ -8,6 +8,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
+from condgen.data.pictures import as_rgb
 from condgen.report.page import Strip
 
 __all__ = ["Images", "cut", "embedded", "enlarge", "labelled_grid", "side_by_side", "strip", "to_pictures"]
@@ -147,7 +148,7 @@ def to_pictures(images: Images) -> list[Image.Image]:
         ValueError: a tensor that is not uint8 of shape (N, 1 or 3, H, W).
     """
     if not isinstance(images, Tensor):
-        return [image.convert("RGB") for image in images]
+        return [as_rgb(image) for image in images]
     if images.ndim != 4 or images.shape[1] not in (1, 3) or str(images.dtype) != "torch.uint8":
         raise ValueError(f"images are uint8 (N, 1 or 3, H, W), not {images.dtype} {tuple(images.shape)}")
     arrays = images.cpu().permute(0, 2, 3, 1).numpy()

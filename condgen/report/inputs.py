@@ -1,6 +1,5 @@
 """What a run folder holds, read and checked. Whatever is absent stays empty."""
 
-import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from condgen.recipe import parse_yaml
 from condgen.report.pictures import Sample, read_manifests
 from condgen.report.plots import Field
 from condgen.report.rows import (
+    LARGEST,
     ClassifierRow,
     ClassRow,
     CostRow,
@@ -232,15 +232,14 @@ def _read_field(path: Path) -> FieldData | None:
     try:
         x, y, names = tuple(map(float, raw["x"])), tuple(map(float, raw["y"])), tuple(map(str, raw["names"]))
         shape = (len(names), len(y), len(x), 2)
-        return FieldData(
-            sigma=float(raw["sigma"]),
-            x=x,
-            y=y,
-            names=names,
-            points=np.asarray(raw.get("points", []), dtype=np.float64).reshape(-1, 2),
-            labels=tuple(map(int, raw.get("labels", []))),
-            fields={str(k): np.asarray(v, dtype=np.float64).reshape(shape) for k, v in raw["fields"].items()},
-        )
+        points = np.asarray(raw.get("points", []), dtype=np.float64).reshape(-1, 2)
+        labels = tuple(map(int, raw.get("labels", [])))
+        fields = {str(k): np.asarray(v, dtype=np.float64).reshape(shape) for k, v in raw["fields"].items()}
+        if len(points) != len(labels):
+            raise ValueError(f"{len(labels)} labels of {len(points)} points")
+        if any((np.abs(values) > LARGEST).any() for values in (np.array(x + y), points, *fields.values())):
+            raise ValueError(f"a number beyond {LARGEST:g}")
+        return FieldData(float(raw["sigma"]), x, y, names, points, labels, fields)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise UserError(f"{path} does not hold fields on its grid ({error}); diagnose the run anew") from error
 
@@ -297,12 +296,12 @@ def _read_losses(folder: Path, about: dict[str, Any]) -> dict[str, list[tuple[in
 
 
 def _finite(rows: list[dict[str, Any]], key: str) -> list[tuple[int, float]]:
-    """Steps and values of what the rows of a log call by this name, where it is a finite number; steps rising."""
+    """Steps and values of what the rows of a log call by this name, where it is a number to draw; steps rising."""
     found = ((row.get("step"), row.get(key)) for row in rows)
     return sorted(
         (step, float(value))
         for step, value in found
-        if isinstance(step, int) and isinstance(value, int | float) and math.isfinite(value)
+        if isinstance(step, int) and isinstance(value, int | float) and abs(value) <= LARGEST
     )
 
 

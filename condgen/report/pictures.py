@@ -10,8 +10,9 @@ from pathlib import Path
 
 from PIL import Image
 
+from condgen.data.pictures import as_rgb
 from condgen.errors import UserError
-from condgen.report.rows import CLASSES
+from condgen.report.rows import CLASSES, LARGEST
 from condgen.run import read_rows
 from condgen.run.album import load_picture, picture_path
 
@@ -44,17 +45,14 @@ def read_manifests(folder: Path, order: Sequence[str]) -> dict[str, list[Sample]
                 raise UserError(f"{manifest}, line {number}: class is not a whole number; sample anew")
             if not 0 <= label < CLASSES:
                 raise UserError(f"{manifest}, line {number}: there is no class {label}; sample anew")
-            try:
-                where = None if not isinstance(point, list) else tuple(float(value) for value in point)
-            except (TypeError, ValueError) as error:
-                raise UserError(f"{manifest}, line {number}: x is not a point; sample anew") from error
+            seed = row.get("seed")
             samples.append(
                 Sample(
                     label=label,
                     name=str(row.get("name", label)),
-                    seed=row.get("seed"),
+                    seed=seed if isinstance(seed, int) else None,
                     file=picture_path(manifest.parent, str(row["file"])) if row.get("file") else None,
-                    point=where,
+                    point=_point(point, f"{manifest}, line {number}"),
                 )
             )
             method = str(row.get("method", method))
@@ -62,6 +60,15 @@ def read_manifests(folder: Path, order: Sequence[str]) -> dict[str, list[Sample]
             out[method] = samples
     known = {method: samples for method, samples in out.items() if not order or method in order}
     return dict(sorted(known.items(), key=lambda item: order.index(item[0]) if order else 0))
+
+
+def _point(values: object, where: str) -> tuple[float, ...] | None:
+    """A point of the plane, where there is one."""
+    if not isinstance(values, list):
+        return None
+    if len(values) != 2 or not all(isinstance(value, int | float) and abs(value) <= LARGEST for value in values):
+        raise UserError(f"{where}: x is not a point of the plane; sample anew")
+    return float(values[0]), float(values[1])
 
 
 def read_images(samples: list[Sample]) -> list[Image.Image]:
@@ -87,6 +94,6 @@ def open_picture(folder: Path, name: str) -> Image.Image:
 
 def _picture(path: Path, named: str) -> Image.Image:
     try:
-        return load_picture(path).convert("RGB")
+        return as_rgb(load_picture(path))
     except OSError as error:
         raise UserError(f"{path}, {named}, is not a readable image; sample anew") from error

@@ -4,13 +4,14 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Literal, TypeAlias, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from condgen.errors import UserError
 from condgen.metrics import Reading
 
 __all__ = [
     "CLASSES",
+    "LARGEST",
     "ClassRow",
     "ClassifierRow",
     "CostRow",
@@ -32,12 +33,26 @@ Quantity: TypeAlias = Literal["D", "D_P", "D_L"]
 Weighting: TypeAlias = Literal["data", "grid"]
 CLASSES = 1_000_000  # more are a fault of the file
 Label: TypeAlias = Annotated[int, Field(alias="class", ge=0, lt=CLASSES)]
+LARGEST = 1e100  # of a number that is drawn: with it, sums, squares and axes still have numbers
 RawRow: TypeAlias = Mapping[str, Any]
+
+
+def _is_too_large(value: object) -> bool:
+    if isinstance(value, tuple):
+        return any(map(_is_too_large, value))
+    return isinstance(value, float) and math.isfinite(value) and abs(value) > LARGEST
 
 
 class _Row(BaseModel):
     # Rows may carry more than a report prints, so an unknown key is no error here as it is in settings.
     model_config = ConfigDict(frozen=True, extra="ignore")
+
+    @field_validator("*")
+    @classmethod
+    def _can_be_drawn(cls, value: object) -> object:
+        if _is_too_large(value):
+            raise ValueError(f"it holds a number beyond {LARGEST:g}")
+        return value
 
 
 class ErrorRow(_Row):
@@ -145,6 +160,13 @@ class TrajectoryRow(_Row):
     x_t: str | tuple[tuple[float, ...], ...]  # the file of a strip of pictures, or points
     denoised: str | tuple[tuple[float, ...], ...]
 
+    @model_validator(mode="after")
+    def _has_points_of_the_plane(self) -> "TrajectoryRow":
+        ways = [way for way in (self.x_t, self.denoised) if not isinstance(way, str)]
+        if any(not way or any(len(point) != 2 for point in way) for way in ways):
+            raise ValueError("x_t and denoised are the files of pictures, or points of the plane")
+        return self
+
 
 class NearRow(_Row):
     """A training sample near a generated one."""
@@ -200,7 +222,8 @@ def parse_rows(model: type[_R], rows: Iterable[RawRow], where: str) -> list[_R]:
         except ValidationError as error:
             first = error.errors()[0]
             key = ".".join(str(part) for part in first["loc"]) or "the row"
-            raise UserError(f"{where}, row {index}: {key}: {first['msg']}; write the file anew") from error
+            reason = first["msg"].removeprefix("Value error, ")
+            raise UserError(f"{where}, row {index}: {key}: {reason}; write the file anew") from error
     return parsed
 
 

@@ -18,7 +18,7 @@ from condgen.recipe import GeneratorRecipe, Guidance, Method
 from condgen.run.calibrate import CALIBRATION, CALIBRATION_FOLDER
 from condgen.run.folder import file_key, read_json
 from condgen.score import ScoreModel
-from condgen.weights import MODEL_FILE
+from condgen.weights import MODEL_FILE, read_description
 
 __all__ = [
     "Evaluations",
@@ -139,6 +139,8 @@ def read_calibration(classifier: Path, score: Path) -> ScaleCurve:
     """
     path = _existing_calibration(classifier)
     found = read_json(path)
+    for model in (classifier, score):
+        read_description(model / MODEL_FILE)  # a large file that is no model need not be read to its end
     if found.get("models") != {"classifier": file_key(classifier / MODEL_FILE), "score": file_key(score / MODEL_FILE)}:
         raise UserError(
             f"{path} was measured with another score model or an earlier classifier: run 'condgen calibrate "

@@ -94,6 +94,13 @@ def test_steps_that_are_done_again_stand_once(run, tmp_path):
     assert _scalars(tmp_path / "tb" / "score") == {"loss": [(1, 1.0), (2, 7.0)]}
 
 
+@pytest.mark.parametrize("row", [{"look": "words"}, {"levels": [3]}, {"levels": [{"accuracy": 0.5}]}])
+def test_rows_that_condgen_does_not_write_are_named(run, tmp_path, row):
+    _log(run / "classifier-dlsm", [{"step": 1, **row}])
+    with pytest.raises(UserError, match=r"classifier-dlsm/log\.jsonl holds what condgen does not write"):
+        _update(run, tmp_path / "tb")
+
+
 def test_looks_at_a_generator_are_pictures(make_a_generator, tmp_path):
     place = tmp_path / "generator-sid"
     place.mkdir()

@@ -54,6 +54,16 @@ def test_a_harmless_run_is_exported(run, tmp_path):
     assert (tmp_path / "out" / "figures" / "samples-plain.png").read_bytes() == b"a picture"
 
 
+@pytest.mark.parametrize("key", ["names", "network", "shape"])
+def test_a_model_that_says_too_little_is_no_traceback(run, key, tmp_path):
+    about = CONFIG.model_dump(mode="json")
+    del about[key]
+    save_tensors(run / "score" / "model.safetensors", ScoreModel(CONFIG).state_dict(), about)
+    with pytest.raises(UserError, match="holds what condgen does not write"):
+        export(run, tmp_path / "out", "mit")
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize("name", ["a/../../../v", "../v", "/v", "a b", ".hidden", ""])
 def test_names_of_methods_are_names(run, name, tmp_path):
     before = set(tmp_path.rglob("*"))

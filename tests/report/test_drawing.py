@@ -40,6 +40,20 @@ def test_any_name_can_be_a_title():
         assert root.get("aria-label") == plot.alt == expected
 
 
+def test_a_title_longer_than_its_figure_is_cut():
+    with drawing():
+        axes = new_axes("é" * 200, width=3.6)
+        axes.plot([0, 1], [0, 1])
+        plot = finish(axes, "first", "é" * 200)
+    shown = [
+        element.text or "" for element in ElementTree.fromstring(plot.svg).iter("{http://www.w3.org/2000/svg}text")
+    ]
+    assert "é" * 49 + "…" in shown
+    assert plot.alt == "é" * 200
+    box = axes.get_position()
+    assert box.width > 0.7  # the axes have kept their place
+
+
 def test_nothing_reaches_beyond_the_picture():
     svg = draw().svg
     assert "<style" not in svg

@@ -32,8 +32,9 @@ def test_names_fall_back_on_the_recipe_and_then_on_the_folder(tmp_path):
     assert read_run(tmp_path).name == "mine"
 
 
-def test_losses_that_are_not_finite_are_left_out(tmp_path):
+def test_losses_that_cannot_be_drawn_are_left_out(tmp_path):
     rows = [{"step": 1, "loss": 0.5}, {"step": 2, "loss": float("nan")}, {"step": 3}, {"step": 4, "loss": 0.25}]
+    rows += [{"step": 5, "loss": float("inf")}, {"step": 6, "loss": -1e300}]
     (tmp_path / "log.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     assert read_run(tmp_path).losses == {"training": [(1, 0.5), (4, 0.25)]}
 
@@ -49,6 +50,12 @@ def test_losses_that_are_not_finite_are_left_out(tmp_path):
         ("diagnostics.json", '{"rows": [{"method": "a", "sigma": 0}]}'),
         ("cost.json", '{"rows": [3]}'),
         ("field.json", '{"sigma": 1, "x": [0, 1], "y": [0, 1], "names": ["a"], "fields": {"exact": [[1, 2]]}}'),
+        (
+            "field.json",
+            '{"sigma": 1, "x": [0], "y": [0], "names": ["a"], "fields": {}, "points": [[0, 1], [1, 1]], "labels": [0]}',
+        ),
+        ("field.json", '{"sigma": 1, "x": [0], "y": [0], "names": ["a"], "fields": {"exact": [1e200, 0]}}'),
+        ("cost.json", '{"rows": [{"method": "a", "images": 1, "seconds": 1e300}]}'),
         ("samples/ce/manifest.jsonl", '{"file": "a.png"}\n'),
         ("score/log.jsonl", '{"step": 1, "lo\n{}\n'),
         ("classifiers.json", '{"rows": [{"classifier": "ce", "sigma": 1}]}'),

@@ -12,6 +12,7 @@ from PIL import Image
 from condgen.errors import UserError
 from condgen.report import build_report, draw_trajectories
 from condgen.report.inputs import read_run
+from condgen.report.pictures import read_images
 from condgen.run.album import load_picture
 
 
@@ -79,11 +80,25 @@ def test_a_class_that_cannot_be_is_named(label, moons_run, and_ways):
         read_run(folder)
 
 
-def test_a_point_that_is_none_is_named(moons_run):
+@pytest.mark.parametrize("point", [[1, "east"], [1], [1, 2, 3], [1e200, 0]])
+def test_a_point_that_is_none_is_named(point, moons_run):
     folder = moons_run()
-    name_in_manifest(folder, {"x": [1, "east"]})
+    name_in_manifest(folder, {"x": point})
     with pytest.raises(UserError, match=r"manifest\.jsonl, line 1: x is not a point"):
         read_run(folder)
+
+
+def test_a_seed_that_is_none_is_not_shown(moons_run):
+    folder = moons_run()
+    name_in_manifest(folder, {"seed": [1, 2]})
+    assert read_run(folder).samples["ce"][0].seed is None
+
+
+def test_a_picture_with_transparent_colours_is_read(digits_run):
+    folder = digits_run()
+    sample = read_run(folder).samples["ce"][0]
+    Image.new("P", (8, 8), 1).save(sample.file, transparency=b"\xff\x80")  # Pillow warns of it on the way to RGB
+    assert read_images([sample])[0].mode == "RGB"
 
 
 def test_classes_far_apart_are_all_shown(moons_run):

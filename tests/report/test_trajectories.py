@@ -68,6 +68,17 @@ def test_paths_in_the_plane_have_a_panel_a_method(moons_run, and_ways):
     assert found.count("Denoised estimates of 2 samples by") == 2
 
 
+@pytest.mark.parametrize("way", [[], [[1, 2, 3]], [[1]], [[1e200, 0]]])
+def test_ways_that_do_not_lie_in_the_plane_are_named(way, moons_run, and_ways):
+    folder = moons_run()
+    and_ways(folder, ["upper", "lower"], points=True)
+    path = folder / "trajectories" / "trajectories.json"
+    rows = json.loads(path.read_text())["rows"]
+    path.write_text(json.dumps({"rows": [rows[0] | {"x_t": way}, *rows[1:]]}))
+    with pytest.raises(UserError, match=r"trajectories\.json, row 0: "):
+        draw_trajectories(folder / "trajectories")
+
+
 def test_trajectories_of_an_earlier_recipe_are_not_shown(digits_run, and_ways):
     folder = digits_run()
     and_ways(folder, [str(i) for i in range(10)])
