@@ -4,8 +4,9 @@ Nothing is ever unpickled.
 """
 
 import json
+import math
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -24,15 +25,18 @@ from condgen.foreign import is_file, parse_json
 __all__ = [
     "MODEL_FILE",
     "TooLargeError",
-    "at_most",
+    "load_into",
     "load_model",
     "load_tensors",
     "read_description",
+    "read_shapes",
     "save_tensors",
+    "within_reason",
 ]
 
 MODEL_FILE = "model.safetensors"
 _FACTOR, _ADDED, _NUMBERS = 4, 100, 10**6  # of what building may make for each that stays: some is replaced at once
+_FLOATS = ("F64", "F32", "F16", "BF16")
 
 Model = TypeVar("Model", bound=nn.Module)
 
@@ -58,6 +62,20 @@ def read_description(path: Path) -> dict[str, Any]:
     """What a model file says of its model, read without the tensors; raises what `load_tensors` does."""
     with _opened(path) as file:
         return _description(file, path)
+
+
+def read_shapes(path: Path) -> list[tuple[int, ...]]:
+    """Shapes of the weights in a safetensors file of others, read without the weights.
+
+    Raises:
+        UserError: the file is missing or damaged, or holds what are no weights: tensors of no real numbers.
+    """
+    with _opened(path) as file:
+        found = [(name, file.get_slice(name)) for name in file.keys()]  # noqa: SIM118
+        for name, tensor in found:
+            if tensor.get_dtype() not in _FLOATS:
+                raise UserError(f"{path} holds {tensor.get_dtype()} in {name}, where weights are needed: save it again")
+        return [tuple(tensor.get_shape()) for _, tensor in found]
 
 
 @contextmanager
@@ -123,7 +141,7 @@ def _built(
     larger: what a layer allocates is written to after it is known to the network.
     """
     try:
-        with at_most(_FACTOR * len(tensors) + _ADDED, _FACTOR * sum(t.numel() for t in tensors.values()) + _NUMBERS):
+        with within_reason([tensor.shape for tensor in tensors.values()]):
             return build(description)
     except ValidationError as error:
         key = ".".join(str(part) for part in error.errors()[0]["loc"])
@@ -136,13 +154,17 @@ def _built(
 
 
 @contextmanager
-def at_most(parameters: int, numbers: int) -> Iterator[None]:
-    """Ends the building of a network by this thread once it has more parameters, or more numbers in them.
+def within_reason(held: Collection[Sequence[int]]) -> Iterator[None]:
+    """Ends the building of a network by this thread once it is far larger than the tensors that are to fill it.
+
+    Args:
+        held: their shapes.
 
     Raises:
-        TooLargeError: it has.
+        TooLargeError: it is.
     """
-    left, ours = [parameters, numbers], threading.get_ident()
+    left = [_FACTOR * len(held) + _ADDED, _FACTOR * sum(map(math.prod, held)) + _NUMBERS]
+    ours = threading.get_ident()
 
     def note(module: nn.Module, name: str, parameter: Tensor | None) -> None:
         if parameter is not None and threading.get_ident() == ours:

@@ -13,14 +13,13 @@ from condgen.recipe import ImportStage, content_key
 from condgen.run.folder import Progress, Work, file_key, open_stage, read_json
 from condgen.score import ScoreConfig, ScoreModel
 from condgen.settings import parse
-from condgen.weights import MODEL_FILE, TooLargeError, at_most, save_tensors
+from condgen.weights import MODEL_FILE, TooLargeError, load_into, read_shapes, save_tensors, within_reason
 
 __all__ = ["DiffusersFolder", "find_diffusers", "import_stage"]
 
 _UNET, _SCHEDULER = "UNet2DModel", "scheduler_config.json"
 _PIPELINE, _OF_PIXELS = "model_index.json", {"unet", "scheduler"}
 _WEIGHTS = "diffusion_pytorch_model"
-_MOST_PARAMETERS, _NUMBERS = 100_000, 10**6  # tensors of a network, and numbers beside one for each byte of its weights
 _MOST_NOISE = 200.0  # a cosine schedule goes on to 20,000, where a sampler would waste its steps: pixels are within 1
 
 
@@ -144,6 +143,7 @@ def import_stage(
     levels = found.network.levels()
     ends = {"sigma_min": float(levels[0]), "sigma_max": min(float(levels[-1]), _MOST_NOISE)} if len(levels) else {}
     schedule = parse(EDM, {"kind": "edm", **ends}, f"{found.name}: the noise that it was trained with")
+    held = [weights for path in found.weights() for weights in read_shapes(path)]
     stage = ImportStage(imported=found.name, data=data, schedule=schedule, names=names, network=found.network)
     key = content_key(stage, json.dumps(shape), *(file_key(path) for path in found.weights()))
     opened = open_stage("import", folder, key, stage)
@@ -152,7 +152,7 @@ def import_stage(
     yield from opened.start()
     config = ScoreConfig(network=found.network, schedule=schedule, shape=shape, names=names, sigma_data=1.0)
     try:
-        with at_most(_MOST_PARAMETERS, sum(path.stat().st_size for path in found.weights()) + _NUMBERS):
+        with within_reason(held):
             model = ScoreModel(config)
     except TooLargeError as error:
         raise UserError(f"{found.name} describes a far larger network than its weights are: save it again") from error
@@ -170,9 +170,12 @@ def _fill(model: ScoreModel, found: DiffusersFolder) -> None:
         trained, about = UNet2DModel.from_pretrained(
             found.unet, use_safetensors=True, local_files_only=True, output_loading_info=True
         )
-        if about["missing_keys"]:  # they would be random numbers
-            raise ValueError(f"there is no weight {sorted(about['missing_keys'])[0]}")
-        model.net.get_submodule("unet").load_state_dict(trained.float().state_dict())
+        unfilled = [
+            name for name, tensor in trained.state_dict().items() if tensor.is_meta
+        ]  # which an index leaves out
+        if missing := sorted({*about["missing_keys"], *unfilled}):  # they would be random numbers
+            raise ValueError(f"there is no weight {missing[0]}")
     except (ArithmeticError, AttributeError, LookupError, OSError, RuntimeError, TypeError, ValueError) as error:
         reason = " ".join(str(error).split())[:200]
         raise UserError(f"{found.unet} cannot be read by diffusers ({reason}): save the pipeline again") from error
+    load_into(model.net.get_submodule("unet"), trained.float().state_dict(), found.unet)

@@ -7,6 +7,7 @@ import warnings
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file, save_file
 
 from condgen.run import read_rows
 from condgen.score import ScoreModel
@@ -121,6 +122,34 @@ def test_a_part_that_a_pipeline_does_without_is_none(pipeline, condgen, tmp_path
     assert code == 0, err
 
 
+def _with_weights(pipeline, place, change):
+    shutil.copytree(pipeline, place)
+    path = place / "unet" / "diffusion_pytorch_model.safetensors"
+    save_file(change(load_file(path)), path, metadata={"format": "pt"})
+    return place
+
+
+def _in_parts(pipeline, place, without):
+    """The same weights in files that an index lists, which leaves one out."""
+    shutil.copytree(pipeline, place)
+    path, part = (
+        place / "unet" / "diffusion_pytorch_model.safetensors",
+        "diffusion_pytorch_model-00001-of-00001.safetensors",
+    )
+    path.rename(path.with_name(part))
+    names = [name for name in load_file(path.with_name(part)) if name != without]
+    index = {"metadata": {"total_size": 1000}, "weight_map": dict.fromkeys(names, part)}
+    path.with_name(f"{path.name}.index.json").write_text(json.dumps(index))
+    return place
+
+
+def test_weights_in_parts_are_imported(pipeline, condgen, tmp_path):
+    code, _, err = condgen(
+        "import-diffusers", _in_parts(pipeline, tmp_path / "p", ""), "--data", "digits", "--out", tmp_path / "s"
+    )
+    assert code == 0, err
+
+
 def test_what_cannot_be_imported_is_refused_in_one_line(pipeline, condgen, tmp_path):
     bare = shutil.copytree(pipeline / "unet", tmp_path / "bare")
     pickled = shutil.copytree(pipeline, tmp_path / "pickled")
@@ -134,7 +163,19 @@ def test_what_cannot_be_imported_is_refused_in_one_line(pipeline, condgen, tmp_p
         (tmp_path, digits, "holds no config.json"),
         (bare, digits, "with which noise it was trained"),
         (pickled, digits, "other files of weights are not read"),
-        (cut, digits, "cannot be read by diffusers"),
+        (cut, digits, "diffusion_pytorch_model.safetensors is damaged or cut short"),
+        (_in_parts(pipeline, tmp_path / "parts", "conv_in.bias"), digits, "cannot be read by diffusers"),
+        (
+            _with_weights(pipeline, tmp_path / "nan", lambda held: {n: t * float("nan") for n, t in held.items()}),
+            digits,
+            "weights that are not finite numbers",
+        ),
+        (
+            _with_weights(pipeline, tmp_path / "complex", lambda held: {n: t + 0j for n, t in held.items()}),
+            digits,
+            "holds C64 in",
+        ),
+        (_changed(pipeline, tmp_path / "large", NETWORK, layers_per_block=2**32), digits, "a far larger network"),
         (pipeline, (), "give one of the two"),
         (pipeline, ("--names", "cat,,dog"), "none is empty"),
         (pipeline, ("--data", "moons"), "makes images of shape (1, 8, 8)"),
