@@ -1,8 +1,9 @@
 """`condgen run`."""
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
+from typing import TYPE_CHECKING, Annotated, NamedTuple, TypeAlias
 
 import torch
 import typer
@@ -13,7 +14,7 @@ from condgen.cli.progress import console, follow
 from condgen.errors import UserError
 from condgen.files import write_png
 from condgen.recipe import Recipe, load_recipe
-from condgen.run import lock, read_json, read_rows, run_recipe
+from condgen.run import each_row, lock, read_json, run_recipe
 from condgen.run.album import MANIFEST, load_picture, picture_path
 from condgen.training import Processes
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Overrides", "Size", "draw_grid", "run"]
 
+_GRID = "grid.png"
 _SHOWN = 40  # pictures of a class in a grid: of 50,000 nobody would see anything
 
 Overrides: TypeAlias = Annotated[
@@ -103,34 +105,57 @@ def _draw_samples(folder: Path, recipe: Recipe) -> Path | None:
     from condgen.report import side_by_side
 
     places = {name: folder / "samples" / name for name in (recipe.sample.methods if recipe.sample else ())}
-    drawn = {name: _pictures(place) for name, place in places.items() if draw_grid(place) is not None}
+    drawn = {name: first for name, place in places.items() if (first := _draw_first(place)) is not None}
     if not drawn:
         return None
-    names = _class_names([row for place in places.values() for row in read_rows(place / MANIFEST)])
-    write_png(folder / "samples.png", side_by_side(drawn, names))
+    names = _in_order({label: name for first in drawn.values() for label, name in first.names.items()})
+    pictures = {name: (first.pictures, first.labels) for name, first in drawn.items()}
+    write_png(folder / "samples.png", side_by_side(pictures, names))
     return folder / "samples.png"
 
 
 def draw_grid(folder: Path) -> Path | None:
     """Draws `grid.png`, the first pictures of every class, beside those of a sampling folder; nothing for points."""
+    return None if _draw_first(folder) is None else folder / _GRID
+
+
+class _First(NamedTuple):
+    """The first samples of every class.
+
+    Attributes:
+        pictures: class by class.
+        labels: one a picture.
+        names: of the classes, by label.
+    """
+
+    pictures: list["Image.Image"]
+    labels: list[int]
+    names: dict[int, str]
+
+
+def _draw_first(folder: Path) -> _First | None:
     from condgen.report import labelled_grid
 
-    rows = read_rows(folder / MANIFEST)
-    if not rows or rows[0].get("file") is None:
-        return None
-    write_png(folder / "grid.png", labelled_grid(*_pictures(folder), _class_names(rows)))
-    return folder / "grid.png"
+    first = _first_of(folder)
+    if first is not None:
+        write_png(folder / _GRID, labelled_grid(first.pictures, first.labels, _in_order(first.names)))
+    return first
 
 
-def _pictures(folder: Path) -> tuple[list["Image.Image"], list[int]]:
+def _first_of(folder: Path) -> _First | None:
+    """Read in one go, since there may be any number of samples; None where they are points, or none."""
     pictures: dict[int, list[Image.Image]] = {}
-    for row in read_rows(folder / MANIFEST):
+    names: dict[int, str] = {}
+    for row in each_row(folder / MANIFEST):
+        if row.get("file") is None:
+            return None
+        names[row["class"]] = row["name"]
         of_class = pictures.setdefault(row["class"], [])
         if len(of_class) < _SHOWN:
             of_class.append(load_picture(picture_path(folder, row["file"])))
-    return [p for found in pictures.values() for p in found], [y for y, found in pictures.items() for _ in found]
+    labels = [label for label, found in pictures.items() for _ in found]
+    return _First([picture for found in pictures.values() for picture in found], labels, names) if pictures else None
 
 
-def _class_names(rows: list[dict[str, Any]]) -> list[str]:
-    names: dict[int, str] = {row["class"]: row["name"] for row in rows}
+def _in_order(names: Mapping[int, str]) -> list[str]:
     return [names.get(label, "") for label in range(max(names) + 1)]

@@ -5,7 +5,18 @@ from condgen.run.calibrate import calibrate_stage, gather_calibrations
 from condgen.run.dry_run import Estimate, estimate, gigabytes
 from condgen.run.environment import cache_folder, describe_environment, keep_freed_memory, usable_cores
 from condgen.run.evaluate import evaluate_stage
-from condgen.run.folder import Progress, Work, file_key, in_main, lock, read_json, read_rows, read_settings, write_json
+from condgen.run.folder import (
+    Progress,
+    Work,
+    each_row,
+    file_key,
+    in_main,
+    lock,
+    read_json,
+    read_rows,
+    read_settings,
+    write_json,
+)
 from condgen.run.guided import Folders, Models, open_guided, read_calibration
 from condgen.run.imports import find_diffusers, import_stage
 from condgen.run.measure import default_methods, diagnose_stage
@@ -29,6 +40,7 @@ __all__ = [
     "default_methods",
     "describe_environment",
     "diagnose_stage",
+    "each_row",
     "estimate",
     "evaluate_stage",
     "file_key",

@@ -10,7 +10,7 @@ import re
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from itertools import islice
+from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -98,8 +98,13 @@ def sample_folders(folder: Path) -> list[Path]:
 
 def seeds_written(folder: Path) -> list[int]:
     """The seeds of the samples that a folder holds, once a line that was cut short is gone."""
+    return list(_each_seed(folder))
+
+
+def _each_seed(folder: Path) -> Iterator[int]:
     drop_partial_line(folder / MANIFEST)
-    return [_seed(row, folder) for row in each_row(folder / MANIFEST)]
+    for row in each_row(folder / MANIFEST):
+        yield _seed(row, folder)
 
 
 def _seed(row: dict[str, Any], folder: Path) -> int:
@@ -111,11 +116,11 @@ def _seed(row: dict[str, Any], folder: Path) -> int:
 
 def sort_by_seed(folder: Path) -> None:
     """Puts the lines of a manifest, which stand as the samples were finished, in the order of their seeds."""
-    seeds = seeds_written(folder)
+    if all(one <= other for one, other in pairwise(_each_seed(folder))):  # as always where one process draws
+        return
+    seeds, lines = seeds_written(folder), read_lines(folder / MANIFEST)
     order = sorted(range(len(seeds)), key=seeds.__getitem__)
-    if order != list(range(len(seeds))):
-        lines = read_lines(folder / MANIFEST)
-        write_atomically(folder / MANIFEST, "".join(lines[place] + "\n" for place in order).encode())
+    write_atomically(folder / MANIFEST, "".join(lines[place] + "\n" for place in order).encode())
 
 
 class Part(NamedTuple):

@@ -8,6 +8,7 @@ import fcntl
 import hashlib
 import json
 import math
+import os
 import re
 import time
 from collections.abc import Generator, Iterator, Mapping, Sequence
@@ -19,7 +20,7 @@ from pydantic import BaseModel
 
 from condgen.errors import UserError
 from condgen.files import append, is_unfinished, remove_unfinished, write_atomically
-from condgen.foreign import parse_json, read_bytes, read_text
+from condgen.foreign import each_line, open_file, parse_json, read_bytes, read_text
 from condgen.hub import CONFIG_FILE
 from condgen.recipe import read_yaml, to_yaml
 from condgen.training import Processes
@@ -273,6 +274,11 @@ def write_json(path: Path, value: Mapping[str, Any]) -> None:
 def drop_partial_line(path: Path) -> None:
     """Cuts off a last line that was not written to its end, so that more can be appended."""
     try:
+        with open_file(path) as file:
+            if file.seek(0, os.SEEK_END) > 0:
+                file.seek(-1, os.SEEK_END)
+            if file.read() in (b"", b"\n"):
+                return
         content = read_bytes(path)
     except FileNotFoundError:
         return
@@ -290,7 +296,7 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
 
 def each_row(path: Path) -> Iterator[dict[str, Any]]:
     """The same, one at a time: a file of many takes little memory."""
-    for number, line in enumerate(read_lines(path), start=1):
+    for number, line in enumerate(_each_line(path), start=1):
         try:
             row = parse_json(line)
         except ValueError as error:
@@ -302,9 +308,13 @@ def each_row(path: Path) -> Iterator[dict[str, Any]]:
 
 def read_lines(path: Path) -> list[str]:
     """The lines of a text file, without one that was cut short; none where there is no file."""
+    return list(_each_line(path))
+
+
+def _each_line(path: Path) -> Iterator[str]:
     try:
-        return read_text(path).split("\n")[:-1]
+        yield from each_line(path)
     except FileNotFoundError:
-        return []
+        return
     except (OSError, ValueError) as error:
         raise UserError(f"{path} is damaged ({error}): delete it and run the command again") from error

@@ -292,12 +292,13 @@ class _Ledger:
         x = torch.stack([sample.x for sample in self.ready])
         places = [self.places[sample.number] for sample in self.ready]
         rows = [describe(self.stage, self.source, place, s) for place, s in zip(places, self.ready, strict=True)]
+        after = Cost(self.begun.images + self.drawn, self.seconds, self.network)
         if self.part is not None:
             write_part_cost(self.part, self.seconds, self.network)
         else:
-            before, self.paid = self.paid, Cost(self.begun.images + self.drawn, self.seconds, self.network)
-            charge(self.opened, before, self.paid)
+            charge(self.opened, self.paid, after)
         lines = write_samples(self.opened.folder, places, x, rows, self.part)
+        self.paid = after  # not before: where a disk is full, they are written again
         if self.part is not None:
             self.rows += lines
         self.ready = []

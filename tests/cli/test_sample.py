@@ -1,13 +1,16 @@
 """Many samples: a total, shards that many processes draw, and how fast networks are asked to be."""
 
+import itertools
 import json
 import shutil
 
 import pytest
 
 from condgen.data import load, parse_data
+from condgen.errors import UserError
+from condgen.files import append
 from condgen.recipe import GeneratorStage, ScoreStage
-from condgen.run import lock, read_json, read_rows, shard_folder, train_stage
+from condgen.run import album, lock, read_json, read_rows, shard_folder, train_stage
 from condgen.training import Processes
 
 NETWORK = {"kind": "mlp", "width": 16, "depth": 1, "embedding": 8}
@@ -226,3 +229,28 @@ def test_the_way_from_noise_is_kept_and_leaves_the_samples_as_they_are(models, c
         code, _, err = condgen("sample", *wrong, "--trajectories", 2, "--out", tmp_path / "no")
         assert code != 0
         assert "--trajectories goes with samplers of many steps" in err
+
+
+@pytest.mark.parametrize("fails", [1, 3])
+def test_samples_whose_manifest_had_no_room_are_paid_once(models, condgen, monkeypatch, tmp_path, fails):
+    """Drawing ends with a batch that has no room, and tries to write it once more; the next command draws it again."""
+    command = ("sample", "--score", models / "score", "--steps", 2, "--n", 24, "--batch", 8)
+    assert condgen(*command, "--out", tmp_path / "whole")[0] == 0
+    calls = itertools.count(1)
+
+    def append_or_fail(path, text):
+        if next(calls) >= fails:
+            raise UserError(f"cannot write {path}: No space left on device")
+        append(path, text)
+
+    monkeypatch.setattr(album, "append", append_or_fail)
+    code, _, err = condgen(*command, "--out", tmp_path / "cut")
+    assert (code, "No space left on device" in err) == (2, True)
+    monkeypatch.undo()
+    assert len(read_rows(tmp_path / "cut" / "manifest.jsonl")) == 8 * (fails - 1)
+    code, _, err = condgen(*command, "--out", tmp_path / "cut")
+    assert code == 0, err
+    assert pictures(tmp_path / "cut") == pictures(tmp_path / "whole")
+    records = [read_json(tmp_path / name / "stage.json") for name in ("cut", "whole")]
+    for cost in ("network_evaluations", "evaluations_per_image", "images"):
+        assert records[0][cost] == records[1][cost]
