@@ -103,18 +103,18 @@ def reliability(
         for kind in [kind for kind in known if kind in (only or known)] or [""]:  # each saved when it is done
             name, started = f"{part}: {kind}" if kind else part, time.perf_counter()
             rows = with_status(do[part]((out / part).resolve(), [kind] if kind else []))
-            console.print(_table(name, rows))
             took = round(time.perf_counter() - started)
             summary = combine(
                 summary, name, {"command": command_line(), "seconds": took, **describe_environment()}, rows
             )
-            save(json, summary, compact=True)
+            save(json, summary, compact=True)  # before anything else can go wrong
+            console.print(_table(name, rows))
 
 
 def _table(part: str, rows: Rows) -> Table:
     """What was counted, down, of each kind, across; or the other way round where there are many kinds."""
-    kinds, counted = (list(dict.fromkeys(row[name] for row in rows)) for name in ("variant", "what"))
-    values = {(row["variant"], row["what"]): _shown(row["value"], row["unit"]) for row in rows}
+    kinds, counted = (list(dict.fromkeys(row[name] or "" for row in rows)) for name in ("variant", "what"))
+    values = {(row["variant"] or "", row["what"]): _shown(row["value"], row["unit"]) for row in rows}
     table = Table("", *kinds, title=part) if len(kinds) <= len(JOBS) else Table(part, "", "")
     for what in counted:
         found = [values.get((kind, what), "") for kind in kinds]

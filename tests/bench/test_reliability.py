@@ -108,7 +108,7 @@ def test_rows_of_kills_and_stops(tmp_path):
     found = values(rows, "score")
     assert 1 <= found["runs that were stopped"] == found["ended in the same bits when run again"]
     assert found["ended in a traceback"] == 0
-    assert 0 < found["slowest to end"] < 30  # on machines that do other work as well
+    assert 0 < found["slowest to end"] < 5
     assert found["told that another is at work"] == 1
 
 
@@ -118,6 +118,7 @@ def test_every_kind_of_work_survives(tmp_path):
     for kind in JOBS:
         found = values(rows, kind)
         assert found["runs that were killed"] == found["runs that ended in the same bits"] > 0, kind
+        assert found["runs that ended in other bits"] == 0, kind
         assert found["files with times, not compared"] == (4 if kind == "recipe" else 0), kind
 
 
@@ -180,13 +181,14 @@ def test_a_disk_that_needs_no_mending_is_no_failure(tmp_path):
 
 
 def test_long_work_is_watched(tmp_path):
-    rows, _ = finish(flat_rows(tmp_path, 800, 6000))
-    for name in ("800 steps", "6,000 samples"):
+    rows, _ = finish(flat_rows(tmp_path, 3000, 20_000))
+    for name in ("3,000 steps", "20,000 samples"):
         found = values(rows, name)
         assert found["looks at the log"] > 1
         assert found["looks that found it unreadable"] == 0
         assert found["greatest memory"] > 100
-    assert 1 <= values(rows, "800 steps")["most files of models and states at once"] <= 3
+        assert abs(found["greatest memory beside that of a tenth"]) < 10
+    assert 1 <= values(rows, "3,000 steps")["most files of models and states at once"] <= 3
 
 
 def test_growth_is_told_from_what_is_settled():
@@ -196,5 +198,4 @@ def test_growth_is_told_from_what_is_settled():
     assert growth(sights(0), 100) == 0
     assert growth(sights(0.1), 100) == pytest.approx(0.0585, abs=0.002)
     with pytest.raises(UserError, match="ask for more"):
-        growth(sights(0)[:1], 100)
-    assert growth(sights(0.1)[:20:19], 100) == pytest.approx(0.019)  # of two early looks, the last beside the first
+        growth(sights(0)[:50], 100)

@@ -8,6 +8,7 @@ import contextlib
 import importlib
 import multiprocessing
 import os
+import resource
 import signal
 import sys
 import tempfile
@@ -24,7 +25,7 @@ __all__ = ["Command", "Ended", "complaint"]
 _HEAVY = ("matplotlib.pyplot", "sklearn.datasets", "torch._dynamo")  # what commands import when they need it
 _FORKS = multiprocessing.get_context("forkserver")
 _FORKS.set_forkserver_preload(["condgen.cli", "condgen.__main__", __name__, *_HEAVY])
-_BEGUN = "begun"
+_BEGUN, _PEAK = "begun", "peak"
 _LOOK = 0.01  # seconds between two looks at a process
 
 
@@ -35,7 +36,7 @@ class Ended(NamedTuple):
         code: its exit status; that of a process that was killed is minus the signal's number.
         out, err: what it printed.
         seconds: from its start.
-        peak: the most memory it was seen to hold, in bytes.
+        peak: the most memory it held, in bytes; of one that was killed, the most that it was seen to hold.
         problem: why it was killed by the one who waited, if it was.
     """
 
@@ -64,12 +65,12 @@ class Command:
         self._process = _FORKS.Process(
             target=_begin, args=(self.arguments, self._said.name, prepare, str((folder or Path()).resolve()))
         )
-        self._started = time.perf_counter()
         self._process.start()
         assert self._process.pid is not None
         self.pid: int = self._process.pid
         while self._process.is_alive() and not (Path(self._said.name) / _BEGUN).exists():
             time.sleep(0.001)  # until it is itself, and signals mean what they mean to a command
+        self._started = time.perf_counter()
 
     @property
     def is_at_work(self) -> bool:
@@ -99,14 +100,14 @@ class Command:
                 self.send(signal.SIGKILL)
             self._process.join(_LOOK)
         took = time.perf_counter() - self._started
-        out, err = (
+        out, err, told = (
             path.read_text(errors="replace") if path.exists() else ""
-            for path in (Path(self._said.name) / name for name in ("out", "err"))
+            for path in (Path(self._said.name) / name for name in ("out", "err", _PEAK))
         )
         self._said.cleanup()
         code = self._process.exitcode
         assert code is not None
-        return Ended(code, out, err, took, peak, problem)
+        return Ended(code, out, err, took, max(peak, int(told or 0)), problem)
 
 
 def complaint(ended: Ended) -> str:
@@ -139,4 +140,8 @@ def _begin(arguments: list[str], said: str, prepare: Callable[[], object] | None
     (Path(said) / _BEGUN).touch()
     if prepare is not None:
         prepare()
-    main()
+    try:
+        main()
+    finally:
+        with contextlib.suppress(OSError):
+            (Path(said) / _PEAK).write_text(str(1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss))

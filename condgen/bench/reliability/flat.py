@@ -1,4 +1,8 @@
-"""Long work, watched from outside: does its memory grow, can its log always be read, how much disk does it hold?"""
+"""Long work, watched from outside: does its memory grow, can its log always be read, how much disk does it hold?
+
+What comes after the work, such as drawing a picture of it, is no part of its growth. Whether that takes more after more
+work is told by the greatest memory, beside that of a tenth of the work.
+"""
 
 import statistics
 import time
@@ -19,6 +23,8 @@ __all__ = ["Sight", "flat_rows", "growth"]
 
 _EVERY = 0.1  # seconds between two looks
 _SETTLED, _LATE = 0.2, 0.9  # of the work: before the first, buffers are still being made; the last part is compared
+_SHORT = 10  # a part of the work, one in so many, is done for comparison
+_BATCHES = 200  # of samples, so that there is enough to see
 
 
 class Sight(NamedTuple):
@@ -40,14 +46,17 @@ class Sight(NamedTuple):
 def growth(sights: list[Sight], total: int) -> float:
     """How much more memory late work holds than settled work, as a share: medians of the looks at either."""
     settled = [sight.memory for sight in sights if _SETTLED * total <= sight.done < 0.5 * total]
-    if len(sights) < 2:
+    if not settled:
         raise UserError("flat: the work was over before it could be watched: ask for more of it")
-    return _late(sights, total) / statistics.median(settled or [sights[0].memory]) - 1
+    return _late(sights, total) / statistics.median(settled) - 1
 
 
 def _late(sights: list[Sight], total: int) -> float:
-    """The memory of late work, in bytes; that of the last look, where none was late."""
-    return statistics.median([sight.memory for sight in sights if sight.done >= _LATE * total] or [sights[-1].memory])
+    """The memory of late work, in bytes."""
+    late = [sight.memory for sight in sights if _LATE * total <= sight.done < total]
+    if not late:
+        raise UserError("flat: the end of the work was not seen: ask for more of it")
+    return statistics.median(late)
 
 
 def flat_rows(folder: Path, steps: int, samples: int) -> Work:
@@ -61,25 +70,25 @@ def flat_rows(folder: Path, steps: int, samples: int) -> Work:
     Returns:
         A row a figure: what, variant, value, unit.
     """
-    model, drawn = fresh(folder) / "score", folder / "samples"
-    training = [
-        "train-score",
-        "--data=digits",
-        f"--steps={steps}",
-        "--batch=256",
-        "--set=score.training.save_every=500",
-    ]
-    sampling = ["sample", f"--score={model}", f"--total={samples}", "--batch=500", "--steps=4"]
+    model = fresh(folder) / "score"
+    training = ["train-score", "--data=digits", "--batch=256", "--set=score.training.save_every=500"]
+    sampling = ["sample", f"--score={model}", f"--batch={max(1, samples // _BATCHES)}", "--steps=4"]
     rows: Rows = []
     for name, arguments, place, log, total, done in (
-        (f"{steps:,} steps", training, model, LOG_FILE, steps, _steps),
-        (f"{samples:,} samples", sampling, drawn, MANIFEST, samples, len),
+        (f"{steps:,} steps", [*training, "--steps"], model, LOG_FILE, steps, _steps),
+        (f"{samples:,} samples", [*sampling, "--total"], folder / "samples", MANIFEST, samples, len),
     ):
-        sights, unreadable = yield from _watched(name, [*arguments, f"--out={place}"], place, log, done)
+        short = place.with_name(f"short-{place.name}")
+        fewer = [*arguments, str(total // _SHORT), f"--out={short}"]
+        _, _, less = yield from _watched(f"a tenth of {name}", fewer, short, log, done)
+        sights, unreadable, most = yield from _watched(
+            name, [*arguments, str(total), f"--out={place}"], place, log, done
+        )
         found = {
             "growth of memory": (100 * growth(sights, total), "%"),
             "memory": (_late(sights, total) / 1e6, "MB"),
-            "greatest memory": (max(sight.memory for sight in sights) / 1e6, "MB"),
+            "greatest memory": (most / 1e6, "MB"),
+            "greatest memory beside that of a tenth": (100 * (most / less - 1), "%"),
             "looks at the log": (len(sights), ""),
             "looks that found it unreadable": (unreadable, ""),
             "greatest disk, log and samples aside": (max(sight.disk for sight in sights) / 1e6, "MB"),
@@ -95,7 +104,8 @@ def _steps(rows: list[dict[str, object]]) -> int:
 
 def _watched(
     name: str, arguments: list[str], place: Path, log: str, done: Callable[[list[dict[str, object]]], int]
-) -> Generator[str, None, tuple[list[Sight], int]]:
+) -> Generator[str, None, tuple[list[Sight], int, int]]:
+    """What is seen of a command: looks, how many found its log unreadable, and the most memory it held, in bytes."""
     command, sights, unreadable = Command(*arguments), list[Sight](), 0
     process = psutil.Process(command.pid)
     while command.is_at_work:
@@ -111,7 +121,7 @@ def _watched(
     ended = command.wait()
     if ended.code != 0:
         raise UserError(f"flat: the command failed that was to be watched: {ended.err.strip()}")
-    return sights, unreadable
+    return sights, unreadable, ended.peak
 
 
 def _disk(place: Path) -> tuple[int, int]:

@@ -1,7 +1,7 @@
 """Work that is killed, and started again by the same command: is what it leaves the same, bit by bit?
 
 Three ways to die: at a random moment; before a file operation, any of those that the work does; in the middle of
-writing a file, at a random byte of it.
+writing a file, at a random byte of it, where a line that is being added to a file is an error instead.
 """
 
 import itertools
@@ -12,7 +12,7 @@ import shutil
 import signal
 import sys
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -22,7 +22,10 @@ from condgen.bench.reliability.command import Command, Ended
 from condgen.bench.reliability.work import JOBS, contents, fresh, make_models
 from condgen.errors import UserError
 
-__all__ = ["WAYS", "Whole", "die_before", "die_in_a_file", "kill_rows", "killed_and_resumed", "note_operations"]
+__all__ = [
+    *("WAYS", "Whole", "begun", "die_before", "die_in_a_file", "kill_rows", "killed_and_resumed", "note_operations"),
+    "undisturbed",
+]
 
 WAYS = ("at a random moment", "before a file operation", "in the middle of a file")
 _MOST_KILLS = 3  # of one run
@@ -114,6 +117,22 @@ def undisturbed(arguments: list[str], folder: Path) -> Whole:
     return Whole(lasting, varying, ended.seconds, len(operations), replaced, largest)
 
 
+def begun(
+    kind: str, models: Path, folder: Path, seed: int
+) -> Generator[str, None, tuple[list[str], random.Random, Whole]]:
+    """A kind of work before it is disturbed: its arguments, what decides when and where, and what it does undisturbed.
+
+    Args:
+        kind: of work.
+        models: the folder of `make_models`.
+        folder: to run it in.
+        seed: of moments and places.
+    """
+    arguments = JOBS[kind](models)
+    yield f"{kind}: undisturbed"
+    return arguments, random.Random(f"{seed} {kind}"), undisturbed(arguments, folder / kind / "whole" / kind)
+
+
 def killed_and_resumed(
     arguments: list[str], folder: Path, way: str, whole: Whole, chance: random.Random
 ) -> tuple[int, Ended]:
@@ -158,9 +177,7 @@ def kill_rows(folder: Path, times: int, seed: int, kinds: Sequence[str] = tuple(
     yield from make_models(models, kinds)
     rows: Rows = []
     for kind in kinds:
-        arguments, chance = JOBS[kind](models), random.Random(f"{seed} {kind}")
-        yield f"{kind}: undisturbed"
-        whole = undisturbed(arguments, folder / kind / "whole" / kind)
+        arguments, chance, whole = yield from begun(kind, models, folder, seed)
         count: Counter[str] = Counter()
         for number in range(times):
             way = WAYS[number % len(WAYS)]
@@ -181,6 +198,7 @@ def kill_rows(folder: Path, times: int, seed: int, kinds: Sequence[str] = tuple(
             {"what": "files compared", "variant": kind, "value": len(whole.contents), "unit": "files"},
             {"what": "files with times, not compared", "variant": kind, "value": len(whole.varying), "unit": "files"},
             {"what": "runs that ended in the same bits", "variant": kind, "value": count["same"], "unit": "runs"},
+            {"what": "runs that ended in other bits", "variant": kind, "value": count["different"], "unit": "runs"},
         ]
     return rows
 

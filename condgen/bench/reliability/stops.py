@@ -1,6 +1,5 @@
 """Work that is asked to stop, by Ctrl-C or a polite kill: how soon it ends, and whether anything is lost."""
 
-import random
 import signal
 import time
 from collections import Counter
@@ -9,7 +8,7 @@ from pathlib import Path
 
 from condgen.bench.parts import Rows, Work
 from condgen.bench.reliability.command import Command
-from condgen.bench.reliability.kills import undisturbed
+from condgen.bench.reliability.kills import begun
 from condgen.bench.reliability.work import JOBS, fresh, make_models
 from condgen.run import lock
 
@@ -34,9 +33,7 @@ def stop_rows(folder: Path, times: int, seed: int, kinds: Sequence[str] = tuple(
     yield from make_models(models, kinds)
     rows: Rows = []
     for kind in kinds:
-        arguments, chance = JOBS[kind](models), random.Random(f"{seed} {kind}")
-        yield f"{kind}: undisturbed"
-        whole = undisturbed(arguments, folder / kind / "whole" / kind)
+        arguments, chance, whole = yield from begun(kind, models, folder, seed)
         count: Counter[str] = Counter()
         slowest = 0.0
         for number in range(times):

@@ -6,6 +6,7 @@ import math
 import shutil
 import struct
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -51,6 +52,7 @@ _DTYPES = ("F64", "F16", "BF16", "I64", "I8", "U8", "BOOL", "F8_E4M3", "C64", "X
 _SHAPES: tuple[Any, ...] = ([], [0], [-1], [2**63], [2**32, 2**32], [1] * 70, [10**9, 10**9], ["2"], [2.5], None)
 
 
+_WEIGHTS = "diffusion_pytorch_model"
 _DIFFUSERS: dict[str, dict[str, Any]] = {
     "unet/config.json": {
         "_class_name": "UNet2DModel", "in_channels": 1, "out_channels": 1, "sample_size": 8, "layers_per_block": 1,
@@ -83,9 +85,9 @@ def hostile_tensors(chance: Random, content: bytes) -> bytes:
     """A safetensors file that is changed in what it says of its model, in its header, its tensors or its bytes."""
     header, data = _split(content)
     draw = chance.random()
-    if draw < 0.55:
-        about = hostile_tree(chance, json.loads(header["__metadata__"]["condgen"]))
-        text = json.dumps(about)
+    about = header["__metadata__"].get("condgen")
+    if draw < 0.55 and about is not None:
+        text = json.dumps(hostile_tree(chance, json.loads(about)))
         if chance.random() < 0.05:
             text = chance.choice(("[" * 50_000, "", "null", "3", "NaN", text[:-1], '{"a":' * 9000, "9" * 5000))
         header["__metadata__"]["condgen"] = text
@@ -275,19 +277,41 @@ def read_features(chance: Random, case: Path) -> None:
             draw_looks(folder)
 
 
+@cache
+def _diffusers_weights() -> bytes:
+    """Those of the valid network."""
+    from diffusers import UNet2DModel
+
+    with torch.random.fork_rng([]):
+        torch.manual_seed(0)
+        unet = UNet2DModel(**_DIFFUSERS["unet/config.json"])
+    return save(unet.state_dict(), metadata={"format": "pt"})
+
+
 def make_diffusers(chance: Random, valid: Path, case: Path) -> None:
-    """A folder in the form of diffusers."""
+    """A folder in the form of diffusers, hostile in what it says or in its weights."""
     folder = case / "in" / "pipeline"
-    changed = chance.choices(list(_DIFFUSERS), weights=(5, 3, 1))[0]
+    changed = chance.choices((*_DIFFUSERS, ""), weights=(5, 3, 1, 3))[0]
     for name, tree in _DIFFUSERS.items():
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(hostile_tree(chance, tree) if name == changed else tree))
-    for name in ("diffusion_pytorch_model.bin", "modeling.py", "diffusion_pytorch_model.safetensors"):
+    for name in (f"{_WEIGHTS}.bin", "modeling.py", f"{_WEIGHTS}.safetensors"):
         (folder / "unet" / name).write_bytes(planted(chance, case / "canary"))
-    if chance.random() < 0.7:
-        content = save({"conv_in.weight": torch.zeros(4, 1, 3, 3)}, metadata={"format": "pt"})
-        (folder / "unet" / "diffusion_pytorch_model.safetensors").write_bytes(hostile_bytes(chance, content))
+    if chance.random() < 0.1:
+        return
+    content = _diffusers_weights()
+    if changed == "" or chance.random() < 0.1:
+        content = hostile_tensors(chance, content)
+    if chance.random() < 0.8:
+        (folder / "unet" / f"{_WEIGHTS}.safetensors").write_bytes(content)
+        return
+    part = f"{_WEIGHTS}-00001-of-00001.safetensors"
+    (folder / "unet" / f"{_WEIGHTS}.safetensors").unlink()
+    (folder / "unet" / part).write_bytes(content)
+    index = {"metadata": {"total_size": len(content)}, "weight_map": dict.fromkeys(load(_diffusers_weights()), part)}
+    held = hostile_tree(chance, index) if chance.random() < 0.6 else index
+    (folder / "unet" / f"{_WEIGHTS}.safetensors.index.json").write_text(json.dumps(held))
 
 
 def read_diffusers(chance: Random, case: Path) -> None:

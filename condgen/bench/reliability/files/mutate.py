@@ -132,7 +132,9 @@ def _bend(chance: Random, node: Tree, key: Tree, _: list[tuple[Any, Any]]) -> No
     elif isinstance(old, str):
         node[key] = chance.choice((old[:-1], old + old, old.upper(), [old], old + chance.choice(NAMES)))
     elif isinstance(old, list):
-        node[key] = chance.choice((old[:-1], old + old, old[::-1], {"0": old}, [old], old * min(_MANY, 200)))
+        node[key] = chance.choice(
+            (old[:-1], old + old, old[::-1], {"0": old}, [old], old * (200 if len(old) < 100 else 2))
+        )
     else:
         node[key] = [old]
 

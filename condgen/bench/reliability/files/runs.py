@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from random import Random
 
@@ -36,6 +37,7 @@ from condgen.studio.models import ModelCache, read_offer
 
 __all__ = ["make_run", "make_samples", "read_run_folder", "read_sample_folder", "warm_runs", "warm_samples"]
 
+_LARGE = 10**8  # bytes
 _SEPARATE = ("manifest.jsonl", "stage.json")
 
 
@@ -84,8 +86,13 @@ def make_samples(chance: Random, valid: Path, case: Path) -> None:
     manifests = [path for path in files if path.name in _SEPARATE]
     for _ in range(chance.choice((1, 1, 2))):
         path = chance.choice(manifests if chance.random() < 0.75 else files)
-        if path.is_file() and path.stat().st_size:
+        if _can_be_spoilt(path):
             _try_to_spoil(chance, path, case)
+
+
+def _can_be_spoilt(path: Path) -> bool:
+    """Whether it is a file still, and not one of gigabytes of nothing."""
+    return path.is_file() and not path.is_symlink() and 0 < path.stat().st_size < _LARGE
 
 
 def _try_to_spoil(chance: Random, path: Path, case: Path) -> None:
@@ -152,7 +159,7 @@ def make_run(chance: Random, valid: Path, case: Path) -> None:
     texts = [path for path in files if path.suffix in (".json", ".jsonl", ".yaml")]
     for _ in range(chance.choice((1, 1, 2, 3))):
         path = chance.choice(texts if chance.random() < 0.7 else files)
-        if path.is_file() and not path.is_symlink() and path.stat().st_size:
+        if _can_be_spoilt(path):
             _try_to_spoil(chance, path, case)
     if chance.random() < 0.05:
         _rename_class(chance, folder)
@@ -165,7 +172,7 @@ def _rename_class(chance: Random, folder: Path) -> None:
     """A class, or a method, of a name that tries to be something else."""
     name = json.dumps(chance.choice(NAMES))
     for path in folder.rglob("*.json*"):
-        if path.is_file():
+        if _can_be_spoilt(path):
             path.write_bytes(path.read_bytes().replace(b'"ant"', name.encode()).replace(b'"plain"', name.encode()))
     target = os.fsencode(chance.choice(("<script>alert(1)<", "two\nlines", "\x1b[2J", "half\udcff")))
     os.rename(os.fsencode(folder / "samples" / "plain"), os.path.join(os.fsencode(folder / "samples"), target))
@@ -192,9 +199,8 @@ def _export_stage(folder: Path, out: Path) -> None:
 
 
 def _events(folder: Path, out: Path) -> None:
-    events = Events(folder, out / "events")
-    events.update()
-    events.close()
+    with closing(Events(folder, out / "events")) as events:
+        events.update()
 
 
 def _rest(folder: Path, out: Path) -> None:
