@@ -101,10 +101,20 @@ def _files(path: Path, within: tuple[Path, ...], seen: set[Path]) -> Iterator[_F
     own = read_yaml(path)
     included, sizes = own.pop("include", []), own.pop("sizes", {})
     included = [included] if isinstance(included, str) else included
-    if not isinstance(included, list) or not all(isinstance(n, str) and "\0" not in n for n in included):
+    if not isinstance(included, list) or not all(map(_is_file_name, included)):
         raise UserError(f"{path}: include is a list of files, such as [score.yaml, classifier.yaml]")
     if not isinstance(sizes, dict) or not all(isinstance(value, dict) for value in sizes.values()):
         raise UserError(f"{path}: sizes are names with settings, such as {{small: {{score: ...}}}}")
     for name in included:
         yield from _files(path.parent / name, (*within, place), seen)
     yield _File(own, {str(name): value for name, value in sizes.items()})
+
+
+def _is_file_name(name: object) -> bool:
+    if not isinstance(name, str) or "\0" in name:
+        return False
+    try:
+        os.fsencode(name)
+    except UnicodeEncodeError:  # half a character
+        return False
+    return True

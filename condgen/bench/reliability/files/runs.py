@@ -10,6 +10,7 @@ from random import Random
 
 import torch
 import yaml
+from safetensors import SafetensorError
 
 from condgen.bench.reliability.files.models import hostile_tensors
 from condgen.bench.reliability.files.mutate import (
@@ -98,7 +99,7 @@ def _can_be_spoilt(path: Path) -> bool:
 def _try_to_spoil(chance: Random, path: Path, case: Path) -> None:
     try:
         _spoil(chance, path, case)
-    except (ValueError, yaml.YAMLError, OSError, KeyError, RecursionError):  # it was spoilt already
+    except (ValueError, yaml.YAMLError, OSError, KeyError, RecursionError, SafetensorError):  # it was spoilt already
         path.write_bytes(b"")
 
 
