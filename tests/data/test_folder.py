@@ -1,5 +1,6 @@
 """Folders of images: what is read, and how each fault is named."""
 
+import time
 import warnings
 
 import numpy as np
@@ -8,7 +9,7 @@ import torch
 from PIL import Image
 
 from condgen.data import Folder, load
-from condgen.data.folder import read_folder
+from condgen.data.folder import _list_images, read_folder
 from condgen.errors import UserError
 
 
@@ -182,3 +183,15 @@ def test_too_few_images_to_hold_out(tmp_path):
     assert len(load(Folder(root=tmp_path, test_fraction=0.3), "test")) == 3
     save(tmp_path / "lone" / "0.png")
     refused(tmp_path, "the smallest, 'lone', has 1", test_fraction=0.5)
+
+
+@pytest.mark.slow
+def test_a_hundred_thousand_files_are_listed_in_seconds(root):
+    first = next(root.rglob("*.png"))
+    content, before = first.read_bytes(), sum(1 for _ in root.rglob("*.png"))
+    for number in range(100_000):  # a file system takes far fewer links to one file
+        first.with_name(f"copy-{number}.png").write_bytes(content)
+    started = time.perf_counter()
+    _, paths, labels = _list_images(root)
+    assert len(paths) == len(labels) == 100_000 + before
+    assert time.perf_counter() - started < 5
