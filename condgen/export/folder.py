@@ -19,7 +19,7 @@ from condgen.export.inside import within
 from condgen.export.places import without_place
 from condgen.export.sources import Measured, Model, Source, read_source
 from condgen.files import write_atomically
-from condgen.foreign import blamed_on
+from condgen.foreign import blamed_on, read_bytes
 from condgen.hub import CALIBRATION_FILE, CONFIG_FILE
 from condgen.report import draw_errors
 from condgen.report.dresses import escape_markdown
@@ -32,6 +32,7 @@ CARD_FILE = "README.md"
 
 _LIBRARY = "condgen"
 _REPORTS = ("report.html", "report.md", "report.json")
+_LARGEST = 2**26  # bytes of a text, which is rewritten without the places of data
 
 
 def export(folder: Path, out: Path, license: str) -> Source:
@@ -156,14 +157,21 @@ def _copy_pictures(folder: Path, files: list[str], out: Path, name: str | None =
         if within(folder, file).is_file():
             target = name or f"figures/{Path(file).name}"
             (out / target).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(folder / file, out / target)
+            write_atomically(out / target, _read(folder / file))
             written.append(target)
     return written
 
 
+def _read(path: Path, most: int | None = None) -> bytes:
+    try:
+        return read_bytes(path) if most is None else read_bytes(path, most)
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} cannot be exported ({error}): make it again, or delete it") from error
+
+
 def _copy_text(path: Path, target: Path, roots: set[str]) -> None:
     """Copies a file without the paths of data."""
-    text = path.read_text(encoding="utf-8")
+    text = _read(path, _LARGEST).decode("utf-8")
     for root in roots:
         for dress in (str, escape, escape_markdown, lambda value: json.dumps(value)[1:-1]):
             text = without_place(text, root, dress)

@@ -54,6 +54,15 @@ def test_a_harmless_run_is_exported(run, tmp_path):
     assert (tmp_path / "out" / "figures" / "samples-plain.png").read_bytes() == b"a picture"
 
 
+@pytest.mark.parametrize("file", ["report.html", "samples/plain/grid.png"])
+def test_a_file_of_gigabytes_of_nothing_is_not_copied(run, file, tmp_path):
+    with open(run / file, "wb") as sparse:
+        sparse.truncate(8_000_000_000)
+    with pytest.raises(UserError, match=f"{file} cannot be exported .it holds more than"):
+        export(run, tmp_path / "out", "mit")
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize("key", ["names", "network", "shape"])
 def test_a_model_that_says_too_little_is_no_traceback(run, key, tmp_path):
     about = CONFIG.model_dump(mode="json")
