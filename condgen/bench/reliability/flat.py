@@ -1,12 +1,15 @@
 """Long work, watched from outside: does its memory grow, can its log always be read, how much disk does it hold?
 
+The work stands still while it is looked at: however long its log takes to read, no part of it goes by unseen.
+
 What comes after the work, such as drawing a picture of it, is no part of its growth. Whether that takes more after more
 work is told by the greatest memory, beside that of a tenth of the work.
 """
 
+import contextlib
 import statistics
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,7 +24,7 @@ from condgen.run.folder import LOG_FILE
 
 __all__ = ["Sight", "flat_rows", "growth"]
 
-_EVERY = 0.1  # seconds between two looks
+_EVERY = 0.05  # seconds that it works between two looks
 _SETTLED, _LATE = 0.2, 0.9  # of the work: before the first, buffers are still being made; the last part is compared
 _SHORT = 10  # a part of the work, one in so many, is done for comparison
 _BATCHES = 200  # of samples, so that there is enough to see
@@ -110,9 +113,9 @@ def _watched(
     process = psutil.Process(command.pid)
     while command.is_at_work:
         try:
-            memory = process.memory_info().rss
-            sights.append(Sight(done(read_rows(place / log)), memory, *_disk(place)))
-            yield f"{name}: {sights[-1].done:,}, {memory / 1e6:,.0f} MB"
+            with _still(process):
+                sights.append(Sight(done(read_rows(place / log)), process.memory_info().rss, *_disk(place)))
+            yield f"{name}: {sights[-1].done:,}, {sights[-1].memory / 1e6:,.0f} MB"
         except UserError:
             unreadable += 1
         except (psutil.Error, FileNotFoundError):  # it has just ended, or just replaced a file
@@ -122,6 +125,16 @@ def _watched(
     if ended.code != 0:
         raise UserError(f"flat: the command failed that was to be watched: {ended.err.strip()}")
     return sights, unreadable, ended.peak
+
+
+@contextlib.contextmanager
+def _still(process: psutil.Process) -> Iterator[None]:
+    """Holds a process where it is."""
+    process.suspend()
+    try:
+        yield
+    finally:
+        process.resume()
 
 
 def _disk(place: Path) -> tuple[int, int]:

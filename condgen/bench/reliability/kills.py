@@ -29,6 +29,7 @@ __all__ = [
 
 WAYS = ("at a random moment", "before a file operation", "in the middle of a file")
 _MOST_KILLS = 3  # of one run
+_MOST_TRIES = 10  # to kill it at all
 _TELLING = frozenset({"open", "os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate", "shutil.rmtree"})
 
 
@@ -138,26 +139,34 @@ def killed_and_resumed(
 ) -> tuple[int, Ended]:
     """Runs a command in an empty folder, kills it once or more, and runs it again until it ends.
 
+    A moment drawn may come too late, since no run takes as long as another: another is drawn then.
+
     Returns:
         How often it was killed, and how it ended at last.
     """
-    fresh(folder)
-    killed = 0
-    for _ in range(chance.randint(1, _MOST_KILLS)):
-        prepare: Callable[[], None] | None = None
-        if way == WAYS[1]:
-            prepare = partial(die_before, str(folder), chance.randrange(whole.operations))
-        elif way == WAYS[2]:
-            prepare = partial(die_in_a_file, int(whole.largest ** chance.random()))
-        command = _command(arguments, folder, prepare)
-        if way == WAYS[0]:
-            command.join(chance.uniform(0, whole.seconds))
-            command.send(signal.SIGKILL)
-        ended = command.wait()
-        killed += ended.code < 0
-        if ended.code >= 0:
-            break
+    killed, tries = 0, 0
+    while not killed and tries < _MOST_TRIES:
+        fresh(folder)
+        tries += 1
+        for _ in range(chance.randint(1, _MOST_KILLS)):
+            if _killed(arguments, folder, way, whole, chance).code >= 0:
+                break
+            killed += 1
     return killed, _command(arguments, folder, None).wait()
+
+
+def _killed(arguments: list[str], folder: Path, way: str, whole: Whole, chance: random.Random) -> Ended:
+    """How a command ended that was to be killed: it may have been done before, or have met an error."""
+    prepare: Callable[[], None] | None = None
+    if way == WAYS[1]:
+        prepare = partial(die_before, str(folder), chance.randrange(whole.operations))
+    elif way == WAYS[2]:
+        prepare = partial(die_in_a_file, int(whole.largest ** chance.random()))
+    command = _command(arguments, folder, prepare)
+    if way == WAYS[0]:
+        command.join(chance.uniform(0, whole.seconds))
+        command.send(signal.SIGKILL)
+    return command.wait()
 
 
 def kill_rows(folder: Path, times: int, seed: int, kinds: Sequence[str] = tuple(JOBS)) -> Work:
