@@ -15,7 +15,8 @@ import json
 import math
 import shutil
 import time
-from collections.abc import Callable, Iterator, Sequence
+from array import array
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -163,6 +164,11 @@ def _begin(opened: Stage) -> _Begun:
     return _Begun(seeds, Cost.noted(opened.record, len(seeds)), f"{time.time_ns():x}")
 
 
+def _numbers(numbers: Iterable[int]) -> Sequence[int]:
+    """All of them in a fifth of the memory of a list, since there may be millions."""
+    return array("q", numbers)
+
+
 def _dealt(missing: Sequence[int], batch: int, processes: Processes) -> Sequence[int]:
     """This process's share of the places: whole batches of what one process would draw, where there are enough."""
     batches = math.ceil(len(missing) / batch)
@@ -176,10 +182,11 @@ def _draw(opened: Stage, stage: SampleStage, source: Source, processes: Processe
     """Draws what is missing, and writes it, also when it is interrupted."""
     opened.note(steps=len(source.grid) if source.grid is not None else None)
     begun = processes.once(lambda: _begin(opened))
-    missing = [place for place in stage.places if stage.seed + place not in begun.seeds]
+    missing = _numbers(place for place in stage.places if stage.seed + place not in begun.seeds)
     total, places = len(stage.places), _dealt(missing, stage.batch, processes)
     of_all = len(missing) / max(1, len(places))  # samples that all draw while this process draws one
-    labels, seeds = [stage.labels[place] for place in places], [stage.seed + place for place in places]
+    labels = _numbers(stage.labels[place] for place in places)
+    seeds = _numbers(stage.seed + place for place in places)
     if stage.compile and places:  # before the clock starts
         yield Progress(opened.name, total - len(missing), total, 0, "compiling")
         for size in {stage.batch, len(places) % stage.batch} - {0}:  # a network is compiled for the size of its batch
