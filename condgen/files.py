@@ -24,7 +24,7 @@ _UNFINISHED = re.compile(r"\..+\.(\d+)\.tmp")
 
 
 @contextmanager
-def naming(path: Path, size: int) -> Iterator[None]:
+def naming(path: Path | str, size: int) -> Iterator[None]:
     """Around writing: an error of the disk names the file, and the bytes that are needed for it.
 
     Raises:

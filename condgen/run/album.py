@@ -6,6 +6,7 @@ which are read as one set once all are there.
 
 import io
 import json
+import os
 import re
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
@@ -226,9 +227,9 @@ def write_samples(
     lines = []
     for row, picture in encode_samples(places, x, rows):
         if picture is not None:
-            path = folder / row["file"]
-            with naming(path, len(picture)):
-                path.write_bytes(picture)
+            path = os.path.join(folder, row["file"])  # a `Path` would enter its name in Python's table, which grows
+            with naming(path, len(picture)), open(path, "wb") as file:
+                file.write(picture)
         lines.append(row)
     append_rows(part or folder, lines)
     return lines
