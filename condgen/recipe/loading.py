@@ -29,8 +29,10 @@ def content_key(*parts: BaseModel | Mapping[str, Any] | str | int) -> str:
 
 
 def to_yaml(settings: BaseModel) -> str:
-    """Resolved settings as YAML, every default written out."""
-    return yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+    """Resolved settings as YAML for people to read: every default written out, what repeats itself counted."""
+    return yaml.safe_dump(
+        settings.model_dump(mode="json", context={"short": True}), sort_keys=False, allow_unicode=True
+    )
 
 
 def read_yaml(path: Path) -> dict[str, Any]:

@@ -1,9 +1,10 @@
 """Which samples to draw: of which classes, from which seeds, and in how many parts."""
 
 from collections.abc import Sequence
+from itertools import groupby
 from typing import Any
 
-from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
+from pydantic import Field, SerializationInfo, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from condgen.recipe.methods import Method, Name
 from condgen.settings import Settings
@@ -76,8 +77,12 @@ class SampleStage(Settings):
     compile: bool = Field(default=False, exclude=True, description=_COMPILE)
 
     @model_serializer(mode="wrap")
-    def _without_what_is_absent(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
+    def _without_what_is_absent(
+        self, serialise: SerializerFunctionWrapHandler, info: SerializationInfo
+    ) -> dict[str, Any]:
         tree: dict[str, Any] = serialise(self)
+        if info.context and info.context.get("short"):  # a line a sample would make a file that nobody can read
+            tree["labels"] = [{"label": y, "samples": sum(1 for _ in same)} for y, same in groupby(self.labels)]
         if self.shard is None:  # so that the content keys of samples drawn before still hold
             del tree["shard"]
         return tree

@@ -48,6 +48,8 @@ def test_a_total_is_spread_over_the_classes(models, condgen, tmp_path):
     code, _, err = condgen("sample", "--generator", models / "generator", "--out", tmp_path / "default")
     assert code == 0, err
     assert len(read_rows(tmp_path / "default" / "manifest.jsonl")) == 160
+    code, _, err = condgen("train-classifier", "--score", tmp_path / "default", "--out", tmp_path / "c")
+    assert (code, "default holds no score model" in err) == (2, True), err
 
 
 @pytest.mark.parametrize(

@@ -6,11 +6,14 @@ from condgen.data import LabelledSet, load, parse_data
 from condgen.errors import UserError
 from condgen.nets import build_classifier, build_denoiser, build_discriminator, build_generator
 from condgen.recipe import (
+    Method,
     Recipe,
+    SampleStage,
     apply_overrides,
     content_key,
     default_adversary,
     default_recipe,
+    labels_spread,
     load_recipe,
     taught,
     to_yaml,
@@ -280,3 +283,12 @@ def test_a_taught_generator_starts_from_its_teacher_and_keeps_what_the_recipe_sa
     again = taught(started.model_copy(update={"network": free.network}), {"classifier": "d"})
     assert (again.teacher.classifier, again.teacher.scale) == ("d", 2)
     assert again.network == free.network
+
+
+def test_settings_of_a_million_samples_are_few_lines_and_their_key_is_that_of_each_label():
+    stage = SampleStage(method=Method(nfe=3), labels=labels_spread(1_000_000, (7, 3, 7)))
+    text = to_yaml(stage)
+    assert len(text) < 500
+    runs = [(run["label"], run["samples"]) for run in yaml.safe_load(text)["labels"]]
+    assert runs == [(7, 333_334), (3, 333_333), (7, 333_333)]
+    assert content_key(stage) == content_key(dict(stage.model_dump(mode="json"), labels=list(stage.labels)))
