@@ -1,6 +1,8 @@
 """Hostile files: what condgen makes of a few hundred of them, and that what is counted would be found."""
 
 import json
+import shutil
+import time
 from collections import defaultdict
 
 import pytest
@@ -93,15 +95,22 @@ def test_a_fault_that_is_not_found_ends_the_count(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("kind", list(KINDS))
-def test_a_case_is_the_same_each_time(valid, tmp_path, kind):
-    made = []
-    for name in ("one", "other"):
-        make_case(KINDS[kind], chance_of(kind, 2, 5), valid / "valid", tmp_path / "case")
-        files = sorted(path for path in (tmp_path / "case").rglob("*") if path.is_file() and not path.is_symlink())
-        small = [path for path in files if path.stat().st_size < 10**8]
-        made.append([(path.relative_to(tmp_path), path.read_bytes()) for path in small])
-        (tmp_path / "case").rename(tmp_path / name)
-    assert made[0] == made[1]
+def test_a_case_is_the_same_on_another_day(valid, tmp_path, monkeypatch, kind):
+    now = time.time()
+    for number in range(10):
+        made = []
+        for day in (0, 1):
+            monkeypatch.setattr(time, "time", lambda at=now + day * 86_400: at)
+            make_case(KINDS[kind], chance_of(kind, 2, number), valid / "valid", tmp_path / "case")
+            made.append(contents(tmp_path / "case"))
+            shutil.rmtree(tmp_path / "case")
+        assert made[0].keys() == made[1].keys()
+        assert not [path for path, content in made[0].items() if content != made[1][path]]
+
+
+def contents(folder):
+    files = [path for path in folder.rglob("*") if path.is_file() and not path.is_symlink()]
+    return {path: path.read_bytes() for path in files if path.stat().st_size < 10**8}
 
 
 def test_one_case_is_had_again_and_its_files_stay(tmp_path):

@@ -125,7 +125,7 @@ def _with_other_header(chance: Random, header: dict[str, Any]) -> Any:  # noqa: 
 def _with_other_tensors(chance: Random, content: bytes) -> bytes:
     """A valid file, whose tensors are of other kinds or sizes, or hold no numbers."""
     header, _ = _split(content)
-    tensors = {name: tensor.clone() for name, tensor in load(content).items()}
+    tensors = {name: tensor.clone() for name, tensor in sorted(load(content).items())}  # else they come in any order
     name = chance.choice(list(tensors))
     tensor = tensors[name]
     match chance.randrange(7):
@@ -309,7 +309,8 @@ def make_diffusers(chance: Random, valid: Path, case: Path) -> None:
     part = f"{_WEIGHTS}-00001-of-00001.safetensors"
     (folder / "unet" / f"{_WEIGHTS}.safetensors").unlink()
     (folder / "unet" / part).write_bytes(content)
-    index = {"metadata": {"total_size": len(content)}, "weight_map": dict.fromkeys(load(_diffusers_weights()), part)}
+    names = sorted(load(_diffusers_weights()))
+    index = {"metadata": {"total_size": len(content)}, "weight_map": dict.fromkeys(names, part)}
     held = hostile_tree(chance, index) if chance.random() < 0.6 else index
     (folder / "unet" / f"{_WEIGHTS}.safetensors.index.json").write_text(json.dumps(held))
 
