@@ -20,12 +20,12 @@ import torch
 from pydantic import Field, PositiveInt
 from torch import Tensor
 
-from condgen.bayes import Denoiser, Likelihood
+from condgen.checkpoint import load_model
+from condgen.denoiser import Denoiser, Likelihood
 from condgen.hub import model_folder
-from condgen.nets import AnyClassifierNet, build_classifier, input_gradient_only
-from condgen.noise import AnySchedule, expand, perturb
+from condgen.networks import AnyClassifierNet, build_classifier, input_gradient_only
+from condgen.schedules import AnySchedule, expand, perturb
 from condgen.settings import Settings
-from condgen.weights import load_model
 
 __all__ = [
     "PRESETS",

@@ -23,8 +23,8 @@ import torch
 from pydantic import Field, PositiveFloat, model_validator
 from torch import Tensor
 
-from condgen.bayes import Denoiser, Likelihood
-from condgen.noise import Schedule, expand
+from condgen.denoiser import Denoiser, Likelihood
+from condgen.schedules import Schedule, expand
 from condgen.score import ScoreModel
 from condgen.settings import Settings
 

@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
+from condgen.checkpoint import MODEL_FILE
 from condgen.errors import UserError
-from condgen.weights import MODEL_FILE
 
 __all__ = ["CALIBRATION_FILE", "CONFIG_FILE", "MODEL", "fetch", "model_folder", "repository_of", "upload"]
 

@@ -40,8 +40,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from condgen.bayes import Denoiser, Likelihood, refuse_infinite
-from condgen.noise import Schedule, score_from_denoised
+from condgen.denoiser import Denoiser, Likelihood, refuse_infinite
+from condgen.schedules import Schedule, score_from_denoised
 
 __all__ = ["ExactScores", "Oracle", "OracleLikelihood"]
 

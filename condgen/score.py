@@ -32,14 +32,14 @@ import torch
 from pydantic import Field, PositiveInt
 from torch import Tensor, nn
 
-from condgen.bayes import Denoiser
+from condgen.checkpoint import load_model
+from condgen.denoiser import Denoiser
 from condgen.errors import UserError
 from condgen.hub import model_folder
-from condgen.nets import AnyDenoiserNet, AnyDiscriminatorNet, build_denoiser, build_discriminator
-from condgen.noise import AnySchedule, expand, perturb, precondition
+from condgen.networks import AnyDenoiserNet, AnyDiscriminatorNet, build_denoiser, build_discriminator
 from condgen.rng import to_device
+from condgen.schedules import AnySchedule, expand, perturb, precondition
 from condgen.settings import Settings
-from condgen.weights import load_model
 
 __all__ = [
     "AdversarialLosses",

@@ -5,9 +5,9 @@ from functools import partial
 import pytest
 import torch
 
+from condgen.checkpoint import save_tensors
 from condgen.data import LabelledSet
-from condgen.run.looks import LOOKS
-from condgen.weights import save_tensors
+from condgen.runs.looks import LOOKS
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
@@ -90,8 +90,8 @@ def make_a_collapse():
 
 def make_digits_run(folder):
     """A run on digits by every kind of model, trained for a few steps only, and sampled by each method."""
-    from condgen.recipe import Recipe
-    from condgen.run import run_recipe
+    from condgen.recipes import Recipe
+    from condgen.runs import run_recipe
     from condgen.training import Processes
 
     network = {"kind": "mlp", "width": 16, "depth": 1, "embedding": 8}

@@ -27,7 +27,7 @@ with atheris.instrument_imports(include=["condgen", "yaml", "PIL"]):
     from condgen.data.pictures import read_picture
     from condgen.errors import UserError
     from condgen.report.inputs import read_run
-    from condgen.run.album import read_samples
+    from condgen.runs.album import read_samples
     from condgen.training.checkpoint import STATE_FILE
 
 import torch

@@ -5,7 +5,6 @@ import pytest
 import torch
 from torch import nn
 
-from condgen.bayes import Denoiser, Likelihood
 from condgen.classifier import (
     PRESETS,
     Classifier,
@@ -15,9 +14,10 @@ from condgen.classifier import (
     compiled_gradient,
     gradient_of,
 )
-from condgen.nets import MLPSettings, ResNetSettings, TimmSettings, use_plain_operations
-from condgen.noise import EDM, VE, VP, expand, perturb
+from condgen.denoiser import Denoiser, Likelihood
+from condgen.networks import MLPSettings, ResNetSettings, TimmSettings, use_plain_operations
 from condgen.oracle import Oracle
+from condgen.schedules import EDM, VE, VP, expand, perturb
 
 MEANS = torch.tensor([[-1.5, 0.5], [1.5, -0.5], [0.0, 2.0]], dtype=torch.float64)
 

@@ -4,11 +4,11 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from condgen.bayes import Denoiser
+from condgen.denoiser import Denoiser
 from condgen.guidance import ClassifierGuided, DenoiserGuided, ScaleCurve
-from condgen.nets import MLPSettings, UNetSettings
-from condgen.noise import EDM, VE, VP
+from condgen.networks import MLPSettings, UNetSettings
 from condgen.oracle import Oracle
+from condgen.schedules import EDM, VE, VP
 from condgen.score import ScoreConfig, ScoreModel
 
 

@@ -13,22 +13,22 @@ errors
 files
 foreign
 settings
-noise
+schedules
 rng
-bayes
+denoiser
 oracle
 data
-nets
-weights
+networks
+checkpoint
 hub
 score classifier generator
 guidance
-sampling
+samplers
 training
 metrics
 diagnostics
-recipe
-run
+recipes
+runs
 report
 export
 studio
@@ -60,7 +60,10 @@ def test_imports_point_upwards(path):
 
 
 def test_every_form_of_import_is_seen():
-    source = (
-        "import condgen.noise\nfrom condgen.rng import Streams\ndef f():\n    from condgen import bayes, __version__"
-    )
-    assert imported(source) == {"noise", "rng", "bayes"}
+    lines = [
+        "import condgen.schedules",
+        "from condgen.rng import Streams",
+        "def f():",
+        "    from condgen import denoiser",
+    ]
+    assert imported("\n".join(lines)) == {"schedules", "rng", "denoiser"}

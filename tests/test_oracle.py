@@ -11,8 +11,8 @@ from scipy.special import logsumexp
 from scipy.stats import multivariate_normal
 
 from condgen.errors import UserError
-from condgen.noise import EDM, VE, VP, Cosine, expand
 from condgen.oracle import Oracle
+from condgen.schedules import EDM, VE, VP, Cosine, expand
 
 SCHEDULES = [VE(), VP(), Cosine(), EDM()]
 

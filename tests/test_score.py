@@ -2,9 +2,10 @@ import numpy as np
 import pytest
 import torch
 
+from condgen.checkpoint import MODEL_FILE, save_tensors
 from condgen.errors import UserError
-from condgen.nets import MLPDiscriminatorSettings, MLPSettings
-from condgen.noise import EDM, VE, VP, Cosine, perturb
+from condgen.networks import MLPDiscriminatorSettings, MLPSettings
+from condgen.schedules import EDM, VE, VP, Cosine, perturb
 from condgen.score import (
     Discriminator,
     ScoreConfig,
@@ -13,7 +14,6 @@ from condgen.score import (
     denoising_score_matching,
     discriminator_loss,
 )
-from condgen.weights import MODEL_FILE, save_tensors
 
 
 def config(schedule=None, **changes):

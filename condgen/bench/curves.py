@@ -14,11 +14,11 @@ from condgen.classifier import Classifier
 from condgen.data import LabelledSet, load
 from condgen.diagnostics.score_errors import data_queries, grid_queries
 from condgen.errors import UserError
-from condgen.noise import perturb
 from condgen.oracle import Oracle
-from condgen.recipe import ClassifierRecipe, Recipe
+from condgen.recipes import ClassifierRecipe, Recipe
 from condgen.rng import keyed_generator
-from condgen.run import SNAPSHOTS, describe_environment
+from condgen.runs import SNAPSHOTS, describe_environment
+from condgen.schedules import perturb
 
 __all__ = ["check_curves", "training_curves"]
 

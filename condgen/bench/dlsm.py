@@ -29,8 +29,8 @@ from condgen.classifier import (
     compiled_gradient,
     gradient_of,
 )
-from condgen.nets import AnyClassifierNet, MLPSettings, ResNetSettings, UNetSettings, use_plain_operations
-from condgen.noise import EDM, expand
+from condgen.networks import AnyClassifierNet, MLPSettings, ResNetSettings, UNetSettings, use_plain_operations
+from condgen.schedules import EDM, expand
 from condgen.score import ScoreConfig, ScoreModel
 from condgen.training.frozen import PriorSettings, lighten_
 

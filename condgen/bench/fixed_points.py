@@ -24,9 +24,9 @@ from torch import Tensor, nn
 
 from condgen.bench.seeds import Fact
 from condgen.generator import Critic, distribution_matching_loss, mismatching_loss, score_identity_loss
-from condgen.nets import MLPSettings
-from condgen.noise import EDM, Levels, linear_beta_levels
+from condgen.networks import MLPSettings
 from condgen.oracle import Oracle
+from condgen.schedules import EDM, Levels, linear_beta_levels
 
 __all__ = [
     "LEVELS",

@@ -21,7 +21,7 @@ from condgen.bench.seeds import Fact, rows_over_seeds
 from condgen.bench.timing import take_turns
 from condgen.metrics import Gaussian, KernelReference, classifier_score, frechet_distance, kernel_distance, prdc
 from condgen.rng import keyed_generator
-from condgen.run import keep_freed_memory
+from condgen.runs import keep_freed_memory
 
 __all__ = ["CASES", "Case", "metric_rows"]
 

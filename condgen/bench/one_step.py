@@ -17,10 +17,10 @@ from condgen.bench.seeds import Fact, rows_over_seeds
 from condgen.bench.timing import take_turns
 from condgen.generator import Generator as OneStep
 from condgen.generator import GeneratorConfig
-from condgen.nets import AnyDenoiserNet, MLPSettings, UNetSettings
-from condgen.noise import EDM
+from condgen.networks import AnyDenoiserNet, MLPSettings, UNetSettings
 from condgen.rng import Streams
-from condgen.sampling import FIXED, SamplerName, final, grid_for, points_within, trajectory
+from condgen.samplers import FIXED, SamplerName, final, grid_for, points_within, trajectory
+from condgen.schedules import EDM
 from condgen.score import ScoreConfig, ScoreModel
 from condgen.training import Precision, PriorSettings, lighten_
 

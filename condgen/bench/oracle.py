@@ -21,9 +21,9 @@ from condgen.bench.seeds import Fact, rows_over_seeds
 from condgen.bench.timing import take_turns, wait_for
 from condgen.data import LabelledSet
 from condgen.diagnostics.score_errors import Queries, draw_queries, measure_levels
-from condgen.noise import EDM
 from condgen.oracle import ExactScores, Oracle
 from condgen.rng import keyed_generator
+from condgen.schedules import EDM
 
 __all__ = ["LEVELS", "oracle_rows"]
 

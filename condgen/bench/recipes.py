@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from condgen.bench.seeds import Fact, rows_over_seeds
-from condgen.recipe import Recipe
-from condgen.run import Work, describe_environment, read_json, run_recipe
+from condgen.recipes import Recipe
+from condgen.runs import Work, describe_environment, read_json, run_recipe
 from condgen.training import Processes
 
 __all__ = ["repeat_recipe", "summarise_seeds"]

@@ -16,10 +16,10 @@ from typing import Any, NamedTuple
 
 import torch
 
+from condgen.checkpoint import MODEL_FILE, load_tensors
 from condgen.errors import UserError
-from condgen.run import MANIFEST, read_json, read_rows
-from condgen.run.folder import LOG_FILE, STAGE_FILE
-from condgen.weights import MODEL_FILE, load_tensors
+from condgen.runs import MANIFEST, read_json, read_rows
+from condgen.runs.folder import LOG_FILE, STAGE_FILE
 
 __all__ = ["Job", "Variant", "scaling_rows", "variants"]
 

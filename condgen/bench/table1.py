@@ -13,17 +13,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from condgen.bayes import Denoiser
 from condgen.bench.seeds import Fact, rows_over_seeds
 from condgen.data import LabelledSet, load
+from condgen.denoiser import Denoiser
 from condgen.errors import UserError
 from condgen.metrics import prdc
-from condgen.noise import perturb
 from condgen.oracle import Oracle
-from condgen.recipe import Recipe
+from condgen.recipes import Recipe
 from condgen.rng import Streams, keyed_generator
-from condgen.run import Folders, default_methods, describe_environment, open_guided, read_json
-from condgen.sampling import Heun, trajectory
+from condgen.runs import Folders, default_methods, describe_environment, open_guided, read_json
+from condgen.samplers import Heun, trajectory
+from condgen.schedules import perturb
 from condgen.score import ScoreModel
 
 __all__ = ["check_table_one", "table_one"]

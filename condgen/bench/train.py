@@ -24,8 +24,8 @@ from condgen.bench.timing import take_turns
 from condgen.bench.train_peers import PEERS, Missing, PeerSize, write_pictures
 from condgen.classifier import Classifier, ClassifierConfig, ClassifierObjective
 from condgen.data import LabelledSet
-from condgen.nets import ResNetSettings, UNetSettings
-from condgen.noise import EDM, LogNormal
+from condgen.networks import ResNetSettings, UNetSettings
+from condgen.schedules import EDM, LogNormal
 from condgen.score import ScoreConfig, ScoreModel
 from condgen.training import Precision, PriorSettings, Processes, State, Task, TrainingSettings, lighten_, train
 from condgen.training.cost import Operations

@@ -26,7 +26,7 @@ from condgen.cli import (
 from condgen.cli.launch import follow_first, hush, join, leave, may_speak, voice
 from condgen.cli.progress import Stopped
 from condgen.errors import UserError, shown
-from condgen.run import keep_freed_memory, usable_cores
+from condgen.runs import keep_freed_memory, usable_cores
 from condgen.training import Lost
 
 __all__ = ["app", "main"]

@@ -23,7 +23,7 @@ from condgen.cli.rows import JsonFile, Out, RecipeFile, Seeds, command_line, pri
 from condgen.cli.run import Overrides, Size
 from condgen.data import load, parse_data
 from condgen.errors import UserError
-from condgen.run import describe_environment
+from condgen.runs import describe_environment
 from condgen.training import Processes
 
 __all__ = ["app"]

@@ -15,7 +15,7 @@ from condgen.bench.particles import line_facts, plane_facts
 from condgen.bench.seeds import rows_over_seeds
 from condgen.cli.progress import console
 from condgen.cli.rows import JsonFile, Seeds, command_line, save, with_status
-from condgen.run import describe_environment
+from condgen.runs import describe_environment
 
 __all__ = ["generators", "rest_tables"]
 

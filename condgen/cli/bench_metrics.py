@@ -10,7 +10,7 @@ from condgen.bench.metrics import CASES, metric_rows
 from condgen.cli.progress import console
 from condgen.cli.rows import JsonFile, command_line, save, with_status
 from condgen.errors import UserError
-from condgen.run import describe_environment
+from condgen.runs import describe_environment
 
 __all__ = ["metrics"]
 

@@ -13,7 +13,7 @@ from condgen.bench.reliability.work import JOBS
 from condgen.cli.progress import console
 from condgen.cli.rows import JsonFile, command_line, save, with_status
 from condgen.errors import UserError
-from condgen.run import describe_environment, read_json
+from condgen.runs import describe_environment, read_json
 
 __all__ = ["FILES", "PARTS", "reliability"]
 

@@ -20,8 +20,8 @@ from condgen.cli.rows import JsonFile, Out, command_line, repeat, save, with_sta
 from condgen.cli.sampler_tables import PARTS, tables
 from condgen.data import Cifar10, load
 from condgen.errors import UserError
-from condgen.recipe import Recipe
-from condgen.run import describe_environment, read_json
+from condgen.recipes import Recipe
+from condgen.runs import describe_environment, read_json
 from condgen.training import Processes
 
 __all__ = ["samplers"]

@@ -10,7 +10,7 @@ from rich.table import Table
 from condgen.bench.scaling import Job, scaling_rows, variants
 from condgen.cli.progress import console
 from condgen.cli.rows import JsonFile, command_line, save, with_status
-from condgen.run import describe_environment, usable_cores
+from condgen.runs import describe_environment, usable_cores
 
 __all__ = ["scaling"]
 

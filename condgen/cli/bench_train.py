@@ -9,7 +9,7 @@ from condgen.bench.train import TRAIN_SIZES, bench_train
 from condgen.cli.progress import console
 from condgen.cli.rows import JsonFile, command_line, save
 from condgen.errors import UserError
-from condgen.run import describe_environment
+from condgen.runs import describe_environment
 from condgen.training import Processes
 
 __all__ = ["training"]

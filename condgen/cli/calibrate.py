@@ -9,9 +9,9 @@ from condgen.cli.progress import console, follow
 from condgen.data import load
 from condgen.errors import UserError
 from condgen.hub import MODEL, model_folder
-from condgen.recipe import CalibrateRecipe, CalibrateStage, ClassifierStage
-from condgen.run import calibrate_stage, gather_calibrations, in_main, lock, read_settings
-from condgen.run.calibrate import CALIBRATION, CALIBRATION_FOLDER
+from condgen.recipes import CalibrateRecipe, CalibrateStage, ClassifierStage
+from condgen.runs import calibrate_stage, gather_calibrations, in_main, lock, read_settings
+from condgen.runs.calibrate import CALIBRATION, CALIBRATION_FOLDER
 from condgen.settings import parse
 from condgen.training import Processes
 

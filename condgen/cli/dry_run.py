@@ -7,9 +7,9 @@ from rich.table import Table
 
 from condgen.cli.progress import console
 from condgen.cli.rows import save, with_status
-from condgen.recipe import Promise, Recipe
-from condgen.run import Estimate, describe_environment, estimate, gigabytes
-from condgen.run.dry_run import StageEstimate
+from condgen.recipes import Promise, Recipe
+from condgen.runs import Estimate, describe_environment, estimate, gigabytes
+from condgen.runs.dry_run import StageEstimate
 from condgen.training import Processes
 
 __all__ = ["duration", "show_estimate"]

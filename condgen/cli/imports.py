@@ -9,8 +9,8 @@ from condgen.cli.progress import console, follow
 from condgen.cli.run import Overrides
 from condgen.data import AnyData, Folder, load, parse_data
 from condgen.errors import UserError
-from condgen.recipe import apply_overrides
-from condgen.run import find_diffusers, import_stage, lock
+from condgen.recipes import apply_overrides
+from condgen.runs import find_diffusers, import_stage, lock
 from condgen.settings import parse
 from condgen.training import Processes
 

@@ -14,7 +14,7 @@ from condgen.data import load, parse_data
 from condgen.errors import UserError
 from condgen.hub import MODEL, model_folder
 from condgen.metrics import FEATURES_HELP, CasName, Measures
-from condgen.recipe import (
+from condgen.recipes import (
     DiagnoseRecipe,
     DiagnoseStage,
     EvaluateStage,
@@ -22,7 +22,7 @@ from condgen.recipe import (
     apply_overrides,
     default_recipe,
 )
-from condgen.run import (
+from condgen.runs import (
     MANIFEST,
     Folders,
     default_methods,

@@ -4,7 +4,7 @@ from contextlib import closing
 from pathlib import Path
 
 from condgen.cli.progress import console
-from condgen.run import Progress, Work
+from condgen.runs import Progress, Work
 
 __all__ = ["draw_as_it_goes", "show_generators"]
 

@@ -15,7 +15,7 @@ from rich.progress import Progress as Bars
 from rich.segment import Segment
 
 from condgen.errors import shown
-from condgen.run import Progress, Work
+from condgen.runs import Progress, Work
 from condgen.training import Processes
 
 __all__ = ["STOPPED", "Stopped", "console", "follow"]

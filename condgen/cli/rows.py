@@ -13,8 +13,8 @@ from rich.table import Table
 from condgen.bench import repeat_recipe
 from condgen.cli.progress import console, follow
 from condgen.files import write_atomically
-from condgen.recipe import Recipe, load_recipe
-from condgen.run import lock, write_json
+from condgen.recipes import Recipe, load_recipe
+from condgen.runs import lock, write_json
 from condgen.training import Processes
 
 __all__ = ["JsonFile", "Out", "RecipeFile", "Seeds", "command_line", "print_rows", "repeat", "save", "with_status"]

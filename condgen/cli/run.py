@@ -13,9 +13,9 @@ from condgen.cli.looks import draw_as_it_goes, show_generators
 from condgen.cli.progress import console, follow
 from condgen.errors import UserError
 from condgen.files import write_png
-from condgen.recipe import Recipe, load_recipe
-from condgen.run import each_row, lock, read_json, run_recipe
-from condgen.run.album import MANIFEST, load_picture, picture_path
+from condgen.recipes import Recipe, load_recipe
+from condgen.runs import each_row, lock, read_json, run_recipe
+from condgen.runs.album import MANIFEST, load_picture, picture_path
 from condgen.training import Processes
 
 if TYPE_CHECKING:

@@ -7,14 +7,14 @@ from typing import Annotated
 
 import typer
 
+from condgen.checkpoint import MODEL_FILE, load_tensors
 from condgen.cli.progress import console, follow
 from condgen.cli.run import draw_grid
 from condgen.data import class_index
 from condgen.errors import UserError
 from condgen.hub import MODEL, model_folder
-from condgen.noise import GridName
-from condgen.recipe import Method, SampleStage, Shard, TrajectoryStage, apply_overrides, labels_spread
-from condgen.run import (
+from condgen.recipes import Method, SampleStage, Shard, TrajectoryStage, apply_overrides, labels_spread
+from condgen.runs import (
     TRAJECTORIES_FOLDER,
     Models,
     in_main,
@@ -25,11 +25,11 @@ from condgen.run import (
     shards_within,
     trajectory_stage,
 )
-from condgen.run.folder import STAGE_FILE
-from condgen.sampling import SamplerName
+from condgen.runs.folder import STAGE_FILE
+from condgen.samplers import SamplerName
+from condgen.schedules import GridName
 from condgen.settings import parse
 from condgen.training import Precision, Processes
-from condgen.weights import MODEL_FILE, load_tensors
 
 __all__ = ["guide_folder", "name_of_guide", "sample"]
 

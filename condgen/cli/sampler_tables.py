@@ -8,7 +8,7 @@ from rich.table import Column, Table
 from condgen.bench.parts import Rows
 from condgen.bench.samplers.quality import BUDGETS
 from condgen.bench.samplers.work import NEVER, REACHED
-from condgen.sampling import ADAPTIVE, FIXED
+from condgen.samplers import ADAPTIVE, FIXED
 
 __all__ = ["PARTS", "tables"]
 

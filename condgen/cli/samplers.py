@@ -8,7 +8,7 @@ from pydantic.fields import FieldInfo
 from rich.table import Table
 
 from condgen.cli.progress import console
-from condgen.sampling import SAMPLERS, SamplerName, options_of
+from condgen.samplers import SAMPLERS, SamplerName, options_of
 
 __all__ = ["samplers"]
 

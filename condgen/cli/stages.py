@@ -11,7 +11,7 @@ from condgen.cli.progress import console, follow
 from condgen.data import AnyData, LabelledSet, load, parse_data
 from condgen.errors import UserError
 from condgen.hub import CONFIG_FILE
-from condgen.recipe import (
+from condgen.recipes import (
     ClassifierStage,
     GeneratorStage,
     ImportStage,
@@ -21,10 +21,10 @@ from condgen.recipe import (
     default_recipe,
     load_recipe,
 )
-from condgen.run import Models, lock, read_settings, train_stage
-from condgen.run.folder import RECIPE_FILE
-from condgen.run.prepare import TrainStage
-from condgen.run.train import SNAPSHOTS
+from condgen.runs import Models, lock, read_settings, train_stage
+from condgen.runs.folder import RECIPE_FILE
+from condgen.runs.prepare import TrainStage
+from condgen.runs.train import SNAPSHOTS
 from condgen.settings import parse
 from condgen.training import Precision, Processes
 

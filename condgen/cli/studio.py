@@ -15,7 +15,7 @@ import typer
 from condgen.cli.progress import console
 from condgen.errors import UserError
 from condgen.hub import MODEL, model_folder
-from condgen.recipe import read_yaml
+from condgen.recipes import read_yaml
 from condgen.training import Processes
 
 __all__ = ["studio"]

@@ -30,8 +30,8 @@ from condgen.cli.stages import (
 from condgen.data import parse_data
 from condgen.errors import UserError
 from condgen.hub import MODEL, model_folder
-from condgen.recipe import ClassifierStage, ScoreStage, default_adversary
-from condgen.run import Models
+from condgen.recipes import ClassifierStage, ScoreStage, default_adversary
+from condgen.runs import Models
 from condgen.score import Labels
 
 __all__ = ["train_classifier", "train_score"]

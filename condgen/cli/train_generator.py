@@ -30,14 +30,14 @@ from condgen.cli.stages import (
 )
 from condgen.errors import UserError
 from condgen.hub import MODEL, model_folder
-from condgen.recipe import (
+from condgen.recipes import (
     GENERATOR_PRESETS,
     GeneratorPreset,
     GeneratorStage,
     apply_overrides,
     taught,
 )
-from condgen.run import Models
+from condgen.runs import Models
 
 __all__ = ["train_generator"]
 

@@ -32,9 +32,9 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from condgen.bayes import Denoiser, Likelihood
+from condgen.denoiser import Denoiser, Likelihood
 from condgen.guidance import ScaleCurve
-from condgen.noise import Schedule, perturb
+from condgen.schedules import Schedule, perturb
 
 __all__ = [
     "BINS",

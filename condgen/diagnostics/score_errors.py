@@ -24,11 +24,11 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 import torch
 from torch import Tensor
 
-from condgen.bayes import Denoiser, Likelihood
+from condgen.denoiser import Denoiser, Likelihood
 from condgen.errors import UserError
 from condgen.guidance import ClassifierGuided
-from condgen.noise import perturb
 from condgen.oracle import ExactScores, Oracle
+from condgen.schedules import perturb
 
 __all__ = [
     "ErrorRow",

@@ -21,7 +21,7 @@ from condgen.hub import repository_of
 from condgen.metrics import REAL
 from condgen.report import Table, classifier_rows, classifier_table, errors_table, metrics_table, to_markdown
 from condgen.report.dresses import escape_markdown
-from condgen.run import read_json
+from condgen.runs import read_json
 
 __all__ = ["PLACE", "UNDECIDED", "model_card", "run_card"]
 

@@ -18,13 +18,13 @@ from condgen.data.pictures import as_rgb
 from condgen.errors import UserError
 from condgen.export.inside import named_parts, within
 from condgen.foreign import blamed_on, read_bytes
-from condgen.recipe import read_yaml
+from condgen.recipes import read_yaml
 from condgen.report import labelled_grid
-from condgen.run import read_json, read_rows, write_json
-from condgen.run.album import load_picture
-from condgen.run.folder import LOG_FILE, RECIPE_FILE
-from condgen.run.looks import LOOKS, read_looks
-from condgen.run.pipeline import RUN_FILE
+from condgen.runs import read_json, read_rows, write_json
+from condgen.runs.album import load_picture
+from condgen.runs.folder import LOG_FILE, RECIPE_FILE
+from condgen.runs.looks import LOOKS, read_looks
+from condgen.runs.pipeline import RUN_FILE
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter

@@ -13,6 +13,7 @@ from pathlib import Path
 from jinja2 import TemplateError
 
 from condgen import __version__
+from condgen.checkpoint import MODEL_FILE
 from condgen.errors import UserError
 from condgen.export.card import PLACE, model_card, run_card
 from condgen.export.inside import within
@@ -23,8 +24,7 @@ from condgen.foreign import blamed_on, read_bytes
 from condgen.hub import CALIBRATION_FILE, CONFIG_FILE
 from condgen.report import draw_errors
 from condgen.report.dresses import escape_markdown
-from condgen.run import read_json
-from condgen.weights import MODEL_FILE
+from condgen.runs import read_json
 
 __all__ = ["CARD_FILE", "contents", "export", "exported"]
 

@@ -5,16 +5,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
+from condgen.checkpoint import MODEL_FILE, load_tensors
 from condgen.errors import UserError
 from condgen.export.inside import checked_name, named_parts, within
 from condgen.export.places import last_part, without_place
 from condgen.hub import CONFIG_FILE
 from condgen.metrics import REAL
-from condgen.recipe import read_yaml
-from condgen.run import SNAPSHOTS, default_methods, read_json, read_settings
-from condgen.run.folder import RECIPE_FILE, STAGE_FILE
-from condgen.run.pipeline import RUN_FILE
-from condgen.weights import MODEL_FILE, load_tensors
+from condgen.recipes import read_yaml
+from condgen.runs import SNAPSHOTS, default_methods, read_json, read_settings
+from condgen.runs.folder import RECIPE_FILE, STAGE_FILE
+from condgen.runs.pipeline import RUN_FILE
 
 __all__ = ["Kind", "Measured", "Model", "Source", "read_source"]
 

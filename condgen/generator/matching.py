@@ -20,8 +20,8 @@ the generator learns the distribution that the guided score describes.
 import torch
 from torch import Tensor
 
-from condgen.bayes import Denoiser, Likelihood
-from condgen.noise import perturb
+from condgen.denoiser import Denoiser, Likelihood
+from condgen.schedules import perturb
 
 __all__ = ["distribution_matching_loss", "likelihood_loss", "score_identity_loss"]
 

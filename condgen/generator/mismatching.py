@@ -26,8 +26,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from condgen.nets import AnyDenoiserNet, build_denoiser
-from condgen.noise import EDM, Density, Levels, linear_beta_levels, perturb
+from condgen.networks import AnyDenoiserNet, build_denoiser
+from condgen.schedules import EDM, Density, Levels, linear_beta_levels, perturb
 
 __all__ = ["Critic", "critic_loss", "mismatching_levels", "mismatching_loss"]
 

@@ -12,11 +12,11 @@ import torch
 from pydantic import Field, PositiveInt
 from torch import Tensor, nn
 
+from condgen.checkpoint import load_model
 from condgen.hub import model_folder
-from condgen.nets import AnyNet, build_denoiser, build_generator
-from condgen.noise import precondition
+from condgen.networks import AnyNet, build_denoiser, build_generator
+from condgen.schedules import precondition
 from condgen.settings import Settings
-from condgen.weights import load_model
 
 __all__ = ["Generator", "GeneratorConfig"]
 

@@ -4,8 +4,8 @@ from typing import Annotated, Literal, TypeAlias
 
 from pydantic import Field, PositiveFloat
 
-from condgen.nets import AnyDenoiserNet
-from condgen.noise import AnyDensity, LogNormal, LogUniform
+from condgen.networks import AnyDenoiserNet
+from condgen.schedules import AnyDensity, LogNormal, LogUniform
 from condgen.settings import Settings
 
 __all__ = [

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from condgen.data import LabelledSet
 from condgen.metrics.features import Advance
-from condgen.nets.cifar_resnet import CifarResNet
+from condgen.networks.cifar_resnet import CifarResNet
 from condgen.rng import keyed_generator
 
 __all__ = ["network_accuracy"]

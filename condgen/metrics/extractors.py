@@ -15,12 +15,12 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from condgen.checkpoint import MODEL_FILE
 from condgen.classifier import Classifier
 from condgen.data import to_uint8
 from condgen.errors import UserError
 from condgen.metrics.features import Extractor, Features, pixels
-from condgen.nets.cifar_resnet import CifarResNet
-from condgen.weights import MODEL_FILE
+from condgen.networks.cifar_resnet import CifarResNet
 
 __all__ = ["FEATURES_HELP", "open_extractor"]
 

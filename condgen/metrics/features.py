@@ -10,10 +10,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from condgen.checkpoint import load_tensors, save_tensors
 from condgen.data import LabelledSet
 from condgen.errors import UserError
 from condgen.training import Processes
-from condgen.weights import load_tensors, save_tensors
 
 __all__ = ["Advance", "Extractor", "Features", "Store", "extract", "extract_real", "pixels"]
 

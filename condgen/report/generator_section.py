@@ -22,7 +22,7 @@ from condgen.report.planes import points_panel
 from condgen.report.rows import LookRow, RawRow, looks_of
 from condgen.report.sections import class_legend, points_table
 from condgen.report.tables import Table
-from condgen.run.looks import Look, read_looks
+from condgen.runs.looks import Look, read_looks
 
 __all__ = ["generator_section", "generator_table"]
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from condgen.errors import UserError
 from condgen.foreign import is_file, parse_json, read_text
-from condgen.recipe import parse_yaml
+from condgen.recipes import parse_yaml
 from condgen.report.pictures import Sample, read_manifests
 from condgen.report.plots import Field
 from condgen.report.rows import (
@@ -25,7 +25,7 @@ from condgen.report.rows import (
     TrajectoryRow,
     parse_rows,
 )
-from condgen.run import TRAJECTORIES, TRAJECTORIES_FOLDER, read_rows
+from condgen.runs import TRAJECTORIES, TRAJECTORIES_FOLDER, read_rows
 
 __all__ = ["FieldData", "GeneratorLog", "Run", "read_mapping", "read_run"]
 

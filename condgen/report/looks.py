@@ -16,7 +16,7 @@ from condgen.files import write_png
 from condgen.report.drawing import class_style, drawing, printable
 from condgen.report.grids import labelled_grid, side_by_side
 from condgen.report.planes import scatter, wide_extent
-from condgen.run.looks import Look, read_looks
+from condgen.runs.looks import Look, read_looks
 
 __all__ = ["EACH", "MOST", "draw_looks", "head_of", "shared_extent"]
 

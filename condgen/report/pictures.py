@@ -13,8 +13,8 @@ from PIL import Image
 from condgen.data.pictures import as_rgb
 from condgen.errors import UserError
 from condgen.report.rows import CLASSES, LARGEST
-from condgen.run import read_rows
-from condgen.run.album import load_picture, picture_path
+from condgen.runs import read_rows
+from condgen.runs.album import load_picture, picture_path
 
 __all__ = ["Sample", "open_picture", "read_images", "read_manifests"]
 

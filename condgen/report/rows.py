@@ -150,7 +150,7 @@ class LookRow(_Row):
 
 
 class TrajectoryRow(_Row):
-    """A sample on its way from noise; see `condgen.run.trajectories`."""
+    """A sample on its way from noise; see `condgen.runs.trajectories`."""
 
     method: str
     label: Label

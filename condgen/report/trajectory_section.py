@@ -19,7 +19,7 @@ from condgen.report.pictures import open_picture
 from condgen.report.planes import draw_paths, paths_panel, wide_extent
 from condgen.report.rows import TrajectoryRow, parse_rows
 from condgen.report.sections import class_legend
-from condgen.run import TRAJECTORIES
+from condgen.runs import TRAJECTORIES
 
 __all__ = ["draw_trajectories", "trajectory_section"]
 

@@ -30,16 +30,16 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from condgen import __version__
+from condgen.checkpoint import MODEL_FILE
 from condgen.errors import UserError
-from condgen.recipe import content_key
-from condgen.run.guided import calibration_file
+from condgen.recipes import content_key
+from condgen.runs.guided import calibration_file
 from condgen.studio.ask import Ask, Limits, parse_ask, stage_of
 from condgen.studio.catalogue import describe_offer
 from condgen.studio.draw import Drawn, Tell, draw_ask
 from condgen.studio.guard import Guard
 from condgen.studio.models import ModelCache, Offer, file_stamp
 from condgen.studio.worker import Done, Drawing, Event, Failed, Full, Ticket, Waiting, Worker
-from condgen.weights import MODEL_FILE
 
 __all__ = ["Studio", "build_app"]
 

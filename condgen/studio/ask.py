@@ -11,9 +11,9 @@ from pydantic import Field, ValidationInfo, field_validator
 from condgen.data import class_index
 from condgen.errors import UserError
 from condgen.foreign import parse_json
-from condgen.recipe import Method, SampleStage, labels_spread
-from condgen.run import Models
-from condgen.sampling import options_of
+from condgen.recipes import Method, SampleStage, labels_spread
+from condgen.runs import Models
+from condgen.samplers import options_of
 from condgen.settings import Settings, parse
 from condgen.studio.models import Offer
 

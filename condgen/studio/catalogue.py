@@ -8,8 +8,8 @@ from pydantic.fields import FieldInfo
 
 from condgen import __version__
 from condgen.errors import UserError
-from condgen.recipe import Method
-from condgen.sampling import FIXED, SAMPLERS, Sampler, SamplerName, build_sampler, evaluations_on, grid_for, options_of
+from condgen.recipes import Method
+from condgen.samplers import FIXED, SAMPLERS, Sampler, SamplerName, build_sampler, evaluations_on, grid_for, options_of
 from condgen.score import ScoreModel
 from condgen.studio.ask import Limits
 from condgen.studio.models import MAIN, ModelCache, Offer

@@ -24,12 +24,12 @@ from torch import Tensor
 from condgen.data import to_uint8
 from condgen.errors import UserError
 from condgen.generator import Generator
-from condgen.run import MANIFEST
-from condgen.run.album import encode_samples
-from condgen.run.guided import load_anew
-from condgen.run.odd import refuse_unusable
-from condgen.run.sample import Source, describe, open_light
-from condgen.sampling import Finished, Frame, Sampler, evaluations_on, unit_scale
+from condgen.runs import MANIFEST
+from condgen.runs.album import encode_samples
+from condgen.runs.guided import load_anew
+from condgen.runs.odd import refuse_unusable
+from condgen.runs.sample import Source, describe, open_light
+from condgen.samplers import Finished, Frame, Sampler, evaluations_on, unit_scale
 from condgen.studio.ask import Ask, Limits, command_line, stage_of
 from condgen.studio.models import ModelCache, Offer
 from condgen.studio.watch import FRAMES, Watch, interruptible

@@ -9,16 +9,16 @@ from typing import Any, TypeVar
 import torch
 from pydantic import BaseModel, Field, PositiveInt
 
+from condgen.checkpoint import MODEL_FILE, read_description
 from condgen.classifier import Classifier
 from condgen.errors import UserError
 from condgen.generator import Generator
-from condgen.recipe import Guidance, Method, Recipe, read_yaml
-from condgen.run import SNAPSHOTS, Folders, Models
-from condgen.run.folder import RECIPE_FILE
-from condgen.run.guided import calibration_file
+from condgen.recipes import Guidance, Method, Recipe, read_yaml
+from condgen.runs import SNAPSHOTS, Folders, Models
+from condgen.runs.folder import RECIPE_FILE
+from condgen.runs.guided import calibration_file
 from condgen.score import ScoreModel
 from condgen.settings import parse
-from condgen.weights import MODEL_FILE, read_description
 
 __all__ = ["MAIN", "ModelCache", "Offer", "file_stamp", "read_offer"]
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from condgen.sampling import AdaptiveSampler, Frame, Sampler, Watcher, pick_frames
+from condgen.samplers import AdaptiveSampler, Frame, Sampler, Watcher, pick_frames
 
 __all__ = ["FRAMES", "Watch", "interruptible"]
 

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from condgen.data import LabelledSet
-from condgen.noise import Density, Schedule
 from condgen.rng import keyed_generator, normal_rows, to_device
+from condgen.schedules import Density, Schedule
 from condgen.training.distributed import Processes
 from condgen.training.settings import TrainingSettings
 

@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
+from condgen.checkpoint import load_tensors, save_tensors
 from condgen.errors import UserError
 from condgen.training.distributed import Processes
 from condgen.training.state import State
-from condgen.weights import load_tensors, save_tensors
 
 __all__ = ["STATE_FILE", "load_state", "save_state", "share_state"]
 

@@ -10,7 +10,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from condgen.nets import use_plain_operations
+from condgen.networks import use_plain_operations
 from condgen.settings import Settings
 from condgen.training.settings import Precision, TrainingSettings
 

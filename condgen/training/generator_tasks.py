@@ -6,7 +6,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from condgen.bayes import Denoiser, Likelihood
+from condgen.denoiser import Denoiser, Likelihood
 from condgen.generator import (
     Critic,
     Generator,

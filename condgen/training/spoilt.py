@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from condgen.noise import Schedule
+from condgen.schedules import Schedule
 
 __all__ = ["Known", "Spoilt", "in_words"]
 

@@ -5,7 +5,6 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from condgen.bayes import Denoiser
 from condgen.classifier import (
     Classifier,
     ClassifierObjective,
@@ -14,7 +13,8 @@ from condgen.classifier import (
     compiled_gradient,
     gradient_of,
 )
-from condgen.noise import Density, perturb
+from condgen.denoiser import Denoiser
+from condgen.schedules import Density, perturb
 from condgen.score import (
     AdversarialObjective,
     Discriminator,

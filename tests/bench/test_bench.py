@@ -14,7 +14,7 @@ from condgen.bench.seeds import Fact, rows_over_seeds
 from condgen.bench.table1 import table_one
 from condgen.bench.timing import take_turns
 from condgen.errors import UserError
-from condgen.recipe import load_recipe
+from condgen.recipes import load_recipe
 from condgen.training import Processes
 
 RECIPES = Path(__file__).parents[2] / "recipes"

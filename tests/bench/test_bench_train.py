@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from condgen.bench import train
 from condgen.bench.train import TRAIN_SIZES, bench_train, count_work
-from condgen.nets import build_denoiser
+from condgen.networks import build_denoiser
 from condgen.training import Processes
 
 CPU = torch.device("cpu")

@@ -10,8 +10,8 @@ from scipy.special import exp1
 
 from condgen.bench import fixed_points
 from condgen.bench.fixed_points import LEVELS, Objective, exact_loss, gaussian_facts, gradient, rest, schedule_of
-from condgen.noise import linear_beta_levels
 from condgen.oracle import Oracle
+from condgen.schedules import linear_beta_levels
 
 SMM, DMD = Objective("smm"), Objective("dmd")
 SMALL, LARGE, PAPER = (LEVELS[name] for name in ("0.2 0.5 1", "1 2 3", "of T = 10"))

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from condgen.bench import one_step
-from condgen.nets import MLPSettings
+from condgen.networks import MLPSettings
 
 
 @pytest.fixture

@@ -52,7 +52,7 @@ def careless():
     import torch
 
     from condgen.bench.reliability import plants
-    from condgen.run import album, odd
+    from condgen.runs import album, odd
 
     plants.bad_guidance(3, 5.0)
     odd._unusable = lambda *_: {}
@@ -63,7 +63,7 @@ def careless():
 def silent():
     """In the command's process: bad samples are left out, and nobody is told."""
     from condgen.bench.reliability import plants
-    from condgen.run import odd
+    from condgen.runs import odd
 
     plants.bad_guidance(3, 5.0)
     odd.Odd.note = lambda *_: ""

@@ -35,9 +35,9 @@ from condgen.bench.samplers.work import (
 )
 from condgen.data import LabelledSet
 from condgen.errors import UserError
-from condgen.noise import EDM
 from condgen.oracle import Oracle
-from condgen.recipe import load_recipe
+from condgen.recipes import load_recipe
+from condgen.schedules import EDM
 from condgen.training import Processes
 
 

@@ -6,8 +6,8 @@ import torch
 
 from condgen.bench import scaling
 from condgen.bench.scaling import Job, Variant, scaling_rows, variants
+from condgen.checkpoint import save_tensors
 from condgen.errors import UserError
-from condgen.weights import save_tensors
 
 TWO = [Variant(1, 1), Variant(2, 1)]
 

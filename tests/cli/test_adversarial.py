@@ -1,6 +1,6 @@
 """Adversarial score matching at the command line."""
 
-from condgen.run import read_rows
+from condgen.runs import read_rows
 
 
 def test_an_adversary_is_a_flag_and_the_model_a_score_model(condgen, tmp_path):

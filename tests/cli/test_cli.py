@@ -14,9 +14,9 @@ import pytest
 import torch
 from PIL import Image
 
-from condgen.run import read_rows
-from condgen.sampling import SAMPLERS, options_of
-from condgen.weights import load_tensors, save_tensors
+from condgen.checkpoint import load_tensors, save_tensors
+from condgen.runs import read_rows
+from condgen.samplers import SAMPLERS, options_of
 
 TINY = [
     *("--set", "score.network.width=16", "--set", "score.network.depth=1"),

@@ -12,7 +12,7 @@ QUICK = (
 
 
 def test_a_dry_run_shows_every_stage_and_the_sum_and_leaves_nothing(condgen, tmp_path, monkeypatch):
-    monkeypatch.setattr("condgen.run.dry_run.probes._ENOUGH", 0.0)
+    monkeypatch.setattr("condgen.runs.dry_run.probes._ENOUGH", 0.0)
     place, file = tmp_path / "runs", tmp_path / "rows.json"
     code, out, err = condgen("run", "recipes/digits.yaml", *QUICK, "--out", place, "--dry-run", "--json", file)
     assert (code, err) == (0, "")

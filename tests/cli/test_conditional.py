@@ -2,7 +2,7 @@
 
 import json
 
-from condgen.run import read_rows
+from condgen.runs import read_rows
 
 
 def test_conditional_models_choose_a_class_and_guide_themselves(condgen, tmp_path):

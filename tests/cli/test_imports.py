@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from condgen.run import read_rows
+from condgen.runs import read_rows
 from condgen.score import ScoreModel
 
 with warnings.catch_warnings():

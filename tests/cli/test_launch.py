@@ -16,8 +16,8 @@ import typer
 from condgen.cli import launch
 from condgen.data import load, parse_data
 from condgen.errors import UserError
-from condgen.recipe import ScoreStage
-from condgen.run import read_json, read_rows, train_stage
+from condgen.recipes import ScoreStage
+from condgen.runs import read_json, read_rows, train_stage
 from condgen.training import Processes
 
 NETWORK = {"kind": "mlp", "width": 16, "depth": 1, "embedding": 8}
@@ -233,7 +233,7 @@ def test_a_process_that_waits_in_vain_ends_when_asked_to(early):
     script = f"""
 import os, signal, sys, time
 from condgen.cli import launch, progress
-from condgen.run import Progress
+from condgen.runs import Progress
 from condgen.training import Processes
 progress._GRACE = 0.5
 processes = Processes(cpu=True)

@@ -4,7 +4,7 @@ import pytest
 
 from condgen.cli.looks import draw_as_it_goes, show_generators
 from condgen.errors import UserError
-from condgen.run import Progress
+from condgen.runs import Progress
 
 
 def test_pictures_follow_the_looks(tmp_path, make_a_generator):

@@ -9,8 +9,8 @@ import pytest
 from condgen.data import load, parse_data
 from condgen.errors import UserError
 from condgen.files import append
-from condgen.recipe import GeneratorStage, ScoreStage
-from condgen.run import album, lock, read_json, read_rows, shard_folder, train_stage
+from condgen.recipes import GeneratorStage, ScoreStage
+from condgen.runs import album, lock, read_json, read_rows, shard_folder, train_stage
 from condgen.training import Processes
 
 NETWORK = {"kind": "mlp", "width": 16, "depth": 1, "embedding": 8}
@@ -139,7 +139,7 @@ def test_shards_that_are_not_of_one_set_are_told_apart(models, condgen, tmp_path
 
 
 def test_every_shard_has_a_lock_of_its_own(models, condgen, tmp_path):
-    from condgen.recipe import Shard
+    from condgen.recipes import Shard
 
     command = ("sample", "--generator", models / "generator", "--n", 20, "--out", tmp_path)
     with lock(shard_folder(tmp_path, Shard(number=1, of=2))):

@@ -22,7 +22,7 @@ from condgen.classifier import Classifier
 from condgen.errors import UserError
 from condgen.generator import Generator
 from condgen.hub import fetch, model_folder
-from condgen.run import file_key, read_rows
+from condgen.runs import file_key, read_rows
 from condgen.score import ScoreModel
 
 NAMES = ("<b>cat</b>"[:6], "a|b *c* `d`", "dog")

@@ -6,11 +6,11 @@ import pytest
 import torch
 import yaml
 
+from condgen.checkpoint import load_tensors
 from condgen.data import load, parse_data
-from condgen.recipe import ClassifierStage, ScoreStage
-from condgen.run import Models, read_rows, train_stage
+from condgen.recipes import ClassifierStage, ScoreStage
+from condgen.runs import Models, read_rows, train_stage
 from condgen.training import Processes
-from condgen.weights import load_tensors
 
 ALONE = Processes(cpu=True)
 DIGITS = load(parse_data("digits"), "train")
@@ -182,7 +182,7 @@ def test_every_mistake_is_one_line_that_says_what_to_do(models, condgen, tmp_pat
 
 @pytest.mark.parametrize("options", [("--loss", "smm"), ("--teacher",)], ids=["smm", "taught"])
 def test_stopping_on_the_way_changes_no_bit(options, models, condgen, monkeypatch, tmp_path):
-    import condgen.run.train as stages
+    import condgen.runs.train as stages
 
     if options == ("--teacher",):
         more = ("--teacher", models / "plain", "--classifier", models / "ce", "--set", "generator.look_every=2")

@@ -8,7 +8,7 @@ import torch
 from scipy.integrate import quad
 from scipy.stats import norm
 
-from condgen.bayes import Likelihood
+from condgen.denoiser import Likelihood
 from condgen.diagnostics.classifier_errors import (
     LevelRow,
     calibrate,
@@ -18,9 +18,9 @@ from condgen.diagnostics.classifier_errors import (
     worthwhile,
 )
 from condgen.guidance import ScaleCurve
-from condgen.noise import EDM, VE, VP
 from condgen.oracle import Oracle
 from condgen.rng import keyed_generator
+from condgen.schedules import EDM, VE, VP
 
 LEVELS = (0.3, 1.0, 3.0, 10.0)
 

@@ -3,12 +3,12 @@ import math
 import pytest
 import torch
 
-from condgen.bayes import Denoiser, Likelihood
+from condgen.denoiser import Denoiser, Likelihood
 from condgen.diagnostics import likelihood_fields, measure, summarise
 from condgen.diagnostics.score_errors import data_queries, grid_queries
 from condgen.guidance import ClassifierGuided, DenoiserGuided, ScaleCurve
-from condgen.noise import EDM, VP, expand
 from condgen.oracle import Oracle
+from condgen.schedules import EDM, VP, expand
 
 MEANS = torch.tensor([[-1.0, 0.0], [1.0, 0.5], [0.0, 2.0], [0.3, -2.0]])
 

@@ -6,12 +6,12 @@ import shutil
 import pytest
 import yaml
 
+from condgen.checkpoint import save_tensors
 from condgen.errors import UserError
 from condgen.export import Events, export
 from condgen.export.inside import checked_name, named_parts, within
 from condgen.export.places import without_place
 from condgen.score import ScoreConfig, ScoreModel
-from condgen.weights import save_tensors
 
 CONFIG = ScoreConfig.model_validate(
     {

@@ -12,9 +12,9 @@ import torch
 from condgen.data import to_uint8
 from condgen.errors import UserError
 from condgen.export import pack
-from condgen.recipe import Shard
-from condgen.run import shard_folder
-from condgen.run.album import write_samples
+from condgen.recipes import Shard
+from condgen.runs import shard_folder
+from condgen.runs.album import write_samples
 
 NAMES = {0: "ant", 2: "b.e|e"}  # of class 1 there is no sample
 

@@ -13,9 +13,9 @@ from condgen.generator import (
     score_identity_loss,
 )
 from condgen.guidance import ClassifierGuided
-from condgen.nets import MLPSettings
-from condgen.noise import EDM, VE, VP, perturb
+from condgen.networks import MLPSettings
 from condgen.oracle import Oracle
+from condgen.schedules import EDM, VE, VP, perturb
 from condgen.score import ScoreConfig, ScoreModel
 
 NET = MLPSettings(width=16, depth=1, embedding=8)

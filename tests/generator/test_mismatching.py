@@ -9,7 +9,7 @@ from condgen.generator import (
     mismatching_levels,
     mismatching_loss,
 )
-from condgen.nets import MLPSettings
+from condgen.networks import MLPSettings
 
 NET = MLPSettings(width=16, depth=1, embedding=8)
 

@@ -1,12 +1,12 @@
 import pytest
 import torch
 
+from condgen.checkpoint import MODEL_FILE, save_tensors
 from condgen.errors import UserError
 from condgen.generator import Generator, GeneratorConfig
-from condgen.nets import MLPSettings, UNetSettings
-from condgen.noise import EDM, VE
+from condgen.networks import MLPSettings, UNetSettings
+from condgen.schedules import EDM, VE
 from condgen.score import ScoreConfig, ScoreModel
-from condgen.weights import MODEL_FILE, save_tensors
 
 NET = MLPSettings(width=16, depth=1, embedding=8)
 NAMES = ("a", "b", "c")

@@ -7,14 +7,14 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from condgen.checkpoint import save_tensors
 from condgen.classifier import Classifier, ClassifierConfig
 from condgen.errors import UserError
 from condgen.metrics import Features, Store, extractors, open_extractor
-from condgen.nets import ResNetSettings
-from condgen.nets.cifar_resnet import CifarResNet
-from condgen.noise import EDM
+from condgen.networks import ResNetSettings
+from condgen.networks.cifar_resnet import CifarResNet
 from condgen.rng import keyed_generator
-from condgen.weights import save_tensors
+from condgen.schedules import EDM
 
 COLOUR, GREY = (3, 16, 16), (1, 16, 16)
 

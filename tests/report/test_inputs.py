@@ -5,7 +5,7 @@ import json
 import pytest
 
 from condgen.errors import UserError
-from condgen.recipe import read_yaml
+from condgen.recipes import read_yaml
 from condgen.report import build_report
 from condgen.report.inputs import read_run
 from condgen.report.pictures import read_images

@@ -10,7 +10,7 @@ from condgen.errors import UserError
 from condgen.report import draw_looks
 from condgen.report.drawing import COLOURS
 from condgen.report.looks import EACH, MOST
-from condgen.run.looks import read_looks
+from condgen.runs.looks import read_looks
 
 SIDE = 48  # of an enlarged image
 

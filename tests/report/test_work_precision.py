@@ -2,7 +2,7 @@ from PIL import Image
 
 from condgen.report import draw_work
 from condgen.report.work_precision import sampler_styles
-from condgen.sampling import SAMPLERS
+from condgen.samplers import SAMPLERS
 
 
 def rows():

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from condgen.recipe import Method
+from condgen.recipes import Method
 
 
 @pytest.fixture(scope="session")

@@ -127,7 +127,7 @@ def test_headers_are_counted(client):
 
 
 def test_a_drawing_is_stopped_within_one_long_evaluation(offer, cache, monkeypatch):
-    from condgen.nets.mlp import MLPDenoiser
+    from condgen.networks.mlp import MLPDenoiser
     from condgen.studio.draw import draw_ask
 
     layers = next(part for part in cache_model(cache, offer).modules() if isinstance(part, MLPDenoiser))

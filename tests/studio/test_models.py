@@ -5,7 +5,7 @@ import shutil
 import pytest
 
 from condgen.errors import UserError
-from condgen.recipe import Method
+from condgen.recipes import Method
 from condgen.studio.models import read_offer
 
 

@@ -17,8 +17,8 @@ from condgen.generator import (
     ScoreIdentity,
     ScoreMismatching,
 )
-from condgen.nets import MLPDiscriminatorSettings, MLPSettings
-from condgen.noise import EDM, LogNormal
+from condgen.networks import MLPDiscriminatorSettings, MLPSettings
+from condgen.schedules import EDM, LogNormal
 from condgen.score import AdversarialObjective, Discriminator, ScoreConfig, ScoreModel
 from condgen.training import Accumulation, Augmentation, Batch, Processes, State, TrainingSettings, accumulate, train
 from condgen.training.generator_tasks import Likely, MatchingTask, MismatchingTask

@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 import torch
 
+from condgen.checkpoint import load_tensors, save_tensors
 from condgen.data import LabelledSet
 from condgen.errors import UserError
-from condgen.nets import MLPDiscriminatorSettings, MLPSettings
-from condgen.noise import EDM, LogNormal
+from condgen.networks import MLPDiscriminatorSettings, MLPSettings
+from condgen.schedules import EDM, LogNormal
 from condgen.score import AdversarialObjective, Discriminator, ScoreConfig, ScoreModel
 from condgen.training import Batch, Processes, State, Task, TrainingSettings, load_state, save_state, train
 from condgen.training.tasks import AdversarialScoreTask, ScoreTask
-from condgen.weights import load_tensors, save_tensors
 
 SETTINGS = TrainingSettings(steps=6, batch=12, lr=1e-2, warmup=2)
 OBJECTIVE = AdversarialObjective(network=MLPDiscriminatorSettings(width=16, depth=1))

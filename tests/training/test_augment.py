@@ -5,7 +5,7 @@ import torch
 
 from condgen.data import LabelledSet
 from condgen.generator import Critic, Generator, GeneratorConfig, ScoreMismatching
-from condgen.nets import MLPSettings
+from condgen.networks import MLPSettings
 from condgen.training import Augmentation, Batch, Processes, TrainingSettings
 from condgen.training.augment import augment, draw_augmentation
 from condgen.training.generator_tasks import MismatchingTask

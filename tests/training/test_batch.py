@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from condgen.data import LabelledSet
-from condgen.noise import EDM, LogNormal
 from condgen.rng import keyed_generator, normal_rows
+from condgen.schedules import EDM, LogNormal
 from condgen.training import Batch, Processes, TrainingSettings
 from condgen.training.batch import _order, _rows_of_step
 

@@ -16,8 +16,8 @@ import os, sys, torch
 torch.set_num_threads(1)
 from condgen.classifier import Classifier, ClassifierConfig, ClassifierObjective
 from condgen.data import LabelledSet
-from condgen.nets import MLPDiscriminatorSettings, MLPSettings
-from condgen.noise import EDM, LogNormal
+from condgen.networks import MLPDiscriminatorSettings, MLPSettings
+from condgen.schedules import EDM, LogNormal
 from condgen.score import AdversarialObjective, Discriminator, ScoreConfig, ScoreModel
 from condgen.training import Processes, State, TrainingSettings, train
 from condgen.training.tasks import AdversarialScoreTask, ClassifierTask
@@ -134,7 +134,7 @@ from pathlib import Path
 torch.set_num_threads(1)
 from condgen.errors import UserError
 from condgen.metrics import Extractor, Features, Store
-from condgen.nets import MLPSettings
+from condgen.networks import MLPSettings
 from condgen.training import Lost, Processes
 import condgen.training.distributed as module
 

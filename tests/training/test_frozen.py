@@ -5,8 +5,8 @@ import torch
 
 from condgen.classifier import Classifier, ClassifierConfig, ClassifierObjective, gradient_of
 from condgen.generator import Generator, GeneratorConfig
-from condgen.nets import ResNetSettings, UNetSettings
-from condgen.noise import EDM, LogNormal
+from condgen.networks import ResNetSettings, UNetSettings
+from condgen.schedules import EDM, LogNormal
 from condgen.score import ScoreConfig, ScoreModel
 from condgen.training import PriorSettings, Processes, State, TrainingSettings, lighten_, prepare_, train
 from condgen.training.tasks import ClassifierTask, ScoreTask

@@ -16,8 +16,8 @@ from condgen.generator import (
     ScoreMismatching,
 )
 from condgen.guidance import ClassifierGuided
-from condgen.nets import MLPSettings, UNetSettings
-from condgen.noise import EDM
+from condgen.networks import MLPSettings, UNetSettings
+from condgen.schedules import EDM
 from condgen.score import ScoreConfig, ScoreModel
 from condgen.training import Batch, Processes, State, TrainingSettings, train
 from condgen.training.generator_tasks import Likely, MatchingTask, MismatchingTask

@@ -5,8 +5,8 @@ import itertools
 import pytest
 import torch
 
-from condgen.nets import MLPSettings
-from condgen.noise import EDM, LogNormal
+from condgen.networks import MLPSettings
+from condgen.schedules import EDM, LogNormal
 from condgen.score import ScoreConfig, ScoreModel
 from condgen.training import Batch, Processes, State, TrainingSettings, load_state, save_state, train
 from condgen.training.tasks import ScoreTask

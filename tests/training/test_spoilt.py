@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from condgen.nets import MLPSettings
-from condgen.noise import EDM, LogNormal
+from condgen.networks import MLPSettings
+from condgen.schedules import EDM, LogNormal
 from condgen.score import ScoreConfig, ScoreModel
 from condgen.training import Processes, State, Task, TrainingSettings, in_words, train
 from condgen.training.spoilt import Known, Spoilt

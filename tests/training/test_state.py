@@ -5,8 +5,8 @@ import itertools
 import pytest
 import torch
 
-from condgen.nets import UNetSettings
-from condgen.noise import EDM, LogNormal
+from condgen.networks import UNetSettings
+from condgen.schedules import EDM, LogNormal
 from condgen.score import ScoreConfig, ScoreModel
 from condgen.training import Processes, State, Task, TrainingSettings, load_state, save_state, train
 from condgen.training.tasks import ScoreTask

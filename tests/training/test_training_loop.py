@@ -13,8 +13,8 @@ from condgen.generator import (
     ScoreMismatching,
     mismatching_levels,
 )
-from condgen.nets import MLPDiscriminatorSettings, MLPSettings
-from condgen.noise import EDM, LogNormal
+from condgen.networks import MLPDiscriminatorSettings, MLPSettings
+from condgen.schedules import EDM, LogNormal
 from condgen.score import AdversarialObjective, Discriminator, ScoreConfig, ScoreModel
 from condgen.training import Batch, Processes, State, TrainingSettings, load_state, save_state, train
 from condgen.training.generator_tasks import MatchingTask, MismatchingTask

@@ -8,8 +8,8 @@ from condgen.classifier import Classifier, ClassifierConfig, ClassifierObjective
 from condgen.data import LabelledSet
 from condgen.generator import Critic, DistributionMatching, Generator, GeneratorConfig, ScoreIdentity, ScoreMismatching
 from condgen.guidance import ClassifierGuided, DenoiserGuided
-from condgen.nets import ConvDiscriminatorSettings, ConvGeneratorSettings, ResNetSettings, UNetSettings
-from condgen.noise import VP, LogNormal
+from condgen.networks import ConvDiscriminatorSettings, ConvGeneratorSettings, ResNetSettings, UNetSettings
+from condgen.schedules import VP, LogNormal
 from condgen.score import AdversarialObjective, Discriminator, ScoreConfig, ScoreModel
 from condgen.training import Augmentation, Processes, State, TrainingSettings, train
 from condgen.training.generator_tasks import MatchingTask, MismatchingTask

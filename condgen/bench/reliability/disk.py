@@ -21,10 +21,10 @@ from condgen.bench.parts import Rows, Work
 from condgen.bench.reliability.command import Command, Ended, complaint
 from condgen.bench.reliability.kills import Whole, undisturbed
 from condgen.bench.reliability.work import JOBS, fresh, make_models
+from condgen.checkpoint import load_tensors
 from condgen.errors import UserError
-from condgen.run import MANIFEST, read_json, read_rows
-from condgen.run.album import load_picture
-from condgen.weights import load_tensors
+from condgen.runs import MANIFEST, read_json, read_rows
+from condgen.runs.album import load_picture
 
 __all__ = ["damaged", "disk_rows", "fail_at", "mounts"]
 

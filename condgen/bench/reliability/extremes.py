@@ -7,8 +7,8 @@ import torch
 
 from condgen.bench.parts import Rows
 from condgen.errors import UserError
-from condgen.noise import EDM
 from condgen.oracle import Oracle
+from condgen.schedules import EDM
 
 __all__ = ["SIGMAS", "oracle_rows"]
 

@@ -19,8 +19,8 @@ from condgen.bench.parts import Rows, Work
 from condgen.bench.reliability.command import Command
 from condgen.bench.reliability.work import fresh
 from condgen.errors import UserError
-from condgen.run import MANIFEST, read_rows
-from condgen.run.folder import LOG_FILE
+from condgen.runs import MANIFEST, read_rows
+from condgen.runs.folder import LOG_FILE
 
 __all__ = ["Sight", "flat_rows", "growth"]
 

@@ -24,10 +24,10 @@ from condgen.bench.reliability import plants
 from condgen.bench.reliability.command import Command, Ended, complaint
 from condgen.bench.reliability.extremes import oracle_rows
 from condgen.bench.reliability.small import small_run
-from condgen.run.album import MANIFEST
-from condgen.run.folder import read_rows
-from condgen.sampling import SAMPLERS
-from condgen.weights import MODEL_FILE, load_tensors, save_tensors
+from condgen.checkpoint import MODEL_FILE, load_tensors, save_tensors
+from condgen.runs.album import MANIFEST
+from condgen.runs.folder import read_rows
+from condgen.samplers import SAMPLERS
 
 __all__ = ["Case", "number_rows", "run_case"]
 

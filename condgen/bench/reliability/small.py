@@ -4,7 +4,7 @@ from pathlib import Path
 
 from condgen.bench.reliability.command import Command, complaint
 from condgen.errors import UserError
-from condgen.recipe import Recipe, to_yaml
+from condgen.recipes import Recipe, to_yaml
 
 __all__ = ["small_recipe", "small_run"]
 

@@ -10,7 +10,7 @@ from condgen.bench.parts import Rows, Work
 from condgen.bench.reliability.command import Command
 from condgen.bench.reliability.kills import begun
 from condgen.bench.reliability.work import JOBS, fresh, make_models
-from condgen.run import lock
+from condgen.runs import lock
 
 __all__ = ["stop_rows"]
 

@@ -14,9 +14,8 @@ from typing import Any, NamedTuple
 import torch
 
 from condgen.bench.seeds import Fact, rows_over_seeds
-from condgen.noise import VE, VP, Schedule
 from condgen.oracle import Oracle
-from condgen.sampling import (
+from condgen.samplers import (
     Sampler,
     SamplerName,
     build_sampler,
@@ -24,6 +23,7 @@ from condgen.sampling import (
     grid_for,
     points_within,
 )
+from condgen.schedules import VE, VP, Schedule
 
 __all__ = ["ALLOWED", "CASES", "STD", "Case", "bias_rows"]
 

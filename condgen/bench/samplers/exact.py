@@ -15,10 +15,10 @@ from condgen.bench.samplers.quality import BUDGETS, SW_DATA, UNITS, distances
 from condgen.bench.samplers.work import PAIRED, Point, Problem, Way, as_facts, comparison_facts, draw_all, measure, ways
 from condgen.bench.seeds import Fact, rows_over_seeds
 from condgen.data import LabelledSet
-from condgen.noise import EDM
 from condgen.oracle import Oracle
 from condgen.rng import keyed_generator
-from condgen.sampling import SamplerName
+from condgen.samplers import SamplerName
+from condgen.schedules import EDM
 
 __all__ = ["EXACT_PLAN", "exact_rows"]
 

@@ -18,9 +18,9 @@ from condgen.bench.samplers.work import PAIRED, Point, Problem, Way, as_facts, m
 from condgen.bench.seeds import rows_over_seeds
 from condgen.data import load
 from condgen.guidance import ClassifierGuided
-from condgen.noise import VP, GridName, Schedule
-from condgen.recipe import Recipe
-from condgen.sampling import FIXED, SamplerName
+from condgen.recipes import Recipe
+from condgen.samplers import FIXED, SamplerName
+from condgen.schedules import VP, GridName, Schedule
 
 __all__ = ["grid_rows"]
 

@@ -18,15 +18,15 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from condgen.bayes import Denoiser
 from condgen.bench.samplers.work import PAIRED, Point, Problem, Way, as_facts, comparison_facts, draw_all, measure, ways
 from condgen.bench.seeds import Fact, rows_over_seeds
 from condgen.data import load
+from condgen.denoiser import Denoiser
 from condgen.metrics import Gaussian, Judge, directions, extract, frechet_distance, pixels, sliced_wasserstein
-from condgen.recipe import Guidance, Recipe
+from condgen.recipes import Guidance, Recipe
 from condgen.rng import keyed_generator
-from condgen.run import Models, open_guided
-from condgen.sampling import SamplerName
+from condgen.runs import Models, open_guided
+from condgen.samplers import SamplerName
 
 __all__ = [
     "BUDGETS",

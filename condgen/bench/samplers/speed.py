@@ -13,14 +13,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from condgen.bayes import Denoiser
 from condgen.bench.samplers.peers import Network, peer_loops
 from condgen.bench.seeds import Fact, rows_over_seeds
 from condgen.bench.timing import take_turns
-from condgen.nets import UNetSettings
-from condgen.noise import EDM, Schedule
+from condgen.denoiser import Denoiser
+from condgen.networks import UNetSettings
 from condgen.rng import Streams
-from condgen.sampling import FIXED, SamplerName, final, grid_for, points_within, trajectory
+from condgen.samplers import FIXED, SamplerName, final, grid_for, points_within, trajectory
+from condgen.schedules import EDM, Schedule
 from condgen.score import ScoreConfig, ScoreModel
 
 __all__ = ["BARE", "SAMPLERS_TIMED", "speed_rows"]

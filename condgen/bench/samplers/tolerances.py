@@ -18,9 +18,9 @@ import torch
 
 from condgen.bench.seeds import Fact, rows_over_seeds
 from condgen.data import LabelledSet
-from condgen.noise import VE, VP, Schedule
 from condgen.oracle import Oracle
-from condgen.sampling import AdaptiveSDE, draw
+from condgen.samplers import AdaptiveSDE, draw
+from condgen.schedules import VE, VP, Schedule
 
 __all__ = ["PUBLISHED", "RELATIVE", "tolerance_rows"]
 

@@ -17,11 +17,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from condgen.bayes import Denoiser
 from condgen.bench.seeds import Fact
+from condgen.denoiser import Denoiser
 from condgen.errors import UserError
-from condgen.noise import GridName
-from condgen.sampling import (
+from condgen.samplers import (
     AdaptiveSampler,
     Finished,
     Sampler,
@@ -31,6 +30,7 @@ from condgen.sampling import (
     grid_for,
     points_within,
 )
+from condgen.schedules import GridName
 
 __all__ = [
     "BASELINE",

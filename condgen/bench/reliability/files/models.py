@@ -17,18 +17,18 @@ from safetensors.torch import load, save
 from condgen.bench.reliability.files.mutate import hostile_bytes, hostile_tree, value
 from condgen.bench.reliability.files.pictures import PLACES, planted
 from condgen.bench.reliability.files.valid import STATE_KEY, fresh_state
+from condgen.checkpoint import MODEL_FILE, read_description
 from condgen.classifier import Classifier
 from condgen.generator import Generator
 from condgen.metrics.extractors import open_extractor
 from condgen.metrics.features import Extractor, Features, Store
 from condgen.report.looks import draw_looks
-from condgen.run.imports import find_diffusers, import_stage
+from condgen.runs.imports import find_diffusers, import_stage
 from condgen.score import ScoreModel
 from condgen.studio.ask import Limits
 from condgen.studio.catalogue import describe_offer
 from condgen.studio.models import ModelCache, read_offer
 from condgen.training.checkpoint import STATE_FILE, load_state
-from condgen.weights import MODEL_FILE, read_description
 
 __all__ = [
     "hostile_tensors",

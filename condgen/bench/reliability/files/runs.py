@@ -23,15 +23,15 @@ from condgen.bench.reliability.files.mutate import (
 )
 from condgen.bench.reliability.files.pictures import PLACES, hostile_file, planted
 from condgen.export import Events, contents, export, pack
-from condgen.recipe import SampleStage
+from condgen.recipes import SampleStage
 from condgen.report import build_report, compare_runs
 from condgen.report.inputs import read_run
-from condgen.run import read_json, read_rows
-from condgen.run.album import read_samples, sort_by_seed
-from condgen.run.cost import settle, take_left
-from condgen.run.folder import open_stage
-from condgen.run.guided import read_calibration
-from condgen.run.looks import read_looks
+from condgen.runs import read_json, read_rows
+from condgen.runs.album import read_samples, sort_by_seed
+from condgen.runs.cost import settle, take_left
+from condgen.runs.folder import open_stage
+from condgen.runs.guided import read_calibration
+from condgen.runs.looks import read_looks
 from condgen.studio.ask import Limits
 from condgen.studio.catalogue import describe_offer
 from condgen.studio.models import ModelCache, read_offer

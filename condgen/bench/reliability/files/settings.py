@@ -12,8 +12,8 @@ from condgen.bench.reliability.files.pictures import PLACES
 from condgen.bench.reliability.files.valid import recipe_of
 from condgen.data import class_index, parse_data
 from condgen.hub import repository_of
-from condgen.recipe import apply_overrides, content_key, load_recipe, to_yaml
-from condgen.recipe.composing import compose, sizes_of
+from condgen.recipes import apply_overrides, content_key, load_recipe, to_yaml
+from condgen.recipes.composing import compose, sizes_of
 from condgen.studio.ask import Limits, command_line, parse_ask, stage_of
 from condgen.studio.models import Offer
 

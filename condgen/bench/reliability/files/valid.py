@@ -10,13 +10,13 @@ import yaml
 from torch import nn
 
 from condgen.bench.reliability.files.pictures import grey
+from condgen.checkpoint import MODEL_FILE, save_tensors
 from condgen.classifier import Classifier, ClassifierConfig
 from condgen.generator import Generator, GeneratorConfig
-from condgen.nets.cifar_resnet import CifarResNet
+from condgen.networks.cifar_resnet import CifarResNet
 from condgen.score import ScoreConfig, ScoreModel
 from condgen.training.checkpoint import save_state
 from condgen.training.state import State
-from condgen.weights import MODEL_FILE, save_tensors
 
 __all__ = ["STATE_KEY", "fresh_state", "make_valid", "recipe_of", "write_rows"]
 

@@ -1,0 +1,139 @@
+r"""What the convolutional networks share: group normalisation, the residual block, the check of image sizes.
+
+The residual block (as in Song et al. 2021, appendix H, and Dhariwal & Nichol 2021, sec. 3) is the resampled input, plus
+normalise, SiLU, resample, convolve, normalise, FiLM, SiLU, convolve. Song et al. have no FiLM: they add a number to
+each channel before the second normalisation, and always convolve a resampled input (1x1). SiLU has derivatives of every
+order, which training on an input gradient needs; a rectifier's second derivative vanishes almost everywhere.
+"""
+
+from typing import Literal, TypeAlias
+
+import torch
+from torch import Tensor, nn
+
+from condgen.errors import UserError
+from condgen.networks.embed import FiLM, Shift, initialise_
+from condgen.networks.resample import Resampling, doubling, halving
+from condgen.networks.twice import Activate, Conv2d
+
+__all__ = [
+    "BOUND",
+    "GroupNorm",
+    "Modulation",
+    "Resample",
+    "ResidualBlock",
+    "check_image",
+    "group_count",
+    "largest_divisor",
+]
+
+_LARGEST = 4096  # of the sides of an image
+BOUND = 1.05
+"""Generators of images end in BOUND * tanh, which reaches the pixels -1 and 1 at a finite argument."""
+
+Resample: TypeAlias = Literal["same", "up", "down"]
+Modulation: TypeAlias = Literal["film", "shift"]
+
+
+def check_image(kind: str, shape: tuple[int, ...], halvings: int) -> None:
+    """Raises UserError unless `shape` is (C, H, W), of no absurd size, with H and W divisible by 2**halvings."""
+    if len(shape) != 3:
+        raise UserError(f"network kind {kind!r} needs images (C, H, W), not data of shape {shape}: use kind 'mlp'")
+    if not all(1 <= side <= _LARGEST for side in shape):
+        raise UserError(
+            f"network kind {kind!r} takes images of 1 to {_LARGEST:,} channels and pixels a side, not {shape}"
+        )
+    if shape[1] % 2**halvings or shape[2] % 2**halvings:
+        raise UserError(
+            f"network kind {kind!r} halves or doubles the image {halvings} times, so its sides must be divisible by "
+            f"{2**halvings}, which {shape[1]}x{shape[2]} is not: give the network fewer stages"
+        )
+
+
+def largest_divisor(n: int, at_most: int) -> int:
+    """The largest divisor of n that is at most `at_most`, or 1."""
+    return next((d for d in range(min(n, at_most), 0, -1) if n % d == 0), 1)
+
+
+def group_count(channels: int) -> int:
+    """Groups of a normalisation: at most 32, of at least 4 channels where there are that many."""
+    return largest_divisor(channels, min(32, channels // 4))
+
+
+class GroupNorm(nn.Module):
+    """Group normalisation with a learnt scale and shift, (B, C, ...) to the same shape.
+
+    Args:
+        channels: C.
+        activation: whether SiLU follows.
+    """
+
+    def __init__(self, channels: int, *, activation: bool = False) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(channels))
+        self.bias = nn.Parameter(torch.zeros(channels))
+        self.activate = Activate(group_count(channels), activation=activation)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.activate(x, self.weight, self.bias)
+        return out
+
+
+class ResidualBlock(nn.Module):
+    """Features (B, C, H, W) to (B, C', H', W'), where H' is H, 2 H ("up") or H / 2 ("down").
+
+    Args:
+        channels: C.
+        out_channels: C'.
+        embedding: width of the embedding that steers the block.
+        resample: how the size of the image changes.
+        dropout: rate of dropout before the last convolution.
+        resampling: the filter behind a change of size.
+        modulation: whether the embedding scales and shifts normalised features, or shifts them before normalisation.
+        project: whether the input, where its size changes, is convolved even if its channels do not change.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        out_channels: int,
+        embedding: int,
+        *,
+        resample: Resample = "same",
+        dropout: float = 0.0,
+        resampling: Resampling = "box",
+        modulation: Modulation = "film",
+        project: bool = False,
+    ) -> None:
+        super().__init__()
+        resize: dict[Resample, nn.Module] = {
+            "same": nn.Identity(),
+            "up": doubling(resampling),
+            "down": halving(resampling),
+        }
+        self.resize = resize[resample]
+        self.enter = GroupNorm(channels, activation=True)
+        # No bias: the normalisation behind it removes most of one, and the shift by the embedding does its work.
+        self.convolve = initialise_(Conv2d(channels, out_channels, 3, padding=1, bias=False))
+        self.film = FiLM(embedding, out_channels) if modulation == "film" else None
+        self.shift = Shift(embedding, out_channels) if modulation == "shift" else None
+        self.activate = (
+            Activate(group_count(out_channels)) if modulation == "film" else GroupNorm(out_channels, activation=True)
+        )
+        self.leave = nn.Sequential(
+            nn.Dropout(dropout), initialise_(Conv2d(out_channels, out_channels, 3, padding=1), gain=0.3)
+        )
+        self.skip = (
+            nn.Identity()
+            if channels == out_channels and not (project and resample != "same")
+            else initialise_(Conv2d(channels, out_channels, 1, bias=False))  # the branch ends in a bias already
+        )
+
+    def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
+        h = self.convolve(self.resize(self.enter(x)))
+        if self.film is not None:
+            h = self.activate(h, *self.film.scale_and_shift(embedding))
+        elif self.shift is not None:
+            h = self.activate(self.shift(h, embedding))
+        out: Tensor = self.skip(self.resize(x)) + self.leave(h)
+        return out

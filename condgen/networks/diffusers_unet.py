@@ -1,0 +1,141 @@
+r"""A network that diffusers trained, `UNet2DModel`, in the role of a denoiser's.
+
+It was trained on :math:`x = \alpha_k x_0 + \sigma_k \epsilon` with :math:`\alpha_k^2 + \sigma_k^2 = 1` at whole
+timesteps k (Ho et al. 2020), and tells one of three things, :math:`\epsilon`, :math:`x_0` or
+:math:`v = \alpha\epsilon - \sigma x_0` (Salimans & Ho 2022). The preconditioning of Karras et al. for data of standard
+deviation one is the same parametrisation, :math:`c_{in} = \alpha, c_{skip} = \alpha^2, c_{out} = \sigma`, so that what
+it wants of a network is
+
+.. math:: F = \frac{D - \alpha x}{\sigma} = -v = s\,x - \frac{\epsilon}{\alpha}, \qquad s = \sigma / \alpha.
+
+Between timesteps the network, whose embedding of time is sinusoidal, is asked at a broken one: k as a function of
+log-SNR, linear between whole ones; beyond the first and the last, at these.
+"""
+
+import warnings
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from condgen.errors import UserError
+from condgen.networks.blocks import check_image
+from condgen.networks.embed import ClassEmbedding
+from condgen.settings import Settings
+
+if TYPE_CHECKING:
+    from diffusers import UNet2DModel
+
+__all__ = ["DiffusersSettings", "DiffusersUNet"]
+
+
+class DiffusersSettings(Settings):
+    """A `UNet2DModel` of diffusers, and the noise that it was trained with."""
+
+    kind: Literal["diffusers"] = "diffusers"
+    unet: dict[str, Any] = Field(description="the configuration of the UNet2DModel")
+    timesteps: int = Field(default=1000, ge=2, le=100_000)
+    beta_schedule: Literal["linear", "scaled_linear", "squaredcos_cap_v2"] = "linear"
+    beta_start: float = Field(default=1e-4, gt=0, lt=1)
+    beta_end: float = Field(default=0.02, gt=0, le=1)
+    zero_terminal_snr: bool = Field(default=False, description="the betas were rescaled so that no signal is left")
+    prediction: Literal["epsilon", "sample", "v_prediction"] = "epsilon"
+
+    def levels(self) -> Tensor:
+        """The noise levels sigma / alpha of the timesteps that have signal left, rising, (T,) float64.
+
+        They are computed by diffusers, in float32, since the network was trained with those.
+        """
+        try:
+            from diffusers import DDPMScheduler
+        except ImportError as error:
+            raise _missing() from error
+        with torch.device("cpu"):  # these are looked at, also where a network is made without memory
+            scheduler = DDPMScheduler(
+                num_train_timesteps=self.timesteps,
+                beta_schedule=self.beta_schedule,
+                beta_start=self.beta_start,
+                beta_end=self.beta_end,
+                rescale_betas_zero_snr=self.zero_terminal_snr,
+            )
+        signal: Tensor = scheduler.alphas_cumprod.double()
+        signal = signal[signal > 0]
+        return ((1 - signal) / signal).sqrt()
+
+
+def _missing() -> UserError:
+    return UserError("this model is a network of diffusers, which is not installed: pip install 'condgen[diffusers]'")
+
+
+class DiffusersUNet(nn.Module):
+    """x (B, C, H, W), noise (B,), labels (B,) or None -> (B, C, H, W).
+
+    With classes, a class embedding is added to that of time, as in networks of our own: one that starts from an
+    unconditional model's weights can learn labels.
+    """
+
+    log_levels: Tensor
+
+    def __init__(self, settings: DiffusersSettings, shape: tuple[int, ...], n_classes: int | None) -> None:
+        super().__init__()
+        self.unet = _build(settings, shape)
+        self.prediction = settings.prediction
+        if n_classes is not None:
+            width = self.unet.time_embedding.linear_2.out_features
+            self.unet.class_embedding = ClassEmbedding(n_classes, width, null=True)
+        self.null_label = n_classes
+        self.register_buffer("log_levels", settings.levels().log().float(), persistent=False)
+
+    def forward(self, x: Tensor, noise: Tensor, y: Tensor | None = None) -> Tensor:
+        if self.null_label is not None and y is None:
+            y = torch.full((len(x),), self.null_label, device=x.device)
+        log_level = 4 * noise
+        out: Tensor = self.unet(x, self._timestep(log_level), y if self.null_label is not None else None).sample
+        level = log_level.exp().view(-1, 1, 1, 1)
+        per_alpha = (1 + level**2).sqrt()
+        if self.prediction == "v_prediction":
+            return -out
+        if self.prediction == "sample":
+            return (out * per_alpha - x) / level
+        return level * x - per_alpha * out
+
+    def _timestep(self, log_level: Tensor) -> Tensor:
+        """Broken timesteps, (B,)."""
+        known = self.log_levels
+        above = torch.searchsorted(known, log_level).clamp(1, len(known) - 1)
+        low, high = known[above - 1], known[above]
+        return above - 1 + ((log_level - low) / (high - low)).clamp(0, 1)
+
+
+def _build(settings: DiffusersSettings, shape: tuple[int, ...]) -> "UNet2DModel":
+    try:
+        from diffusers import UNet2DModel
+    except ImportError as error:
+        raise _missing() from error
+    config = settings.unet
+    try:
+        check_image(settings.kind, shape, halvings=len(config.get("block_out_channels", "four")) - 1)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of layers without numbers, which are refused
+            unet = UNet2DModel(**config)
+        if any(parameter.numel() == 0 for parameter in unet.parameters()):
+            raise ValueError("a layer has no width")
+    except (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+        raise UserError(
+            f"diffusers cannot build the UNet2DModel that is described: {' '.join(str(error).split())}"
+        ) from error
+    found = unet.config
+    if found.in_channels != found.out_channels or found.in_channels != shape[0]:
+        raise UserError(
+            f"the UNet2DModel takes {found.in_channels} channels and gives {found.out_channels}, images have "
+            f"{shape[0]}: all must be equal (a learned variance is not supported)"
+        )
+    if found.time_embedding_type != "positional":
+        raise UserError(
+            f"the UNet2DModel embeds time as {found.time_embedding_type!r}: only 'positional' knows times between "
+            "timesteps"
+        )
+    if found.num_class_embeds is not None or found.class_embed_type is not None:
+        raise UserError("the UNet2DModel is told classes: take an unconditional one, which a classifier can guide")
+    return unet

@@ -1,0 +1,153 @@
+r"""Discriminators: x to one number a sample, high where x looks real.
+
+Every linear and convolutional weight W is replaced by :math:`W / \sigma(W)`, where :math:`\sigma(W)` is its largest
+singular value, followed by one power iteration a forward pass in training (spectral normalisation: Miyato et al. 2018).
+A convolution's weight counts as the matrix of its output channels by all else. Each layer then stretches no distance by
+more than one, save the overlap of convolution windows; a residual block by no more than two.
+
+The convolutional network is that of Brock et al. 2019 (BigGAN, appendix B) without class projection and attention, as
+adversarial score matching uses it (Jolicoeur-Martineau et al. 2020): residual blocks of rectifiers, no normalisation of
+features, which would couple pixels, a sum over the pixels, a linear head. A noise level, where the network is told one,
+enters as a class does in BigGAN: :math:`C(x, c) = w \cdot \phi(x) + e(c) \cdot \phi(x)` (projection: Miyato & Koyama
+2018), with e the noise embedding.
+"""
+
+import math
+from typing import Literal
+
+from pydantic import Field, PositiveInt, model_validator
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.nn.utils.parametrizations import spectral_norm
+
+from condgen.networks.blocks import check_image
+from condgen.networks.embed import NoiseEmbedding, initialise_
+from condgen.settings import Settings
+
+__all__ = ["ConvDiscriminator", "ConvDiscriminatorSettings", "MLPDiscriminator", "MLPDiscriminatorSettings"]
+
+
+class MLPDiscriminatorSettings(Settings):
+    """A residual perceptron with spectral normalisation, for points and tiny images.
+
+    Attributes:
+        width: hidden units of every layer.
+        depth: residual blocks.
+    """
+
+    kind: Literal["mlp"] = "mlp"
+    width: int = Field(default=256, ge=1)
+    depth: int = Field(default=2, ge=1)
+
+
+class ConvDiscriminatorSettings(Settings):
+    """A residual convolutional discriminator with spectral normalisation.
+
+    Attributes:
+        channels: output channels of each residual block. The default is the paper's for 32x32 pixels; for 64x64 it has
+            (64, 128, 256, 512, 1024) with 4 halvings.
+        halvings: how many of the first blocks halve the image.
+    """
+
+    kind: Literal["convdisc"] = "convdisc"
+    channels: tuple[PositiveInt, ...] = Field(default=(256, 256, 256, 256), min_length=1)
+    halvings: int = Field(default=2, ge=0)
+
+    @model_validator(mode="after")
+    def _a_block_for_each_halving(self) -> "ConvDiscriminatorSettings":
+        if self.halvings > len(self.channels):
+            raise ValueError(f"{self.halvings} halvings need as many blocks, and channels has {len(self.channels)}")
+        return self
+
+
+def _normalise_(net: nn.Module) -> None:
+    """Puts every linear and convolutional weight of a finished network under spectral normalisation."""
+    for layer in [layer for layer in net.modules() if isinstance(layer, nn.Linear | nn.Conv2d)]:
+        spectral_norm(layer)
+
+
+class _Head(nn.Module):
+    """Features (B, F) to (B,): linear, plus their inner product with the noise embedding where there is one."""
+
+    def __init__(self, features: int, told_noise: bool) -> None:
+        super().__init__()
+        self.linear = initialise_(nn.Linear(features, 1))
+        self.noise = NoiseEmbedding(features) if told_noise else None
+
+    def forward(self, features: Tensor, noise: Tensor | None) -> Tensor:
+        out: Tensor = self.linear(features)[:, 0]
+        if self.noise is None:
+            return out
+        if noise is None:
+            raise ValueError("this discriminator is told the noise level: give one for each sample")
+        embedding: Tensor = self.noise(noise)
+        return out + (embedding * features).sum(1)
+
+
+class _LinearBlock(nn.Module):
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.enter = initialise_(nn.Linear(width, width))
+        self.leave = initialise_(nn.Linear(width, width))
+
+    def forward(self, h: Tensor) -> Tensor:
+        branch: Tensor = self.leave(self.enter(h.relu()).relu())
+        return h + branch
+
+
+class MLPDiscriminator(nn.Module):
+    """x (B, *shape), noise (B,) -> (B,); without `told_noise`, the noise is ignored and may be None."""
+
+    def __init__(self, settings: MLPDiscriminatorSettings, shape: tuple[int, ...], told_noise: bool) -> None:
+        super().__init__()
+        self.enter = initialise_(nn.Linear(math.prod(shape), settings.width))
+        nn.init.normal_(self.enter.bias)  # or all rectifiers would bend at the origin
+        self.blocks = nn.Sequential(*(_LinearBlock(settings.width) for _ in range(settings.depth)))
+        self.head = _Head(settings.width, told_noise)
+        _normalise_(self)
+
+    def forward(self, x: Tensor, noise: Tensor | None = None) -> Tensor:
+        out: Tensor = self.head(self.blocks(self.enter(x.flatten(1))).relu(), noise)
+        return out
+
+
+class _ConvBlock(nn.Module):
+    """The input, by 1x1 convolution where channels change, plus two convolutions; then the mean of 2x2 pixels.
+
+    The first block of a network applies no rectifier to its input, which would drop dark pixels.
+    """
+
+    def __init__(self, channels: int, out_channels: int, *, first: bool, halve: bool) -> None:
+        super().__init__()
+        self.first, self.halve = first, halve
+        self.enter = initialise_(nn.Conv2d(channels, out_channels, 3, padding=1))
+        self.leave = initialise_(nn.Conv2d(out_channels, out_channels, 3, padding=1))
+        self.skip = (
+            nn.Identity()
+            if channels == out_channels
+            else initialise_(nn.Conv2d(channels, out_channels, 1, bias=False))  # the branch ends in a bias already
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.enter(x if self.first else x.relu())
+        out: Tensor = self.skip(x) + self.leave(h.relu())
+        return F.avg_pool2d(out, 2) if self.halve else out
+
+
+class ConvDiscriminator(nn.Module):
+    """x (B, C, H, W), noise (B,) -> (B,); without `told_noise`, the noise is ignored and may be None."""
+
+    def __init__(self, settings: ConvDiscriminatorSettings, shape: tuple[int, ...], told_noise: bool) -> None:
+        super().__init__()
+        check_image(settings.kind, shape, halvings=settings.halvings)
+        self.blocks = nn.Sequential()
+        channels = shape[0]
+        for index, width in enumerate(settings.channels):
+            self.blocks.append(_ConvBlock(channels, width, first=index == 0, halve=index < settings.halvings))
+            channels = width
+        self.head = _Head(channels, told_noise)
+        _normalise_(self)
+
+    def forward(self, x: Tensor, noise: Tensor | None = None) -> Tensor:
+        out: Tensor = self.head(self.blocks(x).relu().sum((2, 3)), noise)
+        return out

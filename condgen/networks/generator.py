@@ -1,0 +1,70 @@
+"""The convolutional generator: latent and class to an image in one pass.
+
+A linear layer makes the smallest feature map from the latent; each stage doubles it (as in Miyato & Koyama 2018). The
+latent also enters every block, added to the class embedding that drives its FiLM (as in Brock et al. 2019).
+"""
+
+from typing import Literal
+
+from pydantic import Field, PositiveInt
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from condgen.networks.blocks import BOUND, GroupNorm, Resample, ResidualBlock, check_image
+from condgen.networks.embed import ClassEmbedding, initialise_
+from condgen.networks.twice import memory_format_of
+from condgen.settings import Settings
+
+__all__ = ["ConvGenerator", "ConvGeneratorSettings"]
+
+
+class ConvGeneratorSettings(Settings):
+    """A convolutional generator.
+
+    Attributes:
+        channels: the unit of width.
+        multipliers: width of each stage in units of `channels`, coarsest first. Every stage doubles the image, so three
+            make 32x32 pixels out of 4x4.
+        blocks: residual blocks per stage, of which the first doubles the image.
+        embedding: width of the embedding of class and latent, in units of `channels`.
+    """
+
+    kind: Literal["convgen"] = "convgen"
+    channels: int = Field(default=64, ge=4)
+    multipliers: tuple[PositiveInt, ...] = Field(default=(4, 2, 1), min_length=1)
+    blocks: int = Field(default=1, ge=1)
+    embedding: int = Field(default=4, ge=1)
+
+
+class ConvGenerator(nn.Module):
+    """z (B, latent), labels (B,) -> (B, C, H, W), bounded."""
+
+    def __init__(self, settings: ConvGeneratorSettings, shape: tuple[int, ...], n_classes: int, latent: int) -> None:
+        super().__init__()
+        stages = len(settings.multipliers)
+        check_image(settings.kind, shape, halvings=stages)
+        widths = [settings.channels * multiplier for multiplier in settings.multipliers]
+        embedding = settings.channels * settings.embedding
+        self.smallest = (widths[0], shape[1] >> stages, shape[2] >> stages)
+        self.label = ClassEmbedding(n_classes, embedding)
+        self.latent = initialise_(nn.Linear(latent, embedding))
+        channels, height, width = self.smallest
+        self.enter = initialise_(nn.Linear(latent, channels * height * width))
+        self.blocks = nn.ModuleList()
+        for stage_width in widths:
+            for index in range(settings.blocks):
+                resample: Resample = "up" if index == 0 else "same"
+                self.blocks.append(ResidualBlock(channels, stage_width, embedding, resample=resample))
+                channels = stage_width
+        self.leave = nn.Sequential(
+            GroupNorm(channels, activation=True), initialise_(nn.Conv2d(channels, shape[0], 3, padding=1))
+        )
+
+    def forward(self, z: Tensor, y: Tensor) -> Tensor:
+        embedding = F.silu(self.label(y) + self.latent(z))
+        h = self.enter(z).reshape(-1, *self.smallest)
+        h = h.contiguous(memory_format=memory_format_of(self.get_parameter("leave.1.weight")))
+        for block in self.blocks:
+            h = block(h, embedding)
+        pixels: Tensor = self.leave(h)
+        return BOUND * pixels.tanh()

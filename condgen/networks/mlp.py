@@ -1,0 +1,115 @@
+"""The residual perceptron, for points and tiny images, in all three roles.
+
+A block adds to its input: normalise, linear, FiLM, SiLU, linear. SiLU has the second derivatives that training on an
+input gradient needs.
+
+Layer normalisation forgets the length of its input, and with it how far a point lies from the origin. The bias of the
+first layer therefore starts as large as its weights: to the layers above, it is one more coordinate, fixed at one,
+against which the others are measured.
+"""
+
+import math
+from typing import Literal
+
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from condgen.networks.blocks import BOUND
+from condgen.networks.embed import ClassEmbedding, Conditioning, FiLM, initialise_
+from condgen.settings import Settings
+
+__all__ = ["MLPClassifier", "MLPDenoiser", "MLPGenerator", "MLPSettings"]
+
+
+class MLPSettings(Settings):
+    """A residual perceptron.
+
+    Attributes:
+        width: hidden units of every layer.
+        depth: residual blocks.
+        embedding: width of the embedding of noise level and class.
+        normalise: layer normalisation at the entry of every block and of the last layer.
+    """
+
+    kind: Literal["mlp"] = "mlp"
+    width: int = Field(default=256, ge=1)
+    depth: int = Field(default=3, ge=1)
+    embedding: int = Field(default=64, ge=1)
+    normalise: bool = True
+
+
+class _Block(nn.Module):
+    def __init__(self, settings: MLPSettings) -> None:
+        super().__init__()
+        self.normalise = _normalisation(settings)
+        self.enter = initialise_(nn.Linear(settings.width, settings.width, bias=False))  # the FiLM shifts
+        self.film = FiLM(settings.embedding, settings.width)
+        self.leave = initialise_(nn.Linear(settings.width, settings.width), gain=0.3)
+
+    def forward(self, h: Tensor, embedding: Tensor) -> Tensor:
+        branch: Tensor = self.leave(F.silu(self.film(self.enter(self.normalise(h)), embedding)))
+        return h + branch
+
+
+def _normalisation(settings: MLPSettings) -> nn.Module:
+    # Without affine weights: a linear layer follows everywhere and absorbs them.
+    return nn.LayerNorm(settings.width, elementwise_affine=False) if settings.normalise else nn.Identity()
+
+
+class _Trunk(nn.Module):
+    def __init__(self, settings: MLPSettings, inputs: int, outputs: int, gain: float) -> None:
+        super().__init__()
+        self.enter = initialise_(nn.Linear(inputs, settings.width))
+        nn.init.normal_(self.enter.bias)
+        self.blocks = nn.ModuleList(_Block(settings) for _ in range(settings.depth))
+        self.normalise = _normalisation(settings)
+        self.leave = initialise_(nn.Linear(settings.width, outputs), gain)
+
+    def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
+        h = self.enter(x)
+        for block in self.blocks:
+            h = block(h, embedding)
+        out: Tensor = self.leave(self.normalise(h))
+        return out
+
+
+class MLPDenoiser(nn.Module):
+    """x (B, *shape), noise (B,), labels (B,) or None -> (B, *shape)."""
+
+    def __init__(self, settings: MLPSettings, shape: tuple[int, ...], n_classes: int | None) -> None:
+        super().__init__()
+        size = math.prod(shape)
+        self.conditioning = Conditioning(settings.embedding, n_classes)
+        self.trunk = _Trunk(settings, size, size, gain=0.1)
+
+    def forward(self, x: Tensor, noise: Tensor, y: Tensor | None = None) -> Tensor:
+        out: Tensor = self.trunk(x.flatten(1), self.conditioning(noise, y))
+        return out.reshape(x.shape)
+
+
+class MLPClassifier(nn.Module):
+    """x (B, *shape), noise (B,) -> logits (B, K)."""
+
+    def __init__(self, settings: MLPSettings, shape: tuple[int, ...], n_classes: int) -> None:
+        super().__init__()
+        self.conditioning = Conditioning(settings.embedding)
+        self.trunk = _Trunk(settings, math.prod(shape), n_classes, gain=0.1)
+
+    def forward(self, x: Tensor, noise: Tensor) -> Tensor:
+        logits: Tensor = self.trunk(x.flatten(1), self.conditioning(noise))
+        return logits
+
+
+class MLPGenerator(nn.Module):
+    """z (B, latent), labels (B,) -> (B, *shape): linear at the end for points, bounded for images."""
+
+    def __init__(self, settings: MLPSettings, shape: tuple[int, ...], n_classes: int, latent: int) -> None:
+        super().__init__()
+        self.shape = shape
+        self.label = ClassEmbedding(n_classes, settings.embedding)
+        self.trunk = _Trunk(settings, latent, math.prod(shape), gain=1.0)
+
+    def forward(self, z: Tensor, y: Tensor) -> Tensor:
+        out: Tensor = self.trunk(z, F.silu(self.label(y))).reshape(-1, *self.shape)
+        return BOUND * out.tanh() if len(self.shape) == 3 else out

@@ -1,0 +1,100 @@
+r"""Halving and doubling images through a filter (Zhang 2019; Karras et al. 2020; Song et al. 2021, appendix H).
+
+Halving a feature map by averages of 2x2 pixels lets frequencies through that the smaller map cannot hold, and they come
+back as others. The binomial filter :math:`k = (1, 3, 3, 1)/8` in each direction is the box filter :math:`(1, 1)/2`
+three times over, and suppresses them more:
+
+.. math:: (\downarrow x)_i = \sum_j k_j\, x_{2i + j - 1}, \qquad
+    (\uparrow x)_i = 2 \sum_m k_{i - 2m + 1}\, x_m .
+
+Beyond its border an image is zero. Both are depthwise convolutions, the second a transposed one and twice the
+adjoint of the first (four times, in two dimensions); away from the border they keep constants as they are.
+"""
+
+from typing import Literal, TypeAlias
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from condgen.networks.embed import initialise_
+
+__all__ = ["FilteredConv2d", "Resampling", "doubling", "halving"]
+
+Resampling: TypeAlias = Literal["box", "fir"]
+
+_TAPS: dict[Resampling, tuple[int, ...]] = {"box": (1, 1), "fir": (1, 3, 3, 1)}
+
+
+def _plane(resampling: Resampling) -> Tensor:
+    """The filter of a plane, (1, 1, T, T), of sum one."""
+    taps = torch.tensor(_TAPS[resampling], dtype=torch.float32)
+    taps = taps / taps.sum()
+    return (taps[:, None] * taps)[None, None]
+
+
+class _Filter(nn.Module):
+    """A fixed filter, the same in every channel. It moves with the module and is not saved."""
+
+    kernel: Tensor
+
+    def __init__(self, resampling: Resampling, gain: float = 1.0) -> None:
+        super().__init__()
+        self.register_buffer("kernel", _plane(resampling) * gain, persistent=False)
+
+    def weight(self, x: Tensor) -> Tensor:
+        """Of a depthwise convolution of x, (C, 1, T, T)."""
+        return self.kernel.to(x.dtype).expand(x.shape[1], -1, -1, -1)
+
+    @property
+    def _margin(self) -> int:
+        """By how many pixels the window of an output reaches beyond the two pixels that it stands for."""
+        return self.kernel.shape[2] // 2 - 1
+
+
+class _Halve(_Filter):
+    """(B, C, H, W) -> (B, C, H / 2, W / 2)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.conv2d(x, self.weight(x), stride=2, padding=self._margin, groups=x.shape[1])
+
+
+class _Double(_Filter):
+    """(B, C, H, W) -> (B, C, 2 H, 2 W)."""
+
+    def __init__(self, resampling: Resampling) -> None:
+        super().__init__(resampling, gain=4.0)  # one pixel in four of the larger image is not zero
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.conv_transpose2d(x, self.weight(x), stride=2, padding=self._margin, groups=x.shape[1])
+
+
+class FilteredConv2d(_Filter):
+    """A 3x3 convolution of the image behind a filter, of which every second pixel is kept: (B, C, H, W) to half of it.
+
+    Filter and convolution act on the image extended by zeros without end: only the result has a border.
+
+    Args:
+        channels: C.
+        out_channels: channels of the result.
+        resampling: the filter.
+    """
+
+    def __init__(self, channels: int, out_channels: int, resampling: Resampling) -> None:
+        super().__init__(resampling)
+        self.convolve = initialise_(nn.Conv2d(channels, out_channels, 3, stride=2))
+
+    def forward(self, x: Tensor) -> Tensor:
+        filtered = F.conv2d(x, self.weight(x), padding=self._margin + 1, groups=x.shape[1])
+        out: Tensor = self.convolve(filtered)
+        return out
+
+
+def halving(resampling: Resampling) -> nn.Module:
+    """(B, C, H, W) -> (B, C, H / 2, W / 2): averages of 2x2 pixels, or what the filter gives."""
+    return nn.AvgPool2d(2) if resampling == "box" else _Halve(resampling)
+
+
+def doubling(resampling: Resampling) -> nn.Module:
+    """(B, C, H, W) -> (B, C, 2 H, 2 W): every pixel four times, or what the filter gives."""
+    return nn.Upsample(scale_factor=2) if resampling == "box" else _Double(resampling)

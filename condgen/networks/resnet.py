@@ -1,0 +1,62 @@
+"""The noise-aware residual classifier: ResNet-18 or 34 with the stem for small images.
+
+The residual network of He et al. 2016 with pre-activation (He et al. 2016b), a 3x3 stem without pooling, group
+normalisation (batch statistics would couple the samples of a batch inside a loss on the input gradient), SiLU, and a
+FiLM by the noise level in every block.
+"""
+
+from typing import Literal
+
+from pydantic import Field, PositiveInt
+from torch import Tensor, nn
+
+from condgen.networks.blocks import GroupNorm, ResidualBlock, check_image
+from condgen.networks.embed import Conditioning, initialise_
+from condgen.networks.twice import Conv2d
+from condgen.settings import Settings
+
+__all__ = ["ResNet", "ResNetSettings"]
+
+
+class ResNetSettings(Settings):
+    """A residual classifier.
+
+    Attributes:
+        width: channels of the first stage. Each further stage halves the image and doubles the channels.
+        blocks: residual blocks of each stage: (2, 2, 2, 2) is a ResNet-18, (3, 4, 6, 3) a ResNet-34.
+        embedding: width of the noise embedding, in units of `width`.
+    """
+
+    kind: Literal["resnet"] = "resnet"
+    width: int = Field(default=64, ge=4)
+    blocks: tuple[PositiveInt, ...] = Field(default=(2, 2, 2, 2), min_length=1)
+    embedding: int = Field(default=4, ge=1)
+
+
+class ResNet(nn.Module):
+    """x (B, C, H, W), noise (B,) -> logits (B, K)."""
+
+    def __init__(self, settings: ResNetSettings, shape: tuple[int, ...], n_classes: int) -> None:
+        super().__init__()
+        check_image(settings.kind, shape, halvings=len(settings.blocks) - 1)
+        embedding = settings.width * settings.embedding
+        self.conditioning = Conditioning(embedding)
+        self.enter = initialise_(Conv2d(shape[0], settings.width, 3, padding=1))
+        self.blocks = nn.ModuleList()
+        channels = settings.width
+        for stage, count in enumerate(settings.blocks):
+            width = settings.width << stage
+            for index in range(count):
+                resample: Literal["same", "down"] = "down" if stage > 0 and index == 0 else "same"
+                self.blocks.append(ResidualBlock(channels, width, embedding, resample=resample))
+                channels = width
+        self.activate = GroupNorm(channels, activation=True)
+        self.leave = initialise_(nn.Linear(channels, n_classes), gain=0.1)
+
+    def forward(self, x: Tensor, noise: Tensor) -> Tensor:
+        embedding = self.conditioning(noise)
+        h = self.enter(x)
+        for block in self.blocks:
+            h = block(h, embedding)
+        logits: Tensor = self.leave(self.activate(h).mean(dim=(2, 3)))
+        return logits

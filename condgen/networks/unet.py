@@ -1,0 +1,213 @@
+"""The U-Net denoiser, in the manner of DDPM++ (Song et al. 2021, appendix H; Karras et al. 2022, table 7).
+
+An encoder of residual blocks halves the image between levels, a decoder doubles it again, and every encoder output is
+joined to the decoder block at the same depth. Residual sums are divided by sqrt(2), which keeps their variance when
+both terms have the same.
+
+NCSN++ (Song et al. 2021, appendix H) resamples through a binomial filter, draws the frequencies of its noise embedding
+at random, and has a residual pyramid beside the encoder: at each level the image, filtered, convolved and halved, is
+added to what the encoder has made of it, and the sum, halved in the same way, is added at the next.
+"""
+
+import math
+from typing import Any, Literal
+
+import torch
+from einops import rearrange
+from pydantic import Field, PositiveInt, SerializerFunctionWrapHandler, model_serializer
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from condgen.errors import UserError
+from condgen.networks.blocks import GroupNorm, Modulation, Resample, ResidualBlock, check_image, largest_divisor
+from condgen.networks.embed import Conditioning, RandomFrequencies, initialise_
+from condgen.networks.resample import FilteredConv2d, Resampling
+from condgen.settings import Settings
+
+__all__ = ["SelfAttention", "UNet", "UNetSettings"]
+
+_HEAD_WIDTH = 64
+_ABSENT_BY_DEFAULT = (
+    "entry",
+    "heads",
+    "decoder_attention",
+    "modulation",
+    "project",
+    "resampling",
+    "progressive_input",
+    "fourier_scale",
+)
+
+
+class UNetSettings(Settings):
+    """A U-Net.
+
+    Attributes:
+        channels: the unit of width.
+        multipliers: width of each level in units of `channels`, finest first. The image is halved between levels.
+        blocks: residual blocks per level of the encoder; the decoder has one more.
+        attention: heights of the feature maps at which blocks attend. The middle attends too, unless this is empty.
+        dropout: rate of dropout in the residual blocks.
+        embedding: width of the embedding of noise level and class, in units of `channels`.
+        entry: channels of the first convolution, in units of `channels`. None: those of the finest level.
+        heads: heads of every attention. None: one for each 64 channels.
+        decoder_attention: whether all blocks of the decoder at those heights attend, or the last at each.
+        modulation: whether the embedding scales and shifts normalised features, or shifts them before normalisation.
+        project: whether blocks that resample convolve their input (1x1) even where the number of channels stays.
+        resampling: averages of 2x2 pixels and repetition ("box"), or the filter (1, 3, 3, 1) both ways ("fir").
+        progressive_input: whether a pyramid of the image is added to the encoder, level by level.
+        fourier_scale: standard deviation of random frequencies of the noise embedding, as many as `channels`, in turns
+            per unit of the logarithm of the noise level. None: sixteen fixed frequencies.
+    """
+
+    kind: Literal["unet"] = "unet"
+    channels: int = Field(default=64, ge=4, le=65_536)
+    multipliers: tuple[PositiveInt, ...] = Field(default=(1, 2, 2), min_length=1)
+    blocks: int = Field(default=2, ge=1)
+    attention: tuple[int, ...] = (16,)
+    dropout: float = Field(default=0.0, ge=0, lt=1)
+    embedding: int = Field(default=4, ge=1)
+    entry: int | None = Field(default=None, ge=1)
+    heads: int | None = Field(default=None, ge=1)
+    decoder_attention: Literal["all", "last"] = "all"
+    modulation: Modulation = "film"
+    project: bool = False
+    resampling: Resampling = "box"
+    progressive_input: Literal["none", "residual"] = "none"
+    fourier_scale: float | None = Field(default=None, gt=0)
+
+    @model_serializer(mode="wrap")
+    def _without_what_is_absent(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        tree: dict[str, Any] = serialise(self)
+        for name in _ABSENT_BY_DEFAULT:  # so that the content keys of models trained before still hold
+            if getattr(self, name) == type(self).model_fields[name].default:
+                tree.pop(name, None)
+        return tree
+
+
+class SelfAttention(nn.Module):
+    """The attention of every pixel to every other, (B, C, H, W) to the same shape, without the residual sum.
+
+    Args:
+        channels: C.
+        heads: among which the channels are divided. None: one for each 64 channels.
+
+    Raises:
+        UserError: if the channels cannot be divided so.
+    """
+
+    def __init__(self, channels: int, heads: int | None = None) -> None:
+        super().__init__()
+        if heads is not None and channels % heads:
+            raise UserError(f"{channels} channels cannot be divided among {heads} heads of attention: choose a divisor")
+        self.heads = largest_divisor(channels, channels // _HEAD_WIDTH) if heads is None else heads
+        self.normalise = GroupNorm(channels)
+        # No bias: a softmax cancels that of the keys.
+        self.enter = initialise_(nn.Conv2d(channels, 3 * channels, 1, bias=False))
+        self.leave = initialise_(nn.Conv2d(channels, channels, 1), gain=0.3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        qkv = rearrange(self.enter(self.normalise(x)), "b (three n c) h w -> three b n (h w) c", three=3, n=self.heads)
+        attended = F.scaled_dot_product_attention(*qkv.unbind())
+        out: Tensor = self.leave(rearrange(attended, "b n (h w) c -> b (n c) h w", h=x.shape[2]))
+        return out
+
+
+class _Block(nn.Module):
+    def __init__(self, residual: ResidualBlock, attention: SelfAttention | None) -> None:
+        super().__init__()
+        self.residual = residual
+        self.attention = attention
+
+    def forward(self, h: Tensor, embedding: Tensor) -> Tensor:
+        h = self.residual(h, embedding) * math.sqrt(0.5)
+        if self.attention is not None:
+            h = (h + self.attention(h)) * math.sqrt(0.5)
+        return h
+
+
+class UNet(nn.Module):
+    """x (B, C, H, W), noise (B,), labels (B,) or None -> (B, C, H, W)."""
+
+    def __init__(self, settings: UNetSettings, shape: tuple[int, ...], n_classes: int | None) -> None:
+        super().__init__()
+        check_image(settings.kind, shape, halvings=len(settings.multipliers) - 1)
+        widths = [settings.channels * multiplier for multiplier in settings.multipliers]
+        embedding = settings.channels * settings.embedding
+        scale = settings.fourier_scale
+
+        def block(channels: int, out: int, *, resample: Resample = "same", attend: bool = False) -> _Block:
+            residual = ResidualBlock(
+                channels,
+                out,
+                embedding,
+                resample=resample,
+                dropout=settings.dropout,
+                resampling=settings.resampling,
+                modulation=settings.modulation,
+                project=settings.project,
+            )
+            return _Block(residual, SelfAttention(out, settings.heads) if attend else None)
+
+        random = None if scale is None else RandomFrequencies(scale, settings.channels)
+        self.conditioning = Conditioning(embedding, n_classes, random)
+        entry = widths[0] if settings.entry is None else settings.channels * settings.entry
+        self.enter = initialise_(nn.Conv2d(shape[0], entry, 3, padding=1))
+
+        self.encoder = nn.ModuleList()
+        self.halves: list[bool] = []  # whether a block of the encoder halves the image
+        self.pyramid = nn.ModuleList()  # what is added to each of these
+        joined = [entry]  # the channels of every output that the decoder will take up again, last first
+        above = shape[0]
+        for level, width in enumerate(widths):
+            if level > 0:
+                self.encoder.append(block(joined[-1], joined[-1], resample="down"))
+                self.halves.append(True)
+                if settings.progressive_input == "residual":
+                    self.pyramid.append(FilteredConv2d(above, joined[-1], settings.resampling))
+                    above = joined[-1]
+                joined.append(joined[-1])
+            for _ in range(settings.blocks):
+                self.encoder.append(block(joined[-1], width, attend=shape[1] >> level in settings.attention))
+                self.halves.append(False)
+                joined.append(width)
+
+        deepest = widths[-1]
+        self.middle = nn.ModuleList((block(deepest, deepest, attend=bool(settings.attention)), block(deepest, deepest)))
+
+        self.decoder = nn.ModuleList()
+        self.joins: list[bool] = []  # whether a block of the decoder takes up an output of the encoder
+        channels = deepest
+        for level, width in reversed(list(enumerate(widths))):
+            for index in range(settings.blocks + 1):
+                here = settings.decoder_attention == "all" or index == settings.blocks
+                attend = here and shape[1] >> level in settings.attention
+                self.decoder.append(block(channels + joined.pop(), width, attend=attend))
+                self.joins.append(True)
+                channels = width
+            if level > 0:
+                self.decoder.append(block(channels, channels, resample="up"))
+                self.joins.append(False)
+
+        self.leave = nn.Sequential(
+            GroupNorm(channels, activation=True), initialise_(nn.Conv2d(channels, shape[0], 3, padding=1), gain=0.1)
+        )
+
+    def forward(self, x: Tensor, noise: Tensor, y: Tensor | None = None) -> Tensor:
+        embedding = self.conditioning(noise, y)
+        h = self.enter(x)
+        outputs = [h]
+        pyramid, steps = x, iter(self.pyramid)
+        for block, halves in zip(self.encoder, self.halves, strict=True):
+            h = block(h, embedding)
+            if halves and len(self.pyramid):
+                h = pyramid = (h + next(steps)(pyramid)) * math.sqrt(0.5)
+            outputs.append(h)
+        for block in self.middle:
+            h = block(h, embedding)
+        for block, joins in zip(self.decoder, self.joins, strict=True):
+            if joins:
+                h = torch.cat((h, outputs.pop()), dim=1)
+            h = block(h, embedding)
+        out: Tensor = self.leave(h)
+        return out

@@ -1,0 +1,156 @@
+"""Settings for a data set that has no recipe yet."""
+
+import math
+from collections.abc import Mapping
+from typing import Any, Literal, TypeAlias
+
+from condgen.data import AnyData, LabelledSet
+from condgen.errors import UserError
+from condgen.generator import DistributionMatching, MatchingObjective, ScoreIdentity, ScoreMismatching
+from condgen.networks import (
+    AnyClassifierNet,
+    AnyDenoiserNet,
+    AnyGeneratorNet,
+    ConvDiscriminatorSettings,
+    ConvGeneratorSettings,
+    MLPDiscriminatorSettings,
+    MLPSettings,
+    ResNetSettings,
+    UNetSettings,
+)
+from condgen.recipes.generators import GeneratorRecipe
+from condgen.recipes.models import ClassifierRecipe, DiagnoseRecipe, Recipe, ScoreRecipe
+from condgen.schedules import EDM, LogNormal, LogUniform
+from condgen.score import AdversarialObjective
+from condgen.settings import parse
+from condgen.training import TrainingSettings
+
+__all__ = [
+    "GENERATOR_PRESETS",
+    "GeneratorPreset",
+    "default_adversary",
+    "default_generators",
+    "default_recipe",
+    "taught",
+]
+
+
+def _halvings(sides: tuple[int, ...]) -> int:
+    """How often images of these sides can be halved, at most three times."""
+    halvings = next((k for k in (3, 2, 1) if all(side % 2**k == 0 for side in sides)), 0)
+    if halvings == 0:
+        raise UserError(
+            f"images of {sides[0]}x{sides[1]} pixels cannot be halved, as the default networks do: "
+            "for a folder, add --set data.image_size=32 (or another multiple of 8)"
+        )
+    return halvings
+
+
+def _is_tiny(data: LabelledSet) -> bool:
+    """Whether samples are small enough for perceptrons: points, and images of up to 8x8 pixels."""
+    return not data.is_images or max(data.shape[1:]) <= 8
+
+
+def default_adversary(data: LabelledSet) -> AdversarialObjective:
+    """The objective of adversarial score matching with a discriminator that fits the data.
+
+    A perceptron for points and tiny images; for others the paper's residual blocks, four of width 256 at 32x32 pixels,
+    two of which halve the image, and as many more that halve it as bring larger images to 8 to 15 pixels.
+    """
+    if _is_tiny(data):
+        return AdversarialObjective(network=MLPDiscriminatorSettings())
+    halvings = max(1, min(_halvings(data.shape[1:]), (min(data.shape[1:]) // 8).bit_length() - 1))
+    return AdversarialObjective(network=ConvDiscriminatorSettings(channels=(256,) * (halvings + 2), halvings=halvings))
+
+
+def default_generators(data: LabelledSet) -> dict[str, GeneratorRecipe]:
+    """A generator trained by each objective, by the name of its loss, without a teacher.
+
+    Networks are perceptrons for points and tiny images, convolutions for others; noise levels of the matching ones are
+    in units of the data's standard deviation.
+    """
+    network: AnyGeneratorNet = MLPSettings(width=192, depth=2)
+    judge: AnyDenoiserNet = MLPSettings(width=192, depth=2)
+    critic: AnyDenoiserNet = MLPSettings(width=96, depth=2)  # a wider one leaves the generator less variety
+    if not _is_tiny(data):
+        halvings = _halvings(data.shape[1:])
+        network = ConvGeneratorSettings(multipliers=(4, 2, 1)[-halvings:])
+        judge = UNetSettings(channels=32, multipliers=(1, 2, 2)[: halvings + 1])
+        critic = UNetSettings(channels=16, multipliers=(1, 2, 2)[: halvings + 1], blocks=1)
+    std = data.standard_deviation()
+    matching: dict[str, type[MatchingObjective]] = {"dmd": DistributionMatching, "sid": ScoreIdentity}
+    training = TrainingSettings(steps=4000, batch=96, lr=2e-4, betas=(0.5, 0.999), decay="tail")
+    generators = {
+        "smm": GeneratorRecipe(network=network, objective=ScoreMismatching(network=critic), training=training)
+    }
+    for name, objective in matching.items():
+        generators[name] = GeneratorRecipe(
+            network=network,
+            objective=objective(
+                network=judge,
+                density=LogUniform(low=0.07 * std, high=7 * std),
+                denoiser_density=LogNormal(mean=math.log(std), std=1.5),
+            ),
+            training=training.model_copy(update={"lr": 3e-4, "betas": (0.0, 0.99)}),
+        )
+    return generators
+
+
+GeneratorPreset: TypeAlias = Literal["smm-paper", "smm"]
+
+GENERATOR_PRESETS: dict[GeneratorPreset, tuple[str, ...]] = {
+    "smm-paper": (
+        "generator.objective.critic_steps=1",
+        "generator.objective.critic_lr=2e-4",
+        "generator.training.lr=2e-4",
+        "generator.training.betas=[0.5, 0.999]",
+        "generator.training.decay=constant",
+    ),
+    "smm": (
+        "generator.objective.critic_steps=3",
+        "generator.objective.critic_lr=1e-3",
+        "generator.training.lr=2e-4",
+        "generator.training.betas=[0.5, 0.999]",
+        "generator.training.decay=tail",
+    ),
+}
+"""What each preset sets. The first trains as the authors' plain implementation does: both networks at one speed, taking
+turns."""
+
+
+def taught(generator: GeneratorRecipe, guidance: Mapping[str, Any]) -> GeneratorRecipe:
+    """The same generator with a teacher. One that had none is started from its weights, with its network.
+
+    Args:
+        generator: how to train.
+        guidance: what `Guidance` says of the teacher, over what is said already.
+    """
+    tree = generator.model_dump(mode="json")
+    if generator.teacher is None:
+        tree["objective"]["network"] = tree["network"] = None
+    return parse(GeneratorRecipe, tree | {"teacher": (tree["teacher"] or {}) | dict(guidance)}, "the teacher")
+
+
+def default_recipe(settings: AnyData, data: LabelledSet) -> Recipe:
+    """A recipe of plain choices: perceptrons for points and tiny images, convolutions for others, EDM noise.
+
+    Noise levels are laid in units of the data's standard deviation, relative to the 0.5 that EDM's were made for.
+    """
+    unit = data.standard_deviation() / 0.5
+    density = LogNormal(mean=-1.2 + math.log(unit))
+    denoiser: AnyDenoiserNet = MLPSettings()
+    classifier: AnyClassifierNet = MLPSettings()
+    if not _is_tiny(data):
+        halvings = _halvings(data.shape[1:])
+        denoiser = UNetSettings(multipliers=(1, 2, 2)[: halvings + 1])
+        classifier = ResNetSettings(blocks=(2, 2, 2, 2)[: halvings + 1])
+    training = TrainingSettings(steps=4000, batch=256)
+    return Recipe(
+        name="default",
+        data=settings,
+        schedule=EDM(sigma_min=0.002 * unit, sigma_max=80 * unit),
+        score=ScoreRecipe(network=denoiser, density=density, training=training),
+        classifiers={"default": ClassifierRecipe(network=classifier, density=density, training=training)},
+        generators=default_generators(data),
+        diagnose=DiagnoseRecipe(levels=tuple(round(unit * level, 6) for level in (0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10))),
+    )

@@ -1,0 +1,163 @@
+"""How a recipe or a command line names a way of sampling."""
+
+import math
+from typing import Annotated, Any, Literal, TypeAlias
+
+from pydantic import BeforeValidator, Field, SerializerFunctionWrapHandler, model_serializer, model_validator
+from torch import Tensor
+
+from condgen.denoiser import Denoiser
+from condgen.errors import UserError
+from condgen.samplers import (
+    ADAPTIVE,
+    AdaptiveSampler,
+    Sampler,
+    SamplerName,
+    grid_for,
+    options_of,
+    points_within,
+)
+from condgen.schedules import GridName, Schedule
+from condgen.settings import Settings, parse
+from condgen.training import Precision
+
+_MOST_STEPS = 100_000  # of a sampler: a time grid is a table
+
+__all__ = ["Guidance", "Method", "Name", "Unloaded"]
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=64)]
+
+
+class Unloaded(Denoiser):
+    """Stands for a model that is not there yet, or is not worth loading, where its schedule alone matters."""
+
+    def __init__(self, schedule: Schedule) -> None:
+        super().__init__()
+        self.schedule = schedule
+
+    def forward(self, x_t: Tensor, t: Tensor, y: Tensor | None = None) -> Tensor:
+        """No estimate: the state itself."""
+        return x_t
+
+
+def _scale(value: object) -> object:
+    """A guidance scale as it stands in a recipe or on a command line, or an error in words."""
+    if value == "calibrated":
+        return value
+    try:
+        number = float(str(value))
+    except ValueError:
+        number = math.nan
+    if not math.isfinite(number):
+        raise ValueError("a guidance scale is a finite number, or the word calibrated")
+    return number
+
+
+ScaleSetting: TypeAlias = Annotated[float | Literal["calibrated"], BeforeValidator(_scale)]
+
+
+class Guidance(Settings):
+    """How a score model is led to a class: by what it knows of labels itself, by a classifier, or by a guide."""
+
+    score: Name | None = Field(default=None, description="one of `scores`; the main score model by default")
+    classifier: str | None = Field(default=None, description="adds scale times its likelihood score")
+    guide: str | None = Field(
+        default=None,
+        description="'unlabelled': the same model without its label (classifier-free guidance); otherwise one of "
+        "`scores`, or 'score' for the main one (autoguidance). Scale 1 is no guidance.",
+    )
+    scale: ScaleSetting = Field(default=1.0, description="or 'calibrated': as condgen calibrate found for each level")
+    interval: tuple[float, float] | None = Field(default=None, description="noise levels where guidance acts")
+
+    @model_validator(mode="after")
+    def _one_guidance(self) -> "Guidance":
+        if self.classifier is not None and self.guide is not None:
+            raise ValueError("a classifier or a guide leads the way, not both: leave one of the two out")
+        if self.scale == "calibrated" and self.classifier is None:
+            raise ValueError("scale: calibrated belongs to a classifier: name one, or give the scale as a number")
+        if self.classifier is None and self.guide is None and (self.scale != 1 or self.interval is not None):
+            raise ValueError(
+                "scale and interval have nothing to act on: name a classifier or a guide, or leave them out"
+            )
+        if self.interval is not None and not self.interval[0] < self.interval[1]:
+            raise ValueError(f"the interval runs from low to high, which {self.interval} does not")
+        return self
+
+    def in_words(self) -> str:
+        """What leads the score model, for tables."""
+        model = f"score model {self.score}" if self.score else "the score model"
+        scale = f"at scale {self.scale:g}" if isinstance(self.scale, float) else "at its calibrated scale"
+        within = f" from noise level {self.interval[0]:g} to {self.interval[1]:g}" if self.interval else ""
+        if self.classifier is not None:
+            return f"{model}, guided by classifier {self.classifier} {scale}{within}"
+        if self.guide is not None:
+            guide = {"unlabelled": "itself without label", "score": "the main score model"}
+            return f"{model}, guided by {guide.get(self.guide, f'score model {self.guide}')} {scale}{within}"
+        return f"{model} alone"
+
+
+class Method(Guidance):
+    """One way of sampling: by a score model, guided or not, or by the generator in one step."""
+
+    generator: str | None = Field(default=None, description="one of `generators`, which draws in one step")
+    sampler: SamplerName = "unipc"
+    options: dict[str, bool | int | float | str | None] = Field(
+        default_factory=dict, description="of the sampler; condgen samplers NAME tells what there is"
+    )
+    steps: int | None = Field(
+        default=None,
+        ge=2,
+        le=_MOST_STEPS,
+        description="points of the time grid; by default as many as suit the sampler",
+    )
+    nfe: int | None = Field(
+        default=None, ge=1, le=_MOST_STEPS, description="at most so many evaluations of the denoiser, in place of steps"
+    )
+    grid: GridName | None = Field(default=None, description="how they are spaced; by default as suits the sampler")
+    precision: Precision = Field(
+        default="float32",
+        description="inside the networks of score models and generators; noise, samples and classifiers are float32",
+    )
+
+    @model_serializer(mode="wrap")
+    def _without_what_is_absent(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        tree: dict[str, Any] = serialise(self)
+        if self.precision == "float32":  # so that the content keys of samples drawn before still hold
+            del tree["precision"]
+        return tree
+
+    @model_validator(mode="after")
+    def _one_way(self) -> "Method":
+        if self.generator is not None and (self.score, self.classifier, self.guide) != (None, None, None):
+            raise ValueError("the generator stands alone: leave out score, classifier and guide, or the generator")
+        how = (self.sampler, self.options, self.steps, self.nfe, self.grid)
+        if self.generator is not None and how != (type(self).model_fields["sampler"].default, {}, None, None, None):
+            raise ValueError("the generator draws in one step: leave out sampler, options, steps, nfe and grid")
+        return self
+
+    @model_validator(mode="after")
+    def _sampler_can(self) -> "Method":
+        if self.steps is not None and self.nfe is not None:
+            raise ValueError("steps and nfe both say how many evaluations to make: leave one of the two out")
+        if self.sampler in ADAPTIVE and (self.steps, self.nfe, self.grid) != (None, None, None):
+            raise ValueError(
+                f"{self.sampler} chooses its own steps: leave out steps, nfe and grid, and set its options relative "
+                "and absolute (a larger tolerance makes fewer evaluations)"
+            )
+        try:
+            parse(options_of(self.sampler), self.options, f"sampler {self.sampler}")
+        except UserError as error:
+            raise ValueError(str(error)) from error
+        return self
+
+    def time_grid(self, sampler: Sampler | AdaptiveSampler) -> Tensor | None:
+        """The grid that the sampler walks; None where it chooses its own steps.
+
+        Raises:
+            UserError: where there are too few points for it, or too few evaluations.
+        """
+        if isinstance(sampler, AdaptiveSampler):
+            return None
+        if self.nfe is not None:
+            return grid_for(sampler, points_within(sampler, self.nfe, self.grid), self.grid)
+        return grid_for(sampler, self.steps, self.grid)

@@ -1,0 +1,69 @@
+"""Run folders, and the stages that fill them."""
+
+from condgen.runs.album import MANIFEST, read_samples, sample_folders, shard_folder, shards_within
+from condgen.runs.calibrate import calibrate_stage, gather_calibrations
+from condgen.runs.dry_run import Estimate, estimate, gigabytes
+from condgen.runs.environment import cache_folder, describe_environment, keep_freed_memory, usable_cores
+from condgen.runs.evaluate import evaluate_stage
+from condgen.runs.folder import (
+    Progress,
+    Work,
+    each_row,
+    file_key,
+    in_main,
+    lock,
+    read_json,
+    read_rows,
+    read_settings,
+    write_json,
+)
+from condgen.runs.guided import Folders, Models, open_guided, read_calibration
+from condgen.runs.imports import find_diffusers, import_stage
+from condgen.runs.measure import default_methods, diagnose_stage
+from condgen.runs.pipeline import run_recipe
+from condgen.runs.sample import sample_stage
+from condgen.runs.train import SNAPSHOTS, train_stage
+from condgen.runs.trajectories import TRAJECTORIES, TRAJECTORIES_FOLDER, trajectory_stage
+
+__all__ = [
+    "MANIFEST",
+    "SNAPSHOTS",
+    "TRAJECTORIES",
+    "TRAJECTORIES_FOLDER",
+    "Estimate",
+    "Folders",
+    "Models",
+    "Progress",
+    "Work",
+    "cache_folder",
+    "calibrate_stage",
+    "default_methods",
+    "describe_environment",
+    "diagnose_stage",
+    "each_row",
+    "estimate",
+    "evaluate_stage",
+    "file_key",
+    "find_diffusers",
+    "gather_calibrations",
+    "gigabytes",
+    "import_stage",
+    "in_main",
+    "keep_freed_memory",
+    "lock",
+    "open_guided",
+    "read_calibration",
+    "read_json",
+    "read_rows",
+    "read_samples",
+    "read_settings",
+    "run_recipe",
+    "sample_folders",
+    "sample_stage",
+    "shard_folder",
+    "shards_within",
+    "train_stage",
+    "trajectory_stage",
+    "usable_cores",
+    "write_json",
+]

@@ -1,0 +1,169 @@
+"""The calibrating stage: how good a classifier is at each noise level, and how far to trust it there.
+
+`calibration.json` holds what was measured, and the curve of guidance scales that `condgen sample` can follow.
+"""
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from condgen.checkpoint import MODEL_FILE
+from condgen.classifier import Classifier
+from condgen.data import LabelledSet
+from condgen.diagnostics.classifier_errors import (
+    BINS,
+    SHARE,
+    THRESHOLD,
+    LevelRow,
+    calibrate,
+    measure_classifier,
+    spread_levels,
+)
+from condgen.errors import UserError
+from condgen.recipes import CalibrateStage, content_key
+from condgen.rng import keyed_generator
+from condgen.runs.folder import (
+    LOG_FILE,
+    Progress,
+    Work,
+    drop_partial_line,
+    file_key,
+    open_stage,
+    read_json,
+    read_rows,
+    write_json,
+)
+from condgen.score import ScoreModel
+
+__all__ = [
+    "CALIBRATION",
+    "CALIBRATION_FOLDER",
+    "CLASSIFIERS",
+    "calibrate_stage",
+    "calibration_key",
+    "calibration_levels",
+    "gather_calibrations",
+]
+
+CALIBRATION_FOLDER, CALIBRATION, CLASSIFIERS = "calibration", "calibration.json", "classifiers.json"
+_LEVELS = 16
+
+
+def _models(classifier: Path, score: Path) -> dict[str, str]:
+    return {"classifier": file_key(classifier / MODEL_FILE), "score": file_key(score / MODEL_FILE)}
+
+
+def calibration_key(stage: CalibrateStage, classifier: Path, score: Path, held_out: LabelledSet) -> str:
+    """The content hash of everything that a calibration depends on."""
+    rule = f"{THRESHOLD} standard errors, {SHARE} of the greatest gain, {BINS} bins"
+    return content_key(stage, held_out.fingerprint(), *_models(classifier, score).values(), rule)
+
+
+def calibration_levels(stage: CalibrateStage, classifier: Classifier) -> tuple[float, ...]:
+    """The noise levels at which a classifier is measured."""
+    return stage.calibrate.levels or spread_levels(classifier.schedule, classifier.config.sigma_data, _LEVELS)
+
+
+def calibrate_stage(
+    name: str,
+    stage: CalibrateStage,
+    classifier: Path,
+    score: Path,
+    held_out: LabelledSet,
+    device: torch.device,
+) -> Work:
+    """Measures a classifier on held-out data, and writes `calibration/calibration.json` into its folder.
+
+    Each noise level is kept in `log.jsonl` as soon as it is measured, so an interrupted calibration goes on after it.
+
+    Args:
+        name: for people; its first word is "calibrate".
+        stage: noise levels, draws, seed.
+        classifier: run folder of the classifier.
+        score: run folder of the frozen score model.
+        held_out: data that neither model was trained on.
+        device: where the networks run.
+
+    Raises:
+        UserError: models that do not fit each other or the data, or levels that the schedule does not reach.
+    """
+    models = _models(classifier, score)
+    key = calibration_key(stage, classifier, score, held_out)
+    prior, likelihood = ScoreModel.load(score, device), Classifier.load(classifier, device)
+    if likelihood.schedule != prior.schedule:
+        raise UserError(f"{classifier} and {score} stand on different schedules: train the classifier with --score")
+    for folder, config in ((score, prior.config), (classifier, likelihood.config)):
+        if (config.shape, config.names) != (held_out.shape, held_out.names):
+            raise UserError(
+                f"{folder} was trained on {len(config.names)} classes of shape {config.shape}, "
+                f"but {held_out.source} has {held_out.n_classes} of shape {held_out.shape}"
+            )
+    prior.require_unconditional(score, "to which a classifier could add")
+    settings = stage.calibrate
+    levels = calibration_levels(stage, likelihood)
+    low, high = prior.schedule.noise_range
+    outside = [level for level in levels if not low <= level <= high * (1 + 1e-12)]
+    if outside:
+        raise UserError(f"noise level {outside[0]:g} is outside the schedule's range, {low:g} to {high:g}")
+    opened = open_stage(name, classifier / CALIBRATION_FOLDER, key, stage)
+    if opened.finished:
+        return
+    yield from opened.start()
+
+    held_out = held_out.at_most(settings.most, keyed_generator(settings.seed))
+    log = opened.folder / LOG_FILE
+    drop_partial_line(log)
+    rows = [LevelRow(**row) for row in read_rows(log)]
+    images, y = held_out.floats().to(device), held_out.y.to(device)
+    for done, level in enumerate(levels):
+        yield Progress(name, done, len(levels), done * len(y) * settings.draws, f"noise level {level:g}")
+        if done < len(rows):
+            continue
+        (row,) = measure_classifier(
+            likelihood, prior, images, y, [level], draws=settings.draws, generator=keyed_generator(settings.seed)
+        )
+        bad = [what for what, value in row.as_dict().items() if not math.isfinite(value)]
+        if bad:
+            who = "the classifier" if "cross_entropy" in bad or "norm" in bad else "the score model"
+            raise UserError(
+                f"{name}: {who} gives numbers that are not finite at noise level {level:g} ({', '.join(bad)}): look at "
+                f"{classifier if who == 'the classifier' else score}, or leave this level out with calibrate.levels"
+            )
+        opened.log(row.as_dict())
+        rows.append(row)
+    what = {
+        "data": held_out.source,
+        "split": f"{held_out.split} (held out)",
+        "n": len(held_out),
+        "draws": settings.draws,
+        "seed": settings.seed,
+        "guidance": f"where the mean of <g, r> is above zero by more than {THRESHOLD:g} standard errors, and the gain "
+        f"at the best scale at least {SHARE:.0%} of the greatest",
+        "gain": "times sigma squared, per dimension; ± are standard errors over images",
+        "ece": f"{BINS} bins of equal width in the probability of the most probable class",
+        "schedule": prior.schedule.model_dump(mode="json"),
+    }
+    value = {
+        "what": what,
+        "models": models,  # content hashes: the curve is theirs alone
+        "curve": calibrate(rows).model_dump(mode="json"),
+        "rows": [row.as_dict() for row in rows],
+    }
+    write_json(opened.folder / CALIBRATION, value)
+    opened.finish([CALIBRATION], what=f"{len(levels)} noise levels, {len(y):,} held-out images, {settings.draws} draws")
+    yield Progress(name, len(levels), len(levels), len(levels) * len(y) * settings.draws)
+
+
+def gather_calibrations(classifiers: Mapping[str, Path]) -> dict[str, Any]:
+    """The calibrations of several classifiers in one object: their conditions, and rows that name the classifier.
+
+    Args:
+        classifiers: run folders by name, each with a finished calibration.
+    """
+    found = {name: read_json(place / CALIBRATION_FOLDER / CALIBRATION) for name, place in classifiers.items()}
+    rows = [{"classifier": name, **row} for name, one in found.items() for row in one["rows"]]
+    what: dict[str, Any] = next(iter(found.values()))["what"] if found else {}
+    return {"what": what, "rows": rows}

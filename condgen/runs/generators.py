@@ -1,0 +1,164 @@
+"""What a stage that trains a generator needs: its networks, and the frozen models that it learns from."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+
+from condgen.classifier import Classifier
+from condgen.data import LabelledSet
+from condgen.denoiser import Denoiser
+from condgen.errors import UserError
+from condgen.generator import (
+    Critic,
+    Generator,
+    GeneratorConfig,
+    MatchingObjective,
+    ScoreMismatching,
+    mismatching_levels,
+)
+from condgen.networks import AnyDenoiserNet, DiffusersSettings, UNetSettings, start_from
+from condgen.recipes import GeneratorStage
+from condgen.runs.guided import Models, open_guided
+from condgen.score import ScoreConfig, ScoreModel
+from condgen.training import Augmentation, lighten_
+from condgen.training.generator_tasks import GeneratorTask, Likely, MatchingTask, MismatchingTask
+
+__all__ = ["generator_task"]
+
+
+class _Teacher(NamedTuple):
+    """A frozen denoiser, and the score model within it, from whose weights others start."""
+
+    denoiser: Denoiser
+    score: ScoreModel
+    folder: Path
+
+    @property
+    def network(self) -> AnyDenoiserNet:
+        return self.score.config.network
+
+
+def generator_task(stage: GeneratorStage, data: LabelledSet, models: Models, device: torch.device) -> GeneratorTask:
+    """Everything that trains a generator, fresh or started from a teacher.
+
+    Args:
+        stage: what to train, and how.
+        data: the training split.
+        models: the folders of the teacher's models, where there is one, and of the classifier of a likelihood term.
+        device: where it goes.
+
+    Raises:
+        UserError: where a folder is missing, or its model does not go with the data.
+    """
+    recipe, objective = stage.generator, stage.generator.objective
+    if recipe.augment != Augmentation() and not data.is_images:
+        raise UserError(f"augment changes images, and {data.source} has points: leave it out")
+    teacher = _open_teacher(stage, data, models, device)
+    model = Generator(_config(stage, data, teacher))
+    if teacher is not None and model.config.level is not None:
+        start_from(model.net, teacher.score.net.state_dict())
+    model, likely = model.to(device), _open_classifier(stage, data, models, device)
+    if isinstance(objective, ScoreMismatching):
+        levels = objective.levels or mismatching_levels()
+        # Images range from -1 to 1; points of twice their standard deviation are about as wide.
+        scale = 1.0 if data.is_images else 2 * data.standard_deviation()
+        critic = Critic(objective.network, data.shape, data.n_classes, levels, scale).to(device)
+        return MismatchingTask(model, critic, objective, recipe.augment, likely)
+    fake = _fresh_denoiser(stage, objective, data, teacher).to(device)
+    if teacher is None:
+        real: Denoiser = _fresh_denoiser(stage, objective, data, None).to(device)
+    else:
+        for part in [part for part in teacher.denoiser.modules() if isinstance(part, ScoreModel)]:  # a guide's too
+            lighten_(part, recipe.prior)  # after weights were copied
+        real = teacher.denoiser
+    return MatchingTask(model, real, fake, objective, recipe.augment, likely)
+
+
+def _config(stage: GeneratorStage, data: LabelledSet, teacher: _Teacher | None) -> GeneratorConfig:
+    recipe, sigma_data = stage.generator, data.standard_deviation()
+    if recipe.network is not None:
+        scale = 1.0 if data.is_images else sigma_data
+        return GeneratorConfig(
+            network=recipe.network, shape=data.shape, names=data.names, latent=recipe.latent, scale=scale
+        )
+    sigma_data = teacher.score.config.sigma_data if teacher is not None else sigma_data
+    network = teacher.network if teacher is not None else recipe.objective.network
+    assert network is not None  # the recipe was refused otherwise
+    level, (low, high) = sigma_data * recipe.level, stage.schedule.noise_range
+    if not low <= level <= high:
+        raise UserError(
+            f"generator.level {recipe.level:g} is noise level {level:g} for this data, outside the schedule's, {low:g} "
+            f"to {high:g}: choose one between {low / sigma_data:.3g} and {high / sigma_data:.3g}"
+        )
+    network = _without_dropout(network)
+    return GeneratorConfig(network=network, shape=data.shape, names=data.names, scale=sigma_data, level=level)
+
+
+def _without_dropout(network: AnyDenoiserNet) -> AnyDenoiserNet:
+    """The same network, to be a generator: what is trained is what is shipped."""
+    if isinstance(network, DiffusersSettings):
+        return network.model_copy(update={"unet": network.unet | {"dropout": 0.0}})
+    return network.model_copy(update={"dropout": 0.0}) if isinstance(network, UNetSettings) else network
+
+
+def _fresh_denoiser(
+    stage: GeneratorStage, objective: MatchingObjective, data: LabelledSet, teacher: _Teacher | None
+) -> ScoreModel:
+    """A score model that is told the label, started from the teacher's weights where it has the same network."""
+    network = objective.network or (teacher.network if teacher is not None else None)
+    assert network is not None  # the recipe was refused otherwise
+    config = ScoreConfig(
+        network=network,
+        schedule=stage.schedule,
+        shape=data.shape,
+        names=data.names,
+        labels="embedding",
+        sigma_data=teacher.score.config.sigma_data if teacher is not None else data.standard_deviation(),
+    )
+    model = ScoreModel(config)
+    if teacher is not None and network == teacher.network and teacher.score.config.labels != "separate":
+        start_from(model.net, teacher.score.net.state_dict())
+    return model
+
+
+def _open_teacher(stage: GeneratorStage, data: LabelledSet, models: Models, device: torch.device) -> _Teacher | None:
+    guidance = stage.generator.teacher
+    if guidance is None:
+        return None
+    denoiser, score = open_guided(guidance, models, device)
+    assert models.score is not None  # or it could not have been opened
+    config = score.config
+    if (config.shape, config.names, config.schedule) != (data.shape, data.names, stage.schedule):
+        raise UserError(
+            f"the teacher in {models.score} was trained on {config.shape} of {len(config.names)} classes with "
+            f"{config.schedule!r}, the generator is to learn {data.shape} of {data.n_classes} with {stage.schedule!r}: "
+            "use one data set and schedule for both"
+        )
+    if config.labels == "none" and guidance.classifier is None:
+        raise UserError(
+            f"the score model in {models.score} knows no labels, so a generator cannot learn classes from it alone: "
+            "add a classifier that guides it (--classifier DIR), or name one trained with --conditional"
+        )
+    if config.labels == "separate" and stage.generator.network is None:
+        raise UserError(
+            f"the score model in {models.score} has a network per class, which no one generator can start from: "
+            "set generator.network"
+        )
+    return _Teacher(denoiser, score, models.score)
+
+
+def _open_classifier(stage: GeneratorStage, data: LabelledSet, models: Models, device: torch.device) -> Likely | None:
+    term = stage.generator.likelihood
+    if term is None:
+        return None
+    if models.likelihood is None:
+        raise UserError("a likelihood term needs a classifier: name its folder with --likelihood")
+    classifier = Classifier.load(models.likelihood, device)
+    if (classifier.config.shape, classifier.config.names) != (data.shape, data.names):
+        raise UserError(
+            f"the classifier in {models.likelihood} was trained on {classifier.config.shape} of "
+            f"{len(classifier.config.names)} classes, the generator is to learn {data.shape} of {data.n_classes}: "
+            "use one data set for both"
+        )
+    return Likely(classifier, term)

@@ -1,0 +1,209 @@
+"""The stage that measures models: `diagnostics.json`, from their scores and those of an exact oracle."""
+
+from collections.abc import Generator, Mapping
+from pathlib import Path
+
+import torch
+
+from condgen.checkpoint import MODEL_FILE
+from condgen.data import LabelledSet
+from condgen.denoiser import Denoiser, Likelihood
+from condgen.diagnostics.score_errors import (
+    ErrorRow,
+    Measured,
+    draw_queries,
+    grid_queries,
+    likelihood_fields,
+    measure,
+    measure_levels,
+    summarise,
+)
+from condgen.errors import UserError
+from condgen.guidance import ClassifierGuided
+from condgen.oracle import Oracle
+from condgen.recipes import DiagnoseStage, Guidance, content_key, read_yaml
+from condgen.rng import keyed_generator
+from condgen.runs.folder import RECIPE_FILE, Progress, Work, file_key, open_stage, write_json
+from condgen.runs.guided import Folders, calibration_file, open_guided
+from condgen.score import ScoreModel
+from condgen.training import Processes
+
+__all__ = ["DIAGNOSTICS", "FIELD", "default_methods", "diagnose_stage", "diagnosis_key", "open_methods"]
+
+DIAGNOSTICS, FIELD = "diagnostics.json", "field.json"
+
+
+def default_methods(classifiers: Mapping[str, Path], *, calibrated: bool = True) -> dict[str, Guidance]:
+    """What to diagnose where nobody says: every classifier as Bayes' rule has it, and what is done to mend one.
+
+    These are the scale that was calibrated for each noise level, where there is one, and for a classifier trained by
+    cross-entropy alone a constant scale of 10, the "scaling" of Chao et al. 2022 (table 2).
+
+    Args:
+        classifiers: run folders by name.
+        calibrated: whether to look for calibrations.
+    """
+    methods: dict[str, Guidance] = {}
+    for name, folder in classifiers.items():
+        methods[name] = Guidance(classifier=name)
+        trained = read_yaml(folder / RECIPE_FILE).get("classifier", {}) if (folder / RECIPE_FILE).exists() else {}
+        if trained.get("objective", {}).get("loss") == "ce":
+            methods[f"{name} x10"] = Guidance(classifier=name, scale=10.0)
+        if calibrated and calibration_file(folder).exists():
+            methods[f"{name}, calibrated"] = Guidance(classifier=name, scale="calibrated")
+    return methods
+
+
+def diagnosis_key(stage: DiagnoseStage, folders: Folders, train: LabelledSet) -> str:
+    """The content hash of everything that the errors depend on."""
+    models = {name: folders.models(guidance) for name, guidance in stage.methods.items()}
+    keys = [part for name, guidance in stage.methods.items() for part in (name, *models[name].keys(guidance))]
+    return content_key(stage, train.fingerprint(), file_key(folders.score / MODEL_FILE), *keys)
+
+
+def diagnose_stage(
+    folder: Path, stage: DiagnoseStage, folders: Folders, train: LabelledSet, processes: Processes
+) -> Work:
+    """Compares the methods' scores with those of the training set's own oracle, and writes `diagnostics.json`.
+
+    Each process takes its share of the queries. An error depends on its own query alone, so that, up to rounding, the
+    figures are those of one process.
+
+    Args:
+        folder: where the figures go.
+        stage: what to compare, and where.
+        folders: the models.
+        train: the training set, whose own noised density is the truth.
+        processes: of this run.
+    """
+    settings, device = stage.diagnose, processes.device
+    key = processes.same(lambda: diagnosis_key(stage, folders, train))
+    prior = ScoreModel.load(folders.score, device)
+    if prior.config.shape != train.shape:
+        raise UserError(f"{folders.score} was trained on {prior.config.shape}, but {train.source} has {train.shape}")
+    prior.require_unconditional(folders.score, "which is the prior here")
+    methods, likelihoods = open_methods(stage, folders, prior, device)
+    low, high = prior.schedule.noise_range
+    outside = [level for level in settings.levels if not low <= level <= high * (1 + 1e-12)]
+    if outside:
+        raise UserError(f"noise level {outside[0]:g} is outside the schedule's range, {low:g} to {high:g}")
+    if settings.grid is not None and train.shape != (2,):
+        raise UserError(f"diagnose.grid is for points in the plane, which {train.source} does not hold: leave it out")
+    opened = open_stage("diagnose", folder, key, stage, processes)
+    if opened.finished:
+        return
+    yield from opened.start()
+    oracle = Oracle(prior.schedule, train.x, train.y, train.n_classes).to(device)
+
+    rows = yield from _on_data(stage, oracle, prior, methods, processes)
+    if settings.grid is not None:
+        rows += yield from _on_grid(stage, oracle, prior, methods, processes)
+        if processes.is_main:
+            _write_field(folder / FIELD, stage, oracle, likelihoods, train)
+    what = {
+        "data": train.source,
+        "oracle": f"the {len(train):,} training {'images' if train.is_images else 'points'} themselves, noised",
+        "schedule": prior.schedule.model_dump(mode="json"),
+        "queries per noise level": settings.queries,
+        "seed": settings.seed,
+        "methods": {name: guidance.in_words() for name, guidance in stage.methods.items()},
+    }
+    if processes.is_main:
+        write_json(folder / DIAGNOSTICS, {"what": what, "rows": [row.as_dict() for row in rows]})
+        opened.finish([DIAGNOSTICS], what=f"{len(settings.levels)} noise levels, {settings.queries:,} queries each")
+    processes.wait()
+    yield Progress("diagnose", 1, 1, 0)
+
+
+def _on_data(
+    stage: DiagnoseStage, oracle: Oracle, prior: Denoiser, methods: Mapping[str, Denoiser], processes: Processes
+) -> Generator[Progress, None, list[ErrorRow]]:
+    """Errors on noised data: the same images and noise at every level, a few of them at all levels at a time."""
+    settings = stage.diagnose
+    share = _share(processes, settings.queries)
+    queries = draw_queries(oracle, settings.queries, keyed_generator(settings.seed)).at(share)
+    found: list[list[Measured]] = [[] for _ in settings.levels]
+    done, total = 0, len(queries.y) * len(settings.levels)
+    for start in range(0, len(queries.y), oracle.at_once):
+        few = queries.at(slice(start, start + oracle.at_once))
+        yield Progress("diagnose", done, total, done, f"noise level {settings.levels[0]:g}")
+        measured = measure_levels(oracle, prior, methods, settings.levels, few)
+        for level, parts, part in zip(settings.levels, found, measured, strict=True):
+            parts.append(part)
+            done += len(few.y)
+            yield Progress("diagnose", done, total, done, f"noise level {level:g}")
+    return [
+        row
+        for level, parts in zip(settings.levels, found, strict=True)
+        for row in summarise(level, "data", _gather(Measured.join(parts), settings.queries, processes))
+    ]
+
+
+def _on_grid(
+    stage: DiagnoseStage, oracle: Oracle, prior: Denoiser, methods: Mapping[str, Denoiser], processes: Processes
+) -> Generator[Progress, None, list[ErrorRow]]:
+    """Errors on the points of the grid."""
+    grid = stage.diagnose.grid
+    assert grid is not None
+    rows: list[ErrorRow] = []
+    for done, level in enumerate(grid.levels):
+        yield Progress("diagnose", done, len(grid.levels), 0, f"grid at noise level {level:g}")
+        t, x_t, y = grid_queries(oracle, grid.x, grid.y, grid.points, level)
+        share = _share(processes, len(y))
+        measured = measure(oracle, prior, methods, t, x_t[share], y[share])
+        rows += summarise(level, "grid", _gather(measured, len(y), processes))
+    return rows
+
+
+def _share(processes: Processes, total: int) -> slice:
+    """This process's share of the queries, or one of another's where there are fewer queries than processes."""
+    rows = processes.rows(total)
+    return slice(rows.start, max(rows.stop, rows.start + 1))
+
+
+def _gather(measured: Measured, total: int, processes: Processes) -> Measured:
+    rows = processes.rows(total)
+    return measured.each(lambda part: processes.gather_rows(part[: rows.stop - rows.start], total))
+
+
+def open_methods(
+    stage: DiagnoseStage, folders: Folders, prior: ScoreModel, device: torch.device
+) -> tuple[dict[str, Denoiser], dict[str, Likelihood]]:
+    """The denoisers of all methods, which share what they have in common, and the classifiers among them."""
+    methods: dict[str, Denoiser] = {}
+    likelihoods: dict[str, Likelihood] = {}
+    for name, guidance in stage.methods.items():
+        denoiser, score = open_guided(guidance, folders.models(guidance), device)
+        about, expected = score.config, prior.config
+        if (about.shape, about.schedule, about.names) != (expected.shape, expected.schedule, expected.names):
+            raise UserError(
+                f"method {name!r} and the score model differ in schedule, shape or classes: use models of one recipe"
+            )
+        if isinstance(denoiser, ClassifierGuided) and guidance.classifier is not None:
+            if guidance.score is None:
+                denoiser.denoiser = prior
+            denoiser.likelihood = likelihoods.setdefault(guidance.classifier, denoiser.likelihood)
+        methods[name] = denoiser
+    return methods, likelihoods
+
+
+def _write_field(
+    path: Path, stage: DiagnoseStage, oracle: Oracle, likelihoods: Mapping[str, Likelihood], train: LabelledSet
+) -> None:
+    """The likelihood scores on the grid at its first noise level, for the quiver plots."""
+    grid = stage.diagnose.grid
+    assert grid is not None
+    level = grid.levels[0]
+    t, x_t, y = grid_queries(oracle, grid.x, grid.y, grid.points, level)
+    fields = likelihood_fields(oracle, likelihoods, t, x_t, y)
+    shown = torch.randperm(len(train), generator=keyed_generator(stage.diagnose.seed))[:400]
+    value = {
+        "sigma": level,
+        "x": torch.linspace(*grid.x, grid.points).tolist(),
+        "y": torch.linspace(*grid.y, grid.points).tolist(),
+        "points": train.floats(shown).tolist(),
+        "labels": train.y[shown].tolist(),
+        "names": list(train.names),
+        "fields": {name: (field * 1e6).round().div(1e6).tolist() for name, field in fields.items()},
+    }
+    write_json(path, value)

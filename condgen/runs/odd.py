@@ -1,0 +1,152 @@
+"""Samples that cannot be used, or look as if they could not: sorted out before they are written, counted and named.
+
+`unusable.jsonl` has a line for each that cannot be used: seed, class, why, and where it broke if it is known.
+`stage.json` counts them, in all and by class.
+"""
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+
+from condgen.errors import UserError
+from condgen.files import write_atomically
+from condgen.recipes import SampleStage
+from condgen.runs.album import seeds_written
+from condgen.runs.folder import Stage
+from condgen.samplers import Broken, Finished, finite_rows, out_of_range
+
+__all__ = ["NOT_FINITE", "UNUSABLE", "Odd", "Unusable", "refuse_unusable"]
+
+UNUSABLE = "unusable.jsonl"
+NOT_FINITE = "its numbers are not finite"
+_HOPELESS = 100  # samples that cannot be used, and none that can: the others are not tried
+_LISTED = 5  # classes in a message
+_PEAK = 10.0  # times the range of pixels
+
+
+class Unusable(NamedTuple):
+    """A sample that cannot be used."""
+
+    seed: int
+    label: int
+    problem: str
+    broken: Broken | None
+
+    def as_row(self, names: Sequence[str]) -> dict[str, Any]:
+        """As plain JSON."""
+        row: dict[str, Any] = {"seed": self.seed, "class": self.label, "name": names[self.label]}
+        row["problem"] = self.problem
+        return row | (self.broken._asdict() if self.broken is not None else {})
+
+
+class Odd:
+    """Those that have come up.
+
+    Attributes:
+        unusable: what cannot be used.
+        far: labels of images that have pixels far beyond their range, and were written all the same.
+    """
+
+    def __init__(self, unusable: Sequence[Unusable] = (), far: Sequence[int] = ()) -> None:
+        self.unusable, self.far = list(unusable), list(far)
+
+    @staticmethod
+    def join(parts: Sequence["Odd"]) -> "Odd":
+        """Those of all processes, by seed."""
+        return Odd(
+            sorted(one for part in parts for one in part.unusable), [label for part in parts for label in part.far]
+        )
+
+    def sort_out(self, finished: Sequence[Finished], stage: SampleStage, places: Sequence[int]) -> list[Finished]:
+        """Takes what cannot be used, and returns the others."""
+        found = _unusable(finished, stage, places)
+        self.unusable += found.values()
+        good = [sample for number, sample in enumerate(finished) if number not in found]
+        if good and good[0].x.ndim == 3:
+            far = out_of_range(torch.stack([sample.x for sample in good]), _PEAK)
+            self.far += [
+                stage.labels[places[sample.number]] for sample, is_far in zip(good, far, strict=True) if is_far
+            ]
+        return good
+
+    def is_hopeless(self, drawn: int) -> bool:
+        """Whether nothing is gained by going on, after so many samples that can be used."""
+        return drawn == 0 and len(self.unusable) >= _HOPELESS
+
+    def note(self, opened: Stage, stage: SampleStage, names: Sequence[str]) -> str:
+        """Writes what has come up to the folder; returns the error to end in, empty where all samples are there."""
+        if self.far:
+            opened.record["out_of_range"] = int(opened.record.get("out_of_range", 0)) + len(self.far)
+        place = opened.folder / UNUSABLE
+        if not self.unusable:
+            place.unlink(missing_ok=True)
+            for fact in ("unusable", "unusable_by_class"):
+                opened.record.pop(fact, None)
+            return ""
+        lines = [json.dumps(one.as_row(names)) + "\n" for one in self.unusable]
+        write_atomically(place, "".join(lines).encode())
+        by_class = Counter(names[one.label] for one in self.unusable)
+        opened.note(unusable=len(self.unusable), unusable_by_class=dict(by_class))
+        total, bad = len(stage.places), len(self.unusable)
+        tried = bad + len(seeds_written(opened.folder))
+        which = f"{bad:,} of {tried:,} samples"
+        if tried < total:
+            which += f" that were tried, of {total:,} in all,"
+        return (
+            f"{opened.name}: {which} cannot be used, of {_listed(list(by_class))}; with seed {self.unusable[0].seed} "
+            f"{_advised(self.unusable[0], stage)}; {place} names each, and the same command keeps the others and draws "
+            "these alone again"
+        )
+
+    def warning(self, name: str, stage: SampleStage, names: Sequence[str]) -> str:
+        """What to say of images that are finite, but far beyond the range of pixels; empty where there are none."""
+        if not self.far:
+            return ""
+        guided = stage.method.classifier is not None or stage.method.guide is not None
+        scale = f": a lower guidance scale may help (it is {stage.method.scale})" if guided else ""
+        which = _listed([names[label] for label in sorted(set(self.far))])
+        far = f"have pixels more than {_PEAK:g} times beyond their range"
+        return f"{name}: {len(self.far):,} images, of {which}, {far}{scale}"
+
+
+def refuse_unusable(finished: Sequence[Finished], name: str, stage: SampleStage) -> None:
+    """Raises UserError where a sample cannot be used."""
+    found = list(_unusable(finished, stage, stage.places).values())
+    if found:
+        others = f" and {len(found) - 1} more" if len(found) > 1 else ""
+        who = f"the sample with seed {found[0].seed} (class {found[0].label}){others}"
+        raise UserError(f"{name}: {who} cannot be used: {_advised(found[0], stage)}")
+
+
+def _unusable(finished: Sequence[Finished], stage: SampleStage, places: Sequence[int]) -> dict[int, Unusable]:
+    """Those among finished samples, on the CPU, by their place among these."""
+    if not finished:
+        return {}
+    sound = finite_rows(torch.stack([sample.x for sample in finished]))
+    found = {}
+    for number, (sample, finite) in enumerate(zip(finished, sound, strict=True)):
+        if sample.problem is not None or not finite:
+            place = places[sample.number]
+            problem = sample.problem or NOT_FINITE
+            found[number] = Unusable(stage.seed + place, stage.labels[place], problem, sample.broken)
+    return found
+
+
+def _advised(one: Unusable, stage: SampleStage) -> str:
+    method = stage.method
+    advice = [one.problem]
+    if method.classifier is not None or method.guide is not None:
+        advice.append(f"or a lower guidance scale (it is {method.scale})")
+    if method.generator is not None:
+        advice.append("take another generator, or an earlier state of its training")
+    if method.precision != "float32":
+        advice.append("or precision float32")
+    return ", ".join(advice)
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
+    return f"class{'es' if len(names) > 1 else ''} {', '.join(map(repr, names[:_LISTED]))}{more}"

@@ -1,0 +1,330 @@
+"""The sampling stage, which fills a folder of samples.
+
+A sample that is already in the manifest is not drawn again, so sampling goes on where it stopped. One that cannot be
+used, since its numbers are not finite or its sampler gave up, is counted and named, and never written as an image; the
+others are kept, and the command ends in an error once all are drawn. A shard is a part of
+the samples in a folder of its own.
+
+Many processes deal whole batches among themselves, so that the networks are called with the very batches of one
+process, and give the same bits on the same kind of machine. Where there are fewer batches than processes, these are
+split, and samples are those of one process up to rounding; so are those of adaptive samplers, whose batches mix.
+"""
+
+import dataclasses
+import json
+import math
+import shutil
+import time
+from array import array
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+import torch
+from torch import Tensor
+
+from condgen.errors import UserError
+from condgen.generator import Generator
+from condgen.recipes import Method, SampleStage, content_key
+from condgen.rng import Streams
+from condgen.runs.album import (
+    MANIFEST,
+    Part,
+    part_folder,
+    seeds_written,
+    sort_by_seed,
+    write_part_cost,
+    write_samples,
+)
+from condgen.runs.cost import COSTS, Cost, charge, settle, take_in, take_left
+from condgen.runs.folder import Progress, Stage, Work, open_stage
+from condgen.runs.guided import Evaluations, Load, Models, count_evaluations, load_anew, open_guided
+from condgen.runs.odd import NOT_FINITE, Odd
+from condgen.samplers import (
+    SAMPLERS,
+    AdaptiveSampler,
+    Finished,
+    Sampler,
+    build_sampler,
+    draw,
+    finite_rows,
+)
+from condgen.score import ScoreModel
+from condgen.training import PriorSettings, Processes, lighten_
+
+__all__ = ["Source", "defaults_of", "describe", "open_light", "open_source", "sample_key", "sample_stage"]
+
+T = TypeVar("T")
+
+
+class Source(NamedTuple):
+    """What draws samples: everything that `draw` needs, and what the images are called."""
+
+    shape: tuple[int, ...]
+    names: tuple[str, ...]
+    model: Sampler | AdaptiveSampler | Generator
+    grid: Tensor | None
+    device: torch.device
+
+    def draw(self, labels: Sequence[int], seeds: Sequence[int], batch: int) -> Iterator[list[Finished]]:
+        """Samples as they finish."""
+        y = torch.tensor(labels, device=self.device)
+        if isinstance(self.model, Generator):
+            yield from _one_step(self.model, y, seeds, batch)
+        else:
+            yield from draw(self.model, self.grid, seeds, y, self.shape, batch, self.device)
+
+    @property
+    def many(self) -> Sampler | AdaptiveSampler | None:
+        """What draws in many steps; None where one is enough."""
+        return None if isinstance(self.model, Generator) else self.model
+
+    def counted(self) -> AbstractContextManager[Evaluations]:
+        """Counts how many samples go through the models meanwhile: a score model's guide makes two of one."""
+        return count_evaluations(self.model if isinstance(self.model, Generator) else self.model.denoiser)
+
+
+@torch.no_grad()
+def _one_step(generator: Generator, y: Tensor, seeds: Sequence[int], batch: int) -> Iterator[list[Finished]]:
+    for first in range(0, len(seeds), batch):
+        part = slice(first, first + batch)
+        x = generator(Streams(seeds[part], y.device).normal(generator.latent_shape), y[part])
+        sound = [None if finite else NOT_FINITE for finite in finite_rows(x)]
+        yield [
+            Finished(first + i, row, 1, 1, 0, problem) for i, (row, problem) in enumerate(zip(x, sound, strict=True))
+        ]
+
+
+def open_light(stage: SampleStage, models: Models, device: torch.device, load: Load = load_anew) -> Source:
+    """What draws the samples of a stage. Its networks are changed in place to the precision that the stage asks for."""
+    source, method = open_source(stage.method, models, device, load), stage.method
+    how = PriorSettings(precision=method.precision, compile=stage.compile)
+    module = source.model if isinstance(source.model, Generator) else source.model.denoiser
+    for model in [part for part in module.modules() if isinstance(part, ScoreModel | Generator)]:
+        lighten_(model, how, dynamic=None)  # the last batch is smaller, and those of adaptive samplers vary
+    return source
+
+
+def open_source(method: Method, models: Models, device: torch.device, load: Load = load_anew) -> Source:
+    """The models of a method, in full precision."""
+    if method.generator is not None:
+        if models.generator is None:
+            raise UserError("one-step sampling needs a generator: name its folder with --generator")
+        generator = load(Generator, models.generator, device)
+        return Source(generator.config.shape, generator.config.names, generator, None, device)
+    denoiser, score = open_guided(method, models, device, load)
+    sampler = build_sampler(method.sampler, denoiser, method.options)
+    return Source(score.config.shape, score.config.names, sampler, method.time_grid(sampler), device)
+
+
+def defaults_of(method: Method, source: Source) -> str:
+    """What the method leaves to its sampler, which a later version may choose otherwise."""
+    if isinstance(source.model, Generator):
+        return ""
+    options = {f.name: getattr(source.model, f.name) for f in dataclasses.fields(source.model) if f.name != "denoiser"}
+    points = None if source.grid is None else len(source.grid)
+    return json.dumps([options, points, method.grid or source.model.about.grid])
+
+
+def sample_key(stage: SampleStage, models: Models, source: Source) -> str:
+    """The content hash of everything that the samples depend on."""
+    return content_key(stage, defaults_of(stage.method, source), *models.keys(stage.method))
+
+
+def sample_stage(name: str, folder: Path, stage: SampleStage, models: Models, processes: Processes) -> Work:
+    """Draws the samples of a stage in a folder, or goes on, or does nothing where it is finished."""
+    processes.same(lambda: models.keys(stage.method))  # before they are opened
+    source = open_light(stage, models, processes.device)
+    unknown = [label for label in stage.labels if not 0 <= label < len(source.names)]
+    if unknown:
+        raise UserError(f"there is no class {unknown[0]}: the model knows {', '.join(source.names)}")
+    opened = open_stage(name, folder, sample_key(stage, models, source), stage, processes)
+    if opened.finished:
+        return
+    if stage.shard is not None:  # what all shards of one set have in common
+        opened.note(whole=sample_key(stage.model_copy(update={"shard": None}), models, source))
+    yield from opened.start()
+    yield from _draw(opened, stage, source, processes)
+
+
+class _Begun(NamedTuple):
+    """What there is when a session begins."""
+
+    seeds: set[int]  # of the samples that are there
+    cost: Cost  # of them
+    session: str  # a name for it
+
+
+def _begin(opened: Stage) -> _Begun:
+    """Looks what there is, once what an earlier session left unfinished or in parts is settled."""
+    settle(opened)
+    take_left(opened)
+    seeds = set(seeds_written(opened.folder))
+    return _Begun(seeds, Cost.noted(opened.record, len(seeds)), f"{time.time_ns():x}")
+
+
+def _numbers(numbers: Iterable[int]) -> Sequence[int]:
+    """All of them in a fifth of the memory of a list, since there may be millions."""
+    return array("q", numbers)
+
+
+def _dealt(missing: Sequence[int], batch: int, processes: Processes) -> Sequence[int]:
+    """This process's share of the places: whole batches of what one process would draw, where there are enough."""
+    batches = math.ceil(len(missing) / batch)
+    if batches < processes.count:
+        return missing[processes.rows(len(missing))]
+    share = processes.rows(batches)
+    return missing[share.start * batch : share.stop * batch]
+
+
+def _draw(opened: Stage, stage: SampleStage, source: Source, processes: Processes) -> Work:
+    """Draws what is missing, and writes it, also when it is interrupted."""
+    opened.note(steps=len(source.grid) if source.grid is not None else None)
+    begun = processes.once(lambda: _begin(opened))
+    missing = _numbers(place for place in stage.places if stage.seed + place not in begun.seeds)
+    total, places = len(stage.places), _dealt(missing, stage.batch, processes)
+    of_all = len(missing) / max(1, len(places))  # samples that all draw while this process draws one
+    labels = _numbers(stage.labels[place] for place in places)
+    seeds = _numbers(stage.seed + place for place in places)
+    if stage.compile and places:  # before the clock starts
+        yield Progress(opened.name, total - len(missing), total, 0, "compiling")
+        for size in {stage.batch, len(places) % stage.batch} - {0}:  # a network is compiled for the size of its batch
+            next(source.draw(labels[:size], seeds[:size], size))
+    part = None if processes.is_main else part_folder(opened.folder, begun.session, processes.rank)
+    with source.counted() as evaluations:
+        ledger = _Ledger(opened, stage, source, places, evaluations, begun, part)
+        rounds = source.draw(labels, seeds, stage.batch)
+        try:
+            while (finished := ledger.timed(lambda: next(rounds, None))) is not None:
+                ledger.add(finished)
+                drawn = round((ledger.drawn + len(ledger.odd.unusable)) * of_all)
+                yield Progress(opened.name, total - len(missing) + drawn, total, drawn)
+                if ledger.odd.is_hopeless(ledger.drawn):
+                    break
+        finally:
+            ledger.write()
+    parts = processes.gather((Part(ledger.rows, ledger.seconds, ledger.network), ledger.odd))
+    problem = message = ""
+    if processes.is_main:
+        odd = Odd.join([odd for _, odd in parts])
+        _merge(opened, [part for part, _ in parts[1:]])
+        problem = odd.note(opened, stage, source.names)
+        message = odd.warning(opened.name, stage, source.names)
+        if not problem:
+            _finish(opened, total)
+    problem = processes.once(lambda: problem)
+    if part is not None:
+        shutil.rmtree(part, ignore_errors=True)
+    if message:
+        yield Progress(opened.name, total, total, 0, message=message)
+    if problem:
+        raise UserError(problem)
+
+
+def _merge(opened: Stage, parts: Sequence[Part]) -> None:
+    """Makes one set of what all processes have drawn."""
+    take_in(opened, parts)
+    sort_by_seed(opened.folder)
+
+
+def _finish(opened: Stage, total: int) -> None:
+    seconds = Cost.noted(opened.record, total).seconds
+    opened.record.pop(COSTS, None)
+    opened.finish(
+        [MANIFEST],
+        images=total,
+        images_per_second=round(total / seconds, 2) if seconds > 0 else None,
+        what=f"{total:,} samples",
+    )
+
+
+class _Ledger:
+    """Samples that this process has drawn in this session, and what drawing has cost.
+
+    Attributes:
+        odd: samples that cannot be used, or look as if they could not.
+        rows: of its manifest, where that lies in a part of its own.
+        seconds: of drawing, earlier sessions included.
+        network: evaluations of networks; those of earlier sessions are counted where the samples are written.
+    """
+
+    def __init__(
+        self,
+        opened: Stage,
+        stage: SampleStage,
+        source: Source,
+        places: Sequence[int],
+        evaluations: Evaluations,
+        begun: _Begun,
+        part: Path | None,
+    ) -> None:
+        self.opened, self.stage, self.source, self.places = opened, stage, source, places
+        self.ready: list[Finished] = []  # on the CPU
+        self.drawn = self.asked = 0  # samples, and evaluations of the model that they took
+        self.part, self.rows, self.evaluations = part, list[dict[str, Any]](), evaluations
+        self.begun, self.paid, self.seconds = begun.cost, begun.cost, begun.cost.seconds
+        self.odd = Odd()
+
+    @property
+    def network(self) -> float:
+        return self.evaluations.of(self.asked) + (self.begun.evaluations if self.part is None else 0.0)
+
+    def timed(self, work: Callable[[], T]) -> T:
+        """Does a piece of the drawing."""
+        started = time.perf_counter()
+        try:
+            return work()
+        finally:
+            self.seconds += time.perf_counter() - started
+
+    def add(self, finished: Sequence[Finished]) -> None:
+        """Takes in samples, and writes once a batch has come together."""
+        if not finished:  # adaptive samplers have rounds in which none is
+            return
+        # A device works on while Python goes ahead: the copy waits for it, and so belongs to the time of drawing.
+        x = self.timed(lambda: torch.stack([sample.x for sample in finished]).cpu())
+        finished = [sample._replace(x=row) for sample, row in zip(finished, x, strict=True)]
+        self.asked += sum(sample.evaluations for sample in finished)
+        usable = self.odd.sort_out(finished, self.stage, self.places)
+        self.ready += usable
+        self.drawn += len(usable)
+        if len(self.ready) >= self.stage.batch:
+            self.write()
+
+    def write(self) -> None:
+        """Writes the samples that are ready."""
+        if not self.ready:
+            return
+        x = torch.stack([sample.x for sample in self.ready])
+        places = [self.places[sample.number] for sample in self.ready]
+        rows = [describe(self.stage, self.source, place, s) for place, s in zip(places, self.ready, strict=True)]
+        after = Cost(self.begun.images + self.drawn, self.seconds, self.network)
+        if self.part is not None:
+            write_part_cost(self.part, self.seconds, self.network)
+        else:
+            charge(self.opened, self.paid, after)
+        lines = write_samples(self.opened.folder, places, x, rows, self.part)
+        self.paid = after  # not before: where a disk is full, they are written again
+        if self.part is not None:
+            self.rows += lines
+        self.ready = []
+
+
+def describe(stage: SampleStage, source: Source, place: int, sample: Finished) -> dict[str, Any]:
+    """How a sample came about, for the manifest."""
+    method, label = stage.method, stage.labels[place]
+    row: dict[str, Any] = {"class": label, "name": source.names[label], "seed": stage.seed + place}
+    if method.precision != "float32":
+        row["precision"] = method.precision
+    if method.generator is not None:
+        return row | {"sampler": "one step", "evaluations": 1}
+    row |= {"sampler": method.sampler, "options": method.options}
+    if source.grid is not None:
+        row |= {"steps": len(source.grid), "grid": method.grid or SAMPLERS[method.sampler].about.grid}
+    else:
+        row |= {"steps": sample.accepted, "rejected": sample.rejected}
+    row["evaluations"] = sample.evaluations
+    if method.classifier is not None or method.guide is not None:
+        row |= {"guide": method.in_words(), "scale": method.scale, "interval": method.interval}
+    return row

@@ -1,0 +1,172 @@
+"""The training stages: score model, classifier, generator, each in a folder of its own."""
+
+import math
+import time
+from pathlib import Path
+
+from condgen.checkpoint import MODEL_FILE, save_tensors
+from condgen.data import LabelledSet
+from condgen.errors import UserError
+from condgen.metrics import Reading
+from condgen.runs.folder import Progress, Stage, Work, open_stage
+from condgen.runs.guided import Models
+from condgen.runs.prepare import Prepared, TrainStage, prepare, training_key, training_of
+from condgen.runs.skips import Skips, all_finite
+from condgen.training import Processes, Record, State, TrainingSettings, load_state, save_state, share_state, train
+
+__all__ = ["SNAPSHOTS", "train_stage"]
+
+SNAPSHOTS = "snapshots"  # the sub-folder of averaged weights of earlier steps, each in a folder named by its step
+
+
+def train_stage(
+    name: str,
+    folder: Path,
+    stage: TrainStage,
+    data: LabelledSet,
+    processes: Processes,
+    built_on: Models | None = None,
+    held_out: LabelledSet | None = None,
+) -> Work:
+    """Trains a model in a folder, or goes on, or does nothing where it is finished.
+
+    Leaving the iteration early saves the state; the same call goes on from there.
+
+    Args:
+        name: for people.
+        folder: where the model goes.
+        stage: what to train.
+        data: the training split.
+        processes: of this run.
+        built_on: the frozen models that it learns from: the score model of DLSM, a generator's teacher.
+        held_out: data on which a classifier or a generator is measured from time to time, for `log.jsonl` alone: the
+            trained weights do not depend on it.
+    """
+    models = built_on or Models()
+    if training_of(stage).flip and not data.is_images:
+        raise UserError(f"training.flip mirrors images, and {data.source} has points: leave it out")
+    key = processes.same(lambda: training_key(stage, data, models))
+    work = prepare(stage, data, processes.device, models, held_out)
+    opened = open_stage(name, folder, key, stage, processes)
+    if opened.finished:
+        return
+    yield from opened.start()
+    state = State.fresh(work.task.models(), work.training.betas)
+    processes.once(lambda: load_state(folder, state, key))
+    share_state(state, processes)
+    skips = Skips(opened, work.training, state, data.names)
+    skips.refuse_to_repeat(state)
+    opened.forget_log_after(state.step)
+    yield from _train(opened, work, state, skips, data, stage.seed, processes)
+
+
+def _train(
+    stage: Stage, work: Prepared, state: State, skips: Skips, data: LabelledSet, seed: int, processes: Processes
+) -> Work:
+    settings = work.training
+    first, saved, note, last_time = state.step, state.step, "", time.perf_counter()
+    logged = first
+    seen, told = "", False  # what the last look saw, and whether a collapse was told
+    at_a_time: dict[str, int] = {}  # rows, by network, as was last told
+
+    def save() -> None:
+        nonlocal saved
+        if processes.is_main and state.step != saved:
+            save_state(stage.folder, state, stage.key)
+            stage.note()
+        saved = state.step
+
+    try:
+        for record in train(work.task, state, data, settings, seed, processes):
+            stop, message = skips.take(record, state)
+            if stop:
+                if all_finite(state.models):
+                    save()
+                skips.remember(stop)
+                raise UserError(stop)
+            if record.step % settings.log_every == 0 or record.step == settings.steps:
+                now = time.perf_counter()
+                note = _log(stage, record, state, settings, record.step - logged, now - last_time)
+                logged, last_time = record.step, now
+            if record.step in settings.snapshots and processes.is_main:  # before the state that says it is written
+                place = stage.folder / SNAPSHOTS / str(record.step) / MODEL_FILE
+                save_tensors(place, state.ema.state_dict(), work.config.model_dump(mode="json"))
+            if record.step % settings.save_every == 0 or record.step == settings.steps:
+                last_time += _check(stage, work, state, processes)  # before the state, so that a crash loses no row
+            if settings.micro_batch is not None and record.rows != at_a_time:
+                at_a_time, parts = record.rows, _tell_parts(stage, record, processes)
+                message = message or parts
+            if (reading := _look(stage, work, record.step, state, processes)) is not None:
+                seen, last_time = reading.in_words(), last_time + reading.seconds
+                if reading.collapsed and not told:
+                    message, told = f"{stage.name}, step {record.step:,}: {reading.warning()}", True
+            if record.step % settings.save_every == 0:
+                save()
+            images = (record.step - first) * settings.batch
+            look = stage.folder if reading is not None else None
+            left = time.perf_counter()
+            text = f"{note}  {seen}".rstrip()
+            yield Progress(stage.name, record.step, settings.steps, images, text, message, look, together=True)
+            if _is_busy(work, record.step):
+                processes.wait()
+            last_time += time.perf_counter() - left  # what the caller does meanwhile, such as pictures
+    except GeneratorExit:
+        save()
+        raise
+    save()
+    if processes.is_main:
+        save_tensors(stage.folder / MODEL_FILE, state.ema.state_dict(), work.config.model_dump(mode="json"))
+        parameters = sum(parameter.numel() for parameter in state.ema.parameters())
+        stage.finish(
+            [MODEL_FILE], what=f"{settings.steps:,} steps of batch {settings.batch}, {parameters:,} parameters"
+        )
+    processes.wait()
+
+
+def _is_busy(work: Prepared, step: int) -> bool:
+    """Whether process 0 has had work of its own after a step, such as pictures, for which the others should wait."""
+    training = work.training
+    due = step % training.save_every == 0 or step == training.steps or step in training.snapshots
+    return due or (work.looks is not None and work.looks.is_due(step, training.steps))
+
+
+def _tell_parts(stage: Stage, record: Record, processes: Processes) -> str:
+    """Writes how many rows are computed at a time, and returns it in words."""
+    if processes.is_main:
+        stage.log({"step": record.step, "rows_at_a_time": record.rows})
+    rows = ", ".join(
+        f"{rows:,} rows at a time{f' ({name})' * (len(record.rows) > 1)}" for name, rows in record.rows.items()
+    )
+    return f"{stage.name}, step {record.step:,}: {rows}"
+
+
+def _check(stage: Stage, work: Prepared, state: State, processes: Processes) -> float:
+    """Writes what the averaged classifier is worth at each noise level; returns the seconds that it took."""
+    start = time.perf_counter()
+    if work.check is not None and processes.is_main:
+        rows = work.check.rows(state.ema)
+        good = [row for row in rows if all(math.isfinite(value) for value in row.values())]
+        bad = {"not_finite_at": [row["sigma"] for row in rows if row not in good]} if len(good) < len(rows) else {}
+        stage.log({"step": state.step, "levels": good, **bad})
+    return time.perf_counter() - start
+
+
+def _look(stage: Stage, work: Prepared, step: int, state: State, processes: Processes) -> Reading | None:
+    """Looks at the averaged generator where it is time to, and writes what was seen."""
+    if work.looks is None or not processes.is_main or not work.looks.is_due(step, work.training.steps):
+        return None
+    reading = work.looks.take(state.ema, stage.folder, step)
+    stage.log({"step": step, "look": reading.as_dict()})
+    return reading
+
+
+def _log(stage: Stage, record: Record, state: State, settings: TrainingSettings, steps: int, seconds: float) -> str:
+    """Writes a row; returns it in short. A number that is not finite stands for an update that was skipped."""
+    metrics = {name: float(value) for name, value in record.metrics.items()}
+    skipped = sum(int(count[0]) for count in state.skipped.values())
+    metrics = {name: value for name, value in metrics.items() if math.isfinite(value)}
+    if skipped:
+        metrics["skipped"] = skipped
+    rate = steps * settings.batch / seconds if seconds > 0 else 0.0
+    stage.log({"step": record.step, "lr": record.lr, "images_per_second": round(rate, 1), **metrics})
+    return "  ".join(f"{name} {value:.3g}" for name, value in metrics.items())

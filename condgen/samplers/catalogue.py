@@ -1,0 +1,130 @@
+"""Every sampler by name, and its options as validated settings."""
+
+import bisect
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, Literal, NoReturn, TypeAlias, get_type_hints
+
+from pydantic import create_model
+from torch import Tensor
+
+from condgen.denoiser import Denoiser
+from condgen.errors import UserError
+from condgen.samplers.adaptive import AdaptiveSampler
+from condgen.samplers.adaptive_multistep import AdaptiveMultistep
+from condgen.samplers.adaptive_ode import AdaptiveODE
+from condgen.samplers.adaptive_sde import AdaptiveSDE
+from condgen.samplers.annealed import AnnealedLangevin, ConsistentAnnealed
+from condgen.samplers.fixed import DDIM, Ancestral, EulerMaruyama, PredictorCorrector, ReverseDiffusion
+from condgen.samplers.heun import EDMStochastic, Heun, Restart
+from condgen.samplers.loop import Sampler, evaluations_on
+from condgen.samplers.multistep import DPM2M, DPM2MSDE, DPM3MSDE, UniPC
+from condgen.schedules import GRIDS, GridName
+from condgen.settings import Settings, parse
+
+__all__ = ["ADAPTIVE", "FIXED", "SAMPLERS", "SamplerName", "build_sampler", "grid_for", "options_of", "points_within"]
+
+SamplerName: TypeAlias = Literal[
+    "heun",
+    "edm",
+    "restart",
+    "ddim",
+    "dpm++2m",
+    "unipc",
+    "dpm++2m-sde",
+    "dpm++3m-sde",
+    "ancestral",
+    "euler-maruyama",
+    "reverse-diffusion",
+    "predictor-corrector",
+    "annealed-langevin",
+    "consistent-annealed",
+    "adaptive-ode",
+    "adaptive-multistep",
+    "adaptive-sde",
+]
+
+SAMPLERS: dict[SamplerName, type[Sampler] | type[AdaptiveSampler]] = {
+    "heun": Heun,
+    "edm": EDMStochastic,
+    "restart": Restart,
+    "ddim": DDIM,
+    "dpm++2m": DPM2M,
+    "unipc": UniPC,
+    "dpm++2m-sde": DPM2MSDE,
+    "dpm++3m-sde": DPM3MSDE,
+    "ancestral": Ancestral,
+    "euler-maruyama": EulerMaruyama,
+    "reverse-diffusion": ReverseDiffusion,
+    "predictor-corrector": PredictorCorrector,
+    "annealed-langevin": AnnealedLangevin,
+    "consistent-annealed": ConsistentAnnealed,
+    "adaptive-ode": AdaptiveODE,
+    "adaptive-multistep": AdaptiveMultistep,
+    "adaptive-sde": AdaptiveSDE,
+}
+FIXED = {name: sampler for name, sampler in SAMPLERS.items() if issubclass(sampler, Sampler)}  # on a time grid
+ADAPTIVE = {name: sampler for name, sampler in SAMPLERS.items() if issubclass(sampler, AdaptiveSampler)}
+
+
+def options_of(name: SamplerName) -> type[Settings]:
+    """The options of a sampler as a settings class: their types, bounds, defaults and descriptions."""
+    sampler = SAMPLERS[name]
+    hints = get_type_hints(sampler, include_extras=True)
+    fields: dict[str, Any] = {
+        field.name: (hints[field.name], field.default)
+        for field in dataclasses.fields(sampler)
+        if field.name != "denoiser"
+    }
+    return create_model(f"options of {name}", __base__=Settings, **fields)
+
+
+def build_sampler(
+    name: SamplerName, denoiser: Denoiser, options: Mapping[str, Any] | None = None
+) -> Sampler | AdaptiveSampler:
+    """A sampler by its name.
+
+    Raises:
+        UserError: for an option that it does not have, or a value out of its bounds.
+    """
+    settings = parse(options_of(name), dict(options or {}), f"sampler {name}")
+    return SAMPLERS[name](denoiser, **{field: getattr(settings, field) for field in type(settings).model_fields})
+
+
+def grid_for(sampler: Sampler, points: int | None = None, grid: GridName | None = None) -> Tensor:
+    """A time grid; its points and their spacing are by default what suits the sampler.
+
+    Raises:
+        UserError: for fewer points than make sense.
+    """
+    name, n = grid or sampler.about.grid, points or sampler.about.points
+    assert name is not None
+    if n < sampler.least_points:
+        raise UserError(f"with its options this sampler needs at least {sampler.least_points} points, more than {n}")
+    return GRIDS[name](sampler.schedule, n)
+
+
+def points_within(sampler: Sampler, evaluations: int, grid: GridName | None = None) -> int:
+    """The most points of a time grid on which a sampler makes at most so many evaluations.
+
+    Raises:
+        UserError: where even the fewest that make sense take more.
+    """
+    least = sampler.least_points
+
+    def refuse(needed: int) -> NoReturn:
+        raise UserError(
+            f"this sampler with these options needs at least {needed} evaluations, more than {evaluations}: "
+            "ask for more, or choose another"
+        )
+
+    # A point takes one evaluation at least: a grid of so many more might not even fit into memory.
+    if least > evaluations:
+        refuse(least)
+
+    def cost(points: int) -> int:
+        return evaluations_on(sampler, grid_for(sampler, points, grid))
+
+    if cost(least) > evaluations:
+        refuse(cost(least))
+    return bisect.bisect_right(range(least, evaluations + 1), evaluations, key=cost) + least - 1

@@ -1,0 +1,140 @@
+import pytest
+import torch
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from condgen.classifier import Classifier, ClassifierConfig, ClassifierObjective, classifier_losses
+from condgen.denoiser import Denoiser
+from condgen.errors import UserError
+from condgen.networks import backbones
+from condgen.networks.backbones import TimmClassifier, TimmSettings
+from condgen.schedules import EDM
+
+
+class Blank(Denoiser):
+    """A prior that expects a grey image."""
+
+    schedule = EDM()
+
+    def forward(self, x_t, t, y=None):
+        return torch.zeros_like(x_t)
+
+
+# Small networks of each family: with plain and with activating batch normalisation, without any, with fused attention,
+# with weights that start at zero, with hard activations whose second derivative torch does not know.
+NAMES = ["test_resnet", "test_byobnet", "test_efficientnet", "test_vit", "test_nfnet", "mobilenetv3_small_050"]
+
+
+def classifier(name, shape=(2, 32, 32)):
+    torch.manual_seed(0)
+    return TimmClassifier(TimmSettings(name=name, embedding=8), shape, 3)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_nothing_is_left_that_breaks_a_loss_on_the_input_gradient(name):
+    net = classifier(name)
+    for module in net.modules():
+        assert not isinstance(module, _BatchNorm | nn.ReLU | nn.ReLU6 | nn.Hardswish | nn.Hardsigmoid)
+        assert not getattr(module, "inplace", False)
+        assert not getattr(module, "fused_attn", False)
+    assert [key for key, p in net.named_parameters() if "bias" not in key and not p.any()] == []
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_family_learns_from_its_input_gradient(name):
+    net = classifier(name).double()
+    x = torch.randn(3, 2, 32, 32, dtype=torch.float64, requires_grad=True)
+    noise, y = torch.tensor([-1.6, 0.0, 1.1], dtype=torch.float64), torch.tensor([0, 1, 2])
+    net.eval()  # some families drop features by default
+    together = net(x, noise)
+    for i in range(3):
+        torch.testing.assert_close(net(x[i : i + 1], noise[i : i + 1])[0], together[i], atol=1e-9, rtol=0)
+    log_p = together.log_softmax(dim=1).gather(1, y[:, None]).sum()
+    (gradient,) = torch.autograd.grad(log_p, x, create_graph=True)
+    (gradient.square().sum() - log_p).backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() and p.grad.any() for p in net.parameters())
+
+
+def test_small_images_keep_their_size_in_the_stem():
+    def sizes(name, shape):
+        net, seen = classifier(name, shape), []
+        net.backbone.layer1.register_forward_hook(lambda _module, inputs, _output: seen.append(inputs[0].shape[2]))
+        with torch.no_grad():
+            net(torch.randn(1, *shape), torch.zeros(1))
+        return seen
+
+    assert sizes("resnet10t", (3, 32, 32)) == [32]  # the deep stem
+    assert sizes("resnet18", (3, 32, 32)) == [32]
+    assert sizes("resnet18", (3, 128, 128)) == [32]
+
+
+def test_rectifiers_become_silu():
+    assert isinstance(classifier("resnet10t").backbone.act1, nn.SiLU)
+
+
+def test_noise_acts_before_and_after_the_backbone():
+    net = classifier("test_resnet").eval()
+    x, noise = torch.randn(1, 2, 32, 32).expand(2, -1, -1, -1), torch.tensor([-1.0, 1.0])
+    seen = []
+    net.backbone.register_forward_hook(lambda _module, inputs, output: seen.extend((inputs[0], output)))
+    net(x, noise)
+    image, features = seen
+    assert image.shape == (2, 6, 32, 32)
+    assert (image[0] - image[1]).abs().amax(dim=(1, 2)).min() > 1e-3  # every channel is told
+    film = net.film_features(features[:1].expand(2, -1), net.conditioning(noise))
+    assert (film[0] - film[1]).abs().max() > 1e-3
+
+
+def test_a_misspelt_name_is_answered_with_the_nearest():
+    with pytest.raises(UserError, match=r"no backbone named 'resnet_18': did you mean .*resnet18"):
+        classifier("resnet_18")
+    with pytest.raises(UserError, match=r"no backbone named 'qqqqqqqq': timm.list_models\(\) names them all"):
+        classifier("qqqqqqqq")
+
+
+def test_a_backbone_that_cannot_take_the_image_says_so_in_one_line():
+    with pytest.raises(UserError, match="'test_vit' cannot take images of 8x8") as caught:
+        classifier("test_vit", (1, 8, 8))
+    assert "\n" not in str(caught.value)
+    with pytest.raises(UserError, match="needs images"):
+        classifier("test_vit", (2,))
+
+
+def test_timm_is_imported_only_when_asked_for():
+    assert not hasattr(backbones, "timm")
+
+
+USUAL = ["resnet18", "resnet34", "convnext_atto", "vit_tiny_patch16_224"]
+
+
+@pytest.mark.parametrize("name", USUAL)
+def test_the_backbones_that_people_use_are_made_without_memory_too(name):
+    with torch.device("meta"):
+        ghost = TimmClassifier(TimmSettings(name=name), (3, 32, 32), 100)
+    net = TimmClassifier(TimmSettings(name=name), (3, 32, 32), 100)
+    assert {p.device.type for p in ghost.parameters()} == {"meta"}
+    assert [(n, p.shape) for n, p in ghost.named_parameters()] == [(n, p.shape) for n, p in net.named_parameters()]
+
+
+@pytest.mark.parametrize("name", USUAL)
+def test_the_backbones_that_people_use_train_with_dlsm(name):
+    """A small step against the gradient of DLSM alone lowers it by as much as the gradient says."""
+    torch.manual_seed(0)
+    about = {"schedule": EDM(), "shape": (3, 32, 32), "names": ("a", "b"), "sigma_data": 0.5}
+    model = Classifier(ClassifierConfig(network=TimmSettings(name=name), **about)).double().eval()
+    x, eps = torch.randn(2, 2, 3, 32, 32, dtype=torch.float64)
+    y, t = torch.arange(2), torch.tensor([0.5, 2.0], dtype=torch.float64)
+    parameters = list(model.parameters())
+
+    def dlsm():
+        return classifier_losses(model, ClassifierObjective(ce_weight=0), x, y, t, eps, Blank()).total.mean()
+
+    before = dlsm()
+    gradients = torch.autograd.grad(before, parameters, materialize_grads=True)
+    assert sum(bool(g.any()) for g in gradients) > 0.9 * len(gradients)  # the last bias moves no gradient
+    length = sum(float(g.square().sum()) for g in gradients)
+    step = 1e-6 / length  # aims at a fall of 1e-6
+    with torch.no_grad():
+        for p, g in zip(parameters, gradients, strict=True):
+            p -= step * g
+    assert float((before - dlsm()).detach()) == pytest.approx(1e-6, rel=0.05)

@@ -1,0 +1,179 @@
+"""A network of diffusers in the role of ours: beside diffusers' own arithmetic."""
+
+import sys
+import warnings
+from itertools import pairwise
+
+import pytest
+import torch
+
+from condgen.errors import UserError
+from condgen.networks import DiffusersSettings, build_denoiser, start_from
+from condgen.rng import Streams
+from condgen.samplers import DDIM, Past
+from condgen.schedules import EDM, VP
+from condgen.score import ScoreConfig, ScoreModel
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # of other people's dependencies
+    diffusers = pytest.importorskip("diffusers", reason="diffusers is not installed")
+
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")  # of other people's code
+
+SHAPE = (1, 8, 8)
+UNET = {
+    "sample_size": 8,
+    "in_channels": 1,
+    "out_channels": 1,
+    "block_out_channels": [8, 16],
+    "layers_per_block": 1,
+    "down_block_types": ["DownBlock2D", "AttnDownBlock2D"],
+    "up_block_types": ["AttnUpBlock2D", "UpBlock2D"],
+    "norm_num_groups": 4,
+    "attention_head_dim": 4,
+}
+NOISES = [("linear", 1e-4, 0.02), ("scaled_linear", 0.00085, 0.012), ("squaredcos_cap_v2", 1e-4, 0.02)]
+
+
+def _model(prediction="epsilon", betas=NOISES[0], schedule=None, **changes):
+    torch.manual_seed(0)
+    name, low, high = betas
+    settings = DiffusersSettings(
+        unet=UNET, beta_schedule=name, beta_start=low, beta_end=high, prediction=prediction, **changes
+    )
+    config = ScoreConfig(network=settings, schedule=schedule or EDM(), shape=SHAPE, names=("a", "b"), sigma_data=1.0)
+    return ScoreModel(config).eval().requires_grad_(False)
+
+
+def _scheduler(kind, prediction, betas, **changes):
+    name, low, high = betas
+    return kind(
+        beta_schedule=name, beta_start=low, beta_end=high, prediction_type=prediction, clip_sample=False, **changes
+    )
+
+
+@pytest.mark.parametrize("prediction", ["epsilon", "sample", "v_prediction"])
+@pytest.mark.parametrize("betas", NOISES, ids=lambda betas: betas[0])
+def test_at_whole_timesteps_the_estimate_is_that_of_diffusers(prediction, betas):
+    model = _model(prediction, betas)
+    scheduler = _scheduler(diffusers.DDPMScheduler, prediction, betas)
+    levels = model.config.network.levels()
+    for k in (0, 1, 17, 250, 500, 777, 998, 999):
+        alpha = float(scheduler.alphas_cumprod[k]) ** 0.5
+        x = Streams([k, k + 1]).normal(SHAPE)
+        out = model.net.unet(x, k).sample
+        theirs = scheduler.step(out, k, x).pred_original_sample
+        ours = model(x / alpha, levels[k])
+        torch.testing.assert_close(ours, theirs, rtol=2e-6, atol=2e-6 / alpha)
+
+
+def test_the_estimate_does_not_depend_on_the_scale_of_the_schedule():
+    """Of variance preserving noise at the same noise level, and of labels, the estimate is the same."""
+    exploding, preserving = _model(), _model(schedule=VP())
+    t = torch.tensor([0.2, 0.7], dtype=torch.float64)
+    level, alpha = VP().noise_level(t), VP().alpha(t).float().view(-1, 1, 1, 1)
+    x = Streams([0, 1]).normal(SHAPE)
+    torch.testing.assert_close(preserving(x, t), exploding(x / alpha, level), rtol=1e-4, atol=1e-4)
+    assert torch.equal(exploding(x, level, torch.tensor([0, 1])), exploding(x, level))
+
+
+def test_ddim_on_its_timesteps_is_the_trajectory_of_diffusers():
+    model = _model()
+    scheduler = _scheduler(diffusers.DDIMScheduler, "epsilon", NOISES[0])
+    scheduler.set_timesteps(50)
+    levels = model.config.network.levels()[scheduler.timesteps]
+    noise = Streams([3, 4]).normal(SHAPE)
+    theirs = noise
+    for k in scheduler.timesteps:
+        theirs = scheduler.step(model.net.unet(theirs, k).sample, k, theirs).prev_sample
+    alpha = (1 / (1 + levels[0] ** 2)).sqrt().float()
+    sampler, x, past = DDIM(model), noise / alpha, Past(maxlen=3)
+    for t, s in pairwise(levels):
+        x = sampler.step(x, t, s, None, Streams([3, 4]), past)
+    torch.testing.assert_close(model(x, levels[-1]), theirs, rtol=1e-4, atol=1e-4)
+
+
+def test_between_timesteps_time_is_linear_in_log_snr_and_beyond_them_it_ends():
+    net = build_denoiser(DiffusersSettings(unet=UNET), SHAPE, None)
+    levels = DiffusersSettings(unet=UNET).levels()
+    assert (len(levels), bool((levels.diff() > 0).all())) == (1000, True)
+    log_snr = -2 * levels.log()
+    middle = (-0.25 * (log_snr[400] + log_snr[401])).float()
+    asked = torch.stack([levels[0] / 9, levels[400], levels[401], levels[999] * 9]).log().float()
+    found = net._timestep(torch.cat([asked, middle[None]]))
+    assert found.tolist() == [0, 400, 401, 999, 400.5]
+
+
+@pytest.mark.parametrize("betas", NOISES, ids=lambda betas: betas[0])
+def test_every_whole_timestep_is_found_whole_from_a_noise_level_in_single_precision(betas):
+    name, low, high = betas
+    settings = DiffusersSettings(unet=UNET, beta_schedule=name, beta_start=low, beta_end=high)
+    noise = (settings.levels().log() / 4).float()  # as a denoiser tells it
+    found = build_denoiser(settings, SHAPE, None)._timestep(4 * noise)
+    assert torch.equal(found, torch.arange(1000.0))
+
+
+def test_no_timestep_without_signal_is_asked_for():
+    levels = DiffusersSettings(unet=UNET, zero_terminal_snr=True).levels()
+    assert (len(levels), bool(levels.isfinite().all())) == (999, True)
+
+
+def test_classes_are_learnt_on_top_of_an_unconditional_network():
+    """A generator, say, starts from its weights: without a label it is the same network, with labels another one."""
+    settings = DiffusersSettings(unet=UNET)
+    plain = build_denoiser(settings, SHAPE, None).eval()
+    told = build_denoiser(settings, SHAPE, 2).eval()
+    start_from(told, plain.state_dict())
+    x, noise = Streams([0, 1]).normal(SHAPE), torch.zeros(2)
+    one, other = told(x, noise, torch.tensor([0, 0])), told(x, noise, torch.tensor([1, 1]))
+    assert not torch.allclose(one, other)
+    assert torch.equal(told(x, noise), told(x, noise, torch.tensor([2, 2])))
+    torch.nn.init.zeros_(told.unet.class_embedding.table.weight)
+    assert torch.equal(told(x, noise), plain(x, noise))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"out_channels": 2}, "takes 1 channels and gives 2"),
+        ({"in_channels": 3, "out_channels": 3}, "images have 1"),
+        ({"time_embedding_type": "fourier"}, "'fourier'"),
+        ({"num_class_embeds": 10}, "is told classes"),
+        ({"colour": "red"}, "colour"),
+        ({"down_block_types": ["DownBlock2D"]}, "same number"),
+        ({"block_out_channels": [8] * 5}, "halves or doubles the image 4 times"),
+    ],
+)
+def test_what_cannot_be_a_score_model_is_refused_in_one_line(changes, message):
+    with pytest.raises(UserError, match=message) as caught:
+        build_denoiser(DiffusersSettings(unet=UNET | changes), SHAPE, None)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_installation_is_said(monkeypatch):
+    monkeypatch.setitem(sys.modules, "diffusers", None)
+    with pytest.raises(UserError, match=r"pip install 'condgen\[diffusers\]'"):
+        build_denoiser(DiffusersSettings(unet=UNET), SHAPE, None)
+
+
+CIFAR = {  # the configuration of google/ddpm-cifar10-32, the network of Ho et al. 2020
+    "sample_size": 32,
+    "in_channels": 3,
+    "out_channels": 3,
+    "block_out_channels": [128, 256, 256, 256],
+    "layers_per_block": 2,
+    "down_block_types": ["DownBlock2D", "AttnDownBlock2D", "DownBlock2D", "DownBlock2D"],
+    "up_block_types": ["UpBlock2D", "UpBlock2D", "AttnUpBlock2D", "UpBlock2D"],
+    "attention_head_dim": None,
+    "downsample_padding": 0,
+    "flip_sin_to_cos": False,
+    "freq_shift": 1,
+}
+
+
+def test_a_network_can_be_made_without_memory_and_has_its_published_size():
+    """35.7 million parameters (Ho et al. 2020, appendix B)."""
+    with torch.device("meta"):
+        net = build_denoiser(DiffusersSettings(unet=CIFAR), (3, 32, 32), None)
+    assert {p.device.type for p in net.parameters()} == {"meta"}
+    assert sum(p.numel() for p in net.parameters()) == pytest.approx(35.7e6, abs=0.05e6)

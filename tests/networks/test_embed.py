@@ -1,0 +1,191 @@
+import math
+
+import pytest
+import torch
+from scipy import stats
+
+from condgen.networks import MLPSettings, UNetSettings, build_denoiser
+from condgen.networks.embed import (
+    ClassEmbedding,
+    Conditioning,
+    FiLM,
+    NoiseEmbedding,
+    RandomFrequencies,
+    Shift,
+    initialise_,
+    start_from,
+)
+
+LEVELS = torch.arange(-1.6, 1.1001, 0.05, dtype=torch.float64)
+
+
+def features(noise):
+    return NoiseEmbedding(8).double().features(noise)
+
+
+def test_features_have_unit_mean_square():
+    torch.testing.assert_close(features(LEVELS).square().mean(dim=1), torch.ones_like(LEVELS))
+
+
+def test_neighbouring_levels_differ_and_no_two_levels_look_alike():
+    relative = torch.cdist(features(LEVELS), features(LEVELS)) / math.sqrt(32)
+    assert relative[0, 1] > 0.3
+    assert (relative + torch.eye(len(LEVELS))).min() >= relative[0, 1] - 1e-9  # the nearest are the neighbours
+
+
+def test_features_do_not_alias_between_neighbours():
+    """From one level to the next the distance only grows: no frequency turns by more than half a circle."""
+    c = torch.linspace(0, 0.05, 21, dtype=torch.float64)
+    distance = (features(c) - features(c[:1])).norm(dim=1)
+    assert (distance.diff() > 0).all()
+
+
+def test_the_embedding_tells_levels_apart():
+    torch.manual_seed(0)
+    embedded = NoiseEmbedding(64).double()(LEVELS)
+    assert embedded.shape == (len(LEVELS), 64)
+    assert embedded.diff(dim=0).norm(dim=1).min() > 0.1
+
+
+def test_fixed_frequencies_are_not_saved():
+    assert all("frequencies" not in name for name in NoiseEmbedding(8).state_dict())
+
+
+def test_random_frequencies_are_normal_saved_and_in_turns_per_unit_of_log_noise():
+    torch.manual_seed(0)
+    embedding = NoiseEmbedding(8, RandomFrequencies(16.0, 4000))
+    assert "frequencies" in embedding.state_dict()
+    turns = embedding.frequencies / (8 * math.pi)  # one unit of noise is four of its logarithm
+    assert turns.std().item() == pytest.approx(16, rel=0.03)
+    assert turns.mean().abs() < 1
+    assert stats.kstest(turns.numpy() / 16, "norm").pvalue > 0.01
+    torch.testing.assert_close(embedding.features(torch.zeros(2)).square().mean(1), torch.ones(2))
+    phase = 2 * math.pi * turns[:5] * 0.3
+    found = embedding.features(torch.tensor([0.3 / 4]))[0]
+    torch.testing.assert_close(found[:5], math.sqrt(2) * phase.cos(), rtol=0, atol=1e-4)
+    torch.testing.assert_close(found[4000:4005], math.sqrt(2) * phase.sin(), rtol=0, atol=1e-4)
+
+
+def test_a_pupil_has_the_frequencies_of_its_teacher():
+    settings = UNetSettings(channels=8, multipliers=(1,), blocks=1, attention=(), fourier_scale=4.0)
+    teacher, pupil = (build_denoiser(settings, (1, 8, 8), None) for _ in range(2))
+    assert not torch.equal(teacher.conditioning.noise.frequencies, pupil.conditioning.noise.frequencies)
+    start_from(pupil, teacher.state_dict())
+    assert torch.equal(teacher.conditioning.noise.frequencies, pupil.conditioning.noise.frequencies)
+
+
+def test_a_shift_adds_a_number_to_each_channel():
+    shift = Shift(2, 3)
+    e, h = torch.tensor([[1.0, 0.0], [0.0, 2.0]]), torch.randn(2, 3, 4, 5)
+    torch.testing.assert_close(shift(h, e), h + (e @ shift.linear.weight.T)[:, :, None, None])
+
+
+def test_class_embedding_looks_rows_up():
+    embedding = ClassEmbedding(3, 4, null=True)
+    y = torch.tensor([2, 0, 3])
+    assert torch.equal(embedding(y), embedding.table.weight[y])
+    assert torch.equal(embedding(None), embedding.table.weight[3])
+
+
+def test_class_embedding_without_null_label_insists_on_labels():
+    embedding = ClassEmbedding(3, 4)
+    assert embedding.table.weight.shape == (3, 4)
+    with pytest.raises(ValueError, match="no null label"):
+        embedding(None)
+
+
+def test_conditioning_adds_noise_and_class():
+    conditioning = Conditioning(8, n_classes=3)
+    noise, y = torch.tensor([0.1, -0.4]), torch.tensor([1, 2])
+    expected = torch.nn.functional.silu(conditioning.noise(noise) + conditioning.label.table.weight[y])
+    torch.testing.assert_close(conditioning(noise, y), expected)
+
+
+@pytest.mark.parametrize("size", [(), (5,), (4, 3)])
+def test_film_scales_and_shifts_channels(size):
+    film = FiLM(2, 3)
+    e = torch.tensor([[1.0, 0.0], [0.0, 2.0]])
+    h = torch.randn(2, 3, *size)
+    with torch.no_grad():
+        film.linear.weight.copy_(torch.arange(12.0).reshape(6, 2))
+    for i in range(2):
+        for c in range(3):
+            scale, shift = 1 + film.linear.weight[c] @ e[i], film.linear.weight[3 + c] @ e[i]
+            torch.testing.assert_close(film(h, e)[i, c], scale * h[i, c] + shift)
+
+
+def test_film_starts_near_the_identity():
+    torch.manual_seed(0)
+    h = torch.randn(64, 32)
+    change = FiLM(16, 32)(h, torch.randn(64, 16).sigmoid()) - h
+    assert 0.05 < change.std() < 1
+
+
+@pytest.mark.parametrize("layer", [torch.nn.Linear(400, 300), torch.nn.Conv2d(50, 200, 3)])
+@pytest.mark.parametrize("gain", [0.1, 1.0])
+def test_initial_weights_keep_the_variance_up_to_the_gain(layer, gain):
+    torch.manual_seed(0)
+    assert initialise_(layer, gain) is layer
+    fan_in = layer.weight[0].numel()
+    assert layer.weight.std().item() == pytest.approx(gain / math.sqrt(fan_in), rel=0.02)
+    assert not layer.bias.any()
+
+
+NETWORKS = pytest.mark.parametrize(
+    ("settings", "shape"),
+    [
+        (MLPSettings(width=16, depth=2, embedding=8), (6,)),
+        (UNetSettings(channels=8, multipliers=(1, 2), blocks=1, attention=(4,)), (1, 8, 8)),
+    ],
+    ids=["mlp", "unet"],
+)
+
+
+@NETWORKS
+def test_a_network_started_from_one_without_labels_keeps_its_own_rows_and_is_else_that_one(settings, shape):
+    torch.manual_seed(0)
+    plain, told = build_denoiser(settings, shape, None), build_denoiser(settings, shape, 3)
+    x, noise = torch.randn(4, *shape), torch.linspace(-1, 1, 4)
+    y = torch.tensor([0, 1, 2, 3])  # the last is "no label"
+    rows = told.conditioning.label.table.weight.detach().clone()
+    start_from(told, plain.state_dict())
+    assert torch.equal(told.conditioning.label.table.weight, rows)
+    assert not torch.allclose(told(x, noise, y), told(x, noise, y.flip(0)))  # classes differ from the first step on
+    with torch.no_grad():
+        told.conditioning.label.table.weight.zero_()
+    for labels in (y, y.flip(0), None):
+        assert torch.equal(told(x, noise, labels), plain(x, noise))
+    told(x, noise, y).square().sum().backward()
+    (table,) = (p for name, p in told.named_parameters() if "table" in name)
+    assert bool((table.grad.abs().sum(1) > 0).all())  # labels can be learnt from here
+    assert all(not torch.equal(a, b) for a, b in zip(_moved(told), plain.parameters(), strict=True))
+
+
+def _moved(net):
+    """Its parameters but for the table, after they were changed in place: weights are copied, not shared."""
+    with torch.no_grad():
+        return [p.add_(1) for name, p in net.named_parameters() if "table" not in name]
+
+
+@NETWORKS
+def test_a_network_started_from_one_with_labels_has_its_labels(settings, shape):
+    torch.manual_seed(0)
+    teacher, pupil = (build_denoiser(settings, shape, 3) for _ in range(2))
+    x, noise, y = torch.randn(4, *shape), torch.linspace(-1, 1, 4), torch.tensor([0, 1, 2, 3])
+    start_from(pupil, teacher.state_dict())
+    assert torch.equal(pupil(x, noise, y), teacher(x, noise, y))
+
+
+@pytest.mark.parametrize("changes", [{"width": 24}, {"depth": 1}, {"embedding": 4}], ids=repr)
+def test_weights_of_another_architecture_are_refused(changes):
+    settings = {"width": 16, "depth": 2, "embedding": 8}
+    pupil = build_denoiser(MLPSettings(**settings), (6,), 3)
+    other = build_denoiser(MLPSettings(**(settings | changes)), (6,), None)
+    with pytest.raises(RuntimeError, match="state_dict"):
+        start_from(pupil, other.state_dict())
+
+
+def test_labels_of_another_number_are_refused():
+    settings = MLPSettings(width=16, depth=1, embedding=8)
+    with pytest.raises(RuntimeError, match="table"):
+        start_from(build_denoiser(settings, (6,), 3), build_denoiser(settings, (6,), 4).state_dict())

@@ -1,0 +1,74 @@
+import pytest
+import torch
+from torch import nn
+
+from condgen.networks.mlp import MLPClassifier, MLPDenoiser, MLPGenerator, MLPSettings
+
+SETTINGS = MLPSettings(width=64, depth=2, embedding=8)
+
+
+def test_the_length_of_a_point_is_seen_through_the_normalisation():
+    """Without a bias of the first layer, layer normalisation would make the output the same along a ray."""
+    torch.manual_seed(0)
+    net = MLPDenoiser(SETTINGS, (2,), None)
+    x = torch.tensor([[0.6, -0.8]])
+    out = net(torch.cat((0.5 * x, x, 2 * x)), torch.zeros(3))
+    assert out.diff(dim=0).norm(dim=1).min() > 0.2 * out.norm(dim=1).mean()
+
+
+def test_the_input_gradient_is_continuous_at_the_origin():
+    torch.manual_seed(0)
+    net = MLPClassifier(SETTINGS, (2,), 2)
+    x = (1e-3 * torch.tensor([[1.0, 0.0], [-1.0, 0.0]])).requires_grad_()
+    (g,) = torch.autograd.grad(net(x, torch.zeros(2))[:, 0].sum(), x)
+    assert (g[0] - g[1]).norm() < 0.05 * g[0].norm()
+
+
+@pytest.mark.parametrize(("normalise", "count"), [(True, 3), (False, 0)])
+def test_normalisation_is_a_choice(normalise, count):
+    net = MLPClassifier(MLPSettings(width=8, depth=2, embedding=4, normalise=normalise), (2,), 2)
+    assert sum(isinstance(module, nn.LayerNorm) for module in net.modules()) == count
+
+
+def test_images_are_flattened_and_restored():
+    torch.manual_seed(0)
+    shape, noise = (2, 4, 3), torch.zeros(5)
+    flat, image = MLPDenoiser(SETTINGS, (24,), None), MLPDenoiser(SETTINGS, shape, None)
+    image.load_state_dict(flat.state_dict())
+    x = torch.randn(5, *shape)
+    torch.testing.assert_close(image(x, noise).flatten(1), flat(x.flatten(1), noise))
+
+
+def test_latents_enter_the_generator_at_the_bottom_and_classes_in_every_block():
+    torch.manual_seed(0)
+    net = MLPGenerator(SETTINGS, (2,), 3, 5)
+    seen = []
+    for block in net.trunk.blocks:
+        block.film.register_forward_hook(lambda _module, inputs, _output: seen.append(inputs[1]))
+    net(torch.randn(4, 5), torch.tensor([0, 1, 2, 0]))
+    expected = nn.functional.silu(net.label.table.weight[[0, 1, 2, 0]])
+    assert len(seen) == SETTINGS.depth
+    assert all(torch.equal(e, expected) for e in seen)
+
+
+def test_a_denoiser_learns_a_gaussian():
+    """For x ~ N(m, 1) and noise level s the regression x_t -> x has the known answer m + (x_t - m) / (1 + s^2)."""
+    torch.manual_seed(0)
+    net = MLPDenoiser(MLPSettings(width=32, depth=1, embedding=16), (1,), None)
+    optimiser = torch.optim.Adam(net.parameters(), lr=3e-3)
+    mean = 0.5
+    for _ in range(400):
+        noise = torch.rand(256) - 0.5
+        s = (4 * noise).exp()[:, None]
+        x = mean + torch.randn(256, 1)
+        x_t = x + s * torch.randn(256, 1)
+        loss = (net(x_t / (1 + s**2).sqrt(), noise) - x).square().mean()
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+    with torch.no_grad():
+        noise = torch.linspace(-0.4, 0.4, 9)
+        s = (4 * noise).exp()[:, None]
+        x_t = mean + (1 + s**2).sqrt() * torch.linspace(-1.5, 1.5, 9)[:, None]
+        error = net(x_t / (1 + s**2).sqrt(), noise) - (mean + (x_t - mean) / (1 + s**2))
+    assert error.abs().mean() < 0.1

@@ -1,0 +1,51 @@
+import pytest
+import torch
+from torch import nn
+
+from condgen.networks.blocks import ResidualBlock
+from condgen.networks.resnet import ResNet, ResNetSettings
+
+
+@pytest.mark.parametrize(("blocks", "layers"), [((2, 2, 2, 2), 18), ((3, 4, 6, 3), 34)])
+def test_depth_is_that_of_the_name(blocks, layers):
+    net = ResNet(ResNetSettings(width=4, blocks=blocks), (3, 8, 8), 10)
+    convolutions = [m for m in net.modules() if isinstance(m, nn.Conv2d) and m.kernel_size == (3, 3)]
+    assert len(convolutions) + 1 == layers  # and the linear head
+
+
+def test_each_stage_halves_the_image_and_doubles_the_channels():
+    net, seen = ResNet(ResNetSettings(width=8, blocks=(1, 2, 1)), (3, 16, 8), 10), []
+    for module in net.modules():
+        if isinstance(module, ResidualBlock):
+            module.register_forward_hook(lambda _module, _inputs, output: seen.append(tuple(output.shape[1:])))
+    assert net(torch.randn(2, 3, 16, 8), torch.zeros(2)).shape == (2, 10)
+    assert seen == [(8, 16, 8), (16, 8, 4), (16, 8, 4), (32, 4, 2)]
+
+
+def test_the_noise_level_enters_every_block():
+    torch.manual_seed(0)
+    net = ResNet(ResNetSettings(width=8, blocks=(1, 1)), (1, 8, 8), 3)
+    e = net.conditioning(torch.tensor([-1.0, 1.0]))
+    for block in net.blocks:
+        x = torch.randn(1, 8, 8, 8).expand(2, -1, -1, -1)
+        out = block(x, e)
+        assert (out[0] - out[1]).std() > 1e-3
+
+
+@pytest.mark.parametrize("name", ["resnet18", "resnet34"])
+@pytest.mark.parametrize("n_classes", [10, 100])
+def test_without_its_noise_embedding_it_has_the_size_of_the_standard_network(name, n_classes):
+    """That of torchvision, whose stem is made that for small images, within one in a thousand.
+
+    The embedding and the FiLMs of the noise level are another 9 % of the parameters at the default width.
+    """
+    models = pytest.importorskip("torchvision.models", reason="torchvision is not installed")
+    blocks = {"resnet18": (2, 2, 2, 2), "resnet34": (3, 4, 6, 3)}[name]
+    with torch.device("meta"):
+        standard = getattr(models, name)(num_classes=n_classes)
+        standard.conv1 = nn.Conv2d(3, 64, 3, padding=1, bias=False)
+        net = ResNet(ResNetSettings(blocks=blocks), (3, 32, 32), n_classes)
+    expected = sum(p.numel() for p in standard.parameters())
+    told = sum(p.numel() for key, p in net.named_parameters() if key.startswith("conditioning.") or ".film." in key)
+    assert sum(p.numel() for p in net.parameters()) - told == pytest.approx(expected, rel=1e-3)
+    assert told / expected == pytest.approx(0.095, abs=0.002)

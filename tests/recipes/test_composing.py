@@ -1,0 +1,102 @@
+import pytest
+
+from condgen.errors import UserError
+from condgen.recipes.composing import compose, load_recipe, merged
+
+SCORE = """
+name: small
+data: {kind: digits}
+schedule: {kind: edm}
+score: {network: {kind: mlp, width: 16}, training: {steps: 10}}
+sizes:
+  long: {score: {training: {steps: 1000}}}
+  wide: {score: {network: {width: 64}}}
+"""
+CLASSIFIER = """
+include: score.yaml
+classifiers: {ce: {network: {kind: mlp}, objective: {loss: ce}, training: {steps: 5}}}
+sizes:
+  long: {classifiers: {ce: {training: {steps: 500}}}}
+"""
+GUIDED = """
+include: [classifier.yaml]
+score: {training: {batch: 7}}
+sample: {per_class: 2, methods: {guided: {classifier: ce}}}
+"""
+ALL = """
+include: [guided.yaml, classifier.yaml]
+schedule: {kind: ve}
+"""
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for name, text in {"score": SCORE, "classifier": CLASSIFIER, "guided": GUIDED, "all": ALL}.items():
+        (tmp_path / f"{name}.yaml").write_text(text)
+    return tmp_path
+
+
+def test_a_mapping_goes_over_another_key_by_key_unless_they_are_of_different_kinds():
+    below = {"a": {"kind": "x", "p": 1, "q": [1, 2]}, "b": 1}
+    assert merged(below, {"a": {"q": [3]}, "c": None}) == {"a": {"kind": "x", "p": 1, "q": [3]}, "b": 1, "c": None}
+    assert merged(below, {"a": {"kind": "x", "r": 0}})["a"] == {"kind": "x", "p": 1, "q": [1, 2], "r": 0}
+    assert merged(below, {"a": {"kind": "y", "r": 0}})["a"] == {"kind": "y", "r": 0}
+    assert below == {"a": {"kind": "x", "p": 1, "q": [1, 2]}, "b": 1}
+
+
+def test_a_recipe_is_what_it_includes_with_its_own_settings_on_top(folder):
+    recipe = load_recipe(folder / "all.yaml", size="long")
+    assert (recipe.name, recipe.schedule.kind) == ("small-long", "ve")
+    assert (recipe.score.training.steps, recipe.score.training.batch) == (1000, 7)
+    assert recipe.classifiers["ce"].training.steps == 500
+    assert recipe.sample is not None
+
+
+def test_a_file_that_is_included_twice_counts_once(folder):
+    """Else classifier.yaml, named last, would bring score.yaml's settings back over those of guided.yaml."""
+    (folder / "guided.yaml").write_text(GUIDED + "seed: 5\n")
+    (folder / "score.yaml").write_text("seed: 1\n" + SCORE)
+    assert load_recipe(folder / "all.yaml", size="wide").seed == 5
+
+
+def test_overrides_come_last(folder):
+    recipe = load_recipe(folder / "classifier.yaml", ["score.training.steps=3"], "long")
+    assert (recipe.score.training.steps, recipe.classifiers["ce"].training.steps) == (3, 500)
+
+
+@pytest.mark.parametrize(
+    ("size", "message"),
+    [
+        (None, "comes in sizes: choose one with --size long, --size wide"),
+        ("lang", r"has no size 'lang', did you mean 'long'\?"),
+        ("zzz", "has no size 'zzz'; there are long, wide"),
+    ],
+)
+def test_a_size_must_be_one_of_those_there_are(folder, size, message):
+    with pytest.raises(UserError, match=message):
+        compose(folder / "all.yaml", size)
+
+
+def test_a_recipe_in_one_size_wants_none(folder):
+    (folder / "one.yaml").write_text("name: one\n")
+    with pytest.raises(UserError, match="it comes in one only: leave --size out"):
+        compose(folder / "one.yaml", "small")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("include: [loop.yaml]", "includes itself"),
+        ("include: [all.yaml, other.yaml]", "no recipe at .*other.yaml"),
+        ("include: {a: b}", "include is a list of files"),
+        ('include: ["\\ud800.yaml"]', "include is a list of files"),
+        ("include: [3]", "include is a list of files"),
+        ("sizes: [small]", "sizes are names with settings"),
+        ("sizes: {small: 3}", "sizes are names with settings"),
+    ],
+)
+def test_what_cannot_be_put_together_is_said_in_one_line(folder, text, message):
+    (folder / "loop.yaml").write_text(text)
+    with pytest.raises(UserError, match=message) as error:
+        compose(folder / "loop.yaml", "long")
+    assert "\n" not in str(error.value)

@@ -1,0 +1,294 @@
+import pytest
+import torch
+import yaml
+
+from condgen.data import LabelledSet, load, parse_data
+from condgen.errors import UserError
+from condgen.networks import build_classifier, build_denoiser, build_discriminator, build_generator
+from condgen.recipes import (
+    Method,
+    Recipe,
+    SampleStage,
+    apply_overrides,
+    content_key,
+    default_adversary,
+    default_recipe,
+    labels_spread,
+    load_recipe,
+    taught,
+    to_yaml,
+)
+from condgen.settings import parse
+
+BASE = """
+name: small
+data: {kind: digits}
+schedule: {kind: edm}
+score: {network: {kind: mlp, width: 16}, training: {steps: 10, lr: 1e-3}}
+classifiers:
+  ce: {network: {kind: mlp}, objective: {loss: ce}, training: {steps: 10}}
+sample: {per_class: 2, methods: {plain: {}, guided: {classifier: ce}}}
+"""
+ADVERSARY = "score.adversarial={network: {kind: mlp, width: 16}"
+
+
+@pytest.fixture
+def path(tmp_path):
+    file = tmp_path / "small.yaml"
+    file.write_text(BASE)
+    return file
+
+
+def test_a_recipe_survives_its_own_yaml(path):
+    recipe = load_recipe(path)
+    assert recipe.score.training.lr == 1e-3  # YAML 1.1 reads 1e-3 as a string
+    assert parse(Recipe, yaml.safe_load(to_yaml(recipe)), "again") == recipe
+    assert parse_data("digits") == recipe.data
+
+
+def test_overrides_reach_any_depth_and_keep_types(path):
+    changes = ["score.training.steps=20", "seed=3", "data.test_fraction=0.3", "diagnose={levels: [1, 2]}"]
+    recipe = load_recipe(path, changes)
+    assert (recipe.score.training.steps, recipe.seed, recipe.data.test_fraction) == (20, 3, 0.3)
+    assert recipe.diagnose is not None
+    assert recipe.diagnose.levels == (1.0, 2.0)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("score.training.stesp=20", r"score.training.stesp: no such setting; did you mean 'steps'\?"),
+        ("score.network.widht=20", r"score.network.widht: no such setting; did you mean 'width'\?"),
+        ("classifiers.ce.objective.los=ce", r"classifiers.ce.objective.los: no such setting; did you mean 'loss'\?"),
+        ("zzz=1", r"zzz: no such setting; there are: calibrate, classifiers, data"),
+        ("score.training.steps=-5", r"score.training.steps: .*greater than 0 \(it is -5\)"),
+        ("score.training.steps=ten", r"score.training.steps: .*valid integer.*\(it is 'ten'\)"),
+        ("score.training.lr=.nan", r"score.training.lr: .*finite"),
+        ("schedule.sigma_min=100", r"schedule.*sigma_min \(100.0\) must be below sigma_max"),
+        ("data.kind=digit", r"data: .*'digit'"),
+        ("sample.methods.guided.classifier=dlsm", r"'guided' uses classifier 'dlsm', which is not among: ce"),
+        ("sample.methods.fast.generator=one", r"'fast' uses generator 'one', which is not among: none"),
+        (
+            "sample.methods.guided.scale=lots",
+            r"methods.guided.scale: a guidance scale is a finite number, or .* calibrated",
+        ),
+        ("sample.methods.guided.scale=.inf", r"methods.guided.scale: a guidance scale is a finite number"),
+        ("sample.methods.guided.scale=calibrated", r"'guided': scale: calibrated needs .*: add 'calibrate: {}'"),
+        ("sample.methods.plain.scale=calibrated", r"scale: calibrated belongs to a classifier"),
+        ("sample.methods.plain.scale=2", r"nothing to act on: name a classifier or a guide"),
+        ("sample.methods.plain.interval=[1, 2]", r"nothing to act on"),
+        ("sample.methods.guided.guide=unlabelled", r"a classifier or a guide leads the way, not both"),
+        (
+            "sample.methods.plain.guide=unlabelled",
+            r"'plain': guide 'unlabelled' needs .* labels: embedding, .* has none",
+        ),
+        (
+            "sample.methods.plain={sampler: ddim, options: {et: 1}}",
+            r"methods.plain: sampler ddim: et: no such setting; did you mean 'eta'\?",
+        ),
+        ("sample.methods.plain={sampler: ddim, options: {eta: 2}}", r"ddim: eta: .*less than or equal to 1 \(it is 2"),
+        (
+            "sample.methods.plain={sampler: adaptive-sde, steps: 9}",
+            r"adaptive-sde chooses its own steps: leave out steps",
+        ),
+        ("sample.methods.plain={sampler: restart, steps: 3}", r"'plain': .* needs at least 5 points, more than 3"),
+        ("sample.methods.plain={sampler: restart, options: {high: 90}}", r"'plain': a restart goes from noise level"),
+        ("sample.methods.plain={nfe: 1}", r"'plain': this sampler .* needs at least 2 evaluations, more than 1"),
+        ("sample.methods.plain={steps: 9, nfe: 9}", r"methods.plain: steps and nfe both say"),
+        ("sample.methods.plain.guide=weak", r"'plain' uses score model 'weak', which is not among scores: none"),
+        ("sample.methods.plain.score=weak", r"'plain' uses score model 'weak', which is not among scores: none"),
+        ("sample.methods.plain.guide=score", r"cannot guide itself; did you mean guide: unlabelled"),
+        (
+            "generators={g: {objective: {loss: sid}, training: {steps: 1}, teacher: {}}}",
+            r"g: its teacher knows no labels",
+        ),
+        (
+            "generators={g: {objective: {loss: sid}, training: {steps: 1}, teacher: {classifier: dlsm}}}",
+            r"'generators.g.teacher' uses classifier 'dlsm', which is not among: ce",
+        ),
+        (
+            "generators={g: {objective: {loss: dmd, density: {kind: levels, levels: [9999]}}, training: {steps: 1}, "
+            "teacher: {classifier: ce}}}",
+            r"generators.g: density: noise level 9999 is outside the schedule",
+        ),
+        ("generators={g: {objective: {loss: sid}, training: {steps: 1}}}", r"trains two denoisers: set"),
+        ("sample.methods.plain={generator: one, guide: unlabelled}", r"the generator stands alone"),
+        ("score.labels=separate", r"score.labels: separate gives no unconditional score.*move it to scores"),
+        ("score.labels=yes", r"score.labels: "),
+        ("score.label_dropout=1.5", r"score.label_dropout: "),
+        ("score.adversarial.weight=1", r"score.adversarial.network: Field required"),
+        (f"{ADVERSARY}, wieght: 1}}", r"score.adversarial.wieght: no such setting; did you mean 'weight'\?"),
+        (f"{ADVERSARY}, weight: -1}}", r"score.adversarial.weight: .*greater than or equal to 0"),
+        (f"{ADVERSARY}, discriminator_betas: [-1, 0.9]}}", r"discriminator_betas.*greater than -1"),
+        ("score.adversarial={network: {kind: unet}}", r"score.adversarial.network: .*'mlp', 'convdisc'"),
+        ("score.adversarial={network: {kind: convdisc, halvings: 9}}", r"9 halvings need as many blocks"),
+        ("score.training.snapshots=[0]", r"score.training.snapshots"),
+        ("diagnose={levels: [1], methods: {a: {classifier: dlsm}}}", r"'a' uses classifier 'dlsm', .* not among: ce"),
+        ("diagnose={levels: [1], methods: {a: {generator: one}}}", r"diagnose.methods.a.generator: no such setting"),
+        ("name=../escape", r"name: "),
+        ("sample.methods={'../escape': {}}", r"sample.methods"),
+        ("score.training", r"not of the form"),
+        ("name.deep.er=1", r"name is a value, not a group"),
+    ],
+)
+def test_every_mistake_is_one_line_that_names_the_key(path, change, message):
+    with pytest.raises(UserError, match=message) as caught:
+        load_recipe(path, [change])
+    assert "\n" not in str(caught.value)
+
+
+def test_files_that_are_no_recipes(tmp_path):
+    with pytest.raises(UserError, match="no recipe at"):
+        load_recipe(tmp_path / "none.yaml")
+    for text, message in (("a: [1", "not readable YAML"), ("- 1", "must be a mapping"), ("\x00", "not readable")):
+        file = tmp_path / "bad.yaml"
+        file.write_text(text)
+        with pytest.raises(UserError, match=message) as caught:
+            load_recipe(file)
+        assert "\n" not in str(caught.value)
+
+
+def test_yaml_tags_run_no_code(tmp_path):
+    file = tmp_path / "evil.yaml"
+    file.write_text(f"name: !!python/object/apply:pathlib.Path.touch [{tmp_path / 'ran'}]")
+    with pytest.raises(UserError, match="not readable YAML"):
+        load_recipe(file)
+    assert not (tmp_path / "ran").exists()
+
+
+def test_the_key_depends_on_content_alone(path):
+    one = load_recipe(path)
+    same = load_recipe(path, ["score.training.batch=256"])  # the default, said aloud
+    other = load_recipe(path, ["score.training.batch=255"])
+    assert content_key(one.score, "x") == content_key(same.score, "x")
+    assert len({content_key(one.score, "x"), content_key(other.score, "x"), content_key(one.score, "y")}) == 3
+
+
+def test_without_an_adversary_nothing_is_written_of_one_and_the_key_is_the_old_one(path):
+    """Models trained before there were any are found again by their keys."""
+    assert "adversarial" not in to_yaml(load_recipe(path))
+    known = {"network", "labels", "label_dropout", "density", "training"}
+    assert set(load_recipe(path).score.model_dump(mode="json")) == known
+    assert content_key(load_recipe(path, ["score.adversarial=null"]).score) == content_key(load_recipe(path).score)
+    told, other = (load_recipe(path, [f"{ADVERSARY}, weight: {weight}}}"]) for weight in (1, 2))
+    assert len({content_key(recipe.score) for recipe in (load_recipe(path), told, other)}) == 3
+    assert parse(Recipe, yaml.safe_load(to_yaml(told)), "again") == told
+    assert told.score.adversarial is not None
+    assert told.score.adversarial.discriminator_betas == (-0.5, 0.9)
+
+
+def test_betas_that_an_adversary_would_ignore_are_refused(path):
+    assert load_recipe(path, ["score.training.betas=[0.5, 0.9]"]).score.training.betas == (0.5, 0.9)
+    with pytest.raises(UserError, match=r"score: .*set those, leave training.betas out"):
+        load_recipe(path, [f"{ADVERSARY}}}", "score.training.betas=[0.5, 0.9]"])
+
+
+def test_default_recipes_fit_their_data(tiny_images):
+    recipe = default_recipe(parse_data("digits"), tiny_images)
+    assert recipe.score.network.kind == "mlp"
+    tree = apply_overrides(recipe.model_dump(mode="json"), ["score.training.steps=7"])
+    assert parse(Recipe, tree, "default").score.training.steps == 7
+
+
+@pytest.mark.parametrize("side", [8, 12, 28, 32, 50, 64])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_default_networks_fit_images_of_any_even_size(side, channels):
+    images = torch.zeros(8, channels, side, side, dtype=torch.uint8)
+    images[::2] += 9
+    data = LabelledSet(x=images, y=torch.arange(8) % 2, names=("a", "b"), source="s", split="train")
+    recipe = default_recipe(parse_data("./s"), data)
+    build_denoiser(recipe.score.network, data.shape, None)
+    for generator in recipe.generators.values():
+        build_denoiser(generator.objective.network, data.shape, 2)
+        build_generator(generator.network, data.shape, 2, 8)
+    build_classifier(recipe.classifiers["default"].network, data.shape, 2)
+    judge = default_adversary(data)
+    assert judge.network.kind == ("mlp" if side == 8 else "convdisc")
+    with torch.device("meta"):  # a wide network, of which the shapes alone matter
+        build_discriminator(judge.network, data.shape, told_noise=judge.told_noise)
+
+
+def test_odd_sizes_are_answered_with_what_to_do():
+    images = torch.arange(4 * 31 * 31, dtype=torch.uint8).view(4, 1, 31, 31)
+    data = LabelledSet(x=images, y=torch.arange(4) % 2, names=("a", "b"), source="s", split="train")
+    with pytest.raises(UserError, match="31x31 pixels cannot be halved"):
+        default_recipe(parse_data("./s"), data)
+
+
+TRAINING = "training: {steps: 10}"
+SCORES = f"""
+scores:
+  told: {{network: {{kind: mlp}}, labels: embedding, {TRAINING}}}
+  each: {{network: {{kind: mlp}}, labels: separate, {TRAINING}}}
+  weak: {{network: {{kind: mlp, width: 8}}, {TRAINING}}}
+"""
+
+
+@pytest.mark.parametrize(
+    ("method", "words"),
+    [
+        ("{}", "the score model alone"),
+        ("{classifier: ce, scale: 2, interval: [1, 5]}", "the score model, guided by classifier ce at scale 2 from"),
+        ("{score: each}", "score model each alone"),
+        (
+            "{score: told, guide: unlabelled, scale: 1.5}",
+            "score model told, guided by itself without label at scale 1.5",
+        ),
+        ("{score: told, guide: score, scale: 2}", "score model told, guided by the main score model at scale 2"),
+        ("{guide: weak, scale: 2}", "the score model, guided by score model weak at scale 2"),
+        ("{score: told, classifier: ce}", "score model told, guided by classifier ce at scale 1"),
+    ],
+)
+def test_every_kind_of_guidance_can_be_written_and_said(path, method, words):
+    path.write_text(BASE + SCORES)
+    recipe = load_recipe(
+        path, [f"sample.methods.new={method}", f"diagnose={{levels: [1], methods: {{new: {method}}}}}"]
+    )
+    assert recipe.sample is not None
+    assert recipe.diagnose is not None
+    for guidance in (recipe.sample.methods["new"], recipe.diagnose.methods["new"]):
+        assert guidance.in_words().startswith(words)
+    assert parse(Recipe, yaml.safe_load(to_yaml(recipe)), "again") == recipe
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            "sample.methods.new={score: each, guide: unlabelled, scale: 2}",
+            r"needs .* labels: embedding, .* has separate",
+        ),
+        (
+            "sample.methods.new={score: each, classifier: ce}",
+            r"an unconditional score, which labels: separate does not",
+        ),
+        ("sample.methods.new={score: told, guide: told, scale: 2}", r"cannot guide itself"),
+        ("scores.score={network: {kind: mlp}, training: {steps: 1}}", r"cannot be called 'score'"),
+        ("scores.unlabelled={network: {kind: mlp}, training: {steps: 1}}", r"cannot be called 'unlabelled'"),
+        ("scores.told.labels=sometimes", r"scores.told.labels: "),
+    ],
+)
+def test_score_models_that_cannot_do_what_is_asked(path, change, message):
+    path.write_text(BASE + SCORES)
+    with pytest.raises(UserError, match=message) as caught:
+        load_recipe(path, [change])
+    assert "\n" not in str(caught.value)
+
+
+def test_a_taught_generator_starts_from_its_teacher_and_keeps_what_the_recipe_says_of_it():
+    free = default_recipe(parse_data("digits"), load(parse_data("digits"), "train")).generators["sid"]
+    started = taught(free, {"classifier": "c", "scale": 2})
+    assert started.network is None
+    assert started.objective.network is None
+    again = taught(started.model_copy(update={"network": free.network}), {"classifier": "d"})
+    assert (again.teacher.classifier, again.teacher.scale) == ("d", 2)
+    assert again.network == free.network
+
+
+def test_settings_of_a_million_samples_are_few_lines_and_their_key_is_that_of_each_label():
+    stage = SampleStage(method=Method(nfe=3), labels=labels_spread(1_000_000, (7, 3, 7)))
+    text = to_yaml(stage)
+    assert len(text) < 500
+    runs = [(run["label"], run["samples"]) for run in yaml.safe_load(text)["labels"]]
+    assert runs == [(7, 333_334), (3, 333_333), (7, 333_333)]
+    assert content_key(stage) == content_key(dict(stage.model_dump(mode="json"), labels=list(stage.labels)))

@@ -1,0 +1,172 @@
+"""Numbers that are not finite, in every stage that measures or draws: found, named, and nowhere taken for figures."""
+
+import functools
+import json
+import math
+import shutil
+
+import pytest
+import torch
+
+from condgen.bench.reliability import plants
+from condgen.checkpoint import load_tensors, save_tensors
+from condgen.classifier import Classifier
+from condgen.data import LabelledSet, load, parse_data
+from condgen.errors import UserError
+from condgen.metrics import Extractor
+from condgen.metrics.features import Features, Store
+from condgen.recipes import (
+    CalibrateStage,
+    ClassifierStage,
+    DiagnoseStage,
+    Guidance,
+    Method,
+    SampleStage,
+    TrajectoryStage,
+)
+from condgen.runs import Folders, Models, calibrate_stage, diagnose_stage, sample_stage, train_stage, trajectory_stage
+from condgen.score import ScoreModel
+from condgen.training import Processes
+
+ALONE, CPU = Processes(cpu=True), torch.device("cpu")
+
+
+@pytest.fixture
+def planted(monkeypatch):
+    """A function that plants a defect until the test ends."""
+
+    def call(plant, *arguments):
+        monkeypatch.setattr(
+            plants,
+            "_replace",
+            lambda owner, methods: [monkeypatch.setattr(owner, name, method) for name, method in methods.items()],
+        )
+        plant(*arguments)
+
+    return call
+
+
+@pytest.fixture
+def run(digits_of_few_steps, tmp_path):
+    shutil.copytree(digits_of_few_steps, tmp_path / "run")
+    return tmp_path / "run"
+
+
+def test_calibration_names_the_level_and_writes_nothing(run, planted):
+    planted(plants.bad_classifier, 0.1)
+    folder, stage = run / "classifier-ce", CalibrateStage.model_validate({"calibrate": {"levels": [0.05, 1]}})
+    shutil.rmtree(folder / "calibration")
+    data = load(parse_data("digits"), "test")
+    with pytest.raises(UserError, match=r"the classifier gives numbers that are not finite at noise level 0\.05"):
+        list(calibrate_stage("calibrate ce", stage, folder, run / "score", data, CPU))
+    assert not (folder / "calibration" / "calibration.json").exists()
+
+
+def test_a_diagnosis_names_the_model_the_level_and_the_class(run, planted, tmp_path):
+    planted(plants.bad_classifier, 0.1)
+    stage = DiagnoseStage.model_validate(
+        {"diagnose": {"levels": [1, 0.05], "queries": 20}, "methods": {"ce": Guidance(classifier="ce")}}
+    )
+    folders = Folders(run / "score", {}, {"ce": run / "classifier-ce"})
+    words = r"the score of ce is not finite at noise level 0\.05 for 20 of 20 queries, first of class \d"
+    with pytest.raises(UserError, match=words):
+        list(diagnose_stage(tmp_path / "d", stage, folders, load(parse_data("digits"), "train"), ALONE))
+    assert not (tmp_path / "d" / "diagnostics.json").exists()
+
+
+def test_trajectories_that_are_left_out_are_told(run, planted, tmp_path):
+    planted(plants.bad_guidance, 3, 5.0)
+    stage = TrajectoryStage(methods={"ce": Method(classifier="ce", nfe=4)}, labels=(3, 4), seeds=(0, 1))
+    work = trajectory_stage(tmp_path / "t", stage, {"ce": Models(run / "score", run / "classifier-ce")}, CPU)
+    said = [progress.message for progress in work if progress.message]
+    assert said == ["trajectories: ce: left out since they cannot be used: seed 0 of class '3'"]
+    rows = json.loads((tmp_path / "t" / "trajectories.json").read_text())["rows"]
+    assert [row["class"] for row in rows] == [4]
+
+
+def test_features_that_are_not_finite_are_refused_and_not_kept(tmp_path):
+    def spoilt(x):
+        vectors = x.flatten(1).double()
+        vectors[1, 0] = math.inf
+        return Features(vectors)
+
+    store = Store(Extractor("spoilt", spoilt, key="spoilt"), tmp_path)
+    with pytest.raises(UserError, match="spoilt features of m are not finite for 1 of 4 samples"):
+        list(store.of_samples(torch.zeros(4, 2), "m"))
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(("part", "kind"), [("score", ScoreModel), ("classifier-ce", Classifier)])
+def test_weights_that_are_not_finite_are_refused_by_name(run, part, kind):
+    path = run / part / "model.safetensors"
+    tensors, about = load_tensors(path)
+    name = sorted(tensors)[2]
+    tensors[name].view(-1)[1] = -math.inf
+    save_tensors(path, tensors, about)
+    with pytest.raises(
+        UserError, match=rf"model\.safetensors holds weights that are not finite .* first in {name} \(1 of"
+    ):
+        kind.load(run / part)
+
+
+def test_the_target_of_dlsm_is_named(run, planted, tmp_path):
+    planted(plants.bad_prior, 3)
+    recipe = json.loads(json.dumps({"width": 16, "depth": 1, "embedding": 8, "kind": "mlp"}))
+    stage = ClassifierStage.model_validate(
+        {
+            "data": {"kind": "digits"},
+            "schedule": {"kind": "edm", "sigma_min": 0.02, "sigma_max": 20},
+            "classifier": {"network": recipe, "training": {"steps": 30, "batch": 8}, "objective": {"loss": "dlsm"}},
+        }
+    )
+    data = load(parse_data("digits"), "train")
+    words = r"dlsm is not a finite number at step 13 \(8 of 8 rows.*, look at the score model that it builds on"
+    with pytest.raises(UserError, match=words):
+        list(train_stage("classifier c", tmp_path / "c", stage, data, ALONE, Models(run / "score")))
+
+
+def test_images_that_are_all_the_same_teach_nothing():
+    x, y = torch.full((8, 1, 4, 4), 77, dtype=torch.uint8), torch.arange(8) % 2
+    with pytest.raises(UserError, match=r"grey \(train\): its 8 samples are all the same"):
+        LabelledSet(x, y, ("a", "b"), "grey", "train").standard_deviation()
+    with pytest.raises(UserError, match="are too large"):
+        LabelledSet(
+            torch.tensor([[1e20], [-1e20]]), torch.tensor([0, 1]), ("a", "b"), "far", "train"
+        ).standard_deviation()
+
+
+def test_held_out_figures_that_are_not_finite_are_left_out_of_the_log(planted, tmp_path):
+    planted(plants.bad_classifier, 0.1)
+    stage = ClassifierStage.model_validate(
+        {
+            "data": {"kind": "digits"},
+            "schedule": {"kind": "edm", "sigma_min": 0.02, "sigma_max": 20},
+            "classifier": {
+                "network": {"kind": "mlp", "width": 8, "depth": 1, "embedding": 8},
+                "training": {"steps": 4, "batch": 8},
+                "objective": {"loss": "ce"},
+                "density": {"kind": "log-normal", "mean": 1.0, "std": 0.1},
+            },
+        }
+    )
+    data = functools.partial(load, parse_data("digits"))
+    list(train_stage("classifier c", tmp_path / "c", stage, data("train"), ALONE, None, data("test")))
+    rows = [json.loads(line) for line in (tmp_path / "c" / "log.jsonl").read_text().splitlines()]
+    (found,) = [row for row in rows if "levels" in row]
+    assert found["levels"]
+    assert found["not_finite_at"]
+    assert all(level < 0.1 for level in found["not_finite_at"])
+    assert "NaN" not in (tmp_path / "c" / "log.jsonl").read_text()
+
+
+def test_many_bad_samples_beside_good_ones_are_not_said_to_be_all(run, planted, tmp_path):
+    planted(plants.bad_guidance, 3, 5.0)
+    stage = SampleStage(method=Method(classifier="ce", nfe=3), labels=(3,) * 120 + (4,) * 30, batch=50)
+    work = sample_stage("sample", tmp_path / "s", stage, Models(run / "score", run / "classifier-ce"), ALONE)
+    with pytest.raises(UserError, match="100 of 100 samples that were tried, of 150 in all, cannot be used"):
+        list(work)
+    stage = SampleStage(method=Method(classifier="ce", nfe=3), labels=(4,) * 30 + (3,) * 120, batch=50)
+    work = sample_stage("sample", tmp_path / "t", stage, Models(run / "score", run / "classifier-ce"), ALONE)
+    with pytest.raises(UserError, match="sample: 120 of 150 samples cannot be used, of class '3'; with seed 30 "):
+        list(work)
+    assert len(list((tmp_path / "t").glob("*.png"))) == 30

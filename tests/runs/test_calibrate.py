@@ -1,0 +1,202 @@
+"""Classifiers measured on held-out data: in the course of training, and in a stage of its own."""
+
+import itertools
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from condgen.checkpoint import load_tensors
+from condgen.data import load, parse_data
+from condgen.diagnostics.classifier_errors import LevelRow, calibrate
+from condgen.errors import UserError
+from condgen.guidance import ScaleCurve
+from condgen.recipes import (
+    CalibrateRecipe,
+    CalibrateStage,
+    ClassifierStage,
+    ScoreStage,
+    default_recipe,
+    load_recipe,
+)
+from condgen.runs import Models, calibrate_stage, read_json, read_rows, run_recipe, train_stage
+from condgen.settings import parse
+from condgen.training import Processes
+
+ALONE = Processes(cpu=True)
+CPU = torch.device("cpu")
+TRAIN, TEST = load(parse_data("digits"), "train"), load(parse_data("digits"), "test")
+FEW = CalibrateStage(calibrate=CalibrateRecipe(levels=(0.5, 1.5, 5), draws=1))
+
+
+def small(part, loss="dlsm", **schedule):
+    recipe = default_recipe(parse_data("digits"), TRAIN).model_dump(mode="json")
+    tree = recipe["score"] if part == "score" else recipe["classifiers"]["default"]
+    tree["network"] |= {"width": 24, "depth": 1, "embedding": 8}
+    tree["training"] |= {"steps": 12, "batch": 32, "save_every": 5, "log_every": 4}
+    if part == "classifier":
+        tree["objective"]["loss"] = loss
+    shared = {"data": recipe["data"], "seed": 1, "schedule": schedule or recipe["schedule"]}
+    return (ScoreStage if part == "score" else ClassifierStage).model_validate(shared | {part: tree})
+
+
+def train(folder, stage, score=None, held_out=None):
+    return train_stage(folder.name, folder, stage, TRAIN, ALONE, Models(score), held_out)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    root = tmp_path_factory.mktemp("trained")
+    list(train(root / "score", small("score")))
+    list(train(root / "dlsm", small("classifier"), root / "score", TEST))
+    return root
+
+
+def looks(folder):
+    return [row for row in read_rows(folder / "log.jsonl") if "levels" in row]
+
+
+def test_training_is_looked_at_and_not_disturbed(trained, tmp_path):
+    list(train(tmp_path / "dlsm", small("classifier"), trained / "score"))
+    seen, _ = load_tensors(trained / "dlsm" / "model.safetensors")
+    unseen, _ = load_tensors(tmp_path / "dlsm" / "model.safetensors")
+    assert all(torch.equal(seen[name], unseen[name]) for name in unseen)
+    assert not looks(tmp_path / "dlsm")
+    assert [row["step"] for row in looks(trained / "dlsm")] == [5, 10, 12]
+    for row in looks(trained / "dlsm"):
+        assert [level["n"] for level in row["levels"]] == [360] * 8
+        assert all({"accuracy", "cross_entropy", "ece", "gain", "scale", "z"} <= set(level) for level in row["levels"])
+        assert row["levels"][0]["sigma"] < 0.05 < 20 < row["levels"][-1]["sigma"]
+    before, after = (looks(trained / "dlsm")[place]["levels"] for place in (0, -1))
+    assert before != after
+
+
+@pytest.mark.parametrize("stop_at", [4, 5, 11, 12])
+def test_stopping_anywhere_leaves_the_same_looks(stop_at, trained, tmp_path):
+    work = train(tmp_path / "dlsm", small("classifier"), trained / "score", TEST)
+    for _ in itertools.islice(work, stop_at):
+        pass
+    work.close()
+    list(train(tmp_path / "dlsm", small("classifier"), trained / "score", TEST))
+    assert looks(tmp_path / "dlsm") == looks(trained / "dlsm")
+
+
+def test_cross_entropy_tells_its_gain_where_a_score_model_fits(trained, tmp_path):
+    for name, stage, score, gains in (
+        ("with", small("classifier", "ce"), trained / "score", True),
+        ("without", small("classifier", "ce"), None, False),
+        ("absent", small("classifier", "ce"), tmp_path / "nowhere", False),
+        ("other", small("classifier", "ce", kind="vp"), trained / "score", False),
+    ):
+        list(train(tmp_path / name, stage, score, TEST))
+        assert [("gain" in level) for level in looks(tmp_path / name)[-1]["levels"]] == [gains] * 8, name
+
+
+def calibrated(root, classifier, stage=FEW, held_out=TEST, name="calibrate dlsm"):
+    return calibrate_stage(name, stage, classifier, root / "score", held_out, CPU)
+
+
+@pytest.fixture
+def classifier(trained, tmp_path):
+    """A copy, into which a calibration can be written."""
+    place = tmp_path / "classifier-dlsm"
+    place.mkdir()
+    for file in ("model.safetensors", "recipe.yaml"):
+        (place / file).write_bytes((trained / "dlsm" / file).read_bytes())
+    return place
+
+
+def test_a_calibration_says_what_it_measured_and_gives_a_curve(trained, classifier):
+    events = list(calibrated(trained, classifier))
+    assert [(event.done, event.total) for event in events] == [(0, 3), (1, 3), (2, 3), (3, 3)]
+    found = read_json(classifier / "calibration" / "calibration.json")
+    assert set(found) == {"what", "models", "curve", "rows"}
+    assert found["what"]["split"] == "test (held out)"
+    assert (found["what"]["data"], found["what"]["n"], found["what"]["draws"]) == ("digits", 360, 1)
+    rows = [LevelRow(**row) for row in found["rows"]]
+    assert [row.sigma for row in rows] == [0.5, 1.5, 5]
+    assert ScaleCurve.model_validate(found["curve"]) == calibrate(rows)
+    assert not list(calibrated(trained, classifier))
+    json.dumps(found, allow_nan=False)
+
+
+def test_a_calibration_may_look_at_some_of_the_images(trained, classifier):
+    few = CalibrateStage(calibrate=FEW.calibrate.model_copy(update={"most": 100}))
+    list(calibrated(trained, classifier, few))
+    found = read_json(classifier / "calibration" / "calibration.json")
+    assert found["what"]["n"] == 100
+    assert {row["n"] for row in found["rows"]} == {100}
+    assert "most" not in FEW.model_dump()["calibrate"]  # so that earlier calibrations still hold
+
+
+@pytest.mark.parametrize("stop_at", [1, 2, 3])
+def test_a_stopped_calibration_goes_on(stop_at, trained, classifier, tmp_path):
+    list(calibrated(trained, classifier))
+    file = classifier / "calibration" / "calibration.json"
+    whole = file.read_bytes()
+    (classifier / "calibration").rename(tmp_path / "whole")
+    work = calibrated(trained, classifier)
+    for _ in itertools.islice(work, stop_at):
+        pass
+    work.close()
+    log = classifier / "calibration" / "log.jsonl"
+    assert len(read_rows(log)) == stop_at - 1
+    if stop_at == 3:
+        log.write_bytes(log.read_bytes()[:-9])  # as a crash would leave it
+    list(calibrated(trained, classifier))
+    assert file.read_bytes() == whole
+
+
+def test_another_seed_or_score_model_calibrates_anew(trained, classifier):
+    list(calibrated(trained, classifier))
+    other = CalibrateStage(calibrate=FEW.calibrate.model_copy(update={"seed": 1}))
+    assert list(calibrated(trained, classifier, other))
+    assert len(list(classifier.glob("calibration.before-*"))) == 1
+
+
+def test_the_default_levels_lie_within_the_schedule(trained, classifier):
+    list(calibrated(trained, classifier, CalibrateStage(calibrate=CalibrateRecipe(draws=1))))
+    levels = read_json(classifier / "calibration" / "calibration.json")["curve"]["levels"]
+    low, high = small("score").schedule.noise_range
+    assert len(levels) == 16
+    assert low <= levels[0] < levels[-1] <= high
+
+
+def test_models_and_data_must_fit(trained, classifier, tmp_path):
+    with pytest.raises(UserError, match=r"noise level 1000 is outside the schedule's range"):
+        list(calibrated(trained, classifier, CalibrateStage(calibrate=CalibrateRecipe(levels=(1, 1000)))))
+    with pytest.raises(UserError, match=r"but moons has 2 of shape \(2,\)"):
+        list(calibrated(trained, classifier, held_out=load(parse_data("moons"), "test")))
+    with pytest.raises(UserError, match="train it first"):
+        list(calibrated(trained, tmp_path / "none"))
+    list(train(tmp_path / "vp", small("classifier", "ce", kind="vp")))
+    with pytest.raises(UserError, match="stand on different schedules"):
+        list(calibrated(trained, tmp_path / "vp"))
+    with pytest.raises(UserError, match="noise levels must rise"):
+        parse(CalibrateRecipe, {"levels": [2, 1]}, "calibrate")
+
+
+def test_a_recipe_calibrates_every_classifier_and_gathers_the_rows(tmp_path):
+    steps = [f"{part}.training.steps=2" for part in ("score", "classifiers.ce", "classifiers.dlsm")]
+    changes = [
+        *steps,
+        "scores={}",
+        "data.n=40",
+        "sample=null",
+        "diagnose=null",
+        "calibrate={levels: [1, 10], draws: 1}",
+    ]
+    path = Path(__file__).parents[2] / "recipes" / "moons.yaml"
+    stages = {event.stage for event in run_recipe(load_recipe(path, changes), tmp_path, ALONE, "test")}
+    assert {"calibrate ce", "calibrate dlsm"} <= stages
+    rows = read_json(tmp_path / "classifiers.json")["rows"]
+    assert [(row["classifier"], row["sigma"]) for row in rows] == [("ce", 1), ("ce", 10), ("dlsm", 1), ("dlsm", 10)]
+    assert "gain" in rows[0]
+    assert "calibrate ce" in [stage["stage"] for stage in read_json(tmp_path / "run.json")["stages"]]
+    assert not list(run_recipe(load_recipe(path, changes), tmp_path, ALONE, "test"))
+    assert (tmp_path / "classifiers.json").exists()
+    list(run_recipe(load_recipe(path, [*changes, "calibrate=null"]), tmp_path, ALONE, "test"))
+    assert not (tmp_path / "classifiers.json").exists()
+    with pytest.raises(UserError, match="calibrate: noise level 1000 is outside"):
+        load_recipe(path, ["calibrate={levels: [1000]}"])

@@ -1,0 +1,133 @@
+"""The evaluating stage: what it writes beside the figures, and what makes it work anew."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import save_file
+
+from condgen.data import load, parse_data
+from condgen.errors import UserError
+from condgen.metrics import REAL, Measures
+from condgen.networks.cifar_resnet import CifarResNet
+from condgen.recipes import EvaluateStage, Recipe
+from condgen.runs import evaluate_stage
+from condgen.runs.album import MANIFEST, write_samples
+from condgen.runs.evaluate import neighbours_below
+from condgen.runs.folder import open_stage
+from condgen.training import Processes
+
+ALONE = Processes(cpu=True)
+
+
+def album(folder, x, y, names):
+    """A folder of samples as the sampling stage leaves it."""
+    stage = open_stage("sample", folder, "key", EvaluateStage())
+    rows = [{"class": int(label), "name": names[label], "seed": 100 + i} for i, label in enumerate(y)]
+    write_samples(folder, range(len(y)), x, rows)
+    stage.finish([MANIFEST])
+    return folder
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return load(parse_data("digits"), "train"), load(parse_data("digits"), "test")
+
+
+@pytest.fixture
+def evaluated(digits, tmp_path):
+    train, test = digits
+    x = torch.cat((train.floats()[:3], test.floats()[:57]))
+    y = torch.cat((train.y[:3], test.y[:57]))
+    samples = {"mostly new": album(tmp_path / "s", x, y, train.names)}
+    list(evaluate_stage(tmp_path / "run" / "e", EvaluateStage(), samples, train, test, ALONE))
+    return tmp_path / "run"
+
+
+def test_copies_come_first_beside_the_image_that_they_copy(evaluated, digits):
+    train, _ = digits
+    found = json.loads((evaluated / "e" / "neighbours.json").read_text())
+    rows = [row for row in found["rows"] if row["method"] == "mostly new"]
+    assert len(rows) == 6
+    assert {row["seed"] for row in rows[:3]} == {100, 101, 102}
+    for row in rows[:3]:
+        near = row["neighbours"][0]
+        assert near["index"] == row["seed"] - 100
+        assert near["distance"] == 0
+        assert not row["authentic"]
+        assert row["name"] == train.names[row["class"]] == near["name"]
+        pictures = [np.asarray(Image.open(evaluated / "e" / one["file"])) for one in (row, near)]
+        assert (pictures[0] == pictures[1]).all()
+        assert (pictures[1] == train.x[near["index"], 0].numpy()).all()
+    assert {len(row["neighbours"]) for row in found["rows"]} == {3}
+    assert {row["method"] for row in found["rows"]} == {"mostly new", REAL}
+    assert {row["seed"] for row in found["rows"] if row["method"] == REAL} == {None}
+
+
+def test_paths_as_they_are_from_the_run(evaluated):
+    above = neighbours_below(evaluated, evaluated / "e")
+    files = [one["file"] for row in above["rows"] for one in (row, *row["neighbours"])]
+    assert all((evaluated / file).is_file() for file in files)
+    assert files[0].startswith("e/neighbours/")
+
+
+def test_figures_by_class_have_names(evaluated, digits):
+    found = json.loads((evaluated / "e" / "metrics.json").read_text())
+    row = next(row for row in found["by_class"] if row["metric"] == "in-class std ratio")
+    assert row["name"] == digits[0].names[row["class"]]
+    assert found["what"]["features"] == "pixels"
+
+
+def test_points_have_coordinates(tmp_path):
+    train, test = (load(parse_data("moons"), split) for split in ("train", "test"))
+    samples = {"moons": album(tmp_path / "s", test.floats()[:60], test.y[:60], train.names)}
+    list(evaluate_stage(tmp_path / "e", EvaluateStage(), samples, train, test, ALONE))
+    row = json.loads((tmp_path / "e" / "neighbours.json").read_text())["rows"][0]
+    assert len(row["x"]) == len(row["neighbours"][0]["x"]) == 2
+    assert not (tmp_path / "e" / "neighbours").exists()
+
+
+def test_another_network_under_the_same_name_is_measured_anew(digits, tmp_path):
+    train, test = digits
+    samples = {"new": album(tmp_path / "s", test.floats()[:60], test.y[:60], train.names)}
+    weights = tmp_path / "net.safetensors"
+    stage = EvaluateStage(measures=Measures(features=str(weights), cas="none"))
+    values = []
+    for seed in (0, 0, 1):
+        torch.manual_seed(seed)
+        save_file(CifarResNet(3, 10, 8).state_dict(), weights)
+        work = list(evaluate_stage(tmp_path / "e", stage, samples, train, test, ALONE))
+        rows = json.loads((tmp_path / "e" / "metrics.json").read_text())["rows"]
+        values.append((bool(work), next(row["value"] for row in rows if row["metric"] == "FD@60")))
+        assert {row["features"] for row in rows if row["metric"] == "FD@60"} == {"net"}
+    assert [worked for worked, _ in values] == [True, False, True]
+    assert values[0][1] == values[1][1] != values[2][1]
+
+
+def test_features_that_are_not_there_are_refused_before_anything_is_written(digits, tmp_path):
+    train, test = digits
+    samples = {"new": album(tmp_path / "s", test.floats()[:60], test.y[:60], train.names)}
+    with pytest.raises(UserError, match="there are no features 'nets'"):
+        list(
+            evaluate_stage(
+                tmp_path / "e", EvaluateStage(measures=Measures(features="nets")), samples, train, test, ALONE
+            )
+        )
+    assert not (tmp_path / "e").exists()
+
+
+@pytest.mark.parametrize(
+    ("given", "features"), [(True, "pixels"), (False, None), ({"features": "inception"}, "inception")]
+)
+def test_recipes_say_yes_no_or_how(given, features):
+    tree = {
+        "name": "r",
+        "data": {"kind": "digits"},
+        "schedule": {"kind": "edm"},
+        "score": {"network": {"kind": "mlp"}, "training": {"steps": 2}},
+    }
+    recipe = Recipe.model_validate(tree | {"evaluate": given})
+    assert (recipe.evaluate.features if recipe.evaluate else None) == features
+    assert Recipe.model_validate(recipe.model_dump(mode="json")) == recipe

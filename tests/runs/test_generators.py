@@ -1,0 +1,218 @@
+"""What a generator starts from, and what its teacher and its classifier have to fit."""
+
+import pytest
+import torch
+
+from condgen.data import load, parse_data
+from condgen.errors import UserError
+from condgen.networks import ClassEmbedding
+from condgen.recipes import ClassifierStage, GeneratorStage, ScoreStage
+from condgen.rng import keyed_generator
+from condgen.runs import Models, train_stage
+from condgen.runs.generators import generator_task
+from condgen.score import ScoreModel
+from condgen.training import Processes
+
+ALONE = Processes(cpu=True)
+CPU = torch.device("cpu")
+DATA = load(parse_data("digits"), "train")
+NETWORK = {"kind": "mlp", "width": 24, "depth": 1, "embedding": 8}
+SHARED = {"data": {"kind": "digits"}, "schedule": {"kind": "edm", "sigma_max": 20}, "seed": 1}
+TRAINING = {"steps": 3, "batch": 32, "lr": 5e-3, "warmup": 2}
+
+
+def score_stage(labels):
+    return ScoreStage.model_validate(SHARED | {"score": {"network": NETWORK, "labels": labels, "training": TRAINING}})
+
+
+def generator_stage(**changes):
+    tree = {"objective": {"loss": "sid"}, "teacher": {}, "training": TRAINING} | changes
+    return GeneratorStage.model_validate(SHARED | {"generator": tree})
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    root = tmp_path_factory.mktemp("trained")
+    for labels in ("none", "embedding", "separate"):
+        list(train_stage(labels, root / labels, score_stage(labels), DATA, ALONE))
+    classifier = ClassifierStage.model_validate(
+        SHARED | {"classifier": {"network": NETWORK, "objective": {"loss": "ce"}, "training": TRAINING}}
+    )
+    list(train_stage("ce", root / "ce", classifier, DATA, ALONE))
+    return root
+
+
+def task(stage, **folders):
+    return generator_task(stage, DATA, Models(**folders), CPU)
+
+
+def tables(net):
+    return [module.table.weight for module in net.modules() if isinstance(module, ClassEmbedding)]
+
+
+@pytest.mark.parametrize("labels", ["none", "embedding"])
+@pytest.mark.parametrize("level", [2.0, 5.0])
+def test_a_generator_begins_as_its_teacher_at_one_noise_level(labels, level, trained):
+    teacher = ScoreModel.load(trained / labels)
+    guidance = {"classifier": "ce", "scale": 2} if labels == "none" else {}
+    stage = generator_stage(level=level, teacher=guidance)
+    begun = task(stage, score=trained / labels, classifier=trained / "ce")
+    z, y = torch.randn(10, 1, 8, 8, generator=keyed_generator(0)), torch.arange(10)
+    sigma = level * teacher.config.sigma_data
+    t = teacher.schedule.t_of_noise_level(torch.tensor(sigma, dtype=torch.float64))
+    with torch.no_grad():
+        if labels == "none":  # what the classes add, which the teacher does not know, aside
+            for table in (*tables(begun.model.net), *tables(begun.fake.net)):
+                table.zero_()
+        expected = teacher(sigma * z, t, y)  # alpha is 1 in this schedule
+        torch.testing.assert_close(begun.model(z, y), expected, rtol=1e-5, atol=1e-6)
+        torch.testing.assert_close(begun.fake(sigma * z, t, y), expected, rtol=0, atol=0)
+
+
+def test_classes_begin_apart_also_where_the_teacher_knows_none(trained):
+    guided = generator_stage(teacher={"classifier": "ce"})
+    begun = task(guided, score=trained / "none", classifier=trained / "ce")
+    for net in (begun.model.net, begun.fake.net):
+        assert tables(net)
+        assert all(len(table.unique(dim=0)) == len(table) for table in tables(net))
+    taught = task(generator_stage(), score=trained / "embedding")
+    known = tables(ScoreModel.load(trained / "embedding").net)
+    for net in (taught.model.net, taught.fake.net):
+        assert all(torch.equal(table, found) for table, found in zip(known, tables(net), strict=True))
+
+
+def test_a_network_of_another_kind_begins_afresh(trained):
+    own = generator_stage(network=NETWORK, latent=5)
+    begun = task(own, score=trained / "embedding")
+    assert begun.model.config.level is None
+    assert begun.model.latent_shape == (5,)
+    wider = generator_stage(objective={"loss": "sid", "network": NETWORK | {"width": 32}})
+    begun = task(wider, score=trained / "embedding")
+    taught = ScoreModel.load(trained / "embedding")
+    assert begun.fake.config.network.width == 32  # a network of its own, which cannot start from the teacher's weights
+    assert begun.model.config.network == taught.config.network
+    weights = taught.net.state_dict()
+    assert all(torch.equal(weights[name], tensor) for name, tensor in begun.model.net.state_dict().items())
+
+
+def test_a_teacher_is_frozen_and_only_the_others_learn(trained):
+    taught = task(generator_stage(), score=trained / "embedding")
+    assert taught.models().keys() == {"model", "fake"}
+    assert not any(parameter.requires_grad for parameter in taught.real.parameters())
+    network = {"network": NETWORK, "objective": {"loss": "dmd", "network": NETWORK}, "teacher": None}
+    alone = task(generator_stage(**network))
+    assert alone.models().keys() == {"model", "fake", "real"}
+    for name, module in (*taught.models().items(), *alone.models().items()):
+        assert all(parameter.requires_grad for parameter in module.parameters()), name
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_a_lighter_teacher_may_have_a_network_per_class(precision, trained):
+    stage = generator_stage(
+        network=NETWORK,
+        objective={"loss": "sid", "network": NETWORK},
+        prior={"precision": precision},
+    )
+    taught = task(stage, score=trained / "separate")
+    exact = ScoreModel.load(trained / "separate")
+    x, t, y = torch.randn(4, 1, 8, 8), torch.full((4,), 0.5, dtype=torch.float64), torch.tensor([0, 7, 7, 2])
+    with torch.no_grad():
+        torch.testing.assert_close(taught.real(x, t, y), exact(x, t, y), rtol=0.1, atol=0.05)
+
+
+def test_a_teacher_has_to_know_the_classes_and_the_data(trained):
+    moons = load(parse_data("moons"), "train")
+    vp = GeneratorStage.model_validate(generator_stage().model_dump() | {"schedule": {"kind": "vp"}})
+    for stage, data, models, message in (
+        (generator_stage(), DATA, Models(), "needs a score model"),
+        (generator_stage(), DATA, Models(trained / "ce"), "holds a classifier, where a score model is needed"),
+        (generator_stage(), DATA, Models(trained / "none"), "knows no labels.* add a classifier .*--conditional"),
+        (generator_stage(), DATA, Models(trained / "separate"), "a network per class.* set generator.network"),
+        (generator_stage(), moons, Models(trained / "embedding"), "use one data set and schedule for both"),
+        (vp, DATA, Models(trained / "embedding"), "use one data set and schedule for both"),
+    ):
+        with pytest.raises(UserError, match=message) as caught:
+            generator_task(stage, data, models, CPU)
+        assert "\n" not in str(caught.value)
+
+
+def test_a_likelihood_term_needs_a_classifier_of_the_same_data(trained):
+    stage = generator_stage(likelihood={"classifier": "ce", "weight": 0.5})
+    likely = task(stage, score=trained / "embedding", likelihood=trained / "ce").likely
+    assert likely.term.weight == 0.5
+    assert not any(parameter.requires_grad for parameter in likely.classifier.parameters())
+    with pytest.raises(UserError, match="name its folder with --likelihood"):
+        task(stage, score=trained / "embedding")
+    with pytest.raises(UserError, match="holds a score model, where a classifier is needed"):
+        task(stage, score=trained / "embedding", likelihood=trained / "none")
+    moons = load(parse_data("moons"), "train")
+    alone = generator_stage(
+        network=NETWORK,
+        objective={"loss": "sid", "network": NETWORK},
+        teacher=None,
+        likelihood={"classifier": "ce"},
+    )
+    with pytest.raises(UserError, match=r"the classifier .* use one data set for both"):
+        generator_task(alone, moons, Models(likelihood=trained / "ce"), CPU)
+
+
+def test_real_images_cannot_be_mirrored_where_a_teacher_stands_for_them():
+    with pytest.raises(ValueError, match=r"augment and training.flip change real images too"):
+        generator_stage(augment={"flip": True})
+
+
+@pytest.mark.parametrize("level", [1e-9, 1e6])
+def test_a_denoisers_network_is_asked_at_a_level_of_its_schedule(trained, level):
+    with pytest.raises(UserError, match=r"generator.level .* outside the schedule's, .* choose one between"):
+        task(generator_stage(level=level), score=trained / "embedding")
+
+
+def test_settings_that_nothing_reads_are_refused():
+    with pytest.raises(ValueError, match="level is for a denoiser's network"):
+        generator_stage(network=NETWORK, level=2.0)
+    with pytest.raises(ValueError, match="latent is for a generator's own network"):
+        generator_stage(latent=7)
+
+
+def test_points_are_not_augmented():
+    moons = load(parse_data("moons"), "train")
+    objective = {"loss": "sid", "network": NETWORK}
+    stage = generator_stage(network=NETWORK, objective=objective, teacher=None, augment={"probability": 0.1})
+    with pytest.raises(UserError, match="augment changes images, and moons has points"):
+        generator_task(stage, moons, Models(), CPU)
+
+
+def test_the_noise_levels_of_mismatching_suit_the_width_of_the_data():
+    """Images range from -1 to 1; points are twice their standard deviation wide."""
+    objective = {"loss": "smm", "network": NETWORK}
+    stage = generator_stage(network=NETWORK, objective=objective, teacher=None)
+    moons = load(parse_data("moons"), "train")
+    for data, unit in ((DATA, 1.0), (moons, 2 * moons.standard_deviation())):
+        critic = generator_task(stage, data, Models(), CPU).critic
+        assert critic.schedule.noise_range[1] == pytest.approx(0.3103 * unit, rel=1e-3)
+
+
+def test_every_score_model_of_a_teacher_is_made_lighter(trained):
+    stage = generator_stage(
+        teacher={"guide": "weak", "scale": 2},
+        prior={"precision": "bfloat16"},
+        network=NETWORK,
+        objective={"loss": "dmd", "network": NETWORK},
+    )
+    guided = task(stage, score=trained / "embedding", guide=trained / "separate").real
+    for net in (guided.denoiser.net, *guided.guide.net):
+        inside = []
+        layer = next(module for module in net.modules() if isinstance(module, torch.nn.Linear))
+        layer.register_forward_hook(lambda module, given, out, inside=inside: inside.append(out.dtype))
+        assert net(torch.randn(2, *guided.denoiser.config.shape), torch.zeros(2)).dtype == torch.float32
+        assert inside == [torch.bfloat16]
+
+
+def test_a_generator_of_a_network_with_dropout_has_none():
+    """What is trained is what is shipped; the denoiser of its samples learns with dropout as its teacher did."""
+    network = {"kind": "unet", "channels": 8, "multipliers": [1], "blocks": 1, "attention": [], "dropout": 0.3}
+    alone = task(generator_stage(objective={"loss": "sid", "network": network}, teacher=None))
+    assert alone.model.config.network.dropout == 0
+    assert alone.fake.config.network.dropout == 0.3
+    y, z = torch.arange(4), torch.randn(4, *alone.model.latent_shape)
+    assert torch.equal(alone.model(z, y), alone.model(z, y))

@@ -1,0 +1,320 @@
+"""Guidance by classifier, by a missing label and by a weaker model, on real model folders."""
+
+import itertools
+import json
+
+import pytest
+import torch
+
+from condgen.checkpoint import load_tensors
+from condgen.data import load, parse_data
+from condgen.errors import UserError
+from condgen.recipes import (
+    ClassifierStage,
+    DiagnoseRecipe,
+    DiagnoseStage,
+    Guidance,
+    Method,
+    Recipe,
+    SampleStage,
+    ScoreStage,
+)
+from condgen.runs import (
+    Folders,
+    Models,
+    default_methods,
+    diagnose_stage,
+    file_key,
+    open_guided,
+    read_json,
+    read_rows,
+    read_samples,
+    run_recipe,
+    sample_stage,
+    train_stage,
+)
+from condgen.score import ScoreModel
+from condgen.training import Processes
+
+ALONE = Processes(cpu=True)
+CPU = torch.device("cpu")
+DATA = load(parse_data("digits"), "train")
+NETWORK = {"kind": "mlp", "width": 24, "depth": 1, "embedding": 8}
+SHARED = {"data": {"kind": "digits"}, "schedule": {"kind": "edm", "sigma_max": 20}, "seed": 1}
+
+
+def training(steps=6, **changes):
+    return {"steps": steps, "batch": 32, "lr": 5e-3, "warmup": 2, "save_every": 4, "log_every": 3} | changes
+
+
+def score_stage(labels, **changes):
+    return ScoreStage.model_validate(
+        SHARED | {"score": {"network": NETWORK, "labels": labels, "training": training(**changes)}}
+    )
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    root = tmp_path_factory.mktemp("trained")
+    for name, labels, changes in (
+        ("none", "none", {}),
+        ("told", "embedding", {"snapshots": [3, 5]}),
+        ("each", "separate", {"steps": 2}),
+    ):
+        list(train_stage(f"score {name}", root / name, score_stage(labels, **changes), DATA, ALONE))
+    for loss in ("ce", "dlsm"):
+        recipe = {"network": NETWORK, "objective": {"loss": loss}, "training": training(steps=3)}
+        stage = ClassifierStage.model_validate(SHARED | {"classifier": recipe})
+        list(train_stage(f"classifier {loss}", root / loss, stage, DATA, ALONE, Models(root / "none")))
+    return root
+
+
+# ----------------------------------------------------------------------------------------------------
+# Snapshots
+
+
+def test_a_snapshot_is_the_average_after_that_step_and_loads_as_a_model(trained, tmp_path):
+    assert sorted(path.name for path in (trained / "told" / "snapshots").iterdir()) == ["3", "5"]
+    stage = score_stage("embedding", snapshots=[3, 5])
+    work = train_stage("score", tmp_path / "s", stage, DATA, ALONE)
+    for _ in itertools.islice(work, 5):
+        pass
+    work.close()  # which saves the state after five steps
+    state, _ = load_tensors(tmp_path / "s" / "state" / "state.safetensors")
+    snapshot = ScoreModel.load(trained / "told" / "snapshots" / "5")
+    assert snapshot.config == ScoreModel.load(trained / "told").config
+    for name, tensor in snapshot.state_dict().items():
+        assert torch.equal(tensor, state[f"ema/{name}"])
+    list(train_stage("score", tmp_path / "s", stage, DATA, ALONE))
+    for place in (".", "snapshots/3", "snapshots/5"):
+        expected, found = (
+            load_tensors(root / place / "model.safetensors")[0] for root in (trained / "told", tmp_path / "s")
+        )
+        assert all(torch.equal(expected[name], found[name]) for name in expected), place
+
+
+# ----------------------------------------------------------------------------------------------------
+# Sampling
+
+LABELS = (3, 3, 7, 7, 0)
+
+
+def draw(folder, method, models, labels=LABELS):
+    stage = SampleStage(method=Method(sampler="heun", steps=4, **method), labels=labels, seed=5)
+    events = list(sample_stage("sample", folder, stage, models, ALONE))
+    return events, read_samples(folder)[0] if events else None
+
+
+@pytest.mark.parametrize(
+    ("method", "score", "other", "evaluations"),
+    [
+        ({}, "none", {}, 7),
+        ({}, "told", {}, 7),
+        ({}, "each", {}, 7),
+        ({"classifier": "c", "scale": 2}, "none", {"classifier": "ce"}, 7),
+        ({"classifier": "c", "scale": 2}, "told", {"classifier": "ce"}, 7),
+        ({"guide": "unlabelled", "scale": 2}, "told", {}, 14),
+        ({"guide": "unlabelled", "scale": 1}, "told", {}, 7),
+        ({"guide": "unlabelled", "scale": 2, "interval": (5, 50)}, "told", {}, 8),
+        ({"guide": "early", "scale": 2}, "told", {"guide": "told/snapshots/3"}, 14),
+        ({"guide": "none", "scale": 2}, "each", {"guide": "none"}, 14),
+    ],
+)
+def test_every_guidance_draws_and_its_evaluations_are_counted(method, score, other, evaluations, trained, tmp_path):
+    models = Models(score=trained / score, **{role: trained / place for role, place in other.items()})
+    _, x = draw(tmp_path / "s", method, models)
+    assert x.shape == (5, 1, 8, 8)
+    assert read_json(tmp_path / "s" / "stage.json")["evaluations_per_image"] == evaluations
+    row = read_rows(tmp_path / "s" / "manifest.jsonl")[0]
+    assert ("guide" in row) == bool(method)
+    assert not draw(tmp_path / "s", method, models)[0]
+
+
+def test_scale_one_is_the_conditional_model_and_other_scales_are_not(trained, tmp_path):
+    told = Models(trained / "told")
+    pictures = [
+        draw(tmp_path / str(number), method, told)[1]
+        for number, method in enumerate(({}, {"guide": "unlabelled"}, {"guide": "unlabelled", "scale": 4}))
+    ]
+    assert torch.equal(pictures[0], pictures[1])
+    assert not torch.equal(pictures[0], pictures[2])
+
+
+def calibrate(folder, score, levels, scales):
+    (folder / "calibration").mkdir(exist_ok=True)
+    models = {"classifier": file_key(folder / "model.safetensors"), "score": file_key(score / "model.safetensors")}
+    value = {"what": {}, "models": models, "curve": {"levels": levels, "scales": scales}, "rows": []}
+    (folder / "calibration" / "calibration.json").write_text(json.dumps(value))
+
+
+@pytest.fixture
+def calibrated(trained, tmp_path):
+    """A copy of the cross-entropy classifier, whose calibration says 3 everywhere."""
+    copy = tmp_path / "ce"
+    copy.mkdir()
+    for name in ("model.safetensors", "recipe.yaml"):
+        (copy / name).write_bytes((trained / "ce" / name).read_bytes())
+    calibrate(copy, trained / "none", [0.1, 10], [3, 3])
+    return copy
+
+
+def test_a_calibrated_scale_is_read_and_its_change_is_seen(trained, calibrated, tmp_path):
+    models, method = Models(trained / "none", calibrated), {"classifier": "c", "scale": "calibrated"}
+    _, by_curve = draw(tmp_path / "curve", method, models)
+    _, by_number = draw(tmp_path / "number", {"classifier": "c", "scale": 3}, models)
+    torch.testing.assert_close(by_curve, by_number, rtol=0, atol=1e-6)
+    assert not draw(tmp_path / "curve", method, models)[0]
+    calibrate(calibrated, trained / "none", [0.1, 10], [0, 0])
+    _, unguided = draw(tmp_path / "curve", method, models)
+    assert torch.equal(unguided, draw(tmp_path / "plain", {}, models)[1])
+
+
+def test_a_calibration_belongs_to_its_score_model(trained, calibrated, tmp_path):
+    method = {"classifier": "c", "scale": "calibrated"}
+    with pytest.raises(UserError, match="measured with another score model"):
+        draw(tmp_path / "other", method, Models(trained / "told", calibrated))
+
+
+def test_a_model_cannot_guide_itself(trained, tmp_path):
+    with pytest.raises(UserError, match="did you mean --guide unlabelled"):
+        draw(tmp_path / "own", {"guide": "early", "scale": 2}, Models(trained / "told", guide=trained / "told"))
+
+
+def test_what_cannot_guide_is_said_with_what_to_do(trained, calibrated, tmp_path):
+    calibrated_method, unlabelled = {"classifier": "c", "scale": "calibrated"}, {"guide": "unlabelled", "scale": 2}
+    for method, models, message in (
+        (
+            calibrated_method,
+            Models(trained / "none", trained / "ce"),
+            r"has no calibration: run 'condgen calibrate --cl",
+        ),
+        (unlabelled, Models(trained / "none"), r"cannot guide itself unlabelled: .*train-score --conditional"),
+        (unlabelled, Models(trained / "each"), r"cannot guide itself unlabelled"),
+        (
+            {"classifier": "c"},
+            Models(trained / "each", trained / "ce"),
+            r"no unconditional score, which a",
+        ),
+        ({"guide": "g", "scale": 2}, Models(trained / "none"), r"name it with --guide"),
+        (
+            {"guide": "g", "scale": 2},
+            Models(trained / "none", guide=trained / "ce"),
+            r"holds a classifier, where a score",
+        ),
+    ):
+        with pytest.raises(UserError, match=message):
+            draw(tmp_path / "s", method, models)
+    calibrate(calibrated, trained / "none", [2, 1], [1, 1])
+    with pytest.raises(UserError, match=r"holds no scale curve .*must rise.*calibrate again"):
+        draw(tmp_path / "s", calibrated_method, Models(trained / "none", calibrated))
+    other = SHARED | {"schedule": {"kind": "vp"}, "score": {"network": NETWORK, "training": training(steps=1)}}
+    list(train_stage("score", tmp_path / "vp", ScoreStage.model_validate(other), DATA, ALONE))
+    with pytest.raises(UserError, match="use models of one recipe"):
+        draw(tmp_path / "s", {"guide": "g", "scale": 2}, Models(trained / "none", guide=tmp_path / "vp"))
+    recipe = {"network": NETWORK, "objective": {"loss": "dlsm"}, "training": training(steps=3)}
+    stage = ClassifierStage.model_validate(SHARED | {"classifier": recipe})
+    with pytest.raises(UserError, match="no unconditional score, on which DLSM builds"):
+        list(train_stage("classifier", tmp_path / "c", stage, DATA, ALONE, Models(trained / "each")))
+
+
+# ----------------------------------------------------------------------------------------------------
+# Diagnosis
+
+
+def test_default_methods_follow_loss_and_calibration(trained, calibrated):
+    methods = default_methods({"ce": calibrated, "dlsm": trained / "dlsm"})
+    assert {name: (one.classifier, one.scale) for name, one in methods.items()} == {
+        "ce": ("ce", 1.0),
+        "ce x10": ("ce", 10.0),
+        "ce, calibrated": ("ce", "calibrated"),
+        "dlsm": ("dlsm", 1.0),
+    }
+
+
+def test_every_method_has_its_errors(trained, calibrated, tmp_path):
+    methods = {
+        **default_methods({"ce": calibrated}),
+        "three": Guidance(classifier="ce", scale=3),
+        "told": Guidance(score="told"),
+        "cfg": Guidance(score="told", guide="unlabelled", scale=2),
+        "cfg at 1": Guidance(score="told", guide="unlabelled"),
+        "auto": Guidance(score="told", guide="score", scale=2),
+        "each": Guidance(score="each"),
+        "none": Guidance(),
+    }
+    folders = Folders(trained / "none", {"told": trained / "told", "each": trained / "each"}, {"ce": calibrated})
+    stage = DiagnoseStage(diagnose=DiagnoseRecipe(levels=(0.5, 2), queries=12), methods=methods)
+
+    def diagnose():
+        return list(diagnose_stage(tmp_path / "d", stage, folders, DATA, ALONE))
+
+    assert diagnose()
+    found = read_json(tmp_path / "d" / "diagnostics.json")
+    errors = {(row["method"], row["quantity"]): row["mean"] for row in found["rows"] if row["sigma"] == 2}
+    guided = {"ce", "ce x10", "ce, calibrated", "three"}
+    assert {method for method, quantity in errors if quantity == "D_P"} == {*methods, "zero guidance"}
+    assert {method for method, quantity in errors if quantity == "D_L"} == {*guided, "zero guidance"}
+    assert errors["ce, calibrated", "D_P"] == pytest.approx(errors["three", "D_P"])
+    assert errors["cfg at 1", "D_P"] == errors["told", "D_P"]
+    assert errors["none", "D_P"] == pytest.approx(errors["zero guidance", "D_P"])
+    assert (
+        len({round(errors[name, "D_P"], 9) for name in ("ce", "ce x10", "three", "told", "cfg", "auto", "each")}) == 7
+    )
+    assert found["what"]["methods"]["cfg"] == "score model told, guided by itself without label at scale 2"
+    assert not diagnose()
+    calibrate(calibrated, trained / "none", [1], [2])
+    assert diagnose()  # the calibration is an input
+    with pytest.raises(UserError, match="no unconditional score"):
+        list(diagnose_stage(tmp_path / "e", stage, folders._replace(score=trained / "each"), DATA, ALONE))
+    with pytest.raises(UserError, match="there is no score model 'told' among: none"):
+        list(diagnose_stage(tmp_path / "e", stage, folders._replace(scores={}), DATA, ALONE))
+
+
+# ----------------------------------------------------------------------------------------------------
+# A whole recipe
+
+
+def test_a_recipe_with_rivals_runs_and_tells_what_each_costs(tmp_path):
+    def score(labels, steps=2):
+        return {"network": NETWORK, "labels": labels, "training": training(steps=steps)}
+
+    recipe = Recipe.model_validate(
+        {key: value for key, value in SHARED.items() if key != "seed"}
+        | {
+            "name": "rivals",
+            "score": score("embedding"),
+            "scores": {"weak": score("embedding", 1), "each": score("separate")},
+            "classifiers": {"ce": {"network": NETWORK, "objective": {"loss": "ce"}, "training": training(steps=2)}},
+            "calibrate": {"levels": [1, 4], "draws": 2},
+            "sample": {
+                "per_class": 1,
+                "methods": {
+                    "told": {"steps": 3},
+                    "cfg": {"guide": "unlabelled", "scale": 2, "steps": 3},
+                    "auto": {"guide": "weak", "scale": 2, "steps": 3},
+                    "each": {"score": "each", "steps": 3},
+                    "ce": {"classifier": "ce", "scale": "calibrated", "steps": 3},
+                },
+            },
+            "evaluate": False,
+            "diagnose": {"levels": [1], "queries": 6, "methods": {"cfg": {"guide": "unlabelled", "scale": 2}}},
+        }
+    )
+    stages = {event.stage for event in run_recipe(recipe, tmp_path, ALONE, "test")}
+    assert {"score", "score weak", "score each", "sample cfg", "diagnose"} <= stages
+    assert ScoreModel.load(tmp_path / "score-each").config.labels == "separate"
+    cost = {row["method"]: row for row in read_json(tmp_path / "cost.json")["rows"]}
+    facts = {name: (row["evaluations_per_image"], row["scale"]) for name, row in cost.items()}
+    assert facts == {"told": (3, None), "cfg": (6, 2.0), "auto": (6, 2.0), "each": (3, None), "ce": (3, None)}
+    assert cost["auto"]["guide"] == "the score model, guided by score model weak at scale 2"
+    assert cost["ce"]["guide"] == "the score model, guided by classifier ce at its calibrated scale"
+    assert not list(run_recipe(recipe, tmp_path, ALONE, "test"))
+    changed = recipe.model_copy(update={"scores": recipe.scores | {"weak": recipe.scores["each"]}})
+    again = {event.stage for event in run_recipe(changed, tmp_path, ALONE, "test")}
+    # Nothing that does not build on it: of every method, the one of trajectories shows the way.
+    assert again == {"score weak", "sample auto", "trajectories"}
+
+
+def test_a_method_opens_as_what_it_says(trained):
+    denoiser, score = open_guided(Guidance(score="told"), Models(trained / "told"), CPU)
+    assert denoiser is score

@@ -1,0 +1,141 @@
+"""Looks at a generator in training: rows, files, and what becomes of them when training goes on."""
+
+import itertools
+import shutil
+
+import pytest
+import torch
+
+from condgen.checkpoint import save_tensors
+from condgen.data import load, parse_data
+from condgen.errors import UserError
+from condgen.metrics import Reading
+from condgen.recipes import GeneratorStage
+from condgen.runs import read_rows, train_stage
+from condgen.runs.looks import LOOKS, Looks, read_looks
+from condgen.training import Processes
+
+ALONE = Processes(cpu=True)
+DIGITS = load(parse_data("digits"), "train"), load(parse_data("digits"), "test")
+NETWORK = {"kind": "mlp", "width": 16, "depth": 1, "embedding": 8}
+
+
+def stage(kind="digits", **changes):
+    tree = {
+        "network": NETWORK,
+        "latent": 4,
+        "objective": {"loss": "dmd", "network": NETWORK, "denoiser_steps": 1},
+        "look_every": 2,
+        "training": {"steps": 8, "batch": 16, "save_every": 3, "log_every": 4},
+    }
+    return GeneratorStage.model_validate(
+        {"data": {"kind": kind}, "schedule": {"kind": "edm"}, "generator": tree | changes}
+    )
+
+
+def train(folder, settings, data=DIGITS):
+    return train_stage("generator", folder, settings, data[0], ALONE, held_out=data[1])
+
+
+def looks_logged(folder):
+    return [row for row in read_rows(folder / "log.jsonl") if "look" in row]
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("looks") / "g"
+    events = list(train(folder, stage()))
+    return folder, events
+
+
+def test_every_look_is_a_row_a_file_and_a_word_in_the_progress(trained):
+    folder, events = trained
+    rows = looks_logged(folder)
+    assert [row["step"] for row in rows] == [2, 4, 6, 8]
+    for row in rows:
+        assert row["look"].keys() == {"std_ratio", "recall", "accuracy", "n", "judge"}
+        assert 0 <= row["look"]["recall"] <= 1
+        assert row["look"]["n"] == 1000
+    assert [event.done for event in events if event.look == folder] == [2, 4, 6, 8]
+    assert all("in-class std" in event.note for event in events if event.done >= 2)
+    found = read_looks(folder)
+    assert [look.step for look in found] == [2, 4, 6, 8]
+    for look in found:
+        assert (look.x.dtype, look.x.shape) == (torch.uint8, (80, 1, 8, 8))  # eight of each class
+        assert look.y.bincount().tolist() == [8] * 10
+        assert look.names == DIGITS[0].names
+
+
+def test_looks_show_the_same_latents_and_change_no_weight(trained, tmp_path):
+    folder, _ = trained
+    never = stage(look_every=100)
+    list(train(tmp_path / "once", never))
+    assert [row["step"] for row in looks_logged(tmp_path / "once")] == [8]  # always at the end
+    for ours, others in zip(read_looks(folder)[-1:], read_looks(tmp_path / "once"), strict=True):
+        assert torch.equal(ours.x, others.x)
+    assert looks_logged(folder)[-1] == looks_logged(tmp_path / "once")[0]
+
+
+def test_how_often_a_generator_is_looked_at_makes_no_other_training(trained, tmp_path):
+    shutil.copytree(trained[0], tmp_path / "g")
+    assert not list(train(tmp_path / "g", stage(look_every=3)))  # finished
+
+
+def test_points_are_kept_as_they_are(tmp_path):
+    moons = load(parse_data("moons"), "train"), load(parse_data("moons"), "test")
+    list(train(tmp_path, stage("moons", look_every=100), moons))
+    (look,) = read_looks(tmp_path)
+    assert (look.x.dtype, look.x.shape) == (torch.float32, (200, 2))
+
+
+def test_a_killed_training_drops_the_looks_that_it_will_take_again(trained, tmp_path):
+    """What a kill leaves: the state of step 3, and rows and files of later looks."""
+    folder = tmp_path / "g"
+    work = train(folder, stage())
+    for _ in itertools.islice(work, 4):  # one step beyond the state of step 3, which is then on disk
+        pass
+    state = {path: path.read_bytes() for path in (folder / "state").rglob("*") if path.is_file()}
+    for _ in itertools.islice(work, 3):
+        pass
+    work.close()
+    for path, content in state.items():
+        path.write_bytes(content)
+    assert [row["step"] for row in looks_logged(folder)] == [2, 4, 6]
+    again = train(folder, stage())
+    assert next(again).done == 4
+    assert [row["step"] for row in looks_logged(folder)] == [2, 4]
+    list(again)
+    assert looks_logged(folder) == looks_logged(trained[0])
+    for one, other in zip(read_looks(folder), read_looks(trained[0]), strict=True):
+        assert (one.step, torch.equal(one.x, other.x)) == (other.step, True)
+
+
+def test_a_collapse_is_told_once(monkeypatch, tmp_path):
+    readings = iter([(0.9, 1.0), (0.1, 0.3), (0.1, 0.95), (0.1, 0.95)])  # spread, accuracy
+
+    def take(self, model, folder, step):
+        spread, accuracy = next(readings)
+        return Reading(std_ratio=spread, recall=0.2, accuracy=accuracy, n=1000)
+
+    monkeypatch.setattr(Looks, "take", take)
+    messages = [(event.done, event.message) for event in train(tmp_path, stage()) if event.message]
+    assert [done for done, _ in messages] == [6]  # at the third look, and not again at the fourth
+    assert "has collapsed within classes: 95% of its samples" in messages[0][1]
+    assert "\n" not in messages[0][1]
+
+
+def test_samples_that_are_no_numbers_are_an_error_that_says_what_to_do(trained, monkeypatch, tmp_path):
+    from condgen.generator import Generator
+
+    model = Generator.load(trained[0])
+    monkeypatch.setattr(Generator, "forward", lambda self, z, y: torch.full((len(z), 1, 8, 8), torch.nan))
+    with pytest.raises(UserError, match=r"not finite numbers at step 7: lower the learning rates"):
+        Looks(*DIGITS, every=1).take(model, tmp_path, 7)
+    assert not (tmp_path / LOOKS).exists()
+
+
+def test_other_files_among_the_looks_are_named(tmp_path):
+    assert read_looks(tmp_path) == []
+    save_tensors(tmp_path / LOOKS / "00000001.safetensors", {"x": torch.zeros(1)}, {"kind": "something"})
+    with pytest.raises(UserError, match=r"00000001.safetensors holds no look at a generator: delete it"):
+        read_looks(tmp_path)

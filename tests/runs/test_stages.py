@@ -1,0 +1,350 @@
+"""Stages on a real run folder: trained, interrupted, resumed, sampled, measured."""
+
+import itertools
+import json
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from condgen.checkpoint import load_tensors, save_tensors
+from condgen.data import load, parse_data
+from condgen.errors import UserError
+from condgen.recipes import (
+    ClassifierStage,
+    EvaluateStage,
+    GeneratorStage,
+    Method,
+    SampleStage,
+    ScoreStage,
+    default_adversary,
+    default_recipe,
+)
+from condgen.rng import Streams
+from condgen.runs import Models, evaluate_stage, read_json, read_rows, read_samples, sample_stage, train_stage
+from condgen.runs.album import MANIFEST
+from condgen.training import Processes
+
+ALONE = Processes(cpu=True)
+CPU = torch.device("cpu")
+DATA = load(parse_data("digits"), "train")
+
+
+def small(part):
+    """A stage of the default digits recipe, made tiny."""
+    recipe = default_recipe(parse_data("digits"), DATA)
+    network = {"width": 24, "depth": 1, "embedding": 8}
+    training = {"steps": 12, "batch": 32, "save_every": 5, "log_every": 4}
+    recipe = recipe.model_dump(mode="json")
+    shared = {"data": recipe["data"], "schedule": recipe["schedule"], "seed": 1}
+    if part in ("smm", "dmd", "sid"):
+        tree = recipe["generators"][part]
+        tree["objective"]["network"] |= network
+        part = "generator"
+    else:
+        tree = recipe["classifiers"]["default"] if part == "classifier" else recipe["score"]
+    if part == "adversarial":
+        tree["adversarial"] = default_adversary(DATA).model_dump(mode="json") | {"told_noise": True}
+        tree["adversarial"]["network"] |= {"width": 24}
+        part = "score"
+    tree["network"] |= network
+    tree["training"] |= training
+    model = {"score": ScoreStage, "classifier": ClassifierStage, "generator": GeneratorStage}[part]
+    return model.model_validate(shared | {part: tree})
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    root = tmp_path_factory.mktemp("trained")
+    list(train_stage("score", root / "score", small("score"), DATA, ALONE))
+    list(train_stage("adversarial", root / "adversarial", small("adversarial"), DATA, ALONE))
+    list(train_stage("classifier", root / "classifier", small("classifier"), DATA, ALONE, Models(root / "score")))
+    for loss in ("smm", "dmd", "sid"):
+        list(train_stage(loss, root / loss, small(loss), DATA, ALONE))
+    return root
+
+
+@pytest.mark.parametrize("part", ["score", "adversarial", "classifier", "smm", "dmd", "sid"])
+@pytest.mark.parametrize("stop_at", [1, 6, 12])
+def test_stopping_anywhere_and_going_on_gives_the_same_bits(part, stop_at, trained, tmp_path):
+    work = train_stage(part, tmp_path / part, small(part), DATA, ALONE, Models(trained / "score"))
+    for _ in itertools.islice(work, stop_at):
+        pass
+    work.close()
+    list(train_stage(part, tmp_path / part, small(part), DATA, ALONE, Models(trained / "score")))
+    expected, about = load_tensors(trained / part / "model.safetensors")
+    found, same = load_tensors(tmp_path / part / "model.safetensors")
+    assert about == same
+    assert all(torch.equal(expected[name], found[name]) for name in expected)
+    logs = [[row["step"] for row in read_rows(root / part / "log.jsonl")] for root in (trained, tmp_path)]
+    assert logs[0] == logs[1] == [4, 8, 12]
+    assert not list(train_stage(part, tmp_path / part, small(part), DATA, ALONE, Models(trained / "score")))
+
+
+def test_a_model_with_an_adversary_is_a_score_model_like_any_other(trained, tmp_path):
+    plain, about = load_tensors(trained / "score" / "model.safetensors")
+    found, same = load_tensors(trained / "adversarial" / "model.safetensors")
+    assert about == same
+    assert {name: t.shape for name, t in plain.items()} == {name: t.shape for name, t in found.items()}
+    assert not all(torch.equal(plain[name], found[name]) for name in plain)
+    files = [sorted(p.name for p in (trained / part).rglob("*")) for part in ("score", "adversarial")]
+    assert files[0] == files[1]
+    for row in read_rows(trained / "adversarial" / "log.jsonl"):
+        assert {"loss", "dsm", "adversarial", "discriminator_real", "discriminator_fake"} <= row.keys()
+    stage = SampleStage(method=METHODS["guided"], labels=(3, 7))
+    list(sample_stage("s", tmp_path / "s", stage, Models(trained / "adversarial", trained / "classifier"), ALONE))
+    assert read_samples(tmp_path / "s")[0].shape == (2, 1, 8, 8)
+
+
+def test_a_killed_training_goes_on_from_the_last_state_with_its_discriminator(trained, tmp_path):
+    """What a kill leaves: the state of step 5, and rows of the log beyond it."""
+    folder = tmp_path / "a"
+    work = train_stage("adversarial", folder, small("adversarial"), DATA, ALONE)
+    for _ in itertools.islice(work, 5):
+        pass
+    next(work)  # the state of step 5 is on disk
+    kept = {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    for _ in itertools.islice(work, 3):
+        pass
+    work.close()
+    for name, content in kept.items():
+        (folder / name).write_bytes(content)
+    done = [event.done for event in train_stage("adversarial", folder, small("adversarial"), DATA, ALONE)]
+    assert done == list(range(6, 13))
+    expected, _ = load_tensors(trained / "adversarial" / "model.safetensors")
+    found, _ = load_tensors(folder / "model.safetensors")
+    assert all(torch.equal(expected[name], found[name]) for name in expected)
+    states = [load_tensors(place / "state" / "state.safetensors")[0] for place in (trained / "adversarial", folder)]
+    assert any(name.startswith("models/discriminator/") for name in states[0])
+    assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
+
+
+def test_a_state_of_plain_training_is_no_start_for_an_adversary(trained, tmp_path):
+    folder = tmp_path / "a"
+    work = train_stage("adversarial", folder, small("adversarial"), DATA, ALONE)
+    next(work)
+    work.close()
+    path = folder / "state" / "state.safetensors"
+    tensors, about = load_tensors(path)
+    save_tensors(path, {name: t for name, t in tensors.items() if "discriminator" not in name}, about)
+    with pytest.raises(UserError, match=r"does not fit this model .*Discriminator.* to train afresh"):
+        list(train_stage("adversarial", folder, small("adversarial"), DATA, ALONE))
+
+
+def test_dlsm_without_a_score_model_and_with_a_wrong_one(trained, tmp_path):
+    with pytest.raises(UserError, match="name its folder with --score"):
+        list(train_stage("c", tmp_path / "a", small("classifier"), DATA, ALONE))
+    with pytest.raises(UserError, match="holds a generator, where a score model is needed"):
+        list(train_stage("c", tmp_path / "b", small("classifier"), DATA, ALONE, Models(trained / "smm")))
+    other = small("classifier").model_dump(mode="json") | {"schedule": {"kind": "vp"}}
+    stage = ClassifierStage.model_validate(other)
+    with pytest.raises(UserError, match=r"with 'edm' noise, the classifier is to see .* with 'vp'"):
+        list(train_stage("c", tmp_path / "c", stage, DATA, ALONE, Models(trained / "score")))
+
+
+def test_a_loss_that_is_no_number_stops_with_the_step(tmp_path):
+    tree = small("score").model_dump(mode="json")
+    tree["score"]["training"] |= {"lr": 1e30, "log_every": 1}
+    with pytest.raises(
+        UserError,
+        match=r"loss is not a finite .* step \d+ \(.* of class '\d'\), and the last \d+ updates were skipped: lower",
+    ):
+        list(train_stage("score", tmp_path / "s", ScoreStage.model_validate(tree), DATA, ALONE))
+
+
+METHODS = {
+    "unguided": Method(steps=4),
+    "guided": Method(classifier="c", steps=4, sampler="ancestral"),
+    "one step": Method(generator="smm"),
+    "adaptive": Method(classifier="c", sampler="adaptive-sde", options={"relative": 0.2}),
+}
+LABELS = tuple(label for label in range(10) for _ in range(2))
+
+
+def draw(root, folder, method, *, batch=7, labels=LABELS, seed=5):
+    models = Models(root / "score", root / "classifier", root / "smm")
+    stage = SampleStage(method=method, labels=labels, seed=seed, batch=batch)
+    return sample_stage("sample", folder, stage, models, ALONE)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_samples_come_back_as_they_were_drawn(name, trained, tmp_path):
+    list(draw(trained, tmp_path / "s", METHODS[name]))
+    rows = read_rows(tmp_path / "s" / MANIFEST)
+    assert [(row["class"], row["name"], row["seed"]) for row in rows] == [
+        (label, str(label), 5 + i) for i, label in enumerate(LABELS)
+    ]
+    x, y = read_samples(tmp_path / "s")
+    assert (x.shape, tuple(y.tolist())) == ((20, 1, 8, 8), LABELS)
+    with Image.open(tmp_path / "s" / rows[3]["file"]) as picture:
+        assert np.array_equal(np.asarray(picture), ((x[3, 0] + 1) * 127.5).round().numpy().astype(np.uint8))
+
+
+@pytest.mark.parametrize("name", ["guided", "adaptive"])
+def test_stopped_sampling_goes_on_with_the_same_pictures(name, trained, tmp_path):
+    list(draw(trained, tmp_path / "whole", METHODS[name]))
+    work = draw(trained, tmp_path / "parts", METHODS[name])
+    while next(work).done < 4:
+        pass
+    work.close()
+    assert 0 < len(read_rows(tmp_path / "parts" / MANIFEST)) < 20  # what was finished is there, in any order
+    with pytest.raises(UserError, match="not finished"):
+        read_samples(tmp_path / "parts")
+    list(draw(trained, tmp_path / "parts", METHODS[name]))
+    assert not list(draw(trained, tmp_path / "parts", METHODS[name]))
+    rows = [read_rows(tmp_path / part / MANIFEST) for part in ("whole", "parts")]
+    assert [row["seed"] for row in rows[1]] == list(range(5, 25))
+    records = [json.loads((tmp_path / part / "stage.json").read_text()) for part in ("whole", "parts")]
+    assert records[0]["evaluations_per_image"] == pytest.approx(records[1]["evaluations_per_image"], abs=0.2)
+    if name == "adaptive":  # others share its batches now, whose rounding may, rarely, tip the verdict on a step
+        x, y = (read_samples(tmp_path / part)[0] for part in ("whole", "parts"))
+        assert int(((x - y).abs().flatten(1).amax(1) > 0.1).sum()) <= 2
+        return
+    for file in sorted((tmp_path / "whole").glob("*.png")):
+        assert file.read_bytes() == (tmp_path / "parts" / file.name).read_bytes()
+
+
+def test_a_manifest_that_was_cut_short_is_mended(trained, tmp_path):
+    list(draw(trained, tmp_path / "whole", METHODS["guided"]))
+    work = draw(trained, tmp_path / "cut", METHODS["guided"])
+    next(work)
+    work.close()
+    manifest = tmp_path / "cut" / MANIFEST
+    manifest.write_bytes(manifest.read_bytes()[:-20])
+    list(draw(trained, tmp_path / "cut", METHODS["guided"]))
+    assert manifest.read_bytes() == (tmp_path / "whole" / MANIFEST).read_bytes()
+
+
+def test_an_adaptive_method_draws_the_same_in_any_number_of_slots(trained, tmp_path):
+    for slots in (3, 20):
+        list(draw(trained, tmp_path / str(slots), METHODS["adaptive"], batch=slots))
+    few, many = (read_rows(tmp_path / str(slots) / MANIFEST) for slots in (3, 20))
+    assert [row["seed"] for row in few] == list(range(5, 25))  # in order, though they finish out of it
+    x, y = (read_samples(tmp_path / str(slots))[0] for slots in (3, 20))
+    apart = (x - y).abs().flatten(1).amax(1) > 0.1  # in another batch a network rounds otherwise,
+    assert int(apart.sum()) <= 2  # which may, rarely, tip the verdict on a step
+    record = json.loads((tmp_path / "20" / "stage.json").read_text())
+    assert record["evaluations_per_image"] == pytest.approx(sum(row["evaluations"] for row in many) / 20, abs=0.06)
+    assert all(row["evaluations"] == 2 * row["steps"] + row["rejected"] + 1 for row in many)
+
+
+@pytest.mark.parametrize(("sampler", "nfe", "points"), [("heun", 20, 10), ("dpm++2m", 20, 20), ("restart", 55, 20)])
+def test_as_many_evaluations_as_asked_for(sampler, nfe, points, trained, tmp_path):
+    list(draw(trained, tmp_path / "s", Method(sampler=sampler, nfe=nfe), labels=(1, 2)))
+    row = read_rows(tmp_path / "s" / MANIFEST)[0]
+    assert row["steps"] == points
+    assert nfe - 1 <= row["evaluations"] <= nfe
+    record = json.loads((tmp_path / "s" / "stage.json").read_text())
+    assert record["evaluations_per_image"] == row["evaluations"]
+
+
+def test_samples_that_cannot_be_used_are_named_and_not_written(trained, tmp_path):
+    method = METHODS["adaptive"].model_copy(update={"options": {"max_evaluations": 3}})
+    words = (
+        r"20 of 20 samples cannot be used, of classes '0', .* and 5 more; with seed 5 it needs more than 3 evaluations"
+    )
+    with pytest.raises(UserError, match=words):
+        list(draw(trained, tmp_path / "few", method))
+    assert not read_rows(tmp_path / "few" / MANIFEST)
+    assert not list((tmp_path / "few").glob("*.png"))
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_bad_samples_cost_no_good_ones(name, trained, tmp_path, monkeypatch):
+    honest = Streams.normal
+
+    def planted(self, *arguments, **named):
+        noise = honest(self, *arguments, **named)
+        rows = arguments[2] if len(arguments) > 2 else named.get("rows")
+        seeds = self.seeds if rows is None else [self.seeds[row] for row in rows]
+        return torch.stack(
+            [part * torch.nan if seed in (7, 11) else part for seed, part in zip(seeds, noise, strict=True)]
+        )
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Streams, "normal", planted)
+        for _ in range(2):  # the second time the bad ones alone are tried again
+            with pytest.raises(
+                UserError, match=r"2 of 20 samples cannot be used, of classes '1', '3'; with seed 7 its"
+            ):
+                list(draw(trained, tmp_path / "bad", METHODS[name]))
+            rows = read_rows(tmp_path / "bad" / MANIFEST)
+            assert [row["seed"] for row in rows] == [seed for seed in range(5, 25) if seed not in (7, 11)]
+    record = json.loads((tmp_path / "bad" / "stage.json").read_text())
+    assert (record["finished"], record["unusable"], record["unusable_by_class"]) == (False, 2, {"1": 1, "3": 1})
+    named = read_rows(tmp_path / "bad" / "unusable.jsonl")
+    assert [(row["seed"], row["class"]) for row in named] == [(7, 1), (11, 3)]
+    assert all("evaluation" in row for row in named) == (name != "one step")
+    list(draw(trained, tmp_path / "bad", METHODS[name]))  # mended: all are there
+    assert [row["seed"] for row in read_rows(tmp_path / "bad" / MANIFEST)] == list(range(5, 25))
+    assert "unusable" not in json.loads((tmp_path / "bad" / "stage.json").read_text())
+
+
+def test_a_lost_model_is_written_again_from_the_state(trained, tmp_path):
+    def train():
+        return list(train_stage("score", tmp_path / "s", small("score"), DATA, ALONE))
+
+    train()
+    (tmp_path / "s" / "model.safetensors").unlink()
+    assert not train()  # no step is left to do
+    expected, _ = load_tensors(trained / "score" / "model.safetensors")
+    found, _ = load_tensors(tmp_path / "s" / "model.safetensors")
+    assert all(torch.equal(expected[name], found[name]) for name in expected)
+
+
+def test_sampling_says_what_is_missing(trained, tmp_path):
+    stage = SampleStage(method=METHODS["guided"], labels=(0,))
+    for models, message in (
+        (Models(), "needs a score model"),
+        (Models(score=trained / "score"), "needs a classifier"),
+        (Models(trained / "score", trained / "score"), "holds a score model, where a classifier is needed"),
+    ):
+        with pytest.raises(UserError, match=message):
+            list(sample_stage("s", tmp_path / message[:8], stage, models, ALONE))
+    with pytest.raises(UserError, match="there is no class 10"):
+        list(draw(trained, tmp_path / "ten", METHODS["unguided"], labels=(10,)))
+
+
+def test_a_manifest_that_points_elsewhere_is_refused(trained, tmp_path):
+    folder = tmp_path / "s"
+    list(draw(trained, folder, METHODS["one step"]))
+    rows = read_rows(folder / MANIFEST)
+    (tmp_path / "secret.png").write_bytes((folder / rows[0]["file"]).read_bytes())
+    rows[0]["file"] = "../secret.png"
+    (folder / MANIFEST).write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with pytest.raises(UserError, match="outside the folder"):
+        read_samples(folder)
+
+
+def test_evaluation_is_written_once_and_remade_when_samples_change(trained, tmp_path):
+    test = load(parse_data("digits"), "test")
+    list(draw(trained, tmp_path / "s", METHODS["one step"]))
+
+    def evaluate():
+        return list(evaluate_stage(tmp_path / "e", EvaluateStage(), {"one step": tmp_path / "s"}, DATA, test, ALONE))
+
+    assert evaluate()
+    metrics = json.loads((tmp_path / "e" / "metrics.json").read_text())
+    row = next(row for row in metrics["rows"] if row["method"] == "one step" and row["metric"] == "FD@20")
+    assert row["low"] < row["value"] < row["high"]
+    assert (row["n"], row["floor_n"], row["reference"]) == (20, 20, "digits train (1437)")
+    assert not evaluate()
+    list(draw(trained, tmp_path / "s", METHODS["one step"], seed=6))
+    assert evaluate()
+
+
+def test_the_cost_of_samples_is_known_before_they_are_written(trained, tmp_path, monkeypatch):
+    """A kill between the two must not leave samples whose cost nobody can tell."""
+    import condgen.runs.sample as module
+
+    write, known = module.write_samples, []
+
+    def spy(folder, *what):
+        known.append(read_json(folder / "stage.json").get("evaluations_per_image"))
+        return write(folder, *what)
+
+    monkeypatch.setattr(module, "write_samples", spy)
+    list(draw(trained, tmp_path / "s", METHODS["one step"]))
+    assert known
+    assert set(known) == {1.0}

@@ -1,0 +1,200 @@
+"""What a training run makes of updates that are not finite. (Stages as a whole: test_stages.py.)"""
+
+import itertools
+import json
+
+import pytest
+import torch
+
+from condgen.checkpoint import load_tensors
+from condgen.data import load, parse_data
+from condgen.errors import UserError
+from condgen.recipes import ClassifierStage, GeneratorStage, ScoreStage, content_key, default_recipe
+from condgen.runs import train_stage
+from condgen.runs.prepare import _what_counts
+from condgen.training import Processes
+
+ALONE = Processes(cpu=True)
+
+
+def stage(**training):
+    data = load(parse_data("digits"), "train")
+    recipe = default_recipe(parse_data("digits"), data).model_dump(mode="json")
+    recipe["score"]["network"] |= {"width": 8, "depth": 1, "embedding": 8}
+    recipe["score"]["training"] |= {"steps": 40, "batch": 8, "log_every": 5} | training
+    shared = {"data": recipe["data"], "schedule": recipe["schedule"], "seed": 0}
+    return ScoreStage.model_validate(shared | {"score": recipe["score"]}), data
+
+
+def spoilt(monkeypatch, steps):
+    """Losses of these updates are not numbers."""
+    from condgen.training import tasks
+
+    honest, calls = tasks.denoising_score_matching, iter(range(10**6))
+    monkeypatch.setattr(
+        tasks,
+        "denoising_score_matching",
+        lambda *arguments: honest(*arguments) * (torch.nan if next(calls) in steps else 1.0),
+    )
+
+
+def test_training_ends_in_one_line_after_many_in_a_row(monkeypatch, tmp_path):
+    spoilt(monkeypatch, range(7, 10**6))
+    small, data = stage()
+    words = (
+        r"loss is not a finite number at step 17 \(8 of 8 rows.* at noise level .* of class '\d'\), and the last 10 "
+    )
+    with pytest.raises(UserError, match=words) as error:
+        list(train_stage("score", tmp_path, small, data, ALONE))
+    assert "lower the learning rate" in str(error.value)
+    assert "\n" not in str(error.value)
+    tensors, about = load_tensors(tmp_path / "state" / "state.safetensors")
+    assert about["step"] == 17
+    assert all(bool(tensor.isfinite().all()) for tensor in tensors.values())
+
+
+def test_weights_are_those_of_the_last_good_step_and_the_same_command_says_the_same(monkeypatch, tmp_path):
+    small, data = stage()
+    work = train_stage("score", tmp_path / "good", small, data, ALONE)
+    assert [progress.done for progress in itertools.islice(work, 7)] == list(range(1, 8))
+    work.close()
+    spoilt(monkeypatch, range(7, 10**6))
+    errors = []
+    for _ in range(2):
+        with pytest.raises(UserError) as error:
+            list(train_stage("score", tmp_path / "bad", small, data, ALONE))
+        errors.append(str(error.value))
+        good, bad = (load_tensors(tmp_path / name / "state" / "state.safetensors")[0] for name in ("good", "bad"))
+        assert all(torch.equal(good[name], bad[name]) for name in good if name.startswith("models/"))
+    assert errors[0] == errors[1]
+    monkeypatch.undo()
+    more, _ = stage(skip_limit=30)  # is no part of the key: training goes on from there
+    first, *_ = train_stage("score", tmp_path / "bad", more, data, ALONE)
+    assert first.done == 18
+    assert "stopped" not in json.loads((tmp_path / "bad" / "stage.json").read_text())
+    gentler, _ = stage(lr=1e-4)
+    assert len(list(train_stage("score", tmp_path / "bad", gentler, data, ALONE))) > 40  # set aside, and begun anew
+
+
+def test_a_training_that_is_too_short_for_the_limit_does_not_finish_with_nothing_learnt(monkeypatch, tmp_path):
+    spoilt(monkeypatch, range(2, 10**6))
+    small, data = stage(steps=6)
+    for _ in range(2):
+        with pytest.raises(UserError, match=r"at step 6 .* the last 4 updates were skipped"):
+            list(train_stage("score", tmp_path, small, data, ALONE))
+    assert not (tmp_path / "model.safetensors").exists()
+
+
+def test_a_few_bad_rows_are_named_by_noise_level_and_class(monkeypatch, tmp_path):
+    from condgen.training import tasks
+
+    honest, seen = tasks.denoising_score_matching, []
+
+    def planted(model, x, t, eps, y):
+        losses = honest(model, x, t, eps, y)
+        seen.append((t, y))
+        return torch.where(torch.arange(len(losses)) == 5, torch.inf, losses) if len(seen) in (4, 9) else losses
+
+    monkeypatch.setattr(tasks, "denoising_score_matching", planted)
+    small, data = stage()
+    said = [progress.message for progress in train_stage("score", tmp_path, small, data, ALONE) if progress.message]
+    assert len(said) == 1
+    assert "score, step 4: loss is not a finite number (1 of 8 rows, the worst at noise level" in said[0]
+    rows = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    found = [row["not_finite"]["model"] for row in rows if "not_finite" in row]
+    assert [(row["step"], row["rows"], row["of"]) for row in found] == [(4, 1, 8), (9, 1, 8)]
+    for row, place in zip(found, (3, 8), strict=True):
+        t, y = seen[place]
+        assert row["class"] == data.names[int(y[5])]
+        assert row["noise_level"] == pytest.approx(float(small.schedule.noise_level(t[5])))
+
+
+def test_a_few_bad_batches_are_told_and_training_goes_on(monkeypatch, tmp_path):
+    spoilt(monkeypatch, {4, 11, 12})
+    small, data = stage()
+    assert len(list(train_stage("score", tmp_path, small, data, ALONE))) == 40
+    rows = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    rows = [row for row in rows if "lr" in row]
+    assert [row.get("skipped", 0) for row in rows] == [1, 1, 3, 3, 3, 3, 3, 3]
+    assert "loss" not in rows[0]  # step 5 was a bad one, and a log holds numbers
+    assert rows[-1]["loss"] > 0
+
+
+# ----------------------------------------------------------------------------------------------------
+# What a model's key depends on
+
+
+def stages(changes=(), of=()):
+    """A stage of each kind, with changes to its training and to its own part."""
+    recipe = default_recipe(parse_data("digits"), load(parse_data("digits"), "train"))
+    shared = {"data": recipe.data, "schedule": recipe.schedule}
+    parts = {
+        "score": (ScoreStage, recipe.score),
+        "classifier": (ClassifierStage, recipe.classifiers["default"]),
+        "generator": (GeneratorStage, recipe.generators["smm"]),
+    }
+    for name, (kind, part) in parts.items():
+        tree = part.model_dump(mode="json")
+        tree["training"] |= dict(changes)
+        yield kind.model_validate(shared | {name: tree | dict(of)})
+
+
+def keys(changes=(), of=()):
+    return [content_key(_what_counts(stage)) for stage in stages(changes, of)]
+
+
+def test_what_changes_rounding_alone_is_in_no_key():
+    assert keys({"compile": True}) == keys({"micro_batch": 7}) == keys({"micro_batch": "auto"}) == keys()
+    assert keys({"skip_limit": 3}) == keys()
+    assert len({*keys(), *keys({"precision": "bfloat16"}), *keys({"flip": True}), *keys({"lr": 0.5})}) == 12
+
+
+def test_keys_of_models_that_were_trained_before_still_hold():
+    score, classifier, generator = (stage.model_dump(mode="json") for stage in stages())
+    classifier["classifier"]["compile"] = False  # as all dumps said once
+    generator["generator"]["augment"]["flip"] = False
+    assert keys() == [content_key(tree) for tree in (score, classifier, generator)]
+
+
+def test_recipes_that_say_it_as_before_mean_what_they_meant():
+    _, classifier, generator = stages()
+    tree = classifier.model_dump(mode="json")
+    tree["classifier"]["compile"] = False
+    assert ClassifierStage.model_validate(tree) == classifier
+    tree["classifier"]["compile"] = True
+    found = ClassifierStage.model_validate(tree)
+    assert found.classifier.training == classifier.classifier.training.model_copy(update={"compile": True})
+    tree = generator.model_dump(mode="json")
+    tree["generator"]["augment"]["flip"] = True
+    found = GeneratorStage.model_validate(tree)
+    assert found.generator.training.flip
+    assert found.generator.augment == generator.generator.augment
+    assert content_key(_what_counts(found)) == content_key(tree)
+
+
+def test_networks_by_class_are_not_compiled_anew_at_every_step():
+    with pytest.raises(ValueError, match=r"leave training\.compile out"):
+        next(stages({"compile": True}, {"labels": "separate"}))
+
+
+def test_points_are_not_mirrored(tmp_path):
+    moons = load(parse_data("moons"), "train")
+    part, _ = stage(flip=True)
+    with pytest.raises(UserError, match="mirrors images, and moons has points"):
+        list(train_stage("score", tmp_path, part, moons, ALONE))
+
+
+def test_the_log_says_how_many_rows_go_at_a_time_and_training_goes_on_with_others(tmp_path):
+    whole, data = stage()
+    parts, _ = stage(micro_batch=3)
+    work = train_stage("score", tmp_path, parts, data, ALONE)
+    said = [progress.message for progress in itertools.islice(work, 10)]
+    work.close()
+    assert said[0] == "score, step 1: 3 rows at a time"
+    assert not any(said[1:])
+    auto, _ = stage(micro_batch="auto")
+    rest = list(train_stage("score", tmp_path, auto, data, ALONE))
+    assert [progress.done for progress in rest] == list(range(11, 41))
+    rows = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert [row["rows_at_a_time"] for row in rows if "rows_at_a_time" in row] == [{"model": 3}, {"model": 8}]
+    assert list(train_stage("score", tmp_path, whole, data, ALONE)) == []  # finished, whoever asks

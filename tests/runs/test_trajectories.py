@@ -1,0 +1,129 @@
+"""The trajectories stage: kept as pictures or coordinates, ending in the samples, drawn once."""
+
+import gc
+import itertools
+import weakref
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from condgen.data import load, parse_data
+from condgen.recipes import SampleRecipe, SampleStage, ScoreStage, default_recipe
+from condgen.runs import (
+    TRAJECTORIES,
+    Models,
+    read_json,
+    read_rows,
+    sample_stage,
+    train_stage,
+    trajectory_stage,
+)
+from condgen.runs.sample import defaults_of, open_source
+from condgen.runs.trajectories import _defaults
+from condgen.training import Processes
+
+ALONE = Processes(cpu=True)
+CPU = torch.device("cpu")
+METHODS = {"plain": {"steps": 12}, "own": {"sampler": "adaptive-ode"}, "short": {"sampler": "ddim", "steps": 3}}
+
+
+def recipe_of(**changes):
+    return SampleRecipe.model_validate({"per_class": 3, "seed": 7, "methods": METHODS} | changes)
+
+
+@pytest.fixture(scope="module", params=["digits", "moons"])
+def model(request, tmp_path_factory):
+    """A score model of two training steps, and its number of classes."""
+    data = load(parse_data(request.param), "train")
+    base = default_recipe(parse_data(request.param), data).model_dump(mode="json")
+    base["score"]["training"] |= {"steps": 2, "batch": 16}
+    base["score"]["network"] |= {"width": 16, "depth": 1}
+    stage = ScoreStage.model_validate({key: base[key] for key in ("data", "schedule", "seed", "score")})
+    folder = tmp_path_factory.mktemp(request.param) / "score"
+    list(train_stage("score", folder, stage, data, ALONE))
+    return Models(folder), data
+
+
+def test_trajectories_end_in_the_samples_of_their_seeds(model, tmp_path):
+    models, data = model
+    stage = recipe_of(trajectories=2).trajectory_stage(data.n_classes)
+    assert (stage.labels, stage.seeds) == ((0, 1), (7, 10))
+    work = list(trajectory_stage(tmp_path / "t", stage, dict.fromkeys(METHODS, models), CPU))
+    assert work
+    rows = read_json(tmp_path / "t" / TRAJECTORIES)["rows"]
+    assert [(row["method"], row["class"], row["seed"]) for row in rows] == [
+        (name, y, 7 + 3 * y) for name in METHODS for y in (0, 1)
+    ]
+    labels = tuple(y for y in range(2) for _ in range(3))
+    for name, method in stage.methods.items():
+        list(sample_stage("s", tmp_path / name, SampleStage(method=method, labels=labels, seed=7), models, ALONE))
+        drawn = {row["seed"]: row for row in read_rows(tmp_path / name / "manifest.jsonl")}
+        for row in rows:
+            if row["method"] != name:
+                continue
+            noise = row["noise"]
+            assert all(before > after for before, after in itertools.pairwise(noise))
+            assert row["evaluations"] == drawn[row["seed"]]["evaluations"]
+            if not data.is_images:
+                assert len(row["x_t"]) == len(row["denoised"]) == len(noise) <= 40
+                assert np.allclose(row["denoised"][-1], drawn[row["seed"]]["x"], atol=1e-3)
+                continue
+            assert len(noise) == {"plain": 9, "own": 9, "short": 3}[name]
+            strips = [np.asarray(Image.open(tmp_path / "t" / row[kind])).astype(int) for kind in ("x_t", "denoised")]
+            assert {strip.shape for strip in strips} == {(8, 8 * len(noise))}
+            sample = np.asarray(Image.open(tmp_path / name / drawn[row["seed"]]["file"])).astype(int)
+            assert np.abs(strips[1][:, -8:] - sample).max() <= 1  # another batch, other rounding
+            assert strips[0][:, :8].std() > 60  # noise at first
+
+
+def test_they_are_drawn_once_and_again_where_anything_changed(model, tmp_path):
+    models, data = model
+    stage = recipe_of().trajectory_stage(data.n_classes)
+    opened = dict.fromkeys(METHODS, models)
+    assert list(trajectory_stage(tmp_path / "t", stage, opened, CPU))
+    assert not list(trajectory_stage(tmp_path / "t", stage, opened, CPU))
+    other = recipe_of(methods=METHODS | {"plain": {"steps": 13}}).trajectory_stage(data.n_classes)
+    assert list(trajectory_stage(tmp_path / "t", other, opened, CPU))
+
+
+def test_what_is_finished_loads_no_model_and_what_is_not_one_at_a_time(model, tmp_path, monkeypatch):
+    models, data = model
+    stage, opened = recipe_of().trajectory_stage(data.n_classes), dict.fromkeys(METHODS, models)
+    alive, loads = weakref.WeakSet(), []
+
+    def load(method, own, device):
+        gc.collect()
+        assert not alive, "the model of the last method is still in memory"
+        source = open_source(method, own, device)
+        alive.add(source.many.denoiser)
+        loads.append(_defaults(method, own) == defaults_of(method, source))
+        return source
+
+    monkeypatch.setattr("condgen.runs.trajectories.open_source", load)
+    assert list(trajectory_stage(tmp_path / "t", stage, opened, CPU))
+    assert loads == [True] * 3  # and the key is what it was when it was taken from the models
+    assert not list(trajectory_stage(tmp_path / "t", stage, opened, CPU))
+    assert len(loads) == 3
+
+
+def test_pictures_that_were_deleted_are_drawn_again(model, tmp_path):
+    models, data = model
+    stage, opened = recipe_of().trajectory_stage(data.n_classes), dict.fromkeys(METHODS, models)
+    list(trajectory_stage(tmp_path / "t", stage, opened, CPU))
+    before = {path: path.read_bytes() for path in (tmp_path / "t").rglob("*.png")}
+    assert bool(before) == data.is_images
+    for path in before:
+        path.unlink()
+    assert bool(list(trajectory_stage(tmp_path / "t", stage, opened, CPU))) == data.is_images
+    assert {path: path.read_bytes() for path in (tmp_path / "t").rglob("*.png")} == before
+
+
+def test_who_is_shown():
+    assert recipe_of(trajectories=0).trajectory_stage(10) is None
+    assert recipe_of(methods={"one": {"generator": "g"}}).trajectory_stage(10) is None
+    mixed = recipe_of(methods=METHODS | {"one": {"generator": "g"}}).trajectory_stage(2, each=5)
+    assert list(mixed.methods) == list(METHODS)
+    assert mixed.labels == (0, 0, 0, 1, 1, 1)  # no more than are drawn of a class
+    assert mixed.seeds == (7, 8, 9, 10, 11, 12)

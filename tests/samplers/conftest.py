@@ -1,0 +1,55 @@
+"""A Gaussian, whose samplers are linear, and noise that lets their covariance be read off."""
+
+import pytest
+import torch
+
+from condgen.denoiser import Denoiser
+from condgen.samplers import trajectory
+
+
+class GaussianDenoiser(Denoiser):
+    """The exact denoiser of N(0, std^2), elementwise; std 0 is a point at the origin."""
+
+    def __init__(self, schedule, std=0.5):
+        super().__init__()
+        self.schedule, self.std, self.calls = schedule, std, 0
+
+    def std_at(self, t):
+        """The standard deviation of x_t."""
+        return (self.schedule.alpha(t) ** 2 * self.std**2 + self.schedule.sigma(t) ** 2).sqrt()
+
+    def forward(self, x_t, t, y=None):
+        self.calls += 1
+        return (self.schedule.alpha(t) * self.std**2 / self.std_at(t) ** 2).to(x_t.dtype) * x_t
+
+
+class UnitNoise:
+    """In place of random streams: the k-th draw is the k-th unit vector.
+
+    What is linear in its draws then ends in the vector of their coefficients, whose norm is the standard deviation.
+    """
+
+    def __init__(self):
+        self.drawn = 0
+
+    def normal(self, shape, dtype=None):
+        out = torch.zeros(1, *shape, dtype=torch.float64)
+        out[0, self.drawn] = 1
+        self.drawn += 1
+        return out
+
+
+def exact_stds(sampler, grid, draws_per_step=4):
+    """The standard deviation of x after every step, in units of the distribution's: 1 where the sampler is exact."""
+    steps = trajectory(sampler, grid, UnitNoise(), None, (draws_per_step * len(grid) + 8,))
+    return [float(step.x.norm() / sampler.denoiser.std_at(step.t)) for step in steps][:-1]
+
+
+@pytest.fixture(name="gaussian")
+def _gaussian():
+    return GaussianDenoiser
+
+
+@pytest.fixture(name="exact_stds")
+def _exact_stds():
+    return exact_stds

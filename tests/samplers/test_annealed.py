@@ -1,0 +1,136 @@
+"""Consistent annealed sampling keeps to the row of noise levels; annealed Langevin does not (arXiv 2009.05475)."""
+
+import math
+
+import pytest
+import torch
+
+from condgen.errors import UserError
+from condgen.rng import Streams
+from condgen.samplers import (
+    DDIM,
+    DPM2MSDE,
+    Ancestral,
+    AnnealedLangevin,
+    ConsistentAnnealed,
+    final,
+    trajectory,
+)
+from condgen.schedules import EDM, VE, VP, Cosine, geometric_grid
+
+SCHEDULES = [VE(), VP(), Cosine(), EDM()]
+PAPER = VE(sigma_min=0.01, sigma_max=50.0)
+LEVELS = 232
+GAMMA = (0.01 / 50) ** (1 / (LEVELS - 1))
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES, ids=lambda s: s.kind)
+@pytest.mark.parametrize("options", [{}, {"eta": 0.08}, {"power": 3.0}], ids=str)
+def test_the_noise_about_a_point_is_that_of_the_level_everywhere(schedule, options, gaussian, exact_stds):
+    stds = exact_stds(ConsistentAnnealed(gaussian(schedule, std=0.0), **options), geometric_grid(schedule, LEVELS))
+    assert stds == pytest.approx([1.0] * LEVELS, abs=1e-9)
+
+
+@pytest.mark.parametrize("eta", [0.056, 1 - GAMMA, 1 - GAMMA**2])
+def test_a_gaussian_is_tracked_to_the_spread_that_an_estimate_forgets(eta, gaussian, exact_stds):
+    r"""An estimate stands in for draws from p(x | x_t), so each update loses eta^2 of the variance of those.
+
+    With the exact D, x_t - D shrinks by 1 - eta and the rest is made up, so that
+    v_s = (1 - (1 - rho) eta)^2 v_t + l_s^2 - (1 - eta)^2 l_t^2 with rho = c^2 / (c^2 + l_t^2): exact for a point, short
+    by eta^2 rho l_t^2 from the true v_t.
+    """
+    c, grid = 0.5, geometric_grid(PAPER, LEVELS)
+    stds = exact_stds(ConsistentAnnealed(gaussian(PAPER, std=c), eta=eta), grid)
+    levels = PAPER.noise_level(grid).tolist()
+    variance, expected = levels[0] ** 2, []
+    for i, level in enumerate(levels):
+        expected.append(math.sqrt(variance / (c**2 + level**2)))
+        if i + 1 < LEVELS:
+            rho = c**2 / (c**2 + level**2)
+            variance = (1 - (1 - rho) * eta) ** 2 * variance + levels[i + 1] ** 2 - (1 - eta) ** 2 * level**2
+    assert stds == pytest.approx(expected, abs=1e-9)
+    assert min(stds[:80]) > 0.999  # down to noise of five times the spread
+    assert stds[-1] == pytest.approx({0.056: 0.9857}.get(eta, 0.9908 if eta < 0.056 else 0.9819), abs=1e-4)
+
+
+@pytest.mark.parametrize(("step", "repeats", "excess"), [(1.8e-5, 1, 1.14), (3.6e-6, 5, 1.11)])
+def test_annealed_langevin_ends_with_more_noise_than_the_level_says(step, repeats, excess, gaussian, exact_stds):
+    sampler = AnnealedLangevin(gaussian(PAPER, std=0.0), eta=step / 0.01**2, repeats=repeats)
+    stds = exact_stds(sampler, geometric_grid(PAPER, LEVELS), repeats)
+    assert stds[-1] == pytest.approx(excess, abs=0.005)
+    eta, expected, levels = step / 0.01**2, [50.0], PAPER.noise_level(geometric_grid(PAPER, LEVELS)).tolist()
+    for level in levels[1:]:
+        v = expected[-1]
+        for _ in range(repeats):
+            v = math.sqrt((1 - eta) ** 2 * v**2 + 2 * eta * level**2)
+        expected.append(v)
+    assert stds == pytest.approx([v / level for v, level in zip(expected, levels, strict=True)], abs=1e-9)
+
+
+def test_repeated_langevin_updates_settle_where_the_formula_says(gaussian, exact_stds):
+    sampler = AnnealedLangevin(gaussian(PAPER, std=0.0), eta=0.3, repeats=40)
+    assert exact_stds(sampler, geometric_grid(PAPER, 6), 40)[-1] == pytest.approx(math.sqrt(2 / 1.7), abs=1e-3)
+
+
+def test_langevin_updates_use_the_score_of_the_new_level(gaussian, exact_stds):
+    """On a Gaussian of variance c^2 an update is v <- (1 - eta l^2/(c^2 + l^2))^2 v + 2 eta l^2, at the new l."""
+    eta, c, grid = 0.18, 0.5, geometric_grid(PAPER, 30)
+    variance, expected = 50.0**2, []
+    for level in PAPER.noise_level(grid)[1:].tolist():
+        variance = (1 - eta * level**2 / (c**2 + level**2)) ** 2 * variance + 2 * eta * level**2
+        expected.append(math.sqrt(variance / (c**2 + level**2)))
+    assert exact_stds(AnnealedLangevin(gaussian(PAPER, std=c), eta=eta), grid)[1:] == pytest.approx(expected, abs=1e-9)
+
+
+def _draw(sampler, grid):
+    return final(trajectory(sampler, grid, Streams(range(8)), None, (5,))).x
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES, ids=lambda s: s.kind)
+def test_its_ends_are_ddim_and_ancestral_sampling(schedule, gaussian):
+    denoiser, grid = gaussian(schedule), geometric_grid(schedule, 30)
+    low, high = schedule.noise_range
+    gamma = (low / high) ** (1 / 29)
+    close = {"rtol": 2e-5, "atol": 2e-6}
+    for options in ({"eta": 1 - gamma}, {"power": 1.0}):
+        torch.testing.assert_close(
+            _draw(ConsistentAnnealed(denoiser, **options), grid), _draw(DDIM(denoiser), grid), **close
+        )
+    ancestral = _draw(Ancestral(denoiser), grid)
+    for same in (
+        ConsistentAnnealed(denoiser, eta=1 - gamma**2),
+        ConsistentAnnealed(denoiser, power=2.0),
+        DDIM(denoiser, eta=1.0),
+    ):
+        torch.testing.assert_close(_draw(same, grid), ancestral, **close)
+
+
+def test_its_power_is_one_and_the_noise_of_the_sde(gaussian):
+    """The first step of DPM-Solver++(2M) SDE knows no past."""
+    denoiser, grid = gaussian(VP()), geometric_grid(VP(), 30)[10:12]
+    consistent, sde = ConsistentAnnealed(denoiser, power=1.7), DPM2MSDE(denoiser, eta=0.7)
+    torch.testing.assert_close(_draw(consistent, grid), _draw(sde, grid))
+
+
+def test_the_default_power_is_the_papers_tuned_step():
+    for eta, levels, power in ((0.056, 232, 1.56), (0.011, 1156, 1.50)):
+        gamma = (0.01 / 50) ** (1 / (levels - 1))
+        assert math.log(1 - eta) / math.log(gamma) == pytest.approx(power, abs=0.005)
+    assert ConsistentAnnealed.__dataclass_fields__["power"].default == 1.56
+
+
+@pytest.mark.parametrize("eta", [0.03, 1.97])
+def test_a_step_out_of_bounds_is_refused_in_one_line(eta, gaussian):
+    sampler = ConsistentAnnealed(gaussian(PAPER), eta=eta)
+    with pytest.raises(
+        UserError, match=r"1 - gamma = 0\.036.* and 1 \+ gamma = 1\.964.* from 50 to 48.*change eta"
+    ) as e:
+        _draw(sampler, geometric_grid(PAPER, LEVELS))
+    assert "\n" not in str(e.value)
+
+
+def test_the_last_estimate_is_the_expected_denoised_sample(gaussian):
+    last, denoised = list(
+        trajectory(ConsistentAnnealed(gaussian(PAPER)), geometric_grid(PAPER, 40), Streams([1]), None, (3,))
+    )[-2:]
+    torch.testing.assert_close(denoised.x, 0.25 / (0.25 + 0.01**2) * last.x)

@@ -1,0 +1,75 @@
+"""Noise added to Heun's method."""
+
+import math
+
+import pytest
+import torch
+
+from condgen.rng import Streams
+from condgen.samplers import EDMStochastic, Heun, Restart, evaluations_on, final, trajectory
+from condgen.schedules import EDM, VE, VP, Cosine, geometric_grid, karras_grid
+
+
+def _draw(sampler, grid, seeds=range(4)):
+    return final(trajectory(sampler, grid, Streams(seeds), None, (5,))).x
+
+
+@pytest.mark.parametrize(("points", "repeats", "cost"), [(3, 1, 43), (5, 2, 55), (10, 2, 75)])
+def test_restarts_cost_what_the_paper_counts(points, repeats, cost, gaussian):
+    denoiser = gaussian(VP())
+    sampler = Restart(denoiser, points=points, repeats=repeats)
+    grid = karras_grid(VP(), 20)
+    last = final(trajectory(sampler, grid, Streams([0]), None, (2,)))
+    assert last.evaluations == denoiser.calls == evaluations_on(sampler, grid) == cost
+
+
+@pytest.mark.parametrize("schedule", [VE(), VP(), Cosine(), EDM()], ids=lambda s: s.kind)
+def test_a_restart_goes_up_to_high_once_it_is_below_low(schedule, gaussian):
+    class Watched(gaussian):
+        def forward(self, x_t, t, y=None):
+            levels.append(float(self.schedule.noise_level(t)))
+            return super().forward(x_t, t, y)
+
+    levels = []
+    _draw(Restart(Watched(schedule), points=4, repeats=2, low=0.05, high=0.4), geometric_grid(schedule, 15))
+    ups = [i for i in range(1, len(levels)) if levels[i] > levels[i - 1] * 1.001]
+    assert [levels[i] for i in ups] == pytest.approx([0.4, 0.4])
+    base = levels[ups[0] - 1]
+    assert base == pytest.approx(levels[ups[1] - 1])
+    grid_levels = schedule.noise_level(geometric_grid(schedule, 15))
+    assert base == pytest.approx(float(grid_levels[grid_levels <= 0.05].max()))
+
+
+def test_no_noise_is_heuns_method(gaussian):
+    denoiser, grid = gaussian(EDM()), karras_grid(EDM(), 12)
+    plain = _draw(Heun(denoiser), grid)
+    assert torch.equal(_draw(EDMStochastic(denoiser, gamma=0.0), grid), plain)
+    assert torch.equal(_draw(EDMStochastic(denoiser, s_min=90.0, s_max=95.0), grid), plain)
+    assert not torch.equal(_draw(EDMStochastic(denoiser), grid), plain)
+
+
+def test_noise_is_added_within_its_interval_and_never_beyond_the_schedule(gaussian):
+    class Watched(gaussian):
+        def forward(self, x_t, t, y=None):
+            times.append(float(t))
+            return super().forward(x_t, t, y)
+
+    times = []
+    grid = karras_grid(EDM(), 12)
+    _draw(EDMStochastic(Watched(EDM()), gamma=0.3, s_min=1.0, s_max=100.0), grid)
+    starts, raised = grid[:-1].tolist(), times[:-1:2]
+    assert raised[0] == 80.0  # nothing is above it
+    assert raised[1:] == pytest.approx([t * 1.3 if t >= 1 else t for t in starts[1:]])
+
+
+def test_the_standard_deviation_of_the_added_noise_is_felt(gaussian, exact_stds):
+    grid = geometric_grid(EDM(), 200)
+    exact = exact_stds(EDMStochastic(gaussian(EDM()), gamma=0.1), grid)[-1]
+    more = exact_stds(EDMStochastic(gaussian(EDM()), gamma=0.1, s_noise=1.01), grid)[-1]
+    assert 1.001 < more / exact < 1.01
+
+
+def test_levels_are_those_of_karras():
+    levels = karras_grid(EDM(sigma_min=0.06, sigma_max=0.3), 5)
+    assert levels[0] == 0.3
+    assert math.isclose(float(levels[2]) ** (1 / 7), 0.5 * (0.3 ** (1 / 7) + 0.06 ** (1 / 7)))

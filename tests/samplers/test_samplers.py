@@ -1,0 +1,229 @@
+"""Laws that every sampler keeps."""
+
+import inspect
+from itertools import pairwise
+
+import pytest
+import torch
+
+from condgen.errors import UserError
+from condgen.guidance import ClassifierGuided, DenoiserGuided
+from condgen.networks import MLPSettings, UNetSettings
+from condgen.oracle import Oracle
+from condgen.rng import Streams
+from condgen.samplers import (
+    FIXED,
+    PredictorCorrector,
+    build_sampler,
+    evaluations_on,
+    final,
+    grid_for,
+    options_of,
+    points_within,
+    trajectory,
+)
+from condgen.schedules import EDM, GRIDS, VE, VP, Cosine, geometric_grid, karras_grid
+from condgen.score import ScoreConfig, ScoreModel
+
+SCHEDULES = [VE(), VP(), Cosine(t_epsilon=2e-3), EDM()]
+NOISY = {"ddim": {"eta": 0.7}, "predictor-corrector": {"length": "norms", "corrections": 2}, "edm": {"gamma": 0.3}}
+
+
+def draw(sampler, grid, seeds, y=None, shape=(16,)):
+    return final(trajectory(sampler, grid, Streams(seeds), y, shape)).x
+
+
+# How far the std of a Gaussian may be off on 200 points of the sampler's own grid: it is known exactly, without chance.
+TOLERANCE = dict.fromkeys(FIXED, 0.004) | {
+    "edm": 0.007,
+    "dpm++2m-sde": 0.005,
+    "ddim": 0.032,
+    "ancestral": 0.065,
+    "consistent-annealed": 0.05,
+    "euler-maruyama": 0.03,
+    "reverse-diffusion": 0.05,
+    "predictor-corrector": 0.035,
+}
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES, ids=lambda s: s.kind)
+@pytest.mark.parametrize(
+    "name", sorted(set(FIXED) - {"annealed-langevin"})
+)  # which is inconsistent: see test_annealed.py
+def test_standard_deviation_of_a_gaussian(name, schedule, gaussian, exact_stds):
+    sampler = FIXED[name](gaussian(schedule))
+    assert exact_stds(sampler, grid_for(sampler, 200))[-1] == pytest.approx(1, abs=TOLERANCE[name])
+
+
+@pytest.mark.parametrize("schedule", [EDM(), VP()], ids=lambda s: s.kind)
+@pytest.mark.parametrize("shape", [(1,), (2, 3), (3, 17, 5)], ids=str)
+@pytest.mark.parametrize("options", [False, True], ids=["defaults", "options"])
+@pytest.mark.parametrize("name", FIXED)
+def test_a_sample_depends_on_its_own_seed_alone_bit_for_bit(name, options, shape, schedule, gaussian):
+    # an elementwise denoiser: no matrix product, whose order of summation could depend on the batch
+    sampler = build_sampler(name, gaussian(schedule), NOISY.get(name, {}) if options else {})
+    grid, y = karras_grid(schedule, 9), torch.arange(16) % 3
+    together = draw(sampler, grid, range(16), y, shape)
+    assert together.unique(dim=0).shape[0] == 16
+    for batch in (1, 4):
+        parts = [draw(sampler, grid, seeds.tolist(), y[seeds], shape) for seeds in torch.arange(16).split(batch)]
+        assert torch.equal(together, torch.cat(parts))
+    assert torch.equal(together, draw(sampler, grid, range(15, -1, -1), y.flip(0), shape).flip(0))
+
+
+@pytest.mark.parametrize("name", FIXED)
+@pytest.mark.parametrize(
+    "network",
+    [MLPSettings(width=32, depth=1), UNetSettings(channels=16, multipliers=(1, 2), blocks=1, attention=())],
+    ids=lambda n: n.kind,
+)
+def test_networks_add_rounding_at_most(name, network):
+    torch.manual_seed(0)
+    config = ScoreConfig(network=network, schedule=EDM(), shape=(1, 8, 8), names=("a", "b"), sigma_data=0.5)
+    sampler = FIXED[name](ScoreModel(config).eval())
+    grid = karras_grid(EDM(), 6)
+    together = draw(sampler, grid, range(5), None, (1, 8, 8))
+    alone = torch.cat([draw(sampler, grid, [i], None, (1, 8, 8)) for i in range(5)])
+    torch.testing.assert_close(together, alone, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA here")
+def test_a_gpu_adds_rounding_at_most():
+    """Noise is drawn on the processor for every device."""
+    torch.manual_seed(0)
+    network = UNetSettings(channels=16, multipliers=(1, 2), blocks=1, attention=())
+    config = ScoreConfig(network=network, schedule=EDM(), shape=(1, 8, 8), names=("a", "b"), sigma_data=0.5)
+    model, grid, found = ScoreModel(config).eval(), karras_grid(EDM(), 6), []
+    for device in ("cpu", "cuda"):
+        streams = Streams(range(5), torch.device(device))
+        found.append(final(trajectory(FIXED["heun"](model.to(device)), grid, streams, None, (1, 8, 8))).x.cpu())
+    torch.testing.assert_close(*found, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES, ids=lambda s: s.kind)
+@pytest.mark.parametrize("name", FIXED)
+def test_evaluations_are_counted_as_they_happen(name, schedule, gaussian):
+    denoiser = gaussian(schedule)
+    sampler = FIXED[name](denoiser)
+    grid = grid_for(sampler, 18)
+    last = final(trajectory(sampler, grid, Streams([0]), None, (2,)))
+    assert last.evaluations == denoiser.calls == evaluations_on(sampler, grid)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "expected"),
+    [
+        ("heun", {}, 35),
+        ("edm", {}, 35),
+        ("euler-maruyama", {}, 18),
+        ("unipc", {"order": 3}, 18),
+        ("predictor-corrector", {"corrections": 2}, 52),
+        ("annealed-langevin", {"repeats": 5}, 86),
+        ("restart", {"points": 4, "repeats": 3}, 35 + 18),
+    ],
+)
+def test_what_eighteen_points_cost(name, options, expected, gaussian):
+    assert evaluations_on(build_sampler(name, gaussian(EDM()), options), karras_grid(EDM(), 18)) == expected
+
+
+@pytest.mark.parametrize("name", FIXED)
+def test_guided_samples_land_in_the_class_asked_for(name):
+    means = torch.tensor([[-3.0, 0.0], [3.0, 0.0], [0.0, 3.0]])
+    oracle = Oracle(EDM(), means, torch.arange(3), 3, stds=0.3)
+    y = torch.arange(60) % 3
+    options = {"eta": 0.5, "repeats": 3} if name == "annealed-langevin" else {}
+    sampler = build_sampler(name, ClassifierGuided(oracle, oracle.likelihood), options)
+    x = draw(sampler, grid_for(sampler, 40), range(60), y, (2,))
+    assert torch.cdist(x, means).argmin(1).tolist() == y.tolist()
+    spread = (x - means[y]).std()
+    assert 0.2 < float(spread) < 0.4
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES, ids=lambda s: s.kind)
+@pytest.mark.parametrize("name", FIXED)
+def test_exact_classifier_free_guidance_draws_what_classifier_guidance_draws(name, schedule):
+    oracle = Oracle(schedule, torch.tensor([[-1.0, 0.0], [1.0, 0.0], [0.0, 1.0]]), torch.arange(3), 3, stds=0.3)
+    y, grid = torch.arange(12) % 3, GRIDS["karras"](schedule, 12)
+    free = draw(FIXED[name](DenoiserGuided(oracle, None, 2.0)), grid, range(12), y, (2,))
+    by_classifier = draw(FIXED[name](ClassifierGuided(oracle, oracle.likelihood, 2.0)), grid, range(12), y, (2,))
+    torch.testing.assert_close(free, by_classifier, rtol=1e-3, atol=1e-3)
+    assert float((free - draw(FIXED[name](oracle), grid, range(12), y, (2,))).abs().max()) > 0.01
+
+
+@pytest.mark.parametrize("name", FIXED)
+def test_rescaling_the_state_changes_nothing(name, gaussian):
+    """At equal noise levels VP is VE seen through a factor alpha: most samplers cannot tell them apart."""
+    ve, vp = VE(sigma_min=0.02, sigma_max=100.0), VP()
+    levels = torch.linspace(4.0, -3.0, 12, dtype=torch.float64).exp()
+    out = []
+    for schedule in (ve, vp):
+        sampler, grid = FIXED[name](gaussian(schedule)), schedule.t_of_noise_level(levels)
+        noise = Streams(range(3))
+        x, past = expand_noise(noise, schedule, grid[0]), []
+        for t, s in pairwise(grid):
+            x = sampler.step(x, t, s, None, noise, past)
+        out.append(sampler.denoiser(x, grid[-1]))
+    same = torch.allclose(*out, rtol=1e-9, atol=1e-9)
+    assert same == (name not in {"euler-maruyama", "reverse-diffusion", "predictor-corrector"})
+
+
+def expand_noise(noise, schedule, t):
+    return schedule.sigma(t) * noise.normal((4,), torch.float64)
+
+
+def test_the_loop_yields_noise_first_and_every_step(gaussian):
+    grid = karras_grid(EDM(), 5)
+    steps = list(trajectory(FIXED["heun"](gaussian(EDM())), grid, Streams([3]), None, (2,)))
+    assert [step.number for step in steps] == [0, 1, 2, 3, 4, 5]
+    assert [float(step.t) for step in steps] == [*grid.tolist(), float(grid[-1])]
+    assert torch.equal(steps[0].x, 80.0 * Streams([3]).normal((2,)))
+
+
+@pytest.mark.parametrize("name", FIXED)
+def test_every_option_is_described(name, gaussian):
+    fields = options_of(name).model_fields
+    assert all(field.description for field in fields.values())
+    assert build_sampler(name, gaussian(EDM())) != FIXED[name](gaussian(EDM()))  # samplers compare by identity
+    assert inspect.isabstract(FIXED[name]) is False
+    assert FIXED[name].__mro__[1].__name__ == "Sampler"
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "words"),
+    [
+        ("heun", {"eta": 1}, "no such setting"),
+        ("ddim", {"eta": 1.5}, "eta: Input should be less than or equal to 1"),
+        ("edm", {"gamma": 0.5}, "gamma"),
+        ("edm", {"s_min": 3, "s_max": 2}, "s_min to s_max, which 3 and 2 leave empty"),
+        ("restart", {"low": 0.5}, r"low \(0.5\) up to high \(0.3\)"),
+        ("restart", {"high": 90}, "0.002 and 80, the ends of the schedule"),
+        ("unipc", {"order": 4}, "order"),
+    ],
+)
+def test_impossible_options_are_refused(name, options, words, gaussian):
+    with pytest.raises(UserError, match=words):
+        build_sampler(name, gaussian(EDM()), options)
+
+
+@pytest.mark.parametrize(
+    ("name", "evaluations", "points"), [("heun", 35, 18), ("heun", 36, 18), ("dpm++2m", 10, 10), ("restart", 55, 20)]
+)
+def test_points_within_a_budget(name, evaluations, points, gaussian):
+    sampler = FIXED[name](gaussian(EDM()))
+    assert points_within(sampler, evaluations) == points
+
+
+def test_a_budget_too_small_for_the_sampler_is_refused(gaussian):
+    """Nineteen evaluations would leave the main descent of a restart two points, and samples of noise."""
+    with pytest.raises(UserError, match=r"needs at least 2[0-9] evaluations, more than 19"):
+        points_within(FIXED["restart"](gaussian(EDM())), 19)
+    with pytest.raises(UserError, match=r"needs at least \d+ evaluations, more than 100"):
+        points_within(build_sampler("restart", gaussian(EDM()), {"points": 10**14}), 100)  # whose grid fits nowhere
+
+
+def test_lengths_of_langevin_steps_by_norms_suit_high_dimensions_alone(gaussian):
+    """Each sample's norms tie the step to the state: right where norms concentrate, a wrong distribution elsewhere."""
+    sampler = PredictorCorrector(gaussian(EDM()), length="norms")
+    grid = geometric_grid(EDM(), 100)
+    assert float(draw(sampler, grid, range(12), shape=(1024,)).std()) == pytest.approx(0.5, rel=0.05)
+    assert float(draw(sampler, grid, range(300), shape=(4,)).std()) > 0.6

@@ -1,0 +1,52 @@
+import pytest
+import torch
+
+from condgen.checkpoint import load_into, load_tensors, save_tensors
+from condgen.errors import UserError
+from condgen.files import write_atomically
+
+
+def test_missing_and_surplus_tensors_are_named(tmp_path):
+    net = torch.nn.Linear(2, 2)
+    with pytest.raises(UserError, match=r"missing bias \(2 in all\)"):
+        load_into(net, {"weight": torch.zeros(2, 2), "wait": torch.zeros(1)}, tmp_path)
+
+
+def test_tensor_files_round_trip_and_leave_no_temporary(tmp_path):
+    path = tmp_path / "deep" / "file.safetensors"
+    save_tensors(path, {"a": torch.arange(3)}, {"kind": "x", "unicode": "é"})
+    tensors, description = load_tensors(path)
+    assert (tensors["a"].tolist(), description["unicode"]) == ([0, 1, 2], "é")
+    assert [entry.name for entry in path.parent.iterdir()] == ["file.safetensors"]
+
+
+def test_a_file_of_other_makers_is_refused(tmp_path):
+    from safetensors.torch import save_file
+
+    save_file({"a": torch.zeros(1)}, tmp_path / "x.safetensors")
+    with pytest.raises(UserError, match="not written by condgen"):
+        load_tensors(tmp_path / "x.safetensors")
+
+
+def test_a_failed_write_keeps_the_old_file_and_says_how_much_was_needed(tmp_path, monkeypatch):
+    path = tmp_path / "file"
+    write_atomically(path, b"old")
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("condgen.files.os.fsync", full)
+    with pytest.raises(UserError, match=r"cannot write .*file \(3 bytes needed\): No space left"):
+        write_atomically(path, b"new")
+    assert path.read_bytes() == b"old"
+    assert [entry.name for entry in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_description_of_another_version_is_refused_in_one_line(tmp_path):
+    from condgen.checkpoint import MODEL_FILE, save_tensors
+    from condgen.score import ScoreModel
+
+    save_tensors(tmp_path / MODEL_FILE, {}, {"kind": "score model", "network": {"kind": "hypernet"}})
+    with pytest.raises(UserError, match=r"describes a model that this version cannot build \(network") as caught:
+        ScoreModel.load(tmp_path)
+    assert "\n" not in str(caught.value)

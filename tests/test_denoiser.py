@@ -1,0 +1,206 @@
+"""The two terms of Bayes' rule, on Gaussians, where every answer is known."""
+
+import pytest
+import torch
+from torch import nn
+
+from condgen.classifier import gradient_of
+from condgen.denoiser import Denoiser, Likelihood
+from condgen.oracle import Oracle
+from condgen.schedules import EDM, VE, VP, Cosine, expand
+
+schedules = pytest.mark.parametrize("schedule", [VE(), VP(), Cosine(), EDM()], ids=lambda schedule: schedule.kind)
+MEANS = torch.tensor([[-1.0, 0.5], [2.0, 1.0]], dtype=torch.float64)
+PRIOR = torch.tensor([0.3, 0.7], dtype=torch.float64)
+STD = 0.6
+
+
+class OneGaussian(Denoiser):
+    """E[x | x_t] for x ~ N(m, STD^2) with the m of class y, or the first."""
+
+    def __init__(self, schedule):
+        super().__init__()
+        self.schedule = schedule
+
+    def forward(self, x_t, t, y=None):
+        alpha, sigma = expand(self.schedule.alpha(t), x_t), expand(self.schedule.sigma(t), x_t)
+        mean = MEANS[0] if y is None else MEANS[y]
+        return mean + alpha * STD**2 / (alpha**2 * STD**2 + sigma**2) * (x_t - alpha * mean)
+
+
+class TwoGaussians(Likelihood):
+    """log p(y | x_t) of two Gaussian classes, each with a shift that can be learnt."""
+
+    n_classes = 2
+
+    def __init__(self, schedule):
+        super().__init__()
+        self.schedule = schedule
+        self.shift = nn.Parameter(torch.zeros(2, 2, dtype=torch.float64))
+
+    def forward(self, x_t, t):
+        alpha, sigma = self.schedule.alpha(t).expand(len(x_t)), self.schedule.sigma(t).expand(len(x_t))
+        variance = (alpha * STD) ** 2 + sigma**2
+        distance = x_t[:, None] - alpha[:, None, None] * (MEANS + self.shift)
+        return (PRIOR.log() - distance.square().sum(dim=2) / (2 * variance[:, None])).log_softmax(dim=1)
+
+
+def batch(schedule, size=6):
+    generator = torch.Generator().manual_seed(0)
+    x_t = torch.randn(size, 2, dtype=torch.float64, generator=generator)
+    levels = torch.logspace(-1, 1, size, dtype=torch.float64)
+    return x_t, schedule.t_of_noise_level(levels), torch.arange(size) % 2
+
+
+@schedules
+@pytest.mark.parametrize("labelled", [False, True])
+def test_score_and_eps_of_a_gaussian(schedule, labelled):
+    """The marginal of x_t is N(alpha m, (alpha STD)^2 + sigma^2), whose score is linear."""
+    x_t, t, y = batch(schedule)
+    alpha, sigma = schedule.alpha(t)[:, None], schedule.sigma(t)[:, None]
+    mean = MEANS[y] if labelled else MEANS[0]
+    score = (alpha * mean - x_t) / (alpha**2 * STD**2 + sigma**2)
+    arguments = (x_t, t, y) if labelled else (x_t, t)
+    denoiser = OneGaussian(schedule)
+    torch.testing.assert_close(denoiser.score(*arguments), score)
+    torch.testing.assert_close(denoiser.eps(*arguments), -sigma * score)
+
+
+@schedules
+def test_a_scalar_time_serves_the_whole_batch(schedule):
+    x_t, t, y = batch(schedule)
+    denoiser, likelihood = OneGaussian(schedule), TwoGaussians(schedule)
+    everywhere = t[2].expand(len(x_t))
+    torch.testing.assert_close(denoiser.score(x_t, t[2]), denoiser.score(x_t, everywhere))
+    torch.testing.assert_close(denoiser.eps(x_t, t[2]), denoiser.eps(x_t, everywhere))
+    torch.testing.assert_close(likelihood.score(x_t, t[2], y), likelihood.score(x_t, everywhere, y))
+
+
+class Identity(Denoiser):
+    def __init__(self, schedule):
+        super().__init__()
+        self.schedule = schedule
+
+    def forward(self, x_t, t, y=None):
+        return x_t
+
+
+@schedules
+def test_estimates_keep_the_dtype_of_the_data(schedule):
+    x_t, t, _ = batch(schedule)
+    assert t.dtype == torch.float64
+    assert Identity(schedule).score(x_t.float(), t).dtype == torch.float32
+    assert Identity(schedule).eps(x_t.float(), t).dtype == torch.float32
+
+
+def posterior_score(schedule, x_t, t, y):
+    """By hand: p(1 - y | x_t) times the difference of the two class scores, for equal variances."""
+    alpha, variance = schedule.alpha(t)[:, None], (schedule.alpha(t) * STD) ** 2 + schedule.sigma(t) ** 2
+    difference = MEANS[1] - MEANS[0]
+    middle = alpha * MEANS.mean(dim=0)
+    log_odds = (PRIOR[1] / PRIOR[0]).log() + ((x_t - middle) * alpha * difference).sum(dim=1) / variance
+    other = torch.where(y == 1, torch.sigmoid(-log_odds), torch.sigmoid(log_odds))
+    sign = 2.0 * y - 1
+    return (sign * other / variance)[:, None] * alpha * difference
+
+
+@schedules
+def test_likelihood_score_of_two_gaussians(schedule):
+    x_t, t, y = batch(schedule)
+    score = TwoGaussians(schedule).score(x_t, t, y)
+    torch.testing.assert_close(score, posterior_score(schedule, x_t, t, y))
+    assert not score.requires_grad
+
+
+@schedules
+def test_bayes_rule(schedule):
+    """Score of the mixture + likelihood score = score of the class."""
+    x_t, t, y = batch(schedule)
+    denoiser, likelihood = OneGaussian(schedule), TwoGaussians(schedule)
+    posterior = likelihood(x_t, t).exp()
+    of_class = torch.stack([denoiser.score(x_t, t, torch.full_like(y, k)) for k in range(2)], dim=1)
+    marginal = (posterior[..., None] * of_class).sum(dim=1)
+    torch.testing.assert_close(marginal + likelihood.score(x_t, t, y), denoiser.score(x_t, t, y))
+
+
+def test_likelihood_score_works_without_gradients_and_leaves_the_input_alone():
+    schedule = VE()
+    x_t, t, y = batch(schedule)
+    likelihood = TwoGaussians(schedule)
+    with torch.no_grad():
+        inside = likelihood.score(x_t, t, y)
+    torch.testing.assert_close(inside, likelihood.score(x_t, t, y))
+    assert not x_t.requires_grad
+    assert x_t.grad is None
+    assert likelihood.shift.grad is None
+
+
+def test_the_likelihood_score_can_be_differentiated():
+    schedule = VE()
+    x_t, t, y = batch(schedule)
+    likelihood = TwoGaussians(schedule)
+    target = torch.ones_like(x_t)
+
+    def loss():
+        return (gradient_of(likelihood, x_t, t, y)[1] - target).square().sum()
+
+    (exact,) = torch.autograd.grad(loss(), likelihood.shift)
+    h = 1e-5
+    for i in range(2):
+        for j in range(2):
+            values = []
+            for step in (h, -h):
+                with torch.no_grad():
+                    likelihood.shift.zero_()
+                    likelihood.shift[i, j] = step
+                values.append(loss().item())
+            assert (values[0] - values[1]) / (2 * h) == pytest.approx(exact[i, j].item(), rel=1e-5)
+
+
+@schedules
+def test_the_likelihood_score_is_differentiable_in_data_with_a_graph(schedule):
+    """Its Jacobian is the Hessian of log p(y | x_t): against central differences of the score by hand."""
+    x_t, t, y = batch(schedule)
+    x_t.requires_grad_()
+    score = TwoGaussians(schedule).score(x_t, t, y)
+    torch.testing.assert_close(score, posterior_score(schedule, x_t, t, y))
+    assert score.requires_grad
+    for i in range(2):
+        (row,) = torch.autograd.grad(score[:, i].sum(), x_t, retain_graph=True)
+        for j in range(2):
+            h = 1e-5 * torch.eye(2, dtype=torch.float64)[j]
+            ahead, behind = (posterior_score(schedule, x_t.detach() + step, t, y)[:, i] for step in (h, -h))
+            torch.testing.assert_close(row[:, j], (ahead - behind) / 2e-5, rtol=1e-5, atol=1e-8)
+
+
+@schedules
+def test_the_hessian_of_an_oracles_likelihood_is_symmetric_and_that_of_its_closed_form(schedule):
+    means = torch.randn(5, 2, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    oracle = Oracle(schedule, means, torch.arange(5) % 2, 2, stds=0.5)
+    x_t, t, y = batch(schedule)
+    x_t.requires_grad_()
+    score = oracle.likelihood.score(x_t, t, y)
+    rows = [torch.autograd.grad(score[:, i].sum(), x_t, retain_graph=True)[0] for i in range(2)]
+    torch.testing.assert_close(rows[0][:, 1], rows[1][:, 0], rtol=1e-8, atol=1e-10)
+    exact = oracle.scores(x_t, t, y).likelihood  # a difference of denoised means: no derivative of log p stands in it
+    for i in range(2):
+        (row,) = torch.autograd.grad(exact[:, i].sum(), x_t, retain_graph=True)
+        torch.testing.assert_close(rows[i], row, rtol=1e-6, atol=1e-9)
+
+
+def test_the_likelihood_score_has_no_graph_where_the_data_have_none_or_none_is_wanted():
+    schedule = VE()
+    x_t, t, y = batch(schedule)
+    likelihood = TwoGaussians(schedule)
+    assert not likelihood.score(x_t, t, y).requires_grad  # though the likelihood has parameters
+    with torch.no_grad():
+        assert not likelihood.score(x_t.clone().requires_grad_(), t, y).requires_grad
+    graph = x_t.clone().requires_grad_()
+    likelihood.score(2 * graph, t, y).sum().backward()  # a graph that began before x_t
+    assert graph.grad.any()
+
+
+def test_the_interfaces_are_abstract():
+    for interface in (Denoiser, Likelihood):
+        with pytest.raises(TypeError, match="abstract"):
+            interface()

@@ -1,0 +1,439 @@
+"""The laws of the noise core: schedules, grids, densities."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import TypeAdapter, ValidationError
+from scipy import stats
+
+from condgen.denoiser import Denoiser
+from condgen.errors import UserError
+from condgen.schedules import (
+    EDM,
+    GRIDS,
+    VE,
+    VP,
+    AnyDensity,
+    AnySchedule,
+    Cosine,
+    Levels,
+    LogNormal,
+    LogUniform,
+    UniformTime,
+    denoised_from_eps,
+    denoised_from_score,
+    eps_from_denoised,
+    expand,
+    geometric_grid,
+    karras_grid,
+    linear_beta_levels,
+    perturb,
+    precondition,
+    score_from_denoised,
+    uniform_grid,
+)
+
+some = settings(deadline=None, max_examples=50)
+unit = st.floats(0, 1)
+
+
+def ordered(low, middle, high):
+    return st.tuples(st.floats(low, middle), st.floats(2 * middle, high))
+
+
+SCHEDULES = st.one_of(
+    st.builds(lambda ends: VE(sigma_min=ends[0], sigma_max=ends[1]), ordered(1e-3, 0.5, 500)),
+    st.builds(lambda ends: EDM(sigma_min=ends[0], sigma_max=ends[1]), ordered(1e-3, 0.5, 500)),
+    st.builds(lambda ends: VP(beta_min=ends[0], beta_max=ends[1]), ordered(1e-2, 1, 40)),
+    st.builds(Cosine, t_epsilon=st.floats(1e-5, 1e-2)),
+)
+DEFAULTS = [VE(), VP(), Cosine(), EDM()]
+each = pytest.mark.parametrize("schedule", DEFAULTS, ids=lambda schedule: schedule.kind)
+
+
+def times(schedule, n=41, inside=0.0):
+    """Times from t_min to t_max, kept off the ends by a share of the range, equally spaced in log-SNR."""
+    low, high = schedule.noise_range
+    levels = torch.linspace(math.log(low), math.log(high), n, dtype=torch.float64).exp()
+    t = schedule.t_of_noise_level(levels)
+    margin = inside * (schedule.t_max - schedule.t_min)
+    return t.clamp(schedule.t_min + margin, schedule.t_max - margin)
+
+
+# --- Schedules
+
+
+@some
+@given(SCHEDULES, unit, unit)
+def test_snr_strictly_falls(schedule, u, v):
+    early, late = (schedule.t_min + w * (schedule.t_max - schedule.t_min) for w in sorted((u, v)))
+    if late - early > 1e-9 * schedule.t_max:
+        earlier, later = schedule.log_snr(torch.tensor([early, late], dtype=torch.float64))
+        assert earlier > later
+
+
+@some
+@given(SCHEDULES, unit)
+def test_log_snr_has_its_exact_inverse(schedule, u):
+    t = torch.tensor(schedule.t_min + u * (schedule.t_max - schedule.t_min), dtype=torch.float64)
+    back = schedule.t_of_log_snr(schedule.log_snr(t)).item()
+    assert back == pytest.approx(t.item(), rel=1e-9, abs=1e-12)
+    level = schedule.noise_level(t)
+    assert schedule.t_of_noise_level(level).item() == pytest.approx(t.item(), rel=1e-9, abs=1e-12)
+
+
+@some
+@given(SCHEDULES, unit)
+def test_the_views_of_the_noise_agree(schedule, u):
+    t = torch.tensor(schedule.t_min + u * (schedule.t_max - schedule.t_min), dtype=torch.float64)
+    alpha, sigma = schedule.alpha(t), schedule.sigma(t)
+    torch.testing.assert_close((alpha / sigma).log() * 2, schedule.log_snr(t), rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(sigma / alpha, schedule.noise_level(t), rtol=1e-9, atol=0.0)
+    torch.testing.assert_close(alpha.log(), schedule.log_alpha(t), rtol=1e-9, atol=1e-12)
+
+
+@some
+@given(SCHEDULES, st.floats(0.01, 0.99))
+def test_drift_and_diffusion_are_the_derivatives(schedule, u):
+    t = torch.tensor(schedule.t_min + u * (schedule.t_max - schedule.t_min), dtype=torch.float64)
+    h = 1e-4 * min(t.item(), 1 - t.item() if schedule.t_max <= 1 else 1)
+    ahead, behind = t + h, t - h
+    f = (schedule.alpha(ahead).log() - schedule.alpha(behind).log()) / (2 * h)
+    slope = (schedule.sigma(ahead) ** 2 - schedule.sigma(behind) ** 2) / (2 * h)
+    torch.testing.assert_close(schedule.drift(t), f, rtol=1e-6, atol=1e-9)
+    torch.testing.assert_close(schedule.diffusion(t) ** 2, slope - 2 * f * schedule.sigma(t) ** 2, rtol=1e-5, atol=1e-9)
+
+
+@pytest.mark.parametrize("schedule", [VP(), VP(beta_min=0.01, beta_max=3), Cosine()])
+def test_variance_preserving(schedule):
+    t = times(schedule)
+    torch.testing.assert_close(schedule.alpha(t) ** 2 + schedule.sigma(t) ** 2, torch.ones_like(t), rtol=1e-12, atol=0)
+
+
+def test_closed_forms():
+    t = torch.tensor([0.25, 0.8], dtype=torch.float64)
+    torch.testing.assert_close(VE(sigma_min=0.01, sigma_max=50).sigma(t), 0.01 * 5000.0**t)
+    torch.testing.assert_close(EDM().sigma(t), t)
+    torch.testing.assert_close(Cosine().alpha(t), (t * torch.pi / 2).cos())
+    torch.testing.assert_close(Cosine().sigma(t), (t * torch.pi / 2).sin())
+    integral = 0.1 * t + 0.5 * t**2 * (20 - 0.1)  # of beta from 0 to t
+    torch.testing.assert_close(VP().alpha(t), (-0.5 * integral).exp())
+    torch.testing.assert_close(VP().sigma(t), (1 - (-integral).exp()).sqrt())
+
+
+@each
+def test_ends_of_the_range(schedule):
+    low, high = schedule.noise_range
+    ends = torch.tensor([schedule.t_min, schedule.t_max], dtype=torch.float64)
+    assert schedule.noise_level(ends).tolist() == [low, high]
+    assert 0 < low < high < math.inf
+    assert all(
+        getattr(schedule, name)(ends).isfinite().all() for name in ("alpha", "sigma", "log_snr", "drift", "diffusion")
+    )
+
+
+@each
+@pytest.mark.parametrize("shape", [(), (3,), (2, 3)])
+def test_methods_keep_shape_and_float64(schedule, shape):
+    t = torch.full(shape, 0.3, dtype=torch.float64)
+    for name in ("alpha", "sigma", "log_alpha", "log_snr", "t_of_log_snr", "noise_level", "drift", "diffusion"):
+        out = getattr(schedule, name)(t)
+        assert out.shape == shape
+        assert out.dtype == torch.float64
+
+
+# --- Noised data and the three views of an estimate
+
+
+@each
+def test_perturb_scales_signal_and_noise(schedule):
+    torch.manual_seed(0)
+    x, eps, t = torch.randn(5, 2, 3), torch.randn(5, 2, 3), times(schedule, n=5)
+    x_t = perturb(schedule, x, t, eps)
+    assert x_t.dtype == torch.float32
+    for i in range(5):
+        expected = schedule.alpha(t[i]).item() * x[i] + schedule.sigma(t[i]).item() * eps[i]
+        torch.testing.assert_close(x_t[i], expected)
+        torch.testing.assert_close(perturb(schedule, x, t[i], eps)[i], expected)
+
+
+def test_expand_aligns_with_the_batch():
+    like = torch.zeros(3, 4, 5)
+    assert expand(torch.arange(3.0).double(), like).shape == (3, 1, 1)
+    assert expand(torch.tensor(2.0).double(), like).shape == ()
+    assert expand(torch.arange(3).double(), like).dtype == torch.float32
+
+
+@some
+@given(SCHEDULES, unit, st.integers(0, 2**31))
+def test_the_three_views_of_an_estimate_convert_into_each_other(schedule, u, seed):
+    t = torch.tensor(schedule.t_min + u * (schedule.t_max - schedule.t_min), dtype=torch.float64)
+    alpha, sigma = schedule.alpha(t), schedule.sigma(t)
+    generator = torch.Generator().manual_seed(seed)
+    x, eps = torch.randn(2, 4, dtype=torch.float64, generator=generator)
+    x_t = alpha * x + sigma * eps
+    scale = (1 + sigma / alpha).item()
+    torch.testing.assert_close(denoised_from_eps(eps, x_t, alpha, sigma), x, rtol=0, atol=1e-12 * scale)
+    torch.testing.assert_close(
+        eps_from_denoised(x, x_t, alpha, sigma), eps, rtol=0, atol=1e-12 * (1 + alpha / sigma).item()
+    )
+    score = score_from_denoised(x, x_t, alpha, sigma)
+    torch.testing.assert_close(-sigma * score, eps, rtol=0, atol=1e-12 * (1 + alpha / sigma).item())
+    torch.testing.assert_close(denoised_from_score(score, x_t, alpha, sigma), x, rtol=0, atol=1e-12 * scale)
+
+
+class Gaussian(Denoiser):
+    """The exact posterior mean of x ~ N(mean, std^2)."""
+
+    def __init__(self, schedule, mean, std):
+        super().__init__()
+        self.schedule, self.mean, self.std = schedule, mean, std
+
+    def forward(self, x_t, t, y=None):
+        alpha, sigma = expand(self.schedule.alpha(t), x_t), expand(self.schedule.sigma(t), x_t)
+        gain = alpha * self.std**2 / (alpha**2 * self.std**2 + sigma**2)
+        return self.mean + gain * (x_t - alpha * self.mean)
+
+
+@some
+@given(st.floats(0.02, 50), st.floats(-3, 3), st.floats(0.1, 3), st.integers(0, 2**31))
+def test_rescheduling_leaves_the_posterior_mean_alone(level, mean, std, seed):
+    """A denoiser sees x_t / alpha and the noise level; the schedule is a matter of notation."""
+    generator = torch.Generator().manual_seed(seed)
+    x, eps = torch.randn(2, 4, 3, dtype=torch.float64, generator=generator)
+    estimates, scores = [], []
+    for schedule in DEFAULTS:
+        t = schedule.t_of_noise_level(torch.tensor(level, dtype=torch.float64))
+        denoiser, x_t = Gaussian(schedule, mean, std), perturb(schedule, x, t, eps)
+        estimates.append(denoiser(x_t, t))
+        scores.append(denoiser.score(x_t, t) * schedule.alpha(t))  # d x_t = alpha d(x_t / alpha)
+    for estimate, score in zip(estimates[1:], scores[1:], strict=True):
+        torch.testing.assert_close(estimate, estimates[0], rtol=1e-8, atol=1e-8)
+        torch.testing.assert_close(score, scores[0], rtol=1e-6, atol=1e-8)
+
+
+# --- Grids
+
+
+@each
+@pytest.mark.parametrize("name", GRIDS)
+@pytest.mark.parametrize("n", [2, 3, 18, 200])
+def test_grids_fall_from_end_to_end_in_float64(schedule, name, n):
+    grid = GRIDS[name](schedule, n)
+    assert grid.shape == (n,)
+    assert grid.dtype == torch.float64
+    assert (grid.diff() < 0).all()
+    assert grid[0].item() == schedule.t_max
+    assert grid[-1].item() == schedule.t_min
+
+
+@pytest.mark.parametrize("name", GRIDS)
+def test_a_grid_of_one_point_is_refused(name):
+    with pytest.raises(ValueError, match="at least 2"):
+        GRIDS[name](VE(), 1)
+
+
+@each
+def test_uniform_grid_has_equal_steps(schedule):
+    steps = uniform_grid(schedule, 12).diff()
+    torch.testing.assert_close(steps, torch.full_like(steps, (schedule.t_min - schedule.t_max) / 11))
+
+
+@each
+def test_geometric_grid_has_a_constant_ratio_of_noise_levels_and_equal_steps_of_log_snr(schedule):
+    low, high = schedule.noise_range
+    grid = geometric_grid(schedule, 12)
+    np.testing.assert_allclose(schedule.noise_level(grid), high * (low / high) ** (np.arange(12) / 11), rtol=1e-9)
+    np.testing.assert_allclose(schedule.log_snr(grid).diff(), 2 * math.log(high / low) / 11, rtol=1e-9)
+    assert torch.equal(GRIDS["log-snr"](schedule, 12), grid)
+
+
+@each
+@pytest.mark.parametrize("rho", [1.0, 3.0, 7.0])
+def test_karras_grid_is_equation_5_of_edm(schedule, rho):
+    n = 18
+    low, high = schedule.noise_range
+    i = np.arange(n)
+    expected = (high ** (1 / rho) + i / (n - 1) * (low ** (1 / rho) - high ** (1 / rho))) ** rho
+    np.testing.assert_allclose(schedule.noise_level(karras_grid(schedule, n, rho)).numpy(), expected, rtol=1e-9)
+
+
+# --- Training densities: t(u) of uniform u has the claimed distribution
+
+UNIFORM = (torch.arange(2000, dtype=torch.float64) + 0.5) / 2000
+DENSITIES = [
+    UniformTime(),
+    LogUniform(),
+    LogUniform(low=0.1, high=5),
+    LogUniform(low=1e-9, high=1e9),
+    LogNormal(),
+    LogNormal(mean=0.5, std=0.3),
+    LogNormal(mean=2.0, std=3.0),
+]
+
+
+def claimed_distribution(density, schedule):
+    """The frozen scipy distribution and the variable that it is claimed for."""
+    low, high = schedule.noise_range
+    match density:
+        case UniformTime():
+            return stats.uniform(schedule.t_min, schedule.t_max - schedule.t_min), lambda t: t
+        case LogUniform():
+            low, high = max(low, density.low or 0), min(high, density.high or math.inf)
+            return stats.loguniform(low, high), schedule.noise_level
+        case LogNormal():
+            a, b = ((math.log(end) - density.mean) / density.std for end in (low, high))
+            return stats.truncnorm(a, b, density.mean, density.std), lambda t: schedule.noise_level(t).log()
+    raise AssertionError(density)
+
+
+@each
+@pytest.mark.parametrize("density", DENSITIES, ids=repr)
+def test_densities_are_the_claimed_ones(schedule, density):
+    distribution, variable = claimed_distribution(density, schedule)
+    t = density.quantile(schedule, UNIFORM)
+    assert t.dtype == torch.float64
+    distance = stats.kstest(variable(t).numpy(), distribution.cdf).statistic
+    assert distance < 1.01 * 0.5 / len(UNIFORM)  # midpoints are as even as 2000 points can be
+
+
+@each
+@pytest.mark.parametrize("density", DENSITIES, ids=repr)
+def test_densities_stay_in_the_range(schedule, density):
+    u = torch.tensor([[0.0, 1e-300, 1e-12], [0.5, 1 - 1e-12, math.nextafter(1, 0)]], dtype=torch.float64)
+    t = density.quantile(schedule, u)
+    assert t.shape == u.shape
+    assert t.isfinite().all()
+    slack = 1e-12 * schedule.t_max  # of the round trip through the noise level
+    assert (t >= schedule.t_min - slack).all()
+    assert (t <= schedule.t_max + slack).all()
+
+
+@each
+def test_every_level_of_a_list_is_equally_likely(schedule):
+    levels = (0.3, 0.05, 2.0, 0.9, 7.0)
+    t = Levels(levels=levels).quantile(schedule, UNIFORM)
+    assert t.dtype == torch.float64
+    found = schedule.noise_level(t)
+    counts = [(abs(found / level - 1) < 1e-9).sum().item() for level in levels]
+    assert counts == [len(UNIFORM) / len(levels)] * len(levels)
+    ends = Levels(levels=levels).quantile(schedule, torch.tensor([[0.0, 1.0]], dtype=torch.float64))
+    torch.testing.assert_close(schedule.noise_level(ends), torch.tensor([[0.3, 7.0]], dtype=torch.float64))
+
+
+@each
+def test_the_ends_of_a_schedule_are_levels_of_it_and_what_lies_beyond_is_not(schedule):
+    u = torch.tensor([0.2, 0.8], dtype=torch.float64)
+    low, high = schedule.noise_range
+    assert Levels(levels=(low, high)).quantile(schedule, u).isfinite().all()
+    for outside in (0.99 * low, 1.01 * high):
+        with pytest.raises(UserError, match=f"noise level {outside:g} is outside the schedule"):
+            Levels(levels=(0.3, outside)).quantile(schedule, u)
+
+
+def test_linear_betas_give_the_levels_of_the_paper():
+    """Ye & Liu's ten, and how the greatest grows with their number (DDPM's rule: Ho et al. 2020)."""
+    paper = [0.0100, 0.0491, 0.0832, 0.1167, 0.1498, 0.1826, 0.2151, 0.2472, 0.2790, 0.3103]
+    levels = linear_beta_levels(10)
+    assert levels.dtype == torch.float64
+    assert [round(level, 4) for level in levels.tolist()] == paper
+    greatest = {n: linear_beta_levels(n)[-1].item() for n in (1, 2, 5, 20, 50, 100, 1000)}
+    expected = {1: 0.010, 2: 0.142, 5: 0.222, 20: 0.428, 50: 0.630, 100: 0.798, 1000: 1.0}
+    assert greatest == pytest.approx(expected, abs=6e-4)
+    assert (linear_beta_levels(1000).diff() > 0).all()
+
+
+@pytest.mark.parametrize("make", [VE, VP, Cosine, EDM, UniformTime, LogUniform, LogNormal])
+def test_settings_refuse_unknown_keys_and_stay_as_they_are(make):
+    with pytest.raises(ValidationError, match="extra"):
+        make(sigma=1.0)
+    with pytest.raises(ValidationError, match="frozen"):
+        make().kind = "other"
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: VE(sigma_min=1, sigma_max=1),
+        lambda: VE(sigma_min=2, sigma_max=1),
+        lambda: EDM(sigma_min=2, sigma_max=1),
+        lambda: VP(beta_min=3, beta_max=2),
+        lambda: VE(sigma_min=0),
+        lambda: EDM(sigma_max=math.inf),
+        lambda: Cosine(t_epsilon=0),
+        lambda: LogNormal(std=0),
+        lambda: LogUniform(low=-1),
+        lambda: Levels(levels=()),
+        lambda: Levels(levels=(0.1, 0.0)),
+    ],
+)
+def test_settings_refuse_impossible_numbers(make):
+    with pytest.raises(ValidationError):
+        make()
+
+
+@pytest.mark.parametrize(
+    ("union", "members"),
+    [(AnySchedule, DEFAULTS), (AnyDensity, [UniformTime(), LogUniform(), LogNormal(), Levels(levels=(0.1, 2.0))])],
+)
+def test_recipes_choose_by_kind(union, members):
+    adapter = TypeAdapter(union)
+    for member in members:
+        if member.kind != "levels":  # which have no default
+            assert adapter.validate_python({"kind": member.kind}) == member
+        assert adapter.validate_python(member.model_dump()) == member
+    with pytest.raises(ValidationError, match="tag"):
+        adapter.validate_python({"kind": "none"})
+
+
+@pytest.mark.parametrize(
+    "density", [LogUniform(low=100), LogUniform(low=5, high=1), LogNormal(mean=-30), LogNormal(mean=30)]
+)
+def test_a_density_that_misses_the_schedule_is_refused(density):
+    with pytest.raises(UserError, match="density"):
+        density.quantile(EDM(), torch.tensor([0.5], dtype=torch.float64))
+
+
+# --- Preconditioning
+
+RANGE = torch.logspace(-3, 2, 41, dtype=torch.float64)
+widths = pytest.mark.parametrize("sigma_data", [0.5, 1.0, 16.0])
+
+
+@widths
+def test_preconditioning_is_the_table_of_karras(sigma_data):
+    c = precondition(RANGE, sigma_data)
+    s, d = RANGE.numpy(), sigma_data
+    np.testing.assert_allclose(c.c_skip, d**2 / (s**2 + d**2), rtol=1e-12)
+    np.testing.assert_allclose(c.c_out, s * d / np.sqrt(d**2 + s**2), rtol=1e-12)
+    np.testing.assert_allclose(c.c_in, 1 / np.sqrt(s**2 + d**2), rtol=1e-12)
+    np.testing.assert_allclose(c.c_noise, np.log(s) / 4, rtol=1e-12)
+
+
+@widths
+def test_inputs_and_targets_of_the_network_have_unit_variance(sigma_data):
+    """Var(c_in u) and Var((x - c_skip u) / c_out), for independent data and noise; and the target is least so."""
+    c, noise = precondition(RANGE, sigma_data), RANGE**2
+    one = torch.ones_like(RANGE)
+    torch.testing.assert_close(c.c_in**2 * (sigma_data**2 + noise), one)
+
+    def spread(skip):
+        return (1 - skip) ** 2 * sigma_data**2 + skip**2 * noise
+
+    torch.testing.assert_close(spread(c.c_skip) / c.c_out**2, one)
+    for other in (0.99 * c.c_skip, 1.01 * c.c_skip):
+        assert (spread(other) > spread(c.c_skip)).all()
+
+
+@pytest.mark.parametrize("level", [0.05, 0.6, 4.0])
+def test_unit_variance_of_drawn_data(level):
+    generator = torch.Generator().manual_seed(0)
+    x = 0.6 * (2 * torch.randint(2, (200_000,), generator=generator).double() - 1)  # not normal, std 0.6
+    u = x + level * torch.randn(200_000, generator=generator, dtype=torch.float64)
+    c = precondition(torch.tensor(level, dtype=torch.float64), 0.6)
+    for variable in (c.c_in * u, (x - c.c_skip * u) / c.c_out):
+        assert float(variable.std()) == pytest.approx(1, abs=0.01)
