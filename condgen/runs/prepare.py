@@ -172,16 +172,16 @@ def training_of(stage: TrainStage) -> TrainingSettings:
 
 
 def _what_counts(stage: TrainStage) -> dict[str, Any]:
-    """What the weights depend on, beyond rounding, in the words of the keys of models trained before.
+    """What the weights depend on, beyond rounding.
 
-    Compilation and parts of a batch only change the order of sums, as the number of processes does, and which units
-    dropout leaves out: training may be stopped, and go on with others; so it may where it has ended because too many
-    updates were skipped. The precision is part of what a model is. How
-    often a generator is looked at changes nothing.
+    Compilation, precision and parts of a batch change rounding, as the number of processes does, and which units
+    dropout leaves out: training may be stopped, and go on with others, such as on a machine without bfloat16; so it may
+    where it has ended because too many updates were skipped. How often the state is saved, a row is logged or a
+    generator is looked at changes nothing.
     """
     tree = stage.model_dump(mode="json")
     part = next(tree[name] for name in ("score", "classifier", "generator") if name in tree)
-    for name in ("compile", "micro_batch", "skip_limit"):
+    for name in ("compile", "precision", "micro_batch", "skip_limit", "log_every", "save_every"):
         part["training"].pop(name, None)
     if "prior" in part:
         part["prior"]["compile"] = False

@@ -51,7 +51,7 @@ def train_stage(
     if opened.finished:
         return
     yield from opened.start()
-    state = State.fresh(work.task.models(), work.training.betas)
+    state = State.fresh(work.task.models(), work.training.betas, work.training.optimizer)
     processes.once(lambda: load_state(folder, state, key))
     share_state(state, processes)
     skips = Skips(opened, work.training, state, data.names)

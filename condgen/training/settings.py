@@ -20,6 +20,11 @@ class TrainingSettings(Settings):
 
     steps: int = Field(gt=0)
     batch: int = Field(default=256, gt=0, description="the total over all processes")
+    optimizer: Literal["adam", "muon"] = Field(
+        default="adam",
+        description="muon: momentum of 0.95, orthogonalised, for matrices and kernels of convolutions, with lr about "
+        "0.04; Adam at a twentieth of lr for all else",
+    )
     lr: float = Field(default=1e-3, gt=0)
     betas: tuple[Decay, Decay] = (0.9, 0.999)
     warmup: int = Field(default=100, ge=0, description="steps of linear warm-up")
@@ -53,7 +58,7 @@ class TrainingSettings(Settings):
     @model_serializer(mode="wrap")
     def _without_what_is_absent(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
         tree: dict[str, Any] = serialise(self)
-        for name in ("flip", "precision", "compile", "micro_batch", "skip_limit"):
+        for name in ("optimizer", "flip", "precision", "compile", "micro_batch", "skip_limit"):
             if tree[name] == type(self).model_fields[name].default:
                 del tree[name]  # so that the content keys of models trained before still hold
         return tree

@@ -4,13 +4,15 @@ There is no random state and no data cursor in it: both are functions of (seed, 
 """
 
 import copy
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 
-_SLOTS = ("step", "exp_avg", "exp_avg_sq")  # what Adam keeps of a parameter
+_ADAM, _MUON = {"step", "exp_avg", "exp_avg_sq"}, {"momentum_buffer"}  # what they keep of a parameter
 
 __all__ = ["State", "ema_decay", "lying_like"]
 
@@ -49,11 +51,12 @@ class State:
     _pairs: tuple[list[Tensor], list[Tensor]] | None = field(default=None, init=False, repr=False)
 
     @classmethod
-    def fresh(cls, models: dict[str, nn.Module], betas: tuple[float, float]) -> "State":
+    def fresh(
+        cls, models: dict[str, nn.Module], betas: tuple[float, float], optimizer: Literal["adam", "muon"] = "adam"
+    ) -> "State":
         """A state before the first step. Learning rates are set by the loop at every step."""
-        optimizers: dict[str, Optimizer] = {
-            name: Adam(model.parameters(), lr=0.0, betas=betas, fused=True) for name, model in models.items()
-        }
+        make = _muon if optimizer == "muon" else _adam
+        optimizers = {name: make(list(model.parameters()), betas) for name, model in models.items()}
         ema = copy.deepcopy(models["model"]).eval().requires_grad_(False)
         return cls(models, optimizers, ema)
 
@@ -73,19 +76,27 @@ class State:
         for optimizer in self.optimizers.values():
             for parameter, slots in optimizer.state.items():
                 for slot, tensor in slots.items():
-                    slots[slot] = lying_like(parameter, tensor) if tensor.shape == parameter.shape else tensor
+                    if isinstance(tensor, Tensor) and tensor.shape == parameter.shape:
+                        slots[slot] = lying_like(parameter, tensor)
 
     @torch.no_grad()
     def step_optimizer(self, name: str, finite: Tensor) -> None:
         """Steps the optimiser of a network, or, where `finite` (scalar bool) is false, leaves it and counts that.
 
-        The fused optimiser leaves weights and moments untouched where it is told that infinities were found, as
-        gradient scalers for half precision do.
+        Fused Adam leaves weights and moments untouched where it is told that infinities were found, as gradient scalers
+        for half precision do. With Muon they are put back.
         """
         optimizer = self.optimizers[name]
-        for key, value in {"found_inf": (~finite).float(), "grad_scale": None}.items():
-            setattr(optimizer, key, value)
-        optimizer.step()
+        if isinstance(optimizer, Adam):
+            for key, value in {"found_inf": (~finite).float(), "grad_scale": None}.items():
+                setattr(optimizer, key, value)
+            optimizer.step()
+        else:
+            before = {place: tensor.clone() for place, tensor in _changing(optimizer)}
+            optimizer.step()
+            for place, tensor in _changing(optimizer):
+                old = before.get(place, torch.zeros_like(tensor))  # moments begin at zero
+                tensor.copy_(torch.where(finite, tensor, old))
         bad = (~finite).long()
         self.skipped[name] = torch.stack((self.skipped[name][0] + bad, (self.skipped[name][1] + 1) * bad))
 
@@ -107,7 +118,11 @@ class State:
             flat |= {f"models/{part}/{name}": tensor for name, tensor in model.state_dict().items()}
             flat[f"skipped/{part}"] = self.skipped[part]
             for index, slots in self.optimizers[part].state_dict()["state"].items():
-                flat |= {f"optimizers/{part}/{index}/{slot}": tensor for slot, tensor in slots.items()}
+                flat |= {
+                    f"optimizers/{part}/{index}/{slot}": tensor
+                    for slot, tensor in slots.items()
+                    if isinstance(tensor, Tensor)
+                }
         return flat
 
     def load_tensors(self, flat: dict[str, Tensor], step: int) -> None:
@@ -128,22 +143,54 @@ class State:
             if step > 0 and not slots:
                 raise KeyError(f"no state of the optimiser of {part!r}")
             optimizer = self.optimizers[part]
-            _check_slots(slots, list(model.parameters()), part)
+            _check_slots(slots, optimizer, list(model.parameters()), part)
             optimizer.load_state_dict({"state": slots, "param_groups": optimizer.state_dict()["param_groups"]})
         self.step = step
 
 
-def _check_slots(slots: dict[int, dict[str, Tensor]], parameters: list[nn.Parameter], part: str) -> None:
+def _adam(parameters: list[nn.Parameter], betas: tuple[float, float]) -> Optimizer:
+    return Adam(parameters, lr=0.0, betas=betas, fused=True)
+
+
+def _muon(parameters: list[nn.Parameter], betas: tuple[float, float]) -> Optimizer:
+    from timm.optim import Muon  # here, because the import takes seconds
+
+    optimizer: Optimizer = Muon(
+        parameters,
+        lr=0.0,
+        nesterov=True,
+        adjust_lr_fn="original",
+        fallback_lr_scale=0.05,
+        betas=betas,
+        capturable=parameters[0].is_cuda,  # steps are counted on the device
+    )
+    return optimizer
+
+
+def _changing(optimizer: Optimizer) -> Iterator[tuple[tuple[Tensor, str], Tensor]]:
+    """Weights and what the optimiser keeps of each, by weight and name."""
+    for group in optimizer.param_groups:
+        for parameter in group["params"]:
+            yield (parameter, ""), parameter
+            for slot, tensor in optimizer.state.get(parameter, {}).items():
+                if isinstance(tensor, Tensor):
+                    yield (parameter, slot), tensor
+
+
+def _check_slots(
+    slots: dict[int, dict[str, Tensor]], optimizer: Optimizer, parameters: list[nn.Parameter], part: str
+) -> None:
     """Raises ValueError where moments are not of their parameter's shape: the fused optimiser does not look."""
+    known = [_ADAM] if isinstance(optimizer, Adam) else [_ADAM, _MUON]
     for index, found in slots.items():
         if not 0 <= index < len(parameters):
             raise ValueError(f"{part!r} has no parameter {index}")
         for slot, tensor in found.items():
             shape = () if slot == "step" else tuple(parameters[index].shape)
-            if slot not in _SLOTS or tuple(tensor.shape) != shape or not tensor.is_floating_point():
+            if tuple(tensor.shape) != shape or not tensor.is_floating_point():
                 raise ValueError(f"{slot} of parameter {index} of {part!r} is {tensor.dtype} {tuple(tensor.shape)}")
-        if len(found) != len(_SLOTS):
-            raise ValueError(f"parameter {index} of {part!r} lacks moments")
+        if found.keys() not in known:
+            raise ValueError(f"the optimiser has for parameter {index} of {part!r}: {', '.join(found)}")
 
 
 def _below(flat: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

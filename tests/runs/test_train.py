@@ -145,15 +145,9 @@ def keys(changes=(), of=()):
 
 def test_what_changes_rounding_alone_is_in_no_key():
     assert keys({"compile": True}) == keys({"micro_batch": 7}) == keys({"micro_batch": "auto"}) == keys()
-    assert keys({"skip_limit": 3}) == keys()
-    assert len({*keys(), *keys({"precision": "bfloat16"}), *keys({"flip": True}), *keys({"lr": 0.5})}) == 12
-
-
-def test_keys_of_models_that_were_trained_before_still_hold():
-    score, classifier, generator = (stage.model_dump(mode="json") for stage in stages())
-    classifier["classifier"]["compile"] = False  # as all dumps said once
-    generator["generator"]["augment"]["flip"] = False
-    assert keys() == [content_key(tree) for tree in (score, classifier, generator)]
+    assert keys({"skip_limit": 3}) == keys({"save_every": 7, "log_every": 7}) == keys()
+    assert keys({"precision": "bfloat16"}) == keys()
+    assert len({*keys(), *keys({"optimizer": "muon"}), *keys({"flip": True}), *keys({"lr": 0.5})}) == 12
 
 
 def test_recipes_that_say_it_as_before_mean_what_they_meant():
@@ -169,7 +163,6 @@ def test_recipes_that_say_it_as_before_mean_what_they_meant():
     found = GeneratorStage.model_validate(tree)
     assert found.generator.training.flip
     assert found.generator.augment == generator.generator.augment
-    assert content_key(_what_counts(found)) == content_key(tree)
 
 
 def test_networks_by_class_are_not_compiled_anew_at_every_step():

@@ -29,10 +29,11 @@ def assert_same_bits(one, other):
     assert all(torch.equal(one[name], other[name]) for name in one)
 
 
+@pytest.mark.parametrize("optimizer", ["adam", "muon"])
 @pytest.mark.parametrize("bad", [torch.inf, -torch.inf, torch.nan])
-def test_a_gradient_that_is_not_finite_moves_neither_weights_nor_moments(bad):
-    model = linear()
-    state = State.fresh({"model": model}, (0.9, 0.999))
+def test_a_gradient_that_is_not_finite_moves_neither_weights_nor_moments(bad, optimizer):
+    model = torch.nn.Linear(16, 4)
+    state = State.fresh({"model": model}, (0.9, 0.999), optimizer)
     state.optimizers["model"].param_groups[0]["lr"] = 0.1
 
     def step(poison=None):
@@ -53,7 +54,8 @@ def test_a_gradient_that_is_not_finite_moves_neither_weights_nor_moments(bad):
     step()
     assert state.skipped["model"].tolist() == [2, 0]
     after = bits(state)
-    for name in ("models/model/weight", "models/model/bias", "optimizers/model/0/exp_avg", "optimizers/model/1/step"):
+    moment = {"adam": "exp_avg", "muon": "momentum_buffer"}[optimizer]
+    for name in ("models/model/weight", "models/model/bias", f"optimizers/model/0/{moment}", "optimizers/model/1/step"):
         assert not torch.equal(before[name], after[name])
 
 
@@ -86,6 +88,23 @@ def trained(data, **wrong):
     state = State.fresh(task.models(), SETTINGS.betas)
     records = list(train(task, state, data, SETTINGS, 0, ALONE))
     return state, [bool(record.metrics["loss"].isfinite()) for record in records]
+
+
+def test_muon_moves_a_kernel_by_an_orthogonal_matrix_and_skips_a_first_update_that_is_not_finite():
+    torch.manual_seed(0)
+    model = torch.nn.Conv2d(4, 8, 3, bias=False)
+    state = State.fresh({"model": model}, (0.9, 0.999), "muon")
+    state.optimizers["model"].param_groups[0]["lr"] = 0.1
+    start = model.weight.detach().clone()
+    model.weight.grad = torch.full_like(model.weight, torch.nan)
+    state.step_optimizer("model", torch.tensor(False))
+    assert torch.equal(model.weight, start)
+    model.weight.grad = torch.randn_like(model.weight)
+    state.step_optimizer("model", torch.tensor(True))
+    moved = (model.weight.detach() - start).flatten(1)
+    assert torch.linalg.svdvals(moved).tolist() == pytest.approx([0.1] * 8, rel=0.3)  # five iterations come that close
+    gradient = model.weight.grad.flatten(1)
+    assert float((moved * gradient).sum() / torch.linalg.matrix_norm(gradient, "nuc")) == pytest.approx(-0.1, rel=0.1)
 
 
 def test_a_bad_batch_in_the_middle_costs_its_own_step_alone(tiny_images):
@@ -132,9 +151,9 @@ def convolutional(data):
     return ScoreTask(ScoreModel(ScoreConfig(network=network, schedule=EDM(), **about)), LogNormal())
 
 
-def steps(task, data, monkeypatch, *, last, transposed=False):
+def steps(task, data, monkeypatch, *, last, transposed=False, optimizer="adam"):
     """The state after eight steps, weights with channels last or not, perhaps with gradients that lie otherwise."""
-    state = State.fresh(task.models(), SETTINGS.betas)
+    state = State.fresh(task.models(), SETTINGS.betas, optimizer)
     if not last:
         monkeypatch.setattr("condgen.training.loop.prepare_", lambda model, settings: model)
     if transposed:
@@ -165,15 +184,16 @@ def test_the_order_in_memory_changes_training_by_rounding_alone(tiny_images, mon
             torch.testing.assert_close(found[name], tensor, rtol=1e-2, atol=2e-4, msg=name)
 
 
-def test_going_on_gives_the_same_bits_where_channels_are_last(tiny_images, tmp_path, monkeypatch):
-    whole = steps(convolutional(tiny_images), tiny_images, monkeypatch, last=True)
+@pytest.mark.parametrize("optimizer", ["adam", "muon"])
+def test_going_on_gives_the_same_bits_where_channels_are_last(optimizer, tiny_images, tmp_path, monkeypatch):
+    whole = steps(convolutional(tiny_images), tiny_images, monkeypatch, last=True, optimizer=optimizer)
     task = convolutional(tiny_images)
-    first = State.fresh(task.models(), SETTINGS.betas)
+    first = State.fresh(task.models(), SETTINGS.betas, optimizer)
     for _ in itertools.islice(train(task, first, tiny_images, SETTINGS, 0, ALONE), 3):
         pass
     save_state(tmp_path, first, "key")
     task = convolutional(tiny_images)
-    second = State.fresh(task.models(), SETTINGS.betas)
+    second = State.fresh(task.models(), SETTINGS.betas, optimizer)
     assert load_state(tmp_path, second, "key")
     list(train(task, second, tiny_images, SETTINGS, 0, ALONE))
     assert_same_bits(bits(whole), bits(second))

@@ -80,7 +80,8 @@ def probe_training(prepared: Prepared, data: LabelledSet, seed: int, processes: 
         seed: of the run.
         processes: of this run.
     """
-    settings, state = prepared.training, State.fresh(prepared.task.models(), prepared.training.betas)
+    settings = prepared.training
+    state = State.fresh(prepared.task.models(), settings.betas, settings.optimizer)
     loops: dict[int, Iterator[Any]] = {}
 
     def step(rows: int) -> None:
