@@ -32,7 +32,6 @@ runs
 report
 export
 studio
-bench
 cli
 __main__
 """

@@ -10,7 +10,6 @@ import typer
 
 from condgen import __version__
 from condgen.cli import (
-    bench,
     calibrate,
     imports,
     inspect,
@@ -89,7 +88,6 @@ app.command("export", rich_help_panel="Share")(share.export)
 app.command("push", rich_help_panel="Share")(share.push)
 app.command("pack", rich_help_panel="Share")(share.pack)
 app.command("tensorboard", rich_help_panel="Look")(share.tensorboard)
-app.add_typer(bench.app, name="bench", rich_help_panel="Look")
 
 
 def main() -> None:

@@ -19,7 +19,7 @@ from condgen.training import Lost, Processes
 __all__ = ["follow_first", "hush", "join", "leave", "may_speak", "voice"]
 
 _TOGETHER = ("run", "train-score", "train-classifier", "train-generator", "calibrate", "sample", "evaluate", "diagnose")
-_ONE_PROCESS = {"bench": "condgen bench scaling starts processes by itself", "studio": "it answers one person"}
+_ONE_PROCESS = {"studio": "it answers one person"}
 _ENVIRONMENT = {"RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "GROUP_RANK", "MASTER_ADDR", "MASTER_PORT"}
 
 

@@ -66,7 +66,7 @@ Arithmetic: TypeAlias = Annotated[
     Precision | None,
     typer.Option(
         "--precision",
-        help="Inside the networks that are trained; bfloat16 is faster where hardware has it (condgen bench train).",
+        help="Inside the networks that are trained; bfloat16 is faster where hardware has it.",
     ),
 ]
 Compile: TypeAlias = Annotated[

@@ -167,7 +167,7 @@ def train_classifier(
         typer.Option(
             rich_help_panel=_PRIOR,
             help="Of its network. On images it costs more than the classifier; bfloat16 is cheaper where the hardware "
-            "has it (condgen bench dlsm).",
+            "has it (tests/benchmarks/dlsm.py).",
         ),
     ] = None,
     data: Data = None,

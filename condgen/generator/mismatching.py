@@ -17,8 +17,8 @@ least, the generator's above it, both below one, and the critic's loss on genera
 
 The objective is biased. The best critic is :math:`S = w\, E[n \mid \tilde x]`, where w is the probability that noised
 data are real; where generated and real data agree it is one half, and the generator still gains by moving towards the
-modes. Hence the noise levels must stay small, and even so the data are not where it comes to rest (`condgen bench
-generators`).
+modes. Hence the noise levels must stay small, and even so the data are not where it comes to rest
+(`tests/benchmarks/fixed_points.py`).
 """
 
 from typing import Literal

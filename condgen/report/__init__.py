@@ -4,7 +4,6 @@ from condgen.report.build import build_report
 from condgen.report.classifier_plots import draw_calibration
 from condgen.report.classifier_section import classifier_rows
 from condgen.report.comparison import compare_runs
-from condgen.report.curves import draw_curves
 from condgen.report.dresses import to_markdown, to_rich
 from condgen.report.error_picture import draw_errors
 from condgen.report.findings import findings
@@ -12,11 +11,9 @@ from condgen.report.generator_section import generator_table
 from condgen.report.grids import labelled_grid, side_by_side
 from condgen.report.inputs import read_run
 from condgen.report.looks import draw_looks
-from condgen.report.particles import draw_particles
 from condgen.report.rows import looks_of
 from condgen.report.tables import Table, classifier_table, cost_table, errors_table, metrics_table
 from condgen.report.trajectory_section import draw_trajectories
-from condgen.report.work_precision import draw_work
 
 __all__ = [
     "Table",
@@ -26,12 +23,9 @@ __all__ = [
     "compare_runs",
     "cost_table",
     "draw_calibration",
-    "draw_curves",
     "draw_errors",
     "draw_looks",
-    "draw_particles",
     "draw_trajectories",
-    "draw_work",
     "errors_table",
     "findings",
     "generator_table",

@@ -287,11 +287,8 @@ def test_every_mistake_is_one_line_and_no_traceback(digits, condgen, tmp_path):
         (("diagnose", "--score", score, "--classifier", ce, "--levels", "0.1,many"), "levels"),
         (("diagnose", "--score", score, "--classifier", ce, "--levels", "1e9"), "outside the schedule"),
         (("report", tmp_path / "none"), "none"),
-        (("bench", "recipe", "recipes/none.yaml"), "no recipe at"),
         (("train-classifier", "--loss", "ce", "--ce-weight", "2"), "are about DLSM"),
         (("train-classifier", "--preset", "ce", "--loss", "dlsm"), "leave one of the two out"),
-        (("bench", "curves", RECIPE), "keeps no snapshots"),
-        (("bench", "table1", RECIPE), "diagnose.grid"),
         (("frobnicate",), "No such command"),
     ]
     problems = []
@@ -352,27 +349,10 @@ def test_ctrl_c_loses_nothing(number, code, uninterrupted, tmp_path):
     assert all(torch.equal(uninterrupted[name], found[name]) for name in found)
 
 
-def test_bench_recipe_writes_tidy_rows(condgen, tmp_path):
-    moons = RECIPE.with_name("moons.yaml")
-    steps = ["score", "classifiers.ce", "classifiers.dlsm"]
-    changes = [part for name in steps for part in ("--set", f"{name}.training.steps=2")]
-    changes += ["--set", "sample.per_class=5", "--set", "diagnose.queries=10"]
-    code, out, err = condgen(
-        "bench", "recipe", moons, "--seeds", 2, "--json", tmp_path / "rows.json", "--out", tmp_path / "b", *changes
-    )
-    assert code == 0, err
-    rows = json.loads((tmp_path / "rows.json").read_text())["rows"]
-    zero = next(
-        row for row in rows if row["variant"] == "zero guidance" and "grid" in row["size"] and row["what"] == "D_L"
-    )
-    assert (round(zero["value"], 3), zero["seeds"], zero["sd"]) == (0.150, 2, 0.0)
-    assert "2 seeds" in out
-
-
 def test_help_of_every_verb(condgen):
     verbs = ("run", "train-score", "train-classifier", "train-generator", "sample", "evaluate", "diagnose", "report")
     shared = ("import-diffusers", "export", "push", "pack", "tensorboard")
-    for verb in (*verbs, *shared, "doctor", "bench"):
+    for verb in (*verbs, *shared, "doctor"):
         code, out, _ = condgen(verb, "--help")
         assert code == 0
         assert "Usage" in out

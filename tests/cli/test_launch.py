@@ -266,7 +266,7 @@ def launched(monkeypatch):
     monkeypatch.setattr(os, "_exit", sys.exit)
 
 
-@pytest.mark.parametrize("command", [("bench", "metrics"), ("studio", "runs/x")])
+@pytest.mark.parametrize("command", [("studio", "runs/x")])
 def test_some_commands_are_for_one_process(command, condgen, launched):
     code, _, err = condgen(*command)
     assert (code, f"condgen {command[0]} is for one process" in err) == (2, True)

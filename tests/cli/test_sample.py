@@ -1,7 +1,6 @@
 """Many samples: a total, shards that many processes draw, and how fast networks are asked to be."""
 
 import itertools
-import json
 import shutil
 
 import pytest
@@ -186,31 +185,6 @@ def test_a_grid_shows_the_first_of_many(models, condgen, monkeypatch, tmp_path):
     code, _, err = condgen("sample", "--generator", models / "generator", "--n", 70, "--out", tmp_path)
     assert code == 0, err
     assert shown == [[label for label in range(10) for _ in range(5)]]
-
-
-def test_the_bench_of_one_step_prints_and_writes(condgen, monkeypatch, tmp_path):
-    from condgen.cli import bench
-
-    def rows(name, device, rounds, compiled):
-        yield "one step"
-        where = f"{name}, batch 2"
-        return [
-            {"what": what, "variant": variant, "size": where, "value": value, "unit": "some"}
-            for variant, cost in (("one step, float32", 1), ("many", 1234.5))
-            for what, value in (("time", 10.0 * cost), ("speed", 1e5 / cost), ("relative cost", cost))
-            if (what, cost) != ("relative cost", 1)
-        ]
-
-    monkeypatch.setattr(bench, "one_step_rows", rows)
-    code, out, err = condgen("bench", "one-step", "--json", tmp_path / "rows.json")
-    assert code == 0, err
-    for shown in ("digits, batch 2", "small-unet, batch 2", "100,000", "1,234"):
-        assert shown in out, shown
-    found = json.loads((tmp_path / "rows.json").read_text())
-    assert len(found["rows"]) == 10
-    assert found["what"]["command"].startswith("condgen --threads 1 bench one-step")
-    code, _, err = condgen("bench", "one-step", "--size", "huge")
-    assert (code, "choose among digits, small-unet, cifar" in err) == (2, True), err
 
 
 def test_the_way_from_noise_is_kept_and_leaves_the_samples_as_they_are(models, condgen, tmp_path):

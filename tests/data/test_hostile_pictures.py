@@ -11,8 +11,8 @@ import zlib
 import numpy as np
 import pytest
 from PIL import Image
+from reliability.files.pictures import bomb, planted, png
 
-from condgen.bench.reliability.files.pictures import bomb, planted, png
 from condgen.data import Cifar10, Cifar100, Folder, load
 from condgen.data.folder import read_folder
 from condgen.errors import UserError

@@ -7,8 +7,8 @@ import shutil
 
 import pytest
 import torch
+from reliability import plants
 
-from condgen.bench.reliability import plants
 from condgen.checkpoint import load_tensors, save_tensors
 from condgen.classifier import Classifier
 from condgen.data import LabelledSet, load, parse_data

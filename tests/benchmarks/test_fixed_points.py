@@ -1,0 +1,142 @@
+"""Where objectives rest: the bench's quadrature against closed forms, and what it says of each."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from scipy.integrate import quad
+from scipy.special import exp1
+
+from benchmarks import fixed_points
+from benchmarks.fixed_points import LEVELS, Objective, exact_loss, gaussian_facts, gradient, rest, schedule_of
+from condgen.oracle import Oracle
+from condgen.schedules import linear_beta_levels
+
+SMM, DMD = Objective("smm"), Objective("dmd")
+SMALL, LARGE, PAPER = (LEVELS[name] for name in ("0.2 0.5 1", "1 2 3", "of T = 10"))
+
+
+@pytest.fixture
+def few(monkeypatch):
+    """Fewer points of g, for time."""
+    monkeypatch.setattr(fixed_points, "_POINTS", 8)
+
+
+def mismatching_gradient(sigma, g):
+    """The derivative of E (S - n)^2 along x = g z with S held fixed, an integral over x~ ~ N(0, g^2 + sigma^2).
+
+    Given x~, both z and n are normal, so that E[n z | x~] is known.
+    """
+    real, fake = 1 + sigma**2, g**2 + sigma**2
+
+    def integrand(x):
+        odds = 0.5 * math.log(fake / real) + x**2 / 2 * (1 / fake - 1 / real)
+        w = 1 / (1 + math.exp(-odds))
+        s = w * sigma * x / real
+        slope = sigma / real * w * (1 + (1 - w) * x**2 * (1 / fake - 1 / real))
+        n_z = sigma * g * (x**2 / fake**2 - 1 / fake)
+        density = math.exp(-(x**2) / (2 * fake)) / math.sqrt(2 * math.pi * fake)
+        return density * 2 * slope * (s * g * x / fake - n_z)
+
+    end = 12 * math.sqrt(fake)
+    return quad(integrand, -end, end, limit=400, epsabs=1e-12)[0]
+
+
+@pytest.mark.parametrize("levels", [SMALL, LARGE, PAPER], ids=["small", "large", "paper"])
+@pytest.mark.parametrize("g", [0.05, 0.6, 1.0, 2.5])
+def test_gradient_of_score_mismatching_is_that_of_the_closed_form(levels, g):
+    exact = sum(mismatching_gradient(sigma, g) for sigma in levels) / len(levels)
+    assert gradient(SMM, levels, g) == pytest.approx(exact, rel=0.005, abs=1e-6)
+
+
+@pytest.mark.parametrize("objective", [DMD, Objective("sid", 0.5), Objective("sid", 1.2)], ids=lambda o: o.variant)
+def test_gradients_of_two_denoisers_are_those_of_the_closed_form(objective):
+    """For Gaussians D = c x_t. Terms are quadratic in (z, n), and x - D_r is linear: a normal q times a length.
+
+    Given q, products of two linear forms have the mean a + b q^2, and E 1 / max(|q|, least) is an exponential integral.
+    """
+    g, alpha, found = 0.6, objective.alpha, []
+    for sigma in SMALL:
+        x, noised, z = np.array([g, 0.0]), np.array([g, sigma]), np.array([1.0, 0.0])
+        real, fake = 1 / (1 + sigma**2), g**2 / (g**2 + sigma**2)
+        c = real - fake
+        products = [(-c * noised, z)]
+        if objective != DMD:
+            products = [(c * z, real * noised - x - alpha * c * noised), (c * noised, (real - 1 - alpha * c) * z)]
+        length = np.linalg.norm(x - real * noised)
+        along = (x - real * noised) / length
+        across = np.array([-along[1], along[0]])
+        constant = sum((u @ across) * (v @ across) for u, v in products)
+        square = sum((u @ along) * (v @ along) for u, v in products)
+        least = 1e-5 / length
+        inverse = exp1(least**2 / 2) / math.sqrt(2 * math.pi) + math.erf(least / math.sqrt(2)) / least
+        found.append((constant * inverse + square * math.sqrt(2 / math.pi)) / length)
+    assert gradient(objective, SMALL, g) == pytest.approx(sum(found) / 3, rel=0.005)
+
+
+def test_the_exact_critic_is_the_real_noise_damped_by_the_odds():
+    """Where nothing real is likely it says nothing; where nothing generated is, it says what real data say."""
+    schedule = schedule_of(SMALL)
+    points = torch.tensor([[-5.0], [5.0]], dtype=torch.float64)
+    real, fake = (Oracle(schedule, x[None], torch.zeros(1, dtype=torch.int64), 1, stds=0.5) for x in points)
+    eps, y, u = torch.full((1, 1), 0.7, dtype=torch.float64), torch.zeros(1, dtype=torch.int64), torch.tensor([0.5])
+    at_fake = exact_loss(SMM, real, fake, SMALL, points[1:], u, eps, y)
+    torch.testing.assert_close(at_fake, torch.tensor([0.49], dtype=torch.float64))  # (0 - n)^2
+    at_real = exact_loss(SMM, real, fake, SMALL, points[:1], u, eps, y)
+    predicted = 0.5 * 0.5 * 0.7 / (0.5**2 + 0.5**2)  # E[n | x~] = sigma (x~ - m) / (s^2 + sigma^2), sigma = 0.5
+    torch.testing.assert_close(at_real, torch.tensor([(predicted - 0.7) ** 2], dtype=torch.float64))
+
+
+@pytest.mark.parametrize("levels", [SMALL, LARGE, PAPER], ids=["small", "large", "paper"])
+@pytest.mark.parametrize("objective", [DMD, Objective("sid", 0.5), Objective("sid", 1.2)], ids=lambda o: o.variant)
+def test_differences_of_denoisers_rest_at_the_data(objective, levels, few):
+    assert gradient(objective, levels, 1.0) == 0
+    assert gradient(objective, levels, 0.9) < 0 < gradient(objective, levels, 1.1)
+    assert rest(objective, levels).g == pytest.approx(1, abs=0.02)
+
+
+def test_score_mismatching_rests_below_the_data_collapses_or_runs_away(few):
+    small, paper, large = (rest(SMM, levels) for levels in (SMALL, PAPER, LARGE))
+    assert small.g == pytest.approx(0.567, abs=0.005)
+    assert paper.g == pytest.approx(0.705, abs=0.005)
+    assert large.g == 0
+    assert small.runs_away_above == pytest.approx(5.15, abs=0.05)
+    assert gradient(SMM, SMALL, 1.0) > 0  # away from the data
+
+
+def test_more_of_alpha_makes_the_basin_smaller(few):
+    basins = {a: rest(Objective("sid", a), PAPER).runs_away_above for a in (0.5, 1.0, 1.2)}
+    assert basins[0.5] is None
+    assert 1.2 < basins[1.2] < basins[1.0] < 1.7
+
+
+def test_facts_tell_rests_and_signs(few):
+    work, said = gaussian_facts([SMM, DMD], {"1 2 3": LARGE}), []
+    while True:
+        try:
+            said.append(next(work))
+        except StopIteration as stop:
+            facts = stop.value
+            break
+    assert len(said) == 2
+    found = {(fact.variant, fact.what): fact.value for fact in facts}
+    assert found["smm", "resting std"] == 0
+    assert ("smm", "gradient 5% below") not in found
+    assert found["smm", "gradient 5% above"] == 1
+    assert found["dmd", "resting std"] == pytest.approx(1, abs=1e-3)
+    assert (found["dmd", "gradient 5% below"], found["dmd", "gradient 5% above"]) == (-1, 1)
+
+
+def test_levels_are_the_papers_and_ten_of_longer_diffusions():
+    assert tuple(linear_beta_levels(10).tolist()) == PAPER
+    for steps in (20, 50, 100):
+        levels, whole = LEVELS[f"of T = {steps}"], linear_beta_levels(steps).tolist()
+        assert len(set(levels)) == 10
+        assert (levels[0], levels[-1]) == (whole[0], whole[-1])
+        assert set(levels) <= set(whole)
+
+
+def test_unknown_losses_are_refused():
+    with pytest.raises(ValueError, match="no loss 'gan'"):
+        gradient(Objective("gan"), SMALL, 1.0)
