@@ -7,7 +7,7 @@ import torch
 
 from condgen.checkpoint import save_tensors
 from condgen.data import LabelledSet
-from condgen.runs.looks import LOOKS
+from condgen.runs.layout import PREVIEWS
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
@@ -57,14 +57,14 @@ def make_generator(
     rows = []
     for index, (step, spread) in enumerate(zip(STEPS, spreads, strict=False)):
         rows += [{"step": step - half, "lr": 1e-3, **losses} for half in (50, 0)]
-        rows.append({"step": step, "look": {"std_ratio": spread, "recall": 0.4, "accuracy": accuracy, "n": 1000}})
+        rows.append({"step": step, "preview": {"std_ratio": spread, "recall": 0.4, "accuracy": accuracy, "n": 1000}})
         y = torch.arange(8) % len(names)
         grey = 60 * index + 20 * y + 3 * (torch.arange(8) // len(names))
         x = grey.view(-1, 1, 1, 1).expand(8, 1, 8, 8).to(torch.uint8).contiguous()
         if points:
             x = torch.stack([y - 0.5 + spread * torch.linspace(-1, 1, 8), spread * torch.linspace(1, -1, 8)], 1)
-        about = {"kind": "look", "step": step, "names": names}
-        save_tensors(folder / LOOKS / f"{step:08d}.safetensors", {"x": x, "y": y}, about)
+        about = {"kind": "preview", "step": step, "names": names}
+        save_tensors(folder / PREVIEWS / f"{step:08d}.safetensors", {"x": x, "y": y}, about)
     if skipped:
         rows[-2]["skipped"] = skipped
     (folder / "log.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))

@@ -11,7 +11,7 @@ from condgen.errors import UserError
 from condgen.hub import MODEL, model_folder
 from condgen.recipes import CalibrateRecipe, CalibrateStage, ClassifierStage
 from condgen.runs import calibrate_stage, gather_calibrations, in_main, lock, read_settings
-from condgen.runs.calibrate import CALIBRATION, CALIBRATION_FOLDER
+from condgen.runs.layout import CALIBRATION, CALIBRATION_FOLDER, CALIBRATION_PICTURE
 from condgen.settings import parse
 from condgen.training import Processes
 
@@ -67,7 +67,7 @@ def calibrate(
         if worked == 0:
             console.print(f"nothing left to do: {place} is finished", markup=False)
         rows = classifier_rows(gather_calibrations({name: classifier})["rows"])[name]
-        draw_calibration(name, rows, place / "calibration.png")
+        draw_calibration(name, rows, place / CALIBRATION_PICTURE)
     console.print(to_rich(classifier_table(rows, name), turned=False))
     console.print(f"plots: {(place / 'calibration.png').resolve()}", markup=False, soft_wrap=True)
     console.print(f"scales: {(place / CALIBRATION).resolve()}", markup=False, soft_wrap=True)

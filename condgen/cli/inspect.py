@@ -23,7 +23,6 @@ from condgen.recipes import (
     default_recipe,
 )
 from condgen.runs import (
-    MANIFEST,
     Folders,
     default_methods,
     describe_environment,
@@ -33,6 +32,7 @@ from condgen.runs import (
     read_json,
     sample_folders,
 )
+from condgen.runs.layout import DIAGNOSTICS, MANIFEST, METRICS
 from condgen.score import ScoreModel
 from condgen.settings import parse
 from condgen.training import Processes
@@ -100,7 +100,7 @@ def evaluate(
             console.print(f"nothing left to do: {out} is finished", markup=False)
         build_report(out)
     few = len(samples) <= _WITH_INTERVALS
-    console.print(to_rich(metrics_table(read_json(out / "metrics.json")["rows"], intervals=few), width=console.width))
+    console.print(to_rich(metrics_table(read_json(out / METRICS)["rows"], intervals=few), width=console.width))
     if not few:
         console.print("intervals stand in the report")
     console.print(f"report: {(out / 'report.html').resolve()}", markup=False, soft_wrap=True)
@@ -172,7 +172,7 @@ def diagnose(
         if worked == 0:
             console.print(f"nothing left to do: {out} is finished", markup=False)
         build_report(out)
-    rows = read_json(out / "diagnostics.json")["rows"]
+    rows = read_json(out / DIAGNOSTICS)["rows"]
     for quantity in ("D", "D_P", "D_L"):
         console.print(to_rich(errors_table(rows, "data", quantity, intervals=False), width=console.width))
     console.print(f"report: {(out / 'report.html').resolve()}", markup=False, soft_wrap=True)

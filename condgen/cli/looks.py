@@ -18,12 +18,12 @@ def draw_as_it_goes(work: Work) -> Work:
     failed: set[Path] = set()
     with closing(work):
         for event in work:
-            if event.look is None or event.look in failed:
+            if event.preview is None or event.preview in failed:
                 yield event
                 continue
-            trouble = _trouble(event, event.look)
+            trouble = _trouble(event, event.preview)
             if trouble:
-                failed.add(event.look)
+                failed.add(event.preview)
             yield event._replace(message="\n".join(text for text in (event.message, trouble) if text))
 
 

@@ -15,7 +15,8 @@ from condgen.errors import UserError
 from condgen.files import write_png
 from condgen.recipes import Recipe, load_recipe
 from condgen.runs import each_row, lock, read_json, run_recipe
-from condgen.runs.album import MANIFEST, load_picture, picture_path
+from condgen.runs.layout import COST, DIAGNOSTICS, GRID, MANIFEST, METRICS, REPORT, SAMPLES_PICTURE, samples_folder
+from condgen.runs.sample_folder import load_picture, picture_path
 from condgen.training import Processes
 
 if TYPE_CHECKING:
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Overrides", "Size", "draw_grid", "run"]
 
-_GRID = "grid.png"
 _SHOWN = 40  # pictures of a class in a grid: of 50,000 nobody would see anything
 
 Overrides: TypeAlias = Annotated[
@@ -71,7 +71,7 @@ def run(
         worked = follow(draw_as_it_goes(work), processes)
         if not processes.is_main:
             return
-        if worked == 0 and (folder / "report.html").exists():
+        if worked == 0 and (folder / REPORT).exists():
             console.print(f"nothing left to do: every stage of {folder} is finished", markup=False)
         picture = _draw_samples(folder, settings)
         page = build_report(folder)
@@ -86,14 +86,12 @@ def show_tables(folder: Path) -> None:
     """The figures of a run, in the terminal."""
     from condgen.report import cost_table, errors_table, metrics_table, to_rich
 
-    if (folder / "metrics.json").exists():
-        console.print(
-            to_rich(metrics_table(read_json(folder / "metrics.json")["rows"], intervals=False), width=console.width)
-        )
-    if (folder / "cost.json").exists():
-        console.print(to_rich(cost_table(read_json(folder / "cost.json")["rows"]), width=console.width))
-    if (folder / "diagnostics.json").exists():
-        rows = read_json(folder / "diagnostics.json")["rows"]
+    if (folder / METRICS).exists():
+        console.print(to_rich(metrics_table(read_json(folder / METRICS)["rows"], intervals=False), width=console.width))
+    if (folder / COST).exists():
+        console.print(to_rich(cost_table(read_json(folder / COST)["rows"]), width=console.width))
+    if (folder / DIAGNOSTICS).exists():
+        rows = read_json(folder / DIAGNOSTICS)["rows"]
         weightings = sorted({row["weighting"] for row in rows}, key=("data", "grid").index)
         for weighting in weightings:
             for quantity in ("D", "D_P", "D_L") if weighting == "grid" else ("D_L",):
@@ -104,19 +102,19 @@ def _draw_samples(folder: Path, recipe: Recipe) -> Path | None:
     """Draws every method's `grid.png`, and all methods side by side in `samples.png`; nothing for points."""
     from condgen.report import side_by_side
 
-    places = {name: folder / "samples" / name for name in (recipe.sample.methods if recipe.sample else ())}
+    places = {name: samples_folder(folder, name) for name in (recipe.sample.methods if recipe.sample else ())}
     drawn = {name: first for name, place in places.items() if (first := _draw_first(place)) is not None}
     if not drawn:
         return None
     names = _in_order({label: name for first in drawn.values() for label, name in first.names.items()})
     pictures = {name: (first.pictures, first.labels) for name, first in drawn.items()}
-    write_png(folder / "samples.png", side_by_side(pictures, names))
-    return folder / "samples.png"
+    write_png(folder / SAMPLES_PICTURE, side_by_side(pictures, names))
+    return folder / SAMPLES_PICTURE
 
 
 def draw_grid(folder: Path) -> Path | None:
     """Draws `grid.png`, the first pictures of every class, beside those of a sampling folder; nothing for points."""
-    return None if _draw_first(folder) is None else folder / _GRID
+    return None if _draw_first(folder) is None else folder / GRID
 
 
 class _First(NamedTuple):
@@ -138,7 +136,7 @@ def _draw_first(folder: Path) -> _First | None:
 
     first = _first_of(folder)
     if first is not None:
-        write_png(folder / _GRID, labelled_grid(first.pictures, first.labels, _in_order(first.names)))
+        write_png(folder / GRID, labelled_grid(first.pictures, first.labels, _in_order(first.names)))
     return first
 
 

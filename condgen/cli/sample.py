@@ -14,18 +14,8 @@ from condgen.data import class_index
 from condgen.errors import UserError
 from condgen.hub import MODEL, model_folder
 from condgen.recipes import Method, SampleStage, Shard, TrajectoryStage, apply_overrides, labels_spread
-from condgen.runs import (
-    TRAJECTORIES_FOLDER,
-    Models,
-    in_main,
-    lock,
-    read_json,
-    sample_stage,
-    shard_folder,
-    shards_within,
-    trajectory_stage,
-)
-from condgen.runs.folder import STAGE_FILE
+from condgen.runs import Models, in_main, lock, read_json, sample_stage, shard_folder, shards_within, trajectory_stage
+from condgen.runs.layout import STAGE_FILE, TRAJECTORIES_FOLDER
 from condgen.samplers import SamplerName
 from condgen.schedules import GridName
 from condgen.settings import parse
@@ -215,7 +205,7 @@ def sample(
         if worked == 0:
             console.print(f"nothing left to do: {out} is finished", markup=False)
         picture = draw_grid(out)
-    record = read_json(out / "stage.json")
+    record = read_json(out / STAGE_FILE)
     evaluations = f"{record['evaluations_per_image']:g} network evaluation"
     evaluations += "s" if record["evaluations_per_image"] != 1 else ""
     speed = record["images_per_second"]

@@ -22,9 +22,8 @@ from condgen.recipes import (
     load_recipe,
 )
 from condgen.runs import Models, lock, read_settings, train_stage
-from condgen.runs.folder import RECIPE_FILE
+from condgen.runs.layout import RECIPE_FILE, SNAPSHOTS
 from condgen.runs.prepare import TrainStage
-from condgen.runs.train import SNAPSHOTS
 from condgen.settings import parse
 from condgen.training import Precision, Processes
 

@@ -16,6 +16,7 @@ from condgen.cli.progress import console
 from condgen.errors import UserError
 from condgen.hub import MODEL, model_folder
 from condgen.recipes import read_yaml
+from condgen.runs.layout import RECIPE_FILE
 from condgen.training import Processes
 
 __all__ = ["studio"]
@@ -118,9 +119,9 @@ def _in_words(methods: object) -> str:
 
 def _threads_of(run: Path) -> int | None:
     """The threads that a run's recipe asks for: networks as small as those of digits are slower on more."""
-    if not (run / "recipe.yaml").is_file():
+    if not (run / RECIPE_FILE).is_file():
         return None
-    threads = read_yaml(run / "recipe.yaml").get("threads")
+    threads = read_yaml(run / RECIPE_FILE).get("threads")
     return threads if isinstance(threads, int) and threads > 0 else None
 
 

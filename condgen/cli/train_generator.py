@@ -145,10 +145,10 @@ def train_generator(
 
     Class accuracy alone cannot tell a good generator from one that makes the same image of a class every time. While it
     trains, it is therefore measured ten times: spread within a class and recall beside accuracy, in the terminal and in
-    log.jsonl; a collapse is told in words. grid.png shows the newest samples, and looks.png how the same latents
+    log.jsonl; a collapse is told in words. grid.png shows the newest samples, and previews.png how the same latents
     evolved; condgen report FOLDER draws the curves.
 
-    --set reaches every setting: generator.objective.critic_steps=5, generator.look_every=100.
+    --set reaches every setting: generator.objective.critic_steps=5, generator.preview_every=100.
     """
     wanted = _loss(loss, preset, teacher)
     if teacher is None and (classifier, guide, scale) != (None, None, None):

@@ -22,6 +22,7 @@ from condgen.metrics import REAL
 from condgen.report import Table, classifier_rows, classifier_table, errors_table, metrics_table, to_markdown
 from condgen.report.dresses import escape_markdown
 from condgen.runs import read_json
+from condgen.runs.layout import REPORT, calibration_file
 
 __all__ = ["PLACE", "UNDECIDED", "model_card", "run_card"]
 
@@ -77,7 +78,7 @@ def run_card(source: Source, figures: list[str], drawn: list[str], license: str)
         **_shared(source.name, license, figures, drawn, source.measured),
         models=source.models,
         firsts={kind: Markup(name or "") for kind, name in firsts.items()},  # in code, where nothing is escaped
-        report=(source.folder / "report.html").is_file(),
+        report=(source.folder / REPORT).is_file(),
         place=Markup(f"hf:{PLACE}"),
         data=_data(trained[0]) if trained else "",
         imported=len(trained) < len(source.models),
@@ -180,7 +181,7 @@ def _rounded(value: object) -> object:
 
 def _levels(model: Model) -> Markup:
     """What the calibration of a classifier says, by noise level."""
-    path = model.folder / "calibration" / "calibration.json"
+    path = calibration_file(model.folder)
     if model.kind != "classifier" or not path.is_file():
         return Markup("")
     rows = [{**row, "classifier": model.name} for row in read_json(path).get("rows", [])]

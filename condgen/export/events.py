@@ -21,10 +21,9 @@ from condgen.foreign import blamed_on, read_bytes
 from condgen.recipes import read_yaml
 from condgen.report import labelled_grid
 from condgen.runs import read_json, read_rows, write_json
-from condgen.runs.album import load_picture
-from condgen.runs.folder import LOG_FILE, RECIPE_FILE
-from condgen.runs.looks import LOOKS, read_looks
-from condgen.runs.pipeline import RUN_FILE
+from condgen.runs.layout import GRID, LOG_FILE, PREVIEWS, RECIPE_FILE, RUN_FILE, SAMPLES_FOLDER, SCORE
+from condgen.runs.previews import read_previews
+from condgen.runs.sample_folder import load_picture
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
@@ -93,8 +92,8 @@ class Events:
             return
         for tag, value in _scalars(row):
             self._writer(out).add_scalar(tag, value, step)
-        if "look" in row and within(place, f"{LOOKS}/{step:08d}.safetensors").is_file():
-            look = read_looks(place, until=step)[-1]
+        if "preview" in row and within(place, f"{PREVIEWS}/{step:08d}.safetensors").is_file():
+            look = read_previews(place, until=step)[-1]
             if look.x.ndim == 4:
                 picture = labelled_grid(look.x, look.y.tolist(), look.names)
                 self._writer(out).add_image("samples", np.asarray(picture), step, dataformats="HWC")
@@ -102,9 +101,9 @@ class Events:
     def _add_samples(self) -> int:
         """The grid of every method's samples."""
         added = 0
-        for path in sorted(self.folder.glob("samples/*/grid.png")):
+        for path in sorted(self.folder.glob(f"{SAMPLES_FOLDER}/*/{GRID}")):
             out = within(self.out, f"samples/{path.parent.name}")
-            within(self.folder, f"samples/{path.parent.name}/grid.png")
+            within(self.folder, f"{SAMPLES_FOLDER}/{path.parent.name}/{GRID}")
             try:
                 digest = hashlib.sha256(read_bytes(path)).hexdigest()
             except (OSError, ValueError) as error:
@@ -147,7 +146,7 @@ def _stages(folder: Path) -> list[tuple[str, Path]]:
     if not (folder / RUN_FILE).is_file():
         return [(folder.resolve().name, folder)]
     path = within(folder, RECIPE_FILE)
-    recipe, names = read_yaml(path), ["score"]
+    recipe, names = read_yaml(path), [SCORE]
     for part in ("scores", "classifiers", "generators"):
         names += [f"{part.removesuffix('s')}-{name}" for name in named_parts(recipe.get(part), path)]
     return [(name, within(folder, name)) for name in names]
@@ -156,7 +155,7 @@ def _stages(folder: Path) -> list[tuple[str, Path]]:
 def _scalars(row: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
     """Tags and values of a row: its own figures, a look's, and a classifier's by noise level."""
     yield from _finite(row, "")
-    yield from _finite(row.get("look") or {}, "look/")
+    yield from _finite(row.get("preview") or {}, "preview/")
     for level in row.get("levels") or ():
         for tag, value in _finite(level, ""):
             if tag in _BY_LEVEL:

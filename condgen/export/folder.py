@@ -25,13 +25,24 @@ from condgen.hub import CALIBRATION_FILE, CONFIG_FILE
 from condgen.report import draw_errors
 from condgen.report.dresses import escape_markdown
 from condgen.runs import read_json
+from condgen.runs.layout import (
+    CALIBRATION_FOLDER,
+    CALIBRATION_PICTURE,
+    GRID,
+    PREVIEWS_PICTURE,
+    REPORT,
+    REPORT_DATA,
+    REPORT_TEXT,
+    SAMPLES_FOLDER,
+    SAMPLES_PICTURE,
+)
 
 __all__ = ["CARD_FILE", "contents", "export", "exported"]
 
 CARD_FILE = "README.md"
 
 _LIBRARY = "condgen"
-_REPORTS = ("report.html", "report.md", "report.json")
+_REPORTS = (REPORT, REPORT_TEXT, REPORT_DATA)
 _LARGEST = 2**26  # bytes of a text, which is rewritten without the places of data
 
 
@@ -111,7 +122,10 @@ def _write_run(source: Source, out: Path, license: str) -> None:
     for model in source.models:
         title, place = f"{source.name}: {model.name}", out / model.name
         _write_model(model, source.measured.of(model), source.folder, place, license, title, inside=model.name)
-    figures = [*_copy_pictures(source.folder, ["samples.png"], out), *_copy_grids(source.folder, source.measured, out)]
+    figures = [
+        *_copy_pictures(source.folder, [SAMPLES_PICTURE], out),
+        *_copy_grids(source.folder, source.measured, out),
+    ]
     drawn = _draw_errors(source.measured, out)
     roots = {model.paths for model in source.models if model.paths}
     for file in _REPORTS:
@@ -131,7 +145,7 @@ def _write_model(
     write_atomically(out / CONFIG_FILE, _json(about | model.description | {"stage": model.stage}))
     if model.kind == "classifier" and within(model.folder, CALIBRATION_FILE).is_file():
         _copy_text(model.folder / CALIBRATION_FILE, out / CALIBRATION_FILE, {model.paths} - {""})
-    own = ["grid.png", "looks.png", "calibration/calibration.png"]
+    own = [GRID, PREVIEWS_PICTURE, f"{CALIBRATION_FOLDER}/{CALIBRATION_PICTURE}"]
     within_run = run if measured.sampled else model.folder
     figures = [*_copy_pictures(model.folder, own, out), *_copy_grids(within_run, measured, out)]
     drawn = _draw_errors(measured, out)
@@ -147,7 +161,7 @@ def _draw_errors(measured: Measured, out: Path) -> list[str]:
 
 def _copy_grids(run: Path, measured: Measured, out: Path) -> list[str]:
     """The samples of each method."""
-    files = {f"samples/{name}/grid.png": f"figures/samples-{name}.png" for name in measured.sampled}
+    files = {f"{SAMPLES_FOLDER}/{name}/{GRID}": f"figures/samples-{name}.png" for name in measured.sampled}
     return [written for file, name in files.items() for written in _copy_pictures(run, [file], out, name)]
 
 

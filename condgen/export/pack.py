@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 
 from condgen.errors import UserError
 from condgen.foreign import read_bytes
-from condgen.runs.album import MANIFEST, picture_path, read_manifests
+from condgen.runs.layout import MANIFEST
+from condgen.runs.sample_folder import picture_path, read_manifests
 
 if TYPE_CHECKING:
     import pyarrow

@@ -12,9 +12,8 @@ from condgen.export.places import last_part, without_place
 from condgen.hub import CONFIG_FILE
 from condgen.metrics import REAL
 from condgen.recipes import read_yaml
-from condgen.runs import SNAPSHOTS, default_methods, read_json, read_settings
-from condgen.runs.folder import RECIPE_FILE, STAGE_FILE
-from condgen.runs.pipeline import RUN_FILE
+from condgen.runs import default_methods, read_json, read_settings
+from condgen.runs.layout import DIAGNOSTICS, METRICS, RECIPE_FILE, RUN_FILE, SNAPSHOTS, STAGE_FILE, classifier_folder
 
 __all__ = ["Kind", "Measured", "Model", "Source", "read_source"]
 
@@ -189,12 +188,11 @@ def _measured(run: Path) -> Measured:
     path = within(run, RECIPE_FILE)
     recipe = read_yaml(path)
     metrics, errors = (
-        _read(run, file).get("rows", []) if (run / file).is_file() else []
-        for file in ("metrics.json", "diagnostics.json")
+        _read(run, file).get("rows", []) if (run / file).is_file() else [] for file in (METRICS, DIAGNOSTICS)
     )
     diagnosed = named_parts((recipe.get("diagnose") or {}).get("methods"), path)
     if not diagnosed:
-        classifiers = {name: run / f"classifier-{name}" for name in named_parts(recipe.get("classifiers"), path)}
+        classifiers = {name: classifier_folder(run, name) for name in named_parts(recipe.get("classifiers"), path)}
         diagnosed = {name: method.model_dump(mode="json") for name, method in default_methods(classifiers).items()}
     root = str((recipe.get("data") or {}).get("root") or "")
     if root:

@@ -51,7 +51,7 @@ class GeneratorRecipe(Settings):
     prior: PriorSettings = Field(default=PriorSettings(), description="how the frozen teacher is evaluated")
     likelihood: LikelihoodRecipe | None = Field(default=None, description="a frozen classifier's opinion, added")
     augment: Augmentation = Field(default=Augmentation(), description="of real and generated data, before noising")
-    look_every: int | None = Field(
+    preview_every: int | None = Field(
         default=None, gt=0, description="steps between looks at what it generates; by default ten in all"
     )
     training: TrainingSettings

@@ -30,6 +30,7 @@ from condgen.report.runs import Group, differing_settings, group_runs, read_runs
 from condgen.report.sections import sample_points, sample_strips
 from condgen.report.training_plots import overlaid_losses
 from condgen.report.writing import write_page
+from condgen.runs.layout import RUN_FILE, STAGE_FILE
 
 __all__ = ["compare_runs"]
 
@@ -53,7 +54,7 @@ def compare_runs(folders: Sequence[Path], out: Path) -> Path:
         UserError: a folder that is no run's, or is named twice, or a run in the place of the page.
     """
     runs = read_runs(folders)
-    if any((out / name).exists() for name in ("run.json", "stage.json")):
+    if any((out / name).exists() for name in (RUN_FILE, STAGE_FILE)):
         raise UserError(f"{out} is the folder of a run, which has a report of its own: choose another one with --out")
     with blamed_on(" or ".join(map(str, folders))):
         groups = group_runs(runs)

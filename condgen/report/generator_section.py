@@ -22,7 +22,7 @@ from condgen.report.planes import points_panel
 from condgen.report.rows import LookRow, RawRow, looks_of
 from condgen.report.sections import class_legend, points_table
 from condgen.report.tables import Table
-from condgen.runs.looks import Look, read_looks
+from condgen.runs.previews import Preview, read_previews
 
 __all__ = ["generator_section", "generator_table"]
 
@@ -190,16 +190,16 @@ def _evolution(who: str, log: GeneratorLog, rows: Sequence[LookRow], name: str) 
     """The same latents at several looks: images in a table of classes by steps, points in panels."""
     if not rows:
         return None
-    looks = read_looks(log.folder, rows[-1].step, MOST)
+    looks = read_previews(log.folder, rows[-1].step, MOST)
     if not looks:
         return None
     shape = looks[-1].x.shape
     if len(shape) == 4:
         return _images(who, looks)
-    return _points(who, read_looks(log.folder, rows[-1].step, _POINT_PANELS), name) if shape[1:] == (2,) else None
+    return _points(who, read_previews(log.folder, rows[-1].step, _POINT_PANELS), name) if shape[1:] == (2,) else None
 
 
-def _images(who: str, looks: Sequence[Look]) -> Strips:
+def _images(who: str, looks: Sequence[Preview]) -> Strips:
     labels = sorted(set(looks[-1].y.tolist()))[:_CLASSES_SHOWN]
     names = looks[-1].names
     cells = {look.step: _cells(look, labels) for look in looks}
@@ -213,7 +213,7 @@ def _images(who: str, looks: Sequence[Look]) -> Strips:
     )
 
 
-def _cells(look: Look, labels: Sequence[int]) -> dict[int, Strip]:
+def _cells(look: Preview, labels: Sequence[int]) -> dict[int, Strip]:
     out = {}
     for label in labels:
         chosen = (look.y == label).nonzero()[:EACH, 0]
@@ -224,7 +224,7 @@ def _cells(look: Look, labels: Sequence[int]) -> dict[int, Strip]:
     return out
 
 
-def _points(who: str, looks: Sequence[Look], name: str) -> Panels:
+def _points(who: str, looks: Sequence[Preview], name: str) -> Panels:
     extent, names = shared_extent(looks), looks[-1].names
     clouds = {head_of(look): (look.x.double().numpy(), look.y.tolist()) for look in looks}
     return Panels(

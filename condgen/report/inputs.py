@@ -25,7 +25,23 @@ from condgen.report.rows import (
     TrajectoryRow,
     parse_rows,
 )
-from condgen.runs import TRAJECTORIES, TRAJECTORIES_FOLDER, read_rows
+from condgen.runs import read_rows
+from condgen.runs.layout import (
+    CALIBRATION,
+    CALIBRATION_FOLDER,
+    CLASSIFIERS,
+    COST,
+    DIAGNOSTICS,
+    FIELD,
+    LOG_FILE,
+    METRICS,
+    NEIGHBOURS,
+    RECIPE_FILE,
+    RUN_FILE,
+    SAMPLES_FOLDER,
+    TRAJECTORIES,
+    TRAJECTORIES_FOLDER,
+)
 
 __all__ = ["FieldData", "GeneratorLog", "Run", "read_mapping", "read_run"]
 
@@ -117,16 +133,16 @@ def read_run(folder: Path) -> Run:
     """
     if not folder.is_dir():
         raise UserError(f"{folder} is not a folder; name the folder of a run, such as runs/digits")
-    about = read_mapping(folder / "run.json")
-    diagnosed, evaluated = read_mapping(folder / "diagnostics.json"), read_mapping(folder / "metrics.json")
-    recipe = _read_text(folder / "recipe.yaml")
-    settings = _settings(recipe, folder / "recipe.yaml")
-    metrics = _rows(evaluated, "rows", folder / "metrics.json")
-    cost = _rows(read_mapping(folder / "cost.json"), "rows", folder / "cost.json")
+    about = read_mapping(folder / RUN_FILE)
+    diagnosed, evaluated = read_mapping(folder / DIAGNOSTICS), read_mapping(folder / METRICS)
+    recipe = _read_text(folder / RECIPE_FILE)
+    settings = _settings(recipe, folder / RECIPE_FILE)
+    metrics = _rows(evaluated, "rows", folder / METRICS)
+    cost = _rows(read_mapping(folder / COST), "rows", folder / COST)
     calibrated, classifiers = _read_calibrations(folder)
-    stages = _rows(about, "stages", folder / "run.json")
+    stages = _rows(about, "stages", folder / RUN_FILE)
     generators, looks = _read_generators(folder, about)
-    neighbours = read_mapping(folder / "neighbours.json")
+    neighbours = read_mapping(folder / NEIGHBOURS)
     run = Run(
         folder=folder,
         name=str(about.get("name") or settings.get("name") or folder.resolve().name),
@@ -134,14 +150,14 @@ def read_run(folder: Path) -> Run:
         settings=settings,
         about={key: value for key, value in about.items() if key != "stages"},
         stages=stages,
-        diagnosed=_mapping(diagnosed.get("what"), folder / "diagnostics.json"),
-        errors=_rows(diagnosed, "rows", folder / "diagnostics.json"),
-        evaluated=_mapping(evaluated.get("what"), folder / "metrics.json"),
+        diagnosed=_mapping(diagnosed.get("what"), folder / DIAGNOSTICS),
+        errors=_rows(diagnosed, "rows", folder / DIAGNOSTICS),
+        evaluated=_mapping(evaluated.get("what"), folder / METRICS),
         metrics=metrics,
-        by_class=_rows(evaluated, "by_class", folder / "metrics.json"),
+        by_class=_rows(evaluated, "by_class", folder / METRICS),
         cost=cost,
-        samples=read_manifests(folder / "samples", [str(row.get("method")) for row in (*metrics, *cost)]),
-        field_data=_read_field(folder / "field.json"),
+        samples=read_manifests(folder / SAMPLES_FOLDER, [str(row.get("method")) for row in (*metrics, *cost)]),
+        field_data=_read_field(folder / FIELD),
         losses=_read_losses(folder, about),
         calibrated=calibrated,
         classifiers=classifiers,
@@ -149,20 +165,20 @@ def read_run(folder: Path) -> Run:
         looks=looks,
         generators=generators,
         trajectories=_read_trajectories(folder, about),
-        neighboured=_mapping(neighbours.get("what"), folder / "neighbours.json"),
-        neighbours=_rows(neighbours, "rows", folder / "neighbours.json"),
+        neighboured=_mapping(neighbours.get("what"), folder / NEIGHBOURS),
+        neighbours=_rows(neighbours, "rows", folder / NEIGHBOURS),
     )
     for model, rows, file in (
-        (StageRow, run.stages, "run.json"),
-        (ErrorRow, run.errors, "diagnostics.json"),
-        (MetricRow, run.metrics, "metrics.json"),
+        (StageRow, run.stages, RUN_FILE),
+        (ErrorRow, run.errors, DIAGNOSTICS),
+        (MetricRow, run.metrics, METRICS),
         (ClassRow, run.by_class, "metrics.json, by_class"),
-        (CostRow, run.cost, "cost.json"),
+        (CostRow, run.cost, COST),
         (ClassifierRow, run.classifiers, "classifiers.json or calibration.json"),
-        (ClassifierRow, [row for history in run.checks.values() for _, check in history for row in check], "log.jsonl"),
-        (LookRow, run.looks, "log.jsonl"),
-        (TrajectoryRow, run.trajectories, "trajectories/trajectories.json"),
-        (NeighbourRow, run.neighbours, "neighbours.json"),
+        (ClassifierRow, [row for history in run.checks.values() for _, check in history for row in check], LOG_FILE),
+        (LookRow, run.looks, LOG_FILE),
+        (TrajectoryRow, run.trajectories, f"{TRAJECTORIES_FOLDER}/{TRAJECTORIES}"),
+        (NeighbourRow, run.neighbours, NEIGHBOURS),
     ):
         parse_rows(model, rows, str(folder / file))
     return run
@@ -246,12 +262,12 @@ def _read_field(path: Path) -> FieldData | None:
 
 def _read_calibrations(folder: Path) -> tuple[dict[str, Any], list[RawRow]]:
     """Conditions and rows of calibrated classifiers: a run's own file, else those of the folder or below it."""
-    path = folder / "classifiers.json"
+    path = folder / CLASSIFIERS
     whole = read_mapping(path)
     if whole:
         return _mapping(whole.get("what"), path), _rows(whole, "rows", path)
-    name = "calibration.json"
-    places = [folder / name, folder / "calibration" / name, *sorted(folder.glob(f"*/calibration/{name}"))]
+    name = CALIBRATION
+    places = [folder / name, folder / CALIBRATION_FOLDER / name, *sorted(folder.glob(f"*/{CALIBRATION_FOLDER}/{name}"))]
     what: dict[str, Any] = {}
     rows: list[RawRow] = []
     for place in places:
@@ -267,11 +283,11 @@ def _logs(folder: Path, about: dict[str, Any]) -> dict[str, Path]:
     """The logs of a run's stages in their order, or the one log of a stage's own folder."""
     stages = about.get("stages")
     order = [str(s.get("folder")) for s in (stages if isinstance(stages, list) else ()) if isinstance(s, dict)]
-    logs = {str(log.parent.relative_to(folder)): log for log in sorted(folder.glob("*/log.jsonl"))}
+    logs = {str(log.parent.relative_to(folder)): log for log in sorted(folder.glob(f"*/{LOG_FILE}"))}
     if order:  # what an earlier recipe left, or was set aside, is no part of this run
         logs = {name: log for name, log in logs.items() if name in order}
-    if (folder / "log.jsonl").is_file():
-        logs["training"] = folder / "log.jsonl"
+    if (folder / LOG_FILE).is_file():
+        logs["training"] = folder / LOG_FILE
     names = sorted(logs, key=lambda name: (order.index(name) if name in order else len(order), name))
     return {name: logs[name] for name in names}
 
@@ -311,12 +327,12 @@ def _read_generators(folder: Path, about: dict[str, Any]) -> tuple[dict[str, Gen
     looks: list[RawRow] = []
     for name, path in _logs(folder, about).items():
         rows = read_rows(path)
-        seen = [row for row in rows if isinstance(row.get("step"), int) and "look" in row]
+        seen = [row for row in rows if isinstance(row.get("step"), int) and "preview" in row]
         losses = {key: found for key in _GENERATOR_LOSSES if (found := _finite(rows, key))}
         if not seen and not losses.keys() & _OPPONENTS:
             continue
         who = (folder.resolve().name if name == "training" else name).removeprefix("generator-")
         skipped = max((int(count) for _, count in _finite(rows, "skipped")), default=0)
         logs[who] = GeneratorLog(path.parent, losses, skipped)
-        looks += [{"generator": who, "step": row["step"], **_mapping(row["look"], path)} for row in seen]
+        looks += [{"generator": who, "step": row["step"], **_mapping(row["preview"], path)} for row in seen]
     return logs, looks

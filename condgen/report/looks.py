@@ -1,7 +1,7 @@
 """Pictures of a generator in training, for people who have no report yet: its newest samples, and how they came about.
 
-A stage's folder gets `grid.png`, the newest look, a row a class, and `looks.png`: the same latents at every look, side
-by side, so that one sees samples take shape, and those of a class grow alike where the generator collapses.
+A stage's folder gets `grid.png`, the newest look, a row a class, and `previews.png`: the same latents at every look,
+side by side, so that one sees samples take shape, and those of a class grow alike where the generator collapses.
 """
 
 import io
@@ -16,7 +16,8 @@ from condgen.files import write_png
 from condgen.report.drawing import class_style, drawing, printable
 from condgen.report.grids import labelled_grid, side_by_side
 from condgen.report.planes import scatter, wide_extent
-from condgen.runs.looks import Look, read_looks
+from condgen.runs.layout import GRID, PREVIEWS_PICTURE
+from condgen.runs.previews import Preview, read_previews
 
 __all__ = ["EACH", "MOST", "draw_looks", "head_of", "shared_extent"]
 
@@ -33,20 +34,20 @@ def draw_looks(folder: Path, until: int | None = None) -> list[Path]:
         until: the last step to show.
 
     Returns:
-        The files: `looks.png` and, for images, `grid.png`; none where there is nothing to draw.
+        The files: `previews.png` and, for images, `grid.png`; none where there is nothing to draw.
 
     Raises:
         UserError: a kept look is damaged.
         OSError: the pictures cannot be written.
     """
-    looks = read_looks(folder, until, MOST)
+    looks = read_previews(folder, until, MOST)
     if not looks:
         return []
     last = looks[-1]
     if last.x.ndim == 4:
-        drawn = {"looks.png": _strip(looks), "grid.png": labelled_grid(last.x, last.y.tolist(), last.names)}
+        drawn = {PREVIEWS_PICTURE: _strip(looks), GRID: labelled_grid(last.x, last.y.tolist(), last.names)}
     elif last.x.ndim == 2 and last.x.shape[1] == 2:
-        drawn = {"looks.png": _panels(looks)}
+        drawn = {PREVIEWS_PICTURE: _panels(looks)}
     else:
         return []
     for name, picture in drawn.items():
@@ -54,21 +55,21 @@ def draw_looks(folder: Path, until: int | None = None) -> list[Path]:
     return [folder / name for name in drawn]
 
 
-def head_of(look: Look) -> str:
+def head_of(look: Preview) -> str:
     """What stands above the samples of one look."""
     return f"step {look.step:,}"
 
 
-def shared_extent(looks: Sequence[Look]) -> tuple[float, ...]:
+def shared_extent(looks: Sequence[Preview]) -> tuple[float, ...]:
     """Axes limits for points of every look: left, right, bottom, top. The outermost hundredth may lie beyond them."""
     return wide_extent([look.x.double().numpy() for look in looks])
 
 
-def _strip(looks: Sequence[Look]) -> Image.Image:
+def _strip(looks: Sequence[Preview]) -> Image.Image:
     return side_by_side({head_of(look): (look.x, look.y.tolist()) for look in looks}, looks[-1].names, EACH)
 
 
-def _panels(looks: Sequence[Look]) -> Image.Image:
+def _panels(looks: Sequence[Preview]) -> Image.Image:
     """A panel a look, all with the same axes, in lines of a few, and the classes' signs below."""
     extent, last = shared_extent(looks), looks[-1]
     columns, lines = min(len(looks), _IN_A_ROW), -(-len(looks) // _IN_A_ROW)

@@ -14,6 +14,7 @@ from condgen.report.pictures import open_picture
 from condgen.report.rows import NeighbourRow, parse_rows
 from condgen.report.sections import counted_together
 from condgen.report.tables import Table, metrics_table
+from condgen.runs.layout import NEIGHBOURS
 
 __all__ = ["neighbour_section"]
 
@@ -32,7 +33,7 @@ _SHARE = (
 
 def neighbour_section(run: Run) -> Section | None:
     """Samples beside their nearest training data, and the share of authentic ones."""
-    rows = parse_rows(NeighbourRow, run.neighbours, "neighbours.json")
+    rows = parse_rows(NeighbourRow, run.neighbours, NEIGHBOURS)
     if not rows:
         return None
     blocks: list[Block] = [Prose(_MEANING)]

@@ -14,7 +14,8 @@ from condgen.data.pictures import as_rgb
 from condgen.errors import UserError
 from condgen.report.rows import CLASSES, LARGEST
 from condgen.runs import read_rows
-from condgen.runs.album import load_picture, picture_path
+from condgen.runs.layout import MANIFEST
+from condgen.runs.sample_folder import load_picture, picture_path
 
 __all__ = ["Sample", "open_picture", "read_images", "read_manifests"]
 
@@ -37,7 +38,7 @@ def read_manifests(folder: Path, order: Sequence[str]) -> dict[str, list[Sample]
         UserError: a line that describes no sample, or names a file outside of its folder.
     """
     out: dict[str, list[Sample]] = {}
-    for manifest in sorted(folder.glob("*/manifest.jsonl")):
+    for manifest in sorted(folder.glob(f"*/{MANIFEST}")):
         method, samples = manifest.parent.name, []
         for number, row in enumerate(read_rows(manifest), start=1):
             label, point = row.get("class"), row.get("x")

@@ -19,7 +19,7 @@ from condgen.report.pictures import open_picture
 from condgen.report.planes import draw_paths, paths_panel, wide_extent
 from condgen.report.rows import TrajectoryRow, parse_rows
 from condgen.report.sections import class_legend
-from condgen.runs import TRAJECTORIES
+from condgen.runs.layout import TRAJECTORIES
 
 __all__ = ["draw_trajectories", "trajectory_section"]
 
@@ -34,7 +34,7 @@ _MEANING = (
 
 def trajectory_section(run: Run) -> Section | None:
     """What a few samples of each method passed through."""
-    rows = parse_rows(TrajectoryRow, run.trajectories, "trajectories.json")
+    rows = parse_rows(TrajectoryRow, run.trajectories, TRAJECTORIES)
     images = [row for row in rows if isinstance(row.x_t, str)]
     planes = [row for row in rows if not isinstance(row.x_t, str) and all(len(point) == 2 for point in row.x_t)]
     blocks = [*_films(images, run.folder / "trajectories"), *(_panels(planes, run) if planes else ())]

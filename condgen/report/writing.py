@@ -15,6 +15,7 @@ from jinja2 import Environment, FunctionLoader, StrictUndefined
 from condgen.files import write_atomically
 from condgen.report.markdown import page_to_markdown
 from condgen.report.page import Page
+from condgen.runs.layout import REPORT, REPORT_DATA, REPORT_TEXT
 
 __all__ = ["write_page"]
 
@@ -31,10 +32,10 @@ def write_page(folder: Path, page: Page, facts: Mapping[str, object]) -> Path:
         The path of the page.
     """
     json_text = json.dumps(_finite(dict(facts)), indent=1, ensure_ascii=False) + "\n"
-    texts = {"report.json": json_text, "report.md": page_to_markdown(page), "report.html": _as_html(page)}
+    texts = {REPORT_DATA: json_text, REPORT_TEXT: page_to_markdown(page), REPORT: _as_html(page)}
     for name, text in texts.items():
         write_atomically(folder / name, text.encode(errors="replace"))
-    return folder / "report.html"
+    return folder / REPORT
 
 
 def _finite(value: object) -> object:

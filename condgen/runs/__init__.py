@@ -1,7 +1,7 @@
 """Run folders, and the stages that fill them."""
 
-from condgen.runs.album import MANIFEST, read_samples, sample_folders, shard_folder, shards_within
 from condgen.runs.calibrate import calibrate_stage, gather_calibrations
+from condgen.runs.diagnose import default_methods, diagnose_stage
 from condgen.runs.dry_run import Estimate, estimate, gigabytes
 from condgen.runs.environment import cache_folder, describe_environment, keep_freed_memory, usable_cores
 from condgen.runs.evaluate import evaluate_stage
@@ -18,12 +18,13 @@ from condgen.runs.folder import (
     write_json,
 )
 from condgen.runs.guided import Folders, Models, open_guided, read_calibration
-from condgen.runs.imports import find_diffusers, import_stage
-from condgen.runs.measure import default_methods, diagnose_stage
+from condgen.runs.import_diffusers import find_diffusers, import_stage
+from condgen.runs.layout import MANIFEST, SNAPSHOTS, TRAJECTORIES, TRAJECTORIES_FOLDER
 from condgen.runs.pipeline import run_recipe
 from condgen.runs.sample import sample_stage
-from condgen.runs.train import SNAPSHOTS, train_stage
-from condgen.runs.trajectories import TRAJECTORIES, TRAJECTORIES_FOLDER, trajectory_stage
+from condgen.runs.sample_folder import read_samples, sample_folders, shard_folder, shards_within
+from condgen.runs.train import train_stage
+from condgen.runs.trajectories import trajectory_stage
 
 __all__ = [
     "MANIFEST",

@@ -26,7 +26,6 @@ from condgen.errors import UserError
 from condgen.recipes import CalibrateStage, content_key
 from condgen.rng import keyed_generator
 from condgen.runs.folder import (
-    LOG_FILE,
     Progress,
     Work,
     drop_partial_line,
@@ -36,19 +35,16 @@ from condgen.runs.folder import (
     read_rows,
     write_json,
 )
+from condgen.runs.layout import CALIBRATION, CALIBRATION_FOLDER, LOG_FILE, calibration_file
 from condgen.score import ScoreModel
 
 __all__ = [
-    "CALIBRATION",
-    "CALIBRATION_FOLDER",
-    "CLASSIFIERS",
     "calibrate_stage",
     "calibration_key",
     "calibration_levels",
     "gather_calibrations",
 ]
 
-CALIBRATION_FOLDER, CALIBRATION, CLASSIFIERS = "calibration", "calibration.json", "classifiers.json"
 _LEVELS = 16
 
 
@@ -163,7 +159,7 @@ def gather_calibrations(classifiers: Mapping[str, Path]) -> dict[str, Any]:
     Args:
         classifiers: run folders by name, each with a finished calibration.
     """
-    found = {name: read_json(place / CALIBRATION_FOLDER / CALIBRATION) for name, place in classifiers.items()}
+    found = {name: read_json(calibration_file(place)) for name, place in classifiers.items()}
     rows = [{"classifier": name, **row} for name, one in found.items() for row in one["rows"]]
     what: dict[str, Any] = next(iter(found.values()))["what"] if found else {}
     return {"what": what, "rows": rows}

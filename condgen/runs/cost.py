@@ -8,8 +8,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from condgen.runs.album import Part, append_rows, cut_rows, parts_left, seeds_written
 from condgen.runs.folder import Stage
+from condgen.runs.sample_folder import Part, append_rows, cut_rows, parts_left, seeds_written
 
 __all__ = ["COSTS", "Cost", "charge", "settle", "take_in", "take_left"]
 

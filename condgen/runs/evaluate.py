@@ -12,14 +12,14 @@ from condgen.errors import UserError
 from condgen.files import write_png
 from condgen.metrics import REAL, Evaluation, Extractor, Memory, Store, evaluating, helping, open_extractor
 from condgen.recipes import EvaluateStage, content_key
-from condgen.runs.album import MANIFEST, picture_of, read_samples, sample_folders
 from condgen.runs.environment import cache_folder
 from condgen.runs.folder import Progress, Stage, Work, file_key, open_stage, read_json, read_rows, write_json
+from condgen.runs.layout import MANIFEST, METRICS, NEIGHBOURS
+from condgen.runs.sample_folder import picture_of, read_samples, sample_folders
 from condgen.training import Processes
 
-__all__ = ["METRICS", "NEIGHBOURS", "evaluate_stage", "evaluation_key", "neighbours_below"]
+__all__ = ["evaluate_stage", "evaluation_key", "neighbours_below"]
 
-METRICS, NEIGHBOURS = "metrics.json", "neighbours.json"
 _PICTURES = "neighbours"
 _CLOSEST = 6  # samples of each method that are shown beside training data
 

@@ -18,12 +18,12 @@ from typing import Any, NamedTuple, TypeAlias
 
 from pydantic import BaseModel
 
-from condgen.checkpoint import MODEL_FILE
 from condgen.errors import UserError
 from condgen.files import append, is_unfinished, remove_unfinished, write_atomically
 from condgen.foreign import each_line, open_file, parse_json, read_bytes, read_text
 from condgen.hub import CONFIG_FILE
 from condgen.recipes import read_yaml, to_yaml
+from condgen.runs.layout import LOCK_FILE, LOG_FILE, MODEL_FILE, RECIPE_FILE, STAGE_FILE
 from condgen.training import Processes
 
 __all__ = [
@@ -41,8 +41,6 @@ __all__ = [
     "write_json",
 ]
 
-STAGE_FILE, RECIPE_FILE, LOG_FILE, LOCK_FILE = "stage.json", "recipe.yaml", "log.jsonl", ".lock"
-
 
 class Progress(NamedTuple):
     """What a stage yields while it works."""
@@ -53,7 +51,7 @@ class Progress(NamedTuple):
     images: int  # processed so far in this session of the stage, for a rate
     note: str = ""
     message: str = ""  # something that the user should read
-    look: Path | None = None  # the folder of a stage that has just looked at what it makes: pictures can be drawn
+    preview: Path | None = None  # the folder of a stage that has just written a preview: pictures can be drawn
     together: bool = False  # every process of the run yields this very event, so that all can stop here
 
 

@@ -16,8 +16,8 @@ from condgen.errors import UserError
 from condgen.generator import Generator
 from condgen.guidance import ClassifierGuided, DenoiserGuided, Scale, ScaleCurve
 from condgen.recipes import GeneratorRecipe, Guidance, Method
-from condgen.runs.calibrate import CALIBRATION, CALIBRATION_FOLDER
 from condgen.runs.folder import file_key, read_json
+from condgen.runs.layout import calibration_file
 from condgen.score import ScoreModel
 
 __all__ = [
@@ -25,7 +25,6 @@ __all__ = [
     "Folders",
     "Load",
     "Models",
-    "calibration_file",
     "count_evaluations",
     "load_anew",
     "open_guided",
@@ -115,11 +114,6 @@ def _named(what: str, folders: Mapping[str, Path], name: str) -> Path:
     if name not in folders:
         raise UserError(f"there is no {what} {name!r} among: {', '.join(folders) or 'none'}")
     return folders[name]
-
-
-def calibration_file(classifier: Path) -> Path:
-    """Where the calibration of the classifier in a folder lies, if there is one."""
-    return classifier / CALIBRATION_FOLDER / CALIBRATION
 
 
 def _existing_calibration(classifier: Path) -> Path:

@@ -19,20 +19,38 @@ from condgen.recipes import (
     ScoreStage,
     to_yaml,
 )
-from condgen.runs.calibrate import CALIBRATION_FOLDER, CLASSIFIERS, calibrate_stage, gather_calibrations
+from condgen.runs.calibrate import calibrate_stage, gather_calibrations
+from condgen.runs.diagnose import default_methods, diagnose_stage
 from condgen.runs.environment import describe_environment
-from condgen.runs.evaluate import METRICS, NEIGHBOURS, evaluate_stage, neighbours_below
-from condgen.runs.folder import RECIPE_FILE, STAGE_FILE, Work, in_main, read_json, refuse_foreign_files, write_json
+from condgen.runs.evaluate import evaluate_stage, neighbours_below
+from condgen.runs.folder import Work, in_main, read_json, refuse_foreign_files, write_json
 from condgen.runs.guided import Folders, Models
-from condgen.runs.measure import DIAGNOSTICS, FIELD, default_methods, diagnose_stage
+from condgen.runs.layout import (
+    CALIBRATION_FOLDER,
+    CLASSIFIERS,
+    COST,
+    DIAGNOSIS_FOLDER,
+    DIAGNOSTICS,
+    EVALUATION_FOLDER,
+    FIELD,
+    METRICS,
+    NEIGHBOURS,
+    RECIPE_FILE,
+    RUN_FILE,
+    STAGE_FILE,
+    TRAJECTORIES_FOLDER,
+    classifier_folder,
+    generator_folder,
+    samples_folder,
+    score_folder,
+)
 from condgen.runs.sample import sample_stage
 from condgen.runs.train import train_stage
-from condgen.runs.trajectories import TRAJECTORIES_FOLDER, trajectory_stage
+from condgen.runs.trajectories import trajectory_stage
 from condgen.training import Processes
 
 __all__ = ["POINTS_SHOWN", "run_recipe"]
 
-RUN_FILE, COST_FILE = "run.json", "cost.json"
 POINTS_SHOWN = 12  # on their way from noise, of a class: many paths in a plane can be seen at once, images cannot
 
 
@@ -54,20 +72,20 @@ def run_recipe(recipe: Recipe, folder: Path, processes: Processes, command: str)
         yield from work
         processes.once(lambda: top.note(name, place))
 
-    score = folder / "score"
+    score = score_folder(folder)
     settings: dict[str, Any] = {"data": recipe.data, "schedule": recipe.schedule, "seed": recipe.seed}
     score_stage = ScoreStage(**settings, score=recipe.score)
     yield from stage("score", score, train_stage("score", score, score_stage, train, processes))
     scores: dict[str, Path] = {}
     for name, further in recipe.scores.items():
-        place = scores[name] = folder / f"score-{name}"
+        place = scores[name] = score_folder(folder, name)
         title = f"score {name}"
         score_stage = ScoreStage(**settings, score=further)
         yield from stage(title, place, train_stage(title, place, score_stage, train, processes))
 
     classifiers: dict[str, Path] = {}
     for name, classifier in recipe.classifiers.items():
-        place = classifiers[name] = folder / f"classifier-{name}"
+        place = classifiers[name] = classifier_folder(folder, name)
         classifier_stage = ClassifierStage(**settings, classifier=classifier)
         title = f"classifier {name}"
         yield from stage(
@@ -81,7 +99,7 @@ def run_recipe(recipe: Recipe, folder: Path, processes: Processes, command: str)
     if recipe.calibrate is not None and classifiers:
         processes.once(lambda: write_json(folder / CLASSIFIERS, gather_calibrations(classifiers)))
 
-    generators = {name: folder / f"generator-{name}" for name in recipe.generators}
+    generators = {name: generator_folder(folder, name) for name in recipe.generators}
     folders = Folders(score, scores, classifiers, generators)
     for name, generator in recipe.generators.items():
         title, place = f"generator {name}", generators[name]
@@ -93,12 +111,12 @@ def run_recipe(recipe: Recipe, folder: Path, processes: Processes, command: str)
     if recipe.sample is not None:
         labels = tuple(label for label in range(train.n_classes) for _ in range(recipe.sample.per_class))
         for name, method in recipe.sample.methods.items():
-            place = samples[name] = folder / "samples" / name
+            place = samples[name] = samples_folder(folder, name)
             about_all = recipe.sample.model_dump(include={"seed", "batch", "compile"})
             sample = SampleStage(method=method, labels=labels, **about_all)
             title = f"sample {name}"
             yield from stage(title, place, sample_stage(title, place, sample, folders.models(method), processes))
-        processes.once(lambda: write_json(folder / COST_FILE, {"rows": _cost(recipe, samples)}))
+        processes.once(lambda: write_json(folder / COST, {"rows": _cost(recipe, samples)}))
         shown = recipe.sample.trajectory_stage(train.n_classes, 1 if train.is_images else POINTS_SHOWN)
         if shown is not None:
             many = {name: folders.models(method) for name, method in shown.methods.items()}
@@ -107,7 +125,7 @@ def run_recipe(recipe: Recipe, folder: Path, processes: Processes, command: str)
             yield from stage("trajectories", place, in_main(processes, work))
 
     if samples and recipe.evaluate is not None:
-        place, evaluate = folder / "evaluation", EvaluateStage(seed=recipe.seed, measures=recipe.evaluate)
+        place, evaluate = folder / EVALUATION_FOLDER, EvaluateStage(seed=recipe.seed, measures=recipe.evaluate)
         work = evaluate_stage(place, evaluate, samples, train.to("cpu"), test, processes)
         yield from stage("evaluate", place, work)
         processes.once(lambda: top.copy_evaluation(place))
@@ -115,7 +133,7 @@ def run_recipe(recipe: Recipe, folder: Path, processes: Processes, command: str)
         calibrated = recipe.calibrate is not None
         methods = recipe.diagnose.methods or processes.once(lambda: default_methods(classifiers, calibrated=calibrated))
         if methods:
-            place = folder / "diagnosis"
+            place = folder / DIAGNOSIS_FOLDER
             diagnose = DiagnoseStage(diagnose=recipe.diagnose, methods=methods)
             yield from stage("diagnose", place, diagnose_stage(place, diagnose, folders, train, processes))
             processes.once(lambda: top.copy_diagnosis(place))
@@ -135,7 +153,7 @@ class _Top:
             raise UserError(f"{self.folder} is the folder of a single stage: choose another one with --out")
         if not (self.folder / RUN_FILE).exists():
             refuse_foreign_files(self.folder)
-        for copy in (METRICS, NEIGHBOURS, DIAGNOSTICS, FIELD, COST_FILE, CLASSIFIERS):
+        for copy in (METRICS, NEIGHBOURS, DIAGNOSTICS, FIELD, COST, CLASSIFIERS):
             (self.folder / copy).unlink(missing_ok=True)
         started = datetime.now(UTC).isoformat(timespec="seconds")
         if (self.folder / RUN_FILE).exists():

@@ -16,7 +16,7 @@ from condgen.rng import keyed_generator
 from condgen.runs.folder import file_key
 from condgen.runs.generators import generator_task
 from condgen.runs.guided import Models
-from condgen.runs.looks import Looks
+from condgen.runs.previews import Previewer
 from condgen.score import Discriminator, ScoreConfig, ScoreModel
 from condgen.settings import Settings
 from condgen.training import Task, TrainingSettings, lighten_
@@ -55,7 +55,7 @@ class Prepared(NamedTuple):
     config: Settings
     training: TrainingSettings
     check: _Check | None = None  # of a classifier
-    looks: Looks | None = None  # at a generator
+    looks: Previewer | None = None  # at a generator
 
 
 def _score_work(stage: ScoreStage, data: LabelledSet, device: torch.device) -> Prepared:
@@ -155,8 +155,8 @@ def prepare(
         case GeneratorStage():
             task = generator_task(stage, data, models, device)
             training = stage.generator.training
-            every = stage.generator.look_every or max(1, training.steps // _LOOKS_IN_ALL)
-            looks = Looks(data, held_out, every) if held_out is not None else None
+            every = stage.generator.preview_every or max(1, training.steps // _LOOKS_IN_ALL)
+            looks = Previewer(data, held_out, every) if held_out is not None else None
             return Prepared(task, task.model.config, training, looks=looks)
 
 
@@ -188,7 +188,7 @@ def _what_counts(stage: TrainStage) -> dict[str, Any]:
     if isinstance(stage, ClassifierStage):
         part["compile"] = False
     if isinstance(stage, GeneratorStage):
-        part["look_every"] = None
+        part["preview_every"] = None
         part["augment"]["flip"] = part["training"].pop("flip", False)
     return tree
 

@@ -28,8 +28,11 @@ from condgen.errors import UserError
 from condgen.generator import Generator
 from condgen.recipes import Method, SampleStage, content_key
 from condgen.rng import Streams
-from condgen.runs.album import (
-    MANIFEST,
+from condgen.runs.cost import COSTS, Cost, charge, settle, take_in, take_left
+from condgen.runs.folder import Progress, Stage, Work, open_stage
+from condgen.runs.guided import Evaluations, Load, Models, count_evaluations, load_anew, open_guided
+from condgen.runs.layout import MANIFEST
+from condgen.runs.sample_folder import (
     Part,
     part_folder,
     seeds_written,
@@ -37,10 +40,7 @@ from condgen.runs.album import (
     write_part_cost,
     write_samples,
 )
-from condgen.runs.cost import COSTS, Cost, charge, settle, take_in, take_left
-from condgen.runs.folder import Progress, Stage, Work, open_stage
-from condgen.runs.guided import Evaluations, Load, Models, count_evaluations, load_anew, open_guided
-from condgen.runs.odd import NOT_FINITE, Odd
+from condgen.runs.unusable_samples import NOT_FINITE, UnusableSamples
 from condgen.samplers import (
     SAMPLERS,
     AdaptiveSampler,
@@ -198,19 +198,19 @@ def _draw(opened: Stage, stage: SampleStage, source: Source, processes: Processe
         try:
             while (finished := ledger.timed(lambda: next(rounds, None))) is not None:
                 ledger.add(finished)
-                drawn = round((ledger.drawn + len(ledger.odd.unusable)) * of_all)
+                drawn = round((ledger.drawn + len(ledger.unusable.unusable)) * of_all)
                 yield Progress(opened.name, total - len(missing) + drawn, total, drawn)
-                if ledger.odd.is_hopeless(ledger.drawn):
+                if ledger.unusable.is_hopeless(ledger.drawn):
                     break
         finally:
             ledger.write()
-    parts = processes.gather((Part(ledger.rows, ledger.seconds, ledger.network), ledger.odd))
+    parts = processes.gather((Part(ledger.rows, ledger.seconds, ledger.network), ledger.unusable))
     problem = message = ""
     if processes.is_main:
-        odd = Odd.join([odd for _, odd in parts])
+        unusable = UnusableSamples.join([unusable for _, unusable in parts])
         _merge(opened, [part for part, _ in parts[1:]])
-        problem = odd.note(opened, stage, source.names)
-        message = odd.warning(opened.name, stage, source.names)
+        problem = unusable.note(opened, stage, source.names)
+        message = unusable.warning(opened.name, stage, source.names)
         if not problem:
             _finish(opened, total)
     problem = processes.once(lambda: problem)
@@ -243,7 +243,7 @@ class _Ledger:
     """Samples that this process has drawn in this session, and what drawing has cost.
 
     Attributes:
-        odd: samples that cannot be used, or look as if they could not.
+        unusable: samples that cannot be used, or look as if they could not.
         rows: of its manifest, where that lies in a part of its own.
         seconds: of drawing, earlier sessions included.
         network: evaluations of networks; those of earlier sessions are counted where the samples are written.
@@ -264,7 +264,7 @@ class _Ledger:
         self.drawn = self.asked = 0  # samples, and evaluations of the model that they took
         self.part, self.rows, self.evaluations = part, list[dict[str, Any]](), evaluations
         self.begun, self.paid, self.seconds = begun.cost, begun.cost, begun.cost.seconds
-        self.odd = Odd()
+        self.unusable = UnusableSamples()
 
     @property
     def network(self) -> float:
@@ -286,7 +286,7 @@ class _Ledger:
         x = self.timed(lambda: torch.stack([sample.x for sample in finished]).cpu())
         finished = [sample._replace(x=row) for sample, row in zip(finished, x, strict=True)]
         self.asked += sum(sample.evaluations for sample in finished)
-        usable = self.odd.sort_out(finished, self.stage, self.places)
+        usable = self.unusable.sort_out(finished, self.stage, self.places)
         self.ready += usable
         self.drawn += len(usable)
         if len(self.ready) >= self.stage.batch:

@@ -4,19 +4,18 @@ import math
 import time
 from pathlib import Path
 
-from condgen.checkpoint import MODEL_FILE, save_tensors
+from condgen.checkpoint import save_tensors
 from condgen.data import LabelledSet
 from condgen.errors import UserError
 from condgen.metrics import Reading
 from condgen.runs.folder import Progress, Stage, Work, open_stage
 from condgen.runs.guided import Models
+from condgen.runs.layout import MODEL_FILE, SNAPSHOTS
 from condgen.runs.prepare import Prepared, TrainStage, prepare, training_key, training_of
-from condgen.runs.skips import Skips, all_finite
+from condgen.runs.skipped_updates import SkippedUpdates, all_finite
 from condgen.training import Processes, Record, State, TrainingSettings, load_state, save_state, share_state, train
 
-__all__ = ["SNAPSHOTS", "train_stage"]
-
-SNAPSHOTS = "snapshots"  # the sub-folder of averaged weights of earlier steps, each in a folder named by its step
+__all__ = ["train_stage"]
 
 
 def train_stage(
@@ -54,14 +53,20 @@ def train_stage(
     state = State.fresh(work.task.models(), work.training.betas, work.training.optimizer)
     processes.once(lambda: load_state(folder, state, key))
     share_state(state, processes)
-    skips = Skips(opened, work.training, state, data.names)
+    skips = SkippedUpdates(opened, work.training, state, data.names)
     skips.refuse_to_repeat(state)
     opened.forget_log_after(state.step)
     yield from _train(opened, work, state, skips, data, stage.seed, processes)
 
 
 def _train(
-    stage: Stage, work: Prepared, state: State, skips: Skips, data: LabelledSet, seed: int, processes: Processes
+    stage: Stage,
+    work: Prepared,
+    state: State,
+    skips: SkippedUpdates,
+    data: LabelledSet,
+    seed: int,
+    processes: Processes,
 ) -> Work:
     settings = work.training
     first, saved, note, last_time = state.step, state.step, "", time.perf_counter()
@@ -156,7 +161,7 @@ def _look(stage: Stage, work: Prepared, step: int, state: State, processes: Proc
     if work.looks is None or not processes.is_main or not work.looks.is_due(step, work.training.steps):
         return None
     reading = work.looks.take(state.ema, stage.folder, step)
-    stage.log({"step": step, "look": reading.as_dict()})
+    stage.log({"step": step, "preview": reading.as_dict()})
     return reading
 
 

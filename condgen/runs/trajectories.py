@@ -22,14 +22,14 @@ from condgen.recipes import Method, TrajectoryStage, content_key
 from condgen.recipes.methods import Unloaded
 from condgen.runs.folder import Progress, Work, open_stage, write_json
 from condgen.runs.guided import Models
+from condgen.runs.layout import TRAJECTORIES
 from condgen.runs.sample import Source, defaults_of, open_source
 from condgen.samplers import Path as Trajectory
 from condgen.samplers import build_sampler, frames, pick_frames, unit_scale
 from condgen.schedules import AnySchedule, Schedule
 
-__all__ = ["TRAJECTORIES", "TRAJECTORIES_FOLDER", "trajectories_key", "trajectory_stage"]
+__all__ = ["trajectories_key", "trajectory_stage"]
 
-TRAJECTORIES_FOLDER, TRAJECTORIES = "trajectories", "trajectories.json"
 _PICTURES, _POINTS = 9, 40  # moments that are kept of a trajectory
 
 

@@ -33,7 +33,7 @@ from condgen import __version__
 from condgen.checkpoint import MODEL_FILE
 from condgen.errors import UserError
 from condgen.recipes import content_key
-from condgen.runs.guided import calibration_file
+from condgen.runs.layout import calibration_file
 from condgen.studio.ask import Ask, Limits, parse_ask, stage_of
 from condgen.studio.catalogue import describe_offer
 from condgen.studio.draw import Drawn, Tell, draw_ask

@@ -9,10 +9,11 @@ from pydantic.fields import FieldInfo
 from condgen import __version__
 from condgen.errors import UserError
 from condgen.recipes import Method
+from condgen.runs.layout import SCORE
 from condgen.samplers import FIXED, SAMPLERS, Sampler, SamplerName, build_sampler, evaluations_on, grid_for, options_of
 from condgen.score import ScoreModel
 from condgen.studio.ask import Limits
-from condgen.studio.models import MAIN, ModelCache, Offer
+from condgen.studio.models import ModelCache, Offer
 
 __all__ = ["describe_offer"]
 
@@ -36,7 +37,7 @@ def describe_offer(offer: Offer, limits: Limits, cache: ModelCache, device: torc
             for name, method in offer.methods.items()
         ],
         "scores": [
-            {"name": None if name == MAIN else name, "labels": labels, "guides": _guides(offer, name, labels)}
+            {"name": None if name == SCORE else name, "labels": labels, "guides": _guides(offer, name, labels)}
             for name, labels in offer.labels.items()
         ],
         "calibrated": offer.calibrated(),

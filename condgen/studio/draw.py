@@ -24,11 +24,11 @@ from torch import Tensor
 from condgen.data import to_uint8
 from condgen.errors import UserError
 from condgen.generator import Generator
-from condgen.runs import MANIFEST
-from condgen.runs.album import encode_samples
 from condgen.runs.guided import load_anew
-from condgen.runs.odd import refuse_unusable
+from condgen.runs.layout import MANIFEST
 from condgen.runs.sample import Source, describe, open_light
+from condgen.runs.sample_folder import encode_samples
+from condgen.runs.unusable_samples import refuse_unusable
 from condgen.samplers import Finished, Frame, Sampler, evaluations_on, unit_scale
 from condgen.studio.ask import Ask, Limits, command_line, stage_of
 from condgen.studio.models import ModelCache, Offer

@@ -14,15 +14,13 @@ from condgen.classifier import Classifier
 from condgen.errors import UserError
 from condgen.generator import Generator
 from condgen.recipes import Guidance, Method, Recipe, read_yaml
-from condgen.runs import SNAPSHOTS, Folders, Models
-from condgen.runs.folder import RECIPE_FILE
-from condgen.runs.guided import calibration_file
+from condgen.runs import Folders, Models
+from condgen.runs.layout import RECIPE_FILE, SCORE, SNAPSHOTS, calibration_file, model_folders
 from condgen.score import ScoreModel
 from condgen.settings import parse
 
-__all__ = ["MAIN", "ModelCache", "Offer", "file_stamp", "read_offer"]
+__all__ = ["SCORE", "ModelCache", "Offer", "file_stamp", "read_offer"]
 
-MAIN = "score"  # what guidance calls the main score model
 _KEPT = 8  # models in memory
 
 Model = TypeVar("Model", ScoreModel, Classifier, Generator)
@@ -75,7 +73,7 @@ class Offer:
         """Whether a method's samples are of the class that is asked for."""
         if isinstance(guidance, Method) and guidance.generator is not None:
             return True
-        return guidance.classifier is not None or self.labels.get(guidance.score or MAIN, "none") != "none"
+        return guidance.classifier is not None or self.labels.get(guidance.score or SCORE, "none") != "none"
 
     def calibrated(self) -> list[str]:
         """The classifiers whose scale has been calibrated."""
@@ -92,9 +90,9 @@ def read_offer(folder: Path) -> Offer:
         raise UserError(f"{folder} does not exist: name a folder that condgen run or condgen train-... has written")
     if (folder / MODEL_FILE).is_file():
         return _single(folder)
-    score = folder / MAIN if (folder / MAIN / MODEL_FILE).is_file() else None
-    scores = _beside(folder, "score-") | (_snapshots(score) if score is not None else {})
-    generators = _beside(folder, "generator-")
+    score = folder / SCORE if (folder / SCORE / MODEL_FILE).is_file() else None
+    scores = model_folders(folder, "score") | (_snapshots(score) if score is not None else {})
+    generators = model_folders(folder, "generator")
     models = [*([score] if score is not None else []), *scores.values(), *generators.values()]
     if not models:
         raise UserError(
@@ -109,7 +107,7 @@ def read_offer(folder: Path) -> Offer:
         shape=about.shape,
         score=score,
         scores=scores,
-        classifiers=_beside(folder, "classifier-"),
+        classifiers=model_folders(folder, "classifier"),
         generators=generators,
         labels=_labels(score, scores),
     )
@@ -146,14 +144,6 @@ def _single(folder: Path) -> Offer:
     )
 
 
-def _beside(folder: Path, prefix: str) -> dict[str, Path]:
-    """The trained models of a run whose folders begin so, by the rest of their names."""
-    found = {place.name.removeprefix(prefix): place for place in sorted(folder.glob(f"{prefix}*"))}
-    return {
-        name: place for name, place in found.items() if (place / MODEL_FILE).is_file() and ".before-" not in place.name
-    }
-
-
 def _snapshots(score: Path) -> dict[str, Path]:
     """States of a score model along its training, which show how it grew and can guide it as weaker ones."""
     places = [place for place in (score / SNAPSHOTS).glob("*") if (place / MODEL_FILE).is_file()]
@@ -161,7 +151,7 @@ def _snapshots(score: Path) -> dict[str, Path]:
 
 
 def _labels(score: Path | None, scores: Mapping[str, Path]) -> dict[str, str]:
-    models = {**({MAIN: score} if score is not None else {}), **scores}
+    models = {**({SCORE: score} if score is not None else {}), **scores}
     return {name: str(read_description(place / MODEL_FILE).get("labels", "none")) for name, place in models.items()}
 
 
@@ -179,9 +169,9 @@ def _with_methods(offer: Offer, methods: Mapping[str, Method]) -> Offer:
     suggested: dict[str, Method] = {name: Method(generator=name) for name in offer.generators}
     if offer.score is not None:
         suggested["score model"] = Method()
-        if offer.labels[MAIN] == "embedding":
+        if offer.labels[SCORE] == "embedding":
             suggested["classifier-free"] = Method(guide="unlabelled", scale=2.0)
-        if offer.labels[MAIN] != "separate":
+        if offer.labels[SCORE] != "separate":
             suggested |= {name: Method(classifier=name) for name in offer.classifiers}
     suggested |= {name: Method(score=name) for name in offer.scores if name not in suggested}
     ready = {name: method for name, method in methods.items() if _has_models(offer, method)}

@@ -17,7 +17,8 @@ from condgen.errors import UserError
 from condgen.oracle import Oracle
 from condgen.recipes import ClassifierRecipe, Recipe
 from condgen.rng import keyed_generator
-from condgen.runs import SNAPSHOTS, describe_environment
+from condgen.runs import describe_environment
+from condgen.runs.layout import SNAPSHOTS
 from condgen.schedules import perturb
 
 __all__ = ["check_curves", "training_curves"]

@@ -18,8 +18,8 @@ import torch
 
 from condgen.checkpoint import MODEL_FILE, load_tensors
 from condgen.errors import UserError
-from condgen.runs import MANIFEST, read_json, read_rows
-from condgen.runs.folder import LOG_FILE, STAGE_FILE
+from condgen.runs import read_json, read_rows
+from condgen.runs.layout import LOG_FILE, MANIFEST, STAGE_FILE
 
 __all__ = ["Job", "Variant", "scaling_rows", "variants"]
 

@@ -9,12 +9,12 @@ from condgen.runs import Progress
 
 def test_pictures_follow_the_looks(tmp_path, make_a_generator):
     folder = make_a_generator(tmp_path / "g")
-    events = [Progress("generator g", 1, 2, 0), Progress("generator g", 400, 2, 0, message="read me", look=folder)]
+    events = [Progress("generator g", 1, 2, 0), Progress("generator g", 400, 2, 0, message="read me", preview=folder)]
     passed = draw_as_it_goes(iter_of(events))
     assert next(passed) == events[0]
-    assert not (folder / "looks.png").exists()
+    assert not (folder / "previews.png").exists()
     assert next(passed) == events[1]
-    assert (folder / "looks.png").exists()
+    assert (folder / "previews.png").exists()
     assert (folder / "grid.png").exists()
 
 
@@ -28,9 +28,9 @@ def iter_of(events, ended=None):
 
 def test_a_picture_that_cannot_be_drawn_is_told_once_and_stops_nothing(tmp_path, make_a_generator):
     folder = make_a_generator(tmp_path / "g")
-    for path in (folder / "looks").iterdir():
+    for path in (folder / "previews").iterdir():
         path.write_bytes(b"nothing")
-    look = Progress("generator g", 400, 2, 0, message="read me", look=folder)
+    look = Progress("generator g", 400, 2, 0, message="read me", preview=folder)
     first, second = draw_as_it_goes(iter_of([look, look]))
     assert first.message.startswith("read me\ngenerator g, step 400: the pictures in")
     assert "training goes on" in first.message
@@ -51,32 +51,32 @@ def test_a_collapse_is_told_at_the_end_and_health_is_not(tmp_path, capsys, make_
     show_generators(make_a_collapse(tmp_path / "c"))
     out = capsys.readouterr().out
     assert "warning: c: the generator has collapsed within classes" in out
-    assert str(tmp_path / "c" / "looks.png") in out
+    assert str(tmp_path / "c" / "previews.png") in out
     assert "0.10" in out
     show_generators(make_a_generator(tmp_path / "h", points=True))
     out = capsys.readouterr().out
     assert "warning" not in out
-    assert str(tmp_path / "h" / "looks.png") in out
+    assert str(tmp_path / "h" / "previews.png") in out
     assert "newest" not in out
     show_generators(tmp_path)  # a run without generators: these two are not named as its stages
     (tmp_path / "none").mkdir()
     show_generators(tmp_path / "none")
 
 
-@pytest.mark.parametrize(("data", "drawn"), [("digits", {"looks.png", "grid.png"}), ("moons", {"looks.png"})])
+@pytest.mark.parametrize(("data", "drawn"), [("digits", {"previews.png", "grid.png"}), ("moons", {"previews.png"})])
 def test_training_leaves_pictures_and_figures(condgen, tmp_path, data, drawn):
-    small = ("--steps", 2, "--batch", 16, "--set", "generator.look_every=1")
+    small = ("--steps", 2, "--batch", 16, "--set", "generator.preview_every=1")
     small += ("--set", "generator.network.width=16", "--set", "generator.objective.network.width=16")
     command = ("train-generator", "--loss", "smm", "--data", data, *small, "--out", tmp_path / "g")
     code, out, err = condgen(*command)
     assert code == 0, err
     assert {path.name for path in (tmp_path / "g").glob("*.png")} == drawn
-    for word in ("in-class std ratio", "recall", "class accuracy", str(tmp_path / "g" / "looks.png")):
+    for word in ("in-class std ratio", "recall", "class accuracy", str(tmp_path / "g" / "previews.png")):
         assert word in " ".join(out.split())
-    (tmp_path / "g" / "looks.png").unlink()
+    (tmp_path / "g" / "previews.png").unlink()
     code, out, _ = condgen(*command)
     assert (code, "nothing left to do" in out) == (0, True)
-    assert (tmp_path / "g" / "looks.png").exists()
+    assert (tmp_path / "g" / "previews.png").exists()
     code, _, err = condgen("report", tmp_path / "g")
     assert code == 0, err
     assert "One-step generators" in (tmp_path / "g" / "report.md").read_text()

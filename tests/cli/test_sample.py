@@ -9,7 +9,7 @@ from condgen.data import load, parse_data
 from condgen.errors import UserError
 from condgen.files import append
 from condgen.recipes import GeneratorStage, ScoreStage
-from condgen.runs import album, lock, read_json, read_rows, shard_folder, train_stage
+from condgen.runs import lock, read_json, read_rows, sample_folder, shard_folder, train_stage
 from condgen.training import Processes
 
 NETWORK = {"kind": "mlp", "width": 16, "depth": 1, "embedding": 8}
@@ -219,7 +219,7 @@ def test_samples_whose_manifest_had_no_room_are_paid_once(models, condgen, monke
             raise UserError(f"cannot write {path}: No space left on device")
         append(path, text)
 
-    monkeypatch.setattr(album, "append", append_or_fail)
+    monkeypatch.setattr(sample_folder, "append", append_or_fail)
     code, _, err = condgen(*command, "--out", tmp_path / "cut")
     assert (code, "No space left on device" in err) == (2, True)
     monkeypatch.undo()

@@ -16,7 +16,7 @@ ALONE = Processes(cpu=True)
 DIGITS = load(parse_data("digits"), "train")
 NETWORK = {"kind": "mlp", "width": 16, "depth": 1, "embedding": 8}
 TRAINING = {"steps": 2, "batch": 16}
-SMALL = ("--steps", 2, "--batch", 16, "--set", "generator.look_every=100")
+SMALL = ("--steps", 2, "--batch", 16, "--set", "generator.preview_every=100")
 TINY = tuple(
     part
     for key in ("network.width=16", "objective.network.width=16", "objective.network.depth=1")
@@ -29,12 +29,12 @@ schedule: {kind: edm}
 score: {network: {kind: mlp, width: 16}, training: {steps: 2}}
 classifiers: {ce: {network: {kind: mlp, width: 16}, objective: {loss: ce}, training: {steps: 2}}}
 generators:
-  taught: {objective: {loss: sid}, teacher: {classifier: ce}, training: {steps: 2, batch: 16}, look_every: 100}
+  taught: {objective: {loss: sid}, teacher: {classifier: ce}, training: {steps: 2, batch: 16}, preview_every: 100}
   rated:
     objective: {loss: dmd, network: {kind: mlp, width: 16}, denoiser_steps: 1}
     likelihood: {classifier: ce, weight: 0.3}
     training: {steps: 2, batch: 16}
-    look_every: 100
+    preview_every: 100
 """
 
 
@@ -185,9 +185,9 @@ def test_stopping_on_the_way_changes_no_bit(options, models, condgen, monkeypatc
     import condgen.runs.train as stages
 
     if options == ("--teacher",):
-        more = ("--teacher", models / "plain", "--classifier", models / "ce", "--set", "generator.look_every=2")
+        more = ("--teacher", models / "plain", "--classifier", models / "ce", "--set", "generator.preview_every=2")
     else:
-        more = (*options, *TINY, "--augment", 0.5, "--set", "generator.look_every=2")
+        more = (*options, *TINY, "--augment", 0.5, "--set", "generator.preview_every=2")
     command = ("train-generator", *more, "--steps", 6, "--batch", 16, "--set", "generator.training.log_every=2")
     code, _, err = condgen(*command, "--out", tmp_path / "whole")
     assert code == 0, err
@@ -209,7 +209,7 @@ def test_stopping_on_the_way_changes_no_bit(options, models, condgen, monkeypatc
     whole, parts = (load_tensors(tmp_path / name / "model.safetensors")[0] for name in ("whole", "parts"))
     assert all(torch.equal(whole[name], parts[name]) for name in whole)
     rows = [
-        [row.get("look", row["step"]) for row in read_rows(tmp_path / name / "log.jsonl")]
+        [row.get("preview", row["step"]) for row in read_rows(tmp_path / name / "log.jsonl")]
         for name in ("whole", "parts")
     ]
     assert rows[0] == rows[1]

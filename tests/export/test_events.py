@@ -94,7 +94,7 @@ def test_steps_that_are_done_again_stand_once(run, tmp_path):
     assert _scalars(tmp_path / "tb" / "score") == {"loss": [(1, 1.0), (2, 7.0)]}
 
 
-@pytest.mark.parametrize("row", [{"look": "words"}, {"levels": [3]}, {"levels": [{"accuracy": 0.5}]}])
+@pytest.mark.parametrize("row", [{"preview": "words"}, {"levels": [3]}, {"levels": [{"accuracy": 0.5}]}])
 def test_rows_that_condgen_does_not_write_are_named(run, tmp_path, row):
     _log(run / "classifier-dlsm", [{"step": 1, **row}])
     with pytest.raises(UserError, match=r"classifier-dlsm/log\.jsonl holds what condgen does not write"):
@@ -108,7 +108,7 @@ def test_looks_at_a_generator_are_pictures(make_a_generator, tmp_path):
     _update(place, tmp_path / "tb")
     out = tmp_path / "tb" / "generator-sid"
     assert [step for step, _ in _images(out)] == [100, 200, 300, 400]
-    assert [step for step, _ in _scalars(out)["look/std_ratio"]] == [100, 200, 300, 400]
+    assert [step for step, _ in _scalars(out)["preview/std_ratio"]] == [100, 200, 300, 400]
 
 
 def test_grids_of_samples_are_pictures_and_nothing_of_the_run_is_touched(run):

@@ -14,7 +14,7 @@ from condgen.errors import UserError
 from condgen.export import pack
 from condgen.recipes import Shard
 from condgen.runs import shard_folder
-from condgen.runs.album import write_samples
+from condgen.runs.sample_folder import write_samples
 
 NAMES = {0: "ant", 2: "b.e|e"}  # of class 1 there is no sample
 

@@ -21,8 +21,9 @@ from benchmarks.parts import Rows, Work
 
 from condgen.checkpoint import load_tensors
 from condgen.errors import UserError
-from condgen.runs import MANIFEST, read_json, read_rows
-from condgen.runs.album import load_picture
+from condgen.runs import read_json, read_rows
+from condgen.runs.layout import MANIFEST
+from condgen.runs.sample_folder import load_picture
 from reliability.command import Command, Ended, complaint
 from reliability.kills import Whole, undisturbed
 from reliability.work import JOBS, fresh, make_models

@@ -17,8 +17,8 @@ import psutil
 from benchmarks.parts import Rows, Work
 
 from condgen.errors import UserError
-from condgen.runs import MANIFEST, read_rows
-from condgen.runs.folder import LOG_FILE
+from condgen.runs import read_rows
+from condgen.runs.layout import LOG_FILE, MANIFEST
 from reliability.command import Command
 from reliability.work import fresh
 

@@ -25,7 +25,7 @@ with atheris.instrument_imports(include=["condgen", "yaml", "PIL"]):
     from condgen.data.pictures import read_picture
     from condgen.errors import UserError
     from condgen.report.inputs import read_run
-    from condgen.runs.album import read_samples
+    from condgen.runs.sample_folder import read_samples
     from condgen.training.checkpoint import STATE_FILE
     from reliability.files.kinds import KINDS
     from reliability.files.valid import make_valid

@@ -21,8 +21,8 @@ from benchmarks.parts import Rows, Work
 from PIL import Image
 
 from condgen.checkpoint import MODEL_FILE, load_tensors, save_tensors
-from condgen.runs.album import MANIFEST
 from condgen.runs.folder import read_rows
+from condgen.runs.layout import MANIFEST
 from condgen.samplers import SAMPLERS
 from reliability import plants
 from reliability.command import Command, Ended, complaint

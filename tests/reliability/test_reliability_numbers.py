@@ -51,22 +51,22 @@ def careless():
     """In the command's process: bad samples are taken for good ones, and written."""
     import torch
 
-    from condgen.runs import album, odd
+    from condgen.runs import sample_folder, unusable_samples
     from reliability import plants
 
     plants.bad_guidance(3, 5.0)
-    odd._unusable = lambda *_: {}
-    honest = album.to_uint8
-    album.to_uint8 = lambda x: honest(torch.nan_to_num(x))
+    unusable_samples._unusable = lambda *_: {}
+    honest = sample_folder.to_uint8
+    sample_folder.to_uint8 = lambda x: honest(torch.nan_to_num(x))
 
 
 def silent():
     """In the command's process: bad samples are left out, and nobody is told."""
-    from condgen.runs import odd
+    from condgen.runs import unusable_samples
     from reliability import plants
 
     plants.bad_guidance(3, 5.0)
-    odd.Odd.note = lambda *_: ""
+    unusable_samples.UnusableSamples.note = lambda *_: ""
 
 
 def test_planted_defects_are_noticed(run):

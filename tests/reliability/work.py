@@ -32,7 +32,7 @@ def _classifier(models: Path) -> list[str]:
 
 
 def _generator(models: Path) -> list[str]:
-    small = {"generator.objective.network": _SMALL, "generator.look_every": 40}
+    small = {"generator.objective.network": _SMALL, "generator.preview_every": 40}
     return ["train-generator", "--loss=sid", *_training("generator", 80, **small)]
 
 

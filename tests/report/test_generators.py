@@ -104,9 +104,9 @@ def test_samples_evolve_in_a_table_of_classes_by_steps(tmp_path, make_a_generato
     assert strips.methods == ("step 100", "step 200", "step 300")
     assert [name for name, _ in strips.rows] == ["ant", "bee"]
     assert strips.rows[1][1][2].alt == "2 samples of class bee at step 300"
-    (folder / "looks" / "00000100.safetensors").unlink()
-    (folder / "looks" / "00000200.safetensors").unlink()
-    (folder / "looks" / "00000300.safetensors").unlink()
+    (folder / "previews" / "00000100.safetensors").unlink()
+    (folder / "previews" / "00000200.safetensors").unlink()
+    (folder / "previews" / "00000300.safetensors").unlink()
     assert not any(block.kind == "strips" for block in generator_section(read_run(folder)).blocks)
 
 

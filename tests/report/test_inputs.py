@@ -61,8 +61,8 @@ def test_losses_that_cannot_be_drawn_are_left_out(tmp_path):
         ("classifiers.json", '{"rows": [{"classifier": "ce", "sigma": 1}]}'),
         ("classifier-ce/calibration/calibration.json", '{"rows": [{"sigma": 1}]}'),
         ("classifier-ce/log.jsonl", '{"step": 1, "levels": [{"sigma": 1}]}\n'),
-        ("generator-sid/log.jsonl", '{"step": 1, "look": {"recall": 1}}\n'),
-        ("generator-sid/log.jsonl", '{"step": 1, "look": [3]}\n'),
+        ("generator-sid/log.jsonl", '{"step": 1, "preview": {"recall": 1}}\n'),
+        ("generator-sid/log.jsonl", '{"step": 1, "preview": [3]}\n'),
     ],
 )
 def test_faults_are_named_by_their_file(tmp_path, file, text):

@@ -13,7 +13,7 @@ from condgen.errors import UserError
 from condgen.report import build_report, draw_trajectories
 from condgen.report.inputs import read_run
 from condgen.report.pictures import read_images
-from condgen.runs.album import load_picture
+from condgen.runs.sample_folder import load_picture
 
 
 def name_in_manifest(folder, changes, method="ce"):

@@ -23,7 +23,7 @@ from condgen.recipes import (
 )
 from condgen.rng import Streams
 from condgen.runs import Models, evaluate_stage, read_json, read_rows, read_samples, sample_stage, train_stage
-from condgen.runs.album import MANIFEST
+from condgen.runs.layout import MANIFEST
 from condgen.training import Processes
 
 ALONE = Processes(cpu=True)

@@ -11,15 +11,8 @@ from PIL import Image
 
 from condgen.data import load, parse_data
 from condgen.recipes import SampleRecipe, SampleStage, ScoreStage, default_recipe
-from condgen.runs import (
-    TRAJECTORIES,
-    Models,
-    read_json,
-    read_rows,
-    sample_stage,
-    train_stage,
-    trajectory_stage,
-)
+from condgen.runs import Models, read_json, read_rows, sample_stage, train_stage, trajectory_stage
+from condgen.runs.layout import TRAJECTORIES
 from condgen.runs.sample import defaults_of, open_source
 from condgen.runs.trajectories import _defaults
 from condgen.training import Processes

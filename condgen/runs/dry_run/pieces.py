@@ -19,10 +19,11 @@ from condgen.metrics.cas import network_accuracy
 from condgen.oracle import ExactScores, Oracle
 from condgen.recipes import CalibrateStage, DiagnoseStage, SampleStage
 from condgen.rng import keyed_generator
-from condgen.runs.album import MANIFEST, write_samples
 from condgen.runs.calibrate import calibration_levels
 from condgen.runs.dry_run.probes import peak_of, probe, waiting
+from condgen.runs.layout import MANIFEST
 from condgen.runs.sample import Source
+from condgen.runs.sample_folder import write_samples
 from condgen.samplers import AdaptiveSampler, build_sampler, draw, evaluations_on
 from condgen.schedules import Schedule, expand
 from condgen.score import ScoreModel

@@ -31,20 +31,21 @@ from condgen.recipes import (
     ScoreStage,
     to_yaml,
 )
-from condgen.runs.album import seeds_written
-from condgen.runs.calibrate import CALIBRATION, CALIBRATION_FOLDER, calibration_key
+from condgen.runs.calibrate import calibration_key
+from condgen.runs.diagnose import default_methods, diagnosis_key, open_methods
 from condgen.runs.dry_run.machine import data_of, free_memory, name_of, resident, uncompiled
 from condgen.runs.dry_run.pieces import calibrating, diagnosing, drawing, evaluating_all, written
 from condgen.runs.dry_run.probes import probe, probe_training, waiting
 from condgen.runs.dry_run.rows import Estimate, Reuse, StageEstimate
 from condgen.runs.evaluate import evaluation_key
-from condgen.runs.folder import RECIPE_FILE, STAGE_FILE, Stage, file_key, read_json, write_json
+from condgen.runs.folder import Stage, file_key, read_json, write_json
 from condgen.runs.guided import Folders, Models
-from condgen.runs.measure import default_methods, diagnosis_key, open_methods
+from condgen.runs.layout import CALIBRATION, CALIBRATION_FOLDER, RECIPE_FILE, STAGE_FILE, TRAJECTORIES_FOLDER
 from condgen.runs.pipeline import POINTS_SHOWN
 from condgen.runs.prepare import Prepared, TrainStage, prepare, training_key
 from condgen.runs.sample import open_light, sample_key
-from condgen.runs.trajectories import TRAJECTORIES_FOLDER, trajectories_key
+from condgen.runs.sample_folder import seeds_written
+from condgen.runs.trajectories import trajectories_key
 from condgen.score import ScoreModel
 from condgen.training import Processes, save_state
 from condgen.training.checkpoint import STATE_FILE
@@ -231,9 +232,9 @@ class _Walk:
             seconds += probe(measure, len(check.x), self.device) * len(check.levels) * saves
         if prepared.looks is not None:
             due = sum(prepared.looks.is_due(step, prepared.training.steps) for step in left)
-            first = again = prepared.looks.take(model, self.scratch / "looks", 0).seconds
+            first = again = prepared.looks.take(model, self.scratch / "previews", 0).seconds
             if first < _LONG:  # the first one fits what the others use as well
-                again = prepared.looks.take(model, self.scratch / "looks", 0).seconds
+                again = prepared.looks.take(model, self.scratch / "previews", 0).seconds
             seconds += first + max(0, due - 1) * again
         return seconds
 

@@ -20,7 +20,7 @@ from condgen.generator import Generator
 from condgen.metrics.extractors import open_extractor
 from condgen.metrics.features import Extractor, Features, Store
 from condgen.report.looks import draw_looks
-from condgen.runs.imports import find_diffusers, import_stage
+from condgen.runs.import_diffusers import find_diffusers, import_stage
 from condgen.score import ScoreModel
 from condgen.studio.ask import Limits
 from condgen.studio.catalogue import describe_offer
@@ -210,7 +210,7 @@ def warm_features(valid: Path, out: Path) -> None:
     """A network, and pictures of looks."""
     open_extractor(str(valid / "features" / "resnet.safetensors"), (3, 8, 8)).function(torch.zeros(2, 3, 8, 8))
     for form in ("points", "pictures"):
-        shutil.copytree(valid / f"run-{form}" / "generator-smm" / "looks", out / form / "looks")
+        shutil.copytree(valid / f"run-{form}" / "generator-smm" / "previews", out / form / "previews")
         draw_looks(out / form)
 
 
@@ -250,8 +250,8 @@ def make_features(chance: Random, valid: Path, case: Path) -> None:
         path.write_bytes(hostile_tensors(chance, content))
         _hostile_place(chance, path, case)
     form = chance.choice(("points", "pictures"))
-    shutil.copytree(valid / f"run-{form}" / "generator-smm" / "looks", case / "in" / "looks")
-    look = chance.choice(sorted((case / "in" / "looks").iterdir()))
+    shutil.copytree(valid / f"run-{form}" / "generator-smm" / "previews", case / "in" / "previews")
+    look = chance.choice(sorted((case / "in" / "previews").iterdir()))
     look.write_bytes(hostile_tensors(chance, look.read_bytes()))
     _hostile_place(chance, look, case)
     if chance.random() < 0.05:

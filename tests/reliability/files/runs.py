@@ -17,11 +17,11 @@ from condgen.recipes import SampleStage
 from condgen.report import build_report, compare_runs
 from condgen.report.inputs import read_run
 from condgen.runs import read_json, read_rows
-from condgen.runs.album import read_samples, sort_by_seed
 from condgen.runs.cost import settle, take_left
 from condgen.runs.folder import open_stage
 from condgen.runs.guided import read_calibration
-from condgen.runs.looks import read_looks
+from condgen.runs.previews import read_previews
+from condgen.runs.sample_folder import read_samples, sort_by_seed
 from condgen.studio.ask import Limits
 from condgen.studio.catalogue import describe_offer
 from condgen.studio.models import ModelCache, read_offer
@@ -207,7 +207,7 @@ def _events(folder: Path, out: Path) -> None:
 def _rest(folder: Path, out: Path) -> None:
     for log in sorted(folder.glob("*/log.jsonl")):
         read_rows(log)
-    read_looks(folder / "generator-smm")
+    read_previews(folder / "generator-smm")
     read_calibration(folder / "classifier-ce", folder / "score")
 
 

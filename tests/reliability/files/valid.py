@@ -180,7 +180,7 @@ def _make_run(folder: Path, chance: Random, points: bool) -> None:
         (folder / place / "recipe.yaml").write_text(yaml.safe_dump(own))
         _write(folder / place / "stage.json", _stage(place.replace("-", " "), [MODEL_FILE]))
         write_rows(folder / place / "log.jsonl", _log(place))
-    _make_looks(folder / "generator-smm" / "looks", points)
+    _make_looks(folder / "generator-smm" / "previews", points)
     rows = [{"classifier": "ce", **row} for row in _level_rows()]
     _write(folder / "classifier-ce" / "calibration" / "calibration.json", {"what": {"draws": 4}, "rows": _level_rows()})
     _write(folder / "classifiers.json", {"what": {"split": "test", "draws": 4}, "rows": rows})
@@ -207,7 +207,7 @@ def _log(place: str) -> list[dict[str, Any]]:
     if place.startswith("generator"):
         look = {"std_ratio": 1.1, "recall": 0.4, "accuracy": 0.9, "n": 100, "judge": 0.9}
         rows = [row | {"critic_real": 0.5, "critic_fake": 0.6, "skipped": 0} for row in rows]
-        rows += [{"step": step, "look": look} for step in (3, 6)]
+        rows += [{"step": step, "preview": look} for step in (3, 6)]
     return rows
 
 
@@ -222,7 +222,7 @@ def _make_looks(folder: Path, points: bool) -> None:
     for step in (3, 6):
         x = torch.randn(8, 2) if points else torch.randint(0, 255, (8, 1, 8, 8), dtype=torch.uint8)
         save_tensors(
-            folder / f"{step:08d}.safetensors", {"x": x, "y": y}, {"kind": "look", "step": step, "names": _NAMES}
+            folder / f"{step:08d}.safetensors", {"x": x, "y": y}, {"kind": "preview", "step": step, "names": _NAMES}
         )
 
 

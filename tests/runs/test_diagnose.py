@@ -13,7 +13,7 @@ from condgen.denoiser import Denoiser
 from condgen.oracle import Oracle
 from condgen.recipes import DiagnoseRecipe, DiagnoseStage, Guidance, ScoreStage
 from condgen.runs import Folders, diagnose_stage, train_stage
-from condgen.runs.measure import _on_data
+from condgen.runs.diagnose import _on_data
 from condgen.schedules import EDM
 from condgen.training import Processes
 

@@ -25,10 +25,10 @@ from condgen.data.pictures import read_picture
 from condgen.errors import UserError
 from condgen.files import append, naming, write_atomically
 from condgen.recipes import Shard
-from condgen.runs.folder import STAGE_FILE, drop_partial_line, each_row, read_json, read_lines, read_rows, write_json
+from condgen.runs.folder import drop_partial_line, each_row, read_json, read_lines, read_rows, write_json
+from condgen.runs.layout import COST, MANIFEST, STAGE_FILE
 
 __all__ = [
-    "MANIFEST",
     "Part",
     "append_rows",
     "cut_rows",
@@ -49,8 +49,7 @@ __all__ = [
     "write_samples",
 ]
 
-MANIFEST = "manifest.jsonl"
-_PART, _COST = ".part-", "cost.json"
+_PART = ".part-"
 _CLASSES = 1_000_000  # more are a fault of the file
 _TOLD = 10  # numbers in a message
 
@@ -145,7 +144,7 @@ def part_folder(folder: Path, session: str, rank: int) -> Path:
 
 def write_part_cost(place: Path, seconds: float, evaluations: float) -> None:
     """Says what the samples of a part have cost so far; to be called before their lines are written."""
-    write_json(place / _COST, {"seconds": seconds, "evaluations": evaluations})
+    write_json(place / COST, {"seconds": seconds, "evaluations": evaluations})
 
 
 def append_rows(folder: Path, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -176,10 +175,10 @@ def parts_left(folder: Path) -> Iterator[list[Part]]:
 
 
 def _part_cost(place: Path, folder: Path) -> tuple[float, float]:
-    cost = read_json(place / _COST)
+    cost = read_json(place / COST)
     seconds, evaluations = cost.get("seconds"), cost.get("evaluations")
     if not isinstance(seconds, int | float) or not isinstance(evaluations, int | float):
-        raise UserError(f"{place / _COST} does not say what samples have cost: delete {folder} and sample again")
+        raise UserError(f"{place / COST} does not say what samples have cost: delete {folder} and sample again")
     return float(seconds), float(evaluations)
 
 

@@ -12,7 +12,8 @@ from condgen.errors import UserError
 from condgen.metrics import Reading
 from condgen.recipes import GeneratorStage
 from condgen.runs import read_rows, train_stage
-from condgen.runs.looks import LOOKS, Looks, read_looks
+from condgen.runs.layout import PREVIEWS
+from condgen.runs.previews import Previewer, read_previews
 from condgen.training import Processes
 
 ALONE = Processes(cpu=True)
@@ -25,7 +26,7 @@ def stage(kind="digits", **changes):
         "network": NETWORK,
         "latent": 4,
         "objective": {"loss": "dmd", "network": NETWORK, "denoiser_steps": 1},
-        "look_every": 2,
+        "preview_every": 2,
         "training": {"steps": 8, "batch": 16, "save_every": 3, "log_every": 4},
     }
     return GeneratorStage.model_validate(
@@ -38,7 +39,7 @@ def train(folder, settings, data=DIGITS):
 
 
 def looks_logged(folder):
-    return [row for row in read_rows(folder / "log.jsonl") if "look" in row]
+    return [row for row in read_rows(folder / "log.jsonl") if "preview" in row]
 
 
 @pytest.fixture(scope="module")
@@ -53,12 +54,12 @@ def test_every_look_is_a_row_a_file_and_a_word_in_the_progress(trained):
     rows = looks_logged(folder)
     assert [row["step"] for row in rows] == [2, 4, 6, 8]
     for row in rows:
-        assert row["look"].keys() == {"std_ratio", "recall", "accuracy", "n", "judge"}
-        assert 0 <= row["look"]["recall"] <= 1
-        assert row["look"]["n"] == 1000
-    assert [event.done for event in events if event.look == folder] == [2, 4, 6, 8]
+        assert row["preview"].keys() == {"std_ratio", "recall", "accuracy", "n", "judge"}
+        assert 0 <= row["preview"]["recall"] <= 1
+        assert row["preview"]["n"] == 1000
+    assert [event.done for event in events if event.preview == folder] == [2, 4, 6, 8]
     assert all("in-class std" in event.note for event in events if event.done >= 2)
-    found = read_looks(folder)
+    found = read_previews(folder)
     assert [look.step for look in found] == [2, 4, 6, 8]
     for look in found:
         assert (look.x.dtype, look.x.shape) == (torch.uint8, (80, 1, 8, 8))  # eight of each class
@@ -68,23 +69,23 @@ def test_every_look_is_a_row_a_file_and_a_word_in_the_progress(trained):
 
 def test_looks_show_the_same_latents_and_change_no_weight(trained, tmp_path):
     folder, _ = trained
-    never = stage(look_every=100)
+    never = stage(preview_every=100)
     list(train(tmp_path / "once", never))
     assert [row["step"] for row in looks_logged(tmp_path / "once")] == [8]  # always at the end
-    for ours, others in zip(read_looks(folder)[-1:], read_looks(tmp_path / "once"), strict=True):
+    for ours, others in zip(read_previews(folder)[-1:], read_previews(tmp_path / "once"), strict=True):
         assert torch.equal(ours.x, others.x)
     assert looks_logged(folder)[-1] == looks_logged(tmp_path / "once")[0]
 
 
 def test_how_often_a_generator_is_looked_at_makes_no_other_training(trained, tmp_path):
     shutil.copytree(trained[0], tmp_path / "g")
-    assert not list(train(tmp_path / "g", stage(look_every=3)))  # finished
+    assert not list(train(tmp_path / "g", stage(preview_every=3)))  # finished
 
 
 def test_points_are_kept_as_they_are(tmp_path):
     moons = load(parse_data("moons"), "train"), load(parse_data("moons"), "test")
-    list(train(tmp_path, stage("moons", look_every=100), moons))
-    (look,) = read_looks(tmp_path)
+    list(train(tmp_path, stage("moons", preview_every=100), moons))
+    (look,) = read_previews(tmp_path)
     assert (look.x.dtype, look.x.shape) == (torch.float32, (200, 2))
 
 
@@ -106,7 +107,7 @@ def test_a_killed_training_drops_the_looks_that_it_will_take_again(trained, tmp_
     assert [row["step"] for row in looks_logged(folder)] == [2, 4]
     list(again)
     assert looks_logged(folder) == looks_logged(trained[0])
-    for one, other in zip(read_looks(folder), read_looks(trained[0]), strict=True):
+    for one, other in zip(read_previews(folder), read_previews(trained[0]), strict=True):
         assert (one.step, torch.equal(one.x, other.x)) == (other.step, True)
 
 
@@ -117,7 +118,7 @@ def test_a_collapse_is_told_once(monkeypatch, tmp_path):
         spread, accuracy = next(readings)
         return Reading(std_ratio=spread, recall=0.2, accuracy=accuracy, n=1000)
 
-    monkeypatch.setattr(Looks, "take", take)
+    monkeypatch.setattr(Previewer, "take", take)
     messages = [(event.done, event.message) for event in train(tmp_path, stage()) if event.message]
     assert [done for done, _ in messages] == [6]  # at the third look, and not again at the fourth
     assert "has collapsed within classes: 95% of its samples" in messages[0][1]
@@ -130,12 +131,12 @@ def test_samples_that_are_no_numbers_are_an_error_that_says_what_to_do(trained, 
     model = Generator.load(trained[0])
     monkeypatch.setattr(Generator, "forward", lambda self, z, y: torch.full((len(z), 1, 8, 8), torch.nan))
     with pytest.raises(UserError, match=r"not finite numbers at step 7: lower the learning rates"):
-        Looks(*DIGITS, every=1).take(model, tmp_path, 7)
-    assert not (tmp_path / LOOKS).exists()
+        Previewer(*DIGITS, every=1).take(model, tmp_path, 7)
+    assert not (tmp_path / PREVIEWS).exists()
 
 
 def test_other_files_among_the_looks_are_named(tmp_path):
-    assert read_looks(tmp_path) == []
-    save_tensors(tmp_path / LOOKS / "00000001.safetensors", {"x": torch.zeros(1)}, {"kind": "something"})
+    assert read_previews(tmp_path) == []
+    save_tensors(tmp_path / PREVIEWS / "00000001.safetensors", {"x": torch.zeros(1)}, {"kind": "something"})
     with pytest.raises(UserError, match=r"00000001.safetensors holds no look at a generator: delete it"):
-        read_looks(tmp_path)
+        read_previews(tmp_path)

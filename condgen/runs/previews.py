@@ -1,7 +1,7 @@
 """Looks at a generator while it trains: how varied its samples are, and always the same few of them.
 
-Every look adds a row `{"step", "look": {"std_ratio", "recall", "accuracy", "n", "judge"}}` to `log.jsonl`, and a file
-`looks/STEP.safetensors` with samples of fixed latents, which pictures are made of.
+Every look adds a row `{"step", "preview": {"std_ratio", "recall", "accuracy", "n", "judge"}}` to `log.jsonl`, and a
+file `previews/STEP.safetensors` with samples of fixed latents, which pictures are made of.
 """
 
 import time
@@ -19,16 +19,16 @@ from condgen.errors import UserError
 from condgen.generator import Generator
 from condgen.metrics import Gauge, Reading
 from condgen.rng import Streams
+from condgen.runs.layout import PREVIEWS
 
-__all__ = ["LOOKS", "Look", "Looks", "read_looks"]
+__all__ = ["Preview", "Previewer", "read_previews"]
 
-LOOKS = "looks"
 _SAMPLES = 1000  # measured at every look
 _BATCH = 250
 _CLASSES, _EACH, _POINTS_EACH = 20, 8, 100  # drawn
 
 
-class Look(NamedTuple):
+class Preview(NamedTuple):
     """What was kept of one look.
 
     Attributes:
@@ -44,7 +44,7 @@ class Look(NamedTuple):
     names: tuple[str, ...]
 
 
-class Looks:
+class Previewer:
     """How a generator in training is looked at, always in the same way.
 
     Args:
@@ -88,13 +88,13 @@ class Looks:
         kept = y < _CLASSES
         kept &= torch.arange(self.n) // self.train.n_classes < (_EACH if self.train.is_images else _POINTS_EACH)
         shown = to_uint8(x[kept]) if self.train.is_images else x[kept]
-        about = {"kind": "look", "step": step, "names": self.train.names}
-        save_tensors(folder / LOOKS / f"{step:08d}.safetensors", {"x": shown, "y": y[kept]}, about)
+        about = {"kind": "preview", "step": step, "names": self.train.names}
+        save_tensors(folder / PREVIEWS / f"{step:08d}.safetensors", {"x": shown, "y": y[kept]}, about)
         reading = self._gauge.read(x.clamp(-1, 1) if self.train.is_images else x, y)
         return reading._replace(seconds=time.perf_counter() - started)
 
 
-def read_looks(folder: Path, until: int | None = None, most: int | None = None) -> list[Look]:
+def read_previews(folder: Path, until: int | None = None, most: int | None = None) -> list[Preview]:
     """The looks that a stage's folder keeps, the earliest first.
 
     Args:
@@ -107,7 +107,7 @@ def read_looks(folder: Path, until: int | None = None, most: int | None = None) 
     """
     paths = {
         path.stem: path
-        for path in sorted((folder / LOOKS).glob("*.safetensors"))
+        for path in sorted((folder / PREVIEWS).glob("*.safetensors"))
         if path.stem.isascii() and path.stem.isdecimal()
     }
     kept = [path for step, path in paths.items() if until is None or int(step) <= until]
@@ -116,15 +116,15 @@ def read_looks(folder: Path, until: int | None = None, most: int | None = None) 
     looks = []
     for path in kept:
         tensors, about = load_tensors(path)
-        if about.get("kind") != "look" or tensors.keys() != {"x", "y"}:
+        if about.get("kind") != "preview" or tensors.keys() != {"x", "y"}:
             raise UserError(f"{path} holds no look at a generator: delete it")
         looks.append(_checked(tensors["x"], tensors["y"], about, path))
     if len({look.x.shape[1:] for look in looks}) > 1 or len({len(look.names) for look in looks}) > 1:
-        raise UserError(f"{folder / LOOKS} holds looks at several generators: delete them")
+        raise UserError(f"{folder / PREVIEWS} holds looks at several generators: delete them")
     return looks
 
 
-def _checked(x: Tensor, y: Tensor, about: Mapping[str, Any], path: Path) -> Look:
+def _checked(x: Tensor, y: Tensor, about: Mapping[str, Any], path: Path) -> Preview:
     step, names = about.get("step"), about.get("names")
     fits = (x.dtype, x.ndim) in ((torch.uint8, 4), (torch.float32, 2)) and y.dtype == torch.int64 and x.numel() > 0
     fits &= y.shape == x.shape[:1] and (x.ndim == 2 or x.shape[1] in (1, 3))
@@ -133,4 +133,4 @@ def _checked(x: Tensor, y: Tensor, about: Mapping[str, Any], path: Path) -> Look
         raise UserError(f"{path} holds no look at a generator: delete it")
     if not 0 <= int(y.min()) <= int(y.max()) < len(names):
         raise UserError(f"{path} holds samples of classes that it does not name: delete it")
-    return Look(step, x, y, tuple(map(str, names)))
+    return Preview(step, x, y, tuple(map(str, names)))

@@ -14,13 +14,13 @@ import torch
 from condgen.errors import UserError
 from condgen.files import write_atomically
 from condgen.recipes import SampleStage
-from condgen.runs.album import seeds_written
 from condgen.runs.folder import Stage
+from condgen.runs.layout import UNUSABLE
+from condgen.runs.sample_folder import seeds_written
 from condgen.samplers import Broken, Finished, finite_rows, out_of_range
 
-__all__ = ["NOT_FINITE", "UNUSABLE", "Odd", "Unusable", "refuse_unusable"]
+__all__ = ["NOT_FINITE", "Unusable", "UnusableSamples", "refuse_unusable"]
 
-UNUSABLE = "unusable.jsonl"
 NOT_FINITE = "its numbers are not finite"
 _HOPELESS = 100  # samples that cannot be used, and none that can: the others are not tried
 _LISTED = 5  # classes in a message
@@ -42,7 +42,7 @@ class Unusable(NamedTuple):
         return row | (self.broken._asdict() if self.broken is not None else {})
 
 
-class Odd:
+class UnusableSamples:
     """Those that have come up.
 
     Attributes:
@@ -54,9 +54,9 @@ class Odd:
         self.unusable, self.far = list(unusable), list(far)
 
     @staticmethod
-    def join(parts: Sequence["Odd"]) -> "Odd":
+    def join(parts: Sequence["UnusableSamples"]) -> "UnusableSamples":
         """Those of all processes, by seed."""
-        return Odd(
+        return UnusableSamples(
             sorted(one for part in parts for one in part.unusable), [label for part in parts for label in part.far]
         )
 

@@ -16,12 +16,12 @@ from condgen.errors import UserError
 from condgen.runs.folder import Stage
 from condgen.training import Known, Record, State, TrainingSettings, in_words
 
-__all__ = ["Skips", "all_finite"]
+__all__ = ["SkippedUpdates", "all_finite"]
 
 _STOPPED = "stopped"  # in stage.json: why training ended early
 
 
-class Skips:
+class SkippedUpdates:
     """What has been skipped in one training, and what is said of it.
 
     Args:

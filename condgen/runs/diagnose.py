@@ -23,14 +23,13 @@ from condgen.guidance import ClassifierGuided
 from condgen.oracle import Oracle
 from condgen.recipes import DiagnoseStage, Guidance, content_key, read_yaml
 from condgen.rng import keyed_generator
-from condgen.runs.folder import RECIPE_FILE, Progress, Work, file_key, open_stage, write_json
-from condgen.runs.guided import Folders, calibration_file, open_guided
+from condgen.runs.folder import Progress, Work, file_key, open_stage, write_json
+from condgen.runs.guided import Folders, open_guided
+from condgen.runs.layout import DIAGNOSTICS, FIELD, RECIPE_FILE, calibration_file
 from condgen.score import ScoreModel
 from condgen.training import Processes
 
-__all__ = ["DIAGNOSTICS", "FIELD", "default_methods", "diagnose_stage", "diagnosis_key", "open_methods"]
-
-DIAGNOSTICS, FIELD = "diagnostics.json", "field.json"
+__all__ = ["default_methods", "diagnose_stage", "diagnosis_key", "open_methods"]
 
 
 def default_methods(classifiers: Mapping[str, Path], *, calibrated: bool = True) -> dict[str, Guidance]:

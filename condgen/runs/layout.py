@@ -1,0 +1,103 @@
+"""Every name of a file or folder within a run folder."""
+
+from pathlib import Path
+
+from condgen.checkpoint import MODEL_FILE
+from condgen.training.checkpoint import STATE_FILE
+
+__all__ = [
+    "CALIBRATION",
+    "CALIBRATION_FOLDER",
+    "CALIBRATION_PICTURE",
+    "CLASSIFIERS",
+    "COST",
+    "DIAGNOSIS_FOLDER",
+    "DIAGNOSTICS",
+    "EVALUATION_FOLDER",
+    "FIELD",
+    "GRID",
+    "LOCK_FILE",
+    "LOG_FILE",
+    "MANIFEST",
+    "METRICS",
+    "MODEL_FILE",
+    "NEIGHBOURS",
+    "PREVIEWS",
+    "PREVIEWS_PICTURE",
+    "RECIPE_FILE",
+    "REPORT",
+    "REPORT_DATA",
+    "REPORT_TEXT",
+    "RUN_FILE",
+    "SAMPLES_FOLDER",
+    "SAMPLES_PICTURE",
+    "SCORE",
+    "SEEDS",
+    "SNAPSHOTS",
+    "STAGE_FILE",
+    "STATE_FILE",
+    "TRAJECTORIES",
+    "TRAJECTORIES_FOLDER",
+    "UNUSABLE",
+    "calibration_file",
+    "classifier_folder",
+    "generator_folder",
+    "model_folders",
+    "samples_folder",
+    "score_folder",
+    "seed_folder",
+]
+
+# Of every stage
+STAGE_FILE, RECIPE_FILE, LOG_FILE, LOCK_FILE = "stage.json", "recipe.yaml", "log.jsonl", ".lock"
+# Of training, beside MODEL_FILE and STATE_FILE
+SNAPSHOTS = "snapshots"  # averaged weights of earlier steps, each in a folder named by its step
+PREVIEWS, PREVIEWS_PICTURE = "previews", "previews.png"
+# Of samples
+MANIFEST, UNUSABLE, GRID = "manifest.jsonl", "unusable.jsonl", "grid.png"
+# Of a run
+RUN_FILE, COST, SAMPLES_PICTURE, SEEDS = "run.json", "cost.json", "samples.png", "seeds.json"
+REPORT, REPORT_TEXT, REPORT_DATA = "report.html", "report.md", "report.json"
+SCORE = "score"  # also what guidance calls the main score model
+SAMPLES_FOLDER = "samples"
+EVALUATION_FOLDER, METRICS, NEIGHBOURS = "evaluation", "metrics.json", "neighbours.json"
+DIAGNOSIS_FOLDER, DIAGNOSTICS, FIELD = "diagnosis", "diagnostics.json", "field.json"
+TRAJECTORIES_FOLDER, TRAJECTORIES = "trajectories", "trajectories.json"
+CALIBRATION_FOLDER, CALIBRATION, CALIBRATION_PICTURE = "calibration", "calibration.json", "calibration.png"
+CLASSIFIERS = "classifiers.json"  # the calibrations of all classifiers
+
+
+def score_folder(run: Path, name: str | None = None) -> Path:
+    """The folder of the main score model, or of a further one."""
+    return run / (SCORE if name is None else f"{SCORE}-{name}")
+
+
+def classifier_folder(run: Path, name: str) -> Path:
+    """The folder of a classifier."""
+    return run / f"classifier-{name}"
+
+
+def generator_folder(run: Path, name: str) -> Path:
+    """The folder of a generator."""
+    return run / f"generator-{name}"
+
+
+def samples_folder(run: Path, method: str) -> Path:
+    """The folder of a method's samples."""
+    return run / SAMPLES_FOLDER / method
+
+
+def seed_folder(run: Path, seed: int) -> Path:
+    """The run folder of one seed of several."""
+    return run / f"seed-{seed}"
+
+
+def calibration_file(classifier: Path) -> Path:
+    """Where the calibration of the classifier in a folder lies, if there is one."""
+    return classifier / CALIBRATION_FOLDER / CALIBRATION
+
+
+def model_folders(run: Path, kind: str) -> dict[str, Path]:
+    """The folders `KIND-NAME` of a run that hold a trained model, by name; kind is score, classifier or generator."""
+    found = {path.name.removeprefix(f"{kind}-"): path for path in sorted(run.glob(f"{kind}-*"))}
+    return {name: path for name, path in found.items() if (path / MODEL_FILE).is_file() and ".before-" not in path.name}
