@@ -29,9 +29,9 @@ def samplers(
     for head in ("sampler", "order", "evaluations", "noise", "time grid", "paper"):
         table.add_column(head, no_wrap=head == "sampler")
     for each, sampler in SAMPLERS.items():
-        about = sampler.about
-        facts = (str(about.order or "-"), str(about.evaluations), about.noise, about.grid or "its own")
-        table.add_row(each, *facts, about.paper.split(", arXiv")[0])
+        info = sampler.info
+        facts = (str(info.order or "-"), str(info.evaluations), info.noise, info.grid or "its own")
+        table.add_row(each, *facts, info.paper.split(", arXiv")[0])
     console.print(table)
     console.print(
         "\nEvaluations are of the denoiser, a step. Options, each given as --option NAME=VALUE:\n", markup=False
@@ -45,13 +45,13 @@ def samplers(
 
 def _describe(name: SamplerName) -> None:
     sampler, options = SAMPLERS[name], options_of(name)
-    about = sampler.about
+    info = sampler.info
     facts = {
-        "paper": about.paper,
-        "order": f"{about.order or 'none'} (of its deterministic part)",
-        "evaluations": f"{about.evaluations} a step",
-        "fresh noise": about.noise,
-        "time grid": f"{about.grid}, {about.points} points unless told otherwise" if about.grid else "its own steps",
+        "paper": info.paper,
+        "order": f"{info.order or 'none'} (of its deterministic part)",
+        "evaluations": f"{info.evaluations} a step",
+        "fresh noise": info.noise,
+        "time grid": f"{info.grid}, {info.points} points unless told otherwise" if info.grid else "its own steps",
     }
     console.print(f"{name}: {(inspect.getdoc(sampler) or '').splitlines()[0]}\n", markup=False)
     for what, fact in facts.items():

@@ -124,7 +124,7 @@ def defaults_of(method: Method, source: Source) -> str:
         return ""
     options = {f.name: getattr(source.model, f.name) for f in dataclasses.fields(source.model) if f.name != "denoiser"}
     points = None if source.grid is None else len(source.grid)
-    return json.dumps([options, points, method.grid or source.model.about.grid])
+    return json.dumps([options, points, method.grid or source.model.info.grid])
 
 
 def sample_key(stage: SampleStage, models: Models, source: Source) -> str:
@@ -321,7 +321,7 @@ def describe(stage: SampleStage, source: Source, place: int, sample: Finished) -
         return row | {"sampler": "one step", "evaluations": 1}
     row |= {"sampler": method.sampler, "options": method.options}
     if source.grid is not None:
-        row |= {"steps": len(source.grid), "grid": method.grid or SAMPLERS[method.sampler].about.grid}
+        row |= {"steps": len(source.grid), "grid": method.grid or SAMPLERS[method.sampler].info.grid}
     else:
         row |= {"steps": sample.accepted, "rejected": sample.rejected}
     row["evaluations"] = sample.evaluations

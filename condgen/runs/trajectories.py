@@ -24,8 +24,7 @@ from condgen.runs.folder import Progress, Work, open_stage, write_json
 from condgen.runs.guided import Models
 from condgen.runs.layout import TRAJECTORIES
 from condgen.runs.sample import Source, defaults_of, open_source
-from condgen.samplers import Path as Trajectory
-from condgen.samplers import build_sampler, frames, pick_frames, unit_scale
+from condgen.samplers import RecordedTrajectory, build_sampler, record_trajectories, thin_out, unit_variance
 from condgen.schedules import AnySchedule, Schedule
 
 __all__ = ["trajectories_key", "trajectory_stage"]
@@ -70,7 +69,7 @@ def trajectory_stage(folder: Path, stage: TrajectoryStage, models: Mapping[str, 
         assert source.many is not None
         (folder / name).mkdir(exist_ok=True)
         shown = _PICTURES if len(source.shape) == 3 else _POINTS
-        paths = frames(source.many, source.grid, stage.seeds, y, source.shape, device, shown)
+        paths = record_trajectories(source.many, source.grid, stage.seeds, y, source.shape, device, shown)
         lost: list[str] = []
         for place, path in enumerate(paths):
             label = stage.labels[place]
@@ -91,7 +90,7 @@ def trajectory_stage(folder: Path, stage: TrajectoryStage, models: Mapping[str, 
     yield Progress("trajectories", total, total, 0)
 
 
-def _is_finite(path: Trajectory) -> bool:
+def _is_finite(path: RecordedTrajectory) -> bool:
     """Whether the sample and all that it passed through are made of finite numbers."""
     parts = [path.x, *(part for frame in path.frames for part in (frame.x_t, frame.denoised))]
     return all(bool(part.isfinite().all()) for part in parts)
@@ -110,17 +109,17 @@ def _defaults(method: Method, models: Models) -> str:
     return defaults_of(method, Source((), (), sampler, method.time_grid(sampler), torch.device("cpu")))
 
 
-def _keep(path: Trajectory, schedule: Schedule, folder: Path, stem: str) -> dict[str, Any]:
+def _keep(path: RecordedTrajectory, schedule: Schedule, folder: Path, stem: str) -> dict[str, Any]:
     """What a row says of a trajectory beside its method, class and seed; pictures are written."""
     images = path.x.ndim == 3
-    chosen = pick_frames(path.frames, _PICTURES if images else _POINTS)
+    chosen = thin_out(path.frames, _PICTURES if images else _POINTS)
     row: dict[str, Any] = {"evaluations": path.evaluations, "noise": [frame.noise for frame in chosen]}
     denoised = torch.stack([frame.denoised for frame in chosen]).cpu()
     if not images:  # in units of the data: x_t / alpha_t
         scales = schedule.alpha(torch.tensor([frame.t for frame in chosen], dtype=torch.float64)).float()
         states = torch.stack([frame.x_t for frame in chosen]).cpu() / scales[:, None]
         return row | {"x_t": states.tolist(), "denoised": denoised.tolist()}
-    states = torch.stack([unit_scale(frame, schedule) for frame in chosen]).cpu()
+    states = torch.stack([unit_variance(frame, schedule) for frame in chosen]).cpu()
     for kind, x in (("x_t", states), ("denoised", denoised)):
         row[kind] = f"{stem}-{kind}.png"
         write_png(folder / row[kind], _strip(x))

@@ -17,7 +17,7 @@ from condgen.recipes import SampleStage
 from condgen.runs.folder import Stage
 from condgen.runs.layout import UNUSABLE
 from condgen.runs.sample_folder import seeds_written
-from condgen.samplers import Broken, Finished, finite_rows, out_of_range
+from condgen.samplers import Finished, NotFinite, finite_rows, out_of_range
 
 __all__ = ["NOT_FINITE", "Unusable", "UnusableSamples", "refuse_unusable"]
 
@@ -33,13 +33,13 @@ class Unusable(NamedTuple):
     seed: int
     label: int
     problem: str
-    broken: Broken | None
+    not_finite: NotFinite | None
 
     def as_row(self, names: Sequence[str]) -> dict[str, Any]:
         """As plain JSON."""
         row: dict[str, Any] = {"seed": self.seed, "class": self.label, "name": names[self.label]}
         row["problem"] = self.problem
-        return row | (self.broken._asdict() if self.broken is not None else {})
+        return row | (self.not_finite._asdict() if self.not_finite is not None else {})
 
 
 class UnusableSamples:
@@ -131,7 +131,7 @@ def _unusable(finished: Sequence[Finished], stage: SampleStage, places: Sequence
         if sample.problem is not None or not finite:
             place = places[sample.number]
             problem = sample.problem or NOT_FINITE
-            found[number] = Unusable(stage.seed + place, stage.labels[place], problem, sample.broken)
+            found[number] = Unusable(stage.seed + place, stage.labels[place], problem, sample.not_finite)
     return found
 
 

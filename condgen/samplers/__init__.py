@@ -1,10 +1,10 @@
 """Samplers, and the loops that drive them."""
 
-from condgen.samplers.adaptive import AdaptiveSampler
-from condgen.samplers.adaptive_multistep import AdaptiveMultistep
-from condgen.samplers.adaptive_ode import AdaptiveODE
-from condgen.samplers.adaptive_sde import AdaptiveSDE
-from condgen.samplers.annealed import AnnealedLangevin, ConsistentAnnealed
+from condgen.samplers.adaptive.loop import AdaptiveSampler
+from condgen.samplers.adaptive.multistep import AdaptiveMultistep
+from condgen.samplers.adaptive.ode import AdaptiveODE
+from condgen.samplers.adaptive.sde import AdaptiveSDE
+from condgen.samplers.base import Finished, History, Sampler, SamplerInfo, Step, evaluations_on, final, trajectory
 from condgen.samplers.catalogue import (
     ADAPTIVE,
     FIXED,
@@ -16,12 +16,19 @@ from condgen.samplers.catalogue import (
     points_within,
 )
 from condgen.samplers.draw import draw
-from condgen.samplers.finite import Broken, finite_rows, out_of_range
-from condgen.samplers.fixed import DDIM, Ancestral, EulerMaruyama, PredictorCorrector, ReverseDiffusion
-from condgen.samplers.frames import Frame, Path, Watcher, frames, pick_frames, unit_scale
+from condgen.samplers.euler import DDIM, Ancestral, EulerMaruyama, PredictorCorrector, ReverseDiffusion
+from condgen.samplers.finite import NotFinite, finite_rows, out_of_range
 from condgen.samplers.heun import EDMStochastic, Heun, Restart
-from condgen.samplers.loop import About, Finished, Past, Sampler, Step, evaluations_on, final, trajectory
+from condgen.samplers.langevin import AnnealedLangevin, ConsistentAnnealed
 from condgen.samplers.multistep import DPM2M, DPM2MSDE, DPM3MSDE, UniPC
+from condgen.samplers.recording import (
+    RecordedTrajectory,
+    Recorder,
+    TrajectoryPoint,
+    record_trajectories,
+    thin_out,
+    unit_variance,
+)
 
 __all__ = [
     "ADAPTIVE",
@@ -31,41 +38,41 @@ __all__ = [
     "DPM3MSDE",
     "FIXED",
     "SAMPLERS",
-    "About",
     "AdaptiveMultistep",
     "AdaptiveODE",
     "AdaptiveSDE",
     "AdaptiveSampler",
     "Ancestral",
     "AnnealedLangevin",
-    "Broken",
     "ConsistentAnnealed",
     "EDMStochastic",
     "EulerMaruyama",
     "Finished",
-    "Frame",
     "Heun",
-    "Past",
-    "Path",
+    "History",
+    "NotFinite",
     "PredictorCorrector",
+    "RecordedTrajectory",
+    "Recorder",
     "Restart",
     "ReverseDiffusion",
     "Sampler",
+    "SamplerInfo",
     "SamplerName",
     "Step",
+    "TrajectoryPoint",
     "UniPC",
-    "Watcher",
     "build_sampler",
     "draw",
     "evaluations_on",
     "final",
     "finite_rows",
-    "frames",
     "grid_for",
     "options_of",
     "out_of_range",
-    "pick_frames",
     "points_within",
+    "record_trajectories",
+    "thin_out",
     "trajectory",
-    "unit_scale",
+    "unit_variance",
 ]

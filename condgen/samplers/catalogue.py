@@ -10,14 +10,14 @@ from torch import Tensor
 
 from condgen.denoiser import Denoiser
 from condgen.errors import UserError
-from condgen.samplers.adaptive import AdaptiveSampler
-from condgen.samplers.adaptive_multistep import AdaptiveMultistep
-from condgen.samplers.adaptive_ode import AdaptiveODE
-from condgen.samplers.adaptive_sde import AdaptiveSDE
-from condgen.samplers.annealed import AnnealedLangevin, ConsistentAnnealed
-from condgen.samplers.fixed import DDIM, Ancestral, EulerMaruyama, PredictorCorrector, ReverseDiffusion
+from condgen.samplers.adaptive.loop import AdaptiveSampler
+from condgen.samplers.adaptive.multistep import AdaptiveMultistep
+from condgen.samplers.adaptive.ode import AdaptiveODE
+from condgen.samplers.adaptive.sde import AdaptiveSDE
+from condgen.samplers.base import Sampler, evaluations_on
+from condgen.samplers.euler import DDIM, Ancestral, EulerMaruyama, PredictorCorrector, ReverseDiffusion
 from condgen.samplers.heun import EDMStochastic, Heun, Restart
-from condgen.samplers.loop import Sampler, evaluations_on
+from condgen.samplers.langevin import AnnealedLangevin, ConsistentAnnealed
 from condgen.samplers.multistep import DPM2M, DPM2MSDE, DPM3MSDE, UniPC
 from condgen.schedules import GRIDS, GridName
 from condgen.settings import Settings, parse
@@ -97,7 +97,7 @@ def grid_for(sampler: Sampler, points: int | None = None, grid: GridName | None 
     Raises:
         UserError: for fewer points than make sense.
     """
-    name, n = grid or sampler.about.grid, points or sampler.about.points
+    name, n = grid or sampler.info.grid, points or sampler.info.points
     assert name is not None
     if n < sampler.least_points:
         raise UserError(f"with its options this sampler needs at least {sampler.least_points} points, more than {n}")

@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 
 from condgen.rng import Streams
-from condgen.samplers.adaptive import AdaptiveSampler, sample_adaptively
+from condgen.samplers.adaptive.loop import AdaptiveSampler, sample_adaptively
+from condgen.samplers.base import Finished, Sampler, trajectory
 from condgen.samplers.finite import Track, finite_rows
-from condgen.samplers.loop import Finished, Sampler, trajectory
 
 __all__ = ["draw"]
 
@@ -54,6 +54,6 @@ def draw(
         finished = [Finished(first + i, x, last.evaluations, len(grid) - 1, 0, None) for i, x in enumerate(last.x)]
         for row in [row for row, finite in enumerate(finite_rows(last.x)) if not finite]:
             levels = sampler.schedule.noise_level(grid).tolist()
-            broken = track.read(row, [*levels, levels[-1]])
-            finished[row] = finished[row]._replace(problem=f"{broken}; take more steps", broken=broken)
+            not_finite = track.read(row, [*levels, levels[-1]])
+            finished[row] = finished[row]._replace(problem=f"{not_finite}; take more steps", not_finite=not_finite)
         yield finished

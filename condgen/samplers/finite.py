@@ -7,15 +7,15 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-__all__ = ["Broken", "Track", "finite_rows", "out_of_range"]
+__all__ = ["NotFinite", "Track", "finite_rows", "out_of_range"]
 
 
-class Broken(NamedTuple):
+class NotFinite(NamedTuple):
     """Where a sample was first seen not to be finite.
 
     Attributes:
         evaluation: of the denoiser, counted from 1.
-        noise_level: sigma / alpha of the state that was not broken yet.
+        noise_level: sigma / alpha of the state that was not not_finite yet.
     """
 
     evaluation: int
@@ -44,7 +44,7 @@ class Track:
         self._sums.append(x.flatten(1).sum(1))
         self._evaluations.append(evaluations)
 
-    def read(self, row: int, noise_levels: Sequence[float]) -> Broken:
+    def read(self, row: int, noise_levels: Sequence[float]) -> NotFinite:
         """Where a sample that is not finite at the end broke; waits for the device.
 
         Args:
@@ -54,7 +54,7 @@ class Track:
         bad = (~torch.stack([sums[row] for sums in self._sums]).isfinite()).tolist()
         last = len(bad) - 1
         first = next((step for step in range(last + 1) if all(bad[step:])), last)
-        return Broken(self._evaluations[first], noise_levels[max(0, first - 1)])
+        return NotFinite(self._evaluations[first], noise_levels[max(0, first - 1)])
 
 
 def out_of_range(x: Tensor, times: float = 10.0) -> list[bool]:

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from condgen.errors import UserError
 from condgen.rng import Streams
-from condgen.samplers.loop import About, Past, Sampler
+from condgen.samplers.base import History, Sampler, SamplerInfo
 from condgen.samplers.moves import heun, signal_of, state_of
 from condgen.schedules import expand, karras_levels
 
@@ -27,9 +27,9 @@ __all__ = ["EDMStochastic", "Heun", "Restart"]
 class Heun(Sampler):
     """Heun's second-order method on the probability-flow ODE (Karras et al. 2022, algorithm 1)."""
 
-    about = About(2, 2, "no", "karras", "Karras et al. 2022, arXiv 2206.00364, algorithm 1")
+    info = SamplerInfo(2, 2, "no", "karras", "Karras et al. 2022, arXiv 2206.00364, algorithm 1")
 
-    def step(self, x_t: Tensor, t: Tensor, s: Tensor, y: Tensor | None, streams: Streams, past: Past) -> Tensor:
+    def step(self, x_t: Tensor, t: Tensor, s: Tensor, y: Tensor | None, streams: Streams, history: History) -> Tensor:
         """An Euler step, then the mean of the slopes at its two ends."""
         u_s = heun(self.denoiser, signal_of(self.schedule, x_t, t), t, s, y)
         return state_of(self.schedule, u_s, s)
@@ -45,7 +45,7 @@ class EDMStochastic(Sampler):
     :math:`\gamma = 40/256`.
     """
 
-    about = About(2, 2, "before each step", "karras", "Karras et al. 2022, arXiv 2206.00364, algorithm 2", 50)
+    info = SamplerInfo(2, 2, "before each step", "karras", "Karras et al. 2022, arXiv 2206.00364, algorithm 2", 50)
 
     gamma: Annotated[
         float,
@@ -71,7 +71,7 @@ class EDMStochastic(Sampler):
         if self.s_min > self.s_max:
             raise UserError(f"noise is added from s_min to s_max, which {self.s_min:g} and {self.s_max:g} leave empty")
 
-    def step(self, x_t: Tensor, t: Tensor, s: Tensor, y: Tensor | None, streams: Streams, past: Past) -> Tensor:
+    def step(self, x_t: Tensor, t: Tensor, s: Tensor, y: Tensor | None, streams: Streams, history: History) -> Tensor:
         """Up to the raised level, then Heun's step down."""
         u, level, highest = signal_of(self.schedule, x_t, t), self.schedule.noise_level(t), self.schedule.noise_range[1]
         raised = (level * (1 + self.gamma)).clamp(max=highest)
@@ -91,7 +91,7 @@ class Restart(Sampler):
     a grid of 20 points; 3 points once make 43, and 10 points twice make 75.
     """
 
-    about = About(2, 2, "at each restart", "karras", "Xu et al. 2023, arXiv 2306.14878, algorithm 1")
+    info = SamplerInfo(2, 2, "at each restart", "karras", "Xu et al. 2023, arXiv 2306.14878, algorithm 1")
 
     points: Annotated[int, Field(ge=2, description="points of the time grid of a restart")] = 5
     repeats: Annotated[int, Field(ge=1, description="restarts")] = 2
@@ -106,7 +106,7 @@ class Restart(Sampler):
                 f"between {lowest:g} and {highest:g}, the ends of the schedule"
             )
 
-    def step(self, x_t: Tensor, t: Tensor, s: Tensor, y: Tensor | None, streams: Streams, past: Past) -> Tensor:
+    def step(self, x_t: Tensor, t: Tensor, s: Tensor, y: Tensor | None, streams: Streams, history: History) -> Tensor:
         """Heun's step, and where it crosses `low` the restarts."""
         u = heun(self.denoiser, signal_of(self.schedule, x_t, t), t, s, y)
         if self._crosses(t, s):

@@ -29,7 +29,7 @@ from pydantic import Field
 from torch import Tensor
 
 from condgen.rng import Streams
-from condgen.samplers.loop import About, Estimate, Past, Sampler
+from condgen.samplers.base import Estimate, History, Sampler, SamplerInfo
 from condgen.samplers.moves import kept, redraw, signal_of, state_of
 from condgen.schedules import Schedule, expand
 
@@ -83,15 +83,15 @@ def _bend(
 
 
 def _multistep(
-    sampler: Sampler, now: Estimate, s: Tensor, eta: float, order: int, streams: Streams, past: Past
+    sampler: Sampler, now: Estimate, s: Tensor, eta: float, order: int, streams: Streams, history: History
 ) -> Tensor:
     schedule = sampler.schedule
-    earlier = list(past)[::-1][: order - 1]
+    earlier = list(history)[::-1][: order - 1]
     u = signal_of(schedule, now.x, now.t)
     keep, fresh = kept(schedule.noise_level(now.t), schedule.noise_level(s), 1 + eta)
     u_s = redraw(u, now.denoised, keep, fresh, streams)
     bend = _bend(schedule, now, s, earlier, "bh2" if order == 2 else "exact", eta)
-    past.append(now)
+    history.append(now)
     return state_of(schedule, u_s + bend, s)
 
 
@@ -105,24 +105,26 @@ _Eta = Annotated[
 class DPM2M(Sampler):
     """DPM-Solver++(2M): the line through the estimates at this time and the one before."""
 
-    about = About(2, 1, "no", "log-snr", _PAPER)
+    info = SamplerInfo(2, 1, "no", "log-snr", _PAPER)
 
-    def step(self, x_t: Tensor, t: Tensor, s: Tensor, y: Tensor | None, streams: Streams, past: Past) -> Tensor:
+    def step(self, x_t: Tensor, t: Tensor, s: Tensor, y: Tensor | None, streams: Streams, history: History) -> Tensor:
         """A step of second order; the first of a trajectory is DDIM's."""
-        return _multistep(self, Estimate(t, x_t, self.denoiser(x_t, t, y)), s, 0.0, 2, streams, past)
+        return _multistep(self, Estimate(t, x_t, self.denoiser(x_t, t, y)), s, 0.0, 2, streams, history)
 
 
 @dataclass(frozen=True, eq=False)
 class DPM2MSDE(Sampler):
     """DPM-Solver++(2M) for the reverse SDE, its "midpoint" form (`sample_dpmpp_2m_sde` of k-diffusion)."""
 
-    about = About(2, 1, "if eta > 0", "log-snr", "k-diffusion, on Lu et al. 2022, arXiv 2211.01095 (SDE-DPM-Solver++)")
+    info = SamplerInfo(
+        2, 1, "if eta > 0", "log-snr", "k-diffusion, on Lu et al. 2022, arXiv 2211.01095 (SDE-DPM-Solver++)"
+    )
 
     eta: _Eta = 1.0
 
-    def step(self, x_t: Tensor, t: Tensor, s: Tensor, y: Tensor | None, streams: Streams, past: Past) -> Tensor:
+    def step(self, x_t: Tensor, t: Tensor, s: Tensor, y: Tensor | None, streams: Streams, history: History) -> Tensor:
         """As `DPM2M`, with noise."""
-        return _multistep(self, Estimate(t, x_t, self.denoiser(x_t, t, y)), s, self.eta, 2, streams, past)
+        return _multistep(self, Estimate(t, x_t, self.denoiser(x_t, t, y)), s, self.eta, 2, streams, history)
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,24 +135,26 @@ class DPM3MSDE(Sampler):
     of second order for it; this is of third without noise.
     """
 
-    about = About(3, 1, "if eta > 0", "log-snr", "k-diffusion, on Lu et al. 2022, arXiv 2211.01095 (SDE-DPM-Solver++)")
+    info = SamplerInfo(
+        3, 1, "if eta > 0", "log-snr", "k-diffusion, on Lu et al. 2022, arXiv 2211.01095 (SDE-DPM-Solver++)"
+    )
 
     eta: _Eta = 1.0
 
-    def step(self, x_t: Tensor, t: Tensor, s: Tensor, y: Tensor | None, streams: Streams, past: Past) -> Tensor:
+    def step(self, x_t: Tensor, t: Tensor, s: Tensor, y: Tensor | None, streams: Streams, history: History) -> Tensor:
         """A step of third order; the first two of a trajectory are of first and second."""
-        return _multistep(self, Estimate(t, x_t, self.denoiser(x_t, t, y)), s, self.eta, 3, streams, past)
+        return _multistep(self, Estimate(t, x_t, self.denoiser(x_t, t, y)), s, self.eta, 3, streams, history)
 
 
 @dataclass(frozen=True, eq=False)
 class UniPC(Sampler):
     """UniPC: a multistep predictor, whose result is corrected once the estimate there is known.
 
-    The loop sees predicted states; the corrected one is where the next step begins, and what the past remembers. The
+    The loop sees predicted states; the corrected one is where the next step begins, and what the history remembers. The
     corrector of the last step would come with the final estimate, which is taken at the predicted state instead.
     """
 
-    about = About(3, 1, "no", "log-snr", "Zhao et al. 2023, arXiv 2302.04867, algorithms 5-6")
+    info = SamplerInfo(3, 1, "no", "log-snr", "Zhao et al. 2023, arXiv 2302.04867, algorithms 5-6")
 
     order: Annotated[Literal[2, 3], Field(description="of the predictor; the corrector has one more")] = 2
     variant: Annotated[
@@ -158,14 +162,14 @@ class UniPC(Sampler):
         Field(description="the paper's B(h), for steps that know one other time: bh1 is h, bh2 is e^h - 1"),
     ] = "bh2"
 
-    def step(self, x_t: Tensor, t: Tensor, s: Tensor, y: Tensor | None, streams: Streams, past: Past) -> Tensor:
+    def step(self, x_t: Tensor, t: Tensor, s: Tensor, y: Tensor | None, streams: Streams, history: History) -> Tensor:
         """Corrects the state at t, then predicts the one at s."""
         now = Estimate(t, x_t, self.denoiser(x_t, t, y))
-        if past:
-            known = list(past)[::-1]
+        if history:
+            known = list(history)[::-1]
             now = now._replace(x=self._carry(known[0], t, [*known[1 : self.order], now]))
-        past.append(now)
-        known = list(past)[::-1]
+        history.append(now)
+        known = list(history)[::-1]
         return self._carry(now, s, known[1 : self.order])
 
     def _carry(self, start: Estimate, s: Tensor, others: Sequence[Estimate]) -> Tensor:

@@ -63,11 +63,11 @@ def _guides(offer: Offer, name: str, labels: str) -> list[dict[str, str]]:
 
 
 def _describe_sampler(name: SamplerName, score: ScoreModel) -> dict[str, Any]:
-    about = SAMPLERS[name].about
+    info = SAMPLERS[name].info
     facts: dict[str, Any] = {
         "name": name,
         "about": (inspect.getdoc(SAMPLERS[name]) or "").partition("\n\n")[0].replace("\n", " "),
-        "noise": about.noise,
+        "noise": info.noise,
         "adaptive": name not in FIXED,
         "options": [_describe_option(option, field) for option, field in options_of(name).model_fields.items()],
     }

@@ -29,7 +29,7 @@ from condgen.runs.layout import MANIFEST
 from condgen.runs.sample import Source, describe, open_light
 from condgen.runs.sample_folder import encode_samples
 from condgen.runs.unusable_samples import refuse_unusable
-from condgen.samplers import Finished, Frame, Sampler, evaluations_on, unit_scale
+from condgen.samplers import Finished, Sampler, TrajectoryPoint, evaluations_on, unit_variance
 from condgen.studio.ask import Ask, Limits, command_line, stage_of
 from condgen.studio.models import ModelCache, Offer
 from condgen.studio.watch import FRAMES, Watch, interruptible
@@ -170,12 +170,15 @@ def _rounded(point: Tensor) -> list[float | None]:
     return [float(f"{value:.4g}") if math.isfinite(value) else None for value in point.tolist()]
 
 
-def _sheet(paths: Sequence[Sequence[Frame]], watch: Watch, shape: Sequence[int]) -> bytes:
+def _sheet(paths: Sequence[Sequence[TrajectoryPoint]], watch: Watch, shape: Sequence[int]) -> bytes:
     channels, height, width = shape
     sheet = torch.zeros(len(paths), height, 2 * FRAMES, width, channels, dtype=torch.uint8)
     for line, path in enumerate(paths):
         for column, frame in enumerate(path):
-            for place, picture in ((2 * column, unit_scale(frame, watch.schedule)), (2 * column + 1, frame.denoised)):
+            for place, picture in (
+                (2 * column, unit_variance(frame, watch.schedule)),
+                (2 * column + 1, frame.denoised),
+            ):
                 sheet[line, :, place] = _pixels(picture)
     pixels = sheet.reshape(len(paths) * height, 2 * FRAMES * width, channels).numpy()
     content = io.BytesIO()

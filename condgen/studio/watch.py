@@ -12,7 +12,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from condgen.samplers import AdaptiveSampler, Frame, Sampler, Watcher, pick_frames
+from condgen.samplers import AdaptiveSampler, Recorder, Sampler, TrajectoryPoint, thin_out
 
 __all__ = ["FRAMES", "Watch", "interruptible"]
 
@@ -75,7 +75,7 @@ class Watch:
         self.followed = sorted(number for _, number in sorted(turns)[:most])
         self.schedule = sampler.schedule
         together = not isinstance(sampler, AdaptiveSampler)
-        self._watcher = Watcher(self.schedule, len(labels), self.followed, numbers, FRAMES, together=together)
+        self._watcher = Recorder(self.schedule, len(labels), self.followed, numbers, FRAMES, together=together)
         self._denoiser, self._tell, self._asked = sampler.denoiser, tell, 0
         self.leave = self._watcher.leave
 
@@ -98,10 +98,10 @@ class Watch:
         self._tell(self._asked)
         self._asked += 1
 
-    def path(self, number: int) -> list[Frame]:
+    def path(self, number: int) -> list[TrajectoryPoint]:
         """The way of a sample that was followed: at most `FRAMES` frames, noise falling, the last estimate the sample.
 
         They are on the CPU.
         """
-        chosen = pick_frames(self._watcher.path(number), FRAMES)
+        chosen = thin_out(self._watcher.path(number), FRAMES)
         return [frame._replace(x_t=frame.x_t.cpu(), denoised=frame.denoised.cpu()) for frame in chosen]

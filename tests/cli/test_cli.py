@@ -141,7 +141,7 @@ def test_samplers_are_listed_and_described(condgen):
         assert name in out
         code, description, _ = condgen("samplers", name)
         assert code == 0
-        assert SAMPLERS[name].about.paper in description
+        assert SAMPLERS[name].info.paper in description
         for option, field in options_of(name).model_fields.items():
             default = "(not set)" if field.default is None else field.default
             assert f"--option {option}={default}" in description

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from condgen.rng import Streams
-from condgen.samplers.brownian import BrownianMemory
+from condgen.samplers.adaptive.brownian import BrownianMemory
 
 N = 4000
 

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from condgen.samplers.control import Controller, Tolerance
+from condgen.samplers.adaptive.step_size import Controller, Tolerance
 
 CONTROLLER = Controller(safety=0.9, exponent=0.9, shrink=0.1, growth=5.0)
 

@@ -42,16 +42,16 @@ def test_every_sampler_says_which_sample_broke_and_where(name, value):
     found, whole = drawn(name, Spoilt(value), labels), drawn(name, Spoilt(value), [0] * 6)
     for label, sample, same in zip(labels, found, whole, strict=True):
         if label == 0:
-            assert (sample.problem, sample.broken) == (None, None)
+            assert (sample.problem, sample.not_finite) == (None, None)
             assert torch.equal(sample.x, same.x)
             continue
         assert "its numbers are not finite from evaluation" in sample.problem
-        assert 1 < sample.broken.evaluation <= sample.evaluations
-        assert 0.02 <= sample.broken.noise_level < 20
+        assert 1 < sample.not_finite.evaluation <= sample.evaluations
+        assert 0.02 <= sample.not_finite.noise_level < 20
         if name in ("ddim", "dpm++2m", "euler-maruyama"):  # one evaluation a step: it breaks in the first below
             levels = SCHEDULE.noise_level(grid_for(build_sampler(name, Spoilt(value)), None))
             expected = levels[levels < LEVEL][0]
-            assert sample.broken.noise_level == pytest.approx(float(expected))
+            assert sample.not_finite.noise_level == pytest.approx(float(expected))
 
 
 def test_a_track_tells_the_step_and_takes_no_overflow_of_a_sum_for_one():

@@ -38,7 +38,7 @@ def test_along_the_flow(name, options, order, schedule, gaussian, exact_stds):
         errors.append(stds[-1] / stds[0] - 1)
     assert _slope(errors) == pytest.approx(order, abs=0.15 if order < 4 else 0.45), errors
     if name in {"heun", "ddim", "dpm++2m", "unipc"} and not options:
-        assert FIXED[name].about.order == order
+        assert FIXED[name].info.order == order
 
 
 @pytest.mark.parametrize("schedule", [EDM(), VP()], ids=lambda s: s.kind)

@@ -159,9 +159,9 @@ def test_rescaling_the_state_changes_nothing(name, gaussian):
     for schedule in (ve, vp):
         sampler, grid = FIXED[name](gaussian(schedule)), schedule.t_of_noise_level(levels)
         noise = Streams(range(3))
-        x, past = expand_noise(noise, schedule, grid[0]), []
+        x, history = expand_noise(noise, schedule, grid[0]), []
         for t, s in pairwise(grid):
-            x = sampler.step(x, t, s, None, noise, past)
+            x = sampler.step(x, t, s, None, noise, history)
         out.append(sampler.denoiser(x, grid[-1]))
     same = torch.allclose(*out, rtol=1e-9, atol=1e-9)
     assert same == (name not in {"euler-maruyama", "reverse-diffusion", "predictor-corrector"})

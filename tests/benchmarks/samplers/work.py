@@ -150,7 +150,7 @@ def measure(problem: Problem, way: Way, seed: int, first: int) -> Point | None:
 
 def _draws_no_noise(sampler: Sampler | AdaptiveSampler) -> bool:
     """Whether a sampler follows the probability flow: always, or by the default of its eta."""
-    return sampler.about.noise == "no" or getattr(sampler, "eta", None) == 0
+    return sampler.info.noise == "no" or getattr(sampler, "eta", None) == 0
 
 
 def as_facts(points: Iterable[Point], units: Mapping[str, str], condition: str) -> list[Fact]:

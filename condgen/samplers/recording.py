@@ -16,18 +16,18 @@ import torch
 from torch import Tensor, nn
 
 from condgen.denoiser import Denoiser
-from condgen.samplers.adaptive import AdaptiveSampler
+from condgen.samplers.adaptive.loop import AdaptiveSampler
+from condgen.samplers.base import Sampler
 from condgen.samplers.draw import draw
-from condgen.samplers.loop import Sampler
 from condgen.schedules import Schedule
 
-__all__ = ["Frame", "Path", "Watcher", "frames", "pick_frames", "unit_scale"]
+__all__ = ["RecordedTrajectory", "Recorder", "TrajectoryPoint", "record_trajectories", "thin_out", "unit_variance"]
 
 _BYTES = 32 * 2**20  # of states and estimates that are kept, as far as that is enough for what will be shown
 _FRAMES = 256  # of a trajectory, at most
 
 
-class Frame(NamedTuple):
+class TrajectoryPoint(NamedTuple):
     """A moment of a trajectory."""
 
     t: float
@@ -36,16 +36,16 @@ class Frame(NamedTuple):
     denoised: Tensor  # (...), the estimate from x_t
 
 
-class Path(NamedTuple):
+class RecordedTrajectory(NamedTuple):
     """The trajectory of one sample."""
 
-    frames: list[Frame]  # noise falling; the last estimate is the sample
+    frames: list[TrajectoryPoint]  # noise falling; the last estimate is the sample
     x: Tensor  # (...), the sample
     evaluations: int  # of the denoiser, those that are no frame included
     problem: str | None = None  # why x is not to be used
 
 
-class Watcher:
+class Recorder:
     """Looks on as the denoiser of a batch is asked, and keeps the frames of some trajectories in bounded memory.
 
     Args:
@@ -65,7 +65,7 @@ class Watcher:
         self._most = max(2 * shown, min(_FRAMES, room))
         self._rows = list(range(samples))  # the sample in each row of the batch
         # Rows at one time have a single way, whose frames hold them all.
-        self._ways: dict[int, list[Frame]] = {number: [] for number in ([0] if together else self.followed)}
+        self._ways: dict[int, list[TrajectoryPoint]] = {number: [] for number in ([0] if together else self.followed)}
         self._together = together
 
     @contextmanager
@@ -89,26 +89,28 @@ class Watcher:
         # Indexing copies: a sampler may go on to write into either.
         x_t, denoised = x_t.detach()[rows], denoised.detach()[rows]
         if self._together:
-            self._add(self._ways[0], Frame(float(times[0]), levels[0], x_t, denoised))
+            self._add(self._ways[0], TrajectoryPoint(float(times[0]), levels[0], x_t, denoised))
             return
         for place, (row, time, level) in enumerate(zip(rows, times.tolist(), levels, strict=True)):
             # A row would keep the whole batch in memory.
-            self._add(self._ways[self._rows[row]], Frame(time, level, x_t[place].clone(), denoised[place].clone()))
+            self._add(
+                self._ways[self._rows[row]], TrajectoryPoint(time, level, x_t[place].clone(), denoised[place].clone())
+            )
 
-    def _add(self, way: list[Frame], frame: Frame) -> None:
+    def _add(self, way: list[TrajectoryPoint], frame: TrajectoryPoint) -> None:
         """Puts a frame at the end of a way, in place of those at as little noise or less, which led nowhere."""
         while way and way[-1].t <= frame.t:
             way.pop()
         way.append(frame)
         if len(way) > 2 * self._most:  # seldom, and so at little cost
-            way[:] = pick_frames(way, self._most)
+            way[:] = thin_out(way, self._most)
 
     def leave(self, numbers: Sequence[int]) -> None:
         """Samples that have finished are in the next batch no more."""
         gone = set(numbers)
         self._rows = [number for number in self._rows if number not in gone]
 
-    def path(self, number: int) -> list[Frame]:
+    def path(self, number: int) -> list[TrajectoryPoint]:
         """The frames of a sample that is followed, noise falling; the last estimate is the sample as it stands."""
         if not self._together:
             return list(self._ways[number])
@@ -116,7 +118,7 @@ class Watcher:
         return [f._replace(x_t=f.x_t[row], denoised=f.denoised[row]) for f in self._ways[0]]
 
 
-def frames(
+def record_trajectories(
     sampler: Sampler | AdaptiveSampler,
     grid: Tensor | None,
     seeds: Sequence[int],
@@ -124,7 +126,7 @@ def frames(
     shape: Sequence[int],
     device: torch.device | str = "cpu",
     shown: int = 40,
-) -> list[Path]:
+) -> list[RecordedTrajectory]:
     """Draws samples and keeps what they pass through.
 
     The samples are those that `draw` makes of these seeds in one batch, bit for bit; where a sampler chooses its own
@@ -144,17 +146,17 @@ def frames(
     """
     adaptive = isinstance(sampler, AdaptiveSampler)
     parts = [slice(i, i + 1) for i in range(len(seeds))] if adaptive else [slice(0, len(seeds))]
-    paths: list[Path] = []
+    paths: list[RecordedTrajectory] = []
     for part in parts if seeds else ():
         labels, n = None if y is None else y[part], len(seeds[part])
-        watcher = Watcher(sampler.schedule, n, range(n), math.prod(shape), shown, together=True)
+        watcher = Recorder(sampler.schedule, n, range(n), math.prod(shape), shown, together=True)
         with watcher.on(sampler.denoiser):
             finished = [s for found in draw(sampler, grid, seeds[part], labels, shape, n, device) for s in found]
-        paths += [Path(watcher.path(s.number), s.x, s.evaluations, s.problem) for s in finished]
+        paths += [RecordedTrajectory(watcher.path(s.number), s.x, s.evaluations, s.problem) for s in finished]
     return paths
 
 
-def pick_frames(path: Sequence[Frame], n: int) -> list[Frame]:
+def thin_out(path: Sequence[TrajectoryPoint], n: int) -> list[TrajectoryPoint]:
     """At most n frames, the first and the last among them, as evenly spaced in the logarithm of noise as they come.
 
     Args:
@@ -172,7 +174,7 @@ def pick_frames(path: Sequence[Frame], n: int) -> list[Frame]:
     return [path[i] for i in chosen]
 
 
-def unit_scale(frame: Frame, schedule: Schedule) -> Tensor:
+def unit_variance(frame: TrajectoryPoint, schedule: Schedule) -> Tensor:
     r"""The state of a frame as a picture to look at: :math:`x_t / \sqrt{\alpha_t^2 + \sigma_t^2}`.
 
     Pure noise then has a standard deviation of 1, whatever the schedule, and the end of the trajectory is the data's.

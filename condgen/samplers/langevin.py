@@ -25,7 +25,7 @@ from torch import Tensor
 
 from condgen.errors import UserError
 from condgen.rng import Streams
-from condgen.samplers.loop import About, Past, Sampler
+from condgen.samplers.base import History, Sampler, SamplerInfo
 from condgen.samplers.moves import estimate, kept, redraw, signal_of, state_of
 
 __all__ = ["AnnealedLangevin", "ConsistentAnnealed"]
@@ -41,12 +41,12 @@ class AnnealedLangevin(Sampler):
     took 0.036.
     """
 
-    about = About(0, 1, "every step", "geometric", "Song & Ermon 2019, arXiv 1907.05600, algorithm 1", 232)
+    info = SamplerInfo(0, 1, "every step", "geometric", "Song & Ermon 2019, arXiv 1907.05600, algorithm 1", 232)
 
     eta: Annotated[float, Field(gt=0, lt=2, description="step size, in units of the squared noise level")] = 0.18
     repeats: Annotated[int, Field(ge=1, description="updates at each noise level")] = 1
 
-    def step(self, x_t: Tensor, t: Tensor, s: Tensor, y: Tensor | None, streams: Streams, past: Past) -> Tensor:
+    def step(self, x_t: Tensor, t: Tensor, s: Tensor, y: Tensor | None, streams: Streams, history: History) -> Tensor:
         """Updates at the new level."""
         u = signal_of(self.schedule, x_t, t)
         level = self.schedule.noise_level(s)
@@ -70,7 +70,7 @@ class ConsistentAnnealed(Sampler):
         UserError: from a step, where `eta` is out of its bounds.
     """
 
-    about = About(
+    info = SamplerInfo(
         1, 1, "every step", "geometric", "Jolicoeur-Martineau et al. 2020, arXiv 2009.05475, algorithm 2", 100
     )
 
@@ -82,7 +82,7 @@ class ConsistentAnnealed(Sampler):
         float, Field(ge=1, description="where eta is not given: 1 draws no noise, 2 is ancestral sampling")
     ] = 1.56
 
-    def step(self, x_t: Tensor, t: Tensor, s: Tensor, y: Tensor | None, streams: Streams, past: Past) -> Tensor:
+    def step(self, x_t: Tensor, t: Tensor, s: Tensor, y: Tensor | None, streams: Streams, history: History) -> Tensor:
         """One update at the level of t, noised to that of s."""
         keep, fresh = self._factors(self.schedule.noise_level(t), self.schedule.noise_level(s))
         u_s = redraw(signal_of(self.schedule, x_t, t), self.denoiser(x_t, t, y), keep, fresh, streams)

@@ -23,10 +23,10 @@ from pydantic import Field
 from torch import Tensor
 
 from condgen.rng import Streams
-from condgen.samplers.adaptive import AdaptiveSampler, Flight, rows_of
-from condgen.samplers.brownian import BrownianMemory
-from condgen.samplers.control import Controller, Tolerance
-from condgen.samplers.loop import About
+from condgen.samplers.adaptive.brownian import BrownianMemory
+from condgen.samplers.adaptive.loop import AdaptiveSampler, AdaptiveState, rows_of
+from condgen.samplers.adaptive.step_size import Controller, Tolerance
+from condgen.samplers.base import SamplerInfo
 from condgen.schedules import expand, score_from_denoised
 
 __all__ = ["AdaptiveSDE"]
@@ -36,7 +36,7 @@ __all__ = ["AdaptiveSDE"]
 class AdaptiveSDE(AdaptiveSampler):
     """Gotta Go Fast: stochastic improved Euler with a step per sample."""
 
-    about = About(2, 2, "every step", None, "Jolicoeur-Martineau et al. 2021, arXiv 2105.14080, algorithm 1")
+    info = SamplerInfo(2, 2, "every step", None, "Jolicoeur-Martineau et al. 2021, arXiv 2105.14080, algorithm 1")
 
     safety: Annotated[
         float, Field(gt=0, lt=1, description="theta, by which the next step is shorter than it might be")
@@ -53,11 +53,11 @@ class AdaptiveSDE(AdaptiveSampler):
         Field(description="draw new noise after a rejection, as the published code does: biased in few dimensions"),
     ] = False
 
-    def launch(self, streams: Streams, y: Tensor | None, shape: Sequence[int]) -> Flight:
+    def launch(self, streams: Streams, y: Tensor | None, shape: Sequence[int]) -> AdaptiveState:
         return _Attempts(self, streams, y, shape)
 
 
-class _Attempts(Flight):
+class _Attempts(AdaptiveState):
     def __init__(self, sampler: AdaptiveSDE, streams: Streams, y: Tensor | None, shape: Sequence[int]) -> None:
         super().__init__(sampler.schedule, streams, y, shape)
         self.sampler = sampler
@@ -116,7 +116,7 @@ class _Attempts(Flight):
         self.rejected[refused] += 1
         if self.sampler.redraw:
             self.paths.forget(refused)
-        self.broken[rows] |= ~finite & (h <= least)
+        self.not_finite[rows] |= ~finite & (h <= least)
         left = self.t[rows] - self.schedule.t_min
         self.h[rows] = torch.minimum((h * self.controller.factors(errors)).clamp_min(least), left)
         arrived, going = rows_of(accepts & (left <= 0)), rows_of(accepts & (left > 0))

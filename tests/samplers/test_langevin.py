@@ -106,7 +106,7 @@ def test_its_ends_are_ddim_and_ancestral_sampling(schedule, gaussian):
 
 
 def test_its_power_is_one_and_the_noise_of_the_sde(gaussian):
-    """The first step of DPM-Solver++(2M) SDE knows no past."""
+    """The first step of DPM-Solver++(2M) SDE knows no history."""
     denoiser, grid = gaussian(VP()), geometric_grid(VP(), 30)[10:12]
     consistent, sde = ConsistentAnnealed(denoiser, power=1.7), DPM2MSDE(denoiser, eta=0.7)
     torch.testing.assert_close(_draw(consistent, grid), _draw(sde, grid))

@@ -25,9 +25,9 @@ from pydantic import Field
 from torch import Tensor
 
 from condgen.rng import Streams
-from condgen.samplers.adaptive import AdaptiveSampler, Flight, rows_of
-from condgen.samplers.control import Tolerance
-from condgen.samplers.loop import About
+from condgen.samplers.adaptive.loop import AdaptiveSampler, AdaptiveState, rows_of
+from condgen.samplers.adaptive.step_size import Tolerance
+from condgen.samplers.base import SamplerInfo
 from condgen.samplers.moves import signal_of, state_of
 from condgen.schedules import expand
 
@@ -38,7 +38,7 @@ __all__ = ["AdaptiveMultistep"]
 class AdaptiveMultistep(AdaptiveSampler):
     """Embedded orders 1 and 2 in log-SNR, one evaluation a step, a step per sample."""
 
-    about = About(2, 1, "if eta > 0", None, "this project, on Lu et al. 2022, arXiv 2211.01095")
+    info = SamplerInfo(2, 1, "if eta > 0", None, "this project, on Lu et al. 2022, arXiv 2211.01095")
 
     relative: Annotated[
         float, Field(gt=0, lt=1, description="tolerated error as a share of the state: 0.01 is precise, 0.05 fast")
@@ -48,7 +48,7 @@ class AdaptiveMultistep(AdaptiveSampler):
     growth: Annotated[float, Field(gt=1, description="a step is at most so many times the one before it")] = 1.5
     longest: Annotated[float, Field(gt=0, description="step in the logarithm of the noise level")] = 0.7
 
-    def launch(self, streams: Streams, y: Tensor | None, shape: Sequence[int]) -> Flight:
+    def launch(self, streams: Streams, y: Tensor | None, shape: Sequence[int]) -> AdaptiveState:
         return _Steps(self, streams, y, shape)
 
 
@@ -63,7 +63,7 @@ def _longest(room: float, rate: float) -> float:
     return h
 
 
-class _Steps(Flight):
+class _Steps(AdaptiveState):
     def __init__(self, sampler: AdaptiveMultistep, streams: Streams, y: Tensor | None, shape: Sequence[int]) -> None:
         super().__init__(sampler.schedule, streams, y, shape)
         self.sampler, self.tolerance = sampler, Tolerance(sampler.absolute, sampler.relative)
@@ -80,7 +80,7 @@ class _Steps(Flight):
         u = signal_of(self.schedule, self.question[rows], self.time[rows])
         change = denoised - self.estimate[rows]
         errors = self.tolerance.measure(change, u, self.before[rows])
-        steps = [self._length(past, error) for past, error in zip(last.tolist(), errors.tolist(), strict=True)]
+        steps = [self._length(history, error) for history, error in zip(last.tolist(), errors.tolist(), strict=True)]
         landing = (level * (-torch.tensor(steps, dtype=torch.float64)).exp()).clamp_min(self.least)
         h = (level / landing).log()
         bend = torch.where(last > 0, (h + (-rate * h).expm1() / rate) / last.where(last > 0, 1), 0)
@@ -91,7 +91,7 @@ class _Steps(Flight):
         self.before[rows], self.estimate[rows], self.level[rows], self.h[rows] = u, denoised, landing, h
         self.t[rows] = torch.where(landing <= self.least, self.schedule.t_min, self.schedule.t_of_noise_level(landing))
         self.x[rows] = state_of(self.schedule, moved, self.t[rows])
-        self.broken[rows] |= ~errors.isfinite()
+        self.not_finite[rows] |= ~errors.isfinite()
         self.accepted[rows] += 1
         self.ask(rows, self.x[rows], self.t[rows])
         self.arrive([rows[i] for i in rows_of(landing <= self.least)])

@@ -12,13 +12,13 @@ from torch import Tensor
 
 from condgen.denoiser import Denoiser
 from condgen.rng import Streams
-from condgen.samplers.finite import Broken
+from condgen.samplers.finite import NotFinite
 from condgen.schedules import GridName, Schedule, expand
 
-__all__ = ["About", "Estimate", "Finished", "Past", "Sampler", "Step", "evaluations_on", "final", "trajectory"]
+__all__ = ["Estimate", "Finished", "History", "Sampler", "SamplerInfo", "Step", "evaluations_on", "final", "trajectory"]
 
 
-class About(NamedTuple):
+class SamplerInfo(NamedTuple):
     """What a user wants to know of a sampler before choosing it."""
 
     order: int  # of convergence of its deterministic part; 0 where it does not converge to the law of the data
@@ -47,7 +47,7 @@ class Finished(NamedTuple):
     accepted: int  # steps
     rejected: int
     problem: str | None  # why x is not to be used
-    broken: Broken | None = None  # where its numbers became infinite or undefined, if they did
+    not_finite: NotFinite | None = None  # where its numbers became infinite or undefined, if they did
 
 
 class Estimate(NamedTuple):
@@ -58,7 +58,7 @@ class Estimate(NamedTuple):
     denoised: Tensor  # (B, ...), the estimate from it
 
 
-Past: TypeAlias = deque[Estimate]
+History: TypeAlias = deque[Estimate]
 """Estimates at the times before this one, the latest last: kept by the loop, filled by the samplers that need it."""
 
 
@@ -71,7 +71,7 @@ class Sampler(ABC):
     size may sum in another order.
     """
 
-    about: ClassVar[About]
+    info: ClassVar[SamplerInfo]
 
     denoiser: Denoiser
 
@@ -81,7 +81,7 @@ class Sampler(ABC):
         return self.denoiser.schedule
 
     @abstractmethod
-    def step(self, x_t: Tensor, t: Tensor, s: Tensor, y: Tensor | None, streams: Streams, past: Past) -> Tensor:
+    def step(self, x_t: Tensor, t: Tensor, s: Tensor, y: Tensor | None, streams: Streams, history: History) -> Tensor:
         """The state at time s < t.
 
         Args:
@@ -90,12 +90,12 @@ class Sampler(ABC):
             s: where to, scalar float64.
             y: labels, (B,), or None.
             streams: one random stream per sample.
-            past: of this trajectory; empty at its first step. A multistep method appends to it.
+            history: of this trajectory; empty at its first step. A multistep method appends to it.
         """
 
     def evaluations(self, t: Tensor, s: Tensor) -> int:
         """Denoiser calls of the step from t to s."""
-        return self.about.evaluations
+        return self.info.evaluations
 
     @property
     def least_points(self) -> int:
@@ -126,10 +126,10 @@ def trajectory(
     """
     noise = streams.normal(shape)
     x = expand(sampler.schedule.sigma(grid[0]), noise) * noise
-    evaluations, past = 0, Past(maxlen=3)
+    evaluations, history = 0, History(maxlen=3)
     yield Step(0, grid[0], x, evaluations)
     for number, (t, s) in enumerate(pairwise(grid), start=1):
-        x = sampler.step(x, t, s, y, streams, past)
+        x = sampler.step(x, t, s, y, streams, history)
         evaluations += sampler.evaluations(t, s)
         yield Step(number, s, x, evaluations)
     yield Step(len(grid), grid[-1], sampler.denoiser(x, grid[-1], y), evaluations + 1)

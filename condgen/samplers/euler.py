@@ -13,7 +13,7 @@ from torch.nn.functional import pad
 
 from condgen.denoiser import Denoiser
 from condgen.rng import Streams
-from condgen.samplers.loop import About, Past, Sampler
+from condgen.samplers.base import History, Sampler, SamplerInfo
 from condgen.samplers.moves import kept, redraw, signal_of, state_of
 from condgen.schedules import expand
 
@@ -27,9 +27,9 @@ class EulerMaruyama(Sampler):
     Song et al. 2021, eq. 6: :math:`dx = (f x - g^2 s)\,dt + g\,dw`.
     """
 
-    about = About(1, 1, "every step", "geometric", "Song et al. 2021, arXiv 2011.13456, eq. 6", 200)
+    info = SamplerInfo(1, 1, "every step", "geometric", "Song et al. 2021, arXiv 2011.13456, eq. 6", 200)
 
-    def step(self, x_t: Tensor, t: Tensor, s: Tensor, y: Tensor | None, streams: Streams, past: Past) -> Tensor:
+    def step(self, x_t: Tensor, t: Tensor, s: Tensor, y: Tensor | None, streams: Streams, history: History) -> Tensor:
         """One explicit step of length t - s backwards in time."""
         f, g = self.schedule.drift(t), self.schedule.diffusion(t)
         score = self.denoiser.score(x_t, t, y)
@@ -57,9 +57,9 @@ class ReverseDiffusion(Sampler):
     :math:`x_s = (2 - a)\, x_t + b^2 \nabla \log p(x_t) + b z`.
     """
 
-    about = About(1, 1, "every step", "geometric", "Song et al. 2021, arXiv 2011.13456, eq. 46", 200)
+    info = SamplerInfo(1, 1, "every step", "geometric", "Song et al. 2021, arXiv 2011.13456, eq. 46", 200)
 
-    def step(self, x_t: Tensor, t: Tensor, s: Tensor, y: Tensor | None, streams: Streams, past: Past) -> Tensor:
+    def step(self, x_t: Tensor, t: Tensor, s: Tensor, y: Tensor | None, streams: Streams, history: History) -> Tensor:
         """One step backwards with the coefficients of the step forwards."""
         return _reverse_diffusion(self.denoiser, x_t, t, s, y, streams)
 
@@ -89,7 +89,7 @@ class PredictorCorrector(Sampler):
     the length here is :math:`2\,(r \sigma_s)^2` for every sample, unless the norms are asked for.
     """
 
-    about = About(1, 2, "every step", "geometric", "Song et al. 2021, arXiv 2011.13456, algorithms 4-5", 200)
+    info = SamplerInfo(1, 2, "every step", "geometric", "Song et al. 2021, arXiv 2011.13456, algorithms 4-5", 200)
 
     corrections: Annotated[int, Field(ge=1, description="Langevin steps after each predictor step")] = 1
     snr: Annotated[
@@ -103,7 +103,7 @@ class PredictorCorrector(Sampler):
         ),
     ] = "level"
 
-    def step(self, x_t: Tensor, t: Tensor, s: Tensor, y: Tensor | None, streams: Streams, past: Past) -> Tensor:
+    def step(self, x_t: Tensor, t: Tensor, s: Tensor, y: Tensor | None, streams: Streams, history: History) -> Tensor:
         """Predictor, then correctors."""
         x = _reverse_diffusion(self.denoiser, x_t, t, s, y, streams)
         length = expand(2 * (self.snr * self.schedule.sigma(s)) ** 2, x)
@@ -126,9 +126,9 @@ class Ancestral(Sampler):
     From :math:`q(x_s \mid x_t, x = D)` (Ho et al. 2020, eq. 6-7).
     """
 
-    about = About(1, 1, "every step", "karras", "Ho et al. 2020, arXiv 2006.11239, eq. 6-7", 100)
+    info = SamplerInfo(1, 1, "every step", "karras", "Ho et al. 2020, arXiv 2006.11239, eq. 6-7", 100)
 
-    def step(self, x_t: Tensor, t: Tensor, s: Tensor, y: Tensor | None, streams: Streams, past: Past) -> Tensor:
+    def step(self, x_t: Tensor, t: Tensor, s: Tensor, y: Tensor | None, streams: Streams, history: History) -> Tensor:
         """The Gaussian posterior of x_s given x_t and the denoised estimate, in units of signal."""
         keep, fresh = kept(self.schedule.noise_level(t), self.schedule.noise_level(s), 2)
         u_s = redraw(signal_of(self.schedule, x_t, t), self.denoiser(x_t, t, y), keep, fresh, streams)
@@ -139,13 +139,13 @@ class Ancestral(Sampler):
 class DDIM(Sampler):
     """Fresh noise of eta times the level that ancestral sampling draws (Song et al. 2021, eq. 12 and 16)."""
 
-    about = About(1, 1, "if eta > 0", "karras", "Song et al. 2021, arXiv 2010.02502, eq. 12 and 16", 50)
+    info = SamplerInfo(1, 1, "if eta > 0", "karras", "Song et al. 2021, arXiv 2010.02502, eq. 12 and 16", 50)
 
     eta: Annotated[
         float, Field(ge=0, le=1, description="0 follows the probability flow without noise, 1 is ancestral sampling")
     ] = 0.0
 
-    def step(self, x_t: Tensor, t: Tensor, s: Tensor, y: Tensor | None, streams: Streams, past: Past) -> Tensor:
+    def step(self, x_t: Tensor, t: Tensor, s: Tensor, y: Tensor | None, streams: Streams, history: History) -> Tensor:
         """The noise that is not drawn afresh is kept."""
         level_t, level_s = self.schedule.noise_level(t), self.schedule.noise_level(s)
         fresh = self.eta * kept(level_t, level_s, 2)[1]

@@ -18,12 +18,12 @@ from torch import Tensor
 
 from condgen.denoiser import Denoiser
 from condgen.rng import Streams
-from condgen.samplers.brownian import BrownianMemory
-from condgen.samplers.finite import Broken, finite_rows
-from condgen.samplers.loop import About, Finished
+from condgen.samplers.adaptive.brownian import BrownianMemory
+from condgen.samplers.base import Finished, SamplerInfo
+from condgen.samplers.finite import NotFinite, finite_rows
 from condgen.schedules import Schedule, expand
 
-__all__ = ["AdaptiveSampler", "Flight", "rows_of", "sample_adaptively"]
+__all__ = ["AdaptiveSampler", "AdaptiveState", "rows_of", "sample_adaptively"]
 
 
 def rows_of(mask: Tensor) -> list[int]:
@@ -31,7 +31,7 @@ def rows_of(mask: Tensor) -> list[int]:
     return [int(row) for row in mask.nonzero()[:, 0].tolist()]
 
 
-class Flight(ABC):
+class AdaptiveState(ABC):
     """Samples under way, a row each, and how they go on when their questions are answered.
 
     A solver adds what it remembers as attributes; tensors, streams and Brownian paths with a row per sample move along
@@ -51,7 +51,7 @@ class Flight(ABC):
         self.x = expand(schedule.sigma(self.t), noise) * noise  # that state
         self.question, self.time = self.x.clone(), self.t.clone()  # what the denoiser is asked, and at which time
         self.last = torch.zeros(n, dtype=torch.bool)  # the answer is the sample
-        self.broken = torch.zeros(n, dtype=torch.bool)  # numbers have become infinite or undefined, for good
+        self.not_finite = torch.zeros(n, dtype=torch.bool)  # numbers have become infinite or undefined, for good
         self.accepted = torch.zeros(n, dtype=torch.int64)
         self.rejected = torch.zeros(n, dtype=torch.int64)
 
@@ -90,7 +90,7 @@ class Flight(ABC):
 class AdaptiveSampler(ABC):
     """A sampler that chooses its own steps, for every sample by itself. Its options are its fields."""
 
-    about: ClassVar[About]
+    info: ClassVar[SamplerInfo]
 
     denoiser: Denoiser
     relative: Annotated[
@@ -110,7 +110,7 @@ class AdaptiveSampler(ABC):
         return self.denoiser.schedule
 
     @abstractmethod
-    def launch(self, streams: Streams, y: Tensor | None, shape: Sequence[int]) -> Flight:
+    def launch(self, streams: Streams, y: Tensor | None, shape: Sequence[int]) -> AdaptiveState:
         """Samples at pure noise, with their first questions."""
 
 
@@ -137,7 +137,7 @@ def sample_adaptively(
     """
     waiting = iter(range(len(seeds)))
 
-    def launch(count: int) -> tuple[list[int], Flight | None]:
+    def launch(count: int) -> tuple[list[int], AdaptiveState | None]:
         """The next samples that wait, at most so many."""
         numbers = list(islice(waiting, count))
         if not numbers:
@@ -155,11 +155,11 @@ def sample_adaptively(
             flight.answer(under_way, denoised[under_way])
         finished, gone = [], []
         sound = finite_rows(denoised) if any(ended) else ended
-        counts = zip(flight.accepted.tolist(), flight.rejected.tolist(), flight.broken.tolist(), strict=True)
-        for row, (accepted, rejected, broken) in enumerate(counts):
+        counts = zip(flight.accepted.tolist(), flight.rejected.tolist(), flight.not_finite.tolist(), strict=True)
+        for row, (accepted, rejected, not_finite) in enumerate(counts):
             problem = where = None
-            if broken or (ended[row] and not sound[row]):
-                where = Broken(evaluations[row], float(sampler.schedule.noise_level(flight.t[row])))
+            if not_finite or (ended[row] and not sound[row]):
+                where = NotFinite(evaluations[row], float(sampler.schedule.noise_level(flight.t[row])))
                 problem = f"{where}; try a smaller tolerance with the option relative"
             elif not ended[row] and evaluations[row] >= sampler.max_evaluations:
                 problem = (

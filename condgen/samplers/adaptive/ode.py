@@ -16,9 +16,9 @@ from pydantic import Field
 from torch import Tensor
 
 from condgen.rng import Streams
-from condgen.samplers.adaptive import AdaptiveSampler, Flight, rows_of
-from condgen.samplers.control import Controller, Tolerance
-from condgen.samplers.loop import About
+from condgen.samplers.adaptive.loop import AdaptiveSampler, AdaptiveState, rows_of
+from condgen.samplers.adaptive.step_size import Controller, Tolerance
+from condgen.samplers.base import SamplerInfo
 from condgen.samplers.moves import signal_of, state_of
 from condgen.schedules import expand
 
@@ -37,7 +37,7 @@ _HOPELESS = 1e-8  # a ratio of noise levels so near to one that a shorter step w
 class AdaptiveODE(AdaptiveSampler):
     """Bogacki-Shampine 3(2) on the probability-flow ODE with a step per sample."""
 
-    about = About(3, 3, "no", None, "Bogacki & Shampine 1989, on Karras et al. 2022, arXiv 2206.00364, eq. 3")
+    info = SamplerInfo(3, 3, "no", None, "Bogacki & Shampine 1989, on Karras et al. 2022, arXiv 2206.00364, eq. 3")
 
     relative: Annotated[
         float,
@@ -48,11 +48,11 @@ class AdaptiveODE(AdaptiveSampler):
     shrink: Annotated[float, Field(gt=0, lt=1, description="a step is at least so many times the one before it")] = 0.2
     growth: Annotated[float, Field(gt=1, description="and at most so many times")] = 5.0
 
-    def launch(self, streams: Streams, y: Tensor | None, shape: Sequence[int]) -> Flight:
+    def launch(self, streams: Streams, y: Tensor | None, shape: Sequence[int]) -> AdaptiveState:
         return _Stages(self, streams, y, shape)
 
 
-class _Stages(Flight):
+class _Stages(AdaptiveState):
     def __init__(self, sampler: AdaptiveODE, streams: Streams, y: Tensor | None, shape: Sequence[int]) -> None:
         super().__init__(sampler.schedule, streams, y, shape)
         self.controller = Controller(sampler.safety, 1 / 3, sampler.shrink, sampler.growth)
@@ -112,7 +112,7 @@ class _Stages(Flight):
         self.slopes[taken, 0] = self.slopes[taken, _SLOPES - 1]
         self.accepted[taken] += 1
         self.rejected[[rows[i] for i in rows_of(~(errors <= 1))]] += 1
-        self.broken[rows] |= ~errors.isfinite() & (self.h[rows] < _HOPELESS)
+        self.not_finite[rows] |= ~errors.isfinite() & (self.h[rows] < _HOPELESS)
         self.h[rows] *= self.controller.factors(errors)
         self.stage[rows] = 1
         arrived = [rows[i] for i in rows_of((errors <= 1) & (landing <= self.least))]
