@@ -6,11 +6,11 @@ import typing
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError
 
 from condgen.errors import UserError
 
-__all__ = ["Settings", "parse"]
+__all__ = ["UNKEYED", "Settings", "keyed", "parse"]
 
 _LONGEST = 200  # characters of a wrong value that a message repeats
 
@@ -19,6 +19,22 @@ class Settings(BaseModel):
     """Validated, immutable settings; an unknown key is an error."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+UNKEYED: dict[str, JsonValue] = {"keyed": False}
+"""Marks a field, as its `json_schema_extra`, on which no result depends beyond rounding: no content key holds it."""
+
+
+def keyed(value: object) -> Any:  # noqa: ANN401 - JSON holds values of any kind
+    """Settings as plain values, without the fields that are marked `UNKEYED`."""
+    if isinstance(value, BaseModel):
+        fields = type(value).model_fields
+        return {name: keyed(getattr(value, name)) for name in fields if fields[name].json_schema_extra != UNKEYED}
+    if isinstance(value, dict):
+        return {str(name): keyed(part) for name, part in value.items()}
+    if isinstance(value, tuple | list):
+        return [keyed(part) for part in value]
+    return value if value is None or isinstance(value, bool | int | float | str) else str(value)
 
 
 SettingsType = typing.TypeVar("SettingsType", bound=BaseModel)

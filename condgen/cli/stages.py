@@ -17,13 +17,13 @@ from condgen.recipes import (
     ImportStage,
     Recipe,
     ScoreStage,
+    TrainStage,
     apply_overrides,
     default_recipe,
     load_recipe,
 )
 from condgen.runs import Models, lock, read_settings, train_stage
 from condgen.runs.layout import RECIPE_FILE, SNAPSHOTS
-from condgen.runs.prepare import TrainStage
 from condgen.settings import parse
 from condgen.training import Precision, Processes
 

@@ -12,7 +12,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from condgen.errors import UserError
-from condgen.recipes.methods import Name
+from condgen.recipes.guidance import Name
 
 __all__ = ["checked_name", "named_parts", "within"]
 

@@ -1,6 +1,6 @@
 """Recipes: YAML files that say everything about a run, checked before anything runs."""
 
-from condgen.recipes.composing import load_recipe
+from condgen.recipes.compose import apply_overrides, content_key, load_recipe, parse_yaml, read_yaml, to_yaml
 from condgen.recipes.defaults import (
     GENERATOR_PRESETS,
     GeneratorPreset,
@@ -8,24 +8,31 @@ from condgen.recipes.defaults import (
     default_recipe,
     taught,
 )
-from condgen.recipes.generators import GeneratorRecipe, GeneratorStage
-from condgen.recipes.loading import apply_overrides, content_key, parse_yaml, read_yaml, to_yaml
-from condgen.recipes.methods import Guidance, Method
-from condgen.recipes.models import (
+from condgen.recipes.guidance import Guidance, Method
+from condgen.recipes.schema import (
     CalibrateRecipe,
-    CalibrateStage,
     ClassifierRecipe,
-    ClassifierStage,
     DiagnoseRecipe,
-    DiagnoseStage,
-    EvaluateStage,
-    ImportStage,
+    GeneratorRecipe,
     Promise,
     Recipe,
+    SampleRecipe,
     ScoreRecipe,
-    ScoreStage,
 )
-from condgen.recipes.samples import SampleRecipe, SampleStage, Shard, TrajectoryStage, labels_spread
+from condgen.recipes.stages import (
+    CalibrateStage,
+    ClassifierStage,
+    DiagnoseStage,
+    EvaluateStage,
+    GeneratorStage,
+    ImportStage,
+    SampleStage,
+    ScoreStage,
+    Shard,
+    TrainStage,
+    TrajectoryStage,
+    labels_spread,
+)
 
 __all__ = [
     "GENERATOR_PRESETS",
@@ -49,6 +56,7 @@ __all__ = [
     "ScoreRecipe",
     "ScoreStage",
     "Shard",
+    "TrainStage",
     "TrajectoryStage",
     "apply_overrides",
     "content_key",

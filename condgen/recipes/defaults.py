@@ -18,8 +18,7 @@ from condgen.networks import (
     ResNetSettings,
     UNetSettings,
 )
-from condgen.recipes.generators import GeneratorRecipe
-from condgen.recipes.models import ClassifierRecipe, DiagnoseRecipe, Recipe, ScoreRecipe
+from condgen.recipes.schema import ClassifierRecipe, DiagnoseRecipe, GeneratorRecipe, Recipe, ScoreRecipe
 from condgen.schedules import EDM, LogNormal, LogUniform
 from condgen.score import AdversarialObjective
 from condgen.settings import parse

@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from condgen.data import load
+from condgen.data import LabelledSet, load
 from condgen.errors import UserError
 from condgen.files import write_atomically
 from condgen.metrics import open_extractor
@@ -15,8 +15,10 @@ from condgen.recipes import (
     EvaluateStage,
     GeneratorStage,
     Recipe,
+    SampleRecipe,
     SampleStage,
     ScoreStage,
+    TrajectoryStage,
     to_yaml,
 )
 from condgen.runs.calibrate import calibrate_stage, gather_calibrations
@@ -49,9 +51,9 @@ from condgen.runs.train import train_stage
 from condgen.runs.trajectories import trajectory_stage
 from condgen.training import Processes
 
-__all__ = ["POINTS_SHOWN", "run_recipe"]
+__all__ = ["run_recipe", "trajectories_of"]
 
-POINTS_SHOWN = 12  # on their way from noise, of a class: many paths in a plane can be seen at once, images cannot
+_POINTS_SHOWN = 12  # on their way from noise, of a class: many paths in a plane can be seen at once, images cannot
 
 
 def run_recipe(recipe: Recipe, folder: Path, processes: Processes, command: str) -> Work:
@@ -117,7 +119,7 @@ def run_recipe(recipe: Recipe, folder: Path, processes: Processes, command: str)
             title = f"sample {name}"
             yield from stage(title, place, sample_stage(title, place, sample, folders.models(method), processes))
         processes.once(lambda: write_json(folder / COST, {"rows": _cost(recipe, samples)}))
-        shown = recipe.sample.trajectory_stage(train.n_classes, 1 if train.is_images else POINTS_SHOWN)
+        shown = trajectories_of(recipe.sample, train)
         if shown is not None:
             many = {name: folders.models(method) for name, method in shown.methods.items()}
             place = folder / TRAJECTORIES_FOLDER
@@ -137,6 +139,17 @@ def run_recipe(recipe: Recipe, folder: Path, processes: Processes, command: str)
             diagnose = DiagnoseStage(diagnose=recipe.diagnose, methods=methods)
             yield from stage("diagnose", place, diagnose_stage(place, diagnose, folders, train, processes))
             processes.once(lambda: top.copy_diagnosis(place))
+
+
+def trajectories_of(recipe: SampleRecipe, data: LabelledSet) -> TrajectoryStage | None:
+    """The first samples of the first few classes, by the methods of many steps; None where there are none."""
+    many = {name: method for name, method in recipe.methods.items() if method.generator is None}
+    if not many or not recipe.trajectories:
+        return None
+    each = min(1 if data.is_images else _POINTS_SHOWN, recipe.per_class)
+    labels = tuple(label for label in range(min(recipe.trajectories, data.n_classes)) for _ in range(each))
+    seeds = tuple(recipe.seed + label * recipe.per_class + i % each for i, label in enumerate(labels))
+    return TrajectoryStage(methods=many, labels=labels, seeds=seeds)
 
 
 class _Top:

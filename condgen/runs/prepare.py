@@ -1,7 +1,7 @@
 """What a training stage trains, made ready: networks, a task, looks meanwhile; and what all of it depends on."""
 
 from pathlib import Path
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -11,7 +11,7 @@ from condgen.classifier import Classifier, ClassifierConfig
 from condgen.data import LabelledSet, stratified_order
 from condgen.diagnostics.classifier_errors import measure_classifier, spread_levels
 from condgen.errors import UserError
-from condgen.recipes import ClassifierStage, GeneratorStage, ScoreStage, content_key
+from condgen.recipes import ClassifierStage, GeneratorStage, ScoreStage, TrainStage, content_key
 from condgen.rng import keyed_generator
 from condgen.runs.folder import file_key
 from condgen.runs.generators import generator_task
@@ -22,9 +22,8 @@ from condgen.settings import Settings
 from condgen.training import Task, TrainingSettings, lighten_
 from condgen.training.tasks import AdversarialScoreTask, ClassifierTask, ScoreTask
 
-__all__ = ["Prepared", "TrainStage", "prepare", "training_key", "training_of"]
+__all__ = ["Prepared", "prepare", "training_key"]
 
-TrainStage: TypeAlias = ScoreStage | ClassifierStage | GeneratorStage
 
 _CHECKED_LEVELS, _CHECKED_IMAGES, _CHECK_SEED = 8, 512, 0
 _LOOKS_IN_ALL = 10
@@ -131,7 +130,7 @@ def _prior_that_fits(config: ClassifierConfig, folder: Path | None, device: torc
 
 def training_key(stage: TrainStage, data: LabelledSet, models: Models) -> str:
     """The content hash of everything that the trained weights depend on."""
-    return content_key(_what_counts(stage), data.fingerprint(), *_keys_below(stage, models))
+    return content_key(stage, data.fingerprint(), *_keys_below(stage, models))
 
 
 def prepare(
@@ -152,45 +151,13 @@ def prepare(
             return _score_work(stage, data, device)
         case ClassifierStage():
             return _classifier_work(stage, data, device, models.score, held_out)
-        case GeneratorStage():
+        case _:
+            assert isinstance(stage, GeneratorStage)
             task = generator_task(stage, data, models, device)
             training = stage.generator.training
             every = stage.generator.preview_every or max(1, training.steps // _LOOKS_IN_ALL)
             looks = Previewer(data, held_out, every) if held_out is not None else None
             return Prepared(task, task.model.config, training, looks=looks)
-
-
-def training_of(stage: TrainStage) -> TrainingSettings:
-    """How long and how fast a stage trains."""
-    match stage:
-        case ScoreStage():
-            return stage.score.training
-        case ClassifierStage():
-            return stage.classifier.training
-        case GeneratorStage():
-            return stage.generator.training
-
-
-def _what_counts(stage: TrainStage) -> dict[str, Any]:
-    """What the weights depend on, beyond rounding.
-
-    Compilation, precision and parts of a batch change rounding, as the number of processes does, and which units
-    dropout leaves out: training may be stopped, and go on with others, such as on a machine without bfloat16; so it may
-    where it has ended because too many updates were skipped. How often the state is saved, a row is logged or a
-    generator is looked at changes nothing.
-    """
-    tree = stage.model_dump(mode="json")
-    part = next(tree[name] for name in ("score", "classifier", "generator") if name in tree)
-    for name in ("compile", "precision", "micro_batch", "skip_limit", "log_every", "save_every"):
-        part["training"].pop(name, None)
-    if "prior" in part:
-        part["prior"]["compile"] = False
-    if isinstance(stage, ClassifierStage):
-        part["compile"] = False
-    if isinstance(stage, GeneratorStage):
-        part["preview_every"] = None
-        part["augment"]["flip"] = part["training"].pop("flip", False)
-    return tree
 
 
 def _keys_below(stage: TrainStage, models: Models) -> list[str]:

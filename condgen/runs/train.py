@@ -8,10 +8,11 @@ from condgen.checkpoint import save_tensors
 from condgen.data import LabelledSet
 from condgen.errors import UserError
 from condgen.metrics import Reading
+from condgen.recipes import TrainStage
 from condgen.runs.folder import Progress, Stage, Work, open_stage
 from condgen.runs.guided import Models
 from condgen.runs.layout import MODEL_FILE, SNAPSHOTS
-from condgen.runs.prepare import Prepared, TrainStage, prepare, training_key, training_of
+from condgen.runs.prepare import Prepared, prepare, training_key
 from condgen.runs.skipped_updates import SkippedUpdates, all_finite
 from condgen.training import Processes, Record, State, TrainingSettings, load_state, save_state, share_state, train
 
@@ -42,7 +43,7 @@ def train_stage(
             trained weights do not depend on it.
     """
     models = built_on or Models()
-    if training_of(stage).flip and not data.is_images:
+    if stage.training.flip and not data.is_images:
         raise UserError(f"training.flip mirrors images, and {data.source} has points: leave it out")
     key = processes.same(lambda: training_key(stage, data, models))
     work = prepare(stage, data, processes.device, models, held_out)

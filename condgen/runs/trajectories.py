@@ -19,7 +19,7 @@ from condgen.data import to_uint8
 from condgen.errors import UserError
 from condgen.files import write_png
 from condgen.recipes import Method, TrajectoryStage, content_key
-from condgen.recipes.methods import Unloaded
+from condgen.recipes.guidance import Unloaded
 from condgen.runs.folder import Progress, Work, open_stage, write_json
 from condgen.runs.guided import Models
 from condgen.runs.layout import TRAJECTORIES

@@ -11,7 +11,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from condgen.networks import use_plain_operations
-from condgen.settings import Settings
+from condgen.settings import UNKEYED, Settings
 from condgen.training.settings import Precision, TrainingSettings
 
 __all__ = ["Precision", "PriorSettings", "lighten_", "prepare_"]
@@ -23,7 +23,9 @@ class PriorSettings(Settings):
     """How a frozen model is evaluated."""
 
     precision: Precision = Field(default="float32", description="inside its network")
-    compile: bool = Field(default=False, description="compile its network; takes a minute or two")
+    compile: bool = Field(
+        default=False, json_schema_extra=UNKEYED, description="compile its network; takes a minute or two"
+    )
 
 
 def lighten_(model: Model, settings: PriorSettings, *, dynamic: bool | None = False) -> Model:

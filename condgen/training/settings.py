@@ -1,11 +1,11 @@
 """How long, how fast and in what arithmetic to train."""
 
 import math
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Annotated, Literal, TypeAlias
 
-from pydantic import Field, PositiveInt, SerializerFunctionWrapHandler, model_serializer, model_validator
+from pydantic import Field, PositiveInt, model_validator
 
-from condgen.settings import Settings
+from condgen.settings import UNKEYED, Settings
 
 __all__ = ["Precision", "TrainingSettings", "learning_rate_factor"]
 
@@ -33,8 +33,8 @@ class TrainingSettings(Settings):
     )
     clip: float = Field(default=1.0, gt=0, description="greatest norm of the gradient")
     ema: float = Field(default=0.999, ge=0, lt=1, description="decay of the moving average of the weights")
-    log_every: int = Field(default=100, gt=0)
-    save_every: int = Field(default=1000, gt=0)
+    log_every: int = Field(default=100, gt=0, json_schema_extra=UNKEYED)
+    save_every: int = Field(default=1000, gt=0, json_schema_extra=UNKEYED)
     snapshots: tuple[PositiveInt, ...] = Field(
         default=(), description="steps after which the averaged weights are kept, each as a model"
     )
@@ -42,26 +42,24 @@ class TrainingSettings(Settings):
         default=False, description="mirror half of the images left to right; not for digits, letters, or other signs"
     )
     precision: Precision = Field(
-        default="float32", description="inside the networks; losses, weights and their average stay in float32"
+        default="float32",
+        json_schema_extra=UNKEYED,
+        description="inside the networks; losses, weights and their average stay in float32",
     )
-    compile: bool = Field(default=False, description="compile the networks; takes a minute or two at the start")
+    compile: bool = Field(
+        default=False, json_schema_extra=UNKEYED, description="compile the networks; takes a minute or two at the start"
+    )
     micro_batch: PositiveInt | Literal["auto"] | None = Field(
         default=None,
+        json_schema_extra=UNKEYED,
         description="rows at a time in each process, auto: as many as memory takes; the gradient is that of the batch",
     )
     skip_limit: PositiveInt = Field(
         default=10,
+        json_schema_extra=UNKEYED,
         description="training ends, with its state saved, after so many updates in a row that were skipped because a "
         "loss or gradient was not a finite number; on a GPU that is seen when the next line of the log is written",
     )
-
-    @model_serializer(mode="wrap")
-    def _without_what_is_absent(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        tree: dict[str, Any] = serialise(self)
-        for name in ("optimizer", "flip", "precision", "compile", "micro_batch", "skip_limit"):
-            if tree[name] == type(self).model_fields[name].default:
-                del tree[name]  # so that the content keys of models trained before still hold
-        return tree
 
     @model_validator(mode="after")
     def _snapshots_come(self) -> "TrainingSettings":

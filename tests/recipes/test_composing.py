@@ -1,7 +1,7 @@
 import pytest
 
 from condgen.errors import UserError
-from condgen.recipes.composing import compose, load_recipe, merged
+from condgen.recipes.compose import compose, load_recipe, merged
 
 SCORE = """
 name: small

@@ -68,11 +68,8 @@ def test_overrides_reach_any_depth_and_keep_types(path):
         ("data.kind=digit", r"data: .*'digit'"),
         ("sample.methods.guided.classifier=dlsm", r"'guided' uses classifier 'dlsm', which is not among: ce"),
         ("sample.methods.fast.generator=one", r"'fast' uses generator 'one', which is not among: none"),
-        (
-            "sample.methods.guided.scale=lots",
-            r"methods.guided.scale: a guidance scale is a finite number, or .* calibrated",
-        ),
-        ("sample.methods.guided.scale=.inf", r"methods.guided.scale: a guidance scale is a finite number"),
+        ("sample.methods.guided.scale=lots", r"methods.guided.scale"),
+        ("sample.methods.guided.scale=.inf", r"methods.guided.scale"),
         ("sample.methods.guided.scale=calibrated", r"'guided': scale: calibrated needs .*: add 'calibrate: {}'"),
         ("sample.methods.plain.scale=calibrated", r"scale: calibrated belongs to a classifier"),
         ("sample.methods.plain.scale=2", r"nothing to act on: name a classifier or a guide"),
@@ -162,19 +159,6 @@ def test_the_key_depends_on_content_alone(path):
     other = load_recipe(path, ["score.training.batch=255"])
     assert content_key(one.score, "x") == content_key(same.score, "x")
     assert len({content_key(one.score, "x"), content_key(other.score, "x"), content_key(one.score, "y")}) == 3
-
-
-def test_without_an_adversary_nothing_is_written_of_one_and_the_key_is_the_old_one(path):
-    """Models trained before there were any are found again by their keys."""
-    assert "adversarial" not in to_yaml(load_recipe(path))
-    known = {"network", "labels", "label_dropout", "density", "training"}
-    assert set(load_recipe(path).score.model_dump(mode="json")) == known
-    assert content_key(load_recipe(path, ["score.adversarial=null"]).score) == content_key(load_recipe(path).score)
-    told, other = (load_recipe(path, [f"{ADVERSARY}, weight: {weight}}}"]) for weight in (1, 2))
-    assert len({content_key(recipe.score) for recipe in (load_recipe(path), told, other)}) == 3
-    assert parse(Recipe, yaml.safe_load(to_yaml(told)), "again") == told
-    assert told.score.adversarial is not None
-    assert told.score.adversarial.discriminator_betas == (-0.5, 0.9)
 
 
 def test_betas_that_an_adversary_would_ignore_are_refused(path):
@@ -291,4 +275,6 @@ def test_settings_of_a_million_samples_are_few_lines_and_their_key_is_that_of_ea
     assert len(text) < 500
     runs = [(run["label"], run["samples"]) for run in yaml.safe_load(text)["labels"]]
     assert runs == [(7, 333_334), (3, 333_333), (7, 333_333)]
-    assert content_key(stage) == content_key(dict(stage.model_dump(mode="json"), labels=list(stage.labels)))
+    other = stage.model_copy(update={"labels": (3, *stage.labels[1:])})
+    assert content_key(stage) != content_key(other)
+    assert content_key(stage) == content_key(stage.model_copy(update={"batch": 9, "compile": True}))

@@ -7,7 +7,7 @@ import yaml
 
 from condgen.networks.published import PUBLISHED
 from condgen.recipes import Recipe, load_recipe, to_yaml
-from condgen.recipes.composing import sizes_of
+from condgen.recipes.compose import sizes_of
 from condgen.runs import run_recipe
 from condgen.settings import parse
 from condgen.training import Processes

@@ -11,7 +11,6 @@ from condgen.data import load, parse_data
 from condgen.errors import UserError
 from condgen.recipes import ClassifierStage, GeneratorStage, ScoreStage, content_key, default_recipe
 from condgen.runs import train_stage
-from condgen.runs.prepare import _what_counts
 from condgen.training import Processes
 
 ALONE = Processes(cpu=True)
@@ -140,7 +139,7 @@ def stages(changes=(), of=()):
 
 
 def keys(changes=(), of=()):
-    return [content_key(_what_counts(stage)) for stage in stages(changes, of)]
+    return [content_key(stage) for stage in stages(changes, of)]
 
 
 def test_what_changes_rounding_alone_is_in_no_key():
@@ -148,21 +147,6 @@ def test_what_changes_rounding_alone_is_in_no_key():
     assert keys({"skip_limit": 3}) == keys({"save_every": 7, "log_every": 7}) == keys()
     assert keys({"precision": "bfloat16"}) == keys()
     assert len({*keys(), *keys({"optimizer": "muon"}), *keys({"flip": True}), *keys({"lr": 0.5})}) == 12
-
-
-def test_recipes_that_say_it_as_before_mean_what_they_meant():
-    _, classifier, generator = stages()
-    tree = classifier.model_dump(mode="json")
-    tree["classifier"]["compile"] = False
-    assert ClassifierStage.model_validate(tree) == classifier
-    tree["classifier"]["compile"] = True
-    found = ClassifierStage.model_validate(tree)
-    assert found.classifier.training == classifier.classifier.training.model_copy(update={"compile": True})
-    tree = generator.model_dump(mode="json")
-    tree["generator"]["augment"]["flip"] = True
-    found = GeneratorStage.model_validate(tree)
-    assert found.generator.training.flip
-    assert found.generator.augment == generator.generator.augment
 
 
 def test_networks_by_class_are_not_compiled_anew_at_every_step():

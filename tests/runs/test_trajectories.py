@@ -13,6 +13,7 @@ from condgen.data import load, parse_data
 from condgen.recipes import SampleRecipe, SampleStage, ScoreStage, default_recipe
 from condgen.runs import Models, read_json, read_rows, sample_stage, train_stage, trajectory_stage
 from condgen.runs.layout import TRAJECTORIES
+from condgen.runs.pipeline import trajectories_of
 from condgen.runs.sample import defaults_of, open_source
 from condgen.runs.trajectories import _defaults
 from condgen.training import Processes
@@ -41,8 +42,9 @@ def model(request, tmp_path_factory):
 
 def test_trajectories_end_in_the_samples_of_their_seeds(model, tmp_path):
     models, data = model
-    stage = recipe_of(trajectories=2).trajectory_stage(data.n_classes)
-    assert (stage.labels, stage.seeds) == ((0, 1), (7, 10))
+    stage = trajectories_of(recipe_of(trajectories=2), data)
+    if data.is_images:
+        assert (stage.labels, stage.seeds) == ((0, 1), (7, 10))
     work = list(trajectory_stage(tmp_path / "t", stage, dict.fromkeys(METHODS, models), CPU))
     assert work
     rows = read_json(tmp_path / "t" / TRAJECTORIES)["rows"]
@@ -73,17 +75,17 @@ def test_trajectories_end_in_the_samples_of_their_seeds(model, tmp_path):
 
 def test_they_are_drawn_once_and_again_where_anything_changed(model, tmp_path):
     models, data = model
-    stage = recipe_of().trajectory_stage(data.n_classes)
+    stage = trajectories_of(recipe_of(), data)
     opened = dict.fromkeys(METHODS, models)
     assert list(trajectory_stage(tmp_path / "t", stage, opened, CPU))
     assert not list(trajectory_stage(tmp_path / "t", stage, opened, CPU))
-    other = recipe_of(methods=METHODS | {"plain": {"steps": 13}}).trajectory_stage(data.n_classes)
+    other = trajectories_of(recipe_of(methods=METHODS | {"plain": {"steps": 13}}), data)
     assert list(trajectory_stage(tmp_path / "t", other, opened, CPU))
 
 
 def test_what_is_finished_loads_no_model_and_what_is_not_one_at_a_time(model, tmp_path, monkeypatch):
     models, data = model
-    stage, opened = recipe_of().trajectory_stage(data.n_classes), dict.fromkeys(METHODS, models)
+    stage, opened = trajectories_of(recipe_of(), data), dict.fromkeys(METHODS, models)
     alive, loads = weakref.WeakSet(), []
 
     def load(method, own, device):
@@ -103,7 +105,7 @@ def test_what_is_finished_loads_no_model_and_what_is_not_one_at_a_time(model, tm
 
 def test_pictures_that_were_deleted_are_drawn_again(model, tmp_path):
     models, data = model
-    stage, opened = recipe_of().trajectory_stage(data.n_classes), dict.fromkeys(METHODS, models)
+    stage, opened = trajectories_of(recipe_of(), data), dict.fromkeys(METHODS, models)
     list(trajectory_stage(tmp_path / "t", stage, opened, CPU))
     before = {path: path.read_bytes() for path in (tmp_path / "t").rglob("*.png")}
     assert bool(before) == data.is_images
@@ -114,9 +116,12 @@ def test_pictures_that_were_deleted_are_drawn_again(model, tmp_path):
 
 
 def test_who_is_shown():
-    assert recipe_of(trajectories=0).trajectory_stage(10) is None
-    assert recipe_of(methods={"one": {"generator": "g"}}).trajectory_stage(10) is None
-    mixed = recipe_of(methods=METHODS | {"one": {"generator": "g"}}).trajectory_stage(2, each=5)
-    assert list(mixed.methods) == list(METHODS)
-    assert mixed.labels == (0, 0, 0, 1, 1, 1)  # no more than are drawn of a class
-    assert mixed.seeds == (7, 8, 9, 10, 11, 12)
+    data = load(parse_data("digits"), "train")
+    assert trajectories_of(recipe_of(trajectories=0), data) is None
+    assert trajectories_of(recipe_of(methods={"one": {"generator": "g"}}), data) is None
+    points = trajectories_of(
+        recipe_of(methods=METHODS | {"one": {"generator": "g"}}), load(parse_data("moons"), "train")
+    )
+    assert list(points.methods) == list(METHODS)
+    assert points.labels == (0, 0, 0, 1, 1, 1)  # no more than are drawn of a class
+    assert points.seeds == (7, 8, 9, 10, 11, 12)

@@ -29,6 +29,7 @@ from condgen.recipes import (
     Recipe,
     SampleStage,
     ScoreStage,
+    TrainStage,
     to_yaml,
 )
 from condgen.runs.calibrate import calibration_key
@@ -41,8 +42,8 @@ from condgen.runs.evaluate import evaluation_key
 from condgen.runs.folder import Stage, file_key, read_json, write_json
 from condgen.runs.guided import Folders, Models
 from condgen.runs.layout import CALIBRATION, CALIBRATION_FOLDER, RECIPE_FILE, STAGE_FILE, TRAJECTORIES_FOLDER
-from condgen.runs.pipeline import POINTS_SHOWN
-from condgen.runs.prepare import Prepared, TrainStage, prepare, training_key
+from condgen.runs.pipeline import trajectories_of
+from condgen.runs.prepare import Prepared, prepare, training_key
 from condgen.runs.sample import open_light, sample_key
 from condgen.runs.sample_folder import seeds_written
 from condgen.runs.trajectories import trajectories_key
@@ -265,7 +266,7 @@ class _Walk:
         assert recipe is not None
         labels = tuple(label for label in range(self.train.n_classes) for _ in range(recipe.per_class))
         writing, size = written(self.train, self.scratch / "written")
-        shown = recipe.trajectory_stage(self.train.n_classes, 1 if self.train.is_images else POINTS_SHOWN)
+        shown = trajectories_of(recipe, self.train)
         moments, many = 0.0, {}
         for name, method in recipe.methods.items():
             yield f"sample {name}"

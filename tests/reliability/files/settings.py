@@ -10,7 +10,7 @@ import yaml
 from condgen.data import class_index, parse_data
 from condgen.hub import repository_of
 from condgen.recipes import apply_overrides, content_key, load_recipe, to_yaml
-from condgen.recipes.composing import compose, sizes_of
+from condgen.recipes.compose import compose, sizes_of
 from condgen.studio.ask import Limits, command_line, parse_ask, stage_of
 from condgen.studio.models import Offer
 from reliability.files.mutate import NAMES, hostile_json, hostile_text, hostile_tree, value

@@ -1,9 +1,8 @@
-"""How a recipe or a command line names a way of sampling."""
+"""How samples are drawn: which score model, guided by what, by which sampler."""
 
-import math
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field, SerializerFunctionWrapHandler, model_serializer, model_validator
+from pydantic import Field, PositiveInt, model_validator
 from torch import Tensor
 
 from condgen.denoiser import Denoiser
@@ -21,43 +20,27 @@ from condgen.schedules import GridName, Schedule
 from condgen.settings import Settings, parse
 from condgen.training import Precision
 
-_MOST_STEPS = 100_000  # of a sampler: a time grid is a table
-
 __all__ = ["Guidance", "Method", "Name", "Unloaded"]
+
+_MOST_STEPS = 100_000  # of a sampler: a time grid is a table
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=64)]
 
 
 class Unloaded(Denoiser):
-    """Stands for a model that is not there yet, or is not worth loading, where its schedule alone matters."""
+    """Stands for a model of which the schedule alone matters."""
 
     def __init__(self, schedule: Schedule) -> None:
         super().__init__()
         self.schedule = schedule
 
     def forward(self, x_t: Tensor, t: Tensor, y: Tensor | None = None) -> Tensor:
-        """No estimate: the state itself."""
+        """The state itself."""
         return x_t
 
 
-def _scale(value: object) -> object:
-    """A guidance scale as it stands in a recipe or on a command line, or an error in words."""
-    if value == "calibrated":
-        return value
-    try:
-        number = float(str(value))
-    except ValueError:
-        number = math.nan
-    if not math.isfinite(number):
-        raise ValueError("a guidance scale is a finite number, or the word calibrated")
-    return number
-
-
-ScaleSetting: TypeAlias = Annotated[float | Literal["calibrated"], BeforeValidator(_scale)]
-
-
 class Guidance(Settings):
-    """How a score model is led to a class: by what it knows of labels itself, by a classifier, or by a guide."""
+    """A score model, and what guides it to a class: its own labels, a classifier, or another score model."""
 
     score: Name | None = Field(default=None, description="one of `scores`; the main score model by default")
     classifier: str | None = Field(default=None, description="adds scale times its likelihood score")
@@ -66,7 +49,9 @@ class Guidance(Settings):
         description="'unlabelled': the same model without its label (classifier-free guidance); otherwise one of "
         "`scores`, or 'score' for the main one (autoguidance). Scale 1 is no guidance.",
     )
-    scale: ScaleSetting = Field(default=1.0, description="or 'calibrated': as condgen calibrate found for each level")
+    scale: float | Literal["calibrated"] = Field(
+        default=1.0, description="or 'calibrated': as condgen calibrate found for each level"
+    )
     interval: tuple[float, float] | None = Field(default=None, description="noise levels where guidance acts")
 
     @model_validator(mode="after")
@@ -75,7 +60,7 @@ class Guidance(Settings):
             raise ValueError("a classifier or a guide leads the way, not both: leave one of the two out")
         if self.scale == "calibrated" and self.classifier is None:
             raise ValueError("scale: calibrated belongs to a classifier: name one, or give the scale as a number")
-        if self.classifier is None and self.guide is None and (self.scale != 1 or self.interval is not None):
+        if not self.is_guided and (self.scale != 1 or self.interval is not None):
             raise ValueError(
                 "scale and interval have nothing to act on: name a classifier or a guide, or leave them out"
             )
@@ -83,10 +68,15 @@ class Guidance(Settings):
             raise ValueError(f"the interval runs from low to high, which {self.interval} does not")
         return self
 
+    @property
+    def is_guided(self) -> bool:
+        """Whether a classifier or another score model guides."""
+        return self.classifier is not None or self.guide is not None
+
     def in_words(self) -> str:
-        """What leads the score model, for tables."""
+        """The guidance in words, for tables."""
         model = f"score model {self.score}" if self.score else "the score model"
-        scale = f"at scale {self.scale:g}" if isinstance(self.scale, float) else "at its calibrated scale"
+        scale = "at its calibrated scale" if self.scale == "calibrated" else f"at scale {self.scale:g}"
         within = f" from noise level {self.interval[0]:g} to {self.interval[1]:g}" if self.interval else ""
         if self.classifier is not None:
             return f"{model}, guided by classifier {self.classifier} {scale}{within}"
@@ -97,12 +87,12 @@ class Guidance(Settings):
 
 
 class Method(Guidance):
-    """One way of sampling: by a score model, guided or not, or by the generator in one step."""
+    """How samples are drawn: by a score model, guided or not, and a sampler, or by a generator in one step."""
 
     generator: str | None = Field(default=None, description="one of `generators`, which draws in one step")
     sampler: SamplerName = "unipc"
     options: dict[str, bool | int | float | str | None] = Field(
-        default_factory=dict, description="of the sampler; condgen samplers NAME tells what there is"
+        default_factory=dict, description="of the sampler; condgen samplers NAME lists them"
     )
     steps: int | None = Field(
         default=None,
@@ -110,8 +100,8 @@ class Method(Guidance):
         le=_MOST_STEPS,
         description="points of the time grid; by default as many as suit the sampler",
     )
-    nfe: int | None = Field(
-        default=None, ge=1, le=_MOST_STEPS, description="at most so many evaluations of the denoiser, in place of steps"
+    nfe: PositiveInt | None = Field(
+        default=None, le=_MOST_STEPS, description="at most so many evaluations of the denoiser, in place of steps"
     )
     grid: GridName | None = Field(default=None, description="how they are spaced; by default as suits the sampler")
     precision: Precision = Field(
@@ -119,24 +109,12 @@ class Method(Guidance):
         description="inside the networks of score models and generators; noise, samples and classifiers are float32",
     )
 
-    @model_serializer(mode="wrap")
-    def _without_what_is_absent(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        tree: dict[str, Any] = serialise(self)
-        if self.precision == "float32":  # so that the content keys of samples drawn before still hold
-            del tree["precision"]
-        return tree
-
     @model_validator(mode="after")
-    def _one_way(self) -> "Method":
-        if self.generator is not None and (self.score, self.classifier, self.guide) != (None, None, None):
-            raise ValueError("the generator stands alone: leave out score, classifier and guide, or the generator")
-        how = (self.sampler, self.options, self.steps, self.nfe, self.grid)
-        if self.generator is not None and how != (type(self).model_fields["sampler"].default, {}, None, None, None):
-            raise ValueError("the generator draws in one step: leave out sampler, options, steps, nfe and grid")
-        return self
-
-    @model_validator(mode="after")
-    def _sampler_can(self) -> "Method":
+    def _nothing_is_ignored(self) -> "Method":
+        if self.generator is not None:
+            others = {name for name in type(self).model_fields if name not in ("generator", "precision")}
+            if given := sorted(name for name in others if getattr(self, name) != _default(type(self), name)):
+                raise ValueError(f"the generator stands alone, and draws in one step: leave out {', '.join(given)}")
         if self.steps is not None and self.nfe is not None:
             raise ValueError("steps and nfe both say how many evaluations to make: leave one of the two out")
         if self.sampler in ADAPTIVE and (self.steps, self.nfe, self.grid) != (None, None, None):
@@ -151,7 +129,7 @@ class Method(Guidance):
         return self
 
     def time_grid(self, sampler: Sampler | AdaptiveSampler) -> Tensor | None:
-        """The grid that the sampler walks; None where it chooses its own steps.
+        """The time grid for a sampler; None where it chooses its own steps.
 
         Raises:
             UserError: where there are too few points for it, or too few evaluations.
@@ -161,3 +139,7 @@ class Method(Guidance):
         if self.nfe is not None:
             return grid_for(sampler, points_within(sampler, self.nfe, self.grid), self.grid)
         return grid_for(sampler, self.steps, self.grid)
+
+
+def _default(model: type[Settings], name: str) -> object:
+    return model.model_fields[name].get_default(call_default_factory=True)

@@ -1,49 +1,42 @@
-"""What a recipe may say: one settings class a part, and one a stage of work."""
+"""The settings of a recipe, one class a part."""
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Collection
+from typing import Annotated, TypeAlias
 
 import torch
-from pydantic import (
-    Field,
-    PositiveFloat,
-    SerializerFunctionWrapHandler,
-    field_validator,
-    model_serializer,
-    model_validator,
-)
+from pydantic import Field, PositiveFloat, PositiveInt, field_validator, model_validator
 
 from condgen.classifier import ClassifierObjective
 from condgen.data import AnyData
 from condgen.errors import UserError
-from condgen.generator import ScoreMismatching
+from condgen.generator import AnyGeneratorObjective, LikelihoodTerm, ScoreMismatching
 from condgen.metrics import Measures
-from condgen.networks import AnyClassifierNet, AnyDenoiserNet, DiffusersSettings
-from condgen.recipes.generators import GeneratorRecipe, with_training
-from condgen.recipes.methods import Guidance, Name, Unloaded
-from condgen.recipes.samples import SampleRecipe
+from condgen.networks import AnyClassifierNet, AnyDenoiserNet, AnyGeneratorNet
+from condgen.recipes.guidance import Guidance, Method, Name, Unloaded
 from condgen.samplers import build_sampler
 from condgen.schedules import AnyDensity, AnySchedule, LogNormal
 from condgen.score import AdversarialObjective, Labels
-from condgen.settings import Settings
-from condgen.training import PriorSettings, TrainingSettings
+from condgen.settings import UNKEYED, Settings
+from condgen.training import Augmentation, PriorSettings, TrainingSettings
 
 __all__ = [
     "CalibrateRecipe",
-    "CalibrateStage",
     "ClassifierRecipe",
-    "ClassifierStage",
     "DiagnoseRecipe",
-    "DiagnoseStage",
-    "EvaluateStage",
-    "ImportStage",
+    "GeneratorRecipe",
+    "LikelihoodRecipe",
+    "PlaneGrid",
     "Promise",
     "Recipe",
+    "SampleRecipe",
     "ScoreRecipe",
-    "ScoreStage",
+    "Seed",
 ]
 
+Seed: TypeAlias = Annotated[int, Field(ge=0, lt=2**32)]
+
 _DROPOUT = 0.1
+COMPILE = "compile the networks of score models and generators; changes samples by rounding alone, as batch does"
 
 
 class ScoreRecipe(Settings):
@@ -62,30 +55,15 @@ class ScoreRecipe(Settings):
     )
     training: TrainingSettings
 
-    @model_serializer(mode="wrap")
-    def _without_what_is_absent(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        tree: dict[str, Any] = serialise(self)
-        if self.adversarial is None:  # so that the content keys of models trained before still hold
-            del tree["adversarial"]
-        return tree
-
     @model_validator(mode="after")
-    def _betas_are_used(self) -> "ScoreRecipe":
+    def _nothing_is_ignored(self) -> "ScoreRecipe":
         if self.adversarial is not None and self.training.betas != TrainingSettings(steps=1).betas:
             raise ValueError("adversarial training takes adversarial.score_betas: set those, leave training.betas out")
-        return self
-
-    @model_validator(mode="after")
-    def _shapes_stay(self) -> "ScoreRecipe":
         if self.labels == "separate" and self.training.compile:
             raise ValueError(
                 "with labels: separate every network sees other numbers of rows, and would be compiled at every step: "
                 "leave training.compile out"
             )
-        return self
-
-    @model_validator(mode="after")
-    def _dropout_has_labels(self) -> "ScoreRecipe":
         if self.labels != "embedding" and self.label_dropout != _DROPOUT:
             raise ValueError("label_dropout is for labels: embedding (--conditional): add it, or leave the dropout out")
         return self
@@ -100,15 +78,6 @@ class ClassifierRecipe(Settings):
     prior: PriorSettings = Field(default=PriorSettings(), description="how DLSM evaluates the frozen score model")
     training: TrainingSettings
 
-    @model_validator(mode="before")
-    @classmethod
-    def _as_it_was_said_before(cls, tree: object) -> object:
-        """Compilation was once of the DLSM gradient alone, and a setting of its own."""
-        if not isinstance(tree, Mapping) or "compile" not in tree:
-            return tree
-        rest = {name: value for name, value in tree.items() if name != "compile"}
-        return with_training(rest, compile=tree["compile"])
-
     @model_validator(mode="after")
     def _nothing_is_ignored(self) -> "ClassifierRecipe":
         if self.objective.loss == "ce" and self.prior != PriorSettings():
@@ -116,32 +85,93 @@ class ClassifierRecipe(Settings):
         return self
 
 
-class ScoreStage(Settings):
-    """A score model and all that its training depends on."""
+class LikelihoodRecipe(LikelihoodTerm):
+    """A likelihood term, and its classifier."""
 
-    data: AnyData
-    schedule: AnySchedule
-    seed: int = Field(default=0, ge=0, lt=2**32)
-    score: ScoreRecipe
+    classifier: str = Field(description="one of `classifiers`, trained by any loss")
 
 
-class ImportStage(Settings):
-    """A score model that diffusers has trained, and the data that is to go with it."""
+class GeneratorRecipe(Settings):
+    """How to train a one-step generator."""
 
-    imported: str = Field(description="where it comes from")
-    data: AnyData | None = Field(default=None, description="what classifiers and generators learn beside it")
-    schedule: AnySchedule
-    names: tuple[str, ...] = Field(min_length=1)
-    network: DiffusersSettings
+    network: AnyGeneratorNet | None = Field(
+        default=None,
+        description="by default a denoiser's, asked at `level`: the teacher's, from whose weights it starts, or, "
+        "without a teacher, that of the objective",
+    )
+    latent: int = Field(default=64, gt=0, description="numbers in z, where the network is a generator's own")
+    level: float = Field(
+        default=5.0,
+        gt=0,
+        description="noise level at which a denoiser's network is asked, in standard deviations of the data",
+    )
+    objective: AnyGeneratorObjective
+    teacher: Guidance | None = Field(
+        default=None, description="for dmd and sid: a frozen score model, guided or not, in place of a trained one"
+    )
+    prior: PriorSettings = Field(default=PriorSettings(), description="how the frozen teacher is evaluated")
+    likelihood: LikelihoodRecipe | None = Field(default=None, description="a frozen classifier's opinion, added")
+    augment: Augmentation = Field(default=Augmentation(), description="of real and generated data, before noising")
+    preview_every: PositiveInt | None = Field(
+        default=None, json_schema_extra=UNKEYED, description="steps between previews; by default ten in all"
+    )
+    training: TrainingSettings
+
+    @model_validator(mode="after")
+    def _nothing_is_ignored(self) -> "GeneratorRecipe":
+        mismatching = isinstance(self.objective, ScoreMismatching)
+        fields = type(self).model_fields
+        if mismatching and self.teacher is not None:
+            raise ValueError("score mismatching has no teacher: choose the loss dmd or sid, or leave the teacher out")
+        if mismatching and self.network is None:
+            raise ValueError("score mismatching needs the generator's own network: set generator.network")
+        if self.network is not None and self.level != fields["level"].default:
+            raise ValueError("level is for a denoiser's network: leave out generator.network, or the level")
+        if self.network is None and self.latent != fields["latent"].default:
+            raise ValueError("latent is for a generator's own network: a denoiser's takes as many as a sample has")
+        if self.teacher is not None and (self.augment != Augmentation() or self.training.flip):
+            raise ValueError(
+                "augment and training.flip change real images too, which a teacher has seen as they are: leave them out"
+            )
+        if self.teacher is None and self.prior != PriorSettings():
+            raise ValueError("prior is about a teacher: name one, or leave prior out")
+        if not mismatching and self.teacher is None and self.objective.network is None:
+            raise ValueError(
+                f"{self.objective.loss} without a teacher trains two denoisers: set generator.objective.network"
+            )
+        return self
 
 
-class ClassifierStage(Settings):
-    """A classifier and all that its training depends on, save the score model under DLSM."""
+class CalibrateRecipe(Settings):
+    """Where and how to measure classifiers on held-out data."""
 
-    data: AnyData
-    schedule: AnySchedule
-    seed: int = Field(default=0, ge=0, lt=2**32)
-    classifier: ClassifierRecipe
+    levels: tuple[PositiveFloat, ...] | None = Field(
+        default=None, min_length=1, description="noise levels, rising; by default 16 from data without noise to noise"
+    )
+    draws: PositiveInt = Field(default=4, description="noise draws of each held-out image, at each level")
+    most: int | None = Field(
+        default=None, ge=2, description="held-out images, in proportion to the classes; by default all"
+    )
+    seed: Seed = 0
+
+    @model_validator(mode="after")
+    def _levels_rise(self) -> "CalibrateRecipe":
+        if self.levels is not None and sorted(set(self.levels)) != list(self.levels):
+            raise ValueError(f"noise levels must rise, which {self.levels} do not")
+        return self
+
+
+class SampleRecipe(Settings):
+    """Which samples to draw."""
+
+    per_class: PositiveInt
+    seed: Seed = 0
+    batch: PositiveInt = 250
+    compile: bool = Field(default=False, description=COMPILE)
+    trajectories: int = Field(
+        default=4, ge=0, description="of the first so many classes a sample is shown on its way from noise; 0 for none"
+    )
+    methods: dict[Name, Method] = Field(min_length=1)
 
 
 class PlaneGrid(Settings):
@@ -158,7 +188,7 @@ class DiagnoseRecipe(Settings):
 
     levels: tuple[PositiveFloat, ...] = Field(min_length=1, description="noise levels, sigma / alpha")
     queries: int = Field(default=500, ge=2, description="noised data points a level")
-    seed: int = Field(default=0, ge=0, lt=2**32)
+    seed: Seed = 0
     grid: PlaneGrid | None = None
     methods: dict[Name, Guidance] = Field(
         default_factory=dict,
@@ -174,54 +204,8 @@ class DiagnoseRecipe(Settings):
         return self
 
 
-class CalibrateRecipe(Settings):
-    """Where and how to measure classifiers on held-out data."""
-
-    levels: tuple[PositiveFloat, ...] | None = Field(
-        default=None, min_length=1, description="noise levels, rising; by default 16 from data without noise to noise"
-    )
-    draws: int = Field(default=4, ge=1, description="noise draws of each held-out image, at each level")
-    most: int | None = Field(
-        default=None, ge=2, description="held-out images, in proportion to the classes; by default all"
-    )
-    seed: int = Field(default=0, ge=0, lt=2**32)
-
-    @model_serializer(mode="wrap")
-    def _without_what_is_absent(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        tree: dict[str, Any] = serialise(self)
-        if self.most is None:  # so that the content keys of calibrations made before still hold
-            del tree["most"]
-        return tree
-
-    @model_validator(mode="after")
-    def _levels_rise(self) -> "CalibrateRecipe":
-        if self.levels is not None and sorted(set(self.levels)) != list(self.levels):
-            raise ValueError(f"noise levels must rise, which {self.levels} do not")
-        return self
-
-
-class CalibrateStage(Settings):
-    """A classifier measured on the held-out split of its data."""
-
-    calibrate: CalibrateRecipe
-
-
-class EvaluateStage(Settings):
-    """A comparison of samples with real data."""
-
-    seed: int = Field(default=0, ge=0, lt=2**32)
-    measures: Measures = Measures()
-
-
-class DiagnoseStage(Settings):
-    """A comparison of scores with the oracle's."""
-
-    diagnose: DiagnoseRecipe
-    methods: dict[str, Guidance] = Field(min_length=1, description="row names and what they stand for")
-
-
 class Promise(Settings):
-    """What a run may take; `condgen run --dry-run` prints it beside what it would take here."""
+    """What a run may take; `condgen run --dry-run` prints it beside its estimate."""
 
     hardware: str = Field(max_length=80, description="such as '2 CPU cores' or 'one H100'")
     minutes: PositiveFloat
@@ -233,8 +217,8 @@ class Recipe(Settings):
     """A whole run."""
 
     name: Name
-    seed: int = Field(default=0, ge=0, lt=2**32)
-    threads: int | None = Field(default=None, gt=0, description="CPU threads of torch; by default all cores")
+    seed: Seed = 0
+    threads: PositiveInt | None = Field(default=None, description="CPU threads of torch; by default all cores")
     data: AnyData
     schedule: AnySchedule
     score: ScoreRecipe
@@ -255,20 +239,17 @@ class Recipe(Settings):
         return {True: {}, False: None}[value] if isinstance(value, bool) else value
 
     @model_validator(mode="after")
-    def _complete(self) -> "Recipe":
+    def _parts_fit(self) -> "Recipe":
         if self.score.labels == "separate":
             raise ValueError(
                 "score.labels: separate gives no unconditional score, which the main score model is for: "
                 "move it to scores"
             )
-        reserved = self.scores.keys() & {"score", "unlabelled"}
-        if reserved:
+        if reserved := self.scores.keys() & {"score", "unlabelled"}:
             raise ValueError(f"a score model cannot be called {min(reserved)!r}, which means another: rename it")
         for name, method in (self.sample.methods if self.sample else {}).items():
             self._check_guidance(name, method)
-            if method.generator is not None and method.generator not in self.generators:
-                known = ", ".join(self.generators) or "none"
-                raise ValueError(f"method {name!r} uses generator {method.generator!r}, which is not among: {known}")
+            _check_known(f"method {name!r} uses generator", method.generator, self.generators)
             try:
                 method.time_grid(build_sampler(method.sampler, Unloaded(self.schedule), method.options))
             except UserError as error:
@@ -277,14 +258,13 @@ class Recipe(Settings):
             self._check_guidance(name, guidance)
         for name, generator in self.generators.items():
             self._check_generator(f"generators.{name}", generator)
+        diagnosed = self.diagnose.levels if self.diagnose else ()
+        plane = self.diagnose.grid.levels if self.diagnose and self.diagnose.grid else ()
+        calibrated = (self.calibrate.levels if self.calibrate else None) or ()
         low, high = self.schedule.noise_range
-        for level in (self.calibrate.levels if self.calibrate else None) or ():
-            if not low <= level <= high * (1 + 1e-12):
-                raise ValueError(f"calibrate: noise level {level:g} is outside the schedule's, {low:g} to {high:g}")
-        grid = self.diagnose.grid if self.diagnose else None
-        for level in (*(self.diagnose.levels if self.diagnose else ()), *(grid.levels if grid else ())):
-            if not low <= level <= high * (1 + 1e-12):
-                raise ValueError(f"diagnose: noise level {level:g} is outside the schedule's, {low:g} to {high:g}")
+        for what, levels in (("diagnose", (*diagnosed, *plane)), ("calibrate", calibrated)):
+            if outside := [level for level in levels if not low <= level <= high * (1 + 1e-12)]:
+                raise ValueError(f"{what}: noise level {outside[0]:g} is outside the schedule's, {low:g} to {high:g}")
         return self
 
     def _check_generator(self, name: str, generator: GeneratorRecipe) -> None:
@@ -307,32 +287,29 @@ class Recipe(Settings):
                 density.quantile(self.schedule, torch.tensor([0.5], dtype=torch.float64))
             except UserError as error:
                 raise ValueError(f"{name}: {error}") from error
-        if generator.likelihood is not None and generator.likelihood.classifier not in self.classifiers:
-            known = ", ".join(self.classifiers) or "none"
-            raise ValueError(f"{name}: likelihood.classifier {generator.likelihood.classifier!r} is not among: {known}")
+        if generator.likelihood is not None:
+            _check_known(f"{name}: likelihood.classifier", generator.likelihood.classifier, self.classifiers)
 
     def _check_guidance(self, name: str, guidance: Guidance) -> None:
         """Raises where a method names what the recipe does not train, or what cannot work."""
-        classifier, guide = guidance.classifier, guidance.guide
-        if classifier is not None and classifier not in self.classifiers:
-            known = ", ".join(self.classifiers) or "none"
-            raise ValueError(f"method {name!r} uses classifier {classifier!r}, which is not among: {known}")
-        for score in (guidance.score, None if guide in ("unlabelled", "score") else guide):
-            if score is not None and score not in self.scores:
-                known = ", ".join(self.scores) or "none"
-                raise ValueError(f"method {name!r} uses score model {score!r}, which is not among scores: {known}")
+        classifier, guide, who = guidance.classifier, guidance.guide, f"method {name!r}"
+        _check_known(f"{who} uses classifier", classifier, self.classifiers)
+        _check_known(f"{who} uses score model", guidance.score, self.scores, "among scores")
+        if guide not in ("unlabelled", "score"):
+            _check_known(f"{who} uses score model", guide, self.scores, "among scores")
         if guidance.scale == "calibrated" and self.calibrate is None:
-            raise ValueError(
-                f"method {name!r}: scale: calibrated needs a calibration: add 'calibrate: {{}}' to the recipe"
-            )
+            raise ValueError(f"{who}: scale: calibrated needs a calibration: add 'calibrate: {{}}' to the recipe")
         labels = (self.scores[guidance.score] if guidance.score else self.score).labels
         if guide == "unlabelled" and labels != "embedding":
             raise ValueError(
-                f"method {name!r}: guide 'unlabelled' needs a score model with labels: embedding, this one has {labels}"
+                f"{who}: guide 'unlabelled' needs a score model with labels: embedding, this one has {labels}"
             )
         if classifier is not None and labels == "separate":
-            raise ValueError(
-                f"method {name!r}: a classifier guides an unconditional score, which labels: separate does not give"
-            )
+            raise ValueError(f"{who}: a classifier guides an unconditional score, which labels: separate does not give")
         if guide is not None and guide == (guidance.score or "score"):
-            raise ValueError(f"method {name!r}: a score model cannot guide itself; did you mean guide: unlabelled?")
+            raise ValueError(f"{who}: a score model cannot guide itself; did you mean guide: unlabelled?")
+
+
+def _check_known(what: str, name: str | None, known: Collection[str], among: str = "among") -> None:
+    if name is not None and name not in known:
+        raise ValueError(f"{what} {name!r}, which is not {among}: {', '.join(known) or 'none'}")

@@ -1,0 +1,208 @@
+"""Recipes as files: YAML that includes other files and comes in sizes, and `key.to.value=...` overrides.
+
+`include: [score-edm.yaml, classifier-ce.yaml]` takes in other recipes, each relative to the file that names it, in
+order, and each once, however many files include it; what a file says itself goes over what it includes. Under `sizes`,
+each name has settings that go over the file's others when that size is chosen. A mapping goes over another key by key,
+unless the two are of different `kind`; anything else replaces what was there. A `promise` is not taken in.
+
+The name of a recipe with a size is the two joined, `cifar10` and `smoke` to `cifar10-smoke`. Recipes that share a name
+share a run folder, in which a stage that one has finished is there for the other.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import yaml
+from pydantic import BaseModel
+
+from condgen.errors import UserError
+from condgen.foreign import read_text
+from condgen.recipes.schema import Recipe
+from condgen.settings import keyed, parse
+
+__all__ = [
+    "apply_overrides",
+    "compose",
+    "content_key",
+    "load_recipe",
+    "merged",
+    "parse_yaml",
+    "read_yaml",
+    "sizes_of",
+    "to_yaml",
+]
+
+_DEPTH, _VALUES = 40, 100_000  # of a YAML file, aliases written out
+_LARGEST = 100_000  # characters of one, which take the parser some seconds
+_DEEPEST = 20  # files within each other
+
+
+def load_recipe(path: Path, overrides: Iterable[str] = (), size: str | None = None) -> Recipe:
+    """Reads a recipe in one of its sizes, and applies `dotted.key=value` overrides.
+
+    Raises:
+        UserError: for a missing file, YAML that does not parse, and settings that do not hold, in one line.
+    """
+    return parse(Recipe, apply_overrides(compose(path, size), overrides), str(path))
+
+
+def content_key(*parts: BaseModel | str) -> str:
+    """A short hash of settings, without the fields on which no result depends, and of the keys of their inputs."""
+    plain = [keyed(part) for part in parts]
+    return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """Plain settings over others; neither is changed."""
+    result = dict(below)
+    for key, value in above.items():
+        before = result.get(key)
+        if isinstance(before, Mapping) and isinstance(value, Mapping):
+            kinds = {before.get("kind"), value.get("kind")} - {None}
+            result[key] = dict(value) if len(kinds) > 1 else merged(before, value)
+        else:
+            result[key] = value
+    return result
+
+
+def sizes_of(path: Path) -> list[str]:
+    """The sizes that a recipe comes in, of its own and of what it includes; empty where it comes in one."""
+    return list(dict.fromkeys(name for file in _files(path, (), set()) for name in file.sizes))
+
+
+def compose(path: Path, size: str | None = None) -> dict[str, Any]:
+    """The settings of a recipe with everything that it includes, in one of its sizes.
+
+    Raises:
+        UserError: a file is missing, includes itself, or is not readable; there is no such size, or none was chosen.
+    """
+    sizes = sizes_of(path)
+    if size is None and sizes:
+        raise UserError(f"{path} comes in sizes: choose one with --size {', --size '.join(sizes)}")
+    if size is not None and size not in sizes:
+        close = get_close_matches(size, sizes, n=1)
+        known = f"; there are {', '.join(sizes)}" if sizes else ", it comes in one only: leave --size out"
+        raise UserError(f"{path} has no size {size!r}{f', did you mean {close[0]!r}?' if close else known}")
+    tree: dict[str, Any] = {}
+    for file in _files(path, (), set()):
+        tree.pop("promise", None)
+        tree = merged(merged(tree, file.own), file.sizes.get(size or "", {}))
+    if size is not None:
+        tree["name"] = f"{tree.get('name', path.stem)}-{size}"
+    return tree
+
+
+class _File(NamedTuple):
+    """What one file says itself."""
+
+    own: dict[str, Any]
+    sizes: dict[str, dict[str, Any]]
+
+
+def _files(path: Path, within: tuple[Path, ...], seen: set[Path]) -> Iterator[_File]:
+    """A recipe and all that it includes, each once, the included ones first."""
+    place = Path(os.path.realpath(path))
+    if place in within:
+        raise UserError(f"{path} includes itself, by way of {within[-1]}: take it out of include")
+    if place in seen:
+        return
+    seen.add(place)
+    if len(within) > _DEEPEST:
+        raise UserError(f"{path} is included by too many files within each other: at most {_DEEPEST}")
+    own = read_yaml(path)
+    included, sizes = own.pop("include", []), own.pop("sizes", {})
+    included = [included] if isinstance(included, str) else included
+    if not isinstance(included, list) or not all(isinstance(name, str) for name in included):
+        raise UserError(f"{path}: include is a list of files, such as [score.yaml, classifier.yaml]")
+    if not isinstance(sizes, dict) or not all(isinstance(value, dict) for value in sizes.values()):
+        raise UserError(f"{path}: sizes are names with settings, such as {{small: {{score: ...}}}}")
+    for name in included:
+        yield from _files(path.parent / name, (*within, place), seen)
+    yield _File(own, {str(name): value for name, value in sizes.items()})
+
+
+def to_yaml(settings: BaseModel) -> str:
+    """Resolved settings as YAML, every default written out."""
+    return yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """A mapping from a YAML file.
+
+    Raises:
+        UserError: for a missing file, or one that is not a mapping.
+    """
+    try:
+        tree = parse_yaml(read_text(path, _LARGEST), str(path))
+    except FileNotFoundError as error:
+        near = sorted(str(p) for p in Path("recipes").glob("**/*.yaml")) if Path("recipes").is_dir() else []
+        hint = f"; there are {', '.join(near)}" if near else ""
+        raise UserError(f"no recipe at {path}{hint}") from error
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} is not readable YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(tree, dict):
+        raise UserError(f"{path} must be a mapping of settings, such as recipes/digits.yaml")
+    return tree
+
+
+def parse_yaml(text: str, where: str) -> Any:  # noqa: ANN401 - YAML holds values of any kind
+    """The value of a YAML text, in memory that its length bounds: values of aliases are counted before any is made.
+
+    Raises:
+        UserError: it does not parse, or is nested too deeply, or too large; in one line.
+    """
+    if len(text) > _LARGEST:
+        raise UserError(f"{where} is not a recipe, since it holds more than {_LARGEST:,} characters")
+    loader: yaml.SafeLoader | None = None
+    try:
+        loader = yaml.SafeLoader(text)
+        root = loader.get_single_node()
+        if root is None:
+            return None
+        _check_size(root, where)
+        return loader.construct_document(root)
+    # The parser lets through errors of numbers and dates that it cannot make.
+    except (yaml.YAMLError, ValueError, KeyError, AttributeError, TypeError, RecursionError) as error:
+        raise UserError(f"{where} is not readable YAML: {' '.join(str(error).split())}") from error
+    finally:
+        if loader is not None:
+            loader.dispose()
+
+
+def _check_size(root: yaml.Node, where: str) -> None:
+    nodes, count = [(root, 1)], 0
+    while nodes:
+        node, depth = nodes.pop()
+        count += 1
+        if depth > _DEPTH or count > _VALUES:
+            what = f"goes more than {_DEPTH} levels deep" if depth > _DEPTH else f"holds more than {_VALUES:,} values"
+            raise UserError(f"{where} is not a recipe, since it {what}")
+        if isinstance(node, yaml.MappingNode):
+            nodes += [(part, depth + 1) for pair in node.value for part in pair]
+        elif isinstance(node, yaml.SequenceNode):
+            nodes += [(part, depth + 1) for part in node.value]
+
+
+def apply_overrides(tree: dict[str, Any], overrides: Iterable[str], flag: str = "--set") -> dict[str, Any]:
+    """Sets `dotted.key=value`, the value being YAML, in a tree of plain settings; returns the tree.
+
+    Raises:
+        UserError: naming the flag of the command line that the overrides were given with.
+    """
+    for text in overrides:
+        key, equals, value = text.partition("=")
+        if not equals or not key:
+            raise UserError(f"{flag} {text!r} is not of the form key.to.setting=value")
+        *path, last = key.split(".")
+        node = tree
+        for i, part in enumerate(path):
+            node = node.setdefault(part, {})
+            if not isinstance(node, dict):
+                raise UserError(f"{flag} {text!r}: {'.'.join(path[: i + 1])} is a value, not a group of settings")
+        node[last] = parse_yaml(value, f"{flag} {text!r}: the value")
+    return tree

@@ -1,0 +1,176 @@
+"""The settings of a stage of work: what its folder's `recipe.yaml` says, and its content key depends on."""
+
+from collections.abc import Sequence
+from itertools import groupby
+from typing import Any
+
+from pydantic import Field, PositiveInt, field_serializer, model_validator
+
+from condgen.data import AnyData
+from condgen.metrics import Measures
+from condgen.networks import DiffusersSettings
+from condgen.recipes.guidance import Guidance, Method, Name
+from condgen.recipes.schema import (
+    COMPILE,
+    CalibrateRecipe,
+    ClassifierRecipe,
+    DiagnoseRecipe,
+    GeneratorRecipe,
+    ScoreRecipe,
+    Seed,
+)
+from condgen.schedules import AnySchedule
+from condgen.settings import UNKEYED, Settings
+from condgen.training import TrainingSettings
+
+__all__ = [
+    "CalibrateStage",
+    "ClassifierStage",
+    "DiagnoseStage",
+    "EvaluateStage",
+    "GeneratorStage",
+    "ImportStage",
+    "SampleStage",
+    "ScoreStage",
+    "Shard",
+    "TrainStage",
+    "TrajectoryStage",
+    "labels_spread",
+]
+
+
+class TrainStage(Settings):
+    """A model and all that its training depends on, save the frozen models it learns from."""
+
+    data: AnyData
+    schedule: AnySchedule
+    seed: Seed = 0
+
+    @property
+    def training(self) -> TrainingSettings:
+        """How long and how fast to train."""
+        raise NotImplementedError
+
+
+class ScoreStage(TrainStage):
+    """A score model."""
+
+    score: ScoreRecipe
+
+    @property
+    def training(self) -> TrainingSettings:
+        """How long and how fast to train."""
+        return self.score.training
+
+
+class ClassifierStage(TrainStage):
+    """A classifier."""
+
+    classifier: ClassifierRecipe
+
+    @property
+    def training(self) -> TrainingSettings:
+        """How long and how fast to train."""
+        return self.classifier.training
+
+
+class GeneratorStage(TrainStage):
+    """A generator."""
+
+    generator: GeneratorRecipe
+
+    @property
+    def training(self) -> TrainingSettings:
+        """How long and how fast to train."""
+        return self.generator.training
+
+
+class ImportStage(Settings):
+    """A score model that diffusers has trained, and the data that is to go with it."""
+
+    imported: str = Field(description="where it comes from")
+    data: AnyData | None = Field(default=None, description="what classifiers and generators learn beside it")
+    schedule: AnySchedule
+    names: tuple[str, ...] = Field(min_length=1)
+    network: DiffusersSettings
+
+
+class CalibrateStage(Settings):
+    """A classifier measured on the held-out split of its data."""
+
+    calibrate: CalibrateRecipe
+
+
+class Shard(Settings):
+    """One of several parts of a set of samples, each with a folder of its own."""
+
+    number: PositiveInt = Field(description="from 1")
+    of: PositiveInt
+
+    @model_validator(mode="after")
+    def _is_one_of_them(self) -> "Shard":
+        if self.number > self.of:
+            raise ValueError(f"of {self.of} shards there is no number {self.number}")
+        return self
+
+    def places(self, total: int) -> range:
+        """The numbers of its samples among so many: all shards together have each once, in order."""
+        return range(total * (self.number - 1) // self.of, total * self.number // self.of)
+
+
+class SampleStage(Settings):
+    """Samples of one method: sample i has label i and seed + i."""
+
+    method: Method
+    labels: tuple[int, ...] = Field(min_length=1, description="of all samples, those of other shards too")
+    seed: Seed = 0
+    shard: Shard | None = Field(default=None, description="draw this part of them alone")
+    batch: PositiveInt = Field(default=250, json_schema_extra=UNKEYED, description="how many at once")
+    compile: bool = Field(default=False, json_schema_extra=UNKEYED, description=COMPILE)
+
+    @field_serializer("labels")
+    def _count_labels(self, labels: tuple[int, ...]) -> list[dict[str, Any]]:
+        return [{"label": y, "samples": len(list(same))} for y, same in groupby(labels)]
+
+    @model_validator(mode="after")
+    def _seeds_exist(self) -> "SampleStage":
+        if self.seed + len(self.labels) > 2**32:
+            raise ValueError(
+                f"seeds end at 2**32: {len(self.labels)} samples need a seed of at most {2**32 - len(self.labels)}"
+            )
+        if self.shard is not None and self.shard.of > len(self.labels):
+            raise ValueError(f"{len(self.labels)} samples cannot be spread over {self.shard.of} shards: take fewer")
+        return self
+
+    @property
+    def places(self) -> range:
+        """The numbers of the samples to draw."""
+        return (self.shard or Shard(number=1, of=1)).places(len(self.labels))
+
+
+def labels_spread(total: int, classes: Sequence[int]) -> tuple[int, ...]:
+    """Labels of so many samples, class by class, as evenly as can be: the first classes get the remainder."""
+    each, more = divmod(total, len(classes))
+    return tuple(label for i, label in enumerate(classes) for _ in range(each + (i < more)))
+
+
+class TrajectoryStage(Settings):
+    """Samples whose way from noise is kept."""
+
+    methods: dict[Name, Method] = Field(min_length=1)
+    labels: tuple[int, ...] = Field(min_length=1)
+    seeds: tuple[int, ...] = Field(min_length=1, description="one a label")
+
+
+class EvaluateStage(Settings):
+    """A comparison of samples with real data."""
+
+    seed: Seed = 0
+    measures: Measures = Measures()
+
+
+class DiagnoseStage(Settings):
+    """A comparison of scores with the oracle's."""
+
+    diagnose: DiagnoseRecipe
+    methods: dict[str, Guidance] = Field(min_length=1, description="row names and their models")
