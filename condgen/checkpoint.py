@@ -8,6 +8,7 @@ import math
 import threading
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -21,6 +22,7 @@ from torch.nn.modules.module import register_module_parameter_registration_hook
 from condgen.errors import UserError
 from condgen.files import write_atomically
 from condgen.foreign import is_file, parse_json
+from condgen.settings import imported_targets
 
 __all__ = [
     "MODEL_FILE",
@@ -31,6 +33,7 @@ __all__ = [
     "read_description",
     "read_shapes",
     "save_tensors",
+    "trusted_imports",
     "within_reason",
 ]
 
@@ -101,8 +104,27 @@ def _description(file: Any, path: Path) -> dict[str, Any]:  # noqa: ANN401 - saf
     return description
 
 
+_TRUSTED: ContextVar[frozenset[str]] = ContextVar("trusted_imports", default=frozenset())
+_ANY = "*"
+
+
+@contextmanager
+def trusted_imports(*targets: str) -> Iterator[None]:
+    """Inside, model files may name these import paths, as `package.module:Name`; without any, every one."""
+    token = _TRUSTED.set(_TRUSTED.get() | (set(targets) or {_ANY}))
+    try:
+        yield
+    finally:
+        _TRUSTED.reset(token)
+
+
 def load_model(
-    folder: Path, kind: str, build: Callable[[Mapping[str, Any]], Model], device: torch.device | str = "cpu"
+    folder: Path,
+    kind: str,
+    build: Callable[[Mapping[str, Any]], Model],
+    device: torch.device | str = "cpu",
+    *,
+    trust: bool = False,
 ) -> Model:
     """Rebuilds the model of a run folder from its description, frozen and ready to be evaluated.
 
@@ -111,15 +133,22 @@ def load_model(
         kind: the kind of model that is needed.
         build: makes the module from the description.
         device: where it goes.
+        trust: whether the description may name code to import, as that of a network of one's own does.
 
     Raises:
-        UserError: where there is no such model, it is of another kind, or the file is damaged.
+        UserError: where there is no such model, it is of another kind, names code that is not trusted, or is damaged.
     """
     path = folder / MODEL_FILE
     tensors, description = load_tensors(path)
     found = description.get("kind", "something unnamed")
     if found != kind:
         raise UserError(f"{path} holds a {found}, where a {kind} is needed: check which folder goes with which option")
+    named = sorted(set(imported_targets(description)) - _TRUSTED.get())
+    if named and not (trust or _ANY in _TRUSTED.get()):
+        raise UserError(
+            f"{path} names code to run, {named[0]}, which is not part of condgen: if you trust whoever made it, pass "
+            "--trust (in Python trust=True)"
+        )
     model = _built(build, description, tensors, path)
     load_into(model, tensors, path)
     return model.to(device).eval().requires_grad_(False)

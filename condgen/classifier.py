@@ -23,7 +23,7 @@ from torch import Tensor
 from condgen.checkpoint import load_model
 from condgen.denoiser import Denoiser, Likelihood
 from condgen.hub import model_folder
-from condgen.networks import AnyClassifierNet, build_classifier, input_gradient_only
+from condgen.networks import AnyClassifierNet, input_gradient_only
 from condgen.schedules import AnySchedule, expand, perturb
 from condgen.settings import Settings
 
@@ -60,7 +60,7 @@ class Classifier(Likelihood):
         self.config = config
         self.schedule = config.schedule
         self.n_classes = len(config.names)
-        self.net = build_classifier(config.network, config.shape, self.n_classes)
+        self.net = config.network.build_classifier(config.shape, self.n_classes)
 
     def forward(self, x_t: Tensor, t: Tensor) -> Tensor:
         """Log-probabilities, (B, K), for x_t (B, ...) and t scalar or (B,)."""
@@ -71,14 +71,21 @@ class Classifier(Likelihood):
         return logits.log_softmax(1)
 
     @classmethod
-    def from_pretrained(cls, source: str | Path, device: torch.device | str = "cpu") -> "Classifier":
-        """The classifier in a folder, or in one on the hub, `hf:owner/name[/sub-folder]`, ready to be evaluated."""
-        return cls.load(model_folder(source), device)
+    def from_pretrained(
+        cls, source: str | Path, device: torch.device | str = "cpu", *, trust: bool = False
+    ) -> "Classifier":
+        """The classifier in a folder, or in one on the hub, `hf:owner/name[/sub-folder]`, ready to be evaluated.
+
+        Its file may name code to import, a network of one's own, only where `trust` is given.
+        """
+        return cls.load(model_folder(source), device, trust=trust)
 
     @classmethod
-    def load(cls, folder: Path, device: torch.device | str = "cpu") -> "Classifier":
-        """Rebuilds the classifier of a run folder, ready to be evaluated."""
-        return load_model(folder, "classifier", lambda config: cls(ClassifierConfig.model_validate(config)), device)
+    def load(cls, folder: Path, device: torch.device | str = "cpu", *, trust: bool = False) -> "Classifier":
+        """Rebuilds the model of a run folder, ready to be evaluated."""
+        return load_model(
+            folder, "classifier", lambda config: cls(ClassifierConfig.model_validate(config)), device, trust=trust
+        )
 
 
 class ClassifierObjective(Settings):

@@ -36,7 +36,7 @@ from condgen.checkpoint import load_model
 from condgen.denoiser import Denoiser
 from condgen.errors import UserError
 from condgen.hub import model_folder
-from condgen.networks import AnyDenoiserNet, AnyDiscriminatorNet, build_denoiser, build_discriminator
+from condgen.networks import AnyDenoiserNet, AnyDiscriminatorNet
 from condgen.rng import to_device
 from condgen.schedules import AnySchedule, expand, perturb, precondition
 from condgen.settings import Settings
@@ -95,11 +95,9 @@ class ScoreModel(Denoiser):
         self.config = config
         self.schedule = config.schedule
         if config.labels == "separate":
-            self.net: nn.Module = nn.ModuleList(
-                build_denoiser(config.network, config.shape, None) for _ in config.names
-            )
+            self.net: nn.Module = nn.ModuleList(config.network.build_denoiser(config.shape, None) for _ in config.names)
         else:
-            self.net = build_denoiser(config.network, config.shape, self.null_label)
+            self.net = config.network.build_denoiser(config.shape, self.null_label)
 
     @property
     def null_label(self) -> int | None:
@@ -147,14 +145,21 @@ class ScoreModel(Denoiser):
             )
 
     @classmethod
-    def from_pretrained(cls, source: str | Path, device: torch.device | str = "cpu") -> "ScoreModel":
-        """The score model in a folder, or in one on the hub, `hf:owner/name[/sub-folder]`, ready to be evaluated."""
-        return cls.load(model_folder(source), device)
+    def from_pretrained(
+        cls, source: str | Path, device: torch.device | str = "cpu", *, trust: bool = False
+    ) -> "ScoreModel":
+        """The score model in a folder, or in one on the hub, `hf:owner/name[/sub-folder]`, ready to be evaluated.
+
+        Its file may name code to import, a network of one's own, only where `trust` is given.
+        """
+        return cls.load(model_folder(source), device, trust=trust)
 
     @classmethod
-    def load(cls, folder: Path, device: torch.device | str = "cpu") -> "ScoreModel":
+    def load(cls, folder: Path, device: torch.device | str = "cpu", *, trust: bool = False) -> "ScoreModel":
         """Rebuilds the model of a run folder, ready to be evaluated."""
-        return load_model(folder, "score model", lambda config: cls(ScoreConfig.model_validate(config)), device)
+        return load_model(
+            folder, "score model", lambda config: cls(ScoreConfig.model_validate(config)), device, trust=trust
+        )
 
 
 def denoising_score_matching(model: ScoreModel, x: Tensor, t: Tensor, eps: Tensor, y: Tensor | None = None) -> Tensor:
@@ -195,7 +200,7 @@ class Discriminator(nn.Module):
     def __init__(self, network: AnyDiscriminatorNet, told_noise: bool, model: ScoreModel) -> None:
         super().__init__()
         config = model.config
-        self.net = build_discriminator(network, config.shape, told_noise=told_noise)
+        self.net = network.build_discriminator(config.shape, told_noise=told_noise)
         self.schedule, self.sigma_data = config.schedule, config.sigma_data
         self.bounded = len(config.shape) == 3
 

@@ -1,16 +1,19 @@
 """The base of every settings class, and how plain data become settings: checked before anything runs."""
 
 import difflib
+import importlib
+import os
+import sys
 import types
 import typing
-from collections.abc import Sequence
-from typing import Annotated, Any, Literal
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
 from condgen.errors import UserError
 
-__all__ = ["UNKEYED", "Settings", "keyed", "parse"]
+__all__ = ["UNKEYED", "Settings", "Target", "import_target", "imported_targets", "keyed", "parse"]
 
 _LONGEST = 200  # characters of a wrong value that a message repeats
 
@@ -35,6 +38,44 @@ def keyed(value: object) -> Any:  # noqa: ANN401 - JSON holds values of any kind
     if isinstance(value, tuple | list):
         return [keyed(part) for part in value]
     return value if value is None or isinstance(value, bool | int | float | str) else str(value)
+
+
+Target: TypeAlias = Annotated[str, Field(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_][\w.]*$")]
+"""`package.module:Name`, an import path."""
+
+
+def import_target(target: str) -> Any:  # noqa: ANN401 - whatever stands there
+    """The object at `package.module:Name`, of an installed package or of a module in the current folder.
+
+    Raises:
+        UserError: it cannot be imported.
+    """
+    module, _, name = target.partition(":")
+    if not module or not name:
+        raise UserError(f"{target!r} is no import path: write package.module:Name")
+    if os.getcwd() not in sys.path:
+        sys.path.append(os.getcwd())
+    try:
+        found: Any = importlib.import_module(module)
+        for part in name.split("."):
+            found = getattr(found, part)
+    except Exception as error:  # the module is another's, and may raise anything
+        raise UserError(
+            f"{target} cannot be imported ({type(error).__name__}: {error}): its module must be installed, or lie in "
+            "the current folder"
+        ) from error
+    return found
+
+
+def imported_targets(tree: object) -> Iterator[str]:
+    """The import paths that plain data name: the target of every `{kind: import, target: ...}`, however deep."""
+    if isinstance(tree, Mapping):
+        if tree.get("kind") == "import":
+            yield str(tree.get("target"))
+        tree = list(tree.values())
+    if isinstance(tree, list | tuple):
+        for part in tree:
+            yield from imported_targets(part)
 
 
 SettingsType = typing.TypeVar("SettingsType", bound=BaseModel)

@@ -26,7 +26,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from condgen.networks import AnyDenoiserNet, build_denoiser
+from condgen.networks import AnyDenoiserNet
 from condgen.schedules import EDM, Density, Levels, linear_beta_levels, perturb
 
 __all__ = ["Critic", "critic_loss", "mismatching_levels", "mismatching_loss"]
@@ -61,7 +61,7 @@ class Critic(nn.Module):
         scale: float = 1.0,
     ) -> None:
         super().__init__()
-        self.net = build_denoiser(network, shape, n_classes)
+        self.net = network.build_denoiser(shape, n_classes)
         self.scale = scale
         levels = tuple(scale * level for level in levels)
         self.schedule = EDM(sigma_min=min(levels), sigma_max=max(levels) * (1 + 1e-6))  # also where there is one alone

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from condgen.checkpoint import load_model
 from condgen.hub import model_folder
-from condgen.networks import AnyNet, build_denoiser, build_generator
+from condgen.networks import AnyNet
 from condgen.schedules import precondition
 from condgen.settings import Settings
 
@@ -51,9 +51,9 @@ class Generator(nn.Module):
         self.config = config
         classes = len(config.names)
         if config.level is None:
-            self.net = build_generator(config.network, config.shape, classes, config.latent)
+            self.net = config.network.build_generator(config.shape, classes, config.latent)
         else:
-            self.net = build_denoiser(config.network, config.shape, classes)
+            self.net = config.network.build_denoiser(config.shape, classes)
             level = torch.tensor(config.level, dtype=torch.float64)
             c = precondition(level, config.scale)  # as numbers: to read a tensor is to wait for its device
             self._c_in, self._c_skip = float(c.c_in * level), float(c.c_skip * level)
@@ -73,11 +73,18 @@ class Generator(nn.Module):
         return self._c_skip * z + self._c_out * residual
 
     @classmethod
-    def from_pretrained(cls, source: str | Path, device: torch.device | str = "cpu") -> "Generator":
-        """The generator in a folder, or in one on the hub, `hf:owner/name[/sub-folder]`, ready to be evaluated."""
-        return cls.load(model_folder(source), device)
+    def from_pretrained(
+        cls, source: str | Path, device: torch.device | str = "cpu", *, trust: bool = False
+    ) -> "Generator":
+        """The generator in a folder, or in one on the hub, `hf:owner/name[/sub-folder]`, ready to be evaluated.
+
+        Its file may name code to import, a network of one's own, only where `trust` is given.
+        """
+        return cls.load(model_folder(source), device, trust=trust)
 
     @classmethod
-    def load(cls, folder: Path, device: torch.device | str = "cpu") -> "Generator":
-        """Rebuilds the generator of a run folder, ready to be evaluated."""
-        return load_model(folder, "generator", lambda config: cls(GeneratorConfig.model_validate(config)), device)
+    def load(cls, folder: Path, device: torch.device | str = "cpu", *, trust: bool = False) -> "Generator":
+        """Rebuilds the model of a run folder, ready to be evaluated."""
+        return load_model(
+            folder, "generator", lambda config: cls(GeneratorConfig.model_validate(config)), device, trust=trust
+        )

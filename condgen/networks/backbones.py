@@ -21,10 +21,10 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from condgen.errors import UserError
+from condgen.networks.base import NetworkSettings
 from condgen.networks.blocks import GroupNorm, check_image
 from condgen.networks.embed import Conditioning, FiLM, initialise_
 from condgen.networks.twice import Conv2d
-from condgen.settings import Settings
 
 __all__ = ["TimmClassifier", "TimmSettings"]
 
@@ -40,7 +40,7 @@ _SMOOTH: dict[type[nn.Module], type[nn.Module]] = {
 }
 
 
-class TimmSettings(Settings):
+class TimmSettings(NetworkSettings):
     """A backbone of timm.
 
     Attributes:
@@ -51,6 +51,9 @@ class TimmSettings(Settings):
     kind: Literal["timm"] = "timm"
     name: str = "resnet18"
     embedding: int = Field(default=128, ge=1)
+
+    def build_classifier(self, shape: tuple[int, ...], n_classes: int) -> nn.Module:
+        return TimmClassifier(self, shape, n_classes)
 
 
 class TimmClassifier(nn.Module):

@@ -20,9 +20,9 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from condgen.errors import UserError
+from condgen.networks.base import NetworkSettings
 from condgen.networks.blocks import check_image
 from condgen.networks.embed import ClassEmbedding
-from condgen.settings import Settings
 
 if TYPE_CHECKING:
     from diffusers import UNet2DModel
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 __all__ = ["DiffusersSettings", "DiffusersUNet"]
 
 
-class DiffusersSettings(Settings):
+class DiffusersSettings(NetworkSettings):
     """A `UNet2DModel` of diffusers, and the noise that it was trained with."""
 
     kind: Literal["diffusers"] = "diffusers"
@@ -62,6 +62,9 @@ class DiffusersSettings(Settings):
         signal: Tensor = scheduler.alphas_cumprod.double()
         signal = signal[signal > 0]
         return ((1 - signal) / signal).sqrt()
+
+    def build_denoiser(self, shape: tuple[int, ...], n_classes: int | None) -> nn.Module:
+        return DiffusersUNet(self, shape, n_classes)
 
 
 def _missing() -> UserError:

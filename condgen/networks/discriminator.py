@@ -20,14 +20,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.parametrizations import spectral_norm
 
+from condgen.networks.base import NetworkSettings
 from condgen.networks.blocks import check_image
 from condgen.networks.embed import NoiseEmbedding, initialise_
-from condgen.settings import Settings
 
 __all__ = ["ConvDiscriminator", "ConvDiscriminatorSettings", "MLPDiscriminator", "MLPDiscriminatorSettings"]
 
 
-class MLPDiscriminatorSettings(Settings):
+class MLPDiscriminatorSettings(NetworkSettings):
     """A residual perceptron with spectral normalisation, for points and tiny images.
 
     Attributes:
@@ -39,8 +39,11 @@ class MLPDiscriminatorSettings(Settings):
     width: int = Field(default=256, ge=1)
     depth: int = Field(default=2, ge=1)
 
+    def build_discriminator(self, shape: tuple[int, ...], *, told_noise: bool) -> nn.Module:
+        return MLPDiscriminator(self, shape, told_noise)
 
-class ConvDiscriminatorSettings(Settings):
+
+class ConvDiscriminatorSettings(NetworkSettings):
     """A residual convolutional discriminator with spectral normalisation.
 
     Attributes:
@@ -58,6 +61,9 @@ class ConvDiscriminatorSettings(Settings):
         if self.halvings > len(self.channels):
             raise ValueError(f"{self.halvings} halvings need as many blocks, and channels has {len(self.channels)}")
         return self
+
+    def build_discriminator(self, shape: tuple[int, ...], *, told_noise: bool) -> nn.Module:
+        return ConvDiscriminator(self, shape, told_noise)
 
 
 def _normalise_(net: nn.Module) -> None:

@@ -10,15 +10,15 @@ from pydantic import Field, PositiveInt
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from condgen.networks.base import NetworkSettings
 from condgen.networks.blocks import BOUND, GroupNorm, Resample, ResidualBlock, check_image
 from condgen.networks.embed import ClassEmbedding, initialise_
 from condgen.networks.twice import memory_format_of
-from condgen.settings import Settings
 
 __all__ = ["ConvGenerator", "ConvGeneratorSettings"]
 
 
-class ConvGeneratorSettings(Settings):
+class ConvGeneratorSettings(NetworkSettings):
     """A convolutional generator.
 
     Attributes:
@@ -34,6 +34,9 @@ class ConvGeneratorSettings(Settings):
     multipliers: tuple[PositiveInt, ...] = Field(default=(4, 2, 1), min_length=1)
     blocks: int = Field(default=1, ge=1)
     embedding: int = Field(default=4, ge=1)
+
+    def build_generator(self, shape: tuple[int, ...], n_classes: int, latent: int) -> nn.Module:
+        return ConvGenerator(self, shape, n_classes, latent)
 
 
 class ConvGenerator(nn.Module):

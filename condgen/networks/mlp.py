@@ -15,14 +15,14 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from condgen.networks.base import NetworkSettings
 from condgen.networks.blocks import BOUND
 from condgen.networks.embed import ClassEmbedding, Conditioning, FiLM, initialise_
-from condgen.settings import Settings
 
 __all__ = ["MLPClassifier", "MLPDenoiser", "MLPGenerator", "MLPSettings"]
 
 
-class MLPSettings(Settings):
+class MLPSettings(NetworkSettings):
     """A residual perceptron.
 
     Attributes:
@@ -37,6 +37,15 @@ class MLPSettings(Settings):
     depth: int = Field(default=3, ge=1)
     embedding: int = Field(default=64, ge=1)
     normalise: bool = True
+
+    def build_denoiser(self, shape: tuple[int, ...], n_classes: int | None) -> nn.Module:
+        return MLPDenoiser(self, shape, n_classes)
+
+    def build_classifier(self, shape: tuple[int, ...], n_classes: int) -> nn.Module:
+        return MLPClassifier(self, shape, n_classes)
+
+    def build_generator(self, shape: tuple[int, ...], n_classes: int, latent: int) -> nn.Module:
+        return MLPGenerator(self, shape, n_classes, latent)
 
 
 class _Block(nn.Module):

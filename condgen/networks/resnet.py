@@ -10,15 +10,15 @@ from typing import Literal
 from pydantic import Field, PositiveInt
 from torch import Tensor, nn
 
+from condgen.networks.base import NetworkSettings
 from condgen.networks.blocks import GroupNorm, ResidualBlock, check_image
 from condgen.networks.embed import Conditioning, initialise_
 from condgen.networks.twice import Conv2d
-from condgen.settings import Settings
 
 __all__ = ["ResNet", "ResNetSettings"]
 
 
-class ResNetSettings(Settings):
+class ResNetSettings(NetworkSettings):
     """A residual classifier.
 
     Attributes:
@@ -31,6 +31,9 @@ class ResNetSettings(Settings):
     width: int = Field(default=64, ge=4)
     blocks: tuple[PositiveInt, ...] = Field(default=(2, 2, 2, 2), min_length=1)
     embedding: int = Field(default=4, ge=1)
+
+    def build_classifier(self, shape: tuple[int, ...], n_classes: int) -> nn.Module:
+        return ResNet(self, shape, n_classes)
 
 
 class ResNet(nn.Module):

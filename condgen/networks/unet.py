@@ -19,10 +19,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from condgen.errors import UserError
+from condgen.networks.base import NetworkSettings
 from condgen.networks.blocks import GroupNorm, Modulation, Resample, ResidualBlock, check_image, largest_divisor
 from condgen.networks.embed import Conditioning, RandomFrequencies, initialise_
 from condgen.networks.resample import FilteredConv2d, Resampling
-from condgen.settings import Settings
 
 __all__ = ["SelfAttention", "UNet", "UNetSettings"]
 
@@ -39,7 +39,7 @@ _ABSENT_BY_DEFAULT = (
 )
 
 
-class UNetSettings(Settings):
+class UNetSettings(NetworkSettings):
     """A U-Net.
 
     Attributes:
@@ -83,6 +83,9 @@ class UNetSettings(Settings):
             if getattr(self, name) == type(self).model_fields[name].default:
                 tree.pop(name, None)
         return tree
+
+    def build_denoiser(self, shape: tuple[int, ...], n_classes: int | None) -> nn.Module:
+        return UNet(self, shape, n_classes)
 
 
 class SelfAttention(nn.Module):

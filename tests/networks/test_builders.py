@@ -16,10 +16,6 @@ from condgen.networks import (
     ResNetSettings,
     TimmSettings,
     UNetSettings,
-    build_classifier,
-    build_denoiser,
-    build_discriminator,
-    build_generator,
 )
 
 IMAGES, CLASSES, LATENT = (2, 8, 8), 3, 6
@@ -28,15 +24,15 @@ IMAGES, CLASSES, LATENT = (2, 8, 8), 3, 6
 @pytest.mark.parametrize(
     ("build", "expected"),
     [
-        (lambda: build_denoiser(MLPSettings(), (2,), 2), 501_570),
-        (lambda: build_denoiser(UNetSettings(), (3, 32, 32), None), 7_642_435),
-        (lambda: build_classifier(MLPSettings(), (2,), 2), 501_378),
-        (lambda: build_classifier(ResNetSettings(), (3, 32, 32), 10), 12_231_434),
-        (lambda: build_classifier(TimmSettings(), (3, 32, 32), 10), 11_330_388),
-        (lambda: build_generator(MLPSettings(), (2,), 2, 8), 496_770),
-        (lambda: build_generator(ConvGeneratorSettings(), (3, 32, 32), 10, 128), 2_571_395),
-        (lambda: build_discriminator(MLPDiscriminatorSettings(), (2,), told_noise=False), 264_193),
-        (lambda: build_discriminator(ConvDiscriminatorSettings(), (3, 32, 32), told_noise=False), 4_138_753),
+        (lambda: MLPSettings().build_denoiser((2,), 2), 501_570),
+        (lambda: UNetSettings().build_denoiser((3, 32, 32), None), 7_642_435),
+        (lambda: MLPSettings().build_classifier((2,), 2), 501_378),
+        (lambda: ResNetSettings().build_classifier((3, 32, 32), 10), 12_231_434),
+        (lambda: TimmSettings().build_classifier((3, 32, 32), 10), 11_330_388),
+        (lambda: MLPSettings().build_generator((2,), 2, 8), 496_770),
+        (lambda: ConvGeneratorSettings().build_generator((3, 32, 32), 10, 128), 2_571_395),
+        (lambda: MLPDiscriminatorSettings().build_discriminator((2,), told_noise=False), 264_193),
+        (lambda: ConvDiscriminatorSettings().build_discriminator((3, 32, 32), told_noise=False), 4_138_753),
     ],
     ids=[
         "mlp-denoiser",
@@ -56,28 +52,28 @@ def test_sizes_of_the_default_networks(build, expected):
 
 @pytest.mark.parametrize("settings", [ResNetSettings(), TimmSettings(), ConvGeneratorSettings()])
 def test_a_kind_that_cannot_denoise_is_refused(settings):
-    with pytest.raises(UserError, match=f"'{settings.kind}' cannot be a denoiser: choose one of mlp, unet"):
-        build_denoiser(settings, IMAGES, None)
+    with pytest.raises(UserError, match=f"'{settings.kind}' cannot be a denoiser"):
+        settings.build_denoiser(IMAGES, None)
 
 
 @pytest.mark.parametrize("settings", [UNetSettings(), ConvGeneratorSettings()])
 def test_a_kind_that_cannot_classify_is_refused(settings):
-    with pytest.raises(UserError, match="cannot be a classifier: choose one of mlp, resnet, timm"):
-        build_classifier(settings, IMAGES, CLASSES)
+    with pytest.raises(UserError, match="cannot be a classifier"):
+        settings.build_classifier(IMAGES, CLASSES)
 
 
 @pytest.mark.parametrize("settings", [UNetSettings(), ResNetSettings(), TimmSettings()])
 def test_a_kind_that_cannot_generate_is_refused(settings):
-    with pytest.raises(UserError, match="cannot be a generator: choose one of mlp, convgen"):
-        build_generator(settings, IMAGES, CLASSES, LATENT)
+    with pytest.raises(UserError, match="cannot be a generator"):
+        settings.build_generator(IMAGES, CLASSES, LATENT)
 
 
 @pytest.mark.parametrize(
     "build",
     [
-        lambda shape: build_denoiser(UNetSettings(), shape, None),
-        lambda shape: build_classifier(ResNetSettings(), shape, CLASSES),
-        lambda shape: build_generator(ConvGeneratorSettings(), shape, CLASSES, LATENT),
+        lambda shape: UNetSettings().build_denoiser(shape, None),
+        lambda shape: ResNetSettings().build_classifier(shape, CLASSES),
+        lambda shape: ConvGeneratorSettings().build_generator(shape, CLASSES, LATENT),
     ],
     ids=["unet", "resnet", "convgen"],
 )

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from condgen.errors import UserError
-from condgen.networks import DiffusersSettings, build_denoiser, start_from
+from condgen.networks import DiffusersSettings, start_from
 from condgen.rng import Streams
 from condgen.samplers import DDIM, History
 from condgen.schedules import EDM, VP
@@ -94,7 +94,7 @@ def test_ddim_on_its_timesteps_is_the_trajectory_of_diffusers():
 
 
 def test_between_timesteps_time_is_linear_in_log_snr_and_beyond_them_it_ends():
-    net = build_denoiser(DiffusersSettings(unet=UNET), SHAPE, None)
+    net = DiffusersSettings(unet=UNET).build_denoiser(SHAPE, None)
     levels = DiffusersSettings(unet=UNET).levels()
     assert (len(levels), bool((levels.diff() > 0).all())) == (1000, True)
     log_snr = -2 * levels.log()
@@ -109,7 +109,7 @@ def test_every_whole_timestep_is_found_whole_from_a_noise_level_in_single_precis
     name, low, high = betas
     settings = DiffusersSettings(unet=UNET, beta_schedule=name, beta_start=low, beta_end=high)
     noise = (settings.levels().log() / 4).float()  # as a denoiser tells it
-    found = build_denoiser(settings, SHAPE, None)._timestep(4 * noise)
+    found = settings.build_denoiser(SHAPE, None)._timestep(4 * noise)
     assert torch.equal(found, torch.arange(1000.0))
 
 
@@ -121,8 +121,8 @@ def test_no_timestep_without_signal_is_asked_for():
 def test_classes_are_learnt_on_top_of_an_unconditional_network():
     """A generator, say, starts from its weights: without a label it is the same network, with labels another one."""
     settings = DiffusersSettings(unet=UNET)
-    plain = build_denoiser(settings, SHAPE, None).eval()
-    told = build_denoiser(settings, SHAPE, 2).eval()
+    plain = settings.build_denoiser(SHAPE, None).eval()
+    told = settings.build_denoiser(SHAPE, 2).eval()
     start_from(told, plain.state_dict())
     x, noise = Streams([0, 1]).normal(SHAPE), torch.zeros(2)
     one, other = told(x, noise, torch.tensor([0, 0])), told(x, noise, torch.tensor([1, 1]))
@@ -146,14 +146,14 @@ def test_classes_are_learnt_on_top_of_an_unconditional_network():
 )
 def test_what_cannot_be_a_score_model_is_refused_in_one_line(changes, message):
     with pytest.raises(UserError, match=message) as caught:
-        build_denoiser(DiffusersSettings(unet=UNET | changes), SHAPE, None)
+        DiffusersSettings(unet=UNET | changes).build_denoiser(SHAPE, None)
     assert "\n" not in str(caught.value)
 
 
 def test_a_missing_installation_is_said(monkeypatch):
     monkeypatch.setitem(sys.modules, "diffusers", None)
     with pytest.raises(UserError, match=r"pip install 'condgen\[diffusers\]'"):
-        build_denoiser(DiffusersSettings(unet=UNET), SHAPE, None)
+        DiffusersSettings(unet=UNET).build_denoiser(SHAPE, None)
 
 
 CIFAR = {  # the configuration of google/ddpm-cifar10-32, the network of Ho et al. 2020
@@ -174,6 +174,6 @@ CIFAR = {  # the configuration of google/ddpm-cifar10-32, the network of Ho et a
 def test_a_network_can_be_made_without_memory_and_has_its_published_size():
     """35.7 million parameters (Ho et al. 2020, appendix B)."""
     with torch.device("meta"):
-        net = build_denoiser(DiffusersSettings(unet=CIFAR), (3, 32, 32), None)
+        net = DiffusersSettings(unet=CIFAR).build_denoiser((3, 32, 32), None)
     assert {p.device.type for p in net.parameters()} == {"meta"}
     assert sum(p.numel() for p in net.parameters()) == pytest.approx(35.7e6, abs=0.05e6)

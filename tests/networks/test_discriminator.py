@@ -5,7 +5,7 @@ from pydantic import ValidationError
 from torch import nn
 
 from condgen.errors import UserError
-from condgen.networks import ConvDiscriminatorSettings, MLPDiscriminatorSettings, build_discriminator
+from condgen.networks import ConvDiscriminatorSettings, MLPDiscriminatorSettings
 
 MLP = MLPDiscriminatorSettings(width=16, depth=2)
 CONV = ConvDiscriminatorSettings(channels=(8, 8, 12), halvings=2)
@@ -16,7 +16,7 @@ NOISE = torch.linspace(-1.6, 1.1, 8)
 
 def discriminator(settings, shape, told_noise=False, seed=0):
     torch.manual_seed(seed)
-    return build_discriminator(settings, shape, told_noise=told_noise)
+    return settings.build_discriminator(shape, told_noise=told_noise)
 
 
 def data(shape, size=8):
@@ -112,6 +112,6 @@ def test_a_sample_is_judged_by_itself(settings, shape, told):
 def test_shapes_and_sizes_that_do_not_fit_are_refused_in_one_line():
     for shape, reason in [((2,), "needs images"), ((3, 30, 32), "divisible by 4")]:
         with pytest.raises(UserError, match=reason):
-            build_discriminator(CONV, shape, told_noise=False)
+            CONV.build_discriminator(shape, told_noise=False)
     with pytest.raises(ValidationError, match="3 halvings need as many blocks"):
         ConvDiscriminatorSettings(channels=(8, 8), halvings=3)

@@ -4,7 +4,7 @@ import pytest
 import torch
 from scipy import stats
 
-from condgen.networks import MLPSettings, UNetSettings, build_denoiser
+from condgen.networks import MLPSettings, UNetSettings
 from condgen.networks.embed import (
     ClassEmbedding,
     Conditioning,
@@ -68,7 +68,7 @@ def test_random_frequencies_are_normal_saved_and_in_turns_per_unit_of_log_noise(
 
 def test_a_pupil_has_the_frequencies_of_its_teacher():
     settings = UNetSettings(channels=8, multipliers=(1,), blocks=1, attention=(), fourier_scale=4.0)
-    teacher, pupil = (build_denoiser(settings, (1, 8, 8), None) for _ in range(2))
+    teacher, pupil = (settings.build_denoiser((1, 8, 8), None) for _ in range(2))
     assert not torch.equal(teacher.conditioning.noise.frequencies, pupil.conditioning.noise.frequencies)
     start_from(pupil, teacher.state_dict())
     assert torch.equal(teacher.conditioning.noise.frequencies, pupil.conditioning.noise.frequencies)
@@ -144,7 +144,7 @@ NETWORKS = pytest.mark.parametrize(
 @NETWORKS
 def test_a_network_started_from_one_without_labels_keeps_its_own_rows_and_is_else_that_one(settings, shape):
     torch.manual_seed(0)
-    plain, told = build_denoiser(settings, shape, None), build_denoiser(settings, shape, 3)
+    plain, told = settings.build_denoiser(shape, None), settings.build_denoiser(shape, 3)
     x, noise = torch.randn(4, *shape), torch.linspace(-1, 1, 4)
     y = torch.tensor([0, 1, 2, 3])  # the last is "no label"
     rows = told.conditioning.label.table.weight.detach().clone()
@@ -170,7 +170,7 @@ def _moved(net):
 @NETWORKS
 def test_a_network_started_from_one_with_labels_has_its_labels(settings, shape):
     torch.manual_seed(0)
-    teacher, pupil = (build_denoiser(settings, shape, 3) for _ in range(2))
+    teacher, pupil = (settings.build_denoiser(shape, 3) for _ in range(2))
     x, noise, y = torch.randn(4, *shape), torch.linspace(-1, 1, 4), torch.tensor([0, 1, 2, 3])
     start_from(pupil, teacher.state_dict())
     assert torch.equal(pupil(x, noise, y), teacher(x, noise, y))
@@ -179,8 +179,8 @@ def test_a_network_started_from_one_with_labels_has_its_labels(settings, shape):
 @pytest.mark.parametrize("changes", [{"width": 24}, {"depth": 1}, {"embedding": 4}], ids=repr)
 def test_weights_of_another_architecture_are_refused(changes):
     settings = {"width": 16, "depth": 2, "embedding": 8}
-    pupil = build_denoiser(MLPSettings(**settings), (6,), 3)
-    other = build_denoiser(MLPSettings(**(settings | changes)), (6,), None)
+    pupil = MLPSettings(**settings).build_denoiser((6,), 3)
+    other = MLPSettings(**(settings | changes)).build_denoiser((6,), None)
     with pytest.raises(RuntimeError, match="state_dict"):
         start_from(pupil, other.state_dict())
 
@@ -188,4 +188,4 @@ def test_weights_of_another_architecture_are_refused(changes):
 def test_labels_of_another_number_are_refused():
     settings = MLPSettings(width=16, depth=1, embedding=8)
     with pytest.raises(RuntimeError, match="table"):
-        start_from(build_denoiser(settings, (6,), 3), build_denoiser(settings, (6,), 4).state_dict())
+        start_from(settings.build_denoiser((6,), 3), settings.build_denoiser((6,), 4).state_dict())

@@ -7,7 +7,7 @@ Karras et al. 2022 prints, and the totals that follow from it are written out be
 import pytest
 import torch
 
-from condgen.networks import PUBLISHED, UNetSettings, build_denoiser
+from condgen.networks import PUBLISHED, UNetSettings
 from condgen.networks.twice import Activate
 
 SHAPE = (3, 32, 32)
@@ -89,7 +89,7 @@ def test_a_published_network_has_the_size_of_its_layers(name, millions):
     """The count of layers, to a hundredth of a million, and ours within two in a thousand of it."""
     assert OFFICIAL[name] == pytest.approx(1e6 * millions, abs=5e3)
     with torch.device("meta"):
-        net = build_denoiser(PUBLISHED[name], SHAPE, None)
+        net = PUBLISHED[name].build_denoiser(SHAPE, None)
     assert sum(p.numel() for p in net.parameters()) == pytest.approx(OFFICIAL[name], rel=2e-3)
 
 
@@ -111,7 +111,7 @@ def narrow(name):
 @pytest.mark.parametrize("name", ["edm-ddpmpp", "edm-ncsnpp", "score-sde-ncsnpp-deep"])
 def test_every_parameter_receives_a_gradient(name):
     torch.manual_seed(0)
-    net = build_denoiser(narrow(name), SHAPE, 4).double()
+    net = narrow(name).build_denoiser(SHAPE, 4).double()
     x, noise = torch.randn(4, *SHAPE, dtype=torch.float64), torch.linspace(-1.4, 1, 4, dtype=torch.float64)
     (net(x, noise, torch.arange(4)) - x).square().mean().backward()
     table = net.conditioning.label.table.weight
@@ -123,7 +123,7 @@ def test_every_parameter_receives_a_gradient(name):
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_a_new_network_is_of_moderate_size_at_every_noise_level(name):
     torch.manual_seed(0)
-    net = build_denoiser(narrow(name), SHAPE, None)
+    net = narrow(name).build_denoiser(SHAPE, None)
     with torch.no_grad():
         out = net(torch.randn(8, *SHAPE), torch.linspace(-1.6, 1.1, 8))
     each = out.flatten(1).std(1)
@@ -136,7 +136,7 @@ def test_what_lies_far_away_shifts_with_the_image(name):
     """Without attention, and away from the border, a shift by whole pixels of the coarsest level is a shift."""
     torch.manual_seed(0)
     settings = narrow(name).model_copy(update={"attention": (), "multipliers": (1, 1), "blocks": 1})
-    net = build_denoiser(settings, (1, 64, 64), None).double()
+    net = settings.build_denoiser((1, 64, 64), None).double()
     for module in net.modules():  # which would see the border from everywhere
         if isinstance(module, Activate):
             module.register_forward_hook(lambda _module, inputs, _output: inputs[0] * 0.7)

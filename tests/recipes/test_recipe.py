@@ -4,7 +4,6 @@ import yaml
 
 from condgen.data import LabelledSet, load, parse_data
 from condgen.errors import UserError
-from condgen.networks import build_classifier, build_denoiser, build_discriminator, build_generator
 from condgen.recipes import (
     Method,
     Recipe,
@@ -181,15 +180,15 @@ def test_default_networks_fit_images_of_any_even_size(side, channels):
     images[::2] += 9
     data = LabelledSet(x=images, y=torch.arange(8) % 2, names=("a", "b"), source="s", split="train")
     recipe = default_recipe(parse_data("./s"), data)
-    build_denoiser(recipe.score.network, data.shape, None)
+    recipe.score.network.build_denoiser(data.shape, None)
     for generator in recipe.generators.values():
-        build_denoiser(generator.objective.network, data.shape, 2)
-        build_generator(generator.network, data.shape, 2, 8)
-    build_classifier(recipe.classifiers["default"].network, data.shape, 2)
+        generator.objective.network.build_denoiser(data.shape, 2)
+        generator.network.build_generator(data.shape, 2, 8)
+    recipe.classifiers["default"].network.build_classifier(data.shape, 2)
     judge = default_adversary(data)
     assert judge.network.kind == ("mlp" if side == 8 else "convdisc")
     with torch.device("meta"):  # a wide network, of which the shapes alone matter
-        build_discriminator(judge.network, data.shape, told_noise=judge.told_noise)
+        judge.network.build_discriminator(data.shape, told_noise=judge.told_noise)
 
 
 def test_odd_sizes_are_answered_with_what_to_do():

@@ -1,0 +1,93 @@
+"""Networks of one's own, named by their import path."""
+
+import sys
+
+import pytest
+import torch
+
+from condgen.checkpoint import MODEL_FILE, save_tensors, trusted_imports
+from condgen.classifier import Classifier, ClassifierConfig
+from condgen.errors import UserError
+from condgen.networks import ImportedNetwork
+from condgen.schedules import EDM
+from condgen.score import ScoreConfig, ScoreModel
+from condgen.settings import import_target
+
+SOURCE = """
+import torch
+
+class Net(torch.nn.Module):
+    def __init__(self, shape, n_classes, width=3, latent=None):
+        super().__init__()
+        self.arguments = (shape, n_classes, latent)
+        self.line = torch.nn.Linear(shape[0], width)
+
+    def forward(self, x, noise, y=None):
+        return self.line(x) + noise[:, None]
+
+def nothing(shape, n_classes):
+    return None
+
+
+"""
+
+
+@pytest.fixture
+def own(tmp_path, monkeypatch):
+    """The import path of a network in the current folder, which is not among those that Python knows."""
+    (tmp_path / "my_networks.py").write_text(SOURCE)
+    (tmp_path / "my_broken.py").write_text("1 / 0")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.path", [p for p in sys.path if p])
+    yield "my_networks:Net"
+    sys.modules.pop("my_networks", None)
+
+
+def model(target, cls=ScoreModel, config=ScoreConfig):
+    network = {"kind": "import", "target": target, "options": {"width": 2}}
+    about = {"network": network, "schedule": EDM(), "shape": (2,), "names": ("a", "b"), "sigma_data": 1.0}
+    return cls(config.model_validate(about))
+
+
+def test_the_constructor_receives_shape_classes_latent_and_options(own):
+    network = ImportedNetwork(target=own, options={"width": 5})
+    assert network.build_denoiser((2,), None).arguments == ((2,), None, None)
+    assert network.build_classifier((2,), 7).arguments == ((2,), 7, None)
+    assert network.build_generator((2,), 7, 9).arguments == ((2,), 7, 9)
+    assert network.build_denoiser((2,), None).line.out_features == 5
+
+
+@pytest.mark.parametrize(("cls", "config"), [(ScoreModel, ScoreConfig), (Classifier, ClassifierConfig)])
+def test_a_model_file_that_names_code_is_built_for_those_alone_who_trust_it(own, tmp_path, cls, config):
+    made = model(own, cls, config)
+    save_tensors(tmp_path / MODEL_FILE, made.state_dict(), made.config.model_dump(mode="json"))
+    with pytest.raises(UserError, match=r"names code to run, my_networks:Net.*--trust"):
+        cls.load(tmp_path)
+    with pytest.raises(UserError, match="--trust"), trusted_imports("another:Net"):
+        cls.load(tmp_path)
+    x, t = torch.randn(3, 2), torch.tensor(1.0)
+    with trusted_imports(own):
+        assert torch.equal(cls.load(tmp_path)(x, t), made(x, t))
+    assert torch.equal(cls.from_pretrained(tmp_path, trust=True)(x, t), made(x, t))
+    with pytest.raises(UserError, match="--trust"):
+        cls.load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("target", "reason"),
+    [
+        ("no_such_package:Net", "ModuleNotFoundError.*must be installed, or lie in the current folder"),
+        ("my_networks:Nett", "AttributeError"),
+        ("my_broken:Net", "ZeroDivisionError"),
+        ("my_networks", "write package.module:Name"),
+    ],
+)
+def test_what_cannot_be_imported_is_a_line_that_names_it(own, target, reason):
+    with pytest.raises(UserError, match=reason) as caught:
+        import_target(target)
+    assert target in str(caught.value)
+
+
+def test_what_makes_no_module_is_refused(own):
+    with pytest.raises(UserError, match="makes a NoneType, where a torch"):
+        ImportedNetwork(target="my_networks:nothing").build_denoiser((2,), None)
