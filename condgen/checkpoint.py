@@ -20,8 +20,7 @@ from torch import Tensor, nn
 from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from condgen.errors import UserError
-from condgen.files import write_atomically
-from condgen.foreign import is_file, parse_json
+from condgen.files import is_file, parse_json, write_atomically
 from condgen.settings import imported_targets
 
 __all__ = [

@@ -1,35 +1,155 @@
-"""Files that are whole or absent, however a process ends.
+"""Reading files that strangers may have written, within bounds, and writing files that are whole or absent.
 
-A file is written beside its target and then renamed over it, so a reader sees the old file or the new one, never half
-of one. A process that is killed in between leaves an unfinished file, which the next one to hold the folder removes.
+A file is written next to its target and then renamed over it, so a reader sees the old file or the new one. A process
+that is killed in between leaves an unfinished file, which the next one to hold the folder removes.
 """
 
 import contextlib
 import errno
 import io
+import json
 import os
 import re
+import stat
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, BinaryIO
 
 import psutil
-from PIL import Image
+from PIL import Image, ImageOps
 
 from condgen.errors import UserError
 
-__all__ = ["append", "is_unfinished", "naming", "remove_unfinished", "write_atomically", "write_png"]
+__all__ = [
+    "PICTURE_FORMATS",
+    "append",
+    "as_rgb",
+    "blamed_on",
+    "each_line",
+    "is_file",
+    "is_unfinished",
+    "naming",
+    "open_file",
+    "parse_json",
+    "read_bytes",
+    "read_picture",
+    "read_text",
+    "remove_unfinished",
+    "write_atomically",
+    "write_png",
+]
 
+PICTURE_FORMATS = ("PNG", "JPEG", "WEBP", "BMP")
+"""What is looked for in a picture, whatever its name: Pillow knows more, and starts another program for some."""
+
+_MOST = 2**28  # bytes of a text
 _UNFINISHED = re.compile(r"\..+\.(\d+)\.tmp")
+
+
+# ----------------------------------------------------------------------------------------------------
+# Reading
+
+
+@contextmanager
+def blamed_on(what: object, *more: type[Exception]) -> Iterator[None]:
+    """Turns an error of values that condgen does not write into a UserError that names the file or folder.
+
+    Args:
+        what: its name.
+        more: errors that are raised in addition to those of Python.
+    """
+    try:
+        yield
+    except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError, *more) as error:
+        raise UserError(
+            f"{what} holds what condgen does not write ({type(error).__name__}: {error}): run the command that made it "
+            "again"
+        ) from error
+
+
+def is_file(path: Path) -> bool:
+    """Whether there is a regular file; no error, whatever the path."""
+    try:
+        return stat.S_ISREG(path.stat().st_mode)
+    except (OSError, ValueError):
+        return False
+
+
+def open_file(path: Path) -> BinaryIO:
+    """A regular file, open to be read. A pipe, a device or a folder is an OSError."""
+    if not stat.S_ISREG(path.stat().st_mode):  # opening a pipe would wait for its writer
+        raise OSError(errno.EINVAL, "not a regular file", str(path))
+    return path.open("rb")
+
+
+def read_bytes(path: Path, most: int = _MOST) -> bytes:
+    """The content of a regular file. More than so many bytes are a ValueError."""
+    with open_file(path) as file:
+        content = file.read(most + 1)
+    if len(content) > most:
+        raise ValueError(f"it holds more than {most:,} bytes")
+    return content
+
+
+def read_text(path: Path, most: int = _MOST) -> str:
+    """The same of a file of UTF-8. Another encoding is a ValueError."""
+    return read_bytes(path, most).decode("utf-8")
+
+
+def each_line(path: Path, most: int = _MOST) -> Iterator[str]:
+    """The lines of such a file one at a time, without one that was cut short."""
+    with open_file(path) as file:
+        if os.fstat(file.fileno()).st_size > most:
+            raise ValueError(f"it holds more than {most:,} bytes")
+        for line in file:
+            if line.endswith(b"\n"):
+                yield line[:-1].decode("utf-8")
+
+
+def parse_json(text: str | bytes) -> Any:  # noqa: ANN401 - JSON holds values of any kind
+    """The value that JSON holds. What is no JSON, or nested too deeply, is a ValueError."""
+    try:
+        return json.loads(text)
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
+
+
+def read_picture(path: Path, *, upright: bool = False) -> Image.Image:
+    """The first frame of a picture, decoded; whatever keeps it from being read is an OSError.
+
+    Args:
+        path: of the file.
+        upright: apply the orientation that a camera noted.
+    """
+    try:
+        with open_file(path) as file, warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of metadata
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(file, formats=PICTURE_FORMATS) as picture:
+                picture.load()
+                return ImageOps.exif_transpose(picture) if upright else picture
+    except OSError:
+        raise
+    except Exception as error:  # decoders raise anything
+        raise OSError(str(error) or type(error).__name__) from error
+
+
+def as_rgb(picture: Image.Image) -> Image.Image:
+    """A picture in red, green and blue, without its transparency."""
+    if picture.mode == "P":
+        picture = picture.convert("RGBA")  # Pillow warns when a palette loses its transparency on the way to RGB
+    return picture.convert("RGB")
+
+
+# ----------------------------------------------------------------------------------------------------
+# Writing
 
 
 @contextmanager
 def naming(path: Path | str, size: int) -> Iterator[None]:
-    """Around writing: an error of the disk names the file, and the bytes that are needed for it.
-
-    Raises:
-        UserError: where the disk is full, fails, or may not be written.
-    """
+    """Around writing: turns an error of the disk into a UserError with the file and the bytes that it needs."""
     try:
         yield
     except OSError as error:
@@ -40,7 +160,7 @@ def naming(path: Path | str, size: int) -> Iterator[None]:
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Writes a file so that it is either whole or absent, also when the power fails; raises what `naming` does."""
+    """Writes a file so that it is whole or absent, also when the power fails; raises what `naming` does."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     with naming(path, len(content)):
         try:
@@ -51,13 +171,13 @@ def write_atomically(path: Path, content: bytes) -> None:
                 os.fsync(file.fileno())
             os.replace(temporary, path)
         except OSError:
-            with contextlib.suppress(OSError):  # where the folder itself is none
+            with contextlib.suppress(OSError):
                 temporary.unlink()
             raise
 
 
 def write_png(path: Path, picture: Image.Image) -> None:
-    """Writes a picture as PNG so that it is either whole or absent; raises what `naming` does."""
+    """Writes a picture as PNG; raises what `naming` does."""
     content = io.BytesIO()
     picture.save(content, format="PNG")
     write_atomically(path, content.getvalue())
@@ -83,7 +203,7 @@ def is_unfinished(path: Path) -> bool:
 
 
 def remove_unfinished(folder: Path) -> None:
-    """Removes what processes that are gone have not finished below a folder, which this process holds."""
+    """Removes the unfinished files of processes that are gone below a folder, which this process holds."""
     for path in folder.rglob(".*.tmp"):
         found = _UNFINISHED.fullmatch(path.name)
         if found is not None and (int(found[1]) == os.getpid() or not psutil.pid_exists(int(found[1]))):

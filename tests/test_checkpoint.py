@@ -3,7 +3,6 @@ import torch
 
 from condgen.checkpoint import load_into, load_tensors, save_tensors
 from condgen.errors import UserError
-from condgen.files import write_atomically
 
 
 def test_missing_and_surplus_tensors_are_named(tmp_path):
@@ -26,20 +25,6 @@ def test_a_file_of_other_makers_is_refused(tmp_path):
     save_file({"a": torch.zeros(1)}, tmp_path / "x.safetensors")
     with pytest.raises(UserError, match="not written by condgen"):
         load_tensors(tmp_path / "x.safetensors")
-
-
-def test_a_failed_write_keeps_the_old_file_and_says_how_much_was_needed(tmp_path, monkeypatch):
-    path = tmp_path / "file"
-    write_atomically(path, b"old")
-
-    def full(*_):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr("condgen.files.os.fsync", full)
-    with pytest.raises(UserError, match=r"cannot write .*file \(3 bytes needed\): No space left"):
-        write_atomically(path, b"new")
-    assert path.read_bytes() == b"old"
-    assert [entry.name for entry in tmp_path.iterdir()] == ["file"]
 
 
 def test_a_description_of_another_version_is_refused_in_one_line(tmp_path):

@@ -11,7 +11,6 @@ ROOT = Path(condgen.__file__).parent
 LINES = """
 errors
 files
-foreign
 settings
 schedules
 rng

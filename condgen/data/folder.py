@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps
 
-from condgen.data.pictures import as_rgb, read_picture
 from condgen.errors import UserError
+from condgen.files import as_rgb, read_picture
 
 __all__ = ["read_folder"]
 

@@ -14,10 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from condgen.data.pictures import as_rgb
 from condgen.errors import UserError
 from condgen.export.inside import named_parts, within
-from condgen.foreign import blamed_on, read_bytes
+from condgen.files import as_rgb, blamed_on, read_bytes
 from condgen.recipes import read_yaml
 from condgen.report import labelled_grid
 from condgen.runs import read_json, read_rows, write_json

@@ -19,8 +19,7 @@ from condgen.export.card import PLACE, model_card, run_card
 from condgen.export.inside import within
 from condgen.export.places import without_place
 from condgen.export.sources import Measured, Model, Source, read_source
-from condgen.files import write_atomically
-from condgen.foreign import blamed_on, read_bytes
+from condgen.files import blamed_on, read_bytes, write_atomically
 from condgen.hub import CALIBRATION_FILE, CONFIG_FILE
 from condgen.report import draw_errors
 from condgen.report.dresses import escape_markdown

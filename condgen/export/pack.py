@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 
 from condgen.errors import UserError
-from condgen.foreign import read_bytes
+from condgen.files import read_bytes
 from condgen.runs.layout import MANIFEST
 from condgen.runs.sample_folder import picture_path, read_manifests
 

@@ -21,7 +21,7 @@ import yaml
 from pydantic import BaseModel
 
 from condgen.errors import UserError
-from condgen.foreign import read_text
+from condgen.files import read_text
 from condgen.recipes.schema import Recipe
 from condgen.settings import keyed, parse
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from condgen import __version__
 from condgen.errors import UserError
-from condgen.foreign import blamed_on
+from condgen.files import blamed_on
 from condgen.report.advice import advise
 from condgen.report.classifier_section import classifier_section
 from condgen.report.drawing import method_styles

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from condgen import __version__
 from condgen.errors import UserError
-from condgen.foreign import blamed_on
+from condgen.files import blamed_on
 from condgen.metrics import REAL
 from condgen.report.advice import advise
 from condgen.report.comparison_tables import (

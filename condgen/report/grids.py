@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from condgen.data.pictures import as_rgb
+from condgen.files import as_rgb
 from condgen.report.page import Strip
 
 __all__ = ["Images", "cut", "embedded", "enlarge", "labelled_grid", "side_by_side", "strip", "to_pictures"]

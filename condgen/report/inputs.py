@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from condgen.errors import UserError
-from condgen.foreign import is_file, parse_json, read_text
+from condgen.files import is_file, parse_json, read_text
 from condgen.recipes import parse_yaml
 from condgen.report.pictures import Sample, read_manifests
 from condgen.report.plots import Field

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from PIL import Image
 
-from condgen.data.pictures import as_rgb
 from condgen.errors import UserError
+from condgen.files import as_rgb
 from condgen.report.rows import CLASSES, LARGEST
 from condgen.runs import read_rows
 from condgen.runs.layout import MANIFEST

@@ -19,8 +19,17 @@ from typing import Any, NamedTuple, TypeAlias
 from pydantic import BaseModel
 
 from condgen.errors import UserError
-from condgen.files import append, is_unfinished, remove_unfinished, write_atomically
-from condgen.foreign import each_line, open_file, parse_json, read_bytes, read_text
+from condgen.files import (
+    append,
+    each_line,
+    is_unfinished,
+    open_file,
+    parse_json,
+    read_bytes,
+    read_text,
+    remove_unfinished,
+    write_atomically,
+)
 from condgen.hub import CONFIG_FILE
 from condgen.recipes import read_yaml, to_yaml
 from condgen.runs.layout import LOCK_FILE, LOG_FILE, MODEL_FILE, RECIPE_FILE, STAGE_FILE

@@ -21,9 +21,8 @@ from PIL import Image
 from torch import Tensor
 
 from condgen.data import to_uint8
-from condgen.data.pictures import read_picture
 from condgen.errors import UserError
-from condgen.files import append, naming, write_atomically
+from condgen.files import append, naming, read_picture, write_atomically
 from condgen.recipes import Shard
 from condgen.runs.folder import drop_partial_line, each_row, read_json, read_lines, read_rows, write_json
 from condgen.runs.layout import COST, MANIFEST, STAGE_FILE

@@ -10,7 +10,7 @@ from pydantic import Field, ValidationInfo, field_validator
 
 from condgen.data import class_index
 from condgen.errors import UserError
-from condgen.foreign import parse_json
+from condgen.files import parse_json
 from condgen.recipes import Method, SampleStage, labels_spread
 from condgen.runs import Models
 from condgen.samplers import options_of

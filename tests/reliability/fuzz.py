@@ -22,8 +22,8 @@ from typing import NamedTuple
 import atheris
 
 with atheris.instrument_imports(include=["condgen", "yaml", "PIL"]):
-    from condgen.data.pictures import read_picture
     from condgen.errors import UserError
+    from condgen.files import read_picture
     from condgen.report.inputs import read_run
     from condgen.runs.sample_folder import read_samples
     from condgen.training.checkpoint import STATE_FILE
