@@ -2,12 +2,13 @@ r"""The two terms of Bayes' rule, as interfaces.
 
 .. math:: \nabla \log p(x_t \mid y) = \nabla \log p(x_t) + \nabla \log p(y \mid x_t)
 
-A `Denoiser` gives the first term (or, when it is told y, the left side); a `Likelihood` gives the second. Networks,
-exact oracles and guidance all speak these two words, so any of them may stand where another does.
+A `Denoiser` gives the first term, or with y the left side; a `Likelihood` gives the second. Networks, exact oracles and
+guidance are all one or the other. `Preconditioned` stands between a network and either.
 """
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +16,7 @@ from torch import Tensor, nn
 from condgen.errors import UserError
 from condgen.schedules import Schedule, eps_from_denoised, expand, score_from_denoised
 
-__all__ = ["Denoiser", "Likelihood", "refuse_infinite"]
+__all__ = ["Coefficients", "Denoiser", "Likelihood", "Preconditioned", "precondition", "refuse_infinite"]
 
 
 class Denoiser(nn.Module, ABC):
@@ -73,6 +74,49 @@ class Likelihood(nn.Module, ABC):
             chosen = self(x_t, t).gather(1, y[:, None]).sum()
             (gradient,) = torch.autograd.grad(chosen, x_t, create_graph=differentiable)
         return gradient
+
+
+class Coefficients(NamedTuple):
+    """c_skip, c_out, c_in and c_noise of Karras et al. 2022."""
+
+    skip: Tensor
+    out: Tensor
+    input: Tensor
+    noise: Tensor
+
+
+def precondition(level: Tensor, sigma_data: float) -> Coefficients:
+    r"""The coefficients of Karras et al. 2022 (table 1) at noise levels of any shape, for data of this deviation.
+
+    With :math:`u = x_t / \alpha_t` at noise level :math:`s = \sigma_t / \alpha_t`,
+
+    .. math:: D = c_{skip}(s)\, u + c_{out}(s)\, F(c_{in}(s)\, u,\ c_{noise}(s)), \qquad c_{noise} = \tfrac{1}{4} \log s
+
+    so that the network's inputs and targets have unit variance at every noise level.
+    """
+    total = (level**2 + sigma_data**2).sqrt()
+    return Coefficients((sigma_data / total) ** 2, level * sigma_data / total, 1 / total, level.log() / 4)
+
+
+class Preconditioned(nn.Module):
+    """A network `net(x, noise, ...)` and the schedule that its inputs and outputs are scaled by.
+
+    Args:
+        net: any module; it is given scaled data (B, ...) and the number log(sigma / alpha) / 4 of each sample, (B,).
+        schedule: of the noise.
+        sigma_data: standard deviation of the data.
+    """
+
+    def __init__(self, net: nn.Module, schedule: Schedule, sigma_data: float) -> None:
+        super().__init__()
+        self.net, self.schedule, self.sigma_data = net, schedule, sigma_data
+
+    def coefficients(self, x_t: Tensor, t: Tensor) -> Coefficients:
+        """Those by which x_t (B, ...) is multiplied at times t, scalar or (B,), in its dtype; the noise is (B,)."""
+        alpha = self.schedule.alpha(t)
+        skip, out, scale, noise = precondition(self.schedule.noise_level(t), self.sigma_data)
+        noise = noise.to(device=x_t.device, dtype=x_t.dtype).expand(len(x_t))
+        return Coefficients(expand(skip / alpha, x_t), expand(out, x_t), expand(scale / alpha, x_t), noise)
 
 
 def refuse_infinite(scores: Mapping[str, Tensor], schedule: Schedule, t: Tensor) -> None:

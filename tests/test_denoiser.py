@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from condgen.classifier import gradient_of
 from condgen.denoiser import Denoiser, Likelihood
+from condgen.losses import gradient_of
 from condgen.oracle import Oracle
 from condgen.schedules import EDM, VE, VP, Cosine, expand
 

@@ -9,7 +9,7 @@ from condgen.guidance import ClassifierGuided, DenoiserGuided, ScaleCurve
 from condgen.networks import MLPSettings, UNetSettings
 from condgen.oracle import Oracle
 from condgen.schedules import EDM, VE, VP
-from condgen.score import ScoreConfig, ScoreModel
+from condgen.score import ScoreConfig
 
 
 def oracle(schedule):
@@ -191,7 +191,7 @@ def test_one_batch_of_two_questions_equals_two_batches(network, per_sample):
     config = ScoreConfig(
         network=network, schedule=EDM(), shape=(1, 4, 4), names=("a", "b"), labels="embedding", sigma_data=0.5
     )
-    model = ScoreModel(config).eval()
+    model = config.build().eval()
     x, y, batches = torch.randn(5, 1, 4, 4), torch.tensor([0, 1, 1, 0, 1]), []
     t = torch.linspace(0.3, 3, 5, dtype=torch.float64) if per_sample else torch.tensor(0.7, dtype=torch.float64)
     with torch.no_grad():

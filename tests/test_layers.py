@@ -20,7 +20,9 @@ data
 networks
 checkpoint
 hub
+model
 score classifier generator
+losses
 guidance
 samplers
 training

@@ -4,16 +4,10 @@ import torch
 
 from condgen.checkpoint import MODEL_FILE, save_tensors
 from condgen.errors import UserError
+from condgen.losses import Discriminator, adversarial_loss, discriminator_loss, score_matching_loss
 from condgen.networks import MLPDiscriminatorSettings, MLPSettings
 from condgen.schedules import EDM, VE, VP, Cosine, perturb
-from condgen.score import (
-    Discriminator,
-    ScoreConfig,
-    ScoreModel,
-    adversarial_score_matching,
-    denoising_score_matching,
-    discriminator_loss,
-)
+from condgen.score import ScoreConfig, ScoreModel
 
 
 def config(schedule=None, **changes):
@@ -29,7 +23,7 @@ def config(schedule=None, **changes):
 
 def model(schedule=None, seed=0, **changes):
     torch.manual_seed(seed)
-    return ScoreModel(config(schedule, **changes))
+    return config(schedule, **changes).build()
 
 
 X = torch.randn(5, 1, 4, 4, generator=torch.Generator().manual_seed(0))
@@ -57,7 +51,7 @@ def test_loss_is_the_weighted_squared_error_and_about_one_at_the_start(tiny_imag
     net = model(sigma_data=tiny_images.standard_deviation())
     t = torch.linspace(0.1, 3, len(x), dtype=torch.float64)
     eps = torch.randn(x.shape, generator=torch.Generator().manual_seed(1))
-    loss = denoising_score_matching(net, x, t, eps)
+    loss = score_matching_loss(net, x, t, eps)
     s, d = t.float(), tiny_images.standard_deviation()
     by_hand = (s**2 + d**2) / (s * d) ** 2 * (net(perturb(EDM(), x, t, eps), t) - x).square().mean((1, 2, 3))
     torch.testing.assert_close(loss, by_hand)
@@ -70,7 +64,7 @@ def test_exact_denoiser_has_no_gradient_in_expectation():
     class Shifted(torch.nn.Module):
         def __init__(self):
             super().__init__()
-            self.schedule, self.config = EDM(), config(shape=(1,))
+            self.schedule, self.sigma_data = EDM(), 0.7
             self.shift = torch.nn.Parameter(torch.zeros(1))
 
         def forward(self, x_t, t, y=None):
@@ -78,7 +72,7 @@ def test_exact_denoiser_has_no_gradient_in_expectation():
 
     net, generator = Shifted(), torch.Generator().manual_seed(0)
     x, eps = torch.randn(2, 100_000, 1, generator=generator)
-    loss = denoising_score_matching(net, x, torch.ones(100_000, dtype=torch.float64), eps).mean()
+    loss = score_matching_loss(net, x, torch.ones(100_000, dtype=torch.float64), eps).mean()
     (gradient,) = torch.autograd.grad(loss, net.shift)
     assert abs(float(gradient)) < 0.05
 
@@ -158,7 +152,7 @@ def test_separate_networks_need_labels_that_exist():
 
 def test_an_absent_class_has_a_gradient_of_zero_in_training():
     net = model(labels="separate").train()
-    loss = denoising_score_matching(net, X, T, torch.randn(X.shape), torch.zeros_like(Y)).mean()
+    loss = score_matching_loss(net, X, T, torch.randn(X.shape), torch.zeros_like(Y)).mean()
     gradients = torch.autograd.grad(loss, list(net.parameters()))  # raises where one is missing
     halves = [
         sum(float(g.abs().sum()) for g in half)
@@ -190,11 +184,11 @@ def test_losses_of_an_adversary_are_least_squares_to_plus_and_minus_one():
     c_real, c_fake = judge(real, T).detach().double().numpy(), judge(fake, T).detach().double().numpy()
     np.testing.assert_allclose(on_real.detach().numpy(), (c_real - 1) ** 2, rtol=1e-5)
     np.testing.assert_allclose(on_fake.detach().numpy(), (c_fake + 1) ** 2, rtol=1e-5)
-    losses = adversarial_score_matching(model(), judge, 0.7, real, T, X)
+    losses = adversarial_loss(model(), judge, real, T, X, weight=0.7)
     denoised = model()(perturb(EDM(), real, T, X), T)
     c = judge(denoised, T).detach().double().numpy()
     np.testing.assert_allclose(losses.adversarial.detach().numpy(), (c - 1) ** 2, rtol=1e-5)
-    assert torch.equal(losses.dsm, denoising_score_matching(model(), real, T, X))
+    assert torch.equal(losses.dsm, score_matching_loss(model(), real, T, X))
 
 
 @pytest.mark.parametrize("schedule", [EDM(), VP()], ids=lambda s: s.kind)
@@ -204,7 +198,7 @@ def test_weight_one_is_the_papers_balance_but_for_the_stated_term(schedule):
     judge = discriminator(net)
     t = schedule.t_of_noise_level(torch.tensor([0.02, 0.3, 1, 5, 50], dtype=torch.float64))
     x, eps = 0.4 * X, torch.randn(X.shape, generator=torch.Generator().manual_seed(3))
-    total = adversarial_score_matching(net, judge, weight, x, t, eps).total.detach().double()
+    total = adversarial_loss(net, judge, x, t, eps, weight=weight).total.detach().double()
     s = schedule.noise_level(t)
     wide = s.view(-1, 1, 1, 1)
     x_noised = x.double() + wide * eps.double()  # the paper's x~
@@ -221,9 +215,9 @@ def test_weight_one_is_the_papers_balance_but_for_the_stated_term(schedule):
 def test_weight_zero_is_denoising_score_matching_bit_for_bit():
     net, x = model(), 0.4 * X
     judge, parameters = discriminator(net), list(net.parameters())
-    plain = torch.autograd.grad(denoising_score_matching(net, x, T, X).mean(), parameters)
+    plain = torch.autograd.grad(score_matching_loss(net, x, T, X).mean(), parameters)
     for weight, same in ((0.0, True), (1.0, False)):
-        total = adversarial_score_matching(net, judge, weight, x, T, X).total
+        total = adversarial_loss(net, judge, x, T, X, weight=weight).total
         found = torch.autograd.grad(total.mean(), parameters)
         assert all(torch.equal(a, b) for a, b in zip(plain, found, strict=True)) is same
 
@@ -253,7 +247,7 @@ def test_a_discriminator_sees_unit_variance_and_the_noise_level_where_it_is_told
 def test_the_adversary_of_a_model_that_knows_labels_judges_what_it_says_of_them(labels):
     net = model(labels=labels)
     judge = discriminator(net)
-    losses = adversarial_score_matching(net, judge, 1.0, 0.4 * X, T, X, Y)
+    losses = adversarial_loss(net, judge, 0.4 * X, T, X, Y, weight=1.0)
     expected = (judge(net(perturb(EDM(), 0.4 * X, T, X), T, Y), T) - 1).square()
     torch.testing.assert_close(losses.adversarial, expected)
 
@@ -269,14 +263,14 @@ def test_the_adversary_moves_the_best_estimate_by_the_stated_amount():
 
         def __init__(self):
             super().__init__()
-            self.schedule, self.config = EDM(), config(shape=(2,))
+            self.schedule, self.sigma_data = EDM(), 0.7
 
         def forward(self, x_t, t, y=None):
             return estimate.expand(len(x_t), 2)
 
     estimate = at.clone().requires_grad_()
     t = torch.full((1,), s, dtype=torch.float64)
-    total = adversarial_score_matching(Fixed(), judge, weight, mean, t, torch.zeros(1, 2)).total
+    total = adversarial_loss(Fixed(), judge, mean, t, torch.zeros(1, 2), weight=weight).total
     (found,) = torch.autograd.grad(total.sum(), estimate)
     c = judge(estimate, t)
     (slope,) = torch.autograd.grad(c.sum(), estimate)

@@ -5,7 +5,6 @@ from typing import Annotated, Literal
 
 import typer
 
-from condgen.classifier import PRESETS, PresetName
 from condgen.cli.run import Overrides, Size
 from condgen.cli.stages import (
     Arithmetic,
@@ -30,6 +29,7 @@ from condgen.cli.stages import (
 from condgen.data import parse_data
 from condgen.errors import UserError
 from condgen.hub import MODEL, model_folder
+from condgen.losses import PRESETS, PresetName, classifier_loss
 from condgen.recipes import ClassifierStage, ScoreStage, default_adversary
 from condgen.runs import Models
 from condgen.score import Labels
@@ -104,7 +104,7 @@ def train_score(
 
 def train_classifier(
     loss: Annotated[
-        Literal["ce", "dlsm"] | None,
+        str | None,
         typer.Option(
             rich_help_panel=_LOSS,
             help="ce: cross-entropy alone, -log p(y|x_t). Its optimum is the true class posterior, but sampling uses "
@@ -203,20 +203,18 @@ def train_classifier(
     if chosen is not None and loss not in (None, chosen.loss):
         raise UserError(f"--preset {preset} is a choice of --loss {chosen.loss}: leave one of the two out")
     loss = loss or (chosen.loss if chosen is not None else "dlsm")
-    if loss == "ce" and not all(value is None for value in (ce_weight, sigma_weight, reduction)):
-        raise UserError("--ce-weight, --sigma-weight and --reduction are about DLSM: leave them out with --loss ce")
-    if score is None and loss == "dlsm":
+    if score is None and classifier_loss({"loss": loss}, "--loss").needs_prior:
         score = Path("runs/score")
         if not score.exists():
             raise UserError(
-                "DLSM builds on a trained score model, and there is none in runs/score: "
+                f"{loss} builds on a trained score model, and there is none in runs/score: "
                 "run 'condgen train-score' first, or name a folder with --score"
             )
     built_on = read_prior(score) if score else None
     beside = data_beside(built_on, score, named=bool(data or recipe))
     base, loaded = base_recipe(recipe, size, data, beside, download, overrides or [])
-    same_loss = [c for c in base.classifiers.values() if c.objective.loss == loss]
-    classifier = next(iter([*same_loss, *base.classifiers.values()]), None)
+    by_loss = {str(c.objective.loss): c for c in reversed(base.classifiers.values())}
+    classifier = by_loss.get(loss) or next(iter(base.classifiers.values()), None)
     if classifier is None:
         raise UserError(f"{recipe} describes no classifier: add one under classifiers, or leave --recipe out")
     tree = plain(
@@ -225,8 +223,9 @@ def train_classifier(
     objective = "classifier.objective"
     if chosen is not None:
         tree["classifier"]["objective"] = chosen.model_dump(mode="json")
+    elif loss not in by_loss:
+        tree["classifier"]["objective"] = {"loss": loss}
     options = {
-        f"{objective}.loss": loss,
         f"{objective}.ce_weight": ce_weight,
         f"{objective}.sigma_weight": sigma_weight,
         f"{objective}.reduction": reduction,
@@ -234,8 +233,5 @@ def train_classifier(
         "classifier.prior.precision": prior_precision,
     } | training_options("classifier", steps, batch, lr, seed, flip, precision, compiled, micro_batch)
     stage = build_stage(ClassifierStage, "classifier", tree, options, overrides or [])
-    trained = stage.classifier.objective.loss
-    if trained != loss:
-        raise UserError(f"--set makes the loss {trained}: say --loss {trained} instead")
     name = f"classifier {loss}"
     train(name, out or Path(f"runs/classifier-{loss}"), stage, loaded, Models(score))

@@ -6,7 +6,7 @@ from typing import Any, Literal, TypeAlias
 
 from condgen.data import AnyData, LabelledSet
 from condgen.errors import UserError
-from condgen.generator import DistributionMatching, MatchingObjective, ScoreIdentity, ScoreMismatching
+from condgen.losses import AdversarialScoreMatching, DistributionMatching, ScoreIdentity, ScoreMismatching
 from condgen.networks import (
     AnyClassifierNet,
     AnyDenoiserNet,
@@ -20,7 +20,6 @@ from condgen.networks import (
 )
 from condgen.recipes.schema import ClassifierRecipe, DiagnoseRecipe, GeneratorRecipe, Recipe, ScoreRecipe
 from condgen.schedules import EDM, LogNormal, LogUniform
-from condgen.score import AdversarialObjective
 from condgen.settings import parse
 from condgen.training import TrainingSettings
 
@@ -50,16 +49,18 @@ def _is_tiny(data: LabelledSet) -> bool:
     return not data.is_images or max(data.shape[1:]) <= 8
 
 
-def default_adversary(data: LabelledSet) -> AdversarialObjective:
+def default_adversary(data: LabelledSet) -> AdversarialScoreMatching:
     """The objective of adversarial score matching with a discriminator that fits the data.
 
     A perceptron for points and tiny images; for others the paper's residual blocks, four of width 256 at 32x32 pixels,
     two of which halve the image, and as many more that halve it as bring larger images to 8 to 15 pixels.
     """
     if _is_tiny(data):
-        return AdversarialObjective(network=MLPDiscriminatorSettings())
+        return AdversarialScoreMatching(network=MLPDiscriminatorSettings())
     halvings = max(1, min(_halvings(data.shape[1:]), (min(data.shape[1:]) // 8).bit_length() - 1))
-    return AdversarialObjective(network=ConvDiscriminatorSettings(channels=(256,) * (halvings + 2), halvings=halvings))
+    return AdversarialScoreMatching(
+        network=ConvDiscriminatorSettings(channels=(256,) * (halvings + 2), halvings=halvings)
+    )
 
 
 def default_generators(data: LabelledSet) -> dict[str, GeneratorRecipe]:
@@ -77,7 +78,10 @@ def default_generators(data: LabelledSet) -> dict[str, GeneratorRecipe]:
         judge = UNetSettings(channels=32, multipliers=(1, 2, 2)[: halvings + 1])
         critic = UNetSettings(channels=16, multipliers=(1, 2, 2)[: halvings + 1], blocks=1)
     std = data.standard_deviation()
-    matching: dict[str, type[MatchingObjective]] = {"dmd": DistributionMatching, "sid": ScoreIdentity}
+    matching: dict[str, type[DistributionMatching | ScoreIdentity]] = {
+        "dmd": DistributionMatching,
+        "sid": ScoreIdentity,
+    }
     training = TrainingSettings(steps=4000, batch=96, lr=2e-4, betas=(0.5, 0.999), decay="tail")
     generators = {
         "smm": GeneratorRecipe(network=network, objective=ScoreMismatching(network=critic), training=training)

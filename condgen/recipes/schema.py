@@ -6,16 +6,22 @@ from typing import Annotated, TypeAlias
 import torch
 from pydantic import Field, PositiveFloat, PositiveInt, field_validator, model_validator
 
-from condgen.classifier import ClassifierObjective
 from condgen.data import AnyData
 from condgen.errors import UserError
-from condgen.generator import AnyGeneratorObjective, LikelihoodTerm, ScoreMismatching
+from condgen.losses import (
+    DLSM,
+    AdversarialScoreMatching,
+    AnyClassifierLoss,
+    AnyGeneratorLoss,
+    LikelihoodTerm,
+    MatchingLoss,
+)
 from condgen.metrics import Measures
 from condgen.networks import AnyClassifierNet, AnyDenoiserNet, AnyGeneratorNet
 from condgen.recipes.guidance import Guidance, Method, Name, Unloaded
 from condgen.samplers import build_sampler
 from condgen.schedules import AnyDensity, AnySchedule, LogNormal
-from condgen.score import AdversarialObjective, Labels
+from condgen.score import Labels
 from condgen.settings import UNKEYED, Settings
 from condgen.training import Augmentation, PriorSettings, TrainingSettings
 
@@ -50,7 +56,7 @@ class ScoreRecipe(Settings):
         default=_DROPOUT, gt=0, lt=1, description="with labels: embedding, how often the label is left out in training"
     )
     density: AnyDensity = LogNormal()
-    adversarial: AdversarialObjective | None = Field(
+    adversarial: AdversarialScoreMatching | None = Field(
         default=None, description="a discriminator of the denoised estimates beside denoising score matching"
     )
     training: TrainingSettings
@@ -73,15 +79,15 @@ class ClassifierRecipe(Settings):
     """How to train a noise-aware classifier."""
 
     network: AnyClassifierNet
-    objective: ClassifierObjective = ClassifierObjective()
+    objective: AnyClassifierLoss = DLSM()
     density: AnyDensity = LogNormal()
     prior: PriorSettings = Field(default=PriorSettings(), description="how DLSM evaluates the frozen score model")
     training: TrainingSettings
 
     @model_validator(mode="after")
     def _nothing_is_ignored(self) -> "ClassifierRecipe":
-        if self.objective.loss == "ce" and self.prior != PriorSettings():
-            raise ValueError("prior is for DLSM, which cross-entropy does not use: leave it out")
+        if not self.objective.needs_prior and self.prior != PriorSettings():
+            raise ValueError(f"the loss {self.objective.loss} takes no score model: leave prior out")
         return self
 
 
@@ -105,7 +111,7 @@ class GeneratorRecipe(Settings):
         gt=0,
         description="noise level at which a denoiser's network is asked, in standard deviations of the data",
     )
-    objective: AnyGeneratorObjective
+    objective: AnyGeneratorLoss
     teacher: Guidance | None = Field(
         default=None, description="for dmd and sid: a frozen score model, guided or not, in place of a trained one"
     )
@@ -119,7 +125,7 @@ class GeneratorRecipe(Settings):
 
     @model_validator(mode="after")
     def _nothing_is_ignored(self) -> "GeneratorRecipe":
-        mismatching = isinstance(self.objective, ScoreMismatching)
+        mismatching = not isinstance(self.objective, MatchingLoss)
         fields = type(self).model_fields
         if mismatching and self.teacher is not None:
             raise ValueError("score mismatching has no teacher: choose the loss dmd or sid, or leave the teacher out")
@@ -280,7 +286,7 @@ class Recipe(Settings):
             if teacher.labels == "separate" and generator.network is None:
                 raise ValueError(f"{name}: its teacher has a network per class, to start from none: set its network")
         densities = [generator.likelihood.density] if generator.likelihood is not None else []
-        if not isinstance(generator.objective, ScoreMismatching):
+        if isinstance(generator.objective, MatchingLoss):
             densities += [generator.objective.density, generator.objective.denoiser_density]
         for density in densities:
             try:

@@ -20,6 +20,7 @@ from condgen.diagnostics.score_errors import (
 )
 from condgen.errors import UserError
 from condgen.guidance import ClassifierGuided
+from condgen.losses import classifier_loss
 from condgen.oracle import Oracle
 from condgen.recipes import DiagnoseStage, Guidance, content_key, read_yaml
 from condgen.rng import keyed_generator
@@ -35,8 +36,8 @@ __all__ = ["default_methods", "diagnose_stage", "diagnosis_key", "open_methods"]
 def default_methods(classifiers: Mapping[str, Path], *, calibrated: bool = True) -> dict[str, Guidance]:
     """What to diagnose where nobody says: every classifier as Bayes' rule has it, and what is done to mend one.
 
-    These are the scale that was calibrated for each noise level, where there is one, and for a classifier trained by
-    cross-entropy alone a constant scale of 10, the "scaling" of Chao et al. 2022 (table 2).
+    These are the scale that was calibrated for each noise level, where there is one, and further constant scales that
+    are usual for the classifier's loss.
 
     Args:
         classifiers: run folders by name.
@@ -46,8 +47,9 @@ def default_methods(classifiers: Mapping[str, Path], *, calibrated: bool = True)
     for name, folder in classifiers.items():
         methods[name] = Guidance(classifier=name)
         trained = read_yaml(folder / RECIPE_FILE).get("classifier", {}) if (folder / RECIPE_FILE).exists() else {}
-        if trained.get("objective", {}).get("loss") == "ce":
-            methods[f"{name} x10"] = Guidance(classifier=name, scale=10.0)
+        if "objective" in trained:
+            for scale in classifier_loss(trained["objective"], str(folder / RECIPE_FILE)).usual_scales[1:]:
+                methods[f"{name} x{scale:g}"] = Guidance(classifier=name, scale=scale)
         if calibrated and calibration_file(folder).exists():
             methods[f"{name}, calibrated"] = Guidance(classifier=name, scale="calibrated")
     return methods

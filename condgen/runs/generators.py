@@ -9,20 +9,14 @@ from condgen.classifier import Classifier
 from condgen.data import LabelledSet
 from condgen.denoiser import Denoiser
 from condgen.errors import UserError
-from condgen.generator import (
-    Critic,
-    Generator,
-    GeneratorConfig,
-    MatchingObjective,
-    ScoreMismatching,
-    mismatching_levels,
-)
+from condgen.generator import GeneratorConfig
+from condgen.losses import Critic, MatchingLoss, ScoreMismatching, mismatching_levels
 from condgen.networks import AnyDenoiserNet, DiffusersSettings, UNetSettings, start_from
 from condgen.recipes import GeneratorStage
 from condgen.runs.guided import Models, open_guided
 from condgen.score import ScoreConfig, ScoreModel
 from condgen.training import Augmentation, lighten_
-from condgen.training.generator_tasks import GeneratorTask, Likely, MatchingTask, MismatchingTask
+from condgen.training.generator_tasks import GeneratorTask, LikelihoodGuide, MatchingTask, MismatchingTask
 
 __all__ = ["generator_task"]
 
@@ -55,8 +49,8 @@ def generator_task(stage: GeneratorStage, data: LabelledSet, models: Models, dev
     if recipe.augment != Augmentation() and not data.is_images:
         raise UserError(f"augment changes images, and {data.source} has points: leave it out")
     teacher = _open_teacher(stage, data, models, device)
-    model = Generator(_config(stage, data, teacher))
-    if teacher is not None and model.config.level is not None:
+    model = _config(stage, data, teacher).build()
+    if teacher is not None and model.level is not None:
         start_from(model.net, teacher.score.net.state_dict())
     model, likely = model.to(device), _open_classifier(stage, data, models, device)
     if isinstance(objective, ScoreMismatching):
@@ -103,7 +97,7 @@ def _without_dropout(network: AnyDenoiserNet) -> AnyDenoiserNet:
 
 
 def _fresh_denoiser(
-    stage: GeneratorStage, objective: MatchingObjective, data: LabelledSet, teacher: _Teacher | None
+    stage: GeneratorStage, objective: MatchingLoss, data: LabelledSet, teacher: _Teacher | None
 ) -> ScoreModel:
     """A score model that is told the label, started from the teacher's weights where it has the same network."""
     network = objective.network or (teacher.network if teacher is not None else None)
@@ -116,7 +110,7 @@ def _fresh_denoiser(
         labels="embedding",
         sigma_data=teacher.score.config.sigma_data if teacher is not None else data.standard_deviation(),
     )
-    model = ScoreModel(config)
+    model = config.build()
     if teacher is not None and network == teacher.network and teacher.score.config.labels != "separate":
         start_from(model.net, teacher.score.net.state_dict())
     return model
@@ -148,7 +142,9 @@ def _open_teacher(stage: GeneratorStage, data: LabelledSet, models: Models, devi
     return _Teacher(denoiser, score, models.score)
 
 
-def _open_classifier(stage: GeneratorStage, data: LabelledSet, models: Models, device: torch.device) -> Likely | None:
+def _open_classifier(
+    stage: GeneratorStage, data: LabelledSet, models: Models, device: torch.device
+) -> LikelihoodGuide | None:
     term = stage.generator.likelihood
     if term is None:
         return None
@@ -161,4 +157,4 @@ def _open_classifier(stage: GeneratorStage, data: LabelledSet, models: Models, d
             f"{len(classifier.config.names)} classes, the generator is to learn {data.shape} of {data.n_classes}: "
             "use one data set for both"
         )
-    return Likely(classifier, term)
+    return LikelihoodGuide(classifier, term)

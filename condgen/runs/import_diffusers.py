@@ -153,7 +153,7 @@ def import_stage(
     config = ScoreConfig(network=found.network, schedule=schedule, shape=shape, names=names, sigma_data=1.0)
     try:
         with within_reason(held):
-            model = ScoreModel(config)
+            model = config.build()
     except TooLargeError as error:
         raise UserError(f"{found.name} describes a far larger network than its weights are: save it again") from error
     _fill(model, found)

@@ -17,7 +17,7 @@ from condgen.runs.folder import file_key
 from condgen.runs.generators import generator_task
 from condgen.runs.guided import Models
 from condgen.runs.previews import Previewer
-from condgen.score import Discriminator, ScoreConfig, ScoreModel
+from condgen.score import ScoreConfig, ScoreModel
 from condgen.settings import Settings
 from condgen.training import Task, TrainingSettings, lighten_
 from condgen.training.tasks import AdversarialScoreTask, ClassifierTask, ScoreTask
@@ -66,10 +66,10 @@ def _score_work(stage: ScoreStage, data: LabelledSet, device: torch.device) -> P
         labels=stage.score.labels,
         sigma_data=data.standard_deviation(),
     )
-    model, objective = ScoreModel(config).to(device), stage.score.adversarial
+    model, objective = config.build().to(device), stage.score.adversarial
     task: Task = ScoreTask(model, stage.score.density, stage.score.label_dropout)
     if objective is not None:  # drawn after the model, whose initial weights are those without an adversary
-        discriminator = Discriminator(objective.network, objective.told_noise, model).to(device)
+        discriminator = objective.discriminator(model).to(device)
         task = AdversarialScoreTask(model, discriminator, objective, stage.score.density, stage.score.label_dropout)
     return Prepared(task, config, stage.score.training)
 
@@ -82,9 +82,11 @@ def _classifier_work(
     held_out: LabelledSet | None,
 ) -> Prepared:
     prior = None
-    if stage.classifier.objective.loss == "dlsm":
+    if stage.classifier.objective.needs_prior:
         if score_folder is None:
-            raise UserError("DLSM builds on a trained score model: name its folder with --score")
+            raise UserError(
+                f"{stage.classifier.objective.loss} builds on a trained score model: name its folder with --score"
+            )
         prior = ScoreModel.load(score_folder, device)
         if prior.config.shape != data.shape or prior.schedule != stage.schedule:
             raise UserError(
@@ -104,7 +106,7 @@ def _classifier_work(
         names=data.names,
         sigma_data=data.standard_deviation(),
     )
-    classifier = Classifier(config).to(device)
+    classifier = config.build().to(device)
     frozen = lighten_(prior, stage.classifier.prior) if prior is not None else None
     task = ClassifierTask(classifier, stage.classifier.objective, stage.classifier.density, frozen)
     check = None
@@ -168,5 +170,5 @@ def _keys_below(stage: TrainStage, models: Models) -> list[str]:
         if recipe.likelihood is not None and models.likelihood is not None:
             keys.append(file_key(models.likelihood / MODEL_FILE))
         return keys
-    needs_score = isinstance(stage, ClassifierStage) and stage.classifier.objective.loss == "dlsm"
+    needs_score = isinstance(stage, ClassifierStage) and stage.classifier.objective.needs_prior
     return [file_key(models.score / MODEL_FILE) if needs_score and models.score is not None else ""]

@@ -10,7 +10,6 @@ from condgen.schedules.grids import (
     linear_beta_levels,
     uniform_grid,
 )
-from condgen.schedules.preconditioning import Preconditioning, precondition
 from condgen.schedules.schedules import (
     EDM,
     VE,
@@ -39,7 +38,6 @@ __all__ = [
     "Levels",
     "LogNormal",
     "LogUniform",
-    "Preconditioning",
     "Schedule",
     "UniformTime",
     "denoised_from_eps",
@@ -51,7 +49,6 @@ __all__ = [
     "karras_levels",
     "linear_beta_levels",
     "perturb",
-    "precondition",
     "score_from_denoised",
     "uniform_grid",
 ]

@@ -1,6 +1,6 @@
 """Training: a state, a loop that yields, checkpoints, many processes."""
 
-from condgen.training.accumulate import Accumulation, Losses, LossFunction
+from condgen.training.accumulate import Accumulation, LossFunction
 from condgen.training.augment import Augmentation
 from condgen.training.batch import Batch
 from condgen.training.checkpoint import load_state, save_state, share_state
@@ -18,7 +18,6 @@ __all__ = [
     "Batch",
     "Known",
     "LossFunction",
-    "Losses",
     "Lost",
     "Precision",
     "PriorSettings",

@@ -24,11 +24,9 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrize import ParametrizationList
 
 from condgen.errors import UserError
+from condgen.losses import Losses
 
-__all__ = ["Accumulation", "LossFunction", "Losses"]
-
-Losses: TypeAlias = dict[str, Tensor]
-"""Of each sample, (b,): "loss", which is differentiated, and others to be shown."""
+__all__ = ["Accumulation", "LossFunction"]
 
 LossFunction: TypeAlias = Callable[..., Losses]
 """Rows of tensors, each (b, ...), to their losses."""

@@ -7,30 +7,28 @@ import torch
 from torch import Tensor, nn
 
 from condgen.denoiser import Denoiser, Likelihood
-from condgen.generator import (
+from condgen.generator import Generator
+from condgen.losses import (
     Critic,
-    Generator,
     LikelihoodTerm,
-    MatchingObjective,
-    ScoreIdentity,
+    Losses,
+    MatchingLoss,
     ScoreMismatching,
     critic_loss,
-    distribution_matching_loss,
-    likelihood_loss,
+    cross_entropy_loss,
     mismatching_loss,
-    score_identity_loss,
+    score_matching_loss,
 )
-from condgen.score import ScoreModel, denoising_score_matching
-from condgen.training.accumulate import Losses
+from condgen.score import ScoreModel
 from condgen.training.augment import Augmentation, augment, draw_augmentation
 from condgen.training.batch import Batch
 from condgen.training.loop import Apply, Task
 from condgen.training.settings import TrainingSettings
 
-__all__ = ["GeneratorTask", "Likely", "MatchingTask", "MismatchingTask"]
+__all__ = ["GeneratorTask", "LikelihoodGuide", "MatchingTask", "MismatchingTask"]
 
 
-class Likely(NamedTuple):
+class LikelihoodGuide(NamedTuple):
     """A frozen classifier, and how much its opinion counts."""
 
     classifier: Likelihood
@@ -47,7 +45,7 @@ class GeneratorTask(Task):
     """
 
     def __init__(
-        self, model: Generator, augmentation: Augmentation | None = None, likely: Likely | None = None
+        self, model: Generator, augmentation: Augmentation | None = None, likely: LikelihoodGuide | None = None
     ) -> None:
         self.model, self.augmentation, self.likely = model, augmentation or Augmentation(), likely
 
@@ -88,7 +86,7 @@ class GeneratorTask(Task):
                 return {"loss": objective}
             classifier, term = self.likely
             t, eps = rows[len(draws) :]
-            unlikely = likelihood_loss(classifier, x, t, eps, y)
+            unlikely = cross_entropy_loss(classifier, x, y, t, eps)
             return {"loss": objective + term.weight * unlikely, "objective": objective, "likelihood": unlikely}
 
         found = apply("model", losses, z, moves, batch.y, *draws, *told)
@@ -113,7 +111,7 @@ class MismatchingTask(GeneratorTask):
         critic: Critic,
         objective: ScoreMismatching,
         augmentation: Augmentation | None = None,
-        likely: Likely | None = None,
+        likely: LikelihoodGuide | None = None,
     ) -> None:
         super().__init__(model, augmentation, likely)
         self.critic, self.objective = critic, objective
@@ -180,9 +178,9 @@ class MatchingTask(GeneratorTask):
         model: Generator,
         real: Denoiser,
         fake: ScoreModel,
-        objective: MatchingObjective,
+        objective: MatchingLoss,
         augmentation: Augmentation | None = None,
-        likely: Likely | None = None,
+        likely: LikelihoodGuide | None = None,
     ) -> None:
         super().__init__(model, augmentation, likely)
         self.real, self.fake, self.objective = real, fake, objective
@@ -215,10 +213,10 @@ class MatchingTask(GeneratorTask):
         return learnt
 
     def _fake_losses(self, z: Tensor, moves: Tensor, y: Tensor, t: Tensor, eps: Tensor) -> Losses:
-        return {"loss": denoising_score_matching(self.pupils["fake"], self.generated(z, y, moves), t, eps, y)}
+        return {"loss": score_matching_loss(self.pupils["fake"], self.generated(z, y, moves), t, eps, y)}
 
     def _real_losses(self, x: Tensor, moves: Tensor, y: Tensor, t: Tensor, eps: Tensor) -> Losses:
-        return {"loss": denoising_score_matching(self.pupils["real"], augment(x, moves), t, eps, y)}
+        return {"loss": score_matching_loss(self.pupils["real"], augment(x, moves), t, eps, y)}
 
     def draw(self, batch: Batch) -> tuple[Tensor, ...]:
         """The noise level and noise at which the denoisers are compared."""
@@ -232,9 +230,7 @@ class MatchingTask(GeneratorTask):
         t, eps = draws
         self._learning(False)
         try:
-            if isinstance(self.objective, ScoreIdentity):
-                return score_identity_loss(self.real, self.fake, x, t, eps, y, self.objective.alpha)
-            return distribution_matching_loss(self.real, self.fake, x, t, eps, y)
+            return self.objective(self.real, self.fake, x, t, eps, y)
         finally:  # also where there is not memory enough, and fewer rows are tried
             self._learning(True)
 

@@ -5,25 +5,22 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from condgen.classifier import (
-    Classifier,
-    ClassifierObjective,
-    Gradient,
-    classifier_losses,
-    compiled_gradient,
-    gradient_of,
-)
+from condgen.classifier import Classifier
 from condgen.denoiser import Denoiser
-from condgen.schedules import Density, perturb
-from condgen.score import (
-    AdversarialObjective,
+from condgen.losses import (
+    AdversarialScoreMatching,
+    ClassifierLoss,
     Discriminator,
-    ScoreModel,
-    adversarial_score_matching,
-    denoising_score_matching,
+    Gradient,
+    Losses,
+    adversarial_loss,
+    compiled_gradient,
     discriminator_loss,
+    gradient_of,
+    score_matching_loss,
 )
-from condgen.training.accumulate import Losses
+from condgen.schedules import Density, perturb
+from condgen.score import ScoreModel
 from condgen.training.batch import Batch
 from condgen.training.frozen import prepare_
 from condgen.training.loop import Apply, Task
@@ -42,7 +39,7 @@ def _draw(batch: Batch, model: ScoreModel, density: Density, label_dropout: floa
     """Times, noise, and the labels that a score model is told."""
     t = batch.times(density, model.schedule)
     eps = batch.normal(*batch.x.shape[1:])
-    y = batch.y_on_cpu if model.config.labels == "separate" else batch.y
+    y = batch.y_on_cpu if model.labels == "separate" else batch.y
     if model.null_label is not None:
         y = y.masked_fill(batch.chance(label_dropout), model.null_label)
     return _Draws(t, eps, y)
@@ -69,7 +66,7 @@ class ScoreTask(Task):
         """One gradient step."""
 
         def losses(x: Tensor, t: Tensor, eps: Tensor, y: Tensor) -> Losses:
-            return {"loss": denoising_score_matching(self.model, x, t, eps, y)}
+            return {"loss": score_matching_loss(self.model, x, t, eps, y)}
 
         return apply("model", losses, batch.x, *_draw(batch, self.model, self.density, self.label_dropout))
 
@@ -89,7 +86,7 @@ class AdversarialScoreTask(Task):
         self,
         model: ScoreModel,
         discriminator: Discriminator,
-        objective: AdversarialObjective,
+        objective: AdversarialScoreMatching,
         density: Density,
         label_dropout: float = 0.0,
     ) -> None:
@@ -125,30 +122,30 @@ class AdversarialScoreTask(Task):
         return {"loss": on_real + on_fake, "discriminator_real": on_real, "discriminator_fake": on_fake}
 
     def _losses(self, x: Tensor, t: Tensor, eps: Tensor, y: Tensor) -> Losses:
-        found = adversarial_score_matching(self.model, self.discriminator, self.objective.weight, x, t, eps, y)
+        found = adversarial_loss(self.model, self.discriminator, x, t, eps, y, self.objective.weight)
         return {"loss": found.total, "dsm": found.dsm, "adversarial": found.adversarial}
 
 
 class ClassifierTask(Task):
-    """Cross-entropy, or DLSM beside it, at times drawn from a density. The prior stays frozen.
+    """A classifier's loss at times drawn from a density.
 
     Args:
         model: the classifier.
-        objective: its loss.
+        loss: what it minimises.
         density: of times.
-        prior: the frozen score model, needed by DLSM.
+        prior: the frozen score model, where the loss needs one.
         gradient: computes the likelihood score.
     """
 
     def __init__(
         self,
         model: Classifier,
-        objective: ClassifierObjective,
+        loss: ClassifierLoss,
         density: Density,
         prior: Denoiser | None = None,
         gradient: Gradient = gradient_of,
     ) -> None:
-        self.model, self.objective, self.density, self.prior = model, objective, density, prior
+        self.model, self.loss, self.density, self.prior = model, loss, density, prior
         self.gradient = gradient
 
     def models(self) -> dict[str, nn.Module]:
@@ -156,8 +153,8 @@ class ClassifierTask(Task):
         return {"model": self.model}
 
     def prepare_(self, settings: TrainingSettings) -> None:
-        """DLSM differentiates twice, which the compiler takes only if it is given the gradient as a whole."""
-        twice = self.objective.loss == "dlsm"
+        """The compiler takes second derivatives only if it is given the first as a whole."""
+        twice = self.loss.differentiates_twice
         prepare_(self.model, settings, twice=twice)
         if settings.compile and twice:
             self.gradient = compiled_gradient()
@@ -166,11 +163,7 @@ class ClassifierTask(Task):
         """One gradient step."""
 
         def losses(x: Tensor, y: Tensor, t: Tensor, eps: Tensor) -> Losses:
-            found = classifier_losses(self.model, self.objective, x, y, t, eps, self.prior, self.gradient)
-            shown = {"loss": found.total, "ce": found.cross_entropy, "accuracy": found.correct}
-            if found.dlsm is not None and found.gain is not None:
-                shown |= {"dlsm": found.dlsm, "gain": found.gain}
-            return shown
+            return self.loss(self.model, x, y, t, eps, self.prior, self.gradient)
 
         t = batch.times(self.density, self.model.schedule)
         return apply("model", losses, batch.x, batch.y, t, batch.normal(*batch.x.shape[1:]))

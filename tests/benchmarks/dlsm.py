@@ -23,12 +23,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from benchmarks.timing import take_turns
-from condgen.classifier import (
-    Classifier,
-    ClassifierConfig,
-    compiled_gradient,
-    gradient_of,
-)
+from condgen.classifier import Classifier, ClassifierConfig
+from condgen.losses import compiled_gradient, gradient_of
 from condgen.networks import AnyClassifierNet, MLPSettings, ResNetSettings, UNetSettings, use_plain_operations
 from condgen.schedules import EDM, expand
 from condgen.score import ScoreConfig, ScoreModel
@@ -246,7 +242,7 @@ def bench_dlsm(
     torch.manual_seed(0)
     names = tuple(str(label) for label in range(_CLASSES))
     about: dict[str, Any] = {"schedule": EDM(), "shape": size.shape, "names": names, "sigma_data": 0.5}
-    ours = Classifier(ClassifierConfig(network=size.network, **about)).to(device)
+    ours = ClassifierConfig(network=size.network, **about).build().to(device)
     plain = copy.deepcopy(ours)
     use_plain_operations(plain)
     official = _OfficialResNet(32, size.shape) if name == "cifar" else _OfficialMLP(size.shape)
@@ -313,7 +309,7 @@ def _prior_rows(
         choices["float32, compiled"] = PriorSettings(compile=True)
         choices["bfloat16, compiled"] = PriorSettings(precision="bfloat16", compile=True)
     torch.manual_seed(0)
-    prior = ScoreModel(ScoreConfig(network=UNetSettings(channels=64, multipliers=(1, 2, 2)), **about)).to(device)
+    prior = ScoreConfig(network=UNetSettings(channels=64, multipliers=(1, 2, 2)), **about).build().to(device)
     priors = {name: lighten_(copy.deepcopy(prior), choice) for name, choice in choices.items()}
 
     def evaluate(model: ScoreModel) -> Callable[[], Tensor]:

@@ -23,7 +23,7 @@ from scipy.optimize import brentq
 from torch import Tensor, nn
 
 from benchmarks.seeds import Fact
-from condgen.generator import Critic, distribution_matching_loss, mismatching_loss, score_identity_loss
+from condgen.losses import Critic, distribution_matching_loss, mismatching_loss, score_identity_loss
 from condgen.networks import MLPSettings
 from condgen.oracle import Oracle
 from condgen.schedules import EDM, Levels, linear_beta_levels

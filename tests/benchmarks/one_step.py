@@ -70,17 +70,15 @@ def one_step_rows(
     torch.manual_seed(0)
     names = tuple(map(str, range(_CLASSES)))
     config = GeneratorConfig(network=size.network, shape=size.shape, names=names, scale=_SIGMA_DATA, level=_LEVEL)
-    generator = OneStep(config).to(device).eval()
-    model = ScoreModel(
-        ScoreConfig(
-            network=size.network,
-            schedule=EDM(),
-            shape=size.shape,
-            names=names,
-            labels="embedding",
-            sigma_data=_SIGMA_DATA,
-        )
-    )
+    generator = config.build().to(device).eval()
+    model = ScoreConfig(
+        network=size.network,
+        schedule=EDM(),
+        shape=size.shape,
+        names=names,
+        labels="embedding",
+        sigma_data=_SIGMA_DATA,
+    ).build()
     model = model.to(device).eval()
     weights = sum(p.numel() for p in generator.parameters())
     variants: dict[tuple[str, int], Callable[[], object]] = {}

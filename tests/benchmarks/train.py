@@ -22,8 +22,9 @@ from torch.nn import functional as F
 
 from benchmarks.timing import take_turns
 from benchmarks.train_peers import PEERS, Missing, PeerSize, write_pictures
-from condgen.classifier import Classifier, ClassifierConfig, ClassifierObjective
+from condgen.classifier import ClassifierConfig
 from condgen.data import LabelledSet
+from condgen.losses import DLSM, CrossEntropy
 from condgen.networks import ResNetSettings, UNetSettings
 from condgen.schedules import EDM, LogNormal
 from condgen.score import ScoreConfig, ScoreModel
@@ -205,14 +206,14 @@ def _ours(size: TrainSize, data: LabelledSet, compiled: bool) -> dict[str, _Vari
 
     def score() -> ScoreModel:
         torch.manual_seed(0)
-        return ScoreModel(ScoreConfig(network=size.network, **about)).to(data.x.device)
+        return ScoreConfig(network=size.network, **about).build().to(data.x.device)
 
     def learner(what: str, precision: Precision) -> Task:
         if what == _SCORE:
             return ScoreTask(score(), LogNormal())
-        loss = ClassifierObjective(loss="ce" if what == _CE else "dlsm")
+        loss = CrossEntropy() if what == _CE else DLSM()
         prior = lighten_(score().eval().requires_grad_(False), PriorSettings(precision=precision))
-        classifier = Classifier(ClassifierConfig(network=size.classifier, **about)).to(data.x.device)
+        classifier = ClassifierConfig(network=size.classifier, **about).build().to(data.x.device)
         return ClassifierTask(classifier, loss, LogNormal(), prior)
 
     variants: dict[str, _Variant] = {}

@@ -100,7 +100,7 @@ def test_exported_models_are_the_models_of_the_run(run, shared):
     assert json.loads((shared / "config.json").read_text())["models"] == list(MODELS)
     for name, kind in MODELS.items():
         assert file_key(shared / name / "model.safetensors") == file_key(run / name / "model.safetensors")
-        model = kind.from_pretrained(shared / name)
+        model = kind.load(shared / name)
         assert not any(parameter.requires_grad for parameter in model.parameters())
         assert model.config == kind.load(run / name).config
         config = json.loads((shared / name / "config.json").read_text())
@@ -147,7 +147,7 @@ def test_data_that_others_have_too_are_found_again(condgen, tmp_path):
 
 
 def test_the_hub_is_asked_for_safetensors_and_json_alone(shared, hub, tmp_path, condgen):
-    fetched = ScoreModel.from_pretrained("hf:me/pets@v1/score")
+    fetched = ScoreModel.load("hf:me/pets@v1/score")
     x, t = torch.randn(2, 1, 4, 4), torch.tensor(1.0, dtype=torch.float64)
     assert torch.equal(fetched(x, t), ScoreModel.load(shared / "score")(x, t))
     place = model_folder("hf:me/pets/classifier-dlsm/")
@@ -186,7 +186,7 @@ def test_a_name_without_hf_has_a_hint(hub, tmp_path, monkeypatch, condgen):
         with pytest.raises(
             UserError, match=r"me/pets does not exist: .*, or hf:me/pets if it is on the Hugging Face hub"
         ):
-            kind.from_pretrained("me/pets")
+            kind.load("me/pets")
     code, _, err = condgen("sample", "--score", "me/pets/score", "--out", "s")
     assert (code, "hf:me/pets/score" in err, len(err.strip().splitlines())) == (2, True, 1)
     for name in ("me", "./me/pets", "../me/pets", tmp_path / "me"):
@@ -306,7 +306,7 @@ def test_a_single_model_takes_its_part_of_the_run_along(run, shared, condgen, tm
     assert {result.metric_args["method"] for result in card.data.eval_results} == {"guided"}
     grid = tmp_path / "one" / "figures" / "samples-guided.png"
     assert grid.read_bytes() == (run / "samples" / "guided" / "grid.png").read_bytes()
-    assert Classifier.from_pretrained(tmp_path / "one").n_classes == 3
+    assert Classifier.load(tmp_path / "one").n_classes == 3
     shutil.copytree(run / "score", tmp_path / "alone")
     code, _, err = condgen("export", tmp_path / "alone", "--out", tmp_path / "two")
     assert code == 0, err

@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import save_file
 
 from condgen.checkpoint import save_tensors
-from condgen.classifier import Classifier, ClassifierConfig
+from condgen.classifier import ClassifierConfig
 from condgen.errors import UserError
 from condgen.metrics import Features, Store, extractors, open_extractor
 from condgen.networks import ResNetSettings
@@ -174,7 +174,7 @@ def test_a_classifier_of_condgen_at_its_least_noise(tmp_path):
         network=ResNetSettings(width=8, blocks=(1, 1)), schedule=EDM(), shape=GREY, names=tuple("abc"), sigma_data=0.5
     )
     torch.manual_seed(0)
-    classifier = Classifier(config).eval()
+    classifier = config.build().eval()
     folder = tmp_path / "judge"
     save_tensors(folder / "model.safetensors", classifier.state_dict(), config.model_dump(mode="json"))
     found = open_extractor(str(folder), GREY)

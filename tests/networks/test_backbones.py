@@ -3,9 +3,10 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from condgen.classifier import Classifier, ClassifierConfig, ClassifierObjective, classifier_losses
+from condgen.classifier import ClassifierConfig
 from condgen.denoiser import Denoiser
 from condgen.errors import UserError
+from condgen.losses import dlsm_loss
 from condgen.networks import backbones
 from condgen.networks.backbones import TimmClassifier, TimmSettings
 from condgen.schedules import EDM
@@ -121,13 +122,13 @@ def test_the_backbones_that_people_use_train_with_dlsm(name):
     """A small step against the gradient of DLSM alone lowers it by as much as the gradient says."""
     torch.manual_seed(0)
     about = {"schedule": EDM(), "shape": (3, 32, 32), "names": ("a", "b"), "sigma_data": 0.5}
-    model = Classifier(ClassifierConfig(network=TimmSettings(name=name), **about)).double().eval()
+    model = ClassifierConfig(network=TimmSettings(name=name), **about).build().double().eval()
     x, eps = torch.randn(2, 2, 3, 32, 32, dtype=torch.float64)
     y, t = torch.arange(2), torch.tensor([0.5, 2.0], dtype=torch.float64)
     parameters = list(model.parameters())
 
     def dlsm():
-        return classifier_losses(model, ClassifierObjective(ce_weight=0), x, y, t, eps, Blank()).total.mean()
+        return dlsm_loss(model, Blank(), x, y, t, eps, ce_weight=0).mean()
 
     before = dlsm()
     gradients = torch.autograd.grad(before, parameters, materialize_grads=True)

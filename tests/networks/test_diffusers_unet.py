@@ -12,7 +12,7 @@ from condgen.networks import DiffusersSettings, start_from
 from condgen.rng import Streams
 from condgen.samplers import DDIM, History
 from condgen.schedules import EDM, VP
-from condgen.score import ScoreConfig, ScoreModel
+from condgen.score import ScoreConfig
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # of other people's dependencies
@@ -42,7 +42,7 @@ def _model(prediction="epsilon", betas=NOISES[0], schedule=None, **changes):
         unet=UNET, beta_schedule=name, beta_start=low, beta_end=high, prediction=prediction, **changes
     )
     config = ScoreConfig(network=settings, schedule=schedule or EDM(), shape=SHAPE, names=("a", "b"), sigma_data=1.0)
-    return ScoreModel(config).eval().requires_grad_(False)
+    return config.build().eval().requires_grad_(False)
 
 
 def _scheduler(kind, prediction, betas, **changes):

@@ -27,7 +27,7 @@ def bad_losses(first: int, last: int, value: float, row: int | None = None) -> N
     """The score model's losses in steps `first` to `last`, counted from 1, are a value; in one row of a batch alone."""
     from condgen.training import tasks
 
-    honest, steps = vars(tasks)["denoising_score_matching"], iter(range(1, 10**9))
+    honest, steps = vars(tasks)["score_matching_loss"], iter(range(1, 10**9))
 
     def planted(*arguments: Any) -> Tensor:
         losses: Tensor = honest(*arguments)
@@ -36,7 +36,7 @@ def bad_losses(first: int, last: int, value: float, row: int | None = None) -> N
         chosen = torch.ones(len(losses), dtype=torch.bool) if row is None else torch.arange(len(losses)) == row
         return torch.where(chosen, value * losses, losses)
 
-    vars(tasks)["denoising_score_matching"] = planted
+    vars(tasks)["score_matching_loss"] = planted
 
 
 def bad_prior(after: int) -> None:

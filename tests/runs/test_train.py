@@ -29,10 +29,10 @@ def spoilt(monkeypatch, steps):
     """Losses of these updates are not numbers."""
     from condgen.training import tasks
 
-    honest, calls = tasks.denoising_score_matching, iter(range(10**6))
+    honest, calls = tasks.score_matching_loss, iter(range(10**6))
     monkeypatch.setattr(
         tasks,
-        "denoising_score_matching",
+        "score_matching_loss",
         lambda *arguments: honest(*arguments) * (torch.nan if next(calls) in steps else 1.0),
     )
 
@@ -87,14 +87,14 @@ def test_a_training_that_is_too_short_for_the_limit_does_not_finish_with_nothing
 def test_a_few_bad_rows_are_named_by_noise_level_and_class(monkeypatch, tmp_path):
     from condgen.training import tasks
 
-    honest, seen = tasks.denoising_score_matching, []
+    honest, seen = tasks.score_matching_loss, []
 
     def planted(model, x, t, eps, y):
         losses = honest(model, x, t, eps, y)
         seen.append((t, y))
         return torch.where(torch.arange(len(losses)) == 5, torch.inf, losses) if len(seen) in (4, 9) else losses
 
-    monkeypatch.setattr(tasks, "denoising_score_matching", planted)
+    monkeypatch.setattr(tasks, "score_matching_loss", planted)
     small, data = stage()
     said = [progress.message for progress in train_stage("score", tmp_path, small, data, ALONE) if progress.message]
     assert len(said) == 1

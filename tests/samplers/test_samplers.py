@@ -23,7 +23,7 @@ from condgen.samplers import (
     trajectory,
 )
 from condgen.schedules import EDM, GRIDS, VE, VP, Cosine, geometric_grid, karras_grid
-from condgen.score import ScoreConfig, ScoreModel
+from condgen.score import ScoreConfig
 
 SCHEDULES = [VE(), VP(), Cosine(t_epsilon=2e-3), EDM()]
 NOISY = {"ddim": {"eta": 0.7}, "predictor-corrector": {"length": "norms", "corrections": 2}, "edm": {"gamma": 0.3}}
@@ -80,7 +80,7 @@ def test_a_sample_depends_on_its_own_seed_alone_bit_for_bit(name, options, shape
 def test_networks_add_rounding_at_most(name, network):
     torch.manual_seed(0)
     config = ScoreConfig(network=network, schedule=EDM(), shape=(1, 8, 8), names=("a", "b"), sigma_data=0.5)
-    sampler = FIXED[name](ScoreModel(config).eval())
+    sampler = FIXED[name](config.build().eval())
     grid = karras_grid(EDM(), 6)
     together = draw(sampler, grid, range(5), None, (1, 8, 8))
     alone = torch.cat([draw(sampler, grid, [i], None, (1, 8, 8)) for i in range(5)])
@@ -93,7 +93,7 @@ def test_a_gpu_adds_rounding_at_most():
     torch.manual_seed(0)
     network = UNetSettings(channels=16, multipliers=(1, 2), blocks=1, attention=())
     config = ScoreConfig(network=network, schedule=EDM(), shape=(1, 8, 8), names=("a", "b"), sigma_data=0.5)
-    model, grid, found = ScoreModel(config).eval(), karras_grid(EDM(), 6), []
+    model, grid, found = config.build().eval(), karras_grid(EDM(), 6), []
     for device in ("cpu", "cuda"):
         streams = Streams(range(5), torch.device(device))
         found.append(final(trajectory(FIXED["heun"](model.to(device)), grid, streams, None, (1, 8, 8))).x.cpu())

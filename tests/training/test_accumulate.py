@@ -6,22 +6,24 @@ import pytest
 import torch
 from torch.nn.utils.parametrizations import spectral_norm
 
-from condgen.classifier import Classifier, ClassifierConfig, ClassifierObjective
+from condgen.classifier import ClassifierConfig
 from condgen.errors import UserError
-from condgen.generator import (
+from condgen.generator import GeneratorConfig
+from condgen.losses import (
+    AdversarialScoreMatching,
     Critic,
+    Discriminator,
     DistributionMatching,
-    Generator,
-    GeneratorConfig,
     LikelihoodTerm,
     ScoreIdentity,
     ScoreMismatching,
+    classifier_loss,
 )
 from condgen.networks import MLPDiscriminatorSettings, MLPSettings
 from condgen.schedules import EDM, LogNormal
-from condgen.score import AdversarialObjective, Discriminator, ScoreConfig, ScoreModel
+from condgen.score import ScoreConfig
 from condgen.training import Accumulation, Augmentation, Batch, Processes, State, TrainingSettings, accumulate, train
-from condgen.training.generator_tasks import Likely, MatchingTask, MismatchingTask
+from condgen.training.generator_tasks import LikelihoodGuide, MatchingTask, MismatchingTask
 from condgen.training.tasks import AdversarialScoreTask, ClassifierTask, ScoreTask
 
 NET = MLPSettings(width=16, depth=1, embedding=8)
@@ -32,27 +34,27 @@ MOVED = Augmentation(probability=0.5)
 
 def score_model(data, labels="none"):
     about = {"schedule": EDM(), "shape": data.shape, "names": data.names, "sigma_data": 0.5}
-    return ScoreModel(ScoreConfig(network=NET, labels=labels, **about))
+    return ScoreConfig(network=NET, labels=labels, **about).build()
 
 
 def classifier(data):
     about = {"schedule": EDM(), "shape": data.shape, "names": data.names, "sigma_data": 0.5}
-    return Classifier(ClassifierConfig(network=NET, **about))
+    return ClassifierConfig(network=NET, **about).build()
 
 
 def adversarial(data):
-    objective = AdversarialObjective(network=MLPDiscriminatorSettings(width=16, depth=1), discriminator_steps=2)
+    objective = AdversarialScoreMatching(network=MLPDiscriminatorSettings(width=16, depth=1), discriminator_steps=2)
     model = score_model(data)
     return AdversarialScoreTask(model, Discriminator(objective.network, True, model), objective, LogNormal())
 
 
 def discriminating(data, loss):
     prior = score_model(data).eval().requires_grad_(False)
-    return ClassifierTask(classifier(data), ClassifierObjective(loss=loss), LogNormal(), prior)
+    return ClassifierTask(classifier(data), classifier_loss({"loss": loss}, ""), LogNormal(), prior)
 
 
 def generator(data):
-    return Generator(GeneratorConfig(network=NET, shape=data.shape, names=data.names, latent=4))
+    return GeneratorConfig(network=NET, shape=data.shape, names=data.names, latent=4).build()
 
 
 def matching(data, objective, **more):
@@ -63,7 +65,7 @@ def matching(data, objective, **more):
 
 def mismatching(data):
     critic = Critic(NET, data.shape, data.n_classes, (0.1, 0.3))
-    likely = Likely(classifier(data).eval().requires_grad_(False), LikelihoodTerm(weight=0.3))
+    likely = LikelihoodGuide(classifier(data).eval().requires_grad_(False), LikelihoodTerm(weight=0.3))
     return MismatchingTask(generator(data), critic, ScoreMismatching(network=NET, critic_steps=2), MOVED, likely)
 
 

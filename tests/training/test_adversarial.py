@@ -9,14 +9,15 @@ import torch
 from condgen.checkpoint import load_tensors, save_tensors
 from condgen.data import LabelledSet
 from condgen.errors import UserError
+from condgen.losses import AdversarialScoreMatching, Discriminator
 from condgen.networks import MLPDiscriminatorSettings, MLPSettings
 from condgen.schedules import EDM, LogNormal
-from condgen.score import AdversarialObjective, Discriminator, ScoreConfig, ScoreModel
+from condgen.score import ScoreConfig
 from condgen.training import Batch, Processes, State, Task, TrainingSettings, load_state, save_state, train
 from condgen.training.tasks import AdversarialScoreTask, ScoreTask
 
 SETTINGS = TrainingSettings(steps=6, batch=12, lr=1e-2, warmup=2)
-OBJECTIVE = AdversarialObjective(network=MLPDiscriminatorSettings(width=16, depth=1))
+OBJECTIVE = AdversarialScoreMatching(network=MLPDiscriminatorSettings(width=16, depth=1))
 ALONE = Processes(cpu=True)
 
 
@@ -29,7 +30,7 @@ def model(data, labels="none"):
     torch.manual_seed(0)
     network = MLPSettings(width=16, depth=1, embedding=8)
     about = {"schedule": EDM(), "shape": data.shape, "names": data.names, "sigma_data": 0.5}
-    return ScoreModel(ScoreConfig(network=network, labels=labels, **about))
+    return ScoreConfig(network=network, labels=labels, **about).build()
 
 
 def task(data, labels="none", **changes):

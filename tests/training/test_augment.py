@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from condgen.data import LabelledSet
-from condgen.generator import Critic, Generator, GeneratorConfig, ScoreMismatching
+from condgen.generator import GeneratorConfig
+from condgen.losses import Critic, ScoreMismatching
 from condgen.networks import MLPSettings
 from condgen.training import Augmentation, Batch, Processes, TrainingSettings
 from condgen.training.augment import augment, draw_augmentation
@@ -115,7 +116,7 @@ def test_points_stay_as_they_are():
 
 def test_generated_and_real_images_are_augmented_each_in_its_own_way():
     torch.manual_seed(0)
-    model = Generator(GeneratorConfig(network=NET, shape=DATA.shape, names=DATA.names, latent=4))
+    model = GeneratorConfig(network=NET, shape=DATA.shape, names=DATA.names, latent=4).build()
     critic = Critic(NET, DATA.shape, 2, (0.1,))
     learner = MismatchingTask(
         model, critic, ScoreMismatching(network=NET, critic_steps=1), Augmentation(probability=0.5)

@@ -14,11 +14,13 @@ from condgen.training.distributed import refuse_shared_gpus
 WORKER = """
 import os, sys, torch
 torch.set_num_threads(1)
-from condgen.classifier import Classifier, ClassifierConfig, ClassifierObjective
+from condgen.classifier import Classifier, ClassifierConfig
+from condgen.losses import DLSM
 from condgen.data import LabelledSet
 from condgen.networks import MLPDiscriminatorSettings, MLPSettings
 from condgen.schedules import EDM, LogNormal
-from condgen.score import AdversarialObjective, Discriminator, ScoreConfig, ScoreModel
+from condgen.score import ScoreConfig, ScoreModel
+from condgen.losses import AdversarialScoreMatching, Discriminator
 from condgen.training import Processes, State, TrainingSettings, train
 from condgen.training.tasks import AdversarialScoreTask, ClassifierTask
 
@@ -29,12 +31,12 @@ data = LabelledSet(x=torch.randn(30, 2, generator=generator) + y[:, None], y=y, 
 torch.manual_seed(0)
 about = dict(schedule=EDM(), shape=(2,), names=data.names, sigma_data=1.0)
 net = MLPSettings(width=16, depth=1, embedding=8)
-score = ScoreModel(ScoreConfig(network=net, **about))
+score = ScoreConfig(network=net, **about).build()
 if sys.argv[2] == "dlsm":
     prior = score.eval().requires_grad_(False)
-    task = ClassifierTask(Classifier(ClassifierConfig(network=net, **about)), ClassifierObjective(), LogNormal(), prior)
+    task = ClassifierTask(ClassifierConfig(network=net, **about).build(), DLSM(), LogNormal(), prior)
 else:
-    objective = AdversarialObjective(network=MLPDiscriminatorSettings(width=16, depth=1), discriminator_lr=1e-2)
+    objective = AdversarialScoreMatching(network=MLPDiscriminatorSettings(width=16, depth=1), discriminator_lr=1e-2)
     task = AdversarialScoreTask(score, Discriminator(objective.network, True, score), objective, LogNormal())
 settings = TrainingSettings(steps=4, batch=10, lr=1e-2, micro_batch=int(sys.argv[3]) or None)
 gradients = []

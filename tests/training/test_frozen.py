@@ -3,11 +3,12 @@ import copy
 import pytest
 import torch
 
-from condgen.classifier import Classifier, ClassifierConfig, ClassifierObjective, gradient_of
-from condgen.generator import Generator, GeneratorConfig
+from condgen.classifier import ClassifierConfig
+from condgen.generator import GeneratorConfig
+from condgen.losses import DLSM, CrossEntropy, classifier_loss, gradient_of
 from condgen.networks import ResNetSettings, UNetSettings
 from condgen.schedules import EDM, LogNormal
-from condgen.score import ScoreConfig, ScoreModel
+from condgen.score import ScoreConfig
 from condgen.training import PriorSettings, Processes, State, TrainingSettings, lighten_, prepare_, train
 from condgen.training.tasks import ClassifierTask, ScoreTask
 
@@ -18,12 +19,12 @@ ABOUT = {"schedule": EDM(), "shape": (1, 8, 8), "names": ("a", "b", "c"), "sigma
 def score_model(labels="none"):
     torch.manual_seed(0)
     network = UNetSettings(channels=8, multipliers=(1, 2), blocks=1, attention=(4,))
-    return ScoreModel(ScoreConfig(network=network, labels=labels, **ABOUT))
+    return ScoreConfig(network=network, labels=labels, **ABOUT).build()
 
 
 def classifier():
     torch.manual_seed(0)
-    return Classifier(ClassifierConfig(network=ResNetSettings(width=16, blocks=(1, 1)), **ABOUT))
+    return ClassifierConfig(network=ResNetSettings(width=16, blocks=(1, 1)), **ABOUT).build()
 
 
 def noised():
@@ -36,7 +37,7 @@ def test_half_precision_changes_a_prior_a_little_and_its_weights_not_at_all():
     torch.manual_seed(0)
     network = UNetSettings(channels=8, multipliers=(1, 2), blocks=1, attention=(4,))
     about = {"schedule": EDM(), "shape": (1, 8, 8), "names": ("a",), "sigma_data": 0.5}
-    prior = ScoreModel(ScoreConfig(network=network, **about)).eval()
+    prior = ScoreConfig(network=network, **about).build().eval()
     light = lighten_(copy.deepcopy(prior), PriorSettings(precision="bfloat16"))
     x_t, t = torch.randn(4, 1, 8, 8), torch.linspace(0.1, 3, 4, dtype=torch.float64)
     with torch.no_grad():
@@ -52,7 +53,7 @@ def test_a_compiled_prior_says_the_same():
     torch.manual_seed(0)
     network = UNetSettings(channels=8, multipliers=(1, 2), blocks=1, attention=(4,))
     about = {"schedule": EDM(), "shape": (1, 8, 8), "names": ("a",), "sigma_data": 0.5}
-    prior = ScoreModel(ScoreConfig(network=network, **about)).eval()
+    prior = ScoreConfig(network=network, **about).build().eval()
     fast = lighten_(copy.deepcopy(prior), PriorSettings(compile=True))
     x_t, t = torch.randn(4, 1, 8, 8), torch.linspace(0.1, 3, 4, dtype=torch.float64)
     with torch.no_grad():
@@ -63,7 +64,7 @@ def test_a_generator_in_half_precision_draws_nearly_the_same():
     torch.manual_seed(0)
     network = UNetSettings(channels=8, multipliers=(1, 2), blocks=1, attention=(4,))
     about = {"network": network, "shape": (1, 8, 8), "names": ("a", "b"), "scale": 0.5, "level": 2.5}
-    generator = Generator(GeneratorConfig(**about)).eval()
+    generator = GeneratorConfig(**about).build().eval()
     light = lighten_(copy.deepcopy(generator), PriorSettings(precision="bfloat16"))
     z, y = torch.randn(4, 1, 8, 8), torch.tensor([0, 1, 0, 1])
     with torch.no_grad():
@@ -76,7 +77,7 @@ def test_a_prior_in_half_precision_can_be_differentiated_as_a_teacher_is():
     torch.manual_seed(0)
     network = UNetSettings(channels=8, multipliers=(1, 2), blocks=1, attention=(4,))
     about = {"schedule": EDM(), "shape": (1, 8, 8), "names": ("a",), "sigma_data": 0.5}
-    prior = ScoreModel(ScoreConfig(network=network, **about)).eval().requires_grad_(False)
+    prior = ScoreConfig(network=network, **about).build().eval().requires_grad_(False)
     light = lighten_(copy.deepcopy(prior), PriorSettings(precision="bfloat16"))
     x_t, t = torch.randn(4, 1, 8, 8, requires_grad=True), torch.linspace(0.1, 3, 4, dtype=torch.float64)
     exact, rough = (torch.autograd.grad(model(x_t, t).square().sum(), x_t)[0] for model in (prior, light))
@@ -84,15 +85,13 @@ def test_a_prior_in_half_precision_can_be_differentiated_as_a_teacher_is():
 
 
 def test_by_default_nothing_changes():
-    prior = ScoreModel(
-        ScoreConfig(
-            network=UNetSettings(channels=8, multipliers=(1,)),
-            schedule=EDM(),
-            shape=(1, 8, 8),
-            names=("a",),
-            sigma_data=0.5,
-        )
-    )
+    prior = ScoreConfig(
+        network=UNetSettings(channels=8, multipliers=(1,)),
+        schedule=EDM(),
+        shape=(1, 8, 8),
+        names=("a",),
+        sigma_data=0.5,
+    ).build()
     net = prior.net
     assert lighten_(prior, PriorSettings()).net is net
 
@@ -160,7 +159,7 @@ def test_training_in_half_precision_follows_that_in_full(loss, data):
     def task():
         if loss == "score":
             return ScoreTask(score_model(), LogNormal())
-        return ClassifierTask(classifier(), ClassifierObjective(loss=loss), LogNormal(), score_model().eval())
+        return ClassifierTask(classifier(), classifier_loss({"loss": loss}, ""), LogNormal(), score_model().eval())
 
     (full, exact), (half, light) = (trained(task(), data, precision=p) for p in ("float32", "bfloat16"))
     assert light != exact
@@ -178,10 +177,10 @@ def test_compilation_is_of_networks_and_for_dlsm_of_the_gradient(data, monkeypat
     monkeypatch.setattr(torch.nn.Module, "compile", lambda self, **how: compiled.append((type(self).__name__, how)))
     settings = TrainingSettings(steps=1, compile=True)
     ScoreTask(score_model(), LogNormal()).prepare_(settings)
-    ClassifierTask(classifier(), ClassifierObjective(loss="ce"), LogNormal()).prepare_(settings)
+    ClassifierTask(classifier(), CrossEntropy(), LogNormal()).prepare_(settings)
     assert compiled == [("UNet", {"dynamic": False}), ("ResNet", {"dynamic": False})]
     compiled.clear()
-    task = ClassifierTask(classifier(), ClassifierObjective(loss="dlsm"), LogNormal(), score_model())
+    task = ClassifierTask(classifier(), DLSM(), LogNormal(), score_model())
     task.prepare_(settings)
     assert compiled == []
     assert task.gradient is not gradient_of
@@ -196,7 +195,7 @@ def test_compiled_training_is_training(loss, precision, data):
     def task():
         if loss == "score":
             return ScoreTask(score_model(), LogNormal())
-        return ClassifierTask(classifier(), ClassifierObjective(loss=loss), LogNormal(), score_model().eval())
+        return ClassifierTask(classifier(), classifier_loss({"loss": loss}, ""), LogNormal(), score_model().eval())
 
     _, plain = trained(task(), data, precision=precision)
     torch._dynamo.reset()

@@ -5,22 +5,15 @@ import copy
 import pytest
 import torch
 
-from condgen.classifier import Classifier, ClassifierConfig
-from condgen.generator import (
-    Critic,
-    DistributionMatching,
-    Generator,
-    GeneratorConfig,
-    LikelihoodTerm,
-    ScoreIdentity,
-    ScoreMismatching,
-)
+from condgen.classifier import ClassifierConfig
+from condgen.generator import GeneratorConfig
 from condgen.guidance import ClassifierGuided
+from condgen.losses import Critic, DistributionMatching, LikelihoodTerm, ScoreIdentity, ScoreMismatching
 from condgen.networks import MLPSettings, UNetSettings
 from condgen.schedules import EDM
-from condgen.score import ScoreConfig, ScoreModel
+from condgen.score import ScoreConfig
 from condgen.training import Batch, Processes, State, TrainingSettings, train
-from condgen.training.generator_tasks import Likely, MatchingTask, MismatchingTask
+from condgen.training.generator_tasks import LikelihoodGuide, MatchingTask, MismatchingTask
 
 NET = MLPSettings(width=16, depth=1, embedding=8)
 SETTINGS = TrainingSettings(steps=3, batch=12, lr=1e-2, warmup=0)
@@ -30,17 +23,17 @@ MATCHING = {"dmd": DistributionMatching, "sid": ScoreIdentity}
 
 def score_model(data, labels="embedding"):
     about = {"schedule": EDM(), "shape": data.shape, "names": data.names, "sigma_data": 0.5}
-    return ScoreModel(ScoreConfig(network=NET, labels=labels, **about))
+    return ScoreConfig(network=NET, labels=labels, **about).build()
 
 
 def classifier(data):
     about = {"schedule": EDM(), "shape": data.shape, "names": data.names, "sigma_data": 0.5}
-    return Classifier(ClassifierConfig(network=NET, **about)).eval().requires_grad_(False)
+    return ClassifierConfig(network=NET, **about).build().eval().requires_grad_(False)
 
 
 def task(name, data, teacher=None, likely=None):
     torch.manual_seed(0)
-    model = Generator(GeneratorConfig(network=NET, shape=data.shape, names=data.names, latent=4))
+    model = GeneratorConfig(network=NET, shape=data.shape, names=data.names, latent=4).build()
     if name == "smm":
         objective = ScoreMismatching(network=NET, critic_steps=3, critic_lr=0.5)
         return MismatchingTask(model, Critic(NET, data.shape, 3, (0.1, 0.3)), objective, likely=likely)
@@ -118,7 +111,7 @@ def test_a_likelihood_term_adds_its_weight_and_leaves_the_classifier_alone(name,
     torch.manual_seed(1)
     frozen, losses = classifier(tiny_images), []
     for weight in (None, 0.01, 100.0):
-        likely = None if weight is None else Likely(frozen, LikelihoodTerm(weight=weight))
+        likely = None if weight is None else LikelihoodGuide(frozen, LikelihoodTerm(weight=weight))
         learner = task(name, tiny_images, likely=likely)
         applied = {}
 
@@ -141,7 +134,7 @@ def test_judges_have_learning_rates_of_their_own(tiny_images):
 def test_the_generators_loss_is_the_mean_of_its_draws(tiny_images):
     """More draws, less noise: over steps the variance of the mean of eight is about an eighth."""
     torch.manual_seed(0)
-    model = Generator(GeneratorConfig(network=NET, shape=tiny_images.shape, names=tiny_images.names, latent=4))
+    model = GeneratorConfig(network=NET, shape=tiny_images.shape, names=tiny_images.names, latent=4).build()
     critic = Critic(NET, tiny_images.shape, 3, (0.1, 0.3))
     spread = {}
     for draws in (1, 8):
@@ -157,7 +150,7 @@ def test_judges_are_asked_without_dropout_and_learn_with_it(tiny_images):
     """With equal judges nothing is left of the difference, which masks that differ would leave."""
     net = UNetSettings(channels=8, multipliers=(1,), blocks=1, attention=(), dropout=0.5)
     about = {"shape": tiny_images.shape, "names": tiny_images.names, "sigma_data": 0.5, "labels": "embedding"}
-    fake = ScoreModel(ScoreConfig(network=net, schedule=EDM(), **about))
+    fake = ScoreConfig(network=net, schedule=EDM(), **about).build()
     learner = task("sid", tiny_images)
     learner = MatchingTask(learner.model, copy.deepcopy(fake), fake, ScoreIdentity(network=net))
     batch = Batch(tiny_images, SETTINGS, 0, 0, ALONE)

@@ -7,7 +7,7 @@ import torch
 
 from condgen.networks import MLPSettings
 from condgen.schedules import EDM, LogNormal
-from condgen.score import ScoreConfig, ScoreModel
+from condgen.score import ScoreConfig
 from condgen.training import Batch, Processes, State, TrainingSettings, load_state, save_state, train
 from condgen.training.tasks import ScoreTask
 
@@ -21,7 +21,7 @@ def task(data, labels, dropout=0.5):
     config = ScoreConfig(
         network=network, schedule=EDM(), shape=data.shape, names=data.names, labels=labels, sigma_data=0.5
     )
-    return ScoreTask(ScoreModel(config), LogNormal(), dropout)
+    return ScoreTask(config.build(), LogNormal(), dropout)
 
 
 class Rank(Processes):

@@ -5,7 +5,7 @@ import torch
 
 from condgen.networks import MLPSettings
 from condgen.schedules import EDM, LogNormal
-from condgen.score import ScoreConfig, ScoreModel
+from condgen.score import ScoreConfig
 from condgen.training import Processes, State, Task, TrainingSettings, in_words, train
 from condgen.training.spoilt import Known, Spoilt
 from condgen.training.tasks import ScoreTask
@@ -77,7 +77,7 @@ def test_a_gradient_that_overflows_alone_is_told_from_a_loss():
 def test_overflow_in_a_network_is_detected(tiny_images, precision, huge):
     network = MLPSettings(width=16, depth=2, embedding=8)
     about = {"shape": tiny_images.shape, "names": tiny_images.names, "sigma_data": 1e-30 if huge == "inputs" else 0.5}
-    model = ScoreModel(ScoreConfig(network=network, schedule=EDM(sigma_min=1e-32, sigma_max=80), **about))
+    model = ScoreConfig(network=network, schedule=EDM(sigma_min=1e-32, sigma_max=80), **about).build()
     if huge == "weights":
         with torch.no_grad():
             for parameter in model.parameters():

@@ -7,7 +7,7 @@ import torch
 
 from condgen.networks import UNetSettings
 from condgen.schedules import EDM, LogNormal
-from condgen.score import ScoreConfig, ScoreModel
+from condgen.score import ScoreConfig
 from condgen.training import Processes, State, Task, TrainingSettings, load_state, save_state, train
 from condgen.training.tasks import ScoreTask
 
@@ -148,7 +148,7 @@ def convolutional(data):
     torch.manual_seed(0)
     network = UNetSettings(channels=8, multipliers=(1, 2), blocks=1, attention=())
     about = {"shape": data.shape, "names": data.names, "sigma_data": 0.5}
-    return ScoreTask(ScoreModel(ScoreConfig(network=network, schedule=EDM(), **about)), LogNormal())
+    return ScoreTask(ScoreConfig(network=network, schedule=EDM(), **about).build(), LogNormal())
 
 
 def steps(task, data, monkeypatch, *, last, transposed=False, optimizer="adam"):

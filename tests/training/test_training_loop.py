@@ -3,19 +3,21 @@ import itertools
 import pytest
 import torch
 
-from condgen.classifier import Classifier, ClassifierConfig, ClassifierObjective
-from condgen.generator import (
+from condgen.classifier import ClassifierConfig
+from condgen.generator import GeneratorConfig
+from condgen.losses import (
+    AdversarialScoreMatching,
     Critic,
+    Discriminator,
     DistributionMatching,
-    Generator,
-    GeneratorConfig,
     ScoreIdentity,
     ScoreMismatching,
+    classifier_loss,
     mismatching_levels,
 )
 from condgen.networks import MLPDiscriminatorSettings, MLPSettings
 from condgen.schedules import EDM, LogNormal
-from condgen.score import AdversarialObjective, Discriminator, ScoreConfig, ScoreModel
+from condgen.score import ScoreConfig
 from condgen.training import Batch, Processes, State, TrainingSettings, load_state, save_state, train
 from condgen.training.generator_tasks import MatchingTask, MismatchingTask
 from condgen.training.settings import learning_rate_factor
@@ -30,25 +32,25 @@ ALONE = Processes(cpu=True)
 def score_task(data, labels="none"):
     about = {"shape": data.shape, "names": data.names, "labels": labels}
     return ScoreTask(
-        ScoreModel(ScoreConfig(network=NET, schedule=EDM(), sigma_data=0.5, **about)),
+        ScoreConfig(network=NET, schedule=EDM(), sigma_data=0.5, **about).build(),
         LogNormal(),
     )
 
 
 def adversarial_task(data):
     model = score_task(data).model
-    objective = AdversarialObjective(network=MLPDiscriminatorSettings(width=16, depth=1), discriminator_steps=2)
+    objective = AdversarialScoreMatching(network=MLPDiscriminatorSettings(width=16, depth=1), discriminator_steps=2)
     return AdversarialScoreTask(model, Discriminator(objective.network, True, model), objective, LogNormal())
 
 
 def classifier_task(data, loss="dlsm"):
     prior = score_task(data).model.eval().requires_grad_(False)
     config = ClassifierConfig(network=NET, schedule=EDM(), shape=data.shape, names=data.names, sigma_data=0.5)
-    return ClassifierTask(Classifier(config), ClassifierObjective(loss=loss), LogNormal(), prior)
+    return ClassifierTask(config.build(), classifier_loss({"loss": loss}, ""), LogNormal(), prior)
 
 
 def generator(data):
-    return Generator(GeneratorConfig(network=NET, shape=data.shape, names=data.names, latent=4))
+    return GeneratorConfig(network=NET, shape=data.shape, names=data.names, latent=4).build()
 
 
 def mismatching_task(data):

@@ -4,13 +4,22 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from condgen.classifier import Classifier, ClassifierConfig, ClassifierObjective
+from condgen.classifier import ClassifierConfig
 from condgen.data import LabelledSet
-from condgen.generator import Critic, DistributionMatching, Generator, GeneratorConfig, ScoreIdentity, ScoreMismatching
+from condgen.generator import GeneratorConfig
 from condgen.guidance import ClassifierGuided, DenoiserGuided
+from condgen.losses import (
+    AdversarialScoreMatching,
+    Critic,
+    Discriminator,
+    DistributionMatching,
+    ScoreIdentity,
+    ScoreMismatching,
+    classifier_loss,
+)
 from condgen.networks import ConvDiscriminatorSettings, ConvGeneratorSettings, ResNetSettings, UNetSettings
 from condgen.schedules import VP, LogNormal
-from condgen.score import AdversarialObjective, Discriminator, ScoreConfig, ScoreModel
+from condgen.score import ScoreConfig
 from condgen.training import Augmentation, Processes, State, TrainingSettings, train
 from condgen.training.generator_tasks import MatchingTask, MismatchingTask
 from condgen.training.tasks import AdversarialScoreTask, ClassifierTask, ScoreTask
@@ -26,11 +35,11 @@ def images(device):
 
 def score_model(data, labels="none"):
     about = {"schedule": VP(), "shape": data.shape, "names": data.names, "sigma_data": 0.5}
-    return ScoreModel(ScoreConfig(network=NET, labels=labels, **about)).to(data.x.device)
+    return ScoreConfig(network=NET, labels=labels, **about).build().to(data.x.device)
 
 
 def adversarial(data):
-    objective = AdversarialObjective(network=ConvDiscriminatorSettings(channels=(8, 8), halvings=1))
+    objective = AdversarialScoreMatching(network=ConvDiscriminatorSettings(channels=(8, 8), halvings=1))
     model = score_model(data)
     judge = Discriminator(objective.network, True, model).to(data.x.device)
     return AdversarialScoreTask(model, judge, objective, LogNormal())
@@ -40,12 +49,12 @@ def discriminating(data, loss):
     prior = score_model(data).eval().requires_grad_(False)
     network = ResNetSettings(width=8, blocks=(1, 1))
     config = ClassifierConfig(network=network, schedule=VP(), shape=data.shape, names=data.names, sigma_data=0.5)
-    return ClassifierTask(Classifier(config).to(data.x.device), ClassifierObjective(loss=loss), LogNormal(), prior)
+    return ClassifierTask(config.build().to(data.x.device), classifier_loss({"loss": loss}, ""), LogNormal(), prior)
 
 
 def generator(data, **about):
     config = GeneratorConfig(shape=data.shape, names=data.names, **about)
-    return Generator(config).to(data.x.device)
+    return config.build().to(data.x.device)
 
 
 def matching(data, objective):
@@ -65,7 +74,7 @@ def taught(data, labels):
             names=data.names,
             sigma_data=0.5,
         )
-        teacher = ClassifierGuided(teacher, Classifier(config).to(data.x.device), 1.5)
+        teacher = ClassifierGuided(teacher, config.build().to(data.x.device), 1.5)
     elif labels == "embedding":
         teacher = DenoiserGuided(teacher, scale=1.5)
     teacher = teacher.eval().requires_grad_(False)

@@ -181,7 +181,7 @@ class _Walk:
         settings, title = prepared.training, place.replace("-", " ", 1)
         needed = real
         if isinstance(stage, ScoreStage) or (
-            isinstance(stage, ClassifierStage) and stage.classifier.objective.loss == "ce"
+            isinstance(stage, ClassifierStage) and not stage.classifier.objective.needs_prior
         ):
             needed = Models()
         key = training_key(stage, self.train, real) if self.known and self._finished(needed) else None

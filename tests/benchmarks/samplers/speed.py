@@ -52,7 +52,7 @@ def _networks(channels: int, device: torch.device) -> tuple[dict[str, Network], 
         names=("any",),
         sigma_data=0.5,
     )
-    model = ScoreModel(config).to(device).eval()
+    model = config.build().to(device).eval()
     weights = sum(p.numel() for p in model.parameters())
     return {
         f"U-Net of {weights / 1e6:.2g} M weights": lambda x, c: 0.1 * model.net(x, c, None),

@@ -17,15 +17,72 @@ D_r may be any denoiser: trained beside the generator, or a frozen teacher, guid
 the generator learns the distribution that the guided score describes.
 """
 
+from abc import ABC, abstractmethod
+from typing import Literal
+
 import torch
+from pydantic import Field
 from torch import Tensor
 
-from condgen.denoiser import Denoiser, Likelihood
-from condgen.schedules import perturb
+from condgen.denoiser import Denoiser
+from condgen.networks import AnyDenoiserNet
+from condgen.schedules import AnyDensity, LogNormal, LogUniform, perturb
+from condgen.settings import Settings
 
-__all__ = ["distribution_matching_loss", "likelihood_loss", "score_identity_loss"]
+__all__ = [
+    "DistributionMatching",
+    "LikelihoodTerm",
+    "MatchingLoss",
+    "ScoreIdentity",
+    "distribution_matching_loss",
+    "score_identity_loss",
+]
 
 _LEAST = 1e-5  # of the mean distance by which a term is divided
+
+
+class MatchingLoss(Settings, ABC):
+    """Compares two denoisers, of real and of generated data."""
+
+    loss: str
+    network: AnyDenoiserNet | None = Field(
+        default=None,
+        description="of the denoisers that are trained; with a teacher its own, whose weights they start from",
+    )
+    density: AnyDensity = Field(default=LogUniform(), description="of the noise levels at which they are compared")
+    denoiser_density: AnyDensity = Field(default=LogNormal(), description="of the noise levels that they learn")
+    denoiser_steps: int = Field(default=2, gt=0, description="their updates per generator update")
+    denoiser_lr: float = Field(default=1e-3, gt=0)
+
+    @abstractmethod
+    def __call__(self, real: Denoiser, generated: Denoiser, x: Tensor, t: Tensor, eps: Tensor, y: Tensor) -> Tensor:
+        """The loss of generated data x (B, ...) at times t (B,), with noise eps and labels y (B,): (B,)."""
+
+
+class DistributionMatching(MatchingLoss):
+    """Distribution matching (DMD: Yin et al. 2024), the gradient of the Kullback-Leibler divergence."""
+
+    loss: Literal["dmd"] = "dmd"
+
+    def __call__(self, real: Denoiser, generated: Denoiser, x: Tensor, t: Tensor, eps: Tensor, y: Tensor) -> Tensor:
+        return distribution_matching_loss(real, generated, x, t, eps, y)
+
+
+class ScoreIdentity(MatchingLoss):
+    """Score identity distillation (SiD: Zhou et al. 2024), an estimate of the Fisher divergence."""
+
+    loss: Literal["sid"] = "sid"
+    alpha: float = Field(default=1.0, description="1/2 is UID, the difference of denoising errors; the paper: 1 or 1.2")
+
+    def __call__(self, real: Denoiser, generated: Denoiser, x: Tensor, t: Tensor, eps: Tensor, y: Tensor) -> Tensor:
+        return score_identity_loss(real, generated, x, t, eps, y, self.alpha)
+
+
+class LikelihoodTerm(Settings):
+    """A frozen noise-aware classifier's opinion of noised samples, added to any objective."""
+
+    weight: float = Field(default=0.01, gt=0, description="of -log p(y | x_t)")
+    density: AnyDensity = Field(default=LogUniform(), description="of the noise levels")
 
 
 def _inverse_distance(x: Tensor, denoised: Tensor) -> Tensor:
@@ -77,9 +134,3 @@ def score_identity_loss(
     terms = difference * ((towards - x) - alpha * difference)
     loss: Tensor = (terms * _inverse_distance(x, towards)).flatten(1).mean(1)
     return loss
-
-
-def likelihood_loss(classifier: Likelihood, x: Tensor, t: Tensor, eps: Tensor, y: Tensor) -> Tensor:
-    """The loss -log p(y | x_t), (B,), of data (B, ...) at times t (B,), by a noise-aware classifier."""
-    log_probabilities: Tensor = classifier(perturb(classifier.schedule, x, t, eps), t)
-    return -log_probabilities.gather(1, y[:, None])[:, 0]

@@ -24,12 +24,36 @@ modes. Hence the noise levels must stay small, and even so the data are not wher
 from typing import Literal
 
 import torch
+from pydantic import Field, PositiveFloat
 from torch import Tensor, nn
 
+from condgen.denoiser import precondition
 from condgen.networks import AnyDenoiserNet
 from condgen.schedules import EDM, Density, Levels, linear_beta_levels, perturb
+from condgen.settings import Settings
 
-__all__ = ["Critic", "critic_loss", "mismatching_levels", "mismatching_loss"]
+__all__ = ["Critic", "ScoreMismatching", "critic_loss", "mismatching_levels", "mismatching_loss"]
+
+
+class ScoreMismatching(Settings):
+    """Score mismatching (Ye & Liu 2024): one critic, which denoises real data and is made blind to generated."""
+
+    loss: Literal["smm"] = "smm"
+    network: AnyDenoiserNet = Field(description="the critic's network")
+    levels: tuple[PositiveFloat, ...] | None = Field(
+        default=None,
+        min_length=1,
+        description="noise levels for data of range [-1, 1], for points in two standard deviations; the paper's ten by "
+        "default",
+    )
+    target: Literal["noise", "zero"] = Field(
+        default="noise",
+        description="what the critic should say of generated data: other noise, or nothing. The expected gradient is "
+        "the same, but zero is unstable",
+    )
+    critic_steps: int = Field(default=3, gt=0, description="critic updates per generator update")
+    draws: int = Field(default=2, gt=0, description="noised copies of each generated image in the generator's loss")
+    critic_lr: float = Field(default=1e-3, gt=0)
 
 
 def mismatching_levels() -> tuple[float, ...]:
@@ -70,7 +94,7 @@ class Critic(nn.Module):
     def forward(self, noised: Tensor, t: Tensor, y: Tensor) -> Tensor:
         """The predicted noise, (B, ...)."""
         level = self.schedule.noise_level(t) / self.scale
-        noise = (level.log() / 4).to(device=noised.device, dtype=noised.dtype)
+        noise = precondition(level, 1.0).noise.to(device=noised.device, dtype=noised.dtype)
         predicted: Tensor = self.net(noised / self.scale, noise, y)
         return predicted
 

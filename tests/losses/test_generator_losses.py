@@ -1,16 +1,10 @@
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from condgen.generator import (
-    AnyGeneratorObjective,
-    DistributionMatching,
-    LikelihoodTerm,
-    ScoreIdentity,
-    ScoreMismatching,
-)
+from condgen.losses import AnyGeneratorLoss, DistributionMatching, LikelihoodTerm, ScoreIdentity, ScoreMismatching
 
 NETWORK = {"kind": "mlp", "width": 16}
-ANY = TypeAdapter(AnyGeneratorObjective)
+ANY = TypeAdapter(AnyGeneratorLoss)
 
 
 @pytest.mark.parametrize(

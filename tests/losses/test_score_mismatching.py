@@ -1,14 +1,8 @@
 import pytest
 import torch
 
-from condgen.generator import (
-    Critic,
-    Generator,
-    GeneratorConfig,
-    critic_loss,
-    mismatching_levels,
-    mismatching_loss,
-)
+from condgen.generator import GeneratorConfig
+from condgen.losses import Critic, critic_loss, mismatching_levels, mismatching_loss
 from condgen.networks import MLPSettings
 
 NET = MLPSettings(width=16, depth=1, embedding=8)
@@ -98,7 +92,7 @@ def test_noise_and_zero_targets_pull_the_critic_alike():
 
 def test_each_step_moves_its_own_network_only():
     torch.manual_seed(0)
-    generator = Generator(GeneratorConfig(network=NET, shape=(6,), names=("a", "b", "c"), latent=5))
+    generator = GeneratorConfig(network=NET, shape=(6,), names=("a", "b", "c"), latent=5).build()
     net, y = critic(), torch.arange(9) % 3
     t = times(net, torch.rand(9))
     z = torch.randn(9, 5)

@@ -5,18 +5,13 @@ import copy
 import pytest
 import torch
 
-from condgen.generator import (
-    Generator,
-    GeneratorConfig,
-    distribution_matching_loss,
-    likelihood_loss,
-    score_identity_loss,
-)
+from condgen.generator import GeneratorConfig
 from condgen.guidance import ClassifierGuided
+from condgen.losses import cross_entropy_loss, distribution_matching_loss, score_identity_loss
 from condgen.networks import MLPSettings
 from condgen.oracle import Oracle
 from condgen.schedules import EDM, VE, VP, perturb
-from condgen.score import ScoreConfig, ScoreModel
+from condgen.score import ScoreConfig
 
 NET = MLPSettings(width=16, depth=1, embedding=8)
 SCHEDULE = VP()
@@ -27,7 +22,7 @@ T = SCHEDULE.t_of_noise_level(torch.tensor([0.1, 0.3, 1.0, 3.0, 10.0], dtype=tor
 def score_model(seed, dtype=torch.float32):
     torch.manual_seed(seed)
     about = {"schedule": SCHEDULE, "shape": (4,), "names": ("a", "b"), "labels": "embedding", "sigma_data": 0.6}
-    return ScoreModel(ScoreConfig(network=NET, **about)).to(dtype)
+    return ScoreConfig(network=NET, **about).build().to(dtype)
 
 
 def oracle(seed, schedule=SCHEDULE):
@@ -90,7 +85,7 @@ def test_descending_distribution_matching_moves_samples_towards_the_real_data():
 @pytest.mark.parametrize("same", [lambda real: real, copy.deepcopy], ids=["one", "equal weights"])
 def test_where_the_denoisers_agree_the_generator_is_at_rest(loss, same):
     torch.manual_seed(2)
-    model = Generator(GeneratorConfig(network=NET, shape=(4,), names=("a", "b"), latent=3))
+    model = GeneratorConfig(network=NET, shape=(4,), names=("a", "b"), latent=3).build()
     real, (_, eps) = score_model(0), data(dtype=torch.float32)
     x = model(torch.randn(5, 3), Y)
     wanted = [x, *model.parameters()]
@@ -171,7 +166,7 @@ def test_a_sample_at_its_own_estimate_is_divided_by_no_zero():
 def test_the_likelihood_loss_is_minus_the_log_posterior_and_descends_along_the_likelihood_score(schedule):
     exact, (x, eps) = oracle(3, schedule), data()
     t = schedule.t_of_noise_level(torch.tensor([0.1, 0.3, 1.0, 3.0, 10.0], dtype=torch.float64))
-    loss = likelihood_loss(exact.likelihood, x, t, eps, Y)
+    loss = cross_entropy_loss(exact.likelihood, x, Y, t, eps)
     x_t = perturb(schedule, x.detach(), t, eps)
     posterior = exact.log_prob(x_t, t, Y) + exact.log_prior[Y] - exact.log_prob(x_t, t)
     torch.testing.assert_close(loss, -posterior, rtol=1e-8, atol=1e-10)

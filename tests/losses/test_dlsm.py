@@ -5,21 +5,18 @@ import pytest
 import torch
 from torch import nn
 
-from condgen.classifier import (
-    PRESETS,
-    Classifier,
-    ClassifierConfig,
-    ClassifierObjective,
-    classifier_losses,
-    compiled_gradient,
-    gradient_of,
-)
+from condgen.classifier import ClassifierConfig
 from condgen.denoiser import Denoiser, Likelihood
+from condgen.losses import DLSM, PRESETS, CrossEntropy, compiled_gradient, dlsm_loss, gradient_of
 from condgen.networks import MLPSettings, ResNetSettings, TimmSettings, use_plain_operations
 from condgen.oracle import Oracle
 from condgen.schedules import EDM, VE, VP, expand, perturb
 
 MEANS = torch.tensor([[-1.5, 0.5], [1.5, -0.5], [0.0, 2.0]], dtype=torch.float64)
+
+
+def losses_of(classifier, loss, x, y, t, eps, prior=None, gradient=gradient_of):
+    return loss(classifier, x, y, t, eps, prior, gradient)
 
 
 def oracle(schedule):
@@ -52,8 +49,8 @@ def test_dlsm_equals_its_formula_with_a_gradient_written_by_hand(schedule, reduc
     x, y, t, eps = batch(schedule, n=50)
     t = schedule.t_of_noise_level(torch.linspace(0.3, 3, 50, dtype=torch.float64))
     classifier, prior = Affine(schedule), oracle(schedule)
-    objective = ClassifierObjective(loss="dlsm", ce_weight=0.7, sigma_weight=sigma_weight, reduction=reduction)
-    losses = classifier_losses(classifier, objective, x, y, t, eps, prior)
+    objective = DLSM(ce_weight=0.7, sigma_weight=sigma_weight, reduction=reduction)
+    losses = losses_of(classifier, objective, x, y, t, eps, prior)
 
     alpha, sigma = schedule.alpha(t)[:, None], schedule.sigma(t)[:, None]
     x_t = perturb(schedule, x, t, eps)
@@ -65,9 +62,11 @@ def test_dlsm_equals_its_formula_with_a_gradient_written_by_hand(schedule, reduc
     squares = (sigma / alpha) ** (2 * sigma_weight) * (alpha * residual) ** 2
     dlsm = 0.5 * (squares.sum(1) if reduction == "sum" else squares.mean(1))
     cross_entropy = -p.log().gather(1, y[:, None])[:, 0]
-    torch.testing.assert_close(losses.dlsm, dlsm)
-    torch.testing.assert_close(losses.cross_entropy, cross_entropy)
-    torch.testing.assert_close(losses.total, dlsm + 0.7 * cross_entropy)
+    torch.testing.assert_close(losses["dlsm"], dlsm)
+    torch.testing.assert_close(losses["ce"], cross_entropy)
+    torch.testing.assert_close(losses["loss"], dlsm + 0.7 * cross_entropy)
+    how = {"ce_weight": 0.7, "sigma_weight": sigma_weight, "reduction": reduction}
+    assert torch.equal(dlsm_loss(classifier, prior, x, y, t, eps, **how), losses["loss"])
 
 
 class TwoLayers(Likelihood):
@@ -107,16 +106,16 @@ def test_the_loss_equals_numpy_in_float64():
 
     arrays = (torch.from_numpy(a) for a in (x, y, sigma, eps))
     classifier = TwoLayers(w, v, b)
-    losses = classifier_losses(classifier, ClassifierObjective(ce_weight=0.3), *arrays, oracle(classifier.schedule))
-    np.testing.assert_allclose(losses.dlsm.detach(), dlsm, rtol=1e-12)
-    np.testing.assert_allclose(losses.total.detach(), dlsm + 0.3 * cross_entropy, rtol=1e-12)
+    losses = losses_of(classifier, DLSM(ce_weight=0.3), *arrays, oracle(classifier.schedule))
+    np.testing.assert_allclose(losses["dlsm"].detach(), dlsm, rtol=1e-12)
+    np.testing.assert_allclose(losses["loss"].detach(), dlsm + 0.3 * cross_entropy, rtol=1e-12)
 
 
 def test_dlsm_differs_from_the_exact_likelihood_score_matching_by_a_constant():
     """The theorem of the paper: the difference of two classifiers' DLSM is the difference of their score errors."""
     schedule = VE()
     x, y, t, eps = batch(schedule, n=200_000)
-    exact, objective = oracle(schedule), ClassifierObjective(ce_weight=0, reduction="sum")
+    exact, objective = oracle(schedule), DLSM(ce_weight=0, reduction="sum")
     x_t = perturb(schedule, x, t, eps)
     truth = exact.scores(x_t, t, y).likelihood
     first, second = Affine(schedule), Affine(schedule)
@@ -124,7 +123,7 @@ def test_dlsm_differs_from_the_exact_likelihood_score_matching_by_a_constant():
         second.weight.mul_(-2)
     values, errors = [], []
     for classifier in (first, second):
-        values.append(float(classifier_losses(classifier, objective, x, y, t, eps, exact).total.detach().mean()))
+        values.append(float(losses_of(classifier, objective, x, y, t, eps, exact)["loss"].detach().mean()))
         errors.append(float((0.5 * (classifier.score(x_t, t, y) - truth).square().sum(1)).mean()))
     assert values[1] - values[0] == pytest.approx(errors[1] - errors[0], rel=0.03)
 
@@ -143,8 +142,8 @@ def test_the_true_classifier_has_no_gradient_in_expectation():
             return (self.temperature * oracle(schedule).log_posterior(x_t, t)).log_softmax(1)
 
     classifier = Tempered()
-    for objective in (ClassifierObjective(ce_weight=0, reduction="sum"), ClassifierObjective(loss="ce")):
-        loss = classifier_losses(classifier, objective, x, y, t, eps, oracle(schedule)).total.mean()
+    for objective in (DLSM(ce_weight=0, reduction="sum"), CrossEntropy()):
+        loss = losses_of(classifier, objective, x, y, t, eps, oracle(schedule))["loss"].mean()
         (gradient,) = torch.autograd.grad(loss, classifier.temperature)
         assert abs(float(gradient)) < 0.01
 
@@ -152,16 +151,16 @@ def test_the_true_classifier_has_no_gradient_in_expectation():
 def test_gain_is_zero_without_gradient_and_negative_for_the_truth():
     schedule = VP()
     x, y, t, eps = batch(schedule, n=50_000, level=0.8)
-    objective, prior = ClassifierObjective(ce_weight=0), oracle(schedule)
+    objective, prior = DLSM(ce_weight=0), oracle(schedule)
     flat = Affine(schedule)
     with torch.no_grad():
         flat.weight.zero_()
-    assert torch.allclose(classifier_losses(flat, objective, x, y, t, eps, prior).gain, torch.zeros(50_000).double())
-    truth = classifier_losses(prior.likelihood, objective, x, y, t, eps, prior)
+    assert torch.allclose(losses_of(flat, objective, x, y, t, eps, prior)["gain"], torch.zeros(50_000).double())
+    truth = losses_of(prior.likelihood, objective, x, y, t, eps, prior)
     exact = prior.scores(perturb(schedule, x, t, eps), t, y).likelihood
     level_squared = float(schedule.sigma(t[:1])) ** 2
     expected = -0.5 * level_squared * float(exact.square().mean())  # minus the error of zero guidance
-    assert float(truth.gain.mean()) == pytest.approx(expected, rel=0.1)
+    assert float(truth["gain"].mean()) == pytest.approx(expected, rel=0.1)
 
 
 def test_the_frozen_prior_receives_no_gradient(tiny_images):
@@ -178,7 +177,7 @@ def test_the_frozen_prior_receives_no_gradient(tiny_images):
     classifier, prior = network(), Prior()
     x, y = tiny_images.floats(), tiny_images.y
     t = torch.full((60,), 0.5, dtype=torch.float64)
-    classifier_losses(classifier, ClassifierObjective(), x, y, t, torch.randn(x.shape), prior).total.mean().backward()
+    losses_of(classifier, DLSM(), x, y, t, torch.randn(x.shape), prior)["loss"].mean().backward()
     assert prior.scale.grad is None
     assert all(parameter.grad is not None for parameter in classifier.parameters())
 
@@ -186,19 +185,19 @@ def test_the_frozen_prior_receives_no_gradient(tiny_images):
 def network():
     torch.manual_seed(0)
     settings = MLPSettings(width=16, depth=1, embedding=8)
-    return Classifier(
-        ClassifierConfig(network=settings, schedule=EDM(), shape=(1, 4, 4), names=("a", "b", "c"), sigma_data=0.5)
-    )
+    return ClassifierConfig(
+        network=settings, schedule=EDM(), shape=(1, 4, 4), names=("a", "b", "c"), sigma_data=0.5
+    ).build()
 
 
 def test_validation_needs_no_graph(tiny_images):
     x, t = tiny_images.floats(), torch.full((60,), 0.5, dtype=torch.float64)
     exact = Oracle(EDM(), x, tiny_images.y, 3)
     with torch.no_grad():
-        losses = classifier_losses(network(), ClassifierObjective(), x, tiny_images.y, t, torch.randn(x.shape), exact)
-    assert not losses.total.requires_grad
+        losses = losses_of(network(), DLSM(), x, tiny_images.y, t, torch.randn(x.shape), exact)
+    assert not losses["loss"].requires_grad
     with pytest.raises(ValueError, match="needs the prior"):
-        classifier_losses(network(), ClassifierObjective(), x, tiny_images.y, t, torch.randn(x.shape))
+        losses_of(network(), DLSM(), x, tiny_images.y, t, torch.randn(x.shape))
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-10), (torch.float32, 1e-5)])
@@ -216,7 +215,7 @@ def test_every_way_to_the_gradient_gives_the_double_backward_of_the_framework(ne
     """All parameters as one vector, relative to the plain double backward pass in float64."""
     torch.manual_seed(0)
     about = {"schedule": EDM(), "shape": (3, 16, 16), "names": ("a", "b", "c"), "sigma_data": 0.5}
-    classifier = Classifier(ClassifierConfig(network=network, **about)).double()
+    classifier = ClassifierConfig(network=network, **about).build().double()
     x, eps = torch.randn(2, 4, 3, 16, 16, dtype=torch.float64)
     y, t = torch.arange(4) % 3, torch.linspace(0.1, 5, 4, dtype=torch.float64)
 
@@ -228,7 +227,7 @@ def test_every_way_to_the_gradient_gives_the_double_backward_of_the_framework(ne
 
     def gradients(model, gradient, dtype):
         inputs = (x.to(dtype), y, t, eps.to(dtype))
-        loss = classifier_losses(model, ClassifierObjective(), *inputs, Prior(), gradient).total.mean()
+        loss = losses_of(model, DLSM(), *inputs, Prior(), gradient)["loss"].mean()
         found = torch.autograd.grad(loss, list(model.parameters()), materialize_grads=True)
         return torch.cat([g.double().flatten() for g in found])
 
@@ -242,7 +241,7 @@ def test_every_way_to_the_gradient_gives_the_double_backward_of_the_framework(ne
 def test_the_compiled_gradient_is_the_same():
     torch.manual_seed(0)
     about = {"schedule": EDM(), "shape": (3, 8, 8), "names": ("a", "b"), "sigma_data": 0.5}
-    classifier = Classifier(ClassifierConfig(network=ResNetSettings(width=8, blocks=(1, 1)), **about))
+    classifier = ClassifierConfig(network=ResNetSettings(width=8, blocks=(1, 1)), **about).build()
     x_t, t, y = torch.randn(4, 3, 8, 8), torch.linspace(0.1, 5, 4, dtype=torch.float64), torch.arange(4) % 2
     found = [gradient(classifier, x_t, t, y) for gradient in (gradient_of, compiled_gradient())]
     for a, b in zip(*found, strict=True):
@@ -261,7 +260,6 @@ def test_presets_are_the_settings_of_the_official_code():
     assert (cifar.ce_weight, cifar.sigma_weight, cifar.reduction) == (0.25, 0, "mean")
     assert (moons.ce_weight, moons.sigma_weight, moons.reduction) == (0.125, 2, "mean")
     assert PRESETS["dlsm-pure"].ce_weight == 0
-    assert PRESETS["ce"].loss == "ce"
 
 
 def test_the_cifar_preset_has_the_papers_balance_on_pixels_from_zero_to_one():
@@ -270,7 +268,7 @@ def test_the_cifar_preset_has_the_papers_balance_on_pixels_from_zero_to_one():
 
     def total(unit, objective):
         exact = Oracle(EDM(), unit * MEANS, torch.arange(3), 3, stds=0.6 * unit)
-        return classifier_losses(exact.likelihood, objective, unit * x, y, unit * t, eps, exact).total
+        return losses_of(exact.likelihood, objective, unit * x, y, unit * t, eps, exact)["loss"]
 
-    paper = ClassifierObjective(ce_weight=1.0, sigma_weight=0.0)
+    paper = DLSM(ce_weight=1.0, sigma_weight=0.0)
     torch.testing.assert_close(total(2.0, PRESETS["dlsm-cifar"]), total(1.0, paper) / 4)

@@ -1,0 +1,121 @@
+r"""The generator: a map (z, y) -> x in one pass.
+
+Its network is one of two kinds. A generator's own takes a latent vector. A denoiser's, asked at one fixed noise level s
+(as in SiD: Zhou et al. 2024, arXiv 2404.04057), takes pure noise of that level, x = D(s z, s, y): at a high
+level a trained denoiser gives a blurred image of the class already, so that a generator may start from its weights.
+"""
+
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+from pydantic import Field, PositiveInt
+from torch import Tensor, nn
+
+from condgen.denoiser import precondition
+from condgen.model import Model
+from condgen.networks import AnyNet
+from condgen.settings import Settings
+
+__all__ = ["Generator", "GeneratorConfig"]
+
+
+class GeneratorConfig(Settings):
+    """All that is needed to rebuild a generator."""
+
+    kind: Literal["generator"] = "generator"
+    network: AnyNet
+    shape: tuple[PositiveInt, ...] = Field(min_length=1)
+    names: tuple[str, ...] = Field(min_length=1)
+    latent: int = Field(
+        default=64, gt=0, description="numbers in z; a denoiser's network takes as many as a sample has"
+    )
+    scale: float = Field(
+        default=1.0,
+        gt=0,
+        le=1e9,
+        description="what the network's output is multiplied by, 1 for images; or the standard deviation of the data "
+        "that a denoiser's network was made for",
+    )
+    level: float | None = Field(
+        default=None, gt=0, le=1e9, description="the network is a denoiser's, asked at this noise level, sigma / alpha"
+    )
+
+    def build(self) -> "Generator":
+        """The generator, with fresh weights."""
+        classes = len(self.names)
+        if self.level is None:
+            net = self.network.build_generator(self.shape, classes, self.latent)
+        else:
+            net = self.network.build_denoiser(self.shape, classes)
+        return Generator(
+            net,
+            self.shape,
+            self.names,
+            latent=self.latent,
+            scale=self.scale,
+            level=self.level,
+            network=self.network,
+        )
+
+
+class Generator(Model):
+    """A map (z, y) -> x in one pass.
+
+    Args:
+        net: any module `net(z, y)` with an output (B, *shape); or, with a level, the network of a denoiser.
+        shape: of one sample, (D,) or (C, H, W).
+        names: of the classes.
+        latent: numbers in z.
+        scale: what the network's output is multiplied by; with a level, the standard deviation of the data.
+        level: the noise level at which the network of a denoiser is asked.
+        network: what describes `net`, for a file that rebuilds it.
+    """
+
+    kind = "generator"
+    config_type = GeneratorConfig
+
+    def __init__(
+        self,
+        net: nn.Module,
+        shape: Sequence[int],
+        names: Sequence[str],
+        *,
+        latent: int = 64,
+        scale: float = 1.0,
+        level: float | None = None,
+        network: AnyNet | None = None,
+    ) -> None:
+        super().__init__()
+        self.net, self.shape, self.names, self.network = net, tuple(shape), tuple(names), network
+        self.latent, self.scale, self.level = latent, scale, level
+        if level is not None:
+            c = precondition(torch.tensor(level, dtype=torch.float64), scale)
+            # as numbers: to read a tensor is to wait for its device
+            self._input, self._skip = float(c.input * level), float(c.skip * level)
+            self._out, self._noise = float(c.out), float(c.noise)
+
+    @property
+    def latent_shape(self) -> tuple[int, ...]:
+        """The shape of one z."""
+        return (self.latent,) if self.level is None else self.shape
+
+    def forward(self, z: Tensor, y: Tensor) -> Tensor:
+        """Generated data, (B, ...), for standard normal z (B, *latent_shape) and labels y (B,)."""
+        if self.level is None:
+            generated: Tensor = self.net(z, y)
+            return self.scale * generated
+        residual: Tensor = self.net(self._input * z, z.new_full((len(z),), self._noise), y)
+        return self._skip * z + self._out * residual
+
+    @property
+    def config(self) -> GeneratorConfig:
+        """All that is needed to rebuild the generator; UserError where nothing describes its network."""
+        return GeneratorConfig(
+            network=self._described(self.network),
+            shape=self.shape,
+            names=self.names,
+            latent=self.latent,
+            scale=self.scale,
+            level=self.level,
+        )

@@ -1,0 +1,99 @@
+"""What every loss of a classifier is: settings that are called with a batch."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import TypeAlias
+
+import torch
+from torch import Tensor
+
+from condgen.denoiser import Denoiser, Likelihood
+from condgen.settings import Settings
+
+__all__ = ["ClassifierLoss", "Gradient", "Losses", "compiled_gradient", "gradient_of", "logged"]
+
+Losses: TypeAlias = dict[str, Tensor]
+"""Of each sample, (B,): "loss", which is differentiated, and others that are logged."""
+
+Gradient: TypeAlias = Callable[[Likelihood, Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
+"""(likelihood, x_t, t, y) -> log p, (B, K), and the likelihood score of the labels, (B, ...), both differentiable."""
+
+
+class ClassifierLoss(Settings, ABC):
+    """A loss of a noise-aware classifier."""
+
+    loss: str
+
+    @property
+    def needs_prior(self) -> bool:
+        """Whether it takes the frozen score model."""
+        return False
+
+    @property
+    def differentiates_twice(self) -> bool:
+        """Whether it holds the classifier's gradient in its input."""
+        return False
+
+    @property
+    def usual_scales(self) -> tuple[float, ...]:
+        """Guidance scales at which such a classifier is compared with others."""
+        return (1.0,)
+
+    @abstractmethod
+    def __call__(
+        self,
+        classifier: Likelihood,
+        x: Tensor,
+        y: Tensor,
+        t: Tensor,
+        eps: Tensor,
+        prior: Denoiser | None,
+        gradient: Gradient,
+    ) -> Losses:
+        """The losses of each sample.
+
+        Args:
+            classifier: the noise-aware classifier.
+            x: clean data, (B, ...).
+            y: labels, (B,).
+            t: times, (B,) float64.
+            eps: standard normal noise, of the shape of x.
+            prior: the frozen score model; None unless `needs_prior`.
+            gradient: computes the likelihood score.
+        """
+
+
+def logged(log_p: Tensor, y: Tensor) -> Losses:
+    """Cross-entropy and accuracy of each sample, (B,), from log-probabilities (B, K)."""
+    return {"ce": -log_p.gather(1, y[:, None])[:, 0], "accuracy": (log_p.argmax(1) == y).to(log_p.dtype)}
+
+
+def gradient_of(classifier: Likelihood, x_t: Tensor, t: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """Log-probabilities, (B, K), and the likelihood score of the labels, (B, ...), from one forward and backward pass.
+
+    Both can be differentiated in the classifier's parameters where gradients are enabled.
+    """
+    training = torch.is_grad_enabled()
+    with torch.enable_grad():
+        x_t = x_t.detach().requires_grad_()
+        log_p: Tensor = classifier(x_t, t)
+        (gradient,) = torch.autograd.grad(log_p.gather(1, y[:, None]).sum(), x_t, create_graph=training)
+    return log_p, gradient
+
+
+def compiled_gradient(backend: str = "inductor") -> Gradient:
+    """`gradient_of`, compiled: worth it in long training, since compiling takes a minute or two.
+
+    The compiler takes `torch.func.grad`, not the double backward of autograd.
+    """
+
+    def both(classifier: Likelihood, x_t: Tensor, t: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        def chosen(x: Tensor) -> tuple[Tensor, Tensor]:
+            log_p = classifier(x, t)
+            return log_p.gather(1, y[:, None]).sum(), log_p
+
+        gradient, log_p = torch.func.grad(chosen, has_aux=True)(x_t)
+        return log_p, gradient
+
+    compiled: Gradient = torch.compile(both, dynamic=False, backend=backend)
+    return compiled

@@ -1,0 +1,63 @@
+"""What score models, classifiers and generators share: a shape, class names, a file that rebuilds them."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import torch
+from torch import nn
+
+from condgen.checkpoint import MODEL_FILE, load_model, save_tensors
+from condgen.errors import UserError
+from condgen.hub import model_folder
+from condgen.settings import Settings
+
+__all__ = ["Model"]
+
+
+class Model(nn.Module, ABC):
+    """A network in its role.
+
+    Attributes:
+        net: the network.
+        shape: of one sample, (D,) or (C, H, W).
+        names: of the classes.
+    """
+
+    kind: ClassVar[str]
+    config_type: ClassVar[Any]  # settings whose `build()` makes the model
+    net: nn.Module
+    shape: tuple[int, ...]
+    names: tuple[str, ...]
+
+    @property
+    @abstractmethod
+    def config(self) -> Settings:
+        """All that is needed to rebuild the model; UserError where nothing describes its network."""
+
+    def save(self, folder: str | Path) -> None:
+        """Writes the model to a folder, from which `load` rebuilds it."""
+        save_tensors(Path(folder) / MODEL_FILE, self.state_dict(), self.config.model_dump(mode="json"))
+
+    @classmethod
+    def load(cls, source: str | Path, device: torch.device | str = "cpu", *, trust: bool = False) -> Self:
+        """The model in a folder, or in one on the hub, `hf:owner/name[/sub-folder]`, frozen and in evaluation mode.
+
+        Its file may name code to import, a network of one's own, only where `trust` is given.
+        """
+
+        def build(config: Mapping[str, Any]) -> Self:
+            model: Self = cls.config_type.model_validate(config).build()
+            return model
+
+        return load_model(model_folder(source), cls.kind, build, device, trust=trust)
+
+    def _described(self, network: Settings | None) -> Settings:
+        if network is None:
+            raise UserError(
+                f"nothing describes the network of this {self.kind}, so that no file could rebuild it: give the "
+                f"{type(self).__name__} network=..., such as the settings of kind import with the target "
+                "'package.module:Class'"
+            )
+        return network
