@@ -68,7 +68,7 @@ def test_a_model_file_that_names_code_is_built_for_those_alone_who_trust_it(own,
     x, t = torch.randn(3, 2), torch.tensor(1.0)
     with trusted_imports(own):
         assert torch.equal(cls.load(tmp_path)(x, t), made(x, t))
-    assert torch.equal(cls.from_pretrained(tmp_path, trust=True)(x, t), made(x, t))
+    assert torch.equal(cls.load(tmp_path, trust=True)(x, t), made(x, t))
     with pytest.raises(UserError, match="--trust"):
         cls.load(tmp_path)
 
