@@ -63,7 +63,7 @@ class Classifier(Model, Preconditioned, Likelihood):
     def forward(self, x_t: Tensor, t: Tensor) -> Tensor:
         """Log-probabilities, (B, K), for x_t (B, ...) and t scalar or (B,)."""
         c = self.coefficients(x_t, t)
-        logits: Tensor = self.net(c.input * x_t, c.noise)
+        logits: Tensor = self.net(c.c_in * x_t, c.c_noise)
         return logits.log_softmax(1)
 
     @property

@@ -77,12 +77,12 @@ class Likelihood(nn.Module, ABC):
 
 
 class Coefficients(NamedTuple):
-    """c_skip, c_out, c_in and c_noise of Karras et al. 2022."""
+    """Those of Karras et al. 2022."""
 
-    skip: Tensor
-    out: Tensor
-    input: Tensor
-    noise: Tensor
+    c_skip: Tensor
+    c_out: Tensor
+    c_in: Tensor
+    c_noise: Tensor
 
 
 def precondition(level: Tensor, sigma_data: float) -> Coefficients:
@@ -114,9 +114,9 @@ class Preconditioned(nn.Module):
     def coefficients(self, x_t: Tensor, t: Tensor) -> Coefficients:
         """Those by which x_t (B, ...) is multiplied at times t, scalar or (B,), in its dtype; the noise is (B,)."""
         alpha = self.schedule.alpha(t)
-        skip, out, scale, noise = precondition(self.schedule.noise_level(t), self.sigma_data)
-        noise = noise.to(device=x_t.device, dtype=x_t.dtype).expand(len(x_t))
-        return Coefficients(expand(skip / alpha, x_t), expand(out, x_t), expand(scale / alpha, x_t), noise)
+        c = precondition(self.schedule.noise_level(t), self.sigma_data)
+        c_noise = c.c_noise.to(device=x_t.device, dtype=x_t.dtype).expand(len(x_t))
+        return Coefficients(expand(c.c_skip / alpha, x_t), expand(c.c_out, x_t), expand(c.c_in / alpha, x_t), c_noise)
 
 
 def refuse_infinite(scores: Mapping[str, Tensor], schedule: Schedule, t: Tensor) -> None:

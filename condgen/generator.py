@@ -92,8 +92,8 @@ class Generator(Model):
         if level is not None:
             c = precondition(torch.tensor(level, dtype=torch.float64), scale)
             # as numbers: to read a tensor is to wait for its device
-            self._input, self._skip = float(c.input * level), float(c.skip * level)
-            self._out, self._noise = float(c.out), float(c.noise)
+            self._in, self._skip = float(c.c_in * level), float(c.c_skip * level)
+            self._out, self._noise = float(c.c_out), float(c.c_noise)
 
     @property
     def latent_shape(self) -> tuple[int, ...]:
@@ -105,7 +105,7 @@ class Generator(Model):
         if self.level is None:
             generated: Tensor = self.net(z, y)
             return self.scale * generated
-        residual: Tensor = self.net(self._input * z, z.new_full((len(z),), self._noise), y)
+        residual: Tensor = self.net(self._in * z, z.new_full((len(z),), self._noise), y)
         return self._skip * z + self._out * residual
 
     @property

@@ -1,10 +1,11 @@
 """The two terms of Bayes' rule, on Gaussians, where every answer is known."""
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from condgen.denoiser import Denoiser, Likelihood
+from condgen.denoiser import Denoiser, Likelihood, precondition
 from condgen.losses import gradient_of
 from condgen.oracle import Oracle
 from condgen.schedules import EDM, VE, VP, Cosine, expand
@@ -204,3 +205,44 @@ def test_the_interfaces_are_abstract():
     for interface in (Denoiser, Likelihood):
         with pytest.raises(TypeError, match="abstract"):
             interface()
+
+
+# --- Preconditioning
+
+RANGE = torch.logspace(-3, 2, 41, dtype=torch.float64)
+widths = pytest.mark.parametrize("sigma_data", [0.5, 1.0, 16.0])
+
+
+@widths
+def test_preconditioning_is_the_table_of_karras(sigma_data):
+    c = precondition(RANGE, sigma_data)
+    s, d = RANGE.numpy(), sigma_data
+    np.testing.assert_allclose(c.c_skip, d**2 / (s**2 + d**2), rtol=1e-12)
+    np.testing.assert_allclose(c.c_out, s * d / np.sqrt(d**2 + s**2), rtol=1e-12)
+    np.testing.assert_allclose(c.c_in, 1 / np.sqrt(s**2 + d**2), rtol=1e-12)
+    np.testing.assert_allclose(c.c_noise, np.log(s) / 4, rtol=1e-12)
+
+
+@widths
+def test_inputs_and_targets_of_the_network_have_unit_variance(sigma_data):
+    """Var(c_in u) and Var((x - c_skip u) / c_out), for independent data and noise; and the target is least so."""
+    c, noise = precondition(RANGE, sigma_data), RANGE**2
+    one = torch.ones_like(RANGE)
+    torch.testing.assert_close(c.c_in**2 * (sigma_data**2 + noise), one)
+
+    def spread(skip):
+        return (1 - skip) ** 2 * sigma_data**2 + skip**2 * noise
+
+    torch.testing.assert_close(spread(c.c_skip) / c.c_out**2, one)
+    for other in (0.99 * c.c_skip, 1.01 * c.c_skip):
+        assert (spread(other) > spread(c.c_skip)).all()
+
+
+@pytest.mark.parametrize("level", [0.05, 0.6, 4.0])
+def test_unit_variance_of_drawn_data(level):
+    generator = torch.Generator().manual_seed(0)
+    x = 0.6 * (2 * torch.randint(2, (200_000,), generator=generator).double() - 1)  # not normal, std 0.6
+    u = x + level * torch.randn(200_000, generator=generator, dtype=torch.float64)
+    c = precondition(torch.tensor(level, dtype=torch.float64), 0.6)
+    for variable in (c.c_in * u, (x - c.c_skip * u) / c.c_out):
+        assert float(variable.std()) == pytest.approx(1, abs=0.01)

@@ -94,7 +94,7 @@ class Critic(nn.Module):
     def forward(self, noised: Tensor, t: Tensor, y: Tensor) -> Tensor:
         """The predicted noise, (B, ...)."""
         level = self.schedule.noise_level(t) / self.scale
-        noise = precondition(level, 1.0).noise.to(device=noised.device, dtype=noised.dtype)
+        noise = precondition(level, 1.0).c_noise.to(device=noised.device, dtype=noised.dtype)
         predicted: Tensor = self.net(noised / self.scale, noise, y)
         return predicted
 

@@ -46,7 +46,7 @@ def own(tmp_path, monkeypatch):
 def model(target, cls=ScoreModel, config=ScoreConfig):
     network = {"kind": "import", "target": target, "options": {"width": 2}}
     about = {"network": network, "schedule": EDM(), "shape": (2,), "names": ("a", "b"), "sigma_data": 1.0}
-    return cls(config.model_validate(about))
+    return config.model_validate(about).build()
 
 
 def test_the_constructor_receives_shape_classes_latent_and_options(own):
