@@ -71,8 +71,9 @@ def merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]
 
 
 def sizes_of(path: Path) -> list[str]:
-    """The sizes that a recipe comes in, of its own and of what it includes; empty where it comes in one."""
-    return list(dict.fromkeys(name for file in _files(path, (), set()) for name in file.sizes))
+    """The sizes that a recipe names itself; where it names none, those of what it includes."""
+    *included, own = _files(path, (), set())
+    return list(own.sizes or dict.fromkeys(name for file in included for name in file.sizes))
 
 
 def compose(path: Path, size: str | None = None) -> dict[str, Any]:

@@ -22,8 +22,8 @@ class TrainingSettings(Settings):
     batch: int = Field(default=256, gt=0, description="the total over all processes")
     optimizer: Literal["adam", "muon"] = Field(
         default="adam",
-        description="muon: momentum of 0.95, orthogonalised, for matrices and kernels of convolutions, with lr about "
-        "0.04; Adam at a twentieth of lr for all else",
+        description="muon: momentum of 0.95, orthogonalised and as large as Adam's updates, for matrices and kernels "
+        "of convolutions; Adam for all else",
     )
     lr: float = Field(default=1e-3, gt=0)
     betas: tuple[Decay, Decay] = (0.9, 0.999)

@@ -159,8 +159,7 @@ def _muon(parameters: list[nn.Parameter], betas: tuple[float, float]) -> Optimiz
         parameters,
         lr=0.0,
         nesterov=True,
-        adjust_lr_fn="original",
-        fallback_lr_scale=0.05,
+        adjust_lr_fn="match_rms_adamw",
         betas=betas,
         capturable=parameters[0].is_cuda,  # steps are counted on the device
     )

@@ -38,7 +38,8 @@ def test_cifar_comes_in_the_same_recipes_and_sizes(data):
     parts = ["score-ve", "score-vp", "score-edm", "classifier-ce", "classifier-dlsm", "generator", "sample-guided"]
     parts += ["evaluate", "diagnose", "all"]
     assert {path.stem for path in (ROOT / data).glob("*.yaml")} == set(parts)
-    assert {tuple(sizes_of(ROOT / data / f"{part}.yaml")) for part in parts} == {("smoke", "one-gpu-hour", "paper")}
+    for part in parts:
+        assert {"smoke", "one-gpu-hour", "paper"} <= set(sizes_of(ROOT / data / f"{part}.yaml"))
 
 
 @pytest.mark.parametrize("data", ["cifar10", "cifar100"])
