@@ -2,9 +2,9 @@
 
 import errno
 import ipaddress
-import os
+import secrets
 import socket
-import sys
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
@@ -21,7 +21,7 @@ from condgen.training import Processes
 
 __all__ = ["studio"]
 
-_TRIED = 20  # ports
+_CONNECTIONS = 400
 
 
 def studio(
@@ -68,52 +68,46 @@ def studio(
         ) from error
     from condgen.studio.app import Studio, build_app
     from condgen.studio.ask import Limits
-    from condgen.studio.connection import Connection
-    from condgen.studio.guard import new_token, own_names
     from condgen.studio.models import read_offer
 
     folder = model_folder(run)
     offer = read_offer(folder)
-    if folder != Path(run):  # the cache's folder is called by a version, which tells nobody anything
+    if folder != Path(run):  # the name of the hub, not of a folder in its cache
         offer = replace(offer, name=run)
     if context.obj is None:
         torch.set_num_threads(_threads_of(folder) or torch.get_num_threads())  # as `condgen run` does
     listener = _listen(host, port)
     work = Studio(offer, Limits(seconds=seconds), Processes().device)
-    token = new_token() if allow_remote else None
-    app = build_app(work, own_names() if allow_remote else set(), token)
+    token = secrets.token_urlsafe(32) if allow_remote else None
+    names = {socket.gethostname().lower(), socket.getfqdn().lower()} if allow_remote else set()
     config = uvicorn.Config(
-        app,
+        build_app(work, names, token),
         log_level="critical",
         access_log=False,
         server_header=False,
-        http=Connection,  # which bounds their number and their time
         ws="none",
         lifespan="off",
+        limit_concurrency=_CONNECTIONS,
         timeout_keep_alive=5,
-        timeout_graceful_shutdown=0,  # drawings that nobody will see need not end
+        timeout_graceful_shutdown=0,  # a drawing under way is given up
     )
     address = f"http://{_in_address(host)}:{listener.getsockname()[1]}/{f'?token={token}' if token else ''}"
-    server, interrupted = uvicorn.Server(config), False
     try:
         console.print(f"{offer.name}: {_in_words(offer.methods)}\n{address}  (Ctrl-C ends it)", markup=False)
-        console.file.flush()  # where it is no terminal, but another program that waits for the address
+        console.file.flush()  # a program may wait for the address
         if open_page:
             typer.launch(address)
-        server.run(sockets=[listener])
-    except KeyboardInterrupt:  # which uvicorn passes on after it has ended
-        interrupted = not hasattr(sys, "ps1")  # of a program, and not of somebody's session
-    console.print("the studio has ended")  # also where uvicorn has swallowed it, which it does now and then
-    listener.close()
-    if not work.worker.close() or interrupted:
-        console.file.flush()
-        # One evaluation of a large network may go on for long, torch does not end in its midst, and Python takes its
-        # time to take everything down: who ends the studio waits for none of it.
-        os._exit(0)
+        uvicorn.Server(config).run(sockets=[listener])
+    except KeyboardInterrupt:  # uvicorn raises it again after it has shut down
+        pass
+    finally:
+        listener.close()
+        work.close()
+    console.print("the studio has ended")
 
 
-def _in_words(methods: object) -> str:
-    names = list(methods) if isinstance(methods, dict) else []
+def _in_words(methods: Mapping[str, object]) -> str:
+    names = list(methods)
     return f"{len(names)} methods ({', '.join(names[:8])}{', ...' if len(names) > 8 else ''})"
 
 
@@ -126,40 +120,28 @@ def _threads_of(run: Path) -> int | None:
 
 
 def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
     try:
-        return ipaddress.ip_address(host).is_loopback
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
 
 
 def _in_address(host: str) -> str:
-    """The host as it stands in an address; this machine's own name where it listens at all of its addresses."""
+    """The host as part of a URL; this machine's name for the wildcard addresses."""
     if host in ("0.0.0.0", "::"):
         return socket.gethostname()
     return f"[{host}]" if ":" in host else host
 
 
 def _listen(host: str, port: int | None) -> socket.socket:
-    """A socket at the port that is asked for, or the first free one from 7860 on."""
-    problem: OSError | None = None
-    for number in [port] if port is not None else range(7860, 7860 + _TRIED):
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        listener = socket.socket(family, socket.SOCK_STREAM)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    """A socket at the given port, or at the first free one from 7860 on."""
+    ports = [port] if port is not None else range(7860, 7880)
+    for number in ports:
         try:
-            listener.bind((host, number))
-            listener.listen(128)
+            return socket.create_server((host, number), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
         except OSError as error:
-            listener.close()
-            problem = error
             if error.errno != errno.EADDRINUSE:
-                break
-        else:
-            return listener
-    assert problem is not None
-    if problem.errno == errno.EADDRINUSE:
-        what = f"port {port} is" if port is not None else f"the ports from 7860 to {7860 + _TRIED - 1} are"
-        raise UserError(f"{what} in use: choose another with --port") from problem
-    raise UserError(f"cannot listen at {host}: {problem.strerror or problem}; choose another --host or --port")
+                raise UserError(
+                    f"cannot listen at {host}: {error.strerror}; choose another --host or --port"
+                ) from error
+    raise UserError(f"port {port or '7860 to 7879'} is in use: choose another with --port")

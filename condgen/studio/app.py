@@ -1,32 +1,34 @@
-"""The live page of a run: choose class, method, sampler and seed, and see samples, their way and their cost at once.
+"""The live page of a run: choose class, method, sampler and seed; see samples, their trajectories and their cost.
 
-Routes: the page and its files; `/offer.json`, what there is to choose; `/draw`, which answers a request line by
-line (where it stands in line, how far it is, what was drawn); `/samples.zip`, the same samples with their manifest.
-Nothing is written to disk, and no answer carries a number by which another could be asked for: what was drawn last is
-kept by its settings, which are the same samples for everybody.
+Routes: the page and its static files; `/offer.json`, the choices; `/draw`, which answers a request with lines of JSON
+(its place in the queue, its progress, the samples); `/samples.zip`, the same samples with their manifest. Nothing is
+written to disk.
 
-Why not Gradio (6.31, looked at in its package): it installs 52 packages, itself 80 MB, where Starlette and uvicorn are
-7; it holds back Pillow by a major version; by default it sends telemetry, and asks its makers for the latest version
-when it starts; and its widgets know neither a request that is given up when the next one comes, nor a trajectory. The
-page here is a few files that need no build.
+Gradio (6.31) would install 52 packages where Starlette and uvicorn are 7, caps Pillow's version, sends telemetry by
+default, and has no widget for trajectories or for requests that are superseded.
 """
 
 import asyncio
 import contextlib
-import functools
 import json
 import logging
+import threading
+import time
 from collections import OrderedDict
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from importlib.resources import files
-from typing import Any, Final
+from typing import Any
 
 import torch
-from jinja2 import Environment, FunctionLoader, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined
 from starlette.applications import Starlette
-from starlette.requests import ClientDisconnect, Request
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
-from starlette.routing import Route
+from starlette.routing import Mount, Route
+from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
 from condgen import __version__
@@ -36,24 +38,52 @@ from condgen.recipes import content_key
 from condgen.runs.layout import calibration_file
 from condgen.studio.ask import Ask, Limits, parse_ask, stage_of
 from condgen.studio.catalogue import describe_offer
-from condgen.studio.draw import Drawn, Tell, draw_ask
+from condgen.studio.draw import Drawn, draw_ask
 from condgen.studio.guard import Guard
 from condgen.studio.models import ModelCache, Offer, file_stamp
-from condgen.studio.worker import Done, Drawing, Event, Failed, Full, Ticket, Waiting, Worker
 
 __all__ = ["Studio", "build_app"]
 
-_KEPT_BYTES = 32 * 2**20  # of what was drawn last
-_LOOK_AFTER = 0.25  # seconds after which a request is looked after: is anybody still there?
-_BODY_SECONDS = 10.0
-_STYLES: Final = (("condgen.report", "palette.css"), ("condgen.studio", "studio.css"))
-_SCRIPTS: Final = ("main.js", "settings.js", "result.js", "pictures.js", "points.js", "elements.js", "values.js")
+_REMEMBERED = 16  # drawings
+_POLL = 0.1  # seconds between two looks at a drawing's progress
 
 _log = logging.getLogger(__name__)
 
 
+class _StoppedError(Exception):
+    """The client has gone."""
+
+
+class _Job:
+    """A request in the queue, or being drawn.
+
+    Attributes:
+        progress: evaluations done and expected; None before the first.
+        stopped: set once the client has gone.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self.progress: dict[str, int | None] | None = None
+        self.stopped = threading.Event()
+        self._seconds, self._started = seconds, 0.0
+
+    def tell(self, done: int, expected: int | None) -> None:
+        """Notes the progress; raises where the drawing has to end."""
+        now = time.monotonic()
+        self._started = self._started or now
+        if self.stopped.is_set():
+            raise _StoppedError
+        if now - self._started > self._seconds:
+            of = f" of {expected:,}" if expected else ""
+            raise UserError(
+                f"stopped after {self._seconds:g} seconds, at evaluation {done:,}{of}: ask for fewer samples or "
+                "evaluations, or start the studio with more --seconds"
+            )
+        self.progress = {"done": done, "expected": expected}
+
+
 class Studio:
-    """What the routes share: what there is, what was drawn, and the thread that draws.
+    """The state that the routes share. One thread draws, since torch uses all cores for one drawing.
 
     Args:
         offer: of a run folder.
@@ -64,230 +94,148 @@ class Studio:
     def __init__(self, offer: Offer, limits: Limits, device: torch.device) -> None:
         self.offer, self.limits, self.device = offer, limits, device
         self._models = ModelCache()
-        self._about = describe_offer(offer, limits, self._models, device)
+        self.about = describe_offer(offer, limits, self._models, device)
         self._drawn: OrderedDict[str, Drawn] = OrderedDict()
-        self._bytes = 0
-        self.worker = Worker(limits.waiting, limits.seconds)
+        self.queue: list[_Job] = []
+        threads = torch.get_num_threads()  # a setting of each thread
+        self._pool = ThreadPoolExecutor(1, "studio", initializer=torch.set_num_threads, initargs=(threads,))
 
-    @property
-    def about(self) -> dict[str, Any]:
-        """What a page is told once."""
-        return self._about
-
-    def remembered(self, ask: Ask) -> Drawn | None:
-        """What was drawn for the same settings a while ago, if its models have not changed since."""
-        key = self._key(ask)
-        if key in self._drawn:
-            self._drawn.move_to_end(key)
-        return self._drawn.get(key)
-
-    def _remember(self, key: str, drawn: Drawn) -> None:
-        """Keeps what was drawn, and forgets what is oldest."""
-        before = self._drawn.pop(key, None)
-        self._bytes += drawn.size - (before.size if before is not None else 0)
-        self._drawn[key] = drawn
-        while self._bytes > _KEPT_BYTES:
-            self._bytes -= self._drawn.popitem(last=False)[1].size
+    def close(self) -> None:
+        """Stops the drawing under way and everything in the queue."""
+        for job in self.queue:
+            job.stopped.set()
+        self._pool.shutdown(cancel_futures=True)
 
     def forget(self) -> None:
-        """Lets go of everything that was drawn."""
+        """Drops the remembered drawings."""
         self._drawn.clear()
-        self._bytes = 0
+
+    def check(self, ask: Ask) -> None:
+        """Raises UserError where a request cannot be drawn, HTTPException where the queue is full."""
+        stage_of(ask, self.offer, self.limits)
+        if len(self.queue) > self.limits.waiting:
+            problem = "too many requests are waiting: try again in a few seconds"
+            raise HTTPException(503, problem, headers={"Retry-After": "3"})
+
+    async def draw(self, request: Request, ask: Ask) -> AsyncGenerator[dict[str, Any], None]:
+        """Messages on a request, the last with `drawn` or `error`; none after the client has gone."""
+        key = self._key(ask)  # before it is drawn: a model that changes meanwhile may be the old or the new one
+        if key in self._drawn:
+            self._drawn.move_to_end(key)
+            yield {"drawn": self._drawn[key], "kept": True}
+            return
+        job = _Job(self.limits.seconds)
+        self.queue.append(job)
+        work = partial(draw_ask, ask, self.offer, self.limits, self._models, self.device, job.tell)
+        drawing = asyncio.wrap_future(self._pool.submit(work))
+        last: object = None
+        try:
+            while not drawing.done():
+                ahead = self.queue.index(job)
+                message = {"waiting": ahead} if ahead else job.progress
+                if message is not None and message != last:
+                    yield message
+                last = message
+                if await request.is_disconnected():
+                    return
+                await asyncio.wait([drawing], timeout=_POLL)
+            yield self._result(key, drawing)
+        finally:
+            job.stopped.set()
+            drawing.cancel()
+            self.queue.remove(job)
+
+    def _result(self, key: str, drawing: asyncio.Future[Drawn]) -> dict[str, Any]:
+        try:
+            drawn = drawing.result()
+        except UserError as error:
+            return {"error": str(error)}
+        except Exception as error:
+            _log.error("a drawing failed", exc_info=error)
+            return {"error": f"unexpected {type(error).__name__}: {error}"}
+        self._drawn[key] = drawn
+        if len(self._drawn) > _REMEMBERED:
+            self._drawn.popitem(last=False)
+        return {"drawn": drawn}
 
     def _key(self, ask: Ask) -> str:
         models = self.offer.models(ask.method)
-        files = [folder / MODEL_FILE for folder in models if folder is not None]
+        read = [folder / MODEL_FILE for folder in models if folder is not None]
         if models.classifier is not None:
-            files.append(calibration_file(models.classifier))
-        return content_key(ask, *(str(file_stamp(file)) for file in files))
-
-    async def draw(self, request: Request, ask: Ask) -> AsyncGenerator[Event, None]:
-        """What happens to a request, up to its end; nothing more once nobody waits for it."""
-        loop, events = asyncio.get_running_loop(), asyncio.Queue[Event]()
-        key = self._key(ask)  # before it is drawn: a model that changes meanwhile may be the old or the new one
-
-        def notify(event: Event) -> None:
-            with contextlib.suppress(RuntimeError):  # the loop is closed: the studio has ended
-                loop.call_soon_threadsafe(events.put_nowait, event)
-
-        def work(tell: Tell) -> Drawn:
-            return draw_ask(ask, self.offer, self.limits, self._models, self.device, tell)
-
-        ticket = Ticket(work, notify)
-        self.worker.join(ticket)
-        try:
-            while True:
-                try:
-                    event = await asyncio.wait_for(events.get(), _LOOK_AFTER)
-                except TimeoutError:
-                    if await request.is_disconnected():
-                        return
-                    continue
-                if isinstance(event, Done):
-                    self._remember(key, event.drawn)
-                if isinstance(event, Failed) and event.unexpected is not None:
-                    _log.error("a drawing failed", exc_info=event.unexpected)
-                yield event
-                if isinstance(event, Done | Failed):
-                    return
-        finally:
-            self.worker.leave(ticket)
+            read.append(calibration_file(models.classifier))
+        return content_key(ask, *(str(file_stamp(file)) for file in read))
 
 
 def build_app(studio: Studio, names: set[str] | None = None, token: str | None = None) -> ASGIApp:
-    """The application, guarded.
+    """The guarded application.
 
     Args:
         studio: what it serves.
-        names: of this machine, beside localhost and plain addresses.
-        token: that a request must know; None asks for none.
+        names: host names of this machine besides localhost.
+        token: which a request must carry; None asks for none.
     """
+    templates = Environment(loader=PackageLoader("condgen.studio", "."), autoescape=True, undefined=StrictUndefined)
+    page = templates.get_template("page.html.j2").render(name=studio.offer.name, version=__version__)
+    palette = files("condgen.report").joinpath("palette.css").read_text(encoding="utf-8")
     routes = [
-        Route("/", functools.partial(_page, _render(studio))),
-        Route("/studio.css", functools.partial(_fixed, _styles(), "text/css")),
-        Route("/favicon.svg", functools.partial(_fixed, _read("condgen.studio", "favicon.svg"), "image/svg+xml")),
-        Route("/offer.json", functools.partial(_offer, studio)),
-        Route("/draw", functools.partial(_draw, studio), methods=["POST"]),
-        Route("/samples.zip", functools.partial(_download, studio)),
+        Route("/", lambda _: Response(page, media_type="text/html")),
+        Route("/palette.css", lambda _: Response(palette, media_type="text/css")),
+        Mount("/static", StaticFiles(packages=[("condgen.studio", "static")])),
+        Route("/offer.json", lambda _: JSONResponse(studio.about)),
+        Route("/draw", partial(_draw, studio), methods=["POST"]),
+        Route("/samples.zip", partial(_download, studio)),
     ]
-    for script in _SCRIPTS:
-        content = _read("condgen.studio", script)
-        routes.append(Route(f"/{script}", functools.partial(_fixed, content, "text/javascript")))
-    handlers: dict[Any, Callable[..., Any]] = {404: _no_such, 405: _no_such, UserError: _refused, Full: _full}
-    app = Starlette(routes=routes, exception_handlers=handlers)
-    return Guard(app, names or (), token)
+    return Guard(
+        Starlette(routes=routes, exception_handlers={HTTPException: _problem, UserError: _problem}), names or (), token
+    )
 
 
-async def _page(page: str, _: Request) -> Response:
-    return Response(page, media_type="text/html")
-
-
-async def _fixed(content: str, kind: str, _: Request) -> Response:
-    return Response(content, media_type=kind)
-
-
-async def _offer(studio: Studio, _: Request) -> Response:
-    return JSONResponse(studio.about)
+async def _problem(_: Request, error: Exception) -> Response:
+    if isinstance(error, HTTPException):
+        return JSONResponse({"error": error.detail}, status_code=error.status_code, headers=error.headers)
+    return JSONResponse({"error": " ".join(str(error).split())}, status_code=422)
 
 
 async def _draw(studio: Studio, request: Request) -> Response:
     if request.headers.get("content-type", "").partition(";")[0].strip() != "application/json":
-        return _problem(415, "the request is not JSON: send it as application/json")
-    too_large = _problem(413, f"the request is larger than {studio.limits.body:,} bytes")
-    length = request.headers.get("content-length", "0")
-    if not length.isdecimal() or int(length[:20]) > studio.limits.body:  # before any of it is read
-        return too_large
-    try:
-        body = await asyncio.wait_for(_body(request, studio.limits.body), _BODY_SECONDS)
-    except TimeoutError:
-        return _problem(408, "the request took too long to arrive")
-    except ClientDisconnect:
-        return Response(status_code=499)
-    if body is None:
-        return too_large
+        raise HTTPException(415, "the request is not JSON: send it as application/json")
+    body = b""
+    async for part in request.stream():
+        body += part
+        if len(body) > studio.limits.body:
+            raise HTTPException(413, f"the request is larger than {studio.limits.body:,} bytes")
     ask = parse_ask(body)
-    stage_of(ask, studio.offer, studio.limits)  # raises
-    drawn = studio.remembered(ask)
-    if drawn is not None:
-        return _lines(_once(_line({"drawn": drawn.to_plain(), "kept": True})))
-    events = studio.draw(request, ask)
-    first = await anext(events, None)  # raises Full, while the status can still say so
-    return _lines(_told(first, events))
+    studio.check(ask)
+    return StreamingResponse(_lines(studio.draw(request, ask)), media_type="application/x-ndjson")
 
 
-async def _told(first: Event | None, events: AsyncGenerator[Event, None]) -> AsyncIterator[bytes]:
-    async with contextlib.aclosing(events):
-        if first is not None:
-            yield _as_line(first)
-        async for event in events:
-            yield _as_line(event)
-
-
-def _as_line(event: Event) -> bytes:
-    if isinstance(event, Waiting):
-        return _line({"waiting": event.ahead})
-    if isinstance(event, Drawing):
-        return _line({"done": event.done, "expected": event.expected})
-    if isinstance(event, Failed):
-        return _line({"error": event.problem})
-    return _line({"drawn": event.drawn.to_plain()})
+async def _lines(messages: AsyncGenerator[dict[str, Any], None]) -> AsyncIterator[bytes]:
+    async with contextlib.aclosing(messages):
+        async for message in messages:
+            if "drawn" in message:
+                message |= {"drawn": message["drawn"].to_plain()}
+            yield json.dumps(message, separators=(",", ":")).encode() + b"\n"
 
 
 async def _download(studio: Studio, request: Request) -> Response:
     text = request.query_params.get("ask", "")
     if len(text) > studio.limits.body:
-        return _problem(413, f"the request is larger than {studio.limits.body:,} bytes")
+        raise HTTPException(413, f"the request is larger than {studio.limits.body:,} bytes")
     ask = parse_ask(text)
-    stage_of(ask, studio.offer, studio.limits)  # raises
-    drawn = studio.remembered(ask)
-    if drawn is None:
-        async for event in studio.draw(request, ask):
-            if isinstance(event, Failed):
-                raise UserError(event.problem)
-            if isinstance(event, Done):
-                drawn = event.drawn
-    if drawn is None:
-        return Response(status_code=499)  # nobody is there to read it
+    studio.check(ask)
+    message: dict[str, Any] = {}
+    async for message in studio.draw(request, ask):  # noqa: B007 - the last one counts
+        pass
+    if "error" in message:
+        raise UserError(message["error"])
+    if "drawn" not in message:
+        return Response(status_code=499)  # the client has gone
     headers = {"Content-Disposition": f'attachment; filename="{_file_name(ask)}"'}
-    return Response(await asyncio.to_thread(drawn.to_zip), media_type="application/zip", headers=headers)
+    return Response(await asyncio.to_thread(message["drawn"].to_zip), media_type="application/zip", headers=headers)
 
 
 def _file_name(ask: Ask) -> str:
-    """Of digits and plain words alone, whatever the classes and models are called."""
+    """Of digits and plain words alone, whatever the names of classes and models."""
     which = "all" if ask.label is None else str(ask.label)
     how = "one-step" if ask.method.generator is not None else ask.method.sampler.replace("+", "p")
     return f"samples-class-{which}-seed-{ask.seed}-{how}.zip"
-
-
-async def _body(request: Request, most: int) -> bytes | None:
-    """The body of a request, or None where it is too large; no more than that is read."""
-    body = b""
-    async for part in request.stream():
-        body += part
-        if len(body) > most:
-            return None
-    return body
-
-
-async def _once(line: bytes) -> AsyncIterator[bytes]:
-    yield line
-
-
-def _lines(lines: AsyncIterator[bytes]) -> Response:
-    return StreamingResponse(lines, media_type="application/x-ndjson")
-
-
-def _line(value: dict[str, Any]) -> bytes:
-    return json.dumps(value, separators=(",", ":")).encode() + b"\n"
-
-
-def _problem(status: int, problem: str, **headers: str) -> Response:
-    return JSONResponse({"error": " ".join(problem.split())}, status_code=status, headers=headers)
-
-
-async def _refused(_: Request, error: Exception) -> Response:
-    return _problem(422, str(error))
-
-
-async def _no_such(request: Request, error: Exception) -> Response:
-    status = getattr(error, "status_code", 404)
-    return _problem(status, "there is no such page here" if status == 404 else f"{request.method} is not for this")
-
-
-async def _full(request: Request, _: Exception) -> Response:
-    return _problem(503, "too many requests are waiting: try again in a few seconds", **{"Retry-After": "3"})
-
-
-def _read(package: str, name: str) -> str:
-    return files(package).joinpath(name).read_text(encoding="utf-8")
-
-
-def _styles() -> str:
-    return "\n".join(_read(package, name) for package, name in _STYLES)
-
-
-def _render(studio: Studio) -> str:
-    environment = Environment(
-        loader=FunctionLoader(functools.partial(_read, "condgen.studio")), autoescape=True, undefined=StrictUndefined
-    )
-    return environment.get_template("page.html.j2").render(name=studio.offer.name, version=__version__)

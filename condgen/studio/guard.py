@@ -1,38 +1,28 @@
-"""Who may ask, and what an answer carries: around the whole application, before anything is read.
+"""Who may send requests, and the security headers of every answer.
 
-A service on the loopback interface is open to every program of the machine, browsers with pages of others among them.
-Such a page can send requests, and by a name of its own that it lets point to 127.0.0.1 (DNS rebinding) even read the
-answers. So a request must name this machine as its host, by a name or an address that no stranger can own, and a
-browser must say that it comes from this very page.
+Every program of the machine reaches a service on the loopback interface, a browser with another site's page among them.
+Such a page can send requests and, by a name of its own that resolves to 127.0.0.1 (DNS rebinding), read the answers. So
+the Host header must name this machine, and a browser must say that the request comes from this page.
 
-A service that others reach asks for a token as well, which only who has read the terminal knows. It stands in the
-address that is printed; the page's first answer turns it into a cookie, and takes it out of the address. A program
-sends it as `Authorization: Bearer TOKEN`.
+A service on another interface asks for a token too. It is part of the printed address; the first answer turns it into a
+cookie. Programs send `Authorization: Bearer TOKEN`.
 """
 
 import hmac
 import ipaddress
-import secrets
-import socket
 from collections.abc import Iterable
-from urllib.parse import parse_qsl, urlencode
 
-from starlette.datastructures import Headers, MutableHeaders
-from starlette.requests import cookie_parser
+from starlette.datastructures import URL, MutableHeaders
+from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-__all__ = ["Guard", "new_token", "own_names"]
+__all__ = ["Guard"]
 
 _COOKIE_SECONDS = 30 * 24 * 3600
-_MOST_HEADERS = 100
-
-_POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
-    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-)
-_ADDED = {
-    "Content-Security-Policy": _POLICY,
+_HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
+    "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
     "Cross-Origin-Resource-Policy": "same-origin",
@@ -41,97 +31,64 @@ _ADDED = {
 }
 
 
-def own_names() -> set[str]:
-    """The names by which others on the network know this machine."""
-    return {socket.gethostname().lower(), socket.getfqdn().lower()}
-
-
-def new_token() -> str:
-    """A token that nobody guesses, of 32 random bytes."""
-    return secrets.token_urlsafe(32)
-
-
 class Guard:
-    """Refuses strangers, and adds to every answer what keeps a page to itself.
+    """ASGI middleware that refuses foreign hosts, origins and missing tokens.
 
     Args:
-        app: what is guarded.
-        names: under which the machine may be addressed, beside localhost and plain addresses.
-        token: that a request must know; None where every program of this machine may ask.
+        app: the application.
+        names: host names of this machine besides localhost; numeric addresses always pass.
+        token: which a request must carry; None asks for none.
     """
 
     def __init__(self, app: ASGIApp, names: Iterable[str] = (), token: str | None = None) -> None:
-        self._app = app
-        self._names = {"localhost", *names}
-        self._token = token
+        self._app, self._names, self._token = app, {"localhost", *names}, token
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """One request."""
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
+        """Handles one request."""
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                headers = MutableHeaders(scope=message)
-                for name, value in _ADDED.items():
-                    headers[name] = value
+                MutableHeaders(scope=message).update(_HEADERS)
             await send(message)
 
-        if len(scope["headers"]) > _MOST_HEADERS:
-            too_many = JSONResponse({"error": f"a request has at most {_MOST_HEADERS} headers"}, status_code=431)
-            await too_many(scope, receive, send_with_headers)
-            return
-        problem = self._problem(Headers(scope=scope), scope["path"])
-        if problem is not None:
-            await JSONResponse({"error": problem}, status_code=403)(scope, receive, send_with_headers)
-            return
-        answer = self._introduced(scope) if self._token is not None else None
+        answer = self._refusal(Request(scope)) if scope["type"] == "http" else None
         await (answer or self._app)(scope, receive, send_with_headers)
 
-    def _introduced(self, scope: Scope) -> Response | None:
-        """What is answered to one who is not known yet; None for one who is."""
-        headers, cookie = Headers(scope=scope), f"condgen-studio-{(scope.get('server') or ('', 0))[1]}"
-        kind, _, given = headers.get("authorization", "").partition(" ")
-        if self._is_token(cookie_parser(headers.get("cookie", "")).get(cookie, "")):
-            return None
-        if kind.lower() == "bearer" and self._is_token(given.strip()):
-            return None
-        query = parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)
-        if scope["path"] == "/" and any(self._is_token(value) for name, value in query if name == "token"):
-            others = urlencode([(name, value) for name, value in query if name != "token"])
-            answer = RedirectResponse(f"/?{others}" if others else "/", status_code=303)
-            answer.set_cookie(cookie, self._token or "", max_age=_COOKIE_SECONDS, httponly=True, samesite="lax")
-            return answer
-        return JSONResponse(
-            {"error": "this studio asks for its token: open the whole address that the command printed"},
-            status_code=401,
-            headers={"WWW-Authenticate": "Bearer"},
-        )
-
-    def _is_token(self, given: str) -> bool:
-        """Compares in a time that does not tell how much of it is right."""
-        return hmac.compare_digest(given.encode(), (self._token or "").encode())
-
-    def _problem(self, headers: Headers, path: str) -> str | None:
-        host = headers.get("host", "")
+    def _refusal(self, request: Request) -> Response | None:
+        host, origin = request.headers.get("host", ""), request.headers.get("origin")
         if not self._is_own(host):
-            return f"this studio does not answer to the host {host[:80]!r}: open the address that the command printed"
-        origin = headers.get("origin")
-        if origin is not None and origin.partition("://")[2] != host:
-            return "this request comes from another page"
-        followed = path == "/" and headers.get("sec-fetch-dest") == "document"  # a link, which anybody may give
-        if headers.get("sec-fetch-site", "none") not in ("same-origin", "none") and not followed:
-            return "this request comes from another page"
-        return None
+            problem = (
+                f"this studio does not answer to the host {host[:80]!r}: open the address that the command printed"
+            )
+            return JSONResponse({"error": problem}, status_code=403)
+        # Only a link to the page itself may come from elsewhere.
+        is_link = request.url.path == "/" and request.headers.get("sec-fetch-dest") == "document"
+        same_site = request.headers.get("sec-fetch-site", "none") in ("same-origin", "none") or is_link
+        if not same_site or (origin is not None and origin.partition("://")[2] != host):
+            return JSONResponse({"error": "this request comes from another page"}, status_code=403)
+        return self._ask_for_token(request, self._token) if self._token is not None else None
+
+    def _ask_for_token(self, request: Request, token: str) -> Response | None:
+        cookie = f"condgen-studio-{request.url.port}"
+        kind, _, bearer = request.headers.get("authorization", "").partition(" ")
+        given = [request.cookies.get(cookie, ""), bearer.strip() if kind.lower() == "bearer" else ""]
+        if any(hmac.compare_digest(one.encode(), token.encode()) for one in given):
+            return None
+        if request.url.path == "/" and hmac.compare_digest(
+            request.query_params.get("token", "").encode(), token.encode()
+        ):
+            url: URL = request.url.remove_query_params("token")
+            answer = RedirectResponse(f"/?{url.query}" if url.query else "/", status_code=303)
+            answer.set_cookie(cookie, token, max_age=_COOKIE_SECONDS, httponly=True, samesite="lax")
+            return answer
+        problem = "this studio asks for its token: open the whole address that the command printed"
+        return JSONResponse({"error": problem}, status_code=401, headers={"WWW-Authenticate": "Bearer"})
 
     def _is_own(self, host: str) -> bool:
         name = host.lower()
         name = name[1:].partition("]")[0] if name.startswith("[") else name.partition(":")[0]
-        if name in self._names:
-            return True
         try:
             ipaddress.ip_address(name)
         except ValueError:
-            return False
-        return True  # an address is nobody's name
+            return name in self._names
+        return True  # DNS cannot point an address elsewhere

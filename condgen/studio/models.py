@@ -1,8 +1,8 @@
-"""What a folder offers to a page: its models, its methods, its classes; and the models themselves, loaded once."""
+"""The models, methods and classes that a folder offers, and a cache of loaded models."""
 
-from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -187,32 +187,19 @@ def _has_models(offer: Offer, method: Method) -> bool:
 
 
 class ModelCache:
-    """The models that were used last. A file that has changed since is read again."""
+    """Models by folder, the last few kept in memory. A file that has changed since is read again."""
 
-    def __init__(self, kept: int = _KEPT) -> None:
-        self._kept = kept
-        self._models: OrderedDict[tuple[type, Path, str], tuple[tuple[int, int], Any]] = OrderedDict()
+    def __init__(self) -> None:
+        self._load = lru_cache(maxsize=_KEPT)(lambda kind, folder, device, stamp: kind.load(folder, device))
 
     def __call__(self, kind: type[Model], folder: Path, device: torch.device) -> Model:
-        """The model of a folder, from memory where it is there."""
-        key = (kind, folder, str(device))
-        stamp = file_stamp(folder / MODEL_FILE)
-        if key in self._models and self._models[key][0] == stamp:
-            self._models.move_to_end(key)
-            kept: Model = self._models[key][1]
-            return kept
-        model: Model = kind.load(folder, device)
-        self._models[key] = (stamp, model)
-        while len(self._models) > self._kept:
-            self._models.popitem(last=False)
+        """The model of a folder."""
+        model: Model = self._load(kind, folder, device, file_stamp(folder / MODEL_FILE))  # type: ignore[arg-type]
         return model
-
-    def __len__(self) -> int:
-        return len(self._models)
 
 
 def file_stamp(file: Path) -> tuple[int, int]:
-    """When a file was written, and its size; zeros where there is none."""
+    """Time of modification in ns, and size; zeros where there is no file."""
     try:
         status = file.stat()
     except OSError:

@@ -42,7 +42,7 @@ def serve(digits_of_few_steps):
     for server, thread, studio in running:
         server.should_exit = True
         thread.join(10)
-        studio.worker.close()
+        studio.close()
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 import urllib.request
 
 import pytest
@@ -76,24 +75,8 @@ def test_it_listens_at_the_next_free_port_answers_and_ends_at_ctrl_c(digits_of_f
             request = urllib.request.Request(f"{found[0]}draw", body, {"Content-Type": "application/json"})
             with urllib.request.urlopen(request, timeout=10) as answer:
                 assert b"done" in answer.readline()
-                started = time.monotonic()
                 process.send_signal(signal.SIGINT)  # in the middle of a drawing
-                assert process.wait(10) == 0
-                assert time.monotonic() - started < 2  # a second on a machine that does nothing else
+                assert process.wait(30) == 0
             assert "the studio has ended" in process.stdout.read()
         finally:
             process.kill()
-
-
-@pytest.mark.parametrize("idle", [True, False])
-def test_it_ends_the_interpreter_only_where_a_drawing_goes_on(idle, condgen, digits_of_few_steps, monkeypatch):
-    uvicorn = pytest.importorskip("uvicorn", reason="the studio is missing: pip install 'condgen[studio]'")
-    from condgen.studio.worker import Worker
-
-    ended, close = [], Worker.close
-    monkeypatch.setattr(os, "_exit", ended.append)
-    monkeypatch.setattr(uvicorn.Server, "run", lambda self, sockets: None)
-    monkeypatch.setattr(Worker, "close", lambda self: close(self) and idle)
-    code, _, _ = condgen("studio", digits_of_few_steps, "--no-open")
-    assert code == 0
-    assert ended == ([] if idle else [0])

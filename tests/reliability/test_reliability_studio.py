@@ -14,13 +14,6 @@ from reliability.hostile import attacks
 from reliability.service import studio_rows
 
 
-def impatient():
-    """In the studio's process: what ten seconds are waited for elsewhere is half of one."""
-    from condgen.studio import app, connection
-
-    connection.HEAD_SECONDS = app._BODY_SECONDS = 0.5
-
-
 def defective():
     """In the studio's process: memory leaks, seeds are not told apart, and some answers are lost or are errors."""
     from condgen.studio import app
@@ -47,8 +40,9 @@ def defective():
     app.Studio._key = lambda self, ask: honest_key(self, ask.model_copy(update={"seed": 0}) if ask.label == 3 else ask)
 
 
-def rows_of(folder, run, requests, plant, **how):
-    how["plant"] = functools.partial(exec, f"{inspect.getsource(plant)}\n{plant.__name__}()", {})
+def rows_of(folder, run, requests, plant=None, **how):
+    if plant is not None:
+        how["plant"] = functools.partial(exec, f"{inspect.getsource(plant)}\n{plant.__name__}()", {})
     folder.mkdir()
     shutil.copytree(run, folder / "run")
     work = studio_rows(folder, requests, 10, 0, **how)
@@ -60,7 +54,7 @@ def rows_of(folder, run, requests, plant, **how):
 
 
 def test_nothing_is_lost_and_nothing_gets_in(tmp_path, digits_of_few_steps):
-    rows = rows_of(tmp_path / "sound", digits_of_few_steps, 30, impatient)
+    rows = rows_of(tmp_path / "sound", digits_of_few_steps, 30)
     value = {what: row["value"] for what, row in rows.items()}
     assert (value["requests"], value["different drawings among them"]) == (30, 30)
     assert (value["lost"], value["failed"], value["wrong"]) == (0, 0, 0)

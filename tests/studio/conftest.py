@@ -51,7 +51,7 @@ def make_client(offer):
 
     yield call
     for studio in started:
-        studio.worker.close()
+        studio.close()
 
 
 @pytest.fixture
