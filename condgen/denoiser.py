@@ -68,6 +68,8 @@ class Likelihood(nn.Module, ABC):
 
         Where x_t has a graph and gradients are enabled, the score has one too, in x_t.
         """
+        if torch.is_inference_mode_enabled():
+            raise UserError("a likelihood score is a gradient: use torch.no_grad() instead of torch.inference_mode()")
         differentiable = torch.is_grad_enabled() and x_t.requires_grad
         with torch.enable_grad():
             x_t = x_t if differentiable else x_t.detach().requires_grad_()

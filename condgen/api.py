@@ -1,0 +1,160 @@
+"""Three calls for a notebook: load a model, draw samples, measure scores against the exact ones of a data set."""
+
+from collections.abc import Mapping, Sequence
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from condgen.checkpoint import MODEL_FILE, read_description
+from condgen.classifier import Classifier
+from condgen.denoiser import Denoiser
+from condgen.diagnostics.score_errors import ErrorRow, draw_queries, measure_levels, summarise
+from condgen.errors import UserError
+from condgen.generator import Generator
+from condgen.hub import model_folder
+from condgen.model import Model
+from condgen.oracle import Oracle
+from condgen.rng import Streams, keyed_generator
+from condgen.samplers import AdaptiveSampler, SamplerName, build_sampler, draw, grid_for, points_within
+from condgen.score import ScoreModel
+
+__all__ = ["diagnose", "load", "sample"]
+
+_MODELS: dict[str, type[Model]] = {model.kind: model for model in (ScoreModel, Classifier, Generator)}
+
+
+def load(source: str | Path, device: torch.device | str = "cpu", *, trust: bool = False) -> Any:  # noqa: ANN401
+    """The score model, classifier or generator in a folder or on the hub, frozen and in evaluation mode.
+
+    Args:
+        source: a folder that a command or `save` has written, or `hf:owner/name[/sub-folder]`.
+        device: where it goes.
+        trust: whether its file may name code to import, a network of one's own.
+
+    Raises:
+        UserError: the folder holds no such model, or the file is damaged.
+    """
+    folder = model_folder(source)
+    kind = str(read_description(folder / MODEL_FILE).get("kind"))
+    if kind not in _MODELS:
+        raise UserError(f"{folder} holds a {kind}, where one of these is needed: {', '.join(_MODELS)}")
+    return _MODELS[kind].load(folder, device, trust=trust)
+
+
+@torch.no_grad()
+def sample(
+    model: Denoiser | Generator,
+    y: Tensor | Sequence[int] | None = None,
+    n: int | None = None,
+    *,
+    sampler: SamplerName = "unipc",
+    nfe: int | None = None,
+    seed: int | Sequence[int] = 0,
+    shape: Sequence[int] | None = None,
+    options: Mapping[str, Any] | None = None,
+    batch: int = 256,
+) -> Tensor:
+    """Samples, (n, *shape): images range from -1 to 1.
+
+    A sample depends on its own seed and label alone, whatever the batch.
+
+    Args:
+        model: a denoiser, guided or not, or a generator.
+        y: a label for each sample, (n,); None for a model that needs none.
+        n: how many samples, where y is None.
+        sampler: a name that `condgen samplers` lists; a generator takes one step instead.
+        nfe: denoiser evaluations for each sample at most; by default what suits the sampler.
+        seed: of the first sample, and the next number for each further one; or a seed for each.
+        shape: of one sample, where the model does not know it.
+        options: of the sampler.
+        batch: samples under way at once.
+
+    Raises:
+        TypeError: the model is neither a denoiser nor a generator.
+        ValueError: labels, seeds and n do not go together.
+        UserError: an option is out of its bounds, or a sample is not finite.
+    """
+    if not isinstance(model, Denoiser | Generator):
+        raise TypeError(
+            f"sample takes a denoiser or a generator, not {type(model).__name__}: put networks in ScoreModel"
+        )
+    device = next((tensor.device for tensor in chain(model.parameters(), model.buffers())), torch.device("cpu"))
+    labels = None if y is None else torch.as_tensor(y, device=device)
+    if labels is not None and (labels.ndim != 1 or labels.is_floating_point()):
+        raise TypeError(f"y holds a whole number for each sample, (n,), not {labels.dtype} {tuple(labels.shape)}")
+    if labels is None and n is None:
+        raise ValueError("give y, a label for each sample, or n, how many samples")
+    count = n if labels is None else len(labels)
+    if count != (count if n is None else n):
+        raise ValueError(f"there are {count} labels for n = {n} samples: leave n out")
+    assert count is not None
+    seeds = range(seed, seed + count) if isinstance(seed, int) else list(seed)
+    if len(seeds) != count:
+        raise ValueError(f"there are {len(seeds)} seeds for {count} samples: give one number, or a seed for each")
+    _check_labels(model, labels)
+    if isinstance(model, Generator):
+        if labels is None:
+            raise ValueError("a generator needs y, a label for each sample")
+        parts = [slice(start, start + batch) for start in range(0, count, batch)]
+        return torch.cat([model(Streams(seeds[p], device).normal(model.latent_shape), labels[p]) for p in parts])
+    solver = build_sampler(sampler, model, options)
+    grid = None
+    if not isinstance(solver, AdaptiveSampler):
+        grid = grid_for(solver, points_within(solver, nfe) if nfe is not None else None)
+    elif nfe is not None:
+        raise ValueError(f"{sampler} chooses its own steps: leave nfe out, or set its tolerance by options")
+    drawn = chain.from_iterable(draw(solver, grid, seeds, labels, shape or _shape_of(model), batch, device))
+    finished = sorted(drawn, key=lambda one: one.number)
+    bad = [one for one in finished if one.problem is not None]
+    if bad:
+        raise UserError(f"{len(bad)} of {count} samples cannot be used; seed {seeds[bad[0].number]}: {bad[0].problem}")
+    return torch.stack([one.x for one in finished])
+
+
+def _shape_of(model: nn.Module) -> tuple[int, ...]:
+    known = (module.shape for module in model.modules() if hasattr(module, "shape"))
+    if (found := next(known, None)) is None:
+        raise ValueError("this denoiser does not know the shape of a sample: give shape=")
+    return tuple(found)  # type: ignore[arg-type]
+
+
+def _check_labels(model: nn.Module, labels: Tensor | None) -> None:
+    classes = [len(module.names) for module in model.modules() if isinstance(module, Model) and module.names]
+    if labels is not None and classes and len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < classes[0]:
+        raise ValueError(f"labels lie in 0 to {classes[0] - 1}, which {labels.tolist()[:8]} do not")
+
+
+def diagnose(
+    score: Denoiser,
+    methods: Mapping[str, Denoiser],
+    x: Tensor,
+    y: Tensor,
+    *,
+    levels: Sequence[float] = (0.1, 0.3, 1.0, 3.0, 10.0),
+    n: int = 500,
+    seed: int = 0,
+) -> list[ErrorRow]:
+    """Errors of estimated scores at noised data, against the exact scores of the data set itself.
+
+    The exact scores are those of the noised training set (`Oracle`), the optimum of score matching on it.
+
+    Args:
+        score: the unconditional score model, whose error is D.
+        methods: guided or conditional denoisers by name, whose errors are D_P of the posterior score and, where a
+            classifier guides, D_L of the likelihood score.
+        x: data, floats (N, ...) as the models see them, or images as bytes.
+        y: labels, (N,), from 0.
+        levels: noise levels, sigma / alpha.
+        n: noised data at each level.
+        seed: of the noise.
+
+    Returns:
+        Mean and standard deviation of each error at each level, in units of one over x_t.
+    """
+    oracle = Oracle(score.schedule, x, y, int(y.max()) + 1)
+    queries = draw_queries(oracle, n, keyed_generator(seed))
+    found = measure_levels(oracle, score, methods, levels, queries)
+    return [row for level, errors in zip(levels, found, strict=True) for row in summarise(level, "data", errors)]

@@ -1,0 +1,113 @@
+"""The public names, and the three calls of a notebook, on a network of one's own."""
+
+import subprocess
+import sys
+
+import pytest
+import torch
+from torch import nn
+
+import condgen as cg
+
+SHAPE, NAMES = (2,), ("left", "right")
+
+
+class Net(nn.Module):
+    """net(x, noise, y) and net(x, noise): points of the plane in, as many numbers out."""
+
+    def __init__(self):
+        super().__init__()
+        self.layers = nn.Sequential(nn.Linear(3, 16), nn.SiLU(), nn.Linear(16, 2))
+
+    def forward(self, x, noise, y=None):
+        return self.layers(torch.cat([x, noise[:, None]], 1))
+
+
+def models():
+    torch.manual_seed(0)
+    return cg.ScoreModel(Net(), cg.EDM(), SHAPE, NAMES), cg.Classifier(Net(), cg.EDM(), SHAPE, NAMES)
+
+
+def test_every_public_name_exists_and_the_import_alone_takes_no_torch():
+    assert len({getattr(cg, name) for name in cg.__all__}) == len(cg.__all__)
+    assert set(dir(cg)) == set(cg.__all__)
+    with pytest.raises(AttributeError, match="nothing"):
+        _ = cg.nothing
+    code = "import condgen, sys; assert not {'torch', 'pydantic'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_network_of_ones_own_learns_by_a_loop_of_ones_own():
+    score, classifier = models()
+    x = torch.randn(64, 2) * 0.3 + torch.tensor([1.0, 0.0]) * (2 * (torch.arange(64) % 2)[:, None] - 1)
+    y, density, losses = torch.arange(64) % 2, cg.LogNormal(), []
+    optimizer = torch.optim.Adam([*score.parameters(), *classifier.parameters()], lr=1e-2)
+    for _ in range(60):
+        t, eps = density.quantile(cg.EDM(), torch.rand(64, dtype=torch.float64)), torch.randn(64, 2)
+        loss = cg.score_matching_loss(score, x, t, eps).mean() + cg.dlsm_loss(classifier, score, x, y, t, eps).mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(float(loss.detach()))
+    assert sum(losses[-10:]) < 0.8 * sum(losses[:10])
+    drawn = cg.sample(cg.ClassifierGuided(score, classifier), [0] * 40 + [1] * 40, nfe=20)
+    assert float(drawn[40:, 0].mean()) > float(drawn[:40, 0].mean()) + 0.5
+    rows = cg.diagnose(score, {"guided": cg.ClassifierGuided(score, classifier)}, x, y, levels=(0.5, 2.0), n=50)
+    assert {(row.method, row.quantity) for row in rows} >= {("prior", "D"), ("guided", "D_P"), ("guided", "D_L")}
+
+
+def test_a_sample_depends_on_its_own_seed_and_label_alone():
+    score, classifier = models()
+    guided = cg.ClassifierGuided(score, classifier)
+    whole = cg.sample(guided, [0, 1, 1], nfe=8, seed=5)
+    torch.testing.assert_close(whole, cg.sample(guided, [0, 1, 1], nfe=8, seed=[5, 6, 7], batch=1))
+    torch.testing.assert_close(whole[1:], cg.sample(guided, torch.tensor([1, 1]), nfe=8, seed=6))
+    assert cg.sample(score, n=3, sampler="adaptive-ode").shape == (3, 2)
+
+
+def test_the_oracle_is_sampled_at_its_own_points():
+    points = torch.tensor([[1.0, 2.0], [-3.0, 0.5]])
+    oracle = cg.Oracle(cg.EDM(), points, torch.tensor([0, 1]), 2)
+    torch.testing.assert_close(cg.sample(oracle, [0, 1], sampler="heun"), points, atol=0.01, rtol=0)
+
+
+@pytest.mark.parametrize("described", [False, True])
+def test_a_model_is_saved_where_its_network_is_described(described, tmp_path):
+    network = cg.MLPSettings(width=8, depth=1, embedding=4)
+    net = network.build_denoiser(SHAPE, None)
+    score = cg.ScoreModel(net, cg.EDM(), SHAPE, NAMES, network=network if described else None)
+    if not described:
+        with pytest.raises(cg.UserError, match="nothing describes"):
+            score.save(tmp_path)
+        return
+    score.save(str(tmp_path))
+    again, t = cg.load(str(tmp_path)), torch.tensor(0.5, dtype=torch.float64)
+    assert type(again) is cg.ScoreModel
+    x = torch.randn(3, 2)
+    assert torch.equal(again(x, t), score(x, t))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "words"),
+    [
+        ({"y": [0, 1], "seed": [1, 2, 3]}, ValueError, "3 seeds for 2 samples"),
+        ({"y": [0, 2]}, ValueError, "labels lie in 0 to 1"),
+        ({"y": [0.5]}, TypeError, "a whole number"),
+        ({"y": [0, 1], "n": 3}, ValueError, "2 labels for n = 3"),
+        ({}, ValueError, "give y"),
+        ({"n": 1, "sampler": "adaptive-ode", "nfe": 9}, ValueError, "chooses its own steps"),
+        ({"n": 1, "sampler": "adaptive-ode", "options": {"tol": 1}}, cg.UserError, "no such setting"),
+    ],
+    ids=repr,
+)
+def test_what_does_not_go_together_is_said(arguments, error, words):
+    with pytest.raises(error, match=words):
+        cg.sample(models()[0], **arguments)
+
+
+def test_wrong_types_and_inference_mode_are_answered_in_words():
+    score, classifier = models()
+    with pytest.raises(TypeError, match="put networks in ScoreModel"):
+        cg.sample(Net(), n=1)
+    with torch.inference_mode(), pytest.raises(cg.UserError, match=r"torch\.no_grad"):
+        cg.sample(cg.ClassifierGuided(score, classifier), [0])
