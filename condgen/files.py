@@ -109,11 +109,18 @@ def each_line(path: Path, most: int = _MOST) -> Iterator[str]:
 
 
 def parse_json(text: str | bytes) -> Any:  # noqa: ANN401 - JSON holds values of any kind
-    """The value that JSON holds. What is no JSON, or nested too deeply, is a ValueError."""
+    """The value that JSON holds. No JSON, deep nesting and integers beyond 64 bits are ValueErrors."""
     try:
-        return json.loads(text)
+        return json.loads(text, parse_int=_whole)
     except RecursionError as error:
         raise ValueError("it is nested too deeply") from error
+
+
+def _whole(digits: str) -> int:
+    value = int(digits)
+    if abs(value) >= 2**63:
+        raise ValueError(f"{digits[:24]} is too large a number")
+    return value
 
 
 def read_picture(path: Path, *, upright: bool = False) -> Image.Image:

@@ -1,19 +1,18 @@
 """Labelled sets: what they are, how a recipe names them, where they come from."""
 
 from condgen.data.labelled import LabelledSet, Split, class_index, stratified_order, to_uint8
-from condgen.data.loading import load
-from condgen.data.settings import AnyData, Cifar10, Cifar100, DataSettings, Digits, Folder, Moons, parse_data
+from condgen.data.sets import AnyData, DataSettings, Digits, Folder, ImportedData, Moons, Torchvision, load, parse_data
 
 __all__ = [
     "AnyData",
-    "Cifar10",
-    "Cifar100",
     "DataSettings",
     "Digits",
     "Folder",
+    "ImportedData",
     "LabelledSet",
     "Moons",
     "Split",
+    "Torchvision",
     "class_index",
     "load",
     "parse_data",

@@ -30,7 +30,8 @@ def read_folder(root: Path, image_size: int | None) -> tuple[np.ndarray, np.ndar
     Raises:
         UserError: anything that keeps the folder from being a labelled set.
     """
-    names, paths, labels = _list_images(root)
+    classes = _list_images(root)
+    paths = [path for found in classes.values() for path in found]
     images = [_read_image(path, image_size) for path in paths]
     height, width = images[0].shape[:2]
     for path, image in zip(paths, images, strict=True):
@@ -43,40 +44,28 @@ def read_folder(root: Path, image_size: int | None) -> tuple[np.ndarray, np.ndar
     x = np.empty((len(images), channels, height, width), np.uint8)
     for row, image in zip(x, images, strict=True):
         row[:] = image.transpose(2, 0, 1) if image.ndim == 3 else image
-    return x, np.array(labels, np.int64), names
+    return x, np.repeat(np.arange(len(classes)), [len(found) for found in classes.values()]), tuple(classes)
 
 
-def _list_images(root: Path) -> tuple[tuple[str, ...], list[Path], list[int]]:
-    if not os.path.isdir(root):
+def _list_images(root: Path) -> dict[str, list[Path]]:
+    if not root.is_dir():
         raise UserError(f"there is no folder {root}; give the path of a folder that holds one folder per class")
-    folders = [entry for entry in _entries(root, root) if os.path.isdir(entry)]
+    folders = [entry for entry in _entries(root, root) if entry.is_dir()]
     if len(folders) < 2:
         raise UserError(
             f"{root} holds {len(folders)} class folder{'s' * (len(folders) != 1)}; it needs one folder of images per"
             " class, and at least 2 classes"
         )
-    paths: list[Path] = []
-    labels: list[int] = []
-    for label, folder in enumerate(folders):
-        if not _is_text(folder.name):
-            raise UserError(f"the name of class folder {folder} is not UTF-8: rename it")
+    classes = {}
+    for folder in folders:
         entries = _entries(folder, root)
-        nested = [entry for entry in entries if os.path.isdir(entry)]
+        nested = [entry for entry in entries if entry.is_dir()]
         if nested:
             raise UserError(f"{nested[0]} is a folder inside a class; put its images directly into {folder}")
-        found = [entry for entry in entries if entry.suffix.lower() in _SUFFIXES]
-        if not found:
+        classes[folder.name] = [entry for entry in entries if entry.suffix.lower() in _SUFFIXES]
+        if not classes[folder.name]:
             raise UserError(f"class {folder.name!r} has no images (png, jpg, jpeg, webp, bmp); add some to {folder}")
-        paths += found
-        labels += [label] * len(found)
-    return tuple(folder.name for folder in folders), paths, labels
-
-
-def _is_text(name: str) -> bool:
-    try:
-        return bool(name.encode())
-    except UnicodeEncodeError:  # models name their classes, and JSON cannot hold such a one
-        return False
+    return classes
 
 
 def _entries(folder: Path, root: Path) -> list[Path]:
@@ -85,11 +74,9 @@ def _entries(folder: Path, root: Path) -> list[Path]:
         entries = sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
     except OSError as error:
         raise UserError(f"{folder} cannot be listed: {error.strerror}; mend its permissions") from error
-    base, place = os.path.join(os.path.realpath(root), ""), os.path.realpath(folder)
-    for entry in entries:
-        if not entry.is_symlink() and place.startswith(base):  # the usual, which is a look at it and no more
-            continue
-        if not os.path.join(os.path.realpath(entry), "").startswith(base):
+    inside = root.resolve()
+    for entry in (folder, *(entry for entry in entries if entry.is_symlink())):
+        if not Path(os.path.realpath(entry)).is_relative_to(inside):
             raise UserError(f"{entry} is a link that leaves {root}; put a copy in its place")
     return entries
 

@@ -81,10 +81,10 @@ def test_tolerances_near_the_published_ones_for_any_images(noise_images):
 @pytest.mark.cifar
 @pytest.mark.slow
 def test_tolerances_cost_what_the_paper_says():
-    from condgen.data import Cifar10, load
+    from condgen.data import load, parse_data
 
     try:
-        data = load(Cifar10(), "train")
+        data = load(parse_data("cifar10"), "train")
     except UserError as error:
         pytest.skip(str(error))
     for row in ended(tolerance_rows(data, 500, 16, torch.device("cpu"))):

@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 import torch
 
-from condgen.data import Cifar10, Cifar100, LabelledSet, Split, load
+from condgen.data import LabelledSet, Split, load
 from condgen.errors import UserError
 from condgen.recipes import Recipe
 from condgen.rng import keyed_generator
@@ -26,7 +26,7 @@ def data_of(recipe: Recipe) -> tuple[LabelledSet, LabelledSet, str]:
     try:
         return load(recipe.data, "train"), load(recipe.data, "test"), ""
     except UserError as error:
-        if not isinstance(recipe.data, Cifar10 | Cifar100):
+        if recipe.data.kind not in _CLASSES:
             raise
         kind = recipe.data.kind
         train, test = (

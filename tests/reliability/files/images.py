@@ -4,7 +4,7 @@ import shutil
 from pathlib import Path
 from random import Random
 
-from condgen.data import Cifar10, Cifar100, Folder, load
+from condgen.data import Folder, load, parse_data
 from condgen.data.folder import read_folder
 from reliability.files.mutate import hostile_bytes
 from reliability.files.pictures import PLACES, file_name, grey, hostile_file, planted
@@ -78,5 +78,5 @@ def make_archive(chance: Random, valid: Path, case: Path) -> None:
 
 def read_archive(chance: Random, case: Path) -> None:
     """As training reads it."""
-    kind = chance.choice((Cifar10, Cifar100))
-    load(kind(root=case / "in"), chance.choice(("train", "test")))
+    data = parse_data(chance.choice(("cifar10", "cifar100"))).model_copy(update={"root": case / "in"})
+    load(data, chance.choice(("train", "test")))

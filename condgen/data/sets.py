@@ -1,0 +1,201 @@
+"""The data that a recipe may name: settings, each of which loads a split of a labelled set.
+
+scikit-learn and torchvision are imported where they are used, because together they take seconds.
+"""
+
+import os
+from abc import ABC, abstractmethod
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Annotated, Any, Literal, NamedTuple, TypeAlias, get_args
+
+import numpy as np
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from condgen.data.folder import read_folder
+from condgen.data.labelled import LabelledSet, Split
+from condgen.errors import UserError
+from condgen.settings import Settings, Target, import_target
+
+__all__ = ["AnyData", "DataSettings", "Digits", "Folder", "ImportedData", "Moons", "Torchvision", "load", "parse_data"]
+
+
+class DataSettings(Settings, ABC):
+    """A labelled set, described."""
+
+    @abstractmethod
+    def load(self, split: Split) -> LabelledSet:
+        """One split, on the CPU. Raises UserError where the data are missing or broken."""
+
+
+class _HeldOut(DataSettings):
+    """A set without a split of its own: a share of every class is held out for the test."""
+
+    split_seed: int = Field(default=0, ge=0, lt=2**32)
+
+    def _select(self, x: np.ndarray, y: np.ndarray, split: Split, test_fraction: float) -> tuple[Tensor, Tensor]:
+        from sklearn.model_selection import train_test_split
+
+        sides = train_test_split(np.arange(len(y)), test_size=test_fraction, random_state=self.split_seed, stratify=y)
+        index = torch.from_numpy(np.sort(sides[split == "test"]))
+        return torch.from_numpy(x)[index], torch.from_numpy(y)[index]
+
+
+class Digits(_HeldOut):
+    """The 1,797 handwritten digits of scikit-learn, 8 x 8 pixels."""
+
+    kind: Literal["digits"] = "digits"
+    test_fraction: float = Field(default=0.2, ge=0.01, le=0.99)  # either side keeps every class
+
+    def load(self, split: Split) -> LabelledSet:
+        from sklearn.datasets import load_digits
+
+        digits = load_digits()
+        x = np.round(digits.images[:, None] * (255 / 16)).astype(np.uint8)
+        pixels, y = self._select(x, digits.target, split, self.test_fraction)
+        return LabelledSet(pixels, y.long(), tuple("0123456789"), "digits", split)
+
+
+class Moons(DataSettings):
+    """Two half circles, centred by the mean of the train split, then scaled; class 0 is the upper one.
+
+    The defaults are the set of Chao et al. 2022, "Denoising Likelihood Score Matching for Conditional Score-based Data
+    Generation". Without noise the test split holds the points of the same curves half-way between those of the training
+    split.
+    """
+
+    kind: Literal["moons"] = "moons"
+    n: int = Field(default=10_000, ge=4, le=10_000_000)  # samples of either split
+    noise: float = Field(default=0.0, ge=0)  # standard deviation in units of the circles' radius
+    scale: float = Field(default=20.0, gt=0)
+    seed: int = Field(default=1, ge=0, lt=2**32 - 1)  # of the train split; the test split takes the next one
+
+    def load(self, split: Split) -> LabelledSet:
+        from sklearn.datasets import make_moons
+
+        x, y = make_moons(self.n, noise=self.noise, random_state=self.seed)
+        centre = x.mean(0)
+        if split == "test":
+            x, y = make_moons(self.n, noise=self.noise, random_state=self.seed + 1)
+        if split == "test" and self.noise == 0:  # the same points again: take those half-way between them
+            x, y = make_moons(2 * self.n - 2, shuffle=False)
+            between = np.concatenate([np.flatnonzero(y == label)[1::2] for label in (0, 1)])
+            x, y = x[between], y[between]
+        points = torch.from_numpy((x - centre) * self.scale).float()
+        return LabelledSet(points, torch.from_numpy(y).long(), ("upper", "lower"), "moons", split)
+
+
+class _Archive(NamedTuple):
+    """A class of torchvision, and the argument by which it takes the split."""
+
+    name: str
+    argument: Literal["train", "split"] = "train"  # a boolean, or the name of the split
+
+
+TorchvisionName: TypeAlias = Literal["cifar10", "cifar100"]
+
+_ARCHIVES: dict[TorchvisionName, _Archive] = {
+    "cifar10": _Archive("CIFAR10"),
+    "cifar100": _Archive("CIFAR100"),
+}
+
+
+class Torchvision(DataSettings):
+    """A data set that torchvision downloads and checks, in its own split."""
+
+    kind: TorchvisionName
+    root: Path | None = Field(default=None, description="where torchvision keeps it; else $CONDGEN_DATA, else ./data")
+    download: bool = False
+
+    def load(self, split: Split) -> LabelledSet:
+        import torchvision
+
+        archive = _ARCHIVES[self.kind]
+        root = self.root or Path(os.environ.get("CONDGEN_DATA") or "data")
+        chosen = {archive.argument: split if archive.argument == "split" else split == "train"}
+        try:
+            data = getattr(torchvision.datasets, archive.name)(root, download=self.download, **chosen)
+        except (RuntimeError, OSError) as error:
+            reason = " ".join(str(error).split())
+            if self.download:
+                raise UserError(f"{self.kind} could not be downloaded to {root} ({reason}): try again later") from error
+            raise UserError(
+                f"{self.kind} is not in {root}, or its files are damaged ({reason}): pass data.root or set "
+                "CONDGEN_DATA to the folder that holds it, or ask for the download (`data.download: true` in the "
+                "recipe, `--download` on the command line)"
+            ) from error
+        x = torch.as_tensor(data.data).permute(0, 3, 1, 2).contiguous()
+        return LabelledSet(x, torch.as_tensor(data.targets), tuple(data.classes), self.kind, split)
+
+
+class Folder(_HeldOut):
+    """A folder with one sub-folder of images (png, jpg, jpeg, webp, bmp) per class.
+
+    Images lie directly in the folder of their class. Hidden entries, files next to the class folders, and files of
+    other kinds are passed over.
+    """
+
+    kind: Literal["folder"] = "folder"
+    root: Path
+    test_fraction: float = Field(default=0.1, gt=0, lt=1)
+    image_size: int | None = Field(default=None, ge=1)  # centre crop and resize to a square of this side
+
+    def load(self, split: Split) -> LabelledSet:
+        x, y, names = read_folder(self.root, self.image_size)
+        sizes = np.bincount(y)
+        held_out = int(np.ceil(len(y) * self.test_fraction))
+        if sizes.min() < 2 or not len(names) <= held_out <= len(y) - len(names):
+            raise UserError(
+                f"{self.root}: {len(y)} images in {len(names)} classes (the smallest, {names[sizes.argmin()]!r}, has"
+                f" {sizes.min()}) are too few to hold out {held_out}; add images or change data.test_fraction"
+            )
+        return LabelledSet(*self._select(x, y, split, self.test_fraction), names, str(self.root), split)
+
+
+class ImportedData(DataSettings):
+    """Data of one's own."""
+
+    kind: Literal["import"] = "import"
+    target: Target = Field(
+        description="package.module:function, also from the current folder. It is called with split ('train' or "
+        "'test') and options, and returns samples, labels and names: uint8 (N, C, H, W) or float32 (N, D), int64 (N,), "
+        "and a name a class; or a LabelledSet"
+    )
+    options: dict[str, Any] = Field(default={}, description="further keyword arguments of the function")
+
+    def load(self, split: Split) -> LabelledSet:
+        made = import_target(self.target)(split=split, **self.options)
+        if isinstance(made, LabelledSet):
+            return made
+        try:
+            x, y, names = made
+            return LabelledSet(torch.as_tensor(x), torch.as_tensor(y), tuple(map(str, names)), self.target, split)
+        except (TypeError, ValueError) as error:
+            raise UserError(f"{self.target} does not return samples, labels and names of classes: {error}") from error
+
+
+AnyData: TypeAlias = Annotated[Digits | Moons | Torchvision | Folder | ImportedData, Field(discriminator="kind")]
+
+
+def load(settings: AnyData, split: Split) -> LabelledSet:
+    """One split of a labelled set, on the CPU. Raises UserError where the data are missing or broken."""
+    return settings.load(split)
+
+
+def parse_data(text: str) -> AnyData:
+    """Settings for the name of a built-in set, or for a path: an existing folder, or anything with a slash.
+
+    Raises:
+        UserError: the text is neither.
+    """
+    named: dict[str, AnyData] = {"digits": Digits(), "moons": Moons()}
+    named |= {kind: Torchvision(kind=kind) for kind in get_args(TorchvisionName)}
+    if text in named:
+        return named[text]
+    if "/" in text or os.path.isdir(text):
+        return Folder(root=Path(text))
+    close = get_close_matches(text.lower(), named, n=1)
+    hint = f", did you mean {close[0]!r}?" if close else ";"
+    raise UserError(f"no data set is called {text!r}{hint} known are {', '.join(named)}, or the path of a folder")

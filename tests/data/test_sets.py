@@ -1,0 +1,177 @@
+"""The sets that a recipe may name, against the libraries and papers that they come from."""
+
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from pydantic import TypeAdapter, ValidationError
+from sklearn.datasets import load_digits, make_moons
+
+from condgen.data import AnyData, Digits, Folder, ImportedData, LabelledSet, Moons, Torchvision, load, parse_data
+from condgen.errors import UserError
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        Digits(),
+        Moons(noise=0.1),
+        Torchvision(kind="cifar100", root=Path("x")),
+        Folder(root="y"),
+        ImportedData(target="a:b"),
+    ],
+)
+def test_settings_survive_the_way_through_json(settings):
+    adapter = TypeAdapter(AnyData)
+    assert adapter.validate_json(adapter.dump_json(settings)) == settings
+
+
+def test_unknown_kinds_and_keys_are_refused():
+    for raw in ({"kind": "mnist"}, {"kind": "digits", "test_fractoin": 0.1}, {"kind": "moons", "noise": -1}):
+        with pytest.raises(ValidationError):
+            TypeAdapter(AnyData).validate_python(raw)
+
+
+def test_names_and_paths_are_told_apart(tmp_path, monkeypatch):
+    assert parse_data("digits") == Digits()
+    assert parse_data("cifar100") == Torchvision(kind="cifar100")
+    assert parse_data("./digits") == Folder(root=Path("digits"))
+    assert parse_data("no/such/folder") == Folder(root=Path("no/such/folder"))
+    (tmp_path / "flowers").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert parse_data("flowers") == Folder(root=Path("flowers"))
+    with pytest.raises(UserError, match="'cifar', did you mean 'cifar10"):
+        parse_data("cifar")
+    with pytest.raises(UserError, match="known are digits, moons, cifar10"):
+        parse_data("")
+
+
+def test_digits_are_those_of_scikit_learn_each_in_one_split():
+    train, test = load(Digits(), "train"), load(Digits(), "test")
+    assert (len(train), len(test), train.shape) == (1437, 360, (1, 8, 8))
+    assert (train.names, train.source, train.split, test.split) == (tuple("0123456789"), "digits", "train", "test")
+    both = torch.cat([train.x, test.x]).flatten(1).numpy()
+    labels = torch.cat([train.y, test.y]).numpy()
+    back = np.round(both.astype(float) * 16 / 255)  # 0..16 as published
+    ours = sorted(map(tuple, np.c_[back, labels].astype(int).tolist()))
+    theirs = sorted(map(tuple, np.c_[load_digits().data, load_digits().target].astype(int).tolist()))
+    assert ours == theirs
+    assert both.max() == 255
+
+
+def test_digits_are_split_in_proportion_and_by_seed():
+    test = load(Digits(), "test")
+    share = test.y.bincount() / (load(Digits(), "train").y.bincount() + test.y.bincount())
+    assert ((share - 0.2).abs() < 0.01).all()
+    assert load(Digits(), "test").fingerprint() == test.fingerprint()
+    assert load(Digits(split_seed=1), "test").fingerprint() != test.fingerprint()
+    assert len(load(Digits(test_fraction=0.5), "test")) == 899
+
+
+def test_moons_are_the_set_of_the_paper():
+    train = load(Moons(), "train")
+    x, y = make_moons(10_000, noise=0.0, random_state=1)
+    assert np.allclose(train.x.numpy(), (x - x.mean(0)) * 20, atol=1e-5)
+    assert np.array_equal(train.y.numpy(), y)
+    assert train.x.double().mean(0).abs().max() < 1e-5
+    assert train.x[train.y == 0, 1].mean() > train.x[train.y == 1, 1].mean()  # class 0 is the upper one
+    assert train.names == ("upper", "lower")
+
+
+def test_the_moons_test_split_is_a_new_draw_in_the_frame_of_the_train_split():
+    settings = Moons(n=400, noise=0.1, scale=3.0, seed=5)
+    test = load(settings, "test")
+    centre = make_moons(400, noise=0.1, random_state=5)[0].mean(0)
+    assert np.allclose(test.x.numpy(), (make_moons(400, noise=0.1, random_state=6)[0] - centre) * 3, atol=1e-5)
+
+
+def test_a_missing_archive_is_answered_with_every_remedy(tmp_path, monkeypatch):
+    monkeypatch.setenv("CONDGEN_DATA", str(tmp_path))
+    with pytest.raises(UserError) as error:
+        load(parse_data("cifar10"), "train")
+    for part in (str(tmp_path), "data.root", "CONDGEN_DATA", "data.download: true", "--download"):
+        assert part in str(error.value)
+    monkeypatch.delenv("CONDGEN_DATA")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match="is not in data,"):
+        load(parse_data("cifar10"), "train")
+
+
+class Planted:
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return Path.touch, (self.path,)
+
+
+@pytest.mark.parametrize(
+    ("kind", "folder", "files"),
+    [
+        ("cifar10", "cifar-10-batches-py", [*(f"data_batch_{i}" for i in range(1, 6)), "test_batch", "batches.meta"]),
+        ("cifar100", "cifar-100-python", ["train", "test", "meta"]),
+    ],
+)
+def test_a_pickle_in_the_place_of_an_archive_is_not_opened(tmp_path, kind, folder, files):
+    (tmp_path / folder).mkdir()
+    for file in files:
+        (tmp_path / folder / file).write_bytes(pickle.dumps(Planted(tmp_path / "canary")))
+    with pytest.raises(UserError, match="its files are damaged"):
+        load(Torchvision(kind=kind, root=tmp_path), "train")
+    assert not (tmp_path / "canary").exists()
+
+
+def test_a_download_that_fails_is_named_in_one_line(tmp_path, monkeypatch):
+    def unreachable(self):
+        raise OSError("no route\nto host")
+
+    monkeypatch.setattr("torchvision.datasets.CIFAR10.download", unreachable)
+    with pytest.raises(UserError, match=r"could not be downloaded to .* \(no route to host\): try again"):
+        load(Torchvision(kind="cifar10", root=tmp_path, download=True), "train")
+
+
+@pytest.mark.cifar
+@pytest.mark.parametrize("classes", [10, 100])
+def test_cifar_is_the_published_set(classes):
+    test = load(parse_data(f"cifar{classes}"), "test")
+    assert (len(test), test.shape, test.n_classes) == (10_000, (3, 32, 32), classes)
+    assert (test.y.bincount() == 10_000 // classes).all()
+    if classes == 10:
+        assert (test.names[0], test.names[9]) == ("airplane", "truck")
+        # The mean colour of the test images, as widely tabulated for normalisation.
+        means = torch.cat([chunk.mean((2, 3)) for chunk in test.chunks()]).mean(0) / 2 + 0.5
+        assert torch.allclose(means, torch.tensor([0.4942, 0.4851, 0.4504]), atol=1e-4)
+
+
+SOURCE = """
+import numpy as np
+
+def points(split, n=4):
+    x = np.arange(2 * n, dtype=np.float32).reshape(n, 2) + (split == "test")
+    return x, np.arange(n) % 2, ["a", 1]
+
+def unlabelled(split):
+    return np.zeros((3, 2))
+
+def of_doubles(split):
+    return np.zeros((2, 2)), [0, 1], ["a", "b"]
+"""
+
+
+@pytest.fixture
+def own(tmp_path, monkeypatch):
+    (tmp_path / "my_data.py").write_text(SOURCE)
+    monkeypatch.syspath_prepend(tmp_path)
+
+
+def test_data_of_ones_own_are_what_its_function_returns(own):
+    settings = ImportedData(target="my_data:points", options={"n": 6})
+    train, test = load(settings, "train"), load(settings, "test")
+    assert isinstance(train, LabelledSet)
+    assert (train.shape, len(train), train.names) == ((2,), 6, ("a", "1"))
+    assert torch.equal(test.x, train.x + 1)
+    for name in ("unlabelled", "of_doubles"):
+        with pytest.raises(UserError, match=f"my_data:{name} does not return samples, labels and names"):
+            load(ImportedData(target=f"my_data:{name}"), "train")
