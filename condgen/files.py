@@ -60,9 +60,11 @@ def blamed_on(what: object, *more: type[Exception]) -> Iterator[None]:
         what: its name.
         more: errors that are raised in addition to those of Python.
     """
+    wrong = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
+    kinds: tuple[type[Exception], ...] = (*wrong, *more)
     try:
         yield
-    except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError, *more) as error:
+    except kinds as error:
         raise UserError(
             f"{what} holds what condgen does not write ({type(error).__name__}: {error}): run the command that made it "
             "again"
