@@ -1,4 +1,4 @@
-r"""Noise schedules: the one object that everything else shares.
+r"""Schedules of noise, and what is made from them: estimates in three views, grids and densities of time.
 
 A schedule turns data :math:`x` into :math:`x_t = \alpha_t x + \sigma_t \epsilon` with
 :math:`\epsilon \sim \mathcal{N}(0, I)`, the marginal of the diffusion :math:`dx = f(t)\,x\,dt + g(t)\,dw` with
@@ -14,27 +14,40 @@ Times, and everything computed from them, are float64 here; callers cast the res
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import Annotated, Literal, TypeAlias
 
 import torch
-from pydantic import Field, model_validator
+from pydantic import Field, PositiveFloat, model_validator
 from torch import Tensor
 
+from condgen.errors import UserError
 from condgen.settings import Settings
 
 __all__ = [
     "EDM",
+    "GRIDS",
     "VE",
     "VP",
+    "AnyDensity",
     "AnySchedule",
     "Cosine",
+    "Density",
+    "GridName",
+    "Levels",
+    "LogNormal",
+    "LogUniform",
     "Schedule",
-    "denoised_from_eps",
-    "denoised_from_score",
+    "UniformTime",
     "eps_from_denoised",
     "expand",
+    "geometric_grid",
+    "karras_grid",
+    "karras_levels",
+    "linear_beta_levels",
     "perturb",
     "score_from_denoised",
+    "uniform_grid",
 ]
 
 
@@ -96,18 +109,26 @@ class Schedule(Settings, ABC):
         return low, high
 
 
-class _GeometricRange(Schedule):
+class _VarianceExploding(Schedule):
+    """Alpha is one."""
+
     sigma_min: float = Field(gt=0)
     sigma_max: float = Field(gt=0)
 
     @model_validator(mode="after")
-    def _ordered(self) -> "_GeometricRange":
+    def _ordered(self) -> "_VarianceExploding":
         if self.sigma_min >= self.sigma_max:
             raise ValueError(f"sigma_min ({self.sigma_min}) must be below sigma_max ({self.sigma_max})")
         return self
 
+    def log_alpha(self, t: Tensor) -> Tensor:
+        return torch.zeros_like(t)
 
-class VE(_GeometricRange):
+    def drift(self, t: Tensor) -> Tensor:
+        return torch.zeros_like(t)
+
+
+class VE(_VarianceExploding):
     r"""Variance exploding: :math:`\alpha = 1,\ \sigma = \sigma_{min}^{1-t} \sigma_{max}^t` (Song et al. 2021)."""
 
     kind: Literal["ve"] = "ve"
@@ -116,20 +137,15 @@ class VE(_GeometricRange):
 
     @property
     def t_min(self) -> float:
-        """Zero: sigma is sigma_min there."""
         return 0.0
 
     @property
     def t_max(self) -> float:
-        """One: sigma is sigma_max there."""
         return 1.0
 
     @property
     def _log_ratio(self) -> float:
         return math.log(self.sigma_max / self.sigma_min)
-
-    def log_alpha(self, t: Tensor) -> Tensor:
-        return torch.zeros_like(t)
 
     def log_snr(self, t: Tensor) -> Tensor:
         return -2 * (math.log(self.sigma_min) + self._log_ratio * t)
@@ -137,14 +153,11 @@ class VE(_GeometricRange):
     def t_of_log_snr(self, log_snr: Tensor) -> Tensor:
         return (-0.5 * log_snr - math.log(self.sigma_min)) / self._log_ratio
 
-    def drift(self, t: Tensor) -> Tensor:
-        return torch.zeros_like(t)
-
     def diffusion(self, t: Tensor) -> Tensor:
         return self.sigma(t) * math.sqrt(2 * self._log_ratio)
 
 
-class EDM(_GeometricRange):
+class EDM(_VarianceExploding):
     r"""Time is the noise level itself: :math:`\alpha = 1,\ \sigma = t` (Karras et al. 2022)."""
 
     kind: Literal["edm"] = "edm"
@@ -153,25 +166,17 @@ class EDM(_GeometricRange):
 
     @property
     def t_min(self) -> float:
-        """The least sigma."""
         return self.sigma_min
 
     @property
     def t_max(self) -> float:
-        """The greatest sigma."""
         return self.sigma_max
-
-    def log_alpha(self, t: Tensor) -> Tensor:
-        return torch.zeros_like(t)
 
     def log_snr(self, t: Tensor) -> Tensor:
         return -2 * t.log()
 
     def t_of_log_snr(self, log_snr: Tensor) -> Tensor:
         return (-0.5 * log_snr).exp()
-
-    def drift(self, t: Tensor) -> Tensor:
-        return torch.zeros_like(t)
 
     def diffusion(self, t: Tensor) -> Tensor:
         return (2 * t).sqrt()
@@ -182,12 +187,10 @@ class _VariancePreserving(Schedule):
 
     @property
     def t_min(self) -> float:
-        """The t_epsilon of the settings."""
         return self.t_epsilon
 
     @property
     def t_max(self) -> float:
-        """One, or just below it where alpha would vanish."""
         return 1.0
 
     def diffusion(self, t: Tensor) -> Tensor:
@@ -252,7 +255,7 @@ AnySchedule: TypeAlias = Annotated[VE | VP | Cosine | EDM, Field(discriminator="
 
 
 # ----------------------------------------------------------------------------------------------------
-# One estimate, three views. All take alpha and sigma as `expand`ed tensors or floats.
+# Noised data, and one estimate in three views. Alpha and sigma are `expand`ed tensors or floats.
 
 
 def expand(per_sample: Tensor, like: Tensor) -> Tensor:
@@ -262,14 +265,7 @@ def expand(per_sample: Tensor, like: Tensor) -> Tensor:
 
 
 def perturb(schedule: Schedule, x: Tensor, t: Tensor, eps: Tensor) -> Tensor:
-    r"""Noised data :math:`x_t = \alpha_t x + \sigma_t \epsilon`.
-
-    Args:
-        schedule: the noise schedule.
-        x: clean data, (B, ...).
-        t: times, scalar or (B,).
-        eps: standard normal noise, of the shape of x.
-    """
+    r"""Noised data :math:`x_t = \alpha_t x + \sigma_t \epsilon`, for x and eps (B, ...) and t scalar or (B,)."""
     return expand(schedule.alpha(t), x) * x + expand(schedule.sigma(t), x) * eps
 
 
@@ -278,16 +274,142 @@ def score_from_denoised(denoised: Tensor, x_t: Tensor, alpha: Tensor, sigma: Ten
     return (alpha * denoised - x_t) / sigma**2
 
 
-def denoised_from_score(score: Tensor, x_t: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
-    r"""Tweedie's formula read backwards: :math:`D = (x_t + \sigma^2 \nabla \log p(x_t)) / \alpha`."""
-    return (x_t + sigma**2 * score) / alpha
-
-
 def eps_from_denoised(denoised: Tensor, x_t: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
     r"""The implied noise: :math:`\epsilon = (x_t - \alpha D) / \sigma = -\sigma \nabla \log p(x_t)`."""
     return (x_t - alpha * denoised) / sigma
 
 
-def denoised_from_eps(eps: Tensor, x_t: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
-    r"""The inverse of `eps_from_denoised`: :math:`D = (x_t - \sigma \epsilon) / \alpha`."""
-    return (x_t - sigma * eps) / alpha
+# ----------------------------------------------------------------------------------------------------
+# Grids: n times in float64, strictly falling from t_max to t_min
+
+
+def uniform_grid(schedule: Schedule, n: int) -> Tensor:
+    """Equal steps of t."""
+    _check_points(n)
+    return torch.linspace(schedule.t_max, schedule.t_min, n, dtype=torch.float64)
+
+
+def geometric_grid(schedule: Schedule, n: int) -> Tensor:
+    """Equal ratios of the noise level, which is equal steps of log-SNR."""
+    _check_points(n)
+    low, high = schedule.noise_range
+    return _grid_of(schedule, torch.linspace(math.log(high), math.log(low), n, dtype=torch.float64).exp())
+
+
+def karras_grid(schedule: Schedule, n: int, rho: float = 7.0) -> Tensor:
+    """The times of `karras_levels` over the whole schedule."""
+    return _grid_of(schedule, karras_levels(*schedule.noise_range, n, rho))
+
+
+def karras_levels(low: float, high: float, n: int, rho: float = 7.0) -> Tensor:
+    """Noise levels that fall from high to low by equal steps of their rho-th root (Karras et al. 2022, eq. 5)."""
+    _check_points(n)
+    return torch.linspace(high ** (1 / rho), low ** (1 / rho), n, dtype=torch.float64) ** rho
+
+
+def _check_points(n: int) -> None:
+    if n < 2:
+        raise ValueError(f"a time grid needs at least 2 points, not {n}")
+
+
+def _grid_of(schedule: Schedule, levels: Tensor) -> Tensor:
+    grid = schedule.t_of_noise_level(levels)
+    grid[0], grid[-1] = schedule.t_max, schedule.t_min  # the ends exactly, free of the round trip
+    return grid
+
+
+GridName: TypeAlias = Literal["uniform", "geometric", "karras", "log-snr"]
+
+GRIDS: dict[GridName, Callable[[Schedule, int], Tensor]] = {
+    "uniform": uniform_grid,
+    "geometric": geometric_grid,
+    "karras": karras_grid,
+    "log-snr": geometric_grid,  # the same grid by its other name
+}
+
+
+def linear_beta_levels(n: int, low: float = 1e-4, high: float = 0.02) -> Tensor:
+    r"""Rising levels :math:`\sqrt{1 - \prod (1 - \beta)}` of n betas from low to high by equal steps (n,), float64.
+
+    These are the sigmas of a discrete diffusion (Ho et al. 2020). Score mismatching (Ye & Liu 2024) adds noise of these
+    levels to images that it does not scale down: there they are noise levels sigma / alpha.
+    """
+    betas = torch.linspace(low, high, n, dtype=torch.float64)
+    return (1 - (1 - betas).cumprod(0)).sqrt()
+
+
+# ----------------------------------------------------------------------------------------------------
+# Densities: how often training visits each noise level
+
+
+class Density(Settings, ABC):
+    """A distribution of training times, given by its quantile function: t = quantile(schedule, u) for uniform u."""
+
+    @abstractmethod
+    def quantile(self, schedule: Schedule, u: Tensor) -> Tensor:
+        """Times for float64 `u` in [0, 1), of any shape. Raises UserError where the schedule lacks the noise levels."""
+
+
+def _span(schedule: Schedule) -> str:
+    low, high = schedule.noise_range
+    return f"noise levels {low:g} to {high:g}"
+
+
+class UniformTime(Density):
+    """Uniform t, as in the papers on VE and VP diffusions."""
+
+    kind: Literal["uniform"] = "uniform"
+
+    def quantile(self, schedule: Schedule, u: Tensor) -> Tensor:
+        return schedule.t_min + u * (schedule.t_max - schedule.t_min)
+
+
+class LogUniform(Density):
+    """Uniform logarithm of the noise level, between `low` and `high` or the ends of the schedule."""
+
+    kind: Literal["log-uniform"] = "log-uniform"
+    low: float | None = Field(default=None, gt=0)
+    high: float | None = Field(default=None, gt=0)
+
+    def quantile(self, schedule: Schedule, u: Tensor) -> Tensor:
+        low, high = schedule.noise_range
+        low, high = max(self.low or low, low), min(self.high or high, high)
+        if low >= high:
+            raise UserError(
+                f"density: no noise level lies between {low:g} and {high:g}; the schedule has {_span(schedule)}"
+            )
+        return schedule.t_of_noise_level((math.log(low) + u * math.log(high / low)).exp())
+
+
+class LogNormal(Density):
+    """Normal logarithm of the noise level, cut to the schedule's range (Karras et al. 2022, table 1)."""
+
+    kind: Literal["log-normal"] = "log-normal"
+    mean: float = -1.2
+    std: float = Field(default=1.2, gt=0)
+
+    def quantile(self, schedule: Schedule, u: Tensor) -> Tensor:
+        ends = torch.tensor(schedule.noise_range, dtype=torch.float64)
+        low, high = torch.special.ndtr((ends.log() - self.mean) / self.std).tolist()
+        if high - low < 1e-6:
+            raise UserError(f"density: exp(mean) = {math.exp(self.mean):g} lies too far outside {_span(schedule)}")
+        z = torch.special.ndtri(low + u * (high - low))
+        return schedule.t_of_noise_level((self.mean + self.std * z).exp().clamp(ends[0], ends[1]))
+
+
+class Levels(Density):
+    """A list of noise levels, each as likely as any other."""
+
+    kind: Literal["levels"] = "levels"
+    levels: tuple[PositiveFloat, ...] = Field(min_length=1)
+
+    def quantile(self, schedule: Schedule, u: Tensor) -> Tensor:
+        low, high = schedule.noise_range
+        outside = [level for level in self.levels if not low * (1 - 1e-9) <= level <= high * (1 + 1e-9)]
+        if outside:
+            raise UserError(f"density: noise level {outside[0]:g} is outside the schedule, which has {_span(schedule)}")
+        levels = torch.tensor(self.levels, dtype=torch.float64, device=u.device)
+        return schedule.t_of_noise_level(levels[(u * len(levels)).long().clamp_max(len(levels) - 1)].clamp(low, high))
+
+
+AnyDensity: TypeAlias = Annotated[UniformTime | LogUniform | LogNormal | Levels, Field(discriminator="kind")]
