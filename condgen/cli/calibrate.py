@@ -10,7 +10,7 @@ from condgen.data import load
 from condgen.errors import UserError
 from condgen.hub import MODEL, model_folder
 from condgen.recipes import CalibrateRecipe, CalibrateStage, ClassifierStage
-from condgen.runs import calibrate_stage, gather_calibrations, in_main, lock, read_settings
+from condgen.runs import calibrate_stage, in_main, lock, read_settings
 from condgen.runs.layout import CALIBRATION, CALIBRATION_FOLDER, CALIBRATION_PICTURE
 from condgen.settings import parse
 from condgen.training import Processes
@@ -48,7 +48,7 @@ def calibrate(
     Accuracy, cross-entropy, calibration error, the gain over zero guidance, and the best scale: zero where guidance
     does not surely help. No exact score is needed. Writes CLASSIFIER/calibration.
     """
-    from condgen.report import classifier_rows, classifier_table, draw_calibration, to_rich
+    from condgen.report import classifier_table, draw_calibration, read_run, to_rich
 
     trained = parse(ClassifierStage, read_settings(classifier), f"the settings in {classifier}")
     tree: dict[str, Any] = {"draws": draws, "most": most, "seed": seed}
@@ -66,8 +66,8 @@ def calibrate(
             return
         if worked == 0:
             console.print(f"nothing left to do: {place} is finished", markup=False)
-        rows = classifier_rows(gather_calibrations({name: classifier})["rows"])[name]
+        rows = read_run(classifier).classifiers[name]
         draw_calibration(name, rows, place / CALIBRATION_PICTURE)
-    console.print(to_rich(classifier_table(rows, name), turned=False))
+    console.print(to_rich(classifier_table(rows, name), console.width))
     console.print(f"plots: {(place / 'calibration.png').resolve()}", markup=False, soft_wrap=True)
     console.print(f"scales: {(place / CALIBRATION).resolve()}", markup=False, soft_wrap=True)

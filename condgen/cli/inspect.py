@@ -29,10 +29,9 @@ from condgen.runs import (
     diagnose_stage,
     evaluate_stage,
     lock,
-    read_json,
     sample_folders,
 )
-from condgen.runs.layout import DIAGNOSTICS, MANIFEST, METRICS
+from condgen.runs.layout import MANIFEST
 from condgen.score import ScoreModel
 from condgen.settings import parse
 from condgen.training import Processes
@@ -81,7 +80,7 @@ def evaluate(
     Every figure comes with its n, features, reference and floor: the same figure of held-out real data. Features of
     networks are kept in $CONDGEN_CACHE, ~/.cache/condgen by default.
     """
-    from condgen.report import build_report, metrics_table, to_rich
+    from condgen.report import build_report, metrics_table, read_run, to_rich
 
     for folder in samples:
         if not (sample_folders(folder)[0] / MANIFEST).exists():
@@ -100,7 +99,7 @@ def evaluate(
             console.print(f"nothing left to do: {out} is finished", markup=False)
         build_report(out)
     few = len(samples) <= _WITH_INTERVALS
-    console.print(to_rich(metrics_table(read_json(out / METRICS)["rows"], intervals=few), width=console.width))
+    console.print(to_rich(metrics_table(read_run(out).metrics, intervals=few), console.width))
     if not few:
         console.print("intervals stand in the report")
     console.print(f"report: {(out / 'report.html').resolve()}", markup=False, soft_wrap=True)
@@ -132,7 +131,7 @@ def diagnose(
     classifier is shown as it is, at its calibrated scale where it has one, and at scale 10 where it was trained by
     cross-entropy. --set methods={cfg: {score: FOLDER-NAME, guide: unlabelled, scale: 2}} shows other guidance.
     """
-    from condgen.report import build_report, errors_table, to_rich
+    from condgen.report import build_report, read_run, summary_tables, to_rich
 
     stage = read_prior(score)
     if stage.data is None:
@@ -172,9 +171,8 @@ def diagnose(
         if worked == 0:
             console.print(f"nothing left to do: {out} is finished", markup=False)
         build_report(out)
-    rows = read_json(out / DIAGNOSTICS)["rows"]
-    for quantity in ("D", "D_P", "D_L"):
-        console.print(to_rich(errors_table(rows, "data", quantity, intervals=False), width=console.width))
+    for table in summary_tables(read_run(out)):
+        console.print(to_rich(table, console.width))
     console.print(f"report: {(out / 'report.html').resolve()}", markup=False, soft_wrap=True)
 
 

@@ -29,10 +29,10 @@ def draw_as_it_goes(work: Work) -> Work:
 
 def _trouble(event: Progress, folder: Path) -> str:
     """Draws; returns what went wrong in words, or nothing."""
-    from condgen.report import draw_looks  # here and below: plots take a second to import, which most commands spare
+    from condgen.report import draw_previews  # here and below: plots take a second to import, which most commands spare
 
     try:
-        draw_looks(folder, until=event.done)
+        draw_previews(folder, until=event.done)
     except Exception as error:  # whatever it is, it can wait until the model is trained
         return (
             f"{event.stage}, step {event.done:,}: the pictures in {folder} cannot be drawn ({type(error).__name__}: "
@@ -48,17 +48,17 @@ def show_generators(folder: Path) -> None:
         UserError: a log or a kept look is damaged.
         OSError: the pictures cannot be written.
     """
-    from condgen.report import draw_looks, generator_table, looks_of, read_run, to_rich
+    from condgen.report import draw_previews, generator_table, read_run, to_rich
 
-    run = read_run(folder)
-    looks = looks_of(run.looks)
-    if not looks:
+    found = {who: log for who, log in read_run(folder).generators.items() if log.previews}
+    if not found:
         return
-    console.print(to_rich(generator_table(run.looks), turned=False))
-    for who, rows in looks.items():
-        if rows[-1].reading.collapsed:
-            console.print(f"warning: {who}: {rows[-1].reading.warning()}", style="bold", markup=False, soft_wrap=True)
-        drawn = draw_looks(run.generators[who].folder, rows[-1].step)
+    console.print(to_rich(generator_table(found), console.width))
+    for who, log in found.items():
+        last = log.previews[-1]
+        if log.collapsed:
+            console.print(f"warning: {who}: {last.reading.warning()}", style="bold", markup=False, soft_wrap=True)
+        drawn = draw_previews(log.folder, last.step)
         if drawn:
             newest = f" (newest samples: {drawn[1].name} beside it)" if len(drawn) > 1 else ""
             console.print(f"{who}, as it evolved: {drawn[0].resolve()}{newest}", markup=False, soft_wrap=True)

@@ -14,8 +14,8 @@ from condgen.cli.progress import console, follow
 from condgen.errors import UserError
 from condgen.files import write_png
 from condgen.recipes import Recipe, load_recipe
-from condgen.runs import each_row, lock, read_json, run_recipe
-from condgen.runs.layout import COST, DIAGNOSTICS, GRID, MANIFEST, METRICS, REPORT, SAMPLES_PICTURE, samples_folder
+from condgen.runs import each_row, lock, run_recipe
+from condgen.runs.layout import GRID, MANIFEST, REPORT, SAMPLES_PICTURE, samples_folder
 from condgen.runs.sample_folder import load_picture, picture_path
 from condgen.training import Processes
 
@@ -84,23 +84,15 @@ def run(
 
 def show_tables(folder: Path) -> None:
     """The figures of a run, in the terminal."""
-    from condgen.report import cost_table, errors_table, metrics_table, to_rich
+    from condgen.report import read_run, summary_tables, to_rich
 
-    if (folder / METRICS).exists():
-        console.print(to_rich(metrics_table(read_json(folder / METRICS)["rows"], intervals=False), width=console.width))
-    if (folder / COST).exists():
-        console.print(to_rich(cost_table(read_json(folder / COST)["rows"]), width=console.width))
-    if (folder / DIAGNOSTICS).exists():
-        rows = read_json(folder / DIAGNOSTICS)["rows"]
-        weightings = sorted({row["weighting"] for row in rows}, key=("data", "grid").index)
-        for weighting in weightings:
-            for quantity in ("D", "D_P", "D_L") if weighting == "grid" else ("D_L",):
-                console.print(to_rich(errors_table(rows, weighting, quantity, intervals=False), width=console.width))
+    for table in summary_tables(read_run(folder)):
+        console.print(to_rich(table, console.width))
 
 
 def _draw_samples(folder: Path, recipe: Recipe) -> Path | None:
     """Draws every method's `grid.png`, and all methods side by side in `samples.png`; nothing for points."""
-    from condgen.report import side_by_side
+    from condgen.report import sample_grid
 
     places = {name: samples_folder(folder, name) for name in (recipe.sample.methods if recipe.sample else ())}
     drawn = {name: first for name, place in places.items() if (first := _draw_first(place)) is not None}
@@ -108,7 +100,7 @@ def _draw_samples(folder: Path, recipe: Recipe) -> Path | None:
         return None
     names = _in_order({label: name for first in drawn.values() for label, name in first.names.items()})
     pictures = {name: (first.pictures, first.labels) for name, first in drawn.items()}
-    write_png(folder / SAMPLES_PICTURE, side_by_side(pictures, names))
+    write_png(folder / SAMPLES_PICTURE, sample_grid(pictures, names, columns=6, lines=1))
     return folder / SAMPLES_PICTURE
 
 
@@ -132,11 +124,11 @@ class _First(NamedTuple):
 
 
 def _draw_first(folder: Path) -> _First | None:
-    from condgen.report import labelled_grid
+    from condgen.report import sample_grid
 
     first = _first_of(folder)
     if first is not None:
-        write_png(folder / GRID, labelled_grid(first.pictures, first.labels, _in_order(first.names)))
+        write_png(folder / GRID, sample_grid({"": (first.pictures, first.labels)}, _in_order(first.names)))
     return first
 
 

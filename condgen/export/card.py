@@ -19,9 +19,15 @@ from condgen.export.places import last_part
 from condgen.export.sources import Measured, Model, Source
 from condgen.hub import repository_of
 from condgen.metrics import REAL
-from condgen.report import Table, classifier_rows, classifier_table, errors_table, metrics_table, to_markdown
-from condgen.report.dresses import escape_markdown
-from condgen.runs import read_json
+from condgen.report import (
+    MetricRow,
+    classifier_table,
+    errors_table,
+    escape_markdown,
+    metrics_table,
+    read_run,
+    to_markdown,
+)
 from condgen.runs.layout import REPORT, calibration_file
 
 __all__ = ["PLACE", "UNDECIDED", "model_card", "run_card"]
@@ -89,9 +95,9 @@ def run_card(source: Source, figures: list[str], drawn: list[str], license: str)
 
 
 def _shared(title: str, license: str, figures: list[str], drawn: list[str], measured: Measured) -> dict[str, Any]:
-    tables = [_as_markdown(metrics_table(measured.metrics))] if measured.metrics else []
-    kinds = {(row["weighting"], row["quantity"]) for row in measured.errors}
-    errors = [_as_markdown(errors_table(measured.errors, *kind)) for kind in sorted(kinds)]
+    tables = [Markup(to_markdown(metrics_table(measured.metrics)))] if measured.metrics else []
+    kinds = {(row.weighting, row.quantity) for row in measured.errors}
+    errors = [Markup(to_markdown(errors_table(measured.errors, *kind))) for kind in sorted(kinds)]
     return {
         "title": title,
         "license": license,
@@ -107,13 +113,13 @@ def _shared(title: str, license: str, figures: list[str], drawn: list[str], meas
     }
 
 
-def _floor(rows: Sequence[Mapping[str, Any]]) -> str:
+def _floor(rows: Sequence[MetricRow]) -> str:
     """What stands in the last row of the metrics: figures of real data, if not always at the n of the samples."""
-    real = {row["metric"] for row in rows if row["method"] == REAL}
-    last = [row for row in rows if (row["method"] == REAL) == (row["metric"] in real)]
-    useful = [row for row in last if str(row["metric"]).startswith("CAS")]
+    real = {row.metric for row in rows if row.method == REAL}
+    last = [row for row in rows if (row.method == REAL) == (row.metric in real)]
+    useful = [row for row in last if row.metric.startswith("CAS")]
     counts, learnt = (
-        " or ".join(f"{n:,}" for n in sorted({row["floor_n"] for row in found if row.get("floor_n") is not None}))
+        " or ".join(f"{n:,}" for n in sorted({row.floor_n for row in found if row.floor_n is not None}))
         for found in ([row for row in last if row not in useful], useful)
     )
     words = f"The last row is the floor, real data that were held out{f': n = {counts}' if counts else ''}."
@@ -155,20 +161,20 @@ def _results(measured: Measured) -> list[EvalResult]:
     """The metrics as the hub's model index has them, each with its conditions."""
     results = []
     for row in measured.metrics:
-        if row["method"] == REAL:
+        if row.method == REAL:
             continue
         keys = ("method", "n", "low", "high", "features", "reference", "floor", "floor_n", "seed")
-        conditions = {key: _rounded(row[key]) for key in keys if row.get(key) is not None}
-        source, _, split = str(row["reference"]).partition(" ")
+        conditions = {key: _rounded(value) for key in keys if (value := getattr(row, key)) is not None}
+        source, _, split = str(row.reference).partition(" ")
         results.append(
             EvalResult(
                 task_type="unconditional-image-generation",
                 task_name="class-conditional generation",
                 dataset_type=source,
                 dataset_name=f"{source} {split}".strip(),
-                metric_type=re.sub(r"[^a-z0-9]+", "-", str(row["metric"]).lower()).strip("-"),
-                metric_name=f"{row['metric']}, {row['method']}",
-                metric_value=_rounded(row["value"]),
+                metric_type=re.sub(r"[^a-z0-9]+", "-", row.metric.lower()).strip("-"),
+                metric_name=f"{row.metric}, {row.method}",
+                metric_value=_rounded(row.value),
                 metric_args=conditions,
             )
         )
@@ -184,8 +190,8 @@ def _levels(model: Model) -> Markup:
     path = calibration_file(model.folder)
     if model.kind != "classifier" or not path.is_file():
         return Markup("")
-    rows = [{**row, "classifier": model.name} for row in read_json(path).get("rows", [])]
-    return _as_markdown(classifier_table(classifier_rows(rows)[model.name], f"{model.name}, by noise level"))
+    (rows,) = read_run(model.folder).classifiers.values()
+    return Markup(to_markdown(classifier_table(rows, f"{model.name}, by noise level")))
 
 
 def _loss(model: Model) -> str:
@@ -202,11 +208,6 @@ def _data(model: Model) -> str:
     """What the data are called, if that is known."""
     data = model.stage.get("data") or {}
     return last_part(str(data.get("root") or "")) or str(data.get("kind", ""))
-
-
-def _as_markdown(table: Table) -> Markup:
-    caption = f"\n\n{escape_markdown(table.caption)}" if table.caption else ""
-    return Markup(f"**{escape_markdown(table.title)}**\n\n{to_markdown(table)}{caption}")
 
 
 def _fenced(text: str, language: str) -> str:

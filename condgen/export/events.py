@@ -18,7 +18,7 @@ from condgen.errors import UserError
 from condgen.export.inside import named_parts, within
 from condgen.files import as_rgb, blamed_on, read_bytes
 from condgen.recipes import read_yaml
-from condgen.report import labelled_grid
+from condgen.report import sample_grid
 from condgen.runs import read_json, read_rows, write_json
 from condgen.runs.layout import GRID, LOG_FILE, PREVIEWS, RECIPE_FILE, RUN_FILE, SAMPLES_FOLDER, SCORE
 from condgen.runs.previews import read_previews
@@ -94,7 +94,7 @@ class Events:
         if "preview" in row and within(place, f"{PREVIEWS}/{step:08d}.safetensors").is_file():
             look = read_previews(place, until=step)[-1]
             if look.x.ndim == 4:
-                picture = labelled_grid(look.x, look.y.tolist(), look.names)
+                picture = sample_grid({"": (look.x, look.y.tolist())}, look.names)
                 self._writer(out).add_image("samples", np.asarray(picture), step, dataformats="HWC")
 
     def _add_samples(self) -> int:

@@ -21,8 +21,7 @@ from condgen.export.places import without_place
 from condgen.export.sources import Measured, Model, Source, read_source
 from condgen.files import blamed_on, read_bytes, write_atomically
 from condgen.hub import CALIBRATION_FILE, CONFIG_FILE
-from condgen.report import draw_errors
-from condgen.report.dresses import escape_markdown
+from condgen.report import draw_errors, escape_markdown
 from condgen.runs import read_json
 from condgen.runs.layout import (
     CALIBRATION_FOLDER,
@@ -153,7 +152,7 @@ def _write_model(
 
 def _draw_errors(measured: Measured, out: Path) -> list[str]:
     """The report's plots of score errors, a picture for each weighting."""
-    weightings = sorted({row["weighting"] for row in measured.errors} & {"data", "grid"})
+    weightings = sorted({row.weighting for row in measured.errors})
     files = {weighting: f"figures/score-errors-{weighting}.png" for weighting in weightings}
     return [file for weighting, file in files.items() if draw_errors(measured.errors, weighting, out / file)]
 

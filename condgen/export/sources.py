@@ -12,6 +12,7 @@ from condgen.export.places import last_part, without_place
 from condgen.hub import CONFIG_FILE
 from condgen.metrics import REAL
 from condgen.recipes import read_yaml
+from condgen.report import ErrorRow, MetricRow, parse_rows
 from condgen.runs import default_methods, read_json, read_settings
 from condgen.runs.layout import DIAGNOSTICS, METRICS, RECIPE_FILE, RUN_FILE, SNAPSHOTS, STAGE_FILE, classifier_folder
 
@@ -59,8 +60,8 @@ class Measured:
         about: the versions and the machine, in words.
     """
 
-    metrics: list[dict[str, Any]] = field(default_factory=list)
-    errors: list[dict[str, Any]] = field(default_factory=list)
+    metrics: list[MetricRow] = field(default_factory=list)
+    errors: list[ErrorRow] = field(default_factory=list)
     sampled: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     diagnosed: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     about: tuple[str, ...] = ()
@@ -72,17 +73,17 @@ class Measured:
         shown = {*diagnosed, "prior"} if model.name == "score" else {*diagnosed, "zero guidance"}
         quantities = {"score model": ("D",) if model.name == "score" else ("D_P",), "classifier": ("D_L", "D_P")}
         wanted = quantities.get(model.kind, ())
-        errors = [row for row in self.errors if row["method"] in shown and row["quantity"] in wanted]
+        errors = [row for row in self.errors if row.method in shown and row.quantity in wanted]
         return Measured(
-            metrics=[row for row in self.metrics if row["method"] in sampled] and self._rows({*sampled, REAL}),
-            errors=errors if {row["method"] for row in errors} - {"zero guidance"} else [],
+            metrics=[row for row in self.metrics if row.method in sampled] and self._rows({*sampled, REAL}),
+            errors=errors if {row.method for row in errors} - {"zero guidance"} else [],
             sampled=sampled,
             diagnosed=diagnosed,
             about=self.about,
         )
 
-    def _rows(self, methods: set[str]) -> list[dict[str, Any]]:
-        return [row for row in self.metrics if row["method"] in methods]
+    def _rows(self, methods: set[str]) -> list[MetricRow]:
+        return [row for row in self.metrics if row.method in methods]
 
 
 def _uses(method: Mapping[str, Any], name: str) -> bool:
@@ -187,16 +188,18 @@ def _model(folder: Path) -> Model:
 def _measured(run: Path) -> Measured:
     path = within(run, RECIPE_FILE)
     recipe = read_yaml(path)
-    metrics, errors = (
-        _read(run, file).get("rows", []) if (run / file).is_file() else [] for file in (METRICS, DIAGNOSTICS)
-    )
+    found = {
+        file: _read(run, file).get("rows", []) if (run / file).is_file() else [] for file in (METRICS, DIAGNOSTICS)
+    }
+    metrics = parse_rows(MetricRow, found[METRICS], str(run / METRICS))
+    errors = parse_rows(ErrorRow, found[DIAGNOSTICS], str(run / DIAGNOSTICS))
     diagnosed = named_parts((recipe.get("diagnose") or {}).get("methods"), path)
     if not diagnosed:
         classifiers = {name: classifier_folder(run, name) for name in named_parts(recipe.get("classifiers"), path)}
         diagnosed = {name: method.model_dump(mode="json") for name, method in default_methods(classifiers).items()}
     root = str((recipe.get("data") or {}).get("root") or "")
     if root:
-        metrics = [row | {"reference": without_place(str(row["reference"]), root)} for row in metrics]
+        metrics = [row.model_copy(update={"reference": without_place(str(row.reference), root)}) for row in metrics]
     return Measured(
         metrics=metrics,
         errors=errors,

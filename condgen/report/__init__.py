@@ -1,39 +1,40 @@
-"""From a run folder to a page that people send each other."""
+"""From a run folder to a page that people send each other.
+
+Tables are made by functions of their rows, and one `Table` is rendered as HTML, as Markdown and for a terminal.
+"""
 
 from condgen.report.build import build_report
-from condgen.report.classifier_plots import draw_calibration
-from condgen.report.classifier_section import classifier_rows
-from condgen.report.comparison import compare_runs
-from condgen.report.dresses import to_markdown, to_rich
-from condgen.report.error_picture import draw_errors
-from condgen.report.findings import findings
-from condgen.report.generator_section import generator_table
-from condgen.report.grids import labelled_grid, side_by_side
-from condgen.report.inputs import read_run
-from condgen.report.looks import draw_looks
-from condgen.report.rows import looks_of
-from condgen.report.tables import Table, classifier_table, cost_table, errors_table, metrics_table
-from condgen.report.trajectory_section import draw_trajectories
+from condgen.report.classifiers import draw_calibration
+from condgen.report.compare import compare_runs
+from condgen.report.generators import draw_previews
+from condgen.report.images import sample_grid
+from condgen.report.load import read_run
+from condgen.report.page import Table, escape_markdown, to_markdown, to_rich
+from condgen.report.rows import ClassifierRow, ErrorRow, MetricRow, parse_rows
+from condgen.report.score_errors import draw_errors
+from condgen.report.tables import classifier_table, errors_table, generator_table, metrics_table, summary_tables
+from condgen.report.trajectories import draw_trajectories
 
 __all__ = [
+    "ClassifierRow",
+    "ErrorRow",
+    "MetricRow",
     "Table",
     "build_report",
-    "classifier_rows",
     "classifier_table",
     "compare_runs",
-    "cost_table",
     "draw_calibration",
     "draw_errors",
-    "draw_looks",
+    "draw_previews",
     "draw_trajectories",
     "errors_table",
-    "findings",
+    "escape_markdown",
     "generator_table",
-    "labelled_grid",
-    "looks_of",
     "metrics_table",
+    "parse_rows",
     "read_run",
-    "side_by_side",
+    "sample_grid",
+    "summary_tables",
     "to_markdown",
     "to_rich",
 ]

@@ -1,45 +1,101 @@
-"""What a report says, before it is dressed as HTML or Markdown: sections of a few kinds of block."""
+"""A report as blocks of a few kinds, written as HTML, as Markdown and, tables alone, for a terminal.
 
+The HTML is one file that fetches nothing: a content security policy in its head forbids it. Names that users chose are
+escaped in every rendering.
+"""
+
+import itertools
 import json
-from collections.abc import Mapping
+import math
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
 from typing import Any, ClassVar, TypeAlias
 
-from condgen.report.drawing import Plot
-from condgen.report.tables import Table
+from jinja2 import Environment, FunctionLoader, StrictUndefined
+from markupsafe import Markup
+from rich.box import SIMPLE_HEAD
+from rich.console import Group, RenderableType
+from rich.table import Table as RichTable
+from rich.text import Text as RichText
+
+from condgen import __version__
+from condgen.errors import shown
+from condgen.files import write_atomically
+from condgen.report.figures import Panel, Style, to_svg
+from condgen.runs.layout import REPORT, REPORT_DATA, REPORT_TEXT
 
 __all__ = [
     "Block",
-    "Caution",
+    "Cell",
     "Code",
     "Facts",
-    "Film",
-    "Matches",
-    "Neighbour",
+    "Figure",
     "Page",
-    "Panels",
+    "Picture",
     "Prose",
     "Section",
-    "Strip",
-    "Strips",
-    "TableBlock",
+    "Table",
+    "escape_markdown",
+    "facts_of",
+    "to_markdown",
+    "to_rich",
+    "write_page",
 ]
 
 
 @dataclass(frozen=True)
-class Prose:
-    """A paragraph."""
+class Picture:
+    """An image as a data address, its size on the page in CSS pixels, and labels spread evenly below it."""
 
-    kind: ClassVar[str] = "prose"
-    text: str
+    address: str
+    alt: str
+    width: int
+    height: int
+    labels: tuple[str, ...] = ()
+
+
+Cell: TypeAlias = str | Picture | None
 
 
 @dataclass(frozen=True)
-class Caution:
-    """A paragraph that nobody should miss."""
+class Table:
+    """Text or pictures in rows and columns.
 
-    kind: ClassVar[str] = "caution"
+    Attributes:
+        title: one line.
+        header: the heads of the columns.
+        rows: the cells; the first of each row is the row's head.
+        caption: the conditions of the numbers.
+        best: (row, column) of the cells to star as clearly best.
+        words: the columns, beside the first, that hold words and not numbers.
+        folded: whether HTML shows the title alone until it is opened.
+    """
+
+    kind: ClassVar[str] = "table"
+    title: str
+    header: tuple[str, ...]
+    rows: tuple[tuple[Cell, ...], ...]
+    caption: str = ""
+    best: frozenset[tuple[int, int]] = frozenset()
+    words: frozenset[int] = frozenset()
+    folded: bool = False
+
+    @property
+    def has_pictures(self) -> bool:
+        """Whether any cell is a picture."""
+        return any(isinstance(cell, Picture) for row in self.rows for cell in row)
+
+
+@dataclass(frozen=True)
+class Prose:
+    """A paragraph, or a warning."""
+
+    kind: ClassVar[str] = "prose"
     text: str
+    caution: bool = False
 
 
 @dataclass(frozen=True)
@@ -49,135 +105,35 @@ class Facts:
     kind: ClassVar[str] = "facts"
     pairs: tuple[tuple[str, str], ...]
 
-    @classmethod
-    def of(cls, mapping: Mapping[str, Any]) -> "Facts":
-        """The facts of a mapping as JSON gives it; what is null is left out."""
-        known = {name: value for name, value in mapping.items() if value is not None}
-        return cls(tuple((_label(str(name)), _words(value)) for name, value in known.items()))
-
-
-def _words(value: object) -> str:
-    if isinstance(value, dict):
-        return "; ".join(f"{name}: {_words(inner)}" for name, inner in value.items())
-    if isinstance(value, list):
-        return ", ".join(map(_words, value))
-    return value if isinstance(value, str) else json.dumps(value)
-
-
-def _label(name: str) -> str:
-    return name.replace("_gib", " (GiB)").replace("_", " ")
-
-
-@dataclass(frozen=True)
-class TableBlock:
-    """A table, open or folded away under its title."""
-
-    kind: ClassVar[str] = "table"
-    table: Table
-    folded: bool = False
-
 
 @dataclass(frozen=True)
 class Code:
     """Text to be copied as it is."""
 
     kind: ClassVar[str] = "code"
-    label: str
+    title: str
     text: str
     folded: bool = False
 
 
 @dataclass(frozen=True)
-class Panels:
-    """Small plots side by side, what they mean, and the numbers that they show.
+class Figure:
+    """Panels side by side with their legend, a caption, and the numbers behind them in folded tables."""
 
-    Attributes:
-        title: of the group.
-        plots: the panels.
-        caption: under them.
-        legend: sign and name of every method or class.
-        tables: the numbers, folded away.
-        scale: the colour scale that the panels share.
-    """
-
-    kind: ClassVar[str] = "panels"
+    kind: ClassVar[str] = "figure"
     title: str
-    plots: tuple[Plot, ...]
+    panels: tuple[Panel, ...]
     caption: str
-    legend: tuple[tuple[Plot, str], ...] = ()
+    legend: Mapping[str, Style] | None = None
     tables: tuple[Table, ...] = ()
-    scale: Plot | None = None
 
 
-@dataclass(frozen=True)
-class Strip:
-    """A line of images as a data address, with its size on the page in CSS pixels."""
-
-    address: str
-    alt: str
-    width: int
-    height: int
-
-
-@dataclass(frozen=True)
-class Strips:
-    """Images of every class (rows) by every method (columns)."""
-
-    kind: ClassVar[str] = "strips"
-    title: str
-    methods: tuple[str, ...]
-    rows: tuple[tuple[str, tuple[Strip | None, ...]], ...]
-    caption: str
-    folded: bool = False
-
-
-@dataclass(frozen=True)
-class Film:
-    """Moments of samples from left to right: a line a method, a strip a part.
-
-    Attributes:
-        title: of the film.
-        parts: what the strips of a line show.
-        heads: of the moments of each part.
-        rows: name of the line, and a strip a part.
-        caption: under it.
-        folded: away under its title.
-    """
-
-    kind: ClassVar[str] = "film"
-    title: str
-    parts: tuple[str, ...]
-    heads: tuple[str, ...]
-    rows: tuple[tuple[str, tuple[Strip, ...]], ...]
-    caption: str
-    folded: bool = False
-
-
-@dataclass(frozen=True)
-class Neighbour:
-    """A picture with its distance, and its class where that is another."""
-
-    picture: Strip
-    distance: str
-    other: str = ""
-
-
-@dataclass(frozen=True)
-class Matches:
-    """Pictures, each beside those most like it."""
-
-    kind: ClassVar[str] = "matches"
-    title: str
-    rows: tuple[tuple[str, Strip, tuple[Neighbour, ...]], ...]
-    folded: bool = False
-
-
-Block: TypeAlias = Prose | Caution | Facts | TableBlock | Code | Panels | Strips | Film | Matches
+Block: TypeAlias = Table | Prose | Facts | Code | Figure
 
 
 @dataclass(frozen=True)
 class Section:
-    """A chapter of the page; `key` is its anchor."""
+    """A chapter; `key` is its anchor."""
 
     key: str
     title: str
@@ -186,10 +142,164 @@ class Section:
 
 @dataclass(frozen=True)
 class Page:
-    """The whole report; `lead` is what a reader in a hurry should know."""
+    """A whole report; `lead` says what to use."""
 
     name: str
+    lead: str
     findings: tuple[str, ...]
     sections: tuple[Section, ...]
-    version: str
-    lead: str = ""
+    version: str = __version__
+
+
+def facts_of(mapping: Mapping[str, Any]) -> list[Block]:
+    """The facts of a mapping from JSON, without those that are null; no block where none is left."""
+    pairs = tuple(
+        (key.replace("_gib", " (GiB)").replace("_", " "), _words(value))
+        for key, value in mapping.items()
+        if value is not None
+    )
+    return [Facts(pairs)] if pairs else []
+
+
+def _words(value: object) -> str:
+    if isinstance(value, dict):
+        return "; ".join(f"{key}: {_words(inner)}" for key, inner in value.items())
+    if isinstance(value, list):
+        return ", ".join(map(_words, value))
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+# ----------------------------------------------------------------------------------------------------
+# Files
+
+
+def write_page(folder: Path, page: Page, data: Mapping[str, object]) -> Path:
+    """Writes `report.html`, `report.md` and `report.json`, each whole or not at all.
+
+    Args:
+        folder: where to.
+        page: the content.
+        data: the rows behind it, for JSON.
+
+    Returns:
+        The path of the HTML.
+    """
+    head = {"name": page.name, "condgen": page.version, "advice": page.lead, "findings": page.findings}
+    content = json.dumps(_finite(head | dict(data)), indent=1, ensure_ascii=False) + "\n"
+    for name, text in ((REPORT_DATA, content), (REPORT_TEXT, _page_to_markdown(page)), (REPORT, _to_html(page))):
+        write_atomically(folder / name, text.encode(errors="replace"))
+    return folder / REPORT
+
+
+def _finite(value: object) -> object:
+    """The value with null in the place of numbers that JSON cannot hold."""
+    if isinstance(value, dict):
+        return {key: _finite(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _to_html(page: Page) -> str:
+    environment = Environment(
+        loader=FunctionLoader(lambda name: files("condgen.report").joinpath(name).read_text(encoding="utf-8")),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    numbers = itertools.count()
+    return environment.get_template("template.html.j2").render(
+        page=page, to_svg=lambda panel: Markup(to_svg(panel, f"panel-{next(numbers)}"))
+    )
+
+
+# ----------------------------------------------------------------------------------------------------
+# Markdown
+
+
+def escape_markdown(text: str) -> str:
+    """Text that Markdown shows as it is, on one line."""
+    return re.sub(r"([\\`*_{}\[\]<>|#~&$])", r"\\\1", shown(" ".join(text.split())))
+
+
+def to_markdown(table: Table) -> str:
+    """A pipe table with its title and caption; cells that are clearly best are bold and starred."""
+    lines = [f"**{escape_markdown(table.title)}**"]
+    labelled = [cell.labels for row in table.rows for cell in row if isinstance(cell, Picture)]
+    if not table.has_pictures or any(labelled):
+        rules = ["---" if index == 0 or index in table.words else "--:" for index in range(len(table.header))]
+        rows = [
+            [f"**{text}** \\*" if (row, column) in table.best else text for column, text in enumerate(cells)]
+            for row, cells in enumerate([map(escape_markdown, map(_text, cells)) for cells in table.rows])
+        ]
+        lines.append("\n".join(f"| {' | '.join(row)} |" for row in [map(escape_markdown, table.header), rules, *rows]))
+    return "\n\n".join([*lines, *([escape_markdown(table.caption)] if table.caption else [])])
+
+
+def _text(cell: Cell) -> str:
+    return ", ".join(cell.labels) if isinstance(cell, Picture) else cell or ""
+
+
+def _page_to_markdown(page: Page) -> str:
+    parts = [f"# {escape_markdown(page.name)}", f"**{escape_markdown(page.lead)}**" if page.lead else ""]
+    parts.append("\n".join(f"- {escape_markdown(sentence)}" for sentence in page.findings))
+    for section in page.sections:
+        parts += [f"## {section.title}", *map(_block_to_markdown, section.blocks)]
+    parts.append(f"Made by condgen {page.version}. The pictures are in `{REPORT}`.")
+    return "\n\n".join(filter(None, parts)) + "\n"
+
+
+def _block_to_markdown(block: Block) -> str:
+    match block:
+        case Table():
+            return to_markdown(block)
+        case Prose():
+            return f"> **Caution.** {escape_markdown(block.text)}" if block.caution else escape_markdown(block.text)
+        case Facts():
+            return "\n".join(f"- {escape_markdown(name)}: {escape_markdown(value)}" for name, value in block.pairs)
+        case Code():
+            fence = "`" * max(3, 1 + max(map(len, re.findall("`+", block.text)), default=0))
+            return f"{block.title}:\n\n{fence}text\n{block.text}\n{fence}"
+        case Figure():
+            seen = "\n".join(f"- {escape_markdown(panel.alt)}" for panel in block.panels)
+            text = [f"### {escape_markdown(block.title)}", seen, escape_markdown(block.caption)]
+            return "\n\n".join([*text, *map(to_markdown, block.tables)])
+
+
+# ----------------------------------------------------------------------------------------------------
+# Terminal
+
+
+def to_rich(table: Table, width: int = 80) -> RenderableType:
+    """The table for a terminal: turned on its side where it is too wide, and in parts where that is too wide as well.
+
+    Args:
+        table: of text.
+        width: of the terminal, in characters.
+    """
+    rows = [
+        [_text(cell) + (" *" if (row, column) in table.best else "") for column, cell in enumerate(cells)]
+        for row, cells in enumerate(table.rows)
+    ]
+    lines = [list(table.header), *rows]
+    parts = [lines]
+    if sum(2 + max(map(len, column)) for column in zip(*lines, strict=True)) > width:
+        room = width - 2 - min(max(map(len, table.header)), width // 3)
+        most = max(1, room // (2 + max((len(text) for row in rows for text in row), default=1)))
+        each = -(-len(rows) // -(-len(rows) // most))
+        parts = [
+            list(map(list, zip(table.header, *rows[start : start + each], strict=True)))
+            for start in range(0, len(rows), each)
+        ]
+    caption = [RichText(table.caption, style="italic dim")] if table.caption else []
+    return Group(RichText(table.title, style="bold"), *map(_rich, parts), *caption)
+
+
+def _rich(lines: Sequence[Iterable[str]]) -> RichTable:
+    out = RichTable(box=SIMPLE_HEAD, collapse_padding=True)
+    for place, head in enumerate(lines[0]):
+        out.add_column(RichText(head), justify="right" if place else "left", overflow="fold")
+    for line in lines[1:]:
+        out.add_row(*(RichText(text, style="bold" if text.endswith(" *") else "") for text in line))
+    return out

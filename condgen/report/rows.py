@@ -1,61 +1,75 @@
-"""The tidy rows that run folders hold: one fact a row, checked before anything is made of it."""
+"""The schema of every JSON row in a run folder, checked once, when the folder is read."""
 
 import math
-from collections.abc import Iterable, Mapping
-from typing import Annotated, Any, Literal, TypeAlias, TypeVar
+from collections.abc import Iterable, Sequence
+from typing import Annotated, Literal, TypeAlias, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from condgen.errors import UserError
-from condgen.metrics import Reading
+from condgen.metrics import REAL, Reading
+from condgen.report.estimates import Estimate
 
 __all__ = [
-    "CLASSES",
     "LARGEST",
     "ClassRow",
     "ClassifierRow",
     "CostRow",
     "ErrorRow",
-    "LookRow",
     "MetricRow",
     "NearRow",
     "NeighbourRow",
+    "PreviewRow",
     "Quantity",
-    "RawRow",
+    "Row",
+    "SampleRow",
     "StageRow",
     "TrajectoryRow",
     "Weighting",
-    "looks_of",
+    "error_estimates",
+    "is_real",
+    "metric_estimates",
     "parse_rows",
 ]
 
 Quantity: TypeAlias = Literal["D", "D_P", "D_L"]
 Weighting: TypeAlias = Literal["data", "grid"]
-CLASSES = 1_000_000  # more are a fault of the file
-Label: TypeAlias = Annotated[int, Field(alias="class", ge=0, lt=CLASSES)]
-LARGEST = 1e100  # of a number that is drawn: with it, sums, squares and axes still have numbers
-RawRow: TypeAlias = Mapping[str, Any]
+Point: TypeAlias = tuple[float, float]
+LARGEST = 1e100  # of a number that is drawn: sums, squares and axes of such are still numbers
+_LABELS = 1_000_000
+_Label: TypeAlias = Annotated[int, Field(alias="class", ge=0, lt=_LABELS)]
+_NOTHING = 1e-6  # of the unconditional score: a likelihood score shorter than that is rounding to the networks
 
 
-def _is_too_large(value: object) -> bool:
-    if isinstance(value, tuple):
-        return any(map(_is_too_large, value))
-    return isinstance(value, float) and math.isfinite(value) and abs(value) > LARGEST
+class Row(BaseModel):
+    """A row; keys that no report shows are left out."""
 
-
-class _Row(BaseModel):
-    # Rows may carry more than a report prints, so an unknown key is no error here as it is in settings.
     model_config = ConfigDict(frozen=True, extra="ignore")
 
     @field_validator("*")
     @classmethod
     def _can_be_drawn(cls, value: object) -> object:
-        if _is_too_large(value):
+        if any(math.isfinite(number) and abs(number) > LARGEST for number in _numbers(value)):
             raise ValueError(f"it holds a number beyond {LARGEST:g}")
         return value
 
 
-class ErrorRow(_Row):
+def _numbers(value: object) -> list[float]:
+    if isinstance(value, tuple):
+        return [number for part in value for number in _numbers(part)]
+    return [value] if isinstance(value, float) else []
+
+
+class StageRow(Row):
+    """A stage of a run."""
+
+    stage: str
+    folder: str | None = None
+    seconds: float | None = None
+    what: str = ""
+
+
+class ErrorRow(Row):
     """A mean score error at one noise level, in units of the score."""
 
     method: str
@@ -65,16 +79,20 @@ class ErrorRow(_Row):
     mean: float
     sd: float | None = None
     n: int = Field(ge=1)
-    exact: float | None = None  # mean length of the exact score; absent from runs of before it was written
+    exact: float | None = None  # mean length of the exact score
+    spread: float | None = None  # standard deviation over several seeds, in a comparison
 
     @property
-    def standard_error(self) -> float | None:
-        """Of the mean, sd / sqrt(n)."""
-        return None if self.sd is None else self.sd / math.sqrt(self.n)
+    def estimate(self) -> Estimate:
+        """The mean ± its spread over seeds, or two standard errors; of a grid, where nothing is sampled, the mean."""
+        half = self.spread
+        if half is None and self.sd is not None and self.weighting == "data":
+            half = 2 * self.sd / math.sqrt(self.n)
+        return Estimate(self.mean) if half is None else Estimate(self.mean, self.mean - half, self.mean + half)
 
 
-class MetricRow(_Row):
-    """A figure of merit of one method's samples, with its interval and with the same figure of real data."""
+class MetricRow(Row):
+    """A metric of one method's samples, with its interval and its floor: the same of real held-out data."""
 
     method: str
     metric: str
@@ -89,17 +107,17 @@ class MetricRow(_Row):
     seed: int | None = None
 
 
-class ClassRow(_Row):
-    """What one class adds to a figure that is a mean over classes."""
+class ClassRow(Row):
+    """A metric of one class."""
 
     metric: str
     method: str
-    label: Label
+    label: _Label
     name: str
     value: float
 
 
-class CostRow(_Row):
+class CostRow(Row):
     """What sampling by one method took."""
 
     method: str
@@ -113,8 +131,8 @@ class CostRow(_Row):
     guide: str | None = None
 
 
-class ClassifierRow(_Row):
-    """A classifier on held-out data at one noise level; see `condgen.diagnostics.classifier_errors.LevelRow`."""
+class ClassifierRow(Row):
+    """A classifier on held-out data at one noise level; see `condgen.diagnostics.classifier_errors`."""
 
     classifier: str
     sigma: float = Field(gt=0)
@@ -132,8 +150,8 @@ class ClassifierRow(_Row):
     z: float | None = None
 
 
-class LookRow(_Row):
-    """A look at a generator in training; see `condgen.metrics.Reading`."""
+class PreviewRow(Row):
+    """Measures of a generator in training; see `condgen.metrics.Reading`."""
 
     generator: str
     step: int
@@ -145,76 +163,66 @@ class LookRow(_Row):
 
     @property
     def reading(self) -> Reading:
-        """The measures as the gauge gave them, which knows what a collapse is."""
+        """The measures, which know what a collapse is."""
         return Reading(self.std_ratio, self.recall, self.accuracy, self.n, self.judge)
 
 
-class TrajectoryRow(_Row):
-    """A sample on its way from noise; see `condgen.runs.trajectories`."""
+class SampleRow(Row):
+    """A line of a manifest: an image file or a point."""
+
+    label: _Label
+    name: str = ""
+    seed: int | None = None
+    file: str | None = None
+    x: tuple[float, ...] | None = None
+
+
+class TrajectoryRow(Row):
+    """States and denoised estimates of one sample at falling noise levels: the file of a strip of images, or points."""
 
     method: str
-    label: Label
+    label: _Label
     name: str
     seed: int | None = None
     noise: tuple[float, ...] = Field(min_length=1)
-    x_t: str | tuple[tuple[float, ...], ...]  # the file of a strip of pictures, or points
-    denoised: str | tuple[tuple[float, ...], ...]
-
-    @model_validator(mode="after")
-    def _has_points_of_the_plane(self) -> "TrajectoryRow":
-        ways = [way for way in (self.x_t, self.denoised) if not isinstance(way, str)]
-        if any(not way or any(len(point) != 2 for point in way) for way in ways):
-            raise ValueError("x_t and denoised are the files of pictures, or points of the plane")
-        return self
+    x_t: str | Annotated[tuple[Point, ...], Field(min_length=1)]
+    denoised: str | Annotated[tuple[Point, ...], Field(min_length=1)]
 
 
-class NearRow(_Row):
+class NearRow(Row):
     """A training sample near a generated one."""
 
     index: int
-    label: Label
+    label: _Label
     name: str
     distance: float
     file: str | None = None
 
 
-class NeighbourRow(_Row):
+class NeighbourRow(Row):
     """A sample and the training data nearest to it, the nearest first."""
 
     method: str
-    label: Label
+    label: _Label
     name: str
     seed: int | None = None
     file: str | None = None
     x: tuple[float, ...] | None = None
-    authentic: bool | None = None
     elsewhere: float | None = None  # the distance of the nearest training sample to its own nearest other
     neighbours: tuple[NearRow, ...] = ()
 
 
-class StageRow(_Row):
-    """One stage of a recipe's run."""
-
-    stage: str
-    folder: str | None = None
-    seconds: float | None = None
-    what: str = ""
+_R = TypeVar("_R", bound=Row)
 
 
-_R = TypeVar("_R", bound=_Row)
-
-
-def parse_rows(model: type[_R], rows: Iterable[RawRow], where: str) -> list[_R]:
-    """Rows as read from JSON, checked against `model`.
-
-    Args:
-        model: the kind of row.
-        rows: mappings, as JSON gives them.
-        where: what the rows are called in an error.
+def parse_rows(model: type[_R], rows: object, where: str) -> list[_R]:
+    """Rows as JSON gives them, checked.
 
     Raises:
-        UserError: a row lacks a key or holds a value of the wrong kind.
+        UserError: they are no list of such rows; it names `where`, the row and the key.
     """
+    if not isinstance(rows, list):
+        raise UserError(f"{where} holds no list of rows; write the file anew")
     parsed = []
     for index, row in enumerate(rows):
         try:
@@ -227,9 +235,47 @@ def parse_rows(model: type[_R], rows: Iterable[RawRow], where: str) -> list[_R]:
     return parsed
 
 
-def looks_of(rows: Iterable[RawRow]) -> dict[str, list[LookRow]]:
-    """Checked looks by generator, steps rising."""
-    out: dict[str, list[LookRow]] = {}
-    for row in parse_rows(LookRow, rows, "looks at generators"):
-        out.setdefault(row.generator, []).append(row)
-    return {name: sorted(looks, key=lambda look: look.step) for name, looks in out.items()}
+def is_real(method: str) -> bool:
+    """Whether the samples of a method are real held-out data, of one run or of several."""
+    return method.startswith(REAL)
+
+
+def metric_estimates(rows: Iterable[MetricRow]) -> dict[str, dict[str, Estimate]]:
+    """Estimates by metric and method."""
+    out: dict[str, dict[str, Estimate]] = {}
+    for row in rows:
+        found = out.setdefault(row.metric, {})
+        if row.method in found:
+            raise UserError(f"metrics: two rows for {row.metric} of {row.method}; evaluate the run anew")
+        if row.value is not None:
+            found[row.method] = Estimate(row.value, row.low, row.high)
+    return out
+
+
+def error_estimates(
+    rows: Sequence[ErrorRow], weighting: Weighting, quantity: Quantity, *, relative: bool = False
+) -> dict[str, dict[float, Estimate]]:
+    """Score errors by method and noise level.
+
+    Args:
+        rows: of which those of the weighting and quantity are taken.
+        weighting: see `rows`.
+        quantity: see `rows`.
+        relative: divided by the mean length of the exact score; left out where that is nothing or unknown.
+    """
+    rows = [row for row in rows if row.weighting == weighting]
+    unconditional = {row.sigma: row.exact or 0.0 for row in rows if row.quantity == "D"}
+    out: dict[str, dict[float, Estimate]] = {}
+    for row in rows:
+        if row.quantity != quantity:
+            continue
+        found, one = out.setdefault(row.method, {}), row.estimate
+        if row.sigma in found:
+            raise UserError(f"diagnostics: two rows for {quantity} of {row.method} at sigma {row.sigma}; diagnose anew")
+        if relative:
+            if row.exact is None or not row.exact > _NOTHING * unconditional.get(row.sigma, 0.0):
+                continue
+            ends = (end if end is None else end / row.exact for end in (one.low, one.high))
+            one = Estimate(one.value / row.exact, *ends)
+        found[row.sigma] = one
+    return {method: found for method, found in out.items() if found}

@@ -1,11 +1,8 @@
-"""Tables of a run's figures, from tidy rows: one description for every dress (`condgen.report.dresses`).
-
-A best value is marked only where its interval clears the intervals of all others.
-"""
+"""Tables of a run's figures. A best value is starred only where its interval clears those of all others."""
 
 import math
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TypeVar
 
 from condgen.diagnostics.classifier_errors import SHARE, THRESHOLD, worthwhile
 from condgen.metrics import REAL
@@ -14,133 +11,137 @@ from condgen.report.estimates import (
     SIGMA,
     Estimate,
     Goal,
-    error_estimates,
     format_estimate,
     format_number,
     goal_of,
-    metric_estimates,
     winner,
 )
+from condgen.report.load import GeneratorLog, Run
+from condgen.report.page import Table
 from condgen.report.rows import (
     ClassifierRow,
+    ClassRow,
     CostRow,
     ErrorRow,
     MetricRow,
     Quantity,
-    RawRow,
+    Row,
     StageRow,
     Weighting,
-    parse_rows,
+    error_estimates,
+    is_real,
+    metric_estimates,
 )
 
 __all__ = [
-    "ARROWS",
-    "Table",
+    "WEIGHTINGS",
+    "class_tables",
     "classifier_table",
-    "conditions_table",
     "cost_table",
     "errors_table",
+    "generator_table",
     "methods_table",
     "metrics_table",
     "stages_table",
+    "summary_tables",
 ]
 
-ARROWS: dict[Goal, str] = {"high": "↑", "low": "↓", "one": "→ 1"}
+_ARROWS: dict[Goal | None, str] = {"high": " ↑", "low": " ↓", "one": " → 1", None: ""}
+_WORST: dict[Goal | None, str] = {"low": "highest", "high": "lowest", "one": "farthest from 1"}
+_STARRED = "Bold with a star: better than every other method by more than the intervals."
+WEIGHTINGS: dict[Weighting, str] = {"data": "weighted by the data", "grid": "uniform over a grid"}
+_R = TypeVar("_R", bound=Row)
 
 
-@dataclass(frozen=True)
-class Table:
-    """Strings in rows and columns.
+def _table(
+    title: str,
+    columns: dict[str, Callable[[_R], str]],
+    rows: Iterable[_R],
+    caption: str = "",
+    words: Iterable[int] = (),
+    *,
+    folded: bool = False,
+) -> Table:
+    """A table with a function for each column."""
+    cells = tuple(tuple(text(row) for text in columns.values()) for row in rows)
+    return Table(title, tuple(columns), cells, caption, words=frozenset(words), folded=folded)
 
-    Attributes:
-        title: what the table shows, one line.
-        header: the heads of the columns.
-        rows: the cells; the first of each row is the row's head.
-        caption: the conditions of the numbers.
-        best: (row, column) of the cells to mark as clearly best.
-        words: the columns, beside the first, that hold words and not numbers.
-    """
 
-    title: str
-    header: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-    caption: str = ""
-    best: frozenset[tuple[int, int]] = frozenset()
-    words: frozenset[int] = frozenset()
+def _text(value: object) -> str:
+    return MISSING if value is None else str(value)
 
-    def marked(self, row: int, column: int) -> str:
-        """The cell's text, with a star where it is clearly best."""
-        return self.rows[row][column] + (" *" if (row, column) in self.best else "")
+
+def summary_tables(run: Run) -> list[Table]:
+    """What a terminal shows after a run: metrics, cost and score errors, without intervals."""
+    tables = [metrics_table(run.metrics, intervals=False)] if run.metrics else []
+    tables += [cost_table(run.cost)] if run.cost else []
+    quantities: tuple[Quantity, ...] = ("D", "D_P", "D_L")
+    tables += [errors_table(run.errors, "data", quantity, intervals=False) for quantity in quantities]
+    return [table for table in tables if table.rows]
 
 
 # ----------------------------------------------------------------------------------------------------
-# The tables
+# Metrics
 
 
-def _unique(names: Iterable[str]) -> list[str]:
-    return list(dict.fromkeys(names))
+def metrics_table(
+    rows: Sequence[MetricRow],
+    title: str = "Metrics by method",
+    *,
+    spread: str = "half the length of the interval",
+    intervals: bool = True,
+) -> Table:
+    """Methods as rows, metrics as columns; real held-out data, the floor, in the last rows.
+
+    Args:
+        rows: of metrics.json.
+        title: of the table.
+        spread: what stands after ±.
+        intervals: whether to show them.
+    """
+    measured = {row.metric for row in rows if not is_real(row.method)}
+    estimates = {metric: found for metric, found in metric_estimates(rows).items() if metric in measured}
+    for metric, found in estimates.items():
+        floors = {row.floor for row in rows if row.metric == metric and row.floor is not None}
+        if len(floors) == 1 and not any(map(is_real, found)):
+            found[REAL] = Estimate(floors.pop())
+    columns = {f"{metric}{_ARROWS[goal_of(metric)]}": found for metric, found in estimates.items()}
+    caption = f"{f'± is {spread}. ' if intervals else ''}{_conditions(rows)} {_STARRED}"
+    return _estimates_table(title, columns, caption, map(goal_of, estimates), intervals=intervals)
 
 
-def _mark(columns: Sequence[tuple[Sequence[Estimate | None], Goal | None]]) -> frozenset[tuple[int, int]]:
-    """The cells to mark, where `columns` are those after the rows' heads."""
-    found = ((winner(estimates, goal), column) for column, (estimates, goal) in enumerate(columns, start=1))
-    return frozenset((row, column) for row, column in found if row is not None)
+def _estimates_table(
+    title: str,
+    columns: Mapping[str, Mapping[str, Estimate]],
+    caption: str,
+    goals: Iterable[Goal | None],
+    *,
+    intervals: bool,
+) -> Table:
+    """Methods as rows, real data last, and columns of estimates, in each of which the best is starred."""
+    methods = sorted(dict.fromkeys(method for found in columns.values() for method in found), key=is_real)
+    rivals = [method for method in methods if not is_real(method)]
 
+    def written(estimate: Estimate | None) -> str:
+        return format_estimate(estimate if intervals or estimate is None else Estimate(estimate.value))
 
-def metrics_table(rows: Sequence[RawRow], *, intervals: bool = True) -> Table:
-    """Methods as rows, metrics as columns, and the figures of real held-out images in the last row."""
-    real = {row["metric"]: row for row in rows if row["method"] == REAL}
-    rows = [row for row in rows if row["method"] != REAL]
-    parsed = parse_rows(MetricRow, rows, "metrics")
-    estimates = metric_estimates(rows)
-    metrics, methods = list(estimates), _unique(row.method for row in parsed)
-    several_seeds = len({row.seed for row in parsed}) > 1
-    written = format_estimate if intervals else _value
-    cells = [(method, *(written(estimates[metric].get(method)) for metric in metrics)) for method in methods]
-    measured = {metric: found[REAL] for metric, found in metric_estimates(list(real.values())).items()}
-    floors = [
-        written(measured[metric]) if metric in measured else _floor([row for row in parsed if row.metric == metric])
-        for metric in metrics
+    stars = [
+        (winner([found.get(method) for method in rivals], goal), column)
+        for column, (found, goal) in enumerate(zip(columns.values(), goals, strict=True), start=1)
     ]
-    if any(floor != MISSING for floor in floors):
-        cells.append((REAL, *floors))
-    arrows = [ARROWS[goal] if (goal := goal_of(metric)) else "" for metric in metrics]
-    spread = f"± is {'the standard deviation over seeds' if several_seeds else 'half the length of the interval'}. "
-    spread = spread if intervals else ""
     return Table(
-        title="Metrics by method",
-        header=("method", *(f"{metric} {arrow}".rstrip() for metric, arrow in zip(metrics, arrows, strict=True))),
-        rows=tuple(cells),
-        caption=(
-            f"{spread}{_conditions(parsed)} Bold with a star: better than every other method by more than the "
-            "intervals. A density above 1 means that samples crowd where the real data are densest."
-        ),
-        best=_mark([([estimates[metric].get(method) for method in methods], goal_of(metric)) for metric in metrics]),
+        title,
+        ("method", *columns),
+        tuple((method, *(written(found.get(method)) for found in columns.values())) for method in methods),
+        caption,
+        frozenset((row, column) for row, column in stars if row is not None),
     )
 
 
-def _value(estimate: Estimate | None) -> str:
-    return MISSING if estimate is None else format_number(estimate.value)
-
-
-def _floor(rows: Sequence[MetricRow]) -> str:
-    """The figure of real data beside a metric, and of how many where they are fewer than those of the methods."""
-    counts = {row.floor_n for row in rows if row.floor is not None and row.floor_n is not None and row.n is not None}
-    fewer = counts - {row.n for row in rows}
-    return _span([row.floor for row in rows]) + (f" (n = {min(fewer):,})" if fewer else "")
-
-
-def _span(values: Sequence[float | None]) -> str:
-    known = sorted({value for value in values if value is not None})
-    if not known:
-        return MISSING
-    return format_number(known[0]) if len(known) == 1 else f"{format_number(known[0])} to {format_number(known[-1])}"
-
-
 def _conditions(rows: Sequence[MetricRow]) -> str:
-    """One sentence a condition, listing the values that occur."""
-    said: dict[str, set[str | None] | set[int | None]] = {
-        "Samples a method": {row.n for row in rows},
+    """A sentence for each condition, listing the values that occur."""
+    said: dict[str, set[object]] = {
+        "Samples a method": {row.n for row in rows if not is_real(row.method)},
         "Features": {row.features for row in rows},
         "Reference": {row.reference for row in rows},
         "Real data in the last row": {row.floor_n for row in rows},
@@ -150,78 +151,72 @@ def _conditions(rows: Sequence[MetricRow]) -> str:
     return " ".join(f"{name}: {'; '.join(values)}." for name, values in known.items() if values)
 
 
-def conditions_table(rows: Sequence[RawRow]) -> Table:
-    """Every figure with its conditions, one a row."""
-    parsed = parse_rows(MetricRow, rows, "metrics")
-    return Table(
-        title="Every figure with its conditions",
-        header=("method", "metric", "value", "low", "high", "n", "features", "reference", "real", "real n", "seed"),
-        rows=tuple(
-            (
-                *(row.method, row.metric),
-                *(format_number(value) for value in (row.value, row.low, row.high)),
-                *(_text(value) for value in (row.n, row.features, row.reference)),
-                *(format_number(row.floor), _text(row.floor_n), _text(row.seed)),
-            )
-            for row in parsed
-        ),
-        words=frozenset({1, 6, 7}),
-    )
+def class_tables(rows: Sequence[ClassRow]) -> list[Table]:
+    """A table for each metric: classes as rows, methods as columns, real held-out data in the last."""
+    metrics = dict.fromkeys(row.metric for row in rows)
+    return [_class_table(metric, [row for row in rows if row.metric == metric]) for metric in metrics]
 
 
-def _text(value: object) -> str:
-    return MISSING if value is None else str(value)
+def _class_table(metric: str, rows: Sequence[ClassRow]) -> Table:
+    methods = sorted(dict.fromkeys(row.method for row in rows), key=is_real)
+    classes = dict(sorted({row.label: row.name for row in rows}.items()))
+    found = {(row.label, row.method): row.value for row in rows}
+    cells = tuple((name, *(format_number(found.get((label, m))) for m in methods)) for label, name in classes.items())
+    goal = goal_of(metric)
+
+    def badness(row: ClassRow) -> float:
+        return abs(row.value - 1) if goal == "one" else -row.value if goal == "high" else row.value
+
+    own = {method: [row for row in rows if row.method == method] for method in methods if not is_real(method)}
+    worst = [f"{method} {max(found, key=badness).name}" for method, found in own.items() if len(found) > 1]
+    caption = f"Where it is {_WORST[goal]}: {'; '.join(worst)}." if goal and worst else ""
+    title = f"{metric.removeprefix('class-wise ')} of every class"
+    return Table(title, ("class", *methods), cells, caption, folded=True)
+
+
+# ----------------------------------------------------------------------------------------------------
+# Score errors, classifiers, generators
 
 
 def errors_table(
-    rows: Sequence[RawRow],
+    rows: Sequence[ErrorRow],
     weighting: Weighting,
-    quantity: Quantity,
+    quantity: Quantity | None,
     *,
+    spread: str = "two standard errors",
     intervals: bool = True,
     relative: bool = False,
 ) -> Table:
-    """Methods as rows, noise levels as columns, for one quantity and weighting, as they are or over the exact score."""
-    estimates = error_estimates(rows, weighting, quantity, relative=relative)
-    sigmas = sorted({sigma for found in estimates.values() for sigma in found})
-    counts = {row.n for row in parse_rows(ErrorRow, rows, "diagnostics") if row.weighting == weighting}
-    n = ", ".join(str(n) for n in sorted(counts)) or "0"
-    sampled = weighting == "data"  # the points of a grid are not drawn, so their mean has no sampling error
-    intervals = intervals and sampled
-    caption = f"The mean over the {n} points of the grid, all classes together; nothing here is sampled."
-    if sampled:
-        caption = (
-            f"n = {n} queries{'; ± is two standard errors, 2 sd / √n' if intervals else ''}. Bold with a star: lower "
-            "than every other method by more than two standard errors on either side."
-        )
-    return Table(
-        title=f"{quantity}, {'weighted by the data' if weighting == 'data' else 'uniform over the grid'}"
-        f"{', over the exact score' if relative else ''}",
-        header=("method", *(f"{SIGMA} = {sigma:g}" for sigma in sigmas)),
-        rows=tuple(
-            (method, *((format_estimate if intervals else _value)(found.get(sigma)) for sigma in sigmas))
-            for method, found in estimates.items()
-        ),
-        caption=caption,
-        best=_mark([([found.get(sigma) for found in estimates.values()], "low") for sigma in sigmas if sampled]),
-    )
+    """Methods as rows, noise levels as columns.
+
+    Args:
+        rows: of diagnostics.json, of which those of the weighting and quantity are shown.
+        weighting: see `rows`.
+        quantity: see `rows`; None for all quantities as columns, where there is a single noise level.
+        spread: what stands after ±.
+        intervals: whether to show them.
+        relative: errors divided by the length of the exact score.
+    """
+    rows = [row for row in rows if row.weighting == weighting]
+    columns: dict[str, dict[str, Estimate]] = {}
+    for one in ("D", "D_P", "D_L") if quantity is None else (quantity,):
+        found = error_estimates(rows, weighting, one, relative=relative)
+        for sigma in sorted({sigma for levels in found.values() for sigma in levels}):
+            head = f"{SIGMA} = {sigma:g}" if quantity else one
+            columns[head] = {method: levels[sigma] for method, levels in found.items() if sigma in levels}
+    n = ", ".join(f"{count:,}" for count in sorted({row.n for row in rows}))
+    caption = f"Means over the {n} points of the grid: no sampling error."
+    if any(one.low is not None for found in columns.values() for one in found.values()):
+        caption = f"n = {n} queries{f'; ± is {spread}' if intervals else ''}. {_STARRED}"
+    title = f"{quantity or f'{SIGMA} = {rows[0].sigma:g}'}, {WEIGHTINGS[weighting]}"
+    title += ", relative to the exact score" if relative else ""
+    return _estimates_table(title, columns, caption, ["low"] * len(columns), intervals=intervals)
 
 
 def classifier_table(rows: Sequence[ClassifierRow], name: str) -> Table:
     """One classifier, a noise level a row; gains share a power of a thousand, which keeps the table narrow."""
     largest = max((abs(row.gain) for row in rows if row.gain), default=0.0)
     power = 3 * math.floor(math.log10(largest) / 3) if largest > 0 and math.isfinite(largest) else 0
-
-    def gain(row: ClassifierRow) -> str:
-        if row.gain is None or row.gain_se is None:
-            return MISSING
-        return f"{row.gain / 10.0**power:.2f} ± {2 * row.gain_se / 10.0**power:.2f}"
-
-    def scale(row: ClassifierRow) -> str:
-        if row.scale is None or row.scale_se is None:
-            return MISSING
-        return format_estimate(Estimate(row.scale, row.scale - 2 * row.scale_se, row.scale + 2 * row.scale_se))
-
     used = {row.sigma for row, on in zip(rows, worthwhile(rows), strict=True) if on}
     columns: dict[str, Callable[[ClassifierRow], str]] = {
         SIGMA: lambda row: f"{row.sigma:g}",
@@ -229,12 +224,15 @@ def classifier_table(rows: Sequence[ClassifierRow], name: str) -> Table:
         "CE": lambda row: f"{row.cross_entropy:.3f}",
         "ECE": lambda row: f"{row.ece:.3f}",
         "|g|": lambda row: f"{row.norm:.2g}",
-        "gain": gain,
-        "best scale": scale,
-        "use": lambda row: f"{row.scale if row.sigma in used else 0.0:.2f}",
     }
-    caption = "CE: cross-entropy, nats. ECE: expected calibration error. |g|: mean length of the likelihood score."
+    caption = (
+        f"Held-out samples: {_counts(row.n for row in rows)}; noise draws: {_counts(row.draws for row in rows)}. "
+        "CE: cross-entropy, nats. ECE: expected calibration error. |g|: mean length of the likelihood score."
+    )
     if any(row.gain is not None for row in rows):
+        columns["gain"] = lambda row: _plus_minus(row.gain, row.gain_se, 10.0**power)
+        columns["best scale"] = lambda row: _plus_minus(row.scale, row.scale_se)
+        columns["use"] = lambda row: f"{row.scale if row.sigma in used else 0.0:.2f}"
         unit = f"times 1e{power:+03d}, " if power else ""
         caption += (
             f" Gain: loss at scale 1 minus loss without guidance, {unit}in half squared errors of the predicted noise "
@@ -242,66 +240,83 @@ def classifier_table(rows: Sequence[ClassifierRow], name: str) -> Table:
             f"samples. Use: the best scale, or 0 where guidance does not help by {THRESHOLD:g} standard errors, or its "
             f"gain is below {SHARE:.0%} of the greatest."
         )
-    else:
-        columns = dict(list(columns.items())[:5])
-    n, draws = (sorted({getattr(row, key) for row in rows}) for key in ("n", "draws"))
-    conditions = f"Held-out samples: {', '.join(map(str, n))}; noise draws of each: {', '.join(map(str, draws))}. "
-    cells = tuple(tuple(column(row) for column in columns.values()) for row in rows)
-    return Table(title=name, header=tuple(columns), rows=cells, caption=conditions + caption)
+    return _table(name, columns, rows, caption)
 
 
-def cost_table(rows: Sequence[RawRow]) -> Table:
-    """What sampling took, one method a row."""
+def _counts(values: Iterable[int]) -> str:
+    return ", ".join(map(str, sorted(set(values))))
+
+
+def _plus_minus(value: float | None, error: float | None, unit: float = 1.0) -> str:
+    return MISSING if value is None or error is None else f"{value / unit:.2f} ± {2 * error / unit:.2f}"
+
+
+def generator_table(generators: dict[str, GeneratorLog]) -> Table:
+    """The last preview of every generator."""
+    rows = tuple(
+        (
+            *(name, f"{(last := log.previews[-1]).step:,}"),
+            *(f"{value:.2f}" for value in (last.std_ratio, last.recall, last.accuracy)),
+            *(f"{last.n:,}", "yes" if log.collapsed else "no", f"{log.skipped:,}"),
+        )
+        for name, log in generators.items()
+        if log.previews
+    )
+    return Table(
+        title="Generators at the end of training",
+        header=("generator", "step", "in-class std ratio", "recall", "class accuracy", "n", "collapsed", "skipped"),
+        rows=rows,
+        caption="In-class std ratio: the spread within a class over that of training data; 1 is right. Recall: the "
+        "fraction of training samples that lie among the generated ones (k = 5, on pixels or coordinates). Collapsed: "
+        "classes are right, but the samples of each are nearly the same. n: generated samples. Skipped: updates left "
+        "out because a gradient was not finite.",
+    )
+
+
+# ----------------------------------------------------------------------------------------------------
+# The run
+
+
+def methods_table(cost: Sequence[CostRow], diagnosed: dict[str, str]) -> Table:
+    """What each method is.
+
+    Args:
+        cost: methods of sampling.
+        diagnosed: methods of the diagnosis, in words.
+    """
+    sampled = {
+        row.method: row.guide or ("a one-step generator" if row.evaluations_per_image == 1 else MISSING) for row in cost
+    }
+    found = {name: f"score errors: {what}" for name, what in diagnosed.items() if sampled.get(name) not in (None, what)}
+    rows = [(name, what if name not in found else f"{what}; {found[name]}") for name, what in sampled.items()]
+    rows += [(name, str(what)) for name, what in diagnosed.items() if name not in sampled]
+    return Table("Methods", ("method", "what it is"), tuple(rows), words=frozenset({1}))
+
+
+def cost_table(rows: Sequence[CostRow]) -> Table:
+    """What sampling took."""
     columns: dict[str, Callable[[CostRow], str]] = {
         "method": lambda row: row.method,
         "sampler": lambda row: _text(row.sampler),
         "steps": lambda row: _text(row.steps),
-        "guidance scale": lambda row: format_number(row.scale),
         "network evaluations per image": lambda row: format_number(row.evaluations_per_image),
         "images per second": lambda row: format_number(row.images_per_second),
         "images": lambda row: _text(row.images),
         "seconds": lambda row: format_number(row.seconds),
     }
-    parsed = parse_rows(CostRow, rows, "cost")
-    return Table(
-        title="Cost of sampling",
-        header=tuple(columns),
-        rows=tuple(tuple(column(row) for column in columns.values()) for row in parsed),
-        caption=(
-            "Evaluations are of the denoiser or generator; guidance adds a classifier's pass and gradient to each. "
-            "Wall-clock time, on the machine that made the run."
-        ),
-        words=frozenset({1}),
+    caption = (
+        "Evaluations are of the denoiser or generator; guidance adds a classifier's pass and gradient to each. "
+        "Wall-clock time, on the machine that made the run."
     )
+    return _table("Cost of sampling", columns, rows, caption, words=(1,))
 
 
-def methods_table(rows: Sequence[RawRow]) -> Table:
-    """What each method is, and what a sample takes, one method a row."""
-    parsed = parse_rows(CostRow, rows, "cost")
-    return Table(
-        title="How samples were drawn",
-        header=("method", "what it is", "sampler", "network evaluations a sample", "samples"),
-        rows=tuple(
-            (
-                row.method,
-                row.guide or ("a one-step generator" if row.sampler == "one step" else MISSING),
-                _text(row.sampler),
-                format_number(row.evaluations_per_image),
-                _text(row.images),
-            )
-            for row in parsed
-        ),
-        words=frozenset({1, 2}),
-    )
-
-
-def stages_table(rows: Sequence[RawRow]) -> Table:
+def stages_table(rows: Sequence[StageRow]) -> Table:
     """The stages of a run and their times."""
-    parsed = parse_rows(StageRow, rows, "run.json, stages")
-    return Table(
-        title=f"Stages: {format_number(sum(row.seconds or 0.0 for row in parsed))} seconds in all",
-        header=("stage", "seconds", "what"),
-        rows=tuple((row.stage, format_number(row.seconds), row.what) for row in parsed),
-        caption="A stage that was found finished keeps the time of its first run.",
-        words=frozenset({2}),
-    )
+    columns: dict[str, Callable[[StageRow], str]] = {
+        "stage": lambda row: row.stage,
+        "seconds": lambda row: format_number(row.seconds),
+        "what": lambda row: row.what,
+    }
+    title = f"Stages: {format_number(sum(row.seconds or 0.0 for row in rows))} seconds in all"
+    return _table(title, columns, rows, words=(2,), folded=True)

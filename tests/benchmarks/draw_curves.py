@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FormatStrFormatter, LogLocator, NullLocator
 from scipy.stats import t as student
 
-from condgen.report.drawing import class_style, drawing, printable
+from condgen.report.figures import class_style, drawing, printable
 
 __all__ = ["draw_curves"]
 

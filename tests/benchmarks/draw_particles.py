@@ -8,8 +8,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from condgen.report.drawing import drawing, printable
-from condgen.report.planes import round_extent, scatter
+from condgen.report.figures import drawing, printable
+from condgen.report.samples import scatter, whole_extent
 
 __all__ = ["draw_particles"]
 
@@ -34,7 +34,7 @@ def draw_particles(plane: Drawn, path: Path) -> None:
     levels = list(dict.fromkeys(name for name, _ in plane.found))
     variants = list(dict.fromkeys(variant for _, variant in plane.found))
     # What runs away would leave the rest a dot: the data set the picture's limits.
-    left, right, bottom, top = round_extent([np.asarray(plane.data[0], dtype=np.float64)])
+    left, right, bottom, top = whole_extent([np.asarray(plane.data[0], dtype=np.float64)])
     wide, high = right - left, top - bottom
     limits = (left - 0.15 * wide, right + 0.15 * wide, bottom - 0.15 * high, top + 0.15 * high)
     with drawing():

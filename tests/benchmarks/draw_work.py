@@ -8,8 +8,7 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from condgen.report.drawing import COLOURS, INK, Style, drawing, printable
-from condgen.report.plots import log_axis, look
+from condgen.report.figures import COLOURS, INK, Style, drawing, line_style, log_axis, printable
 
 __all__ = ["draw_work", "sampler_styles"]
 
@@ -73,7 +72,7 @@ def _panel(
     for name, style in sampler_styles().items():
         points = sorted((p[against], p[what]) for p in found.get(name, {}).values() if what in p)
         if points or what == _QUALITY:
-            axes.plot(*zip(*points, strict=True) if points else ([], []), **look(style), label=printable(name))
+            axes.plot(*zip(*points, strict=True) if points else ([], []), **line_style(style), label=printable(name))
         values += points
     if not values:
         return

@@ -172,15 +172,15 @@ def test_precision_is_kept_with_the_samples_and_compilation_is_not(models, condg
 
 def test_a_grid_shows_the_first_of_many(models, condgen, monkeypatch, tmp_path):
     from condgen.cli import run
-    from condgen.report import labelled_grid
+    from condgen.report import sample_grid
 
     shown = []
 
-    def grid(images, labels, names):
-        shown.append(labels)
-        return labelled_grid(images, labels, names)
+    def grid(blocks, names):
+        shown.append(blocks[""][1])
+        return sample_grid(blocks, names)
 
-    monkeypatch.setattr("condgen.report.labelled_grid", grid)
+    monkeypatch.setattr("condgen.report.sample_grid", grid)
     monkeypatch.setattr(run, "_SHOWN", 5)
     code, _, err = condgen("sample", "--generator", models / "generator", "--n", 70, "--out", tmp_path)
     assert code == 0, err

@@ -8,6 +8,7 @@ from huggingface_hub import ModelCard
 from condgen.export.card import model_card, run_card
 from condgen.export.sources import Measured, Model, Source
 from condgen.metrics import REAL
+from condgen.report import MetricRow
 
 NETWORK = {"network": {"kind": "mlp"}, "shape": [1, 4, 4], "names": ["ant", "bee"], "labels": "none"}
 
@@ -23,7 +24,7 @@ def _text(model, measured=None):
 
 def _row(method, metric, n, floor_n, value=1.0):
     given = {"method": method, "metric": metric, "value": value, "low": value, "high": value, "n": n}
-    return given | {"features": "f", "reference": "d train", "floor": 1.0, "floor_n": floor_n, "seed": 0}
+    return MetricRow(**given, features="f", reference="d train", floor=1.0, floor_n=floor_n, seed=0)
 
 
 @pytest.mark.parametrize("data", [None, {"kind": "cifar10"}])

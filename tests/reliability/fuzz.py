@@ -24,7 +24,7 @@ import atheris
 with atheris.instrument_imports(include=["condgen", "yaml", "PIL"]):
     from condgen.errors import UserError
     from condgen.files import read_picture
-    from condgen.report.inputs import read_run
+    from condgen.report import read_run
     from condgen.runs.sample_folder import read_samples
     from condgen.training.checkpoint import STATE_FILE
     from reliability.files.kinds import KINDS

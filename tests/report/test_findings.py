@@ -1,105 +1,135 @@
-"""Sentences that the figures force."""
+"""Sentences that the figures force: ties are called ties, the cheapest of those that lead is advised."""
 
 import pytest
 
-from condgen.report import findings
+from condgen.metrics import REAL
 from condgen.report.estimates import Estimate
-from condgen.report.findings import closest_in_words, mean_log_ratio
+from condgen.report.findings import advise, advise_by_scores, findings, mean_log_ratio
+from condgen.report.load import GeneratorLog, Run
+from condgen.report.rows import CostRow, ErrorRow, MetricRow, PreviewRow
+
+BEST, GOOD, POOR, FAR = (0.99, 0.3), (0.98, 0.4), (0.70, 0.3), (0.99, 2.0)  # class accuracy, Fréchet distance
 
 
 def metric(method, name, value, half=0.01, floor=None):
-    row = {"method": method, "metric": name, "value": value, "low": value - half, "high": value + half}
-    return row | {"n": 360, "features": "pixels", "floor": floor, "floor_n": 360, "seed": 0}
+    ends = {} if half is None else {"low": value - half, "high": value + half}
+    return MetricRow(
+        method=method, metric=name, value=value, n=360, features="pixels", floor=floor, floor_n=360, **ends
+    )
 
 
-def error(method, sigma, mean):
-    row = {"method": method, "sigma": sigma, "weighting": "data", "quantity": "D_L"}
-    return row | {"mean": mean, "sd": 0.01, "n": 100}
+def rows(half=(0.01, 0.1), **methods):
+    names = ("class accuracy", "FD@360")
+    return [
+        metric(m, name, value, h)
+        for m, values in methods.items()
+        for name, value, h in zip(names, values, half, strict=True)
+    ]
 
 
-def said(metrics=(), errors=(), cost=()):
-    return " ".join(findings(metrics, errors, cost))
+def cost(**evaluations):
+    return [CostRow(method=method, evaluations_per_image=value) for method, value in evaluations.items()]
 
 
-def test_the_leader_is_named_and_a_tie_is_called_one():
-    rows = [metric("ce", "class accuracy", 0.8), metric("dlsm", "class accuracy", 0.9)]
-    assert "Class accuracy is highest with dlsm: 0.900 ± 0.010, clearly ahead of ce" in said(rows)
-    rows = [metric("ce", "FD@360", 2.0, 0.5), metric("dlsm", "FD@360", 1.9, 0.5)]
-    assert "FD@360 is lowest with dlsm: 1.90 ± 0.50, not clearly apart from ce" in said(rows)
+def error(method, sigma, mean, quantity="D_L"):
+    return ErrorRow(method=method, sigma=sigma, weighting="data", quantity=quantity, mean=mean, sd=0.01, n=100)
+
+
+def said(metrics=(), errors=(), **more):
+    return " ".join(findings(Run(folder=None, name="r", metrics=list(metrics), errors=list(errors), **more)))
+
+
+def test_the_cheapest_of_those_that_lead():
+    text = advise(rows(slow=BEST, quick=GOOD, far=FAR, poor=POOR), cost(slow=20, quick=1, far=1, poor=1))
+    assert text.startswith("Use quick: no other method is clearly better in class accuracy (0.980 ± 0.010) or FD@360")
+    assert "It takes 1 network evaluations a sample; not clearly better, but dearer: slow (20)." in text
+    assert "far" not in text
+    assert "poor" not in text
+
+
+def test_one_that_leads_alone_and_ties():
+    text = advise(rows(best=BEST, far=FAR, poor=POOR), cost(best=20, far=1, poor=1))
+    assert text == "Use best, which leads in class accuracy (0.990 ± 0.010) and FD@360 (0.30 ± 0.10)."
+    tie = "Use b or a, which class accuracy and FD@360 cannot tell apart."
+    assert advise(rows(b=BEST, a=GOOD, poor=POOR), cost(a=20, b=20, poor=1)) == tie
+    assert advise(rows(b=BEST, a=GOOD)) == tie  # nothing is known of their cost
+
+
+def test_where_no_method_leads_in_both():
+    assert advise(rows(right=(0.99, 2.0), near=(0.7, 0.3))) == (
+        "No method leads in both: use right for the highest class accuracy (0.990 ± 0.010), or near for the lowest "
+        "FD@360 (0.30 ± 0.10)."
+    )
+
+
+def test_distances_within_classes_come_before_those_over_all():
+    found = [*rows(a=BEST, b=BEST), metric("a", "class-wise FD", 0.3), metric("b", "class-wise FD", 9.0)]
+    assert advise(found).startswith("Use a, which leads in class accuracy (0.990 ± 0.010) and class-wise FD")
+
+
+@pytest.mark.parametrize("left", [{}, {"one": BEST}, {REAL: BEST, "one": BEST}])
+def test_without_rivals_there_is_nothing_to_advise(left):
+    assert advise(rows(**left)) == ""
+
+
+def test_collapsed_generators_are_not_advised_and_values_without_intervals_are_ranked():
+    assert advise(rows(collapsed=BEST, a=GOOD, b=POOR), (), {"collapsed"}).startswith("Use a,")
+    assert advise(rows((None, None), a=(0.9, 0.3), b=(0.9, 0.4))).startswith("Use a,")
+
+
+@pytest.mark.parametrize(("share", "warned"), [(0.1, True), (0.5, False)])
+def test_samples_closer_to_training_data_than_new_data(share, warned):
+    found = rows(a=BEST, b=POOR)
+    found += [metric(m, "authenticity", v, 0.05) for m, v in (("a", share), ("b", 0.5), (REAL, 0.55))]
+    assert ("closer to the training data than new data do" in advise(found)) == warned
+    assert ("a 0.100 ± 0.050 authentic samples" in said(found)) == warned
+    assert ("no method clearly fewer" in said(found)) != warned
+
+
+def test_without_metrics_the_scores_decide():
+    def posterior(method, *means):
+        return [error(method, 2.0**i, mean, "D_P") for i, mean in enumerate(means)]
+
+    found = posterior("zero guidance", 1.0, 1.0) + posterior("ce", 0.5, 0.5) + posterior("dlsm", 0.4, 0.1)
+    text = advise_by_scores(found)
+    assert text.startswith("Use dlsm: the posterior score (D_P) has the least error, 20% of that of zero guidance")
+    assert "geometric mean over 2 noise levels); ce comes next with 50%" in text
+    assert advise_by_scores(found + posterior("other", 0.4, 0.101)).startswith("Use dlsm or other:")
+    worse = posterior("zero guidance", 1.0, 1.0) + posterior("ce", 2.0, 2.0) + posterior("dlsm", 3.0, 3.0)
+    assert advise_by_scores(worse).startswith("Use none of the methods")
+    assert advise_by_scores(found[:4]) == advise_by_scores([]) == ""
+
+
+def test_the_leader_of_a_metric_is_named_and_a_tie_is_called_one():
+    text = said([metric("ce", "class accuracy", 0.8), metric("dlsm", "class accuracy", 0.9, floor=0.99)])
+    assert "Class accuracy is highest with dlsm: 0.900 ± 0.010, clearly ahead of ce" in text
+    assert "Real held-out data: 0.99 (n = 360, features: pixels)" in text
+    text = said([metric("ce", "FD@360", 2.0, 0.5), metric("dlsm", "FD@360", 1.9, 0.5)])
+    assert "FD@360 is lowest with dlsm: 1.90 ± 0.50, not clearly apart from ce" in text
 
 
 def test_losses_of_dlsm_are_said_as_plainly_as_wins():
     metrics = [metric("ce", "recall", 0.9), metric("dlsm", "recall", 0.7)]
     metrics += [metric("ce", "precision", 0.7), metric("dlsm", "precision", 0.9)]
-    errors = [error("zero guidance", s, 1.0) for s in (1, 2)]
-    errors += [error("ce", 1, 0.5), error("dlsm", 1, 0.4), error("ce", 2, 0.5), error("dlsm", 2, 0.8)]
+    errors = [error("ce", 1, 0.5), error("dlsm", 1, 0.4), error("ce", 2, 0.5), error("dlsm", 2, 0.8)]
     text = said(metrics, errors)
-    assert "clearly better in precision" in text
-    assert "clearly worse in recall" in text
-    assert "clearly lower at 1 of 2 noise levels; clearly higher at σ = 2" in text
+    assert "clearly better in precision; clearly worse in recall" in text
+    assert "D_L clearly lower at 1 of 2 noise levels and clearly higher at σ = 2" in text
 
 
 def test_worse_than_no_guidance_is_said():
     errors = [error("zero guidance", 1, 1.0), error("ce", 1, 2.0), error("dlsm", 1, 0.5)]
-    assert "dlsm 50%; ce 200% (worse than no guidance at all)" in said(errors=errors)
-
-
-def test_where_the_best_method_is_least_and_most_wrong():
-    errors = [error("zero guidance", s, 1.0) for s in (0.5, 1, 2)]
-    errors += [error("ce", s, v) for s, v in ((0.5, 0.6), (1, 1.25), (2, 0.25))]
-    assert "With ce it is best at σ = 2 (25%) and worst at σ = 1 (125%)" in said(errors=errors)
-
-
-def test_many_metrics_of_one_verdict_are_counted():
-    names = ("recall", "precision", "density", "coverage", "class-wise recall")
-    rows = [metric(m, name, 0.9) for name in names for m in ("ce", "dlsm")]
-    assert "not clearly different in 5 metrics, recall and precision among them" in said(rows)
-
-
-def test_closer_than_real_images_is_called_memory():
-    text = said([metric("ce", "FD@360", 0.3, floor=0.4), metric("dlsm", "FD@360", 0.5, floor=0.4)])
-    assert "By FD@360, ce lies closer to the training data than held-out real data do" in text
-    assert "memory" not in said([metric("ce", "FD@360", 0.5, floor=0.4), metric("dlsm", "FD@360", 0.6, floor=0.4)])
+    assert "dlsm 50%; ce 200% (worse than no guidance)" in said(errors=errors)
 
 
 def test_ratios_leave_out_levels_where_nothing_is_to_be_known():
     reference = {0.1: Estimate(1e-9), 1.0: Estimate(1.0), 10.0: Estimate(0.1)}
     found = {0.1: Estimate(1.0), 1.0: Estimate(0.5), 10.0: Estimate(0.2)}
-    ratio, levels = mean_log_ratio(found, reference)
-    assert (ratio, levels) == (pytest.approx(1.0), 2)  # the geometric mean of 1/2 and 2
+    assert mean_log_ratio(found, reference) == (pytest.approx(1.0), 2)  # the geometric mean of 1/2 and 2
 
 
-@pytest.mark.parametrize(("value", "words"), [(0.40, "clearly lower for dlsm 0.400"), (0.55, "No method lies clearly")])
-def test_authenticity_is_held_against_that_of_real_data(value, words):
-    rows = [metric("ce", "authenticity", 0.6, 0.05), metric("dlsm", "authenticity", value, 0.05)]
-    rows.append(metric("real (held out)", "authenticity", 0.58, 0.05))
-    text = said([*rows, metric("ce", "FD@360", 0.3, floor=0.4), metric("dlsm", "FD@360", 0.5, floor=0.4)])
-    assert words in text
-    assert "ce lies closer" not in text  # the surer figure speaks
-
-
-def test_kernel_distances_do_not_repeat_what_frechet_distances_say():
-    rows = [metric(m, name, v) for m, v in (("a", 0.9), ("b", 0.5)) for name in ("KD", "FD@36", "class-wise FD@36")]
-    text = said(rows)
-    assert "FD@36 is lowest with b" in text
-    assert "Class-wise FD@36 is lowest with b" in text
-    assert "KD is" not in text
-
-
-def posterior(method, *means):
-    return [error(method, 2.0**i, mean) | {"quantity": "D_P"} for i, mean in enumerate(means)]
-
-
-def test_without_metrics_the_scores_decide():
-    rows = posterior("zero guidance", 1.0, 1.0) + posterior("ce", 0.5, 0.5) + posterior("dlsm", 0.4, 0.1)
-    text = closest_in_words(rows)
-    assert text.startswith(
-        "Use dlsm: its score given the class (D_P) is closest to the exact one, with 20% of the error"
-    )
-    assert "geometric mean over 2 noise levels); ce comes next with 50%" in text
-    near = closest_in_words(rows + posterior("dlsm x1", 0.4, 0.101))
-    assert near.startswith("Use dlsm or dlsm x1: the scores given the class (D_P) are closest")
-    worse = posterior("zero guidance", 1.0, 1.0) + posterior("ce", 2.0, 2.0) + posterior("dlsm", 3.0, 3.0)
-    assert closest_in_words(worse).startswith("Use none of the methods")
-    assert closest_in_words(rows[:4]) == ""
-    assert closest_in_words([]) == ""
+@pytest.mark.parametrize(("spread", "warned"), [(0.1, True), (0.8, False)])
+def test_a_collapsed_generator_is_named_first(spread, warned):
+    last = PreviewRow(generator="g", step=9, std_ratio=spread, recall=0.4, accuracy=0.99, n=1000)
+    text = said(rows(a=BEST, b=POOR), generators={"g": GeneratorLog(None, {}, [last])})
+    assert text.startswith("Beware of g: the generator has collapsed") == warned

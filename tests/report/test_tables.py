@@ -1,141 +1,133 @@
-"""Tables against rows made by hand."""
-
-import io
+"""Tables say what the rows say, with their conditions; a star only where intervals are apart."""
 
 import pytest
-from rich.console import Console
 
 from condgen.errors import UserError
 from condgen.metrics import REAL
-from condgen.report import cost_table, errors_table, metrics_table, to_markdown, to_rich
-from condgen.report.estimates import Estimate, format_estimate, format_number, winner
+from condgen.report import classifier_table, errors_table, metrics_table
+from condgen.report.load import GeneratorLog
+from condgen.report.rows import ClassifierRow, ClassRow, CostRow, ErrorRow, MetricRow, PreviewRow, error_estimates
+from condgen.report.tables import class_tables, cost_table, generator_table, methods_table
 
 
-def metric(method, name, value, half, floor=None):
-    return {"method": method, "metric": name, "value": value, "low": value - half, "high": value + half} | {
-        "n": 360,
-        "features": "pixels",
-        "reference": "digits train (1437)",
-        "floor": floor,
-        "floor_n": 360,
-        "seed": 0,
-    }
+def metric(method, name, value, half=None, **changes):
+    ends = {} if half is None else {"low": value - half, "high": value + half}
+    given = {"n": 360, "features": "pixels", "reference": "test", "floor": 0.5, "floor_n": 360, "seed": 0} | changes
+    return MetricRow(method=method, metric=name, value=value, **ends, **given)
 
 
-ROWS = [
-    metric("a", "FD@360", 2.0, 0.1, 0.4),
-    metric("b", "FD@360", 3.0, 0.5, 0.4),
-    metric("a", "recall", 0.5, 0.1, 0.9),
-    metric("b", "recall", 0.55, 0.1, 0.9),
-    metric(REAL, "FD@360", 0.4, 0.01, 0.4),
-    metric(REAL, "recall", 0.9, 0.02, 0.9),
-]
+def error(method, sigma, mean, weighting="data", quantity="D_L", **changes):
+    given = {"sd": 0.1 * mean, "n": 100} | changes
+    return ErrorRow(method=method, sigma=sigma, weighting=weighting, quantity=quantity, mean=mean, **given)
 
 
-def test_metrics_table_marks_the_clear_winner_among_methods_alone():
-    table = metrics_table(ROWS)
+def level(sigma, gain=-0.01, scale=0.9, z=10.0, **changes):
+    made = {"classifier": "ce", "sigma": sigma, "n": 360, "draws": 4, "accuracy": 0.5, "cross_entropy": 1.0}
+    made |= {"ece": 0.02, "norm": 0.3, "gain": gain, "gain_se": 0.001, "scale": scale, "scale_se": 0.05}
+    return ClassifierRow(**made | {"scale_gain": -abs(gain), "z": z} | changes)
+
+
+def test_metrics_have_floors_conditions_and_a_star_where_intervals_are_apart():
+    rows = [metric("ce", "FD@360", 3.0, 0.1), metric("dlsm", "FD@360", 2.0, 0.1)]
+    rows += [metric("ce", "recall", 0.8, 0.1), metric("dlsm", "recall", 0.85, 0.1)]
+    rows += [metric(REAL, "recall", 0.9, 0.01)]
+    table = metrics_table(rows)
     assert table.header == ("method", "FD@360 ↓", "recall ↑")
     assert table.rows == (
-        ("a", "2.00 ± 0.10", "0.50 ± 0.10"),
-        ("b", "3.00 ± 0.50", "0.55 ± 0.10"),
-        (REAL, "0.400 ± 0.010", "0.900 ± 0.020"),
+        ("ce", "3.00 ± 0.10", "0.80 ± 0.10"),
+        ("dlsm", "2.00 ± 0.10", "0.85 ± 0.10"),
+        (REAL, "0.5", "0.900 ± 0.010"),
     )
-    assert table.best == {
-        (0, 1)
-    }  # b's recall is higher, but not by more than the intervals; real images do not compete
-    for condition in ("360", "pixels", "digits train (1437)", "Seed: 0"):
-        assert condition in table.caption
-    assert metrics_table(ROWS, intervals=False).rows[0] == ("a", "2", "0.5")
-
-
-def test_without_real_rows_the_floor_stands_in():
-    assert metrics_table(ROWS[:4]).rows[-1] == (REAL, "0.4", "0.9")
-
-
-def error(method, sigma, quantity, mean, sd=1.0, n=100):
-    row = {"method": method, "sigma": sigma, "weighting": "data", "quantity": quantity}
-    return row | {"mean": mean, "sd": sd, "n": n}
-
-
-def test_errors_table_uses_two_standard_errors():
-    rows = [error(m, s, "D_L", v) for m, s, v in (("ce", 1, 3), ("ce", 2, 1), ("dlsm", 1, 2), ("dlsm", 2, 1.3))]
-    table = errors_table([*rows, error("prior", 1, "D", 5)], "data", "D_L")
-    assert table.header == ("method", "σ = 1", "σ = 2")
-    assert table.rows == (("ce", "3.00 ± 0.20", "1.00 ± 0.20"), ("dlsm", "2.00 ± 0.20", "1.30 ± 0.20"))
     assert table.best == {(1, 1)}
-    with pytest.raises(UserError, match="two rows for D_L of ce"):
-        errors_table([*rows, rows[0]], "data", "D_L")
+    for condition in ("Samples a method: 360.", "Features: pixels.", "Reference: test.", "Seed: 0."):
+        assert condition in table.caption
+    assert metrics_table(rows, intervals=False).rows[0] == ("ce", "3", "0.8")
 
 
-def test_relative_errors_are_shares_of_the_exact_score_and_left_out_where_that_is_nothing():
-    rows = [
-        error("prior", 1, "D", 5.0) | {"exact": 10.0},
-        error("prior", 2, "D", 1.0) | {"exact": 4.0},
-        error("ce", 1, "D_L", 3.0) | {"exact": 1e-7},
-        error("ce", 2, "D_L", 3.0, sd=2.0) | {"exact": 2.0},
-        error("ce", 4, "D_L", 3.0),  # of before lengths were written
+def test_a_floor_has_its_own_number():
+    rows = [metric("many", "FID@50000", 3.0, n=50000, floor=5.0, floor_n=10000)]
+    table = metrics_table(rows)
+    assert table.rows[-1] == (REAL, "5")
+    assert "Real data in the last row: 10000." in table.caption
+
+
+def test_figures_at_other_numbers_are_other_metrics_without_a_star():
+    rows = [metric("a", "FD@100", 1.0, 0.1), metric("b", "FD@360", 5.0, 0.1)]
+    table = metrics_table(rows)
+    assert table.rows[0] == ("a", "1.00 ± 0.10", "—")
+    assert not table.best
+
+
+def test_two_rows_for_one_figure_are_an_error():
+    with pytest.raises(UserError, match="two rows for recall of ce"):
+        metrics_table([metric("ce", "recall", 1.0), metric("ce", "recall", 0.5)])
+    with pytest.raises(UserError, match="two rows for D_L of ce at sigma 1"):
+        errors_table([error("ce", 1, 1.0), error("ce", 1, 2.0)], "data", "D_L")
+
+
+def test_score_errors_by_noise_level():
+    rows = [error("ce", 2, 0.5), error("ce", 1, 1.0), error("dlsm", 1, 0.5), error("dlsm", 2, 0.505)]
+    rows += [error("ce", 1, 9.0, quantity="D"), error("ce", 7.5, 1.0, "grid")]
+    table = errors_table(rows, "data", "D_L")
+    assert table.header == ("method", "σ = 1", "σ = 2")
+    assert table.rows[0] == ("ce", "1.000 ± 0.020", "0.500 ± 0.010")  # two standard errors, 2 * 0.1 / sqrt(100)
+    assert table.best == {(1, 1)}
+    assert "n = 100 queries" in table.caption
+    grid = errors_table(rows, "grid", "D_L")
+    assert grid.rows == (("ce", "1"),)
+    assert "no sampling error" in grid.caption
+
+
+def test_relative_errors_leave_out_levels_without_a_likelihood_score():
+    rows = [error("ce", 1, 0.5, exact=2.0), error("ce", 2, 0.5, exact=1e-9), error("ce", 3, 0.5)]
+    rows += [error("prior", sigma, 0.1, quantity="D", exact=1.0) for sigma in (1, 2, 3)]
+    found = error_estimates(rows, "data", "D_L", relative=True)
+    assert list(found["ce"]) == [1]
+    assert found["ce"][1].value == 0.25
+    assert found["ce"][1].half_width == pytest.approx(0.005)
+
+
+def test_classifiers_have_intervals_and_the_scale_to_use():
+    rows = [level(0.1, 0.0, 7.0, 2.0), level(1), level(2, -0.02, 1.1, 8.0), level(40, 0.008, 0.3, 5.0)]
+    table = classifier_table(rows, "ce")
+    assert table.header == ("σ", "accuracy", "CE", "ECE", "|g|", "gain", "best scale", "use")
+    assert table.rows[1] == ("1", "0.500", "1.000", "0.020", "0.3", "-10.00 ± 2.00", "0.90 ± 0.10", "0.90")
+    assert [cells[-1] for cells in table.rows] == ["0.00", "0.90", "1.10", "0.30"]
+    assert "times 1e-03" in table.caption
+    bare = rows[0].model_copy(update={"gain": None})
+    assert classifier_table([bare], "ce").header[-1] == "|g|"
+
+
+def test_generators_by_their_last_preview():
+    previews = [
+        PreviewRow(generator="g", step=s, std_ratio=r, recall=0.4, accuracy=0.99, n=1000) for s, r in ((1, 1), (2, 0.1))
     ]
-    table = errors_table(rows, "data", "D_L", relative=True)
-    assert (table.header, table.rows) == (("method", "σ = 2"), (("ce", "1.50 ± 0.20"),))
-    assert errors_table(rows, "data", "D", relative=True).rows == (("prior", "0.500 ± 0.020", "0.250 ± 0.050"),)
-    assert table.title == "D_L, weighted by the data, over the exact score"
+    table = generator_table({"g": GeneratorLog(None, {}, previews, 3), "h": GeneratorLog(None, {}, [])})
+    assert table.rows == (("g", "2", "0.10", "0.40", "0.99", "1,000", "yes", "3"),)
 
 
-def test_cost_table_says_what_sampling_took():
-    row = {"method": "ce", "images": 360, "seconds": 0.656, "images_per_second": 549.1, "evaluations_per_image": 35}
-    table = cost_table([row | {"sampler": "heun", "steps": 18, "scale": None}])
-    assert table.rows == (("ce", "heun", "18", "—", "35", "549", "360", "0.656"),)
+def test_classes_have_real_data_last_and_the_worst_named():
+    def rows(name, method, *values):
+        return [
+            ClassRow(**{"class": i}, metric=name, method=method, name="abc"[i], value=v) for i, v in enumerate(values)
+        ]
+
+    found = [*rows("class-wise FD", "slow", 1.0, 3.0, 2.0), *rows("class-wise FD", REAL, 0.5, 0.25, 9.0)]
+    found += [*rows("class-wise FD", "fast", 4.0, 3.0), *rows("in-class std ratio", "slow", 0.9, 1.2, 1.0)]
+    found += rows("class-wise recall", "slow", 0.9, 0.8, 0.1)
+    tables = class_tables(found)
+    assert tables[0].header == ("class", "slow", "fast", REAL)
+    assert tables[0].rows == (("a", "1", "4", "0.5"), ("b", "3", "3", "0.25"), ("c", "2", "—", "9"))
+    assert [table.caption.split(": ")[1] for table in tables] == ["slow b; fast a.", "slow b.", "slow c."]
+    assert class_tables([]) == []
 
 
-def test_other_dresses_keep_numbers_and_stars():
-    table = metrics_table([metric("a|b*", "FD@360", 2.0, 0.1), metric("c", "FD@360", 3.0, 0.1)])
-    markdown = to_markdown(table)
-    assert r"| a\|b\* | **2.00 ± 0.10** \* |" in markdown
-    out = io.StringIO()
-    Console(file=out, width=100).print(to_rich(table))
-    lines = out.getvalue().splitlines()
-    assert next(line.split() for line in lines if "FD@360" in line) == [
-        "FD@360", "↓", "2.00", "±", "0.10", "*", "3.00", "±", "0.10",
-    ]  # fmt: skip
-
-
-@pytest.mark.parametrize(
-    ("value", "text"),
-    [(0.123456, "0.123"), (12345.6, "12,346"), (1e-5, "1.00e-05"), (None, "—"), (float("nan"), "not finite")],
-)
-def test_numbers_as_text(value, text):
-    assert format_number(value) == text
-
-
-def test_intervals_as_text_and_winners():
-    assert format_estimate(Estimate(0.05, 0.0497, 0.0503)) == "0.0500 ± 0.0003"
-    assert format_estimate(Estimate(1.23e-6, 1.13e-6, 1.33e-6)) == "(1.23 ± 0.10)e-06"
-    near, far, wide = Estimate(0.98, 0.97, 0.99), Estimate(1.3, 1.2, 1.4), Estimate(0.9, 0.5, 1.3)
-    assert winner([far, near], "one") == 1
-    assert winner([far, near, wide], "one") is None
-    assert winner([near], "one") is None
-    assert winner([far, Estimate(2.0)], "low") is None  # no interval, no verdict
-
-
-def test_real_data_at_another_number_say_so():
-    row = {"method": "many", "metric": "FID@50000", "value": 3.0, "n": 50000, "floor": 5.0, "floor_n": 10000, "seed": 0}
-    table = metrics_table([row, {**row, "metric": "KID", "value": 0.1, "n": 10000, "floor": 0.0}])
-    assert table.rows[-1] == (REAL, "5 (n = 10,000)", "0")
-
-
-@pytest.mark.parametrize("width", [60, 80, 120, 300])
-def test_methods_that_find_no_room_stand_below_and_nothing_is_cut(width):
-    names = [f"method-number-{i}" for i in range(9)]
-    table = metrics_table([metric(name, "FD@360", 1000.0 + i, 0.5) for i, name in enumerate(names)], intervals=False)
-    out = io.StringIO()
-    Console(file=out, width=width).print(to_rich(table, width=width))
-    text = out.getvalue()
-    for i, name in enumerate(names):
-        assert name in text
-        assert f"{1000 + i:,}" in text
-    heads = [line for line in text.splitlines() if "method-number" in line]
-    counts = [line.count("method-number") for line in heads]
-    assert sum(counts) == 9
-    assert max(counts) - min(counts) <= 1 + counts[0] // 2  # shared out evenly
-    assert len(heads) == 1 or width < 200
-    assert max(map(len, text.splitlines())) <= width
+def test_cost_and_methods():
+    rows = [CostRow(method="ce", images=9, seconds=2.0, evaluations_per_image=20, sampler="heun", guide="guided")]
+    rows.append(CostRow(method="quick", evaluations_per_image=1))
+    assert cost_table(rows).rows[0] == ("ce", "heun", "—", "20", "—", "9", "2")
+    assert methods_table(rows, {"ce": "guided", "only": "measured"}).rows == (
+        ("ce", "guided"),
+        ("quick", "a one-step generator"),
+        ("only", "measured"),
+    )

@@ -1,4 +1,4 @@
-"""From noise to sample: every moment in its column, every method in its row."""
+"""From noise to sample: every noise level in its place, every method in its row."""
 
 import base64
 import io
@@ -9,111 +9,77 @@ import shutil
 import numpy as np
 import pytest
 from PIL import Image
+from report.run_folders import add_trajectories
 
 from condgen.errors import UserError
-from condgen.report import build_report, draw_trajectories
-from condgen.report.grids import cut
+from condgen.report import draw_trajectories, read_run
+from condgen.report.trajectories import trajectories_section
+
+NAMES = [str(label) for label in range(10)]
 
 
-def section(html, key):
-    return re.search(rf'<section id="{key}".*?</section>', html, re.DOTALL)
-
-
-def test_strips_are_cut_where_the_pictures_meet():
-    line = Image.fromarray(np.repeat(np.arange(3, dtype=np.uint8), 4)[None].repeat(4, 0))
-    assert [np.asarray(piece).mean() for piece in cut(line, 3)] == [0, 1, 2]
-    with pytest.raises(ValueError, match="not 5 pictures"):
-        cut(line, 5)
-
-
-def test_films_show_both_methods_of_a_class_in_the_order_of_noise(digits_run, and_ways):
-    folder = digits_run()
-    assert section(build_report(folder).read_text(), "trajectories") is None
-    and_ways(folder, [str(i) for i in range(10)])
-    found = section(build_report(folder).read_text(), "trajectories").group()
-    assert re.findall(r"<caption>(.*?)</caption>", found) == ["Class 0, seed 0", "Class 1, seed 1"]
-    first = found.split("</table>")[0]
-    assert re.findall(r'class="moment">(.*?)<', first) == ["40", "5", "0.7", "0.1", "0.005"] * 2
-    assert re.findall(r'<th scope="row">(.*?)<', first) == ["ce", "dlsm"]
-    images = re.findall(r'base64,([^"]+)" alt="([^"]+)"', first)
-    assert [alt.split(" by ")[0] for _, alt in images] == [
-        "Noised state of class 0",
-        "Denoised estimate of class 0",
-    ] * 2
-    for data, alt in images:
-        pixels = np.asarray(Image.open(io.BytesIO(base64.b64decode(data))).convert("RGB"))[0, 4::9, 0]
-        assert pixels.tolist() == [20 * i + (128 if "estimate" in alt else 0) for i in range(5)]
-    assert "From noise to sample" in (folder / "report.md").read_text()
-
-
-def test_methods_with_other_levels_or_seeds_are_told_apart(digits_run, and_ways):
-    folder = digits_run()
-    and_ways(folder, [str(i) for i in range(10)])
+def rewrite(folder, **changes):
+    """Changes the first row."""
     path = folder / "trajectories" / "trajectories.json"
     rows = json.loads(path.read_text())["rows"]
-    rows[2]["noise"][1] = 6.0  # class 0 by dlsm
-    rows[3]["seed"] = 77  # class 1 by dlsm
-    path.write_text(json.dumps({"rows": rows}))
-    found = section(build_report(folder).read_text(), "trajectories").group()
-    captions = re.findall(r"<caption[^>]*>(.*?)</caption>", found)
-    assert captions == ["Class 0, seed 0, ce", "Class 0, seed 0, dlsm", "Class 1, seed 1"]
-    assert "dlsm (seed 77)" in found
+    path.write_text(json.dumps({"rows": [rows[0] | changes, *rows[1:]]}))
 
 
-def test_paths_in_the_plane_have_a_panel_a_method(moons_run, and_ways):
-    folder = moons_run()
-    and_ways(folder, ["upper", "lower"], points=True)
-    found = section(build_report(folder).read_text(), "trajectories").group()
-    assert len(re.findall(r'aria-label="Noised states of 2 samples by (?:ce|dlsm), σ from 40 to 0.005', found)) == 2
-    assert found.count("Denoised estimates of 2 samples by") == 2
+def test_states_and_estimates_stand_in_the_order_of_noise(digits_run):
+    assert trajectories_section(read_run(digits_run)) is None
+    add_trajectories(digits_run, NAMES)
+    _, first, second = trajectories_section(read_run(digits_run)).blocks
+    assert (first.title, second.title) == ("Class 0, seed 0", "Class 1, seed 1")
+    assert [row[0] for row in first.rows] == ["ce", "dlsm"]
+    for kind, picture in enumerate(first.rows[0][1:]):
+        assert picture.labels == ("40", "5", "0.7", "0.1", "0.005")
+        with Image.open(io.BytesIO(base64.b64decode(picture.address.split(",")[1]))) as line:
+            pixels = np.asarray(line.convert("RGB"))[0, 4::9, 0]
+        assert pixels.tolist() == [20 * i + 128 * kind for i in range(5)]
 
 
-@pytest.mark.parametrize("way", [[], [[1, 2, 3]], [[1]], [[1e200, 0]]])
-def test_ways_that_do_not_lie_in_the_plane_are_named(way, moons_run, and_ways):
-    folder = moons_run()
-    and_ways(folder, ["upper", "lower"], points=True)
-    path = folder / "trajectories" / "trajectories.json"
-    rows = json.loads(path.read_text())["rows"]
-    path.write_text(json.dumps({"rows": [rows[0] | {"x_t": way}, *rows[1:]]}))
-    with pytest.raises(UserError, match=r"trajectories\.json, row 0: "):
-        draw_trajectories(folder / "trajectories")
-
-
-def test_trajectories_of_an_earlier_recipe_are_not_shown(digits_run, and_ways):
-    folder = digits_run()
-    and_ways(folder, [str(i) for i in range(10)])
-    about = json.loads((folder / "run.json").read_text())
-    about["stages"] = about["stages"][:-1]
-    (folder / "run.json").write_text(json.dumps(about))
-    assert section(build_report(folder).read_text(), "trajectories") is None
-
-
-def test_a_picture_without_a_page(digits_run, moons_run, and_ways, tmp_path):
-    folder = digits_run()
-    and_ways(folder, [str(i) for i in range(10)])
-    with Image.open(draw_trajectories(folder / "trajectories")) as picture:
-        grey = np.asarray(picture.convert("L"))
-    for level in (20, 40, 60, 80, 148, 168, 188, 208):  # states at the left, estimates at the right
-        hits = np.flatnonzero((grey == level).sum(0) >= 40)
-        assert len(hits) >= 48, level
-        assert (hits.min() < grey.shape[1] / 2) == (level < 128)
-    (folder / "trajectories" / "trajectories.json").write_text('{"rows": []}')
-    with pytest.raises(UserError, match="holds no trajectories"):
-        draw_trajectories(folder / "trajectories")
-    shutil.rmtree(folder)
-    and_ways(moons_run(), ["upper", "lower"], points=True)
-    with Image.open(draw_trajectories(folder / "trajectories")) as picture:
+def test_paths_in_the_plane_have_a_panel_a_method(moons_run, tmp_path):
+    add_trajectories(moons_run, ["upper", "lower"], points=True)
+    _, states, estimates = trajectories_section(read_run(moons_run)).blocks
+    assert [panel.title for panel in states.panels] == ["ce", "dlsm"]
+    assert states.panels[0].alt == "Noised states of 2 samples by ce, σ from 40 to 0.005."
+    assert estimates.title == "Denoised estimates"
+    with Image.open(draw_trajectories(moons_run / "trajectories")) as picture:
         assert picture.width > 400
 
 
+def test_trajectories_of_an_earlier_recipe_are_not_shown(digits_run):
+    add_trajectories(digits_run, NAMES)
+    about = json.loads((digits_run / "run.json").read_text())
+    (digits_run / "run.json").write_text(json.dumps(about | {"stages": about["stages"][:-1]}))
+    assert trajectories_section(read_run(digits_run)) is None
+
+
+def test_a_picture_has_states_at_the_left_and_estimates_at_the_right(digits_run):
+    add_trajectories(digits_run, NAMES)
+    with Image.open(draw_trajectories(digits_run / "trajectories")) as picture:
+        grey = np.asarray(picture.convert("L"))
+    for level in (20, 40, 60, 80, 148, 168, 188, 208):
+        hits = np.flatnonzero((grey == level).sum(0) >= 40)
+        assert len(hits) >= 48, level
+        assert (hits.min() < grey.shape[1] / 2) == (level < 128)
+    (digits_run / "trajectories" / "trajectories.json").write_text('{"rows": []}')
+    with pytest.raises(UserError, match="holds no trajectories"):
+        draw_trajectories(digits_run / "trajectories")
+
+
+@pytest.mark.parametrize("path", [[], [[1, 2, 3]], [[1]], [[1e200, 0]]])
+def test_paths_that_do_not_lie_in_the_plane_are_named(path, moons_run):
+    add_trajectories(moons_run, ["upper", "lower"], points=True)
+    rewrite(moons_run, x_t=path)
+    with pytest.raises(UserError, match=r"trajectories\.json, rows, row 0: "):
+        read_run(moons_run)
+
+
 @pytest.mark.parametrize("file", ["gone.png", "../../../elsewhere.png", "ce/0-x_t.png"])
-def test_strips_that_are_not_what_they_should_be_are_named(file, digits_run, and_ways, tmp_path):
-    folder = digits_run()
-    and_ways(folder, [str(i) for i in range(10)])
-    path = folder / "trajectories" / "trajectories.json"
-    rows = json.loads(path.read_text())["rows"]
-    shutil.copy(folder / "trajectories" / "ce/0-x_t.png", tmp_path / "elsewhere.png")
-    rows[0] |= {"x_t": file, "noise": [3.0, 2.0, 1.0] if file.startswith("ce") else rows[0]["noise"]}
-    path.write_text(json.dumps({"rows": rows}))
-    with pytest.raises(UserError, match=rf"{file.split('/')[-1]}|outside"):
-        build_report(folder)
+def test_strips_that_are_not_what_they_should_be_are_named(file, digits_run, tmp_path):
+    add_trajectories(digits_run, NAMES)
+    shutil.copy(digits_run / "trajectories" / "ce/0-x_t.png", tmp_path / "elsewhere.png")
+    rewrite(digits_run, x_t=file, **({"noise": [3.0, 2.0, 1.0]} if file.startswith("ce") else {}))
+    with pytest.raises(UserError, match=rf"{re.escape(file.split('/')[-1])}|outside"):
+        trajectories_section(read_run(digits_run))

@@ -19,7 +19,7 @@ from condgen.classifier import Classifier
 from condgen.generator import Generator
 from condgen.metrics.extractors import open_extractor
 from condgen.metrics.features import Extractor, Features, Store
-from condgen.report.looks import draw_looks
+from condgen.report import draw_previews
 from condgen.runs.import_diffusers import find_diffusers, import_stage
 from condgen.score import ScoreModel
 from condgen.studio.ask import Limits
@@ -211,7 +211,7 @@ def warm_features(valid: Path, out: Path) -> None:
     open_extractor(str(valid / "features" / "resnet.safetensors"), (3, 8, 8)).function(torch.zeros(2, 3, 8, 8))
     for form in ("points", "pictures"):
         shutil.copytree(valid / f"run-{form}" / "generator-smm" / "previews", out / form / "previews")
-        draw_looks(out / form)
+        draw_previews(out / form)
 
 
 def warm_diffusers(valid: Path, out: Path) -> None:
@@ -274,7 +274,7 @@ def read_features(chance: Random, case: Path) -> None:
             found = store._read(folder / "kept.safetensors", 6)
             assert found is None or found.vectors.shape[0] == 6
         case _:
-            draw_looks(folder)
+            draw_previews(folder)
 
 
 @cache

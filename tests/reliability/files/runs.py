@@ -14,8 +14,7 @@ from safetensors import SafetensorError
 
 from condgen.export import Events, contents, export, pack
 from condgen.recipes import SampleStage
-from condgen.report import build_report, compare_runs
-from condgen.report.inputs import read_run
+from condgen.report import build_report, compare_runs, read_run
 from condgen.runs import read_json, read_rows
 from condgen.runs.cost import settle, take_left
 from condgen.runs.folder import open_stage

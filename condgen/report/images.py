@@ -1,0 +1,116 @@
+"""Images in a report, and grids of images in PNGs; tiny images are enlarged without blur."""
+
+import base64
+import io
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
+
+from condgen.files import as_rgb
+from condgen.report.page import Picture
+
+__all__ = ["cut", "embedded", "sample_grid", "to_pictures"]
+
+_GAP, _MARGIN, _FONT_SIZE = 4, 14, 15  # pixels
+_LONGEST = 24  # characters of a name
+_SIDE = 48  # pixels of an enlarged image, about
+_INK = (34, 34, 34)
+
+
+def embedded(pictures: Sequence[Image.Image], alt: str, about: int = 32, labels: Sequence[str] = ()) -> Picture:
+    """Images of one size in a line, one pixel apart, which the page enlarges to about so many pixels each."""
+    width, height = pictures[0].size
+    line = Image.new("RGBA", (len(pictures) * (width + 1) - 1, height), (0, 0, 0, 0))
+    for place, picture in enumerate(pictures):
+        line.paste(picture.convert("RGBA"), (place * (width + 1), 0))
+    factor = _factor(pictures[0], about)
+    buffer = io.BytesIO()
+    line.save(buffer, format="PNG", optimize=True)
+    address = f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+    return Picture(address, alt, line.width * factor, line.height * factor, tuple(labels))
+
+
+def cut(strip: Image.Image, n: int) -> list[Image.Image]:
+    """The n images of one size that stand side by side in one.
+
+    Raises:
+        ValueError: its width is no multiple of n.
+    """
+    width, rest = divmod(strip.width, n)
+    if rest:
+        raise ValueError(f"{strip.width} pixels are not {n} pictures")
+    return [strip.crop((i * width, 0, (i + 1) * width, strip.height)) for i in range(n)]
+
+
+def to_pictures(images: Tensor | Sequence[Image.Image]) -> list[Image.Image]:
+    """Images, uint8 (N, 1 or 3, H, W) or Pillow's, in RGB."""
+    if not isinstance(images, Tensor):
+        return [as_rgb(image) for image in images]
+    if images.ndim != 4 or images.shape[1] not in (1, 3) or str(images.dtype) != "torch.uint8":
+        raise ValueError(f"images are uint8 (N, 1 or 3, H, W), not {images.dtype} {tuple(images.shape)}")
+    return [
+        Image.fromarray(np.broadcast_to(array, (*array.shape[:2], 3)).copy())
+        for array in images.cpu().permute(0, 2, 3, 1).numpy()
+    ]
+
+
+def _factor(picture: Image.Image, about: int) -> int:
+    return max(1, round(about / max(picture.size)))
+
+
+def sample_grid(
+    blocks: Mapping[str, tuple[Tensor | Sequence[Image.Image], Sequence[int]]],
+    names: Mapping[int, str] | Sequence[str],
+    columns: int = 8,
+    lines: int | None = None,
+) -> Image.Image:
+    """Classes as rows, which wrap, and methods as blocks of columns.
+
+    Args:
+        blocks: images of one size, and the label of each, by method.
+        names: of the classes, by label.
+        columns: images a line of each block.
+        lines: of a class, at most.
+
+    Raises:
+        ValueError: no image, or as many labels as there are not images, or sizes that differ.
+    """
+    rows: dict[int, dict[str, list[Image.Image]]] = {}
+    for method, (images, labels) in blocks.items():
+        for picture, label in zip(to_pictures(images), labels, strict=True):
+            rows.setdefault(int(label), {}).setdefault(method, []).append(picture)
+    sizes = {picture.size for row in rows.values() for block in row.values() for picture in block}
+    if len(sizes) != 1:
+        raise ValueError("a grid takes one image or more, of one size")
+    columns = min(columns, max(len(block) for row in rows.values() for block in row.values()))
+    factor = _factor(next(iter(next(iter(rows.values())).values()))[0], _SIDE)
+    width, height = (side * factor for side in sizes.pop())
+    font = ImageFont.load_default(_FONT_SIZE)
+    titles = {label: _short(names[label]) for label in sorted(rows)}
+    most = {label: max(-(-len(block) // columns) for block in rows[label].values()) for label in titles}
+    most = {label: min(count, lines or count) for label, count in most.items()}
+    left = 2 * _MARGIN + max(round(font.getlength(title)) for title in titles.values())
+    block_width = columns * (width + _GAP) + 2 * _MARGIN
+    top = _MARGIN + (_FONT_SIZE + _MARGIN if any(blocks) else 0)
+    size = (left + len(blocks) * block_width, top + sum(most.values()) * (height + _GAP) + len(most) * _GAP + _MARGIN)
+    canvas = Image.new("RGB", size, (255, 255, 255))
+    draw = ImageDraw.Draw(canvas)
+    for index, method in enumerate(blocks):
+        draw.text((left + index * block_width, _MARGIN), _short(method), fill=_INK, font=font)
+    y = top
+    for label, title in titles.items():
+        draw.text((_MARGIN, y + height / 2), title, fill=_INK, font=font, anchor="lm")
+        for index, method in enumerate(blocks):
+            for place, picture in enumerate(rows[label].get(method, [])[: most[label] * columns]):
+                line, column = divmod(place, columns)
+                at = (left + index * block_width + column * (width + _GAP), y + line * (height + _GAP))
+                canvas.paste(picture.resize((width, height), Image.Resampling.NEAREST), at)
+        y += most[label] * (height + _GAP) + _GAP
+    return canvas
+
+
+def _short(text: str) -> str:
+    text = " ".join(text[: 10 * _LONGEST].split())
+    return text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"

@@ -1,0 +1,199 @@
+"""Score errors: how far estimated scores lie from exact ones, by noise level and in the plane."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import ListedColormap, Normalize
+
+from condgen.report.estimates import SIGMA, Estimate, format_number
+from condgen.report.figures import Panel, Style, level_axis, line_style, log_axis, method_styles, printable, save_panels
+from condgen.report.load import Array, FieldData, Run
+from condgen.report.page import Block, Figure, Prose, Section, Table, facts_of
+from condgen.report.rows import ErrorRow, Quantity, Weighting, error_estimates
+from condgen.report.tables import WEIGHTINGS, errors_table
+
+__all__ = ["QUANTITIES", "draw_errors", "error_panel", "errors_section", "fields_section"]
+
+QUANTITIES: dict[Quantity, str] = {"D": "unconditional score", "D_P": "posterior score", "D_L": "likelihood score"}
+_MEANING: dict[Weighting, str] = {
+    "data": "Means over data, noised to each level.",
+    "grid": "Means over a grid of points, most of which are far from data.",
+}
+_RELATIVE = (
+    "Each error is divided by the mean length of the exact score, so that noise levels can be compared: 1 is as wrong "
+    "as a score of zero. Where the classes are certain the likelihood score vanishes, and there is no such ratio."
+)
+_DEFINITIONS = (
+    "D is the mean distance between the estimated and the exact unconditional score, D_P the same for the posterior "
+    "score, given the class, and D_L for the likelihood score, which a classifier contributes. By Bayes' rule the "
+    "posterior score is the sum of the other two. “Zero guidance” is a likelihood score of zero: a classifier with a "
+    "larger D_L is worse than none."
+)
+_ORACLE = (
+    "Exact means: of the labelled training set itself, noised. That is the optimum of the training objective, so an "
+    "error of zero would mean a network that has memorised the training set. These errors say nothing about the "
+    "population that the images came from."
+)
+_DARK_MAGMA = ListedColormap(matplotlib.colormaps["magma"](np.linspace(0.0, 0.72, 256)))  # white arrows read on it
+_LEAST = 1e-6  # of the largest error; smaller ones have no place on the axis
+
+
+def errors_section(run: Run, styles: Mapping[str, Style]) -> Section | None:
+    """Score errors against the noise level."""
+    blocks: list[Block] = [Prose(_DEFINITIONS)]
+    if run.field_data is None and not any(s.x for samples in run.samples.values() for s in samples):
+        blocks.append(Prose(_ORACLE))
+    for relative in (False, True):
+        for weighting in WEIGHTINGS:
+            blocks += _errors(run.errors, styles, weighting, relative)
+    facts = {key: value for key, value in run.conditions.get("diagnostics", {}).items() if key != "methods"}
+    return Section("errors", "Score errors", (*blocks, *facts_of(facts))) if run.errors else None
+
+
+def _errors(
+    rows: Sequence[ErrorRow], styles: Mapping[str, Style], weighting: Weighting, relative: bool
+) -> Sequence[Block]:
+    """Plots against the noise level, with their tables; of a single level, a table alone."""
+    found = {quantity: error_estimates(rows, weighting, quantity, relative=relative) for quantity in QUANTITIES}
+    found = {quantity: estimates for quantity, estimates in found.items() if estimates}
+    levels = {sigma for estimates in found.values() for levels in estimates.values() for sigma in levels}
+    if len(levels) < 2:
+        return [errors_table(rows, weighting, None)] if levels and not relative else []
+    tables = tuple(errors_table(rows, weighting, quantity, relative=relative) for quantity in found)
+    title = WEIGHTINGS[weighting].capitalize() + (", relative to the exact score" if relative else "")
+    unit = "error / exact" if relative else "mean error"
+    panels = [error_panel(estimates, quantity, styles, unit=unit) for quantity, estimates in found.items()]
+    legend = {method: styles[method] for estimates in found.values() for method in estimates}
+    caption = (
+        f"{_RELATIVE if relative else _MEANING[weighting]} Bars are two standard errors. Errors of zero, or below a "
+        "millionth of the largest, stand in the table alone."
+    )
+    return [Figure(title, tuple(filter(None, panels)), caption, legend, tables)]
+
+
+def error_panel(
+    estimates: Mapping[str, Mapping[float, Estimate]],
+    quantity: Quantity,
+    styles: Mapping[str, Style],
+    title: str = "",
+    unit: str = "mean error",
+) -> Panel | None:
+    """One quantity against the noise level, with intervals; None where no error is above zero.
+
+    Args:
+        estimates: by method, or whatever else a line stands for, and noise level.
+        quantity: what they are of.
+        styles: of the lines.
+        title: above the panel, by default the quantity.
+        unit: of the errors.
+    """
+    shown = {name: {s: e for s, e in sorted(levels.items()) if e.value > 0} for name, levels in estimates.items()}
+    shown = {name: levels for name, levels in shown.items() if levels}
+    if not shown:
+        return None
+    sigmas = [sigma for levels in shown.values() for sigma in levels]
+    values = {name: [estimate.value for estimate in levels.values()] for name, levels in shown.items()}
+    least, largest = min(map(min, values.values())), max(map(max, values.values()))
+
+    def draw(axes: Axes) -> None:
+        for name, levels in shown.items():
+            ends = [estimate.half_width or 0.0 for estimate in levels.values()]
+            look = {"capsize": 2, "elinewidth": 1} | line_style(styles[name])
+            axes.errorbar(list(levels), values[name], yerr=ends, label=printable(name), **look)
+        level_axis(axes, sigmas)
+        log_axis(axes, "y", least, largest)
+        axes.set_ylim(max(least / 1.6, largest * _LEAST), largest * 2)
+        axes.set_ylabel(unit)
+
+    title = title or f"{quantity}: {QUANTITIES[quantity]}"
+    lines = [f"{name} {min(own):.3g} to {max(own):.3g}" for name, own in values.items()]
+    alt = f"{title}, {unit} at {SIGMA} = {min(sigmas):g} to {max(sigmas):g}: {'; '.join(lines)}."
+    return Panel(title, alt, draw)
+
+
+def draw_errors(rows: Sequence[ErrorRow], weighting: Weighting, path: Path) -> bool:
+    """Draws the panels of one weighting as a PNG; whether there are any."""
+    styles = method_styles(row.method for row in rows)
+    found = {quantity: error_estimates(rows, weighting, quantity) for quantity in QUANTITIES}
+    panels = [panel for q, estimates in found.items() if (panel := error_panel(estimates, q, styles))]
+    shown = {method: styles[method] for estimates in found.values() for method in estimates}
+    if panels:
+        save_panels(panels, path, legend=shown)
+    return bool(panels)
+
+
+# ----------------------------------------------------------------------------------------------------
+# Fields
+
+
+def fields_section(run: Run) -> Section | None:
+    """Exact and estimated likelihood scores of points in the plane."""
+    data = run.field_data
+    exact = None if data is None else data.fields.get("exact")
+    if data is None or exact is None:
+        return None
+    errors = {f"error of {name}": field - exact for name, field in data.fields.items() if name != "exact"}
+    top = _top(data.fields, exact)
+    blocks: list[Block] = [
+        Prose(
+            f"The likelihood score at {SIGMA} = {data.sigma:g} on a grid of {len(data.x)} by {len(data.y)}. Brightness "
+            "is its length, or that of its error; arrows are its direction; dots are data of the class. Scores share a "
+            "colour scale, as errors do, which ends at twice the longest exact score where estimates exceed that."
+        )
+    ]
+    for place, name in enumerate(data.names):
+        panels = [_field_panel(data, field[place], title, name, place, top) for title, field in data.fields.items()]
+        panels += [_field_panel(data, field[place], t, name, place, _top(errors, exact)) for t, field in errors.items()]
+        blocks.append(Figure(f"Class {name}", tuple(panels), ""))
+    rows = [
+        (name, method, _mean_length(field[place]), _mean_length((field - exact)[place]))
+        for place, name in enumerate(data.names)
+        for method, field in data.fields.items()
+    ]
+    head = ("class", "field", "mean length", "mean error")
+    blocks.append(Table("Means over the grid", head, tuple(rows), words=frozenset({1}), folded=True))
+    return Section("fields", "Likelihood-score fields", tuple(blocks))
+
+
+def _top(fields: Mapping[str, Array], exact: Array) -> float:
+    """The end of a colour scale: the largest length, or twice the largest exact one where that is less."""
+    largest = max((float(np.linalg.norm(field, axis=-1).max()) for field in fields.values()), default=1.0)
+    return min(largest, 2 * float(np.linalg.norm(exact, axis=-1).max())) or 1.0
+
+
+def _mean_length(vectors: Array) -> str:
+    return format_number(float(np.linalg.norm(vectors, axis=-1).mean()))
+
+
+def _field_panel(data: FieldData, field: Array, title: str, name: str, label: int, top: float) -> Panel:
+    """Length as brightness; scores with arrows and data, errors without."""
+    is_error = title.startswith("error of ")
+    x, y = data.x, data.y
+    points = data.points[np.asarray(data.labels, dtype=int) == label]
+
+    def draw(axes: Axes) -> None:
+        half_x, half_y = (x[1] - x[0]) / 2, (y[1] - y[0]) / 2
+        box = (x[0] - half_x, x[-1] + half_x, y[0] - half_y, y[-1] + half_y)
+        length = np.linalg.norm(field, axis=-1)
+        heat = axes.imshow(length, origin="lower", extent=box, cmap=_DARK_MAGMA, norm=Normalize(0, top))
+        figure = axes.get_figure(root=True)
+        assert figure is not None
+        figure.colorbar(heat, ax=axes, shrink=0.8)
+        axes.grid(visible=False)
+        if is_error:
+            return
+        axes.scatter(points[:, 0], points[:, 1], s=3, color="#9bd7f5", alpha=0.55, linewidths=0)
+        step = max(1, round(len(x) / 14))
+        at = np.s_[step // 2 :: step, step // 2 :: step]
+        arrows = (field * np.minimum(1, top / np.maximum(length, 1e-300))[..., None])[at]
+        scale = top / (2.4 * step * (x[1] - x[0]))
+        look: Any = {"color": "white", "angles": "xy", "scale_units": "xy", "width": 0.006, "minlength": 0.3}
+        grid_x, grid_y = np.meshgrid(x, y)
+        axes.quiver(grid_x[at], grid_y[at], arrows[..., 0], arrows[..., 1], scale=scale, **look)
+        axes.set(xlim=box[:2], ylim=box[2:])
+
+    return Panel(title, f"Likelihood score of class {name}, {title}: mean length {_mean_length(field)}.", draw)

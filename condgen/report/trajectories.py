@@ -1,0 +1,105 @@
+"""Samples on their way from noise, every method on the same seeds."""
+
+from collections.abc import Sequence
+from itertools import groupby
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from condgen.errors import UserError
+from condgen.files import write_png
+from condgen.report.estimates import SIGMA
+from condgen.report.figures import Panel, save_panels
+from condgen.report.images import cut, embedded, sample_grid
+from condgen.report.load import Array, Run, open_picture, read_trajectories
+from condgen.report.page import Block, Cell, Figure, Prose, Section, Table
+from condgen.report.rows import TrajectoryRow
+from condgen.report.samples import class_legend, path_panel, wide_extent
+from condgen.runs.layout import TRAJECTORIES_FOLDER
+
+__all__ = ["draw_trajectories", "trajectories_section"]
+
+_OPEN = 2  # classes that are not folded
+_KINDS = {"x_t": "Noised states", "denoised": "Denoised estimates"}
+_MEANING = (
+    "A sample begins as noise and is denoised step by step. The noised state x_t is the sample at a noise level "
+    f"{SIGMA}. The denoised estimate is the mean of the data given x_t, as the model and its guidance estimate it: "
+    "blurred while much noise is left, and the sample itself at the end. The noise level at which the class appears, "
+    "and whether the estimate changes after that, tell methods apart whose samples look alike."
+)
+
+
+def trajectories_section(run: Run) -> Section | None:
+    """What a few samples of each method passed through."""
+    images = [row for row in run.trajectories if isinstance(row.x_t, str)]
+    points = [row for row in run.trajectories if not isinstance(row.x_t, str)]
+    blocks: list[Block] = []
+    for place, label in enumerate(dict.fromkeys(row.label for row in images)):
+        of_class = [row for row in images if row.label == label]
+        blocks.append(_table(of_class, run.folder / TRAJECTORIES_FOLDER, folded=place >= _OPEN))
+    if points:
+        data = np.zeros((0, 2)) if run.field_data is None else run.field_data.points
+        caption = "A marker is a sample; methods share their seeds." + (" Grey dots are data." if len(data) else "")
+        names = class_legend({row.label: row.name for row in points})
+        for kind, title in _KINDS.items():
+            blocks.append(Figure(title, tuple(_path_panels(points, kind, data)), caption, names))
+    return Section("trajectories", "From noise to sample", (Prose(_MEANING), *blocks)) if blocks else None
+
+
+def _strip(row: TrajectoryRow, kind: str, folder: Path) -> list[Image.Image]:
+    file = str(getattr(row, kind))
+    try:
+        return cut(open_picture(folder, file), len(row.noise))
+    except ValueError as error:
+        raise UserError(f"{folder / file} does not hold the pictures of its row: run the recipe again") from error
+
+
+def _table(rows: Sequence[TrajectoryRow], folder: Path, *, folded: bool) -> Table:
+    """Methods as rows, with a strip of states and one of estimates."""
+    cells: list[tuple[Cell, ...]] = []
+    for row in rows:
+        span = f"class {row.name} by {row.method}, from {SIGMA} = {row.noise[0]:.3g} to {row.noise[-1]:.3g}"
+        levels = [f"{noise:.2g}" for noise in row.noise]
+        strips = [
+            embedded(_strip(row, kind, folder), f"{what} of {span}", labels=levels) for kind, what in _KINDS.items()
+        ]
+        seed = "" if row.seed == rows[0].seed else f" (seed {row.seed})"
+        cells.append((row.method + seed, *strips))
+    title = f"Class {rows[0].name}" + ("" if rows[0].seed is None else f", seed {rows[0].seed}")
+    caption = f"Numbers are noise levels {SIGMA} in units of the data. Noised states are shown at unit scale."
+    return Table(title, ("method", *_KINDS.values()), tuple(cells), caption, folded=folded)
+
+
+def _path_panels(rows: Sequence[TrajectoryRow], kind: str, data: Array) -> list[Panel]:
+    """A panel for each method, on axes that show where the samples end."""
+    extent = wide_extent([np.array([row.denoised[-1] for row in rows], dtype=np.float64), data])
+    panels = []
+    for method, group in groupby(rows, key=lambda row: row.method):
+        own = list(group)
+        first, last = own[0].noise[0], own[0].noise[-1]
+        alt = f"{_KINDS[kind]} of {len(own)} samples by {method}, {SIGMA} from {first:.3g} to {last:.3g}."
+        paths = [np.array(getattr(row, kind), dtype=np.float64) for row in own]
+        panels.append(path_panel(method, paths, [row.label for row in own], data, extent, alt))
+    return panels
+
+
+def draw_trajectories(folder: Path) -> Path:
+    """Draws `trajectories.png` in the folder of a stage that has kept some of one method; returns its path.
+
+    Raises:
+        UserError: they are damaged, or there are none.
+    """
+    rows = read_trajectories(folder)
+    if not rows:
+        raise UserError(f"{folder} holds no trajectories: draw some with condgen sample --trajectories N")
+    path = folder / "trajectories.png"
+    if not isinstance(rows[0].x_t, str):
+        panels = [panel for kind in _KINDS for panel in _path_panels(rows, kind, np.zeros((0, 2)))]
+        save_panels([*panels], path, columns=2)
+        return path
+    strips = {head: [_strip(row, kind, folder) for row in rows] for kind, head in _KINDS.items()}
+    labels = [row.label for row in rows for _ in row.noise]
+    blocks = {head: ([image for strip in found for image in strip], labels) for head, found in strips.items()}
+    write_png(path, sample_grid(blocks, {row.label: row.name for row in rows}, max(len(row.noise) for row in rows)))
+    return path

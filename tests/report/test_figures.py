@@ -1,0 +1,82 @@
+"""Panels that share a page: alike in light and dark, apart in their identifiers."""
+
+import re
+from xml.etree import ElementTree
+
+import pytest
+from PIL import Image
+
+from condgen.report.figures import COLOURS, INK, Panel, class_style, curve_panel, method_styles, save_panels, to_svg
+
+TEXT = "{http://www.w3.org/2000/svg}text"
+
+
+def panel(title="a title", alt="a line"):
+    return Panel(title, alt, lambda axes: axes.plot([0, 1], [0, 1], color=COLOURS["blue"], marker="o"))
+
+
+def test_ink_and_series_take_the_colours_of_the_page():
+    svg = to_svg(panel(), "first")
+    assert INK not in svg
+    assert "currentColor" in svg
+    assert "stroke: var(--blue, #0072b2)" in svg
+    assert not re.search(r"(?<!, )#0072b2", svg)
+
+
+def test_identifiers_are_unique_and_every_reference_is_met():
+    one, two = to_svg(panel(), "one"), to_svg(panel(), "two")
+    identifiers = [set(re.findall(r'\bid="([^"]+)"', svg)) for svg in (one, two)]
+    assert identifiers[0]
+    assert not identifiers[0] & identifiers[1]
+    for svg, known in zip((one, two), identifiers, strict=True):
+        assert set(re.findall(r'(?:href="#|url\(#)([^")]+)', svg)) == known
+
+
+@pytest.mark.parametrize("title", ["$x^", "_hidden", "<b>&\"'", "two\nlines", "bell\x07", "猫", "--> <!--", r"\frac"])
+def test_any_name_can_be_a_title(title):
+    root = ElementTree.fromstring(to_svg(panel(title, title), "first"))
+    expected = title.replace("\n", " ").replace("\x07", "\ufffd")
+    assert expected in [element.text for element in root.iter(TEXT)]
+    assert root.get("aria-label") == expected
+
+
+def test_a_long_title_is_cut_in_the_picture_and_not_in_the_words():
+    root = ElementTree.fromstring(to_svg(panel("é" * 200, "é" * 200), "first"))
+    assert any(element.text.endswith("é…") for element in root.iter(TEXT) if element.text)
+    assert root.get("aria-label") == "é" * 200
+
+
+def test_nothing_reaches_beyond_the_picture_and_bytes_are_the_same_each_time():
+    svg = to_svg(panel(), "first")
+    assert "<style" not in svg
+    assert "metadata" not in svg
+    assert set(re.findall(r'https?://[^"]+', svg)) <= {"http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"}
+    assert to_svg(panel(), "first") == svg
+
+
+def test_panels_in_one_picture(tmp_path):
+    save_panels([panel(), panel(), panel()], tmp_path / "new" / "p.png", columns=2, legend=method_styles(["ce <b>"]))
+    with Image.open(tmp_path / "new" / "p.png") as picture:
+        assert len(picture.convert("RGB").getcolors(1 << 20)) > 20
+
+
+def test_any_number_of_methods_look_different_and_variants_share_the_colour():
+    names = ["prior", "zero guidance", "ce", "ce x10", "ce-calibrated", "dlsm, calibrated", "dlsm", "cfg", "one-step"]
+    names += ["one-step-smm", *(f"mine {n}" for n in range(6)), *(f"other{n}" for n in range(12))]
+    styles = method_styles(names)
+    assert list(styles) == names
+    assert len({(style.colour, style.marker) for style in styles.values()}) == len(names)
+    for variant, base in (("ce x10", "ce"), ("dlsm, calibrated", "dlsm"), ("one-step-smm", "one-step")):
+        assert styles[variant].colour == styles[base].colour
+        assert styles[variant].line != styles[base].line
+    assert method_styles(["dlsm", "mine"])["dlsm"].colour == styles["dlsm"].colour
+    assert len(method_styles(map(str, range(100)))) == 100  # more than there are looks
+    assert len({(class_style(i).colour, class_style(i).marker) for i in range(24)}) == 24
+
+
+@pytest.mark.parametrize("n", [1, 2, 79, 500])
+def test_curves_of_any_length(n):
+    curve = [(10 * i, 100.0 / (1 + i)) for i in range(n)]
+    drawn = curve_panel("score", {"loss": curve}, {"loss": class_style(0)})
+    assert drawn.alt.startswith("loss of score against the step: loss ")
+    assert to_svg(drawn, "t")

@@ -1,0 +1,55 @@
+"""Plots of score errors and of likelihood-score fields show what the rows say."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from condgen.report import build_report, draw_errors
+from condgen.report.figures import method_styles, to_svg
+from condgen.report.rows import ErrorRow, error_estimates
+from condgen.report.score_errors import _top, error_panel
+
+STYLES = method_styles(["ce", "dlsm"])
+
+
+def error(method, sigma, mean, quantity="D_L"):
+    return ErrorRow(method=method, sigma=sigma, weighting="data", quantity=quantity, mean=mean, sd=0.1 * mean, n=100)
+
+
+def panel(rows):
+    return error_panel(error_estimates(rows, "data", "D_L"), "D_L", STYLES)
+
+
+def test_errors_have_a_line_a_method_and_words():
+    drawn = panel([error(m, s, v) for m, s, v in (("ce", 1, 0.5), ("ce", 2, 0.25), ("dlsm", 1, 0.4), ("dlsm", 2, 0.1))])
+    assert drawn.alt == "D_L: likelihood score, mean error at σ = 1 to 2: ce 0.25 to 0.5; dlsm 0.1 to 0.4."
+    svg = to_svg(drawn, "p")
+    assert all(style.colour in svg for style in STYLES.values())
+
+
+def test_zero_errors_have_no_place_on_a_logarithmic_axis():
+    assert "0.25 to 0.5" in panel([error("ce", 1, 0.0), error("ce", 2, 0.25), error("ce", 4, 0.5)]).alt
+    assert panel([error("ce", 1, 0.0)]) is None
+
+
+def test_errors_as_a_picture(tmp_path):
+    rows = [error("ce", 1, 0.5), error("ce", 2, 0.25, "D_P")]
+    assert draw_errors(rows, "data", tmp_path / "e.png")
+    with Image.open(tmp_path / "e.png") as picture:
+        assert picture.width > picture.height
+    assert not draw_errors(rows, "grid", tmp_path / "none.png")
+
+
+def test_the_colour_scale_is_shared_but_ends_at_twice_the_exact_score():
+    exact = np.zeros((1, 2, 2, 2))
+    exact[0, 0, 0] = [3, 4]
+    assert _top({"half": 0.5 * exact, "exact": exact}, exact) == pytest.approx(5)
+    assert _top({"much": 100 * exact}, exact) == pytest.approx(10)
+    assert _top({"zero": 0 * exact}, 0 * exact) > 0
+
+
+def test_fields_have_a_panel_a_class_and_method(moons_run):
+    html = build_report(moons_run).read_text()
+    for name in ("upper", "lower"):
+        for title in ("exact", "ce", "dlsm", "error of ce", "error of dlsm"):
+            assert html.count(f'aria-label="Likelihood score of class {name}, {title}: mean length') == 1
