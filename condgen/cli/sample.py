@@ -16,7 +16,6 @@ from condgen.hub import MODEL, model_folder
 from condgen.recipes import Method, SampleStage, Shard, TrajectoryStage, apply_overrides, labels_spread
 from condgen.runs import Models, in_main, lock, read_json, sample_stage, shard_folder, shards_within, trajectory_stage
 from condgen.runs.layout import STAGE_FILE, TRAJECTORIES_FOLDER
-from condgen.samplers import SamplerName
 from condgen.schedules import GridName
 from condgen.settings import parse
 from condgen.training import Precision, Processes
@@ -80,7 +79,9 @@ def sample(
             help="Samples in all, spread evenly over the classes; 50000 for FID. (torchrun takes --n for its own.)",
         ),
     ] = None,
-    sampler: Annotated[SamplerName, typer.Option(help="How to draw; condgen samplers describes each.")] = "unipc",
+    sampler: Annotated[
+        str, typer.Option(metavar="NAME", help="One that condgen samplers lists, or your own as package.module:Class.")
+    ] = "unipc",
     options: Annotated[
         list[str] | None,
         typer.Option("--option", metavar="NAME=VALUE", help="Of the sampler, such as eta=0.5; repeatable."),

@@ -8,13 +8,13 @@ from pydantic.fields import FieldInfo
 from rich.table import Table
 
 from condgen.cli.progress import console
-from condgen.samplers import SAMPLERS, SamplerName, options_of
+from condgen.samplers import SAMPLERS, options_of, sampler_class
 
 __all__ = ["samplers"]
 
 
 def samplers(
-    name: Annotated[SamplerName | None, typer.Argument(help="One of them, to read of its options.")] = None,
+    name: Annotated[str | None, typer.Argument(help="One of them, to read of its options.")] = None,
 ) -> None:
     """List the samplers: order, evaluations a step, whether they draw noise, options, paper.
 
@@ -43,8 +43,8 @@ def samplers(
     console.print("\ncondgen samplers NAME tells what they mean.", markup=False)
 
 
-def _describe(name: SamplerName) -> None:
-    sampler, options = SAMPLERS[name], options_of(name)
+def _describe(name: str) -> None:
+    sampler, options = sampler_class(name), options_of(name)
     info = sampler.info
     facts = {
         "paper": info.paper,

@@ -90,7 +90,9 @@ class Method(Guidance):
     """How samples are drawn: by a score model, guided or not, and a sampler, or by a generator in one step."""
 
     generator: str | None = Field(default=None, description="one of `generators`, which draws in one step")
-    sampler: SamplerName = "unipc"
+    sampler: SamplerName = Field(
+        default="unipc", description="a name that condgen samplers lists, or your own as package.module:Class"
+    )
     options: dict[str, bool | int | float | str | None] = Field(
         default_factory=dict, description="of the sampler; condgen samplers NAME lists them"
     )
@@ -122,6 +124,8 @@ class Method(Guidance):
                 f"{self.sampler} chooses its own steps: leave out steps, nfe and grid, and set its options relative "
                 "and absolute (a larger tolerance makes fewer evaluations)"
             )
+        if ":" in self.sampler:  # imported, and its options checked, when samples are drawn
+            return self
         try:
             parse(options_of(self.sampler), self.options, f"sampler {self.sampler}")
         except UserError as error:

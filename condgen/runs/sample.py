@@ -42,13 +42,12 @@ from condgen.runs.sample_folder import (
 )
 from condgen.runs.unusable_samples import NOT_FINITE, UnusableSamples
 from condgen.samplers import (
-    SAMPLERS,
     AdaptiveSampler,
     Finished,
     Sampler,
     build_sampler,
     draw,
-    finite_rows,
+    sampler_class,
 )
 from condgen.score import ScoreModel
 from condgen.training import PriorSettings, Processes, lighten_
@@ -90,7 +89,7 @@ def _one_step(generator: Generator, y: Tensor, seeds: Sequence[int], batch: int)
     for first in range(0, len(seeds), batch):
         part = slice(first, first + batch)
         x = generator(Streams(seeds[part], y.device).normal(generator.latent_shape), y[part])
-        sound = [None if finite else NOT_FINITE for finite in finite_rows(x)]
+        sound = [None if finite else NOT_FINITE for finite in x.isfinite().flatten(1).all(1).tolist()]
         yield [
             Finished(first + i, row, 1, 1, 0, problem) for i, (row, problem) in enumerate(zip(x, sound, strict=True))
         ]
@@ -321,7 +320,7 @@ def describe(stage: SampleStage, source: Source, place: int, sample: Finished) -
         return row | {"sampler": "one step", "evaluations": 1}
     row |= {"sampler": method.sampler, "options": method.options}
     if source.grid is not None:
-        row |= {"steps": len(source.grid), "grid": method.grid or SAMPLERS[method.sampler].info.grid}
+        row |= {"steps": len(source.grid), "grid": method.grid or sampler_class(method.sampler).info.grid}
     else:
         row |= {"steps": sample.accepted, "rejected": sample.rejected}
     row["evaluations"] = sample.evaluations

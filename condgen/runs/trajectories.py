@@ -92,7 +92,7 @@ def trajectory_stage(folder: Path, stage: TrajectoryStage, models: Mapping[str, 
 
 def _is_finite(path: RecordedTrajectory) -> bool:
     """Whether the sample and all that it passed through are made of finite numbers."""
-    parts = [path.x, *(part for frame in path.frames for part in (frame.x_t, frame.denoised))]
+    parts = [path.x, *(part for point in path.points for part in (point.x_t, point.denoised))]
     return all(bool(part.isfinite().all()) for part in parts)
 
 
@@ -112,14 +112,14 @@ def _defaults(method: Method, models: Models) -> str:
 def _keep(path: RecordedTrajectory, schedule: Schedule, folder: Path, stem: str) -> dict[str, Any]:
     """What a row says of a trajectory beside its method, class and seed; pictures are written."""
     images = path.x.ndim == 3
-    chosen = thin_out(path.frames, _PICTURES if images else _POINTS)
-    row: dict[str, Any] = {"evaluations": path.evaluations, "noise": [frame.noise for frame in chosen]}
-    denoised = torch.stack([frame.denoised for frame in chosen]).cpu()
+    chosen = thin_out(path.points, _PICTURES if images else _POINTS)
+    row: dict[str, Any] = {"evaluations": path.evaluations, "noise": [point.noise for point in chosen]}
+    denoised = torch.stack([point.denoised for point in chosen]).cpu()
     if not images:  # in units of the data: x_t / alpha_t
-        scales = schedule.alpha(torch.tensor([frame.t for frame in chosen], dtype=torch.float64)).float()
-        states = torch.stack([frame.x_t for frame in chosen]).cpu() / scales[:, None]
+        scales = schedule.alpha(torch.tensor([point.t for point in chosen], dtype=torch.float64)).float()
+        states = torch.stack([point.x_t for point in chosen]).cpu() / scales[:, None]
         return row | {"x_t": states.tolist(), "denoised": denoised.tolist()}
-    states = torch.stack([unit_variance(frame, schedule) for frame in chosen]).cpu()
+    states = torch.stack([unit_variance(point, schedule) for point in chosen]).cpu()
     for kind, x in (("x_t", states), ("denoised", denoised)):
         row[kind] = f"{stem}-{kind}.png"
         write_png(folder / row[kind], _strip(x))

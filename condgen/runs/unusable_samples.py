@@ -5,11 +5,10 @@
 """
 
 import json
+import math
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any, NamedTuple
-
-import torch
 
 from condgen.errors import UserError
 from condgen.files import write_atomically
@@ -17,7 +16,7 @@ from condgen.recipes import SampleStage
 from condgen.runs.folder import Stage
 from condgen.runs.layout import UNUSABLE
 from condgen.runs.sample_folder import seeds_written
-from condgen.samplers import Finished, NotFinite, finite_rows, out_of_range
+from condgen.samplers import Finished, NotFinite
 
 __all__ = ["NOT_FINITE", "Unusable", "UnusableSamples", "refuse_unusable"]
 
@@ -66,7 +65,7 @@ class UnusableSamples:
         self.unusable += found.values()
         good = [sample for number, sample in enumerate(finished) if number not in found]
         if good and good[0].x.ndim == 3:
-            far = out_of_range(torch.stack([sample.x for sample in good]), _PEAK)
+            far = [_PEAK < float(sample.x.abs().max()) < math.inf for sample in good]
             self.far += [
                 stage.labels[places[sample.number]] for sample, is_far in zip(good, far, strict=True) if is_far
             ]
@@ -125,7 +124,7 @@ def _unusable(finished: Sequence[Finished], stage: SampleStage, places: Sequence
     """Those among finished samples, on the CPU, by their place among these."""
     if not finished:
         return {}
-    sound = finite_rows(torch.stack([sample.x for sample in finished]))
+    sound = [bool(sample.x.isfinite().all()) for sample in finished]
     found = {}
     for number, (sample, finite) in enumerate(zip(finished, sound, strict=True)):
         if sample.problem is not None or not finite:

@@ -1,10 +1,20 @@
-"""Samplers, and the loops that drive them."""
+"""Samplers on time grids and samplers that choose their own steps, by name or import path."""
 
 from condgen.samplers.adaptive.loop import AdaptiveSampler
 from condgen.samplers.adaptive.multistep import AdaptiveMultistep
 from condgen.samplers.adaptive.ode import AdaptiveODE
 from condgen.samplers.adaptive.sde import AdaptiveSDE
-from condgen.samplers.base import Finished, History, Sampler, SamplerInfo, Step, evaluations_on, final, trajectory
+from condgen.samplers.base import (
+    Context,
+    Finished,
+    NotFinite,
+    Sampler,
+    SamplerInfo,
+    Step,
+    evaluations_on,
+    final,
+    trajectory,
+)
 from condgen.samplers.catalogue import (
     ADAPTIVE,
     FIXED,
@@ -14,10 +24,10 @@ from condgen.samplers.catalogue import (
     grid_for,
     options_of,
     points_within,
+    sampler_class,
 )
 from condgen.samplers.draw import draw
 from condgen.samplers.euler import DDIM, Ancestral, EulerMaruyama, PredictorCorrector, ReverseDiffusion
-from condgen.samplers.finite import NotFinite, finite_rows, out_of_range
 from condgen.samplers.heun import EDMStochastic, Heun, Restart
 from condgen.samplers.langevin import AnnealedLangevin, ConsistentAnnealed
 from condgen.samplers.multistep import DPM2M, DPM2MSDE, DPM3MSDE, UniPC
@@ -45,11 +55,11 @@ __all__ = [
     "Ancestral",
     "AnnealedLangevin",
     "ConsistentAnnealed",
+    "Context",
     "EDMStochastic",
     "EulerMaruyama",
     "Finished",
     "Heun",
-    "History",
     "NotFinite",
     "PredictorCorrector",
     "RecordedTrajectory",
@@ -66,12 +76,11 @@ __all__ = [
     "draw",
     "evaluations_on",
     "final",
-    "finite_rows",
     "grid_for",
     "options_of",
-    "out_of_range",
     "points_within",
     "record_trajectories",
+    "sampler_class",
     "thin_out",
     "trajectory",
     "unit_variance",

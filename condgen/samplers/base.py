@@ -1,77 +1,126 @@
-"""One loop that drives every sampler on a time grid, and yields after each step."""
+r"""Samplers on a time grid: what a step is, and the one loop that drives all of them.
+
+In units of signal, :math:`u = x_t / \alpha_t` and noise level :math:`l = \sigma_t / \alpha_t`, every schedule reads
+:math:`u = x + l \epsilon`. From level :math:`l_t` down to :math:`l_s = \gamma\, l_t`, a step either integrates the
+probability flow :math:`du/dl = (u - D)/l` (`heun`, `multistep`), or keeps part of the noise :math:`u - D` and makes up
+the rest with fresh noise (`renoise`),
+
+.. math:: u_s = D + k\,(u - D) + f z, \qquad k^2 l_t^2 + f^2 = l_s^2.
+
+The choice :math:`k = \gamma^p` (`noise_factors`) is the flow's Euler step, or DDIM, at p = 1; ancestral sampling, or
+DDPM, at p = 2; and a reverse SDE with :math:`\eta` times its usual noise, exact under a constant D, at
+:math:`p = 1 + \eta` (Song et al. 2021, arXiv 2010.02502, eq. 12; Ho et al. 2020, arXiv 2006.11239, eq. 6-7; Lu et al.
+2022, arXiv 2211.01095, section 5).
+"""
 
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import ClassVar, NamedTuple, TypeAlias
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
 
 from condgen.denoiser import Denoiser
 from condgen.rng import Streams
-from condgen.samplers.finite import NotFinite
 from condgen.schedules import GridName, Schedule, expand
 
-__all__ = ["Estimate", "Finished", "History", "Sampler", "SamplerInfo", "Step", "evaluations_on", "final", "trajectory"]
+__all__ = [
+    "Context",
+    "Estimate",
+    "Finished",
+    "NotFinite",
+    "Sampler",
+    "SamplerInfo",
+    "Step",
+    "evaluations_on",
+    "final",
+    "noise_factors",
+    "renoise",
+    "signal_of",
+    "state_of",
+    "trajectory",
+]
 
 
 class SamplerInfo(NamedTuple):
-    """What a user wants to know of a sampler before choosing it."""
+    """Facts by which a user chooses a sampler."""
 
     order: int  # of convergence of its deterministic part; 0 where it does not converge to the law of the data
     evaluations: int  # denoiser calls a step, at its default options
     noise: str  # when it draws fresh noise: "no", "every step", ...
     grid: GridName | None  # the time grid that suits it; None where it chooses its own steps
     paper: str
-    points: int = 20  # of that grid, where nobody says how many
+    points: int = 20  # default number of points of that grid
+
+
+class Estimate(NamedTuple):
+    """A denoised estimate, and the state that it is of."""
+
+    t: Tensor  # scalar float64
+    x: Tensor  # (B, ...), the state
+    denoised: Tensor  # (B, ...)
+
+
+@dataclass(frozen=True, eq=False)
+class Context:
+    """What stays the same throughout a trajectory, and what multistep methods remember.
+
+    Args:
+        y: labels, (B,), or None.
+        streams: one random stream per sample.
+        history: estimates at earlier times, the latest last, which multistep methods append.
+    """
+
+    y: Tensor | None
+    streams: Streams
+    history: deque[Estimate] = field(default_factory=lambda: deque(maxlen=3))
 
 
 class Step(NamedTuple):
     """The state after a step."""
 
     number: int  # 0 is the initial noise
-    t: Tensor  # scalar float64, the time that x stands at
+    t: Tensor  # scalar float64, the time of x
     x: Tensor  # (B, ...)
     evaluations: int  # of the denoiser, per sample, so far
 
 
+class NotFinite(NamedTuple):
+    """Where a sample was first seen to hold infinite or undefined numbers."""
+
+    evaluation: int  # of the denoiser, counted from 1
+    noise_level: float  # sigma / alpha of the last state that was finite
+
+    def __str__(self) -> str:
+        at = f"evaluation {self.evaluation:,} on, at noise level {self.noise_level:.3g}"
+        return f"its numbers are not finite from {at}"
+
+
 class Finished(NamedTuple):
-    """A sample at its end."""
+    """A sample at the end of its trajectory."""
 
     number: int  # its place among the seeds
     x: Tensor  # (...)
     evaluations: int  # of the denoiser
     accepted: int  # steps
     rejected: int
-    problem: str | None  # why x is not to be used
-    not_finite: NotFinite | None = None  # where its numbers became infinite or undefined, if they did
-
-
-class Estimate(NamedTuple):
-    """What a multistep method remembers of a time it has been at."""
-
-    t: Tensor  # scalar float64
-    x: Tensor  # (B, ...), the state there
-    denoised: Tensor  # (B, ...), the estimate from it
-
-
-History: TypeAlias = deque[Estimate]
-"""Estimates at the times before this one, the latest last: kept by the loop, filled by the samplers that need it."""
+    problem: str | None  # why x cannot be used
+    not_finite: NotFinite | None = None
 
 
 @dataclass(frozen=True, eq=False)
 class Sampler(ABC):
-    """One step from time t to an earlier time s. A sampler's options are its fields, beside the denoiser.
+    """A step from time t to an earlier time s; the other fields of a subclass are its options.
 
     Steps use sums and products alone, no batch-wide quantity and no transcendental of the data: as far as the sampler
-    goes, a sample's bits do not depend on its neighbours. Networks add rounding, since matrix products of another batch
+    goes, a sample's bits do not depend on the batch. Networks add rounding, since matrix products of another batch
     size may sum in another order.
     """
 
-    info: ClassVar[SamplerInfo]
+    info: ClassVar[SamplerInfo] = SamplerInfo(1, 1, "not stated", "karras", "not stated")
 
     denoiser: Denoiser
 
@@ -81,16 +130,14 @@ class Sampler(ABC):
         return self.denoiser.schedule
 
     @abstractmethod
-    def step(self, x_t: Tensor, t: Tensor, s: Tensor, y: Tensor | None, streams: Streams, history: History) -> Tensor:
+    def step(self, x_t: Tensor, t: Tensor, s: Tensor, context: Context) -> Tensor:
         """The state at time s < t.
 
         Args:
             x_t: the state at time t, (B, ...).
-            t: now, scalar float64.
-            s: where to, scalar float64.
-            y: labels, (B,), or None.
-            streams: one random stream per sample.
-            history: of this trajectory; empty at its first step. A multistep method appends to it.
+            t: scalar float64.
+            s: scalar float64.
+            context: labels, random streams and earlier estimates.
         """
 
     def evaluations(self, t: Tensor, s: Tensor) -> int:
@@ -99,12 +146,12 @@ class Sampler(ABC):
 
     @property
     def least_points(self) -> int:
-        """The fewest points of a time grid that make sense."""
+        """The fewest points of a time grid."""
         return 2
 
 
 def evaluations_on(sampler: Sampler, grid: Tensor) -> int:
-    """Denoiser calls per sample on a whole grid, with the last one that denoises."""
+    """Denoiser calls per sample on a whole grid, including the last one, which denoises."""
     return sum(sampler.evaluations(t, s) for t, s in pairwise(grid)) + 1
 
 
@@ -118,23 +165,52 @@ def trajectory(
     noise that is left there (for N grid points, Heun's method spends the 2N - 1 evaluations of Karras et al. 2022).
 
     Args:
-        sampler: what makes a step.
+        sampler: makes the steps.
         grid: falling times, (N,) float64.
         streams: one random stream per sample.
         y: labels, (B,), or None.
-        shape: the shape of one sample.
+        shape: of one sample.
     """
-    noise = streams.normal(shape)
+    context, noise, evaluations = Context(y, streams), streams.normal(shape), 0
     x = expand(sampler.schedule.sigma(grid[0]), noise) * noise
-    evaluations, history = 0, History(maxlen=3)
     yield Step(0, grid[0], x, evaluations)
     for number, (t, s) in enumerate(pairwise(grid), start=1):
-        x = sampler.step(x, t, s, y, streams, history)
+        x = sampler.step(x, t, s, context)
         evaluations += sampler.evaluations(t, s)
         yield Step(number, s, x, evaluations)
     yield Step(len(grid), grid[-1], sampler.denoiser(x, grid[-1], y), evaluations + 1)
 
 
 def final(steps: Iterator[Step]) -> Step:
-    """Runs a trajectory to its end."""
+    """The last step of a trajectory."""
     return deque(steps, maxlen=1).pop()
+
+
+def signal_of(schedule: Schedule, x_t: Tensor, t: Tensor) -> Tensor:
+    """The state in units of signal, x_t / alpha_t."""
+    return x_t / expand(schedule.alpha(t), x_t)
+
+
+def state_of(schedule: Schedule, u: Tensor, t: Tensor) -> Tensor:
+    """The inverse of `signal_of`, alpha_t u."""
+    return expand(schedule.alpha(t), u) * u
+
+
+def noise_factors(level_t: Tensor, level_s: Tensor, power: float) -> tuple[Tensor, Tensor]:
+    """The factors k = gamma^p of the old noise and f of the fresh, for `renoise`: scalars, float64."""
+    gamma = level_s / level_t
+    return gamma**power, level_s * (1 - gamma ** (2 * (power - 1))).sqrt()
+
+
+def renoise(u: Tensor, denoised: Tensor, keep: Tensor, fresh: Tensor, streams: Streams) -> Tensor:
+    """D + keep (u - D) + fresh z, where z is drawn if fresh is not zero.
+
+    Args:
+        u: the state in units of signal, (B, ...).
+        denoised: the estimate from it, (B, ...).
+        keep: the factor of the old noise, scalar.
+        fresh: the level of the new noise, scalar.
+        streams: one random stream per sample.
+    """
+    u_s = denoised + expand(keep, u) * (u - denoised)
+    return u_s + expand(fresh, u) * streams.normal(u.shape[1:], u.dtype) if float(fresh) > 0 else u_s

@@ -1,11 +1,12 @@
-"""Every sampler by name, and its options as validated settings."""
+"""Every sampler by name, its options as validated settings, and the time grid that suits it."""
 
 import bisect
 import dataclasses
+import difflib
 from collections.abc import Mapping
-from typing import Any, Literal, NoReturn, TypeAlias, get_type_hints
+from typing import Annotated, Any, NoReturn, TypeAlias, get_type_hints
 
-from pydantic import create_model
+from pydantic import AfterValidator, create_model
 from torch import Tensor
 
 from condgen.denoiser import Denoiser
@@ -20,31 +21,21 @@ from condgen.samplers.heun import EDMStochastic, Heun, Restart
 from condgen.samplers.langevin import AnnealedLangevin, ConsistentAnnealed
 from condgen.samplers.multistep import DPM2M, DPM2MSDE, DPM3MSDE, UniPC
 from condgen.schedules import GRIDS, GridName
-from condgen.settings import Settings, parse
+from condgen.settings import Settings, import_target, parse
 
-__all__ = ["ADAPTIVE", "FIXED", "SAMPLERS", "SamplerName", "build_sampler", "grid_for", "options_of", "points_within"]
-
-SamplerName: TypeAlias = Literal[
-    "heun",
-    "edm",
-    "restart",
-    "ddim",
-    "dpm++2m",
-    "unipc",
-    "dpm++2m-sde",
-    "dpm++3m-sde",
-    "ancestral",
-    "euler-maruyama",
-    "reverse-diffusion",
-    "predictor-corrector",
-    "annealed-langevin",
-    "consistent-annealed",
-    "adaptive-ode",
-    "adaptive-multistep",
-    "adaptive-sde",
+__all__ = [
+    "ADAPTIVE",
+    "FIXED",
+    "SAMPLERS",
+    "SamplerName",
+    "build_sampler",
+    "grid_for",
+    "options_of",
+    "points_within",
+    "sampler_class",
 ]
 
-SAMPLERS: dict[SamplerName, type[Sampler] | type[AdaptiveSampler]] = {
+SAMPLERS: dict[str, type[Sampler] | type[AdaptiveSampler]] = {
     "heun": Heun,
     "edm": EDMStochastic,
     "restart": Restart,
@@ -63,39 +54,68 @@ SAMPLERS: dict[SamplerName, type[Sampler] | type[AdaptiveSampler]] = {
     "adaptive-multistep": AdaptiveMultistep,
     "adaptive-sde": AdaptiveSDE,
 }
+
+
 FIXED = {name: sampler for name, sampler in SAMPLERS.items() if issubclass(sampler, Sampler)}  # on a time grid
 ADAPTIVE = {name: sampler for name, sampler in SAMPLERS.items() if issubclass(sampler, AdaptiveSampler)}
 
 
-def options_of(name: SamplerName) -> type[Settings]:
+def _known(name: str) -> str:
+    if name not in SAMPLERS and ":" not in name:
+        close = difflib.get_close_matches(name, SAMPLERS, n=1)
+        meant = f"did you mean {close[0]!r}?" if close else f"choose one of {', '.join(SAMPLERS)}"
+        raise ValueError(f"there is no sampler {name!r}; {meant} Your own is named as package.module:Class")
+    return name
+
+
+SamplerName: TypeAlias = Annotated[str, AfterValidator(_known)]
+"""A name in `SAMPLERS`, or an import path "package.module:Class", which is imported when a sampler is built."""
+
+
+def sampler_class(name: str) -> type[Sampler] | type[AdaptiveSampler]:
+    """The sampler of a name or an import path.
+
+    Raises:
+        UserError: there is none.
+    """
+    if name in SAMPLERS:
+        return SAMPLERS[name]
+    try:
+        found = import_target(_known(name))
+    except ValueError as error:
+        raise UserError(str(error)) from error
+    if not (isinstance(found, type) and issubclass(found, Sampler | AdaptiveSampler)):
+        raise UserError(f"{name} is no sampler: derive a class from condgen.samplers.Sampler")
+    return found
+
+
+def options_of(name: str) -> type[Settings]:
     """The options of a sampler as a settings class: their types, bounds, defaults and descriptions."""
-    sampler = SAMPLERS[name]
+    sampler = sampler_class(name)
     hints = get_type_hints(sampler, include_extras=True)
     fields: dict[str, Any] = {
-        field.name: (hints[field.name], field.default)
+        field.name: (hints[field.name], ... if field.default is dataclasses.MISSING else field.default)
         for field in dataclasses.fields(sampler)
         if field.name != "denoiser"
     }
     return create_model(f"options of {name}", __base__=Settings, **fields)
 
 
-def build_sampler(
-    name: SamplerName, denoiser: Denoiser, options: Mapping[str, Any] | None = None
-) -> Sampler | AdaptiveSampler:
+def build_sampler(name: str, denoiser: Denoiser, options: Mapping[str, Any] | None = None) -> Sampler | AdaptiveSampler:
     """A sampler by its name.
 
     Raises:
         UserError: for an option that it does not have, or a value out of its bounds.
     """
     settings = parse(options_of(name), dict(options or {}), f"sampler {name}")
-    return SAMPLERS[name](denoiser, **{field: getattr(settings, field) for field in type(settings).model_fields})
+    return sampler_class(name)(denoiser, **{field: getattr(settings, field) for field in type(settings).model_fields})
 
 
 def grid_for(sampler: Sampler, points: int | None = None, grid: GridName | None = None) -> Tensor:
     """A time grid; its points and their spacing are by default what suits the sampler.
 
     Raises:
-        UserError: for fewer points than make sense.
+        UserError: for fewer points than the sampler can do with.
     """
     name, n = grid or sampler.info.grid, points or sampler.info.points
     assert name is not None
@@ -108,7 +128,7 @@ def points_within(sampler: Sampler, evaluations: int, grid: GridName | None = No
     """The most points of a time grid on which a sampler makes at most so many evaluations.
 
     Raises:
-        UserError: where even the fewest that make sense take more.
+        UserError: where even the fewest points take more.
     """
     least = sampler.least_points
 
@@ -118,8 +138,7 @@ def points_within(sampler: Sampler, evaluations: int, grid: GridName | None = No
             "ask for more, or choose another"
         )
 
-    # A point takes one evaluation at least: a grid of so many more might not even fit into memory.
-    if least > evaluations:
+    if least > evaluations:  # a point takes one evaluation at least; a grid of more might not even fit into memory
         refuse(least)
 
     def cost(points: int) -> int:

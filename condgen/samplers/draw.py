@@ -7,8 +7,7 @@ from torch import Tensor
 
 from condgen.rng import Streams
 from condgen.samplers.adaptive.loop import AdaptiveSampler, sample_adaptively
-from condgen.samplers.base import Finished, Sampler, trajectory
-from condgen.samplers.finite import Track, finite_rows
+from condgen.samplers.base import Finished, NotFinite, Sampler, trajectory
 
 __all__ = ["draw"]
 
@@ -27,16 +26,16 @@ def draw(
     A sample depends on its own seed and label alone, whatever the batch.
 
     Args:
-        sampler: how to draw.
-        grid: falling times, (N,) float64; None for a sampler that chooses its own steps.
+        sampler: on a time grid, or adaptive.
+        grid: falling times, (N,) float64; None for an adaptive sampler.
         seeds: one per sample.
         y: labels, (n,), or None.
-        shape: the shape of one sample.
-        batch: how many samples are under way at once.
+        shape: of one sample.
+        batch: samples at once.
         device: where samples are made, and the labels are.
 
     Raises:
-        ValueError: where a grid is missing, or there is nothing it could be for.
+        ValueError: a grid is missing, or given to an adaptive sampler.
     """
     if isinstance(sampler, AdaptiveSampler):
         if grid is not None:
@@ -47,13 +46,18 @@ def draw(
         raise ValueError("this sampler needs a time grid")
     for first in range(0, len(seeds), batch):
         part = slice(first, first + batch)
-        streams = Streams(seeds[part], device)
-        track = Track()
-        for last in trajectory(sampler, grid, streams, None if y is None else y[part], shape):
-            track.note(last.x, last.evaluations)
+        finite, evaluations = (
+            [],
+            [],
+        )  # after each step; read at the end alone, so that the device need not be waited for
+        for last in trajectory(sampler, grid, Streams(seeds[part], device), None if y is None else y[part], shape):
+            finite.append(last.x.isfinite().flatten(1).all(1))
+            evaluations.append(last.evaluations)
         finished = [Finished(first + i, x, last.evaluations, len(grid) - 1, 0, None) for i, x in enumerate(last.x)]
-        for row in [row for row, finite in enumerate(finite_rows(last.x)) if not finite]:
-            levels = sampler.schedule.noise_level(grid).tolist()
-            not_finite = track.read(row, [*levels, levels[-1]])
-            finished[row] = finished[row]._replace(problem=f"{not_finite}; take more steps", not_finite=not_finite)
+        for row, steps in enumerate(torch.stack(finite, 1).tolist()):
+            if not steps[-1]:
+                step = max((place + 1 for place, sound in enumerate(steps) if sound), default=0)
+                level = float(sampler.schedule.noise_level(grid[max(0, step - 1)]))
+                where = NotFinite(evaluations[step], level)
+                finished[row] = finished[row]._replace(problem=f"{where}; take more steps", not_finite=where)
         yield finished

@@ -1,8 +1,4 @@
-r"""One-step samplers of the reverse SDE: each draws fresh noise at every step.
-
-Euler-Maruyama and its relative of Song et al. move x itself; ancestral sampling and DDIM re-draw part of the noise
-about the denoised estimate, in units of signal (see `moves.redraw`).
-"""
+"""First-order samplers of the reverse SDE, which draw fresh noise at every step; DDIM without noise is the flow's."""
 
 from dataclasses import dataclass
 from typing import Annotated, Literal
@@ -12,9 +8,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from condgen.denoiser import Denoiser
-from condgen.rng import Streams
-from condgen.samplers.base import History, Sampler, SamplerInfo
-from condgen.samplers.moves import kept, redraw, signal_of, state_of
+from condgen.samplers.base import Context, Sampler, SamplerInfo, noise_factors, renoise, signal_of, state_of
 from condgen.schedules import expand
 
 __all__ = ["DDIM", "Ancestral", "EulerMaruyama", "PredictorCorrector", "ReverseDiffusion"]
@@ -29,23 +23,20 @@ class EulerMaruyama(Sampler):
 
     info = SamplerInfo(1, 1, "every step", "geometric", "Song et al. 2021, arXiv 2011.13456, eq. 6", 200)
 
-    def step(self, x_t: Tensor, t: Tensor, s: Tensor, y: Tensor | None, streams: Streams, history: History) -> Tensor:
-        """One explicit step of length t - s backwards in time."""
+    def step(self, x_t: Tensor, t: Tensor, s: Tensor, context: Context) -> Tensor:
         f, g = self.schedule.drift(t), self.schedule.diffusion(t)
-        score = self.denoiser.score(x_t, t, y)
-        noise = streams.normal(x_t.shape[1:], x_t.dtype)
+        score = self.denoiser.score(x_t, t, context.y)
+        noise = context.streams.normal(x_t.shape[1:], x_t.dtype)
         drift = expand((s - t) * f, x_t) * x_t - expand((s - t) * g**2, x_t) * score
         return x_t + drift + expand(g * (t - s).sqrt(), x_t) * noise
 
 
-def _reverse_diffusion(
-    denoiser: Denoiser, x_t: Tensor, t: Tensor, s: Tensor, y: Tensor | None, streams: Streams
-) -> Tensor:
+def _reverse_diffusion(denoiser: Denoiser, x_t: Tensor, t: Tensor, s: Tensor, context: Context) -> Tensor:
     schedule = denoiser.schedule
     a = schedule.alpha(t) / schedule.alpha(s)
     b = (schedule.sigma(t) ** 2 - a**2 * schedule.sigma(s) ** 2).sqrt()
-    noise = streams.normal(x_t.shape[1:], x_t.dtype)
-    return expand(2 - a, x_t) * x_t + expand(b**2, x_t) * denoiser.score(x_t, t, y) + expand(b, x_t) * noise
+    score, noise = denoiser.score(x_t, t, context.y), context.streams.normal(x_t.shape[1:], x_t.dtype)
+    return expand(2 - a, x_t) * x_t + expand(b**2, x_t) * score + expand(b, x_t) * noise
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,9 +50,8 @@ class ReverseDiffusion(Sampler):
 
     info = SamplerInfo(1, 1, "every step", "geometric", "Song et al. 2021, arXiv 2011.13456, eq. 46", 200)
 
-    def step(self, x_t: Tensor, t: Tensor, s: Tensor, y: Tensor | None, streams: Streams, history: History) -> Tensor:
-        """One step backwards with the coefficients of the step forwards."""
-        return _reverse_diffusion(self.denoiser, x_t, t, s, y, streams)
+    def step(self, x_t: Tensor, t: Tensor, s: Tensor, context: Context) -> Tensor:
+        return _reverse_diffusion(self.denoiser, x_t, t, s, context)
 
 
 def _mean_square(x: Tensor) -> Tensor:
@@ -83,10 +73,10 @@ class PredictorCorrector(Sampler):
 
     A correction is :math:`x \leftarrow x + \epsilon\, s + \sqrt{2 \epsilon}\, z`. The paper's length is
     :math:`\epsilon = 2\,(r\,|z| / |s|)^2`, with norms that the official code averages over a batch, which ties a sample
-    to its neighbours. A sample's own norms tie the length to its state instead, and then Langevin's dynamics no longer
-    keep the distribution: the std of a Gaussian comes out 12% high in 16 dimensions, more than twice too high in two,
+    to its batch. A sample's own norms tie the length to its state instead, and then Langevin's dynamics no longer keep
+    the distribution: the std of a Gaussian comes out 12% high in 16 dimensions, more than twice too high in two,
     however fine the grid. In high dimensions :math:`|z|^2` is near D and :math:`|s|^2` near :math:`D / \sigma_s^2`, so
-    the length here is :math:`2\,(r \sigma_s)^2` for every sample, unless the norms are asked for.
+    the default length is :math:`2\,(r \sigma_s)^2` for every sample.
     """
 
     info = SamplerInfo(1, 2, "every step", "geometric", "Song et al. 2021, arXiv 2011.13456, algorithms 4-5", 200)
@@ -103,13 +93,12 @@ class PredictorCorrector(Sampler):
         ),
     ] = "level"
 
-    def step(self, x_t: Tensor, t: Tensor, s: Tensor, y: Tensor | None, streams: Streams, history: History) -> Tensor:
-        """Predictor, then correctors."""
-        x = _reverse_diffusion(self.denoiser, x_t, t, s, y, streams)
+    def step(self, x_t: Tensor, t: Tensor, s: Tensor, context: Context) -> Tensor:
+        x = _reverse_diffusion(self.denoiser, x_t, t, s, context)
         length = expand(2 * (self.snr * self.schedule.sigma(s)) ** 2, x)
         for _ in range(self.corrections):
-            score = self.denoiser.score(x, s, y)
-            noise = streams.normal(x.shape[1:], x.dtype)
+            score = self.denoiser.score(x, s, context.y)
+            noise = context.streams.normal(x.shape[1:], x.dtype)
             if self.length == "norms":
                 length = expand(2 * self.snr**2 * _mean_square(noise) / _mean_square(score), x)
             x = x + length * score + (2 * length).sqrt() * noise
@@ -121,18 +110,14 @@ class PredictorCorrector(Sampler):
 
 @dataclass(frozen=True, eq=False)
 class Ancestral(Sampler):
-    r"""Ancestral sampling, DDPM's, for any schedule.
-
-    From :math:`q(x_s \mid x_t, x = D)` (Ho et al. 2020, eq. 6-7).
-    """
+    r"""Ancestral sampling, DDPM's, for any schedule: :math:`q(x_s \mid x_t, x = D)` (Ho et al. 2020, eq. 6-7)."""
 
     info = SamplerInfo(1, 1, "every step", "karras", "Ho et al. 2020, arXiv 2006.11239, eq. 6-7", 100)
 
-    def step(self, x_t: Tensor, t: Tensor, s: Tensor, y: Tensor | None, streams: Streams, history: History) -> Tensor:
-        """The Gaussian posterior of x_s given x_t and the denoised estimate, in units of signal."""
-        keep, fresh = kept(self.schedule.noise_level(t), self.schedule.noise_level(s), 2)
-        u_s = redraw(signal_of(self.schedule, x_t, t), self.denoiser(x_t, t, y), keep, fresh, streams)
-        return state_of(self.schedule, u_s, s)
+    def step(self, x_t: Tensor, t: Tensor, s: Tensor, context: Context) -> Tensor:
+        keep, fresh = noise_factors(self.schedule.noise_level(t), self.schedule.noise_level(s), 2)
+        u, denoised = signal_of(self.schedule, x_t, t), self.denoiser(x_t, t, context.y)
+        return state_of(self.schedule, renoise(u, denoised, keep, fresh, context.streams), s)
 
 
 @dataclass(frozen=True, eq=False)
@@ -145,10 +130,9 @@ class DDIM(Sampler):
         float, Field(ge=0, le=1, description="0 follows the probability flow without noise, 1 is ancestral sampling")
     ] = 0.0
 
-    def step(self, x_t: Tensor, t: Tensor, s: Tensor, y: Tensor | None, streams: Streams, history: History) -> Tensor:
-        """The noise that is not drawn afresh is kept."""
+    def step(self, x_t: Tensor, t: Tensor, s: Tensor, context: Context) -> Tensor:
         level_t, level_s = self.schedule.noise_level(t), self.schedule.noise_level(s)
-        fresh = self.eta * kept(level_t, level_s, 2)[1]
+        fresh = self.eta * noise_factors(level_t, level_s, 2)[1]
         keep = (level_s**2 - fresh**2).sqrt() / level_t
-        u_s = redraw(signal_of(self.schedule, x_t, t), self.denoiser(x_t, t, y), keep, fresh, streams)
-        return state_of(self.schedule, u_s, s)
+        u, denoised = signal_of(self.schedule, x_t, t), self.denoiser(x_t, t, context.y)
+        return state_of(self.schedule, renoise(u, denoised, keep, fresh, context.streams), s)

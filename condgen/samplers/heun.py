@@ -1,6 +1,6 @@
 r"""Heun's method on the probability flow, and the two samplers that add noise to it.
 
-All follow :math:`du/dl = (u - D)/l` with two evaluations a step (see `moves.heun`). Noise repairs what a denoiser got
+All follow :math:`du/dl = (u - D)/l`, in units of signal, with two evaluations a step. Noise repairs what a denoiser got
 wrong at higher levels, at the price of going up again: `EDMStochastic` a little before every step, `Restart` far, now
 and then.
 """
@@ -14,13 +14,37 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from condgen.denoiser import Denoiser
 from condgen.errors import UserError
-from condgen.rng import Streams
-from condgen.samplers.base import History, Sampler, SamplerInfo
-from condgen.samplers.moves import heun, signal_of, state_of
+from condgen.samplers.base import Context, Sampler, SamplerInfo, signal_of, state_of
 from condgen.schedules import expand, karras_levels
 
 __all__ = ["EDMStochastic", "Heun", "Restart"]
+
+
+def _slope(denoiser: Denoiser, u: Tensor, t: Tensor, y: Tensor | None) -> Tensor:
+    """du/dl of the probability flow."""
+    slope: Tensor = (u - denoiser(state_of(denoiser.schedule, u, t), t, y)) / expand(
+        denoiser.schedule.noise_level(t), u
+    )
+    return slope
+
+
+def heun_step(denoiser: Denoiser, u: Tensor, t: Tensor, s: Tensor, y: Tensor | None) -> Tensor:
+    """An Euler step along the probability flow, then one with the mean of the slopes at its two ends.
+
+    Args:
+        denoiser: gives the slopes.
+        u: the state in units of signal, (B, ...).
+        t: scalar float64.
+        s: scalar float64.
+        y: labels, (B,), or None.
+    """
+    schedule = denoiser.schedule
+    change = expand(schedule.noise_level(s), u) - expand(schedule.noise_level(t), u)
+    slope_t = _slope(denoiser, u, t, y)
+    slope_s = _slope(denoiser, u + change * slope_t, s, y)
+    return u + change * (0.5 * (slope_t + slope_s))
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,9 +53,8 @@ class Heun(Sampler):
 
     info = SamplerInfo(2, 2, "no", "karras", "Karras et al. 2022, arXiv 2206.00364, algorithm 1")
 
-    def step(self, x_t: Tensor, t: Tensor, s: Tensor, y: Tensor | None, streams: Streams, history: History) -> Tensor:
-        """An Euler step, then the mean of the slopes at its two ends."""
-        u_s = heun(self.denoiser, signal_of(self.schedule, x_t, t), t, s, y)
+    def step(self, x_t: Tensor, t: Tensor, s: Tensor, context: Context) -> Tensor:
+        u_s = heun_step(self.denoiser, signal_of(self.schedule, x_t, t), t, s, context.y)
         return state_of(self.schedule, u_s, s)
 
 
@@ -71,15 +94,14 @@ class EDMStochastic(Sampler):
         if self.s_min > self.s_max:
             raise UserError(f"noise is added from s_min to s_max, which {self.s_min:g} and {self.s_max:g} leave empty")
 
-    def step(self, x_t: Tensor, t: Tensor, s: Tensor, y: Tensor | None, streams: Streams, history: History) -> Tensor:
-        """Up to the raised level, then Heun's step down."""
+    def step(self, x_t: Tensor, t: Tensor, s: Tensor, context: Context) -> Tensor:
         u, level, highest = signal_of(self.schedule, x_t, t), self.schedule.noise_level(t), self.schedule.noise_range[1]
         raised = (level * (1 + self.gamma)).clamp(max=highest)
         if self.gamma > 0 and self.s_min <= float(level) <= self.s_max and float(raised) > float(level):
             added = self.s_noise * (raised**2 - level**2).sqrt()
-            u = u + expand(added, u) * streams.normal(u.shape[1:], u.dtype)
+            u = u + expand(added, u) * context.streams.normal(u.shape[1:], u.dtype)
             t = self.schedule.t_of_noise_level(raised).clamp(max=self.schedule.t_max)
-        return state_of(self.schedule, heun(self.denoiser, u, t, s, y), s)
+        return state_of(self.schedule, heun_step(self.denoiser, u, t, s, context.y), s)
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,17 +128,16 @@ class Restart(Sampler):
                 f"between {lowest:g} and {highest:g}, the ends of the schedule"
             )
 
-    def step(self, x_t: Tensor, t: Tensor, s: Tensor, y: Tensor | None, streams: Streams, history: History) -> Tensor:
-        """Heun's step, and where it crosses `low` the restarts."""
-        u = heun(self.denoiser, signal_of(self.schedule, x_t, t), t, s, y)
+    def step(self, x_t: Tensor, t: Tensor, s: Tensor, context: Context) -> Tensor:
+        u = heun_step(self.denoiser, signal_of(self.schedule, x_t, t), t, s, context.y)
         if self._crosses(t, s):
             low = self.schedule.noise_level(s)
             times = self.schedule.t_of_noise_level(karras_levels(float(low), self.high, self.points))
             times[-1] = s
             for _ in range(self.repeats):
-                u = u + expand((self.high**2 - low**2).sqrt(), u) * streams.normal(u.shape[1:], u.dtype)
+                u = u + expand((self.high**2 - low**2).sqrt(), u) * context.streams.normal(u.shape[1:], u.dtype)
                 for before, after in pairwise(times):
-                    u = heun(self.denoiser, u, before, after, y)
+                    u = heun_step(self.denoiser, u, before, after, context.y)
         return state_of(self.schedule, u, s)
 
     def evaluations(self, t: Tensor, s: Tensor) -> int:

@@ -24,9 +24,7 @@ from pydantic import Field
 from torch import Tensor
 
 from condgen.errors import UserError
-from condgen.rng import Streams
-from condgen.samplers.base import History, Sampler, SamplerInfo
-from condgen.samplers.moves import estimate, kept, redraw, signal_of, state_of
+from condgen.samplers.base import Context, Sampler, SamplerInfo, noise_factors, renoise, signal_of, state_of
 
 __all__ = ["AnnealedLangevin", "ConsistentAnnealed"]
 
@@ -46,13 +44,13 @@ class AnnealedLangevin(Sampler):
     eta: Annotated[float, Field(gt=0, lt=2, description="step size, in units of the squared noise level")] = 0.18
     repeats: Annotated[int, Field(ge=1, description="updates at each noise level")] = 1
 
-    def step(self, x_t: Tensor, t: Tensor, s: Tensor, y: Tensor | None, streams: Streams, history: History) -> Tensor:
-        """Updates at the new level."""
+    def step(self, x_t: Tensor, t: Tensor, s: Tensor, context: Context) -> Tensor:
         u = signal_of(self.schedule, x_t, t)
         level = self.schedule.noise_level(s)
         keep, fresh = torch.full_like(level, 1 - self.eta), (2 * self.eta) ** 0.5 * level
         for _ in range(self.repeats):
-            u = redraw(u, estimate(self.denoiser, u, s, y), keep, fresh, streams)
+            denoised = self.denoiser(state_of(self.schedule, u, s), s, context.y)
+            u = renoise(u, denoised, keep, fresh, context.streams)
         return state_of(self.schedule, u, s)
 
     def evaluations(self, t: Tensor, s: Tensor) -> int:
@@ -82,15 +80,14 @@ class ConsistentAnnealed(Sampler):
         float, Field(ge=1, description="where eta is not given: 1 draws no noise, 2 is ancestral sampling")
     ] = 1.56
 
-    def step(self, x_t: Tensor, t: Tensor, s: Tensor, y: Tensor | None, streams: Streams, history: History) -> Tensor:
-        """One update at the level of t, noised to that of s."""
+    def step(self, x_t: Tensor, t: Tensor, s: Tensor, context: Context) -> Tensor:
         keep, fresh = self._factors(self.schedule.noise_level(t), self.schedule.noise_level(s))
-        u_s = redraw(signal_of(self.schedule, x_t, t), self.denoiser(x_t, t, y), keep, fresh, streams)
-        return state_of(self.schedule, u_s, s)
+        u, denoised = signal_of(self.schedule, x_t, t), self.denoiser(x_t, t, context.y)
+        return state_of(self.schedule, renoise(u, denoised, keep, fresh, context.streams), s)
 
     def _factors(self, level_t: Tensor, level_s: Tensor) -> tuple[Tensor, Tensor]:
         if self.eta is None:
-            return kept(level_t, level_s, self.power)
+            return noise_factors(level_t, level_s, self.power)
         gamma = level_s / level_t
         fresh_share = 1 - ((1 - self.eta) / gamma) ** 2
         if float(fresh_share) < -_ROUNDING:

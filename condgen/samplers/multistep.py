@@ -6,7 +6,7 @@ step :math:`h = \lambda_s - \lambda_t`, with :math:`H = (1 + \eta) h`,
 
 .. math:: u_s = e^{-H} u + H \int_0^1 e^{-H (1 - r)} D(\lambda_t + r h)\,dr + l_s \sqrt{1 - e^{-2 \eta h}}\, z.
 
-A constant D makes the first-order step (`moves.redraw` with :math:`k = e^{-H}`). A polynomial through D at times
+A constant D makes the first-order step (`renoise` with :math:`k = e^{-H}`). A polynomial through D at times
 :math:`\lambda_t + r_k h` adds :math:`\sum_k w_k (D_k - D)`, where the weights satisfy
 
 .. math:: \sum_k w_k r_k^n = c_n = H \int_0^1 e^{-H (1 - r)} r^n dr, \qquad c_0 = 1 - e^{-H},\ \ c_n = 1 - n c_{n-1}/H.
@@ -22,15 +22,23 @@ comes out about three times as wrong.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import reduce
 from typing import Annotated, Literal, TypeAlias
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
-from condgen.rng import Streams
-from condgen.samplers.base import Estimate, History, Sampler, SamplerInfo
-from condgen.samplers.moves import kept, redraw, signal_of, state_of
+from condgen.samplers.base import (
+    Context,
+    Estimate,
+    Sampler,
+    SamplerInfo,
+    noise_factors,
+    renoise,
+    signal_of,
+    state_of,
+)
 from condgen.schedules import Schedule, expand
 
 __all__ = ["DPM2M", "DPM2MSDE", "DPM3MSDE", "UniPC"]
@@ -61,41 +69,39 @@ def _log_ratio(schedule: Schedule, t: Tensor, s: Tensor) -> Tensor:
     return 0.5 * (schedule.log_snr(s) - schedule.log_snr(t))
 
 
-def _bend(
+def _step(
     schedule: Schedule,
-    now: Estimate,
+    start: Estimate,
     s: Tensor,
     others: Sequence[Estimate],
-    single: FirstMoment,
+    context: Context,
     eta: float = 0.0,
-) -> Tensor | float:
-    """What the estimates at other times add to the first-order step from `now` to s: the sum of w_k (D_k - D)."""
-    if not others:
-        return 0.0
-    h = _log_ratio(schedule, now.t, s)
-    nodes = [_log_ratio(schedule, now.t, other.t) / h for other in others]
-    weights = _weights(nodes, (1 + eta) * h, single)
-    terms = [expand(w, now.x) * (other.denoised - now.denoised) for w, other in zip(weights, others, strict=True)]
-    total = terms[0]
-    for term in terms[1:]:
-        total = total + term
-    return total
-
-
-def _multistep(
-    sampler: Sampler, now: Estimate, s: Tensor, eta: float, order: int, streams: Streams, history: History
+    single: FirstMoment = "exact",
 ) -> Tensor:
-    schedule = sampler.schedule
-    earlier = list(history)[::-1][: order - 1]
-    u = signal_of(schedule, now.x, now.t)
-    keep, fresh = kept(schedule.noise_level(now.t), schedule.noise_level(s), 1 + eta)
-    u_s = redraw(u, now.denoised, keep, fresh, streams)
-    bend = _bend(schedule, now, s, earlier, "bh2" if order == 2 else "exact", eta)
-    history.append(now)
-    return state_of(schedule, u_s + bend, s)
+    """The state at s from one at another time, its estimate, and the estimates at further times."""
+    u = signal_of(schedule, start.x, start.t)
+    keep, fresh = noise_factors(schedule.noise_level(start.t), schedule.noise_level(s), 1 + eta)
+    u_s = renoise(u, start.denoised, keep, fresh, context.streams)
+    if others:
+        h = _log_ratio(schedule, start.t, s)
+        nodes = [_log_ratio(schedule, start.t, other.t) / h for other in others]
+        weights = _weights(nodes, (1 + eta) * h, single)
+        terms = [expand(w, u) * (other.denoised - start.denoised) for w, other in zip(weights, others, strict=True)]
+        u_s = u_s + reduce(torch.add, terms)
+    return state_of(schedule, u_s, s)
 
 
-_PAPER = "Lu et al. 2022, arXiv 2211.01095, algorithm 2"
+def _dpm_step(
+    sampler: Sampler, x_t: Tensor, t: Tensor, s: Tensor, context: Context, order: Literal[2, 3], eta: float
+) -> Tensor:
+    """DPM-Solver++; the first steps of a trajectory are of lower order."""
+    now = Estimate(t, x_t, sampler.denoiser(x_t, t, context.y))
+    earlier = list(context.history)[::-1][: order - 1]
+    context.history.append(now)
+    return _step(sampler.schedule, now, s, earlier, context, eta, "bh2" if order == 2 else "exact")
+
+
+_SDE_PAPER = "k-diffusion, on Lu et al. 2022, arXiv 2211.01095 (SDE-DPM-Solver++)"
 _Eta = Annotated[
     float, Field(ge=0, le=2, description="noise of the reverse SDE: 0 is the flow without noise, 1 the usual SDE")
 ]
@@ -105,26 +111,22 @@ _Eta = Annotated[
 class DPM2M(Sampler):
     """DPM-Solver++(2M): the line through the estimates at this time and the one before."""
 
-    info = SamplerInfo(2, 1, "no", "log-snr", _PAPER)
+    info = SamplerInfo(2, 1, "no", "log-snr", "Lu et al. 2022, arXiv 2211.01095, algorithm 2")
 
-    def step(self, x_t: Tensor, t: Tensor, s: Tensor, y: Tensor | None, streams: Streams, history: History) -> Tensor:
-        """A step of second order; the first of a trajectory is DDIM's."""
-        return _multistep(self, Estimate(t, x_t, self.denoiser(x_t, t, y)), s, 0.0, 2, streams, history)
+    def step(self, x_t: Tensor, t: Tensor, s: Tensor, context: Context) -> Tensor:
+        return _dpm_step(self, x_t, t, s, context, 2, 0.0)
 
 
 @dataclass(frozen=True, eq=False)
 class DPM2MSDE(Sampler):
     """DPM-Solver++(2M) for the reverse SDE, its "midpoint" form (`sample_dpmpp_2m_sde` of k-diffusion)."""
 
-    info = SamplerInfo(
-        2, 1, "if eta > 0", "log-snr", "k-diffusion, on Lu et al. 2022, arXiv 2211.01095 (SDE-DPM-Solver++)"
-    )
+    info = SamplerInfo(2, 1, "if eta > 0", "log-snr", _SDE_PAPER)
 
     eta: _Eta = 1.0
 
-    def step(self, x_t: Tensor, t: Tensor, s: Tensor, y: Tensor | None, streams: Streams, history: History) -> Tensor:
-        """As `DPM2M`, with noise."""
-        return _multistep(self, Estimate(t, x_t, self.denoiser(x_t, t, y)), s, self.eta, 2, streams, history)
+    def step(self, x_t: Tensor, t: Tensor, s: Tensor, context: Context) -> Tensor:
+        return _dpm_step(self, x_t, t, s, context, 2, self.eta)
 
 
 @dataclass(frozen=True, eq=False)
@@ -135,15 +137,12 @@ class DPM3MSDE(Sampler):
     of second order for it; this is of third without noise.
     """
 
-    info = SamplerInfo(
-        3, 1, "if eta > 0", "log-snr", "k-diffusion, on Lu et al. 2022, arXiv 2211.01095 (SDE-DPM-Solver++)"
-    )
+    info = SamplerInfo(3, 1, "if eta > 0", "log-snr", _SDE_PAPER)
 
     eta: _Eta = 1.0
 
-    def step(self, x_t: Tensor, t: Tensor, s: Tensor, y: Tensor | None, streams: Streams, history: History) -> Tensor:
-        """A step of third order; the first two of a trajectory are of first and second."""
-        return _multistep(self, Estimate(t, x_t, self.denoiser(x_t, t, y)), s, self.eta, 3, streams, history)
+    def step(self, x_t: Tensor, t: Tensor, s: Tensor, context: Context) -> Tensor:
+        return _dpm_step(self, x_t, t, s, context, 3, self.eta)
 
 
 @dataclass(frozen=True, eq=False)
@@ -162,19 +161,12 @@ class UniPC(Sampler):
         Field(description="the paper's B(h), for steps that know one other time: bh1 is h, bh2 is e^h - 1"),
     ] = "bh2"
 
-    def step(self, x_t: Tensor, t: Tensor, s: Tensor, y: Tensor | None, streams: Streams, history: History) -> Tensor:
-        """Corrects the state at t, then predicts the one at s."""
-        now = Estimate(t, x_t, self.denoiser(x_t, t, y))
+    def step(self, x_t: Tensor, t: Tensor, s: Tensor, context: Context) -> Tensor:
+        now, history = Estimate(t, x_t, self.denoiser(x_t, t, context.y)), context.history
         if history:
-            known = list(history)[::-1]
-            now = now._replace(x=self._carry(known[0], t, [*known[1 : self.order], now]))
+            *earlier, last = history
+            others = [*earlier[::-1][: self.order - 1], now]
+            now = now._replace(x=_step(self.schedule, last, t, others, context, single=self.variant))
+        earlier = list(history)[::-1][: self.order - 1]
         history.append(now)
-        known = list(history)[::-1]
-        return self._carry(now, s, known[1 : self.order])
-
-    def _carry(self, start: Estimate, s: Tensor, others: Sequence[Estimate]) -> Tensor:
-        """The state at s from the corrected one at an earlier time and the estimates at others."""
-        keep, _ = kept(self.schedule.noise_level(start.t), self.schedule.noise_level(s), 1)
-        u = signal_of(self.schedule, start.x, start.t)
-        u_s = start.denoised + expand(keep, u) * (u - start.denoised)
-        return state_of(self.schedule, u_s + _bend(self.schedule, start, s, others, self.variant), s)
+        return _step(self.schedule, now, s, earlier, context, single=self.variant)

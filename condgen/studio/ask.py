@@ -13,7 +13,7 @@ from condgen.errors import UserError
 from condgen.files import parse_json
 from condgen.recipes import Method, SampleStage, labels_spread
 from condgen.runs import Models
-from condgen.samplers import options_of
+from condgen.samplers import SAMPLERS, options_of
 from condgen.settings import Settings, parse
 from condgen.studio.models import Offer
 
@@ -48,6 +48,8 @@ class Ask(Settings):
     @field_validator("method")
     @classmethod
     def _options_bounded(cls, method: Method, _: ValidationInfo) -> Method:
+        if method.sampler not in SAMPLERS:
+            raise ValueError("a request names a built-in sampler: nothing is imported for it")
         for name, value in method.options.items():
             if isinstance(value, str) and len(value) > 40:
                 raise ValueError(f"option {name} is too long")

@@ -10,7 +10,7 @@ from condgen import __version__
 from condgen.errors import UserError
 from condgen.recipes import Method
 from condgen.runs.layout import SCORE
-from condgen.samplers import FIXED, SAMPLERS, Sampler, SamplerName, build_sampler, evaluations_on, grid_for, options_of
+from condgen.samplers import FIXED, SAMPLERS, Sampler, build_sampler, evaluations_on, grid_for, options_of
 from condgen.score import ScoreModel
 from condgen.studio.ask import Limits
 from condgen.studio.models import ModelCache, Offer
@@ -62,7 +62,7 @@ def _guides(offer: Offer, name: str, labels: str) -> list[dict[str, str]]:
     return guides + [{"kind": "guide", "name": other} for other in offer.labels if other != name]
 
 
-def _describe_sampler(name: SamplerName, score: ScoreModel) -> dict[str, Any]:
+def _describe_sampler(name: str, score: ScoreModel) -> dict[str, Any]:
     info = SAMPLERS[name].info
     facts: dict[str, Any] = {
         "name": name,
@@ -74,7 +74,7 @@ def _describe_sampler(name: SamplerName, score: ScoreModel) -> dict[str, Any]:
     return facts | _counts(name, score)
 
 
-def _counts(name: SamplerName, score: ScoreModel) -> dict[str, int]:
+def _counts(name: str, score: ScoreModel) -> dict[str, int]:
     """How many evaluations a sampler makes by default, and at least; nothing where it finds out on the way."""
     try:
         sampler = build_sampler(name, score)

@@ -74,8 +74,7 @@ class Watch:
             turns.append((places[label], number))
         self.followed = sorted(number for _, number in sorted(turns)[:most])
         self.schedule = sampler.schedule
-        together = not isinstance(sampler, AdaptiveSampler)
-        self._watcher = Recorder(self.schedule, len(labels), self.followed, numbers, FRAMES, together=together)
+        self._watcher = Recorder(self.schedule, len(labels), self.followed, FRAMES)
         self._denoiser, self._tell, self._asked = sampler.denoiser, tell, 0
         self.leave = self._watcher.leave
 
@@ -103,5 +102,5 @@ class Watch:
 
         They are on the CPU.
         """
-        chosen = thin_out(self._watcher.path(number), FRAMES)
+        chosen = thin_out(self._watcher.points[number], FRAMES)
         return [frame._replace(x_t=frame.x_t.cpu(), denoised=frame.denoised.cpu()) for frame in chosen]

@@ -10,7 +10,7 @@ import torch
 from condgen.errors import UserError
 from condgen.networks import DiffusersSettings, start_from
 from condgen.rng import Streams
-from condgen.samplers import DDIM, History
+from condgen.samplers import DDIM, Context
 from condgen.schedules import EDM, VP
 from condgen.score import ScoreConfig
 
@@ -87,9 +87,9 @@ def test_ddim_on_its_timesteps_is_the_trajectory_of_diffusers():
     for k in scheduler.timesteps:
         theirs = scheduler.step(model.net.unet(theirs, k).sample, k, theirs).prev_sample
     alpha = (1 / (1 + levels[0] ** 2)).sqrt().float()
-    sampler, x, history = DDIM(model), noise / alpha, History(maxlen=3)
+    sampler, x, context = DDIM(model), noise / alpha, Context(None, Streams([3, 4]))
     for t, s in pairwise(levels):
-        x = sampler.step(x, t, s, None, Streams([3, 4]), history)
+        x = sampler.step(x, t, s, context)
     torch.testing.assert_close(model(x, levels[-1]), theirs, rtol=1e-4, atol=1e-4)
 
 

@@ -3,7 +3,7 @@
 import torch
 
 from condgen.rng import Streams
-from condgen.samplers import DDIM, Ancestral, History, PredictorCorrector, ReverseDiffusion
+from condgen.samplers import DDIM, Ancestral, Context, PredictorCorrector, ReverseDiffusion
 from condgen.schedules import VE, VP
 
 
@@ -13,7 +13,7 @@ def _step(sampler, level_t=1.0, level_s=0.7, seeds=range(6), width=8):
     noise, streams = Streams(seeds), Streams(seeds)
     x = streams.normal((width,), torch.float64)
     noise.normal((width,), torch.float64)
-    x_s = sampler.step(x, t, s, None, streams, History(maxlen=3))
+    x_s = sampler.step(x, t, s, Context(None, streams))
     return t, s, x, noise.normal((width,), torch.float64), x_s
 
 
@@ -39,7 +39,7 @@ def test_ddim_draws_eta_times_the_noise_of_ancestral_sampling(gaussian):
 
 
 def test_langevin_steps_by_level_are_those_by_norms_where_norms_concentrate(gaussian):
-    """SamplerInfo a point in many dimensions, whose score is all noise."""
+    """About a point in many dimensions, whose score is all noise."""
     x = [
         _step(PredictorCorrector(gaussian(VE(), std=0.0), length=length), 1.0, 0.99, range(4), width=20_000)[-1]
         for length in ("level", "norms")

@@ -14,7 +14,7 @@ import torch
 
 from condgen.oracle import Oracle
 from condgen.rng import Streams
-from condgen.samplers import History, Restart, build_sampler
+from condgen.samplers import Context, Restart, build_sampler
 from condgen.schedules import EDM, VE, VP, geometric_grid, karras_grid, uniform_grid
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of other people's code
@@ -53,10 +53,11 @@ class Draws:
 
 def _ours(name, schedule, grid, options=None):
     """The states at every time of the grid."""
-    sampler, draws, history = build_sampler(name, _mixture(schedule), options or {}), Draws(), History(maxlen=3)
+    sampler, draws = build_sampler(name, _mixture(schedule), options or {}), Draws()
+    context = Context(None, draws.streams)
     x = [schedule.sigma(grid[0]) * draws()]
     for t, s in pairwise(grid):
-        x.append(sampler.step(x[-1], t, s, None, draws.streams, history))
+        x.append(sampler.step(x[-1], t, s, context))
     return x
 
 

@@ -27,8 +27,7 @@ from torch import Tensor
 from condgen.rng import Streams
 from condgen.samplers.adaptive.loop import AdaptiveSampler, AdaptiveState, rows_of
 from condgen.samplers.adaptive.step_size import Tolerance
-from condgen.samplers.base import SamplerInfo
-from condgen.samplers.moves import signal_of, state_of
+from condgen.samplers.base import SamplerInfo, signal_of, state_of
 from condgen.schedules import expand
 
 __all__ = ["AdaptiveMultistep"]
@@ -48,8 +47,8 @@ class AdaptiveMultistep(AdaptiveSampler):
     growth: Annotated[float, Field(gt=1, description="a step is at most so many times the one before it")] = 1.5
     longest: Annotated[float, Field(gt=0, description="step in the logarithm of the noise level")] = 0.7
 
-    def launch(self, streams: Streams, y: Tensor | None, shape: Sequence[int]) -> AdaptiveState:
-        return _Steps(self, streams, y, shape)
+    def start(self, streams: Streams, y: Tensor | None, shape: Sequence[int]) -> AdaptiveState:
+        return _MultistepState(self, streams, y, shape)
 
 
 def _longest(room: float, rate: float) -> float:
@@ -63,7 +62,7 @@ def _longest(room: float, rate: float) -> float:
     return h
 
 
-class _Steps(AdaptiveState):
+class _MultistepState(AdaptiveState):
     def __init__(self, sampler: AdaptiveMultistep, streams: Streams, y: Tensor | None, shape: Sequence[int]) -> None:
         super().__init__(sampler.schedule, streams, y, shape)
         self.sampler, self.tolerance = sampler, Tolerance(sampler.absolute, sampler.relative)
@@ -73,11 +72,11 @@ class _Steps(AdaptiveState):
         self.estimate = torch.zeros_like(self.x)  # where it began
         self.before = self.x.clone()  # u there
 
-    def answer(self, rows: list[int], denoised: Tensor) -> None:
+    def advance(self, rows: list[int], denoised: Tensor) -> None:
         """One step from every estimate."""
         rate = 1 + self.sampler.eta
         level, last = self.level[rows], self.h[rows]
-        u = signal_of(self.schedule, self.question[rows], self.time[rows])
+        u = signal_of(self.schedule, self.query[rows], self.query_t[rows])
         change = denoised - self.estimate[rows]
         errors = self.tolerance.measure(change, u, self.before[rows])
         steps = [self._length(history, error) for history, error in zip(last.tolist(), errors.tolist(), strict=True)]
@@ -93,8 +92,8 @@ class _Steps(AdaptiveState):
         self.x[rows] = state_of(self.schedule, moved, self.t[rows])
         self.not_finite[rows] |= ~errors.isfinite()
         self.accepted[rows] += 1
-        self.ask(rows, self.x[rows], self.t[rows])
-        self.arrive([rows[i] for i in rows_of(landing <= self.least)])
+        self.set_query(rows, self.x[rows], self.t[rows])
+        self.finish([rows[i] for i in rows_of(landing <= self.least)])
 
     def _length(self, last: float, error: float) -> float:
         """The longest step within the tolerance, given the last one and the error that its change would make."""

@@ -18,8 +18,7 @@ from torch import Tensor
 from condgen.rng import Streams
 from condgen.samplers.adaptive.loop import AdaptiveSampler, AdaptiveState, rows_of
 from condgen.samplers.adaptive.step_size import Controller, Tolerance
-from condgen.samplers.base import SamplerInfo
-from condgen.samplers.moves import signal_of, state_of
+from condgen.samplers.base import SamplerInfo, signal_of, state_of
 from condgen.schedules import expand
 
 __all__ = ["AdaptiveODE"]
@@ -30,7 +29,7 @@ _WEIGHTS = torch.tensor(  # of the slopes known by then, for the states at the n
     [[1 / 2, 0, 0, 0], [0, 3 / 4, 0, 0], [2 / 9, 1 / 3, 4 / 9, 0]], dtype=torch.float64
 )
 _ERROR = torch.tensor([-5 / 72, 1 / 12, 1 / 9, -1 / 8], dtype=torch.float64)  # order 3 less order 2
-_HOPELESS = 1e-8  # a ratio of noise levels so near to one that a shorter step would not mend an undefined number
+_SHORTEST = 1e-8  # a ratio of noise levels so near to one that a shorter step would not mend an undefined number
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,11 +47,11 @@ class AdaptiveODE(AdaptiveSampler):
     shrink: Annotated[float, Field(gt=0, lt=1, description="a step is at least so many times the one before it")] = 0.2
     growth: Annotated[float, Field(gt=1, description="and at most so many times")] = 5.0
 
-    def launch(self, streams: Streams, y: Tensor | None, shape: Sequence[int]) -> AdaptiveState:
-        return _Stages(self, streams, y, shape)
+    def start(self, streams: Streams, y: Tensor | None, shape: Sequence[int]) -> AdaptiveState:
+        return _ODEState(self, streams, y, shape)
 
 
-class _Stages(AdaptiveState):
+class _ODEState(AdaptiveState):
     def __init__(self, sampler: AdaptiveODE, streams: Streams, y: Tensor | None, shape: Sequence[int]) -> None:
         super().__init__(sampler.schedule, streams, y, shape)
         self.controller = Controller(sampler.safety, 1 / 3, sampler.shrink, sampler.growth)
@@ -64,33 +63,33 @@ class _Stages(AdaptiveState):
         self.u = signal_of(self.schedule, self.x, self.t)
         self.slopes = self.x.new_zeros(len(self.x), _SLOPES, *shape)
 
-    def answer(self, rows: list[int], denoised: Tensor) -> None:
+    def advance(self, rows: list[int], denoised: Tensor) -> None:
         """A slope; the fourth judges the step."""
-        t, stage = self.time[rows], self.stage[rows]
-        u = signal_of(self.schedule, self.question[rows], t)
+        t, stage = self.query_t[rows], self.stage[rows]
+        u = signal_of(self.schedule, self.query[rows], t)
         self.slopes[rows, stage] = (u - denoised) / expand(self.schedule.noise_level(t), u)
         self.stage[rows] = stage + 1
         judged = rows_of(self.stage == _SLOPES)
         if judged:
-            self._judge(judged)
-        going = [row for row, ended in zip(rows, self.last[rows].tolist(), strict=True) if not ended]
+            self._finish_step(judged)
+        going = [row for row, ended in zip(rows, self.is_final[rows].tolist(), strict=True) if not ended]
         if going:
-            self._go_on(going)
+            self._query_stage(going)
 
-    def _go_on(self, rows: list[int]) -> None:
+    def _query_stage(self, rows: list[int]) -> None:
         """Asks at the next node of the steps in some rows."""
-        known, (landing, h) = self.stage[rows], self._landing(rows)
+        known, (landing, h) = self.stage[rows], self._end(rows)
         u = self.u[rows] - expand(h, self.u) * self._combine(rows, _WEIGHTS[known - 1])
         level = torch.where(known == _SLOPES - 1, landing, self.level[rows] - _NODES[known - 1] * h)
         t = self._time(level)
-        self.ask(rows, state_of(self.schedule, u, t), t)
+        self.set_query(rows, state_of(self.schedule, u, t), t)
 
     def _combine(self, rows: list[int], weights: Tensor) -> Tensor:
         """Sums of the slopes in some rows, with weights (n, 4) float64."""
         slopes = self.slopes[rows]
         return reduce(torch.add, (expand(weights[:, i], self.u) * slopes[:, i] for i in range(_SLOPES)))
 
-    def _landing(self, rows: list[int]) -> tuple[Tensor, Tensor]:
+    def _end(self, rows: list[int]) -> tuple[Tensor, Tensor]:
         """The noise levels where the steps in some rows end, and their lengths."""
         level = self.level[rows]
         landing = (level * (-self.h[rows]).exp()).clamp_min(self.least)
@@ -100,10 +99,10 @@ class _Stages(AdaptiveState):
         t = self.schedule.t_of_noise_level(level)
         return torch.where(level <= self.least, self.schedule.t_min, t)  # the end exactly, free of the round trip
 
-    def _judge(self, rows: list[int]) -> None:
+    def _finish_step(self, rows: list[int]) -> None:
         """Takes the steps whose error is small enough, and sets the next lengths."""
-        landing, h = self._landing(rows)
-        u = signal_of(self.schedule, self.question[rows], self.time[rows])
+        landing, h = self._end(rows)
+        u = signal_of(self.schedule, self.query[rows], self.query_t[rows])
         difference = expand(h, u) * self._combine(rows, _ERROR.expand(len(rows), -1))
         errors = self.tolerance.measure(difference, u, self.u[rows])
         yes = rows_of(errors <= 1)
@@ -112,9 +111,9 @@ class _Stages(AdaptiveState):
         self.slopes[taken, 0] = self.slopes[taken, _SLOPES - 1]
         self.accepted[taken] += 1
         self.rejected[[rows[i] for i in rows_of(~(errors <= 1))]] += 1
-        self.not_finite[rows] |= ~errors.isfinite() & (self.h[rows] < _HOPELESS)
+        self.not_finite[rows] |= ~errors.isfinite() & (self.h[rows] < _SHORTEST)
         self.h[rows] *= self.controller.factors(errors)
         self.stage[rows] = 1
         arrived = [rows[i] for i in rows_of((errors <= 1) & (landing <= self.least))]
         self.x[arrived] = state_of(self.schedule, self.u[arrived], self.t[arrived])
-        self.arrive(arrived)
+        self.finish(arrived)

@@ -53,11 +53,11 @@ class AdaptiveSDE(AdaptiveSampler):
         Field(description="draw new noise after a rejection, as the published code does: biased in few dimensions"),
     ] = False
 
-    def launch(self, streams: Streams, y: Tensor | None, shape: Sequence[int]) -> AdaptiveState:
-        return _Attempts(self, streams, y, shape)
+    def start(self, streams: Streams, y: Tensor | None, shape: Sequence[int]) -> AdaptiveState:
+        return _SDEState(self, streams, y, shape)
 
 
-class _Attempts(AdaptiveState):
+class _SDEState(AdaptiveState):
     def __init__(self, sampler: AdaptiveSDE, streams: Streams, y: Tensor | None, shape: Sequence[int]) -> None:
         super().__init__(sampler.schedule, streams, y, shape)
         self.sampler = sampler
@@ -66,19 +66,19 @@ class _Attempts(AdaptiveState):
         self.span = sampler.schedule.t_max - sampler.schedule.t_min
         self.paths = BrownianMemory(streams, shape, self.x.dtype)
         self.h = torch.full_like(self.t, sampler.first_step * self.span)
-        self.trying = torch.zeros_like(self.last)  # the question is the far end of an attempt
+        self.trying = torch.zeros_like(self.is_final)  # the question is the far end of an attempt
         self.drift = torch.zeros_like(self.x)  # F(x, t)
         self.increment = torch.zeros_like(self.x)  # W
         self.low = torch.zeros_like(self.x)  # x'
         self.previous = self.x.clone()  # x' of the last accepted step
 
-    def answer(self, rows: list[int], denoised: Tensor) -> None:
+    def advance(self, rows: list[int], denoised: Tensor) -> None:
         """A slope at the start of a step opens an attempt; one at its far end judges it."""
         trying = self.trying[rows]
         opening, judged = rows_of(~trying), rows_of(trying)
         at = [rows[i] for i in opening]
         self.drift[at] = self._reverse_drift(self.x[at], self.t[at], denoised[opening])
-        rejected = self._judge([rows[i] for i in judged], denoised[judged]) if judged else []
+        rejected = self._finish_step([rows[i] for i in judged], denoised[judged]) if judged else []
         if at or rejected:
             self._propose(sorted(at + rejected))
 
@@ -87,7 +87,7 @@ class _Attempts(AdaptiveState):
         score = score_from_denoised(denoised, x, expand(schedule.alpha(t), x), expand(schedule.sigma(t), x))
         return expand(schedule.drift(t), x) * x - expand(schedule.diffusion(t) ** 2, x) * score
 
-    def _landing(self, rows: list[int]) -> Tensor:
+    def _end(self, rows: list[int]) -> Tensor:
         """Where the steps in some rows end: at the least noise exactly, where they reach it."""
         t, h = self.t[rows], self.h[rows]
         return torch.where(h < t - self.schedule.t_min, t - h, self.schedule.t_min)
@@ -97,11 +97,11 @@ class _Attempts(AdaptiveState):
         increment = self.paths.increments(rows, h.tolist())
         low = x - expand(h, x) * self.drift[rows] + expand(g, x) * increment
         self.increment[rows], self.low[rows], self.trying[rows] = increment, low, True
-        self.ask(rows, low, self._landing(rows))
+        self.set_query(rows, low, self._end(rows))
 
-    def _judge(self, rows: list[int], denoised: Tensor) -> list[int]:
+    def _finish_step(self, rows: list[int], denoised: Tensor) -> list[int]:
         """Accepts attempts or not, sets the next lengths, and returns the rows that must try again."""
-        h, s, low = self.h[rows], self._landing(rows), self.low[rows]
+        h, s, low = self.h[rows], self._end(rows), self.low[rows]
         slope = self._reverse_drift(low, s, denoised)
         g = expand(self.schedule.diffusion(s), low)
         high = 0.5 * (self.x[rows] + low - expand(h, low) * slope + g * self.increment[rows])
@@ -120,7 +120,7 @@ class _Attempts(AdaptiveState):
         left = self.t[rows] - self.schedule.t_min
         self.h[rows] = torch.minimum((h * self.controller.factors(errors)).clamp_min(least), left)
         arrived, going = rows_of(accepts & (left <= 0)), rows_of(accepts & (left > 0))
-        self.arrive([rows[i] for i in arrived])
+        self.finish([rows[i] for i in arrived])
         under_way = [rows[i] for i in going]
-        self.ask(under_way, self.x[under_way], self.t[under_way])
+        self.set_query(under_way, self.x[under_way], self.t[under_way])
         return refused
