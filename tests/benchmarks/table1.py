@@ -1,117 +1,107 @@
 """Table 1 of the DLSM paper (Chao et al. 2022) on the moons: score errors, and samples at one noise level.
 
-The errors are those of `diagnose` on the paper's grid. The paper also draws x_t at its noise level for each class, by
-Langevin steps whose step size, as published in code, leaves them in another distribution than the model's. Here the
-probability flow runs from the highest noise to that level, stops, and its points are compared with noised data of the
-class by precision and recall (k = 5). Another row holds fresh noised data: the best that either can be at this n.
+    uv run tests/benchmarks/table1.py --full --json assets/table1.json    (10 minutes; quick: one seed, 1 minute)
+
+Score errors are those of `diagnose` on the paper's grid. Samples are drawn by the probability flow from the highest
+noise to that noise level and compared with noised data of their class by precision and recall (k = 5); the row "noised
+data" holds fresh noised data, the best that either can be at this n.
 """
 
-from collections.abc import Generator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated
 
 import torch
-from torch import Tensor
+import typer
+from bench import Figure, Full, JsonFile, Seeds, finish, run
 
-from benchmarks.seeds import Fact, rows_over_seeds
-from condgen.data import LabelledSet, load
+from condgen.data import load
 from condgen.denoiser import Denoiser
-from condgen.errors import UserError
 from condgen.metrics import prdc
 from condgen.oracle import Oracle
-from condgen.recipes import Recipe
+from condgen.recipes import load_recipe
 from condgen.rng import Streams, keyed_generator
-from condgen.runs import Folders, default_methods, describe_environment, open_guided, read_json
+from condgen.runs import Folders, open_guided, read_json, run_recipe
 from condgen.samplers import Heun, trajectory
 from condgen.schedules import perturb
 from condgen.score import ScoreModel
-
-__all__ = ["check_table_one", "table_one"]
-
-_NEIGHBOUR, _STEPS = 5, 24
+from condgen.training import Processes
 
 
-def check_table_one(recipe: Recipe) -> None:
-    """Raises UserError where a recipe has no grid, which is for points in the plane."""
-    if recipe.diagnose is None or recipe.diagnose.grid is None:
-        raise UserError(f"recipe {recipe.name!r} has no diagnose.grid: take recipes/moons.yaml")
-
-
-def table_one(
-    recipe: Recipe, seeds: Sequence[int], folder: Path, command: str, per_class: int = 2000
-) -> Generator[str, None, dict[str, Any]]:
-    """Score errors on the grid, and precision and recall of samples at its first noise level, over finished runs.
-
-    Args:
-        recipe: of points in the plane, with `diagnose.grid`.
-        seeds: whose runs lie in `folder/seed-N`.
-        folder: of the runs.
-        command: that is said to make the figures.
-        per_class: samples, and noised data, of each class.
-
-    Yields:
-        What comes next.
-
-    Raises:
-        UserError: the recipe has no grid.
-    """
-    check_table_one(recipe)
-    assert recipe.diagnose is not None
-    assert recipe.diagnose.grid is not None
-    level = recipe.diagnose.grid.levels[0]
-    train = load(recipe.data, "train")
-    oracle = Oracle(recipe.schedule, train.floats(), train.y, train.n_classes)
-    facts: list[Fact] = []
-    for seed in seeds:
-        run = folder / f"seed-{seed}"
-        for row in read_json(run / "diagnostics.json")["rows"]:
-            if row["weighting"] == "grid" and row["sigma"] == level:
-                size = f"noise level {level:g}, grid of {row['n']} queries"
-                facts.append(Fact(row["quantity"], row["method"], size, "1/data unit", row["mean"]))
-        classifiers = {name: run / f"classifier-{name}" for name in recipe.classifiers}
-        scores = {name: run / f"score-{name}" for name in recipe.scores}
-        folders = Folders(run / "score", scores, classifiers)
-        methods: dict[str, Denoiser] = {"oracle": oracle} if seed == seeds[0] else {}
-        methods["zero guidance"] = ScoreModel.load(run / "score")
-        for name, guidance in (recipe.diagnose.methods or default_methods(classifiers)).items():
-            methods[name] = open_guided(guidance, folders.models(guidance), torch.device("cpu"))[0]
-        real = _noised(recipe, train, level, per_class, seed)
-        again = _noised(recipe, train, level, per_class, 10_000 + seed)
-        samples: dict[str, Tensor | Denoiser] = {"noised data": again, **methods}
-        for name, source in samples.items():
-            yield f"seed {seed}, {name}"
-            drawn = _drawn(source, level, per_class, train.n_classes, seed) if isinstance(source, Denoiser) else source
-            for label in range(train.n_classes):
-                rows = slice(label * per_class, (label + 1) * per_class)
-                found = prdc(real[rows], drawn[rows], _NEIGHBOUR)
-                size = f"noise level {level:g}, class {train.names[label]}, n = {per_class}"
-                facts.append(Fact("precision", name, size, "", float(found.precision.mean())))
-                facts.append(Fact("recall", name, size, "", float(found.recall.mean())))
-    about = {"recipe": recipe.name, "seeds": list(seeds), "command": command, **describe_environment()}
-    return {"what": about, "rows": rows_over_seeds(facts)}
-
-
-def _noised(recipe: Recipe, train: LabelledSet, level: float, per_class: int, seed: int) -> Tensor:
+def noised_data(schedule, train, level, per_class, seed):
     """Noised data, class after class: (K per_class, 2)."""
-    generator = keyed_generator(seed)
-    t = recipe.schedule.t_of_noise_level(torch.tensor(level))
-    parts = []
+    generator, parts = keyed_generator(seed), []
+    t = schedule.t_of_noise_level(torch.tensor(level))
     for label in range(train.n_classes):
         rows = (train.y == label).nonzero()[:, 0]
         x = train.floats(rows[torch.randint(len(rows), (per_class,), generator=generator)])
-        parts.append(perturb(recipe.schedule, x, t, torch.randn(x.shape, generator=generator)))
+        parts.append(perturb(schedule, x, t, torch.randn(x.shape, generator=generator)))
     return torch.cat(parts)
 
 
-def _drawn(denoiser: Denoiser, level: float, per_class: int, n_classes: int, seed: int) -> Tensor:
-    """Points at one noise level, class after class, from the highest noise by the probability flow."""
+def flow_samples(denoiser: Denoiser, level, per_class, n_classes, seed):
+    """Points at one noise level, class after class, from the highest noise by Heun's method on 24 noise levels."""
     schedule = denoiser.schedule
-    high = schedule.noise_range[1]
-    roots = torch.linspace(high ** (1 / 7), level ** (1 / 7), _STEPS, dtype=torch.float64)
+    roots = torch.linspace(schedule.noise_range[1] ** (1 / 7), level ** (1 / 7), 24, dtype=torch.float64)
     grid = schedule.t_of_noise_level(roots**7)
     y = torch.arange(n_classes).repeat_interleave(per_class)
     streams = Streams(range(seed * 1_000_000, seed * 1_000_000 + len(y)))
-    for step in trajectory(Heun(denoiser), grid, streams, y, (2,)):
-        if step.number == len(grid) - 1:
-            return step.x
-    raise AssertionError("the trajectory ends with the grid")
+    steps = list(trajectory(Heun(denoiser), grid, streams, y, (2,)))
+    return steps[-2].x  # the last one is the denoised estimate
+
+
+def figures_of_run(recipe, run: Path, seed, per_class) -> list[Figure]:
+    """Score errors on the grid, and precision and recall of samples, of one finished run."""
+    level, figures = recipe.diagnose.grid.levels[0], []
+    for row in read_json(run / "diagnostics.json")["rows"]:
+        if row["weighting"] == "grid" and row["sigma"] == level:
+            size = f"noise level {level:g}, grid of {row['n']} queries"
+            figures.append(Figure(row["quantity"], row["method"], size, "1/data unit", row["mean"]))
+    train = load(recipe.data, "train")
+    folders = Folders(
+        run / "score",
+        {name: run / f"score-{name}" for name in recipe.scores},
+        {name: run / f"classifier-{name}" for name in recipe.classifiers},
+    )
+    denoisers = {
+        "oracle": Oracle(recipe.schedule, train.floats(), train.y, train.n_classes),
+        "zero guidance": ScoreModel.load(run / "score"),
+    }
+    for name, guidance in recipe.diagnose.methods.items():
+        denoisers[name] = open_guided(guidance, folders.models(guidance), torch.device("cpu"))[0]
+    real = noised_data(recipe.schedule, train, level, per_class, seed)
+    samples = {"noised data": noised_data(recipe.schedule, train, level, per_class, 10_000 + seed)}
+    samples |= {
+        name: flow_samples(denoiser, level, per_class, train.n_classes, seed) for name, denoiser in denoisers.items()
+    }
+    for name, drawn in samples.items():
+        for label, (ours, theirs) in enumerate(zip(drawn.split(per_class), real.split(per_class), strict=True)):
+            found = prdc(theirs, ours, 5)
+            size = f"noise level {level:g}, class {train.names[label]}, n = {per_class}"
+            figures.append(Figure("precision", name, size, "", float(found.precision.mean())))
+            figures.append(Figure("recall", name, size, "", float(found.recall.mean())))
+    return figures
+
+
+def main(
+    json: JsonFile = None,
+    full: Full = False,
+    seeds: Seeds = 1,
+    per_class: Annotated[int, typer.Option(help="Samples, and noised data, of each class.")] = 2000,
+    out: Annotated[Path, typer.Option(help="Of the runs, which are kept.")] = Path("runs/benchmarks/moons"),
+    overrides: Annotated[list[str] | None, typer.Option("--set", help="KEY=VALUE of recipes/moons.yaml.")] = None,
+) -> None:
+    seeds = max(seeds, 5) if full else seeds
+    recipe = load_recipe(Path("recipes/moons.yaml"), overrides or ())
+    torch.set_num_threads(1)
+    figures = []
+    for seed in range(seeds):
+        run = out / f"seed-{seed}"
+        for event in run_recipe(recipe.model_copy(update={"seed": seed}), run, Processes(cpu=True), "table1"):
+            print(f"\r{seed}: {event.stage:40}", end="")
+        figures += figures_of_run(recipe, run, seed, per_class)
+    print()
+    finish(figures, json, recipe=recipe.name)
+
+
+if __name__ == "__main__":
+    run(main)

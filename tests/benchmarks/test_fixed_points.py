@@ -1,26 +1,19 @@
-"""Where objectives rest: the bench's quadrature against closed forms, and what it says of each."""
+"""Where objectives rest: the quadrature against closed forms, and particles under exact judges."""
 
 import math
 
 import numpy as np
 import pytest
 import torch
+from fixed_points import LEVELS, Objective, exact_loss, gradient, rest, schedule_of
+from particles import follow, moons, normal, two_modes
 from scipy.integrate import quad
 from scipy.special import exp1
 
-from benchmarks import fixed_points
-from benchmarks.fixed_points import LEVELS, Objective, exact_loss, gaussian_facts, gradient, rest, schedule_of
 from condgen.oracle import Oracle
-from condgen.schedules import linear_beta_levels
 
 SMM, DMD = Objective("smm"), Objective("dmd")
 SMALL, LARGE, PAPER = (LEVELS[name] for name in ("0.2 0.5 1", "1 2 3", "of T = 10"))
-
-
-@pytest.fixture
-def few(monkeypatch):
-    """Fewer points of g, for time."""
-    monkeypatch.setattr(fixed_points, "_POINTS", 8)
 
 
 def mismatching_gradient(sigma, g):
@@ -50,7 +43,7 @@ def test_gradient_of_score_mismatching_is_that_of_the_closed_form(levels, g):
     assert gradient(SMM, levels, g) == pytest.approx(exact, rel=0.005, abs=1e-6)
 
 
-@pytest.mark.parametrize("objective", [DMD, Objective("sid", 0.5), Objective("sid", 1.2)], ids=lambda o: o.variant)
+@pytest.mark.parametrize("objective", [DMD, Objective("sid", 0.5), Objective("sid", 1.2)], ids=str)
 def test_gradients_of_two_denoisers_are_those_of_the_closed_form(objective):
     """For Gaussians D = c x_t. Terms are quadratic in (z, n), and x - D_r is linear: a normal q times a length.
 
@@ -89,54 +82,47 @@ def test_the_exact_critic_is_the_real_noise_damped_by_the_odds():
 
 
 @pytest.mark.parametrize("levels", [SMALL, LARGE, PAPER], ids=["small", "large", "paper"])
-@pytest.mark.parametrize("objective", [DMD, Objective("sid", 0.5), Objective("sid", 1.2)], ids=lambda o: o.variant)
-def test_differences_of_denoisers_rest_at_the_data(objective, levels, few):
+@pytest.mark.parametrize("objective", [DMD, Objective("sid", 0.5), Objective("sid", 1.2)], ids=str)
+def test_differences_of_denoisers_rest_at_the_data(objective, levels):
     assert gradient(objective, levels, 1.0) == 0
     assert gradient(objective, levels, 0.9) < 0 < gradient(objective, levels, 1.1)
-    assert rest(objective, levels).g == pytest.approx(1, abs=0.02)
+    assert rest(objective, levels, 8)[0] == pytest.approx(1, abs=0.02)
 
 
-def test_score_mismatching_rests_below_the_data_collapses_or_runs_away(few):
-    small, paper, large = (rest(SMM, levels) for levels in (SMALL, PAPER, LARGE))
-    assert small.g == pytest.approx(0.567, abs=0.005)
-    assert paper.g == pytest.approx(0.705, abs=0.005)
-    assert large.g == 0
-    assert small.runs_away_above == pytest.approx(5.15, abs=0.05)
+def test_score_mismatching_rests_below_the_data_collapses_or_runs_away():
+    (small, edge), (paper, _), (large, _) = (rest(SMM, levels, 8) for levels in (SMALL, PAPER, LARGE))
+    assert small == pytest.approx(0.567, abs=0.005)
+    assert paper == pytest.approx(0.705, abs=0.005)
+    assert large == 0
+    assert edge == pytest.approx(5.15, abs=0.05)
     assert gradient(SMM, SMALL, 1.0) > 0  # away from the data
 
 
-def test_more_of_alpha_makes_the_basin_smaller(few):
-    basins = {a: rest(Objective("sid", a), PAPER).runs_away_above for a in (0.5, 1.0, 1.2)}
-    assert basins[0.5] is None
-    assert 1.2 < basins[1.2] < basins[1.0] < 1.7
+def test_more_of_alpha_makes_the_basin_smaller():
+    """Where the gradient is negative above the data, a generator runs away."""
+    for g, signs in {1.2: (1, 1, 1), 1.45: (1, 1, -1), 1.8: (1, -1, -1)}.items():
+        slopes = (gradient(Objective("sid", alpha), PAPER, g) for alpha in (0.5, 1.0, 1.2))
+        assert tuple(math.copysign(1, slope) for slope in slopes) == signs
 
 
-def test_facts_tell_rests_and_signs(few):
-    work, said = gaussian_facts([SMM, DMD], {"1 2 3": LARGE}), []
-    while True:
-        try:
-            said.append(next(work))
-        except StopIteration as stop:
-            facts = stop.value
-            break
-    assert len(said) == 2
-    found = {(fact.variant, fact.what): fact.value for fact in facts}
-    assert found["smm", "resting std"] == 0
-    assert ("smm", "gradient 5% below") not in found
-    assert found["smm", "gradient 5% above"] == 1
-    assert found["dmd", "resting std"] == pytest.approx(1, abs=1e-3)
-    assert (found["dmd", "gradient 5% below"], found["dmd", "gradient 5% above"]) == (-1, 1)
+def test_particles_widen_to_the_data_by_matching_and_not_by_mismatching():
+    std = {
+        loss: float(follow(Objective(loss), normal(SMALL), SMALL, 150, 80, 0)[0].std())
+        for loss in ("smm", "dmd", "sid")
+    }
+    assert std["dmd"] == pytest.approx(1, abs=0.05)
+    assert std["sid"] == pytest.approx(1, abs=0.08)
+    assert 0.5 < std["smm"] < 0.85
 
 
-def test_levels_are_the_papers_and_ten_of_longer_diffusions():
-    assert tuple(linear_beta_levels(10).tolist()) == PAPER
-    for steps in (20, 50, 100):
-        levels, whole = LEVELS[f"of T = {steps}"], linear_beta_levels(steps).tolist()
-        assert len(set(levels)) == 10
-        assert (levels[0], levels[-1]) == (whole[0], whole[-1])
-        assert set(levels) <= set(whole)
+def test_weights_of_two_modes_are_found_by_matching():
+    x, _ = follow(DMD, two_modes(LARGE), LARGE, 150, 80, 0)
+    assert float((x > 0).double().mean()) == pytest.approx(0.3, abs=0.06)
 
 
-def test_unknown_losses_are_refused():
-    with pytest.raises(ValueError, match="no loss 'gan'"):
-        gradient(Objective("gan"), SMALL, 1.0)
+def test_each_class_goes_to_its_own_moon():
+    oracle = moons(SMALL)
+    x, y = follow(DMD, oracle, SMALL, 60, 60, 0)
+    t = torch.tensor(0.2, dtype=torch.float64)
+    assert float((oracle.log_posterior(x, t).argmax(1) == y).double().mean()) > 0.9
+    assert float(oracle.means.std(0, correction=0).square().mean().sqrt()) == pytest.approx(1, abs=1e-3)

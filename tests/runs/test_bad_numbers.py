@@ -7,7 +7,7 @@ import shutil
 
 import pytest
 import torch
-from reliability import plants
+from reliability import faults
 
 from condgen.checkpoint import load_tensors, save_tensors
 from condgen.classifier import Classifier
@@ -37,7 +37,7 @@ def planted(monkeypatch):
 
     def call(plant, *arguments):
         monkeypatch.setattr(
-            plants,
+            faults,
             "_replace",
             lambda owner, methods: [monkeypatch.setattr(owner, name, method) for name, method in methods.items()],
         )
@@ -53,7 +53,7 @@ def run(digits_of_few_steps, tmp_path):
 
 
 def test_calibration_names_the_level_and_writes_nothing(run, planted):
-    planted(plants.bad_classifier, 0.1)
+    planted(faults.bad_classifier, 0.1)
     folder, stage = run / "classifier-ce", CalibrateStage.model_validate({"calibrate": {"levels": [0.05, 1]}})
     shutil.rmtree(folder / "calibration")
     data = load(parse_data("digits"), "test")
@@ -63,7 +63,7 @@ def test_calibration_names_the_level_and_writes_nothing(run, planted):
 
 
 def test_a_diagnosis_names_the_model_the_level_and_the_class(run, planted, tmp_path):
-    planted(plants.bad_classifier, 0.1)
+    planted(faults.bad_classifier, 0.1)
     stage = DiagnoseStage.model_validate(
         {"diagnose": {"levels": [1, 0.05], "queries": 20}, "methods": {"ce": Guidance(classifier="ce")}}
     )
@@ -75,7 +75,7 @@ def test_a_diagnosis_names_the_model_the_level_and_the_class(run, planted, tmp_p
 
 
 def test_trajectories_that_are_left_out_are_told(run, planted, tmp_path):
-    planted(plants.bad_guidance, 3, 5.0)
+    planted(faults.bad_guidance, 3, 5.0)
     stage = TrajectoryStage(methods={"ce": Method(classifier="ce", nfe=4)}, labels=(3, 4), seeds=(0, 1))
     work = trajectory_stage(tmp_path / "t", stage, {"ce": Models(run / "score", run / "classifier-ce")}, CPU)
     said = [progress.message for progress in work if progress.message]
@@ -110,7 +110,7 @@ def test_weights_that_are_not_finite_are_refused_by_name(run, part, kind):
 
 
 def test_the_target_of_dlsm_is_named(run, planted, tmp_path):
-    planted(plants.bad_prior, 3)
+    planted(faults.bad_prior, 3)
     recipe = json.loads(json.dumps({"width": 16, "depth": 1, "embedding": 8, "kind": "mlp"}))
     stage = ClassifierStage.model_validate(
         {
@@ -136,7 +136,7 @@ def test_images_that_are_all_the_same_teach_nothing():
 
 
 def test_held_out_figures_that_are_not_finite_are_left_out_of_the_log(planted, tmp_path):
-    planted(plants.bad_classifier, 0.1)
+    planted(faults.bad_classifier, 0.1)
     stage = ClassifierStage.model_validate(
         {
             "data": {"kind": "digits"},
@@ -160,7 +160,7 @@ def test_held_out_figures_that_are_not_finite_are_left_out_of_the_log(planted, t
 
 
 def test_many_bad_samples_beside_good_ones_are_not_said_to_be_all(run, planted, tmp_path):
-    planted(plants.bad_guidance, 3, 5.0)
+    planted(faults.bad_guidance, 3, 5.0)
     stage = SampleStage(method=Method(classifier="ce", nfe=3), labels=(3,) * 120 + (4,) * 30, batch=50)
     work = sample_stage("sample", tmp_path / "s", stage, Models(run / "score", run / "classifier-ce"), ALONE)
     with pytest.raises(UserError, match="100 of 100 samples that were tried, of 150 in all, cannot be used"):

@@ -1,6 +1,6 @@
-"""Defects that are planted in a command's process before it starts: numbers go bad where they are wanted to.
+"""Faults that tests put into a process, theirs or a command's: numbers that are not finite.
 
-Each is called in the new process; arguments are bound with `functools.partial`.
+Each is called in the process; arguments are bound with `functools.partial`.
 """
 
 import math
@@ -9,18 +9,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-
-__all__ = [
-    "bad_classifier",
-    "bad_generator",
-    "bad_guidance",
-    "bad_labels",
-    "bad_losses",
-    "bad_points",
-    "bad_prior",
-    "bad_vectors",
-    "huge_weights",
-]
 
 
 def bad_losses(first: int, last: int, value: float, row: int | None = None) -> None:

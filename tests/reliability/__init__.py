@@ -1,1 +1,0 @@
-"""What goes wrong in long runs and with foreign files: made to happen here many times, and counted."""
