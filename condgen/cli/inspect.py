@@ -24,7 +24,7 @@ from condgen.recipes import (
 )
 from condgen.runs import (
     Folders,
-    default_methods,
+    default_methods_in,
     describe_environment,
     diagnose_stage,
     evaluate_stage,
@@ -153,7 +153,7 @@ def diagnose(
     for place in folders.scores.values():
         if not settings.methods and ScoreModel.load(place).config.labels == "none":
             raise UserError(f"{place} is not told the label, so it has no posterior score: name it with --score alone")
-    methods = settings.methods or default_methods(classifiers) | told
+    methods = settings.methods or default_methods_in(classifiers) | told
     unused = folders.scores.keys() - {name for m in methods.values() for name in (m.score, m.guide)}
     unused |= classifiers.keys() - {m.classifier for m in methods.values()}
     if unused:

@@ -1,21 +1,23 @@
 """`condgen run`."""
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, TypeAlias
 
 import torch
 import typer
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
 
 from condgen.cli.dry_run import show_estimate
 from condgen.cli.looks import draw_as_it_goes, show_generators
 from condgen.cli.progress import console, follow
-from condgen.errors import UserError
+from condgen.errors import UserError, shown
 from condgen.files import write_png
 from condgen.recipes import Recipe, load_recipe
-from condgen.runs import each_row, lock, run_recipe
-from condgen.runs.layout import GRID, MANIFEST, REPORT, SAMPLES_PICTURE, samples_folder
+from condgen.runs import each_row, lock, read_json, run_recipe, run_seeds
+from condgen.runs.layout import GRID, MANIFEST, REPORT, SAMPLES_PICTURE, SEEDS, samples_folder
 from condgen.runs.sample_folder import load_picture, picture_path
 from condgen.training import Processes
 
@@ -42,6 +44,10 @@ def run(
     size: Size = None,
     out: Annotated[Path | None, typer.Option(help="The run folder; by default runs/NAME, or runs/NAME-SIZE.")] = None,
     overrides: Overrides = None,
+    seeds: Annotated[
+        int | None,
+        typer.Option(min=1, help="Run it for so many seeds, from the recipe's on: mean and sd of figures."),
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Run nothing: say what it takes, and what is there already.")
     ] = False,
@@ -49,7 +55,7 @@ def run(
 ) -> None:
     """Train, sample, evaluate, diagnose and report, as a recipe says.
 
-    --dry-run tries every stage for a second or two and tells parameters, operations, time, memory and disk.
+    --dry-run tries every stage for a few seconds and tells what is finished, and the time of the rest.
     """
     from condgen.report import build_report  # here and below: plots take a second to import, which most commands spare
 
@@ -66,8 +72,17 @@ def run(
             raise UserError("--dry-run looks at what one process does: leave the launcher out")
         show_estimate(settings, folder, processes, json)
         return
+    command = " ".join(["condgen", *sys.argv[1:]])
+    if seeds is not None:
+        with lock(folder, processes):
+            work = run_seeds(settings, range(settings.seed, settings.seed + seeds), folder, processes, command)
+            follow(draw_as_it_goes(work), processes)
+        if processes.is_main:
+            show_seeds(read_json(folder / SEEDS)["rows"])
+            console.print(f"figures: {(folder / SEEDS).resolve()}", markup=False, soft_wrap=True)
+        return
     with lock(folder, processes):
-        work = run_recipe(settings, folder, processes, " ".join(["condgen", *sys.argv[1:]]))
+        work = run_recipe(settings, folder, processes, command)
         worked = follow(draw_as_it_goes(work), processes)
         if not processes.is_main:
             return
@@ -80,6 +95,15 @@ def run(
     if picture is not None:
         console.print(f"\nsamples: {picture.resolve()}", markup=False, soft_wrap=True)
     console.print(f"report: {page.resolve()}", markup=False, soft_wrap=True)
+
+
+def show_seeds(rows: Sequence[Mapping[str, Any]]) -> None:
+    """Mean and standard deviation of every figure, in the terminal."""
+    table = Table("figure", "of", "at", "mean ± sd", "unit", box=SIMPLE_HEAD)
+    for row in rows:
+        sd = f" ± {row['sd']:.2g}" if row["sd"] is not None else ""
+        table.add_row(*(shown(row[key]) for key in ("what", "variant", "size")), f"{row['value']:.4g}{sd}", row["unit"])
+    console.print(table)
 
 
 def show_tables(folder: Path) -> None:

@@ -13,7 +13,7 @@ from condgen.hub import CONFIG_FILE
 from condgen.metrics import REAL
 from condgen.recipes import read_yaml
 from condgen.report import ErrorRow, MetricRow, parse_rows
-from condgen.runs import default_methods, read_json, read_settings
+from condgen.runs import default_methods_in, read_json, read_settings
 from condgen.runs.layout import DIAGNOSTICS, METRICS, RECIPE_FILE, RUN_FILE, SNAPSHOTS, STAGE_FILE, classifier_folder
 
 __all__ = ["Kind", "Measured", "Model", "Source", "read_source"]
@@ -196,7 +196,7 @@ def _measured(run: Path) -> Measured:
     diagnosed = named_parts((recipe.get("diagnose") or {}).get("methods"), path)
     if not diagnosed:
         classifiers = {name: classifier_folder(run, name) for name in named_parts(recipe.get("classifiers"), path)}
-        diagnosed = {name: method.model_dump(mode="json") for name, method in default_methods(classifiers).items()}
+        diagnosed = {name: method.model_dump(mode="json") for name, method in default_methods_in(classifiers).items()}
     root = str((recipe.get("data") or {}).get("root") or "")
     if root:
         metrics = [row.model_copy(update={"reference": without_place(str(row.reference), root)}) for row in metrics]

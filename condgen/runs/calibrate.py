@@ -25,27 +25,14 @@ from condgen.diagnostics.classifier_errors import (
 from condgen.errors import UserError
 from condgen.recipes import CalibrateStage, content_key
 from condgen.rng import keyed_generator
-from condgen.runs.folder import (
-    Progress,
-    Work,
-    drop_partial_line,
-    file_key,
-    open_stage,
-    read_json,
-    read_rows,
-    write_json,
-)
+from condgen.runs.folder import drop_partial_line, file_key, read_json, read_rows, write_json
 from condgen.runs.layout import CALIBRATION, CALIBRATION_FOLDER, LOG_FILE, calibration_file
+from condgen.runs.stage import Progress, Work, open_stage
 from condgen.score import ScoreModel
 
-__all__ = [
-    "calibrate_stage",
-    "calibration_key",
-    "calibration_levels",
-    "gather_calibrations",
-]
+__all__ = ["LEVELS", "calibrate_stage", "calibration_key", "gather_calibrations"]
 
-_LEVELS = 16
+LEVELS = 16  # where the recipe names none
 
 
 def _models(classifier: Path, score: Path) -> dict[str, str]:
@@ -60,7 +47,7 @@ def calibration_key(stage: CalibrateStage, classifier: Path, score: Path, held_o
 
 def calibration_levels(stage: CalibrateStage, classifier: Classifier) -> tuple[float, ...]:
     """The noise levels at which a classifier is measured."""
-    return stage.calibrate.levels or spread_levels(classifier.schedule, classifier.config.sigma_data, _LEVELS)
+    return stage.calibrate.levels or spread_levels(classifier.schedule, classifier.config.sigma_data, LEVELS)
 
 
 def calibrate_stage(

@@ -8,8 +8,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from condgen.runs.folder import Stage
 from condgen.runs.sample_folder import Part, append_rows, cut_rows, parts_left, seeds_written
+from condgen.runs.stage import StageFolder
 
 __all__ = ["COSTS", "Cost", "charge", "settle", "take_in", "take_left"]
 
@@ -35,7 +35,7 @@ class Cost(NamedTuple):
         return cls(images, *(_number(record.get(what)) for what in ("drawing_seconds", "network_evaluations")))
 
 
-def charge(opened: Stage, before: Cost, after: Cost) -> None:
+def charge(opened: StageFolder, before: Cost, after: Cost) -> None:
     """Notes what samples cost that are about to be written."""
     opened.note(
         drawing_seconds=round(after.seconds, 4),
@@ -45,7 +45,7 @@ def charge(opened: Stage, before: Cost, after: Cost) -> None:
     )
 
 
-def settle(opened: Stage) -> Cost:
+def settle(opened: StageFolder) -> Cost:
     """What the samples in a folder have cost, once those whose writing was cut short are gone."""
     written = len(seeds_written(opened.folder))
     before, after = _kept(opened.record)
@@ -57,7 +57,7 @@ def settle(opened: Stage) -> Cost:
     return before
 
 
-def take_in(opened: Stage, parts: Sequence[Part]) -> None:
+def take_in(opened: StageFolder, parts: Sequence[Part]) -> None:
     """Adds samples that other processes have drawn: seconds are those of the slowest, since all worked at once."""
     if not parts:
         return
@@ -74,7 +74,7 @@ def take_in(opened: Stage, parts: Sequence[Part]) -> None:
     append_rows(opened.folder, rows)
 
 
-def take_left(opened: Stage) -> None:
+def take_left(opened: StageFolder) -> None:
     """Adds what processes have left that ended before all was drawn."""
     with parts_left(opened.folder) as parts:
         take_in(opened, parts)

@@ -1,6 +1,6 @@
 """The stage that measures models: `diagnostics.json`, from their scores and those of an exact oracle."""
 
-from collections.abc import Generator, Mapping
+from collections.abc import Collection, Generator, Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -24,35 +24,41 @@ from condgen.losses import classifier_loss
 from condgen.oracle import Oracle
 from condgen.recipes import DiagnoseStage, Guidance, content_key, read_yaml
 from condgen.rng import keyed_generator
-from condgen.runs.folder import Progress, Work, file_key, open_stage, write_json
-from condgen.runs.guided import Folders, open_guided
+from condgen.runs.folder import file_key, write_json
 from condgen.runs.layout import DIAGNOSTICS, FIELD, RECIPE_FILE, calibration_file
+from condgen.runs.models import Folders, open_guided
+from condgen.runs.stage import Progress, Work, open_stage
 from condgen.score import ScoreModel
 from condgen.training import Processes
 
-__all__ = ["default_methods", "diagnose_stage", "diagnosis_key", "open_methods"]
+__all__ = ["default_methods", "default_methods_in", "diagnose_stage", "diagnosis_key", "open_methods"]
 
 
-def default_methods(classifiers: Mapping[str, Path], *, calibrated: bool = True) -> dict[str, Guidance]:
-    """What to diagnose where nobody says: every classifier as Bayes' rule has it, and what is done to mend one.
-
-    These are the scale that was calibrated for each noise level, where there is one, and further constant scales that
-    are usual for the classifier's loss.
+def default_methods(scales: Mapping[str, Sequence[float]], calibrated: Collection[str]) -> dict[str, Guidance]:
+    """What is diagnosed by default: every classifier at each of its scales, and at its calibrated one.
 
     Args:
-        classifiers: run folders by name.
-        calibrated: whether to look for calibrations.
+        scales: the constant scales of every classifier that are usual for its loss, by its name.
+        calibrated: the classifiers that have a calibration.
     """
     methods: dict[str, Guidance] = {}
-    for name, folder in classifiers.items():
-        methods[name] = Guidance(classifier=name)
-        trained = read_yaml(folder / RECIPE_FILE).get("classifier", {}) if (folder / RECIPE_FILE).exists() else {}
-        if "objective" in trained:
-            for scale in classifier_loss(trained["objective"], str(folder / RECIPE_FILE)).usual_scales[1:]:
-                methods[f"{name} x{scale:g}"] = Guidance(classifier=name, scale=scale)
-        if calibrated and calibration_file(folder).exists():
+    for name, usual in scales.items():
+        for scale in usual:
+            methods[name if scale == 1 else f"{name} x{scale:g}"] = Guidance(classifier=name, scale=scale)
+        if name in calibrated:
             methods[f"{name}, calibrated"] = Guidance(classifier=name, scale="calibrated")
     return methods
+
+
+def default_methods_in(classifiers: Mapping[str, Path]) -> dict[str, Guidance]:
+    """The same for the classifiers in run folders, by name."""
+    scales: dict[str, Sequence[float]] = {}
+    for name, folder in classifiers.items():
+        path = folder / RECIPE_FILE
+        trained = read_yaml(path).get("classifier", {}) if path.exists() else {}
+        known = "objective" in trained
+        scales[name] = classifier_loss(trained["objective"], str(path)).usual_scales if known else (1.0,)
+    return default_methods(scales, [name for name, folder in classifiers.items() if calibration_file(folder).exists()])
 
 
 def diagnosis_key(stage: DiagnoseStage, folders: Folders, train: LabelledSet) -> str:

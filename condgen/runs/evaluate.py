@@ -13,9 +13,10 @@ from condgen.files import write_png
 from condgen.metrics import REAL, Evaluation, Extractor, Memory, Store, evaluating, helping, open_extractor
 from condgen.recipes import EvaluateStage, content_key
 from condgen.runs.environment import cache_folder
-from condgen.runs.folder import Progress, Stage, Work, file_key, open_stage, read_json, read_rows, write_json
+from condgen.runs.folder import file_key, read_json, read_rows, write_json
 from condgen.runs.layout import MANIFEST, METRICS, NEIGHBOURS
 from condgen.runs.sample_folder import picture_of, read_samples, sample_folders
+from condgen.runs.stage import Progress, StageFolder, Work, open_stage
 from condgen.training import Processes
 
 __all__ = ["evaluate_stage", "evaluation_key", "neighbours_below"]
@@ -74,7 +75,7 @@ def evaluate_stage(
 
 
 def _evaluate(
-    opened: Stage,
+    opened: StageFolder,
     stage: EvaluateStage,
     samples: Mapping[str, Path],
     methods: Mapping[str, tuple[Tensor, Tensor]],

@@ -13,7 +13,7 @@ from condgen.generator import GeneratorConfig
 from condgen.losses import Critic, MatchingLoss, ScoreMismatching, mismatching_levels
 from condgen.networks import AnyDenoiserNet, DiffusersSettings, UNetSettings, start_from
 from condgen.recipes import GeneratorStage
-from condgen.runs.guided import Models, open_guided
+from condgen.runs.models import Models, open_guided
 from condgen.score import ScoreConfig, ScoreModel
 from condgen.training import Augmentation, lighten_
 from condgen.training.generator_tasks import GeneratorTask, LikelihoodGuide, MatchingTask, MismatchingTask

@@ -10,7 +10,8 @@ from condgen.errors import UserError
 from condgen.hub import fetch
 from condgen.networks import DiffusersSettings
 from condgen.recipes import ImportStage, content_key
-from condgen.runs.folder import Progress, Work, file_key, open_stage, read_json
+from condgen.runs.folder import file_key, read_json
+from condgen.runs.stage import Progress, Work, open_stage
 from condgen.schedules import EDM
 from condgen.score import ScoreConfig, ScoreModel
 from condgen.settings import parse

@@ -15,7 +15,7 @@ from condgen.recipes import ClassifierStage, GeneratorStage, ScoreStage, TrainSt
 from condgen.rng import keyed_generator
 from condgen.runs.folder import file_key
 from condgen.runs.generators import generator_task
-from condgen.runs.guided import Models
+from condgen.runs.models import Models
 from condgen.runs.previews import Previewer
 from condgen.score import ScoreConfig, ScoreModel
 from condgen.settings import Settings

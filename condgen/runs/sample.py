@@ -22,16 +22,18 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 import torch
+from pydantic import TypeAdapter, ValidationError
 from torch import Tensor
 
+from condgen.checkpoint import MODEL_FILE, read_description
 from condgen.errors import UserError
 from condgen.generator import Generator
 from condgen.recipes import Method, SampleStage, content_key
+from condgen.recipes.guidance import Unloaded
 from condgen.rng import Streams
 from condgen.runs.cost import COSTS, Cost, charge, settle, take_in, take_left
-from condgen.runs.folder import Progress, Stage, Work, open_stage
-from condgen.runs.guided import Evaluations, Load, Models, count_evaluations, load_anew, open_guided
 from condgen.runs.layout import MANIFEST
+from condgen.runs.models import Evaluations, Load, Models, count_evaluations, load_anew, open_guided
 from condgen.runs.sample_folder import (
     Part,
     part_folder,
@@ -40,6 +42,7 @@ from condgen.runs.sample_folder import (
     write_part_cost,
     write_samples,
 )
+from condgen.runs.stage import Progress, StageFolder, Work, open_stage
 from condgen.runs.unusable_samples import NOT_FINITE, UnusableSamples
 from condgen.samplers import (
     AdaptiveSampler,
@@ -49,10 +52,11 @@ from condgen.samplers import (
     draw,
     sampler_class,
 )
+from condgen.schedules import AnySchedule, Schedule
 from condgen.score import ScoreModel
 from condgen.training import PriorSettings, Processes, lighten_
 
-__all__ = ["Source", "defaults_of", "describe", "open_light", "open_source", "sample_key", "sample_stage"]
+__all__ = ["Source", "describe", "open_light", "open_source", "sample_key", "sample_stage", "sampler_defaults"]
 
 T = TypeVar("T")
 
@@ -117,32 +121,38 @@ def open_source(method: Method, models: Models, device: torch.device, load: Load
     return Source(score.config.shape, score.config.names, sampler, method.time_grid(sampler), device)
 
 
-def defaults_of(method: Method, source: Source) -> str:
+def sampler_defaults(method: Method, models: Models) -> str:
     """What the method leaves to its sampler, which a later version may choose otherwise."""
-    if isinstance(source.model, Generator):
+    if method.generator is not None or models.score is None:
         return ""
-    options = {f.name: getattr(source.model, f.name) for f in dataclasses.fields(source.model) if f.name != "denoiser"}
-    points = None if source.grid is None else len(source.grid)
-    return json.dumps([options, points, method.grid or source.model.info.grid])
+    about = read_description(models.score / MODEL_FILE)
+    try:
+        schedule: Schedule = TypeAdapter(AnySchedule).validate_python(about.get("schedule"))
+    except ValidationError as error:
+        raise UserError(f"{models.score / MODEL_FILE} is not of a score model: name the folder of one") from error
+    sampler = build_sampler(method.sampler, Unloaded(schedule), method.options)
+    grid = method.time_grid(sampler)
+    options = {f.name: getattr(sampler, f.name) for f in dataclasses.fields(sampler) if f.name != "denoiser"}
+    return json.dumps([options, None if grid is None else len(grid), method.grid or sampler.info.grid])
 
 
-def sample_key(stage: SampleStage, models: Models, source: Source) -> str:
+def sample_key(stage: SampleStage, models: Models) -> str:
     """The content hash of everything that the samples depend on."""
-    return content_key(stage, defaults_of(stage.method, source), *models.keys(stage.method))
+    return content_key(stage, sampler_defaults(stage.method, models), *models.keys(stage.method))
 
 
 def sample_stage(name: str, folder: Path, stage: SampleStage, models: Models, processes: Processes) -> Work:
     """Draws the samples of a stage in a folder, or goes on, or does nothing where it is finished."""
-    processes.same(lambda: models.keys(stage.method))  # before they are opened
+    key = processes.same(lambda: sample_key(stage, models))  # before they are opened
     source = open_light(stage, models, processes.device)
     unknown = [label for label in stage.labels if not 0 <= label < len(source.names)]
     if unknown:
         raise UserError(f"there is no class {unknown[0]}: the model knows {', '.join(source.names)}")
-    opened = open_stage(name, folder, sample_key(stage, models, source), stage, processes)
+    opened = open_stage(name, folder, key, stage, processes)
     if opened.finished:
         return
     if stage.shard is not None:  # what all shards of one set have in common
-        opened.note(whole=sample_key(stage.model_copy(update={"shard": None}), models, source))
+        opened.note(whole=sample_key(stage.model_copy(update={"shard": None}), models))
     yield from opened.start()
     yield from _draw(opened, stage, source, processes)
 
@@ -155,7 +165,7 @@ class _Begun(NamedTuple):
     session: str  # a name for it
 
 
-def _begin(opened: Stage) -> _Begun:
+def _begin(opened: StageFolder) -> _Begun:
     """Looks what there is, once what an earlier session left unfinished or in parts is settled."""
     settle(opened)
     take_left(opened)
@@ -177,7 +187,7 @@ def _dealt(missing: Sequence[int], batch: int, processes: Processes) -> Sequence
     return missing[share.start * batch : share.stop * batch]
 
 
-def _draw(opened: Stage, stage: SampleStage, source: Source, processes: Processes) -> Work:
+def _draw(opened: StageFolder, stage: SampleStage, source: Source, processes: Processes) -> Work:
     """Draws what is missing, and writes it, also when it is interrupted."""
     opened.note(steps=len(source.grid) if source.grid is not None else None)
     begun = processes.once(lambda: _begin(opened))
@@ -221,13 +231,13 @@ def _draw(opened: Stage, stage: SampleStage, source: Source, processes: Processe
         raise UserError(problem)
 
 
-def _merge(opened: Stage, parts: Sequence[Part]) -> None:
+def _merge(opened: StageFolder, parts: Sequence[Part]) -> None:
     """Makes one set of what all processes have drawn."""
     take_in(opened, parts)
     sort_by_seed(opened.folder)
 
 
-def _finish(opened: Stage, total: int) -> None:
+def _finish(opened: StageFolder, total: int) -> None:
     seconds = Cost.noted(opened.record, total).seconds
     opened.record.pop(COSTS, None)
     opened.finish(
@@ -250,7 +260,7 @@ class _Ledger:
 
     def __init__(
         self,
-        opened: Stage,
+        opened: StageFolder,
         stage: SampleStage,
         source: Source,
         places: Sequence[int],

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from condgen.errors import UserError
-from condgen.runs.folder import Stage
+from condgen.runs.stage import StageFolder
 from condgen.training import Known, Record, State, TrainingSettings, in_words
 
 __all__ = ["SkippedUpdates", "all_finite"]
@@ -31,7 +31,7 @@ class SkippedUpdates:
         names: of the classes.
     """
 
-    def __init__(self, stage: Stage, settings: TrainingSettings, state: State, names: Sequence[str]) -> None:
+    def __init__(self, stage: StageFolder, settings: TrainingSettings, state: State, names: Sequence[str]) -> None:
         self.stage, self.settings, self.names = stage, settings, names
         self.counted = self.logged = sum(total for total, _ in _counts(state).values())
         self.cheap = all(tensor.device.type == "cpu" for tensor in state.skipped.values())

@@ -9,11 +9,11 @@ from condgen.data import LabelledSet
 from condgen.errors import UserError
 from condgen.metrics import Reading
 from condgen.recipes import TrainStage
-from condgen.runs.folder import Progress, Stage, Work, open_stage
-from condgen.runs.guided import Models
 from condgen.runs.layout import MODEL_FILE, SNAPSHOTS
+from condgen.runs.models import Models
 from condgen.runs.prepare import Prepared, prepare, training_key
 from condgen.runs.skipped_updates import SkippedUpdates, all_finite
+from condgen.runs.stage import Progress, StageFolder, Work, open_stage
 from condgen.training import Processes, Record, State, TrainingSettings, load_state, save_state, share_state, train
 
 __all__ = ["train_stage"]
@@ -61,7 +61,7 @@ def train_stage(
 
 
 def _train(
-    stage: Stage,
+    stage: StageFolder,
     work: Prepared,
     state: State,
     skips: SkippedUpdates,
@@ -136,7 +136,7 @@ def _is_busy(work: Prepared, step: int) -> bool:
     return due or (work.looks is not None and work.looks.is_due(step, training.steps))
 
 
-def _tell_parts(stage: Stage, record: Record, processes: Processes) -> str:
+def _tell_parts(stage: StageFolder, record: Record, processes: Processes) -> str:
     """Writes how many rows are computed at a time, and returns it in words."""
     if processes.is_main:
         stage.log({"step": record.step, "rows_at_a_time": record.rows})
@@ -146,7 +146,7 @@ def _tell_parts(stage: Stage, record: Record, processes: Processes) -> str:
     return f"{stage.name}, step {record.step:,}: {rows}"
 
 
-def _check(stage: Stage, work: Prepared, state: State, processes: Processes) -> float:
+def _check(stage: StageFolder, work: Prepared, state: State, processes: Processes) -> float:
     """Writes what the averaged classifier is worth at each noise level; returns the seconds that it took."""
     start = time.perf_counter()
     if work.check is not None and processes.is_main:
@@ -157,7 +157,7 @@ def _check(stage: Stage, work: Prepared, state: State, processes: Processes) -> 
     return time.perf_counter() - start
 
 
-def _look(stage: Stage, work: Prepared, step: int, state: State, processes: Processes) -> Reading | None:
+def _look(stage: StageFolder, work: Prepared, step: int, state: State, processes: Processes) -> Reading | None:
     """Looks at the averaged generator where it is time to, and writes what was seen."""
     if work.looks is None or not processes.is_main or not work.looks.is_due(step, work.training.steps):
         return None
@@ -166,7 +166,9 @@ def _look(stage: Stage, work: Prepared, step: int, state: State, processes: Proc
     return reading
 
 
-def _log(stage: Stage, record: Record, state: State, settings: TrainingSettings, steps: int, seconds: float) -> str:
+def _log(
+    stage: StageFolder, record: Record, state: State, settings: TrainingSettings, steps: int, seconds: float
+) -> str:
     """Writes a row; returns it in short. A number that is not finite stands for an update that was skipped."""
     metrics = {name: float(value) for name, value in record.metrics.items()}
     skipped = sum(int(count[0]) for count in state.skipped.values())

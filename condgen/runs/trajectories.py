@@ -11,21 +11,18 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
-from pydantic import TypeAdapter, ValidationError
 from torch import Tensor
 
-from condgen.checkpoint import MODEL_FILE, read_description
 from condgen.data import to_uint8
-from condgen.errors import UserError
 from condgen.files import write_png
-from condgen.recipes import Method, TrajectoryStage, content_key
-from condgen.recipes.guidance import Unloaded
-from condgen.runs.folder import Progress, Work, open_stage, write_json
-from condgen.runs.guided import Models
+from condgen.recipes import TrajectoryStage, content_key
+from condgen.runs.folder import write_json
 from condgen.runs.layout import TRAJECTORIES
-from condgen.runs.sample import Source, defaults_of, open_source
-from condgen.samplers import RecordedTrajectory, build_sampler, record_trajectories, thin_out, unit_variance
-from condgen.schedules import AnySchedule, Schedule
+from condgen.runs.models import Models
+from condgen.runs.sample import open_source, sampler_defaults
+from condgen.runs.stage import Progress, Work, open_stage
+from condgen.samplers import RecordedTrajectory, record_trajectories, thin_out, unit_variance
+from condgen.schedules import Schedule
 
 __all__ = ["trajectories_key", "trajectory_stage"]
 
@@ -37,7 +34,7 @@ def trajectories_key(stage: TrajectoryStage, models: Mapping[str, Models]) -> st
     keys = [
         part
         for name, method in stage.methods.items()
-        for part in (name, _defaults(method, models[name]), *models[name].keys(method))
+        for part in (name, sampler_defaults(method, models[name]), *models[name].keys(method))
     ]
     return content_key(stage, *keys)
 
@@ -94,19 +91,6 @@ def _is_finite(path: RecordedTrajectory) -> bool:
     """Whether the sample and all that it passed through are made of finite numbers."""
     parts = [path.x, *(part for point in path.points for part in (point.x_t, point.denoised))]
     return all(bool(part.isfinite().all()) for part in parts)
-
-
-def _defaults(method: Method, models: Models) -> str:
-    """`defaults_of` the method's source, without its models."""
-    if method.generator is not None or models.score is None:
-        return ""
-    about = read_description(models.score / MODEL_FILE)
-    try:
-        schedule: Schedule = TypeAdapter(AnySchedule).validate_python(about.get("schedule"))
-    except ValidationError as error:
-        raise UserError(f"{models.score / MODEL_FILE} is not of a score model: name the folder of one") from error
-    sampler = build_sampler(method.sampler, Unloaded(schedule), method.options)
-    return defaults_of(method, Source((), (), sampler, method.time_grid(sampler), torch.device("cpu")))
 
 
 def _keep(path: RecordedTrajectory, schedule: Schedule, folder: Path, stem: str) -> dict[str, Any]:

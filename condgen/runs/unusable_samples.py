@@ -13,9 +13,9 @@ from typing import Any, NamedTuple
 from condgen.errors import UserError
 from condgen.files import write_atomically
 from condgen.recipes import SampleStage
-from condgen.runs.folder import Stage
 from condgen.runs.layout import UNUSABLE
 from condgen.runs.sample_folder import seeds_written
+from condgen.runs.stage import StageFolder
 from condgen.samplers import Finished, NotFinite
 
 __all__ = ["NOT_FINITE", "Unusable", "UnusableSamples", "refuse_unusable"]
@@ -75,7 +75,7 @@ class UnusableSamples:
         """Whether nothing is gained by going on, after so many samples that can be used."""
         return drawn == 0 and len(self.unusable) >= _HOPELESS
 
-    def note(self, opened: Stage, stage: SampleStage, names: Sequence[str]) -> str:
+    def note(self, opened: StageFolder, stage: SampleStage, names: Sequence[str]) -> str:
         """Writes what has come up to the folder; returns the error to end in, empty where all samples are there."""
         if self.far:
             opened.record["out_of_range"] = int(opened.record.get("out_of_range", 0)) + len(self.far)

@@ -24,8 +24,8 @@ from torch import Tensor
 from condgen.data import to_uint8
 from condgen.errors import UserError
 from condgen.generator import Generator
-from condgen.runs.guided import load_anew
 from condgen.runs.layout import MANIFEST
+from condgen.runs.models import load_anew
 from condgen.runs.sample import Source, describe, open_light
 from condgen.runs.sample_folder import encode_samples
 from condgen.runs.unusable_samples import refuse_unusable

@@ -15,9 +15,9 @@ from condgen.networks.cifar_resnet import CifarResNet
 from condgen.recipes import EvaluateStage, Recipe
 from condgen.runs import evaluate_stage
 from condgen.runs.evaluate import neighbours_below
-from condgen.runs.folder import open_stage
 from condgen.runs.layout import MANIFEST
 from condgen.runs.sample_folder import write_samples
+from condgen.runs.stage import open_stage
 from condgen.training import Processes
 
 ALONE = Processes(cpu=True)

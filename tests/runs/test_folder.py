@@ -7,7 +7,8 @@ import pytest
 from condgen.errors import UserError
 from condgen.recipes import EvaluateStage
 from condgen.runs import lock, read_json, read_rows
-from condgen.runs.folder import file_key, open_stage
+from condgen.runs.folder import file_key
+from condgen.runs.stage import open_stage
 
 SETTINGS = EvaluateStage(seed=3)
 

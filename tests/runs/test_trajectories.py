@@ -13,7 +13,7 @@ from condgen.data import load, parse_data
 from condgen.recipes import SampleRecipe, SampleStage, ScoreStage, default_recipe
 from condgen.runs import Models, read_json, read_rows, sample_stage, train_stage, trajectory_stage
 from condgen.runs.layout import TRAJECTORIES
-from condgen.runs.pipeline import trajectories_of
+from condgen.runs.plan import trajectories_of
 from condgen.runs.sample import defaults_of, open_source
 from condgen.runs.trajectories import _defaults
 from condgen.training import Processes

@@ -22,7 +22,7 @@ from condgen.recipes import (
 from condgen.runs import (
     Folders,
     Models,
-    default_methods,
+    default_methods_in,
     diagnose_stage,
     file_key,
     open_guided,
@@ -222,7 +222,7 @@ def test_what_cannot_guide_is_said_with_what_to_do(trained, calibrated, tmp_path
 
 
 def test_default_methods_follow_loss_and_calibration(trained, calibrated):
-    methods = default_methods({"ce": calibrated, "dlsm": trained / "dlsm"})
+    methods = default_methods_in({"ce": calibrated, "dlsm": trained / "dlsm"})
     assert {name: (one.classifier, one.scale) for name, one in methods.items()} == {
         "ce": ("ce", 1.0),
         "ce x10": ("ce", 10.0),
@@ -233,7 +233,7 @@ def test_default_methods_follow_loss_and_calibration(trained, calibrated):
 
 def test_every_method_has_its_errors(trained, calibrated, tmp_path):
     methods = {
-        **default_methods({"ce": calibrated}),
+        **default_methods_in({"ce": calibrated}),
         "three": Guidance(classifier="ce", scale=3),
         "told": Guidance(score="told"),
         "cfg": Guidance(score="told", guide="unlabelled", scale=2),

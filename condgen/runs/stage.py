@@ -1,0 +1,239 @@
+"""A stage of work, and its folder.
+
+`stage.json` says which settings, by content key, a folder holds and whether they are finished. The same settings again
+resume, or do nothing; other settings set the old folder aside, so that nothing is ever overwritten.
+"""
+
+import json
+import math
+import re
+import time
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple, TypeAlias
+
+from filelock import FileLock, Timeout
+from pydantic import BaseModel
+
+from condgen.errors import UserError
+from condgen.files import append, is_unfinished, remove_unfinished, write_atomically
+from condgen.recipes import to_yaml
+from condgen.runs.folder import read_json, read_rows, write_json
+from condgen.runs.layout import LOCK_FILE, LOG_FILE, RECIPE_FILE, STAGE_FILE
+from condgen.training import Processes
+
+__all__ = ["Progress", "Stage", "StageFolder", "Work", "in_main", "lock", "open_stage", "refuse_other_files"]
+
+
+class Progress(NamedTuple):
+    """What a stage yields while it works."""
+
+    stage: str
+    done: int
+    total: int
+    images: int  # processed so far in this session of the stage, for a rate
+    note: str = ""
+    message: str = ""  # something that the user should read
+    preview: Path | None = None  # the folder of a stage that has just written a preview: pictures can be drawn
+    together: bool = False  # every process of the run yields this very event, so that all can stop here
+
+
+Work: TypeAlias = Generator[Progress, None, None]
+"""A stage at work. Closing it early makes it save what it has."""
+
+
+@dataclass(frozen=True, eq=False)
+class Stage:
+    """One folder of a run, and the work that fills it.
+
+    Args:
+        name: for people; its first word is the kind of stage.
+        folder: where its files go.
+        inputs: the stages whose files it reads.
+        key: the content key of its settings and inputs; to be asked once these are finished.
+        run: does what is left to do.
+        total: steps, samples, noise levels... in all.
+        unit: of these.
+        images: images that the work goes through in all, in the sense of `Progress.images`; None where time does not
+            grow with a number of images.
+        publish: copies what the finished stage found to the top of the run folder.
+    """
+
+    name: str
+    folder: Path
+    inputs: tuple["Stage", ...]
+    key: Callable[[], str]
+    run: Callable[[Processes], Work]
+    total: int
+    unit: str
+    images: int | None = None
+    publish: Callable[[], None] | None = None
+
+    @property
+    def state(self) -> str:
+        """Of its folder: finished, begun, changed (of other settings or inputs), or to do."""
+        if not (self.folder / STAGE_FILE).exists():
+            return "to do"
+        record = read_json(self.folder / STAGE_FILE)
+        if any(stage.state != "finished" for stage in self.inputs):
+            return "to do"
+        if record.get("key") != self.key():
+            return "changed"
+        return "finished" if _is_finished(record, self.folder) else "begun"
+
+
+class StageFolder:
+    """A stage's folder, open for its work. Of many processes each has one, and that of process 0 alone writes.
+
+    Attributes:
+        finished: whether there is nothing left to do: it was finished, and its files are still here.
+        writes: whether this process writes the files.
+    """
+
+    def __init__(self, name: str, folder: Path, key: str, record: dict[str, Any], message: str = "") -> None:
+        self.name, self.folder, self.key, self.record, self.message = name, folder, key, record, message
+        self._started = time.perf_counter()
+        self._seconds_before = float(record.get("seconds", 0.0))
+        self.finished = _is_finished(record, folder)
+        self.writes = True
+
+    def note(self, **facts: object) -> None:
+        """Writes facts, and the time spent, to `stage.json`."""
+        seconds = self._seconds_before + time.perf_counter() - self._started
+        self.record |= {"stage": self.name, "key": self.key, "seconds": round(seconds, 3)} | facts
+        if self.writes:
+            write_json(self.folder / STAGE_FILE, self.record)
+
+    def finish(self, outputs: Sequence[str] = (), **facts: object) -> None:
+        """Marks the stage as finished, with the files that it has written."""
+        self.note(finished=True, outputs=list(outputs), **facts)
+        self.finished = True
+
+    def start(self) -> Iterator[Progress]:
+        """What the user should read before the work begins."""
+        if self.message:
+            yield Progress(self.name, 0, 1, 0, message=self.message)
+
+    def log(self, row: Mapping[str, Any]) -> None:
+        """Appends a row to `log.jsonl`."""
+        if self.writes:
+            append(self.folder / LOG_FILE, json.dumps(row) + "\n")
+
+    def forget_log_after(self, step: int) -> None:
+        """Drops the rows of steps that will be done again."""
+        path = self.folder / LOG_FILE
+        if self.writes and path.exists():
+            kept = [row for row in read_rows(path) if row.get("step", 0) <= step]
+            write_atomically(path, "".join(json.dumps(row) + "\n" for row in kept).encode())
+
+
+def open_stage(
+    name: str, folder: Path, key: str, settings: BaseModel, processes: Processes | None = None
+) -> StageFolder:
+    """Opens a folder for a stage: fresh, to be resumed, or finished. A folder of other settings is set aside.
+
+    Raises:
+        UserError: where the folder holds a stage of another kind, or files that are not condgen's.
+    """
+    if processes is None:
+        return _open(name, folder, key, settings)
+    opened = processes.once(lambda: _open(name, folder, key, settings))
+    opened.writes = processes.is_main
+    return opened
+
+
+def in_main(processes: Processes, work: Work) -> Work:
+    """Work that process 0 does while the others wait."""
+    if processes.is_main:
+        yield from work
+    processes.wait()
+
+
+def _open(name: str, folder: Path, key: str, settings: BaseModel) -> StageFolder:
+    path = folder / STAGE_FILE
+    record: dict[str, Any] = {}
+    message = ""
+    if path.exists():
+        record = read_json(path)
+        _check_record(record, path)
+        before = str(record.get("stage", "unknown"))
+        if before.split()[:1] != name.split()[:1]:
+            raise UserError(f"{folder} holds a stage of another kind ({before}): choose another folder with --out")
+        if record.get("key") != key:
+            kept = _set_aside(folder, str(record.get("key", "unknown")))
+            message = f"{name}: settings or inputs changed; the earlier run is kept in {kept}"
+            record = {}
+    else:
+        refuse_other_files(folder)
+    opened = StageFolder(name, folder, key, record, message)
+    if not record:
+        opened.note(finished=False)  # first: it makes the folder one of condgen's
+    if not (folder / RECIPE_FILE).exists():
+        write_atomically(folder / RECIPE_FILE, to_yaml(settings).encode())
+    return opened
+
+
+def _is_finished(record: Mapping[str, Any], folder: Path) -> bool:
+    return bool(record.get("finished")) and all((folder / name).exists() for name in record.get("outputs", []))
+
+
+def _check_record(record: Mapping[str, Any], path: Path) -> None:
+    seconds, outputs = record.get("seconds", 0.0), record.get("outputs", [])
+    fits = isinstance(seconds, int | float) and math.isfinite(seconds) and isinstance(outputs, list)
+    if not fits or not all(isinstance(name, str) and "\0" not in name for name in outputs):
+        raise UserError(f"{path} is damaged (its seconds or outputs): delete it and run the command again")
+
+
+def refuse_other_files(folder: Path) -> None:
+    """Raises where a folder that condgen did not make holds anything."""
+    if folder.is_dir() and not all(entry.name == LOCK_FILE or is_unfinished(entry) for entry in folder.iterdir()):
+        raise UserError(f"{folder} holds files that condgen did not write: choose an empty or new folder")
+
+
+def _set_aside(folder: Path, key: str) -> Path:
+    """Moves all but the lock, which this process holds, to a neighbouring folder.
+
+    `stage.json` goes last: until it is there, an earlier attempt was cut short, and this one goes on with it.
+    """
+    key = re.sub(r"[^0-9A-Za-z]", "", key)[:8]  # it stands in a file, which may say anything
+    target, number = folder.with_name(f"{folder.name}.before-{key}"), 1
+    while (target / STAGE_FILE).exists():
+        number += 1
+        target = folder.with_name(f"{folder.name}.before-{key}-{number}")
+    target.mkdir(exist_ok=True)
+    for entry in sorted(folder.iterdir(), key=lambda entry: entry.name == STAGE_FILE):
+        if entry.name != LOCK_FILE:
+            entry.rename(target / entry.name)
+    return target
+
+
+@contextmanager
+def lock(folder: Path, processes: Processes | None = None) -> Iterator[None]:
+    """Holds a folder for this run: process 0 for all its processes. The lock goes with the process, however it ends.
+
+    Raises:
+        UserError: another run holds it, or it cannot be written.
+    """
+    with ExitStack() as stack:
+        if processes is None:
+            stack.enter_context(_held(folder))
+        else:
+            processes.once(lambda: stack.enter_context(_held(folder)))
+        yield
+
+
+@contextmanager
+def _held(folder: Path) -> Iterator[None]:
+    held = FileLock(folder / LOCK_FILE, timeout=0)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        held.acquire()
+    except Timeout as error:
+        raise UserError(f"another condgen process is at work in {folder}: wait for it, or stop it") from error
+    except OSError as error:
+        raise UserError(f"cannot write in {folder}: {error.strerror}; choose another folder with --out") from error
+    with held:
+        remove_unfinished(folder)
+        yield

@@ -1,0 +1,105 @@
+"""A recipe as stages: their order, their states, their estimates, and their repetition over seeds."""
+
+import shutil
+import statistics
+
+import pytest
+
+from condgen.data import load, parse_data
+from condgen.recipes import load_recipe
+from condgen.runs import estimate, plan, read_json, run_recipe, run_seeds
+from condgen.training import Processes
+
+ALONE = Processes(cpu=True)
+MOONS = load(parse_data("moons"), "train"), load(parse_data("moons"), "test")
+SMALL = """
+name: small
+data: {kind: moons}
+schedule: {kind: edm, sigma_min: 0.1, sigma_max: 100}
+score: {network: &net {kind: mlp, width: 8, depth: 1, embedding: 8}, training: &few {steps: 3, batch: 16}}
+scores: {told: {network: *net, labels: embedding, training: *few}}
+classifiers:
+  ce: {network: *net, objective: {loss: ce}, training: *few}
+  dlsm: {network: *net, training: *few}
+generators:
+  sid: {objective: {loss: sid}, teacher: {classifier: dlsm}, training: *few}
+calibrate: {levels: [1, 10], draws: 1, most: 20}
+sample:
+  per_class: 3
+  methods:
+    guided: {classifier: ce, scale: calibrated, nfe: 6}
+    told: {score: told, guide: unlabelled, scale: 2, sampler: adaptive-ode}
+    one: {generator: sid}
+diagnose: {levels: [1, 10], queries: 6}
+"""
+
+
+@pytest.fixture
+def recipe(tmp_path):
+    (tmp_path / "small.yaml").write_text(SMALL)
+    return load_recipe(tmp_path / "small.yaml")
+
+
+def test_every_stage_comes_after_its_inputs_and_says_which_they_are(recipe, tmp_path):
+    stages = plan(recipe, tmp_path / "run", *MOONS)
+    inputs = {stage.name: {one.name for one in stage.inputs} for stage in stages}
+    for place, stage in enumerate(stages):
+        assert set(stage.inputs) <= set(stages[:place])
+    assert inputs["score"] == inputs["score told"] == set()
+    assert inputs["classifier dlsm"] == {"score"}
+    assert inputs["calibrate ce"] == {"classifier ce", "score"}
+    assert inputs["generator sid"] == {"score", "classifier dlsm"}
+    assert inputs["sample guided"] == {"score", "classifier ce", "calibrate ce"}
+    assert inputs["sample told"] == {"score told"}
+    assert inputs["sample one"] >= {"generator sid"}
+    assert inputs["evaluate"] == {"sample guided", "sample told", "sample one"}
+    assert inputs["diagnose"] >= {"score", "classifier ce", "calibrate ce", "classifier dlsm"}
+    assert len({stage.folder for stage in stages}) == len(stages)
+    assert not (tmp_path / "run").exists()
+
+
+def test_states_and_estimates_before_amid_and_after_a_run(recipe, tmp_path):
+    folder = tmp_path / "run"
+    for found in (before := list(estimate(recipe, folder, ALONE))):
+        assert (found.state, found.done) == ("to do", 0)
+        assert found.seconds is None or found.seconds > 0
+    assert not folder.exists()
+    units = {found.stage: (found.total, found.unit) for found in before}
+    assert units["score"] == (3, "steps")
+    assert units["sample guided"] == (6, "samples")
+    assert units["calibrate ce"] == (2, "levels")
+    assert [found.stage for found in before if found.seconds is None] == ["evaluate"]
+
+    list(run_recipe(recipe, folder, ALONE, "test"))
+    contents = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
+    for found in estimate(recipe, folder, ALONE):
+        assert (found.state, found.done) == ("finished", found.total), found.stage
+        assert not found.seconds
+    assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == contents
+    assert {stage.state for stage in plan(recipe, folder, *MOONS)} == {"finished"}
+
+    shutil.rmtree(folder / "samples" / "guided")
+    longer = recipe.model_copy(update={"seed": 1})
+    states = {stage.name: stage.state for stage in plan(recipe, folder, *MOONS)}
+    assert states["sample guided"] == "to do"
+    assert states["evaluate"] == "to do"
+    assert states["sample one"] == "finished"
+    assert {stage.name: stage.state for stage in plan(longer, folder, *MOONS)}["score"] == "changed"
+
+
+def test_seeds_give_the_mean_and_the_standard_deviation_of_their_runs(recipe, tmp_path):
+    recipe = recipe.model_copy(update={"sample": None, "generators": {}, "scores": {}, "calibrate": None})
+    list(run_seeds(recipe, (3, 4, 5), tmp_path, ALONE, "test"))
+    found = read_json(tmp_path / "seeds.json")
+    assert found["what"]["seeds"] == [3, 4, 5]
+    means = []
+    for seed in (3, 4, 5):
+        rows = read_json(tmp_path / f"seed-{seed}" / "diagnostics.json")["rows"]
+        means += [
+            row["mean"] for row in rows if (row["quantity"], row["method"], row["sigma"]) == ("D_L", "dlsm", 10.0)
+        ]
+    (row,) = [r for r in found["rows"] if (r["what"], r["variant"]) == ("D_L", "dlsm") and "level 10," in r["size"]]
+    assert row["value"] == pytest.approx(statistics.mean(means))
+    assert row["sd"] == pytest.approx(statistics.stdev(means))
+    assert len(set(means)) == 3
+    assert not list(run_seeds(recipe, (3, 4, 5), tmp_path, ALONE, "test"))
