@@ -11,22 +11,16 @@ QUICK = (
 )
 
 
-def test_a_dry_run_shows_every_stage_and_the_sum_and_leaves_nothing(condgen, tmp_path, monkeypatch):
-    monkeypatch.setattr("condgen.runs.dry_run.probes._ENOUGH", 0.0)
+def test_a_dry_run_shows_every_stage_and_the_sum_and_leaves_nothing(condgen, tmp_path):
     place, file = tmp_path / "runs", tmp_path / "rows.json"
     code, out, err = condgen("run", "recipes/digits.yaml", *QUICK, "--out", place, "--dry-run", "--json", file)
     assert (code, err) == (0, "")
     assert not place.exists()
     rows = json.loads(file.read_text())
     assert [stage["stage"] for stage in rows["stages"]] == ["score", "sample unguided", "trajectories"]
-    assert rows["total"]["seconds"] == pytest.approx(sum(stage["seconds"] for stage in rows["stages"]))
-    for text in ("nothing of it was run", "sample unguided", "4,000 steps", "360 samples", "in all", "20 evaluations"):
+    assert rows["seconds"] == pytest.approx(sum(stage["seconds"] for stage in rows["stages"]))
+    for text in ("nothing of it was run", "sample unguided", "4,000 steps", "360 samples", "in all"):
         assert text in out
-    assert all(len(line) <= 80 for line in out.splitlines()[: out.splitlines().index(rows_line(out))])
-
-
-def rows_line(out):
-    return next(line for line in out.splitlines() if line.startswith("free: "))
 
 
 def test_json_is_of_the_dry_run_alone(condgen, tmp_path):

@@ -1,8 +1,6 @@
 """The trajectories stage: kept as pictures or coordinates, ending in the samples, drawn once."""
 
-import gc
 import itertools
-import weakref
 
 import numpy as np
 import pytest
@@ -14,8 +12,6 @@ from condgen.recipes import SampleRecipe, SampleStage, ScoreStage, default_recip
 from condgen.runs import Models, read_json, read_rows, sample_stage, train_stage, trajectory_stage
 from condgen.runs.layout import TRAJECTORIES
 from condgen.runs.plan import trajectories_of
-from condgen.runs.sample import defaults_of, open_source
-from condgen.runs.trajectories import _defaults
 from condgen.training import Processes
 
 ALONE = Processes(cpu=True)
@@ -49,7 +45,7 @@ def test_trajectories_end_in_the_samples_of_their_seeds(model, tmp_path):
     assert work
     rows = read_json(tmp_path / "t" / TRAJECTORIES)["rows"]
     assert [(row["method"], row["class"], row["seed"]) for row in rows] == [
-        (name, y, 7 + 3 * y) for name in METHODS for y in (0, 1)
+        (name, y, seed) for name in METHODS for y, seed in zip(stage.labels, stage.seeds, strict=True)
     ]
     labels = tuple(y for y in range(2) for _ in range(3))
     for name, method in stage.methods.items():
@@ -73,46 +69,13 @@ def test_trajectories_end_in_the_samples_of_their_seeds(model, tmp_path):
             assert strips[0][:, :8].std() > 60  # noise at first
 
 
-def test_they_are_drawn_once_and_again_where_anything_changed(model, tmp_path):
+def test_trajectories_are_drawn_once_and_again_when_methods_change(model, tmp_path):
     models, data = model
-    stage = trajectories_of(recipe_of(), data)
-    opened = dict.fromkeys(METHODS, models)
+    opened, stage = dict.fromkeys(METHODS, models), trajectories_of(recipe_of(), data)
     assert list(trajectory_stage(tmp_path / "t", stage, opened, CPU))
     assert not list(trajectory_stage(tmp_path / "t", stage, opened, CPU))
     other = trajectories_of(recipe_of(methods=METHODS | {"plain": {"steps": 13}}), data)
     assert list(trajectory_stage(tmp_path / "t", other, opened, CPU))
-
-
-def test_what_is_finished_loads_no_model_and_what_is_not_one_at_a_time(model, tmp_path, monkeypatch):
-    models, data = model
-    stage, opened = trajectories_of(recipe_of(), data), dict.fromkeys(METHODS, models)
-    alive, loads = weakref.WeakSet(), []
-
-    def load(method, own, device):
-        gc.collect()
-        assert not alive, "the model of the last method is still in memory"
-        source = open_source(method, own, device)
-        alive.add(source.many.denoiser)
-        loads.append(_defaults(method, own) == defaults_of(method, source))
-        return source
-
-    monkeypatch.setattr("condgen.runs.trajectories.open_source", load)
-    assert list(trajectory_stage(tmp_path / "t", stage, opened, CPU))
-    assert loads == [True] * 3  # and the key is what it was when it was taken from the models
-    assert not list(trajectory_stage(tmp_path / "t", stage, opened, CPU))
-    assert len(loads) == 3
-
-
-def test_pictures_that_were_deleted_are_drawn_again(model, tmp_path):
-    models, data = model
-    stage, opened = trajectories_of(recipe_of(), data), dict.fromkeys(METHODS, models)
-    list(trajectory_stage(tmp_path / "t", stage, opened, CPU))
-    before = {path: path.read_bytes() for path in (tmp_path / "t").rglob("*.png")}
-    assert bool(before) == data.is_images
-    for path in before:
-        path.unlink()
-    assert bool(list(trajectory_stage(tmp_path / "t", stage, opened, CPU))) == data.is_images
-    assert {path: path.read_bytes() for path in (tmp_path / "t").rglob("*.png")} == before
 
 
 def test_who_is_shown():
