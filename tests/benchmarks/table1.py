@@ -20,82 +20,14 @@ from condgen.metrics import prdc
 from condgen.oracle import Oracle
 from condgen.recipes import load_recipe
 from condgen.rng import Streams, keyed_generator
-<<<<<<< HEAD
 from condgen.runs import Folders, open_guided, read_json, run_recipe
-=======
-from condgen.runs import Folders, default_methods_in, describe_environment, open_guided, read_json
->>>>>>> ca224c6 (plan(recipe) is a list of stages that the run, the dry run and the seeds walk; a recipe's order stands once)
 from condgen.samplers import Heun, trajectory
 from condgen.schedules import perturb
 from condgen.score import ScoreModel
 from condgen.training import Processes
 
 
-<<<<<<< HEAD
 def noised_data(schedule, train, level, per_class, seed):
-=======
-def check_table_one(recipe: Recipe) -> None:
-    """Raises UserError where a recipe has no grid, which is for points in the plane."""
-    if recipe.diagnose is None or recipe.diagnose.grid is None:
-        raise UserError(f"recipe {recipe.name!r} has no diagnose.grid: take recipes/moons.yaml")
-
-
-def table_one(
-    recipe: Recipe, seeds: Sequence[int], folder: Path, command: str, per_class: int = 2000
-) -> Generator[str, None, dict[str, Any]]:
-    """Score errors on the grid, and precision and recall of samples at its first noise level, over finished runs.
-
-    Args:
-        recipe: of points in the plane, with `diagnose.grid`.
-        seeds: whose runs lie in `folder/seed-N`.
-        folder: of the runs.
-        command: that is said to make the figures.
-        per_class: samples, and noised data, of each class.
-
-    Yields:
-        What comes next.
-
-    Raises:
-        UserError: the recipe has no grid.
-    """
-    check_table_one(recipe)
-    assert recipe.diagnose is not None
-    assert recipe.diagnose.grid is not None
-    level = recipe.diagnose.grid.levels[0]
-    train = load(recipe.data, "train")
-    oracle = Oracle(recipe.schedule, train.floats(), train.y, train.n_classes)
-    facts: list[Fact] = []
-    for seed in seeds:
-        run = folder / f"seed-{seed}"
-        for row in read_json(run / "diagnostics.json")["rows"]:
-            if row["weighting"] == "grid" and row["sigma"] == level:
-                size = f"noise level {level:g}, grid of {row['n']} queries"
-                facts.append(Fact(row["quantity"], row["method"], size, "1/data unit", row["mean"]))
-        classifiers = {name: run / f"classifier-{name}" for name in recipe.classifiers}
-        scores = {name: run / f"score-{name}" for name in recipe.scores}
-        folders = Folders(run / "score", scores, classifiers)
-        methods: dict[str, Denoiser] = {"oracle": oracle} if seed == seeds[0] else {}
-        methods["zero guidance"] = ScoreModel.load(run / "score")
-        for name, guidance in (recipe.diagnose.methods or default_methods_in(classifiers)).items():
-            methods[name] = open_guided(guidance, folders.models(guidance), torch.device("cpu"))[0]
-        real = _noised(recipe, train, level, per_class, seed)
-        again = _noised(recipe, train, level, per_class, 10_000 + seed)
-        samples: dict[str, Tensor | Denoiser] = {"noised data": again, **methods}
-        for name, source in samples.items():
-            yield f"seed {seed}, {name}"
-            drawn = _drawn(source, level, per_class, train.n_classes, seed) if isinstance(source, Denoiser) else source
-            for label in range(train.n_classes):
-                rows = slice(label * per_class, (label + 1) * per_class)
-                found = prdc(real[rows], drawn[rows], _NEIGHBOUR)
-                size = f"noise level {level:g}, class {train.names[label]}, n = {per_class}"
-                facts.append(Fact("precision", name, size, "", float(found.precision.mean())))
-                facts.append(Fact("recall", name, size, "", float(found.recall.mean())))
-    about = {"recipe": recipe.name, "seeds": list(seeds), "command": command, **describe_environment()}
-    return {"what": about, "rows": rows_over_seeds(facts)}
-
-
-def _noised(recipe: Recipe, train: LabelledSet, level: float, per_class: int, seed: int) -> Tensor:
->>>>>>> ca224c6 (plan(recipe) is a list of stages that the run, the dry run and the seeds walk; a recipe's order stands once)
     """Noised data, class after class: (K per_class, 2)."""
     generator, parts = keyed_generator(seed), []
     t = schedule.t_of_noise_level(torch.tensor(level))
