@@ -20,7 +20,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from condgen.metrics.neighbours import inside, nearest_others
+from condgen.metrics.neighbours import nearest_others, pairs_within
 
 __all__ = ["Manifold", "classwise_prdc", "nearest_radii", "prdc"]
 
@@ -65,13 +65,13 @@ def prdc(real: Tensor, fake: Tensor, k: int = 5, real_radii: Tensor | None = Non
     """
     real_radii = nearest_radii(real, k) if real_radii is None else real_radii
     fake_radii = nearest_radii(fake, k)
-    density = torch.zeros(len(fake), dtype=torch.float64)
-    recall, coverage = (torch.zeros(len(real), dtype=torch.float64) for _ in range(2))
-    for by_fakes, by_reals in inside(fake, real, fake_radii, real_radii):
-        density += by_reals.first.bincount(minlength=len(fake)).double() / k
-        coverage[by_reals.second] = 1.0
-        recall[by_fakes.second] = 1.0
-    return Manifold((density > 0).double(), recall, density, coverage)
+    density = torch.empty(len(fake), dtype=torch.float64)
+    recall, coverage = (torch.zeros(len(real), dtype=torch.bool) for _ in range(2))
+    for rows, in_fake, in_real in pairs_within(fake, real, fake_radii, real_radii):
+        density[rows] = in_real.sum(1).double() / k
+        coverage |= in_real.any(0)
+        recall |= in_fake.any(0)
+    return Manifold((density > 0).double(), recall.double(), density, coverage.double())
 
 
 def classwise_prdc(real: Tensor, real_y: Tensor, fake: Tensor, fake_y: Tensor, k: int = 5) -> dict[int, Manifold]:
