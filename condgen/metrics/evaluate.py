@@ -41,10 +41,10 @@ from torch import Tensor
 from condgen.data import LabelledSet, stratified_order
 from condgen.errors import UserError
 from condgen.metrics.cas import network_accuracy
-from condgen.metrics.features import Advance, Extractor, Features, Store, pixels
+from condgen.metrics.features import Advance, Features, Store, pixels
 from condgen.metrics.judge import Judge
-from condgen.metrics.measures import Measured, measure
-from condgen.metrics.memory import Memory, memory
+from condgen.metrics.measures import METRICS, Comparison, Measured, title
+from condgen.metrics.memory import Memory
 from condgen.metrics.reference import NEIGHBOUR, Reference
 from condgen.metrics.rows import REAL, MetricRow, proportion
 from condgen.rng import keyed_generator
@@ -54,9 +54,7 @@ __all__ = ["CasName", "Evaluation", "Measures", "evaluate", "evaluating", "helpi
 
 CasName: TypeAlias = Literal["probe", "resnet", "none"]
 
-_LEAST_FOR_FID = 10_000
 _FLOOR = 1  # purpose of a random stream
-_ACCURACY, _CAS = "class accuracy", "CAS"
 
 
 class Measures(Settings):
@@ -143,44 +141,43 @@ def evaluating(
         _check(method, x, y, train)
 
     real, held_out = (yield from store.of_real(train)), (yield from store.of_real(test))
-    desk = _Desk(store.extractor, Reference(train, real, store.extractor, measures.most, seed), train, test, held_out)
-    rows: list[MetricRow] = []
-    by_class: list[dict[str, str | int | float]] = []
-    memories: dict[str, tuple[Tensor, Memory]] = {}
+    reference = Reference(train, real, store.extractor, measures.most, seed)
+    evaluator = _Evaluator(reference, train, test, held_out, measures, seed)
+    found = Evaluation([], [], {})
     for place, method in enumerate((*methods, REAL)):
         yield Advance(place, len(methods) + 1, f"figures of {method}")
         if method == REAL:
             features, y = held_out, test.y.cpu()
         else:
             features, y = (yield from store.of_samples(methods[method][0], method)), methods[method][1].cpu().long()
-        found, memories[method] = desk.figures(features, y, seed)
-        floor = found if method == REAL else desk.floor(len(y), seed)
-        floor_n = min(len(y), len(test))
-        accuracy = desk.accuracy(features, y, method)
-        rows.append(desk.judged(method, accuracy, len(y), seed))
-        for metric, measured in found.items():
-            rows.append(
+        own = Comparison(features, y, reference, seed)
+        found.memories[method] = own.drawn, own.memory
+        measured = _measure(own)
+        floor = measured if method == REAL else evaluator.floor(len(y))
+        found.rows.append(evaluator.class_accuracy(features, y, method))
+        for metric, figure in measured.items():
+            found.rows.append(
                 MetricRow(
                     method,
-                    _title(metric, measured.at, store.extractor),
-                    *measured.estimate,
-                    n=measured.n,
+                    title(metric, figure.at, store.extractor),
+                    *figure.estimate,
+                    n=figure.n,
                     features=store.extractor.name,
-                    reference=measured.reference,
+                    reference=figure.reference,
                     floor=floor[metric].estimate.value if metric in floor else None,
-                    floor_n=floor[metric].n if metric in floor else floor_n,
+                    floor_n=floor[metric].n if metric in floor else min(len(y), len(test)),
                     seed=seed,
                 )
             )
-            by_class += [
+            found.by_class.extend(
                 {"metric": metric, "method": method, "class": label, "value": value}
-                for label, value in measured.by_class.items()
-            ]
+                for label, value in figure.by_class.items()
+            )
         if measures.cas != "none":
             samples = None if method == REAL else methods[method][0]
-            row = yield from desk.usefulness(method, samples, features, y, measures, seed)
-            rows += [row] if row is not None else []
-    return Evaluation(rows, by_class, memories)
+            row = yield from evaluator.accuracy_score(method, samples, features, y)
+            found.rows.extend([row] if row is not None else [])
+    return found
 
 
 def helping(
@@ -193,11 +190,10 @@ def helping(
         yield from store.of_samples(x, method)
 
 
-def _title(metric: str, at: int | None, extractor: Extractor) -> str:
-    """What a metric may be called."""
-    if at is None:
-        return metric
-    return f"{'FID' if metric == 'FD' and extractor.inception and at >= _LEAST_FOR_FID else metric}@{at}"
+def _measure(samples: Comparison) -> dict[str, Measured]:
+    """Every metric that the samples can give."""
+    found = {name: metric.compute(samples) for name, metric in METRICS.items()}
+    return {name: figure for name, figure in found.items() if figure is not None}
 
 
 def _check(method: str, x: Tensor, y: Tensor, train: LabelledSet) -> None:
@@ -220,94 +216,92 @@ def _check(method: str, x: Tensor, y: Tensor, train: LabelledSet) -> None:
         raise UserError(f"{method}: {broken} of {len(x)} samples hold NaN or infinite values; sample anew or drop them")
 
 
-class _Desk:
-    """What stays the same from method to method."""
+class _Evaluator:
+    """The judge, the floors and the accuracy of real samples: what all methods share."""
 
     def __init__(
-        self, extractor: Extractor, reference: Reference, train: LabelledSet, test: LabelledSet, held_out: Features
+        self,
+        reference: Reference,
+        train: LabelledSet,
+        test: LabelledSet,
+        held_out: Features,
+        measures: Measures,
+        seed: int,
     ) -> None:
         self.reference, self.train, self.test, self.held_out = reference, train, test, held_out
-        self.extractor, self.test_y = extractor, test.y.cpu()
-        self.judge = Judge.learn(extractor, reference.vectors, reference.y, held_out.vectors, self.test_y)
+        self.measures, self.seed, self.test_y = measures, seed, test.y.cpu()
+        self.judge = Judge.learn(reference.extractor, reference.vectors, reference.y, held_out.vectors, self.test_y)
         self.floors: dict[int, dict[str, Measured]] = {}
-        self.useful: dict[int, float | None] = {}
+        self.real_scores: dict[int, float | None] = {}
 
-    def figures(self, features: Features, y: Tensor, seed: int) -> tuple[dict[str, Measured], tuple[Tensor, Memory]]:
-        """All metrics of features, and the nearest training samples of some samples."""
-        drawn = self.reference.drawn(y)
-        remembered = memory(self.reference.vectors, features.vectors[drawn])
-        return measure(features, y, self.reference, remembered, seed), (drawn, remembered)
-
-    def floor(self, n: int, seed: int) -> dict[str, Measured]:
+    def floor(self, n: int) -> dict[str, Measured]:
         """The metrics of n real samples, or as many as are held out."""
         n = min(n, len(self.test))
         if n not in self.floors:
-            chosen = stratified_order(self.test_y, keyed_generator(seed, _FLOOR))[:n]
+            chosen = stratified_order(self.test_y, keyed_generator(self.seed, _FLOOR))[:n]
             if n == len(self.test):
                 chosen = torch.arange(n)
-            self.floors[n], _ = self.figures(self.held_out.at(chosen), self.test_y[chosen], seed)
+            real = Comparison(self.held_out.at(chosen), self.test_y[chosen], self.reference, self.seed)
+            self.floors[n] = _measure(real)
         return self.floors[n]
 
-    def accuracy(self, features: Features, y: Tensor, method: str) -> float:
+    def class_accuracy(self, features: Features, y: Tensor, method: str) -> MetricRow:
         """The fraction in which the judge sees the class asked for."""
-        if method == REAL:
-            return self.judge.held_out_accuracy
-        return float((self.judge.label(features.vectors) == y).double().mean())
-
-    def judged(self, method: str, accuracy: float, n: int, seed: int) -> MetricRow:
-        """The row of class accuracy."""
+        held_out = self.judge.held_out_accuracy
+        accuracy = held_out
+        if method != REAL:
+            accuracy = float((self.judge.label(features.vectors) == y).double().mean())
         return MetricRow(
             method,
-            _ACCURACY,
-            *proportion(accuracy, n),
-            n=n,
-            features=f"{self.judge.name} (held-out accuracy {self.judge.held_out_accuracy:.3f})",
+            "class accuracy",
+            *proportion(accuracy, len(y)),
+            n=len(y),
+            features=f"{self.judge.name} (held-out accuracy {held_out:.3f})",
             reference=self.reference.text,
-            floor=self.judge.held_out_accuracy,
+            floor=held_out,
             floor_n=len(self.test),
-            seed=seed,
+            seed=self.seed,
         )
 
-    def usefulness(
-        self, method: str, x: Tensor | None, features: Features, y: Tensor, measures: Measures, seed: int
+    def accuracy_score(
+        self, method: str, x: Tensor | None, features: Features, y: Tensor
     ) -> Generator[Advance, None, MetricRow | None]:
-        """The row of the classification accuracy score; without samples, that of as many real training samples.
-
-        There is none where the samples are of one class alone.
-        """
-        probe = measures.cas == "probe" or not self.train.is_images
+        """The row of CAS; without samples, that of as many real training samples. None for samples of one class."""
+        steps, flip = self.measures.cas_steps, self.measures.cas_flip
+        probe = self.measures.cas == "probe" or not self.train.is_images
         used = min(len(y), Judge.most) if probe else len(y)
         n = min(used, len(self.train))
-        flipped = ", mirrored too" if measures.cas_flip else ""
-        learner = f"SVC on {self.extractor.name}" if probe else f"ResNet-20, {measures.cas_steps} steps of 128{flipped}"
-        if n not in self.useful:
-            chosen = stratified_order(self.reference.y, keyed_generator(seed, _FLOOR))[:n]
-            real = self.train.floats(chosen), Features(self.reference.vectors[chosen]), self.reference.y[chosen]
-            self.useful[n] = yield from self._learn(*real, measures, seed, f"{n:,} real images", probe=probe)
-        value = self.useful[n]
+        if n not in self.real_scores:
+            chosen = stratified_order(self.reference.y, keyed_generator(self.seed, _FLOOR))[:n]
+            real = Features(self.reference.vectors[chosen])
+            labels, images = self.reference.y[chosen], self.train.floats(chosen)
+            self.real_scores[n] = yield from self._learn(images, real, labels, f"{n:,} real images", probe=probe)
+        value = self.real_scores[n]
         if x is not None:
-            value = yield from self._learn(x, features, y, measures, seed, method, probe=probe)
+            value = yield from self._learn(x, features, y, method, probe=probe)
         if value is None:
             return None
+        network = f"ResNet-20, {steps} steps of 128{', mirrored too' if flip else ''}"
         return MetricRow(
             method,
-            f"{_CAS} ({'probe' if probe else 'ResNet-20'})",
+            f"CAS ({'probe' if probe else 'ResNet-20'})",
             *proportion(value, len(self.test)),
             n=used if x is not None else n,
-            features=learner,
+            features=f"SVC on {self.reference.extractor.name}" if probe else network,
             reference=f"{self.test.source} {self.test.split} ({len(self.test)})",
-            floor=self.useful[n],
+            floor=self.real_scores[n],
             floor_n=n,
-            seed=seed,
+            seed=self.seed,
         )
 
     def _learn(
-        self, x: Tensor, features: Features, y: Tensor, measures: Measures, seed: int, what: str, *, probe: bool
+        self, x: Tensor, features: Features, y: Tensor, what: str, *, probe: bool
     ) -> Generator[Advance, None, float | None]:
         if len(y.unique()) < 2:
             return None
         if probe:
             yield Advance(0, 1, f"a classifier learns from {what}")
-            learnt = Judge.learn(self.extractor, features.vectors, y, self.held_out.vectors, self.test_y)
-            return learnt.held_out_accuracy
-        return (yield from network_accuracy(x, y, self.test, measures.cas_steps, seed, what, flip=measures.cas_flip))
+            extractor, held_out = self.reference.extractor, self.held_out.vectors
+            return Judge.learn(extractor, features.vectors, y, held_out, self.test_y).held_out_accuracy
+        steps, flip = self.measures.cas_steps, self.measures.cas_flip
+        return (yield from network_accuracy(x, y, self.test, steps, self.seed, what, flip=flip))

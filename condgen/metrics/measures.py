@@ -1,34 +1,38 @@
-"""The figures of one method's features against a reference, each with its interval, whole and class by class."""
+"""The metrics: a function each, in one dict that evaluation and reports walk."""
 
 import math
-from collections.abc import Mapping
-from typing import NamedTuple
+from collections.abc import Callable, Mapping
+from functools import cached_property, partial
+from typing import Literal, NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor
 
 from condgen.metrics.classifier_score import classifier_score
-from condgen.metrics.features import Features
+from condgen.metrics.features import Extractor, Features
 from condgen.metrics.frechet import Gaussian, frechet_distance, influences
 from condgen.metrics.kernel import KernelReference, kernel_distance
 from condgen.metrics.manifold import Manifold, prdc
-from condgen.metrics.memory import Memory
+from condgen.metrics.memory import Memory, memory
 from condgen.metrics.reference import NEIGHBOUR, Reference
 from condgen.metrics.rows import Estimate, proportion, symmetric
-from condgen.metrics.variety import MOST_PAIRED, class_distance, class_spread
+from condgen.metrics.variety import MOST_PAIRED, Variety, class_distance, class_spread
 from condgen.rng import keyed_generator
 
-__all__ = ["OVERLAPS", "Measured", "measure"]
+__all__ = ["METRICS", "Comparison", "Goal", "Measured", "Metric", "title"]
 
-OVERLAPS = ("precision", "recall", "density", "coverage")
+_OVERLAPS = ("precision", "recall", "density", "coverage")
 _RESAMPLES, _WIDE = 50, 256  # bootstrap resamples; features above which its limit is computed instead
 _BOOTSTRAP, _SPLITS = 2, 4  # purposes of random streams
 _LEAST_FOR_SCORE = 100
+_LEAST_FOR_FID = 10_000
 _STUDENT = 2.262  # the quantile .975 of Student's distribution with 9 degrees of freedom
+
+Goal: TypeAlias = Literal["high", "low", "one"]
 
 
 class Measured(NamedTuple):
-    """A figure of n samples and what it is compared with; `at` so many where the figure is biased by their number."""
+    """A figure of n samples and its reference; `at` so many where the figure is biased by their number."""
 
     estimate: Estimate
     reference: str
@@ -37,64 +41,102 @@ class Measured(NamedTuple):
     at: int | None = None
 
 
-def measure(features: Features, y: Tensor, reference: Reference, remembered: Memory, seed: int) -> dict[str, Measured]:
-    """Every metric of features, by its name without the number of samples.
+class Comparison:
+    """Samples next to the reference, with everything that several metrics share.
 
     Args:
-        features: of samples.
+        features: of the samples.
         y: the labels asked for, (N,).
         reference: the real samples.
-        remembered: the training samples that are nearest to some of the samples.
         seed: of the bootstrap, and of the order in which samples are split.
     """
-    vectors, logits = features
-    n, inception = len(vectors), reference.extractor.inception
-    drawn = reference.drawn(y)
-    some = vectors[drawn]
-    kernel = "KID" if inception else "KD"
-    found = {"FD": Measured(_frechet(vectors, reference.gaussian, seed), reference.text, n, at=n)}
-    found[kernel] = Measured(symmetric(*kernel_distance(some, reference.kernel)), reference.text_of_some, len(some))
-    if logits is not None and n >= _LEAST_FOR_SCORE:
-        mean, std = classifier_score(logits, keyed_generator(seed, _SPLITS))
-        half = _STUDENT * std / 3  # the root of 10 - 1, since the deviation is that of a population
-        name = "IS" if inception else "classifier score"
-        found[name] = Measured(Estimate(mean, mean - half, mean + half), "none (10 splits)", n, at=n)
-    overlap = prdc(reference.some, some, NEIGHBOUR, reference.radii)
-    for name in OVERLAPS:
-        found[name] = Measured(_mean(name, [overlap]), reference.text_of_some, len(some))
-    found |= _classwise(vectors, y, reference, kernel)
-    spread, pairs = class_spread(vectors, y, reference.n_classes), class_distance(vectors, y, reference.n_classes)
-    for name, variety, real in (
-        ("in-class std ratio", spread, reference.spread),
-        ("in-class diversity", pairs, reference.distance),
-    ):
-        ratio, error = variety.over(real)
-        if math.isfinite(ratio):
-            each = {label: value for label, value in enumerate((variety.value / real).tolist()) if math.isfinite(value)}
-            text = _within(reference, len(each))
-            if variety is pairs and max(int(of.bincount().max()) for of in (y, reference.y)) > MOST_PAIRED:
-                text += f", {MOST_PAIRED:,} of a class"
-            found[name] = Measured(symmetric(ratio, error), text, variety.n, each)
-    authentic, seen = remembered.authentic, len(remembered.authentic)
-    found["authenticity"] = Measured(proportion(float(authentic.mean()), seen), reference.text, seen)
-    return found
+
+    def __init__(self, features: Features, y: Tensor, reference: Reference, seed: int) -> None:
+        self.vectors, self.logits = features
+        self.y, self.reference, self.seed, self.n = y, reference, seed, len(y)
+        self.k = reference.neighbour(self.n)  # of class-wise metrics
+        self.drawn = reference.drawn(y)  # the samples whose neighbours are looked at
+        self.some = self.vectors[self.drawn]
+
+    @cached_property
+    def memory(self) -> Memory:
+        """The nearest training samples of some samples."""
+        return memory(self.reference.vectors, self.some)
+
+    @cached_property
+    def overlap(self) -> Manifold:
+        """Of some samples with some of the reference."""
+        return prdc(self.reference.some, self.some, NEIGHBOUR, self.reference.radii)
+
+    @cached_property
+    def classes(self) -> dict[int, tuple[Tensor, Tensor]]:
+        """Reference and samples of each class that has more than k on both sides."""
+        places = self.reference.classes(self.y, least=self.k)
+        return {label: (self.reference.vectors[real], self.vectors[own]) for label, real, own in places}
+
+    @cached_property
+    def class_overlaps(self) -> dict[int, Manifold]:
+        """The overlap within each class."""
+        return {label: prdc(real, own, self.k) for label, (real, own) in self.classes.items()}
+
+    def within(self, classes: int) -> str:
+        """The reference of a figure that is a mean over so many classes."""
+        total = self.reference.n_classes
+        return f"{self.reference.text}, class by class" + (
+            "" if classes == total else f", {classes} of {total} classes"
+        )
+
+    def class_mean(self, found: Mapping[int, tuple[float, float]]) -> Measured | None:
+        """The mean over classes of values with standard errors; None without a class."""
+        if not found:
+            return None
+        mean = sum(value for value, _ in found.values()) / len(found)
+        error = math.sqrt(sum(error**2 for _, error in found.values())) / len(found)
+        by_class = {label: value for label, (value, _) in found.items()}
+        return Measured(symmetric(mean, error), self.within(len(found)), self.n, by_class)
 
 
-def _frechet(vectors: Tensor, real: Gaussian, seed: int) -> Estimate:
-    n = len(vectors)
+class Metric(NamedTuple):
+    """Where a metric should go, and what computes it: None where the samples cannot give it."""
+
+    goal: Goal | None  # None: neither end is better by itself
+    compute: Callable[[Comparison], Measured | None]
+    inception: str = ""  # its name in papers, where features are Inception's
+    least: int = 0  # samples below which it does not bear that name
+
+
+def _frechet(of: Comparison) -> Measured:
+    vectors, real = of.vectors, of.reference.gaussian
     own = Gaussian.fit(vectors)
     value = frechet_distance(own, real)
     if vectors.shape[1] > _WIDE:
-        return symmetric(value, float(influences(vectors, own, real).square().sum().sqrt()) / n)
-    # The same resamples for every method of n samples, so that their differences are not those of the draws.
-    generator = keyed_generator(seed, _BOOTSTRAP, n)
-    resamples = [torch.randint(n, (n,), generator=generator).bincount(minlength=n) for _ in range(_RESAMPLES)]
-    distances = [frechet_distance(Gaussian.fit(vectors, counts), real) for counts in resamples]
-    return symmetric(value, float(torch.tensor(distances, dtype=torch.float64).std()))
+        error = float(influences(vectors, own, real).square().sum().sqrt()) / of.n
+    else:
+        # The same resamples for every method of n samples: their differences are then not those of the draws.
+        generator = keyed_generator(of.seed, _BOOTSTRAP, of.n)
+        resamples = [
+            torch.randint(of.n, (of.n,), generator=generator).bincount(minlength=of.n) for _ in range(_RESAMPLES)
+        ]
+        distances = [frechet_distance(Gaussian.fit(vectors, counts), real) for counts in resamples]
+        error = float(torch.tensor(distances, dtype=torch.float64).std())
+    return Measured(symmetric(value, error), of.reference.text, of.n, at=of.n)
+
+
+def _kernel(of: Comparison) -> Measured:
+    found = kernel_distance(of.some, of.reference.kernel)
+    return Measured(symmetric(*found), of.reference.text_of_some, len(of.some))
+
+
+def _classifier_score(of: Comparison) -> Measured | None:
+    if of.logits is None or of.n < _LEAST_FOR_SCORE:
+        return None
+    mean, std = classifier_score(of.logits, keyed_generator(of.seed, _SPLITS))
+    half = _STUDENT * std / 3  # the root of 10 - 1, since the deviation is that of a population
+    return Measured(Estimate(mean, mean - half, mean + half), "none (10 splits)", of.n, at=of.n)
 
 
 def _mean(name: str, overlaps: list[Manifold]) -> Estimate:
-    """The mean over sets of the fraction of this name."""
+    """The mean over sets of one of the four overlaps."""
     items = [getattr(overlap, name) for overlap in overlaps]
     mean = sum(float(one.mean()) for one in items) / len(items)
     if name == "density":
@@ -102,40 +144,75 @@ def _mean(name: str, overlaps: list[Manifold]) -> Estimate:
     return proportion(mean, len(items) ** 2 / sum(1 / len(one) for one in items))  # of one set whose mean is as sure
 
 
-def _classwise(vectors: Tensor, y: Tensor, reference: Reference, kernel: str) -> dict[str, Measured]:
-    """Distances and overlaps within each class, averaged over the classes; empty where none has enough samples."""
-    k = reference.neighbour(len(vectors))
-    distances: dict[int, tuple[float, float]] = {}
-    discrepancies: dict[int, tuple[float, float]] = {}
-    overlaps: dict[int, Manifold] = {}
-    for label, real, own in reference.classes(y, least=k):
-        ours, theirs = vectors[own], reference.vectors[real]
-        if len(ours) > 2:
-            fitted, target = Gaussian.fit(ours), Gaussian.fit(theirs)
-            error = float(influences(ours, fitted, target).square().sum().sqrt()) / len(ours)
-            distances[label] = frechet_distance(fitted, target), error
-            discrepancies[label] = kernel_distance(ours, KernelReference.of(theirs))
-        overlaps[label] = prdc(theirs, ours, k)
-    n, found = len(vectors), {}
-    if distances:
-        text = _within(reference, len(distances))
-        found["class-wise FD"] = _average(distances, text, n)._replace(at=max(1, n // len(y.unique())))
-        found[f"class-wise {kernel}"] = _average(discrepancies, text, n)
-    for name in OVERLAPS if overlaps else ():
-        each = {label: float(getattr(overlap, name).mean()) for label, overlap in overlaps.items()}
-        text = f"{_within(reference, len(each))}, k = {k}"
-        found[f"class-wise {name}"] = Measured(_mean(name, list(overlaps.values())), text, n, each)
-    return found
+def _overlap(name: str, of: Comparison) -> Measured:
+    return Measured(_mean(name, [of.overlap]), of.reference.text_of_some, len(of.some))
 
 
-def _within(reference: Reference, classes: int) -> str:
-    """What figures within so many classes are compared with."""
-    some = "" if classes == reference.n_classes else f", {classes} of {reference.n_classes} classes"
-    return f"{reference.text}, class by class{some}"
+def _class_overlap(name: str, of: Comparison) -> Measured | None:
+    if not of.class_overlaps:
+        return None
+    each = {label: float(getattr(overlap, name).mean()) for label, overlap in of.class_overlaps.items()}
+    estimate = _mean(name, list(of.class_overlaps.values()))
+    return Measured(estimate, f"{of.within(len(each))}, k = {of.k}", of.n, each)
 
 
-def _average(found: Mapping[int, tuple[float, float]], text: str, n: int) -> Measured:
-    """The mean over classes of values with standard errors."""
-    mean = sum(value for value, _ in found.values()) / len(found)
-    error = math.sqrt(sum(error**2 for _, error in found.values())) / len(found)
-    return Measured(symmetric(mean, error), text, n, {label: value for label, (value, _) in found.items()})
+def _class_frechet(of: Comparison) -> Measured | None:
+    found = {}
+    for label, (real, own) in of.classes.items():
+        if len(own) > 2:
+            fitted, target = Gaussian.fit(own), Gaussian.fit(real)
+            error = float(influences(own, fitted, target).square().sum().sqrt()) / len(own)
+            found[label] = frechet_distance(fitted, target), error
+    mean = of.class_mean(found)
+    return mean and mean._replace(at=max(1, of.n // len(of.y.unique())))
+
+
+def _class_kernel(of: Comparison) -> Measured | None:
+    pairs = {label: both for label, both in of.classes.items() if len(both[1]) > 2}
+    return of.class_mean(
+        {label: kernel_distance(own, KernelReference.of(real)) for label, (real, own) in pairs.items()}
+    )
+
+
+def _ratio(of: Comparison, variety: Variety, real: Tensor, suffix: str = "") -> Measured | None:
+    ratio, error = variety.over(real)
+    if not math.isfinite(ratio):
+        return None
+    each = {label: value for label, value in enumerate((variety.value / real).tolist()) if math.isfinite(value)}
+    return Measured(symmetric(ratio, error), of.within(len(each)) + suffix, variety.n, each)
+
+
+def _spread(of: Comparison) -> Measured | None:
+    return _ratio(of, class_spread(of.vectors, of.y, of.reference.n_classes), of.reference.spread)
+
+
+def _diversity(of: Comparison) -> Measured | None:
+    largest = max(int(y.bincount().max()) for y in (of.y, of.reference.y))
+    suffix = f", {MOST_PAIRED:,} of a class" if largest > MOST_PAIRED else ""
+    return _ratio(of, class_distance(of.vectors, of.y, of.reference.n_classes), of.reference.distance, suffix)
+
+
+def _authenticity(of: Comparison) -> Measured:
+    authentic = of.memory.authentic
+    return Measured(proportion(float(authentic.mean()), len(authentic)), of.reference.text, len(authentic))
+
+
+METRICS: dict[str, Metric] = {
+    "FD": Metric("low", _frechet, "FID", _LEAST_FOR_FID),
+    "KD": Metric("low", _kernel, "KID"),
+    "classifier score": Metric("high", _classifier_score, "IS"),
+    **{name: Metric("high", partial(_overlap, name)) for name in _OVERLAPS},
+    "class-wise FD": Metric("low", _class_frechet),
+    "class-wise KD": Metric("low", _class_kernel, "class-wise KID"),
+    **{f"class-wise {name}": Metric("high", partial(_class_overlap, name)) for name in _OVERLAPS},
+    "in-class std ratio": Metric("one", _spread),
+    "in-class diversity": Metric("one", _diversity),
+    "authenticity": Metric(None, _authenticity),
+}
+
+
+def title(name: str, at: int | None, extractor: Extractor) -> str:
+    """The printed name: that of papers with Inception's features, and the number of samples where it biases."""
+    metric = METRICS[name]
+    known = metric.inception and extractor.inception and (at or 0) >= metric.least
+    return f"{metric.inception if known else name}{f'@{at}' if at is not None else ''}"

@@ -18,7 +18,7 @@ def cloud(n, key, dimension=6, scale=1.0):
 @pytest.mark.parametrize("tile", [1024, 70])
 @pytest.mark.parametrize(("n_fake", "scale", "k"), [(500, 1.0, 5), (500, 1.6, 5), (300, 0.5, 3)])
 def test_equal_to_the_package_of_naeem_et_al(n_fake, scale, k, tile, monkeypatch):
-    monkeypatch.setattr("condgen.metrics.neighbours._TILE", tile)
+    monkeypatch.setattr("condgen.metrics.neighbours._HELD", tile)
     real, fake = cloud(500, 1) + 100, cloud(n_fake, 2, scale=scale) + 100
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of the package's own dependencies
@@ -33,7 +33,7 @@ def test_equal_to_the_package_of_naeem_et_al(n_fake, scale, k, tile, monkeypatch
 
 @pytest.mark.parametrize("tile", [1024, 30])
 def test_radii_are_distances_to_the_kth_other_sample(tile, monkeypatch):
-    monkeypatch.setattr("condgen.metrics.neighbours._TILE", tile)
+    monkeypatch.setattr("condgen.metrics.neighbours._HELD", tile)
     x = cloud(200, 3)
     expected = KDTree(x.numpy()).query(x.numpy(), k=6)[0][:, 5]
     assert np.allclose(nearest_radii(x, 5), expected, rtol=1e-9)
@@ -72,7 +72,7 @@ def test_a_set_far_away_shares_nothing_and_the_same_set_everything():
 
 def test_too_few_samples():
     for real, fake in ((5, 10), (10, 5)):
-        with pytest.raises(ValueError, match="among 5 samples"):
+        with pytest.raises(ValueError, match="5-th neighbour"):
             prdc(cloud(real, 1), cloud(fake, 2), k=5)
 
 
