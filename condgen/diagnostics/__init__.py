@@ -1,5 +1,1 @@
-"""How wrong the scores are, where an exact answer is known."""
-
-from condgen.diagnostics.score_errors import ErrorRow, likelihood_fields, measure, summarise
-
-__all__ = ["ErrorRow", "likelihood_fields", "measure", "summarise"]
+"""Errors of scores against exact ones, and of classifiers on held-out data."""

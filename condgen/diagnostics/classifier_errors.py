@@ -1,6 +1,6 @@
-r"""Is a noisy classifier any good, at which noise levels, and by how much should its gradient be scaled there?
+r"""How good a noisy classifier is at each noise level, and the guidance scale that suits its gradient there.
 
-The answer comes from held-out data alone; no exact score is needed. For held-out x with label y and noise
+Measured on held-out data alone; no exact score is needed. For held-out x with label y and noise
 :math:`\epsilon`, let :math:`x_t = \alpha x + \sigma\epsilon`, s the prior score, and g the likelihood score of y. The
 score of :math:`p(x_t \mid x)` is :math:`-\epsilon/\sigma`, so what is left for the classifier to supply is
 
@@ -124,59 +124,47 @@ def measure_classifier(
     Raises:
         ValueError: fewer than 2 images, or a prior on another schedule than the classifier's.
     """
-    if len(x) < 2:
-        raise ValueError("a standard error over images needs at least 2 of them")
-    if prior is not None and prior.schedule != likelihood.schedule:
-        raise ValueError(f"prior and classifier differ in schedule: {prior.schedule!r}, {likelihood.schedule!r}")
-    begin = generator.get_state()
-    for level in levels:
-        generator.set_state(begin)
-        yield _measure_level(likelihood, prior, x, y, level, draws, generator, batch)
-
-
-def _measure_level(
-    likelihood: Likelihood,
-    prior: Denoiser | None,
-    x: Tensor,
-    y: Tensor,
-    level: float,
-    draws: int,
-    generator: torch.Generator,
-    batch: int,
-) -> LevelRow:
     schedule, n, dimensions = likelihood.schedule, len(x), x[0].numel()
-    t = schedule.t_of_noise_level(torch.tensor(level, dtype=torch.float64))
-    sigma = float(schedule.sigma(t))
-    log_p, confidence, correct, squares, products = ([] for _ in range(5))
-    for _ in range(draws):
-        noise = torch.randn(x.shape, generator=generator, dtype=x.dtype)  # of all images, whatever the batch is
-        for rows in torch.arange(n).split(batch):
-            eps, labels = noise[rows].to(x.device), y[rows.to(y.device)]
-            x_t = perturb(schedule, x[rows.to(x.device)], t, eps)
-            with torch.no_grad():
-                log_probabilities = likelihood(x_t, t).double()
-                target = None if prior is None else prior.eps(x_t, t) - eps  # sigma r
-            g = sigma * likelihood.score(x_t, t, labels).double().flatten(1)  # sigma g
-            log_p.append(log_probabilities.gather(1, labels[:, None])[:, 0])
-            best = log_probabilities.max(1)
-            confidence.append(best.values.exp())
-            correct.append((best.indices == labels).double())
-            squares.append(g.square().sum(1))
-            if target is not None:
-                products.append((g * target.double().flatten(1)).sum(1))
-
-    accuracy, confidence_of = torch.cat(correct), torch.cat(confidence)
-    square = torch.cat(squares)
-    row: dict[str, Any] = {
-        "accuracy": float(accuracy.mean()),
-        "cross_entropy": -float(torch.cat(log_p).mean()),
-        "ece": expected_calibration_error(confidence_of, accuracy),
-        "norm": float(square.sqrt().mean()) / sigma,
-    }
-    if products:
-        product = torch.cat(products).view(draws, n).mean(0)
-        row |= _gains(square.view(draws, n).mean(0) / dimensions, product / dimensions)
-    return LevelRow(sigma=level, n=n, draws=draws, **row)
+    if n < 2:
+        raise ValueError("a standard error over images needs at least 2 of them")
+    if prior is not None and prior.schedule != schedule:
+        raise ValueError(f"prior and classifier differ in schedule: {prior.schedule!r}, {schedule!r}")
+    state = generator.get_state()
+    for level in levels:
+        generator.set_state(state)
+        t = schedule.t_of_noise_level(torch.tensor(level, dtype=torch.float64))
+        sigma = float(schedule.sigma(t))
+        log_p, confidence, correct, squares, products = ([] for _ in range(5))
+        for _ in range(draws):
+            noise = torch.randn(x.shape, generator=generator, dtype=x.dtype)  # of all images, whatever the batch is
+            for rows in torch.arange(n).split(batch):
+                eps, labels = noise[rows].to(x.device), y[rows.to(y.device)]
+                x_t = perturb(schedule, x[rows.to(x.device)], t, eps)
+                with torch.no_grad():
+                    log_probabilities = likelihood(x_t, t).double()
+                    target = None if prior is None else prior.eps(x_t, t) - eps  # sigma r
+                g = sigma * likelihood.score(x_t, t, labels).double().flatten(1)  # sigma g
+                log_p.append(log_probabilities.gather(1, labels[:, None])[:, 0])
+                best = log_probabilities.max(1)
+                confidence.append(best.values.exp())
+                correct.append((best.indices == labels).double())
+                squares.append(g.square().sum(1))
+                if target is not None:
+                    products.append((g * target.double().flatten(1)).sum(1))
+        square, gains = torch.cat(squares), {}
+        if products:
+            product = torch.cat(products).view(draws, n).mean(0)
+            gains = _gains(square.view(draws, n).mean(0) / dimensions, product / dimensions)
+        yield LevelRow(
+            sigma=level,
+            n=n,
+            draws=draws,
+            accuracy=float(torch.cat(correct).mean()),
+            cross_entropy=-float(torch.cat(log_p).mean()),
+            ece=expected_calibration_error(torch.cat(confidence), torch.cat(correct)),
+            norm=float(square.sqrt().mean()) / sigma,
+            **gains,
+        )
 
 
 def _gains(square: Tensor, product: Tensor) -> dict[str, float]:
@@ -225,10 +213,10 @@ class _Gain(Protocol):
 
 
 def worthwhile(rows: Sequence[_Gain], threshold: float = THRESHOLD, share: float = SHARE) -> list[bool]:
-    """Whether guidance is switched on, level by level: it helps surely, and enough to matter.
+    """Whether guidance is switched on, level by level: its gain is significant, and large enough.
 
     The second condition keeps gradients that have all but vanished from being scaled up: their best scale can be large
-    and quite certain, and mean nothing.
+    and significant, and mean nothing.
 
     Args:
         rows: of one classifier, all its levels; rows without a prior are off.
@@ -261,8 +249,8 @@ def calibrate(rows: Sequence[LevelRow]) -> ScaleCurve:
 def spread_levels(schedule: Schedule, standard_deviation: float, count: int) -> tuple[float, ...]:
     """Noise levels in equal ratios, from a fiftieth of the data's standard deviation to a hundredfold of it.
 
-    Below, no class is in doubt; above, nothing is left of the data. What the schedule does not reach is left out, and
-    levels are rounded to three digits, to be read.
+    Below, no class is in doubt; above, nothing is left of the data. The range is cut to the schedule's, and levels are
+    rounded to three digits.
     """
     least, greatest = schedule.noise_range
     low, high = max(standard_deviation / 50, least), min(standard_deviation * 100, greatest)

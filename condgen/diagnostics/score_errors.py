@@ -7,14 +7,12 @@ and hats for the exact ones (Chao et al. 2022, section 3; the names are the pape
     D = \lVert s - \hat s \rVert, \qquad D_L = \lVert \gamma g - \hat g \rVert, \qquad
     D_P = \lVert p - \hat s - \hat g \rVert
 
-With a classifier at guidance scale :math:`\gamma`, :math:`p = s + \gamma g`; a score model that is told the label gives
-p itself, alone or with a guide. All are norms in the units of the score (one over data units), averaged over queries.
+With a classifier at guidance scale :math:`\gamma`, :math:`p = s + \gamma g`; a conditional score model gives p itself,
+alone or with a guide. All are norms in the units of the score (one over data units), averaged over queries.
 *Data-weighted* queries are noised data; *grid* queries are the points of a regular grid, on and off the data alike.
 
-Beside every error stands the mean length of the exact score that it is an error of, over the same queries. Their
-ratio is a pure number, in which noise levels can be compared: scores themselves grow as one over the noise.
-
-Only norms are kept, one a query, and never the fields.
+Every row has the mean length of the exact score too, over the same queries. The ratio of error and length is a pure
+number, in which noise levels can be compared: scores themselves grow as one over the noise.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -28,15 +26,12 @@ from condgen.denoiser import Denoiser, Likelihood
 from condgen.errors import UserError
 from condgen.guidance import ClassifierGuided
 from condgen.oracle import ExactScores, Oracle
-from condgen.schedules import perturb
 
 __all__ = [
     "ErrorRow",
-    "Errors",
-    "Measured",
     "Queries",
+    "ScoreErrors",
     "compare",
-    "data_queries",
     "draw_queries",
     "grid_queries",
     "likelihood_fields",
@@ -47,9 +42,6 @@ __all__ = [
 
 Weighting: TypeAlias = Literal["data", "grid"]
 Quantity: TypeAlias = Literal["D", "D_P", "D_L"]
-
-Errors: TypeAlias = dict[tuple[str, Quantity], Tensor]
-"""By method and quantity, the error of each query, (n,) float64."""
 
 _BATCH = 250  # queries that networks see at once
 
@@ -83,30 +75,27 @@ class ErrorRow:
         return asdict(self)
 
 
-class Measured(NamedTuple):
+class ScoreErrors(NamedTuple):
     """Errors of some queries at one noise level, and how long the exact scores are there."""
 
-    errors: Errors
+    errors: dict[tuple[str, Quantity], Tensor]  # by method and quantity, (n,) float64
     exact: dict[Quantity, Tensor]  # the lengths of the scores that each quantity is an error of, (n,) float64
 
-    def each(self, change: Callable[[Tensor], Tensor]) -> "Measured":
+    def each(self, change: Callable[[Tensor], Tensor]) -> "ScoreErrors":
         """The same with every tensor changed."""
-        return Measured(
-            {key: change(value) for key, value in self.errors.items()},
-            {key: change(value) for key, value in self.exact.items()},
-        )
+        return ScoreErrors(*({key: change(value) for key, value in part.items()} for part in self))  # type: ignore[arg-type]
 
     @staticmethod
-    def join(parts: "Sequence[Measured]") -> "Measured":
-        """Some queries and then some more, by the same methods."""
-        return Measured(
+    def join(parts: "Sequence[ScoreErrors]") -> "ScoreErrors":
+        """Those of several sets of queries, by the same methods."""
+        return ScoreErrors(
             {key: torch.cat([part.errors[key] for part in parts]) for key in parts[0].errors},
             {key: torch.cat([part.exact[key] for part in parts]) for key in parts[0].exact},
         )
 
 
 class Queries(NamedTuple):
-    """Draws from an oracle's own distribution, to be noised."""
+    """Draws from an oracle's own distribution, with their noise."""
 
     x: Tensor  # (n, ...)
     eps: Tensor  # (n, ...) float64
@@ -126,13 +115,13 @@ def measure(
     y: Tensor,
     *,
     batch: int = _BATCH,
-) -> Measured:
+) -> ScoreErrors:
     """Compares estimated with exact scores at one time.
 
     Args:
-        oracle: knows the exact scores.
+        oracle: of the exact scores.
         prior: the unconditional score model.
-        methods: what samples are drawn with, by name: guided denoisers, or denoisers that are told the label.
+        methods: by name, denoisers of the posterior: guided, or conditional.
         t: the time, scalar float64.
         x_t: queries, (n, ...) float64.
         y: the label of each query, (n,).
@@ -146,7 +135,7 @@ def measure(
         with torch.no_grad():
             exact = oracle.scores(x, t, labels)
         parts.append(compare(exact, prior, methods, t, x, labels))
-    return Measured.join(parts)
+    return ScoreErrors.join(parts)
 
 
 def measure_levels(
@@ -157,7 +146,7 @@ def measure_levels(
     queries: Queries,
     *,
     batch: int = _BATCH,
-) -> Iterator[Measured]:
+) -> Iterator[ScoreErrors]:
     """As `measure`, at one noise level after another on the same images and noise, at most `oracle.at_once` of them."""
     times = [oracle.schedule.t_of_noise_level(torch.tensor(level)) for level in levels]
     for t, (x_t, exact) in zip(times, oracle.scores_along(queries.x, queries.eps, times, queries.y), strict=True):
@@ -165,19 +154,19 @@ def measure_levels(
             compare(ExactScores(*(score[rows] for score in exact)), prior, methods, t, x_t[rows], queries.y[rows])
             for rows in (slice(start, start + batch) for start in range(0, len(x_t), batch))
         ]
-        yield Measured.join(parts)
+        yield ScoreErrors.join(parts)
 
 
 @torch.no_grad()
 def compare(
     exact: ExactScores, prior: Denoiser, methods: Mapping[str, Denoiser], t: Tensor, x_t: Tensor, y: Tensor
-) -> Measured:
+) -> ScoreErrors:
     """As `measure`, where the exact scores are known already."""
     x = x_t.float()
-    # Methods often share a score model or a classifier, which then answers once.
+    # Methods often share a score model or a classifier, which is then evaluated once.
     scores: dict[Denoiser, Tensor] = {prior: prior.score(x, t).double()}
     gradients: dict[Likelihood, Tensor] = {}
-    errors: Errors = {
+    errors: dict[tuple[str, Quantity], Tensor] = {
         ("prior", "D"): scores[prior] - exact.prior,
         ("zero guidance", "D_P"): scores[prior] - exact.posterior,
         ("zero guidance", "D_L"): exact.likelihood,
@@ -194,12 +183,12 @@ def compare(
         errors[name, "D_P"] = scores[method.denoiser] + guidance - exact.posterior
         errors[name, "D_L"] = guidance - exact.likelihood
     lengths: dict[Quantity, Tensor] = {"D": exact.prior, "D_P": exact.posterior, "D_L": exact.likelihood}
-    measured = Measured(errors, lengths).each(lambda vectors: vectors.flatten(1).norm(dim=1))
+    measured = ScoreErrors(errors, lengths).each(lambda vectors: vectors.flatten(1).norm(dim=1))
     _refuse_undefined(measured, float(prior.schedule.noise_level(t.double())), y)
     return measured
 
 
-def _refuse_undefined(measured: Measured, level: float, y: Tensor) -> None:
+def _refuse_undefined(measured: ScoreErrors, level: float, y: Tensor) -> None:
     """Raises UserError where a score is not finite: whose, where, of which class."""
     finite = torch.stack([lengths.isfinite() for lengths in measured.errors.values()])
     if bool(finite.all()):
@@ -213,7 +202,7 @@ def _refuse_undefined(measured: Measured, level: float, y: Tensor) -> None:
             )
 
 
-def summarise(level: float, weighting: Weighting, measured: Measured) -> list[ErrorRow]:
+def summarise(level: float, weighting: Weighting, measured: ScoreErrors) -> list[ErrorRow]:
     """Rows of one noise level.
 
     Args:
@@ -235,13 +224,6 @@ def draw_queries(oracle: Oracle, n: int, generator: torch.Generator) -> Queries:
     """Draws from the oracle's own distribution, with their noise."""
     x, y = oracle.sample(n, generator)
     return Queries(x, torch.randn(x.shape, generator=generator, dtype=torch.float64).to(x.device), y)
-
-
-def data_queries(oracle: Oracle, n: int, level: float, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
-    """Noised draws from the oracle's own distribution: (time, x_t (n, ...) float64, labels (n,))."""
-    x, eps, y = draw_queries(oracle, n, generator)
-    t = oracle.schedule.t_of_noise_level(torch.tensor(level))
-    return t, perturb(oracle.schedule, x.double(), t, eps), y
 
 
 def grid_queries(

@@ -10,7 +10,7 @@ from condgen.data import LabelledSet
 from condgen.denoiser import Denoiser, Likelihood
 from condgen.diagnostics.score_errors import (
     ErrorRow,
-    Measured,
+    ScoreErrors,
     draw_queries,
     grid_queries,
     likelihood_fields,
@@ -129,7 +129,7 @@ def _on_data(
     settings = stage.diagnose
     share = _share(processes, settings.queries)
     queries = draw_queries(oracle, settings.queries, keyed_generator(settings.seed)).at(share)
-    found: list[list[Measured]] = [[] for _ in settings.levels]
+    found: list[list[ScoreErrors]] = [[] for _ in settings.levels]
     done, total = 0, len(queries.y) * len(settings.levels)
     for start in range(0, len(queries.y), oracle.at_once):
         few = queries.at(slice(start, start + oracle.at_once))
@@ -142,7 +142,7 @@ def _on_data(
     return [
         row
         for level, parts in zip(settings.levels, found, strict=True)
-        for row in summarise(level, "data", _gather(Measured.join(parts), settings.queries, processes))
+        for row in summarise(level, "data", _gather(ScoreErrors.join(parts), settings.queries, processes))
     ]
 
 
@@ -168,7 +168,7 @@ def _share(processes: Processes, total: int) -> slice:
     return slice(rows.start, max(rows.stop, rows.start + 1))
 
 
-def _gather(measured: Measured, total: int, processes: Processes) -> Measured:
+def _gather(measured: ScoreErrors, total: int, processes: Processes) -> ScoreErrors:
     rows = processes.rows(total)
     return measured.each(lambda part: processes.gather_rows(part[: rows.stop - rows.start], total))
 

@@ -129,23 +129,16 @@ def test_gain_norm_and_entropy_of_two_gaussians_are_those_of_quadrature(schedule
     assert row.accuracy == pytest.approx(norm.cdf(m / math.sqrt(v)), abs=0.02)
 
 
-@pytest.mark.parametrize("draws", [1, 8])
-def test_standard_errors_are_the_spread_over_fresh_data(draws):
+def test_standard_errors_are_the_spread_over_fresh_data():
     """At high noise the draws of one image agree: errors that took them for independent would be near 3 times less."""
     exact, levels = oracle(), (1.0, 10.0)
-    tables = [measured(exact, exact.likelihood, n=80, draws=draws, key=key, levels=levels) for key in range(40)]
+    tables = [measured(exact, exact.likelihood, n=80, draws=8, key=key, levels=levels) for key in range(30)]
     for place in range(len(levels)):
         rows = [table[place] for table in tables]
         for value, error in (("scale", "scale_se"), ("gain", "gain_se")):
             spread = float(torch.tensor([getattr(row, value) for row in rows]).std())
             claimed = sum(getattr(row, error) for row in rows) / len(rows)
             assert 0.7 < claimed / spread < 1.4, (levels[place], value)
-
-
-def test_more_draws_of_the_same_images_bring_less_than_more_images():
-    exact = oracle()
-    one, many = (measured(exact, exact.likelihood, n=200, draws=draws, levels=[10.0])[0] for draws in (1, 16))
-    assert 0.7 < many.scale_se / one.scale_se <= 1.1
 
 
 def test_a_classifier_that_knows_nothing_gets_no_guidance():
