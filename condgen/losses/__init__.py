@@ -23,6 +23,7 @@ from condgen.losses.distillation import (
     score_identity_loss,
 )
 from condgen.losses.dlsm import DLSM, PRESETS, PresetName, dlsm_loss
+from condgen.losses.focal import Focal, focal_loss
 from condgen.losses.score_matching import score_matching_loss
 from condgen.losses.score_mismatching import (
     Critic,
@@ -45,6 +46,7 @@ __all__ = [
     "CrossEntropy",
     "Discriminator",
     "DistributionMatching",
+    "Focal",
     "Gradient",
     "LikelihoodTerm",
     "Losses",
@@ -60,6 +62,7 @@ __all__ = [
     "discriminator_loss",
     "distribution_matching_loss",
     "dlsm_loss",
+    "focal_loss",
     "gradient_of",
     "mismatching_levels",
     "mismatching_loss",
@@ -67,7 +70,7 @@ __all__ = [
     "score_matching_loss",
 ]
 
-AnyClassifierLoss: TypeAlias = Annotated[CrossEntropy | DLSM, Field(discriminator="loss")]
+AnyClassifierLoss: TypeAlias = Annotated[CrossEntropy | Focal | DLSM, Field(discriminator="loss")]
 
 
 class _Chosen(Settings):

@@ -1,0 +1,27 @@
+import torch
+
+from condgen.losses import CrossEntropy, Focal, cross_entropy_loss, focal_loss, gradient_of
+from condgen.oracle import Oracle
+from condgen.schedules import EDM
+
+ORACLE = Oracle(EDM(), torch.tensor([[-1.0, 0.0], [1.0, 0.5], [0.0, 2.0]]).double(), torch.arange(3), 3, stds=0.6)
+
+
+def batch():
+    generator = torch.Generator().manual_seed(0)
+    x, y = ORACLE.sample(40, generator)
+    return x, y, torch.linspace(0.2, 4, 40).double(), torch.randn(40, 2, generator=generator, dtype=torch.float64)
+
+
+def test_focal_loss_is_its_formula_and_cross_entropy_at_zero():
+    ce = cross_entropy_loss(ORACLE.likelihood, *batch())
+    p = (-ce).exp()
+    torch.testing.assert_close(focal_loss(ORACLE.likelihood, *batch(), gamma=2.5), (1 - p) ** 2.5 * ce)
+    assert torch.equal(focal_loss(ORACLE.likelihood, *batch(), gamma=0.0), ce)
+
+
+def test_the_class_is_its_function_and_logs_cross_entropy():
+    found = Focal(gamma=1.5)(ORACLE.likelihood, *batch(), None, gradient_of)
+    assert torch.equal(found["loss"], focal_loss(ORACLE.likelihood, *batch(), gamma=1.5))
+    plain = CrossEntropy()(ORACLE.likelihood, *batch(), None, gradient_of)
+    assert all(torch.equal(found[name], plain[name]) for name in ("ce", "accuracy"))
