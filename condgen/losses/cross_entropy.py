@@ -5,6 +5,8 @@ Its optimum is the true class posterior, but sampling uses the gradient, which i
 
 from typing import Literal
 
+import torch
+from pydantic import Field
 from torch import Tensor
 
 from condgen.denoiser import Denoiser, Likelihood
@@ -18,6 +20,9 @@ class CrossEntropy(ClassifierLoss):
     """Cross-entropy alone."""
 
     loss: Literal["ce"] = "ce"
+    label_smoothing: float = Field(
+        default=0.0, ge=0, lt=1, description="of the label's probability, spread evenly over all classes"
+    )
 
     @property
     def usual_scales(self) -> tuple[float, ...]:
@@ -34,11 +39,17 @@ class CrossEntropy(ClassifierLoss):
         prior: Denoiser | None,
         gradient: Gradient,
     ) -> Losses:
-        shown = logged(classifier(perturb(classifier.schedule, x, t, eps), t), y)
-        return {"loss": shown["ce"]} | shown
+        log_p = classifier(perturb(classifier.schedule, x, t, eps), t)
+        return {"loss": _smoothed(log_p, y, self.label_smoothing)} | logged(log_p, y)
 
 
-def cross_entropy_loss(classifier: Likelihood, x: Tensor, y: Tensor, t: Tensor, eps: Tensor) -> Tensor:
-    """-log p(y | x_t), (B,), for data x (B, ...), labels (B,), times (B,) float64 and standard normal noise eps."""
-    log_p: Tensor = classifier(perturb(classifier.schedule, x, t, eps), t)
-    return -log_p.gather(1, y[:, None])[:, 0]
+def cross_entropy_loss(
+    classifier: Likelihood, x: Tensor, y: Tensor, t: Tensor, eps: Tensor, label_smoothing: float = 0.0
+) -> Tensor:
+    """The loss of each sample, (B,), for data x (B, ...), labels (B,), times (B,) float64 and standard normal noise."""
+    return _smoothed(classifier(perturb(classifier.schedule, x, t, eps), t), y, label_smoothing)
+
+
+def _smoothed(log_p: Tensor, y: Tensor, label_smoothing: float) -> Tensor:
+    chosen = log_p.gather(1, y[:, None])[:, 0]
+    return -torch.lerp(chosen, log_p.mean(1), label_smoothing) if label_smoothing else -chosen

@@ -25,3 +25,10 @@ def test_the_class_is_its_function_and_logs_cross_entropy():
     assert torch.equal(found["loss"], focal_loss(ORACLE.likelihood, *batch(), gamma=1.5))
     plain = CrossEntropy()(ORACLE.likelihood, *batch(), None, gradient_of)
     assert all(torch.equal(found[name], plain[name]) for name in ("ce", "accuracy"))
+
+
+def test_label_smoothing_is_that_of_torch():
+    x, y, t, eps = batch()
+    log_p = ORACLE.likelihood(x + t[:, None] * eps, t)
+    expected = torch.nn.functional.cross_entropy(log_p, y, reduction="none", label_smoothing=0.1)
+    torch.testing.assert_close(cross_entropy_loss(ORACLE.likelihood, x, y, t, eps, label_smoothing=0.1), expected)
