@@ -24,6 +24,7 @@ from condgen.losses.distillation import (
 )
 from condgen.losses.dlsm import DLSM, PRESETS, PresetName, dlsm_loss
 from condgen.losses.focal import Focal, focal_loss
+from condgen.losses.imported import ImportedLoss, ImportedMatching
 from condgen.losses.score_matching import score_matching_loss
 from condgen.losses.score_mismatching import (
     Critic,
@@ -48,6 +49,8 @@ __all__ = [
     "DistributionMatching",
     "Focal",
     "Gradient",
+    "ImportedLoss",
+    "ImportedMatching",
     "LikelihoodTerm",
     "Losses",
     "MatchingLoss",
@@ -70,7 +73,7 @@ __all__ = [
     "score_matching_loss",
 ]
 
-AnyClassifierLoss: TypeAlias = Annotated[CrossEntropy | Focal | DLSM, Field(discriminator="loss")]
+AnyClassifierLoss: TypeAlias = Annotated[CrossEntropy | Focal | DLSM | ImportedLoss, Field(discriminator="loss")]
 
 
 class _Chosen(Settings):
@@ -83,5 +86,5 @@ def classifier_loss(tree: Mapping[str, Any], where: str) -> ClassifierLoss:
 
 
 AnyGeneratorLoss: TypeAlias = Annotated[
-    ScoreMismatching | DistributionMatching | ScoreIdentity, Field(discriminator="loss")
+    ScoreMismatching | DistributionMatching | ScoreIdentity | ImportedMatching, Field(discriminator="loss")
 ]

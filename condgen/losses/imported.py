@@ -1,0 +1,65 @@
+"""A loss of one's own: a function at an import path."""
+
+import inspect
+from typing import Any, Literal
+
+from pydantic import Field
+from torch import Tensor
+
+from condgen.denoiser import Denoiser, Likelihood
+from condgen.losses.base import ClassifierLoss, Gradient, Losses
+from condgen.losses.distillation import MatchingLoss
+from condgen.settings import Target, import_target
+
+__all__ = ["ImportedLoss", "ImportedMatching"]
+
+
+class ImportedLoss(ClassifierLoss):
+    """A function (classifier, x, y, t, eps, **options) with one number a sample, (B,), or a dict that has it as "loss".
+
+    One with a parameter `prior` is given the frozen score model, one with `gradient` a function for the likelihood
+    score (see `Gradient`), which `training.compile` compiles.
+    """
+
+    loss: Literal["import"] = "import"
+    target: Target = Field(description="package.module:function")
+    options: dict[str, Any] = Field(default_factory=dict, description="its further arguments")
+
+    def _takes(self, name: str) -> bool:
+        return name in inspect.signature(import_target(self.target)).parameters
+
+    @property
+    def needs_prior(self) -> bool:
+        """Whether it has a parameter `prior`."""
+        return self._takes("prior")
+
+    @property
+    def differentiates_twice(self) -> bool:
+        """Whether it has a parameter `gradient`."""
+        return self._takes("gradient")
+
+    def __call__(
+        self,
+        classifier: Likelihood,
+        x: Tensor,
+        y: Tensor,
+        t: Tensor,
+        eps: Tensor,
+        prior: Denoiser | None,
+        gradient: Gradient,
+    ) -> Losses:
+        known = {name: given for name, given in (("prior", prior), ("gradient", gradient)) if self._takes(name)}
+        found = import_target(self.target)(classifier, x, y, t, eps, **known, **self.options)
+        return found if isinstance(found, dict) else {"loss": found}
+
+
+class ImportedMatching(MatchingLoss):
+    """A function (real, generated, x, t, eps, y, **options) of two denoisers with one number a sample, (B,)."""
+
+    loss: Literal["import"] = "import"
+    target: Target = Field(description="package.module:function")
+    options: dict[str, Any] = Field(default_factory=dict, description="its further arguments")
+
+    def __call__(self, real: Denoiser, generated: Denoiser, x: Tensor, t: Tensor, eps: Tensor, y: Tensor) -> Tensor:
+        found: Tensor = import_target(self.target)(real, generated, x, t, eps, y, **self.options)
+        return found
