@@ -24,7 +24,6 @@ from condgen.networks.generator import ConvGeneratorSettings
 from condgen.networks.mlp import MLPSettings
 from condgen.networks.published import PUBLISHED
 from condgen.networks.resnet import ResNetSettings
-from condgen.networks.twice import input_gradient_only, use_plain_operations
 from condgen.networks.unet import UNetSettings
 
 __all__ = [
@@ -47,9 +46,7 @@ __all__ = [
     "ResNetSettings",
     "TimmSettings",
     "UNetSettings",
-    "input_gradient_only",
     "start_from",
-    "use_plain_operations",
 ]
 
 AnyDenoiserNet: TypeAlias = Annotated[

@@ -24,7 +24,6 @@ from condgen.errors import UserError
 from condgen.networks.base import NetworkSettings
 from condgen.networks.blocks import GroupNorm, check_image
 from condgen.networks.embed import Conditioning, FiLM, initialise_
-from condgen.networks.twice import Conv2d
 
 __all__ = ["TimmClassifier", "TimmSettings"]
 
@@ -137,8 +136,6 @@ def _mend_(network: nn.Module) -> None:
         for name, child in module.named_children():
             if type(child) in _SMOOTH:
                 setattr(module, name, _SMOOTH[type(child)]())
-        if type(module) is nn.Conv2d and isinstance(module.padding, tuple) and module.padding_mode == "zeros":
-            module.__class__ = Conv2d  # the same layer, twice differentiable at speed
         for flag in ("inplace", "fused_attn"):
             if getattr(module, flag, False):
                 setattr(module, flag, False)

@@ -10,20 +10,22 @@ from typing import Literal, TypeAlias
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from condgen.errors import UserError
 from condgen.networks.embed import FiLM, Shift, initialise_
 from condgen.networks.resample import Resampling, doubling, halving
-from condgen.networks.twice import Activate, Conv2d
 
 __all__ = [
     "BOUND",
+    "Activate",
     "GroupNorm",
     "Modulation",
     "Resample",
     "ResidualBlock",
     "check_image",
     "group_count",
+    "is_channels_last",
     "largest_divisor",
 ]
 
@@ -58,6 +60,40 @@ def largest_divisor(n: int, at_most: int) -> int:
 def group_count(channels: int) -> int:
     """Groups of a normalisation: at most 32, of at least 4 channels where there are that many."""
     return largest_divisor(channels, min(32, channels // 4))
+
+
+def is_channels_last(x: Tensor) -> bool:
+    """Whether (B, C, H, W) lies in memory with its channels last, and only so."""
+    return x.ndim == 4 and not x.is_contiguous() and x.is_contiguous(memory_format=torch.channels_last)
+
+
+class Activate(nn.Module):
+    """silu(a n(x) + b) for group-normalised n(x), (B, C, ...) to the same shape.
+
+    Args:
+        groups: of channels.
+        activation: SiLU, or without it the identity.
+        eps: added to the variance.
+    """
+
+    def __init__(self, groups: int, *, activation: bool = True, eps: float = 1e-6) -> None:
+        super().__init__()
+        self.groups, self.activation, self.eps = groups, activation, eps
+
+    def forward(self, x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
+        """Features (B, C, ...), scale a and shift b of shape (B, C) or (C,)."""
+        if x.dtype == torch.bfloat16 and x.device.type == "cpu" and is_channels_last(x):
+            x, scale, shift = x.float(), scale.float(), shift.float()  # whose normalisation is four times as fast
+        if scale.ndim == 1:
+            u = F.group_norm(x, self.groups, scale, shift, self.eps)
+        else:
+            wide = (*x.shape[:2], *(1,) * (x.ndim - 2))
+            u = F.group_norm(x, self.groups, eps=self.eps)
+            u = torch.addcmul(shift.reshape(wide), u, scale.reshape(wide))
+        return F.silu(u) if self.activation else u
+
+    def extra_repr(self) -> str:
+        return f"groups={self.groups}, activation={self.activation}, eps={self.eps:g}"
 
 
 class GroupNorm(nn.Module):
@@ -114,19 +150,19 @@ class ResidualBlock(nn.Module):
         self.resize = resize[resample]
         self.enter = GroupNorm(channels, activation=True)
         # No bias: the normalisation behind it removes most of one, and the shift by the embedding does its work.
-        self.convolve = initialise_(Conv2d(channels, out_channels, 3, padding=1, bias=False))
+        self.convolve = initialise_(nn.Conv2d(channels, out_channels, 3, padding=1, bias=False))
         self.film = FiLM(embedding, out_channels) if modulation == "film" else None
         self.shift = Shift(embedding, out_channels) if modulation == "shift" else None
         self.activate = (
             Activate(group_count(out_channels)) if modulation == "film" else GroupNorm(out_channels, activation=True)
         )
         self.leave = nn.Sequential(
-            nn.Dropout(dropout), initialise_(Conv2d(out_channels, out_channels, 3, padding=1), gain=0.3)
+            nn.Dropout(dropout), initialise_(nn.Conv2d(out_channels, out_channels, 3, padding=1), gain=0.3)
         )
         self.skip = (
             nn.Identity()
             if channels == out_channels and not (project and resample != "same")
-            else initialise_(Conv2d(channels, out_channels, 1, bias=False))  # the branch ends in a bias already
+            else initialise_(nn.Conv2d(channels, out_channels, 1, bias=False))  # the branch ends in a bias already
         )
 
     def forward(self, x: Tensor, embedding: Tensor) -> Tensor:

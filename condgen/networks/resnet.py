@@ -13,7 +13,6 @@ from torch import Tensor, nn
 from condgen.networks.base import NetworkSettings
 from condgen.networks.blocks import GroupNorm, ResidualBlock, check_image
 from condgen.networks.embed import Conditioning, initialise_
-from condgen.networks.twice import Conv2d
 
 __all__ = ["ResNet", "ResNetSettings"]
 
@@ -44,7 +43,7 @@ class ResNet(nn.Module):
         check_image(settings.kind, shape, halvings=len(settings.blocks) - 1)
         embedding = settings.width * settings.embedding
         self.conditioning = Conditioning(embedding)
-        self.enter = initialise_(Conv2d(shape[0], settings.width, 3, padding=1))
+        self.enter = initialise_(nn.Conv2d(shape[0], settings.width, 3, padding=1))
         self.blocks = nn.ModuleList()
         channels = settings.width
         for stage, count in enumerate(settings.blocks):

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from condgen.classifier import ClassifierConfig
 from condgen.losses import gradient_of
-from condgen.networks import MLPSettings, ResNetSettings, UNetSettings, use_plain_operations
+from condgen.networks import MLPSettings, ResNetSettings, UNetSettings
 from condgen.schedules import EDM, expand
 from condgen.score import ScoreConfig
 from condgen.training import PriorSettings, lighten_
@@ -105,8 +105,6 @@ def measure(name, n, rounds, where) -> list[Figure]:
     torch.manual_seed(0)
     about = {"schedule": EDM(), "shape": shape, "names": tuple(map(str, range(CLASSES))), "sigma_data": 0.5}
     classifier = ClassifierConfig(network=network, **about).build().to(where)
-    plain = copy.deepcopy(classifier)
-    use_plain_operations(plain)  # forward mode does not know condgen's layers
     batch = draw_batch(shape, n or batch_size, where)
     ways = {
         "double backward (what condgen trains by)": double_backward,
@@ -114,9 +112,7 @@ def measure(name, n, rounds, where) -> list[Figure]:
         "central difference, h = 0.05": central_difference,
     }
     steps = {"cross-entropy": lambda: cross_entropy(classifier, batch)}
-    steps |= {
-        way: lambda call=call: call(plain if call is forward_mode else classifier, batch) for way, call in ways.items()
-    }
+    steps |= {way: lambda call=call: call(classifier, batch) for way, call in ways.items()}
     if name == "cifar":
         prior = ScoreConfig(network=UNetSettings(channels=64, multipliers=(1, 2, 2)), **about).build().to(where)
         for precision in ("float32", "bfloat16"):

@@ -8,7 +8,7 @@ from torch import nn
 from condgen.classifier import ClassifierConfig
 from condgen.denoiser import Denoiser, Likelihood
 from condgen.losses import DLSM, PRESETS, CrossEntropy, compiled_gradient, dlsm_loss, gradient_of
-from condgen.networks import MLPSettings, ResNetSettings, TimmSettings, use_plain_operations
+from condgen.networks import MLPSettings, ResNetSettings, TimmSettings
 from condgen.oracle import Oracle
 from condgen.schedules import EDM, VE, VP, expand, perturb
 
@@ -231,7 +231,7 @@ def test_every_way_to_the_gradient_gives_the_double_backward_of_the_framework(ne
         found = torch.autograd.grad(loss, list(model.parameters()), materialize_grads=True)
         return torch.cat([g.double().flatten() for g in found])
 
-    exact = gradients(use_plain_operations(copy.deepcopy(classifier)), gradient_of, torch.float64)
+    exact = gradients(classifier, gradient_of, torch.float64)
     model = copy.deepcopy(classifier).to(dtype)
     for gradient in (gradient_of, compiled_gradient("eager")):
         assert (gradients(model, gradient, dtype) - exact).norm() <= tolerance * exact.norm()

@@ -14,7 +14,6 @@ from condgen.networks import (
     ResNetSettings,
     TimmSettings,
     UNetSettings,
-    use_plain_operations,
 )
 
 CLASSES, LATENT = 3, 6
@@ -377,12 +376,9 @@ def gradients(net, inputs, *, autocast=False):
 
 
 @pytest.mark.parametrize("name", ON_IMAGES)
-@pytest.mark.parametrize("plain", [False, True])
 @pytest.mark.parametrize("autocast", [False, True])
-def test_channels_last_is_kept_by_every_layer_and_changes_nothing(name, plain, autocast):
+def test_channels_last_is_kept_by_every_layer_and_changes_nothing(name, autocast):
     net, inputs = made(name)
-    if plain:
-        use_plain_operations(net)
     expected = gradients(net, inputs)
     net, strayed = net.to(memory_format=torch.channels_last), []
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from condgen.networks import PUBLISHED, UNetSettings
-from condgen.networks.twice import Activate
+from condgen.networks.blocks import Activate
 
 SHAPE = (3, 32, 32)
 
