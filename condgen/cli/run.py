@@ -14,11 +14,11 @@ from condgen.cli.dry_run import show_estimate
 from condgen.cli.looks import draw_as_it_goes, show_generators
 from condgen.cli.progress import console, follow
 from condgen.errors import UserError, shown
-from condgen.files import write_png
+from condgen.files import read_picture, write_png
 from condgen.recipes import Recipe, load_recipe
 from condgen.runs import each_row, lock, read_json, run_recipe, run_seeds
 from condgen.runs.layout import GRID, MANIFEST, REPORT, SAMPLES_PICTURE, SEEDS, samples_folder
-from condgen.runs.sample_folder import load_picture, picture_path
+from condgen.runs.sample_folder import picture_path
 from condgen.training import Processes
 
 if TYPE_CHECKING:
@@ -166,7 +166,7 @@ def _first_of(folder: Path) -> _First | None:
         names[row["class"]] = row["name"]
         of_class = pictures.setdefault(row["class"], [])
         if len(of_class) < _SHOWN:
-            of_class.append(load_picture(picture_path(folder, row["file"])))
+            of_class.append(read_picture(picture_path(folder, row["file"])))
     labels = [label for label, found in pictures.items() for _ in found]
     return _First([picture for found in pictures.values() for picture in found], labels, names) if pictures else None
 

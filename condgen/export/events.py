@@ -16,13 +16,12 @@ import numpy as np
 
 from condgen.errors import UserError
 from condgen.export.inside import named_parts, within
-from condgen.files import as_rgb, blamed_on, read_bytes
+from condgen.files import as_rgb, blamed_on, read_bytes, read_picture
 from condgen.recipes import read_yaml
 from condgen.report import sample_grid
 from condgen.runs import read_json, read_rows, write_json
 from condgen.runs.layout import GRID, LOG_FILE, PREVIEWS, RECIPE_FILE, RUN_FILE, SAMPLES_FOLDER, SCORE
 from condgen.runs.previews import read_previews
-from condgen.runs.sample_folder import load_picture
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
@@ -110,7 +109,7 @@ class Events:
             if ".before-" in path.parent.name or _remembered(out) == digest:
                 continue
             try:
-                picture = as_rgb(load_picture(path))
+                picture = as_rgb(read_picture(path))
             except OSError as error:
                 raise UserError(f"{path} is no picture ({error}): delete it") from error
             self._forget(out)

@@ -96,11 +96,6 @@ def each_row(path: Path) -> Iterator[dict[str, Any]]:
         yield row
 
 
-def read_lines(path: Path) -> list[str]:
-    """The lines of a text file, without one that was cut short; none where there is no file."""
-    return list(_each_line(path))
-
-
 def _each_line(path: Path) -> Iterator[str]:
     try:
         yield from each_line(path)

@@ -2,8 +2,7 @@
 
 A sample that is already in the manifest is not drawn again, so sampling goes on where it stopped. One that cannot be
 used, since its numbers are not finite or its sampler gave up, is counted and named, and never written as an image; the
-others are kept, and the command ends in an error once all are drawn. A shard is a part of
-the samples in a folder of its own.
+others are kept, and the command ends in an error once all are drawn.
 
 Many processes deal whole batches among themselves, so that the networks are called with the very batches of one
 process, and give the same bits on the same kind of machine. Where there are fewer batches than processes, these are
@@ -13,13 +12,11 @@ split, and samples are those of one process up to rounding; so are those of adap
 import dataclasses
 import json
 import math
-import shutil
 import time
-from array import array
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import torch
 from pydantic import TypeAdapter, ValidationError
@@ -31,17 +28,10 @@ from condgen.generator import Generator
 from condgen.recipes import Method, SampleStage, content_key
 from condgen.recipes.guidance import Unloaded
 from condgen.rng import Streams
-from condgen.runs.cost import COSTS, Cost, charge, settle, take_in, take_left
-from condgen.runs.layout import MANIFEST
+from condgen.runs.folder import read_rows
+from condgen.runs.layout import LOG_FILE, MANIFEST
 from condgen.runs.models import Evaluations, Load, Models, count_evaluations, load_anew, open_guided
-from condgen.runs.sample_folder import (
-    Part,
-    part_folder,
-    seeds_written,
-    sort_by_seed,
-    write_part_cost,
-    write_samples,
-)
+from condgen.runs.sample_folder import merge_manifests, part_manifest, write_samples
 from condgen.runs.stage import Progress, StageFolder, Work, open_stage
 from condgen.runs.unusable_samples import NOT_FINITE, UnusableSamples
 from condgen.samplers import (
@@ -57,8 +47,6 @@ from condgen.score import ScoreModel
 from condgen.training import PriorSettings, Processes, lighten_
 
 __all__ = ["Source", "describe", "open_light", "open_source", "sample_key", "sample_stage", "sampler_defaults"]
-
-T = TypeVar("T")
 
 
 class Source(NamedTuple):
@@ -145,9 +133,8 @@ def sample_stage(name: str, folder: Path, stage: SampleStage, models: Models, pr
     """Draws the samples of a stage in a folder, or goes on, or does nothing where it is finished."""
     key = processes.same(lambda: sample_key(stage, models))  # before they are opened
     source = open_light(stage, models, processes.device)
-    unknown = [label for label in stage.labels if not 0 <= label < len(source.names)]
-    if unknown:
-        raise UserError(f"there is no class {unknown[0]}: the model knows {', '.join(source.names)}")
+    if unknown := set(stage.labels) - set(range(len(source.names))):
+        raise UserError(f"there is no class {min(unknown)}: the model knows {', '.join(source.names)}")
     opened = open_stage(name, folder, key, stage, processes)
     if opened.finished:
         return
@@ -155,27 +142,6 @@ def sample_stage(name: str, folder: Path, stage: SampleStage, models: Models, pr
         opened.note(whole=sample_key(stage.model_copy(update={"shard": None}), models))
     yield from opened.start()
     yield from _draw(opened, stage, source, processes)
-
-
-class _Begun(NamedTuple):
-    """What there is when a session begins."""
-
-    seeds: set[int]  # of the samples that are there
-    cost: Cost  # of them
-    session: str  # a name for it
-
-
-def _begin(opened: StageFolder) -> _Begun:
-    """Looks what there is, once what an earlier session left unfinished or in parts is settled."""
-    settle(opened)
-    take_left(opened)
-    seeds = set(seeds_written(opened.folder))
-    return _Begun(seeds, Cost.noted(opened.record, len(seeds)), f"{time.time_ns():x}")
-
-
-def _numbers(numbers: Iterable[int]) -> Sequence[int]:
-    """All of them in a fifth of the memory of a list, since there may be millions."""
-    return array("q", numbers)
 
 
 def _dealt(missing: Sequence[int], batch: int, processes: Processes) -> Sequence[int]:
@@ -190,72 +156,60 @@ def _dealt(missing: Sequence[int], batch: int, processes: Processes) -> Sequence
 def _draw(opened: StageFolder, stage: SampleStage, source: Source, processes: Processes) -> Work:
     """Draws what is missing, and writes it, also when it is interrupted."""
     opened.note(steps=len(source.grid) if source.grid is not None else None)
-    begun = processes.once(lambda: _begin(opened))
-    missing = _numbers(place for place in stage.places if stage.seed + place not in begun.seeds)
+    there = processes.once(lambda: merge_manifests(opened.folder))
+    missing = [place for place in stage.places if stage.seed + place not in there]
     total, places = len(stage.places), _dealt(missing, stage.batch, processes)
     of_all = len(missing) / max(1, len(places))  # samples that all draw while this process draws one
-    labels = _numbers(stage.labels[place] for place in places)
-    seeds = _numbers(stage.seed + place for place in places)
+    labels = [stage.labels[place] for place in places]
+    seeds = [stage.seed + place for place in places]
     if stage.compile and places:  # before the clock starts
         yield Progress(opened.name, total - len(missing), total, 0, "compiling")
         for size in {stage.batch, len(places) % stage.batch} - {0}:  # a network is compiled for the size of its batch
             next(source.draw(labels[:size], seeds[:size], size))
-    part = None if processes.is_main else part_folder(opened.folder, begun.session, processes.rank)
+    manifest = MANIFEST if processes.is_main else part_manifest(processes.rank)
     with source.counted() as evaluations:
-        ledger = _Ledger(opened, stage, source, places, evaluations, begun, part)
+        writer = _Writer(opened, stage, source, places, manifest, evaluations, of_all)
         rounds = source.draw(labels, seeds, stage.batch)
         try:
-            while (finished := ledger.timed(lambda: next(rounds, None))) is not None:
-                ledger.add(finished)
-                drawn = round((ledger.drawn + len(ledger.unusable.unusable)) * of_all)
+            while (finished := writer.timed(rounds)) is not None:
+                writer.add(finished)
+                drawn = round((writer.drawn + len(writer.unusable.samples)) * of_all)
                 yield Progress(opened.name, total - len(missing) + drawn, total, drawn)
-                if ledger.unusable.is_hopeless(ledger.drawn):
+                if writer.unusable.is_hopeless(writer.drawn):
                     break
         finally:
-            ledger.write()
-    parts = processes.gather((Part(ledger.rows, ledger.seconds, ledger.network), ledger.unusable))
-    problem = message = ""
-    if processes.is_main:
-        unusable = UnusableSamples.join([unusable for _, unusable in parts])
-        _merge(opened, [part for part, _ in parts[1:]])
-        problem = unusable.note(opened, stage, source.names)
-        message = unusable.warning(opened.name, stage, source.names)
-        if not problem:
-            _finish(opened, total)
-    problem = processes.once(lambda: problem)
-    if part is not None:
-        shutil.rmtree(part, ignore_errors=True)
-    if message:
+            writer.write()
+    unusable = UnusableSamples.join(processes.gather(writer.unusable))
+    problem = processes.once(lambda: _end(opened, stage, unusable, source.names))
+    if message := unusable.warning(opened.name, stage, source.names):
         yield Progress(opened.name, total, total, 0, message=message)
     if problem:
         raise UserError(problem)
 
 
-def _merge(opened: StageFolder, parts: Sequence[Part]) -> None:
-    """Makes one set of what all processes have drawn."""
-    take_in(opened, parts)
-    sort_by_seed(opened.folder)
-
-
-def _finish(opened: StageFolder, total: int) -> None:
-    seconds = Cost.noted(opened.record, total).seconds
-    opened.record.pop(COSTS, None)
+def _end(opened: StageFolder, stage: SampleStage, unusable: UnusableSamples, names: Sequence[str]) -> str:
+    """Makes one set of what all processes have drawn; returns the error to end in, empty where no sample lacks."""
+    images = len(merge_manifests(opened.folder))
+    if problem := unusable.note(opened, stage, names, images):
+        return problem
+    rows = [row for row in read_rows(opened.folder / LOG_FILE) if "evaluations" in row]
+    paid, seconds, evaluations = (sum(row[what] for row in rows) for what in ("images", "seconds", "evaluations"))
     opened.finish(
         [MANIFEST],
-        images=total,
-        images_per_second=round(total / seconds, 2) if seconds > 0 else None,
-        what=f"{total:,} samples",
+        images=images,
+        drawing_seconds=round(images * seconds / paid, 4) if paid else 0.0,
+        evaluations_per_image=round(evaluations / paid, 1) if paid else 0.0,
+        images_per_second=round(paid / seconds, 2) if seconds > 0 else None,
+        what=f"{images:,} samples",
     )
+    return ""
 
 
-class _Ledger:
-    """Samples that this process has drawn in this session, and what drawing has cost.
+class _Writer:
+    """Writes the samples of this process batch by batch, and to `log.jsonl` what drawing them has cost.
 
-    Attributes:
-        unusable: samples that cannot be used, or look as if they could not.
-        rows: of its manifest, where that lies in a part of its own.
-        seconds: of drawing, earlier sessions included.
-        network: evaluations of networks; those of earlier sessions are counted where the samples are written.
+    A row of the log, `{"images", "seconds", "evaluations"}`, is of all processes, which work at the same pace: seconds
+    on the clock, and evaluations of networks.
     """
 
     def __init__(
@@ -264,36 +218,29 @@ class _Ledger:
         stage: SampleStage,
         source: Source,
         places: Sequence[int],
+        manifest: str,
         evaluations: Evaluations,
-        begun: _Begun,
-        part: Path | None,
+        of_all: float,
     ) -> None:
         self.opened, self.stage, self.source, self.places = opened, stage, source, places
-        self.ready: list[Finished] = []  # on the CPU
-        self.drawn = self.asked = 0  # samples, and evaluations of the model that they took
-        self.part, self.rows, self.evaluations = part, list[dict[str, Any]](), evaluations
-        self.begun, self.paid, self.seconds = begun.cost, begun.cost, begun.cost.seconds
+        self.manifest, self.evaluations, self.of_all = manifest, evaluations, of_all
         self.unusable = UnusableSamples()
+        self.ready: list[Finished] = []  # on the CPU
+        self.drawn = self.asked = 0  # samples in all, and the model's evaluations since the last row
+        self.seconds = 0.0
 
-    @property
-    def network(self) -> float:
-        return self.evaluations.of(self.asked) + (self.begun.evaluations if self.part is None else 0.0)
-
-    def timed(self, work: Callable[[], T]) -> T:
-        """Does a piece of the drawing."""
+    def timed(self, rounds: Iterator[list[Finished]]) -> list[Finished] | None:
+        """The next samples, on the CPU; None after the last. The copy, which waits for the device, counts."""
         started = time.perf_counter()
-        try:
-            return work()
-        finally:
-            self.seconds += time.perf_counter() - started
+        finished = next(rounds, None)
+        if finished:
+            x = torch.stack([sample.x for sample in finished]).cpu()
+            finished = [sample._replace(x=row) for sample, row in zip(finished, x, strict=True)]
+        self.seconds += time.perf_counter() - started
+        return finished
 
     def add(self, finished: Sequence[Finished]) -> None:
         """Takes in samples, and writes once a batch has come together."""
-        if not finished:  # adaptive samplers have rounds in which none is
-            return
-        # A device works on while Python goes ahead: the copy waits for it, and so belongs to the time of drawing.
-        x = self.timed(lambda: torch.stack([sample.x for sample in finished]).cpu())
-        finished = [sample._replace(x=row) for sample, row in zip(finished, x, strict=True)]
         self.asked += sum(sample.evaluations for sample in finished)
         usable = self.unusable.sort_out(finished, self.stage, self.places)
         self.ready += usable
@@ -308,16 +255,15 @@ class _Ledger:
         x = torch.stack([sample.x for sample in self.ready])
         places = [self.places[sample.number] for sample in self.ready]
         rows = [describe(self.stage, self.source, place, s) for place, s in zip(places, self.ready, strict=True)]
-        after = Cost(self.begun.images + self.drawn, self.seconds, self.network)
-        if self.part is not None:
-            write_part_cost(self.part, self.seconds, self.network)
-        else:
-            charge(self.opened, self.paid, after)
-        lines = write_samples(self.opened.folder, places, x, rows, self.part)
-        self.paid = after  # not before: where a disk is full, they are written again
-        if self.part is not None:
-            self.rows += lines
-        self.ready = []
+        write_samples(self.opened.folder, places, x, rows, self.manifest)
+        self.opened.log(
+            {
+                "images": round(len(rows) * self.of_all, 2),
+                "seconds": round(self.seconds, 4),
+                "evaluations": round(self.evaluations.of(self.asked) * self.of_all, 1),
+            }
+        )
+        self.ready, self.asked, self.seconds = [], 0, 0.0
 
 
 def describe(stage: SampleStage, source: Source, place: int, sample: Finished) -> dict[str, Any]:
@@ -334,6 +280,6 @@ def describe(stage: SampleStage, source: Source, place: int, sample: Finished) -
     else:
         row |= {"steps": sample.accepted, "rejected": sample.rejected}
     row["evaluations"] = sample.evaluations
-    if method.classifier is not None or method.guide is not None:
+    if method.is_guided:
         row |= {"guide": method.in_words(), "scale": method.scale, "interval": method.interval}
     return row

@@ -8,12 +8,10 @@ import io
 import json
 import os
 import re
-import shutil
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
 from itertools import islice, pairwise
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,31 +22,23 @@ from condgen.data import to_uint8
 from condgen.errors import UserError
 from condgen.files import append, naming, read_picture, write_atomically
 from condgen.recipes import Shard
-from condgen.runs.folder import drop_partial_line, each_row, read_json, read_lines, read_rows, write_json
-from condgen.runs.layout import COST, MANIFEST, STAGE_FILE
+from condgen.runs.folder import drop_partial_line, each_row, read_json, read_rows
+from condgen.runs.layout import MANIFEST, STAGE_FILE
 
 __all__ = [
-    "Part",
-    "append_rows",
-    "cut_rows",
     "encode_samples",
-    "load_picture",
-    "part_folder",
-    "parts_left",
+    "merge_manifests",
+    "part_manifest",
     "picture_of",
     "picture_path",
     "read_manifests",
     "read_samples",
     "sample_folders",
-    "seeds_written",
     "shard_folder",
     "shards_within",
-    "sort_by_seed",
-    "write_part_cost",
     "write_samples",
 ]
 
-_PART = ".part-"
 _CLASSES = 1_000_000  # more are a fault of the file
 _TOLD = 10  # numbers in a message
 
@@ -95,90 +85,33 @@ def sample_folders(folder: Path) -> list[Path]:
     return list(shards.values())
 
 
-def seeds_written(folder: Path) -> list[int]:
-    """The seeds of the samples that a folder holds, once a line that was cut short is gone."""
-    return list(_each_seed(folder))
+def part_manifest(rank: int) -> str:
+    """The manifest of a process other than the first, until all are merged."""
+    return f".{rank}-{MANIFEST}"
 
 
-def _each_seed(folder: Path) -> Iterator[int]:
+def merge_manifests(folder: Path) -> set[int]:
+    """Makes one manifest, in order of seeds, of those that processes have written; returns the seeds.
+
+    A line that was cut short goes, and of two lines of one seed the later.
+    """
     drop_partial_line(folder / MANIFEST)
-    for row in each_row(folder / MANIFEST):
-        yield _seed(row, folder)
+    parts = sorted(folder.glob(part_manifest(0).replace("0", "[0-9]*", 1)))
+    seeds = [_seed(row, folder) for row in each_row(folder / MANIFEST)]
+    if parts or any(one >= other for one, other in pairwise(seeds)):
+        rows = {_seed(row, path): row for path in (*reversed(parts), folder / MANIFEST) for row in each_row(path)}
+        seeds = sorted(rows)
+        write_atomically(folder / MANIFEST, "".join(json.dumps(rows[seed]) + "\n" for seed in seeds).encode())
+        for part in parts:
+            part.unlink()
+    return set(seeds)
 
 
-def _seed(row: dict[str, Any], folder: Path) -> int:
+def _seed(row: dict[str, Any], path: Path) -> int:
     seed = row.get("seed")
     if isinstance(seed, bool) or not isinstance(seed, int):
-        raise UserError(f"{folder / MANIFEST} holds a sample without a seed: delete {folder} and sample again")
+        raise UserError(f"{path} holds a sample without a seed: delete the folder and sample again")
     return seed
-
-
-def sort_by_seed(folder: Path) -> None:
-    """Puts the lines of a manifest, which stand as the samples were finished, in the order of their seeds."""
-    if all(one <= other for one, other in pairwise(_each_seed(folder))):  # as always where one process draws
-        return
-    seeds, lines = seeds_written(folder), read_lines(folder / MANIFEST)
-    order = sorted(range(len(seeds)), key=seeds.__getitem__)
-    write_atomically(folder / MANIFEST, "".join(lines[place] + "\n" for place in order).encode())
-
-
-class Part(NamedTuple):
-    """What one of many processes has drawn: its pictures lie among the others, its manifest apart until all is merged.
-
-    Attributes:
-        rows: the lines of its manifest.
-        seconds: of drawing, on the clock that all processes started together.
-        evaluations: of networks, by this process.
-    """
-
-    rows: list[dict[str, Any]]
-    seconds: float
-    evaluations: float
-
-
-def part_folder(folder: Path, session: str, rank: int) -> Path:
-    """Where a process other than the first keeps its manifest while it draws."""
-    return folder / f"{_PART}{session}-{rank}"
-
-
-def write_part_cost(place: Path, seconds: float, evaluations: float) -> None:
-    """Says what the samples of a part have cost so far; to be called before their lines are written."""
-    write_json(place / COST, {"seconds": seconds, "evaluations": evaluations})
-
-
-def append_rows(folder: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Appends lines to a manifest."""
-    append(folder / MANIFEST, "".join(json.dumps(row) + "\n" for row in rows))
-
-
-def cut_rows(folder: Path, count: int) -> None:
-    """Keeps so many lines of a manifest, the first; what the others name is drawn again."""
-    rows = read_rows(folder / MANIFEST)[:count]
-    write_atomically(folder / MANIFEST, "".join(json.dumps(row) + "\n" for row in rows).encode())
-
-
-@contextmanager
-def parts_left(folder: Path) -> Iterator[list[Part]]:
-    """What processes have left that ended before all was drawn, and is new; it is removed once it is taken over.
-
-    Raises:
-        UserError: a part does not say what its samples have cost.
-    """
-    places = sorted(folder.glob(f"{_PART}*"))
-    known = set(seeds_written(folder))
-    rows = {place: read_rows(place / MANIFEST) for place in places}
-    new = [place for place in places if any(_seed(row, place) not in known for row in rows[place])]
-    yield [Part(rows[place], *_part_cost(place, folder)) for place in new]
-    for place in places:
-        shutil.rmtree(place, ignore_errors=True)
-
-
-def _part_cost(place: Path, folder: Path) -> tuple[float, float]:
-    cost = read_json(place / COST)
-    seconds, evaluations = cost.get("seconds"), cost.get("evaluations")
-    if not isinstance(seconds, int | float) or not isinstance(evaluations, int | float):
-        raise UserError(f"{place / COST} does not say what samples have cost: delete {folder} and sample again")
-    return float(seconds), float(evaluations)
 
 
 def _as_picture(pixels: np.ndarray) -> Image.Image:
@@ -211,16 +144,16 @@ def encode_samples(
 
 
 def write_samples(
-    folder: Path, places: Sequence[int], x: Tensor, rows: Sequence[dict[str, Any]], part: Path | None = None
-) -> list[dict[str, Any]]:
-    """Appends samples: the pictures, then their lines, which it returns, so that what is in the manifest is whole.
+    folder: Path, places: Sequence[int], x: Tensor, rows: Sequence[dict[str, Any]], manifest: str = MANIFEST
+) -> None:
+    """Appends samples: the pictures, then their lines, so that what is in the manifest is whole.
 
     Args:
         folder: of the samples.
         places: their numbers in it.
         x: as a network sees them, (B, ...) on the CPU.
-        rows: what the manifest says of each, beside its file or its coordinates.
-        part: where the manifest lies, if not beside the pictures.
+        rows: the manifest's rows, without the file or the coordinates.
+        manifest: its name.
     """
     lines = []
     for row, picture in encode_samples(places, x, rows):
@@ -228,9 +161,8 @@ def write_samples(
             path = os.path.join(folder, row["file"])  # a `Path` would enter its name in Python's table, which grows
             with naming(path, len(picture)), open(path, "wb") as file:
                 file.write(picture)
-        lines.append(row)
-    append_rows(part or folder, lines)
-    return lines
+        lines.append(json.dumps(row) + "\n")
+    append(folder / manifest, "".join(lines))
 
 
 def read_samples(folder: Path) -> tuple[Tensor, Tensor]:
@@ -293,19 +225,10 @@ def picture_path(folder: Path, file: str) -> Path:
     return path
 
 
-def load_picture(path: Path) -> Image.Image:
-    """A picture, decoded. Few bytes may claim to be billions of pixels: that is refused before any are decoded.
-
-    Raises:
-        OSError: whatever it is that keeps it from being read.
-    """
-    return read_picture(path)
-
-
 def _read_picture(folder: Path, file: str) -> np.ndarray:
     path = picture_path(folder, file)
     try:
-        picture = load_picture(path)
+        picture = read_picture(path)
         if picture.mode not in ("L", "RGB"):
             raise OSError(f"its mode is {picture.mode}, which condgen does not write")
         pixels = np.asarray(picture)

@@ -14,7 +14,6 @@ from condgen.errors import UserError
 from condgen.files import write_atomically
 from condgen.recipes import SampleStage
 from condgen.runs.layout import UNUSABLE
-from condgen.runs.sample_folder import seeds_written
 from condgen.runs.stage import StageFolder
 from condgen.samplers import Finished, NotFinite
 
@@ -42,70 +41,64 @@ class Unusable(NamedTuple):
 
 
 class UnusableSamples:
-    """Those that have come up.
+    """Those of one process.
 
     Attributes:
-        unusable: what cannot be used.
+        samples: what cannot be used.
         far: labels of images that have pixels far beyond their range, and were written all the same.
     """
 
-    def __init__(self, unusable: Sequence[Unusable] = (), far: Sequence[int] = ()) -> None:
-        self.unusable, self.far = list(unusable), list(far)
+    def __init__(self, samples: Sequence[Unusable] = (), far: Sequence[int] = ()) -> None:
+        self.samples, self.far = list(samples), list(far)
 
     @staticmethod
     def join(parts: Sequence["UnusableSamples"]) -> "UnusableSamples":
         """Those of all processes, by seed."""
         return UnusableSamples(
-            sorted(one for part in parts for one in part.unusable), [label for part in parts for label in part.far]
+            sorted(one for part in parts for one in part.samples), [label for part in parts for label in part.far]
         )
 
     def sort_out(self, finished: Sequence[Finished], stage: SampleStage, places: Sequence[int]) -> list[Finished]:
         """Takes what cannot be used, and returns the others."""
         found = _unusable(finished, stage, places)
-        self.unusable += found.values()
+        self.samples += found.values()
         good = [sample for number, sample in enumerate(finished) if number not in found]
         if good and good[0].x.ndim == 3:
-            far = [_PEAK < float(sample.x.abs().max()) < math.inf for sample in good]
-            self.far += [
-                stage.labels[places[sample.number]] for sample, is_far in zip(good, far, strict=True) if is_far
-            ]
+            self.far += [stage.labels[places[s.number]] for s in good if _PEAK < float(s.x.abs().max()) < math.inf]
         return good
 
     def is_hopeless(self, drawn: int) -> bool:
         """Whether nothing is gained by going on, after so many samples that can be used."""
-        return drawn == 0 and len(self.unusable) >= _HOPELESS
+        return drawn == 0 and len(self.samples) >= _HOPELESS
 
-    def note(self, opened: StageFolder, stage: SampleStage, names: Sequence[str]) -> str:
-        """Writes what has come up to the folder; returns the error to end in, empty where all samples are there."""
+    def note(self, opened: StageFolder, stage: SampleStage, names: Sequence[str], usable: int) -> str:
+        """Writes them to the folder, which holds so many that are usable; returns an error in words, or nothing."""
         if self.far:
             opened.record["out_of_range"] = int(opened.record.get("out_of_range", 0)) + len(self.far)
         place = opened.folder / UNUSABLE
-        if not self.unusable:
+        if not self.samples:
             place.unlink(missing_ok=True)
             for fact in ("unusable", "unusable_by_class"):
                 opened.record.pop(fact, None)
             return ""
-        lines = [json.dumps(one.as_row(names)) + "\n" for one in self.unusable]
+        lines = [json.dumps(one.as_row(names)) + "\n" for one in self.samples]
         write_atomically(place, "".join(lines).encode())
-        by_class = Counter(names[one.label] for one in self.unusable)
-        opened.note(unusable=len(self.unusable), unusable_by_class=dict(by_class))
-        total, bad = len(stage.places), len(self.unusable)
-        tried = bad + len(seeds_written(opened.folder))
-        which = f"{bad:,} of {tried:,} samples"
-        if tried < total:
+        by_class, bad, total = Counter(names[one.label] for one in self.samples), len(self.samples), len(stage.places)
+        opened.note(unusable=bad, unusable_by_class=dict(by_class))
+        which = f"{bad:,} of {bad + usable:,} samples"
+        if bad + usable < total:
             which += f" that were tried, of {total:,} in all,"
         return (
-            f"{opened.name}: {which} cannot be used, of {_listed(list(by_class))}; with seed {self.unusable[0].seed} "
-            f"{_advised(self.unusable[0], stage)}; {place} names each, and the same command keeps the others and draws "
+            f"{opened.name}: {which} cannot be used, of {_listed(list(by_class))}; with seed {self.samples[0].seed} "
+            f"{_advised(self.samples[0], stage)}; {place} names each, and the same command keeps the others and draws "
             "these alone again"
         )
 
     def warning(self, name: str, stage: SampleStage, names: Sequence[str]) -> str:
-        """What to say of images that are finite, but far beyond the range of pixels; empty where there are none."""
+        """A warning of images that are finite, but far beyond the range of pixels; empty where there are none."""
         if not self.far:
             return ""
-        guided = stage.method.classifier is not None or stage.method.guide is not None
-        scale = f": a lower guidance scale may help (it is {stage.method.scale})" if guided else ""
+        scale = f": a lower guidance scale may help (it is {stage.method.scale})" if stage.method.is_guided else ""
         which = _listed([names[label] for label in sorted(set(self.far))])
         far = f"have pixels more than {_PEAK:g} times beyond their range"
         return f"{name}: {len(self.far):,} images, of {which}, {far}{scale}"
@@ -122,12 +115,9 @@ def refuse_unusable(finished: Sequence[Finished], name: str, stage: SampleStage)
 
 def _unusable(finished: Sequence[Finished], stage: SampleStage, places: Sequence[int]) -> dict[int, Unusable]:
     """Those among finished samples, on the CPU, by their place among these."""
-    if not finished:
-        return {}
-    sound = [bool(sample.x.isfinite().all()) for sample in finished]
     found = {}
-    for number, (sample, finite) in enumerate(zip(finished, sound, strict=True)):
-        if sample.problem is not None or not finite:
+    for number, sample in enumerate(finished):
+        if sample.problem is not None or not bool(sample.x.isfinite().all()):
             place = places[sample.number]
             problem = sample.problem or NOT_FINITE
             found[number] = Unusable(stage.seed + place, stage.labels[place], problem, sample.not_finite)
@@ -137,7 +127,7 @@ def _unusable(finished: Sequence[Finished], stage: SampleStage, places: Sequence
 def _advised(one: Unusable, stage: SampleStage) -> str:
     method = stage.method
     advice = [one.problem]
-    if method.classifier is not None or method.guide is not None:
+    if method.is_guided:
         advice.append(f"or a lower guidance scale (it is {method.scale})")
     if method.generator is not None:
         advice.append("take another generator, or an earlier state of its training")

@@ -22,7 +22,7 @@ from condgen.recipes import (
     default_recipe,
 )
 from condgen.rng import Streams
-from condgen.runs import Models, evaluate_stage, read_json, read_rows, read_samples, sample_stage, train_stage
+from condgen.runs import Models, evaluate_stage, read_rows, read_samples, sample_stage, train_stage
 from condgen.runs.layout import MANIFEST
 from condgen.training import Processes
 
@@ -332,19 +332,3 @@ def test_evaluation_is_written_once_and_remade_when_samples_change(trained, tmp_
     assert not evaluate()
     list(draw(trained, tmp_path / "s", METHODS["one step"], seed=6))
     assert evaluate()
-
-
-def test_the_cost_of_samples_is_known_before_they_are_written(trained, tmp_path, monkeypatch):
-    """A kill between the two must not leave samples whose cost nobody can tell."""
-    import condgen.runs.sample as module
-
-    write, known = module.write_samples, []
-
-    def spy(folder, *what):
-        known.append(read_json(folder / "stage.json").get("evaluations_per_image"))
-        return write(folder, *what)
-
-    monkeypatch.setattr(module, "write_samples", spy)
-    list(draw(trained, tmp_path / "s", METHODS["one step"]))
-    assert known
-    assert set(known) == {1.0}
