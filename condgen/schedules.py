@@ -37,6 +37,7 @@ __all__ = [
     "Levels",
     "LogNormal",
     "LogUniform",
+    "RectifiedFlow",
     "Schedule",
     "UniformTime",
     "eps_from_denoised",
@@ -251,7 +252,37 @@ class Cosine(_VariancePreserving):
         return -0.5 * math.pi * (0.5 * math.pi * t).tan()
 
 
-AnySchedule: TypeAlias = Annotated[VE | VP | Cosine | EDM, Field(discriminator="kind")]
+class RectifiedFlow(Schedule):
+    r"""Straight lines from data to noise: :math:`\alpha = 1 - t,\ \sigma = t` (Liu et al. 2023; Lipman et al. 2023)."""
+
+    kind: Literal["rectified-flow"] = "rectified-flow"
+    t_epsilon: float = Field(default=1e-3, gt=0, lt=0.5)  # kept off both ends: sigma vanishes at 0, alpha at 1
+
+    @property
+    def t_min(self) -> float:
+        return self.t_epsilon
+
+    @property
+    def t_max(self) -> float:
+        return 1 - self.t_epsilon
+
+    def log_alpha(self, t: Tensor) -> Tensor:
+        return (-t).log1p()
+
+    def log_snr(self, t: Tensor) -> Tensor:
+        return -2 * t.logit()
+
+    def t_of_log_snr(self, log_snr: Tensor) -> Tensor:
+        return (-0.5 * log_snr).sigmoid()
+
+    def drift(self, t: Tensor) -> Tensor:
+        return -1 / (1 - t)
+
+    def diffusion(self, t: Tensor) -> Tensor:
+        return (2 * t / (1 - t)).sqrt()
+
+
+AnySchedule: TypeAlias = Annotated[VE | VP | Cosine | EDM | RectifiedFlow, Field(discriminator="kind")]
 
 
 # ----------------------------------------------------------------------------------------------------

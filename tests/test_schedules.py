@@ -23,6 +23,7 @@ from condgen.schedules import (
     Levels,
     LogNormal,
     LogUniform,
+    RectifiedFlow,
     UniformTime,
     eps_from_denoised,
     expand,
@@ -47,8 +48,9 @@ SCHEDULES = st.one_of(
     st.builds(lambda ends: EDM(sigma_min=ends[0], sigma_max=ends[1]), ordered(1e-3, 0.5, 500)),
     st.builds(lambda ends: VP(beta_min=ends[0], beta_max=ends[1]), ordered(1e-2, 1, 40)),
     st.builds(Cosine, t_epsilon=st.floats(1e-5, 1e-2)),
+    st.builds(RectifiedFlow, t_epsilon=st.floats(1e-5, 1e-2)),
 )
-DEFAULTS = [VE(), VP(), Cosine(), EDM()]
+DEFAULTS = [VE(), VP(), Cosine(), EDM(), RectifiedFlow()]
 each = pytest.mark.parametrize("schedule", DEFAULTS, ids=lambda schedule: schedule.kind)
 
 
@@ -117,6 +119,8 @@ def test_closed_forms():
     torch.testing.assert_close(EDM().sigma(t), t)
     torch.testing.assert_close(Cosine().alpha(t), (t * torch.pi / 2).cos())
     torch.testing.assert_close(Cosine().sigma(t), (t * torch.pi / 2).sin())
+    torch.testing.assert_close(RectifiedFlow().alpha(t), 1 - t)
+    torch.testing.assert_close(RectifiedFlow().sigma(t), t)
     integral = 0.1 * t + 0.5 * t**2 * (20 - 0.1)  # of beta from 0 to t
     torch.testing.assert_close(VP().alpha(t), (-0.5 * integral).exp())
     torch.testing.assert_close(VP().sigma(t), (1 - (-integral).exp()).sqrt())
@@ -356,6 +360,7 @@ def test_settings_refuse_unknown_keys_and_stay_as_they_are(make):
         lambda: VE(sigma_min=0),
         lambda: EDM(sigma_max=math.inf),
         lambda: Cosine(t_epsilon=0),
+        lambda: RectifiedFlow(t_epsilon=0.5),
         lambda: LogNormal(std=0),
         lambda: LogUniform(low=-1),
         lambda: Levels(levels=()),
