@@ -94,11 +94,14 @@ class _Archive(NamedTuple):
     argument: Literal["train", "split"] = "train"  # a boolean, or the name of the split
 
 
-TorchvisionName: TypeAlias = Literal["cifar10", "cifar100"]
+TorchvisionName: TypeAlias = Literal["cifar10", "cifar100", "fashion-mnist", "svhn", "stl10"]
 
 _ARCHIVES: dict[TorchvisionName, _Archive] = {
     "cifar10": _Archive("CIFAR10"),
     "cifar100": _Archive("CIFAR100"),
+    "fashion-mnist": _Archive("FashionMNIST"),
+    "svhn": _Archive("SVHN", "split"),
+    "stl10": _Archive("STL10", "split"),
 }
 
 
@@ -126,8 +129,11 @@ class Torchvision(DataSettings):
                 "CONDGEN_DATA to the folder that holds it, or ask for the download (`data.download: true` in the "
                 "recipe, `--download` on the command line)"
             ) from error
-        x = torch.as_tensor(data.data).permute(0, 3, 1, 2).contiguous()
-        return LabelledSet(x, torch.as_tensor(data.targets), tuple(data.classes), self.kind, split)
+        x = torch.as_tensor(data.data)
+        x = x[:, None] if x.ndim == 3 else x if x.shape[1] == 3 else x.permute(0, 3, 1, 2)  # grey, or channels last
+        y = torch.as_tensor(data.targets if hasattr(data, "targets") else data.labels).long()
+        names = tuple(getattr(data, "classes", "0123456789"))
+        return LabelledSet(x.contiguous(), y, names, self.kind, split)
 
 
 class Folder(_HeldOut):
