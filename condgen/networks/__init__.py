@@ -24,6 +24,7 @@ from condgen.networks.generator import ConvGeneratorSettings
 from condgen.networks.mlp import MLPSettings
 from condgen.networks.published import PUBLISHED
 from condgen.networks.resnet import ResNetSettings
+from condgen.networks.transformer import TransformerSettings
 from condgen.networks.unet import UNetSettings
 
 __all__ = [
@@ -45,21 +46,22 @@ __all__ = [
     "NoiseEmbedding",
     "ResNetSettings",
     "TimmSettings",
+    "TransformerSettings",
     "UNetSettings",
     "start_from",
 ]
 
 AnyDenoiserNet: TypeAlias = Annotated[
-    MLPSettings | UNetSettings | DiffusersSettings | ImportedNetwork, Field(discriminator="kind")
+    MLPSettings | UNetSettings | TransformerSettings | DiffusersSettings | ImportedNetwork, Field(discriminator="kind")
 ]
 AnyClassifierNet: TypeAlias = Annotated[
-    MLPSettings | ResNetSettings | TimmSettings | ImportedNetwork, Field(discriminator="kind")
+    MLPSettings | ResNetSettings | TransformerSettings | TimmSettings | ImportedNetwork, Field(discriminator="kind")
 ]
 AnyGeneratorNet: TypeAlias = Annotated[
     MLPSettings | ConvGeneratorSettings | ImportedNetwork, Field(discriminator="kind")
 ]
 AnyNet: TypeAlias = Annotated[
-    MLPSettings | ConvGeneratorSettings | UNetSettings | DiffusersSettings | ImportedNetwork,
+    MLPSettings | ConvGeneratorSettings | UNetSettings | TransformerSettings | DiffusersSettings | ImportedNetwork,
     Field(discriminator="kind"),
 ]
 """What makes samples: a generator's network or a denoiser's."""

@@ -13,16 +13,19 @@ from condgen.networks import (
     MLPSettings,
     ResNetSettings,
     TimmSettings,
+    TransformerSettings,
     UNetSettings,
 )
 
 CLASSES, LATENT = 3, 6
 MLP = MLPSettings(width=16, depth=2, embedding=8)
 POINTS, IMAGES = (2,), (2, 8, 8)
+TRANSFORMER = TransformerSettings(patch=2, width=16, depth=2, heads=2)
 DENOISERS = {
     "mlp-points": (MLP, POINTS),
     "mlp-images": (MLP, IMAGES),
     "mlp-plain": (MLPSettings(width=16, depth=2, embedding=8, normalise=False), POINTS),
+    "transformer": (TRANSFORMER, IMAGES),
     "unet": (UNetSettings(channels=8, multipliers=(1, 2), blocks=1, attention=(4,)), IMAGES),
     "unet-blind": (UNetSettings(channels=8, multipliers=(1, 2, 2), blocks=2, attention=()), IMAGES),
     "unet-ncsnpp": (
@@ -37,6 +40,7 @@ CLASSIFIERS = {
     "mlp-images": (MLP, IMAGES),
     "mlp-plain": (MLPSettings(width=16, depth=2, embedding=8, normalise=False), POINTS),
     "resnet": (ResNetSettings(width=8, blocks=(1, 1)), IMAGES),
+    "transformer": (TRANSFORMER, IMAGES),
     "timm": (TimmSettings(name="test_resnet", embedding=8), (2, 16, 16)),
 }
 GENERATORS = {
@@ -341,7 +345,9 @@ EVERY = {
         for k, (s, shape) in DISCRIMINATORS.items()
     },
 }
-ON_IMAGES = {k: case for k, case in EVERY.items() if len(case[2]) == 3 and "mlp" not in k}
+CONVOLUTIONAL = {
+    k: case for k, case in EVERY.items() if len(case[2]) == 3 and not k.endswith(("mlp-images", "transformer"))
+}
 
 
 def made(name):
@@ -375,7 +381,7 @@ def gradients(net, inputs, *, autocast=False):
     return torch.cat([p.grad.flatten() for p in net.parameters()])
 
 
-@pytest.mark.parametrize("name", ON_IMAGES)
+@pytest.mark.parametrize("name", CONVOLUTIONAL)
 @pytest.mark.parametrize("autocast", [False, True])
 def test_channels_last_is_kept_by_every_layer_and_changes_nothing(name, autocast):
     net, inputs = made(name)
