@@ -9,6 +9,7 @@ from condgen.metrics.frechet import Gaussian, frechet_distance
 from condgen.metrics.judge import Judge
 from condgen.metrics.kernel import KernelReference, kernel_distance
 from condgen.metrics.manifold import Manifold, classwise_prdc, nearest_radii, prdc
+from condgen.metrics.measures import METRICS, Goal, goal_of
 from condgen.metrics.memory import Memory, memory
 from condgen.metrics.neighbours import Neighbours, nearest, nearest_others
 from condgen.metrics.rows import REAL, MetricRow
@@ -16,6 +17,7 @@ from condgen.metrics.sliced import directions, sliced_wasserstein
 
 __all__ = [
     "FEATURES_HELP",
+    "METRICS",
     "REAL",
     "Advance",
     "CasName",
@@ -24,6 +26,7 @@ __all__ = [
     "Features",
     "Gauge",
     "Gaussian",
+    "Goal",
     "Judge",
     "KernelReference",
     "Manifold",
@@ -41,6 +44,7 @@ __all__ = [
     "extract",
     "extract_real",
     "frechet_distance",
+    "goal_of",
     "helping",
     "kernel_distance",
     "memory",

@@ -19,7 +19,7 @@ from condgen.metrics.rows import Estimate, proportion, symmetric
 from condgen.metrics.variety import MOST_PAIRED, Variety, class_distance, class_spread
 from condgen.rng import keyed_generator
 
-__all__ = ["METRICS", "Comparison", "Goal", "Measured", "Metric", "title"]
+__all__ = ["METRICS", "Comparison", "Goal", "Measured", "Metric", "goal_of", "title"]
 
 _OVERLAPS = ("precision", "recall", "density", "coverage")
 _RESAMPLES, _WIDE = 50, 256  # bootstrap resamples; features above which its limit is computed instead
@@ -216,3 +216,10 @@ def title(name: str, at: int | None, extractor: Extractor) -> str:
     metric = METRICS[name]
     known = metric.inception and extractor.inception and (at or 0) >= metric.least
     return f"{metric.inception if known else name}{f'@{at}' if at is not None else ''}"
+
+
+def goal_of(printed: str) -> Goal | None:
+    """Where a metric of this printed name should go; None for one that is unknown or better at neither end."""
+    base = printed.partition("@")[0].partition(" (")[0]
+    goals = {name: metric.goal for key, metric in METRICS.items() for name in (key, metric.inception)}
+    return (goals | {"class accuracy": "high", "CAS": "high"}).get(base)

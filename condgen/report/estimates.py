@@ -1,23 +1,15 @@
 """Values with intervals: compared, and written as text."""
 
 import math
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
 
-__all__ = ["MISSING", "SIGMA", "Estimate", "Goal", "format_estimate", "format_number", "goal_of", "winner"]
+from condgen.metrics import Goal
 
-Goal: TypeAlias = Literal["high", "low", "one"]
+__all__ = ["MISSING", "SIGMA", "Estimate", "format_estimate", "format_number", "winner"]
 
 MISSING = "—"
 SIGMA = "\N{GREEK SMALL LETTER SIGMA}"
-
-_GOALS: dict[Goal, str] = {  # of the metrics whose names begin like this
-    "low": r"(class-wise )?(FD|FID|KD|KID|CMMD)\b",
-    "high": r"(class-wise )?(precision|recall|density|coverage)|class accuracy|(IS|CAS|classifier score|Vendi)\b",
-    "one": "in-class",
-}
 
 
 @dataclass(frozen=True)
@@ -61,11 +53,6 @@ def format_estimate(estimate: Estimate | None) -> str:
     digits = max(0, min(first + 1, 4), first)
     text = f"{value:.{digits}f} ± {half:.{digits}f}"
     return f"({text})e{scale:+03d}" if scale else text
-
-
-def goal_of(metric: str) -> Goal | None:
-    """Where a metric should go: high, low, towards one, or unknown."""
-    return next((goal for goal, names in _GOALS.items() if re.match(names, metric)), None)
 
 
 def winner(estimates: Sequence[Estimate | None], goal: Goal | None) -> int | None:

@@ -4,14 +4,12 @@ import math
 import re
 from collections.abc import Collection, Mapping, Sequence
 
-from condgen.metrics import REAL
+from condgen.metrics import REAL, Goal, goal_of
 from condgen.report.estimates import (
     SIGMA,
     Estimate,
-    Goal,
     format_estimate,
     format_number,
-    goal_of,
     winner,
 )
 from condgen.report.load import Run

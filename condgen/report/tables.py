@@ -5,15 +5,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TypeVar
 
 from condgen.diagnostics.classifier_errors import SHARE, THRESHOLD, worthwhile
-from condgen.metrics import REAL
+from condgen.metrics import REAL, Goal, goal_of
 from condgen.report.estimates import (
     MISSING,
     SIGMA,
     Estimate,
-    Goal,
     format_estimate,
     format_number,
-    goal_of,
     winner,
 )
 from condgen.report.load import GeneratorLog, Run
