@@ -2,7 +2,8 @@
 
 import pytest
 
-from condgen.report.estimates import Estimate, format_estimate, format_number, goal_of, winner
+from condgen.metrics import goal_of
+from condgen.report.estimates import Estimate, format_estimate, format_number, winner
 
 
 @pytest.mark.parametrize(
