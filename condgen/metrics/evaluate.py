@@ -19,6 +19,8 @@ What each number is, and its 95% interval:
   two of them, over that of real ones, averaged over the classes that have at least 2 samples on both sides; jackknife.
   Below one, variety is lost. There is no row where no class has 2 samples; of classes of fewer than 5, the interval is
   that of the ratio's mean over classes;
+* in-class Vendi ratio: per class the Vendi score (the effective number of different samples) over that of as many real
+  samples, at most 300; the interval is that of the mean over classes;
 * authenticity: the fraction that are farther from their nearest training sample than that one is from its nearest other
   one; Wilson interval. Below its floor, samples repeat the training data;
 * CAS: accuracy on the real test split of a classifier that has learnt from the samples alone; Wilson interval at the

@@ -17,15 +17,17 @@ from condgen.metrics.memory import Memory, memory
 from condgen.metrics.reference import NEIGHBOUR, Reference
 from condgen.metrics.rows import Estimate, proportion, symmetric
 from condgen.metrics.variety import MOST_PAIRED, Variety, class_distance, class_spread
+from condgen.metrics.vendi import vendi_score
 from condgen.rng import keyed_generator
 
 __all__ = ["METRICS", "Comparison", "Goal", "Measured", "Metric", "goal_of", "title"]
 
 _OVERLAPS = ("precision", "recall", "density", "coverage")
 _RESAMPLES, _WIDE = 50, 256  # bootstrap resamples; features above which its limit is computed instead
-_BOOTSTRAP, _SPLITS = 2, 4  # purposes of random streams
+_BOOTSTRAP, _SPLITS, _VENDI = 2, 4, 5  # purposes of random streams
 _LEAST_FOR_SCORE = 100
 _LEAST_FOR_FID = 10_000
+_MOST_FOR_VENDI = 300  # samples of a class: the cost is cubic
 _STUDENT = 2.262  # the quantile .975 of Student's distribution with 9 degrees of freedom
 
 Goal: TypeAlias = Literal["high", "low", "one"]
@@ -192,6 +194,20 @@ def _diversity(of: Comparison) -> Measured | None:
     return _ratio(of, class_distance(of.vectors, of.y, of.reference.n_classes), of.reference.distance, suffix)
 
 
+def _vendi(of: Comparison) -> Measured | None:
+    """Vendi scores within a class, over those of as many real samples; the kernel is as wide as real ones lie apart."""
+    ratios = {}
+    for label, (real, own) in of.classes.items():
+        width, m = float(of.reference.distance[label]), min(len(real), len(own), _MOST_FOR_VENDI)
+        chosen = [x[torch.randperm(len(x), generator=keyed_generator(of.seed, _VENDI, label))[:m]] for x in (own, real)]
+        ratios[label] = vendi_score(chosen[0], width) / vendi_score(chosen[1], width)
+    values = torch.tensor(list(ratios.values()), dtype=torch.float64)
+    if len(values) < 2:
+        return None
+    estimate = symmetric(float(values.mean()), float(values.std()) / len(values) ** 0.5)
+    return Measured(estimate, of.within(len(values)), of.n, ratios)
+
+
 def _authenticity(of: Comparison) -> Measured:
     authentic = of.memory.authentic
     return Measured(proportion(float(authentic.mean()), len(authentic)), of.reference.text, len(authentic))
@@ -207,6 +223,7 @@ METRICS: dict[str, Metric] = {
     **{f"class-wise {name}": Metric("high", partial(_class_overlap, name)) for name in _OVERLAPS},
     "in-class std ratio": Metric("one", _spread),
     "in-class diversity": Metric("one", _diversity),
+    "in-class Vendi ratio": Metric("one", _vendi),
     "authenticity": Metric(None, _authenticity),
 }
 

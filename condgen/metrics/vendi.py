@@ -2,7 +2,8 @@ r"""The Vendi score: the effective number of different samples (Friedman & Dieng
 
 .. math:: \exp\Big(-\sum_i \lambda_i \log \lambda_i\Big)
 
-with the eigenvalues of K/n for a kernel that is one on the diagonal, here :math:`\exp(-\lVert x - x' \rVert^2 / 2 h^2)`.
+with the eigenvalues of K/n for a kernel that is one on the diagonal, here
+:math:`\exp(-\lVert x - x' \rVert^2 / 2 h^2)`.
 """
 
 import torch

@@ -26,7 +26,7 @@ from condgen.rng import keyed_generator
 
 OVERLAPS = ["precision", "recall", "density", "coverage"]
 CLASSWISE = [f"class-wise {name}" for name in ["FD@36", "KD", *OVERLAPS]]
-VARIETY = ["in-class std ratio", "in-class diversity"]
+VARIETY = ["in-class std ratio", "in-class diversity", "in-class Vendi ratio"]
 METRICS = ["class accuracy", "FD@360", "KD", *OVERLAPS, *CLASSWISE, *VARIETY, "authenticity"]
 
 

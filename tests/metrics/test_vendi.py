@@ -5,6 +5,8 @@ import math
 import pytest
 import torch
 
+from condgen.data import Digits, load
+from condgen.metrics import evaluate
 from condgen.metrics.vendi import vendi_score
 
 
@@ -21,12 +23,12 @@ def test_two_samples_at_a_distance():
     assert vendi_score(torch.tensor([[0.0], [3.0]]), 2.0) == pytest.approx(expected)
 
 
-def test_narrow_samples_score_lower_than_real_ones(digits):
-    from condgen.metrics import evaluate
-
-    train, test = digits
+def test_narrow_samples_score_lower_than_real_ones():
+    train, test = load(Digits(), "train"), load(Digits(), "test")
     centres = torch.stack([train.floats()[train.y == label].mean(0) for label in range(10)])
     shrunk = centres[test.y] + 0.5 * (test.floats() - centres[test.y])
-    rows = {row.method: row for row in evaluate({"shrunk": (shrunk, test.y)}, train, test, 0).rows if "Vendi" in row.metric}
+    rows = {
+        row.method: row for row in evaluate({"shrunk": (shrunk, test.y)}, train, test, 0).rows if "Vendi" in row.metric
+    }
     assert rows["shrunk"].high < rows["real (held out)"].low
     assert rows["real (held out)"].value == pytest.approx(1, abs=0.1)
