@@ -108,49 +108,26 @@ def _parse(name: str) -> _Place:
 
 
 def _in_words(error: Exception, what: str, repository: str) -> UserError:
-    from huggingface_hub.errors import (
-        EntryNotFoundError,
-        GatedRepoError,
-        HfHubHTTPError,
-        HFValidationError,
-        LocalEntryNotFoundError,
-        LocalTokenNotFoundError,
-        RepositoryNotFoundError,
-        RevisionNotFoundError,
-    )
+    from huggingface_hub import errors
 
     if isinstance(error, TypeError | AttributeError):  # a mistake of ours
         raise error
     log_in = "log in by 'hf auth login', or set HF_TOKEN"
-    status = getattr(getattr(error, "response", None), "status_code", None)
-    match error:
-        case GatedRepoError():
-            return UserError(f"{what}: access to {repository} must be asked for on its page; then {log_in}")
-        case RepositoryNotFoundError():
-            return UserError(f"{what}: there is no {repository}, or it is private: check the name, or {log_in}")
-        case RevisionNotFoundError():
-            return UserError(f"{what}: {repository} has no such revision: leave out what stands after @")
-        case LocalTokenNotFoundError():
-            return UserError(f"{what}: no token of the Hugging Face hub: {log_in}")
-        case HFValidationError():
-            return UserError(f"{what}: {repository!r} is no name of a repository: write owner/name")
-        case HfHubHTTPError() if status in (401, 403):
-            return UserError(
-                f"{what}: the Hugging Face hub refuses it ({status}): {log_in}, with a token that may write"
-            )
-        case LocalEntryNotFoundError():
-            return UserError(
-                f"{what}: the Hugging Face hub cannot be reached, and its cache holds no copy: check the network, or "
-                "copy the folder here and name it"
-            )
-        case EntryNotFoundError():
-            return UserError(f"{what}: {repository} has no such file")
+    remedies: dict[type[Exception], str] = {  # the more special before the more general
+        errors.GatedRepoError: f"access to {repository} must be asked for on its page; then {log_in}",
+        errors.RepositoryNotFoundError: f"there is no {repository}, or it is private: check the name, or {log_in}",
+        errors.RevisionNotFoundError: f"{repository} has no such revision: leave out what stands after @",
+        errors.LocalTokenNotFoundError: f"no token of the Hugging Face hub: {log_in}",
+        errors.LocalEntryNotFoundError: "the Hugging Face hub cannot be reached, and its cache holds no copy: check "
+        "the network, or copy the folder here and name it",
+    }
+    for kind, remedy in remedies.items():
+        if isinstance(error, kind):
+            return UserError(f"{what}: {remedy}")
     told = " ".join(str(getattr(error, "server_message", None) or error).split())[:200]
-    if status == 429:
-        return UserError(f"{what}: the Hugging Face hub is asked too often ({told}): wait a while, and try again")
-    if status is not None and 400 <= status < 500:  # the network has carried its answer: what is asked for is wrong
-        return UserError(f"{what}: the Hugging Face hub refuses it ({status}): {told}: change that, and try again")
+    status = getattr(getattr(error, "response", None), "status_code", None)
+    if status in (401, 403):
+        return UserError(f"{what}: the hub refuses it ({status}): {log_in}, with a token that may write")
     if status is not None:
-        return UserError(f"{what}: the Hugging Face hub has a fault ({status}): {told}: try again later")
-    reason = " ".join(str(error).split())[:200]
-    return UserError(f"{what}: {type(error).__name__}: {reason}: check the network, and try again")
+        return UserError(f"{what}: the Hugging Face hub answers ({status}): {told}: change that, or try again later")
+    return UserError(f"{what}: {type(error).__name__}: {told}: check the network, and try again")

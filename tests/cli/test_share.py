@@ -461,8 +461,7 @@ def _refused(status, told=None):
         (LocalTokenNotFoundError("no token"), "hf auth login"),
         (_refused(403), "with a token that may write"),
         (_refused(400, '"license" must be\none of mit, ...'), '(400): "license" must be one of mit, ...'),
-        (_refused(429, "rate limit"), "wait a while"),
-        (_refused(503), "has a fault (503)"),
+        (_refused(503), "answers (503)"),
         (ConnectionError("no\nnetwork"), "check the network"),
     ],
 )
