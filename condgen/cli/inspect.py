@@ -39,9 +39,6 @@ from condgen.training import Processes
 __all__ = ["diagnose", "doctor", "evaluate"]
 
 
-_WITH_INTERVALS = 2  # methods whose figures and intervals a terminal is wide enough for
-
-
 def _named(folders: list[Path]) -> dict[str, Path]:
     names = [folder.resolve().name for folder in folders]
     twice = [name for name in names if names.count(name) > 1]
@@ -98,10 +95,7 @@ def evaluate(
         if worked == 0:
             console.print(f"nothing left to do: {out} is finished", markup=False)
         build_report(out)
-    few = len(samples) <= _WITH_INTERVALS
-    console.print(to_rich(metrics_table(read_run(out).metrics, intervals=few), console.width))
-    if not few:
-        console.print("intervals stand in the report")
+    console.print(to_rich(metrics_table(read_run(out).metrics), console.width))
     console.print(f"report: {(out / 'report.html').resolve()}", markup=False, soft_wrap=True)
 
 

@@ -1,39 +1,29 @@
 """From a run folder to its report."""
 
-from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from condgen.errors import UserError
 from condgen.files import blamed_on
 from condgen.report.classifiers import classifiers_section
 from condgen.report.figures import INK, Style, curve_panel, method_styles
-from condgen.report.findings import advise, advise_by_scores, findings
+from condgen.report.findings import advise, findings
 from condgen.report.generators import generators_section
 from condgen.report.load import Run, read_run
 from condgen.report.neighbours import neighbours_section
-from condgen.report.page import Block, Code, Figure, Page, Prose, Section, Table, facts_of, write_page
-from condgen.report.rows import MetricRow, Row
+from condgen.report.page import Block, Code, Figure, Page, Prose, Section, facts_table, write_page
 from condgen.report.samples import samples_section
 from condgen.report.score_errors import errors_section, fields_section
 from condgen.report.tables import (
     class_tables,
     cost_table,
     methods_table,
-    metrics_table,
+    metrics_tables,
     stages_table,
 )
 from condgen.report.trajectories import trajectories_section
+from condgen.runs.layout import DIAGNOSTICS, METRICS
 
-__all__ = ["as_json", "build_report", "metrics_tables"]
-
-_COLUMNS = 8  # metrics of a table
-_OVERLAP = ("precision", "recall", "density", "coverage")
-_WITHIN = (
-    "Samples of another class than the one asked for count against precision, density and coverage here. Recall alone "
-    "is high where samples are scattered widely, right or wrong. "
-)
+__all__ = ["build_report"]
 
 
 def build_report(folder: Path) -> Path:
@@ -46,7 +36,8 @@ def build_report(folder: Path) -> Path:
         run = read_run(folder)
         if run.is_empty:
             raise UserError(f"{folder} holds nothing to report; run a recipe into it first (condgen run RECIPE)")
-        styles = method_styles([*run.methods(), *run.classifiers, *run.checks])
+        methods = [row.method for rows in (run.metrics, run.cost, run.errors) for row in rows]
+        styles = method_styles([*methods, *run.classifiers, *run.checks])
         sections = (
             _run_section(run),
             samples_section(run),
@@ -61,30 +52,24 @@ def build_report(folder: Path) -> Path:
             _training_section(run),
             _reproduce_section(run),
         )
-        advice = advise(run.metrics, run.cost, run.collapsed_methods()) if run.metrics else advise_by_scores(run.errors)
+        advice = advise(run.metrics, run.cost, run.collapsed_methods())
         page = Page(run.name, advice, tuple(findings(run)), tuple(filter(None, sections)))
         return write_page(folder, page, _data(run))
 
 
 def _data(run: Run) -> dict[str, object]:
     """The rows of the report, for JSON."""
-    rows: dict[str, Sequence[Row]] = {
+    rows: dict[str, object] = {
         "stages": run.stages,
         "diagnostics": run.errors,
         "metrics": run.metrics,
         "by_class": run.by_class,
         "cost": run.cost,
-        "classifiers": [row for rows in run.classifiers.values() for row in rows],
-        "previews": [row for log in run.generators.values() for row in log.previews],
+        "classifiers": run.classifiers,
+        "previews": {name: log.previews for name, log in run.generators.items()},
         "neighbours": run.neighbours,
     }
-    found = {name: as_json(found) for name, found in rows.items()}
-    return {"what": {"run": run.about, **run.conditions}, "rows": found, "recipe": run.recipe}
-
-
-def as_json(rows: Sequence[Row]) -> list[dict[str, Any]]:
-    """Rows as their files have them."""
-    return [row.model_dump(by_alias=True, exclude_none=True) for row in rows]
+    return {"about": run.about, "conditions": run.conditions, "rows": rows, "recipe": run.recipe}
 
 
 # ----------------------------------------------------------------------------------------------------
@@ -93,20 +78,19 @@ def as_json(rows: Sequence[Row]) -> list[dict[str, Any]]:
 
 def _run_section(run: Run) -> Section | None:
     """Recipe, machine, versions, methods, and the time of every stage."""
-    machine, data, notes = run.about.get("machine"), run.settings.get("data"), run.about.get("notes") or []
-    seconds = sum(stage.seconds or 0.0 for stage in run.stages)
+    about, data, notes = run.about, run.settings.get("data"), run.about.get("notes") or []
     facts = {
         "recipe": run.name,
         "data": data.get("kind") if isinstance(data, dict) else None,
         "seed": run.settings.get("seed"),
-        "time": _duration(seconds) if run.stages else None,
-        "started": str(run.about.get("started", "")).replace("T", " ", 1) or None,
-        **{name: run.about.get(name) for name in ("condgen", "python", "torch")},
-        **(machine if isinstance(machine, dict) else {}),
+        "time": _duration(sum(stage.seconds or 0.0 for stage in run.stages)) if run.stages else None,
+        "started": str(about.get("started", "")).replace("T", " ", 1) or None,
+        "versions": {key: about[key] for key in ("condgen", "python", "torch") if key in about} or None,
+        "machine": about.get("machine"),
     }
-    diagnosed = run.conditions.get("diagnostics", {}).get("methods")
+    diagnosed = run.conditions.get(DIAGNOSTICS, {}).get("methods")
     methods = methods_table(run.cost, diagnosed if isinstance(diagnosed, dict) else {})
-    blocks: list[Block] = facts_of(facts) if run.about else []
+    blocks: list[Block] = facts_table("The run", facts, folded=False) if about else []
     blocks += [methods] if methods.rows else []
     blocks += [stages_table(run.stages)] if run.stages else []
     blocks += [Prose(str(note)) for note in (notes if isinstance(notes, list) else [notes])]
@@ -121,30 +105,9 @@ def _duration(seconds: float) -> str:
 
 def _metrics_section(run: Run) -> Section | None:
     """Sample quality, with intervals and floors."""
-    if not run.metrics:
-        return None
-    what = dict(run.conditions.get("metrics", {}))
-    counts = what.get("samples")
-    if isinstance(counts, dict) and len(set(map(str, counts.values()))) == 1:
-        what["samples"] = f"{next(iter(counts.values()))} by each method"
-    blocks = (*metrics_tables(run.metrics), *facts_of(what), *class_tables(run.by_class))
-    return Section("metrics", "Sample quality", blocks)
-
-
-def metrics_tables(rows: Sequence[MetricRow], **options: Any) -> list[Table]:  # noqa: ANN401 - of metrics_table
-    """Metrics over all samples, those of overlap apart where they are many, and means of those within classes."""
-    within = [row for row in rows if row.metric.startswith("class-wise")]
-    whole = [row for row in rows if row not in within]
-    overlap: list[MetricRow] = []
-    if len({row.metric for row in whole}) > _COLUMNS:
-        overlap = [row for row in whole if row.metric in _OVERLAP]
-        whole = [row for row in whole if row.metric not in _OVERLAP]
-    tables = [metrics_table(whole, **options)] if whole else []
-    tables += [metrics_table(overlap, "Overlap with real data", **options)] if overlap else []
-    if within:
-        table = metrics_table(within, "Within each class, averaged over the classes", **options)
-        tables.append(replace(table, caption=_WITHIN + table.caption))
-    return tables
+    conditions = facts_table("Conditions of the metrics", run.conditions.get(METRICS, {}))
+    blocks = (*metrics_tables(run.metrics), *class_tables(run.by_class), *conditions)
+    return Section("metrics", "Sample quality", blocks) if run.metrics else None
 
 
 def _training_section(run: Run) -> Section | None:

@@ -12,9 +12,10 @@ from condgen.diagnostics.classifier_errors import SHARE, THRESHOLD, worthwhile
 from condgen.report.estimates import SIGMA, format_number
 from condgen.report.figures import INK, Panel, Style, level_axis, line_style, log_axis, method_styles, save_panels
 from condgen.report.load import Run
-from condgen.report.page import Block, Figure, Prose, Section, facts_of
+from condgen.report.page import Block, Figure, Prose, Section, facts_table
 from condgen.report.rows import ClassifierRow
 from condgen.report.tables import classifier_table
+from condgen.runs.layout import CLASSIFIERS
 
 __all__ = ["classifiers_section", "draw_calibration"]
 
@@ -58,11 +59,11 @@ def classifiers_section(run: Run, styles: Mapping[str, Style]) -> Section | None
     if not found:
         return None
     blocks: list[Block] = [Prose(_MEANING), *(Prose(text) for name in found if (text := _in_words(name, found[name])))]
-    blocks += facts_of(run.conditions.get("classifiers", {}))
     source = "" if run.classifiers else " Measured at the end of training, with one noise draw a sample."
     legend = {name: styles[name] for name in found}
     tables = tuple(classifier_table(rows, name) for name, rows in found.items())
     blocks.append(Figure("By noise level", tuple(_panels(found, styles)), _CAPTION + source, legend, tables))
+    blocks += facts_table("Conditions of the measures", run.conditions.get(CLASSIFIERS, {}))
     histories = [
         _history_panel(key, checks, name)
         for name, checks in run.checks.items()

@@ -4,37 +4,34 @@ Runs that differ in their seeds alone become one group with means and standard d
 run, with methods named "METHOD, GROUP", so that the tables and plots of single runs show them.
 """
 
-import re
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, TypeVar
 
 import yaml
 
 from condgen.errors import UserError
 from condgen.files import blamed_on
-from condgen.report.build import as_json, metrics_tables
 from condgen.report.estimates import MISSING, format_number
 from condgen.report.figures import class_style, curve_panel
-from condgen.report.findings import LEADING, advise, best_in_words
+from condgen.report.findings import advise, best_in_words
 from condgen.report.load import Run, read_run
 from condgen.report.page import Block, Code, Figure, Page, Prose, Section, Table, write_page
-from condgen.report.rows import CostRow, ErrorRow, MetricRow, error_estimates, is_real, metric_estimates
+from condgen.report.rows import CostRow, ErrorRow, MetricRow, Row, error_estimates, is_real
 from condgen.report.samples import samples_blocks
 from condgen.report.score_errors import QUANTITIES, error_panel
-from condgen.report.tables import WEIGHTINGS, cost_table, errors_table
+from condgen.report.tables import WEIGHTINGS, cost_table, errors_table, metrics_tables
 from condgen.runs.layout import RUN_FILE, STAGE_FILE
 
 __all__ = ["compare_runs"]
 
 _SEEDS = ("seed", "sample.seed", "diagnose.seed")  # in which runs of one group may differ
 _UNFOLDED = 2  # tables of samples
+_R = TypeVar("_R", bound=Row)
 
 
-@dataclass(frozen=True)
-class _Group:
+class _Group(NamedTuple):
     """A run, or several of one recipe with other seeds."""
 
     label: str
@@ -53,27 +50,29 @@ def compare_runs(folders: Sequence[Path], out: Path) -> Path:
     with blamed_on(" or ".join(map(str, folders))):
         runs = _read(folders)
         groups = _group(runs)
-        metrics, errors, cost = _metrics(groups), _errors(groups), _cost(groups)
-        spreads = [_spread(groups, "half the length of the interval"), _spread(groups, "two standard errors")]
-        command = f"condgen report {' '.join(map(str, folders))} --out {out}"
-        sections: tuple[Section, ...] = (
+        metrics: list[MetricRow] = _merged(groups, "metrics", ("metric",), ("value",))
+        errors: list[ErrorRow] = _merged(groups, "errors", ("sigma", "weighting", "quantity"), ("mean",))
+        speed = ("evaluations_per_image", "images_per_second", "seconds")
+        cost: list[CostRow] = _merged(groups, "cost", (), speed)
+        commands = [str(run.about["command"]) for run in runs.values() if run.about.get("command")]
+        commands.append(f"condgen report {' '.join(map(str, folders))} --out {out}")
+        sections = (
             Section("run", "What was compared", _runs_blocks(runs, groups)),
-            Section("metrics", "Sample quality", tuple(metrics_tables(metrics, spread=spreads[0]))),
-            Section("errors", "Score errors", tuple(_errors_blocks(groups, errors, spreads[1]))),
+            Section("metrics", "Sample quality", tuple(metrics_tables(metrics))),
+            Section("errors", "Score errors", tuple(_errors_blocks(groups, errors))),
             Section("samples", "Samples", tuple(_samples_blocks(runs))),
             Section("cost", "Cost", (cost_table(cost),) if cost else ()),
             Section("training", "Training", tuple(_training_blocks(runs))),
-            Section("reproduce", "How to reproduce", (Code("Commands", "\n".join([*_commands(runs), command])),)),
+            Section("reproduce", "How to reproduce", (Code("Commands", "\n".join(commands)),)),
         )
-        sections = tuple(section for section in sections if section.blocks)
-        page = Page(
-            f"{len(runs)} runs compared", advise(metrics, cost), tuple(_findings(runs, groups, metrics)), sections
-        )
+        shown = tuple(section for section in sections if section.blocks)
+        sentences = (*_differences(runs, groups), *best_in_words(metrics))
+        page = Page(f"{len(runs)} runs compared", advise(metrics, cost), sentences, shown)
         data = {
-            "runs": {label: {"folder": str(run.folder), "run": run.about} for label, run in runs.items()},
+            "runs": {label: {"folder": str(run.folder), "about": run.about} for label, run in runs.items()},
             "groups": [{"label": group.label, "runs": len(group.runs), "seeds": group.seeds} for group in groups],
             "settings": _differing_settings(runs),
-            "rows": {"metrics": as_json(metrics), "diagnostics": as_json(errors), "cost": as_json(cost)},
+            "rows": {"metrics": metrics, "diagnostics": errors, "cost": cost},
         }
     out.mkdir(parents=True, exist_ok=True)
     return write_page(out, page, data)
@@ -134,125 +133,93 @@ def _differing_settings(runs: Mapping[str, Run]) -> dict[str, list[str | None]]:
     return {key: values for key in keys if len(set(values := [one.get(key) for one in found])) > 1}
 
 
-# ----------------------------------------------------------------------------------------------------
-# The rows of groups
-
-
 def _named(method: str, group: _Group) -> str:
     return f"{method}, {group.label}"
 
 
-def _mean(values: Sequence[float]) -> tuple[float, float | None]:
-    """The mean and standard deviation; rounding, where nothing depends on the seed, is no deviation."""
-    mean = statistics.fmean(values)
-    deviation = statistics.stdev(values) if len(values) > 1 else None
-    return mean, 0.0 if deviation is not None and deviation < 1e-9 * abs(mean) else deviation
+def _merged(groups: Sequence[_Group], rows: str, key: Sequence[str], numbers: Sequence[str]) -> list[Any]:
+    """The rows of every group, by method and then by group, with means over seeds and an interval of ± sd.
 
-
-def _metrics(groups: Sequence[_Group]) -> list[MetricRow]:
-    """Methods together, each in every group; real data once where all groups have the same."""
-    found: dict[tuple[str, str], dict[str, MetricRow]] = {}
+    Args:
+        groups: whose rows are merged.
+        rows: the attribute of a run that holds them.
+        key: the fields that, with the method, tell rows of one run apart.
+        numbers: the fields to average; the interval is that of the first.
+    """
+    found: dict[tuple[object, ...], dict[str, Row]] = {}
     for group in groups:
-        rows: dict[tuple[str, str], list[MetricRow]] = {}
-        for row in (row for run in group.runs for row in run.metrics if row.value is not None):
-            rows.setdefault((row.method, row.metric), []).append(row)
-        for key, same in rows.items():
-            mean, deviation = _mean([row.value for row in same if row.value is not None])
-            changes: dict[str, object] = {"value": mean}
-            if deviation is not None:
-                changes |= {"low": mean - deviation, "high": mean + deviation, "seed": None}
-            found.setdefault(key, {})[group.label] = same[0].model_copy(update=changes)
+        same: dict[tuple[object, ...], list[Row]] = {}
+        for row in (row for run in group.runs for row in getattr(run, rows)):
+            same.setdefault(tuple(getattr(row, name) for name in ("method", *key)), []).append(row)
+        for place, own in same.items():
+            found.setdefault(place, {})[group.label] = _mean(own, numbers)
     out = []
-    for (method, _), by_group in sorted(found.items(), key=lambda item: is_real(item[0][0])):
-        if is_real(method) and len({(row.value, row.n) for row in by_group.values()}) == 1:
-            out.append(next(iter(by_group.values())))
-        else:
-            out += [row.model_copy(update={"method": f"{method}, {label}"}) for label, row in by_group.items()]
+    for (method, *_), by_group in sorted(found.items(), key=lambda item: is_real(str(item[0][0]))):
+        values = {getattr(row, numbers[0]) for row in by_group.values()}
+        for label, row in by_group.items():
+            name = f"{method}, {label}"
+            if is_real(str(method)) and len(values) == 1:  # the same data in all
+                name = str(method)
+            out.append(row.model_copy(update={"method": name}))
+            if name == method:
+                break
     return out
 
 
-def _errors(groups: Sequence[_Group]) -> list[ErrorRow]:
-    out = []
-    for group in groups:
-        rows: dict[tuple[object, ...], list[ErrorRow]] = {}
-        for row in (row for run in group.runs for row in run.errors):
-            rows.setdefault((row.method, row.sigma, row.weighting, row.quantity), []).append(row)
-        for same in rows.values():
-            mean, deviation = _mean([row.mean for row in same])
-            changes = {"method": _named(same[0].method, group), "mean": mean, "spread": deviation}
-            out.append(same[0].model_copy(update=changes))
-    return out
-
-
-def _cost(groups: Sequence[_Group]) -> list[CostRow]:
-    out = []
-    for group in groups:
-        rows: dict[str, list[CostRow]] = {}
-        for row in (row for run in group.runs for row in run.cost):
-            rows.setdefault(row.method, []).append(row)
-        for method, same in rows.items():
-            keys = ("evaluations_per_image", "images_per_second", "seconds")
-            values = {key: [v for row in same if (v := getattr(row, key)) is not None] for key in keys}
-            means = {key: statistics.fmean(found) for key, found in values.items() if found}
-            out.append(same[0].model_copy(update={"method": _named(method, group)} | means))
-    return sorted(out, key=lambda row: row.method.partition(", ")[0])
-
-
-def _spread(groups: Sequence[_Group], alone: str) -> str:
-    """What stands after ± for groups and for single runs."""
-    several = sorted({len(group.runs) for group in groups if len(group.runs) > 1})
-    if not several:
-        return alone
-    text = f"the standard deviation over {' or '.join(map(str, several))} seeds"
-    return text if all(len(group.runs) > 1 for group in groups) else f"{text}, and {alone} for single runs"
+def _mean(rows: Sequence[_R], numbers: Sequence[str]) -> _R:
+    if len(rows) == 1:
+        return rows[0]
+    changes: dict[str, object] = {}
+    for name in numbers:
+        values = [value for row in rows if (value := getattr(row, name)) is not None]
+        if values:
+            changes[name] = mean = statistics.fmean(values)
+            if name == numbers[0] and "low" in type(rows[0]).model_fields and len(values) > 1:
+                deviation = statistics.stdev(values)
+                deviation = 0.0 if deviation < 1e-9 * abs(mean) else deviation  # rounding
+                changes |= {"low": mean - deviation, "high": mean + deviation, "seeds": len(values), "seed": None}
+    return rows[0].model_copy(update=changes)
 
 
 # ----------------------------------------------------------------------------------------------------
 # Sections
 
 
-def _findings(runs: Mapping[str, Run], groups: Sequence[_Group], metrics: Sequence[MetricRow]) -> list[str]:
-    repeated = [group for group in groups if len(group.runs) > 1]
-    said = [
-        f"{group.label}: one recipe with seeds {', '.join(map(str, group.seeds))}; figures are mean ± sd."
-        for group in repeated
-    ]
+def _differences(runs: Mapping[str, Run], groups: Sequence[_Group]) -> Iterable[str]:
+    """What was repeated, and which settings differ."""
+    for group in groups:
+        if len(group.runs) > 1:
+            yield f"{group.label}: one recipe with seeds {', '.join(map(str, group.seeds))}; figures are mean ± sd."
     differing = [name for name in _differing_settings(runs) if name != "seed"]
     if differing:
         shown = ", ".join(differing[:6]) + (f" and {len(differing) - 6} more" if len(differing) > 6 else "")
-        said.append(f"The runs differ in {len(differing)} setting{'s' if len(differing) > 1 else ''}: {shown}.")
-    elif not repeated:
-        said.append("The recipes of the runs have the same settings.")
-    found = metric_estimates(row for row in metrics if not is_real(row.method))
-    return said + [
-        text for metric, own in found.items() if (text := best_in_words(metric, own)) and re.match(LEADING, metric)
-    ]
+        yield f"The runs differ in {len(differing)} setting{'s' if len(differing) > 1 else ''}: {shown}."
+    elif len(groups) == len(runs):
+        yield "The recipes of the runs have the same settings."
 
 
 def _runs_blocks(runs: Mapping[str, Run], groups: Sequence[_Group]) -> tuple[Block, ...]:
-    shown_as = {id(run): group.label for group in groups for run in group.runs}
+    labels = {id(run): group.label for group in groups for run in group.runs}
     rows = []
     for label, run in runs.items():
-        machine = run.about.get("machine")
         seconds = sum(stage.seconds or 0.0 for stage in run.stages)
-        about = (
-            *(str(run.about.get("started", MISSING)).replace("T", " ", 1), str(run.about.get("condgen", MISSING))),
-            str(machine.get("device", MISSING)) if isinstance(machine, dict) else MISSING,
-        )
-        seed = str(run.settings.get("seed", 0)) if run.recipe else MISSING
-        rows.append((label, run.name, seed, shown_as[id(run)], *about, format_number(seconds) if seconds else MISSING))
-    head = ("run", "recipe", "seed", "shown as", "started", "condgen", "device", "seconds in all")
-    settings = [
-        (key, *(MISSING if v is None else v for v in values)) for key, values in _differing_settings(runs).items()
-    ]
+        started = str(run.about.get("started", MISSING)).replace("T", " ", 1)
+        version = str(run.about.get("condgen", MISSING))
+        rows.append((label, run.name, labels[id(run)], started, version, format_number(seconds or None)))
+    head = ("run", "recipe", "shown as", "started", "condgen", "seconds in all")
+    found = _differing_settings(runs).items()
+    settings = tuple((key, *(MISSING if value is None else value for value in values)) for key, values in found)
     caption = "Settings that are the same in all runs are left out. A dash: the run has no such setting."
     words = frozenset(range(1, len(runs) + 1))
-    differing = Table("Settings that differ", ("setting", *runs), tuple(settings), caption, words=words)
-    table = Table("The runs", head, tuple(rows), words=frozenset({1, 3, 4, 5, 6}))
-    return table, differing if settings else Prose("No setting of their recipes differs.")
+    return (
+        Table("The runs", head, tuple(rows), words=frozenset({1, 2, 3, 4})),
+        Table("Settings that differ", ("setting", *runs), settings, caption, words=words)
+        if settings
+        else Prose("No setting of their recipes differs."),
+    )
 
 
-def _errors_blocks(groups: Sequence[_Group], rows: Sequence[ErrorRow], spread: str) -> Iterable[Block]:
+def _errors_blocks(groups: Sequence[_Group], rows: Sequence[ErrorRow]) -> Iterable[Block]:
     """A panel for each method and quantity, with a line for each group."""
     styles = {group.label: class_style(place) for place, group in enumerate(groups)}
     methods = dict.fromkeys(row.method for group in groups for run in group.runs for row in run.errors)
@@ -264,12 +231,12 @@ def _errors_blocks(groups: Sequence[_Group], rows: Sequence[ErrorRow], spread: s
                 lines = {g.label: found[_named(method, g)] for g in groups if _named(method, g) in found}
                 if any(len(levels) > 1 for levels in lines.values()):
                     panels.append(error_panel(lines, quantity, styles, f"{quantity}: {method}"))
-            table = errors_table(rows, weighting, quantity, spread=spread)
-            if any(panels):
-                caption = f"The mean error of the {meaning} against the noise level. Bars: {spread}."
-                yield Figure(f"{quantity}, {words}", tuple(filter(None, panels)), caption, styles, (table,))
-            elif table.rows:
-                yield table
+            if not found:
+                continue
+            table = errors_table(rows, weighting, quantity)
+            caption = f"The mean error of the {meaning} against the noise level. Bars are the intervals of the table."
+            drawn = tuple(filter(None, panels))
+            yield Figure(f"{quantity}, {words}", drawn, caption, styles, (table,)) if drawn else table
 
 
 def _samples_blocks(runs: Mapping[str, Run]) -> list[Block]:
@@ -291,7 +258,3 @@ def _training_blocks(runs: Mapping[str, Run]) -> Iterable[Block]:
     if panels:
         caption = "Lines are means over equal stretches of the log. Losses of different objectives cannot be compared."
         yield Figure("Loss against step", panels, caption, styles)
-
-
-def _commands(runs: Mapping[str, Run]) -> list[str]:
-    return [str(run.about["command"]) for run in runs.values() if run.about.get("command")]

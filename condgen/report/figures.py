@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 import matplotlib
 import numpy as np
@@ -22,12 +22,14 @@ from markupsafe import escape
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+from numpy.typing import NDArray
 
 from condgen.report.estimates import SIGMA
 
 __all__ = [
     "COLOURS",
     "INK",
+    "Array",
     "Panel",
     "Style",
     "class_style",
@@ -43,6 +45,7 @@ __all__ = [
     "to_svg",
 ]
 
+Array: TypeAlias = NDArray[np.float64]
 INK = "#010203"  # stands for the page's text colour
 COLOURS: dict[str, str] = {
     "blue": "#0072b2",
@@ -95,19 +98,9 @@ class Style:
     line: str = "-"
 
     @property
-    def glyph(self) -> str:
-        """The marker as a character."""
-        return _GLYPHS[self.marker]
-
-    @property
-    def css_line(self) -> str:
-        """The line as a border of CSS."""
-        return _LINES[self.line]
-
-    @property
-    def css_colour(self) -> str:
-        """The colour as a page has it."""
-        return _CSS[self.colour]
+    def in_html(self) -> tuple[str, str, str]:
+        """For a legend: the colour and the kind of line in CSS, and the marker as a character."""
+        return _CSS[self.colour], _LINES[self.line], _GLYPHS[self.marker]
 
 
 _CSS = {colour: f"var(--{name}, {colour})" for name, colour in COLOURS.items()} | {INK: "currentColor"}
@@ -224,10 +217,8 @@ def save_panels(
     columns = min(columns, len(panels))
     lines = -(-len(panels) // columns)
     with drawing():
-        height = max(panel.height for panel in panels)
-        figure = Figure(
-            figsize=(_WIDTH * columns, height * lines + 0.3 * (bool(title) + bool(legend))), layout="constrained"
-        )
+        height = max(panel.height for panel in panels) * lines + 0.3 * (bool(title) + bool(legend))
+        figure = Figure(figsize=(_WIDTH * columns, height), layout="constrained")
         for place, panel in enumerate(panels, start=1):
             panel.draw_with_title(figure.add_subplot(lines, columns, place))
         if title:

@@ -2,29 +2,24 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
-import torch
 from matplotlib.axes import Axes
-from PIL import Image
-from torch import Tensor
 
 from condgen.files import write_png
-from condgen.report.estimates import format_number
-from condgen.report.figures import COLOURS, INK, Panel, Style, curve_panel, line_style, save_panels
+from condgen.report.figures import COLOURS, INK, Array, Panel, Style, curve_panel, line_style, save_panels
 from condgen.report.images import sample_grid, to_pictures
 from condgen.report.load import GeneratorLog, Run
-from condgen.report.page import Block, Figure, Prose, Section, Table
+from condgen.report.page import Block, Figure, Prose, Section
 from condgen.report.rows import PreviewRow
-from condgen.report.samples import class_legend, image_table, points_figure, points_panel, wide_extent
+from condgen.report.samples import CLASSES, class_legend, image_table, points_figure, points_panel, wide_extent
 from condgen.report.tables import generator_table
 from condgen.runs.layout import GRID, PREVIEWS_PICTURE
 from condgen.runs.previews import Preview, read_previews
 
 __all__ = ["draw_previews", "generators_section"]
 
-_PREVIEWS, _EACH, _CLASSES = 10, 2, 20  # shown: previews, samples of a class, classes
+_PREVIEWS, _EACH = 10, 2  # shown: previews, samples of a class
 _MEANING = (
     "While a generator trains, previews of its averaged weights are measured, always with the same latents. Class "
     "accuracy and sharpness cannot tell a good generator from one that makes the same sample of a class every time: "
@@ -38,41 +33,28 @@ _MEASURES: dict[str, tuple[str, Style]] = {
 }
 
 
-class _Losses(NamedTuple):
-    """Losses that are read together: their keys in the log with words, and what to look for."""
-
-    title: str
-    unit: str
-    lines: dict[str, str]
-    meaning: str
-
-
 _STYLES = (Style(COLOURS["blue"], "o"), Style(COLOURS["vermillion"], "s", "--"), Style(INK, "D"))
-_LOSSES = (
-    _Losses(
-        "Losses of score mismatching",
+_LOSSES: dict[str, tuple[str, dict[str, str]]] = {  # unit, and words by key of the log
+    "Losses of score mismatching": (
         "squared error per dimension",
         {"critic_real": "critic on real data", "critic_fake": "critic on generated data", "loss": "generator"},
-        "A critic that outputs zero has losses of one. In a healthy training its loss on real data is least, the "
-        "generator's lies above that and below one, and its loss on generated data is one or more (with target: zero, "
-        "near zero). A generator's loss close to the critic's on real data, while the in-class std ratio falls towards "
-        "zero, is a collapse and no success.",
     ),
-    _Losses(
-        "Losses of the denoisers",
+    "Losses of the denoisers": (
         "denoising loss",
         {"real_dsm": "denoiser of real data", "fake_dsm": "denoiser of generated data"},
-        "Both learn by denoising score matching at the same noise levels. A much lower loss on generated data than on "
-        "real data means that generated samples vary less. With a frozen teacher there is no denoiser of real data.",
     ),
-    _Losses(
-        "The likelihood term",
-        "mean of -log p(y | x_t), nats",
-        {"likelihood": "frozen classifier on generated data"},
-        "How unlikely a frozen classifier finds the class asked for in noised samples. It can fall to zero with a "
-        "single sample a class.",
-    ),
-)
+    "The likelihood term": ("mean of -log p(y | x_t), nats", {"likelihood": "frozen classifier on generated data"}),
+}
+_LOSSES_MEANING = {
+    "Losses of score mismatching": "A critic that outputs zero has losses of one. In a healthy training its loss on "
+    "real data is least, the generator's between that and one, and its loss on generated data one or more (with "
+    "target: zero, near zero). A generator's loss close to the critic's on real data, while the in-class std ratio "
+    "falls towards zero, is a collapse and no success.",
+    "Losses of the denoisers": "A much lower loss on generated data than on real data means that generated samples "
+    "vary less. With a frozen teacher there is no denoiser of real data.",
+    "The likelihood term": "How unlikely a frozen classifier finds the class asked for in noised samples. It can fall "
+    "to zero with a single sample a class.",
+}
 
 
 def generators_section(run: Run) -> Section | None:
@@ -87,31 +69,18 @@ def generators_section(run: Run) -> Section | None:
     ]
     if found:
         blocks += [Prose(_MEANING), generator_table(found), _measures(found)]
-    blocks += [figure for losses in _LOSSES if (figure := _losses_figure(losses, run.generators)) is not None]
+    blocks += [figure for title in _LOSSES if (figure := _losses_figure(title, run.generators)) is not None]
     blocks += [block for name, log in found.items() for block in _evolution(name, log)]
     return Section("generators", "One-step generators", tuple(blocks))
 
 
 def _measures(found: Mapping[str, GeneratorLog]) -> Figure:
-    head = ("step", *(words for words, _ in _MEASURES.values()), "samples")
-    tables = [
-        Table(
-            name,
-            head,
-            tuple(
-                (f"{row.step:,}", *(format_number(getattr(row, measure)) for measure in _MEASURES), f"{row.n:,}")
-                for row in log.previews
-            ),
-        )
-        for name, log in found.items()
-    ]
     return Figure(
         "Variety and class accuracy in the course of training",
         tuple(_measures_panel(name, log.previews) for name, log in found.items()),
         "The dashed line is the spread of training data. Where the ground is grey, the generator is collapsed: class "
         "accuracy is high, and the spread within a class is nearly zero.",
         dict(_MEASURES.values()),
-        tuple(tables),
     )
 
 
@@ -135,18 +104,16 @@ def _measures_panel(name: str, rows: Sequence[PreviewRow]) -> Panel:
     return Panel(name, f"{alt} Collapsed at {sum(collapsed)} of {len(rows)}.", draw)
 
 
-def _losses_figure(losses: _Losses, generators: Mapping[str, GeneratorLog]) -> Figure | None:
+def _losses_figure(title: str, generators: Mapping[str, GeneratorLog]) -> Figure | None:
     """A panel for each generator that has these losses, other than its own alone."""
-    own = set(losses.lines) - {"loss"}
-    chosen = {name: log for name, log in generators.items() if own & log.losses.keys()}
-    if not chosen:
-        return None
-    styles = dict(zip(losses.lines.values(), _STYLES, strict=False))
+    unit, lines = _LOSSES[title]
+    styles = dict(zip(lines.values(), _STYLES, strict=False))
     panels = [
-        curve_panel(name, {w: log.losses[k] for k, w in losses.lines.items() if k in log.losses}, styles, losses.unit)
-        for name, log in chosen.items()
+        curve_panel(name, {lines[key]: log.losses[key] for key in lines if key in log.losses}, styles, unit)
+        for name, log in generators.items()
+        if log.losses.keys() & (lines.keys() - {"loss"})
     ]
-    return Figure(losses.title, tuple(panels), losses.meaning, styles)
+    return Figure(title, tuple(panels), _LOSSES_MEANING[title], styles) if panels else None
 
 
 # ----------------------------------------------------------------------------------------------------
@@ -155,44 +122,28 @@ def _losses_figure(losses: _Losses, generators: Mapping[str, GeneratorLog]) -> F
 
 def _evolution(name: str, log: GeneratorLog) -> Sequence[Block]:
     """Images in a table of classes by steps, points in panels; nothing where no previews are kept."""
-    previews = read_previews(log.folder, log.previews[-1].step, _PREVIEWS)
-    title = f"How samples of {name} evolved"
-    if not previews:
-        return []
-    last = previews[-1]
-    if last.x.ndim == 4:
-        by_head = {_head(preview): preview for preview in previews}
-        labels = sorted(set(last.y.tolist()))[:_CLASSES]
-
-        def pictures(head: str, label: int) -> list[Image.Image]:
-            preview = by_head[head]
-            return to_pictures(preview.x[(preview.y == label).nonzero()[:_EACH, 0]])
-
-        shown = {label: last.names[label] for label in labels}
-        return [image_table(title, list(by_head), shown, pictures, _EVOLUTION, len(last.names))]
-    if last.x.shape[1] != 2:
-        return []
-    clouds = {_head(one): (one.x.double().numpy(), one.y.tolist()) for one in previews}
-    extent = wide_extent([points for points, _ in clouds.values()])
-    return [points_figure(title, clouds, dict(enumerate(last.names)), _EVOLUTION, extent)]
+    previews = {f"step {one.step:,}": one for one in read_previews(log.folder, log.previews[-1].step, _PREVIEWS)}
+    title, last = f"How samples of {name} evolved", list(previews.values())[-1:]
+    if last and last[0].x.ndim == 4:
+        images = {
+            head: {label: to_pictures(one.x[(one.y == label).nonzero()[:_EACH, 0]]) for label in range(CLASSES)}
+            for head, one in previews.items()
+        }
+        return [image_table(title, images, dict(enumerate(last[0].names)), _EVOLUTION)]
+    if last and last[0].x.shape[1] == 2:
+        clouds, extent = _clouds(previews)
+        return [points_figure(title, clouds, dict(enumerate(last[0].names)), _EVOLUTION, extent)]
+    return []
 
 
-def _first_of(preview: Preview) -> Tensor:
-    """The places of the first samples of each class."""
-    places = [(preview.y == label).nonzero()[:_EACH, 0] for label in preview.y.unique()]
-    return torch.cat(places)
-
-
-def _head(preview: Preview) -> str:
-    return f"step {preview.step:,}"
+def _clouds(previews: Mapping[str, Preview]) -> tuple[dict[str, tuple[Array, list[int]]], Sequence[float]]:
+    """Points and labels of each preview, and the extent of their axes."""
+    clouds = {head: (one.x.double().numpy(), one.y.tolist()) for head, one in previews.items()}
+    return clouds, wide_extent([points for points, _ in clouds.values()])
 
 
 def draw_previews(folder: Path, until: int | None = None) -> list[Path]:
-    """Draws the previews that the folder of a generator's training keeps.
-
-    Args:
-        folder: of the stage.
-        until: the last step to show.
+    """Draws the previews, up to a step, that the folder of a generator's training keeps.
 
     Returns:
         The files: `previews.png` and, for images, `grid.png` of the last preview; none where there is nothing to draw.
@@ -201,21 +152,21 @@ def draw_previews(folder: Path, until: int | None = None) -> list[Path]:
         UserError: a preview is damaged.
         OSError: the pictures cannot be written.
     """
-    previews = read_previews(folder, until, _PREVIEWS)
+    previews = {f"step {one.step:,}": one for one in read_previews(folder, until, _PREVIEWS)}
     if not previews:
         return []
-    last = previews[-1]
+    last, files = list(previews.values())[-1], [folder / PREVIEWS_PICTURE, folder / GRID]
     if last.x.ndim == 4:
-        blocks = {_head(one): (one.x[kept], one.y[kept].tolist()) for one in previews for kept in [_first_of(one)]}
-        write_png(folder / PREVIEWS_PICTURE, sample_grid(blocks, last.names, _EACH))
-        write_png(folder / GRID, sample_grid({"": (last.x, last.y.tolist())}, last.names))
-        return [folder / PREVIEWS_PICTURE, folder / GRID]
+        blocks = {head: (one.x, one.y.tolist()) for head, one in previews.items()}
+        write_png(files[0], sample_grid(blocks, last.names, _EACH, lines=1))
+        write_png(files[1], sample_grid({"": (last.x, last.y.tolist())}, last.names))
+        return files
     if last.x.shape[1] != 2:
         return []
-    clouds = {_head(one): (one.x.double().numpy(), one.y.tolist()) for one in previews}
-    extent = wide_extent([points for points, _ in clouds.values()])
+    clouds, extent = _clouds(previews)
     names = dict(enumerate(last.names))
     panels = [points_panel(head, points, labels, names, extent) for head, (points, labels) in clouds.items()]
-    shown = class_legend({label: names[label] for label in set(last.y.tolist())})
-    save_panels(panels, folder / PREVIEWS_PICTURE, columns=5, legend=shown)
-    return [folder / PREVIEWS_PICTURE]
+    save_panels(
+        panels, files[0], columns=5, legend=class_legend({label: names[label] for label in set(last.y.tolist())})
+    )
+    return files[:1]

@@ -4,7 +4,6 @@ import base64
 import io
 from collections.abc import Mapping, Sequence
 
-import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
@@ -20,12 +19,12 @@ _INK = (34, 34, 34)
 
 
 def embedded(pictures: Sequence[Image.Image], alt: str, about: int = 32, labels: Sequence[str] = ()) -> Picture:
-    """Images of one size in a line, one pixel apart, which the page enlarges to about so many pixels each."""
+    """Images of one size in a line, one pixel apart, each enlarged on the page to about so many pixels."""
     width, height = pictures[0].size
     line = Image.new("RGBA", (len(pictures) * (width + 1) - 1, height), (0, 0, 0, 0))
     for place, picture in enumerate(pictures):
         line.paste(picture.convert("RGBA"), (place * (width + 1), 0))
-    factor = _factor(pictures[0], about)
+    factor = max(1, round(about / max(width, height)))
     buffer = io.BytesIO()
     line.save(buffer, format="PNG", optimize=True)
     address = f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"
@@ -50,14 +49,7 @@ def to_pictures(images: Tensor | Sequence[Image.Image]) -> list[Image.Image]:
         return [as_rgb(image) for image in images]
     if images.ndim != 4 or images.shape[1] not in (1, 3) or str(images.dtype) != "torch.uint8":
         raise ValueError(f"images are uint8 (N, 1 or 3, H, W), not {images.dtype} {tuple(images.shape)}")
-    return [
-        Image.fromarray(np.broadcast_to(array, (*array.shape[:2], 3)).copy())
-        for array in images.cpu().permute(0, 2, 3, 1).numpy()
-    ]
-
-
-def _factor(picture: Image.Image, about: int) -> int:
-    return max(1, round(about / max(picture.size)))
+    return [Image.fromarray(array.repeat(3 // array.shape[2], 2)) for array in images.permute(0, 2, 3, 1).numpy()]
 
 
 def sample_grid(
@@ -69,9 +61,9 @@ def sample_grid(
     """Classes as rows, which wrap, and methods as blocks of columns.
 
     Args:
-        blocks: images of one size, and the label of each, by method.
+        blocks: images of one size, and their labels, by method.
         names: of the classes, by label.
-        columns: images a line of each block.
+        columns: images a line.
         lines: of a class, at most.
 
     Raises:
@@ -85,8 +77,8 @@ def sample_grid(
     if len(sizes) != 1:
         raise ValueError("a grid takes one image or more, of one size")
     columns = min(columns, max(len(block) for row in rows.values() for block in row.values()))
-    factor = _factor(next(iter(next(iter(rows.values())).values()))[0], _SIDE)
-    width, height = (side * factor for side in sizes.pop())
+    (size,) = sizes
+    width, height = (side * max(1, round(_SIDE / max(size))) for side in size)
     font = ImageFont.load_default(_FONT_SIZE)
     titles = {label: _short(names[label]) for label in sorted(rows)}
     most = {label: max(-(-len(block) // columns) for block in rows[label].values()) for label in titles}
@@ -94,8 +86,8 @@ def sample_grid(
     left = 2 * _MARGIN + max(round(font.getlength(title)) for title in titles.values())
     block_width = columns * (width + _GAP) + 2 * _MARGIN
     top = _MARGIN + (_FONT_SIZE + _MARGIN if any(blocks) else 0)
-    size = (left + len(blocks) * block_width, top + sum(most.values()) * (height + _GAP) + len(most) * _GAP + _MARGIN)
-    canvas = Image.new("RGB", size, (255, 255, 255))
+    bottom = top + sum(most.values()) * (height + _GAP) + len(most) * _GAP + _MARGIN
+    canvas = Image.new("RGB", (left + len(blocks) * block_width, bottom), (255, 255, 255))
     draw = ImageDraw.Draw(canvas)
     for index, method in enumerate(blocks):
         draw.text((left + index * block_width, _MARGIN), _short(method), fill=_INK, font=font)

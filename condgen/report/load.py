@@ -1,72 +1,40 @@
 """A run folder in memory, every row checked. Whatever is absent stays empty."""
 
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
 
-import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
 from condgen.errors import UserError
 from condgen.files import as_rgb, is_file, parse_json, read_picture, read_text
 from condgen.recipes import parse_yaml
 from condgen.report.rows import (
-    LARGEST,
     ClassifierRow,
     ClassRow,
     CostRow,
     ErrorRow,
+    FieldRow,
     MetricRow,
     NeighbourRow,
     PreviewRow,
+    Row,
     SampleRow,
     StageRow,
     TrajectoryRow,
     parse_rows,
 )
-from condgen.runs import read_rows
-from condgen.runs.layout import (
-    CALIBRATION,
-    CALIBRATION_FOLDER,
-    CLASSIFIERS,
-    COST,
-    DIAGNOSTICS,
-    FIELD,
-    LOG_FILE,
-    MANIFEST,
-    METRICS,
-    NEIGHBOURS,
-    RECIPE_FILE,
-    RUN_FILE,
-    SAMPLES_FOLDER,
-    TRAJECTORIES,
-    TRAJECTORIES_FOLDER,
-    calibration_file,
-)
+from condgen.runs import layout, read_rows
 
-__all__ = ["Array", "Curve", "FieldData", "GeneratorLog", "Run", "open_picture", "read_run", "read_trajectories"]
+__all__ = ["Curve", "GeneratorLog", "Run", "open_picture", "read_run", "read_trajectories"]
 
-Array: TypeAlias = NDArray[np.float64]
 Curve: TypeAlias = list[tuple[int, float]]
 """Steps, rising, and finite values."""
 
 _OPPONENTS = {"critic_real", "critic_fake", "fake_dsm", "real_dsm"}  # losses that only logs of generators hold
 _GENERATOR_LOSSES = ("critic_real", "loss", "critic_fake", "real_dsm", "fake_dsm", "likelihood")
 _Mapping: TypeAlias = dict[str, Any]
-
-
-@dataclass(frozen=True)
-class FieldData:
-    """Likelihood scores on a grid, each of shape (classes, len(y), len(x), 2), and some data, (n, 2)."""
-
-    sigma: float
-    x: Array
-    y: Array
-    names: tuple[str, ...]
-    points: Array
-    labels: tuple[int, ...]
-    fields: dict[str, Array]
 
 
 @dataclass(frozen=True)
@@ -89,12 +57,11 @@ class Run:
     """A run folder; images stay on disk until they are shown.
 
     Attributes:
-        recipe: the text.
-        settings: the same, parsed.
+        recipe: the text; `settings` are the same, parsed.
         about: machine, versions and command.
-        conditions: of metrics, diagnostics, classifiers and neighbours: what their files say beside the rows.
+        conditions: of the rows of each file, by its name.
         losses: by stage.
-        checks: held-out measures of classifiers in training: steps and rows.
+        checks: steps of a classifier's training with its held-out measures.
     """
 
     folder: Path
@@ -109,7 +76,7 @@ class Run:
     by_class: list[ClassRow] = field(default_factory=list)
     cost: list[CostRow] = field(default_factory=list)
     samples: dict[str, list[SampleRow]] = field(default_factory=dict)
-    field_data: FieldData | None = None
+    fields: FieldRow | None = None
     losses: dict[str, Curve] = field(default_factory=dict)
     classifiers: dict[str, list[ClassifierRow]] = field(default_factory=dict)
     checks: dict[str, list[tuple[int, list[ClassifierRow]]]] = field(default_factory=dict)
@@ -122,11 +89,6 @@ class Run:
         """Whether there is nothing to show."""
         found = (self.errors, self.metrics, self.cost, self.samples, self.losses, self.classifiers, self.checks)
         return not (self.recipe or self.about or self.generators or any(found))
-
-    def methods(self) -> list[str]:
-        """All methods that something was measured of."""
-        sampled = [row.method for row in self.metrics] + [row.method for row in self.cost]
-        return list(dict.fromkeys([*sampled, *(row.method for row in self.errors)]))
 
     def collapsed_methods(self) -> set[str]:
         """Methods that draw from a generator that has collapsed."""
@@ -143,32 +105,48 @@ def read_run(folder: Path) -> Run:
     """
     if not folder.is_dir():
         raise UserError(f"{folder} is not a folder; name the folder of a run, such as runs/digits")
-    about, metrics = _read_mapping(folder / RUN_FILE), _read_mapping(folder / METRICS)
-    diagnostics, neighbours = _read_mapping(folder / DIAGNOSTICS), _read_mapping(folder / NEIGHBOURS)
-    recipe = _read_text(folder / RECIPE_FILE)
-    settings = parse_yaml(recipe, str(folder / RECIPE_FILE))
+    about = _read_mapping(folder / layout.RUN_FILE)
+    stages = parse_rows(StageRow, about.pop("stages", []), str(folder / layout.RUN_FILE))
+    recipe = _read_text(folder / layout.RECIPE_FILE)
+    settings = parse_yaml(recipe, str(folder / layout.RECIPE_FILE))
     settings = {str(key): value for key, value in settings.items()} if isinstance(settings, dict) else {}
-    stages = parse_rows(StageRow, about.pop("stages", []), str(folder / RUN_FILE))
-    calibration, classifiers = _read_calibrations(folder)
-    conditions = {"metrics": metrics, "diagnostics": diagnostics, "neighbours": neighbours, "classifiers": calibration}
+    conditions, rows = {}, {}
+    for file, model in (
+        (layout.METRICS, MetricRow),
+        (layout.DIAGNOSTICS, ErrorRow),
+        (layout.NEIGHBOURS, NeighbourRow),
+        (layout.COST, CostRow),
+    ):
+        conditions[file], rows[file] = _read_rows(folder / file, model)
+    field = _read_mapping(folder / layout.FIELD)
+    fields = parse_rows(FieldRow, [field] if field else [], str(folder / layout.FIELD))
+    trajectories = folder / layout.TRAJECTORIES_FOLDER
+    ours = not stages or any(stage.folder == trajectories.name for stage in stages)  # not of an earlier recipe
+    conditions[layout.CLASSIFIERS], classifiers = _read_calibrations(folder)
     run = Run(
         folder=folder,
         name=str(about.get("name") or settings.get("name") or folder.resolve().name),
         recipe=recipe,
         settings=settings,
         about=about,
-        conditions={key: _mapping(file.get("what"), folder / key) for key, file in conditions.items()},
+        conditions=conditions,
         stages=stages,
-        errors=_rows(ErrorRow, diagnostics, folder / DIAGNOSTICS),
-        metrics=_rows(MetricRow, metrics, folder / METRICS),
-        by_class=_rows(ClassRow, metrics, folder / METRICS, "by_class"),
-        cost=_rows(CostRow, _read_mapping(folder / COST), folder / COST),
-        field_data=_read_field(folder / FIELD),
-        classifiers=_by_classifier(classifiers),
-        trajectories=_trajectories_of(folder, stages),
-        neighbours=_rows(NeighbourRow, neighbours, folder / NEIGHBOURS),
+        errors=rows[layout.DIAGNOSTICS],
+        metrics=rows[layout.METRICS],
+        by_class=_read_rows(folder / layout.METRICS, ClassRow, "by_class")[1],
+        cost=rows[layout.COST],
+        fields=fields[0] if fields else None,
+        classifiers=classifiers,
+        trajectories=read_trajectories(trajectories) if ours else [],
+        neighbours=rows[layout.NEIGHBOURS],
     )
-    run.samples.update(_read_manifests(folder, run.methods()))
+    manifests = {path.parent.name: path for path in sorted(folder.glob(f"{layout.SAMPLES_FOLDER}/*/{layout.MANIFEST}"))}
+    measured = dict.fromkeys(
+        row.method for rows in (run.metrics, run.cost) for row in rows
+    )  # others are of earlier recipes
+    for method in measured or manifests:
+        if method in manifests:
+            run.samples[method] = parse_rows(SampleRow, read_rows(manifests[method]), str(manifests[method]))
     _read_logs(run)
     return run
 
@@ -178,44 +156,31 @@ def read_run(folder: Path) -> Run:
 
 
 def _read_text(path: Path) -> str:
-    if not is_file(path):
-        return ""
     try:
-        return read_text(path)
+        return read_text(path) if is_file(path) else ""
     except (OSError, ValueError) as error:
         raise UserError(f"{path} cannot be read ({error}); write it anew") from error
 
 
 def _read_mapping(path: Path) -> _Mapping:
-    text = _read_text(path)
     if not is_file(path):
         return {}
     try:
-        return _mapping(parse_json(text), path)
+        return _mapping(parse_json(_read_text(path)), path)
     except ValueError as error:
         raise UserError(f"{path} is not JSON ({error}); write it anew") from error
 
 
 def _mapping(value: object, path: Path) -> _Mapping:
-    if value is not None and not isinstance(value, dict):
+    if not isinstance(value, dict):
         raise UserError(f"{path} holds a {type(value).__name__} where keys and values belong; write it anew")
-    return value or {}
+    return value
 
 
-def _rows(model: Any, file: _Mapping, path: Path, key: str = "rows") -> list[Any]:  # noqa: ANN401 - any row
-    return parse_rows(model, file.get(key, []), f"{path}, {key}")
-
-
-def _read_manifests(run: Path, order: list[str]) -> dict[str, list[SampleRow]]:
-    """Samples by method, in the order of the metrics; others are of earlier recipes."""
-    out = {}
-    for manifest in sorted((run / SAMPLES_FOLDER).glob(f"*/{MANIFEST}")):
-        samples = parse_rows(SampleRow, read_rows(manifest), str(manifest))
-        if any(sample.x is not None and len(sample.x) != 2 for sample in samples):
-            raise UserError(f"{manifest} holds points that are not of the plane; sample anew")
-        if samples and (not order or manifest.parent.name in order):
-            out[manifest.parent.name] = samples
-    return {method: out[method] for method in dict.fromkeys([*order, *out]) if method in out}
+def _read_rows(path: Path, model: type[Row], key: str = "rows") -> tuple[_Mapping, list[Any]]:
+    """The conditions that a file of rows states, and the rows."""
+    file = _read_mapping(path)
+    return _mapping(file.get("what") or {}, path), parse_rows(model, file.get(key, []), f"{path}, {key}")
 
 
 def open_picture(folder: Path, name: str) -> Image.Image:
@@ -234,67 +199,21 @@ def open_picture(folder: Path, name: str) -> Image.Image:
 
 
 def read_trajectories(folder: Path) -> list[TrajectoryRow]:
-    """The trajectories in a stage's folder.
-
-    Raises:
-        UserError: they are damaged.
-    """
-    return _rows(TrajectoryRow, _read_mapping(folder / TRAJECTORIES), folder / TRAJECTORIES)
+    """The trajectories in a stage's folder; a damaged file is a `UserError`."""
+    return _read_rows(folder / layout.TRAJECTORIES, TrajectoryRow)[1]
 
 
-def _trajectories_of(run: Path, stages: list[StageRow]) -> list[TrajectoryRow]:
-    """Those of this recipe: an earlier one may have left others."""
-    ours = not stages or any(stage.folder == TRAJECTORIES_FOLDER for stage in stages)
-    return read_trajectories(run / TRAJECTORIES_FOLDER) if ours else []
-
-
-def _read_field(path: Path) -> FieldData | None:
-    raw = _read_mapping(path)
-    if not raw:
-        return None
-    try:
-        x, y, names = np.asarray(raw["x"], float), np.asarray(raw["y"], float), tuple(map(str, raw["names"]))
-        points = np.asarray(raw.get("points", []), dtype=np.float64).reshape(-1, 2)
-        labels = tuple(map(int, raw.get("labels", [])))
-        shape = (len(names), len(y), len(x), 2)
-        fields = {str(key): np.asarray(value, float).reshape(shape) for key, value in raw["fields"].items()}
-        if len(points) != len(labels):
-            raise ValueError(f"{len(labels)} labels of {len(points)} points")
-        if any((np.abs(values) > LARGEST).any() for values in (x, y, points, *fields.values())):
-            raise ValueError(f"a number beyond {LARGEST:g}")
-        return FieldData(float(raw["sigma"]), x, y, names, points, labels, fields)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise UserError(f"{path} does not hold fields on its grid ({error}); diagnose the run anew") from error
-
-
-def _read_calibrations(folder: Path) -> tuple[_Mapping, list[ClassifierRow]]:
+def _read_calibrations(folder: Path) -> tuple[_Mapping, dict[str, list[ClassifierRow]]]:
     """Conditions and rows of calibrated classifiers: a run's own file, else those of the folder or below it."""
-    whole = _read_mapping(folder / CLASSIFIERS)
-    if whole:
-        return whole, _rows(ClassifierRow, whole, folder / CLASSIFIERS)
-    first: _Mapping = {}
-    rows: list[ClassifierRow] = []
-    for place in (calibration_file(folder), *sorted(folder.glob(f"*/{CALIBRATION_FOLDER}/{CALIBRATION}"))):
-        owner = place.resolve().parent.parent.name
-        if place.is_file() and ".before-" not in owner:
-            one = _read_mapping(place)
-            first = first or one
-            rows += _levels(one.get("rows"), owner, place)
-    return first, rows
-
-
-def _levels(rows: object, classifier: str, path: Path) -> list[ClassifierRow]:
-    name = {"classifier": classifier.removeprefix("classifier-")}
-    named = [name | row if isinstance(row, dict) else row for row in rows] if isinstance(rows, list) else rows
-    return parse_rows(ClassifierRow, named, str(path))
-
-
-def _by_classifier(rows: list[ClassifierRow]) -> dict[str, list[ClassifierRow]]:
-    """Noise levels rising."""
-    out: dict[str, list[ClassifierRow]] = {row.classifier: [] for row in rows}
-    for row in sorted(rows, key=lambda row: row.sigma):
-        out[row.classifier].append(row)
-    return out
+    what, rows = _read_rows(folder / layout.CLASSIFIERS, ClassifierRow)
+    out = {row.classifier: [other for other in rows if other.classifier == row.classifier] for row in rows}
+    below = sorted(folder.glob(f"*/{layout.CALIBRATION_FOLDER}/{layout.CALIBRATION}"))
+    for path in () if rows else (layout.calibration_file(folder), *below):
+        owner = path.resolve().parent.parent.name
+        if path.is_file() and ".before-" not in owner:
+            own, rows = _read_rows(path, ClassifierRow)
+            what, out[owner.removeprefix("classifier-")] = what or own, rows
+    return what, {name: sorted(found, key=lambda row: row.sigma) for name, found in out.items()}
 
 
 # ----------------------------------------------------------------------------------------------------
@@ -304,25 +223,24 @@ def _by_classifier(rows: list[ClassifierRow]) -> dict[str, list[ClassifierRow]]:
 def _read_logs(run: Run) -> None:
     """Losses, measures of classifiers, and generators, from the logs of the stages in their order."""
     order = {stage.folder: place for place, stage in enumerate(run.stages) if stage.folder}
-    paths = {path.parent.name: path for path in sorted(run.folder.glob(f"*/{LOG_FILE}"))}
+    paths = {path.parent.name: path for path in sorted(run.folder.glob(f"*/{layout.LOG_FILE}"))}
     if order:  # others are of earlier recipes
         paths = {name: paths[name] for name in order if name in paths}
-    if (run.folder / LOG_FILE).is_file():
-        paths["training"] = run.folder / LOG_FILE
+    if (run.folder / layout.LOG_FILE).is_file():
+        paths["training"] = run.folder / layout.LOG_FILE
     for stage, path in paths.items():
         owner = run.folder.resolve().name if stage == "training" else stage
+        name = owner.removeprefix("classifier-").removeprefix("generator-")
         rows = [row for row in read_rows(path) if isinstance(row.get("step"), int)]
         if losses := _curve(rows, "loss"):
             run.losses[stage] = losses
-        checks = [(row["step"], _levels(row["levels"], owner, path)) for row in rows if "levels" in row]
+        checks = [(row["step"], parse_rows(ClassifierRow, row["levels"], str(path))) for row in rows if "levels" in row]
         if checks:
-            run.checks[checks[0][1][0].classifier if checks[0][1] else owner] = checks
-        previews = [row for row in rows if "preview" in row]
+            run.checks[name] = checks
+        previews = [{"step": row["step"], **_mapping(row["preview"], path)} for row in rows if "preview" in row]
         curves = {key: curve for key in _GENERATOR_LOSSES if (curve := _curve(rows, key))}
         if previews or curves.keys() & _OPPONENTS:
-            name = owner.removeprefix("generator-")
-            found = [{"generator": name, "step": row["step"]} | _mapping(row["preview"], path) for row in previews]
-            parsed = sorted(parse_rows(PreviewRow, found, str(path)), key=lambda row: row.step)
+            parsed = sorted(parse_rows(PreviewRow, previews, str(path)), key=lambda row: row.step)
             skipped = max((int(count) for _, count in _curve(rows, "skipped")), default=0)
             run.generators[name] = GeneratorLog(path.parent, curves, parsed, skipped)
 
@@ -331,5 +249,5 @@ def _curve(rows: list[_Mapping], key: str) -> Curve:
     """Steps and values under a key, where they are numbers that can be drawn."""
     found = ((row["step"], row.get(key)) for row in rows)
     return sorted(
-        (step, float(value)) for step, value in found if isinstance(value, int | float) and abs(value) <= LARGEST
+        (step, float(value)) for step, value in found if isinstance(value, int | float) and math.isfinite(value)
     )

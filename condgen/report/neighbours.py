@@ -1,15 +1,15 @@
 """Nearest neighbours: whether samples are copies of training data."""
 
-import math
 from collections.abc import Sequence
 
-from condgen.report.estimates import MISSING, format_number
+from condgen.report.estimates import format_number
 from condgen.report.findings import AUTHENTICITY
 from condgen.report.images import embedded
 from condgen.report.load import Run, open_picture
-from condgen.report.page import Block, Cell, Prose, Section, Table, facts_of
+from condgen.report.page import Block, Cell, Prose, Section, Table, facts_table
 from condgen.report.rows import NearRow, NeighbourRow, is_real
 from condgen.report.tables import metrics_table
+from condgen.runs.layout import NEIGHBOURS
 
 __all__ = ["neighbours_section"]
 
@@ -35,7 +35,7 @@ def neighbours_section(run: Run) -> Section | None:
     authentic = [row for row in run.metrics if row.metric == AUTHENTICITY]
     if authentic:
         blocks += [Prose(_SHARE), metrics_table(authentic, "Authenticity by method")]
-    blocks += facts_of(run.conditions.get("neighbours", {}))
+    blocks += facts_table("Conditions of the distances", run.conditions.get(NEIGHBOURS, {}))
     methods = dict.fromkeys(row.method for row in run.neighbours)
     own = {method: [row for row in run.neighbours if row.method == method] for method in sorted(methods, key=is_real)}
     first = [row for rows in own.values() for row in rows[:_SHOWN]]
@@ -50,7 +50,7 @@ def _table(title: str, run: Run, rows: Sequence[NeighbourRow], *, folded: bool =
     cells = [
         (
             f"{row.method}: {row.name}" + ("" if row.seed is None else f", seed {row.seed}"),
-            _cell(run, row, f"Sample of class {row.name} by {row.method}", f"({_distance(row.elsewhere)})"),
+            _cell(run, row, f"Sample of class {row.name} by {row.method}", f"({format_number(row.elsewhere)})"),
             *(_near(run, near, row.label) for near in row.neighbours),
             *[""] * (most - len(row.neighbours)),
         )
@@ -62,16 +62,14 @@ def _table(title: str, run: Run, rows: Sequence[NeighbourRow], *, folded: bool =
 
 def _near(run: Run, near: NearRow, label: int) -> Cell:
     other = "" if near.label == label else f" ({near.name})"
-    return _cell(run, near, f"Training image {near.index} of class {near.name}", f"{_distance(near.distance)}{other}")
+    return _cell(
+        run, near, f"Training image {near.index} of class {near.name}", f"{format_number(near.distance)}{other}"
+    )
 
 
 def _cell(run: Run, row: NeighbourRow | NearRow, alt: str, text: str) -> Cell:
     """A picture above the text, or the text alone where the data are points."""
-    if row.file is None:
-        at = getattr(row, "x", None)
-        return text if at is None else f"{', '.join(f'{value:.3g}' for value in at)} {text}"
-    return embedded([open_picture(run.folder, row.file)], alt, _PIXELS, labels=(text,))
-
-
-def _distance(value: float | None) -> str:
-    return MISSING if value is None or not math.isfinite(value) else format_number(value)
+    if row.file is not None:
+        return embedded([open_picture(run.folder, row.file)], alt, _PIXELS, labels=(text,))
+    at = [f"{value:.3g}" for value in getattr(row, "x", None) or ()]
+    return " ".join([", ".join(at), text]).strip()

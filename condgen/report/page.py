@@ -6,7 +6,6 @@ escaped in every rendering.
 
 import itertools
 import json
-import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from typing import Any, ClassVar, TypeAlias
 
 from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
+from pydantic import TypeAdapter
 from rich.box import SIMPLE_HEAD
 from rich.console import Group, RenderableType
 from rich.table import Table as RichTable
@@ -31,7 +31,6 @@ __all__ = [
     "Block",
     "Cell",
     "Code",
-    "Facts",
     "Figure",
     "Page",
     "Picture",
@@ -39,7 +38,7 @@ __all__ = [
     "Section",
     "Table",
     "escape_markdown",
-    "facts_of",
+    "facts_table",
     "to_markdown",
     "to_rich",
     "write_page",
@@ -99,14 +98,6 @@ class Prose:
 
 
 @dataclass(frozen=True)
-class Facts:
-    """Names and values."""
-
-    kind: ClassVar[str] = "facts"
-    pairs: tuple[tuple[str, str], ...]
-
-
-@dataclass(frozen=True)
 class Code:
     """Text to be copied as it is."""
 
@@ -128,7 +119,7 @@ class Figure:
     tables: tuple[Table, ...] = ()
 
 
-Block: TypeAlias = Table | Prose | Facts | Code | Figure
+Block: TypeAlias = Table | Prose | Code | Figure
 
 
 @dataclass(frozen=True)
@@ -151,14 +142,10 @@ class Page:
     version: str = __version__
 
 
-def facts_of(mapping: Mapping[str, Any]) -> list[Block]:
-    """The facts of a mapping from JSON, without those that are null; no block where none is left."""
-    pairs = tuple(
-        (key.replace("_gib", " (GiB)").replace("_", " "), _words(value))
-        for key, value in mapping.items()
-        if value is not None
-    )
-    return [Facts(pairs)] if pairs else []
+def facts_table(title: str, mapping: Mapping[str, Any], *, folded: bool = True) -> list[Block]:
+    """Names and values from JSON, without those that are null; nothing where none is left."""
+    rows = tuple((name.replace("_", " "), _words(value)) for name, value in mapping.items() if value is not None)
+    return [Table(title, ("setting", "value"), rows, words=frozenset({1}), folded=folded)] if rows else []
 
 
 def _words(value: object) -> str:
@@ -185,19 +172,11 @@ def write_page(folder: Path, page: Page, data: Mapping[str, object]) -> Path:
         The path of the HTML.
     """
     head = {"name": page.name, "condgen": page.version, "advice": page.lead, "findings": page.findings}
-    content = json.dumps(_finite(head | dict(data)), indent=1, ensure_ascii=False) + "\n"
-    for name, text in ((REPORT_DATA, content), (REPORT_TEXT, _page_to_markdown(page)), (REPORT, _to_html(page))):
-        write_atomically(folder / name, text.encode(errors="replace"))
+    content = TypeAdapter(Any).dump_json(head | dict(data), indent=1, by_alias=True, exclude_unset=True)
+    write_atomically(folder / REPORT_DATA, content + b"\n")
+    write_atomically(folder / REPORT_TEXT, _page_to_markdown(page).encode(errors="replace"))
+    write_atomically(folder / REPORT, _to_html(page).encode(errors="replace"))
     return folder / REPORT
-
-
-def _finite(value: object) -> object:
-    """The value with null in the place of numbers that JSON cannot hold."""
-    if isinstance(value, dict):
-        return {key: _finite(inner) for key, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(inner) for inner in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _to_html(page: Page) -> str:
@@ -256,8 +235,6 @@ def _block_to_markdown(block: Block) -> str:
             return to_markdown(block)
         case Prose():
             return f"> **Caution.** {escape_markdown(block.text)}" if block.caution else escape_markdown(block.text)
-        case Facts():
-            return "\n".join(f"- {escape_markdown(name)}: {escape_markdown(value)}" for name, value in block.pairs)
         case Code():
             fence = "`" * max(3, 1 + max(map(len, re.findall("`+", block.text)), default=0))
             return f"{block.title}:\n\n{fence}text\n{block.text}\n{fence}"

@@ -2,20 +2,20 @@
 
 import math
 from collections.abc import Iterable, Sequence
-from typing import Annotated, Literal, TypeAlias, TypeVar
+from typing import Annotated, Any, Literal, TypeAlias, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from condgen.errors import UserError
 from condgen.metrics import REAL, Reading
 from condgen.report.estimates import Estimate
 
 __all__ = [
-    "LARGEST",
     "ClassRow",
     "ClassifierRow",
     "CostRow",
     "ErrorRow",
+    "FieldRow",
     "MetricRow",
     "NearRow",
     "NeighbourRow",
@@ -35,9 +35,7 @@ __all__ = [
 Quantity: TypeAlias = Literal["D", "D_P", "D_L"]
 Weighting: TypeAlias = Literal["data", "grid"]
 Point: TypeAlias = tuple[float, float]
-LARGEST = 1e100  # of a number that is drawn: sums, squares and axes of such are still numbers
-_LABELS = 1_000_000
-_Label: TypeAlias = Annotated[int, Field(alias="class", ge=0, lt=_LABELS)]
+_Label: TypeAlias = Annotated[int, Field(alias="class", ge=0, lt=1_000_000)]
 _NOTHING = 1e-6  # of the unconditional score: a likelihood score shorter than that is rounding to the networks
 
 
@@ -45,19 +43,6 @@ class Row(BaseModel):
     """A row; keys that no report shows are left out."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
-
-    @field_validator("*")
-    @classmethod
-    def _can_be_drawn(cls, value: object) -> object:
-        if any(math.isfinite(number) and abs(number) > LARGEST for number in _numbers(value)):
-            raise ValueError(f"it holds a number beyond {LARGEST:g}")
-        return value
-
-
-def _numbers(value: object) -> list[float]:
-    if isinstance(value, tuple):
-        return [number for part in value for number in _numbers(part)]
-    return [value] if isinstance(value, float) else []
 
 
 class StageRow(Row):
@@ -80,15 +65,17 @@ class ErrorRow(Row):
     sd: float | None = None
     n: int = Field(ge=1)
     exact: float | None = None  # mean length of the exact score
-    spread: float | None = None  # standard deviation over several seeds, in a comparison
+    low: float | None = None  # of the mean over several seeds, in a comparison
+    high: float | None = None
+    seeds: int = 1
 
     @property
     def estimate(self) -> Estimate:
-        """The mean ± its spread over seeds, or two standard errors; of a grid, where nothing is sampled, the mean."""
-        half = self.spread
-        if half is None and self.sd is not None and self.weighting == "data":
-            half = 2 * self.sd / math.sqrt(self.n)
-        return Estimate(self.mean) if half is None else Estimate(self.mean, self.mean - half, self.mean + half)
+        """The mean with its interval over seeds, or ± two standard errors; of a grid nothing is sampled."""
+        if self.seeds > 1 or self.sd is None or self.weighting == "grid":
+            return Estimate(self.mean, self.low, self.high)
+        half = 2 * self.sd / math.sqrt(self.n)
+        return Estimate(self.mean, self.mean - half, self.mean + half)
 
 
 class MetricRow(Row):
@@ -105,6 +92,7 @@ class MetricRow(Row):
     floor: float | None = None
     floor_n: int | None = None
     seed: int | None = None
+    seeds: int = 1  # over which a comparison has averaged
 
 
 class ClassRow(Row):
@@ -134,7 +122,7 @@ class CostRow(Row):
 class ClassifierRow(Row):
     """A classifier on held-out data at one noise level; see `condgen.diagnostics.classifier_errors`."""
 
-    classifier: str
+    classifier: str = ""
     sigma: float = Field(gt=0)
     n: int = Field(ge=1)
     draws: int = Field(ge=1)
@@ -153,7 +141,6 @@ class ClassifierRow(Row):
 class PreviewRow(Row):
     """Measures of a generator in training; see `condgen.metrics.Reading`."""
 
-    generator: str
     step: int
     std_ratio: float
     recall: float
@@ -174,7 +161,19 @@ class SampleRow(Row):
     name: str = ""
     seed: int | None = None
     file: str | None = None
-    x: tuple[float, ...] | None = None
+    x: Point | None = None
+
+
+class FieldRow(Row):
+    """Likelihood scores of every class on a grid, by method, each of shape (classes, len(y), len(x), 2), and data."""
+
+    sigma: float
+    x: tuple[float, ...] = Field(min_length=2)
+    y: tuple[float, ...] = Field(min_length=2)
+    names: tuple[str, ...]
+    points: tuple[Point, ...] = ()
+    labels: tuple[int, ...] = ()
+    fields: dict[str, Any]
 
 
 class TrajectoryRow(Row):

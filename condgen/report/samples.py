@@ -1,7 +1,7 @@
 """Samples by class: tables of images, and points of the plane."""
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -9,14 +9,15 @@ from matplotlib.axes import Axes
 from PIL import Image
 
 from condgen.report.estimates import format_number
-from condgen.report.figures import Panel, Style, class_style, printable
+from condgen.report.figures import Array, Panel, Style, class_style
 from condgen.report.images import embedded
-from condgen.report.load import Array, FieldData, Run, open_picture
+from condgen.report.load import Run, open_picture
 from condgen.report.page import Block, Cell, Figure, Section, Table
-from condgen.report.rows import SampleRow
+from condgen.report.rows import FieldRow
 from condgen.runs.layout import samples_folder
 
 __all__ = [
+    "CLASSES",
     "class_legend",
     "image_table",
     "path_panel",
@@ -28,95 +29,72 @@ __all__ = [
     "wide_extent",
 ]
 
-_IMAGES, _CLASSES, _POINTS = 6, 20, 600  # drawn: images of a class, classes, points of a panel
+CLASSES, _IMAGES, _POINTS = 20, 6, 600  # drawn: classes, images of each, points of a panel
 _WIDTH, _BETWEEN, _CELL = 1000, 15, 36  # CSS pixels of the page, between blocks of images, and of a small image
 
 
 def samples_section(run: Run) -> Section | None:
     """Samples of every class by every method, side by side."""
     sources = {method: (run, method) for method in run.samples}
-    blocks = samples_blocks(sources, "Samples by class and method", run.field_data)
+    blocks = samples_blocks(sources, "Samples by class and method", run.fields)
     return Section("samples", "Samples", tuple(blocks)) if blocks else None
 
 
 def samples_blocks(
-    sources: Mapping[str, tuple[Run, str]], title: str, data: FieldData | None = None, *, folded: bool = False
+    sources: Mapping[str, tuple[Run, str]], title: str, data: FieldRow | None = None, *, folded: bool = False
 ) -> list[Block]:
-    """A table of images, or panels of points, with a column or panel for each source.
-
-    Args:
-        sources: a run and the method of its samples, by what a column is called.
-        title: of the block.
-        data: points to show first.
-        folded: whether a table shows its title alone until it is opened.
-    """
+    """A table of images, or panels of points, with a column or panel for each source: a run and a method."""
     samples = {name: run.samples[method] for name, (run, method) in sources.items()}
     names = {row.label: row.name or str(row.label) for rows in samples.values() for row in rows}
-    images = {name: [row for row in rows if row.file is not None] for name, rows in samples.items()}
-    if any(images.values()):
-        each = max(2, min(_IMAGES, (_WIDTH // len(images) - _BETWEEN) // _CELL))
-        labels = sorted(names)[:_CLASSES]
-
-        def pictures(name: str, label: int) -> list[Image.Image]:
-            run, method = sources[name]
-            files = [row.file for row in images[name] if row.label == label and row.file is not None][:each]
-            return [open_picture(samples_folder(run.folder, method), file) for file in files]
-
-        seeds = {
-            name: [[r.seed for r in rows if r.label == one][:each] for one in labels] for name, rows in images.items()
+    if any(row.file for rows in samples.values() for row in rows):
+        each = max(2, min(_IMAGES, (_WIDTH // len(samples) - _BETWEEN) // _CELL))
+        first = {
+            name: {label: [r for r in rows if r.label == label and r.file][:each] for label in sorted(names)[:CLASSES]}
+            for name, rows in samples.items()
         }
+        seeds = {str([[row.seed for row in rows] for rows in by_label.values()]) for by_label in first.values()}
         caption = f"The first {each} samples of each class."
-        if len(seeds) > 1:
-            same = all(own == next(iter(seeds.values())) for own in seeds.values())
-            caption += " Images at equal places have the same seed." if same else " Seeds differ between columns."
-        return [
-            image_table(
-                title, list(images), {k: names[k] for k in labels}, pictures, caption, len(names), folded=folded
-            )
-        ]
-    clouds: dict[str, tuple[Array, Sequence[int]]]
-    clouds = {name: _cloud(rows) for name, rows in samples.items() if any(row.x for row in rows)}
+        if len(samples) > 1:
+            caption += " Images at equal places have the same seed." if len(seeds) == 1 else " Seeds differ."
+        images = {
+            name: {
+                label: [
+                    open_picture(samples_folder(sources[name][0].folder, sources[name][1]), str(r.file)) for r in rows
+                ]
+                for label, rows in by_label.items()
+            }
+            for name, by_label in first.items()
+        }
+        return [image_table(title, images, names, caption, folded=folded)]
+    clouds: dict[str, tuple[Array, Sequence[int]]] = {}
     if data is not None and max(data.labels, default=len(names)) <= max(names, default=-1):
-        clouds = {"data": (data.points, data.labels), **clouds}
-    return [points_figure(title, clouds, names)] if clouds else []
-
-
-def _cloud(rows: Sequence[SampleRow]) -> tuple[Array, list[int]]:
-    rows = [row for row in rows if row.x is not None]
-    return np.array([row.x for row in rows], dtype=np.float64).reshape(-1, 2), [row.label for row in rows]
+        clouds["data"] = np.array(data.points).reshape(-1, 2), data.labels
+    for name, rows in samples.items():
+        placed = [(row.x, row.label) for row in rows if row.x is not None]
+        clouds[name] = np.array([x for x, _ in placed]).reshape(-1, 2), [label for _, label in placed]
+    return [points_figure(title, clouds, names)] if any(len(points) for points, _ in clouds.values()) else []
 
 
 def image_table(
     title: str,
-    columns: Sequence[str],
+    images: Mapping[str, Mapping[int, Sequence[Image.Image]]],
     names: Mapping[int, str],
-    pictures: Callable[[str, int], Sequence[Image.Image]],
     caption: str,
-    classes: int,
     *,
     folded: bool = False,
 ) -> Table:
-    """Classes as rows; a cell holds what `pictures(column, label)` returns.
-
-    Args:
-        title: of the table.
-        columns: their heads.
-        names: of the classes shown, by label.
-        pictures: the images of a cell.
-        caption: under the table.
-        classes: how many there are.
-        folded: whether HTML shows the title alone until it is opened.
-    """
+    """The first classes as rows, with the images of each column and class in a cell."""
 
     def cell(column: str, label: int) -> Cell:
-        found = pictures(column, label)
+        found = images[column].get(label, ())
         alt = f"{len(found)} sample{'s' if len(found) > 1 else ''} of class {names[label]}: {column}"
         return embedded(found, alt) if found else None
 
-    rows = tuple((name, *(cell(column, label) for column in columns)) for label, name in names.items())
-    if classes > len(names):
-        caption += f" The first {len(names)} of {classes} classes are shown."
-    return Table(title, ("class", *columns), rows, caption, folded=folded)
+    shown = sorted(names)[:CLASSES]
+    if len(shown) < len(names):
+        caption += f" The first {len(shown)} of {len(names)} classes are shown."
+    rows = tuple((names[label], *(cell(column, label) for column in images)) for label in shown)
+    return Table(title, ("class", *images), rows, caption, folded=folded)
 
 
 # ----------------------------------------------------------------------------------------------------
@@ -130,15 +108,7 @@ def points_figure(
     caption: str = "",
     extent: Sequence[float] | None = None,
 ) -> Figure:
-    """A panel for each cloud, on the same axes, with means and standard deviations in a table.
-
-    Args:
-        title: of the figure.
-        clouds: points (n, 2) and their labels, by what a panel is called.
-        names: of the classes, by label.
-        caption: under the figure.
-        extent: of the axes: left, right, bottom, top. By default they hold all points.
-    """
+    """A panel for each cloud of points (n, 2) with labels, on axes that hold all of them or have the given extent."""
     names = {label: str(label) for _, labels in clouds.values() for label in labels} | dict(names)
     extent = extent or whole_extent([points for points, _ in clouds.values()])
     panels = [points_panel(name, points, labels, names, extent) for name, (points, labels) in clouds.items()]
@@ -165,7 +135,7 @@ def points_panel(
     title: str, points: Array, labels: Sequence[int], names: Mapping[int, str], extent: Sequence[float]
 ) -> Panel:
     """Points (n, 2) in the colours and markers of their classes."""
-    counts = ", ".join(f"{count} of {printable(names[label])}" for label, count in sorted(Counter(labels).items()))
+    counts = ", ".join(f"{count} of {names[label]}" for label, count in sorted(Counter(labels).items()))
 
     def draw(axes: Axes) -> None:
         scatter(axes, points[:_POINTS], labels[:_POINTS], extent)

@@ -10,11 +10,22 @@ from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap, Normalize
 
 from condgen.report.estimates import SIGMA, Estimate, format_number
-from condgen.report.figures import Panel, Style, level_axis, line_style, log_axis, method_styles, printable, save_panels
-from condgen.report.load import Array, FieldData, Run
-from condgen.report.page import Block, Figure, Prose, Section, Table, facts_of
-from condgen.report.rows import ErrorRow, Quantity, Weighting, error_estimates
+from condgen.report.figures import (
+    Array,
+    Panel,
+    Style,
+    level_axis,
+    line_style,
+    log_axis,
+    method_styles,
+    printable,
+    save_panels,
+)
+from condgen.report.load import Run
+from condgen.report.page import Block, Figure, Prose, Section, Table, facts_table
+from condgen.report.rows import ErrorRow, FieldRow, Quantity, Weighting, error_estimates
 from condgen.report.tables import WEIGHTINGS, errors_table
+from condgen.runs.layout import DIAGNOSTICS
 
 __all__ = ["QUANTITIES", "draw_errors", "error_panel", "errors_section", "fields_section"]
 
@@ -45,13 +56,17 @@ _LEAST = 1e-6  # of the largest error; smaller ones have no place on the axis
 def errors_section(run: Run, styles: Mapping[str, Style]) -> Section | None:
     """Score errors against the noise level."""
     blocks: list[Block] = [Prose(_DEFINITIONS)]
-    if run.field_data is None and not any(s.x for samples in run.samples.values() for s in samples):
+    if run.fields is None and not any(s.x for samples in run.samples.values() for s in samples):
         blocks.append(Prose(_ORACLE))
     for relative in (False, True):
         for weighting in WEIGHTINGS:
             blocks += _errors(run.errors, styles, weighting, relative)
-    facts = {key: value for key, value in run.conditions.get("diagnostics", {}).items() if key != "methods"}
-    return Section("errors", "Score errors", (*blocks, *facts_of(facts))) if run.errors else None
+    facts = {key: value for key, value in run.conditions.get(DIAGNOSTICS, {}).items() if key != "methods"}
+    return (
+        Section("errors", "Score errors", (*blocks, *facts_table("Conditions of the score errors", facts)))
+        if run.errors
+        else None
+    )
 
 
 def _errors(
@@ -82,15 +97,7 @@ def error_panel(
     title: str = "",
     unit: str = "mean error",
 ) -> Panel | None:
-    """One quantity against the noise level, with intervals; None where no error is above zero.
-
-    Args:
-        estimates: by method, or whatever else a line stands for, and noise level.
-        quantity: what they are of.
-        styles: of the lines.
-        title: above the panel, by default the quantity.
-        unit: of the errors.
-    """
+    """One quantity against the noise level, a line for each key of the estimates; None where none is above zero."""
     shown = {name: {s: e for s, e in sorted(levels.items()) if e.value > 0} for name, levels in estimates.items()}
     shown = {name: levels for name, levels in shown.items() if levels}
     if not shown:
@@ -132,12 +139,14 @@ def draw_errors(rows: Sequence[ErrorRow], weighting: Weighting, path: Path) -> b
 
 def fields_section(run: Run) -> Section | None:
     """Exact and estimated likelihood scores of points in the plane."""
-    data = run.field_data
-    exact = None if data is None else data.fields.get("exact")
-    if data is None or exact is None:
+    data = run.fields
+    if data is None or "exact" not in data.fields:
         return None
-    errors = {f"error of {name}": field - exact for name, field in data.fields.items() if name != "exact"}
-    top = _top(data.fields, exact)
+    shape = (len(data.names), len(data.y), len(data.x), 2)
+    fields = {name: np.asarray(values, dtype=np.float64).reshape(shape) for name, values in data.fields.items()}
+    exact = fields["exact"]
+    errors = {f"error of {name}": field - exact for name, field in fields.items() if name != "exact"}
+    top = _top(fields, exact)
     blocks: list[Block] = [
         Prose(
             f"The likelihood score at {SIGMA} = {data.sigma:g} on a grid of {len(data.x)} by {len(data.y)}. Brightness "
@@ -146,13 +155,13 @@ def fields_section(run: Run) -> Section | None:
         )
     ]
     for place, name in enumerate(data.names):
-        panels = [_field_panel(data, field[place], title, name, place, top) for title, field in data.fields.items()]
+        panels = [_field_panel(data, field[place], title, name, place, top) for title, field in fields.items()]
         panels += [_field_panel(data, field[place], t, name, place, _top(errors, exact)) for t, field in errors.items()]
         blocks.append(Figure(f"Class {name}", tuple(panels), ""))
     rows = [
         (name, method, _mean_length(field[place]), _mean_length((field - exact)[place]))
         for place, name in enumerate(data.names)
-        for method, field in data.fields.items()
+        for method, field in fields.items()
     ]
     head = ("class", "field", "mean length", "mean error")
     blocks.append(Table("Means over the grid", head, tuple(rows), words=frozenset({1}), folded=True))
@@ -169,11 +178,11 @@ def _mean_length(vectors: Array) -> str:
     return format_number(float(np.linalg.norm(vectors, axis=-1).mean()))
 
 
-def _field_panel(data: FieldData, field: Array, title: str, name: str, label: int, top: float) -> Panel:
+def _field_panel(data: FieldRow, field: Array, title: str, name: str, label: int, top: float) -> Panel:
     """Length as brightness; scores with arrows and data, errors without."""
     is_error = title.startswith("error of ")
     x, y = data.x, data.y
-    points = data.points[np.asarray(data.labels, dtype=int) == label]
+    points = np.array([at for at, own in zip(data.points, data.labels, strict=True) if own == label]).reshape(-1, 2)
 
     def draw(axes: Axes) -> None:
         half_x, half_y = (x[1] - x[0]) / 2, (y[1] - y[0]) / 2

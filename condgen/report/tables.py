@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import TypeVar
 
 from condgen.diagnostics.classifier_errors import SHARE, THRESHOLD, worthwhile
@@ -40,13 +41,19 @@ __all__ = [
     "generator_table",
     "methods_table",
     "metrics_table",
+    "metrics_tables",
     "stages_table",
     "summary_tables",
 ]
 
 _ARROWS: dict[Goal | None, str] = {"high": " ↑", "low": " ↓", "one": " → 1", None: ""}
-_WORST: dict[Goal | None, str] = {"low": "highest", "high": "lowest", "one": "farthest from 1"}
 _STARRED = "Bold with a star: better than every other method by more than the intervals."
+_COLUMNS = 8  # metrics of a table
+_OVERLAP = ("precision", "recall", "density", "coverage")
+_WITHIN = (
+    "Samples of another class than the one asked for count against precision, density and coverage here. Recall alone "
+    "is high where samples are scattered widely, right or wrong. "
+)
 WEIGHTINGS: dict[Weighting, str] = {"data": "weighted by the data", "grid": "uniform over a grid"}
 _R = TypeVar("_R", bound=Row)
 
@@ -70,11 +77,11 @@ def _text(value: object) -> str:
 
 
 def summary_tables(run: Run) -> list[Table]:
-    """What a terminal shows after a run: metrics, cost and score errors, without intervals."""
-    tables = [metrics_table(run.metrics, intervals=False)] if run.metrics else []
+    """What a terminal shows after a run: metrics, cost and score errors."""
+    tables = [metrics_table(run.metrics)] if run.metrics else []
     tables += [cost_table(run.cost)] if run.cost else []
     quantities: tuple[Quantity, ...] = ("D", "D_P", "D_L")
-    tables += [errors_table(run.errors, "data", quantity, intervals=False) for quantity in quantities]
+    tables += [errors_table(run.errors, "data", quantity) for quantity in quantities]
     return [table for table in tables if table.rows]
 
 
@@ -82,21 +89,8 @@ def summary_tables(run: Run) -> list[Table]:
 # Metrics
 
 
-def metrics_table(
-    rows: Sequence[MetricRow],
-    title: str = "Metrics by method",
-    *,
-    spread: str = "half the length of the interval",
-    intervals: bool = True,
-) -> Table:
-    """Methods as rows, metrics as columns; real held-out data, the floor, in the last rows.
-
-    Args:
-        rows: of metrics.json.
-        title: of the table.
-        spread: what stands after ±.
-        intervals: whether to show them.
-    """
+def metrics_table(rows: Sequence[MetricRow], title: str = "Metrics by method") -> Table:
+    """Methods as rows, metrics as columns; real held-out data, the floor, in the last rows."""
     measured = {row.metric for row in rows if not is_real(row.method)}
     estimates = {metric: found for metric, found in metric_estimates(rows).items() if metric in measured}
     for metric, found in estimates.items():
@@ -104,25 +98,41 @@ def metrics_table(
         if len(floors) == 1 and not any(map(is_real, found)):
             found[REAL] = Estimate(floors.pop())
     columns = {f"{metric}{_ARROWS[goal_of(metric)]}": found for metric, found in estimates.items()}
-    caption = f"{f'± is {spread}. ' if intervals else ''}{_conditions(rows)} {_STARRED}"
-    return _estimates_table(title, columns, caption, map(goal_of, estimates), intervals=intervals)
+    caption = f"± is {_spread(rows, 'half the length of the interval')}. {_conditions(rows)} {_STARRED}"
+    return _estimates_table(title, columns, caption, map(goal_of, estimates))
+
+
+def _spread(rows: Sequence[MetricRow] | Sequence[ErrorRow], alone: str) -> str:
+    """What stands after ±: over seeds where rows are of several, or else `alone`."""
+    seeds = sorted({row.seeds for row in rows if not is_real(row.method)})
+    if seeds[-1:] in ([], [1]):
+        return alone
+    text = f"the standard deviation over {' or '.join(str(count) for count in seeds if count > 1)} seeds"
+    return f"{text}, and {alone} for single runs" if seeds[0] == 1 else text
+
+
+def metrics_tables(rows: Sequence[MetricRow]) -> list[Table]:
+    """Metrics over all samples, those of overlap apart where they are many, and those within classes."""
+    within = [row for row in rows if row.metric.startswith("class-wise")]
+    whole = [row for row in rows if row not in within]
+    overlap: list[MetricRow] = []
+    if len({row.metric for row in whole}) > _COLUMNS:
+        overlap = [row for row in whole if row.metric in _OVERLAP]
+        whole = [row for row in whole if row.metric not in _OVERLAP]
+    tables = [metrics_table(whole)] if whole else []
+    tables += [metrics_table(overlap, "Overlap with real data")] if overlap else []
+    if within:
+        table = metrics_table(within, "Within each class, averaged over the classes")
+        tables.append(replace(table, caption=_WITHIN + table.caption))
+    return tables
 
 
 def _estimates_table(
-    title: str,
-    columns: Mapping[str, Mapping[str, Estimate]],
-    caption: str,
-    goals: Iterable[Goal | None],
-    *,
-    intervals: bool,
+    title: str, columns: Mapping[str, Mapping[str, Estimate]], caption: str, goals: Iterable[Goal | None]
 ) -> Table:
     """Methods as rows, real data last, and columns of estimates, in each of which the best is starred."""
     methods = sorted(dict.fromkeys(method for found in columns.values() for method in found), key=is_real)
     rivals = [method for method in methods if not is_real(method)]
-
-    def written(estimate: Estimate | None) -> str:
-        return format_estimate(estimate if intervals or estimate is None else Estimate(estimate.value))
-
     stars = [
         (winner([found.get(method) for method in rivals], goal), column)
         for column, (found, goal) in enumerate(zip(columns.values(), goals, strict=True), start=1)
@@ -130,7 +140,7 @@ def _estimates_table(
     return Table(
         title,
         ("method", *columns),
-        tuple((method, *(written(found.get(method)) for found in columns.values())) for method in methods),
+        tuple((method, *(format_estimate(found.get(method)) for found in columns.values())) for method in methods),
         caption,
         frozenset((row, column) for row, column in stars if row is not None),
     )
@@ -151,25 +161,18 @@ def _conditions(rows: Sequence[MetricRow]) -> str:
 
 def class_tables(rows: Sequence[ClassRow]) -> list[Table]:
     """A table for each metric: classes as rows, methods as columns, real held-out data in the last."""
-    metrics = dict.fromkeys(row.metric for row in rows)
-    return [_class_table(metric, [row for row in rows if row.metric == metric]) for metric in metrics]
-
-
-def _class_table(metric: str, rows: Sequence[ClassRow]) -> Table:
-    methods = sorted(dict.fromkeys(row.method for row in rows), key=is_real)
-    classes = dict(sorted({row.label: row.name for row in rows}.items()))
-    found = {(row.label, row.method): row.value for row in rows}
-    cells = tuple((name, *(format_number(found.get((label, m))) for m in methods)) for label, name in classes.items())
-    goal = goal_of(metric)
-
-    def badness(row: ClassRow) -> float:
-        return abs(row.value - 1) if goal == "one" else -row.value if goal == "high" else row.value
-
-    own = {method: [row for row in rows if row.method == method] for method in methods if not is_real(method)}
-    worst = [f"{method} {max(found, key=badness).name}" for method, found in own.items() if len(found) > 1]
-    caption = f"Where it is {_WORST[goal]}: {'; '.join(worst)}." if goal and worst else ""
-    title = f"{metric.removeprefix('class-wise ')} of every class"
-    return Table(title, ("class", *methods), cells, caption, folded=True)
+    tables = []
+    for metric in dict.fromkeys(row.metric for row in rows):
+        own = [row for row in rows if row.metric == metric]
+        methods = sorted(dict.fromkeys(row.method for row in own), key=is_real)
+        values = {(row.label, row.method): row.value for row in own}
+        cells = tuple(
+            (name, *(format_number(values.get((label, method))) for method in methods))
+            for label, name in sorted({row.label: row.name for row in own}.items())
+        )
+        title = f"{metric.removeprefix('class-wise ')} of every class"
+        tables.append(Table(title, ("class", *methods), cells, folded=True))
+    return tables
 
 
 # ----------------------------------------------------------------------------------------------------
@@ -177,13 +180,7 @@ def _class_table(metric: str, rows: Sequence[ClassRow]) -> Table:
 
 
 def errors_table(
-    rows: Sequence[ErrorRow],
-    weighting: Weighting,
-    quantity: Quantity | None,
-    *,
-    spread: str = "two standard errors",
-    intervals: bool = True,
-    relative: bool = False,
+    rows: Sequence[ErrorRow], weighting: Weighting, quantity: Quantity | None, *, relative: bool = False
 ) -> Table:
     """Methods as rows, noise levels as columns.
 
@@ -191,8 +188,6 @@ def errors_table(
         rows: of diagnostics.json, of which those of the weighting and quantity are shown.
         weighting: see `rows`.
         quantity: see `rows`; None for all quantities as columns, where there is a single noise level.
-        spread: what stands after ±.
-        intervals: whether to show them.
         relative: errors divided by the length of the exact score.
     """
     rows = [row for row in rows if row.weighting == weighting]
@@ -205,10 +200,10 @@ def errors_table(
     n = ", ".join(f"{count:,}" for count in sorted({row.n for row in rows}))
     caption = f"Means over the {n} points of the grid: no sampling error."
     if any(one.low is not None for found in columns.values() for one in found.values()):
-        caption = f"n = {n} queries{f'; ± is {spread}' if intervals else ''}. {_STARRED}"
+        caption = f"n = {n} queries; ± is {_spread(rows, 'two standard errors')}. {_STARRED}"
     title = f"{quantity or f'{SIGMA} = {rows[0].sigma:g}'}, {WEIGHTINGS[weighting]}"
     title += ", relative to the exact score" if relative else ""
-    return _estimates_table(title, columns, caption, ["low"] * len(columns), intervals=intervals)
+    return _estimates_table(title, columns, caption, ["low"] * len(columns))
 
 
 def classifier_table(rows: Sequence[ClassifierRow], name: str) -> Table:
@@ -275,20 +270,12 @@ def generator_table(generators: dict[str, GeneratorLog]) -> Table:
 # The run
 
 
-def methods_table(cost: Sequence[CostRow], diagnosed: dict[str, str]) -> Table:
-    """What each method is.
-
-    Args:
-        cost: methods of sampling.
-        diagnosed: methods of the diagnosis, in words.
-    """
-    sampled = {
-        row.method: row.guide or ("a one-step generator" if row.evaluations_per_image == 1 else MISSING) for row in cost
-    }
-    found = {name: f"score errors: {what}" for name, what in diagnosed.items() if sampled.get(name) not in (None, what)}
-    rows = [(name, what if name not in found else f"{what}; {found[name]}") for name, what in sampled.items()]
-    rows += [(name, str(what)) for name, what in diagnosed.items() if name not in sampled]
-    return Table("Methods", ("method", "what it is"), tuple(rows), words=frozenset({1}))
+def methods_table(cost: Sequence[CostRow], diagnosed: Mapping[str, object]) -> Table:
+    """What each method is, in sampling and in the diagnosis."""
+    sampled = {row.method: row.guide or "a one-step generator" for row in cost}
+    methods = dict.fromkeys([*sampled, *diagnosed])
+    rows = tuple((name, sampled.get(name, MISSING), _text(diagnosed.get(name))) for name in methods)
+    return Table("Methods", ("method", "samples", "score errors"), rows, words=frozenset({1, 2}))
 
 
 def cost_table(rows: Sequence[CostRow]) -> Table:

@@ -10,9 +10,9 @@ from PIL import Image
 from condgen.errors import UserError
 from condgen.files import write_png
 from condgen.report.estimates import SIGMA
-from condgen.report.figures import Panel, save_panels
+from condgen.report.figures import Array, Panel, save_panels
 from condgen.report.images import cut, embedded, sample_grid
-from condgen.report.load import Array, Run, open_picture, read_trajectories
+from condgen.report.load import Run, open_picture, read_trajectories
 from condgen.report.page import Block, Cell, Figure, Prose, Section, Table
 from condgen.report.rows import TrajectoryRow
 from condgen.report.samples import class_legend, path_panel, wide_extent
@@ -39,7 +39,7 @@ def trajectories_section(run: Run) -> Section | None:
         of_class = [row for row in images if row.label == label]
         blocks.append(_table(of_class, run.folder / TRAJECTORIES_FOLDER, folded=place >= _OPEN))
     if points:
-        data = np.zeros((0, 2)) if run.field_data is None else run.field_data.points
+        data = np.array(() if run.fields is None else run.fields.points).reshape(-1, 2)
         caption = "A marker is a sample; methods share their seeds." + (" Grey dots are data." if len(data) else "")
         names = class_legend({row.label: row.name for row in points})
         for kind, title in _KINDS.items():

@@ -57,8 +57,7 @@ def test_seeds_are_a_mean_and_a_standard_deviation(three, tmp_path):
         row = value(facts, kind, method="ce, digits, 3 seeds", **key)
         assert len(own) == 3
         assert row[name] == pytest.approx(statistics.fmean(own))
-        deviation = row["high"] - row["value"] if kind == "metrics" else row["spread"]
-        assert deviation == pytest.approx(statistics.stdev(own))
+        assert row["high"] - row[name] == pytest.approx(statistics.stdev(own))
     assert "± is the standard deviation over 3 seeds." in html
     assert "one recipe with seeds 0, 1, 2" in markdown
     assert "| seed | 0 | 1 | 2 |" in markdown

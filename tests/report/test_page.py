@@ -8,7 +8,6 @@ from rich.console import Console
 
 from condgen.report.page import (
     Code,
-    Facts,
     Page,
     Picture,
     Prose,
@@ -68,7 +67,6 @@ def test_names_are_shown_as_they_are_and_never_as_markup(tmp_path):
     blocks = (
         Table("t", HOSTILE[:2], rows),
         Prose(HOSTILE[0]),
-        Facts(((HOSTILE[0], HOSTILE[1]),)),
         Code("c", "```\n" * 2),
     )
     page = Page(HOSTILE[0], HOSTILE[1], HOSTILE, (Section("s", "S", blocks),))

@@ -21,7 +21,7 @@ def test_images_have_a_row_a_class_and_a_column_a_method(digits_run):
     rows = [json.loads(line) | {"seed": 77} for line in manifest.read_text().splitlines()]
     manifest.write_text("".join(json.dumps(row) + "\n" for row in rows))
     (table,) = samples_section(read_run(digits_run)).blocks
-    assert "Seeds differ between columns." in table.caption
+    assert "Seeds differ." in table.caption
 
 
 def test_points_are_counted_by_class_and_stand_in_a_table(moons_run):

@@ -41,7 +41,6 @@ def test_metrics_have_floors_conditions_and_a_star_where_intervals_are_apart():
     assert table.best == {(1, 1)}
     for condition in ("Samples a method: 360.", "Features: pixels.", "Reference: test.", "Seed: 0."):
         assert condition in table.caption
-    assert metrics_table(rows, intervals=False).rows[0] == ("ce", "3", "0.8")
 
 
 def test_a_floor_has_its_own_number():
@@ -99,14 +98,12 @@ def test_classifiers_have_intervals_and_the_scale_to_use():
 
 
 def test_generators_by_their_last_preview():
-    previews = [
-        PreviewRow(generator="g", step=s, std_ratio=r, recall=0.4, accuracy=0.99, n=1000) for s, r in ((1, 1), (2, 0.1))
-    ]
+    previews = [PreviewRow(step=s, std_ratio=r, recall=0.4, accuracy=0.99, n=1000) for s, r in ((1, 1), (2, 0.1))]
     table = generator_table({"g": GeneratorLog(None, {}, previews, 3), "h": GeneratorLog(None, {}, [])})
     assert table.rows == (("g", "2", "0.10", "0.40", "0.99", "1,000", "yes", "3"),)
 
 
-def test_classes_have_real_data_last_and_the_worst_named():
+def test_classes_have_real_data_last():
     def rows(name, method, *values):
         return [
             ClassRow(**{"class": i}, metric=name, method=method, name="abc"[i], value=v) for i, v in enumerate(values)
@@ -118,7 +115,6 @@ def test_classes_have_real_data_last_and_the_worst_named():
     tables = class_tables(found)
     assert tables[0].header == ("class", "slow", "fast", REAL)
     assert tables[0].rows == (("a", "1", "4", "0.5"), ("b", "3", "3", "0.25"), ("c", "2", "—", "9"))
-    assert [table.caption.split(": ")[1] for table in tables] == ["slow b; fast a.", "slow b.", "slow c."]
     assert class_tables([]) == []
 
 
@@ -127,7 +123,7 @@ def test_cost_and_methods():
     rows.append(CostRow(method="quick", evaluations_per_image=1))
     assert cost_table(rows).rows[0] == ("ce", "heun", "—", "20", "—", "9", "2")
     assert methods_table(rows, {"ce": "guided", "only": "measured"}).rows == (
-        ("ce", "guided"),
-        ("quick", "a one-step generator"),
-        ("only", "measured"),
+        ("ce", "guided", "guided"),
+        ("quick", "a one-step generator", "—"),
+        ("only", "—", "measured"),
     )

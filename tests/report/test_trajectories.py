@@ -68,7 +68,7 @@ def test_a_picture_has_states_at_the_left_and_estimates_at_the_right(digits_run)
         draw_trajectories(digits_run / "trajectories")
 
 
-@pytest.mark.parametrize("path", [[], [[1, 2, 3]], [[1]], [[1e200, 0]]])
+@pytest.mark.parametrize("path", [[], [[1, 2, 3]], [[1]]])
 def test_paths_that_do_not_lie_in_the_plane_are_named(path, moons_run):
     add_trajectories(moons_run, ["upper", "lower"], points=True)
     rewrite(moons_run, x_t=path)
