@@ -4,7 +4,7 @@ import bisect
 import dataclasses
 import difflib
 from collections.abc import Mapping
-from typing import Annotated, Any, NoReturn, TypeAlias, get_type_hints
+from typing import Annotated, Any, TypeAlias, get_type_hints
 
 from pydantic import AfterValidator, create_model
 from torch import Tensor
@@ -85,7 +85,7 @@ def sampler_class(name: str) -> type[Sampler] | type[AdaptiveSampler]:
     except ValueError as error:
         raise UserError(str(error)) from error
     if not (isinstance(found, type) and issubclass(found, Sampler | AdaptiveSampler)):
-        raise UserError(f"{name} is no sampler: derive a class from condgen.samplers.Sampler")
+        raise UserError(f"{name} is no sampler: derive it from condgen.Sampler")
     return found
 
 
@@ -130,20 +130,13 @@ def points_within(sampler: Sampler, evaluations: int, grid: GridName | None = No
     Raises:
         UserError: where even the fewest points take more.
     """
-    least = sampler.least_points
-
-    def refuse(needed: int) -> NoReturn:
-        raise UserError(
-            f"this sampler with these options needs at least {needed} evaluations, more than {evaluations}: "
-            "ask for more, or choose another"
-        )
-
-    if least > evaluations:  # a point takes one evaluation at least; a grid of more might not even fit into memory
-        refuse(least)
 
     def cost(points: int) -> int:
         return evaluations_on(sampler, grid_for(sampler, points, grid))
 
-    if cost(least) > evaluations:
-        refuse(cost(least))
+    least = sampler.least_points
+    if least > evaluations or cost(least) > evaluations:  # a point takes an evaluation: no grid too large is made
+        raise UserError(
+            f"{evaluations} evaluations are too few for this sampler with its options: ask for more, or choose another"
+        )
     return bisect.bisect_right(range(least, evaluations + 1), evaluations, key=cost) + least - 1

@@ -21,7 +21,8 @@ from condgen.oracle import Oracle
 from condgen.recipes import load_recipe
 from condgen.rng import Streams, keyed_generator
 from condgen.runs import Folders, open_guided, read_json, run_recipe
-from condgen.samplers import Heun, trajectory
+from condgen.samplers import trajectory
+from condgen.samplers.heun import Heun
 from condgen.schedules import perturb
 from condgen.score import ScoreModel
 from condgen.training import Processes

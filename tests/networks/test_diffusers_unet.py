@@ -10,7 +10,8 @@ import torch
 from condgen.errors import UserError
 from condgen.networks import DiffusersSettings, start_from
 from condgen.rng import Streams
-from condgen.samplers import DDIM, Context
+from condgen.samplers import Context
+from condgen.samplers.euler import DDIM
 from condgen.schedules import EDM, VP
 from condgen.score import ScoreConfig
 

@@ -1,15 +1,23 @@
+"""Samplers that choose their own steps: the law of the data, the published step, and independence of the batch."""
+
 import math
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from scipy.integrate import solve_ivp
 
 from condgen.denoiser import Denoiser
 from condgen.guidance import ClassifierGuided
 from condgen.oracle import Oracle
 from condgen.rng import Streams
-from condgen.samplers import ADAPTIVE, AdaptiveMultistep, AdaptiveODE, AdaptiveSDE, Finished, draw
+from condgen.samplers import ADAPTIVE, Finished, draw
+from condgen.samplers.adaptive.loop import Controller
+from condgen.samplers.adaptive.multistep import AdaptiveMultistep
+from condgen.samplers.adaptive.ode import AdaptiveODE
+from condgen.samplers.adaptive.sde import AdaptiveSDE
 from condgen.schedules import EDM, VE, VP, Cosine, expand
 
 SCHEDULES = [VE(), VP(), Cosine(t_epsilon=2e-3), EDM()]
@@ -17,7 +25,7 @@ STD = 0.5
 
 
 class GaussianDenoiser(Denoiser):
-    """The exact denoiser of N(0, STD^2), which counts what it is asked."""
+    """The exact denoiser of N(0, STD^2), which counts its evaluations."""
 
     def __init__(self, schedule):
         super().__init__()
@@ -42,18 +50,15 @@ def stacked(found):
     return torch.stack([sample.x for sample in found])
 
 
-@pytest.mark.parametrize("schedule", SCHEDULES, ids=lambda s: s.kind)
-@pytest.mark.parametrize("d", [1, 16])
+@pytest.mark.parametrize(("schedule", "d"), [(VE(), 1), (VP(), 1), (EDM(), 16)], ids=str)
 def test_standard_deviation_in_few_dimensions(schedule, d):
-    """What the redraw of noise after rejections gets wrong by half and more."""
-    n = 500 // d
-    x = stacked(samples(AdaptiveSDE(GaussianDenoiser(schedule), relative=0.05), n, (d,), n))
-    standard_error = STD / math.sqrt(2 * n * d)
-    assert abs(float(x.std()) - STD) < 3 * standard_error + 0.02 * STD
+    n = 400 // d
+    x = stacked(samples(AdaptiveSDE(GaussianDenoiser(schedule), relative=0.1), n, (d,), n))
+    assert abs(float(x.std()) - STD) < 3 * STD / math.sqrt(2 * n * d) + 0.02 * STD
 
 
 def test_redrawing_the_noise_after_a_rejection_is_biased():
-    x = stacked(samples(AdaptiveSDE(GaussianDenoiser(VE()), redraw=True), 300, (1,), 300))
+    x = stacked(samples(AdaptiveSDE(GaussianDenoiser(VE()), redraw=True), 200, (1,), 200))
     assert float(x.std()) > 1.5 * STD
 
 
@@ -61,20 +66,9 @@ def test_redrawing_the_noise_after_a_rejection_is_biased():
 def test_the_step_is_the_published_one(schedule):
     """Against a plain numpy writing of the algorithm in float64, on an easy target where nothing is rejected."""
     d, seed, relative, absolute, first, safety = 256, 3, 0.1, 0.01, 0.002, 0.4
-    one = samples(
-        AdaptiveSDE(
-            GaussianDenoiser(schedule),
-            relative=relative,
-            absolute=absolute,
-            first_step=first,
-            safety=safety,
-            shrink=1e-6,
-            growth=1e6,
-        ),
-        seed + 1,
-        (d,),
-        1,
-    )[seed]
+    options = {"relative": relative, "absolute": absolute, "first_step": first, "safety": safety}
+    sampler = AdaptiveSDE(GaussianDenoiser(schedule), **options, shrink=1e-6, growth=1e6)
+    one = samples(sampler, seed + 1, (d,), 4)[seed]
     streams = Streams([seed])
 
     def normal():
@@ -108,50 +102,46 @@ def test_the_step_is_the_published_one(schedule):
 @pytest.mark.parametrize("name", ADAPTIVE)
 @pytest.mark.parametrize(
     ("schedule", "shape"),
-    [*((schedule, (2, 3)) for schedule in SCHEDULES), (VP(), (1,)), (VE(), (3, 8, 8))],
+    [(VE(), (2, 3)), (VP(), (1,)), (EDM(), (3, 8, 8))],
     ids=lambda part: getattr(part, "kind", None),
 )
-def test_sixteen_samples_are_the_same_in_any_number_of_slots(name, schedule, shape):
-    sampler = ADAPTIVE[name](GaussianDenoiser(schedule), relative=0.2)
-    found = {slots: samples(sampler, 16, shape, slots) for slots in (1, 4, 16)}
-    for slots in (1, 4):
-        assert torch.equal(stacked(found[slots]), stacked(found[16]))
-        assert [s[2:] for s in found[slots]] == [s[2:] for s in found[16]]
+def test_samples_are_the_same_in_any_number_of_slots(name, schedule, shape):
+    sampler = ADAPTIVE[name](GaussianDenoiser(schedule), relative=0.3)
+    found = {slots: samples(sampler, 8, shape, slots) for slots in (1, 3, 8)}
+    for slots in (1, 3):
+        assert torch.equal(stacked(found[slots]), stacked(found[8]))
+        assert [s[2:] for s in found[slots]] == [s[2:] for s in found[8]]
 
 
 @pytest.mark.parametrize("name", ADAPTIVE)
-def test_nothing_is_evaluated_in_vain_and_the_batch_keeps_its_shape(name):
-    denoiser = GaussianDenoiser(VP())
-    found = samples(ADAPTIVE[name](denoiser, relative=0.05), 40, (2,), 8)
+def test_every_evaluation_is_of_a_step_and_the_batch_keeps_its_shape(name):
+    denoiser = GaussianDenoiser(VE())
+    found = samples(ADAPTIVE[name](denoiser, relative=0.1), 40, (2,), 8)
     assert sum(denoiser.batches) == sum(sample.evaluations for sample in found)
     assert denoiser.batches == sorted(denoiser.batches, reverse=True)  # it shrinks at the end alone
     assert denoiser.batches.count(8) > 0.6 * len(denoiser.batches)
-
-
-@pytest.mark.parametrize("name", ADAPTIVE)
-def test_evaluations_follow_from_the_steps(name):
-    for sample in samples(ADAPTIVE[name](GaussianDenoiser(VE())), 20, (2,), 20):
-        attempts = sample.accepted + sample.rejected
+    for sample in found:
         expected = {
             "adaptive-sde": 2 * sample.accepted + sample.rejected + 1,  # the first slope is kept on rejection
-            "adaptive-ode": 3 * attempts + 2,
+            "adaptive-ode": 3 * (sample.accepted + sample.rejected) + 2,
             "adaptive-multistep": sample.accepted + 1,
         }
         assert sample.evaluations == expected[name]
+        assert sample.x.untyped_storage().nbytes() == 2 * 4  # no more memory than its own
 
 
 @pytest.mark.parametrize("name", ADAPTIVE)
 def test_guided_samples_land_in_the_class_asked_for_although_slots_are_refilled(name):
     means = torch.tensor([[-3.0, 0.0], [3.0, 0.0], [0.0, 3.0]])
-    oracle = Oracle(EDM(), means, torch.arange(3), 3, stds=0.3)
-    y = torch.arange(45) % 3
-    sampler = ADAPTIVE[name](ClassifierGuided(oracle, oracle.likelihood), relative=0.05)
-    x = stacked(samples(sampler, 45, (2,), 7, y))
+    oracle = Oracle(EDM(sigma_max=10), means, torch.arange(3), 3, stds=0.3)
+    y = torch.arange(30) % 3
+    sampler = ADAPTIVE[name](ClassifierGuided(oracle, oracle.likelihood), relative=0.1)
+    x = stacked(samples(sampler, 30, (2,), 15, y))
     assert torch.cdist(x, means).argmin(1).tolist() == y.tolist()
     assert 0.2 < float((x - means[y]).std()) < 0.4
 
 
-class Broken(GaussianDenoiser):
+class NotANumber(GaussianDenoiser):
     """Fails below a noise level, for samples of class one."""
 
     def forward(self, x_t, t, y=None):
@@ -161,12 +151,12 @@ class Broken(GaussianDenoiser):
 
 @pytest.mark.parametrize("name", ADAPTIVE)
 def test_undefined_numbers_end_a_sample_and_no_other(name):
-    y = torch.arange(12) % 3
-    found = samples(ADAPTIVE[name](Broken(EDM())), 12, (2,), 4, y)
-    whole = samples(ADAPTIVE[name](GaussianDenoiser(EDM())), 12, (2,), 4, y)
+    y, options = torch.arange(9) % 3, {"relative": 0.2}
+    found = samples(ADAPTIVE[name](NotANumber(EDM(sigma_max=10)), **options), 9, (2,), 4, y)
+    whole = samples(ADAPTIVE[name](GaussianDenoiser(EDM(sigma_max=10)), **options), 9, (2,), 4, y)
     for label, sample, same in zip(y.tolist(), found, whole, strict=True):
         if label == 1:
-            assert "its numbers are not finite from evaluation" in sample.problem
+            assert sample.not_finite.noise_level < 10
         else:
             assert sample.problem is None
             assert torch.equal(sample.x, same.x)
@@ -174,9 +164,9 @@ def test_undefined_numbers_end_a_sample_and_no_other(name):
 
 @pytest.mark.parametrize("name", ADAPTIVE)
 def test_evaluations_are_limited(name):
-    found = samples(ADAPTIVE[name](GaussianDenoiser(VE()), max_evaluations=9), 3, (2,), 3)
-    assert all("it needs more than 9 evaluations; allow more" in sample.problem for sample in found)
-    assert all(sample.evaluations == 9 for sample in found)
+    for sample in samples(ADAPTIVE[name](GaussianDenoiser(VE()), max_evaluations=9), 3, (2,), 3):
+        assert "more than 9 evaluations" in sample.problem
+        assert sample.evaluations == 9
 
 
 def exact_flow(schedule, seeds, shape):
@@ -189,15 +179,14 @@ def exact_flow(schedule, seeds, shape):
 
 @pytest.mark.parametrize("schedule", SCHEDULES, ids=lambda s: s.kind)
 def test_the_error_of_the_flow_falls_with_the_tolerance(schedule):
-    exact = exact_flow(schedule, range(50), (4,))
+    exact = exact_flow(schedule, range(20), (4,))
     errors, costs = [], []
     for relative in (0.05, 5e-3, 5e-4):
-        found = samples(AdaptiveODE(GaussianDenoiser(schedule), relative=relative, absolute=relative / 8), 50, (4,), 50)
+        found = samples(AdaptiveODE(GaussianDenoiser(schedule), relative=relative, absolute=relative / 8), 20, (4,), 20)
         errors.append(float((stacked(found) - exact).square().mean().sqrt()))
-        costs.append(sum(sample.evaluations for sample in found) / 50)
+        costs.append(sum(sample.evaluations for sample in found) / 20)
     assert errors[1] < errors[0] / 3
-    assert errors[2] < errors[1] / 4
-    assert errors[2] < 5 * 5e-4
+    assert errors[2] < min(errors[1] / 4, 5 * 5e-4)
     assert costs[2] < 4 * costs[0]  # a hundredth of the error at order 3
 
 
@@ -221,20 +210,19 @@ def test_the_flow_costs_what_scipys_solver_costs():
     assert np.mean([sample.evaluations for sample in found]) < 1.2 * np.mean(theirs)
 
 
-@pytest.mark.parametrize("eta", [0.0, 0.5, 1.0])
+@pytest.mark.parametrize("eta", [0.0, 1.0])
 def test_the_multistep_sampler_converges_to_the_law_of_the_data(eta):
     errors = []
-    for relative in (0.2, 0.005):
+    for relative in (0.2, 0.01):
         sampler = AdaptiveMultistep(GaussianDenoiser(VP()), relative=relative, absolute=relative / 8, eta=eta)
-        errors.append(abs(float(stacked(samples(sampler, 600, (4,), 300)).std()) - STD) / STD)
-    assert errors[1] < 0.05
-    assert errors[1] < errors[0]
+        errors.append(abs(float(stacked(samples(sampler, 300, (8,), 300)).std()) - STD) / STD)
+    assert errors[1] < min(0.05, errors[0])
 
 
 def test_the_multistep_flow_is_the_exact_flow():
-    sampler = AdaptiveMultistep(GaussianDenoiser(EDM()), relative=2e-4, absolute=1e-4, eta=0.0)
+    sampler = AdaptiveMultistep(GaussianDenoiser(EDM()), relative=5e-4, absolute=2e-4, eta=0.0)
     torch.testing.assert_close(
-        stacked(samples(sampler, 20, (3,), 20)).double(), exact_flow(EDM(), range(20), (3,)), rtol=0.02, atol=2e-3
+        stacked(samples(sampler, 8, (3,), 8)).double(), exact_flow(EDM(), range(8), (3,)), rtol=0.02, atol=4e-3
     )
 
 
@@ -249,11 +237,25 @@ def test_only_the_noise_level_matters(sampler):
     torch.testing.assert_close(stacked(on_vp), stacked(on_ve), rtol=1e-3, atol=1e-3)
 
 
-def test_iterating_leaves_the_callers_gradients_alone():
-    for _ in draw(AdaptiveODE(GaussianDenoiser(EDM())), None, range(2), None, (2,), 1):
-        assert torch.is_grad_enabled()
+CONTROLLER = Controller(safety=0.9, exponent=0.9, shrink=0.1, growth=5.0)
 
 
-def test_a_finished_sample_holds_no_more_memory_than_its_own():
-    for sample in samples(AdaptiveSDE(GaussianDenoiser(VP()), relative=0.3), 4, (3,), 2):
-        assert sample.x.untyped_storage().nbytes() == 3 * 4
+@given(st.floats(min_value=0) | st.just(math.nan))
+def test_the_next_step_is_the_published_one_within_bounds(error):
+    factor = float(CONTROLLER.factors(torch.tensor([error]).double()))
+    if error == 0 or not math.isfinite(error):
+        assert factor == (5.0 if error == 0 else 0.1)
+    else:
+        assert factor == pytest.approx(min(max(0.9 * error**-0.9, 0.1), 5.0))
+
+
+@pytest.mark.parametrize("size", [1, 17, 70_000])
+def test_the_error_is_measured_as_published_with_the_same_bits_in_any_batch(size):
+    sampler = AdaptiveSDE(GaussianDenoiser(VE()), relative=0.5, absolute=0.3)
+    error, one, other = torch.randn(3, 16, size, generator=torch.Generator().manual_seed(0))
+    together = sampler.error(error, one, other)
+    delta = np.maximum(0.3, 0.5 * np.maximum(np.abs(one.numpy()), np.abs(other.numpy())))
+    np.testing.assert_allclose(together, np.sqrt(((error.numpy() / delta) ** 2).mean(1)), rtol=1e-5)
+    for n in (1, 3, 4):
+        rows = slice(5, 5 + n)
+        assert torch.equal(sampler.error(error[rows], one[rows], other[rows]), together[rows])

@@ -6,7 +6,7 @@ import torch
 from condgen.rng import Streams
 from condgen.samplers.adaptive.brownian import BrownianMemory
 
-N = 4000
+N = 1500
 
 
 def paths(n=N, shape=(1,)):

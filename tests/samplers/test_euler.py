@@ -3,7 +3,8 @@
 import torch
 
 from condgen.rng import Streams
-from condgen.samplers import DDIM, Ancestral, Context, PredictorCorrector, ReverseDiffusion
+from condgen.samplers import Context
+from condgen.samplers.euler import DDIM, Ancestral, PredictorCorrector, ReverseDiffusion
 from condgen.schedules import VE, VP
 
 

@@ -14,7 +14,8 @@ import torch
 
 from condgen.oracle import Oracle
 from condgen.rng import Streams
-from condgen.samplers import Context, Restart, build_sampler
+from condgen.samplers import Context, build_sampler
+from condgen.samplers.heun import Restart
 from condgen.schedules import EDM, VE, VP, geometric_grid, karras_grid, uniform_grid
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of other people's code

@@ -10,14 +10,13 @@ from pydantic import Field
 
 from condgen.errors import UserError
 from condgen.guidance import ClassifierGuided, DenoiserGuided
-from condgen.networks import MLPSettings, UNetSettings
+from condgen.networks import UNetSettings
 from condgen.oracle import Oracle
 from condgen.rng import Streams
 from condgen.samplers import (
     FIXED,
     SAMPLERS,
     Context,
-    PredictorCorrector,
     Sampler,
     build_sampler,
     evaluations_on,
@@ -27,6 +26,7 @@ from condgen.samplers import (
     points_within,
     trajectory,
 )
+from condgen.samplers.euler import PredictorCorrector
 from condgen.schedules import EDM, GRIDS, VE, VP, Cosine, geometric_grid, karras_grid
 from condgen.score import ScoreConfig
 
@@ -36,6 +36,13 @@ NOISY = {"ddim": {"eta": 0.7}, "predictor-corrector": {"length": "norms", "corre
 
 def draw(sampler, grid, seeds, y=None, shape=(16,)):
     return final(trajectory(sampler, grid, Streams(seeds), y, shape)).x
+
+
+def unet():
+    torch.manual_seed(0)
+    network = UNetSettings(channels=8, multipliers=(1, 2), blocks=1, attention=())
+    config = ScoreConfig(network=network, schedule=EDM(), shape=(1, 8, 8), names=("a", "b"), sigma_data=0.5)
+    return config.build().eval()
 
 
 # How far the std of a Gaussian may be off on 200 points of the sampler's own grid: it is known exactly, without chance.
@@ -60,8 +67,7 @@ def test_standard_deviation_of_a_gaussian(name, schedule, gaussian, exact_stds):
     assert exact_stds(sampler, grid_for(sampler, 200))[-1] == pytest.approx(1, abs=TOLERANCE[name])
 
 
-@pytest.mark.parametrize("schedule", [EDM(), VP()], ids=lambda s: s.kind)
-@pytest.mark.parametrize("shape", [(1,), (2, 3), (3, 17, 5)], ids=str)
+@pytest.mark.parametrize(("schedule", "shape"), [(EDM(), (1,)), (VP(), (3, 17, 5))], ids=["edm", "vp"])
 @pytest.mark.parametrize("options", [False, True], ids=["defaults", "options"])
 @pytest.mark.parametrize("name", FIXED)
 def test_a_sample_depends_on_its_own_seed_alone_bit_for_bit(name, options, shape, schedule, gaussian):
@@ -77,28 +83,17 @@ def test_a_sample_depends_on_its_own_seed_alone_bit_for_bit(name, options, shape
 
 
 @pytest.mark.parametrize("name", FIXED)
-@pytest.mark.parametrize(
-    "network",
-    [MLPSettings(width=32, depth=1), UNetSettings(channels=16, multipliers=(1, 2), blocks=1, attention=())],
-    ids=lambda n: n.kind,
-)
-def test_networks_add_rounding_at_most(name, network):
-    torch.manual_seed(0)
-    config = ScoreConfig(network=network, schedule=EDM(), shape=(1, 8, 8), names=("a", "b"), sigma_data=0.5)
-    sampler = FIXED[name](config.build().eval())
-    grid = karras_grid(EDM(), 6)
-    together = draw(sampler, grid, range(5), None, (1, 8, 8))
-    alone = torch.cat([draw(sampler, grid, [i], None, (1, 8, 8)) for i in range(5)])
+def test_networks_add_rounding_at_most(name):
+    sampler, grid = FIXED[name](unet()), karras_grid(EDM(), 6)
+    together = draw(sampler, grid, range(3), None, (1, 8, 8))
+    alone = torch.cat([draw(sampler, grid, [i], None, (1, 8, 8)) for i in range(3)])
     torch.testing.assert_close(together, alone, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA here")
 def test_a_gpu_adds_rounding_at_most():
     """Noise is drawn on the processor for every device."""
-    torch.manual_seed(0)
-    network = UNetSettings(channels=16, multipliers=(1, 2), blocks=1, attention=())
-    config = ScoreConfig(network=network, schedule=EDM(), shape=(1, 8, 8), names=("a", "b"), sigma_data=0.5)
-    model, grid, found = config.build().eval(), karras_grid(EDM(), 6), []
+    model, grid, found = unet(), karras_grid(EDM(), 6), []
     for device in ("cpu", "cuda"):
         streams = Streams(range(5), torch.device(device))
         found.append(final(trajectory(FIXED["heun"](model.to(device)), grid, streams, None, (1, 8, 8))).x.cpu())
@@ -144,9 +139,9 @@ def test_guided_samples_land_in_the_class_asked_for(name):
     assert 0.2 < float(spread) < 0.4
 
 
-@pytest.mark.parametrize("schedule", SCHEDULES, ids=lambda s: s.kind)
 @pytest.mark.parametrize("name", FIXED)
-def test_exact_classifier_free_guidance_draws_what_classifier_guidance_draws(name, schedule):
+def test_exact_classifier_free_guidance_draws_what_classifier_guidance_draws(name):
+    schedule = VP()
     oracle = Oracle(schedule, torch.tensor([[-1.0, 0.0], [1.0, 0.0], [0.0, 1.0]]), torch.arange(3), 3, stds=0.3)
     y, grid = torch.arange(12) % 3, GRIDS["karras"](schedule, 12)
     free = draw(FIXED[name](DenoiserGuided(oracle, None, 2.0)), grid, range(12), y, (2,))
@@ -210,12 +205,11 @@ def test_points_within_a_budget(name, evaluations, points, gaussian):
     assert points_within(sampler, evaluations) == points
 
 
-def test_a_budget_too_small_for_the_sampler_is_refused(gaussian):
+@pytest.mark.parametrize(("options", "evaluations"), [({}, 19), ({"points": 10**14}, 100)], ids=str)
+def test_a_budget_too_small_for_the_sampler_is_refused(options, evaluations, gaussian):
     """Nineteen evaluations would leave the main descent of a restart two points, and samples of noise."""
-    with pytest.raises(UserError, match=r"needs at least 2[0-9] evaluations, more than 19"):
-        points_within(FIXED["restart"](gaussian(EDM())), 19)
-    with pytest.raises(UserError, match=r"needs at least \d+ evaluations, more than 100"):
-        points_within(build_sampler("restart", gaussian(EDM()), {"points": 10**14}), 100)  # whose grid fits nowhere
+    with pytest.raises(UserError, match="evaluations are too few"):
+        points_within(build_sampler("restart", gaussian(EDM()), options), evaluations)
 
 
 def test_lengths_of_langevin_steps_by_norms_suit_high_dimensions_alone(gaussian):

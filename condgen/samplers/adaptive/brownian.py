@@ -1,9 +1,8 @@
-r"""Brownian motion that remembers what it has shown.
+r"""Brownian paths that stay the same when a step is rejected.
 
-An adaptive solver looks at the noise of a step before it decides whether to take it. To draw anew after a rejection
-would favour the noise that is easily accepted, and so bias the samples; the path must stay the same path. When a
-shorter step is tried within an increment :math:`W` over a length :math:`L`, the increment over its first part
-:math:`l` is therefore drawn from the Brownian bridge,
+An adaptive solver sees the noise of a step before it decides whether to take it. To draw anew after a rejection would
+favour the noise that is easily accepted, and so bias the samples. When a shorter step is tried within an increment
+:math:`W` over a length :math:`L`, the increment over its first part :math:`l` is drawn from the Brownian bridge,
 
 .. math:: W_l \mid W \sim \mathcal{N}\big(\tfrac{l}{L} W,\ \tfrac{l (L - l)}{L} I\big),
 
@@ -35,7 +34,7 @@ class _Segment(NamedTuple):
 
 
 class BrownianMemory:
-    """A Brownian path per sample: known where it has been looked at, from its present point on.
+    """A Brownian path per sample: the increments drawn so far, from its present point on.
 
     Args:
         streams: a random stream per sample.
@@ -49,7 +48,7 @@ class BrownianMemory:
 
     def increments(self, rows: Sequence[int], lengths: Sequence[float]) -> Tensor:
         """The increments of the paths in some rows over lengths of the clock ahead of them, (len(rows), *shape)."""
-        self._look(rows, lengths)
+        self._draw(rows, lengths)
         found = []
         for row, length in zip(rows, lengths, strict=True):
             within = self._ahead[row][: self._reach(row, length)[0]]
@@ -62,16 +61,16 @@ class BrownianMemory:
             del self._ahead[row][: self._reach(row, length)[0]]
 
     def forget(self, rows: Sequence[int]) -> None:
-        """Forgets what was seen ahead: the paths in these rows will be drawn anew, which is not the same motion."""
+        """Drops what has been drawn ahead in some rows, which biases the samples."""
         for row in rows:
             self._ahead[row] = []
 
     def keep(self, rows: Sequence[int]) -> None:
-        """Lets go of the paths in all other rows; the streams are their owner's to keep."""
+        """Drops all other rows; the streams are kept by their owner."""
         self._ahead = [self._ahead[row] for row in rows]
 
     def put(self, rows: Sequence[int], others: "BrownianMemory") -> None:
-        """Puts the paths of others, in order, in the place of those in some rows."""
+        """Replaces some rows by those of others, in order."""
         for row, ahead in zip(rows, others._ahead, strict=True):
             self._ahead[row] = ahead
 
@@ -84,8 +83,8 @@ class BrownianMemory:
             count, left = count + 1, left - segment.length
         return count, left if left > length * _SAME else 0.0
 
-    def _look(self, rows: Sequence[int], lengths: Sequence[float]) -> None:
-        """Draws what is not yet known of the paths at these lengths: their ends, or a point on a bridge."""
+    def _draw(self, rows: Sequence[int], lengths: Sequence[float]) -> None:
+        """Draws the paths at these lengths where they are not known: beyond their ends, or within a segment."""
         drawing: list[int] = []
         spreads: list[float] = []
         places: list[tuple[int, float]] = []

@@ -5,6 +5,7 @@ sample that has finished leaves, and its slot in the batch takes the next one th
 no sample waits for another, and nothing is evaluated in vain; only when no more samples wait does the batch shrink.
 """
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ from condgen.samplers.adaptive.brownian import BrownianMemory
 from condgen.samplers.base import Finished, NotFinite, SamplerInfo
 from condgen.schedules import Schedule, expand
 
-__all__ = ["AdaptiveSampler", "AdaptiveState", "rows_of", "sample_adaptively"]
+__all__ = ["AdaptiveSampler", "AdaptiveState", "Controller", "rows_of", "sample_adaptively"]
 
 
 def rows_of(mask: Tensor) -> list[int]:
@@ -84,6 +85,38 @@ class AdaptiveState(ABC):
                 value.put(rows, other)
 
 
+@dataclass(frozen=True)
+class Controller:
+    r"""The factor :math:`\theta E^{-r}` from a step's length to the next, where E is the error of the step.
+
+    E is in units of the tolerance; above one, the step is rejected (Jolicoeur-Martineau et al. 2021, "Gotta Go Fast
+    When Generating Data with Score-Based Models", arXiv 2105.14080, algorithm 1).
+
+    Args:
+        safety: theta, below one.
+        exponent: r; one over the order of the error for a deterministic method.
+        shrink: the least factor, also after an error that is not a number.
+        growth: the greatest factor.
+    """
+
+    safety: float
+    exponent: float
+    shrink: float
+    growth: float
+
+    def factors(self, errors: Tensor) -> Tensor:
+        """The factor for each of the errors, (B,) float64."""
+        return torch.tensor([self._factor(error) for error in errors.tolist()], dtype=torch.float64)
+
+    def _factor(self, error: float) -> float:
+        if not math.isfinite(error):
+            return self.shrink
+        if error == 0:
+            return self.growth
+        wanted = self.safety * math.pow(error, -self.exponent)  # per sample: powers of vectors differ in the last bit
+        return min(max(wanted, self.shrink), self.growth)
+
+
 @dataclass(frozen=True, eq=False)
 class AdaptiveSampler(ABC):
     """A sampler that chooses its own steps, for every sample by itself; the other fields are its options."""
@@ -106,6 +139,14 @@ class AdaptiveSampler(ABC):
     def schedule(self) -> Schedule:
         """The denoiser's."""
         return self.denoiser.schedule
+
+    def error(self, difference: Tensor, one: Tensor, other: Tensor) -> Tensor:
+        """The root mean square of differences in units of the tolerance at two states, (B,) float64 on the CPU."""
+        tolerance = torch.maximum(one.abs(), other.abs()).mul(self.relative).clamp_min(self.absolute)
+        ratio = (difference / tolerance).flatten(1)
+        # of torch's sums over rows, this one alone has the same bits in a batch of any size
+        norms: Tensor = torch.linalg.vector_norm(ratio, dim=1) / math.sqrt(ratio.shape[1])
+        return norms.double().cpu()
 
     @abstractmethod
     def start(self, streams: Streams, y: Tensor | None, shape: Sequence[int]) -> AdaptiveState:

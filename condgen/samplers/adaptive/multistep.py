@@ -26,7 +26,6 @@ from torch import Tensor
 
 from condgen.rng import Streams
 from condgen.samplers.adaptive.loop import AdaptiveSampler, AdaptiveState, rows_of
-from condgen.samplers.adaptive.step_size import Tolerance
 from condgen.samplers.base import SamplerInfo, signal_of, state_of
 from condgen.schedules import expand
 
@@ -65,7 +64,7 @@ def _longest(room: float, rate: float) -> float:
 class _MultistepState(AdaptiveState):
     def __init__(self, sampler: AdaptiveMultistep, streams: Streams, y: Tensor | None, shape: Sequence[int]) -> None:
         super().__init__(sampler.schedule, streams, y, shape)
-        self.sampler, self.tolerance = sampler, Tolerance(sampler.absolute, sampler.relative)
+        self.sampler = sampler
         self.least, greatest = sampler.schedule.noise_range
         self.level = torch.full_like(self.t, greatest)
         self.h = torch.zeros_like(self.t)  # the last step; zero before the first
@@ -73,13 +72,12 @@ class _MultistepState(AdaptiveState):
         self.before = self.x.clone()  # u there
 
     def advance(self, rows: list[int], denoised: Tensor) -> None:
-        """One step from every estimate."""
         rate = 1 + self.sampler.eta
         level, last = self.level[rows], self.h[rows]
         u = signal_of(self.schedule, self.query[rows], self.query_t[rows])
         change = denoised - self.estimate[rows]
-        errors = self.tolerance.measure(change, u, self.before[rows])
-        steps = [self._length(history, error) for history, error in zip(last.tolist(), errors.tolist(), strict=True)]
+        errors = self.sampler.error(change, u, self.before[rows])
+        steps = [self._length(last_h, error) for last_h, error in zip(last.tolist(), errors.tolist(), strict=True)]
         landing = (level * (-torch.tensor(steps, dtype=torch.float64)).exp()).clamp_min(self.least)
         h = (level / landing).log()
         bend = torch.where(last > 0, (h + (-rate * h).expm1() / rate) / last.where(last > 0, 1), 0)

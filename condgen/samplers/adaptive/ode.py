@@ -16,8 +16,7 @@ from pydantic import Field
 from torch import Tensor
 
 from condgen.rng import Streams
-from condgen.samplers.adaptive.loop import AdaptiveSampler, AdaptiveState, rows_of
-from condgen.samplers.adaptive.step_size import Controller, Tolerance
+from condgen.samplers.adaptive.loop import AdaptiveSampler, AdaptiveState, Controller, rows_of
 from condgen.samplers.base import SamplerInfo, signal_of, state_of
 from condgen.schedules import expand
 
@@ -55,7 +54,7 @@ class _ODEState(AdaptiveState):
     def __init__(self, sampler: AdaptiveODE, streams: Streams, y: Tensor | None, shape: Sequence[int]) -> None:
         super().__init__(sampler.schedule, streams, y, shape)
         self.controller = Controller(sampler.safety, 1 / 3, sampler.shrink, sampler.growth)
-        self.tolerance = Tolerance(sampler.absolute, sampler.relative)
+        self.sampler = sampler
         self.least, greatest = sampler.schedule.noise_range
         self.level = torch.full_like(self.t, greatest)
         self.h = torch.full_like(self.t, -math.log1p(-sampler.first_step))  # of the logarithm of the level
@@ -64,7 +63,6 @@ class _ODEState(AdaptiveState):
         self.slopes = self.x.new_zeros(len(self.x), _SLOPES, *shape)
 
     def advance(self, rows: list[int], denoised: Tensor) -> None:
-        """A slope; the fourth judges the step."""
         t, stage = self.query_t[rows], self.stage[rows]
         u = signal_of(self.schedule, self.query[rows], t)
         self.slopes[rows, stage] = (u - denoised) / expand(self.schedule.noise_level(t), u)
@@ -104,7 +102,7 @@ class _ODEState(AdaptiveState):
         landing, h = self._end(rows)
         u = signal_of(self.schedule, self.query[rows], self.query_t[rows])
         difference = expand(h, u) * self._combine(rows, _ERROR.expand(len(rows), -1))
-        errors = self.tolerance.measure(difference, u, self.u[rows])
+        errors = self.sampler.error(difference, u, self.u[rows])
         yes = rows_of(errors <= 1)
         taken = [rows[i] for i in yes]
         self.u[taken], self.level[taken], self.t[taken] = u[yes], landing[yes], self._time(landing[yes])

@@ -24,8 +24,7 @@ from torch import Tensor
 
 from condgen.rng import Streams
 from condgen.samplers.adaptive.brownian import BrownianMemory
-from condgen.samplers.adaptive.loop import AdaptiveSampler, AdaptiveState, rows_of
-from condgen.samplers.adaptive.step_size import Controller, Tolerance
+from condgen.samplers.adaptive.loop import AdaptiveSampler, AdaptiveState, Controller, rows_of
 from condgen.samplers.base import SamplerInfo
 from condgen.schedules import expand, score_from_denoised
 
@@ -62,7 +61,6 @@ class _SDEState(AdaptiveState):
         super().__init__(sampler.schedule, streams, y, shape)
         self.sampler = sampler
         self.controller = Controller(sampler.safety, sampler.exponent, sampler.shrink, sampler.growth)
-        self.tolerance = Tolerance(sampler.absolute, sampler.relative)
         self.span = sampler.schedule.t_max - sampler.schedule.t_min
         self.paths = BrownianMemory(streams, shape, self.x.dtype)
         self.h = torch.full_like(self.t, sampler.first_step * self.span)
@@ -73,7 +71,6 @@ class _SDEState(AdaptiveState):
         self.previous = self.x.clone()  # x' of the last accepted step
 
     def advance(self, rows: list[int], denoised: Tensor) -> None:
-        """A slope at the start of a step opens an attempt; one at its far end judges it."""
         trying = self.trying[rows]
         opening, judged = rows_of(~trying), rows_of(trying)
         at = [rows[i] for i in opening]
@@ -105,7 +102,7 @@ class _SDEState(AdaptiveState):
         slope = self._reverse_drift(low, s, denoised)
         g = expand(self.schedule.diffusion(s), low)
         high = 0.5 * (self.x[rows] + low - expand(h, low) * slope + g * self.increment[rows])
-        errors = self.tolerance.measure(high - low, low, self.previous[rows])
+        errors = self.sampler.error(high - low, low, self.previous[rows])
         least, finite = self.sampler.least_step * self.span, errors.isfinite()
         accepts = finite & ((errors <= 1) | (h <= least))
         yes, no = rows_of(accepts), rows_of(~accepts)
