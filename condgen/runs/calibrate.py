@@ -27,6 +27,7 @@ from condgen.recipes import CalibrateStage, content_key
 from condgen.rng import keyed_generator
 from condgen.runs.folder import drop_partial_line, file_key, read_json, read_rows, write_json
 from condgen.runs.layout import CALIBRATION, CALIBRATION_FOLDER, LOG_FILE, calibration_file
+from condgen.runs.models import check_fits, check_levels
 from condgen.runs.stage import Progress, Work, open_stage
 from condgen.score import ScoreModel
 
@@ -45,11 +46,6 @@ def calibration_key(stage: CalibrateStage, classifier: Path, score: Path, held_o
     return content_key(stage, held_out.fingerprint(), *_models(classifier, score).values(), rule)
 
 
-def calibration_levels(stage: CalibrateStage, classifier: Classifier) -> tuple[float, ...]:
-    """The noise levels at which a classifier is measured."""
-    return stage.calibrate.levels or spread_levels(classifier.schedule, classifier.config.sigma_data, LEVELS)
-
-
 def calibrate_stage(
     name: str,
     stage: CalibrateStage,
@@ -58,17 +54,9 @@ def calibrate_stage(
     held_out: LabelledSet,
     device: torch.device,
 ) -> Work:
-    """Measures a classifier on held-out data, and writes `calibration/calibration.json` into its folder.
+    """Measures the classifier in a folder on held-out data, and writes `calibration/calibration.json` there.
 
     Each noise level is kept in `log.jsonl` as soon as it is measured, so an interrupted calibration goes on after it.
-
-    Args:
-        name: for people; its first word is "calibrate".
-        stage: noise levels, draws, seed.
-        classifier: run folder of the classifier.
-        score: run folder of the frozen score model.
-        held_out: data that neither model was trained on.
-        device: where the networks run.
 
     Raises:
         UserError: models that do not fit each other or the data, or levels that the schedule does not reach.
@@ -76,21 +64,12 @@ def calibrate_stage(
     models = _models(classifier, score)
     key = calibration_key(stage, classifier, score, held_out)
     prior, likelihood = ScoreModel.load(score, device), Classifier.load(classifier, device)
-    if likelihood.schedule != prior.schedule:
-        raise UserError(f"{classifier} and {score} stand on different schedules: train the classifier with --score")
-    for folder, config in ((score, prior.config), (classifier, likelihood.config)):
-        if (config.shape, config.names) != (held_out.shape, held_out.names):
-            raise UserError(
-                f"{folder} was trained on {len(config.names)} classes of shape {config.shape}, "
-                f"but {held_out.source} has {held_out.n_classes} of shape {held_out.shape}"
-            )
+    check_fits(classifier, likelihood.config, prior.config, score)
+    check_fits(score, prior.config, held_out, held_out.source)
     prior.require_unconditional(score, "to which a classifier could add")
     settings = stage.calibrate
-    levels = calibration_levels(stage, likelihood)
-    low, high = prior.schedule.noise_range
-    outside = [level for level in levels if not low <= level <= high * (1 + 1e-12)]
-    if outside:
-        raise UserError(f"noise level {outside[0]:g} is outside the schedule's range, {low:g} to {high:g}")
+    levels = settings.levels or spread_levels(likelihood.schedule, likelihood.config.sigma_data, LEVELS)
+    check_levels(levels, prior.schedule)
     opened = open_stage(name, classifier / CALIBRATION_FOLDER, key, stage)
     if opened.finished:
         return

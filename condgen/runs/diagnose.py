@@ -26,7 +26,7 @@ from condgen.recipes import DiagnoseStage, Guidance, content_key, read_yaml
 from condgen.rng import keyed_generator
 from condgen.runs.folder import file_key, write_json
 from condgen.runs.layout import DIAGNOSTICS, FIELD, RECIPE_FILE, calibration_file
-from condgen.runs.models import Folders, open_guided
+from condgen.runs.models import Folders, check_fits, check_levels, open_guided
 from condgen.runs.stage import Progress, Work, open_stage
 from condgen.score import ScoreModel
 from condgen.training import Processes
@@ -75,25 +75,14 @@ def diagnose_stage(
 
     Each process takes its share of the queries. An error depends on its own query alone, so that, up to rounding, the
     figures are those of one process.
-
-    Args:
-        folder: where the figures go.
-        stage: what to compare, and where.
-        folders: the models.
-        train: the training set, whose own noised density is the truth.
-        processes: of this run.
     """
     settings, device = stage.diagnose, processes.device
     key = processes.same(lambda: diagnosis_key(stage, folders, train))
     prior = ScoreModel.load(folders.score, device)
-    if prior.config.shape != train.shape:
-        raise UserError(f"{folders.score} was trained on {prior.config.shape}, but {train.source} has {train.shape}")
+    check_fits(folders.score, prior.config, train, train.source)
     prior.require_unconditional(folders.score, "which is the prior here")
     methods, likelihoods = open_methods(stage, folders, prior, device)
-    low, high = prior.schedule.noise_range
-    outside = [level for level in settings.levels if not low <= level <= high * (1 + 1e-12)]
-    if outside:
-        raise UserError(f"noise level {outside[0]:g} is outside the schedule's range, {low:g} to {high:g}")
+    check_levels(settings.levels, prior.schedule)
     if settings.grid is not None and train.shape != (2,):
         raise UserError(f"diagnose.grid is for points in the plane, which {train.source} does not hold: leave it out")
     opened = open_stage("diagnose", folder, key, stage, processes)
@@ -181,11 +170,7 @@ def open_methods(
     likelihoods: dict[str, Likelihood] = {}
     for name, guidance in stage.methods.items():
         denoiser, score = open_guided(guidance, folders.models(guidance), device)
-        about, expected = score.config, prior.config
-        if (about.shape, about.schedule, about.names) != (expected.shape, expected.schedule, expected.names):
-            raise UserError(
-                f"method {name!r} and the score model differ in schedule, shape or classes: use models of one recipe"
-            )
+        check_fits(folders.models(guidance).score or folders.score, score.config, prior.config, folders.score)
         if isinstance(denoiser, ClassifierGuided) and guidance.classifier is not None:
             if guidance.score is None:
                 denoiser.denoiser = prior

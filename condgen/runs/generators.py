@@ -13,7 +13,7 @@ from condgen.generator import GeneratorConfig
 from condgen.losses import Critic, MatchingLoss, ScoreMismatching, mismatching_levels
 from condgen.networks import AnyDenoiserNet, DiffusersSettings, UNetSettings, start_from
 from condgen.recipes import GeneratorStage
-from condgen.runs.models import Models, open_guided
+from condgen.runs.models import Models, check_fits, open_guided
 from condgen.score import ScoreConfig, ScoreModel
 from condgen.training import Augmentation, lighten_
 from condgen.training.generator_tasks import GeneratorTask, LikelihoodGuide, MatchingTask, MismatchingTask
@@ -123,12 +123,7 @@ def _open_teacher(stage: GeneratorStage, data: LabelledSet, models: Models, devi
     denoiser, score = open_guided(guidance, models, device)
     assert models.score is not None  # or it could not have been opened
     config = score.config
-    if (config.shape, config.names, config.schedule) != (data.shape, data.names, stage.schedule):
-        raise UserError(
-            f"the teacher in {models.score} was trained on {config.shape} of {len(config.names)} classes with "
-            f"{config.schedule!r}, the generator is to learn {data.shape} of {data.n_classes} with {stage.schedule!r}: "
-            "use one data set and schedule for both"
-        )
+    check_fits(models.score, config, data, "the generator", stage.schedule)
     if config.labels == "none" and guidance.classifier is None:
         raise UserError(
             f"the score model in {models.score} knows no labels, so a generator cannot learn classes from it alone: "
@@ -151,10 +146,5 @@ def _open_classifier(
     if models.likelihood is None:
         raise UserError("a likelihood term needs a classifier: name its folder with --likelihood")
     classifier = Classifier.load(models.likelihood, device)
-    if (classifier.config.shape, classifier.config.names) != (data.shape, data.names):
-        raise UserError(
-            f"the classifier in {models.likelihood} was trained on {classifier.config.shape} of "
-            f"{len(classifier.config.names)} classes, the generator is to learn {data.shape} of {data.n_classes}: "
-            "use one data set for both"
-        )
+    check_fits(models.likelihood, classifier.config, data, data.source)
     return LikelihoodGuide(classifier, term)

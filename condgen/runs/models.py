@@ -1,16 +1,17 @@
-"""From what a recipe says of guidance, and from model folders, to a denoiser that any sampler drives."""
+"""Trained models in their folders, and the denoisers that guidance makes of them."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import NamedTuple, Protocol, TypeAlias, TypeVar
 
 import torch
 from pydantic import ValidationError
 from torch import Tensor, nn
 
 from condgen.checkpoint import MODEL_FILE, read_description
-from condgen.classifier import Classifier
+from condgen.classifier import Classifier, ClassifierConfig
+from condgen.data import LabelledSet
 from condgen.denoiser import Denoiser
 from condgen.errors import UserError
 from condgen.generator import Generator
@@ -18,13 +19,16 @@ from condgen.guidance import ClassifierGuided, DenoiserGuided, Scale, ScaleCurve
 from condgen.recipes import GeneratorRecipe, Guidance, Method
 from condgen.runs.folder import file_key, read_json
 from condgen.runs.layout import calibration_file
-from condgen.score import ScoreModel
+from condgen.schedules import Schedule
+from condgen.score import ScoreConfig, ScoreModel
 
 __all__ = [
     "Evaluations",
     "Folders",
     "Load",
     "Models",
+    "check_fits",
+    "check_levels",
     "count_evaluations",
     "load_anew",
     "open_guided",
@@ -32,6 +36,7 @@ __all__ = [
 ]
 
 
+ModelConfig: TypeAlias = ScoreConfig | ClassifierConfig
 Model = TypeVar("Model", ScoreModel, Classifier, Generator)
 
 
@@ -162,7 +167,7 @@ def open_guided(
             raise UserError("guided sampling needs a classifier: name its folder with --classifier")
         score.require_unconditional(models.score, "which a classifier could guide")
         classifier = load(Classifier, models.classifier, device)
-        _check_pair(models.score, score.config, models.classifier, classifier.config)
+        check_fits(models.classifier, classifier.config, score.config, models.score)
         scale = read_calibration(models.classifier, models.score) if guidance.scale == "calibrated" else guidance.scale
         return ClassifierGuided(score, classifier, _as_scale(scale), guidance.interval), score
     if guidance.guide is None:
@@ -179,7 +184,7 @@ def open_guided(
     if models.guide.resolve() == models.score.resolve():
         raise UserError(f"{models.guide} cannot guide itself; did you mean --guide unlabelled?")
     guide = load(ScoreModel, models.guide, device)
-    _check_pair(models.score, score.config, models.guide, guide.config)
+    check_fits(models.guide, guide.config, score.config, models.score)
     return DenoiserGuided(score, guide, _as_scale(guidance.scale), guidance.interval), score
 
 
@@ -188,13 +193,31 @@ def _as_scale(scale: float | str | ScaleCurve) -> Scale:
     return scale
 
 
-def _check_pair(first: Path, one: Any, second: Path, other: Any) -> None:  # noqa: ANN401 - any two configurations
-    """Raises where two models are not of one data shape, schedule and set of classes."""
-    if (one.shape, one.schedule, one.names) != (other.shape, other.schedule, other.names):
+def check_fits(
+    folder: Path, config: ModelConfig, like: ModelConfig | LabelledSet, other: object, schedule: Schedule | None = None
+) -> None:
+    """Raises where a model in a folder has not the data shape, the classes and the schedule of what it goes with.
+
+    Args:
+        folder: of the model.
+        config: of the model.
+        like: what it goes with.
+        other: its name.
+        schedule: of data, if any is asked for; configurations have their own.
+    """
+    wanted = schedule or (config.schedule if isinstance(like, LabelledSet) else like.schedule)
+    if (config.shape, config.names, config.schedule) != (like.shape, like.names, wanted):
         raise UserError(
-            f"{second} was trained on {other.shape} of {len(other.names)} classes with {other.schedule!r}, but {first} "
-            f"on {one.shape} of {len(one.names)} with {one.schedule!r}: use models of one recipe"
+            f"{folder} was trained on {config.shape} of {len(config.names)} classes with {config.schedule!r}, but "
+            f"{other} has {like.shape} of {len(like.names)} with {wanted!r}: use one data set and schedule for both"
         )
+
+
+def check_levels(levels: Iterable[float], schedule: Schedule) -> None:
+    """Raises where a noise level is outside a schedule."""
+    low, high = schedule.noise_range
+    if outside := [level for level in levels if not low <= level <= high * (1 + 1e-12)]:
+        raise UserError(f"noise level {outside[0]:g} is outside the schedule's range, {low:g} to {high:g}")
 
 
 class Evaluations:

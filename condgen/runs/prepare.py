@@ -1,4 +1,4 @@
-"""What a training stage trains, made ready: networks, a task, looks meanwhile; and what all of it depends on."""
+"""A training stage, made ready: its networks, its task, and what is measured meanwhile."""
 
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,7 +15,7 @@ from condgen.recipes import ClassifierStage, GeneratorStage, ScoreStage, TrainSt
 from condgen.rng import keyed_generator
 from condgen.runs.folder import file_key
 from condgen.runs.generators import generator_task
-from condgen.runs.models import Models
+from condgen.runs.models import Models, check_fits
 from condgen.runs.previews import Previewer
 from condgen.score import ScoreConfig, ScoreModel
 from condgen.settings import Settings
@@ -26,7 +26,7 @@ __all__ = ["Prepared", "prepare", "training_key"]
 
 
 _CHECKED_LEVELS, _CHECKED_IMAGES, _CHECK_SEED = 8, 512, 0
-_LOOKS_IN_ALL = 10
+_PREVIEWS = 10
 
 
 class _Check(NamedTuple):
@@ -48,13 +48,13 @@ class _Check(NamedTuple):
 
 
 class Prepared(NamedTuple):
-    """What a training stage trains, and what it looks at meanwhile."""
+    """A training stage, made ready."""
 
     task: Task
     config: Settings
     training: TrainingSettings
     check: _Check | None = None  # of a classifier
-    looks: Previewer | None = None  # at a generator
+    previews: Previewer | None = None  # of a generator
 
 
 def _score_work(stage: ScoreStage, data: LabelledSet, device: torch.device) -> Prepared:
@@ -81,24 +81,6 @@ def _classifier_work(
     score_folder: Path | None,
     held_out: LabelledSet | None,
 ) -> Prepared:
-    prior = None
-    if stage.classifier.objective.needs_prior:
-        if score_folder is None:
-            raise UserError(
-                f"{stage.classifier.objective.loss} builds on a trained score model: name its folder with --score"
-            )
-        prior = ScoreModel.load(score_folder, device)
-        if prior.config.shape != data.shape or prior.schedule != stage.schedule:
-            raise UserError(
-                f"the score model in {score_folder} was trained on {prior.config.shape} with {prior.schedule.kind!r} "
-                f"noise, the classifier is to see {data.shape} with {stage.schedule.kind!r}: use one for both"
-            )
-        if prior.config.names != data.names:
-            raise UserError(
-                f"the score model in {score_folder} was trained on {len(prior.config.names)} classes, which are not "
-                f"the {len(data.names)} of {data.source}: use one data set for both"
-            )
-        prior.require_unconditional(score_folder, "on which DLSM builds")
     config = ClassifierConfig(
         network=stage.classifier.network,
         schedule=stage.schedule,
@@ -106,6 +88,15 @@ def _classifier_work(
         names=data.names,
         sigma_data=data.standard_deviation(),
     )
+    prior = None
+    if stage.classifier.objective.needs_prior:
+        if score_folder is None:
+            raise UserError(
+                f"{stage.classifier.objective.loss} builds on a trained score model: name its folder with --score"
+            )
+        prior = ScoreModel.load(score_folder, device)
+        check_fits(score_folder, prior.config, config, "the classifier")
+        prior.require_unconditional(score_folder, f"on which {stage.classifier.objective.loss} builds")
     classifier = config.build().to(device)
     frozen = lighten_(prior, stage.classifier.prior) if prior is not None else None
     task = ClassifierTask(classifier, stage.classifier.objective, stage.classifier.density, frozen)
@@ -140,12 +131,7 @@ def prepare(
 ) -> Prepared:
     """The networks of a stage with their initial weights, and all that trains them.
 
-    Args:
-        stage: what to train.
-        data: the training split.
-        device: where.
-        models: the frozen models that it learns from.
-        held_out: data on which it is measured from time to time.
+    On held-out data it is measured from time to time.
     """
     torch.manual_seed(stage.seed)  # the initial weights
     match stage:
@@ -157,9 +143,9 @@ def prepare(
             assert isinstance(stage, GeneratorStage)
             task = generator_task(stage, data, models, device)
             training = stage.generator.training
-            every = stage.generator.preview_every or max(1, training.steps // _LOOKS_IN_ALL)
-            looks = Previewer(data, held_out, every) if held_out is not None else None
-            return Prepared(task, task.model.config, training, looks=looks)
+            every = stage.generator.preview_every or max(1, training.steps // _PREVIEWS)
+            previews = Previewer(data, held_out, every) if held_out is not None else None
+            return Prepared(task, task.model.config, training, previews=previews)
 
 
 def _keys_below(stage: TrainStage, models: Models) -> list[str]:

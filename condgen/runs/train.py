@@ -133,7 +133,7 @@ def _is_busy(work: Prepared, step: int) -> bool:
     """Whether process 0 has had work of its own after a step, such as pictures, for which the others should wait."""
     training = work.training
     due = step % training.save_every == 0 or step == training.steps or step in training.snapshots
-    return due or (work.looks is not None and work.looks.is_due(step, training.steps))
+    return due or (work.previews is not None and work.previews.is_due(step, training.steps))
 
 
 def _tell_parts(stage: StageFolder, record: Record, processes: Processes) -> str:
@@ -159,9 +159,9 @@ def _check(stage: StageFolder, work: Prepared, state: State, processes: Processe
 
 def _look(stage: StageFolder, work: Prepared, step: int, state: State, processes: Processes) -> Reading | None:
     """Looks at the averaged generator where it is time to, and writes what was seen."""
-    if work.looks is None or not processes.is_main or not work.looks.is_due(step, work.training.steps):
+    if work.previews is None or not processes.is_main or not work.previews.is_due(step, work.training.steps):
         return None
-    reading = work.looks.take(state.ema, stage.folder, step)
+    reading = work.previews.take(state.ema, stage.folder, step)
     stage.log({"step": step, "preview": reading.as_dict()})
     return reading
 

@@ -36,7 +36,7 @@ def small(part, loss="dlsm", **schedule):
     tree["network"] |= {"width": 24, "depth": 1, "embedding": 8}
     tree["training"] |= {"steps": 12, "batch": 32, "save_every": 5, "log_every": 4}
     if part == "classifier":
-        tree["objective"]["loss"] = loss
+        tree["objective"] = {"loss": loss}
     shared = {"data": recipe["data"], "seed": 1, "schedule": schedule or recipe["schedule"]}
     return (ScoreStage if part == "score" else ClassifierStage).model_validate(shared | {part: tree})
 
@@ -127,7 +127,6 @@ def test_a_calibration_may_look_at_some_of_the_images(trained, classifier):
     found = read_json(classifier / "calibration" / "calibration.json")
     assert found["what"]["n"] == 100
     assert {row["n"] for row in found["rows"]} == {100}
-    assert "most" not in FEW.model_dump()["calibrate"]  # so that earlier calibrations still hold
 
 
 @pytest.mark.parametrize("stop_at", [1, 2, 3])
@@ -166,12 +165,12 @@ def test_the_default_levels_lie_within_the_schedule(trained, classifier):
 def test_models_and_data_must_fit(trained, classifier, tmp_path):
     with pytest.raises(UserError, match=r"noise level 1000 is outside the schedule's range"):
         list(calibrated(trained, classifier, CalibrateStage(calibrate=CalibrateRecipe(levels=(1, 1000)))))
-    with pytest.raises(UserError, match=r"but moons has 2 of shape \(2,\)"):
+    with pytest.raises(UserError, match="one data set and schedule for both"):
         list(calibrated(trained, classifier, held_out=load(parse_data("moons"), "test")))
     with pytest.raises(UserError, match="train it first"):
         list(calibrated(trained, tmp_path / "none"))
     list(train(tmp_path / "vp", small("classifier", "ce", kind="vp")))
-    with pytest.raises(UserError, match="stand on different schedules"):
+    with pytest.raises(UserError, match="one data set and schedule for both"):
         list(calibrated(trained, tmp_path / "vp"))
     with pytest.raises(UserError, match="noise levels must rise"):
         parse(CalibrateRecipe, {"levels": [2, 1]}, "calibrate")

@@ -209,7 +209,7 @@ def test_what_cannot_guide_is_said_with_what_to_do(trained, calibrated, tmp_path
         draw(tmp_path / "s", calibrated_method, Models(trained / "none", calibrated))
     other = SHARED | {"schedule": {"kind": "vp"}, "score": {"network": NETWORK, "training": training(steps=1)}}
     list(train_stage("score", tmp_path / "vp", ScoreStage.model_validate(other), DATA, ALONE))
-    with pytest.raises(UserError, match="use models of one recipe"):
+    with pytest.raises(UserError, match="use one data set and schedule for both"):
         draw(tmp_path / "s", {"guide": "g", "scale": 2}, Models(trained / "none", guide=tmp_path / "vp"))
     recipe = {"network": NETWORK, "objective": {"loss": "dlsm"}, "training": training(steps=3)}
     stage = ClassifierStage.model_validate(SHARED | {"classifier": recipe})
