@@ -47,11 +47,13 @@ class Model(nn.Module, ABC):
         Its file may name code to import, a network of one's own, only where `trust` is given.
         """
 
-        def build(config: Mapping[str, Any]) -> Self:
-            model: Self = cls.config_type.model_validate(config).build()
+        def build(config: Mapping[str, Any]) -> nn.Module:
+            model: nn.Module = cls.config_type.model_validate(config).build()
             return model
 
-        return load_model(model_folder(source), cls.kind, build, device, trust=trust)
+        found = load_model(model_folder(source), cls.kind, build, device, trust=trust)
+        assert isinstance(found, cls)
+        return found
 
     def _described(self, network: Settings | None) -> Settings:
         if network is None:

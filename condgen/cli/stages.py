@@ -79,7 +79,7 @@ MicroBatch: TypeAlias = Annotated[
     typer.Option(
         "--micro-batch",
         metavar="N|auto",
-        help="Rows at a time in each process, auto: as many as memory takes. The gradient is that of the batch.",
+        help="Rows at a time in each process. The gradient is that of the batch.",
     ),
 ]
 Seed: TypeAlias = Annotated[int | None, typer.Option(min=0, help="Of weights, order and noise.")]

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from condgen.checkpoint import MODEL_FILE
-from condgen.training.checkpoint import STATE_FILE
+from condgen.training import STATE_FILE
 
 __all__ = [
     "CALIBRATION",

@@ -12,9 +12,18 @@ from condgen.recipes import TrainStage
 from condgen.runs.layout import MODEL_FILE, SNAPSHOTS
 from condgen.runs.models import Models
 from condgen.runs.prepare import Prepared, prepare, training_key
-from condgen.runs.skipped_updates import SkippedUpdates, all_finite
 from condgen.runs.stage import Progress, StageFolder, Work, open_stage
-from condgen.training import Processes, Record, State, TrainingSettings, load_state, save_state, share_state, train
+from condgen.training import (
+    Processes,
+    Record,
+    SkippedUpdate,
+    State,
+    TrainingSettings,
+    load_state,
+    save_state,
+    share_state,
+    train,
+)
 
 __all__ = ["train_stage"]
 
@@ -54,26 +63,19 @@ def train_stage(
     state = State.fresh(work.task.models(), work.training.betas, work.training.optimizer)
     processes.once(lambda: load_state(folder, state, key))
     share_state(state, processes)
-    skips = SkippedUpdates(opened, work.training, state, data.names)
-    skips.refuse_to_repeat(state)
     opened.forget_log_after(state.step)
-    yield from _train(opened, work, state, skips, data, stage.seed, processes)
+    yield from _train(opened, work, state, data, stage.seed, processes)
 
 
 def _train(
-    stage: StageFolder,
-    work: Prepared,
-    state: State,
-    skips: SkippedUpdates,
-    data: LabelledSet,
-    seed: int,
-    processes: Processes,
+    stage: StageFolder, work: Prepared, state: State, data: LabelledSet, seed: int, processes: Processes
 ) -> Work:
     settings = work.training
     first, saved, note, last_time = state.step, state.step, "", time.perf_counter()
     logged = first
     seen, told = "", False  # what the last look saw, and whether a collapse was told
-    at_a_time: dict[str, int] = {}  # rows, by network, as was last told
+    skipped: dict[str, SkippedUpdate] = {}  # the last one of each network, until it is logged
+    told_skipped = any(total for total, _ in state.skipped.values())
 
     def save() -> None:
         nonlocal saved
@@ -84,13 +86,12 @@ def _train(
 
     try:
         for record in train(work.task, state, data, settings, seed, processes):
-            stop, message = skips.take(record, state)
-            if stop:
-                if all_finite(state.models):
-                    save()
-                skips.remember(stop)
-                raise UserError(stop)
+            message = ""
+            skipped |= {update.network: update for update in record.skipped}
+            if record.skipped and not told_skipped:
+                message, told_skipped = _tell_skipped(stage, record, data), True
             if record.step % settings.log_every == 0 or record.step == settings.steps:
+                _log_skipped(stage, skipped, data)
                 now = time.perf_counter()
                 note = _log(stage, record, state, settings, record.step - logged, now - last_time)
                 logged, last_time = record.step, now
@@ -99,9 +100,6 @@ def _train(
                 save_tensors(place, state.ema.state_dict(), work.config.model_dump(mode="json"))
             if record.step % settings.save_every == 0 or record.step == settings.steps:
                 last_time += _check(stage, work, state, processes)  # before the state, so that a crash loses no row
-            if settings.micro_batch is not None and record.rows != at_a_time:
-                at_a_time, parts = record.rows, _tell_parts(stage, record, processes)
-                message = message or parts
             if (reading := _look(stage, work, record.step, state, processes)) is not None:
                 seen, last_time = reading.in_words(), last_time + reading.seconds
                 if reading.collapsed and not told:
@@ -118,6 +116,11 @@ def _train(
             last_time += time.perf_counter() - left  # what the caller does meanwhile, such as pictures
     except GeneratorExit:
         save()
+        raise
+    except UserError:  # too many updates were skipped
+        _log_skipped(stage, skipped, data)
+        if all(bool(parameter.isfinite().all()) for model in state.models.values() for parameter in model.parameters()):
+            save()
         raise
     save()
     if processes.is_main:
@@ -136,14 +139,19 @@ def _is_busy(work: Prepared, step: int) -> bool:
     return due or (work.previews is not None and work.previews.is_due(step, training.steps))
 
 
-def _tell_parts(stage: StageFolder, record: Record, processes: Processes) -> str:
-    """Writes how many rows are computed at a time, and returns it in words."""
-    if processes.is_main:
-        stage.log({"step": record.step, "rows_at_a_time": record.rows})
-    rows = ", ".join(
-        f"{rows:,} rows at a time{f' ({name})' * (len(record.rows) > 1)}" for name, rows in record.rows.items()
-    )
-    return f"{stage.name}, step {record.step:,}: {rows}"
+def _tell_skipped(stage: StageFolder, record: Record, data: LabelledSet) -> str:
+    """The first update of a training that is skipped, in words."""
+    what = record.skipped[0].in_words(data.names)
+    return f"{stage.name}, step {record.step:,}: {what}, and an update was skipped; log.jsonl counts them from here on"
+
+
+def _log_skipped(stage: StageFolder, skipped: dict[str, SkippedUpdate], data: LabelledSet) -> None:
+    """Writes and forgets the last update of each network that was skipped."""
+    for network, update in skipped.items():
+        where = {"rows": update.rows, "of": update.of, "noise_level": update.noise_level}
+        found = {"step": update.step} | where | {"class": data.names[update.label]}
+        stage.log({"step": update.step, "not_finite": {network: found}})
+    skipped.clear()
 
 
 def _check(stage: StageFolder, work: Prepared, state: State, processes: Processes) -> float:
@@ -171,7 +179,7 @@ def _log(
 ) -> str:
     """Writes a row; returns it in short. A number that is not finite stands for an update that was skipped."""
     metrics = {name: float(value) for name, value in record.metrics.items()}
-    skipped = sum(int(count[0]) for count in state.skipped.values())
+    skipped = sum(total for total, _ in state.skipped.values())
     metrics = {name: value for name, value in metrics.items() if math.isfinite(value)}
     if skipped:
         metrics["skipped"] = skipped

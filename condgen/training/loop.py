@@ -1,37 +1,40 @@
-"""The training loop: it yields a record after each step, and the caller logs, draws, saves or stops.
+r"""The training loop: it yields a record after each step, and the caller logs, draws, saves or stops.
 
 Everything random is a function of (seed, step): which rows are drawn, the times, the noise. So is the learning rate.
-Going on after an interruption therefore gives the same weights, bit for bit, as never having stopped; where
-`micro_batch: auto` finds other parts the second time, up to rounding and dropout.
+Going on after an interruption therefore gives the same weights, bit for bit, as never having stopped.
 
-A gradient or a loss that is not finite moves nothing: the update is skipped, counted in the state, and the record says
-where the last one was: step, noise level, class.
+With `micro_batch`, a part of the rows is differentiated at a time. All draws are made before, for the whole batch, and
+the loss is a mean over rows, so that its gradient is a sum over parts: these change it by rounding, by other dropout
+masks, and by a step of the power iterations of spectral normalisation for each part.
 
-The program does not wait for a device inside a step; whoever reads the metrics of a record does. A frozen teacher
-that is guided within an interval, or at a calibrated scale, is an exception: which rows are guided must be known.
+An update whose loss or gradient is not finite moves nothing: it is skipped, counted in the state, and described in the
+record. After `skip_limit` of them in a row, training ends.
 """
 
+import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
-from typing import NamedTuple, Protocol
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple, Protocol, TypeAlias
 
 import torch
 from torch import Tensor, nn
 
 from condgen.data import LabelledSet
 from condgen.errors import UserError
+from condgen.losses import Losses
 from condgen.rng import keyed_seed
-from condgen.training.accumulate import Accumulation, LossFunction
 from condgen.training.batch import Batch
 from condgen.training.distributed import Processes
 from condgen.training.frozen import prepare_
 from condgen.training.settings import TrainingSettings, learning_rate_factor
-from condgen.training.spoilt import Spoilt
-from condgen.training.state import State, lying_like
+from condgen.training.state import State
 
-__all__ = ["Apply", "Record", "Task", "train"]
+__all__ = ["Apply", "LossFunction", "Record", "SkippedUpdate", "Task", "train"]
 
 _DROPOUT = 2  # a purpose of keyed generators, beside those of a batch
+
+LossFunction: TypeAlias = Callable[..., Losses]
+"""Rows of tensors, each (b, ...), to their losses."""
 
 
 class Apply(Protocol):
@@ -42,8 +45,8 @@ class Apply(Protocol):
 
         Args:
             part: the name of the network.
-            losses: the losses of rows, (b,) each: "loss", which is differentiated, and others to be shown. It evaluates
-                every network that it needs itself, and draws nothing at random: rows may come a part at a time.
+            losses: the losses of rows, (b,) each: "loss", which is differentiated, and others that are logged. It
+                evaluates every network that it needs itself, and draws nothing: rows may come a part at a time.
             tensors: this process's rows, each (b, ...).
 
         Returns:
@@ -67,10 +70,7 @@ class Task(ABC):
         return {}
 
     def prepare_(self, settings: TrainingSettings) -> None:
-        """Changes how the networks that are in training are computed, to be quick in what the settings ask for.
-
-        Names of parameters stay; copies that were made before, such as the average, are computed as they were.
-        """
+        """Changes in place how the networks in training are computed; names of parameters stay."""
         for model in self.models().values():
             prepare_(model, settings)
 
@@ -79,14 +79,32 @@ class Task(ABC):
         """One step: draws, calls `apply` for each update, and returns scalar metrics (left on the device)."""
 
 
+class SkippedUpdate(NamedTuple):
+    """An update whose loss or gradient is not finite."""
+
+    step: int  # finished steps, this one included
+    network: str
+    losses: tuple[str, ...]  # those that are not finite; empty where the gradient alone is not
+    rows: int  # of this process's rows, how many have a loss that is not finite
+    of: int  # this process's rows
+    noise_level: float | None  # of the worst row, sigma / alpha; None where the loss has no noise level
+    label: int  # of the worst row
+
+    def in_words(self, names: Sequence[str]) -> str:
+        """As "dlsm is not a finite number (3 of 8 rows, the worst at noise level 0.31 of class '3')"."""
+        what = next((name for name in self.losses if name != "loss"), "loss" if self.losses else "the gradient")
+        where = f"{self.rows} of {self.of} rows, the worst" if self.rows else "no row by itself, the greatest loss"
+        at = "" if self.noise_level is None else f" at noise level {self.noise_level:.3g}"
+        return f"{what} is not a finite number ({where}{at} of class {names[self.label]!r})"
+
+
 class Record(NamedTuple):
     """What the loop yields after a step."""
 
     step: int  # finished steps
     lr: float
     metrics: dict[str, Tensor]  # scalars on the device; reading them waits for it
-    rows: dict[str, int]  # how many rows this process computes at a time, by network
-    spoilt: dict[str, Spoilt]  # the last update of each network that was skipped since `train` was called
+    skipped: tuple[SkippedUpdate, ...]  # updates of this step
 
 
 def train(
@@ -97,77 +115,98 @@ def train(
     Between two yields the state is inconsistent; at a yield it can be saved, and the loop can be left for good.
 
     Raises:
-        UserError: a batch has fewer rows than there are processes.
+        UserError: a batch has fewer rows than there are processes, there is not memory for it, or too many updates in a
+            row were skipped, in which case the state can be saved.
     """
     if settings.batch < processes.count:
         raise UserError(
             f"training.batch is {settings.batch}, and {processes.count} processes share it: name at least as many"
         )
-    rates, betas = task.learning_rates(settings), task.betas(settings)
-    for part, pair in betas.items():
+    for part, pair in task.betas(settings).items():
         for group in state.optimizers[part].param_groups:
             group["betas"] = pair  # Adam's constructor refuses a negative one; its equations hold for it all the same
     task.prepare_(settings)
     state.lay_out()
-    accumulation = Accumulation(state.models, settings.micro_batch, equal=settings.compile)
-    spoilt = {name: Spoilt.none_yet(skipped.device) for name, skipped in state.skipped.items()}
+    _refuse_stuck(state, settings)
     while state.step < settings.steps:
-        factor = learning_rate_factor(settings, state.step)
         batch = Batch(data, settings, seed, state.step, processes)
-        step = _Step(state, settings, rates, factor, seed, accumulation, spoilt, batch, processes)
+        step = _Step(task, state, settings, seed, batch, processes)
         metrics = task.update(batch, step)
         shared = processes.average(torch.stack([value.detach() for value in metrics.values()]), batch.weight)
         state.step += 1
         state.update_ema(settings.ema)
         shown = dict(zip(metrics, shared.unbind(), strict=True))
-        yield Record(state.step, settings.lr * factor, shown, dict(accumulation.sizes), dict(spoilt))
+        yield Record(state.step, settings.lr * step.factor, shown, tuple(step.skipped))
+        _refuse_stuck(state, settings)
+
+
+def _refuse_stuck(state: State, settings: TrainingSettings) -> None:
+    """Raises UserError where too many updates in a row were skipped: the same settings would skip more."""
+    limit = min(settings.skip_limit, max(1, settings.steps // 2))
+    for part, (_, in_a_row) in state.skipped.items():
+        if in_a_row >= limit:
+            raise UserError(
+                f"the last {in_a_row} updates of {part} until step {state.step} were skipped, because a loss or a "
+                f"gradient was not a finite number: lower the learning rate (training.lr is {settings.lr:g}), train in "
+                f"float32, or look for bad values in the data; a training.skip_limit above {in_a_row} goes on from here"
+            )
 
 
 class _Step:
     """`Apply`, in one step of the loop."""
 
     def __init__(
-        self,
-        state: State,
-        settings: TrainingSettings,
-        rates: dict[str, float],
-        factor: float,
-        seed: int,
-        accumulation: Accumulation,
-        spoilt: dict[str, Spoilt],
-        batch: Batch,
-        processes: Processes,
+        self, task: Task, state: State, settings: TrainingSettings, seed: int, batch: Batch, processes: Processes
     ) -> None:
-        self.state, self.settings, self.rates, self.factor, self.seed = state, settings, rates, factor, seed
-        self.accumulation, self.spoilt, self.batch, self.processes = accumulation, spoilt, batch, processes
-        self.updates = 0
+        self.state, self.settings, self.seed, self.batch, self.processes = state, settings, seed, batch, processes
+        self.factor, self.rates = learning_rate_factor(settings, state.step), task.learning_rates(settings)
+        self.updates, self.skipped = 0, list[SkippedUpdate]()
 
     def __call__(self, part: str, losses: LossFunction, *tensors: Tensor) -> dict[str, Tensor]:
-        seed = keyed_seed(self.seed, _DROPOUT, self.state.step, self.processes.rank, self.updates)
+        state, optimizer = self.state, self.state.optimizers[part]
+        torch.manual_seed(keyed_seed(self.seed, _DROPOUT, state.step, self.processes.rank, self.updates))
         self.updates += 1
-        gradients, means = self.accumulation(part, losses, tensors, seed)
-        _spoil_too(gradients, means["loss"])
-        parameters = self.accumulation.parameters[part]
-        for parameter, gradient in zip(parameters, gradients, strict=True):
-            parameter.grad = None if gradient is None else lying_like(parameter, gradient)
+        parameters = list(state.models[part].parameters())
+        rows = self._differentiate(losses, tensors, parameters)
+        means = {name: value.mean() for name, value in rows.items()}
         self.processes.average_gradients(parameters, self.batch.weight)
+        loss = self.processes.average(means["loss"].clone(), self.batch.weight)
         norm = nn.utils.clip_grad_norm_(parameters, self.settings.clip)
-        for group in self.state.optimizers[part].param_groups:
-            group["lr"] = self.rates.get(part, self.settings.lr) * self.factor
-        finite = norm.isfinite()
-        self.state.step_optimizer(part, finite)
-        times = self.batch.times_among(tensors)
-        self.spoilt[part] = self.spoilt[part].after(
-            finite, self.state.step + 1, self.accumulation.losses, self.batch.y, times
-        )
+        finite = bool(norm.isfinite() & loss.isfinite())
+        if finite:
+            for group in optimizer.param_groups:
+                group["lr"] = self.rates.get(part, self.settings.lr) * self.factor
+            optimizer.step()
+        else:
+            self.skipped.append(self._describe(part, rows, tensors))
+        total, in_a_row = state.skipped[part]
+        state.skipped[part] = (total + (not finite), 0 if finite else in_a_row + 1)
         return means
 
+    def _differentiate(self, losses: LossFunction, tensors: Sequence[Tensor], parameters: list[nn.Parameter]) -> Losses:
+        """Sets the gradient of the mean loss; returns the losses of all rows, without a graph."""
+        n = len(tensors[0])
+        each = math.ceil(n / math.ceil(n / (self.settings.micro_batch or n)))  # as even as can be
+        for parameter in parameters:
+            parameter.grad = None
+        parts: list[Losses] = []
+        try:
+            for start in range(0, n, each):
+                found = losses(*(tensor[start : start + each] for tensor in tensors))
+                loss = found["loss"].mean() if each == n else found["loss"].sum() / n
+                loss.backward(inputs=parameters)
+                parts.append({name: value.detach() for name, value in found.items()})
+        except torch.OutOfMemoryError as error:
+            raise UserError(
+                f"there is not memory for {each} rows of a batch at a time: set training.micro_batch lower, or take "
+                "bfloat16 or a smaller network"
+            ) from error
+        return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
 
-def _spoil_too(gradients: list[Tensor | None], loss: Tensor) -> None:
-    """Makes a gradient undefined where its loss is: a row that is infinite may have a gradient of zero.
-
-    By way of the gradient, since all processes share it: they then skip the same updates.
-    """
-    last = max((place for place, gradient in enumerate(gradients) if gradient is not None), default=None)
-    if last is not None and (gradient := gradients[last]) is not None:
-        gradients[last] = gradient + (loss.detach() * 0).to(gradient.dtype)
+    def _describe(self, part: str, rows: Losses, tensors: Sequence[Tensor]) -> SkippedUpdate:
+        loss, times = rows["loss"], self.batch.times_among(tensors)
+        worst = int(loss.abs().argmax())  # a NaN counts as the greatest
+        level = None if times is None else float(times[1].noise_level(times[0][worst].double().cpu()))
+        bad = tuple(name for name, value in rows.items() if not bool(value.mean().isfinite()))
+        count = int((~loss.isfinite()).sum())
+        return SkippedUpdate(self.state.step + 1, part, bad, count, len(loss), level, int(self.batch.y[worst]))

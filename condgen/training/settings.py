@@ -49,16 +49,16 @@ class TrainingSettings(Settings):
     compile: bool = Field(
         default=False, json_schema_extra=UNKEYED, description="compile the networks; takes a minute or two at the start"
     )
-    micro_batch: PositiveInt | Literal["auto"] | None = Field(
+    micro_batch: PositiveInt | None = Field(
         default=None,
         json_schema_extra=UNKEYED,
-        description="rows at a time in each process, auto: as many as memory takes; the gradient is that of the batch",
+        description="rows at a time in each process, by default all; the gradient is that of the batch",
     )
     skip_limit: PositiveInt = Field(
         default=10,
         json_schema_extra=UNKEYED,
         description="training ends, with its state saved, after so many updates in a row that were skipped because a "
-        "loss or gradient was not a finite number; on a GPU that is seen when the next line of the log is written",
+        "loss or gradient was not a finite number",
     )
 
     @model_validator(mode="after")

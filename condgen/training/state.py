@@ -1,32 +1,31 @@
-"""One object that holds all that training needs to go on: models, their optimisers, the moving average, the step.
+"""One object that holds all that training needs to go on, and its file.
 
 There is no random state and no data cursor in it: both are functions of (seed, step).
 """
 
 import copy
-from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 
-_ADAM, _MUON = {"step", "exp_avg", "exp_avg_sq"}, {"momentum_buffer"}  # what they keep of a parameter
+from condgen.checkpoint import load_tensors, save_tensors
+from condgen.errors import UserError
+from condgen.training.distributed import Processes
 
-__all__ = ["State", "ema_decay", "lying_like"]
+__all__ = ["STATE_FILE", "State", "ema_decay", "load_state", "save_state", "share_state"]
+
+STATE_FILE = Path("state") / "state.safetensors"
+
+_ADAM, _MUON = {"step", "exp_avg", "exp_avg_sq"}, {"momentum_buffer"}  # what they keep of a parameter
 
 
 def ema_decay(limit: float, step: int) -> float:
     """The decay of the moving average after `step` steps: it warms up, so that early weights are forgotten."""
     return min(limit, (1 + step) / (10 + step))
-
-
-def lying_like(parameter: Tensor, tensor: Tensor) -> Tensor:
-    """A tensor of a parameter's shape, in the order in memory that the parameter has."""
-    if tensor.stride() == parameter.stride():
-        return tensor
-    return torch.empty_like(parameter, dtype=tensor.dtype, requires_grad=False).copy_(tensor)
 
 
 @dataclass
@@ -35,20 +34,18 @@ class State:
 
     Args:
         models: networks by name. "model" is the one that is shipped; others (a critic, a discriminator) are trained
-            beside it.
+            with it.
         optimizers: an optimiser for each.
         ema: the exponential moving average of "model".
         step: finished steps.
-        skipped: for each network, how many updates were skipped because a gradient was not finite: in all, and in a row
-            until now. Counted on the device, so that nothing waits for it.
+        skipped: how many updates of each network were skipped: in all, and in a row until now.
     """
 
     models: dict[str, nn.Module]
     optimizers: dict[str, Optimizer]
     ema: nn.Module
     step: int = 0
-    skipped: dict[str, Tensor] = field(default_factory=dict)
-    _pairs: tuple[list[Tensor], list[Tensor]] | None = field(default=None, init=False, repr=False)
+    skipped: dict[str, tuple[int, int]] = field(default_factory=dict)
 
     @classmethod
     def fresh(
@@ -58,12 +55,7 @@ class State:
         make = _muon if optimizer == "muon" else _adam
         optimizers = {name: make(list(model.parameters()), betas) for name, model in models.items()}
         ema = copy.deepcopy(models["model"]).eval().requires_grad_(False)
-        return cls(models, optimizers, ema)
-
-    def __post_init__(self) -> None:
-        for name, model in self.models.items():
-            device = next(model.parameters()).device
-            self.skipped.setdefault(name, torch.zeros(2, dtype=torch.int64, device=device))
+        return cls(models, optimizers, ema, skipped=dict.fromkeys(models, (0, 0)))
 
     @torch.no_grad()
     def lay_out(self) -> None:
@@ -72,33 +64,12 @@ class State:
         The fused optimiser takes all of them for rows of numbers, in whatever order they lie, and would mix them up.
         """
         for average, current in zip(self.ema.parameters(), self.models["model"].parameters(), strict=True):
-            average.data = lying_like(current, average.data)
+            average.data = _laid_out_like(current, average.data)
         for optimizer in self.optimizers.values():
             for parameter, slots in optimizer.state.items():
                 for slot, tensor in slots.items():
                     if isinstance(tensor, Tensor) and tensor.shape == parameter.shape:
-                        slots[slot] = lying_like(parameter, tensor)
-
-    @torch.no_grad()
-    def step_optimizer(self, name: str, finite: Tensor) -> None:
-        """Steps the optimiser of a network, or, where `finite` (scalar bool) is false, leaves it and counts that.
-
-        Fused Adam leaves weights and moments untouched where it is told that infinities were found, as gradient scalers
-        for half precision do. With Muon they are put back.
-        """
-        optimizer = self.optimizers[name]
-        if isinstance(optimizer, Adam):
-            for key, value in {"found_inf": (~finite).float(), "grad_scale": None}.items():
-                setattr(optimizer, key, value)
-            optimizer.step()
-        else:
-            before = {place: tensor.clone() for place, tensor in _changing(optimizer)}
-            optimizer.step()
-            for place, tensor in _changing(optimizer):
-                old = before.get(place, torch.zeros_like(tensor))  # moments begin at zero
-                tensor.copy_(torch.where(finite, tensor, old))
-        bad = (~finite).long()
-        self.skipped[name] = torch.stack((self.skipped[name][0] + bad, (self.skipped[name][1] + 1) * bad))
+                        slots[slot] = _laid_out_like(parameter, tensor)
 
     @torch.no_grad()
     def update_ema(self, limit: float) -> None:
@@ -106,9 +77,8 @@ class State:
 
         Buffers stay as they were: those of models that are shipped are constants.
         """
-        if self._pairs is None:
-            self._pairs = (list(self.ema.parameters()), list(self.models["model"].parameters()))
-        average, current = self._pairs
+        average: list[Tensor] = list(self.ema.parameters())
+        current: list[Tensor] = list(self.models["model"].parameters())
         torch._foreach_lerp_(average, current, 1 - ema_decay(limit, self.step))
 
     def tensors(self) -> dict[str, Tensor]:
@@ -116,13 +86,10 @@ class State:
         flat = {f"ema/{name}": tensor for name, tensor in self.ema.state_dict().items()}
         for part, model in self.models.items():
             flat |= {f"models/{part}/{name}": tensor for name, tensor in model.state_dict().items()}
-            flat[f"skipped/{part}"] = self.skipped[part]
+            flat[f"skipped/{part}"] = torch.tensor(self.skipped[part])
             for index, slots in self.optimizers[part].state_dict()["state"].items():
-                flat |= {
-                    f"optimizers/{part}/{index}/{slot}": tensor
-                    for slot, tensor in slots.items()
-                    if isinstance(tensor, Tensor)
-                }
+                kept = {slot: tensor for slot, tensor in slots.items() if isinstance(tensor, Tensor)}
+                flat |= {f"optimizers/{part}/{index}/{slot}": tensor for slot, tensor in kept.items()}
         return flat
 
     def load_tensors(self, flat: dict[str, Tensor], step: int) -> None:
@@ -134,8 +101,8 @@ class State:
         self.ema.load_state_dict(_below(flat, "ema/"))
         for part, model in self.models.items():
             model.load_state_dict(_below(flat, f"models/{part}/"))
-            if f"skipped/{part}" in flat:  # states of earlier versions have none
-                self.skipped[part].copy_(flat[f"skipped/{part}"])
+            total, in_a_row = flat[f"skipped/{part}"].tolist()
+            self.skipped[part] = (int(total), int(in_a_row))
             slots: dict[int, dict[str, Tensor]] = {}
             for name, tensor in _below(flat, f"optimizers/{part}/").items():
                 index, slot = name.split("/")
@@ -146,6 +113,41 @@ class State:
             _check_slots(slots, optimizer, list(model.parameters()), part)
             optimizer.load_state_dict({"state": slots, "param_groups": optimizer.state_dict()["param_groups"]})
         self.step = step
+
+
+def save_state(folder: Path, state: State, key: str) -> None:
+    """Saves the state of the run whose content hash is `key`, atomically."""
+    save_tensors(folder / STATE_FILE, state.tensors(), {"kind": "training state", "step": state.step, "key": key})
+
+
+def load_state(folder: Path, state: State, key: str) -> bool:
+    """Restores the state that was saved under the same key; returns whether there was one.
+
+    Raises:
+        UserError: where the file is damaged or of another architecture.
+    """
+    path = folder / STATE_FILE
+    if not path.exists():
+        return False
+    tensors, description = load_tensors(path)
+    if description.get("key") != key:
+        return False
+    try:
+        state.load_tensors(tensors, int(description["step"]))
+    except (KeyError, OverflowError, RuntimeError, TypeError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise UserError(f"{path} does not fit this model ({reason}): delete {path.parent} to train afresh") from error
+    return True
+
+
+def share_state(state: State, processes: Processes) -> None:
+    """Gives every process the state of process 0.
+
+    A fresh state too: machines may round differently when they draw the initial weights.
+    """
+    step, tensors = processes.once(lambda: state.step), processes.share(state.tensors())
+    if not processes.is_main:
+        state.load_tensors(tensors, step)
 
 
 def _adam(parameters: list[nn.Parameter], betas: tuple[float, float]) -> Optimizer:
@@ -166,16 +168,6 @@ def _muon(parameters: list[nn.Parameter], betas: tuple[float, float]) -> Optimiz
     return optimizer
 
 
-def _changing(optimizer: Optimizer) -> Iterator[tuple[tuple[Tensor, str], Tensor]]:
-    """Weights and what the optimiser keeps of each, by weight and name."""
-    for group in optimizer.param_groups:
-        for parameter in group["params"]:
-            yield (parameter, ""), parameter
-            for slot, tensor in optimizer.state.get(parameter, {}).items():
-                if isinstance(tensor, Tensor):
-                    yield (parameter, slot), tensor
-
-
 def _check_slots(
     slots: dict[int, dict[str, Tensor]], optimizer: Optimizer, parameters: list[nn.Parameter], part: str
 ) -> None:
@@ -190,6 +182,12 @@ def _check_slots(
                 raise ValueError(f"{slot} of parameter {index} of {part!r} is {tensor.dtype} {tuple(tensor.shape)}")
         if found.keys() not in known:
             raise ValueError(f"the optimiser has for parameter {index} of {part!r}: {', '.join(found)}")
+
+
+def _laid_out_like(parameter: Tensor, tensor: Tensor) -> Tensor:
+    if tensor.stride() == parameter.stride():
+        return tensor
+    return torch.empty_like(parameter, dtype=tensor.dtype, requires_grad=False).copy_(tensor)
 
 
 def _below(flat: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -148,7 +148,7 @@ def test_a_loss_that_is_no_number_stops_with_the_step(tmp_path):
     tree["score"]["training"] |= {"lr": 1e30, "log_every": 1}
     with pytest.raises(
         UserError,
-        match=r"loss is not a finite .* step \d+ \(.* of class '\d'\), and the last \d+ updates were skipped: lower",
+        match=r"the last \d+ updates of model until step \d+ were skipped, because .* not a finite number: lower",
     ):
         list(train_stage("score", tmp_path / "s", ScoreStage.model_validate(tree), DATA, ALONE))
 

@@ -1,0 +1,394 @@
+import itertools
+
+import pytest
+import torch
+
+from condgen.classifier import ClassifierConfig
+from condgen.errors import UserError
+from condgen.generator import GeneratorConfig
+from condgen.losses import (
+    AdversarialScoreMatching,
+    Critic,
+    Discriminator,
+    DistributionMatching,
+    LikelihoodTerm,
+    ScoreIdentity,
+    ScoreMismatching,
+    classifier_loss,
+    mismatching_levels,
+)
+from condgen.networks import MLPDiscriminatorSettings, MLPSettings
+from condgen.schedules import EDM, LogNormal
+from condgen.score import ScoreConfig
+from condgen.training import (
+    Augmentation,
+    Batch,
+    Processes,
+    State,
+    Task,
+    TrainingSettings,
+    load_state,
+    save_state,
+    train,
+)
+from condgen.training.generator_tasks import LikelihoodGuide, MatchingTask, MismatchingTask
+from condgen.training.settings import learning_rate_factor
+from condgen.training.state import ema_decay
+from condgen.training.tasks import AdversarialScoreTask, ClassifierTask, ScoreTask
+
+NET = MLPSettings(width=16, depth=1, embedding=8)
+SETTINGS = TrainingSettings(steps=10, batch=12, lr=1e-2, warmup=5, save_every=5)
+ALONE = Processes(cpu=True)
+
+
+def score_task(data, labels="none"):
+    about = {"shape": data.shape, "names": data.names, "labels": labels}
+    return ScoreTask(
+        ScoreConfig(network=NET, schedule=EDM(), sigma_data=0.5, **about).build(),
+        LogNormal(),
+    )
+
+
+def adversarial_task(data):
+    model = score_task(data).model
+    objective = AdversarialScoreMatching(network=MLPDiscriminatorSettings(width=16, depth=1), discriminator_steps=2)
+    return AdversarialScoreTask(model, Discriminator(objective.network, True, model), objective, LogNormal())
+
+
+def classifier_task(data, loss="dlsm"):
+    prior = score_task(data).model.eval().requires_grad_(False)
+    config = ClassifierConfig(network=NET, schedule=EDM(), shape=data.shape, names=data.names, sigma_data=0.5)
+    return ClassifierTask(config.build(), classifier_loss({"loss": loss}, ""), LogNormal(), prior)
+
+
+def generator(data):
+    return GeneratorConfig(network=NET, shape=data.shape, names=data.names, latent=4).build()
+
+
+def mismatching_task(data):
+    critic = Critic(NET, data.shape, data.n_classes, mismatching_levels())
+    guide = LikelihoodGuide(classifier_task(data).model.eval().requires_grad_(False), LikelihoodTerm(weight=0.3))
+    objective = ScoreMismatching(network=NET, critic_steps=2)
+    return MismatchingTask(generator(data), critic, objective, Augmentation(probability=0.5), guide)
+
+
+def matching_task(data, objective=ScoreIdentity):
+    real, fake = (score_task(data, "embedding").model for _ in range(2))
+    return MatchingTask(generator(data), real, fake, objective(network=NET))
+
+
+TASKS = {
+    "score": score_task,
+    "conditional": lambda data: ScoreTask(score_task(data, "embedding").model, LogNormal(), 0.3),
+    "per class": lambda data: score_task(data, "separate"),
+    "adversarial": adversarial_task,
+    "ce": lambda data: classifier_task(data, "ce"),
+    "dlsm": classifier_task,
+    "smm": mismatching_task,
+    "sid": matching_task,
+    "dmd": lambda data: matching_task(data, DistributionMatching),
+}
+
+
+def fresh(make, data, seed=0):
+    torch.manual_seed(seed)
+    task = make(data)
+    return task, State.fresh(task.models(), SETTINGS.betas)
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_every_parameter_moves_in_the_first_step_with_warm_up_on(name, tiny_images):
+    task, state = fresh(TASKS[name], tiny_images)
+    before = {part: [p.detach().clone() for p in model.parameters()] for part, model in state.models.items()}
+    next(train(task, state, tiny_images, SETTINGS, 0, ALONE))
+    for part, model in state.models.items():
+        moved = [not torch.equal(old, new) for old, new in zip(before[part], model.parameters(), strict=True)]
+        assert all(moved), f"{part}: {moved.count(False)} of {len(moved)} stand still"
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_ten_steps_are_five_and_five_bit_for_bit(name, tiny_images, tmp_path):
+    task, whole = fresh(TASKS[name], tiny_images)
+    records = list(train(task, whole, tiny_images, SETTINGS, 0, ALONE))
+    task, first = fresh(TASKS[name], tiny_images)
+    for _ in itertools.islice(train(task, first, tiny_images, SETTINGS, 0, ALONE), 5):
+        pass
+    save_state(tmp_path, first, "key")
+    task, second = fresh(TASKS[name], tiny_images, seed=99)  # other weights, which the file replaces
+    if name in ("dlsm", "ce"):
+        task.prior = fresh(TASKS[name], tiny_images)[0].prior
+    if name == "smm":
+        task.likely = fresh(TASKS[name], tiny_images)[0].likely
+    assert load_state(tmp_path, second, "key")
+    resumed = list(train(task, second, tiny_images, SETTINGS, 0, ALONE))
+    assert [record.step for record in resumed] == [6, 7, 8, 9, 10]
+    assert [float(r.metrics["loss"]) for r in resumed] == [float(r.metrics["loss"]) for r in records[5:]]
+    expected, found = whole.tensors(), second.tensors()
+    assert expected.keys() == found.keys()
+    assert all(torch.equal(expected[key], found[key]) for key in expected)
+
+
+def test_training_lowers_the_loss(tiny_images):
+    settings = SETTINGS.model_copy(update={"steps": 200, "batch": 60})
+    for name, metric in (("score", "loss"), ("adversarial", "dsm"), ("dlsm", "ce"), ("ce", "ce")):
+        task, state = fresh(TASKS[name], tiny_images)
+        losses = [float(r.metrics[metric]) for r in train(task, state, tiny_images, settings, 0, ALONE)]
+        assert sum(losses[-20:]) < 0.9 * sum(losses[:20]), name
+
+
+def test_the_learning_rate_is_a_pure_function_of_the_step():
+    factors = [learning_rate_factor(SETTINGS, step) for step in range(10)]
+    assert factors[0] > 0
+    assert factors == [learning_rate_factor(SETTINGS, step) for step in range(10)]
+    assert max(factors) == max(factors[4:]) <= 1
+    constant = SETTINGS.model_copy(update={"decay": "constant", "warmup": 0})
+    assert [learning_rate_factor(constant, step) for step in (0, 9)] == [1, 1]
+
+
+def test_a_tail_is_constant_for_seven_tenths_and_then_falls_in_a_straight_line():
+    tail = TrainingSettings(steps=100, batch=12, warmup=10, decay="tail")
+    factors = [learning_rate_factor(tail, step) for step in range(100)]
+    assert factors[:10] == pytest.approx([(step + 1) / 10 for step in range(10)])
+    assert factors[10:71] == pytest.approx([1.0] * 61)
+    assert factors[70:] == pytest.approx([(100 - step) / 30 for step in range(70, 100)])
+    assert factors[-1] > 0
+    warm = tail.model_copy(update={"warmup": 90})  # a warm-up that is not over when the fall begins
+    assert learning_rate_factor(warm, 84) == pytest.approx(85 / 90 * 16 / 30)
+
+
+def test_every_pass_sees_every_row_once(tiny_images):
+    seen = [Batch(tiny_images, SETTINGS, 0, step, ALONE) for step in range(10)]  # two passes of 60 rows, 12 a step
+    for half in (seen[:5], seen[5:]):
+        rows = torch.cat([batch.x for batch in half]).flatten(1)
+        assert torch.equal(rows.sort(0).values, tiny_images.floats().flatten(1).sort(0).values)
+    assert not torch.equal(seen[0].x, seen[5].x)
+
+
+def test_uniform_draws_are_even_and_fresh(tiny_images):
+    batch = Batch(tiny_images, SETTINGS, 0, 3, ALONE)
+    first, second = batch.uniform(), batch.uniform()
+    for draws in (first, second):
+        assert sorted((draws * 12).long().tolist()) == list(range(12))
+    assert not torch.equal(first, second)
+    assert first.dtype == torch.float64
+
+
+def test_two_ranks_see_the_rows_of_one(tiny_images):
+    class Rank(Processes):
+        def __init__(self, rank):
+            self.rank, self.count = rank, 2
+
+    whole = Batch(tiny_images, SETTINGS, 0, 3, ALONE)
+    parts = [Batch(tiny_images, SETTINGS, 0, 3, Rank(rank)) for rank in (0, 1)]
+    assert torch.equal(whole.x, torch.cat([part.x for part in parts]))
+    assert torch.equal(whole.normal(2), torch.cat([part.normal(2) for part in parts]))
+    assert sum(part.weight for part in parts) == 1
+
+
+def test_moving_average_equals_its_closed_form():
+    torch.manual_seed(0)
+    model = torch.nn.Linear(2, 1)
+    state = State.fresh({"model": model}, (0.9, 0.999))
+    average = model.weight.detach().clone()
+    for step in range(1, 6):
+        with torch.no_grad():
+            model.weight.add_(step)
+        state.step = step
+        state.update_ema(0.9)
+        decay = min(0.9, (1 + step) / (10 + step))
+        average = decay * average + (1 - decay) * model.weight.detach()
+    torch.testing.assert_close(state.ema.weight, average)
+    assert ema_decay(0.9, 10**6) == 0.9
+
+
+def test_state_of_another_key_or_architecture(tiny_images, tmp_path):
+    task, state = fresh(score_task, tiny_images)
+    next(train(task, state, tiny_images, SETTINGS, 0, ALONE))
+    assert not load_state(tmp_path, state, "key")
+    save_state(tmp_path, state, "key")
+    assert not load_state(tmp_path, state, "another key")
+    other = State.fresh({"model": torch.nn.Linear(2, 2)}, (0.9, 0.999))
+    with pytest.raises(UserError, match="does not fit this model"):
+        load_state(tmp_path, other, "key")
+
+
+# ----------------------------------------------------------------------------------------------------
+# A batch in parts
+
+
+class Watched(Processes):
+    """Notes the gradient of every update."""
+
+    def __init__(self):
+        super().__init__(cpu=True)
+        self.gradients = []
+
+    def average_gradients(self, parameters, weight):
+        self.gradients.append([None if p.grad is None else p.grad.clone() for p in parameters])
+
+
+def first_step(name, data, **changes):
+    task, state = fresh(TASKS[name], data)
+    watched = Watched()
+    settings = SETTINGS.model_copy(update={"batch": 13} | changes)
+    return watched.gradients, next(train(task, state, data, settings, 0, watched)).metrics
+
+
+@pytest.mark.parametrize("name", TASKS.keys() - {"adversarial"})  # its spectral norms take a step for each part
+@pytest.mark.parametrize("size", [1, 5, 12])
+def test_parts_give_the_gradient_and_the_metrics_of_the_whole(name, size, tiny_images):
+    """13 rows, which no size divides. Judges are equal to rounding only after their own first update."""
+    whole, metrics = first_step(name, tiny_images)
+    parts, shown = first_step(name, tiny_images, micro_batch=size)
+    assert metrics.keys() == shown.keys()
+    for key, value in metrics.items():
+        torch.testing.assert_close(shown[key], value, rtol=1e-3, atol=1e-5)
+    for update, (expected, found) in enumerate(zip(whole, parts, strict=True)):
+        scale = max(float(gradient.abs().max()) for gradient in expected if gradient is not None)
+        for one, other in zip(expected, found, strict=True):
+            assert (one is None) == (other is None)
+            if one is not None:
+                torch.testing.assert_close(other / scale, one / scale, rtol=0, atol=1e-6 if update == 0 else 1e-2)
+
+
+@pytest.mark.parametrize(("size", "expected"), [(4, [4, 4, 2]), (3, [3, 3, 3, 1]), (10, [10]), (99, [10])])
+def test_no_part_is_larger_than_asked(size, expected, tiny_images):
+    seen = []
+
+    class Counting(Task):
+        model = torch.nn.Linear(16, 1)
+
+        def models(self):
+            return {"model": self.model}
+
+        def update(self, batch, apply):
+            return apply("model", lambda x: seen.append(len(x)) or {"loss": self.model(x.flatten(1))[:, 0]}, batch.x)
+
+    settings = TrainingSettings(steps=1, batch=10, micro_batch=size)
+    task = Counting()
+    list(train(task, State.fresh(task.models(), settings.betas), tiny_images, settings, 0, ALONE))
+    assert seen == expected
+
+
+def test_dropout_differs_between_updates_steps_and_ranks(tiny_images):
+    masks = set()
+
+    class Twice(Task):
+        model = torch.nn.Linear(16, 1)
+
+        def models(self):
+            return {"model": self.model}
+
+        def losses(self, x):
+            masks.add(tuple(torch.nn.functional.dropout(torch.ones(40), 0.5).tolist()))
+            return {"loss": self.model(x.flatten(1))[:, 0]}
+
+        def update(self, batch, apply):
+            for _ in range(2):
+                shown = apply("model", self.losses, batch.x)
+            return shown
+
+    class Rank(Processes):
+        def __init__(self, rank):
+            self.rank, self.count = rank, 2
+
+        def average_gradients(self, parameters, weight):
+            pass
+
+        def average(self, value, weight):
+            return value
+
+    settings = SETTINGS.model_copy(update={"steps": 3})
+    for _ in range(2):  # the second time they are the same
+        for rank in (0, 1):
+            task = Twice()
+            list(train(task, State.fresh(task.models(), settings.betas), tiny_images, settings, 0, Rank(rank)))
+        assert len(masks) == 12
+
+
+# ----------------------------------------------------------------------------------------------------
+# Updates that are not finite
+
+
+class OneBadRow(Task):
+    """Least squares with noise levels, of which row 7 goes wrong in some steps."""
+
+    def __init__(self, value, steps, *, flat=False):
+        torch.manual_seed(0)
+        self.model, self.value, self.steps, self.flat = torch.nn.Linear(16, 3), torch.tensor(value), steps, flat
+        self.seen = []
+
+    def models(self):
+        return {"model": self.model}
+
+    def update(self, batch, apply):
+        t = batch.times(LogNormal(), EDM())
+        self.seen.append((t, batch.y))
+
+        def losses(x, y, t, place):
+            loss = (self.model(x.flatten(1)) - torch.eye(3)[y]).square().mean(1)
+            chosen = (place == 7) & (len(self.seen) in self.steps)
+            factor = torch.where(chosen, self.value, 1.0)
+            return {"loss": torch.where(chosen, self.value, loss) if self.flat else loss * factor}
+
+        return apply("model", losses, batch.x, batch.y, t, torch.arange(12))
+
+
+@pytest.mark.parametrize("flat", [False, True], ids=["with a gradient", "without"])
+@pytest.mark.parametrize("value", [torch.nan, torch.inf, -torch.inf])
+@pytest.mark.parametrize("micro_batch", [None, 5])
+@pytest.mark.parametrize("optimizer", ["adam", "muon"])
+def test_a_bad_row_is_named_and_moves_neither_weights_nor_moments(tiny_images, value, micro_batch, flat, optimizer):
+    task = OneBadRow(value, {3}, flat=flat)
+    settings = SETTINGS.model_copy(update={"steps": 6, "micro_batch": micro_batch})
+    state, states = State.fresh(task.models(), SETTINGS.betas, optimizer), []
+    for record in train(task, state, tiny_images, settings, 0, ALONE):
+        states.append({name: v.clone() for name, v in state.tensors().items() if name.startswith(("models", "opt"))})
+        assert bool(record.skipped) == (record.step == 3)
+        if record.skipped:
+            t, y = task.seen[2]
+            (update,) = record.skipped
+            assert (update.step, update.network, update.losses, update.rows, update.of) == (
+                3,
+                "model",
+                ("loss",),
+                1,
+                12,
+            )
+            assert update.noise_level == pytest.approx(float(t[7]))
+            assert update.label == int(y[7])
+            assert "1 of 12 rows, the worst at noise level" in update.in_words(tiny_images.names)
+    assert state.skipped == {"model": (1, 0)}
+    assert all(torch.equal(states[1][name], states[2][name]) for name in states[1])
+    assert not torch.equal(states[2]["models/model/weight"], states[3]["models/model/weight"])
+
+
+def test_after_too_many_in_a_row_training_ends_and_does_so_again(tiny_images):
+    task = OneBadRow(torch.nan, range(3, 100))
+    settings = SETTINGS.model_copy(update={"steps": 40, "skip_limit": 4})
+    state = State.fresh(task.models(), SETTINGS.betas)
+    for _ in range(2):
+        with pytest.raises(
+            UserError, match=r"the last 4 updates of model until step 6 were skipped.*lower the learning"
+        ):
+            list(train(task, state, tiny_images, settings, 0, ALONE))
+    records = train(task, state, tiny_images, settings.model_copy(update={"skip_limit": 5}), 0, ALONE)
+    assert next(records).step == 7
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("huge", ["weights", "inputs"])
+def test_overflow_in_a_network_is_detected(tiny_images, precision, huge):
+    about = {"shape": tiny_images.shape, "names": tiny_images.names, "sigma_data": 1e-30 if huge == "inputs" else 0.5}
+    model = ScoreConfig(network=NET, schedule=EDM(sigma_min=1e-32, sigma_max=80), **about).build()
+    if huge == "weights":
+        with torch.no_grad():
+            for parameter in model.parameters():
+                parameter.mul_(1e25).add_(1e25)
+    task = ScoreTask(model, LogNormal(mean=-60.0 if huge == "inputs" else -1.2))
+    state = State.fresh(task.models(), SETTINGS.betas)
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    settings = TrainingSettings(steps=6, batch=12, precision=precision)
+    with pytest.raises(UserError, match="the last 3 updates"):
+        list(train(task, state, tiny_images, settings, 0, ALONE))
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
