@@ -30,7 +30,7 @@ from condgen.report.load import read_run
 from condgen.runs.models import read_calibration
 from condgen.runs.sample_folder import read_samples
 from condgen.score import ScoreModel
-from condgen.training.checkpoint import load_state
+from condgen.training import load_state
 from condgen.training.state import State
 
 PATIENCE, MEMORY = 5.0, 2 * 10**9
