@@ -14,7 +14,7 @@ import stat
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any, BinaryIO
 
 import psutil
@@ -37,6 +37,7 @@ __all__ = [
     "read_picture",
     "read_text",
     "remove_unfinished",
+    "within",
     "write_atomically",
     "write_png",
 ]
@@ -218,3 +219,23 @@ def remove_unfinished(folder: Path) -> None:
         if found is not None and (int(found[1]) == os.getpid() or not psutil.pid_exists(int(found[1]))):
             with contextlib.suppress(OSError):  # nothing depends on it
                 path.unlink()
+
+
+def within(root: Path, name: object, where: Path | None = None) -> Path:
+    """The path of this name in a folder, whether there is anything or not.
+
+    Args:
+        root: the folder, which may be reached through links itself.
+        name: relative to it.
+        where: the file that gives the name, if it is not one of condgen's own.
+
+    Raises:
+        UserError: where the name, or a symbolic link on the way, leads elsewhere.
+    """
+    said = f"{where} names {name!r}, which" if where else f"{root / str(name)}"
+    if not isinstance(name, str) or "\0" in name or PurePath(name).is_absolute() or ".." in PurePath(name).parts:
+        raise UserError(f"{said} does not lie within {root}: correct it, or make the folder again")
+    base = os.path.realpath(root)
+    if os.path.realpath(root / name) != os.path.normpath(os.path.join(base, name)):
+        raise UserError(f"{said} is reached through a symbolic link: put the file itself in its place")
+    return root / name

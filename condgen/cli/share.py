@@ -102,7 +102,7 @@ def tensorboard(
     The same command again adds what is new. Show them by tensorboard --logdir FOLDER/tensorboard.
     """
     from condgen.export import EVENTS, Events
-    from condgen.export.inside import within
+    from condgen.files import within
 
     place = out or within(folder, EVENTS)
     with closing(Events(folder, place)) as events:

@@ -6,17 +6,15 @@ Whatever comes from a run, names of classes above all, is escaped, so that it sh
 import json
 import re
 from collections.abc import Mapping, Sequence
-from importlib.resources import files
 from typing import Any
 
 import yaml
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
-from jinja2 import Environment, FunctionLoader, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from condgen import __version__
-from condgen.export.places import last_part
-from condgen.export.sources import Measured, Model, Source
+from condgen.export.sources import Measured, Model, Source, last_part
 from condgen.hub import repository_of
 from condgen.metrics import REAL
 from condgen.report import (
@@ -68,7 +66,6 @@ def model_card(
         above=Markup(above),
         levels=_levels(model),
         loss=_loss(model),
-        ce_weight=_objective(model).get("ce_weight", 0),
         data=_data(model),
         imported="imported" in model.stage,
     )
@@ -195,13 +192,8 @@ def _levels(model: Model) -> Markup:
 
 
 def _loss(model: Model) -> str:
-    """The objective, by the name that the settings give it."""
-    return str(_objective(model).get("loss", ""))
-
-
-def _objective(model: Model) -> dict[str, Any]:
     part: dict[str, Any] = model.stage.get({"score model": "score"}.get(model.kind, model.kind)) or {}
-    return part.get("objective") or {}
+    return str((part.get("objective") or {}).get("loss", ""))
 
 
 def _data(model: Model) -> str:
@@ -224,7 +216,7 @@ def _escaped(value: object) -> str:
 
 def _template(name: str) -> Any:  # noqa: ANN401 - jinja2 has no types of its own here
     environment = Environment(
-        loader=FunctionLoader(lambda found: files("condgen.export").joinpath(found).read_text(encoding="utf-8")),
+        loader=PackageLoader("condgen.export", "."),
         autoescape=False,  # Markdown, which `finalize` escapes
         finalize=_escaped,
         undefined=StrictUndefined,

@@ -1,25 +1,21 @@
 """The logs of a run as event files of TensorBoard.
 
-`log.jsonl` is the one log, and stays it: this reads what it says, of runs that were finished long ago as well, and of
-one that is at work. What was written is remembered, so that only new rows are added; where training went back to its
-last state and did steps again, the stage's events are written anew.
+They are written anew by each command, and added to while it follows a run at work.
 """
 
-import hashlib
-import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from condgen.errors import UserError
-from condgen.export.inside import named_parts, within
-from condgen.files import as_rgb, blamed_on, read_bytes, read_picture
+from condgen.export.sources import named_parts
+from condgen.files import as_rgb, blamed_on, read_picture, within
 from condgen.recipes import read_yaml
 from condgen.report import sample_grid
-from condgen.runs import read_json, read_rows, write_json
+from condgen.runs import read_rows
 from condgen.runs.layout import GRID, LOG_FILE, PREVIEWS, RECIPE_FILE, RUN_FILE, SAMPLES_FOLDER, SCORE
 from condgen.runs.previews import read_previews
 
@@ -31,7 +27,6 @@ __all__ = ["EVENTS", "Events"]
 EVENTS = "tensorboard"
 """The sub-folder of a run for its event files."""
 
-_MEMORY = "written.json"
 _BY_LEVEL = ("accuracy", "cross_entropy", "ece", "gain", "scale")  # of what is measured of a classifier
 
 
@@ -58,9 +53,10 @@ class Events:
         self.folder, self.out = folder, out
         self._new_writer = SummaryWriter
         self._writers: dict[Path, SummaryWriter] = {}
+        self._written: dict[Path, list[object]] = {}  # by folder of events, the rows or pictures that they show
 
     def update(self) -> int:
-        """Adds what is new in the logs, and new pictures of samples; returns how many rows and pictures that were."""
+        """Adds new rows of the logs and new pictures of samples; returns how many."""
         return sum(self._add_log(name, place) for name, place in _stages(self.folder)) + self._add_samples()
 
     def close(self) -> None:
@@ -71,18 +67,16 @@ class Events:
 
     def _add_log(self, name: str, place: Path) -> int:
         rows, out = read_rows(within(place, LOG_FILE)), within(self.out, name)
-        memory = read_json(out / _MEMORY) if (out / _MEMORY).is_file() else {}
-        known = int(memory.get("rows", 0))
-        if known and memory.get("digest") != _digest(rows[:known]):
-            self._forget(out)
-            known = 0
-        for row in rows[known:]:
+        known = self._written.get(out, [])
+        if not known or known != rows[: len(known)]:  # steps were done again
+            self._begin(out)
+            known = []
+        for row in rows[len(known) :]:
             with blamed_on(place / LOG_FILE):
                 self._add_row(out, place, row)
-        if len(rows) > known:
-            self._writer(out).flush()
-            write_json(out / _MEMORY, {"rows": len(rows), "digest": _digest(rows)})
-        return len(rows) - known
+        self._written[out] = list(rows)
+        self._flush(out)
+        return len(rows) - len(known)
 
     def _add_row(self, out: Path, place: Path, row: Mapping[str, Any]) -> None:
         step = row.get("step")
@@ -91,31 +85,28 @@ class Events:
         for tag, value in _scalars(row):
             self._writer(out).add_scalar(tag, value, step)
         if "preview" in row and within(place, f"{PREVIEWS}/{step:08d}.safetensors").is_file():
-            look = read_previews(place, until=step)[-1]
-            if look.x.ndim == 4:
-                picture = sample_grid({"": (look.x, look.y.tolist())}, look.names)
+            preview = read_previews(place, until=step)[-1]
+            if preview.x.ndim == 4:
+                picture = sample_grid({"": (preview.x, preview.y.tolist())}, preview.names)
                 self._writer(out).add_image("samples", np.asarray(picture), step, dataformats="HWC")
 
     def _add_samples(self) -> int:
         """The grid of every method's samples."""
         added = 0
         for path in sorted(self.folder.glob(f"{SAMPLES_FOLDER}/*/{GRID}")):
-            out = within(self.out, f"samples/{path.parent.name}")
+            out = within(self.out, f"{SAMPLES_FOLDER}/{path.parent.name}")
             within(self.folder, f"{SAMPLES_FOLDER}/{path.parent.name}/{GRID}")
-            try:
-                digest = hashlib.sha256(read_bytes(path)).hexdigest()
-            except (OSError, ValueError) as error:
-                raise UserError(f"{path} is no picture ({error}): delete it") from error
-            if ".before-" in path.parent.name or _remembered(out) == digest:
+            changed: list[object] = [path.stat().st_mtime_ns]
+            if ".before-" in path.parent.name or self._written.get(out) == changed:
                 continue
             try:
                 picture = as_rgb(read_picture(path))
             except OSError as error:
                 raise UserError(f"{path} is no picture ({error}): delete it") from error
-            self._forget(out)
+            self._begin(out)
             self._writer(out).add_image("samples", np.asarray(picture), 0, dataformats="HWC")
-            self._writer(out).flush()
-            write_json(out / _MEMORY, {"digest": digest})
+            self._flush(out)
+            self._written[out] = changed
             added += 1
         return added
 
@@ -124,19 +115,16 @@ class Events:
             self._writers[out] = self._new_writer(str(out))
         return self._writers[out]
 
-    def _forget(self, out: Path) -> None:
+    def _flush(self, out: Path) -> None:
+        if out in self._writers:
+            self._writers[out].flush()
+
+    def _begin(self, out: Path) -> None:
+        """Deletes earlier event files."""
         if out in self._writers:
             self._writers.pop(out).close()
         for path in out.glob("events.out.tfevents.*"):
             path.unlink()
-
-
-def _remembered(out: Path) -> object:
-    return read_json(out / _MEMORY).get("digest") if (out / _MEMORY).is_file() else None
-
-
-def _digest(rows: Sequence[Mapping[str, Any]]) -> str:
-    return hashlib.sha256(json.dumps(rows).encode()).hexdigest()
 
 
 def _stages(folder: Path) -> list[tuple[str, Path]]:

@@ -16,10 +16,8 @@ from condgen import __version__
 from condgen.checkpoint import MODEL_FILE
 from condgen.errors import UserError
 from condgen.export.card import PLACE, model_card, run_card
-from condgen.export.inside import within
-from condgen.export.places import without_place
-from condgen.export.sources import Measured, Model, Source, read_source
-from condgen.files import blamed_on, read_bytes, write_atomically
+from condgen.export.sources import Measured, Model, Source, last_part, read_source
+from condgen.files import blamed_on, read_bytes, within, write_atomically
 from condgen.hub import CALIBRATION_FILE, CONFIG_FILE
 from condgen.report import draw_errors, escape_markdown
 from condgen.runs import read_json
@@ -182,11 +180,11 @@ def _read(path: Path, most: int | None = None) -> bytes:
 
 
 def _copy_text(path: Path, target: Path, roots: set[str]) -> None:
-    """Copies a file without the paths of data."""
+    """Copies a file with the names of data folders in place of their paths, however the file quotes text."""
     text = _read(path, _LARGEST).decode("utf-8")
-    for root in roots:
-        for dress in (str, escape, escape_markdown, lambda value: json.dumps(value)[1:-1]):
-            text = without_place(text, root, dress)
+    for root in filter(lambda root: last_part(root) and len(Path(root).parts) > 1, roots):
+        for encode in (str, escape, escape_markdown, lambda value: json.dumps(value)[1:-1]):
+            text = text.replace(encode(root), encode(last_part(root)))
     write_atomically(target, text.encode())
 
 

@@ -5,18 +5,22 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
+from pydantic import TypeAdapter, ValidationError
+
 from condgen.checkpoint import MODEL_FILE, load_tensors
 from condgen.errors import UserError
-from condgen.export.inside import checked_name, named_parts, within
-from condgen.export.places import last_part, without_place
+from condgen.files import within
 from condgen.hub import CONFIG_FILE
 from condgen.metrics import REAL
 from condgen.recipes import read_yaml
+from condgen.recipes.guidance import Name
 from condgen.report import ErrorRow, MetricRow, parse_rows
 from condgen.runs import default_methods_in, read_json, read_settings
 from condgen.runs.layout import DIAGNOSTICS, METRICS, RECIPE_FILE, RUN_FILE, SNAPSHOTS, STAGE_FILE, classifier_folder
 
-__all__ = ["Kind", "Measured", "Model", "Source", "read_source"]
+__all__ = ["Kind", "Measured", "Model", "Source", "checked_name", "last_part", "named_parts", "read_source"]
+
+_NAME: TypeAdapter[str] = TypeAdapter(Name)
 
 Kind: TypeAlias = Literal["score model", "classifier", "generator"]
 
@@ -199,7 +203,8 @@ def _measured(run: Path) -> Measured:
         diagnosed = {name: method.model_dump(mode="json") for name, method in default_methods_in(classifiers).items()}
     root = str((recipe.get("data") or {}).get("root") or "")
     if root:
-        metrics = [row.model_copy(update={"reference": without_place(str(row.reference), root)}) for row in metrics]
+        named = {row.reference: str(row.reference).replace(root, last_part(root) or root) for row in metrics}
+        metrics = [row.model_copy(update={"reference": named[row.reference]}) for row in metrics]
     return Measured(
         metrics=metrics,
         errors=errors,
@@ -214,3 +219,34 @@ def _about(run: Mapping[str, Any]) -> tuple[str, ...]:
     parts = [f"{key} {run[key]}" for key in ("condgen", "torch") if key in run]
     parts += [f"{key} {machine[key]}" for key in ("cpu", "device") if machine.get(key)]
     return tuple(parts)
+
+
+def checked_name(name: object, where: Path) -> str:
+    """A name as recipes allow it: no path, nothing that Markdown or a shell would take amiss.
+
+    Raises:
+        UserError: where it is another.
+    """
+    try:
+        return _NAME.validate_python(name)
+    except ValidationError as error:
+        raise UserError(
+            f"{where} holds the name {name!r}: only letters, digits, _, . and - are allowed; make the run again"
+        ) from error
+
+
+def named_parts(tree: object, where: Path) -> dict[str, Mapping[str, Any]]:
+    """A part of a recipe that holds settings by name, such as its methods; nothing stands for none.
+
+    Raises:
+        UserError: where it is something else, or a name is not one.
+    """
+    found = {} if tree is None else tree
+    if not isinstance(found, dict) or not all(isinstance(part, dict | None) for part in found.values()):
+        raise UserError(f"{where} is damaged: settings by name are expected in {str(tree)[:60]!r}; make the run again")
+    return {checked_name(name, where): part or {} for name, part in found.items()}
+
+
+def last_part(root: str) -> str:
+    """The name of a folder of data, which stands for its path in what is published; empty for `.` and `..`."""
+    return Path(root).name.replace("..", "")

@@ -58,16 +58,3 @@ def test_the_last_row_of_the_accuracy_score_is_of_training_data():
     text = _text(_model(), Measured(metrics=rows, sampled={"a": {}})).text
     assert "real data that were held out: n = 100. For CAS it is what a classifier learns" in text
     assert "from real training data: n = 400." in text
-
-
-@pytest.mark.parametrize(
-    ("objective", "words"),
-    [
-        ({"loss": "dlsm", "ce_weight": 0.25}, "(Chao et al. 2022) plus cross-entropy at weight 0.25. The former"),
-        ({"loss": "dlsm", "ce_weight": 0.0}, "(Chao et al. 2022). The former builds"),
-        ({"loss": "ce", "ce_weight": 1.0}, "The loss is cross-entropy at all noise levels."),
-    ],
-)
-def test_the_objective_is_named_whole(objective, words):
-    model = _model("classifier", {"classifier": {"objective": objective}}, "classifier-x")
-    assert words in " ".join(_text(model).text.split())

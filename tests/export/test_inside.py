@@ -9,9 +9,9 @@ import yaml
 from condgen.checkpoint import save_tensors
 from condgen.errors import UserError
 from condgen.export import Events, export
-from condgen.export.inside import checked_name, named_parts, within
-from condgen.export.places import without_place
-from condgen.score import ScoreConfig, ScoreModel
+from condgen.export.sources import checked_name, named_parts
+from condgen.files import within
+from condgen.score import ScoreConfig
 
 CONFIG = ScoreConfig.model_validate(
     {
@@ -29,9 +29,7 @@ RECIPE = {"name": "r", "score": {}, "sample": {"methods": {"plain": {}}}}
 def run(tmp_path):
     """The folder of a run with one model, whose report and samples are there."""
     folder = tmp_path / "run"
-    save_tensors(
-        folder / "score" / "model.safetensors", ScoreModel(CONFIG).state_dict(), CONFIG.model_dump(mode="json")
-    )
+    save_tensors(folder / "score" / "model.safetensors", CONFIG.build().state_dict(), CONFIG.model_dump(mode="json"))
     (folder / "score" / "recipe.yaml").write_text("data: {kind: digits}\nscore: {}\n")
     (folder / "samples" / "plain").mkdir(parents=True)
     (folder / "samples" / "plain" / "grid.png").write_bytes(b"a picture")
@@ -67,7 +65,7 @@ def test_a_file_of_gigabytes_of_nothing_is_not_copied(run, file, tmp_path):
 def test_a_model_that_says_too_little_is_no_traceback(run, key, tmp_path):
     about = CONFIG.model_dump(mode="json")
     del about[key]
-    save_tensors(run / "score" / "model.safetensors", ScoreModel(CONFIG).state_dict(), about)
+    save_tensors(run / "score" / "model.safetensors", CONFIG.build().state_dict(), about)
     with pytest.raises(UserError, match="holds what condgen does not write"):
         export(run, tmp_path / "out", "mit")
     assert not (tmp_path / "out").exists()
@@ -156,23 +154,6 @@ def test_paths_and_names(tmp_path):
     assert checked_name("sid_v2.1-x", tmp_path) == "sid_v2.1-x"
     assert named_parts(None, tmp_path) == {}
     assert named_parts({"a": None}, tmp_path) == {"a": {}}
-
-
-@pytest.mark.parametrize(
-    ("root", "text", "shown"),
-    [
-        (".", "a. b", "a. b"),
-        ("..", "a.. b", "a.. b"),
-        ("/", "<p>a/b</p>", "<p>a/b</p>"),
-        ("b", "a b", "a b"),
-        ("/p", "<p>x</p> at /p http://p /photos a/p", "<p>x</p> at p http://p /photos a/p"),
-        ("/a/b", "/a/b train, /a/bc, '/a/b/c.png'", "b train, /a/bc, 'b/c.png'"),
-        ("data/pets", "data/pets mydata/pets", "pets mydata/pets"),
-        ("../..", "../.. and ../../x", "../.. and ../../x"),
-    ],
-)
-def test_the_place_of_data_is_replaced_where_it_stands_for_itself(root, text, shown):
-    assert without_place(text, root) == shown
 
 
 @pytest.mark.parametrize("root", [".", "/"])
