@@ -18,7 +18,6 @@ from condgen.networks.resample import Resampling, doubling, halving
 
 __all__ = [
     "BOUND",
-    "Activate",
     "GroupNorm",
     "Modulation",
     "Resample",
@@ -67,52 +66,18 @@ def is_channels_last(x: Tensor) -> bool:
     return x.ndim == 4 and not x.is_contiguous() and x.is_contiguous(memory_format=torch.channels_last)
 
 
-class Activate(nn.Module):
-    """silu(a n(x) + b) for group-normalised n(x), (B, C, ...) to the same shape.
+class GroupNorm(nn.GroupNorm):
+    """Group normalisation, (B, C, ...) to the same shape; SiLU follows where `activation`."""
 
-    Args:
-        groups: of channels.
-        activation: SiLU, or without it the identity.
-        eps: added to the variance.
-    """
+    def __init__(self, channels: int, *, activation: bool = False, affine: bool = True) -> None:
+        super().__init__(group_count(channels), channels, eps=1e-6, affine=affine)
+        self.activation = activation
 
-    def __init__(self, groups: int, *, activation: bool = True, eps: float = 1e-6) -> None:
-        super().__init__()
-        self.groups, self.activation, self.eps = groups, activation, eps
-
-    def forward(self, x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
-        """Features (B, C, ...), scale a and shift b of shape (B, C) or (C,)."""
-        if x.dtype == torch.bfloat16 and x.device.type == "cpu" and is_channels_last(x):
-            x, scale, shift = x.float(), scale.float(), shift.float()  # whose normalisation is four times as fast
-        if scale.ndim == 1:
-            u = F.group_norm(x, self.groups, scale, shift, self.eps)
-        else:
-            wide = (*x.shape[:2], *(1,) * (x.ndim - 2))
-            u = F.group_norm(x, self.groups, eps=self.eps)
-            u = torch.addcmul(shift.reshape(wide), u, scale.reshape(wide))
-        return F.silu(u) if self.activation else u
-
-    def extra_repr(self) -> str:
-        return f"groups={self.groups}, activation={self.activation}, eps={self.eps:g}"
-
-
-class GroupNorm(nn.Module):
-    """Group normalisation with a learnt scale and shift, (B, C, ...) to the same shape.
-
-    Args:
-        channels: C.
-        activation: whether SiLU follows.
-    """
-
-    def __init__(self, channels: int, *, activation: bool = False) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.ones(channels))
-        self.bias = nn.Parameter(torch.zeros(channels))
-        self.activate = Activate(group_count(channels), activation=activation)
-
-    def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = self.activate(x, self.weight, self.bias)
-        return out
+    def forward(self, input: Tensor) -> Tensor:
+        if input.dtype == torch.bfloat16 and input.device.type == "cpu" and is_channels_last(input):
+            input = input.float()  # whose normalisation is four times as fast
+        out = super().forward(input)
+        return F.silu(out) if self.activation else out
 
 
 class ResidualBlock(nn.Module):
@@ -153,9 +118,7 @@ class ResidualBlock(nn.Module):
         self.convolve = initialise_(nn.Conv2d(channels, out_channels, 3, padding=1, bias=False))
         self.film = FiLM(embedding, out_channels) if modulation == "film" else None
         self.shift = Shift(embedding, out_channels) if modulation == "shift" else None
-        self.activate = (
-            Activate(group_count(out_channels)) if modulation == "film" else GroupNorm(out_channels, activation=True)
-        )
+        self.activate = GroupNorm(out_channels, activation=modulation == "shift", affine=modulation == "shift")
         self.leave = nn.Sequential(
             nn.Dropout(dropout), initialise_(nn.Conv2d(out_channels, out_channels, 3, padding=1), gain=0.3)
         )
@@ -168,7 +131,7 @@ class ResidualBlock(nn.Module):
     def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
         h = self.convolve(self.resize(self.enter(x)))
         if self.film is not None:
-            h = self.activate(h, *self.film.scale_and_shift(embedding))
+            h = F.silu(self.film(self.activate(h), embedding))
         elif self.shift is not None:
             h = self.activate(self.shift(h, embedding))
         out: Tensor = self.skip(self.resize(x)) + self.leave(h)

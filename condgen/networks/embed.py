@@ -151,15 +151,10 @@ class FiLM(nn.Module):
         with torch.no_grad():
             self.linear.bias[:channels] = 1
 
-    def scale_and_shift(self, embedding: Tensor) -> tuple[Tensor, Tensor]:
-        """Each (B, C), for embeddings (B, E)."""
-        scale, shift = self.linear(embedding).chunk(2, dim=1)
-        return scale, shift
-
     def forward(self, h: Tensor, embedding: Tensor) -> Tensor:
         """Features (B, C, ...) of the shape of h, for embeddings (B, E)."""
         wide = (len(h), -1, *(1,) * (h.ndim - 2))
-        scale, shift = self.scale_and_shift(embedding)
+        scale, shift = self.linear(embedding).chunk(2, dim=1)
         return torch.addcmul(shift.reshape(wide), h, scale.reshape(wide))
 
 

@@ -10,11 +10,11 @@ added to what the encoder has made of it, and the sum, halved in the same way, i
 """
 
 import math
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from einops import rearrange
-from pydantic import Field, PositiveInt, SerializerFunctionWrapHandler, model_serializer
+from pydantic import Field, PositiveInt
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -27,16 +27,6 @@ from condgen.networks.resample import FilteredConv2d, Resampling
 __all__ = ["SelfAttention", "UNet", "UNetSettings"]
 
 _HEAD_WIDTH = 64
-_ABSENT_BY_DEFAULT = (
-    "entry",
-    "heads",
-    "decoder_attention",
-    "modulation",
-    "project",
-    "resampling",
-    "progressive_input",
-    "fourier_scale",
-)
 
 
 class UNetSettings(NetworkSettings):
@@ -75,14 +65,6 @@ class UNetSettings(NetworkSettings):
     resampling: Resampling = "box"
     progressive_input: Literal["none", "residual"] = "none"
     fourier_scale: float | None = Field(default=None, gt=0)
-
-    @model_serializer(mode="wrap")
-    def _without_what_is_absent(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        tree: dict[str, Any] = serialise(self)
-        for name in _ABSENT_BY_DEFAULT:  # so that the content keys of models trained before still hold
-            if getattr(self, name) == type(self).model_fields[name].default:
-                tree.pop(name, None)
-        return tree
 
     def build_denoiser(self, shape: tuple[int, ...], n_classes: int | None) -> nn.Module:
         return UNet(self, shape, n_classes)

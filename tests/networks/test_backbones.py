@@ -7,7 +7,6 @@ from condgen.classifier import ClassifierConfig
 from condgen.denoiser import Denoiser
 from condgen.errors import UserError
 from condgen.losses import dlsm_loss
-from condgen.networks import backbones
 from condgen.networks.backbones import TimmClassifier, TimmSettings
 from condgen.schedules import EDM
 
@@ -69,10 +68,6 @@ def test_small_images_keep_their_size_in_the_stem():
     assert sizes("resnet18", (3, 128, 128)) == [32]
 
 
-def test_rectifiers_become_silu():
-    assert isinstance(classifier("resnet10t").backbone.act1, nn.SiLU)
-
-
 def test_noise_acts_before_and_after_the_backbone():
     net = classifier("test_resnet").eval()
     x, noise = torch.randn(1, 2, 32, 32).expand(2, -1, -1, -1), torch.tensor([-1.0, 1.0])
@@ -99,10 +94,6 @@ def test_a_backbone_that_cannot_take_the_image_says_so_in_one_line():
     assert "\n" not in str(caught.value)
     with pytest.raises(UserError, match="needs images"):
         classifier("test_vit", (2,))
-
-
-def test_timm_is_imported_only_when_asked_for():
-    assert not hasattr(backbones, "timm")
 
 
 USUAL = ["resnet18", "resnet34", "convnext_atto", "vit_tiny_patch16_224"]

@@ -1,11 +1,9 @@
 import pytest
 import torch
-from torch import nn
 from torch.nn import functional as F
 
 from condgen.errors import UserError
-from condgen.networks.blocks import ResidualBlock, check_image, group_count, largest_divisor
-from condgen.networks.resample import doubling, halving
+from condgen.networks.blocks import ResidualBlock, check_image, group_count
 
 
 @pytest.mark.parametrize("channels", [*range(4, 100), 128, 160, 192, 256, 384, 512])
@@ -14,16 +12,6 @@ def test_groups_have_at_least_four_channels(channels):
     assert channels % groups == 0
     assert channels // groups >= 4
     assert groups <= 32
-
-
-@pytest.mark.parametrize(("channels", "groups"), [(3, 1), (16, 4), (64, 16), (128, 32), (512, 32)])
-def test_usual_widths_have_the_usual_groups(channels, groups):
-    assert group_count(channels) == groups
-
-
-@pytest.mark.parametrize(("n", "at_most", "expected"), [(12, 5, 4), (12, 100, 12), (7, 6, 1), (12, 0, 1)])
-def test_largest_divisor(n, at_most, expected):
-    assert largest_divisor(n, at_most) == expected
 
 
 def test_image_sizes_are_checked():
@@ -58,23 +46,6 @@ def test_a_block_that_widens_projects_its_input():
     with torch.no_grad():
         block.leave[-1].weight.zero_()
     torch.testing.assert_close(block(x, e), F.conv2d(F.avg_pool2d(x, 2), block.skip.weight))
-
-
-@pytest.mark.parametrize("resample", ["up", "down"])
-def test_without_its_branch_a_block_with_a_filter_only_filters(resample):
-    torch.manual_seed(0)
-    block = ResidualBlock(8, 8, 5, resample=resample, resampling="fir")
-    x, e = torch.randn(2, 8, 6, 4), torch.randn(2, 5)
-    with torch.no_grad():
-        block.leave[-1].weight.zero_()
-    torch.testing.assert_close(block(x, e), (doubling if resample == "up" else halving)("fir")(x))
-
-
-@pytest.mark.parametrize(("resample", "projects"), [("same", False), ("up", True), ("down", True)])
-def test_only_blocks_that_resample_project_an_input_of_as_many_channels(resample, projects):
-    torch.manual_seed(0)
-    block = ResidualBlock(8, 8, 5, resample=resample, project=True)
-    assert isinstance(block.skip, nn.Conv2d) == projects
 
 
 def test_a_shift_comes_before_the_second_normalisation():

@@ -32,8 +32,3 @@ def test_the_latent_enters_every_block_beside_the_class():
         net.latent.weight.zero_()
     same = net(z, y)
     torch.testing.assert_close(same[0], same[1])
-
-
-def test_a_stage_may_have_more_blocks():
-    settings = ConvGeneratorSettings(channels=8, multipliers=(2, 1), blocks=3)
-    assert len(ConvGenerator(settings, (1, 8, 8), 10, 5).blocks) == 6

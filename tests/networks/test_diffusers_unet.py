@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from condgen.errors import UserError
-from condgen.networks import DiffusersSettings, start_from
+from condgen.networks import DiffusersSettings
 from condgen.rng import Streams
 from condgen.samplers import Context
 from condgen.samplers.euler import DDIM
@@ -105,32 +105,9 @@ def test_between_timesteps_time_is_linear_in_log_snr_and_beyond_them_it_ends():
     assert found.tolist() == [0, 400, 401, 999, 400.5]
 
 
-@pytest.mark.parametrize("betas", NOISES, ids=lambda betas: betas[0])
-def test_every_whole_timestep_is_found_whole_from_a_noise_level_in_single_precision(betas):
-    name, low, high = betas
-    settings = DiffusersSettings(unet=UNET, beta_schedule=name, beta_start=low, beta_end=high)
-    noise = (settings.levels().log() / 4).float()  # as a denoiser tells it
-    found = settings.build_denoiser(SHAPE, None)._timestep(4 * noise)
-    assert torch.equal(found, torch.arange(1000.0))
-
-
 def test_no_timestep_without_signal_is_asked_for():
     levels = DiffusersSettings(unet=UNET, zero_terminal_snr=True).levels()
     assert (len(levels), bool(levels.isfinite().all())) == (999, True)
-
-
-def test_classes_are_learnt_on_top_of_an_unconditional_network():
-    """A generator, say, starts from its weights: without a label it is the same network, with labels another one."""
-    settings = DiffusersSettings(unet=UNET)
-    plain = settings.build_denoiser(SHAPE, None).eval()
-    told = settings.build_denoiser(SHAPE, 2).eval()
-    start_from(told, plain.state_dict())
-    x, noise = Streams([0, 1]).normal(SHAPE), torch.zeros(2)
-    one, other = told(x, noise, torch.tensor([0, 0])), told(x, noise, torch.tensor([1, 1]))
-    assert not torch.allclose(one, other)
-    assert torch.equal(told(x, noise), told(x, noise, torch.tensor([2, 2])))
-    torch.nn.init.zeros_(told.unet.class_embedding.table.weight)
-    assert torch.equal(told(x, noise), plain(x, noise))
 
 
 @pytest.mark.parametrize(

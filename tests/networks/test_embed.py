@@ -33,24 +33,6 @@ def test_neighbouring_levels_differ_and_no_two_levels_look_alike():
     assert (relative + torch.eye(len(LEVELS))).min() >= relative[0, 1] - 1e-9  # the nearest are the neighbours
 
 
-def test_features_do_not_alias_between_neighbours():
-    """From one level to the next the distance only grows: no frequency turns by more than half a circle."""
-    c = torch.linspace(0, 0.05, 21, dtype=torch.float64)
-    distance = (features(c) - features(c[:1])).norm(dim=1)
-    assert (distance.diff() > 0).all()
-
-
-def test_the_embedding_tells_levels_apart():
-    torch.manual_seed(0)
-    embedded = NoiseEmbedding(64).double()(LEVELS)
-    assert embedded.shape == (len(LEVELS), 64)
-    assert embedded.diff(dim=0).norm(dim=1).min() > 0.1
-
-
-def test_fixed_frequencies_are_not_saved():
-    assert all("frequencies" not in name for name in NoiseEmbedding(8).state_dict())
-
-
 def test_random_frequencies_are_normal_saved_and_in_turns_per_unit_of_log_noise():
     torch.manual_seed(0)
     embedding = NoiseEmbedding(8, RandomFrequencies(16.0, 4000))
@@ -112,13 +94,6 @@ def test_film_scales_and_shifts_channels(size):
         for c in range(3):
             scale, shift = 1 + film.linear.weight[c] @ e[i], film.linear.weight[3 + c] @ e[i]
             torch.testing.assert_close(film(h, e)[i, c], scale * h[i, c] + shift)
-
-
-def test_film_starts_near_the_identity():
-    torch.manual_seed(0)
-    h = torch.randn(64, 32)
-    change = FiLM(16, 32)(h, torch.randn(64, 16).sigmoid()) - h
-    assert 0.05 < change.std() < 1
 
 
 @pytest.mark.parametrize("layer", [torch.nn.Linear(400, 300), torch.nn.Conv2d(50, 200, 3)])
@@ -183,9 +158,3 @@ def test_weights_of_another_architecture_are_refused(changes):
     other = MLPSettings(**(settings | changes)).build_denoiser((6,), None)
     with pytest.raises(RuntimeError, match="state_dict"):
         start_from(pupil, other.state_dict())
-
-
-def test_labels_of_another_number_are_refused():
-    settings = MLPSettings(width=16, depth=1, embedding=8)
-    with pytest.raises(RuntimeError, match="table"):
-        start_from(settings.build_denoiser((6,), 3), settings.build_denoiser((6,), 4).state_dict())

@@ -1,8 +1,6 @@
-import pytest
 import torch
-from torch import nn
 
-from condgen.networks.mlp import MLPClassifier, MLPDenoiser, MLPGenerator, MLPSettings
+from condgen.networks.mlp import MLPClassifier, MLPDenoiser, MLPSettings
 
 SETTINGS = MLPSettings(width=64, depth=2, embedding=8)
 
@@ -24,12 +22,6 @@ def test_the_input_gradient_is_continuous_at_the_origin():
     assert (g[0] - g[1]).norm() < 0.05 * g[0].norm()
 
 
-@pytest.mark.parametrize(("normalise", "count"), [(True, 3), (False, 0)])
-def test_normalisation_is_a_choice(normalise, count):
-    net = MLPClassifier(MLPSettings(width=8, depth=2, embedding=4, normalise=normalise), (2,), 2)
-    assert sum(isinstance(module, nn.LayerNorm) for module in net.modules()) == count
-
-
 def test_images_are_flattened_and_restored():
     torch.manual_seed(0)
     shape, noise = (2, 4, 3), torch.zeros(5)
@@ -37,18 +29,6 @@ def test_images_are_flattened_and_restored():
     image.load_state_dict(flat.state_dict())
     x = torch.randn(5, *shape)
     torch.testing.assert_close(image(x, noise).flatten(1), flat(x.flatten(1), noise))
-
-
-def test_latents_enter_the_generator_at_the_bottom_and_classes_in_every_block():
-    torch.manual_seed(0)
-    net = MLPGenerator(SETTINGS, (2,), 3, 5)
-    seen = []
-    for block in net.trunk.blocks:
-        block.film.register_forward_hook(lambda _module, inputs, _output: seen.append(inputs[1]))
-    net(torch.randn(4, 5), torch.tensor([0, 1, 2, 0]))
-    expected = nn.functional.silu(net.label.table.weight[[0, 1, 2, 0]])
-    assert len(seen) == SETTINGS.depth
-    assert all(torch.equal(e, expected) for e in seen)
 
 
 def test_a_denoiser_learns_a_gaussian():

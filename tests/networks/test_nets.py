@@ -3,7 +3,7 @@
 import pytest
 import torch
 from torch import nn
-from torch.func import functional_call, grad
+from torch.func import functional_call
 
 from condgen.networks import (
     PUBLISHED,
@@ -21,6 +21,7 @@ CLASSES, LATENT = 3, 6
 MLP = MLPSettings(width=16, depth=2, embedding=8)
 POINTS, IMAGES = (2,), (2, 8, 8)
 TRANSFORMER = TransformerSettings(patch=2, width=16, depth=2, heads=2)
+SMALL = {"channels": 8, "multipliers": (1, 2), "blocks": 1, "attention": (4,), "dropout": 0.0}
 DENOISERS = {
     "mlp-points": (MLP, POINTS),
     "mlp-images": (MLP, IMAGES),
@@ -28,12 +29,8 @@ DENOISERS = {
     "transformer": (TRANSFORMER, IMAGES),
     "unet": (UNetSettings(channels=8, multipliers=(1, 2), blocks=1, attention=(4,)), IMAGES),
     "unet-blind": (UNetSettings(channels=8, multipliers=(1, 2, 2), blocks=2, attention=()), IMAGES),
-    "unet-ncsnpp": (
-        PUBLISHED["score-sde-ncsnpp"].model_copy(
-            update={"channels": 8, "multipliers": (1, 2), "blocks": 1, "attention": (4,), "dropout": 0.0}
-        ),
-        IMAGES,
-    ),
+    "unet-ddpmpp": (PUBLISHED["edm-ddpmpp"].model_copy(update=SMALL), IMAGES),
+    "unet-ncsnpp": (PUBLISHED["score-sde-ncsnpp"].model_copy(update=SMALL), IMAGES),
 }
 CLASSIFIERS = {
     "mlp-points": (MLP, POINTS),
@@ -179,24 +176,6 @@ def test_the_input_gradient_has_no_jumps(settings, shape):
     assert (first[-1] - first[0] - change).abs() < 0.01 * torch.trapezoid(second.abs(), share)
 
 
-@each(CLASSIFIERS)
-def test_functional_gradients_agree_with_autograd(settings, shape):
-    x, noise, y = batch(shape)
-    net = classifier(settings, shape)
-    parameters = {name: p.detach() for name, p in net.named_parameters()}
-
-    def chosen(parameters, x):
-        return functional_call(net, parameters, (x, noise)).log_softmax(dim=1).gather(1, y[:, None]).sum()
-
-    by_function = grad(lambda p: grad(chosen, argnums=1)(p, x).square().sum())(parameters)
-    x = x.clone().requires_grad_()
-    (gradient,) = torch.autograd.grad(chosen(dict(net.named_parameters()), x), x, create_graph=True)
-    gradient.square().sum().backward()
-    for name, p in net.named_parameters():
-        expected = torch.zeros_like(p) if p.grad is None else p.grad
-        torch.testing.assert_close(by_function[name], expected, rtol=1e-8, atol=1e-12)
-
-
 def in_float32(net, *inputs):
     with torch.no_grad():
         return net.float()(*(v.float() if v.is_floating_point() else v for v in inputs))
@@ -281,12 +260,6 @@ def test_a_new_denoiser_is_of_moderate_size(settings, shape):
     assert 0.01 < denoiser(settings, shape)(x, noise, y).std().item() < 2
 
 
-@each(CLASSIFIERS)
-def test_a_new_classifier_has_no_opinion(settings, shape):
-    x, noise, _ = batch(shape, size=32)
-    assert classifier(settings, shape)(x, noise).abs().max().item() < 1
-
-
 @each(GENERATORS)
 def test_generators_bound_images_but_not_points(settings, shape):
     z, _, y = batch((LATENT,))
@@ -314,26 +287,6 @@ def test_initial_weights_follow_the_seed(build):
 
     assert torch.equal(weights(3), weights(3))
     assert not torch.equal(weights(3), weights(4))
-
-
-@pytest.mark.parametrize(
-    ("build", "arguments"),
-    [
-        ("build_denoiser", (*DENOISERS["unet"], CLASSES)),
-        ("build_denoiser", (*DENOISERS["mlp-points"], CLASSES)),
-        ("build_classifier", (*CLASSIFIERS["resnet"], CLASSES)),
-        ("build_classifier", (*CLASSIFIERS["timm"], CLASSES)),
-    ],
-)
-def test_networks_run_under_autocast(build, arguments):
-    torch.manual_seed(0)
-    settings, shape, classes = arguments
-    net = getattr(settings, build)(shape, classes)
-    x, noise, _ = batch(shape)
-    exact = in_float32(net, x, noise)
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        rounded = in_float32(net, x, noise)
-    assert 0 < (rounded - exact).std() < 0.1 * exact.std()
 
 
 EVERY = {
@@ -412,20 +365,10 @@ def test_gradients_under_autocast_are_those_of_float32_but_for_rounding(name):
     assert 0 < (rounded - exact).norm() < 0.1 * exact.norm()
 
 
-@pytest.mark.parametrize("name", ["classifier-resnet", "classifier-timm"])
-def test_a_loss_on_the_input_gradient_works_under_autocast(name):
-    net, (x, noise) = made(name)
-    y = torch.arange(4) % CLASSES
-    exact = torch.autograd.grad(input_gradient_loss(net, x, noise, y), list(net.parameters()))
-    with torch.autocast("cpu", torch.bfloat16):
-        loss = input_gradient_loss(net, x, noise, y)
-        rounded = torch.autograd.grad(loss, list(net.parameters()))
-    for a, b in zip(rounded, exact, strict=True):
-        assert a.dtype == torch.float32
-        assert (a - b).norm() < 0.2 * b.norm() + 1e-3
-
-
-@pytest.mark.parametrize("name", ["denoiser-unet-ncsnpp", "classifier-resnet", "generator-convgen"])
+@pytest.mark.parametrize(
+    "name",
+    ["classifier-resnet", "generator-convgen", pytest.param("denoiser-unet-ncsnpp", marks=pytest.mark.slow)],
+)
 @pytest.mark.parametrize("autocast", [False, True])
 def test_a_network_compiles_into_one_graph(name, autocast):
     """With gradients traced as well; without generating code, which takes minutes."""

@@ -7,8 +7,8 @@ Karras et al. 2022 prints, and the totals that follow from it are written out be
 import pytest
 import torch
 
-from condgen.networks import PUBLISHED, UNetSettings
-from condgen.networks.blocks import Activate
+from condgen.networks import PUBLISHED
+from condgen.networks.blocks import GroupNorm
 
 SHAPE = (3, 32, 32)
 
@@ -93,42 +93,9 @@ def test_a_published_network_has_the_size_of_its_layers(name, millions):
     assert sum(p.numel() for p in net.parameters()) == pytest.approx(OFFICIAL[name], rel=2e-3)
 
 
-def test_every_one_of_them_is_here():
-    assert set(PUBLISHED) == set(OFFICIAL)
-
-
-@pytest.mark.parametrize("name", PUBLISHED)
-def test_settings_are_valid_and_survive_writing(name):
-    settings = PUBLISHED[name]
-    assert UNetSettings.model_validate(settings.model_dump(mode="json")) == settings
-
-
 def narrow(name):
     """The same network, sixteen times narrower."""
     return PUBLISHED[name].model_copy(update={"channels": 8, "dropout": 0.0})
-
-
-@pytest.mark.parametrize("name", ["edm-ddpmpp", "edm-ncsnpp", "score-sde-ncsnpp-deep"])
-def test_every_parameter_receives_a_gradient(name):
-    torch.manual_seed(0)
-    net = narrow(name).build_denoiser(SHAPE, 4).double()
-    x, noise = torch.randn(4, *SHAPE, dtype=torch.float64), torch.linspace(-1.4, 1, 4, dtype=torch.float64)
-    (net(x, noise, torch.arange(4)) - x).square().mean().backward()
-    table = net.conditioning.label.table.weight
-    assert (table.grad[:4].abs().amax(1) > 0).all()
-    smallest = {key: p.grad.abs().max().item() for key, p in net.named_parameters()}
-    assert {key: g for key, g in smallest.items() if g < 1e-9} == {}
-
-
-@pytest.mark.parametrize("name", PUBLISHED)
-def test_a_new_network_is_of_moderate_size_at_every_noise_level(name):
-    torch.manual_seed(0)
-    net = narrow(name).build_denoiser(SHAPE, None)
-    with torch.no_grad():
-        out = net(torch.randn(8, *SHAPE), torch.linspace(-1.6, 1.1, 8))
-    each = out.flatten(1).std(1)
-    assert (each > 0.01).all()
-    assert (each < 2).all()
 
 
 @pytest.mark.parametrize("name", ["edm-ddpmpp", "edm-ncsnpp"])
@@ -138,7 +105,7 @@ def test_what_lies_far_away_shifts_with_the_image(name):
     settings = narrow(name).model_copy(update={"attention": (), "multipliers": (1, 1), "blocks": 1})
     net = settings.build_denoiser((1, 64, 64), None).double()
     for module in net.modules():  # which would see the border from everywhere
-        if isinstance(module, Activate):
+        if isinstance(module, GroupNorm):
             module.register_forward_hook(lambda _module, inputs, _output: inputs[0] * 0.7)
     x = torch.zeros(1, 1, 64, 64, dtype=torch.float64)
     x[..., 24:40, 24:40] = torch.randn(16, 16, dtype=torch.float64)

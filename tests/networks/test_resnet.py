@@ -22,16 +22,6 @@ def test_each_stage_halves_the_image_and_doubles_the_channels():
     assert seen == [(8, 16, 8), (16, 8, 4), (16, 8, 4), (32, 4, 2)]
 
 
-def test_the_noise_level_enters_every_block():
-    torch.manual_seed(0)
-    net = ResNet(ResNetSettings(width=8, blocks=(1, 1)), (1, 8, 8), 3)
-    e = net.conditioning(torch.tensor([-1.0, 1.0]))
-    for block in net.blocks:
-        x = torch.randn(1, 8, 8, 8).expand(2, -1, -1, -1)
-        out = block(x, e)
-        assert (out[0] - out[1]).std() > 1e-3
-
-
 @pytest.mark.parametrize("name", ["resnet18", "resnet34"])
 @pytest.mark.parametrize("n_classes", [10, 100])
 def test_without_its_noise_embedding_it_has_the_size_of_the_standard_network(name, n_classes):
