@@ -17,14 +17,14 @@ Either scale may follow the noise level, and either may be confined to an interv
 """
 
 from itertools import pairwise
-from typing import TypeAlias
+from typing import ClassVar, TypeAlias
 
 import torch
 from pydantic import Field, PositiveFloat, model_validator
 from torch import Tensor
 
 from condgen.denoiser import Denoiser, Likelihood
-from condgen.schedules import Schedule, expand
+from condgen.schedules import expand
 from condgen.score import ScoreModel
 from condgen.settings import Settings
 
@@ -66,20 +66,36 @@ Scale: TypeAlias = float | ScaleCurve
 Interval: TypeAlias = tuple[float, float]
 
 
-def _scale_at(scale: Scale, interval: Interval | None, schedule: Schedule, t: Tensor, outside: float) -> Tensor:
-    """The scale at times t, float64 of the shape of t; `outside` where the noise level is not in the interval."""
-    level = schedule.noise_level(t)
-    low, high = interval or (0.0, float("inf"))
-    value = scale.at(level) if isinstance(scale, ScaleCurve) else torch.full_like(level, scale)
-    return torch.where((low <= level) & (level <= high), value, outside)
+class _Guided(Denoiser):
+    """A denoiser whose estimate is moved by another model, where the scale is not that of doing nothing."""
+
+    idle: ClassVar[float]  # the scale that leaves the denoiser as it is
+
+    def __init__(
+        self, denoiser: Denoiser, other: Denoiser | Likelihood | None, scale: Scale, interval: Interval | None
+    ) -> None:
+        super().__init__()
+        if other is not None and other.schedule != denoiser.schedule:
+            raise ValueError(f"two models differ in schedule: {denoiser.schedule!r}, {other.schedule!r}")
+        self.denoiser = denoiser
+        self.schedule = denoiser.schedule
+        self.scale = scale
+        self.interval = interval
+
+    @property
+    def constant(self) -> bool:
+        """Whether the scale is one number at all noise levels."""
+        return not isinstance(self.scale, ScaleCurve) and self.interval is None
+
+    def scale_at(self, t: Tensor) -> Tensor:
+        """The scale at times t, float64 of the shape of t: `idle` outside the interval of noise levels."""
+        level = self.schedule.noise_level(t)
+        low, high = self.interval or (0.0, float("inf"))
+        value = self.scale.at(level) if isinstance(self.scale, ScaleCurve) else torch.full_like(level, self.scale)
+        return torch.where((low <= level) & (level <= high), value, self.idle)
 
 
-def _constant(scale: Scale, interval: Interval | None) -> bool:
-    """Whether the scale is one number at all noise levels."""
-    return not isinstance(scale, ScaleCurve) and interval is None
-
-
-class ClassifierGuided(Denoiser):
+class ClassifierGuided(_Guided):
     """A denoiser steered towards the label by a likelihood.
 
     Args:
@@ -93,23 +109,13 @@ class ClassifierGuided(Denoiser):
         ValueError: where the two stand on different schedules.
     """
 
+    idle = 0.0
+
     def __init__(
         self, denoiser: Denoiser, likelihood: Likelihood, scale: Scale = 1.0, interval: Interval | None = None
     ) -> None:
-        super().__init__()
-        if denoiser.schedule != likelihood.schedule:
-            raise ValueError(
-                f"denoiser and likelihood differ in schedule: {denoiser.schedule!r}, {likelihood.schedule!r}"
-            )
-        self.denoiser = denoiser
+        super().__init__(denoiser, likelihood, scale, interval)
         self.likelihood = likelihood
-        self.schedule = denoiser.schedule
-        self.scale = scale
-        self.interval = interval
-
-    def scale_at(self, t: Tensor) -> Tensor:
-        """The factor before the likelihood score at times t, float64 of the shape of t: zero outside the interval."""
-        return _scale_at(self.scale, self.interval, self.schedule, t, 0.0)
 
     def forward(self, x_t: Tensor, t: Tensor, y: Tensor | None = None) -> Tensor:
         """The guided estimate, (B, ...): a likelihood score g moves the denoised mean by sigma^2 g / alpha."""
@@ -117,7 +123,7 @@ class ClassifierGuided(Denoiser):
             raise ValueError("a guided denoiser needs labels")
         denoised: Tensor = self.denoiser(x_t, t)
         scale = self.scale_at(t)
-        everywhere = _constant(self.scale, self.interval)  # asking the times would wait for a device that holds them
+        everywhere = self.constant  # asking the times would wait for a device that holds them
         if self.scale == 0 if everywhere else not bool(scale.any()):
             return denoised
         shift = scale * self.schedule.sigma(t) ** 2 / self.schedule.alpha(t)
@@ -128,7 +134,7 @@ class ClassifierGuided(Denoiser):
         return denoised.index_add(0, rows.to(x_t.device), expand(shift[rows], x_t) * score)
 
 
-class DenoiserGuided(Denoiser):
+class DenoiserGuided(_Guided):
     """A denoiser driven further away from a worse one: classifier-free guidance, or autoguidance.
 
     Args:
@@ -145,6 +151,8 @@ class DenoiserGuided(Denoiser):
         ValueError: where the two stand on different schedules.
     """
 
+    idle = 1.0
+
     def __init__(
         self,
         denoiser: Denoiser,
@@ -152,25 +160,15 @@ class DenoiserGuided(Denoiser):
         scale: Scale = 1.0,
         interval: Interval | None = None,
     ) -> None:
-        super().__init__()
-        if guide is not None and guide.schedule != denoiser.schedule:
-            raise ValueError(f"denoiser and guide differ in schedule: {denoiser.schedule!r}, {guide.schedule!r}")
-        self.denoiser = denoiser
+        super().__init__(denoiser, guide, scale, interval)
         self.guide = guide
-        self.schedule = denoiser.schedule
-        self.scale = scale
-        self.interval = interval
-
-    def scale_at(self, t: Tensor) -> Tensor:
-        """The scale at times t, float64 of the shape of t: one outside the interval."""
-        return _scale_at(self.scale, self.interval, self.schedule, t, 1.0)
 
     def forward(self, x_t: Tensor, t: Tensor, y: Tensor | None = None) -> Tensor:
         """The guided estimate, (B, ...). Autoguidance of denoisers that know no labels needs none."""
         if y is None and self.guide is None:
             raise ValueError("a guided denoiser needs labels")
         scale = self.scale_at(t)
-        everywhere = _constant(self.scale, self.interval)
+        everywhere = self.constant
         if self.scale == 1 if everywhere else bool((scale == 1).all()):
             alone: Tensor = self.denoiser(x_t, t, y)
             return alone

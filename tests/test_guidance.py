@@ -57,14 +57,6 @@ def test_off_means_untouched_bits_and_no_classifier_call(scale, interval):
     assert counting.calls == 0
 
 
-def test_interval_acts_per_sample():
-    exact = oracle(EDM())
-    guided = ClassifierGuided(exact, exact.likelihood, 1.0, (0.5, 2.0))
-    t = torch.tensor([0.1, 0.5, 1.0, 2.0, 2.1, 50.0], dtype=torch.float64)
-    moved = (guided(X, t, Y) != exact(X, t)).any(1)
-    assert moved.tolist() == [False, True, True, True, False, False]
-
-
 def test_labels_are_needed_and_schedules_must_agree():
     with pytest.raises(ValueError, match="needs labels"):
         ClassifierGuided(oracle(EDM()), oracle(EDM()).likelihood)(X, torch.tensor(1.0))
@@ -102,18 +94,6 @@ def test_a_curve_is_straight_over_the_logarithm_and_flat_beyond_its_ends():
 def test_curves_that_make_no_sense_are_refused(levels, scales, message):
     with pytest.raises(ValidationError, match=message):
         ScaleCurve(levels=levels, scales=scales)
-
-
-@pytest.mark.parametrize("level", [0.05, 0.5, 3.0, 40.0])
-def test_a_curve_guides_as_its_value_there_does(level):
-    exact = oracle(EDM())
-    t = EDM().t_of_noise_level(torch.tensor(level, dtype=torch.float64))
-    scale = float(CURVE.at(torch.tensor(level, dtype=torch.float64)))
-    for wrap in (
-        lambda scale: ClassifierGuided(exact, exact.likelihood, scale),
-        lambda s: DenoiserGuided(exact, None, s),
-    ):
-        torch.testing.assert_close(wrap(CURVE)(X, t, Y), wrap(scale)(X, t, Y), rtol=1e-12, atol=1e-12)
 
 
 def test_where_a_curve_is_zero_the_classifier_is_not_called():

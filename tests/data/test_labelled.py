@@ -36,10 +36,6 @@ def test_floats_of_images_span_minus_one_to_one_and_to_uint8_inverts_them():
     assert torch.equal(data.floats(torch.tensor([1])), data.floats()[1:])
 
 
-def test_floats_of_points_are_the_points():
-    assert torch.equal(points().floats(), points().x)
-
-
 def test_to_uint8_clamps_rounds_and_refuses_what_is_not_finite():
     assert to_uint8(torch.tensor([-7.0, 7.0, 0.999 / 127.5 - 1])).tolist() == [0, 255, 1]
     for broken in (torch.nan, torch.inf):
