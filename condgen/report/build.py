@@ -72,10 +72,6 @@ def _data(run: Run) -> dict[str, object]:
     return {"about": run.about, "conditions": run.conditions, "rows": rows, "recipe": run.recipe}
 
 
-# ----------------------------------------------------------------------------------------------------
-# Short sections
-
-
 def _run_section(run: Run) -> Section | None:
     """Recipe, machine, versions, methods, and the time of every stage."""
     about, data, notes = run.about, run.settings.get("data"), run.about.get("notes") or []

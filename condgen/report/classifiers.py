@@ -111,10 +111,6 @@ def _spans(levels: Sequence[float], chosen: Sequence[bool]) -> str:
     return f"{SIGMA} = {', '.join(parts)}"
 
 
-# ----------------------------------------------------------------------------------------------------
-# Plots
-
-
 def _panels(found: Mapping[str, Sequence[ClassifierRow]], styles: Mapping[str, Style]) -> list[Panel]:
     """A panel for each quantity, and one of the best scale for each classifier."""
     known = {

@@ -27,7 +27,7 @@ from condgen.runs.layout import RUN_FILE, STAGE_FILE
 __all__ = ["compare_runs"]
 
 _SEEDS = ("seed", "sample.seed", "diagnose.seed")  # in which runs of one group may differ
-_UNFOLDED = 2  # tables of samples
+_UNFOLDED, _ROWS = 2, 20  # tables of samples and rows of settings that are not folded
 _R = TypeVar("_R", bound=Row)
 
 
@@ -181,10 +181,6 @@ def _mean(rows: Sequence[_R], numbers: Sequence[str]) -> _R:
     return rows[0].model_copy(update=changes)
 
 
-# ----------------------------------------------------------------------------------------------------
-# Sections
-
-
 def _differences(runs: Mapping[str, Run], groups: Sequence[_Group]) -> Iterable[str]:
     """What was repeated, and which settings differ."""
     for group in groups:
@@ -213,7 +209,7 @@ def _runs_blocks(runs: Mapping[str, Run], groups: Sequence[_Group]) -> tuple[Blo
     words = frozenset(range(1, len(runs) + 1))
     return (
         Table("The runs", head, tuple(rows), words=frozenset({1, 2, 3, 4})),
-        Table("Settings that differ", ("setting", *runs), settings, caption, words=words)
+        Table("Settings that differ", ("setting", *runs), settings, caption, words=words, folded=len(settings) > _ROWS)
         if settings
         else Prose("No setting of their recipes differs."),
     )

@@ -144,10 +144,6 @@ def printable(text: str) -> str:
     return "".join(sign if sign.isprintable() else "\N{REPLACEMENT CHARACTER}" for sign in " ".join(text.split()))
 
 
-# ----------------------------------------------------------------------------------------------------
-# Panels
-
-
 @dataclass(frozen=True)
 class Panel:
     """One plot.
@@ -193,7 +189,7 @@ def to_svg(panel: Panel, name: str) -> str:
         figure.subplots_adjust(top=1 - 0.28 / panel.height, **margins)
         axes = figure.add_subplot()
         panel.draw_with_title(axes)
-        axes.yaxis.set_label_coords(-0.2, 0.5)
+        axes.yaxis.set_label_coords(-0.18, 0.5)
         figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
     svg = buffer.getvalue()
     svg = svg[svg.index("<svg") :]
@@ -228,10 +224,6 @@ def save_panels(
             figure.legend(signs, map(printable, legend), loc="outside lower center", ncols=max(1, 2 * columns))
         path.parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(path, dpi=110, facecolor="white")
-
-
-# ----------------------------------------------------------------------------------------------------
-# Axes and curves
 
 
 def log_axis(axes: Axes, which: Literal["x", "y"], low: float, high: float) -> None:

@@ -9,10 +9,10 @@ from condgen.report.estimates import SIGMA, Estimate, format_estimate, format_nu
 from condgen.report.load import Run
 from condgen.report.rows import CostRow, ErrorRow, MetricRow, error_estimates, is_real, metric_estimates
 
-__all__ = ["AUTHENTICITY", "NO_GUIDANCE", "advise", "best_in_words", "findings", "mean_log_ratio"]
+__all__ = ["advise", "best_in_words", "findings", "mean_log_ratio"]
 
-AUTHENTICITY = "authenticity"
-NO_GUIDANCE = "zero guidance"
+_AUTHENTICITY = "authenticity"
+_NO_GUIDANCE = "zero guidance"
 _LEADING = r"class accuracy|(class-wise )?FI?D\b"  # metrics that get a sentence
 _LEAST_SHARE = 0.01
 
@@ -106,7 +106,7 @@ def _leaders(metric: str, found: Mapping[str, Estimate]) -> list[str]:
 
 def _memory_in_words(metrics: Sequence[MetricRow]) -> str:
     """Methods whose share of authentic samples is clearly below that of held-out real data."""
-    found = metric_estimates(metrics).get(AUTHENTICITY, {})
+    found = metric_estimates(metrics).get(_AUTHENTICITY, {})
     if REAL not in found:
         return ""
     real = found[REAL]
@@ -118,10 +118,6 @@ def _memory_in_words(metrics: Sequence[MetricRow]) -> str:
         f"{format_estimate(real)} of held-out real data. That is a sign of memory, or of too little spread: see the "
         "nearest neighbours."
     )
-
-
-# ----------------------------------------------------------------------------------------------------
-# Score errors
 
 
 def mean_log_ratio(found: Mapping[float, Estimate], reference: Mapping[float, Estimate]) -> tuple[float, int] | None:
@@ -140,7 +136,7 @@ def mean_log_ratio(found: Mapping[float, Estimate], reference: Mapping[float, Es
 def _errors_in_words(errors: Sequence[ErrorRow]) -> str:
     """The error of the likelihood score by each method, relative to its length, the best first."""
     found = error_estimates(errors, "data", "D_L")
-    reference = found.pop(NO_GUIDANCE, {})
+    reference = found.pop(_NO_GUIDANCE, {})
     ratios = {method: ratio for method, own in found.items() if (ratio := mean_log_ratio(own, reference)) is not None}
     said = [
         f"{method} {100 * ratio:.3g}%{' (worse than no guidance)' if ratio > 1 else ''}"

@@ -116,10 +116,6 @@ def _losses_figure(title: str, generators: Mapping[str, GeneratorLog]) -> Figure
     return Figure(title, tuple(panels), _LOSSES_MEANING[title], styles) if panels else None
 
 
-# ----------------------------------------------------------------------------------------------------
-# How samples evolved
-
-
 def _evolution(name: str, log: GeneratorLog) -> Sequence[Block]:
     """Images in a table of classes by steps, points in panels; nothing where no previews are kept."""
     previews = {f"step {one.step:,}": one for one in read_previews(log.folder, log.previews[-1].step, _PREVIEWS)}

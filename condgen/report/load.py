@@ -151,10 +151,6 @@ def read_run(folder: Path) -> Run:
     return run
 
 
-# ----------------------------------------------------------------------------------------------------
-# Files
-
-
 def _read_text(path: Path) -> str:
     try:
         return read_text(path) if is_file(path) else ""
@@ -214,10 +210,6 @@ def _read_calibrations(folder: Path) -> tuple[_Mapping, dict[str, list[Classifie
             own, rows = _read_rows(path, ClassifierRow)
             what, out[owner.removeprefix("classifier-")] = what or own, rows
     return what, {name: sorted(found, key=lambda row: row.sigma) for name, found in out.items()}
-
-
-# ----------------------------------------------------------------------------------------------------
-# Logs
 
 
 def _read_logs(run: Run) -> None:

@@ -3,12 +3,10 @@
 from collections.abc import Sequence
 
 from condgen.report.estimates import format_number
-from condgen.report.findings import AUTHENTICITY
 from condgen.report.images import embedded
 from condgen.report.load import Run, open_picture
 from condgen.report.page import Block, Cell, Prose, Section, Table, facts_table
 from condgen.report.rows import NearRow, NeighbourRow, is_real
-from condgen.report.tables import metrics_table
 from condgen.runs.layout import NEIGHBOURS
 
 __all__ = ["neighbours_section"]
@@ -16,28 +14,25 @@ __all__ = ["neighbours_section"]
 _SHOWN = 2  # samples of a method that are not folded
 _PIXELS = 64
 _MEANING = (
-    "Each row shows a sample and the training data nearest to it, with distances. The samples of each method that come "
-    "first are the closest, relative to the distance between the nearest training sample and its own nearest other, in "
-    "brackets. A copy has a distance near zero. Held-out real data, on which nothing was trained, have close "
-    "neighbours too, and show how close is normal."
-)
-_SHARE = (
-    "Authenticity is the share of samples that are not closer to a training sample than that one is to its own nearest "
-    "other. A method that copies has a lower share than the held-out real data in the last row. "
+    "Each row shows a sample and the training data nearest to it, with distances. Those samples of each method come "
+    "first that are closest relative to the distance, in brackets, between the nearest training sample and its own "
+    "nearest other. A copy has a distance near zero. Held-out real data, on which nothing was trained, have close "
+    "neighbours too, and show how close is normal. Authenticity, among the metrics, is the share of samples that are "
+    "not closer to a training sample than that one is to its own nearest other."
 )
 
 
 def neighbours_section(run: Run) -> Section | None:
-    """Samples with their nearest training data, and the share of authentic ones."""
+    """Samples with their nearest training data, those of real data first."""
     if not run.neighbours:
         return None
     blocks: list[Block] = [Prose(_MEANING)]
-    authentic = [row for row in run.metrics if row.metric == AUTHENTICITY]
-    if authentic:
-        blocks += [Prose(_SHARE), metrics_table(authentic, "Authenticity by method")]
     blocks += facts_table("Conditions of the distances", run.conditions.get(NEIGHBOURS, {}))
     methods = dict.fromkeys(row.method for row in run.neighbours)
-    own = {method: [row for row in run.neighbours if row.method == method] for method in sorted(methods, key=is_real)}
+    own = {
+        method: [row for row in run.neighbours if row.method == method]
+        for method in sorted(methods, key=is_real, reverse=True)
+    }
     first = [row for rows in own.values() for row in rows[:_SHOWN]]
     further = [row for rows in own.values() for row in rows[_SHOWN:]]
     blocks.append(_table("Samples closest to training data", run, first))

@@ -156,10 +156,6 @@ def _words(value: object) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 
-# ----------------------------------------------------------------------------------------------------
-# Files
-
-
 def write_page(folder: Path, page: Page, data: Mapping[str, object]) -> Path:
     """Writes `report.html`, `report.md` and `report.json`, each whole or not at all.
 
@@ -191,10 +187,6 @@ def _to_html(page: Page) -> str:
     return environment.get_template("template.html.j2").render(
         page=page, to_svg=lambda panel: Markup(to_svg(panel, f"panel-{next(numbers)}"))
     )
-
-
-# ----------------------------------------------------------------------------------------------------
-# Markdown
 
 
 def escape_markdown(text: str) -> str:
@@ -242,10 +234,6 @@ def _block_to_markdown(block: Block) -> str:
             seen = "\n".join(f"- {escape_markdown(panel.alt)}" for panel in block.panels)
             text = [f"### {escape_markdown(block.title)}", seen, escape_markdown(block.caption)]
             return "\n\n".join([*text, *map(to_markdown, block.tables)])
-
-
-# ----------------------------------------------------------------------------------------------------
-# Terminal
 
 
 def to_rich(table: Table, width: int = 80) -> RenderableType:

@@ -97,10 +97,6 @@ def image_table(
     return Table(title, ("class", *images), rows, caption, folded=folded)
 
 
-# ----------------------------------------------------------------------------------------------------
-# Points of the plane
-
-
 def points_figure(
     title: str,
     clouds: Mapping[str, tuple[Array, Sequence[int]]],

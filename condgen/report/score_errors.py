@@ -133,10 +133,6 @@ def draw_errors(rows: Sequence[ErrorRow], weighting: Weighting, path: Path) -> b
     return bool(panels)
 
 
-# ----------------------------------------------------------------------------------------------------
-# Fields
-
-
 def fields_section(run: Run) -> Section | None:
     """Exact and estimated likelihood scores of points in the plane."""
     data = run.fields

@@ -85,10 +85,6 @@ def summary_tables(run: Run) -> list[Table]:
     return [table for table in tables if table.rows]
 
 
-# ----------------------------------------------------------------------------------------------------
-# Metrics
-
-
 def metrics_table(rows: Sequence[MetricRow], title: str = "Metrics by method") -> Table:
     """Methods as rows, metrics as columns; real held-out data, the floor, in the last rows."""
     measured = {row.metric for row in rows if not is_real(row.method)}
@@ -173,10 +169,6 @@ def class_tables(rows: Sequence[ClassRow]) -> list[Table]:
         title = f"{metric.removeprefix('class-wise ')} of every class"
         tables.append(Table(title, ("class", *methods), cells, folded=True))
     return tables
-
-
-# ----------------------------------------------------------------------------------------------------
-# Score errors, classifiers, generators
 
 
 def errors_table(
@@ -264,10 +256,6 @@ def generator_table(generators: dict[str, GeneratorLog]) -> Table:
         "classes are right, but the samples of each are nearly the same. n: generated samples. Skipped: updates left "
         "out because a gradient was not finite.",
     )
-
-
-# ----------------------------------------------------------------------------------------------------
-# The run
 
 
 def methods_table(cost: Sequence[CostRow], diagnosed: Mapping[str, object]) -> Table:

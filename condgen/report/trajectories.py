@@ -58,9 +58,10 @@ def _strip(row: TrajectoryRow, kind: str, folder: Path) -> list[Image.Image]:
 def _table(rows: Sequence[TrajectoryRow], folder: Path, *, folded: bool) -> Table:
     """Methods as rows, with a strip of states and one of estimates."""
     cells: list[tuple[Cell, ...]] = []
-    for row in rows:
+    for row, following in zip(rows, [*rows[1:], None], strict=True):
         span = f"class {row.name} by {row.method}, from {SIGMA} = {row.noise[0]:.3g} to {row.noise[-1]:.3g}"
-        levels = [f"{noise:.2g}" for noise in row.noise]
+        last = following is None or following.noise != row.noise  # noise levels stand below the last row that has them
+        levels = [f"{noise:.2g}" for noise in row.noise if last]
         strips = [
             embedded(_strip(row, kind, folder), f"{what} of {span}", labels=levels) for kind, what in _KINDS.items()
         ]

@@ -32,7 +32,7 @@ def test_states_and_estimates_stand_in_the_order_of_noise(digits_run):
     assert (first.title, second.title) == ("Class 0, seed 0", "Class 1, seed 1")
     assert [row[0] for row in first.rows] == ["ce", "dlsm"]
     for kind, picture in enumerate(first.rows[0][1:]):
-        assert picture.labels == ("40", "5", "0.7", "0.1", "0.005")
+        assert (picture.labels, first.rows[1][1 + kind].labels) == ((), ("40", "5", "0.7", "0.1", "0.005"))
         with Image.open(io.BytesIO(base64.b64decode(picture.address.split(",")[1]))) as line:
             pixels = np.asarray(line.convert("RGB"))[0, 4::9, 0]
         assert pixels.tolist() == [20 * i + 128 * kind for i in range(5)]
