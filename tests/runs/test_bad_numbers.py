@@ -11,7 +11,7 @@ from reliability import faults
 
 from condgen.checkpoint import load_tensors, save_tensors
 from condgen.classifier import Classifier
-from condgen.data import LabelledSet, load, parse_data
+from condgen.data import load, parse_data
 from condgen.errors import UserError
 from condgen.metrics import Extractor
 from condgen.metrics.features import Features, Store
@@ -22,9 +22,8 @@ from condgen.recipes import (
     Guidance,
     Method,
     SampleStage,
-    TrajectoryStage,
 )
-from condgen.runs import Folders, Models, calibrate_stage, diagnose_stage, sample_stage, train_stage, trajectory_stage
+from condgen.runs import Folders, Models, calibrate_stage, diagnose_stage, sample_stage, train_stage
 from condgen.score import ScoreModel
 from condgen.training import Processes
 
@@ -74,16 +73,6 @@ def test_a_diagnosis_names_the_model_the_level_and_the_class(run, planted, tmp_p
     assert not (tmp_path / "d" / "diagnostics.json").exists()
 
 
-def test_trajectories_that_are_left_out_are_told(run, planted, tmp_path):
-    planted(faults.bad_guidance, 3, 5.0)
-    stage = TrajectoryStage(methods={"ce": Method(classifier="ce", nfe=4)}, labels=(3, 4), seeds=(0, 1))
-    work = trajectory_stage(tmp_path / "t", stage, {"ce": Models(run / "score", run / "classifier-ce")}, CPU)
-    said = [progress.message for progress in work if progress.message]
-    assert said == ["trajectories: ce: left out since they cannot be used: seed 0 of class '3'"]
-    rows = json.loads((tmp_path / "t" / "trajectories.json").read_text())["rows"]
-    assert [row["class"] for row in rows] == [4]
-
-
 def test_features_that_are_not_finite_are_refused_and_not_kept(tmp_path):
     def spoilt(x):
         vectors = x.flatten(1).double()
@@ -103,36 +92,8 @@ def test_weights_that_are_not_finite_are_refused_by_name(run, part, kind):
     name = sorted(tensors)[2]
     tensors[name].view(-1)[1] = -math.inf
     save_tensors(path, tensors, about)
-    with pytest.raises(
-        UserError, match=rf"model\.safetensors holds weights that are not finite .* first in {name} \(1 of"
-    ):
+    with pytest.raises(UserError, match=rf"model\.safetensors holds weights that are not finite .* in {name}"):
         kind.load(run / part)
-
-
-def test_the_target_of_dlsm_is_named(run, planted, tmp_path):
-    planted(faults.bad_prior, 3)
-    recipe = json.loads(json.dumps({"width": 16, "depth": 1, "embedding": 8, "kind": "mlp"}))
-    stage = ClassifierStage.model_validate(
-        {
-            "data": {"kind": "digits"},
-            "schedule": {"kind": "edm", "sigma_min": 0.02, "sigma_max": 20},
-            "classifier": {"network": recipe, "training": {"steps": 30, "batch": 8}, "objective": {"loss": "dlsm"}},
-        }
-    )
-    data = load(parse_data("digits"), "train")
-    words = r"dlsm is not a finite number at step 13 \(8 of 8 rows.*, look at the score model that it builds on"
-    with pytest.raises(UserError, match=words):
-        list(train_stage("classifier c", tmp_path / "c", stage, data, ALONE, Models(run / "score")))
-
-
-def test_images_that_are_all_the_same_teach_nothing():
-    x, y = torch.full((8, 1, 4, 4), 77, dtype=torch.uint8), torch.arange(8) % 2
-    with pytest.raises(UserError, match=r"grey \(train\): its 8 samples are all the same"):
-        LabelledSet(x, y, ("a", "b"), "grey", "train").standard_deviation()
-    with pytest.raises(UserError, match="are too large"):
-        LabelledSet(
-            torch.tensor([[1e20], [-1e20]]), torch.tensor([0, 1]), ("a", "b"), "far", "train"
-        ).standard_deviation()
 
 
 def test_held_out_figures_that_are_not_finite_are_left_out_of_the_log(planted, tmp_path):

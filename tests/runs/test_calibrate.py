@@ -2,7 +2,6 @@
 
 import itertools
 import json
-from pathlib import Path
 
 import pytest
 import torch
@@ -18,9 +17,8 @@ from condgen.recipes import (
     ClassifierStage,
     ScoreStage,
     default_recipe,
-    load_recipe,
 )
-from condgen.runs import Models, calibrate_stage, read_json, read_rows, run_recipe, train_stage
+from condgen.runs import Models, calibrate_stage, read_json, read_rows, train_stage
 from condgen.settings import parse
 from condgen.training import Processes
 
@@ -80,17 +78,6 @@ def test_stopping_anywhere_leaves_the_same_looks(stop_at, trained, tmp_path):
     work.close()
     list(train(tmp_path / "dlsm", small("classifier"), trained / "score", TEST))
     assert looks(tmp_path / "dlsm") == looks(trained / "dlsm")
-
-
-def test_cross_entropy_tells_its_gain_where_a_score_model_fits(trained, tmp_path):
-    for name, stage, score, gains in (
-        ("with", small("classifier", "ce"), trained / "score", True),
-        ("without", small("classifier", "ce"), None, False),
-        ("absent", small("classifier", "ce"), tmp_path / "nowhere", False),
-        ("other", small("classifier", "ce", kind="vp"), trained / "score", False),
-    ):
-        list(train(tmp_path / name, stage, score, TEST))
-        assert [("gain" in level) for level in looks(tmp_path / name)[-1]["levels"]] == [gains] * 8, name
 
 
 def calibrated(root, classifier, stage=FEW, held_out=TEST, name="calibrate dlsm"):
@@ -154,14 +141,6 @@ def test_another_seed_or_score_model_calibrates_anew(trained, classifier):
     assert len(list(classifier.glob("calibration.before-*"))) == 1
 
 
-def test_the_default_levels_lie_within_the_schedule(trained, classifier):
-    list(calibrated(trained, classifier, CalibrateStage(calibrate=CalibrateRecipe(draws=1))))
-    levels = read_json(classifier / "calibration" / "calibration.json")["curve"]["levels"]
-    low, high = small("score").schedule.noise_range
-    assert len(levels) == 16
-    assert low <= levels[0] < levels[-1] <= high
-
-
 def test_models_and_data_must_fit(trained, classifier, tmp_path):
     with pytest.raises(UserError, match=r"noise level 1000 is outside the schedule's range"):
         list(calibrated(trained, classifier, CalibrateStage(calibrate=CalibrateRecipe(levels=(1, 1000)))))
@@ -174,28 +153,3 @@ def test_models_and_data_must_fit(trained, classifier, tmp_path):
         list(calibrated(trained, tmp_path / "vp"))
     with pytest.raises(UserError, match="noise levels must rise"):
         parse(CalibrateRecipe, {"levels": [2, 1]}, "calibrate")
-
-
-def test_a_recipe_calibrates_every_classifier_and_gathers_the_rows(tmp_path):
-    steps = [f"{part}.training.steps=2" for part in ("score", "classifiers.ce", "classifiers.dlsm")]
-    changes = [
-        *steps,
-        "scores={}",
-        "data.n=40",
-        "sample=null",
-        "diagnose=null",
-        "calibrate={levels: [1, 10], draws: 1}",
-    ]
-    path = Path(__file__).parents[2] / "recipes" / "moons.yaml"
-    stages = {event.stage for event in run_recipe(load_recipe(path, changes), tmp_path, ALONE, "test")}
-    assert {"calibrate ce", "calibrate dlsm"} <= stages
-    rows = read_json(tmp_path / "classifiers.json")["rows"]
-    assert [(row["classifier"], row["sigma"]) for row in rows] == [("ce", 1), ("ce", 10), ("dlsm", 1), ("dlsm", 10)]
-    assert "gain" in rows[0]
-    assert "calibrate ce" in [stage["stage"] for stage in read_json(tmp_path / "run.json")["stages"]]
-    assert not list(run_recipe(load_recipe(path, changes), tmp_path, ALONE, "test"))
-    assert (tmp_path / "classifiers.json").exists()
-    list(run_recipe(load_recipe(path, [*changes, "calibrate=null"]), tmp_path, ALONE, "test"))
-    assert not (tmp_path / "classifiers.json").exists()
-    with pytest.raises(UserError, match="calibrate: noise level 1000 is outside"):
-        load_recipe(path, ["calibrate={levels: [1000]}"])

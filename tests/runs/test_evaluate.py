@@ -9,12 +9,10 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from condgen.data import load, parse_data
-from condgen.errors import UserError
 from condgen.metrics import REAL, Measures
 from condgen.networks.cifar_resnet import CifarResNet
 from condgen.recipes import EvaluateStage, Recipe
 from condgen.runs import evaluate_stage
-from condgen.runs.evaluate import neighbours_below
 from condgen.runs.layout import MANIFEST
 from condgen.runs.sample_folder import write_samples
 from condgen.runs.stage import open_stage
@@ -67,29 +65,6 @@ def test_copies_come_first_beside_the_image_that_they_copy(evaluated, digits):
     assert {row["seed"] for row in found["rows"] if row["method"] == REAL} == {None}
 
 
-def test_paths_as_they_are_from_the_run(evaluated):
-    above = neighbours_below(evaluated, evaluated / "e")
-    files = [one["file"] for row in above["rows"] for one in (row, *row["neighbours"])]
-    assert all((evaluated / file).is_file() for file in files)
-    assert files[0].startswith("e/neighbours/")
-
-
-def test_figures_by_class_have_names(evaluated, digits):
-    found = json.loads((evaluated / "e" / "metrics.json").read_text())
-    row = next(row for row in found["by_class"] if row["metric"] == "in-class std ratio")
-    assert row["name"] == digits[0].names[row["class"]]
-    assert found["what"]["features"] == "pixels"
-
-
-def test_points_have_coordinates(tmp_path):
-    train, test = (load(parse_data("moons"), split) for split in ("train", "test"))
-    samples = {"moons": album(tmp_path / "s", test.floats()[:60], test.y[:60], train.names)}
-    list(evaluate_stage(tmp_path / "e", EvaluateStage(), samples, train, test, ALONE))
-    row = json.loads((tmp_path / "e" / "neighbours.json").read_text())["rows"][0]
-    assert len(row["x"]) == len(row["neighbours"][0]["x"]) == 2
-    assert not (tmp_path / "e" / "neighbours").exists()
-
-
 def test_another_network_under_the_same_name_is_measured_anew(digits, tmp_path):
     train, test = digits
     samples = {"new": album(tmp_path / "s", test.floats()[:60], test.y[:60], train.names)}
@@ -105,18 +80,6 @@ def test_another_network_under_the_same_name_is_measured_anew(digits, tmp_path):
         assert {row["features"] for row in rows if row["metric"] == "FD@60"} == {"net"}
     assert [worked for worked, _ in values] == [True, False, True]
     assert values[0][1] == values[1][1] != values[2][1]
-
-
-def test_features_that_are_not_there_are_refused_before_anything_is_written(digits, tmp_path):
-    train, test = digits
-    samples = {"new": album(tmp_path / "s", test.floats()[:60], test.y[:60], train.names)}
-    with pytest.raises(UserError, match="there are no features 'nets'"):
-        list(
-            evaluate_stage(
-                tmp_path / "e", EvaluateStage(measures=Measures(features="nets")), samples, train, test, ALONE
-            )
-        )
-    assert not (tmp_path / "e").exists()
 
 
 @pytest.mark.parametrize(

@@ -120,22 +120,6 @@ def test_a_lighter_teacher_may_have_a_network_per_class(precision, trained):
         torch.testing.assert_close(taught.real(x, t, y), exact(x, t, y), rtol=0.1, atol=0.05)
 
 
-def test_a_teacher_has_to_know_the_classes_and_the_data(trained):
-    moons = load(parse_data("moons"), "train")
-    vp = GeneratorStage.model_validate(generator_stage().model_dump() | {"schedule": {"kind": "vp"}})
-    for stage, data, models, message in (
-        (generator_stage(), DATA, Models(), "needs a score model"),
-        (generator_stage(), DATA, Models(trained / "ce"), "holds a classifier, where a score model is needed"),
-        (generator_stage(), DATA, Models(trained / "none"), "knows no labels.* add a classifier .*--conditional"),
-        (generator_stage(), DATA, Models(trained / "separate"), "a network per class.* set generator.network"),
-        (generator_stage(), moons, Models(trained / "embedding"), "use one data set and schedule for both"),
-        (vp, DATA, Models(trained / "embedding"), "use one data set and schedule for both"),
-    ):
-        with pytest.raises(UserError, match=message) as caught:
-            generator_task(stage, data, models, CPU)
-        assert "\n" not in str(caught.value)
-
-
 def test_a_likelihood_term_needs_a_classifier_of_the_same_data(trained):
     stage = generator_stage(likelihood={"classifier": "ce", "weight": 0.5})
     likely = task(stage, score=trained / "embedding", likelihood=trained / "ce").likely
@@ -156,30 +140,10 @@ def test_a_likelihood_term_needs_a_classifier_of_the_same_data(trained):
         generator_task(alone, moons, Models(likelihood=trained / "ce"), CPU)
 
 
-def test_real_images_cannot_be_mirrored_where_a_teacher_stands_for_them():
-    with pytest.raises(ValueError, match=r"augment and training.flip change real images too"):
-        generator_stage(augment={"probability": 0.5})
-
-
 @pytest.mark.parametrize("level", [1e-9, 1e6])
 def test_a_denoisers_network_is_asked_at_a_level_of_its_schedule(trained, level):
     with pytest.raises(UserError, match=r"generator.level .* outside the schedule's, .* choose one between"):
         task(generator_stage(level=level), score=trained / "embedding")
-
-
-def test_settings_that_nothing_reads_are_refused():
-    with pytest.raises(ValueError, match="level is for a denoiser's network"):
-        generator_stage(network=NETWORK, level=2.0)
-    with pytest.raises(ValueError, match="latent is for a generator's own network"):
-        generator_stage(latent=7)
-
-
-def test_points_are_not_augmented():
-    moons = load(parse_data("moons"), "train")
-    objective = {"loss": "sid", "network": NETWORK}
-    stage = generator_stage(network=NETWORK, objective=objective, teacher=None, augment={"probability": 0.1})
-    with pytest.raises(UserError, match="augment changes images, and moons has points"):
-        generator_task(stage, moons, Models(), CPU)
 
 
 def test_the_noise_levels_of_mismatching_suit_the_width_of_the_data():

@@ -15,7 +15,6 @@ from condgen.recipes import (
     DiagnoseStage,
     Guidance,
     Method,
-    Recipe,
     SampleStage,
     ScoreStage,
 )
@@ -25,11 +24,9 @@ from condgen.runs import (
     default_methods_in,
     diagnose_stage,
     file_key,
-    open_guided,
     read_json,
     read_rows,
     read_samples,
-    run_recipe,
     sample_stage,
     train_stage,
 )
@@ -180,43 +177,6 @@ def test_a_model_cannot_guide_itself(trained, tmp_path):
         draw(tmp_path / "own", {"guide": "early", "scale": 2}, Models(trained / "told", guide=trained / "told"))
 
 
-def test_what_cannot_guide_is_said_with_what_to_do(trained, calibrated, tmp_path):
-    calibrated_method, unlabelled = {"classifier": "c", "scale": "calibrated"}, {"guide": "unlabelled", "scale": 2}
-    for method, models, message in (
-        (
-            calibrated_method,
-            Models(trained / "none", trained / "ce"),
-            r"has no calibration: run 'condgen calibrate --cl",
-        ),
-        (unlabelled, Models(trained / "none"), r"cannot guide itself unlabelled: .*train-score --conditional"),
-        (unlabelled, Models(trained / "each"), r"cannot guide itself unlabelled"),
-        (
-            {"classifier": "c"},
-            Models(trained / "each", trained / "ce"),
-            r"no unconditional score, which a",
-        ),
-        ({"guide": "g", "scale": 2}, Models(trained / "none"), r"name it with --guide"),
-        (
-            {"guide": "g", "scale": 2},
-            Models(trained / "none", guide=trained / "ce"),
-            r"holds a classifier, where a score",
-        ),
-    ):
-        with pytest.raises(UserError, match=message):
-            draw(tmp_path / "s", method, models)
-    calibrate(calibrated, trained / "none", [2, 1], [1, 1])
-    with pytest.raises(UserError, match=r"holds no scale curve .*must rise.*calibrate again"):
-        draw(tmp_path / "s", calibrated_method, Models(trained / "none", calibrated))
-    other = SHARED | {"schedule": {"kind": "vp"}, "score": {"network": NETWORK, "training": training(steps=1)}}
-    list(train_stage("score", tmp_path / "vp", ScoreStage.model_validate(other), DATA, ALONE))
-    with pytest.raises(UserError, match="use one data set and schedule for both"):
-        draw(tmp_path / "s", {"guide": "g", "scale": 2}, Models(trained / "none", guide=tmp_path / "vp"))
-    recipe = {"network": NETWORK, "objective": {"loss": "dlsm"}, "training": training(steps=3)}
-    stage = ClassifierStage.model_validate(SHARED | {"classifier": recipe})
-    with pytest.raises(UserError, match="no unconditional score, on which DLSM builds"):
-        list(train_stage("classifier", tmp_path / "c", stage, DATA, ALONE, Models(trained / "each")))
-
-
 # ----------------------------------------------------------------------------------------------------
 # Diagnosis
 
@@ -272,49 +232,3 @@ def test_every_method_has_its_errors(trained, calibrated, tmp_path):
 
 # ----------------------------------------------------------------------------------------------------
 # A whole recipe
-
-
-def test_a_recipe_with_rivals_runs_and_tells_what_each_costs(tmp_path):
-    def score(labels, steps=2):
-        return {"network": NETWORK, "labels": labels, "training": training(steps=steps)}
-
-    recipe = Recipe.model_validate(
-        {key: value for key, value in SHARED.items() if key != "seed"}
-        | {
-            "name": "rivals",
-            "score": score("embedding"),
-            "scores": {"weak": score("embedding", 1), "each": score("separate")},
-            "classifiers": {"ce": {"network": NETWORK, "objective": {"loss": "ce"}, "training": training(steps=2)}},
-            "calibrate": {"levels": [1, 4], "draws": 2},
-            "sample": {
-                "per_class": 1,
-                "methods": {
-                    "told": {"steps": 3},
-                    "cfg": {"guide": "unlabelled", "scale": 2, "steps": 3},
-                    "auto": {"guide": "weak", "scale": 2, "steps": 3},
-                    "each": {"score": "each", "steps": 3},
-                    "ce": {"classifier": "ce", "scale": "calibrated", "steps": 3},
-                },
-            },
-            "evaluate": False,
-            "diagnose": {"levels": [1], "queries": 6, "methods": {"cfg": {"guide": "unlabelled", "scale": 2}}},
-        }
-    )
-    stages = {event.stage for event in run_recipe(recipe, tmp_path, ALONE, "test")}
-    assert {"score", "score weak", "score each", "sample cfg", "diagnose"} <= stages
-    assert ScoreModel.load(tmp_path / "score-each").config.labels == "separate"
-    cost = {row["method"]: row for row in read_json(tmp_path / "cost.json")["rows"]}
-    facts = {name: (row["evaluations_per_image"], row["scale"]) for name, row in cost.items()}
-    assert facts == {"told": (3, None), "cfg": (6, 2.0), "auto": (6, 2.0), "each": (3, None), "ce": (3, None)}
-    assert cost["auto"]["guide"] == "the score model, guided by score model weak at scale 2"
-    assert cost["ce"]["guide"] == "the score model, guided by classifier ce at its calibrated scale"
-    assert not list(run_recipe(recipe, tmp_path, ALONE, "test"))
-    changed = recipe.model_copy(update={"scores": recipe.scores | {"weak": recipe.scores["each"]}})
-    again = {event.stage for event in run_recipe(changed, tmp_path, ALONE, "test")}
-    # Nothing that does not build on it: of every method, the one of trajectories shows the way.
-    assert again == {"score weak", "sample auto", "trajectories"}
-
-
-def test_a_method_opens_as_what_it_says(trained):
-    denoiser, score = open_guided(Guidance(score="told"), Models(trained / "told"), CPU)
-    assert denoiser is score

@@ -6,14 +6,10 @@ import shutil
 import pytest
 import torch
 
-from condgen.checkpoint import save_tensors
 from condgen.data import load, parse_data
-from condgen.errors import UserError
-from condgen.metrics import Reading
 from condgen.recipes import GeneratorStage
 from condgen.runs import read_rows, train_stage
-from condgen.runs.layout import PREVIEWS
-from condgen.runs.previews import Previewer, read_previews
+from condgen.runs.previews import read_previews
 from condgen.training import Processes
 
 ALONE = Processes(cpu=True)
@@ -109,34 +105,3 @@ def test_a_killed_training_drops_the_looks_that_it_will_take_again(trained, tmp_
     assert looks_logged(folder) == looks_logged(trained[0])
     for one, other in zip(read_previews(folder), read_previews(trained[0]), strict=True):
         assert (one.step, torch.equal(one.x, other.x)) == (other.step, True)
-
-
-def test_a_collapse_is_told_once(monkeypatch, tmp_path):
-    readings = iter([(0.9, 1.0), (0.1, 0.3), (0.1, 0.95), (0.1, 0.95)])  # spread, accuracy
-
-    def take(self, model, folder, step):
-        spread, accuracy = next(readings)
-        return Reading(std_ratio=spread, recall=0.2, accuracy=accuracy, n=1000)
-
-    monkeypatch.setattr(Previewer, "take", take)
-    messages = [(event.done, event.message) for event in train(tmp_path, stage()) if event.message]
-    assert [done for done, _ in messages] == [6]  # at the third look, and not again at the fourth
-    assert "has collapsed within classes: 95% of its samples" in messages[0][1]
-    assert "\n" not in messages[0][1]
-
-
-def test_samples_that_are_no_numbers_are_an_error_that_says_what_to_do(trained, monkeypatch, tmp_path):
-    from condgen.generator import Generator
-
-    model = Generator.load(trained[0])
-    monkeypatch.setattr(Generator, "forward", lambda self, z, y: torch.full((len(z), 1, 8, 8), torch.nan))
-    with pytest.raises(UserError, match=r"not finite numbers at step 7: lower the learning rates"):
-        Previewer(*DIGITS, every=1).take(model, tmp_path, 7)
-    assert not (tmp_path / PREVIEWS).exists()
-
-
-def test_other_files_among_the_looks_are_named(tmp_path):
-    assert read_previews(tmp_path) == []
-    save_tensors(tmp_path / PREVIEWS / "00000001.safetensors", {"x": torch.zeros(1)}, {"kind": "something"})
-    with pytest.raises(UserError, match=r"00000001.safetensors holds no look at a generator: delete it"):
-        read_previews(tmp_path)

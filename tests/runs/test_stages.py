@@ -120,37 +120,10 @@ def test_a_killed_training_goes_on_from_the_last_state_with_its_discriminator(tr
     assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
 
 
-def test_a_state_of_plain_training_is_no_start_for_an_adversary(trained, tmp_path):
-    folder = tmp_path / "a"
-    work = train_stage("adversarial", folder, small("adversarial"), DATA, ALONE)
-    next(work)
-    work.close()
-    path = folder / "state" / "state.safetensors"
-    tensors, about = load_tensors(path)
-    save_tensors(path, {name: t for name, t in tensors.items() if "discriminator" not in name}, about)
-    with pytest.raises(UserError, match=r"does not fit this model .*Discriminator.* to train afresh"):
-        list(train_stage("adversarial", folder, small("adversarial"), DATA, ALONE))
 
 
-def test_dlsm_without_a_score_model_and_with_a_wrong_one(trained, tmp_path):
-    with pytest.raises(UserError, match="name its folder with --score"):
-        list(train_stage("c", tmp_path / "a", small("classifier"), DATA, ALONE))
-    with pytest.raises(UserError, match="holds a generator, where a score model is needed"):
-        list(train_stage("c", tmp_path / "b", small("classifier"), DATA, ALONE, Models(trained / "smm")))
-    other = small("classifier").model_dump(mode="json") | {"schedule": {"kind": "vp"}}
-    stage = ClassifierStage.model_validate(other)
-    with pytest.raises(UserError, match=r"with 'edm' noise, the classifier is to see .* with 'vp'"):
-        list(train_stage("c", tmp_path / "c", stage, DATA, ALONE, Models(trained / "score")))
 
 
-def test_a_loss_that_is_no_number_stops_with_the_step(tmp_path):
-    tree = small("score").model_dump(mode="json")
-    tree["score"]["training"] |= {"lr": 1e30, "log_every": 1}
-    with pytest.raises(
-        UserError,
-        match=r"the last \d+ updates of model until step \d+ were skipped, because .* not a finite number: lower",
-    ):
-        list(train_stage("score", tmp_path / "s", ScoreStage.model_validate(tree), DATA, ALONE))
 
 
 METHODS = {
@@ -281,29 +254,8 @@ def test_bad_samples_cost_no_good_ones(name, trained, tmp_path, monkeypatch):
     assert "unusable" not in json.loads((tmp_path / "bad" / "stage.json").read_text())
 
 
-def test_a_lost_model_is_written_again_from_the_state(trained, tmp_path):
-    def train():
-        return list(train_stage("score", tmp_path / "s", small("score"), DATA, ALONE))
-
-    train()
-    (tmp_path / "s" / "model.safetensors").unlink()
-    assert not train()  # no step is left to do
-    expected, _ = load_tensors(trained / "score" / "model.safetensors")
-    found, _ = load_tensors(tmp_path / "s" / "model.safetensors")
-    assert all(torch.equal(expected[name], found[name]) for name in expected)
 
 
-def test_sampling_says_what_is_missing(trained, tmp_path):
-    stage = SampleStage(method=METHODS["guided"], labels=(0,))
-    for models, message in (
-        (Models(), "needs a score model"),
-        (Models(score=trained / "score"), "needs a classifier"),
-        (Models(trained / "score", trained / "score"), "holds a score model, where a classifier is needed"),
-    ):
-        with pytest.raises(UserError, match=message):
-            list(sample_stage("s", tmp_path / message[:8], stage, models, ALONE))
-    with pytest.raises(UserError, match="there is no class 10"):
-        list(draw(trained, tmp_path / "ten", METHODS["unguided"], labels=(10,)))
 
 
 def test_a_manifest_that_points_elsewhere_is_refused(trained, tmp_path):

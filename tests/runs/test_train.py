@@ -37,16 +37,6 @@ def spoilt(monkeypatch, steps):
     )
 
 
-def test_training_ends_in_one_line_after_many_in_a_row(monkeypatch, tmp_path):
-    spoilt(monkeypatch, range(7, 10**6))
-    small, data = stage()
-    with pytest.raises(UserError, match=r"the last 10 updates of model until step 17 were skipped") as error:
-        list(train_stage("score", tmp_path, small, data, ALONE))
-    assert "lower the learning rate" in str(error.value)
-    assert "\n" not in str(error.value)
-    tensors, about = load_tensors(tmp_path / "state" / "state.safetensors")
-    assert about["step"] == 17
-    assert all(bool(tensor.isfinite().all()) for tensor in tensors.values())
 
 
 def test_weights_are_those_of_the_last_good_step_and_the_same_command_says_the_same(monkeypatch, tmp_path):
@@ -71,13 +61,6 @@ def test_weights_are_those_of_the_last_good_step_and_the_same_command_says_the_s
     assert len(list(train_stage("score", tmp_path / "bad", gentler, data, ALONE))) > 40  # set aside, and begun anew
 
 
-def test_a_training_that_is_too_short_for_the_limit_does_not_finish_with_nothing_learnt(monkeypatch, tmp_path):
-    spoilt(monkeypatch, range(2, 10**6))
-    small, data = stage(steps=6)
-    for _ in range(2):
-        with pytest.raises(UserError, match=r"the last 3 updates of model until step 5 were skipped"):
-            list(train_stage("score", tmp_path, small, data, ALONE))
-    assert not (tmp_path / "model.safetensors").exists()
 
 
 def test_a_few_bad_rows_are_named_by_noise_level_and_class(monkeypatch, tmp_path):
@@ -145,13 +128,5 @@ def test_what_changes_rounding_alone_is_in_no_key():
     assert len({*keys(), *keys({"optimizer": "muon"}), *keys({"flip": True}), *keys({"lr": 0.5})}) == 12
 
 
-def test_networks_by_class_are_not_compiled_anew_at_every_step():
-    with pytest.raises(ValueError, match=r"leave training\.compile out"):
-        next(stages({"compile": True}, {"labels": "separate"}))
 
 
-def test_points_are_not_mirrored(tmp_path):
-    moons = load(parse_data("moons"), "train")
-    part, _ = stage(flip=True)
-    with pytest.raises(UserError, match="mirrors images, and moons has points"):
-        list(train_stage("score", tmp_path, part, moons, ALONE))
