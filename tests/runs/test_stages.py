@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from condgen.checkpoint import load_tensors, save_tensors
+from condgen.checkpoint import load_tensors
 from condgen.data import load, parse_data
 from condgen.errors import UserError
 from condgen.recipes import (
@@ -118,12 +118,6 @@ def test_a_killed_training_goes_on_from_the_last_state_with_its_discriminator(tr
     states = [load_tensors(place / "state" / "state.safetensors")[0] for place in (trained / "adversarial", folder)]
     assert any(name.startswith("models/discriminator/") for name in states[0])
     assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
-
-
-
-
-
-
 
 
 METHODS = {
@@ -252,10 +246,6 @@ def test_bad_samples_cost_no_good_ones(name, trained, tmp_path, monkeypatch):
     list(draw(trained, tmp_path / "bad", METHODS[name]))  # mended: all are there
     assert [row["seed"] for row in read_rows(tmp_path / "bad" / MANIFEST)] == list(range(5, 25))
     assert "unusable" not in json.loads((tmp_path / "bad" / "stage.json").read_text())
-
-
-
-
 
 
 def test_a_manifest_that_points_elsewhere_is_refused(trained, tmp_path):

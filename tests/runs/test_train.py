@@ -37,8 +37,6 @@ def spoilt(monkeypatch, steps):
     )
 
 
-
-
 def test_weights_are_those_of_the_last_good_step_and_the_same_command_says_the_same(monkeypatch, tmp_path):
     small, data = stage()
     work = train_stage("score", tmp_path / "good", small, data, ALONE)
@@ -59,8 +57,6 @@ def test_weights_are_those_of_the_last_good_step_and_the_same_command_says_the_s
     assert first.done == 18
     gentler, _ = stage(lr=1e-4)
     assert len(list(train_stage("score", tmp_path / "bad", gentler, data, ALONE))) > 40  # set aside, and begun anew
-
-
 
 
 def test_a_few_bad_rows_are_named_by_noise_level_and_class(monkeypatch, tmp_path):
@@ -126,7 +122,3 @@ def test_what_changes_rounding_alone_is_in_no_key():
     assert keys({"skip_limit": 3}) == keys({"save_every": 7, "log_every": 7}) == keys()
     assert keys({"precision": "bfloat16"}) == keys()
     assert len({*keys(), *keys({"optimizer": "muon"}), *keys({"flip": True}), *keys({"lr": 0.5})}) == 12
-
-
-
-
