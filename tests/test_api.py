@@ -1,7 +1,9 @@
 """The public names, and the three calls of a notebook, on a network of one's own."""
 
+import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -111,3 +113,13 @@ def test_wrong_types_and_inference_mode_are_answered_in_words():
         cg.sample(Net(), n=1)
     with torch.inference_mode(), pytest.raises(cg.UserError, match=r"torch\.no_grad"):
         cg.sample(cg.ClassifierGuided(score, classifier), [0])
+
+
+def test_the_tour_runs(capsys):
+    notebook = json.loads((Path(__file__).parents[1] / "assets" / "tour.ipynb").read_text())
+    names: dict[str, object] = {}
+    for cell in notebook["cells"]:
+        if cell["cell_type"] == "code":
+            exec("".join(cell["source"]), names)
+    shares = [line.split()[-1] for line in capsys.readouterr().out.splitlines() if "share of samples" in line]
+    assert min(map(float, shares)) > 0.8
