@@ -243,15 +243,6 @@ def test_a_discriminator_sees_unit_variance_and_the_noise_level_where_it_is_told
     assert torch.equal(blind(X, T), blind(X, T + 1))
 
 
-@pytest.mark.parametrize("labels", ["none", "embedding", "separate"])
-def test_the_adversary_of_a_model_that_knows_labels_judges_what_it_says_of_them(labels):
-    net = model(labels=labels)
-    judge = discriminator(net)
-    losses = adversarial_loss(net, judge, 0.4 * X, T, X, Y, weight=1.0)
-    expected = (judge(net(perturb(EDM(), 0.4 * X, T, X), T, Y), T) - 1).square()
-    torch.testing.assert_close(losses.adversarial, expected)
-
-
 def test_the_adversary_moves_the_best_estimate_by_the_stated_amount():
     """The loss has no slope where D - E[x | x_t] = 2 w / lambda (1 - C) grad C, with x of mean E[x | x_t]."""
     judge = discriminator(model(shape=(2,)))

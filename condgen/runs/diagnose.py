@@ -77,7 +77,7 @@ def diagnose_stage(
     figures are those of one process.
     """
     settings, device = stage.diagnose, processes.device
-    key = processes.same(lambda: diagnosis_key(stage, folders, train))
+    key = processes.once(lambda: diagnosis_key(stage, folders, train))
     prior = ScoreModel.load(folders.score, device)
     check_fits(folders.score, prior.config, train, train.source)
     prior.require_unconditional(folders.score, "which is the prior here")

@@ -55,7 +55,7 @@ def evaluate_stage(
         processes: which run the networks of features.
     """
     extractor = processes.in_turn(lambda: open_extractor(stage.measures.features, train.shape, processes.device))
-    key = processes.same(lambda: evaluation_key(stage, samples, train, test, extractor))
+    key = processes.once(lambda: evaluation_key(stage, samples, train, test, extractor))
     methods = {name: read_samples(path) for name, path in samples.items()}
     for name, (x, _) in methods.items():
         if tuple(x.shape[1:]) != train.shape:

@@ -131,7 +131,7 @@ def sample_key(stage: SampleStage, models: Models) -> str:
 
 def sample_stage(name: str, folder: Path, stage: SampleStage, models: Models, processes: Processes) -> Work:
     """Draws the samples of a stage in a folder, or goes on, or does nothing where it is finished."""
-    key = processes.same(lambda: sample_key(stage, models))  # before they are opened
+    key = processes.once(lambda: sample_key(stage, models))  # before they are opened
     source = open_light(stage, models, processes.device)
     if unknown := set(stage.labels) - set(range(len(source.names))):
         raise UserError(f"there is no class {min(unknown)}: the model knows {', '.join(source.names)}")

@@ -54,7 +54,7 @@ def train_stage(
     models = built_on or Models()
     if stage.training.flip and not data.is_images:
         raise UserError(f"training.flip mirrors images, and {data.source} has points: leave it out")
-    key = processes.same(lambda: training_key(stage, data, models))
+    key = processes.once(lambda: training_key(stage, data, models))
     work = prepare(stage, data, processes.device, models, held_out)
     opened = open_stage(name, folder, key, stage, processes)
     if opened.finished:

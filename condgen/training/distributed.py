@@ -11,7 +11,6 @@ connections close; every wait for it then ends with `Lost`.
 """
 
 import os
-import socket
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -33,7 +32,6 @@ T = TypeVar("T")
 
 _SOON = timedelta(minutes=30)  # all processes reach a gradient at about the same time, compilation included
 _LATE = timedelta(days=30)  # one process may have work of its own
-_SETTLING = 90.0  # seconds until a shared file system shows what another machine has written; NFS caches for 60
 _PACE, _MOST_CALLS = 1.0, 32  # processes agree about once in so many seconds, and after so many calls at the latest
 
 _waiting = threading.Event()
@@ -134,15 +132,7 @@ class Processes:
 
     def share(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The tensors of process 0, on the CPU, in every process."""
-        ready = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()} if self.is_main else {}
-        if self.count == 1:
-            return ready
-        about = self.once(lambda: {name: (tensor.shape, tensor.dtype) for name, tensor in ready.items()})
-        shared = ready or {name: torch.empty(shape, dtype=dtype) for name, (shape, dtype) in about.items()}
-        with _connected():
-            for tensor in shared.values():
-                distributed.broadcast(tensor, src=0, group=_talk())
-        return shared
+        return self.once(lambda: {name: tensor.detach().cpu() for name, tensor in tensors.items()})
 
     def once(self, function: Callable[[], T]) -> T:
         """Calls a function in process 0 alone; every process goes on with what it returns, once it has.
@@ -165,33 +155,6 @@ class Processes:
         if self.is_main:
             self.wait()
         return found
-
-    def same(self, look: Callable[[], T]) -> T:
-        """What process 0 sees, once this process sees the same: a shared file system may need a while for it.
-
-        Args:
-            look: reads files that process 0 has perhaps just written; its values can be compared.
-
-        Raises:
-            UserError: where this process keeps seeing something else.
-        """
-        expected = self.once(look)
-        if self.is_main:
-            return expected
-        deadline = time.monotonic() + _SETTLING
-        while True:
-            trouble = "other contents"
-            try:
-                if look() == expected:
-                    return expected
-            except UserError as error:
-                trouble = str(error)
-            if time.monotonic() > deadline:
-                raise UserError(
-                    f"process {self.rank} on {socket.gethostname()} does not see the files that process 0 sees "
-                    f"({trouble}): keep the run folder and the data where all machines see them, under one path"
-                )
-            time.sleep(0.5)
 
     def agree(self, wish: bool) -> bool:
         """Whether any process wishes something, such as to stop: at the same call, all get the same answer.

@@ -134,11 +134,9 @@ TALK = """
 import os, sys, time, torch
 from pathlib import Path
 torch.set_num_threads(1)
-from condgen.errors import UserError
 from condgen.metrics import Extractor, Features, Store
 from condgen.networks import MLPSettings
 from condgen.training import Lost, Processes
-import condgen.training.distributed as module
 
 folder = Path(sys.argv[1])
 processes = Processes(cpu=True)
@@ -158,29 +156,6 @@ assert torch.equal(processes.gather_rows(whole[processes.rows(7)], 7), whole)
 own = {"a": torch.full((2, 3), float(rank)), "b": torch.tensor(rank + 5)}
 shared = processes.share(own)
 assert torch.equal(shared["a"], torch.zeros(2, 3)) and int(shared["b"]) == 5
-
-# A file that another machine shows late.
-def look():
-    path = folder / ("early" if rank == 0 else "late")
-    if not path.exists():
-        raise UserError("it is not there")
-    return path.read_text()
-
-if rank == 0:
-    (folder / "early").write_text("x")
-    assert processes.same(look) == "x"
-    time.sleep(1)
-    (folder / "late").write_text("y")
-    time.sleep(1)
-    (folder / "late").write_text("x")
-else:
-    assert processes.same(look) == "x"
-module._SETTLING = 0.1
-try:
-    processes.same(lambda: rank)
-    assert rank == 0
-except UserError as error:
-    assert rank == 1 and "process 1 on" in str(error)
 
 # All stop at the same call, whoever wishes to, wherever each of them is.
 for wishes in (0, 1):
@@ -234,7 +209,7 @@ def test_processes_decide_gather_agree_and_miss_each_other(tmp_path):
 
 def test_one_process_talks_to_itself():
     alone = Processes(cpu=True)
-    assert alone.once(lambda: 3) == alone.same(lambda: 3) == alone.in_turn(lambda: 3) == 3
+    assert alone.once(lambda: 3) == alone.in_turn(lambda: 3) == 3
     assert alone.gather(2) == [2]
     assert (alone.agree(True), alone.agree(False), alone.first_to_end()) == (True, False, True)
     assert torch.equal(alone.share({"x": torch.ones(2)})["x"], torch.ones(2))
