@@ -4,7 +4,7 @@ Nothing is ever unpickled.
 """
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
@@ -81,9 +81,9 @@ def _description(file: Any, path: Path) -> dict[str, Any]:  # noqa: ANN401 - saf
 
 
 @contextmanager
-def trusted_imports(*targets: str) -> Iterator[None]:
-    """Inside, model files may name these import paths, as `package.module:Name`; without any, every one."""
-    token = _TRUSTED.set(_TRUSTED.get() | (set(targets) or {_ANY}))
+def trusted_imports(targets: Iterable[str] = (_ANY,)) -> Iterator[None]:
+    """Inside, model files may name these import paths, as `package.module:Name`; by default every one."""
+    token = _TRUSTED.set(_TRUSTED.get() | set(targets))
     try:
         yield
     finally:
