@@ -22,12 +22,7 @@ from condgen.samplers.adaptive.brownian import BrownianMemory
 from condgen.samplers.base import Finished, NotFinite, SamplerInfo
 from condgen.schedules import Schedule, expand
 
-__all__ = ["AdaptiveSampler", "AdaptiveState", "Controller", "rows_of", "sample_adaptively"]
-
-
-def rows_of(mask: Tensor) -> list[int]:
-    """The rows in which a mask (B,) holds."""
-    return [int(row) for row in mask.nonzero()[:, 0].tolist()]
+__all__ = ["AdaptiveSampler", "AdaptiveState", "Controller", "sample_adaptively"]
 
 
 class AdaptiveState(ABC):
@@ -55,14 +50,14 @@ class AdaptiveState(ABC):
         self.rejected = torch.zeros(n, dtype=torch.int64)
 
     @abstractmethod
-    def advance(self, rows: list[int], denoised: Tensor) -> None:
-        """Uses the estimates (n, ...) of the queries in some rows, and sets the next queries there."""
+    def advance(self, rows: Tensor, denoised: Tensor) -> None:
+        """Uses the estimates (n, ...) of the queries in some rows (n,), and sets the next queries there."""
 
-    def set_query(self, rows: list[int], x: Tensor, t: Tensor) -> None:
+    def set_query(self, rows: Tensor, x: Tensor, t: Tensor) -> None:
         """Sets what the denoiser is evaluated at next in some rows."""
         self.query[rows], self.query_t[rows] = x, t
 
-    def finish(self, rows: list[int]) -> None:
+    def finish(self, rows: Tensor) -> None:
         """Sets the final query, at the least noise."""
         self.is_final[rows] = True
         self.set_query(rows, self.x[rows], self.t[rows])
@@ -178,8 +173,8 @@ def sample_adaptively(
     while state is not None:
         denoised: Tensor = sampler.denoiser(state.query, state.query_t, state.y)
         evaluations = [count + 1 for count in evaluations]
-        was_final, others = state.is_final.tolist(), rows_of(~state.is_final)
-        if others:
+        was_final, others = state.is_final.tolist(), (~state.is_final).nonzero()[:, 0]
+        if len(others):
             state.advance(others, denoised[others])
         sound = denoised.isfinite().flatten(1).all(1).tolist() if any(was_final) else was_final
         finished, left = [], []

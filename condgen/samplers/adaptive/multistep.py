@@ -25,7 +25,7 @@ from pydantic import Field
 from torch import Tensor
 
 from condgen.rng import Streams
-from condgen.samplers.adaptive.loop import AdaptiveSampler, AdaptiveState, rows_of
+from condgen.samplers.adaptive.loop import AdaptiveSampler, AdaptiveState
 from condgen.samplers.base import SamplerInfo, signal_of, state_of
 from condgen.schedules import expand
 
@@ -50,10 +50,10 @@ class AdaptiveMultistep(AdaptiveSampler):
         return _MultistepState(self, streams, y, shape)
 
 
-def _longest(room: float, rate: float) -> float:
-    """The h at which h - (1 - exp(-rate h)) / rate reaches `room`, by Newton's method."""
-    h = room + 1 / rate  # right of the root of a convex function, from where Newton's method only falls
-    while (excess := h + math.expm1(-rate * h) / rate - room) > 1e-12 * room:
+def _longest(share: float, rate: float) -> float:
+    """The h at which h - (1 - exp(-rate h)) / rate reaches `share`, by Newton's method."""
+    h = share + 1 / rate  # right of the root of a convex function, from where Newton's method only falls
+    while (excess := h + math.expm1(-rate * h) / rate - share) > 1e-12 * share:
         lower = h + excess / math.expm1(-rate * h)
         if lower >= h:
             break
@@ -71,27 +71,31 @@ class _MultistepState(AdaptiveState):
         self.estimate = torch.zeros_like(self.x)  # where it began
         self.before = self.x.clone()  # u there
 
-    def advance(self, rows: list[int], denoised: Tensor) -> None:
+    def advance(self, rows: Tensor, denoised: Tensor) -> None:
         rate = 1 + self.sampler.eta
         level, last = self.level[rows], self.h[rows]
         u = signal_of(self.schedule, self.query[rows], self.query_t[rows])
         change = denoised - self.estimate[rows]
         errors = self.sampler.error(change, u, self.before[rows])
         steps = [self._length(last_h, error) for last_h, error in zip(last.tolist(), errors.tolist(), strict=True)]
-        landing = (level * (-torch.tensor(steps, dtype=torch.float64)).exp()).clamp_min(self.least)
-        h = (level / landing).log()
-        bend = torch.where(last > 0, (h + (-rate * h).expm1() / rate) / last.where(last > 0, 1), 0)
-        moved = expand((-rate * h).exp(), u) * u + expand(-(-rate * h).expm1(), u) * denoised + expand(bend, u) * change
+        end = (level * (-torch.tensor(steps, dtype=torch.float64)).exp()).clamp_min(self.least)
+        h = (level / end).log()
+        slope_factor = torch.where(last > 0, (h + (-rate * h).expm1() / rate) / last.where(last > 0, 1), 0)
+        moved = (
+            expand((-rate * h).exp(), u) * u
+            + expand(-(-rate * h).expm1(), u) * denoised
+            + expand(slope_factor, u) * change
+        )
         if self.sampler.eta > 0:
-            spread = landing * (-(-2 * self.sampler.eta * h).expm1()).sqrt()
-            moved = moved + expand(spread, u) * self.streams.normal(u.shape[1:], u.dtype, rows)
-        self.before[rows], self.estimate[rows], self.level[rows], self.h[rows] = u, denoised, landing, h
-        self.t[rows] = torch.where(landing <= self.least, self.schedule.t_min, self.schedule.t_of_noise_level(landing))
+            spread = end * (-(-2 * self.sampler.eta * h).expm1()).sqrt()
+            moved = moved + expand(spread, u) * self.streams.normal(u.shape[1:], u.dtype, rows.tolist())
+        self.before[rows], self.estimate[rows], self.level[rows], self.h[rows] = u, denoised, end, h
+        self.t[rows] = torch.where(end <= self.least, self.schedule.t_min, self.schedule.t_of_noise_level(end))
         self.x[rows] = state_of(self.schedule, moved, self.t[rows])
         self.not_finite[rows] |= ~errors.isfinite()
         self.accepted[rows] += 1
         self.set_query(rows, self.x[rows], self.t[rows])
-        self.finish([rows[i] for i in rows_of(landing <= self.least)])
+        self.finish(rows[end <= self.least])
 
     def _length(self, last: float, error: float) -> float:
         """The longest step within the tolerance, given the last one and the error that its change would make."""

@@ -16,7 +16,7 @@ from pydantic import Field
 from torch import Tensor
 
 from condgen.rng import Streams
-from condgen.samplers.adaptive.loop import AdaptiveSampler, AdaptiveState, Controller, rows_of
+from condgen.samplers.adaptive.loop import AdaptiveSampler, AdaptiveState, Controller
 from condgen.samplers.base import SamplerInfo, signal_of, state_of
 from condgen.schedules import expand
 
@@ -62,56 +62,53 @@ class _ODEState(AdaptiveState):
         self.u = signal_of(self.schedule, self.x, self.t)
         self.slopes = self.x.new_zeros(len(self.x), _SLOPES, *shape)
 
-    def advance(self, rows: list[int], denoised: Tensor) -> None:
+    def advance(self, rows: Tensor, denoised: Tensor) -> None:
         t, stage = self.query_t[rows], self.stage[rows]
         u = signal_of(self.schedule, self.query[rows], t)
         self.slopes[rows, stage] = (u - denoised) / expand(self.schedule.noise_level(t), u)
         self.stage[rows] = stage + 1
-        judged = rows_of(self.stage == _SLOPES)
-        if judged:
-            self._finish_step(judged)
-        going = [row for row, ended in zip(rows, self.is_final[rows].tolist(), strict=True) if not ended]
-        if going:
-            self._query_stage(going)
+        self._finish_step(rows[self.stage[rows] == _SLOPES])
+        self._query_stage(rows[~self.is_final[rows]])
 
-    def _query_stage(self, rows: list[int]) -> None:
-        """Asks at the next node of the steps in some rows."""
-        known, (landing, h) = self.stage[rows], self._end(rows)
+    def _query_stage(self, rows: Tensor) -> None:
+        """Sets the queries at the next nodes of the steps in some rows."""
+        known, (end, h) = self.stage[rows], self._end(rows)
         u = self.u[rows] - expand(h, self.u) * self._combine(rows, _WEIGHTS[known - 1])
-        level = torch.where(known == _SLOPES - 1, landing, self.level[rows] - _NODES[known - 1] * h)
+        level = torch.where(known == _SLOPES - 1, end, self.level[rows] - _NODES[known - 1] * h)
         t = self._time(level)
         self.set_query(rows, state_of(self.schedule, u, t), t)
 
-    def _combine(self, rows: list[int], weights: Tensor) -> Tensor:
+    def _combine(self, rows: Tensor, weights: Tensor) -> Tensor:
         """Sums of the slopes in some rows, with weights (n, 4) float64."""
         slopes = self.slopes[rows]
         return reduce(torch.add, (expand(weights[:, i], self.u) * slopes[:, i] for i in range(_SLOPES)))
 
-    def _end(self, rows: list[int]) -> tuple[Tensor, Tensor]:
+    def _end(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         """The noise levels where the steps in some rows end, and their lengths."""
         level = self.level[rows]
-        landing = (level * (-self.h[rows]).exp()).clamp_min(self.least)
-        return landing, level - landing
+        end = (level * (-self.h[rows]).exp()).clamp_min(self.least)
+        return end, level - end
 
     def _time(self, level: Tensor) -> Tensor:
         t = self.schedule.t_of_noise_level(level)
         return torch.where(level <= self.least, self.schedule.t_min, t)  # the end exactly, free of the round trip
 
-    def _finish_step(self, rows: list[int]) -> None:
-        """Takes the steps whose error is small enough, and sets the next lengths."""
-        landing, h = self._end(rows)
+    def _finish_step(self, rows: Tensor) -> None:
+        """Accepts the steps whose error is within the tolerance, and sets the next lengths."""
+        end, h = self._end(rows)
         u = signal_of(self.schedule, self.query[rows], self.query_t[rows])
         difference = expand(h, u) * self._combine(rows, _ERROR.expand(len(rows), -1))
         errors = self.sampler.error(difference, u, self.u[rows])
-        yes = rows_of(errors <= 1)
-        taken = [rows[i] for i in yes]
-        self.u[taken], self.level[taken], self.t[taken] = u[yes], landing[yes], self._time(landing[yes])
-        self.slopes[taken, 0] = self.slopes[taken, _SLOPES - 1]
-        self.accepted[taken] += 1
-        self.rejected[[rows[i] for i in rows_of(~(errors <= 1))]] += 1
+        accepts = errors <= 1
+        accepted = rows[accepts]
+        self.u[accepted], self.level[accepted] = u[accepts], end[accepts]
+        self.t[accepted] = self._time(end[accepts])
+        self.slopes[accepted, 0] = self.slopes[accepted, _SLOPES - 1]
+        self.accepted[accepted] += 1
+        self.rejected[rows[~accepts]] += 1
         self.not_finite[rows] |= ~errors.isfinite() & (self.h[rows] < _SHORTEST)
         self.h[rows] *= self.controller.factors(errors)
         self.stage[rows] = 1
-        arrived = [rows[i] for i in rows_of((errors <= 1) & (landing <= self.least))]
+        arrived = rows[accepts & (end <= self.least)]
         self.x[arrived] = state_of(self.schedule, self.u[arrived], self.t[arrived])
         self.finish(arrived)

@@ -24,7 +24,7 @@ from torch import Tensor
 
 from condgen.rng import Streams
 from condgen.samplers.adaptive.brownian import BrownianMemory
-from condgen.samplers.adaptive.loop import AdaptiveSampler, AdaptiveState, Controller, rows_of
+from condgen.samplers.adaptive.loop import AdaptiveSampler, AdaptiveState, Controller
 from condgen.samplers.base import SamplerInfo
 from condgen.schedules import expand, score_from_denoised
 
@@ -64,39 +64,38 @@ class _SDEState(AdaptiveState):
         self.span = sampler.schedule.t_max - sampler.schedule.t_min
         self.paths = BrownianMemory(streams, shape, self.x.dtype)
         self.h = torch.full_like(self.t, sampler.first_step * self.span)
-        self.trying = torch.zeros_like(self.is_final)  # the question is the far end of an attempt
+        self.trying = torch.zeros_like(self.is_final)  # the query is the far end of an attempt
         self.drift = torch.zeros_like(self.x)  # F(x, t)
         self.increment = torch.zeros_like(self.x)  # W
         self.low = torch.zeros_like(self.x)  # x'
         self.previous = self.x.clone()  # x' of the last accepted step
 
-    def advance(self, rows: list[int], denoised: Tensor) -> None:
+    def advance(self, rows: Tensor, denoised: Tensor) -> None:
         trying = self.trying[rows]
-        opening, judged = rows_of(~trying), rows_of(trying)
-        at = [rows[i] for i in opening]
-        self.drift[at] = self._reverse_drift(self.x[at], self.t[at], denoised[opening])
-        rejected = self._finish_step([rows[i] for i in judged], denoised[judged]) if judged else []
-        if at or rejected:
-            self._propose(sorted(at + rejected))
+        starting = rows[~trying]
+        self.drift[starting] = self._reverse_drift(self.x[starting], self.t[starting], denoised[~trying])
+        rejected = self._finish_step(rows[trying], denoised[trying])
+        if len(starting) + len(rejected):
+            self._propose(torch.cat((starting, rejected)).sort().values)
 
     def _reverse_drift(self, x: Tensor, t: Tensor, denoised: Tensor) -> Tensor:
         schedule = self.schedule
         score = score_from_denoised(denoised, x, expand(schedule.alpha(t), x), expand(schedule.sigma(t), x))
         return expand(schedule.drift(t), x) * x - expand(schedule.diffusion(t) ** 2, x) * score
 
-    def _end(self, rows: list[int]) -> Tensor:
+    def _end(self, rows: Tensor) -> Tensor:
         """Where the steps in some rows end: at the least noise exactly, where they reach it."""
         t, h = self.t[rows], self.h[rows]
         return torch.where(h < t - self.schedule.t_min, t - h, self.schedule.t_min)
 
-    def _propose(self, rows: list[int]) -> None:
+    def _propose(self, rows: Tensor) -> None:
         x, h, g = self.x[rows], self.h[rows], self.schedule.diffusion(self.t[rows])
-        increment = self.paths.increments(rows, h.tolist())
+        increment = self.paths.increments(rows.tolist(), h.tolist())
         low = x - expand(h, x) * self.drift[rows] + expand(g, x) * increment
         self.increment[rows], self.low[rows], self.trying[rows] = increment, low, True
         self.set_query(rows, low, self._end(rows))
 
-    def _finish_step(self, rows: list[int], denoised: Tensor) -> list[int]:
+    def _finish_step(self, rows: Tensor, denoised: Tensor) -> Tensor:
         """Accepts attempts or not, sets the next lengths, and returns the rows that must try again."""
         h, s, low = self.h[rows], self._end(rows), self.low[rows]
         slope = self._reverse_drift(low, s, denoised)
@@ -105,19 +104,18 @@ class _SDEState(AdaptiveState):
         errors = self.sampler.error(high - low, low, self.previous[rows])
         least, finite = self.sampler.least_step * self.span, errors.isfinite()
         accepts = finite & ((errors <= 1) | (h <= least))
-        yes, no = rows_of(accepts), rows_of(~accepts)
-        taken, refused = [rows[i] for i in yes], [rows[i] for i in no]
-        self.paths.advance(taken, h[yes].tolist())
-        self.x[taken], self.previous[taken], self.t[taken], self.trying[taken] = high[yes], low[yes], s[yes], False
-        self.accepted[taken] += 1
-        self.rejected[refused] += 1
+        accepted, rejected = rows[accepts], rows[~accepts]
+        self.paths.advance(accepted.tolist(), h[accepts].tolist())
+        self.x[accepted], self.previous[accepted], self.t[accepted] = high[accepts], low[accepts], s[accepts]
+        self.trying[accepted] = False
+        self.accepted[accepted] += 1
+        self.rejected[rejected] += 1
         if self.sampler.redraw:
-            self.paths.forget(refused)
+            self.paths.forget(rejected.tolist())
         self.not_finite[rows] |= ~finite & (h <= least)
         left = self.t[rows] - self.schedule.t_min
         self.h[rows] = torch.minimum((h * self.controller.factors(errors)).clamp_min(least), left)
-        arrived, going = rows_of(accepts & (left <= 0)), rows_of(accepts & (left > 0))
-        self.finish([rows[i] for i in arrived])
-        under_way = [rows[i] for i in going]
-        self.set_query(under_way, self.x[under_way], self.t[under_way])
-        return refused
+        self.finish(rows[accepts & (left <= 0)])
+        going_on = rows[accepts & (left > 0)]
+        self.set_query(going_on, self.x[going_on], self.t[going_on])
+        return rejected
