@@ -139,7 +139,7 @@ def _errors_in_words(errors: Sequence[ErrorRow]) -> str:
     reference = found.pop(_NO_GUIDANCE, {})
     ratios = {method: ratio for method, own in found.items() if (ratio := mean_log_ratio(own, reference)) is not None}
     said = [
-        f"{method} {100 * ratio:.3g}%{' (worse than no guidance)' if ratio > 1 else ''}"
+        f"{method} {format_number(100 * ratio)}%{' (worse than no guidance)' if ratio > 1 else ''}"
         for method, (ratio, _) in sorted(ratios.items(), key=lambda item: item[1])
     ]
     levels = max((levels for _, levels in ratios.values()), default=0)
