@@ -1,46 +1,84 @@
-"""The application, and how its errors reach people: one line, no traceback."""
+"""The application: commands imported when they are used, and errors as one line without a traceback."""
 
+import importlib
 import os
 import signal
-import sys
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NamedTuple, NoReturn
 
-import torch
 import typer
+from typer.core import TyperCommand, TyperGroup
 
 from condgen import __version__
-from condgen.cli import (
-    calibrate,
-    imports,
-    inspect,
-    report,
-    run,
-    sample,
-    samplers,
-    share,
-    studio,
-    train,
-    train_generator,
-)
-from condgen.cli.launch import follow_first, hush, join, leave, may_speak, voice
-from condgen.cli.progress import Stopped
+from condgen.cli.launch import join, leave, silence_others, speaks
+from condgen.cli.terminal import Stopped, console
 from condgen.errors import UserError, shown
-from condgen.runs import keep_freed_memory, usable_cores
-from condgen.training import Lost
 
-__all__ = ["app", "main"]
+__all__ = ["VERBS", "app", "load_verb", "main"]
+
+
+class Verb(NamedTuple):
+    """A command in the list of commands; the function `verb_name` of the module `condgen.cli.verb_name` is run."""
+
+    panel: str
+    summary: str
+    joins: bool = False  # several processes work on it together
+
+
+VERBS = {
+    "run": Verb("A whole recipe", "Train, sample, evaluate, diagnose and report, as a recipe says.", joins=True),
+    "train-score": Verb("One stage", "Train a score model by denoising score matching.", joins=True),
+    "train-classifier": Verb("One stage", "Train a noise-aware classifier, which guides a score model.", joins=True),
+    "train-generator": Verb("One stage", "Train a class-conditional one-step generator.", joins=True),
+    "import-diffusers": Verb("One stage", "Convert a score model that was trained with diffusers."),
+    "calibrate": Verb("One stage", "Find the best guidance scale of a classifier by noise level.", joins=True),
+    "sample": Verb("One stage", "Draw samples of chosen classes, guided or in one step.", joins=True),
+    "evaluate": Verb("One stage", "Compare samples with real data.", joins=True),
+    "diagnose": Verb("One stage", "Measure the error of the scores at each noise level.", joins=True),
+    "report": Verb("Look", "Write the report of a run, or a comparison of several."),
+    "studio": Verb("Look", "Serve a live page that draws samples of a run."),
+    "tensorboard": Verb("Look", "Write the logs of a run as TensorBoard event files."),
+    "samplers": Verb("Look", "List the samplers and their options."),
+    "settings": Verb("Look", "List the settings of recipes: key, type, default, meaning."),
+    "doctor": Verb("Look", "Print versions, devices, data sets and free disk space."),
+    "export": Verb("Share", "Write models as a folder for the Hugging Face hub."),
+    "push": Verb("Share", "Upload exported models to the Hugging Face hub."),
+    "pack": Verb("Share", "Write samples as a webdataset tar or a Parquet file."),
+}
+_CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
+_INTERRUPTED = 128 + signal.SIGINT
+
+
+def load_verb(name: str) -> Any:  # noqa: ANN401 - typer's commands have no public type of their own
+    """Imports the module of a command."""
+    module = name.replace("-", "_")
+    single = typer.Typer(add_completion=False, rich_markup_mode="markdown", context_settings=_CONTEXT)
+    single.command(name)(getattr(importlib.import_module(f"condgen.cli.{module}"), module))
+    return typer.main.get_command(single)
+
+
+class _Lazy(TyperGroup):
+    """Lists commands from `VERBS`, and imports the one that is run."""
+
+    def __init__(self, **attributes: Any) -> None:  # noqa: ANN401 - typer's own
+        super().__init__(**attributes)
+        for name, verb in VERBS.items():
+            self.commands[name] = TyperCommand(name, help=verb.summary, rich_help_panel=verb.panel)
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:  # noqa: ANN401 - typer's own
+        """The command itself, with its options."""
+        name, _, rest = super().resolve_command(ctx, args)
+        return name, load_verb(str(name)), rest
+
 
 app = typer.Typer(
     name="condgen",
+    cls=_Lazy,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+    context_settings=_CONTEXT,
 )
-
-_INTERRUPTED = 128 + signal.SIGINT
-_AT_ONCE = "stopped at once; the last saved state is whole, and the same command goes on from it"
 
 
 def _version(value: bool) -> None:
@@ -54,71 +92,48 @@ def _common(
     context: typer.Context,
     threads: Annotated[
         int | None,
-        typer.Option(
-            min=1,
-            help="CPU threads for torch; by default what the recipe says, or every core, shared by its processes.",
-        ),
+        typer.Option(min=1, help="CPU threads of torch; default: those of the recipe, or all cores over processes."),
     ] = None,
     version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it.")] = False,
 ) -> None:
     """Class-conditional image generation with score models, and how wrong the scores are.
 
-    Every command reads and writes folders. The same command again goes on where it stopped, or does nothing when done.
+    Every command reads and writes folders. The same command again resumes, or does nothing when finished.
     """
+    import torch
+
+    from condgen.runs import keep_freed_memory, usable_cores
+
     context.obj = threads
     keep_freed_memory()
-    beside = join(context.invoked_subcommand or "")
-    torch.set_num_threads(threads or max(1, usable_cores() // beside))
-
-
-app.command("run", rich_help_panel="A whole recipe")(run.run)
-app.command("train-score", rich_help_panel="One stage")(train.train_score)
-app.command("train-classifier", rich_help_panel="One stage")(train.train_classifier)
-app.command("train-generator", rich_help_panel="One stage")(train_generator.train_generator)
-app.command("import-diffusers", rich_help_panel="One stage")(imports.import_diffusers)
-app.command("calibrate", rich_help_panel="One stage")(calibrate.calibrate)
-app.command("sample", rich_help_panel="One stage")(sample.sample)
-app.command("evaluate", rich_help_panel="One stage")(inspect.evaluate)
-app.command("diagnose", rich_help_panel="One stage")(inspect.diagnose)
-app.command("samplers", rich_help_panel="Look")(samplers.samplers)
-app.command("report", rich_help_panel="Look")(report.report)
-app.command("studio", rich_help_panel="Look")(studio.studio)
-app.command("doctor", rich_help_panel="Look")(inspect.doctor)
-app.command("export", rich_help_panel="Share")(share.export)
-app.command("push", rich_help_panel="Share")(share.push)
-app.command("pack", rich_help_panel="Share")(share.pack)
-app.command("tensorboard", rich_help_panel="Look")(share.tensorboard)
+    local = join(joins=VERBS[str(context.invoked_subcommand)].joins)
+    torch.set_num_threads(threads or max(1, usable_cores() // local))
 
 
 def main() -> None:
     """Runs the command line."""
-    hush()
+    silence_others()
     try:
         app()
     except SystemExit as end:
-        if end.code == _INTERRUPTED:  # which is what the parser of commands makes of a Ctrl-C
-            _fail(_AT_ONCE, _INTERRUPTED)
-        follow_first(end.code if isinstance(end.code, int) else int(end.code is not None))
+        if end.code == _INTERRUPTED:  # the parser of commands turns Ctrl-C into this
+            _fail("stopped at once; the last saved state is whole, and the same command resumes from it", _INTERRUPTED)
+        leave(end.code if isinstance(end.code, int) else int(end.code is not None))
     except UserError as error:
-        _fail(str(error))
+        _fail(str(error), error=error)
     except Stopped as stop:
-        if may_speak():
-            typer.echo(str(stop), file=voice(sys.stdout, sys.__stdout__))
+        console.print(str(stop), markup=False)
         leave(stop.exit_code)
-    except Lost as loss:
-        _fail(str(loss), 1)
-    except KeyboardInterrupt:
-        _fail(_AT_ONCE, _INTERRUPTED)
     except OSError as error:
-        _fail(f"{error.filename or 'the disk'}: {error.strerror or error}")
-    except Exception as error:  # whatever is left is a defect of condgen, or a machine at its limits
+        _fail(f"{error.filename or 'the disk'}: {error.strerror or error}", error=error)
+    except Exception as error:
         if os.environ.get("CONDGEN_DEBUG"):
             raise
-        _fail(f"unexpected {type(error).__name__}: {error} (set CONDGEN_DEBUG=1 and run again to see where)", 1)
+        text = f"unexpected {type(error).__name__}: {error} (set CONDGEN_DEBUG=1 and run again to see where)"
+        _fail(text, 1, error)
 
 
-def _fail(message: str, code: int = 2) -> NoReturn:
-    if may_speak():
-        error = typer.style("error: ", fg="red", bold=True) + shown(" ".join(message.split()))
-        typer.echo(error, file=voice(sys.stderr, sys.__stderr__))  # in one piece: a launcher writes here too
+def _fail(message: str, code: int = 2, error: Exception | None = None) -> NoReturn:
+    if speaks(error):
+        typer.echo(typer.style("error: ", fg="red", bold=True) + shown(" ".join(message.split())), err=True)
     leave(code)

@@ -6,8 +6,7 @@ from pathlib import Path
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from condgen.cli.progress import console
-from condgen.cli.rows import save
+from condgen.cli.terminal import console, save_json
 from condgen.recipes import Recipe
 from condgen.runs import Estimate, describe_environment, estimate
 from condgen.training import Processes
@@ -35,7 +34,7 @@ def show_estimate(recipe: Recipe, folder: Path, processes: Processes, json: Path
             soft_wrap=True,
         )
     about = {"promise": promise.model_dump(mode="json") if promise is not None else None, "seconds": seconds}
-    save(json, {"what": describe_environment(), **about, "stages": [stage._asdict() for stage in found]})
+    save_json(json, {"what": describe_environment(), **about, "stages": [stage._asdict() for stage in found]})
 
 
 def _table(name: str, stages: Sequence[Estimate], seconds: float) -> Table:

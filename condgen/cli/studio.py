@@ -12,7 +12,7 @@ from typing import Annotated
 import torch
 import typer
 
-from condgen.cli.progress import console
+from condgen.cli.terminal import console
 from condgen.errors import UserError
 from condgen.hub import MODEL, model_folder
 from condgen.recipes import read_yaml

@@ -202,7 +202,9 @@ def apply_overrides(tree: dict[str, Any], overrides: Iterable[str], flag: str = 
         *path, last = key.split(".")
         node = tree
         for i, part in enumerate(path):
-            node = node.setdefault(part, {})
+            if node.get(part) is None:
+                node[part] = {}
+            node = node[part]
             if not isinstance(node, dict):
                 raise UserError(f"{flag} {text!r}: {'.'.join(path[: i + 1])} is a value, not a group of settings")
         node[last] = parse_yaml(value, f"{flag} {text!r}: the value")

@@ -11,7 +11,6 @@ connections close; every wait for it then ends with `Lost`.
 """
 
 import os
-import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -22,7 +21,6 @@ from typing import Any, TypeVar
 import torch
 from accelerate import PartialState
 from torch import Tensor, distributed, nn
-from torch.distributed import distributed_c10d
 
 from condgen.errors import UserError
 
@@ -34,10 +32,8 @@ _SOON = timedelta(minutes=30)  # all processes reach a gradient at about the sam
 _LATE = timedelta(days=30)  # one process may have work of its own
 _PACE, _MOST_CALLS = 1.0, 32  # processes agree about once in so many seconds, and after so many calls at the latest
 
-_waiting = threading.Event()
 
-
-class Lost(Exception):
+class Lost(UserError):
     """Another process of this job is gone."""
 
 
@@ -66,11 +62,6 @@ class Processes:
         self._calls, self._due, self._agreed = 0, 1, time.monotonic()
         if self.count > 1:
             _talk()
-
-    @property
-    def is_waiting(self) -> bool:
-        """Whether a thread of this process is inside a collective call."""
-        return _waiting.is_set()
 
     @property
     def is_main(self) -> bool:
@@ -181,15 +172,6 @@ class Processes:
             with _connected():
                 distributed.barrier(group=_talk())
 
-    def first_to_end(self) -> bool:
-        """Whether no other process has asked this before: the one that ends first says why, the others follow it."""
-        if self.count == 1:
-            return True
-        try:
-            return int(distributed_c10d._get_default_store().add("ended", 1)) == 1
-        except RuntimeError:  # the process that keeps the count is gone, and has perhaps said nothing
-            return self.rank == 1
-
 
 def refuse_shared_gpus(cpu: bool) -> None:
     """Raises where torchrun has started more processes than there are GPUs: NCCL fails then, with no clear word."""
@@ -212,7 +194,6 @@ def _talk() -> distributed.ProcessGroup:
 @contextmanager
 def _connected() -> Iterator[None]:
     """Around collective calls."""
-    _waiting.set()
     try:
         yield
     except RuntimeError as error:
@@ -221,5 +202,3 @@ def _connected() -> Iterator[None]:
             f"another of the {distributed.get_world_size()} processes of this job is gone: killed, out of memory, or "
             f"cut off ({reason}); the last saved state is whole, and the same command goes on from it"
         ) from error
-    finally:
-        _waiting.clear()

@@ -18,14 +18,14 @@ Decay: TypeAlias = Annotated[float, Field(ge=0, lt=1)]
 class TrainingSettings(Settings):
     """How long and how fast to train."""
 
-    steps: int = Field(gt=0)
+    steps: int = Field(gt=0, description="training steps")
     batch: int = Field(default=256, gt=0, description="the total over all processes")
     optimizer: Literal["adam", "muon"] = Field(
         default="adam",
         description="muon: momentum of 0.95, orthogonalised and as large as Adam's updates, for matrices and kernels "
         "of convolutions; Adam for all else",
     )
-    lr: float = Field(default=1e-3, gt=0)
+    lr: float = Field(default=1e-3, gt=0, description="learning rate")
     betas: tuple[Decay, Decay] = (0.9, 0.999)
     warmup: int = Field(default=100, ge=0, description="steps of linear warm-up")
     decay: Literal["constant", "cosine", "tail"] = Field(

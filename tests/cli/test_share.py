@@ -520,7 +520,7 @@ def test_tensorboard_follows_until_it_is_stopped(run, condgen, tmp_path, monkeyp
         with (copy / "score" / "log.jsonl").open("a") as file:
             file.write('{"step": 4, "loss": 1.0}\n')
 
-    monkeypatch.setattr("condgen.cli.share.time.sleep", sleep)
+    monkeypatch.setattr("condgen.cli.tensorboard.time.sleep", sleep)
     code, out, err = condgen("tensorboard", copy, "--follow", "--every", 0.5)
     assert code == 0, err
     assert (waits, "1 more" in out) == ([0.5, 0.5], True)

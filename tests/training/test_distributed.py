@@ -187,8 +187,6 @@ for again in (False, True):
 assert sum(asked) == (8 * 3 + 2 if rank == 0 else 8 * 3), asked
 
 # The first that ends says why; who is gone is missed at once, by those who wait for long as well.
-firsts = processes.gather(processes.first_to_end())
-assert rank or sorted(firsts) == [False, True]
 if rank == 1:
     os._exit(0)
 begun = time.monotonic()
@@ -211,7 +209,7 @@ def test_one_process_talks_to_itself():
     alone = Processes(cpu=True)
     assert alone.once(lambda: 3) == alone.in_turn(lambda: 3) == 3
     assert alone.gather(2) == [2]
-    assert (alone.agree(True), alone.agree(False), alone.first_to_end()) == (True, False, True)
+    assert (alone.agree(True), alone.agree(False)) == (True, False)
     assert torch.equal(alone.share({"x": torch.ones(2)})["x"], torch.ones(2))
     alone.wait()
 

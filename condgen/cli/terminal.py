@@ -1,0 +1,45 @@
+"""The console of all commands."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
+
+from condgen.errors import shown
+
+__all__ = ["Stopped", "console", "save_json", "say"]
+
+
+class _Quoting(Console):
+    """Shows control characters in names of classes and files, which others chose, instead of obeying them."""
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        for segment in super().render(renderable, options):
+            yield segment if segment.control else segment._replace(text=shown(segment.text))
+
+
+console = _Quoting(highlight=False)
+
+
+class Stopped(Exception):
+    """The user asked to stop; the state is saved."""
+
+    def __init__(self, signal_number: int) -> None:
+        super().__init__("stopped, nothing is lost: the same command resumes from here")
+        self.exit_code = 128 + signal_number
+
+
+def say(text: str) -> None:
+    """Prints plain text, without markup or wrapping."""
+    console.print(text, markup=False, soft_wrap=True)
+
+
+def save_json(path: Path | None, summary: dict[str, Any]) -> None:
+    """Writes a result, if a file is named."""
+    if path is not None:
+        from condgen.runs import write_json
+
+        write_json(path, summary)
+        say(f"rows: {path}")

@@ -1,0 +1,90 @@
+"""`condgen train-classifier`."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from condgen.cli.options import Data, Overrides, RecipeFile, Size, Trust, from_settings, model_option
+from condgen.cli.training import base_recipe, build_stage, read_prior, train, training_keys
+from condgen.errors import UserError
+from condgen.losses import PRESETS, PresetName, classifier_loss
+from condgen.recipes import ClassifierStage
+from condgen.runs import Models
+
+__all__ = ["train_classifier"]
+
+_SCORE = Path("runs/score")
+
+
+@from_settings(
+    ClassifierStage, defaults=False, ce_weight="classifier.objective.ce_weight", **training_keys("classifier")
+)
+def train_classifier(
+    loss: Annotated[
+        str | None,
+        typer.Option(
+            help="dlsm (default): match the gradient of log p(y|x_t) to the score (Chao et al. 2022), plus "
+            "cross-entropy. ce: cross-entropy alone. focal: Lin et al. 2017."
+        ),
+    ] = None,
+    preset: Annotated[
+        PresetName | None,
+        typer.Option(
+            help="dlsm-cifar, dlsm-moons: the weights of the paper's experiments. dlsm-pure: no cross-entropy."
+        ),
+    ] = None,
+    backbone: Annotated[
+        str | None,
+        typer.Option(help="A network of timm, such as resnet18 or vit_tiny_patch16_224, made noise-aware."),
+    ] = None,
+    score: Annotated[
+        Path | None,
+        model_option("The frozen score model of DLSM; default: runs/score. Its data and schedule are used."),
+    ] = None,
+    data: Data = None,
+    recipe: RecipeFile = None,
+    size: Size = None,
+    out: Annotated[Path | None, typer.Option(help="The run folder; default: runs/classifier-LOSS.")] = None,
+    trust: Trust = False,
+    overrides: Overrides = None,
+    *,
+    given: dict[str, Any],
+) -> None:
+    """Train a noise-aware classifier p(y|x_t), whose gradient in x_t steers the score model to a class.
+
+    By Bayes' rule, the score of class y is the score model's plus the likelihood score, the gradient of log p(y|x_t).
+    With the score model s frozen, DLSM minimises 1/2 |grad log p(y|x_t) + s(x_t) + eps/sigma|^2, the error of the
+    likelihood score up to a constant, plus ce_weight times cross-entropy.
+
+    log.jsonl holds accuracy, calibration error and the gain of the gradient at eight noise levels. Next:
+    condgen calibrate finds the best guidance scale by noise level, condgen diagnose the exact errors.
+
+    Other settings: --set classifier.network.width=512; condgen settings classifier lists all.
+    """
+    chosen = PRESETS[preset] if preset is not None else None
+    if chosen is not None and loss not in (None, chosen.loss):
+        raise UserError(f"--preset {preset} is of --loss {chosen.loss}: leave one of the two out")
+    loss = loss or (chosen.loss if chosen is not None else "dlsm")
+    if score is None and classifier_loss({"loss": loss}, "--loss").needs_prior:
+        if not _SCORE.exists():
+            raise UserError(
+                f"{loss} builds on a trained score model, and there is none in {_SCORE}: run 'condgen train-score' "
+                "first, or name a folder with --score"
+            )
+        score = _SCORE
+    prior = read_prior(score) if score is not None else None
+    base, loaded = base_recipe(recipe, size, data, overrides, prior)
+    by_loss = {str(each.objective.loss): each for each in reversed(base.classifiers.values())}
+    classifier = by_loss.get(loss) or next(iter(base.classifiers.values()), None)
+    if classifier is None:
+        raise UserError(f"{recipe} describes no classifier: add one under classifiers, or leave --recipe out")
+    if chosen is not None or loss not in by_loss:
+        objective = chosen or classifier_loss({"loss": loss}, "--loss")
+        classifier = classifier.model_copy(update={"objective": objective})
+    if prior is not None:
+        base = base.model_copy(update={"schedule": prior.schedule})
+    if backbone is not None:
+        given["classifier.network"] = f"{{kind: timm, name: {backbone}}}"
+    stage = build_stage(ClassifierStage, classifier, base, given, overrides)
+    train(f"classifier {loss}", out or Path(f"runs/classifier-{loss}"), stage, loaded, Models(score))

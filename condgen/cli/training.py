@@ -1,0 +1,129 @@
+"""What the commands that train one model share."""
+
+from pathlib import Path
+from typing import Any, TypeVar
+
+import typer
+from pydantic import BaseModel
+
+from condgen.cli.options import overridden
+from condgen.cli.previews import follow_previews
+from condgen.cli.progress import follow
+from condgen.cli.terminal import say
+from condgen.data import AnyData, LabelledSet, load, parse_data
+from condgen.errors import UserError
+from condgen.hub import CONFIG_FILE
+from condgen.recipes import (
+    ClassifierStage,
+    GeneratorStage,
+    ImportStage,
+    Recipe,
+    ScoreStage,
+    TrainStage,
+    apply_overrides,
+    default_recipe,
+    load_recipe,
+)
+from condgen.runs import Models, lock, read_settings, train_stage
+from condgen.runs.layout import RECIPE_FILE, SNAPSHOTS
+from condgen.settings import parse
+from condgen.training import Processes
+
+__all__ = ["base_recipe", "build_stage", "read_prior", "train", "training_keys"]
+
+_SHARED = ("data", "schedule", "seed")  # by the stages of every kind of model
+
+StageType = TypeVar("StageType", ScoreStage, ClassifierStage, GeneratorStage)
+
+
+def training_keys(part: str) -> dict[str, str]:
+    """The settings of training that have an option, by its name."""
+    return {name: f"{part}.training.{name}" for name in ("steps", "batch", "lr", "flip")} | {"seed": "seed"}
+
+
+def base_recipe(
+    recipe: Path | None,
+    size: str | None,
+    data: str | None,
+    overrides: list[str] | None,
+    prior: ScoreStage | ImportStage | None = None,
+) -> tuple[Recipe, LabelledSet]:
+    """The recipe that options change, that of the file or the default one of the data; and the training split.
+
+    Args:
+        recipe: a file.
+        size: of that recipe.
+        data: the name of a data set or a folder; by default that of the prior, or digits.
+        overrides: all of --set, of which those of the data are applied.
+        prior: the score model that a model builds on.
+    """
+    of_data = [text for text in overrides or () if text.startswith("data.")]
+    if size is not None and recipe is None:
+        raise UserError("--size belongs to a recipe: name it with --recipe, or leave --size out")
+    if recipe is not None and data is not None:
+        raise UserError("--data and --recipe exclude each other: the recipe names its data")
+    if recipe is not None:
+        found = load_recipe(recipe, of_data, size)
+        return found, _load(found.data)
+    if data is None and prior is not None and prior.data is None:
+        raise UserError("the score model was imported without data: name them with --data")
+    chosen = parse_data(data) if data is not None else prior.data if prior is not None else None
+    chosen = chosen or parse_data("digits")
+    tree = apply_overrides({"data": chosen.model_dump(mode="json")}, of_data)
+    settings = parse(type(chosen), tree["data"], "data")
+    loaded = _load(settings)
+    return default_recipe(settings, loaded), loaded
+
+
+def _load(settings: AnyData) -> LabelledSet:
+    data = Processes().in_turn(lambda: load(settings, "train"))
+    what = f"{data.shape[1]}x{data.shape[2]} images" if data.is_images else f"{data.shape[0]}-D points"
+    classes = ", ".join(data.names[:10]) + (", ..." if data.n_classes > 10 else "")
+    say(f"{data.source}: {len(data):,} {what}, {data.n_classes} classes ({classes})")
+    return data
+
+
+def build_stage(
+    model: type[StageType], part: BaseModel, base: Recipe, given: dict[str, Any], overrides: list[str] | None
+) -> StageType:
+    """The stage of one model of a recipe, with options and --set applied."""
+    name = _part(model)
+    tree = {"data": base.data, "schedule": base.schedule, name: part}
+    plain = {key: settings.model_dump(mode="json") for key, settings in tree.items()} | {"seed": base.seed}
+    return parse(model, overridden(plain, given, overrides), f"train-{name}")
+
+
+def read_prior(folder: Path) -> ScoreStage | ImportStage:
+    """The settings that the score model in a folder was trained or imported with.
+
+    Raises:
+        UserError: the folder holds no model, or one of another kind.
+    """
+    if folder.resolve().parent.name == SNAPSHOTS:
+        folder = folder.resolve().parent.parent
+    if not any((folder / file).is_file() for file in (RECIPE_FILE, CONFIG_FILE)):
+        raise UserError(f"{folder} holds no score model: name the folder that condgen train-score has written")
+    settings = read_settings(folder)
+    if "imported" in settings:
+        return parse(ImportStage, settings, f"the settings in {folder}")
+    if "score" not in settings:
+        raise UserError(f"{folder} holds no score model, but something else: check which folder goes with which option")
+    return parse(ScoreStage, settings, f"the settings in {folder}")
+
+
+def train(name: str, out: Path, stage: TrainStage, data: LabelledSet, built_on: Models | None = None) -> None:
+    """Trains a model in its folder, with a bar."""
+    held_out = load(stage.data, "test") if not isinstance(stage, ScoreStage) else None
+    processes = Processes()
+    with lock(out, processes):
+        work = train_stage(name, out, stage, data.to(processes.device), processes, built_on, held_out)
+        worked = follow(follow_previews(work), processes)
+        if not processes.is_main:
+            raise typer.Exit
+        if worked == 0:
+            say(f"nothing left to do: {out} is finished")
+    say(f"model: {out}")
+
+
+def _part(model: type[BaseModel]) -> str:
+    return next(name for name in model.model_fields if name not in _SHARED)

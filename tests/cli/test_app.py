@@ -1,0 +1,72 @@
+"""The list of commands, their help, and one line for every mistake."""
+
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from condgen.cli.app import VERBS
+from condgen.runs import read_rows
+from tests.cli.conftest import bad, call, good
+
+
+def test_the_list_of_commands_needs_no_torch():
+    script = (
+        "import sys; from condgen.cli import main; sys.argv = ['condgen', '--help']\n"
+        "try: main()\nexcept SystemExit: pass\nprint('torch' in sys.modules)"
+    )
+    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert result.stdout.rstrip().endswith("False")
+    for verb in VERBS:
+        assert f" {verb} " in result.stdout
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_help_fits_a_screen(verb, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "100")
+    lines = good(verb, "--help").splitlines()
+    assert 5 < len(lines) <= 60
+
+
+def test_a_misspelt_command_is_suggested():
+    code, _, err = call("sampl")
+    assert code == 2
+    assert "sample" in err
+
+
+def test_version_is_printed():
+    assert good("--version").strip() == "0.1.0"
+
+
+def test_doctor():
+    out = good("doctor")
+    for word in ("torch", "threads", "free disk", "data: digits", "1,437 training samples"):
+        assert word in out, word
+
+
+def test_an_unexpected_error_is_one_line(monkeypatch, tmp_path):
+    monkeypatch.setattr("condgen.data.labelled.LabelledSet.__init__", None, raising=False)
+    code, _, err = call("train-score", "--out", tmp_path)
+    assert (code, err.count("\n"), "CONDGEN_DEBUG" in err) == (1, 1, True)
+
+
+def test_a_polite_kill_stops_between_steps_with_the_state_saved(recipe, tmp_path):
+    command = [sys.executable, "-m", "condgen", "run", recipe, "--out", tmp_path / "run"]
+    command += ["--set", "score.training.steps=1000000", "--set", "score.training.log_every=5"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    while not read_rows(tmp_path / "run" / "score" / "log.jsonl") and process.poll() is None:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGTERM)
+    out, err = process.communicate(timeout=120)
+    assert (process.returncode, err) == (128 + signal.SIGTERM, "")
+    assert "the same command resumes from here" in out
+    assert (tmp_path / "run" / "score" / "state" / "state.safetensors").exists()
+
+
+def test_a_missing_recipe_and_a_full_folder(recipe, tmp_path):
+    assert "no recipe at none.yaml" in bad("run", "none.yaml")
+    (tmp_path / "mine.txt").write_text("mine")
+    assert "files that condgen did not write" in bad("run", recipe, "--out", tmp_path)
+    assert "mine.txt" in bad("run", recipe, "--out", tmp_path / "mine.txt")

@@ -1,0 +1,116 @@
+"""Score models of diffusers, from the folder that it saves to guided samples."""
+
+import json
+import shutil
+import warnings
+
+import pytest
+import torch
+from PIL import Image
+
+from condgen.runs import read_rows
+from condgen.score import ScoreModel
+from tests.cli.conftest import bad, good
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # of other people's dependencies
+    diffusers = pytest.importorskip("diffusers", reason="diffusers is not installed")
+
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")  # of other people's code
+
+SCHEDULER, NETWORK = "scheduler/scheduler_config.json", "unet/config.json"
+CLASSIFIER = ("--steps", 3, "--batch", 8, "--set", "classifier.network.width=16")
+
+
+@pytest.fixture(scope="module")
+def pipeline(tmp_path_factory):
+    """A folder that a pipeline of an untrained network has saved."""
+    folder = tmp_path_factory.mktemp("hub") / "ddpm-tiny"
+    torch.manual_seed(0)
+    unet = diffusers.UNet2DModel(
+        sample_size=8,
+        in_channels=1,
+        out_channels=1,
+        block_out_channels=(8, 16),
+        layers_per_block=1,
+        down_block_types=("DownBlock2D", "AttnDownBlock2D"),
+        up_block_types=("AttnUpBlock2D", "UpBlock2D"),
+        norm_num_groups=4,
+        attention_head_dim=4,
+    )
+    diffusers.DDPMPipeline(unet, diffusers.DDPMScheduler(prediction_type="v_prediction")).save_pretrained(folder)
+    return folder
+
+
+def test_a_classifier_learns_on_top_of_it_and_guides_it(pipeline, tmp_path):
+    score, classifier = tmp_path / "score", tmp_path / "classifier"
+    good("import-diffusers", pipeline, "--data", "digits", "--out", score)
+    model = ScoreModel.load(score)
+    assert (model.config.shape, len(model.config.names)) == ((1, 8, 8), 10)
+    assert (model.config.schedule.sigma_min, model.config.schedule.sigma_max) == pytest.approx((0.01, 157.4), rel=1e-3)
+    trained = diffusers.UNet2DModel.from_pretrained(pipeline / "unet", use_safetensors=True)
+    x, level = torch.randn(2, 1, 8, 8), model.config.network.levels()[300]
+    alpha = float(1 / (1 + level**2) ** 0.5)
+    v = trained(x, 300).sample
+    expected = alpha * x - alpha * float(level) * v
+    torch.testing.assert_close(model(x / alpha, level), expected, rtol=1e-5, atol=1e-5)
+
+    good("train-classifier", "--score", score, *CLASSIFIER, "--out", classifier)
+    models = ("--score", score, "--classifier", classifier)
+    good("sample", *models, "--class", "3", "--per-class", 2, "--nfe", 4, "--out", tmp_path / "s")
+    assert [row["class"] for row in read_rows(tmp_path / "s" / "manifest.jsonl")] == [3, 3]
+    good("diagnose", *models, "--levels", "1", "--queries", 2, "--out", tmp_path / "d")
+    assert "nothing left to do" in good("import-diffusers", pipeline, "--data", "digits", "--out", score)
+
+
+def test_classes_may_be_named_before_there_are_data(pipeline, tmp_path):
+    score = tmp_path / "score"
+    good("import-diffusers", pipeline, "--names", "cat, dog", "--out", score)
+    assert ScoreModel.load(score).config.names == ("cat", "dog")
+    for name, grey in (("cat", 30), ("dog", 220)):
+        (tmp_path / "photos" / name).mkdir(parents=True)
+        for number in range(8):
+            Image.new("L", (9, 9), grey + number).save(tmp_path / "photos" / name / f"{number}.png")
+    words = ("train-classifier", "--score", score, *CLASSIFIER, "--out", tmp_path / "c")
+    assert "imported without data: name them with --data" in bad(*words)
+    photos = ("--data", tmp_path / "photos", "--set", "data.image_size=8")
+    good(*words, *photos)
+    diagnosis = ("diagnose", "--score", score, "--classifier", tmp_path / "c", "--out", tmp_path / "d")
+    assert "import it again with --data" in bad(*diagnosis)
+    good("import-diffusers", pipeline, "--data", tmp_path / "photos", "--out", tmp_path / "other")
+    assert "image_size: 8" in (tmp_path / "other" / "recipe.yaml").read_text()
+
+
+def _changed(pipeline, place, file, **changes):
+    shutil.copytree(pipeline, place)
+    config = json.loads((place / file).read_text())
+    (place / file).write_text(json.dumps(config | changes))
+    return place
+
+
+def test_what_cannot_be_imported_is_refused_in_one_line(pipeline, tmp_path):
+    pickled = shutil.copytree(pipeline, tmp_path / "pickled")
+    (pickled / "unet" / "diffusion_pytorch_model.safetensors").rename(pickled / "unet" / "diffusion_pytorch_model.bin")
+    cut = shutil.copytree(pipeline, tmp_path / "cut")
+    weights = cut / "unet" / "diffusion_pytorch_model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:5000])
+    digits = ("--data", "digits")
+    for source, words, message in (
+        (tmp_path / "none", digits, "is no folder"),
+        (tmp_path, digits, "holds no config.json"),
+        (pickled, digits, "other files of weights are not read"),
+        (cut, digits, "cannot be read by diffusers"),
+        (pipeline, (), "give one of the two"),
+        (pipeline, ("--names", "cat,,dog"), "none is empty"),
+        (pipeline, ("--data", "moons"), "makes images of shape (1, 8, 8)"),
+        (_changed(pipeline, tmp_path / "a", SCHEDULER, beta_schedule="sigmoid"), digits, "beta_schedule"),
+        (
+            _changed(pipeline, tmp_path / "b", NETWORK, _class_name="UNet2DConditionModel"),
+            digits,
+            "it sees pixels alone",
+        ),
+        (_changed(pipeline, tmp_path / "c", NETWORK, sample_size=None), ("--names", "a,b"), "how large its images are"),
+        (_changed(pipeline, tmp_path / "d", NETWORK, block_out_channels=[8, 8]), digits, "cannot be read by diffusers"),
+    ):
+        assert message in bad("import-diffusers", source, *words, "--out", tmp_path / "out")
+        shutil.rmtree(tmp_path / "out", ignore_errors=True)

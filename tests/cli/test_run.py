@@ -1,0 +1,82 @@
+"""`condgen run`: what it leaves, what it reuses, sizes and dry runs."""
+
+import json
+import shutil
+
+import pytest
+import yaml
+
+from condgen.runs import read_json, read_rows
+from tests.cli.conftest import bad, good
+
+
+def test_a_run_leaves_everything_a_reader_needs(digits, recipe):
+    for name in ("recipe.yaml", "run.json", "metrics.json", "diagnostics.json", "cost.json", "report.html"):
+        assert (digits / name).stat().st_size > 0, name
+    for method in ("unguided", "dlsm", "free", "one-step"):
+        assert len(read_rows(digits / "samples" / method / "manifest.jsonl")) == 30
+        assert (digits / "samples" / method / "grid.png").exists()
+    assert (digits / "samples.png").exists()
+    methods = {row["method"] for row in read_json(digits / "diagnostics.json")["rows"]}
+    assert {"prior", "zero guidance", "ce", "dlsm", "ce x10"} <= methods
+    keys = {"method", "metric", "value", "low", "high", "n", "features", "reference", "floor", "seed"}
+    assert keys <= read_json(digits / "metrics.json")["rows"][0].keys()
+    out = good("run", recipe, "--out", digits)
+    assert "nothing left to do" in out
+    assert out.rstrip().endswith("report.html")
+
+
+def test_a_changed_recipe_reuses_what_it_can(digits, recipe, tmp_path):
+    copy = shutil.copytree(digits, tmp_path / "tiny")
+    before = (copy / "score" / "model.safetensors").stat().st_mtime_ns
+    changes = ("--set", "classifiers.ce.training.steps=2", "--set", "evaluate=false", "--set", "diagnose=null")
+    methods = ("--set", "sample.methods={fast: {steps: 2}}")
+    out = good("run", recipe, "--out", copy, *changes, *methods)
+    assert (copy / "score" / "model.safetensors").stat().st_mtime_ns == before
+    assert "classifier ce:" in out
+    assert "classifier dlsm:" not in out
+    assert len(list(copy.glob("classifier-ce.before-*"))) == 1
+    for file in ("metrics.json", "diagnostics.json"):  # of the earlier recipe
+        assert not (copy / file).exists()
+
+
+def test_a_size_has_a_folder_of_its_own(recipe, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    tree = {key: value for key, value in yaml.safe_load(recipe.read_text()).items() if key in ("data", "schedule")}
+    score = yaml.safe_load(recipe.read_text())["score"] | {"training": {"steps": 2, "batch": 8}}
+    sizes = {"small": {"score": {"training": {"steps": 3}}}, "smaller": {"score": {"training": {"steps": 1}}}}
+    sized = tree | {"name": "sized", "score": score, "sizes": sizes}
+    (tmp_path / "sized.yaml").write_text(yaml.safe_dump(sized))
+    good("run", "sized.yaml", "--size", "small")
+    found = yaml.safe_load((tmp_path / "runs" / "sized-small" / "recipe.yaml").read_text())
+    assert found["score"]["training"]["steps"] == 3
+    good("train-score", "--recipe", "sized.yaml", "--size", "smaller", "--out", "one")
+    assert yaml.safe_load((tmp_path / "one" / "recipe.yaml").read_text())["score"]["training"]["steps"] == 1
+    assert "choose one with --size small, --size smaller" in bad("run", "sized.yaml")
+    assert "did you mean 'small'?" in bad("run", "sized.yaml", "--size", "smal")
+    assert "name it with --recipe" in bad("train-score", "--size", "smaller", "--out", "other")
+
+
+def test_a_dry_run_shows_every_stage_and_leaves_nothing(recipe, tmp_path):
+    place, file = tmp_path / "runs", tmp_path / "rows.json"
+    few = ("--set", "classifiers={}", "--set", "scores={}", "--set", "generators={}", "--set", "calibrate=null")
+    few += ("--set", "sample.methods={unguided: {}}", "--set", "diagnose=null", "--set", "evaluate=false")
+    out = good("run", recipe, *few, "--out", place, "--dry-run", "--json", file)
+    assert not place.exists()
+    found = json.loads(file.read_text())
+    assert {"score", "sample unguided"} <= {stage["stage"] for stage in found["stages"]}
+    assert found["seconds"] == pytest.approx(sum(stage["seconds"] for stage in found["stages"]))
+    assert "sample unguided" in out
+    assert "--json goes with --dry-run" in bad("run", recipe, "--out", place, "--json", file)
+
+
+def test_reports_of_one_run_and_of_several(digits, tmp_path):
+    assert good("report", digits).rstrip().endswith("report.html")
+    other = shutil.copytree(digits, tmp_path / "other")
+    out = tmp_path / "comparison"
+    good("report", digits, other, "--out", out)
+    page = (out / "report.html").read_text()
+    assert "tiny" in page
+    assert "other" in page
+    assert "its own folder" in bad("report", digits, "--out", out)
+    assert "nothing" in bad("report", tmp_path / "nothing")

@@ -1,0 +1,61 @@
+"""`condgen settings`: every setting of the schema, by its key."""
+
+import pytest
+from pydantic import BaseModel
+
+from condgen.cli.settings import alternatives, walk
+from condgen.recipes import Recipe
+from tests.cli.conftest import bad, good
+
+
+def test_every_field_of_the_schema_is_listed_once():
+    fields, waiting = set(), [Recipe]
+    models = set()
+    while waiting:
+        model = waiting.pop()
+        if model not in models:
+            models.add(model)
+            fields |= {(model, name) for name in model.model_fields if name not in ("kind", "loss")}
+            waiting += [m for field in model.model_fields.values() for m in alternatives(field.annotation)]
+    rows = list(walk(Recipe, seen={}))
+    assert all(issubclass(model, BaseModel) for model in models)
+    assert len(rows) >= len(fields)
+    assert {name for _, name in fields} == {row.key.rpartition(".")[2] for row in rows}
+
+
+@pytest.mark.parametrize(
+    ("key", "lines"),
+    [
+        ("score.training.lr", ["score.training.lr = 0.001  (number > 0)", "    learning rate"]),
+        ("classifier.training.batch", ["classifiers.NAME.training.batch = 256  (integer > 0)"]),
+        ("classifiers.mine.training.batch", ["classifiers.NAME.training.batch = 256  (integer > 0)"]),
+        ("evaluate.cas_steps", ["evaluate.cas_steps = 2000  (integer >= 20)"]),
+        ("schedule.sigma_min", ["schedule.sigma_min [edm] = 0.002  (number > 0)"]),
+    ],
+)
+def test_a_setting_has_key_type_default_and_meaning(key, lines):
+    out = good("settings", key).splitlines()
+    assert set(lines) <= set(out)
+
+
+def test_what_is_listed_can_be_set(recipe, tmp_path):
+    assert "score.training.warmup = 100" in good("settings", "score.training.warmup")
+    good("train-score", "--recipe", recipe, "--set", "score.training.warmup=7", "--out", tmp_path / "s")
+    assert "warmup: 7" in (tmp_path / "s" / "recipe.yaml").read_text()
+
+
+def test_an_unknown_setting_is_suggested():
+    assert "did you mean score.training.steps?" in bad("settings", "score.training.stesp")
+
+
+def test_samplers_are_listed_with_their_options():
+    from condgen.samplers import SAMPLERS, options_of
+
+    out = good("samplers")
+    for name, sampler in SAMPLERS.items():
+        assert name in out
+        description = good("samplers", name)
+        assert sampler.info.paper in description
+        for option, field in options_of(name).model_fields.items():
+            assert f"--option {option}=" in description
+            assert (field.description or "") in description
