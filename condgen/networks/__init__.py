@@ -15,15 +15,15 @@ from typing import Annotated, TypeAlias
 
 from pydantic import Field
 
-from condgen.networks.backbones import TimmSettings
 from condgen.networks.base import ImportedNetwork, NetworkSettings
-from condgen.networks.diffusers_unet import DiffusersSettings
+from condgen.networks.diffusers import DiffusersSettings
 from condgen.networks.discriminator import ConvDiscriminatorSettings, MLPDiscriminatorSettings
-from condgen.networks.embed import ClassEmbedding, Conditioning, NoiseEmbedding, start_from
+from condgen.networks.embedding import ClassEmbedding, Conditioning, NoiseEmbedding, start_from
 from condgen.networks.generator import ConvGeneratorSettings
 from condgen.networks.mlp import MLPSettings
 from condgen.networks.published import PUBLISHED
 from condgen.networks.resnet import ResNetSettings
+from condgen.networks.timm import TimmSettings
 from condgen.networks.transformer import TransformerSettings
 from condgen.networks.unet import UNetSettings
 

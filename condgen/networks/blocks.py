@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from condgen.errors import UserError
-from condgen.networks.embed import FiLM, Shift, initialise_
+from condgen.networks.embedding import FiLM, Shift, initialise_
 from condgen.networks.resample import Resampling, doubling, halving
 
 __all__ = [

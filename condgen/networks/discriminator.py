@@ -22,7 +22,7 @@ from torch.nn.utils.parametrizations import spectral_norm
 
 from condgen.networks.base import NetworkSettings
 from condgen.networks.blocks import check_image
-from condgen.networks.embed import NoiseEmbedding, initialise_
+from condgen.networks.embedding import NoiseEmbedding, initialise_
 
 __all__ = ["ConvDiscriminator", "ConvDiscriminatorSettings", "MLPDiscriminator", "MLPDiscriminatorSettings"]
 

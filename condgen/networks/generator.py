@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from condgen.networks.base import NetworkSettings
 from condgen.networks.blocks import BOUND, GroupNorm, Resample, ResidualBlock, check_image, is_channels_last
-from condgen.networks.embed import ClassEmbedding, initialise_
+from condgen.networks.embedding import ClassEmbedding, initialise_
 
 __all__ = ["ConvGenerator", "ConvGeneratorSettings"]
 

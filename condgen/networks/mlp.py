@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 from condgen.networks.base import NetworkSettings
 from condgen.networks.blocks import BOUND
-from condgen.networks.embed import ClassEmbedding, Conditioning, FiLM, initialise_
+from condgen.networks.embedding import ClassEmbedding, Conditioning, FiLM, initialise_
 
 __all__ = ["MLPClassifier", "MLPDenoiser", "MLPGenerator", "MLPSettings"]
 

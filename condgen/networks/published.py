@@ -9,7 +9,7 @@ What differs from the originals, in all less than two parameters in a thousand:
 
 - no bias where another one follows or, in attention, the normalisation before can stand in for it;
 - DDPM++ knows the noise level by sixteen fixed frequencies, not by the 128 sinusoids of a timestep;
-- initial weights follow `condgen.networks.embed.initialise_`: no last layer is (nearly) zero.
+- initial weights follow `condgen.networks.embedding.initialise_`: no last layer is (nearly) zero.
 
 Song et al. drew the frequencies of NCSN++ with standard deviation 16 for the input :math:`\log\sigma`; Karras et al.
 drew alike for the input :math:`\log(\sigma)/4`, which is 4 here, where the unit is that of :math:`\log\sigma`.

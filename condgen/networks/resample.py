@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from condgen.networks.embed import initialise_
+from condgen.networks.embedding import initialise_
 
 __all__ = ["FilteredConv2d", "Resampling", "doubling", "halving"]
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from condgen.networks.base import NetworkSettings
 from condgen.networks.blocks import GroupNorm, ResidualBlock, check_image
-from condgen.networks.embed import Conditioning, initialise_
+from condgen.networks.embedding import Conditioning, initialise_
 
 __all__ = ["ResNet", "ResNetSettings"]
 

@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from condgen.errors import UserError
 from condgen.networks.base import NetworkSettings
 from condgen.networks.blocks import check_image
-from condgen.networks.embed import Conditioning, initialise_
+from condgen.networks.embedding import Conditioning, initialise_
 
 __all__ = ["Transformer", "TransformerSettings"]
 

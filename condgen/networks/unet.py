@@ -21,7 +21,7 @@ from torch.nn import functional as F
 from condgen.errors import UserError
 from condgen.networks.base import NetworkSettings
 from condgen.networks.blocks import GroupNorm, Modulation, Resample, ResidualBlock, check_image, largest_divisor
-from condgen.networks.embed import Conditioning, RandomFrequencies, initialise_
+from condgen.networks.embedding import Conditioning, RandomFrequencies, initialise_
 from condgen.networks.resample import FilteredConv2d, Resampling
 
 __all__ = ["SelfAttention", "UNet", "UNetSettings"]

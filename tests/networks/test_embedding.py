@@ -5,7 +5,7 @@ import torch
 from scipy import stats
 
 from condgen.networks import MLPSettings, UNetSettings
-from condgen.networks.embed import (
+from condgen.networks.embedding import (
     ClassEmbedding,
     Conditioning,
     FiLM,

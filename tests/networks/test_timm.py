@@ -7,7 +7,7 @@ from condgen.classifier import ClassifierConfig
 from condgen.denoiser import Denoiser
 from condgen.errors import UserError
 from condgen.losses import dlsm_loss
-from condgen.networks.backbones import TimmClassifier, TimmSettings
+from condgen.networks.timm import TimmClassifier, TimmSettings
 from condgen.schedules import EDM
 
 

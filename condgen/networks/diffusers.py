@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from condgen.errors import UserError
 from condgen.networks.base import NetworkSettings
 from condgen.networks.blocks import check_image
-from condgen.networks.embed import ClassEmbedding
+from condgen.networks.embedding import ClassEmbedding
 
 if TYPE_CHECKING:
     from diffusers import UNet2DModel

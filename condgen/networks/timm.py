@@ -23,7 +23,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from condgen.errors import UserError
 from condgen.networks.base import NetworkSettings
 from condgen.networks.blocks import GroupNorm, check_image
-from condgen.networks.embed import Conditioning, FiLM, initialise_
+from condgen.networks.embedding import Conditioning, FiLM, initialise_
 
 __all__ = ["TimmClassifier", "TimmSettings"]
 
