@@ -1,8 +1,4 @@
-"""The one exception that a user is meant to read: a single line that says what is wrong and what to do.
-
-Such a line quotes names that others chose. So does all else that a terminal shows: `shown` leaves such names no power
-over it.
-"""
+"""The one exception that a user is meant to read: a line that says what is wrong and what to do."""
 
 __all__ = ["UserError", "shown"]
 
@@ -13,11 +9,7 @@ _SHOWN = _PICTURES | dict.fromkeys(_STRANGE, 0xFFFD)
 
 
 def shown(text: str) -> str:
-    """Text in which signs that a terminal obeys are seen: those that clear it, move in it, or turn its writing round.
-
-    Each becomes one other sign: control characters their pictures, such as ␛, and what has none, or is half a
-    character, a question mark.
-    """
+    """Text without the characters that a terminal obeys, each of which becomes its picture, such as ␛, or a �."""
     return text.translate(_SHOWN)
 
 

@@ -99,7 +99,7 @@ class ClassifierGuided(_Guided):
     """A denoiser steered towards the label by a likelihood.
 
     Args:
-        denoiser: the unconditional estimate; it is not told the label.
+        denoiser: the unconditional estimate.
         likelihood: gives the likelihood score.
         scale: the factor before the likelihood score; 1 is Bayes' rule, 0 is off.
         interval: noise levels (sigma / alpha) between which guidance acts; everywhere by default. Outside, and wherever
@@ -138,13 +138,13 @@ class DenoiserGuided(_Guided):
     """A denoiser driven further away from a worse one: classifier-free guidance, or autoguidance.
 
     Args:
-        denoiser: the main estimate; it is told the label.
+        denoiser: the main estimate, given the label.
         guide: the worse estimate. None is the main denoiser without its label, which makes this classifier-free
-            guidance: a score model then sees both questions in one batch of 2B. Another denoiser is told the label as
+            guidance: a score model then sees both questions in one batch of 2B. Another denoiser is given the label as
             well, and makes this autoguidance.
         scale: 1 is the main estimate, 0 the guide's; larger goes beyond.
         interval: noise levels (sigma / alpha) between which guidance acts; everywhere by default. Outside, and wherever
-            the scale is 1 for the whole batch, the main denoiser runs alone, once, told the label. For classifier-free
+            the scale is 1 for the whole batch, the main denoiser runs alone, once, with the label. For classifier-free
             guidance that is the conditional model.
 
     Raises:

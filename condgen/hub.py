@@ -36,8 +36,7 @@ def model_folder(name: str | Path) -> Path:
     """The folder of a model that is named by its path, or by `hf:owner/name[/sub-folder]`.
 
     Raises:
-        UserError: where the hub has no such model, or cannot be reached, or a name as the hub has them is no path here.
-            Other paths are not looked at.
+        UserError: the hub has no such model, or cannot be reached, or `owner/name` is no path here.
     """
     if not str(name).startswith("hf:"):
         if _REPOSITORY.fullmatch(str(name)) and not os.path.exists(name):

@@ -19,16 +19,14 @@ left at each level is a weighted mean, and only of components whose weight a flo
 section 3.1): 5e-6 for CIFAR at :math:`\sigma = 0.01`. In float32 it would be 3,000 there, and 0.3 still at
 :math:`\sigma = 5`, where thousands of images share the weight and none could be told to matter less than others.
 
-Weights that sum to one forgive more: means are summed in the precision of the points, float32 for bytes. A difference
-of two such means would keep nothing where the classes leave no doubt, since there the score given the class and the one
-without agree in all digits. So the likelihood score is made from means that differ, of the class and of all others:
+Means are summed in the precision of the points, float32 for bytes. Where the classes leave no doubt, the score given
+the class and the one without agree in all digits, so the likelihood score is made from the means of the class and of
+all others:
 
 .. math:: E[x \mid x_t, y] - E[x \mid x_t] = p(\neg y \mid x_t)\, (E[x \mid x_t, y] - E[x \mid x_t, \neg y])
 
 whose first factor is a sum, not one minus a sum. Its *relative* error is then that of the means, at every noise level.
-
-A score grows as one over sigma squared, and leaves the range of its type at a noise level that is small enough: that is
-an error, and never an infinity that goes on unseen.
+A score grows as one over sigma squared; one beyond the range of its type is an error.
 """
 
 import math

@@ -1,13 +1,8 @@
 """Random numbers that depend on a name, never on history.
 
 A *stream* belongs to one sample and is made from that sample's seed alone, so a sample is the same in a batch of 8, in
-8 batches of 1, or on the second of two machines. Training draws from generators keyed by (seed, purpose, step), so
-there is no random state to save: going on after an interruption re-creates it.
-
-A table of many normal numbers, a row for each sample of a batch, is cut into blocks with a generator each, so that of
-many processes every one draws its own rows alone, and they are those that one process would draw.
-
-Numbers are drawn on the CPU and then moved, which makes them equal on every device.
+8 batches of 1, or on the second of two machines. Training draws from generators keyed by (seed, purpose, step), so no
+random state is saved. Numbers are drawn on the CPU and then moved, which makes them equal on every device.
 """
 
 from collections.abc import Sequence
@@ -20,7 +15,7 @@ from torch import Tensor
 __all__ = ["Streams", "keyed_generator", "keyed_seed", "normal_rows", "to_device"]
 
 _SEED_LIMIT = 2**32  # the CPU generator of torch reads 32 bits of its seed
-_BLOCK = 2**16  # numbers: half a millisecond of one generator, beside which making it counts for little
+_BLOCK = 2**16  # numbers: half a millisecond of one generator, much longer than making it takes
 
 
 def keyed_seed(*key: int) -> int:
@@ -34,7 +29,7 @@ def keyed_generator(*key: int) -> torch.Generator:
 
 
 def to_device(tensor: Tensor, device: torch.device) -> Tensor:
-    """The same numbers on a device. Nobody waits: neither the device, nor the program until it has them."""
+    """The same numbers on a device, copied while both go on with other work."""
     if device.type != "cuda" or tensor.device.type != "cpu":
         return tensor.to(device)
     return (tensor if tensor.is_pinned() else tensor.pin_memory()).to(device, non_blocking=True)
@@ -50,8 +45,8 @@ def normal_rows(
 ) -> Tensor:
     """Some rows of a table of standard normal draws, (b, *shape), equal to those of the whole table bit for bit.
 
-    A table of up to 2^16 numbers is drawn from `generator`, which everyone who shares it calls alike. A larger one is
-    cut into blocks of rows; only those that are asked for are drawn, on as many threads as torch has.
+    A table of up to 2^16 numbers is drawn from `generator`, as a whole by every process. A larger one is cut into
+    blocks of rows with a generator each; only those that are needed are drawn, on as many threads as torch has.
 
     Args:
         total: rows of the table.

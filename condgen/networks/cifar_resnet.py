@@ -1,4 +1,4 @@
-"""A residual classifier of clean small images (He et al. 2016, section 4.2), which no noise level is told to.
+"""A residual classifier of clean small images (He et al. 2016, section 4.2), without a noise level.
 
 Three stages of as many basic blocks each, with 16, 32 and 64 channels; the second and third begin by halving the image.
 Shortcuts have no parameters: every second pixel, and zeros for the channels that are new. The depth counts layers with

@@ -72,11 +72,7 @@ def _missing() -> UserError:
 
 
 class DiffusersUNet(nn.Module):
-    """x (B, C, H, W), noise (B,), labels (B,) or None -> (B, C, H, W).
-
-    With classes, a class embedding is added to that of time, as in networks of our own: one that starts from an
-    unconditional model's weights can learn labels.
-    """
+    """x (B, C, H, W), noise (B,), labels (B,) or None -> (B, C, H, W). A class embedding is added to that of time."""
 
     log_levels: Tensor
 
@@ -140,5 +136,5 @@ def _build(settings: DiffusersSettings, shape: tuple[int, ...]) -> "UNet2DModel"
             "timesteps"
         )
     if found.num_class_embeds is not None or found.class_embed_type is not None:
-        raise UserError("the UNet2DModel is told classes: take an unconditional one, which a classifier can guide")
+        raise UserError("the UNet2DModel takes classes: use an unconditional one, which a classifier can guide")
     return unet

@@ -7,7 +7,7 @@ more than one, save the overlap of convolution windows; a residual block by no m
 
 The convolutional network is that of Brock et al. 2019 (BigGAN, appendix B) without class projection and attention, as
 adversarial score matching uses it (Jolicoeur-Martineau et al. 2020): residual blocks of rectifiers, no normalisation of
-features, which would couple pixels, a sum over the pixels, a linear head. A noise level, where the network is told one,
+features, which would couple pixels, a sum over the pixels, a linear head. A noise level, where the network takes one,
 enters as a class does in BigGAN: :math:`C(x, c) = w \cdot \phi(x) + e(c) \cdot \phi(x)` (projection: Miyato & Koyama
 2018), with e the noise embedding.
 """
@@ -85,7 +85,7 @@ class _Head(nn.Module):
         if self.noise is None:
             return out
         if noise is None:
-            raise ValueError("this discriminator is told the noise level: give one for each sample")
+            raise ValueError("this discriminator takes the noise level: give one for each sample")
         embedding: Tensor = self.noise(noise)
         return out + (embedding * features).sum(1)
 

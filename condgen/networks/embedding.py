@@ -1,4 +1,4 @@
-r"""How a network is told the noise level and the class.
+r"""Embeddings of the noise level and of the class, and how they steer features.
 
 The noise level arrives as one number per sample, :math:`c = \log(\sigma_t/\alpha_t)/4` (Karras et al. 2022, table 1),
 about -1.6 to 1.1. It becomes Fourier features :math:`\sqrt{2} \cos(\omega_k c), \sqrt{2} \sin(\omega_k c)` of unit

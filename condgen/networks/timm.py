@@ -1,6 +1,4 @@
-"""Any classification backbone of timm, made noise-aware and twice differentiable.
-
-Untrained always, because what a network has learnt on clean images is no gift at high noise. What changes on the way:
+"""Any classification backbone of timm, untrained, made noise-aware and twice differentiable.
 
 - batch becomes group normalisation: batch statistics couple the samples of a batch inside a loss on the input gradient;
 - rectifiers and other activations with corners become smooth, in-place activations out-of-place, fused attention plain:

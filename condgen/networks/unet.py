@@ -5,7 +5,7 @@ joined to the decoder block at the same depth. Residual sums are divided by sqrt
 both terms have the same.
 
 NCSN++ (Song et al. 2021, appendix H) resamples through a binomial filter, draws the frequencies of its noise embedding
-at random, and has a residual pyramid beside the encoder: at each level the image, filtered, convolved and halved, is
+at random, and has a residual pyramid next to the encoder: at each level the image, filtered, convolved and halved, is
 added to what the encoder has made of it, and the sum, halved in the same way, is added at the next.
 """
 

@@ -116,7 +116,7 @@ def test_no_timestep_without_signal_is_asked_for():
         ({"out_channels": 2}, "takes 1 channels and gives 2"),
         ({"in_channels": 3, "out_channels": 3}, "images have 1"),
         ({"time_embedding_type": "fourier"}, "'fourier'"),
-        ({"num_class_embeds": 10}, "is told classes"),
+        ({"num_class_embeds": 10}, "takes classes"),
         ({"colour": "red"}, "colour"),
         ({"down_block_types": ["DownBlock2D"]}, "same number"),
         ({"block_out_channels": [8] * 5}, "halves or doubles the image 4 times"),

@@ -88,7 +88,7 @@ def test_noise_matters_to_those_that_are_told_it_alone(settings, shape):
     assert float((told(x, NOISE + 0.3) - told(x, NOISE)).detach().abs().max()) > 1e-3
     assert torch.equal(blind(x, NOISE + 0.3), blind(x, NOISE))
     assert torch.equal(blind(x), blind(x, NOISE))
-    with pytest.raises(ValueError, match="told the noise level"):
+    with pytest.raises(ValueError, match="takes the noise level"):
         told(x)
 
 
