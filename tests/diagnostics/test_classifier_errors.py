@@ -49,8 +49,8 @@ class Sharper(Steeper):
         return (self.factor * self.inner(x_t, t)).log_softmax(1)
 
 
-class Blind(Steeper):
-    """A classifier that always says the same."""
+class Uninformed(Steeper):
+    """A classifier whose probabilities do not depend on its input."""
 
     def forward(self, x_t, t):
         return (0 * x_t.flatten(1)[:, :2]).log_softmax(1)
@@ -150,7 +150,7 @@ def test_a_classifier_that_knows_nothing_gets_no_guidance():
         assert calibrate(rows) == ScaleCurve(levels=LEVELS, scales=(0,) * len(LEVELS))
         assert min(row.gain for row in rows) > 0
     assert rows[-1].z < -3  # of swapped labels, the scale would be negative
-    (row,) = measured(exact, Blind(exact.likelihood, 1.0), levels=[1.0])
+    (row,) = measured(exact, Uninformed(exact.likelihood, 1.0), levels=[1.0])
     assert (row.scale, row.scale_se, row.z, row.gain, row.norm) == (0, 0, 0, 0, 0)
     assert row.cross_entropy == pytest.approx(math.log(2))
 

@@ -52,13 +52,13 @@ class Shifted(Denoiser):
 def test_exact_models_have_no_error(schedule):
     exact = oracle(schedule)
     t, x_t, y = noised(exact, 200, 0.7)
-    methods = {"bayes": ClassifierGuided(exact, exact.likelihood), "told": exact, "cfg": DenoiserGuided(exact)}
+    methods = {"bayes": ClassifierGuided(exact, exact.likelihood), "conditional": exact, "cfg": DenoiserGuided(exact)}
     errors = measure(exact, exact, methods, t, x_t, y).errors
     true = exact.scores(x_t, t, y)
     scale = float(true.likelihood.norm(dim=1).mean())
     assert errors.keys() == {
         *(("prior", "D"), ("zero guidance", "D_P"), ("zero guidance", "D_L")),
-        *(("bayes", "D_P"), ("bayes", "D_L"), ("told", "D_P"), ("cfg", "D_P")),
+        *(("bayes", "D_P"), ("bayes", "D_L"), ("conditional", "D_P"), ("cfg", "D_P")),
     }
     for method, quantity in errors.keys() - {("zero guidance", "D_P"), ("zero guidance", "D_L")}:
         assert float(errors[method, quantity].mean()) < 1e-4 * scale, (method, quantity)

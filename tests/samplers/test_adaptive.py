@@ -18,9 +18,9 @@ from condgen.samplers.adaptive.loop import Controller
 from condgen.samplers.adaptive.multistep import AdaptiveMultistep
 from condgen.samplers.adaptive.ode import AdaptiveODE
 from condgen.samplers.adaptive.sde import AdaptiveSDE
-from condgen.schedules import EDM, VE, VP, Cosine, expand
+from condgen.schedules import EDM, VE, VP, Cosine, RectifiedFlow, expand
 
-SCHEDULES = [VE(), VP(), Cosine(t_epsilon=2e-3), EDM()]
+SCHEDULES = [VE(), VP(), Cosine(t_epsilon=2e-3), EDM(), RectifiedFlow()]
 STD = 0.5
 
 
@@ -102,7 +102,7 @@ def test_the_step_is_the_published_one(schedule):
 @pytest.mark.parametrize("name", ADAPTIVE)
 @pytest.mark.parametrize(
     ("schedule", "shape"),
-    [(VE(), (2, 3)), (VP(), (1,)), (EDM(), (3, 8, 8))],
+    [(VE(), (2, 3)), (VP(), (1,)), (RectifiedFlow(), (3, 8, 8))],
     ids=lambda part: getattr(part, "kind", None),
 )
 def test_samples_are_the_same_in_any_number_of_slots(name, schedule, shape):

@@ -43,7 +43,7 @@ def _mixture(schedule):
 
 
 class Draws:
-    """The same noise to whoever asks, in the form that it asks in."""
+    """The same noise for every library, whatever the arguments of its call."""
 
     def __init__(self):
         self.streams = Streams(range(BATCH))

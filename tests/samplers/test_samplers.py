@@ -27,10 +27,10 @@ from condgen.samplers import (
     trajectory,
 )
 from condgen.samplers.euler import PredictorCorrector
-from condgen.schedules import EDM, GRIDS, VE, VP, Cosine, geometric_grid, karras_grid
+from condgen.schedules import EDM, GRIDS, VE, VP, Cosine, RectifiedFlow, geometric_grid, karras_grid
 from condgen.score import ScoreConfig
 
-SCHEDULES = [VE(), VP(), Cosine(t_epsilon=2e-3), EDM()]
+SCHEDULES = [VE(), VP(), Cosine(t_epsilon=2e-3), EDM(), RectifiedFlow()]
 NOISY = {"ddim": {"eta": 0.7}, "predictor-corrector": {"length": "norms", "corrections": 2}, "edm": {"gamma": 0.3}}
 
 

@@ -56,7 +56,7 @@ class BrownianMemory:
         return torch.stack(found)
 
     def advance(self, rows: Sequence[int], lengths: Sequence[float]) -> None:
-        """Moves the paths in some rows on, by lengths that `increments` has been asked for."""
+        """Moves the present point of the paths in some rows, by lengths that `increments` has been called with."""
         for row, length in zip(rows, lengths, strict=True):
             del self._ahead[row][: self._reach(row, length)[0]]
 
