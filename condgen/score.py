@@ -114,8 +114,10 @@ class ScoreModel(Model, Preconditioned, Denoiser):
     def forward(self, x_t: Tensor, t: Tensor, y: Tensor | None = None) -> Tensor:
         """The denoised estimate, (B, ...), for x_t (B, ...), t scalar or (B,) and labels (B,), ignored by some."""
         c = self.coefficients(x_t, t)
-        residual: Tensor = self.net(c.c_in * x_t, c.c_noise, None if self.labels == "none" else y)
-        return c.c_skip * x_t + c.c_out * residual
+        denoised: Tensor = c.c_skip * x_t + c.c_out * self.net(
+            c.c_in * x_t, c.c_noise, None if self.labels == "none" else y
+        )
+        return denoised
 
     def require_unconditional(self, folder: Path, purpose: str) -> None:
         """Raises UserError where this model, of a run folder, has no unconditional score for what is to be done."""
