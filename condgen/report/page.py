@@ -150,7 +150,9 @@ def facts_table(title: str, mapping: Mapping[str, Any], *, folded: bool = True) 
 
 def _words(value: object) -> str:
     if isinstance(value, dict):
-        return "; ".join(f"{key.replace('_', ' ')}: {_words(inner)}" for key, inner in value.items())
+        return "; ".join(
+            f"{key.replace('_gib', ' (GiB)').replace('_', ' ')}: {_words(inner)}" for key, inner in value.items()
+        )
     if isinstance(value, list):
         return ", ".join(map(_words, value))
     return value if isinstance(value, str) else json.dumps(value)
