@@ -15,7 +15,7 @@ from condgen.cli.options import Overrides, Size
 from condgen.cli.pictures import draw_samples
 from condgen.cli.previews import follow_previews, show_generators
 from condgen.cli.progress import follow
-from condgen.cli.terminal import console, say
+from condgen.cli.terminal import console, save_json, say
 from condgen.errors import UserError
 from condgen.recipes import load_recipe
 from condgen.runs import lock, read_json, run_recipe, run_seeds
@@ -30,8 +30,10 @@ def run(
     recipe: Annotated[Path, typer.Argument(help="A YAML file, such as recipes/digits.yaml.")],
     size: Size = None,
     out: Annotated[Path | None, typer.Option(help="The run folder; default: runs/NAME, or runs/NAME-SIZE.")] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Run nothing; estimate time, memory and disk.")] = False,
-    json: Annotated[Path | None, typer.Option("--json", help="Write what --dry-run finds here as well.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Run nothing; estimate time.")] = False,
+    json: Annotated[
+        Path | None, typer.Option("--json", help="Write what --dry-run or --seeds finds here as well.")
+    ] = None,
     seeds: Annotated[int | None, typer.Option(min=1, help="Run with so many seeds: mean and sd of figures.")] = None,
     overrides: Overrides = None,
 ) -> None:
@@ -45,8 +47,8 @@ def run(
     folder = out or Path("runs") / settings.name
     if settings.threads is not None and context.obj is None:
         torch.set_num_threads(min(settings.threads, torch.get_num_threads()))
-    if json is not None and not dry_run:
-        raise UserError("--json goes with --dry-run: the run itself writes its figures into its folder")
+    if json is not None and not dry_run and seeds is None:
+        raise UserError("--json goes with --dry-run or --seeds: the run itself writes its figures into its folder")
     processes = Processes()
     if dry_run:
         if processes.count > 1:
@@ -59,7 +61,9 @@ def run(
             work = run_seeds(settings, range(settings.seed, settings.seed + seeds), folder, processes, command)
             follow(follow_previews(work), processes)
         if processes.is_main:
-            _show_seeds(read_json(folder / SEEDS)["rows"])
+            found = read_json(folder / SEEDS)
+            _show_seeds(found["rows"])
+            save_json(json, found)
             say(f"figures: {(folder / SEEDS).resolve()}")
         return
     with lock(folder, processes):

@@ -30,7 +30,7 @@ _PREVIEWS = 10
 
 
 class _Check(NamedTuple):
-    """Held-out data on which a classifier is looked at from time to time, always with the same noise."""
+    """Held-out data on which a classifier is measured from time to time, always with the same noise."""
 
     x: Tensor
     y: Tensor

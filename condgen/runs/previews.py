@@ -1,14 +1,13 @@
-"""Looks at a generator while it trains: how varied its samples are, and always the same few of them.
+"""Previews of a generator in training: how varied its samples are, and always the same few of them.
 
-Every look adds a row `{"step", "preview": {"std_ratio", "recall", "accuracy", "n", "judge"}}` to `log.jsonl`, and a
+Every preview adds a row `{"step", "preview": {"std_ratio", "recall", "accuracy", "n", "judge"}}` to `log.jsonl`, and a
 file `previews/STEP.safetensors` with samples of fixed latents, which pictures are made of.
 """
 
 import time
-from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -23,13 +22,13 @@ from condgen.runs.layout import PREVIEWS
 
 __all__ = ["Preview", "Previewer", "read_previews"]
 
-_SAMPLES = 1000  # measured at every look
+_SAMPLES = 1000  # measured by every preview
 _BATCH = 250
 _CLASSES, _EACH, _POINTS_EACH = 20, 8, 100  # drawn
 
 
 class Preview(NamedTuple):
-    """What was kept of one look.
+    """The samples of one preview.
 
     Attributes:
         step: of the training.
@@ -45,12 +44,12 @@ class Preview(NamedTuple):
 
 
 class Previewer:
-    """How a generator in training is looked at, always in the same way.
+    """Makes previews of a generator in training.
 
     Args:
         train: the training split.
         test: held-out data.
-        every: steps between looks.
+        every: steps between previews.
     """
 
     def __init__(self, train: LabelledSet, test: LabelledSet, every: int) -> None:
@@ -58,7 +57,7 @@ class Previewer:
         self.n = max(min(_SAMPLES, len(train)), 2 * train.n_classes)
 
     def is_due(self, step: int, steps: int) -> bool:
-        """Whether to look after a step of so many: every so often, and at the end."""
+        """Whether a preview follows a step of so many: every so often, and at the end."""
         return step % self.every == 0 or step == steps
 
     @cached_property
@@ -95,42 +94,33 @@ class Previewer:
 
 
 def read_previews(folder: Path, until: int | None = None, most: int | None = None) -> list[Preview]:
-    """The looks that a stage's folder keeps, the earliest first.
+    """The previews in a stage's folder, the earliest first.
 
     Args:
         folder: of the stage.
-        until: the last step; later looks may be left of steps that are done again after a crash.
+        until: the last step; later previews may be left of steps that are done again after a crash.
         most: read so many, evenly spread from the first to the last; all by default.
 
     Raises:
         UserError: a file is damaged, or holds something else.
     """
-    paths = {
-        path.stem: path
-        for path in sorted((folder / PREVIEWS).glob("*.safetensors"))
-        if path.stem.isascii() and path.stem.isdecimal()
-    }
-    kept = [path for step, path in paths.items() if until is None or int(step) <= until]
+    paths = {int(path.stem): path for path in sorted((folder / PREVIEWS).glob("[0-9]*.safetensors"))}
+    kept = [path for step, path in paths.items() if until is None or step <= until]
     if most is not None and len(kept) > most:
         kept = [kept[round(place * (len(kept) - 1) / max(1, most - 1))] for place in range(most)]
-    looks = []
-    for path in kept:
-        tensors, about = load_tensors(path)
-        if about.get("kind") != "preview" or tensors.keys() != {"x", "y"}:
-            raise UserError(f"{path} holds no look at a generator: delete it")
-        looks.append(_checked(tensors["x"], tensors["y"], about, path))
-    if len({look.x.shape[1:] for look in looks}) > 1 or len({len(look.names) for look in looks}) > 1:
-        raise UserError(f"{folder / PREVIEWS} holds looks at several generators: delete them")
-    return looks
+    previews = [_read(path) for path in kept]
+    if len({preview.x.shape[1:] for preview in previews}) > 1 or len({len(p.names) for p in previews}) > 1:
+        raise UserError(f"{folder / PREVIEWS} holds previews of several generators: delete them")
+    return previews
 
 
-def _checked(x: Tensor, y: Tensor, about: Mapping[str, Any], path: Path) -> Preview:
-    step, names = about.get("step"), about.get("names")
+def _read(path: Path) -> Preview:
+    tensors, about = load_tensors(path)
+    step, names, x, y = about.get("step"), about.get("names"), tensors.get("x"), tensors.get("y")
+    if x is None or y is None or not isinstance(step, int) or not isinstance(names, list):
+        raise UserError(f"{path} holds no preview: delete it")
     fits = (x.dtype, x.ndim) in ((torch.uint8, 4), (torch.float32, 2)) and y.dtype == torch.int64 and x.numel() > 0
-    fits &= y.shape == x.shape[:1] and (x.ndim == 2 or x.shape[1] in (1, 3))
-    fits = fits and bool(x.isfinite().all())
-    if not fits or not isinstance(step, int) or not isinstance(names, list):
-        raise UserError(f"{path} holds no look at a generator: delete it")
-    if not 0 <= int(y.min()) <= int(y.max()) < len(names):
-        raise UserError(f"{path} holds samples of classes that it does not name: delete it")
+    fits = fits and y.shape == x.shape[:1] and (x.ndim == 2 or x.shape[1] in (1, 3)) and bool(x.isfinite().all())
+    if not fits or not 0 <= int(y.min()) <= int(y.max()) < len(names):
+        raise UserError(f"{path} holds no preview, or one of classes that it does not name: delete it")
     return Preview(step, x, y, tuple(map(str, names)))

@@ -100,7 +100,7 @@ def _train(
                 save_tensors(place, state.ema.state_dict(), work.config.model_dump(mode="json"))
             if record.step % settings.save_every == 0 or record.step == settings.steps:
                 last_time += _check(stage, work, state, processes)  # before the state, so that a crash loses no row
-            if (reading := _look(stage, work, record.step, state, processes)) is not None:
+            if (reading := _preview(stage, work, record.step, state, processes)) is not None:
                 seen, last_time = reading.in_words(), last_time + reading.seconds
                 if reading.collapsed and not told:
                     message, told = f"{stage.name}, step {record.step:,}: {reading.warning()}", True
@@ -165,8 +165,8 @@ def _check(stage: StageFolder, work: Prepared, state: State, processes: Processe
     return time.perf_counter() - start
 
 
-def _look(stage: StageFolder, work: Prepared, step: int, state: State, processes: Processes) -> Reading | None:
-    """Looks at the averaged generator where it is time to, and writes what was seen."""
+def _preview(stage: StageFolder, work: Prepared, step: int, state: State, processes: Processes) -> Reading | None:
+    """Makes a preview of the averaged generator where one is due."""
     if work.previews is None or not processes.is_main or not work.previews.is_due(step, work.training.steps):
         return None
     reading = work.previews.take(state.ema, stage.folder, step)

@@ -67,7 +67,7 @@ def test_a_dry_run_shows_every_stage_and_leaves_nothing(recipe, tmp_path):
     assert {"score", "sample unguided"} <= {stage["stage"] for stage in found["stages"]}
     assert found["seconds"] == pytest.approx(sum(stage["seconds"] for stage in found["stages"]))
     assert "sample unguided" in out
-    assert "--json goes with --dry-run" in bad("run", recipe, "--out", place, "--json", file)
+    assert "--json goes with --dry-run or --seeds" in bad("run", recipe, "--out", place, "--json", file)
 
 
 def test_reports_of_one_run_and_of_several(digits, tmp_path):
