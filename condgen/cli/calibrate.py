@@ -21,10 +21,7 @@ __all__ = ["calibrate"]
 
 @from_settings(
     CalibrateStage,
-    levels="calibrate.levels",
-    draws="calibrate.draws",
-    most="calibrate.most",
-    seed="calibrate.seed",
+    {name: f"calibrate.{name}" for name in ("levels", "draws", "most", "seed")},
 )
 def calibrate(
     classifier: Annotated[

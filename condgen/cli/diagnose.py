@@ -21,7 +21,7 @@ from condgen.training import Processes
 __all__ = ["diagnose"]
 
 
-@from_settings(DiagnoseRecipe, levels="levels", queries="queries", seed="seed")
+@from_settings(DiagnoseRecipe, {name: name for name in ("levels", "queries", "seed")})
 def diagnose(
     score: Annotated[Path, model_option("The unconditional score model, the prior.")],
     classifier: Annotated[list[Path] | None, model_option("A classifier. Repeatable.")] = None,

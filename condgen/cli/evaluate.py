@@ -29,7 +29,7 @@ def by_folder_name(folders: list[Path]) -> dict[str, Path]:
     return dict(zip(names, folders, strict=True))
 
 
-@from_settings(EvaluateStage, features="measures.features", cas="measures.cas", most="measures.most", seed="seed")
+@from_settings(EvaluateStage, {name: f"measures.{name}" for name in ("features", "cas", "most")} | {"seed": "seed"})
 def evaluate(
     samples: Annotated[list[Path], typer.Argument(help="Folders of samples, whole or all shards.")],
     data: Annotated[str, typer.Option(help="The real data: digits, moons, cifar10, cifar100, or a folder.")] = "digits",

@@ -66,13 +66,15 @@ def named_guide(guide: str | None, folder: Path | None) -> str | None:
     return guide if folder is None else "/".join(folder.resolve().parts[-2:])
 
 
-def from_settings(model: type[BaseModel], defaults: bool = True, **keys: str) -> Callable[[Callable[..., None]], Any]:
+def from_settings(
+    model: type[BaseModel], keys: Mapping[str, str], *, defaults: bool = True
+) -> Callable[[Callable[..., None]], Any]:
     """Adds an option for each of some settings to a command, which gets what was given as `given`, by dotted key.
 
     Args:
         model: the settings.
-        defaults: whether the help shows the defaults of the settings.
         keys: the dotted keys by the names of the options.
+        defaults: whether the help shows the defaults of the settings.
     """
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
@@ -121,7 +123,7 @@ def _parameter(name: str, field: FieldInfo, defaults: bool) -> inspect.Parameter
         parser=_list if is_list else None,
         metavar="N,N,..." if is_list else None,
     )
-    annotation = Annotated[kind | None, option]
+    annotation: Any = Annotated[kind | None, option]
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
 
 

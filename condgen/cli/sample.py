@@ -34,8 +34,8 @@ _PER_CLASS = 16
 
 @from_settings(
     SampleStage,
-    **{name: f"method.{name}" for name in ("sampler", "steps", "nfe", "scale", "interval")},
-    **{name: name for name in ("seed", "batch")},
+    {name: f"method.{name}" for name in ("sampler", "steps", "nfe", "scale", "interval")}
+    | {"seed": "seed", "batch": "batch"},
 )
 def sample(
     score: Annotated[Path | None, model_option("A score model.")] = None,

@@ -18,7 +18,7 @@ _SCORE = Path("runs/score")
 
 
 @from_settings(
-    ClassifierStage, defaults=False, ce_weight="classifier.objective.ce_weight", **training_keys("classifier")
+    ClassifierStage, training_keys("classifier") | {"ce_weight": "classifier.objective.ce_weight"}, defaults=False
 )
 def train_classifier(
     loss: Annotated[

@@ -27,7 +27,7 @@ __all__ = ["train_generator"]
 _LOSS = "generator.objective.loss"
 
 
-@from_settings(GeneratorStage, defaults=False, **training_keys("generator"))
+@from_settings(GeneratorStage, training_keys("generator"), defaults=False)
 def train_generator(
     loss: Annotated[
         Literal["smm", "dmd", "sid"] | None,
@@ -87,8 +87,8 @@ def train_generator(
     base, loaded = base_recipe(recipe, size, data, overrides, prior)
     generator = _generator_of(base, wanted, teacher, recipe)
     guide_place = guide_folder(guide)
-    if teacher is not None:
-        guidance = {
+    if prior is not None:
+        guidance: dict[str, Any] = {
             "score": None,
             "classifier": classifier.resolve().name if classifier is not None else None,
             "guide": named_guide(guide, guide_place),

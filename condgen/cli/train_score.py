@@ -13,7 +13,7 @@ from condgen.recipes import ScoreStage, default_adversary
 __all__ = ["train_score"]
 
 
-@from_settings(ScoreStage, defaults=False, **training_keys("score"))
+@from_settings(ScoreStage, training_keys("score"), defaults=False)
 def train_score(
     data: Data = None,
     recipe: RecipeFile = None,

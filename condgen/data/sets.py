@@ -127,7 +127,7 @@ class Torchvision(DataSettings):
             raise UserError(
                 f"{self.kind} is not in {root}, or its files are damaged ({reason}): pass data.root or set "
                 "CONDGEN_DATA to the folder that holds it, or ask for the download (`data.download: true` in the "
-                "recipe, `--download` on the command line)"
+                "recipe, `--set data.download=true` on the command line)"
             ) from error
         x = torch.as_tensor(data.data)
         x = x[:, None] if x.ndim == 3 else x if x.shape[1] == 3 else x.permute(0, 3, 1, 2)  # grey, or channels last

@@ -131,7 +131,7 @@ def command_line(ask: Ask, offer: Offer, models: Models) -> str:
     if method.generator is None:
         words += _how(method)
     if method.precision != "float32":
-        words += ["--precision", method.precision]
+        words += ["--set", f"method.precision={method.precision}"]
     return shlex.join([*words, "--out", "runs/samples"])
 
 
@@ -139,7 +139,9 @@ def _how(method: Method) -> list[str]:
     words = ["--sampler", method.sampler]
     for name, value in method.options.items():
         words += ["--option", f"{name}={json.dumps(value)}"]
-    given: list[tuple[str, Any]] = [("--steps", method.steps), ("--nfe", method.nfe), ("--grid", method.grid)]
+    given: list[tuple[str, Any]] = [("--steps", method.steps), ("--nfe", method.nfe)]
+    if method.grid is not None:
+        given.append(("--set", f"method.grid={method.grid}"))
     if method.classifier is not None or method.guide is not None:
         given.append(("--scale", f"{method.scale:g}" if isinstance(method.scale, float) else method.scale))
     words += [word for flag, value in given if value is not None for word in (flag, str(value))]

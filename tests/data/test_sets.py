@@ -92,7 +92,7 @@ def test_a_missing_archive_is_answered_with_every_remedy(tmp_path, monkeypatch):
     monkeypatch.setenv("CONDGEN_DATA", str(tmp_path))
     with pytest.raises(UserError) as error:
         load(parse_data("cifar10"), "train")
-    for part in (str(tmp_path), "data.root", "CONDGEN_DATA", "data.download: true", "--download"):
+    for part in (str(tmp_path), "data.root", "CONDGEN_DATA", "data.download: true", "--set data.download=true"):
         assert part in str(error.value)
     monkeypatch.delenv("CONDGEN_DATA")
     monkeypatch.chdir(tmp_path)
