@@ -10,7 +10,6 @@ from typing import Annotated, Any, Literal, TypeAlias, Union, get_args, get_orig
 import typer
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
-from pydantic_core import PydanticUndefined
 
 from condgen.checkpoint import trusted_imports
 from condgen.cli.settings import alternatives, type_text
@@ -115,7 +114,7 @@ def _parameter(name: str, field: FieldInfo, defaults: bool) -> inspect.Parameter
     kind = _option_type(field.annotation)
     is_list = "[" in type_text(field.annotation) and kind is str
     text = field.description or name
-    if defaults and field.default not in (None, PydanticUndefined):
+    if defaults and not field.is_required() and field.default is not None:
         text += f"; default: {field.default}"
     option = typer.Option(
         f"--{name.replace('_', '-')}",

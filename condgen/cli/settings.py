@@ -11,7 +11,6 @@ from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_ori
 import typer
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
-from pydantic_core import PydanticUndefined
 
 from condgen.cli.terminal import say
 from condgen.errors import UserError
@@ -148,9 +147,9 @@ def bounds(field: FieldInfo) -> str:
 
 
 def _default(field: FieldInfo) -> str:
-    value: Any = field.get_default(call_default_factory=True)
-    if value is PydanticUndefined:
+    if field.is_required():
         return "required"
+    value: Any = field.get_default(call_default_factory=True)
     if isinstance(value, BaseModel):
         return _tag(type(value))
     return json.dumps(value).strip('"')

@@ -194,7 +194,7 @@ class ModelCache:
 
     def __call__(self, kind: type[Model], folder: Path, device: torch.device) -> Model:
         """The model of a folder."""
-        model: Model = self._load(kind, folder, device, file_stamp(folder / MODEL_FILE))  # type: ignore[arg-type]
+        model: Model = self._load(kind, folder, device, file_stamp(folder / MODEL_FILE))
         return model
 
 
