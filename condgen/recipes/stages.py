@@ -1,5 +1,6 @@
 """The settings of a stage of work: what its folder's `recipe.yaml` says, and its content key depends on."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from itertools import groupby
 from typing import Any
@@ -39,7 +40,7 @@ __all__ = [
 ]
 
 
-class TrainStage(Settings):
+class TrainStage(Settings, ABC):
     """A model and all that its training depends on, save the frozen models it learns from."""
 
     data: AnyData
@@ -47,9 +48,9 @@ class TrainStage(Settings):
     seed: Seed = 0
 
     @property
+    @abstractmethod
     def training(self) -> TrainingSettings:
         """How long and how fast to train."""
-        raise NotImplementedError
 
 
 class ScoreStage(TrainStage):
