@@ -37,15 +37,14 @@ def all_of(words, text):
 def test_losses_that_stay_bad_end_the_training_with_a_good_state(value, tmp_path):
     fault = partial(faults.bad_losses, 4, 10**9, value)
     error = run(*training(40, tmp_path / "s", "skip_limit=3"), prepare=fault).error
-    all_of([r"step \d", r"noise level [\d.]", r"class(es)? ['\d]", "last 3 updates"], error)
+    all_of([r"step \d", "last 3 updates", "not a finite number"], error)
     assert state_is_finite(tmp_path / "s")
     run(*training(8, tmp_path / "s", "skip_limit=3", "lr=1e-4")).check()
 
 
-def test_one_bad_row_is_named_and_training_goes_on(tmp_path):
-    ended = run(*training(8, tmp_path / "s"), prepare=partial(faults.bad_losses, 5, 5, math.nan, 3)).check()
-    all_of(["step 5: loss is not a finite number .1 of 32 rows", "noise level", "class"], ended.out + ended.err)
-    all_of([r'"step": 5, "rows": 1, "of": 32', r'"skipped": 1'], (tmp_path / "s" / "log.jsonl").read_text())
+def test_an_update_with_one_bad_row_is_skipped_and_training_goes_on(tmp_path):
+    run(*training(8, tmp_path / "s"), prepare=partial(faults.bad_losses, 5, 5, math.nan, 3)).check()
+    assert '"skipped": 1' in (tmp_path / "s" / "log.jsonl").read_text()
     assert state_is_finite(tmp_path / "s")
 
 
