@@ -90,7 +90,10 @@ def test_a_recipe_runs_two_steps_end_to_end(path, tmp_path):
     if recipe.sample is not None:
         changes += ["sample.per_class=3"]
     if recipe.diagnose is not None:
-        changes += ["diagnose.queries=10"]
+        changes += ["diagnose.queries=10", "diagnose.levels=[1]"]
+        changes += ["diagnose.grid.points=5"] if recipe.diagnose.grid is not None else []
+    if recipe.calibrate is not None:
+        changes += ["calibrate={levels: [1, 10], draws: 1, most: 20}"]
     small = load_recipe(path, changes)
     stages = {event.stage for event in run_recipe(small, tmp_path, Processes(cpu=True), "test")}
     assert "score" in stages
