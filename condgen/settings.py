@@ -15,6 +15,7 @@ from condgen.errors import UserError
 
 __all__ = ["UNKEYED", "Settings", "Target", "import_target", "imported_targets", "keyed", "parse"]
 
+_TAGS = {"kind", "loss"}  # fields that tell the members of a union apart
 _LONGEST = 200  # characters of a wrong value that a message repeats
 
 
@@ -125,7 +126,9 @@ def _walk(model: type[BaseModel], location: Sequence[Any]) -> tuple[list[type[Ba
     candidates: list[type[BaseModel]] = [model]
     tags: set[Any] = set()
     for part in location:
-        tagged = [c for c in candidates if "kind" in c.model_fields and c.model_fields["kind"].default == part]
+        tagged = [
+            c for c in candidates if part in {c.model_fields[tag].default for tag in _TAGS & c.model_fields.keys()}
+        ]
         if len(candidates) > 1 and tagged:
             candidates = tagged
             tags.add(part)
