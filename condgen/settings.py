@@ -91,7 +91,8 @@ def parse(model: type[SettingsType], tree: object, where: str) -> SettingsType:
         unknown = [e for e in errors if e["type"] == "extra_forbidden"]  # a misspelt key is also a missing one
         first, count = (unknown or errors)[0], len(errors)
         location, message = first["loc"], first["msg"].removeprefix("Value error, ")
-        keys = [str(part) for part in location if part not in _tags(model, location)]
+        tags = _walk(model, location)[1]
+        keys = [str(part) for place, part in enumerate(location) if place not in tags]
         if first["type"] == "extra_forbidden":
             close = difflib.get_close_matches(str(location[-1]), _fields_at(model, location[:-1]), n=1)
             known = ", ".join(sorted(_fields_at(model, location[:-1])))
@@ -121,17 +122,17 @@ def _models_in(annotation: object) -> list[type[BaseModel]]:
     return [model for argument in arguments for model in _models_in(argument)]
 
 
-def _walk(model: type[BaseModel], location: Sequence[Any]) -> tuple[list[type[BaseModel]], set[Any]]:
-    """Follows an error's location: the classes it ends in, and which of its parts are tags of unions, not keys."""
+def _walk(model: type[BaseModel], location: Sequence[Any]) -> tuple[list[type[BaseModel]], set[int]]:
+    """Follows the location of an error: the classes it ends in, and the places in it of tags of unions, not of keys."""
     candidates: list[type[BaseModel]] = [model]
-    tags: set[Any] = set()
-    for part in location:
+    tags: set[int] = set()
+    for place, part in enumerate(location):
         tagged = [
             c for c in candidates if part in {c.model_fields[tag].default for tag in _TAGS & c.model_fields.keys()}
         ]
         if len(candidates) > 1 and tagged:
             candidates = tagged
-            tags.add(part)
+            tags.add(place)
             continue
         fields = [c.model_fields[part].annotation for c in candidates if part in c.model_fields]
         candidates = [m for annotation in fields for m in _models_in(annotation)] or candidates
@@ -140,7 +141,3 @@ def _walk(model: type[BaseModel], location: Sequence[Any]) -> tuple[list[type[Ba
 
 def _fields_at(model: type[BaseModel], location: Sequence[Any]) -> set[str]:
     return {name for candidate in _walk(model, location)[0] for name in candidate.model_fields}
-
-
-def _tags(model: type[BaseModel], location: Sequence[Any]) -> set[Any]:
-    return _walk(model, location)[1]
