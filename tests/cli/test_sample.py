@@ -190,7 +190,7 @@ def test_mistakes(digits, tmp_path):
         (("--score", score, "--option", "eta"), "--option 'eta' is not of the form"),
         (("--score", score, "--sampler", "adaptive-sde", "--nfe", "20"), "chooses its own steps"),
         (("--score", score, "--steps", "20", "--nfe", "20"), "leave one of the two out"),
-        (("--score", score, "--sampler", "heun", "--nfe", "2"), "needs at least 3 evaluations"),
+        (("--score", score, "--sampler", "heun", "--nfe", "2"), "2 evaluations are too few"),
         (("--generator", score, "--sampler", "heun"), "one step"),
         (("--score", score, "--classifier", ce, "--interval", "5", "1"), "from low to high"),
         (("--score", score, "--seed", "5000000000"), "seed"),
