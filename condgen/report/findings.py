@@ -168,5 +168,6 @@ def _dlsm_against_ce(metrics: Sequence[MetricRow], errors: Sequence[ErrorRow]) -
     levels = {sigma: winner([dlsm[sigma], ce[sigma]], "low") for sigma in sorted(dlsm) if sigma in ce}
     if levels:
         won, lost = (", ".join(f"{s:g}" for s, verdict in levels.items() if verdict == which) for which in (0, 1))
-        parts.append(f"D_L clearly lower at {SIGMA} = {won or 'none'} and clearly higher at {lost or 'none'}")
+        lower, higher = (f"at {SIGMA} = {found}" if found else "at no noise level" for found in (won, lost))
+        parts.append(f"D_L clearly lower {lower} and clearly higher {higher}")
     return f"DLSM against cross-entropy: {'; '.join(parts)}." if parts else ""

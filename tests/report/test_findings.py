@@ -95,7 +95,7 @@ def test_losses_of_dlsm_are_said_as_plainly_as_wins():
     errors = [error("ce", 1, 0.5), error("dlsm", 1, 0.4), error("ce", 2, 0.5), error("dlsm", 2, 0.8)]
     text = said(metrics, errors)
     assert "clearly better in precision; clearly worse in recall" in text
-    assert "D_L clearly lower at σ = 1 and clearly higher at 2" in text
+    assert "D_L clearly lower at σ = 1 and clearly higher at σ = 2" in text
 
 
 def test_worse_than_no_guidance_is_said():
