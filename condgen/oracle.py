@@ -19,9 +19,10 @@ left at each level is a weighted mean, and only of components whose weight a flo
 section 3.1): 5e-6 for CIFAR at :math:`\sigma = 0.01`. In float32 it would be 3,000 there, and 0.3 still at
 :math:`\sigma = 5`, where thousands of images share the weight and none could be told to matter less than others.
 
-Means are summed in the precision of the points, float32 for bytes. Where the classes leave no doubt, the score given
-the class and the one without agree in all digits, so the likelihood score is made from the means of the class and of
-all others:
+Means are summed in float64, and in float32 for bytes, as images are many and wide. (In float32, a sum of 10,000 points
+of the plane depends by 5e-6 on the number of queries: products of matrices of other sizes sum in another order.)
+Where the classes leave no doubt, the score given the class and the one without agree in all digits, so the likelihood
+score is made from the means of the class and of all others:
 
 .. math:: E[x \mid x_t, y] - E[x \mid x_t] = p(\neg y \mid x_t)\, (E[x \mid x_t, y] - E[x \mid x_t, \neg y])
 
@@ -202,6 +203,7 @@ class Oracle(Denoiser):
             chosen = noticed.nonzero()[:, 0]
             weights, rows = weights[:, chosen], chosen + start
         points, extra = self._points(rows), x.new_zeros(())
+        points = points if self.means.dtype == torch.uint8 else points.double()
         if self._spread:
             s2 = self.variances if len(self.variances) == 1 else self.variances[rows]
             pull = alpha * s2 / (alpha.square() * s2 + sigma.square())  # how far a component's own spread follows x

@@ -16,6 +16,7 @@ score of u, :math:`(D - u)/l^2`, and a step of :math:`\eta l^2` an update is
 The denoised estimate at the end of every trajectory is the second paper's "expected denoised sample".
 """
 
+import math
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -23,6 +24,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from condgen.errors import UserError
 from condgen.samplers.base import Context, Sampler, SamplerInfo, noise_factors, renoise, signal_of, state_of
 
 __all__ = ["AnnealedLangevin", "ConsistentAnnealed"]
@@ -56,19 +58,27 @@ class AnnealedLangevin(Sampler):
 
 @dataclass(frozen=True, eq=False)
 class ConsistentAnnealed(Sampler):
-    r"""Updates whose noise is the next level's, with :math:`\eta = 1 - \gamma^p` at each step.
+    r"""Updates whose noise is the next level's.
 
-    On the paper's 232 levels from 50 to 0.01 its tuned step of 0.056 is p = 1.56, and p = 1.50 on the 1156 levels with
-    its step of 0.011.
+    The step is the paper's :math:`\eta`, or :math:`\eta = 1 - \gamma^p`, which is valid on every grid. On the paper's
+    232 levels from 50 to 0.01 its tuned step of 0.056 is p = 1.56, and p = 1.50 on the 1156 levels with its step of
+    0.011.
     """
 
     info = SamplerInfo(
         1, 1, "every step", "geometric", "Jolicoeur-Martineau et al. 2020, arXiv 2009.05475, algorithm 2", 100
     )
 
-    power: Annotated[float, Field(ge=1, description="1 draws no noise, 2 is ancestral sampling")] = 1.56
+    power: Annotated[float, Field(ge=1, description="p: 1 draws no noise, 2 is ancestral sampling")] = 1.56
+    eta: Annotated[
+        float | None, Field(gt=0, lt=1, description="the paper's step, in units of the squared noise level; else by p")
+    ] = None
 
     def step(self, x_t: Tensor, t: Tensor, s: Tensor, context: Context) -> Tensor:
-        keep, fresh = noise_factors(self.schedule.noise_level(t), self.schedule.noise_level(s), self.power)
+        level_t, level_s = self.schedule.noise_level(t), self.schedule.noise_level(s)
+        power = self.power if self.eta is None else math.log1p(-self.eta) / math.log(level_s / level_t)
+        if power < 1 - 1e-9:  # beyond rounding
+            raise UserError(f"eta is below {1 - level_s / level_t:.4g}, the step without noise: take more steps")
+        keep, fresh = noise_factors(level_t, level_s, max(power, 1.0))
         u, denoised = signal_of(self.schedule, x_t, t), self.denoiser(x_t, t, context.y)
         return state_of(self.schedule, renoise(u, denoised, keep, fresh, context.streams), s)

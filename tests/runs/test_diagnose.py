@@ -93,7 +93,7 @@ def test_many_processes_find_what_one_finds(count, queries, moons, tmp_path):
     for one, other in zip(alone, together, strict=True):
         assert {key for key in one if one[key] != other[key]} <= {"mean", "sd", "exact"}
         for key in ("mean", "sd", "exact"):
-            assert other[key] == pytest.approx(one[key], rel=1e-3 if key == "sd" else 1e-5, abs=1e-9), (key, one)
+            assert other[key] == pytest.approx(one[key], rel=1e-5, abs=1e-9), (key, one)
 
 
 class Asked(Denoiser):

@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 
+from condgen.errors import UserError
 from condgen.rng import Streams
 from condgen.samplers import final, trajectory
 from condgen.samplers.euler import DDIM, Ancestral
@@ -34,7 +35,7 @@ def test_a_gaussian_is_tracked_to_the_spread_that_an_estimate_forgets(eta, gauss
     by eta^2 rho l_t^2 from the true v_t.
     """
     c, grid = 0.5, geometric_grid(PAPER, LEVELS)
-    stds = exact_stds(ConsistentAnnealed(gaussian(PAPER, std=c), power=math.log(1 - eta) / math.log(GAMMA)), grid)
+    stds = exact_stds(ConsistentAnnealed(gaussian(PAPER, std=c), eta=eta), grid)
     levels = PAPER.noise_level(grid).tolist()
     variance, expected = levels[0] ** 2, []
     for i, level in enumerate(levels):
@@ -69,6 +70,11 @@ def test_langevin_updates_use_the_score_of_the_new_level(gaussian, exact_stds):
         variance = (1 - eta * level**2 / (c**2 + level**2)) ** 2 * variance + 2 * eta * level**2
         expected.append(math.sqrt(variance / (c**2 + level**2)))
     assert exact_stds(AnnealedLangevin(gaussian(PAPER, std=c), eta=eta), grid)[1:] == pytest.approx(expected, abs=1e-9)
+
+
+def test_a_step_of_less_than_none_of_the_noise_is_refused(gaussian):
+    with pytest.raises(UserError, match=r"eta is below 0\.03\d+, the step without noise"):
+        _draw(ConsistentAnnealed(gaussian(PAPER), eta=0.03), geometric_grid(PAPER, LEVELS))
 
 
 def _draw(sampler, grid):
