@@ -11,7 +11,7 @@ from condgen.cli.terminal import console, say
 from condgen.data import load
 from condgen.errors import UserError
 from condgen.recipes import CalibrateStage, ClassifierStage
-from condgen.runs import calibrate_stage, in_main, lock, read_settings
+from condgen.runs import Calibrate, lock, read_settings
 from condgen.runs.layout import CALIBRATION_PICTURE, calibration_file
 from condgen.settings import parse
 from condgen.training import Processes
@@ -51,8 +51,8 @@ def calibrate(
     processes = Processes()
     with lock(folder, processes):
         held_out = load(trained.data, "test")
-        work = calibrate_stage(f"calibrate {name}", stage, folder, score, held_out, processes.device)
-        worked = follow(in_main(processes, work), processes)
+        work = Calibrate(f"calibrate {name}", file.parent, stage, score, held_out).run(processes)
+        worked = follow(work, processes)
         if not processes.is_main:
             return
         if worked == 0:

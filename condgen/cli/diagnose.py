@@ -13,7 +13,7 @@ from condgen.cli.training import read_prior
 from condgen.data import load
 from condgen.errors import UserError
 from condgen.recipes import DiagnoseRecipe, DiagnoseStage, Guidance, default_recipe
-from condgen.runs import Folders, default_methods_in, diagnose_stage, lock
+from condgen.runs import Diagnose, Folders, default_methods_in, lock
 from condgen.score import ScoreModel
 from condgen.settings import parse
 from condgen.training import Processes
@@ -68,7 +68,8 @@ def diagnose(
         )
     processes, stage = Processes(), DiagnoseStage(diagnose=settings, methods=methods)
     with lock(out, processes):
-        worked = follow(diagnose_stage(out, stage, folders, train.to(processes.device), processes), processes)
+        work = Diagnose("diagnose", out, stage, folders, train.to(processes.device)).run(processes)
+        worked = follow(work, processes)
         if not processes.is_main:
             return
         if worked == 0:

@@ -12,7 +12,7 @@ from condgen.data import load, parse_data
 from condgen.errors import UserError
 from condgen.hub import model_folder
 from condgen.recipes import EvaluateStage
-from condgen.runs import evaluate_stage, lock, sample_folders
+from condgen.runs import Evaluate, lock, sample_folders
 from condgen.runs.layout import MANIFEST
 from condgen.settings import parse
 from condgen.training import Processes
@@ -58,7 +58,8 @@ def evaluate(
     settings, processes = parse_data(data), Processes()
     with lock(out, processes):
         train, test = processes.in_turn(lambda: (load(settings, "train"), load(settings, "test")))
-        worked = follow(evaluate_stage(out, stage, by_folder_name(samples), train, test, processes), processes)
+        work = Evaluate("evaluate", out, stage, by_folder_name(samples), train, test).run(processes)
+        worked = follow(work, processes)
         if not processes.is_main:
             return
         if worked == 0:

@@ -11,7 +11,7 @@ from condgen.cli.terminal import say
 from condgen.data import AnyData, Folder, load, parse_data
 from condgen.errors import UserError
 from condgen.recipes import apply_overrides
-from condgen.runs import find_diffusers, import_stage, lock
+from condgen.runs import Import, find_diffusers, lock
 from condgen.settings import parse
 from condgen.training import Processes
 
@@ -58,7 +58,8 @@ def import_diffusers(
     if shape is None:
         raise UserError(f"{source} does not say how large its images are: name data of that size with --data")
     with lock(out):
-        if follow(import_stage(out, found, shape, classes, settings), Processes()) == 0:
+        processes = Processes()
+        if follow(Import.of(out, found, shape, classes, settings).run(processes), processes) == 0:
             say(f"nothing left to do: {out} is finished")
     say(f"model: {out}")
 

@@ -22,7 +22,7 @@ from condgen.cli.terminal import say
 from condgen.data import class_index
 from condgen.errors import UserError
 from condgen.recipes import SampleStage, Shard, TrajectoryStage, apply_overrides, labels_spread
-from condgen.runs import Models, in_main, lock, read_json, sample_stage, shard_folder, shards_within, trajectory_stage
+from condgen.runs import Folders, Sample, Trajectories, lock, read_json, shard_folder, shards_within
 from condgen.runs.layout import MANIFEST, STAGE_FILE, TRAJECTORIES_FOLDER
 from condgen.settings import parse
 from condgen.training import Processes
@@ -111,10 +111,16 @@ def sample(
     if trajectories and (generator is not None or shard is not None):
         raise UserError("--trajectories goes with samplers of many steps, and without --shard: leave one of them out")
     out = _place(out, stage.shard)
-    processes, models = Processes(), Models(score, classifier, generator, guide_place)
+    folders = Folders(
+        score,
+        {str(method["guide"]): guide_place} if guide_place is not None else {},
+        {classifier.name: classifier} if classifier is not None else {},
+        {generator.name: generator} if generator is not None else {},
+    )
+    processes = Processes()
     with lock(out, processes):
-        worked = follow(sample_stage("sample", out, stage, models, processes), processes)
-        picture = _draw_trajectories(out, stage, models, chosen[:trajectories], processes) if trajectories else None
+        worked = follow(Sample("sample", out, stage, folders).run(processes), processes)
+        picture = _draw_trajectories(out, stage, folders, chosen[:trajectories], processes) if trajectories else None
         if not processes.is_main:
             return
         if worked == 0:
@@ -131,7 +137,7 @@ def sample(
 
 
 def _draw_trajectories(
-    out: Path, stage: SampleStage, models: Models, classes: list[int], processes: Processes
+    out: Path, stage: SampleStage, folders: Folders, classes: list[int], processes: Processes
 ) -> Path | None:
     """Draws the trajectories of the first sample of some classes, and their picture."""
     from condgen.report import draw_trajectories
@@ -143,8 +149,7 @@ def _draw_trajectories(
         seeds=tuple(stage.seed + place for place in places),
     )
     folder = out / TRAJECTORIES_FOLDER
-    work = trajectory_stage(folder, followed, {"samples": models}, processes.device)
-    follow(in_main(processes, work), processes)
+    follow(Trajectories("trajectories", folder, followed, folders).run(processes), processes)
     return draw_trajectories(folder) if processes.is_main else None
 
 

@@ -10,7 +10,7 @@ from condgen.cli.training import base_recipe, build_stage, read_prior, train, tr
 from condgen.errors import UserError
 from condgen.losses import PRESETS, PresetName, classifier_loss
 from condgen.recipes import ClassifierStage
-from condgen.runs import Models
+from condgen.runs import Folders
 
 __all__ = ["train_classifier"]
 
@@ -87,4 +87,4 @@ def train_classifier(
     if backbone is not None:
         given["classifier.network"] = f"{{kind: timm, name: {backbone}}}"
     stage = build_stage(ClassifierStage, classifier, base, given, overrides)
-    train(f"classifier {loss}", out or Path(f"runs/classifier-{loss}"), stage, loaded, Models(score))
+    train(f"classifier {loss}", out or Path(f"runs/classifier-{loss}"), stage, loaded, Folders(score))

@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from condgen.cli.evaluate import by_folder_name
 from condgen.cli.options import (
     Data,
     Overrides,
@@ -20,7 +21,7 @@ from condgen.cli.previews import show_generators
 from condgen.cli.training import base_recipe, build_stage, read_prior, train, training_keys
 from condgen.errors import UserError
 from condgen.recipes import GENERATOR_PRESETS, GeneratorPreset, GeneratorRecipe, GeneratorStage, Recipe, taught
-from condgen.runs import Models
+from condgen.runs import Folders
 
 __all__ = ["train_generator"]
 
@@ -108,8 +109,12 @@ def train_generator(
     if teacher is None and stage.generator.teacher is not None:
         raise UserError("--set generator.teacher needs the folders of its models: name them with --teacher DIR")
     place = out or Path(f"runs/generator-{wanted}")
-    models = Models(score=teacher, classifier=classifier, guide=guide_place, likelihood=likelihood)
-    train(f"generator {wanted}", place, stage, loaded, models)
+    folders = Folders(
+        teacher,
+        {str(named_guide(guide, guide_place)): guide_place} if guide_place is not None else {},
+        by_folder_name(list(dict.fromkeys(path for path in (classifier, likelihood) if path is not None))),
+    )
+    train(f"generator {wanted}", place, stage, loaded, folders)
     show_generators(place)
 
 

@@ -24,7 +24,7 @@ from condgen.recipes import (
     default_recipe,
     load_recipe,
 )
-from condgen.runs import Models, lock, read_settings, train_stage
+from condgen.runs import Folders, Train, lock, read_settings
 from condgen.runs.layout import RECIPE_FILE, SNAPSHOTS
 from condgen.settings import parse
 from condgen.training import Processes
@@ -111,13 +111,13 @@ def read_prior(folder: Path) -> ScoreStage | ImportStage:
     return parse(ScoreStage, settings, f"the settings in {folder}")
 
 
-def train(name: str, out: Path, stage: TrainStage, data: LabelledSet, built_on: Models | None = None) -> None:
+def train(name: str, out: Path, stage: TrainStage, data: LabelledSet, folders: Folders | None = None) -> None:
     """Trains a model in its folder, with a bar."""
     held_out = load(stage.data, "test") if not isinstance(stage, ScoreStage) else None
     processes = Processes()
     with lock(out, processes):
-        work = train_stage(name, out, stage, data.to(processes.device), processes, built_on, held_out)
-        worked = follow(follow_previews(work), processes)
+        stage_of_run = Train(name, out, stage, data.to(processes.device), folders or Folders(), held_out)
+        worked = follow(follow_previews(stage_of_run.run(processes)), processes)
         if not processes.is_main:
             raise typer.Exit
         if worked == 0:

@@ -25,18 +25,6 @@ from condgen.files import read_text
 from condgen.recipes.schema import Recipe
 from condgen.settings import keyed, parse
 
-__all__ = [
-    "apply_overrides",
-    "compose",
-    "content_key",
-    "load_recipe",
-    "merged",
-    "parse_yaml",
-    "read_yaml",
-    "sizes_of",
-    "to_yaml",
-]
-
 _DEPTH, _VALUES = 40, 100_000  # of a YAML file, aliases written out
 _LARGEST = 100_000  # characters of one, which take the parser some seconds
 _DEEPEST = 20  # files within each other

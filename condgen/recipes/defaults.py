@@ -23,15 +23,6 @@ from condgen.schedules import EDM, LogNormal, LogUniform
 from condgen.settings import parse
 from condgen.training import TrainingSettings
 
-__all__ = [
-    "GENERATOR_PRESETS",
-    "GeneratorPreset",
-    "default_adversary",
-    "default_generators",
-    "default_recipe",
-    "taught",
-]
-
 
 def _halvings(sides: tuple[int, ...]) -> int:
     """How often images of these sides can be halved, at most three times."""

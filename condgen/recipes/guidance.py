@@ -20,8 +20,6 @@ from condgen.schedules import GridName, Schedule
 from condgen.settings import Settings, parse
 from condgen.training import Precision
 
-__all__ = ["Guidance", "Method", "Name", "Unloaded"]
-
 _MOST_STEPS = 100_000  # of a sampler: a time grid is a table
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=64)]

@@ -25,20 +25,6 @@ from condgen.score import Labels
 from condgen.settings import UNKEYED, Settings
 from condgen.training import Augmentation, PriorSettings, TrainingSettings
 
-__all__ = [
-    "CalibrateRecipe",
-    "ClassifierRecipe",
-    "DiagnoseRecipe",
-    "GeneratorRecipe",
-    "LikelihoodRecipe",
-    "PlaneGrid",
-    "Promise",
-    "Recipe",
-    "SampleRecipe",
-    "ScoreRecipe",
-    "Seed",
-]
-
 Seed: TypeAlias = Annotated[int, Field(ge=0, lt=2**32)]
 
 _DROPOUT = 0.1

@@ -24,21 +24,6 @@ from condgen.schedules import AnySchedule
 from condgen.settings import UNKEYED, Settings
 from condgen.training import TrainingSettings
 
-__all__ = [
-    "CalibrateStage",
-    "ClassifierStage",
-    "DiagnoseStage",
-    "EvaluateStage",
-    "GeneratorStage",
-    "ImportStage",
-    "SampleStage",
-    "ScoreStage",
-    "Shard",
-    "TrainStage",
-    "TrajectoryStage",
-    "labels_spread",
-]
-
 
 class TrainStage(Settings, ABC):
     """A model and all that its training depends on, save the frozen models it learns from."""

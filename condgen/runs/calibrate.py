@@ -4,11 +4,9 @@
 """
 
 import math
-from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import torch
+from typing import ClassVar
 
 from condgen.checkpoint import MODEL_FILE
 from condgen.classifier import Classifier
@@ -23,109 +21,132 @@ from condgen.diagnostics.classifier_errors import (
     spread_levels,
 )
 from condgen.errors import UserError
-from condgen.recipes import CalibrateStage, content_key
+from condgen.recipes import CalibrateStage
 from condgen.rng import keyed_generator
 from condgen.runs.folder import drop_partial_line, file_key, read_json, read_rows, write_json
-from condgen.runs.layout import CALIBRATION, CALIBRATION_FOLDER, LOG_FILE, calibration_file
+from condgen.runs.layout import CALIBRATION, CLASSIFIERS, LOG_FILE
 from condgen.runs.models import check_fits, check_levels
-from condgen.runs.stage import Progress, Work, open_stage
+from condgen.runs.stage import Progress, Stage, StageFolder, Work, in_main
 from condgen.score import ScoreModel
+from condgen.training import Processes
 
-__all__ = ["LEVELS", "calibrate_stage", "calibration_key", "gather_calibrations"]
-
-LEVELS = 16  # where the recipe names none
-
-
-def _models(classifier: Path, score: Path) -> dict[str, str]:
-    return {"classifier": file_key(classifier / MODEL_FILE), "score": file_key(score / MODEL_FILE)}
+_LEVELS = 16  # where the recipe names none
 
 
-def calibration_key(stage: CalibrateStage, classifier: Path, score: Path, held_out: LabelledSet) -> str:
-    """The content hash of everything that a calibration depends on."""
-    rule = f"{THRESHOLD} standard errors, {SHARE} of the greatest gain, {BINS} bins"
-    return content_key(stage, held_out.fingerprint(), *_models(classifier, score).values(), rule)
-
-
-def calibrate_stage(
-    name: str,
-    stage: CalibrateStage,
-    classifier: Path,
-    score: Path,
-    held_out: LabelledSet,
-    device: torch.device,
-) -> Work:
-    """Measures the classifier in a folder on held-out data, and writes `calibration/calibration.json` there.
+@dataclass(frozen=True, eq=False)
+class Calibrate(Stage):
+    """Measures a classifier on held-out data, in `CLASSIFIER/calibration`.
 
     Each noise level is kept in `log.jsonl` as soon as it is measured, so an interrupted calibration goes on after it.
 
-    Raises:
-        UserError: models that do not fit each other or the data, or levels that the schedule does not reach.
+    Args:
+        score: the folder of the score model that the classifier guides.
+        held_out: data.
     """
-    models = _models(classifier, score)
-    key = calibration_key(stage, classifier, score, held_out)
-    prior, likelihood = ScoreModel.load(score, device), Classifier.load(classifier, device)
-    check_fits(classifier, likelihood.config, prior.config, score)
-    check_fits(score, prior.config, held_out, held_out.source)
-    prior.require_unconditional(score, "to which a classifier could add")
-    settings = stage.calibrate
-    levels = settings.levels or spread_levels(likelihood.schedule, likelihood.config.sigma_data, LEVELS)
-    check_levels(levels, prior.schedule)
-    opened = open_stage(name, classifier / CALIBRATION_FOLDER, key, stage)
-    if opened.finished:
-        return
-    yield from opened.start()
 
-    held_out = held_out.at_most(settings.most, keyed_generator(settings.seed))
-    log = opened.folder / LOG_FILE
-    drop_partial_line(log)
-    rows = [LevelRow(**row) for row in read_rows(log)]
-    images, y = held_out.floats().to(device), held_out.y.to(device)
-    for done, level in enumerate(levels):
-        yield Progress(name, done, len(levels), done * len(y) * settings.draws, f"noise level {level:g}")
-        if done < len(rows):
-            continue
-        (row,) = measure_classifier(
-            likelihood, prior, images, y, [level], draws=settings.draws, generator=keyed_generator(settings.seed)
-        )
+    settings: CalibrateStage
+    score: Path
+    held_out: LabelledSet
+    unit: ClassVar[str] = "levels"
+
+    @property
+    def classifier(self) -> Path:
+        """The folder of the classifier."""
+        return self.folder.parent
+
+    def reads(self) -> list[Path]:
+        """The two models."""
+        return [self.classifier / MODEL_FILE, self.score / MODEL_FILE]
+
+    def conditions(self) -> list[str]:
+        """The data, and the rule that makes the curve."""
+        rule = f"{THRESHOLD} standard errors, {SHARE} of the greatest gain, {BINS} bins"
+        return [self.held_out.fingerprint(), rule]
+
+    @property
+    def total(self) -> int:
+        """Noise levels."""
+        return len(self.settings.calibrate.levels or range(_LEVELS))
+
+    @property
+    def images(self) -> int:
+        """Noised images."""
+        recipe, n = self.settings.calibrate, len(self.held_out)
+        return self.total * recipe.draws * min(recipe.most or n, n)
+
+    def run(self, processes: Processes) -> Work:
+        """Measures what is missing.
+
+        Raises:
+            UserError: models that do not fit each other or the data, or levels that the schedule does not reach.
+        """
+        prior = ScoreModel.load(self.score, processes.device)
+        likelihood = Classifier.load(self.classifier, processes.device)
+        check_fits(self.classifier, likelihood.config, prior.config, self.score)
+        check_fits(self.score, prior.config, self.held_out, self.held_out.source)
+        prior.require_unconditional(self.score, "to which a classifier could add")
+        check_levels(self.settings.calibrate.levels or (), prior.schedule)
+        opened = yield from self.open(processes)
+        if not opened.finished:
+            yield from in_main(processes, self._measure(opened, prior, likelihood))
+
+    def _measure(self, opened: StageFolder, prior: ScoreModel, likelihood: Classifier) -> Work:
+        recipe, log = self.settings.calibrate, self.folder / LOG_FILE
+        levels = recipe.levels or spread_levels(likelihood.schedule, likelihood.config.sigma_data, _LEVELS)
+        held_out = self.held_out.at_most(recipe.most, keyed_generator(recipe.seed))
+        drop_partial_line(log)
+        rows = [LevelRow(**row) for row in read_rows(log)]
+        device = next(likelihood.parameters()).device
+        images, y = held_out.floats().to(device), held_out.y.to(device)
+        for done, level in enumerate(levels):
+            yield Progress(self.name, done, len(levels), done * len(y) * recipe.draws, f"noise level {level:g}")
+            if done < len(rows):
+                continue
+            (row,) = measure_classifier(
+                likelihood, prior, images, y, [level], draws=recipe.draws, generator=keyed_generator(recipe.seed)
+            )
+            self._refuse_infinite(row)
+            opened.log(row.as_dict())
+            rows.append(row)
+        what = {
+            "data": held_out.source,
+            "split": f"{held_out.split} (held out)",
+            "n": len(held_out),
+            "draws": recipe.draws,
+            "seed": recipe.seed,
+            "guidance": f"where the mean of <g, r> is above zero by more than {THRESHOLD:g} standard errors, and the "
+            f"gain at the best scale at least {SHARE:.0%} of the greatest",
+            "gain": "times sigma squared, per dimension; ± are standard errors over images",
+            "ece": f"{BINS} bins of equal width in the probability of the most probable class",
+            "schedule": prior.schedule.model_dump(mode="json"),
+        }
+        classifier, score = map(file_key, self.reads())
+        value = {
+            "what": what,
+            "models": {"classifier": classifier, "score": score},  # the curve is theirs alone
+            "curve": calibrate(rows).model_dump(mode="json"),
+            "rows": [row.as_dict() for row in rows],
+        }
+        write_json(self.folder / CALIBRATION, value)
+        found = f"{len(levels)} noise levels, {len(y):,} held-out images, {recipe.draws} draws"
+        opened.finish([CALIBRATION], what=found)
+        yield Progress(self.name, len(levels), len(levels), len(levels) * len(y) * recipe.draws)
+
+    def _refuse_infinite(self, row: LevelRow) -> None:
         bad = [what for what, value in row.as_dict().items() if not math.isfinite(value)]
         if bad:
-            who = "the classifier" if "cross_entropy" in bad or "norm" in bad else "the score model"
+            of_classifier = "cross_entropy" in bad or "norm" in bad
+            who, where = ("the classifier", self.classifier) if of_classifier else ("the score model", self.score)
             raise UserError(
-                f"{name}: {who} gives numbers that are not finite at noise level {level:g} ({', '.join(bad)}): look at "
-                f"{classifier if who == 'the classifier' else score}, or leave this level out with calibrate.levels"
+                f"{self.name}: {who} gives numbers that are not finite at noise level {row.sigma:g} "
+                f"({', '.join(bad)}): look at {where}, or leave this level out with calibrate.levels"
             )
-        opened.log(row.as_dict())
-        rows.append(row)
-    what = {
-        "data": held_out.source,
-        "split": f"{held_out.split} (held out)",
-        "n": len(held_out),
-        "draws": settings.draws,
-        "seed": settings.seed,
-        "guidance": f"where the mean of <g, r> is above zero by more than {THRESHOLD:g} standard errors, and the gain "
-        f"at the best scale at least {SHARE:.0%} of the greatest",
-        "gain": "times sigma squared, per dimension; ± are standard errors over images",
-        "ece": f"{BINS} bins of equal width in the probability of the most probable class",
-        "schedule": prior.schedule.model_dump(mode="json"),
-    }
-    value = {
-        "what": what,
-        "models": models,  # content hashes: the curve is theirs alone
-        "curve": calibrate(rows).model_dump(mode="json"),
-        "rows": [row.as_dict() for row in rows],
-    }
-    write_json(opened.folder / CALIBRATION, value)
-    opened.finish([CALIBRATION], what=f"{len(levels)} noise levels, {len(y):,} held-out images, {settings.draws} draws")
-    yield Progress(name, len(levels), len(levels), len(levels) * len(y) * settings.draws)
 
-
-def gather_calibrations(classifiers: Mapping[str, Path]) -> dict[str, Any]:
-    """The calibrations of several classifiers in one object: their conditions, and rows that name the classifier.
-
-    Args:
-        classifiers: run folders by name, each with a finished calibration.
-    """
-    found = {name: read_json(calibration_file(place)) for name, place in classifiers.items()}
-    rows = [{"classifier": name, **row} for name, one in found.items() for row in one["rows"]]
-    what: dict[str, Any] = next(iter(found.values()))["what"] if found else {}
-    return {"what": what, "rows": rows}
+    def publish(self, run: Path) -> None:
+        """Adds the rows to `classifiers.json`, the calibrations of all classifiers."""
+        found, path = read_json(self.folder / CALIBRATION), run / CLASSIFIERS
+        before = read_json(path)["rows"] if path.exists() else []
+        name = self.classifier.name.removeprefix("classifier-")
+        write_json(
+            path, {"what": found["what"], "rows": before + [{"classifier": name, **row} for row in found["rows"]]}
+        )

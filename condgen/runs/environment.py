@@ -9,8 +9,6 @@ from typing import Any
 
 import torch
 
-__all__ = ["cache_folder", "describe_environment", "keep_freed_memory", "usable_cores"]
-
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # glibc's names for mallopt
 
 

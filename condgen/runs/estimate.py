@@ -1,7 +1,7 @@
 """What a recipe would take: its stages, what is finished of them, and their time by a short trial in a scratch folder.
 
-In the trial every stage runs on a few images: training for a few steps, samplers on their shortest grid. Time grows
-with the number of images, and for samplers with that of evaluations. Measuring samples is not tried.
+In the trial every stage runs on a few images, and training for a few steps. Time grows with the number of images.
+Measuring samples is not tried.
 """
 
 import statistics
@@ -14,17 +14,12 @@ from typing import NamedTuple
 
 from condgen.checkpoint import read_description
 from condgen.data import load
-from condgen.errors import UserError
-from condgen.recipes import Method, Recipe
-from condgen.recipes.guidance import Unloaded
+from condgen.recipes import Recipe
 from condgen.runs.folder import each_row
-from condgen.runs.layout import EVALUATION_FOLDER, LOG_FILE, MANIFEST, STATE_FILE
-from condgen.runs.plan import plan
+from condgen.runs.layout import EVALUATION_FOLDER, LOG_FILE, MANIFEST
+from condgen.runs.plan import plan, states
 from condgen.runs.stage import Stage, Work
-from condgen.samplers import AdaptiveSampler, build_sampler, evaluations_on
-from condgen.training import Processes
-
-__all__ = ["Estimate", "estimate"]
+from condgen.training import STATE_FILE, Processes
 
 _STEPS, _IMAGES, _QUERIES = 6, 8, 16  # of a trial
 
@@ -53,28 +48,24 @@ def estimate(recipe: Recipe, folder: Path, processes: Processes) -> Iterator[Est
     """What each stage of a recipe would take, here and now. The run folder is only read.
 
     Raises:
-        UserError: what the run itself would raise before its first step, and where there are many processes.
+        UserError: what the run itself would raise before its first step.
     """
-    if processes.count > 1:
-        raise UserError("a dry run tries one process: start it without the launcher")
     train, test = load(recipe.data, "train"), load(recipe.data, "test")
     train = train.to(processes.device)
     # Batches as they are where few images take no less time than many: on a GPU, and by small networks.
     full = processes.device.type != "cpu" or recipe.score.network.kind == "mlp"
+    stages = plan(recipe, folder, train, test)
+    known = states(stages)
     with TemporaryDirectory(prefix="condgen-") as scratch:
-        small = _shortened(recipe, full)
         samples = recipe.sample.batch if full and recipe.sample else _IMAGES
-        trial = plan(small, Path(scratch), train, test, samples)
-        for stage, tried in zip(plan(recipe, folder, train, test), trial, strict=True):
-            state = stage.state
+        trial = plan(_shortened(recipe, full), Path(scratch), train, test, samples)
+        for stage, tried in zip(stages, trial, strict=True):
+            state = known[stage.folder]
             done = stage.total if state == "finished" else _done(stage) if state == "begun" else 0
             seconds = None
             if stage.folder.name != EVALUATION_FOLDER:
-                seconds = _seconds_an_image(tried.run(processes), tried.images or tried.total)
-                seconds *= (stage.images or stage.total) * (1 - done / stage.total)
-            if stage.unit == "samples" and seconds is not None and recipe.sample and small.sample:
-                method, short = recipe.sample.methods[stage.folder.name], small.sample.methods[stage.folder.name]
-                seconds *= _evaluations(recipe, method) / _evaluations(recipe, short)
+                each = _seconds_an_image(tried.run(processes), tried.images)
+                seconds = each * stage.images * (1 - done / stage.total)
             yield Estimate(stage.name, state, done, stage.total, stage.unit, seconds)
 
 
@@ -99,28 +90,10 @@ def _shortened(recipe: Recipe, full: bool) -> Recipe:
     if recipe.calibrate is not None:
         tree["calibrate"] |= {"most": recipe.calibrate.most if full else 20 * _IMAGES, "draws": 1}
     if recipe.sample is not None:
-        methods = {name: _shortest(recipe, method).model_dump() for name, method in recipe.sample.methods.items()}
-        tree["sample"] |= {"per_class": 1, "trajectories": 1, "compile": False, "methods": methods}
+        tree["sample"] |= {"per_class": 1, "trajectories": min(1, recipe.sample.trajectories), "compile": False}
     if recipe.diagnose is not None:
         tree["diagnose"] |= {"queries": min(_QUERIES, recipe.diagnose.queries), "grid": None}
     return Recipe.model_validate(tree)
-
-
-def _shortest(recipe: Recipe, method: Method) -> Method:
-    """The method on the shortest grid of its sampler."""
-    sampler = build_sampler(method.sampler, Unloaded(recipe.schedule), method.options)
-    if method.generator is not None or isinstance(sampler, AdaptiveSampler):
-        return method
-    return method.model_copy(update={"steps": sampler.least_points, "nfe": None})
-
-
-def _evaluations(recipe: Recipe, method: Method) -> int:
-    """Evaluations of the denoiser that a sample takes on a grid; 1 where the sampler has none."""
-    sampler = build_sampler(method.sampler, Unloaded(recipe.schedule), method.options)
-    grid = method.time_grid(sampler)
-    if method.generator is not None or grid is None or isinstance(sampler, AdaptiveSampler):
-        return 1
-    return evaluations_on(sampler, grid)
 
 
 def _seconds_an_image(work: Work, images: int) -> float:

@@ -2,26 +2,17 @@
 
 import hashlib
 import json
-import os
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from condgen.checkpoint import MODEL_FILE
 from condgen.errors import UserError
-from condgen.files import each_line, open_file, parse_json, read_bytes, read_text, write_atomically
+from condgen.files import each_line, parse_json, read_bytes, read_text, write_atomically
 from condgen.hub import CONFIG_FILE
 from condgen.recipes import read_yaml
-from condgen.runs.layout import MODEL_FILE, RECIPE_FILE
-
-__all__ = [
-    "drop_partial_line",
-    "each_row",
-    "file_key",
-    "read_json",
-    "read_rows",
-    "read_settings",
-    "write_json",
-]
+from condgen.runs.layout import RECIPE_FILE
 
 
 def file_key(path: Path) -> str:
@@ -37,14 +28,10 @@ def file_key(path: Path) -> str:
 def read_json(path: Path) -> dict[str, Any]:
     """A JSON object from a file."""
     try:
-        value = parse_json(read_text(path))
+        with _damage_named(path):
+            return _object(read_text(path))
     except FileNotFoundError as error:
         raise UserError(f"{path} does not exist: name a folder that a condgen command has written") from error
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path} is damaged ({error}): delete it and run the command again") from error
-    if not isinstance(value, dict):
-        raise UserError(f"{path} is damaged (not a JSON object): delete it and run the command again")
-    return value
 
 
 def read_settings(folder: Path) -> dict[str, Any]:
@@ -63,17 +50,10 @@ def write_json(path: Path, value: Mapping[str, Any]) -> None:
 
 def drop_partial_line(path: Path) -> None:
     """Cuts off a last line that was not written to its end, so that more can be appended."""
-    try:
-        with open_file(path) as file:
-            if file.seek(0, os.SEEK_END) > 0:
-                file.seek(-1, os.SEEK_END)
-            if file.read() in (b"", b"\n"):
-                return
-        content = read_bytes(path)
-    except FileNotFoundError:
+    if not path.exists():
         return
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path} is damaged ({error}): delete it and run the command again") from error
+    with _damage_named(path):
+        content = read_bytes(path)
     whole = content[: content.rfind(b"\n") + 1]
     if whole != content:
         write_atomically(path, whole)
@@ -86,20 +66,29 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
 
 def each_row(path: Path) -> Iterator[dict[str, Any]]:
     """The same, one at a time: a file of many takes little memory."""
-    for number, line in enumerate(_each_line(path), start=1):
-        try:
-            row = parse_json(line)
-        except ValueError as error:
-            raise UserError(f"{path}, line {number} is damaged ({error}): delete the line") from error
-        if not isinstance(row, dict):
-            raise UserError(f"{path}, line {number} is not a JSON object: delete the line")
-        yield row
-
-
-def _each_line(path: Path) -> Iterator[str]:
-    try:
-        yield from each_line(path)
-    except FileNotFoundError:
+    if not path.exists():
         return
+    with _damage_named(path):
+        for number, line in enumerate(each_line(path), start=1):
+            try:
+                row = _object(line)
+            except ValueError as error:
+                raise UserError(f"{path}, line {number} is damaged ({error}): delete the line") from error
+            yield row
+
+
+def _object(text: str) -> dict[str, Any]:
+    value = parse_json(text)
+    if not isinstance(value, dict):
+        raise ValueError("not a JSON object")
+    return value
+
+
+@contextmanager
+def _damage_named(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except FileNotFoundError:
+        raise
     except (OSError, ValueError) as error:
         raise UserError(f"{path} is damaged ({error}): delete it and run the command again") from error

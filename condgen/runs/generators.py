@@ -1,6 +1,5 @@
 """What a stage that trains a generator needs: its networks, and the frozen models that it learns from."""
 
-from pathlib import Path
 from typing import NamedTuple
 
 import torch
@@ -13,12 +12,10 @@ from condgen.generator import GeneratorConfig
 from condgen.losses import Critic, MatchingLoss, ScoreMismatching, mismatching_levels
 from condgen.networks import AnyDenoiserNet, DiffusersSettings, UNetSettings, start_from
 from condgen.recipes import GeneratorStage
-from condgen.runs.models import Models, check_fits, open_guided
+from condgen.runs.models import Folders, check_fits, open_guided
 from condgen.score import ScoreConfig, ScoreModel
 from condgen.training import Augmentation, lighten_
 from condgen.training.generator_tasks import GeneratorTask, LikelihoodGuide, MatchingTask, MismatchingTask
-
-__all__ = ["generator_task"]
 
 
 class _Teacher(NamedTuple):
@@ -26,20 +23,19 @@ class _Teacher(NamedTuple):
 
     denoiser: Denoiser
     score: ScoreModel
-    folder: Path
 
     @property
     def network(self) -> AnyDenoiserNet:
         return self.score.config.network
 
 
-def generator_task(stage: GeneratorStage, data: LabelledSet, models: Models, device: torch.device) -> GeneratorTask:
+def generator_task(stage: GeneratorStage, data: LabelledSet, folders: Folders, device: torch.device) -> GeneratorTask:
     """Everything that trains a generator, fresh or started from a teacher.
 
     Args:
         stage: what to train, and how.
         data: the training split.
-        models: the folders of the teacher's models, where there is one, and of the classifier of a likelihood term.
+        folders: of the teacher's models, where there is one, and of the classifier of a likelihood term.
         device: where it goes.
 
     Raises:
@@ -48,11 +44,11 @@ def generator_task(stage: GeneratorStage, data: LabelledSet, models: Models, dev
     recipe, objective = stage.generator, stage.generator.objective
     if recipe.augment != Augmentation() and not data.is_images:
         raise UserError(f"augment changes images, and {data.source} has points: leave it out")
-    teacher = _open_teacher(stage, data, models, device)
+    teacher = _open_teacher(stage, data, folders, device)
     model = _config(stage, data, teacher).build()
     if teacher is not None and model.level is not None:
         start_from(model.net, teacher.score.net.state_dict())
-    model, likely = model.to(device), _open_classifier(stage, data, models, device)
+    model, likely = model.to(device), _open_classifier(stage, data, folders, device)
     if isinstance(objective, ScoreMismatching):
         levels = objective.levels or mismatching_levels()
         # Images range from -1 to 1; points of twice their standard deviation are about as wide.
@@ -116,35 +112,33 @@ def _fresh_denoiser(
     return model
 
 
-def _open_teacher(stage: GeneratorStage, data: LabelledSet, models: Models, device: torch.device) -> _Teacher | None:
+def _open_teacher(stage: GeneratorStage, data: LabelledSet, folders: Folders, device: torch.device) -> _Teacher | None:
     guidance = stage.generator.teacher
     if guidance is None:
         return None
-    denoiser, score = open_guided(guidance, models, device)
-    assert models.score is not None  # or it could not have been opened
-    config = score.config
-    check_fits(models.score, config, data, "the generator", stage.schedule)
-    if config.labels == "none" and guidance.classifier is None:
+    denoiser, score = open_guided(guidance, folders, device)
+    folder, labels = folders.score(guidance.score), score.config.labels
+    check_fits(folder, score.config, data, "the generator", stage.schedule)
+    if labels == "none" and guidance.classifier is None:
         raise UserError(
-            f"the score model in {models.score} knows no labels, so a generator cannot learn classes from it alone: "
+            f"the score model in {folder} knows no labels, so a generator cannot learn classes from it alone: "
             "add a classifier that guides it (--classifier DIR), or name one trained with --conditional"
         )
-    if config.labels == "separate" and stage.generator.network is None:
+    if labels == "separate" and stage.generator.network is None:
         raise UserError(
-            f"the score model in {models.score} has a network per class, which no one generator can start from: "
+            f"the score model in {folder} has a network per class, which no one generator can start from: "
             "set generator.network"
         )
-    return _Teacher(denoiser, score, models.score)
+    return _Teacher(denoiser, score)
 
 
 def _open_classifier(
-    stage: GeneratorStage, data: LabelledSet, models: Models, device: torch.device
+    stage: GeneratorStage, data: LabelledSet, folders: Folders, device: torch.device
 ) -> LikelihoodGuide | None:
     term = stage.generator.likelihood
     if term is None:
         return None
-    if models.likelihood is None:
-        raise UserError("a likelihood term needs a classifier: name its folder with --likelihood")
-    classifier = Classifier.load(models.likelihood, device)
-    check_fits(models.likelihood, classifier.config, data, data.source)
+    folder = folders.classifier(term.classifier)
+    classifier = Classifier.load(folder, device)
+    check_fits(folder, classifier.config, data, data.source)
     return LikelihoodGuide(classifier, term)

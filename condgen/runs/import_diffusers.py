@@ -1,22 +1,22 @@
 """Score models that diffusers has trained: from a folder of its own form to one that every command takes."""
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 from condgen.checkpoint import MODEL_FILE, load_into, save_tensors
 from condgen.data import AnyData
 from condgen.errors import UserError
 from condgen.hub import fetch
 from condgen.networks import DiffusersSettings
-from condgen.recipes import ImportStage, content_key
-from condgen.runs.folder import file_key, read_json
-from condgen.runs.stage import Progress, Work, open_stage
+from condgen.recipes import ImportStage
+from condgen.runs.folder import read_json
+from condgen.runs.stage import Progress, Stage, Work
 from condgen.schedules import EDM
 from condgen.score import ScoreConfig, ScoreModel
 from condgen.settings import parse
-
-__all__ = ["DiffusersFolder", "find_diffusers", "import_stage"]
+from condgen.training import Processes
 
 _UNET, _SCHEDULER = "UNet2DModel", "scheduler_config.json"
 _PIPELINE, _OF_PIXELS = "model_index.json", {"unet", "scheduler"}
@@ -126,37 +126,70 @@ def _shape(config: dict[str, Any], source: str) -> tuple[int, ...] | None:
     return shape
 
 
-def import_stage(
-    folder: Path, found: DiffusersFolder, shape: tuple[int, ...], names: tuple[str, ...], data: AnyData | None
-) -> Work:
-    """Writes the score model of diffusers as one of condgen, or does nothing where that is done.
+@dataclass(frozen=True, eq=False)
+class Import(Stage):
+    """Writes the score model of diffusers as one of condgen.
 
     Its time is the noise level, from that of the first timestep to that of the last, or to where nothing is seen of an
     image.
 
     Args:
-        folder: where the model goes.
         found: what is imported.
         shape: of one image.
-        names: of the classes of the data.
-        data: what classifiers are to learn beside it, where that is known.
     """
-    levels = found.network.levels()
-    ends = {"sigma_min": float(levels[0]), "sigma_max": min(float(levels[-1]), _MOST_NOISE)} if len(levels) else {}
-    schedule = parse(EDM, {"kind": "edm", **ends}, f"{found.name}: the noise that it was trained with")
-    stage = ImportStage(imported=found.name, data=data, schedule=schedule, names=names, network=found.network)
-    key = content_key(stage, json.dumps(shape), *(file_key(path) for path in found.weights()))
-    opened = open_stage("import", folder, key, stage)
-    if opened.finished:
-        return
-    yield from opened.start()
-    config = ScoreConfig(network=found.network, schedule=schedule, shape=shape, names=names, sigma_data=1.0)
-    model = config.build()
-    _fill(model, found)
-    save_tensors(folder / MODEL_FILE, model.state_dict(), config.model_dump(mode="json"))
-    parameters = sum(parameter.numel() for parameter in model.parameters())
-    opened.finish([MODEL_FILE], what=f"{found.name}, {parameters:,} parameters")
-    yield Progress("import", 1, 1, 0)
+
+    settings: ImportStage
+    found: DiffusersFolder
+    shape: tuple[int, ...]
+    unit: ClassVar[str] = "models"
+
+    @classmethod
+    def of(
+        cls, folder: Path, found: DiffusersFolder, shape: tuple[int, ...], names: tuple[str, ...], data: AnyData | None
+    ) -> "Import":
+        """The stage that imports a model into a folder.
+
+        Args:
+            folder: where the model goes.
+            found: what is imported.
+            shape: of one image.
+            names: of the classes of the data.
+            data: what classifiers are to learn with it, where that is known.
+        """
+        levels = found.network.levels()
+        ends = {"sigma_min": float(levels[0]), "sigma_max": min(float(levels[-1]), _MOST_NOISE)} if len(levels) else {}
+        schedule = parse(EDM, {"kind": "edm", **ends}, f"{found.name}: the noise that it was trained with")
+        settings = ImportStage(imported=found.name, data=data, schedule=schedule, names=names, network=found.network)
+        return cls("import", folder, settings, found, shape)
+
+    def reads(self) -> list[Path]:
+        """The weights."""
+        return self.found.weights()
+
+    def conditions(self) -> list[str]:
+        """The shape of an image."""
+        return [json.dumps(self.shape)]
+
+    @property
+    def total(self) -> int:
+        """One model."""
+        return 1
+
+    def run(self, processes: Processes) -> Work:
+        """Imports it."""
+        opened = yield from self.open(processes)
+        if opened.finished:
+            return
+        settings = self.settings
+        config = ScoreConfig(
+            network=settings.network, schedule=settings.schedule, shape=self.shape, names=settings.names, sigma_data=1.0
+        )
+        model = config.build()
+        _fill(model, self.found)
+        save_tensors(self.folder / MODEL_FILE, model.state_dict(), config.model_dump(mode="json"))
+        parameters = sum(parameter.numel() for parameter in model.parameters())
+        opened.finish([MODEL_FILE], what=f"{self.found.name}, {parameters:,} parameters")
+        yield Progress(self.name, 1, 1)
 
 
 def _fill(model: ScoreModel, found: DiffusersFolder) -> None:

@@ -3,54 +3,10 @@
 from pathlib import Path
 
 from condgen.checkpoint import MODEL_FILE
-from condgen.training import STATE_FILE
-
-__all__ = [
-    "CALIBRATION",
-    "CALIBRATION_FOLDER",
-    "CALIBRATION_PICTURE",
-    "CLASSIFIERS",
-    "COST",
-    "DIAGNOSIS_FOLDER",
-    "DIAGNOSTICS",
-    "EVALUATION_FOLDER",
-    "FIELD",
-    "GRID",
-    "LOCK_FILE",
-    "LOG_FILE",
-    "MANIFEST",
-    "METRICS",
-    "MODEL_FILE",
-    "NEIGHBOURS",
-    "PREVIEWS",
-    "PREVIEWS_PICTURE",
-    "RECIPE_FILE",
-    "REPORT",
-    "REPORT_DATA",
-    "REPORT_TEXT",
-    "RUN_FILE",
-    "SAMPLES_FOLDER",
-    "SAMPLES_PICTURE",
-    "SCORE",
-    "SEEDS",
-    "SNAPSHOTS",
-    "STAGE_FILE",
-    "STATE_FILE",
-    "TRAJECTORIES",
-    "TRAJECTORIES_FOLDER",
-    "UNUSABLE",
-    "calibration_file",
-    "classifier_folder",
-    "generator_folder",
-    "model_folders",
-    "samples_folder",
-    "score_folder",
-    "seed_folder",
-]
 
 # Of every stage
 STAGE_FILE, RECIPE_FILE, LOG_FILE, LOCK_FILE = "stage.json", "recipe.yaml", "log.jsonl", ".lock"
-# Of training, beside MODEL_FILE and STATE_FILE
+# Of training, with MODEL_FILE of `condgen.checkpoint` and STATE_FILE of `condgen.training`
 SNAPSHOTS = "snapshots"  # averaged weights of earlier steps, each in a folder named by its step
 PREVIEWS, PREVIEWS_PICTURE = "previews", "previews.png"
 # Of samples

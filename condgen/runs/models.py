@@ -15,26 +15,12 @@ from condgen.data import LabelledSet
 from condgen.denoiser import Denoiser
 from condgen.errors import UserError
 from condgen.generator import Generator
-from condgen.guidance import ClassifierGuided, DenoiserGuided, Scale, ScaleCurve
-from condgen.recipes import GeneratorRecipe, Guidance, Method
+from condgen.guidance import ClassifierGuided, DenoiserGuided, ScaleCurve
+from condgen.recipes import Guidance, Method, Recipe
 from condgen.runs.folder import file_key, read_json
-from condgen.runs.layout import calibration_file
+from condgen.runs.layout import SCORE, calibration_file, classifier_folder, generator_folder, score_folder
 from condgen.schedules import Schedule
 from condgen.score import ScoreConfig, ScoreModel
-
-__all__ = [
-    "Evaluations",
-    "Folders",
-    "Load",
-    "Models",
-    "check_fits",
-    "check_levels",
-    "count_evaluations",
-    "load_anew",
-    "open_guided",
-    "read_calibration",
-]
-
 
 ModelConfig: TypeAlias = ScoreConfig | ClassifierConfig
 Model = TypeVar("Model", ScoreModel, Classifier, Generator)
@@ -52,67 +38,55 @@ def load_anew(kind: type[Model], folder: Path, device: torch.device) -> Model:
     return kind.load(folder, device)
 
 
-class Models(NamedTuple):
-    """The folders of the models that a method may need."""
-
-    score: Path | None = None
-    classifier: Path | None = None
-    generator: Path | None = None
-    guide: Path | None = None
-    likelihood: Path | None = None  # a classifier whose opinion trains a generator
-
-    def keys(self, guidance: Guidance) -> list[str]:
-        """Content hashes of the files that a method reads, in a fixed order; empty for those that it does not."""
-        one_step = isinstance(guidance, Method) and guidance.generator is not None
-        classifier = self.classifier if guidance.classifier is not None else None
-        used = (
-            None if one_step else self.score,
-            classifier,
-            self.generator if one_step else None,
-            self.guide if guidance.guide not in (None, "unlabelled") else None,
-        )
-        keys = [file_key(path / MODEL_FILE) if path is not None else "" for path in used]
-        if guidance.scale == "calibrated" and classifier is not None:
-            keys.append(file_key(_existing_calibration(classifier)))
-        return keys
-
-
 class Folders(NamedTuple):
-    """All models of a run, by the names that its methods use."""
+    """The models that stages build on, by the names that settings use.
 
-    score: Path
+    Every method raises a UserError for a name that is not among them.
+    """
+
+    main: Path | None = None  # the main score model
     scores: Mapping[str, Path] = {}
     classifiers: Mapping[str, Path] = {}
     generators: Mapping[str, Path] = {}
 
-    def models(self, guidance: Guidance) -> Models:
-        """The folders that one method needs.
-
-        Raises:
-            UserError: for a name that is not among them.
-        """
-        guide = None
-        if guidance.guide == "score":
-            guide = self.score
-        elif guidance.guide is not None and guidance.guide != "unlabelled":
-            guide = _named("score model", self.scores, guidance.guide)
-        return Models(
-            score=_named("score model", self.scores, guidance.score) if guidance.score else self.score,
-            classifier=_named("classifier", self.classifiers, guidance.classifier) if guidance.classifier else None,
-            generator=self._generator(guidance),
-            guide=guide,
+    @classmethod
+    def of_run(cls, recipe: Recipe, run: Path) -> "Folders":
+        """Those of a run by a recipe."""
+        return cls(
+            score_folder(run),
+            {name: score_folder(run, name) for name in recipe.scores},
+            {name: classifier_folder(run, name) for name in recipe.classifiers},
+            {name: generator_folder(run, name) for name in recipe.generators},
         )
 
-    def _generator(self, guidance: Guidance) -> Path | None:
-        name = guidance.generator if isinstance(guidance, Method) else None
-        return None if name is None else _named("generator", self.generators, name)
+    def score(self, name: str | None = None) -> Path:
+        """A score model; None and "score" are the main one."""
+        if name not in (None, SCORE):
+            return _named("score model", self.scores, str(name))
+        if self.main is None:
+            raise UserError("there is no score model: name its folder with --score (or a generator with --generator)")
+        return self.main
 
-    def taught_by(self, generator: GeneratorRecipe) -> Models:
-        """The folders that a generator's training needs."""
-        models = self.models(generator.teacher) if generator.teacher is not None else Models()
-        if generator.likelihood is None:
-            return models
-        return models._replace(likelihood=_named("classifier", self.classifiers, generator.likelihood.classifier))
+    def classifier(self, name: str) -> Path:
+        """A classifier."""
+        return _named("classifier", self.classifiers, name)
+
+    def generator(self, name: str) -> Path:
+        """A generator."""
+        return _named("generator", self.generators, name)
+
+    def files(self, guidance: Guidance) -> list[Path]:
+        """The files that a method reads, in a fixed order."""
+        if isinstance(guidance, Method) and guidance.generator is not None:
+            return [self.generator(guidance.generator) / MODEL_FILE]
+        found = [self.score(guidance.score) / MODEL_FILE]
+        if guidance.classifier is not None:
+            found.append(self.classifier(guidance.classifier) / MODEL_FILE)
+        if guidance.guide not in (None, "unlabelled"):
+            found.append(self.score(guidance.guide) / MODEL_FILE)
+        if guidance.classifier is not None and guidance.scale == "calibrated":
+            found.append(calibration_file(self.classifier(guidance.classifier)))
+        return found
 
 
 def _named(what: str, folders: Mapping[str, Path], name: str) -> Path:
@@ -121,30 +95,21 @@ def _named(what: str, folders: Mapping[str, Path], name: str) -> Path:
     return folders[name]
 
 
-def _existing_calibration(classifier: Path) -> Path:
-    path = calibration_file(classifier)
-    if not path.is_file():
-        raise UserError(
-            f"{classifier} has no calibration: run 'condgen calibrate --classifier {classifier} --score DIR' first"
-        )
-    return path
-
-
 def read_calibration(classifier: Path, score: Path) -> ScaleCurve:
     """The guidance scale that was calibrated for a classifier together with a score model.
 
     Raises:
         UserError: where it was not calibrated, or for other models, or the file is damaged.
     """
-    path = _existing_calibration(classifier)
+    path = calibration_file(classifier)
+    command = f"run 'condgen calibrate --classifier {classifier} --score {score}' first"
+    if not path.is_file():
+        raise UserError(f"{classifier} has no calibration: {command}")
     found = read_json(path)
     for model in (classifier, score):
         read_description(model / MODEL_FILE)  # a large file that is no model need not be read to its end
     if found.get("models") != {"classifier": file_key(classifier / MODEL_FILE), "score": file_key(score / MODEL_FILE)}:
-        raise UserError(
-            f"{path} was measured with another score model or an earlier classifier: run 'condgen calibrate "
-            f"--classifier {classifier} --score {score}' first"
-        )
+        raise UserError(f"{path} was measured with another score model or an earlier classifier: {command}")
     try:
         return ScaleCurve.model_validate(found.get("curve"))
     except ValidationError as error:
@@ -152,45 +117,38 @@ def read_calibration(classifier: Path, score: Path) -> ScaleCurve:
 
 
 def open_guided(
-    guidance: Guidance, models: Models, device: torch.device, load: Load = load_anew
+    guidance: Guidance, folders: Folders, device: torch.device, load: Load = load_anew
 ) -> tuple[Denoiser, ScoreModel]:
     """The denoiser of a method, and the score model that it is built around.
 
     Raises:
         UserError: where a folder is missing, or models do not go together.
     """
-    if models.score is None:
-        raise UserError("sampling needs a score model: name its folder with --score (or a generator with --generator)")
-    score = load(ScoreModel, models.score, device)
+    place, scale = folders.score(guidance.score), guidance.scale
+    score = load(ScoreModel, place, device)
     if guidance.classifier is not None:
-        if models.classifier is None:
-            raise UserError("guided sampling needs a classifier: name its folder with --classifier")
-        score.require_unconditional(models.score, "which a classifier could guide")
-        classifier = load(Classifier, models.classifier, device)
-        check_fits(models.classifier, classifier.config, score.config, models.score)
-        scale = read_calibration(models.classifier, models.score) if guidance.scale == "calibrated" else guidance.scale
-        return ClassifierGuided(score, classifier, _as_scale(scale), guidance.interval), score
+        score.require_unconditional(place, "which a classifier could guide")
+        folder = folders.classifier(guidance.classifier)
+        classifier = load(Classifier, folder, device)
+        check_fits(folder, classifier.config, score.config, place)
+        curve = read_calibration(folder, place) if isinstance(scale, str) else scale
+        return ClassifierGuided(score, classifier, curve, guidance.interval), score
     if guidance.guide is None:
         return score, score
+    assert not isinstance(scale, str)  # settings allow "calibrated" for a classifier alone
     if guidance.guide == "unlabelled":
         if score.null_label is None:
             raise UserError(
-                f"{models.score} knows no 'no label', so it cannot guide itself unlabelled: train it with "
+                f"{place} knows no 'no label', so it cannot guide itself unlabelled: train it with "
                 "labels: embedding (condgen train-score --conditional)"
             )
-        return DenoiserGuided(score, None, _as_scale(guidance.scale), guidance.interval), score
-    if models.guide is None:
-        raise UserError("autoguidance needs the folder of a weaker score model: name it with --guide")
-    if models.guide.resolve() == models.score.resolve():
-        raise UserError(f"{models.guide} cannot guide itself; did you mean --guide unlabelled?")
-    guide = load(ScoreModel, models.guide, device)
-    check_fits(models.guide, guide.config, score.config, models.score)
-    return DenoiserGuided(score, guide, _as_scale(guidance.scale), guidance.interval), score
-
-
-def _as_scale(scale: float | str | ScaleCurve) -> Scale:
-    assert not isinstance(scale, str)  # settings allow "calibrated" beside a classifier alone
-    return scale
+        return DenoiserGuided(score, None, scale, guidance.interval), score
+    weaker = folders.score(guidance.guide)
+    if weaker.resolve() == place.resolve():
+        raise UserError(f"{weaker} cannot guide itself; did you mean --guide unlabelled?")
+    guide = load(ScoreModel, weaker, device)
+    check_fits(weaker, guide.config, score.config, place)
+    return DenoiserGuided(score, guide, scale, guidance.interval), score
 
 
 def check_fits(
@@ -221,11 +179,9 @@ def check_levels(levels: Iterable[float], schedule: Schedule) -> None:
 
 
 class Evaluations:
-    """How many samples have gone through a model, and through the networks in it: those of a guide are more.
+    """How many samples have gone through a model (`asked`), and through the score models or generator in it (`count`).
 
-    Attributes:
-        asked: through the model as a whole.
-        count: through its score models, or its generator.
+    Those are more where a second score model guides.
     """
 
     asked = 0
@@ -238,7 +194,7 @@ class Evaluations:
 
 @contextmanager
 def count_evaluations(model: nn.Module) -> Iterator[Evaluations]:
-    """Counts the samples that go through the score models or the generator within a model, a guide's included."""
+    """Counts the samples that go through a model and the networks in it."""
     evaluations = Evaluations()
 
     def note(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:

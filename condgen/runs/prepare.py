@@ -1,63 +1,67 @@
 """A training stage, made ready: its networks, its task, and what is measured meanwhile."""
 
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from condgen.checkpoint import MODEL_FILE
-from condgen.classifier import Classifier, ClassifierConfig
-from condgen.data import LabelledSet, stratified_order
-from condgen.diagnostics.classifier_errors import measure_classifier, spread_levels
-from condgen.errors import UserError
-from condgen.recipes import ClassifierStage, GeneratorStage, ScoreStage, TrainStage, content_key
-from condgen.rng import keyed_generator
-from condgen.runs.folder import file_key
+from condgen.checkpoint import MODEL_FILE, save_tensors
+from condgen.classifier import ClassifierConfig
+from condgen.data import LabelledSet
+from condgen.recipes import ClassifierStage, GeneratorStage, ScoreStage, TrainStage
 from condgen.runs.generators import generator_task
-from condgen.runs.models import Models, check_fits
-from condgen.runs.previews import Previewer
+from condgen.runs.models import Folders, check_fits
+from condgen.runs.monitor import ClassifierMonitor, Monitor
+from condgen.runs.previews import GeneratorMonitor
 from condgen.score import ScoreConfig, ScoreModel
 from condgen.settings import Settings
-from condgen.training import Task, TrainingSettings, lighten_
+from condgen.training import Task, lighten_
 from condgen.training.tasks import AdversarialScoreTask, ClassifierTask, ScoreTask
 
-__all__ = ["Prepared", "prepare", "training_key"]
-
-
-_CHECKED_LEVELS, _CHECKED_IMAGES, _CHECK_SEED = 8, 512, 0
 _PREVIEWS = 10
 
 
-class _Check(NamedTuple):
-    """Held-out data on which a classifier is measured from time to time, always with the same noise."""
-
-    x: Tensor
-    y: Tensor
-    levels: tuple[float, ...]
-    prior: ScoreModel | None
-
-    def rows(self, classifier: nn.Module) -> list[dict[str, Any]]:
-        """What the classifier is worth at each noise level, as plain JSON. No global random number is drawn."""
-        assert isinstance(classifier, Classifier)
-        generator = keyed_generator(_CHECK_SEED)
-        found = measure_classifier(
-            classifier, self.prior, self.x, self.y, self.levels, generator=generator, batch=_CHECKED_IMAGES
-        )
-        return [row.as_dict() for row in found]
-
-
 class Prepared(NamedTuple):
-    """A training stage, made ready."""
+    """What a stage trains: the task, the configuration of its model, and what is measured meanwhile."""
 
     task: Task
     config: Settings
-    training: TrainingSettings
-    check: _Check | None = None  # of a classifier
-    previews: Previewer | None = None  # of a generator
+    monitor: Monitor | None = None
+
+    def save(self, folder: Path, model: nn.Module) -> None:
+        """Writes the weights of the model, or averages of them, as a model."""
+        save_tensors(folder / MODEL_FILE, model.state_dict(), self.config.model_dump(mode="json"))
 
 
-def _score_work(stage: ScoreStage, data: LabelledSet, device: torch.device) -> Prepared:
+def prepare(
+    stage: TrainStage,
+    data: LabelledSet,
+    device: torch.device,
+    folders: Folders,
+    held_out: LabelledSet | None,
+    folder: Path,
+) -> Prepared:
+    """The networks of a stage with their initial weights, and all that trains them.
+
+    Raises:
+        UserError: a model that it builds on is missing, or does not fit.
+    """
+    torch.manual_seed(stage.seed)  # the initial weights
+    match stage:
+        case ScoreStage():
+            return _score_model(stage, data, device)
+        case ClassifierStage():
+            return _classifier(stage, data, device, folders, held_out)
+        case _:
+            assert isinstance(stage, GeneratorStage)
+            task, steps = generator_task(stage, data, folders, device), stage.training.steps
+            every = stage.generator.preview_every or max(1, steps // _PREVIEWS)
+            monitor = GeneratorMonitor(every, steps, folder, data, held_out) if held_out is not None else None
+            return Prepared(task, task.model.config, monitor)
+
+
+def _score_model(stage: ScoreStage, data: LabelledSet, device: torch.device) -> Prepared:
     config = ScoreConfig(
         network=stage.score.network,
         schedule=stage.schedule,
@@ -71,90 +75,30 @@ def _score_work(stage: ScoreStage, data: LabelledSet, device: torch.device) -> P
     if objective is not None:  # drawn after the model, whose initial weights are those without an adversary
         discriminator = objective.discriminator(model).to(device)
         task = AdversarialScoreTask(model, discriminator, objective, stage.score.density, stage.score.label_dropout)
-    return Prepared(task, config, stage.score.training)
+    return Prepared(task, config)
 
 
-def _classifier_work(
-    stage: ClassifierStage,
-    data: LabelledSet,
-    device: torch.device,
-    score_folder: Path | None,
-    held_out: LabelledSet | None,
+def _classifier(
+    stage: ClassifierStage, data: LabelledSet, device: torch.device, folders: Folders, held_out: LabelledSet | None
 ) -> Prepared:
+    recipe, place = stage.classifier, folders.main
     config = ClassifierConfig(
-        network=stage.classifier.network,
+        network=recipe.network,
         schedule=stage.schedule,
         shape=data.shape,
         names=data.names,
         sigma_data=data.standard_deviation(),
     )
-    prior = None
-    if stage.classifier.objective.needs_prior:
-        if score_folder is None:
-            raise UserError(
-                f"{stage.classifier.objective.loss} builds on a trained score model: name its folder with --score"
-            )
-        prior = ScoreModel.load(score_folder, device)
-        check_fits(score_folder, prior.config, config, "the classifier")
-        prior.require_unconditional(score_folder, f"on which {stage.classifier.objective.loss} builds")
-    classifier = config.build().to(device)
-    frozen = lighten_(prior, stage.classifier.prior) if prior is not None else None
-    task = ClassifierTask(classifier, stage.classifier.objective, stage.classifier.density, frozen)
-    check = None
-    if held_out is not None:
-        chosen = stratified_order(held_out.y, keyed_generator(_CHECK_SEED))[:_CHECKED_IMAGES]
-        check = _Check(
-            x=held_out.floats(chosen).to(device),
-            y=held_out.y[chosen].to(device),
-            levels=spread_levels(stage.schedule, config.sigma_data, _CHECKED_LEVELS),
-            prior=_prior_that_fits(config, score_folder, device),
-        )
-    return Prepared(task, config, stage.classifier.training, check)
-
-
-def _prior_that_fits(config: ClassifierConfig, folder: Path | None, device: torch.device) -> ScoreModel | None:
-    """A score model as it was trained, where one is at hand: it tells what the gradient gains, by any objective."""
-    if folder is None or not (folder / MODEL_FILE).exists():
-        return None
-    prior = ScoreModel.load(folder, device)
-    fits = (prior.config.shape, prior.schedule) == (config.shape, config.schedule)
-    return prior if fits and prior.config.labels != "separate" else None
-
-
-def training_key(stage: TrainStage, data: LabelledSet, models: Models) -> str:
-    """The content hash of everything that the trained weights depend on."""
-    return content_key(stage, data.fingerprint(), *_keys_below(stage, models))
-
-
-def prepare(
-    stage: TrainStage, data: LabelledSet, device: torch.device, models: Models, held_out: LabelledSet | None
-) -> Prepared:
-    """The networks of a stage with their initial weights, and all that trains them.
-
-    On held-out data it is measured from time to time.
-    """
-    torch.manual_seed(stage.seed)  # the initial weights
-    match stage:
-        case ScoreStage():
-            return _score_work(stage, data, device)
-        case ClassifierStage():
-            return _classifier_work(stage, data, device, models.score, held_out)
-        case _:
-            assert isinstance(stage, GeneratorStage)
-            task = generator_task(stage, data, models, device)
-            training = stage.generator.training
-            every = stage.generator.preview_every or max(1, training.steps // _PREVIEWS)
-            previews = Previewer(data, held_out, every) if held_out is not None else None
-            return Prepared(task, task.model.config, training, previews=previews)
-
-
-def _keys_below(stage: TrainStage, models: Models) -> list[str]:
-    """Content hashes of the model files that a stage's training depends on."""
-    if isinstance(stage, GeneratorStage):
-        recipe = stage.generator
-        keys = models.keys(recipe.teacher) if recipe.teacher is not None else []
-        if recipe.likelihood is not None and models.likelihood is not None:
-            keys.append(file_key(models.likelihood / MODEL_FILE))
-        return keys
-    needs_score = isinstance(stage, ClassifierStage) and stage.classifier.objective.needs_prior
-    return [file_key(models.score / MODEL_FILE) if needs_score and models.score is not None else ""]
+    frozen = None
+    if recipe.objective.needs_prior:
+        place = folders.score()
+        frozen = ScoreModel.load(place, device)
+        check_fits(place, frozen.config, config, "the classifier")
+        frozen.require_unconditional(place, f"on which {recipe.objective.loss} builds")
+        lighten_(frozen, recipe.prior)
+    task = ClassifierTask(config.build().to(device), recipe.objective, recipe.density, frozen)
+    if held_out is None:
+        return Prepared(task, config)
+    prior = ScoreModel.load(place, device) if place is not None and (place / MODEL_FILE).exists() else None
+    monitor = ClassifierMonitor(stage.training.save_every, stage.training.steps, config, held_out, prior)
+    return Prepared(task, config, monitor)

@@ -4,7 +4,6 @@ Every preview adds a row `{"step", "preview": {"std_ratio", "recall", "accuracy"
 file `previews/STEP.safetensors` with samples of fixed latents, which pictures are made of.
 """
 
-import time
 from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
@@ -16,11 +15,10 @@ from condgen.checkpoint import load_tensors, save_tensors
 from condgen.data import LabelledSet, to_uint8
 from condgen.errors import UserError
 from condgen.generator import Generator
-from condgen.metrics import Gauge, Reading
+from condgen.metrics import Gauge
 from condgen.rng import Streams
 from condgen.runs.layout import PREVIEWS
-
-__all__ = ["Preview", "Previewer", "read_previews"]
+from condgen.runs.monitor import Look, Monitor
 
 _SAMPLES = 1000  # measured by every preview
 _BATCH = 250
@@ -43,35 +41,30 @@ class Preview(NamedTuple):
     names: tuple[str, ...]
 
 
-class Previewer:
+class GeneratorMonitor(Monitor):
     """Makes previews of a generator in training.
 
     Args:
+        every: steps between previews.
+        steps: of the training.
+        folder: of the stage.
         train: the training split.
         test: held-out data.
-        every: steps between previews.
     """
 
-    def __init__(self, train: LabelledSet, test: LabelledSet, every: int) -> None:
-        self.train, self.test, self.every = train, test, every
+    def __init__(self, every: int, steps: int, folder: Path, train: LabelledSet, test: LabelledSet) -> None:
+        super().__init__(every, steps)
+        self.folder, self.train, self.test = folder, train, test
         self.n = max(min(_SAMPLES, len(train)), 2 * train.n_classes)
-
-    def is_due(self, step: int, steps: int) -> bool:
-        """Whether a preview follows a step of so many: every so often, and at the end."""
-        return step % self.every == 0 or step == steps
 
     @cached_property
     def _gauge(self) -> Gauge:
         return Gauge.of(self.train, self.test, self.n)
 
     @torch.no_grad()
-    def take(self, model: nn.Module, folder: Path, step: int) -> Reading:
-        """Measures the averaged generator, and keeps some samples in a stage's folder. Draws no global random number.
-
-        Labels take turns, and sample i has seed i.
-        """
+    def look(self, model: nn.Module, step: int) -> Look:
+        """Measures samples, and keeps some. Labels take turns, and sample i has seed i."""
         assert isinstance(model, Generator)
-        started = time.perf_counter()
         device = next(model.parameters()).device
         y = torch.arange(self.n) % self.train.n_classes
         parts = []
@@ -82,15 +75,16 @@ class Previewer:
         if not bool(x.isfinite().all()):
             raise UserError(
                 f"the generator's samples are not finite numbers at step {step}: lower the learning rates "
-                f"(generator.training.lr, and that of the objective); {folder} keeps the last state"
+                f"(generator.training.lr, and that of the objective); {self.folder} keeps the last state"
             )
         kept = y < _CLASSES
         kept &= torch.arange(self.n) // self.train.n_classes < (_EACH if self.train.is_images else _POINTS_EACH)
         shown = to_uint8(x[kept]) if self.train.is_images else x[kept]
         about = {"kind": "preview", "step": step, "names": self.train.names}
-        save_tensors(folder / PREVIEWS / f"{step:08d}.safetensors", {"x": shown, "y": y[kept]}, about)
+        save_tensors(self.folder / PREVIEWS / f"{step:08d}.safetensors", {"x": shown, "y": y[kept]}, about)
         reading = self._gauge.read(x.clamp(-1, 1) if self.train.is_images else x, y)
-        return reading._replace(seconds=time.perf_counter() - started)
+        warning = reading.warning() if reading.collapsed else ""
+        return Look({"preview": reading.as_dict()}, reading.in_words(), warning, pictures=True)
 
 
 def read_previews(folder: Path, until: int | None = None, most: int | None = None) -> list[Preview]:

@@ -9,14 +9,14 @@ process, and give the same bits on the same kind of machine. Where there are few
 split, and samples are those of one process up to rounding; so are those of adaptive samplers, whose batches mix.
 """
 
-import dataclasses
 import json
 import math
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from pydantic import TypeAdapter, ValidationError
@@ -25,28 +25,21 @@ from torch import Tensor
 from condgen.checkpoint import MODEL_FILE, read_description
 from condgen.errors import UserError
 from condgen.generator import Generator
-from condgen.recipes import Method, SampleStage, content_key
+from condgen.recipes import Method, SampleStage
 from condgen.recipes.guidance import Unloaded
 from condgen.rng import Streams
-from condgen.runs.folder import read_rows
-from condgen.runs.layout import LOG_FILE, MANIFEST
-from condgen.runs.models import Evaluations, Load, Models, count_evaluations, load_anew, open_guided
+from condgen.runs.folder import read_json, read_rows, write_json
+from condgen.runs.layout import COST, LOG_FILE, MANIFEST, STAGE_FILE
+from condgen.runs.models import Evaluations, Folders, Load, count_evaluations, load_anew, open_guided
 from condgen.runs.sample_folder import merge_manifests, part_manifest, write_samples
-from condgen.runs.stage import Progress, StageFolder, Work, open_stage
-from condgen.runs.unusable_samples import NOT_FINITE, UnusableSamples
-from condgen.samplers import (
-    AdaptiveSampler,
-    Finished,
-    Sampler,
-    build_sampler,
-    draw,
-    sampler_class,
-)
+from condgen.runs.stage import Progress, Stage, StageFolder, Work
+from condgen.runs.unusable_samples import NOT_FINITE, Unusable, find_unusable, record_unusable
+from condgen.samplers import AdaptiveSampler, Finished, Sampler, build_sampler, draw, sampler_class
 from condgen.schedules import AnySchedule, Schedule
 from condgen.score import ScoreModel
 from condgen.training import PriorSettings, Processes, lighten_
 
-__all__ = ["Source", "describe", "open_light", "open_source", "sample_key", "sample_stage", "sampler_defaults"]
+_HOPELESS = 100  # samples that cannot be used, and none that can: the others are not tried
 
 
 class Source(NamedTuple):
@@ -87,9 +80,9 @@ def _one_step(generator: Generator, y: Tensor, seeds: Sequence[int], batch: int)
         ]
 
 
-def open_light(stage: SampleStage, models: Models, device: torch.device, load: Load = load_anew) -> Source:
+def open_light(stage: SampleStage, folders: Folders, device: torch.device, load: Load = load_anew) -> Source:
     """What draws the samples of a stage. Its networks are changed in place to the precision that the stage asks for."""
-    source, method = open_source(stage.method, models, device, load), stage.method
+    source, method = open_source(stage.method, folders, device, load), stage.method
     how = PriorSettings(precision=method.precision, compile=stage.compile)
     module = source.model if isinstance(source.model, Generator) else source.model.denoiser
     for model in [part for part in module.modules() if isinstance(part, ScoreModel | Generator)]:
@@ -97,51 +90,129 @@ def open_light(stage: SampleStage, models: Models, device: torch.device, load: L
     return source
 
 
-def open_source(method: Method, models: Models, device: torch.device, load: Load = load_anew) -> Source:
+def open_source(method: Method, folders: Folders, device: torch.device, load: Load = load_anew) -> Source:
     """The models of a method, in full precision."""
     if method.generator is not None:
-        if models.generator is None:
-            raise UserError("one-step sampling needs a generator: name its folder with --generator")
-        generator = load(Generator, models.generator, device)
+        generator = load(Generator, folders.generator(method.generator), device)
         return Source(generator.config.shape, generator.config.names, generator, None, device)
-    denoiser, score = open_guided(method, models, device, load)
+    denoiser, score = open_guided(method, folders, device, load)
     sampler = build_sampler(method.sampler, denoiser, method.options)
     return Source(score.config.shape, score.config.names, sampler, method.time_grid(sampler), device)
 
 
-def sampler_defaults(method: Method, models: Models) -> str:
+def sampler_defaults(method: Method, folders: Folders) -> str:
     """What the method leaves to its sampler, which a later version may choose otherwise."""
-    if method.generator is not None or models.score is None:
+    if method.generator is not None:
         return ""
-    about = read_description(models.score / MODEL_FILE)
+    path = folders.score(method.score) / MODEL_FILE
     try:
-        schedule: Schedule = TypeAdapter(AnySchedule).validate_python(about.get("schedule"))
+        schedule: Schedule = TypeAdapter(AnySchedule).validate_python(read_description(path).get("schedule"))
     except ValidationError as error:
-        raise UserError(f"{models.score / MODEL_FILE} is not of a score model: name the folder of one") from error
+        raise UserError(f"{path} is not of a score model: name the folder of one") from error
     sampler = build_sampler(method.sampler, Unloaded(schedule), method.options)
     grid = method.time_grid(sampler)
-    options = {f.name: getattr(sampler, f.name) for f in dataclasses.fields(sampler) if f.name != "denoiser"}
+    options = {field.name: getattr(sampler, field.name) for field in fields(sampler) if field.name != "denoiser"}
     return json.dumps([options, None if grid is None else len(grid), method.grid or sampler.info.grid])
 
 
-def sample_key(stage: SampleStage, models: Models) -> str:
-    """The content hash of everything that the samples depend on."""
-    return content_key(stage, sampler_defaults(stage.method, models), *models.keys(stage.method))
+@dataclass(frozen=True, eq=False)
+class Sample(Stage):
+    """Draws the samples of a method.
 
+    Args:
+        folders: of its models.
+    """
 
-def sample_stage(name: str, folder: Path, stage: SampleStage, models: Models, processes: Processes) -> Work:
-    """Draws the samples of a stage in a folder, or goes on, or does nothing where it is finished."""
-    key = processes.once(lambda: sample_key(stage, models))  # before they are opened
-    source = open_light(stage, models, processes.device)
-    if unknown := set(stage.labels) - set(range(len(source.names))):
-        raise UserError(f"there is no class {min(unknown)}: the model knows {', '.join(source.names)}")
-    opened = open_stage(name, folder, key, stage, processes)
-    if opened.finished:
-        return
-    if stage.shard is not None:  # what all shards of one set have in common
-        opened.note(whole=sample_key(stage.model_copy(update={"shard": None}), models))
-    yield from opened.start()
-    yield from _draw(opened, stage, source, processes)
+    settings: SampleStage
+    folders: Folders
+    unit: ClassVar[str] = "samples"
+
+    def reads(self) -> list[Path]:
+        """The models of the method."""
+        return self.folders.files(self.settings.method)
+
+    def conditions(self) -> list[str]:
+        """The defaults of the sampler."""
+        return [sampler_defaults(self.settings.method, self.folders)]
+
+    @property
+    def total(self) -> int:
+        """Samples."""
+        return len(self.settings.places)
+
+    def run(self, processes: Processes) -> Work:
+        """Draws what is missing, and writes it, also when it is interrupted."""
+        stage = self.settings
+        source = open_light(stage, self.folders, processes.device)
+        if unknown := set(stage.labels) - set(range(len(source.names))):
+            raise UserError(f"there is no class {min(unknown)}: the model knows {', '.join(source.names)}")
+        opened = yield from self.open(processes)
+        if opened.finished:
+            return
+        if stage.shard is not None:  # what all shards of one set have in common
+            opened.note(whole=replace(self, settings=stage.model_copy(update={"shard": None})).key())
+        opened.note(steps=len(source.grid) if source.grid is not None else None)
+        there = processes.once(lambda: merge_manifests(self.folder))
+        missing = [place for place in stage.places if stage.seed + place not in there]
+        places = _dealt(missing, stage.batch, processes)
+        of_all = len(missing) / max(1, len(places))  # samples that all draw while this process draws one
+        labels = [stage.labels[place] for place in places]
+        seeds = [stage.seed + place for place in places]
+        if stage.compile and places:  # before the clock starts
+            yield Progress(self.name, self.total - len(missing), self.total, note="compiling")
+            for size in {stage.batch, len(places) % stage.batch} - {0}:  # a network is compiled for each size of batch
+                next(source.draw(labels[:size], seeds[:size], size))
+        manifest = MANIFEST if processes.is_main else part_manifest(processes.rank)
+        with source.counted() as evaluations:
+            writer = _Writer(opened, stage, source, places, manifest, evaluations, of_all)
+            rounds = source.draw(labels, seeds, stage.batch)
+            try:
+                while (finished := writer.timed(rounds)) is not None:
+                    writer.add(finished)
+                    drawn = round((writer.drawn + len(writer.unusable)) * of_all)
+                    yield Progress(self.name, self.total - len(missing) + drawn, self.total, drawn)
+                    if writer.drawn == 0 and len(writer.unusable) >= _HOPELESS:
+                        break
+            finally:
+                writer.write()
+        unusable = sorted(one for part in processes.gather(writer.unusable) for one in part)
+        if problem := processes.once(lambda: self._end(opened, unusable, source.names)):
+            raise UserError(problem)
+
+    def _end(self, opened: StageFolder, unusable: Sequence[Unusable], names: Sequence[str]) -> str:
+        """Makes one set of what all processes have drawn; returns the error to end in, empty where no sample lacks."""
+        images = len(merge_manifests(self.folder))
+        if problem := record_unusable(unusable, opened, self.settings, names, images):
+            return problem
+        rows = [row for row in read_rows(self.folder / LOG_FILE) if "evaluations" in row]
+        paid, seconds, evaluations = (sum(row[what] for row in rows) for what in ("images", "seconds", "evaluations"))
+        opened.finish(
+            [MANIFEST],
+            images=images,
+            drawing_seconds=round(images * seconds / paid, 4) if paid else 0.0,
+            evaluations_per_image=round(evaluations / paid, 1) if paid else 0.0,
+            images_per_second=round(paid / seconds, 2) if seconds > 0 else None,
+            what=f"{images:,} samples",
+        )
+        return ""
+
+    def publish(self, run: Path) -> None:
+        """Adds what drawing has cost to `cost.json`."""
+        record, method = read_json(self.folder / STAGE_FILE), self.settings.method
+        one_step = method.generator is not None
+        row = {
+            "method": self.folder.name,
+            "images": record["images"],
+            "seconds": record["drawing_seconds"],
+            "images_per_second": record["images_per_second"],
+            "evaluations_per_image": record["evaluations_per_image"],
+            "sampler": "one step" if one_step else method.sampler,
+            "steps": 1 if one_step else record.get("steps"),
+            "guide": None if one_step else method.in_words(),
+            "scale": method.scale if method.is_guided and method.scale != "calibrated" else None,
+        }
+        before = read_json(run / COST)["rows"] if (run / COST).exists() else []
+        write_json(run / COST, {"rows": [*before, row]})
 
 
 def _dealt(missing: Sequence[int], batch: int, processes: Processes) -> Sequence[int]:
@@ -151,58 +222,6 @@ def _dealt(missing: Sequence[int], batch: int, processes: Processes) -> Sequence
         return missing[processes.rows(len(missing))]
     share = processes.rows(batches)
     return missing[share.start * batch : share.stop * batch]
-
-
-def _draw(opened: StageFolder, stage: SampleStage, source: Source, processes: Processes) -> Work:
-    """Draws what is missing, and writes it, also when it is interrupted."""
-    opened.note(steps=len(source.grid) if source.grid is not None else None)
-    there = processes.once(lambda: merge_manifests(opened.folder))
-    missing = [place for place in stage.places if stage.seed + place not in there]
-    total, places = len(stage.places), _dealt(missing, stage.batch, processes)
-    of_all = len(missing) / max(1, len(places))  # samples that all draw while this process draws one
-    labels = [stage.labels[place] for place in places]
-    seeds = [stage.seed + place for place in places]
-    if stage.compile and places:  # before the clock starts
-        yield Progress(opened.name, total - len(missing), total, 0, "compiling")
-        for size in {stage.batch, len(places) % stage.batch} - {0}:  # a network is compiled for the size of its batch
-            next(source.draw(labels[:size], seeds[:size], size))
-    manifest = MANIFEST if processes.is_main else part_manifest(processes.rank)
-    with source.counted() as evaluations:
-        writer = _Writer(opened, stage, source, places, manifest, evaluations, of_all)
-        rounds = source.draw(labels, seeds, stage.batch)
-        try:
-            while (finished := writer.timed(rounds)) is not None:
-                writer.add(finished)
-                drawn = round((writer.drawn + len(writer.unusable.samples)) * of_all)
-                yield Progress(opened.name, total - len(missing) + drawn, total, drawn)
-                if writer.unusable.is_hopeless(writer.drawn):
-                    break
-        finally:
-            writer.write()
-    unusable = UnusableSamples.join(processes.gather(writer.unusable))
-    problem = processes.once(lambda: _end(opened, stage, unusable, source.names))
-    if message := unusable.warning(opened.name, stage, source.names):
-        yield Progress(opened.name, total, total, 0, message=message)
-    if problem:
-        raise UserError(problem)
-
-
-def _end(opened: StageFolder, stage: SampleStage, unusable: UnusableSamples, names: Sequence[str]) -> str:
-    """Makes one set of what all processes have drawn; returns the error to end in, empty where no sample lacks."""
-    images = len(merge_manifests(opened.folder))
-    if problem := unusable.note(opened, stage, names, images):
-        return problem
-    rows = [row for row in read_rows(opened.folder / LOG_FILE) if "evaluations" in row]
-    paid, seconds, evaluations = (sum(row[what] for row in rows) for what in ("images", "seconds", "evaluations"))
-    opened.finish(
-        [MANIFEST],
-        images=images,
-        drawing_seconds=round(images * seconds / paid, 4) if paid else 0.0,
-        evaluations_per_image=round(evaluations / paid, 1) if paid else 0.0,
-        images_per_second=round(paid / seconds, 2) if seconds > 0 else None,
-        what=f"{images:,} samples",
-    )
-    return ""
 
 
 class _Writer:
@@ -224,7 +243,7 @@ class _Writer:
     ) -> None:
         self.opened, self.stage, self.source, self.places = opened, stage, source, places
         self.manifest, self.evaluations, self.of_all = manifest, evaluations, of_all
-        self.unusable = UnusableSamples()
+        self.unusable: list[Unusable] = []
         self.ready: list[Finished] = []  # on the CPU
         self.drawn = self.asked = 0  # samples in all, and the model's evaluations since the last row
         self.seconds = 0.0
@@ -241,10 +260,14 @@ class _Writer:
 
     def add(self, finished: Sequence[Finished]) -> None:
         """Takes in samples, and writes once a batch has come together."""
-        self.asked += sum(sample.evaluations for sample in finished)
-        usable = self.unusable.sort_out(finished, self.stage, self.places)
-        self.ready += usable
-        self.drawn += len(usable)
+        for sample in finished:
+            self.asked += sample.evaluations
+            problem = find_unusable(sample, self.stage, self.places[sample.number])
+            if problem is not None:
+                self.unusable.append(problem)
+            else:
+                self.ready.append(sample)
+                self.drawn += 1
         if len(self.ready) >= self.stage.batch:
             self.write()
 

@@ -25,20 +25,6 @@ from condgen.recipes import Shard
 from condgen.runs.folder import drop_partial_line, each_row, read_json, read_rows
 from condgen.runs.layout import MANIFEST, STAGE_FILE
 
-__all__ = [
-    "encode_samples",
-    "merge_manifests",
-    "part_manifest",
-    "picture_of",
-    "picture_path",
-    "read_manifests",
-    "read_samples",
-    "sample_folders",
-    "shard_folder",
-    "shards_within",
-    "write_samples",
-]
-
 _CLASSES = 1_000_000  # more are a fault of the file
 _TOLD = 10  # numbers in a message
 

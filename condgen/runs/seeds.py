@@ -14,8 +14,6 @@ from condgen.runs.plan import run_recipe
 from condgen.runs.stage import Work
 from condgen.training import Processes
 
-__all__ = ["run_seeds", "summarise_seeds"]
-
 
 class _Figure(NamedTuple):
     what: str

@@ -8,23 +8,22 @@ import json
 import math
 import re
 import time
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, ClassVar, NamedTuple, TypeAlias
 
 from filelock import FileLock, Timeout
 from pydantic import BaseModel
 
 from condgen.errors import UserError
 from condgen.files import append, is_unfinished, remove_unfinished, write_atomically
-from condgen.recipes import to_yaml
-from condgen.runs.folder import read_json, read_rows, write_json
+from condgen.recipes import content_key, to_yaml
+from condgen.runs.folder import file_key, read_json, read_rows, write_json
 from condgen.runs.layout import LOCK_FILE, LOG_FILE, RECIPE_FILE, STAGE_FILE
 from condgen.training import Processes
-
-__all__ = ["Progress", "Stage", "StageFolder", "Work", "in_main", "lock", "open_stage", "refuse_other_files"]
 
 
 class Progress(NamedTuple):
@@ -33,7 +32,7 @@ class Progress(NamedTuple):
     stage: str
     done: int
     total: int
-    images: int  # processed so far in this session of the stage, for a rate
+    images: int = 0  # processed so far in this session of the stage, for a rate
     note: str = ""
     message: str = ""  # something that the user should read
     preview: Path | None = None  # the folder of a stage that has just written a preview: pictures can be drawn
@@ -42,46 +41,6 @@ class Progress(NamedTuple):
 
 Work: TypeAlias = Generator[Progress, None, None]
 """A stage at work. Closing it early makes it save what it has."""
-
-
-@dataclass(frozen=True, eq=False)
-class Stage:
-    """One folder of a run, and the work that fills it.
-
-    Args:
-        name: for people; its first word is the kind of stage.
-        folder: where its files go.
-        inputs: the stages whose files it reads.
-        key: the content key of its settings and inputs; to be asked once these are finished.
-        run: does what is left to do.
-        total: steps, samples, noise levels... in all.
-        unit: of these.
-        images: images that the work goes through in all, in the sense of `Progress.images`; None where time does not
-            grow with a number of images.
-        publish: copies what the finished stage found to the top of the run folder.
-    """
-
-    name: str
-    folder: Path
-    inputs: tuple["Stage", ...]
-    key: Callable[[], str]
-    run: Callable[[Processes], Work]
-    total: int
-    unit: str
-    images: int | None = None
-    publish: Callable[[], None] | None = None
-
-    @property
-    def state(self) -> str:
-        """Of its folder: finished, begun, changed (of other settings or inputs), or to do."""
-        if not (self.folder / STAGE_FILE).exists():
-            return "to do"
-        record = read_json(self.folder / STAGE_FILE)
-        if any(stage.state != "finished" for stage in self.inputs):
-            return "to do"
-        if record.get("key") != self.key():
-            return "changed"
-        return "finished" if _is_finished(record, self.folder) else "begun"
 
 
 class StageFolder:
@@ -96,7 +55,7 @@ class StageFolder:
         self.name, self.folder, self.key, self.record, self.message = name, folder, key, record, message
         self._started = time.perf_counter()
         self._seconds_before = float(record.get("seconds", 0.0))
-        self.finished = _is_finished(record, folder)
+        self.finished = is_finished(record, folder)
         self.writes = True
 
     def note(self, **facts: object) -> None:
@@ -111,11 +70,6 @@ class StageFolder:
         self.note(finished=True, outputs=list(outputs), **facts)
         self.finished = True
 
-    def start(self) -> Iterator[Progress]:
-        """What the user should read before the work begins."""
-        if self.message:
-            yield Progress(self.name, 0, 1, 0, message=self.message)
-
     def log(self, row: Mapping[str, Any]) -> None:
         """Appends a row to `log.jsonl`."""
         if self.writes:
@@ -129,19 +83,61 @@ class StageFolder:
             write_atomically(path, "".join(json.dumps(row) + "\n" for row in kept).encode())
 
 
-def open_stage(
-    name: str, folder: Path, key: str, settings: BaseModel, processes: Processes | None = None
-) -> StageFolder:
-    """Opens a folder for a stage: fresh, to be resumed, or finished. A folder of other settings is set aside.
+@dataclass(frozen=True, eq=False)
+class Stage(ABC):
+    """One folder of a run, and the work that fills it.
 
-    Raises:
-        UserError: where the folder holds a stage of another kind, or files that are not condgen's.
+    Args:
+        name: for people; its first word is the kind of stage.
+        folder: where its files go.
+        settings: what its `recipe.yaml` says.
     """
-    if processes is None:
-        return _open(name, folder, key, settings)
-    opened = processes.once(lambda: _open(name, folder, key, settings))
-    opened.writes = processes.is_main
-    return opened
+
+    name: str
+    folder: Path
+    settings: BaseModel
+    unit: ClassVar[str]  # of `total`
+
+    @abstractmethod
+    def reads(self) -> list[Path]:
+        """The files of other stages on which its results depend."""
+
+    def conditions(self) -> list[str]:
+        """What else its results depend on, such as the fingerprint of the data."""
+        return []
+
+    def key(self) -> str:
+        """The content hash of everything that its results depend on; to be asked once the stages below are finished."""
+        return content_key(self.settings, *self.conditions(), *map(file_key, self.reads()))
+
+    @property
+    @abstractmethod
+    def total(self) -> int:
+        """Steps, samples, noise levels... in all."""
+
+    @property
+    def images(self) -> int:
+        """What the work goes through in all, in the sense of `Progress.images`."""
+        return self.total
+
+    @abstractmethod
+    def run(self, processes: Processes) -> Work:
+        """Does what is left to do."""
+
+    def open(self, processes: Processes) -> Generator[Progress, None, StageFolder]:
+        """Opens the folder: fresh, to be resumed, or finished. A folder of other settings or inputs is set aside.
+
+        Raises:
+            UserError: where the folder holds a stage of another kind, or files that are not condgen's.
+        """
+        opened = processes.once(lambda: open_folder(self.name, self.folder, self.key(), self.settings))
+        opened.writes = processes.is_main
+        if opened.message:
+            yield Progress(self.name, 0, 1, message=opened.message)
+        return opened
+
+    def publish(self, run: Path) -> None:  # noqa: B027 - most have nothing to show there
+        """Copies what the finished stage has found to the top of a run folder."""
 
 
 def in_main(processes: Processes, work: Work) -> Work:
@@ -151,7 +147,8 @@ def in_main(processes: Processes, work: Work) -> Work:
     processes.wait()
 
 
-def _open(name: str, folder: Path, key: str, settings: BaseModel) -> StageFolder:
+def open_folder(name: str, folder: Path, key: str, settings: BaseModel) -> StageFolder:
+    """Opens a folder for the stage of a key; what `Stage.open` does in process 0."""
     path = folder / STAGE_FILE
     record: dict[str, Any] = {}
     message = ""
@@ -175,7 +172,8 @@ def _open(name: str, folder: Path, key: str, settings: BaseModel) -> StageFolder
     return opened
 
 
-def _is_finished(record: Mapping[str, Any], folder: Path) -> bool:
+def is_finished(record: Mapping[str, Any], folder: Path) -> bool:
+    """Whether a folder with this `stage.json` is finished, and its files are still there."""
     return bool(record.get("finished")) and all((folder / name).exists() for name in record.get("outputs", []))
 
 

@@ -32,10 +32,8 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
 from condgen import __version__
-from condgen.checkpoint import MODEL_FILE
 from condgen.errors import UserError
 from condgen.recipes import content_key
-from condgen.runs.layout import calibration_file
 from condgen.studio.ask import Ask, Limits, parse_ask, stage_of
 from condgen.studio.catalogue import describe_offer
 from condgen.studio.draw import Drawn, draw_ask
@@ -159,11 +157,7 @@ class Studio:
         return {"drawn": drawn}
 
     def _key(self, ask: Ask) -> str:
-        models = self.offer.models(ask.method)
-        read = [folder / MODEL_FILE for folder in models if folder is not None]
-        if models.classifier is not None:
-            read.append(calibration_file(models.classifier))
-        return content_key(ask, *(str(file_stamp(file)) for file in read))
+        return content_key(ask, *(str(file_stamp(file)) for file in self.offer.folders.files(ask.method)))
 
 
 def build_app(studio: Studio, names: set[str] | None = None, token: str | None = None) -> ASGIApp:

@@ -12,7 +12,6 @@ from condgen.data import class_index
 from condgen.errors import UserError
 from condgen.files import parse_json
 from condgen.recipes import Method, SampleStage, labels_spread
-from condgen.runs import Models
 from condgen.samplers import SAMPLERS, options_of
 from condgen.settings import Settings, parse
 from condgen.studio.models import Offer
@@ -77,8 +76,8 @@ def parse_ask(text: bytes | str) -> Ask:
     return parse(Ask, tree, "request")
 
 
-def stage_of(ask: Ask, offer: Offer, limits: Limits) -> tuple[SampleStage, Models]:
-    """The sampling stage that draws it, and the models that this needs.
+def stage_of(ask: Ask, offer: Offer, limits: Limits) -> SampleStage:
+    """The settings of the sampling stage that draws it.
 
     Where a method does not choose a class, labels are as `condgen sample --n` spreads them: its samples do not depend
     on them.
@@ -88,7 +87,7 @@ def stage_of(ask: Ask, offer: Offer, limits: Limits) -> tuple[SampleStage, Model
     """
     if ask.label is not None and ask.label >= len(offer.names):
         raise UserError(f"request: label: there is no class {ask.label}: labels go from 0 to {len(offer.names) - 1}")
-    models = offer.models(ask.method)
+    offer.folders.files(ask.method)
     chosen = [ask.label] if ask.label is not None else list(range(len(offer.names)))
     if not offer.knows_labels(ask.method):
         total, spread = ask.per_class, list(range(len(offer.names)))
@@ -106,21 +105,21 @@ def stage_of(ask: Ask, offer: Offer, limits: Limits) -> tuple[SampleStage, Model
         if (getattr(ask.method, what) or 0) > limits.evaluations:
             raise UserError(f"request: method.{what}: at most {limits.evaluations:,} here")
     labels = labels_spread(total, spread)  # after it is known how many: a request may name any number
-    return parse(SampleStage, {"method": ask.method, "labels": labels, "seed": ask.seed}, "request"), models
+    return parse(SampleStage, {"method": ask.method, "labels": labels, "seed": ask.seed}, "request")
 
 
-def command_line(ask: Ask, offer: Offer, models: Models) -> str:
+def command_line(ask: Ask, offer: Offer) -> str:
     """The `condgen sample` that draws the same pictures."""
-    method = ask.method
+    method, folders = ask.method, offer.folders
     words: list[str] = ["condgen", "sample"]
     if method.generator is not None:
-        words += ["--generator", str(models.generator)]
+        words += ["--generator", str(folders.generator(method.generator))]
     else:
-        words += ["--score", str(models.score)]
+        words += ["--score", str(folders.score(method.score))]
     if method.classifier is not None:
-        words += ["--classifier", str(models.classifier)]
+        words += ["--classifier", str(folders.classifier(method.classifier))]
     if method.guide is not None:
-        words += ["--guide", "unlabelled" if method.guide == "unlabelled" else str(models.guide)]
+        words += ["--guide", "unlabelled" if method.guide == "unlabelled" else str(folders.score(method.guide))]
     if not offer.knows_labels(method):
         words += ["--n", str(ask.per_class)]
     else:

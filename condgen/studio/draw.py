@@ -95,9 +95,9 @@ def draw_ask(
     Raises:
         UserError: where it cannot be drawn as asked.
     """
-    stage, models = stage_of(ask, offer, limits)
+    stage = stage_of(ask, offer, limits)
     # In bfloat16 a network is changed in place, so that one is not kept.
-    source = open_light(stage, models, device, cache if ask.method.precision == "float32" else load_anew)
+    source = open_light(stage, offer.folders, device, cache if ask.method.precision == "float32" else load_anew)
     expected = _expected(source, limits)
     n = len(stage.labels)
     watch = None
@@ -133,7 +133,7 @@ def draw_ask(
             "seconds": round(seconds, 4),
         },
         "trajectory": None if watch is None else _trajectory(watch, offer),
-        "command": command_line(ask, offer, models),
+        "command": command_line(ask, offer),
     }
     return Drawn([row for row, _ in encoded], [picture for _, picture in encoded], facts)
 

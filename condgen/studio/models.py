@@ -14,7 +14,7 @@ from condgen.classifier import Classifier
 from condgen.errors import UserError
 from condgen.generator import Generator
 from condgen.recipes import Guidance, Method, Recipe, read_yaml
-from condgen.runs import Folders, Models
+from condgen.runs import Folders
 from condgen.runs.layout import RECIPE_FILE, SCORE, SNAPSHOTS, calibration_file, model_folders
 from condgen.score import ScoreModel
 from condgen.settings import parse
@@ -59,15 +59,10 @@ class Offer:
         """Whether samples are images rather than points."""
         return len(self.shape) == 3
 
-    def models(self, method: Method) -> Models:
-        """The folders that a method needs.
-
-        Raises:
-            UserError: where there is no such model.
-        """
-        if method.generator is None and method.score is None and self.score is None:
-            raise UserError(f"{self.folder} holds no score model: choose one of its generators")
-        return Folders(self.score or self.folder, self.scores, self.classifiers, self.generators).models(method)
+    @property
+    def folders(self) -> Folders:
+        """Those of all its models."""
+        return Folders(self.score, self.scores, self.classifiers, self.generators)
 
     def knows_labels(self, guidance: Guidance) -> bool:
         """Whether a method's samples are of the class that is asked for."""
@@ -180,7 +175,7 @@ def _with_methods(offer: Offer, methods: Mapping[str, Method]) -> Offer:
 
 def _has_models(offer: Offer, method: Method) -> bool:
     try:
-        offer.models(method)
+        offer.folders.files(method)
     except UserError:
         return False
     return method.scale != "calibrated" or method.classifier in offer.calibrated()

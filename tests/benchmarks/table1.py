@@ -58,17 +58,13 @@ def figures_of_run(recipe, run: Path, seed, per_class) -> list[Figure]:
             size = f"noise level {level:g}, grid of {row['n']} queries"
             figures.append(Figure(row["quantity"], row["method"], size, "1/data unit", row["mean"]))
     train = load(recipe.data, "train")
-    folders = Folders(
-        run / "score",
-        {name: run / f"score-{name}" for name in recipe.scores},
-        {name: run / f"classifier-{name}" for name in recipe.classifiers},
-    )
+    folders = Folders.of_run(recipe, run)
     denoisers = {
         "oracle": Oracle(recipe.schedule, train.floats(), train.y, train.n_classes),
         "zero guidance": ScoreModel.load(run / "score"),
     }
     for name, guidance in recipe.diagnose.methods.items():
-        denoisers[name] = open_guided(guidance, folders.models(guidance), torch.device("cpu"))[0]
+        denoisers[name] = open_guided(guidance, folders, torch.device("cpu"))[0]
     real = noised_data(recipe.schedule, train, level, per_class, seed)
     samples = {"noised data": noised_data(recipe.schedule, train, level, per_class, 10_000 + seed)}
     samples |= {

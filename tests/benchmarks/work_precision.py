@@ -25,7 +25,7 @@ from condgen.metrics import Gaussian, Judge, directions, extract, frechet_distan
 from condgen.oracle import Oracle
 from condgen.recipes import Guidance, load_recipe
 from condgen.rng import keyed_generator
-from condgen.runs import Models, open_guided, run_recipe
+from condgen.runs import Folders, open_guided, run_recipe
 from condgen.samplers import Sampler, build_sampler, draw, grid_for, points_within
 from condgen.training import Processes
 
@@ -128,7 +128,7 @@ def main(
         list(run_recipe(recipe.model_copy(update={"seed": seed}), place, Processes(cpu=True), "work_precision"))
         for scale in (0.0, 1.5):
             guidance = Guidance(classifier="dlsm", scale=scale) if scale else Guidance()
-            denoiser = open_guided(guidance, Models(place / "score", place / "classifier-dlsm"), torch.device("cpu"))[0]
+            denoiser = open_guided(guidance, Folders.of_run(recipe, place), torch.device("cpu"))[0]
             judged = {"class accuracy": lambda x: float((judge.predict(x) == y).double().mean())} if scale else {}
             name = f"digits, guided at scale {scale:g}" if scale else "digits, unguided"
             figures += measure(name, denoiser, seed, y, train.shape, measures | judged, plan)

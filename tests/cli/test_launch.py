@@ -17,7 +17,7 @@ from condgen.cli import launch
 from condgen.data import load, parse_data
 from condgen.errors import UserError
 from condgen.recipes import ScoreStage
-from condgen.runs import read_json, read_rows, train_stage
+from condgen.runs import Train, read_json, read_rows
 from condgen.training import Processes
 
 NETWORK = {"kind": "mlp", "width": 16, "depth": 1, "embedding": 8}
@@ -60,7 +60,7 @@ def score(tmp_path_factory):
     tree = {"network": NETWORK, "labels": "embedding", "training": {"steps": 2, "batch": 16}}
     stage = ScoreStage.model_validate({"data": {"kind": "digits"}, "schedule": {"kind": "edm"}, "score": tree})
     folder = tmp_path_factory.mktemp("model") / "score"
-    list(train_stage("score", folder, stage, load(parse_data("digits"), "train"), Processes(cpu=True)))
+    list(Train("score", folder, stage, load(parse_data("digits"), "train")).run(Processes(cpu=True)))
     return folder
 
 

@@ -23,11 +23,11 @@ from condgen.recipes import (
     Method,
     SampleStage,
 )
-from condgen.runs import Folders, Models, calibrate_stage, diagnose_stage, sample_stage, train_stage
+from condgen.runs import Calibrate, Diagnose, Folders, Sample, Train
 from condgen.score import ScoreModel
 from condgen.training import Processes
 
-ALONE, CPU = Processes(cpu=True), torch.device("cpu")
+ALONE = Processes(cpu=True)
 
 
 @pytest.fixture
@@ -57,7 +57,7 @@ def test_calibration_names_the_level_and_writes_nothing(run, planted):
     shutil.rmtree(folder / "calibration")
     data = load(parse_data("digits"), "test")
     with pytest.raises(UserError, match=r"the classifier gives numbers that are not finite at noise level 0\.05"):
-        list(calibrate_stage("calibrate ce", stage, folder, run / "score", data, CPU))
+        list(Calibrate("calibrate ce", folder / "calibration", stage, run / "score", data).run(ALONE))
     assert not (folder / "calibration" / "calibration.json").exists()
 
 
@@ -69,7 +69,7 @@ def test_a_diagnosis_names_the_model_the_level_and_the_class(run, planted, tmp_p
     folders = Folders(run / "score", {}, {"ce": run / "classifier-ce"})
     words = r"the score of ce is not finite at noise level 0\.05 for 20 of 20 queries, first of class \d"
     with pytest.raises(UserError, match=words):
-        list(diagnose_stage(tmp_path / "d", stage, folders, load(parse_data("digits"), "train"), ALONE))
+        list(Diagnose("diagnose", tmp_path / "d", stage, folders, load(parse_data("digits"), "train")).run(ALONE))
     assert not (tmp_path / "d" / "diagnostics.json").exists()
 
 
@@ -111,7 +111,7 @@ def test_held_out_figures_that_are_not_finite_are_left_out_of_the_log(planted, t
         }
     )
     data = functools.partial(load, parse_data("digits"))
-    list(train_stage("classifier c", tmp_path / "c", stage, data("train"), ALONE, None, data("test")))
+    list(Train("classifier c", tmp_path / "c", stage, data("train"), held_out=data("test")).run(ALONE))
     rows = [json.loads(line) for line in (tmp_path / "c" / "log.jsonl").read_text().splitlines()]
     (found,) = [row for row in rows if "levels" in row]
     assert found["levels"]
@@ -122,12 +122,13 @@ def test_held_out_figures_that_are_not_finite_are_left_out_of_the_log(planted, t
 
 def test_many_bad_samples_beside_good_ones_are_not_said_to_be_all(run, planted, tmp_path):
     planted(faults.bad_guidance, 3, 5.0)
+    folders = Folders(run / "score", classifiers={"ce": run / "classifier-ce"})
     stage = SampleStage(method=Method(classifier="ce", nfe=3), labels=(3,) * 120 + (4,) * 30, batch=50)
-    work = sample_stage("sample", tmp_path / "s", stage, Models(run / "score", run / "classifier-ce"), ALONE)
+    work = Sample("sample", tmp_path / "s", stage, folders).run(ALONE)
     with pytest.raises(UserError, match="100 of 100 samples that were tried, of 150 in all, cannot be used"):
         list(work)
     stage = SampleStage(method=Method(classifier="ce", nfe=3), labels=(4,) * 30 + (3,) * 120, batch=50)
-    work = sample_stage("sample", tmp_path / "t", stage, Models(run / "score", run / "classifier-ce"), ALONE)
+    work = Sample("sample", tmp_path / "t", stage, folders).run(ALONE)
     with pytest.raises(UserError, match="sample: 120 of 150 samples cannot be used, of class '3'; with seed 30 "):
         list(work)
     assert len(list((tmp_path / "t").glob("*.png"))) == 30

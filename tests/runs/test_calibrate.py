@@ -18,12 +18,11 @@ from condgen.recipes import (
     ScoreStage,
     default_recipe,
 )
-from condgen.runs import Models, calibrate_stage, read_json, read_rows, train_stage
+from condgen.runs import Calibrate, Folders, Train, read_json, read_rows
 from condgen.settings import parse
 from condgen.training import Processes
 
 ALONE = Processes(cpu=True)
-CPU = torch.device("cpu")
 TRAIN, TEST = load(parse_data("digits"), "train"), load(parse_data("digits"), "test")
 FEW = CalibrateStage(calibrate=CalibrateRecipe(levels=(0.5, 1.5, 5), draws=1))
 
@@ -40,7 +39,7 @@ def small(part, loss="dlsm", **schedule):
 
 
 def train(folder, stage, score=None, held_out=None):
-    return train_stage(folder.name, folder, stage, TRAIN, ALONE, Models(score), held_out)
+    return Train(folder.name, folder, stage, TRAIN, Folders(score), held_out).run(ALONE)
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +80,7 @@ def test_stopping_anywhere_leaves_the_same_looks(stop_at, trained, tmp_path):
 
 
 def calibrated(root, classifier, stage=FEW, held_out=TEST, name="calibrate dlsm"):
-    return calibrate_stage(name, stage, classifier, root / "score", held_out, CPU)
+    return Calibrate(name, classifier / "calibration", stage, root / "score", held_out).run(ALONE)
 
 
 @pytest.fixture
@@ -146,7 +145,7 @@ def test_models_and_data_must_fit(trained, classifier, tmp_path):
         list(calibrated(trained, classifier, CalibrateStage(calibrate=CalibrateRecipe(levels=(1, 1000)))))
     with pytest.raises(UserError, match="one data set and schedule for both"):
         list(calibrated(trained, classifier, held_out=load(parse_data("moons"), "test")))
-    with pytest.raises(UserError, match="train it first"):
+    with pytest.raises(UserError, match="does not exist"):
         list(calibrated(trained, tmp_path / "none"))
     list(train(tmp_path / "vp", small("classifier", "ce", kind="vp")))
     with pytest.raises(UserError, match="one data set and schedule for both"):

@@ -12,8 +12,7 @@ from condgen.data import load, parse_data
 from condgen.denoiser import Denoiser
 from condgen.oracle import Oracle
 from condgen.recipes import DiagnoseRecipe, DiagnoseStage, Guidance, ScoreStage
-from condgen.runs import Folders, diagnose_stage, train_stage
-from condgen.runs.diagnose import _on_data
+from condgen.runs import Diagnose, Folders, Train
 from condgen.schedules import EDM
 from condgen.training import Processes
 
@@ -28,7 +27,7 @@ from condgen.data import load, parse_data
 from condgen.schedules import EDM
 from condgen.oracle import Oracle
 from condgen.recipes import DiagnoseStage
-from condgen.runs import Folders, diagnose_stage
+from condgen.runs import Diagnose, Folders
 from condgen.training import Processes
 score, told, out, stage = sys.argv[1:]
 Oracle.at_once = 3  # so that a share is more than one block
@@ -36,7 +35,7 @@ processes = Processes(cpu=True)
 stage = DiagnoseStage.model_validate_json(stage)
 place = Path(out) / str(processes.rank)  # process 0 writes, the others nothing
 folders, train = Folders(Path(score), {"told": Path(told)}), load(parse_data("moons"), "train")
-list(diagnose_stage(place, stage, folders, train, processes))
+list(Diagnose("diagnose", place, stage, folders, train).run(processes))
 processes.wait()
 torch.distributed.destroy_process_group()
 os._exit(0)  # an interpreter that is ending kills gloo's remaining threads, which now and then aborts the process
@@ -48,7 +47,7 @@ def score_model(folder, data, labels="none"):
     training = {"steps": 3, "batch": 16, "lr": 1e-3}
     about = {"data": {"kind": data}, "schedule": {"kind": "edm", "sigma_max": 20}}
     stage = ScoreStage.model_validate(about | {"score": {"network": network, "labels": labels, "training": training}})
-    list(train_stage("score", folder, stage, load(parse_data(data), "train"), ALONE))
+    list(Train("score", folder, stage, load(parse_data(data), "train")).run(ALONE))
     return folder
 
 
@@ -86,7 +85,7 @@ def test_many_processes_find_what_one_finds(count, queries, moons, tmp_path):
     recipe = DiagnoseRecipe.model_validate({"levels": (0.5, 2.0), "queries": queries, "grid": grid})
     stage = DiagnoseStage(diagnose=recipe, methods={"told": Guidance(score="told")})
     folders = Folders(moons[0], {"told": moons[1]})
-    list(diagnose_stage(tmp_path / "alone", stage, folders, load(parse_data("moons"), "train"), ALONE))
+    list(Diagnose("diagnose", tmp_path / "alone", stage, folders, load(parse_data("moons"), "train")).run(ALONE))
     alone = json.loads((tmp_path / "alone" / "diagnostics.json").read_text())["rows"]
     together = shared_diagnosis(moons, stage, tmp_path / "together", count)
     assert len(alone) == len(together) == 3 * 4
@@ -116,7 +115,8 @@ def test_perfect_models_of_images_have_no_error_and_queries_come_in_blocks():
     stage = DiagnoseStage(
         diagnose=DiagnoseRecipe(levels=(0.1, 1.0, 10.0), queries=150), methods={"told": Guidance(score="told")}
     )
-    work, progress = _on_data(stage, oracle, perfect, {"told": perfect}, ALONE), []
+    work = Diagnose("diagnose", None, stage, None, data)._on_data(oracle, perfect, {"told": perfect}, ALONE)
+    progress = []
     while True:
         try:
             progress.append(next(work))

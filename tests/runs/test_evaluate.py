@@ -12,10 +12,10 @@ from condgen.data import load, parse_data
 from condgen.metrics import REAL, Measures
 from condgen.networks.cifar_resnet import CifarResNet
 from condgen.recipes import EvaluateStage, Recipe
-from condgen.runs import evaluate_stage
+from condgen.runs import Evaluate
 from condgen.runs.layout import MANIFEST
 from condgen.runs.sample_folder import write_samples
-from condgen.runs.stage import open_stage
+from condgen.runs.stage import open_folder
 from condgen.training import Processes
 
 ALONE = Processes(cpu=True)
@@ -23,7 +23,7 @@ ALONE = Processes(cpu=True)
 
 def album(folder, x, y, names):
     """A folder of samples as the sampling stage leaves it."""
-    stage = open_stage("sample", folder, "key", EvaluateStage())
+    stage = open_folder("sample", folder, "key", EvaluateStage())
     rows = [{"class": int(label), "name": names[label], "seed": 100 + i} for i, label in enumerate(y)]
     write_samples(folder, range(len(y)), x, rows)
     stage.finish([MANIFEST])
@@ -41,7 +41,7 @@ def evaluated(digits, tmp_path):
     x = torch.cat((train.floats()[:3], test.floats()[:57]))
     y = torch.cat((train.y[:3], test.y[:57]))
     samples = {"mostly new": album(tmp_path / "s", x, y, train.names)}
-    list(evaluate_stage(tmp_path / "run" / "e", EvaluateStage(), samples, train, test, ALONE))
+    list(Evaluate("evaluate", tmp_path / "run" / "e", EvaluateStage(), samples, train, test).run(ALONE))
     return tmp_path / "run"
 
 
@@ -74,7 +74,7 @@ def test_another_network_under_the_same_name_is_measured_anew(digits, tmp_path):
     for seed in (0, 0, 1):
         torch.manual_seed(seed)
         save_file(CifarResNet(3, 10, 8).state_dict(), weights)
-        work = list(evaluate_stage(tmp_path / "e", stage, samples, train, test, ALONE))
+        work = list(Evaluate("evaluate", tmp_path / "e", stage, samples, train, test).run(ALONE))
         rows = json.loads((tmp_path / "e" / "metrics.json").read_text())["rows"]
         values.append((bool(work), next(row["value"] for row in rows if row["metric"] == "FD@60")))
         assert {row["features"] for row in rows if row["metric"] == "FD@60"} == {"net"}

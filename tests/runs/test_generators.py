@@ -8,7 +8,7 @@ from condgen.errors import UserError
 from condgen.networks import ClassEmbedding
 from condgen.recipes import ClassifierStage, GeneratorStage, ScoreStage
 from condgen.rng import keyed_generator
-from condgen.runs import Models, train_stage
+from condgen.runs import Folders, Train
 from condgen.runs.generators import generator_task
 from condgen.score import ScoreModel
 from condgen.training import Processes
@@ -34,16 +34,17 @@ def generator_stage(**changes):
 def trained(tmp_path_factory):
     root = tmp_path_factory.mktemp("trained")
     for labels in ("none", "embedding", "separate"):
-        list(train_stage(labels, root / labels, score_stage(labels), DATA, ALONE))
+        list(Train(labels, root / labels, score_stage(labels), DATA).run(ALONE))
     classifier = ClassifierStage.model_validate(
         SHARED | {"classifier": {"network": NETWORK, "objective": {"loss": "ce"}, "training": TRAINING}}
     )
-    list(train_stage("ce", root / "ce", classifier, DATA, ALONE))
+    list(Train("ce", root / "ce", classifier, DATA).run(ALONE))
     return root
 
 
-def task(stage, **folders):
-    return generator_task(stage, DATA, Models(**folders), CPU)
+def task(stage, score=None, classifier=None, guide=None):
+    folders = Folders(score, {"weak": guide} if guide else {}, {"ce": classifier} if classifier else {})
+    return generator_task(stage, DATA, folders, CPU)
 
 
 def tables(net):
@@ -122,13 +123,13 @@ def test_a_lighter_teacher_may_have_a_network_per_class(precision, trained):
 
 def test_a_likelihood_term_needs_a_classifier_of_the_same_data(trained):
     stage = generator_stage(likelihood={"classifier": "ce", "weight": 0.5})
-    likely = task(stage, score=trained / "embedding", likelihood=trained / "ce").likely
+    likely = task(stage, score=trained / "embedding", classifier=trained / "ce").likely
     assert likely.term.weight == 0.5
     assert not any(parameter.requires_grad for parameter in likely.classifier.parameters())
-    with pytest.raises(UserError, match="name its folder with --likelihood"):
+    with pytest.raises(UserError, match="there is no classifier 'ce' among: none"):
         task(stage, score=trained / "embedding")
     with pytest.raises(UserError, match="holds a score model, where a classifier is needed"):
-        task(stage, score=trained / "embedding", likelihood=trained / "none")
+        task(stage, score=trained / "embedding", classifier=trained / "none")
     moons = load(parse_data("moons"), "train")
     alone = generator_stage(
         network=NETWORK,
@@ -137,7 +138,7 @@ def test_a_likelihood_term_needs_a_classifier_of_the_same_data(trained):
         likelihood={"classifier": "ce"},
     )
     with pytest.raises(UserError, match="use one data set and schedule for both"):
-        generator_task(alone, moons, Models(likelihood=trained / "ce"), CPU)
+        generator_task(alone, moons, Folders(classifiers={"ce": trained / "ce"}), CPU)
 
 
 @pytest.mark.parametrize("level", [1e-9, 1e6])
@@ -152,7 +153,7 @@ def test_the_noise_levels_of_mismatching_suit_the_width_of_the_data():
     stage = generator_stage(network=NETWORK, objective=objective, teacher=None)
     moons = load(parse_data("moons"), "train")
     for data, unit in ((DATA, 1.0), (moons, 2 * moons.standard_deviation())):
-        critic = generator_task(stage, data, Models(), CPU).critic
+        critic = generator_task(stage, data, Folders(), CPU).critic
         assert critic.schedule.noise_range[1] == pytest.approx(0.3103 * unit, rel=1e-3)
 
 

@@ -19,16 +19,15 @@ from condgen.recipes import (
     ScoreStage,
 )
 from condgen.runs import (
+    Diagnose,
     Folders,
-    Models,
+    Sample,
+    Train,
     default_methods_in,
-    diagnose_stage,
     file_key,
     read_json,
     read_rows,
     read_samples,
-    sample_stage,
-    train_stage,
 )
 from condgen.score import ScoreModel
 from condgen.training import Processes
@@ -58,11 +57,11 @@ def trained(tmp_path_factory):
         ("told", "embedding", {"snapshots": [3, 5]}),
         ("each", "separate", {"steps": 2}),
     ):
-        list(train_stage(f"score {name}", root / name, score_stage(labels, **changes), DATA, ALONE))
+        list(Train(f"score {name}", root / name, score_stage(labels, **changes), DATA).run(ALONE))
     for loss in ("ce", "dlsm"):
         recipe = {"network": NETWORK, "objective": {"loss": loss}, "training": training(steps=3)}
         stage = ClassifierStage.model_validate(SHARED | {"classifier": recipe})
-        list(train_stage(f"classifier {loss}", root / loss, stage, DATA, ALONE, Models(root / "none")))
+        list(Train(f"classifier {loss}", root / loss, stage, DATA, Folders(root / "none")).run(ALONE))
     return root
 
 
@@ -73,7 +72,7 @@ def trained(tmp_path_factory):
 def test_a_snapshot_is_the_average_after_that_step_and_loads_as_a_model(trained, tmp_path):
     assert sorted(path.name for path in (trained / "told" / "snapshots").iterdir()) == ["3", "5"]
     stage = score_stage("embedding", snapshots=[3, 5])
-    work = train_stage("score", tmp_path / "s", stage, DATA, ALONE)
+    work = Train("score", tmp_path / "s", stage, DATA).run(ALONE)
     for _ in itertools.islice(work, 5):
         pass
     work.close()  # which saves the state after five steps
@@ -82,7 +81,7 @@ def test_a_snapshot_is_the_average_after_that_step_and_loads_as_a_model(trained,
     assert snapshot.config == ScoreModel.load(trained / "told").config
     for name, tensor in snapshot.state_dict().items():
         assert torch.equal(tensor, state[f"ema/{name}"])
-    list(train_stage("score", tmp_path / "s", stage, DATA, ALONE))
+    list(Train("score", tmp_path / "s", stage, DATA).run(ALONE))
     for place in (".", "snapshots/3", "snapshots/5"):
         expected, found = (
             load_tensors(root / place / "model.safetensors")[0] for root in (trained / "told", tmp_path / "s")
@@ -96,39 +95,41 @@ def test_a_snapshot_is_the_average_after_that_step_and_loads_as_a_model(trained,
 LABELS = (3, 3, 7, 7, 0)
 
 
-def draw(folder, method, models, labels=LABELS):
+def draw(folder, method, folders, labels=LABELS):
     stage = SampleStage(method=Method(sampler="heun", steps=4, **method), labels=labels, seed=5)
-    events = list(sample_stage("sample", folder, stage, models, ALONE))
+    events = list(Sample("sample", folder, stage, folders).run(ALONE))
     return events, read_samples(folder)[0] if events else None
 
 
 @pytest.mark.parametrize(
-    ("method", "score", "other", "evaluations"),
+    ("method", "score", "guide", "evaluations"),
     [
-        ({}, "none", {}, 7),
-        ({}, "told", {}, 7),
-        ({}, "each", {}, 7),
-        ({"classifier": "c", "scale": 2}, "none", {"classifier": "ce"}, 7),
-        ({"classifier": "c", "scale": 2}, "told", {"classifier": "ce"}, 7),
-        ({"guide": "unlabelled", "scale": 2}, "told", {}, 14),
-        ({"guide": "unlabelled", "scale": 1}, "told", {}, 7),
-        ({"guide": "unlabelled", "scale": 2, "interval": (5, 50)}, "told", {}, 8),
-        ({"guide": "early", "scale": 2}, "told", {"guide": "told/snapshots/3"}, 14),
-        ({"guide": "none", "scale": 2}, "each", {"guide": "none"}, 14),
+        ({}, "none", "", 7),
+        ({}, "told", "", 7),
+        ({}, "each", "", 7),
+        ({"classifier": "c", "scale": 2}, "none", "", 7),
+        ({"classifier": "c", "scale": 2}, "told", "", 7),
+        ({"guide": "unlabelled", "scale": 2}, "told", "", 14),
+        ({"guide": "unlabelled", "scale": 1}, "told", "", 7),
+        ({"guide": "unlabelled", "scale": 2, "interval": (5, 50)}, "told", "", 8),
+        ({"guide": "early", "scale": 2}, "told", "told/snapshots/3", 14),
+        ({"guide": "none", "scale": 2}, "each", "none", 14),
     ],
 )
-def test_every_guidance_draws_and_its_evaluations_are_counted(method, score, other, evaluations, trained, tmp_path):
-    models = Models(score=trained / score, **{role: trained / place for role, place in other.items()})
-    _, x = draw(tmp_path / "s", method, models)
+def test_every_guidance_draws_and_its_evaluations_are_counted(method, score, guide, evaluations, trained, tmp_path):
+    classifiers = {"c": trained / "ce"} if "classifier" in method else {}
+    scores = {method["guide"]: trained / guide} if guide else {}
+    folders = Folders(trained / score, scores, classifiers)
+    _, x = draw(tmp_path / "s", method, folders)
     assert x.shape == (5, 1, 8, 8)
     assert read_json(tmp_path / "s" / "stage.json")["evaluations_per_image"] == evaluations
     row = read_rows(tmp_path / "s" / "manifest.jsonl")[0]
     assert ("guide" in row) == bool(method)
-    assert not draw(tmp_path / "s", method, models)[0]
+    assert not draw(tmp_path / "s", method, folders)[0]
 
 
 def test_scale_one_is_the_conditional_model_and_other_scales_are_not(trained, tmp_path):
-    told = Models(trained / "told")
+    told = Folders(trained / "told")
     pictures = [
         draw(tmp_path / str(number), method, told)[1]
         for number, method in enumerate(({}, {"guide": "unlabelled"}, {"guide": "unlabelled", "scale": 4}))
@@ -156,25 +157,28 @@ def calibrated(trained, tmp_path):
 
 
 def test_a_calibrated_scale_is_read_and_its_change_is_seen(trained, calibrated, tmp_path):
-    models, method = Models(trained / "none", calibrated), {"classifier": "c", "scale": "calibrated"}
-    _, by_curve = draw(tmp_path / "curve", method, models)
-    _, by_number = draw(tmp_path / "number", {"classifier": "c", "scale": 3}, models)
+    folders, method = (
+        Folders(trained / "none", classifiers={"c": calibrated}),
+        {"classifier": "c", "scale": "calibrated"},
+    )
+    _, by_curve = draw(tmp_path / "curve", method, folders)
+    _, by_number = draw(tmp_path / "number", {"classifier": "c", "scale": 3}, folders)
     torch.testing.assert_close(by_curve, by_number, rtol=0, atol=1e-6)
-    assert not draw(tmp_path / "curve", method, models)[0]
+    assert not draw(tmp_path / "curve", method, folders)[0]
     calibrate(calibrated, trained / "none", [0.1, 10], [0, 0])
-    _, unguided = draw(tmp_path / "curve", method, models)
-    assert torch.equal(unguided, draw(tmp_path / "plain", {}, models)[1])
+    _, unguided = draw(tmp_path / "curve", method, folders)
+    assert torch.equal(unguided, draw(tmp_path / "plain", {}, folders)[1])
 
 
 def test_a_calibration_belongs_to_its_score_model(trained, calibrated, tmp_path):
     method = {"classifier": "c", "scale": "calibrated"}
     with pytest.raises(UserError, match="measured with another score model"):
-        draw(tmp_path / "other", method, Models(trained / "told", calibrated))
+        draw(tmp_path / "other", method, Folders(trained / "told", classifiers={"c": calibrated}))
 
 
 def test_a_model_cannot_guide_itself(trained, tmp_path):
     with pytest.raises(UserError, match="did you mean --guide unlabelled"):
-        draw(tmp_path / "own", {"guide": "early", "scale": 2}, Models(trained / "told", guide=trained / "told"))
+        draw(tmp_path / "own", {"guide": "early", "scale": 2}, Folders(trained / "told", {"early": trained / "told"}))
 
 
 # ----------------------------------------------------------------------------------------------------
@@ -206,7 +210,7 @@ def test_every_method_has_its_errors(trained, calibrated, tmp_path):
     stage = DiagnoseStage(diagnose=DiagnoseRecipe(levels=(0.5, 2), queries=12), methods=methods)
 
     def diagnose():
-        return list(diagnose_stage(tmp_path / "d", stage, folders, DATA, ALONE))
+        return list(Diagnose("diagnose", tmp_path / "d", stage, folders, DATA).run(ALONE))
 
     assert diagnose()
     found = read_json(tmp_path / "d" / "diagnostics.json")
@@ -225,9 +229,9 @@ def test_every_method_has_its_errors(trained, calibrated, tmp_path):
     calibrate(calibrated, trained / "none", [1], [2])
     assert diagnose()  # the calibration is an input
     with pytest.raises(UserError, match="no unconditional score"):
-        list(diagnose_stage(tmp_path / "e", stage, folders._replace(score=trained / "each"), DATA, ALONE))
+        list(Diagnose("diagnose", tmp_path / "e", stage, folders._replace(main=trained / "each"), DATA).run(ALONE))
     with pytest.raises(UserError, match="there is no score model 'told' among: none"):
-        list(diagnose_stage(tmp_path / "e", stage, folders._replace(scores={}), DATA, ALONE))
+        list(Diagnose("diagnose", tmp_path / "e", stage, folders._replace(scores={}), DATA).run(ALONE))
 
 
 # ----------------------------------------------------------------------------------------------------

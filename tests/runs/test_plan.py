@@ -8,6 +8,7 @@ import pytest
 from condgen.data import load, parse_data
 from condgen.recipes import load_recipe
 from condgen.runs import estimate, plan, read_json, run_recipe, run_seeds
+from condgen.runs.plan import states
 from condgen.training import Processes
 
 ALONE = Processes(cpu=True)
@@ -42,9 +43,11 @@ def recipe(tmp_path):
 
 def test_every_stage_comes_after_its_inputs_and_says_which_they_are(recipe, tmp_path):
     stages = plan(recipe, tmp_path / "run", *MOONS)
-    inputs = {stage.name: {one.name for one in stage.inputs} for stage in stages}
-    for place, stage in enumerate(stages):
-        assert set(stage.inputs) <= set(stages[:place])
+    by_folder = {stage.folder: stage.name for stage in stages}
+    inputs = {}
+    for stage in stages:
+        inputs[stage.name] = {by_folder[path] for file in stage.reads() for path in file.parents if path in by_folder}
+        assert inputs[stage.name] <= inputs.keys() - {stage.name}  # each comes after its inputs
     assert inputs["score"] == inputs["score told"] == set()
     assert inputs["classifier dlsm"] == {"score"}
     assert inputs["calibrate ce"] == {"classifier ce", "score"}
@@ -76,15 +79,15 @@ def test_states_and_estimates_before_amid_and_after_a_run(recipe, tmp_path):
         assert (found.state, found.done) == ("finished", found.total), found.stage
         assert not found.seconds
     assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == contents
-    assert {stage.state for stage in plan(recipe, folder, *MOONS)} == {"finished"}
+    assert set(states(plan(recipe, folder, *MOONS)).values()) == {"finished"}
 
     shutil.rmtree(folder / "samples" / "guided")
     longer = recipe.model_copy(update={"seed": 1})
-    states = {stage.name: stage.state for stage in plan(recipe, folder, *MOONS)}
-    assert states["sample guided"] == "to do"
-    assert states["evaluate"] == "to do"
-    assert states["sample one"] == "finished"
-    assert {stage.name: stage.state for stage in plan(longer, folder, *MOONS)}["score"] == "changed"
+    found = states(plan(recipe, folder, *MOONS))
+    assert found[folder / "samples" / "guided"] == "to do"
+    assert found[folder / "evaluation"] == "to do"
+    assert found[folder / "samples" / "one"] == "finished"
+    assert states(plan(longer, folder, *MOONS))[folder / "score"] == "changed"
 
 
 def test_seeds_give_the_mean_and_the_standard_deviation_of_their_runs(recipe, tmp_path):

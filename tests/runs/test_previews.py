@@ -8,7 +8,7 @@ import torch
 
 from condgen.data import load, parse_data
 from condgen.recipes import GeneratorStage
-from condgen.runs import read_rows, train_stage
+from condgen.runs import Train, read_rows
 from condgen.runs.previews import read_previews
 from condgen.training import Processes
 
@@ -31,7 +31,7 @@ def stage(kind="digits", **changes):
 
 
 def train(folder, settings, data=DIGITS):
-    return train_stage("generator", folder, settings, data[0], ALONE, held_out=data[1])
+    return Train("generator", folder, settings, data[0], held_out=data[1]).run(ALONE)
 
 
 def looks_logged(folder):

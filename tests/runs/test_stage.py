@@ -7,29 +7,29 @@ import pytest
 from condgen.errors import UserError
 from condgen.recipes import EvaluateStage
 from condgen.runs import lock, read_rows
-from condgen.runs.stage import open_stage
+from condgen.runs.stage import open_folder
 
 SETTINGS = EvaluateStage(seed=3)
 
 
 def test_a_stage_is_fresh_then_resumed_then_finished(tmp_path):
     folder = tmp_path / "run"
-    stage = open_stage("work", folder, "key", SETTINGS)
+    stage = open_folder("work", folder, "key", SETTINGS)
     assert not stage.finished
     assert (folder / "recipe.yaml").read_text().startswith("seed: 3\n")
     stage.note(progress=1)
-    again = open_stage("work", folder, "key", SETTINGS)
+    again = open_folder("work", folder, "key", SETTINGS)
     assert (again.finished, again.record["progress"]) == (False, 1)
     again.note()
     assert again.record["seconds"] >= stage.record["seconds"]
     again.finish(what="all")
-    assert open_stage("work", folder, "key", SETTINGS).finished
+    assert open_folder("work", folder, "key", SETTINGS).finished
 
 
 def test_other_settings_set_the_old_folder_aside(tmp_path):
     folder = tmp_path / "run"
     for number, key in enumerate(("a" * 16, "b" * 16, "a" * 16, "c" * 16)):
-        stage = open_stage("work", folder, key, SETTINGS)
+        stage = open_folder("work", folder, key, SETTINGS)
         assert not stage.finished
         (folder / "file").write_text(str(number))
         stage.finish()
@@ -45,11 +45,11 @@ def test_other_settings_set_the_old_folder_aside(tmp_path):
 def test_a_folder_of_foreign_files_is_refused(tmp_path):
     (tmp_path / "thesis.txt").write_text("mine")
     with pytest.raises(UserError, match="files that condgen did not write"):
-        open_stage("work", tmp_path, "key", SETTINGS)
+        open_folder("work", tmp_path, "key", SETTINGS)
 
 
 def test_the_log_forgets_steps_that_come_again(tmp_path):
-    stage = open_stage("work", tmp_path / "run", "key", SETTINGS)
+    stage = open_folder("work", tmp_path / "run", "key", SETTINGS)
     for step in (10, 20, 30):
         stage.log({"step": step})
     with (stage.folder / "log.jsonl").open("a") as file:
@@ -59,7 +59,7 @@ def test_the_log_forgets_steps_that_come_again(tmp_path):
 
 
 def test_a_full_disk_does_not_lose_the_old_record(tmp_path, monkeypatch):
-    stage = open_stage("work", tmp_path / "run", "key", SETTINGS)
+    stage = open_folder("work", tmp_path / "run", "key", SETTINGS)
 
     def full(*_):
         raise OSError(28, "No space left on device")
@@ -74,10 +74,9 @@ def test_setting_aside_keeps_the_lock_and_says_where(tmp_path):
     folder = tmp_path / "run"
     code = f"from pathlib import Path; from condgen.runs.stage import lock\nwith lock(Path({str(folder)!r})): pass"
     with lock(folder):
-        open_stage("work", folder, "a" * 16, SETTINGS).finish()
-        again = open_stage("work", folder, "b" * 16, SETTINGS)
-        (event,) = again.start()
-        assert event.message.endswith(f"the earlier run is kept in {tmp_path / 'run.before-aaaaaaaa'}")
+        open_folder("work", folder, "a" * 16, SETTINGS).finish()
+        again = open_folder("work", folder, "b" * 16, SETTINGS)
+        assert again.message.endswith(f"the earlier run is kept in {tmp_path / 'run.before-aaaaaaaa'}")
         second = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert "another condgen process is at work" in second.stderr
     with lock(folder):  # and it is free again
@@ -85,17 +84,17 @@ def test_setting_aside_keeps_the_lock_and_says_where(tmp_path):
 
 
 def test_a_stage_of_another_kind_is_not_moved_away(tmp_path):
-    open_stage("score", tmp_path / "run", "a" * 16, SETTINGS).finish()
+    open_folder("score", tmp_path / "run", "a" * 16, SETTINGS).finish()
     with pytest.raises(UserError, match=r"another kind \(score\)"):
-        open_stage("generator", tmp_path / "run", "b" * 16, SETTINGS)
+        open_folder("generator", tmp_path / "run", "b" * 16, SETTINGS)
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
 
 
 def test_finished_means_that_the_files_are_there(tmp_path):
     folder = tmp_path / "run"
-    stage = open_stage("work", folder, "key", SETTINGS)
+    stage = open_folder("work", folder, "key", SETTINGS)
     (folder / "result").touch()
     stage.finish(["result"])
-    assert open_stage("work", folder, "key", SETTINGS).finished
+    assert open_folder("work", folder, "key", SETTINGS).finished
     (folder / "result").unlink()
-    assert not open_stage("work", folder, "key", SETTINGS).finished
+    assert not open_folder("work", folder, "key", SETTINGS).finished

@@ -22,7 +22,7 @@ from condgen.recipes import (
     default_recipe,
 )
 from condgen.rng import Streams
-from condgen.runs import Models, evaluate_stage, read_rows, read_samples, sample_stage, train_stage
+from condgen.runs import Evaluate, Folders, Sample, Train, read_rows, read_samples
 from condgen.runs.layout import MANIFEST
 from condgen.training import Processes
 
@@ -57,29 +57,29 @@ def small(part):
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     root = tmp_path_factory.mktemp("trained")
-    list(train_stage("score", root / "score", small("score"), DATA, ALONE))
-    list(train_stage("adversarial", root / "adversarial", small("adversarial"), DATA, ALONE))
-    list(train_stage("classifier", root / "classifier", small("classifier"), DATA, ALONE, Models(root / "score")))
+    list(Train("score", root / "score", small("score"), DATA).run(ALONE))
+    list(Train("adversarial", root / "adversarial", small("adversarial"), DATA).run(ALONE))
+    list(Train("classifier", root / "classifier", small("classifier"), DATA, Folders(root / "score")).run(ALONE))
     for loss in ("smm", "dmd", "sid"):
-        list(train_stage(loss, root / loss, small(loss), DATA, ALONE))
+        list(Train(loss, root / loss, small(loss), DATA).run(ALONE))
     return root
 
 
 @pytest.mark.parametrize("part", ["score", "adversarial", "classifier", "smm", "dmd", "sid"])
 @pytest.mark.parametrize("stop_at", [1, 6, 12])
 def test_stopping_anywhere_and_going_on_gives_the_same_bits(part, stop_at, trained, tmp_path):
-    work = train_stage(part, tmp_path / part, small(part), DATA, ALONE, Models(trained / "score"))
+    work = Train(part, tmp_path / part, small(part), DATA, Folders(trained / "score")).run(ALONE)
     for _ in itertools.islice(work, stop_at):
         pass
     work.close()
-    list(train_stage(part, tmp_path / part, small(part), DATA, ALONE, Models(trained / "score")))
+    list(Train(part, tmp_path / part, small(part), DATA, Folders(trained / "score")).run(ALONE))
     expected, about = load_tensors(trained / part / "model.safetensors")
     found, same = load_tensors(tmp_path / part / "model.safetensors")
     assert about == same
     assert all(torch.equal(expected[name], found[name]) for name in expected)
     logs = [[row["step"] for row in read_rows(root / part / "log.jsonl")] for root in (trained, tmp_path)]
     assert logs[0] == logs[1] == [4, 8, 12]
-    assert not list(train_stage(part, tmp_path / part, small(part), DATA, ALONE, Models(trained / "score")))
+    assert not list(Train(part, tmp_path / part, small(part), DATA, Folders(trained / "score")).run(ALONE))
 
 
 def test_a_model_with_an_adversary_is_a_score_model_like_any_other(trained, tmp_path):
@@ -93,14 +93,15 @@ def test_a_model_with_an_adversary_is_a_score_model_like_any_other(trained, tmp_
     for row in read_rows(trained / "adversarial" / "log.jsonl"):
         assert {"loss", "dsm", "adversarial", "discriminator_real", "discriminator_fake"} <= row.keys()
     stage = SampleStage(method=METHODS["guided"], labels=(3, 7))
-    list(sample_stage("s", tmp_path / "s", stage, Models(trained / "adversarial", trained / "classifier"), ALONE))
+    folders = Folders(trained / "adversarial", classifiers={"c": trained / "classifier"})
+    list(Sample("s", tmp_path / "s", stage, folders).run(ALONE))
     assert read_samples(tmp_path / "s")[0].shape == (2, 1, 8, 8)
 
 
 def test_a_killed_training_goes_on_from_the_last_state_with_its_discriminator(trained, tmp_path):
     """What a kill leaves: the state of step 5, and rows of the log beyond it."""
     folder = tmp_path / "a"
-    work = train_stage("adversarial", folder, small("adversarial"), DATA, ALONE)
+    work = Train("adversarial", folder, small("adversarial"), DATA).run(ALONE)
     for _ in itertools.islice(work, 5):
         pass
     next(work)  # the state of step 5 is on disk
@@ -110,7 +111,7 @@ def test_a_killed_training_goes_on_from_the_last_state_with_its_discriminator(tr
     work.close()
     for name, content in kept.items():
         (folder / name).write_bytes(content)
-    done = [event.done for event in train_stage("adversarial", folder, small("adversarial"), DATA, ALONE)]
+    done = [event.done for event in Train("adversarial", folder, small("adversarial"), DATA).run(ALONE)]
     assert done == list(range(6, 13))
     expected, _ = load_tensors(trained / "adversarial" / "model.safetensors")
     found, _ = load_tensors(folder / "model.safetensors")
@@ -130,9 +131,9 @@ LABELS = tuple(label for label in range(10) for _ in range(2))
 
 
 def draw(root, folder, method, *, batch=7, labels=LABELS, seed=5):
-    models = Models(root / "score", root / "classifier", root / "smm")
+    folders = Folders(root / "score", classifiers={"c": root / "classifier"}, generators={"smm": root / "smm"})
     stage = SampleStage(method=method, labels=labels, seed=seed, batch=batch)
-    return sample_stage("sample", folder, stage, models, ALONE)
+    return Sample("sample", folder, stage, folders).run(ALONE)
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -264,7 +265,8 @@ def test_evaluation_is_written_once_and_remade_when_samples_change(trained, tmp_
     list(draw(trained, tmp_path / "s", METHODS["one step"]))
 
     def evaluate():
-        return list(evaluate_stage(tmp_path / "e", EvaluateStage(), {"one step": tmp_path / "s"}, DATA, test, ALONE))
+        samples = {"one step": tmp_path / "s"}
+        return list(Evaluate("evaluate", tmp_path / "e", EvaluateStage(), samples, DATA, test).run(ALONE))
 
     assert evaluate()
     metrics = json.loads((tmp_path / "e" / "metrics.json").read_text())

@@ -10,7 +10,7 @@ from condgen.checkpoint import load_tensors
 from condgen.data import load, parse_data
 from condgen.errors import UserError
 from condgen.recipes import ClassifierStage, GeneratorStage, ScoreStage, content_key, default_recipe
-from condgen.runs import train_stage
+from condgen.runs import Train
 from condgen.training import Processes
 
 ALONE = Processes(cpu=True)
@@ -39,24 +39,24 @@ def spoilt(monkeypatch, steps):
 
 def test_weights_are_those_of_the_last_good_step_and_the_same_command_says_the_same(monkeypatch, tmp_path):
     small, data = stage()
-    work = train_stage("score", tmp_path / "good", small, data, ALONE)
+    work = Train("score", tmp_path / "good", small, data).run(ALONE)
     assert [progress.done for progress in itertools.islice(work, 7)] == list(range(1, 8))
     work.close()
     spoilt(monkeypatch, range(7, 10**6))
     errors = []
     for _ in range(2):
         with pytest.raises(UserError) as error:
-            list(train_stage("score", tmp_path / "bad", small, data, ALONE))
+            list(Train("score", tmp_path / "bad", small, data).run(ALONE))
         errors.append(str(error.value))
         good, bad = (load_tensors(tmp_path / name / "state" / "state.safetensors")[0] for name in ("good", "bad"))
         assert all(torch.equal(good[name], bad[name]) for name in good if name.startswith("models/"))
     assert errors[0] == errors[1]
     monkeypatch.undo()
     more, _ = stage(skip_limit=30)  # is no part of the key: training goes on from there
-    first, *_ = train_stage("score", tmp_path / "bad", more, data, ALONE)
+    first, *_ = Train("score", tmp_path / "bad", more, data).run(ALONE)
     assert first.done == 18
     gentler, _ = stage(lr=1e-4)
-    assert len(list(train_stage("score", tmp_path / "bad", gentler, data, ALONE))) > 40  # set aside, and begun anew
+    assert len(list(Train("score", tmp_path / "bad", gentler, data).run(ALONE))) > 40  # set aside, and begun anew
 
 
 def test_a_few_bad_rows_are_named_by_noise_level_and_class(monkeypatch, tmp_path):
@@ -71,7 +71,7 @@ def test_a_few_bad_rows_are_named_by_noise_level_and_class(monkeypatch, tmp_path
 
     monkeypatch.setattr(tasks, "score_matching_loss", planted)
     small, data = stage()
-    said = [progress.message for progress in train_stage("score", tmp_path, small, data, ALONE) if progress.message]
+    said = [progress.message for progress in Train("score", tmp_path, small, data).run(ALONE) if progress.message]
     assert len(said) == 1
     assert "score, step 4: loss is not a finite number (1 of 8 rows, the worst at noise level" in said[0]
     rows = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
@@ -86,7 +86,7 @@ def test_a_few_bad_rows_are_named_by_noise_level_and_class(monkeypatch, tmp_path
 def test_a_few_bad_batches_are_told_and_training_goes_on(monkeypatch, tmp_path):
     spoilt(monkeypatch, {4, 11, 12})
     small, data = stage()
-    assert len(list(train_stage("score", tmp_path, small, data, ALONE))) == 40
+    assert len(list(Train("score", tmp_path, small, data).run(ALONE))) == 40
     rows = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
     rows = [row for row in rows if "lr" in row]
     assert [row.get("skipped", 0) for row in rows] == [1, 1, 3, 3, 3, 3, 3, 3]

@@ -4,18 +4,16 @@ import itertools
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
 from condgen.data import load, parse_data
 from condgen.recipes import SampleRecipe, SampleStage, ScoreStage, default_recipe
-from condgen.runs import Models, read_json, read_rows, sample_stage, train_stage, trajectory_stage
+from condgen.runs import Folders, Sample, Train, Trajectories, read_json, read_rows
 from condgen.runs.layout import TRAJECTORIES
 from condgen.runs.plan import trajectories_of
 from condgen.training import Processes
 
 ALONE = Processes(cpu=True)
-CPU = torch.device("cpu")
 METHODS = {"plain": {"steps": 12}, "own": {"sampler": "adaptive-ode"}, "short": {"sampler": "ddim", "steps": 3}}
 
 
@@ -32,16 +30,16 @@ def model(request, tmp_path_factory):
     base["score"]["network"] |= {"width": 16, "depth": 1}
     stage = ScoreStage.model_validate({key: base[key] for key in ("data", "schedule", "seed", "score")})
     folder = tmp_path_factory.mktemp(request.param) / "score"
-    list(train_stage("score", folder, stage, data, ALONE))
-    return Models(folder), data
+    list(Train("score", folder, stage, data).run(ALONE))
+    return Folders(folder), data
 
 
 def test_trajectories_end_in_the_samples_of_their_seeds(model, tmp_path):
-    models, data = model
+    folders, data = model
     stage = trajectories_of(recipe_of(trajectories=2), data)
     if data.is_images:
         assert (stage.labels, stage.seeds) == ((0, 1), (7, 10))
-    work = list(trajectory_stage(tmp_path / "t", stage, dict.fromkeys(METHODS, models), CPU))
+    work = list(Trajectories("trajectories", tmp_path / "t", stage, folders).run(ALONE))
     assert work
     rows = read_json(tmp_path / "t" / TRAJECTORIES)["rows"]
     assert [(row["method"], row["class"], row["seed"]) for row in rows] == [
@@ -49,7 +47,7 @@ def test_trajectories_end_in_the_samples_of_their_seeds(model, tmp_path):
     ]
     labels = tuple(y for y in range(2) for _ in range(3))
     for name, method in stage.methods.items():
-        list(sample_stage("s", tmp_path / name, SampleStage(method=method, labels=labels, seed=7), models, ALONE))
+        list(Sample("s", tmp_path / name, SampleStage(method=method, labels=labels, seed=7), folders).run(ALONE))
         drawn = {row["seed"]: row for row in read_rows(tmp_path / name / "manifest.jsonl")}
         for row in rows:
             if row["method"] != name:
@@ -70,12 +68,12 @@ def test_trajectories_end_in_the_samples_of_their_seeds(model, tmp_path):
 
 
 def test_trajectories_are_drawn_once_and_again_when_methods_change(model, tmp_path):
-    models, data = model
-    opened, stage = dict.fromkeys(METHODS, models), trajectories_of(recipe_of(), data)
-    assert list(trajectory_stage(tmp_path / "t", stage, opened, CPU))
-    assert not list(trajectory_stage(tmp_path / "t", stage, opened, CPU))
+    folders, data = model
+    stage = trajectories_of(recipe_of(), data)
+    assert list(Trajectories("trajectories", tmp_path / "t", stage, folders).run(ALONE))
+    assert not list(Trajectories("trajectories", tmp_path / "t", stage, folders).run(ALONE))
     other = trajectories_of(recipe_of(methods=METHODS | {"plain": {"steps": 13}}), data)
-    assert list(trajectory_stage(tmp_path / "t", other, opened, CPU))
+    assert list(Trajectories("trajectories", tmp_path / "t", other, folders).run(ALONE))
 
 
 def test_who_is_shown():

@@ -42,13 +42,13 @@ def test_a_recipe_of_another_version_leaves_the_models(digits_of_few_steps, tmp_
 def test_a_single_model_is_enough(digits_of_few_steps, stage, method):
     offer = read_offer(digits_of_few_steps / stage)
     assert method in offer.methods.values()
-    assert offer.models(method)
+    assert offer.folders.files(method)
     assert offer.names == tuple("0123456789")
 
 
 def test_a_generator_alone_has_no_score_model(digits_of_few_steps):
-    with pytest.raises(UserError, match="holds no score model"):
-        read_offer(digits_of_few_steps / "generator-sid").models(Method())
+    with pytest.raises(UserError, match="there is no score model"):
+        read_offer(digits_of_few_steps / "generator-sid").folders.files(Method())
 
 
 def test_folders_without_a_model_that_draws(digits_of_few_steps, tmp_path):
