@@ -80,7 +80,7 @@ def test_mistakes(digits, recipe, tmp_path):
         (("--teacher", score), "add a classifier that guides it (--classifier DIR)"),
         (("--teacher", told, "--scale", "2"), "name a classifier or a guide"),
         (("--teacher", told, "--flip"), "which a teacher has seen as they are"),
-        (("--likelihood", tmp_path / "none"), "train it first, or name its folder"),
+        (("--likelihood", tmp_path / "none"), "does not exist: name a folder"),
         (("--recipe", recipe, "--loss", "smm"), "no generator with --loss smm"),
         (("--set", "generator.objective.loss=dmd"), "say --loss sid, dmd or smm instead of --set"),
         (("--set", "generator.objective.critic_steps=5"), "critic_steps: no such setting"),
