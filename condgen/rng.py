@@ -97,13 +97,10 @@ class Streams:
     def __len__(self) -> int:
         return len(self.seeds)
 
-    def normal(
-        self, shape: Sequence[int], dtype: torch.dtype = torch.float32, rows: Sequence[int] | None = None
-    ) -> Tensor:
-        """Standard normal draws: the next of every stream, (B, *shape), or of the streams in some rows alone."""
-        generators = self._generators if rows is None else [self._generators[row] for row in rows]
-        out = torch.empty(len(generators), *shape, dtype=dtype)
-        for row, generator in zip(out.unbind(), generators, strict=True):
+    def normal(self, shape: Sequence[int], dtype: torch.dtype = torch.float32) -> Tensor:
+        """Standard normal draws, (B, *shape): the next of every stream."""
+        out = torch.empty(len(self), *shape, dtype=dtype)
+        for row, generator in zip(out.unbind(), self._generators, strict=True):
             row.normal_(generator=generator)
         return out.to(self.device)
 
@@ -113,15 +110,3 @@ class Streams:
         for row, generator in zip(out.unbind(), self._generators, strict=True):
             row.uniform_(generator=generator)
         return out.to(self.device)
-
-    def keep(self, rows: Sequence[int]) -> None:
-        """Lets go of the streams in all other rows."""
-        self.seeds = tuple(self.seeds[row] for row in rows)
-        self._generators = [self._generators[row] for row in rows]
-
-    def put(self, rows: Sequence[int], others: "Streams") -> None:
-        """Puts the streams of others, in order, in the place of those in some rows."""
-        seeds = list(self.seeds)
-        for row, seed, generator in zip(rows, others.seeds, others._generators, strict=True):
-            seeds[row], self._generators[row] = seed, generator
-        self.seeds = tuple(seeds)

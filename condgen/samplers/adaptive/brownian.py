@@ -19,90 +19,57 @@ import torch
 from torch import Tensor
 
 from condgen.rng import Streams
-from condgen.schedules import expand
 
-__all__ = ["BrownianMemory"]
+__all__ = ["BrownianPath"]
 
 _SAME = 1e-12  # relative: lengths that differ by less are one length, seen through rounding
 
 
 class _Segment(NamedTuple):
-    """An increment that has been drawn, over a stretch of the clock."""
-
     length: float
-    value: Tensor  # (...), of one sample
+    increment: Tensor  # (...)
 
 
-class BrownianMemory:
-    """A Brownian path per sample: the increments drawn so far, from its present point on.
+class BrownianPath:
+    """The path of one sample: the increments drawn so far, from its present point on.
 
     Args:
-        streams: a random stream per sample.
-        shape: the shape of one sample.
+        streams: a single random stream.
+        shape: of the sample.
         dtype: of the increments.
     """
 
     def __init__(self, streams: Streams, shape: Sequence[int], dtype: torch.dtype = torch.float32) -> None:
-        self.streams, self.shape, self.dtype = streams, tuple(shape), dtype
-        self._ahead: list[list[_Segment]] = [[] for _ in range(len(streams))]  # nearest first
+        self._streams, self._shape, self._dtype = streams, shape, dtype
+        self._ahead: list[_Segment] = []  # nearest first
 
-    def increments(self, rows: Sequence[int], lengths: Sequence[float]) -> Tensor:
-        """The increments of the paths in some rows over lengths of the clock ahead of them, (len(rows), *shape)."""
-        self._draw(rows, lengths)
-        found = []
-        for row, length in zip(rows, lengths, strict=True):
-            within = self._ahead[row][: self._reach(row, length)[0]]
-            found.append(reduce(torch.add, (segment.value for segment in within)))
-        return torch.stack(found)
+    def increment(self, length: float) -> Tensor:
+        """The increment over a length ahead, (...), drawn as far as it is not known yet."""
+        count, left = self._reach(length)
+        if left > 0:
+            beyond = self._ahead[count].length if count < len(self._ahead) else math.inf
+            drawn = self._streams.normal(self._shape, self._dtype)[0] * math.sqrt(left * (1 - left / beyond))
+            if count < len(self._ahead):
+                whole = self._ahead[count]
+                drawn = drawn + left / whole.length * whole.increment
+                self._ahead[count] = _Segment(whole.length - left, whole.increment - drawn)
+            self._ahead.insert(count, _Segment(left, drawn))
+            count += 1
+        return reduce(torch.add, (segment.increment for segment in self._ahead[:count]))
 
-    def advance(self, rows: Sequence[int], lengths: Sequence[float]) -> None:
-        """Moves the present point of the paths in some rows, by lengths that `increments` has been called with."""
-        for row, length in zip(rows, lengths, strict=True):
-            del self._ahead[row][: self._reach(row, length)[0]]
+    def advance(self, length: float) -> None:
+        """Moves the present point by a length that `increment` has been called with."""
+        del self._ahead[: self._reach(length)[0]]
 
-    def forget(self, rows: Sequence[int]) -> None:
-        """Drops what has been drawn ahead in some rows, which biases the samples."""
-        for row in rows:
-            self._ahead[row] = []
+    def forget(self) -> None:
+        """Drops what has been drawn ahead, which biases the samples."""
+        self._ahead = []
 
-    def keep(self, rows: Sequence[int]) -> None:
-        """Drops all other rows; the streams are kept by their owner."""
-        self._ahead = [self._ahead[row] for row in rows]
-
-    def put(self, rows: Sequence[int], others: "BrownianMemory") -> None:
-        """Replaces some rows by those of others, in order."""
-        for row, ahead in zip(rows, others._ahead, strict=True):
-            self._ahead[row] = ahead
-
-    def _reach(self, row: int, length: float) -> tuple[int, float]:
+    def _reach(self, length: float) -> tuple[int, float]:
         """How many segments lie wholly within a length, and what is left of the length after them."""
         count, left = 0, length
-        for segment in self._ahead[row]:
+        for segment in self._ahead:
             if segment.length > left * (1 + _SAME) or left <= length * _SAME:
                 break
             count, left = count + 1, left - segment.length
         return count, left if left > length * _SAME else 0.0
-
-    def _draw(self, rows: Sequence[int], lengths: Sequence[float]) -> None:
-        """Draws the paths at these lengths where they are not known: beyond their ends, or within a segment."""
-        drawing: list[int] = []
-        spreads: list[float] = []
-        places: list[tuple[int, float]] = []
-        for row, length in zip(rows, lengths, strict=True):
-            count, left = self._reach(row, length)
-            if left > 0:
-                beyond = self._ahead[row][count].length if count < len(self._ahead[row]) else math.inf
-                drawing.append(row)
-                places.append((count, left))
-                spreads.append(math.sqrt(left * (1 - left / beyond)))
-        if not drawing:
-            return
-        fresh = self.streams.normal(self.shape, self.dtype, drawing)
-        fresh = expand(torch.tensor(spreads, dtype=torch.float64), fresh) * fresh
-        for row, (count, left), value in zip(drawing, places, fresh, strict=True):
-            ahead = self._ahead[row]
-            if count < len(ahead):
-                whole = ahead[count]
-                value = value + left / whole.length * whole.value
-                ahead[count] = _Segment(whole.length - left, whole.value - value)
-            ahead.insert(count, _Segment(left, value))

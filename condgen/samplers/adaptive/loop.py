@@ -1,16 +1,17 @@
-"""The loop that drives samplers which choose their own steps.
+"""Samplers that choose their own steps, for every sample by itself, and the loop that drives them.
 
-Every sample has its own time and step, and one query to the denoiser a round: the next stage of its next attempt. A
-sample that has finished leaves, and its slot in the batch takes the next one that waits. So the batch keeps its shape,
-no sample waits for another, and nothing is evaluated in vain; only when no more samples wait does the batch shrink.
+A step is a generator over a batch of samples: it yields the states that it needs estimates of. What the samples that
+have no estimate at their own state need is evaluated in the same call, so the batch keeps its size, and nothing is
+evaluated in vain: not after a rejected step, nor while others go on. A sample that has finished leaves, and the next
+one that waits takes its slot.
 """
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import Annotated, ClassVar, Self
+from typing import Annotated, ClassVar, NamedTuple, TypeAlias
 
 import torch
 from pydantic import Field
@@ -18,66 +19,38 @@ from torch import Tensor
 
 from condgen.denoiser import Denoiser
 from condgen.rng import Streams
-from condgen.samplers.adaptive.brownian import BrownianMemory
+from condgen.samplers.adaptive.brownian import BrownianPath
 from condgen.samplers.base import Finished, NotFinite, SamplerInfo
 from condgen.schedules import Schedule, expand
 
-__all__ = ["AdaptiveSampler", "AdaptiveState", "Controller", "sample_adaptively"]
+__all__ = ["AdaptiveSampler", "Batch", "Controller", "Steps", "Trial", "sample_adaptively"]
 
 
-class AdaptiveState(ABC):
-    """Samples under way, a row each.
+class Batch(NamedTuple):
+    """Samples before a step, each at a time of its own; times and lengths are (B,) float64 on the CPU."""
 
-    A solver adds what it remembers as attributes; tensors, streams and Brownian paths with a row per sample move along
-    when samples leave and others take their slots. Times are float64 on the CPU.
+    x: Tensor  # (B, ...), the states
+    t: Tensor  # their times
+    denoised: Tensor  # (B, ...), the estimates there
+    length: Tensor  # of the step to try, in the units of the sampler
+    memory: dict[str, Tensor]  # of the sampler's earlier steps, (B, ...) each
+    streams: Sequence[Streams]  # one for each sample
+    paths: Sequence[BrownianPath]
 
-    Args:
-        schedule: of the noise.
-        streams: a random stream per sample, which have drawn nothing yet.
-        y: labels, (B,), or None.
-        shape: of one sample.
-    """
 
-    def __init__(self, schedule: Schedule, streams: Streams, y: Tensor | None, shape: Sequence[int]) -> None:
-        n, noise = len(streams), streams.normal(shape)
-        self.schedule, self.streams, self.y = schedule, streams, y
-        self.t = torch.full((n,), schedule.t_max, dtype=torch.float64)  # the time of the last accepted state
-        self.x = expand(schedule.sigma(self.t), noise) * noise  # that state
-        self.query, self.query_t = self.x.clone(), self.t.clone()  # what the denoiser is evaluated at next
-        self.is_final = torch.zeros(n, dtype=torch.bool)  # that evaluation is the sample
-        self.not_finite = torch.zeros(n, dtype=torch.bool)  # a shorter step would not mend it
-        self.accepted = torch.zeros(n, dtype=torch.int64)
-        self.rejected = torch.zeros(n, dtype=torch.int64)
+class Trial(NamedTuple):
+    """The samples after a step, which is accepted where its error is at most one."""
 
-    @abstractmethod
-    def advance(self, rows: Tensor, denoised: Tensor) -> None:
-        """Uses the estimates (n, ...) of the queries in some rows (n,), and sets the next queries there."""
+    x: Tensor
+    t: Tensor
+    error: Tensor  # (B,) float64 on the CPU, in units of the tolerance
+    length: Tensor  # of the step that was made
+    memory: dict[str, Tensor]
+    denoised: Tensor | None = None  # the estimates at x, where they are known
 
-    def set_query(self, rows: Tensor, x: Tensor, t: Tensor) -> None:
-        """Sets what the denoiser is evaluated at next in some rows."""
-        self.query[rows], self.query_t[rows] = x, t
 
-    def finish(self, rows: Tensor) -> None:
-        """Sets the final query, at the least noise."""
-        self.is_final[rows] = True
-        self.set_query(rows, self.x[rows], self.t[rows])
-
-    def keep(self, rows: list[int]) -> None:
-        """Drops all other rows."""
-        for name, value in vars(self).items():
-            if isinstance(value, Tensor):
-                setattr(self, name, value[rows])
-            elif isinstance(value, Streams | BrownianMemory):
-                value.keep(rows)
-
-    def put(self, rows: list[int], others: Self) -> None:
-        """Replaces some rows by those of another state, in order."""
-        for name, value in vars(self).items():
-            other = getattr(others, name)
-            if isinstance(value, Tensor):
-                value[rows] = other
-            elif isinstance(value, Streams | BrownianMemory):
-                value.put(rows, other)
+Steps: TypeAlias = Generator[tuple[Tensor, Tensor], Tensor, Trial]
+"""Yields states (B, ...) and times (B,), and is sent the estimates there."""
 
 
 @dataclass(frozen=True)
@@ -92,24 +65,22 @@ class Controller:
         exponent: r; one over the order of the error for a deterministic method.
         shrink: the least factor, also after an error that is not a number.
         growth: the greatest factor.
+        shortest: a step that is accepted whatever its error; where the error is not finite, the sample is given up.
     """
 
     safety: float
     exponent: float
     shrink: float
     growth: float
+    shortest: float = 1e-8
 
-    def factors(self, errors: Tensor) -> Tensor:
-        """The factor for each of the errors, (B,) float64."""
-        return torch.tensor([self._factor(error) for error in errors.tolist()], dtype=torch.float64)
-
-    def _factor(self, error: float) -> float:
+    def factor(self, error: float) -> float:
+        """The factor after an error."""
         if not math.isfinite(error):
             return self.shrink
         if error == 0:
             return self.growth
-        wanted = self.safety * math.pow(error, -self.exponent)  # per sample: powers of vectors differ in the last bit
-        return min(max(wanted, self.shrink), self.growth)
+        return min(max(self.safety * math.pow(error, -self.exponent), self.shrink), self.growth)
 
 
 @dataclass(frozen=True, eq=False)
@@ -135,6 +106,29 @@ class AdaptiveSampler(ABC):
         """The denoiser's."""
         return self.denoiser.schedule
 
+    @property
+    @abstractmethod
+    def controller(self) -> Controller:
+        """Of the lengths of steps."""
+
+    @property
+    @abstractmethod
+    def first_length(self) -> float:
+        """The length of the first step that is tried."""
+
+    def start(self, x: Tensor) -> dict[str, Tensor]:
+        """The memory of a sample before its first step, at pure noise (...)."""
+        return {}
+
+    @abstractmethod
+    def step(self, batch: Batch) -> Steps:
+        """Makes a step; one that reaches the least noise ends at `schedule.t_min` exactly."""
+
+    def time(self, level: Tensor) -> Tensor:
+        """The time of noise levels, the last one free of the round trip."""
+        t = self.schedule.t_of_noise_level(level)
+        return torch.where(level <= self.schedule.noise_range[0], self.schedule.t_min, t)
+
     def error(self, difference: Tensor, one: Tensor, other: Tensor) -> Tensor:
         """The root mean square of differences in units of the tolerance at two states, (B,) float64 on the CPU."""
         tolerance = torch.maximum(one.abs(), other.abs()).mul(self.relative).clamp_min(self.absolute)
@@ -143,9 +137,24 @@ class AdaptiveSampler(ABC):
         norms: Tensor = torch.linalg.vector_norm(ratio, dim=1) / math.sqrt(ratio.shape[1])
         return norms.double().cpu()
 
-    @abstractmethod
-    def start(self, streams: Streams, y: Tensor | None, shape: Sequence[int]) -> AdaptiveState:
-        """Samples at pure noise, with their first queries."""
+
+@dataclass(eq=False)
+class _Sample:
+    """A sample under way."""
+
+    number: int
+    y: Tensor | None  # scalar
+    streams: Streams  # its own
+    path: BrownianPath
+    x: Tensor
+    t: float
+    length: float  # of the next step
+    memory: dict[str, Tensor]
+    denoised: Tensor | None = None  # the estimate at x, once it is known
+    evaluations: int = 0
+    accepted: int = 0
+    rejected: int = 0
+    is_finite: bool = True
 
 
 @torch.no_grad()
@@ -158,52 +167,101 @@ def sample_adaptively(
     device: torch.device | str = "cpu",
 ) -> Iterator[list[Finished]]:
     """Draws samples, and yields after each round those that have finished in it; the arguments are those of `draw`."""
-    waiting = iter(range(len(seeds)))
+    t = torch.tensor(sampler.schedule.t_max, dtype=torch.float64)
 
-    def start(count: int) -> tuple[list[int], AdaptiveState | None]:
-        """The next samples that wait, at most `count`."""
-        numbers = list(islice(waiting, count))
-        if not numbers:
-            return [], None
-        streams = Streams([seeds[number] for number in numbers], device)
-        return numbers, sampler.start(streams, None if y is None else y[numbers], shape)
+    def start(number: int) -> _Sample:
+        streams = Streams([seeds[number]], device)
+        noise = streams.normal(shape)[0]
+        x, path = expand(sampler.schedule.sigma(t), noise) * noise, BrownianPath(streams, shape)
+        label = None if y is None else y[number]
+        return _Sample(number, label, streams, path, x, float(t), sampler.first_length, sampler.start(x))
 
-    numbers, state = start(slots)
-    evaluations = [0] * len(numbers)
-    while state is not None:
-        denoised: Tensor = sampler.denoiser(state.query, state.query_t, state.y)
-        evaluations = [count + 1 for count in evaluations]
-        was_final, others = state.is_final.tolist(), (~state.is_final).nonzero()[:, 0]
-        if len(others):
-            state.advance(others, denoised[others])
-        sound = denoised.isfinite().flatten(1).all(1).tolist() if any(was_final) else was_final
-        finished, left = [], []
-        for row, (number, not_finite) in enumerate(zip(numbers, state.not_finite.tolist(), strict=True)):
-            problem = where = None
-            if not_finite or (was_final[row] and not sound[row]):
-                where = NotFinite(evaluations[row], float(sampler.schedule.noise_level(state.t[row])))
-                problem = f"{where}; try a smaller tolerance with the option relative"
-            elif not was_final[row] and evaluations[row] >= sampler.max_evaluations:
-                problem = (
-                    f"it needs more than {sampler.max_evaluations:,} evaluations; allow more with the option "
-                    "max_evaluations, or a larger tolerance with relative and absolute"
-                )
-            if was_final[row] or problem:
-                left.append(row)
-                counts = evaluations[row], int(state.accepted[row]), int(state.rejected[row])
-                finished.append(Finished(number, denoised[row].clone(), *counts, problem, where))
-        yield finished
-        if not left:
-            continue
-        fresh, newcomers = start(len(left))
-        filled, empty = left[: len(fresh)], set(left[len(fresh) :])
-        if newcomers is not None:
-            state.put(filled, newcomers)
-        for row, number in zip(filled, fresh, strict=True):
-            numbers[row], evaluations[row] = number, 0
-        if empty:
-            kept = [row for row in range(len(numbers)) if row not in empty]
-            if not kept:
-                return
-            state.keep(kept)
-            numbers, evaluations = [numbers[row] for row in kept], [evaluations[row] for row in kept]
+    waiting, samples = iter(range(len(seeds))), list[_Sample]()
+    while samples := samples + [start(number) for number in islice(waiting, slots - len(samples))]:
+        _make_round(sampler, samples)
+        finished = [_finish(sampler, sample) for sample in samples]
+        yield [found for found in finished if found is not None]
+        samples = [sample for sample, found in zip(samples, finished, strict=True) if found is None]
+
+
+def _make_round(sampler: AdaptiveSampler, samples: Sequence[_Sample]) -> None:
+    """A step of the samples whose estimates are known, and the estimates of the others."""
+    known = [sample for sample in samples if sample.denoised is not None]
+    estimates: Tensor | None = None
+    if known:
+        steps = sampler.step(_batch(known))
+        while True:
+            try:
+                x, t = steps.send(estimates)  # type: ignore[arg-type]
+            except StopIteration as end:
+                _judge(sampler.controller, known, end.value)
+                break
+            estimates = _evaluate(
+                sampler.denoiser, samples, dict(zip(known, zip(x, t.tolist(), strict=True), strict=True))
+            )
+    if estimates is None:  # the step needed none
+        _evaluate(sampler.denoiser, samples, {})
+
+
+def _batch(samples: Sequence[_Sample]) -> Batch:
+    x, denoised = (torch.stack([getattr(sample, name) for sample in samples]) for name in ("x", "denoised"))
+    t, length = (
+        torch.tensor([getattr(sample, name) for sample in samples], dtype=torch.float64) for name in ("t", "length")
+    )
+    memory = {name: torch.stack([sample.memory[name] for sample in samples]) for name in samples[0].memory}
+    return Batch(x, t, denoised, length, memory, [one.streams for one in samples], [one.path for one in samples])
+
+
+def _evaluate(
+    denoiser: Denoiser, samples: Sequence[_Sample], asked: Mapping[_Sample, tuple[Tensor, float]]
+) -> Tensor | None:
+    """The estimates at the states and times of a step; those of samples without an estimate are kept by these."""
+    rows = [sample for sample in samples if sample in asked or sample.denoised is None]
+    states = [asked.get(sample, (sample.x, sample.t)) for sample in rows]
+    x, t = torch.stack([x for x, _ in states]), torch.tensor([t for _, t in states], dtype=torch.float64)
+    labels = [sample.y for sample in rows if sample.y is not None]
+    denoised: Tensor = denoiser(x, t, torch.stack(labels) if labels else None)
+    found = []
+    for sample, estimate, is_finite in zip(rows, denoised, denoised.isfinite().flatten(1).all(1).tolist(), strict=True):
+        sample.evaluations += 1
+        if sample in asked:
+            found.append(estimate)
+        else:
+            sample.denoised, sample.is_finite = estimate, is_finite
+    return torch.stack(found) if found else None
+
+
+def _judge(controller: Controller, samples: Sequence[_Sample], trial: Trial) -> None:
+    """Accepts steps or not, and sets the next lengths."""
+    for row, (sample, error, length) in enumerate(
+        zip(samples, trial.error.tolist(), trial.length.tolist(), strict=True)
+    ):
+        sample.length = max(length * controller.factor(error), controller.shortest)
+        if math.isfinite(error) and (error <= 1 or length <= controller.shortest):
+            sample.x, sample.t = trial.x[row], float(trial.t[row])
+            sample.denoised = None if trial.denoised is None else trial.denoised[row]
+            sample.memory = {name: value[row] for name, value in trial.memory.items()}
+            sample.path.advance(length)
+            sample.accepted += 1
+        else:
+            sample.rejected += 1
+            sample.is_finite &= math.isfinite(error) or length > controller.shortest
+
+
+def _finish(sampler: AdaptiveSampler, sample: _Sample) -> Finished | None:
+    """The sample, if it is at the end or cannot be used."""
+    problem = where = None
+    if not sample.is_finite:
+        where = NotFinite(sample.evaluations, float(sampler.schedule.noise_level(torch.tensor(sample.t).double())))
+        problem = f"{where}; try a smaller tolerance with the option relative"
+    elif sample.t <= sampler.schedule.t_min and sample.denoised is not None:
+        pass
+    elif sample.evaluations + sampler.info.evaluations > sampler.max_evaluations:
+        problem = (
+            f"it needs more than {sampler.max_evaluations:,} evaluations; allow more with the option "
+            "max_evaluations, or a larger tolerance with relative and absolute"
+        )
+    else:
+        return None
+    x = (sample.x if sample.denoised is None else sample.denoised).clone()
+    return Finished(sample.number, x, sample.evaluations, sample.accepted, sample.rejected, problem, where)

@@ -16,7 +16,6 @@ is computed, not tried: nothing is ever rejected, no noise is seen before it is 
 """
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -24,8 +23,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from condgen.rng import Streams
-from condgen.samplers.adaptive.loop import AdaptiveSampler, AdaptiveState
+from condgen.samplers.adaptive.loop import AdaptiveSampler, Batch, Controller, Steps, Trial
 from condgen.samplers.base import SamplerInfo, signal_of, state_of
 from condgen.schedules import expand
 
@@ -46,8 +44,43 @@ class AdaptiveMultistep(AdaptiveSampler):
     growth: Annotated[float, Field(gt=1, description="a step is at most so many times the one before it")] = 1.5
     longest: Annotated[float, Field(gt=0, description="step in the logarithm of the noise level")] = 0.7
 
-    def start(self, streams: Streams, y: Tensor | None, shape: Sequence[int]) -> AdaptiveState:
-        return _MultistepState(self, streams, y, shape)
+    @property
+    def controller(self) -> Controller:
+        return Controller(1.0, 1.0, 1 / self.growth, self.growth)
+
+    @property
+    def first_length(self) -> float:
+        return self.first_step
+
+    def start(self, x: Tensor) -> dict[str, Tensor]:
+        return {"u": x, "denoised": torch.zeros_like(x), "h": torch.zeros((), dtype=torch.float64)}
+
+    def step(self, batch: Batch) -> Steps:
+        yield from ()  # no estimate is needed but that where the step begins
+        rate, schedule = 1 + self.eta, self.schedule
+        level, last = schedule.noise_level(batch.t), batch.memory["h"]
+        u = signal_of(schedule, batch.x, batch.t)
+        change = batch.denoised - batch.memory["denoised"]
+        errors = self.error(change, u, batch.memory["u"])
+        steps = [self._length(*one) for one in zip(batch.length.tolist(), last.tolist(), errors.tolist(), strict=True)]
+        end = (level * (-torch.tensor(steps, dtype=torch.float64)).exp()).clamp_min(schedule.noise_range[0])
+        h = (level / end).log()
+        slope = torch.where(last > 0, (h + (-rate * h).expm1() / rate) / last.where(last > 0, 1), 0)
+        u_s = expand((-rate * h).exp(), u) * u
+        u_s = u_s + expand(-(-rate * h).expm1(), u) * batch.denoised + expand(slope, u) * change
+        if self.eta > 0:
+            spread = end * (-(-2 * self.eta * h).expm1()).sqrt()
+            noise = torch.cat([streams.normal(u.shape[1:], u.dtype) for streams in batch.streams])
+            u_s = u_s + expand(spread, u) * noise
+        t = self.time(end)
+        memory = {"u": u, "denoised": batch.denoised, "h": h}
+        return Trial(state_of(schedule, u_s, t), t, errors.where(~errors.isfinite(), 0), h, memory)
+
+    def _length(self, longest: float, last: float, error: float) -> float:
+        """The longest step within the tolerance, given the last one and the error that its change would make."""
+        if last == 0 or error == 0 or not math.isfinite(error):
+            return min(longest, self.longest)
+        return min(longest, self.longest, _longest(last / error, 1 + self.eta))
 
 
 def _longest(share: float, rate: float) -> float:
@@ -59,47 +92,3 @@ def _longest(share: float, rate: float) -> float:
             break
         h = lower
     return h
-
-
-class _MultistepState(AdaptiveState):
-    def __init__(self, sampler: AdaptiveMultistep, streams: Streams, y: Tensor | None, shape: Sequence[int]) -> None:
-        super().__init__(sampler.schedule, streams, y, shape)
-        self.sampler = sampler
-        self.least, greatest = sampler.schedule.noise_range
-        self.level = torch.full_like(self.t, greatest)
-        self.h = torch.zeros_like(self.t)  # the last step; zero before the first
-        self.estimate = torch.zeros_like(self.x)  # where it began
-        self.before = self.x.clone()  # u there
-
-    def advance(self, rows: Tensor, denoised: Tensor) -> None:
-        rate = 1 + self.sampler.eta
-        level, last = self.level[rows], self.h[rows]
-        u = signal_of(self.schedule, self.query[rows], self.query_t[rows])
-        change = denoised - self.estimate[rows]
-        errors = self.sampler.error(change, u, self.before[rows])
-        steps = [self._length(last_h, error) for last_h, error in zip(last.tolist(), errors.tolist(), strict=True)]
-        end = (level * (-torch.tensor(steps, dtype=torch.float64)).exp()).clamp_min(self.least)
-        h = (level / end).log()
-        slope_factor = torch.where(last > 0, (h + (-rate * h).expm1() / rate) / last.where(last > 0, 1), 0)
-        moved = (
-            expand((-rate * h).exp(), u) * u
-            + expand(-(-rate * h).expm1(), u) * denoised
-            + expand(slope_factor, u) * change
-        )
-        if self.sampler.eta > 0:
-            spread = end * (-(-2 * self.sampler.eta * h).expm1()).sqrt()
-            moved = moved + expand(spread, u) * self.streams.normal(u.shape[1:], u.dtype, rows.tolist())
-        self.before[rows], self.estimate[rows], self.level[rows], self.h[rows] = u, denoised, end, h
-        self.t[rows] = torch.where(end <= self.least, self.schedule.t_min, self.schedule.t_of_noise_level(end))
-        self.x[rows] = state_of(self.schedule, moved, self.t[rows])
-        self.not_finite[rows] |= ~errors.isfinite()
-        self.accepted[rows] += 1
-        self.set_query(rows, self.x[rows], self.t[rows])
-        self.finish(rows[end <= self.least])
-
-    def _length(self, last: float, error: float) -> float:
-        """The longest step within the tolerance, given the last one and the error that its change would make."""
-        if last == 0 or not math.isfinite(error):
-            return self.sampler.first_step
-        limit = min(self.sampler.growth * last, self.sampler.longest)
-        return min(limit, _longest(last / error, 1 + self.sampler.eta)) if error > 0 else limit

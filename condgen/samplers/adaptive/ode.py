@@ -1,8 +1,8 @@
 r"""The probability flow with adaptive steps, by the embedded pair of Bogacki & Shampine (1989), of orders 3 and 2.
 
 In :math:`u = x_t / \alpha_t` and the noise level l the flow of every schedule is :math:`du/dl = (u - D)/l`. The last of
-four slopes is the first of the next step, so an accepted step costs three evaluations, and a rejected one three more.
-The length of a step is controlled as a ratio of noise levels, which varies little.
+four slopes is the first of the next step, so a step costs three evaluations, whether it is accepted or not. The length
+of a step is controlled as a ratio of noise levels, which varies little.
 """
 
 import math
@@ -15,20 +15,22 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from condgen.rng import Streams
-from condgen.samplers.adaptive.loop import AdaptiveSampler, AdaptiveState, Controller
+from condgen.samplers.adaptive.loop import AdaptiveSampler, Batch, Controller, Steps, Trial
 from condgen.samplers.base import SamplerInfo, signal_of, state_of
 from condgen.schedules import expand
 
 __all__ = ["AdaptiveODE"]
 
-_SLOPES = 4
-_NODES = torch.tensor([0.5, 0.75, 1.0], dtype=torch.float64)  # where in a step the second to fourth slopes are
-_WEIGHTS = torch.tensor(  # of the slopes known by then, for the states at the nodes
-    [[1 / 2, 0, 0, 0], [0, 3 / 4, 0, 0], [2 / 9, 1 / 3, 4 / 9, 0]], dtype=torch.float64
+_STAGES = (  # where in a step the next slope is, and the weights of those before it
+    (0.5, (1 / 2,)),
+    (0.75, (0.0, 3 / 4)),
+    (1.0, (2 / 9, 1 / 3, 4 / 9)),
 )
-_ERROR = torch.tensor([-5 / 72, 1 / 12, 1 / 9, -1 / 8], dtype=torch.float64)  # order 3 less order 2
-_SHORTEST = 1e-8  # a ratio of noise levels so near to one that a shorter step would not mend an undefined number
+_ERROR = (-5 / 72, 1 / 12, 1 / 9, -1 / 8)  # order 3 less order 2
+
+
+def _combine(weights: Sequence[float], slopes: Sequence[Tensor]) -> Tensor:
+    return reduce(torch.add, (weight * slope for weight, slope in zip(weights, slopes, strict=True)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,69 +48,26 @@ class AdaptiveODE(AdaptiveSampler):
     shrink: Annotated[float, Field(gt=0, lt=1, description="a step is at least so many times the one before it")] = 0.2
     growth: Annotated[float, Field(gt=1, description="and at most so many times")] = 5.0
 
-    def start(self, streams: Streams, y: Tensor | None, shape: Sequence[int]) -> AdaptiveState:
-        return _ODEState(self, streams, y, shape)
+    @property
+    def controller(self) -> Controller:
+        return Controller(self.safety, 1 / 3, self.shrink, self.growth)
 
+    @property
+    def first_length(self) -> float:
+        return -math.log1p(-self.first_step)
 
-class _ODEState(AdaptiveState):
-    def __init__(self, sampler: AdaptiveODE, streams: Streams, y: Tensor | None, shape: Sequence[int]) -> None:
-        super().__init__(sampler.schedule, streams, y, shape)
-        self.controller = Controller(sampler.safety, 1 / 3, sampler.shrink, sampler.growth)
-        self.sampler = sampler
-        self.least, greatest = sampler.schedule.noise_range
-        self.level = torch.full_like(self.t, greatest)
-        self.h = torch.full_like(self.t, -math.log1p(-sampler.first_step))  # of the logarithm of the level
-        self.stage = torch.zeros_like(self.accepted)  # slopes known of the step that is tried
-        self.u = signal_of(self.schedule, self.x, self.t)
-        self.slopes = self.x.new_zeros(len(self.x), _SLOPES, *shape)
-
-    def advance(self, rows: Tensor, denoised: Tensor) -> None:
-        t, stage = self.query_t[rows], self.stage[rows]
-        u = signal_of(self.schedule, self.query[rows], t)
-        self.slopes[rows, stage] = (u - denoised) / expand(self.schedule.noise_level(t), u)
-        self.stage[rows] = stage + 1
-        self._finish_step(rows[self.stage[rows] == _SLOPES])
-        self._query_stage(rows[~self.is_final[rows]])
-
-    def _query_stage(self, rows: Tensor) -> None:
-        """Sets the queries at the next nodes of the steps in some rows."""
-        known, (end, h) = self.stage[rows], self._end(rows)
-        u = self.u[rows] - expand(h, self.u) * self._combine(rows, _WEIGHTS[known - 1])
-        level = torch.where(known == _SLOPES - 1, end, self.level[rows] - _NODES[known - 1] * h)
-        t = self._time(level)
-        self.set_query(rows, state_of(self.schedule, u, t), t)
-
-    def _combine(self, rows: Tensor, weights: Tensor) -> Tensor:
-        """Sums of the slopes in some rows, with weights (n, 4) float64."""
-        slopes = self.slopes[rows]
-        return reduce(torch.add, (expand(weights[:, i], self.u) * slopes[:, i] for i in range(_SLOPES)))
-
-    def _end(self, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """The noise levels where the steps in some rows end, and their lengths."""
-        level = self.level[rows]
-        end = (level * (-self.h[rows]).exp()).clamp_min(self.least)
-        return end, level - end
-
-    def _time(self, level: Tensor) -> Tensor:
-        t = self.schedule.t_of_noise_level(level)
-        return torch.where(level <= self.least, self.schedule.t_min, t)  # the end exactly, free of the round trip
-
-    def _finish_step(self, rows: Tensor) -> None:
-        """Accepts the steps whose error is within the tolerance, and sets the next lengths."""
-        end, h = self._end(rows)
-        u = signal_of(self.schedule, self.query[rows], self.query_t[rows])
-        difference = expand(h, u) * self._combine(rows, _ERROR.expand(len(rows), -1))
-        errors = self.sampler.error(difference, u, self.u[rows])
-        accepts = errors <= 1
-        accepted = rows[accepts]
-        self.u[accepted], self.level[accepted] = u[accepts], end[accepts]
-        self.t[accepted] = self._time(end[accepts])
-        self.slopes[accepted, 0] = self.slopes[accepted, _SLOPES - 1]
-        self.accepted[accepted] += 1
-        self.rejected[rows[~accepts]] += 1
-        self.not_finite[rows] |= ~errors.isfinite() & (self.h[rows] < _SHORTEST)
-        self.h[rows] *= self.controller.factors(errors)
-        self.stage[rows] = 1
-        arrived = rows[accepts & (end <= self.least)]
-        self.x[arrived] = state_of(self.schedule, self.u[arrived], self.t[arrived])
-        self.finish(arrived)
+    def step(self, batch: Batch) -> Steps:
+        level = self.schedule.noise_level(batch.t)
+        end = (level * (-batch.length).exp()).clamp_min(self.schedule.noise_range[0])
+        u = signal_of(self.schedule, batch.x, batch.t)
+        h, u_s, x, t, denoised = expand(level - end, u), u, batch.x, batch.t, batch.denoised
+        slopes = [(u - denoised) / expand(level, u)]
+        for node, weights in _STAGES:
+            u_s = u - h * _combine(weights, slopes)
+            between = end if node == 1 else level - node * (level - end)
+            t = self.time(between)
+            x = state_of(self.schedule, u_s, t)
+            denoised = yield x, t
+            slopes.append((u_s - denoised) / expand(between, u))
+        error = self.error(h * _combine(_ERROR, slopes), u_s, u)
+        return Trial(x, t, error, batch.length, {}, denoised)

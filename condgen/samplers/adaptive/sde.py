@@ -10,11 +10,10 @@ Brownian increment W over it, two proposals share the noise and the first slope:
 against :math:`\max(\epsilon_{abs}, \epsilon_{rel} \max(|x'|, |x'_{prev}|))`; an accepted step goes to :math:`x''`.
 
 Where the published code draws new noise after a rejection, which makes the samples of low-dimensional data far too wide
-(in one dimension by half and more), here the path stays the same path (`BrownianMemory`). The slope at the start of a
-step is kept when the step is rejected.
+(in one dimension by half and more), here the path stays the same path (`BrownianPath`). The estimate at the start
+of a step is kept when the step is rejected.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -22,9 +21,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from condgen.rng import Streams
-from condgen.samplers.adaptive.brownian import BrownianMemory
-from condgen.samplers.adaptive.loop import AdaptiveSampler, AdaptiveState, Controller
+from condgen.samplers.adaptive.loop import AdaptiveSampler, Batch, Controller, Steps, Trial
 from condgen.samplers.base import SamplerInfo
 from condgen.schedules import expand, score_from_denoised
 
@@ -52,70 +49,37 @@ class AdaptiveSDE(AdaptiveSampler):
         Field(description="draw new noise after a rejection, as the published code does: biased in few dimensions"),
     ] = False
 
-    def start(self, streams: Streams, y: Tensor | None, shape: Sequence[int]) -> AdaptiveState:
-        return _SDEState(self, streams, y, shape)
+    @property
+    def _span(self) -> float:
+        return self.schedule.t_max - self.schedule.t_min
 
+    @property
+    def controller(self) -> Controller:
+        return Controller(self.safety, self.exponent, self.shrink, self.growth, self.least_step * self._span)
 
-class _SDEState(AdaptiveState):
-    def __init__(self, sampler: AdaptiveSDE, streams: Streams, y: Tensor | None, shape: Sequence[int]) -> None:
-        super().__init__(sampler.schedule, streams, y, shape)
-        self.sampler = sampler
-        self.controller = Controller(sampler.safety, sampler.exponent, sampler.shrink, sampler.growth)
-        self.span = sampler.schedule.t_max - sampler.schedule.t_min
-        self.paths = BrownianMemory(streams, shape, self.x.dtype)
-        self.h = torch.full_like(self.t, sampler.first_step * self.span)
-        self.trying = torch.zeros_like(self.is_final)  # the query is the far end of an attempt
-        self.drift = torch.zeros_like(self.x)  # F(x, t)
-        self.increment = torch.zeros_like(self.x)  # W
-        self.low = torch.zeros_like(self.x)  # x'
-        self.previous = self.x.clone()  # x' of the last accepted step
+    @property
+    def first_length(self) -> float:
+        return self.first_step * self._span
 
-    def advance(self, rows: Tensor, denoised: Tensor) -> None:
-        trying = self.trying[rows]
-        starting = rows[~trying]
-        self.drift[starting] = self._reverse_drift(self.x[starting], self.t[starting], denoised[~trying])
-        rejected = self._finish_step(rows[trying], denoised[trying])
-        if len(starting) + len(rejected):
-            self._propose(torch.cat((starting, rejected)).sort().values)
+    def start(self, x: Tensor) -> dict[str, Tensor]:
+        return {"low": x}
+
+    def step(self, batch: Batch) -> Steps:
+        schedule, x, t = self.schedule, batch.x, batch.t
+        left = t - schedule.t_min
+        h, s = torch.minimum(batch.length, left), torch.where(batch.length < left, t - batch.length, schedule.t_min)
+        if self.redraw:
+            for path in batch.paths:
+                path.forget()
+        increment = torch.stack([path.increment(length) for path, length in zip(batch.paths, h.tolist(), strict=True)])
+        slope = self._reverse_drift(x, t, batch.denoised)
+        low = x - expand(h, x) * slope + expand(schedule.diffusion(t), x) * increment
+        slope = self._reverse_drift(low, s, (yield low, s))
+        high = 0.5 * (x + low - expand(h, x) * slope + expand(schedule.diffusion(s), x) * increment)
+        error = self.error(high - low, low, batch.memory["low"])
+        return Trial(high, s, error, h, {"low": low})
 
     def _reverse_drift(self, x: Tensor, t: Tensor, denoised: Tensor) -> Tensor:
-        schedule = self.schedule
-        score = score_from_denoised(denoised, x, expand(schedule.alpha(t), x), expand(schedule.sigma(t), x))
-        return expand(schedule.drift(t), x) * x - expand(schedule.diffusion(t) ** 2, x) * score
-
-    def _end(self, rows: Tensor) -> Tensor:
-        """Where the steps in some rows end: at the least noise exactly, where they reach it."""
-        t, h = self.t[rows], self.h[rows]
-        return torch.where(h < t - self.schedule.t_min, t - h, self.schedule.t_min)
-
-    def _propose(self, rows: Tensor) -> None:
-        x, h, g = self.x[rows], self.h[rows], self.schedule.diffusion(self.t[rows])
-        increment = self.paths.increments(rows.tolist(), h.tolist())
-        low = x - expand(h, x) * self.drift[rows] + expand(g, x) * increment
-        self.increment[rows], self.low[rows], self.trying[rows] = increment, low, True
-        self.set_query(rows, low, self._end(rows))
-
-    def _finish_step(self, rows: Tensor, denoised: Tensor) -> Tensor:
-        """Accepts attempts or not, sets the next lengths, and returns the rows that must try again."""
-        h, s, low = self.h[rows], self._end(rows), self.low[rows]
-        slope = self._reverse_drift(low, s, denoised)
-        g = expand(self.schedule.diffusion(s), low)
-        high = 0.5 * (self.x[rows] + low - expand(h, low) * slope + g * self.increment[rows])
-        errors = self.sampler.error(high - low, low, self.previous[rows])
-        least, finite = self.sampler.least_step * self.span, errors.isfinite()
-        accepts = finite & ((errors <= 1) | (h <= least))
-        accepted, rejected = rows[accepts], rows[~accepts]
-        self.paths.advance(accepted.tolist(), h[accepts].tolist())
-        self.x[accepted], self.previous[accepted], self.t[accepted] = high[accepts], low[accepts], s[accepts]
-        self.trying[accepted] = False
-        self.accepted[accepted] += 1
-        self.rejected[rejected] += 1
-        if self.sampler.redraw:
-            self.paths.forget(rejected.tolist())
-        self.not_finite[rows] |= ~finite & (h <= least)
-        left = self.t[rows] - self.schedule.t_min
-        self.h[rows] = torch.minimum((h * self.controller.factors(errors)).clamp_min(least), left)
-        self.finish(rows[accepts & (left <= 0)])
-        going_on = rows[accepts & (left > 0)]
-        self.set_query(going_on, self.x[going_on], self.t[going_on])
-        return rejected
+        alpha, sigma = expand(self.schedule.alpha(t), x), expand(self.schedule.sigma(t), x)
+        score = score_from_denoised(denoised, x, alpha, sigma)
+        return expand(self.schedule.drift(t), x) * x - expand(self.schedule.diffusion(t) ** 2, x) * score
