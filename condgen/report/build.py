@@ -1,25 +1,20 @@
 """From a run folder to its report."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from condgen.errors import UserError
 from condgen.files import blamed_on
 from condgen.report.classifiers import classifiers_section
-from condgen.report.figures import INK, Style, curve_panel, method_styles
+from condgen.report.figures import INK, Style, curve_panel
 from condgen.report.findings import advise, findings
 from condgen.report.generators import generators_section
 from condgen.report.load import Run, read_run
 from condgen.report.neighbours import neighbours_section
-from condgen.report.page import Block, Code, Figure, Page, Prose, Section, facts_table, write_page
+from condgen.report.page import Block, Code, Figure, Prose, facts_table, write_page
 from condgen.report.samples import samples_section
 from condgen.report.score_errors import errors_section, fields_section
-from condgen.report.tables import (
-    class_tables,
-    cost_table,
-    methods_table,
-    metrics_tables,
-    stages_table,
-)
+from condgen.report.tables import class_tables, cost_table, methods_table, metrics_tables, stages_table
 from condgen.report.trajectories import trajectories_section
 from condgen.runs.layout import DIAGNOSTICS, METRICS
 
@@ -36,25 +31,22 @@ def build_report(folder: Path) -> Path:
         run = read_run(folder)
         if run.is_empty:
             raise UserError(f"{folder} holds nothing to report; run a recipe into it first (condgen run RECIPE)")
-        methods = [row.method for rows in (run.metrics, run.cost, run.errors) for row in rows]
-        styles = method_styles([*methods, *run.classifiers, *run.checks])
-        sections = (
-            _run_section(run),
-            samples_section(run),
-            errors_section(run, styles),
-            fields_section(run),
-            classifiers_section(run, styles),
-            generators_section(run),
-            _metrics_section(run),
-            neighbours_section(run),
-            trajectories_section(run),
-            Section("cost", "Cost", (cost_table(run.cost),)) if run.cost else None,
-            _training_section(run),
-            _reproduce_section(run),
-        )
-        advice = advise(run.metrics, run.cost, run.collapsed_methods())
-        page = Page(run.name, advice, tuple(findings(run)), tuple(filter(None, sections)))
-        return write_page(folder, page, _data(run))
+        sections = {
+            "What was run": _run_section(run),
+            "Samples": samples_section(run),
+            "Score errors": errors_section(run),
+            "Likelihood-score fields": fields_section(run),
+            "Classifiers by noise level": classifiers_section(run),
+            "One-step generators": generators_section(run),
+            "Sample quality": _metrics_section(run),
+            "Nearest neighbours": neighbours_section(run),
+            "From noise to sample": trajectories_section(run),
+            "Cost": [cost_table(run.cost)] if run.cost else [],
+            "Training": _training_section(run),
+            "How to reproduce": _reproduce_section(run),
+        }
+        advice = advise(run.metrics, run.cost, run.collapsed_methods)
+        return write_page(folder, run.name, advice, findings(run), sections, _data(run))
 
 
 def _data(run: Run) -> dict[str, object]:
@@ -72,58 +64,50 @@ def _data(run: Run) -> dict[str, object]:
     return {"about": run.about, "conditions": run.conditions, "rows": rows, "recipe": run.recipe}
 
 
-def _run_section(run: Run) -> Section | None:
+def _run_section(run: Run) -> Iterable[Block]:
     """Recipe, machine, versions, methods, and the time of every stage."""
-    about, data, notes = run.about, run.settings.get("data"), run.about.get("notes") or []
-    facts = {
-        "recipe": run.name,
-        "data": data.get("kind") if isinstance(data, dict) else None,
-        "seed": run.settings.get("seed"),
-        "time": _duration(sum(stage.seconds or 0.0 for stage in run.stages)) if run.stages else None,
-        "started": str(about.get("started", "")).replace("T", " ", 1) or None,
-        "versions": {key: about[key] for key in ("condgen", "python", "torch") if key in about} or None,
-        "machine": about.get("machine"),
-    }
+    about, data = run.about, run.settings.get("data")
+    if about:
+        facts = {
+            "data": data.get("kind") if isinstance(data, dict) else None,
+            "seed": run.settings.get("seed"),
+            "started": about.get("started"),
+            "versions": {key: about[key] for key in ("condgen", "python", "torch") if key in about} or None,
+            "machine": about.get("machine"),
+        }
+        yield from facts_table("The run", facts, folded=False)
     diagnosed = run.conditions.get(DIAGNOSTICS, {}).get("methods")
     methods = methods_table(run.cost, diagnosed if isinstance(diagnosed, dict) else {})
-    blocks: list[Block] = facts_table("The run", facts, folded=False) if about else []
-    blocks += [methods] if methods.rows else []
-    blocks += [stages_table(run.stages)] if run.stages else []
-    blocks += [Prose(str(note)) for note in (notes if isinstance(notes, list) else [notes])]
-    return Section("run", "What was run", tuple(blocks)) if blocks else None
+    if methods.rows:
+        yield methods
+    if run.stages:
+        yield stages_table(run.stages)
 
 
-def _duration(seconds: float) -> str:
-    if seconds < 100:
-        return f"{seconds:.3g} s"
-    return f"{seconds / 60:.1f} minutes" if seconds < 6000 else f"{seconds / 3600:.1f} hours"
-
-
-def _metrics_section(run: Run) -> Section | None:
+def _metrics_section(run: Run) -> Iterable[Block]:
     """Sample quality, with intervals and floors."""
-    conditions = facts_table("Conditions of the metrics", run.conditions.get(METRICS, {}))
-    blocks = (*metrics_tables(run.metrics), *class_tables(run.by_class), *conditions)
-    return Section("metrics", "Sample quality", blocks) if run.metrics else None
+    if run.metrics:
+        yield from metrics_tables(run.metrics)
+        yield from class_tables(run.by_class)
+        yield from facts_table("Conditions of the metrics", run.conditions.get(METRICS, {}))
 
 
-def _training_section(run: Run) -> Section | None:
+def _training_section(run: Run) -> Iterable[Block]:
     """The loss of every stage that trained something."""
-    style = {"": Style(INK, "o")}
-    panels = tuple(curve_panel(stage, {"": curve}, style) for stage, curve in run.losses.items())
+    panels = tuple(curve_panel(stage, {"": curve}, {"": Style(INK, "o")}) for stage, curve in run.losses.items())
     caption = (
         "Lines are means over equal stretches of the log, the band their extremes. Losses of different objectives "
         "cannot be compared with each other."
     )
-    return Section("training", "Training", (Figure("Loss against step", panels, caption),)) if panels else None
+    if panels:
+        yield Figure("Loss against step", panels, caption)
 
 
-def _reproduce_section(run: Run) -> Section | None:
+def _reproduce_section(run: Run) -> Iterable[Block]:
     """The command and the recipe."""
     command, version = run.about.get("command"), run.about.get("condgen")
-    blocks: list[Block] = []
     if command:
-        text = f"The same command, recipe and seed with condgen {version} give the same run, but for timings."
-        blocks += [Prose(text), Code("Command", str(command))]
+        yield Prose(f"The same command, recipe and seed with condgen {version} give the same run, but for timings.")
+        yield Code("Command", str(command))
     if run.recipe:
-        blocks.append(Code("Recipe, with every setting resolved", run.recipe.rstrip(), folded=True))
-    return Section("reproduce", "How to reproduce", tuple(blocks)) if blocks else None
+        yield Code("Recipe, with every setting resolved", run.recipe.rstrip(), folded=True)

@@ -7,7 +7,7 @@ run, with methods named "METHOD, GROUP", so that the tables and plots of single 
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 import yaml
 
@@ -17,7 +17,7 @@ from condgen.report.estimates import MISSING, format_number
 from condgen.report.figures import class_style, curve_panel
 from condgen.report.findings import advise, best_in_words
 from condgen.report.load import Run, read_run
-from condgen.report.page import Block, Code, Figure, Page, Prose, Section, Table, write_page
+from condgen.report.page import Block, Code, Figure, Prose, Table, write_page
 from condgen.report.rows import CostRow, ErrorRow, MetricRow, Row, error_estimates, is_real
 from condgen.report.samples import samples_blocks
 from condgen.report.score_errors import QUANTITIES, error_panel
@@ -29,14 +29,8 @@ __all__ = ["compare_runs"]
 _SEEDS = ("seed", "sample.seed", "diagnose.seed")  # in which runs of one group may differ
 _UNFOLDED, _ROWS = 2, 20  # tables of samples and rows of settings that are not folded
 _R = TypeVar("_R", bound=Row)
-
-
-class _Group(NamedTuple):
-    """A run, or several of one recipe with other seeds."""
-
-    label: str
-    runs: tuple[Run, ...]
-    seeds: tuple[int, ...]
+_Groups: TypeAlias = Mapping[str, Sequence[Run]]
+"""Runs by label: one, or several of one recipe with other seeds."""
 
 
 def compare_runs(folders: Sequence[Path], out: Path) -> Path:
@@ -49,33 +43,30 @@ def compare_runs(folders: Sequence[Path], out: Path) -> Path:
         raise UserError(f"{out} is the folder of a run, which has a report of its own: choose another one with --out")
     with blamed_on(" or ".join(map(str, folders))):
         runs = _read(folders)
-        groups = _group(runs)
+        groups, settings = _group(runs), _differing_settings(runs)
         metrics: list[MetricRow] = _merged(groups, "metrics", ("metric",), ("value",))
         errors: list[ErrorRow] = _merged(groups, "errors", ("sigma", "weighting", "quantity"), ("mean",))
         speed = ("evaluations_per_image", "images_per_second", "seconds")
         cost: list[CostRow] = _merged(groups, "cost", (), speed)
         commands = [str(run.about["command"]) for run in runs.values() if run.about.get("command")]
         commands.append(f"condgen report {' '.join(map(str, folders))} --out {out}")
-        sections = (
-            Section("run", "What was compared", _runs_blocks(runs, groups)),
-            Section("metrics", "Sample quality", tuple(metrics_tables(metrics))),
-            Section("errors", "Score errors", tuple(_errors_blocks(groups, errors))),
-            Section("samples", "Samples", tuple(_samples_blocks(runs))),
-            Section("cost", "Cost", (cost_table(cost),) if cost else ()),
-            Section("training", "Training", tuple(_training_blocks(runs))),
-            Section("reproduce", "How to reproduce", (Code("Commands", "\n".join(commands)),)),
-        )
-        shown = tuple(section for section in sections if section.blocks)
-        sentences = (*_differences(runs, groups), *best_in_words(metrics))
-        page = Page(f"{len(runs)} runs compared", advise(metrics, cost), sentences, shown)
+        sections = {
+            "What was compared": _runs_section(runs, groups, settings),
+            "Sample quality": metrics_tables(metrics),
+            "Score errors": _errors_section(groups, errors),
+            "Samples": _samples_section(runs),
+            "Cost": [cost_table(cost)] if cost else [],
+            "Training": _training_section(runs),
+            "How to reproduce": [Code("Commands", "\n".join(commands))],
+        }
         data = {
             "runs": {label: {"folder": str(run.folder), "about": run.about} for label, run in runs.items()},
-            "groups": [{"label": group.label, "runs": len(group.runs), "seeds": group.seeds} for group in groups],
-            "settings": _differing_settings(runs),
+            "groups": [{"label": label, "runs": len(own), "seeds": _seeds(own)} for label, own in groups.items()],
+            "settings": settings,
             "rows": {"metrics": metrics, "diagnostics": errors, "cost": cost},
         }
-    out.mkdir(parents=True, exist_ok=True)
-    return write_page(out, page, data)
+        sentences = [*_differences(groups, settings), *best_in_words(metrics)]
+        return write_page(out, f"{len(runs)} runs compared", advise(metrics, cost), sentences, sections, data)
 
 
 def _read(folders: Sequence[Path]) -> dict[str, Run]:
@@ -94,22 +85,29 @@ def _read(folders: Sequence[Path]) -> dict[str, Run]:
     return runs
 
 
-def _group(runs: Mapping[str, Run]) -> list[_Group]:
+# ----------------------------------------------------------------------------------------------------
+# Groups of runs
+
+
+def _group(runs: Mapping[str, Run]) -> dict[str, list[Run]]:
     """Runs that differ in nothing but seeds, together; the others alone."""
     alike: dict[str, list[str]] = {}
     for label, run in runs.items():
         settings = {key: value for key, value in _settings(run).items() if key not in _SEEDS}
         alike.setdefault(str(sorted(settings.items())) if run.settings else label, []).append(label)
-    groups: list[_Group] = []
+    groups: dict[str, list[Run]] = {}
     for labels in alike.values():
-        seeds = tuple(runs[label].settings.get("seed", 0) for label in labels)
-        if len(labels) > 1 and len(set(seeds)) == len(seeds):
-            name = f"{runs[labels[0]].name}, {len(seeds)} seeds"
-            name += f" ({labels[0]})" if any(group.label == name for group in groups) else ""
-            groups.append(_Group(name, tuple(runs[label] for label in labels), seeds))
+        own = [runs[label] for label in labels]
+        if len(own) > 1 and len(set(_seeds(own))) == len(own):
+            name = f"{own[0].name}, {len(own)} seeds"
+            groups[f"{name} ({labels[0]})" if name in groups else name] = own
         else:
-            groups += [_Group(label, (runs[label],), (seed,)) for label, seed in zip(labels, seeds, strict=True)]
+            groups |= {label: [runs[label]] for label in labels}
     return groups
+
+
+def _seeds(runs: Sequence[Run]) -> list[Any]:
+    return [run.settings.get("seed", 0) for run in runs]
 
 
 def _settings(run: Run) -> dict[str, str]:
@@ -133,11 +131,11 @@ def _differing_settings(runs: Mapping[str, Run]) -> dict[str, list[str | None]]:
     return {key: values for key in keys if len(set(values := [one.get(key) for one in found])) > 1}
 
 
-def _named(method: str, group: _Group) -> str:
-    return f"{method}, {group.label}"
+def _named(method: str, label: str) -> str:
+    return f"{method}, {label}"
 
 
-def _merged(groups: Sequence[_Group], rows: str, key: Sequence[str], numbers: Sequence[str]) -> list[Any]:
+def _merged(groups: _Groups, rows: str, key: Sequence[str], numbers: Sequence[str]) -> list[Any]:
     """The rows of every group, by method and then by group, with means over seeds and an interval of ± sd.
 
     Args:
@@ -146,23 +144,17 @@ def _merged(groups: Sequence[_Group], rows: str, key: Sequence[str], numbers: Se
         key: the fields that, with the method, tell rows of one run apart.
         numbers: the fields to average; the interval is that of the first.
     """
-    found: dict[tuple[object, ...], dict[str, Row]] = {}
-    for group in groups:
-        same: dict[tuple[object, ...], list[Row]] = {}
-        for row in (row for run in group.runs for row in getattr(run, rows)):
-            same.setdefault(tuple(getattr(row, name) for name in ("method", *key)), []).append(row)
-        for place, own in same.items():
-            found.setdefault(place, {})[group.label] = _mean(own, numbers)
-    out = []
-    for (method, *_), by_group in sorted(found.items(), key=lambda item: is_real(str(item[0][0]))):
-        values = {getattr(row, numbers[0]) for row in by_group.values()}
-        for label, row in by_group.items():
-            name = f"{method}, {label}"
-            if is_real(str(method)) and len(values) == 1:  # the same data in all
-                name = str(method)
-            out.append(row.model_copy(update={"method": name}))
-            if name == method:
-                break
+    found: dict[tuple[Any, ...], dict[str, list[Row]]] = {}
+    for label, runs in groups.items():
+        for row in (row for run in runs for row in getattr(run, rows)):
+            place = tuple(getattr(row, name) for name in ("method", *key))
+            found.setdefault(place, {}).setdefault(label, []).append(row)
+    out: list[Row] = []
+    for (method, *_), by_group in sorted(found.items(), key=lambda item: is_real(item[0][0])):
+        means = {_named(method, label): _mean(own, numbers) for label, own in by_group.items()}
+        if is_real(method) and len({getattr(row, numbers[0]) for row in means.values()}) == 1:
+            means = {method: next(iter(means.values()))}  # the same data in all
+        out += [row.model_copy(update={"method": name}) for name, row in means.items()]
     return out
 
 
@@ -181,71 +173,76 @@ def _mean(rows: Sequence[_R], numbers: Sequence[str]) -> _R:
     return rows[0].model_copy(update=changes)
 
 
-def _differences(runs: Mapping[str, Run], groups: Sequence[_Group]) -> Iterable[str]:
+# ----------------------------------------------------------------------------------------------------
+# The page
+
+
+def _differences(groups: _Groups, settings: Mapping[str, object]) -> Iterable[str]:
     """What was repeated, and which settings differ."""
-    for group in groups:
-        if len(group.runs) > 1:
-            yield f"{group.label}: one recipe with seeds {', '.join(map(str, group.seeds))}; figures are mean ± sd."
-    differing = [name for name in _differing_settings(runs) if name != "seed"]
+    for label, runs in groups.items():
+        if len(runs) > 1:
+            yield f"{label}: one recipe with seeds {', '.join(map(str, _seeds(runs)))}; figures are mean ± sd."
+    differing = [name for name in settings if name != "seed"]
     if differing:
-        shown = ", ".join(differing[:6]) + (f" and {len(differing) - 6} more" if len(differing) > 6 else "")
-        yield f"The runs differ in {len(differing)} setting{'s' if len(differing) > 1 else ''}: {shown}."
-    elif len(groups) == len(runs):
+        shown = ", ".join(differing[:5]) + (", ..." if len(differing) > 5 else "")
+        yield f"Settings that differ: {shown}."
+    elif all(len(runs) == 1 for runs in groups.values()):
         yield "The recipes of the runs have the same settings."
 
 
-def _runs_blocks(runs: Mapping[str, Run], groups: Sequence[_Group]) -> tuple[Block, ...]:
-    labels = {id(run): group.label for group in groups for run in group.runs}
+def _runs_section(
+    runs: Mapping[str, Run], groups: _Groups, settings: Mapping[str, list[str | None]]
+) -> Iterable[Block]:
+    labels = {id(run): label for label, own in groups.items() for run in own}
     rows = []
     for label, run in runs.items():
-        seconds = sum(stage.seconds or 0.0 for stage in run.stages)
-        started = str(run.about.get("started", MISSING)).replace("T", " ", 1)
-        version = str(run.about.get("condgen", MISSING))
-        rows.append((label, run.name, labels[id(run)], started, version, format_number(seconds or None)))
+        seconds = format_number(sum(stage.seconds or 0.0 for stage in run.stages) or None)
+        about = [str(run.about.get(key, MISSING)) for key in ("started", "condgen")]
+        rows.append((label, run.name, labels[id(run)], *about, seconds))
     head = ("run", "recipe", "shown as", "started", "condgen", "seconds in all")
-    found = _differing_settings(runs).items()
-    settings = tuple((key, *(MISSING if value is None else value for value in values)) for key, values in found)
-    caption = "Settings that are the same in all runs are left out. A dash: the run has no such setting."
-    words = frozenset(range(1, len(runs) + 1))
-    return (
-        Table("The runs", head, tuple(rows), words=frozenset({1, 2, 3, 4})),
-        Table("Settings that differ", ("setting", *runs), settings, caption, words=words, folded=len(settings) > _ROWS)
-        if settings
-        else Prose("No setting of their recipes differs."),
-    )
+    yield Table("The runs", head, tuple(rows), words=frozenset({1, 2, 3, 4}))
+    if settings:
+        cells = tuple(
+            (key, *(MISSING if value is None else value for value in values)) for key, values in settings.items()
+        )
+        caption = "Settings that are the same in all runs are left out. A dash: the run has no such setting."
+        words, folded = frozenset(range(1, len(runs) + 1)), len(settings) > _ROWS
+        yield Table("Settings that differ", ("setting", *runs), cells, caption, words=words, folded=folded)
+    else:
+        yield Prose("No setting of their recipes differs.")
 
 
-def _errors_blocks(groups: Sequence[_Group], rows: Sequence[ErrorRow]) -> Iterable[Block]:
+def _errors_section(groups: _Groups, rows: Sequence[ErrorRow]) -> Iterable[Block]:
     """A panel for each method and quantity, with a line for each group."""
-    styles = {group.label: class_style(place) for place, group in enumerate(groups)}
-    methods = dict.fromkeys(row.method for group in groups for run in group.runs for row in run.errors)
-    for weighting, words in WEIGHTINGS.items():
+    styles = {label: class_style(place) for place, label in enumerate(groups)}
+    methods = dict.fromkeys(row.method for runs in groups.values() for run in runs for row in run.errors)
+    for weighting, described in WEIGHTINGS.items():
         for quantity, meaning in QUANTITIES.items():
             found = error_estimates(rows, weighting, quantity)
-            panels = []
-            for method in methods:
-                lines = {g.label: found[_named(method, g)] for g in groups if _named(method, g) in found}
-                if any(len(levels) > 1 for levels in lines.values()):
-                    panels.append(error_panel(lines, quantity, styles, f"{quantity}: {method}"))
             if not found:
                 continue
+            panels = []
+            for method in methods:
+                lines = {label: found[name] for label in groups if (name := _named(method, label)) in found}
+                if any(len(levels) > 1 for levels in lines.values()):
+                    panels.append(error_panel(lines, quantity, styles, f"{quantity}: {method}"))
             table = errors_table(rows, weighting, quantity)
-            caption = f"The mean error of the {meaning} against the noise level. Bars are the intervals of the table."
+            caption = f"The mean error of the {meaning} against the noise level. Bands are the intervals of the table."
             drawn = tuple(filter(None, panels))
-            yield Figure(f"{quantity}, {words}", drawn, caption, styles, (table,)) if drawn else table
+            yield Figure(f"{quantity}, {described}", drawn, caption, styles, (table,)) if drawn else table
 
 
-def _samples_blocks(runs: Mapping[str, Run]) -> list[Block]:
+def _samples_section(runs: Mapping[str, Run]) -> Iterable[Block]:
     """Samples of every method that more than one run has, with a column or panel for each run."""
-    blocks: list[Block] = []
+    shown = 0
     for method in dict.fromkeys(method for run in runs.values() for method in run.samples):
         sources = {label: (run, method) for label, run in runs.items() if method in run.samples}
         if len(sources) > 1:
-            blocks += samples_blocks(sources, method, folded=len(blocks) >= _UNFOLDED)
-    return blocks
+            yield from samples_blocks(sources, method, folded=shown >= _UNFOLDED)
+            shown += 1
 
 
-def _training_blocks(runs: Mapping[str, Run]) -> Iterable[Block]:
+def _training_section(runs: Mapping[str, Run]) -> Iterable[Block]:
     """A panel for every stage that more than one run trained, with a line for each run."""
     styles = {label: class_style(place) for place, label in enumerate(runs)}
     stages = dict.fromkeys(stage for run in runs.values() for stage in run.losses)

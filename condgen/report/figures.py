@@ -29,18 +29,15 @@ from condgen.report.estimates import SIGMA
 __all__ = [
     "COLOURS",
     "INK",
+    "LEVEL",
     "Array",
+    "Line",
     "Panel",
     "Style",
     "class_style",
     "curve_panel",
-    "drawing",
-    "in_stretches",
-    "level_axis",
-    "line_style",
-    "log_axis",
+    "line_panel",
     "method_styles",
-    "printable",
     "save_panels",
     "to_svg",
 ]
@@ -62,6 +59,8 @@ _KNOWN = {"ce": "vermillion", "dlsm": "blue", "cfg": "purple", "one": "green"}  
 _WITHOUT = ("prior", "unguided", "no", "zero")
 _PER_INCH = 14  # characters of a title
 _STRETCHES = 80
+_LEAST = 1e-6  # of the largest value; smaller ones have no place on a logarithmic axis
+LEVEL = f"noise level {SIGMA}"
 _SETTINGS: Any = {
     "svg.fonttype": "none",
     "text.parse_math": False,  # a dollar sign in a class name is a dollar sign
@@ -134,12 +133,12 @@ def class_style(index: int) -> Style:
     return Style(list(COLOURS.values())[index % len(COLOURS)], _MARKERS[index % len(_MARKERS)])
 
 
-def line_style(style: Style) -> dict[str, Any]:
+def _line_style(style: Style) -> dict[str, Any]:
     """The style as arguments of matplotlib's `plot`."""
     return {"color": style.colour, "marker": style.marker, "linestyle": style.line}
 
 
-def printable(text: str) -> str:
+def _printable(text: str) -> str:
     """The text on one line and without the control characters that XML forbids."""
     return "".join(sign if sign.isprintable() else "\N{REPLACEMENT CHARACTER}" for sign in " ".join(text.split()))
 
@@ -162,7 +161,7 @@ class Panel:
 
     def draw_with_title(self, axes: Axes) -> None:
         """Draws; a title too long for the panel is cut."""
-        words, most = printable(self.title), int(_WIDTH * _PER_INCH)
+        words, most = _printable(self.title), int(_WIDTH * _PER_INCH)
         axes.set_title(words if len(words) <= most else words[: most - 1] + "…")
         self.draw(axes)
 
@@ -171,7 +170,7 @@ _WIDTH = 3.9
 
 
 @contextmanager
-def drawing(salt: str = "condgen") -> Iterator[None]:
+def _drawing(salt: str = "condgen") -> Iterator[None]:
     """The style of all plots; identifiers in SVG depend on the salt."""
     with matplotlib.rc_context({**_SETTINGS, "svg.hashsalt": salt}), warnings.catch_warnings():
         # Glyphs are measured in matplotlib's own font and shown in the reader's.
@@ -183,7 +182,7 @@ def drawing(salt: str = "condgen") -> Iterator[None]:
 def to_svg(panel: Panel, name: str) -> str:
     """The panel as an SVG element whose identifiers are unique where its name is."""
     buffer = io.StringIO()
-    with drawing(salt=name):
+    with _drawing(salt=name):
         figure = Figure(figsize=(_WIDTH, panel.height))  # matplotlib's own layouts take half of a report's time
         margins = {"left": 0.72 / _WIDTH, "right": 1 - 0.08 / _WIDTH, "bottom": 0.5 / panel.height}
         figure.subplots_adjust(top=1 - 0.28 / panel.height, **margins)
@@ -203,7 +202,7 @@ def to_svg(panel: Panel, name: str) -> str:
     head = (
         f'<svg {size.group()} xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" role="img"'
     )
-    return f'{head} aria-label="{escape(printable(panel.alt))}" stroke-linejoin="round">' + svg.partition(">")[2]
+    return f'{head} aria-label="{escape(_printable(panel.alt))}" stroke-linejoin="round">' + svg.partition(">")[2]
 
 
 def save_panels(
@@ -212,21 +211,21 @@ def save_panels(
     """Panels in one PNG, for places that are no report."""
     columns = min(columns, len(panels))
     lines = -(-len(panels) // columns)
-    with drawing():
+    with _drawing():
         height = max(panel.height for panel in panels) * lines + 0.3 * (bool(title) + bool(legend))
         figure = Figure(figsize=(_WIDTH * columns, height), layout="constrained")
         for place, panel in enumerate(panels, start=1):
             panel.draw_with_title(figure.add_subplot(lines, columns, place))
         if title:
-            figure.suptitle(printable(title))
+            figure.suptitle(_printable(title))
         if legend:
-            signs = [figure.axes[0].plot([], [], **line_style(style))[0] for style in legend.values()]
-            figure.legend(signs, map(printable, legend), loc="outside lower center", ncols=max(1, 2 * columns))
+            signs = [figure.axes[0].plot([], [], **_line_style(style))[0] for style in legend.values()]
+            figure.legend(signs, map(_printable, legend), loc="outside lower center", ncols=max(1, 2 * columns))
         path.parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(path, dpi=110, facecolor="white")
 
 
-def log_axis(axes: Axes, which: Literal["x", "y"], low: float, high: float) -> None:
+def _log_axis(axes: Axes, which: Literal["x", "y"], low: float, high: float) -> None:
     """A logarithmic axis with plain numbers, for values from low to high."""
     axis = axes.xaxis if which == "x" else axes.yaxis
     axes.set(**{f"{which}scale": "log"})
@@ -239,36 +238,89 @@ def _tick(value: float, _: int) -> str:
     return f"{value:g}" if 1e-3 <= value < 1e4 else f"1e{math.log10(value):.0f}"
 
 
-def level_axis(axes: Axes, levels: Iterable[float]) -> None:
-    """A horizontal axis of noise levels, logarithmic."""
-    levels = list(levels)
-    log_axis(axes, "x", min(levels), max(levels))
-    axes.set_xlabel(f"noise level {SIGMA}")
+# ----------------------------------------------------------------------------------------------------
+# Lines
 
 
-def in_stretches(curve: Sequence[tuple[int, float]]) -> tuple[list[float], ...]:
-    """A log in at most 80 equal stretches: the mean step, and the mean, least and greatest value of each."""
-    stretches = np.array_split(np.asarray(curve, dtype=np.float64), min(_STRETCHES, len(curve)))
-    at, mean = zip(*(stretch.mean(axis=0).tolist() for stretch in stretches), strict=True)
-    low, high = ([float(end(stretch[:, 1])) for stretch in stretches] for end in (np.min, np.max))
-    return list(at), list(mean), low, high
+@dataclass(frozen=True)
+class Line:
+    """Values y at rising x, and the ends of their intervals where those are known."""
+
+    x: Sequence[float]
+    y: Sequence[float]
+    low: Sequence[float] = ()
+    high: Sequence[float] = ()
+
+
+def line_panel(
+    title: str,
+    lines: Mapping[str, Line],
+    styles: Mapping[str, Style],
+    unit: str,
+    x: str = "step",
+    *,
+    limits: tuple[float, float] | None = None,
+    dashed: float | None = None,
+    grey: Sequence[bool] = (),
+) -> Panel:
+    """Lines with their intervals as bands.
+
+    The axis of y is logarithmic, over six decades at most, where all values are above zero and span more than a factor
+    of 20.
+
+    Args:
+        title: above the panel.
+        lines: by name.
+        styles: of the lines, by name.
+        unit: of y.
+        x: what x is; `LEVEL` has a logarithmic axis.
+        limits: of y; its axis is linear then.
+        dashed: where a horizontal line serves as a reference.
+        grey: for each x of the first line, whether the ground behind it is grey.
+    """
+    places = [place for line in lines.values() for place in line.x]
+    values = [value for line in lines.values() for value in line.y if math.isfinite(value)]
+    least, largest = min(values, default=0.0), max(values, default=0.0)
+
+    def draw(axes: Axes) -> None:
+        if x == LEVEL:
+            _log_axis(axes, "x", min(places), max(places))
+        for name, line in lines.items():
+            axes.plot(line.x, line.y, **_line_style(styles[name]), markevery=max(1, len(line.x) // 20))
+            if line.low:
+                band: Any = {"color": styles[name].colour, "alpha": 0.15, "linewidth": 0}
+                axes.fill_between(line.x, line.low, line.high, **band)
+        if limits is not None:
+            axes.set_ylim(limits)
+        elif 0 < least < largest / 20:
+            _log_axis(axes, "y", least, largest)
+            axes.set_ylim(max(least / 1.6, largest * _LEAST), largest * 2)
+        if dashed is not None:
+            axes.axhline(dashed, color=INK, linewidth=0.8, linestyle="--")
+        _shade(axes, next(iter(lines.values())).x, grey, log=x == LEVEL)
+        axes.set(xlabel=x, ylabel=unit)
+
+    ends = [f"{name} {line.y[0]:.3g} to {line.y[-1]:.3g}" for name, line in lines.items()]
+    alt = f"{title}, {unit}, at {x} {min(places):g} to {max(places):g}: {'; '.join(ends)}."
+    return Panel(title, alt, draw)
+
+
+def _shade(axes: Axes, x: Sequence[float], grey: Sequence[bool], *, log: bool) -> None:
+    at = np.log(x) if log else np.asarray(x, dtype=np.float64)
+    edges = np.concatenate([at[:1], (at[1:] + at[:-1]) / 2, at[-1:]])
+    edges = np.exp(edges) if log else edges
+    for place in np.flatnonzero(grey):
+        axes.axvspan(edges[place], edges[place + 1], color=INK, alpha=0.1, linewidth=0)
 
 
 def curve_panel(
     title: str, curves: Mapping[str, Sequence[tuple[int, float]]], styles: Mapping[str, Style], unit: str = "loss"
 ) -> Panel:
-    """Curves against the training step: means over equal stretches, and of a single curve the band of its extremes."""
-    drawn = {name: in_stretches(curve) for name, curve in curves.items()}
-
-    def draw(axes: Axes) -> None:
-        for name, (at, mean, low, high) in drawn.items():
-            axes.plot(at, mean, **line_style(styles[name]), markevery=max(1, len(at) // 8))
-            if len(drawn) == 1:
-                axes.fill_between(at, low, high, color=styles[name].colour, alpha=0.15, linewidth=0)
-        values = [value for _, mean, _, _ in drawn.values() for value in mean]
-        if min(values) > 0 and max(values) > 20 * min(values):
-            log_axis(axes, "y", min(values), max(values))
-        axes.set(xlabel="step", ylabel=unit)
-
-    ends = [f"{name} {mean[0]:.3g} to {mean[-1]:.3g}" for name, (_, mean, _, _) in drawn.items()]
-    return Panel(title, f"{unit} of {title} against the step: {'; '.join(ends)}.", draw)
+    """Logged values against the step: means over equal stretches, and of a single curve the band of its extremes."""
+    lines = {}
+    for name, curve in curves.items():
+        stretches = np.array_split(np.asarray(curve, dtype=np.float64), min(_STRETCHES, len(curve)))
+        at, mean = np.array([stretch.mean(axis=0) for stretch in stretches]).T.tolist()
+        ends = [[float(end(stretch[:, 1])) for stretch in stretches] for end in (np.min, np.max)]
+        lines[name] = Line(at, mean, *ends) if len(curves) == 1 else Line(at, mean)
+    return line_panel(title, lines, styles, unit)

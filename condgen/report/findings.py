@@ -2,16 +2,15 @@
 
 import math
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from condgen.metrics import REAL, goal_of
-from condgen.report.estimates import SIGMA, Estimate, format_estimate, format_number, winner
+from condgen.report.estimates import Estimate, format_estimate, format_number, winner
 from condgen.report.load import Run
 from condgen.report.rows import CostRow, ErrorRow, MetricRow, error_estimates, is_real, metric_estimates
 
 __all__ = ["advise", "best_in_words", "findings", "mean_log_ratio"]
 
-_AUTHENTICITY = "authenticity"
 _NO_GUIDANCE = "zero guidance"
 _LEADING = r"class accuracy|(class-wise )?FI?D\b"  # metrics that get a sentence
 _LEAST_SHARE = 0.01
@@ -19,44 +18,42 @@ _LEAST_SHARE = 0.01
 
 def findings(run: Run) -> list[str]:
     """Sentences for the head of a report."""
-    logs = {name: log.previews[-1].reading for name, log in run.generators.items() if log.collapsed}
-    sentences = [f"Beware of {name}: {reading.warning()}." for name, reading in logs.items()]
-    sentences += [_errors_in_words(run.errors), *best_in_words(run.metrics), _memory_in_words(run.metrics)]
-    sentences.append(_dlsm_against_ce(run.metrics, run.errors))
-    return [sentence for sentence in sentences if sentence]
+    return [
+        *(f"Beware of {name}: {log.previews[-1].reading.warning()}." for name, log in run.collapsed.items()),
+        *_errors_in_words(run.errors),
+        *best_in_words(run.metrics),
+        *_memory_in_words(run.metrics),
+    ]
 
 
-def _estimates(rows: Sequence[MetricRow]) -> dict[str, dict[str, Estimate]]:
-    """Estimates of methods, real data left out, by metric."""
-    return metric_estimates(row for row in rows if not is_real(row.method))
-
-
-def best_in_words(rows: Sequence[MetricRow]) -> list[str]:
-    """Which method is best by accuracy and Fréchet distances, whether clearly, and the floor."""
-    sentences = []
-    for metric, found in _estimates(rows).items():
-        ranked = _ranked(metric, found)
-        if len(ranked) < 2 or not re.match(_LEADING, metric):
-            continue
-        first, second = found[ranked[0]], found[ranked[1]]
-        relation = "clearly ahead of" if winner([first, second], goal_of(metric)) == 0 else "not clearly apart from"
-        floor = next((row for row in rows if row.metric == metric and row.floor is not None), None)
-        sentences.append(
-            f"{metric[:1].upper()}{metric[1:]} is {_superlative(metric)} with {ranked[0]}: {format_estimate(first)}, "
-            f"{relation} {ranked[1]} ({format_estimate(second)})."
-            + ("" if floor is None else f" Real held-out data: {format_number(floor.floor)} (n = {floor.floor_n}).")
-        )
-    return sentences
-
-
-def _ranked(metric: str, found: Mapping[str, Estimate]) -> list[str]:
-    """Methods with a finite value, the best first."""
-    finite = [method for method, estimate in found.items() if math.isfinite(estimate.value)]
-    return sorted(finite, key=lambda method: found[method].value, reverse=goal_of(metric) == "high")
+def _estimates(rows: Iterable[MetricRow]) -> dict[str, dict[str, Estimate]]:
+    """Finite estimates of methods, real data left out, by metric; the best method first."""
+    found = metric_estimates(row for row in rows if not is_real(row.method))
+    ranked = {}
+    for metric, own in found.items():
+        finite = {method: one for method, one in own.items() if math.isfinite(one.value)}
+        order = sorted(finite, key=lambda method: finite[method].value, reverse=goal_of(metric) == "high")
+        ranked[metric] = {method: finite[method] for method in order}
+    return ranked
 
 
 def _superlative(metric: str) -> str:
     return "highest" if goal_of(metric) == "high" else "lowest"
+
+
+def best_in_words(rows: Sequence[MetricRow]) -> Iterable[str]:
+    """Which method is best by accuracy and Fréchet distances, whether clearly, and the floor."""
+    for metric, found in _estimates(rows).items():
+        if len(found) < 2 or not re.match(_LEADING, metric):
+            continue
+        (name, first), (other, second), *_ = found.items()
+        relation = "clearly ahead of" if winner([first, second], goal_of(metric)) == 0 else "not clearly apart from"
+        floor = next((row for row in rows if row.metric == metric and row.floor is not None), None)
+        yield (
+            f"{metric[:1].upper()}{metric[1:]} is {_superlative(metric)} with {name}: {format_estimate(first)}, "
+            f"{relation} {other} ({format_estimate(second)})."
+            + ("" if floor is None else f" Real held-out data: {format_number(floor.floor)} (n = {floor.floor_n}).")
+        )
 
 
 def advise(metrics: Sequence[MetricRow], cost: Sequence[CostRow] = (), collapsed: Collection[str] = ()) -> str:
@@ -65,16 +62,18 @@ def advise(metrics: Sequence[MetricRow], cost: Sequence[CostRow] = (), collapsed
     A method leads where none is better by more than the intervals in either; of several that lead, the cheapest is
     advised. Collapsed methods are left out.
     """
-    estimates = _estimates([row for row in metrics if row.method not in collapsed])
+    estimates = _estimates(row for row in metrics if row.method not in collapsed)
     distances = sorted((m for m in estimates if goal_of(m) == "low"), key=lambda m: not m.startswith("class-wise"))
     deciding = {m: estimates[m] for m in ("class accuracy", *distances[:1]) if m in estimates}
     rivals = [method for method in next(iter(deciding.values()), ()) if all(method in f for f in deciding.values())]
     if len(rivals) < 2:
         return ""
-    leaders = {metric: _leaders(metric, {m: found[m] for m in rivals}) for metric, found in deciding.items()}
+    leaders = {
+        metric: _leaders(metric, {m: found[m] for m in found if m in rivals}) for metric, found in deciding.items()
+    }
     leading = [method for method in rivals if all(method in found for found in leaders.values())]
     if not leading:
-        parts = [f"{own[0]} for the {_superlative(metric)} {metric}" for metric, own in leaders.items() if own]
+        parts = [f"{own[0]} for the {_superlative(metric)} {metric}" for metric, own in leaders.items()]
         return f"No method leads in both: use {', or '.join(parts)}."
     evaluations = {row.method: row.evaluations_per_image for row in cost if row.method in leading}
     least = min((one for one in evaluations.values() if one is not None), default=None)
@@ -91,33 +90,31 @@ def advise(metrics: Sequence[MetricRow], cost: Sequence[CostRow] = (), collapsed
     )
 
 
-def _leaders(metric: str, found: Mapping[str, Estimate]) -> list[str]:
+def _leaders(metric: str, ranked: Mapping[str, Estimate]) -> list[str]:
     """The best by value first, and those that it does not clearly beat."""
-    ranked = _ranked(metric, found)
+    first = next(iter(ranked.values()))
 
     def beaten(one: Estimate) -> bool:
-        first = found[ranked[0]]
         if first.half_width is None or one.half_width is None:
             return one.value != first.value
         return winner([first, one], goal_of(metric)) == 0
 
-    return [method for method in ranked if method == ranked[0] or not beaten(found[method])]
+    return [method for method, one in ranked.items() if one is first or not beaten(one)]
 
 
-def _memory_in_words(metrics: Sequence[MetricRow]) -> str:
+def _memory_in_words(metrics: Sequence[MetricRow]) -> Iterable[str]:
     """Methods whose share of authentic samples is clearly below that of held-out real data."""
-    found = metric_estimates(metrics).get(_AUTHENTICITY, {})
+    found = metric_estimates(metrics).get("authenticity", {})
     if REAL not in found:
-        return ""
+        return
     real = found[REAL]
     closer = [f"{method} {format_estimate(one)}" for method, one in found.items() if winner([real, one], "high") == 0]
-    if not closer:
-        return f"No method has clearly fewer authentic samples than held-out real data ({format_estimate(real)})."
-    return (
-        f"Closer to the training data than new data are: {', '.join(closer)} authentic samples, against "
-        f"{format_estimate(real)} of held-out real data. That is a sign of memory, or of too little spread: see the "
-        "nearest neighbours."
-    )
+    if closer:
+        yield (
+            f"Closer to the training data than new data are: {', '.join(closer)} authentic samples, against "
+            f"{format_estimate(real)} of held-out real data. That is a sign of memory, or of too little spread: see "
+            "the nearest neighbours."
+        )
 
 
 def mean_log_ratio(found: Mapping[float, Estimate], reference: Mapping[float, Estimate]) -> tuple[float, int] | None:
@@ -133,41 +130,19 @@ def mean_log_ratio(found: Mapping[float, Estimate], reference: Mapping[float, Es
     return (math.exp(math.fsum(logs) / len(logs)), len(logs)) if logs else None
 
 
-def _errors_in_words(errors: Sequence[ErrorRow]) -> str:
+def _errors_in_words(errors: Sequence[ErrorRow]) -> Iterable[str]:
     """The error of the likelihood score by each method, relative to its length, the best first."""
     found = error_estimates(errors, "data", "D_L")
     reference = found.pop(_NO_GUIDANCE, {})
     ratios = {method: ratio for method, own in found.items() if (ratio := mean_log_ratio(own, reference)) is not None}
-    said = [
+    if not ratios:
+        return
+    parts = [
         f"{method} {format_number(100 * ratio)}%{' (worse than no guidance)' if ratio > 1 else ''}"
         for method, (ratio, _) in sorted(ratios.items(), key=lambda item: item[1])
     ]
-    levels = max((levels for _, levels in ratios.values()), default=0)
-    return (
-        f"Error of the likelihood score, which guidance adds, relative to its length: {'; '.join(said)} (D_L over that "
-        f"of zero guidance, weighted by the data, geometric mean over {levels} noise levels)."
-        if said
-        else ""
+    levels = max(levels for _, levels in ratios.values())
+    yield (
+        f"Error of the likelihood score, which guidance adds, relative to its length: {'; '.join(parts)} (D_L over "
+        f"that of zero guidance, weighted by the data, geometric mean over {levels} noise levels)."
     )
-
-
-def _dlsm_against_ce(metrics: Sequence[MetricRow], errors: Sequence[ErrorRow]) -> str:
-    """DLSM against cross-entropy, metric by metric and noise level by noise level."""
-    words: dict[int | None, str] = {0: "clearly better", 1: "clearly worse", None: "not clearly different"}
-    verdicts: dict[int | None, list[str]] = {key: [] for key in words}
-    for metric, found in _estimates(metrics).items():
-        if "dlsm" in found and "ce" in found and (goal := goal_of(metric)):
-            verdicts[winner([found["dlsm"], found["ce"]], goal)].append(metric)
-    parts = [
-        f"{words[key]} in {', '.join(own) if len(own) <= 4 else f'{len(own)} metrics'}"
-        for key, own in verdicts.items()
-        if own
-    ]
-    by_method = error_estimates(errors, "data", "D_L")
-    dlsm, ce = by_method.get("dlsm", {}), by_method.get("ce", {})
-    levels = {sigma: winner([dlsm[sigma], ce[sigma]], "low") for sigma in sorted(dlsm) if sigma in ce}
-    if levels:
-        won, lost = (", ".join(f"{s:g}" for s, verdict in levels.items() if verdict == which) for which in (0, 1))
-        lower, higher = (f"at {SIGMA} = {found}" if found else "at no noise level" for found in (won, lost))
-        parts.append(f"D_L clearly lower {lower} and clearly higher {higher}")
-    return f"DLSM against cross-entropy: {'; '.join(parts)}." if parts else ""

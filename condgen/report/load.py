@@ -2,14 +2,16 @@
 
 import math
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 from PIL import Image
 
 from condgen.errors import UserError
-from condgen.files import as_rgb, is_file, parse_json, read_picture, read_text
-from condgen.recipes import parse_yaml
+from condgen.files import as_rgb, blamed_on, is_file, read_picture, read_text
+from condgen.recipes import read_yaml
+from condgen.report.figures import Style, method_styles
 from condgen.report.rows import (
     ClassifierRow,
     ClassRow,
@@ -25,7 +27,7 @@ from condgen.report.rows import (
     TrajectoryRow,
     parse_rows,
 )
-from condgen.runs import layout, read_rows
+from condgen.runs import layout, read_json, read_rows
 
 __all__ = ["Curve", "GeneratorLog", "Run", "open_picture", "read_run", "read_trajectories"]
 
@@ -35,6 +37,7 @@ Curve: TypeAlias = list[tuple[int, float]]
 _OPPONENTS = {"critic_real", "critic_fake", "fake_dsm", "real_dsm"}  # losses that only logs of generators hold
 _GENERATOR_LOSSES = ("critic_real", "loss", "critic_fake", "real_dsm", "fake_dsm", "likelihood")
 _Mapping: TypeAlias = dict[str, Any]
+_R = TypeVar("_R", bound=Row)
 
 
 @dataclass(frozen=True)
@@ -90,93 +93,81 @@ class Run:
         found = (self.errors, self.metrics, self.cost, self.samples, self.losses, self.classifiers, self.checks)
         return not (self.recipe or self.about or self.generators or any(found))
 
+    @cached_property
+    def styles(self) -> dict[str, Style]:
+        """How each method and classifier looks in every plot of this run."""
+        methods = [row.method for rows in (self.metrics, self.cost, self.errors) for row in rows]
+        return method_styles([*methods, *self.classifiers, *self.checks])
+
+    @property
+    def collapsed(self) -> dict[str, GeneratorLog]:
+        """Generators that were collapsed at their last preview."""
+        return {name: log for name, log in self.generators.items() if log.collapsed}
+
+    @property
     def collapsed_methods(self) -> set[str]:
         """Methods that draw from a generator that has collapsed."""
-        collapsed = {name for name, log in self.generators.items() if log.collapsed}
         methods = (self.settings.get("sample") or {}).get("methods") or {}
-        return collapsed | {name for name, method in methods.items() if (method or {}).get("generator") in collapsed}
+        uses = {name for name, method in methods.items() if (method or {}).get("generator") in self.collapsed}
+        return uses | self.collapsed.keys()
 
 
 def read_run(folder: Path) -> Run:
-    """Everything that a report can show of a run folder.
+    """Reads a run folder, or that of a single stage.
 
     Raises:
-        UserError: no such folder, or a file in it that is not what its name says.
+        UserError: there is no such folder, or a file in it is not what its name says.
     """
     if not folder.is_dir():
         raise UserError(f"{folder} is not a folder; name the folder of a run, such as runs/digits")
-    about = _read_mapping(folder / layout.RUN_FILE)
-    stages = parse_rows(StageRow, about.pop("stages", []), str(folder / layout.RUN_FILE))
-    recipe = _read_text(folder / layout.RECIPE_FILE)
-    settings = parse_yaml(recipe, str(folder / layout.RECIPE_FILE))
-    settings = {str(key): value for key, value in settings.items()} if isinstance(settings, dict) else {}
-    conditions, rows = {}, {}
-    for file, model in (
-        (layout.METRICS, MetricRow),
-        (layout.DIAGNOSTICS, ErrorRow),
-        (layout.NEIGHBOURS, NeighbourRow),
-        (layout.COST, CostRow),
-    ):
-        conditions[file], rows[file] = _read_rows(folder / file, model)
-    field = _read_mapping(folder / layout.FIELD)
-    fields = parse_rows(FieldRow, [field] if field else [], str(folder / layout.FIELD))
+    about, path = _read(folder / layout.RUN_FILE), folder / layout.RECIPE_FILE
+    settings = read_yaml(path) if is_file(path) else {}
+    stages = parse_rows(StageRow, about.pop("stages", []), f"{folder / layout.RUN_FILE}, stages")
+    conditions: dict[str, _Mapping] = {}
+
+    def rows(file: str, model: type[_R], key: str = "rows") -> list[_R]:
+        conditions[file], found = _read_rows(folder / file, model, key)
+        return found
+
+    field_file = _read(folder / layout.FIELD)
+    fields = parse_rows(FieldRow, [field_file] if field_file else [], str(folder / layout.FIELD))
     trajectories = folder / layout.TRAJECTORIES_FOLDER
-    ours = not stages or any(stage.folder == trajectories.name for stage in stages)  # not of an earlier recipe
+    current = not stages or any(stage.folder == trajectories.name for stage in stages)  # else of an earlier recipe
     conditions[layout.CLASSIFIERS], classifiers = _read_calibrations(folder)
     run = Run(
         folder=folder,
         name=str(about.get("name") or settings.get("name") or folder.resolve().name),
-        recipe=recipe,
+        recipe=read_text(path) if settings else "",
         settings=settings,
         about=about,
         conditions=conditions,
         stages=stages,
-        errors=rows[layout.DIAGNOSTICS],
-        metrics=rows[layout.METRICS],
-        by_class=_read_rows(folder / layout.METRICS, ClassRow, "by_class")[1],
-        cost=rows[layout.COST],
+        errors=rows(layout.DIAGNOSTICS, ErrorRow),
+        metrics=rows(layout.METRICS, MetricRow),
+        by_class=rows(layout.METRICS, ClassRow, "by_class"),
+        cost=rows(layout.COST, CostRow),
         fields=fields[0] if fields else None,
         classifiers=classifiers,
-        trajectories=read_trajectories(trajectories) if ours else [],
-        neighbours=rows[layout.NEIGHBOURS],
+        trajectories=read_trajectories(trajectories) if current else [],
+        neighbours=rows(layout.NEIGHBOURS, NeighbourRow),
     )
     manifests = {path.parent.name: path for path in sorted(folder.glob(f"{layout.SAMPLES_FOLDER}/*/{layout.MANIFEST}"))}
-    measured = dict.fromkeys(
-        row.method for rows in (run.metrics, run.cost) for row in rows
-    )  # others are of earlier recipes
-    for method in measured or manifests:
+    measured = dict.fromkeys([row.method for row in run.metrics] + [row.method for row in run.cost])
+    for method in measured or manifests:  # others are of earlier recipes
         if method in manifests:
             run.samples[method] = parse_rows(SampleRow, read_rows(manifests[method]), str(manifests[method]))
     _read_logs(run)
     return run
 
 
-def _read_text(path: Path) -> str:
-    try:
-        return read_text(path) if is_file(path) else ""
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path} cannot be read ({error}); write it anew") from error
+def _read(path: Path) -> _Mapping:
+    return read_json(path) if is_file(path) else {}
 
 
-def _read_mapping(path: Path) -> _Mapping:
-    if not is_file(path):
-        return {}
-    try:
-        return _mapping(parse_json(_read_text(path)), path)
-    except ValueError as error:
-        raise UserError(f"{path} is not JSON ({error}); write it anew") from error
-
-
-def _mapping(value: object, path: Path) -> _Mapping:
-    if not isinstance(value, dict):
-        raise UserError(f"{path} holds a {type(value).__name__} where keys and values belong; write it anew")
-    return value
-
-
-def _read_rows(path: Path, model: type[Row], key: str = "rows") -> tuple[_Mapping, list[Any]]:
+def _read_rows(path: Path, model: type[_R], key: str = "rows") -> tuple[_Mapping, list[_R]]:
     """The conditions that a file of rows states, and the rows."""
-    file = _read_mapping(path)
-    return _mapping(file.get("what") or {}, path), parse_rows(model, file.get(key, []), f"{path}, {key}")
+    file = _read(path)
+    return file.get("what") or {}, parse_rows(model, file.get(key, []), f"{path}, {key}")
 
 
 def open_picture(folder: Path, name: str) -> Image.Image:
@@ -202,7 +193,9 @@ def read_trajectories(folder: Path) -> list[TrajectoryRow]:
 def _read_calibrations(folder: Path) -> tuple[_Mapping, dict[str, list[ClassifierRow]]]:
     """Conditions and rows of calibrated classifiers: a run's own file, else those of the folder or below it."""
     what, rows = _read_rows(folder / layout.CLASSIFIERS, ClassifierRow)
-    out = {row.classifier: [other for other in rows if other.classifier == row.classifier] for row in rows}
+    out: dict[str, list[ClassifierRow]] = {}
+    for row in rows:
+        out.setdefault(row.classifier, []).append(row)
     below = sorted(folder.glob(f"*/{layout.CALIBRATION_FOLDER}/{layout.CALIBRATION}"))
     for path in () if rows else (layout.calibration_file(folder), *below):
         owner = path.resolve().parent.parent.name
@@ -214,27 +207,31 @@ def _read_calibrations(folder: Path) -> tuple[_Mapping, dict[str, list[Classifie
 
 def _read_logs(run: Run) -> None:
     """Losses, measures of classifiers, and generators, from the logs of the stages in their order."""
-    order = {stage.folder: place for place, stage in enumerate(run.stages) if stage.folder}
     paths = {path.parent.name: path for path in sorted(run.folder.glob(f"*/{layout.LOG_FILE}"))}
-    if order:  # others are of earlier recipes
+    if order := [stage.folder for stage in run.stages if stage.folder]:  # others are of earlier recipes
         paths = {name: paths[name] for name in order if name in paths}
     if (run.folder / layout.LOG_FILE).is_file():
         paths["training"] = run.folder / layout.LOG_FILE
     for stage, path in paths.items():
-        owner = run.folder.resolve().name if stage == "training" else stage
-        name = owner.removeprefix("classifier-").removeprefix("generator-")
-        rows = [row for row in read_rows(path) if isinstance(row.get("step"), int)]
-        if losses := _curve(rows, "loss"):
-            run.losses[stage] = losses
-        checks = [(row["step"], parse_rows(ClassifierRow, row["levels"], str(path))) for row in rows if "levels" in row]
-        if checks:
-            run.checks[name] = checks
-        previews = [{"step": row["step"], **_mapping(row["preview"], path)} for row in rows if "preview" in row]
-        curves = {key: curve for key in _GENERATOR_LOSSES if (curve := _curve(rows, key))}
-        if previews or curves.keys() & _OPPONENTS:
-            parsed = sorted(parse_rows(PreviewRow, previews, str(path)), key=lambda row: row.step)
-            skipped = max((int(count) for _, count in _curve(rows, "skipped")), default=0)
-            run.generators[name] = GeneratorLog(path.parent, curves, parsed, skipped)
+        with blamed_on(path):
+            _read_log(run, stage, path)
+
+
+def _read_log(run: Run, stage: str, path: Path) -> None:
+    owner = run.folder.resolve().name if stage == "training" else stage
+    name = owner.removeprefix("classifier-").removeprefix("generator-")
+    rows = [row for row in read_rows(path) if isinstance(row.get("step"), int)]
+    if losses := _curve(rows, "loss"):
+        run.losses[stage] = losses
+    checks = [(row["step"], parse_rows(ClassifierRow, row["levels"], str(path))) for row in rows if "levels" in row]
+    if checks:
+        run.checks[name] = checks
+    previews = [{"step": row["step"], **row["preview"]} for row in rows if "preview" in row]
+    curves = {key: curve for key in _GENERATOR_LOSSES if (curve := _curve(rows, key))}
+    if previews or curves.keys() & _OPPONENTS:
+        parsed = sorted(parse_rows(PreviewRow, previews, str(path)), key=lambda row: row.step)
+        skipped = max((int(count) for _, count in _curve(rows, "skipped")), default=0)
+        run.generators[name] = GeneratorLog(path.parent, curves, parsed, skipped)
 
 
 def _curve(rows: list[_Mapping], key: str) -> Curve:

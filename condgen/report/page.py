@@ -9,11 +9,10 @@ import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
 from typing import Any, ClassVar, TypeAlias
 
-from jinja2 import Environment, FunctionLoader, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from pydantic import TypeAdapter
 from rich.box import SIMPLE_HEAD
@@ -32,10 +31,8 @@ __all__ = [
     "Cell",
     "Code",
     "Figure",
-    "Page",
     "Picture",
     "Prose",
-    "Section",
     "Table",
     "escape_markdown",
     "facts_table",
@@ -122,26 +119,6 @@ class Figure:
 Block: TypeAlias = Table | Prose | Code | Figure
 
 
-@dataclass(frozen=True)
-class Section:
-    """A chapter; `key` is its anchor."""
-
-    key: str
-    title: str
-    blocks: tuple[Block, ...]
-
-
-@dataclass(frozen=True)
-class Page:
-    """A whole report; `lead` says what to use."""
-
-    name: str
-    lead: str
-    findings: tuple[str, ...]
-    sections: tuple[Section, ...]
-    version: str = __version__
-
-
 def facts_table(title: str, mapping: Mapping[str, Any], *, folded: bool = True) -> list[Block]:
     """Names and values from JSON, without those that are null; nothing where none is left."""
     rows = tuple((name.replace("_", " "), _words(value)) for name, value in mapping.items() if value is not None)
@@ -158,36 +135,49 @@ def _words(value: object) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 
-def write_page(folder: Path, page: Page, data: Mapping[str, object]) -> Path:
+def write_page(
+    folder: Path,
+    name: str,
+    lead: str,
+    findings: Sequence[str],
+    sections: Mapping[str, Iterable[Block]],
+    data: Mapping[str, object],
+) -> Path:
     """Writes `report.html`, `report.md` and `report.json`, each whole or not at all.
 
     Args:
         folder: where to.
-        page: the content.
-        data: the rows behind it, for JSON.
+        name: the title.
+        lead: what to use.
+        findings: sentences below it.
+        sections: by title; those without blocks are left out.
+        data: the rows behind them, for JSON.
 
     Returns:
         The path of the HTML.
     """
-    head = {"name": page.name, "condgen": page.version, "advice": page.lead, "findings": page.findings}
+    filled = {title: found for title, blocks in sections.items() if (found := tuple(blocks))}
+    page: dict[str, Any] = {"name": name, "lead": lead, "findings": findings, "sections": filled}
+    head = {"name": name, "condgen": __version__, "advice": lead, "findings": findings}
     content = TypeAdapter(Any).dump_json(head | dict(data), indent=1, by_alias=True, exclude_unset=True)
     write_atomically(folder / REPORT_DATA, content + b"\n")
-    write_atomically(folder / REPORT_TEXT, _page_to_markdown(page).encode(errors="replace"))
-    write_atomically(folder / REPORT, _to_html(page).encode(errors="replace"))
+    write_atomically(folder / REPORT_TEXT, _to_markdown(**page).encode(errors="replace"))
+    write_atomically(folder / REPORT, _to_html(**page).encode(errors="replace"))
     return folder / REPORT
 
 
-def _to_html(page: Page) -> str:
+def _to_html(**page: Any) -> str:  # noqa: ANN401 - the parts of a page
     environment = Environment(
-        loader=FunctionLoader(lambda name: files("condgen.report").joinpath(name).read_text(encoding="utf-8")),
+        loader=PackageLoader("condgen.report", "."),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
     numbers = itertools.count()
-    return environment.get_template("template.html.j2").render(
-        page=page, to_svg=lambda panel: Markup(to_svg(panel, f"panel-{next(numbers)}"))
+    template = environment.get_template("template.html.j2")
+    return template.render(
+        **page, version=__version__, to_svg=lambda panel: Markup(to_svg(panel, f"panel-{next(numbers)}"))
     )
 
 
@@ -214,12 +204,12 @@ def _text(cell: Cell) -> str:
     return ", ".join(cell.labels) if isinstance(cell, Picture) else cell or ""
 
 
-def _page_to_markdown(page: Page) -> str:
-    parts = [f"# {escape_markdown(page.name)}", f"**{escape_markdown(page.lead)}**" if page.lead else ""]
-    parts.append("\n".join(f"- {escape_markdown(sentence)}" for sentence in page.findings))
-    for section in page.sections:
-        parts += [f"## {section.title}", *map(_block_to_markdown, section.blocks)]
-    parts.append(f"Made by condgen {page.version}. The pictures are in `{REPORT}`.")
+def _to_markdown(name: str, lead: str, findings: Sequence[str], sections: Mapping[str, Sequence[Block]]) -> str:
+    parts = [f"# {escape_markdown(name)}", f"**{escape_markdown(lead)}**" if lead else ""]
+    parts.append("\n".join(f"- {escape_markdown(sentence)}" for sentence in findings))
+    for title, blocks in sections.items():
+        parts += [f"## {title}", *map(_block_to_markdown, blocks)]
+    parts.append(f"Made by condgen {__version__}. The pictures are in `{REPORT}`.")
     return "\n\n".join(filter(None, parts)) + "\n"
 
 

@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import Annotated, Any, Literal, TypeAlias, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from condgen.errors import UserError
 from condgen.metrics import REAL, Reading
@@ -220,18 +220,13 @@ def parse_rows(model: type[_R], rows: object, where: str) -> list[_R]:
     Raises:
         UserError: they are no list of such rows; it names `where`, the row and the key.
     """
-    if not isinstance(rows, list):
-        raise UserError(f"{where} holds no list of rows; write the file anew")
-    parsed = []
-    for index, row in enumerate(rows):
-        try:
-            parsed.append(model.model_validate(row))
-        except ValidationError as error:
-            first = error.errors()[0]
-            key = ".".join(str(part) for part in first["loc"]) or "the row"
-            reason = first["msg"].removeprefix("Value error, ")
-            raise UserError(f"{where}, row {index}: {key}: {reason}; write the file anew") from error
-    return parsed
+    try:
+        return TypeAdapter(list[model]).validate_python(rows)  # type: ignore[valid-type]
+    except ValidationError as error:
+        first = error.errors()[0]
+        index, *key = first["loc"] or ("all",)
+        place = f"row {index}: {'.'.join(map(str, key)) or 'the row'}"
+        raise UserError(f"{where}, {place}: {first['msg']}; write the file anew") from error
 
 
 def is_real(method: str) -> bool:

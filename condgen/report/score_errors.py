@@ -1,6 +1,6 @@
 """Score errors: how far estimated scores lie from exact ones, by noise level and in the plane."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,24 +10,14 @@ from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap, Normalize
 
 from condgen.report.estimates import SIGMA, Estimate, format_number
-from condgen.report.figures import (
-    Array,
-    Panel,
-    Style,
-    level_axis,
-    line_style,
-    log_axis,
-    method_styles,
-    printable,
-    save_panels,
-)
+from condgen.report.figures import LEVEL, Array, Line, Panel, Style, line_panel, method_styles, save_panels
 from condgen.report.load import Run
-from condgen.report.page import Block, Figure, Prose, Section, Table, facts_table
+from condgen.report.page import Block, Figure, Prose, Table, facts_table
 from condgen.report.rows import ErrorRow, FieldRow, Quantity, Weighting, error_estimates
 from condgen.report.tables import WEIGHTINGS, errors_table
 from condgen.runs.layout import DIAGNOSTICS
 
-__all__ = ["QUANTITIES", "draw_errors", "error_panel", "errors_section", "fields_section"]
+__all__ = ["QUANTITIES", "colour_scale_end", "draw_errors", "error_panel", "errors_section", "fields_section"]
 
 QUANTITIES: dict[Quantity, str] = {"D": "unconditional score", "D_P": "posterior score", "D_L": "likelihood score"}
 _MEANING: dict[Weighting, str] = {
@@ -50,44 +40,41 @@ _ORACLE = (
     "population that the images came from."
 )
 _DARK_MAGMA = ListedColormap(matplotlib.colormaps["magma"](np.linspace(0.0, 0.72, 256)))  # white arrows read on it
-_LEAST = 1e-6  # of the largest error; smaller ones have no place on the axis
 
 
-def errors_section(run: Run, styles: Mapping[str, Style]) -> Section | None:
+def errors_section(run: Run) -> Iterable[Block]:
     """Score errors against the noise level."""
-    blocks: list[Block] = [Prose(_DEFINITIONS)]
-    if run.fields is None and not any(s.x for samples in run.samples.values() for s in samples):
-        blocks.append(Prose(_ORACLE))
+    if not run.errors:
+        return
+    yield Prose(_DEFINITIONS)
+    if run.fields is None and not any(row.x for rows in run.samples.values() for row in rows):
+        yield Prose(_ORACLE)
     for relative in (False, True):
         for weighting in WEIGHTINGS:
-            blocks += _errors(run.errors, styles, weighting, relative)
+            yield from _errors(run, weighting, relative)
     facts = {key: value for key, value in run.conditions.get(DIAGNOSTICS, {}).items() if key != "methods"}
-    return (
-        Section("errors", "Score errors", (*blocks, *facts_table("Conditions of the score errors", facts)))
-        if run.errors
-        else None
-    )
+    yield from facts_table("Conditions of the score errors", facts)
 
 
-def _errors(
-    rows: Sequence[ErrorRow], styles: Mapping[str, Style], weighting: Weighting, relative: bool
-) -> Sequence[Block]:
+def _errors(run: Run, weighting: Weighting, relative: bool) -> Iterable[Block]:
     """Plots against the noise level, with their tables; of a single level, a table alone."""
-    found = {quantity: error_estimates(rows, weighting, quantity, relative=relative) for quantity in QUANTITIES}
+    found = {quantity: error_estimates(run.errors, weighting, quantity, relative=relative) for quantity in QUANTITIES}
     found = {quantity: estimates for quantity, estimates in found.items() if estimates}
     levels = {sigma for estimates in found.values() for levels in estimates.values() for sigma in levels}
     if len(levels) < 2:
-        return [errors_table(rows, weighting, None)] if levels and not relative else []
-    tables = tuple(errors_table(rows, weighting, quantity, relative=relative) for quantity in found)
-    title = WEIGHTINGS[weighting].capitalize() + (", relative to the exact score" if relative else "")
+        if levels and not relative:
+            yield errors_table(run.errors, weighting, None)
+        return
+    tables = tuple(errors_table(run.errors, weighting, quantity, relative=relative) for quantity in found)
     unit = "error / exact" if relative else "mean error"
-    panels = [error_panel(estimates, quantity, styles, unit=unit) for quantity, estimates in found.items()]
-    legend = {method: styles[method] for estimates in found.values() for method in estimates}
+    panels = [error_panel(estimates, quantity, run.styles, unit=unit) for quantity, estimates in found.items()]
+    legend = {method: run.styles[method] for estimates in found.values() for method in estimates}
+    title = WEIGHTINGS[weighting].capitalize() + (", relative to the exact score" if relative else "")
     caption = (
-        f"{_RELATIVE if relative else _MEANING[weighting]} Bars are two standard errors. Errors of zero, or below a "
+        f"{_RELATIVE if relative else _MEANING[weighting]} Bands are two standard errors. Errors of zero, or below a "
         "millionth of the largest, stand in the table alone."
     )
-    return [Figure(title, tuple(filter(None, panels)), caption, legend, tables)]
+    yield Figure(title, tuple(filter(None, panels)), caption, legend, tables)
 
 
 def error_panel(
@@ -98,28 +85,13 @@ def error_panel(
     unit: str = "mean error",
 ) -> Panel | None:
     """One quantity against the noise level, a line for each key of the estimates; None where none is above zero."""
-    shown = {name: {s: e for s, e in sorted(levels.items()) if e.value > 0} for name, levels in estimates.items()}
-    shown = {name: levels for name, levels in shown.items() if levels}
-    if not shown:
-        return None
-    sigmas = [sigma for levels in shown.values() for sigma in levels]
-    values = {name: [estimate.value for estimate in levels.values()] for name, levels in shown.items()}
-    least, largest = min(map(min, values.values())), max(map(max, values.values()))
-
-    def draw(axes: Axes) -> None:
-        for name, levels in shown.items():
-            ends = [estimate.half_width or 0.0 for estimate in levels.values()]
-            look = {"capsize": 2, "elinewidth": 1} | line_style(styles[name])
-            axes.errorbar(list(levels), values[name], yerr=ends, label=printable(name), **look)
-        level_axis(axes, sigmas)
-        log_axis(axes, "y", least, largest)
-        axes.set_ylim(max(least / 1.6, largest * _LEAST), largest * 2)
-        axes.set_ylabel(unit)
-
-    title = title or f"{quantity}: {QUANTITIES[quantity]}"
-    lines = [f"{name} {min(own):.3g} to {max(own):.3g}" for name, own in values.items()]
-    alt = f"{title}, {unit} at {SIGMA} = {min(sigmas):g} to {max(sigmas):g}: {'; '.join(lines)}."
-    return Panel(title, alt, draw)
+    lines = {}
+    for name, levels in estimates.items():
+        shown = {sigma: one for sigma, one in sorted(levels.items()) if one.value > 0}
+        ends = [[one.value + sign * (one.half_width or 0.0) for one in shown.values()] for sign in (-1, 1)]
+        if shown:
+            lines[name] = Line(list(shown), [one.value for one in shown.values()], *ends)
+    return line_panel(title or f"{quantity}: {QUANTITIES[quantity]}", lines, styles, unit, LEVEL) if lines else None
 
 
 def draw_errors(rows: Sequence[ErrorRow], weighting: Weighting, path: Path) -> bool:
@@ -127,45 +99,45 @@ def draw_errors(rows: Sequence[ErrorRow], weighting: Weighting, path: Path) -> b
     styles = method_styles(row.method for row in rows)
     found = {quantity: error_estimates(rows, weighting, quantity) for quantity in QUANTITIES}
     panels = [panel for q, estimates in found.items() if (panel := error_panel(estimates, q, styles))]
-    shown = {method: styles[method] for estimates in found.values() for method in estimates}
     if panels:
+        shown = {method: styles[method] for estimates in found.values() for method in estimates}
         save_panels(panels, path, legend=shown)
     return bool(panels)
 
 
-def fields_section(run: Run) -> Section | None:
+def fields_section(run: Run) -> Iterable[Block]:
     """Exact and estimated likelihood scores of points in the plane."""
     data = run.fields
     if data is None or "exact" not in data.fields:
-        return None
+        return
     shape = (len(data.names), len(data.y), len(data.x), 2)
     fields = {name: np.asarray(values, dtype=np.float64).reshape(shape) for name, values in data.fields.items()}
     exact = fields["exact"]
     errors = {f"error of {name}": field - exact for name, field in fields.items() if name != "exact"}
-    top = _top(fields, exact)
-    blocks: list[Block] = [
-        Prose(
-            f"The likelihood score at {SIGMA} = {data.sigma:g} on a grid of {len(data.x)} by {len(data.y)}. Brightness "
-            "is its length, or that of its error; arrows are its direction; dots are data of the class. Scores share a "
-            "colour scale, as errors do, which ends at twice the longest exact score where estimates exceed that."
-        )
-    ]
-    for place, name in enumerate(data.names):
-        panels = [_field_panel(data, field[place], title, name, place, top) for title, field in fields.items()]
-        panels += [_field_panel(data, field[place], t, name, place, _top(errors, exact)) for t, field in errors.items()]
-        blocks.append(Figure(f"Class {name}", tuple(panels), ""))
+    ends = [colour_scale_end(kind, exact) for kind in (fields, errors)]
+    yield Prose(
+        f"The likelihood score at {SIGMA} = {data.sigma:g} on a grid of {len(data.x)} by {len(data.y)}. Brightness is "
+        "its length, or that of its error; arrows are its direction; dots are data of the class. Scores share a colour "
+        "scale, as errors do, which ends at twice the longest exact score where estimates exceed that."
+    )
+    for label, name in enumerate(data.names):
+        panels = [
+            _field_panel(data, field[label], title, label, end, arrows=kind is fields)
+            for kind, end in zip((fields, errors), ends, strict=True)
+            for title, field in kind.items()
+        ]
+        yield Figure(f"Class {name}", tuple(panels), "")
     rows = [
-        (name, method, _mean_length(field[place]), _mean_length((field - exact)[place]))
-        for place, name in enumerate(data.names)
+        (name, method, _mean_length(field[label]), _mean_length((field - exact)[label]))
+        for label, name in enumerate(data.names)
         for method, field in fields.items()
     ]
     head = ("class", "field", "mean length", "mean error")
-    blocks.append(Table("Means over the grid", head, tuple(rows), words=frozenset({1}), folded=True))
-    return Section("fields", "Likelihood-score fields", tuple(blocks))
+    yield Table("Means over the grid", head, tuple(rows), words=frozenset({1}), folded=True)
 
 
-def _top(fields: Mapping[str, Array], exact: Array) -> float:
-    """The end of a colour scale: the largest length, or twice the largest exact one where that is less."""
+def colour_scale_end(fields: Mapping[str, Array], exact: Array) -> float:
+    """The largest length in the fields, or twice the largest exact one where that is less."""
     largest = max((float(np.linalg.norm(field, axis=-1).max()) for field in fields.values()), default=1.0)
     return min(largest, 2 * float(np.linalg.norm(exact, axis=-1).max())) or 1.0
 
@@ -174,9 +146,8 @@ def _mean_length(vectors: Array) -> str:
     return format_number(float(np.linalg.norm(vectors, axis=-1).mean()))
 
 
-def _field_panel(data: FieldRow, field: Array, title: str, name: str, label: int, top: float) -> Panel:
-    """Length as brightness; scores with arrows and data, errors without."""
-    is_error = title.startswith("error of ")
+def _field_panel(data: FieldRow, field: Array, title: str, label: int, end: float, *, arrows: bool) -> Panel:
+    """Length as brightness, and of scores arrows and the data of the class."""
     x, y = data.x, data.y
     points = np.array([at for at, own in zip(data.points, data.labels, strict=True) if own == label]).reshape(-1, 2)
 
@@ -184,21 +155,22 @@ def _field_panel(data: FieldRow, field: Array, title: str, name: str, label: int
         half_x, half_y = (x[1] - x[0]) / 2, (y[1] - y[0]) / 2
         box = (x[0] - half_x, x[-1] + half_x, y[0] - half_y, y[-1] + half_y)
         length = np.linalg.norm(field, axis=-1)
-        heat = axes.imshow(length, origin="lower", extent=box, cmap=_DARK_MAGMA, norm=Normalize(0, top))
+        heat = axes.imshow(length, origin="lower", extent=box, cmap=_DARK_MAGMA, norm=Normalize(0, end))
         figure = axes.get_figure(root=True)
         assert figure is not None
         figure.colorbar(heat, ax=axes, shrink=0.8)
         axes.grid(visible=False)
-        if is_error:
+        if not arrows:
             return
         axes.scatter(points[:, 0], points[:, 1], s=3, color="#9bd7f5", alpha=0.55, linewidths=0)
         step = max(1, round(len(x) / 14))
         at = np.s_[step // 2 :: step, step // 2 :: step]
-        arrows = (field * np.minimum(1, top / np.maximum(length, 1e-300))[..., None])[at]
-        scale = top / (2.4 * step * (x[1] - x[0]))
+        shown = (field * np.minimum(1, end / np.maximum(length, 1e-300))[..., None])[at]
         look: Any = {"color": "white", "angles": "xy", "scale_units": "xy", "width": 0.006, "minlength": 0.3}
         grid_x, grid_y = np.meshgrid(x, y)
-        axes.quiver(grid_x[at], grid_y[at], arrows[..., 0], arrows[..., 1], scale=scale, **look)
+        scale = end / (2.4 * step * (x[1] - x[0]))
+        axes.quiver(grid_x[at], grid_y[at], shown[..., 0], shown[..., 1], scale=scale, **look)
         axes.set(xlim=box[:2], ylim=box[2:])
 
+    name = data.names[label]
     return Panel(title, f"Likelihood score of class {name}, {title}: mean length {_mean_length(field)}.", draw)

@@ -1,20 +1,11 @@
 """Tables of a run's figures. A best value is starred only where its interval clears those of all others."""
 
-import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import TypeVar
 
 from condgen.diagnostics.classifier_errors import SHARE, THRESHOLD, worthwhile
 from condgen.metrics import REAL, Goal, goal_of
-from condgen.report.estimates import (
-    MISSING,
-    SIGMA,
-    Estimate,
-    format_estimate,
-    format_number,
-    winner,
-)
+from condgen.report.estimates import MISSING, SIGMA, Estimate, format_estimate, format_number, winner
 from condgen.report.load import GeneratorLog, Run
 from condgen.report.page import Table
 from condgen.report.rows import (
@@ -24,7 +15,6 @@ from condgen.report.rows import (
     ErrorRow,
     MetricRow,
     Quantity,
-    Row,
     StageRow,
     Weighting,
     error_estimates,
@@ -46,6 +36,7 @@ __all__ = [
     "summary_tables",
 ]
 
+WEIGHTINGS: dict[Weighting, str] = {"data": "weighted by the data", "grid": "uniform over a grid"}
 _ARROWS: dict[Goal | None, str] = {"high": " ↑", "low": " ↓", "one": " → 1", None: ""}
 _STARRED = "Bold with a star: better than every other method by more than the intervals."
 _COLUMNS = 8  # metrics of a table
@@ -54,26 +45,14 @@ _WITHIN = (
     "Samples of another class than the one asked for count against precision, density and coverage here. Recall alone "
     "is high where samples are scattered widely, right or wrong. "
 )
-WEIGHTINGS: dict[Weighting, str] = {"data": "weighted by the data", "grid": "uniform over a grid"}
-_R = TypeVar("_R", bound=Row)
 
 
-def _table(
-    title: str,
-    columns: dict[str, Callable[[_R], str]],
-    rows: Iterable[_R],
-    caption: str = "",
-    words: Iterable[int] = (),
-    *,
-    folded: bool = False,
-) -> Table:
-    """A table with a function for each column."""
-    cells = tuple(tuple(text(row) for text in columns.values()) for row in rows)
-    return Table(title, tuple(columns), cells, caption, words=frozenset(words), folded=folded)
-
-
-def _text(value: object) -> str:
-    return MISSING if value is None else str(value)
+def _table(title: str, rows: Iterable[object], fields: Sequence[str], caption: str = "") -> Table:
+    """A line for each row and a column for each field: numbers to three digits, a dash for what is unknown."""
+    found = [[getattr(row, field) for field in fields] for row in rows]
+    cells = tuple(tuple(value if isinstance(value, str) else format_number(value) for value in line) for line in found)
+    words = frozenset(place for line in found for place, value in enumerate(line) if place and isinstance(value, str))
+    return Table(title, tuple(field.replace("_", " ") for field in fields), cells, caption, words=words)
 
 
 def summary_tables(run: Run) -> list[Table]:
@@ -83,6 +62,29 @@ def summary_tables(run: Run) -> list[Table]:
     quantities: tuple[Quantity, ...] = ("D", "D_P", "D_L")
     tables += [errors_table(run.errors, "data", quantity) for quantity in quantities]
     return [table for table in tables if table.rows]
+
+
+# ----------------------------------------------------------------------------------------------------
+# Methods as rows, estimates as columns
+
+
+def _estimates_table(
+    title: str, columns: Mapping[str, Mapping[str, Estimate]], caption: str, goals: Iterable[Goal | None]
+) -> Table:
+    """Methods as rows, real data last, and columns of estimates, in each of which the best is starred."""
+    methods = sorted(dict.fromkeys(method for found in columns.values() for method in found), key=is_real)
+    rivals = [method for method in methods if not is_real(method)]
+    stars = [
+        (winner([found.get(method) for method in rivals], goal), column)
+        for column, (found, goal) in enumerate(zip(columns.values(), goals, strict=True), start=1)
+    ]
+    return Table(
+        title,
+        ("method", *columns),
+        tuple((method, *(format_estimate(found.get(method)) for found in columns.values())) for method in methods),
+        caption,
+        frozenset((row, column) for row, column in stars if row is not None),
+    )
 
 
 def metrics_table(rows: Sequence[MetricRow], title: str = "Metrics by method") -> Table:
@@ -107,7 +109,20 @@ def _spread(rows: Sequence[MetricRow] | Sequence[ErrorRow], alone: str) -> str:
     return f"{text}, and {alone} for single runs" if seeds[0] == 1 else text
 
 
-def metrics_tables(rows: Sequence[MetricRow]) -> list[Table]:
+def _conditions(rows: Sequence[MetricRow]) -> str:
+    """A sentence for each condition, listing the values that occur."""
+    found: dict[str, set[object]] = {
+        "Samples a method": {row.n for row in rows if not is_real(row.method)},
+        "Features": {row.features for row in rows},
+        "Reference": {row.reference for row in rows},
+        "Real data in the last row": {row.floor_n for row in rows},
+        "Seed": {row.seed for row in rows},
+    }
+    known = {name: sorted(str(value) for value in values if value is not None) for name, values in found.items()}
+    return " ".join(f"{name}: {'; '.join(values)}." for name, values in known.items() if values)
+
+
+def metrics_tables(rows: Sequence[MetricRow]) -> Iterable[Table]:
     """Metrics over all samples, those of overlap apart where they are many, and those within classes."""
     within = [row for row in rows if row.metric.startswith("class-wise")]
     whole = [row for row in rows if row not in within]
@@ -115,60 +130,13 @@ def metrics_tables(rows: Sequence[MetricRow]) -> list[Table]:
     if len({row.metric for row in whole}) > _COLUMNS:
         overlap = [row for row in whole if row.metric in _OVERLAP]
         whole = [row for row in whole if row.metric not in _OVERLAP]
-    tables = [metrics_table(whole)] if whole else []
-    tables += [metrics_table(overlap, "Overlap with real data")] if overlap else []
+    if whole:
+        yield metrics_table(whole)
+    if overlap:
+        yield metrics_table(overlap, "Overlap with real data")
     if within:
         table = metrics_table(within, "Within each class, averaged over the classes")
-        tables.append(replace(table, caption=_WITHIN + table.caption))
-    return tables
-
-
-def _estimates_table(
-    title: str, columns: Mapping[str, Mapping[str, Estimate]], caption: str, goals: Iterable[Goal | None]
-) -> Table:
-    """Methods as rows, real data last, and columns of estimates, in each of which the best is starred."""
-    methods = sorted(dict.fromkeys(method for found in columns.values() for method in found), key=is_real)
-    rivals = [method for method in methods if not is_real(method)]
-    stars = [
-        (winner([found.get(method) for method in rivals], goal), column)
-        for column, (found, goal) in enumerate(zip(columns.values(), goals, strict=True), start=1)
-    ]
-    return Table(
-        title,
-        ("method", *columns),
-        tuple((method, *(format_estimate(found.get(method)) for found in columns.values())) for method in methods),
-        caption,
-        frozenset((row, column) for row, column in stars if row is not None),
-    )
-
-
-def _conditions(rows: Sequence[MetricRow]) -> str:
-    """A sentence for each condition, listing the values that occur."""
-    said: dict[str, set[object]] = {
-        "Samples a method": {row.n for row in rows if not is_real(row.method)},
-        "Features": {row.features for row in rows},
-        "Reference": {row.reference for row in rows},
-        "Real data in the last row": {row.floor_n for row in rows},
-        "Seed": {row.seed for row in rows},
-    }
-    known = {name: sorted(str(value) for value in values if value is not None) for name, values in said.items()}
-    return " ".join(f"{name}: {'; '.join(values)}." for name, values in known.items() if values)
-
-
-def class_tables(rows: Sequence[ClassRow]) -> list[Table]:
-    """A table for each metric: classes as rows, methods as columns, real held-out data in the last."""
-    tables = []
-    for metric in dict.fromkeys(row.metric for row in rows):
-        own = [row for row in rows if row.metric == metric]
-        methods = sorted(dict.fromkeys(row.method for row in own), key=is_real)
-        values = {(row.label, row.method): row.value for row in own}
-        cells = tuple(
-            (name, *(format_number(values.get((label, method))) for method in methods))
-            for label, name in sorted({row.label: row.name for row in own}.items())
-        )
-        title = f"{metric.removeprefix('class-wise ')} of every class"
-        tables.append(Table(title, ("class", *methods), cells, folded=True))
-    return tables
+        yield replace(table, caption=_WITHIN + table.caption)
 
 
 def errors_table(
@@ -198,63 +166,71 @@ def errors_table(
     return _estimates_table(title, columns, caption, ["low"] * len(columns))
 
 
+# ----------------------------------------------------------------------------------------------------
+# Other rows
+
+
+def class_tables(rows: Sequence[ClassRow]) -> Iterable[Table]:
+    """A table for each metric: classes as rows, methods as columns, real held-out data in the last."""
+    for metric in dict.fromkeys(row.metric for row in rows):
+        own = [row for row in rows if row.metric == metric]
+        methods = sorted(dict.fromkeys(row.method for row in own), key=is_real)
+        values = {(row.label, row.method): row.value for row in own}
+        cells = tuple(
+            (name, *(format_number(values.get((label, method))) for method in methods))
+            for label, name in sorted({row.label: row.name for row in own}.items())
+        )
+        title = f"{metric.removeprefix('class-wise ')} of every class"
+        yield Table(title, ("class", *methods), cells, folded=True)
+
+
 def classifier_table(rows: Sequence[ClassifierRow], name: str) -> Table:
-    """One classifier, a noise level a row; gains share a power of a thousand, which keeps the table narrow."""
-    largest = max((abs(row.gain) for row in rows if row.gain), default=0.0)
-    power = 3 * math.floor(math.log10(largest) / 3) if largest > 0 and math.isfinite(largest) else 0
-    used = {row.sigma for row, on in zip(rows, worthwhile(rows), strict=True) if on}
-    columns: dict[str, Callable[[ClassifierRow], str]] = {
-        SIGMA: lambda row: f"{row.sigma:g}",
-        "accuracy": lambda row: f"{row.accuracy:.3f}",
-        "CE": lambda row: f"{row.cross_entropy:.3f}",
-        "ECE": lambda row: f"{row.ece:.3f}",
-        "|g|": lambda row: f"{row.norm:.2g}",
-    }
+    """One classifier, a noise level a row."""
+    head = [SIGMA, "accuracy", "CE", "ECE", "|g|"]
+    cells = [
+        [f"{row.sigma:g}", *(f"{value:.3f}" for value in (row.accuracy, row.cross_entropy, row.ece)), f"{row.norm:.2g}"]
+        for row in rows
+    ]
+    n, draws = (", ".join(map(str, sorted(values))) for values in ({r.n for r in rows}, {r.draws for r in rows}))
     caption = (
-        f"Held-out samples: {_counts(row.n for row in rows)}; noise draws: {_counts(row.draws for row in rows)}. "
-        "CE: cross-entropy, nats. ECE: expected calibration error. |g|: mean length of the likelihood score."
+        f"Held-out samples: {n}; noise draws: {draws}. CE: cross-entropy, nats. ECE: expected calibration error. |g|: "
+        "mean length of the likelihood score."
     )
     if any(row.gain is not None for row in rows):
-        columns["gain"] = lambda row: _plus_minus(row.gain, row.gain_se, 10.0**power)
-        columns["best scale"] = lambda row: _plus_minus(row.scale, row.scale_se)
-        columns["use"] = lambda row: f"{row.scale if row.sigma in used else 0.0:.2f}"
-        unit = f"times 1e{power:+03d}, " if power else ""
+        head += ["1000 gain", "best scale", "use"]
+        for line, row, on in zip(cells, rows, worthwhile(rows), strict=True):
+            line += [_plus_minus(row.gain, row.gain_se, 1000), _plus_minus(row.scale, row.scale_se)]
+            line.append(f"{row.scale if on else 0.0:.2f}")
         caption += (
-            f" Gain: loss at scale 1 minus loss without guidance, {unit}in half squared errors of the predicted noise "
-            "per dimension; below 0, guidance brings the score closer to the truth. ± is two standard errors over "
+            " Gain: loss at scale 1 minus loss without guidance, in half squared errors of the predicted noise per "
+            "dimension; below 0, guidance brings the score closer to the truth. ± is two standard errors over "
             f"samples. Use: the best scale, or 0 where guidance does not help by {THRESHOLD:g} standard errors, or its "
             f"gain is below {SHARE:.0%} of the greatest."
         )
-    return _table(name, columns, rows, caption)
+    return Table(name, tuple(head), tuple(map(tuple, cells)), caption)
 
 
-def _counts(values: Iterable[int]) -> str:
-    return ", ".join(map(str, sorted(set(values))))
-
-
-def _plus_minus(value: float | None, error: float | None, unit: float = 1.0) -> str:
-    return MISSING if value is None or error is None else f"{value / unit:.2f} ± {2 * error / unit:.2f}"
+def _plus_minus(value: float | None, error: float | None, factor: float = 1.0) -> str:
+    return MISSING if value is None or error is None else f"{factor * value:.2f} ± {2 * factor * error:.2f}"
 
 
 def generator_table(generators: dict[str, GeneratorLog]) -> Table:
     """The last preview of every generator."""
-    rows = tuple(
-        (
-            *(name, f"{(last := log.previews[-1]).step:,}"),
-            *(f"{value:.2f}" for value in (last.std_ratio, last.recall, last.accuracy)),
-            *(f"{last.n:,}", "yes" if log.collapsed else "no", f"{log.skipped:,}"),
-        )
-        for name, log in generators.items()
-        if log.previews
-    )
+    cells = []
+    for name, log in generators.items():
+        if log.previews:
+            last = log.previews[-1]
+            measures = [f"{value:.2f}" for value in (last.std_ratio, last.recall, last.accuracy)]
+            collapsed = "yes" if log.collapsed else "no"
+            cells.append((name, f"{last.step:,}", *measures, f"{last.n:,}", collapsed, f"{log.skipped:,}"))
     return Table(
-        title="Generators at the end of training",
-        header=("generator", "step", "in-class std ratio", "recall", "class accuracy", "n", "collapsed", "skipped"),
-        rows=rows,
-        caption="In-class std ratio: the spread within a class over that of training data; 1 is right. Recall: the "
-        "fraction of training samples that lie among the generated ones (k = 5, on pixels or coordinates). Collapsed: "
-        "classes are right, but the samples of each are nearly the same. n: generated samples. Skipped: updates left "
-        "out because a gradient was not finite.",
+        "Generators at the end of training",
+        ("generator", "step", "in-class std ratio", "recall", "class accuracy", "n", "collapsed", "skipped"),
+        tuple(cells),
+        "In-class std ratio: the spread within a class over that of training data; 1 is right. Recall: the fraction of "
+        "training samples that lie among the generated ones (k = 5, on pixels or coordinates). Collapsed: classes are "
+        "right, but the samples of each are nearly the same. n: generated samples. Skipped: updates left out because a "
+        "gradient was not finite.",
     )
 
 
@@ -262,34 +238,21 @@ def methods_table(cost: Sequence[CostRow], diagnosed: Mapping[str, object]) -> T
     """What each method is, in sampling and in the diagnosis."""
     sampled = {row.method: row.guide or "a one-step generator" for row in cost}
     methods = dict.fromkeys([*sampled, *diagnosed])
-    rows = tuple((name, sampled.get(name, MISSING), _text(diagnosed.get(name))) for name in methods)
+    rows = tuple((name, sampled.get(name, MISSING), str(diagnosed.get(name, MISSING))) for name in methods)
     return Table("Methods", ("method", "samples", "score errors"), rows, words=frozenset({1, 2}))
 
 
 def cost_table(rows: Sequence[CostRow]) -> Table:
     """What sampling took."""
-    columns: dict[str, Callable[[CostRow], str]] = {
-        "method": lambda row: row.method,
-        "sampler": lambda row: _text(row.sampler),
-        "steps": lambda row: _text(row.steps),
-        "network evaluations per image": lambda row: format_number(row.evaluations_per_image),
-        "images per second": lambda row: format_number(row.images_per_second),
-        "images": lambda row: _text(row.images),
-        "seconds": lambda row: format_number(row.seconds),
-    }
+    fields = ("method", "sampler", "steps", "evaluations_per_image", "images_per_second", "images", "seconds")
     caption = (
         "Evaluations are of the denoiser or generator; guidance adds a classifier's pass and gradient to each. "
         "Wall-clock time, on the machine that made the run."
     )
-    return _table("Cost of sampling", columns, rows, caption, words=(1,))
+    return _table("Cost of sampling", rows, fields, caption)
 
 
 def stages_table(rows: Sequence[StageRow]) -> Table:
     """The stages of a run and their times."""
-    columns: dict[str, Callable[[StageRow], str]] = {
-        "stage": lambda row: row.stage,
-        "seconds": lambda row: format_number(row.seconds),
-        "what": lambda row: row.what,
-    }
     title = f"Stages: {format_number(sum(row.seconds or 0.0 for row in rows))} seconds in all"
-    return _table(title, columns, rows, words=(2,), folded=True)
+    return replace(_table(title, rows, ("stage", "seconds", "what")), folded=True)

@@ -1,6 +1,6 @@
 """Samples on their way from noise, every method on the same seeds."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import groupby
 from pathlib import Path
 
@@ -13,9 +13,9 @@ from condgen.report.estimates import SIGMA
 from condgen.report.figures import Array, Panel, save_panels
 from condgen.report.images import cut, embedded, sample_grid
 from condgen.report.load import Run, open_picture, read_trajectories
-from condgen.report.page import Block, Cell, Figure, Prose, Section, Table
+from condgen.report.page import Block, Cell, Figure, Prose, Table
 from condgen.report.rows import TrajectoryRow
-from condgen.report.samples import class_legend, path_panel, wide_extent
+from condgen.report.samples import class_legend, extent_of, path_panel
 from condgen.runs.layout import TRAJECTORIES_FOLDER
 
 __all__ = ["draw_trajectories", "trajectories_section"]
@@ -30,21 +30,22 @@ _MEANING = (
 )
 
 
-def trajectories_section(run: Run) -> Section | None:
+def trajectories_section(run: Run) -> Iterable[Block]:
     """What a few samples of each method passed through."""
+    if not run.trajectories:
+        return
+    yield Prose(_MEANING)
     images = [row for row in run.trajectories if isinstance(row.x_t, str)]
     points = [row for row in run.trajectories if not isinstance(row.x_t, str)]
-    blocks: list[Block] = []
     for place, label in enumerate(dict.fromkeys(row.label for row in images)):
         of_class = [row for row in images if row.label == label]
-        blocks.append(_table(of_class, run.folder / TRAJECTORIES_FOLDER, folded=place >= _OPEN))
+        yield _table(of_class, run.folder / TRAJECTORIES_FOLDER, folded=place >= _OPEN)
     if points:
         data = np.array(() if run.fields is None else run.fields.points).reshape(-1, 2)
         caption = "A marker is a sample; methods share their seeds." + (" Grey dots are data." if len(data) else "")
-        names = class_legend({row.label: row.name for row in points})
+        legend = class_legend({row.label: row.name for row in points})
         for kind, title in _KINDS.items():
-            blocks.append(Figure(title, tuple(_path_panels(points, kind, data)), caption, names))
-    return Section("trajectories", "From noise to sample", (Prose(_MEANING), *blocks)) if blocks else None
+            yield Figure(title, tuple(_path_panels(points, kind, data)), caption, legend)
 
 
 def _strip(row: TrajectoryRow, kind: str, folder: Path) -> list[Image.Image]:
@@ -56,33 +57,28 @@ def _strip(row: TrajectoryRow, kind: str, folder: Path) -> list[Image.Image]:
 
 
 def _table(rows: Sequence[TrajectoryRow], folder: Path, *, folded: bool) -> Table:
-    """Methods as rows, with a strip of states and one of estimates."""
+    """Methods as rows, with a strip of states and one of estimates above their noise levels."""
     cells: list[tuple[Cell, ...]] = []
-    for row, following in zip(rows, [*rows[1:], None], strict=True):
+    for row in rows:
         span = f"class {row.name} by {row.method}, from {SIGMA} = {row.noise[0]:.3g} to {row.noise[-1]:.3g}"
-        last = following is None or following.noise != row.noise  # noise levels stand below the last row that has them
-        levels = [f"{noise:.2g}" for noise in row.noise if last]
+        levels = [f"{noise:.2g}" for noise in row.noise]
         strips = [
-            embedded(_strip(row, kind, folder), f"{what} of {span}", labels=levels) for kind, what in _KINDS.items()
+            embedded(_strip(row, kind, folder), f"{title} of {span}", labels=levels) for kind, title in _KINDS.items()
         ]
-        seed = "" if row.seed == rows[0].seed else f" (seed {row.seed})"
-        cells.append((row.method + seed, *strips))
-    title = f"Class {rows[0].name}" + ("" if rows[0].seed is None else f", seed {rows[0].seed}")
+        cells.append((row.method if row.seed is None else f"{row.method}, seed {row.seed}", *strips))
     caption = f"Numbers are noise levels {SIGMA} in units of the data. Noised states are shown at unit scale."
-    return Table(title, ("method", *_KINDS.values()), tuple(cells), caption, folded=folded)
+    return Table(f"Class {rows[0].name}", ("method", *_KINDS.values()), tuple(cells), caption, folded=folded)
 
 
-def _path_panels(rows: Sequence[TrajectoryRow], kind: str, data: Array) -> list[Panel]:
+def _path_panels(rows: Sequence[TrajectoryRow], kind: str, data: Array) -> Iterable[Panel]:
     """A panel for each method, on axes that show where the samples end."""
-    extent = wide_extent([np.array([row.denoised[-1] for row in rows], dtype=np.float64), data])
-    panels = []
+    extent = extent_of([np.array([row.denoised[-1] for row in rows], dtype=np.float64), data])
     for method, group in groupby(rows, key=lambda row: row.method):
         own = list(group)
         first, last = own[0].noise[0], own[0].noise[-1]
         alt = f"{_KINDS[kind]} of {len(own)} samples by {method}, {SIGMA} from {first:.3g} to {last:.3g}."
         paths = [np.array(getattr(row, kind), dtype=np.float64) for row in own]
-        panels.append(path_panel(method, paths, [row.label for row in own], data, extent, alt))
-    return panels
+        yield path_panel(method, paths, [row.label for row in own], data, extent, alt)
 
 
 def draw_trajectories(folder: Path) -> Path:
@@ -97,7 +93,7 @@ def draw_trajectories(folder: Path) -> Path:
     path = folder / "trajectories.png"
     if not isinstance(rows[0].x_t, str):
         panels = [panel for kind in _KINDS for panel in _path_panels(rows, kind, np.zeros((0, 2)))]
-        save_panels([*panels], path, columns=2)
+        save_panels(panels, path, columns=2)
         return path
     strips = {head: [_strip(row, kind, folder) for row in rows] for kind, head in _KINDS.items()}
     labels = [row.label for row in rows for _ in row.noise]

@@ -7,161 +7,122 @@ import yaml
 from PIL import Image
 
 HOSTILE = "<script>alert(1)</script>"
-METHODS = ("no guidance", "ce", "dlsm", "one-step")
+METHODS = ("ce", "dlsm", "one-step")
+SIGMAS = (0.1, 1.0, 10.0)
+NOISE = (40.0, 5.0, 0.7, 0.1, 0.005)
 
 
-def _write(path, value):
+def write(path, value):
+    """Writes a list as lines of JSON, a text as it is, and anything else as JSON."""
     path.parent.mkdir(parents=True, exist_ok=True)
+    if isinstance(value, list):
+        value = "".join(json.dumps(row) + "\n" for row in value)
     path.write_text(value if isinstance(value, str) else json.dumps(value))
 
 
-def _lines(rows):
-    return "".join(json.dumps(row) + "\n" for row in rows)
+def picture(path, pixels):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.asarray(pixels, dtype=np.uint8)).save(path)
 
 
-def error_rows(rng, sigmas, weighting="data", n=500):
-    level = {"zero guidance": 1.0, "ce": 1.2, "ce x10": 9.0, "ce, calibrated": 0.9, "cfg": 0.8, "dlsm": 0.6}
+def error_rows(rng, weighting="data", sigmas=SIGMAS):
     rows = []
     for sigma in sigmas:
-        base = {"sigma": sigma, "weighting": weighting, "n": n}
+        base = {"sigma": sigma, "weighting": weighting, "n": 500}
         rows.append(base | {"method": "prior", "quantity": "D", "mean": 0.4 / sigma, "sd": 0.1 / sigma})
-        for method, share in level.items():
-            for quantity, extra in (("D_P", 1.3), ("D_L", 1.0)):
-                mean = share * extra * float(rng.uniform(0.9, 1.1)) * sigma / (sigma**2 + 0.3)
+        for method, share in {"zero guidance": 1.0, "ce": 1.2, "dlsm": 0.6}.items():
+            for quantity in ("D_P", "D_L"):
+                mean = share * float(rng.uniform(0.9, 1.1)) * sigma / (sigma**2 + 0.3)
                 rows.append(base | {"method": method, "quantity": quantity, "mean": mean, "sd": 0.5 * mean})
     return rows
 
 
-def level_rows(rng, sigmas, strength=1.0, prior=True):
+def level_rows(rng, sigmas=SIGMAS):
     """A classifier that helps at middle noise levels and is unsure at others."""
     rows = []
     for sigma in sigmas:
-        norm = strength * sigma / (1 + sigma**2)
+        norm = sigma / (1 + sigma**2)
+        z = 40 * norm * float(rng.uniform(0.9, 1.1)) - 5
         row = {"sigma": sigma, "n": 360, "draws": 4, "accuracy": 0.1 + 0.8 / (1 + sigma), "ece": 0.02, "norm": norm}
-        row["cross_entropy"] = 2.3 * sigma / (1 + sigma)
-        if prior:
-            z = 40 * norm * float(rng.uniform(0.9, 1.1)) - 5
-            row |= {"gain": -0.01 * z / 40, "gain_se": 0.001, "scale": z / 15, "scale_se": 0.1, "z": z}
-            row["scale_gain"] = -0.011 * z / 40
-        rows.append(row)
+        row |= {"cross_entropy": 2.3 * sigma / (1 + sigma), "gain": -0.01 * z / 40, "gain_se": 0.001}
+        rows.append(row | {"scale": z / 15, "scale_se": 0.1, "z": z, "scale_gain": -0.011 * z / 40})
     return rows
 
 
 def metric_rows(rng, n=360):
-    centre = {"class accuracy": 0.8, "FD@360": 20.0, "precision": 0.7, "recall": 0.6, "density": 0.9, "coverage": 0.7}
+    centre = {"class accuracy": 0.8, "FD@360": 20.0, "recall": 0.6, "class-wise recall": 0.5}
     rows = []
-    for metric, middle in (centre | {"class-wise recall": 0.5, "in-class std ratio": 0.95}).items():
+    for metric, middle in centre.items():
         for method in METHODS:
             value = middle * float(rng.uniform(0.8, 1.15))
-            rows.append(
-                {"method": method, "metric": metric, "value": value, "low": 0.96 * value, "high": 1.04 * value}
-                | {"n": n, "features": "digits judge", "reference": "test split", "floor": middle * 1.1}
-                | {"floor_n": n, "seed": 0}
-            )
+            row = {"method": method, "metric": metric, "value": value, "low": 0.96 * value, "high": 1.04 * value}
+            row |= {"n": n, "features": "digits judge", "reference": "test split", "floor": middle * 1.1}
+            rows.append(row | {"floor_n": n, "seed": 0})
     return rows
 
 
-def common_files(folder, rng, names, recipe_name):
-    _write(folder / "recipe.yaml", yaml.safe_dump({"name": recipe_name, "seed": 0, "data": {"kind": "digits"}}))
+def make_run(folder, name, seed):
+    """What runs of images and of points have in common."""
+    rng = np.random.default_rng(seed)
+    write(folder / "recipe.yaml", yaml.safe_dump({"name": name, "seed": 0, "data": {"kind": "digits"}}))
     stages = [
-        {"stage": stage, "folder": stage, "seconds": float(rng.uniform(5, 80)), "what": "4000 steps", "reused": False}
-        for stage in ("score", "classifier-ce", "classifier-dlsm", "generator")
+        {"stage": stage, "folder": stage, "seconds": 5.0, "what": "4000 steps"}
+        for stage in ("score", "classifier-dlsm")
     ]
-    _write(
-        folder / "run.json",
-        {
-            "name": recipe_name,
-            "condgen": "0.1.0",
-            "python": "3.11.9",
-            "torch": "2.11.0",
-            "machine": {"cpu": "a processor", "cores": 2, "threads": 2, "memory_gib": 7.8, "device": "cpu"},
-            "started": "2025-01-02T03:04:05",
-            "stages": stages,
-            "command": f"condgen run recipes/{recipe_name}.yaml",
-            "notes": [],
-        },
-    )
-    for stage in stages:
-        rows = [
-            {"step": step, "loss": 0.2 + 2 * 0.995**step + float(rng.uniform(0, 0.1)), "lr": 1e-3}
-            for step in range(0, 4000, 200)
-        ]
-        _write(folder / stage["folder"] / "log.jsonl", _lines(rows))
-    _write(folder / "metrics.json", {"what": {"judge": "logistic regression, 0.97 held out"}, "rows": metric_rows(rng)})
+    machine = {"cpu": "a processor", "cores": 2, "memory_gib": 7.8}
+    about = {"name": name, "condgen": "0.1.0", "torch": "2.11.0", "machine": machine, "started": "2025-01-02T03:04:05"}
+    write(folder / "run.json", about | {"stages": stages, "command": f"condgen run recipes/{name}.yaml"})
+    losses = [{"step": step, "loss": 0.2 + 2 * 0.995**step, "lr": 1e-3} for step in range(0, 4000, 200)]
+    checks = [{"step": step, "levels": level_rows(rng)} for step in (1000, 2000, 4000)]
+    write(folder / "score" / "log.jsonl", losses)
+    write(folder / "classifier-dlsm" / "log.jsonl", losses + checks)
+    write(folder / "metrics.json", {"what": {"judge": "logistic regression"}, "rows": metric_rows(rng)})
     cost = [
-        {"method": method, "images": 360, "seconds": seconds, "images_per_second": 360 / seconds}
+        {"method": method, "images": 360, "seconds": 4.0, "images_per_second": 90.0}
         | {"evaluations_per_image": evaluations, "sampler": "heun", "steps": 18, "scale": 1.0}
-        for method, seconds, evaluations in zip(METHODS, (4.0, 9.0, 9.5, 0.02), (35, 70, 70, 1), strict=True)
+        for method, evaluations in zip(METHODS, (70, 70, 1), strict=True)
     ]
-    _write(folder / "cost.json", {"rows": cost})
+    write(folder / "cost.json", {"rows": cost})
+    return rng
 
 
-def classifier_files(folder, rng):
-    """What calibration has found, and what was seen in the training of one classifier."""
-    rows = [
-        {"classifier": name, **row}
-        for name, strength in (("ce", 0.7), ("dlsm", 1.0))
-        for row in level_rows(rng, np.geomspace(0.01, 50, 12).tolist(), strength)
-    ]
-    _write(folder / "classifiers.json", {"what": {"split": "test (held out)", "draws": 4}, "rows": rows})
-    looks = [{"step": step, "levels": level_rows(rng, [0.1, 1, 10])} for step in (1000, 2000, 4000)]
-    log = folder / "classifier-dlsm" / "log.jsonl"
-    log.write_text(log.read_text() + _lines(looks))
-
-
-def make_digits(folder, names=tuple("0123456789"), name="digits"):
+def make_digits(folder, names=("0", "1", "2"), name="digits"):
     """A run of small images with these class names."""
-    rng = np.random.default_rng(0)
-    common_files(folder, rng, names, name)
-    rows = error_rows(rng, np.geomspace(0.05, 10, 9).tolist())
-    about = {"oracle": "training set", "n": 500, "seed": 0, "methods": {"ce x10": "guided by ce at scale 10"}}
-    _write(folder / "diagnostics.json", {"what": about, "rows": rows})
-    classifier_files(folder, rng)
-    pictures = rng.integers(0, 255, (len(names), 3, 8, 8), dtype=np.uint8)
+    rng = make_run(folder, name, seed=0)
+    about = {"oracle": "training set", "methods": {"ce": "guided by ce at scale 10"}}
+    write(folder / "diagnostics.json", {"what": about, "rows": error_rows(rng)})
+    rows = [{"classifier": name, **row} for name in ("ce", "dlsm") for row in level_rows(rng, (0.01, *SIGMAS))]
+    write(folder / "classifiers.json", {"what": {"split": "test (held out)"}, "rows": rows})
     for method in METHODS:
         manifest = []
         for label, class_name in enumerate(names):
             for seed in range(8):
-                noise = rng.integers(0, 60, (8, 8), dtype=np.uint8)
                 file = f"{len(manifest):05}.png"
-                target = folder / "samples" / method / file
-                target.parent.mkdir(parents=True, exist_ok=True)
-                Image.fromarray((pictures[label, 0] // 2 + noise).astype(np.uint8)).save(target)
+                picture(folder / "samples" / method / file, 60 * label + rng.integers(0, 60, (8, 8)))
                 manifest.append({"file": file, "class": label, "name": class_name, "seed": seed})
-        _write(folder / "samples" / method / "manifest.jsonl", _lines(manifest))
+        write(folder / "samples" / method / "manifest.jsonl", manifest)
     return folder
 
 
 def make_moons(folder, names=("upper", "lower"), side=11):
     """A run of points in the plane with these class names."""
-    rng = np.random.default_rng(1)
-    common_files(folder, rng, names, "moons")
-    rows = error_rows(rng, [1.0, 2.5, 5.0, 7.5, 10.0]) + error_rows(rng, [7.5], "grid", n=5)
-    _write(folder / "diagnostics.json", {"what": {"oracle": "moons, 10000 points"}, "rows": rows})
+    rng = make_run(folder, "moons", seed=1)
+    rows = error_rows(rng) + error_rows(rng, "grid", [7.5])
+    write(folder / "diagnostics.json", {"what": {"oracle": "moons, 10000 points"}, "rows": rows})
     x, y = np.linspace(-40, 40, side), np.linspace(-25, 25, side)
-    grid_x, grid_y = np.meshgrid(x, y)
-    toward = np.stack([-np.ones_like(grid_x), 0.3 * grid_x / 10], -1) / (30 + grid_y[..., None] ** 2 / 20)
-    exact = np.stack([toward, -toward])
-    angle = rng.uniform(0, np.pi, 60)
-    labels = np.arange(60) % len(names)
-    points = np.stack([20 * np.cos(angle) - 10 + 20 * labels, (15 * np.sin(angle) - 7) * (1 - 2 * labels)], -1)
-    fields = {"exact": exact, "ce": 1.4 * exact + 0.02, "dlsm": 1.05 * exact}
-    _write(
-        folder / "field.json",
-        {"sigma": 7.5, "x": x.tolist(), "y": y.tolist(), "points": points.tolist(), "labels": labels.tolist()}
-        | {"names": list(names), "fields": {k: v.reshape(len(names), -1, 2).tolist() for k, v in fields.items()}},
-    )
+    exact = np.stack([np.stack(np.meshgrid(x, y), -1), -np.stack(np.meshgrid(x, y), -1)]) / 1000
+    labels = np.arange(60) % 2
+    points = rng.normal(size=(60, 2)) + 20 * (1 - 2 * labels[:, None])
+    field = {"sigma": 7.5, "x": x.tolist(), "y": y.tolist(), "points": points.tolist(), "labels": labels.tolist()}
+    fields = {name: values.tolist() for name, values in {"exact": exact, "dlsm": 1.05 * exact}.items()}
+    write(folder / "field.json", field | {"names": names, "fields": fields})
     for method in METHODS:
-        cloud = points + rng.normal(0, 2, points.shape)
         manifest = [
-            {"file": None, "x": point.tolist(), "class": int(label), "name": names[label], "seed": seed}
-            for seed, (point, label) in enumerate(zip(cloud, labels, strict=True))
+            {"file": None, "x": point, "class": label, "name": names[label], "seed": seed}
+            for seed, (point, label) in enumerate(zip(points.tolist(), labels.tolist(), strict=True))
         ]
-        _write(folder / "samples" / method / "manifest.jsonl", _lines(manifest))
+        write(folder / "samples" / method / "manifest.jsonl", manifest)
     return folder
-
-
-NOISE = (40.0, 5.0, 0.7, 0.1, 0.005)
 
 
 def add_trajectories(folder, names, points=False):
@@ -171,19 +132,16 @@ def add_trajectories(folder, names, points=False):
         for label in (0, 1):
             row = {"method": method, "class": label, "name": names[label], "seed": label, "noise": NOISE}
             for kind, grey in (("x_t", 0), ("denoised", 128)):
-                if points:
-                    row[kind] = [[noise * (1 - 2 * label), noise] for noise in NOISE]
-                    continue
-                line = np.repeat(grey + 20 * np.arange(len(NOISE), dtype=np.uint8), 8)[None].repeat(8, 0)
-                row[kind] = f"{method}/{label}-{kind}.png"
-                target = folder / "trajectories" / row[kind]
-                target.parent.mkdir(parents=True, exist_ok=True)
-                Image.fromarray(line).save(target)
+                row[kind] = [[noise * (1 - 2 * label), noise] for noise in NOISE]
+                if not points:
+                    row[kind] = f"{method}/{label}-{kind}.png"
+                    levels = grey + 20 * np.arange(len(NOISE))
+                    picture(folder / "trajectories" / row[kind], np.repeat(levels, 8)[None].repeat(8, 0))
             rows.append(row)
-    _write(folder / "trajectories" / "trajectories.json", {"rows": rows})
+    write(folder / "trajectories" / "trajectories.json", {"rows": rows})
     about = json.loads((folder / "run.json").read_text())
     about["stages"].append({"stage": "trajectories", "folder": "trajectories", "seconds": 1.0})
-    _write(folder / "run.json", about)
+    write(folder / "run.json", about)
 
 
 def add_neighbours(folder, names, points=False):
@@ -196,8 +154,7 @@ def add_neighbours(folder, names, points=False):
             near = {"index": index, "class": index % 10 % 2, "name": names[index % 10 % 2], "distance": 0.5 + index / 8}
             if not points:
                 near["file"] = f"neighbours/train-{index:05}.png"
-                (folder / "neighbours").mkdir(exist_ok=True)
-                Image.fromarray(np.full((8, 8), index, dtype=np.uint8)).save(folder / near["file"])
+                picture(folder / near["file"], np.full((8, 8), index))
             row["neighbours"].append(near)
         rows.append(row)
-    _write(folder / "neighbours.json", {"what": {"features": "pixels", "reference": "1,000 images"}, "rows": rows})
+    write(folder / "neighbours.json", {"what": {"features": "pixels", "reference": "1,000 images"}, "rows": rows})

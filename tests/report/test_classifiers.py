@@ -5,11 +5,11 @@ import re
 import pytest
 from PIL import Image
 
-from condgen.report import build_report, draw_calibration
-from condgen.report.classifiers import _panels, classifiers_section
+from condgen.report import draw_calibration, read_run
+from condgen.report.classifiers import classifier_panels, classifiers_section
 from condgen.report.figures import method_styles, to_svg
 from condgen.report.load import Run
-from condgen.report.page import Prose
+from condgen.report.page import Figure, Prose
 from condgen.report.rows import ClassifierRow
 
 STYLES = method_styles(["ce", "dlsm"])
@@ -24,34 +24,30 @@ def level(sigma, gain=-0.01, scale=0.9, z=10.0, **changes):
 ROWS = [level(0.1, 0.0, 7.0, 2.0), level(1, -0.01, 0.9, 9.0), level(2, -0.02, 1.1, 8.0), level(40, 0.008, 0.3, 5.0)]
 
 
-def words(rows):
-    section = classifiers_section(Run(folder=None, name="r", classifiers={"ce": rows}), STYLES)
-    return [block.text for block in section.blocks if isinstance(block, Prose)][1:]
-
-
-def test_where_a_classifier_helps_and_harms_is_said():
-    assert words(ROWS) == [
-        "ce: guidance surely helps at σ = 1 to 40, with best scales of 0.3 to 1.1. "
-        "At scale 1 it surely harms at σ = 40. Neither is sure, or it hardly matters, at σ = 0.1."
-    ]
-    assert words([level(1, 0.0, 0.1, 1.0), level(2, 0.01, -0.5, -4.0)]) == [
-        "ce: no guidance surely helps at any noise level. At scale 1 it surely harms at σ = 2. "
-        "Neither is sure, or it hardly matters, at σ = 1."
-    ]
-    assert words([ROWS[0].model_copy(update={"gain": None})]) == []  # no score model, no gains
+@pytest.mark.parametrize(
+    ("rows", "sentences"),
+    [
+        (ROWS, ["ce: guidance helps at 3 of 4 noise levels, σ from 1 to 40, with best scales of 0.3 to 1.1."]),
+        ([level(1, 0.0, 0.1, 1.0), level(2, 0.01, -0.5, -4.0)], []),
+        ([ROWS[0].model_copy(update={"gain": None, "scale_gain": None, "z": None})], []),  # no score model, no gains
+    ],
+)
+def test_where_a_classifier_helps_is_said(rows, sentences):
+    blocks = classifiers_section(Run(folder=None, name="r", classifiers={"ce": rows}))
+    assert [block.text for block in blocks if isinstance(block, Prose)][1:] == sentences
 
 
 def test_panels_show_every_classifier_and_grey_where_guidance_is_off():
-    panels = _panels({"ce": ROWS, "dlsm": [level(s) for s in (0.1, 1, 40)]}, STYLES)
+    panels = classifier_panels({"ce": ROWS, "dlsm": [level(s) for s in (0.1, 1, 40)]}, STYLES)
     by_title = {panel.title: panel for panel in panels}
     gain = by_title["gain over zero guidance"]
-    assert "ce 0 at σ = 0.1 to 0.008 at σ = 40; dlsm" in gain.alt
+    assert "at noise level σ 0.1 to 40: ce 0 to 0.008; dlsm" in gain.alt
     assert all(style.colour in to_svg(gain, "g") for style in STYLES.values())
     grey = re.compile(r"opacity: 0\.1[;\"]")
     assert len(grey.findall(to_svg(by_title["best scale: ce"], "c"))) == 1
     assert not grey.findall(to_svg(by_title["best scale: dlsm"], "d"))
     bare = [row.model_copy(update={"gain": None, "scale": None}) for row in ROWS]
-    assert [panel.title for panel in _panels({"ce": bare}, STYLES)][-1] == "length of the gradient"
+    assert [panel.title for panel in classifier_panels({"ce": bare}, STYLES)][-1] == "length of the gradient"
 
 
 @pytest.mark.parametrize("rows", [ROWS[:1], [level(1, norm=0.0, scale=0.0, scale_se=0.0, z=0.0)]], ids=["one", "zero"])
@@ -61,9 +57,11 @@ def test_single_levels_and_zeros_can_be_drawn(rows, tmp_path):
         assert picture.width > 400
 
 
-def test_without_a_calibration_the_last_measures_in_training_are_shown(digits_run):
+def test_measures_in_training_are_a_curve_and_stand_in_for_a_calibration(digits_run):
     (digits_run / "classifiers.json").unlink()
-    html = build_report(digits_run).read_text()
-    assert "Measured at the end of training, with one noise draw a sample." in html
-    course = re.search(r'aria-label="cross-entropy of dlsm in training, by noise level: ([^"]*)"', html).group(1)
-    assert re.findall(r"step ([\d,]+)", course) == ["1,000", "2,000", "4,000"]
+    by_level, training = [one for one in classifiers_section(read_run(digits_run)) if isinstance(one, Figure)]
+    assert "Measured at the end of training, with one noise draw a sample." in by_level.caption
+    run = read_run(digits_run)
+    means = [sum(row.cross_entropy for row in rows) / len(rows) for _, rows in run.checks["dlsm"]]
+    alt = f"at step 1000 to 4000: dlsm {means[0]:.3g} to {means[-1]:.3g}."
+    assert training.panels[0].alt.endswith(alt)

@@ -68,12 +68,12 @@ def test_other_recipes_stand_side_by_side(three, tmp_path):
     html, markdown, facts = compared([three[0], three[2]], tmp_path / "out")
     assert [group["label"] for group in facts["groups"]] == ["run-0", "run-2"]
     assert facts["settings"] == {"data.kind": ["digits", "moons"], "extra.deep": [None, "[1, 2]"]}
-    assert "The runs differ in 2 settings: data.kind, extra.deep." in html
+    assert "Settings that differ: data.kind, extra.deep." in html
     assert re.match(r"(Use|No method).*(, run-0|, run-2)", facts["advice"])
     key = {"quantity": "D_P", "sigma": 10.0}
     first, second = (value(facts, "diagnostics", method=f"dlsm, {run}", **key) for run in ("run-0", "run-2"))
     assert second["mean"] / first["mean"] == pytest.approx(2 * 1.2 / 0.9)
-    assert re.search(r'aria-label="D_P: dlsm, mean error at σ = 0.05 to 10: run-0 [^;]*; run-2 ', html)
+    assert re.search(r'aria-label="D_P: dlsm, mean error, at noise level σ 0.1 to 10: run-0 [^;]*; run-2 ', html)
     assert "| dlsm, run-0 |" in markdown
     titles = ("What was compared", "Sample quality", "Score errors", "Samples", "Cost", "Training", "How to reproduce")
     for title in titles:
@@ -95,7 +95,7 @@ def test_points_are_drawn_a_panel_a_run_and_equal_seeds_are_no_spread(moons_run,
     html, _, facts = compared([moons_run, second], tmp_path / "out")
     labels = [f"{tmp_path.name}/run", "other/run"]
     assert [group["label"] for group in facts["groups"]] == labels
-    assert html.count('aria-label="Points of other/run:') == 4  # methods
+    assert html.count('aria-label="Points of other/run:') == 3  # methods
     assert "The recipes of the runs have the same settings." in html
 
 

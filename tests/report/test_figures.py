@@ -78,5 +78,5 @@ def test_any_number_of_methods_look_different_and_variants_share_the_colour():
 def test_curves_of_any_length(n):
     curve = [(10 * i, 100.0 / (1 + i)) for i in range(n)]
     drawn = curve_panel("score", {"loss": curve}, {"loss": class_style(0)})
-    assert drawn.alt.startswith("loss of score against the step: loss ")
+    assert drawn.alt.startswith("score, loss, at step ")
     assert to_svg(drawn, "t")

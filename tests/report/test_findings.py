@@ -73,12 +73,10 @@ def test_collapsed_generators_are_not_advised_and_values_without_intervals_are_r
     assert advise(rows((None, None), a=(0.9, 0.3), b=(0.9, 0.4))).startswith("Use a,")
 
 
-@pytest.mark.parametrize(
-    ("share", "words"), [(0.1, "a 0.100 ± 0.050 authentic samples"), (0.5, "No method has clearly")]
-)
-def test_samples_closer_to_training_data_than_new_data(share, words):
+@pytest.mark.parametrize(("share", "closer"), [(0.1, True), (0.5, False)])
+def test_samples_closer_to_training_data_than_new_data(share, closer):
     found = [metric(m, "authenticity", v, 0.05) for m, v in (("a", share), ("b", 0.5), (REAL, 0.55))]
-    assert words in said(found)
+    assert ("a 0.100 ± 0.050 authentic samples" in said(found)) == closer
 
 
 def test_the_leader_of_a_metric_is_named_and_a_tie_is_called_one():
@@ -87,15 +85,6 @@ def test_the_leader_of_a_metric_is_named_and_a_tie_is_called_one():
     assert "Real held-out data: 0.99 (n = 360)" in text
     text = said([metric("ce", "FD@360", 2.0, 0.5), metric("dlsm", "FD@360", 1.9, 0.5)])
     assert "FD@360 is lowest with dlsm: 1.90 ± 0.50, not clearly apart from ce" in text
-
-
-def test_losses_of_dlsm_are_said_as_plainly_as_wins():
-    metrics = [metric("ce", "recall", 0.9), metric("dlsm", "recall", 0.7)]
-    metrics += [metric("ce", "precision", 0.7), metric("dlsm", "precision", 0.9)]
-    errors = [error("ce", 1, 0.5), error("dlsm", 1, 0.4), error("ce", 2, 0.5), error("dlsm", 2, 0.8)]
-    text = said(metrics, errors)
-    assert "clearly better in precision; clearly worse in recall" in text
-    assert "D_L clearly lower at σ = 1 and clearly higher at σ = 2" in text
 
 
 def test_worse_than_no_guidance_is_said():

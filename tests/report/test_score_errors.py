@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from condgen.report import build_report, draw_errors
+from condgen.report import draw_errors, read_run
 from condgen.report.figures import method_styles, to_svg
 from condgen.report.rows import ErrorRow, error_estimates
-from condgen.report.score_errors import _top, error_panel
+from condgen.report.score_errors import colour_scale_end, error_panel, fields_section
 
 STYLES = method_styles(["ce", "dlsm"])
 
@@ -22,7 +22,7 @@ def panel(rows):
 
 def test_errors_have_a_line_a_method_and_words():
     drawn = panel([error(m, s, v) for m, s, v in (("ce", 1, 0.5), ("ce", 2, 0.25), ("dlsm", 1, 0.4), ("dlsm", 2, 0.1))])
-    assert drawn.alt == "D_L: likelihood score, mean error at σ = 1 to 2: ce 0.25 to 0.5; dlsm 0.1 to 0.4."
+    assert drawn.alt == ("D_L: likelihood score, mean error, at noise level σ 1 to 2: ce 0.5 to 0.25; dlsm 0.4 to 0.1.")
     svg = to_svg(drawn, "p")
     assert all(style.colour in svg for style in STYLES.values())
 
@@ -43,13 +43,17 @@ def test_errors_as_a_picture(tmp_path):
 def test_the_colour_scale_is_shared_but_ends_at_twice_the_exact_score():
     exact = np.zeros((1, 2, 2, 2))
     exact[0, 0, 0] = [3, 4]
-    assert _top({"half": 0.5 * exact, "exact": exact}, exact) == pytest.approx(5)
-    assert _top({"much": 100 * exact}, exact) == pytest.approx(10)
-    assert _top({"zero": 0 * exact}, 0 * exact) > 0
+    assert colour_scale_end({"half": 0.5 * exact, "exact": exact}, exact) == pytest.approx(5)
+    assert colour_scale_end({"much": 100 * exact}, exact) == pytest.approx(10)
+    assert colour_scale_end({"zero": 0 * exact}, 0 * exact) > 0
 
 
 def test_fields_have_a_panel_a_class_and_method(moons_run):
-    html = build_report(moons_run).read_text()
-    for name in ("upper", "lower"):
-        for title in ("exact", "ce", "dlsm", "error of ce", "error of dlsm"):
-            assert html.count(f'aria-label="Likelihood score of class {name}, {title}: mean length') == 1
+    _, upper, lower, table = fields_section(read_run(moons_run))
+    assert (upper.title, lower.title) == ("Class upper", "Class lower")
+    assert [panel.title for panel in upper.panels] == ["exact", "dlsm", "error of dlsm"]
+    assert lower.panels[0].alt.startswith("Likelihood score of class lower, exact: mean length")
+    assert "opacity: 0.55" in to_svg(upper.panels[0], "p")  # data
+    assert "opacity: 0.55" not in to_svg(upper.panels[2], "p")
+    exact = [row for row in table.rows if row[1] == "exact"]
+    assert [row[3] for row in exact] == ["0", "0"]

@@ -89,10 +89,9 @@ def test_relative_errors_leave_out_levels_without_a_likelihood_score():
 def test_classifiers_have_intervals_and_the_scale_to_use():
     rows = [level(0.1, 0.0, 7.0, 2.0), level(1), level(2, -0.02, 1.1, 8.0), level(40, 0.008, 0.3, 5.0)]
     table = classifier_table(rows, "ce")
-    assert table.header == ("σ", "accuracy", "CE", "ECE", "|g|", "gain", "best scale", "use")
+    assert table.header == ("σ", "accuracy", "CE", "ECE", "|g|", "1000 gain", "best scale", "use")
     assert table.rows[1] == ("1", "0.500", "1.000", "0.020", "0.3", "-10.00 ± 2.00", "0.90 ± 0.10", "0.90")
     assert [cells[-1] for cells in table.rows] == ["0.00", "0.90", "1.10", "0.30"]
-    assert "times 1e-03" in table.caption
     bare = rows[0].model_copy(update={"gain": None})
     assert classifier_table([bare], "ce").header[-1] == "|g|"
 
@@ -112,10 +111,9 @@ def test_classes_have_real_data_last():
     found = [*rows("class-wise FD", "slow", 1.0, 3.0, 2.0), *rows("class-wise FD", REAL, 0.5, 0.25, 9.0)]
     found += [*rows("class-wise FD", "fast", 4.0, 3.0), *rows("in-class std ratio", "slow", 0.9, 1.2, 1.0)]
     found += rows("class-wise recall", "slow", 0.9, 0.8, 0.1)
-    tables = class_tables(found)
+    tables = list(class_tables(found))
     assert tables[0].header == ("class", "slow", "fast", REAL)
     assert tables[0].rows == (("a", "1", "4", "0.5"), ("b", "3", "3", "0.25"), ("c", "2", "—", "9"))
-    assert class_tables([]) == []
 
 
 def test_cost_and_methods():
