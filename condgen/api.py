@@ -23,7 +23,7 @@ from condgen.score import ScoreModel
 
 __all__ = ["diagnose", "load", "sample"]
 
-_MODELS: dict[str, type[Model]] = {model.kind: model for model in (ScoreModel, Classifier, Generator)}
+_MODELS: dict[str, type[Model[Any]]] = {model.kind: model for model in (ScoreModel, Classifier, Generator)}
 
 
 def load(source: str | Path, device: torch.device | str = "cpu", *, trust: bool = False) -> Any:  # noqa: ANN401

@@ -3,35 +3,31 @@
 from collections.abc import Sequence
 from typing import Literal
 
-from pydantic import Field, PositiveInt
+from pydantic import Field
 from torch import Tensor, nn
 
 from condgen.denoiser import Likelihood, Preconditioned
-from condgen.model import Model
+from condgen.model import Model, ModelConfig
 from condgen.networks import AnyClassifierNet
 from condgen.schedules import AnySchedule, Schedule
-from condgen.settings import Settings
 
 __all__ = ["Classifier", "ClassifierConfig"]
 
 
-class ClassifierConfig(Settings):
+class ClassifierConfig(ModelConfig):
     """All that is needed to rebuild a classifier."""
 
     kind: Literal["classifier"] = "classifier"
     network: AnyClassifierNet
     schedule: AnySchedule
-    shape: tuple[PositiveInt, ...] = Field(min_length=1)
-    names: tuple[str, ...] = Field(min_length=1)
     sigma_data: float = Field(gt=0, le=1e9)
 
     def build(self) -> "Classifier":
         """The classifier, with fresh weights."""
-        net = self.network.build_classifier(self.shape, len(self.names))
-        return Classifier(net, self.schedule, self.shape, self.names, sigma_data=self.sigma_data, network=self.network)
+        return Classifier(self.network.build_classifier(self.shape, len(self.names)), **self.arguments())
 
 
-class Classifier(Model, Preconditioned, Likelihood):
+class Classifier(Model[ClassifierConfig], Preconditioned, Likelihood):
     """A network that estimates log p(y | x_t) at every noise level; its input is scaled to unit variance.
 
     Args:
@@ -65,16 +61,3 @@ class Classifier(Model, Preconditioned, Likelihood):
         c = self.coefficients(x_t, t)
         logits: Tensor = self.net(c.c_in * x_t, c.c_noise)
         return logits.log_softmax(1)
-
-    @property
-    def config(self) -> ClassifierConfig:
-        """All that is needed to rebuild the classifier; UserError where nothing describes its network."""
-        return ClassifierConfig.model_validate(
-            {
-                "network": self._described(self.network),
-                "schedule": self.schedule,
-                "shape": self.shape,
-                "names": self.names,
-                "sigma_data": self.sigma_data,
-            }
-        )

@@ -9,24 +9,21 @@ from collections.abc import Sequence
 from typing import Literal
 
 import torch
-from pydantic import Field, PositiveInt
+from pydantic import Field
 from torch import Tensor, nn
 
 from condgen.denoiser import precondition
-from condgen.model import Model
+from condgen.model import Model, ModelConfig
 from condgen.networks import AnyNet
-from condgen.settings import Settings
 
 __all__ = ["Generator", "GeneratorConfig"]
 
 
-class GeneratorConfig(Settings):
+class GeneratorConfig(ModelConfig):
     """All that is needed to rebuild a generator."""
 
     kind: Literal["generator"] = "generator"
     network: AnyNet
-    shape: tuple[PositiveInt, ...] = Field(min_length=1)
-    names: tuple[str, ...] = Field(min_length=1)
     latent: int = Field(
         default=64, gt=0, description="numbers in z; a denoiser's network takes as many as a sample has"
     )
@@ -48,18 +45,10 @@ class GeneratorConfig(Settings):
             net = self.network.build_generator(self.shape, classes, self.latent)
         else:
             net = self.network.build_denoiser(self.shape, classes)
-        return Generator(
-            net,
-            self.shape,
-            self.names,
-            latent=self.latent,
-            scale=self.scale,
-            level=self.level,
-            network=self.network,
-        )
+        return Generator(net, **self.arguments())
 
 
-class Generator(Model):
+class Generator(Model[GeneratorConfig]):
     """A map (z, y) -> x in one pass.
 
     Args:
@@ -107,15 +96,3 @@ class Generator(Model):
             return self.scale * generated
         residual: Tensor = self.net(self._in * z, z.new_full((len(z),), self._noise), y)
         return self._skip * z + self._out * residual
-
-    @property
-    def config(self) -> GeneratorConfig:
-        """All that is needed to rebuild the generator; UserError where nothing describes its network."""
-        return GeneratorConfig(
-            network=self._described(self.network),
-            shape=self.shape,
-            names=self.names,
-            latent=self.latent,
-            scale=self.scale,
-            level=self.level,
-        )

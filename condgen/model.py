@@ -3,9 +3,10 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Generic, Self, TypeVar
 
 import torch
+from pydantic import Field, PositiveInt
 from torch import nn
 
 from condgen.checkpoint import MODEL_FILE, load_model, save_tensors
@@ -13,28 +14,57 @@ from condgen.errors import UserError
 from condgen.hub import model_folder
 from condgen.settings import Settings
 
-__all__ = ["Model"]
+__all__ = ["Model", "ModelConfig"]
 
 
-class Model(nn.Module, ABC):
+class ModelConfig(Settings, ABC):
+    """All that is needed to rebuild a model; every field is an argument of its constructor."""
+
+    kind: str
+    shape: tuple[PositiveInt, ...] = Field(min_length=1, description="of one sample, (D,) or (C, H, W)")
+    names: tuple[str, ...] = Field(min_length=1, description="of the classes")
+
+    @abstractmethod
+    def build(self) -> nn.Module:
+        """The model, with fresh weights."""
+
+    def arguments(self) -> dict[str, Any]:
+        """The fields, as the model's constructor takes them."""
+        return {name: value for name, value in self if name != "kind"}
+
+
+Config = TypeVar("Config", bound=ModelConfig)
+
+
+class Model(nn.Module, ABC, Generic[Config]):
     """A network in its role.
 
     Attributes:
         net: the network.
         shape: of one sample, (D,) or (C, H, W).
         names: of the classes.
+        network: what describes `net`, or None.
     """
 
     kind: ClassVar[str]
-    config_type: ClassVar[Any]  # settings whose `build()` makes the model
+    config_type: ClassVar[Any]
     net: nn.Module
     shape: tuple[int, ...]
     names: tuple[str, ...]
+    network: Settings | None
 
     @property
-    @abstractmethod
-    def config(self) -> Settings:
+    def config(self) -> Config:
         """All that is needed to rebuild the model; UserError where nothing describes its network."""
+        if self.network is None:
+            raise UserError(
+                f"nothing describes the network of this {self.kind}, so that no file could rebuild it: give the "
+                f"{type(self).__name__} network=..., such as the settings of kind import with the target "
+                "'package.module:Class'"
+            )
+        fields = self.config_type.model_fields.keys() - {"kind"}
+        config: Config = self.config_type(**{name: getattr(self, name) for name in fields})
+        return config
 
     def save(self, folder: str | Path) -> None:
         """Writes the model to a folder, from which `load` rebuilds it."""
@@ -54,12 +84,3 @@ class Model(nn.Module, ABC):
         found = load_model(model_folder(source), cls.kind, build, device, trust=trust)
         assert isinstance(found, cls)
         return found
-
-    def _described(self, network: Settings | None) -> Settings:
-        if network is None:
-            raise UserError(
-                f"nothing describes the network of this {self.kind}, so that no file could rebuild it: give the "
-                f"{type(self).__name__} network=..., such as the settings of kind import with the target "
-                "'package.module:Class'"
-            )
-        return network

@@ -5,16 +5,15 @@ from pathlib import Path
 from typing import Literal, TypeAlias
 
 import torch
-from pydantic import Field, PositiveInt
+from pydantic import Field
 from torch import Tensor, nn
 
 from condgen.denoiser import Denoiser, Preconditioned
 from condgen.errors import UserError
-from condgen.model import Model
+from condgen.model import Model, ModelConfig
 from condgen.networks import AnyDenoiserNet
 from condgen.rng import to_device
 from condgen.schedules import AnySchedule, Schedule
-from condgen.settings import Settings
 
 __all__ = ["Labels", "PerClass", "ScoreConfig", "ScoreModel"]
 
@@ -22,14 +21,12 @@ Labels: TypeAlias = Literal["none", "embedding", "separate"]
 """How a score model learns of labels: not at all; by an embedding, with a row for "no label"; by a network a class."""
 
 
-class ScoreConfig(Settings):
+class ScoreConfig(ModelConfig):
     """All that is needed to rebuild a score model."""
 
     kind: Literal["score model"] = "score model"
     network: AnyDenoiserNet
     schedule: AnySchedule
-    shape: tuple[PositiveInt, ...] = Field(min_length=1)
-    names: tuple[str, ...] = Field(min_length=1)
     labels: Labels = "none"
     sigma_data: float = Field(gt=0, le=1e9)
 
@@ -38,17 +35,8 @@ class ScoreConfig(Settings):
         if self.labels == "separate":
             net: nn.Module = PerClass(self.network.build_denoiser(self.shape, None) for _ in self.names)
         else:
-            known = len(self.names) if self.labels == "embedding" else None
-            net = self.network.build_denoiser(self.shape, known)
-        return ScoreModel(
-            net,
-            self.schedule,
-            self.shape,
-            self.names,
-            labels=self.labels,
-            sigma_data=self.sigma_data,
-            network=self.network,
-        )
+            net = self.network.build_denoiser(self.shape, len(self.names) if self.labels == "embedding" else None)
+        return ScoreModel(net, **self.arguments())
 
 
 class PerClass(nn.ModuleList):
@@ -75,7 +63,7 @@ class PerClass(nn.ModuleList):
         return torch.cat(parts)[back]
 
 
-class ScoreModel(Model, Preconditioned, Denoiser):
+class ScoreModel(Model[ScoreConfig], Preconditioned, Denoiser):
     """A preconditioned network that estimates E[x | x_t], or E[x | x_t, y] where it is given labels.
 
     Args:
@@ -126,17 +114,3 @@ class ScoreModel(Model, Preconditioned, Denoiser):
                 f"the score model in {folder} has a network per class and no unconditional score, {purpose}: "
                 "name one trained with labels none or embedding"
             )
-
-    @property
-    def config(self) -> ScoreConfig:
-        """All that is needed to rebuild the model; UserError where nothing describes its network."""
-        return ScoreConfig.model_validate(
-            {
-                "network": self._described(self.network),
-                "schedule": self.schedule,
-                "shape": self.shape,
-                "names": self.names,
-                "labels": self.labels,
-                "sigma_data": self.sigma_data,
-            }
-        )
