@@ -180,15 +180,15 @@ def discriminator(net, told_noise=False):
 def test_losses_of_an_adversary_are_least_squares_to_plus_and_minus_one():
     judge = discriminator(model())
     real, fake = 0.4 * X, 0.1 * X.flip(0)
-    on_real, on_fake = discriminator_loss(judge, real, fake, T)
+    _, on_real, on_fake = discriminator_loss(judge, real, fake, T).values()
     c_real, c_fake = judge(real, T).detach().double().numpy(), judge(fake, T).detach().double().numpy()
     np.testing.assert_allclose(on_real.detach().numpy(), (c_real - 1) ** 2, rtol=1e-5)
     np.testing.assert_allclose(on_fake.detach().numpy(), (c_fake + 1) ** 2, rtol=1e-5)
     losses = adversarial_loss(model(), judge, real, T, X, weight=0.7)
     denoised = model()(perturb(EDM(), real, T, X), T)
     c = judge(denoised, T).detach().double().numpy()
-    np.testing.assert_allclose(losses.adversarial.detach().numpy(), (c - 1) ** 2, rtol=1e-5)
-    assert torch.equal(losses.dsm, score_matching_loss(model(), real, T, X))
+    np.testing.assert_allclose(losses["adversarial"].detach().numpy(), (c - 1) ** 2, rtol=1e-5)
+    assert torch.equal(losses["dsm"], score_matching_loss(model(), real, T, X))
 
 
 @pytest.mark.parametrize("schedule", [EDM(), VP()], ids=lambda s: s.kind)
@@ -198,7 +198,7 @@ def test_weight_one_is_the_papers_balance_but_for_the_stated_term(schedule):
     judge = discriminator(net)
     t = schedule.t_of_noise_level(torch.tensor([0.02, 0.3, 1, 5, 50], dtype=torch.float64))
     x, eps = 0.4 * X, torch.randn(X.shape, generator=torch.Generator().manual_seed(3))
-    total = adversarial_loss(net, judge, x, t, eps, weight=weight).total.detach().double()
+    total = adversarial_loss(net, judge, x, t, eps, weight=weight)["loss"].detach().double()
     s = schedule.noise_level(t)
     wide = s.view(-1, 1, 1, 1)
     x_noised = x.double() + wide * eps.double()  # the paper's x~
@@ -217,7 +217,7 @@ def test_weight_zero_is_denoising_score_matching_bit_for_bit():
     judge, parameters = discriminator(net), list(net.parameters())
     plain = torch.autograd.grad(score_matching_loss(net, x, T, X).mean(), parameters)
     for weight, same in ((0.0, True), (1.0, False)):
-        total = adversarial_loss(net, judge, x, T, X, weight=weight).total
+        total = adversarial_loss(net, judge, x, T, X, weight=weight)["loss"]
         found = torch.autograd.grad(total.mean(), parameters)
         assert all(torch.equal(a, b) for a, b in zip(plain, found, strict=True)) is same
 
@@ -261,7 +261,7 @@ def test_the_adversary_moves_the_best_estimate_by_the_stated_amount():
 
     estimate = at.clone().requires_grad_()
     t = torch.full((1,), s, dtype=torch.float64)
-    total = adversarial_loss(Fixed(), judge, mean, t, torch.zeros(1, 2), weight=weight).total
+    total = adversarial_loss(Fixed(), judge, mean, t, torch.zeros(1, 2), weight=weight)["loss"]
     (found,) = torch.autograd.grad(total.sum(), estimate)
     c = judge(estimate, t)
     (slope,) = torch.autograd.grad(c.sum(), estimate)

@@ -6,14 +6,13 @@ from typing import Annotated, Any, TypeAlias
 from pydantic import Field
 
 from condgen.losses.adversarial import (
-    AdversarialLosses,
     AdversarialScoreMatching,
     Discriminator,
     adversarial_loss,
     discriminator_loss,
 )
-from condgen.losses.base import ClassifierLoss, Gradient, Losses, compiled_gradient, gradient_of
-from condgen.losses.cross_entropy import CrossEntropy, cross_entropy_loss
+from condgen.losses.base import ClassifierLoss, Gradient, Losses, PosteriorLoss, compiled_gradient, gradient_of
+from condgen.losses.cross_entropy import CrossEntropy, Focal, cross_entropy_loss, focal_loss
 from condgen.losses.distillation import (
     DistributionMatching,
     LikelihoodTerm,
@@ -23,7 +22,6 @@ from condgen.losses.distillation import (
     score_identity_loss,
 )
 from condgen.losses.dlsm import DLSM, PRESETS, PresetName, dlsm_loss
-from condgen.losses.focal import Focal, focal_loss
 from condgen.losses.imported import ImportedLoss, ImportedMatching
 from condgen.losses.score_matching import score_matching_loss
 from condgen.losses.score_mismatching import (
@@ -38,7 +36,6 @@ from condgen.settings import Settings, parse
 __all__ = [
     "DLSM",
     "PRESETS",
-    "AdversarialLosses",
     "AdversarialScoreMatching",
     "AnyClassifierLoss",
     "AnyGeneratorLoss",
@@ -54,6 +51,7 @@ __all__ = [
     "LikelihoodTerm",
     "Losses",
     "MatchingLoss",
+    "PosteriorLoss",
     "PresetName",
     "ScoreIdentity",
     "ScoreMismatching",

@@ -22,20 +22,21 @@ So the optimum is no longer E[x | x_t]: where the loss is least,
 :math:`2 w s_d^2`.
 """
 
-from typing import Annotated, NamedTuple, TypeAlias
+from typing import Annotated, TypeAlias
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
 from condgen.denoiser import Preconditioned
+from condgen.losses.base import Losses
 from condgen.losses.score_matching import weighted_error
 from condgen.networks import AnyDiscriminatorNet
 from condgen.schedules import perturb
 from condgen.score import ScoreModel
 from condgen.settings import Settings
 
-__all__ = ["AdversarialLosses", "AdversarialScoreMatching", "Discriminator", "adversarial_loss", "discriminator_loss"]
+__all__ = ["AdversarialScoreMatching", "Discriminator", "adversarial_loss", "discriminator_loss"]
 
 Momentum: TypeAlias = Annotated[float, Field(gt=-1, lt=1)]
 Decay: TypeAlias = Annotated[float, Field(ge=0, lt=1)]
@@ -48,7 +49,7 @@ class AdversarialScoreMatching(Settings):
     weight: float = Field(default=1.0, ge=0, description="1 is the paper's balance at low noise")
     told_noise: bool = Field(default=False, description="whether the discriminator sees the noise level")
     discriminator_steps: int = Field(default=1, gt=0, description="discriminator updates per score model update")
-    discriminator_lr: float = Field(default=1e-4, gt=0)
+    discriminator_lr: float = Field(default=1e-4, gt=0, description="its learning rate")
     discriminator_betas: tuple[Momentum, Decay] = Field(default=(-0.5, 0.9), description="of its Adam")
     score_betas: tuple[Momentum, Decay] = Field(
         default=(0.0, 0.9), description="of the score model's Adam, in place of training.betas"
@@ -83,26 +84,18 @@ class Discriminator(Preconditioned):
         return out
 
 
-def discriminator_loss(discriminator: Discriminator, real: Tensor, fake: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
-    """The two halves of the discriminator's least-squares loss, (C(real) - 1)^2 and (C(fake) + 1)^2, each (B,).
+def discriminator_loss(discriminator: Discriminator, real: Tensor, fake: Tensor, t: Tensor) -> Losses:
+    """The discriminator's least-squares loss, the sum of (C(real) - 1)^2 and (C(fake) + 1)^2.
 
     Args:
         discriminator: C.
         real: clean data, (B, ...).
         fake: denoised estimates, (B, ...), without a graph.
-        t: the times of the estimates, (B,) float64. A discriminator that is told the noise level sees real data beside
-            the same ones.
+        t: the times of the estimates, (B,) float64, told of real data too.
     """
     on_real, on_fake = discriminator(torch.cat([real, fake]), torch.cat([t, t])).chunk(2)
-    return (on_real - 1).square(), (on_fake + 1).square()
-
-
-class AdversarialLosses(NamedTuple):
-    """Losses of each sample, (B,)."""
-
-    total: Tensor
-    dsm: Tensor  # denoising score matching, as without an adversary
-    adversarial: Tensor  # (C(D) - 1)^2, unweighted
+    on_real, on_fake = (on_real - 1).square(), (on_fake + 1).square()
+    return {"loss": on_real + on_fake, "discriminator_real": on_real, "discriminator_fake": on_fake}
 
 
 def adversarial_loss(
@@ -113,8 +106,10 @@ def adversarial_loss(
     eps: Tensor,
     y: Tensor | None = None,
     weight: float = 1.0,
-) -> AdversarialLosses:
+) -> Losses:
     r"""The score model's loss, :math:`\lambda(s) \lVert D - x \rVert^2 / d + (2 w / d)\, (C(D) - 1)^2`.
+
+    "dsm" is denoising score matching, as without an adversary, "adversarial" (C(D) - 1)^2, unweighted.
 
     Args:
         model: the score model, D.
@@ -128,4 +123,4 @@ def adversarial_loss(
     denoised: Tensor = model(perturb(model.schedule, x, t, eps), t, y)
     dsm = weighted_error(model, denoised, x, t)
     adversarial = (discriminator(denoised, t) - 1).square()
-    return AdversarialLosses(dsm + 2 * weight / x[0].numel() * adversarial, dsm, adversarial)
+    return {"loss": dsm + 2 * weight / x[0].numel() * adversarial, "dsm": dsm, "adversarial": adversarial}

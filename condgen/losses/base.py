@@ -8,9 +8,10 @@ import torch
 from torch import Tensor
 
 from condgen.denoiser import Denoiser, Likelihood
+from condgen.schedules import perturb
 from condgen.settings import Settings
 
-__all__ = ["ClassifierLoss", "Gradient", "Losses", "compiled_gradient", "gradient_of", "logged"]
+__all__ = ["ClassifierLoss", "Gradient", "Losses", "PosteriorLoss", "compiled_gradient", "gradient_of", "logged"]
 
 Losses: TypeAlias = dict[str, Tensor]
 """Of each sample, (B,): "loss", which is differentiated, and others that are logged."""
@@ -47,8 +48,8 @@ class ClassifierLoss(Settings, ABC):
         y: Tensor,
         t: Tensor,
         eps: Tensor,
-        prior: Denoiser | None,
-        gradient: Gradient,
+        prior: Denoiser | None = None,
+        gradient: Gradient | None = None,
     ) -> Losses:
         """The losses of each sample.
 
@@ -58,9 +59,30 @@ class ClassifierLoss(Settings, ABC):
             y: labels, (B,).
             t: times, (B,) float64.
             eps: standard normal noise, of the shape of x.
-            prior: the frozen score model; None unless `needs_prior`.
-            gradient: computes the likelihood score.
+            prior: the frozen score model, where `needs_prior`.
+            gradient: computes the likelihood score; `gradient_of` by default.
         """
+
+
+class PosteriorLoss(ClassifierLoss):
+    """A loss of log p(y | x_t) alone."""
+
+    @abstractmethod
+    def of(self, log_p: Tensor, y: Tensor) -> Tensor:
+        """The loss of each sample, (B,), from log-probabilities (B, K) and labels (B,)."""
+
+    def __call__(
+        self,
+        classifier: Likelihood,
+        x: Tensor,
+        y: Tensor,
+        t: Tensor,
+        eps: Tensor,
+        prior: Denoiser | None = None,
+        gradient: Gradient | None = None,
+    ) -> Losses:
+        log_p = classifier(perturb(classifier.schedule, x, t, eps), t)
+        return {"loss": self.of(log_p, y)} | logged(log_p, y)
 
 
 def logged(log_p: Tensor, y: Tensor) -> Losses:
@@ -82,10 +104,7 @@ def gradient_of(classifier: Likelihood, x_t: Tensor, t: Tensor, y: Tensor) -> tu
 
 
 def compiled_gradient(backend: str = "inductor") -> Gradient:
-    """`gradient_of`, compiled: worth it in long training, since compiling takes a minute or two.
-
-    The compiler takes `torch.func.grad`, not the double backward of autograd.
-    """
+    """`gradient_of`, compiled, by `torch.func.grad`: the compiler does not take the double backward of autograd."""
 
     def both(classifier: Likelihood, x_t: Tensor, t: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         def chosen(x: Tensor) -> tuple[Tensor, Tensor]:

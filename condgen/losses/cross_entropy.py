@@ -1,6 +1,8 @@
-r"""Cross-entropy of noised data, :math:`-\log p(y \mid x_t)`.
+r"""Losses of :math:`p = p(y \mid x_t)`, whose gradient, which guides sampling, they never look at.
 
-Its optimum is the true class posterior, but sampling uses the gradient, which it never looks at.
+Cross-entropy, :math:`-\log p`, has its optimum at the true class posterior. Focal loss,
+:math:`-(1 - p)^\gamma \log p` (Lin et al. 2017, arXiv 1708.02002), has not: what is classified well already, such as
+data with little noise, counts less.
 """
 
 from typing import Literal
@@ -9,14 +11,13 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from condgen.denoiser import Denoiser, Likelihood
-from condgen.losses.base import ClassifierLoss, Gradient, Losses, logged
-from condgen.schedules import perturb
+from condgen.denoiser import Likelihood
+from condgen.losses.base import PosteriorLoss
 
-__all__ = ["CrossEntropy", "cross_entropy_loss"]
+__all__ = ["CrossEntropy", "Focal", "cross_entropy_loss", "focal_loss"]
 
 
-class CrossEntropy(ClassifierLoss):
+class CrossEntropy(PosteriorLoss):
     """Cross-entropy alone."""
 
     loss: Literal["ce"] = "ce"
@@ -29,27 +30,29 @@ class CrossEntropy(ClassifierLoss):
         """10 is the "scaling" of Chao et al. 2022 (table 2), which makes up for a gradient that is too small."""
         return (1.0, 10.0)
 
-    def __call__(
-        self,
-        classifier: Likelihood,
-        x: Tensor,
-        y: Tensor,
-        t: Tensor,
-        eps: Tensor,
-        prior: Denoiser | None,
-        gradient: Gradient,
-    ) -> Losses:
-        log_p = classifier(perturb(classifier.schedule, x, t, eps), t)
-        return {"loss": _smoothed(log_p, y, self.label_smoothing)} | logged(log_p, y)
+    def of(self, log_p: Tensor, y: Tensor) -> Tensor:
+        chosen = log_p.gather(1, y[:, None])[:, 0]
+        return -torch.lerp(chosen, log_p.mean(1), self.label_smoothing) if self.label_smoothing else -chosen
+
+
+class Focal(PosteriorLoss):
+    """Focal loss."""
+
+    loss: Literal["focal"] = "focal"
+    gamma: float = Field(default=2.0, ge=0, description="0 is cross-entropy")
+
+    def of(self, log_p: Tensor, y: Tensor) -> Tensor:
+        chosen = log_p.gather(1, y[:, None])[:, 0]
+        return (-chosen.expm1()).pow(self.gamma) * -chosen
 
 
 def cross_entropy_loss(
     classifier: Likelihood, x: Tensor, y: Tensor, t: Tensor, eps: Tensor, label_smoothing: float = 0.0
 ) -> Tensor:
     """The loss of each sample, (B,), for data x (B, ...), labels (B,), times (B,) float64 and standard normal noise."""
-    return _smoothed(classifier(perturb(classifier.schedule, x, t, eps), t), y, label_smoothing)
+    return CrossEntropy(label_smoothing=label_smoothing)(classifier, x, y, t, eps)["loss"]
 
 
-def _smoothed(log_p: Tensor, y: Tensor, label_smoothing: float) -> Tensor:
-    chosen = log_p.gather(1, y[:, None])[:, 0]
-    return -torch.lerp(chosen, log_p.mean(1), label_smoothing) if label_smoothing else -chosen
+def focal_loss(classifier: Likelihood, x: Tensor, y: Tensor, t: Tensor, eps: Tensor, gamma: float = 2.0) -> Tensor:
+    """The loss of each sample, (B,), for data x (B, ...), labels (B,), times (B,) float64 and standard normal noise."""
+    return Focal(gamma=gamma)(classifier, x, y, t, eps)["loss"]

@@ -52,7 +52,7 @@ class MatchingLoss(Settings, ABC):
     density: AnyDensity = Field(default=LogUniform(), description="of the noise levels at which they are compared")
     denoiser_density: AnyDensity = Field(default=LogNormal(), description="of the noise levels that they learn")
     denoiser_steps: int = Field(default=2, gt=0, description="their updates per generator update")
-    denoiser_lr: float = Field(default=1e-3, gt=0)
+    denoiser_lr: float = Field(default=1e-3, gt=0, description="their learning rate")
 
     @abstractmethod
     def __call__(self, real: Denoiser, generated: Denoiser, x: Tensor, t: Tensor, eps: Tensor, y: Tensor) -> Tensor:

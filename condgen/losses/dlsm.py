@@ -11,7 +11,7 @@ The total objective is :math:`L_{DLSM} + \lambda L_{CE}`. For the same reason th
 minus the loss at a gradient of zero, estimates the improvement of the score without an oracle: the constant cancels.
 """
 
-from typing import Literal, NamedTuple, TypeAlias
+from typing import Literal, TypeAlias
 
 import torch
 from pydantic import Field
@@ -21,7 +21,7 @@ from condgen.denoiser import Denoiser, Likelihood
 from condgen.losses.base import ClassifierLoss, Gradient, Losses, gradient_of, logged
 from condgen.schedules import expand, perturb
 
-__all__ = ["DLSM", "PRESETS", "DLSMTerms", "PresetName", "Reduction", "dlsm_loss", "dlsm_terms"]
+__all__ = ["DLSM", "PRESETS", "PresetName", "Reduction", "dlsm_loss"]
 
 Reduction: TypeAlias = Literal["sum", "mean"]
 
@@ -55,50 +55,27 @@ class DLSM(ClassifierLoss):
         y: Tensor,
         t: Tensor,
         eps: Tensor,
-        prior: Denoiser | None,
-        gradient: Gradient,
+        prior: Denoiser | None = None,
+        gradient: Gradient | None = None,
     ) -> Losses:
+        """Logs "gain" too: DLSM minus DLSM at zero gradient, below zero where guidance helps."""
         if prior is None:
             raise ValueError("DLSM needs the prior score model")
-        terms = dlsm_terms(classifier, prior, x, y, t, eps, self.sigma_weight, self.reduction, gradient)
-        shown = logged(terms.log_p, y)
-        return {"loss": terms.dlsm + self.ce_weight * shown["ce"]} | shown | {"dlsm": terms.dlsm, "gain": terms.gain}
+        x_t = perturb(classifier.schedule, x, t, eps)
+        with torch.no_grad():
+            target = prior.eps(x_t, t) - eps  # sigma (grad log p(x_t|x) - s), what sigma times the gradient is to match
+        log_p, score = (gradient or gradient_of)(classifier, x_t, t, y)
+        level = classifier.schedule.noise_level(t).to(x.device, x.dtype)
+        weight = 0.5 * level ** (2 * self.sigma_weight - 2)
+        scaled = expand(classifier.schedule.sigma(t), x) * score
 
+        def reduce(residual: Tensor) -> Tensor:
+            squares = residual.square().flatten(1)
+            return weight * (squares.sum(1) if self.reduction == "sum" else squares.mean(1))
 
-class DLSMTerms(NamedTuple):
-    """What the loss is made of."""
-
-    dlsm: Tensor  # (B,)
-    gain: Tensor  # (B,): DLSM minus DLSM at zero gradient, below zero where guidance helps; without a graph
-    log_p: Tensor  # (B, K)
-
-
-def dlsm_terms(
-    classifier: Likelihood,
-    prior: Denoiser,
-    x: Tensor,
-    y: Tensor,
-    t: Tensor,
-    eps: Tensor,
-    sigma_weight: float = 1.0,
-    reduction: Reduction = "mean",
-    gradient: Gradient = gradient_of,
-) -> DLSMTerms:
-    """DLSM, its gain and log p, from one forward pass of the classifier. Arguments as in `dlsm_loss`."""
-    x_t = perturb(classifier.schedule, x, t, eps)
-    with torch.no_grad():
-        target = prior.eps(x_t, t) - eps  # sigma (grad log p(x_t|x) - s), what sigma times the gradient is to match
-    log_p, score = gradient(classifier, x_t, t, y)
-    level = classifier.schedule.noise_level(t).to(x.device, x.dtype)
-    weight = 0.5 * level ** (2 * sigma_weight - 2)
-    scaled = expand(classifier.schedule.sigma(t), x) * score
-
-    def reduce(residual: Tensor) -> Tensor:
-        squares = residual.square().flatten(1)
-        return weight * (squares.sum(1) if reduction == "sum" else squares.mean(1))
-
-    dlsm = reduce(scaled - target)
-    return DLSMTerms(dlsm, (dlsm - reduce(target)).detach(), log_p)
+        dlsm, shown = reduce(scaled - target), logged(log_p, y)
+        gain = (dlsm - reduce(target)).detach()
+        return {"loss": dlsm + self.ce_weight * shown["ce"]} | shown | {"dlsm": dlsm, "gain": gain}
 
 
 def dlsm_loss(
@@ -126,8 +103,8 @@ def dlsm_loss(
         sigma_weight: w; the residual is weighted by the noise level to the power 2w.
         reduction: over the dimensions of the residual.
     """
-    terms = dlsm_terms(classifier, prior, x, y, t, eps, sigma_weight, reduction)
-    return terms.dlsm - ce_weight * terms.log_p.gather(1, y[:, None])[:, 0]
+    loss = DLSM(ce_weight=ce_weight, sigma_weight=sigma_weight, reduction=reduction)
+    return loss(classifier, x, y, t, eps, prior)["loss"]
 
 
 PresetName: TypeAlias = Literal["dlsm-cifar", "dlsm-moons", "dlsm-pure"]

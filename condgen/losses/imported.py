@@ -7,7 +7,7 @@ from pydantic import Field
 from torch import Tensor
 
 from condgen.denoiser import Denoiser, Likelihood
-from condgen.losses.base import ClassifierLoss, Gradient, Losses
+from condgen.losses.base import ClassifierLoss, Gradient, Losses, gradient_of
 from condgen.losses.distillation import MatchingLoss
 from condgen.settings import Target, import_target
 
@@ -23,7 +23,7 @@ class ImportedLoss(ClassifierLoss):
 
     loss: Literal["import"] = "import"
     target: Target = Field(description="package.module:function")
-    options: dict[str, Any] = Field(default_factory=dict, description="its further arguments")
+    options: dict[str, Any] = Field(default={}, description="its further arguments")
 
     def _takes(self, name: str) -> bool:
         return name in inspect.signature(import_target(self.target)).parameters
@@ -45,10 +45,11 @@ class ImportedLoss(ClassifierLoss):
         y: Tensor,
         t: Tensor,
         eps: Tensor,
-        prior: Denoiser | None,
-        gradient: Gradient,
+        prior: Denoiser | None = None,
+        gradient: Gradient | None = None,
     ) -> Losses:
-        known = {name: given for name, given in (("prior", prior), ("gradient", gradient)) if self._takes(name)}
+        given = {"prior": prior, "gradient": gradient or gradient_of}
+        known = {name: value for name, value in given.items() if self._takes(name)}
         found = import_target(self.target)(classifier, x, y, t, eps, **known, **self.options)
         return found if isinstance(found, dict) else {"loss": found}
 
@@ -58,7 +59,7 @@ class ImportedMatching(MatchingLoss):
 
     loss: Literal["import"] = "import"
     target: Target = Field(description="package.module:function")
-    options: dict[str, Any] = Field(default_factory=dict, description="its further arguments")
+    options: dict[str, Any] = Field(default={}, description="its further arguments")
 
     def __call__(self, real: Denoiser, generated: Denoiser, x: Tensor, t: Tensor, eps: Tensor, y: Tensor) -> Tensor:
         found: Tensor = import_target(self.target)(real, generated, x, t, eps, y, **self.options)

@@ -28,6 +28,7 @@ from pydantic import Field, PositiveFloat
 from torch import Tensor, nn
 
 from condgen.denoiser import precondition
+from condgen.losses.base import Losses
 from condgen.networks import AnyDenoiserNet
 from condgen.schedules import EDM, Density, Levels, linear_beta_levels, perturb
 from condgen.settings import Settings
@@ -53,7 +54,7 @@ class ScoreMismatching(Settings):
     )
     critic_steps: int = Field(default=3, gt=0, description="critic updates per generator update")
     draws: int = Field(default=2, gt=0, description="noised copies of each generated image in the generator's loss")
-    critic_lr: float = Field(default=1e-3, gt=0)
+    critic_lr: float = Field(default=1e-3, gt=0, description="the critic's learning rate")
 
 
 def mismatching_levels() -> tuple[float, ...]:
@@ -111,8 +112,8 @@ def critic_loss(
     t: tuple[Tensor, Tensor],
     noise: tuple[Tensor, Tensor, Tensor],
     target: Literal["noise", "zero"] = "noise",
-) -> tuple[Tensor, Tensor]:
-    """The two halves of the critic's loss, each (B,), per dimension.
+) -> Losses:
+    """The critic's loss per dimension, the sum of those on real and on generated data.
 
     Args:
         critic: the noise predictor.
@@ -124,10 +125,10 @@ def critic_loss(
         target: zero takes nothing as the fake's target in place of n'; the expected gradient is the same.
     """
     noised = [perturb(critic.schedule, x, at, n) for x, at, n in zip((real, fake), t, noise[:2], strict=True)]
-    predicted = critic(torch.cat(noised), torch.cat(t), torch.cat([y, y]))
-    predicted_real, predicted_fake = predicted.chunk(2)
+    predicted_real, predicted_fake = critic(torch.cat(noised), torch.cat(t), torch.cat([y, y])).chunk(2)
+    on_real = _squared_error(predicted_real, noise[0])
     on_fake = _squared_error(predicted_fake, noise[2] if target == "noise" else 0.0)
-    return _squared_error(predicted_real, noise[0]), on_fake
+    return {"loss": on_real + on_fake, "critic_real": on_real, "critic_fake": on_fake}
 
 
 def mismatching_loss(critic: Critic, fake: Tensor, y: Tensor, t: Tensor, noise: Tensor) -> Tensor:

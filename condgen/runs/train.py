@@ -69,7 +69,7 @@ class Train(Stage):
         if opened.finished:
             return
         training = self.settings.training
-        state = State.fresh(work.task.models(), training.betas, training.optimizer)
+        state = State.fresh(work.task.models, training.betas, training.optimizer)
         processes.once(lambda: load_state(self.folder, state, opened.key))
         share_state(state, processes)
         opened.forget_log_after(state.step)

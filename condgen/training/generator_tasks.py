@@ -4,7 +4,7 @@ from abc import abstractmethod
 from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from condgen.denoiser import Denoiser, Likelihood
 from condgen.generator import Generator
@@ -23,7 +23,6 @@ from condgen.score import ScoreModel
 from condgen.training.augment import Augmentation, augment, draw_augmentation
 from condgen.training.batch import Batch
 from condgen.training.loop import Apply, Task
-from condgen.training.settings import TrainingSettings
 
 __all__ = ["GeneratorTask", "LikelihoodGuide", "MatchingTask", "MismatchingTask"]
 
@@ -44,10 +43,8 @@ class GeneratorTask(Task):
         likely: a likelihood term beside the objective.
     """
 
-    def __init__(
-        self, model: Generator, augmentation: Augmentation | None = None, likely: LikelihoodGuide | None = None
-    ) -> None:
-        self.model, self.augmentation, self.likely = model, augmentation or Augmentation(), likely
+    def __init__(self, model: Generator, augmentation: Augmentation, likely: LikelihoodGuide | None) -> None:
+        self.model, self.augmentation, self.likely = model, augmentation, likely
 
     @abstractmethod
     def learn(self, batch: Batch, apply: Apply) -> dict[str, Tensor]:
@@ -71,27 +68,28 @@ class GeneratorTask(Task):
             return augment(self.model(z, y), moves)
 
     def update(self, batch: Batch, apply: Apply) -> dict[str, Tensor]:
-        """The updates of the judging networks, then one of the generator."""
+        """The updates of the judging networks, then one of the generator; "loss" is the objective alone."""
         learnt = self.learn(batch, apply)
         z, moves = self.latents(batch)
-        draws, told = self.draw(batch), tuple[Tensor, ...]()
+        draws = self.draw(batch)
+        noise: tuple[Tensor, ...] = ()
         if self.likely is not None:
             t = batch.times(self.likely.term.density, self.likely.classifier.schedule)
-            told = (t, batch.normal(*batch.x.shape[1:]))
+            noise = (t, batch.normal(*batch.x.shape[1:]))
 
         def losses(z: Tensor, moves: Tensor, y: Tensor, *rows: Tensor) -> Losses:
             x = self.model(z, y)
             objective = self.judge(augment(x, moves), y, *rows[: len(draws)])
             if self.likely is None:
                 return {"loss": objective}
-            classifier, term = self.likely
             t, eps = rows[len(draws) :]
-            unlikely = cross_entropy_loss(classifier, x, y, t, eps)
-            return {"loss": objective + term.weight * unlikely, "objective": objective, "likelihood": unlikely}
+            unlikely = cross_entropy_loss(self.likely.classifier, x, y, t, eps)
+            total = objective + self.likely.term.weight * unlikely
+            return {"loss": total, "objective": objective, "likelihood": unlikely}
 
-        found = apply("model", losses, z, moves, batch.y, *draws, *told)
-        metrics = {"loss": found.get("objective", found["loss"])} | learnt  # comparable with and without a likelihood
-        return metrics | {name: found[name] for name in ("likelihood",) if name in found}
+        found = apply("model", losses, z, moves, batch.y, *draws, *noise)
+        objective = found.pop("objective", found["loss"])
+        return found | {"loss": objective} | learnt
 
 
 class MismatchingTask(GeneratorTask):
@@ -99,7 +97,7 @@ class MismatchingTask(GeneratorTask):
 
     Args:
         model: the generator.
-        critic: what tells real from generated data.
+        critic: what tells real from generated data, which is thrown away with the training state.
         objective: how often and how fast it learns.
         augmentation: as in `GeneratorTask`.
         likely: as in `GeneratorTask`.
@@ -110,55 +108,42 @@ class MismatchingTask(GeneratorTask):
         model: Generator,
         critic: Critic,
         objective: ScoreMismatching,
-        augmentation: Augmentation | None = None,
+        augmentation: Augmentation = Augmentation(),  # noqa: B008 - immutable
         likely: LikelihoodGuide | None = None,
     ) -> None:
         super().__init__(model, augmentation, likely)
         self.critic, self.objective = critic, objective
-
-    def models(self) -> dict[str, nn.Module]:
-        """The generator, and the critic that is thrown away with the training state."""
-        return {"model": self.model, "critic": self.critic}
-
-    def learning_rates(self, settings: TrainingSettings) -> dict[str, float]:
-        """The critic is faster than the generator, or the generator collapses within a class."""
-        return {"critic": self.objective.critic_lr}
+        self.models = {"model": model, "critic": critic}
+        self.learning_rates = {"critic": objective.critic_lr}
 
     def learn(self, batch: Batch, apply: Apply) -> dict[str, Tensor]:
         """`critic_steps` steps on fresh samples and noise."""
-        shape = batch.x.shape[1:]
+
+        def losses(x: Tensor, y: Tensor, z: Tensor, moves: Tensor, moves_real: Tensor, *draws: Tensor) -> Losses:
+            real, fake = augment(x, moves_real), self.generated(z, y, moves)
+            t_real, t_fake, n_real, n_fake, n_target = draws
+            noise, target = (n_real, n_fake, n_target), self.objective.target
+            return critic_loss(self.critic, real, fake, y, (t_real, t_fake), noise, target)
+
         for _ in range(self.objective.critic_steps):
             z, moves = self.latents(batch)
             moves_real = draw_augmentation(self.augmentation, batch)
             times = [batch.times(self.critic.density, self.critic.schedule) for _ in range(2)]
-            noise = [batch.normal(*shape) for _ in range(3)]
-            learnt = apply("critic", self._critic_losses, batch.x, batch.y, z, moves, moves_real, *times, *noise)
+            noise = [batch.normal(*batch.x.shape[1:]) for _ in range(3)]
+            learnt = apply("critic", losses, batch.x, batch.y, z, moves, moves_real, *times, *noise)
         return {name: learnt[name] for name in ("critic_real", "critic_fake")}
-
-    def _critic_losses(
-        self, x: Tensor, y: Tensor, z: Tensor, moves: Tensor, moves_real: Tensor, *draws: Tensor
-    ) -> Losses:
-        real, fake = augment(x, moves_real), self.generated(z, y, moves)
-        t_real, t_fake, *noise = draws
-        on_real, on_fake = critic_loss(
-            self.critic, real, fake, y, (t_real, t_fake), (noise[0], noise[1], noise[2]), self.objective.target
-        )
-        return {"loss": on_real + on_fake, "critic_real": on_real, "critic_fake": on_fake}
 
     def draw(self, batch: Batch) -> tuple[Tensor, ...]:
         """A noise level and noise for each of the noised copies."""
-        pairs = [
-            (batch.times(self.critic.density, self.critic.schedule), batch.normal(*batch.x.shape[1:]))
-            for _ in range(self.objective.draws)
-        ]
-        return tuple(draw for pair in pairs for draw in pair)
+        draws: list[Tensor] = []
+        for _ in range(self.objective.draws):
+            draws += [batch.times(self.critic.density, self.critic.schedule), batch.normal(*batch.x.shape[1:])]
+        return tuple(draws)
 
     def judge(self, x: Tensor, y: Tensor, *draws: Tensor) -> Tensor:
         """The mean over copies of the critic's denoising error, each with its own noise level."""
-        losses = [
-            mismatching_loss(self.critic, x, y, t, noise) for t, noise in zip(draws[::2], draws[1::2], strict=True)
-        ]
-        return torch.stack(losses).mean(0)
+        copies = zip(draws[::2], draws[1::2], strict=True)
+        return torch.stack([mismatching_loss(self.critic, x, y, t, noise) for t, noise in copies]).mean(0)
 
 
 class MatchingTask(GeneratorTask):
@@ -179,7 +164,7 @@ class MatchingTask(GeneratorTask):
         real: Denoiser,
         fake: ScoreModel,
         objective: MatchingLoss,
-        augmentation: Augmentation | None = None,
+        augmentation: Augmentation = Augmentation(),  # noqa: B008 - immutable
         likely: LikelihoodGuide | None = None,
     ) -> None:
         super().__init__(model, augmentation, likely)
@@ -187,36 +172,30 @@ class MatchingTask(GeneratorTask):
         self.pupils = {"fake": fake}
         if isinstance(real, ScoreModel) and any(parameter.requires_grad for parameter in real.parameters()):
             self.pupils["real"] = real
-
-    def models(self) -> dict[str, nn.Module]:
-        """The generator, and the denoisers that learn, which are thrown away with the training state."""
-        return {"model": self.model, **self.pupils}
-
-    def learning_rates(self, settings: TrainingSettings) -> dict[str, float]:
-        """The denoisers have their own."""
-        return dict.fromkeys(self.pupils, self.objective.denoiser_lr)
+        self.models = {"model": model, **self.pupils}
+        self.learning_rates = dict.fromkeys(self.pupils, objective.denoiser_lr)
 
     def learn(self, batch: Batch, apply: Apply) -> dict[str, Tensor]:
         """`denoiser_steps` steps of denoising score matching, each on fresh samples and noise."""
+
+        def fake_losses(z: Tensor, moves: Tensor, y: Tensor, t: Tensor, eps: Tensor) -> Losses:
+            return {"loss": score_matching_loss(self.fake, self.generated(z, y, moves), t, eps, y)}
+
+        def real_losses(x: Tensor, moves: Tensor, y: Tensor, t: Tensor, eps: Tensor) -> Losses:
+            return {"loss": score_matching_loss(self.pupils["real"], augment(x, moves), t, eps, y)}
+
         learnt: dict[str, Tensor] = {}
         for _ in range(self.objective.denoiser_steps):
-            z, moves = self.latents(batch)
             shown = {
-                "fake": (self._fake_losses, z, moves),
-                "real": (self._real_losses, batch.x, draw_augmentation(self.augmentation, batch)),
+                "fake": (fake_losses, *self.latents(batch)),
+                "real": (real_losses, batch.x, draw_augmentation(self.augmentation, batch)),
             }
             for name, pupil in self.pupils.items():
-                t = batch.times(self.objective.denoiser_density, pupil.schedule)
                 losses, source, moves = shown[name]
+                t = batch.times(self.objective.denoiser_density, pupil.schedule)
                 found = apply(name, losses, source, moves, batch.y, t, batch.normal(*batch.x.shape[1:]))
                 learnt[f"{name}_dsm"] = found["loss"]
         return learnt
-
-    def _fake_losses(self, z: Tensor, moves: Tensor, y: Tensor, t: Tensor, eps: Tensor) -> Losses:
-        return {"loss": score_matching_loss(self.pupils["fake"], self.generated(z, y, moves), t, eps, y)}
-
-    def _real_losses(self, x: Tensor, moves: Tensor, y: Tensor, t: Tensor, eps: Tensor) -> Losses:
-        return {"loss": score_matching_loss(self.pupils["real"], augment(x, moves), t, eps, y)}
 
     def draw(self, batch: Batch) -> tuple[Tensor, ...]:
         """The noise level and noise at which the denoisers are compared."""

@@ -13,7 +13,8 @@ record. After `skip_limit` of them in a row, training ends.
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import NamedTuple, Protocol, TypeAlias
 
 import torch
@@ -55,23 +56,21 @@ class Apply(Protocol):
 
 
 class Task(ABC):
-    """What one training step does."""
+    """What one training step does.
 
-    @abstractmethod
-    def models(self) -> dict[str, nn.Module]:
-        """The networks to train, by name; "model" is the one that is shipped."""
+    Attributes:
+        models: the networks to train, by name; "model" is the one that is shipped.
+        learning_rates: base learning rates that differ from the settings', by network.
+        betas: Adam's betas that differ from the settings', by network; the first may be negative.
+    """
 
-    def learning_rates(self, settings: TrainingSettings) -> dict[str, float]:
-        """Base learning rates that differ from the settings', by network."""
-        return {}
-
-    def betas(self, settings: TrainingSettings) -> dict[str, tuple[float, float]]:
-        """Adam's betas that differ from the settings', by network. The first may be negative."""
-        return {}
+    models: dict[str, nn.Module]
+    learning_rates: Mapping[str, float] = MappingProxyType({})
+    betas: Mapping[str, tuple[float, float]] = MappingProxyType({})
 
     def prepare_(self, settings: TrainingSettings) -> None:
-        """Changes in place how the networks in training are computed; names of parameters stay."""
-        for model in self.models().values():
+        """Changes in place how the networks are computed."""
+        for model in self.models.values():
             prepare_(model, settings)
 
     @abstractmethod
@@ -122,7 +121,7 @@ def train(
         raise UserError(
             f"training.batch is {settings.batch}, and {processes.count} processes share it: name at least as many"
         )
-    for part, pair in task.betas(settings).items():
+    for part, pair in task.betas.items():
         for group in state.optimizers[part].param_groups:
             group["betas"] = pair  # Adam's constructor refuses a negative one; its equations hold for it all the same
     task.prepare_(settings)
@@ -159,7 +158,7 @@ class _Step:
         self, task: Task, state: State, settings: TrainingSettings, seed: int, batch: Batch, processes: Processes
     ) -> None:
         self.state, self.settings, self.seed, self.batch, self.processes = state, settings, seed, batch, processes
-        self.factor, self.rates = learning_rate_factor(settings, state.step), task.learning_rates(settings)
+        self.factor, self.rates = learning_rate_factor(settings, state.step), task.learning_rates
         self.updates, self.skipped = 0, list[SkippedUpdate]()
 
     def __call__(self, part: str, losses: LossFunction, *tensors: Tensor) -> dict[str, Tensor]:

@@ -145,7 +145,7 @@ def share_state(state: State, processes: Processes) -> None:
 
     A fresh state too: machines may round differently when they draw the initial weights.
     """
-    step, tensors = processes.once(lambda: state.step), processes.share(state.tensors())
+    step, tensors = processes.once(lambda: (state.step, {n: t.detach().cpu() for n, t in state.tensors().items()}))
     if not processes.is_main:
         state.load_tensors(tensors, step)
 

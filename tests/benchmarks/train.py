@@ -116,7 +116,7 @@ def condgen_step(what, size, data, precision, where):
         classifier = ClassifierConfig(network=ResNetSettings(width=classifier_width), **about).build().to(where)
         task = ClassifierTask(classifier, CrossEntropy() if what.startswith("CE") else DLSM(), LogNormal(), prior)
     settings = TrainingSettings(steps=10**9, batch=batch, flip=True, precision=precision)
-    state = State.fresh(task.models(), settings.betas)
+    state = State.fresh(task.models, settings.betas)
     records = train(task, state, data, settings, 0, Processes(cpu=where.type == "cpu"))
     return state.models["model"], lambda: next(records)
 

@@ -49,7 +49,7 @@ def test_a_critic_that_knows_nothing_has_losses_of_one_per_dimension():
     blind = linear_critic(0.0, 0.3, 50)
     real, fake, *noise = normals(4000, 50, n=5)
     y, t = torch.zeros(4000, dtype=torch.long), times(blind, torch.rand(4000))
-    on_real, on_fake = critic_loss(blind, real, fake, y, (t, t), tuple(noise))
+    _, on_real, on_fake = critic_loss(blind, real, fake, y, (t, t), tuple(noise)).values()
     on_generator = mismatching_loss(blind, fake, y, t, noise[0])
     for loss in (on_real, on_fake, on_generator):
         assert float(loss.detach().mean()) == pytest.approx(1, abs=0.02)
@@ -75,7 +75,7 @@ def test_linear_optimum_for_gaussians():
     t, y = times(net, torch.rand(400_000)), torch.zeros(400_000, dtype=torch.long)
     with torch.no_grad():
         net.net.k.fill_(sigma / (s**2 + g**2 + 2 * sigma**2))
-    on_real, on_fake = critic_loss(net, s * a, g * b, y, (t, t), tuple(noise))
+    _, on_real, on_fake = critic_loss(net, s * a, g * b, y, (t, t), tuple(noise)).values()
     (gradient,) = torch.autograd.grad((on_real + on_fake).mean(), net.net.k)
     assert abs(float(gradient)) < 0.02
 
@@ -85,7 +85,7 @@ def test_noise_and_zero_targets_pull_the_critic_alike():
     t, y = times(net, torch.rand(300_000)), torch.zeros(300_000, dtype=torch.long)
     gradients = []
     for target in (noise[2], torch.zeros_like(fake)):
-        _, on_fake = critic_loss(net, real, fake, y, (t, t), (noise[0], noise[1], target))
+        *_, on_fake = critic_loss(net, real, fake, y, (t, t), (noise[0], noise[1], target)).values()
         gradients.append(float(torch.autograd.grad(on_fake.mean(), net.net.k)[0]))
     assert gradients[0] == pytest.approx(gradients[1], rel=0.05)
 
@@ -99,7 +99,7 @@ def test_each_step_moves_its_own_network_only():
     with torch.no_grad():
         fake = generator(z, y)
     noise = (torch.randn(9, 6), torch.randn(9, 6), torch.randn(9, 6))
-    sum(critic_loss(net, torch.randn(9, 6), fake, y, (t, t), noise)).mean().backward()
+    critic_loss(net, torch.randn(9, 6), fake, y, (t, t), noise)["loss"].mean().backward()
     assert all(p.grad is None for p in generator.parameters())
     net.zero_grad(set_to_none=True)
     loss = mismatching_loss(net, generator(z, y), y, t, noise[0]).mean()

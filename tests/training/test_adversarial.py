@@ -5,7 +5,6 @@ import pytest
 import torch
 
 from condgen.checkpoint import load_tensors, save_tensors
-from condgen.data import LabelledSet
 from condgen.errors import UserError
 from condgen.losses import AdversarialScoreMatching, Discriminator
 from condgen.networks import MLPDiscriminatorSettings, MLPSettings
@@ -39,7 +38,7 @@ def task(data, labels="none", **changes):
 
 
 def trained(learner, data, settings=SETTINGS):
-    state = State.fresh(learner.models(), settings.betas)
+    state = State.fresh(learner.models, settings.betas)
     return state, list(train(learner, state, data, settings, 0, ALONE))
 
 
@@ -47,13 +46,8 @@ class Slope(Task):
     """One weight, whose gradient in step k is a given number."""
 
     def __init__(self, gradients, betas):
-        self.model, self.gradients, self._betas = torch.nn.Linear(1, 1, bias=False), iter(gradients), betas
-
-    def models(self):
-        return {"model": self.model}
-
-    def betas(self, settings):
-        return {"model": self._betas}
+        self.model, self.gradients = torch.nn.Linear(1, 1, bias=False), iter(gradients)
+        self.models, self.betas = {"model": self.model}, {"model": betas}
 
     def update(self, batch, apply):
         gradient = next(self.gradients)
@@ -68,7 +62,7 @@ def test_adam_with_any_momentum_is_its_equations(betas, tiny_images):
     learner = Slope(gradients, betas)
     m = v = 0.0
     expected = learner.model.weight.item()
-    state = State.fresh(learner.models(), settings.betas)
+    state = State.fresh(learner.models, settings.betas)
     for k, (g, _) in enumerate(zip(gradients, train(learner, state, tiny_images, settings, 0, ALONE), strict=True), 1):
         m, v = betas[0] * m + (1 - betas[0]) * g, betas[1] * v + (1 - betas[1]) * g * g
         expected -= settings.lr * (m / (1 - betas[0] ** k)) / (np.sqrt(v / (1 - betas[1] ** k)) + 1e-8)
@@ -105,13 +99,13 @@ def test_the_discriminator_learns_from_its_own_loss_alone(tiny_images):
 
 def test_a_discriminator_learns_to_tell_estimates_from_data(tiny_images):
     """Against a model that hardly learns, at noise levels where it says next to nothing: the loss of 1 + 1 falls."""
-    settings = TrainingSettings(steps=200, batch=60, lr=1e-9, warmup=0, decay="constant")
+    settings = TrainingSettings(steps=120, batch=60, lr=1e-9, warmup=0, decay="constant")
     learner = task(tiny_images, weight=0.0, discriminator_lr=1e-2)
     learner.density = LogNormal(mean=3, std=0.1)
     _, records = trained(learner, tiny_images, settings)
     halves = [sum(float(r.metrics[f"discriminator_{half}"]) for half in ("real", "fake")) for r in records]
     assert halves[0] > 1.5
-    assert sum(halves[-20:]) / 20 < 0.6
+    assert sum(halves[-10:]) / 10 < 0.6
     assert float(records[-1].metrics["adversarial"]) > 2  # and so the model has something to mend
 
 
@@ -135,7 +129,7 @@ def test_a_state_without_part_of_what_is_needed_is_refused(lost, tiny_images, tm
     path = tmp_path / "state" / "state.safetensors"
     tensors, about = load_tensors(path)
     save_tensors(path, {name: tensor for name, tensor in tensors.items() if lost not in name}, about)
-    fresh = State.fresh(task(tiny_images).models(), SETTINGS.betas)
+    fresh = State.fresh(task(tiny_images).models, SETTINGS.betas)
     with pytest.raises(UserError, match=r"does not fit this model .* to train afresh") as caught:
         load_state(tmp_path, fresh, "key")
     assert "\n" not in str(caught.value)
@@ -152,7 +146,7 @@ def test_gradients_of_two_ranks_add_up_to_those_of_one(labels, told, tiny_images
 
         def apply(part, losses, *rows):
             shown = losses(*rows)
-            found.extend(torch.autograd.grad(shown["loss"].mean(), list(learner.models()[part].parameters())))
+            found.extend(torch.autograd.grad(shown["loss"].mean(), list(learner.models[part].parameters())))
             return shown
 
         learner.update(batch, apply)
@@ -162,19 +156,3 @@ def test_gradients_of_two_ranks_add_up_to_those_of_one(labels, told, tiny_images
     parts = [gradients(Batch(tiny_images, SETTINGS, 0, 0, Rank(rank))) for rank in (0, 1)]
     for one, first, second in zip(whole, *parts, strict=True):
         torch.testing.assert_close(one, (first + second) / 2, rtol=1e-4, atol=1e-6)
-
-
-def test_on_a_gaussian_the_model_stays_a_sane_denoiser():
-    """Of data N(0, 1/4), E[x | x_t] = x_t / (1 + 4 s^2): near it at little noise, and better than no denoising."""
-    x = 0.5 * torch.randn(2000, 2, generator=torch.Generator().manual_seed(0))
-    data = LabelledSet(x=x, y=torch.arange(2000) % 2, names=("a", "b"), source="gaussian", split="train")
-    settings = TrainingSettings(steps=500, batch=200, lr=5e-3, ema=0.99)
-    state, _ = trained(task(data, discriminator_lr=1e-3), data, settings)
-    eps = torch.randn(2000, 2, generator=torch.Generator().manual_seed(1))
-    for level, worst in ((0.1, 0.03), (0.3, 0.15)):
-        x_t = x + level * eps
-        with torch.no_grad():
-            found = state.ema(x_t, torch.full((2000,), level, dtype=torch.float64))
-        error = (found - x_t / (1 + 4 * level**2)).square().mean().sqrt()
-        assert float(error) < worst
-        assert float((found - x).square().mean()) < level**2

@@ -100,7 +100,7 @@ def test_second_derivatives_in_half_precision_are_right_to_two_per_cent():
 
 def trained(task, data, **how):
     settings = TrainingSettings(steps=30, batch=12, lr=1e-3, **how)
-    state = State.fresh(task.models(), settings.betas)
+    state = State.fresh(task.models, settings.betas)
     losses = [float(r.metrics["loss"]) for r in train(task, state, data, settings, 0, Processes(cpu=True))]
     return state, losses
 
@@ -124,7 +124,7 @@ def test_training_in_half_precision_follows_that_in_full(loss, data):
     assert light != exact
     assert light == pytest.approx(exact, rel=0.05)
     assert all(t.dtype != torch.bfloat16 for t in half.tensors().values())
-    start = next(iter(task().models().values())).requires_grad_(False)
+    start = next(iter(task().models.values())).requires_grad_(False)
     gap = moved = 0.0
     for a, b, c in zip(full.ema.parameters(), half.ema.parameters(), start.parameters(), strict=True):
         gap, moved = gap + float((a - b).square().sum()), moved + float((a - c).square().sum())
@@ -160,4 +160,4 @@ def test_compiled_training_is_training(loss, precision, data):
     torch._dynamo.reset()
     state, fast = trained(task(), data, precision=precision, compile=True, micro_batch=5)
     assert fast == pytest.approx(plain, rel=0.05 if precision == "bfloat16" else 1e-3)
-    assert list(state.models["model"].state_dict()) == list(task().models()["model"].state_dict())
+    assert list(state.models["model"].state_dict()) == list(task().models["model"].state_dict())

@@ -48,7 +48,7 @@ def reached(learner, data):
 
     def apply(part, losses, *rows):
         shown = losses(*rows)
-        models = learner.models()
+        models = learner.models
         with_gradient = []
         for name, model in models.items():
             gradients = torch.autograd.grad(
@@ -78,7 +78,7 @@ def test_the_generators_step_moves_the_generator_alone(tiny_images):
     states = {}
     for name in MATCHING:
         learner = task(name, tiny_images)
-        states[name] = State.fresh(learner.models(), SETTINGS.betas)
+        states[name] = State.fresh(learner.models, SETTINGS.betas)
         next(train(learner, states[name], tiny_images, SETTINGS, 0, ALONE))
     dmd, sid = (state.tensors() for state in states.values())
     judges = [key for key in dmd if "/fake/" in key or "/real/" in key]
@@ -97,8 +97,8 @@ def test_a_frozen_teacher_is_never_trained_and_keeps_no_gradient(name, guided, t
     teacher = ClassifierGuided(*frozen) if guided else frozen[0]
     before = [copy.deepcopy(network.state_dict()) for network in frozen]
     learner = task(name, tiny_images, teacher)
-    assert set(learner.models()) == {"model", "fake"}
-    state = State.fresh(learner.models(), SETTINGS.betas)
+    assert set(learner.models) == {"model", "fake"}
+    state = State.fresh(learner.models, SETTINGS.betas)
     for record in train(learner, state, tiny_images, SETTINGS, 0, ALONE):
         assert set(record.metrics) == {"loss", "fake_dsm"}
     for network, weights in zip(frozen, before, strict=True):
@@ -127,8 +127,8 @@ def test_a_likelihood_term_adds_its_weight_and_leaves_the_classifier_alone(name,
 
 
 def test_judges_have_learning_rates_of_their_own(tiny_images):
-    assert task("smm", tiny_images).learning_rates(SETTINGS) == {"critic": 0.5}
-    assert task("sid", tiny_images).learning_rates(SETTINGS) == {"fake": 0.5, "real": 0.5}
+    assert task("smm", tiny_images).learning_rates == {"critic": 0.5}
+    assert task("sid", tiny_images).learning_rates == {"fake": 0.5, "real": 0.5}
 
 
 def test_the_generators_loss_is_the_mean_of_its_draws(tiny_images):

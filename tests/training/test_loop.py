@@ -93,7 +93,7 @@ TASKS = {
 def fresh(make, data, seed=0):
     torch.manual_seed(seed)
     task = make(data)
-    return task, State.fresh(task.models(), SETTINGS.betas)
+    return task, State.fresh(task.models, SETTINGS.betas)
 
 
 @pytest.mark.parametrize("name", TASKS)
@@ -128,12 +128,12 @@ def test_ten_steps_are_five_and_five_bit_for_bit(name, tiny_images, tmp_path):
     assert all(torch.equal(expected[key], found[key]) for key in expected)
 
 
-def test_training_lowers_the_loss(tiny_images):
-    settings = SETTINGS.model_copy(update={"steps": 200, "batch": 60})
-    for name, metric in (("score", "loss"), ("adversarial", "dsm"), ("dlsm", "ce"), ("ce", "ce")):
-        task, state = fresh(TASKS[name], tiny_images)
-        losses = [float(r.metrics[metric]) for r in train(task, state, tiny_images, settings, 0, ALONE)]
-        assert sum(losses[-20:]) < 0.9 * sum(losses[:20]), name
+@pytest.mark.parametrize(("name", "metric"), [("score", "loss"), ("adversarial", "dsm"), ("dlsm", "ce")])
+def test_training_lowers_the_loss(name, metric, tiny_images):
+    settings = SETTINGS.model_copy(update={"steps": 60, "batch": 60})
+    task, state = fresh(TASKS[name], tiny_images)
+    losses = [float(r.metrics[metric]) for r in train(task, state, tiny_images, settings, 0, ALONE)]
+    assert sum(losses[-10:]) < 0.9 * sum(losses[:10])
 
 
 def test_the_learning_rate_is_a_pure_function_of_the_step():
@@ -256,17 +256,16 @@ def test_no_part_is_larger_than_asked(size, expected, tiny_images):
     seen = []
 
     class Counting(Task):
-        model = torch.nn.Linear(16, 1)
-
-        def models(self):
-            return {"model": self.model}
+        def __init__(self):
+            self.model = torch.nn.Linear(16, 1)
+            self.models = {"model": self.model}
 
         def update(self, batch, apply):
             return apply("model", lambda x: seen.append(len(x)) or {"loss": self.model(x.flatten(1))[:, 0]}, batch.x)
 
     settings = TrainingSettings(steps=1, batch=10, micro_batch=size)
     task = Counting()
-    list(train(task, State.fresh(task.models(), settings.betas), tiny_images, settings, 0, ALONE))
+    list(train(task, State.fresh(task.models, settings.betas), tiny_images, settings, 0, ALONE))
     assert seen == expected
 
 
@@ -274,10 +273,9 @@ def test_dropout_differs_between_updates_steps_and_ranks(tiny_images):
     masks = set()
 
     class Twice(Task):
-        model = torch.nn.Linear(16, 1)
-
-        def models(self):
-            return {"model": self.model}
+        def __init__(self):
+            self.model = torch.nn.Linear(16, 1)
+            self.models = {"model": self.model}
 
         def losses(self, x):
             masks.add(tuple(torch.nn.functional.dropout(torch.ones(40), 0.5).tolist()))
@@ -302,7 +300,7 @@ def test_dropout_differs_between_updates_steps_and_ranks(tiny_images):
     for _ in range(2):  # the second time they are the same
         for rank in (0, 1):
             task = Twice()
-            list(train(task, State.fresh(task.models(), settings.betas), tiny_images, settings, 0, Rank(rank)))
+            list(train(task, State.fresh(task.models, settings.betas), tiny_images, settings, 0, Rank(rank)))
         assert len(masks) == 12
 
 
@@ -316,10 +314,7 @@ class OneBadRow(Task):
     def __init__(self, value, steps, *, flat=False):
         torch.manual_seed(0)
         self.model, self.value, self.steps, self.flat = torch.nn.Linear(16, 3), torch.tensor(value), steps, flat
-        self.seen = []
-
-    def models(self):
-        return {"model": self.model}
+        self.seen, self.models = [], {"model": self.model}
 
     def update(self, batch, apply):
         t = batch.times(LogNormal(), EDM())
@@ -341,7 +336,7 @@ class OneBadRow(Task):
 def test_a_bad_row_is_named_and_moves_neither_weights_nor_moments(tiny_images, value, micro_batch, flat, optimizer):
     task = OneBadRow(value, {3}, flat=flat)
     settings = SETTINGS.model_copy(update={"steps": 6, "micro_batch": micro_batch})
-    state, states = State.fresh(task.models(), SETTINGS.betas, optimizer), []
+    state, states = State.fresh(task.models, SETTINGS.betas, optimizer), []
     for record in train(task, state, tiny_images, settings, 0, ALONE):
         states.append({name: v.clone() for name, v in state.tensors().items() if name.startswith(("models", "opt"))})
         assert bool(record.skipped) == (record.step == 3)
@@ -366,7 +361,7 @@ def test_a_bad_row_is_named_and_moves_neither_weights_nor_moments(tiny_images, v
 def test_after_too_many_in_a_row_training_ends_and_does_so_again(tiny_images):
     task = OneBadRow(torch.nan, range(3, 100))
     settings = SETTINGS.model_copy(update={"steps": 40, "skip_limit": 4})
-    state = State.fresh(task.models(), SETTINGS.betas)
+    state = State.fresh(task.models, SETTINGS.betas)
     for _ in range(2):
         with pytest.raises(
             UserError, match=r"the last 4 updates of model until step 6 were skipped.*lower the learning"
@@ -386,7 +381,7 @@ def test_overflow_in_a_network_is_detected(tiny_images, precision, huge):
             for parameter in model.parameters():
                 parameter.mul_(1e25).add_(1e25)
     task = ScoreTask(model, LogNormal(mean=-60.0 if huge == "inputs" else -1.2))
-    state = State.fresh(task.models(), SETTINGS.betas)
+    state = State.fresh(task.models, SETTINGS.betas)
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     settings = TrainingSettings(steps=6, batch=12, precision=precision)
     with pytest.raises(UserError, match="the last 3 updates"):

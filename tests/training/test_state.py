@@ -34,9 +34,7 @@ class Fitting(Task):
 
     def __init__(self, bad=(), left_out=()):
         self.model, self.bad, self.left_out, self.step = linear(), bad, left_out, 0
-
-    def models(self):
-        return {"model": self.model}
+        self.models = {"model": self.model}
 
     def update(self, batch, apply):
         def losses(x, y):
@@ -55,7 +53,7 @@ class Fitting(Task):
 
 def trained(data, **wrong):
     task = Fitting(**wrong)
-    state = State.fresh(task.models(), SETTINGS.betas)
+    state = State.fresh(task.models, SETTINGS.betas)
     records = list(train(task, state, data, SETTINGS, 0, ALONE))
     return state, [bool(record.metrics["loss"].isfinite()) for record in records]
 
@@ -109,7 +107,7 @@ def convolutional(data):
 
 def steps(task, data, monkeypatch, *, last, optimizer="adam"):
     """The state after eight steps, weights with channels last or not."""
-    state = State.fresh(task.models(), SETTINGS.betas, optimizer)
+    state = State.fresh(task.models, SETTINGS.betas, optimizer)
     if not last:
         monkeypatch.setattr("condgen.training.loop.prepare_", lambda model, settings: model)
     list(train(task, state, data, SETTINGS, 0, ALONE))
@@ -133,12 +131,12 @@ def test_the_order_in_memory_changes_training_by_rounding_alone(tiny_images, mon
 def test_going_on_gives_the_same_bits_where_channels_are_last(optimizer, tiny_images, tmp_path, monkeypatch):
     whole = steps(convolutional(tiny_images), tiny_images, monkeypatch, last=True, optimizer=optimizer)
     task = convolutional(tiny_images)
-    first = State.fresh(task.models(), SETTINGS.betas, optimizer)
+    first = State.fresh(task.models, SETTINGS.betas, optimizer)
     for _ in itertools.islice(train(task, first, tiny_images, SETTINGS, 0, ALONE), 3):
         pass
     save_state(tmp_path, first, "key")
     task = convolutional(tiny_images)
-    second = State.fresh(task.models(), SETTINGS.betas, optimizer)
+    second = State.fresh(task.models, SETTINGS.betas, optimizer)
     assert load_state(tmp_path, second, "key")
     list(train(task, second, tiny_images, SETTINGS, 0, ALONE))
     assert_same_bits(bits(whole), bits(second))
