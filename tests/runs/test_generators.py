@@ -98,12 +98,12 @@ def test_a_network_of_another_kind_begins_afresh(trained):
 
 def test_a_teacher_is_frozen_and_only_the_others_learn(trained):
     taught = task(generator_stage(), score=trained / "embedding")
-    assert taught.models().keys() == {"model", "fake"}
+    assert taught.models.keys() == {"model", "fake"}
     assert not any(parameter.requires_grad for parameter in taught.real.parameters())
     network = {"network": NETWORK, "objective": {"loss": "dmd", "network": NETWORK}, "teacher": None}
     alone = task(generator_stage(**network))
-    assert alone.models().keys() == {"model", "fake", "real"}
-    for name, module in (*taught.models().items(), *alone.models().items()):
+    assert alone.models.keys() == {"model", "fake", "real"}
+    for name, module in (*taught.models.items(), *alone.models.items()):
         assert all(parameter.requires_grad for parameter in module.parameters()), name
 
 
