@@ -55,24 +55,18 @@ class Calibrate(Stage):
         return self.folder.parent
 
     def reads(self) -> list[Path]:
-        """The two models."""
         return [self.classifier / MODEL_FILE, self.score / MODEL_FILE]
 
     def conditions(self) -> list[str]:
-        """The data, and the rule that makes the curve."""
         rule = f"{THRESHOLD} standard errors, {SHARE} of the greatest gain, {BINS} bins"
         return [self.held_out.fingerprint(), rule]
 
-    @property
     def total(self) -> int:
-        """Noise levels."""
         return len(self.settings.calibrate.levels or range(_LEVELS))
 
-    @property
     def images(self) -> int:
-        """Noised images."""
         recipe, n = self.settings.calibrate, len(self.held_out)
-        return self.total * recipe.draws * min(recipe.most or n, n)
+        return self.total() * recipe.draws * min(recipe.most or n, n)
 
     def run(self, processes: Processes) -> Work:
         """Measures what is missing.

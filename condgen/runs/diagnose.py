@@ -79,23 +79,17 @@ class Diagnose(Stage):
     unit: ClassVar[str] = "levels"
 
     def reads(self) -> list[Path]:
-        """The models of all methods, and the prior."""
         of_methods = [path for guidance in self.settings.methods.values() for path in self.folders.files(guidance)]
         return [self.folders.score() / MODEL_FILE, *of_methods]
 
     def conditions(self) -> list[str]:
-        """The data."""
         return [self.train.fingerprint()]
 
-    @property
     def total(self) -> int:
-        """Noise levels."""
         return len(self.settings.diagnose.levels)
 
-    @property
     def images(self) -> int:
-        """Noised data points."""
-        return self.total * self.settings.diagnose.queries
+        return self.total() * self.settings.diagnose.queries
 
     def run(self, processes: Processes) -> Work:
         """Measures all levels; there is nothing to resume."""

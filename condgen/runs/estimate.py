@@ -61,12 +61,12 @@ def estimate(recipe: Recipe, folder: Path, processes: Processes) -> Iterator[Est
         trial = plan(_shortened(recipe, full), Path(scratch), train, test, samples)
         for stage, tried in zip(stages, trial, strict=True):
             state = known[stage.folder]
-            done = stage.total if state == "finished" else _done(stage) if state == "begun" else 0
+            done = stage.total() if state == "finished" else _done(stage) if state == "begun" else 0
             seconds = None
             if stage.folder.name != EVALUATION_FOLDER:
-                each = _seconds_an_image(tried.run(processes), tried.images)
-                seconds = each * stage.images * (1 - done / stage.total)
-            yield Estimate(stage.name, state, done, stage.total, stage.unit, seconds)
+                each = _seconds_an_image(tried.run(processes), tried.images())
+                seconds = each * stage.images() * (1 - done / stage.total())
+            yield Estimate(stage.name, state, done, stage.total(), stage.unit, seconds)
 
 
 def _done(stage: Stage) -> int:
@@ -76,7 +76,7 @@ def _done(stage: Stage) -> int:
         return int(read_description(path).get("step", 0)) if path.exists() else 0
     rows = {"samples": MANIFEST, "levels": LOG_FILE}
     path = stage.folder / rows.get(stage.unit, "")
-    return min(stage.total, sum(1 for _ in each_row(path))) if path.is_file() else 0
+    return min(stage.total(), sum(1 for _ in each_row(path))) if path.is_file() else 0
 
 
 def _shortened(recipe: Recipe, full: bool) -> Recipe:

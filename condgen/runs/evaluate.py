@@ -44,18 +44,14 @@ class Evaluate(Stage):
     unit: ClassVar[str] = "methods"
 
     def reads(self) -> list[Path]:
-        """The manifests."""
         return [part / MANIFEST for path in self.samples.values() for part in sample_folders(path)]
 
     def conditions(self) -> list[str]:
-        """The data, the names of the methods, and the network of the features."""
         extractor = open_extractor(self.settings.measures.features, self.train.shape)
         data = self.train.fingerprint(), self.test.fingerprint()
         return [*data, *self.samples, extractor.key or extractor.name]
 
-    @property
     def total(self) -> int:
-        """Methods."""
         return len(self.samples)
 
     def run(self, processes: Processes) -> Work:

@@ -163,16 +163,12 @@ class Import(Stage):
         return cls("import", folder, settings, found, shape)
 
     def reads(self) -> list[Path]:
-        """The weights."""
         return self.found.weights()
 
     def conditions(self) -> list[str]:
-        """The shape of an image."""
         return [json.dumps(self.shape)]
 
-    @property
     def total(self) -> int:
-        """One model."""
         return 1
 
     def run(self, processes: Processes) -> Work:

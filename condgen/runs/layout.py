@@ -10,7 +10,7 @@ STAGE_FILE, RECIPE_FILE, LOG_FILE, LOCK_FILE = "stage.json", "recipe.yaml", "log
 SNAPSHOTS = "snapshots"  # averaged weights of earlier steps, each in a folder named by its step
 PREVIEWS, PREVIEWS_PICTURE = "previews", "previews.png"
 # Of samples
-MANIFEST, UNUSABLE, GRID = "manifest.jsonl", "unusable.jsonl", "grid.png"
+MANIFEST, GRID = "manifest.jsonl", "grid.png"
 # Of a run
 RUN_FILE, COST, SAMPLES_PICTURE, SEEDS = "run.json", "cost.json", "samples.png", "seeds.json"
 REPORT, REPORT_TEXT, REPORT_DATA = "report.html", "report.md", "report.json"

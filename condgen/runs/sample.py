@@ -9,33 +9,28 @@ process, and give the same bits on the same kind of machine. Where there are few
 split, and samples are those of one process up to rounding; so are those of adaptive samplers, whose batches mix.
 """
 
-import json
 import math
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
 import torch
-from pydantic import TypeAdapter, ValidationError
 from torch import Tensor
 
-from condgen.checkpoint import MODEL_FILE, read_description
 from condgen.errors import UserError
 from condgen.generator import Generator
 from condgen.recipes import Method, SampleStage
-from condgen.recipes.guidance import Unloaded
 from condgen.rng import Streams
 from condgen.runs.folder import read_json, read_rows, write_json
 from condgen.runs.layout import COST, LOG_FILE, MANIFEST, STAGE_FILE
 from condgen.runs.models import Evaluations, Folders, Load, count_evaluations, load_anew, open_guided
 from condgen.runs.sample_folder import merge_manifests, part_manifest, write_samples
 from condgen.runs.stage import Progress, Stage, StageFolder, Work
-from condgen.runs.unusable_samples import NOT_FINITE, Unusable, find_unusable, record_unusable
+from condgen.runs.unusable_samples import NOT_FINITE, Unusable, find_unusable, tell_unusable
 from condgen.samplers import AdaptiveSampler, Finished, Sampler, build_sampler, draw, sampler_class
-from condgen.schedules import AnySchedule, Schedule
 from condgen.score import ScoreModel
 from condgen.training import PriorSettings, Processes, lighten_
 
@@ -100,21 +95,6 @@ def open_source(method: Method, folders: Folders, device: torch.device, load: Lo
     return Source(score.config.shape, score.config.names, sampler, method.time_grid(sampler), device)
 
 
-def sampler_defaults(method: Method, folders: Folders) -> str:
-    """What the method leaves to its sampler, which a later version may choose otherwise."""
-    if method.generator is not None:
-        return ""
-    path = folders.score(method.score) / MODEL_FILE
-    try:
-        schedule: Schedule = TypeAdapter(AnySchedule).validate_python(read_description(path).get("schedule"))
-    except ValidationError as error:
-        raise UserError(f"{path} is not of a score model: name the folder of one") from error
-    sampler = build_sampler(method.sampler, Unloaded(schedule), method.options)
-    grid = method.time_grid(sampler)
-    options = {field.name: getattr(sampler, field.name) for field in fields(sampler) if field.name != "denoiser"}
-    return json.dumps([options, None if grid is None else len(grid), method.grid or sampler.info.grid])
-
-
 @dataclass(frozen=True, eq=False)
 class Sample(Stage):
     """Draws the samples of a method.
@@ -128,16 +108,9 @@ class Sample(Stage):
     unit: ClassVar[str] = "samples"
 
     def reads(self) -> list[Path]:
-        """The models of the method."""
         return self.folders.files(self.settings.method)
 
-    def conditions(self) -> list[str]:
-        """The defaults of the sampler."""
-        return [sampler_defaults(self.settings.method, self.folders)]
-
-    @property
     def total(self) -> int:
-        """Samples."""
         return len(self.settings.places)
 
     def run(self, processes: Processes) -> Work:
@@ -159,7 +132,7 @@ class Sample(Stage):
         labels = [stage.labels[place] for place in places]
         seeds = [stage.seed + place for place in places]
         if stage.compile and places:  # before the clock starts
-            yield Progress(self.name, self.total - len(missing), self.total, note="compiling")
+            yield Progress(self.name, self.total() - len(missing), self.total(), note="compiling")
             for size in {stage.batch, len(places) % stage.batch} - {0}:  # a network is compiled for each size of batch
                 next(source.draw(labels[:size], seeds[:size], size))
         manifest = MANIFEST if processes.is_main else part_manifest(processes.rank)
@@ -170,7 +143,7 @@ class Sample(Stage):
                 while (finished := writer.timed(rounds)) is not None:
                     writer.add(finished)
                     drawn = round((writer.drawn + len(writer.unusable)) * of_all)
-                    yield Progress(self.name, self.total - len(missing) + drawn, self.total, drawn)
+                    yield Progress(self.name, self.total() - len(missing) + drawn, self.total(), drawn)
                     if writer.drawn == 0 and len(writer.unusable) >= _HOPELESS:
                         break
             finally:
@@ -182,8 +155,10 @@ class Sample(Stage):
     def _end(self, opened: StageFolder, unusable: Sequence[Unusable], names: Sequence[str]) -> str:
         """Makes one set of what all processes have drawn; returns the error to end in, empty where no sample lacks."""
         images = len(merge_manifests(self.folder))
-        if problem := record_unusable(unusable, opened, self.settings, names, images):
-            return problem
+        if unusable:
+            opened.note()
+            problem = tell_unusable(unusable, self.settings, names, images)
+            return f"{self.name}: {problem}; the same command keeps the others and draws these alone again"
         rows = [row for row in read_rows(self.folder / LOG_FILE) if "evaluations" in row]
         paid, seconds, evaluations = (sum(row[what] for row in rows) for what in ("images", "seconds", "evaluations"))
         opened.finish(

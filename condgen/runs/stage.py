@@ -5,7 +5,6 @@ resume, or do nothing; other settings set the old folder aside, so that nothing 
 """
 
 import json
-import math
 import re
 import time
 from abc import ABC, abstractmethod
@@ -16,13 +15,14 @@ from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, TypeAlias
 
 from filelock import FileLock, Timeout
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from condgen.errors import UserError
 from condgen.files import append, is_unfinished, remove_unfinished, write_atomically
 from condgen.recipes import content_key, to_yaml
 from condgen.runs.folder import file_key, read_json, read_rows, write_json
 from condgen.runs.layout import LOCK_FILE, LOG_FILE, RECIPE_FILE, STAGE_FILE
+from condgen.settings import parse
 from condgen.training import Processes
 
 
@@ -41,6 +41,13 @@ class Progress(NamedTuple):
 
 Work: TypeAlias = Generator[Progress, None, None]
 """A stage at work. Closing it early makes it save what it has."""
+
+
+class _Record(BaseModel, extra="allow"):
+    """What is relied upon of `stage.json`, which may be damaged."""
+
+    seconds: float = Field(default=0.0, allow_inf_nan=False)
+    outputs: list[str] = []
 
 
 class StageFolder:
@@ -110,15 +117,13 @@ class Stage(ABC):
         """The content hash of everything that its results depend on; to be asked once the stages below are finished."""
         return content_key(self.settings, *self.conditions(), *map(file_key, self.reads()))
 
-    @property
     @abstractmethod
     def total(self) -> int:
         """Steps, samples, noise levels... in all."""
 
-    @property
     def images(self) -> int:
         """What the work goes through in all, in the sense of `Progress.images`."""
-        return self.total
+        return self.total()
 
     @abstractmethod
     def run(self, processes: Processes) -> Work:
@@ -153,8 +158,7 @@ def open_folder(name: str, folder: Path, key: str, settings: BaseModel) -> Stage
     record: dict[str, Any] = {}
     message = ""
     if path.exists():
-        record = read_json(path)
-        _check_record(record, path)
+        record = parse(_Record, read_json(path), str(path)).model_dump(exclude_unset=True)
         before = str(record.get("stage", "unknown"))
         if before.split()[:1] != name.split()[:1]:
             raise UserError(f"{folder} holds a stage of another kind ({before}): choose another folder with --out")
@@ -175,13 +179,6 @@ def open_folder(name: str, folder: Path, key: str, settings: BaseModel) -> Stage
 def is_finished(record: Mapping[str, Any], folder: Path) -> bool:
     """Whether a folder with this `stage.json` is finished, and its files are still there."""
     return bool(record.get("finished")) and all((folder / name).exists() for name in record.get("outputs", []))
-
-
-def _check_record(record: Mapping[str, Any], path: Path) -> None:
-    seconds, outputs = record.get("seconds", 0.0), record.get("outputs", [])
-    fits = isinstance(seconds, int | float) and math.isfinite(seconds) and isinstance(outputs, list)
-    if not fits or not all(isinstance(name, str) and "\0" not in name for name in outputs):
-        raise UserError(f"{path} is damaged (its seconds or outputs): delete it and run the command again")
 
 
 def refuse_other_files(folder: Path) -> None:

@@ -34,7 +34,6 @@ class Train(Stage):
     unit: ClassVar[str] = "steps"
 
     def reads(self) -> list[Path]:
-        """The models that it learns from."""
         found: list[Path] = []
         if isinstance(self.settings, ClassifierStage) and self.settings.classifier.objective.needs_prior:
             found.append(self.folders.score() / MODEL_FILE)
@@ -47,18 +46,13 @@ class Train(Stage):
         return found
 
     def conditions(self) -> list[str]:
-        """The data."""
         return [self.data.fingerprint()]
 
-    @property
     def total(self) -> int:
-        """Steps."""
         return self.settings.training.steps
 
-    @property
     def images(self) -> int:
-        """Those of all batches."""
-        return self.total * self.settings.training.batch
+        return self.total() * self.settings.training.batch
 
     def run(self, processes: Processes) -> Work:
         """Trains, or goes on, or does nothing where it is finished."""

@@ -15,7 +15,7 @@ from condgen.recipes import TrajectoryStage
 from condgen.runs.folder import write_json
 from condgen.runs.layout import TRAJECTORIES
 from condgen.runs.models import Folders
-from condgen.runs.sample import open_source, sampler_defaults
+from condgen.runs.sample import open_source
 from condgen.runs.sample_folder import picture_of
 from condgen.runs.stage import Progress, Stage, StageFolder, Work, in_main
 from condgen.samplers import RecordedTrajectory, record_trajectories, thin_out, unit_variance
@@ -41,16 +41,9 @@ class Trajectories(Stage):
     unit: ClassVar[str] = "methods"
 
     def reads(self) -> list[Path]:
-        """The models of all methods."""
         return [path for method in self.settings.methods.values() for path in self.folders.files(method)]
 
-    def conditions(self) -> list[str]:
-        """The defaults of the samplers."""
-        return [sampler_defaults(method, self.folders) for method in self.settings.methods.values()]
-
-    @property
     def total(self) -> int:
-        """Methods."""
         return len(self.settings.methods)
 
     def run(self, processes: Processes) -> Work:
@@ -63,7 +56,7 @@ class Trajectories(Stage):
         stage, rows = self.settings, list[dict[str, Any]]()
         y = torch.tensor(stage.labels, device=device)
         for done, (name, method) in enumerate(stage.methods.items()):
-            yield Progress(self.name, done, self.total, done, name)
+            yield Progress(self.name, done, self.total(), done, name)
             source = open_source(method, self.folders, device)  # and no other: two large models may not fit
             assert source.many is not None
             (self.folder / name).mkdir(exist_ok=True)
@@ -79,12 +72,12 @@ class Trajectories(Stage):
                     lost.append(str(seed))
             if lost:
                 text = f"{self.name}: {name}: left out since they cannot be used: seed {', '.join(lost)}"
-                yield Progress(self.name, done, self.total, done, name, text)
+                yield Progress(self.name, done, self.total(), done, name, text)
             del source, paths
         write_json(self.folder / TRAJECTORIES, {"rows": rows})
         pictures = [row[kind] for row in rows for kind in ("x_t", "denoised") if isinstance(row[kind], str)]
-        opened.finish([TRAJECTORIES, *pictures], what=f"{len(y)} each by {self.total} methods")
-        yield Progress(self.name, self.total, self.total, self.total)
+        opened.finish([TRAJECTORIES, *pictures], what=f"{len(y)} each by {self.total()} methods")
+        yield Progress(self.name, self.total(), self.total(), self.total())
 
 
 def _is_finite(path: RecordedTrajectory) -> bool:

@@ -28,7 +28,7 @@ from condgen.runs.layout import MANIFEST
 from condgen.runs.models import load_anew
 from condgen.runs.sample import Source, describe, open_light
 from condgen.runs.sample_folder import encode_samples
-from condgen.runs.unusable_samples import refuse_unusable
+from condgen.runs.unusable_samples import find_unusable, tell_unusable
 from condgen.samplers import Finished, Sampler, TrajectoryPoint, evaluations_on, unit_variance
 from condgen.studio.ask import Ask, Limits, command_line, stage_of
 from condgen.studio.models import ModelCache, Offer
@@ -120,7 +120,9 @@ def draw_ask(
         x = torch.stack([sample.x for sample in finished]).cpu()
         seconds = time.perf_counter() - started
     finished = [sample._replace(x=row) for sample, row in zip(finished, x, strict=True)]
-    refuse_unusable(finished, "request", stage)
+    unusable = [one for sample in finished if (one := find_unusable(sample, stage, sample.number)) is not None]
+    if unusable:
+        raise UserError(f"request: {tell_unusable(unusable, stage, source.names, n - len(unusable))}")
     rows = [describe(stage, source, place, sample) for place, sample in zip(stage.places, finished, strict=True)]
     asked = sum(sample.evaluations for sample in finished)
     encoded = list(encode_samples(stage.places, x, rows))
