@@ -4,13 +4,12 @@ A generator can please every judge of classes and of sharpness with a single sam
 its best, precision too, and nothing is seen in the losses. Two measures show it: the spread within a class, and recall.
 """
 
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from torch import Tensor
 
 from condgen.data import LabelledSet, stratified_order
-from condgen.metrics.features import Extractor, extract, pixels
+from condgen.metrics.features import extract, extract_real, pixels
 from condgen.metrics.judge import Judge
 from condgen.metrics.manifold import nearest_radii, prdc
 from condgen.metrics.variety import class_spread
@@ -25,27 +24,17 @@ _SURE, _NARROW = 0.5, 0.3  # accuracy above, in that of real data, and spread be
 
 
 class Reading(NamedTuple):
-    """What a gauge says of generated samples.
+    """The measures of generated samples."""
 
-    Attributes:
-        std_ratio: standard deviation within a class, over that of real data: features and classes averaged.
-        recall: the fraction of as many real samples that lie among the generated ones (k = 5).
-        accuracy: the fraction in which a judge sees the class that was asked for.
-        n: the number of samples.
-        judge: the accuracy of the judge on held-out real data.
-        seconds: that it took to draw and to measure them.
-    """
-
-    std_ratio: float
-    recall: float
-    accuracy: float
+    std_ratio: float  # standard deviation within a class, over that of real data: features and classes averaged
+    recall: float  # the fraction of as many real samples that lie among the generated ones (k = 5)
+    accuracy: float  # the fraction in which a judge sees the class that was asked for
     n: int
-    judge: float = 1.0
-    seconds: float = 0.0
+    judge: float = 1.0  # its accuracy on held-out real data
 
     def as_dict(self) -> dict[str, float]:
-        """The measures and their number, as plain values."""
-        return {name: value for name, value in self._asdict().items() if name != "seconds"}
+        """As plain JSON."""
+        return self._asdict()
 
     def in_words(self) -> str:
         """The measures in short."""
@@ -69,53 +58,29 @@ class Reading(NamedTuple):
         return self.accuracy >= _SURE * self.judge and self.std_ratio < _NARROW
 
 
-@dataclass(frozen=True, eq=False)
 class Gauge:
-    """Compares generated samples with real ones, at every look in the same way.
+    """Compares generated samples with real ones, always the same ones.
 
     Args:
-        extractor: the features.
-        real: those of as many real samples as it is to compare, (n, F).
-        radii: of the balls around them, (n,).
-        spread: of the real samples within each class, (K,).
-        judge: of classes.
+        train: what generated samples are compared with, and the judge learns from.
+        test: tells how good the judge is.
+        n: real samples that are compared with, or as many as there are.
     """
 
-    extractor: Extractor
-    real: Tensor
-    radii: Tensor
-    spread: Tensor
-    judge: Judge
-
-    @classmethod
-    def of(cls, train: LabelledSet, test: LabelledSet, n: int) -> "Gauge":
-        """A gauge for n samples, or as many as there are real ones.
-
-        Args:
-            train: what generated samples are compared with, and the judge learns from.
-            test: tells how good the judge is.
-            n: how many.
-        """
-        extractor = pixels(train.shape)
-        chosen = stratified_order(train.y, keyed_generator(_SEED))[: min(n, len(train))]
-        real = extract(extractor, train.floats(chosen))
-        return cls(
-            extractor=extractor,
-            real=real,
-            radii=nearest_radii(real, min(_NEIGHBOUR, len(real) - 1)),
-            spread=class_spread(real, train.y.cpu()[chosen], train.n_classes).value,
-            judge=Judge.fit(train, test, _JUDGED),
-        )
+    def __init__(self, train: LabelledSet, test: LabelledSet, n: int) -> None:
+        chosen = stratified_order(train.y, keyed_generator(_SEED))[:n]
+        self._extractor = pixels(train.shape)
+        self._real = extract(self._extractor, train.floats(chosen))
+        self._radii = nearest_radii(self._real, min(_NEIGHBOUR, len(self._real) - 1))
+        self._spread = class_spread(self._real, train.y.cpu()[chosen], train.n_classes).value
+        learnt, tested = (split.at_most(_JUDGED, keyed_generator(_SEED)) for split in (train, test))
+        self._judge = Judge(extract_real(self._extractor, learnt), learnt.y, self._extractor.name)
+        self._judge_accuracy = self._judge.accuracy(extract_real(self._extractor, tested), tested.y)
 
     def read(self, x: Tensor, y: Tensor) -> Reading:
-        """What it says of samples (n, ...) of labels (n,), both on the CPU."""
-        features = extract(self.extractor, x)
-        std_ratio, _ = class_spread(features, y, len(self.spread)).over(self.spread)
-        overlap = prdc(self.real, features, min(_NEIGHBOUR, len(self.real) - 1, len(x) - 1), self.radii)
-        return Reading(
-            std_ratio=std_ratio,
-            recall=float(overlap.recall.mean()),
-            accuracy=float((self.judge.predict(x) == y).double().mean()),
-            n=len(x),
-            judge=self.judge.held_out_accuracy,
-        )
+        """The measures of samples (n, ...) of labels (n,), both on the CPU."""
+        features = extract(self._extractor, x)
+        std_ratio, _ = class_spread(features, y, len(self._spread)).over(self._spread)
+        overlap = prdc(self._real, features, min(_NEIGHBOUR, len(self._real) - 1, len(x) - 1), self._radii)
+        accuracy = self._judge.accuracy(features, y)
+        return Reading(std_ratio, float(overlap.recall.mean()), accuracy, len(x), self._judge_accuracy)

@@ -45,9 +45,8 @@ from condgen.errors import UserError
 from condgen.metrics.cas import network_accuracy
 from condgen.metrics.features import Advance, Features, Store, pixels
 from condgen.metrics.judge import Judge
-from condgen.metrics.measures import METRICS, Comparison, Measured, title
+from condgen.metrics.measures import NEIGHBOUR, Comparison, Measured, Reference, measure, title
 from condgen.metrics.memory import Memory
-from condgen.metrics.reference import NEIGHBOUR, Reference
 from condgen.metrics.rows import REAL, MetricRow, proportion
 from condgen.rng import keyed_generator
 from condgen.settings import Settings
@@ -139,47 +138,46 @@ def evaluating(
         raise ValueError(f"the name {REAL!r} is taken by the test split")
     if (test.shape, test.names) != (train.shape, train.names):
         raise ValueError("the train and the test split differ in shape or classes")
-    for method, (x, y) in {**methods, REAL: (test.floats(), test.y)}.items():
+    methods = {**methods, REAL: (test.floats(), test.y)}
+    for method, (x, y) in methods.items():
         _check(method, x, y, train)
 
-    real, held_out = (yield from store.of_real(train)), (yield from store.of_real(test))
-    reference = Reference(train, real, store.extractor, measures.most, seed)
-    evaluator = _Evaluator(reference, train, test, held_out, measures, seed)
-    found = Evaluation([], [], {})
-    for place, method in enumerate((*methods, REAL)):
-        yield Advance(place, len(methods) + 1, f"figures of {method}")
-        if method == REAL:
-            features, y = held_out, test.y.cpu()
-        else:
-            features, y = (yield from store.of_samples(methods[method][0], method)), methods[method][1].cpu().long()
-        own = Comparison(features, y, reference, seed)
-        found.memories[method] = own.drawn, own.memory
-        measured = _measure(own)
+    reference = Reference(train, (yield from store.of_real(train)), measures.most, seed)
+    held_out = yield from store.of_real(test)
+    evaluator = _Evaluator(reference, train, test, held_out, measures, store.extractor.name)
+    rows, by_class, memories = list[MetricRow](), list[dict[str, str | int | float]](), {}
+    for place, (method, (x, y)) in enumerate(methods.items()):
+        yield Advance(place, len(methods), f"figures of {method}")
+        y = y.cpu().long()
+        features = held_out if method == REAL else (yield from store.of_samples(x, method))
+        samples = Comparison(features, y, reference, seed)
+        memories[method] = samples.drawn, samples.memory
+        measured = {"class accuracy": evaluator.class_accuracy(features.vectors, y)} | measure(samples)
         floor = measured if method == REAL else evaluator.floor(len(y))
-        found.rows.append(evaluator.class_accuracy(features, y, method))
+        if measures.cas != "none":
+            cas, cas_floor = yield from evaluator.accuracy_scores(method, x, samples)
+            measured |= {} if cas is None else {evaluator.cas_name: cas}
+            floor = floor | ({} if cas_floor is None else {evaluator.cas_name: cas_floor})
         for metric, figure in measured.items():
-            found.rows.append(
+            least = floor.get(metric)
+            rows.append(
                 MetricRow(
                     method,
                     title(metric, figure.at, store.extractor),
                     *figure.estimate,
                     n=figure.n,
-                    features=store.extractor.name,
+                    features=figure.features or store.extractor.name,
                     reference=figure.reference,
-                    floor=floor[metric].estimate.value if metric in floor else None,
-                    floor_n=floor[metric].n if metric in floor else min(len(y), len(test)),
+                    floor=None if least is None else least.estimate.value,
+                    floor_n=min(len(y), len(test)) if least is None else least.n,
                     seed=seed,
                 )
             )
-            found.by_class.extend(
+            by_class += [
                 {"metric": metric, "method": method, "class": label, "value": value}
                 for label, value in figure.by_class.items()
-            )
-        if measures.cas != "none":
-            samples = None if method == REAL else methods[method][0]
-            row = yield from evaluator.accuracy_score(method, samples, features, y)
-            found.rows.extend([row] if row is not None else [])
-    return found
+            ]
+    return Evaluation(rows, by_class, memories)
 
 
 def helping(
@@ -190,12 +188,6 @@ def helping(
     yield from store.of_real(test)
     for method, (x, _) in methods.items():
         yield from store.of_samples(x, method)
-
-
-def _measure(samples: Comparison) -> dict[str, Measured]:
-    """Every metric that the samples can give."""
-    found = {name: metric.compute(samples) for name, metric in METRICS.items()}
-    return {name: figure for name, figure in found.items() if figure is not None}
 
 
 def _check(method: str, x: Tensor, y: Tensor, train: LabelledSet) -> None:
@@ -228,82 +220,65 @@ class _Evaluator:
         test: LabelledSet,
         held_out: Features,
         measures: Measures,
-        seed: int,
+        features: str,
     ) -> None:
         self.reference, self.train, self.test, self.held_out = reference, train, test, held_out
-        self.measures, self.seed, self.test_y = measures, seed, test.y.cpu()
-        self.judge = Judge.learn(reference.extractor, reference.vectors, reference.y, held_out.vectors, self.test_y)
-        self.floors: dict[int, dict[str, Measured]] = {}
-        self.real_scores: dict[int, float | None] = {}
+        self.measures, self.features, self.test_y = measures, features, test.y.cpu()
+        self._probes = measures.cas == "probe" or not train.is_images
+        self.cas_name = f"CAS ({'probe' if self._probes else 'ResNet-20'})"
+        self._judge = Judge(reference.vectors, reference.y, features)
+        self._judge_accuracy = self._judge.accuracy(held_out.vectors, self.test_y)
+        self._floors: dict[int, dict[str, Measured]] = {}
+        self._real_scores: dict[int, Measured | None] = {}
+
+    def class_accuracy(self, vectors: Tensor, y: Tensor) -> Measured:
+        """The fraction in which the judge sees the class asked for."""
+        estimate = proportion(self._judge.accuracy(vectors, y), len(y))
+        judge = f"{self._judge.name} (held-out accuracy {self._judge_accuracy:.3f})"
+        return Measured(estimate, self.reference.text, len(y), features=judge)
 
     def floor(self, n: int) -> dict[str, Measured]:
-        """The metrics of n real samples, or as many as are held out."""
+        """The metrics of n real samples, or as many as are held out; class accuracy is of all of these."""
         n = min(n, len(self.test))
-        if n not in self.floors:
-            chosen = stratified_order(self.test_y, keyed_generator(self.seed, _FLOOR))[:n]
+        if n not in self._floors:
+            seed = self.reference.seed
+            chosen = stratified_order(self.test_y, keyed_generator(seed, _FLOOR))[:n]
             if n == len(self.test):
                 chosen = torch.arange(n)
-            real = Comparison(self.held_out.at(chosen), self.test_y[chosen], self.reference, self.seed)
-            self.floors[n] = _measure(real)
-        return self.floors[n]
+            real = Comparison(self.held_out.at(chosen), self.test_y[chosen], self.reference, seed)
+            accuracy = self.class_accuracy(self.held_out.vectors, self.test_y)
+            self._floors[n] = {"class accuracy": accuracy} | measure(real)
+        return self._floors[n]
 
-    def class_accuracy(self, features: Features, y: Tensor, method: str) -> MetricRow:
-        """The fraction in which the judge sees the class asked for."""
-        held_out = self.judge.held_out_accuracy
-        accuracy = held_out
-        if method != REAL:
-            accuracy = float((self.judge.label(features.vectors) == y).double().mean())
-        return MetricRow(
-            method,
-            "class accuracy",
-            *proportion(accuracy, len(y)),
-            n=len(y),
-            features=f"{self.judge.name} (held-out accuracy {held_out:.3f})",
-            reference=self.reference.text,
-            floor=held_out,
-            floor_n=len(self.test),
-            seed=self.seed,
-        )
-
-    def accuracy_score(
-        self, method: str, x: Tensor | None, features: Features, y: Tensor
-    ) -> Generator[Advance, None, MetricRow | None]:
-        """The row of CAS; without samples, that of as many real training samples. None for samples of one class."""
-        steps, flip = self.measures.cas_steps, self.measures.cas_flip
-        probe = self.measures.cas == "probe" or not self.train.is_images
-        used = min(len(y), Judge.most) if probe else len(y)
+    def accuracy_scores(
+        self, method: str, x: Tensor, samples: Comparison
+    ) -> Generator[Advance, None, tuple[Measured | None, Measured | None]]:
+        """CAS of samples, and of as many real training samples; None for samples of one class."""
+        used = min(samples.n, Judge.most) if self._probes else samples.n
         n = min(used, len(self.train))
-        if n not in self.real_scores:
-            chosen = stratified_order(self.reference.y, keyed_generator(self.seed, _FLOOR))[:n]
-            real = Features(self.reference.vectors[chosen])
-            labels, images = self.reference.y[chosen], self.train.floats(chosen)
-            self.real_scores[n] = yield from self._learn(images, real, labels, f"{n:,} real images", probe=probe)
-        value = self.real_scores[n]
-        if x is not None:
-            value = yield from self._learn(x, features, y, method, probe=probe)
-        if value is None:
-            return None
-        network = f"ResNet-20, {steps} steps of 128{', mirrored too' if flip else ''}"
-        return MetricRow(
-            method,
-            f"CAS ({'probe' if probe else 'ResNet-20'})",
-            *proportion(value, len(self.test)),
-            n=used if x is not None else n,
-            features=f"SVC on {self.reference.extractor.name}" if probe else network,
-            reference=f"{self.test.source} {self.test.split} ({len(self.test)})",
-            floor=self.real_scores[n],
-            floor_n=n,
-            seed=self.seed,
-        )
+        if n not in self._real_scores:
+            y = self.reference.y
+            chosen = stratified_order(y, keyed_generator(self.reference.seed, _FLOOR))[:n]
+            real = self.train.floats(chosen), self.reference.vectors[chosen], y[chosen]
+            self._real_scores[n] = yield from self._learn(*real, n, f"{n:,} real images")
+        floor = self._real_scores[n]
+        if method == REAL:
+            return floor, floor
+        return (yield from self._learn(x, samples.vectors, samples.y, used, method)), floor
 
     def _learn(
-        self, x: Tensor, features: Features, y: Tensor, what: str, *, probe: bool
-    ) -> Generator[Advance, None, float | None]:
+        self, x: Tensor, vectors: Tensor, y: Tensor, n: int, what: str
+    ) -> Generator[Advance, None, Measured | None]:
+        """The accuracy on the test split of what has learnt from samples, by their features or themselves."""
         if len(y.unique()) < 2:
             return None
-        if probe:
+        if self._probes:
             yield Advance(0, 1, f"a classifier learns from {what}")
-            extractor, held_out = self.reference.extractor, self.held_out.vectors
-            return Judge.learn(extractor, features.vectors, y, held_out, self.test_y).held_out_accuracy
-        steps, flip = self.measures.cas_steps, self.measures.cas_flip
-        return (yield from network_accuracy(x, y, self.test, steps, self.seed, what, flip=flip))
+            learner = f"SVC on {self.features}"
+            accuracy = Judge(vectors, y, self.features).accuracy(self.held_out.vectors, self.test_y)
+        else:
+            steps, flip = self.measures.cas_steps, self.measures.cas_flip
+            learner = f"ResNet-20, {steps} steps of 128{', mirrored too' if flip else ''}"
+            accuracy = yield from network_accuracy(x, y, self.test, steps, self.reference.seed, what, flip=flip)
+        tested = f"{self.test.source} {self.test.split} ({len(self.test)})"
+        return Measured(proportion(accuracy, len(self.test)), tested, n, features=learner)

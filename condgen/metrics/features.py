@@ -2,7 +2,7 @@
 
 import hashlib
 import math
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -31,6 +31,9 @@ class Features(NamedTuple):
     def at(self, index: Tensor) -> "Features":
         """Those of some samples."""
         return Features(self.vectors[index], None if self.logits is None else self.logits[index])
+
+
+_NONE = Features(torch.empty(0, 0))  # in other processes than the first
 
 
 class Advance(NamedTuple):
@@ -108,53 +111,51 @@ class Store:
     """
 
     def __init__(self, extractor: Extractor, folder: Path | None, processes: Processes | None = None) -> None:
-        self.extractor, self.folder = extractor, folder
-        self.processes = processes if processes is not None and extractor.key is not None else None
+        self.extractor, self.folder = extractor, None if extractor.key is None else folder
+        self.processes = processes if extractor.key is not None and processes and processes.count > 1 else None
         self.problem: str | None = None
 
     @property
     def is_shared(self) -> bool:
         """Whether many processes share the work; features that are made in no time are made by one."""
-        return self.processes is not None and self.processes.count > 1
+        return self.processes is not None
 
     def of_samples(self, x: Tensor, what: str) -> Generator[Advance, None, Features]:
-        """Features of samples (N, ...), on the CPU.
-
-        Args:
-            x: images in [-1, 1], or points.
-            what: they are, for those who watch.
-        """
+        """Features on the CPU of samples (N, ...), images in [-1, 1] or points; `what` they are goes into messages."""
         content = hashlib.sha256(repr((tuple(x.shape), str(x.dtype))).encode())
-        if self._path("") is not None:
+        if self.folder is not None:
             content.update(x.cpu().contiguous().numpy().tobytes())
-        return (yield from self._of(x.split(self.extractor.batch), len(x), content.hexdigest(), what))
+        return (yield from self._of(lambda rows: x[rows], len(x), content.hexdigest(), what))
 
     def of_real(self, data: LabelledSet) -> Generator[Advance, None, Features]:
         """Features of a whole labelled set, in its order, on the CPU."""
-        batches = (part for chunk in data.chunks() for part in chunk.split(self.extractor.batch))
-        return (yield from self._of(batches, len(data), data.fingerprint(), f"{data.source} {data.split}"))
+        places, what = torch.arange(len(data)), f"{data.source} {data.split}"
+        return (yield from self._of(lambda rows: data.floats(places[rows]), len(data), data.fingerprint(), what))
 
-    def _of(self, batches: Iterable[Tensor], n: int, content: str, what: str) -> Generator[Advance, None, Features]:
-        path = self._path(content)
-        kept = self._read(path, n) if path is not None and self._rank == 0 else None
-        if self.processes is not None and self.processes.once(lambda: kept is not None) and kept is None:
-            return Features(torch.empty(0, 0))
-        if kept is not None:
-            return kept
+    def _of(
+        self, take: Callable[[slice], Tensor], n: int, content: str, what: str
+    ) -> Generator[Advance, None, Features]:
+        path, processes, size = None, self.processes, self.extractor.batch
+        if self.folder is not None:
+            name = hashlib.sha256(f"{_VERSION} {self.extractor.key} {content}".encode()).hexdigest()[:32]
+            path = self.folder / f"{name}.safetensors"
+        kept = _read(path, n) if path is not None and (processes is None or processes.is_main) else None
+        is_kept = kept is not None if processes is None else processes.once(lambda: kept is not None)
+        if is_kept:
+            return kept or _NONE
+        starts = range(0, n, size)
+        mine = starts if processes is None else starts[processes.rows(len(starts))]
         found: list[Features] = []
-        for number, batch in enumerate(batches):
-            if number % self._count != self._rank:
-                continue
-            yield Advance(min(n, sum(len(one.vectors) for one in found) * self._count), n, f"features of {what}")
-            features = self.extractor.function(batch)
-            found.append(Features(*(None if part is None else part.cpu() for part in features)))  # type: ignore[arg-type]
-        if self.processes is not None:
-            parts = self.processes.gather(found)
-            if not parts:
-                return Features(torch.empty(0, 0))
-            found = [parts[i % len(parts)][i // len(parts)] for i in range(sum(map(len, parts)))]
-        logits = [one.logits for one in found if one.logits is not None]
-        whole = Features(torch.cat([one.vectors for one in found]), torch.cat(logits) if logits else None)
+        for done, start in enumerate(mine):
+            yield Advance(n * done // len(mine), n, f"features of {what}")
+            vectors, logits = self.extractor.function(take(slice(start, start + size)))
+            found.append(Features(vectors.cpu(), None if logits is None else logits.cpu()))
+        if processes is not None:
+            found = [features for part in processes.gather(found) for features in part]
+        if not found:
+            return _NONE
+        every = [one.logits for one in found if one.logits is not None]
+        whole = Features(torch.cat([one.vectors for one in found]), torch.cat(every) if every else None)
         broken = int((~whole.vectors.isfinite()).flatten(1).any(1).sum())
         if broken:
             raise UserError(
@@ -169,27 +170,13 @@ class Store:
                 self.problem = str(error)
         return whole
 
-    @property
-    def _rank(self) -> int:
-        return 0 if self.processes is None else self.processes.rank
 
-    @property
-    def _count(self) -> int:
-        return 1 if self.processes is None else self.processes.count
-
-    def _path(self, content: str) -> Path | None:
-        if self.folder is None or self.extractor.key is None:
-            return None
-        name = hashlib.sha256(f"{_VERSION} {self.extractor.key} {content}".encode()).hexdigest()[:32]
-        return self.folder / f"{name}.safetensors"
-
-    def _read(self, path: Path, n: int) -> Features | None:
-        try:
-            tensors, _ = load_tensors(path)
-        except UserError:  # never written, or cut short: made anew
-            return None
-        vectors, logits = tensors.get("vectors"), tensors.get("logits")
-        kept = [part for part in (vectors, logits) if part is not None]
-        if vectors is None or any(part.ndim != 2 or len(part) != n or not part.is_floating_point() for part in kept):
-            return None
-        return Features(vectors, logits)
+def _read(path: Path, n: int) -> Features | None:
+    """The features of n samples in a file; None where it was never written, or is cut short."""
+    try:
+        tensors, _ = load_tensors(path)
+    except UserError:
+        return None
+    if not tensors or any(part.ndim != 2 or len(part) != n for part in tensors.values()):
+        return None
+    return Features(tensors["vectors"], tensors.get("logits"))

@@ -15,31 +15,23 @@ fakes of a class against the real samples of that class alone, averaged over the
 fakes of the wrong class, however fine, then count as bad.
 """
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from condgen.metrics.neighbours import nearest_others, pairs_within
+from condgen.metrics.neighbours import nearest, pairs_within
 
-__all__ = ["Manifold", "classwise_prdc", "nearest_radii", "prdc"]
+__all__ = ["Manifold", "nearest_radii", "prdc"]
 
 
-@dataclass(frozen=True, eq=False)
-class Manifold:
-    """Contributions of single samples, float64; the mean of each tensor is the metric of that name.
+class Manifold(NamedTuple):
+    """Contributions of single samples, float64; the mean of each tensor is the metric of that name."""
 
-    Args:
-        precision: (N_fake,), each 0 or 1.
-        recall: (N_real,), each 0 or 1.
-        density: (N_fake,), each a multiple of 1/k.
-        coverage: (N_real,), each 0 or 1.
-    """
-
-    precision: Tensor
-    recall: Tensor
-    density: Tensor
-    coverage: Tensor
+    precision: Tensor  # (N_fake,), each 0 or 1
+    recall: Tensor  # (N_real,), each 0 or 1
+    density: Tensor  # (N_fake,), each a multiple of 1/k
+    coverage: Tensor  # (N_real,), each 0 or 1
 
 
 def nearest_radii(features: Tensor, k: int = 5) -> Tensor:
@@ -48,7 +40,7 @@ def nearest_radii(features: Tensor, k: int = 5) -> Tensor:
     Raises:
         ValueError: there are no k other samples.
     """
-    return nearest_others(features, k).distances[:, -1]
+    return nearest(features, features, k, others=True).distances[:, -1]
 
 
 def prdc(real: Tensor, fake: Tensor, k: int = 5, real_radii: Tensor | None = None) -> Manifold:
@@ -72,20 +64,3 @@ def prdc(real: Tensor, fake: Tensor, k: int = 5, real_radii: Tensor | None = Non
         coverage |= in_real.any(0)
         recall |= in_fake.any(0)
     return Manifold((density > 0).double(), recall.double(), density, coverage.double())
-
-
-def classwise_prdc(real: Tensor, real_y: Tensor, fake: Tensor, fake_y: Tensor, k: int = 5) -> dict[int, Manifold]:
-    """Precision, recall, density and coverage within each class.
-
-    Args:
-        real: features, (N_real, F).
-        real_y: their labels, (N_real,).
-        fake: features, (N_fake, F).
-        fake_y: the labels asked for, (N_fake,).
-        k: the neighbour that sets the radius of a ball, the same for all classes.
-
-    Returns:
-        What `prdc` gives, by class; a class without more than k samples on both sides is left out.
-    """
-    sizes = {label: min(int((y == label).sum()) for y in (real_y, fake_y)) for label in fake_y.unique().tolist()}
-    return {label: prdc(real[real_y == label], fake[fake_y == label], k) for label, size in sizes.items() if size > k}

@@ -1,4 +1,4 @@
-"""The metrics: a function each, in one dict that evaluation and reports walk."""
+"""The metrics: a function each of samples compared with real ones, in one dict that evaluation and reports walk."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -8,23 +8,35 @@ from typing import Literal, NamedTuple, TypeAlias
 import torch
 from torch import Tensor
 
+from condgen.data import LabelledSet, stratified_order
+from condgen.errors import UserError
 from condgen.metrics.classifier_score import classifier_score
 from condgen.metrics.features import Extractor, Features
 from condgen.metrics.frechet import Gaussian, frechet_distance, influences
 from condgen.metrics.kernel import KernelReference, kernel_distance
-from condgen.metrics.manifold import Manifold, prdc
+from condgen.metrics.manifold import Manifold, nearest_radii, prdc
 from condgen.metrics.memory import Memory, memory
-from condgen.metrics.reference import NEIGHBOUR, Reference
 from condgen.metrics.rows import Estimate, proportion, symmetric
-from condgen.metrics.variety import MOST_PAIRED, Variety, class_distance, class_spread
-from condgen.metrics.vendi import vendi_score
+from condgen.metrics.variety import MOST_PAIRED, Variety, class_distance, class_spread, vendi_score
 from condgen.rng import keyed_generator
 
-__all__ = ["METRICS", "Comparison", "Goal", "Measured", "Metric", "goal_of", "title"]
+__all__ = [
+    "METRICS",
+    "NEIGHBOUR",
+    "Comparison",
+    "Goal",
+    "Measured",
+    "Metric",
+    "Reference",
+    "goal_of",
+    "measure",
+    "title",
+]
 
+NEIGHBOUR = 5
 _OVERLAPS = ("precision", "recall", "density", "coverage")
 _RESAMPLES, _WIDE = 50, 256  # bootstrap resamples; features above which its limit is computed instead
-_BOOTSTRAP, _SPLITS, _VENDI = 2, 4, 5  # purposes of random streams
+_BOOTSTRAP, _DRAW, _SPLITS, _VENDI = 2, 3, 4, 5  # purposes of random streams
 _LEAST_FOR_SCORE = 100
 _LEAST_FOR_FID = 10_000
 _MOST_FOR_VENDI = 300  # samples of a class: the cost is cubic
@@ -34,13 +46,71 @@ Goal: TypeAlias = Literal["high", "low", "one"]
 
 
 class Measured(NamedTuple):
-    """A figure of n samples and its reference; `at` so many where the figure is biased by their number."""
+    """A figure of n samples; `at` so many where it is biased by their number."""
 
     estimate: Estimate
     reference: str
     n: int
     by_class: Mapping[int, float] = {}
     at: int | None = None
+    features: str | None = None  # where they are not those of the extractor
+
+
+class Reference:
+    """The train split of a data set as an extractor sees it; everything is computed once, when it is first needed.
+
+    Args:
+        data: the set.
+        features: of all of it.
+        most: real samples, and samples of a method, whose neighbours and pairs are looked at.
+        seed: of the draw among more.
+    """
+
+    def __init__(self, data: LabelledSet, features: Features, most: int, seed: int) -> None:
+        size = len(data)
+        if size <= NEIGHBOUR:
+            raise UserError(f"{data.source}: {size} train samples are too few; at least {NEIGHBOUR + 1} are needed")
+        self.vectors, self.y, self.n_classes = features.vectors, data.y.cpu(), data.n_classes
+        self.most, self.seed = most, seed
+        self.text = self.text_of_some = f"{data.source} {data.split} ({size})"
+        if size > most:
+            self.text_of_some = f"{data.source} {data.split} ({most} of {size})"
+
+    def drawn(self, y: Tensor) -> Tensor:
+        """The places of those among labelled samples whose neighbours are looked at: all, or some of each class."""
+        if len(y) <= self.most:
+            return torch.arange(len(y))
+        return stratified_order(y, keyed_generator(self.seed, _DRAW))[: self.most].sort().values
+
+    @cached_property
+    def some(self) -> Tensor:
+        """(at most `most`, F)."""
+        return self.vectors[self.drawn(self.y)]
+
+    @cached_property
+    def radii(self) -> Tensor:
+        """Of the balls around `some`."""
+        return nearest_radii(self.some, NEIGHBOUR)
+
+    @cached_property
+    def gaussian(self) -> Gaussian:
+        """Fitted to all."""
+        return Gaussian.fit(self.vectors)
+
+    @cached_property
+    def kernel(self) -> KernelReference:
+        """Of `some`."""
+        return KernelReference.of(self.some)
+
+    @cached_property
+    def spread(self) -> Tensor:
+        """Within each class, (K,)."""
+        return class_spread(self.vectors, self.y, self.n_classes).value
+
+    @cached_property
+    def distance(self) -> Tensor:
+        """Within each class, (K,)."""
+        return class_distance(self.vectors, self.y, self.n_classes).value
 
 
 class Comparison:
@@ -56,7 +126,7 @@ class Comparison:
     def __init__(self, features: Features, y: Tensor, reference: Reference, seed: int) -> None:
         self.vectors, self.logits = features
         self.y, self.reference, self.seed, self.n = y, reference, seed, len(y)
-        self.k = reference.neighbour(self.n)  # of class-wise metrics
+        self.k = max(1, min(NEIGHBOUR, self.n // reference.n_classes - 1))  # of class-wise metrics
         self.drawn = reference.drawn(y)  # the samples whose neighbours are looked at
         self.some = self.vectors[self.drawn]
 
@@ -73,8 +143,11 @@ class Comparison:
     @cached_property
     def classes(self) -> dict[int, tuple[Tensor, Tensor]]:
         """Reference and samples of each class that has more than k on both sides."""
-        places = self.reference.classes(self.y, least=self.k)
-        return {label: (self.reference.vectors[real], self.vectors[own]) for label, real, own in places}
+        pairs = {
+            label: (self.reference.vectors[self.reference.y == label], self.vectors[self.y == label])
+            for label in self.y.unique().tolist()
+        }
+        return {label: pair for label, pair in pairs.items() if min(map(len, pair)) > self.k}
 
     @cached_property
     def class_overlaps(self) -> dict[int, Manifold]:
@@ -84,9 +157,8 @@ class Comparison:
     def within(self, classes: int) -> str:
         """The reference of a figure that is a mean over so many classes."""
         total = self.reference.n_classes
-        return f"{self.reference.text}, class by class" + (
-            "" if classes == total else f", {classes} of {total} classes"
-        )
+        some = "" if classes == total else f", {classes} of {total} classes"
+        return f"{self.reference.text}, class by class{some}"
 
     def class_mean(self, found: Mapping[int, tuple[float, float]]) -> Measured | None:
         """The mean over classes of values with standard errors; None without a class."""
@@ -228,11 +300,18 @@ METRICS: dict[str, Metric] = {
 }
 
 
+def measure(samples: Comparison) -> dict[str, Measured]:
+    """Every metric that the samples can give, by name."""
+    found = {name: metric.compute(samples) for name, metric in METRICS.items()}
+    return {name: figure for name, figure in found.items() if figure is not None}
+
+
 def title(name: str, at: int | None, extractor: Extractor) -> str:
     """The printed name: that of papers with Inception's features, and the number of samples where it biases."""
-    metric = METRICS[name]
-    known = metric.inception and extractor.inception and (at or 0) >= metric.least
-    return f"{metric.inception if known else name}{f'@{at}' if at is not None else ''}"
+    metric = METRICS.get(name)
+    if metric is not None and metric.inception and extractor.inception and (at or 0) >= metric.least:
+        name = metric.inception
+    return name if at is None else f"{name}@{at}"
 
 
 def goal_of(printed: str) -> Goal | None:

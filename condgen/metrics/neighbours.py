@@ -15,7 +15,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-__all__ = ["Neighbours", "nearest", "nearest_others", "pairs_within"]
+__all__ = ["Neighbours", "nearest", "pairs_within"]
 
 _HELD = 2**23  # distances held at a time: 64 MB
 _SPARE = 3  # candidates besides the k that are asked for
@@ -50,7 +50,12 @@ def _exact(a: Tensor, b: Tensor) -> Tensor:
     return (a.double() - b.double()).square().sum(-1).sqrt()
 
 
-def _nearest(queries: Tensor, among: Tensor, k: int, *, others: bool) -> Neighbours:
+def nearest(queries: Tensor, among: Tensor, k: int, *, others: bool = False) -> Neighbours:
+    """The k nearest members of a set (M, F) to each query (N, F); of the set itself, those of `others` than itself.
+
+    Raises:
+        ValueError: there are no k members, or others.
+    """
     available = len(among) - others
     if not 1 <= k <= available:
         raise ValueError(f"the {k}-th neighbour does not exist among {available} samples")
@@ -71,24 +76,6 @@ def _nearest(queries: Tensor, among: Tensor, k: int, *, others: bool) -> Neighbo
         distances.append(found[:, :k])
         indices.append(chosen[:, :k])
     return Neighbours(torch.cat(distances), torch.cat(indices))
-
-
-def nearest(queries: Tensor, among: Tensor, k: int) -> Neighbours:
-    """The k nearest members of a set (M, F) to each query (N, F).
-
-    Raises:
-        ValueError: there are no k members.
-    """
-    return _nearest(queries, among, k, others=False)
-
-
-def nearest_others(features: Tensor, k: int) -> Neighbours:
-    """The k nearest other members of each member of a set (N, F).
-
-    Raises:
-        ValueError: there are no k others.
-    """
-    return _nearest(features, features, k, others=True)
 
 
 def pairs_within(a: Tensor, b: Tensor, a_radii: Tensor, b_radii: Tensor) -> Iterator[tuple[slice, Tensor, Tensor]]:

@@ -1,8 +1,6 @@
 """Figures with their intervals and conditions."""
 
-import dataclasses
 import math
-from dataclasses import dataclass
 from typing import NamedTuple
 
 __all__ = ["REAL", "Estimate", "MetricRow", "proportion", "symmetric"]
@@ -12,39 +10,24 @@ REAL = "real (held out)"  # the method whose samples are the test split
 _Z = 1.96
 
 
-@dataclass(frozen=True)
-class MetricRow:
-    """One number with its conditions.
+class MetricRow(NamedTuple):
+    """One number with its conditions."""
 
-    Args:
-        method: whose samples.
-        metric: what was measured.
-        value: the measurement.
-        low: lower end of its 95% interval.
-        high: upper end of its 95% interval.
-        n: the number of samples measured.
-        features: the space, or the judge, of the measurement.
-        reference: the real samples that it is compared with, and how many of them.
-        floor: the same metric of real samples; None where they cannot give it.
-        floor_n: the number of samples behind the floor.
-        seed: of the draws behind floors and intervals.
-    """
-
-    method: str
+    method: str  # whose samples
     metric: str
     value: float
-    low: float
+    low: float  # the ends of its 95% interval
     high: float
-    n: int
-    features: str
-    reference: str
-    floor: float | None
-    floor_n: int
-    seed: int
+    n: int  # samples measured
+    features: str  # the space, or the judge, of the measurement
+    reference: str  # the real samples that it is compared with, and how many of them
+    floor: float | None  # the same metric of real samples; None where they cannot give it
+    floor_n: int  # samples behind the floor
+    seed: int  # of the draws behind floors and intervals
 
     def as_dict(self) -> dict[str, str | int | float | None]:
-        """The row as plain values, ready for JSON."""
-        return dataclasses.asdict(self)
+        """The row as plain JSON."""
+        return self._asdict()
 
 
 class Estimate(NamedTuple):

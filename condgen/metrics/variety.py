@@ -1,5 +1,6 @@
-"""How much samples of a class differ from each other: their spread, and their mean distance."""
+"""How much samples of a class differ from each other: their spread, their mean distance, and the Vendi score."""
 
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import torch
@@ -7,27 +8,24 @@ from torch import Tensor
 
 from condgen.rng import keyed_generator
 
-__all__ = ["MOST_PAIRED", "Variety", "class_distance", "class_spread"]
+__all__ = ["MOST_PAIRED", "Variety", "class_distance", "class_spread", "vendi_score"]
 
 MOST_PAIRED = 1000  # samples of a class whose pairs are looked at
-_LEAST = 5  # of a class, whose own error is otherwise anybody's guess
+_LEAST = 5  # samples of a class below which its own error is too uncertain to be used
 _SEED = 0  # of the draw among more
 
 
 class Variety(NamedTuple):
-    """One number per class and its standard error over draws of samples; NaN for what too few of them tell."""
+    """One number per class and its standard error over draws of samples; NaN where a class has too few."""
 
     value: Tensor  # (K,)
     standard_error: Tensor  # (K,)
     n: int  # samples looked at
 
     def over(self, real: Tensor) -> tuple[float, float]:
-        """The mean over classes of the ratio to real samples, and its standard error; NaN where no class has one.
+        """The mean over classes of the ratio to real values (K,), and its standard error; NaN where no class has one.
 
-        Where a class is too small to tell its own error, that of the mean is told by how the classes differ.
-
-        Args:
-            real: the value of real samples, (K,).
+        Where a class is too small for an error of its own, that of the mean comes from how the classes differ.
         """
         ratios, errors = self.value / real, self.standard_error / real
         known = ratios.isfinite()
@@ -38,50 +36,60 @@ class Variety(NamedTuple):
 
 
 def class_spread(features: Tensor, y: Tensor, n_classes: int) -> Variety:
-    """Per class the standard deviation, averaged over features.
+    """Per class the standard deviation, averaged over features, of features (N, F) with labels (N,).
 
     The standard error is that of the infinitesimal jackknife: a sample at z from the mean of its class moves a standard
     deviation s by (z^2 - s^2) / 2 s n.
-
-    Args:
-        features: (N, F).
-        y: labels, (N,).
-        n_classes: K.
     """
-    value, error = (torch.full((n_classes,), torch.nan, dtype=torch.float64) for _ in range(2))
-    for label in y.unique().tolist():
-        members = features[y == label].double()
-        if len(members) < 2:
-            continue
-        squares = (members - members.mean(0)).square()
-        std = (squares.sum(0) / (len(members) - 1)).sqrt()
-        moved = ((squares - squares.mean(0)) / torch.where(std > 0, 2 * std, torch.inf)).mean(1)
-        value[label] = std.mean()
-        if len(members) >= _LEAST:
-            error[label] = moved.square().sum().sqrt() / len(members)
-    return Variety(value, error, len(y))
+    return _per_class(((label, features[y == label]) for label in y.unique().tolist()), n_classes, _spread)
 
 
 def class_distance(features: Tensor, y: Tensor, n_classes: int) -> Variety:
     """Per class the mean distance between two of its samples; of more than 1,000 those of as many, drawn at random.
 
     The standard error is that of a U-statistic: twice that of the samples' mean distances to the others.
+    """
+    order = torch.randperm(len(y), generator=keyed_generator(_SEED))
+    drawn = ((label, features[order[y[order] == label][:MOST_PAIRED]]) for label in y.unique().tolist())
+    return _per_class(drawn, n_classes, _distance)
+
+
+def _per_class(
+    classes: Iterator[tuple[int, Tensor]], n_classes: int, measure: Callable[[Tensor], tuple[Tensor, Tensor]]
+) -> Variety:
+    value, error = (torch.full((n_classes,), torch.nan, dtype=torch.float64) for _ in range(2))
+    n = 0
+    for label, members in classes:
+        n += len(members)
+        if len(members) >= 2:
+            value[label], found = measure(members.double() - members.double().mean(0))
+            error[label] = found if len(members) >= _LEAST else torch.nan
+    return Variety(value, error, n)
+
+
+def _spread(centred: Tensor) -> tuple[Tensor, Tensor]:
+    squares, n = centred.square(), len(centred)
+    std = (squares.sum(0) / (n - 1)).sqrt()
+    moved = ((squares - squares.mean(0)) / torch.where(std > 0, 2 * std, torch.inf)).mean(1)
+    return std.mean(), moved.square().sum().sqrt() / n
+
+
+def _distance(centred: Tensor) -> tuple[Tensor, Tensor]:
+    n = len(centred)
+    own = torch.cdist(centred, centred).fill_diagonal_(0).sum(1) / (n - 1)
+    return own.mean(), 2 * own.std() / n**0.5
+
+
+def vendi_score(x: Tensor, width: float) -> float:
+    r"""The effective number of different samples, from 1 for copies to n (Friedman & Dieng 2023, arXiv 2210.02410).
+
+    It is :math:`\exp(-\sum_i \lambda_i \log \lambda_i)` (eq. 1-2) with the eigenvalues of K/n for the kernel
+    :math:`\exp(-\lVert x - x' \rVert^2 / 2 h^2)`.
 
     Args:
-        features: (N, F).
-        y: labels, (N,).
-        n_classes: K.
+        x: features, (n, F).
+        width: h, in units of the features.
     """
-    value, error = (torch.full((n_classes,), torch.nan, dtype=torch.float64) for _ in range(2))
-    order, n = torch.randperm(len(y), generator=keyed_generator(_SEED)), 0
-    for label in y.unique().tolist():
-        members = features[order[y[order] == label][:MOST_PAIRED]].double()
-        n += len(members)
-        if len(members) < 2:
-            continue
-        members = members - members.mean(0)
-        own = torch.cdist(members, members).fill_diagonal_(0).sum(1) / (len(members) - 1)
-        value[label] = own.mean()
-        if len(members) >= _LEAST:
-            error[label] = 2 * own.std() / len(members) ** 0.5
-    return Variety(value, error, n)
+    kernel = torch.exp(torch.cdist(x.double(), x.double()).square() / (-2 * width**2)) / len(x)
+    values = torch.linalg.eigvalsh(kernel).clamp_min(0)
+    return float(torch.special.entr(values).sum().exp())

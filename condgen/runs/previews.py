@@ -59,7 +59,7 @@ class GeneratorMonitor(Monitor):
 
     @cached_property
     def _gauge(self) -> Gauge:
-        return Gauge.of(self.train, self.test, self.n)
+        return Gauge(self.train, self.test, self.n)
 
     @torch.no_grad()
     def look(self, model: nn.Module, step: int) -> Look:

@@ -121,7 +121,8 @@ def main(
     recipe = load_recipe(Path("recipes/digits.yaml"), (*parts, *(overrides or ())))
     torch.set_num_threads(1)
     train, test = load(recipe.data, "train"), load(recipe.data, "test")
-    measures, judge, y = distances(train.floats()), Judge.fit(train, test), torch.arange(n) % train.n_classes
+    measures, y, seen = distances(train.floats()), torch.arange(n) % train.n_classes, pixels(train.shape)
+    judge = Judge(extract(seen, train.floats()), train.y, seen.name)
     plan, figures = PLAN if full else QUICK, []
     for seed in range(3 if full else 1):
         place = out / f"seed-{seed}"
@@ -129,7 +130,7 @@ def main(
         for scale in (0.0, 1.5):
             guidance = Guidance(classifier="dlsm", scale=scale) if scale else Guidance()
             denoiser = open_guided(guidance, Folders.of_run(recipe, place), torch.device("cpu"))[0]
-            judged = {"class accuracy": lambda x: float((judge.predict(x) == y).double().mean())} if scale else {}
+            judged = {"class accuracy": lambda x: judge.accuracy(extract(seen, x), y)} if scale else {}
             name = f"digits, guided at scale {scale:g}" if scale else "digits, unguided"
             figures += measure(name, denoiser, seed, y, train.shape, measures | judged, plan)
         few = train.floats(torch.arange(300))

@@ -18,7 +18,7 @@ def digits():
     parts = [
         LabelledSet(data.x[rows], data.y[rows], data.names, "digits", "train") for rows in (order[:half], order[half:])
     ]
-    return *parts, Gauge.of(parts[0], test, 600)
+    return *parts, Gauge(parts[0], test, 600)
 
 
 def test_real_data_are_as_varied_as_real_data(digits):
@@ -74,6 +74,6 @@ def test_mixing_up_the_classes_is_no_collapse(digits):
     ],
 )
 def test_a_collapse_is_classes_as_the_judge_sees_them_without_variety(accuracy, std_ratio, judge, collapsed):
-    reading = Reading(std_ratio=std_ratio, recall=0.0, accuracy=accuracy, n=10, judge=judge, seconds=3.0)
+    reading = Reading(std_ratio=std_ratio, recall=0.0, accuracy=accuracy, n=10, judge=judge)
     assert reading.collapsed == collapsed
     assert reading.as_dict() == {"std_ratio": std_ratio, "recall": 0.0, "accuracy": accuracy, "n": 10, "judge": judge}

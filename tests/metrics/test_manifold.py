@@ -7,7 +7,7 @@ import pytest
 import torch
 from scipy.spatial import KDTree
 
-from condgen.metrics import classwise_prdc, nearest_radii, prdc
+from condgen.metrics.manifold import nearest_radii, prdc
 from condgen.rng import keyed_generator
 
 
@@ -74,16 +74,3 @@ def test_too_few_samples():
     for real, fake in ((5, 10), (10, 5)):
         with pytest.raises(ValueError, match="5-th neighbour"):
             prdc(cloud(real, 1), cloud(fake, 2), k=5)
-
-
-def test_a_class_is_compared_with_itself_alone_or_left_out():
-    real, fake = cloud(60, 1), cloud(60, 2)
-    real_y, fake_y = torch.arange(60) % 3, torch.arange(60) % 3
-    real[real_y == 1] += 1e3  # far from the fakes of its class
-    fake_y[fake_y == 2] = torch.tensor([2] * 5 + [0] * 15)  # five, which have no fifth neighbour
-    found = classwise_prdc(real, real_y, fake, fake_y, k=5)
-    assert set(found) == {0, 1}
-    assert found[1].precision.sum() == found[1].recall.sum() == found[1].density.sum() == found[1].coverage.sum() == 0
-    alone = prdc(real[real_y == 0], fake[fake_y == 0], k=5)
-    assert torch.equal(found[0].density, alone.density)
-    assert set(classwise_prdc(real, real_y, fake, fake_y, k=4)) == {0, 1, 2}

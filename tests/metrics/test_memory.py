@@ -2,7 +2,7 @@
 
 import torch
 
-from condgen.metrics import memory
+from condgen.metrics.memory import memory
 from condgen.rng import keyed_generator
 
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from condgen.metrics import neighbours
-from condgen.metrics.neighbours import nearest, nearest_others, pairs_within
+from condgen.metrics.neighbours import nearest, pairs_within
 from condgen.rng import keyed_generator
 
 
@@ -38,7 +38,7 @@ def test_as_in_float64(kind, held, monkeypatch):
     assert torch.allclose(exact.gather(1, found.indices), found.distances, rtol=1e-9, atol=0)
 
     own = distances(a, a).fill_diagonal_(torch.inf)
-    others = nearest_others(a, 4)
+    others = nearest(a, a, 4, others=True)
     assert torch.allclose(others.distances, own.topk(4, largest=False).values, rtol=1e-9, atol=0)
     assert torch.allclose(own.gather(1, others.indices), others.distances, rtol=1e-9, atol=0)
     assert all(len(set(row)) == 4 for row in others.indices.tolist())
@@ -71,7 +71,7 @@ def test_a_ball_does_not_hold_the_sample_that_it_just_reaches():
     for scale in torch.linspace(0.1, 3, 60).tolist():
         real = torch.tensor([[0.0, 0.0], [1.0, 1.0]], dtype=torch.float64) * scale
         fake = torch.tensor([[1.0, 1.0]], dtype=torch.float64) * scale
-        radii = nearest_others(real, 1).distances[:, 0]
+        radii = nearest(real, real, 1, others=True).distances[:, 0]
         ((_, mask, _),) = pairs_within(real, fake, radii, torch.zeros(1, dtype=torch.float64))
         assert mask.tolist() == [[False], [True]]  # the copy alone
 
@@ -81,4 +81,4 @@ def test_neighbours_that_do_not_exist(k):
     with pytest.raises(ValueError, match=f"the {k}-th neighbour .*among 5 samples"):
         nearest(cloud(3, 1), cloud(5, 2), k)
     with pytest.raises(ValueError, match="among 4 samples"):
-        nearest_others(cloud(5, 1), 5)
+        nearest(cloud(5, 1), cloud(5, 1), 5, others=True)

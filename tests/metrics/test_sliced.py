@@ -65,7 +65,7 @@ def test_directions_are_unit_vectors_and_even():
 
 def test_samples_must_fit_the_directions():
     along = directions(3, 2, keyed_generator(0))
-    with pytest.raises(ValueError, match="shadow"):
+    with pytest.raises(ValueError, match="projection"):
         sliced_wasserstein(normal(4, 2), normal(4, 2), along)
-    with pytest.raises(ValueError, match="shadow"):
+    with pytest.raises(ValueError, match="projection"):
         sliced_wasserstein(normal(4, 3)[:0], normal(4, 3), along)

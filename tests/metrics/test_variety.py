@@ -1,11 +1,13 @@
 """How much samples of a class differ, against numpy and the spread over fresh draws."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
 from scipy.spatial.distance import pdist
 
-from condgen.metrics.variety import class_distance, class_spread
+from condgen.metrics.variety import class_distance, class_spread, vendi_score
 from condgen.rng import keyed_generator
 
 
@@ -73,3 +75,16 @@ def test_of_large_classes_a_thousand_are_drawn():
     found = class_distance(features, torch.zeros(1500, dtype=torch.int64), 1)
     assert found.n == 1000
     assert float(found.value[0]) == pytest.approx(pdist(features.double().numpy()).mean(), rel=0.1)
+
+
+def test_copies_count_once_and_far_samples_each():
+    assert vendi_score(torch.ones(20, 3), 1.0) == pytest.approx(1)
+    assert vendi_score(1e3 * torch.arange(20.0)[:, None], 1.0) == pytest.approx(20)
+    assert vendi_score(1e3 * torch.tensor([[0.0], [1.0]]).repeat(10, 1), 1.0) == pytest.approx(2)
+
+
+def test_two_samples_at_a_distance():
+    k = math.exp(-0.5 * (3 / 2) ** 2)
+    values = ((1 + k) / 2, (1 - k) / 2)  # the eigenvalues of [[1, k], [k, 1]] / 2
+    expected = math.exp(-sum(value * math.log(value) for value in values))
+    assert vendi_score(torch.tensor([[0.0], [3.0]]), 2.0) == pytest.approx(expected)
