@@ -85,13 +85,9 @@ class Discriminator(Preconditioned):
 
 
 def discriminator_loss(discriminator: Discriminator, real: Tensor, fake: Tensor, t: Tensor) -> Losses:
-    """The discriminator's least-squares loss, the sum of (C(real) - 1)^2 and (C(fake) + 1)^2.
+    """The discriminator's least-squares loss, the sum of (C(real) - 1)^2 and (C(fake) + 1)^2, each (B,).
 
-    Args:
-        discriminator: C.
-        real: clean data, (B, ...).
-        fake: denoised estimates, (B, ...), without a graph.
-        t: the times of the estimates, (B,) float64, told of real data too.
+    fake (B, ...) are denoised estimates without a graph, t (B,) float64 their times, told of real data too.
     """
     on_real, on_fake = discriminator(torch.cat([real, fake]), torch.cat([t, t])).chunk(2)
     on_real, on_fake = (on_real - 1).square(), (on_fake + 1).square()
@@ -109,16 +105,8 @@ def adversarial_loss(
 ) -> Losses:
     r"""The score model's loss, :math:`\lambda(s) \lVert D - x \rVert^2 / d + (2 w / d)\, (C(D) - 1)^2`.
 
-    "dsm" is denoising score matching, as without an adversary, "adversarial" (C(D) - 1)^2, unweighted.
-
-    Args:
-        model: the score model, D.
-        discriminator: C.
-        x: clean data, (B, ...).
-        t: times, (B,) float64.
-        eps: standard normal noise, of the shape of x.
-        y: labels, (B,), for a conditional model; C sees none.
-        weight: w; 1 is the paper's balance where noise is below the data's standard deviation.
+    "dsm" is denoising score matching, as without an adversary, "adversarial" (C(D) - 1)^2, unweighted; C sees no
+    labels. x (B, ...) is clean data, t (B,) float64, eps standard normal noise, y (B,) labels.
     """
     denoised: Tensor = model(perturb(model.schedule, x, t, eps), t, y)
     dsm = weighted_error(model, denoised, x, t)

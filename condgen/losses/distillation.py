@@ -96,15 +96,8 @@ def distribution_matching_loss(
 ) -> Tensor:
     r"""A loss (B,) whose gradient in x is :math:`(D_g - D_r) / \operatorname{mean}|x - D_r|`, over the dimensions.
 
-    Its value is half the mean square of that vector. No gradient runs through the denoisers, which makes it cheap.
-
-    Args:
-        real: D_r.
-        generated: D_g.
-        x: generated data, (B, ...), with a graph.
-        t: times, (B,) float64.
-        eps: standard normal noise, of the shape of x.
-        y: labels, (B,), told to both.
+    Its value is half the mean square of that vector. No gradient runs through the denoisers, D_r and D_g, which makes
+    it cheap. x (B, ...) is generated data with a graph, t (B,) float64, eps standard normal noise, y (B,) labels.
     """
     with torch.no_grad():
         x_t = perturb(real.schedule, x, t, eps)
@@ -119,14 +112,7 @@ def score_identity_loss(
 ) -> Tensor:
     r"""The loss (B,) of score identity distillation, a mean over dimensions; its gradient runs through both denoisers.
 
-    Args:
-        real: D_r.
-        generated: D_g.
-        x: generated data, (B, ...), with a graph.
-        t: times, (B,) float64.
-        eps: standard normal noise, of the shape of x.
-        y: labels, (B,), told to both.
-        alpha: a; 1/2 is half the difference of denoising errors.
+    Arguments as of `distribution_matching_loss`; alpha is a, where 1/2 is half the difference of denoising errors.
     """
     x_t = perturb(real.schedule, x, t, eps)
     towards, away = real(x_t, t, y), generated(x_t, t, y)

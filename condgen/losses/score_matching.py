@@ -13,15 +13,7 @@ __all__ = ["score_matching_loss", "weighted_error"]
 
 
 def score_matching_loss(model: ScoreModel, x: Tensor, t: Tensor, eps: Tensor, y: Tensor | None = None) -> Tensor:
-    """The loss of each sample, (B,).
-
-    Args:
-        model: the score model.
-        x: clean data, (B, ...).
-        t: times, (B,) float64.
-        eps: standard normal noise, of the shape of x.
-        y: labels, (B,), for a conditional model.
-    """
+    """The loss of each sample, (B,), for clean x (B, ...), t (B,) float64, standard normal eps and labels y (B,)."""
     return weighted_error(model, model(perturb(model.schedule, x, t, eps), t, y), x, t)
 
 

@@ -113,16 +113,16 @@ def critic_loss(
     noise: tuple[Tensor, Tensor, Tensor],
     target: Literal["noise", "zero"] = "noise",
 ) -> Losses:
-    """The critic's loss per dimension, the sum of those on real and on generated data.
+    """The critic's loss per dimension, the sum of those on real and on generated data of labels y, each (B,).
 
     Args:
         critic: the noise predictor.
         real: real data, (B, ...).
         fake: generated data of the same labels, without a graph.
         y: labels, (B,).
-        t: the times of real and of fake, each (B,) float64, drawn from the critic's density.
+        t: the times of real and of fake, each (B,) float64.
         noise: n for the real, n for the fake, and the independent n' that is the fake's target.
-        target: zero takes nothing as the fake's target in place of n'; the expected gradient is the same.
+        target: of the fake, n' or zero; the expected gradient is the same.
     """
     noised = [perturb(critic.schedule, x, at, n) for x, at, n in zip((real, fake), t, noise[:2], strict=True)]
     predicted_real, predicted_fake = critic(torch.cat(noised), torch.cat(t), torch.cat([y, y])).chunk(2)

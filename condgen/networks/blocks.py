@@ -88,10 +88,7 @@ class ResidualBlock(nn.Module):
         out_channels: C'.
         embedding: width of the embedding that steers the block.
         resample: how the size of the image changes.
-        dropout: rate of dropout before the last convolution.
-        resampling: the filter behind a change of size.
-        modulation: whether the embedding scales and shifts normalised features, or shifts them before normalisation.
-        project: whether the input, where its size changes, is convolved even if its channels do not change.
+        dropout, resampling, modulation, project: as of `UNetSettings`.
     """
 
     def __init__(
@@ -107,12 +104,8 @@ class ResidualBlock(nn.Module):
         project: bool = False,
     ) -> None:
         super().__init__()
-        resize: dict[Resample, nn.Module] = {
-            "same": nn.Identity(),
-            "up": doubling(resampling),
-            "down": halving(resampling),
-        }
-        self.resize = resize[resample]
+        resize = {"same": nn.Identity(), "up": doubling(resampling), "down": halving(resampling)}
+        self.resize: nn.Module = resize[resample]
         self.enter = GroupNorm(channels, activation=True)
         # No bias: the normalisation behind it removes most of one, and the shift by the embedding does its work.
         self.convolve = initialise_(nn.Conv2d(channels, out_channels, 3, padding=1, bias=False))
@@ -122,11 +115,9 @@ class ResidualBlock(nn.Module):
         self.leave = nn.Sequential(
             nn.Dropout(dropout), initialise_(nn.Conv2d(out_channels, out_channels, 3, padding=1), gain=0.3)
         )
-        self.skip = (
-            nn.Identity()
-            if channels == out_channels and not (project and resample != "same")
-            else initialise_(nn.Conv2d(channels, out_channels, 1, bias=False))  # the branch ends in a bias already
-        )
+        self.skip: nn.Module = nn.Identity()
+        if channels != out_channels or (project and resample != "same"):
+            self.skip = initialise_(nn.Conv2d(channels, out_channels, 1, bias=False))  # the branch ends in a bias
 
     def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
         h = self.convolve(self.resize(self.enter(x)))

@@ -35,13 +35,7 @@ class _Block(nn.Module):
 
 
 class CifarResNet(nn.Module):
-    """x (B, C, H, W) -> logits (B, K). The network itself knows no range: see who calls it.
-
-    Args:
-        channels: of the images.
-        n_classes: K.
-        depth: 8, 14, 20, ...: 6 blocks + 2.
-    """
+    """x (B, C, H, W) -> logits (B, K), of depth 8, 14, 20, ...: 6 blocks + 2."""
 
     def __init__(self, channels: int, n_classes: int, depth: int = 20) -> None:
         super().__init__()
@@ -73,11 +67,7 @@ class CifarResNet(nn.Module):
 
     @classmethod
     def from_tensors(cls, tensors: Mapping[str, Tensor], where: str) -> "CifarResNet":
-        """The network that these weights belong to.
-
-        Raises:
-            UserError: they are not those of such a network.
-        """
+        """The network that these weights belong to; UserError where they are not those of such a network."""
         try:
             first, last = tensors["conv1.weight"].shape, tensors["linear.weight"].shape
             if first != (_WIDTHS[0], *first[1:2], 3, 3) or last != (*last[:1], _WIDTHS[-1]) or 0 in (*first, *last):

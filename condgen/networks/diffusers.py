@@ -35,12 +35,16 @@ class DiffusersSettings(NetworkSettings):
 
     kind: Literal["diffusers"] = "diffusers"
     unet: dict[str, Any] = Field(description="the configuration of the UNet2DModel")
-    timesteps: int = Field(default=1000, ge=2, le=100_000)
-    beta_schedule: Literal["linear", "scaled_linear", "squaredcos_cap_v2"] = "linear"
-    beta_start: float = Field(default=1e-4, gt=0, lt=1)
-    beta_end: float = Field(default=0.02, gt=0, le=1)
+    timesteps: int = Field(default=1000, ge=2, le=100_000, description="of its training")
+    beta_schedule: Literal["linear", "scaled_linear", "squaredcos_cap_v2"] = Field(
+        default="linear", description="as diffusers names it"
+    )
+    beta_start: float = Field(default=1e-4, gt=0, lt=1, description="the first beta")
+    beta_end: float = Field(default=0.02, gt=0, le=1, description="the last beta")
     zero_terminal_snr: bool = Field(default=False, description="the betas were rescaled so that no signal is left")
-    prediction: Literal["epsilon", "sample", "v_prediction"] = "epsilon"
+    prediction: Literal["epsilon", "sample", "v_prediction"] = Field(
+        default="epsilon", description="what the network tells"
+    )
 
     def levels(self) -> Tensor:
         """The noise levels sigma / alpha of the timesteps that have signal left, rising, (T,) float64.

@@ -28,33 +28,24 @@ __all__ = ["ConvDiscriminator", "ConvDiscriminatorSettings", "MLPDiscriminator",
 
 
 class MLPDiscriminatorSettings(NetworkSettings):
-    """A residual perceptron with spectral normalisation, for points and tiny images.
-
-    Attributes:
-        width: hidden units of every layer.
-        depth: residual blocks.
-    """
+    """A residual perceptron with spectral normalisation, for points and tiny images."""
 
     kind: Literal["mlp"] = "mlp"
-    width: int = Field(default=256, ge=1)
-    depth: int = Field(default=2, ge=1)
+    width: int = Field(default=256, ge=1, description="hidden units of every layer")
+    depth: int = Field(default=2, ge=1, description="residual blocks")
 
     def build_discriminator(self, shape: tuple[int, ...], *, told_noise: bool) -> nn.Module:
         return MLPDiscriminator(self, shape, told_noise)
 
 
 class ConvDiscriminatorSettings(NetworkSettings):
-    """A residual convolutional discriminator with spectral normalisation.
-
-    Attributes:
-        channels: output channels of each residual block. The default is the paper's for 32x32 pixels; for 64x64 it has
-            (64, 128, 256, 512, 1024) with 4 halvings.
-        halvings: how many of the first blocks halve the image.
-    """
+    """A residual convolutional discriminator with spectral normalisation; the defaults are the paper's for 32x32."""
 
     kind: Literal["convdisc"] = "convdisc"
-    channels: tuple[PositiveInt, ...] = Field(default=(256, 256, 256, 256), min_length=1)
-    halvings: int = Field(default=2, ge=0)
+    channels: tuple[PositiveInt, ...] = Field(
+        default=(256, 256, 256, 256), min_length=1, description="output channels of each residual block"
+    )
+    halvings: int = Field(default=2, ge=0, description="how many of the first blocks halve the image")
 
     @model_validator(mode="after")
     def _a_block_for_each_halving(self) -> "ConvDiscriminatorSettings":
@@ -128,11 +119,9 @@ class _ConvBlock(nn.Module):
         self.first, self.halve = first, halve
         self.enter = initialise_(nn.Conv2d(channels, out_channels, 3, padding=1))
         self.leave = initialise_(nn.Conv2d(out_channels, out_channels, 3, padding=1))
-        self.skip = (
-            nn.Identity()
-            if channels == out_channels
-            else initialise_(nn.Conv2d(channels, out_channels, 1, bias=False))  # the branch ends in a bias already
-        )
+        self.skip: nn.Module = nn.Identity()
+        if channels != out_channels:
+            self.skip = initialise_(nn.Conv2d(channels, out_channels, 1, bias=False))  # the branch ends in a bias
 
     def forward(self, x: Tensor) -> Tensor:
         h = self.enter(x if self.first else x.relu())

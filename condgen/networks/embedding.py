@@ -14,7 +14,7 @@ networks "adaptive group normalisation": Dhariwal & Nichol 2021, sec. 3.1), or a
 
 import math
 from collections.abc import Mapping
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -25,9 +25,9 @@ __all__ = [
     "Conditioning",
     "FiLM",
     "NoiseEmbedding",
-    "RandomFrequencies",
     "Shift",
     "initialise_",
+    "random_frequencies",
     "start_from",
 ]
 
@@ -40,8 +40,7 @@ Layer = TypeVar("Layer", nn.Linear, nn.Conv2d)
 def initialise_(layer: Layer, gain: float = 1.0) -> Layer:
     """Draws weights from a normal of std gain / sqrt(fan-in), sets the bias to zero, and returns the same layer.
 
-    A gain of one keeps the variance of the input. Last layers take a small gain, never zero: behind a zero weight, no
-    other parameter would receive a gradient at the first step.
+    A gain of one keeps the variance of the input. Last layers take a small one, never zero, which stops all gradients.
     """
     nn.init.normal_(layer.weight, std=gain / math.sqrt(layer.weight[0].numel()))
     if layer.bias is not None:
@@ -49,16 +48,10 @@ def initialise_(layer: Layer, gain: float = 1.0) -> Layer:
     return layer
 
 
-class RandomFrequencies(NamedTuple):
-    """Frequencies drawn from a normal once, when the network is made, and saved with it.
-
-    Attributes:
-        scale: their standard deviation, in turns per unit of the logarithm of the noise level.
-        number: how many.
-    """
-
-    scale: float
-    number: int
+def random_frequencies(scale: float, number: int) -> Tensor:
+    """Frequencies from a normal of this standard deviation, in turns per unit of the logarithm of the noise level."""
+    turns = torch.randn(number) * scale
+    return turns * 2 * math.pi / _LOG_SHARE
 
 
 class NoiseEmbedding(nn.Module):
@@ -66,25 +59,21 @@ class NoiseEmbedding(nn.Module):
 
     Args:
         width: the width of the embedding.
-        random: what is drawn instead of the fixed frequencies, or None.
+        random: frequencies that are saved with the network, instead of the fixed ones.
     """
 
     frequencies: Tensor
 
-    def __init__(self, width: int, random: RandomFrequencies | None = None) -> None:
+    def __init__(self, width: int, random: Tensor | None = None) -> None:
         super().__init__()
-        if random is None:
-            octaves = torch.linspace(math.log(_LOWEST), math.log(_HIGHEST), _FREQUENCIES)
-            self.register_buffer("frequencies", octaves.exp(), persistent=False)
-        else:
-            turns = torch.randn(random.number) * random.scale
-            self.register_buffer("frequencies", turns * 2 * math.pi / _LOG_SHARE)
+        octaves = torch.linspace(math.log(_LOWEST), math.log(_HIGHEST), _FREQUENCIES)
+        self.register_buffer("frequencies", octaves.exp() if random is None else random, persistent=random is not None)
         self.layers = nn.Sequential(
             initialise_(nn.Linear(2 * len(self.frequencies), width)), nn.SiLU(), initialise_(nn.Linear(width, width))
         )
 
     def features(self, noise: Tensor) -> Tensor:
-        """The fixed Fourier features, (B, 32), or twice as many as there are random frequencies."""
+        """Fourier features, (B, 32), or twice as many as there are random frequencies."""
         phase = noise[:, None] * self.frequencies
         return torch.cat((phase.cos(), phase.sin()), dim=1) * math.sqrt(2)
 
@@ -96,10 +85,7 @@ class NoiseEmbedding(nn.Module):
 class ClassEmbedding(nn.Module):
     """Labels, (B,), to embeddings, (B, width).
 
-    Args:
-        n_classes: the number of classes K.
-        width: the width of the embedding.
-        null: whether a row K stands for "no label", as classifier-free guidance needs (Ho & Salimans 2022).
+    With `null`, a row K stands for "no label", as classifier-free guidance needs (Ho & Salimans 2022).
     """
 
     def __init__(self, n_classes: int, width: int, *, null: bool = False) -> None:
@@ -120,19 +106,16 @@ class ClassEmbedding(nn.Module):
 class Conditioning(nn.Module):
     """What drives every FiLM of a network: SiLU of the noise embedding, plus that of the class where there are classes.
 
-    Args:
-        width: the width of the embedding.
-        n_classes: the number of classes K, or None for a network that ignores labels.
-        random: as for `NoiseEmbedding`.
+    With K classes, labels (B,) lie in 0..K, where K, or None for the whole batch, means "no label".
     """
 
-    def __init__(self, width: int, n_classes: int | None = None, random: RandomFrequencies | None = None) -> None:
+    def __init__(self, width: int, n_classes: int | None = None, random: Tensor | None = None) -> None:
         super().__init__()
         self.noise = NoiseEmbedding(width, random)
         self.label = None if n_classes is None else ClassEmbedding(n_classes, width, null=True)
 
     def forward(self, noise: Tensor, y: Tensor | None = None) -> Tensor:
-        """Embeddings, (B, width), of noise (B,) and labels (B,) in 0..K, where K (or None for all) means "no label"."""
+        """Embeddings, (B, width)."""
         embedding = self.noise(noise)
         if self.label is not None:
             embedding = embedding + self.label(y)
@@ -140,7 +123,7 @@ class Conditioning(nn.Module):
 
 
 class FiLM(nn.Module):
-    """Scale and shift of each channel, linear in an embedding and close to the identity at the start.
+    """Scale and shift of each channel (B, C, ...), linear in an embedding (B, E), close to the identity at the start.
 
     The bias holds the mean scale and shift, so that a normalisation just before needs no affine weights of its own.
     """
@@ -152,21 +135,19 @@ class FiLM(nn.Module):
             self.linear.bias[:channels] = 1
 
     def forward(self, h: Tensor, embedding: Tensor) -> Tensor:
-        """Features (B, C, ...) of the shape of h, for embeddings (B, E)."""
         wide = (len(h), -1, *(1,) * (h.ndim - 2))
         scale, shift = self.linear(embedding).chunk(2, dim=1)
         return torch.addcmul(shift.reshape(wide), h, scale.reshape(wide))
 
 
 class Shift(nn.Module):
-    """A number for each channel, linear in an embedding, added to features (B, C, ...)."""
+    """A number for each channel, linear in an embedding (B, E), added to features (B, C, ...)."""
 
     def __init__(self, embedding: int, channels: int) -> None:
         super().__init__()
         self.linear = initialise_(nn.Linear(embedding, channels), gain=0.5)
 
     def forward(self, h: Tensor, embedding: Tensor) -> Tensor:
-        """Features (B, C, ...) of the shape of h, for embeddings (B, E)."""
         shift: Tensor = self.linear(embedding)
         return h + shift.reshape(len(h), -1, *(1,) * (h.ndim - 2))
 

@@ -19,21 +19,17 @@ __all__ = ["ConvGenerator", "ConvGeneratorSettings"]
 
 
 class ConvGeneratorSettings(NetworkSettings):
-    """A convolutional generator.
-
-    Attributes:
-        channels: the unit of width.
-        multipliers: width of each stage in units of `channels`, coarsest first. Every stage doubles the image, so three
-            make 32x32 pixels out of 4x4.
-        blocks: residual blocks per stage, of which the first doubles the image.
-        embedding: width of the embedding of class and latent, in units of `channels`.
-    """
+    """A convolutional generator."""
 
     kind: Literal["convgen"] = "convgen"
-    channels: int = Field(default=64, ge=4)
-    multipliers: tuple[PositiveInt, ...] = Field(default=(4, 2, 1), min_length=1)
-    blocks: int = Field(default=1, ge=1)
-    embedding: int = Field(default=4, ge=1)
+    channels: int = Field(default=64, ge=4, description="the unit of width")
+    multipliers: tuple[PositiveInt, ...] = Field(
+        default=(4, 2, 1),
+        min_length=1,
+        description="width of each stage in units of channels, coarsest first; every stage doubles the image",
+    )
+    blocks: int = Field(default=1, ge=1, description="residual blocks per stage, of which the first doubles the image")
+    embedding: int = Field(default=4, ge=1, description="width of the embedding, in units of channels")
 
     def build_generator(self, shape: tuple[int, ...], n_classes: int, latent: int) -> nn.Module:
         return ConvGenerator(self, shape, n_classes, latent)

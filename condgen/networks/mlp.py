@@ -23,20 +23,13 @@ __all__ = ["MLPClassifier", "MLPDenoiser", "MLPGenerator", "MLPSettings"]
 
 
 class MLPSettings(NetworkSettings):
-    """A residual perceptron.
-
-    Attributes:
-        width: hidden units of every layer.
-        depth: residual blocks.
-        embedding: width of the embedding of noise level and class.
-        normalise: layer normalisation at the entry of every block and of the last layer.
-    """
+    """A residual perceptron."""
 
     kind: Literal["mlp"] = "mlp"
-    width: int = Field(default=256, ge=1)
-    depth: int = Field(default=3, ge=1)
-    embedding: int = Field(default=64, ge=1)
-    normalise: bool = True
+    width: int = Field(default=256, ge=1, description="hidden units of every layer")
+    depth: int = Field(default=3, ge=1, description="residual blocks")
+    embedding: int = Field(default=64, ge=1, description="width of the embedding of noise level and class")
+    normalise: bool = Field(default=True, description="layer normalisation in every block and before the last layer")
 
     def build_denoiser(self, shape: tuple[int, ...], n_classes: int | None) -> nn.Module:
         return MLPDenoiser(self, shape, n_classes)

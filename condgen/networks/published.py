@@ -15,39 +15,31 @@ Song et al. drew the frequencies of NCSN++ with standard deviation 16 for the in
 drew alike for the input :math:`\log(\sigma)/4`, which is 4 here, where the unit is that of :math:`\log\sigma`.
 """
 
+from typing import Any
+
 from condgen.networks.unet import UNetSettings
 
 __all__ = ["PUBLISHED"]
 
-_SONG_SCALE, _KARRAS_SCALE = 16.0, 4.0
-
-
-def _ddpmpp(multipliers: tuple[int, ...], blocks: int, dropout: float) -> UNetSettings:
-    return UNetSettings(
-        channels=128,
-        multipliers=multipliers,
-        blocks=blocks,
-        attention=(16,),
-        dropout=dropout,
-        entry=None if multipliers[0] == 1 else 1,
-        heads=1,
-        decoder_attention="last",
-        modulation="shift",
-        project=True,
-    )
-
-
-def _ncsnpp(multipliers: tuple[int, ...], blocks: int, dropout: float, scale: float) -> UNetSettings:
-    changes = {"resampling": "fir", "progressive_input": "residual", "fourier_scale": scale}
-    return _ddpmpp(multipliers, blocks, dropout).model_copy(update=changes)
-
+_DDPMPP: dict[str, Any] = {
+    "channels": 128,
+    "attention": (16,),
+    "heads": 1,
+    "decoder_attention": "last",
+    "modulation": "shift",
+    "project": True,
+}
+_NCSNPP: dict[str, Any] = _DDPMPP | {"resampling": "fir", "progressive_input": "residual"}
+_KARRAS: dict[str, Any] = {"multipliers": (2, 2, 2), "blocks": 4, "entry": 1, "dropout": 0.13}
+_SONG: dict[str, Any] = {"multipliers": (1, 2, 2, 2), "blocks": 4, "dropout": 0.1}
+_DEEP = _SONG | {"blocks": 8}
 
 PUBLISHED: dict[str, UNetSettings] = {
-    "edm-ddpmpp": _ddpmpp((2, 2, 2), 4, 0.13),
-    "edm-ncsnpp": _ncsnpp((2, 2, 2), 4, 0.13, _KARRAS_SCALE),
-    "score-sde-ddpmpp": _ddpmpp((1, 2, 2, 2), 4, 0.1),
-    "score-sde-ddpmpp-deep": _ddpmpp((1, 2, 2, 2), 8, 0.1),
-    "score-sde-ncsnpp": _ncsnpp((1, 2, 2, 2), 4, 0.1, _SONG_SCALE),
-    "score-sde-ncsnpp-deep": _ncsnpp((1, 2, 2, 2), 8, 0.1, _SONG_SCALE),
+    "edm-ddpmpp": UNetSettings(**_DDPMPP, **_KARRAS),
+    "edm-ncsnpp": UNetSettings(**_NCSNPP, **_KARRAS, fourier_scale=4.0),
+    "score-sde-ddpmpp": UNetSettings(**_DDPMPP, **_SONG),
+    "score-sde-ddpmpp-deep": UNetSettings(**_DDPMPP, **_DEEP),
+    "score-sde-ncsnpp": UNetSettings(**_NCSNPP, **_SONG, fourier_scale=16.0),
+    "score-sde-ncsnpp-deep": UNetSettings(**_NCSNPP, **_DEEP, fourier_scale=16.0),
 }
 """By family and origin: Karras et al. 2022, or Song et al. 2021 ("continuous", and "deep" with twice the blocks)."""

@@ -23,14 +23,7 @@ __all__ = ["FilteredConv2d", "Resampling", "doubling", "halving"]
 
 Resampling: TypeAlias = Literal["box", "fir"]
 
-_TAPS: dict[Resampling, tuple[int, ...]] = {"box": (1, 1), "fir": (1, 3, 3, 1)}
-
-
-def _plane(resampling: Resampling) -> Tensor:
-    """The filter of a plane, (1, 1, T, T), of sum one."""
-    taps = torch.tensor(_TAPS[resampling], dtype=torch.float32)
-    taps = taps / taps.sum()
-    return (taps[:, None] * taps)[None, None]
+_TAPS: dict[Resampling, tuple[float, ...]] = {"box": (0.5, 0.5), "fir": (0.125, 0.375, 0.375, 0.125)}
 
 
 class _Filter(nn.Module):
@@ -40,44 +33,29 @@ class _Filter(nn.Module):
 
     def __init__(self, resampling: Resampling, gain: float = 1.0) -> None:
         super().__init__()
-        self.register_buffer("kernel", _plane(resampling) * gain, persistent=False)
+        taps = torch.tensor(_TAPS[resampling])
+        self.register_buffer("kernel", (taps[:, None] * taps * gain)[None, None], persistent=False)
+        self.margin = len(taps) // 2 - 1  # by which a window reaches beyond the two pixels that an output stands for
 
     def weight(self, x: Tensor) -> Tensor:
         """Of a depthwise convolution of x, (C, 1, T, T)."""
         return self.kernel.to(x.dtype).expand(x.shape[1], -1, -1, -1)
 
-    @property
-    def _margin(self) -> int:
-        """By how many pixels the window of an output reaches beyond the two pixels that it stands for."""
-        return self.kernel.shape[2] // 2 - 1
-
 
 class _Halve(_Filter):
-    """(B, C, H, W) -> (B, C, H / 2, W / 2)."""
-
     def forward(self, x: Tensor) -> Tensor:
-        return F.conv2d(x, self.weight(x), stride=2, padding=self._margin, groups=x.shape[1])
+        return F.conv2d(x, self.weight(x), stride=2, padding=self.margin, groups=x.shape[1])
 
 
 class _Double(_Filter):
-    """(B, C, H, W) -> (B, C, 2 H, 2 W)."""
-
-    def __init__(self, resampling: Resampling) -> None:
-        super().__init__(resampling, gain=4.0)  # one pixel in four of the larger image is not zero
-
     def forward(self, x: Tensor) -> Tensor:
-        return F.conv_transpose2d(x, self.weight(x), stride=2, padding=self._margin, groups=x.shape[1])
+        return F.conv_transpose2d(x, self.weight(x), stride=2, padding=self.margin, groups=x.shape[1])
 
 
 class FilteredConv2d(_Filter):
     """A 3x3 convolution of the image behind a filter, of which every second pixel is kept: (B, C, H, W) to half of it.
 
     Filter and convolution act on the image extended by zeros without end: only the result has a border.
-
-    Args:
-        channels: C.
-        out_channels: channels of the result.
-        resampling: the filter.
     """
 
     def __init__(self, channels: int, out_channels: int, resampling: Resampling) -> None:
@@ -85,7 +63,7 @@ class FilteredConv2d(_Filter):
         self.convolve = initialise_(nn.Conv2d(channels, out_channels, 3, stride=2))
 
     def forward(self, x: Tensor) -> Tensor:
-        filtered = F.conv2d(x, self.weight(x), padding=self._margin + 1, groups=x.shape[1])
+        filtered = F.conv2d(x, self.weight(x), padding=self.margin + 1, groups=x.shape[1])
         out: Tensor = self.convolve(filtered)
         return out
 
@@ -96,5 +74,8 @@ def halving(resampling: Resampling) -> nn.Module:
 
 
 def doubling(resampling: Resampling) -> nn.Module:
-    """(B, C, H, W) -> (B, C, 2 H, 2 W): every pixel four times, or what the filter gives."""
-    return nn.Upsample(scale_factor=2) if resampling == "box" else _Double(resampling)
+    """(B, C, H, W) -> (B, C, 2 H, 2 W): every pixel four times, or what the filter gives.
+
+    The filter's gain is 4, since one pixel in four of the larger image is not zero.
+    """
+    return nn.Upsample(scale_factor=2) if resampling == "box" else _Double(resampling, gain=4.0)

@@ -18,18 +18,14 @@ __all__ = ["ResNet", "ResNetSettings"]
 
 
 class ResNetSettings(NetworkSettings):
-    """A residual classifier.
-
-    Attributes:
-        width: channels of the first stage. Each further stage halves the image and doubles the channels.
-        blocks: residual blocks of each stage: (2, 2, 2, 2) is a ResNet-18, (3, 4, 6, 3) a ResNet-34.
-        embedding: width of the noise embedding, in units of `width`.
-    """
+    """A residual classifier. Each further stage halves the image and doubles the channels."""
 
     kind: Literal["resnet"] = "resnet"
-    width: int = Field(default=64, ge=4)
-    blocks: tuple[PositiveInt, ...] = Field(default=(2, 2, 2, 2), min_length=1)
-    embedding: int = Field(default=4, ge=1)
+    width: int = Field(default=64, ge=4, description="channels of the first stage")
+    blocks: tuple[PositiveInt, ...] = Field(
+        default=(2, 2, 2, 2), min_length=1, description="of each stage; (2, 2, 2, 2) is a ResNet-18, (3, 4, 6, 3) a -34"
+    )
+    embedding: int = Field(default=4, ge=1, description="width of the noise embedding, in units of width")
 
     def build_classifier(self, shape: tuple[int, ...], n_classes: int) -> nn.Module:
         return ResNet(self, shape, n_classes)

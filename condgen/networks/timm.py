@@ -38,16 +38,11 @@ _SMOOTH: dict[type[nn.Module], type[nn.Module]] = {
 
 
 class TimmSettings(NetworkSettings):
-    """A backbone of timm.
-
-    Attributes:
-        name: the name of the architecture in timm, as in `timm.list_models()`.
-        embedding: width of the noise embedding.
-    """
+    """A backbone of timm."""
 
     kind: Literal["timm"] = "timm"
-    name: str = "resnet18"
-    embedding: int = Field(default=128, ge=1)
+    name: str = Field(default="resnet18", description="of the architecture, as in timm.list_models()")
+    embedding: int = Field(default=128, ge=1, description="width of the noise embedding")
 
     def build_classifier(self, shape: tuple[int, ...], n_classes: int) -> nn.Module:
         return TimmClassifier(self, shape, n_classes)
@@ -75,7 +70,7 @@ class TimmClassifier(nn.Module):
 
 
 def _backbone(name: str, shape: tuple[int, ...]) -> tuple[nn.Module, int]:
-    """The mended backbone for inputs of `shape`, and the number of features that it ends in."""
+    """The changed backbone for inputs of `shape`, and the number of features that it ends in."""
     import timm  # here, because the import takes seconds and few runs need it
 
     if not timm.is_model(name):
@@ -89,7 +84,7 @@ def _backbone(name: str, shape: tuple[int, ...]) -> tuple[nn.Module, int]:
         backbone = timm.create_model(name, pretrained=False, in_chans=shape[0], num_classes=0, **size)
         if isinstance(backbone, timm.models.ResNet) and max(shape[1:]) <= _SMALL_IMAGE:
             _small_stem_(backbone, shape[0])
-        _mend_(backbone)
+        _smooth_(backbone)
         pooled = _rehearse(backbone.eval(), shape)
     except (ArithmeticError, AssertionError, LookupError, RuntimeError, TypeError, ValueError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
@@ -122,7 +117,7 @@ def _small_stem_(resnet: nn.Module, channels: int) -> None:
     resnet.maxpool = nn.Identity()
 
 
-def _mend_(network: nn.Module) -> None:
+def _smooth_(network: nn.Module) -> None:
     """Makes a network twice differentiable and free of ties between samples, in place."""
     for module in list(network.modules()):
         for name, child in module.named_children():

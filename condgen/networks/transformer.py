@@ -24,20 +24,13 @@ __all__ = ["Transformer", "TransformerSettings"]
 
 
 class TransformerSettings(NetworkSettings):
-    """A transformer of patches.
-
-    Attributes:
-        patch: side of a patch, in pixels.
-        width: features of a patch, and of the embedding of noise level and class.
-        depth: blocks.
-        heads: of every attention; they divide the width.
-    """
+    """A transformer of patches."""
 
     kind: Literal["transformer"] = "transformer"
-    patch: int = Field(default=4, ge=1)
-    width: int = Field(default=256, ge=1)
-    depth: int = Field(default=6, ge=1)
-    heads: int = Field(default=4, ge=1)
+    patch: int = Field(default=4, ge=1, description="side of a patch, in pixels")
+    width: int = Field(default=256, ge=1, description="features of a patch, and of the embedding")
+    depth: int = Field(default=6, ge=1, description="blocks")
+    heads: int = Field(default=4, ge=1, description="of every attention; they divide the width")
 
     @model_validator(mode="after")
     def _heads_divide_the_width(self) -> "TransformerSettings":

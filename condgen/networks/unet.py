@@ -21,7 +21,7 @@ from torch.nn import functional as F
 from condgen.errors import UserError
 from condgen.networks.base import NetworkSettings
 from condgen.networks.blocks import GroupNorm, Modulation, Resample, ResidualBlock, check_image, largest_divisor
-from condgen.networks.embedding import Conditioning, RandomFrequencies, initialise_
+from condgen.networks.embedding import Conditioning, initialise_, random_frequencies
 from condgen.networks.resample import FilteredConv2d, Resampling
 
 __all__ = ["SelfAttention", "UNet", "UNetSettings"]
@@ -30,41 +30,47 @@ _HEAD_WIDTH = 64
 
 
 class UNetSettings(NetworkSettings):
-    """A U-Net.
-
-    Attributes:
-        channels: the unit of width.
-        multipliers: width of each level in units of `channels`, finest first. The image is halved between levels.
-        blocks: residual blocks per level of the encoder; the decoder has one more.
-        attention: heights of the feature maps at which blocks attend. The middle attends too, unless this is empty.
-        dropout: rate of dropout in the residual blocks.
-        embedding: width of the embedding of noise level and class, in units of `channels`.
-        entry: channels of the first convolution, in units of `channels`. None: those of the finest level.
-        heads: heads of every attention. None: one for each 64 channels.
-        decoder_attention: whether all blocks of the decoder at those heights attend, or the last at each.
-        modulation: whether the embedding scales and shifts normalised features, or shifts them before normalisation.
-        project: whether blocks that resample convolve their input (1x1) even where the number of channels stays.
-        resampling: averages of 2x2 pixels and repetition ("box"), or the filter (1, 3, 3, 1) both ways ("fir").
-        progressive_input: whether a pyramid of the image is added to the encoder, level by level.
-        fourier_scale: standard deviation of random frequencies of the noise embedding, as many as `channels`, in turns
-            per unit of the logarithm of the noise level. None: sixteen fixed frequencies.
-    """
+    """A U-Net."""
 
     kind: Literal["unet"] = "unet"
-    channels: int = Field(default=64, ge=4, le=65_536)
-    multipliers: tuple[PositiveInt, ...] = Field(default=(1, 2, 2), min_length=1)
-    blocks: int = Field(default=2, ge=1)
-    attention: tuple[int, ...] = (16,)
-    dropout: float = Field(default=0.0, ge=0, lt=1)
-    embedding: int = Field(default=4, ge=1)
-    entry: int | None = Field(default=None, ge=1)
-    heads: int | None = Field(default=None, ge=1)
-    decoder_attention: Literal["all", "last"] = "all"
-    modulation: Modulation = "film"
-    project: bool = False
-    resampling: Resampling = "box"
-    progressive_input: Literal["none", "residual"] = "none"
-    fourier_scale: float | None = Field(default=None, gt=0)
+    channels: int = Field(default=64, ge=4, le=65_536, description="the unit of width")
+    multipliers: tuple[PositiveInt, ...] = Field(
+        default=(1, 2, 2),
+        min_length=1,
+        description="width of each level in units of channels, finest first; the image is halved between levels",
+    )
+    blocks: int = Field(default=2, ge=1, description="residual blocks per level; the decoder has one more")
+    attention: tuple[int, ...] = Field(
+        default=(16,),
+        description="heights of the feature maps at which blocks attend; the middle attends too, unless this is empty",
+    )
+    dropout: float = Field(default=0.0, ge=0, lt=1, description="rate of dropout in the residual blocks")
+    embedding: int = Field(default=4, ge=1, description="width of the embedding, in units of channels")
+    entry: int | None = Field(
+        default=None, ge=1, description="channels of the first convolution, in units of channels; as the finest level"
+    )
+    heads: int | None = Field(default=None, ge=1, description="of every attention; one for each 64 channels by default")
+    decoder_attention: Literal["all", "last"] = Field(
+        default="all", description="whether all blocks of the decoder at those heights attend, or the last at each"
+    )
+    modulation: Modulation = Field(
+        default="film", description="scale and shift of normalised features, or a shift before normalisation"
+    )
+    project: bool = Field(
+        default=False, description="blocks that resample convolve their input (1x1) even where channels stay"
+    )
+    resampling: Resampling = Field(
+        default="box", description="averages of 2x2 pixels and repetition, or the filter (1, 3, 3, 1)"
+    )
+    progressive_input: Literal["none", "residual"] = Field(
+        default="none", description="whether a pyramid of the image is added to the encoder, level by level"
+    )
+    fourier_scale: float | None = Field(
+        default=None,
+        gt=0,
+        description="standard deviation of as many random frequencies of the noise embedding as channels, in turns per "
+        "unit of the logarithm of the noise level; sixteen fixed frequencies by default",
+    )
 
     def build_denoiser(self, shape: tuple[int, ...], n_classes: int | None) -> nn.Module:
         return UNet(self, shape, n_classes)
@@ -73,12 +79,7 @@ class UNetSettings(NetworkSettings):
 class SelfAttention(nn.Module):
     """The attention of every pixel to every other, (B, C, H, W) to the same shape, without the residual sum.
 
-    Args:
-        channels: C.
-        heads: among which the channels are divided. None: one for each 64 channels.
-
-    Raises:
-        UserError: if the channels cannot be divided so.
+    There is one head for each 64 channels by default; UserError where the heads do not divide the channels.
     """
 
     def __init__(self, channels: int, heads: int | None = None) -> None:
@@ -134,7 +135,7 @@ class UNet(nn.Module):
             )
             return _Block(residual, SelfAttention(out, settings.heads) if attend else None)
 
-        random = None if scale is None else RandomFrequencies(scale, settings.channels)
+        random = None if scale is None else random_frequencies(scale, settings.channels)
         self.conditioning = Conditioning(embedding, n_classes, random)
         entry = widths[0] if settings.entry is None else settings.channels * settings.entry
         self.enter = initialise_(nn.Conv2d(shape[0], entry, 3, padding=1))

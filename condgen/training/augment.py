@@ -21,21 +21,13 @@ __all__ = ["Augmentation", "augment", "draw_augmentation"]
 
 
 class Augmentation(Settings):
-    """What is done to images before noise is added.
+    """What is done to images, real or generated, before noise is added."""
 
-    Attributes:
-        probability: how often each of the transformations below happens to an image, real or generated.
-        shift: greatest move, as a fraction of the image's size, along both axes.
-        turn: greatest rotation, in degrees.
-        zoom: greatest change of size, as a factor's logarithm to base 2.
-        brightness: greatest change of all pixels, which range from -1 to 1.
-    """
-
-    probability: float = Field(default=0.0, ge=0, le=0.8)
-    shift: float = Field(default=0.125, ge=0, le=0.5)
-    turn: float = Field(default=10.0, ge=0, le=180)
-    zoom: float = Field(default=0.2, ge=0, le=1)
-    brightness: float = Field(default=0.2, ge=0, le=1)
+    probability: float = Field(default=0.0, ge=0, le=0.8, description="of each transformation, for each image")
+    shift: float = Field(default=0.125, ge=0, le=0.5, description="greatest move, as a fraction of the image's size")
+    turn: float = Field(default=10.0, ge=0, le=180, description="greatest rotation, in degrees")
+    zoom: float = Field(default=0.2, ge=0, le=1, description="greatest change of size, a factor's logarithm to base 2")
+    brightness: float = Field(default=0.2, ge=0, le=1, description="greatest change of all pixels, from -1 to 1")
 
 
 def draw_augmentation(settings: Augmentation, batch: Batch) -> Tensor:

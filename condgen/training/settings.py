@@ -26,15 +26,15 @@ class TrainingSettings(Settings):
         "of convolutions; Adam for all else",
     )
     lr: float = Field(default=1e-3, gt=0, description="learning rate")
-    betas: tuple[Decay, Decay] = (0.9, 0.999)
+    betas: tuple[Decay, Decay] = Field(default=(0.9, 0.999), description="Adam's")
     warmup: int = Field(default=100, ge=0, description="steps of linear warm-up")
     decay: Literal["constant", "cosine", "tail"] = Field(
         default="cosine", description="of the learning rate; tail: constant, then linear to zero over the last 30%"
     )
     clip: float = Field(default=1.0, gt=0, description="greatest norm of the gradient")
     ema: float = Field(default=0.999, ge=0, lt=1, description="decay of the moving average of the weights")
-    log_every: int = Field(default=100, gt=0, json_schema_extra=UNKEYED)
-    save_every: int = Field(default=1000, gt=0, json_schema_extra=UNKEYED)
+    log_every: int = Field(default=100, gt=0, json_schema_extra=UNKEYED, description="steps between rows of the log")
+    save_every: int = Field(default=1000, gt=0, json_schema_extra=UNKEYED, description="steps between saved states")
     snapshots: tuple[PositiveInt, ...] = Field(
         default=(), description="steps after which the averaged weights are kept, each as a model"
     )

@@ -10,9 +10,9 @@ from condgen.networks.embedding import (
     Conditioning,
     FiLM,
     NoiseEmbedding,
-    RandomFrequencies,
     Shift,
     initialise_,
+    random_frequencies,
     start_from,
 )
 
@@ -35,7 +35,7 @@ def test_neighbouring_levels_differ_and_no_two_levels_look_alike():
 
 def test_random_frequencies_are_normal_saved_and_in_turns_per_unit_of_log_noise():
     torch.manual_seed(0)
-    embedding = NoiseEmbedding(8, RandomFrequencies(16.0, 4000))
+    embedding = NoiseEmbedding(8, random_frequencies(16.0, 4000))
     assert "frequencies" in embedding.state_dict()
     turns = embedding.frequencies / (8 * math.pi)  # one unit of noise is four of its logarithm
     assert turns.std().item() == pytest.approx(16, rel=0.03)
