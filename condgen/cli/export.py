@@ -17,7 +17,7 @@ def export(
         str, typer.Option(help="Licence of the weights, as the hub spells it: apache-2.0, mit, cc-by-4.0, ...")
     ] = "unknown",
 ) -> None:
-    """Write models as a folder for the Hugging Face hub: weights, config.json, a model card, pictures, the report.
+    """Write models as a folder for the Hugging Face hub: weights, config.json, pictures, a model card.
 
     Of a run, each model goes into a sub-folder. Read the card before you publish it. An exported folder serves wherever
     a command takes the folder of a model, and so does hf:OWNER/NAME/SUB-FOLDER once it is on the hub.

@@ -20,7 +20,7 @@ def push(
 ) -> None:
     """Upload exported models to the Hugging Face hub. Log in first, with hf auth login or HF_TOKEN.
 
-    The repository is created if it does not exist. In the cards, OWNER/NAME becomes its name. Files that were put into
+    The repository is created if it does not exist. In the card, OWNER/NAME becomes its name. Files that were put into
     the folder after the export are not uploaded.
     """
     from condgen.export import contents

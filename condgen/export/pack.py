@@ -11,12 +11,15 @@ import json
 import os
 import tarfile
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, TypeAlias
+
+from pydantic import BaseModel, ConfigDict, Field
 
 from condgen.errors import UserError
 from condgen.files import read_bytes
+from condgen.report import parse_rows
 from condgen.runs.layout import MANIFEST
 from condgen.runs.sample_folder import picture_path, read_manifests
 
@@ -30,8 +33,21 @@ Format: TypeAlias = Literal["webdataset", "parquet"]
 SUFFIXES: dict[str, Format] = {".tar": "webdataset", ".parquet": "parquet"}
 
 _COLUMNS = ("file", "x", "class", "name", "seed", "sampler")  # of a manifest, that have one of their own
-_MOST_CLASSES = 100_000  # each below the largest has a name in every file, so a number that is astray fills the memory
+_MOST_CLASSES = 100_000  # each below the largest has a name in every file
 _GROUP = 500  # rows of Parquet that are held and read at a time
+
+
+class _Row(BaseModel):
+    """A line of a manifest, of which no other key matters here."""
+
+    model_config = ConfigDict(strict=True)
+
+    label: int = Field(alias="class", ge=0, lt=_MOST_CLASSES)
+    name: str | None = None
+    seed: int | None = Field(default=None, ge=0, lt=2**63)
+    sampler: str | None = None
+    file: str | None = None
+    x: Annotated[list[float], Field(min_length=1)] | None = None
 
 
 class _Sample(NamedTuple):
@@ -46,6 +62,11 @@ class _Sample(NamedTuple):
         except (OSError, ValueError) as error:
             raise UserError(f"{path} is missing or damaged ({error}): sample again") from error
 
+    @property
+    def size(self) -> int:
+        """The coordinates of a point, 0 of a picture, -1 where there is neither."""
+        return 0 if self.row.get("file") else len(self.row.get("x") or ()) or -1
+
 
 def pack(folder: Path, out: Path, form: Format, size: int) -> list[Path]:
     """Writes a set of samples to a file, or to several of at most `size` samples; returns them.
@@ -59,8 +80,7 @@ def pack(folder: Path, out: Path, form: Format, size: int) -> list[Path]:
     Raises:
         UserError: where samples are missing, have no picture that the form needs, or a file exists already.
     """
-    samples = [_Sample(place, row) for place, rows in read_manifests(folder) for row in rows]
-    _check(samples, folder, form)
+    samples = _read(folder, form)
     names = _class_names(samples)
     count = -(-len(samples) // size)
     targets = [out.with_name(f"{out.stem}-{i:05d}-of-{count:05d}{out.suffix}") for i in range(count)]
@@ -88,35 +108,20 @@ def pack(folder: Path, out: Path, form: Format, size: int) -> list[Path]:
     return targets
 
 
-def _check(samples: Sequence[_Sample], folder: Path, form: Format) -> None:
+def _read(folder: Path, form: Format) -> list[_Sample]:
+    """The samples of a folder, checked before anything is written."""
+    samples = []
+    for place, rows in read_manifests(folder):
+        parse_rows(_Row, rows, str(place / MANIFEST))
+        samples += [_Sample(place, row) for row in rows]
     if not samples:
         raise UserError(f"{folder} holds no samples: name a folder that condgen sample has written")
-    for sample in samples:
-        row, manifest = sample.row, sample.folder / MANIFEST
-        if type(row.get("class")) is not int or not _is_seed(row.get("seed")) or _size(row) is None:
-            raise UserError(f"{manifest} does not describe samples: sample again")
-        if not all(isinstance(row.get(key), str | None) for key in ("name", "sampler")):
-            raise UserError(f"{manifest} does not describe samples: sample again")
-        if not 0 <= row["class"] < _MOST_CLASSES:
-            raise UserError(
-                f"{manifest} tells of class {row['class']}: they end at {_MOST_CLASSES - 1:,}; sample again"
-            )
-        if _size(row) != _size(samples[0].row):
-            raise UserError(f"{manifest} mixes pictures and points, or points of several sizes: sample again")
-    if form == "webdataset" and not samples[0].row.get("file"):
+    sizes = {sample.size for sample in samples}
+    if len(sizes) > 1 or -1 in sizes:
+        raise UserError(f"{folder} mixes pictures and points, or points of several sizes: sample again")
+    if form == "webdataset" and sizes != {0}:
         raise UserError(f"{folder} holds points, which have no pictures for a tar: choose --format parquet")
-
-
-def _is_seed(seed: object) -> bool:
-    return seed is None or (type(seed) is int and 0 <= seed < 2**63)
-
-
-def _size(row: Mapping[str, Any]) -> int | None:
-    """The coordinates of a point, or 0 of a picture; nothing where a row is neither."""
-    file, x = row.get("file"), row.get("x")
-    if file:
-        return 0 if isinstance(file, str) else None
-    return len(x) if isinstance(x, list) and x and all(type(value) in (int, float) for value in x) else None
+    return samples
 
 
 def _class_names(samples: Sequence[_Sample]) -> list[str]:

@@ -1,30 +1,23 @@
-"""What there is to export: models, how they came about, and what a run has measured of them."""
+"""What there is to export: models, how they came about, and what their run has measured."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+import json
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
-
-from pydantic import TypeAdapter, ValidationError
+from typing import Any
 
 from condgen.checkpoint import MODEL_FILE, load_tensors
 from condgen.errors import UserError
 from condgen.files import within
 from condgen.hub import CONFIG_FILE
-from condgen.metrics import REAL
-from condgen.recipes import read_yaml
-from condgen.recipes.guidance import Name
-from condgen.report import ErrorRow, MetricRow, parse_rows
-from condgen.runs import default_methods_in, read_json, read_settings
-from condgen.runs.layout import DIAGNOSTICS, METRICS, RECIPE_FILE, RUN_FILE, SNAPSHOTS, STAGE_FILE, classifier_folder
+from condgen.recipes import Recipe, read_yaml
+from condgen.report import Run, read_run
+from condgen.runs import Folders, read_json, read_settings
+from condgen.runs.layout import RECIPE_FILE, RUN_FILE, SNAPSHOTS, STAGE_FILE
+from condgen.settings import parse
 
-__all__ = ["Kind", "Measured", "Model", "Source", "checked_name", "last_part", "named_parts", "read_source"]
+__all__ = ["Model", "Source", "model_places", "read_source"]
 
-_NAME: TypeAdapter[str] = TypeAdapter(Name)
-
-Kind: TypeAlias = Literal["score model", "classifier", "generator"]
-
-_KINDS: tuple[Kind, ...] = ("score model", "classifier", "generator")
+_KINDS = ("score model", "classifier", "generator")
 
 
 @dataclass(frozen=True)
@@ -34,71 +27,40 @@ class Model:
     Attributes:
         folder: where it lies.
         name: of the folder, such as classifier-dlsm.
-        kind: what it is.
         description: what rebuilds the network.
-        stage: the settings that it was trained with, without the paths of a machine.
-        record: what its stage says of the work.
+        stage: the settings that it was trained with.
+        record: `stage.json`.
         parameters: how many numbers its weights are.
-        paths: where its data lie, if that is a folder of this machine.
     """
 
     folder: Path
     name: str
-    kind: Kind
     description: dict[str, Any]
     stage: dict[str, Any]
     record: dict[str, Any]
     parameters: int
-    paths: str = ""
 
+    @property
+    def kind(self) -> str:
+        """Score model, classifier or generator."""
+        return str(self.description["kind"])
 
-@dataclass(frozen=True)
-class Measured:
-    """Figures of a run: rows of metrics and of score errors, and which models stand behind the methods.
+    @property
+    def data_root(self) -> str:
+        """Where its data lie, if that is a folder of this machine."""
+        return str((self.stage.get("data") or {}).get("root") or "")
 
-    Attributes:
-        metrics: rows of metrics.json.
-        errors: rows of diagnostics.json.
-        sampled: what methods of sampling use, by name.
-        diagnosed: what methods of the diagnosis use, by name.
-        about: the versions and the machine, in words.
-    """
+    @property
+    def data(self) -> str:
+        """What its data are called; empty where that is unknown."""
+        return _last_part(self.data_root) or str((self.stage.get("data") or {}).get("kind", ""))
 
-    metrics: list[MetricRow] = field(default_factory=list)
-    errors: list[ErrorRow] = field(default_factory=list)
-    sampled: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    diagnosed: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    about: tuple[str, ...] = ()
-
-    def of(self, model: Model) -> "Measured":
-        """The part that says something of one model, with the real data beside it."""
-        sampled = {name: method for name, method in self.sampled.items() if _uses(method, model.name)}
-        diagnosed = {name: method for name, method in self.diagnosed.items() if _uses(method, model.name)}
-        shown = {*diagnosed, "prior"} if model.name == "score" else {*diagnosed, "zero guidance"}
-        quantities = {"score model": ("D",) if model.name == "score" else ("D_P",), "classifier": ("D_L", "D_P")}
-        wanted = quantities.get(model.kind, ())
-        errors = [row for row in self.errors if row.method in shown and row.quantity in wanted]
-        return Measured(
-            metrics=[row for row in self.metrics if row.method in sampled] and self._rows({*sampled, REAL}),
-            errors=errors if {row.method for row in errors} - {"zero guidance"} else [],
-            sampled=sampled,
-            diagnosed=diagnosed,
-            about=self.about,
-        )
-
-    def _rows(self, methods: set[str]) -> list[MetricRow]:
-        return [row for row in self.metrics if row.method in methods]
-
-
-def _uses(method: Mapping[str, Any], name: str) -> bool:
-    """Whether a way of sampling goes through the model in a run's folder of this name."""
-    generator, score, guide = method.get("generator"), method.get("score"), method.get("guide")
-    if name == "score":
-        return guide == "score" or (generator is None and score is None)
-    kind, _, own = name.partition("-")
-    if kind == "score":
-        return own in (score, guide)
-    return own == method.get(kind)
+    def public(self, text: str) -> str:
+        """A text or JSON with the name of the folder of data in place of its path, which is nobody else's business."""
+        name = _last_part(self.data_root)
+        for encode in (str, lambda value: json.dumps(value)[1:-1]):
+            text = text.replace(encode(self.data_root), encode(name)) if name else text
+        return text
 
 
 @dataclass(frozen=True)
@@ -107,146 +69,63 @@ class Source:
 
     Attributes:
         folder: of the run, or of the stage.
-        name: of the run, or of the stage's folder.
         models: all of them.
-        measured: what the run says of them.
-        is_run: whether it is a whole run.
-        run: the folder of the run, or of the one that the stage is part of.
+        run: what was measured in that folder.
+        recipe: of a run; None of a single stage.
     """
 
     folder: Path
-    name: str
     models: tuple[Model, ...]
-    measured: Measured
-    is_run: bool
-    run: Path | None = None
+    run: Run
+    recipe: Recipe | None = None
 
 
 def read_source(folder: Path) -> Source:
     """The models in the folder of a run or of a stage.
 
     Raises:
-        UserError: where there is none, one is not finished, or a name leads out of the folder.
+        UserError: there is none, one is not finished, or a file is reached through a symbolic link.
     """
     if not folder.is_dir():
         raise UserError(f"{folder} is not a folder: name the folder of a run or of a model, such as runs/digits")
     if (folder / MODEL_FILE).is_file():
-        above = folder.resolve().parent
-        listed = (above / RUN_FILE).is_file() and folder.resolve() in _places(above)
-        measured = _measured(above) if listed else Measured()
-        name = folder.resolve().name
-        return Source(folder, name, (_model(folder),), measured, is_run=False, run=above if listed else None)
+        return Source(folder, (_model(folder),), read_run(folder))
     if not (folder / RUN_FILE).is_file():
         raise UserError(f"{folder} holds no model: name the folder of a run that is finished, or of one of its models")
-    places = [place for place in _places(folder) if _is_of_model(place)]
+    within(folder, RUN_FILE)
+    recipe = parse(Recipe, read_yaml(within(folder, RECIPE_FILE)), str(folder / RECIPE_FILE))
+    places = [within(folder, place.name) for place in model_places(recipe, folder)]
     unfinished = next((place for place in places if not (place / MODEL_FILE).is_file()), None)
-    if unfinished is not None or not places:
-        what = f"{unfinished} is not finished" if unfinished else f"{folder} holds no finished model"
-        raise UserError(f"{what}: run the command that made it again, it goes on where it stopped")
-    for place in places:
-        checked_name(place.name.partition("-")[2] or place.name, folder / RUN_FILE)
-    name = str(_read(folder, RUN_FILE).get("name", folder.resolve().name))
-    return Source(folder, name, tuple(map(_model, places)), _measured(folder), is_run=True, run=folder)
+    if unfinished is not None:
+        raise UserError(
+            f"{unfinished} is not finished: run the command that made it again, it goes on where it stopped"
+        )
+    return Source(folder, tuple(map(_model, places)), read_run(folder), recipe)
 
 
-def _places(run: Path) -> list[Path]:
-    """The folders of a run's stages: what an earlier recipe has left is none of them."""
-    stages = _read(run, RUN_FILE).get("stages", [])
-    if not isinstance(stages, list) or not all(isinstance(stage, dict) for stage in stages):
-        raise UserError(f"{run / RUN_FILE} is damaged (its stages are no list of objects): run the recipe again")
-    return [within(run.resolve(), stage.get("folder"), run / RUN_FILE) for stage in stages]
-
-
-def _read(folder: Path, file: str) -> dict[str, Any]:
-    return read_json(within(folder, file))
-
-
-def _is_of_model(place: Path) -> bool:
-    return place.name.split("-")[0] in ("score", "classifier", "generator")
+def model_places(recipe: Recipe, run: Path) -> list[Path]:
+    """The folders of all models of a run."""
+    main, *others = Folders.of_run(recipe, run)
+    return [*([main] if main else []), *(place for places in others for place in places.values())]
 
 
 def _model(folder: Path) -> Model:
     tensors, description = load_tensors(within(folder, MODEL_FILE))
-    kind = next((kind for kind in _KINDS if description.get("kind") == kind), None)
-    if kind is None:
+    if description.get("kind") not in _KINDS:
         raise UserError(f"{folder / MODEL_FILE} holds a {description.get('kind')}: only models are exported")
-    snapshot = folder.resolve().parent.name == SNAPSHOTS
-    trained = folder.resolve().parent.parent if snapshot else folder
+    trained = folder.resolve().parent.parent if folder.resolve().parent.name == SNAPSHOTS else folder
     for file in (RECIPE_FILE, CONFIG_FILE, STAGE_FILE):
         within(trained, file)
-    stage = read_settings(trained)
-    data = stage.get("data")
-    root = str(data.get("root") or "") if isinstance(data, dict) else ""
     return Model(
         folder=folder,
-        name=f"{trained.resolve().name}-{folder.resolve().name}" if snapshot else folder.resolve().name,
-        kind=kind,
+        name=folder.resolve().name,
         description=description,
-        stage=stage | {"data": {**data, "root": last_part(root) or root}} if root and data else stage,
-        record=read_json(trained / STAGE_FILE) if (trained / STAGE_FILE).is_file() and not snapshot else {},
+        stage=read_settings(trained),
+        record=read_json(folder / STAGE_FILE) if (folder / STAGE_FILE).is_file() else {},
         parameters=sum(tensor.numel() for tensor in tensors.values()),
-        paths=root,
     )
 
 
-def _measured(run: Path) -> Measured:
-    path = within(run, RECIPE_FILE)
-    recipe = read_yaml(path)
-    found = {
-        file: _read(run, file).get("rows", []) if (run / file).is_file() else [] for file in (METRICS, DIAGNOSTICS)
-    }
-    metrics = parse_rows(MetricRow, found[METRICS], str(run / METRICS))
-    errors = parse_rows(ErrorRow, found[DIAGNOSTICS], str(run / DIAGNOSTICS))
-    diagnosed = named_parts((recipe.get("diagnose") or {}).get("methods"), path)
-    if not diagnosed:
-        classifiers = {name: classifier_folder(run, name) for name in named_parts(recipe.get("classifiers"), path)}
-        diagnosed = {name: method.model_dump(mode="json") for name, method in default_methods_in(classifiers).items()}
-    root = str((recipe.get("data") or {}).get("root") or "")
-    if root:
-        named = {row.reference: str(row.reference).replace(root, last_part(root) or root) for row in metrics}
-        metrics = [row.model_copy(update={"reference": named[row.reference]}) for row in metrics]
-    return Measured(
-        metrics=metrics,
-        errors=errors,
-        sampled=named_parts((recipe.get("sample") or {}).get("methods"), path),
-        diagnosed=diagnosed,
-        about=_about(_read(run, RUN_FILE)),
-    )
-
-
-def _about(run: Mapping[str, Any]) -> tuple[str, ...]:
-    machine = run.get("machine") or {}
-    parts = [f"{key} {run[key]}" for key in ("condgen", "torch") if key in run]
-    parts += [f"{key} {machine[key]}" for key in ("cpu", "device") if machine.get(key)]
-    return tuple(parts)
-
-
-def checked_name(name: object, where: Path) -> str:
-    """A name as recipes allow it: no path, nothing that Markdown or a shell would take amiss.
-
-    Raises:
-        UserError: where it is another.
-    """
-    try:
-        return _NAME.validate_python(name)
-    except ValidationError as error:
-        raise UserError(
-            f"{where} holds the name {name!r}: only letters, digits, _, . and - are allowed; make the run again"
-        ) from error
-
-
-def named_parts(tree: object, where: Path) -> dict[str, Mapping[str, Any]]:
-    """A part of a recipe that holds settings by name, such as its methods; nothing stands for none.
-
-    Raises:
-        UserError: where it is something else, or a name is not one.
-    """
-    found = {} if tree is None else tree
-    if not isinstance(found, dict) or not all(isinstance(part, dict | None) for part in found.values()):
-        raise UserError(f"{where} is damaged: settings by name are expected in {str(tree)[:60]!r}; make the run again")
-    return {checked_name(name, where): part or {} for name, part in found.items()}
-
-
-def last_part(root: str) -> str:
-    """The name of a folder of data, which stands for its path in what is published; empty for `.` and `..`."""
+def _last_part(root: str) -> str:
+    """The name of a folder of data; empty for `.`, `..` and the root of the file system."""
     return Path(root).name.replace("..", "")

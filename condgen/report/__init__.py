@@ -8,7 +8,7 @@ from condgen.report.classifiers import draw_calibration
 from condgen.report.compare import compare_runs
 from condgen.report.generators import draw_previews
 from condgen.report.images import sample_grid
-from condgen.report.load import read_run
+from condgen.report.load import Run, read_run
 from condgen.report.page import Table, escape_markdown, to_markdown, to_rich
 from condgen.report.rows import ClassifierRow, ErrorRow, MetricRow, parse_rows
 from condgen.report.score_errors import draw_errors
@@ -19,6 +19,7 @@ __all__ = [
     "ClassifierRow",
     "ErrorRow",
     "MetricRow",
+    "Run",
     "Table",
     "build_report",
     "classifier_table",

@@ -211,7 +211,7 @@ class NeighbourRow(Row):
     neighbours: tuple[NearRow, ...] = ()
 
 
-_R = TypeVar("_R", bound=Row)
+_R = TypeVar("_R", bound=BaseModel)
 
 
 def parse_rows(model: type[_R], rows: object, where: str) -> list[_R]:

@@ -5,56 +5,55 @@ from pathlib import Path
 import pytest
 from huggingface_hub import ModelCard
 
-from condgen.export.card import model_card, run_card
-from condgen.export.sources import Measured, Model, Source
+from condgen.export.card import model_card
+from condgen.export.sources import Model, Source
 from condgen.metrics import REAL
-from condgen.report import MetricRow
+from condgen.report import MetricRow, Run
 
-NETWORK = {"network": {"kind": "mlp"}, "shape": [1, 4, 4], "names": ["ant", "bee"], "labels": "none"}
-
-
-def _model(kind="score model", stage=None, name="score"):
-    description = NETWORK | {"kind": kind}
-    return Model(Path("nowhere"), name, kind, description, stage or {}, {}, parameters=10)
+NETWORK = {"network": {"kind": "mlp"}, "shape": [1, 4, 4], "names": ["ant", "b|e*"], "labels": "none"}
 
 
-def _text(model, measured=None):
-    return ModelCard(model_card(model, measured or Measured(), [], [], "title", "mit"))
-
-
-def _row(method, metric, n, floor_n, value=1.0):
-    given = {"method": method, "metric": metric, "value": value, "low": value, "high": value, "n": n}
-    return MetricRow(**given, features="f", reference="d train", floor=1.0, floor_n=floor_n, seed=0)
+def card(stage, kind="score model", **measured):
+    model = Model(Path("nowhere"), "score", NETWORK | {"kind": kind}, stage, {}, parameters=10)
+    return ModelCard(model_card(Source(Path("nowhere"), (model,), Run(Path("nowhere"), "r", **measured)), [], "mit"))
 
 
 @pytest.mark.parametrize("data", [None, {"kind": "cifar10"}])
 def test_nothing_is_claimed_of_the_data_of_an_imported_model(data):
-    imported = _model(stage={"imported": "hf:them/ddpm@v1/unet", "data": data})
-    card = _text(imported)
-    assert card.data.base_model == "them/ddpm"
-    assert "data: it was trained by others, on data that are unknown here" in card.text
-    assert "- It was trained by others, on data that are unknown here" in card.text
-    assert "data: cifar10" not in card.text
-    assert "trained on the data named above" not in card.text
-    assert ("beside it: cifar10, the data that classifiers learn" in card.text) == (data is not None)
-    whole = Source(Path("nowhere"), "pets", (imported,), Measured(), is_run=True)
-    text = ModelCard(run_card(whole, [], [], "mit")).text
-    assert "data: unknown here" in text
-    assert "trained on the data named above" not in text
-    own = _text(_model(stage={"data": {"kind": "cifar10"}})).text
-    assert ("data: cifar10" in own, "trained on the data named above" in own, "by others" in own) == (True, True, False)
+    imported = card({"imported": "hf:them/ddpm@v1/unet", "data": data})
+    assert imported.data.base_model == "them/ddpm"
+    assert "data: it was trained by others, on data that are unknown here" in imported.text
+    assert "What the unknown data lack or overstate" in imported.text
+    assert "cifar10" not in imported.text
+    own = card({"data": {"kind": "cifar10"}}).text
+    assert "data: cifar10, images of shape 1 x 4 x 4" in own
+    assert "by others" not in own
 
 
-def test_the_floor_is_described_at_its_own_n():
-    rows = [_row("a", "FD@100", 1000, 100), _row("a", "precision", 1000, 100), _row(REAL, "precision", 100, 100)]
-    text = _text(_model(), Measured(metrics=rows, sampled={"a": {}})).text
-    assert "real data that were held out: n = 100." in text
-    assert "at the same n" not in text
-    assert "For CAS" not in text
+def test_names_are_shown_as_they_are_written():
+    assert "classes: 2 (ant, b\\|e\\*)" in card({}).text
 
 
-def test_the_last_row_of_the_accuracy_score_is_of_training_data():
-    rows = [_row("a", "CAS (probe)", 1000, 400), _row("a", "precision", 1000, 100)]
-    text = _text(_model(), Measured(metrics=rows, sampled={"a": {}})).text
-    assert "real data that were held out: n = 100. For CAS it is what a classifier learns" in text
-    assert "from real training data: n = 400." in text
+def test_metrics_are_results_with_their_conditions_and_no_path():
+    row = {"metric": "FD@100", "value": 1.25, "low": 1.0, "high": 1.5, "n": 1000, "features": "f", "floor": 1.0}
+    row |= {"reference": "/home/me/pets train", "floor_n": 100, "seed": 0}
+    metrics = [MetricRow(method=method, **row) for method in ("a", REAL)]
+    made = card({"data": {"kind": "folder", "root": "/home/me/pets"}}, metrics=metrics)
+    (result,) = made.data.eval_results
+    assert (result.metric_name, result.metric_value, result.dataset_name) == ("FD@100, a", 1.25, "pets train")
+    assert (result.metric_args["n"], result.metric_args["floor_n"], result.metric_args["floor"]) == (1000, 100, 1.0)
+    assert "Real data in the last row: 100." in made.text
+    assert "/home/me" not in made.text
+    assert card({}).data.eval_results is None
+
+
+@pytest.mark.parametrize(
+    ("kind", "command"),
+    [
+        ("score model", "condgen sample --score hf:OWNER/NAME --n 16"),
+        ("classifier", "condgen sample --score runs/RUN/score --classifier hf:OWNER/NAME --class 0"),
+        ("generator", "condgen sample --generator hf:OWNER/NAME --class 0"),
+    ],
+)
+def test_the_use_is_that_of_the_kind_of_model(kind, command):
+    assert command in card({}, kind).text

@@ -48,10 +48,9 @@ def _images(n, channels=1, seed=0):
 LABELS = [0, 0, 2, 2, 2, 0, 2]
 
 
-@pytest.mark.parametrize("channels", [1, 3])
-def test_datasets_knows_pictures_and_classes_of_parquet(channels, tmp_path):
+def test_datasets_knows_pictures_and_classes_of_parquet(tmp_path):
     datasets = _library("datasets")
-    x = _images(7, channels)
+    x = _images(7)
     (file,) = pack(_folder(tmp_path / "s", x, LABELS), tmp_path / "s.parquet", "parquet", 100)
     read = datasets.load_dataset("parquet", data_files=str(file), split="train", cache_dir=str(tmp_path / "cache"))
     assert isinstance(read.features["image"], datasets.Image)
@@ -60,8 +59,7 @@ def test_datasets_knows_pictures_and_classes_of_parquet(channels, tmp_path):
     assert (list(read["seed"]), set(read["sampler"])) == (list(range(7)), {"ddim"})
     assert json.loads(read[3]["settings"]) == {"scale": "calibrated"}
     pixels = np.stack([np.asarray(row["image"]) for row in read])
-    expected = to_uint8(x).numpy()
-    assert np.array_equal(pixels, expected[:, 0] if channels == 1 else np.moveaxis(expected, 1, -1))
+    assert np.array_equal(pixels, to_uint8(x).numpy()[:, 0])
 
 
 def test_webdataset_reads_the_tar(tmp_path):
@@ -136,32 +134,31 @@ def test_what_cannot_be_packed_leaves_no_file(tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"class": 5_000_000_000}, "tells of class 5000000000"),
-        ({"class": -1}, "tells of class -1"),
-        ({"class": True}, "does not describe samples"),
-        ({"name": 3}, "does not describe samples"),
-        ({"seed": "three"}, "does not describe samples"),
+        ({"class": 5_000_000_000}, "row 1: class"),
+        ({"class": -1}, "row 1: class"),
+        ({"class": True}, "row 1: class"),
+        ({"name": 3}, "row 1: name"),
+        ({"seed": "three"}, "row 1: seed"),
         ({"seed": 2**70}, "too large a number"),
+        ({"file": None, "x": "ab"}, "row 1: x"),
         ({"file": None, "x": [1.0, 2.0]}, "mixes pictures and points"),
-        ({"file": None, "x": "ab"}, "does not describe samples"),
+        ({"file": None}, "mixes pictures and points"),
     ],
 )
-@pytest.mark.parametrize("form", ["webdataset", "parquet"])
-def test_a_manifest_that_is_astray_is_said_before_anything_is_written(form, change, message, tmp_path):
+def test_a_manifest_that_is_astray_is_said_before_anything_is_written(change, message, tmp_path):
     folder = _folder(tmp_path / "s", _images(3), [0, 2, 0])
     rows = [json.loads(line) for line in (folder / "manifest.jsonl").read_text().splitlines()]
     rows[1] |= change
     (folder / "manifest.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     with pytest.raises(UserError, match=message):
-        pack(folder, tmp_path / "out" / "s.bin", form, 100)
+        pack(folder, tmp_path / "out" / "s.bin", "webdataset", 100)
     assert not (tmp_path / "out").exists()
 
 
 def test_points_of_one_set_have_one_size(tmp_path):
     folder = _folder(tmp_path / "s", torch.zeros(2, 2), [0, 2])
     rows = [json.loads(line) for line in (folder / "manifest.jsonl").read_text().splitlines()]
-    for x in ([1.0], None):
-        rows[1] |= {"x": x} if x else {"x": [1.0, 2.0], "file": "00001.png"}
-        (folder / "manifest.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-        with pytest.raises(UserError, match="mixes pictures and points, or points of several sizes"):
-            pack(folder, tmp_path / "s.parquet", "parquet", 100)
+    rows[1]["x"] = [1.0]
+    (folder / "manifest.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with pytest.raises(UserError, match="points of several sizes"):
+        pack(folder, tmp_path / "s.parquet", "parquet", 100)

@@ -1,0 +1,132 @@
+"""Runs and exports that others have made lead nowhere out of their folders."""
+
+import json
+import shutil
+
+import pytest
+import yaml
+
+from condgen.checkpoint import save_tensors
+from condgen.errors import UserError
+from condgen.export import Events, contents, export
+from condgen.files import within
+from condgen.score import ScoreConfig
+
+NETWORK = {"kind": "mlp", "width": 16, "depth": 1}
+CONFIG = ScoreConfig.model_validate(
+    {"network": NETWORK, "schedule": {"kind": "edm"}, "shape": (1, 4, 4), "names": ("ant", "bee"), "sigma_data": 0.5}
+)
+PART = {"network": NETWORK, "training": {"steps": 1}}
+RECIPE = {"name": "r", "data": {"kind": "digits"}, "schedule": {"kind": "edm"}, "score": PART}
+
+
+@pytest.fixture
+def run(tmp_path):
+    """The folder of a run with one model, whose samples are there."""
+    folder = tmp_path / "run"
+    save_tensors(folder / "score" / "model.safetensors", CONFIG.build().state_dict(), CONFIG.model_dump(mode="json"))
+    (folder / "score" / "recipe.yaml").write_text("data: {kind: digits}\nscore: {}\n")
+    (folder / "samples" / "plain").mkdir(parents=True)
+    (folder / "samples" / "plain" / "grid.png").write_bytes(b"a picture")
+    (folder / "run.json").write_text('{"name": "r", "stages": [{"stage": "score", "folder": "score"}]}')
+    describe(folder)
+    return folder
+
+
+def describe(folder, method="plain", **parts):
+    recipe = RECIPE | {"sample": {"per_class": 1, "methods": {method: {}}}} | parts
+    (folder / "recipe.yaml").write_text(yaml.safe_dump(recipe))
+
+
+def test_a_harmless_run_is_exported_and_its_files_are_listed(run, tmp_path):
+    export(run, tmp_path / "out", "mit")
+    assert (tmp_path / "out" / "figures" / "samples-plain.png").read_bytes() == b"a picture"
+    files = contents(tmp_path / "out", "me/r")
+    assert b"hf:me/r/score" in files.pop("README.md")
+    names = {"config.json", "figures/samples-plain.png", "score/config.json", "score/model.safetensors"}
+    assert files == {name: tmp_path / "out" / name for name in names}
+    (tmp_path / "out" / "score" / "config.json").unlink()
+    with pytest.raises(UserError, match="is missing"):
+        contents(tmp_path / "out", "me/r")
+    config = {"library_name": "condgen", "files": ["../run/run.json"]}
+    (tmp_path / "out" / "config.json").write_text(json.dumps(config))
+    with pytest.raises(UserError, match="does not lie within"):
+        contents(tmp_path / "out", "me/r")
+
+
+def test_a_file_of_gigabytes_of_nothing_is_not_copied(run, tmp_path):
+    with open(run / "samples/plain/grid.png", "wb") as sparse:
+        sparse.truncate(8_000_000_000)
+    with pytest.raises(UserError, match=r"grid.png cannot be exported .it holds more than"):
+        export(run, tmp_path / "out", "mit")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("key", ["names", "network", "shape"])
+def test_a_model_that_says_too_little_is_no_traceback(run, key, tmp_path):
+    about = CONFIG.model_dump(mode="json")
+    del about[key]
+    save_tensors(run / "score" / "model.safetensors", CONFIG.build().state_dict(), about)
+    with pytest.raises(UserError, match="holds what condgen does not write"):
+        export(run, tmp_path / "out", "mit")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("name", ["a/../../../v", "../v", "/v", "a b", ".hidden", ""])
+def test_names_of_methods_are_names(run, name, tmp_path):
+    describe(run, name)
+    before = set(tmp_path.rglob("*"))
+    with pytest.raises(UserError, match=r"recipe\.yaml"):
+        export(run, tmp_path / "out", "mit")
+    assert set(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize("file", ["samples/plain/grid.png", "score/recipe.yaml", "run.json", "recipe.yaml"])
+def test_links_are_not_followed(run, file, tmp_path):
+    target = tmp_path / "aside"
+    (run / file).rename(target)
+    (run / file).symlink_to(target)
+    with pytest.raises(UserError, match="symbolic link"):
+        export(run, tmp_path / "out", "mit")
+    assert not (tmp_path / "out").exists()
+
+
+def test_linked_folders_are_not_followed_and_a_linked_run_is(run, tmp_path):
+    (tmp_path / "link").symlink_to(run)
+    export(tmp_path / "link", tmp_path / "out", "mit")
+    (run / "score").rename(tmp_path / "elsewhere")
+    (run / "score").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(UserError, match="symbolic link"):
+        export(run, tmp_path / "again", "mit")
+
+
+def test_event_files_stay_in_their_folder(run, tmp_path):
+    pytest.importorskip("tensorboard", reason="tensorboard is not installed")
+    elsewhere, out = tmp_path / "t", run / "tensorboard"
+    elsewhere.mkdir()
+    out.mkdir()
+    (elsewhere / "events.out.tfevents.mine").write_bytes(b"mine")
+    (run / "score" / "log.jsonl").write_text('{"step": 1, "loss": 1.0}\n')
+    (out / "score").symlink_to(elsewhere)
+    with pytest.raises(UserError, match="symbolic link"):
+        Events(run, out).update()
+    shutil.rmtree(out)
+    describe(run, classifiers={"x/../../../t": PART})
+    with pytest.raises(UserError, match=r"recipe\.yaml"):
+        Events(run, out).update()
+    assert [path.read_bytes() for path in elsewhere.iterdir()] == [b"mine"]
+
+
+def test_paths(tmp_path):
+    assert within(tmp_path, "a/b") == tmp_path / "a" / "b"
+    for name in ("..", "a/../../b", "/a", "a\0b", None, 1):
+        with pytest.raises(UserError, match="does not lie within"):
+            within(tmp_path, name)
+
+
+@pytest.mark.parametrize("root", [".", "/"])
+def test_data_that_lie_right_here_have_no_name(run, root, tmp_path):
+    (run / "score" / "recipe.yaml").write_text(yaml.safe_dump({"data": {"kind": "folder", "root": root}, "score": {}}))
+    export(run, tmp_path / "out", "mit")
+    assert "data: folder, images" in (tmp_path / "out" / "README.md").read_text()
+    assert json.loads((tmp_path / "out" / "score" / "config.json").read_text())["stage"]["data"]["root"] == root
