@@ -59,7 +59,7 @@ def import_diffusers(
         raise UserError(f"{source} does not say how large its images are: name data of that size with --data")
     with lock(out):
         processes = Processes()
-        if follow(Import.of(out, found, shape, classes, settings).run(processes), processes) == 0:
+        if follow(Import("import", out, found.stage(classes, settings), found, shape).run(processes), processes) == 0:
             say(f"nothing left to do: {out} is finished")
     say(f"model: {out}")
 

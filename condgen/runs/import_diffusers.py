@@ -18,8 +18,7 @@ from condgen.score import ScoreConfig, ScoreModel
 from condgen.settings import parse
 from condgen.training import Processes
 
-_UNET, _SCHEDULER = "UNet2DModel", "scheduler_config.json"
-_PIPELINE, _OF_PIXELS = "model_index.json", {"unet", "scheduler"}
+_UNET, _PIPELINE, _SCHEDULER = "UNet2DModel", "model_index.json", "scheduler_config.json"
 _WEIGHTS = "diffusion_pytorch_model"
 _MOST_NOISE = 200.0  # a cosine schedule goes on to 20,000, where a sampler would waste its steps: pixels are within 1
 
@@ -43,12 +42,27 @@ class DiffusersFolder(NamedTuple):
         """Its files of weights."""
         return sorted(self.unet.glob(f"{_WEIGHTS}*.safetensors"))
 
+    def stage(self, names: tuple[str, ...], data: AnyData | None) -> ImportStage:
+        """The settings of its import.
+
+        Its time is the noise level, from that of the first timestep to that of the last, or to where nothing is seen
+        of an image.
+
+        Args:
+            names: of the classes of the data.
+            data: what classifiers are to learn with it, where that is known.
+        """
+        levels = self.network.levels()
+        ends = {"sigma_min": float(levels[0]), "sigma_max": min(float(levels[-1]), _MOST_NOISE)} if len(levels) else {}
+        schedule = parse(EDM, {"kind": "edm", **ends}, f"{self.name}: the noise that it was trained with")
+        return ImportStage(imported=self.name, data=data, schedule=schedule, names=names, network=self.network)
+
 
 def find_diffusers(source: str) -> DiffusersFolder:
     """Looks for a network and its scheduler in a folder that `save_pretrained` has written, or in one on the hub.
 
     Args:
-        source: the folder of a pipeline, or of a network with the scheduler's configuration beside it.
+        source: the folder of a pipeline, or of a network with the scheduler's configuration in it.
 
     Raises:
         UserError: where there is none, or none that is a score model here.
@@ -61,23 +75,20 @@ def find_diffusers(source: str) -> DiffusersFolder:
         folder = fetch(source, files)
     if not folder.is_dir():
         raise UserError(f"{source} is no folder: name one that diffusers has saved, or hf:owner/name")
-    _refuse_latent(folder, source)
-    unet = next((place for place in (folder / "unet", folder) if (place / "config.json").is_file()), None)
-    known = next((f for f in (folder / "scheduler" / _SCHEDULER, folder / _SCHEDULER) if f.is_file()), None)
-    if unet is None or known is None:
-        lacks = (
-            "config.json of a network" if unet is None else f"{_SCHEDULER}, which says with which noise it was trained"
-        )
-        raise UserError(f"{source} holds no {lacks}: save the whole pipeline by its save_pretrained")
-    config, scheduler = read_json(unet / "config.json"), read_json(known)
-    if config.get("_class_name") != _UNET:
+    network = _either(source, folder / "unet" / "config.json", folder / "config.json")
+    scheduler = _either(source, folder / "scheduler" / _SCHEDULER, folder / _SCHEDULER)
+    config = read_json(network)
+    parts = read_json(folder / _PIPELINE) if (folder / _PIPELINE).is_file() else {}
+    others = {name for name, part in parts.items() if isinstance(part, list) and any(part)} - {"unet", "scheduler"}
+    if config.get("_class_name") != _UNET or others:  # such as a decoder of what the network makes
+        what = f"a pipeline with {', '.join(sorted(others))}" if others else f"a {config.get('_class_name')}"
         raise UserError(
-            f"{source} holds a {config.get('_class_name')}, where a {_UNET} is needed: it sees pixels alone"
+            f"{source} holds {what}, where a {_UNET} and a scheduler alone are needed: it sees pixels alone"
         )
     found = DiffusersFolder(
         name=source if source.startswith("hf:") else folder.resolve().name,
-        unet=unet,
-        network=_settings(config, scheduler, source),
+        unet=network.parent,
+        network=_settings(config, read_json(scheduler), source),
         shape=_shape(config, source),
     )
     if not found.weights():
@@ -85,16 +96,11 @@ def find_diffusers(source: str) -> DiffusersFolder:
     return found
 
 
-def _refuse_latent(folder: Path, source: str) -> None:
-    """A UNet2DModel may be part of a pipeline that decodes what it makes: then it never sees pixels."""
-    path = folder / _PIPELINE
-    parts = read_json(path) if path.is_file() else {}
-    others = [name for name, part in parts.items() if isinstance(part, list) and any(part) and name not in _OF_PIXELS]
-    if others:
-        raise UserError(
-            f"{source} is a pipeline with {', '.join(sorted(others))} beside its network, which therefore does not "
-            "see pixels: name a pipeline of an unconditional UNet2DModel and a scheduler alone"
-        )
+def _either(source: str, *files: Path) -> Path:
+    found = next((file for file in files if file.is_file()), None)
+    if found is None:
+        raise UserError(f"{source} holds no {files[0].name}: save the whole pipeline by its save_pretrained")
+    return found
 
 
 def _settings(config: dict[str, Any], scheduler: dict[str, Any], source: str) -> DiffusersSettings:
@@ -119,8 +125,7 @@ def _shape(config: dict[str, Any], source: str) -> tuple[int, ...] | None:
     size = config.get("sample_size")
     if size is None:
         return None
-    sides = size if isinstance(size, list) else [size] * 2
-    shape = (config.get("in_channels", 3), *sides)
+    shape = (config.get("in_channels", 3), *(size if isinstance(size, list) else [size] * 2))
     if len(shape) != 3 or not all(type(side) is int and side > 0 for side in shape):
         raise UserError(f"{source} is of images of shape {shape}, which are none: save the pipeline again")
     return shape
@@ -129,9 +134,6 @@ def _shape(config: dict[str, Any], source: str) -> tuple[int, ...] | None:
 @dataclass(frozen=True, eq=False)
 class Import(Stage):
     """Writes the score model of diffusers as one of condgen.
-
-    Its time is the noise level, from that of the first timestep to that of the last, or to where nothing is seen of an
-    image.
 
     Args:
         found: what is imported.
@@ -143,25 +145,6 @@ class Import(Stage):
     shape: tuple[int, ...]
     unit: ClassVar[str] = "models"
 
-    @classmethod
-    def of(
-        cls, folder: Path, found: DiffusersFolder, shape: tuple[int, ...], names: tuple[str, ...], data: AnyData | None
-    ) -> "Import":
-        """The stage that imports a model into a folder.
-
-        Args:
-            folder: where the model goes.
-            found: what is imported.
-            shape: of one image.
-            names: of the classes of the data.
-            data: what classifiers are to learn with it, where that is known.
-        """
-        levels = found.network.levels()
-        ends = {"sigma_min": float(levels[0]), "sigma_max": min(float(levels[-1]), _MOST_NOISE)} if len(levels) else {}
-        schedule = parse(EDM, {"kind": "edm", **ends}, f"{found.name}: the noise that it was trained with")
-        settings = ImportStage(imported=found.name, data=data, schedule=schedule, names=names, network=found.network)
-        return cls("import", folder, settings, found, shape)
-
     def reads(self) -> list[Path]:
         return self.found.weights()
 
@@ -172,7 +155,6 @@ class Import(Stage):
         return 1
 
     def run(self, processes: Processes) -> Work:
-        """Imports it."""
         opened = yield from self.open(processes)
         if opened.finished:
             return
@@ -181,26 +163,24 @@ class Import(Stage):
             network=settings.network, schedule=settings.schedule, shape=self.shape, names=settings.names, sigma_data=1.0
         )
         model = config.build()
-        _fill(model, self.found)
+        _fill(model, self.found.unet)
         save_tensors(self.folder / MODEL_FILE, model.state_dict(), config.model_dump(mode="json"))
         parameters = sum(parameter.numel() for parameter in model.parameters())
         opened.finish([MODEL_FILE], what=f"{self.found.name}, {parameters:,} parameters")
         yield Progress(self.name, 1, 1)
 
 
-def _fill(model: ScoreModel, found: DiffusersFolder) -> None:
+def _fill(model: ScoreModel, folder: Path) -> None:
     from diffusers import UNet2DModel  # its reader knows the names that weights had in earlier versions
 
     try:
         trained, about = UNet2DModel.from_pretrained(
-            found.unet, use_safetensors=True, local_files_only=True, output_loading_info=True
+            folder, use_safetensors=True, local_files_only=True, output_loading_info=True
         )
-        unfilled = [
-            name for name, tensor in trained.state_dict().items() if tensor.is_meta
-        ]  # which an index leaves out
-        if missing := sorted({*about["missing_keys"], *unfilled}):  # they would be random numbers
+        left_out = [name for name, tensor in trained.state_dict().items() if tensor.is_meta]  # by an index of weights
+        if missing := sorted({*about["missing_keys"], *left_out}):  # they would be random numbers
             raise ValueError(f"there is no weight {missing[0]}")
     except (ArithmeticError, AttributeError, LookupError, OSError, RuntimeError, TypeError, ValueError) as error:
         reason = " ".join(str(error).split())[:200]
-        raise UserError(f"{found.unet} cannot be read by diffusers ({reason}): save the pipeline again") from error
-    load_into(model.net.get_submodule("unet"), trained.float().state_dict(), found.unet)
+        raise UserError(f"{folder} cannot be read by diffusers ({reason}): save the pipeline again") from error
+    load_into(model.net.get_submodule("unet"), trained.float().state_dict(), folder)

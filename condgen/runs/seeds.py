@@ -2,9 +2,9 @@
 
 import statistics
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple
 
 from condgen.recipes import Recipe
 from condgen.runs.environment import describe_environment
@@ -14,6 +14,8 @@ from condgen.runs.plan import run_recipe
 from condgen.runs.stage import Work
 from condgen.training import Processes
 
+_OF_CLASSIFIERS = {"accuracy": "", "cross_entropy": "nat", "ece": "", "gain": "", "scale": ""}  # and their units
+
 
 class _Figure(NamedTuple):
     what: str
@@ -22,32 +24,21 @@ class _Figure(NamedTuple):
     unit: str
 
 
-_Figures: TypeAlias = Iterator[tuple[_Figure, float]]
-
-
 def run_seeds(recipe: Recipe, seeds: Sequence[int], folder: Path, processes: Processes, command: str) -> Work:
     """Runs a recipe once a seed, in sub-folders, and writes `seeds.json`; finished stages are reused."""
     for seed in seeds:
-        for event in run_recipe(
-            recipe.model_copy(update={"seed": seed}), seed_folder(folder, seed), processes, command
-        ):
+        one = recipe.model_copy(update={"seed": seed})
+        for event in run_recipe(one, seed_folder(folder, seed), processes, command):
             yield event._replace(stage=f"{seed}: {event.stage}")
-    processes.once(lambda: write_json(folder / SEEDS, summarise_seeds(recipe.name, seeds, folder, command)))
+    processes.once(lambda: write_json(folder / SEEDS, _summary(recipe.name, seeds, folder, command)))
 
 
-def summarise_seeds(name: str, seeds: Sequence[int], folder: Path, command: str) -> dict[str, Any]:
-    """Mean and sample standard deviation over seeds of every figure of the runs.
-
-    Returns:
-        `{"what": ..., "rows": [{"what", "variant", "size", "value", "sd", "seeds", "unit"}]}`: score errors, metrics,
-        calibrations, speed of sampling, and seconds per stage.
-    """
+def _summary(name: str, seeds: Sequence[int], folder: Path, command: str) -> dict[str, Any]:
+    """Mean and sample standard deviation of score errors, metrics, calibrations, speed of sampling, and seconds."""
     values: dict[_Figure, list[float]] = defaultdict(list)
     for seed in seeds:
-        for file, figures in _FILES.items():
-            path = seed_folder(folder, seed) / file
-            for figure, value in figures(read_json(path)) if path.exists() else ():
-                values[figure].append(value)
+        for figure, value in _figures(seed_folder(folder, seed)):
+            values[figure].append(value)
     rows = [
         {
             **figure._asdict(),
@@ -60,42 +51,23 @@ def summarise_seeds(name: str, seeds: Sequence[int], folder: Path, command: str)
     return {"what": {"recipe": name, "seeds": list(seeds), "command": command, **describe_environment()}, "rows": rows}
 
 
-def _errors(file: dict[str, Any]) -> _Figures:
-    for row in file["rows"]:
+def _figures(run: Path) -> Iterator[tuple[_Figure, float]]:
+    """Every figure of one run."""
+    for row in _rows(run / DIAGNOSTICS):
         size = f"noise level {row['sigma']:g}, {row['weighting']}, {row['n']} queries"
         yield _Figure(row["quantity"], row["method"], size, "1/data unit"), row["mean"]
-
-
-def _metrics(file: dict[str, Any]) -> _Figures:
-    for row in file["rows"]:
+    for row in _rows(run / METRICS):
         yield _Figure(row["metric"], row["method"], f"n = {row['n']}", row["features"]), row["value"]
-
-
-def _costs(file: dict[str, Any]) -> _Figures:
-    for row in file["rows"]:
+    for row in _rows(run / CLASSIFIERS):
+        size = f"noise level {row['sigma']:g}, held out"
+        for what, unit in _OF_CLASSIFIERS.items():
+            if row.get(what) is not None:
+                yield _Figure(what, row["classifier"], size, unit), row[what]
+    for row in _rows(run / COST):
         yield _Figure("speed", row["method"], f"{row['images']} images", "images/s"), row["images_per_second"]
-
-
-def _classifiers(file: dict[str, Any]) -> _Figures:
-    units = {"accuracy": "", "cross_entropy": "nat", "ece": "", "gain": "", "scale": ""}
-    for row in file["rows"]:
-        for what in (what for what in units if what in row):
-            if row[what] is not None:
-                yield (
-                    _Figure(what, row["classifier"], f"noise level {row['sigma']:g}, held out", units[what]),
-                    row[what],
-                )
-
-
-def _seconds(file: dict[str, Any]) -> _Figures:
-    for row in file["stages"]:
+    for row in _rows(run / RUN_FILE, "stages"):
         yield _Figure("time", row["stage"], row["what"], "s"), row["seconds"]
 
 
-_FILES: dict[str, Callable[[dict[str, Any]], _Figures]] = {
-    DIAGNOSTICS: _errors,
-    METRICS: _metrics,
-    CLASSIFIERS: _classifiers,
-    COST: _costs,
-    RUN_FILE: _seconds,
-}
+def _rows(path: Path, key: str = "rows") -> list[dict[str, Any]]:
+    return read_json(path)[key] if path.exists() else []
