@@ -18,6 +18,7 @@ from condgen.recipes.schema import (
     Recipe,
     SampleRecipe,
     ScoreRecipe,
+    check_levels,
 )
 from condgen.recipes.stages import (
     CalibrateStage,
@@ -59,6 +60,7 @@ __all__ = [
     "TrainStage",
     "TrajectoryStage",
     "apply_overrides",
+    "check_levels",
     "content_key",
     "default_adversary",
     "default_recipe",

@@ -12,11 +12,13 @@ from condgen.samplers import (
     AdaptiveSampler,
     Sampler,
     SamplerName,
+    build_sampler,
     grid_for,
     options_of,
     points_within,
 )
 from condgen.schedules import GridName, Schedule
+from condgen.score import Labels
 from condgen.settings import Settings, parse
 from condgen.training import Precision
 
@@ -25,7 +27,7 @@ _MOST_STEPS = 100_000  # of a sampler: a time grid is a table
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=64)]
 
 
-class Unloaded(Denoiser):
+class _Unloaded(Denoiser):
     """Stands for a model of which the schedule alone matters."""
 
     def __init__(self, schedule: Schedule) -> None:
@@ -70,6 +72,16 @@ class Guidance(Settings):
     def is_guided(self) -> bool:
         """Whether a classifier or another score model guides."""
         return self.classifier is not None or self.guide is not None
+
+    def check_labels(self, labels: Labels, who: str) -> None:
+        """Raises UserError where a score model that knows labels in this way cannot be guided so."""
+        if self.guide == "unlabelled" and labels != "embedding":
+            raise UserError(
+                f"{who}: guide 'unlabelled' needs a score model with labels: embedding, this one has {labels}; "
+                "condgen train-score --conditional trains one"
+            )
+        if self.classifier is not None and labels == "separate":
+            raise UserError(f"{who}: a classifier guides an unconditional score, which labels: separate does not give")
 
     def in_words(self) -> str:
         """The guidance in words, for tables."""
@@ -129,6 +141,13 @@ class Method(Guidance):
         except UserError as error:
             raise ValueError(str(error)) from error
         return self
+
+    def check_grid(self, schedule: Schedule, who: str) -> None:
+        """Raises UserError where the sampler cannot work with the time grid or the schedule."""
+        try:
+            self.time_grid(build_sampler(self.sampler, _Unloaded(schedule), self.options))
+        except UserError as error:
+            raise UserError(f"{who}: {error}") from error
 
     def time_grid(self, sampler: Sampler | AdaptiveSampler) -> Tensor | None:
         """The time grid for a sampler; None where it chooses its own steps.

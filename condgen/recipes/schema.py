@@ -1,6 +1,6 @@
 """The settings of a recipe, one class a part."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from typing import Annotated, TypeAlias
 
 import torch
@@ -18,14 +18,13 @@ from condgen.losses import (
 )
 from condgen.metrics import Measures
 from condgen.networks import AnyClassifierNet, AnyDenoiserNet, AnyGeneratorNet
-from condgen.recipes.guidance import Guidance, Method, Name, Unloaded
-from condgen.samplers import build_sampler
-from condgen.schedules import AnyDensity, AnySchedule, LogNormal
+from condgen.recipes.guidance import Guidance, Method, Name
+from condgen.schedules import AnyDensity, AnySchedule, LogNormal, Schedule
 from condgen.score import Labels
 from condgen.settings import UNKEYED, Settings
 from condgen.training import Augmentation, PriorSettings, TrainingSettings
 
-Seed: TypeAlias = Annotated[int, Field(ge=0, lt=2**32)]
+Seed: TypeAlias = Annotated[int, Field(ge=0, lt=2**32, description="of everything random")]
 
 _DROPOUT = 0.1
 COMPILE = "compile the networks of score models and generators; changes samples by rounding alone, as batch does"
@@ -34,18 +33,18 @@ COMPILE = "compile the networks of score models and generators; changes samples 
 class ScoreRecipe(Settings):
     """How to train a score model."""
 
-    network: AnyDenoiserNet
+    network: AnyDenoiserNet = Field(description="of the denoiser")
     labels: Labels = Field(
         default="none", description="embedding: one network is told the label, or none; separate: a network a class"
     )
     label_dropout: float = Field(
         default=_DROPOUT, gt=0, lt=1, description="with labels: embedding, how often the label is left out in training"
     )
-    density: AnyDensity = LogNormal()
+    density: AnyDensity = Field(default=LogNormal(), description="of the noise levels in training")
     adversarial: AdversarialScoreMatching | None = Field(
         default=None, description="a discriminator of the denoised estimates beside denoising score matching"
     )
-    training: TrainingSettings
+    training: TrainingSettings = Field(description="how long and how fast")
 
     @model_validator(mode="after")
     def _nothing_is_ignored(self) -> "ScoreRecipe":
@@ -64,11 +63,11 @@ class ScoreRecipe(Settings):
 class ClassifierRecipe(Settings):
     """How to train a noise-aware classifier."""
 
-    network: AnyClassifierNet
-    objective: AnyClassifierLoss = DLSM()
-    density: AnyDensity = LogNormal()
+    network: AnyClassifierNet = Field(description="from a noised image and its noise level to logits")
+    objective: AnyClassifierLoss = Field(default=DLSM(), description="the loss")
+    density: AnyDensity = Field(default=LogNormal(), description="of the noise levels in training")
     prior: PriorSettings = Field(default=PriorSettings(), description="how DLSM evaluates the frozen score model")
-    training: TrainingSettings
+    training: TrainingSettings = Field(description="how long and how fast")
 
     @model_validator(mode="after")
     def _nothing_is_ignored(self) -> "ClassifierRecipe":
@@ -97,7 +96,7 @@ class GeneratorRecipe(Settings):
         gt=0,
         description="noise level at which a denoiser's network is asked, in standard deviations of the data",
     )
-    objective: AnyGeneratorLoss
+    objective: AnyGeneratorLoss = Field(description="the loss")
     teacher: Guidance | None = Field(
         default=None, description="for dmd and sid: a frozen score model, guided or not, in place of a trained one"
     )
@@ -107,7 +106,7 @@ class GeneratorRecipe(Settings):
     preview_every: PositiveInt | None = Field(
         default=None, json_schema_extra=UNKEYED, description="steps between previews; by default ten in all"
     )
-    training: TrainingSettings
+    training: TrainingSettings = Field(description="how long and how fast")
 
     @model_validator(mode="after")
     def _nothing_is_ignored(self) -> "GeneratorRecipe":
@@ -133,6 +132,17 @@ class GeneratorRecipe(Settings):
             )
         return self
 
+    def check_teacher(self, labels: Labels, who: str) -> None:
+        """Raises UserError where a score model that knows labels in this way cannot teach the generator."""
+        assert self.teacher is not None
+        if labels == "none" and self.teacher.classifier is None:
+            raise UserError(
+                f"{who} knows no labels, so that a generator cannot learn classes from it: add a classifier that "
+                "guides it (--classifier DIR), or take one with labels: embedding (--conditional)"
+            )
+        if labels == "separate" and self.network is None:
+            raise UserError(f"{who} has a network per class, which no generator can start from: set its network")
+
 
 class CalibrateRecipe(Settings):
     """Where and how to measure classifiers on held-out data."""
@@ -156,23 +166,23 @@ class CalibrateRecipe(Settings):
 class SampleRecipe(Settings):
     """Which samples to draw."""
 
-    per_class: PositiveInt
+    per_class: PositiveInt = Field(description="samples of each class, by each method")
     seed: Seed = 0
-    batch: PositiveInt = 250
+    batch: PositiveInt = Field(default=250, description="samples at once")
     compile: bool = Field(default=False, description=COMPILE)
     trajectories: int = Field(
         default=4, ge=0, description="of the first so many classes a sample is shown on its way from noise; 0 for none"
     )
-    methods: dict[Name, Method] = Field(min_length=1)
+    methods: dict[Name, Method] = Field(min_length=1, description="how they are drawn")
 
 
 class PlaneGrid(Settings):
     """The regular grid of the 2-D diagnostics."""
 
-    x: tuple[float, float]
-    y: tuple[float, float]
-    points: int = Field(default=35, ge=2)
-    levels: tuple[PositiveFloat, ...] = Field(min_length=1)
+    x: tuple[float, float] = Field(description="from and to")
+    y: tuple[float, float] = Field(description="from and to")
+    points: int = Field(default=35, ge=2, description="along each side")
+    levels: tuple[PositiveFloat, ...] = Field(min_length=1, description="noise levels, sigma / alpha")
 
 
 class DiagnoseRecipe(Settings):
@@ -181,7 +191,7 @@ class DiagnoseRecipe(Settings):
     levels: tuple[PositiveFloat, ...] = Field(min_length=1, description="noise levels, sigma / alpha")
     queries: int = Field(default=500, ge=2, description="noised data points a level")
     seed: Seed = 0
-    grid: PlaneGrid | None = None
+    grid: PlaneGrid | None = Field(default=None, description="of points in the plane, measured too")
     methods: dict[Name, Guidance] = Field(
         default_factory=dict,
         description="what to compare; by default every classifier at scale 1, at 10 where it is trained by "
@@ -200,7 +210,7 @@ class Promise(Settings):
     """What a run may take; `condgen run --dry-run` prints it beside its estimate."""
 
     hardware: str = Field(max_length=80, description="such as '2 CPU cores' or 'one H100'")
-    minutes: PositiveFloat
+    minutes: PositiveFloat = Field(description="in all")
     memory: PositiveFloat = Field(description="at its peak, in GB; of the GPU where there is one")
     measured: bool = Field(default=False, description="or else meant")
 
@@ -208,22 +218,22 @@ class Promise(Settings):
 class Recipe(Settings):
     """A whole run."""
 
-    name: Name
+    name: Name = Field(description="of the run, and of its folder")
     seed: Seed = 0
     threads: PositiveInt | None = Field(default=None, description="CPU threads of torch; by default all cores")
-    data: AnyData
-    schedule: AnySchedule
-    score: ScoreRecipe
+    data: AnyData = Field(description="the data set")
+    schedule: AnySchedule = Field(description="how noise is added")
+    score: ScoreRecipe = Field(description="the main score model")
     scores: dict[Name, ScoreRecipe] = Field(
         default_factory=dict, description="further score models: told the label, or weaker ones that serve as guides"
     )
-    classifiers: dict[Name, ClassifierRecipe] = Field(default_factory=dict)
-    generators: dict[Name, GeneratorRecipe] = Field(default_factory=dict)
-    sample: SampleRecipe | None = None
+    classifiers: dict[Name, ClassifierRecipe] = Field(default_factory=dict, description="noise-aware classifiers")
+    generators: dict[Name, GeneratorRecipe] = Field(default_factory=dict, description="one-step generators")
+    sample: SampleRecipe | None = Field(default=None, description="which samples to draw")
     evaluate: Measures | None = Field(default=Measures(), description="false measures nothing")
-    diagnose: DiagnoseRecipe | None = None
+    diagnose: DiagnoseRecipe | None = Field(default=None, description="measure scores against the oracle's")
     calibrate: CalibrateRecipe | None = Field(default=None, description="measure every classifier on held-out data")
-    promise: Promise | None = None
+    promise: Promise | None = Field(default=None, description="what the run may take")
 
     @field_validator("evaluate", mode="before")
     @classmethod
@@ -232,45 +242,39 @@ class Recipe(Settings):
 
     @model_validator(mode="after")
     def _parts_fit(self) -> "Recipe":
+        try:
+            self._check_parts()
+        except UserError as error:
+            raise ValueError(str(error)) from error
+        return self
+
+    def _check_parts(self) -> None:
         if self.score.labels == "separate":
-            raise ValueError(
+            raise UserError(
                 "score.labels: separate gives no unconditional score, which the main score model is for: "
                 "move it to scores"
             )
         if reserved := self.scores.keys() & {"score", "unlabelled"}:
-            raise ValueError(f"a score model cannot be called {min(reserved)!r}, which means another: rename it")
+            raise UserError(f"a score model cannot be called {min(reserved)!r}, which means another: rename it")
         for name, method in (self.sample.methods if self.sample else {}).items():
-            self._check_guidance(name, method)
+            self._check_guidance(f"method {name!r}", method)
             _check_known(f"method {name!r} uses generator", method.generator, self.generators)
-            try:
-                method.time_grid(build_sampler(method.sampler, Unloaded(self.schedule), method.options))
-            except UserError as error:
-                raise ValueError(f"method {name!r}: {error}") from error
+            method.check_grid(self.schedule, f"method {name!r}")
         for name, guidance in (self.diagnose.methods if self.diagnose else {}).items():
-            self._check_guidance(name, guidance)
+            self._check_guidance(f"method {name!r}", guidance)
         for name, generator in self.generators.items():
             self._check_generator(f"generators.{name}", generator)
         diagnosed = self.diagnose.levels if self.diagnose else ()
         plane = self.diagnose.grid.levels if self.diagnose and self.diagnose.grid else ()
         calibrated = (self.calibrate.levels if self.calibrate else None) or ()
-        low, high = self.schedule.noise_range
         for what, levels in (("diagnose", (*diagnosed, *plane)), ("calibrate", calibrated)):
-            if outside := [level for level in levels if not low <= level <= high * (1 + 1e-12)]:
-                raise ValueError(f"{what}: noise level {outside[0]:g} is outside the schedule's, {low:g} to {high:g}")
-        return self
+            check_levels(levels, self.schedule, what)
 
     def _check_generator(self, name: str, generator: GeneratorRecipe) -> None:
         """Raises where a generator is to learn from what the recipe does not train."""
         if generator.teacher is not None:
             self._check_guidance(f"{name}.teacher", generator.teacher)
-            teacher = self.scores[generator.teacher.score] if generator.teacher.score else self.score
-            if teacher.labels == "none" and generator.teacher.classifier is None:
-                raise ValueError(
-                    f"{name}: its teacher knows no labels: set teacher.classifier, or teacher.score to one of scores "
-                    "with labels: embedding"
-                )
-            if teacher.labels == "separate" and generator.network is None:
-                raise ValueError(f"{name}: its teacher has a network per class, to start from none: set its network")
+            generator.check_teacher(self._labels(generator.teacher), f"{name}: its teacher")
         densities = [generator.likelihood.density] if generator.likelihood is not None else []
         if isinstance(generator.objective, MatchingLoss):
             densities += [generator.objective.density, generator.objective.denoiser_density]
@@ -278,30 +282,33 @@ class Recipe(Settings):
             try:
                 density.quantile(self.schedule, torch.tensor([0.5], dtype=torch.float64))
             except UserError as error:
-                raise ValueError(f"{name}: {error}") from error
+                raise UserError(f"{name}: {error}") from error
         if generator.likelihood is not None:
             _check_known(f"{name}: likelihood.classifier", generator.likelihood.classifier, self.classifiers)
 
-    def _check_guidance(self, name: str, guidance: Guidance) -> None:
+    def _check_guidance(self, who: str, guidance: Guidance) -> None:
         """Raises where a method names what the recipe does not train, or what cannot work."""
-        classifier, guide, who = guidance.classifier, guidance.guide, f"method {name!r}"
-        _check_known(f"{who} uses classifier", classifier, self.classifiers)
+        _check_known(f"{who} uses classifier", guidance.classifier, self.classifiers)
         _check_known(f"{who} uses score model", guidance.score, self.scores, "among scores")
-        if guide not in ("unlabelled", "score"):
-            _check_known(f"{who} uses score model", guide, self.scores, "among scores")
+        if guidance.guide not in ("unlabelled", "score"):
+            _check_known(f"{who} uses score model", guidance.guide, self.scores, "among scores")
         if guidance.scale == "calibrated" and self.calibrate is None:
-            raise ValueError(f"{who}: scale: calibrated needs a calibration: add 'calibrate: {{}}' to the recipe")
-        labels = (self.scores[guidance.score] if guidance.score else self.score).labels
-        if guide == "unlabelled" and labels != "embedding":
-            raise ValueError(
-                f"{who}: guide 'unlabelled' needs a score model with labels: embedding, this one has {labels}"
-            )
-        if classifier is not None and labels == "separate":
-            raise ValueError(f"{who}: a classifier guides an unconditional score, which labels: separate does not give")
-        if guide is not None and guide == (guidance.score or "score"):
-            raise ValueError(f"{who}: a score model cannot guide itself; did you mean guide: unlabelled?")
+            raise UserError(f"{who}: scale: calibrated needs a calibration: add 'calibrate: {{}}' to the recipe")
+        guidance.check_labels(self._labels(guidance), who)
+        if guidance.guide is not None and guidance.guide == (guidance.score or "score"):
+            raise UserError(f"{who}: a score model cannot guide itself; did you mean guide: unlabelled?")
+
+    def _labels(self, guidance: Guidance) -> Labels:
+        return (self.scores[guidance.score] if guidance.score else self.score).labels
+
+
+def check_levels(levels: Iterable[float], schedule: Schedule, what: str) -> None:
+    """Raises UserError where a noise level is outside a schedule."""
+    low, high = schedule.noise_range
+    if outside := [level for level in levels if not low <= level <= high * (1 + 1e-12)]:
+        raise UserError(f"{what}: noise level {outside[0]:g} is outside the schedule's range, {low:g} to {high:g}")
 
 
 def _check_known(what: str, name: str | None, known: Collection[str], among: str = "among") -> None:
     if name is not None and name not in known:
-        raise ValueError(f"{what} {name!r}, which is not {among}: {', '.join(known) or 'none'}")
+        raise UserError(f"{what} {name!r}, which is not {among}: {', '.join(known) or 'none'}")

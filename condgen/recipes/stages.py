@@ -45,7 +45,6 @@ class ScoreStage(TrainStage):
 
     @property
     def training(self) -> TrainingSettings:
-        """How long and how fast to train."""
         return self.score.training
 
 
@@ -56,7 +55,6 @@ class ClassifierStage(TrainStage):
 
     @property
     def training(self) -> TrainingSettings:
-        """How long and how fast to train."""
         return self.classifier.training
 
 
@@ -67,7 +65,6 @@ class GeneratorStage(TrainStage):
 
     @property
     def training(self) -> TrainingSettings:
-        """How long and how fast to train."""
         return self.generator.training
 
 

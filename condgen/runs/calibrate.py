@@ -21,11 +21,11 @@ from condgen.diagnostics.classifier_errors import (
     spread_levels,
 )
 from condgen.errors import UserError
-from condgen.recipes import CalibrateStage
+from condgen.recipes import CalibrateStage, check_levels
 from condgen.rng import keyed_generator
 from condgen.runs.folder import drop_partial_line, file_key, read_json, read_rows, write_json
 from condgen.runs.layout import CALIBRATION, CLASSIFIERS, LOG_FILE
-from condgen.runs.models import check_fits, check_levels
+from condgen.runs.models import check_fits
 from condgen.runs.stage import Progress, Stage, StageFolder, Work, in_main
 from condgen.score import ScoreModel
 from condgen.training import Processes
@@ -79,7 +79,7 @@ class Calibrate(Stage):
         check_fits(self.classifier, likelihood.config, prior.config, self.score)
         check_fits(self.score, prior.config, self.held_out, self.held_out.source)
         prior.require_unconditional(self.score, "to which a classifier could add")
-        check_levels(self.settings.calibrate.levels or (), prior.schedule)
+        check_levels(self.settings.calibrate.levels or (), prior.schedule, self.name)
         opened = yield from self.open(processes)
         if not opened.finished:
             yield from in_main(processes, self._measure(opened, prior, likelihood))

@@ -24,11 +24,11 @@ from condgen.errors import UserError
 from condgen.guidance import ClassifierGuided
 from condgen.losses import classifier_loss
 from condgen.oracle import Oracle
-from condgen.recipes import DiagnoseStage, Guidance, read_yaml
+from condgen.recipes import DiagnoseStage, Guidance, check_levels, read_yaml
 from condgen.rng import keyed_generator
 from condgen.runs.folder import read_json, write_json
 from condgen.runs.layout import DIAGNOSTICS, FIELD, RECIPE_FILE, calibration_file
-from condgen.runs.models import Folders, check_fits, check_levels, open_guided
+from condgen.runs.models import Folders, check_fits, open_guided
 from condgen.runs.stage import Progress, Stage, Work
 from condgen.score import ScoreModel
 from condgen.training import Processes
@@ -98,7 +98,7 @@ class Diagnose(Stage):
         check_fits(place, prior.config, train, train.source)
         prior.require_unconditional(place, "which is the prior here")
         methods, likelihoods = self._open_methods(prior, processes.device)
-        check_levels(recipe.levels, prior.schedule)
+        check_levels(recipe.levels, prior.schedule, self.name)
         if recipe.grid is not None and train.shape != (2,):
             raise UserError(
                 f"diagnose.grid is for points in the plane, which {train.source} does not hold: leave it out"

@@ -1,7 +1,5 @@
 """What a stage that trains a generator needs: its networks, and the frozen models that it learns from."""
 
-from typing import NamedTuple
-
 import torch
 
 from condgen.classifier import Classifier
@@ -11,22 +9,11 @@ from condgen.errors import UserError
 from condgen.generator import GeneratorConfig
 from condgen.losses import Critic, MatchingLoss, ScoreMismatching, mismatching_levels
 from condgen.networks import AnyDenoiserNet, DiffusersSettings, UNetSettings, start_from
-from condgen.recipes import GeneratorStage
+from condgen.recipes import GeneratorRecipe, GeneratorStage
 from condgen.runs.models import Folders, check_fits, open_guided
 from condgen.score import ScoreConfig, ScoreModel
 from condgen.training import Augmentation, lighten_
 from condgen.training.generator_tasks import GeneratorTask, LikelihoodGuide, MatchingTask, MismatchingTask
-
-
-class _Teacher(NamedTuple):
-    """A frozen denoiser, and the score model within it, from whose weights others start."""
-
-    denoiser: Denoiser
-    score: ScoreModel
-
-    @property
-    def network(self) -> AnyDenoiserNet:
-        return self.score.config.network
 
 
 def generator_task(stage: GeneratorStage, data: LabelledSet, folders: Folders, device: torch.device) -> GeneratorTask:
@@ -44,36 +31,36 @@ def generator_task(stage: GeneratorStage, data: LabelledSet, folders: Folders, d
     recipe, objective = stage.generator, stage.generator.objective
     if recipe.augment != Augmentation() and not data.is_images:
         raise UserError(f"augment changes images, and {data.source} has points: leave it out")
-    teacher = _open_teacher(stage, data, folders, device)
+    real, teacher = _open_teacher(stage, data, folders, device)
     model = _config(stage, data, teacher).build()
     if teacher is not None and model.level is not None:
-        start_from(model.net, teacher.score.net.state_dict())
-    model, likely = model.to(device), _open_classifier(stage, data, folders, device)
+        start_from(model.net, teacher.net.state_dict())
+    model, likely = model.to(device), _open_classifier(recipe, data, folders, device)
     if isinstance(objective, ScoreMismatching):
         levels = objective.levels or mismatching_levels()
         # Images range from -1 to 1; points of twice their standard deviation are about as wide.
         scale = 1.0 if data.is_images else 2 * data.standard_deviation()
         critic = Critic(objective.network, data.shape, data.n_classes, levels, scale).to(device)
         return MismatchingTask(model, critic, objective, recipe.augment, likely)
-    fake = _fresh_denoiser(stage, objective, data, teacher).to(device)
-    if teacher is None:
-        real: Denoiser = _fresh_denoiser(stage, objective, data, None).to(device)
+    fake = _denoiser(stage, objective, data, teacher).to(device)
+    if real is None:
+        real = _denoiser(stage, objective, data, None).to(device)
     else:
-        for part in [part for part in teacher.denoiser.modules() if isinstance(part, ScoreModel)]:  # a guide's too
+        for part in [part for part in real.modules() if isinstance(part, ScoreModel)]:  # a guide's too
             lighten_(part, recipe.prior)  # after weights were copied
-        real = teacher.denoiser
     return MatchingTask(model, real, fake, objective, recipe.augment, likely)
 
 
-def _config(stage: GeneratorStage, data: LabelledSet, teacher: _Teacher | None) -> GeneratorConfig:
+def _config(stage: GeneratorStage, data: LabelledSet, teacher: ScoreModel | None) -> GeneratorConfig:
     recipe, sigma_data = stage.generator, data.standard_deviation()
     if recipe.network is not None:
         scale = 1.0 if data.is_images else sigma_data
         return GeneratorConfig(
             network=recipe.network, shape=data.shape, names=data.names, latent=recipe.latent, scale=scale
         )
-    sigma_data = teacher.score.config.sigma_data if teacher is not None else sigma_data
-    network = teacher.network if teacher is not None else recipe.objective.network
+    network = recipe.objective.network
+    if teacher is not None:
+        network, sigma_data = teacher.config.network, teacher.config.sigma_data
     assert network is not None  # the recipe was refused otherwise
     level, (low, high) = sigma_data * recipe.level, stage.schedule.noise_range
     if not low <= level <= high:
@@ -92,11 +79,11 @@ def _without_dropout(network: AnyDenoiserNet) -> AnyDenoiserNet:
     return network.model_copy(update={"dropout": 0.0}) if isinstance(network, UNetSettings) else network
 
 
-def _fresh_denoiser(
-    stage: GeneratorStage, objective: MatchingLoss, data: LabelledSet, teacher: _Teacher | None
+def _denoiser(
+    stage: GeneratorStage, objective: MatchingLoss, data: LabelledSet, teacher: ScoreModel | None
 ) -> ScoreModel:
     """A score model that is told the label, started from the teacher's weights where it has the same network."""
-    network = objective.network or (teacher.network if teacher is not None else None)
+    network = objective.network or (teacher.config.network if teacher is not None else None)
     assert network is not None  # the recipe was refused otherwise
     config = ScoreConfig(
         network=network,
@@ -104,41 +91,34 @@ def _fresh_denoiser(
         shape=data.shape,
         names=data.names,
         labels="embedding",
-        sigma_data=teacher.score.config.sigma_data if teacher is not None else data.standard_deviation(),
+        sigma_data=teacher.config.sigma_data if teacher is not None else data.standard_deviation(),
     )
     model = config.build()
-    if teacher is not None and network == teacher.network and teacher.score.config.labels != "separate":
-        start_from(model.net, teacher.score.net.state_dict())
+    if teacher is not None and network == teacher.config.network and teacher.config.labels != "separate":
+        start_from(model.net, teacher.net.state_dict())
     return model
 
 
-def _open_teacher(stage: GeneratorStage, data: LabelledSet, folders: Folders, device: torch.device) -> _Teacher | None:
-    guidance = stage.generator.teacher
-    if guidance is None:
-        return None
-    denoiser, score = open_guided(guidance, folders, device)
-    folder, labels = folders.score(guidance.score), score.config.labels
+def _open_teacher(
+    stage: GeneratorStage, data: LabelledSet, folders: Folders, device: torch.device
+) -> tuple[Denoiser | None, ScoreModel | None]:
+    """A frozen denoiser, and the score model in it, from whose weights others start."""
+    recipe = stage.generator
+    if recipe.teacher is None:
+        return None, None
+    denoiser, score = open_guided(recipe.teacher, folders, device)
+    folder = folders.score(recipe.teacher.score)
     check_fits(folder, score.config, data, "the generator", stage.schedule)
-    if labels == "none" and guidance.classifier is None:
-        raise UserError(
-            f"the score model in {folder} knows no labels, so a generator cannot learn classes from it alone: "
-            "add a classifier that guides it (--classifier DIR), or name one trained with --conditional"
-        )
-    if labels == "separate" and stage.generator.network is None:
-        raise UserError(
-            f"the score model in {folder} has a network per class, which no one generator can start from: "
-            "set generator.network"
-        )
-    return _Teacher(denoiser, score)
+    recipe.check_teacher(score.config.labels, f"the score model in {folder}")
+    return denoiser, score
 
 
 def _open_classifier(
-    stage: GeneratorStage, data: LabelledSet, folders: Folders, device: torch.device
+    recipe: GeneratorRecipe, data: LabelledSet, folders: Folders, device: torch.device
 ) -> LikelihoodGuide | None:
-    term = stage.generator.likelihood
-    if term is None:
+    if recipe.likelihood is None:
         return None
-    folder = folders.classifier(term.classifier)
+    folder = folders.classifier(recipe.likelihood.classifier)
     classifier = Classifier.load(folder, device)
     check_fits(folder, classifier.config, data, data.source)
-    return LikelihoodGuide(classifier, term)
+    return LikelihoodGuide(classifier, recipe.likelihood)

@@ -1,6 +1,6 @@
 """Trained models in their folders, and the denoisers that guidance makes of them."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple, Protocol, TypeAlias, TypeVar
@@ -126,8 +126,8 @@ def open_guided(
     """
     place, scale = folders.score(guidance.score), guidance.scale
     score = load(ScoreModel, place, device)
+    guidance.check_labels(score.config.labels, str(place))
     if guidance.classifier is not None:
-        score.require_unconditional(place, "which a classifier could guide")
         folder = folders.classifier(guidance.classifier)
         classifier = load(Classifier, folder, device)
         check_fits(folder, classifier.config, score.config, place)
@@ -137,11 +137,6 @@ def open_guided(
         return score, score
     assert not isinstance(scale, str)  # settings allow "calibrated" for a classifier alone
     if guidance.guide == "unlabelled":
-        if score.null_label is None:
-            raise UserError(
-                f"{place} knows no 'no label', so it cannot guide itself unlabelled: train it with "
-                "labels: embedding (condgen train-score --conditional)"
-            )
         return DenoiserGuided(score, None, scale, guidance.interval), score
     weaker = folders.score(guidance.guide)
     if weaker.resolve() == place.resolve():
@@ -169,13 +164,6 @@ def check_fits(
             f"{folder} was trained on {config.shape} of {len(config.names)} classes with {config.schedule!r}, but "
             f"{other} has {like.shape} of {len(like.names)} with {wanted!r}: use one data set and schedule for both"
         )
-
-
-def check_levels(levels: Iterable[float], schedule: Schedule) -> None:
-    """Raises where a noise level is outside a schedule."""
-    low, high = schedule.noise_range
-    if outside := [level for level in levels if not low <= level <= high * (1 + 1e-12)]:
-        raise UserError(f"noise level {outside[0]:g} is outside the schedule's range, {low:g} to {high:g}")
 
 
 class Evaluations:

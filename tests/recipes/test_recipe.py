@@ -100,7 +100,7 @@ def test_overrides_reach_any_depth_and_keep_types(path):
         ),
         (
             "generators={g: {objective: {loss: sid}, training: {steps: 1}, teacher: {classifier: dlsm}}}",
-            r"'generators.g.teacher' uses classifier 'dlsm', which is not among: ce",
+            r"generators.g.teacher uses classifier 'dlsm', which is not among: ce",
         ),
         (
             "generators={g: {objective: {loss: dmd, density: {kind: levels, levels: [9999]}}, training: {steps: 1}, "
