@@ -4,25 +4,34 @@ import difflib
 import importlib
 import os
 import sys
-import types
-import typing
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Annotated, Any, Literal, TypeAlias
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, TypeAlias, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
+from pydantic_core import PydanticCustomError
 
 from condgen.errors import UserError
 
 __all__ = ["UNKEYED", "Settings", "Target", "import_target", "imported_targets", "keyed", "parse"]
 
-_TAGS = {"kind", "loss"}  # fields that tell the members of a union apart
 _LONGEST = 200  # characters of a wrong value that a message repeats
 
 
 class Settings(BaseModel):
     """Validated, immutable settings; an unknown key is an error."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, allow_inf_nan=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _all_keys_are_known(cls, tree: object) -> object:
+        known = cls.model_fields
+        unknown = [key for key in tree if key not in known] if isinstance(tree, Mapping) else []
+        if unknown:
+            close = difflib.get_close_matches(str(unknown[0]), known, n=1)
+            hint = f"did you mean {close[0]!r}?" if close else f"there are: {', '.join(sorted(known)) or 'none'}"
+            raise PydanticCustomError("unknown_setting", "no such setting; {hint}", {"key": unknown[0], "hint": hint})
+        return tree
 
 
 UNKEYED: dict[str, JsonValue] = {"keyed": False}
@@ -52,8 +61,6 @@ def import_target(target: str) -> Any:  # noqa: ANN401 - whatever stands there
         UserError: it cannot be imported.
     """
     module, _, name = target.partition(":")
-    if not module or not name:
-        raise UserError(f"{target!r} is no import path: write package.module:Name")
     if os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())
     try:
@@ -79,7 +86,7 @@ def imported_targets(tree: object) -> Iterator[str]:
             yield from imported_targets(part)
 
 
-SettingsType = typing.TypeVar("SettingsType", bound=BaseModel)
+SettingsType = TypeVar("SettingsType", bound=BaseModel)
 
 
 def parse(model: type[SettingsType], tree: object, where: str) -> SettingsType:
@@ -87,57 +94,26 @@ def parse(model: type[SettingsType], tree: object, where: str) -> SettingsType:
     try:
         return model.model_validate(tree)
     except ValidationError as error:
-        errors = error.errors()
-        unknown = [e for e in errors if e["type"] == "extra_forbidden"]  # a misspelt key is also a missing one
-        first, count = (unknown or errors)[0], len(errors)
-        location, message = first["loc"], first["msg"].removeprefix("Value error, ")
-        tags = _walk(model, location)[1]
-        keys = [str(part) for place, part in enumerate(location) if place not in tags]
-        if first["type"] == "extra_forbidden":
-            close = difflib.get_close_matches(str(location[-1]), _fields_at(model, location[:-1]), n=1)
-            known = ", ".join(sorted(_fields_at(model, location[:-1])))
-            message = (
-                f"no such setting; did you mean {close[0]!r}?"
-                if close
-                else f"no such setting; there {f'are: {known}' if known else 'is none'}"
-            )
-        elif "input" in first and not isinstance(first["input"], dict | list):
-            said = repr(first["input"])
-            message = f"{message} (it is {said if len(said) <= _LONGEST else said[:_LONGEST] + '…'})"
+        first, count = error.errors()[0], error.error_count()
+        message, keys = first["msg"].removeprefix("Value error, "), _keys_within(tree, first["loc"])
+        if first["type"] == "unknown_setting":
+            keys.append(str(first["ctx"]["key"]))
+        elif first["type"] == "missing":
+            keys.append(str(first["loc"][-1]))
+        elif not isinstance(first["input"], dict | list):
+            value = repr(first["input"])
+            message += f" (it is {value if len(value) <= _LONGEST else value[:_LONGEST] + '…'})"
         more = f" ({count - 1} more)" if count > 1 else ""
         raise UserError(": ".join([where, *([".".join(keys)] if keys else []), message]) + more) from error
 
 
-def _models_in(annotation: object) -> list[type[BaseModel]]:
-    """The settings classes that an annotation may hold, through Annotated, unions and dict values."""
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return [annotation]
-    arguments = typing.get_args(annotation)
-    if typing.get_origin(annotation) is Annotated:
-        arguments = arguments[:1]
-    elif typing.get_origin(annotation) is Literal:
-        return []
-    elif not isinstance(annotation, types.UnionType) and typing.get_origin(annotation) is dict:
-        arguments = arguments[1:]
-    return [model for argument in arguments for model in _models_in(argument)]
-
-
-def _walk(model: type[BaseModel], location: Sequence[Any]) -> tuple[list[type[BaseModel]], set[int]]:
-    """Follows the location of an error: the classes it ends in, and the places in it of tags of unions, not of keys."""
-    candidates: list[type[BaseModel]] = [model]
-    tags: set[int] = set()
-    for place, part in enumerate(location):
-        tagged = [
-            c for c in candidates if part in {c.model_fields[tag].default for tag in _TAGS & c.model_fields.keys()}
-        ]
-        if len(candidates) > 1 and tagged:
-            candidates = tagged
-            tags.add(place)
-            continue
-        fields = [c.model_fields[part].annotation for c in candidates if part in c.model_fields]
-        candidates = [m for annotation in fields for m in _models_in(annotation)] or candidates
-    return candidates, tags
-
-
-def _fields_at(model: type[BaseModel], location: Sequence[Any]) -> set[str]:
-    return {name for candidate in _walk(model, location)[0] for name in candidate.model_fields}
+def _keys_within(tree: Any, location: tuple[int | str, ...]) -> list[str]:  # noqa: ANN401 - plain data
+    """The keys in the location of an error, which also names the members of unions."""
+    keys = []
+    for part in location:
+        if isinstance(tree, list | tuple):
+            tree = dict(enumerate(tree))
+        if isinstance(tree, Mapping) and part in tree:
+            tree = tree[part]
+            keys.append(str(part))
+    return keys

@@ -106,7 +106,8 @@ def _common(
 
     context.obj = threads
     keep_freed_memory()
-    local = join(joins=VERBS[str(context.invoked_subcommand)].joins)
+    verb = str(context.invoked_subcommand)
+    local = join(verb, VERBS[verb].joins)
     torch.set_num_threads(threads or max(1, usable_cores() // local))
 
 

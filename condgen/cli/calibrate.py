@@ -6,12 +6,12 @@ from typing import Annotated, Any
 import typer
 
 from condgen.cli.options import Trust, from_settings, model_option, overridden
-from condgen.cli.progress import follow
+from condgen.cli.progress import work_in
 from condgen.cli.terminal import console, say
 from condgen.data import load
 from condgen.errors import UserError
 from condgen.recipes import CalibrateStage, ClassifierStage
-from condgen.runs import Calibrate, lock, read_settings
+from condgen.runs import Calibrate, read_settings
 from condgen.runs.layout import CALIBRATION_PICTURE, calibration_file
 from condgen.settings import parse
 from condgen.training import Processes
@@ -19,10 +19,7 @@ from condgen.training import Processes
 __all__ = ["calibrate"]
 
 
-@from_settings(
-    CalibrateStage,
-    {name: f"calibrate.{name}" for name in ("levels", "draws", "most", "seed")},
-)
+@from_settings(CalibrateStage, {name: f"calibrate.{name}" for name in ("levels", "draws", "most", "seed")})
 def calibrate(
     classifier: Annotated[
         str, typer.Option(metavar="DIR", help="The classifier; the result is written into its folder.")
@@ -47,18 +44,12 @@ def calibrate(
     folder = Path(classifier)
     trained = parse(ClassifierStage, read_settings(folder), f"the settings in {folder}")
     stage = parse(CalibrateStage, overridden({"calibrate": {}}, given, None), "calibrate")
-    name, file = folder.resolve().name.removeprefix("classifier-"), calibration_file(folder)
-    processes = Processes()
-    with lock(folder, processes):
-        held_out = load(trained.data, "test")
-        work = Calibrate(f"calibrate {name}", file.parent, stage, score, held_out).run(processes)
-        worked = follow(work, processes)
-        if not processes.is_main:
-            return
-        if worked == 0:
-            say(f"nothing left to do: {file.parent} is finished")
+    name, file, processes = folder.resolve().name.removeprefix("classifier-"), calibration_file(folder), Processes()
+    held_out = load(trained.data, "test")
+    work = Calibrate(f"calibrate {name}", file.parent, stage, score, held_out).run(processes)
+    if work_in(folder, work, processes):
         rows = read_run(folder).classifiers[name]
         picture = file.with_name(CALIBRATION_PICTURE)
         draw_calibration(name, rows, picture)
-    console.print(to_rich(classifier_table(rows, name), console.width))
-    say(f"plots: {picture.resolve()}\nscales: {file.resolve()}")
+        console.print(to_rich(classifier_table(rows, name), console.width))
+        say(f"plots: {picture.resolve()}\nscales: {file.resolve()}")

@@ -5,16 +5,16 @@ from typing import Annotated, Any
 
 import typer
 
+from condgen.checkpoint import MODEL_FILE, read_description
 from condgen.cli.evaluate import by_folder_name
 from condgen.cli.options import Overrides, Trust, from_settings, model_option, overridden
-from condgen.cli.progress import follow
+from condgen.cli.progress import work_in
 from condgen.cli.terminal import console, say
 from condgen.cli.training import read_prior
 from condgen.data import load
 from condgen.errors import UserError
 from condgen.recipes import DiagnoseRecipe, DiagnoseStage, Guidance, default_recipe
-from condgen.runs import Diagnose, Folders, default_methods_in, lock
-from condgen.score import ScoreModel
+from condgen.runs import Diagnose, Folders, default_methods_in
 from condgen.settings import parse
 from condgen.training import Processes
 
@@ -51,30 +51,22 @@ def diagnose(
     settings = parse(DiagnoseRecipe, overridden(tree, given, overrides), "diagnose")
     named = by_folder_name([*(classifier or []), *(posterior or [])])
     classifiers = {name: path for name, path in named.items() if path in (classifier or [])}
-    folders = Folders(score, {name: path for name, path in named.items() if name not in classifiers}, classifiers)
-    if not settings.methods:
-        for place in folders.scores.values():
-            if ScoreModel.load(place).config.labels == "none":
-                raise UserError(f"{place} knows no labels, so it has no posterior score: name it with --score alone")
-    labelled = {name: parse(Guidance, {"score": name}, f"the folder name {name!r}") for name in folders.scores}
+    scores = {name: path for name, path in named.items() if name not in classifiers}
+    labelled = {name: parse(Guidance, {"score": name}, f"the folder name {name!r}") for name in scores}
     methods = settings.methods or default_methods_in(classifiers) | labelled
+    for place in scores.values() if not settings.methods else ():
+        if read_description(place / MODEL_FILE).get("labels") == "none":
+            raise UserError(f"{place} knows no labels, so it has no posterior score: name it with --score alone")
     used = {name for method in methods.values() for name in (method.score, method.guide, method.classifier)}
-    unused = named.keys() - used
-    if unused:
+    if unused := named.keys() - used:
         raise UserError(f"no method uses {min(unused)!r}: leave the folder out, or name it in --set methods=...")
     if not methods:
-        raise UserError(
-            "nothing to diagnose: name a classifier with --classifier, or a labelled model with --posterior"
-        )
+        raise UserError("nothing to diagnose: name a classifier with --classifier, or a labelled model by --posterior")
     processes, stage = Processes(), DiagnoseStage(diagnose=settings, methods=methods)
-    with lock(out, processes):
-        work = Diagnose("diagnose", out, stage, folders, train.to(processes.device)).run(processes)
-        worked = follow(work, processes)
-        if not processes.is_main:
-            return
-        if worked == 0:
-            say(f"nothing left to do: {out} is finished")
+    folders = Folders(score, scores, classifiers)
+    work = Diagnose("diagnose", out, stage, folders, train.to(processes.device)).run(processes)
+    if work_in(out, work, processes):
         page = build_report(out)
-    for table in summary_tables(read_run(out)):
-        console.print(to_rich(table, console.width))
-    say(f"report: {page.resolve()}")
+        for table in summary_tables(read_run(out)):
+            console.print(to_rich(table, console.width))
+        say(f"report: {page.resolve()}")

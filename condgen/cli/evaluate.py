@@ -6,13 +6,13 @@ from typing import Annotated, Any
 import typer
 
 from condgen.cli.options import Overrides, from_settings, overridden
-from condgen.cli.progress import follow
+from condgen.cli.progress import work_in
 from condgen.cli.terminal import console, say
 from condgen.data import load, parse_data
 from condgen.errors import UserError
 from condgen.hub import model_folder
 from condgen.recipes import EvaluateStage
-from condgen.runs import Evaluate, lock, sample_folders
+from condgen.runs import Evaluate, sample_folders
 from condgen.runs.layout import MANIFEST
 from condgen.settings import parse
 from condgen.training import Processes
@@ -56,14 +56,9 @@ def evaluate(
         tree["measures"]["features"] = str(model_folder(features))
     stage = parse(EvaluateStage, tree, "evaluate")
     settings, processes = parse_data(data), Processes()
-    with lock(out, processes):
-        train, test = processes.in_turn(lambda: (load(settings, "train"), load(settings, "test")))
-        work = Evaluate("evaluate", out, stage, by_folder_name(samples), train, test).run(processes)
-        worked = follow(work, processes)
-        if not processes.is_main:
-            return
-        if worked == 0:
-            say(f"nothing left to do: {out} is finished")
+    train, test = processes.in_turn(lambda: (load(settings, "train"), load(settings, "test")))
+    work = Evaluate("evaluate", out, stage, by_folder_name(samples), train, test).run(processes)
+    if work_in(out, work, processes):
         page = build_report(out)
-    console.print(to_rich(metrics_table(read_run(out).metrics), console.width))
-    say(f"report: {page.resolve()}")
+        console.print(to_rich(metrics_table(read_run(out).metrics), console.width))
+        say(f"report: {page.resolve()}")

@@ -6,12 +6,12 @@ from typing import Annotated
 import typer
 
 from condgen.cli.options import Overrides
-from condgen.cli.progress import follow
+from condgen.cli.progress import work_in
 from condgen.cli.terminal import say
-from condgen.data import AnyData, Folder, load, parse_data
+from condgen.data import Folder, load, parse_data
 from condgen.errors import UserError
 from condgen.recipes import apply_overrides
-from condgen.runs import Import, find_diffusers, lock
+from condgen.runs import Import, find_diffusers
 from condgen.settings import parse
 from condgen.training import Processes
 
@@ -42,8 +42,13 @@ def import_diffusers(
         raise UserError("the classes are those of --data NAME-OR-FOLDER, or --names cat,dog: give one of the two")
     found = find_diffusers(source)
     shape, settings = found.shape, None
+    classes = tuple(name.strip() for name in (names or "").split(","))
     if data is not None:
-        settings = _fitting(parse_data(data), shape, overrides or [])
+        chosen = parse_data(data)
+        tree = chosen.model_dump(mode="json")
+        if isinstance(chosen, Folder) and shape is not None:
+            tree["image_size"] = shape[1]  # unless --set says otherwise
+        settings = parse(type(chosen), apply_overrides({"data": tree}, overrides or ())["data"], "data")
         loaded = load(settings, "train")
         if shape not in (None, loaded.shape):
             raise UserError(
@@ -51,22 +56,11 @@ def import_diffusers(
                 "fit, or for a folder add --set data.image_size=SIDE"
             )
         classes, shape = loaded.names, loaded.shape
-    else:
-        classes = tuple(name.strip() for name in (names or "").split(","))
-        if not all(classes) or len(set(classes)) < len(classes):
-            raise UserError(f"--names {names!r}: names are separated by commas, none is empty, and no two are equal")
+    if not all(classes) or len(set(classes)) < len(classes):
+        raise UserError(f"--names {names!r}: names are separated by commas, none is empty, and no two are equal")
     if shape is None:
         raise UserError(f"{source} does not say how large its images are: name data of that size with --data")
-    with lock(out):
-        processes = Processes()
-        if follow(Import("import", out, found.stage(classes, settings), found, shape).run(processes), processes) == 0:
-            say(f"nothing left to do: {out} is finished")
-    say(f"model: {out}")
-
-
-def _fitting(data: AnyData, shape: tuple[int, ...] | None, overrides: list[str]) -> AnyData:
-    """Settings of the data; images of a folder are as large as the model's unless --set says otherwise."""
-    tree = apply_overrides({"data": data.model_dump(mode="json")}, overrides)["data"]
-    if isinstance(data, Folder) and tree["image_size"] is None and shape is not None and shape[1] == shape[2]:
-        tree["image_size"] = shape[1]
-    return parse(type(data), tree, "data")
+    processes = Processes()
+    stage = Import("import", out, found.stage(classes, settings), found, shape)
+    if work_in(out, stage.run(processes), processes):
+        say(f"model: {out}")

@@ -7,39 +7,29 @@ import os
 import sys
 from typing import NoReturn
 
-import typer
-
 from condgen.cli.terminal import console
 from condgen.errors import UserError
 
 __all__ = ["join", "leave", "silence_others", "speaks"]
 
-_ENVIRONMENT = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "GROUP_RANK", "MASTER_ADDR", "MASTER_PORT")
 
-
-def join(joins: bool) -> int:
+def join(verb: str, joins: bool) -> int:
     """Meets the other processes of this job; returns how many share the machine.
 
-    A command that does not join is run by process 0 alone, and the others end here.
-
     Raises:
-        UserError: the launcher has not set which process this is.
+        UserError: the command is the work of one process, or the launcher has not set which process this is.
     """
     if not _is_one_of_many():
         return 1
+    if not joins:
+        raise UserError(f"condgen {verb} is the work of one process: leave the launcher out")
     missing = [name for name in ("RANK", "LOCAL_RANK") if name not in os.environ]
     if missing:
         raise UserError(f"WORLD_SIZE is set, but {missing[0]} is not set: start with torchrun or accelerate launch")
-    if joins:
-        from condgen.training import Processes
+    from condgen.training import Processes
 
-        Processes()
-        return int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-    if os.environ["RANK"] != "0":
-        raise typer.Exit
-    for name in _ENVIRONMENT:
-        os.environ.pop(name, None)
-    return 1
+    Processes()
+    return int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
 
 
 def silence_others() -> None:

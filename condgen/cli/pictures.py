@@ -14,49 +14,47 @@ if TYPE_CHECKING:
 
 __all__ = ["draw_grid", "draw_samples"]
 
-_SHOWN = 40  # pictures of a class in a grid
+_SHOWN, _COLUMNS = 40, 6  # pictures of a class in a grid, and beside other methods
 
-_ByClass: TypeAlias = "dict[int, list[Image.Image]]"
+_Pictures: TypeAlias = "tuple[list[Image.Image], list[int]]"  # and their labels
 
 
 def draw_grid(folder: Path) -> Path | None:
     """Draws `grid.png`, the first pictures of every class, in a folder of samples; nothing for points."""
-    return folder / GRID if _draw(folder) is not None else None
+    from condgen.report import sample_grid
+
+    pictures, names = _first(folder, _SHOWN)
+    if not names:
+        return None
+    write_png(folder / GRID, sample_grid({"": pictures}, names))
+    return folder / GRID
 
 
 def draw_samples(run: Path, recipe: Recipe) -> Path | None:
     """Draws the grid of every method of a run, and all of them side by side; nothing for points."""
     from condgen.report import sample_grid
 
-    drawn = {name: _draw(samples_folder(run, name)) for name in (recipe.sample.methods if recipe.sample else ())}
-    found = {name: first for name, first in drawn.items() if first is not None}
-    if not found:
+    blocks: dict[str, _Pictures] = {}
+    names: dict[int, str] = {}
+    for method in recipe.sample.methods if recipe.sample else ():
+        folder = samples_folder(run, method)
+        if draw_grid(folder) is not None:
+            blocks[method], of_method = _first(folder, _COLUMNS)
+            names |= of_method
+    if not blocks:
         return None
-    names = {label: name for _, of_method in found.values() for label, name in of_method.items()}
-    blocks = {name: _flat(images) for name, (images, _) in found.items()}
-    write_png(run / SAMPLES_PICTURE, sample_grid(blocks, names, columns=6, lines=1))
+    write_png(run / SAMPLES_PICTURE, sample_grid(blocks, names, columns=_COLUMNS, lines=1))
     return run / SAMPLES_PICTURE
 
 
-def _draw(folder: Path) -> tuple[_ByClass, dict[int, str]] | None:
-    """Draws the grid; returns its pictures and the names of their classes, both by label."""
-    from condgen.report import sample_grid
-
-    images: _ByClass = {}
+def _first(folder: Path, most: int) -> tuple[_Pictures, dict[int, str]]:
+    """The first pictures of every class, and the names of these by label."""
+    images: dict[int, list[Image.Image]] = {}
     names: dict[int, str] = {}
     for row in each_row(folder / MANIFEST):
-        if row.get("file") is None:
-            return None
-        names[row["class"]] = row["name"]
         of_class = images.setdefault(row["class"], [])
-        if len(of_class) < _SHOWN:
+        if row.get("file") is not None and len(of_class) < most:
             of_class.append(read_picture(picture_path(folder, row["file"])))
-    if not images:
-        return None
-    write_png(folder / GRID, sample_grid({"": _flat(images)}, names))
-    return images, names
-
-
-def _flat(images: _ByClass) -> "tuple[list[Image.Image], list[int]]":
+            names[row["class"]] = row["name"]
     pairs = [(image, label) for label, of_class in images.items() for image in of_class]
-    return [image for image, _ in pairs], [label for _, label in pairs]
+    return ([image for image, _ in pairs], [label for _, label in pairs]), names

@@ -12,21 +12,19 @@ __all__ = ["follow_previews", "show_generators"]
 def follow_previews(work: Work) -> Work:
     """The work itself; after each preview of a generator, the pictures in its folder are drawn.
 
-    A picture that cannot be drawn is reported once, and training goes on.
+    Training goes on where a picture cannot be drawn.
     """
     from condgen.report import draw_previews
 
-    failed: set[Path] = set()
     with closing(work):
         for event in work:
-            trouble, folder = "", event.preview
-            if folder is not None and folder not in failed:
+            trouble = ""
+            if event.preview is not None:
                 try:
-                    draw_previews(folder, until=event.done)
+                    draw_previews(event.preview, until=event.done)
                 except Exception as error:
-                    failed.add(folder)
-                    trouble = f"{folder}: pictures cannot be drawn ({type(error).__name__}: {error}); training goes on"
-            yield event._replace(message="\n".join(filter(None, (event.message, trouble))))
+                    trouble = f"\n{event.preview}: pictures cannot be drawn ({type(error).__name__}: {error})"
+            yield event._replace(message=(event.message + trouble).strip())
 
 
 def show_generators(folder: Path) -> None:

@@ -1,22 +1,32 @@
-"""Progress bars of stages, and what Ctrl-C does meanwhile."""
+"""Work in a folder: its lock, a progress bar a stage, and what Ctrl-C does meanwhile."""
 
 import os
 import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType
 
 from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
 
 from condgen.cli.terminal import Stopped, console, say
-from condgen.runs import Progress, Work
+from condgen.runs import Progress, Work, lock
 from condgen.training import Processes
 
-__all__ = ["follow"]
+__all__ = ["follow", "work_in"]
 
 _PATIENCE = b"\nstopping after this step, with all of it saved; Ctrl-C again stops at once\n"
+
+
+def work_in(folder: Path, work: Work, processes: Processes) -> bool:
+    """Does work in a folder that it holds meanwhile; returns whether this process prints what came of it."""
+    with lock(folder, processes):
+        worked = follow(work, processes)
+    if worked == 0 and processes.is_main:
+        say(f"nothing left to do: {folder} is finished")
+    return processes.is_main
 
 
 class _Request:
@@ -66,23 +76,22 @@ def follow(work: Work, processes: Processes) -> int:
         console=console,
         disable=not console.is_terminal or console.quiet,
     )
-    seen: dict[str, tuple[TaskID, float, int]] = {}
+    tasks: dict[str, TaskID] = {}
     last: Progress | None = None
-    begun = time.perf_counter()
+    started = ended = time.perf_counter()
     with _stop_request() as request, bars:
         for event in work:
-            now = time.perf_counter()
             if event.message:
                 say(event.message)
-            if event.stage not in seen:
-                _say_done(last, seen)
-                task = bars.add_task(event.stage, total=event.total, completed=event.done, rate="", note="")
-                seen[event.stage] = (task, begun, 0)
-            task, started, images = seen[event.stage]
-            rate = f"{(event.images - images) / (now - started):,.0f} img/s" if event.images > images else ""
-            bars.update(task, completed=event.done, total=event.total, rate=rate, note=event.note.replace("[", "("))
-            last, begun = event, now
-            stop = request.signal_number is not None
+            if event.stage not in tasks:
+                _say_done(last, started)
+                started = ended
+                tasks[event.stage] = bars.add_task(event.stage, total=event.total, rate="", note="")
+            ended = time.perf_counter()
+            rate = f"{event.images / (ended - started):,.0f} img/s" if event.images else ""
+            note = event.note.replace("[", "(")
+            bars.update(tasks[event.stage], completed=event.done, total=event.total, rate=rate, note=note)
+            last, stop = event, request.signal_number is not None
             if event.together:
                 stop = processes.agree(stop)
             if stop:
@@ -90,12 +99,12 @@ def follow(work: Work, processes: Processes) -> int:
                 if event.together:
                     processes.wait()  # launchers kill the others as soon as one process ends
                 raise Stopped(request.signal_number or signal.SIGTERM)
-    _say_done(last, seen)
-    return len(seen)
+    _say_done(last, started)
+    return len(tasks)
 
 
-def _say_done(event: Progress | None, seen: dict[str, tuple[TaskID, float, int]]) -> None:
+def _say_done(event: Progress | None, started: float) -> None:
     """Without a terminal for bars, one line a finished stage."""
     if event is not None and not console.is_terminal:
-        seconds = time.perf_counter() - seen[event.stage][1]
+        seconds = time.perf_counter() - started
         say(f"{event.stage}: {event.done:,} of {event.total:,} in {seconds:.1f} s  {event.note}".rstrip())

@@ -1,25 +1,21 @@
 """`condgen run`."""
 
 import sys
-from collections.abc import Mapping, Sequence
+from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import torch
 import typer
-from rich.box import SIMPLE_HEAD
-from rich.table import Table
 
-from condgen.cli.dry_run import show_estimate
 from condgen.cli.options import Overrides, Size
 from condgen.cli.pictures import draw_samples
 from condgen.cli.previews import follow_previews, show_generators
-from condgen.cli.progress import follow
-from condgen.cli.terminal import console, save_json, say
-from condgen.errors import UserError
-from condgen.recipes import load_recipe
-from condgen.runs import lock, read_json, run_recipe, run_seeds
-from condgen.runs.layout import REPORT, SEEDS
+from condgen.cli.progress import work_in
+from condgen.cli.terminal import console, say
+from condgen.recipes import Recipe, load_recipe
+from condgen.runs import estimate, read_json, run_recipe, run_seeds
+from condgen.runs.layout import SEEDS
 from condgen.training import Processes
 
 __all__ = ["run"]
@@ -31,62 +27,69 @@ def run(
     size: Size = None,
     out: Annotated[Path | None, typer.Option(help="The run folder; default: runs/NAME, or runs/NAME-SIZE.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Run nothing; estimate time.")] = False,
-    json: Annotated[
-        Path | None, typer.Option("--json", help="Write what --dry-run or --seeds finds here as well.")
-    ] = None,
     seeds: Annotated[int | None, typer.Option(min=1, help="Run with so many seeds: mean and sd of figures.")] = None,
     overrides: Overrides = None,
 ) -> None:
     """Train, sample, evaluate, diagnose and report, as a recipe says.
 
-    --dry-run tries every stage for a few seconds.
+    --dry-run tries every stage for a few seconds. --seeds writes its figures to seeds.json as well.
     """
     from condgen.report import build_report, read_run, summary_tables, to_rich
 
     settings = load_recipe(recipe, overrides or (), size)
-    folder = out or Path("runs") / settings.name
+    folder, processes = out or Path("runs") / settings.name, Processes()
     if settings.threads is not None and context.obj is None:
         torch.set_num_threads(min(settings.threads, torch.get_num_threads()))
-    if json is not None and not dry_run and seeds is None:
-        raise UserError("--json goes with --dry-run or --seeds: the run itself writes its figures into its folder")
-    processes = Processes()
-    if dry_run:
-        if processes.count > 1:
-            raise UserError("--dry-run looks at what one process does: leave the launcher out")
-        show_estimate(settings, folder, processes, json)
-        return
     command = " ".join(["condgen", *sys.argv[1:]])
-    if seeds is not None:
-        with lock(folder, processes):
-            work = run_seeds(settings, range(settings.seed, settings.seed + seeds), folder, processes, command)
-            follow(follow_previews(work), processes)
-        if processes.is_main:
-            found = read_json(folder / SEEDS)
-            _show_seeds(found["rows"])
-            save_json(json, found)
-            say(f"figures: {(folder / SEEDS).resolve()}")
-        return
-    with lock(folder, processes):
-        work = run_recipe(settings, folder, processes, command)
-        worked = follow(follow_previews(work), processes)
-        if not processes.is_main:
-            return
-        if worked == 0 and (folder / REPORT).exists():
-            say(f"nothing left to do: every stage of {folder} is finished")
+    if dry_run:
+        _show_estimate(settings, folder, processes)
+    elif seeds is not None:
+        work = run_seeds(settings, range(settings.seed, settings.seed + seeds), folder, processes, command)
+        if work_in(folder, follow_previews(work), processes):
+            _show_seeds(folder / SEEDS)
+    elif work_in(folder, follow_previews(run_recipe(settings, folder, processes, command)), processes):
         picture = draw_samples(folder, settings)
         page = build_report(folder)
-    for table in summary_tables(read_run(folder)):
-        console.print(to_rich(table, console.width))
-    show_generators(folder)
-    if picture is not None:
-        say(f"\nsamples: {picture.resolve()}")
-    say(f"report: {page.resolve()}")
+        for table in summary_tables(read_run(folder)):
+            console.print(to_rich(table, console.width))
+        show_generators(folder)
+        if picture is not None:
+            say(f"\nsamples: {picture.resolve()}")
+        say(f"report: {page.resolve()}")
 
 
-def _show_seeds(rows: Sequence[Mapping[str, Any]]) -> None:
+def _show_estimate(recipe: Recipe, folder: Path, processes: Processes) -> None:
+    """Tries a recipe for a while, and prints its stages, what is finished of them, and their time."""
+    from condgen.report import Table, to_rich
+
+    with console.status("trying every stage"):
+        stages = list(estimate(recipe, folder, processes))
+    rows = []
+    for stage in stages:
+        left = f"{stage.total - stage.done:,} of {stage.total:,} {stage.unit}" if stage.done < stage.total else ""
+        rows.append((stage.stage, stage.state, left, "?" if stage.seconds is None else _duration(stage.seconds)))
+    total = _duration(sum(stage.seconds or 0.0 for stage in stages))
+    table = Table("nothing was run", ("stage", "state", "to do", "time"), (*rows, ("in all", "", "", total)))
+    console.print(to_rich(table, console.width))
+    if (promise := recipe.promise) is not None:
+        basis = "measured" if promise.measured else "meant, not measured"
+        say(
+            f"the recipe's promise: {_duration(60 * promise.minutes)} and {promise.memory:g} GB on {promise.hardware} "
+            f"({basis}); left to do here: {total}"
+        )
+
+
+def _duration(seconds: float) -> str:
+    return str(timedelta(seconds=round(seconds)))
+
+
+def _show_seeds(file: Path) -> None:
     """Mean and standard deviation of every figure."""
-    table = Table("figure", "of", "at", "mean ± sd", "unit", box=SIMPLE_HEAD)
-    for row in rows:
+    from condgen.report import Table, to_rich
+
+    rows = []
+    for row in read_json(file)["rows"]:
         sd = f" ± {row['sd']:.2g}" if row["sd"] is not None else ""
-        table.add_row(row["what"], row["variant"], row["size"], f"{row['value']:.4g}{sd}", row["unit"])
-    console.print(table)
+        rows.append((row["what"], row["variant"], row["size"], f"{row['value']:.4g}{sd}", row["unit"]))
+    console.print(to_rich(Table("over seeds", ("figure", "of", "at", "mean ± sd", "unit"), tuple(rows)), console.width))
+    say(f"figures: {file.resolve()}")

@@ -1,28 +1,19 @@
 """`condgen sample`."""
 
-import re
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from condgen.checkpoint import MODEL_FILE, load_tensors
-from condgen.cli.options import (
-    Overrides,
-    Trust,
-    from_settings,
-    guide_folder,
-    model_option,
-    named_guide,
-    overridden,
-)
+from condgen.checkpoint import MODEL_FILE, read_description
+from condgen.cli.options import Guide, Overrides, Trust, from_settings, model_option, named_guide, overridden
 from condgen.cli.pictures import draw_grid
-from condgen.cli.progress import follow
+from condgen.cli.progress import follow, work_in
 from condgen.cli.terminal import say
 from condgen.data import class_index
 from condgen.errors import UserError
 from condgen.recipes import SampleStage, Shard, TrajectoryStage, apply_overrides, labels_spread
-from condgen.runs import Folders, Sample, Trajectories, lock, read_json, shard_folder, shards_within
+from condgen.runs import Folders, Sample, Trajectories, read_json, shard_folder, shards_within
 from condgen.runs.layout import MANIFEST, STAGE_FILE, TRAJECTORIES_FOLDER
 from condgen.settings import parse
 from condgen.training import Processes
@@ -40,13 +31,7 @@ _PER_CLASS = 16
 def sample(
     score: Annotated[Path | None, model_option("A score model.")] = None,
     classifier: Annotated[Path | None, model_option("A classifier that guides it.")] = None,
-    guide: Annotated[
-        str | None,
-        typer.Option(
-            metavar="unlabelled|DIR",
-            help="unlabelled: classifier-free guidance. A weaker score model: autoguidance.",
-        ),
-    ] = None,
+    guide: Guide = None,
     generator: Annotated[Path | None, model_option("A one-step generator, instead of a score model.")] = None,
     classes: Annotated[str, typer.Option("--class", help="Names or numbers, 'cat,dog' or '3,7', or all.")] = "all",
     per_class: Annotated[int | None, typer.Option(min=1, help="Samples of each class; default: 16.")] = None,
@@ -83,26 +68,22 @@ def sample(
     """
     if n is not None and per_class is not None:
         raise UserError("--n counts all samples and --per-class those of each class: leave one of the two out")
-    source = generator or score
-    if source is None:
+    if (source := generator or score) is None:
         raise UserError("sampling needs --score DIR (with --classifier DIR to choose a class), or --generator DIR")
-    if generator is not None and (score, classifier, guide) != (None, None, None):
-        raise UserError("--generator stands alone: leave out --score, --classifier and --guide, or leave it out")
-    guide_place = guide_folder(guide)
-    _, description = load_tensors(source / MODEL_FILE)
-    knows_labels = generator is not None or description.get("labels", "none") != "none"
-    if not knows_labels and classifier is None and classes != "all":
+    about = read_description(source / MODEL_FILE)
+    if classes != "all" and generator is None and classifier is None and about.get("labels", "none") == "none":
         raise UserError(
             f"choosing a class needs --classifier DIR or --generator DIR: the score model in {source} knows none "
             "(one of condgen train-score --conditional would)"
         )
-    names = [str(name) for name in description.get("names", ())]
+    names = [str(name) for name in about.get("names", ())]
     asked = range(len(names)) if classes == "all" else [class_index(names, text.strip()) for text in classes.split(",")]
     chosen = list(dict.fromkeys(asked))
+    guide_name, guides = named_guide(guide)
     method = {
         "classifier": classifier.name if classifier else None,
-        "guide": named_guide(guide, guide_place),
-        "generator": generator.name if generator is not None else None,
+        "guide": guide_name,
+        "generator": generator.name if generator else None,
         "options": apply_overrides({}, options or (), "--option"),
     }
     labels = labels_spread(n or (per_class or _PER_CLASS) * len(chosen), chosen)
@@ -111,63 +92,47 @@ def sample(
     if trajectories and (generator is not None or shard is not None):
         raise UserError("--trajectories goes with samplers of many steps, and without --shard: leave one of them out")
     out = _place(out, stage.shard)
-    folders = Folders(
-        score,
-        {str(method["guide"]): guide_place} if guide_place is not None else {},
-        {classifier.name: classifier} if classifier is not None else {},
-        {generator.name: generator} if generator is not None else {},
-    )
-    processes = Processes()
-    with lock(out, processes):
-        worked = follow(Sample("sample", out, stage, folders).run(processes), processes)
-        picture = _draw_trajectories(out, stage, folders, chosen[:trajectories], processes) if trajectories else None
-        if not processes.is_main:
-            return
-        if worked == 0:
-            say(f"nothing left to do: {out} is finished")
-        grid = draw_grid(out)
-    record = read_json(out / STAGE_FILE)
-    say(
-        f"{record['images']:,} samples, {record['evaluations_per_image']:g} network evaluations each, "
-        f"{record['images_per_second']:,.5g} images/s ({record['drawing_seconds']:,.1f} s of "
-        f"{record['seconds']:,.1f} s, the rest to load and to write)\n{grid or out / MANIFEST}"
-    )
-    if picture is not None:
-        say(f"trajectories: {picture}")
+    processes, classifiers = Processes(), {classifier.name: classifier} if classifier else {}
+    folders = Folders(score, guides, classifiers, {generator.name: generator} if generator else {})
+    if work_in(out, Sample("sample", out, stage, folders).run(processes), processes):
+        grid, record = draw_grid(out), read_json(out / STAGE_FILE)
+        say(
+            f"{record['images']:,} samples, {record['evaluations_per_image']:g} network evaluations each, "
+            f"{record['images_per_second']:,.5g} images/s ({record['drawing_seconds']:,.1f} s of "
+            f"{record['seconds']:,.1f} s, the rest to load and to write)\n{grid or out / MANIFEST}"
+        )
+    if trajectories:
+        _draw_trajectories(out / TRAJECTORIES_FOLDER, stage, folders, chosen[:trajectories], processes)
 
 
 def _draw_trajectories(
-    out: Path, stage: SampleStage, folders: Folders, classes: list[int], processes: Processes
-) -> Path | None:
+    folder: Path, stage: SampleStage, folders: Folders, classes: list[int], processes: Processes
+) -> None:
     """Draws the trajectories of the first sample of some classes, and their picture."""
     from condgen.report import draw_trajectories
 
     places = [stage.labels.index(label) for label in classes if label in stage.labels]
-    followed = TrajectoryStage(
-        methods={"samples": stage.method},
-        labels=tuple(stage.labels[place] for place in places),
-        seeds=tuple(stage.seed + place for place in places),
-    )
-    folder = out / TRAJECTORIES_FOLDER
+    seeds = tuple(stage.seed + place for place in places)
+    labels = tuple(stage.labels[place] for place in places)
+    followed = TrajectoryStage(methods={"samples": stage.method}, labels=labels, seeds=seeds)
     follow(Trajectories("trajectories", folder, followed, folders).run(processes), processes)
-    return draw_trajectories(folder) if processes.is_main else None
+    if processes.is_main:
+        say(f"trajectories: {draw_trajectories(folder)}")
 
 
-def _shard(text: str | None) -> dict[str, int] | None:
+def _shard(text: str | None) -> dict[str, str] | None:
     if text is None:
         return None
-    found = re.fullmatch(r"(\d+)/(\d+)", text.strip())
-    if found is None:
+    number, slash, of = text.partition("/")
+    if not slash:
         raise UserError(f"--shard is I/N, such as 1/8 for the first of eight parts, which {text!r} is not")
-    return {"number": int(found[1]), "of": int(found[2])}
+    return {"number": number, "of": of}
 
 
 def _place(out: Path, shard: Shard | None) -> Path:
     """The folder of the samples, or of a shard of them. A folder holds one or the other."""
-    if shard is None:
-        if shards_within(out):
-            raise UserError(f"{out} holds samples that were drawn in shards: add --shard, or choose another --out")
-        return out
-    if (out / STAGE_FILE).exists():
+    if shard is None and shards_within(out):
+        raise UserError(f"{out} holds samples that were drawn in shards: add --shard, or choose another --out")
+    if shard is not None and (out / STAGE_FILE).exists():
         raise UserError(f"{out} holds samples that were drawn without --shard: leave it out, or choose another --out")
-    return shard_folder(out, shard)
+    return out if shard is None else shard_folder(out, shard)

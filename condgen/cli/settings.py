@@ -1,27 +1,26 @@
 """`condgen settings`."""
 
-import inspect
 import json
 import re
-import types
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
-from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin
+from typing import Annotated, Any, NamedTuple
 
 import typer
 from pydantic import BaseModel
-from pydantic.fields import FieldInfo
 
 from condgen.cli.terminal import say
 from condgen.errors import UserError
 
-__all__ = ["Row", "alternatives", "attributes", "bounds", "settings", "type_text", "walk"]
+__all__ = ["Row", "settings", "walk"]
 
 _STAGES = {"classifier": "classifiers.NAME", "generator": "generators.NAME"}  # as --set of a single stage has them
-_TYPES = {bool: "true | false", int: "integer", float: "number", str: "text"}
-_BOUNDS = {"gt": ">", "ge": ">=", "lt": "<", "le": "<="}
+_TYPES = {"boolean": "true | false", "string": "text", "object": "names with values"}
+_BOUNDS = {"exclusiveMinimum": ">", "minimum": ">=", "exclusiveMaximum": "<", "maximum": "<="}
 _TAGS = ("kind", "loss")
-_ATTRIBUTE = re.compile(r"^ {4}(\w+): (.*(?:\n {8}.*)*)", re.MULTILINE)
+_ATTRIBUTE = re.compile(r"^ {4}(\w+): (.*(?:\n {8}.*)*)", re.MULTILINE)  # in the documentation of a class
+
+_Schema = Mapping[str, Any]
 
 
 class Row(NamedTuple):
@@ -46,7 +45,7 @@ def settings(
     """
     from condgen.recipes import Recipe
 
-    rows = list(walk(Recipe, seen={} if key is None else None))
+    rows = list(walk(Recipe, once=key is None))
     if key is not None:
         first, dot, rest = key.partition(".")
         wanted = (_STAGES.get(first, first) + dot + rest).split(".")
@@ -67,95 +66,73 @@ def _is_within(key: list[str], wanted: list[str]) -> bool:
     return len(key) >= len(wanted) and all(k in (w, "NAME") for k, w in zip(key, wanted, strict=False))
 
 
-def walk(
-    model: type[BaseModel], prefix: str = "", variant: str = "", seen: dict[type[BaseModel], str] | None = None
-) -> Iterator[Row]:
-    """The settings of a class and of all settings classes within it.
+def walk(model: type[BaseModel], *, once: bool = False) -> Iterator[Row]:
+    """The settings of a class and of all settings classes within it, from its JSON schema.
 
     Args:
         model: the class.
-        prefix: of the keys.
-        variant: of its group.
-        seen: where each class stood first, to list its settings there alone; None lists them everywhere.
+        once: list the settings of each class at its first place alone.
     """
-    documented = attributes(model)
-    for name, field in model.model_fields.items():
+    schema = model.model_json_schema()
+    yield from _walk(schema, schema.get("$defs", {}), "", "", {} if once else None)
+
+
+def _walk(
+    group: _Schema, groups: Mapping[str, _Schema], prefix: str, variant: str, seen: dict[str, str] | None
+) -> Iterator[Row]:
+    documented = {name: " ".join(text.split()) for name, text in _ATTRIBUTE.findall(group.get("description", ""))}
+    for name, field in group.get("properties", {}).items():
         if name in _TAGS:
             continue
-        key, models = prefix + name, alternatives(field.annotation)
-        tags = [_tag(each) for each in models]
-        kind = type_text(field.annotation) if not models else " | ".join(filter(None, tags)) or "group"
-        meaning = field.description or documented.get(name, "")
-        if seen is not None and models and all(each in seen for each in models):
-            yield Row(key, variant, kind, _default(field), f"{meaning} (as {seen[models[0]]})".strip())
-            continue
-        yield Row(key, variant, kind + bounds(field), _default(field), meaning)
-        for each, tag in zip(models, tags, strict=True):
+        key, within = prefix + name, list(_groups_in(field))
+        default = "required" if name in group.get("required", ()) else _text(field.get("default", {}))
+        meaning = field.get("description") or documented.get(name, "")
+        places = [seen[each] for each in within if each in seen] if seen is not None else []
+        if places and len(places) == len(within):
+            within, meaning = [], f"{meaning} (as {places[0]})".strip()
+        yield Row(key, variant, _type(field, groups), default, meaning)
+        for each in within:
             if seen is not None:
                 seen[each] = key
-            inner = f"{key}.NAME." if get_origin(field.annotation) is dict else f"{key}."
-            yield from walk(each, inner, tag, seen)
+            inner = f"{key}." if "type" not in field else f"{key}.NAME."
+            yield from _walk(groups[each], groups, inner, _tag(groups[each]) if len(within) > 1 else "", seen)
 
 
-def alternatives(annotation: object) -> list[type[BaseModel]]:
-    """The settings classes that an annotation may hold, through unions and values of dictionaries."""
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return [annotation]
-    arguments = get_args(annotation)
-    if get_origin(annotation) is Annotated:
-        arguments = arguments[:1]
-    elif get_origin(annotation) is dict:
-        arguments = arguments[1:]
-    elif get_origin(annotation) is Literal:
-        return []
-    return [model for argument in arguments for model in alternatives(argument)]
+def _parts(field: _Schema) -> list[_Schema]:
+    return [*field.get("anyOf", ()), *field.get("oneOf", ()), *field.get("patternProperties", {}).values()]
 
 
-def type_text(annotation: object) -> str:
-    """A type in words."""
-    arguments = get_args(annotation)
-    if annotation is type(None):
-        return "null"
-    if get_origin(annotation) is Annotated:
-        return type_text(arguments[0])
-    if get_origin(annotation) is Literal:
-        return " | ".join(map(str, arguments))
-    if isinstance(annotation, types.UnionType) or get_origin(annotation) is Union:
-        return " | ".join(map(type_text, arguments))
-    if get_origin(annotation) is tuple:
-        return f"[{', '.join('...' if part is ... else type_text(part) for part in arguments)}]"
-    if get_origin(annotation) is dict:
-        return "names with values"
-    return _TYPES.get(annotation, "text") if isinstance(annotation, type) else "value"
+def _groups_in(field: _Schema) -> Iterator[str]:
+    """The settings classes that a field may hold, through unions and values of dictionaries."""
+    if "$ref" in field:
+        yield field["$ref"].rpartition("/")[2]
+    for part in _parts(field):
+        yield from _groups_in(part)
 
 
-def attributes(model: type[BaseModel]) -> dict[str, str]:
-    """The meanings of fields that stand under `Attributes:` in the class's documentation."""
-    _, _, section = (inspect.getdoc(model) or "").partition("Attributes:\n")
-    return {name: " ".join(text.split()) for name, text in _ATTRIBUTE.findall(section)}
-
-
-def bounds(field: FieldInfo) -> str:
-    """The limits of a number, such as ` > 0`."""
-    found = [
-        (sign, getattr(limit, name))
-        for limit in field.metadata
-        for name, sign in _BOUNDS.items()
-        if hasattr(limit, name)
-    ]
-    return "".join(f" {sign} {limit:,}" for sign, limit in found)
-
-
-def _default(field: FieldInfo) -> str:
-    if field.is_required():
-        return "required"
-    value: Any = field.get_default(call_default_factory=True)
-    if isinstance(value, BaseModel):
-        return _tag(type(value))
-    return json.dumps(value).strip('"')
-
-
-def _tag(model: type[BaseModel]) -> str:
+def _tag(group: _Schema) -> str:
     """The kind of a settings class, where it is one of several."""
-    tags = [get_args(model.model_fields[tag].annotation) for tag in _TAGS if tag in model.model_fields]
-    return str(tags[0][0]) if tags else ""
+    tags = [group["properties"][tag] for tag in _TAGS if tag in group.get("properties", {})]
+    return " | ".join(tags[0].get("enum") or [str(tags[0]["const"])]) if tags else "group"
+
+
+def _type(field: _Schema, groups: Mapping[str, _Schema]) -> str:
+    """A type and its bounds as text."""
+    if "$ref" in field:
+        return _tag(groups[field["$ref"].rpartition("/")[2]])
+    if parts := _parts(field):
+        return " | ".join(_type(part, groups) for part in parts)
+    if "enum" in field or "const" in field:
+        return " | ".join(map(str, field.get("enum", [field.get("const")])))
+    if field.get("type") == "array":
+        parts = field.get("prefixItems", [])
+        items = [_type(part, groups) for part in parts] if parts else [_type(field["items"], groups), "..."]
+        return f"[{', '.join(items)}]"
+    bounds = [f" {sign} {field[name]:,}" for name, sign in _BOUNDS.items() if name in field]
+    kind = str(field.get("type", "value"))
+    return "".join([_TYPES.get(kind, kind), *bounds])
+
+
+def _text(default: Any) -> str:  # noqa: ANN401 - plain JSON
+    tags = [str(default[tag]) for tag in _TAGS if tag in default] if isinstance(default, dict) else []
+    return tags[0] if tags else json.dumps(default).strip('"')

@@ -1,15 +1,13 @@
 """The console of all commands."""
 
 from collections.abc import Iterable
-from pathlib import Path
-from typing import Any
 
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
 
 from condgen.errors import shown
 
-__all__ = ["Stopped", "console", "save_json", "say"]
+__all__ = ["Stopped", "console", "say"]
 
 
 class _Quoting(Console):
@@ -34,12 +32,3 @@ class Stopped(Exception):
 def say(text: str) -> None:
     """Prints plain text, without markup or wrapping."""
     console.print(text, markup=False, soft_wrap=True)
-
-
-def save_json(path: Path | None, summary: dict[str, Any]) -> None:
-    """Writes a result, if a file is named."""
-    if path is not None:
-        from condgen.runs import write_json
-
-        write_json(path, summary)
-        say(f"rows: {path}")

@@ -80,10 +80,7 @@ def train_classifier(
     if classifier is None:
         raise UserError(f"{recipe} describes no classifier: add one under classifiers, or leave --recipe out")
     if chosen is not None or loss not in by_loss:
-        objective = chosen or classifier_loss({"loss": loss}, "--loss")
-        classifier = classifier.model_copy(update={"objective": objective})
-    if prior is not None:
-        base = base.model_copy(update={"schedule": prior.schedule})
+        classifier = classifier.model_copy(update={"objective": chosen or classifier_loss({"loss": loss}, "--loss")})
     if backbone is not None:
         given["classifier.network"] = f"{{kind: timm, name: {backbone}}}"
     stage = build_stage(ClassifierStage, classifier, base, given, overrides)

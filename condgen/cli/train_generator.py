@@ -8,24 +8,23 @@ import typer
 from condgen.cli.evaluate import by_folder_name
 from condgen.cli.options import (
     Data,
+    Guide,
     Overrides,
     RecipeFile,
     Size,
     Trust,
     from_settings,
-    guide_folder,
     model_option,
     named_guide,
 )
 from condgen.cli.previews import show_generators
 from condgen.cli.training import base_recipe, build_stage, read_prior, train, training_keys
 from condgen.errors import UserError
+from condgen.losses import MatchingLoss
 from condgen.recipes import GENERATOR_PRESETS, GeneratorPreset, GeneratorRecipe, GeneratorStage, Recipe, taught
 from condgen.runs import Folders
 
 __all__ = ["train_generator"]
-
-_LOSS = "generator.objective.loss"
 
 
 @from_settings(GeneratorStage, training_keys("generator"), defaults=False)
@@ -45,10 +44,7 @@ def train_generator(
         Path | None, model_option("A frozen score model for sid and dmd, from whose weights the generator starts.")
     ] = None,
     classifier: Annotated[Path | None, model_option("A classifier that guides the teacher.")] = None,
-    guide: Annotated[
-        str | None,
-        typer.Option(metavar="unlabelled|DIR", help="Guides the teacher instead, as in condgen sample."),
-    ] = None,
+    guide: Guide = None,
     scale: Annotated[
         str | None, typer.Option(metavar="NUMBER|calibrated", help="Guidance scale of the teacher; default: 1.")
     ] = None,
@@ -75,46 +71,36 @@ def train_generator(
     Other settings: --set generator.likelihood.weight=0.01, --set generator.augment.probability=0.3,
     --set generator.preview_every=100; condgen settings generator lists all.
     """
-    if any(text.partition("=")[0].strip() == _LOSS for text in overrides or ()):
-        raise UserError(f"{_LOSS} is what --loss chooses: say --loss sid, dmd or smm instead of --set")
     if preset is not None and loss not in (None, "smm"):
         raise UserError(f"--preset {preset} is of --loss smm: leave one of the two out")
-    wanted = loss or ("smm" if preset is not None else "sid")
-    if teacher is not None and wanted == "smm":
-        raise UserError("score mismatching has no teacher: leave --teacher out, or choose --loss sid or dmd")
+    name: str = loss or ("smm" if preset is not None else "sid")
     if teacher is None and (classifier, guide, scale) != (None, None, None):
         raise UserError("--classifier, --guide and --scale guide a teacher: name one with --teacher DIR")
     prior = read_prior(teacher) if teacher is not None else None
     base, loaded = base_recipe(recipe, size, data, overrides, prior)
-    generator = _generator_of(base, wanted, teacher, recipe)
-    guide_place = guide_folder(guide)
-    if prior is not None:
-        guidance: dict[str, Any] = {
+    generator = _generator_of(base, name, teacher, recipe)
+    guide_name, guides = named_guide(guide)
+    if teacher is not None:
+        if not isinstance(generator.objective, MatchingLoss):
+            raise UserError(f"the loss {name} has no teacher: leave --teacher out, or choose --loss sid or dmd")
+        guided: dict[str, Any] = {
             "score": None,
+            "guide": guide_name,
             "classifier": classifier.resolve().name if classifier is not None else None,
-            "guide": named_guide(guide, guide_place),
         }
         is_guided = classifier is not None or guide is not None
         if scale is not None or not is_guided:
-            guidance["scale"] = scale or 1
-        generator = taught(generator, guidance if is_guided else guidance | {"interval": None})
-        base = base.model_copy(update={"schedule": prior.schedule})
+            guided["scale"] = scale or 1
+        generator = taught(generator, guided | ({} if is_guided else {"interval": None}))
     if likelihood is not None:
         given["generator.likelihood.classifier"] = likelihood.resolve().name
     if preset is not None:
         given = dict(text.split("=", 1) for text in GENERATOR_PRESETS[preset]) | given
     stage = build_stage(GeneratorStage, generator, base, given, overrides)
-    if stage.generator.objective.loss != wanted:
-        raise UserError(f"--set makes the loss {stage.generator.objective.loss}: say --loss instead")
-    if teacher is None and stage.generator.teacher is not None:
-        raise UserError("--set generator.teacher needs the folders of its models: name them with --teacher DIR")
-    place = out or Path(f"runs/generator-{wanted}")
-    folders = Folders(
-        teacher,
-        {str(named_guide(guide, guide_place)): guide_place} if guide_place is not None else {},
-        by_folder_name(list(dict.fromkeys(path for path in (classifier, likelihood) if path is not None))),
-    )
-    train(f"generator {wanted}", place, stage, loaded, folders)
+    name = stage.generator.objective.loss
+    place = out or Path(f"runs/generator-{name}")
+    classifiers = by_folder_name(list(dict.fromkeys(path for path in (classifier, likelihood) if path is not None)))
+    train(f"generator {name}", place, stage, loaded, Folders(teacher, guides, classifiers))
     show_generators(place)
 
 
@@ -122,11 +108,7 @@ def _generator_of(base: Recipe, loss: str, teacher: Path | None, recipe: Path | 
     """The generator of a recipe that has this loss, with a teacher if one is given."""
     same_loss = [each for each in base.generators.values() if each.objective.loss == loss]
     if not same_loss:
-        others = ", ".join(sorted({each.objective.loss for each in base.generators.values()}))
-        raise UserError(
-            f"{recipe} describes no generator with --loss {loss}{f', but {others}' if others else ''}: choose one of "
-            "these, or add one under generators"
-        )
+        raise UserError(f"{recipe} describes no generator with --loss {loss}: choose another, or add one to generators")
     found = min(same_loss, key=lambda each: (each.teacher is None) != (teacher is None))
     if found.teacher is not None and teacher is None:
         raise UserError(

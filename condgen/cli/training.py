@@ -8,7 +8,7 @@ from pydantic import BaseModel
 
 from condgen.cli.options import overridden
 from condgen.cli.previews import follow_previews
-from condgen.cli.progress import follow
+from condgen.cli.progress import work_in
 from condgen.cli.terminal import say
 from condgen.data import AnyData, LabelledSet, load, parse_data
 from condgen.errors import UserError
@@ -24,14 +24,12 @@ from condgen.recipes import (
     default_recipe,
     load_recipe,
 )
-from condgen.runs import Folders, Train, lock, read_settings
+from condgen.runs import Folders, Train, read_settings
 from condgen.runs.layout import RECIPE_FILE, SNAPSHOTS
 from condgen.settings import parse
 from condgen.training import Processes
 
 __all__ = ["base_recipe", "build_stage", "read_prior", "train", "training_keys"]
-
-_SHARED = ("data", "schedule", "seed")  # by the stages of every kind of model
 
 StageType = TypeVar("StageType", ScoreStage, ClassifierStage, GeneratorStage)
 
@@ -55,24 +53,25 @@ def base_recipe(
         size: of that recipe.
         data: the name of a data set or a folder; by default that of the prior, or digits.
         overrides: all of --set, of which those of the data are applied.
-        prior: the score model that a model builds on.
+        prior: the score model that a model builds on, whose schedule is taken over.
     """
     of_data = [text for text in overrides or () if text.startswith("data.")]
     if size is not None and recipe is None:
         raise UserError("--size belongs to a recipe: name it with --recipe, or leave --size out")
-    if recipe is not None and data is not None:
-        raise UserError("--data and --recipe exclude each other: the recipe names its data")
     if recipe is not None:
-        found = load_recipe(recipe, of_data, size)
-        return found, _load(found.data)
-    if data is None and prior is not None and prior.data is None:
-        raise UserError("the score model was imported without data: name them with --data")
-    chosen = parse_data(data) if data is not None else prior.data if prior is not None else None
-    chosen = chosen or parse_data("digits")
-    tree = apply_overrides({"data": chosen.model_dump(mode="json")}, of_data)
-    settings = parse(type(chosen), tree["data"], "data")
-    loaded = _load(settings)
-    return default_recipe(settings, loaded), loaded
+        if data is not None:
+            raise UserError("--data and --recipe exclude each other: the recipe names its data")
+        base = load_recipe(recipe, of_data, size)
+        loaded = _load(base.data)
+    else:
+        if data is None and prior is not None and prior.data is None:
+            raise UserError("the score model was imported without data: name them with --data")
+        chosen = prior.data if data is None and prior is not None and prior.data else parse_data(data or "digits")
+        tree = apply_overrides({"data": chosen.model_dump(mode="json")}, of_data)
+        settings = parse(type(chosen), tree["data"], "data")
+        loaded = _load(settings)
+        base = default_recipe(settings, loaded)
+    return base if prior is None else base.model_copy(update={"schedule": prior.schedule}), loaded
 
 
 def _load(settings: AnyData) -> LabelledSet:
@@ -87,7 +86,7 @@ def build_stage(
     model: type[StageType], part: BaseModel, base: Recipe, given: dict[str, Any], overrides: list[str] | None
 ) -> StageType:
     """The stage of one model of a recipe, with options and --set applied."""
-    name = _part(model)
+    name = next(name for name in model.model_fields if name not in ("data", "schedule", "seed"))
     tree = {"data": base.data, "schedule": base.schedule, name: part}
     plain = {key: settings.model_dump(mode="json") for key, settings in tree.items()} | {"seed": base.seed}
     return parse(model, overridden(plain, given, overrides), f"train-{name}")
@@ -101,13 +100,11 @@ def read_prior(folder: Path) -> ScoreStage | ImportStage:
     """
     if folder.resolve().parent.name == SNAPSHOTS:
         folder = folder.resolve().parent.parent
-    if not any((folder / file).is_file() for file in (RECIPE_FILE, CONFIG_FILE)):
-        raise UserError(f"{folder} holds no score model: name the folder that condgen train-score has written")
-    settings = read_settings(folder)
+    settings = read_settings(folder) if any((folder / file).is_file() for file in (RECIPE_FILE, CONFIG_FILE)) else {}
     if "imported" in settings:
         return parse(ImportStage, settings, f"the settings in {folder}")
     if "score" not in settings:
-        raise UserError(f"{folder} holds no score model, but something else: check which folder goes with which option")
+        raise UserError(f"{folder} holds no score model: name the folder that condgen train-score has written")
     return parse(ScoreStage, settings, f"the settings in {folder}")
 
 
@@ -115,15 +112,7 @@ def train(name: str, out: Path, stage: TrainStage, data: LabelledSet, folders: F
     """Trains a model in its folder, with a bar."""
     held_out = load(stage.data, "test") if not isinstance(stage, ScoreStage) else None
     processes = Processes()
-    with lock(out, processes):
-        stage_of_run = Train(name, out, stage, data.to(processes.device), folders or Folders(), held_out)
-        worked = follow(follow_previews(stage_of_run.run(processes)), processes)
-        if not processes.is_main:
-            raise typer.Exit
-        if worked == 0:
-            say(f"nothing left to do: {out} is finished")
+    work = Train(name, out, stage, data.to(processes.device), folders or Folders(), held_out).run(processes)
+    if not work_in(out, follow_previews(work), processes):
+        raise typer.Exit
     say(f"model: {out}")
-
-
-def _part(model: type[BaseModel]) -> str:
-    return next(name for name in model.model_fields if name not in _SHARED)

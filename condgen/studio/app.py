@@ -3,9 +3,6 @@
 Routes: the page and its static files; `/offer.json`, the choices; `/draw`, which answers a request with lines of JSON
 (its place in the queue, its progress, the samples); `/samples.zip`, the same samples with their manifest. Nothing is
 written to disk.
-
-Gradio (6.31) would install 52 packages where Starlette and uvicorn are 7, caps Pillow's version, sends telemetry by
-default, and has no widget for trajectories or for requests that are superseded.
 """
 
 import asyncio
@@ -14,17 +11,16 @@ import json
 import logging
 import threading
 import time
-from collections import OrderedDict
 from collections.abc import AsyncGenerator, AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
+from contextvars import copy_context
+from functools import lru_cache, partial
 from importlib.resources import files
-from typing import Any
+from typing import Any, cast
 
 import torch
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from starlette.applications import Starlette
-from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Mount, Route
@@ -33,16 +29,17 @@ from starlette.types import ASGIApp
 
 from condgen import __version__
 from condgen.errors import UserError
-from condgen.recipes import content_key
-from condgen.studio.ask import Ask, Limits, parse_ask, stage_of
-from condgen.studio.catalogue import describe_offer
+from condgen.runs.models import Load, load_anew
+from condgen.score import ScoreModel
+from condgen.studio.ask import EVALUATIONS, Ask, most_samples, parse_ask, stage_of
 from condgen.studio.draw import Drawn, draw_ask
 from condgen.studio.guard import Guard
-from condgen.studio.models import ModelCache, Offer, file_stamp
+from condgen.studio.offer import Offer, describe_offer
 
 __all__ = ["Studio", "build_app"]
 
 _REMEMBERED = 16  # drawings
+_MODELS = 8  # in memory
 _POLL = 0.1  # seconds between two looks at a drawing's progress
 
 _log = logging.getLogger(__name__)
@@ -67,14 +64,12 @@ class _Job:
 
     def tell(self, done: int, expected: int | None) -> None:
         """Notes the progress; raises where the drawing has to end."""
-        now = time.monotonic()
-        self._started = self._started or now
+        self._started = self._started or time.monotonic()
         if self.stopped.is_set():
             raise _StoppedError
-        if now - self._started > self._seconds:
-            of = f" of {expected:,}" if expected else ""
+        if time.monotonic() - self._started > self._seconds:
             raise UserError(
-                f"stopped after {self._seconds:g} seconds, at evaluation {done:,}{of}: ask for fewer samples or "
+                f"stopped after {self._seconds:g} seconds, at evaluation {done:,}: ask for fewer samples or "
                 "evaluations, or start the studio with more --seconds"
             )
         self.progress = {"done": done, "expected": expected}
@@ -85,18 +80,22 @@ class Studio:
 
     Args:
         offer: of a run folder.
-        limits: of a request.
         device: where to draw.
+        seconds: the longest that one drawing may take.
     """
 
-    def __init__(self, offer: Offer, limits: Limits, device: torch.device) -> None:
-        self.offer, self.limits, self.device = offer, limits, device
-        self._models = ModelCache()
-        self.about = describe_offer(offer, limits, self._models, device)
-        self._drawn: OrderedDict[str, Drawn] = OrderedDict()
+    def __init__(self, offer: Offer, device: torch.device, seconds: float = 60.0) -> None:
+        self.offer, self.device, self.seconds = offer, device, seconds
+        self.load = cast(Load, lru_cache(_MODELS)(load_anew))
+        places = [offer.folders.score(name) for name in offer.labels]
+        limits = {"samples": most_samples(offer.shape), "evaluations": EVALUATIONS}
+        score = self.load(ScoreModel, places[0], device) if places else None
+        self.about = {**describe_offer(offer, score), "limits": limits}
+        self.drawn: dict[str, Drawn] = {}
         self.queue: list[_Job] = []
         threads = torch.get_num_threads()  # a setting of each thread
         self._pool = ThreadPoolExecutor(1, "studio", initializer=torch.set_num_threads, initargs=(threads,))
+        self._context = copy_context()  # in which imports may be trusted
 
     def close(self) -> None:
         """Stops the drawing under way and everything in the queue."""
@@ -104,28 +103,16 @@ class Studio:
             job.stopped.set()
         self._pool.shutdown(cancel_futures=True)
 
-    def forget(self) -> None:
-        """Drops the remembered drawings."""
-        self._drawn.clear()
-
-    def check(self, ask: Ask) -> None:
-        """Raises UserError where a request cannot be drawn, HTTPException where the queue is full."""
-        stage_of(ask, self.offer, self.limits)
-        if len(self.queue) > self.limits.waiting:
-            problem = "too many requests are waiting: try again in a few seconds"
-            raise HTTPException(503, problem, headers={"Retry-After": "3"})
-
     async def draw(self, request: Request, ask: Ask) -> AsyncGenerator[dict[str, Any], None]:
         """Messages on a request, the last with `drawn` or `error`; none after the client has gone."""
-        key = self._key(ask)  # before it is drawn: a model that changes meanwhile may be the old or the new one
-        if key in self._drawn:
-            self._drawn.move_to_end(key)
-            yield {"drawn": self._drawn[key], "kept": True}
+        key = ask.model_dump_json()
+        if key in self.drawn:
+            yield {"drawn": self.drawn[key], "kept": True}
             return
-        job = _Job(self.limits.seconds)
+        job = _Job(self.seconds)
         self.queue.append(job)
-        work = partial(draw_ask, ask, self.offer, self.limits, self._models, self.device, job.tell)
-        drawing = asyncio.wrap_future(self._pool.submit(work))
+        work = partial(draw_ask, ask, self.offer, self.load, self.device, job.tell)
+        drawing = asyncio.wrap_future(self._pool.submit(self._context.run, work))
         last: object = None
         try:
             while not drawing.done():
@@ -145,27 +132,22 @@ class Studio:
 
     def _result(self, key: str, drawing: asyncio.Future[Drawn]) -> dict[str, Any]:
         try:
-            drawn = drawing.result()
+            drawn = self.drawn[key] = drawing.result()
         except UserError as error:
             return {"error": str(error)}
         except Exception as error:
             _log.error("a drawing failed", exc_info=error)
             return {"error": f"unexpected {type(error).__name__}: {error}"}
-        self._drawn[key] = drawn
-        if len(self._drawn) > _REMEMBERED:
-            self._drawn.popitem(last=False)
+        if len(self.drawn) > _REMEMBERED:
+            self.drawn.pop(next(iter(self.drawn)))  # the oldest
         return {"drawn": drawn}
 
-    def _key(self, ask: Ask) -> str:
-        return content_key(ask, *(str(file_stamp(file)) for file in self.offer.folders.files(ask.method)))
 
-
-def build_app(studio: Studio, names: set[str] | None = None, token: str | None = None) -> ASGIApp:
+def build_app(studio: Studio, token: str | None = None) -> ASGIApp:
     """The guarded application.
 
     Args:
         studio: what it serves.
-        names: host names of this machine besides localhost.
         token: which a request must carry; None asks for none.
     """
     templates = Environment(loader=PackageLoader("condgen.studio", "."), autoescape=True, undefined=StrictUndefined)
@@ -179,27 +161,16 @@ def build_app(studio: Studio, names: set[str] | None = None, token: str | None =
         Route("/draw", partial(_draw, studio), methods=["POST"]),
         Route("/samples.zip", partial(_download, studio)),
     ]
-    return Guard(
-        Starlette(routes=routes, exception_handlers={HTTPException: _problem, UserError: _problem}), names or (), token
-    )
+    return Guard(Starlette(routes=routes, exception_handlers={UserError: _problem}), token)
 
 
 async def _problem(_: Request, error: Exception) -> Response:
-    if isinstance(error, HTTPException):
-        return JSONResponse({"error": error.detail}, status_code=error.status_code, headers=error.headers)
-    return JSONResponse({"error": " ".join(str(error).split())}, status_code=422)
+    return JSONResponse({"error": str(error)}, status_code=422)
 
 
 async def _draw(studio: Studio, request: Request) -> Response:
-    if request.headers.get("content-type", "").partition(";")[0].strip() != "application/json":
-        raise HTTPException(415, "the request is not JSON: send it as application/json")
-    body = b""
-    async for part in request.stream():
-        body += part
-        if len(body) > studio.limits.body:
-            raise HTTPException(413, f"the request is larger than {studio.limits.body:,} bytes")
-    ask = parse_ask(body)
-    studio.check(ask)
+    ask = parse_ask(await request.body())
+    stage_of(ask, studio.offer)  # is refused before it is queued
     return StreamingResponse(_lines(studio.draw(request, ask)), media_type="application/x-ndjson")
 
 
@@ -212,24 +183,11 @@ async def _lines(messages: AsyncGenerator[dict[str, Any], None]) -> AsyncIterato
 
 
 async def _download(studio: Studio, request: Request) -> Response:
-    text = request.query_params.get("ask", "")
-    if len(text) > studio.limits.body:
-        raise HTTPException(413, f"the request is larger than {studio.limits.body:,} bytes")
-    ask = parse_ask(text)
-    studio.check(ask)
+    ask = parse_ask(request.query_params.get("ask", ""))
     message: dict[str, Any] = {}
     async for message in studio.draw(request, ask):  # noqa: B007 - the last one counts
         pass
-    if "error" in message:
-        raise UserError(message["error"])
     if "drawn" not in message:
-        return Response(status_code=499)  # the client has gone
-    headers = {"Content-Disposition": f'attachment; filename="{_file_name(ask)}"'}
-    return Response(await asyncio.to_thread(message["drawn"].to_zip), media_type="application/zip", headers=headers)
-
-
-def _file_name(ask: Ask) -> str:
-    """Of digits and plain words alone, whatever the names of classes and models."""
-    which = "all" if ask.label is None else str(ask.label)
-    how = "one-step" if ask.method.generator is not None else ask.method.sampler.replace("+", "p")
-    return f"samples-class-{which}-seed-{ask.seed}-{how}.zip"
+        raise UserError(message.get("error", "stopped"))
+    headers = {"Content-Disposition": f'attachment; filename="samples-seed-{ask.seed}.zip"'}
+    return Response(message["drawn"].to_zip(), media_type="application/zip", headers=headers)

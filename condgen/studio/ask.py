@@ -1,12 +1,11 @@
-"""What a page may ask for, checked before any work, and the command line that asks for the same."""
+"""What the page may ask for, checked before any work, and the command line that draws the same."""
 
 import json
 import math
 import shlex
 from collections.abc import Sequence
-from typing import Any, NamedTuple
 
-from pydantic import Field, ValidationInfo, field_validator
+from pydantic import Field, field_validator
 
 from condgen.data import class_index
 from condgen.errors import UserError
@@ -14,26 +13,14 @@ from condgen.files import parse_json
 from condgen.recipes import Method, SampleStage, labels_spread
 from condgen.samplers import SAMPLERS, options_of
 from condgen.settings import Settings, parse
-from condgen.studio.models import Offer
+from condgen.studio.offer import Offer
 
-__all__ = ["Ask", "Limits", "command_line", "parse_ask", "stage_of"]
+__all__ = ["EVALUATIONS", "SAMPLES", "Ask", "command_line", "most_samples", "parse_ask", "stage_of"]
 
+SAMPLES = 250  # in one batch of `condgen sample`, so that pictures are the same bit for bit
+EVALUATIONS = 2000  # of a sampler on a time grid, a sample
+_NUMBERS = 2**24  # of all samples together: 250 pictures of 3 x 149 x 149
 _LARGEST_OPTION = 10_000  # of those that count something: steps, points, repeats
-
-
-class Limits(NamedTuple):
-    """What one request may cost."""
-
-    samples: int = 250  # in one batch of `condgen sample`, so that pictures are the same bit for bit
-    evaluations: int = 2000  # of a sampler on a time grid, per sample
-    numbers: int = 2**24  # of all samples together: 250 pictures of 3 x 149 x 149
-    seconds: float = 60.0  # of drawing
-    waiting: int = 32  # requests in line, beside the one being drawn
-    body: int = 16_384  # bytes of a request
-
-    def most(self, shape: Sequence[int]) -> int:
-        """Samples of this shape that one request may ask for."""
-        return max(1, min(self.samples, self.numbers // max(1, math.prod(shape))))
 
 
 class Ask(Settings):
@@ -46,18 +33,16 @@ class Ask(Settings):
 
     @field_validator("method")
     @classmethod
-    def _options_bounded(cls, method: Method, _: ValidationInfo) -> Method:
+    def _is_bounded(cls, method: Method) -> Method:
         if method.sampler not in SAMPLERS:
             raise ValueError("a request names a built-in sampler: nothing is imported for it")
-        for name, value in method.options.items():
-            if isinstance(value, str) and len(value) > 40:
-                raise ValueError(f"option {name} is too long")
-        # As the sampler will have them: 1e9, and even "1000000000", is a whole number there.
         options = parse(options_of(method.sampler), method.options, f"sampler {method.sampler}")
-        for name in type(options).model_fields:
-            value = getattr(options, name)
+        for name, value in options:
             if isinstance(value, int) and value > _LARGEST_OPTION:
                 raise ValueError(f"option {name} is at most {_LARGEST_OPTION:,} here (it is {value:,})")
+        for name in ("steps", "nfe"):
+            if (getattr(method, name) or 0) > EVALUATIONS:
+                raise ValueError(f"{name}: at most {EVALUATIONS:,} here")
         return method
 
 
@@ -71,47 +56,40 @@ def parse_ask(text: bytes | str) -> Ask:
         tree = parse_json(text)
     except ValueError as error:
         raise UserError('the request is not JSON: send an object such as {"label": 3}') from error
-    if not isinstance(tree, dict):
-        raise UserError('the request is not a JSON object: send one such as {"label": 3}')
     return parse(Ask, tree, "request")
 
 
-def stage_of(ask: Ask, offer: Offer, limits: Limits) -> SampleStage:
-    """The settings of the sampling stage that draws it.
+def most_samples(shape: Sequence[int]) -> int:
+    """Samples of this shape that one request may ask for."""
+    return max(1, min(SAMPLES, _NUMBERS // math.prod(shape)))
 
-    Where a method does not choose a class, labels are as `condgen sample --n` spreads them: its samples do not depend
-    on them.
+
+def stage_of(ask: Ask, offer: Offer) -> SampleStage:
+    """The settings of the sampling stage that draws what is asked for.
+
+    Where a method does not choose a class, labels are as `condgen sample --n` spreads them.
 
     Raises:
         UserError: for a class, a model or a size that is not offered.
     """
-    if ask.label is not None and ask.label >= len(offer.names):
-        raise UserError(f"request: label: there is no class {ask.label}: labels go from 0 to {len(offer.names) - 1}")
+    classes = range(len(offer.names))
+    if ask.label is not None and ask.label not in classes:
+        raise UserError(f"request: label: there is no class {ask.label}: labels go from 0 to {len(classes) - 1}")
     offer.folders.files(ask.method)
-    chosen = [ask.label] if ask.label is not None else list(range(len(offer.names)))
+    chosen = [ask.label] if ask.label is not None else classes
+    total, spread = ask.per_class * len(chosen), chosen
     if not offer.knows_labels(ask.method):
-        total, spread = ask.per_class, list(range(len(offer.names)))
-    else:
-        total, spread = ask.per_class * len(chosen), chosen
-    most = limits.most(offer.shape)
-    if total > most:  # before any list of so many is made
-        each = most // len(chosen)
-        hint = f"at most {each} of each of {len(chosen)} classes" if each else "choose a class"
-        if len(chosen) == 1 or total == ask.per_class:
-            hint = f"at most {most}"
-        raise UserError(f"request: per_class: {total:,} samples are too many at once: {hint}")
+        total, spread = ask.per_class, classes
+    most = most_samples(offer.shape)
+    if total > most:
+        raise UserError(f"request: per_class: {total:,} samples are too many at once: at most {most}")
     labels = labels_spread(total, spread)
-    for what in ("steps", "nfe"):
-        if (getattr(ask.method, what) or 0) > limits.evaluations:
-            raise UserError(f"request: method.{what}: at most {limits.evaluations:,} here")
-    labels = labels_spread(total, spread)  # after it is known how many: a request may name any number
     return parse(SampleStage, {"method": ask.method, "labels": labels, "seed": ask.seed}, "request")
 
 
 def command_line(ask: Ask, offer: Offer) -> str:
     """The `condgen sample` that draws the same pictures."""
-    method, folders = ask.method, offer.folders
-    words: list[str] = ["condgen", "sample"]
+    method, folders, words = ask.method, offer.folders, ["condgen", "sample"]
     if method.generator is not None:
         words += ["--generator", str(folders.generator(method.generator))]
     else:
@@ -123,34 +101,21 @@ def command_line(ask: Ask, offer: Offer) -> str:
     if not offer.knows_labels(method):
         words += ["--n", str(ask.per_class)]
     else:
-        if ask.label is not None:
-            words += _class_words(offer.names, ask.label)
+        words += ["--class", _class_word(offer.names, ask.label)] if ask.label is not None else []
         words += ["--per-class", str(ask.per_class)]
     words += ["--seed", str(ask.seed)]
-    if method.generator is None:
-        words += _how(method)
-    if method.precision != "float32":
-        words += ["--set", f"method.precision={method.precision}"]
+    for key in ("sampler", "steps", "nfe", "scale", "interval", "options", "grid", "precision"):
+        value = getattr(method, key)
+        if value != Method.model_fields[key].get_default(call_default_factory=True):
+            text = value if isinstance(value, str) else json.dumps(value)
+            words += (
+                [f"--{key}", text] if key in ("sampler", "steps", "nfe", "scale") else ["--set", f"method.{key}={text}"]
+            )
     return shlex.join([*words, "--out", "runs/samples"])
 
 
-def _how(method: Method) -> list[str]:
-    words = ["--sampler", method.sampler]
-    for name, value in method.options.items():
-        words += ["--option", f"{name}={json.dumps(value)}"]
-    given: list[tuple[str, Any]] = [("--steps", method.steps), ("--nfe", method.nfe)]
-    if method.grid is not None:
-        given.append(("--set", f"method.grid={method.grid}"))
-    if method.classifier is not None or method.guide is not None:
-        given.append(("--scale", f"{method.scale:g}" if isinstance(method.scale, float) else method.scale))
-    words += [word for flag, value in given if value is not None for word in (flag, str(value))]
-    if method.interval is not None:
-        words += ["--interval", *(repr(level) for level in method.interval)]
-    return words
-
-
-def _class_words(names: Sequence[str], label: int) -> list[str]:
+def _class_word(names: Sequence[str], label: int) -> str:
     """A class by its name where that is clear, or else by its number."""
     name = names[label]
-    plain = "," not in name and name.strip() == name and name != "all" and class_index(names, name) == label
-    return [f"--class={name}"] if plain and name.startswith("-") else ["--class", name if plain else str(label)]
+    plain = "," not in name and name.strip() == name and name != "all" and not name.startswith("-")
+    return name if plain and class_index(names, name) == label else str(label)

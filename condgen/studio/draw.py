@@ -6,13 +6,12 @@ pictures, bit for bit, and the same lines of a manifest.
 
 import base64
 import contextlib
-import functools
 import io
 import json
 import math
 import time
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,30 +22,32 @@ from torch import Tensor
 
 from condgen.data import to_uint8
 from condgen.errors import UserError
-from condgen.generator import Generator
 from condgen.runs.layout import MANIFEST
-from condgen.runs.models import load_anew
+from condgen.runs.models import Load, load_anew
 from condgen.runs.sample import Source, describe, open_light
 from condgen.runs.sample_folder import encode_samples
 from condgen.runs.unusable_samples import find_unusable, tell_unusable
-from condgen.samplers import Finished, Sampler, TrajectoryPoint, evaluations_on, unit_variance
-from condgen.studio.ask import Ask, Limits, command_line, stage_of
-from condgen.studio.models import ModelCache, Offer
-from condgen.studio.watch import FRAMES, Watch, interruptible
+from condgen.samplers import Finished, Recorder, Sampler, TrajectoryPoint, evaluations_on, thin_out, unit_variance
+from condgen.schedules import Schedule
+from condgen.studio.ask import EVALUATIONS, Ask, command_line, stage_of
+from condgen.studio.offer import Offer
 
-__all__ = ["Drawn", "Tell", "draw_ask"]
+__all__ = ["FRAMES", "Drawn", "Tell", "draw_ask"]
+
+FRAMES = 10  # of a trajectory, at most
+_PIXELS = 2**20  # numbers of all frames that the page is sent
 
 Tell = Callable[[int, int | None], None]  # evaluations so far, and how many there will be where that is known
 
 
 @dataclass(frozen=True)
 class Drawn:
-    """Samples, and all that a page shows of them.
+    """Samples, and all that the page shows of them.
 
     Attributes:
         rows: of the manifest.
         pictures: PNG files, or None for points.
-        facts: what the page is told beside the samples, as plain JSON.
+        facts: costs, trajectories and the command, as plain JSON.
     """
 
     rows: Sequence[dict[str, Any]]
@@ -57,9 +58,8 @@ class Drawn:
         """Everything as plain JSON."""
         samples = []
         for row, picture in zip(self.rows, self.pictures, strict=True):
-            sample: dict[str, Any] = {"class": row["class"], "name": row["name"], "seed": row["seed"]}
-            sample |= {"x": row["x"]} if picture is None else {"png": base64.b64encode(picture).decode()}
-            samples.append(sample)
+            sample = {"class": row["class"], "name": row["name"], "seed": row["seed"]}
+            samples.append(sample | ({"x": row["x"]} if picture is None else {"png": _text(picture)}))
         return {"samples": samples, **self.facts}
 
     def to_zip(self) -> bytes:
@@ -73,49 +73,30 @@ class Drawn:
             archive.writestr(zipfile.ZipInfo(MANIFEST), lines, zipfile.ZIP_DEFLATED)
         return content.getvalue()
 
-    @functools.cached_property
-    def size(self) -> int:
-        """Bytes, nearly."""
-        return 1000 * len(self.rows) + sum(map(len, filter(None, self.pictures))) + len(json.dumps(self.facts))
 
-
-def draw_ask(
-    ask: Ask, offer: Offer, limits: Limits, cache: ModelCache, device: torch.device, tell: Tell = lambda *_: None
-) -> Drawn:
+def draw_ask(ask: Ask, offer: Offer, load: Load, device: torch.device, tell: Tell = lambda *_: None) -> Drawn:
     """Draws what is asked for.
 
     Args:
         ask: the request.
         offer: what there is.
-        limits: what it may cost.
-        cache: the models that were used before.
+        load: keeps the models that were used before.
         device: where to draw.
-        tell: called before every evaluation, and ten times a second within one; may raise to stop.
+        tell: called before every evaluation of a denoiser is used; may raise to stop.
 
     Raises:
         UserError: where it cannot be drawn as asked.
     """
-    stage = stage_of(ask, offer, limits)
+    stage = stage_of(ask, offer)
     # In bfloat16 a network is changed in place, so that one is not kept.
-    source = open_light(stage, offer.folders, device, cache if ask.method.precision == "float32" else load_anew)
-    expected = _expected(source, limits)
-    n = len(stage.labels)
-    watch = None
-    if source.many is not None:
-        watch = Watch(source.many, stage.labels, source.shape, lambda done: tell(done, expected))
-    finished: list[Finished] = []
-    module = source.model if isinstance(source.model, Generator) else source.model.denoiser
-
-    def look() -> None:
-        tell(0 if watch is None else watch.asked, expected)
-
-    following = contextlib.nullcontext() if watch is None else watch.on()
-    with source.counted() as evaluations, following, interruptible(module, look):
+    source = open_light(stage, offer.folders, device, load if ask.method.precision == "float32" else load_anew)
+    n, finished = len(stage.labels), list[Finished]()
+    with source.counted() as evaluations, _recorded(source, n, tell) as recorder:
         started = time.perf_counter()
         for found in source.draw(stage.labels, [stage.seed + place for place in stage.places], n):
             finished += found
-            if watch is not None:
-                watch.leave([sample.number for sample in found])
+            if recorder is not None:
+                recorder.leave([sample.number for sample in found])
         finished.sort(key=lambda sample: sample.number)
         x = torch.stack([sample.x for sample in finished]).cpu()
         seconds = time.perf_counter() - started
@@ -134,36 +115,59 @@ def draw_ask(
             "network": round(evaluations.of(asked) / n, 1),
             "seconds": round(seconds, 4),
         },
-        "trajectory": None if watch is None else _trajectory(watch, offer),
+        "trajectory": None if recorder is None else _trajectory(recorder, offer),
         "command": command_line(ask, offer),
     }
     return Drawn([row for row, _ in encoded], [picture for _, picture in encoded], facts)
 
 
-def _expected(source: Source, limits: Limits) -> int | None:
+@contextlib.contextmanager
+def _recorded(source: Source, n: int, tell: Tell) -> Iterator[Recorder | None]:
+    """Records, within the block, as many trajectories as the page is sent, and tells the progress; none of one step."""
+    if source.many is None:
+        yield None
+        return
+    denoiser, expected, asked = source.many.denoiser, _expected(source), 0
+
+    def count(*_: object) -> None:
+        nonlocal asked
+        tell(asked, expected)
+        asked += 1
+
+    most = max(1, _PIXELS // (2 * FRAMES * math.prod(source.shape)))
+    recorder = Recorder(source.many.schedule, n, range(0, n, math.ceil(n / most)), FRAMES)
+    handle = denoiser.register_forward_hook(count)
+    try:
+        with recorder.on(denoiser):
+            yield recorder
+    finally:
+        handle.remove()
+
+
+def _expected(source: Source) -> int | None:
     """Evaluations that every sample will take; None where its sampler finds out on the way."""
     if not isinstance(source.model, Sampler) or source.grid is None:
-        return 1 if isinstance(source.model, Generator) else None
+        return None
     expected = evaluations_on(source.model, source.grid)
-    if expected > limits.evaluations:
+    if expected > EVALUATIONS:
         raise UserError(
-            f"request: method: these settings make {expected:,} evaluations a sample, more than "
-            f"{limits.evaluations:,}: ask for fewer"
+            f"request: method: these settings make {expected:,} evaluations a sample, more than {EVALUATIONS:,}: ask "
+            "for fewer"
         )
     return expected
 
 
-def _trajectory(watch: Watch, offer: Offer) -> dict[str, Any]:
-    """Ways of samples for the page: images as one sheet, a line a sample with noised and denoised in turn."""
-    paths = {number: watch.path(number) for number in watch.followed}
+def _trajectory(recorder: Recorder, offer: Offer) -> dict[str, Any]:
+    """Trajectories for the page; of images a sheet, a line a sample, with the noised and the denoised in turn."""
+    paths = [thin_out(points, FRAMES) for points in recorder.points.values()]
     shared: dict[str, Any] = {
-        "samples": list(paths),
-        "noise": [[float(f"{frame.noise:.4g}") for frame in path] for path in paths.values()],
+        "samples": list(recorder.points),
+        "noise": [[float(f"{frame.noise:.4g}") for frame in path] for path in paths],
     }
     if offer.is_images:
-        return shared | {"sheet": base64.b64encode(_sheet(list(paths.values()), watch, offer.shape)).decode()}
-    shared["x_t"] = [[_rounded(frame.x_t) for frame in path] for path in paths.values()]
-    shared["denoised"] = [[_rounded(frame.denoised) for frame in path] for path in paths.values()]
+        return shared | {"sheet": _text(_sheet(paths, recorder.schedule, offer.shape))}
+    shared["x_t"] = [[_rounded(frame.x_t) for frame in path] for path in paths]
+    shared["denoised"] = [[_rounded(frame.denoised) for frame in path] for path in paths]
     return shared
 
 
@@ -172,16 +176,13 @@ def _rounded(point: Tensor) -> list[float | None]:
     return [float(f"{value:.4g}") if math.isfinite(value) else None for value in point.tolist()]
 
 
-def _sheet(paths: Sequence[Sequence[TrajectoryPoint]], watch: Watch, shape: Sequence[int]) -> bytes:
+def _sheet(paths: Sequence[Sequence[TrajectoryPoint]], schedule: Schedule, shape: Sequence[int]) -> bytes:
     channels, height, width = shape
     sheet = torch.zeros(len(paths), height, 2 * FRAMES, width, channels, dtype=torch.uint8)
     for line, path in enumerate(paths):
         for column, frame in enumerate(path):
-            for place, picture in (
-                (2 * column, unit_variance(frame, watch.schedule)),
-                (2 * column + 1, frame.denoised),
-            ):
-                sheet[line, :, place] = _pixels(picture)
+            sheet[line, :, 2 * column] = _pixels(unit_variance(frame, schedule))
+            sheet[line, :, 2 * column + 1] = _pixels(frame.denoised)
     pixels = sheet.reshape(len(paths) * height, 2 * FRAMES * width, channels).numpy()
     content = io.BytesIO()
     Image.fromarray(np.squeeze(pixels, 2) if channels == 1 else pixels).save(content, format="PNG")
@@ -190,4 +191,8 @@ def _sheet(paths: Sequence[Sequence[TrajectoryPoint]], watch: Watch, shape: Sequ
 
 def _pixels(picture: Tensor) -> Tensor:
     """(H, W, C) bytes of a picture that may not be finite on its way."""
-    return to_uint8(torch.nan_to_num(picture).clamp(-1, 1)).permute(1, 2, 0)
+    return to_uint8(torch.nan_to_num(picture.cpu()).clamp(-1, 1)).permute(1, 2, 0)
+
+
+def _text(content: bytes) -> str:
+    return base64.b64encode(content).decode()

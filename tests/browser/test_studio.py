@@ -22,14 +22,13 @@ HOSTILE = "<script>document.title = 'broken'</script>"
 def serve(digits_of_few_steps):
     """A function that serves the run, or the same with other names of classes, and gives its address."""
     from condgen.studio.app import Studio, build_app
-    from condgen.studio.ask import Limits
-    from condgen.studio.models import read_offer
+    from condgen.studio.offer import read_offer
 
     running = []
 
     def call(**changes):
         offer = dataclasses.replace(read_offer(digits_of_few_steps), **changes)
-        studio = Studio(offer, Limits(), torch.device("cpu"))
+        studio = Studio(offer, torch.device("cpu"))
         listener = socket.create_server(("127.0.0.1", 0))
         how = {"log_level": "critical", "ws": "none", "lifespan": "off", "timeout_graceful_shutdown": 0}
         server = uvicorn.Server(uvicorn.Config(build_app(studio), **how))

@@ -1,14 +1,11 @@
 """The list of commands, their help, and one line for every mistake."""
 
-import signal
 import subprocess
 import sys
-import time
 
 import pytest
 
 from condgen.cli.app import VERBS
-from condgen.runs import read_rows
 from tests.cli.conftest import bad, call, good
 
 
@@ -50,19 +47,6 @@ def test_an_unexpected_error_is_one_line(monkeypatch, tmp_path):
     monkeypatch.setattr("condgen.data.labelled.LabelledSet.__init__", None, raising=False)
     code, _, err = call("train-score", "--out", tmp_path)
     assert (code, err.count("\n"), "CONDGEN_DEBUG" in err) == (1, 1, True)
-
-
-def test_a_polite_kill_stops_between_steps_with_the_state_saved(recipe, tmp_path):
-    command = [sys.executable, "-m", "condgen", "run", recipe, "--out", tmp_path / "run"]
-    command += ["--set", "score.training.steps=1000000", "--set", "score.training.log_every=5"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    while not read_rows(tmp_path / "run" / "score" / "log.jsonl") and process.poll() is None:
-        time.sleep(0.05)
-    process.send_signal(signal.SIGTERM)
-    out, err = process.communicate(timeout=120)
-    assert (process.returncode, err) == (128 + signal.SIGTERM, "")
-    assert "the same command resumes from here" in out
-    assert (tmp_path / "run" / "score" / "state" / "state.safetensors").exists()
 
 
 def test_a_missing_recipe_and_a_full_folder(recipe, tmp_path):

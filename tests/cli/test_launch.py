@@ -11,14 +11,12 @@ import time
 from pathlib import Path
 
 import pytest
-import typer
 
-from condgen.cli import launch
 from condgen.data import load, parse_data
-from condgen.errors import UserError
 from condgen.recipes import ScoreStage
 from condgen.runs import Train, read_json, read_rows
 from condgen.training import Processes
+from tests.cli.conftest import bad
 
 NETWORK = {"kind": "mlp", "width": 16, "depth": 1, "embedding": 8}
 QUIET = os.environ | {"PYTHONWARNINGS": "ignore", "OMP_NUM_THREADS": "1"}
@@ -221,20 +219,10 @@ def launched(monkeypatch):
     monkeypatch.setattr(os, "_exit", sys.exit)
 
 
-def test_short_commands_are_done_by_the_first_process(launched, monkeypatch, condgen):
-    code, out, _ = condgen("samplers")
-    assert code == 0
-    assert "unipc" in out
-    assert "RANK" not in os.environ  # nothing below waits for others
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    monkeypatch.setenv("RANK", "1")
-    monkeypatch.setenv("LOCAL_RANK", "1")
-    with pytest.raises(typer.Exit):
-        launch.join(joins=False)
+def test_the_work_of_one_process_is_refused(launched):
+    assert "is the work of one process: leave the launcher out" in bad("samplers")
 
 
-def test_half_a_launcher_is_an_error(monkeypatch):
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    monkeypatch.delenv("RANK", raising=False)
-    with pytest.raises(UserError, match="RANK is not set"):
-        launch.join(joins=True)
+def test_half_a_launcher_is_an_error(launched, monkeypatch):
+    monkeypatch.delenv("RANK")
+    assert "RANK is not set" in bad("sample")

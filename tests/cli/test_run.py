@@ -1,9 +1,7 @@
 """`condgen run`: what it leaves, what it reuses, sizes and dry runs."""
 
-import json
 import shutil
 
-import pytest
 import yaml
 
 from condgen.runs import read_json, read_rows
@@ -58,16 +56,13 @@ def test_a_size_has_a_folder_of_its_own(recipe, tmp_path, monkeypatch):
 
 
 def test_a_dry_run_shows_every_stage_and_leaves_nothing(recipe, tmp_path):
-    place, file = tmp_path / "runs", tmp_path / "rows.json"
+    place = tmp_path / "runs"
     few = ("--set", "classifiers={}", "--set", "scores={}", "--set", "generators={}", "--set", "calibrate=null")
     few += ("--set", "sample.methods={unguided: {}}", "--set", "diagnose=null", "--set", "evaluate=false")
-    out = good("run", recipe, *few, "--out", place, "--dry-run", "--json", file)
+    out = good("run", recipe, *few, "--out", place, "--dry-run")
     assert not place.exists()
-    found = json.loads(file.read_text())
-    assert {"score", "sample unguided"} <= {stage["stage"] for stage in found["stages"]}
-    assert found["seconds"] == pytest.approx(sum(stage["seconds"] for stage in found["stages"]))
-    assert "sample unguided" in out
-    assert "--json goes with --dry-run or --seeds" in bad("run", recipe, "--out", place, "--json", file)
+    for word in ("score", "sample unguided", "to do", "in all"):
+        assert word in out
 
 
 def test_reports_of_one_run_and_of_several(digits, tmp_path):

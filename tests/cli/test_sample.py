@@ -39,7 +39,7 @@ def test_classes_by_name_and_number(digits, tmp_path):
         (("--sampler", "dpm++2m", "--nfe", 8), 8),
         (("--sampler", "ddim", "--option", "eta=0.5", "--steps", 5, "--set", "method.grid=uniform"), 5),
         (("--sampler", "adaptive-multistep", "--option", "relative=0.5"), None),
-        (("--scale", 2, "--interval", 0.1, 10, "--steps", 3), 3),
+        (("--scale", 2, "--interval", "0.1,10", "--steps", 3), 3),
     ],
 )
 def test_settings_of_a_method(words, evaluations, digits, tmp_path):
@@ -74,13 +74,13 @@ def test_labelled_models_guide_themselves(guide, evaluations, digits, tmp_path):
 )
 def test_shards_hold_the_pictures_of_one_process(words, digits, tmp_path):
     option, name, *more = words
-    command = ("sample", option, digits / name, *more, "--n", 13, "--seed", 40, "--batch", 1)  # of one: bit for bit
+    command = ("sample", option, digits / name, *more, "--n", 7, "--seed", 40, "--batch", 1)  # of one: bit for bit
     good(*command, "--out", tmp_path / "whole")
     parts, together = {}, {}
     for number in (3, 1, 2):
         good(*command, "--shard", f"{number}/3", "--out", tmp_path / "parts")
         found, described = pictures(tmp_path / "parts" / f"shard-{number}-of-3")
-        assert 4 <= len(found) <= 5
+        assert 2 <= len(found) <= 3
         assert not parts.keys() & found.keys()
         parts, together = parts | found, together | described
     assert (parts, together) == pictures(tmp_path / "whole")
@@ -192,7 +192,7 @@ def test_mistakes(digits, tmp_path):
         (("--score", score, "--steps", "20", "--nfe", "20"), "leave one of the two out"),
         (("--score", score, "--sampler", "heun", "--nfe", "2"), "2 evaluations are too few"),
         (("--generator", score, "--sampler", "heun"), "one step"),
-        (("--score", score, "--classifier", ce, "--interval", "5", "1"), "from low to high"),
+        (("--score", score, "--classifier", ce, "--interval", "5,1"), "from low to high"),
         (("--score", score, "--seed", "5000000000"), "seed"),
         (("--score", score, "--n", "9", "--per-class", "2"), "leave one of the two out"),
         (("--score", score, "--shard", "3"), "--shard is I/N, such as 1/8"),

@@ -1,24 +1,29 @@
 """`condgen settings`: every setting of the schema, by its key."""
 
+from typing import get_args
+
 import pytest
 from pydantic import BaseModel
 
-from condgen.cli.settings import alternatives, walk
+from condgen.cli.settings import walk
 from condgen.recipes import Recipe
 from tests.cli.conftest import bad, good
 
 
+def models_in(annotation):
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return {annotation}
+    return set().union(*(models_in(part) for part in get_args(annotation)))
+
+
 def test_every_field_of_the_schema_is_listed_once():
-    fields, waiting = set(), [Recipe]
-    models = set()
+    models, waiting = set(), {Recipe}
     while waiting:
-        model = waiting.pop()
-        if model not in models:
-            models.add(model)
-            fields |= {(model, name) for name in model.model_fields if name not in ("kind", "loss")}
-            waiting += [m for field in model.model_fields.values() for m in alternatives(field.annotation)]
-    rows = list(walk(Recipe, seen={}))
-    assert all(issubclass(model, BaseModel) for model in models)
+        models |= waiting
+        inner = [models_in(field.annotation) for model in waiting for field in model.model_fields.values()]
+        waiting = set().union(*inner) - models
+    fields = {(model, name) for model in models for name in model.model_fields if name not in ("kind", "loss")}
+    rows = list(walk(Recipe, once=True))
     assert len(rows) >= len(fields)
     assert {name for _, name in fields} == {row.key.rpartition(".")[2] for row in rows}
 

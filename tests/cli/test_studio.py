@@ -12,13 +12,6 @@ import urllib.request
 import pytest
 
 
-def test_an_address_that_others_reach_must_be_meant(condgen, tmp_path):
-    for host in ("0.0.0.0", "192.168.1.5", "example.org"):
-        code, _, error = condgen("studio", tmp_path, "--host", host)
-        assert code == 2
-        assert "--allow-remote" in error
-
-
 def test_a_folder_that_is_no_run(condgen, tmp_path):
     pytest.importorskip("uvicorn", reason="the studio is missing: pip install 'condgen[studio]'")
     for folder, words in ((tmp_path, "holds no trained"), (tmp_path / "nowhere", "does not exist")):
@@ -51,10 +44,10 @@ def test_a_port_in_use_is_told(condgen, digits_of_few_steps):
         port = taken.getsockname()[1]
         code, _, error = condgen("studio", digits_of_few_steps, "--port", port, "--no-open")
     assert code == 2
-    assert f"port {port} is in use" in error
+    assert f"port {port}: Address already in use" in error
 
 
-def test_it_listens_at_the_next_free_port_answers_and_ends_at_ctrl_c(digits_of_few_steps):
+def test_it_listens_at_a_free_port_answers_and_ends_at_ctrl_c(digits_of_few_steps):
     pytest.importorskip("uvicorn", reason="the studio is missing: pip install 'condgen[studio]'")
     command = [sys.executable, "-m", "condgen", "studio", str(digits_of_few_steps), "--no-open"]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
@@ -68,7 +61,7 @@ def test_it_listens_at_the_next_free_port_answers_and_ends_at_ctrl_c(digits_of_f
             for line in process.stdout:
                 if found := re.search(r"http://127\.0\.0\.1:(\d+)/", line):
                     break
-            assert 7860 < int(found[1]) < 7880
+            assert int(found[1]) != 7860
             with urllib.request.urlopen(f"{found[0]}offer.json", timeout=10) as answer:
                 assert b"snapshot-3" in answer.read()
             body = b'{"method": {"sampler": "annealed-langevin", "nfe": 1990}, "per_class": 200}'

@@ -6,8 +6,6 @@ import concurrent.futures
 import dataclasses
 import io
 import json
-import os
-import shutil
 import threading
 import time
 import zipfile
@@ -15,8 +13,6 @@ import zipfile
 import pytest
 
 pytest.importorskip("starlette", reason="the studio is missing: pip install 'condgen[studio]'")
-
-from condgen.studio.models import read_offer
 
 ONE_STEP = {"generator": "sid"}
 SLOW = {"sampler": "annealed-langevin", "nfe": 1990}
@@ -77,7 +73,7 @@ def test_the_download_holds_what_is_shown(client):
                 pictures = [base64.b64encode(archive.read(row["file"])).decode() for row in rows]
             assert pictures == [sample["png"] for sample in shown]
             assert [(row["class"], row["seed"]) for row in rows] == [(3, seed) for seed in range(9, 13)]
-            client.studio.forget()
+            client.studio.drawn.clear()
 
 
 def test_what_was_drawn_before_comes_at_once(client):
@@ -87,64 +83,36 @@ def test_what_was_drawn_before_comes_at_once(client):
     assert second == first | {"kept": True}
 
 
-def test_what_was_drawn_by_an_earlier_model_does_not_come_again(make_client, digits_of_few_steps, tmp_path):
-    run = tmp_path / "run"
-    shutil.copytree(digits_of_few_steps, run)
-    client = make_client(read_offer(run))
-    asks = [
-        {"label": 3, "method": ONE_STEP},
-        {"label": 3, "method": {"classifier": "ce", "scale": "calibrated", "nfe": 4}},
-    ]
-    for ask in asks:
-        draw(client, **ask)
-    for ask, changed in zip(
-        asks, ("generator-sid/model.safetensors", "classifier-ce/calibration/calibration.json"), strict=True
-    ):
-        assert "kept" in draw(client, **ask)
-        os.utime(run / changed, ns=(1, 1))
-        assert "kept" not in draw(client, **ask)
-
-
 @pytest.mark.parametrize(
-    ("body", "status", "words"),
+    ("body", "words"),
     [
-        (b"{", 422, "not JSON"),
-        (b"[" * 10_000, 422, "not JSON"),
-        (b'{"label": 10}', 422, "label"),
-        (b'{"label": -1}', 422, "label"),
-        (b'{"per_class": 0}', 422, "per_class"),
-        (b'{"per_class": 100000}', 422, "per_class"),
-        (b'{"seed": -1}', 422, "seed"),
-        (b'{"seed": 4294967295, "per_class": 2}', 422, "seeds end"),
-        (b'{"seed": ' + b"9" * 5000 + b"}", 422, "JSON"),
-        (b'{"method": {"sampler": "nobody"}}', 422, "method.sampler"),
-        (b'{"method": {"classifier": "../../../etc/passwd"}}', 422, "there is no classifier"),
-        (b'{"method": {"generator": "../score"}}', 422, "there is no generator"),
-        (b'{"method": {"classifier": "ce", "scale": NaN}}', 422, "scale"),
-        (b'{"method": {"sampler": "restart", "options": {"points": 100000000000}}}', 422, "points"),
-        (b'{"method": {"sampler": "restart", "nfe": 100, "options": {"points": 1e9}}}', 422, "points is at most"),
-        (b'{"method": {"sampler": "adaptive-ode", "options": {"max_evaluations": 1e9}}}', 422, "max_evaluations is"),
-        (b'{"method": {"sampler": "restart", "options": {"points": Infinity}}}', 422, "points"),
-        (b'{"method": {"sampler": "ddim", "options": {"eta": 7}}}', 422, "eta"),
-        (b'{"method": {"nfe": 1000000}}', 422, "nfe"),
-        (b'{"x": "' + b"a" * 20_000 + b'"}', 413, "larger than"),
+        (b"{", "not JSON"),
+        (b"[" * 10_000, "not JSON"),
+        (b'{"label": 10}', "label"),
+        (b'{"label": -1}', "label"),
+        (b'{"per_class": 0}', "per_class"),
+        (b'{"per_class": 100000}', "per_class"),
+        (b'{"seed": -1}', "seed"),
+        (b'{"seed": 4294967295, "per_class": 2}', "seeds end"),
+        (b'{"seed": ' + b"9" * 5000 + b"}", "JSON"),
+        (b'{"method": {"sampler": "nobody"}}', "method.sampler"),
+        (b'{"method": {"classifier": "../../../etc/passwd"}}', "there is no classifier"),
+        (b'{"method": {"generator": "../score"}}', "there is no generator"),
+        (b'{"method": {"classifier": "ce", "scale": NaN}}', "scale"),
+        (b'{"method": {"sampler": "restart", "options": {"points": 100000000000}}}', "points"),
+        (b'{"method": {"sampler": "restart", "nfe": 100, "options": {"points": 1e9}}}', "points is at most"),
+        (b'{"method": {"sampler": "adaptive-ode", "options": {"max_evaluations": 1e9}}}', "max_evaluations is"),
+        (b'{"method": {"sampler": "restart", "options": {"points": Infinity}}}', "points"),
+        (b'{"method": {"sampler": "ddim", "options": {"eta": 7}}}', "eta"),
+        (b'{"method": {"nfe": 1000000}}', "nfe"),
     ],
 )
-def test_bad_requests_are_answered_in_a_line(client, body, status, words):
-    answer = client.post("/draw", content=body, headers={"content-type": "application/json"})
-    assert answer.status_code == status
+def test_bad_requests_are_answered_in_a_line(client, body, words):
+    answer = client.post("/draw", content=body)
+    assert answer.status_code == 422
     assert words in answer.json()["error"]
     assert "\n" not in answer.json()["error"]
-    if status == 422:
-        assert client.get("/samples.zip", params={"ask": body.decode()}).status_code == 422
-
-
-def test_other_ways_to_ask_wrongly(client):
-    assert client.post("/draw", content=b"{}", headers={"content-type": "text/plain"}).status_code == 415
-    assert client.get("/draw").status_code == 405
-    assert client.post("/").status_code == 405
-    assert client.get("/samples.zip").status_code == 422
-    assert client.get("/samples.zip", params={"ask": "x" * 20_000}).status_code == 413
+    assert client.get("/samples.zip", params={"ask": body.decode()}).status_code == 422
 
 
 @pytest.mark.parametrize(
@@ -152,11 +120,8 @@ def test_other_ways_to_ask_wrongly(client):
     [
         "/static/../app.py",
         "/static/%2e%2e/%2e%2e/etc/passwd",
-        "/static/..%5c..%5cetc",
         "/static/main.js%00.py",
-        "/app.py",
         "/page.html.j2",
-        "/score/model.safetensors",
     ],
 )
 def test_nothing_else_is_served(client, path):
@@ -194,10 +159,16 @@ def test_a_link_from_elsewhere_opens_the_page_and_no_more(client):
     assert client.get("/samples.zip", headers=elsewhere).status_code == 403
 
 
-def test_a_machine_may_be_addressed_by_names_that_are_its_own(make_client):
-    client = make_client(names={"desk.example"})
-    assert client.get("/", headers={"host": "desk.example:7860"}).status_code == 200
-    assert client.get("/", headers={"host": "attacker.example:7860"}).status_code == 403
+def test_from_elsewhere_a_token_is_asked_for(make_client):
+    client, there = make_client(token="secret"), {"host": "desk.example:7860"}
+    for query, headers in (("", {}), ("?token=wrong", {}), ("", {"authorization": "Bearer wrong"})):
+        assert client.get(f"/{query}", headers=there | headers).status_code == 401
+    assert client.get("/offer.json?token=secret", headers=there).status_code == 401  # only of the page itself
+    assert client.get("/offer.json", headers=there | {"authorization": "Bearer secret"}).status_code == 200
+    answer = client.get("/?token=secret&class=3", headers=there, follow_redirects=False)
+    assert (answer.status_code, answer.headers["location"]) == (303, "/?class=3")
+    cookie = answer.headers["set-cookie"].partition(";")[0]
+    assert client.get("/offer.json", headers=there | {"cookie": cookie}).status_code == 200
 
 
 def test_names_that_are_markup_stay_names(make_client, offer):
@@ -220,7 +191,7 @@ class Blocked:
     def __init__(self, monkeypatch, drawn):
         self.released, self.begun = threading.Event(), threading.Semaphore(0)
 
-        def draw_ask(ask, offer, limits, cache, device, tell):
+        def draw_ask(ask, offer, load, device, tell):
             self.begun.release()
             while not self.released.wait(0.02):
                 tell(0, None)
@@ -236,17 +207,14 @@ def wait_until(condition):
     assert condition()
 
 
-def test_a_full_queue_is_refused_with_retry_after(make_client, monkeypatch, drawn):
-    client = make_client(waiting=2)
+def test_a_request_is_told_its_place_in_the_queue(make_client, monkeypatch, drawn):
+    client = make_client()
     blocked = Blocked(monkeypatch, drawn("one-step", 3, n=1))
     with concurrent.futures.ThreadPoolExecutor(4) as pool:
         running = pool.submit(client.post, "/draw", json={"seed": 0, "method": ONE_STEP})
         assert blocked.begun.acquire(timeout=10)
         others = [pool.submit(client.post, "/draw", json={"seed": seed, "method": ONE_STEP}) for seed in (1, 2)]
         wait_until(lambda: len(client.studio.queue) == 3)
-        full = client.post("/draw", json={"seed": 3, "method": ONE_STEP})
-        assert (full.status_code, full.headers["retry-after"]) == (503, "3")
-        assert client.get("/samples.zip", params={"ask": json.dumps({"seed": 3})}).status_code == 503
         assert client.get("/offer.json").status_code == 200  # the loop goes on meanwhile
         blocked.released.set()
         lines = [lines_of(response.result(10)) for response in (running, *others)]
@@ -301,10 +269,10 @@ def test_an_unexpected_error_is_one_line_and_the_next_request_is_drawn(make_clie
 
 def test_many_requests_at_once_are_all_answered(make_client, drawn):
     client = make_client()
-    asks = [{"label": n % 10, "per_class": 2, "seed": n, "method": ONE_STEP} for n in range(40)]
+    asks = [{"label": n % 10, "per_class": 2, "seed": n, "method": ONE_STEP} for n in range(20)]
     expected = [drawn("one-step", ask["label"], n=2, seed=ask["seed"]).to_plain()["samples"] for ask in asks]
     with concurrent.futures.ThreadPoolExecutor(10) as pool:
         found = list(pool.map(lambda ask: draw(client, **ask)["drawn"]["samples"], asks))
     assert found == expected
     assert not client.studio.queue
-    assert len(client.studio._drawn) == 16  # the others are forgotten
+    assert len(client.studio.drawn) == 16  # the others are forgotten

@@ -227,37 +227,40 @@ export class Settings {
 
   #syncOptions() {
     const { method, sampler } = this;
-    this.options.hidden = !sampler.options.length;
+    const options = Object.entries(sampler.options);
+    this.options.hidden = !options.length;
     if (this.shown !== sampler.name) {
       this.shown = sampler.name;
-      this.options.replaceChildren(this.options.firstChild, ...sampler.options.map((option) => this.#option(option)));
+      const fields = options.map(([name, schema]) => this.#option(name, { ...schema.anyOf?.[0], ...schema }));
+      this.options.replaceChildren(this.options.firstChild, ...fields);
       this.options.open = sampler.adaptive && !matchMedia("(max-width: 60rem)").matches;
     }
-    for (const option of sampler.options) {
-      const control = this.options.querySelector(`#${CSS.escape(this.#id(`option-${option.name}`))}`);
-      const value = method.options[option.name] ?? option.default;
-      if (option.kind === "switch") control.checked = value;
+    for (const [name, { default: usual }] of options) {
+      const control = this.options.querySelector(`#${CSS.escape(this.#id(`option-${name}`))}`);
+      const value = method.options[name] ?? usual;
+      if (control.type === "checkbox") control.checked = value;
       else control.value = value ?? "";
     }
   }
 
-  #option({ name, kind, help, low, high, whole, choices, default: usual }) {
+  /** A control for an option, which its JSON schema describes. */
+  #option(name, { type, enum: choices, description, minimum, maximum, default: usual }) {
     let control;
-    if (kind === "choice") {
+    if (choices) {
       control = make("select");
       fill(control, [["", choices.map((choice) => [String(choice), String(choice)])]]);
-    } else if (kind === "switch") control = make("input", { type: "checkbox" });
-    else control = make("input", { type: "number", min: low ?? "", max: high ?? "", step: whole ? 1 : "any" });
+    } else if (type === "boolean") control = make("input", { type: "checkbox" });
+    else control = make("input", { type: "number", min: minimum ?? "", max: maximum ?? "", step: type === "integer" ? 1 : "any" });
     control.addEventListener("change", () => {
       const options = { ...this.method.options };
-      let value = kind === "switch" ? control.checked : control.value;
-      if (kind === "number") value = value === "" ? null : Number(value);
-      if (kind === "choice") value = choices.find((choice) => String(choice) === value);
+      let value = control.value === "" ? null : Number(control.value);
+      if (choices) value = choices.find((choice) => String(choice) === control.value);
+      if (type === "boolean") value = control.checked;
       if (value === usual || value === null) delete options[name];
       else options[name] = value;
       this.#set({ options });
     });
-    const field = this.#field(`option-${name}`, name, control, make("p", { class: "note", textContent: help }));
+    const field = this.#field(`option-${name}`, name, control, make("p", { class: "note", textContent: description ?? "" }));
     field.classList.add("option");
     return field;
   }

@@ -6,13 +6,13 @@ import pytest
 
 from condgen.errors import UserError
 from condgen.recipes import Method
-from condgen.studio.models import read_offer
+from condgen.studio.offer import read_offer
 
 
 def test_a_run_offers_its_models_and_its_methods(digits_of_few_steps, offer):
-    assert offer.score == digits_of_few_steps / "score"
-    assert set(offer.scores) == {"told", "snapshot-3"}
-    assert (set(offer.classifiers), set(offer.generators)) == ({"ce"}, {"sid"})
+    assert offer.folders.main == digits_of_few_steps / "score"
+    assert offer.labels == {"score": "none", "told": "embedding", "snapshot-3": "none"}
+    assert (set(offer.folders.classifiers), set(offer.folders.generators)) == ({"ce"}, {"sid"})
     assert list(offer.methods) == ["unguided", "ce", "calibrated", "own-steps", "one-step"]
     knows = {name: offer.knows_labels(method) for name, method in offer.methods.items()}
     assert knows == {name: name != "unguided" for name in offer.methods}
@@ -56,7 +56,7 @@ def test_folders_without_a_model_that_draws(digits_of_few_steps, tmp_path):
         (tmp_path / "nowhere", "does not exist"),
         (tmp_path, "holds no trained"),
         (digits_of_few_steps / "samples", "holds no trained"),
-        (digits_of_few_steps / "classifier-ce", "draws nothing by itself"),
+        (digits_of_few_steps / "classifier-ce", "could draw"),
     ]:
         with pytest.raises(UserError, match=words):
             read_offer(folder)

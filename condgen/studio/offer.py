@@ -1,0 +1,189 @@
+"""What a folder offers to draw: models, classes and methods, also as the plain JSON that the page is built from."""
+
+import inspect
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from condgen.checkpoint import MODEL_FILE, read_description
+from condgen.errors import UserError
+from condgen.files import blamed_on
+from condgen.recipes import Guidance, Method, Recipe, read_yaml
+from condgen.runs import Folders
+from condgen.runs.layout import RECIPE_FILE, SCORE, SNAPSHOTS, calibration_file, model_folders
+from condgen.samplers import FIXED, SAMPLERS, Sampler, build_sampler, evaluations_on, grid_for, options_of
+from condgen.score import ScoreModel
+from condgen.settings import parse
+
+__all__ = ["Offer", "describe_offer", "read_offer"]
+
+
+@dataclass(frozen=True)
+class Offer:
+    """What can be drawn from a folder.
+
+    Attributes:
+        name: what the page is called.
+        names: of the classes, by label.
+        shape: of one sample.
+        folders: of the models.
+        labels: how each score model learns of labels ("none", "embedding", "separate"), the main one's under "score".
+        methods: ready-made, by name.
+    """
+
+    name: str
+    names: tuple[str, ...]
+    shape: tuple[int, ...]
+    folders: Folders
+    labels: Mapping[str, str]
+    methods: Mapping[str, Method] = field(default_factory=dict)
+
+    @property
+    def is_images(self) -> bool:
+        """Whether samples are images rather than points."""
+        return len(self.shape) == 3
+
+    def knows_labels(self, method: Guidance) -> bool:
+        """Whether a method's samples are of the class that is asked for."""
+        is_generator = isinstance(method, Method) and method.generator is not None
+        return is_generator or method.classifier is not None or self.labels[method.score or SCORE] != "none"
+
+    def calibrated(self) -> list[str]:
+        """The classifiers whose scale has been calibrated."""
+        return [name for name, place in self.folders.classifiers.items() if calibration_file(place).is_file()]
+
+
+def read_offer(folder: Path) -> Offer:
+    """What a run folder, or the folder of a single score model or generator, offers.
+
+    Raises:
+        UserError: where there is no such folder, or it holds no model that draws.
+    """
+    if not folder.is_dir():
+        raise UserError(f"{folder} does not exist: name a folder that condgen run or condgen train-... has written")
+    kind = read_description(folder / MODEL_FILE).get("kind") if _has_model(folder) else None
+    if kind == "generator":
+        folders = Folders(generators={folder.resolve().name: folder})
+    elif kind == "score model":
+        folders = Folders(folder, _snapshots(folder))
+    else:
+        main = folder / SCORE if _has_model(folder / SCORE) else None
+        models = {kind: model_folders(folder, kind) for kind in ("score", "classifier", "generator")}
+        scores = models["score"] | _snapshots(folder / SCORE)
+        folders = Folders(main, scores, models["classifier"], models["generator"])
+    names = [*([SCORE] if folders.main is not None else []), *folders.scores]
+    about = {name: read_description(folders.score(name) / MODEL_FILE) for name in names}
+    first = next(iter([*map(folders.score, names), *folders.generators.values()]), None)
+    if first is None:
+        raise UserError(
+            f"{folder} holds no trained score model or generator, which could draw: name the folder of a run whose "
+            "training has finished (condgen run RECIPE), or of a single such model"
+        )
+    found = read_description(first / MODEL_FILE)
+    with blamed_on(first / MODEL_FILE):
+        classes, shape = tuple(map(str, found["names"])), tuple(map(int, found["shape"]))
+    labels = {name: str(each.get("labels", "none")) for name, each in about.items()}
+    offer = Offer(folder.resolve().name, classes, shape, folders, labels)
+    ready = {name: method for name, method in _methods_of_recipe(folder).items() if _has_models(offer, method)}
+    return replace(offer, methods=ready or _suggested(offer))
+
+
+def _has_model(folder: Path) -> bool:
+    return (folder / MODEL_FILE).is_file()
+
+
+def _snapshots(score: Path) -> dict[str, Path]:
+    """States of a score model along its training, which can guide it as weaker ones."""
+    places = sorted(filter(_has_model, (score / SNAPSHOTS).glob("*")), key=lambda place: place.name.zfill(12))
+    return {f"snapshot-{place.name}": place for place in places}
+
+
+def _methods_of_recipe(folder: Path) -> Mapping[str, Method]:
+    """The methods that a run was sampled with; none where its recipe is of another version."""
+    try:
+        recipe = parse(Recipe, read_yaml(folder / RECIPE_FILE), str(folder / RECIPE_FILE))
+    except UserError:
+        return {}
+    return recipe.sample.methods if recipe.sample is not None else {}
+
+
+def _has_models(offer: Offer, method: Method) -> bool:
+    try:
+        offer.folders.files(method)
+    except UserError:
+        return False
+    return method.scale != "calibrated" or method.classifier in offer.calibrated()
+
+
+def _suggested(offer: Offer) -> dict[str, Method]:
+    """Methods of a folder without a recipe."""
+    methods = {name: Method(generator=name) for name in offer.folders.generators}
+    if SCORE in offer.labels:
+        methods["score model"] = Method()
+        if offer.labels[SCORE] == "embedding":
+            methods["classifier-free"] = Method(guide="unlabelled", scale=2.0)
+        if offer.labels[SCORE] != "separate":
+            methods |= {name: Method(classifier=name) for name in offer.folders.classifiers}
+    return {name: Method(score=name) for name in offer.labels if name != SCORE} | methods
+
+
+def describe_offer(offer: Offer, score: ScoreModel | None) -> dict[str, Any]:
+    """All that the page needs to build its controls.
+
+    Args:
+        offer: of a folder.
+        score: one of its score models, whose schedule samplers are tried with.
+    """
+    return {
+        "name": offer.name,
+        "shape": offer.shape,
+        "images": offer.is_images,
+        "classes": offer.names,
+        "noise": (0.0, 0.0) if score is None else score.schedule.noise_range,
+        "blank": Method().model_dump(mode="json"),
+        "methods": [
+            {"name": name, "method": method.model_dump(mode="json"), "about": _in_words(method)}
+            for name, method in offer.methods.items()
+        ],
+        "scores": [
+            {"name": None if name == SCORE else name, "labels": labels, "guides": _guides(offer, name, labels)}
+            for name, labels in offer.labels.items()
+        ],
+        "calibrated": offer.calibrated(),
+        "generators": list(offer.folders.generators),
+        "samplers": [_describe_sampler(name, score) for name in SAMPLERS] if score is not None else [],
+    }
+
+
+def _in_words(method: Method) -> str:
+    if method.generator is not None:
+        return f"generator {method.generator}, in one step"
+    return f"{method.in_words()}; {method.sampler}"
+
+
+def _guides(offer: Offer, name: str, labels: str) -> list[dict[str, str]]:
+    """What may guide a score model, by the setting that says so."""
+    classifiers = offer.folders.classifiers if labels != "separate" else ()
+    others = [other for other in offer.labels if other != name]
+    return [{"kind": "classifier", "name": classifier} for classifier in classifiers] + [
+        {"kind": "guide", "name": guide} for guide in (["unlabelled"] if labels == "embedding" else []) + others
+    ]
+
+
+def _describe_sampler(name: str, score: ScoreModel) -> dict[str, Any]:
+    facts = {
+        "name": name,
+        "about": (inspect.getdoc(SAMPLERS[name]) or "").partition("\n\n")[0].replace("\n", " "),
+        "noise": SAMPLERS[name].info.noise,
+        "adaptive": name not in FIXED,
+        "options": options_of(name).model_json_schema().get("properties", {}),
+    }
+    try:
+        sampler = build_sampler(name, score)
+        if isinstance(sampler, Sampler):
+            facts["evaluations"] = evaluations_on(sampler, grid_for(sampler, None))
+            facts["least"] = evaluations_on(sampler, grid_for(sampler, sampler.least_points))
+    except UserError:  # its default options do not suit this schedule; others may
+        pass
+    return facts
