@@ -4,7 +4,6 @@ import functools
 import hashlib
 import pickle
 import re
-from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -29,7 +28,6 @@ FEATURES_HELP = (
     "classifier that condgen trained; or the safetensors file of a CIFAR ResNet."
 )
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet, which most networks are used to
-_CHUNK = 2**20
 _PIXELS = 2**21  # of a batch, as a network has it
 
 
@@ -48,11 +46,11 @@ def open_extractor(name: str, shape: tuple[int, ...], device: torch.device | str
         return pixels(shape)
     if len(shape) != 3:
         raise UserError(f"features {name!r} are of images, and the samples are points: leave --features out")
+    path = Path(name)
     if name == "inception":
         return _inception(device)
     if name.startswith("timm:"):
         return _timm(name.removeprefix("timm:"), device)
-    path = Path(name)
     if (path / MODEL_FILE).is_file():
         return _classifier(path, shape, device)
     if path.is_file():
@@ -61,11 +59,8 @@ def open_extractor(name: str, shape: tuple[int, ...], device: torch.device | str
 
 
 def _content(path: Path) -> str:
-    digest = hashlib.sha256()
     with path.open("rb") as file:
-        while chunk := file.read(_CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _batch(size: int) -> int:
@@ -97,15 +92,10 @@ def _inception(device: torch.device | str) -> Extractor:
     try:
         network = library.FeatureExtractorInceptionV3("inception-v3-compat", ["2048", "logits_unbiased"]).to(device)
     except OSError as error:  # urllib's errors are among these
-        raise UserError(
-            f"the weights of Inception-v3 could not be fetched ({error}): connect to a network once, or copy {path} "
-            "from a machine that has it"
-        ) from error
+        advice = f"connect to a network once, or copy {path} from a machine that has it"
+        raise UserError(f"the weights of Inception-v3 could not be fetched ({error}): {advice}") from error
     except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
-        reason = " ".join(str(error).split())[:120]
-        raise UserError(
-            f"{path} does not hold the weights of Inception-v3 ({reason}): delete it, it is fetched again"
-        ) from error
+        raise UserError(f"{path} does not hold the weights of Inception-v3: delete it, it is fetched again") from error
     finally:
         library.load_state_dict_from_url = fetch
 
@@ -114,9 +104,8 @@ def _inception(device: torch.device | str) -> Extractor:
         return Features(*network(to_uint8(_colour(x)).to(device)))
 
     key = f"inception-v3-compat {version('torch-fidelity')} {_content(path) if path.is_file() else ''}"
-    return Extractor(
-        "Inception-v3 (torch-fidelity)", function, key, inception=True, batch=_batch(network.INPUT_IMAGE_SIZE)
-    )
+    batch = _batch(network.INPUT_IMAGE_SIZE)
+    return Extractor("Inception-v3 (torch-fidelity)", function, key, inception=True, batch=batch)
 
 
 def _timm(name: str, device: torch.device | str) -> Extractor:
@@ -150,8 +139,7 @@ def _timm(name: str, device: torch.device | str) -> Extractor:
     tag = str(network.pretrained_cfg.get("tag"))
     # Heads of other networks project, or pass on what they get.
     classifies = network.num_classes > 0 and (bool(file) or re.search(r"in(1|12|21|22)k", tag) is not None)
-    identity = _content(Path(file)) if file else tag
-    key = f"timm {timm.__version__} {name} {identity}"
+    key = f"timm {timm.__version__} {name} {_content(Path(file)) if file else tag}"
     return Extractor(f"timm {name}", function, key, batch=_batch(max(size)))
 
 
@@ -164,16 +152,13 @@ def _cifar_resnet(path: Path, device: torch.device | str) -> Extractor:
     network = CifarResNet.from_tensors(tensors, str(path)).to(device)
     if network.conv1.in_channels != 3:
         raise UserError(f"{path} is for images of {network.conv1.in_channels} channels: features need one for 3")
-    return Extractor(path.stem, _of_classifier(network, device), _content(path))
 
-
-def _of_classifier(network: CifarResNet, device: torch.device | str) -> Callable[[Tensor], Features]:
     @torch.no_grad()
     def function(x: Tensor) -> Features:
         vectors = network.features(_normalise(_colour(x.to(device)), _MEAN, _STD))
         return Features(vectors, network.linear(vectors))
 
-    return function
+    return Extractor(path.stem, function, _content(path))
 
 
 def _classifier(folder: Path, shape: tuple[int, ...], device: torch.device | str) -> Extractor:
@@ -181,18 +166,15 @@ def _classifier(folder: Path, shape: tuple[int, ...], device: torch.device | str
     classifier = Classifier.load(folder, device)
     if classifier.config.shape != shape:
         raise UserError(f"{folder} was trained on samples of shape {classifier.config.shape}, and these have {shape}")
+    seen: list[Tensor] = []
     last = [module for module in classifier.net.modules() if isinstance(module, nn.Linear)][-1]
+    last.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].flatten(1)))
     t = torch.tensor(classifier.schedule.t_min, dtype=torch.float64)
     alpha = float(classifier.schedule.alpha(t))
 
     @torch.no_grad()
     def function(x: Tensor) -> Features:
-        seen: list[Tensor] = []
-        handle = last.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
-        try:
-            logits = classifier(alpha * x.to(device), t)
-        finally:
-            handle.remove()
-        return Features(seen[0].flatten(1), logits)
+        logits = classifier(alpha * x.to(device), t)
+        return Features(seen.pop(), logits)
 
     return Extractor(f"classifier {folder.resolve().name}", function, _content(folder / MODEL_FILE))

@@ -17,7 +17,7 @@ __all__ = ["Memory", "memory"]
 
 
 class Memory(NamedTuple):
-    """Samples beside the training samples that are nearest to them."""
+    """The training samples that are nearest to each of N samples."""
 
     distances: Tensor  # (N, k) float64, rising
     indices: Tensor  # (N, k) int64, of training samples
@@ -29,7 +29,7 @@ class Memory(NamedTuple):
         return (self.distances[:, 0] > self.elsewhere).double()
 
     def closest(self, count: int) -> Tensor:
-        """The samples that come closest, as it lies there: their places, the most suspicious first."""
+        """The places of the samples that come closest, in units of `elsewhere`."""
         nearest = self.distances[:, 0]
         beyond = torch.where(nearest > 0, torch.inf, 0.0)  # where the training set holds a copy of what is near
         ratio = torch.where(self.elsewhere > 0, nearest / self.elsewhere, beyond)

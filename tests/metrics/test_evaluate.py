@@ -22,6 +22,7 @@ from condgen.metrics import (
     frechet_distance,
     prdc,
 )
+from condgen.metrics.measures import METRICS as METRIC_TABLE
 from condgen.rng import keyed_generator
 
 OVERLAPS = ["precision", "recall", "density", "coverage"]
@@ -93,6 +94,7 @@ def test_faults_show_where_they_should(table):
         ("density", -1),
         ("coverage", -1),
         ("in-class std ratio", 1),
+        ("in-class Vendi ratio", 1),
     ):
         row = value(table, "noisy", metric)
         assert sign * (row.value - row.floor) > 0, metric
@@ -103,6 +105,8 @@ def test_faults_show_where_they_should(table):
     assert means["precision"] == 1
     assert means["recall"] == 0
     assert means["in-class std ratio"] == 0
+    assert value(table, "class means", "in-class Vendi ratio").high < value(table, REAL, "in-class Vendi ratio").low
+    assert value(table, REAL, "in-class Vendi ratio").value == pytest.approx(1, abs=0.1)
 
 
 def test_class_wise_figures_are_the_packages_averaged_over_classes(table, digits):
@@ -193,7 +197,11 @@ def test_bootstrap_intervals_cover_as_stated():
     for seed in range(12):
         fresh = load(Moons(n=2000, noise=0.1, seed=100 + seed), "train")
         draws[str(seed)] = (fresh.floats()[:200], fresh.y[:200])
-    rows = [row for row in evaluate(draws, train, load(Moons(n=2000, noise=0.1), "test"), 0).rows if row.n == 200]
+    rows = [
+        row
+        for row in evaluate(draws, train, load(Moons(n=2000, noise=0.1), "test"), 0, Measures(cas="none")).rows
+        if row.n == 200
+    ]
     for metric in ("FD@200", "in-class std ratio"):
         chosen = [row for row in rows if row.metric == metric]
         actual = torch.tensor([row.value for row in chosen]).std().item()
@@ -314,15 +322,17 @@ def extractor(inception, n_logits=4):
 
 
 @pytest.mark.parametrize("inception", [True, False])
-def test_names_of_papers_are_for_inception_features_and_enough_samples(digits, inception):
+def test_names_of_papers_are_for_inception_features_and_enough_samples(digits, inception, monkeypatch):
+    assert METRIC_TABLE["FD"].least == 10_000
+    monkeypatch.setitem(METRIC_TABLE, "FD", METRIC_TABLE["FD"]._replace(least=720))
     train, test = digits
-    many = (test.floats().repeat(30, 1, 1, 1), test.y.repeat(30))  # 10,800
+    many = (test.floats().repeat(2, 1, 1, 1), test.y.repeat(2))
     store = Store(extractor(inception), None)
     few = (test.floats(), test.y)
     rows = evaluate({"many": many, "few": few}, train, test, 0, Measures(most=200, cas="none"), store).rows
     names = {method: {row.metric for row in rows if row.method == method} for method in ("many", "few")}
     kernel, score = ("KID", "IS") if inception else ("KD", "classifier score")
-    assert {("FID" if inception else "FD") + "@10800", kernel, score + "@10800"} <= names["many"]
+    assert {("FID" if inception else "FD") + "@720", kernel, score + "@720"} <= names["many"]
     assert {"FD@360", kernel, score + "@360"} <= names["few"]
     if not inception:
         assert not [name for name in names["many"] | names["few"] if re.match("FID|KID|IS", name)]
@@ -338,10 +348,9 @@ def test_wide_features_have_intervals_of_the_same_width(digits):
         x = x.flatten(1).double()
         return Features(torch.cat((x, 0 * x.repeat(1, 4)), 1))
 
-    narrow = evaluate({"noisy": (noisy(test, 0.3), test.y)}, train, test, 0).rows
-    wide = evaluate(
-        {"noisy": (noisy(test, 0.3), test.y)}, train, test, 0, store=Store(Extractor("wide", widened), None)
-    ).rows
+    methods, measures = {"noisy": (noisy(test, 0.3), test.y)}, Measures(cas="none")
+    narrow = evaluate(methods, train, test, 0, measures).rows
+    wide = evaluate(methods, train, test, 0, measures, Store(Extractor("wide", widened), None)).rows
     (a,), (b,) = ([r for r in rows if (r.method, r.metric) == ("noisy", "FD@360")] for rows in (narrow, wide))
     assert b.value == pytest.approx(a.value, rel=1e-6)
     assert b.high - b.low == pytest.approx(a.high - a.low, rel=0.3)
@@ -382,7 +391,7 @@ def test_a_few_samples_of_a_rare_class_teach_nothing_rather_than_fail(digits):
 
 def test_intervals_where_samples_are_fewer_than_features(digits):
     """To first order and no more: within a factor of two of the spread over fresh draws."""
-    data = [torch.randn(40, 300, generator=keyed_generator(i)) for i in range(40)]
+    data = [torch.randn(40, 300, generator=keyed_generator(i)) for i in range(20)]
     real = torch.randn(600, 300, generator=keyed_generator(999))
     labels = torch.arange(600) % 2
     points = LabelledSet(real, labels, ("a", "b"), "normal", "train")
