@@ -11,6 +11,7 @@ from condgen.rng import keyed_generator
 @pytest.fixture
 def digits(monkeypatch):
     monkeypatch.setattr(cas, "_DEPTH", 8)
+    monkeypatch.setattr(cas, "_BATCH", 64)
     train = load(Digits(), "train")
     return train.floats()[:400], train.y[:400], load(Digits(), "test")
 

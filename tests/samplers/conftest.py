@@ -5,22 +5,23 @@ import torch
 
 from condgen.denoiser import Denoiser
 from condgen.samplers import trajectory
+from condgen.schedules import expand
 
 
 class GaussianDenoiser(Denoiser):
-    """The exact denoiser of N(0, std^2), elementwise; std 0 is a point at the origin."""
+    """The exact denoiser of N(0, std^2), elementwise, with the sizes of its batches; std 0 is a point at the origin."""
 
     def __init__(self, schedule, std=0.5):
         super().__init__()
-        self.schedule, self.std, self.calls = schedule, std, 0
+        self.schedule, self.std, self.batches = schedule, std, []
 
     def std_at(self, t):
         """The standard deviation of x_t."""
         return (self.schedule.alpha(t) ** 2 * self.std**2 + self.schedule.sigma(t) ** 2).sqrt()
 
     def forward(self, x_t, t, y=None):
-        self.calls += 1
-        return (self.schedule.alpha(t) * self.std**2 / self.std_at(t) ** 2).to(x_t.dtype) * x_t
+        self.batches.append(len(x_t))
+        return expand(self.schedule.alpha(t) * self.std**2 / self.std_at(t) ** 2, x_t) * x_t
 
 
 class UnitNoise:

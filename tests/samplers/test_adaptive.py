@@ -7,9 +7,8 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.integrate import solve_ivp
+from samplers.conftest import GaussianDenoiser
 
-from condgen.denoiser import Denoiser
 from condgen.guidance import ClassifierGuided
 from condgen.oracle import Oracle
 from condgen.rng import Streams
@@ -18,23 +17,10 @@ from condgen.samplers.adaptive.loop import Controller
 from condgen.samplers.adaptive.multistep import AdaptiveMultistep
 from condgen.samplers.adaptive.ode import AdaptiveODE
 from condgen.samplers.adaptive.sde import AdaptiveSDE
-from condgen.schedules import EDM, VE, VP, Cosine, RectifiedFlow, expand
+from condgen.schedules import EDM, VE, VP, Cosine, RectifiedFlow
 
 SCHEDULES = [VE(), VP(), Cosine(t_epsilon=2e-3), EDM(), RectifiedFlow()]
 STD = 0.5
-
-
-class GaussianDenoiser(Denoiser):
-    """The exact denoiser of N(0, STD^2), which counts its evaluations."""
-
-    def __init__(self, schedule):
-        super().__init__()
-        self.schedule, self.batches = schedule, []
-
-    def forward(self, x_t, t, y=None):
-        self.batches.append(len(x_t))
-        alpha, sigma = expand(self.schedule.alpha(t), x_t), expand(self.schedule.sigma(t), x_t)
-        return alpha * STD**2 / (alpha**2 * STD**2 + sigma**2) * x_t
 
 
 def samples(sampler, n, shape, slots, y=None):
@@ -187,26 +173,6 @@ def test_the_error_of_the_flow_falls_with_the_tolerance(schedule):
     assert errors[1] < errors[0] / 3
     assert errors[2] < min(errors[1] / 4, 5 * 5e-4)
     assert costs[2] < 4 * costs[0]  # a hundredth of the error at order 3
-
-
-def test_the_flow_costs_what_scipys_solver_costs():
-    """`scipy.integrate.solve_ivp` with the same pair in log noise level, at the same tolerances."""
-    schedule, tolerance = VE(), 1e-3
-    low, high = schedule.noise_range
-    theirs = []
-    for seed in range(5):
-        start = float(schedule.sigma(torch.tensor(1.0, dtype=torch.float64)) * Streams([seed]).normal((1,))[0])
-        solution = solve_ivp(
-            lambda log_level, u: u * np.exp(2 * log_level) / (STD**2 + np.exp(2 * log_level)),
-            (math.log(high), math.log(low)),
-            [start],
-            method="RK23",
-            rtol=tolerance,
-            atol=tolerance / 8,
-        )
-        theirs.append(solution.nfev)
-    found = samples(AdaptiveODE(GaussianDenoiser(schedule), relative=tolerance, absolute=tolerance / 8), 5, (1,), 5)
-    assert np.mean([sample.evaluations for sample in found]) < 1.2 * np.mean(theirs)
 
 
 @pytest.mark.parametrize("eta", [0.0, 1.0])
