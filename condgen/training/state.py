@@ -174,14 +174,12 @@ def _check_slots(
     """Raises ValueError where moments are not of their parameter's shape: the fused optimiser does not look."""
     known = [_ADAM] if isinstance(optimizer, Adam) else [_ADAM, _MUON]
     for index, found in slots.items():
-        if not 0 <= index < len(parameters):
-            raise ValueError(f"{part!r} has no parameter {index}")
-        for slot, tensor in found.items():
-            shape = () if slot == "step" else tuple(parameters[index].shape)
-            if tuple(tensor.shape) != shape or not tensor.is_floating_point():
-                raise ValueError(f"{slot} of parameter {index} of {part!r} is {tensor.dtype} {tuple(tensor.shape)}")
-        if found.keys() not in known:
+        shapes = {slot: tensor.shape for slot, tensor in found.items() if tensor.is_floating_point()}
+        if not 0 <= index < len(parameters) or shapes.keys() not in known:
             raise ValueError(f"the optimiser has for parameter {index} of {part!r}: {', '.join(found)}")
+        wrong = [slot for slot, size in shapes.items() if size != (() if slot == "step" else parameters[index].shape)]
+        if wrong:
+            raise ValueError(f"{wrong[0]} of parameter {index} of {part!r} has shape {tuple(shapes[wrong[0]])}")
 
 
 def _laid_out_like(parameter: Tensor, tensor: Tensor) -> Tensor:
