@@ -25,22 +25,8 @@ class Net(torch.nn.Module):
     def forward(self, x, noise, y=None):
         return self.line(x) + noise[:, None]
 
-class Logits(Net):
-    def __init__(self, shape, n_classes):
-        super().__init__(shape, n_classes, width=n_classes)
-        self.square = torch.nn.Bilinear(shape[0], shape[0], n_classes)
-
-    def forward(self, x, noise):
-        return self.line(x) + self.square(x, x)
-
 def nothing(shape, n_classes):
     return None
-
-def points(split):
-    y = torch.arange(40) % 2
-    return torch.randn(40, 2, generator=torch.Generator().manual_seed(len(split))) + y[:, None], y, ["a", "b"]
-
-
 """
 
 
@@ -103,29 +89,3 @@ def test_what_cannot_be_imported_is_a_line_that_names_it(own, target, reason):
 def test_what_makes_no_module_is_refused(own):
     with pytest.raises(UserError, match="makes a NoneType, where a torch"):
         ImportedNetwork(target="my_networks:nothing").build_denoiser((2,), None)
-
-
-def test_a_recipe_runs_with_networks_and_data_of_ones_own(own, tmp_path):
-    from condgen.recipes import Recipe
-    from condgen.runs import run_recipe
-    from condgen.training import Processes
-
-    training = {"steps": 4, "batch": 8, "lr": 1e-3}
-    tree = {
-        "name": "own",
-        "data": {"kind": "import", "target": "my_networks:points"},
-        "schedule": {"kind": "rectified-flow"},
-        "threads": 1,
-        "score": {"network": {"kind": "import", "target": own, "options": {"width": 2}}, "training": training},
-        "classifiers": {
-            "own": {
-                "network": {"kind": "import", "target": "my_networks:Logits"},
-                "objective": {"loss": "dlsm"},
-                "training": training,
-            }
-        },
-        "sample": {"per_class": 2, "methods": {"guided": {"classifier": "own", "nfe": 4}}},
-        "evaluate": False,
-    }
-    list(run_recipe(Recipe.model_validate(tree), tmp_path / "run", Processes(cpu=True), "test"))
-    assert len((tmp_path / "run" / "samples" / "guided" / "manifest.jsonl").read_text().splitlines()) == 4
