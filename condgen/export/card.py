@@ -3,19 +3,16 @@
 Whatever comes from a run, names of classes above all, is escaped, so that it shows as it is written.
 """
 
-import json
 import re
-from typing import Any
 
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from condgen import __version__
 from condgen.export.sources import Source
 from condgen.hub import repository_of
 from condgen.metrics import REAL
-from condgen.report import MetricRow, classifier_table, errors_table, escape_markdown, metrics_table, to_markdown
+from condgen.report import MetricRow, classifier_table, errors_table, markdown_template, metrics_table, to_markdown
 
 __all__ = ["PLACE", "UNDECIDED", "model_card"]
 
@@ -56,7 +53,7 @@ def model_card(source: Source, figures: list[str], license: str) -> str:
     )
     pairs = sorted({(row.weighting, row.quantity) for row in run.errors})
     methods = source.recipe.sample.methods if source.recipe and source.recipe.sample else {}
-    body = _template().render(
+    body = markdown_template("condgen.export", "card.md.j2").render(
         title=title,
         license=None if license == UNDECIDED else license,
         figures=figures,
@@ -108,21 +105,3 @@ def _result(row: MetricRow) -> EvalResult:
 
 def _rounded(value: object) -> object:
     return float(f"{value:.6g}") if isinstance(value, float) else value
-
-
-def _escaped(value: object) -> str:
-    if isinstance(value, Markup):
-        return str(value)
-    return escape_markdown(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
-
-
-def _template() -> Any:  # noqa: ANN401 - jinja2 has no types of its own here
-    environment = Environment(
-        loader=PackageLoader("condgen.export", "."),
-        autoescape=False,  # Markdown, which `finalize` escapes
-        finalize=_escaped,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template("card.md.j2")

@@ -9,7 +9,7 @@ from condgen.report.compare import compare_runs
 from condgen.report.generators import draw_previews
 from condgen.report.images import sample_grid
 from condgen.report.load import Run, read_run
-from condgen.report.page import Table, escape_markdown, to_markdown, to_rich
+from condgen.report.page import Table, markdown_template, to_markdown, to_rich
 from condgen.report.rows import ClassifierRow, ErrorRow, MetricRow, parse_rows
 from condgen.report.score_errors import draw_errors
 from condgen.report.tables import classifier_table, errors_table, generator_table, metrics_table, summary_tables
@@ -29,8 +29,8 @@ __all__ = [
     "draw_previews",
     "draw_trajectories",
     "errors_table",
-    "escape_markdown",
     "generator_table",
+    "markdown_template",
     "metrics_table",
     "parse_rows",
     "read_run",

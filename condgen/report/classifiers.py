@@ -32,20 +32,17 @@ _QUANTITIES: dict[str, _Quantity] = {
     "gain": _Quantity("gain over zero guidance", "change of loss", "gain_se", dashed=0.0),
 }
 _MEANING = (
-    "All of this is measured on held-out samples and needs no exact score. The gain is the loss of the guided score "
-    "minus that of the unguided one: below zero, the classifier's gradient brings the score closer to the truth. The "
-    "best scale is the factor on the gradient at which that loss is least; it is one where classifier and score model "
-    "are exact."
+    "Measured on held-out samples. The gain is the loss of the guided score minus that of the unguided one: below "
+    "zero, the classifier's gradient brings the score closer to the truth. The best scale is the factor on the "
+    "gradient at which that loss is least; it is one where classifier and score model are exact."
 )
 _CAPTION = (
-    "Bands are two standard errors. In the plots of the best scale the dashed line is one; where the ground is grey "
-    f"the scale to use is zero, because guidance does not help by {THRESHOLD:g} standard errors, or helps by less than "
-    f"{SHARE:.0%} of the greatest gain."
+    "Bands are two standard errors. Where the ground is grey the scale to use is zero, because guidance does not help "
+    f"by {THRESHOLD:g} standard errors, or helps by less than {SHARE:.0%} of the greatest gain."
 )
 _TRAINING = (
-    "The averaged weights on held-out samples, always with the same noise; means over the noise levels. Where "
-    "cross-entropy rises again, the classifier overfits, or, under DLSM with little cross-entropy, its probabilities "
-    "drift."
+    "Of the averaged weights, always with the same noise, averaged over noise levels. Where cross-entropy rises again, "
+    "the classifier overfits, or, under DLSM with little cross-entropy, its probabilities drift."
 )
 
 

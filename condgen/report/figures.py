@@ -16,9 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
-import matplotlib
 import numpy as np
 from markupsafe import escape
+from matplotlib import rc_context, style
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
@@ -61,31 +61,6 @@ _PER_INCH = 14  # characters of a title
 _STRETCHES = 80
 _LEAST = 1e-6  # of the largest value; smaller ones have no place on a logarithmic axis
 LEVEL = f"noise level {SIGMA}"
-_SETTINGS: Any = {
-    "svg.fonttype": "none",
-    "text.parse_math": False,  # a dollar sign in a class name is a dollar sign
-    "text.color": INK,
-    "axes.edgecolor": INK,
-    "axes.labelcolor": INK,
-    "xtick.color": INK,
-    "ytick.color": INK,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.linewidth": 0.7,
-    "axes.titlesize": 10.5,
-    "axes.titlelocation": "left",
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "axes.formatter.use_mathtext": False,
-    "grid.color": INK,
-    "grid.alpha": 0.13,
-    "grid.linewidth": 0.6,
-    "font.size": 10,
-    "lines.linewidth": 1.4,
-    "lines.markersize": 4,
-    "legend.frameon": False,
-    "legend.fontsize": 8,
-}
 
 
 @dataclass(frozen=True)
@@ -172,7 +147,7 @@ _WIDTH = 3.9
 @contextmanager
 def _drawing(salt: str = "condgen") -> Iterator[None]:
     """The style of all plots; identifiers in SVG depend on the salt."""
-    with matplotlib.rc_context({**_SETTINGS, "svg.hashsalt": salt}), warnings.catch_warnings():
+    with style.context("condgen.report.plots"), rc_context({"svg.hashsalt": salt}), warnings.catch_warnings():
         # Glyphs are measured in matplotlib's own font and shown in the reader's.
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
         warnings.filterwarnings("ignore", message="constrained_layout not applied")  # a very long name

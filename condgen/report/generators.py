@@ -18,14 +18,9 @@ from condgen.runs.previews import Preview, read_previews
 __all__ = ["draw_previews", "generators_section"]
 
 _PREVIEWS, _EACH = 10, 2  # shown: previews, samples of a class
-_MEANING = (
-    "While a generator trains, previews of its averaged weights are measured, always with the same latents. Class "
-    "accuracy and sharpness cannot tell a good generator from one that makes the same sample of a class every time: "
-    "the spread within a class and recall can."
-)
 _MEASURES_CAPTION = (
-    "The dashed line is the spread of training data. Where the ground is grey, the generator is collapsed: class "
-    "accuracy is high, and the spread within a class is nearly zero."
+    "Of the averaged weights, always with the same latents. The dashed line is the spread of training data. Where the "
+    "ground is grey, the generator is collapsed: class accuracy is high, and samples of a class are nearly the same."
 )
 _EVOLUTION = "The same latents at every step. Where samples of a class become alike, the generator collapses."
 _MEASURES = {"std_ratio": "in-class std ratio", "recall": "recall", "accuracy": "class accuracy"}
@@ -49,24 +44,20 @@ _LOSSES = (
         "Losses of score mismatching",
         "squared error per dimension",
         {"critic_real": "critic on real data", "critic_fake": "critic on generated data", "loss": "generator"},
-        "A critic that outputs zero has losses of one. In a healthy training its loss on real data is least, the "
-        "generator's between that and one, and its loss on generated data one or more (with target: zero, near zero). "
-        "A generator's loss close to the critic's on real data, while the in-class std ratio falls towards zero, is a "
-        "collapse and no success.",
+        "A critic that outputs zero has losses of one. A generator's loss that falls to the critic's on real data is a "
+        "collapse where the in-class std ratio falls too.",
     ),
     _Losses(
         "Losses of the denoisers",
         "denoising loss",
         {"real_dsm": "denoiser of real data", "fake_dsm": "denoiser of generated data"},
-        "A much lower loss on generated data than on real data means that generated samples vary less. With a frozen "
-        "teacher there is no denoiser of real data.",
+        "A much lower loss on generated data than on real data means that generated samples vary less.",
     ),
     _Losses(
         "The likelihood term",
         "mean of -log p(y | x_t), nats",
         {"likelihood": "frozen classifier on generated data"},
-        "How unlikely a frozen classifier finds the class asked for in noised samples. It can fall to zero with a "
-        "single sample a class.",
+        "It can fall to zero with a single sample a class.",
     ),
 )
 
@@ -77,7 +68,6 @@ def generators_section(run: Run) -> Iterable[Block]:
     for name, log in run.collapsed.items():
         yield Prose(f"{name}: {log.previews[-1].reading.warning()}.", caution=True)
     if found:
-        yield Prose(_MEANING)
         yield generator_table(found)
         panels = tuple(_measures_panel(name, log.previews) for name, log in found.items())
         title = "Variety and class accuracy in the course of training"

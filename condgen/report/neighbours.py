@@ -14,11 +14,9 @@ __all__ = ["neighbours_section"]
 _SHOWN = 2  # samples of a method that are not folded
 _PIXELS = 64
 _MEANING = (
-    "Each row shows a sample and the training data nearest to it, with distances. Those samples of each method come "
-    "first that are closest relative to the distance, in brackets, between the nearest training sample and its own "
-    "nearest other. A copy has a distance near zero. Held-out real data, on which nothing was trained, have close "
-    "neighbours too, and show how close is normal. Authenticity, among the metrics, is the share of samples that are "
-    "not closer to a training sample than that one is to its own nearest other."
+    "A sample and the training data nearest to it, with distances; in brackets the distance of the nearest one to its "
+    "own nearest other. A copy has a distance near zero; held-out real data show how close is normal. Authenticity, "
+    "among the metrics, is the share of samples that are not closer than the distance in brackets."
 )
 
 

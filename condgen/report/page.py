@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, TypeAlias
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup
 from pydantic import TypeAdapter
 from rich.box import SIMPLE_HEAD
@@ -36,6 +36,7 @@ __all__ = [
     "Table",
     "escape_markdown",
     "facts_table",
+    "markdown_template",
     "to_markdown",
     "to_rich",
     "write_page",
@@ -103,6 +104,11 @@ class Code:
     text: str
     folded: bool = False
 
+    @property
+    def fence(self) -> Markup:
+        """What encloses it in Markdown: more backquotes than it holds."""
+        return Markup("`" * max(3, 1 + max(map(len, re.findall("`+", self.text)), default=0)))
+
 
 @dataclass(frozen=True)
 class Figure:
@@ -158,27 +164,37 @@ def write_page(
     """
     filled = {title: found for title, blocks in sections.items() if (found := tuple(blocks))}
     page: dict[str, Any] = {"name": name, "lead": lead, "findings": findings, "sections": filled}
+    numbers = itertools.count()
+    html = _template("condgen.report", "report.html.j2", autoescape=True).render(
+        **page, version=__version__, to_svg=lambda panel: Markup(to_svg(panel, f"panel-{next(numbers)}"))
+    )
+    markdown = markdown_template("condgen.report", "report.md.j2").render(
+        **page, version=__version__, to_markdown=to_markdown
+    )
     head = {"name": name, "condgen": __version__, "advice": lead, "findings": findings}
     content = TypeAdapter(Any).dump_json(head | dict(data), indent=1, by_alias=True, exclude_unset=True)
     write_atomically(folder / REPORT_DATA, content + b"\n")
-    write_atomically(folder / REPORT_TEXT, _to_markdown(**page).encode(errors="replace"))
-    write_atomically(folder / REPORT, _to_html(**page).encode(errors="replace"))
+    write_atomically(folder / REPORT_TEXT, markdown.encode(errors="replace"))
+    write_atomically(folder / REPORT, html.encode(errors="replace"))
     return folder / REPORT
 
 
-def _to_html(**page: Any) -> str:  # noqa: ANN401 - the parts of a page
+def _template(package: str, name: str, **how: Any) -> Template:  # noqa: ANN401 - jinja2's options
     environment = Environment(
-        loader=PackageLoader("condgen.report", "."),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
+        loader=PackageLoader(package, "."), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, **how
     )
-    numbers = itertools.count()
-    template = environment.get_template("template.html.j2")
-    return template.render(
-        **page, version=__version__, to_svg=lambda panel: Markup(to_svg(panel, f"panel-{next(numbers)}"))
-    )
+    return environment.get_template(name)
+
+
+def markdown_template(package: str, name: str) -> Template:
+    """A template of Markdown in a package; what it shows is escaped, unless it is marked as safe."""
+
+    def escaped(value: object) -> str:
+        if isinstance(value, Markup):
+            return str(value)
+        return escape_markdown(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
+
+    return _template(package, name, autoescape=False, finalize=escaped)
 
 
 def escape_markdown(text: str) -> str:
@@ -204,59 +220,30 @@ def _text(cell: Cell) -> str:
     return ", ".join(cell.labels) if isinstance(cell, Picture) else cell or ""
 
 
-def _to_markdown(name: str, lead: str, findings: Sequence[str], sections: Mapping[str, Sequence[Block]]) -> str:
-    parts = [f"# {escape_markdown(name)}", f"**{escape_markdown(lead)}**" if lead else ""]
-    parts.append("\n".join(f"- {escape_markdown(sentence)}" for sentence in findings))
-    for title, blocks in sections.items():
-        parts += [f"## {title}", *map(_block_to_markdown, blocks)]
-    parts.append(f"Made by condgen {__version__}. The pictures are in `{REPORT}`.")
-    return "\n\n".join(filter(None, parts)) + "\n"
-
-
-def _block_to_markdown(block: Block) -> str:
-    match block:
-        case Table():
-            return to_markdown(block)
-        case Prose():
-            return f"> **Caution.** {escape_markdown(block.text)}" if block.caution else escape_markdown(block.text)
-        case Code():
-            fence = "`" * max(3, 1 + max(map(len, re.findall("`+", block.text)), default=0))
-            return f"{block.title}:\n\n{fence}text\n{block.text}\n{fence}"
-        case Figure():
-            seen = "\n".join(f"- {escape_markdown(panel.alt)}" for panel in block.panels)
-            text = [f"### {escape_markdown(block.title)}", seen, escape_markdown(block.caption)]
-            return "\n\n".join([*text, *map(to_markdown, block.tables)])
-
-
 def to_rich(table: Table, width: int = 80) -> RenderableType:
-    """The table for a terminal: turned on its side where it is too wide, and in parts where that is too wide as well.
-
-    Args:
-        table: of text.
-        width: of the terminal, in characters.
-    """
+    """The table for a terminal, its columns in several parts where they are wider than so many characters."""
     rows = [
         [_text(cell) + (" *" if (row, column) in table.best else "") for column, cell in enumerate(cells)]
         for row, cells in enumerate(table.rows)
     ]
-    lines = [list(table.header), *rows]
-    parts = [lines]
-    if sum(2 + max(map(len, column)) for column in zip(*lines, strict=True)) > width:
-        room = width - 2 - min(max(map(len, table.header)), width // 3)
-        most = max(1, room // (2 + max((len(text) for row in rows for text in row), default=1)))
-        each = -(-len(rows) // -(-len(rows) // most))
-        parts = [
-            list(map(list, zip(table.header, *rows[start : start + each], strict=True)))
-            for start in range(0, len(rows), each)
-        ]
+    head, *columns = zip(table.header, *rows, strict=True)
+    parts: list[list[tuple[str, ...]]] = []
+    room = 0
+    for column in columns:
+        needed = 2 + max(map(len, column))
+        if needed > room:
+            parts.append([head])
+            room = width - 4 - max(map(len, head))
+        parts[-1].append(column)
+        room -= needed
     caption = [RichText(table.caption, style="italic dim")] if table.caption else []
     return Group(RichText(table.title, style="bold"), *map(_rich, parts), *caption)
 
 
-def _rich(lines: Sequence[Iterable[str]]) -> RichTable:
+def _rich(columns: Sequence[Sequence[str]]) -> RichTable:
     out = RichTable(box=SIMPLE_HEAD, collapse_padding=True)
-    for place, head in enumerate(lines[0]):
-        out.add_column(RichText(head), justify="right" if place else "left", overflow="fold")
-    for line in lines[1:]:
+    for place, column in enumerate(columns):
+        out.add_column(RichText(column[0]), justify="right" if place else "left", overflow="fold")
+    for line in list(zip(*columns, strict=True))[1:]:
         out.add_row(*(RichText(text, style="bold" if text.endswith(" *") else "") for text in line))
     return out

@@ -12,7 +12,7 @@ from matplotlib.colors import ListedColormap, Normalize
 from condgen.report.estimates import SIGMA, Estimate, format_number
 from condgen.report.figures import LEVEL, Array, Line, Panel, Style, line_panel, method_styles, save_panels
 from condgen.report.load import Run
-from condgen.report.page import Block, Figure, Prose, Table, facts_table
+from condgen.report.page import Block, Figure, Prose, facts_table
 from condgen.report.rows import ErrorRow, FieldRow, Quantity, Weighting, error_estimates
 from condgen.report.tables import WEIGHTINGS, errors_table
 from condgen.runs.layout import DIAGNOSTICS
@@ -24,20 +24,16 @@ _MEANING: dict[Weighting, str] = {
     "data": "Means over data, noised to each level.",
     "grid": "Means over a grid of points, most of which are far from data.",
 }
-_RELATIVE = (
-    "Each error is divided by the mean length of the exact score, so that noise levels can be compared: 1 is as wrong "
-    "as a score of zero. Where the classes are certain the likelihood score vanishes, and there is no such ratio."
-)
+_RELATIVE = "Divided by the mean length of the exact score, where that is not zero: 1 is as wrong as a score of zero."
 _DEFINITIONS = (
-    "D is the mean distance between the estimated and the exact unconditional score, D_P the same for the posterior "
-    "score, given the class, and D_L for the likelihood score, which a classifier contributes. By Bayes' rule the "
-    "posterior score is the sum of the other two. “Zero guidance” is a likelihood score of zero: a classifier with a "
-    "larger D_L is worse than none."
+    "D is the mean distance between the estimated and the exact unconditional score, D_P that of the posterior score, "
+    "given the class, and D_L that of the likelihood score, which a classifier contributes: by Bayes' rule the "
+    "posterior score is the sum of the other two. A classifier with a larger D_L than that of “zero guidance” is worse "
+    "than none."
 )
 _ORACLE = (
-    "Exact means: of the labelled training set itself, noised. That is the optimum of the training objective, so an "
-    "error of zero would mean a network that has memorised the training set. These errors say nothing about the "
-    "population that the images came from."
+    "Exact means: of the labelled training set itself, noised. That is the optimum of the training objective: an error "
+    "of zero would mean a network that has memorised the training set."
 )
 _DARK_MAGMA = ListedColormap(matplotlib.colormaps["magma"](np.linspace(0.0, 0.72, 256)))  # white arrows read on it
 
@@ -127,23 +123,12 @@ def fields_section(run: Run) -> Iterable[Block]:
             for title, field in kind.items()
         ]
         yield Figure(f"Class {name}", tuple(panels), "")
-    rows = [
-        (name, method, _mean_length(field[label]), _mean_length((field - exact)[label]))
-        for label, name in enumerate(data.names)
-        for method, field in fields.items()
-    ]
-    head = ("class", "field", "mean length", "mean error")
-    yield Table("Means over the grid", head, tuple(rows), words=frozenset({1}), folded=True)
 
 
 def colour_scale_end(fields: Mapping[str, Array], exact: Array) -> float:
     """The largest length in the fields, or twice the largest exact one where that is less."""
     largest = max((float(np.linalg.norm(field, axis=-1).max()) for field in fields.values()), default=1.0)
     return min(largest, 2 * float(np.linalg.norm(exact, axis=-1).max())) or 1.0
-
-
-def _mean_length(vectors: Array) -> str:
-    return format_number(float(np.linalg.norm(vectors, axis=-1).mean()))
 
 
 def _field_panel(data: FieldRow, field: Array, title: str, label: int, end: float, *, arrows: bool) -> Panel:
@@ -173,4 +158,5 @@ def _field_panel(data: FieldRow, field: Array, title: str, label: int, end: floa
         axes.set(xlim=box[:2], ylim=box[2:])
 
     name = data.names[label]
-    return Panel(title, f"Likelihood score of class {name}, {title}: mean length {_mean_length(field)}.", draw)
+    length = format_number(float(np.linalg.norm(field, axis=-1).mean()))
+    return Panel(title, f"Likelihood score of class {name}, {title}: mean length {length}.", draw)

@@ -40,11 +40,6 @@ WEIGHTINGS: dict[Weighting, str] = {"data": "weighted by the data", "grid": "uni
 _ARROWS: dict[Goal | None, str] = {"high": " ↑", "low": " ↓", "one": " → 1", None: ""}
 _STARRED = "Bold with a star: better than every other method by more than the intervals."
 _COLUMNS = 8  # metrics of a table
-_OVERLAP = ("precision", "recall", "density", "coverage")
-_WITHIN = (
-    "Samples of another class than the one asked for count against precision, density and coverage here. Recall alone "
-    "is high where samples are scattered widely, right or wrong. "
-)
 
 
 def _table(title: str, rows: Iterable[object], fields: Sequence[str], caption: str = "") -> Table:
@@ -123,20 +118,13 @@ def _conditions(rows: Sequence[MetricRow]) -> str:
 
 
 def metrics_tables(rows: Sequence[MetricRow]) -> Iterable[Table]:
-    """Metrics over all samples, those of overlap apart where they are many, and those within classes."""
-    within = [row for row in rows if row.metric.startswith("class-wise")]
-    whole = [row for row in rows if row not in within]
-    overlap: list[MetricRow] = []
-    if len({row.metric for row in whole}) > _COLUMNS:
-        overlap = [row for row in whole if row.metric in _OVERLAP]
-        whole = [row for row in whole if row.metric not in _OVERLAP]
-    if whole:
-        yield metrics_table(whole)
-    if overlap:
-        yield metrics_table(overlap, "Overlap with real data")
-    if within:
-        table = metrics_table(within, "Within each class, averaged over the classes")
-        yield replace(table, caption=_WITHIN + table.caption)
+    """Metrics over all samples and those within classes, a few in each table."""
+    metrics = list(dict.fromkeys(row.metric for row in rows))
+    within = [metric for metric in metrics if metric.startswith("class-wise")]
+    whole = [metric for metric in metrics if metric not in within]
+    for title, own in (("Metrics by method", whole), ("Within each class, averaged over the classes", within)):
+        for first in range(0, len(own), _COLUMNS):
+            yield metrics_table([row for row in rows if row.metric in own[first : first + _COLUMNS]], title)
 
 
 def errors_table(
@@ -203,9 +191,8 @@ def classifier_table(rows: Sequence[ClassifierRow], name: str) -> Table:
             line.append(f"{row.scale if on else 0.0:.2f}")
         caption += (
             " Gain: loss at scale 1 minus loss without guidance, in half squared errors of the predicted noise per "
-            "dimension; below 0, guidance brings the score closer to the truth. ± is two standard errors over "
-            f"samples. Use: the best scale, or 0 where guidance does not help by {THRESHOLD:g} standard errors, or its "
-            f"gain is below {SHARE:.0%} of the greatest."
+            "dimension. ± is two standard errors over samples. Use: the best scale, or 0 where guidance does not help "
+            f"by {THRESHOLD:g} standard errors, or by less than {SHARE:.0%} of the greatest gain."
         )
     return Table(name, tuple(head), tuple(map(tuple, cells)), caption)
 
@@ -227,10 +214,8 @@ def generator_table(generators: dict[str, GeneratorLog]) -> Table:
         "Generators at the end of training",
         ("generator", "step", "in-class std ratio", "recall", "class accuracy", "n", "collapsed", "skipped"),
         tuple(cells),
-        "In-class std ratio: the spread within a class over that of training data; 1 is right. Recall: the fraction of "
-        "training samples that lie among the generated ones (k = 5, on pixels or coordinates). Collapsed: classes are "
-        "right, but the samples of each are nearly the same. n: generated samples. Skipped: updates left out because a "
-        "gradient was not finite.",
+        "In-class std ratio: the spread within a class over that of training data. Recall: k = 5, on pixels or "
+        "coordinates. n: generated samples. Skipped: updates left out because a gradient was not finite.",
     )
 
 
@@ -245,10 +230,7 @@ def methods_table(cost: Sequence[CostRow], diagnosed: Mapping[str, object]) -> T
 def cost_table(rows: Sequence[CostRow]) -> Table:
     """What sampling took."""
     fields = ("method", "sampler", "steps", "evaluations_per_image", "images_per_second", "images", "seconds")
-    caption = (
-        "Evaluations are of the denoiser or generator; guidance adds a classifier's pass and gradient to each. "
-        "Wall-clock time, on the machine that made the run."
-    )
+    caption = "Guidance by a classifier adds its pass and gradient to each evaluation. Wall-clock time."
     return _table("Cost of sampling", rows, fields, caption)
 
 

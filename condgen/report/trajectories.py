@@ -23,10 +23,8 @@ __all__ = ["draw_trajectories", "trajectories_section"]
 _OPEN = 2  # classes that are not folded
 _KINDS = {"x_t": "Noised states", "denoised": "Denoised estimates"}
 _MEANING = (
-    "A sample begins as noise and is denoised step by step. The noised state x_t is the sample at a noise level "
-    f"{SIGMA}. The denoised estimate is the mean of the data given x_t, as the model and its guidance estimate it: "
-    "blurred while much noise is left, and the sample itself at the end. The noise level at which the class appears, "
-    "and whether the estimate changes after that, tell methods apart whose samples look alike."
+    f"The noised state x_t is the sample at a noise level {SIGMA} on its way from noise; the denoised estimate is the "
+    "mean of the data given x_t, as the model and its guidance estimate it."
 )
 
 
