@@ -11,24 +11,13 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
-from pydantic import ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
 from condgen.errors import UserError
-from condgen.files import is_file, parse_json, write_atomically
+from condgen.files import blamed_on, is_file, parse_json, write_atomically
 from condgen.settings import imported_targets
-
-__all__ = [
-    "MODEL_FILE",
-    "load_into",
-    "load_model",
-    "load_tensors",
-    "read_description",
-    "save_tensors",
-    "trusted_imports",
-]
 
 MODEL_FILE = "model.safetensors"
 _ANY = "*"
@@ -68,16 +57,12 @@ def _opened(path: Path) -> Iterator[Any]:
         with safe_open(path, framework="pt") as file:
             yield file
     except (SafetensorError, OSError) as error:
-        raise UserError(
-            f"{path} is damaged or cut short ({error}): copy it again, or delete it and train again"
-        ) from error
+        raise UserError(f"{path} is damaged or cut short ({error}): copy it again, or train again") from error
 
 
 def _description(file: Any, path: Path) -> dict[str, Any]:  # noqa: ANN401 - safe_open has no type of its own
-    try:
+    with blamed_on(path):
         return dict(parse_json((file.metadata() or {})["condgen"]))
-    except (KeyError, TypeError, ValueError) as error:
-        raise UserError(f"{path} was not written by condgen: it carries no description of the model") from error
 
 
 @contextmanager
@@ -121,14 +106,8 @@ def load_model(
             f"{path} names code to run, {named[0]}, which is not part of condgen: if you trust whoever made it, pass "
             "--trust (in Python trust=True)"
         )
-    try:
+    with blamed_on(path, AssertionError, RuntimeError):
         model = build(description)
-    except ValidationError as error:
-        key = ".".join(str(part) for part in error.errors()[0]["loc"])
-        raise UserError(f"{path} describes a model that this version cannot build ({key}): train it again") from error
-    except (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
-        reason = " ".join(str(error).split())[:120]
-        raise UserError(f"{path} describes a model that cannot be built ({reason}): train it again") from error
     load_into(model, tensors, path)
     return model.to(device).eval().requires_grad_(False)
 

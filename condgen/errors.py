@@ -1,7 +1,5 @@
 """The one exception that a user is meant to read: a line that says what is wrong and what to do."""
 
-__all__ = ["UserError", "shown"]
-
 _LONGEST = 2000  # characters of a line that anybody reads
 _PICTURES = {sign: 0x2400 + sign for sign in range(0x20) if chr(sign) not in "\t\n"} | {0x7F: 0x2421}
 _STRANGE = (*range(0x80, 0xA0), *range(0x202A, 0x202F), *range(0x2066, 0x206A), *range(0xD800, 0xE000))

@@ -22,29 +22,7 @@ from PIL import Image, ImageOps
 
 from condgen.errors import UserError
 
-__all__ = [
-    "PICTURE_FORMATS",
-    "append",
-    "as_rgb",
-    "blamed_on",
-    "each_line",
-    "is_file",
-    "is_unfinished",
-    "naming",
-    "open_file",
-    "parse_json",
-    "read_bytes",
-    "read_picture",
-    "read_text",
-    "remove_unfinished",
-    "within",
-    "write_atomically",
-    "write_png",
-]
-
-PICTURE_FORMATS = ("PNG", "JPEG", "WEBP", "BMP")
-"""What is looked for in a picture, whatever its name: Pillow knows more, and starts another program for some."""
-
+_FORMATS = ("PNG", "JPEG", "WEBP", "BMP")  # whatever a picture is called; for some others Pillow starts a program
 _MOST = 2**28  # bytes of a text
 _UNFINISHED = re.compile(r"\..+\.(\d+)\.tmp")
 
@@ -55,12 +33,7 @@ _UNFINISHED = re.compile(r"\..+\.(\d+)\.tmp")
 
 @contextmanager
 def blamed_on(what: object, *more: type[Exception]) -> Iterator[None]:
-    """Turns an error of values that condgen does not write into a UserError that names the file or folder.
-
-    Args:
-        what: its name.
-        more: errors that are raised in addition to those of Python.
-    """
+    """Turns an error of values that condgen does not write, or of more kinds, into a UserError that names the file."""
     wrong = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
     kinds: tuple[type[Exception], ...] = (*wrong, *more)
     try:
@@ -80,16 +53,15 @@ def is_file(path: Path) -> bool:
         return False
 
 
-def open_file(path: Path) -> BinaryIO:
-    """A regular file, open to be read. A pipe, a device or a folder is an OSError."""
+def _open(path: Path) -> BinaryIO:
     if not stat.S_ISREG(path.stat().st_mode):  # opening a pipe would wait for its writer
         raise OSError(errno.EINVAL, "not a regular file", str(path))
     return path.open("rb")
 
 
 def read_bytes(path: Path, most: int = _MOST) -> bytes:
-    """The content of a regular file. More than so many bytes are a ValueError."""
-    with open_file(path) as file:
+    """The content of a regular file; an OSError for any other, a ValueError for more than so many bytes."""
+    with _open(path) as file:
         content = file.read(most + 1)
     if len(content) > most:
         raise ValueError(f"it holds more than {most:,} bytes")
@@ -103,7 +75,7 @@ def read_text(path: Path, most: int = _MOST) -> str:
 
 def each_line(path: Path, most: int = _MOST) -> Iterator[str]:
     """The lines of such a file one at a time, without one that was cut short."""
-    with open_file(path) as file:
+    with _open(path) as file:
         if os.fstat(file.fileno()).st_size > most:
             raise ValueError(f"it holds more than {most:,} bytes")
         for line in file:
@@ -112,18 +84,11 @@ def each_line(path: Path, most: int = _MOST) -> Iterator[str]:
 
 
 def parse_json(text: str | bytes) -> Any:  # noqa: ANN401 - JSON holds values of any kind
-    """The value that JSON holds. No JSON, deep nesting and integers beyond 64 bits are ValueErrors."""
+    """The value that JSON holds. No JSON, and deep nesting, are ValueErrors."""
     try:
-        return json.loads(text, parse_int=_whole)
+        return json.loads(text)
     except RecursionError as error:
         raise ValueError("it is nested too deeply") from error
-
-
-def _whole(digits: str) -> int:
-    value = int(digits)
-    if abs(value) >= 2**63:
-        raise ValueError(f"{digits[:24]} is too large a number")
-    return value
 
 
 def read_picture(path: Path, *, upright: bool = False) -> Image.Image:
@@ -134,10 +99,10 @@ def read_picture(path: Path, *, upright: bool = False) -> Image.Image:
         upright: apply the orientation that a camera noted.
     """
     try:
-        with open_file(path) as file, warnings.catch_warnings():
+        with _open(path) as file, warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of metadata
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(file, formats=PICTURE_FORMATS) as picture:
+            with Image.open(file, formats=_FORMATS) as picture:
                 picture.load()
                 return ImageOps.exif_transpose(picture) if upright else picture
     except OSError:
@@ -151,6 +116,25 @@ def as_rgb(picture: Image.Image) -> Image.Image:
     if picture.mode == "P":
         picture = picture.convert("RGBA")  # Pillow warns when a palette loses its transparency on the way to RGB
     return picture.convert("RGB")
+
+
+def within(root: Path, name: object, where: Path | None = None) -> Path:
+    """The path of this name in a folder, whether there is anything or not.
+
+    Args:
+        root: the folder, which may be reached through links itself.
+        name: relative to it.
+        where: the file that gives the name, if it is not one of condgen's own.
+
+    Raises:
+        UserError: where the name, or a symbolic link on the way, leads elsewhere.
+    """
+    said = f"{where} names {name!r}, which" if where else f"{root / str(name)}"
+    if not isinstance(name, str) or "\0" in name or PurePath(name).is_absolute() or ".." in PurePath(name).parts:
+        raise UserError(f"{said} does not lie within {root}: correct it, or make the folder again")
+    if os.path.realpath(root / name) != os.path.normpath(os.path.join(os.path.realpath(root), name)):
+        raise UserError(f"{said} is reached through a symbolic link: put the file itself in its place")
+    return root / name
 
 
 # ----------------------------------------------------------------------------------------------------
@@ -219,23 +203,3 @@ def remove_unfinished(folder: Path) -> None:
         if found is not None and (int(found[1]) == os.getpid() or not psutil.pid_exists(int(found[1]))):
             with contextlib.suppress(OSError):  # nothing depends on it
                 path.unlink()
-
-
-def within(root: Path, name: object, where: Path | None = None) -> Path:
-    """The path of this name in a folder, whether there is anything or not.
-
-    Args:
-        root: the folder, which may be reached through links itself.
-        name: relative to it.
-        where: the file that gives the name, if it is not one of condgen's own.
-
-    Raises:
-        UserError: where the name, or a symbolic link on the way, leads elsewhere.
-    """
-    said = f"{where} names {name!r}, which" if where else f"{root / str(name)}"
-    if not isinstance(name, str) or "\0" in name or PurePath(name).is_absolute() or ".." in PurePath(name).parts:
-        raise UserError(f"{said} does not lie within {root}: correct it, or make the folder again")
-    base = os.path.realpath(root)
-    if os.path.realpath(root / name) != os.path.normpath(os.path.join(base, name)):
-        raise UserError(f"{said} is reached through a symbolic link: put the file itself in its place")
-    return root / name

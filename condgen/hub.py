@@ -14,8 +14,6 @@ from typing import NamedTuple
 from condgen.checkpoint import MODEL_FILE
 from condgen.errors import UserError
 
-__all__ = ["CALIBRATION_FILE", "CONFIG_FILE", "MODEL", "fetch", "model_folder", "repository_of", "upload"]
-
 MODEL = "DIR|hf:OWNER/NAME"
 """How the help names what `model_folder` takes."""
 
@@ -73,7 +71,7 @@ def fetch(name: str, files: Sequence[str]) -> Path:
     try:
         root = snapshot_download(place.repository, revision=place.revision, allow_patterns=wanted)
     except Exception as error:  # three libraries below raise their own, and which ones changes with their versions
-        raise _in_words(error, f"cannot fetch {name}", place.repository) from error
+        raise _refused(error, f"cannot fetch {name}") from error
     return Path(root) / place.inside
 
 
@@ -94,7 +92,7 @@ def upload(files: Mapping[str, Path | bytes], repository: str, message: str, *, 
         operations = [CommitOperationAdd(path_in_repo=name, path_or_fileobj=file) for name, file in files.items()]
         commit = api.create_commit(identity, operations, commit_message=message, repo_type="model")
     except Exception as error:  # as above
-        raise _in_words(error, f"cannot push to {repository}", repository) from error
+        raise _refused(error, f"cannot push to {repository}") from error
     return str(commit.repo_url)
 
 
@@ -106,27 +104,10 @@ def _parse(name: str) -> _Place:
     return _Place(found["repository"], found["revision"], "" if inside == PurePosixPath(".") else str(inside))
 
 
-def _in_words(error: Exception, what: str, repository: str) -> UserError:
-    from huggingface_hub import errors
-
-    if isinstance(error, TypeError | AttributeError):  # a mistake of ours
-        raise error
-    log_in = "log in by 'hf auth login', or set HF_TOKEN"
-    remedies: dict[type[Exception], str] = {  # the more special before the more general
-        errors.GatedRepoError: f"access to {repository} must be asked for on its page; then {log_in}",
-        errors.RepositoryNotFoundError: f"there is no {repository}, or it is private: check the name, or {log_in}",
-        errors.RevisionNotFoundError: f"{repository} has no such revision: leave out what stands after @",
-        errors.LocalTokenNotFoundError: f"no token of the Hugging Face hub: {log_in}",
-        errors.LocalEntryNotFoundError: "the Hugging Face hub cannot be reached, and its cache holds no copy: check "
-        "the network, or copy the folder here and name it",
-    }
-    for kind, remedy in remedies.items():
-        if isinstance(error, kind):
-            return UserError(f"{what}: {remedy}")
-    told = " ".join(str(getattr(error, "server_message", None) or error).split())[:200]
-    status = getattr(getattr(error, "response", None), "status_code", None)
-    if status in (401, 403):
-        return UserError(f"{what}: the hub refuses it ({status}): {log_in}, with a token that may write")
-    if status is not None:
-        return UserError(f"{what}: the Hugging Face hub answers ({status}): {told}: change that, or try again later")
-    return UserError(f"{what}: {type(error).__name__}: {told}: check the network, and try again")
+def _refused(error: Exception, what: str) -> UserError:
+    """What the hub or its client says, in one line."""
+    told = " ".join(str(getattr(error, "server_message", None) or error).split())[:300]
+    return UserError(
+        f"{what} ({type(error).__name__}: {told}): check the name and the network, and log in by 'hf auth login', with "
+        "a token that may do this"
+    )

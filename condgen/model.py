@@ -12,7 +12,7 @@ from torch import nn
 from condgen.checkpoint import MODEL_FILE, load_model, save_tensors
 from condgen.errors import UserError
 from condgen.hub import model_folder
-from condgen.settings import Settings
+from condgen.settings import Settings, parse
 
 __all__ = ["Model", "ModelConfig"]
 
@@ -78,7 +78,7 @@ class Model(nn.Module, ABC, Generic[Config]):
         """
 
         def build(config: Mapping[str, Any]) -> nn.Module:
-            model: nn.Module = cls.config_type.model_validate(config).build()
+            model: nn.Module = parse(cls.config_type, config, f"the model in {source}").build()
             return model
 
         found = load_model(model_folder(source), cls.kind, build, device, trust=trust)

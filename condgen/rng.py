@@ -12,8 +12,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["Streams", "keyed_generator", "keyed_seed", "normal_rows", "to_device"]
-
 _SEED_LIMIT = 2**32  # the CPU generator of torch reads 32 bits of its seed
 _BLOCK = 2**16  # numbers: half a millisecond of one generator, much longer than making it takes
 
@@ -68,13 +66,8 @@ def normal_rows(
         start = (block - first) * each
         whole[start : start + each].normal_(generator=keyed_generator(*key, block))
 
-    threads = min(last - first, torch.get_num_threads())
-    if threads > 1:
-        with ThreadPoolExecutor(threads) as pool:
-            list(pool.map(fill, range(first, last)))
-    else:
-        for block in range(first, last):
-            fill(block)
+    with ThreadPoolExecutor(torch.get_num_threads()) as pool:
+        list(pool.map(fill, range(first, last)))
     return to_device(whole[rows.start - first * each : rows.stop - first * each], device)
 
 

@@ -12,8 +12,6 @@ from pydantic_core import PydanticCustomError
 
 from condgen.errors import UserError
 
-__all__ = ["UNKEYED", "Settings", "Target", "import_target", "imported_targets", "keyed", "parse"]
-
 _LONGEST = 200  # characters of a wrong value that a message repeats
 
 

@@ -13,8 +13,6 @@ from condgen.cli.launch import join, leave, silence_others, speaks
 from condgen.cli.terminal import Stopped, console
 from condgen.errors import UserError, shown
 
-__all__ = ["VERBS", "app", "load_verb", "main"]
-
 
 class Verb(NamedTuple):
     """A command in the list of commands; the function `verb_name` of the module `condgen.cli.verb_name` is run."""

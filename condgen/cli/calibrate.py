@@ -16,8 +16,6 @@ from condgen.runs.layout import CALIBRATION_PICTURE, calibration_file
 from condgen.settings import parse
 from condgen.training import Processes
 
-__all__ = ["calibrate"]
-
 
 @from_settings(CalibrateStage, {name: f"calibrate.{name}" for name in ("levels", "draws", "most", "seed")})
 def calibrate(

@@ -18,8 +18,6 @@ from condgen.runs import Diagnose, Folders, default_methods_in
 from condgen.settings import parse
 from condgen.training import Processes
 
-__all__ = ["diagnose"]
-
 
 @from_settings(DiagnoseRecipe, {name: name for name in ("levels", "queries", "seed")})
 def diagnose(

@@ -12,8 +12,6 @@ from condgen.data import load, parse_data
 from condgen.errors import UserError
 from condgen.runs import describe_environment
 
-__all__ = ["doctor"]
-
 
 def doctor(out: Annotated[Path, typer.Option(help="Where runs would go.")] = Path("runs")) -> None:
     """Print versions, processors, devices, data sets and free disk space."""

@@ -17,8 +17,6 @@ from condgen.runs.layout import MANIFEST
 from condgen.settings import parse
 from condgen.training import Processes
 
-__all__ = ["by_folder_name", "evaluate"]
-
 
 def by_folder_name(folders: list[Path]) -> dict[str, Path]:
     """Folders by the names that rows of tables give them."""

@@ -7,8 +7,6 @@ import typer
 
 from condgen.cli.terminal import say
 
-__all__ = ["export"]
-
 
 def export(
     folder: Annotated[Path, typer.Argument(help="The folder of a run, or of one of its models.")],

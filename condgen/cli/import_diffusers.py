@@ -15,8 +15,6 @@ from condgen.runs import Import, find_diffusers
 from condgen.settings import parse
 from condgen.training import Processes
 
-__all__ = ["import_diffusers"]
-
 
 def import_diffusers(
     source: Annotated[

@@ -10,8 +10,6 @@ from typing import NoReturn
 from condgen.cli.terminal import console
 from condgen.errors import UserError
 
-__all__ = ["join", "leave", "silence_others", "speaks"]
-
 
 def join(verb: str, joins: bool) -> int:
     """Meets the other processes of this job; returns how many share the machine.

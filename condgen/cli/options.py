@@ -14,19 +14,6 @@ from condgen.cli.settings import Row, walk
 from condgen.hub import model_folder
 from condgen.recipes import apply_overrides
 
-__all__ = [
-    "Data",
-    "Guide",
-    "Overrides",
-    "RecipeFile",
-    "Size",
-    "Trust",
-    "from_settings",
-    "model_option",
-    "named_guide",
-    "overridden",
-]
-
 Overrides: TypeAlias = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Any other setting, as condgen settings lists them."),

@@ -8,8 +8,6 @@ import typer
 from condgen.cli.terminal import say
 from condgen.errors import UserError
 
-__all__ = ["pack"]
-
 
 def pack(
     samples: Annotated[Path, typer.Argument(help="A folder of samples, whole or all shards.")],

@@ -12,8 +12,6 @@ from condgen.runs.sample_folder import picture_path
 if TYPE_CHECKING:
     from PIL import Image
 
-__all__ = ["draw_grid", "draw_samples"]
-
 _SHOWN, _COLUMNS = 40, 6  # pictures of a class in a grid, and beside other methods
 
 _Pictures: TypeAlias = "tuple[list[Image.Image], list[int]]"  # and their labels

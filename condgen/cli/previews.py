@@ -6,8 +6,6 @@ from pathlib import Path
 from condgen.cli.terminal import console, say
 from condgen.runs import Work
 
-__all__ = ["follow_previews", "show_generators"]
-
 
 def follow_previews(work: Work) -> Work:
     """The work itself; after each preview of a generator, the pictures in its folder are drawn.

@@ -15,8 +15,6 @@ from condgen.cli.terminal import Stopped, console, say
 from condgen.runs import Progress, Work, lock
 from condgen.training import Processes
 
-__all__ = ["follow", "work_in"]
-
 _PATIENCE = b"\nstopping after this step, with all of it saved; Ctrl-C again stops at once\n"
 
 

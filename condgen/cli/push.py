@@ -9,8 +9,6 @@ from condgen.cli.terminal import say
 from condgen.errors import UserError
 from condgen.hub import upload
 
-__all__ = ["push"]
-
 
 def push(
     folder: Annotated[Path, typer.Argument(help="What condgen export has written.")],

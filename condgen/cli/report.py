@@ -8,8 +8,6 @@ import typer
 from condgen.cli.terminal import say
 from condgen.errors import UserError
 
-__all__ = ["report"]
-
 
 def report(
     folders: Annotated[list[Path], typer.Argument(metavar="RUN...", help="A run folder, or several to compare.")],

@@ -18,8 +18,6 @@ from condgen.runs import estimate, read_json, run_recipe, run_seeds
 from condgen.runs.layout import SEEDS
 from condgen.training import Processes
 
-__all__ = ["run"]
-
 
 def run(
     context: typer.Context,

@@ -18,8 +18,6 @@ from condgen.runs.layout import MANIFEST, STAGE_FILE, TRAJECTORIES_FOLDER
 from condgen.settings import parse
 from condgen.training import Processes
 
-__all__ = ["sample"]
-
 _PER_CLASS = 16
 
 

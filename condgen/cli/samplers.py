@@ -10,8 +10,6 @@ from condgen.cli.settings import walk
 from condgen.cli.terminal import console, say
 from condgen.samplers import SAMPLERS, options_of, sampler_class
 
-__all__ = ["samplers"]
-
 
 def samplers(
     name: Annotated[str | None, typer.Argument(help="One of them, to describe with its options.")] = None,

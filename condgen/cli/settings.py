@@ -1,7 +1,6 @@
 """`condgen settings`."""
 
 import json
-import re
 from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 from typing import Annotated, Any, NamedTuple
@@ -12,13 +11,10 @@ from pydantic import BaseModel
 from condgen.cli.terminal import say
 from condgen.errors import UserError
 
-__all__ = ["Row", "settings", "walk"]
-
 _STAGES = {"classifier": "classifiers.NAME", "generator": "generators.NAME"}  # as --set of a single stage has them
 _TYPES = {"boolean": "true | false", "string": "text", "object": "names with values"}
 _BOUNDS = {"exclusiveMinimum": ">", "minimum": ">=", "exclusiveMaximum": "<", "maximum": "<="}
 _TAGS = ("kind", "loss")
-_ATTRIBUTE = re.compile(r"^ {4}(\w+): (.*(?:\n {8}.*)*)", re.MULTILINE)  # in the documentation of a class
 
 _Schema = Mapping[str, Any]
 
@@ -80,13 +76,12 @@ def walk(model: type[BaseModel], *, once: bool = False) -> Iterator[Row]:
 def _walk(
     group: _Schema, groups: Mapping[str, _Schema], prefix: str, variant: str, seen: dict[str, str] | None
 ) -> Iterator[Row]:
-    documented = {name: " ".join(text.split()) for name, text in _ATTRIBUTE.findall(group.get("description", ""))}
     for name, field in group.get("properties", {}).items():
         if name in _TAGS:
             continue
         key, within = prefix + name, list(_groups_in(field))
         default = "required" if name in group.get("required", ()) else _text(field.get("default", {}))
-        meaning = field.get("description") or documented.get(name, "")
+        meaning = field.get("description", "")
         places = [seen[each] for each in within if each in seen] if seen is not None else []
         if places and len(places) == len(within):
             within, meaning = [], f"{meaning} (as {places[0]})".strip()

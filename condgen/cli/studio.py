@@ -15,8 +15,6 @@ from condgen.errors import UserError
 from condgen.hub import MODEL, model_folder
 from condgen.training import Processes
 
-__all__ = ["studio"]
-
 _PORT = 7860
 _CONNECTIONS = 400
 

@@ -10,8 +10,6 @@ import typer
 from condgen.cli.terminal import say
 from condgen.files import within
 
-__all__ = ["tensorboard"]
-
 
 def tensorboard(
     folder: Annotated[Path, typer.Argument(help="The folder of a run, or of a model in training.")],

@@ -7,8 +7,6 @@ from rich.segment import Segment
 
 from condgen.errors import shown
 
-__all__ = ["Stopped", "console", "say"]
-
 
 class _Quoting(Console):
     """Shows control characters in names of classes and files, which others chose, instead of obeying them."""

@@ -12,8 +12,6 @@ from condgen.losses import PRESETS, PresetName, classifier_loss
 from condgen.recipes import ClassifierStage
 from condgen.runs import Folders
 
-__all__ = ["train_classifier"]
-
 _SCORE = Path("runs/score")
 
 

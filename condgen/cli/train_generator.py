@@ -24,8 +24,6 @@ from condgen.losses import MatchingLoss
 from condgen.recipes import GENERATOR_PRESETS, GeneratorPreset, GeneratorRecipe, GeneratorStage, Recipe, taught
 from condgen.runs import Folders
 
-__all__ = ["train_generator"]
-
 
 @from_settings(GeneratorStage, training_keys("generator"), defaults=False)
 def train_generator(

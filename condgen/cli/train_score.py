@@ -10,8 +10,6 @@ from condgen.cli.training import base_recipe, build_stage, train, training_keys
 from condgen.errors import UserError
 from condgen.recipes import ScoreStage, default_adversary
 
-__all__ = ["train_score"]
-
 
 @from_settings(ScoreStage, training_keys("score"), defaults=False)
 def train_score(

@@ -29,8 +29,6 @@ from condgen.runs.layout import RECIPE_FILE, SNAPSHOTS
 from condgen.settings import parse
 from condgen.training import Processes
 
-__all__ = ["base_recipe", "build_stage", "read_prior", "train", "training_keys"]
-
 StageType = TypeVar("StageType", ScoreStage, ClassifierStage, GeneratorStage)
 
 

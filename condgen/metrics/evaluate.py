@@ -59,23 +59,24 @@ _FLOOR = 1  # purpose of a random stream
 
 
 class Measures(Settings):
-    """What is measured, and in which features.
+    """What is measured, and in which features."""
 
-    Attributes:
-        features: what distances are measured between, as `condgen evaluate --features` takes it.
-        cas: what learns from samples and is tested on real data: a support vector machine on the features, a ResNet-20
-            on the images, or nothing.
-        cas_steps: of the ResNet's training, with 128 images each.
-        cas_flip: whether it sees mirrored images too. Not for digits, letters, or other signs.
-        most: real samples, and samples of a method, whose neighbours and pairs are looked at; the time grows with the
-            product.
-    """
-
-    features: str = "pixels"
-    cas: CasName = "probe"
-    cas_steps: int = Field(default=2000, ge=20)
-    cas_flip: bool = False
-    most: int = Field(default=10_000, ge=100)
+    features: str = Field(default="pixels", description="what distances are measured between: see condgen evaluate")
+    cas: CasName = Field(
+        default="probe",
+        description="what learns from samples and is tested on real data: a support vector machine on the features, a "
+        "ResNet-20 on the images, or nothing",
+    )
+    cas_steps: int = Field(default=2000, ge=20, description="of the ResNet's training, with 128 images each")
+    cas_flip: bool = Field(
+        default=False, description="whether it sees mirrored images too; not for digits, letters, or other signs"
+    )
+    most: int = Field(
+        default=10_000,
+        ge=100,
+        description="real samples, and samples of a method, whose neighbours and pairs are looked at; the time grows "
+        "with the product",
+    )
 
 
 class Evaluation(NamedTuple):

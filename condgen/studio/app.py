@@ -36,8 +36,6 @@ from condgen.studio.draw import Drawn, draw_ask
 from condgen.studio.guard import Guard
 from condgen.studio.offer import Offer, describe_offer
 
-__all__ = ["Studio", "build_app"]
-
 _REMEMBERED = 16  # drawings
 _MODELS = 8  # in memory
 _POLL = 0.1  # seconds between two looks at a drawing's progress

@@ -15,8 +15,6 @@ from condgen.samplers import SAMPLERS, options_of
 from condgen.settings import Settings, parse
 from condgen.studio.offer import Offer
 
-__all__ = ["EVALUATIONS", "SAMPLES", "Ask", "command_line", "most_samples", "parse_ask", "stage_of"]
-
 SAMPLES = 250  # in one batch of `condgen sample`, so that pictures are the same bit for bit
 EVALUATIONS = 2000  # of a sampler on a time grid, a sample
 _NUMBERS = 2**24  # of all samples together: 250 pictures of 3 x 149 x 149

@@ -32,8 +32,6 @@ from condgen.schedules import Schedule
 from condgen.studio.ask import EVALUATIONS, Ask, command_line, stage_of
 from condgen.studio.offer import Offer
 
-__all__ = ["FRAMES", "Drawn", "Tell", "draw_ask"]
-
 FRAMES = 10  # of a trajectory, at most
 _PIXELS = 2**20  # numbers of all frames that the page is sent
 

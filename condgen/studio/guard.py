@@ -15,8 +15,6 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-__all__ = ["LOOPBACK", "Guard"]
-
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 _HEADERS = {

@@ -16,8 +16,6 @@ from condgen.samplers import FIXED, SAMPLERS, Sampler, build_sampler, evaluation
 from condgen.score import ScoreModel
 from condgen.settings import parse
 
-__all__ = ["Offer", "describe_offer", "read_offer"]
-
 
 @dataclass(frozen=True)
 class Offer:
