@@ -10,14 +10,14 @@ from condgen.cli.progress import work_in
 from condgen.cli.terminal import console, say
 from condgen.data import load
 from condgen.errors import UserError
-from condgen.recipes import CalibrateStage, ClassifierStage
+from condgen.recipes import CalibrateRecipe, ClassifierStage
 from condgen.runs import Calibrate, read_settings
 from condgen.runs.layout import CALIBRATION_PICTURE, calibration_file
 from condgen.settings import parse
 from condgen.training import Processes
 
 
-@from_settings(CalibrateStage, {name: f"calibrate.{name}" for name in ("levels", "draws", "most", "seed")})
+@from_settings(CalibrateRecipe, {name: name for name in ("levels", "draws", "most", "seed")})
 def calibrate(
     classifier: Annotated[
         str, typer.Option(metavar="DIR", help="The classifier; the result is written into its folder.")
@@ -41,7 +41,7 @@ def calibrate(
         )
     folder = Path(classifier)
     trained = parse(ClassifierStage, read_settings(folder), f"the settings in {folder}")
-    stage = parse(CalibrateStage, overridden({"calibrate": {}}, given, None), "calibrate")
+    stage = parse(CalibrateRecipe, overridden({}, given, None), "calibrate")
     name, file, processes = folder.resolve().name.removeprefix("classifier-"), calibration_file(folder), Processes()
     held_out = load(trained.data, "test")
     work = Calibrate(f"calibrate {name}", file.parent, stage, score, held_out).run(processes)

@@ -13,7 +13,7 @@ from condgen.cli.terminal import console, say
 from condgen.cli.training import read_prior
 from condgen.data import load
 from condgen.errors import UserError
-from condgen.recipes import DiagnoseRecipe, DiagnoseStage, Guidance, default_recipe
+from condgen.recipes import DiagnoseRecipe, Guidance, default_recipe
 from condgen.runs import Diagnose, Folders, default_methods_in
 from condgen.settings import parse
 from condgen.training import Processes
@@ -60,7 +60,7 @@ def diagnose(
         raise UserError(f"no method uses {min(unused)!r}: leave the folder out, or name it in --set methods=...")
     if not methods:
         raise UserError("nothing to diagnose: name a classifier with --classifier, or a labelled model by --posterior")
-    processes, stage = Processes(), DiagnoseStage(diagnose=settings, methods=methods)
+    processes, stage = Processes(), settings.model_copy(update={"methods": methods})
     folders = Folders(score, scores, classifiers)
     work = Diagnose("diagnose", out, stage, folders, train.to(processes.device)).run(processes)
     if work_in(out, work, processes):

@@ -21,9 +21,7 @@ from condgen.recipes.schema import (
     check_levels,
 )
 from condgen.recipes.stages import (
-    CalibrateStage,
     ClassifierStage,
-    DiagnoseStage,
     EvaluateStage,
     GeneratorStage,
     ImportStage,
@@ -38,11 +36,9 @@ from condgen.recipes.stages import (
 __all__ = [
     "GENERATOR_PRESETS",
     "CalibrateRecipe",
-    "CalibrateStage",
     "ClassifierRecipe",
     "ClassifierStage",
     "DiagnoseRecipe",
-    "DiagnoseStage",
     "EvaluateStage",
     "GeneratorPreset",
     "GeneratorRecipe",

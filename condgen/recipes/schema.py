@@ -192,10 +192,10 @@ class DiagnoseRecipe(Settings):
     queries: int = Field(default=500, ge=2, description="noised data points a level")
     seed: Seed = 0
     grid: PlaneGrid | None = Field(default=None, description="of points in the plane, measured too")
-    methods: dict[Name, Guidance] = Field(
+    methods: dict[str, Guidance] = Field(
         default_factory=dict,
-        description="what to compare; by default every classifier at scale 1, at 10 where it is trained by "
-        "cross-entropy, and at its calibrated scale where it has one",
+        description="what to compare, by the names of rows; by default every classifier at scale 1, at 10 where it is "
+        "trained by cross-entropy, and at its calibrated scale where it has one",
     )
 
     @model_validator(mode="after")

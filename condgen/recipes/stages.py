@@ -10,12 +10,10 @@ from pydantic import Field, PositiveInt, field_serializer, model_validator
 from condgen.data import AnyData
 from condgen.metrics import Measures
 from condgen.networks import DiffusersSettings
-from condgen.recipes.guidance import Guidance, Method, Name
+from condgen.recipes.guidance import Method, Name
 from condgen.recipes.schema import (
     COMPILE,
-    CalibrateRecipe,
     ClassifierRecipe,
-    DiagnoseRecipe,
     GeneratorRecipe,
     ScoreRecipe,
     Seed,
@@ -76,12 +74,6 @@ class ImportStage(Settings):
     schedule: AnySchedule
     names: tuple[str, ...] = Field(min_length=1)
     network: DiffusersSettings
-
-
-class CalibrateStage(Settings):
-    """A classifier measured on the held-out split of its data."""
-
-    calibrate: CalibrateRecipe
 
 
 class Shard(Settings):
@@ -150,10 +142,3 @@ class EvaluateStage(Settings):
 
     seed: Seed = 0
     measures: Measures = Measures()
-
-
-class DiagnoseStage(Settings):
-    """A comparison of scores with the oracle's."""
-
-    diagnose: DiagnoseRecipe
-    methods: dict[str, Guidance] = Field(min_length=1, description="row names and their models")

@@ -21,7 +21,7 @@ from condgen.diagnostics.classifier_errors import (
     spread_levels,
 )
 from condgen.errors import UserError
-from condgen.recipes import CalibrateStage, check_levels
+from condgen.recipes import CalibrateRecipe, check_levels
 from condgen.rng import keyed_generator
 from condgen.runs.folder import drop_partial_line, file_key, read_json, read_rows, write_json
 from condgen.runs.layout import CALIBRATION, CLASSIFIERS, LOG_FILE
@@ -44,7 +44,7 @@ class Calibrate(Stage):
         held_out: data.
     """
 
-    settings: CalibrateStage
+    settings: CalibrateRecipe
     score: Path
     held_out: LabelledSet
     unit: ClassVar[str] = "levels"
@@ -62,10 +62,10 @@ class Calibrate(Stage):
         return [self.held_out.fingerprint(), rule]
 
     def total(self) -> int:
-        return len(self.settings.calibrate.levels or range(_LEVELS))
+        return len(self.settings.levels or range(_LEVELS))
 
     def images(self) -> int:
-        recipe, n = self.settings.calibrate, len(self.held_out)
+        recipe, n = self.settings, len(self.held_out)
         return self.total() * recipe.draws * min(recipe.most or n, n)
 
     def run(self, processes: Processes) -> Work:
@@ -79,13 +79,13 @@ class Calibrate(Stage):
         check_fits(self.classifier, likelihood.config, prior.config, self.score)
         check_fits(self.score, prior.config, self.held_out, self.held_out.source)
         prior.require_unconditional(self.score, "to which a classifier could add")
-        check_levels(self.settings.calibrate.levels or (), prior.schedule, self.name)
+        check_levels(self.settings.levels or (), prior.schedule, self.name)
         opened = yield from self.open(processes)
         if not opened.finished:
             yield from in_main(processes, self._measure(opened, prior, likelihood))
 
     def _measure(self, opened: StageFolder, prior: ScoreModel, likelihood: Classifier) -> Work:
-        recipe, log = self.settings.calibrate, self.folder / LOG_FILE
+        recipe, log = self.settings, self.folder / LOG_FILE
         levels = recipe.levels or spread_levels(likelihood.schedule, likelihood.config.sigma_data, _LEVELS)
         held_out = self.held_out.at_most(recipe.most, keyed_generator(recipe.seed))
         drop_partial_line(log)

@@ -24,7 +24,7 @@ from condgen.errors import UserError
 from condgen.guidance import ClassifierGuided
 from condgen.losses import classifier_loss
 from condgen.oracle import Oracle
-from condgen.recipes import DiagnoseStage, Guidance, check_levels, read_yaml
+from condgen.recipes import DiagnoseRecipe, Guidance, check_levels, read_yaml
 from condgen.rng import keyed_generator
 from condgen.runs.folder import read_json, write_json
 from condgen.runs.layout import DIAGNOSTICS, FIELD, RECIPE_FILE, calibration_file
@@ -73,7 +73,7 @@ class Diagnose(Stage):
         train: the training split, noised by the oracle.
     """
 
-    settings: DiagnoseStage
+    settings: DiagnoseRecipe
     folders: Folders
     train: LabelledSet
     unit: ClassVar[str] = "levels"
@@ -86,14 +86,14 @@ class Diagnose(Stage):
         return [self.train.fingerprint()]
 
     def total(self) -> int:
-        return len(self.settings.diagnose.levels)
+        return len(self.settings.levels)
 
     def images(self) -> int:
-        return self.total() * self.settings.diagnose.queries
+        return self.total() * self.settings.queries
 
     def run(self, processes: Processes) -> Work:
         """Measures all levels; there is nothing to resume."""
-        recipe, train, place = self.settings.diagnose, self.train, self.folders.score()
+        recipe, train, place = self.settings, self.train, self.folders.score()
         prior = ScoreModel.load(place, processes.device)
         check_fits(place, prior.config, train, train.source)
         prior.require_unconditional(place, "which is the prior here")
@@ -146,7 +146,7 @@ class Diagnose(Stage):
         self, oracle: Oracle, prior: Denoiser, methods: Mapping[str, Denoiser], processes: Processes
     ) -> Generator[Progress, None, list[ErrorRow]]:
         """Errors on noised data: the same images and noise at every level, a few of them at all levels at a time."""
-        recipe = self.settings.diagnose
+        recipe = self.settings
         queries = draw_queries(oracle, recipe.queries, keyed_generator(recipe.seed)).at(
             _share(processes, recipe.queries)
         )
@@ -170,7 +170,7 @@ class Diagnose(Stage):
         self, oracle: Oracle, prior: Denoiser, methods: Mapping[str, Denoiser], processes: Processes
     ) -> Generator[Progress, None, list[ErrorRow]]:
         """Errors on the points of the grid."""
-        grid = self.settings.diagnose.grid
+        grid = self.settings.grid
         assert grid is not None
         rows: list[ErrorRow] = []
         for done, level in enumerate(grid.levels):
@@ -183,7 +183,7 @@ class Diagnose(Stage):
 
     def _write_field(self, oracle: Oracle, likelihoods: Mapping[str, Likelihood]) -> None:
         """The likelihood scores on the grid at its first noise level, for the quiver plots."""
-        recipe, train = self.settings.diagnose, self.train
+        recipe, train = self.settings, self.train
         assert recipe.grid is not None
         grid, level = recipe.grid, recipe.grid.levels[0]
         t, x_t, y = grid_queries(oracle, grid.x, grid.y, grid.points, level)

@@ -11,9 +11,7 @@ from condgen.errors import UserError
 from condgen.files import write_atomically
 from condgen.metrics import open_extractor
 from condgen.recipes import (
-    CalibrateStage,
     ClassifierStage,
-    DiagnoseStage,
     EvaluateStage,
     GeneratorStage,
     Recipe,
@@ -78,10 +76,8 @@ def plan(
         trained = ClassifierStage(**shared, classifier=classifier)
         stages.append(Train(f"classifier {name}", place, trained, train, folders, test))
         if recipe.calibrate is not None:
-            calibration = CalibrateStage(calibrate=recipe.calibrate)
-            stages.append(
-                Calibrate(f"calibrate {name}", place / CALIBRATION_FOLDER, calibration, folders.score(), test)
-            )
+            where = place / CALIBRATION_FOLDER
+            stages.append(Calibrate(f"calibrate {name}", where, recipe.calibrate, folders.score(), test))
     for name, generator in recipe.generators.items():
         taught = GeneratorStage(**shared, generator=generator)
         stages.append(Train(f"generator {name}", folders.generator(name), taught, train, folders, test))
@@ -91,7 +87,7 @@ def plan(
         scales = {name: classifier.objective.usual_scales for name, classifier in recipe.classifiers.items()}
         methods = recipe.diagnose.methods or default_methods(scales, scales if recipe.calibrate else ())
         if methods:
-            compared = DiagnoseStage(diagnose=recipe.diagnose, methods=methods)
+            compared = recipe.diagnose.model_copy(update={"methods": methods})
             stages.append(Diagnose("diagnose", folder / DIAGNOSIS_FOLDER, compared, folders, train))
     return stages
 

@@ -9,13 +9,14 @@ import json
 import os
 import re
 from collections.abc import Iterator, Sequence
-from itertools import islice, pairwise
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
+from pydantic import BaseModel, Field
 from torch import Tensor
 
 from condgen.data import to_uint8
@@ -24,9 +25,16 @@ from condgen.files import append, naming, read_picture, write_atomically
 from condgen.recipes import Shard
 from condgen.runs.folder import drop_partial_line, each_row, read_json, read_rows
 from condgen.runs.layout import MANIFEST, STAGE_FILE
+from condgen.settings import parse
 
-_CLASSES = 1_000_000  # more are a fault of the file
-_TOLD = 10  # numbers in a message
+
+class _Row(BaseModel):
+    """What is relied upon of a line of a manifest, which may be damaged."""
+
+    label: int = Field(alias="class", strict=True, ge=0, lt=1_000_000)
+    seed: int = Field(strict=True)
+    file: str | None = None
+    x: list[float] | None = None
 
 
 def shard_folder(folder: Path, shard: Shard) -> Path:
@@ -34,13 +42,12 @@ def shard_folder(folder: Path, shard: Shard) -> Path:
     return folder / f"shard-{shard.number}-of-{shard.of}"
 
 
-def shards_within(folder: Path) -> dict[Shard, Path]:
-    """The shards, finished or not, that a folder holds, by number."""
-    places = folder.iterdir() if folder.is_dir() else ()
-    named = [(re.fullmatch(r"shard-([1-9]\d*)-of-([1-9]\d*)", place.name), place) for place in places]
-    numbers = [(int(found[1]), int(found[2]), place) for found, place in named if found is not None]
-    shards = {Shard(number=number, of=of): place for number, of, place in numbers if number <= of}
-    return dict(sorted(shards.items(), key=lambda item: item[0].number))
+def shards_within(folder: Path) -> list[Shard]:
+    """The shards, finished or not, that a folder holds."""
+    names = [place.name for place in folder.iterdir()] if folder.is_dir() else []
+    found = [re.fullmatch(r"shard-([1-9]\d*)-of-([1-9]\d*)", name) for name in names]
+    numbers = [(int(name[1]), int(name[2])) for name in found if name is not None]
+    return [Shard(number=number, of=of) for number, of in numbers if number <= of]
 
 
 def sample_folders(folder: Path) -> list[Path]:
@@ -52,23 +59,20 @@ def sample_folders(folder: Path) -> list[Path]:
     shards = shards_within(folder)
     if not shards or (folder / STAGE_FILE).exists():
         return [folder]
-    counts = sorted({shard.of for shard in shards})
-    if len(counts) > 1:
-        raise UserError(
-            f"{folder} holds shards of {' and '.join(map(str, counts))}: keep those of one number, and move the others"
-        )
-    records = {s: read_json(place / STAGE_FILE) for s, place in shards.items() if (place / STAGE_FILE).exists()}
-    finished = {shard.number for shard, record in records.items() if record.get("finished")}
-    lacking = (number for number in range(1, counts[0] + 1) if number not in finished)
-    missing = list(islice(lacking, _TOLD))
-    if missing:
-        raise UserError(
-            f"{folder} lacks shards, or they are not finished: {', '.join(map(str, missing))} of {counts[0]}; run the "
-            f"command that made the others with --shard {missing[0]}/{counts[0]}"
-        )
-    if len({record.get("whole") for record in records.values()}) > 1:
+    places, sets, of = [], set(), max(shard.of for shard in shards)
+    for number in range(1, of + 1):
+        place = shard_folder(folder, Shard(number=number, of=of))
+        record = read_json(place / STAGE_FILE) if (place / STAGE_FILE).exists() else {}
+        if not record.get("finished"):
+            raise UserError(
+                f"{folder} lacks shard {number} of {of}, or it is not finished: run the command that made the others "
+                f"with --shard {number}/{of}"
+            )
+        places.append(place)
+        sets.add(record.get("whole"))
+    if len(sets) > 1 or len(shards) > of:
         raise UserError(f"{folder} holds shards of different settings or models: draw all of them by one command")
-    return list(shards.values())
+    return places
 
 
 def part_manifest(rank: int) -> str:
@@ -94,10 +98,7 @@ def merge_manifests(folder: Path) -> set[int]:
 
 
 def _seed(row: dict[str, Any], path: Path) -> int:
-    seed = row.get("seed")
-    if isinstance(seed, bool) or not isinstance(seed, int):
-        raise UserError(f"{path} holds a sample without a seed: delete the folder and sample again")
-    return seed
+    return parse(_Row, row, str(path)).seed
 
 
 def _as_picture(pixels: np.ndarray) -> Image.Image:
@@ -175,24 +176,18 @@ def read_manifests(folder: Path) -> list[tuple[Path, list[dict[str, Any]]]]:
 
 
 def _read_part(folder: Path, rows: Sequence[dict[str, Any]]) -> tuple[Tensor, Tensor]:
+    parsed = [parse(_Row, row, str(folder / MANIFEST)) for row in rows]
+    labels = torch.tensor([row.label for row in parsed])
     try:
-        labels = torch.tensor([_label(row["class"]) for row in rows])
-        if rows[0].get("file") is None:
-            points = torch.tensor([row["x"] for row in rows], dtype=torch.float32)
+        if parsed[0].file is None:
+            points = torch.tensor([row.x for row in parsed], dtype=torch.float32)
             if points.ndim != 2:
                 raise ValueError("points have coordinates")
             return points, labels
-        images = [_read_picture(folder, str(row["file"])) for row in rows]
-        x = torch.from_numpy(np.stack(images)).float() / 127.5 - 1
-    except (KeyError, IndexError, TypeError, ValueError, OverflowError, RuntimeError) as error:
+        images = np.stack([_read_picture(folder, str(row.file)) for row in parsed])
+    except (IndexError, TypeError, ValueError, RuntimeError) as error:
         raise UserError(f"{folder / MANIFEST} does not describe samples ({error!r}): sample again") from error
-    return x, labels
-
-
-def _label(value: object) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < _CLASSES:
-        raise ValueError(f"there is no class {value!r}")
-    return value
+    return torch.from_numpy(images).float() / 127.5 - 1, labels
 
 
 def picture_path(folder: Path, file: str) -> Path:

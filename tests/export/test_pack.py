@@ -91,7 +91,7 @@ def test_sets_in_shards_are_one_set_and_make_the_same_bytes(form, tmp_path):
         counts = [len(tarfile.open(path).getnames()) for path in files[1]]  # noqa: SIM115
         assert counts == [9, 9, 3]
     (parts / "shard-2-of-2" / "stage.json").write_text("{}")
-    with pytest.raises(UserError, match="lacks shards, or they are not finished: 2 of 2"):
+    with pytest.raises(UserError, match="lacks shard 2 of 2, or it is not finished"):
         pack(parts, tmp_path / "more.bin", form, 3)
 
 

@@ -16,9 +16,9 @@ from condgen.errors import UserError
 from condgen.metrics import Extractor
 from condgen.metrics.features import Features, Store
 from condgen.recipes import (
-    CalibrateStage,
+    CalibrateRecipe,
     ClassifierStage,
-    DiagnoseStage,
+    DiagnoseRecipe,
     Guidance,
     Method,
     SampleStage,
@@ -53,7 +53,7 @@ def run(digits_of_few_steps, tmp_path):
 
 def test_calibration_names_the_level_and_writes_nothing(run, planted):
     planted(faults.bad_classifier, 0.1)
-    folder, stage = run / "classifier-ce", CalibrateStage.model_validate({"calibrate": {"levels": [0.05, 1]}})
+    folder, stage = run / "classifier-ce", CalibrateRecipe(levels=(0.05, 1))
     shutil.rmtree(folder / "calibration")
     data = load(parse_data("digits"), "test")
     with pytest.raises(UserError, match=r"the classifier gives numbers that are not finite at noise level 0\.05"):
@@ -63,9 +63,7 @@ def test_calibration_names_the_level_and_writes_nothing(run, planted):
 
 def test_a_diagnosis_names_the_model_the_level_and_the_class(run, planted, tmp_path):
     planted(faults.bad_classifier, 0.1)
-    stage = DiagnoseStage.model_validate(
-        {"diagnose": {"levels": [1, 0.05], "queries": 20}, "methods": {"ce": Guidance(classifier="ce")}}
-    )
+    stage = DiagnoseRecipe(levels=(1, 0.05), queries=20, methods={"ce": Guidance(classifier="ce")})
     folders = Folders(run / "score", {}, {"ce": run / "classifier-ce"})
     words = r"the score of ce is not finite at noise level 0\.05 for 20 of 20 queries, first of class \d"
     with pytest.raises(UserError, match=words):

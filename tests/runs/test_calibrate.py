@@ -13,7 +13,6 @@ from condgen.errors import UserError
 from condgen.guidance import ScaleCurve
 from condgen.recipes import (
     CalibrateRecipe,
-    CalibrateStage,
     ClassifierStage,
     ScoreStage,
     default_recipe,
@@ -24,7 +23,7 @@ from condgen.training import Processes
 
 ALONE = Processes(cpu=True)
 TRAIN, TEST = load(parse_data("digits"), "train"), load(parse_data("digits"), "test")
-FEW = CalibrateStage(calibrate=CalibrateRecipe(levels=(0.5, 1.5, 5), draws=1))
+FEW = CalibrateRecipe(levels=(0.5, 1.5, 5), draws=1)
 
 
 def small(part, loss="dlsm", **schedule):
@@ -108,7 +107,7 @@ def test_a_calibration_says_what_it_measured_and_gives_a_curve(trained, classifi
 
 
 def test_a_calibration_may_look_at_some_of_the_images(trained, classifier):
-    few = CalibrateStage(calibrate=FEW.calibrate.model_copy(update={"most": 100}))
+    few = FEW.model_copy(update={"most": 100})
     list(calibrated(trained, classifier, few))
     found = read_json(classifier / "calibration" / "calibration.json")
     assert found["what"]["n"] == 100
@@ -135,14 +134,14 @@ def test_a_stopped_calibration_goes_on(stop_at, trained, classifier, tmp_path):
 
 def test_another_seed_or_score_model_calibrates_anew(trained, classifier):
     list(calibrated(trained, classifier))
-    other = CalibrateStage(calibrate=FEW.calibrate.model_copy(update={"seed": 1}))
+    other = FEW.model_copy(update={"seed": 1})
     assert list(calibrated(trained, classifier, other))
     assert len(list(classifier.glob("calibration.before-*"))) == 1
 
 
 def test_models_and_data_must_fit(trained, classifier, tmp_path):
     with pytest.raises(UserError, match=r"noise level 1000 is outside the schedule's range"):
-        list(calibrated(trained, classifier, CalibrateStage(calibrate=CalibrateRecipe(levels=(1, 1000)))))
+        list(calibrated(trained, classifier, CalibrateRecipe(levels=(1, 1000))))
     with pytest.raises(UserError, match="one data set and schedule for both"):
         list(calibrated(trained, classifier, held_out=load(parse_data("moons"), "test")))
     with pytest.raises(UserError, match="does not exist"):

@@ -11,7 +11,7 @@ import pytest
 from condgen.data import load, parse_data
 from condgen.denoiser import Denoiser
 from condgen.oracle import Oracle
-from condgen.recipes import DiagnoseRecipe, DiagnoseStage, Guidance, ScoreStage
+from condgen.recipes import DiagnoseRecipe, Guidance, ScoreStage
 from condgen.runs import Diagnose, Folders, Train
 from condgen.schedules import EDM
 from condgen.training import Processes
@@ -26,13 +26,13 @@ torch.set_num_threads(1)
 from condgen.data import load, parse_data
 from condgen.schedules import EDM
 from condgen.oracle import Oracle
-from condgen.recipes import DiagnoseStage
+from condgen.recipes import DiagnoseRecipe
 from condgen.runs import Diagnose, Folders
 from condgen.training import Processes
 score, told, out, stage = sys.argv[1:]
 Oracle.at_once = 3  # so that a share is more than one block
 processes = Processes(cpu=True)
-stage = DiagnoseStage.model_validate_json(stage)
+stage = DiagnoseRecipe.model_validate_json(stage)
 place = Path(out) / str(processes.rank)  # process 0 writes, the others nothing
 folders, train = Folders(Path(score), {"told": Path(told)}), load(parse_data("moons"), "train")
 list(Diagnose("diagnose", place, stage, folders, train).run(processes))
@@ -83,7 +83,7 @@ def shared_diagnosis(moons, stage, out, count):
 def test_many_processes_find_what_one_finds(count, queries, moons, tmp_path):
     grid = {"x": (-2, 2), "y": (-2, 2), "points": 5, "levels": (1.0,)}
     recipe = DiagnoseRecipe.model_validate({"levels": (0.5, 2.0), "queries": queries, "grid": grid})
-    stage = DiagnoseStage(diagnose=recipe, methods={"told": Guidance(score="told")})
+    stage = recipe.model_copy(update={"methods": {"told": Guidance(score="told")}})
     folders = Folders(moons[0], {"told": moons[1]})
     list(Diagnose("diagnose", tmp_path / "alone", stage, folders, load(parse_data("moons"), "train")).run(ALONE))
     alone = json.loads((tmp_path / "alone" / "diagnostics.json").read_text())["rows"]
@@ -112,9 +112,7 @@ def test_perfect_models_of_images_have_no_error_and_queries_come_in_blocks():
     oracle = Oracle(EDM(sigma_max=20), data.x, data.y, data.n_classes, held=100_000)
     assert oracle.at_once < 100
     perfect = Asked(oracle)
-    stage = DiagnoseStage(
-        diagnose=DiagnoseRecipe(levels=(0.1, 1.0, 10.0), queries=150), methods={"told": Guidance(score="told")}
-    )
+    stage = DiagnoseRecipe(levels=(0.1, 1.0, 10.0), queries=150, methods={"told": Guidance(score="told")})
     work = Diagnose("diagnose", None, stage, None, data)._on_data(oracle, perfect, {"told": perfect}, ALONE)
     progress = []
     while True:

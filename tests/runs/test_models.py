@@ -12,7 +12,6 @@ from condgen.errors import UserError
 from condgen.recipes import (
     ClassifierStage,
     DiagnoseRecipe,
-    DiagnoseStage,
     Guidance,
     Method,
     SampleStage,
@@ -207,7 +206,7 @@ def test_every_method_has_its_errors(trained, calibrated, tmp_path):
         "none": Guidance(),
     }
     folders = Folders(trained / "none", {"told": trained / "told", "each": trained / "each"}, {"ce": calibrated})
-    stage = DiagnoseStage(diagnose=DiagnoseRecipe(levels=(0.5, 2), queries=12), methods=methods)
+    stage = DiagnoseRecipe(levels=(0.5, 2), queries=12, methods=methods)
 
     def diagnose():
         return list(Diagnose("diagnose", tmp_path / "d", stage, folders, DATA).run(ALONE))
