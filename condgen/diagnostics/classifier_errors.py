@@ -26,8 +26,7 @@ observation (Cochran 1977, "Sampling Techniques", sections 6.3 and 9A for the ra
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -48,51 +47,32 @@ __all__ = [
     "worthwhile",
 ]
 
-AT_ONCE = 500
-"""Images that the networks see together."""
-
+_BATCH = 500  # noised images that the networks see at once
 BINS = 15  # of confidence, equally wide
 SHARE = 0.01  # of the greatest gain over levels, below which guidance is not worth its cost at a level
 THRESHOLD = 3.0  # standard errors; of 16 levels without any gain, one passes by chance in 2 of 100 calibrations
 
 
-@dataclass(frozen=True)
-class LevelRow:
-    """A classifier at one noise level. What needs a prior is None where there is none.
+class LevelRow(NamedTuple):
+    """A classifier at one noise level. What needs a prior is None where there is none."""
 
-    Args:
-        sigma: the noise level, sigma / alpha, in units of the data.
-        n: held-out images.
-        draws: noise draws of each image.
-        accuracy: the fraction of noised images whose most probable class is their label.
-        cross_entropy: mean of -log p(y | x_t), nats.
-        ece: expected calibration error, see `expected_calibration_error`.
-        norm: mean length of the likelihood score of the label, one over units of x_t.
-        gain: L(1) - L(0) times sigma squared, per dimension; below zero where guidance helps.
-        gain_se: its standard error over images.
-        scale: the guidance scale of least loss; 0 where the likelihood score is zero throughout.
-        scale_se: its standard error over images.
-        scale_gain: L(scale) - L(0) in the units of `gain`; a little too good, since the same data chose the scale.
-        z: the mean of <g, r> in standard errors: how surely some guidance is better than none.
-    """
-
-    sigma: float
-    n: int
-    draws: int
-    accuracy: float
-    cross_entropy: float
-    ece: float
-    norm: float
-    gain: float | None = None
-    gain_se: float | None = None
-    scale: float | None = None
-    scale_se: float | None = None
-    scale_gain: float | None = None
-    z: float | None = None
+    sigma: float  # the noise level, sigma / alpha, in units of the data
+    n: int  # held-out images
+    draws: int  # noise draws of each image
+    accuracy: float  # the fraction of noised images whose most probable class is their label
+    cross_entropy: float  # mean of -log p(y | x_t), nats
+    ece: float  # see `expected_calibration_error`
+    norm: float  # mean length of the likelihood score of the label, one over units of x_t
+    gain: float | None = None  # L(1) - L(0) times sigma squared, per dimension; below zero where guidance helps
+    gain_se: float | None = None  # its standard error over images
+    scale: float | None = None  # the guidance scale of least loss; 0 where the likelihood score is zero throughout
+    scale_se: float | None = None  # its standard error over images
+    scale_gain: float | None = None  # L(scale) - L(0), as `gain`; a little too good: the same data chose the scale
+    z: float | None = None  # the mean of <g, r> in standard errors: how surely some guidance is better than none
 
     def as_dict(self) -> dict[str, Any]:
         """The row as plain JSON, without what was not measured."""
-        return {name: value for name, value in asdict(self).items() if value is not None}
+        return {name: value for name, value in self._asdict().items() if value is not None}
 
 
 def measure_classifier(
@@ -104,7 +84,7 @@ def measure_classifier(
     *,
     draws: int = 1,
     generator: torch.Generator,
-    batch: int = AT_ONCE,
+    batch: int = _BATCH,
 ) -> Iterator[LevelRow]:
     """Measures a classifier on held-out data, one noise level after another, on the same images and noise at each.
 

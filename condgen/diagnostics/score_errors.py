@@ -16,7 +16,6 @@ number, in which noise levels can be compared: scores themselves grow as one ove
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 import torch
@@ -31,7 +30,6 @@ __all__ = [
     "ErrorRow",
     "Queries",
     "ScoreErrors",
-    "compare",
     "draw_queries",
     "grid_queries",
     "likelihood_fields",
@@ -46,33 +44,21 @@ Quantity: TypeAlias = Literal["D", "D_P", "D_L"]
 _BATCH = 250  # queries that networks see at once
 
 
-@dataclass(frozen=True)
-class ErrorRow:
-    """One fact: the mean and standard deviation over n queries of one error of one method at one noise level.
-
-    Args:
-        method: whose error.
-        sigma: the noise level, sigma / alpha.
-        weighting: how the queries were drawn.
-        quantity: which error.
-        mean: over queries, one over units of x_t.
-        sd: standard deviation over queries.
-        n: queries.
-        exact: mean length, over the same queries, of the exact score that this is an error of.
-    """
+class ErrorRow(NamedTuple):
+    """The mean and standard deviation over n queries of one error of one method at one noise level."""
 
     method: str
-    sigma: float
-    weighting: Weighting
+    sigma: float  # the noise level, sigma / alpha
+    weighting: Weighting  # how the queries were drawn
     quantity: Quantity
-    mean: float
-    sd: float
+    mean: float  # over queries, one over units of x_t
+    sd: float  # over queries
     n: int
-    exact: float
+    exact: float  # mean length, over the same queries, of the exact score that this is an error of
 
     def as_dict(self) -> dict[str, Any]:
         """The row as plain JSON."""
-        return asdict(self)
+        return self._asdict()
 
 
 class ScoreErrors(NamedTuple):
@@ -130,12 +116,9 @@ def measure(
     Returns:
         D of the prior; D_P and D_L of zero guidance; D_P of every method, and D_L of those with a classifier.
     """
-    parts = []
-    for x, labels in zip(x_t.split(batch), y.split(batch), strict=True):
-        with torch.no_grad():
-            exact = oracle.scores(x, t, labels)
-        parts.append(compare(exact, prior, methods, t, x, labels))
-    return ScoreErrors.join(parts)
+    with torch.no_grad():
+        exact = oracle.scores(x_t, t, y)
+    return _compare(exact, prior, methods, t, x_t, y, batch)
 
 
 def measure_levels(
@@ -150,18 +133,29 @@ def measure_levels(
     """As `measure`, at one noise level after another on the same images and noise, at most `oracle.at_once` of them."""
     times = [oracle.schedule.t_of_noise_level(torch.tensor(level)) for level in levels]
     for t, (x_t, exact) in zip(times, oracle.scores_along(queries.x, queries.eps, times, queries.y), strict=True):
-        parts = [
-            compare(ExactScores(*(score[rows] for score in exact)), prior, methods, t, x_t[rows], queries.y[rows])
-            for rows in (slice(start, start + batch) for start in range(0, len(x_t), batch))
-        ]
-        yield ScoreErrors.join(parts)
+        yield _compare(exact, prior, methods, t, x_t, queries.y, batch)
+
+
+def _compare(
+    exact: ExactScores,
+    prior: Denoiser,
+    methods: Mapping[str, Denoiser],
+    t: Tensor,
+    x_t: Tensor,
+    y: Tensor,
+    batch: int,
+) -> ScoreErrors:
+    parts = []
+    for rows in (slice(start, start + batch) for start in range(0, len(x_t), batch)):
+        some = ExactScores(*(score[rows] for score in exact))
+        parts.append(_compare_batch(some, prior, methods, t, x_t[rows], y[rows]))
+    return ScoreErrors.join(parts)
 
 
 @torch.no_grad()
-def compare(
+def _compare_batch(
     exact: ExactScores, prior: Denoiser, methods: Mapping[str, Denoiser], t: Tensor, x_t: Tensor, y: Tensor
 ) -> ScoreErrors:
-    """As `measure`, where the exact scores are known already."""
     x = x_t.float()
     # Methods often share a score model or a classifier, which is then evaluated once.
     scores: dict[Denoiser, Tensor] = {prior: prior.score(x, t).double()}

@@ -136,7 +136,5 @@ def points_within(sampler: Sampler, evaluations: int, grid: GridName | None = No
 
     least = sampler.least_points
     if least > evaluations or cost(least) > evaluations:  # a point takes an evaluation: no grid too large is made
-        raise UserError(
-            f"{evaluations} evaluations are too few for this sampler with its options: ask for more, or choose another"
-        )
+        raise UserError(f"{evaluations} evaluations are too few for this sampler with its options: ask for more")
     return bisect.bisect_right(range(least, evaluations + 1), evaluations, key=cost) + least - 1

@@ -46,17 +46,14 @@ def draw(
         raise ValueError("this sampler needs a time grid")
     for first in range(0, len(seeds), batch):
         part = slice(first, first + batch)
-        finite, evaluations = (
-            [],
-            [],
-        )  # after each step; read at the end alone, so that the device need not be waited for
-        for last in trajectory(sampler, grid, Streams(seeds[part], device), None if y is None else y[part], shape):
-            finite.append(last.x.isfinite().flatten(1).all(1))
+        labels, finite, evaluations = None if y is None else y[part], [], []
+        for last in trajectory(sampler, grid, Streams(seeds[part], device), labels, shape):
+            finite.append(last.x.isfinite().flatten(1).all(1))  # read at the end, not to wait for the device meanwhile
             evaluations.append(last.evaluations)
         finished = [Finished(first + i, x, last.evaluations, len(grid) - 1, 0, None) for i, x in enumerate(last.x)]
         for row, steps in enumerate(torch.stack(finite, 1).tolist()):
             if not steps[-1]:
-                step = max((place + 1 for place, sound in enumerate(steps) if sound), default=0)
+                step = max((place + 1 for place, is_finite in enumerate(steps) if is_finite), default=0)
                 level = float(sampler.schedule.noise_level(grid[max(0, step - 1)]))
                 where = NotFinite(evaluations[step], level)
                 finished[row] = finished[row]._replace(problem=f"{where}; take more steps", not_finite=where)

@@ -55,7 +55,7 @@ class Recorder:
         schedule: of the noise.
         samples: in the first batch, numbered from 0; no others join later.
         followed: the numbers of those that are recorded.
-        most: points of a trajectory that will be shown; so that memory is bounded, at most four times as many are kept.
+        most: points of a trajectory that will be shown; at most four times as many are held in memory.
     """
 
     def __init__(self, schedule: Schedule, samples: int, followed: Sequence[int], most: int) -> None:
@@ -89,7 +89,7 @@ class Recorder:
             points[:] = thin_out(points, 2 * self.most)
 
     def leave(self, numbers: Sequence[int]) -> None:
-        """Samples that have finished are in no later batch."""
+        """Samples that have finished, and are in no later batch."""
         self._rows = [number for number in self._rows if number not in set(numbers)]
 
 
@@ -102,20 +102,7 @@ def record_trajectories(
     device: torch.device | str = "cpu",
     most: int = 40,
 ) -> list[RecordedTrajectory]:
-    """Draws samples as `draw` does, in one batch, and records their trajectories.
-
-    Args:
-        sampler: on a time grid, or adaptive.
-        grid: falling times, (N,) float64; None for an adaptive sampler.
-        seeds: one per sample; few, since states of all are kept.
-        y: labels, (n,), or None.
-        shape: of one sample.
-        device: where samples are made, and the labels are.
-        most: points of a trajectory that will be shown.
-
-    Returns:
-        A trajectory per seed.
-    """
+    """Draws a few samples as `draw` does, in one batch, with trajectories of which at most `most` points are shown."""
     recorder = Recorder(sampler.schedule, len(seeds), range(len(seeds)), most)
     found: dict[int, Finished] = {}
     with recorder.on(sampler.denoiser):
@@ -129,21 +116,12 @@ def record_trajectories(
 
 
 def thin_out(points: Sequence[TrajectoryPoint], n: int) -> list[TrajectoryPoint]:
-    """At most n points, the first and the last among them, about evenly spaced in the logarithm of noise.
-
-    Args:
-        points: noise falling.
-        n: at least 2.
-    """
+    """At most n of the points, whose noise falls: the ends, and what is evenly spaced in its logarithm between them."""
     if len(points) <= n:
         return list(points)
-    logs = [math.log(point.noise) for point in points]
-    chosen: list[int] = []
-    for place in range(n):
-        target = logs[0] + (logs[-1] - logs[0]) * place / (n - 1)
-        free = range(chosen[-1] + 1 if chosen else 0, len(points) - (n - 1 - place))  # leaves enough for later places
-        chosen.append(min(free, key=lambda i: abs(logs[i] - target)))
-    return [points[i] for i in chosen]
+    logs = torch.tensor([point.noise for point in points], dtype=torch.float64).log()
+    targets = torch.linspace(float(logs[0]), float(logs[-1]), n, dtype=torch.float64)
+    return [points[i] for i in (logs[:, None] - targets).abs().argmin(0).unique().tolist()]
 
 
 def unit_variance(point: TrajectoryPoint, schedule: Schedule) -> Tensor:

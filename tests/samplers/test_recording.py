@@ -70,8 +70,8 @@ def test_of_several_states_at_one_level_the_last_counts(name):
 def test_thinning_keeps_the_ends_and_is_even_in_between():
     path = [TrajectoryPoint(t, t, torch.zeros(1), torch.zeros(1)) for t in torch.logspace(2, -2, 41).tolist()]
     assert [math.log10(point.noise) for point in thin_out(path, 5)] == pytest.approx([2, 1, 0, -1, -2], abs=1e-5)
-    crowded = [path[0], *path[-6:]]  # all but one at the end: none is chosen twice
-    assert [f.t for f in thin_out(crowded, 4)] == [f.t for f in (crowded[0], crowded[1], crowded[2], crowded[-1])]
+    crowded = [path[0], *path[-6:]]  # all but one at the end
+    assert [point.t for point in thin_out(crowded, 4)] == [point.t for point in (path[0], path[-6], path[-1])]
     assert thin_out(path[:3], 5) == path[:3]
 
 
