@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from condgen.classifier import ClassifierConfig
-from condgen.losses import DLSM, CrossEntropy, classifier_loss, gradient_of
+from condgen.data import LabelledSet
+from condgen.losses import classifier_loss, gradient_of
 from condgen.networks import ResNetSettings, UNetSettings
 from condgen.schedules import EDM, LogNormal
 from condgen.score import ScoreConfig
@@ -32,25 +33,10 @@ def noised():
     return torch.randn(6, 1, 8, 8, generator=draws), t, torch.arange(6) % 3
 
 
-@pytest.mark.slow
-def test_a_compiled_prior_says_the_same():
-    torch.manual_seed(0)
-    network = UNetSettings(channels=8, multipliers=(1, 2), blocks=1, attention=(4,))
-    about = {"schedule": EDM(), "shape": (1, 8, 8), "names": ("a",), "sigma_data": 0.5}
-    prior = ScoreConfig(network=network, **about).build().eval()
-    fast = lighten_(copy.deepcopy(prior), PriorSettings(compile=True))
-    x_t, t = torch.randn(4, 1, 8, 8), torch.linspace(0.1, 3, 4, dtype=torch.float64)
-    with torch.no_grad():
-        torch.testing.assert_close(fast.eps(x_t, t), prior.eps(x_t, t), rtol=1e-4, atol=1e-5)
-
-
 def test_a_prior_in_half_precision_can_be_differentiated_as_a_teacher_is():
-    torch.manual_seed(0)
-    network = UNetSettings(channels=8, multipliers=(1, 2), blocks=1, attention=(4,))
-    about = {"schedule": EDM(), "shape": (1, 8, 8), "names": ("a",), "sigma_data": 0.5}
-    prior = ScoreConfig(network=network, **about).build().eval().requires_grad_(False)
-    light = lighten_(copy.deepcopy(prior), PriorSettings(precision="bfloat16"))
-    x_t, t = torch.randn(4, 1, 8, 8, requires_grad=True), torch.linspace(0.1, 3, 4, dtype=torch.float64)
+    prior, (x_t, t, _) = score_model().eval().requires_grad_(False), noised()
+    light = lighten_(copy.deepcopy(prior), LIGHT)
+    x_t.requires_grad_()
     exact, rough = (torch.autograd.grad(model(x_t, t).square().sum(), x_t)[0] for model in (prior, light))
     assert (rough - exact).norm() < 0.02 * exact.norm()
 
@@ -98,33 +84,32 @@ def test_second_derivatives_in_half_precision_are_right_to_two_per_cent():
     assert 0 < (light - exact).norm() < 0.02 * exact.norm()
 
 
-def trained(task, data, **how):
+def trained(learner, data, **how):
     settings = TrainingSettings(steps=30, batch=12, lr=1e-3, **how)
-    state = State.fresh(task.models, settings.betas)
-    losses = [float(r.metrics["loss"]) for r in train(task, state, data, settings, 0, Processes(cpu=True))]
+    state = State.fresh(learner.models, settings.betas)
+    losses = [float(r.metrics["loss"]) for r in train(learner, state, data, settings, 0, Processes(cpu=True))]
     return state, losses
 
 
 @pytest.fixture
 def data():
-    from condgen.data import LabelledSet
-
     x = torch.randint(256, (60, 1, 8, 8), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
     return LabelledSet(x, torch.arange(60) % 3, ABOUT["names"], "noise", "train")
 
 
+def task(loss):
+    if loss == "score":
+        return ScoreTask(score_model(), LogNormal())
+    return ClassifierTask(classifier(), classifier_loss({"loss": loss}, ""), LogNormal(), score_model().eval())
+
+
 @pytest.mark.parametrize("loss", ["score", "ce", "dlsm"])
 def test_training_in_half_precision_follows_that_in_full(loss, data):
-    def task():
-        if loss == "score":
-            return ScoreTask(score_model(), LogNormal())
-        return ClassifierTask(classifier(), classifier_loss({"loss": loss}, ""), LogNormal(), score_model().eval())
-
-    (full, exact), (half, light) = (trained(task(), data, precision=p) for p in ("float32", "bfloat16"))
+    (full, exact), (half, light) = (trained(task(loss), data, precision=p) for p in ("float32", "bfloat16"))
     assert light != exact
     assert light == pytest.approx(exact, rel=0.05)
     assert all(t.dtype != torch.bfloat16 for t in half.tensors().values())
-    start = next(iter(task().models.values())).requires_grad_(False)
+    start = next(iter(task(loss).models.values())).requires_grad_(False)
     gap = moved = 0.0
     for a, b, c in zip(full.ema.parameters(), half.ema.parameters(), start.parameters(), strict=True):
         gap, moved = gap + float((a - b).square().sum()), moved + float((a - c).square().sum())
@@ -135,14 +120,14 @@ def test_compilation_is_of_networks_and_for_dlsm_of_the_gradient(data, monkeypat
     compiled = []
     monkeypatch.setattr(torch.nn.Module, "compile", lambda self, **how: compiled.append((type(self).__name__, how)))
     settings = TrainingSettings(steps=1, compile=True)
-    ScoreTask(score_model(), LogNormal()).prepare_(settings)
-    ClassifierTask(classifier(), CrossEntropy(), LogNormal()).prepare_(settings)
+    task("score").prepare_(settings)
+    task("ce").prepare_(settings)
     assert compiled == [("UNet", {"dynamic": False}), ("ResNet", {"dynamic": False})]
     compiled.clear()
-    task = ClassifierTask(classifier(), DLSM(), LogNormal(), score_model())
-    task.prepare_(settings)
+    twice = task("dlsm")
+    twice.prepare_(settings)
     assert compiled == []
-    assert task.gradient is not gradient_of
+    assert twice.gradient is not gradient_of
 
 
 @pytest.mark.slow
@@ -151,13 +136,8 @@ def test_compilation_is_of_networks_and_for_dlsm_of_the_gradient(data, monkeypat
 def test_compiled_training_is_training(loss, precision, data):
     """Also in parts, the last of which is filled up so that nothing is compiled for another size."""
 
-    def task():
-        if loss == "score":
-            return ScoreTask(score_model(), LogNormal())
-        return ClassifierTask(classifier(), classifier_loss({"loss": loss}, ""), LogNormal(), score_model().eval())
-
-    _, plain = trained(task(), data, precision=precision)
+    _, plain = trained(task(loss), data, precision=precision)
     torch._dynamo.reset()
-    state, fast = trained(task(), data, precision=precision, compile=True, micro_batch=5)
+    state, fast = trained(task(loss), data, precision=precision, compile=True, micro_batch=5)
     assert fast == pytest.approx(plain, rel=0.05 if precision == "bfloat16" else 1e-3)
-    assert list(state.models["model"].state_dict()) == list(task().models["model"].state_dict())
+    assert list(state.models["model"].state_dict()) == list(task(loss).models["model"].state_dict())

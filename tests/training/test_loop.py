@@ -22,7 +22,6 @@ from condgen.schedules import EDM, LogNormal
 from condgen.score import ScoreConfig
 from condgen.training import (
     Augmentation,
-    Batch,
     Processes,
     State,
     Task,
@@ -32,8 +31,6 @@ from condgen.training import (
     train,
 )
 from condgen.training.generator_tasks import LikelihoodGuide, MatchingTask, MismatchingTask
-from condgen.training.settings import learning_rate_factor
-from condgen.training.state import ema_decay
 from condgen.training.tasks import AdversarialScoreTask, ClassifierTask, ScoreTask
 
 NET = MLPSettings(width=16, depth=1, embedding=8)
@@ -134,82 +131,6 @@ def test_training_lowers_the_loss(name, metric, tiny_images):
     task, state = fresh(TASKS[name], tiny_images)
     losses = [float(r.metrics[metric]) for r in train(task, state, tiny_images, settings, 0, ALONE)]
     assert sum(losses[-10:]) < 0.9 * sum(losses[:10])
-
-
-def test_the_learning_rate_is_a_pure_function_of_the_step():
-    factors = [learning_rate_factor(SETTINGS, step) for step in range(10)]
-    assert factors[0] > 0
-    assert factors == [learning_rate_factor(SETTINGS, step) for step in range(10)]
-    assert max(factors) == max(factors[4:]) <= 1
-    constant = SETTINGS.model_copy(update={"decay": "constant", "warmup": 0})
-    assert [learning_rate_factor(constant, step) for step in (0, 9)] == [1, 1]
-
-
-def test_a_tail_is_constant_for_seven_tenths_and_then_falls_in_a_straight_line():
-    tail = TrainingSettings(steps=100, batch=12, warmup=10, decay="tail")
-    factors = [learning_rate_factor(tail, step) for step in range(100)]
-    assert factors[:10] == pytest.approx([(step + 1) / 10 for step in range(10)])
-    assert factors[10:71] == pytest.approx([1.0] * 61)
-    assert factors[70:] == pytest.approx([(100 - step) / 30 for step in range(70, 100)])
-    assert factors[-1] > 0
-    warm = tail.model_copy(update={"warmup": 90})  # a warm-up that is not over when the fall begins
-    assert learning_rate_factor(warm, 84) == pytest.approx(85 / 90 * 16 / 30)
-
-
-def test_every_pass_sees_every_row_once(tiny_images):
-    seen = [Batch(tiny_images, SETTINGS, 0, step, ALONE) for step in range(10)]  # two passes of 60 rows, 12 a step
-    for half in (seen[:5], seen[5:]):
-        rows = torch.cat([batch.x for batch in half]).flatten(1)
-        assert torch.equal(rows.sort(0).values, tiny_images.floats().flatten(1).sort(0).values)
-    assert not torch.equal(seen[0].x, seen[5].x)
-
-
-def test_uniform_draws_are_even_and_fresh(tiny_images):
-    batch = Batch(tiny_images, SETTINGS, 0, 3, ALONE)
-    first, second = batch.uniform(), batch.uniform()
-    for draws in (first, second):
-        assert sorted((draws * 12).long().tolist()) == list(range(12))
-    assert not torch.equal(first, second)
-    assert first.dtype == torch.float64
-
-
-def test_two_ranks_see_the_rows_of_one(tiny_images):
-    class Rank(Processes):
-        def __init__(self, rank):
-            self.rank, self.count = rank, 2
-
-    whole = Batch(tiny_images, SETTINGS, 0, 3, ALONE)
-    parts = [Batch(tiny_images, SETTINGS, 0, 3, Rank(rank)) for rank in (0, 1)]
-    assert torch.equal(whole.x, torch.cat([part.x for part in parts]))
-    assert torch.equal(whole.normal(2), torch.cat([part.normal(2) for part in parts]))
-    assert sum(part.weight for part in parts) == 1
-
-
-def test_moving_average_equals_its_closed_form():
-    torch.manual_seed(0)
-    model = torch.nn.Linear(2, 1)
-    state = State.fresh({"model": model}, (0.9, 0.999))
-    average = model.weight.detach().clone()
-    for step in range(1, 6):
-        with torch.no_grad():
-            model.weight.add_(step)
-        state.step = step
-        state.update_ema(0.9)
-        decay = min(0.9, (1 + step) / (10 + step))
-        average = decay * average + (1 - decay) * model.weight.detach()
-    torch.testing.assert_close(state.ema.weight, average)
-    assert ema_decay(0.9, 10**6) == 0.9
-
-
-def test_state_of_another_key_or_architecture(tiny_images, tmp_path):
-    task, state = fresh(score_task, tiny_images)
-    next(train(task, state, tiny_images, SETTINGS, 0, ALONE))
-    assert not load_state(tmp_path, state, "key")
-    save_state(tmp_path, state, "key")
-    assert not load_state(tmp_path, state, "another key")
-    other = State.fresh({"model": torch.nn.Linear(2, 2)}, (0.9, 0.999))
-    with pytest.raises(UserError, match="does not fit this model"):
-        load_state(tmp_path, other, "key")
 
 
 # ----------------------------------------------------------------------------------------------------

@@ -5,10 +5,12 @@ import itertools
 import pytest
 import torch
 
+from condgen.errors import UserError
 from condgen.networks import UNetSettings
 from condgen.schedules import EDM, LogNormal
 from condgen.score import ScoreConfig
 from condgen.training import Processes, State, Task, TrainingSettings, load_state, save_state, train
+from condgen.training.state import ema_decay
 from condgen.training.tasks import ScoreTask
 
 ALONE = Processes(cpu=True)
@@ -92,6 +94,32 @@ def test_the_count_survives_the_file(tiny_images, tmp_path):
     assert load_state(tmp_path, again, "key")
     assert again.skipped["model"] == (3, 2)
     assert_same_bits(bits(state), bits(again))
+
+
+def test_moving_average_equals_its_closed_form():
+    torch.manual_seed(0)
+    model = torch.nn.Linear(2, 1)
+    state = State.fresh({"model": model}, (0.9, 0.999))
+    average = model.weight.detach().clone()
+    for step in range(1, 6):
+        with torch.no_grad():
+            model.weight.add_(step)
+        state.step = step
+        state.update_ema(0.9)
+        decay = min(0.9, (1 + step) / (10 + step))
+        average = decay * average + (1 - decay) * model.weight.detach()
+    torch.testing.assert_close(state.ema.weight, average)
+    assert ema_decay(0.9, 10**6) == 0.9
+
+
+def test_state_of_another_key_or_architecture(tiny_images, tmp_path):
+    state, _ = trained(tiny_images)
+    assert not load_state(tmp_path, state, "key")
+    save_state(tmp_path, state, "key")
+    assert not load_state(tmp_path, state, "another key")
+    other = State.fresh({"model": torch.nn.Linear(2, 2)}, (0.9, 0.999))
+    with pytest.raises(UserError, match="does not fit this model"):
+        load_state(tmp_path, other, "key")
 
 
 # ----------------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""Adversarial score matching: two networks, two optimisers with odd betas, one state."""
+"""Score models: how they are taught labels, and adversarial score matching: two networks, two optimisers, one state."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,7 @@ import torch
 
 from condgen.checkpoint import load_tensors, save_tensors
 from condgen.errors import UserError
-from condgen.losses import AdversarialScoreMatching, Discriminator
+from condgen.losses import AdversarialScoreMatching
 from condgen.networks import MLPDiscriminatorSettings, MLPSettings
 from condgen.schedules import EDM, LogNormal
 from condgen.score import ScoreConfig
@@ -16,6 +16,7 @@ from condgen.training.tasks import AdversarialScoreTask, ScoreTask
 SETTINGS = TrainingSettings(steps=6, batch=12, lr=1e-2, warmup=2)
 OBJECTIVE = AdversarialScoreMatching(network=MLPDiscriminatorSettings(width=16, depth=1))
 ALONE = Processes(cpu=True)
+each_labels = pytest.mark.parametrize("labels", ["none", "embedding", "separate"])
 
 
 class Rank(Processes):
@@ -23,23 +24,86 @@ class Rank(Processes):
         self.rank, self.count = rank, 2
 
 
-def model(data, labels="none"):
+def plain(data, labels="none", dropout=0.5):
     torch.manual_seed(0)
     network = MLPSettings(width=16, depth=1, embedding=8)
     about = {"schedule": EDM(), "shape": data.shape, "names": data.names, "sigma_data": 0.5}
-    return ScoreConfig(network=network, labels=labels, **about).build()
+    return ScoreTask(ScoreConfig(network=network, labels=labels, **about).build(), LogNormal(), dropout)
 
 
-def task(data, labels="none", **changes):
-    objective = OBJECTIVE.model_copy(update=changes)
-    score = model(data, labels)
-    judge = Discriminator(objective.network, objective.told_noise, score)
-    return AdversarialScoreTask(score, judge, objective, LogNormal(), 0.5)
+def adversarial(data, labels="none", **changes):
+    objective, score = OBJECTIVE.model_copy(update=changes), plain(data, labels).model
+    return AdversarialScoreTask(score, objective.discriminator(score), objective, LogNormal(), 0.5)
+
+
+def batch(data, step=0, settings=SETTINGS, processes=ALONE):
+    return Batch(data, settings, 0, step, processes)
+
+
+def losses_of(_part, losses, *rows):
+    return losses(*rows)
 
 
 def trained(learner, data, settings=SETTINGS):
     state = State.fresh(learner.models, settings.betas)
     return state, list(train(learner, state, data, settings, 0, ALONE))
+
+
+@each_labels
+@pytest.mark.parametrize("make", [plain, adversarial, lambda *how: adversarial(*how, told_noise=True)])
+def test_gradients_of_two_ranks_add_up_to_those_of_one(make, labels, tiny_images):
+    """Also where a rank lacks a class: every parameter has a gradient on every rank."""
+    learner, small = make(tiny_images, labels), SETTINGS.model_copy(update={"batch": 4})
+    if "discriminator" in learner.models:
+        learner.discriminator.eval()  # a power iteration is a state, which comes along; here no step moves the weights
+
+    def gradients(batch):
+        found = []
+
+        def apply(part, losses, *rows):
+            shown = losses(*rows)
+            found.extend(torch.autograd.grad(shown["loss"].mean(), list(learner.models[part].parameters())))
+            return shown
+
+        learner.update(batch, apply)
+        return found
+
+    parts = [gradients(batch(tiny_images, settings=small, processes=Rank(rank))) for rank in (0, 1)]
+    for one, first, second in zip(gradients(batch(tiny_images, settings=small)), *parts, strict=True):
+        torch.testing.assert_close(one, (first + second) / 2, rtol=1e-4, atol=1e-6)
+
+
+# ----------------------------------------------------------------------------------------------------
+# Labels
+
+
+@pytest.mark.parametrize(("dropout", "taught"), [(0.0, [True, True, True, False]), (1.0, [False, False, False, True])])
+def test_dropout_decides_which_rows_of_the_embedding_learn(dropout, taught, tiny_images):
+    learner = plain(tiny_images, "embedding", dropout)
+    (table,) = (p for name, p in learner.model.named_parameters() if "label" in name)
+    learner.update(batch(tiny_images), losses_of)["loss"].mean().backward()
+    assert (table.grad.abs().sum(1) > 0).tolist() == taught
+
+
+def test_half_the_labels_are_left_out_and_the_loss_is_that_of_what_was_told(tiny_images):
+    learner, told = plain(tiny_images, "embedding"), []
+    learner.model.register_forward_pre_hook(lambda _, inputs: told.append(inputs[2]))
+    for step in range(20):
+        learner.update(batch(tiny_images, step), losses_of)
+    left_out = torch.cat(told) == 3
+    true = torch.cat([batch(tiny_images, step).y for step in range(20)])
+    assert 0.35 < float(left_out.double().mean()) < 0.65
+    assert torch.equal(torch.cat(told)[~left_out], true[~left_out])
+
+
+def test_models_without_labels_draw_what_they_always_drew(tiny_images):
+    """The chance is drawn last and only where it is used, so the other draws of a step stay what they were."""
+    half, never = (plain(tiny_images, "none", dropout) for dropout in (0.5, 0.0))
+    assert torch.equal(*(learner.update(batch(tiny_images), losses_of)["loss"] for learner in (half, never)))
+
+
+# ----------------------------------------------------------------------------------------------------
+# An adversary
 
 
 class Slope(Task):
@@ -70,27 +134,27 @@ def test_adam_with_any_momentum_is_its_equations(betas, tiny_images):
 
 
 def test_each_network_has_its_own_betas_and_learning_rate(tiny_images):
-    state, _ = trained(task(tiny_images), tiny_images, SETTINGS.model_copy(update={"decay": "constant"}))
+    state, _ = trained(adversarial(tiny_images), tiny_images, SETTINGS.model_copy(update={"decay": "constant"}))
     groups = {part: optimizer.param_groups[0] for part, optimizer in state.optimizers.items()}
     assert (groups["model"]["betas"], groups["model"]["lr"]) == ((0.0, 0.9), 1e-2)
     assert (groups["discriminator"]["betas"], groups["discriminator"]["lr"]) == ((-0.5, 0.9), 1e-4)
 
 
-@pytest.mark.parametrize("labels", ["none", "embedding", "separate"])
+@each_labels
 def test_weight_zero_trains_the_model_of_plain_score_matching_bit_for_bit(labels, tiny_images):
     """Same initial weights, draws and betas; the discriminator looks on."""
-    plain, _ = trained(ScoreTask(model(tiny_images, labels), LogNormal(), 0.5), tiny_images)
+    expected, _ = trained(plain(tiny_images, labels), tiny_images)
     for weight, same in ((0.0, True), (1.0, False)):
-        learner = task(tiny_images, labels, weight=weight, score_betas=SETTINGS.betas)
+        learner = adversarial(tiny_images, labels, weight=weight, score_betas=SETTINGS.betas)
         watched, records = trained(learner, tiny_images)
-        found = [torch.equal(a, b) for a, b in zip(plain.ema.parameters(), watched.ema.parameters(), strict=True)]
+        found = [torch.equal(a, b) for a, b in zip(expected.ema.parameters(), watched.ema.parameters(), strict=True)]
         assert all(found) is same
         assert bool(torch.equal(records[-1].metrics["loss"], records[-1].metrics["dsm"])) is same
 
 
 def test_the_discriminator_learns_from_its_own_loss_alone(tiny_images):
     def judge(**changes):
-        learner = task(tiny_images, **changes)
+        learner = adversarial(tiny_images, **changes)
         trained(learner, tiny_images, SETTINGS.model_copy(update={"steps": 1, "decay": "constant"}))
         return [p.detach() for p in learner.discriminator.parameters()]
 
@@ -100,7 +164,7 @@ def test_the_discriminator_learns_from_its_own_loss_alone(tiny_images):
 def test_a_discriminator_learns_to_tell_estimates_from_data(tiny_images):
     """Against a model that hardly learns, at noise levels where it says next to nothing: the loss of 1 + 1 falls."""
     settings = TrainingSettings(steps=120, batch=60, lr=1e-9, warmup=0, decay="constant")
-    learner = task(tiny_images, weight=0.0, discriminator_lr=1e-2)
+    learner = adversarial(tiny_images, weight=0.0, discriminator_lr=1e-2)
     learner.density = LogNormal(mean=3, std=0.1)
     _, records = trained(learner, tiny_images, settings)
     halves = [sum(float(r.metrics[f"discriminator_{half}"]) for half in ("real", "fake")) for r in records]
@@ -110,49 +174,21 @@ def test_a_discriminator_learns_to_tell_estimates_from_data(tiny_images):
 
 
 def test_discriminator_steps_are_as_many_as_asked_on_fresh_noise(tiny_images):
-    learner, applied, seen = task(tiny_images, discriminator_steps=3), [], []
+    learner, applied, seen = adversarial(tiny_images, discriminator_steps=3), [], []
     learner.model.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
-
-    def apply(part, losses, *rows):
-        applied.append(part)
-        return losses(*rows)
-
-    learner.update(Batch(tiny_images, SETTINGS, 0, 0, ALONE), apply)
+    learner.update(batch(tiny_images), lambda part, *how: applied.append(part) or losses_of(part, *how))
     assert applied == ["discriminator"] * 3 + ["model"]
     assert len({float(x_t.sum()) for x_t in seen}) == 4
 
 
 @pytest.mark.parametrize("lost", ["models/discriminator/", "optimizers/discriminator/", "optimizers/model/", "0._u"])
 def test_a_state_without_part_of_what_is_needed_is_refused(lost, tiny_images, tmp_path):
-    state, _ = trained(task(tiny_images), tiny_images)
+    state, _ = trained(adversarial(tiny_images), tiny_images)
     save_state(tmp_path, state, "key")
     path = tmp_path / "state" / "state.safetensors"
     tensors, about = load_tensors(path)
     save_tensors(path, {name: tensor for name, tensor in tensors.items() if lost not in name}, about)
-    fresh = State.fresh(task(tiny_images).models, SETTINGS.betas)
+    fresh = State.fresh(adversarial(tiny_images).models, SETTINGS.betas)
     with pytest.raises(UserError, match=r"does not fit this model .* to train afresh") as caught:
         load_state(tmp_path, fresh, "key")
     assert "\n" not in str(caught.value)
-
-
-@pytest.mark.parametrize("labels", ["none", "embedding", "separate"])
-@pytest.mark.parametrize("told", [False, True])
-def test_gradients_of_two_ranks_add_up_to_those_of_one(labels, told, tiny_images):
-    learner = task(tiny_images, labels, told_noise=told)
-    learner.discriminator.eval()  # a power iteration is a state, which comes along; here no step moves the weights
-
-    def gradients(batch):
-        found = []
-
-        def apply(part, losses, *rows):
-            shown = losses(*rows)
-            found.extend(torch.autograd.grad(shown["loss"].mean(), list(learner.models[part].parameters())))
-            return shown
-
-        learner.update(batch, apply)
-        return found
-
-    whole = gradients(Batch(tiny_images, SETTINGS, 0, 0, ALONE))
-    parts = [gradients(Batch(tiny_images, SETTINGS, 0, 0, Rank(rank))) for rank in (0, 1)]
-    for one, first, second in zip(whole, *parts, strict=True):
-        torch.testing.assert_close(one, (first + second) / 2, rtol=1e-4, atol=1e-6)
