@@ -1,7 +1,7 @@
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from condgen.losses import AnyGeneratorLoss, DistributionMatching, LikelihoodTerm, ScoreIdentity, ScoreMismatching
+from condgen.losses import AnyGeneratorLoss, DistributionMatching, ScoreIdentity, ScoreMismatching
 
 NETWORK = {"kind": "mlp", "width": 16}
 ANY = TypeAdapter(AnyGeneratorLoss)
@@ -21,12 +21,8 @@ def test_recipes_choose_an_objective_by_its_loss(loss, made):
     [
         {"loss": "gan", "network": NETWORK},
         {"loss": "smm"},  # a critic has no teacher to take its network from
-        {"loss": "smm", "network": NETWORK, "levels": []},
         {"loss": "smm", "network": NETWORK, "levels": [0.1, 0.0]},
-        {"loss": "smm", "network": NETWORK, "target": "nothing"},
-        {"loss": "smm", "network": NETWORK, "critic_steps": 0},
         {"loss": "dmd", "alpha": 1.0},  # only score identity has one
-        {"loss": "sid", "denoiser_lr": 0},
         {"loss": "sid", "network": {"kind": "convgen"}},
     ],
     ids=repr,
@@ -34,14 +30,3 @@ def test_recipes_choose_an_objective_by_its_loss(loss, made):
 def test_what_means_nothing_is_refused(tree):
     with pytest.raises(ValidationError):
         ANY.validate_python(tree)
-
-
-def test_denoisers_may_come_from_a_teacher_and_critics_not():
-    assert ANY.validate_python({"loss": "sid"}).network is None
-    assert ANY.validate_python({"loss": "sid"}).alpha == 1
-
-
-def test_a_likelihood_term_of_no_weight_is_refused():
-    assert LikelihoodTerm().weight == 0.01
-    with pytest.raises(ValidationError):
-        LikelihoodTerm(weight=0)
