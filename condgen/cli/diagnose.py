@@ -8,8 +8,7 @@ import typer
 from condgen.checkpoint import MODEL_FILE, read_description
 from condgen.cli.evaluate import by_folder_name
 from condgen.cli.options import Overrides, Trust, from_settings, model_option, overridden
-from condgen.cli.progress import work_in
-from condgen.cli.terminal import console, say
+from condgen.cli.progress import show_report, work_in
 from condgen.cli.training import read_prior
 from condgen.data import load
 from condgen.errors import UserError
@@ -36,8 +35,6 @@ def diagnose(
     is shown at scale 1, at its calibrated scale if it has one, and at scale 10 if it was trained by cross-entropy.
     --set methods={cfg: {score: FOLDER-NAME, guide: unlabelled, scale: 2}} shows other guidance.
     """
-    from condgen.report import build_report, read_run, summary_tables, to_rich
-
     prior = read_prior(score)
     if prior.data is None:
         raise UserError(f"the score model in {score} was imported without data: import it again with --data")
@@ -64,7 +61,4 @@ def diagnose(
     folders = Folders(score, scores, classifiers)
     work = Diagnose("diagnose", out, stage, folders, train.to(processes.device)).run(processes)
     if work_in(out, work, processes):
-        page = build_report(out)
-        for table in summary_tables(read_run(out)):
-            console.print(to_rich(table, console.width))
-        say(f"report: {page.resolve()}")
+        show_report(out)

@@ -6,8 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from condgen.cli.options import Overrides, from_settings, overridden
-from condgen.cli.progress import work_in
-from condgen.cli.terminal import console, say
+from condgen.cli.progress import show_report, work_in
 from condgen.data import load, parse_data
 from condgen.errors import UserError
 from condgen.hub import model_folder
@@ -43,8 +42,6 @@ def evaluate(
 
     Also: --set measures.cas_steps=2000, --set measures.cas_flip=true.
     """
-    from condgen.report import build_report, metrics_table, read_run, to_rich
-
     for folder in samples:
         if not (sample_folders(folder)[0] / MANIFEST).exists():
             raise UserError(f"{folder} holds no {MANIFEST}: name folders that condgen sample has written")
@@ -57,6 +54,4 @@ def evaluate(
     train, test = processes.in_turn(lambda: (load(settings, "train"), load(settings, "test")))
     work = Evaluate("evaluate", out, stage, by_folder_name(samples), train, test).run(processes)
     if work_in(out, work, processes):
-        page = build_report(out)
-        console.print(to_rich(metrics_table(read_run(out).metrics), console.width))
-        say(f"report: {page.resolve()}")
+        show_report(out)

@@ -1,4 +1,4 @@
-"""Work in a folder: its lock, a progress bar a stage, and what Ctrl-C does meanwhile."""
+"""Work in a folder: its lock, a progress bar a stage, what Ctrl-C does meanwhile, and the report of it."""
 
 import os
 import signal
@@ -25,6 +25,16 @@ def work_in(folder: Path, work: Work, processes: Processes) -> bool:
     if worked == 0 and processes.is_main:
         say(f"nothing left to do: {folder} is finished")
     return processes.is_main
+
+
+def show_report(folder: Path) -> None:
+    """Writes the report of a run, and prints its tables."""
+    from condgen.report import build_report, read_run, summary_tables, to_rich
+
+    page = build_report(folder)
+    for table in summary_tables(read_run(folder)):
+        console.print(to_rich(table, console.width))
+    say(f"report: {page.resolve()}")
 
 
 class _Request:

@@ -11,7 +11,7 @@ import typer
 from condgen.cli.options import Overrides, Size
 from condgen.cli.pictures import draw_samples
 from condgen.cli.previews import follow_previews, show_generators
-from condgen.cli.progress import work_in
+from condgen.cli.progress import show_report, work_in
 from condgen.cli.terminal import console, say
 from condgen.recipes import Recipe, load_recipe
 from condgen.runs import estimate, read_json, run_recipe, run_seeds
@@ -32,8 +32,6 @@ def run(
 
     --dry-run tries every stage for a few seconds. --seeds writes its figures to seeds.json as well.
     """
-    from condgen.report import build_report, read_run, summary_tables, to_rich
-
     settings = load_recipe(recipe, overrides or (), size)
     folder, processes = out or Path("runs") / settings.name, Processes()
     if settings.threads is not None and context.obj is None:
@@ -47,13 +45,10 @@ def run(
             _show_seeds(folder / SEEDS)
     elif work_in(folder, follow_previews(run_recipe(settings, folder, processes, command)), processes):
         picture = draw_samples(folder, settings)
-        page = build_report(folder)
-        for table in summary_tables(read_run(folder)):
-            console.print(to_rich(table, console.width))
         show_generators(folder)
         if picture is not None:
-            say(f"\nsamples: {picture.resolve()}")
-        say(f"report: {page.resolve()}")
+            say(f"samples: {picture.resolve()}")
+        show_report(folder)
 
 
 def _show_estimate(recipe: Recipe, folder: Path, processes: Processes) -> None:

@@ -8,13 +8,13 @@ import typer
 from condgen.checkpoint import MODEL_FILE, read_description
 from condgen.cli.options import Guide, Overrides, Trust, from_settings, model_option, named_guide, overridden
 from condgen.cli.pictures import draw_grid
-from condgen.cli.progress import follow, work_in
+from condgen.cli.progress import work_in
 from condgen.cli.terminal import say
 from condgen.data import class_index
 from condgen.errors import UserError
-from condgen.recipes import SampleStage, Shard, TrajectoryStage, apply_overrides, labels_spread
-from condgen.runs import Folders, Sample, Trajectories, read_json, shard_folder, shards_within
-from condgen.runs.layout import MANIFEST, STAGE_FILE, TRAJECTORIES_FOLDER
+from condgen.recipes import SampleStage, Shard, apply_overrides, labels_spread
+from condgen.runs import Folders, Sample, read_json, shard_folder, shards_within
+from condgen.runs.layout import MANIFEST, STAGE_FILE
 from condgen.settings import parse
 from condgen.training import Processes
 
@@ -40,9 +40,6 @@ def sample(
     options: Annotated[
         list[str] | None, typer.Option("--option", metavar="NAME=VALUE", help="Of the sampler, such as eta=0.5.")
     ] = None,
-    trajectories: Annotated[
-        int, typer.Option(min=0, help="Keep how the first sample of so many classes came from noise.")
-    ] = 0,
     shard: Annotated[
         str | None, typer.Option(metavar="I/N", help="Draw part I of N in a sub-folder of --out, on any machine.")
     ] = None,
@@ -87,8 +84,6 @@ def sample(
     labels = labels_spread(n or (per_class or _PER_CLASS) * len(chosen), chosen)
     tree = {"method": method, "labels": labels, "shard": _shard(shard)}
     stage = parse(SampleStage, overridden(tree, given, overrides), "sample")
-    if trajectories and (generator is not None or shard is not None):
-        raise UserError("--trajectories goes with samplers of many steps, and without --shard: leave one of them out")
     out = _place(out, stage.shard)
     processes, classifiers = Processes(), {classifier.name: classifier} if classifier else {}
     folders = Folders(score, guides, classifiers, {generator.name: generator} if generator else {})
@@ -99,23 +94,6 @@ def sample(
             f"{record['images_per_second']:,.5g} images/s ({record['drawing_seconds']:,.1f} s of "
             f"{record['seconds']:,.1f} s, the rest to load and to write)\n{grid or out / MANIFEST}"
         )
-    if trajectories:
-        _draw_trajectories(out / TRAJECTORIES_FOLDER, stage, folders, chosen[:trajectories], processes)
-
-
-def _draw_trajectories(
-    folder: Path, stage: SampleStage, folders: Folders, classes: list[int], processes: Processes
-) -> None:
-    """Draws the trajectories of the first sample of some classes, and their picture."""
-    from condgen.report import draw_trajectories
-
-    places = [stage.labels.index(label) for label in classes if label in stage.labels]
-    seeds = tuple(stage.seed + place for place in places)
-    labels = tuple(stage.labels[place] for place in places)
-    followed = TrajectoryStage(methods={"samples": stage.method}, labels=labels, seeds=seeds)
-    follow(Trajectories("trajectories", folder, followed, folders).run(processes), processes)
-    if processes.is_main:
-        say(f"trajectories: {draw_trajectories(folder)}")
 
 
 def _shard(text: str | None) -> dict[str, str] | None:

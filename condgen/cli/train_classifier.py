@@ -8,30 +8,23 @@ import typer
 from condgen.cli.options import Data, Overrides, RecipeFile, Size, Trust, from_settings, model_option
 from condgen.cli.training import base_recipe, build_stage, read_prior, train, training_keys
 from condgen.errors import UserError
-from condgen.losses import PRESETS, PresetName, classifier_loss
+from condgen.losses import PRESETS, classifier_loss
 from condgen.recipes import ClassifierStage
 from condgen.runs import Folders
 
 _SCORE = Path("runs/score")
 
 
-@from_settings(
-    ClassifierStage, training_keys("classifier") | {"ce_weight": "classifier.objective.ce_weight"}, defaults=False
-)
+@from_settings(ClassifierStage, training_keys("classifier"), defaults=False)
 def train_classifier(
     loss: Annotated[
-        str | None,
+        str,
         typer.Option(
-            help="dlsm (default): match the gradient of log p(y|x_t) to the score (Chao et al. 2022), plus "
-            "cross-entropy. ce: cross-entropy alone. focal: Lin et al. 2017."
+            help="dlsm: match the gradient of log p(y|x_t) to the score (Chao et al. 2022), plus cross-entropy; "
+            "dlsm-cifar, dlsm-moons: with the weights of the paper's experiments; dlsm-pure: without cross-entropy. "
+            "ce: cross-entropy alone. focal: Lin et al. 2017."
         ),
-    ] = None,
-    preset: Annotated[
-        PresetName | None,
-        typer.Option(
-            help="dlsm-cifar, dlsm-moons: the weights of the paper's experiments. dlsm-pure: no cross-entropy."
-        ),
-    ] = None,
+    ] = "dlsm",
     backbone: Annotated[
         str | None,
         typer.Option(help="A network of timm, such as resnet18 or vit_tiny_patch16_224, made noise-aware."),
@@ -58,13 +51,12 @@ def train_classifier(
     log.jsonl holds accuracy, calibration error and the gain of the gradient at eight noise levels. Next:
     condgen calibrate finds the best guidance scale by noise level, condgen diagnose the exact errors.
 
-    Other settings: --set classifier.network.width=512; condgen settings classifier lists all.
+    Other settings: --set classifier.objective.ce_weight=0.5, --set classifier.network.width=512; condgen settings
+    classifier lists all.
     """
-    chosen = PRESETS[preset] if preset is not None else None
-    if chosen is not None and loss not in (None, chosen.loss):
-        raise UserError(f"--preset {preset} is of --loss {chosen.loss}: leave one of the two out")
-    loss = loss or (chosen.loss if chosen is not None else "dlsm")
-    if score is None and classifier_loss({"loss": loss}, "--loss").needs_prior:
+    preset = next((found for name, found in PRESETS.items() if name == loss), None)
+    objective = preset or classifier_loss({"loss": loss}, "--loss")
+    if score is None and objective.needs_prior:
         if not _SCORE.exists():
             raise UserError(
                 f"{loss} builds on a trained score model, and there is none in {_SCORE}: run 'condgen train-score' "
@@ -73,12 +65,12 @@ def train_classifier(
         score = _SCORE
     prior = read_prior(score) if score is not None else None
     base, loaded = base_recipe(recipe, size, data, overrides, prior)
-    by_loss = {str(each.objective.loss): each for each in reversed(base.classifiers.values())}
-    classifier = by_loss.get(loss) or next(iter(base.classifiers.values()), None)
+    same_loss = [each for each in base.classifiers.values() if each.objective.loss == loss]
+    classifier = next(iter([*same_loss, *base.classifiers.values()]), None)
     if classifier is None:
         raise UserError(f"{recipe} describes no classifier: add one under classifiers, or leave --recipe out")
-    if chosen is not None or loss not in by_loss:
-        classifier = classifier.model_copy(update={"objective": chosen or classifier_loss({"loss": loss}, "--loss")})
+    if not same_loss:
+        classifier = classifier.model_copy(update={"objective": objective})
     if backbone is not None:
         given["classifier.network"] = f"{{kind: timm, name: {backbone}}}"
     stage = build_stage(ClassifierStage, classifier, base, given, overrides)

@@ -21,7 +21,7 @@ from condgen.cli.previews import show_generators
 from condgen.cli.training import base_recipe, build_stage, read_prior, train, training_keys
 from condgen.errors import UserError
 from condgen.losses import MatchingLoss
-from condgen.recipes import GENERATOR_PRESETS, GeneratorPreset, GeneratorRecipe, GeneratorStage, Recipe, taught
+from condgen.recipes import GeneratorRecipe, GeneratorStage, Recipe, taught
 from condgen.runs import Folders
 
 
@@ -33,10 +33,6 @@ def train_generator(
             help="sid (default): score identity distillation (Zhou et al. 2024). dmd: distribution matching (Yin et "
             "al. 2024), cheaper a step. smm: score mismatching (Ye & Liu 2024), less variety."
         ),
-    ] = None,
-    preset: Annotated[
-        GeneratorPreset | None,
-        typer.Option(help="smm: three steps of a fast critic a step. smm-paper: one, as its authors train."),
     ] = None,
     teacher: Annotated[
         Path | None, model_option("A frozen score model for sid and dmd, from whose weights the generator starts.")
@@ -69,9 +65,7 @@ def train_generator(
     Other settings: --set generator.likelihood.weight=0.01, --set generator.augment.probability=0.3,
     --set generator.preview_every=100; condgen settings generator lists all.
     """
-    if preset is not None and loss not in (None, "smm"):
-        raise UserError(f"--preset {preset} is of --loss smm: leave one of the two out")
-    name: str = loss or ("smm" if preset is not None else "sid")
+    name: str = loss or "sid"
     if teacher is None and (classifier, guide, scale) != (None, None, None):
         raise UserError("--classifier, --guide and --scale guide a teacher: name one with --teacher DIR")
     prior = read_prior(teacher) if teacher is not None else None
@@ -92,8 +86,6 @@ def train_generator(
         generator = taught(generator, guided | ({} if is_guided else {"interval": None}))
     if likelihood is not None:
         given["generator.likelihood.classifier"] = likelihood.resolve().name
-    if preset is not None:
-        given = dict(text.split("=", 1) for text in GENERATOR_PRESETS[preset]) | given
     stage = build_stage(GeneratorStage, generator, base, given, overrides)
     name = stage.generator.objective.loss
     place = out or Path(f"runs/generator-{name}")

@@ -2,8 +2,6 @@
 
 from condgen.recipes.compose import apply_overrides, content_key, load_recipe, parse_yaml, read_yaml, to_yaml
 from condgen.recipes.defaults import (
-    GENERATOR_PRESETS,
-    GeneratorPreset,
     default_adversary,
     default_recipe,
     taught,
@@ -34,13 +32,11 @@ from condgen.recipes.stages import (
 )
 
 __all__ = [
-    "GENERATOR_PRESETS",
     "CalibrateRecipe",
     "ClassifierRecipe",
     "ClassifierStage",
     "DiagnoseRecipe",
     "EvaluateStage",
-    "GeneratorPreset",
     "GeneratorRecipe",
     "GeneratorStage",
     "Guidance",

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from typing import Any, Literal, TypeAlias
+from typing import Any
 
 from condgen.data import AnyData, LabelledSet
 from condgen.errors import UserError
@@ -88,28 +88,6 @@ def default_generators(data: LabelledSet) -> dict[str, GeneratorRecipe]:
             training=training.model_copy(update={"lr": 3e-4, "betas": (0.0, 0.99)}),
         )
     return generators
-
-
-GeneratorPreset: TypeAlias = Literal["smm-paper", "smm"]
-
-GENERATOR_PRESETS: dict[GeneratorPreset, tuple[str, ...]] = {
-    "smm-paper": (
-        "generator.objective.critic_steps=1",
-        "generator.objective.critic_lr=2e-4",
-        "generator.training.lr=2e-4",
-        "generator.training.betas=[0.5, 0.999]",
-        "generator.training.decay=constant",
-    ),
-    "smm": (
-        "generator.objective.critic_steps=3",
-        "generator.objective.critic_lr=1e-3",
-        "generator.training.lr=2e-4",
-        "generator.training.betas=[0.5, 0.999]",
-        "generator.training.decay=tail",
-    ),
-}
-"""What each preset sets. The first trains as the authors' plain implementation does: both networks at one speed, taking
-turns."""
 
 
 def taught(generator: GeneratorRecipe, guidance: Mapping[str, Any]) -> GeneratorRecipe:

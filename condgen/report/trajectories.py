@@ -87,7 +87,7 @@ def draw_trajectories(folder: Path) -> Path:
     """
     rows = read_trajectories(folder)
     if not rows:
-        raise UserError(f"{folder} holds no trajectories: draw some with condgen sample --trajectories N")
+        raise UserError(f"{folder} holds no trajectories: set sample.trajectories in its recipe")
     path = folder / "trajectories.png"
     if not isinstance(rows[0].x_t, str):
         panels = [panel for kind in _KINDS for panel in _path_panels(rows, kind, np.zeros((0, 2)))]

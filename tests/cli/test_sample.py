@@ -133,15 +133,6 @@ def test_precision_is_of_the_samples_and_compilation_is_not(digits, monkeypatch,
     assert pictures(tmp_path / "plain")[0] != pictures(tmp_path / "light")[0]
 
 
-def test_trajectories_leave_the_samples_as_they_are(digits, tmp_path):
-    source = ("--score", digits / "score-told", "--class", "3,7,1", "--per-class", 2, "--seed", 5, "--nfe", 8)
-    good("sample", *source, "--out", tmp_path / "plain")
-    assert "trajectories.png" in good("sample", *source, "--trajectories", 2, "--out", tmp_path / "followed")
-    assert pictures(tmp_path / "plain")[0] == pictures(tmp_path / "followed")[0]
-    rows = read_json(tmp_path / "followed" / "trajectories" / "trajectories.json")["rows"]
-    assert [(row["class"], row["seed"]) for row in rows] == [(3, 5), (7, 7)]
-
-
 @pytest.mark.parametrize("fails", [1, 3])
 def test_a_full_disk_loses_no_more_than_a_batch(fails, digits, monkeypatch, tmp_path):
     command = ("sample", "--score", digits / "score", "--steps", 2, "--n", 24, "--batch", 8)
@@ -201,7 +192,6 @@ def test_mistakes(digits, tmp_path):
         (("--score", score, "--scale", "2"), "name a classifier or a guide"),
         (("--score", score, "--guide", "unlabelled", "--scale", "2"), "train-score --conditional"),
         (("--generator", score, "--guide", "unlabelled"), "stands alone"),
-        (("--generator", digits / "generator-sid", "--trajectories", 2), "--trajectories goes with"),
     ):
         assert message in bad("sample", *words, "--out", tmp_path / "x"), words
 

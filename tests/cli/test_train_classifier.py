@@ -19,8 +19,8 @@ def settings(folder):
     [
         ((), {"loss": "dlsm", "ce_weight": 1.0}),
         (("--loss", "ce"), {"loss": "ce"}),
-        (("--preset", "dlsm-cifar"), {"loss": "dlsm", "ce_weight": 0.25, "sigma_weight": 0.0}),
-        (("--preset", "dlsm-pure", "--ce-weight", 0.1), {"loss": "dlsm", "ce_weight": 0.1}),
+        (("--loss", "dlsm-cifar"), {"loss": "dlsm", "ce_weight": 0.25, "sigma_weight": 0.0}),
+        (("--loss", "dlsm-pure", "--set", "classifier.objective.ce_weight=0.1"), {"loss": "dlsm", "ce_weight": 0.1}),
     ],
 )
 def test_losses_and_presets(words, objective, digits, tmp_path):
@@ -49,7 +49,6 @@ def test_mistakes(digits, tmp_path):
         (("--score", tmp_path / "none"), "none"),
         (("--score", ce), "holds no score model"),
         (("--loss", "hinge"), "hinge"),
-        (("--preset", "dlsm-pure", "--loss", "ce"), "leave one of the two out"),
         (("--loss", "dlsm"), "run 'condgen train-score' first"),
     ):
         assert message in bad("train-classifier", *words, *TINY, "--out", tmp_path / "x")

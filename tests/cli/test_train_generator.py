@@ -25,7 +25,6 @@ def settings(folder):
         ((), "sid", {"alpha": 1.0}),
         (("--loss", "dmd"), "dmd", {"denoiser_steps": 2}),
         (("--loss", "smm"), "smm", {"critic_steps": 3, "critic_lr": 1e-3}),
-        (("--preset", "smm-paper"), "smm", {"critic_steps": 1, "critic_lr": 2e-4}),
     ],
 )
 def test_losses_and_presets(words, loss, objective, tmp_path):
@@ -75,7 +74,6 @@ def test_mistakes(digits, recipe, tmp_path):
     score, told, ce = digits / "score", digits / "score-told", digits / "classifier-ce"
     for words, message in (
         (("--loss", "smm", "--teacher", told), "has no teacher"),
-        (("--preset", "smm", "--loss", "dmd"), "leave one of the two out"),
         (("--classifier", ce), "name one with --teacher DIR"),
         (("--teacher", ce), "holds no score model"),
         (("--teacher", score), "add a classifier that guides it (--classifier DIR)"),
