@@ -39,7 +39,7 @@ __all__ = [
 WEIGHTINGS: dict[Weighting, str] = {"data": "weighted by the data", "grid": "uniform over a grid"}
 _ARROWS: dict[Goal | None, str] = {"high": " ↑", "low": " ↓", "one": " → 1", None: ""}
 _STARRED = "Bold with a star: better than every other method by more than the intervals."
-_COLUMNS = 8  # metrics of a table
+_COLUMNS = 7  # metrics of a table
 
 
 def _table(title: str, rows: Iterable[object], fields: Sequence[str], caption: str = "") -> Table:

@@ -2,11 +2,9 @@
 
     uv run --group bench tests/benchmarks/train.py --full --json assets/train.json    (10 minutes; quick: 60 s)
 
-Every variant is a whole step as its library takes it: rows of the data, noise, both passes, clipping, the optimiser,
-the average of the weights, and whatever it reads back. diffusers: as in its example of unconditional training (pictures
-read in the main process, AdamW, EMAModel); denoising-diffusion-pytorch: as its Trainer does (a reading process a
-processor, Adam, an average every tenth step). Score networks have about as many parameters, in levels of the same
-relative widths. All take turns in one run; bfloat16 is autocast for all.
+Every variant is a whole step as its library takes it, from the data to the average of the weights: diffusers as in its
+example of unconditional training, denoising-diffusion-pytorch as in its Trainer. Score networks have about as many
+parameters. All take turns in one run; bfloat16 is autocast for all.
 """
 
 import os
@@ -142,8 +140,8 @@ def main(json: JsonFile = None, full: Full = False, rounds: Rounds = 3) -> None:
             works |= {(name, precision): step for name, (_, step) in made.items()}
             parameters |= {name: sum(p.numel() for p in net.parameters()) / 1e6 for name, (net, _) in made.items()}
         times = take_turns(works, rounds, where, least_seconds=1.0)
+    about = f"batch {batch} of 3x{side}x{side}"
     for (name, precision), ms in times.items():
-        about = f"batch {batch} of 3x{side}x{side}"
         if precision == "float32":
             figures.append(Figure("parameters", name, about, "M", parameters[name]))
         figures.append(Figure(precision, name, about, "images/s", 1000 * batch / ms))

@@ -11,7 +11,6 @@ from condgen.report.page import (
     Picture,
     Prose,
     Table,
-    escape_markdown,
     to_markdown,
     to_rich,
     write_page,
@@ -82,7 +81,3 @@ def test_names_are_shown_as_they_are_and_never_as_markup(tmp_path):
     assert "````text\n```" in markdown
     facts = json.loads((tmp_path / "report.json").read_text())
     assert facts["rows"] == [{"name": HOSTILE[0], "value": None}]
-
-
-def test_markdown_shows_signs_as_they_are():
-    assert escape_markdown("a_b *c* [d](e)\nf | $g$") == "a\\_b \\*c\\* \\[d\\](e) f \\| \\$g\\$"

@@ -43,20 +43,6 @@ def test_metrics_have_floors_conditions_and_a_star_where_intervals_are_apart():
         assert condition in table.caption
 
 
-def test_a_floor_has_its_own_number():
-    rows = [metric("many", "FID@50000", 3.0, n=50000, floor=5.0, floor_n=10000)]
-    table = metrics_table(rows)
-    assert table.rows[-1] == (REAL, "5")
-    assert "Real data in the last row: 10000." in table.caption
-
-
-def test_figures_at_other_numbers_are_other_metrics_without_a_star():
-    rows = [metric("a", "FD@100", 1.0, 0.1), metric("b", "FD@360", 5.0, 0.1)]
-    table = metrics_table(rows)
-    assert table.rows[0] == ("a", "1.00 ± 0.10", "—")
-    assert not table.best
-
-
 def test_two_rows_for_one_figure_are_an_error():
     with pytest.raises(UserError, match="two rows for recall of ce"):
         metrics_table([metric("ce", "recall", 1.0), metric("ce", "recall", 0.5)])
