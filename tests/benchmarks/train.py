@@ -120,7 +120,7 @@ def condgen_step(what, size, data, precision, where):
 
 
 def main(json: JsonFile = None, full: Full = False, rounds: Rounds = 3) -> None:
-    where, figures, works, parameters = device(), [], {}, {}
+    where, works = device(), {}
     size = SIZES[where.type if full else "quick"]
     batch, side = size[-2:]
     coarse = torch.rand(512, 3, 8, 8, generator=torch.Generator().manual_seed(0)) * 255
@@ -138,12 +138,11 @@ def main(json: JsonFile = None, full: Full = False, rounds: Rounds = 3) -> None:
             made["diffusers"] = diffusers_step(size, folder, precision, where)
             made["denoising-diffusion-pytorch"] = denoising_diffusion_step(size, folder, precision, where)
             works |= {(name, precision): step for name, (_, step) in made.items()}
-            parameters |= {name: sum(p.numel() for p in net.parameters()) / 1e6 for name, (net, _) in made.items()}
+            parameters = {name: sum(p.numel() for p in net.parameters()) / 1e6 for name, (net, _) in made.items()}
         times = take_turns(works, rounds, where, least_seconds=1.0)
     about = f"batch {batch} of 3x{side}x{side}"
+    figures = [Figure("parameters", name, about, "M", count) for name, count in parameters.items()]
     for (name, precision), ms in times.items():
-        if precision == "float32":
-            figures.append(Figure("parameters", name, about, "M", parameters[name]))
         figures.append(Figure(precision, name, about, "images/s", 1000 * batch / ms))
     finish(figures, json, rounds=rounds)
 
