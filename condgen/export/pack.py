@@ -11,9 +11,9 @@ import json
 import os
 import tarfile
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -32,15 +32,14 @@ Format: TypeAlias = Literal["webdataset", "parquet"]
 
 SUFFIXES: dict[str, Format] = {".tar": "webdataset", ".parquet": "parquet"}
 
-_COLUMNS = ("file", "x", "class", "name", "seed", "sampler")  # of a manifest, that have one of their own
 _MOST_CLASSES = 100_000  # each below the largest has a name in every file
 _GROUP = 500  # rows of Parquet that are held and read at a time
 
 
-class _Row(BaseModel):
-    """A line of a manifest, of which no other key matters here."""
+class _Sample(BaseModel):
+    """A line of a manifest; what else it holds are the settings by which it was drawn."""
 
-    model_config = ConfigDict(strict=True)
+    model_config = ConfigDict(strict=True, extra="allow")
 
     label: int = Field(alias="class", ge=0, lt=_MOST_CLASSES)
     name: str | None = None
@@ -48,15 +47,11 @@ class _Row(BaseModel):
     sampler: str | None = None
     file: str | None = None
     x: Annotated[list[float], Field(min_length=1)] | None = None
-
-
-class _Sample(NamedTuple):
-    folder: Path
-    row: dict[str, Any]
+    _folder: Path
 
     def picture(self) -> bytes:
         """Its PNG."""
-        path = picture_path(self.folder, str(self.row["file"]))
+        path = picture_path(self._folder, str(self.file))
         try:
             return read_bytes(path)
         except (OSError, ValueError) as error:
@@ -65,7 +60,7 @@ class _Sample(NamedTuple):
     @property
     def size(self) -> int:
         """The coordinates of a point, 0 of a picture, -1 where there is neither."""
-        return 0 if self.row.get("file") else len(self.row.get("x") or ()) or -1
+        return 0 if self.file else len(self.x or ()) or -1
 
 
 def pack(folder: Path, out: Path, form: Format, size: int) -> list[Path]:
@@ -112,8 +107,9 @@ def _read(folder: Path, form: Format) -> list[_Sample]:
     """The samples of a folder, checked before anything is written."""
     samples = []
     for place, rows in read_manifests(folder):
-        parse_rows(_Row, rows, str(place / MANIFEST))
-        samples += [_Sample(place, row) for row in rows]
+        for sample in parse_rows(_Sample, rows, str(place / MANIFEST)):
+            sample._folder = place
+            samples.append(sample)
     if not samples:
         raise UserError(f"{folder} holds no samples: name a folder that condgen sample has written")
     sizes = {sample.size for sample in samples}
@@ -126,7 +122,7 @@ def _read(folder: Path, form: Format) -> list[_Sample]:
 
 def _class_names(samples: Sequence[_Sample]) -> list[str]:
     """Names by class; those of which there is no sample, so that numbers stay as they are, are named by the number."""
-    known = {int(sample.row["class"]): str(sample.row.get("name", "")) for sample in samples}
+    known = {sample.label: sample.name for sample in samples}
     found = [known.get(label) or f"class {label}" for label in range(max(known) + 1)]
     count = Counter(found)
     return [name if count[name] == 1 else f"{name} ({label})" for label, name in enumerate(found)]
@@ -139,12 +135,9 @@ def _class_names(samples: Sequence[_Sample]) -> list[str]:
 def _write_tar(path: Path, samples: Sequence[_Sample], first: int) -> None:
     with tarfile.open(path, "w", format=tarfile.USTAR_FORMAT) as tar:
         for number, sample in enumerate(samples, start=first):
-            about = {key: value for key, value in sample.row.items() if key != "file"}
-            for suffix, content in (
-                ("png", sample.picture()),
-                ("cls", str(sample.row["class"]).encode()),
-                ("json", json.dumps(about).encode()),
-            ):
+            about = sample.model_dump_json(by_alias=True, exclude={"file"}, exclude_unset=True)
+            files = {"png": sample.picture(), "cls": str(sample.label).encode(), "json": about.encode()}
+            for suffix, content in files.items():
                 entry = tarfile.TarInfo(f"{number:08d}.{suffix}")  # of no owner and no time
                 entry.size = len(content)
                 tar.addfile(entry, io.BytesIO(content))
@@ -159,11 +152,11 @@ def _schema(sample: _Sample, names: Sequence[str]) -> "pyarrow.Schema":
     fields += [("sampler", pa.string()), ("settings", pa.string())]
     features: dict[str, Any] = {name: {"dtype": str(kind), "_type": "Value"} for name, kind in fields}
     features["label"] = {"names": list(names), "_type": "ClassLabel"}
-    if sample.row.get("file"):
+    if sample.file:
         fields.insert(0, ("image", pa.struct([("bytes", pa.binary()), ("path", pa.string())])))
         features = {"image": {"_type": "Image"}} | features
     else:
-        places = [f"x{i}" for i in range(len(sample.row["x"]))]
+        places = [f"x{i}" for i in range(sample.size)]
         fields = [*((place, pa.float64()) for place in places), *fields]
         features = {place: {"dtype": "float64", "_type": "Value"} for place in places} | features
     return pa.schema(fields, metadata={"huggingface": json.dumps({"info": {"features": features}})})
@@ -175,17 +168,13 @@ def _write_parquet(path: Path, samples: Sequence[_Sample], schema: "pyarrow.Sche
 
     with pq.ParquetWriter(path, schema) as writer:
         for first in range(0, len(samples), _GROUP):
-            rows = list(_rows(samples[first : first + _GROUP]))
+            rows = [_parquet_row(sample) for sample in samples[first : first + _GROUP]]
             writer.write_table(pa.Table.from_pylist(rows, schema=schema))
 
 
-def _rows(samples: Sequence[_Sample]) -> Iterator[dict[str, Any]]:
-    for sample in samples:
-        row = sample.row
-        rest = {key: value for key, value in row.items() if key not in _COLUMNS}
-        about = {"label": row["class"], **{key: row.get(key) for key in ("name", "seed", "sampler")}}
-        about["settings"] = json.dumps(rest)
-        if row.get("file"):
-            yield about | {"image": {"bytes": sample.picture(), "path": row["file"]}}
-        else:
-            yield about | {f"x{i}": value for i, value in enumerate(row["x"])}
+def _parquet_row(sample: _Sample) -> dict[str, Any]:
+    about = {"label": sample.label, "name": sample.name, "seed": sample.seed, "sampler": sample.sampler}
+    about["settings"] = json.dumps(sample.model_extra)
+    if sample.file:
+        return about | {"image": {"bytes": sample.picture(), "path": sample.file}}
+    return about | {f"x{i}": value for i, value in enumerate(sample.x or ())}

@@ -72,8 +72,7 @@ def classifiers_section(run: Run) -> Iterable[Block]:
 
 def draw_calibration(name: str, rows: Sequence[ClassifierRow], path: Path) -> None:
     """Draws all plots of one classifier as a PNG."""
-    title = f"{name} on {rows[0].n:,} held-out samples, {rows[0].draws} noise draws each"
-    save_panels(classifier_panels({name: rows}, method_styles([name])), path, title=title)
+    save_panels(classifier_panels({name: rows}, method_styles([name])), path)
 
 
 def classifier_panels(found: Mapping[str, Sequence[ClassifierRow]], styles: Mapping[str, Style]) -> list[Panel]:

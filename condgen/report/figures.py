@@ -181,18 +181,16 @@ def to_svg(panel: Panel, name: str) -> str:
 
 
 def save_panels(
-    panels: Sequence[Panel], path: Path, columns: int = 3, title: str = "", legend: Mapping[str, Style] | None = None
+    panels: Sequence[Panel], path: Path, columns: int = 3, legend: Mapping[str, Style] | None = None
 ) -> None:
     """Panels in one PNG, for places that are no report."""
     columns = min(columns, len(panels))
     lines = -(-len(panels) // columns)
     with _drawing():
-        height = max(panel.height for panel in panels) * lines + 0.3 * (bool(title) + bool(legend))
+        height = max(panel.height for panel in panels) * lines + 0.3 * bool(legend)
         figure = Figure(figsize=(_WIDTH * columns, height), layout="constrained")
         for place, panel in enumerate(panels, start=1):
             panel.draw_with_title(figure.add_subplot(lines, columns, place))
-        if title:
-            figure.suptitle(_printable(title))
         if legend:
             signs = [figure.axes[0].plot([], [], **_line_style(style))[0] for style in legend.values()]
             figure.legend(signs, map(_printable, legend), loc="outside lower center", ncols=max(1, 2 * columns))

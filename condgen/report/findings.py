@@ -83,10 +83,10 @@ def advise(metrics: Sequence[MetricRow], cost: Sequence[CostRow] = (), collapsed
         return f"Use {' or '.join(best)}, which {' and '.join(deciding)} cannot tell apart."
     if len(leading) == 1:
         return f"Use {best[0]}, which leads in {figures}."
-    others = ", ".join(f"{method} ({format_number(evaluations[method])})" for method in leading if method not in best)
+    dearer = ", ".join(method for method in leading if method != best[0])
     return (
-        f"Use {best[0]}: no other method is clearly better in {figures}. It takes {format_number(least)} network "
-        f"evaluations a sample; not clearly better, but dearer: {others}."
+        f"Use {best[0]}: no other method is clearly better in {figures}, and {dearer} take more than its "
+        f"{format_number(least)} network evaluations a sample."
     )
 
 

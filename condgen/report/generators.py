@@ -1,19 +1,19 @@
 """One-step generators: whether they still make different samples of a class, and how training went."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from condgen.files import write_png
-from condgen.report.figures import COLOURS, INK, Array, Line, Panel, Style, curve_panel, line_panel, save_panels
-from condgen.report.images import sample_grid, to_pictures
-from condgen.report.load import GeneratorLog, Run
+from condgen.report.figures import COLOURS, INK, Line, Panel, Style, curve_panel, line_panel, save_panels
+from condgen.report.images import sample_grid
+from condgen.report.load import Run
 from condgen.report.page import Block, Figure, Prose
 from condgen.report.rows import PreviewRow
-from condgen.report.samples import CLASSES, image_table, points_figure
+from condgen.report.samples import points_figure
 from condgen.report.tables import generator_table
 from condgen.runs.layout import GRID, PREVIEWS_PICTURE
-from condgen.runs.previews import Preview, read_previews
+from condgen.runs.previews import read_previews
 
 __all__ = ["draw_previews", "generators_section"]
 
@@ -22,7 +22,6 @@ _MEASURES_CAPTION = (
     "Of the averaged weights, always with the same latents. The dashed line is the spread of training data. Where the "
     "ground is grey, the generator is collapsed: class accuracy is high, and samples of a class are nearly the same."
 )
-_EVOLUTION = "The same latents at every step. Where samples of a class become alike, the generator collapses."
 _MEASURES = {"std_ratio": "in-class std ratio", "recall": "recall", "accuracy": "class accuracy"}
 _MEASURES_STYLES = {
     "in-class std ratio": Style(COLOURS["blue"], "o"),
@@ -63,7 +62,7 @@ _LOSSES = (
 
 
 def generators_section(run: Run) -> Iterable[Block]:
-    """Every generator that the run trained: measures of previews, losses, and how samples evolved."""
+    """Every generator that the run trained: measures of previews, and losses."""
     found = {name: log for name, log in run.generators.items() if log.previews}
     for name, log in run.collapsed.items():
         yield Prose(f"{name}: {log.previews[-1].reading.warning()}.", caution=True)
@@ -81,8 +80,6 @@ def generators_section(run: Run) -> Iterable[Block]:
         )
         if losses:
             yield Figure(title, losses, caption, styles)
-    for name, log in found.items():
-        yield from _evolution(name, log)
 
 
 def _measures_panel(name: str, rows: Sequence[PreviewRow]) -> Panel:
@@ -92,32 +89,6 @@ def _measures_panel(name: str, rows: Sequence[PreviewRow]) -> Panel:
     limits = (0, min(top, 2))  # untrained ones may scatter far
     grey = [row.reading.collapsed for row in rows]
     return line_panel(name, lines, _MEASURES_STYLES, "", limits=limits, dashed=1, grey=grey)
-
-
-def _evolution(name: str, log: GeneratorLog) -> Iterable[Block]:
-    """Images in a table of classes by steps, points in panels; nothing where no previews are kept."""
-    previews = _previews(log.folder, log.previews[-1].step)
-    if not previews:
-        return
-    title, last = f"How samples of {name} evolved", list(previews.values())[-1]
-    names = dict(enumerate(last.names))
-    if last.x.ndim == 4:
-        images = {
-            head: {label: to_pictures(one.x[(one.y == label).nonzero()[:_EACH, 0]]) for label in range(CLASSES)}
-            for head, one in previews.items()
-        }
-        yield image_table(title, images, names, _EVOLUTION)
-    elif last.x.shape[1] == 2:
-        yield points_figure(title, _clouds(previews), names, _EVOLUTION)
-
-
-def _previews(folder: Path, until: int | None) -> dict[str, Preview]:
-    return {f"step {one.step:,}": one for one in read_previews(folder, until, _PREVIEWS)}
-
-
-def _clouds(previews: Mapping[str, Preview]) -> dict[str, tuple[Array, list[int]]]:
-    """Points and labels of each preview."""
-    return {head: (one.x.double().numpy(), one.y.tolist()) for head, one in previews.items()}
 
 
 def draw_previews(folder: Path, until: int | None = None) -> list[Path]:
@@ -130,7 +101,7 @@ def draw_previews(folder: Path, until: int | None = None) -> list[Path]:
         UserError: a preview is damaged.
         OSError: the pictures cannot be written.
     """
-    previews = _previews(folder, until)
+    previews = {f"step {one.step:,}": one for one in read_previews(folder, until, _PREVIEWS)}
     if not previews:
         return []
     last, files = list(previews.values())[-1], [folder / PREVIEWS_PICTURE, folder / GRID]
@@ -141,7 +112,7 @@ def draw_previews(folder: Path, until: int | None = None) -> list[Path]:
         return files
     if last.x.shape[1] != 2:
         return []
-    clouds, names = _clouds(previews), dict(enumerate(last.names))
-    figure = points_figure("", clouds, names, "")
+    clouds = {head: (one.x.double().numpy(), one.y.tolist()) for head, one in previews.items()}
+    figure = points_figure("", clouds, dict(enumerate(last.names)))
     save_panels(figure.panels, files[0], columns=5, legend=figure.legend)
     return files[:1]

@@ -6,11 +6,12 @@ from collections.abc import Mapping, Sequence
 
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
+from torchvision.transforms.functional import to_pil_image
 
 from condgen.files import as_rgb
 from condgen.report.page import Picture
 
-__all__ = ["cut", "embedded", "sample_grid", "to_pictures"]
+__all__ = ["cut", "embedded", "sample_grid"]
 
 _GAP, _MARGIN, _FONT_SIZE = 4, 14, 15  # pixels
 _LONGEST = 24  # characters of a name
@@ -43,13 +44,9 @@ def cut(strip: Image.Image, n: int) -> list[Image.Image]:
     return [strip.crop((i * width, 0, (i + 1) * width, strip.height)) for i in range(n)]
 
 
-def to_pictures(images: Tensor | Sequence[Image.Image]) -> list[Image.Image]:
+def _pictures(images: Tensor | Sequence[Image.Image]) -> list[Image.Image]:
     """Images, uint8 (N, 1 or 3, H, W) or Pillow's, in RGB."""
-    if not isinstance(images, Tensor):
-        return [as_rgb(image) for image in images]
-    if images.ndim != 4 or images.shape[1] not in (1, 3) or str(images.dtype) != "torch.uint8":
-        raise ValueError(f"images are uint8 (N, 1 or 3, H, W), not {images.dtype} {tuple(images.shape)}")
-    return [Image.fromarray(array.repeat(3 // array.shape[2], 2)) for array in images.permute(0, 2, 3, 1).numpy()]
+    return [as_rgb(to_pil_image(image) if isinstance(image, Tensor) else image) for image in images]
 
 
 def sample_grid(
@@ -71,7 +68,7 @@ def sample_grid(
     """
     rows: dict[int, dict[str, list[Image.Image]]] = {}
     for method, (images, labels) in blocks.items():
-        for picture, label in zip(to_pictures(images), labels, strict=True):
+        for picture, label in zip(_pictures(images), labels, strict=True):
             rows.setdefault(int(label), {}).setdefault(method, []).append(picture)
     sizes = {picture.size for row in rows.values() for block in row.values() for picture in block}
     if len(sizes) != 1:
@@ -81,8 +78,8 @@ def sample_grid(
     width, height = (side * max(1, round(_SIDE / max(size))) for side in size)
     font = ImageFont.load_default(_FONT_SIZE)
     titles = {label: _short(names[label]) for label in sorted(rows)}
-    most = {label: max(-(-len(block) // columns) for block in rows[label].values()) for label in titles}
-    most = {label: min(count, lines or count) for label, count in most.items()}
+    longest = {label: max(map(len, rows[label].values())) for label in titles}
+    most = {label: min(-(-count // columns), lines or count) for label, count in longest.items()}
     left = 2 * _MARGIN + max(round(font.getlength(title)) for title in titles.values())
     block_width = columns * (width + _GAP) + 2 * _MARGIN
     top = _MARGIN + (_FONT_SIZE + _MARGIN if any(blocks) else 0)

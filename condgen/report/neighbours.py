@@ -1,6 +1,6 @@
 """Nearest neighbours: whether samples are copies of training data."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 from condgen.report.estimates import format_number
 from condgen.report.images import embedded
@@ -11,7 +11,6 @@ from condgen.runs.layout import NEIGHBOURS
 
 __all__ = ["neighbours_section"]
 
-_SHOWN = 2  # samples of a method that are not folded
 _PIXELS = 64
 _MEANING = (
     "A sample and the training data nearest to it, with distances; in brackets the distance of the nearest one to its "
@@ -26,25 +25,16 @@ def neighbours_section(run: Run) -> Iterable[Block]:
         return
     yield Prose(_MEANING)
     yield from facts_table("Conditions of the distances", run.conditions.get(NEIGHBOURS, {}))
-    by_method: dict[str, list[NeighbourRow]] = {}
-    for row in sorted(run.neighbours, key=lambda row: not is_real(row.method)):
-        by_method.setdefault(row.method, []).append(row)
-    yield _table("Samples closest to training data", run, [row for own in by_method.values() for row in own[:_SHOWN]])
-    further = [row for own in by_method.values() for row in own[_SHOWN:]]
-    if further:
-        yield _table("Further samples", run, further, folded=True)
-
-
-def _table(title: str, run: Run, rows: Sequence[NeighbourRow], *, folded: bool = False) -> Table:
-    most = max(len(row.neighbours) for row in rows)
+    most = max(len(row.neighbours) for row in run.neighbours)
     cells: list[tuple[Cell, ...]] = []
-    for row in rows:
+    for row in sorted(run.neighbours, key=lambda row: not is_real(row.method)):
         head = f"{row.method}: {row.name}" + ("" if row.seed is None else f", seed {row.seed}")
         elsewhere = f"({format_number(row.elsewhere)})"
         sample = _cell(run, row, f"Sample of class {row.name} by {row.method}", elsewhere)
         cells.append((head, sample, *(_near(run, near, row.label) for near in row.neighbours)))
     heads = ("method and class", "sample", *(f"neighbour {place + 1}" for place in range(most)))
-    return Table(title, heads, tuple(cells), words=frozenset(range(1, most + 2)), folded=folded)
+    words = frozenset(range(1, most + 2))
+    yield Table("Samples closest to training data", heads, tuple(cells), words=words)
 
 
 def _near(run: Run, near: NearRow, label: int) -> Cell:

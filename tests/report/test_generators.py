@@ -10,7 +10,7 @@ from condgen.errors import UserError
 from condgen.report import draw_previews, read_run
 from condgen.report.figures import COLOURS, to_svg
 from condgen.report.generators import generators_section
-from condgen.report.page import Figure, Table
+from condgen.report.page import Figure
 
 SIDE = 48  # of an enlarged image
 GREY = re.compile(r"opacity: 0\.1[;\"]")
@@ -34,16 +34,6 @@ def test_losses_are_grouped_by_what_they_mean(tmp_path, make_a_generator):
         assert words in mismatching.panels[0].alt
     taught = make_a_generator(tmp_path / "two", losses={"loss": 0.1, "fake_dsm": 0.2, "likelihood": 0.01})
     assert list(blocks(taught, Figure))[1:] == ["Losses of the denoisers", "The likelihood term"]
-
-
-def test_samples_evolve_in_a_table_of_classes_by_steps(tmp_path, make_a_generator):
-    folder = make_a_generator(tmp_path / "g")
-    log = folder / "log.jsonl"
-    log.write_text("".join(line + "\n" for line in log.read_text().splitlines()[:-3]))  # a crash before step 400
-    table = blocks(folder, Table)["How samples of g evolved"]
-    assert table.header == ("class", "step 100", "step 200", "step 300")
-    assert [row[0] for row in table.rows] == ["ant", "bee"]
-    assert table.rows[1][3].alt == "2 samples of class bee: step 300"
 
 
 def test_pictures_have_steps_in_columns_and_classes_in_rows(tmp_path, make_a_generator):
