@@ -4,7 +4,7 @@ from condgen.metrics.classifier_score import classifier_score
 from condgen.metrics.collapse import Gauge, Reading
 from condgen.metrics.evaluate import Evaluation, Measures, evaluate, evaluating, helping
 from condgen.metrics.extractors import open_extractor
-from condgen.metrics.features import Advance, Extractor, Features, Store, extract, extract_real, pixels
+from condgen.metrics.features import Advance, Extractor, Features, Store, extract, pixels
 from condgen.metrics.frechet import Gaussian, frechet_distance
 from condgen.metrics.judge import Judge
 from condgen.metrics.kernel import KernelReference, kernel_distance
@@ -35,7 +35,6 @@ __all__ = [
     "evaluate",
     "evaluating",
     "extract",
-    "extract_real",
     "frechet_distance",
     "goal_of",
     "helping",

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from torch import Tensor
 
 from condgen.data import LabelledSet, stratified_order
-from condgen.metrics.features import extract, extract_real, pixels
+from condgen.metrics.features import extract, pixels
 from condgen.metrics.judge import Judge
 from condgen.metrics.manifold import nearest_radii, prdc
 from condgen.metrics.variety import class_spread
@@ -74,8 +74,8 @@ class Gauge:
         self._radii = nearest_radii(self._real, min(_NEIGHBOUR, len(self._real) - 1))
         self._spread = class_spread(self._real, train.y.cpu()[chosen], train.n_classes).value
         learnt, tested = (split.at_most(_JUDGED, keyed_generator(_SEED)) for split in (train, test))
-        self._judge = Judge(extract_real(self._extractor, learnt), learnt.y, self._extractor.name)
-        self._judge_accuracy = self._judge.accuracy(extract_real(self._extractor, tested), tested.y)
+        self._judge = Judge(extract(self._extractor, learnt.floats()), learnt.y, self._extractor.name)
+        self._judge_accuracy = self._judge.accuracy(extract(self._extractor, tested.floats()), tested.y)
 
     def read(self, x: Tensor, y: Tensor) -> Reading:
         """The measures of samples (n, ...) of labels (n,), both on the CPU."""

@@ -1,36 +1,30 @@
 r"""One table of metrics: each method's samples, and held-out real ones, against the same real reference.
 
-What each number is, and its 95% interval:
+Each number has a 95% interval:
 
-* class accuracy: the fraction of samples in which the `Judge` sees the class that was asked for; Wilson interval;
-* FD@n: Fréchet distance of n samples from the train split; value ± 1.96 standard errors of 50 bootstrap resamples of
-  the samples, or above 256 features of their limit, the infinitesimal jackknife. The value is biased upwards at finite
-  n, the same for a method and for its floor. Only with Inception features and 10,000 samples or more is it called FID;
-* KD (KID with Inception features): kernel distance, unbiased; ± 1.96 standard errors of the jackknife;
-* classifier score@n (IS with Inception): mean over 10 splits of n samples, and Student's interval of that mean; no
-  score of a split exceeds the number of its samples or classes;
-* precision, recall, coverage: Wilson intervals, and density: ± 1.96 standard errors of the mean; those of recall and
-  coverage count the real samples as drawn anew and the generated ones as given;
+* class accuracy: the fraction of samples in which the `Judge` sees the class that was asked for; Wilson;
+* FD@n: Fréchet distance of n samples from the train split; 1.96 standard errors of 50 bootstrap resamples of the
+  samples, or above 256 features of their limit, the infinitesimal jackknife. The value is biased upwards at finite n,
+  the same for a method and for its floor. Only with Inception features and 10,000 samples or more is it called FID;
+* KD (KID with Inception features): kernel distance, unbiased; 1.96 standard errors of the jackknife;
+* classifier score@n (IS with Inception): mean over 10 splits of n samples; Student. No score of a split exceeds the
+  number of its samples or classes;
+* precision, recall, coverage: Wilson, and density: 1.96 standard errors of the mean; those of recall and coverage count
+  the real samples as drawn anew and the generated ones as given;
 * class-wise: the same within each class, averaged over the classes that have enough samples on both sides (the
-  reference says of how many); class-wise FD@m has m samples a class on average. The neighbour of class-wise precision
-  to coverage is the fifth, or, where n samples leave a class fewer than six of them, the one before the last of that
-  class: k = min(5, n / classes - 1), at least 1. So figures at different n may differ in k;
-* in-class std ratio and in-class diversity: per class the standard deviation of samples, and the mean distance between
-  two of them, over that of real ones, averaged over the classes that have at least 2 samples on both sides; jackknife.
-  Below one, variety is lost. There is no row where no class has 2 samples; of classes of fewer than 5, the interval is
-  that of the ratio's mean over classes;
-* in-class Vendi ratio: per class the Vendi score (the effective number of different samples) over that of as many real
-  samples, at most 300; the interval is that of the mean over classes;
+  reference says of how many); class-wise FD@m has m samples a class on average. The neighbour of precision to coverage
+  is k = min(5, n / classes - 1), at least 1, so figures at different n may differ in k;
+* in-class std ratio, diversity, Vendi ratio: per class the standard deviation of samples, the mean distance between two
+  of them, and their effective number (Vendi score, of at most 300), over that of real ones, averaged over the classes
+  with at least 2 samples on both sides; jackknife, or of fewer than 5 samples a class, and for Vendi, the standard
+  error of the mean over classes. Below one, variety is lost;
 * authenticity: the fraction that are farther from their nearest training sample than that one is from its nearest other
-  one; Wilson interval. Below its floor, samples repeat the training data;
-* CAS: accuracy on the real test split of a classifier that has learnt from the samples alone; Wilson interval at the
-  size of that split. Its floor, and the row of real data, is the same after as many real training samples.
+  one; Wilson. Below its floor, samples repeat the training data;
+* CAS: accuracy on the real test split of a classifier that has learnt from the samples alone; Wilson at the size of
+  that split. Its floor, and the row of real data, is the same after as many real training samples.
 
 The *floor* of a metric is its value for real held-out samples at the same n (or as many as there are: `floor_n`), drawn
-in proportion to the classes; for class accuracy it is the judge's accuracy on the whole test split. A sample is
-compared in the units of its features: images in [-1, 1], points as they are. Features of a network that was trained
-with the labels of the train split lend the judge and the probe what it knows, and find that split less scattered than
-new data; the floors have the same bias.
+in proportion to the classes; for class accuracy it is the judge's accuracy on the whole test split.
 """
 
 from collections.abc import Generator, Mapping

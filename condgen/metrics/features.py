@@ -15,7 +15,7 @@ from condgen.data import LabelledSet
 from condgen.errors import UserError
 from condgen.training import Processes
 
-__all__ = ["Advance", "Extractor", "Features", "Store", "extract", "extract_real", "pixels"]
+__all__ = ["Advance", "Extractor", "Features", "Store", "extract", "pixels"]
 
 _MOST_PIXELS = 256  # above it, covariances of a few hundred samples would be mostly noise
 _POOLED = 8
@@ -90,11 +90,6 @@ def extract(extractor: Extractor, x: Tensor) -> Tensor:
     batch = extractor.batch
     starts = range(0, max(len(x), 1), batch)
     return torch.cat([extractor.function(x[start : start + batch]).vectors.cpu() for start in starts])
-
-
-def extract_real(extractor: Extractor, data: LabelledSet) -> Tensor:
-    """Feature vectors of a whole labelled set, in its order: (N, F) on the CPU."""
-    return torch.cat([extract(extractor, chunk) for chunk in data.chunks()])
 
 
 class Store:

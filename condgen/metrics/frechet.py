@@ -1,15 +1,15 @@
 r"""The Fréchet distance between Gaussians fitted to features (Heusel et al. 2017, eq. 6; Dowson & Landau 1982).
 
-.. math:: d^2 = |m_1 - m_2|^2 + \mathrm{tr}\left(S_1 + S_2 - 2 (R S_1 R^T)^{1/2}\right), \qquad S_2 = R^T R
+.. math:: d^2 = |m_1 - m_2|^2 + \mathrm{tr}\left(S_1 + S_2 - 2 (R_2 S_1 R_2^T)^{1/2}\right), \qquad S_i = R_i^T R_i
 
-for any factor R of one covariance. Its own square root is the usual choice; that of Cholesky costs a twentieth, and of
-fewer samples than features they themselves are a factor, with fewer rows still. The argument of the root is symmetric,
-so that its trace is the sum of the roots of real eigenvalues.
+for any factors R of the covariances. The square root is the usual choice; that of Cholesky costs a twentieth, and fewer
+samples than features are a factor themselves, with fewer rows still. The argument of the root is symmetric, so its
+trace is the sum of the roots of real eigenvalues.
 
 With Inception features and 10,000 samples or more it is the FID; with any other it must not be called so.
 """
 
-from functools import cached_property
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -19,29 +19,27 @@ __all__ = ["Gaussian", "frechet_distance", "influences"]
 _ROWS = 4096  # in float64 at a time
 
 
-class Gaussian:
-    """A normal distribution.
+class Gaussian(NamedTuple):
+    """A normal distribution."""
 
-    Args:
-        mean: (F,) float64.
-        covariance: (F, F) float64, symmetric and positive semi-definite; or
-        rows: (R, F) float64, whose `rows.T @ rows` it is.
+    mean: Tensor  # (F,) float64
+    factor: Tensor  # R, (R, F) float64, of the covariance R^T R
 
-    Raises:
-        ValueError: neither of both.
-    """
-
-    def __init__(self, mean: Tensor, covariance: Tensor | None = None, *, rows: Tensor | None = None) -> None:
-        if covariance is None and rows is None:
-            raise ValueError("a Gaussian needs a covariance, or rows that it is the product of")
-        self.mean, self.rows, self._covariance = mean, rows, covariance
+    @classmethod
+    def of(cls, mean: Tensor, covariance: Tensor) -> "Gaussian":
+        """From a mean (F,) and a positive semi-definite covariance (F, F), float64."""
+        lower, failed = torch.linalg.cholesky_ex(covariance)
+        if not failed:
+            return cls(mean, lower.T)
+        values, vectors = torch.linalg.eigh(covariance)  # some direction has no variance
+        return cls(mean, _spectral_zero(values).sqrt()[:, None] * vectors.T)
 
     @classmethod
     def fit(cls, features: Tensor, counts: Tensor | None = None) -> "Gaussian":
-        """Mean and unbiased covariance of features (N, F).
+        """Mean and unbiased covariance of features (N, F), computed in float64.
 
         Args:
-            features: one row per sample; computed in float64.
+            features: one row per sample.
             counts: how often each row counts, (N,) int64; once by default. Bootstrap resamples are stated so.
 
         Raises:
@@ -56,38 +54,17 @@ class Gaussian:
         parts = [(weights[i : i + _ROWS], features[i : i + _ROWS]) for i in range(0, count, _ROWS)]
         mean = torch.stack([w @ x.double() for w, x in parts]).sum(0) / n
         if count < width:
-            return cls(mean, rows=(features.double() - mean) * (weights / (n - 1)).sqrt()[:, None])
+            return cls(mean, (features.double() - mean) * (weights / (n - 1)).sqrt()[:, None])
         covariance = torch.zeros(width, width, dtype=torch.float64, device=features.device)
         for w, x in parts:
             rows = (x.double() - mean) * (w / (n - 1)).sqrt()[:, None]
             covariance.addmm_(rows.T, rows)
-        return cls(mean, covariance)
+        return cls.of(mean, covariance)
 
-    @cached_property
+    @property
     def covariance(self) -> Tensor:
         """(F, F)."""
-        if self._covariance is not None:
-            return self._covariance
-        assert self.rows is not None
-        product: Tensor = self.rows.T @ self.rows
-        return product
-
-    @cached_property
-    def trace(self) -> Tensor:
-        """Of the covariance."""
-        return self._covariance.trace() if self.rows is None else self.rows.square().sum()  # type: ignore[union-attr]
-
-    @cached_property
-    def factor(self) -> Tensor:
-        """R, (R, F), with the covariance R^T R."""
-        if self.rows is not None:
-            return self.rows
-        lower, failed = torch.linalg.cholesky_ex(self.covariance)
-        factor: Tensor = lower.T
-        if failed:  # some direction has no variance
-            values, vectors = torch.linalg.eigh(self.covariance)
-            factor = _spectral_zero(values).sqrt()[:, None] * vectors.T
-        return factor
+        return self.factor.T @ self.factor
 
 
 def _spectral_zero(eigenvalues: Tensor) -> Tensor:
@@ -96,21 +73,12 @@ def _spectral_zero(eigenvalues: Tensor) -> Tensor:
     return torch.where(eigenvalues > floor, eigenvalues, 0.0)
 
 
-def _sandwich(factor: Tensor, inner: Gaussian) -> Tensor:
-    """R S R^T, (R, R)."""
-    if inner.rows is not None:
-        half = factor @ inner.rows.T
-        return half @ half.T
-    product = factor @ inner.covariance @ factor.T
-    return (product + product.T) / 2
-
-
 def frechet_distance(a: Gaussian, b: Gaussian) -> float:
     """The squared distance (as FID reports it) in squared units of the features; never negative."""
-    few = min((g for g in (b, a) if g.rows is not None), key=lambda g: len(g.rows), default=b)  # type: ignore[arg-type]
-    outer, inner = (a, b) if few is a else (b, a)
-    cross = _spectral_zero(torch.linalg.eigvalsh(_sandwich(outer.factor, inner))).sqrt().sum()
-    distance = (a.mean - b.mean).square().sum() + a.trace + b.trace - 2 * cross
+    few, many = sorted((a.factor, b.factor), key=len)
+    product = few @ many.T
+    cross = _spectral_zero(torch.linalg.eigvalsh(product @ product.T)).sqrt().sum()
+    distance = (a.mean - b.mean).square().sum() + a.factor.square().sum() + b.factor.square().sum() - 2 * cross
     return max(float(distance), 0.0)
 
 
@@ -130,7 +98,8 @@ def influences(features: Tensor, own: Gaussian, other: Gaussian) -> Tensor:
         other: what the distance is from; R is its factor.
     """
     z = features.double() - own.mean
-    values, vectors = torch.linalg.eigh(_sandwich(other.factor, own))
+    product = other.factor @ own.factor.T
+    values, vectors = torch.linalg.eigh(product @ product.T)
     values = _spectral_zero(values)
     scales = torch.where(values > 0, values.pow(-0.25), 0.0)
     carried = z @ (other.factor.T @ (vectors * scales))

@@ -180,20 +180,22 @@ class Metric(NamedTuple):
 
 
 def _frechet(of: Comparison) -> Measured:
-    vectors, real = of.vectors, of.reference.gaussian
-    own = Gaussian.fit(vectors)
-    value = frechet_distance(own, real)
-    if vectors.shape[1] > _WIDE:
-        error = float(influences(vectors, own, real).square().sum().sqrt()) / of.n
-    else:
+    real = of.reference.gaussian
+    value, error = _frechet_to_first_order(of.vectors, real)
+    if of.vectors.shape[1] <= _WIDE:
         # The same resamples for every method of n samples: their differences are then not those of the draws.
         generator = keyed_generator(of.seed, _BOOTSTRAP, of.n)
-        resamples = [
-            torch.randint(of.n, (of.n,), generator=generator).bincount(minlength=of.n) for _ in range(_RESAMPLES)
-        ]
-        distances = [frechet_distance(Gaussian.fit(vectors, counts), real) for counts in resamples]
-        error = float(torch.tensor(distances, dtype=torch.float64).std())
+        draws = [torch.randint(of.n, (of.n,), generator=generator) for _ in range(_RESAMPLES)]
+        resamples = [Gaussian.fit(of.vectors, draw.bincount(minlength=of.n)) for draw in draws]
+        error = float(torch.tensor([frechet_distance(own, real) for own in resamples], dtype=torch.float64).std())
     return Measured(symmetric(value, error), of.reference.text, of.n, at=of.n)
+
+
+def _frechet_to_first_order(vectors: Tensor, real: Gaussian) -> tuple[float, float]:
+    """The distance, and the limit of the bootstrap's standard error."""
+    own = Gaussian.fit(vectors)
+    error = influences(vectors, own, real).square().sum().sqrt() / len(vectors)
+    return frechet_distance(own, real), float(error)
 
 
 def _kernel(of: Comparison) -> Measured:
@@ -231,13 +233,10 @@ def _class_overlap(name: str, of: Comparison) -> Measured | None:
 
 
 def _class_frechet(of: Comparison) -> Measured | None:
-    found = {}
-    for label, (real, own) in of.classes.items():
-        if len(own) > 2:
-            fitted, target = Gaussian.fit(own), Gaussian.fit(real)
-            error = float(influences(own, fitted, target).square().sum().sqrt()) / len(own)
-            found[label] = frechet_distance(fitted, target), error
-    mean = of.class_mean(found)
+    pairs = {label: both for label, both in of.classes.items() if len(both[1]) > 2}
+    mean = of.class_mean(
+        {label: _frechet_to_first_order(own, Gaussian.fit(real)) for label, (real, own) in pairs.items()}
+    )
     return mean and mean._replace(at=max(1, of.n // len(of.y.unique())))
 
 

@@ -16,7 +16,7 @@ def samples(n, dimension, key):
 
 
 def gaussian(mean, covariance):
-    return Gaussian(torch.tensor(mean, dtype=torch.float64), torch.tensor(covariance, dtype=torch.float64))
+    return Gaussian.of(torch.tensor(mean, dtype=torch.float64), torch.tensor(covariance, dtype=torch.float64))
 
 
 @pytest.mark.parametrize("n", [500, 10])  # of full rank, and of rank 9 in 20 dimensions
@@ -84,7 +84,7 @@ def test_covariances_of_deficient_rank():
 def test_fewer_samples_than_features(n, m):
     """Their products are never formed whole, and the distance is the same."""
     x, y = samples(n, 30, 1), samples(m, 30, 2)
-    whole = [Gaussian(fitted.mean, fitted.covariance) for fitted in map(Gaussian.fit, (x, y))]
+    whole = [Gaussian.of(fitted.mean, fitted.covariance) for fitted in map(Gaussian.fit, (x, y))]
     assert frechet_distance(Gaussian.fit(x), Gaussian.fit(y)) == pytest.approx(frechet_distance(*whole), rel=1e-6)
     counts = torch.arange(n) % 3
     repeated = Gaussian.fit(x.repeat_interleave(counts, dim=0))
