@@ -28,8 +28,6 @@ from condgen.schedules import expand
 from condgen.score import ScoreModel
 from condgen.settings import Settings
 
-__all__ = ["ClassifierGuided", "DenoiserGuided", "Interval", "Scale", "ScaleCurve"]
-
 
 class ScaleCurve(Settings):
     """A guidance scale for every noise level: straight between knots over the logarithm of the level, flat beyond them.

@@ -42,8 +42,6 @@ from torch import Tensor
 from condgen.denoiser import Denoiser, Likelihood, refuse_infinite
 from condgen.schedules import Schedule, score_from_denoised
 
-__all__ = ["ExactScores", "Oracle", "OracleLikelihood"]
-
 _HELD, _HELD_BY_DEVICES = 2**22, 2**24  # numbers of a matrix held at a time: 32 MB in float64; devices like it large
 _DOUBLE = torch.finfo(torch.float64)
 

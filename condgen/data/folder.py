@@ -9,8 +9,6 @@ from PIL import Image, ImageOps
 from condgen.errors import UserError
 from condgen.files import as_rgb, read_picture
 
-__all__ = ["read_folder"]
-
 _SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp"})
 
 

@@ -16,8 +16,6 @@ from torch import Tensor
 
 from condgen.errors import UserError
 
-__all__ = ["LabelledSet", "Split", "class_index", "stratified_order", "to_uint8"]
-
 Split: TypeAlias = Literal["train", "test"]
 
 _CHUNK = 2**22  # numbers held as floats at a time

@@ -19,8 +19,6 @@ from condgen.data.labelled import LabelledSet, Split
 from condgen.errors import UserError
 from condgen.settings import Settings, Target, import_target
 
-__all__ = ["AnyData", "DataSettings", "Digits", "Folder", "ImportedData", "Moons", "Torchvision", "load", "parse_data"]
-
 
 class DataSettings(Settings, ABC):
     """A labelled set, described."""

@@ -35,18 +35,6 @@ from condgen.denoiser import Denoiser, Likelihood
 from condgen.guidance import ScaleCurve
 from condgen.schedules import Schedule, perturb
 
-__all__ = [
-    "BINS",
-    "SHARE",
-    "THRESHOLD",
-    "LevelRow",
-    "calibrate",
-    "expected_calibration_error",
-    "measure_classifier",
-    "spread_levels",
-    "worthwhile",
-]
-
 _BATCH = 500  # noised images that the networks see at once
 BINS = 15  # of confidence, equally wide
 SHARE = 0.01  # of the greatest gain over levels, below which guidance is not worth its cost at a level

@@ -26,18 +26,6 @@ from condgen.errors import UserError
 from condgen.guidance import ClassifierGuided
 from condgen.oracle import ExactScores, Oracle
 
-__all__ = [
-    "ErrorRow",
-    "Queries",
-    "ScoreErrors",
-    "draw_queries",
-    "grid_queries",
-    "likelihood_fields",
-    "measure",
-    "measure_levels",
-    "summarise",
-]
-
 Weighting: TypeAlias = Literal["data", "grid"]
 Quantity: TypeAlias = Literal["D", "D_P", "D_L"]
 

@@ -16,8 +16,6 @@ from condgen.metrics.features import Advance
 from condgen.networks.cifar_resnet import CifarResNet
 from condgen.rng import keyed_generator
 
-__all__ = ["network_accuracy"]
-
 _DEPTH, _BATCH, _LR, _MOMENTUM, _DECAY = 20, 128, 0.1, 0.9, 5e-4
 _SHIFT = 8  # images are moved by up to an eighth of their size
 _WARM_UP = 0.1

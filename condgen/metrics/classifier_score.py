@@ -11,8 +11,6 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-__all__ = ["ClassifierScore", "classifier_score"]
-
 
 class ClassifierScore(NamedTuple):
     """Mean and (population) standard deviation of the score over the splits."""

@@ -15,8 +15,6 @@ from condgen.metrics.manifold import nearest_radii, prdc
 from condgen.metrics.variety import class_spread
 from condgen.rng import keyed_generator
 
-__all__ = ["Gauge", "Reading"]
-
 _NEIGHBOUR = 5
 _SEED = 0  # of the draw of real samples: every gauge of a data set has the same
 _JUDGED = 2000  # real samples that the judge learns from, and is tested on: enough to see a collapse

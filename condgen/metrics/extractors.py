@@ -21,8 +21,6 @@ from condgen.errors import UserError
 from condgen.metrics.features import Extractor, Features, pixels
 from condgen.networks.cifar_resnet import CifarResNet
 
-__all__ = ["FEATURES_HELP", "open_extractor"]
-
 FEATURES_HELP = (
     "pixels; inception (FID's); timm:NAME (with its published weights, or timm:NAME@FILE.safetensors); the folder of a "
     "classifier that condgen trained; or the safetensors file of a CIFAR ResNet."

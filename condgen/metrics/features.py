@@ -15,8 +15,6 @@ from condgen.data import LabelledSet
 from condgen.errors import UserError
 from condgen.training import Processes
 
-__all__ = ["Advance", "Extractor", "Features", "Store", "extract", "pixels"]
-
 _MOST_PIXELS = 256  # above it, covariances of a few hundred samples would be mostly noise
 _POOLED = 8
 _VERSION = 1  # of what happens to samples before a network sees them; another one finds nothing of the earlier

@@ -14,8 +14,6 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-__all__ = ["Gaussian", "frechet_distance", "influences"]
-
 _ROWS = 4096  # in float64 at a time
 
 

@@ -13,8 +13,6 @@ from torch import Tensor
 from condgen.data import stratified_order
 from condgen.rng import keyed_generator
 
-__all__ = ["Judge"]
-
 _SEED = 0  # of the draw among more samples: every evaluation of a data set has the same judge
 
 

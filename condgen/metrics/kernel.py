@@ -14,8 +14,6 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-__all__ = ["KernelDistance", "KernelReference", "kernel_distance"]
-
 _CHUNK = 2**20  # kernel values held at a time: 4 MB in float32
 
 

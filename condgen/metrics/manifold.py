@@ -22,8 +22,6 @@ from torch import Tensor
 
 from condgen.metrics.neighbours import nearest, pairs_within
 
-__all__ = ["Manifold", "nearest_radii", "prdc"]
-
 
 class Manifold(NamedTuple):
     """Contributions of single samples, float64; the mean of each tensor is the metric of that name."""

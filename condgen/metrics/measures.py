@@ -20,19 +20,6 @@ from condgen.metrics.rows import Estimate, proportion, symmetric
 from condgen.metrics.variety import MOST_PAIRED, Variety, class_distance, class_spread, vendi_score
 from condgen.rng import keyed_generator
 
-__all__ = [
-    "METRICS",
-    "NEIGHBOUR",
-    "Comparison",
-    "Goal",
-    "Measured",
-    "Metric",
-    "Reference",
-    "goal_of",
-    "measure",
-    "title",
-]
-
 NEIGHBOUR = 5
 _OVERLAPS = ("precision", "recall", "density", "coverage")
 _RESAMPLES, _WIDE = 50, 256  # bootstrap resamples; features above which its limit is computed instead

@@ -13,8 +13,6 @@ from torch import Tensor
 
 from condgen.metrics.neighbours import nearest
 
-__all__ = ["Memory", "memory"]
-
 
 class Memory(NamedTuple):
     """The training samples that are nearest to each of N samples."""

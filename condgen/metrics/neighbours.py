@@ -15,8 +15,6 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-__all__ = ["Neighbours", "nearest", "pairs_within"]
-
 _HELD = 2**23  # distances held at a time: 64 MB
 _SPARE = 3  # candidates besides the k that are asked for
 

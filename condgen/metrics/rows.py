@@ -3,8 +3,6 @@
 import math
 from typing import NamedTuple
 
-__all__ = ["REAL", "Estimate", "MetricRow", "proportion", "symmetric"]
-
 REAL = "real (held out)"  # the method whose samples are the test split
 
 _Z = 1.96

@@ -14,8 +14,6 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-__all__ = ["directions", "sliced_wasserstein"]
-
 
 def directions(dimensions: int, count: int, generator: torch.Generator) -> Tensor:
     """Unit vectors, uniform on the sphere: (count, dimensions) float64, which comparisons should share."""

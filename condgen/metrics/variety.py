@@ -8,8 +8,6 @@ from torch import Tensor
 
 from condgen.rng import keyed_generator
 
-__all__ = ["MOST_PAIRED", "Variety", "class_distance", "class_spread", "vendi_score"]
-
 MOST_PAIRED = 1000  # samples of a class whose pairs are looked at
 _LEAST = 5  # samples of a class below which its own error is too uncertain to be used
 _SEED = 0  # of the draw among more

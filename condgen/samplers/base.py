@@ -27,23 +27,6 @@ from condgen.denoiser import Denoiser
 from condgen.rng import Streams
 from condgen.schedules import GridName, Schedule, expand
 
-__all__ = [
-    "Context",
-    "Estimate",
-    "Finished",
-    "NotFinite",
-    "Sampler",
-    "SamplerInfo",
-    "Step",
-    "evaluations_on",
-    "final",
-    "noise_factors",
-    "renoise",
-    "signal_of",
-    "state_of",
-    "trajectory",
-]
-
 
 class SamplerInfo(NamedTuple):
     """Facts by which a user chooses a sampler."""

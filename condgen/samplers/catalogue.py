@@ -23,18 +23,6 @@ from condgen.samplers.multistep import DPM2M, DPM2MSDE, DPM3MSDE, UniPC
 from condgen.schedules import GRIDS, GridName
 from condgen.settings import Settings, import_target, parse
 
-__all__ = [
-    "ADAPTIVE",
-    "FIXED",
-    "SAMPLERS",
-    "SamplerName",
-    "build_sampler",
-    "grid_for",
-    "options_of",
-    "points_within",
-    "sampler_class",
-]
-
 SAMPLERS: dict[str, type[Sampler] | type[AdaptiveSampler]] = {
     "heun": Heun,
     "edm": EDMStochastic,

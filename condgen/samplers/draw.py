@@ -9,8 +9,6 @@ from condgen.rng import Streams
 from condgen.samplers.adaptive.loop import AdaptiveSampler, sample_adaptively
 from condgen.samplers.base import Finished, NotFinite, Sampler, trajectory
 
-__all__ = ["draw"]
-
 
 def draw(
     sampler: Sampler | AdaptiveSampler,

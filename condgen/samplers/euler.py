@@ -11,8 +11,6 @@ from condgen.denoiser import Denoiser
 from condgen.samplers.base import Context, Sampler, SamplerInfo, noise_factors, renoise, signal_of, state_of
 from condgen.schedules import expand
 
-__all__ = ["DDIM", "Ancestral", "EulerMaruyama", "PredictorCorrector", "ReverseDiffusion"]
-
 
 @dataclass(frozen=True, eq=False)
 class EulerMaruyama(Sampler):

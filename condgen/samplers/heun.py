@@ -19,8 +19,6 @@ from condgen.errors import UserError
 from condgen.samplers.base import Context, Sampler, SamplerInfo, signal_of, state_of
 from condgen.schedules import expand, karras_levels
 
-__all__ = ["EDMStochastic", "Heun", "Restart"]
-
 
 def _slope(denoiser: Denoiser, u: Tensor, t: Tensor, y: Tensor | None) -> Tensor:
     """du/dl of the probability flow."""

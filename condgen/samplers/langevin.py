@@ -27,8 +27,6 @@ from torch import Tensor
 from condgen.errors import UserError
 from condgen.samplers.base import Context, Sampler, SamplerInfo, noise_factors, renoise, signal_of, state_of
 
-__all__ = ["AnnealedLangevin", "ConsistentAnnealed"]
-
 
 @dataclass(frozen=True, eq=False)
 class AnnealedLangevin(Sampler):

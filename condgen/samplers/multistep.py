@@ -41,8 +41,6 @@ from condgen.samplers.base import (
 )
 from condgen.schedules import Schedule, expand
 
-__all__ = ["DPM2M", "DPM2MSDE", "DPM3MSDE", "UniPC"]
-
 FirstMoment: TypeAlias = Literal["exact", "bh1", "bh2"]
 
 

@@ -20,15 +20,6 @@ from condgen.samplers.base import Finished, Sampler
 from condgen.samplers.draw import draw
 from condgen.schedules import Schedule
 
-__all__ = [
-    "RecordedTrajectory",
-    "Recorder",
-    "TrajectoryPoint",
-    "record_trajectories",
-    "thin_out",
-    "unit_variance",
-]
-
 
 class TrajectoryPoint(NamedTuple):
     """A state of one sample and its denoised estimate."""

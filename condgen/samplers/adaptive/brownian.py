@@ -20,8 +20,6 @@ from torch import Tensor
 
 from condgen.rng import Streams
 
-__all__ = ["BrownianPath"]
-
 _SAME = 1e-12  # relative: lengths that differ by less are one length, seen through rounding
 
 

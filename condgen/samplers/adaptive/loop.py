@@ -23,8 +23,6 @@ from condgen.samplers.adaptive.brownian import BrownianPath
 from condgen.samplers.base import Finished, NotFinite, SamplerInfo
 from condgen.schedules import Schedule, expand
 
-__all__ = ["AdaptiveSampler", "Batch", "Controller", "Steps", "Trial", "sample_adaptively"]
-
 
 class Batch(NamedTuple):
     """Samples before a step, each at a time of its own; times and lengths are (B,) float64 on the CPU."""

@@ -27,8 +27,6 @@ from condgen.samplers.adaptive.loop import AdaptiveSampler, Batch, Controller, S
 from condgen.samplers.base import SamplerInfo, signal_of, state_of
 from condgen.schedules import expand
 
-__all__ = ["AdaptiveMultistep"]
-
 
 @dataclass(frozen=True, eq=False)
 class AdaptiveMultistep(AdaptiveSampler):

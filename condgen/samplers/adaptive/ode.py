@@ -19,8 +19,6 @@ from condgen.samplers.adaptive.loop import AdaptiveSampler, Batch, Controller, S
 from condgen.samplers.base import SamplerInfo, signal_of, state_of
 from condgen.schedules import expand
 
-__all__ = ["AdaptiveODE"]
-
 _STAGES = (  # where in a step the next slope is, and the weights of those before it
     (0.5, (1 / 2,)),
     (0.75, (0.0, 3 / 4)),

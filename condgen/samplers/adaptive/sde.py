@@ -25,8 +25,6 @@ from condgen.samplers.adaptive.loop import AdaptiveSampler, Batch, Controller, S
 from condgen.samplers.base import SamplerInfo
 from condgen.schedules import expand, score_from_denoised
 
-__all__ = ["AdaptiveSDE"]
-
 
 @dataclass(frozen=True, eq=False)
 class AdaptiveSDE(AdaptiveSampler):
