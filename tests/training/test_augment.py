@@ -48,13 +48,6 @@ def test_probability_zero_is_the_identity_and_draws_nothing():
     assert torch.equal(here.uniform(), batch().uniform())
 
 
-def test_draws_belong_to_the_batch():
-    settings = Augmentation(probability=0.5)
-    assert torch.equal(changed(settings, X), changed(settings, X))
-    for other in (batch(step=1), batch(seed=1)):
-        assert not torch.equal(changed(settings, X), changed(settings, X, other))
-
-
 @pytest.mark.parametrize("side", [8, 13])  # resampling at rest is exact at powers of two alone
 def test_images_to_which_nothing_happens_keep_every_bit(side):
     """Five transformations, each by its own chance: none of them with probability (1 - p)^5."""

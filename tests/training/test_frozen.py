@@ -85,7 +85,7 @@ def test_second_derivatives_in_half_precision_are_right_to_two_per_cent():
 
 
 def trained(learner, data, **how):
-    settings = TrainingSettings(steps=30, batch=12, lr=1e-3, **how)
+    settings = TrainingSettings(steps=12, batch=12, lr=1e-3, **how)
     state = State.fresh(learner.models, settings.betas)
     losses = [float(r.metrics["loss"]) for r in train(learner, state, data, settings, 0, Processes(cpu=True))]
     return state, losses
