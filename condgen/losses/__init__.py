@@ -28,7 +28,6 @@ from condgen.losses.score_mismatching import (
     Critic,
     ScoreMismatching,
     critic_loss,
-    mismatching_levels,
     mismatching_loss,
 )
 from condgen.settings import Settings, parse
@@ -65,7 +64,6 @@ __all__ = [
     "dlsm_loss",
     "focal_loss",
     "gradient_of",
-    "mismatching_levels",
     "mismatching_loss",
     "score_identity_loss",
     "score_matching_loss",

@@ -33,7 +33,7 @@ from condgen.networks import AnyDenoiserNet
 from condgen.schedules import EDM, Density, Levels, linear_beta_levels, perturb
 from condgen.settings import Settings
 
-__all__ = ["Critic", "ScoreMismatching", "critic_loss", "mismatching_levels", "mismatching_loss"]
+__all__ = ["Critic", "ScoreMismatching", "critic_loss", "mismatching_loss"]
 
 
 class ScoreMismatching(Settings):
@@ -56,10 +56,10 @@ class ScoreMismatching(Settings):
     draws: int = Field(default=2, gt=0, description="noised copies of each generated image in the generator's loss")
     critic_lr: float = Field(default=1e-3, gt=0, description="the critic's learning rate")
 
-
-def mismatching_levels() -> tuple[float, ...]:
-    """The ten noise levels of the paper, for data of range [-1, 1]."""
-    return tuple(linear_beta_levels(10).tolist())
+    def critic(self, shape: tuple[int, ...], n_classes: int, scale: float = 1.0) -> "Critic":
+        """A fresh critic."""
+        levels = self.levels or tuple(linear_beta_levels(10).tolist())
+        return Critic(self.network, shape, n_classes, levels, scale)
 
 
 class Critic(nn.Module):

@@ -19,7 +19,7 @@ from condgen.networks.base import NetworkSettings
 from condgen.networks.blocks import BOUND
 from condgen.networks.embedding import ClassEmbedding, Conditioning, FiLM, initialise_
 
-__all__ = ["MLPClassifier", "MLPDenoiser", "MLPGenerator", "MLPSettings"]
+__all__ = ["MLP", "MLPGenerator", "MLPSettings"]
 
 
 class MLPSettings(NetworkSettings):
@@ -32,10 +32,10 @@ class MLPSettings(NetworkSettings):
     normalise: bool = Field(default=True, description="layer normalisation in every block and before the last layer")
 
     def build_denoiser(self, shape: tuple[int, ...], n_classes: int | None) -> nn.Module:
-        return MLPDenoiser(self, shape, n_classes)
+        return MLP(self, shape, n_classes)
 
     def build_classifier(self, shape: tuple[int, ...], n_classes: int) -> nn.Module:
-        return MLPClassifier(self, shape, n_classes)
+        return MLP(self, shape, None, n_classes)
 
     def build_generator(self, shape: tuple[int, ...], n_classes: int, latent: int) -> nn.Module:
         return MLPGenerator(self, shape, n_classes, latent)
@@ -76,31 +76,21 @@ class _Trunk(nn.Module):
         return out
 
 
-class MLPDenoiser(nn.Module):
-    """x (B, *shape), noise (B,), labels (B,) or None -> (B, *shape)."""
+class MLP(nn.Module):
+    """x (B, *shape), noise (B,), labels (B,) or None -> (B, *shape), or logits (B, K) where `logits` is K."""
 
-    def __init__(self, settings: MLPSettings, shape: tuple[int, ...], n_classes: int | None) -> None:
+    def __init__(
+        self, settings: MLPSettings, shape: tuple[int, ...], n_classes: int | None, logits: int | None = None
+    ) -> None:
         super().__init__()
         size = math.prod(shape)
+        self.logits = logits
         self.conditioning = Conditioning(settings.embedding, n_classes)
-        self.trunk = _Trunk(settings, size, size, gain=0.1)
+        self.trunk = _Trunk(settings, size, size if logits is None else logits, gain=0.1)
 
     def forward(self, x: Tensor, noise: Tensor, y: Tensor | None = None) -> Tensor:
         out: Tensor = self.trunk(x.flatten(1), self.conditioning(noise, y))
-        return out.reshape(x.shape)
-
-
-class MLPClassifier(nn.Module):
-    """x (B, *shape), noise (B,) -> logits (B, K)."""
-
-    def __init__(self, settings: MLPSettings, shape: tuple[int, ...], n_classes: int) -> None:
-        super().__init__()
-        self.conditioning = Conditioning(settings.embedding)
-        self.trunk = _Trunk(settings, math.prod(shape), n_classes, gain=0.1)
-
-    def forward(self, x: Tensor, noise: Tensor) -> Tensor:
-        logits: Tensor = self.trunk(x.flatten(1), self.conditioning(noise))
-        return logits
+        return out.reshape(x.shape) if self.logits is None else out
 
 
 class MLPGenerator(nn.Module):

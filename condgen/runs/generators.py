@@ -7,7 +7,7 @@ from condgen.data import LabelledSet
 from condgen.denoiser import Denoiser
 from condgen.errors import UserError
 from condgen.generator import GeneratorConfig
-from condgen.losses import Critic, MatchingLoss, ScoreMismatching, mismatching_levels
+from condgen.losses import MatchingLoss, ScoreMismatching
 from condgen.networks import AnyDenoiserNet, DiffusersSettings, UNetSettings, start_from
 from condgen.recipes import GeneratorRecipe, GeneratorStage
 from condgen.runs.models import Folders, check_fits, open_guided
@@ -37,10 +37,9 @@ def generator_task(stage: GeneratorStage, data: LabelledSet, folders: Folders, d
         start_from(model.net, teacher.net.state_dict())
     model, likely = model.to(device), _open_classifier(recipe, data, folders, device)
     if isinstance(objective, ScoreMismatching):
-        levels = objective.levels or mismatching_levels()
         # Images range from -1 to 1; points of twice their standard deviation are about as wide.
         scale = 1.0 if data.is_images else 2 * data.standard_deviation()
-        critic = Critic(objective.network, data.shape, data.n_classes, levels, scale).to(device)
+        critic = objective.critic(data.shape, data.n_classes, scale).to(device)
         return MismatchingTask(model, critic, objective, recipe.augment, likely)
     fake = _denoiser(stage, objective, data, teacher).to(device)
     if real is None:

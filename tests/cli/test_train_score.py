@@ -41,7 +41,7 @@ def test_compilation_is_of_the_trained_network(tmp_path, monkeypatch):
     compiled = []
     monkeypatch.setattr(torch.nn.Module, "compile", lambda self, **how: compiled.append(type(self).__name__))
     good("train-score", *TINY, "--set", "score.training.compile=true", "--out", tmp_path)
-    assert compiled == ["MLPDenoiser"]
+    assert compiled == ["MLP"]
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,6 @@
 import torch
 
-from condgen.networks.mlp import MLPClassifier, MLPDenoiser, MLPSettings
+from condgen.networks.mlp import MLP, MLPSettings
 
 SETTINGS = MLPSettings(width=64, depth=2, embedding=8)
 
@@ -8,7 +8,7 @@ SETTINGS = MLPSettings(width=64, depth=2, embedding=8)
 def test_the_length_of_a_point_is_seen_through_the_normalisation():
     """Without a bias of the first layer, layer normalisation would make the output the same along a ray."""
     torch.manual_seed(0)
-    net = MLPDenoiser(SETTINGS, (2,), None)
+    net = MLP(SETTINGS, (2,), None)
     x = torch.tensor([[0.6, -0.8]])
     out = net(torch.cat((0.5 * x, x, 2 * x)), torch.zeros(3))
     assert out.diff(dim=0).norm(dim=1).min() > 0.2 * out.norm(dim=1).mean()
@@ -16,7 +16,7 @@ def test_the_length_of_a_point_is_seen_through_the_normalisation():
 
 def test_the_input_gradient_is_continuous_at_the_origin():
     torch.manual_seed(0)
-    net = MLPClassifier(SETTINGS, (2,), 2)
+    net = MLP(SETTINGS, (2,), None, 2)
     x = (1e-3 * torch.tensor([[1.0, 0.0], [-1.0, 0.0]])).requires_grad_()
     (g,) = torch.autograd.grad(net(x, torch.zeros(2))[:, 0].sum(), x)
     assert (g[0] - g[1]).norm() < 0.05 * g[0].norm()
@@ -25,7 +25,7 @@ def test_the_input_gradient_is_continuous_at_the_origin():
 def test_images_are_flattened_and_restored():
     torch.manual_seed(0)
     shape, noise = (2, 4, 3), torch.zeros(5)
-    flat, image = MLPDenoiser(SETTINGS, (24,), None), MLPDenoiser(SETTINGS, shape, None)
+    flat, image = MLP(SETTINGS, (24,), None), MLP(SETTINGS, shape, None)
     image.load_state_dict(flat.state_dict())
     x = torch.randn(5, *shape)
     torch.testing.assert_close(image(x, noise).flatten(1), flat(x.flatten(1), noise))

@@ -8,14 +8,12 @@ from condgen.errors import UserError
 from condgen.generator import GeneratorConfig
 from condgen.losses import (
     AdversarialScoreMatching,
-    Critic,
     Discriminator,
     DistributionMatching,
     LikelihoodTerm,
     ScoreIdentity,
     ScoreMismatching,
     classifier_loss,
-    mismatching_levels,
 )
 from condgen.networks import MLPDiscriminatorSettings, MLPSettings
 from condgen.schedules import EDM, LogNormal
@@ -63,9 +61,9 @@ def generator(data):
 
 
 def mismatching_task(data):
-    critic = Critic(NET, data.shape, data.n_classes, mismatching_levels())
     guide = LikelihoodGuide(classifier_task(data).model.eval().requires_grad_(False), LikelihoodTerm(weight=0.3))
     objective = ScoreMismatching(network=NET, critic_steps=2)
+    critic = objective.critic(data.shape, data.n_classes)
     return MismatchingTask(generator(data), critic, objective, Augmentation(probability=0.5), guide)
 
 
