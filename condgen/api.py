@@ -21,8 +21,6 @@ from condgen.rng import Streams, keyed_generator
 from condgen.samplers import AdaptiveSampler, SamplerName, build_sampler, draw, grid_for, points_within
 from condgen.score import ScoreModel
 
-__all__ = ["diagnose", "load", "sample"]
-
 _MODELS: dict[str, type[Model[Any]]] = {model.kind: model for model in (ScoreModel, Classifier, Generator)}
 
 

@@ -11,8 +11,6 @@ from condgen.model import Model, ModelConfig
 from condgen.networks import AnyClassifierNet
 from condgen.schedules import AnySchedule, Schedule
 
-__all__ = ["Classifier", "ClassifierConfig"]
-
 
 class ClassifierConfig(ModelConfig):
     """All that is needed to rebuild a classifier."""

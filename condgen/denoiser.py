@@ -16,8 +16,6 @@ from torch import Tensor, nn
 from condgen.errors import UserError
 from condgen.schedules import Schedule, eps_from_denoised, expand, score_from_denoised
 
-__all__ = ["Coefficients", "Denoiser", "Likelihood", "Preconditioned", "precondition", "refuse_infinite"]
-
 
 class Denoiser(nn.Module, ABC):
     r"""An estimate of :math:`E[x \mid x_t]`, or of :math:`E[x \mid x_t, y]` where labels are given and understood."""

@@ -16,8 +16,6 @@ from condgen.denoiser import precondition
 from condgen.model import Model, ModelConfig
 from condgen.networks import AnyNet
 
-__all__ = ["Generator", "GeneratorConfig"]
-
 
 class GeneratorConfig(ModelConfig):
     """All that is needed to rebuild a generator."""

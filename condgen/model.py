@@ -14,8 +14,6 @@ from condgen.errors import UserError
 from condgen.hub import model_folder
 from condgen.settings import Settings, parse
 
-__all__ = ["Model", "ModelConfig"]
-
 
 class ModelConfig(Settings, ABC):
     """All that is needed to rebuild a model; every field is an argument of its constructor."""

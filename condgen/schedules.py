@@ -24,33 +24,6 @@ from torch import Tensor
 from condgen.errors import UserError
 from condgen.settings import Settings
 
-__all__ = [
-    "EDM",
-    "GRIDS",
-    "VE",
-    "VP",
-    "AnyDensity",
-    "AnySchedule",
-    "Cosine",
-    "Density",
-    "GridName",
-    "Levels",
-    "LogNormal",
-    "LogUniform",
-    "RectifiedFlow",
-    "Schedule",
-    "UniformTime",
-    "eps_from_denoised",
-    "expand",
-    "geometric_grid",
-    "karras_grid",
-    "karras_levels",
-    "linear_beta_levels",
-    "perturb",
-    "score_from_denoised",
-    "uniform_grid",
-]
-
 
 class Schedule(Settings, ABC):
     """A map from time to (alpha, sigma). Every method takes a tensor of times of any shape and keeps that shape."""

@@ -15,8 +15,6 @@ from condgen.networks import AnyDenoiserNet
 from condgen.rng import to_device
 from condgen.schedules import AnySchedule, Schedule
 
-__all__ = ["Labels", "PerClass", "ScoreConfig", "ScoreModel"]
-
 Labels: TypeAlias = Literal["none", "embedding", "separate"]
 """How a score model learns of labels: not at all; by an embedding, with a row for "no label"; by a network a class."""
 

@@ -36,8 +36,6 @@ from condgen.schedules import perturb
 from condgen.score import ScoreModel
 from condgen.settings import Settings
 
-__all__ = ["AdversarialScoreMatching", "Discriminator", "adversarial_loss", "discriminator_loss"]
-
 Momentum: TypeAlias = Annotated[float, Field(gt=-1, lt=1)]
 Decay: TypeAlias = Annotated[float, Field(ge=0, lt=1)]
 

@@ -11,8 +11,6 @@ from condgen.denoiser import Denoiser, Likelihood
 from condgen.schedules import perturb
 from condgen.settings import Settings
 
-__all__ = ["ClassifierLoss", "Gradient", "Losses", "PosteriorLoss", "compiled_gradient", "gradient_of", "logged"]
-
 Losses: TypeAlias = dict[str, Tensor]
 """Of each sample, (B,): "loss", which is differentiated, and others that are logged."""
 

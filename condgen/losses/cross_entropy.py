@@ -14,8 +14,6 @@ from torch import Tensor
 from condgen.denoiser import Likelihood
 from condgen.losses.base import PosteriorLoss
 
-__all__ = ["CrossEntropy", "Focal", "cross_entropy_loss", "focal_loss"]
-
 
 class CrossEntropy(PosteriorLoss):
     """Cross-entropy alone."""

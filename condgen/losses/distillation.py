@@ -29,15 +29,6 @@ from condgen.networks import AnyDenoiserNet
 from condgen.schedules import AnyDensity, LogNormal, LogUniform, perturb
 from condgen.settings import Settings
 
-__all__ = [
-    "DistributionMatching",
-    "LikelihoodTerm",
-    "MatchingLoss",
-    "ScoreIdentity",
-    "distribution_matching_loss",
-    "score_identity_loss",
-]
-
 _LEAST = 1e-5  # of the mean distance by which a term is divided
 
 

@@ -21,8 +21,6 @@ from condgen.denoiser import Denoiser, Likelihood
 from condgen.losses.base import ClassifierLoss, Gradient, Losses, gradient_of, logged
 from condgen.schedules import expand, perturb
 
-__all__ = ["DLSM", "PRESETS", "PresetName", "Reduction", "dlsm_loss"]
-
 Reduction: TypeAlias = Literal["sum", "mean"]
 
 

@@ -11,8 +11,6 @@ from condgen.losses.base import ClassifierLoss, Gradient, Losses, gradient_of
 from condgen.losses.distillation import MatchingLoss
 from condgen.settings import Target, import_target
 
-__all__ = ["ImportedLoss", "ImportedMatching"]
-
 
 class ImportedLoss(ClassifierLoss):
     """A function (classifier, x, y, t, eps, **options) with one number a sample, (B,), or a dict that has it as "loss".

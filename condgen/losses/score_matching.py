@@ -9,8 +9,6 @@ from torch import Tensor
 from condgen.schedules import perturb
 from condgen.score import ScoreModel
 
-__all__ = ["score_matching_loss", "weighted_error"]
-
 
 def score_matching_loss(model: ScoreModel, x: Tensor, t: Tensor, eps: Tensor, y: Tensor | None = None) -> Tensor:
     """The loss of each sample, (B,), for clean x (B, ...), t (B,) float64, standard normal eps and labels y (B,)."""

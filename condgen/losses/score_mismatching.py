@@ -33,8 +33,6 @@ from condgen.networks import AnyDenoiserNet
 from condgen.schedules import EDM, Density, Levels, linear_beta_levels, perturb
 from condgen.settings import Settings
 
-__all__ = ["Critic", "ScoreMismatching", "critic_loss", "mismatching_loss"]
-
 
 class ScoreMismatching(Settings):
     """Score mismatching (Ye & Liu 2024): one critic, which denoises real data and is made blind to generated."""

@@ -8,8 +8,6 @@ from torch import nn
 from condgen.errors import UserError
 from condgen.settings import Settings, Target, import_target
 
-__all__ = ["ImportedNetwork", "NetworkSettings"]
-
 
 class NetworkSettings(Settings):
     """Kind and size of a network. A kind overrides `build_…` for each of the four roles that it can play.

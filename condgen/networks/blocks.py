@@ -16,18 +16,6 @@ from condgen.errors import UserError
 from condgen.networks.embedding import FiLM, Shift, initialise_
 from condgen.networks.resample import Resampling, doubling, halving
 
-__all__ = [
-    "BOUND",
-    "GroupNorm",
-    "Modulation",
-    "Resample",
-    "ResidualBlock",
-    "check_image",
-    "group_count",
-    "is_channels_last",
-    "largest_divisor",
-]
-
 _LARGEST = 4096  # of the sides of an image
 BOUND = 1.05
 """Generators of images end in BOUND * tanh, which reaches the pixels -1 and 1 at a finite argument."""

@@ -13,8 +13,6 @@ from torch.nn import functional as F
 
 from condgen.errors import UserError
 
-__all__ = ["CifarResNet"]
-
 _WIDTHS = (16, 32, 64)
 
 

@@ -27,8 +27,6 @@ from condgen.networks.embedding import ClassEmbedding
 if TYPE_CHECKING:
     from diffusers import UNet2DModel
 
-__all__ = ["DiffusersSettings", "DiffusersUNet"]
-
 
 class DiffusersSettings(NetworkSettings):
     """A `UNet2DModel` of diffusers, and the noise that it was trained with."""

@@ -24,8 +24,6 @@ from condgen.networks.base import NetworkSettings
 from condgen.networks.blocks import check_image
 from condgen.networks.embedding import NoiseEmbedding, initialise_
 
-__all__ = ["ConvDiscriminator", "ConvDiscriminatorSettings", "MLPDiscriminator", "MLPDiscriminatorSettings"]
-
 
 class MLPDiscriminatorSettings(NetworkSettings):
     """A residual perceptron with spectral normalisation, for points and tiny images."""

@@ -20,17 +20,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-__all__ = [
-    "ClassEmbedding",
-    "Conditioning",
-    "FiLM",
-    "NoiseEmbedding",
-    "Shift",
-    "initialise_",
-    "random_frequencies",
-    "start_from",
-]
-
 _LOWEST, _HIGHEST, _FREQUENCIES = 1.0, 32.0, 16
 _LOG_SHARE = 1 / 4  # c in units of the logarithm of the noise level
 

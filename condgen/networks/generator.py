@@ -15,8 +15,6 @@ from condgen.networks.base import NetworkSettings
 from condgen.networks.blocks import BOUND, GroupNorm, Resample, ResidualBlock, check_image, is_channels_last
 from condgen.networks.embedding import ClassEmbedding, initialise_
 
-__all__ = ["ConvGenerator", "ConvGeneratorSettings"]
-
 
 class ConvGeneratorSettings(NetworkSettings):
     """A convolutional generator."""

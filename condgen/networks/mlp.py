@@ -19,8 +19,6 @@ from condgen.networks.base import NetworkSettings
 from condgen.networks.blocks import BOUND
 from condgen.networks.embedding import ClassEmbedding, Conditioning, FiLM, initialise_
 
-__all__ = ["MLP", "MLPGenerator", "MLPSettings"]
-
 
 class MLPSettings(NetworkSettings):
     """A residual perceptron."""

@@ -19,8 +19,6 @@ from typing import Any
 
 from condgen.networks.unet import UNetSettings
 
-__all__ = ["PUBLISHED"]
-
 _DDPMPP: dict[str, Any] = {
     "channels": 128,
     "attention": (16,),

@@ -19,8 +19,6 @@ from torch.nn import functional as F
 
 from condgen.networks.embedding import initialise_
 
-__all__ = ["FilteredConv2d", "Resampling", "doubling", "halving"]
-
 Resampling: TypeAlias = Literal["box", "fir"]
 
 _TAPS: dict[Resampling, tuple[float, ...]] = {"box": (0.5, 0.5), "fir": (0.125, 0.375, 0.375, 0.125)}

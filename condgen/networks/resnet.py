@@ -14,8 +14,6 @@ from condgen.networks.base import NetworkSettings
 from condgen.networks.blocks import GroupNorm, ResidualBlock, check_image
 from condgen.networks.embedding import Conditioning, initialise_
 
-__all__ = ["ResNet", "ResNetSettings"]
-
 
 class ResNetSettings(NetworkSettings):
     """A residual classifier. Each further stage halves the image and doubles the channels."""

@@ -23,8 +23,6 @@ from condgen.networks.base import NetworkSettings
 from condgen.networks.blocks import GroupNorm, check_image
 from condgen.networks.embedding import Conditioning, FiLM, initialise_
 
-__all__ = ["TimmClassifier", "TimmSettings"]
-
 _NOISE_CHANNELS = 4
 _SMALL_IMAGE = 64
 

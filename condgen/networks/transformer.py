@@ -20,8 +20,6 @@ from condgen.networks.base import NetworkSettings
 from condgen.networks.blocks import check_image
 from condgen.networks.embedding import Conditioning, initialise_
 
-__all__ = ["Transformer", "TransformerSettings"]
-
 
 class TransformerSettings(NetworkSettings):
     """A transformer of patches."""

@@ -24,8 +24,6 @@ from condgen.networks.blocks import GroupNorm, Modulation, Resample, ResidualBlo
 from condgen.networks.embedding import Conditioning, initialise_, random_frequencies
 from condgen.networks.resample import FilteredConv2d, Resampling
 
-__all__ = ["SelfAttention", "UNet", "UNetSettings"]
-
 _HEAD_WIDTH = 64
 
 

@@ -17,8 +17,6 @@ from condgen.rng import to_device
 from condgen.settings import Settings
 from condgen.training.batch import Batch
 
-__all__ = ["Augmentation", "augment", "draw_augmentation"]
-
 
 class Augmentation(Settings):
     """What is done to images, real or generated, before noise is added."""

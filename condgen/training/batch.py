@@ -15,8 +15,6 @@ from condgen.schedules import Density, Schedule
 from condgen.training.distributed import Processes
 from condgen.training.settings import TrainingSettings
 
-__all__ = ["Batch"]
-
 _ORDER, _DRAWS = 0, 1  # purposes of keyed generators
 
 

@@ -22,8 +22,6 @@ from torch import Tensor, nn
 
 from condgen.errors import UserError
 
-__all__ = ["Lost", "Processes"]
-
 T = TypeVar("T")
 
 _PATIENCE = timedelta(days=1)  # process 0 may evaluate for hours

@@ -13,8 +13,6 @@ from torch import Tensor, nn
 from condgen.settings import Settings
 from condgen.training.settings import Precision, TrainingSettings
 
-__all__ = ["PriorSettings", "lighten_", "prepare_"]
-
 Network = TypeVar("Network", bound=nn.Module)
 
 

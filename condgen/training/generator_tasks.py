@@ -24,8 +24,6 @@ from condgen.training.augment import Augmentation, augment, draw_augmentation
 from condgen.training.batch import Batch
 from condgen.training.loop import Apply, Task
 
-__all__ = ["GeneratorTask", "LikelihoodGuide", "MatchingTask", "MismatchingTask"]
-
 
 class LikelihoodGuide(NamedTuple):
     """A frozen classifier, and how much its opinion counts."""

@@ -30,8 +30,6 @@ from condgen.training.frozen import prepare_
 from condgen.training.settings import TrainingSettings, learning_rate_factor
 from condgen.training.state import State
 
-__all__ = ["Apply", "LossFunction", "Record", "SkippedUpdate", "Task", "train"]
-
 _DROPOUT = 2  # a purpose of keyed generators, beside those of a batch
 
 LossFunction: TypeAlias = Callable[..., Losses]

@@ -7,8 +7,6 @@ from pydantic import Field, PositiveInt, model_validator
 
 from condgen.settings import UNKEYED, Settings
 
-__all__ = ["Precision", "TrainingSettings", "learning_rate_factor"]
-
 _TAIL = 0.3  # of all steps, over which the learning rate falls
 
 Precision: TypeAlias = Literal["float32", "bfloat16"]

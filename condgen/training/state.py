@@ -16,8 +16,6 @@ from condgen.checkpoint import load_tensors, save_tensors
 from condgen.errors import UserError
 from condgen.training.distributed import Processes
 
-__all__ = ["STATE_FILE", "State", "ema_decay", "load_state", "save_state", "share_state"]
-
 STATE_FILE = Path("state") / "state.safetensors"
 
 _ADAM, _MUON = {"step", "exp_avg", "exp_avg_sq"}, {"momentum_buffer"}  # what they keep of a parameter

@@ -24,8 +24,6 @@ from condgen.training.frozen import prepare_
 from condgen.training.loop import Apply, Task
 from condgen.training.settings import TrainingSettings
 
-__all__ = ["AdversarialScoreTask", "ClassifierTask", "ScoreTask"]
-
 
 def _draw(batch: Batch, model: ScoreModel, density: Density, label_dropout: float) -> tuple[Tensor, Tensor, Tensor]:
     """Times, noise, and the labels that a score model is told."""
