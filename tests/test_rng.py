@@ -3,7 +3,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from condgen.rng import Streams, keyed_generator
+from condgen.rng import Streams, keyed_generator, normal_rows
 
 SEEDS = [0, 7, 3, 2**32 - 1, 12, 5, 1, 4]
 draws = pytest.mark.parametrize("draw", [Streams.normal, Streams.uniform])
@@ -96,3 +96,19 @@ def test_different_keys_give_different_generators():
 def test_a_negative_key_is_refused():
     with pytest.raises(ValueError, match="negative"):
         keyed_generator(1, -1)
+
+
+def test_a_process_draws_its_own_blocks_alone(monkeypatch):
+    drawn = []
+    real = keyed_generator
+    monkeypatch.setattr("condgen.rng.keyed_generator", lambda *key: drawn.append(key[-1]) or real(*key))
+    rows = slice(300, 400)
+    found = normal_rows(1000, rows, (656,), real(0), (7, 8), torch.device("cpu"))  # 99 rows a block
+    assert drawn == [3, 4]
+    assert torch.equal(found, normal_rows(1000, slice(0, 1000), (656,), real(0), (7, 8), torch.device("cpu"))[rows])
+
+
+def test_small_tables_come_from_the_generator_itself():
+    generator, same = keyed_generator(5), keyed_generator(5)
+    found = normal_rows(12, slice(3, 7), (4, 4), generator, (1,), torch.device("cpu"))
+    assert torch.equal(found, torch.randn(12, 4, 4, generator=same)[3:7])

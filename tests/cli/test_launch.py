@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from condgen.checkpoint import load_tensors
 from condgen.data import load, parse_data
 from condgen.recipes import ScoreStage
 from condgen.runs import Train, read_json, read_rows
@@ -155,7 +156,32 @@ def assert_goes_on(folder, whole):
     assert steps == list(range(10, 121, 10))
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
+def test_a_signal_to_one_process_stops_all_at_one_step(tmp_path):
+    script = f"""
+import os, signal, sys
+import condgen.runs.train as stages
+from condgen.cli import main
+steps = stages.train
+
+def stopped(*arguments):
+    for record in steps(*arguments):
+        if record.step == 5 and os.environ["RANK"] == "1":
+            signal.raise_signal(signal.SIGINT)
+        yield record
+
+stages.train = stopped
+words = {["train-score", "--data", "digits", *map(str, TRAINING), "--out"]!r}
+sys.argv = ["condgen", "--threads", "1", *words, "{tmp_path}/score"]
+main()
+"""
+    jobs = [end(job) for job in by_hand(script)]
+    assert [code for code, _, _ in jobs] == [128 + signal.SIGTERM, 128 + signal.SIGINT]
+    assert [(out.count("stopped, nothing is lost"), errors) for _, out, errors in jobs] == [(1, []), (0, [])]
+    assert 5 <= load_tensors(tmp_path / "score" / "state" / "state.safetensors")[1]["step"] < 120
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_to_the_launcher_stops_all_at_one_step(number, whole, tmp_path):
     folder = tmp_path / "score"
     job = training(folder)

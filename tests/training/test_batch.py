@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from condgen.data import LabelledSet
-from condgen.rng import keyed_generator, normal_rows
+from condgen.rng import keyed_generator
 from condgen.schedules import EDM, LogNormal
 from condgen.training import Batch, Processes, TrainingSettings
 from condgen.training.batch import _order, _rows_of_step
@@ -65,22 +65,6 @@ def test_tables_of_normal_numbers_are_fresh_normal_and_independent_of_threads(mo
     assert float(together.square().mean()) == pytest.approx(1, abs=0.01)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 4)
     assert torch.equal(batches(1)[0].normal(1, 8, 8), first)
-
-
-def test_a_process_draws_its_own_blocks_alone(monkeypatch):
-    drawn = []
-    real = keyed_generator
-    monkeypatch.setattr("condgen.rng.keyed_generator", lambda *key: drawn.append(key[-1]) or real(*key))
-    rows = slice(300, 400)
-    found = normal_rows(1000, rows, (656,), real(0), (7, 8), CPU)  # 99 rows a block
-    assert drawn == [3, 4]
-    assert torch.equal(found, normal_rows(1000, slice(0, 1000), (656,), real(0), (7, 8), CPU)[rows])
-
-
-def test_small_tables_come_from_the_batchs_own_generator():
-    generator, same = keyed_generator(5), keyed_generator(5)
-    found = normal_rows(12, slice(3, 7), (4, 4), generator, (1,), CPU)
-    assert torch.equal(found, torch.randn(12, 4, 4, generator=same)[3:7])
 
 
 def test_half_of_the_images_are_mirrored_at_random_and_labels_stay():
