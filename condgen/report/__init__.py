@@ -10,14 +10,12 @@ from condgen.report.generators import draw_previews
 from condgen.report.images import sample_grid
 from condgen.report.load import Run, read_run
 from condgen.report.page import Table, markdown_template, to_markdown, to_rich
-from condgen.report.rows import ClassifierRow, ErrorRow, MetricRow, parse_rows
+from condgen.report.rows import MetricRow, parse_rows
 from condgen.report.score_errors import draw_errors
 from condgen.report.tables import classifier_table, errors_table, generator_table, metrics_table, summary_tables
 from condgen.report.trajectories import draw_trajectories
 
 __all__ = [
-    "ClassifierRow",
-    "ErrorRow",
     "MetricRow",
     "Run",
     "Table",

@@ -10,9 +10,8 @@ from condgen.report.figures import INK, Style, curve_panel
 from condgen.report.findings import advise, findings
 from condgen.report.generators import generators_section
 from condgen.report.load import Run, read_run
-from condgen.report.neighbours import neighbours_section
 from condgen.report.page import Block, Code, Figure, Prose, facts_table, write_page
-from condgen.report.samples import samples_section
+from condgen.report.samples import neighbours_section, samples_section
 from condgen.report.score_errors import errors_section, fields_section
 from condgen.report.tables import class_tables, cost_table, methods_table, metrics_tables, stages_table
 from condgen.report.trajectories import trajectories_section

@@ -4,18 +4,17 @@ Runs that differ in their seeds alone become one group with means and standard d
 run, with methods named "METHOD, GROUP", so that the tables and plots of single runs show them.
 """
 
+import json
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
 
-import yaml
-
 from condgen.errors import UserError
 from condgen.files import blamed_on
 from condgen.report.estimates import MISSING, format_number
 from condgen.report.figures import class_style, curve_panel
-from condgen.report.findings import advise, best_in_words
+from condgen.report.findings import advise
 from condgen.report.load import Run, read_run
 from condgen.report.page import Block, Code, Figure, Prose, Table, write_page
 from condgen.report.rows import CostRow, ErrorRow, MetricRow, Row, error_estimates, is_real
@@ -65,23 +64,22 @@ def compare_runs(folders: Sequence[Path], out: Path) -> Path:
             "settings": settings,
             "rows": {"metrics": metrics, "diagnostics": errors, "cost": cost},
         }
-        sentences = [*_differences(groups, settings), *best_in_words(metrics)]
+        sentences = list(_differences(groups, settings))
         return write_page(out, f"{len(runs)} runs compared", advise(metrics, cost), sentences, sections, data)
 
 
 def _read(folders: Sequence[Path]) -> dict[str, Run]:
-    """Runs by the names of their folders, with as much of the path as tells them apart."""
+    """Runs by the names of their folders, or by their paths where names are equal."""
     places = [folder.resolve() for folder in folders]
-    repeated = next((place for place in places if places.count(place) > 1), None)
-    if repeated is not None:
-        raise UserError(f"{repeated} is named twice: name each run once")
+    names = [place.name for place in places]
     runs = {}
     for folder, place in zip(folders, places, strict=True):
+        if places.count(place) > 1:
+            raise UserError(f"{place} is named twice: name each run once")
         run = read_run(folder)
         if not (run.metrics or run.errors or run.cost or run.samples or run.losses):
             raise UserError(f"{folder} holds nothing to compare; run a recipe into it first (condgen run RECIPE)")
-        ends = (place.parts[-depth:] for depth in range(1, len(place.parts) + 1))
-        runs["/".join(next(end for end in ends if sum(p.parts[-len(end) :] == end for p in places) == 1))] = run
+        runs[place.name if names.count(place.name) == 1 else str(folder)] = run
     return runs
 
 
@@ -99,8 +97,7 @@ def _group(runs: Mapping[str, Run]) -> dict[str, list[Run]]:
     for labels in alike.values():
         own = [runs[label] for label in labels]
         if len(own) > 1 and len(set(_seeds(own))) == len(own):
-            name = f"{own[0].name}, {len(own)} seeds"
-            groups[f"{name} ({labels[0]})" if name in groups else name] = own
+            groups[f"{own[0].name}, {len(own)} seeds ({labels[0]}, ...)"] = own
         else:
             groups |= {label: [runs[label]] for label in labels}
     return groups
@@ -118,8 +115,7 @@ def _settings(run: Run) -> dict[str, str]:
             if isinstance(value, dict) and value:
                 yield from flat(value, f"{prefix}{key}.")
             else:
-                text = yaml.safe_dump(value, default_flow_style=True).split("\n...")[0].strip()
-                yield f"{prefix}{key}", value if isinstance(value, str) else text
+                yield f"{prefix}{key}", value if isinstance(value, str) else json.dumps(value)
 
     return {key: value for key, value in flat(run.settings) if key != "name"}
 

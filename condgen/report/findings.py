@@ -1,7 +1,6 @@
 """A run's figures in sentences: which method to use, what is best and by how much, and what to beware of."""
 
 import math
-import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from condgen.metrics import REAL, goal_of
@@ -9,10 +8,9 @@ from condgen.report.estimates import Estimate, format_estimate, format_number, w
 from condgen.report.load import Run
 from condgen.report.rows import CostRow, ErrorRow, MetricRow, error_estimates, is_real, metric_estimates
 
-__all__ = ["advise", "best_in_words", "findings", "mean_log_ratio"]
+__all__ = ["advise", "findings", "mean_log_ratio"]
 
 _NO_GUIDANCE = "zero guidance"
-_LEADING = r"class accuracy|(class-wise )?FI?D\b"  # metrics that get a sentence
 _LEAST_SHARE = 0.01
 
 
@@ -21,7 +19,6 @@ def findings(run: Run) -> list[str]:
     return [
         *(f"Beware of {name}: {log.previews[-1].reading.warning()}." for name, log in run.collapsed.items()),
         *_errors_in_words(run.errors),
-        *best_in_words(run.metrics),
         *_memory_in_words(run.metrics),
     ]
 
@@ -39,21 +36,6 @@ def _estimates(rows: Iterable[MetricRow]) -> dict[str, dict[str, Estimate]]:
 
 def _superlative(metric: str) -> str:
     return "highest" if goal_of(metric) == "high" else "lowest"
-
-
-def best_in_words(rows: Sequence[MetricRow]) -> Iterable[str]:
-    """Which method is best by accuracy and Fréchet distances, whether clearly, and the floor."""
-    for metric, found in _estimates(rows).items():
-        if len(found) < 2 or not re.match(_LEADING, metric):
-            continue
-        (name, first), (other, second), *_ = found.items()
-        relation = "clearly ahead of" if winner([first, second], goal_of(metric)) == 0 else "not clearly apart from"
-        floor = next((row for row in rows if row.metric == metric and row.floor is not None), None)
-        yield (
-            f"{metric[:1].upper()}{metric[1:]} is {_superlative(metric)} with {name}: {format_estimate(first)}, "
-            f"{relation} {other} ({format_estimate(second)})."
-            + ("" if floor is None else f" Real held-out data: {format_number(floor.floor)} (n = {floor.floor_n}).")
-        )
 
 
 def advise(metrics: Sequence[MetricRow], cost: Sequence[CostRow] = (), collapsed: Collection[str] = ()) -> str:

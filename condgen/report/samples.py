@@ -1,4 +1,4 @@
-"""Samples by class: tables of images, and points of the plane."""
+"""Samples by class, as tables of images or points of the plane, and the training data nearest to them."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -8,18 +8,20 @@ import numpy as np
 from matplotlib.axes import Axes
 from PIL import Image
 
+from condgen.report.estimates import format_number
 from condgen.report.figures import Array, Panel, Style, class_style
 from condgen.report.images import embedded
 from condgen.report.load import Run, open_picture
-from condgen.report.page import Block, Cell, Figure, Table
-from condgen.report.rows import FieldRow
-from condgen.runs.layout import samples_folder
+from condgen.report.page import Block, Cell, Figure, Prose, Table, facts_table
+from condgen.report.rows import FieldRow, NearRow, NeighbourRow, is_real
+from condgen.runs.layout import NEIGHBOURS, samples_folder
 
 __all__ = [
     "CLASSES",
     "class_legend",
     "extent_of",
     "image_table",
+    "neighbours_section",
     "path_panel",
     "points_figure",
     "samples_blocks",
@@ -29,6 +31,14 @@ __all__ = [
 CLASSES, _IMAGES, _POINTS = 20, 6, 600  # drawn: classes, images of each, points of a panel
 _WIDTH, _BETWEEN, _CELL = 1000, 15, 36  # CSS pixels of the page, between blocks of images, and of a small image
 _CAPTION = f"At most {_POINTS} points a panel are drawn, on axes around the middle 98% of all."
+
+
+_PIXELS = 64
+_NEAREST = (
+    "A sample and the training data nearest to it, with distances; in brackets the distance of the nearest one to its "
+    "own nearest other. A copy has a distance near zero; held-out real data show how close is normal. Authenticity, "
+    "among the metrics, is the share of samples that are not closer than the distance in brackets."
+)
 
 
 def samples_section(run: Run) -> Iterable[Block]:
@@ -159,3 +169,38 @@ def extent_of(arrays: Sequence[Array]) -> tuple[float, float, float, float]:
     low, high = np.nanquantile(np.concatenate(arrays), (0.01, 0.99), axis=0)
     margin = max(0.12 * float((high - low).max()), 1e-6)
     return float(low[0]) - margin, float(high[0]) + margin, float(low[1]) - margin, float(high[1]) + margin
+
+
+# ----------------------------------------------------------------------------------------------------
+# Nearest neighbours
+
+
+def neighbours_section(run: Run) -> Iterable[Block]:
+    """Samples with their nearest training data, those of real data first."""
+    if not run.neighbours:
+        return
+    yield Prose(_NEAREST)
+    yield from facts_table("Conditions of the distances", run.conditions.get(NEIGHBOURS, {}))
+    most = max(len(row.neighbours) for row in run.neighbours)
+    cells: list[tuple[Cell, ...]] = []
+    for row in sorted(run.neighbours, key=lambda row: not is_real(row.method)):
+        head = f"{row.method}: {row.name}" + ("" if row.seed is None else f", seed {row.seed}")
+        elsewhere = f"({format_number(row.elsewhere)})"
+        sample = _cell(run, row, f"Sample of class {row.name} by {row.method}", elsewhere)
+        cells.append((head, sample, *(_near(run, near, row.label) for near in row.neighbours)))
+    heads = ("method and class", "sample", *(f"neighbour {place + 1}" for place in range(most)))
+    words = frozenset(range(1, most + 2))
+    yield Table("Samples closest to training data", heads, tuple(cells), words=words)
+
+
+def _near(run: Run, near: NearRow, label: int) -> Cell:
+    text = format_number(near.distance) + ("" if near.label == label else f" ({near.name})")
+    return _cell(run, near, f"Training image {near.index} of class {near.name}", text)
+
+
+def _cell(run: Run, row: NeighbourRow | NearRow, alt: str, text: str) -> Cell:
+    """A picture above the text, or the text alone where the data are points."""
+    if row.file is not None:
+        return embedded([open_picture(run.folder, row.file)], alt, _PIXELS, labels=(text,))
+    at = ", ".join(f"{value:.3g}" for value in getattr(row, "x", None) or ())
+    return f"{at} {text}".strip()

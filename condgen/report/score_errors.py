@@ -17,7 +17,7 @@ from condgen.report.rows import ErrorRow, FieldRow, Quantity, Weighting, error_e
 from condgen.report.tables import WEIGHTINGS, errors_table
 from condgen.runs.layout import DIAGNOSTICS
 
-__all__ = ["QUANTITIES", "colour_scale_end", "draw_errors", "error_panel", "errors_section", "fields_section"]
+__all__ = ["QUANTITIES", "draw_errors", "error_panel", "errors_section", "fields_section"]
 
 QUANTITIES: dict[Quantity, str] = {"D": "unconditional score", "D_P": "posterior score", "D_L": "likelihood score"}
 _MEANING: dict[Weighting, str] = {
@@ -110,25 +110,19 @@ def fields_section(run: Run) -> Iterable[Block]:
     fields = {name: np.asarray(values, dtype=np.float64).reshape(shape) for name, values in data.fields.items()}
     exact = fields["exact"]
     errors = {f"error of {name}": field - exact for name, field in fields.items() if name != "exact"}
-    ends = [colour_scale_end(kind, exact) for kind in (fields, errors)]
+    end = float(np.linalg.norm(exact, axis=-1).max()) or 1.0
     yield Prose(
         f"The likelihood score at {SIGMA} = {data.sigma:g} on a grid of {len(data.x)} by {len(data.y)}. Brightness is "
-        "its length, or that of its error; arrows are its direction; dots are data of the class. Scores share a colour "
-        "scale, as errors do, which ends at twice the longest exact score where estimates exceed that."
+        "its length, or that of its error, on a scale that ends at the longest exact score; arrows are its direction; "
+        "dots are data of the class."
     )
     for label, name in enumerate(data.names):
         panels = [
             _field_panel(data, field[label], title, label, end, arrows=kind is fields)
-            for kind, end in zip((fields, errors), ends, strict=True)
+            for kind in (fields, errors)
             for title, field in kind.items()
         ]
         yield Figure(f"Class {name}", tuple(panels), "")
-
-
-def colour_scale_end(fields: Mapping[str, Array], exact: Array) -> float:
-    """The largest length in the fields, or twice the largest exact one where that is less."""
-    largest = max((float(np.linalg.norm(field, axis=-1).max()) for field in fields.values()), default=1.0)
-    return min(largest, 2 * float(np.linalg.norm(exact, axis=-1).max())) or 1.0
 
 
 def _field_panel(data: FieldRow, field: Array, title: str, label: int, end: float, *, arrows: bool) -> Panel:

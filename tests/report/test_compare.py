@@ -47,14 +47,14 @@ def value(facts, kind, **wanted):
 
 def test_seeds_are_a_mean_and_a_standard_deviation(three, tmp_path):
     html, markdown, facts = compared(three, tmp_path / "out")
-    assert facts["groups"] == [{"label": "digits, 3 seeds", "runs": 3, "seeds": [0, 1, 2]}]
+    assert facts["groups"] == [{"label": "digits, 3 seeds (run-0, ...)", "runs": 3, "seeds": [0, 1, 2]}]
     for kind, name, key in (
         ("metrics", "value", {"metric": "recall"}),
         ("diagnostics", "mean", {"quantity": "D_L", "sigma": 10.0}),
     ):
         files = [json.loads((folder / f"{kind}.json").read_text())["rows"] for folder in three]
         own = [row[name] for rows in files for row in rows if {"method": "ce", **key}.items() <= row.items()]
-        row = value(facts, kind, method="ce, digits, 3 seeds", **key)
+        row = value(facts, kind, method="ce, digits, 3 seeds (run-0, ...)", **key)
         assert len(own) == 3
         assert row[name] == pytest.approx(statistics.fmean(own))
         assert row["high"] - row[name] == pytest.approx(statistics.stdev(own))
@@ -86,16 +86,16 @@ def test_other_recipes_stand_side_by_side(three, tmp_path):
 def test_repeated_runs_and_single_runs_say_which_is_which(three, tmp_path):
     change(three[2], {"seed": 5, "extra": 1})
     html, _, facts = compared(three, tmp_path / "out")
-    assert [group["label"] for group in facts["groups"]] == ["digits, 2 seeds", "run-2"]
+    assert [group["label"] for group in facts["groups"]] == ["digits, 2 seeds (run-0, ...)", "run-2"]
     assert "the standard deviation over 2 seeds, and half the length of the interval for single runs" in html
 
 
 def test_points_are_drawn_a_panel_a_run_and_equal_seeds_are_no_spread(moons_run, tmp_path):
     second = shutil.copytree(moons_run, tmp_path / "other" / "run")
     html, _, facts = compared([moons_run, second], tmp_path / "out")
-    labels = [f"{tmp_path.name}/run", "other/run"]
+    labels = [str(moons_run), str(second)]
     assert [group["label"] for group in facts["groups"]] == labels
-    assert html.count('aria-label="Points of other/run:') == 3  # methods
+    assert html.count(f'aria-label="Points of {second}:') == 3  # methods
     assert "The recipes of the runs have the same settings." in html
 
 

@@ -79,14 +79,6 @@ def test_samples_closer_to_training_data_than_new_data(share, closer):
     assert ("a 0.100 ± 0.050 authentic samples" in said(found)) == closer
 
 
-def test_the_leader_of_a_metric_is_named_and_a_tie_is_called_one():
-    text = said([metric("ce", "class accuracy", 0.8), metric("dlsm", "class accuracy", 0.9, floor=0.99)])
-    assert "Class accuracy is highest with dlsm: 0.900 ± 0.010, clearly ahead of ce" in text
-    assert "Real held-out data: 0.99 (n = 360)" in text
-    text = said([metric("ce", "FD@360", 2.0, 0.5), metric("dlsm", "FD@360", 1.9, 0.5)])
-    assert "FD@360 is lowest with dlsm: 1.90 ± 0.50, not clearly apart from ce" in text
-
-
 def test_worse_than_no_guidance_is_said():
     errors = [error("zero guidance", 1, 1.0), error("ce", 1, 2.0), error("dlsm", 1, 0.5)]
     assert "dlsm 50%; ce 200% (worse than no guidance)" in said(errors=errors)

@@ -1,13 +1,11 @@
 """Plots of score errors and of likelihood-score fields show what the rows say."""
 
-import numpy as np
-import pytest
 from PIL import Image
 
 from condgen.report import draw_errors, read_run
 from condgen.report.figures import method_styles, to_svg
 from condgen.report.rows import ErrorRow, error_estimates
-from condgen.report.score_errors import colour_scale_end, error_panel, fields_section
+from condgen.report.score_errors import error_panel, fields_section
 
 STYLES = method_styles(["ce", "dlsm"])
 
@@ -38,14 +36,6 @@ def test_errors_as_a_picture(tmp_path):
     with Image.open(tmp_path / "e.png") as picture:
         assert picture.width > picture.height
     assert not draw_errors(rows, "grid", tmp_path / "none.png")
-
-
-def test_the_colour_scale_is_shared_but_ends_at_twice_the_exact_score():
-    exact = np.zeros((1, 2, 2, 2))
-    exact[0, 0, 0] = [3, 4]
-    assert colour_scale_end({"half": 0.5 * exact, "exact": exact}, exact) == pytest.approx(5)
-    assert colour_scale_end({"much": 100 * exact}, exact) == pytest.approx(10)
-    assert colour_scale_end({"zero": 0 * exact}, 0 * exact) > 0
 
 
 def test_fields_have_a_panel_a_class_and_method(moons_run):
