@@ -5,8 +5,10 @@ import os
 import socket
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+import torch
 
 from condgen.data import load, parse_data
 from condgen.denoiser import Denoiser
@@ -17,29 +19,6 @@ from condgen.schedules import EDM
 from condgen.training import Processes
 
 ALONE = Processes(cpu=True)
-
-WORKER = """
-import json, os, sys
-from pathlib import Path
-import torch
-torch.set_num_threads(1)
-from condgen.data import load, parse_data
-from condgen.schedules import EDM
-from condgen.oracle import Oracle
-from condgen.recipes import DiagnoseRecipe
-from condgen.runs import Diagnose, Folders
-from condgen.training import Processes
-score, told, out, stage = sys.argv[1:]
-Oracle.at_once = 3  # so that a share is more than one block
-processes = Processes(cpu=True)
-stage = DiagnoseRecipe.model_validate_json(stage)
-place = Path(out) / str(processes.rank)  # process 0 writes, the others nothing
-folders, train = Folders(Path(score), {"told": Path(told)}), load(parse_data("moons"), "train")
-list(Diagnose("diagnose", place, stage, folders, train).run(processes))
-processes.wait()
-torch.distributed.destroy_process_group()
-os._exit(0)  # an interpreter that is ending kills gloo's remaining threads, which now and then aborts the process
-"""
 
 
 def score_model(folder, data, labels="none"):
@@ -57,9 +36,22 @@ def moons(tmp_path_factory):
     return score_model(root / "score", "moons"), score_model(root / "told", "moons", "embedding")
 
 
-def shared_diagnosis(moons, stage, out, count):
-    script = out.parent / "worker.py"
-    script.write_text(WORKER)
+def work(score, told, out, *stages):
+    """What each of several processes does: process 0 writes, the others nothing."""
+    torch.set_num_threads(1)
+    Oracle.at_once = 3  # so that a share is more than one block
+    processes = Processes(cpu=True)
+    folders, train = Folders(Path(score), {"told": Path(told)}), load(parse_data("moons"), "train")
+    for number, text in enumerate(stages):
+        place = Path(out) / f"{processes.rank}-{number}"
+        stage = DiagnoseRecipe.model_validate_json(text)
+        list(Diagnose("diagnose", place, stage, folders, train).run(processes))
+    processes.wait()
+    torch.distributed.destroy_process_group()
+    os._exit(0)  # an interpreter that is ending kills gloo's remaining threads, which now and then aborts the process
+
+
+def shared_diagnosis(moons, stages, out, count):
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = str(probe.getsockname()[1])
@@ -69,30 +61,33 @@ def shared_diagnosis(moons, stage, out, count):
         environment = os.environ | {"PYTHONWARNINGS": "ignore", "OMP_NUM_THREADS": "1"}
         environment |= {name: str(value) for name, value in ranks.items()}
         environment |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
-        arguments = [*map(str, moons), str(out), stage.model_dump_json()]
-        command = [sys.executable, str(script), *arguments]
+        command = [sys.executable, __file__, *map(str, moons), str(out), *(stage.model_dump_json() for stage in stages)]
         workers.append(subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True))
     for worker in workers:
         _, errors = worker.communicate(timeout=120)
         assert worker.returncode == 0, errors[-2000:]
-    assert not any((out / str(rank) / "diagnostics.json").exists() for rank in range(1, count))
-    return json.loads((out / "0" / "diagnostics.json").read_text())["rows"]
+    assert sorted(path.parent.name for path in out.glob("*/diagnostics.json")) == ["0-0", "0-1"]
+    return [json.loads((out / f"0-{n}" / "diagnostics.json").read_text())["rows"] for n in range(len(stages))]
 
 
-@pytest.mark.parametrize(("count", "queries"), [(2, 11), (3, 2)], ids=["shares", "fewer queries than processes"])
-def test_many_processes_find_what_one_finds(count, queries, moons, tmp_path):
+def test_many_processes_find_what_one_finds(moons, tmp_path):
+    """Three of them share 11 queries; two queries are fewer than there are processes."""
     grid = {"x": (-2, 2), "y": (-2, 2), "points": 5, "levels": (1.0,)}
-    recipe = DiagnoseRecipe.model_validate({"levels": (0.5, 2.0), "queries": queries, "grid": grid})
-    stage = recipe.model_copy(update={"methods": {"told": Guidance(score="told")}})
-    folders = Folders(moons[0], {"told": moons[1]})
-    list(Diagnose("diagnose", tmp_path / "alone", stage, folders, load(parse_data("moons"), "train")).run(ALONE))
-    alone = json.loads((tmp_path / "alone" / "diagnostics.json").read_text())["rows"]
-    together = shared_diagnosis(moons, stage, tmp_path / "together", count)
-    assert len(alone) == len(together) == 3 * 4
-    for one, other in zip(alone, together, strict=True):
-        assert {key for key in one if one[key] != other[key]} <= {"mean", "sd", "exact"}
-        for key in ("mean", "sd", "exact"):
-            assert other[key] == pytest.approx(one[key], rel=1e-5, abs=1e-9), (key, one)
+    methods = {"told": Guidance(score="told")}
+    stages = [
+        DiagnoseRecipe.model_validate({"levels": (0.5, 2.0), "queries": queries, "grid": grid, "methods": methods})
+        for queries in (11, 2)
+    ]
+    folders, train = Folders(moons[0], {"told": moons[1]}), load(parse_data("moons"), "train")
+    together = shared_diagnosis(moons, stages, tmp_path, 3)
+    for number, (stage, found) in enumerate(zip(stages, together, strict=True)):
+        list(Diagnose("diagnose", tmp_path / f"alone-{number}", stage, folders, train).run(ALONE))
+        alone = json.loads((tmp_path / f"alone-{number}" / "diagnostics.json").read_text())["rows"]
+        assert len(alone) == len(found) == 3 * 4
+        for one, other in zip(alone, found, strict=True):
+            assert {key for key in one if one[key] != other[key]} <= {"mean", "sd", "exact"}
+            for key in ("mean", "sd", "exact"):
+                assert other[key] == pytest.approx(one[key], rel=1e-5, abs=1e-9), (key, one)
 
 
 class Asked(Denoiser):
@@ -135,3 +130,7 @@ def test_perfect_models_of_images_have_no_error_and_queries_come_in_blocks():
     assert prior[0.1] == pytest.approx(dimensions**0.5 / 0.1, rel=0.05)  # at low noise the score is the noise alone
     assert true[0.1].mean < 1e-6 * prior[0.1]  # the classes leave no doubt there
     assert true[1.0].exact > 1e-3 * prior[1.0]
+
+
+if __name__ == "__main__":
+    work(*sys.argv[1:])
