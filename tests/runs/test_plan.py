@@ -33,6 +33,7 @@ sample:
     guided: {classifier: ce, scale: calibrated, nfe: 6}
     told: {score: told, guide: unlabelled, scale: 2, sampler: adaptive-ode}
     one: {generator: sid}
+evaluate: {cas: none, most: 100}
 diagnose: {levels: [1, 10], queries: 6}
 """
 
