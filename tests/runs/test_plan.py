@@ -5,17 +5,18 @@ import statistics
 
 import pytest
 
-from condgen.data import load, parse_data
+from condgen.data import Moons, load
 from condgen.recipes import load_recipe
 from condgen.runs import estimate, plan, read_json, run_recipe, run_seeds
 from condgen.runs.plan import states
 from condgen.training import Processes
 
 ALONE = Processes(cpu=True)
-MOONS = load(parse_data("moons"), "train"), load(parse_data("moons"), "test")
+FEW = Moons(n=200)
+MOONS = load(FEW, "train"), load(FEW, "test")
 SMALL = """
 name: small
-data: {kind: moons}
+data: {kind: moons, n: 200}
 schedule: {kind: edm, sigma_min: 0.1, sigma_max: 100}
 score: {network: &net {kind: mlp, width: 8, depth: 1, embedding: 8}, training: &few {steps: 3, batch: 16}}
 scores: {told: {network: *net, labels: embedding, training: *few}}
