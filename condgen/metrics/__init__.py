@@ -8,10 +8,9 @@ from condgen.metrics.features import Advance, Extractor, Features, Store, extrac
 from condgen.metrics.frechet import Gaussian, frechet_distance
 from condgen.metrics.judge import Judge
 from condgen.metrics.kernel import KernelReference, kernel_distance
-from condgen.metrics.manifold import prdc
 from condgen.metrics.measures import Goal, goal_of
-from condgen.metrics.memory import Memory
-from condgen.metrics.rows import REAL, MetricRow
+from condgen.metrics.neighbours import Memory, prdc
+from condgen.metrics.rows import REAL
 from condgen.metrics.sliced import directions, sliced_wasserstein
 
 __all__ = [
@@ -27,7 +26,6 @@ __all__ = [
     "KernelReference",
     "Measures",
     "Memory",
-    "MetricRow",
     "Reading",
     "Store",
     "classifier_score",

@@ -11,7 +11,7 @@ from torch import Tensor
 from condgen.data import LabelledSet, stratified_order
 from condgen.metrics.features import extract, pixels
 from condgen.metrics.judge import Judge
-from condgen.metrics.manifold import nearest_radii, prdc
+from condgen.metrics.neighbours import nearest_radii, prdc
 from condgen.metrics.variety import class_spread
 from condgen.rng import keyed_generator
 

@@ -42,7 +42,7 @@ from condgen.metrics.cas import network_accuracy
 from condgen.metrics.features import Advance, Features, Store, pixels
 from condgen.metrics.judge import Judge
 from condgen.metrics.measures import NEIGHBOUR, Comparison, Measured, Reference, measure, title
-from condgen.metrics.memory import Memory
+from condgen.metrics.neighbours import Memory
 from condgen.metrics.rows import REAL, MetricRow, proportion
 from condgen.rng import keyed_generator
 from condgen.settings import Settings

@@ -14,8 +14,7 @@ from condgen.metrics.classifier_score import classifier_score
 from condgen.metrics.features import Extractor, Features
 from condgen.metrics.frechet import Gaussian, frechet_distance, influences
 from condgen.metrics.kernel import KernelReference, kernel_distance
-from condgen.metrics.manifold import Manifold, nearest_radii, prdc
-from condgen.metrics.memory import Memory, memory
+from condgen.metrics.neighbours import Manifold, Memory, memory, nearest_radii, prdc
 from condgen.metrics.rows import Estimate, proportion, symmetric
 from condgen.metrics.variety import MOST_PAIRED, Variety, class_distance, class_spread, vendi_score
 from condgen.rng import keyed_generator

@@ -1,7 +1,25 @@
-r"""Exact nearest neighbours, and pairs closer than a radius.
+r"""What is measured by nearest neighbours: precision, recall, density, coverage, and authenticity.
 
-Squared distances come from a matrix product about a common centre, :math:`|a|^2 + |b|^2 - 2 a \cdot b`. In arithmetic
-of unit roundoff u a product of F numbers is wrong by at most
+Around each sample lies a ball that reaches to its k-th nearest neighbour in its own set. Of the fakes,
+
+* precision (Kynkäänniemi et al. 2019, eq. 2): inside any ball of a real sample;
+* density (Naeem et al. 2020, eq. 4): the number of real balls that hold it, over k; its mean may exceed one.
+
+Of the real samples,
+
+* recall (Kynkäänniemi et al. 2019, eq. 2): inside any ball of a fake;
+* coverage (Naeem et al. 2020, eq. 5): its own ball holds a fake.
+
+All four depend on the sizes of both sets, so only values at equal sizes compare. *Class-wise*, they are those of the
+fakes of a class against the real samples of that class alone, averaged over the classes (Chao et al. 2022, table 2):
+fakes of the wrong class, however fine, then count as bad.
+
+A sample is *authentic* if it lies farther from its nearest training sample than that one lies from its own nearest
+other one (Alaa et al. 2022, "How faithful is your synthetic data?"). Among new real samples about half are, among
+copies of the training data none: below the fraction of held-out samples, a model repeats what it was trained on.
+
+Neighbours are exact. Squared distances come from a matrix product about a common centre,
+:math:`|a|^2 + |b|^2 - 2 a \cdot b`. In arithmetic of unit roundoff u a product of F numbers is wrong by at most
 
 .. math:: u \left( 2 (F + 2)\, |a|\, |b| + 3\, (|a| + |b|)^2 \right)
 
@@ -97,3 +115,78 @@ def pairs_within(a: Tensor, b: Tensor, a_radii: Tensor, b_radii: Tensor) -> Iter
             mask[i, j] = _exact(a[rows][i], b[j]) < radii.expand(squared.shape)[i, j]
             masks.append(mask)
         yield rows, masks[0], masks[1]
+
+
+class Manifold(NamedTuple):
+    """Contributions of single samples, float64; the mean of each tensor is the metric of that name."""
+
+    precision: Tensor  # (N_fake,), each 0 or 1
+    recall: Tensor  # (N_real,), each 0 or 1
+    density: Tensor  # (N_fake,), each a multiple of 1/k
+    coverage: Tensor  # (N_real,), each 0 or 1
+
+
+def nearest_radii(features: Tensor, k: int = 5) -> Tensor:
+    """Distance of every sample to the k-th nearest other one: (N,) float64.
+
+    Raises:
+        ValueError: there are no k other samples.
+    """
+    return nearest(features, features, k, others=True).distances[:, -1]
+
+
+def prdc(real: Tensor, fake: Tensor, k: int = 5, real_radii: Tensor | None = None) -> Manifold:
+    """Precision, recall, density and coverage of fakes, in memory linear in the numbers of samples.
+
+    Args:
+        real: features, (N_real, F).
+        fake: features, (N_fake, F).
+        k: the neighbour that sets the radius of a ball.
+        real_radii: `nearest_radii(real, k)`, where it is at hand from an earlier call.
+
+    Raises:
+        ValueError: either set has no more than k samples.
+    """
+    real_radii = nearest_radii(real, k) if real_radii is None else real_radii
+    fake_radii = nearest_radii(fake, k)
+    density = torch.empty(len(fake), dtype=torch.float64)
+    recall, coverage = (torch.zeros(len(real), dtype=torch.bool) for _ in range(2))
+    for rows, in_fake, in_real in pairs_within(fake, real, fake_radii, real_radii):
+        density[rows] = in_real.sum(1).double() / k
+        coverage |= in_real.any(0)
+        recall |= in_fake.any(0)
+    return Manifold((density > 0).double(), recall.double(), density, coverage.double())
+
+
+class Memory(NamedTuple):
+    """The training samples that are nearest to each of N samples."""
+
+    distances: Tensor  # (N, k) float64, rising
+    indices: Tensor  # (N, k) int64, of training samples
+    elsewhere: Tensor  # (N,) float64, the distance of the nearest of them to its own nearest other training sample
+
+    @property
+    def authentic(self) -> Tensor:
+        """(N,) float64, each 0 or 1."""
+        return (self.distances[:, 0] > self.elsewhere).double()
+
+    def closest(self, count: int) -> Tensor:
+        """The places of the samples that come closest, in units of `elsewhere`."""
+        nearest = self.distances[:, 0]
+        beyond = torch.where(nearest > 0, torch.inf, 0.0)  # where the training set holds a copy of what is near
+        ratio = torch.where(self.elsewhere > 0, nearest / self.elsewhere, beyond)
+        return ratio.argsort(stable=True)[:count]
+
+
+def memory(train: Tensor, samples: Tensor, k: int = 3) -> Memory:
+    """The nearest training samples of each sample.
+
+    Args:
+        train: features, (M, F), of 2 samples at least.
+        samples: features, (N, F).
+        k: how many; fewer where there are not as many training samples.
+    """
+    found = nearest(samples, train, min(k, len(train)))
+    touched, place = found.indices[:, 0].unique(return_inverse=True)
+    own = nearest(train[touched], train, 2)  # itself, and the nearest other one: the greater distance, also of copies
+    return Memory(found.distances, found.indices, own.distances[:, 1][place])
