@@ -5,7 +5,7 @@ floats from the start.
 """
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from functools import cached_property
@@ -91,12 +91,6 @@ class LabelledSet:
         x = self.x if index is None else self.x[index.to(self.x.device)]
         return x.float() / 127.5 - 1 if self.is_images else x
 
-    def chunks(self) -> Iterator[Tensor]:
-        """All samples as `floats`, in order, some millions of numbers at a time."""
-        size = max(1, _CHUNK // (self.x[0].numel()))
-        for start in range(0, len(self), size):
-            yield self.floats(torch.arange(start, min(start + size, len(self))))
-
     def to(self, device: torch.device | str) -> "LabelledSet":
         """The same set on another device."""
         return replace(self, x=self.x.to(device), y=self.y.to(device))
@@ -121,10 +115,11 @@ class LabelledSet:
         Raises:
             UserError: all samples are the same, so that there is nothing to learn, or it is too large for a number.
         """
+        parts = torch.arange(len(self)).split(max(1, _CHUNK // self.x[0].numel()))
         mean = torch.zeros(self.shape, dtype=torch.float64, device=self.x.device)
-        for chunk in self.chunks():
-            mean += chunk.double().sum(0) / len(self)
-        total = sum(float((chunk.double() - mean).square().sum()) for chunk in self.chunks())
+        for part in parts:
+            mean += self.floats(part).double().sum(0) / len(self)
+        total = sum(float((self.floats(part).double() - mean).square().sum()) for part in parts)
         found = float((total / self.x.numel()) ** 0.5)
         if not 0 < found < _LARGEST:
             problem = "are all the same, so that there is nothing to learn" if found == 0 else "are too large"
@@ -149,11 +144,8 @@ def class_index(names: Sequence[str], text: str) -> int:
         return int(text)
     close = get_close_matches(text.casefold(), folded, n=1)
     hint = f", did you mean {names[folded.index(close[0])]!r}?" if close else ";"
-    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    raise UserError(
-        f"there is no class {text!r}{hint} the classes are {', '.join(names[:_SHOWN])}{more},"
-        f" or the numbers 0 to {len(names) - 1}"
-    )
+    shown = ", ".join([*names[:_SHOWN], *(["..."] if len(names) > _SHOWN else [])])
+    raise UserError(f"there is no class {text!r}{hint} the classes are {shown}, or the numbers 0 to {len(names) - 1}")
 
 
 def to_uint8(x: Tensor) -> Tensor:

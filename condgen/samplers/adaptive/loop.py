@@ -32,8 +32,11 @@ class Batch(NamedTuple):
     denoised: Tensor  # (B, ...), the estimates there
     length: Tensor  # of the step to try, in the units of the sampler
     memory: dict[str, Tensor]  # of the sampler's earlier steps, (B, ...) each
-    streams: Sequence[Streams]  # one for each sample
     paths: Sequence[BrownianPath]
+
+    def increments(self, lengths: Tensor) -> Tensor:
+        """Those of the samples' Brownian paths, (B, ...), over lengths (B,) float64."""
+        return torch.stack([path.increment(h) for path, h in zip(self.paths, lengths.tolist(), strict=True)])
 
 
 class Trial(NamedTuple):
@@ -142,7 +145,6 @@ class _Sample:
 
     number: int
     y: Tensor | None  # scalar
-    streams: Streams  # its own
     path: BrownianPath
     x: Tensor
     t: float
@@ -172,7 +174,7 @@ def sample_adaptively(
         noise = streams.normal(shape)[0]
         x, path = expand(sampler.schedule.sigma(t), noise) * noise, BrownianPath(streams, shape)
         label = None if y is None else y[number]
-        return _Sample(number, label, streams, path, x, float(t), sampler.first_length, sampler.start(x))
+        return _Sample(number, label, path, x, float(t), sampler.first_length, sampler.start(x))
 
     waiting, samples = iter(range(len(seeds))), list[_Sample]()
     while samples := samples + [start(number) for number in islice(waiting, slots - len(samples))]:
@@ -194,20 +196,19 @@ def _make_round(sampler: AdaptiveSampler, samples: Sequence[_Sample]) -> None:
             except StopIteration as end:
                 _judge(sampler.controller, known, end.value)
                 break
-            estimates = _evaluate(
-                sampler.denoiser, samples, dict(zip(known, zip(x, t.tolist(), strict=True), strict=True))
-            )
+            states = zip(x, t.tolist(), strict=True)
+            estimates = _evaluate(sampler.denoiser, samples, dict(zip(known, states, strict=True)))
     if estimates is None:  # the step needed none
         _evaluate(sampler.denoiser, samples, {})
 
 
 def _batch(samples: Sequence[_Sample]) -> Batch:
-    x, denoised = (torch.stack([getattr(sample, name) for sample in samples]) for name in ("x", "denoised"))
-    t, length = (
-        torch.tensor([getattr(sample, name) for sample in samples], dtype=torch.float64) for name in ("t", "length")
-    )
+    x = torch.stack([sample.x for sample in samples])
+    denoised = torch.stack([sample.denoised for sample in samples if sample.denoised is not None])
+    t = torch.tensor([sample.t for sample in samples], dtype=torch.float64)
+    length = torch.tensor([sample.length for sample in samples], dtype=torch.float64)
     memory = {name: torch.stack([sample.memory[name] for sample in samples]) for name in samples[0].memory}
-    return Batch(x, t, denoised, length, memory, [one.streams for one in samples], [one.path for one in samples])
+    return Batch(x, t, denoised, length, memory, [sample.path for sample in samples])
 
 
 def _evaluate(

@@ -68,8 +68,7 @@ class AdaptiveMultistep(AdaptiveSampler):
         u_s = u_s + expand(-(-rate * h).expm1(), u) * batch.denoised + expand(slope, u) * change
         if self.eta > 0:
             spread = end * (-(-2 * self.eta * h).expm1()).sqrt()
-            noise = torch.cat([streams.normal(u.shape[1:], u.dtype) for streams in batch.streams])
-            u_s = u_s + expand(spread, u) * noise
+            u_s = u_s + expand(spread / h.sqrt(), u) * batch.increments(h)
         t = self.time(end)
         memory = {"u": u, "denoised": batch.denoised, "h": h}
         return Trial(state_of(schedule, u_s, t), t, errors.where(~errors.isfinite(), 0), h, memory)

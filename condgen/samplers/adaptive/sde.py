@@ -69,7 +69,7 @@ class AdaptiveSDE(AdaptiveSampler):
         if self.redraw:
             for path in batch.paths:
                 path.forget()
-        increment = torch.stack([path.increment(length) for path, length in zip(batch.paths, h.tolist(), strict=True)])
+        increment = batch.increments(h)
         slope = self._reverse_drift(x, t, batch.denoised)
         low = x - expand(h, x) * slope + expand(schedule.diffusion(t), x) * increment
         slope = self._reverse_drift(low, s, (yield low, s))
