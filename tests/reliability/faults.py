@@ -9,7 +9,7 @@ import os
 import resource
 import signal
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -77,116 +77,38 @@ def bad_losses(first: int, last: int, value: float, row: int | None = None) -> N
     vars(tasks)["score_matching_loss"] = planted
 
 
-def bad_prior(after: int) -> None:
-    """What DLSM's target is made of is not a number from the call after so many on."""
-    from condgen.score import ScoreModel
+def corrupt(owner: type, where: Callable[..., Any], value: float = math.nan) -> None:
+    """What a class of networks returns is multiplied by a value in the rows where `where(self, *arguments)` holds."""
+    honest = owner.forward
 
-    honest, calls = ScoreModel.eps, iter(range(10**9))
+    def planted(self: Any, *arguments: Any) -> Tensor:
+        found: Tensor = honest(self, *arguments)
+        bad = torch.as_tensor(where(self, *arguments))
+        return found * torch.where(bad, value, 1.0).to(found.dtype).view(-1, *(1,) * (found.ndim - 1))
 
-    def planted(self: ScoreModel, x_t: Tensor, t: Tensor, y: Tensor | None = None) -> Tensor:
-        return honest(self, x_t, t, y) * (math.nan if next(calls) >= after else 1.0)
-
-    _replace(ScoreModel, {"eps": planted})
-
-
-def bad_points() -> None:
-    """Two of the moons' points are not numbers."""
-    import sklearn.datasets
-
-    honest = sklearn.datasets.make_moons
-
-    def planted(*arguments: Any, **named: Any) -> tuple[Any, Any]:
-        x, y = honest(*arguments, **named)
-        x[3], x[5] = math.nan, math.inf
-        return x, y
-
-    sklearn.datasets.make_moons = planted
-
-
-def bad_labels() -> None:
-    """Some digits are of class 12."""
-    import sklearn.datasets
-
-    honest = sklearn.datasets.load_digits
-
-    def planted() -> Any:
-        digits = honest()
-        digits.target[digits.target == 4] = 12
-        return digits
-
-    sklearn.datasets.load_digits = planted
-
-
-def huge_weights(factor: float) -> None:
-    """A score model begins with weights so many times larger."""
-    from condgen.score import ScoreModel
-
-    honest = ScoreModel.__init__
-
-    def planted(self: ScoreModel, config: Any) -> None:
-        honest(self, config)
-        with torch.no_grad():
-            for parameter in self.parameters():
-                parameter.mul_(factor).add_(factor)
-
-    _replace(ScoreModel, {"__init__": planted})
+    _replace(owner, planted)
 
 
 def bad_guidance(label: int, below: float) -> None:
     """A guided estimate is not a number for one class, below a noise level."""
     from condgen.guidance import ClassifierGuided
 
-    honest = ClassifierGuided.forward
-
-    def planted(self: ClassifierGuided, x_t: Tensor, t: Tensor, y: Tensor | None = None) -> Tensor:
-        estimate = honest(self, x_t, t, y)
-        assert y is not None
-        bad = (y == label) & (self.schedule.noise_level(t).to(y.device) < below)
-        return torch.where(bad.view(-1, *(1,) * (x_t.ndim - 1)), math.nan, estimate)
-
-    _replace(ClassifierGuided, {"forward": planted})
+    corrupt(ClassifierGuided, lambda self, x_t, t, y: (y == label) & (self.schedule.noise_level(t) < below))
 
 
 def bad_generator(label: int) -> None:
     """A generator's samples of one class are infinite."""
     from condgen.generator import Generator
 
-    honest = Generator.forward
-
-    def planted(self: Generator, z: Tensor, y: Tensor) -> Tensor:
-        x = honest(self, z, y)
-        return torch.where((y == label).view(-1, *(1,) * (x.ndim - 1)), math.inf, x)
-
-    _replace(Generator, {"forward": planted})
+    corrupt(Generator, lambda self, z, y: y == label, math.inf)
 
 
 def bad_classifier(below: float) -> None:
     """A classifier's answers are not numbers below a noise level."""
     from condgen.classifier import Classifier
 
-    honest = Classifier.forward
-
-    def planted(self: Classifier, x_t: Tensor, t: Tensor) -> Tensor:
-        bad = bool((self.schedule.noise_level(t) < below).any())
-        return honest(self, x_t, t) * (math.nan if bad else 1.0)
-
-    _replace(Classifier, {"forward": planted})
+    corrupt(Classifier, lambda self, x_t, t: self.schedule.noise_level(t) < below)
 
 
-def bad_vectors() -> None:
-    """Features of samples are not numbers."""
-    from condgen.metrics import features
-
-    honest = features._flatten
-
-    def planted(x: Tensor) -> features.Features:
-        found = honest(x)
-        found.vectors[1] = math.nan
-        return found
-
-    features._flatten = planted
-
-
-def _replace(owner: type, methods: Mapping[str, Callable[..., Any]]) -> None:
-    for name, method in methods.items():
-        setattr(owner, name, method)
+def _replace(owner: type, forward: Callable[..., Tensor]) -> None:
+    owner.forward = forward

@@ -96,20 +96,14 @@ def fail_and_mend(arguments, place, way, whole, needed, chance):
         subprocess.run(["umount", "--lazy", place], check=True)
 
 
-def run_inside(test):
-    """Runs a test of this file again, in a namespace of its own; returns whether that has been done."""
-    if os.environ.get(INSIDE):
-        return False
-    command = [*ENTER, sys.executable, "-m", "pytest", "-q", "-m", "", "-p", "no:cacheprovider", f"{__file__}::{test}"]
-    done = subprocess.run(command, env=os.environ | {INSIDE: "1"}, capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout
-    return True
-
-
 @pytest.mark.slow
 @needs_mounts
 def test_every_kind_of_work_survives_every_failure(tmp_path):
-    if run_inside("test_every_kind_of_work_survives_every_failure"):
+    if not os.environ.get(INSIDE):  # the test runs itself again, in a namespace of its own
+        test = f"{__file__}::test_every_kind_of_work_survives_every_failure"
+        command = [*ENTER, sys.executable, "-m", "pytest", "-q", "-m", "", "-p", "no:cacheprovider", test]
+        done = subprocess.run(command, env=os.environ | {INSIDE: "1"}, capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout
         return
     models, place = tmp_path / "models", tmp_path / "disk"
     for folder in (models, place):
@@ -120,15 +114,3 @@ def test_every_kind_of_work_survives_every_failure(tmp_path):
         needed = sum(path.stat().st_size for path in (models / kind).rglob("*") if path.is_file())
         for way in WAYS:
             fail_and_mend(arguments, place, way, whole, needed, chance)
-
-
-@pytest.mark.slow
-@needs_mounts
-def test_a_full_disk_damages_nothing(tmp_path):
-    if run_inside("test_a_full_disk_damages_nothing"):
-        return
-    place = tmp_path / "disk"
-    place.mkdir()
-    whole = undisturbed(train_score(), tmp_path / "whole")
-    needed = sum(path.stat().st_size for path in (tmp_path / "whole").rglob("*") if path.is_file())
-    fail_and_mend(train_score(), place, "full", whole, needed, random.Random(0))

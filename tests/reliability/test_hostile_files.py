@@ -12,7 +12,6 @@ import resource
 import shutil
 import struct
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -33,7 +32,7 @@ from condgen.score import ScoreModel
 from condgen.training import load_state
 from condgen.training.state import State
 
-PATIENCE, MEMORY = 5.0, 2 * 10**9
+MEMORY = 4 * 10**9
 NAMES = ("<script>", "two\nlines", "\x1b[2J", "\u202egnp", "nul \0", "../../x", "/dev/zero", "", "x" * 5000, "\ud800")
 NUMBERS = (0, -1, 1, 255, 2**31, 2**63, 10**18, 10**400, 0.5, 1e-320, 1e308, float("inf"), float("nan"), True)
 OTHERS = (None, [], {}, [[]], {"kind": "unknown"}, {"kind": "mlp", "width": 10**9}, [0.5] * 3000, "1e999", "calibrated")
@@ -139,7 +138,7 @@ sys.addaudithook(listen)
 
 def check(read, run):
     """Reads a run, and raises where that ends otherwise than well or in one line of an error."""
-    started, said = time.process_time(), "nothing"
+    said = "nothing"
     watching.append(True)
     try:
         read(run)
@@ -149,8 +148,7 @@ def check(read, run):
         watching.clear()
     assert len(said.splitlines()) == 1
     assert not seen
-    assert time.process_time() - started < PATIENCE
-    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 < 2 * MEMORY
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 < MEMORY
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,6 @@ import os
 import random
 import shutil
 import signal
-import time
 from functools import partial
 from typing import NamedTuple
 
@@ -114,12 +113,10 @@ def stop(arguments, folder, number, after, whole) -> bool:
     """Stops a command politely and runs it again; whether there was anything to stop."""
     command = Command(*arguments, "--out", folder)
     command.work_for(after)
-    sent = time.perf_counter()
     command.send(number)
     ended = command.wait()
     if ended.code == 0:  # it was at its end
         return False
-    assert time.perf_counter() - sent < 20
     assert "Traceback" not in ended.err, ended.err
     said = "nothing is lost" in ended.out or "the last saved state is whole" in ended.err
     assert said or ended.code == -number, ended  # silent only before any work

@@ -35,11 +35,7 @@ def planted(monkeypatch):
     """A function that plants a defect until the test ends."""
 
     def call(plant, *arguments):
-        monkeypatch.setattr(
-            faults,
-            "_replace",
-            lambda owner, methods: [monkeypatch.setattr(owner, name, method) for name, method in methods.items()],
-        )
+        monkeypatch.setattr(faults, "_replace", lambda owner, forward: monkeypatch.setattr(owner, "forward", forward))
         plant(*arguments)
 
     return call
