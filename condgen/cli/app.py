@@ -15,32 +15,33 @@ from condgen.errors import UserError, shown
 
 
 class Verb(NamedTuple):
-    """A command in the list of commands; the function `verb_name` of the module `condgen.cli.verb_name` is run."""
+    """A command in the list of commands; the function `verb_name` of a module of condgen.cli is run."""
 
+    module: str
     panel: str
     summary: str
     joins: bool = False  # several processes work on it together
 
 
 VERBS = {
-    "run": Verb("A whole recipe", "Train, sample, evaluate, diagnose and report, as a recipe says.", joins=True),
-    "train-score": Verb("One stage", "Train a score model by denoising score matching.", joins=True),
-    "train-classifier": Verb("One stage", "Train a noise-aware classifier, which guides a score model.", joins=True),
-    "train-generator": Verb("One stage", "Train a class-conditional one-step generator.", joins=True),
-    "import-diffusers": Verb("One stage", "Convert a score model that was trained with diffusers."),
-    "calibrate": Verb("One stage", "Find the best guidance scale of a classifier by noise level.", joins=True),
-    "sample": Verb("One stage", "Draw samples of chosen classes, guided or in one step.", joins=True),
-    "evaluate": Verb("One stage", "Compare samples with real data.", joins=True),
-    "diagnose": Verb("One stage", "Measure the error of the scores at each noise level.", joins=True),
-    "report": Verb("Look", "Write the report of a run, or a comparison of several."),
-    "studio": Verb("Look", "Serve a live page that draws samples of a run."),
-    "tensorboard": Verb("Look", "Write the logs of a run as TensorBoard event files."),
-    "samplers": Verb("Look", "List the samplers and their options."),
-    "settings": Verb("Look", "List the settings of recipes: key, type, default, meaning."),
-    "doctor": Verb("Look", "Print versions, devices, data sets and free disk space."),
-    "export": Verb("Share", "Write models as a folder for the Hugging Face hub."),
-    "push": Verb("Share", "Upload exported models to the Hugging Face hub."),
-    "pack": Verb("Share", "Write samples as a webdataset tar or a Parquet file."),
+    "run": Verb("run", "A whole recipe", "Train, sample, evaluate, diagnose and report, as a recipe says.", joins=True),
+    "train-score": Verb("train", "One stage", "Train a score model by denoising score matching.", joins=True),
+    "train-classifier": Verb("train", "One stage", "Train a classifier that guides a score model.", joins=True),
+    "train-generator": Verb("train", "One stage", "Train a class-conditional one-step generator.", joins=True),
+    "import-diffusers": Verb("import_diffusers", "One stage", "Convert a score model of diffusers."),
+    "calibrate": Verb("measure", "One stage", "Find a classifier's best guidance scale by noise level.", joins=True),
+    "sample": Verb("sample", "One stage", "Draw samples of chosen classes, guided or in one step.", joins=True),
+    "evaluate": Verb("measure", "One stage", "Compare samples with real data.", joins=True),
+    "diagnose": Verb("measure", "One stage", "Measure the error of the scores at each noise level.", joins=True),
+    "report": Verb("look", "Look", "Write the report of a run, or a comparison of several."),
+    "studio": Verb("studio", "Look", "Serve a live page that draws samples of a run."),
+    "tensorboard": Verb("share", "Look", "Write the logs of a run as TensorBoard event files."),
+    "samplers": Verb("look", "Look", "List the samplers and their options."),
+    "settings": Verb("settings", "Look", "List the settings of recipes: key, type, default, meaning."),
+    "doctor": Verb("look", "Look", "Print versions, devices, data sets and free disk space."),
+    "export": Verb("share", "Share", "Write models as a folder for the Hugging Face hub."),
+    "push": Verb("share", "Share", "Upload exported models to the Hugging Face hub."),
+    "pack": Verb("share", "Share", "Write samples as a webdataset tar or a Parquet file."),
 }
 _CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
 _INTERRUPTED = 128 + signal.SIGINT
@@ -48,9 +49,9 @@ _INTERRUPTED = 128 + signal.SIGINT
 
 def load_verb(name: str) -> Any:  # noqa: ANN401 - typer's commands have no public type of their own
     """Imports the module of a command."""
-    module = name.replace("-", "_")
+    module = importlib.import_module(f"condgen.cli.{VERBS[name].module}")
     single = typer.Typer(add_completion=False, rich_markup_mode="markdown", context_settings=_CONTEXT)
-    single.command(name)(getattr(importlib.import_module(f"condgen.cli.{module}"), module))
+    single.command(name)(getattr(module, name.replace("-", "_")))
     return typer.main.get_command(single)
 
 

@@ -11,8 +11,12 @@ from pydantic import BaseModel
 
 from condgen.checkpoint import trusted_imports
 from condgen.cli.settings import Row, walk
-from condgen.hub import model_folder
-from condgen.recipes import apply_overrides
+from condgen.errors import UserError
+from condgen.hub import CONFIG_FILE, model_folder
+from condgen.recipes import ImportStage, ScoreStage, apply_overrides
+from condgen.runs import read_settings
+from condgen.runs.layout import RECIPE_FILE, SNAPSHOTS
+from condgen.settings import parse
 
 Overrides: TypeAlias = Annotated[
     list[str] | None,
@@ -54,6 +58,31 @@ def named_guide(guide: str | None) -> tuple[str | None, dict[str, Path]]:
     folder = model_folder(guide)
     name = "/".join(folder.resolve().parts[-2:])
     return name, {name: folder}
+
+
+def by_folder_name(folders: list[Path]) -> dict[str, Path]:
+    """Folders by the names that rows of tables give them."""
+    names = [folder.resolve().name for folder in folders]
+    same = next((name for name in names if names.count(name) > 1), None)
+    if same is not None:
+        raise UserError(f"two folders are called {same!r}: rename one, since folder names become row names")
+    return dict(zip(names, folders, strict=True))
+
+
+def read_prior(folder: Path) -> ScoreStage | ImportStage:
+    """The settings that the score model in a folder was trained or imported with.
+
+    Raises:
+        UserError: the folder holds no model, or one of another kind.
+    """
+    if folder.resolve().parent.name == SNAPSHOTS:
+        folder = folder.resolve().parent.parent
+    settings = read_settings(folder) if any((folder / file).is_file() for file in (RECIPE_FILE, CONFIG_FILE)) else {}
+    if "imported" in settings:
+        return parse(ImportStage, settings, f"the settings in {folder}")
+    if "score" not in settings:
+        raise UserError(f"{folder} holds no score model: name the folder that condgen train-score has written")
+    return parse(ScoreStage, settings, f"the settings in {folder}")
 
 
 def from_settings(

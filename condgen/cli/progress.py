@@ -18,15 +18,6 @@ from condgen.training import Processes
 _PATIENCE = b"\nstopping after this step, with all of it saved; Ctrl-C again stops at once\n"
 
 
-def work_in(folder: Path, work: Work, processes: Processes) -> bool:
-    """Does work in a folder that it holds meanwhile; returns whether this process prints what came of it."""
-    with lock(folder, processes):
-        worked = follow(work, processes)
-    if worked == 0 and processes.is_main:
-        say(f"nothing left to do: {folder} is finished")
-    return processes.is_main
-
-
 def show_report(folder: Path) -> None:
     """Writes the report of a run, and prints its tables."""
     from condgen.report import build_report, read_run, summary_tables, to_rich
@@ -64,12 +55,13 @@ def _stop_request() -> Iterator[_Request]:
             signal.signal(number, handler)
 
 
-def follow(work: Work, processes: Processes) -> int:
-    """Runs stages to their end with a bar each; returns how many had something to do.
+def work_in(folder: Path, work: Work, processes: Processes) -> bool:
+    """Does work, with a bar a stage, in a folder that it holds meanwhile; whether this process prints what came of it.
 
     Args:
+        folder: of the work.
         work: of this process.
-        processes: which follow the same work; they stop at the same step.
+        processes: which do the same work; they stop at the same step.
 
     Raises:
         Stopped: after Ctrl-C or SIGTERM, once the stage has saved its state.
@@ -87,7 +79,7 @@ def follow(work: Work, processes: Processes) -> int:
     tasks: dict[str, TaskID] = {}
     last: Progress | None = None
     started = ended = time.perf_counter()
-    with _stop_request() as request, bars:
+    with lock(folder, processes), _stop_request() as request, bars:
         for event in work:
             if event.message:
                 say(event.message)
@@ -108,7 +100,9 @@ def follow(work: Work, processes: Processes) -> int:
                     processes.wait()  # launchers kill the others as soon as one process ends
                 raise Stopped(request.signal_number or signal.SIGTERM)
     _say_done(last, started)
-    return len(tasks)
+    if not tasks and processes.is_main:
+        say(f"nothing left to do: {folder} is finished")
+    return processes.is_main
 
 
 def _say_done(event: Progress | None, started: float) -> None:

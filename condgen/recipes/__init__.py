@@ -4,7 +4,6 @@ from condgen.recipes.compose import apply_overrides, content_key, load_recipe, p
 from condgen.recipes.defaults import (
     default_adversary,
     default_recipe,
-    taught,
 )
 from condgen.recipes.guidance import Guidance, Method
 from condgen.recipes.schema import (
@@ -60,6 +59,5 @@ __all__ = [
     "load_recipe",
     "parse_yaml",
     "read_yaml",
-    "taught",
     "to_yaml",
 ]

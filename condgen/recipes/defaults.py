@@ -1,8 +1,6 @@
 """Settings for a data set that has no recipe yet."""
 
 import math
-from collections.abc import Mapping
-from typing import Any
 
 from condgen.data import AnyData, LabelledSet
 from condgen.errors import UserError
@@ -20,7 +18,6 @@ from condgen.networks import (
 )
 from condgen.recipes.schema import ClassifierRecipe, DiagnoseRecipe, GeneratorRecipe, Recipe, ScoreRecipe
 from condgen.schedules import EDM, LogNormal, LogUniform
-from condgen.settings import parse
 from condgen.training import TrainingSettings
 
 
@@ -88,19 +85,6 @@ def default_generators(data: LabelledSet) -> dict[str, GeneratorRecipe]:
             training=training.model_copy(update={"lr": 3e-4, "betas": (0.0, 0.99)}),
         )
     return generators
-
-
-def taught(generator: GeneratorRecipe, guidance: Mapping[str, Any]) -> GeneratorRecipe:
-    """The same generator with a teacher. One that had none is started from its weights, with its network.
-
-    Args:
-        generator: how to train.
-        guidance: what `Guidance` says of the teacher, over what is said already.
-    """
-    tree = generator.model_dump(mode="json")
-    if generator.teacher is None:
-        tree["objective"]["network"] = tree["network"] = None
-    return parse(GeneratorRecipe, tree | {"teacher": (tree["teacher"] or {}) | dict(guidance)}, "the teacher")
 
 
 def default_recipe(settings: AnyData, data: LabelledSet) -> Recipe:

@@ -86,20 +86,6 @@ def test_shards_hold_the_pictures_of_one_process(words, digits, tmp_path):
     assert (parts, together) == pictures(tmp_path / "whole")
 
 
-def test_all_shards_are_evaluated_as_one_set(digits, tmp_path):
-    command = ("sample", "--generator", digits / "generator-sid", "--n", 61)
-    place, out = tmp_path / "parts", tmp_path / "e"
-    good(*command, "--out", tmp_path / "whole")
-    good(*command, "--shard", "2/2", "--out", place)
-    assert "with --shard 1/2" in bad("evaluate", place, "--out", out)
-    good(*command, "--shard", "1/2", "--out", place)
-    good("evaluate", tmp_path / "whole", place, "--out", out)
-    rows = read_json(out / "metrics.json")["rows"]
-    whole, parts = ([row["value"] for row in rows if row["method"] == name] for name in ("whole", "parts"))
-    assert whole == parts
-    assert "nothing left to do" in good("evaluate", tmp_path / "whole", place, "--out", out)
-
-
 def test_shards_of_different_sets_are_refused(digits, tmp_path):
     command = ("sample", "--generator", digits / "generator-sid", "--n", 40, "--out", tmp_path)
     good(*command, "--shard", "1/2")
@@ -194,11 +180,3 @@ def test_mistakes(digits, tmp_path):
         (("--generator", score, "--guide", "unlabelled"), "stands alone"),
     ):
         assert message in bad("sample", *words, "--out", tmp_path / "x"), words
-
-
-def test_mistakes_of_evaluation(digits, tmp_path):
-    samples = digits / "samples"
-    assert "holds no manifest.jsonl" in bad("evaluate", tmp_path, "--out", tmp_path / "e")
-    other = shutil.copytree(samples / "dlsm", tmp_path / "dlsm")
-    assert "two folders are called 'dlsm'" in bad("evaluate", samples / "dlsm", other, "--out", tmp_path / "e")
-    assert "measures.cas" in bad("evaluate", other, "--cas", "none", "--set", "measures.cas=magic", "--out", tmp_path)

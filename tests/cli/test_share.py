@@ -217,7 +217,7 @@ def test_tensorboard_follows_until_it_is_stopped(digits, tmp_path, monkeypatch):
         with (copy / "score" / "log.jsonl").open("a") as file:
             file.write('{"step": 5, "loss": 1.0}\n')
 
-    monkeypatch.setattr("condgen.cli.tensorboard.time.sleep", sleep)
+    monkeypatch.setattr("condgen.cli.share.time.sleep", sleep)
     out = good("tensorboard", copy, "--follow", "--every", 0.5)
     assert (waits, "1 more" in out) == ([0.5, 0.5], True)
     assert list((copy / "tensorboard" / "score").glob("events.out.tfevents.*"))

@@ -2,7 +2,7 @@ import pytest
 import torch
 import yaml
 
-from condgen.data import LabelledSet, load, parse_data
+from condgen.data import LabelledSet, parse_data
 from condgen.errors import UserError
 from condgen.recipes import (
     Method,
@@ -14,7 +14,6 @@ from condgen.recipes import (
     default_recipe,
     labels_spread,
     load_recipe,
-    taught,
     to_yaml,
 )
 from condgen.settings import parse
@@ -231,16 +230,6 @@ def test_score_models_that_cannot_do_what_is_asked(path, change, message):
     with pytest.raises(UserError, match=message) as caught:
         load_recipe(path, [change])
     assert "\n" not in str(caught.value)
-
-
-def test_a_taught_generator_starts_from_its_teacher_and_keeps_what_the_recipe_says_of_it():
-    free = default_recipe(parse_data("digits"), load(parse_data("digits"), "train")).generators["sid"]
-    started = taught(free, {"classifier": "c", "scale": 2})
-    assert started.network is None
-    assert started.objective.network is None
-    again = taught(started.model_copy(update={"network": free.network}), {"classifier": "d"})
-    assert (again.teacher.classifier, again.teacher.scale) == ("d", 2)
-    assert again.network == free.network
 
 
 def test_settings_of_many_samples_are_few_lines_and_their_key_is_that_of_each_label():

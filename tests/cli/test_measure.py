@@ -1,57 +1,9 @@
-"""`condgen train-classifier`, and what reads a classifier: calibration and diagnosis."""
+"""`condgen calibrate`, `evaluate` and `diagnose`."""
 
-import pytest
-import yaml
+import shutil
 
-from condgen.checkpoint import load_tensors
 from condgen.runs import read_json
-from tests.cli.conftest import SMALL, bad, good
-
-TINY = ("--steps", 2, "--batch", 8, "--set", f"classifier.{SMALL}")
-
-
-def settings(folder):
-    return yaml.safe_load((folder / "recipe.yaml").read_text())["classifier"]
-
-
-@pytest.mark.parametrize(
-    ("words", "objective"),
-    [
-        ((), {"loss": "dlsm", "ce_weight": 1.0}),
-        (("--loss", "ce"), {"loss": "ce"}),
-        (("--loss", "dlsm-cifar"), {"loss": "dlsm", "ce_weight": 0.25, "sigma_weight": 0.0}),
-        (("--loss", "dlsm-pure", "--set", "classifier.objective.ce_weight=0.1"), {"loss": "dlsm", "ce_weight": 0.1}),
-    ],
-)
-def test_losses_and_presets(words, objective, digits, tmp_path):
-    good("train-classifier", "--score", digits / "score", *words, *TINY, "--out", tmp_path)
-    found = settings(tmp_path)
-    assert objective.items() <= found["objective"].items()
-    assert load_tensors(tmp_path / "model.safetensors")[1]["kind"] == "classifier"
-
-
-def test_a_backbone_of_timm(tmp_path):
-    words = ("--loss", "ce", "--backbone", "test_resnet", "--steps", 1, "--batch", 4)
-    good("train-classifier", *words, "--out", tmp_path)
-    assert settings(tmp_path)["network"]["name"] == "test_resnet"
-
-
-def test_the_schedule_is_that_of_the_score_model(digits, tmp_path):
-    other = ("--set", "schedule={kind: edm, sigma_min: 0.03, sigma_max: 20}", "--set", f"score.{SMALL}")
-    good("train-score", *other, "--steps", 1, "--batch", 8, "--out", tmp_path / "score")
-    good("train-classifier", "--score", tmp_path / "score", *TINY, "--out", tmp_path / "c")
-    assert yaml.safe_load((tmp_path / "c" / "recipe.yaml").read_text())["schedule"]["sigma_min"] == 0.03
-
-
-def test_mistakes(digits, tmp_path):
-    ce = digits / "classifier-ce"
-    for words, message in (
-        (("--score", tmp_path / "none"), "none"),
-        (("--score", ce), "holds no score model"),
-        (("--loss", "hinge"), "hinge"),
-        (("--loss", "dlsm"), "run 'condgen train-score' first"),
-    ):
-        assert message in bad("train-classifier", *words, *TINY, "--out", tmp_path / "x")
+from tests.cli.conftest import bad, good
 
 
 def test_diagnosis_of_classifiers_and_of_labelled_models(digits, tmp_path):
@@ -69,8 +21,6 @@ def test_diagnosis_of_classifiers_and_of_labelled_models(digits, tmp_path):
 
 
 def test_calibration_is_read_by_sampling(digits, tmp_path):
-    import shutil
-
     classifier = shutil.copytree(digits / "classifier-dlsm", tmp_path / "c")
     shutil.rmtree(classifier / "calibration")
     models = ("--score", digits / "score", "--classifier", classifier)
@@ -91,3 +41,25 @@ def test_mistakes_of_diagnosis(digits, tmp_path):
     assert "no method uses" in bad(
         "diagnose", *score, "--classifier", digits / "classifier-ce", "--set", "methods={a: {scale: 1}}", *out
     )
+
+
+def test_all_shards_are_evaluated_as_one_set(digits, tmp_path):
+    command = ("sample", "--generator", digits / "generator-sid", "--n", 61)
+    place, out = tmp_path / "parts", tmp_path / "e"
+    good(*command, "--out", tmp_path / "whole")
+    good(*command, "--shard", "2/2", "--out", place)
+    assert "with --shard 1/2" in bad("evaluate", place, "--out", out)
+    good(*command, "--shard", "1/2", "--out", place)
+    good("evaluate", tmp_path / "whole", place, "--out", out)
+    rows = read_json(out / "metrics.json")["rows"]
+    whole, parts = ([row["value"] for row in rows if row["method"] == name] for name in ("whole", "parts"))
+    assert whole == parts
+    assert "nothing left to do" in good("evaluate", tmp_path / "whole", place, "--out", out)
+
+
+def test_mistakes_of_evaluation(digits, tmp_path):
+    samples = digits / "samples"
+    assert "holds no manifest.jsonl" in bad("evaluate", tmp_path, "--out", tmp_path / "e")
+    other = shutil.copytree(samples / "dlsm", tmp_path / "dlsm")
+    assert "two folders are called 'dlsm'" in bad("evaluate", samples / "dlsm", other, "--out", tmp_path / "e")
+    assert "measures.cas" in bad("evaluate", other, "--cas", "none", "--set", "measures.cas=magic", "--out", tmp_path)

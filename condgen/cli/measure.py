@@ -1,0 +1,139 @@
+"""`condgen calibrate`, `evaluate` and `diagnose`: of classifiers, of samples, and of scores."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from condgen.checkpoint import MODEL_FILE, read_description
+from condgen.cli.options import Overrides, Trust, by_folder_name, from_settings, model_option, overridden, read_prior
+from condgen.cli.progress import show_report, work_in
+from condgen.cli.terminal import console, say
+from condgen.data import load, parse_data
+from condgen.errors import UserError
+from condgen.hub import model_folder
+from condgen.recipes import (
+    CalibrateRecipe,
+    ClassifierStage,
+    DiagnoseRecipe,
+    EvaluateStage,
+    Guidance,
+    default_recipe,
+)
+from condgen.runs import Calibrate, Diagnose, Evaluate, Folders, default_methods_in, read_settings, sample_folders
+from condgen.runs.layout import CALIBRATION_PICTURE, MANIFEST, calibration_file
+from condgen.settings import parse
+from condgen.training import Processes
+
+
+@from_settings(CalibrateRecipe, {name: name for name in ("levels", "draws", "most", "seed")})
+def calibrate(
+    classifier: Annotated[
+        str, typer.Option(metavar="DIR", help="The classifier; the result is written into its folder.")
+    ],
+    score: Annotated[Path, model_option("The score model.")],
+    trust: Trust = False,
+    *,
+    given: dict[str, Any],
+) -> None:
+    """Measure a classifier on held-out data at each noise level, and find the guidance scale that suits it there.
+
+    Accuracy, cross-entropy, calibration error, the gain over zero guidance, and the best scale: zero where guidance
+    does not surely help. No exact score is needed. Writes CLASSIFIER/calibration.
+    """
+    from condgen.report import classifier_table, draw_calibration, read_run, to_rich
+
+    if classifier.startswith("hf:"):
+        raise UserError(
+            f"calibrate writes into the classifier's folder, and {classifier} lies on the hub: fetch it with "
+            "'hf download OWNER/NAME --local-dir DIR', and name a folder in DIR"
+        )
+    folder = Path(classifier)
+    trained = parse(ClassifierStage, read_settings(folder), f"the settings in {folder}")
+    stage = parse(CalibrateRecipe, overridden({}, given, None), "calibrate")
+    name, file, processes = folder.resolve().name.removeprefix("classifier-"), calibration_file(folder), Processes()
+    held_out = load(trained.data, "test")
+    work = Calibrate(f"calibrate {name}", file.parent, stage, score, held_out).run(processes)
+    if work_in(folder, work, processes):
+        rows = read_run(folder).classifiers[name]
+        picture = file.with_name(CALIBRATION_PICTURE)
+        draw_calibration(name, rows, picture)
+        console.print(to_rich(classifier_table(rows, name), console.width))
+        say(f"plots: {picture.resolve()}\nscales: {file.resolve()}")
+
+
+@from_settings(EvaluateStage, {name: f"measures.{name}" for name in ("features", "cas", "most")} | {"seed": "seed"})
+def evaluate(
+    samples: Annotated[list[Path], typer.Argument(help="Folders of samples, whole or all shards.")],
+    data: Annotated[str, typer.Option(help="The real data: digits, moons, cifar10, cifar100, or a folder.")] = "digits",
+    out: Annotated[Path, typer.Option(help="The run folder.")] = Path("runs/evaluation"),
+    overrides: Overrides = None,
+    *,
+    given: dict[str, Any],
+) -> None:
+    """Compare samples with real data: distances, overlap, variety, memorization, classifier accuracy.
+
+    Every figure comes with its n, features, reference and floor: the same figure of held-out real data. Features of
+    networks are kept in $CONDGEN_CACHE, ~/.cache/condgen by default.
+
+    Also: --set measures.cas_steps=2000, --set measures.cas_flip=true.
+    """
+    for folder in samples:
+        if not (sample_folders(folder)[0] / MANIFEST).exists():
+            raise UserError(f"{folder} holds no {MANIFEST}: name folders that condgen sample has written")
+    tree = overridden({"measures": {}}, given, overrides)
+    features = str(tree["measures"].get("features", ""))
+    if features.startswith("hf:"):
+        tree["measures"]["features"] = str(model_folder(features))
+    stage = parse(EvaluateStage, tree, "evaluate")
+    settings, processes = parse_data(data), Processes()
+    train, test = processes.in_turn(lambda: (load(settings, "train"), load(settings, "test")))
+    work = Evaluate("evaluate", out, stage, by_folder_name(samples), train, test).run(processes)
+    if work_in(out, work, processes):
+        show_report(out)
+
+
+@from_settings(DiagnoseRecipe, {name: name for name in ("levels", "queries", "seed")})
+def diagnose(
+    score: Annotated[Path, model_option("The unconditional score model, the prior.")],
+    classifier: Annotated[list[Path] | None, model_option("A classifier. Repeatable.")] = None,
+    posterior: Annotated[list[Path] | None, model_option("A score model with labels. Repeatable.")] = None,
+    out: Annotated[Path, typer.Option(help="The run folder.")] = Path("runs/diagnosis"),
+    trust: Trust = False,
+    overrides: Overrides = None,
+    *,
+    given: dict[str, Any],
+) -> None:
+    """Measure the error of the scores at each noise level: D (prior), D_P (posterior), D_L (likelihood).
+
+    The truth is the exact score of the noised training set, the optimum of the training objectives. Every classifier
+    is shown at scale 1, at its calibrated scale if it has one, and at scale 10 if it was trained by cross-entropy.
+    --set methods={cfg: {score: FOLDER-NAME, guide: unlabelled, scale: 2}} shows other guidance.
+    """
+    prior = read_prior(score)
+    if prior.data is None:
+        raise UserError(f"the score model in {score} was imported without data: import it again with --data")
+    train = load(prior.data, "train")
+    base = default_recipe(prior.data, train).diagnose
+    assert base is not None
+    low, high = prior.schedule.noise_range
+    tree = base.model_dump(mode="json") | {"levels": [level for level in base.levels if low <= level <= high]}
+    settings = parse(DiagnoseRecipe, overridden(tree, given, overrides), "diagnose")
+    named = by_folder_name([*(classifier or []), *(posterior or [])])
+    classifiers = {name: path for name, path in named.items() if path in (classifier or [])}
+    scores = {name: path for name, path in named.items() if name not in classifiers}
+    labelled = {name: parse(Guidance, {"score": name}, f"the folder name {name!r}") for name in scores}
+    methods = settings.methods or default_methods_in(classifiers) | labelled
+    for place in scores.values() if not settings.methods else ():
+        if read_description(place / MODEL_FILE).get("labels") == "none":
+            raise UserError(f"{place} knows no labels, so it has no posterior score: name it with --score alone")
+    used = {name for method in methods.values() for name in (method.score, method.guide, method.classifier)}
+    if unused := named.keys() - used:
+        raise UserError(f"no method uses {min(unused)!r}: leave the folder out, or name it in --set methods=...")
+    if not methods:
+        raise UserError("nothing to diagnose: name a classifier with --classifier, or a labelled model by --posterior")
+    processes, stage = Processes(), settings.model_copy(update={"methods": methods})
+    folders = Folders(score, scores, classifiers)
+    work = Diagnose("diagnose", out, stage, folders, train.to(processes.device)).run(processes)
+    if work_in(out, work, processes):
+        show_report(out)

@@ -1,0 +1,102 @@
+"""`condgen export`, `push`, `pack` and `tensorboard`: what others take up."""
+
+import time
+from contextlib import closing
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from condgen.cli.terminal import say
+from condgen.errors import UserError
+from condgen.files import within
+from condgen.hub import upload
+
+
+def export(
+    folder: Annotated[Path, typer.Argument(help="The folder of a run, or of one of its models.")],
+    out: Annotated[Path, typer.Option(help="A new folder.")],
+    license: Annotated[
+        str, typer.Option(help="Licence of the weights, as the hub spells it: apache-2.0, mit, cc-by-4.0, ...")
+    ] = "unknown",
+) -> None:
+    """Write models as a folder for the Hugging Face hub: weights, config.json, pictures, a model card.
+
+    Of a run, each model goes into a sub-folder. Read the card before you publish it. An exported folder serves wherever
+    a command takes the folder of a model, and so does hf:OWNER/NAME/SUB-FOLDER once it is on the hub.
+    """
+    from condgen.export import export as write
+
+    source = write(folder, out, license)
+    say(f"{', '.join(model.name for model in source.models)}\ncard: {(out / 'README.md').resolve()}")
+    if license == "unknown":
+        say("no licence is chosen: nobody may use the weights until you name one with --license")
+
+
+def push(
+    folder: Annotated[Path, typer.Argument(help="What condgen export has written.")],
+    repository: Annotated[str, typer.Argument(metavar="OWNER/NAME", help="A repository on the Hugging Face hub.")],
+    private: Annotated[bool, typer.Option("--private", help="Create it as a private repository.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="List what would be uploaded.")] = False,
+) -> None:
+    """Upload exported models to the Hugging Face hub. Log in first, with hf auth login or HF_TOKEN.
+
+    The repository is created if it does not exist. In the card, OWNER/NAME becomes its name. Files that were put into
+    the folder after the export are not uploaded.
+    """
+    from condgen.export import contents
+
+    if repository.count("/") != 1 or not all(repository.split("/")):
+        raise UserError(f"{repository!r} is no name of a repository: write owner/name")
+    files = contents(folder, repository)
+    if dry_run:
+        for file, content in files.items():
+            say(f"{len(content) if isinstance(content, bytes) else content.stat().st_size:>12,}  {file}")
+        say(f"nothing was uploaded: {len(files)} files would go to {repository}")
+        return
+    say(f"pushed: {upload(files, repository, f'condgen push {folder.resolve().name}', private=private)}")
+
+
+def pack(
+    samples: Annotated[Path, typer.Argument(help="A folder of samples, whole or all shards.")],
+    out: Annotated[Path, typer.Option(help="The file, such as samples.tar or samples.parquet.")],
+    size: Annotated[int, typer.Option(min=1, help="Samples a file; a larger set is split into several.")] = 10_000,
+) -> None:
+    """Write samples as a webdataset tar or a Parquet file: pictures, classes, seeds, and how each was drawn.
+
+    datasets.load_dataset("parquet", data_files="samples.parquet") knows the pictures and the names of the classes;
+    webdataset.WebDataset("samples.tar") gives png, cls and json. Parquet also holds points.
+    """
+    from condgen.export import SUFFIXES
+    from condgen.export import pack as write
+
+    if out.suffix not in SUFFIXES:
+        raise UserError(f"{out} ends in neither .tar, for a webdataset, nor .parquet: rename it")
+    for path in write(samples, out, SUFFIXES[out.suffix], size):
+        say(f"{path} ({path.stat().st_size:,} bytes)")
+
+
+def tensorboard(
+    folder: Annotated[Path, typer.Argument(help="The folder of a run, or of a model in training.")],
+    out: Annotated[Path | None, typer.Option(help="For the event files; default: FOLDER/tensorboard.")] = None,
+    follow: Annotated[
+        bool, typer.Option("--follow", help="Keep adding what a run at work logs, until Ctrl-C.")
+    ] = False,
+    every: Annotated[float, typer.Option(min=0.1, help="With --follow: seconds between two looks at the logs.")] = 5.0,
+) -> None:
+    """Write the logs of a run as TensorBoard event files: losses, previews, accuracy by noise level, samples.
+
+    The same command again adds what is new. Show them by tensorboard --logdir FOLDER/tensorboard.
+    """
+    from condgen.export import EVENTS, Events
+
+    place = out or within(folder, EVENTS)
+    with closing(Events(folder, place)) as events:
+        try:
+            say(f"{events.update():,} new rows and pictures\ntensorboard --logdir {place}")
+            while follow:
+                time.sleep(every)
+                if added := events.update():
+                    say(f"{added:,} more")
+        except KeyboardInterrupt:
+            say("stopped")

@@ -1,0 +1,278 @@
+"""`condgen train-score`, `train-classifier` and `train-generator`: one model of a recipe, in a folder of its own."""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+import typer
+
+from condgen.cli.options import (
+    Data,
+    Guide,
+    Overrides,
+    RecipeFile,
+    Size,
+    Trust,
+    by_folder_name,
+    from_settings,
+    model_option,
+    named_guide,
+    overridden,
+    read_prior,
+)
+from condgen.cli.previews import follow_previews, show_generators
+from condgen.cli.progress import work_in
+from condgen.cli.terminal import say
+from condgen.data import LabelledSet, load, parse_data
+from condgen.errors import UserError
+from condgen.losses import PRESETS, MatchingLoss, classifier_loss
+from condgen.recipes import (
+    ClassifierStage,
+    GeneratorStage,
+    ImportStage,
+    Recipe,
+    ScoreStage,
+    TrainStage,
+    apply_overrides,
+    default_adversary,
+    default_recipe,
+    load_recipe,
+)
+from condgen.runs import Folders, Train
+from condgen.settings import parse
+from condgen.training import Processes
+
+_SCORE = Path("runs/score")
+
+StageType = TypeVar("StageType", ScoreStage, ClassifierStage, GeneratorStage)
+
+
+def _keys(part: str) -> dict[str, str]:
+    """The settings of training that have an option, by its name."""
+    return {name: f"{part}.training.{name}" for name in ("steps", "batch", "lr", "flip")} | {"seed": "seed"}
+
+
+@from_settings(ScoreStage, _keys("score"), defaults=False)
+def train_score(
+    data: Data = None,
+    recipe: RecipeFile = None,
+    size: Size = None,
+    out: Annotated[Path, typer.Option(help="The run folder.")] = _SCORE,
+    conditional: Annotated[
+        bool, typer.Option("--conditional", help="The network sees the label: for classifier-free guidance.")
+    ] = False,
+    adversarial: Annotated[
+        bool,
+        typer.Option(
+            "--adversarial",
+            help="Add a discriminator of the denoised images (Jolicoeur-Martineau et al. 2020). A step costs about "
+            "2.5 times as much, and the score is biased at high noise.",
+        ),
+    ] = False,
+    overrides: Overrides = None,
+    *,
+    given: dict[str, Any],
+) -> None:
+    """Train a score model by denoising score matching (Vincent 2011; Karras et al. 2022).
+
+    It is unconditional unless --conditional is given. Without --data or --recipe it learns scikit-learn's digits.
+
+    Other settings: --set score.network.width=512, --set score.training.precision=bfloat16,
+    --set score.labels=separate (a network for each class), --set score.training.snapshots=[500] (keeps an early model,
+    which can guide the later one). condgen settings score lists all.
+    """
+    base, loaded = _base(recipe, size, data, overrides)
+    score = base.score
+    if adversarial and score.adversarial is None:
+        score = score.model_copy(update={"adversarial": default_adversary(loaded)})
+    if conditional:
+        given["score.labels"] = "embedding"
+    stage = _stage(ScoreStage, score.model_dump(mode="json"), base, given, overrides)
+    _train("score", out, stage, loaded)
+
+
+@from_settings(ClassifierStage, _keys("classifier"), defaults=False)
+def train_classifier(
+    loss: Annotated[
+        str,
+        typer.Option(
+            help="dlsm: match the gradient of log p(y|x_t) to the score (Chao et al. 2022), plus cross-entropy; "
+            "dlsm-cifar, dlsm-moons: with the weights of the paper's experiments; dlsm-pure: without cross-entropy. "
+            "ce: cross-entropy alone. focal: Lin et al. 2017."
+        ),
+    ] = "dlsm",
+    backbone: Annotated[
+        str | None,
+        typer.Option(help="A network of timm, such as resnet18 or vit_tiny_patch16_224, made noise-aware."),
+    ] = None,
+    score: Annotated[
+        Path | None,
+        model_option("The frozen score model of DLSM; default: runs/score. Its data and schedule are used."),
+    ] = None,
+    data: Data = None,
+    recipe: RecipeFile = None,
+    size: Size = None,
+    out: Annotated[Path | None, typer.Option(help="The run folder; default: runs/classifier-LOSS.")] = None,
+    trust: Trust = False,
+    overrides: Overrides = None,
+    *,
+    given: dict[str, Any],
+) -> None:
+    """Train a noise-aware classifier p(y|x_t), whose gradient in x_t steers the score model to a class.
+
+    By Bayes' rule, the score of class y is the score model's plus the likelihood score, the gradient of log p(y|x_t).
+    With the score model s frozen, DLSM minimises 1/2 |grad log p(y|x_t) + s(x_t) + eps/sigma|^2, the error of the
+    likelihood score up to a constant, plus ce_weight times cross-entropy.
+
+    log.jsonl holds accuracy, calibration error and the gain of the gradient at eight noise levels. Next:
+    condgen calibrate finds the best guidance scale by noise level, condgen diagnose the exact errors.
+
+    Other settings: --set classifier.objective.ce_weight=0.5, --set classifier.network.width=512; condgen settings
+    classifier lists all.
+    """
+    preset = next((found for name, found in PRESETS.items() if name == loss), None)
+    objective = preset or classifier_loss({"loss": loss}, "--loss")
+    if score is None and objective.needs_prior:
+        if not _SCORE.exists():
+            raise UserError(
+                f"{loss} builds on a trained score model, and there is none in {_SCORE}: run 'condgen train-score' "
+                "first, or name a folder with --score"
+            )
+        score = _SCORE
+    base, loaded = _base(recipe, size, data, overrides, read_prior(score) if score is not None else None)
+    same_loss = [each for each in base.classifiers.values() if each.objective.loss == loss]
+    classifier = next(iter([*same_loss, *base.classifiers.values()]), None)
+    if classifier is None:
+        raise UserError(f"{recipe} describes no classifier: add one under classifiers, or leave --recipe out")
+    part = classifier.model_dump(mode="json")
+    if not same_loss:
+        part["objective"] = objective.model_dump(mode="json")
+    if backbone is not None:
+        part["network"] = {"kind": "timm", "name": backbone}
+    stage = _stage(ClassifierStage, part, base, given, overrides)
+    _train(f"classifier {loss}", out or Path(f"runs/classifier-{loss}"), stage, loaded, Folders(score))
+
+
+@from_settings(GeneratorStage, _keys("generator"), defaults=False)
+def train_generator(
+    loss: Annotated[
+        Literal["smm", "dmd", "sid"],
+        typer.Option(
+            help="sid: score identity distillation (Zhou et al. 2024). dmd: distribution matching (Yin et al. 2024), "
+            "cheaper a step. smm: score mismatching (Ye & Liu 2024), less variety."
+        ),
+    ] = "sid",
+    teacher: Annotated[
+        Path | None, model_option("A frozen score model for sid and dmd, from whose weights the generator starts.")
+    ] = None,
+    classifier: Annotated[Path | None, model_option("A classifier that guides the teacher.")] = None,
+    guide: Guide = None,
+    scale: Annotated[
+        str | None, typer.Option(metavar="NUMBER|calibrated", help="Guidance scale of the teacher; default: 1.")
+    ] = None,
+    likelihood: Annotated[
+        Path | None, model_option("A classifier for the extra loss -log p(y|x_t): higher accuracy, less variety.")
+    ] = None,
+    data: Data = None,
+    recipe: RecipeFile = None,
+    size: Size = None,
+    out: Annotated[Path | None, typer.Option(help="The run folder; default: runs/generator-LOSS.")] = None,
+    trust: Trust = False,
+    overrides: Overrides = None,
+    *,
+    given: dict[str, Any],
+) -> None:
+    """Train a class-conditional generator, which draws a sample in one pass of its network.
+
+    condgen train-generator --teacher runs/digits/score --classifier runs/digits/classifier-dlsm
+
+    Without --teacher, a denoiser of real images is trained with it. While it trains, accuracy, spread within a class
+    and recall are measured ten times, since accuracy alone does not show a collapse within a class; previews.png shows
+    how the same latents evolved.
+
+    Other settings: --set generator.likelihood.weight=0.01, --set generator.augment.probability=0.3,
+    --set generator.preview_every=100; condgen settings generator lists all.
+    """
+    if teacher is None and (classifier, guide, scale) != (None, None, None):
+        raise UserError("--classifier, --guide and --scale guide a teacher: name one with --teacher DIR")
+    base, loaded = _base(recipe, size, data, overrides, read_prior(teacher) if teacher is not None else None)
+    same_loss = [each for each in base.generators.values() if each.objective.loss == loss]
+    if not same_loss:
+        raise UserError(f"{recipe} describes no generator with --loss {loss}: choose another, or add one to generators")
+    generator = min(same_loss, key=lambda each: (each.teacher is None) != (teacher is None))
+    part, (guide_name, guides) = generator.model_dump(mode="json"), named_guide(guide)
+    if teacher is None and generator.teacher is not None:
+        raise UserError(f"the generator with --loss {loss} in {recipe} has a teacher: name it with --teacher DIR")
+    if teacher is not None:
+        if not isinstance(generator.objective, MatchingLoss):
+            raise UserError(f"the loss {loss} has no teacher: leave --teacher out, or choose --loss sid or dmd")
+        name = classifier.resolve().name if classifier is not None else None
+        guidance = (part["teacher"] or {}) | {"score": None, "guide": guide_name, "classifier": name}
+        if classifier is None and guide is None:
+            guidance |= {"scale": 1, "interval": None}
+        part["teacher"] = guidance | ({"scale": scale} if scale is not None else {})
+        if generator.teacher is None:  # it starts from the teacher's weights, with its network
+            part["network"] = part["objective"]["network"] = None
+    if likelihood is not None:
+        given["generator.likelihood.classifier"] = likelihood.resolve().name
+    stage = _stage(GeneratorStage, part, base, given, overrides)
+    classifiers = by_folder_name(list(dict.fromkeys(path for path in (classifier, likelihood) if path is not None)))
+    out = out or Path(f"runs/generator-{loss}")
+    _train(f"generator {loss}", out, stage, loaded, Folders(teacher, guides, classifiers))
+    show_generators(out)
+
+
+def _base(
+    recipe: Path | None,
+    size: str | None,
+    data: str | None,
+    overrides: list[str] | None,
+    prior: ScoreStage | ImportStage | None = None,
+) -> tuple[Recipe, LabelledSet]:
+    """The recipe that options change, that of the file or the default one of the data; and the training split.
+
+    Args:
+        recipe: a file.
+        size: of that recipe.
+        data: the name of a data set or a folder; by default that of the prior, or digits.
+        overrides: all of --set, of which those of the data are applied.
+        prior: the score model that a model builds on, whose schedule is taken over.
+    """
+    of_data = [text for text in overrides or () if text.startswith("data.")]
+    if size is not None and recipe is None:
+        raise UserError("--size belongs to a recipe: name it with --recipe, or leave --size out")
+    if recipe is not None and data is not None:
+        raise UserError("--data and --recipe exclude each other: the recipe names its data")
+    base = load_recipe(recipe, of_data, size) if recipe is not None else None
+    if base is not None:
+        settings = base.data
+    else:
+        chosen = prior.data if data is None and prior is not None else parse_data(data or "digits")
+        if chosen is None:
+            raise UserError("the score model was imported without data: name them with --data")
+        tree = apply_overrides({"data": chosen.model_dump(mode="json")}, of_data)
+        settings = parse(type(chosen), tree["data"], "data")
+    loaded = Processes().in_turn(lambda: load(settings, "train"))
+    what = f"{loaded.shape[1]}x{loaded.shape[2]} images" if loaded.is_images else f"{loaded.shape[0]}-D points"
+    classes = ", ".join(loaded.names[:10]) + (", ..." if loaded.n_classes > 10 else "")
+    say(f"{loaded.source}: {len(loaded):,} {what}, {loaded.n_classes} classes ({classes})")
+    base = base or default_recipe(settings, loaded)
+    return base if prior is None else base.model_copy(update={"schedule": prior.schedule}), loaded
+
+
+def _stage(
+    model: type[StageType], part: dict[str, Any], base: Recipe, given: dict[str, Any], overrides: list[str] | None
+) -> StageType:
+    """The stage of one model of a recipe, with options and --set applied."""
+    name = next(name for name in model.model_fields if name not in ("data", "schedule", "seed"))
+    tree = base.model_dump(mode="json", include={"data", "schedule", "seed"}) | {name: part}
+    return parse(model, overridden(tree, given, overrides), f"train-{name}")
+
+
+def _train(name: str, out: Path, stage: TrainStage, data: LabelledSet, folders: Folders | None = None) -> None:
+    """Trains a model in its folder, with a bar."""
+    held_out = load(stage.data, "test") if not isinstance(stage, ScoreStage) else None
+    processes = Processes()
+    work = Train(name, out, stage, data.to(processes.device), folders or Folders(), held_out).run(processes)
+    if not work_in(out, follow_previews(work), processes):
+        raise typer.Exit
+    say(f"model: {out}")

@@ -1,0 +1,221 @@
+"""`condgen train-score`, `train-classifier`, `train-generator`: options, presets, teachers, interruption, pictures."""
+
+import signal
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from PIL import Image
+
+import condgen.runs.train as stages
+from condgen.checkpoint import load_tensors
+from condgen.cli.previews import follow_previews
+from condgen.runs import Progress, read_rows
+from tests.cli.conftest import SMALL, bad, good
+
+SHORT = ("--steps", 2, "--batch", 16)
+SCORE = (*SHORT, "--set", f"score.{SMALL}")
+CLASSIFIER = (*SHORT, "--set", f"classifier.{SMALL}")
+GENERATOR = (*SHORT, "--set", f"generator.{SMALL}", "--set", f"generator.objective.{SMALL}")
+
+
+def settings(folder, part):
+    return yaml.safe_load((folder / "recipe.yaml").read_text())[part]
+
+
+def test_options_and_settings_reach_the_stage(tmp_path):
+    options = ("--lr", 0.002, "--flip", "--seed", 3, "--conditional")
+    sets = ("--set", "score.training.precision=bfloat16", "--set", "score.label_dropout=0.3")
+    out = good("train-score", *SCORE, *options, *sets, "--out", tmp_path)
+    assert "digits: 1,437 8x8 images, 10 classes" in out
+    found = settings(tmp_path, "score")
+    training = {"steps": 2, "batch": 16, "lr": 0.002, "flip": True, "precision": "bfloat16"}
+    assert training.items() <= found["training"].items()
+    assert (found["labels"], found["label_dropout"]) == ("embedding", 0.3)
+    assert yaml.safe_load((tmp_path / "recipe.yaml").read_text())["seed"] == 3
+    assert "nothing left to do" in good("train-score", *SCORE, *options, *sets, "--out", tmp_path)
+
+
+def test_adversarial_training(tmp_path):
+    out = tmp_path / "a"
+    good("train-score", "--adversarial", *SCORE, "--set", "score.adversarial.weight=0.3", "--out", out)
+    assert settings(out, "score")["adversarial"]["weight"] == 0.3
+    message = bad("train-score", *SCORE, "--set", "score.adversarial.weight=2", "--out", tmp_path / "x")
+    assert "adversarial.network" in message
+
+
+def test_compilation_is_of_the_trained_network(tmp_path, monkeypatch):
+    compiled = []
+    monkeypatch.setattr(torch.nn.Module, "compile", lambda self, **how: compiled.append(type(self).__name__))
+    good("train-score", *SCORE, "--set", "score.training.compile=true", "--out", tmp_path)
+    assert compiled == ["MLP"]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--data", "digit"), "did you mean 'digits'"),
+        (("--data", "nowhere/photos"), "nowhere"),
+        (("--data", "digits", "--recipe", "RECIPE"), "exclude each other"),
+        (("--steps", "-1"), "score.training.steps"),
+        (("--lr", "0"), "greater than 0"),
+        (("--set", "score.training.stesp=3"), "did you mean 'steps'?"),
+        (("--set", "score.training.micro_batch=all"), "micro_batch"),
+        (("--set", "score"), "not of the form"),
+        (("--conditional", "--set", "score.label_dropout=2"), "less than 1"),
+    ],
+)
+def test_a_mistake_is_one_line(words, message, recipe, tmp_path):
+    words = [recipe if word == "RECIPE" else word for word in words]
+    assert message in bad("train-score", *words, "--out", tmp_path / "x")
+    assert not (tmp_path / "x" / "model.safetensors").exists()
+
+
+def test_one_class_is_too_few(tmp_path):
+    (tmp_path / "photos" / "cat").mkdir(parents=True)
+    Image.fromarray(np.zeros((8, 8), np.uint8)).save(tmp_path / "photos" / "cat" / "a.png")
+    assert "class" in bad("train-score", "--data", tmp_path / "photos", "--out", tmp_path / "x")
+
+
+@pytest.mark.parametrize(
+    ("words", "objective"),
+    [
+        ((), {"loss": "dlsm", "ce_weight": 1.0}),
+        (("--loss", "ce"), {"loss": "ce"}),
+        (("--loss", "dlsm-cifar"), {"loss": "dlsm", "ce_weight": 0.25, "sigma_weight": 0.0}),
+        (("--loss", "dlsm-pure", "--set", "classifier.objective.ce_weight=0.1"), {"loss": "dlsm", "ce_weight": 0.1}),
+    ],
+)
+def test_losses_of_classifiers(words, objective, digits, tmp_path):
+    good("train-classifier", "--score", digits / "score", *words, *CLASSIFIER, "--out", tmp_path)
+    found = settings(tmp_path, "classifier")
+    assert objective.items() <= found["objective"].items()
+    assert load_tensors(tmp_path / "model.safetensors")[1]["kind"] == "classifier"
+
+
+def test_a_backbone_of_timm(tmp_path):
+    words = ("--loss", "ce", "--backbone", "test_resnet", "--steps", 1, "--batch", 4)
+    good("train-classifier", *words, "--out", tmp_path)
+    assert settings(tmp_path, "classifier")["network"]["name"] == "test_resnet"
+
+
+def test_the_schedule_is_that_of_the_score_model(digits, tmp_path):
+    other = ("--set", "schedule={kind: edm, sigma_min: 0.03, sigma_max: 20}", "--set", f"score.{SMALL}")
+    good("train-score", *other, "--steps", 1, "--batch", 8, "--out", tmp_path / "score")
+    good("train-classifier", "--score", tmp_path / "score", *CLASSIFIER, "--out", tmp_path / "c")
+    assert yaml.safe_load((tmp_path / "c" / "recipe.yaml").read_text())["schedule"]["sigma_min"] == 0.03
+
+
+def test_mistakes_with_classifiers(digits, tmp_path):
+    ce = digits / "classifier-ce"
+    for words, message in (
+        (("--score", tmp_path / "none"), "none"),
+        (("--score", ce), "holds no score model"),
+        (("--loss", "hinge"), "hinge"),
+        (("--loss", "dlsm"), "run 'condgen train-score' first"),
+    ):
+        assert message in bad("train-classifier", *words, *CLASSIFIER, "--out", tmp_path / "x")
+
+
+@pytest.mark.parametrize(
+    ("words", "loss", "objective"),
+    [
+        ((), "sid", {"alpha": 1.0}),
+        (("--loss", "dmd"), "dmd", {"denoiser_steps": 2}),
+        (("--loss", "smm"), "smm", {"critic_steps": 3, "critic_lr": 1e-3}),
+    ],
+)
+def test_losses_of_generators(words, loss, objective, tmp_path):
+    out = good("train-generator", *words, *GENERATOR, "--out", tmp_path)
+    assert f"generator {loss}: 2 of 2" in out
+    assert "recall" in out
+    found = settings(tmp_path, "generator")["objective"]
+    assert (found["loss"], objective.items() <= found.items()) == (loss, True)
+    assert {"previews.png", "grid.png"} <= {path.name for path in tmp_path.iterdir()}
+
+
+def test_teachers(digits, tmp_path):
+    ce = ("--classifier", digits / "classifier-ce")
+    for name, words, teacher in (
+        ("guided", ("score", *ce, "--scale", 2), {"classifier": "classifier-ce", "scale": 2.0}),
+        ("told", ("score-told",), {"classifier": None, "guide": None, "scale": 1.0}),
+        ("free", ("score-told", "--guide", "unlabelled", "--scale", 1.5), {"guide": "unlabelled", "scale": 1.5}),
+        ("auto", ("score-told", "--guide", digits / "score", "--loss", "dmd"), {"guide": "tiny/score"}),
+    ):
+        first, *more = words
+        good("train-generator", "--teacher", digits / first, *more, *SHORT, "--out", tmp_path / name)
+        found = settings(tmp_path / name, "generator")
+        assert teacher.items() <= found["teacher"].items()
+        about, of_teacher = (
+            load_tensors(place / "model.safetensors")[1] for place in (tmp_path / name, digits / first)
+        )
+        assert about["network"] == of_teacher["network"]
+
+
+def test_a_likelihood_term_and_augmentation(digits, tmp_path):
+    terms = ("--likelihood", digits / "classifier-ce", "--set", "generator.likelihood.weight=0.5")
+    more = ("--set", "generator.augment.probability=0.3", "--flip")
+    good("train-generator", *terms, *more, *GENERATOR, "--out", tmp_path)
+    found = settings(tmp_path, "generator")
+    assert (found["likelihood"]["classifier"], found["likelihood"]["weight"]) == ("classifier-ce", 0.5)
+    assert any("likelihood" in row for row in read_rows(tmp_path / "log.jsonl"))
+
+
+def test_a_recipe_and_single_settings(recipe, tmp_path):
+    changes = ("--lr", 0.002, "--set", "generator.objective.alpha=1.2")
+    good("train-generator", "--recipe", recipe, *changes, "--steps", 2, "--out", tmp_path)
+    found = settings(tmp_path, "generator")
+    assert (found["training"]["lr"], found["objective"]["alpha"], found["training"]["batch"]) == (0.002, 1.2, 16)
+
+
+def test_mistakes_with_generators(digits, recipe, tmp_path):
+    score, told, ce = digits / "score", digits / "score-told", digits / "classifier-ce"
+    for words, message in (
+        (("--loss", "smm", "--teacher", told), "has no teacher"),
+        (("--classifier", ce), "name one with --teacher DIR"),
+        (("--teacher", ce), "holds no score model"),
+        (("--teacher", score), "add a classifier that guides it (--classifier DIR)"),
+        (("--teacher", told, "--scale", "2"), "name a classifier or a guide"),
+        (("--teacher", told, "--flip"), "which a teacher has seen as they are"),
+        (("--likelihood", tmp_path / "none"), "does not exist: name a folder"),
+        (("--recipe", recipe, "--loss", "smm"), "no generator with --loss smm"),
+        (("--set", "generator.objective.critic_steps=5"), "critic_steps: no such setting"),
+    ):
+        assert message in bad("train-generator", *words, "--steps", 2, "--out", tmp_path / "x"), words
+        assert not (tmp_path / "x" / "model.safetensors").exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_stopping_on_the_way_changes_no_bit(number, condgen, monkeypatch, tmp_path):
+    more = ("--set", "generator.augment.probability=0.5", "--set", "generator.preview_every=2")
+    command = ("train-generator", "--loss", "smm", *GENERATOR, *more, "--steps", 6, "--batch", 16)
+    good(*command, "--out", tmp_path / "whole")
+    steps = stages.train
+
+    def stopped(*arguments):
+        for record in steps(*arguments):
+            if record.step == 3:
+                signal.raise_signal(number)
+            yield record
+
+    with monkeypatch.context() as patch:
+        patch.setattr(stages, "train", stopped)
+        code, out, err = condgen(*command, "--out", tmp_path / "parts")
+    assert (code, "the same command resumes from here" in out) == (128 + number, True), err
+    assert not (tmp_path / "parts" / "model.safetensors").exists()
+    good(*command, "--out", tmp_path / "parts")
+    whole, parts = (load_tensors(tmp_path / name / "model.safetensors")[0] for name in ("whole", "parts"))
+    assert all(torch.equal(whole[name], parts[name]) for name in whole)
+
+
+def test_a_picture_that_cannot_be_drawn_stops_nothing(monkeypatch, tmp_path):
+    def fails(*_, **__):
+        raise OSError("no room")
+
+    def work():
+        yield Progress("g", 1, 2, 0, message="read me", preview=tmp_path)
+
+    monkeypatch.setattr("condgen.report.draw_previews", fails)
+    (event,) = follow_previews(work())
+    assert event.message.startswith(f"read me\n{tmp_path}: pictures cannot be drawn")
