@@ -5,13 +5,7 @@ from typing import Annotated, Any, TypeAlias
 
 from pydantic import Field
 
-from condgen.losses.adversarial import (
-    AdversarialScoreMatching,
-    Discriminator,
-    adversarial_loss,
-    discriminator_loss,
-)
-from condgen.losses.base import ClassifierLoss, Gradient, Losses, PosteriorLoss, compiled_gradient, gradient_of
+from condgen.losses.base import ClassifierLoss, Gradient, Losses, compiled_gradient, gradient_of
 from condgen.losses.cross_entropy import CrossEntropy, Focal, cross_entropy_loss, focal_loss
 from condgen.losses.distillation import (
     DistributionMatching,
@@ -23,7 +17,13 @@ from condgen.losses.distillation import (
 )
 from condgen.losses.dlsm import DLSM, PRESETS, PresetName, dlsm_loss
 from condgen.losses.imported import ImportedLoss, ImportedMatching
-from condgen.losses.score_matching import score_matching_loss
+from condgen.losses.score_matching import (
+    AdversarialScoreMatching,
+    Discriminator,
+    adversarial_loss,
+    discriminator_loss,
+    score_matching_loss,
+)
 from condgen.losses.score_mismatching import (
     Critic,
     ScoreMismatching,
@@ -50,7 +50,6 @@ __all__ = [
     "LikelihoodTerm",
     "Losses",
     "MatchingLoss",
-    "PosteriorLoss",
     "PresetName",
     "ScoreIdentity",
     "ScoreMismatching",

@@ -15,17 +15,16 @@ from typing import Annotated, TypeAlias
 
 from pydantic import Field
 
-from condgen.networks.base import ImportedNetwork, NetworkSettings
+from condgen.networks.base import ImportedNetwork
 from condgen.networks.diffusers import DiffusersSettings
 from condgen.networks.discriminator import ConvDiscriminatorSettings, MLPDiscriminatorSettings
-from condgen.networks.embedding import ClassEmbedding, Conditioning, NoiseEmbedding, start_from
+from condgen.networks.embedding import ClassEmbedding, start_from
 from condgen.networks.generator import ConvGeneratorSettings
 from condgen.networks.mlp import MLPSettings
-from condgen.networks.published import PUBLISHED
 from condgen.networks.resnet import ResNetSettings
 from condgen.networks.timm import TimmSettings
 from condgen.networks.transformer import TransformerSettings
-from condgen.networks.unet import UNetSettings
+from condgen.networks.unet import PUBLISHED, UNetSettings
 
 __all__ = [
     "PUBLISHED",
@@ -35,15 +34,12 @@ __all__ = [
     "AnyGeneratorNet",
     "AnyNet",
     "ClassEmbedding",
-    "Conditioning",
     "ConvDiscriminatorSettings",
     "ConvGeneratorSettings",
     "DiffusersSettings",
     "ImportedNetwork",
     "MLPDiscriminatorSettings",
     "MLPSettings",
-    "NetworkSettings",
-    "NoiseEmbedding",
     "ResNetSettings",
     "TimmSettings",
     "TransformerSettings",

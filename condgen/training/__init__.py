@@ -3,17 +3,15 @@
 from condgen.training.augment import Augmentation
 from condgen.training.batch import Batch
 from condgen.training.distributed import Lost, Processes
-from condgen.training.frozen import PriorSettings, lighten_, prepare_
-from condgen.training.loop import Apply, LossFunction, Record, SkippedUpdate, Task, train
+from condgen.training.frozen import PriorSettings, lighten_
+from condgen.training.loop import Record, SkippedUpdate, Task, train
 from condgen.training.settings import Precision, TrainingSettings
 from condgen.training.state import STATE_FILE, State, load_state, save_state, share_state
 
 __all__ = [
     "STATE_FILE",
-    "Apply",
     "Augmentation",
     "Batch",
-    "LossFunction",
     "Lost",
     "Precision",
     "PriorSettings",
@@ -25,7 +23,6 @@ __all__ = [
     "TrainingSettings",
     "lighten_",
     "load_state",
-    "prepare_",
     "save_state",
     "share_state",
     "train",

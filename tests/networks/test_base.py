@@ -77,7 +77,6 @@ def test_a_model_file_that_names_code_is_built_for_those_alone_who_trust_it(own,
         ("no_such_package:Net", "ModuleNotFoundError.*must be installed, or lie in the current folder"),
         ("my_networks:Nett", "AttributeError"),
         ("my_broken:Net", "ZeroDivisionError"),
-        ("my_networks", "write package.module:Name"),
     ],
 )
 def test_what_cannot_be_imported_is_a_line_that_names_it(own, target, reason):

@@ -1,9 +1,13 @@
+import math
+
+import numpy as np
 import pytest
 import torch
+from scipy import signal
 from torch.nn import functional as F
 
 from condgen.errors import UserError
-from condgen.networks.blocks import ResidualBlock, check_image, group_count
+from condgen.networks.blocks import FilteredConv2d, ResidualBlock, check_image, doubling, group_count, halving
 
 
 @pytest.mark.parametrize("channels", [*range(4, 100), 128, 160, 192, 256, 384, 512])
@@ -65,3 +69,91 @@ def test_dropout_acts_in_training_only():
     assert not torch.equal(block(x, e), block(x, e))
     block.eval()
     assert torch.equal(block(x, e), block(x, e))
+
+
+# ----------------------------------------------------------------------------------------------------
+# Halving and doubling through filters, against scipy's convolutions
+
+TAPS = {"box": np.array([1, 1]) / 2, "fir": np.array([1, 3, 3, 1]) / 8}
+RESAMPLINGS = pytest.mark.parametrize("resampling", ["box", "fir"])
+
+
+def image(height, width, channels=3):
+    generator = torch.Generator().manual_seed(0)
+    return torch.randn(2, channels, height, width, generator=generator, dtype=torch.float64)
+
+
+def filtered(plane, taps):
+    """The whole convolution of a plane with the filter, three rows and columns larger for four taps."""
+    return signal.convolve2d(plane.numpy(), np.outer(taps, taps))
+
+
+def each_plane(function, x):
+    return torch.stack([torch.stack([torch.from_numpy(function(plane)) for plane in sample]) for sample in x])
+
+
+@RESAMPLINGS
+def test_halving_is_convolution_then_decimation(resampling):
+    taps, x = TAPS[resampling], image(8, 6)
+    first = len(taps) // 2  # of the outputs that are kept, in the whole convolution
+    expected = each_plane(lambda plane: filtered(plane, taps)[first::2, first::2][:4, :3], x)
+    torch.testing.assert_close(halving(resampling).double()(x), expected)
+
+
+@RESAMPLINGS
+def test_doubling_is_zero_stuffing_then_convolution(resampling):
+    taps, x = TAPS[resampling], image(4, 3)
+
+    def stuffed(plane):
+        out = torch.zeros(8, 6, dtype=torch.float64)
+        out[::2, ::2] = plane
+        margin = len(taps) // 2 - 1
+        return 4 * filtered(out, taps)[margin : margin + 8, margin : margin + 6]
+
+    torch.testing.assert_close(doubling(resampling).double()(x), each_plane(stuffed, x))
+
+
+@RESAMPLINGS
+def test_a_filtered_convolution_is_filter_then_convolution_then_decimation(resampling):
+    torch.manual_seed(0)
+    taps, x = TAPS[resampling], image(8, 6)
+    layer = FilteredConv2d(3, 5, resampling).double()
+    weight, bias = layer.convolve.weight.detach(), layer.convolve.bias.detach().fill_(0.7)
+    expected = torch.empty(2, 5, 4, 3, dtype=torch.float64)
+    for out in range(5):
+        for sample in range(2):
+            total = sum(
+                signal.correlate2d(filtered(x[sample, c], taps), weight[out, c].numpy(), mode="full") for c in range(3)
+            )
+            first = len(taps) // 2 + 1  # the window of 3 is in its middle where the filter's is between two pixels
+            expected[sample, out] = torch.from_numpy(total[first::2, first::2][:4, :3].copy()) + bias[out]
+    torch.testing.assert_close(layer(x), expected)
+
+
+def test_doubling_is_four_times_the_adjoint_of_halving():
+    x, y = image(8, 6), image(4, 3)
+    down, up = halving("fir").double(), doubling("fir").double()
+    torch.testing.assert_close((up(y) * x).sum(), 4 * (y * down(x)).sum())
+
+
+def wave(frequency, size=64):
+    """A cosine along the rows, of this many turns per pixel."""
+    return (2 * math.pi * frequency * torch.arange(size, dtype=torch.float64)).cos().expand(1, 1, size, size)
+
+
+def test_frequencies_that_the_smaller_image_cannot_hold_are_suppressed():
+    """The response of the filter at frequency f is cos(pi f)^3, that of averages cos(pi f)."""
+    for frequency in (0.3, 0.4, 0.45):
+        for resampling, power in (("box", 1), ("fir", 3)):
+            out = halving(resampling).double()(wave(frequency))[..., 4:-4, 4:-4]
+            along = 2 * math.pi * frequency * (2 * torch.arange(32, dtype=torch.float64) + 0.5)[4:-4]
+            expected = math.cos(math.pi * frequency) ** power * along.cos()
+            torch.testing.assert_close(out, expected.expand_as(out))
+
+
+def test_filters_are_not_saved_and_follow_the_type_of_the_image():
+    layer = FilteredConv2d(2, 3, "fir")
+    assert set(layer.state_dict()) == {"convolve.weight", "convolve.bias"}
+    assert (
+        halving("fir")(torch.ones(1, 2, 8, 8, dtype=torch.bfloat16))[0, 0, 1, 1] == 1
+    )  # the filter's weights are exact

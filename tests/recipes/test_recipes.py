@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from condgen.networks.published import PUBLISHED
+from condgen.networks import PUBLISHED
 from condgen.recipes import Recipe, load_recipe, to_yaml
 from condgen.recipes.compose import sizes_of
 from condgen.runs import run_recipe

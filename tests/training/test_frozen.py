@@ -9,7 +9,8 @@ from condgen.losses import classifier_loss, gradient_of
 from condgen.networks import ResNetSettings, UNetSettings
 from condgen.schedules import EDM, LogNormal
 from condgen.score import ScoreConfig
-from condgen.training import PriorSettings, Processes, State, TrainingSettings, lighten_, prepare_, train
+from condgen.training import PriorSettings, Processes, State, TrainingSettings, lighten_, train
+from condgen.training.frozen import prepare_
 from condgen.training.tasks import ClassifierTask, ScoreTask
 
 LIGHT = PriorSettings(precision="bfloat16")
