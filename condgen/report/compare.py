@@ -196,14 +196,13 @@ def _runs_section(
         about = [str(run.about.get(key, MISSING)) for key in ("started", "condgen")]
         rows.append((label, run.name, labels[id(run)], *about, seconds))
     head = ("run", "recipe", "shown as", "started", "condgen", "seconds in all")
-    yield Table("The runs", head, tuple(rows), words=frozenset({1, 2, 3, 4}))
+    yield Table("The runs", head, tuple(rows))
     if settings:
         cells = tuple(
             (key, *(MISSING if value is None else value for value in values)) for key, values in settings.items()
         )
         caption = "Settings that are the same in all runs are left out. A dash: the run has no such setting."
-        words, folded = frozenset(range(1, len(runs) + 1)), len(settings) > _ROWS
-        yield Table("Settings that differ", ("setting", *runs), cells, caption, words=words, folded=folded)
+        yield Table("Settings that differ", ("setting", *runs), cells, caption, folded=len(settings) > _ROWS)
     else:
         yield Prose("No setting of their recipes differs.")
 

@@ -67,7 +67,6 @@ class Table:
         rows: the cells; the first of each row is the row's head.
         caption: the conditions of the numbers.
         best: (row, column) of the cells to star as clearly best.
-        words: the columns, beside the first, that hold words and not numbers.
         folded: whether HTML shows the title alone until it is opened.
     """
 
@@ -77,13 +76,18 @@ class Table:
     rows: tuple[tuple[Cell, ...], ...]
     caption: str = ""
     best: frozenset[tuple[int, int]] = frozenset()
-    words: frozenset[int] = frozenset()
     folded: bool = False
 
     @property
     def has_pictures(self) -> bool:
         """Whether any cell is a picture."""
         return any(isinstance(cell, Picture) for row in self.rows for cell in row)
+
+    @property
+    def words(self) -> set[int]:
+        """The columns that hold words, or pictures, and not numbers."""
+        cells = [(column, cell) for row in self.rows for column, cell in enumerate(row)]
+        return {0} | {column for column, cell in cells if isinstance(cell, Picture) or (cell or "")[:1].isalpha()}
 
 
 @dataclass(frozen=True)
@@ -128,7 +132,7 @@ Block: TypeAlias = Table | Prose | Code | Figure
 def facts_table(title: str, mapping: Mapping[str, Any], *, folded: bool = True) -> list[Block]:
     """Names and values from JSON, without those that are null; nothing where none is left."""
     rows = tuple((name.replace("_", " "), _words(value)) for name, value in mapping.items() if value is not None)
-    return [Table(title, ("setting", "value"), rows, words=frozenset({1}), folded=folded)] if rows else []
+    return [Table(title, ("setting", "value"), rows, folded=folded)] if rows else []
 
 
 def _words(value: object) -> str:
@@ -207,7 +211,7 @@ def to_markdown(table: Table) -> str:
     lines = [f"**{escape_markdown(table.title)}**"]
     labelled = [cell.labels for row in table.rows for cell in row if isinstance(cell, Picture)]
     if not table.has_pictures or any(labelled):
-        rules = ["---" if index == 0 or index in table.words else "--:" for index in range(len(table.header))]
+        rules = ["---" if index in table.words else "--:" for index in range(len(table.header))]
         rows = [
             [f"**{text}** \\*" if (row, column) in table.best else text for column, text in enumerate(cells)]
             for row, cells in enumerate([map(escape_markdown, map(_text, cells)) for cells in table.rows])

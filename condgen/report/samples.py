@@ -189,8 +189,7 @@ def neighbours_section(run: Run) -> Iterable[Block]:
         sample = _cell(run, row, f"Sample of class {row.name} by {row.method}", elsewhere)
         cells.append((head, sample, *(_near(run, near, row.label) for near in row.neighbours)))
     heads = ("method and class", "sample", *(f"neighbour {place + 1}" for place in range(most)))
-    words = frozenset(range(1, most + 2))
-    yield Table("Samples closest to training data", heads, tuple(cells), words=words)
+    yield Table("Samples closest to training data", heads, tuple(cells))
 
 
 def _near(run: Run, near: NearRow, label: int) -> Cell:

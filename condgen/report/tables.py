@@ -46,8 +46,7 @@ def _table(title: str, rows: Iterable[object], fields: Sequence[str], caption: s
     """A line for each row and a column for each field: numbers to three digits, a dash for what is unknown."""
     found = [[getattr(row, field) for field in fields] for row in rows]
     cells = tuple(tuple(value if isinstance(value, str) else format_number(value) for value in line) for line in found)
-    words = frozenset(place for line in found for place, value in enumerate(line) if place and isinstance(value, str))
-    return Table(title, tuple(field.replace("_", " ") for field in fields), cells, caption, words=words)
+    return Table(title, tuple(field.replace("_", " ") for field in fields), cells, caption)
 
 
 def summary_tables(run: Run) -> list[Table]:
@@ -224,7 +223,7 @@ def methods_table(cost: Sequence[CostRow], diagnosed: Mapping[str, object]) -> T
     sampled = {row.method: row.guide or "a one-step generator" for row in cost}
     methods = dict.fromkeys([*sampled, *diagnosed])
     rows = tuple((name, sampled.get(name, MISSING), str(diagnosed.get(name, MISSING))) for name in methods)
-    return Table("Methods", ("method", "samples", "score errors"), rows, words=frozenset({1, 2}))
+    return Table("Methods", ("method", "samples", "score errors"), rows)
 
 
 def cost_table(rows: Sequence[CostRow]) -> Table:
