@@ -71,17 +71,6 @@ class Step(NamedTuple):
     evaluations: int  # of the denoiser, per sample, so far
 
 
-class NotFinite(NamedTuple):
-    """Where a sample was first seen to hold infinite or undefined numbers."""
-
-    evaluation: int  # of the denoiser, counted from 1
-    noise_level: float  # sigma / alpha of the last state that was finite
-
-    def __str__(self) -> str:
-        at = f"evaluation {self.evaluation:,} on, at noise level {self.noise_level:.3g}"
-        return f"its numbers are not finite from {at}"
-
-
 class Finished(NamedTuple):
     """A sample at the end of its trajectory."""
 
@@ -91,7 +80,16 @@ class Finished(NamedTuple):
     accepted: int  # steps
     rejected: int
     problem: str | None  # why x cannot be used
-    not_finite: NotFinite | None = None
+
+
+def not_finite(evaluation: int, noise_level: float) -> str:
+    """The problem of a sample with infinite or undefined numbers, first seen at an evaluation, counted from 1.
+
+    Args:
+        evaluation: of the denoiser.
+        noise_level: sigma / alpha of the last state that was finite.
+    """
+    return f"its numbers are not finite from evaluation {evaluation:,} on, at noise level {noise_level:.3g}"
 
 
 @dataclass(frozen=True, eq=False)

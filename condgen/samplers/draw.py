@@ -7,7 +7,7 @@ from torch import Tensor
 
 from condgen.rng import Streams
 from condgen.samplers.adaptive.loop import AdaptiveSampler, sample_adaptively
-from condgen.samplers.base import Finished, NotFinite, Sampler, trajectory
+from condgen.samplers.base import Finished, Sampler, not_finite, trajectory
 
 
 def draw(
@@ -53,6 +53,6 @@ def draw(
             if not steps[-1]:
                 step = max((place + 1 for place, is_finite in enumerate(steps) if is_finite), default=0)
                 level = float(sampler.schedule.noise_level(grid[max(0, step - 1)]))
-                where = NotFinite(evaluations[step], level)
-                finished[row] = finished[row]._replace(problem=f"{where}; take more steps", not_finite=where)
+                problem = f"{not_finite(evaluations[step], level)}; take more steps"
+                finished[row] = finished[row]._replace(problem=problem)
         yield finished

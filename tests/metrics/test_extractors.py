@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 from condgen.checkpoint import save_tensors
 from condgen.classifier import ClassifierConfig
 from condgen.errors import UserError
-from condgen.metrics import Features, Store, extractors, open_extractor
+from condgen.metrics import Store, extractors, open_extractor
 from condgen.networks import ResNetSettings
 from condgen.networks.cifar_resnet import CifarResNet
 from condgen.rng import keyed_generator
@@ -222,13 +222,6 @@ def test_features_are_kept_by_the_content_of_samples_and_network(resnet, tmp_pat
     assert calls == [7, 7, 7, 7]
     finish(Store(extractors.Extractor("n", counted.function), folder).of_samples(x, "x"))
     assert len(list(folder.iterdir())) == 3  # without a key nothing is kept
-
-
-def test_features_of_a_part():
-    features = Features(torch.arange(6.0).reshape(3, 2), torch.arange(3.0)[:, None])
-    part = features.at(torch.tensor([2, 0]))
-    assert part.vectors.tolist() == [[4, 5], [0, 1]]
-    assert part.logits.tolist() == [[2], [0]]
 
 
 def test_a_cache_that_cannot_be_written_costs_nothing_but_time(resnet, tmp_path):

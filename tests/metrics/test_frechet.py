@@ -51,14 +51,6 @@ def test_closed_form_of_commuting_covariances():
     assert frechet_distance(a, b) == pytest.approx(3**2 + 4**2 + (2 - 1) ** 2 + (3 - 5) ** 2)
 
 
-def test_closed_form_in_two_dimensions():
-    # The trace of the root of a 2 x 2 matrix M is sqrt(tr M + 2 sqrt(det M)).
-    a, b = np.array([[2.0, 1.0], [1.0, 3.0]]), np.array([[5.0, -2.0], [-2.0, 1.0]])
-    cross = np.sqrt(np.trace(a @ b) + 2 * np.sqrt(np.linalg.det(a @ b)))
-    expected = np.trace(a + b) - 2 * cross
-    assert frechet_distance(gaussian([0, 0], a), gaussian([0, 0], b)) == pytest.approx(expected, rel=1e-12)
-
-
 def test_equal_to_the_matrix_square_root_of_scipy_and_symmetric():
     a, b = Gaussian.fit(samples(200, 30, 1)), Gaussian.fit(samples(300, 30, 2))
     root = sqrtm((a.covariance @ b.covariance).numpy()).real

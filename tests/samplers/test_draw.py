@@ -1,5 +1,7 @@
 """Where samples stop being made of finite numbers: found for every sampler, named, and no other sample is touched."""
 
+import re
+
 import pytest
 import torch
 
@@ -40,16 +42,16 @@ def test_every_sampler_says_which_sample_broke_and_where(name, value):
     found, whole = drawn(name, NotANumber(value), labels), drawn(name, NotANumber(value), [0] * 6)
     for label, sample, same in zip(labels, found, whole, strict=True):
         if label == 0:
-            assert (sample.problem, sample.not_finite) == (None, None)
+            assert sample.problem is None
             assert torch.equal(sample.x, same.x)
             continue
-        assert "its numbers are not finite from evaluation" in sample.problem
-        assert 1 < sample.not_finite.evaluation <= sample.evaluations
-        assert 0.02 <= sample.not_finite.noise_level < 20
+        evaluation, level = re.search(r"from evaluation (\d+) on, at noise level ([\d.]+);", sample.problem).groups()
+        assert 1 < int(evaluation) <= sample.evaluations
+        assert 0.02 <= float(level) < 20
         if name in ("ddim", "dpm++2m", "euler-maruyama"):  # one evaluation a step: it breaks in the first below
             levels = SCHEDULE.noise_level(grid_for(build_sampler(name, NotANumber(value)), 40))
             expected = levels[levels < LEVEL][0]
-            assert sample.not_finite.noise_level == pytest.approx(float(expected))
+            assert float(level) == pytest.approx(float(expected), rel=5e-3)
 
 
 @pytest.mark.parametrize("name", SAMPLERS)

@@ -20,7 +20,7 @@ from torch import Tensor
 from condgen.denoiser import Denoiser
 from condgen.rng import Streams
 from condgen.samplers.adaptive.brownian import BrownianPath
-from condgen.samplers.base import Finished, NotFinite, SamplerInfo
+from condgen.samplers.base import Finished, SamplerInfo, not_finite
 from condgen.schedules import Schedule, expand
 
 
@@ -249,10 +249,10 @@ def _judge(controller: Controller, samples: Sequence[_Sample], trial: Trial) -> 
 
 def _finish(sampler: AdaptiveSampler, sample: _Sample) -> Finished | None:
     """The sample, if it is at the end or cannot be used."""
-    problem = where = None
+    problem = None
     if not sample.is_finite:
-        where = NotFinite(sample.evaluations, float(sampler.schedule.noise_level(torch.tensor(sample.t).double())))
-        problem = f"{where}; try a smaller tolerance with the option relative"
+        level = float(sampler.schedule.noise_level(torch.tensor(sample.t, dtype=torch.float64)))
+        problem = f"{not_finite(sample.evaluations, level)}; try a smaller tolerance with the option relative"
     elif sample.t <= sampler.schedule.t_min and sample.denoised is not None:
         pass
     elif sample.evaluations + sampler.info.evaluations > sampler.max_evaluations:
@@ -263,4 +263,4 @@ def _finish(sampler: AdaptiveSampler, sample: _Sample) -> Finished | None:
     else:
         return None
     x = (sample.x if sample.denoised is None else sample.denoised).clone()
-    return Finished(sample.number, x, sample.evaluations, sample.accepted, sample.rejected, problem, where)
+    return Finished(sample.number, x, sample.evaluations, sample.accepted, sample.rejected, problem)
