@@ -1,6 +1,5 @@
 """Measures of samples against real ones; they know tensors and labelled sets, and no model but their extractors."""
 
-from condgen.metrics.classifier_score import classifier_score
 from condgen.metrics.collapse import Gauge, Reading
 from condgen.metrics.evaluate import Evaluation, Measures, evaluate, evaluating, helping
 from condgen.metrics.extractors import open_extractor
@@ -12,6 +11,7 @@ from condgen.metrics.measures import Goal, goal_of
 from condgen.metrics.neighbours import Memory, prdc
 from condgen.metrics.rows import REAL
 from condgen.metrics.sliced import directions, sliced_wasserstein
+from condgen.metrics.variety import classifier_score
 
 __all__ = [
     "REAL",

@@ -10,13 +10,19 @@ from torch import Tensor
 
 from condgen.data import LabelledSet, stratified_order
 from condgen.errors import UserError
-from condgen.metrics.classifier_score import classifier_score
 from condgen.metrics.features import Extractor, Features
 from condgen.metrics.frechet import Gaussian, frechet_distance, influences
 from condgen.metrics.kernel import KernelReference, kernel_distance
 from condgen.metrics.neighbours import Manifold, Memory, memory, nearest_radii, prdc
 from condgen.metrics.rows import Estimate, proportion, symmetric
-from condgen.metrics.variety import MOST_PAIRED, Variety, class_distance, class_spread, vendi_score
+from condgen.metrics.variety import (
+    MOST_PAIRED,
+    Variety,
+    class_distance,
+    class_spread,
+    classifier_score,
+    vendi_score,
+)
 from condgen.rng import keyed_generator
 
 NEIGHBOUR = 5

@@ -1,4 +1,4 @@
-"""How much samples of a class differ from each other: their spread, their mean distance, and the Vendi score."""
+"""How varied samples are: spread and mean distance within a class, the Vendi score, and the score of a classifier."""
 
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
@@ -91,3 +91,41 @@ def vendi_score(x: Tensor, width: float) -> float:
     kernel = torch.exp(torch.cdist(x.double(), x.double()).square() / (-2 * width**2)) / len(x)
     values = torch.linalg.eigvalsh(kernel).clamp_min(0)
     return float(torch.special.entr(values).sum().exp())
+
+
+class ClassifierScore(NamedTuple):
+    """Over the splits."""
+
+    mean: float
+    std: float
+
+
+def classifier_score(logits: Tensor, generator: torch.Generator | None = None, splits: int = 10) -> ClassifierScore:
+    r"""The inception score (Salimans et al. 2016) of any classifier: its mean and (population) deviation over splits.
+
+    .. math:: \exp \mathbb{E}_x\, \mathrm{KL}\left(p(y \mid x) \,\Vert\, \mathbb{E}_x\, p(y \mid x)\right)
+
+    It grows as the classifier is surer of single samples and sees more classes among all, and does not look at real
+    images. With Inception's classes it is the IS; the score of another classifier must not be called so.
+
+    Args:
+        logits: (N, K), in no order that matters, or else with a generator.
+        generator: draws an order in which the splits are taken.
+        splits: how many parts are scored on their own.
+
+    Raises:
+        ValueError: fewer samples than splits.
+    """
+    if len(logits) < splits:
+        raise ValueError(f"{len(logits)} samples cannot be split into {splits} parts")
+    if generator is not None:
+        logits = logits[torch.randperm(len(logits), generator=generator)]
+    scores = []
+    for part in range(splits):
+        rows = logits[part * len(logits) // splits : (part + 1) * len(logits) // splits].double()
+        log_p = rows.log_softmax(1)
+        p = log_p.exp()
+        terms = torch.where(p > 0, p * (log_p - p.mean(0).log()), 0.0)  # of a class without probability there is none
+        scores.append(terms.sum(1).mean().exp())
+    found = torch.stack(scores)
+    return ClassifierScore(float(found.mean()), float(found.std(correction=0)))
