@@ -129,7 +129,7 @@ def _parameter(name: str, row: Row, defaults: bool) -> inspect.Parameter:
         f"--{name.replace('_', '-')}",
         help=text[:1].upper() + text[1:] + ".",
         parser=_list if is_list else None,
-        metavar="N,N,..." if is_list else None if is_flag else kind.replace(" | ", "|"),
+        metavar="N,N,..." if is_list else None if is_flag else kind.partition(" >")[0].replace(" | ", "|"),
     )
     annotation: Any = Annotated[bool | None if is_flag else str | None, option]
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)

@@ -17,6 +17,7 @@ from condgen.runs import read_rows
 from condgen.studio import draw
 from condgen.studio.draw import FRAMES
 
+FREE = {"score": "told", "guide": "unlabelled", "scale": 1.7}
 METHODS = ("unguided", "ce", "calibrated", "own-steps", "one-step")
 
 
@@ -41,17 +42,7 @@ def test_the_samples_of_a_run_come_again_bit_for_bit(digits_of_few_steps, drawn,
         ("ce", 3),
         ("one-step", 3),
         ("unguided", None),
-        (
-            {
-                "score": "told",
-                "guide": "unlabelled",
-                "scale": 1.7,
-                "sampler": "edm",
-                "options": {"gamma": 0.1},
-                "nfe": 9,
-            },
-            4,
-        ),
+        (FREE | {"sampler": "edm", "options": {"gamma": 0.1}, "nfe": 9}, 4),
         ({"guide": "snapshot-3", "scale": 1.7, "sampler": "unipc", "options": {"variant": "bh1"}, "steps": 4}, None),
         ({"classifier": "ce", "scale": 2.5, "interval": (0.1, 3), "sampler": "ddim", "nfe": 4}, 5),
         ({"score": "snapshot-3", "sampler": "adaptive-ode", "options": {"relative": 0.1}}, 1),
@@ -92,13 +83,10 @@ def test_a_trajectory_falls_from_the_greatest_noise_to_the_sample(offer, drawn, 
         assert np.array_equal(tile, np.asarray(Image.open(io.BytesIO(shown.pictures[place]))))
 
 
-def test_one_step_has_no_trajectory_and_costs_one_evaluation(drawn):
+def test_the_cost_counts_what_a_guide_is_asked(drawn):
     facts = drawn("one-step", 3, n=5).facts
     assert facts["trajectory"] is None
     assert facts["cost"] | {"seconds": 0} == {"samples": 5, "evaluations": 1, "network": 1, "seconds": 0}
-
-
-def test_the_cost_counts_what_a_guide_is_asked(drawn):
     cost = drawn({"score": "told", "guide": "unlabelled", "scale": 2, "nfe": 6}, 3).facts["cost"]
     assert (cost["evaluations"], cost["network"]) == (6, 12)
 
@@ -138,13 +126,6 @@ def test_what_cannot_be_drawn_is_told_in_a_line(drawn, method, label, n, words):
     with pytest.raises(UserError, match=words) as caught:
         drawn(method, label, n)
     assert "\n" not in str(caught.value)
-
-
-def test_long_trajectories_are_thinned(drawn):
-    thinned = drawn({"classifier": "ce", "nfe": 60}, 3, n=2)
-    for levels in thinned.facts["trajectory"]["noise"]:
-        assert len(levels) == FRAMES
-        assert (levels[0], levels[-1]) == (pytest.approx(20), pytest.approx(0.02))
 
 
 def test_of_large_pictures_few_trajectories_are_kept_of_every_class(monkeypatch, drawn):
