@@ -9,7 +9,7 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Annotated, NamedTuple, TypeAlias
+from typing import Annotated, TypeAlias
 
 import torch
 import typer
@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.table import Table
 
 from condgen.runs import describe_environment, write_json
+from condgen.runs.seeds import Figure, rows_over_seeds
 
 Full: TypeAlias = Annotated[
     bool, typer.Option("--full", help="The size of the published figures: minutes, not seconds.")
@@ -27,32 +28,6 @@ Rounds: TypeAlias = Annotated[int, typer.Option(min=1, help="Every variant is ti
 Seeds: TypeAlias = Annotated[int, typer.Option(min=1, help="How many seeds, from 0.")]
 
 console = Console(width=None if sys.stdout.isatty() else 140)
-
-
-class Figure(NamedTuple):
-    """One number of one seed; those that differ in their value alone become one row."""
-
-    what: str
-    variant: str
-    size: str
-    unit: str
-    value: float
-
-
-def rows_over_seeds(figures: Sequence[Figure]) -> list[dict[str, object]]:
-    """Mean and standard deviation over seeds, in order of first appearance."""
-    values: dict[tuple[str, ...], list[float]] = defaultdict(list)
-    for figure in figures:
-        values[figure[:4]].append(figure.value)
-    return [
-        dict(zip(Figure._fields, key, strict=False))
-        | {
-            "value": statistics.fmean(found),
-            "sd": statistics.stdev(found) if len(found) > 1 else None,
-            "seeds": len(found),
-        }
-        for key, found in values.items()
-    ]
 
 
 def finish(figures: Sequence[Figure], json: Path | None = None, **conditions: object) -> None:
