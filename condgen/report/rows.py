@@ -35,6 +35,7 @@ __all__ = [
 Quantity: TypeAlias = Literal["D", "D_P", "D_L"]
 Weighting: TypeAlias = Literal["data", "grid"]
 Point: TypeAlias = tuple[float, float]
+_Path: TypeAlias = Annotated[tuple[tuple[float, ...], ...], Field(min_length=1)]
 _Label: TypeAlias = Annotated[int, Field(alias="class", ge=0, lt=1_000_000)]
 _NOTHING = 1e-6  # of the unconditional score: a likelihood score shorter than that is rounding to the networks
 
@@ -161,7 +162,7 @@ class SampleRow(Row):
     name: str = ""
     seed: int | None = None
     file: str | None = None
-    x: Point | None = None
+    x: tuple[float, ...] | None = None
 
 
 class FieldRow(Row):
@@ -184,8 +185,8 @@ class TrajectoryRow(Row):
     name: str
     seed: int | None = None
     noise: tuple[float, ...] = Field(min_length=1)
-    x_t: str | Annotated[tuple[Point, ...], Field(min_length=1)]
-    denoised: str | Annotated[tuple[Point, ...], Field(min_length=1)]
+    x_t: str | _Path
+    denoised: str | _Path
 
 
 class NearRow(Row):

@@ -73,7 +73,7 @@ def samples_blocks(
     if data is not None and max(data.labels, default=len(names)) <= max(names, default=-1):
         clouds["data"] = np.array(data.points).reshape(-1, 2), data.labels
     for name, rows in samples.items():
-        placed = [(row.x, row.label) for row in rows if row.x is not None]
+        placed = [(row.x, row.label) for row in rows if row.x is not None and len(row.x) == 2]
         clouds[name] = np.array([x for x, _ in placed]).reshape(-1, 2), [label for _, label in placed]
     if any(len(points) for points, _ in clouds.values()):
         yield points_figure(title, clouds, names)

@@ -30,11 +30,10 @@ _MEANING = (
 
 def trajectories_section(run: Run) -> Iterable[Block]:
     """What a few samples of each method passed through."""
-    if not run.trajectories:
-        return
-    yield Prose(_MEANING)
     images = [row for row in run.trajectories if isinstance(row.x_t, str)]
-    points = [row for row in run.trajectories if not isinstance(row.x_t, str)]
+    points = [row for row in run.trajectories if not isinstance(row.x_t, str) and len(row.x_t[0]) == 2]
+    if images or points:
+        yield Prose(_MEANING)
     for place, label in enumerate(dict.fromkeys(row.label for row in images)):
         of_class = [row for row in images if row.label == label]
         yield _table(of_class, run.folder / TRAJECTORIES_FOLDER, folded=place >= _OPEN)

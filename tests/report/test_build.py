@@ -5,6 +5,7 @@ import re
 from itertools import pairwise
 
 import pytest
+from report.run_folders import add_trajectories
 
 from condgen.errors import UserError
 from condgen.report import build_report
@@ -78,3 +79,14 @@ def test_missing_parts_are_left_out_and_damaged_ones_named(digits_run, tmp_path)
     for folder, words in (("empty", "holds nothing to report"), ("none", "is not a folder")):
         with pytest.raises(UserError, match=words):
             build_report(tmp_path / folder)
+
+
+def test_points_of_other_than_two_dimensions_are_not_drawn(moons_run):
+    add_trajectories(moons_run, ["upper", "lower"], points=True)
+    (moons_run / "field.json").unlink()
+    for file in (*moons_run.glob("samples/*/manifest.jsonl"), moons_run / "trajectories" / "trajectories.json"):
+        file.write_text(re.sub(r"\[(-?[\d.]+), (-?[\d.]+)\]", r"[\1, \2, 0.0]", file.read_text()))
+    html = build_report(moons_run).read_text()
+    assert ">Cost</h2>" in html
+    assert ">Samples</h2>" not in html
+    assert ">From noise to sample</h2>" not in html

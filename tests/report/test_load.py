@@ -52,7 +52,7 @@ def test_losses_that_cannot_be_drawn_are_left_out(tmp_path):
         ("field.json", '{"sigma": 1, "x": [0], "y": [0, 1], "names": ["a"], "fields": {"exact": [[1, 2]]}}'),
         ("samples/ce/manifest.jsonl", '{"file": "a.png"}\n'),
         ("samples/ce/manifest.jsonl", '{"class": 5000000000}\n'),
-        ("samples/ce/manifest.jsonl", '{"class": 0, "x": [1, 2, 3]}\n'),
+        ("samples/ce/manifest.jsonl", '{"class": 0, "x": [1, "a"]}\n'),
         (
             "trajectories/trajectories.json",
             '{"rows": [{"method": "a", "class": 0, "name": "a", "noise": [1], "x_t": []}]}',
