@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from scipy import stats
 
-from condgen.denoiser import Denoiser
 from condgen.errors import UserError
 from condgen.schedules import (
     EDM,
@@ -24,7 +23,6 @@ from condgen.schedules import (
     RectifiedFlow,
     UniformTime,
     eps_from_denoised,
-    expand,
     geometric_grid,
     karras_grid,
     linear_beta_levels,
@@ -170,36 +168,6 @@ def test_the_views_of_an_estimate_agree(schedule, u, seed):
     slack = 1e-12 * (1 + alpha / sigma).item()
     torch.testing.assert_close(eps_from_denoised(x, x_t, alpha, sigma), eps, rtol=0, atol=slack)
     torch.testing.assert_close(-sigma * score_from_denoised(x, x_t, alpha, sigma), eps, rtol=0, atol=slack)
-
-
-class Gaussian(Denoiser):
-    """The exact posterior mean of x ~ N(mean, std^2)."""
-
-    def __init__(self, schedule, mean, std):
-        super().__init__()
-        self.schedule, self.mean, self.std = schedule, mean, std
-
-    def forward(self, x_t, t, y=None):
-        alpha, sigma = expand(self.schedule.alpha(t), x_t), expand(self.schedule.sigma(t), x_t)
-        gain = alpha * self.std**2 / (alpha**2 * self.std**2 + sigma**2)
-        return self.mean + gain * (x_t - alpha * self.mean)
-
-
-@some
-@given(st.floats(0.02, 50), st.floats(-3, 3), st.floats(0.1, 3), st.integers(0, 2**31))
-def test_rescheduling_leaves_the_posterior_mean_alone(level, mean, std, seed):
-    """A denoiser sees x_t / alpha and the noise level; the schedule is a matter of notation."""
-    generator = torch.Generator().manual_seed(seed)
-    x, eps = torch.randn(2, 4, 3, dtype=torch.float64, generator=generator)
-    estimates, scores = [], []
-    for schedule in DEFAULTS:
-        t = schedule.t_of_noise_level(torch.tensor(level, dtype=torch.float64))
-        denoiser, x_t = Gaussian(schedule, mean, std), perturb(schedule, x, t, eps)
-        estimates.append(denoiser(x_t, t))
-        scores.append(denoiser.score(x_t, t) * schedule.alpha(t))  # d x_t = alpha d(x_t / alpha)
-    for estimate, score in zip(estimates[1:], scores[1:], strict=True):
-        torch.testing.assert_close(estimate, estimates[0], rtol=1e-8, atol=1e-8)
-        torch.testing.assert_close(score, scores[0], rtol=1e-6, atol=1e-8)
 
 
 # --- Grids
