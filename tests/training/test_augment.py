@@ -88,6 +88,13 @@ def test_a_shift_moves_a_ramp_by_no_more_than_its_limit():
     assert 1.8 < float(by.abs().max()) <= 0.25 * 8 + 1e-5
 
 
+def test_a_zoom_of_one_doubles_the_size():
+    square = torch.zeros(1, 1, 16, 16)
+    square[..., 6:10, 6:10] = 1
+    larger = augment(square, torch.tensor([[0.0, 0.0, 0.0, 1.0, 0.0]]))
+    assert float(larger.sum()) == pytest.approx(4 * float(square.sum()), rel=0.1)
+
+
 def test_it_is_differentiable_in_the_image():
     settings, draws = Augmentation(probability=0.7), torch.Generator().manual_seed(1)
     x = X.double().requires_grad_()
