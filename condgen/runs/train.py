@@ -14,7 +14,7 @@ from condgen.runs.layout import SNAPSHOTS
 from condgen.runs.models import Folders
 from condgen.runs.prepare import Prepared, prepare
 from condgen.runs.stage import Progress, Stage, StageFolder, Work
-from condgen.training import Processes, Record, SkippedUpdate, State, load_state, save_state, share_state, train
+from condgen.training import Processes, Record, State, load_state, save_state, share_state, train
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,7 +73,7 @@ class Train(Stage):
         training, monitor = self.settings.training, work.monitor
         first = logged = saved = state.step
         note, seen, warned, seconds = "", "", False, 0.0
-        skipped: dict[str, SkippedUpdate] = {}  # the last one of each network, until it is logged
+        skipped: dict[str, str] = {}  # why the last one of each network was, until it is logged
         told_skipped = any(total for total, _ in state.skipped.values())
 
         def save() -> None:
@@ -89,13 +89,12 @@ class Train(Stage):
                 seconds += time.perf_counter() - mark
                 step, messages, pictures = record.step, [], None
                 saving, looking = step % training.save_every == 0, monitor is not None and monitor.is_due(step)
-                for update in record.skipped:
-                    skipped[update.network] = update
+                skipped |= record.skipped
                 if record.skipped and not told_skipped:
                     messages.append(self._skipped_message(record))
                     told_skipped = True
                 if step % training.log_every == 0 or step == training.steps:
-                    self._log_skipped(opened, skipped)
+                    self._log_skipped(opened, skipped, step)
                     note = _log(opened, record, state, (step - logged) * training.batch / max(seconds, 1e-9))
                     logged, seconds = step, 0.0
                 if step in training.snapshots and processes.is_main:  # before the state that says it is written
@@ -123,7 +122,7 @@ class Train(Stage):
             save()
             raise
         except UserError:  # too many updates were skipped
-            self._log_skipped(opened, skipped)
+            self._log_skipped(opened, skipped, state.step)
             if all(bool(p.isfinite().all()) for model in state.models.values() for p in model.parameters()):
                 save()
             raise
@@ -136,17 +135,15 @@ class Train(Stage):
         processes.wait()
 
     def _skipped_message(self, record: Record) -> str:
-        what = record.skipped[0].in_words(self.data.names)
+        what = next(iter(record.skipped.values()))
         return (
             f"{self.name}, step {record.step:,}: {what}, and an update was skipped; log.jsonl counts them from here on"
         )
 
-    def _log_skipped(self, opened: StageFolder, skipped: dict[str, SkippedUpdate]) -> None:
-        """Writes and forgets the last update of each network that was skipped."""
-        for network, update in skipped.items():
-            where = {"rows": update.rows, "of": update.of, "noise_level": update.noise_level}
-            found = {"step": update.step} | where | {"class": self.data.names[update.label]}
-            opened.log({"step": update.step, "not_finite": {network: found}})
+    def _log_skipped(self, opened: StageFolder, skipped: dict[str, str], step: int) -> None:
+        """Writes and forgets why updates of each network were skipped."""
+        if skipped:
+            opened.log({"step": step, "not_finite": dict(skipped)})
         skipped.clear()
 
 

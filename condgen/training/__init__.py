@@ -4,7 +4,7 @@ from condgen.training.augment import Augmentation
 from condgen.training.batch import Batch
 from condgen.training.distributed import Lost, Processes
 from condgen.training.frozen import PriorSettings, lighten_
-from condgen.training.loop import Record, SkippedUpdate, Task, train
+from condgen.training.loop import Record, Task, train
 from condgen.training.settings import Precision, TrainingSettings
 from condgen.training.state import STATE_FILE, State, load_state, save_state, share_state
 
@@ -17,7 +17,6 @@ __all__ = [
     "PriorSettings",
     "Processes",
     "Record",
-    "SkippedUpdate",
     "State",
     "Task",
     "TrainingSettings",

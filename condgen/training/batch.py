@@ -3,7 +3,6 @@
 Nothing here waits for the device: numbers are drawn on the CPU and follow in its queue.
 """
 
-from collections.abc import Sequence
 from functools import lru_cache
 
 import torch
@@ -42,7 +41,6 @@ class Batch:
         self._key = (seed, _DRAWS, step)
         self._generator = keyed_generator(*self._key)
         self._drawn = 0  # tables of normal numbers
-        self._times: list[tuple[Tensor, Schedule]] = []
         self._device = data.x.device
         chosen = _rows_of_step(len(data), settings.batch, seed, step)[self._rows]
         index = to_device(chosen, self._device)
@@ -70,13 +68,7 @@ class Batch:
     def times(self, density: Density, schedule: Schedule) -> Tensor:
         """Times drawn from a density, spread evenly, (b,) float64."""
         t = density.quantile(schedule, self.uniform())
-        t = t if self._device.type == "mps" else to_device(t, self._device)  # Metal has no float64
-        self._times.append((t, schedule))
-        return t
-
-    def times_among(self, tensors: Sequence[Tensor]) -> tuple[Tensor, Schedule] | None:
-        """The first of these tensors that `times` has drawn, and its schedule; None where there is none."""
-        return next((drawn for tensor in tensors for drawn in self._times if drawn[0] is tensor), None)
+        return t if self._device.type == "mps" else to_device(t, self._device)  # Metal has no float64
 
     def chance(self, probability: float) -> Tensor:
         """Independent draws, (b,) bool, each true with this probability."""

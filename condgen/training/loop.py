@@ -76,32 +76,13 @@ class Task(ABC):
         """One step: draws, calls `apply` for each update, and returns scalar metrics (left on the device)."""
 
 
-class SkippedUpdate(NamedTuple):
-    """An update whose loss or gradient is not finite."""
-
-    step: int  # finished steps, this one included
-    network: str
-    losses: tuple[str, ...]  # those that are not finite; empty where the gradient alone is not
-    rows: int  # of this process's rows, how many have a loss that is not finite
-    of: int  # this process's rows
-    noise_level: float | None  # of the worst row, sigma / alpha; None where the loss has no noise level
-    label: int  # of the worst row
-
-    def in_words(self, names: Sequence[str]) -> str:
-        """As "dlsm is not a finite number (3 of 8 rows, the worst at noise level 0.31 of class '3')"."""
-        what = next((name for name in self.losses if name != "loss"), "loss" if self.losses else "the gradient")
-        where = f"{self.rows} of {self.of} rows, the worst" if self.rows else "no row by itself, the greatest loss"
-        at = "" if self.noise_level is None else f" at noise level {self.noise_level:.3g}"
-        return f"{what} is not a finite number ({where}{at} of class {names[self.label]!r})"
-
-
 class Record(NamedTuple):
     """What the loop yields after a step."""
 
     step: int  # finished steps
     lr: float
     metrics: dict[str, Tensor]  # scalars on the device; reading them waits for it
-    skipped: tuple[SkippedUpdate, ...]  # updates of this step
+    skipped: dict[str, str]  # why, for each network whose last update of this step was skipped
 
 
 def train(
@@ -133,7 +114,7 @@ def train(
         state.step += 1
         state.update_ema(settings.ema)
         shown = dict(zip(metrics, shared.unbind(), strict=True))
-        yield Record(state.step, settings.lr * step.factor, shown, tuple(step.skipped))
+        yield Record(state.step, settings.lr * step.factor, shown, step.skipped)
         _refuse_stuck(state, settings)
 
 
@@ -157,7 +138,7 @@ class _Step:
     ) -> None:
         self.state, self.settings, self.seed, self.batch, self.processes = state, settings, seed, batch, processes
         self.factor, self.rates = learning_rate_factor(settings, state.step), task.learning_rates
-        self.updates, self.skipped = 0, list[SkippedUpdate]()
+        self.updates, self.skipped = 0, dict[str, str]()
 
     def __call__(self, part: str, losses: LossFunction, *tensors: Tensor) -> dict[str, Tensor]:
         state, optimizer = self.state, self.state.optimizers[part]
@@ -175,7 +156,7 @@ class _Step:
                 group["lr"] = self.rates.get(part, self.settings.lr) * self.factor
             optimizer.step()
         else:
-            self.skipped.append(self._describe(part, rows, tensors))
+            self.skipped[part] = _why(rows)
         total, in_a_row = state.skipped[part]
         state.skipped[part] = (total + (not finite), 0 if finite else in_a_row + 1)
         return means
@@ -200,10 +181,10 @@ class _Step:
             ) from error
         return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
 
-    def _describe(self, part: str, rows: Losses, tensors: Sequence[Tensor]) -> SkippedUpdate:
-        loss, times = rows["loss"], self.batch.times_among(tensors)
-        worst = int(loss.abs().argmax())  # a NaN counts as the greatest
-        level = None if times is None else float(times[1].noise_level(times[0][worst].double().cpu()))
-        bad = tuple(name for name, value in rows.items() if not bool(value.mean().isfinite()))
-        count = int((~loss.isfinite()).sum())
-        return SkippedUpdate(self.state.step + 1, part, bad, count, len(loss), level, int(self.batch.y[worst]))
+
+def _why(rows: Losses) -> str:
+    """As "dlsm is not a finite number in 3 of 8 rows", for an update that is skipped."""
+    bad = [name for name, value in rows.items() if not bool(value.mean().isfinite())]
+    what = next((name for name in bad if name != "loss"), "loss" if bad else "the gradient")
+    count, of = int((~rows["loss"].isfinite()).sum()), len(rows["loss"])
+    return f"{what} is not a finite number" + (f" in {count} of {of} rows" if count else "")

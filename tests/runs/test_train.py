@@ -59,28 +59,24 @@ def test_weights_are_those_of_the_last_good_step_and_the_same_command_says_the_s
     assert len(list(Train("score", tmp_path / "bad", gentler, data).run(ALONE))) > 40  # set aside, and begun anew
 
 
-def test_a_few_bad_rows_are_named_by_noise_level_and_class(monkeypatch, tmp_path):
+def test_bad_rows_are_counted_and_logged(monkeypatch, tmp_path):
     from condgen.training import tasks
 
     honest, seen = tasks.score_matching_loss, []
 
     def planted(model, x, t, eps, y):
         losses = honest(model, x, t, eps, y)
-        seen.append((t, y))
+        seen.append(t)
         return torch.where(torch.arange(len(losses)) == 5, torch.inf, losses) if len(seen) in (4, 9) else losses
 
     monkeypatch.setattr(tasks, "score_matching_loss", planted)
     small, data = stage()
     said = [progress.message for progress in Train("score", tmp_path, small, data).run(ALONE) if progress.message]
     assert len(said) == 1
-    assert "score, step 4: loss is not a finite number (1 of 8 rows, the worst at noise level" in said[0]
+    assert "score, step 4: loss is not a finite number in 1 of 8 rows" in said[0]
     rows = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
     found = [row["not_finite"]["model"] for row in rows if "not_finite" in row]
-    assert [(row["step"], row["rows"], row["of"]) for row in found] == [(4, 1, 8), (9, 1, 8)]
-    for row, place in zip(found, (3, 8), strict=True):
-        t, y = seen[place]
-        assert row["class"] == data.names[int(y[5])]
-        assert row["noise_level"] == pytest.approx(float(small.schedule.noise_level(t[5])))
+    assert found == ["loss is not a finite number in 1 of 8 rows"] * 2
 
 
 def test_a_few_bad_batches_are_told_and_training_goes_on(monkeypatch, tmp_path):

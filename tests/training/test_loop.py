@@ -228,24 +228,23 @@ def test_dropout_differs_between_updates_steps_and_ranks(tiny_images):
 
 
 class OneBadRow(Task):
-    """Least squares with noise levels, of which row 7 goes wrong in some steps."""
+    """Least squares, of which row 7 goes wrong in some steps."""
 
     def __init__(self, value, steps, *, flat=False):
         torch.manual_seed(0)
         self.model, self.value, self.steps, self.flat = torch.nn.Linear(16, 3), torch.tensor(value), steps, flat
-        self.seen, self.models = [], {"model": self.model}
+        self.step, self.models = 0, {"model": self.model}
 
     def update(self, batch, apply):
-        t = batch.times(LogNormal(), EDM())
-        self.seen.append((t, batch.y))
+        self.step += 1
 
-        def losses(x, y, t, place):
+        def losses(x, y, place):
             loss = (self.model(x.flatten(1)) - torch.eye(3)[y]).square().mean(1)
-            chosen = (place == 7) & (len(self.seen) in self.steps)
+            chosen = (place == 7) & (self.step in self.steps)
             factor = torch.where(chosen, self.value, 1.0)
             return {"loss": torch.where(chosen, self.value, loss) if self.flat else loss * factor}
 
-        return apply("model", losses, batch.x, batch.y, t, torch.arange(12))
+        return apply("model", losses, batch.x, batch.y, torch.arange(12))
 
 
 @pytest.mark.parametrize("flat", [False, True], ids=["with a gradient", "without"])
@@ -253,7 +252,7 @@ class OneBadRow(Task):
     ("value", "micro_batch", "optimizer"),
     [(torch.nan, None, "adam"), (torch.inf, 5, "adam"), (-torch.inf, None, "muon")],
 )
-def test_a_bad_row_is_named_and_moves_neither_weights_nor_moments(tiny_images, value, micro_batch, flat, optimizer):
+def test_a_bad_row_is_counted_and_moves_neither_weights_nor_moments(tiny_images, value, micro_batch, flat, optimizer):
     task = OneBadRow(value, {3}, flat=flat)
     settings = SETTINGS.model_copy(update={"steps": 6, "micro_batch": micro_batch})
     state, states = State.fresh(task.models, SETTINGS.betas, optimizer), []
@@ -261,13 +260,7 @@ def test_a_bad_row_is_named_and_moves_neither_weights_nor_moments(tiny_images, v
         states.append({name: v.clone() for name, v in state.tensors().items() if name.startswith(("models", "opt"))})
         assert bool(record.skipped) == (record.step == 3)
         if record.skipped:
-            t, y = task.seen[2]
-            (update,) = record.skipped
-            assert (update.step, update.network, update.losses) == (3, "model", ("loss",))
-            assert (update.rows, update.of) == (1, 12)
-            assert update.noise_level == pytest.approx(float(t[7]))
-            assert update.label == int(y[7])
-            assert "1 of 12 rows, the worst at noise level" in update.in_words(tiny_images.names)
+            assert record.skipped == {"model": "loss is not a finite number in 1 of 12 rows"}
     assert state.skipped == {"model": (1, 0)}
     assert all(torch.equal(states[1][name], states[2][name]) for name in states[1])
     assert not torch.equal(states[2]["models/model/weight"], states[3]["models/model/weight"])
