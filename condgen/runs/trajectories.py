@@ -18,7 +18,7 @@ from condgen.runs.models import Folders
 from condgen.runs.sample import open_source
 from condgen.runs.sample_folder import picture_of
 from condgen.runs.stage import Progress, Stage, StageFolder, Work, in_main
-from condgen.samplers import RecordedTrajectory, record_trajectories, thin_out, unit_variance
+from condgen.samplers import Finished, record_trajectories, thin_out, unit_variance
 from condgen.schedules import Schedule
 from condgen.training import Processes
 
@@ -80,13 +80,13 @@ class Trajectories(Stage):
         yield Progress(self.name, self.total(), self.total(), self.total())
 
 
-def _is_finite(path: RecordedTrajectory) -> bool:
+def _is_finite(path: Finished) -> bool:
     """Whether the sample and all that it passed through are made of finite numbers."""
     parts = [path.x, *(part for point in path.points for part in (point.x_t, point.denoised))]
     return all(bool(part.isfinite().all()) for part in parts)
 
 
-def _keep(path: RecordedTrajectory, schedule: Schedule, folder: Path, stem: str) -> dict[str, Any]:
+def _keep(path: Finished, schedule: Schedule, folder: Path, stem: str) -> dict[str, Any]:
     """What a row says of a trajectory beside its method, class and seed; pictures are written."""
     images = path.x.ndim == 3
     chosen = thin_out(path.points, _PICTURES if images else _POINTS)

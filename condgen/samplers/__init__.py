@@ -5,6 +5,7 @@ from condgen.samplers.base import (
     Context,
     Finished,
     Sampler,
+    TrajectoryPoint,
     evaluations_on,
     final,
     trajectory,
@@ -22,9 +23,7 @@ from condgen.samplers.catalogue import (
 )
 from condgen.samplers.draw import draw
 from condgen.samplers.recording import (
-    RecordedTrajectory,
     Recorder,
-    TrajectoryPoint,
     record_trajectories,
     thin_out,
     unit_variance,
@@ -37,7 +36,6 @@ __all__ = [
     "AdaptiveSampler",
     "Context",
     "Finished",
-    "RecordedTrajectory",
     "Recorder",
     "Sampler",
     "SamplerName",

@@ -9,34 +9,16 @@ that noise falls from point to point, and the last estimate is the sample.
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from condgen.denoiser import Denoiser
 from condgen.samplers.adaptive.loop import AdaptiveSampler
-from condgen.samplers.base import Finished, Sampler
+from condgen.samplers.base import Finished, Sampler, TrajectoryPoint
 from condgen.samplers.draw import draw
 from condgen.schedules import Schedule
-
-
-class TrajectoryPoint(NamedTuple):
-    """A state of one sample and its denoised estimate."""
-
-    t: float
-    noise: float  # sigma_t / alpha_t, in units of the data
-    x_t: Tensor  # (...)
-    denoised: Tensor  # (...)
-
-
-class RecordedTrajectory(NamedTuple):
-    """The trajectory of one sample."""
-
-    points: list[TrajectoryPoint]  # noise falling; the last estimate is the sample
-    x: Tensor  # (...), the sample
-    evaluations: int  # of the denoiser, including those that are no point
-    problem: str | None = None  # why x cannot be used
 
 
 class Recorder:
@@ -92,18 +74,15 @@ def record_trajectories(
     shape: Sequence[int],
     device: torch.device | str = "cpu",
     most: int = 40,
-) -> list[RecordedTrajectory]:
+) -> list[Finished]:
     """Draws a few samples as `draw` does, in one batch, with trajectories of which at most `most` points are shown."""
     recorder = Recorder(sampler.schedule, len(seeds), range(len(seeds)), most)
-    found: dict[int, Finished] = {}
+    found: list[Finished] = []
     with recorder.on(sampler.denoiser):
         for finished in draw(sampler, grid, seeds, y, shape, max(1, len(seeds)), device):
-            found |= {sample.number: sample for sample in finished}
+            found += [sample._replace(points=recorder.points[sample.number]) for sample in finished]
             recorder.leave([sample.number for sample in finished])
-    return [
-        RecordedTrajectory(recorder.points[number], sample.x, sample.evaluations, sample.problem)
-        for number, sample in sorted(found.items())
-    ]
+    return sorted(found, key=lambda sample: sample.number)
 
 
 def thin_out(points: Sequence[TrajectoryPoint], n: int) -> list[TrajectoryPoint]:
