@@ -1,5 +1,6 @@
-"""`condgen settings`."""
+"""`condgen settings` and `samplers`: every setting, and every option of a sampler, from their JSON schemas."""
 
+import inspect
 import json
 from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
@@ -60,6 +61,24 @@ def settings(
 
 def _is_within(key: list[str], wanted: list[str]) -> bool:
     return len(key) >= len(wanted) and all(k in (w, "NAME") for k, w in zip(key, wanted, strict=False))
+
+
+def samplers(name: Annotated[str | None, typer.Argument(help="One of them.")] = None) -> None:
+    """List the samplers with their options: order, evaluations a step, noise, time grid, paper.
+
+    condgen samplers ddim
+
+    Options are given as --option NAME=VALUE.
+    """
+    from condgen.samplers import SAMPLERS, options_of, sampler_class
+
+    for each in SAMPLERS if name is None else [name]:
+        sampler, info = sampler_class(each), sampler_class(each).info
+        grid = f"{info.points} points of the grid {info.grid}" if info.grid else "its own steps"
+        facts = f"order {info.order or '-'}, {info.evaluations} evaluations a step, noise: {info.noise}, {grid}"
+        say(f"{each}: {(inspect.getdoc(sampler) or '').splitlines()[0]}\n    {facts}\n    {info.paper}")
+        for row in walk(options_of(each)):
+            say(f"    --option {row.key}={row.default}  ({row.type})\n        {row.meaning}")
 
 
 def walk(model: type[BaseModel], *, once: bool = False) -> Iterator[Row]:
