@@ -131,6 +131,13 @@ def test_training_lowers_the_loss(name, metric, tiny_images):
     assert sum(losses[-10:]) < 0.9 * sum(losses[:10])
 
 
+def test_gradients_are_clipped_to_the_greatest_norm(tiny_images):
+    task, state = fresh(score_task, tiny_images)
+    next(train(task, state, tiny_images, SETTINGS.model_copy(update={"clip": 1e-3}), 0, ALONE))
+    norm = torch.nn.utils.get_total_norm([parameter.grad for parameter in task.model.parameters()])
+    assert float(norm) == pytest.approx(1e-3, rel=1e-3)
+
+
 # ----------------------------------------------------------------------------------------------------
 # A batch in parts
 
