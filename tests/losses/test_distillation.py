@@ -97,16 +97,6 @@ def test_where_the_denoisers_agree_the_generator_is_at_rest(loss, same):
     assert all(gradient.any() for gradient in with_others)  # the law is not one of silence
 
 
-@each_loss
-def test_no_gradient_is_left_on_frozen_denoisers(loss):
-    real, fake, (x, eps) = score_model(0), score_model(1), data(dtype=torch.float32)
-    for frozen in (real, fake):
-        frozen.requires_grad_(False)
-    loss(real, fake, x, T, eps, Y).sum().backward()
-    assert x.grad.any()
-    assert all(parameter.grad is None for parameter in (*real.parameters(), *fake.parameters()))
-
-
 @pytest.mark.parametrize("alpha", [0.5, 1.0, 1.2])
 @pytest.mark.parametrize("guided", [False, True])
 def test_the_gradient_of_score_identity_runs_through_both_denoisers_and_a_guiding_likelihood(alpha, guided):

@@ -1,6 +1,5 @@
 import copy
 
-import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -63,48 +62,6 @@ def test_dlsm_equals_its_formula_with_a_gradient_written_by_hand(schedule, reduc
     torch.testing.assert_close(losses["loss"], dlsm + 0.7 * cross_entropy)
     how = {"ce_weight": 0.7, "sigma_weight": sigma_weight, "reduction": reduction}
     assert torch.equal(dlsm_loss(classifier, prior, x, y, t, eps, **how), losses["loss"])
-
-
-class TwoLayers(Likelihood):
-    """log softmax(V tanh(W x + b log sigma)), where t is sigma."""
-
-    def __init__(self, w, v, b):
-        super().__init__()
-        self.schedule, self.n_classes = EDM(), len(v)
-        self.w, self.v, self.b = (nn.Parameter(torch.tensor(p)) for p in (w, v, b))
-
-    def forward(self, x_t, t):
-        h = (x_t @ self.w.T + t.log()[:, None] * self.b).tanh()
-        return (h @ self.v.T).log_softmax(1)
-
-
-def test_the_loss_equals_numpy_in_float64():
-    """Forward pass, input gradient and loss written once more, without torch."""
-    random = np.random.default_rng(0)
-    w, v, b = random.normal(size=(5, 2)), random.normal(size=(3, 5)), random.normal(size=5)
-    means, std = MEANS.numpy(), 0.6
-    x, eps, y = random.normal(size=(7, 2)), random.normal(size=(7, 2)), np.arange(7) % 3
-    sigma = np.geomspace(0.2, 5, 7)
-    x_t = x + sigma[:, None] * eps
-
-    h = np.tanh(x_t @ w.T + np.log(sigma)[:, None] * b)
-    logits = h @ v.T
-    log_p = logits - np.log(np.exp(logits).sum(1, keepdims=True))
-    on_logits = np.eye(3)[y] - np.exp(log_p)  # the gradient of log p_y in the logits
-    g = (on_logits @ v * (1 - h**2)) @ w
-    variance = (std**2 + sigma**2)[:, None, None]
-    gaps = means[None] - x_t[:, None]
-    weights = np.exp(-(gaps**2).sum(2, keepdims=True) / (2 * variance))
-    prior = (weights * gaps / variance).sum(1) / weights.sum(1)
-    residual = g + prior + eps / sigma[:, None]
-    dlsm = 0.5 * sigma**2 * (residual**2).mean(1)
-    cross_entropy = -log_p[np.arange(7), y]
-
-    arrays = (torch.from_numpy(a) for a in (x, y, sigma, eps))
-    classifier = TwoLayers(w, v, b)
-    losses = DLSM(ce_weight=0.3)(classifier, *arrays, oracle(classifier.schedule))
-    np.testing.assert_allclose(losses["dlsm"].detach(), dlsm, rtol=1e-12)
-    np.testing.assert_allclose(losses["loss"].detach(), dlsm + 0.3 * cross_entropy, rtol=1e-12)
 
 
 def test_dlsm_differs_from_the_exact_likelihood_score_matching_by_a_constant():

@@ -84,21 +84,9 @@ def test_noise_and_zero_targets_pull_the_critic_alike():
     assert gradients[0] == pytest.approx(gradients[1], rel=0.05)
 
 
-def test_classes_change_the_critic():
-    x, sigma = torch.randn(4, 6), torch.full((4,), 0.3)
-    zero, one = torch.zeros(4, dtype=torch.long), torch.ones(4, dtype=torch.long)
-    assert not torch.allclose(critic()(x, sigma, zero), critic()(x, sigma, one))
-
-
 def test_scale_stands_for_the_unit_of_the_data():
     one, ten = critic(), critic(scale=10.0)
     x, n, u = torch.randn(4, 6), torch.randn(4, 6), torch.tensor([0.0, 0.3, 0.6, 0.99])
     y = torch.zeros(4, dtype=torch.long)
     a, b = mismatching_loss(one, x, y, times(one, u), n), mismatching_loss(ten, 10 * x, y, times(ten, u), n)
     torch.testing.assert_close(a, b)
-
-
-def test_uniform_draws_reach_every_level():
-    net = critic(levels=(0.1, 0.2, 0.3))
-    t = times(net, torch.tensor([0.0, 0.34, 0.67, 1.0]))
-    assert net.schedule.noise_level(t).tolist() == pytest.approx([0.1, 0.2, 0.3, 0.3])
