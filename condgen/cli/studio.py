@@ -35,7 +35,6 @@ def studio(
         ),
     ] = "127.0.0.1",
     port: Annotated[int | None, typer.Option(min=1, max=65535, help="By default 7860, or else any.")] = None,
-    seconds: Annotated[float, typer.Option(min=1, help="The longest that one drawing may take.")] = 60.0,
     open_page: Annotated[bool, typer.Option("--open/--no-open", help="Open the page in the browser.")] = True,
     trust: Trust = False,
 ) -> None:
@@ -61,7 +60,7 @@ def studio(
     offer = read_offer(folder)
     if folder != Path(run):  # the name of the hub, not of a folder in its cache
         offer = replace(offer, name=run)
-    work = Studio(offer, Processes().device, seconds)
+    work = Studio(offer, Processes().device)
     listener = _listen(host, port)
     token = None if host in LOOPBACK else secrets.token_urlsafe(32)
     # A drawing under way is given up in the end.

@@ -9,11 +9,10 @@ import asyncio
 import contextlib
 import json
 import logging
-import threading
-import time
 from collections.abc import AsyncGenerator, AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
+from dataclasses import dataclass
 from functools import lru_cache, partial
 from importlib.resources import files
 from typing import Any, cast
@@ -47,29 +46,22 @@ class _StoppedError(Exception):
     """The client has gone."""
 
 
+@dataclass(eq=False)
 class _Job:
     """A request in the queue, or being drawn.
 
     Attributes:
         progress: evaluations done and expected; None before the first.
-        stopped: set once the client has gone.
+        is_stopped: whether the client has gone.
     """
 
-    def __init__(self, seconds: float) -> None:
-        self.progress: dict[str, int | None] | None = None
-        self.stopped = threading.Event()
-        self._seconds, self._started = seconds, 0.0
+    progress: dict[str, int | None] | None = None
+    is_stopped: bool = False
 
     def tell(self, done: int, expected: int | None) -> None:
         """Notes the progress; raises where the drawing has to end."""
-        self._started = self._started or time.monotonic()
-        if self.stopped.is_set():
+        if self.is_stopped:
             raise _StoppedError
-        if time.monotonic() - self._started > self._seconds:
-            raise UserError(
-                f"stopped after {self._seconds:g} seconds, at evaluation {done:,}: ask for fewer samples or "
-                "evaluations, or start the studio with more --seconds"
-            )
         self.progress = {"done": done, "expected": expected}
 
 
@@ -79,11 +71,10 @@ class Studio:
     Args:
         offer: of a run folder.
         device: where to draw.
-        seconds: the longest that one drawing may take.
     """
 
-    def __init__(self, offer: Offer, device: torch.device, seconds: float = 60.0) -> None:
-        self.offer, self.device, self.seconds = offer, device, seconds
+    def __init__(self, offer: Offer, device: torch.device) -> None:
+        self.offer, self.device = offer, device
         self.load = cast(Load, lru_cache(_MODELS)(load_anew))
         places = [offer.folders.score(name) for name in offer.labels]
         limits = {"samples": most_samples(offer.shape), "evaluations": EVALUATIONS}
@@ -98,7 +89,7 @@ class Studio:
     def close(self) -> None:
         """Stops the drawing under way and everything in the queue."""
         for job in self.queue:
-            job.stopped.set()
+            job.is_stopped = True
         self._pool.shutdown(cancel_futures=True)
 
     async def draw(self, request: Request, ask: Ask) -> AsyncGenerator[dict[str, Any], None]:
@@ -107,7 +98,7 @@ class Studio:
         if key in self.drawn:
             yield {"drawn": self.drawn[key], "kept": True}
             return
-        job = _Job(self.seconds)
+        job = _Job()
         self.queue.append(job)
         work = partial(draw_ask, ask, self.offer, self.load, self.device, job.tell)
         drawing = asyncio.wrap_future(self._pool.submit(self._context.run, work))
@@ -124,7 +115,7 @@ class Studio:
                 await asyncio.wait([drawing], timeout=_POLL)
             yield self._result(key, drawing)
         finally:
-            job.stopped.set()
+            job.is_stopped = True
             drawing.cancel()
             self.queue.remove(job)
 

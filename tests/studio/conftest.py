@@ -35,8 +35,8 @@ def make_client(offer):
 
     started = []
 
-    def call(offered=offer, token=None, seconds=60.0):
-        studio = Studio(offered, torch.device("cpu"), seconds)
+    def call(offered=offer, token=None):
+        studio = Studio(offered, torch.device("cpu"))
         started.append(studio)
         client = testclient.TestClient(build_app(studio, token), base_url="http://127.0.0.1:7860")
         client.studio = studio
