@@ -8,8 +8,7 @@ JSON: nothing that could run.
 import os
 import re
 from collections.abc import Mapping, Sequence
-from pathlib import Path, PurePosixPath
-from typing import NamedTuple
+from pathlib import Path
 
 from condgen.checkpoint import MODEL_FILE
 from condgen.errors import UserError
@@ -19,15 +18,8 @@ MODEL = "DIR|hf:OWNER/NAME"
 
 CONFIG_FILE, CALIBRATION_FILE = "config.json", "calibration/calibration.json"
 
-_NOTATION = re.compile(r"hf:(?P<repository>[^/@\s]+/[^/@\s]+)(@(?P<revision>[^/@\s]+))?(/(?P<inside>[^@]+))?")
-
-_REPOSITORY = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*(/[\w-][\w./-]*)?", re.ASCII)  # also with a sub-folder
-
-
-class _Place(NamedTuple):
-    repository: str
-    revision: str | None
-    inside: str  # a sub-folder, or nothing
+_WORD = r"[\w-][\w.-]*"
+_NOTATION = re.compile(rf"hf:({_WORD}/{_WORD})(?:@({_WORD}))?((?:/{_WORD})*)/?", re.ASCII)
 
 
 def model_folder(name: str | Path) -> Path:
@@ -37,7 +29,7 @@ def model_folder(name: str | Path) -> Path:
         UserError: the hub has no such model, or cannot be reached, or `owner/name` is no path here.
     """
     if not str(name).startswith("hf:"):
-        if _REPOSITORY.fullmatch(str(name)) and not os.path.exists(name):
+        if _NOTATION.fullmatch(f"hf:{name}") and not os.path.exists(name):
             raise UserError(
                 f"{name} does not exist: name a folder that a condgen command has written, or hf:{name} if it is on "
                 "the Hugging Face hub"
@@ -51,7 +43,7 @@ def model_folder(name: str | Path) -> Path:
 
 def repository_of(name: str) -> str:
     """`owner/name` of `hf:owner/name[@revision][/sub-folder]`."""
-    return _parse(name).repository
+    return _parse(name)[0]
 
 
 def fetch(name: str, files: Sequence[str]) -> Path:
@@ -65,14 +57,13 @@ def fetch(name: str, files: Sequence[str]) -> Path:
 
     if any(not file.endswith((".safetensors", ".json")) for file in files):
         raise ValueError("only safetensors and JSON are fetched")
-    place = _parse(name)
-    prefix = f"{place.inside}/" if place.inside else ""
-    wanted = [prefix + file for file in files]
+    repository, revision, inside = _parse(name)
+    wanted = [f"{inside}/{file}".removeprefix("/") for file in files]
     try:
-        root = snapshot_download(place.repository, revision=place.revision, allow_patterns=wanted)
+        root = snapshot_download(repository, revision=revision, allow_patterns=wanted)
     except Exception as error:  # three libraries below raise their own, and which ones changes with their versions
         raise _refused(error, f"cannot fetch {name}") from error
-    return Path(root) / place.inside
+    return Path(root) / inside
 
 
 def upload(files: Mapping[str, Path | bytes], repository: str, message: str, *, private: bool) -> str:
@@ -96,12 +87,12 @@ def upload(files: Mapping[str, Path | bytes], repository: str, message: str, *, 
     return str(commit.repo_url)
 
 
-def _parse(name: str) -> _Place:
-    found = _NOTATION.fullmatch(name.rstrip("/"))
-    inside = PurePosixPath((found["inside"] if found else None) or ".")
-    if found is None or inside.is_absolute() or ".." in inside.parts or set(name) & set("*?[]"):
+def _parse(name: str) -> tuple[str, str | None, str]:
+    """The repository, the revision, and the sub-folder or nothing."""
+    found = _NOTATION.fullmatch(name)
+    if found is None:
         raise UserError(f"{name!r} names nothing on the hub: write hf:owner/name or hf:owner/name/sub-folder")
-    return _Place(found["repository"], found["revision"], "" if inside == PurePosixPath(".") else str(inside))
+    return found[1], found[2], found[3].removeprefix("/")
 
 
 def _refused(error: Exception, what: str) -> UserError:
