@@ -180,10 +180,10 @@ def test_scales_need_a_prior():
 
 
 def test_calibration_error_by_hand_and_of_a_calibrated_oracle():
-    confidence = torch.tensor([0.95, 0.95, 0.95, 0.95, 0.2, 0.2, 1 / 15, 0.0])
-    correct = torch.tensor([1.0, 1.0, 1.0, 0.0, 0.0, 1.0, 1.0, 0.0])
-    # 0.95 is in the last bin, 0.2 = 3/15 in the third, 1/15 and 0 in the first.
-    by_hand = (abs(3 - 3.8) + abs(1 - 0.4) + abs(1 - 1 / 15)) / 8
+    confidence = torch.tensor([0.95, 0.95, 0.95, 0.95, 0.2, 0.2, 0.15, 1 / 15, 0.0], dtype=torch.float64)
+    correct = torch.tensor([1.0, 1.0, 1.0, 0.0, 0.0, 1.0, 0.0, 1.0, 0.0])
+    # 0.95 is in the last bin, 0.2 = 3/15 and 0.15 in the third, 1/15 and 0 in the first.
+    by_hand = (abs(3 - 3.8) + abs(1 - 0.55) + abs(1 - 1 / 15)) / 9
     assert expected_calibration_error(confidence, correct) == pytest.approx(by_hand)
     exact = oracle()
     for row, sharp in zip(
