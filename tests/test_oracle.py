@@ -182,13 +182,14 @@ def test_cifar_agrees_with_plain_float64_at_twelve_noise_levels(name):
 
 
 def test_bytes_are_the_images_that_they_stand_for(tiny_images):
+    """Whose means are summed in float32, those of floats in float64."""
     as_bytes, as_floats = (Oracle(VP(), x, tiny_images.y, 3) for x in (tiny_images.x, tiny_images.floats()))
     assert as_bytes.means.dtype == torch.uint8
     x, y = as_bytes.sample(9, torch.Generator().manual_seed(0))
     assert torch.equal(x, as_floats.sample(9, torch.Generator().manual_seed(0))[0])
     t = torch.tensor(0.4)
     for ours, theirs in zip(as_bytes.scores(x, t, y), as_floats.scores(x, t, y), strict=True):
-        assert torch.equal(ours, theirs)
+        assert float((ours - theirs).norm()) < 1e-6 * float(theirs.norm())
 
 
 def test_training_in_lower_precision_changes_no_score(tiny_images):
