@@ -26,9 +26,10 @@ class Settings(BaseModel):
         known = cls.model_fields
         unknown = [key for key in tree if key not in known] if isinstance(tree, Mapping) else []
         if unknown:
-            close = difflib.get_close_matches(str(unknown[0]), known, n=1)
+            key = str(unknown[0]).encode(errors="replace").decode()  # pydantic's messages are UTF-8
+            close = difflib.get_close_matches(key, known, n=1)
             hint = f"did you mean {close[0]!r}?" if close else f"there are: {', '.join(sorted(known)) or 'none'}"
-            raise PydanticCustomError("unknown_setting", "no such setting; {hint}", {"key": unknown[0], "hint": hint})
+            raise PydanticCustomError("unknown_setting", "no such setting; {hint}", {"key": key, "hint": hint})
         return tree
 
 
