@@ -15,7 +15,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import MappingProxyType
-from typing import NamedTuple, Protocol, TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -35,22 +35,13 @@ _DROPOUT = 2  # a purpose of keyed generators, beside those of a batch
 LossFunction: TypeAlias = Callable[..., Losses]
 """Rows of tensors, each (b, ...), to their losses."""
 
+Apply: TypeAlias = Callable[..., dict[str, Tensor]]
+"""`apply(part, losses, *tensors)` differentiates the mean of `losses(*tensors)["loss"]` in the network named `part`,
+steps its optimiser, and returns the means of all losses over this process's rows, on the device.
 
-class Apply(Protocol):
-    """Takes one step of the optimiser of a network."""
-
-    def __call__(self, part: str, losses: LossFunction, *tensors: Tensor) -> dict[str, Tensor]:
-        """Differentiates the mean loss of all rows in the named network, and steps its optimiser.
-
-        Args:
-            part: the name of the network.
-            losses: the losses of rows, (b,) each: "loss", which is differentiated, and others that are logged. It
-                evaluates every network that it needs itself, and draws nothing: rows may come a part at a time.
-            tensors: this process's rows, each (b, ...).
-
-        Returns:
-            The means of all losses over this process's rows, scalars on the device.
-        """
+The losses evaluate every network that they need themselves and draw nothing: rows of the tensors, each (b, ...), may
+come a part at a time.
+"""
 
 
 class Task(ABC):
