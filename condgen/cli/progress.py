@@ -56,7 +56,7 @@ def _stop_request() -> Iterator[_Request]:
 
 
 def work_in(folder: Path, work: Work, processes: Processes) -> bool:
-    """Does work, with a bar a stage, in a folder that it holds meanwhile; whether this process prints what came of it.
+    """Does work under the lock of its folder, with a progress bar a stage; returns whether this process prints.
 
     Args:
         folder: of the work.

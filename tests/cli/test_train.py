@@ -186,8 +186,7 @@ def test_mistakes_with_generators(digits, recipe, tmp_path):
         assert not (tmp_path / "x" / "model.safetensors").exists()
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_stopping_on_the_way_changes_no_bit(number, condgen, monkeypatch, tmp_path):
+def test_stopping_on_the_way_changes_no_bit(condgen, monkeypatch, tmp_path):
     more = ("--set", "generator.augment.probability=0.5", "--set", "generator.preview_every=2")
     command = ("train-generator", "--loss", "smm", *GENERATOR, *more, "--steps", 6, "--batch", 16)
     good(*command, "--out", tmp_path / "whole")
@@ -196,13 +195,13 @@ def test_stopping_on_the_way_changes_no_bit(number, condgen, monkeypatch, tmp_pa
     def stopped(*arguments):
         for record in steps(*arguments):
             if record.step == 3:
-                signal.raise_signal(number)
+                signal.raise_signal(signal.SIGTERM)
             yield record
 
     with monkeypatch.context() as patch:
         patch.setattr(stages, "train", stopped)
         code, out, err = condgen(*command, "--out", tmp_path / "parts")
-    assert (code, "the same command resumes from here" in out) == (128 + number, True), err
+    assert (code, "the same command resumes from here" in out) == (128 + signal.SIGTERM, True), err
     assert not (tmp_path / "parts" / "model.safetensors").exists()
     good(*command, "--out", tmp_path / "parts")
     whole, parts = (load_tensors(tmp_path / name / "model.safetensors")[0] for name in ("whole", "parts"))
