@@ -14,8 +14,6 @@ from condgen.hub import repository_of
 from condgen.metrics import REAL
 from condgen.report import MetricRow, classifier_table, errors_table, markdown_template, metrics_table, to_markdown
 
-__all__ = ["PLACE", "UNDECIDED", "model_card"]
-
 PLACE = "OWNER/NAME"
 """Stands in a card for the name of a repository that is not known yet."""
 

@@ -23,8 +23,6 @@ from condgen.settings import parse
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
 
-__all__ = ["EVENTS", "Events"]
-
 EVENTS = "tensorboard"
 """The sub-folder of a run for its event files."""
 

@@ -29,8 +29,6 @@ from condgen.runs.layout import (
     samples_folder,
 )
 
-__all__ = ["CARD_FILE", "contents", "export"]
-
 CARD_FILE = "README.md"
 _LIBRARY = "condgen"
 

@@ -26,8 +26,6 @@ from condgen.runs.sample_folder import picture_path, read_manifests
 if TYPE_CHECKING:
     import pyarrow
 
-__all__ = ["SUFFIXES", "Format", "pack"]
-
 Format: TypeAlias = Literal["webdataset", "parquet"]
 
 SUFFIXES: dict[str, Format] = {".tar": "webdataset", ".parquet": "parquet"}

@@ -15,8 +15,6 @@ from condgen.runs import Folders, read_json, read_settings
 from condgen.runs.layout import RECIPE_FILE, RUN_FILE, SNAPSHOTS, STAGE_FILE
 from condgen.settings import parse
 
-__all__ = ["Model", "Source", "model_places", "read_source"]
-
 _KINDS = ("score model", "classifier", "generator")
 
 

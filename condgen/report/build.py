@@ -17,8 +17,6 @@ from condgen.report.tables import class_tables, cost_table, methods_table, metri
 from condgen.report.trajectories import trajectories_section
 from condgen.runs.layout import DIAGNOSTICS, METRICS
 
-__all__ = ["build_report"]
-
 
 def build_report(folder: Path) -> Path:
     """Writes `report.html`, `report.md` and `report.json` into a run folder, and returns the path of the first.

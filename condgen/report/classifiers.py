@@ -13,8 +13,6 @@ from condgen.report.rows import ClassifierRow
 from condgen.report.tables import classifier_table
 from condgen.runs.layout import CLASSIFIERS
 
-__all__ = ["classifier_panels", "classifiers_section", "draw_calibration"]
-
 
 class _Quantity(NamedTuple):
     title: str

@@ -23,8 +23,6 @@ from condgen.report.score_errors import QUANTITIES, error_panel
 from condgen.report.tables import WEIGHTINGS, cost_table, errors_table, metrics_tables
 from condgen.runs.layout import RUN_FILE, STAGE_FILE
 
-__all__ = ["compare_runs"]
-
 _SEEDS = ("seed", "sample.seed", "diagnose.seed")  # in which runs of one group may differ
 _UNFOLDED, _ROWS = 2, 20  # tables of samples and rows of settings that are not folded
 _R = TypeVar("_R", bound=Row)

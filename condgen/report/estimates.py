@@ -6,8 +6,6 @@ from dataclasses import dataclass
 
 from condgen.metrics import Goal
 
-__all__ = ["MISSING", "SIGMA", "Estimate", "format_estimate", "format_number", "winner"]
-
 MISSING = "—"
 SIGMA = "\N{GREEK SMALL LETTER SIGMA}"
 

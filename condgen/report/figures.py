@@ -26,22 +26,6 @@ from numpy.typing import NDArray
 
 from condgen.report.estimates import SIGMA
 
-__all__ = [
-    "COLOURS",
-    "INK",
-    "LEVEL",
-    "Array",
-    "Line",
-    "Panel",
-    "Style",
-    "class_style",
-    "curve_panel",
-    "line_panel",
-    "method_styles",
-    "save_panels",
-    "to_svg",
-]
-
 Array: TypeAlias = NDArray[np.float64]
 INK = "#010203"  # stands for the page's text colour
 COLOURS: dict[str, str] = {

@@ -8,8 +8,6 @@ from condgen.report.estimates import Estimate, format_estimate, format_number, w
 from condgen.report.load import Run
 from condgen.report.rows import CostRow, ErrorRow, MetricRow, error_estimates, is_real, metric_estimates
 
-__all__ = ["advise", "findings", "mean_log_ratio"]
-
 _NO_GUIDANCE = "zero guidance"
 _LEAST_SHARE = 0.01
 

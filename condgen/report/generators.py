@@ -15,8 +15,6 @@ from condgen.report.tables import generator_table
 from condgen.runs.layout import GRID, PREVIEWS_PICTURE
 from condgen.runs.previews import read_previews
 
-__all__ = ["draw_previews", "generators_section"]
-
 _PREVIEWS, _EACH = 10, 2  # shown: previews, samples of a class
 _MEASURES_CAPTION = (
     "Of the averaged weights, always with the same latents. The dashed line is the spread of training data. Where the "

@@ -11,8 +11,6 @@ from torchvision.transforms.functional import to_pil_image
 from condgen.files import as_rgb
 from condgen.report.page import Picture
 
-__all__ = ["cut", "embedded", "sample_grid"]
-
 _GAP, _MARGIN, _FONT_SIZE = 4, 14, 15  # pixels
 _LONGEST = 24  # characters of a name
 _SIDE = 48  # pixels of an enlarged image, about

@@ -29,8 +29,6 @@ from condgen.report.rows import (
 )
 from condgen.runs import layout, read_json, read_rows
 
-__all__ = ["Curve", "GeneratorLog", "Run", "open_picture", "read_run", "read_trajectories"]
-
 Curve: TypeAlias = list[tuple[int, float]]
 """Steps, rising, and finite values."""
 

@@ -26,22 +26,6 @@ from condgen.files import write_atomically
 from condgen.report.figures import Panel, Style, to_svg
 from condgen.runs.layout import REPORT, REPORT_DATA, REPORT_TEXT
 
-__all__ = [
-    "Block",
-    "Cell",
-    "Code",
-    "Figure",
-    "Picture",
-    "Prose",
-    "Table",
-    "escape_markdown",
-    "facts_table",
-    "markdown_template",
-    "to_markdown",
-    "to_rich",
-    "write_page",
-]
-
 
 @dataclass(frozen=True)
 class Picture:

@@ -10,28 +10,6 @@ from condgen.errors import UserError
 from condgen.metrics import REAL, Reading
 from condgen.report.estimates import Estimate
 
-__all__ = [
-    "ClassRow",
-    "ClassifierRow",
-    "CostRow",
-    "ErrorRow",
-    "FieldRow",
-    "MetricRow",
-    "NearRow",
-    "NeighbourRow",
-    "PreviewRow",
-    "Quantity",
-    "Row",
-    "SampleRow",
-    "StageRow",
-    "TrajectoryRow",
-    "Weighting",
-    "error_estimates",
-    "is_real",
-    "metric_estimates",
-    "parse_rows",
-]
-
 Quantity: TypeAlias = Literal["D", "D_P", "D_L"]
 Weighting: TypeAlias = Literal["data", "grid"]
 Point: TypeAlias = tuple[float, float]

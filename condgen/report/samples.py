@@ -16,18 +16,6 @@ from condgen.report.page import Block, Cell, Figure, Prose, Table, facts_table
 from condgen.report.rows import FieldRow, NearRow, NeighbourRow, is_real
 from condgen.runs.layout import NEIGHBOURS, samples_folder
 
-__all__ = [
-    "CLASSES",
-    "class_legend",
-    "extent_of",
-    "image_table",
-    "neighbours_section",
-    "path_panel",
-    "points_figure",
-    "samples_blocks",
-    "samples_section",
-]
-
 CLASSES, _IMAGES, _POINTS = 20, 6, 600  # drawn: classes, images of each, points of a panel
 _WIDTH, _BETWEEN, _CELL = 1000, 15, 36  # CSS pixels of the page, between blocks of images, and of a small image
 _CAPTION = f"At most {_POINTS} points a panel are drawn, on axes around the middle 98% of all."

@@ -17,8 +17,6 @@ from condgen.report.rows import ErrorRow, FieldRow, Quantity, Weighting, error_e
 from condgen.report.tables import WEIGHTINGS, errors_table
 from condgen.runs.layout import DIAGNOSTICS
 
-__all__ = ["QUANTITIES", "draw_errors", "error_panel", "errors_section", "fields_section"]
-
 QUANTITIES: dict[Quantity, str] = {"D": "unconditional score", "D_P": "posterior score", "D_L": "likelihood score"}
 _MEANING: dict[Weighting, str] = {
     "data": "Means over data, noised to each level.",

@@ -22,20 +22,6 @@ from condgen.report.rows import (
     metric_estimates,
 )
 
-__all__ = [
-    "WEIGHTINGS",
-    "class_tables",
-    "classifier_table",
-    "cost_table",
-    "errors_table",
-    "generator_table",
-    "methods_table",
-    "metrics_table",
-    "metrics_tables",
-    "stages_table",
-    "summary_tables",
-]
-
 WEIGHTINGS: dict[Weighting, str] = {"data": "weighted by the data", "grid": "uniform over a grid"}
 _ARROWS: dict[Goal | None, str] = {"high": " ↑", "low": " ↓", "one": " → 1", None: ""}
 _STARRED = "Bold with a star: better than every other method by more than the intervals."

@@ -18,8 +18,6 @@ from condgen.report.rows import TrajectoryRow
 from condgen.report.samples import class_legend, extent_of, path_panel
 from condgen.runs.layout import TRAJECTORIES_FOLDER
 
-__all__ = ["draw_trajectories", "trajectories_section"]
-
 _OPEN = 2  # classes that are not folded
 _KINDS = {"x_t": "Noised states", "denoised": "Denoised estimates"}
 _MEANING = (

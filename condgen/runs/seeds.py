@@ -14,8 +14,6 @@ from condgen.runs.plan import run_recipe
 from condgen.runs.stage import Work
 from condgen.training import Processes
 
-__all__ = ["Figure", "rows_over_seeds", "run_seeds"]
-
 _OF_CLASSIFIERS = {"accuracy": "", "cross_entropy": "nat", "ece": "", "gain": "", "scale": ""}  # and their units
 
 
