@@ -16,7 +16,6 @@ from typing import Literal
 import torch
 from pydantic import Field
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from condgen.errors import UserError
 from condgen.networks.base import NetworkSettings
@@ -119,7 +118,7 @@ def _smooth_(network: nn.Module) -> None:
     """Makes a network twice differentiable and free of ties between samples, in place."""
     for module in list(network.modules()):
         for name, child in module.named_children():
-            if isinstance(child, _BatchNorm):
+            if isinstance(child, nn.BatchNorm1d | nn.BatchNorm2d):
                 # timm's normalisation may carry an activation
                 extras = [getattr(child, extra) for extra in ("drop", "act") if hasattr(child, extra)]
                 setattr(module, name, nn.Sequential(GroupNorm(child.num_features), *extras))

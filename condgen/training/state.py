@@ -11,6 +11,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from condgen.checkpoint import load_tensors, save_tensors
 from condgen.errors import UserError
@@ -75,9 +76,8 @@ class State:
 
         Buffers stay as they were: those of models that are shipped are constants.
         """
-        average: list[Tensor] = list(self.ema.parameters())
-        current: list[Tensor] = list(self.models["model"].parameters())
-        torch._foreach_lerp_(average, current, 1 - ema_decay(limit, self.step))
+        move = get_ema_multi_avg_fn(ema_decay(limit, self.step))
+        move(tuple(self.ema.parameters()), tuple(self.models["model"].parameters()), self.step)
 
     def tensors(self) -> dict[str, Tensor]:
         """Every tensor of the state under a flat name."""
