@@ -108,7 +108,7 @@ def tensorboard(
     ] = False,
     every: Annotated[float, typer.Option(min=0.1, help="With --follow: seconds between two looks at the logs.")] = 5.0,
 ) -> None:
-    """Write the logs of a run as TensorBoard event files: losses, previews, accuracy by noise level, samples.
+    """Write the logs of a run as TensorBoard event files: losses, previews with their samples, accuracy by noise level.
 
     The same command again adds what is new. Show them by tensorboard --logdir FOLDER/tensorboard.
     """

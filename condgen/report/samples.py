@@ -16,12 +16,10 @@ from condgen.report.page import Block, Cell, Figure, Prose, Table, facts_table
 from condgen.report.rows import FieldRow, NearRow, NeighbourRow, is_real
 from condgen.runs.layout import NEIGHBOURS, samples_folder
 
-CLASSES, _IMAGES, _POINTS = 20, 6, 600  # drawn: classes, images of each, points of a panel
+_CLASSES, _IMAGES, _POINTS = 20, 6, 600  # drawn: classes, images of each, points of a panel
 _WIDTH, _BETWEEN, _CELL = 1000, 15, 36  # CSS pixels of the page, between blocks of images, and of a small image
 _CAPTION = f"At most {_POINTS} points a panel are drawn, on axes around the middle 98% of all."
-
-
-_PIXELS = 64
+_PIXELS = 64  # CSS, of a sample and its neighbours
 _NEAREST = (
     "A sample and the training data nearest to it, with distances; in brackets the distance of the nearest one to its "
     "own nearest other. A copy has a distance near zero; held-out real data show how close is normal. Authenticity, "
@@ -68,7 +66,7 @@ def samples_blocks(
 
 
 def _shown(names: Mapping[int, str]) -> list[int]:
-    return sorted(names)[:CLASSES]
+    return sorted(names)[:_CLASSES]
 
 
 def image_table(
