@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from condgen.data import LabelledSet, parse_data
     from condgen.data import load as load_data
     from condgen.denoiser import Denoiser, Likelihood, Preconditioned
+    from condgen.diagnostics.held_out import held_out_differences
     from condgen.errors import UserError
     from condgen.generator import Generator
     from condgen.guidance import ClassifierGuided, DenoiserGuided, ScaleCurve
@@ -41,6 +42,7 @@ _PLACES = {
     "classifier": ("Classifier",),
     "data": ("LabelledSet", "load_data", "parse_data"),
     "denoiser": ("Denoiser", "Likelihood", "Preconditioned"),
+    "diagnostics.held_out": ("held_out_differences",),
     "errors": ("UserError",),
     "generator": ("Generator",),
     "guidance": ("ClassifierGuided", "DenoiserGuided", "ScaleCurve"),

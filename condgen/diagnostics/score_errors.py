@@ -145,29 +145,52 @@ def _compare_batch(
     exact: ExactScores, prior: Denoiser, methods: Mapping[str, Denoiser], t: Tensor, x_t: Tensor, y: Tensor
 ) -> ScoreErrors:
     x = x_t.float()
-    # Methods often share a score model or a classifier, which is then evaluated once.
-    scores: dict[Denoiser, Tensor] = {prior: prior.score(x, t).double()}
-    gradients: dict[Likelihood, Tensor] = {}
+    unguided = prior.score(x, t).double()
     errors: dict[tuple[str, Quantity], Tensor] = {
-        ("prior", "D"): scores[prior] - exact.prior,
-        ("zero guidance", "D_P"): scores[prior] - exact.posterior,
+        ("prior", "D"): unguided - exact.prior,
+        ("zero guidance", "D_P"): unguided - exact.posterior,
         ("zero guidance", "D_L"): exact.likelihood,
     }
-    for name, method in methods.items():
-        if not isinstance(method, ClassifierGuided):
-            errors[name, "D_P"] = method.score(x, t, y).double() - exact.posterior
-            continue
-        if method.denoiser not in scores:
-            scores[method.denoiser] = method.denoiser.score(x, t).double()
-        if method.likelihood not in gradients:
-            gradients[method.likelihood] = method.likelihood.score(x, t, y).double()
-        guidance = float(method.scale_at(t)) * gradients[method.likelihood]
-        errors[name, "D_P"] = scores[method.denoiser] + guidance - exact.posterior
-        errors[name, "D_L"] = guidance - exact.likelihood
+    for name, (score, guidance) in estimate_scores(methods, x, t, y, {prior: unguided}).items():
+        errors[name, "D_P"] = score - exact.posterior if guidance is None else score + guidance - exact.posterior
+        if guidance is not None:
+            errors[name, "D_L"] = guidance - exact.likelihood
     lengths: dict[Quantity, Tensor] = {"D": exact.prior, "D_P": exact.posterior, "D_L": exact.likelihood}
     measured = ScoreErrors(errors, lengths).each(lambda vectors: vectors.flatten(1).norm(dim=1))
     _refuse_undefined(measured, float(prior.schedule.noise_level(t.double())), y)
     return measured
+
+
+class Estimate(NamedTuple):
+    """What a method takes for the posterior score: the sum of two terms, each (B, ...) float64."""
+
+    score: Tensor
+    guidance: Tensor | None  # the likelihood score times the scale, where a classifier guides
+
+
+def estimate_scores(
+    methods: Mapping[str, Denoiser], x_t: Tensor, t: Tensor, y: Tensor, known: Mapping[Denoiser, Tensor] | None = None
+) -> dict[str, Estimate]:
+    """The estimates of methods, where score models and classifiers that they share are evaluated once.
+
+    Args:
+        methods: by name, denoisers of the posterior: guided, or conditional.
+        x_t: noised data, (B, ...) float32.
+        t: the time, scalar float64.
+        y: labels, (B,).
+        known: scores of unguided denoisers at x_t that were evaluated before.
+    """
+    scores, gradients, found = dict(known or {}), dict[Likelihood, Tensor](), dict[str, Estimate]()
+    for name, method in methods.items():
+        if not isinstance(method, ClassifierGuided):
+            found[name] = Estimate(method.score(x_t, t, y).double(), None)
+            continue
+        if method.denoiser not in scores:
+            scores[method.denoiser] = method.denoiser.score(x_t, t).double()
+        if method.likelihood not in gradients:
+            gradients[method.likelihood] = method.likelihood.score(x_t, t, y).double()
+        found[name] = Estimate(scores[method.denoiser], float(method.scale_at(t)) * gradients[method.likelihood])
+    return found
 
 
 def _refuse_undefined(measured: ScoreErrors, level: float, y: Tensor) -> None:
