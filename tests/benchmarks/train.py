@@ -2,9 +2,8 @@
 
     uv run --group bench tests/benchmarks/train.py --full --json assets/train.json    (10 minutes; quick: 60 s)
 
-Every variant is a whole step as its library takes it, from the data to the average of the weights: diffusers as in its
-example of unconditional training, denoising-diffusion-pytorch as in its Trainer. Score networks have about as many
-parameters. All take turns in one run; bfloat16 is autocast for all.
+Every variant is a whole step as its library's own example takes it, from the data to the average of the weights; score
+networks have about as many parameters. All take turns in one run; bfloat16 is autocast for all.
 """
 
 import os
