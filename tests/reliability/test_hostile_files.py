@@ -1,7 +1,7 @@
 """Files of strangers: whatever stands in them is read, or refused in one line; no code in them runs.
 
 Hypothesis changes the files of a real run: bytes, and values within JSON, YAML and the headers of weights. More of it:
-`CONDGEN_EXAMPLES=5000 uv run pytest -m slow tests/reliability/test_hostile_files.py`; guided by coverage: fuzz.py.
+`CONDGEN_EXAMPLES=5000 uv run pytest -m slow tests/reliability/test_hostile_files.py`.
 """
 
 import copy
