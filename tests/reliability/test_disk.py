@@ -73,9 +73,9 @@ def remounted(place, option):
     subprocess.run(["mount", "-o", f"remount,{option}", place], check=True)
 
 
-def fail_and_mend(arguments, place, way, whole, needed, chance):
+def fail_and_mend(arguments, folder, way, whole, needed, chance):
     """Runs a command on a disk that fails, and again when it is mended."""
-    folder = place / "work"
+    place = folder.parent
     mounted(place, f"size={int(needed * chance.uniform(0.05, 0.9)) if way == 'full' else ROOM}")
     try:
         prepare = None
@@ -113,4 +113,4 @@ def test_every_kind_of_work_survives_every_failure(tmp_path):
         whole = undisturbed(arguments, models / kind)
         needed = sum(path.stat().st_size for path in (models / kind).rglob("*") if path.is_file())
         for way in WAYS:
-            fail_and_mend(arguments, place, way, whole, needed, chance)
+            fail_and_mend(arguments, place / kind, way, whole, needed, chance)  # a report says the folder's name
