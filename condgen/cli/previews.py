@@ -12,12 +12,12 @@ def follow_previews(work: Work) -> Work:
 
     Training goes on where a picture cannot be drawn.
     """
-    from condgen.report import draw_previews
-
     with closing(work):
         for event in work:
             trouble = ""
             if event.preview is not None:
+                from condgen.report import draw_previews  # matplotlib takes a second
+
                 try:
                     draw_previews(event.preview, until=event.done)
                 except Exception as error:

@@ -20,7 +20,10 @@ from typing import NamedTuple
 import psutil
 
 _FORKS = multiprocessing.get_context("forkserver")
-_FORKS.set_forkserver_preload(["condgen.cli", "condgen.__main__", "sklearn.datasets", "torch._dynamo", __name__])
+_VERBS = [f"condgen.cli.{module}" for module in ("train", "sample", "measure", "run", "share", "studio")]
+_FORKS.set_forkserver_preload(
+    ["condgen.__main__", "condgen.report", *_VERBS, "sklearn.datasets", "torch._dynamo", __name__]
+)
 SMALL = {"kind": "mlp", "width": 32, "depth": 1, "embedding": 8}
 _TIMES = {"seconds", "images_per_second", "drawing_seconds", "environment"}  # never the same twice
 
