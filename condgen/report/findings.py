@@ -65,8 +65,8 @@ def advise(metrics: Sequence[MetricRow], cost: Sequence[CostRow] = (), collapsed
         return f"Use {best[0]}, which leads in {figures}."
     dearer = ", ".join(method for method in leading if method != best[0])
     return (
-        f"Use {best[0]}: no other method is clearly better in {figures}, and {dearer} take more than its "
-        f"{format_number(least)} network evaluations a sample."
+        f"Use {best[0]}: no other method is clearly better in {figures}, and those as good ({dearer}) need more "
+        f"network evaluations a sample ({best[0]}: {format_number(least)})."
     )
 
 

@@ -43,7 +43,7 @@ def test_the_cheapest_of_those_that_lead():
     text = advise(rows(slow=BEST, quick=GOOD, far=FAR, poor=POOR), cost(slow=20, quick=1, far=1, poor=1))
     assert text == (
         "Use quick: no other method is clearly better in class accuracy (0.980 ± 0.010) and FD@360 (0.40 ± 0.10), and "
-        "slow take more than its 1 network evaluations a sample."
+        "those as good (slow) need more network evaluations a sample (quick: 1)."
     )
 
 
