@@ -114,7 +114,7 @@ def _read(folder: Path, form: Format) -> list[_Sample]:
     if len(sizes) > 1 or -1 in sizes:
         raise UserError(f"{folder} mixes pictures and points, or points of several sizes: sample again")
     if form == "webdataset" and sizes != {0}:
-        raise UserError(f"{folder} holds points, which have no pictures for a tar: choose --format parquet")
+        raise UserError(f"{folder} holds points, which have no pictures for a tar: name the file .parquet")
     return samples
 
 

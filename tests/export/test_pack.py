@@ -102,7 +102,7 @@ def test_points_are_columns_of_parquet_and_no_tar(tmp_path):
     (file,) = pack(folder, tmp_path / "s.parquet", "parquet", 100)
     read = datasets.load_dataset("parquet", data_files=str(file), split="train", cache_dir=str(tmp_path / "cache"))
     assert [[row["x0"], row["x1"]] for row in read] == x.tolist()
-    with pytest.raises(UserError, match="choose --format parquet"):
+    with pytest.raises(UserError, match="which have no pictures for a tar"):
         pack(folder, tmp_path / "s.tar", "webdataset", 100)
 
 
