@@ -44,7 +44,7 @@ def serve_hub(monkeypatch, folder, cache):
 
 @pytest.fixture
 def hub(tmp_path, monkeypatch):
-    """A hub with one score model, among files that are nobody's business."""
+    """A hub with one score model, among private files."""
     config = ScoreConfig.model_validate(CONFIG)
     pets = tmp_path / "pets"
     save_tensors(pets / "score" / "model.safetensors", config.build().state_dict(), config.model_dump(mode="json"))

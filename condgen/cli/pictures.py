@@ -12,7 +12,7 @@ from condgen.runs.sample_folder import picture_path
 if TYPE_CHECKING:
     from PIL import Image
 
-_SHOWN, _COLUMNS = 40, 6  # pictures of a class in a grid, and beside other methods
+_SHOWN, _COLUMNS = 40, 6  # pictures of a class in a grid, and in a column of several methods
 
 _Pictures: TypeAlias = "tuple[list[Image.Image], list[int]]"  # and their labels
 

@@ -54,7 +54,7 @@ def export(
     source = write(folder, out, license)
     say(f"{', '.join(model.name for model in source.models)}\ncard: {(out / 'README.md').resolve()}")
     if license == "unknown":
-        say("no licence is chosen: nobody may use the weights until you name one with --license")
+        say("no licence is chosen, so others have no right to use the weights: name one with --license")
 
 
 def push(

@@ -54,7 +54,7 @@ class Model:
         return _last_part(self.data_root) or str((self.stage.get("data") or {}).get("kind", ""))
 
     def public(self, text: str) -> str:
-        """A text or JSON with the name of the folder of data in place of its path, which is nobody else's business."""
+        """A text or JSON with the name of the folder of data in place of its path, which stays private."""
         name = _last_part(self.data_root)
         for encode in (str, lambda value: json.dumps(value)[1:-1]):
             text = text.replace(encode(self.data_root), encode(name)) if name else text
