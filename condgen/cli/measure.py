@@ -36,7 +36,7 @@ def calibrate(
     *,
     given: dict[str, Any],
 ) -> None:
-    """Measure a classifier on held-out data at each noise level, and find the guidance scale that suits it there.
+    """Measure a classifier on the validation split, and find the guidance scale that suits it at each noise level.
 
     Accuracy, cross-entropy, calibration error, the gain over zero guidance, and the best scale: zero where guidance
     does not surely help. No exact score is needed. Writes CLASSIFIER/calibration.
@@ -52,7 +52,7 @@ def calibrate(
     trained = parse(ClassifierStage, read_settings(folder), f"the settings in {folder}")
     stage = parse(CalibrateRecipe, overridden({}, given, None), "calibrate")
     name, file, processes = folder.resolve().name.removeprefix("classifier-"), calibration_file(folder), Processes()
-    held_out = load(trained.data, "test")
+    held_out = load(trained.data, "validation")
     work = Calibrate(f"calibrate {name}", file.parent, stage, score, held_out).run(processes)
     if work_in(folder, work, processes):
         rows = read_run(folder).classifiers[name]

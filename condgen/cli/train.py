@@ -270,7 +270,7 @@ def _stage(
 
 def _train(name: str, out: Path, stage: TrainStage, data: LabelledSet, folders: Folders | None = None) -> None:
     """Trains a model in its folder, with a bar."""
-    held_out = load(stage.data, "test") if not isinstance(stage, ScoreStage) else None
+    held_out = load(stage.data, "validation") if not isinstance(stage, ScoreStage) else None
     processes = Processes()
     work = Train(name, out, stage, data.to(processes.device), folders or Folders(), held_out).run(processes)
     if not work_in(out, follow_previews(work), processes):

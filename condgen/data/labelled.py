@@ -16,7 +16,8 @@ from torch import Tensor
 
 from condgen.errors import UserError
 
-Split: TypeAlias = Literal["train", "test"]
+Split: TypeAlias = Literal["train", "validation", "test"]
+"""Models learn from train, every choice is made on validation, and test is for the final figures alone."""
 
 _CHUNK = 2**22  # numbers held as floats at a time
 _SHOWN = 20  # classes listed in a message
@@ -32,7 +33,7 @@ class LabelledSet:
         y: labels, int64 (N,), each in [0, len(names)).
         names: the names of the classes.
         source: what the set is called in messages and reports.
-        split: which part of the source this is.
+        split: which part of the source this is; see `Split`.
 
     Raises:
         UserError: the labels do not fit the samples or the names, fewer than 2 classes occur, or points are not finite.
@@ -157,6 +158,23 @@ def to_uint8(x: Tensor) -> Tensor:
     if not x.isfinite().all():
         raise ValueError("images with NaN or infinite pixels have no bytes")
     return ((x.float() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+
+
+def validation_rows(y: Tensor, fraction: float, generator: torch.Generator) -> Tensor:
+    """Which samples are set apart for validation, (N,) bool: this fraction of every class, drawn at random.
+
+    At least one of a class that has two, and at least one stays for training: a class of a single sample gives none.
+
+    Args:
+        y: labels, (N,) integers on the CPU.
+        fraction: between 0 and 1.
+        generator: a CPU generator.
+    """
+    shuffled, chosen = torch.randperm(len(y), generator=generator), torch.zeros(len(y), dtype=torch.bool)
+    for label in y.unique():
+        members = shuffled[y[shuffled] == label]
+        chosen[members[: min(max(1, round(fraction * len(members))), len(members) - 1)]] = True
+    return chosen
 
 
 def stratified_order(y: Tensor, generator: torch.Generator) -> Tensor:

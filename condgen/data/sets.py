@@ -5,6 +5,7 @@ scikit-learn and torchvision are imported where they are used, because together 
 
 import os
 from abc import ABC, abstractmethod
+from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, TypeAlias, get_args
@@ -15,9 +16,18 @@ from pydantic import Field
 from torch import Tensor
 
 from condgen.data.folder import read_folder
-from condgen.data.labelled import LabelledSet, Split
+from condgen.data.labelled import LabelledSet, Split, validation_rows
 from condgen.errors import UserError
+from condgen.rng import keyed_generator
 from condgen.settings import Settings, Target, import_target
+
+
+class Splits(NamedTuple):
+    """The parts of a labelled set; see `Split`."""
+
+    train: LabelledSet
+    validation: LabelledSet
+    test: LabelledSet
 
 
 class DataSettings(Settings, ABC):
@@ -27,11 +37,42 @@ class DataSettings(Settings, ABC):
     def load(self, split: Split) -> LabelledSet:
         """One split, on the CPU. Raises UserError where the data are missing or broken."""
 
+    def load_all(self) -> Splits:
+        """All splits, on the CPU. Raises UserError where the data are missing or broken."""
+        return Splits(*map(self.load, get_args(Split)))
 
-class _HeldOut(DataSettings):
+
+class _TrainAndTest(DataSettings):
+    """A set with a train and a test split, the first of which gives a part to validation."""
+
+    split_seed: int = Field(default=0, ge=0, lt=2**32, description="of what is drawn for each split")
+    validation_fraction: float = Field(
+        default=0.1,
+        gt=0,
+        lt=1,
+        description="of every class of the train split, for every choice that is made by looking at unseen data: at "
+        "least one sample, unless the class has no other. Models do not learn from them",
+    )
+
+    @abstractmethod
+    def read(self, split: Literal["train", "test"]) -> LabelledSet:
+        """One split as it was published or held out, that for training with the part for validation."""
+
+    def load(self, split: Split) -> LabelledSet:
+        return self.read("test") if split == "test" else self._divide(self.read("train"), split)
+
+    def load_all(self) -> Splits:
+        whole = self.read("train")
+        return Splits(self._divide(whole, "train"), self._divide(whole, "validation"), self.read("test"))
+
+    def _divide(self, whole: LabelledSet, split: Split) -> LabelledSet:
+        chosen = validation_rows(whole.y, self.validation_fraction, keyed_generator(self.split_seed))
+        rows = chosen if split == "validation" else ~chosen
+        return replace(whole, x=whole.x[rows], y=whole.y[rows], split=split)
+
+
+class _HeldOut(_TrainAndTest):
     """A set without a split of its own: a share of every class is held out for the test."""
-
-    split_seed: int = Field(default=0, ge=0, lt=2**32)
 
     def _select(self, x: np.ndarray, y: np.ndarray, split: Split, test_fraction: float) -> tuple[Tensor, Tensor]:
         from sklearn.model_selection import train_test_split
@@ -47,7 +88,7 @@ class Digits(_HeldOut):
     kind: Literal["digits"] = "digits"
     test_fraction: float = Field(default=0.2, ge=0.01, le=0.99)  # either side keeps every class
 
-    def load(self, split: Split) -> LabelledSet:
+    def read(self, split: Literal["train", "test"]) -> LabelledSet:
         from sklearn.datasets import load_digits
 
         digits = load_digits()
@@ -60,27 +101,28 @@ class Moons(DataSettings):
     """Two half circles, centred by the mean of the train split, then scaled; class 0 is the upper one.
 
     The defaults are the set of Chao et al. 2022, "Denoising Likelihood Score Matching for Conditional Score-based Data
-    Generation". Without noise the test split holds the points of the same curves half-way between those of the training
-    split.
+    Generation". Validation and test are new draws of as many points; without noise they lie on the same curves, a
+    quarter of the way (validation) and half-way (test) between the points of the train split.
     """
 
     kind: Literal["moons"] = "moons"
-    n: int = Field(default=10_000, ge=4, le=10_000_000)  # samples of either split
+    n: int = Field(default=10_000, ge=4, le=10_000_000)  # samples of each split
     noise: float = Field(default=0.0, ge=0)  # standard deviation in units of the circles' radius
     scale: float = Field(default=20.0, gt=0)
-    seed: int = Field(default=1, ge=0, lt=2**32 - 1)  # of the train split; the test split takes the next one
+    seed: int = Field(default=1, ge=0, lt=2**32 - 2)  # of the train split; test and validation take the next two
 
     def load(self, split: Split) -> LabelledSet:
         from sklearn.datasets import make_moons
 
         x, y = make_moons(self.n, noise=self.noise, random_state=self.seed)
         centre = x.mean(0)
-        if split == "test":
-            x, y = make_moons(self.n, noise=self.noise, random_state=self.seed + 1)
-        if split == "test" and self.noise == 0:  # the same points again: take those half-way between them
-            x, y = make_moons(2 * self.n - 2, shuffle=False)
-            between = np.concatenate([np.flatnonzero(y == label)[1::2] for label in (0, 1)])
+        if split != "train" and self.noise == 0:  # another seed gives the same points: take some between them
+            parts = 2 if split == "test" else 4
+            x, y = make_moons(parts * (self.n - 2) + 2, shuffle=False)
+            between = np.concatenate([np.flatnonzero(y == label)[1::parts] for label in (0, 1)])
             x, y = x[between], y[between]
+        elif split != "train":
+            x, y = make_moons(self.n, noise=self.noise, random_state=self.seed + (1 if split == "test" else 2))
         points = torch.from_numpy((x - centre) * self.scale).float()
         return LabelledSet(points, torch.from_numpy(y).long(), ("upper", "lower"), "moons", split)
 
@@ -103,14 +145,14 @@ _ARCHIVES: dict[TorchvisionName, _Archive] = {
 }
 
 
-class Torchvision(DataSettings):
+class Torchvision(_TrainAndTest):
     """A data set that torchvision downloads and checks, in its own split."""
 
     kind: TorchvisionName
     root: Path | None = Field(default=None, description="where torchvision keeps it; else $CONDGEN_DATA, else ./data")
     download: bool = False
 
-    def load(self, split: Split) -> LabelledSet:
+    def read(self, split: Literal["train", "test"]) -> LabelledSet:
         import torchvision
 
         archive = _ARCHIVES[self.kind]
@@ -146,7 +188,7 @@ class Folder(_HeldOut):
     test_fraction: float = Field(default=0.1, gt=0, lt=1)
     image_size: int | None = Field(default=None, ge=1)  # centre crop and resize to a square of this side
 
-    def load(self, split: Split) -> LabelledSet:
+    def read(self, split: Literal["train", "test"]) -> LabelledSet:
         x, y, names = read_folder(self.root, self.image_size)
         sizes = np.bincount(y)
         held_out = int(np.ceil(len(y) * self.test_fraction))
@@ -158,7 +200,7 @@ class Folder(_HeldOut):
         return LabelledSet(*self._select(x, y, split, self.test_fraction), names, str(self.root), split)
 
 
-class ImportedData(DataSettings):
+class ImportedData(_TrainAndTest):
     """Data of one's own."""
 
     kind: Literal["import"] = "import"
@@ -169,7 +211,7 @@ class ImportedData(DataSettings):
     )
     options: dict[str, Any] = Field(default={}, description="further keyword arguments of the function")
 
-    def load(self, split: Split) -> LabelledSet:
+    def read(self, split: Literal["train", "test"]) -> LabelledSet:
         made = import_target(self.target)(split=split, **self.options)
         if isinstance(made, LabelledSet):
             return made
@@ -184,7 +226,7 @@ AnyData: TypeAlias = Annotated[Digits | Moons | Torchvision | Folder | ImportedD
 
 
 def load(settings: AnyData, split: Split) -> LabelledSet:
-    """One split of a labelled set, on the CPU. Raises UserError where the data are missing or broken."""
+    """One split of a labelled set, on the CPU; see `Split`. Raises UserError where the data are missing or broken."""
     return settings.load(split)
 
 

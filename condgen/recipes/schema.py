@@ -145,14 +145,14 @@ class GeneratorRecipe(Settings):
 
 
 class CalibrateRecipe(Settings):
-    """Where and how to measure classifiers on held-out data."""
+    """Where and how to measure classifiers on the validation split."""
 
     levels: tuple[PositiveFloat, ...] | None = Field(
         default=None, min_length=1, description="noise levels, rising; by default 16 from data without noise to noise"
     )
-    draws: PositiveInt = Field(default=4, description="noise draws of each held-out image, at each level")
+    draws: PositiveInt = Field(default=4, description="noise draws of each validation image, at each level")
     most: int | None = Field(
-        default=None, ge=2, description="held-out images, in proportion to the classes; by default all"
+        default=None, ge=2, description="validation images, in proportion to the classes; by default all"
     )
     seed: Seed = 0
 
@@ -232,7 +232,9 @@ class Recipe(Settings):
     sample: SampleRecipe | None = Field(default=None, description="which samples to draw")
     evaluate: Measures | None = Field(default=Measures(), description="false measures nothing")
     diagnose: DiagnoseRecipe | None = Field(default=None, description="measure scores against the oracle's")
-    calibrate: CalibrateRecipe | None = Field(default=None, description="measure every classifier on held-out data")
+    calibrate: CalibrateRecipe | None = Field(
+        default=None, description="measure every classifier on the validation split"
+    )
     promise: Promise | None = Field(default=None, description="what the run may take")
 
     @field_validator("evaluate", mode="before")

@@ -35,13 +35,13 @@ _LEVELS = 16  # where the recipe names none
 
 @dataclass(frozen=True, eq=False)
 class Calibrate(Stage):
-    """Measures a classifier on held-out data, in `CLASSIFIER/calibration`.
+    """Measures a classifier on unseen data, in `CLASSIFIER/calibration`.
 
     Each noise level is kept in `log.jsonl` as soon as it is measured, so an interrupted calibration goes on after it.
 
     Args:
         score: the folder of the score model that the classifier guides.
-        held_out: data.
+        held_out: the validation split.
     """
 
     settings: CalibrateRecipe
@@ -104,7 +104,7 @@ class Calibrate(Stage):
             rows.append(row)
         what = {
             "data": held_out.source,
-            "split": f"{held_out.split} (held out)",
+            "split": held_out.split,
             "n": len(held_out),
             "draws": recipe.draws,
             "seed": recipe.seed,
@@ -122,7 +122,7 @@ class Calibrate(Stage):
             "rows": [row.as_dict() for row in rows],
         }
         write_json(self.folder / CALIBRATION, value)
-        found = f"{len(levels)} noise levels, {len(y):,} held-out images, {recipe.draws} draws"
+        found = f"{len(levels)} noise levels, {len(y):,} {held_out.split} images, {recipe.draws} draws"
         opened.finish([CALIBRATION], what=found)
         yield Progress(self.name, len(levels), len(levels), len(levels) * len(y) * recipe.draws)
 

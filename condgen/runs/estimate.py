@@ -13,7 +13,6 @@ from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
 from condgen.checkpoint import read_description
-from condgen.data import load
 from condgen.recipes import Recipe
 from condgen.runs.folder import each_row
 from condgen.runs.layout import EVALUATION_FOLDER, LOG_FILE, MANIFEST
@@ -50,15 +49,15 @@ def estimate(recipe: Recipe, folder: Path, processes: Processes) -> Iterator[Est
     Raises:
         UserError: what the run itself would raise before its first step.
     """
-    train, test = load(recipe.data, "train"), load(recipe.data, "test")
-    train = train.to(processes.device)
+    data = recipe.data.load_all()
+    data = data._replace(train=data.train.to(processes.device))
     # Batches as they are where few images take no less time than many: on a GPU, and by small networks.
     full = processes.device.type != "cpu" or recipe.score.network.kind == "mlp"
-    stages = plan(recipe, folder, train, test)
+    stages = plan(recipe, folder, data)
     known = states(stages)
     with TemporaryDirectory(prefix="condgen-") as scratch:
         samples = recipe.sample.batch if full and recipe.sample else _IMAGES
-        trial = plan(_shortened(recipe, full), Path(scratch), train, test, samples)
+        trial = plan(_shortened(recipe, full), Path(scratch), data, samples)
         for stage, tried in zip(stages, trial, strict=True):
             state = known[stage.folder]
             done = stage.total() if state == "finished" else _done(stage) if state == "begun" else 0

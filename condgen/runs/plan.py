@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from condgen.checkpoint import trusted_imports
-from condgen.data import LabelledSet, load
+from condgen.data import LabelledSet, Splits
 from condgen.errors import UserError
 from condgen.files import write_atomically
 from condgen.metrics import open_extractor
@@ -54,19 +54,16 @@ from condgen.training import Processes
 _POINTS_SHOWN = 12  # on their way from noise, of a class: many paths in a plane can be seen at once, images cannot
 
 
-def plan(
-    recipe: Recipe, folder: Path, train: LabelledSet, test: LabelledSet, samples: int | None = None
-) -> list[Stage]:
+def plan(recipe: Recipe, folder: Path, data: Splits, samples: int | None = None) -> list[Stage]:
     """The stages of a recipe, each after those that it reads. Nothing is written, and no model read.
 
     Args:
         recipe: the recipe.
         folder: of the run.
-        train: the training split.
-        test: the held-out split.
+        data: what it learns from, chooses by and is measured on.
         samples: by each method; by default as many as the recipe says.
     """
-    folders = Folders.of_run(recipe, folder)
+    folders, train, validation = Folders.of_run(recipe, folder), data.train, data.validation
     shared: dict[str, Any] = {"data": recipe.data, "schedule": recipe.schedule, "seed": recipe.seed}
     stages: list[Stage] = [Train("score", folders.score(), ScoreStage(**shared, score=recipe.score), train)]
     for name, score in recipe.scores.items():
@@ -74,15 +71,15 @@ def plan(
     for name, classifier in recipe.classifiers.items():
         place = folders.classifier(name)
         trained = ClassifierStage(**shared, classifier=classifier)
-        stages.append(Train(f"classifier {name}", place, trained, train, folders, test))
+        stages.append(Train(f"classifier {name}", place, trained, train, folders, validation))
         if recipe.calibrate is not None:
             where = place / CALIBRATION_FOLDER
-            stages.append(Calibrate(f"calibrate {name}", where, recipe.calibrate, folders.score(), test))
+            stages.append(Calibrate(f"calibrate {name}", where, recipe.calibrate, folders.score(), validation))
     for name, generator in recipe.generators.items():
         taught = GeneratorStage(**shared, generator=generator)
-        stages.append(Train(f"generator {name}", folders.generator(name), taught, train, folders, test))
+        stages.append(Train(f"generator {name}", folders.generator(name), taught, train, folders, validation))
     if recipe.sample is not None:
-        stages += _sampling(recipe, recipe.sample, folder, folders, train, test, samples)
+        stages += _sampling(recipe, recipe.sample, folder, folders, data, samples)
     if recipe.diagnose is not None:
         scales = {name: classifier.objective.usual_scales for name, classifier in recipe.classifiers.items()}
         methods = recipe.diagnose.methods or default_methods(scales, scales if recipe.calibrate else ())
@@ -97,10 +94,10 @@ def _sampling(
     sample: SampleRecipe,
     folder: Path,
     folders: Folders,
-    train: LabelledSet,
-    test: LabelledSet,
+    data: Splits,
     samples: int | None,
 ) -> list[Stage]:
+    train = data.train
     labels = labels_spread(samples or sample.per_class * train.n_classes, range(train.n_classes))
     places = {name: samples_folder(folder, name) for name in sample.methods}
     stages: list[Stage] = []
@@ -113,7 +110,7 @@ def _sampling(
     if recipe.evaluate is not None:
         measured = EvaluateStage(seed=recipe.seed, measures=recipe.evaluate)
         stages.append(
-            Evaluate("evaluate", folder / EVALUATION_FOLDER, measured, places, train.to("cpu"), test),
+            Evaluate("evaluate", folder / EVALUATION_FOLDER, measured, places, train.to("cpu"), data.test),
         )
     return stages
 
@@ -150,11 +147,11 @@ def run_recipe(recipe: Recipe, folder: Path, processes: Processes, command: str)
     Writes `recipe.yaml`, `run.json`, `cost.json`, and copies of `metrics.json`, `diagnostics.json` and, in one file, of
     all calibrations at the top.
     """
-    train, test = processes.in_turn(lambda: (load(recipe.data, "train"), load(recipe.data, "test")))
+    data = processes.in_turn(recipe.data.load_all)
     if recipe.sample is not None and recipe.evaluate is not None:  # what is missing is said now, not after the training
         features = recipe.evaluate.features
-        processes.in_turn(lambda: open_extractor(features, train.shape))
-    stages = plan(recipe, folder, train.to(processes.device), test)
+        processes.in_turn(lambda: open_extractor(features, data.train.shape))
+    stages = plan(recipe, folder, data._replace(train=data.train.to(processes.device)))
     about = processes.once(lambda: _begin(recipe, folder, processes.count, command))
     done: list[Stage] = []
     with trusted_imports(imported_targets(recipe.model_dump())):  # a recipe is trusted by who runs it

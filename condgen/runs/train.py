@@ -24,7 +24,7 @@ class Train(Stage):
     Args:
         data: the training split.
         folders: the frozen models that it learns from: the score model of DLSM, a generator's teacher.
-        held_out: data on which a classifier or a generator is measured from time to time.
+        held_out: the validation split, on which a classifier or a generator is measured from time to time.
     """
 
     settings: TrainStage

@@ -52,7 +52,7 @@ def test_version_is_printed():
 
 def test_doctor():
     out = good("doctor")
-    for word in ("torch", "threads", "free disk", "data: digits", "1,437 training samples"):
+    for word in ("torch", "threads", "free disk", "data: digits", "1,295 training samples"):
         assert word in out, word
 
 

@@ -28,7 +28,7 @@ def test_options_and_settings_reach_the_stage(tmp_path):
     options = ("--lr", 0.002, "--flip", "--seed", 3, "--conditional")
     sets = ("--set", "score.training.precision=bfloat16", "--set", "score.label_dropout=0.3")
     out = good("train-score", *SCORE, *options, *sets, "--out", tmp_path)
-    assert "digits: 1,437 8x8 images, 10 classes" in out
+    assert "digits: 1,295 8x8 images, 10 classes" in out
     found = settings(tmp_path, "score")
     training = {"steps": 2, "batch": 16, "lr": 0.002, "flip": True, "precision": "bfloat16"}
     assert training.items() <= found["training"].items()

@@ -45,10 +45,10 @@ def test_classes_are_the_sorted_folders_and_the_pixels_those_of_the_files(root):
 
 
 def test_the_splits_are_disjoint_and_together_everything(root):
-    train, test = (load(Folder(root=root, test_fraction=0.3), split) for split in ("train", "test"))
-    assert (len(train), len(test)) == (14, 6)
-    assert test.y.bincount().tolist() == [3, 3]
-    whole = {image.numpy().tobytes() for image in torch.cat([train.x, test.x])}
+    splits = Folder(root=root, test_fraction=0.3).load_all()
+    train, validation, test = splits
+    assert [split.y.bincount().tolist() for split in splits] == [[6, 6], [1, 1], [3, 3]]
+    whole = {image.numpy().tobytes() for image in torch.cat([train.x, validation.x, test.x])}
     assert whole == {image.tobytes() for image in read_folder(root, None)[0]}
     assert train.source == str(root)
 

@@ -1,5 +1,6 @@
 """The sets that a recipe may name, against the libraries and papers that they come from."""
 
+import itertools
 import pickle
 from pathlib import Path
 
@@ -10,7 +11,9 @@ from pydantic import TypeAdapter, ValidationError
 from sklearn.datasets import load_digits, make_moons
 
 from condgen.data import AnyData, Digits, Folder, ImportedData, LabelledSet, Moons, Torchvision, load, parse_data
+from condgen.data.labelled import validation_rows
 from condgen.errors import UserError
+from condgen.rng import keyed_generator
 
 
 @pytest.mark.parametrize(
@@ -50,10 +53,11 @@ def test_names_and_paths_are_told_apart(tmp_path, monkeypatch):
 
 def test_digits_are_those_of_scikit_learn_each_in_one_split():
     train, test = load(Digits(), "train"), load(Digits(), "test")
-    assert (len(train), len(test), train.shape) == (1437, 360, (1, 8, 8))
+    assert (len(train), len(test), train.shape) == (1295, 360, (1, 8, 8))
     assert (train.names, train.source, train.split, test.split) == (tuple("0123456789"), "digits", "train", "test")
-    both = torch.cat([train.x, test.x]).flatten(1).numpy()
-    labels = torch.cat([train.y, test.y]).numpy()
+    validation = load(Digits(), "validation")
+    both = torch.cat([train.x, validation.x, test.x]).flatten(1).numpy()
+    labels = torch.cat([train.y, validation.y, test.y]).numpy()
     back = np.round(both.astype(float) * 16 / 255)  # 0..16 as published
     ours = sorted(map(tuple, np.c_[back, labels].astype(int).tolist()))
     theirs = sorted(map(tuple, np.c_[load_digits().data, load_digits().target].astype(int).tolist()))
@@ -62,12 +66,47 @@ def test_digits_are_those_of_scikit_learn_each_in_one_split():
 
 
 def test_digits_are_split_in_proportion_and_by_seed():
-    test = load(Digits(), "test")
-    share = test.y.bincount() / (load(Digits(), "train").y.bincount() + test.y.bincount())
+    test, learnt = load(Digits(), "test"), Digits().read("train")
+    share = test.y.bincount() / (learnt.y.bincount() + test.y.bincount())
     assert ((share - 0.2).abs() < 0.01).all()
     assert load(Digits(), "test").fingerprint() == test.fingerprint()
     assert load(Digits(split_seed=1), "test").fingerprint() != test.fingerprint()
     assert len(load(Digits(test_fraction=0.5), "test")) == 899
+
+
+@pytest.mark.parametrize("fraction", [0.001, 0.1, 0.5, 0.9])
+def test_validation_is_a_share_of_every_class_that_training_does_not_see(fraction):
+    settings = Digits(validation_fraction=fraction)
+    whole = settings.read("train")
+    train, validation, _ = settings.load_all()
+    for split, found in (("train", train), ("validation", validation)):
+        assert found.split == split
+        assert found.fingerprint() == load(settings, split).fingerprint()  # every time the same
+    expected = (whole.y.bincount() * fraction).round().clamp(min=1)
+    assert torch.equal(validation.y.bincount().float(), expected)
+    parts = torch.cat([torch.cat([part.x.flatten(1), part.y[:, None]], 1) for part in (train, validation)])
+    assert sorted(parts.tolist()) == sorted(torch.cat([whole.x.flatten(1), whole.y[:, None]], 1).tolist())
+    other = load(Digits(validation_fraction=fraction, split_seed=1), "validation")
+    assert other.fingerprint() != validation.fingerprint()
+
+
+def test_every_class_keeps_a_sample_for_training_and_gives_one_where_it_has_two():
+    y = torch.tensor([0, 1, 1, 2, 2, 2, *[3] * 30])
+    for fraction in (0.01, 0.1, 0.5, 0.99):
+        chosen = validation_rows(y, fraction, keyed_generator(0))
+        given = y[chosen].bincount(minlength=4).tolist()
+        assert given[:2] == [0, 1]
+        assert 1 <= given[2] <= 2
+        assert given[3] == min(29, max(1, round(30 * fraction)))
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.1])
+def test_the_splits_of_moons_are_different_points_of_one_distribution(noise):
+    parts = Moons(n=400, noise=noise).load_all()
+    for one, other in itertools.combinations(parts, 2):
+        assert torch.cdist(one.x, other.x).min() > (0.05 if noise == 0 else 0)
+        for label in (0, 1):
+            assert torch.allclose(one.x[one.y == label].mean(0), other.x[other.y == label].mean(0), atol=2.5)
 
 
 def test_moons_are_the_set_of_the_paper():
@@ -202,10 +241,10 @@ def own(tmp_path, monkeypatch):
 
 def test_data_of_ones_own_are_what_its_function_returns(own):
     settings = ImportedData(target="my_data:points", options={"n": 6})
-    train, test = load(settings, "train"), load(settings, "test")
+    train, validation, test = settings.load_all()
     assert isinstance(train, LabelledSet)
-    assert (train.shape, len(train), train.names) == ((2,), 6, ("a", "1"))
-    assert torch.equal(test.x, train.x + 1)
+    assert (train.shape, len(train), len(validation), train.names) == ((2,), 4, 2, ("a", "1"))
+    assert torch.equal(test.x, torch.cat([train.x, validation.x]).sort(0).values + 1)
     for name in ("unlabelled", "of_doubles"):
         with pytest.raises(UserError, match=f"my_data:{name} does not return samples, labels and names"):
             load(ImportedData(target=f"my_data:{name}"), "train")

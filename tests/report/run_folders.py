@@ -92,7 +92,7 @@ def make_digits(folder, names=("0", "1", "2"), name="digits"):
     about = {"oracle": "training set", "methods": {"ce": "guided by ce at scale 10"}}
     write(folder / "diagnostics.json", {"what": about, "rows": error_rows(rng)})
     rows = [{"classifier": name, **row} for name in ("ce", "dlsm") for row in level_rows(rng, (0.01, *SIGMAS))]
-    write(folder / "classifiers.json", {"what": {"split": "test (held out)"}, "rows": rows})
+    write(folder / "classifiers.json", {"what": {"split": "validation"}, "rows": rows})
     for method in METHODS:
         manifest = []
         for label, class_name in enumerate(names):

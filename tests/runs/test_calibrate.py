@@ -22,7 +22,7 @@ from condgen.settings import parse
 from condgen.training import Processes
 
 ALONE = Processes(cpu=True)
-TRAIN, TEST = load(parse_data("digits"), "train"), load(parse_data("digits"), "test")
+TRAIN, VALIDATION, _ = parse_data("digits").load_all()
 FEW = CalibrateRecipe(levels=(0.5, 1.5, 5), draws=1)
 
 
@@ -45,7 +45,7 @@ def train(folder, stage, score=None, held_out=None):
 def trained(tmp_path_factory):
     root = tmp_path_factory.mktemp("trained")
     list(train(root / "score", small("score")))
-    list(train(root / "dlsm", small("classifier"), root / "score", TEST))
+    list(train(root / "dlsm", small("classifier"), root / "score", VALIDATION))
     return root
 
 
@@ -61,7 +61,7 @@ def test_training_is_looked_at_and_not_disturbed(trained, tmp_path):
     assert not looks(tmp_path / "dlsm")
     assert [row["step"] for row in looks(trained / "dlsm")] == [5, 10, 12]
     for row in looks(trained / "dlsm"):
-        assert [level["n"] for level in row["levels"]] == [360] * 8
+        assert [level["n"] for level in row["levels"]] == [142] * 8
         assert all({"accuracy", "cross_entropy", "ece", "gain", "scale", "z"} <= set(level) for level in row["levels"])
         assert row["levels"][0]["sigma"] < 0.05 < 20 < row["levels"][-1]["sigma"]
     before, after = (looks(trained / "dlsm")[place]["levels"] for place in (0, -1))
@@ -70,15 +70,15 @@ def test_training_is_looked_at_and_not_disturbed(trained, tmp_path):
 
 @pytest.mark.parametrize("stop_at", [4, 5, 11, 12])
 def test_stopping_anywhere_leaves_the_same_looks(stop_at, trained, tmp_path):
-    work = train(tmp_path / "dlsm", small("classifier"), trained / "score", TEST)
+    work = train(tmp_path / "dlsm", small("classifier"), trained / "score", VALIDATION)
     for _ in itertools.islice(work, stop_at):
         pass
     work.close()
-    list(train(tmp_path / "dlsm", small("classifier"), trained / "score", TEST))
+    list(train(tmp_path / "dlsm", small("classifier"), trained / "score", VALIDATION))
     assert looks(tmp_path / "dlsm") == looks(trained / "dlsm")
 
 
-def calibrated(root, classifier, stage=FEW, held_out=TEST, name="calibrate dlsm"):
+def calibrated(root, classifier, stage=FEW, held_out=VALIDATION, name="calibrate dlsm"):
     return Calibrate(name, classifier / "calibration", stage, root / "score", held_out).run(ALONE)
 
 
@@ -97,8 +97,8 @@ def test_a_calibration_says_what_it_measured_and_gives_a_curve(trained, classifi
     assert [(event.done, event.total) for event in events] == [(0, 3), (1, 3), (2, 3), (3, 3)]
     found = read_json(classifier / "calibration" / "calibration.json")
     assert set(found) == {"what", "models", "curve", "rows"}
-    assert found["what"]["split"] == "test (held out)"
-    assert (found["what"]["data"], found["what"]["n"], found["what"]["draws"]) == ("digits", 360, 1)
+    assert found["what"]["split"] == "validation"
+    assert (found["what"]["data"], found["what"]["n"], found["what"]["draws"]) == ("digits", 142, 1)
     rows = [LevelRow(**row) for row in found["rows"]]
     assert [row.sigma for row in rows] == [0.5, 1.5, 5]
     assert ScaleCurve.model_validate(found["curve"]) == calibrate(rows)

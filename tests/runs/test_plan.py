@@ -5,7 +5,7 @@ import statistics
 
 import pytest
 
-from condgen.data import Moons, load
+from condgen.data import Moons
 from condgen.recipes import load_recipe
 from condgen.runs import estimate, plan, read_json, run_recipe, run_seeds
 from condgen.runs.plan import states
@@ -13,7 +13,7 @@ from condgen.training import Processes
 
 ALONE = Processes(cpu=True)
 FEW = Moons(n=200)
-MOONS = load(FEW, "train"), load(FEW, "test")
+MOONS = FEW.load_all()
 SMALL = """
 name: small
 data: {kind: moons, n: 200}
@@ -46,7 +46,7 @@ def recipe(tmp_path):
 
 
 def test_every_stage_comes_after_its_inputs_and_says_which_they_are(recipe, tmp_path):
-    stages = plan(recipe, tmp_path / "run", *MOONS)
+    stages = plan(recipe, tmp_path / "run", MOONS)
     by_folder = {stage.folder: stage.name for stage in stages}
     inputs = {}
     for stage in stages:
@@ -63,6 +63,14 @@ def test_every_stage_comes_after_its_inputs_and_says_which_they_are(recipe, tmp_
     assert inputs["diagnose"] >= {"score", "classifier ce", "calibrate ce", "classifier dlsm"}
     assert len({stage.folder for stage in stages}) == len(stages)
     assert not (tmp_path / "run").exists()
+
+
+def test_the_test_split_is_for_the_final_figures_alone(recipe, tmp_path):
+    stages = plan(recipe, tmp_path / "run", MOONS)
+    readers = {stage.name for stage in stages if any(part is MOONS.test for part in vars(stage).values())}
+    assert readers <= {"evaluate", "diagnose"}
+    choosing = {stage.name for stage in stages if any(part is MOONS.validation for part in vars(stage).values())}
+    assert choosing == {"classifier ce", "calibrate ce", "classifier dlsm", "calibrate dlsm", "generator sid"}
 
 
 def test_states_and_estimates_before_amid_and_after_a_run(recipe, tmp_path):
@@ -83,15 +91,15 @@ def test_states_and_estimates_before_amid_and_after_a_run(recipe, tmp_path):
         assert (found.state, found.done) == ("finished", found.total), found.stage
         assert not found.seconds
     assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == contents
-    assert set(states(plan(recipe, folder, *MOONS)).values()) == {"finished"}
+    assert set(states(plan(recipe, folder, MOONS)).values()) == {"finished"}
 
     shutil.rmtree(folder / "samples" / "guided")
     longer = recipe.model_copy(update={"seed": 1})
-    found = states(plan(recipe, folder, *MOONS))
+    found = states(plan(recipe, folder, MOONS))
     assert found[folder / "samples" / "guided"] == "to do"
     assert found[folder / "evaluation"] == "to do"
     assert found[folder / "samples" / "one"] == "finished"
-    assert states(plan(longer, folder, *MOONS))[folder / "score"] == "changed"
+    assert states(plan(longer, folder, MOONS))[folder / "score"] == "changed"
 
 
 def test_seeds_give_the_mean_and_the_standard_deviation_of_their_runs(recipe, tmp_path):
