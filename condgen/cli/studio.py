@@ -1,7 +1,6 @@
 """`condgen studio`."""
 
 import errno
-import secrets
 import socket
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +14,7 @@ from condgen.errors import UserError
 from condgen.hub import MODEL, model_folder
 from condgen.training import Processes
 
-_PORT = 7860
+_HOST, _PORT = "127.0.0.1", 7860
 _CONNECTIONS = 400
 
 
@@ -27,23 +26,16 @@ def studio(
             help="A run folder, or that of a score model or a generator alone, which may be on the Hugging Face hub.",
         ),
     ],
-    host: Annotated[
-        str,
-        typer.Option(
-            help="The address to listen at. Where others reach it, the address that is printed holds a random token, "
-            "without which nothing is answered. Nothing is encrypted: over a network that is not yours, use ssh -L.",
-        ),
-    ] = "127.0.0.1",
     port: Annotated[int | None, typer.Option(min=1, max=65535, help="By default 7860, or else any.")] = None,
     open_page: Annotated[bool, typer.Option("--open/--no-open", help="Open the page in the browser.")] = True,
     trust: Trust = False,
 ) -> None:
-    """A live page of a run: choose class, method, sampler, seed; see samples, their way from noise, and their cost.
+    """A live page of a run: choose class, method, sampler and seed; see samples and their cost, two settings at once.
 
     condgen studio runs/digits
 
-    It listens on this machine alone, and draws for one request at a time. Models are read once: start it again after
-    training. Ctrl-C ends it.
+    It listens on this machine alone; from another one, use ssh -L 7860:localhost:7860. One request is drawn at a time.
+    Models are read once: start it again after training. Ctrl-C ends it.
     """
     try:
         import starlette  # noqa: F401 - these two are an extra
@@ -53,7 +45,6 @@ def studio(
             f"the studio needs the package {error.name}, which is an extra: pip install 'condgen[studio]'"
         ) from error
     from condgen.studio.app import Studio, build_app
-    from condgen.studio.guard import LOOPBACK
     from condgen.studio.offer import read_offer
 
     folder = model_folder(run)
@@ -61,19 +52,17 @@ def studio(
     if folder != Path(run):  # the name of the hub, not of a folder in its cache
         offer = replace(offer, name=run)
     work = Studio(offer, Processes().device)
-    listener = _listen(host, port)
-    token = None if host in LOOPBACK else secrets.token_urlsafe(32)
+    listener = _listen(port)
     # A drawing under way is given up in the end.
     config = uvicorn.Config(
-        build_app(work, token),
+        build_app(work),
         log_level="critical",
         ws="none",
         lifespan="off",
         limit_concurrency=_CONNECTIONS,
         timeout_graceful_shutdown=0,
     )
-    name = socket.gethostname() if host in ("0.0.0.0", "::") else f"[{host}]" if ":" in host else host
-    address = f"http://{name}:{listener.getsockname()[1]}/{f'?token={token}' if token else ''}"
+    address = f"http://{_HOST}:{listener.getsockname()[1]}/"
     try:
         console.print(f"{offer.name}: {len(offer.methods)} methods\n{address}  (Ctrl-C ends it)", markup=False)
         console.file.flush()  # a program may wait for the address
@@ -88,14 +77,11 @@ def studio(
     console.print("the studio has ended")
 
 
-def _listen(host: str, port: int | None) -> socket.socket:
+def _listen(port: int | None) -> socket.socket:
     """A socket at the given port, or at the usual one if it is free."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        return socket.create_server((host, port or _PORT), family=family)
+        return socket.create_server((_HOST, port or _PORT))
     except OSError as error:
         if port is None and error.errno == errno.EADDRINUSE:
-            return socket.create_server((host, 0), family=family)
-        raise UserError(
-            f"cannot listen at {host}, port {port or _PORT}: {error.strerror}; choose another --host or --port"
-        ) from error
+            return socket.create_server((_HOST, 0))
+        raise UserError(f"cannot listen at port {port or _PORT}: {error.strerror}; choose another --port") from error

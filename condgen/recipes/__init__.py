@@ -26,7 +26,6 @@ from condgen.recipes.stages import (
     ScoreStage,
     Shard,
     TrainStage,
-    TrajectoryStage,
     labels_spread,
 )
 
@@ -49,7 +48,6 @@ __all__ = [
     "ScoreStage",
     "Shard",
     "TrainStage",
-    "TrajectoryStage",
     "apply_overrides",
     "check_levels",
     "content_key",

@@ -170,9 +170,6 @@ class SampleRecipe(Settings):
     seed: Seed = 0
     batch: PositiveInt = Field(default=250, description="samples at once")
     compile: bool = Field(default=False, description=COMPILE)
-    trajectories: int = Field(
-        default=4, ge=0, description="of the first so many classes a sample is shown on its way from noise; 0 for none"
-    )
     methods: dict[Name, Method] = Field(min_length=1, description="how they are drawn")
 
 

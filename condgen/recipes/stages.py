@@ -10,7 +10,7 @@ from pydantic import Field, PositiveInt, field_serializer, model_validator
 from condgen.data import AnyData
 from condgen.metrics import Measures
 from condgen.networks import DiffusersSettings
-from condgen.recipes.guidance import Method, Name
+from condgen.recipes.guidance import Method
 from condgen.recipes.schema import (
     COMPILE,
     ClassifierRecipe,
@@ -127,14 +127,6 @@ def labels_spread(total: int, classes: Sequence[int]) -> tuple[int, ...]:
     """Labels of so many samples, class by class, as evenly as can be: the first classes get the remainder."""
     each, more = divmod(total, len(classes))
     return tuple(label for i, label in enumerate(classes) for _ in range(each + (i < more)))
-
-
-class TrajectoryStage(Settings):
-    """Samples whose way from noise is kept."""
-
-    methods: dict[Name, Method] = Field(min_length=1)
-    labels: tuple[int, ...] = Field(min_length=1)
-    seeds: tuple[int, ...] = Field(min_length=1, description="one a label")
 
 
 class EvaluateStage(Settings):

@@ -13,7 +13,6 @@ from condgen.report.page import Table, markdown_template, to_markdown, to_rich
 from condgen.report.rows import MetricRow, parse_rows
 from condgen.report.score_errors import draw_errors
 from condgen.report.tables import classifier_table, errors_table, generator_table, metrics_table, summary_tables
-from condgen.report.trajectories import draw_trajectories
 
 __all__ = [
     "MetricRow",
@@ -25,7 +24,6 @@ __all__ = [
     "draw_calibration",
     "draw_errors",
     "draw_previews",
-    "draw_trajectories",
     "errors_table",
     "generator_table",
     "markdown_template",

@@ -14,7 +14,6 @@ from condgen.report.page import Block, Code, Figure, Prose, facts_table, write_p
 from condgen.report.samples import neighbours_section, samples_section
 from condgen.report.score_errors import errors_section, fields_section
 from condgen.report.tables import class_tables, cost_table, methods_table, metrics_tables, stages_table
-from condgen.report.trajectories import trajectories_section
 from condgen.runs.layout import DIAGNOSTICS, METRICS
 
 
@@ -37,7 +36,6 @@ def build_report(folder: Path) -> Path:
             "One-step generators": generators_section(run),
             "Sample quality": _metrics_section(run),
             "Nearest neighbours": neighbours_section(run),
-            "From noise to sample": trajectories_section(run),
             "Cost": [cost_table(run.cost)] if run.cost else [],
             "Training": _training_section(run),
             "How to reproduce": _reproduce_section(run),

@@ -30,18 +30,6 @@ def embedded(pictures: Sequence[Image.Image], alt: str, about: int = 32, labels:
     return Picture(address, alt, line.width * factor, line.height * factor, tuple(labels))
 
 
-def cut(strip: Image.Image, n: int) -> list[Image.Image]:
-    """The n images of one size that stand side by side in one.
-
-    Raises:
-        ValueError: its width is no multiple of n.
-    """
-    width, rest = divmod(strip.width, n)
-    if rest:
-        raise ValueError(f"{strip.width} pixels are not {n} pictures")
-    return [strip.crop((i * width, 0, (i + 1) * width, strip.height)) for i in range(n)]
-
-
 def _pictures(images: Tensor | Sequence[Image.Image]) -> list[Image.Image]:
     """Images, uint8 (N, 1 or 3, H, W) or Pillow's, in RGB."""
     return [as_rgb(to_pil_image(image) if isinstance(image, Tensor) else image) for image in images]

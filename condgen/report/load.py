@@ -24,7 +24,6 @@ from condgen.report.rows import (
     Row,
     SampleRow,
     StageRow,
-    TrajectoryRow,
     parse_rows,
 )
 from condgen.runs import layout, read_json, read_rows
@@ -82,7 +81,6 @@ class Run:
     classifiers: dict[str, list[ClassifierRow]] = field(default_factory=dict)
     checks: dict[str, list[tuple[int, list[ClassifierRow]]]] = field(default_factory=dict)
     generators: dict[str, GeneratorLog] = field(default_factory=dict)
-    trajectories: list[TrajectoryRow] = field(default_factory=list)
     neighbours: list[NeighbourRow] = field(default_factory=list)
 
     @property
@@ -129,8 +127,6 @@ def read_run(folder: Path) -> Run:
 
     field_file = _read(folder / layout.FIELD)
     fields = parse_rows(FieldRow, [field_file] if field_file else [], str(folder / layout.FIELD))
-    trajectories = folder / layout.TRAJECTORIES_FOLDER
-    current = not stages or any(stage.folder == trajectories.name for stage in stages)  # else of an earlier recipe
     conditions[layout.CLASSIFIERS], classifiers = _read_calibrations(folder)
     run = Run(
         folder=folder,
@@ -146,7 +142,6 @@ def read_run(folder: Path) -> Run:
         cost=rows(layout.COST, CostRow),
         fields=fields[0] if fields else None,
         classifiers=classifiers,
-        trajectories=read_trajectories(trajectories) if current else [],
         neighbours=rows(layout.NEIGHBOURS, NeighbourRow),
     )
     manifests = {path.parent.name: path for path in sorted(folder.glob(f"{layout.SAMPLES_FOLDER}/*/{layout.MANIFEST}"))}
@@ -181,11 +176,6 @@ def open_picture(folder: Path, name: str) -> Image.Image:
         return as_rgb(read_picture(path))
     except (OSError, ValueError) as error:
         raise UserError(f"{path} is not a readable image ({error}): sample anew") from error
-
-
-def read_trajectories(folder: Path) -> list[TrajectoryRow]:
-    """The trajectories in a stage's folder; a damaged file is a `UserError`."""
-    return _read_rows(folder / layout.TRAJECTORIES, TrajectoryRow)[1]
 
 
 def _read_calibrations(folder: Path) -> tuple[_Mapping, dict[str, list[ClassifierRow]]]:

@@ -13,7 +13,6 @@ from condgen.report.estimates import Estimate
 Quantity: TypeAlias = Literal["D", "D_P", "D_L"]
 Weighting: TypeAlias = Literal["data", "grid"]
 Point: TypeAlias = tuple[float, float]
-_Path: TypeAlias = Annotated[tuple[tuple[float, ...], ...], Field(min_length=1)]
 _Label: TypeAlias = Annotated[int, Field(alias="class", ge=0, lt=1_000_000)]
 _NOTHING = 1e-6  # of the unconditional score: a likelihood score shorter than that is rounding to the networks
 
@@ -153,18 +152,6 @@ class FieldRow(Row):
     points: tuple[Point, ...] = ()
     labels: tuple[int, ...] = ()
     fields: dict[str, Any]
-
-
-class TrajectoryRow(Row):
-    """States and denoised estimates of one sample at falling noise levels: the file of a strip of images, or points."""
-
-    method: str
-    label: _Label
-    name: str
-    seed: int | None = None
-    noise: tuple[float, ...] = Field(min_length=1)
-    x_t: str | _Path
-    denoised: str | _Path
 
 
 class NearRow(Row):

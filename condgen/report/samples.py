@@ -121,20 +121,6 @@ def _points_panel(
     return Panel(title, f"Points of {title}: {counts}.", draw, _height(extent))
 
 
-def path_panel(
-    title: str, paths: Sequence[Array], labels: Sequence[int], data: Array, extent: Sequence[float], alt: str
-) -> Panel:
-    """Paths (moments, 2) in the colours of their classes, with a marker at the end of each, over a ground of data."""
-
-    def draw(axes: Axes) -> None:
-        axes.scatter(data[:, 0], data[:, 1], s=2, color="#8a9299", alpha=0.5, linewidths=0, zorder=0)
-        for path, label in zip(paths, labels, strict=True):
-            axes.plot(path[:, 0], path[:, 1], color=class_style(label).colour, linewidth=0.8, alpha=0.75)
-        _scatter(axes, np.array([path[-1] for path in paths]), labels, extent, size=22)
-
-    return Panel(title, alt, draw, _height(extent))
-
-
 def _scatter(axes: Axes, points: Array, labels: Sequence[int], extent: Sequence[float], size: float = 9) -> None:
     """Points (n, 2) in the colours and markers of their classes, on axes of equal units."""
     for label in sorted(set(labels)):

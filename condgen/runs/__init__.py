@@ -14,7 +14,6 @@ from condgen.runs.sample_folder import read_samples, sample_folders, shard_folde
 from condgen.runs.seeds import run_seeds
 from condgen.runs.stage import Progress, Work, lock
 from condgen.runs.train import Train
-from condgen.runs.trajectories import Trajectories
 
 __all__ = [
     "Calibrate",
@@ -26,7 +25,6 @@ __all__ = [
     "Progress",
     "Sample",
     "Train",
-    "Trajectories",
     "Work",
     "cache_folder",
     "default_methods_in",

@@ -89,7 +89,7 @@ def _shortened(recipe: Recipe, full: bool) -> Recipe:
     if recipe.calibrate is not None:
         tree["calibrate"] |= {"most": recipe.calibrate.most if full else 20 * _IMAGES, "draws": 1}
     if recipe.sample is not None:
-        tree["sample"] |= {"per_class": 1, "trajectories": min(1, recipe.sample.trajectories), "compile": False}
+        tree["sample"] |= {"per_class": 1, "compile": False}
     if recipe.diagnose is not None:
         tree["diagnose"] |= {"queries": min(_QUERIES, recipe.diagnose.queries), "grid": None}
     return Recipe.model_validate(tree)

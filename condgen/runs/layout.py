@@ -18,7 +18,6 @@ SCORE = "score"  # also what guidance calls the main score model
 SAMPLES_FOLDER = "samples"
 EVALUATION_FOLDER, METRICS, NEIGHBOURS = "evaluation", "metrics.json", "neighbours.json"
 DIAGNOSIS_FOLDER, DIAGNOSTICS, FIELD = "diagnosis", "diagnostics.json", "field.json"
-TRAJECTORIES_FOLDER, TRAJECTORIES = "trajectories", "trajectories.json"
 CALIBRATION_FOLDER, CALIBRATION, CALIBRATION_PICTURE = "calibration", "calibration.json", "calibration.png"
 CLASSIFIERS = "classifiers.json"  # the calibrations of all classifiers
 

@@ -18,7 +18,6 @@ from condgen.recipes import (
     SampleRecipe,
     SampleStage,
     ScoreStage,
-    TrajectoryStage,
     labels_spread,
     to_yaml,
 )
@@ -40,18 +39,14 @@ from condgen.runs.layout import (
     RECIPE_FILE,
     RUN_FILE,
     STAGE_FILE,
-    TRAJECTORIES_FOLDER,
     samples_folder,
 )
 from condgen.runs.models import Folders
 from condgen.runs.sample import Sample
 from condgen.runs.stage import Stage, Work, is_finished, refuse_other_files
 from condgen.runs.train import Train
-from condgen.runs.trajectories import Trajectories
 from condgen.settings import imported_targets
 from condgen.training import Processes
-
-_POINTS_SHOWN = 12  # on their way from noise, of a class: many paths in a plane can be seen at once, images cannot
 
 
 def plan(recipe: Recipe, folder: Path, data: Splits, samples: int | None = None) -> list[Stage]:
@@ -104,26 +99,12 @@ def _sampling(
     for name, method in sample.methods.items():
         drawn = SampleStage(method=method, labels=labels, seed=sample.seed, batch=sample.batch, compile=sample.compile)
         stages.append(Sample(f"sample {name}", places[name], drawn, folders))
-    shown = trajectories_of(sample, train)
-    if shown is not None:
-        stages.append(Trajectories("trajectories", folder / TRAJECTORIES_FOLDER, shown, folders))
     if recipe.evaluate is not None:
         measured = EvaluateStage(seed=recipe.seed, measures=recipe.evaluate)
         stages.append(
             Evaluate("evaluate", folder / EVALUATION_FOLDER, measured, places, train.to("cpu"), data.test),
         )
     return stages
-
-
-def trajectories_of(recipe: SampleRecipe, data: LabelledSet) -> TrajectoryStage | None:
-    """The first samples of the first few classes, by the methods of many steps; None where there are none."""
-    many = {name: method for name, method in recipe.methods.items() if method.generator is None}
-    if not many or not recipe.trajectories:
-        return None
-    each = min(1 if data.is_images else _POINTS_SHOWN, recipe.per_class)
-    labels = tuple(label for label in range(min(recipe.trajectories, data.n_classes)) for _ in range(each))
-    seeds = tuple(recipe.seed + label * recipe.per_class + i % each for i, label in enumerate(labels))
-    return TrajectoryStage(methods=many, labels=labels, seeds=seeds)
 
 
 def states(stages: Sequence[Stage]) -> dict[Path, str]:

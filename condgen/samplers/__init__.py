@@ -5,7 +5,6 @@ from condgen.samplers.base import (
     Context,
     Finished,
     Sampler,
-    TrajectoryPoint,
     evaluations_on,
     final,
     trajectory,
@@ -22,12 +21,6 @@ from condgen.samplers.catalogue import (
     sampler_class,
 )
 from condgen.samplers.draw import draw
-from condgen.samplers.recording import (
-    Recorder,
-    record_trajectories,
-    thin_out,
-    unit_variance,
-)
 
 __all__ = [
     "ADAPTIVE",
@@ -36,10 +29,8 @@ __all__ = [
     "AdaptiveSampler",
     "Context",
     "Finished",
-    "Recorder",
     "Sampler",
     "SamplerName",
-    "TrajectoryPoint",
     "build_sampler",
     "draw",
     "evaluations_on",
@@ -47,9 +38,6 @@ __all__ = [
     "grid_for",
     "options_of",
     "points_within",
-    "record_trajectories",
     "sampler_class",
-    "thin_out",
     "trajectory",
-    "unit_variance",
 ]

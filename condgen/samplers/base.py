@@ -71,15 +71,6 @@ class Step(NamedTuple):
     evaluations: int  # of the denoiser, per sample, so far
 
 
-class TrajectoryPoint(NamedTuple):
-    """A state of one sample and its denoised estimate."""
-
-    t: float
-    noise: float  # sigma_t / alpha_t, in units of the data
-    x_t: Tensor  # (...)
-    denoised: Tensor  # (...)
-
-
 class Finished(NamedTuple):
     """A sample at the end of its trajectory."""
 
@@ -89,7 +80,6 @@ class Finished(NamedTuple):
     accepted: int  # steps
     rejected: int
     problem: str | None  # why x cannot be used
-    points: Sequence[TrajectoryPoint] = ()  # of its recorded trajectory; noise falls, and the last estimate is x
 
 
 def not_finite(evaluation: int, noise_level: float) -> str:

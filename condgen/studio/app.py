@@ -1,8 +1,11 @@
-"""The live page of a run: choose class, method, sampler and seed; see samples, their trajectories and their cost.
+"""The live page of a run: choose class, method, sampler and seed; see samples and their cost.
 
 Routes: the page and its static files; `/offer.json`, the choices; `/draw`, which answers a request with lines of JSON
-(its place in the queue, its progress, the samples); `/samples.zip`, the same samples with their manifest. Nothing is
-written to disk.
+(its place in the queue, its progress, the samples). Nothing is written to disk.
+
+Every program of the machine reaches a service on the loopback interface, a browser with another site's page among them.
+Such a page can send requests and, by a name of its own that resolves to 127.0.0.1 (DNS rebinding), read the answers. So
+the Host header must be of the loopback interface, and a browser must say that the request comes from this page.
 """
 
 import asyncio
@@ -20,24 +23,34 @@ from typing import Any, cast
 import torch
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from starlette.applications import Starlette
+from starlette.datastructures import MutableHeaders
+from starlette.middleware import Middleware
+from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from condgen import __version__
 from condgen.errors import UserError
 from condgen.runs.models import Load, load_anew
 from condgen.score import ScoreModel
 from condgen.studio.ask import EVALUATIONS, Ask, most_samples, parse_ask, stage_of
-from condgen.studio.draw import Drawn, draw_ask
-from condgen.studio.guard import Guard
+from condgen.studio.draw import draw_ask
 from condgen.studio.offer import Offer, describe_offer
 
-_REMEMBERED = 16  # drawings
 _MODELS = 8  # in memory
 _POLL = 0.1  # seconds between two looks at a drawing's progress
+_HOSTS = ["127.0.0.1", "localhost"]
+_HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
+    "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Cache-Control": "no-store",
+}
 
 _log = logging.getLogger(__name__)
 
@@ -80,7 +93,6 @@ class Studio:
         limits = {"samples": most_samples(offer.shape), "evaluations": EVALUATIONS}
         score = self.load(ScoreModel, places[0], device) if places else None
         self.about = {**describe_offer(offer, score), "limits": limits}
-        self.drawn: dict[str, Drawn] = {}
         self.queue: list[_Job] = []
         threads = torch.get_num_threads()  # a setting of each thread
         self._pool = ThreadPoolExecutor(1, "studio", initializer=torch.set_num_threads, initargs=(threads,))
@@ -94,10 +106,6 @@ class Studio:
 
     async def draw(self, request: Request, ask: Ask) -> AsyncGenerator[dict[str, Any], None]:
         """Messages on a request, the last with `drawn` or `error`; none after the client has gone."""
-        key = ask.model_dump_json()
-        if key in self.drawn:
-            yield {"drawn": self.drawn[key], "kept": True}
-            return
         job = _Job()
         self.queue.append(job)
         work = partial(draw_ask, ask, self.offer, self.load, self.device, job.tell)
@@ -113,32 +121,45 @@ class Studio:
                 if await request.is_disconnected():
                     return
                 await asyncio.wait([drawing], timeout=_POLL)
-            yield self._result(key, drawing)
+            yield {"drawn": drawing.result()}
+        except UserError as error:
+            yield {"error": str(error)}
+        except Exception as error:
+            _log.error("a drawing failed", exc_info=error)
+            yield {"error": f"unexpected {type(error).__name__}: {error}"}
         finally:
             job.is_stopped = True
             drawing.cancel()
             self.queue.remove(job)
 
-    def _result(self, key: str, drawing: asyncio.Future[Drawn]) -> dict[str, Any]:
-        try:
-            drawn = self.drawn[key] = drawing.result()
-        except UserError as error:
-            return {"error": str(error)}
-        except Exception as error:
-            _log.error("a drawing failed", exc_info=error)
-            return {"error": f"unexpected {type(error).__name__}: {error}"}
-        if len(self.drawn) > _REMEMBERED:
-            self.drawn.pop(next(iter(self.drawn)))  # the oldest
-        return {"drawn": drawn}
+
+class _Guard:
+    """ASGI middleware that refuses requests of other pages, and adds the security headers to every answer."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                MutableHeaders(scope=message).update(_HEADERS)
+            await send(message)
+
+        is_foreign = scope["type"] == "http" and _is_of_another_page(Request(scope))
+        refusal = JSONResponse({"error": "this request comes from another page"}, status_code=403)
+        await (refusal if is_foreign else self._app)(scope, receive, send_with_headers)
 
 
-def build_app(studio: Studio, token: str | None = None) -> ASGIApp:
-    """The guarded application.
+def _is_of_another_page(request: Request) -> bool:
+    origin = request.headers.get("origin")
+    # Only a link to the page itself may come from elsewhere.
+    is_link = request.url.path == "/" and request.headers.get("sec-fetch-dest") == "document"
+    same_site = request.headers.get("sec-fetch-site", "none") in ("same-origin", "none") or is_link
+    return not same_site or (origin is not None and origin.partition("://")[2] != request.headers.get("host", ""))
 
-    Args:
-        studio: what it serves.
-        token: which a request must carry; None asks for none.
-    """
+
+def build_app(studio: Studio) -> Starlette:
+    """The guarded application."""
     templates = Environment(loader=PackageLoader("condgen.studio", "."), autoescape=True, undefined=StrictUndefined)
     page = templates.get_template("page.html.j2").render(name=studio.offer.name, version=__version__)
     palette = files("condgen.report").joinpath("palette.css").read_text(encoding="utf-8")
@@ -148,9 +169,9 @@ def build_app(studio: Studio, token: str | None = None) -> ASGIApp:
         Mount("/static", StaticFiles(packages=[("condgen.studio", "static")])),
         Route("/offer.json", lambda _: JSONResponse(studio.about)),
         Route("/draw", partial(_draw, studio), methods=["POST"]),
-        Route("/samples.zip", partial(_download, studio)),
     ]
-    return Guard(Starlette(routes=routes, exception_handlers={UserError: _problem}), token)
+    guards = [Middleware(_Guard), Middleware(TrustedHostMiddleware, allowed_hosts=_HOSTS, www_redirect=False)]
+    return Starlette(routes=routes, middleware=guards, exception_handlers={UserError: _problem})
 
 
 async def _problem(_: Request, error: Exception) -> Response:
@@ -166,17 +187,4 @@ async def _draw(studio: Studio, request: Request) -> Response:
 async def _lines(messages: AsyncGenerator[dict[str, Any], None]) -> AsyncIterator[bytes]:
     async with contextlib.aclosing(messages):
         async for message in messages:
-            if "drawn" in message:
-                message |= {"drawn": message["drawn"].to_plain()}
             yield json.dumps(message, separators=(",", ":")).encode() + b"\n"
-
-
-async def _download(studio: Studio, request: Request) -> Response:
-    ask = parse_ask(request.query_params.get("ask", ""))
-    message: dict[str, Any] = {}
-    async for message in studio.draw(request, ask):  # noqa: B007 - the last one counts
-        pass
-    if "drawn" not in message:
-        raise UserError(message.get("error", "stopped"))
-    headers = {"Content-Disposition": f'attachment; filename="samples-seed-{ask.seed}.zip"'}
-    return Response(message["drawn"].to_zip(), media_type="application/zip", headers=headers)

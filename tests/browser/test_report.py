@@ -4,7 +4,7 @@ import re
 import shutil
 
 import pytest
-from report.run_folders import add_neighbours, add_trajectories, make_digits
+from report.run_folders import add_neighbours, make_digits
 
 from condgen.report import build_report, compare_runs
 
@@ -19,7 +19,6 @@ def pages(tmp_path_factory, make_a_collapse):
     """The page of a run with everything that a report can show and hostile names, and one that compares two runs."""
     root = tmp_path_factory.mktemp("runs")
     run = make_digits(root / "one", NAMES, NAMES[1])
-    add_trajectories(run, NAMES)
     add_neighbours(run, NAMES)
     make_a_collapse(run / "generator-smm", names=NAMES[:2])
     other = shutil.copytree(run, root / "other")

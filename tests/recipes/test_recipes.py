@@ -88,7 +88,7 @@ def test_a_recipe_runs_two_steps_end_to_end(path, tmp_path):
     changes = [f"{part}.training.{short}" for part in trained for short in ("steps=2", "snapshots=[1]")]
     changes += [f"generators.{name}.training.steps=2" for name in recipe.generators]
     if recipe.sample is not None:
-        changes += ["sample.per_class=3", "sample.trajectories=1"]
+        changes += ["sample.per_class=3"]
         many = [name for name, method in recipe.sample.methods.items() if (method.steps or method.nfe or 0) > 100]
         changes += [f"sample.methods.{name}={{sampler: ddim, steps: 5}}" for name in many]
     if path.stem != "digits":

@@ -1,5 +1,5 @@
 import pytest
-from report.run_folders import HOSTILE, add_neighbours, add_trajectories, make_digits, make_moons
+from report.run_folders import HOSTILE, add_neighbours, make_digits, make_moons
 
 from condgen.report import build_report
 
@@ -22,7 +22,6 @@ def whole_run(request, tmp_path_factory, make_a_generator, make_a_collapse):
     folder = tmp_path_factory.mktemp(request.param) / "run"
     points, names = request.param == "moons", (HOSTILE, "a & b\"'", "$x^", "_hidden")
     make_moons(folder, names[:2]) if points else make_digits(folder, names, HOSTILE)
-    add_trajectories(folder, names, points)
     add_neighbours(folder, names, points)
     make_a_collapse(folder / "generator-a & b", names=names[:2], points=points, skipped=2)
     if not points:

@@ -9,7 +9,6 @@ from PIL import Image
 HOSTILE = "<script>alert(1)</script>"
 METHODS = ("ce", "dlsm", "one-step")
 SIGMAS = (0.1, 1.0, 10.0)
-NOISE = (40.0, 5.0, 0.7, 0.1, 0.005)
 
 
 def write(path, value):
@@ -123,25 +122,6 @@ def make_moons(folder, names=("upper", "lower"), side=11):
         ]
         write(folder / "samples" / method / "manifest.jsonl", manifest)
     return folder
-
-
-def add_trajectories(folder, names, points=False):
-    """Two classes by two methods; the grey of image i of a strip is 20 i, and 128 more of estimates."""
-    rows = []
-    for method in ("ce", "dlsm"):
-        for label in (0, 1):
-            row = {"method": method, "class": label, "name": names[label], "seed": label, "noise": NOISE}
-            for kind, grey in (("x_t", 0), ("denoised", 128)):
-                row[kind] = [[noise * (1 - 2 * label), noise] for noise in NOISE]
-                if not points:
-                    row[kind] = f"{method}/{label}-{kind}.png"
-                    levels = grey + 20 * np.arange(len(NOISE))
-                    picture(folder / "trajectories" / row[kind], np.repeat(levels, 8)[None].repeat(8, 0))
-            rows.append(row)
-    write(folder / "trajectories" / "trajectories.json", {"rows": rows})
-    about = json.loads((folder / "run.json").read_text())
-    about["stages"].append({"stage": "trajectories", "folder": "trajectories", "seconds": 1.0})
-    write(folder / "run.json", about)
 
 
 def add_neighbours(folder, names, points=False):

@@ -5,7 +5,6 @@ import re
 from itertools import pairwise
 
 import pytest
-from report.run_folders import add_trajectories
 
 from condgen.errors import UserError
 from condgen.report import build_report
@@ -14,7 +13,7 @@ from condgen.report import build_report
 def test_three_files_have_every_section(whole_run):
     html, markdown, facts = ((whole_run / f"report.{kind}").read_text() for kind in ("html", "md", "json"))
     titles = ["What was run", "Samples", "Score errors", "Classifiers by noise level", "One-step generators"]
-    titles += ["Sample quality", "Nearest neighbours", "From noise to sample", "Cost", "Training", "How to reproduce"]
+    titles += ["Sample quality", "Nearest neighbours", "Cost", "Training", "How to reproduce"]
     titles[3] = "Likelihood-score fields" if (whole_run / "field.json").exists() else titles[3]
     for title in titles:
         assert f">{title}</h2>" in html
@@ -82,11 +81,9 @@ def test_missing_parts_are_left_out_and_damaged_ones_named(digits_run, tmp_path)
 
 
 def test_points_of_other_than_two_dimensions_are_not_drawn(moons_run):
-    add_trajectories(moons_run, ["upper", "lower"], points=True)
     (moons_run / "field.json").unlink()
-    for file in (*moons_run.glob("samples/*/manifest.jsonl"), moons_run / "trajectories" / "trajectories.json"):
+    for file in moons_run.glob("samples/*/manifest.jsonl"):
         file.write_text(re.sub(r"\[(-?[\d.]+), (-?[\d.]+)\]", r"[\1, \2, 0.0]", file.read_text()))
     html = build_report(moons_run).read_text()
     assert ">Cost</h2>" in html
     assert ">Samples</h2>" not in html
-    assert ">From noise to sample</h2>" not in html

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from condgen.report import sample_grid
-from condgen.report.images import cut, embedded
+from condgen.report.images import embedded
 
 
 def shades(*values, size=8):
@@ -48,13 +48,6 @@ def test_colours_long_names_and_wrong_input():
     for blocks in ({"": (red, [0, 1])}, {"": (red, [0]), "b": (shades(1, size=4), [0])}, {}):
         with pytest.raises(ValueError, match=r".+"):
             sample_grid(blocks, ["x", "y"])
-
-
-def test_strips_are_cut_where_the_pictures_meet():
-    line = Image.fromarray(np.repeat(np.arange(3, dtype=np.uint8), 4)[None].repeat(4, 0))
-    assert [np.asarray(piece).mean() for piece in cut(line, 3)] == [0, 1, 2]
-    with pytest.raises(ValueError, match="not 5 pictures"):
-        cut(line, 5)
 
 
 def test_embedded_pictures_keep_their_pixels():

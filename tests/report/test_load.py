@@ -53,10 +53,6 @@ def test_losses_that_cannot_be_drawn_are_left_out(tmp_path):
         ("samples/ce/manifest.jsonl", '{"file": "a.png"}\n'),
         ("samples/ce/manifest.jsonl", '{"class": 5000000000}\n'),
         ("samples/ce/manifest.jsonl", '{"class": 0, "x": [1, "a"]}\n'),
-        (
-            "trajectories/trajectories.json",
-            '{"rows": [{"method": "a", "class": 0, "name": "a", "noise": [1], "x_t": []}]}',
-        ),
         ("score/log.jsonl", '{"step": 1, "lo\n{}\n'),
         ("classifiers.json", '{"rows": [{"classifier": "ce", "sigma": 1}]}'),
         ("classifier-ce/calibration/calibration.json", '{"rows": [{"sigma": 1}]}'),

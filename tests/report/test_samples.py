@@ -6,9 +6,8 @@ import numpy as np
 from report.run_folders import add_neighbours
 
 from condgen.report import read_run
-from condgen.report.figures import class_style, to_svg
 from condgen.report.page import Figure
-from condgen.report.samples import extent_of, neighbours_section, path_panel, samples_section
+from condgen.report.samples import extent_of, neighbours_section, samples_section
 
 
 def test_images_have_a_row_a_class_and_a_column_a_method(digits_run):
@@ -29,15 +28,6 @@ def test_points_are_counted_by_class(moons_run):
     assert isinstance(figure, Figure)
     assert [panel.title for panel in figure.panels] == ["data", "ce", "dlsm", "one-step"]
     assert figure.panels[0].alt == "Points of data: 30 of upper, 30 of lower."
-
-
-def test_every_path_has_a_line_and_an_end_in_its_colour():
-    way = np.array([[50.0, 0.0], [1.0, 1.0], [0.5, 0.2]])
-    common = (np.zeros((0, 2)), (-1, 2, -1, 2), "paths")
-    one, two = (to_svg(path_panel("heun", [way] * n, list(range(n)), *common), "p") for n in (1, 2))
-    assert class_style(1).colour not in one
-    assert class_style(1).colour in two
-    assert "clip-path" in one  # a path from far outside begins at the axes
 
 
 def test_axes_leave_out_the_farthest_points():

@@ -29,7 +29,6 @@ calibrate: {levels: [1, 10], draws: 1, most: 20}
 sample:
   per_class: 3
   batch: 6
-  trajectories: 1
   methods:
     guided: {classifier: ce, scale: calibrated, nfe: 6}
     told: {score: told, guide: unlabelled, scale: 2, sampler: adaptive-ode}

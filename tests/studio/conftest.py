@@ -35,10 +35,10 @@ def make_client(offer):
 
     started = []
 
-    def call(offered=offer, token=None):
+    def call(offered=offer):
         studio = Studio(offered, torch.device("cpu"))
         started.append(studio)
-        client = testclient.TestClient(build_app(studio, token), base_url="http://127.0.0.1:7860")
+        client = testclient.TestClient(build_app(studio), base_url="http://127.0.0.1:7860")
         client.studio = studio
         return client
 

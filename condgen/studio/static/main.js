@@ -70,7 +70,7 @@ async function ask(side) {
     for await (const line of lines(response.body)) {
       if (request.signal.aborted) return;
       if (line.error) throw new Error(line.error);
-      if (line.drawn) await show(side, line, body);
+      if (line.drawn) show(side, line.drawn);
       else side.result.tell(line);
     }
   } catch (error) {
@@ -79,12 +79,12 @@ async function ask(side) {
   }
 }
 
-async function show(side, { drawn, kept }, body) {
+function show(side, drawn) {
   const { samples, evaluations, seconds } = drawn.cost;
-  if (!kept) rates.set(modelOf(side.settings), seconds / (samples * evaluations));
+  rates.set(modelOf(side.settings), seconds / (samples * evaluations));
   const what = !drawn.labelled ? "no class: nothing here chooses one" : shared.class === null ? "all classes" : `class ${offer.classes[shared.class]}`;
   const name = compared() ? `${side.name.toUpperCase()}: ` : "";
-  await side.result.show(`${name}${side.settings.words}, ${what}`, drawn, kept, `/samples.zip?ask=${encodeURIComponent(body)}`);
+  side.result.show(`${name}${side.settings.words}, ${what}`, drawn);
 }
 
 async function* lines(stream) {
@@ -172,8 +172,7 @@ function buildSide(name) {
   side.result = new Result(name, offer, {
     redraw: () => ask(side),
     stop: () => side.request?.abort(),
-    selected: (index) => { side.result.select(index); others(({ result }) => result.select(index)); },
-    moved: (share) => others(({ result }) => result.goTo(share)),
+    selected: (index) => others(({ result }) => result.select(index)),
   });
   side.element = make("div", { class: "side" }, side.settings.element, side.result.element);
   at("results").append(side.element);

@@ -1,8 +1,6 @@
-// Samples that are images: a list to walk with the arrow keys, a row a class, and a sheet of states on their way.
+// Samples that are images: a list to walk with the arrow keys, a row a class.
 
 import { make } from "./elements.js";
-
-const FRAMES = 10; // columns of the sheet, each with a noised and a denoised picture
 
 export class Pictures {
   constructor(offer, selected) {
@@ -15,19 +13,7 @@ export class Pictures {
     this.cells = [];
   }
 
-  /** Decodes the sheet before anything is shown, so that nothing flickers. */
-  async load({ trajectory }) {
-    this.sheet = null;
-    if (trajectory === null) return;
-    const sheet = new Image();
-    sheet.src = `data:image/png;base64,${trajectory.sheet}`;
-    await sheet.decode();
-    this.sheet = sheet;
-  }
-
-  show({ samples, trajectory, labelled }) {
-    this.trajectory = trajectory;
-    this.key = (this.key ?? 0) + 1;
+  show({ samples, labelled }) {
     const focused = this.element.contains(document.activeElement);
     const rows = new Map();
     this.cells = samples.map((sample, index) => {
@@ -95,50 +81,5 @@ export class Pictures {
     };
     const best = cells.reduce((one, other) => (one && distance(one) <= distance(other) ? one : other), null);
     return best ? this.cells.indexOf(best) : -1;
-  }
-
-  /** The sample whose way is shown: the chosen one, or the first whose way was kept. */
-  get #line() {
-    const line = this.trajectory?.samples.indexOf(this.chosen) ?? -1;
-    return Math.max(0, line);
-  }
-
-  get stripKey() {
-    return `${this.key}-${this.#line}`;
-  }
-
-  get levels() {
-    return this.trajectory?.noise[this.#line];
-  }
-
-  /** Shows all samples at a frame of their way. */
-  at(frame, kind, atEnd) {
-    for (const [index, cell] of this.cells.entries()) {
-      const old = cell.querySelector("canvas");
-      cell.firstChild.hidden = false;
-      cell.classList.remove("unknown");
-      if (atEnd || !this.sheet) {
-        old?.remove();
-        continue;
-      }
-      const line = this.trajectory.samples.indexOf(index);
-      cell.classList.toggle("unknown", line < 0);
-      if (line < 0) continue;
-      const canvas = old ?? make("canvas", { width: this.width, height: this.height, "aria-hidden": "true" });
-      this.#paint(canvas, line, frame, kind);
-      if (!old) cell.append(canvas);
-    }
-  }
-
-  thumbnail(frame, kind) {
-    const canvas = make("canvas", { width: this.width, height: this.height, "aria-hidden": "true" });
-    this.#paint(canvas, this.#line, frame, kind);
-    return canvas;
-  }
-
-  #paint(canvas, line, frame, kind) {
-    const { width, height } = this;
-    const column = 2 * Math.min(frame, this.trajectory.noise[line].length - 1, FRAMES - 1) + (kind === "denoised");
-    canvas.getContext("2d").drawImage(this.sheet, column * width, line * height, width, height, 0, 0, width, height);
   }
 }
