@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from condgen.checkpoint import trusted_imports
-from condgen.data import LabelledSet, Splits
+from condgen.data import Splits
 from condgen.errors import UserError
 from condgen.files import write_atomically
 from condgen.metrics import open_extractor
