@@ -20,7 +20,7 @@ from condgen.recipes import (
     Guidance,
     default_recipe,
 )
-from condgen.runs import Calibrate, Diagnose, Evaluate, Folders, default_methods_in, read_settings, sample_folders
+from condgen.runs import Calibrate, Diagnose, Evaluate, Folders, default_methods_in, read_settings
 from condgen.runs.layout import CALIBRATION_PICTURE, MANIFEST, calibration_file
 from condgen.settings import parse
 from condgen.training import Processes
@@ -64,7 +64,7 @@ def calibrate(
 
 @from_settings(EvaluateStage, {name: f"measures.{name}" for name in ("features", "cas", "most")} | {"seed": "seed"})
 def evaluate(
-    samples: Annotated[list[Path], typer.Argument(help="Folders of samples, whole or all shards.")],
+    samples: Annotated[list[Path], typer.Argument(help="Folders of samples.")],
     data: Annotated[str, typer.Option(help="The real data: digits, moons, cifar10, cifar100, or a folder.")] = "digits",
     out: Annotated[Path, typer.Option(help="The run folder.")] = Path("runs/evaluation"),
     overrides: Overrides = None,
@@ -79,7 +79,7 @@ def evaluate(
     Also: --set measures.cas_steps=2000, --set measures.cas_flip=true.
     """
     for folder in samples:
-        if not (sample_folders(folder)[0] / MANIFEST).exists():
+        if not (folder / MANIFEST).exists():
             raise UserError(f"{folder} holds no {MANIFEST}: name folders that condgen sample has written")
     tree = overridden({"measures": {}}, given, overrides)
     features = str(tree["measures"].get("features", ""))

@@ -12,8 +12,8 @@ from condgen.cli.progress import work_in
 from condgen.cli.terminal import say
 from condgen.data import class_index
 from condgen.errors import UserError
-from condgen.recipes import SampleStage, Shard, apply_overrides, labels_spread
-from condgen.runs import Folders, Sample, read_json, shard_folder, shards_within
+from condgen.recipes import SampleStage, apply_overrides, labels_spread
+from condgen.runs import Folders, Sample, read_json
 from condgen.runs.layout import MANIFEST, STAGE_FILE
 from condgen.settings import parse
 from condgen.training import Processes
@@ -40,9 +40,6 @@ def sample(
     options: Annotated[
         list[str] | None, typer.Option("--option", metavar="NAME=VALUE", help="Of the sampler, such as eta=0.5.")
     ] = None,
-    shard: Annotated[
-        str | None, typer.Option(metavar="I/N", help="Draw part I of N in a sub-folder of --out, on any machine.")
-    ] = None,
     out: Annotated[Path, typer.Option(help="The folder of pictures, grid.png and manifest.jsonl.")] = Path(
         "runs/samples"
     ),
@@ -57,7 +54,7 @@ def sample(
 
     condgen sample --score runs/conditional --guide unlabelled --scale 2 --class 3,7
 
-    condgen sample --generator runs/generator-sid --n 50000 --shard 1/2
+    condgen sample --generator runs/generator-sid --n 50000
 
     Also: --set method.grid=uniform, --set method.precision=bfloat16, --set compile=true.
     """
@@ -82,9 +79,8 @@ def sample(
         "options": apply_overrides({}, options or (), "--option"),
     }
     labels = labels_spread(n or (per_class or _PER_CLASS) * len(chosen), chosen)
-    tree = {"method": method, "labels": labels, "shard": _shard(shard)}
+    tree = {"method": method, "labels": labels}
     stage = parse(SampleStage, overridden(tree, given, overrides), "sample")
-    out = _place(out, stage.shard)
     processes, classifiers = Processes(), {classifier.name: classifier} if classifier else {}
     folders = Folders(score, guides, classifiers, {generator.name: generator} if generator else {})
     if work_in(out, Sample("sample", out, stage, folders).run(processes), processes):
@@ -94,21 +90,3 @@ def sample(
             f"{record['images_per_second']:,.5g} images/s ({record['drawing_seconds']:,.1f} s of "
             f"{record['seconds']:,.1f} s, the rest to load and to write)\n{grid or out / MANIFEST}"
         )
-
-
-def _shard(text: str | None) -> dict[str, str] | None:
-    if text is None:
-        return None
-    number, slash, of = text.partition("/")
-    if not slash:
-        raise UserError(f"--shard is I/N, such as 1/8 for the first of eight parts, which {text!r} is not")
-    return {"number": number, "of": of}
-
-
-def _place(out: Path, shard: Shard | None) -> Path:
-    """The folder of the samples, or of a shard of them. A folder holds one or the other."""
-    if shard is None and shards_within(out):
-        raise UserError(f"{out} holds samples that were drawn in shards: add --shard, or choose another --out")
-    if shard is not None and (out / STAGE_FILE).exists():
-        raise UserError(f"{out} holds samples that were drawn without --shard: leave it out, or choose another --out")
-    return out if shard is None else shard_folder(out, shard)

@@ -1,7 +1,5 @@
 """`condgen report`, `export`, `push`, `pack` and `tensorboard`: a run for others to see and to use."""
 
-import time
-from contextlib import closing
 from pathlib import Path
 from typing import Annotated
 
@@ -82,45 +80,29 @@ def push(
 
 
 def pack(
-    samples: Annotated[Path, typer.Argument(help="A folder of samples, whole or all shards.")],
-    out: Annotated[Path, typer.Option(help="The file, such as samples.tar or samples.parquet.")],
-    size: Annotated[int, typer.Option(min=1, help="Samples a file; a larger set is split into several.")] = 10_000,
+    samples: Annotated[Path, typer.Argument(help="A folder of samples.")],
+    out: Annotated[Path, typer.Option(help="The file, such as samples.tar.")],
 ) -> None:
-    """Write samples as a webdataset tar or a Parquet file: pictures, classes, seeds, and how each was drawn.
+    """Write samples as a webdataset tar: pictures, classes, and how each was drawn.
 
-    datasets.load_dataset("parquet", data_files="samples.parquet") knows the pictures and the names of the classes;
-    webdataset.WebDataset("samples.tar") gives png, cls and json. Parquet also holds points.
+    webdataset.WebDataset("samples.tar") and datasets.load_dataset("webdataset", data_files="samples.tar") give png, cls
+    and json.
     """
-    from condgen.export import SUFFIXES
     from condgen.export import pack as write
 
-    if out.suffix not in SUFFIXES:
-        raise UserError(f"{out} ends in neither .tar, for a webdataset, nor .parquet: rename it")
-    for path in write(samples, out, SUFFIXES[out.suffix], size):
-        say(f"{path} ({path.stat().st_size:,} bytes)")
+    write(samples, out)
+    say(f"{out} ({out.stat().st_size:,} bytes)")
 
 
 def tensorboard(
     folder: Annotated[Path, typer.Argument(help="The folder of a run, or of a model in training.")],
     out: Annotated[Path | None, typer.Option(help="For the event files; default: FOLDER/tensorboard.")] = None,
-    follow: Annotated[
-        bool, typer.Option("--follow", help="Keep adding what a run at work logs, until Ctrl-C.")
-    ] = False,
-    every: Annotated[float, typer.Option(min=0.1, help="With --follow: seconds between two looks at the logs.")] = 5.0,
 ) -> None:
     """Write the logs of a run as TensorBoard event files: losses, previews with their samples, accuracy by noise level.
 
     The same command again adds what is new. Show them by tensorboard --logdir FOLDER/tensorboard.
     """
-    from condgen.export import EVENTS, Events
+    from condgen.export import EVENTS, write_events
 
     place = out or within(folder, EVENTS)
-    with closing(Events(folder, place)) as events:
-        try:
-            say(f"{events.update():,} new rows and pictures\ntensorboard --logdir {place}")
-            while follow:
-                time.sleep(every)
-                if added := events.update():
-                    say(f"{added:,} more")
-        except KeyboardInterrupt:
-            say("stopped")
+    say(f"{write_events(folder, place):,} rows and pictures\ntensorboard --logdir {place}")

@@ -1,7 +1,4 @@
-"""The logs of a run as event files of TensorBoard.
-
-They are written anew by each command, and added to while it follows a run at work.
-"""
+"""The logs of a run as event files of TensorBoard, written anew by each command."""
 
 import math
 from collections.abc import Iterator, Mapping
@@ -29,57 +26,31 @@ EVENTS = "tensorboard"
 _BY_LEVEL = ("accuracy", "cross_entropy", "ece", "gain", "scale")  # of the measures of a classifier
 
 
-class Events:
-    """Event files of a run or of one stage, a folder for each of its logs.
-
-    Args:
-        folder: of the run or the stage.
-        out: for the event files.
+def write_events(folder: Path, out: Path) -> int:
+    """Writes the logs of a run or of one stage as event files, a folder for each log; returns the number of rows.
 
     Raises:
         UserError: TensorBoard is not installed, or the folder is no run's.
     """
-
-    def __init__(self, folder: Path, out: Path) -> None:
-        try:
-            from torch.utils.tensorboard import SummaryWriter
-        except ImportError as error:
-            raise UserError(
-                "TensorBoard is not installed: pip install 'condgen[tensorboard]'; log.jsonl holds the same figures"
-            ) from error
-        if not any((folder / file).is_file() for file in (LOG_FILE, RUN_FILE)):
-            raise UserError(f"{folder} holds no {LOG_FILE}: name the folder of a run, or of a model in training")
-        self.folder, self.out = folder, out
-        self._new_writer = SummaryWriter
-        self._writers: dict[Path, SummaryWriter] = {}
-        self._written: dict[Path, list[dict[str, Any]]] = {}  # the rows that each event folder shows
-
-    def update(self) -> int:
-        """Adds new rows of the logs; returns how many."""
-        return sum(map(self._add_log, _logged(self.folder)))
-
-    def close(self) -> None:
-        """Closes all files."""
-        for writer in self._writers.values():
-            writer.close()
-        self._writers = {}
-
-    def _add_log(self, place: Path) -> int:
-        rows, out = read_rows(within(place, LOG_FILE)), within(self.out, place.resolve().name)
-        known = self._written.get(out, [])
-        if rows and (not known or known != rows[: len(known)]):  # the first time, or steps were done again
-            if out in self._writers:
-                self._writers.pop(out).close()
-            for path in out.glob("events.out.tfevents.*"):
-                path.unlink()
-            self._writers[out], known = self._new_writer(str(out)), []
-        for row in rows[len(known) :]:
-            with blamed_on(place / LOG_FILE):
-                _add_row(self._writers[out], place, row)
-        self._written[out] = rows
-        if out in self._writers:
-            self._writers[out].flush()
-        return len(rows) - len(known)
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError as error:
+        raise UserError(
+            "TensorBoard is not installed: pip install 'condgen[tensorboard]'; log.jsonl holds the same figures"
+        ) from error
+    if not any((folder / file).is_file() for file in (LOG_FILE, RUN_FILE)):
+        raise UserError(f"{folder} holds no {LOG_FILE}: name the folder of a run, or of a model in training")
+    count = 0
+    for place in _logged(folder):
+        rows, target = read_rows(within(place, LOG_FILE)), within(out, place.resolve().name)
+        for path in target.glob("events.out.tfevents.*"):
+            path.unlink()
+        if rows:
+            with SummaryWriter(str(target)) as writer, blamed_on(place / LOG_FILE):
+                for row in rows:
+                    _add_row(writer, place, row)
+        count += len(rows)
+    return count
 
 
 def _logged(folder: Path) -> list[Path]:

@@ -24,7 +24,6 @@ from condgen.recipes.stages import (
     ImportStage,
     SampleStage,
     ScoreStage,
-    Shard,
     TrainStage,
     labels_spread,
 )
@@ -46,7 +45,6 @@ __all__ = [
     "SampleStage",
     "ScoreRecipe",
     "ScoreStage",
-    "Shard",
     "TrainStage",
     "apply_overrides",
     "check_levels",

@@ -204,7 +204,7 @@ class DiagnoseRecipe(Settings):
 
 
 class Promise(Settings):
-    """What a run may take; `condgen run --dry-run` prints it beside its estimate."""
+    """What a run may take; `condgen run --dry-run` prints it."""
 
     hardware: str = Field(max_length=80, description="such as '2 CPU cores' or 'one H100'")
     minutes: PositiveFloat = Field(description="in all")

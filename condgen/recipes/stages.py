@@ -76,30 +76,12 @@ class ImportStage(Settings):
     network: DiffusersSettings
 
 
-class Shard(Settings):
-    """One of several parts of a set of samples, each with a folder of its own."""
-
-    number: PositiveInt = Field(description="from 1")
-    of: PositiveInt
-
-    @model_validator(mode="after")
-    def _is_one_of_them(self) -> "Shard":
-        if self.number > self.of:
-            raise ValueError(f"of {self.of} shards there is no number {self.number}")
-        return self
-
-    def places(self, total: int) -> range:
-        """The numbers of its samples among so many: all shards together have each once, in order."""
-        return range(total * (self.number - 1) // self.of, total * self.number // self.of)
-
-
 class SampleStage(Settings):
     """Samples of one method: sample i has label i and seed + i."""
 
     method: Method
-    labels: tuple[int, ...] = Field(min_length=1, description="of all samples, those of other shards too")
+    labels: tuple[int, ...] = Field(min_length=1)
     seed: Seed = 0
-    shard: Shard | None = Field(default=None, description="draw this part of them alone")
     batch: PositiveInt = Field(default=250, json_schema_extra=UNKEYED, description="how many at once")
     compile: bool = Field(default=False, json_schema_extra=UNKEYED, description=COMPILE)
 
@@ -113,14 +95,7 @@ class SampleStage(Settings):
             raise ValueError(
                 f"seeds end at 2**32: {len(self.labels)} samples need a seed of at most {2**32 - len(self.labels)}"
             )
-        if self.shard is not None and self.shard.of > len(self.labels):
-            raise ValueError(f"{len(self.labels)} samples cannot be spread over {self.shard.of} shards: take fewer")
         return self
-
-    @property
-    def places(self) -> range:
-        """The numbers of the samples to draw."""
-        return (self.shard or Shard(number=1, of=1)).places(len(self.labels))
 
 
 def labels_spread(total: int, classes: Sequence[int]) -> tuple[int, ...]:

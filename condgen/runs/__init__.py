@@ -3,14 +3,13 @@
 from condgen.runs.calibrate import Calibrate
 from condgen.runs.diagnose import Diagnose, default_methods_in
 from condgen.runs.environment import cache_folder, describe_environment, keep_freed_memory, usable_cores
-from condgen.runs.estimate import Estimate, estimate
 from condgen.runs.evaluate import Evaluate
 from condgen.runs.folder import each_row, file_key, read_json, read_rows, read_settings, write_json
 from condgen.runs.import_diffusers import Import, find_diffusers
 from condgen.runs.models import Folders, open_guided
-from condgen.runs.plan import plan, run_recipe
+from condgen.runs.plan import plan, run_recipe, states
 from condgen.runs.sample import Sample
-from condgen.runs.sample_folder import read_samples, sample_folders, shard_folder, shards_within
+from condgen.runs.sample_folder import read_samples
 from condgen.runs.seeds import run_seeds
 from condgen.runs.stage import Progress, Work, lock
 from condgen.runs.train import Train
@@ -18,7 +17,6 @@ from condgen.runs.train import Train
 __all__ = [
     "Calibrate",
     "Diagnose",
-    "Estimate",
     "Evaluate",
     "Folders",
     "Import",
@@ -30,7 +28,6 @@ __all__ = [
     "default_methods_in",
     "describe_environment",
     "each_row",
-    "estimate",
     "file_key",
     "find_diffusers",
     "keep_freed_memory",
@@ -43,9 +40,7 @@ __all__ = [
     "read_settings",
     "run_recipe",
     "run_seeds",
-    "sample_folders",
-    "shard_folder",
-    "shards_within",
+    "states",
     "usable_cores",
     "write_json",
 ]

@@ -64,10 +64,6 @@ class Calibrate(Stage):
     def total(self) -> int:
         return len(self.settings.levels or range(_LEVELS))
 
-    def images(self) -> int:
-        recipe, n = self.settings, len(self.held_out)
-        return self.total() * recipe.draws * min(recipe.most or n, n)
-
     def run(self, processes: Processes) -> Work:
         """Measures what is missing.
 

@@ -88,9 +88,6 @@ class Diagnose(Stage):
     def total(self) -> int:
         return len(self.settings.levels)
 
-    def images(self) -> int:
-        return self.total() * self.settings.queries
-
     def run(self, processes: Processes) -> Work:
         """Measures all levels; there is nothing to resume."""
         recipe, train, place = self.settings, self.train, self.folders.score()

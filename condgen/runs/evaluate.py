@@ -15,7 +15,7 @@ from condgen.recipes import EvaluateStage
 from condgen.runs.environment import cache_folder
 from condgen.runs.folder import read_json, read_rows, write_json
 from condgen.runs.layout import EVALUATION_FOLDER, MANIFEST, METRICS, NEIGHBOURS
-from condgen.runs.sample_folder import picture_of, read_samples, sample_folders
+from condgen.runs.sample_folder import picture_of, read_samples
 from condgen.runs.stage import Progress, Stage, StageFolder, Work
 from condgen.training import Processes
 
@@ -44,7 +44,7 @@ class Evaluate(Stage):
     unit: ClassVar[str] = "methods"
 
     def reads(self) -> list[Path]:
-        return [part / MANIFEST for path in self.samples.values() for part in sample_folders(path)]
+        return [path / MANIFEST for path in self.samples.values()]
 
     def conditions(self) -> list[str]:
         extractor = open_extractor(self.settings.measures.features, self.train.shape)
@@ -120,7 +120,7 @@ class Evaluate(Stage):
         names, train = self.train.names, self.train
         seeds: list[int] = []
         if method in self.samples:
-            seeds = [row["seed"] for part in sample_folders(self.samples[method]) for row in read_rows(part / MANIFEST)]
+            seeds = [row["seed"] for row in read_rows(self.samples[method] / MANIFEST)]
         number = list(self.samples).index(method) if method in self.samples else len(self.samples)
         for row in memory.closest(_CLOSEST).tolist():
             place = int(places[row])

@@ -15,7 +15,6 @@ from condgen.recipes import (
     EvaluateStage,
     GeneratorStage,
     Recipe,
-    SampleRecipe,
     SampleStage,
     ScoreStage,
     labels_spread,
@@ -49,14 +48,13 @@ from condgen.settings import imported_targets
 from condgen.training import Processes
 
 
-def plan(recipe: Recipe, folder: Path, data: Splits, samples: int | None = None) -> list[Stage]:
+def plan(recipe: Recipe, folder: Path, data: Splits) -> list[Stage]:
     """The stages of a recipe, each after those that it reads. Nothing is written, and no model read.
 
     Args:
         recipe: the recipe.
         folder: of the run.
         data: what it learns from, chooses by and is measured on.
-        samples: by each method; by default as many as the recipe says.
     """
     folders, train, validation = Folders.of_run(recipe, folder), data.train, data.validation
     shared: dict[str, Any] = {"data": recipe.data, "schedule": recipe.schedule, "seed": recipe.seed}
@@ -73,37 +71,22 @@ def plan(recipe: Recipe, folder: Path, data: Splits, samples: int | None = None)
     for name, generator in recipe.generators.items():
         taught = GeneratorStage(**shared, generator=generator)
         stages.append(Train(f"generator {name}", folders.generator(name), taught, train, folders, validation))
-    if recipe.sample is not None:
-        stages += _sampling(recipe, recipe.sample, folder, folders, data, samples)
+    if (sample := recipe.sample) is not None:
+        labels = labels_spread(sample.per_class * train.n_classes, range(train.n_classes))
+        how: dict[str, Any] = {"labels": labels, "seed": sample.seed, "batch": sample.batch, "compile": sample.compile}
+        places = {name: samples_folder(folder, name) for name in sample.methods}
+        for name, method in sample.methods.items():
+            stages.append(Sample(f"sample {name}", places[name], SampleStage(method=method, **how), folders))
+        if recipe.evaluate is not None:
+            measured = EvaluateStage(seed=recipe.seed, measures=recipe.evaluate)
+            where = folder / EVALUATION_FOLDER
+            stages.append(Evaluate("evaluate", where, measured, places, train.to("cpu"), data.test))
     if recipe.diagnose is not None:
         scales = {name: classifier.objective.usual_scales for name, classifier in recipe.classifiers.items()}
         methods = recipe.diagnose.methods or default_methods(scales, scales if recipe.calibrate else ())
         if methods:
             compared = recipe.diagnose.model_copy(update={"methods": methods})
             stages.append(Diagnose("diagnose", folder / DIAGNOSIS_FOLDER, compared, folders, train))
-    return stages
-
-
-def _sampling(
-    recipe: Recipe,
-    sample: SampleRecipe,
-    folder: Path,
-    folders: Folders,
-    data: Splits,
-    samples: int | None,
-) -> list[Stage]:
-    train = data.train
-    labels = labels_spread(samples or sample.per_class * train.n_classes, range(train.n_classes))
-    places = {name: samples_folder(folder, name) for name in sample.methods}
-    stages: list[Stage] = []
-    for name, method in sample.methods.items():
-        drawn = SampleStage(method=method, labels=labels, seed=sample.seed, batch=sample.batch, compile=sample.compile)
-        stages.append(Sample(f"sample {name}", places[name], drawn, folders))
-    if recipe.evaluate is not None:
-        measured = EvaluateStage(seed=recipe.seed, measures=recipe.evaluate)
-        stages.append(
-            Evaluate("evaluate", folder / EVALUATION_FOLDER, measured, places, train.to("cpu"), data.test),
-        )
     return stages
 
 

@@ -13,7 +13,7 @@ import math
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
@@ -53,11 +53,6 @@ class Source(NamedTuple):
             yield from _one_step(self.model, y, seeds, batch)
         else:
             yield from draw(self.model, self.grid, seeds, y, self.shape, batch, self.device)
-
-    @property
-    def many(self) -> Sampler | AdaptiveSampler | None:
-        """What draws in many steps; None where one is enough."""
-        return None if isinstance(self.model, Generator) else self.model
 
     def counted(self) -> AbstractContextManager[Evaluations]:
         """Counts how many samples go through the models meanwhile: a score model's guide makes two of one."""
@@ -111,7 +106,7 @@ class Sample(Stage):
         return self.folders.files(self.settings.method)
 
     def total(self) -> int:
-        return len(self.settings.places)
+        return len(self.settings.labels)
 
     def run(self, processes: Processes) -> Work:
         """Draws what is missing, and writes it, also when it is interrupted."""
@@ -122,11 +117,9 @@ class Sample(Stage):
         opened = yield from self.open(processes)
         if opened.finished:
             return
-        if stage.shard is not None:  # what all shards of one set have in common
-            opened.note(whole=replace(self, settings=stage.model_copy(update={"shard": None})).key())
         opened.note(steps=len(source.grid) if source.grid is not None else None)
         there = processes.once(lambda: merge_manifests(self.folder))
-        missing = [place for place in stage.places if stage.seed + place not in there]
+        missing = [place for place in range(self.total()) if stage.seed + place not in there]
         places = _dealt(missing, stage.batch, processes)
         of_all = len(missing) / max(1, len(places))  # samples that all draw while this process draws one
         labels = [stage.labels[place] for place in places]

@@ -1,13 +1,11 @@
 """A folder of samples: PNGs, and `manifest.jsonl` with a line for each.
 
-Points have no picture; their coordinates stand in the manifest. A set that is drawn in shards lies in sub-folders,
-which are read as one set once all are there.
+Points have no picture; their coordinates stand in the manifest.
 """
 
 import io
 import json
 import os
-import re
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -22,57 +20,18 @@ from torch import Tensor
 from condgen.data import to_uint8
 from condgen.errors import UserError
 from condgen.files import append, naming, read_picture, write_atomically
-from condgen.recipes import Shard
-from condgen.runs.folder import drop_partial_line, each_row, read_json, read_rows
+from condgen.runs.folder import drop_partial_line, each_row, read_json
 from condgen.runs.layout import MANIFEST, STAGE_FILE
 from condgen.settings import parse
 
 
-class _Row(BaseModel):
+class Sampled(BaseModel, extra="allow"):
     """What is relied upon of a line of a manifest, which may be damaged."""
 
     label: int = Field(alias="class", strict=True, ge=0, lt=1_000_000)
     seed: int = Field(strict=True)
     file: str | None = None
     x: list[float] | None = None
-
-
-def shard_folder(folder: Path, shard: Shard) -> Path:
-    """Where a shard of the samples of a folder goes."""
-    return folder / f"shard-{shard.number}-of-{shard.of}"
-
-
-def shards_within(folder: Path) -> list[Shard]:
-    """The shards, finished or not, that a folder holds."""
-    names = [place.name for place in folder.iterdir()] if folder.is_dir() else []
-    found = [re.fullmatch(r"shard-([1-9]\d*)-of-([1-9]\d*)", name) for name in names]
-    numbers = [(int(name[1]), int(name[2])) for name in found if name is not None]
-    return [Shard(number=number, of=of) for number, of in numbers if number <= of]
-
-
-def sample_folders(folder: Path) -> list[Path]:
-    """The folders that hold a set of samples, in order of seed: the folder itself, or all its shards.
-
-    Raises:
-        UserError: where shards are missing, not finished, or not of one set.
-    """
-    shards = shards_within(folder)
-    if not shards or (folder / STAGE_FILE).exists():
-        return [folder]
-    places, sets, of = [], set(), max(shard.of for shard in shards)
-    for number in range(1, of + 1):
-        place = shard_folder(folder, Shard(number=number, of=of))
-        record = read_json(place / STAGE_FILE) if (place / STAGE_FILE).exists() else {}
-        if not record.get("finished"):
-            raise UserError(
-                f"{folder} lacks shard {number} of {of}, or it is not finished: run the command that made the others "
-                f"with --shard {number}/{of}"
-            )
-        places.append(place)
-        sets.add(record.get("whole"))
-    if len(sets) > 1 or len(shards) > of:
-        raise UserError(f"{folder} holds shards of different settings or models: draw all of them by one command")
-    return places
 
 
 def part_manifest(rank: int) -> str:
@@ -98,7 +57,7 @@ def merge_manifests(folder: Path) -> set[int]:
 
 
 def _seed(row: dict[str, Any], path: Path) -> int:
-    return parse(_Row, row, str(path)).seed
+    return parse(Sampled, row, str(path)).seed
 
 
 def _as_picture(pixels: np.ndarray) -> Image.Image:
@@ -152,31 +111,24 @@ def write_samples(
     append(folder / manifest, "".join(lines))
 
 
+def read_manifest(folder: Path) -> list[Sampled]:
+    """The lines of a finished folder's manifest.
+
+    Raises:
+        UserError: where samples are missing or not finished, or a line is damaged.
+    """
+    if not read_json(folder / STAGE_FILE).get("finished"):
+        raise UserError(f"{folder} is not finished: run the command that made it again, it goes on where it stopped")
+    return [parse(Sampled, row, str(folder / MANIFEST)) for row in each_row(folder / MANIFEST)]
+
+
 def read_samples(folder: Path) -> tuple[Tensor, Tensor]:
-    """What a sampling stage, or all shards of one, have written: floats (N, ...) as a network sees them, labels (N,).
+    """What a sampling stage has written: floats (N, ...) as a network sees them, and labels (N,).
 
     Raises:
         UserError: where samples are missing, not finished, or damaged.
     """
-    parts = [_read_part(part, rows) for part, rows in read_manifests(folder)]
-    return torch.cat([x for x, _ in parts]), torch.cat([y for _, y in parts])
-
-
-def read_manifests(folder: Path) -> list[tuple[Path, list[dict[str, Any]]]]:
-    """The folders that hold a set of samples, in order of seed, and the lines of their manifests.
-
-    Raises:
-        UserError: where samples are missing or not finished.
-    """
-    parts = sample_folders(folder)
-    for part in parts:
-        if not read_json(part / STAGE_FILE).get("finished"):
-            raise UserError(f"{part} is not finished: run the command that made it again, it goes on where it stopped")
-    return [(part, read_rows(part / MANIFEST)) for part in parts]
-
-
-def _read_part(folder: Path, rows: Sequence[dict[str, Any]]) -> tuple[Tensor, Tensor]:
-    parsed = [parse(_Row, row, str(folder / MANIFEST)) for row in rows]
+    parsed = read_manifest(folder)
     labels = torch.tensor([row.label for row in parsed])
     try:
         if parsed[0].file is None:

@@ -121,10 +121,6 @@ class Stage(ABC):
     def total(self) -> int:
         """Steps, samples, noise levels... in all."""
 
-    def images(self) -> int:
-        """What the work goes through in all, in the sense of `Progress.images`."""
-        return self.total()
-
     @abstractmethod
     def run(self, processes: Processes) -> Work:
         """Does what is left to do."""

@@ -51,9 +51,6 @@ class Train(Stage):
     def total(self) -> int:
         return self.settings.training.steps
 
-    def images(self) -> int:
-        return self.total() * self.settings.training.batch
-
     def run(self, processes: Processes) -> Work:
         """Trains, or goes on, or does nothing where it is finished."""
         if self.settings.training.flip and not self.data.is_images:

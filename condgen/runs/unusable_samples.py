@@ -34,7 +34,7 @@ def tell_unusable(found: Sequence[Unusable], stage: SampleStage, names: Sequence
         names: of the classes.
         usable: how many samples can be used.
     """
-    tried, total, method = len(found) + usable, len(stage.places), stage.method
+    tried, total, method = len(found) + usable, len(stage.labels), stage.method
     which = f"{len(found):,} of {tried:,} samples" + (f" that were tried, of {total:,} in all," * (tried < total))
     classes = list(dict.fromkeys(names[one.label] for one in found))
     listed = ", ".join(map(repr, classes[:_LISTED]))

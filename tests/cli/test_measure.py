@@ -43,18 +43,16 @@ def test_mistakes_of_diagnosis(digits, tmp_path):
     )
 
 
-def test_all_shards_are_evaluated_as_one_set(digits, tmp_path):
+def test_equal_samples_have_equal_figures(digits, tmp_path):
     command = ("sample", "--generator", digits / "generator-sid", "--n", 61)
-    place, out = tmp_path / "parts", tmp_path / "e"
-    good(*command, "--out", tmp_path / "whole")
-    good(*command, "--shard", "2/2", "--out", place)
-    assert "with --shard 1/2" in bad("evaluate", place, "--out", out)
-    good(*command, "--shard", "1/2", "--out", place)
-    good("evaluate", tmp_path / "whole", place, "--out", out)
+    places, out = (tmp_path / "one", tmp_path / "other"), tmp_path / "e"
+    for place in places:
+        good(*command, "--out", place)
+    good("evaluate", *places, "--out", out)
     rows = read_json(out / "metrics.json")["rows"]
-    whole, parts = ([row["value"] for row in rows if row["method"] == name] for name in ("whole", "parts"))
-    assert whole == parts
-    assert "nothing left to do" in good("evaluate", tmp_path / "whole", place, "--out", out)
+    one, other = ([row["value"] for row in rows if row["method"] == place.name] for place in places)
+    assert one == other
+    assert "nothing left to do" in good("evaluate", *places, "--out", out)
 
 
 def test_mistakes_of_evaluation(digits, tmp_path):

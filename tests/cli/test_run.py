@@ -55,14 +55,12 @@ def test_a_size_has_a_folder_of_its_own(recipe, tmp_path, monkeypatch):
     assert "name it with --recipe" in bad("train-score", "--size", "smaller", "--out", "other")
 
 
-def test_a_dry_run_shows_every_stage_and_leaves_nothing(recipe, tmp_path):
-    place = tmp_path / "runs"
-    few = ("--set", "classifiers={}", "--set", "scores={}", "--set", "generators={}", "--set", "calibrate=null")
-    few += ("--set", "sample.methods={unguided: {}}", "--set", "diagnose=null", "--set", "evaluate=false")
-    out = good("run", recipe, *few, "--out", place, "--dry-run")
-    assert not place.exists()
-    for word in ("score", "sample unguided", "to do", "in all"):
+def test_a_dry_run_lists_every_stage_with_its_state_and_leaves_nothing(digits, recipe, tmp_path):
+    out = good("run", recipe, "--out", tmp_path / "runs", "--dry-run")
+    assert not (tmp_path / "runs").exists()
+    for word in ("score", "sample unguided", "to do", "30 samples"):
         assert word in out
+    assert "to do" not in good("run", recipe, "--out", digits, "--dry-run")
 
 
 def test_reports_of_one_run_and_of_several(digits, tmp_path):

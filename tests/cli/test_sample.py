@@ -1,4 +1,4 @@
-"""`condgen sample`: classes, samplers, guidance, shards; `condgen evaluate` of whole sets and of shards."""
+"""`condgen sample`: classes, samplers, guidance, precision, full disks, mistakes."""
 
 import itertools
 import shutil
@@ -10,7 +10,7 @@ from PIL import Image
 from condgen.checkpoint import load_tensors, save_tensors
 from condgen.errors import UserError
 from condgen.files import append
-from condgen.runs import lock, read_json, read_rows, sample_folder, shard_folder
+from condgen.runs import read_json, read_rows, sample_folder
 from tests.cli.conftest import bad, good
 
 
@@ -61,49 +61,6 @@ def test_labelled_models_guide_themselves(guide, evaluations, digits, tmp_path):
     out = good("sample", *models, "--class", "3,7", "--per-class", 2, "--steps", 3, "--out", tmp_path)
     assert f"4 samples, {evaluations} network evaluations each" in out
     assert [row["class"] for row in read_rows(tmp_path / "manifest.jsonl")] == [3, 3, 7, 7]
-
-
-@pytest.mark.parametrize(
-    "words",
-    [
-        ("--generator", "generator-sid"),
-        ("--score", "score", "--steps", 3),
-        ("--score", "score", "--sampler", "adaptive-sde", "--option", "relative=0.5"),
-    ],
-    ids=["one step", "fixed", "adaptive"],
-)
-def test_shards_hold_the_pictures_of_one_process(words, digits, tmp_path):
-    option, name, *more = words
-    command = ("sample", option, digits / name, *more, "--n", 7, "--seed", 40, "--batch", 1)  # of one: bit for bit
-    good(*command, "--out", tmp_path / "whole")
-    parts, together = {}, {}
-    for number in (3, 1, 2):
-        good(*command, "--shard", f"{number}/3", "--out", tmp_path / "parts")
-        found, described = pictures(tmp_path / "parts" / f"shard-{number}-of-3")
-        assert 2 <= len(found) <= 3
-        assert not parts.keys() & found.keys()
-        parts, together = parts | found, together | described
-    assert (parts, together) == pictures(tmp_path / "whole")
-
-
-def test_shards_of_different_sets_are_refused(digits, tmp_path):
-    command = ("sample", "--generator", digits / "generator-sid", "--n", 40, "--out", tmp_path)
-    good(*command, "--shard", "1/2")
-    good(*command, "--shard", "2/2", "--seed", 5)
-    assert "shards of different settings or models" in bad("evaluate", tmp_path, "--out", tmp_path / "e")
-    assert "add --shard, or choose another --out" in bad(*command)
-    whole = (*command[:-1], tmp_path / "whole")
-    good(*whole)
-    assert "drawn without --shard" in bad(*whole, "--shard", "1/4")
-
-
-def test_every_shard_has_a_lock_of_its_own(digits, tmp_path):
-    from condgen.recipes import Shard
-
-    command = ("sample", "--generator", digits / "generator-sid", "--n", 20, "--out", tmp_path)
-    with lock(shard_folder(tmp_path, Shard(number=1, of=2))):
-        assert "another condgen process is at work" in bad(*command, "--shard", "1/2")
-        good(*command, "--shard", "2/2")
 
 
 def test_precision_is_of_the_samples_and_compilation_is_not(digits, monkeypatch, tmp_path):
@@ -172,9 +129,6 @@ def test_mistakes(digits, tmp_path):
         (("--score", score, "--classifier", ce, "--interval", "5,1"), "from low to high"),
         (("--score", score, "--seed", "5000000000"), "seed"),
         (("--score", score, "--n", "9", "--per-class", "2"), "leave one of the two out"),
-        (("--score", score, "--shard", "3"), "--shard is I/N, such as 1/8"),
-        (("--score", score, "--shard", "9/8"), "of 8 shards there is no number 9"),
-        (("--score", score, "--n", "3", "--shard", "1/4"), "3 samples cannot be spread over 4 shards"),
         (("--score", score, "--scale", "2"), "name a classifier or a guide"),
         (("--score", score, "--guide", "unlabelled", "--scale", "2"), "train-score --conditional"),
         (("--generator", score, "--guide", "unlabelled"), "stands alone"),

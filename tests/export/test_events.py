@@ -7,7 +7,7 @@ import warnings
 import pytest
 
 from condgen.errors import UserError
-from condgen.export import Events
+from condgen.export import write_events
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # of other people's dependencies
@@ -34,14 +34,6 @@ def _scalars(folder):
     return {tag: [(event.step, event.value) for event in read.Scalars(tag)] for tag in read.Tags()["scalars"]}
 
 
-def _update(folder, out):
-    events = Events(folder, out)
-    try:
-        return events.update()
-    finally:
-        events.close()
-
-
 def _log(place, rows):
     place.mkdir(parents=True, exist_ok=True)
     (place / "log.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -60,7 +52,7 @@ def run(tmp_path):
 
 
 def test_events_are_the_figures_of_the_logs(run, tmp_path):
-    assert _update(run, tmp_path / "tb") == 5
+    assert write_events(run, tmp_path / "tb") == 5
     assert sorted(path.name for path in (tmp_path / "tb").iterdir()) == ["classifier-dlsm", "score"]
     found = _scalars(tmp_path / "tb" / "score")
     assert found["loss"] == [(step, pytest.approx(1 / step)) for step in (1, 2, 3)]
@@ -69,26 +61,12 @@ def test_events_are_the_figures_of_the_logs(run, tmp_path):
     assert found == {"loss": [(1, 0.5)], "accuracy/noise level 0.5": [(1, 0.25)]}
 
 
-def test_only_new_rows_are_added_to_a_run_at_work(run, tmp_path):
-    assert _update(run, tmp_path / "tb") == _update(run, tmp_path / "tb") == 5  # written anew by each command
-    events = Events(run, tmp_path / "tb")
-    events.update()
-    with (run / "score" / "log.jsonl").open("a") as file:
-        file.write(json.dumps({"step": 4, "loss": 9.0}) + "\n" + '{"step": 5, "lo')
-    assert [events.update(), events.update()] == [1, 0]
-    with (run / "score" / "log.jsonl").open("a") as file:
-        file.write('ss": 8.0}\n')
-    assert events.update() == 1
-    events.close()
-    assert [step for step, _ in _scalars(tmp_path / "tb" / "score")["loss"]] == [1, 2, 3, 4, 5]
-
-
-def test_steps_that_are_done_again_stand_once(run, tmp_path):
-    events = Events(run, tmp_path / "tb")
-    events.update()
+def test_they_are_written_anew_by_each_command(run, tmp_path):
+    write_events(run, tmp_path / "tb")
     _log(run / "score", [{"step": 1, "loss": 1.0}, {"step": 2, "loss": 7.0}])
-    assert events.update() == 2
-    events.close()
+    with (run / "score" / "log.jsonl").open("a") as file:
+        file.write('{"step": 5, "lo')
+    assert write_events(run, tmp_path / "tb") == 4
     assert _scalars(tmp_path / "tb" / "score") == {"loss": [(1, 1.0), (2, 7.0)]}
 
 
@@ -96,14 +74,14 @@ def test_steps_that_are_done_again_stand_once(run, tmp_path):
 def test_rows_that_condgen_does_not_write_are_named(run, tmp_path, row):
     _log(run / "classifier-dlsm", [{"step": 1, **row}])
     with pytest.raises(UserError, match=r"classifier-dlsm/log\.jsonl holds what condgen does not write"):
-        _update(run, tmp_path / "tb")
+        write_events(run, tmp_path / "tb")
 
 
 def test_looks_at_a_generator_are_pictures(make_a_generator, tmp_path):
     place = tmp_path / "generator-sid"
     place.mkdir()
     make_a_generator(place)
-    _update(place, tmp_path / "tb")
+    write_events(place, tmp_path / "tb")
     out = tmp_path / "tb" / "generator-sid"
     assert [event.step for event in _read(out).Images("samples")] == [100, 200, 300, 400]
     assert [step for step, _ in _scalars(out)["preview/std_ratio"]] == [100, 200, 300, 400]
@@ -111,13 +89,13 @@ def test_looks_at_a_generator_are_pictures(make_a_generator, tmp_path):
 
 def test_nothing_of_the_run_is_touched(run):
     before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
-    assert _update(run, run) == 5  # the worst place that anyone could name
+    assert write_events(run, run) == 5  # the worst place that anyone could name
     assert all(path.read_bytes() == content for path, content in before.items())
 
 
 def test_what_has_no_log_is_said(tmp_path, monkeypatch):
     with pytest.raises(UserError, match=r"holds no log\.jsonl"):
-        Events(tmp_path, tmp_path / "tb")
+        write_events(tmp_path, tmp_path / "tb")
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
     with pytest.raises(UserError, match=r"pip install 'condgen\[tensorboard\]'"):
-        Events(tmp_path, tmp_path / "tb")
+        write_events(tmp_path, tmp_path / "tb")

@@ -8,7 +8,7 @@ import yaml
 
 from condgen.checkpoint import save_tensors
 from condgen.errors import UserError
-from condgen.export import Events, contents, export
+from condgen.export import contents, export, write_events
 from condgen.files import within
 from condgen.score import ScoreConfig
 
@@ -109,11 +109,11 @@ def test_event_files_stay_in_their_folder(run, tmp_path):
     (run / "score" / "log.jsonl").write_text('{"step": 1, "loss": 1.0}\n')
     (out / "score").symlink_to(elsewhere)
     with pytest.raises(UserError, match="symbolic link"):
-        Events(run, out).update()
+        write_events(run, out)
     shutil.rmtree(out)
     describe(run, classifiers={"x/../../../t": PART})
     with pytest.raises(UserError, match=r"recipe\.yaml"):
-        Events(run, out).update()
+        write_events(run, out)
     assert [path.read_bytes() for path in elsewhere.iterdir()] == [b"mine"]
 
 
