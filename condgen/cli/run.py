@@ -23,9 +23,7 @@ def run(
     recipe: Annotated[Path, typer.Argument(help="A YAML file, such as recipes/digits.yaml.")],
     size: Size = None,
     out: Annotated[Path | None, typer.Option(help="The run folder; default: runs/NAME, or runs/NAME-SIZE.")] = None,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Run nothing; list the stages and their states.")
-    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Run nothing; list the stages and their states.")] = False,
     seeds: Annotated[int | None, typer.Option(min=1, help="Run with so many seeds: mean and sd of figures.")] = None,
     overrides: Overrides = None,
 ) -> None:
