@@ -10,6 +10,7 @@ import condgen
 ROOT = Path(condgen.__file__).parent
 LINES = """
 errors
+rows
 files
 settings
 schedules

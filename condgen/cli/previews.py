@@ -36,6 +36,6 @@ def show_generators(folder: Path) -> None:
     for name, log in found.items():
         last = log.previews[-1]
         if log.collapsed:
-            say(f"warning: {name}: {last.reading.warning()}")
+            say(f"warning: {name}: {last.warning()}")
         for picture in draw_previews(log.folder, last.step):
             say(f"{name}: {picture.resolve()}")

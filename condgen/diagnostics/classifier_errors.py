@@ -26,13 +26,14 @@ observation (Cochran 1977, "Sampling Techniques", sections 6.3 and 9A for the ra
 
 import math
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple, Protocol
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from condgen.denoiser import Denoiser, Likelihood
 from condgen.guidance import ScaleCurve
+from condgen.rows import Row
 from condgen.schedules import Schedule, perturb
 
 _BATCH = 500  # noised images that the networks see at once
@@ -41,12 +42,13 @@ SHARE = 0.01  # of the greatest gain over levels, below which guidance is not wo
 THRESHOLD = 3.0  # standard errors; of 16 levels without any gain, one passes by chance in 2 of 100 calibrations
 
 
-class LevelRow(NamedTuple):
+class LevelRow(Row):
     """A classifier at one noise level. What needs a prior is None where there is none."""
 
-    sigma: float  # the noise level, sigma / alpha, in units of the data
-    n: int  # held-out images
-    draws: int  # noise draws of each image
+    classifier: str = ""
+    sigma: float = Field(gt=0)  # the noise level, sigma / alpha, in units of the data
+    n: int = Field(ge=1)  # unseen images
+    draws: int = Field(ge=1)  # noise draws of each image
     accuracy: float  # the fraction of noised images whose most probable class is their label
     cross_entropy: float  # mean of -log p(y | x_t), nats
     ece: float  # see `expected_calibration_error`
@@ -57,10 +59,6 @@ class LevelRow(NamedTuple):
     scale_se: float | None = None  # its standard error over images
     scale_gain: float | None = None  # L(scale) - L(0), as `gain`; a little too good: the same data chose the scale
     z: float | None = None  # the mean of <g, r> in standard errors: how surely some guidance is better than none
-
-    def as_dict(self) -> dict[str, Any]:
-        """The row as plain JSON, without what was not measured."""
-        return {name: value for name, value in self._asdict().items() if value is not None}
 
 
 def measure_classifier(
@@ -172,15 +170,7 @@ def expected_calibration_error(confidence: Tensor, correct: Tensor, bins: int = 
     return float(gaps.index_add(0, place, correct.double() - confidence.double()).abs().sum()) / len(confidence)
 
 
-class _Gain(Protocol):
-    @property
-    def z(self) -> float | None: ...
-
-    @property
-    def scale_gain(self) -> float | None: ...
-
-
-def worthwhile(rows: Sequence[_Gain], threshold: float = THRESHOLD, share: float = SHARE) -> list[bool]:
+def worthwhile(rows: Sequence[LevelRow], threshold: float = THRESHOLD, share: float = SHARE) -> list[bool]:
     """Whether guidance is switched on, level by level: its gain is significant, and large enough.
 
     The second condition keeps gradients that have all but vanished from being scaled up: their best scale can be large

@@ -15,16 +15,19 @@ Every row has the mean length of the exact score too, over the same queries. The
 number, in which noise levels can be compared: scores themselves grow as one over the noise.
 """
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Literal, NamedTuple, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from condgen.denoiser import Denoiser, Likelihood
 from condgen.errors import UserError
 from condgen.guidance import ClassifierGuided
 from condgen.oracle import ExactScores, Oracle
+from condgen.rows import Estimate, Row
 
 Weighting: TypeAlias = Literal["data", "grid"]
 Quantity: TypeAlias = Literal["D", "D_P", "D_L"]
@@ -32,21 +35,27 @@ Quantity: TypeAlias = Literal["D", "D_P", "D_L"]
 _BATCH = 250  # queries that networks see at once
 
 
-class ErrorRow(NamedTuple):
+class ErrorRow(Row):
     """The mean and standard deviation over n queries of one error of one method at one noise level."""
 
     method: str
-    sigma: float  # the noise level, sigma / alpha
+    sigma: float = Field(gt=0)  # the noise level, sigma / alpha
     weighting: Weighting  # how the queries were drawn
     quantity: Quantity
     mean: float  # over queries, one over units of x_t
     sd: float  # over queries
-    n: int
+    n: int = Field(ge=1)
     exact: float  # mean length, over the same queries, of the exact score that this is an error of
+    low: float | None = None  # of the mean over several seeds, in a comparison
+    high: float | None = None
+    seeds: int = 1
 
-    def as_dict(self) -> dict[str, Any]:
-        """The row as plain JSON."""
-        return self._asdict()
+    @property
+    def estimate(self) -> Estimate:
+        """The mean with its interval over seeds, or ± two standard errors; of a grid nothing is sampled."""
+        if self.seeds > 1 or self.weighting == "grid":
+            return Estimate(self.mean, self.low, self.high)
+        return Estimate.within(self.mean, 2 * self.sd / math.sqrt(self.n))
 
 
 class ScoreErrors(NamedTuple):
@@ -161,7 +170,7 @@ def _compare_batch(
     return measured
 
 
-class Estimate(NamedTuple):
+class PosteriorScore(NamedTuple):
     """What a method takes for the posterior score: the sum of two terms, each (B, ...) float64."""
 
     score: Tensor
@@ -170,7 +179,7 @@ class Estimate(NamedTuple):
 
 def estimate_scores(
     methods: Mapping[str, Denoiser], x_t: Tensor, t: Tensor, y: Tensor, known: Mapping[Denoiser, Tensor] | None = None
-) -> dict[str, Estimate]:
+) -> dict[str, PosteriorScore]:
     """The estimates of methods, where score models and classifiers that they share are evaluated once.
 
     Args:
@@ -180,16 +189,16 @@ def estimate_scores(
         y: labels, (B,).
         known: scores of unguided denoisers at x_t that were evaluated before.
     """
-    scores, gradients, found = dict(known or {}), dict[Likelihood, Tensor](), dict[str, Estimate]()
+    scores, gradients, found = dict(known or {}), dict[Likelihood, Tensor](), dict[str, PosteriorScore]()
     for name, method in methods.items():
         if not isinstance(method, ClassifierGuided):
-            found[name] = Estimate(method.score(x_t, t, y).double(), None)
+            found[name] = PosteriorScore(method.score(x_t, t, y).double(), None)
             continue
         if method.denoiser not in scores:
             scores[method.denoiser] = method.denoiser.score(x_t, t).double()
         if method.likelihood not in gradients:
             gradients[method.likelihood] = method.likelihood.score(x_t, t, y).double()
-        found[name] = Estimate(scores[method.denoiser], float(method.scale_at(t)) * gradients[method.likelihood])
+        found[name] = PosteriorScore(scores[method.denoiser], float(method.scale_at(t)) * gradients[method.likelihood])
     return found
 
 
@@ -218,7 +227,13 @@ def summarise(level: float, weighting: Weighting, measured: ScoreErrors) -> list
     exact = {quantity: float(lengths.mean()) for quantity, lengths in measured.exact.items()}
     return [
         ErrorRow(
-            *(method, level, weighting, quantity, float(found.mean()), float(found.std(correction=1)), len(found)),
+            method=method,
+            sigma=level,
+            weighting=weighting,
+            quantity=quantity,
+            mean=float(found.mean()),
+            sd=float(found.std(correction=1)),
+            n=len(found),
             exact=exact[quantity],
         )
         for (method, quantity), found in measured.errors.items()

@@ -11,8 +11,8 @@ from markupsafe import Markup
 from condgen import __version__
 from condgen.export.sources import Source
 from condgen.hub import repository_of
-from condgen.metrics import REAL
-from condgen.report import MetricRow, classifier_table, errors_table, markdown_template, metrics_table, to_markdown
+from condgen.metrics import REAL, MetricRow
+from condgen.report import classifier_table, errors_table, markdown_template, metrics_table, to_markdown
 
 PLACE = "OWNER/NAME"
 """Stands in a card for the name of a repository that is not known yet."""

@@ -9,7 +9,7 @@ from condgen.metrics.judge import Judge
 from condgen.metrics.kernel import KernelReference, kernel_distance
 from condgen.metrics.measures import Goal, goal_of
 from condgen.metrics.neighbours import Memory, prdc
-from condgen.metrics.rows import REAL
+from condgen.metrics.rows import REAL, MetricRow
 from condgen.metrics.sliced import directions, sliced_wasserstein
 from condgen.metrics.variety import classifier_score
 
@@ -26,6 +26,7 @@ __all__ = [
     "KernelReference",
     "Measures",
     "Memory",
+    "MetricRow",
     "Reading",
     "Store",
     "classifier_score",

@@ -4,8 +4,7 @@ A generator can please every judge of classes and of sharpness with a single sam
 its best, precision too, and nothing is seen in the losses. Two measures show it: the spread within a class, and recall.
 """
 
-from typing import NamedTuple
-
+from pydantic import Field
 from torch import Tensor
 
 from condgen.data import LabelledSet, stratified_order
@@ -14,6 +13,7 @@ from condgen.metrics.judge import Judge
 from condgen.metrics.neighbours import nearest_radii, prdc
 from condgen.metrics.variety import class_spread
 from condgen.rng import keyed_generator
+from condgen.rows import Row
 
 _NEIGHBOUR = 5
 _SEED = 0  # of the draw of real samples: every gauge of a data set has the same
@@ -21,18 +21,14 @@ _JUDGED = 2000  # real samples that the judge learns from, and is tested on: eno
 _SURE, _NARROW = 0.5, 0.3  # accuracy above, in that of real data, and spread below which a generator has collapsed
 
 
-class Reading(NamedTuple):
+class Reading(Row):
     """The measures of generated samples."""
 
     std_ratio: float  # standard deviation within a class, over that of real data: features and classes averaged
     recall: float  # the fraction of as many real samples that lie among the generated ones (k = 5)
     accuracy: float  # the fraction in which a judge sees the class that was asked for
-    n: int
+    n: int = Field(ge=1)
     judge: float = 1.0  # its accuracy on held-out real data
-
-    def as_dict(self) -> dict[str, float]:
-        """As plain JSON."""
-        return self._asdict()
 
     def in_words(self) -> str:
         """The measures in short."""
@@ -81,4 +77,5 @@ class Gauge:
         std_ratio, _ = class_spread(features, y, len(self._spread)).over(self._spread)
         overlap = prdc(self._real, features, min(_NEIGHBOUR, len(self._real) - 1, len(x) - 1), self._radii)
         accuracy = self._judge.accuracy(features, y)
-        return Reading(std_ratio, float(overlap.recall.mean()), accuracy, len(x), self._judge_accuracy)
+        recall = float(overlap.recall.mean())
+        return Reading(std_ratio=std_ratio, recall=recall, accuracy=accuracy, n=len(x), judge=self._judge_accuracy)

@@ -157,9 +157,9 @@ def evaluating(
             least = floor.get(metric)
             rows.append(
                 MetricRow(
-                    method,
-                    title(metric, figure.at, store.extractor),
-                    *figure.estimate,
+                    method=method,
+                    metric=title(metric, figure.at, store.extractor),
+                    **figure.estimate._asdict(),
                     n=figure.n,
                     features=figure.features or store.extractor.name,
                     reference=figure.reference,

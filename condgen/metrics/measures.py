@@ -14,7 +14,7 @@ from condgen.metrics.features import Extractor, Features
 from condgen.metrics.frechet import Gaussian, frechet_distance, influences
 from condgen.metrics.kernel import KernelReference, kernel_distance
 from condgen.metrics.neighbours import Manifold, Memory, memory, nearest_radii, prdc
-from condgen.metrics.rows import Estimate, proportion, symmetric
+from condgen.metrics.rows import proportion, symmetric
 from condgen.metrics.variety import (
     MOST_PAIRED,
     Variety,
@@ -24,6 +24,7 @@ from condgen.metrics.variety import (
     vendi_score,
 )
 from condgen.rng import keyed_generator
+from condgen.rows import Estimate
 
 NEIGHBOUR = 5
 _OVERLAPS = ("precision", "recall", "density", "coverage")
@@ -200,7 +201,7 @@ def _classifier_score(of: Comparison) -> Measured | None:
         return None
     mean, std = classifier_score(of.logits, keyed_generator(of.seed, _SPLITS))
     half = _STUDENT * std / 3  # the root of 10 - 1, since the deviation is that of a population
-    return Measured(Estimate(mean, mean - half, mean + half), "none (10 splits)", of.n, at=of.n)
+    return Measured(Estimate.within(mean, half), "none (10 splits)", of.n, at=of.n)
 
 
 def _mean(name: str, overlaps: list[Manifold]) -> Estimate:

@@ -1,44 +1,36 @@
 """Figures with their intervals and conditions."""
 
 import math
-from typing import NamedTuple
+
+from pydantic import Field
+
+from condgen.rows import Estimate, Row
 
 REAL = "real (held out)"  # the method whose samples are the test split
 
 _Z = 1.96
 
 
-class MetricRow(NamedTuple):
+class MetricRow(Row):
     """One number with its conditions."""
 
     method: str  # whose samples
     metric: str
-    value: float
-    low: float  # the ends of its 95% interval
-    high: float
-    n: int  # samples measured
+    value: float | None
+    low: float | None = None  # the ends of its 95% interval, or mean ± sd over seeds
+    high: float | None = None
+    n: int = Field(ge=1)  # samples measured
     features: str  # the space, or the judge, of the measurement
     reference: str  # the real samples that it is compared with, and how many of them
     floor: float | None  # the same metric of real samples; None where they cannot give it
     floor_n: int  # samples behind the floor
-    seed: int  # of the draws behind floors and intervals
-
-    def as_dict(self) -> dict[str, str | int | float | None]:
-        """The row as plain JSON."""
-        return self._asdict()
-
-
-class Estimate(NamedTuple):
-    """A value and the ends of its 95% interval."""
-
-    value: float
-    low: float
-    high: float
+    seed: int | None = None  # of the draws behind floors and intervals
+    seeds: int = 1  # over which a comparison has averaged
 
 
 def symmetric(value: float, standard_error: float) -> Estimate:
     """The interval of 1.96 standard errors to either side."""
-    return Estimate(value, value - _Z * standard_error, value + _Z * standard_error)
+    return Estimate.within(value, _Z * standard_error)
 
 
 def proportion(value: float, n: float) -> Estimate:

@@ -10,12 +10,10 @@ from condgen.report.generators import draw_previews
 from condgen.report.images import sample_grid
 from condgen.report.load import Run, read_run
 from condgen.report.page import Table, markdown_template, to_markdown, to_rich
-from condgen.report.rows import MetricRow, parse_rows
 from condgen.report.score_errors import draw_errors
 from condgen.report.tables import classifier_table, errors_table, generator_table, metrics_table, summary_tables
 
 __all__ = [
-    "MetricRow",
     "Run",
     "Table",
     "build_report",
@@ -28,7 +26,6 @@ __all__ = [
     "generator_table",
     "markdown_template",
     "metrics_table",
-    "parse_rows",
     "read_run",
     "sample_grid",
     "summary_tables",

@@ -4,12 +4,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from condgen.diagnostics.classifier_errors import SHARE, THRESHOLD, worthwhile
+from condgen.diagnostics.classifier_errors import SHARE, THRESHOLD, LevelRow, worthwhile
 from condgen.report.estimates import SIGMA, format_number
 from condgen.report.figures import LEVEL, Line, Panel, Style, curve_panel, line_panel, method_styles, save_panels
 from condgen.report.load import Run
 from condgen.report.page import Block, Figure, Prose, facts_table
-from condgen.report.rows import ClassifierRow
 from condgen.report.tables import classifier_table
 from condgen.runs.layout import CLASSIFIERS
 
@@ -68,12 +67,12 @@ def classifiers_section(run: Run) -> Iterable[Block]:
         yield Figure("In the course of training", shown, _TRAINING, {name: run.styles[name] for name in run.checks})
 
 
-def draw_calibration(name: str, rows: Sequence[ClassifierRow], path: Path) -> None:
+def draw_calibration(name: str, rows: Sequence[LevelRow], path: Path) -> None:
     """Draws all plots of one classifier as a PNG."""
     save_panels(classifier_panels({name: rows}, method_styles([name])), path)
 
 
-def classifier_panels(found: Mapping[str, Sequence[ClassifierRow]], styles: Mapping[str, Style]) -> list[Panel]:
+def classifier_panels(found: Mapping[str, Sequence[LevelRow]], styles: Mapping[str, Style]) -> list[Panel]:
     """A panel for each quantity, and one of the best scale for each classifier."""
     panels = []
     for key, (title, unit, error, limits, dashed) in _QUANTITIES.items():
@@ -91,7 +90,7 @@ def classifier_panels(found: Mapping[str, Sequence[ClassifierRow]], styles: Mapp
     return panels
 
 
-def _line(rows: Sequence[ClassifierRow], key: str, error: str) -> Line | None:
+def _line(rows: Sequence[LevelRow], key: str, error: str) -> Line | None:
     """A quantity by noise level with two standard errors; None where it is unknown."""
     values = [value for row in rows if (value := getattr(row, key)) is not None]
     if len(values) < len(rows):

@@ -10,17 +10,20 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
 
+from condgen.diagnostics.score_errors import ErrorRow
 from condgen.errors import UserError
 from condgen.files import blamed_on
+from condgen.metrics import MetricRow
 from condgen.report.estimates import MISSING, format_number
 from condgen.report.figures import class_style, curve_panel
 from condgen.report.findings import advise
 from condgen.report.load import Run, read_run
 from condgen.report.page import Block, Code, Figure, Prose, Table, write_page
-from condgen.report.rows import CostRow, ErrorRow, MetricRow, Row, error_estimates, is_real
+from condgen.report.rows import CostRow, error_estimates, is_real
 from condgen.report.samples import samples_blocks
 from condgen.report.score_errors import QUANTITIES, error_panel
 from condgen.report.tables import WEIGHTINGS, cost_table, errors_table, metrics_tables
+from condgen.rows import Row
 from condgen.runs.layout import RUN_FILE, STAGE_FILE
 
 _SEEDS = ("seed", "sample.seed", "diagnose.seed")  # in which runs of one group may differ

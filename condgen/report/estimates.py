@@ -2,26 +2,12 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from condgen.metrics import Goal
+from condgen.rows import Estimate
 
 MISSING = "—"
 SIGMA = "\N{GREEK SMALL LETTER SIGMA}"
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A value and, where known, the ends of its interval."""
-
-    value: float
-    low: float | None = None
-    high: float | None = None
-
-    @property
-    def half_width(self) -> float | None:
-        """Half the length of the interval."""
-        return None if self.low is None or self.high is None else (self.high - self.low) / 2
 
 
 def format_number(value: float | None) -> str:

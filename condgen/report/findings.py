@@ -3,10 +3,12 @@
 import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
-from condgen.metrics import REAL, goal_of
-from condgen.report.estimates import Estimate, format_estimate, format_number, winner
+from condgen.diagnostics.score_errors import ErrorRow
+from condgen.metrics import REAL, MetricRow, goal_of
+from condgen.report.estimates import format_estimate, format_number, winner
 from condgen.report.load import Run
-from condgen.report.rows import CostRow, ErrorRow, MetricRow, error_estimates, is_real, metric_estimates
+from condgen.report.rows import CostRow, error_estimates, is_real, metric_estimates
+from condgen.rows import Estimate
 
 _NO_GUIDANCE = "zero guidance"
 _LEAST_SHARE = 0.01
@@ -15,7 +17,7 @@ _LEAST_SHARE = 0.01
 def findings(run: Run) -> list[str]:
     """Sentences for the head of a report."""
     return [
-        *(f"Beware of {name}: {log.previews[-1].reading.warning()}." for name, log in run.collapsed.items()),
+        *(f"Beware of {name}: {log.previews[-1].warning()}." for name, log in run.collapsed.items()),
         *_errors_in_words(run.errors),
         *_memory_in_words(run.metrics),
     ]

@@ -63,7 +63,7 @@ def generators_section(run: Run) -> Iterable[Block]:
     """Every generator that the run trained: measures of previews, and losses."""
     found = {name: log for name, log in run.generators.items() if log.previews}
     for name, log in run.collapsed.items():
-        yield Prose(f"{name}: {log.previews[-1].reading.warning()}.", caution=True)
+        yield Prose(f"{name}: {log.previews[-1].warning()}.", caution=True)
     if found:
         yield generator_table(found)
         panels = tuple(_measures_panel(name, log.previews) for name, log in found.items())
@@ -85,7 +85,7 @@ def _measures_panel(name: str, rows: Sequence[PreviewRow]) -> Panel:
     lines = {title: Line(steps, [getattr(row, key) for row in rows]) for key, title in _MEASURES.items()}
     top = max(1.04, *(1.04 * row.std_ratio for row in rows))
     limits = (0, min(top, 2))  # untrained ones may scatter far
-    grey = [row.reading.collapsed for row in rows]
+    grey = [row.collapsed for row in rows]
     return line_panel(name, lines, _MEASURES_STYLES, "", limits=limits, dashed=1, grey=grey)
 
 

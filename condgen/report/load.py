@@ -8,24 +8,23 @@ from typing import Any, TypeAlias, TypeVar
 
 from PIL import Image
 
+from condgen.diagnostics.classifier_errors import LevelRow
+from condgen.diagnostics.score_errors import ErrorRow
 from condgen.errors import UserError
 from condgen.files import as_rgb, blamed_on, is_file, read_picture, read_text
+from condgen.metrics import MetricRow
 from condgen.recipes import read_yaml
 from condgen.report.figures import Style, method_styles
 from condgen.report.rows import (
-    ClassifierRow,
     ClassRow,
     CostRow,
-    ErrorRow,
     FieldRow,
-    MetricRow,
     NeighbourRow,
     PreviewRow,
-    Row,
     SampleRow,
     StageRow,
-    parse_rows,
 )
+from condgen.rows import Row, parse_rows
 from condgen.runs import layout, read_json, read_rows
 
 Curve: TypeAlias = list[tuple[int, float]]
@@ -49,7 +48,7 @@ class GeneratorLog:
     @property
     def collapsed(self) -> bool:
         """Whether it was collapsed at the last preview."""
-        return bool(self.previews) and self.previews[-1].reading.collapsed
+        return bool(self.previews) and self.previews[-1].collapsed
 
 
 @dataclass(frozen=True)
@@ -78,8 +77,8 @@ class Run:
     samples: dict[str, list[SampleRow]] = field(default_factory=dict)
     fields: FieldRow | None = None
     losses: dict[str, Curve] = field(default_factory=dict)
-    classifiers: dict[str, list[ClassifierRow]] = field(default_factory=dict)
-    checks: dict[str, list[tuple[int, list[ClassifierRow]]]] = field(default_factory=dict)
+    classifiers: dict[str, list[LevelRow]] = field(default_factory=dict)
+    checks: dict[str, list[tuple[int, list[LevelRow]]]] = field(default_factory=dict)
     generators: dict[str, GeneratorLog] = field(default_factory=dict)
     neighbours: list[NeighbourRow] = field(default_factory=list)
 
@@ -178,17 +177,17 @@ def open_picture(folder: Path, name: str) -> Image.Image:
         raise UserError(f"{path} is not a readable image ({error}): sample anew") from error
 
 
-def _read_calibrations(folder: Path) -> tuple[_Mapping, dict[str, list[ClassifierRow]]]:
+def _read_calibrations(folder: Path) -> tuple[_Mapping, dict[str, list[LevelRow]]]:
     """Conditions and rows of calibrated classifiers: a run's own file, else those of the folder or below it."""
-    what, rows = _read_rows(folder / layout.CLASSIFIERS, ClassifierRow)
-    out: dict[str, list[ClassifierRow]] = {}
+    what, rows = _read_rows(folder / layout.CLASSIFIERS, LevelRow)
+    out: dict[str, list[LevelRow]] = {}
     for row in rows:
         out.setdefault(row.classifier, []).append(row)
     below = sorted(folder.glob(f"*/{layout.CALIBRATION_FOLDER}/{layout.CALIBRATION}"))
     for path in () if rows else (layout.calibration_file(folder), *below):
         owner = path.resolve().parent.parent.name
         if path.is_file() and ".before-" not in owner:
-            own, rows = _read_rows(path, ClassifierRow)
+            own, rows = _read_rows(path, LevelRow)
             what, out[owner.removeprefix("classifier-")] = what or own, rows
     return what, {name: sorted(found, key=lambda row: row.sigma) for name, found in out.items()}
 
@@ -211,7 +210,7 @@ def _read_log(run: Run, stage: str, path: Path) -> None:
     rows = [row for row in read_rows(path) if isinstance(row.get("step"), int)]
     if losses := _curve(rows, "loss"):
         run.losses[stage] = losses
-    checks = [(row["step"], parse_rows(ClassifierRow, row["levels"], str(path))) for row in rows if "levels" in row]
+    checks = [(row["step"], parse_rows(LevelRow, row["levels"], str(path))) for row in rows if "levels" in row]
     if checks:
         run.checks[name] = checks
     previews = [{"step": row["step"], **row["preview"]} for row in rows if "preview" in row]

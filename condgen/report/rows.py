@@ -1,26 +1,18 @@
-"""The schema of every JSON row in a run folder, checked once, when the folder is read."""
+"""The rows that reports alone read; the others are defined where they are measured."""
 
-import math
 from collections.abc import Iterable, Sequence
-from typing import Annotated, Any, Literal, TypeAlias, TypeVar
+from typing import Annotated, Any, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import Field
 
+from condgen.diagnostics.score_errors import ErrorRow, Quantity, Weighting
 from condgen.errors import UserError
-from condgen.metrics import REAL, Reading
-from condgen.report.estimates import Estimate
+from condgen.metrics import REAL, MetricRow, Reading
+from condgen.rows import Estimate, Row
 
-Quantity: TypeAlias = Literal["D", "D_P", "D_L"]
-Weighting: TypeAlias = Literal["data", "grid"]
 Point: TypeAlias = tuple[float, float]
 _Label: TypeAlias = Annotated[int, Field(alias="class", ge=0, lt=1_000_000)]
 _NOTHING = 1e-6  # of the unconditional score: a likelihood score shorter than that is rounding to the networks
-
-
-class Row(BaseModel):
-    """A row; keys that no report shows are left out."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore")
 
 
 class StageRow(Row):
@@ -30,47 +22,6 @@ class StageRow(Row):
     folder: str | None = None
     seconds: float | None = None
     what: str = ""
-
-
-class ErrorRow(Row):
-    """A mean score error at one noise level, in units of the score."""
-
-    method: str
-    sigma: float = Field(gt=0)
-    weighting: Weighting
-    quantity: Quantity
-    mean: float
-    sd: float | None = None
-    n: int = Field(ge=1)
-    exact: float | None = None  # mean length of the exact score
-    low: float | None = None  # of the mean over several seeds, in a comparison
-    high: float | None = None
-    seeds: int = 1
-
-    @property
-    def estimate(self) -> Estimate:
-        """The mean with its interval over seeds, or ± two standard errors; of a grid nothing is sampled."""
-        if self.seeds > 1 or self.sd is None or self.weighting == "grid":
-            return Estimate(self.mean, self.low, self.high)
-        half = 2 * self.sd / math.sqrt(self.n)
-        return Estimate(self.mean, self.mean - half, self.mean + half)
-
-
-class MetricRow(Row):
-    """A metric of one method's samples, with its interval and its floor: the same of real held-out data."""
-
-    method: str
-    metric: str
-    value: float | None
-    low: float | None = None
-    high: float | None = None
-    n: int | None = None
-    features: str | None = None
-    reference: str | None = None
-    floor: float | None = None
-    floor_n: int | None = None
-    seed: int | None = None
-    seeds: int = 1  # over which a comparison has averaged
 
 
 class ClassRow(Row):
@@ -97,39 +48,10 @@ class CostRow(Row):
     guide: str | None = None
 
 
-class ClassifierRow(Row):
-    """A classifier on held-out data at one noise level; see `condgen.diagnostics.classifier_errors`."""
-
-    classifier: str = ""
-    sigma: float = Field(gt=0)
-    n: int = Field(ge=1)
-    draws: int = Field(ge=1)
-    accuracy: float
-    cross_entropy: float
-    ece: float
-    norm: float
-    gain: float | None = None
-    gain_se: float | None = None
-    scale: float | None = None
-    scale_se: float | None = None
-    scale_gain: float | None = None
-    z: float | None = None
-
-
-class PreviewRow(Row):
-    """Measures of a generator in training; see `condgen.metrics.Reading`."""
+class PreviewRow(Reading):
+    """Measures of a generator in training."""
 
     step: int
-    std_ratio: float
-    recall: float
-    accuracy: float
-    n: int = Field(ge=1)
-    judge: float = 1.0
-
-    @property
-    def reading(self) -> Reading:
-        """The measures, which know what a collapse is."""
-        return Reading(self.std_ratio, self.recall, self.accuracy, self.n, self.judge)
 
 
 class SampleRow(Row):
@@ -177,24 +99,6 @@ class NeighbourRow(Row):
     neighbours: tuple[NearRow, ...] = ()
 
 
-_R = TypeVar("_R", bound=BaseModel)
-
-
-def parse_rows(model: type[_R], rows: object, where: str) -> list[_R]:
-    """Rows as JSON gives them, checked.
-
-    Raises:
-        UserError: they are no list of such rows; it names `where`, the row and the key.
-    """
-    try:
-        return TypeAdapter(list[model]).validate_python(rows)  # type: ignore[valid-type]
-    except ValidationError as error:
-        first = error.errors()[0]
-        index, *key = first["loc"] or ("all",)
-        place = f"row {index}: {'.'.join(map(str, key)) or 'the row'}"
-        raise UserError(f"{where}, {place}: {first['msg']}; write the file anew") from error
-
-
 def is_real(method: str) -> bool:
     """Whether the samples of a method are real held-out data, of one run or of several."""
     return method.startswith(REAL)
@@ -221,10 +125,10 @@ def error_estimates(
         rows: of which those of the weighting and quantity are taken.
         weighting: see `rows`.
         quantity: see `rows`.
-        relative: divided by the mean length of the exact score; left out where that is nothing or unknown.
+        relative: divided by the mean length of the exact score; left out where that is nothing.
     """
     rows = [row for row in rows if row.weighting == weighting]
-    unconditional = {row.sigma: row.exact or 0.0 for row in rows if row.quantity == "D"}
+    unconditional = {row.sigma: row.exact for row in rows if row.quantity == "D"}
     out: dict[str, dict[float, Estimate]] = {}
     for row in rows:
         if row.quantity != quantity:
@@ -233,7 +137,7 @@ def error_estimates(
         if row.sigma in found:
             raise UserError(f"diagnostics: two rows for {quantity} of {row.method} at sigma {row.sigma}; diagnose anew")
         if relative:
-            if row.exact is None or not row.exact > _NOTHING * unconditional.get(row.sigma, 0.0):
+            if not row.exact > _NOTHING * unconditional.get(row.sigma, 0.0):
                 continue
             ends = (end if end is None else end / row.exact for end in (one.low, one.high))
             one = Estimate(one.value / row.exact, *ends)

@@ -9,12 +9,14 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap, Normalize
 
-from condgen.report.estimates import SIGMA, Estimate, format_number
+from condgen.diagnostics.score_errors import ErrorRow, Quantity, Weighting
+from condgen.report.estimates import SIGMA, format_number
 from condgen.report.figures import LEVEL, Array, Line, Panel, Style, line_panel, method_styles, save_panels
 from condgen.report.load import Run
 from condgen.report.page import Block, Figure, Prose, facts_table
-from condgen.report.rows import ErrorRow, FieldRow, Quantity, Weighting, error_estimates
+from condgen.report.rows import FieldRow, error_estimates
 from condgen.report.tables import WEIGHTINGS, errors_table
+from condgen.rows import Estimate
 from condgen.runs.layout import DIAGNOSTICS
 
 QUANTITIES: dict[Quantity, str] = {"D": "unconditional score", "D_P": "posterior score", "D_L": "likelihood score"}

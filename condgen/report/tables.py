@@ -3,24 +3,21 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
-from condgen.diagnostics.classifier_errors import SHARE, THRESHOLD, worthwhile
-from condgen.metrics import REAL, Goal, goal_of
-from condgen.report.estimates import MISSING, SIGMA, Estimate, format_estimate, format_number, winner
+from condgen.diagnostics.classifier_errors import SHARE, THRESHOLD, LevelRow, worthwhile
+from condgen.diagnostics.score_errors import ErrorRow, Quantity, Weighting
+from condgen.metrics import REAL, Goal, MetricRow, goal_of
+from condgen.report.estimates import MISSING, SIGMA, format_estimate, format_number, winner
 from condgen.report.load import GeneratorLog, Run
 from condgen.report.page import Table
 from condgen.report.rows import (
-    ClassifierRow,
     ClassRow,
     CostRow,
-    ErrorRow,
-    MetricRow,
-    Quantity,
     StageRow,
-    Weighting,
     error_estimates,
     is_real,
     metric_estimates,
 )
+from condgen.rows import Estimate
 
 WEIGHTINGS: dict[Weighting, str] = {"data": "weighted by the data", "grid": "uniform over a grid"}
 _ARROWS: dict[Goal | None, str] = {"high": " ↑", "low": " ↓", "one": " → 1", None: ""}
@@ -157,7 +154,7 @@ def class_tables(rows: Sequence[ClassRow]) -> Iterable[Table]:
         yield Table(title, ("class", *methods), cells, folded=True)
 
 
-def classifier_table(rows: Sequence[ClassifierRow], name: str) -> Table:
+def classifier_table(rows: Sequence[LevelRow], name: str) -> Table:
     """One classifier, a noise level a row."""
     head = [SIGMA, "accuracy", "CE", "ECE", "|g|"]
     cells = [

@@ -24,6 +24,8 @@ from condgen.schedules import EDM, VE, VP
 
 LEVELS = (0.3, 1.0, 3.0, 10.0)
 
+BARE = {"sigma": 1.0, "n": 10, "draws": 1, "accuracy": 0.5, "cross_entropy": 0.7, "ece": 0.0, "norm": 1.0}
+
 
 def oracle(schedule=None):
     means = torch.tensor([[-1.0, 0.0], [1.0, 0.5], [0.0, 2.0], [0.3, -2.0]], dtype=torch.float64)
@@ -157,7 +159,7 @@ def test_a_classifier_that_knows_nothing_gets_no_guidance():
 
 def test_scales_are_kept_where_they_surely_help():
     def row(sigma, scale, z):
-        return LevelRow(sigma, 10, 1, 0.5, 0.7, 0.0, 1.0, -0.1, 0.1, scale, 0.1, -0.1, z)
+        return LevelRow(**BARE | {"sigma": sigma}, scale=scale, scale_gain=-0.1, z=z)
 
     rows = [row(2.0, 0.7, 3.5), row(0.5, 1.4, 2.9), row(8.0, -0.7, -9.0)]
     assert calibrate(rows) == ScaleCurve(levels=(0.5, 2.0, 8.0), scales=(0.0, 0.7, 0.0))
@@ -166,7 +168,7 @@ def test_scales_are_kept_where_they_surely_help():
 
 def test_a_vanishing_gradient_is_not_scaled_up_however_sure():
     def row(sigma, scale, scale_gain):
-        return LevelRow(sigma, 10, 1, 0.5, 0.7, 0.0, 1.0, -0.1, 0.1, scale, 0.1, scale_gain, 6.0)
+        return LevelRow(**BARE | {"sigma": sigma}, scale=scale, scale_gain=scale_gain, z=6.0)
 
     rows = [row(0.1, 4000.0, -1e-9), row(1.0, 0.9, -0.1), row(2.0, 0.8, -0.002)]
     assert calibrate(rows).scales == (0.0, 0.9, 0.8)
@@ -176,7 +178,7 @@ def test_a_vanishing_gradient_is_not_scaled_up_however_sure():
 
 def test_scales_need_a_prior():
     with pytest.raises(ValueError, match="measure with a prior"):
-        calibrate([LevelRow(1.0, 10, 1, 0.5, 0.7, 0.0, 1.0)])
+        calibrate([LevelRow(**BARE)])
 
 
 def test_calibration_error_by_hand_and_of_a_calibrated_oracle():

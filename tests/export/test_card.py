@@ -7,8 +7,8 @@ from huggingface_hub import ModelCard
 
 from condgen.export.card import model_card
 from condgen.export.sources import Model, Source
-from condgen.metrics import REAL
-from condgen.report import MetricRow, Run
+from condgen.metrics import REAL, MetricRow
+from condgen.report import Run
 
 NETWORK = {"network": {"kind": "mlp"}, "shape": [1, 4, 4], "names": ["ant", "b|e*"], "labels": "none"}
 

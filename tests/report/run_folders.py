@@ -27,7 +27,7 @@ def picture(path, pixels):
 def error_rows(rng, weighting="data", sigmas=SIGMAS):
     rows = []
     for sigma in sigmas:
-        base = {"sigma": sigma, "weighting": weighting, "n": 500}
+        base = {"sigma": sigma, "weighting": weighting, "n": 500, "exact": 1.0}
         rows.append(base | {"method": "prior", "quantity": "D", "mean": 0.4 / sigma, "sd": 0.1 / sigma})
         for method, share in {"zero guidance": 1.0, "ce": 1.2, "dlsm": 0.6}.items():
             for quantity in ("D_P", "D_L"):

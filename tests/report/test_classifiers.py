@@ -5,12 +5,12 @@ import re
 import pytest
 from PIL import Image
 
+from condgen.diagnostics.classifier_errors import LevelRow
 from condgen.report import draw_calibration, read_run
 from condgen.report.classifiers import classifier_panels, classifiers_section
 from condgen.report.figures import method_styles, to_svg
 from condgen.report.load import Run
 from condgen.report.page import Figure, Prose
-from condgen.report.rows import ClassifierRow
 
 STYLES = method_styles(["ce", "dlsm"])
 
@@ -18,7 +18,7 @@ STYLES = method_styles(["ce", "dlsm"])
 def level(sigma, gain=-0.01, scale=0.9, z=10.0, **changes):
     made = {"classifier": "ce", "sigma": sigma, "n": 360, "draws": 4, "accuracy": 0.5, "cross_entropy": 1.0}
     made |= {"ece": 0.02, "norm": 0.3, "gain": gain, "gain_se": 0.001, "scale": scale, "scale_se": 0.05}
-    return ClassifierRow(**made | {"scale_gain": -abs(gain), "z": z} | changes)
+    return LevelRow(**made | {"scale_gain": -abs(gain), "z": z} | changes)
 
 
 ROWS = [level(0.1, 0.0, 7.0, 2.0), level(1, -0.01, 0.9, 9.0), level(2, -0.02, 1.1, 8.0), level(40, 0.008, 0.3, 5.0)]

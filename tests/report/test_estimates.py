@@ -3,7 +3,8 @@
 import pytest
 
 from condgen.metrics import goal_of
-from condgen.report.estimates import Estimate, format_estimate, format_number, winner
+from condgen.report.estimates import format_estimate, format_number, winner
+from condgen.rows import Estimate
 
 
 @pytest.mark.parametrize(

@@ -2,11 +2,12 @@
 
 import pytest
 
-from condgen.metrics import REAL
-from condgen.report.estimates import Estimate
+from condgen.diagnostics.score_errors import ErrorRow
+from condgen.metrics import REAL, MetricRow
 from condgen.report.findings import advise, findings, mean_log_ratio
 from condgen.report.load import GeneratorLog, Run
-from condgen.report.rows import CostRow, ErrorRow, MetricRow, PreviewRow
+from condgen.report.rows import CostRow, PreviewRow
+from condgen.rows import Estimate
 
 BEST, GOOD, POOR, FAR = (0.99, 0.3), (0.98, 0.4), (0.70, 0.3), (0.99, 2.0)  # class accuracy, Fréchet distance
 
@@ -14,7 +15,15 @@ BEST, GOOD, POOR, FAR = (0.99, 0.3), (0.98, 0.4), (0.70, 0.3), (0.99, 2.0)  # cl
 def metric(method, name, value, half=0.01, floor=None):
     ends = {} if half is None else {"low": value - half, "high": value + half}
     return MetricRow(
-        method=method, metric=name, value=value, n=360, features="pixels", floor=floor, floor_n=360, **ends
+        method=method,
+        metric=name,
+        value=value,
+        n=360,
+        features="pixels",
+        reference="r",
+        floor=floor,
+        floor_n=360,
+        **ends,
     )
 
 
@@ -32,7 +41,9 @@ def cost(**evaluations):
 
 
 def error(method, sigma, mean, quantity="D_L"):
-    return ErrorRow(method=method, sigma=sigma, weighting="data", quantity=quantity, mean=mean, sd=0.01, n=100)
+    return ErrorRow(
+        method=method, sigma=sigma, weighting="data", quantity=quantity, mean=mean, sd=0.01, n=100, exact=1.0
+    )
 
 
 def said(metrics=(), errors=(), **more):

@@ -2,16 +2,18 @@
 
 from PIL import Image
 
+from condgen.diagnostics.score_errors import ErrorRow
 from condgen.report import draw_errors, read_run
 from condgen.report.figures import method_styles, to_svg
-from condgen.report.rows import ErrorRow, error_estimates
+from condgen.report.rows import error_estimates
 from condgen.report.score_errors import error_panel, fields_section
 
 STYLES = method_styles(["ce", "dlsm"])
 
 
 def error(method, sigma, mean, quantity="D_L"):
-    return ErrorRow(method=method, sigma=sigma, weighting="data", quantity=quantity, mean=mean, sd=0.1 * mean, n=100)
+    given = {"weighting": "data", "sd": 0.1 * mean, "n": 100, "exact": 1.0}
+    return ErrorRow(method=method, sigma=sigma, quantity=quantity, mean=mean, **given)
 
 
 def panel(rows):

@@ -1,0 +1,53 @@
+"""Rows of the JSON files in a run folder: checked once, where they are made and where they are read again."""
+
+from typing import Any, NamedTuple, TypeVar
+
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+
+from condgen.errors import UserError
+
+
+class Row(BaseModel):
+    """A row; keys that it does not know are left out."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    def as_dict(self) -> dict[str, Any]:
+        """The fields that were given."""
+        return self.model_dump(exclude_unset=True)
+
+
+class Estimate(NamedTuple):
+    """A value and, where known, the ends of its interval."""
+
+    value: float
+    low: float | None = None
+    high: float | None = None
+
+    @property
+    def half_width(self) -> float | None:
+        """Half the length of the interval."""
+        return None if self.low is None or self.high is None else (self.high - self.low) / 2
+
+    @classmethod
+    def within(cls, value: float, half: float) -> "Estimate":
+        """The interval that extends so far to either side."""
+        return cls(value, value - half, value + half)
+
+
+_R = TypeVar("_R", bound=BaseModel)
+
+
+def parse_rows(model: type[_R], rows: object, where: str) -> list[_R]:
+    """Rows as JSON gives them, checked.
+
+    Raises:
+        UserError: they are no list of such rows; it names `where`, the row and the key.
+    """
+    try:
+        return TypeAdapter(list[model]).validate_python(rows)  # type: ignore[valid-type]
+    except ValidationError as error:
+        first = error.errors()[0]
+        index, *key = first["loc"] or ("all",)
+        place = f"row {index}: {'.'.join(map(str, key)) or 'the row'}"
+        raise UserError(f"{where}, {place}: {first['msg']}; write the file anew") from error
