@@ -3,29 +3,47 @@
 import os
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
+from typing import TYPE_CHECKING
 
 from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
 
 from condgen.cli.terminal import Stopped, console, say
 from condgen.runs import Progress, Work, lock
+from condgen.runs.layout import REPORT
 from condgen.training import Processes
+
+if TYPE_CHECKING:
+    from condgen.report import Run
 
 _PATIENCE = b"\nstopping after this step, with all of it saved; Ctrl-C again stops at once\n"
 
 
 def show_report(folder: Path) -> None:
     """Writes the report of a run, and prints its tables."""
-    from condgen.report import build_report, read_run, summary_tables, to_rich
+    from condgen.report import build_report, read_run
 
-    page = build_report(folder)
-    for table in summary_tables(read_run(folder)):
+    build_report(folder)
+    _show_tables(read_run(folder))
+
+
+def show_comparison(folders: Sequence[Path], out: Path) -> None:
+    """Writes the comparison of several runs, and prints its tables."""
+    from condgen.report import compare_runs
+
+    _show_tables(compare_runs(folders, out))
+
+
+def _show_tables(run: "Run") -> None:
+    from condgen.report import summary_tables, to_rich
+
+    for table in summary_tables(run):
         console.print(to_rich(table, console.width))
-    say(f"report: {page.resolve()}")
+    say(f"report: {(run.folder / REPORT).resolve()}")
 
 
 class _Request:

@@ -10,11 +10,11 @@ import typer
 from condgen.cli.options import Overrides, Size
 from condgen.cli.pictures import draw_samples
 from condgen.cli.previews import follow_previews, show_generators
-from condgen.cli.progress import show_report, work_in
+from condgen.cli.progress import show_comparison, show_report, work_in
 from condgen.cli.terminal import console, say
 from condgen.recipes import Recipe, load_recipe
-from condgen.runs import plan, read_json, run_recipe, run_seeds, states
-from condgen.runs.layout import SEEDS
+from condgen.runs import plan, run_recipe, run_seeds, states
+from condgen.runs.layout import seed_folder
 from condgen.training import Processes
 
 
@@ -29,7 +29,7 @@ def run(
 ) -> None:
     """Train, sample, evaluate, diagnose and report, as a recipe says.
 
-    --seeds writes its figures to seeds.json as well.
+    --seeds runs it in seed-0, seed-1, ..., and compares these in one report.
     """
     settings = load_recipe(recipe, overrides or (), size)
     folder, processes = out or Path("runs") / settings.name, Processes()
@@ -39,9 +39,10 @@ def run(
     if dry_run:
         _show_plan(settings, folder)
     elif seeds is not None:
-        work = run_seeds(settings, range(settings.seed, settings.seed + seeds), folder, processes, command)
+        chosen = range(settings.seed, settings.seed + seeds)
+        work = run_seeds(settings, chosen, folder, processes, command)
         if work_in(folder, follow_previews(work), processes):
-            _show_seeds(folder / SEEDS)
+            show_comparison([seed_folder(folder, seed) for seed in chosen], folder)
     elif work_in(folder, follow_previews(run_recipe(settings, folder, processes, command)), processes):
         picture = draw_samples(folder, settings)
         show_generators(folder)
@@ -61,15 +62,3 @@ def _show_plan(recipe: Recipe, folder: Path) -> None:
     if (promise := recipe.promise) is not None:
         basis = "measured" if promise.measured else "meant, not measured"
         say(f"promised: {promise.minutes:g} minutes and {promise.memory:g} GB on {promise.hardware} ({basis})")
-
-
-def _show_seeds(file: Path) -> None:
-    """Mean and standard deviation of every figure."""
-    from condgen.report import Table, to_rich
-
-    rows = []
-    for row in read_json(file)["rows"]:
-        sd = f" ± {row['sd']:.2g}" if row["sd"] is not None else ""
-        rows.append((row["what"], row["variant"], row["size"], f"{row['value']:.4g}{sd}", row["unit"]))
-    console.print(to_rich(Table("over seeds", ("figure", "of", "at", "mean ± sd", "unit"), tuple(rows)), console.width))
-    say(f"figures: {file.resolve()}")

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from condgen.cli.progress import show_comparison, show_report
 from condgen.cli.terminal import say
 from condgen.errors import UserError
 from condgen.files import within
@@ -21,18 +22,15 @@ def report(
 
     condgen report runs/digits-0 runs/digits-1 runs/other --out runs/comparison
 
-    A comparison shows the settings that differ, metrics, score errors, samples, cost and training. Runs of one recipe
+    A comparison shows the settings that differ, metrics, score errors, samples and cost. Runs of one recipe
     with different seeds are shown as mean and standard deviation over the seeds.
     """
-    from condgen.report import build_report, compare_runs
-
     if len(folders) > 1:
-        page = compare_runs(folders, out or Path("runs/comparison"))
+        show_comparison(folders, out or Path("runs/comparison"))
     elif out is not None:
         raise UserError("--out is for comparisons: the report of one run lies in its own folder")
     else:
-        page = build_report(folders[0])
-    say(f"report: {page.resolve()}")
+        show_report(folders[0])
 
 
 def export(

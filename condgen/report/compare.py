@@ -1,7 +1,7 @@
 """Several runs on one page.
 
 Runs that differ in their seeds alone become one group with means and standard deviations. Its rows are those of one
-run, with methods named "METHOD, GROUP", so that the tables and plots of single runs show them.
+run, with methods named "METHOD, GROUP" where there are several, so that the tables and plots of single runs show them.
 """
 
 import json
@@ -15,7 +15,7 @@ from condgen.errors import UserError
 from condgen.files import blamed_on
 from condgen.metrics import MetricRow
 from condgen.report.estimates import MISSING, format_number
-from condgen.report.figures import class_style, curve_panel
+from condgen.report.figures import class_style
 from condgen.report.findings import advise
 from condgen.report.load import Run, read_run
 from condgen.report.page import Block, Code, Figure, Prose, Table, write_page
@@ -33,8 +33,8 @@ _Groups: TypeAlias = Mapping[str, Sequence[Run]]
 """Runs by label: one, or several of one recipe with other seeds."""
 
 
-def compare_runs(folders: Sequence[Path], out: Path) -> Path:
-    """Writes a page that compares runs, with Markdown and JSON, into a folder; returns the path of the HTML.
+def compare_runs(folders: Sequence[Path], out: Path) -> Run:
+    """Writes a page that compares runs, with Markdown and JSON, into a folder; returns its figures as one run's.
 
     Raises:
         UserError: a folder that is no run's, or is named twice, or a run in the place of the page.
@@ -56,7 +56,6 @@ def compare_runs(folders: Sequence[Path], out: Path) -> Path:
             "Score errors": _errors_section(groups, errors),
             "Samples": _samples_section(runs),
             "Cost": [cost_table(cost)] if cost else [],
-            "Training": _training_section(runs),
             "How to reproduce": [Code("Commands", "\n".join(commands))],
         }
         data = {
@@ -65,8 +64,9 @@ def compare_runs(folders: Sequence[Path], out: Path) -> Path:
             "settings": settings,
             "rows": {"metrics": metrics, "diagnostics": errors, "cost": cost},
         }
-        sentences = list(_differences(groups, settings))
-        return write_page(out, f"{len(runs)} runs compared", advise(metrics, cost), sentences, sections, data)
+        name = f"{len(runs)} runs compared"
+        write_page(out, name, advise(metrics, cost), [], sections, data)
+        return Run(out, name, metrics=metrics, errors=errors, cost=cost)
 
 
 def _read(folders: Sequence[Path]) -> dict[str, Run]:
@@ -128,8 +128,8 @@ def _differing_settings(runs: Mapping[str, Run]) -> dict[str, list[str | None]]:
     return {key: values for key in keys if len(set(values := [one.get(key) for one in found])) > 1}
 
 
-def _named(method: str, label: str) -> str:
-    return f"{method}, {label}"
+def _named(method: str, label: str, groups: _Groups) -> str:
+    return method if len(groups) == 1 else f"{method}, {label}"
 
 
 def _merged(groups: _Groups, rows: str, key: Sequence[str], numbers: Sequence[str]) -> list[Any]:
@@ -148,7 +148,7 @@ def _merged(groups: _Groups, rows: str, key: Sequence[str], numbers: Sequence[st
             found.setdefault(place, {}).setdefault(label, []).append(row)
     out: list[Row] = []
     for (method, *_), by_group in sorted(found.items(), key=lambda item: is_real(item[0][0])):
-        means = {_named(method, label): _mean(own, numbers) for label, own in by_group.items()}
+        means = {_named(method, label, groups): _mean(own, numbers) for label, own in by_group.items()}
         if is_real(method) and len({getattr(row, numbers[0]) for row in means.values()}) == 1:
             means = {method: next(iter(means.values()))}  # the same data in all
         out += [row.model_copy(update={"method": name}) for name, row in means.items()]
@@ -174,30 +174,16 @@ def _mean(rows: Sequence[_R], numbers: Sequence[str]) -> _R:
 # The page
 
 
-def _differences(groups: _Groups, settings: Mapping[str, object]) -> Iterable[str]:
-    """What was repeated, and which settings differ."""
-    for label, runs in groups.items():
-        if len(runs) > 1:
-            yield f"{label}: one recipe with seeds {', '.join(map(str, _seeds(runs)))}; figures are mean ± sd."
-    differing = [name for name in settings if name != "seed"]
-    if differing:
-        shown = ", ".join(differing[:5]) + (", ..." if len(differing) > 5 else "")
-        yield f"Settings that differ: {shown}."
-    elif all(len(runs) == 1 for runs in groups.values()):
-        yield "The recipes of the runs have the same settings."
-
-
 def _runs_section(
     runs: Mapping[str, Run], groups: _Groups, settings: Mapping[str, list[str | None]]
 ) -> Iterable[Block]:
-    labels = {id(run): label for label, own in groups.items() for run in own}
     rows = []
-    for label, run in runs.items():
-        seconds = format_number(sum(stage.seconds or 0.0 for stage in run.stages) or None)
-        about = [str(run.about.get(key, MISSING)) for key in ("started", "condgen")]
-        rows.append((label, run.name, labels[id(run)], *about, seconds))
-    head = ("run", "recipe", "shown as", "started", "condgen", "seconds in all")
-    yield Table("The runs", head, tuple(rows))
+    for label, own in groups.items():
+        seconds = [sum(stage.seconds or 0.0 for stage in run.stages) for run in own]
+        seeds = ", ".join(map(str, _seeds(own)))
+        rows.append((label, own[0].name, seeds, format_number(statistics.fmean(seconds) or None)))
+    caption = "Runs that differ in their seeds alone stand in one row; their figures are mean ± standard deviation."
+    yield Table("The runs", ("run", "recipe", "seed", "seconds in all"), tuple(rows), caption)
     if settings:
         cells = tuple(
             (key, *(MISSING if value is None else value for value in values)) for key, values in settings.items()
@@ -219,7 +205,7 @@ def _errors_section(groups: _Groups, rows: Sequence[ErrorRow]) -> Iterable[Block
                 continue
             panels = []
             for method in methods:
-                lines = {label: found[name] for label in groups if (name := _named(method, label)) in found}
+                lines = {label: found[name] for label in groups if (name := _named(method, label, groups)) in found}
                 if any(len(levels) > 1 for levels in lines.values()):
                     panels.append(error_panel(lines, quantity, styles, f"{quantity}: {method}"))
             table = errors_table(rows, weighting, quantity)
@@ -236,14 +222,3 @@ def _samples_section(runs: Mapping[str, Run]) -> Iterable[Block]:
         if len(sources) > 1:
             yield from samples_blocks(sources, method, folded=shown >= _UNFOLDED)
             shown += 1
-
-
-def _training_section(runs: Mapping[str, Run]) -> Iterable[Block]:
-    """A panel for every stage that more than one run trained, with a line for each run."""
-    styles = {label: class_style(place) for place, label in enumerate(runs)}
-    stages = dict.fromkeys(stage for run in runs.values() for stage in run.losses)
-    lines = {s: {label: run.losses[s] for label, run in runs.items() if s in run.losses} for s in stages}
-    panels = tuple(curve_panel(stage, found, styles) for stage, found in lines.items() if len(found) > 1)
-    if panels:
-        caption = "Lines are means over equal stretches of the log. Losses of different objectives cannot be compared."
-        yield Figure("Loss against step", panels, caption, styles)

@@ -7,10 +7,9 @@ from condgen.runs.evaluate import Evaluate
 from condgen.runs.folder import each_row, file_key, read_json, read_rows, read_settings, write_json
 from condgen.runs.import_diffusers import Import, find_diffusers
 from condgen.runs.models import Folders, open_guided
-from condgen.runs.plan import plan, run_recipe, states
+from condgen.runs.plan import plan, run_recipe, run_seeds, states
 from condgen.runs.sample import Sample
 from condgen.runs.sample_folder import read_samples
-from condgen.runs.seeds import run_seeds
 from condgen.runs.stage import Progress, Work, lock
 from condgen.runs.train import Train
 

@@ -12,7 +12,7 @@ PREVIEWS, PREVIEWS_PICTURE = "previews", "previews.png"
 # Of samples
 MANIFEST, GRID = "manifest.jsonl", "grid.png"
 # Of a run
-RUN_FILE, COST, SAMPLES_PICTURE, SEEDS = "run.json", "cost.json", "samples.png", "seeds.json"
+RUN_FILE, COST, SAMPLES_PICTURE = "run.json", "cost.json", "samples.png"
 REPORT, REPORT_TEXT, REPORT_DATA = "report.html", "report.md", "report.json"
 SCORE = "score"  # also what guidance calls the main score model
 SAMPLES_FOLDER = "samples"

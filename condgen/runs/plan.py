@@ -39,6 +39,7 @@ from condgen.runs.layout import (
     RUN_FILE,
     STAGE_FILE,
     samples_folder,
+    seed_folder,
 )
 from condgen.runs.models import Folders
 from condgen.runs.sample import Sample
@@ -123,6 +124,14 @@ def run_recipe(recipe: Recipe, folder: Path, processes: Processes, command: str)
             yield from stage.run(processes)
             done.append(stage)
             processes.once(lambda: _note(folder, about, done))
+
+
+def run_seeds(recipe: Recipe, seeds: Sequence[int], folder: Path, processes: Processes, command: str) -> Work:
+    """Runs a recipe once a seed, in sub-folders; finished stages are reused."""
+    for seed in seeds:
+        one = recipe.model_copy(update={"seed": seed})
+        for event in run_recipe(one, seed_folder(folder, seed), processes, command):
+            yield event._replace(stage=f"{seed}: {event.stage}")
 
 
 def _begin(recipe: Recipe, folder: Path, processes: int, command: str) -> dict[str, Any]:

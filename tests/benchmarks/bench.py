@@ -6,10 +6,10 @@ import statistics
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Annotated, TypeAlias
+from typing import Annotated, Any, NamedTuple, TypeAlias
 
 import torch
 import typer
@@ -17,7 +17,6 @@ from rich.console import Console
 from rich.table import Table
 
 from condgen.runs import describe_environment, write_json
-from condgen.runs.seeds import Figure, rows_over_seeds
 
 Full: TypeAlias = Annotated[
     bool, typer.Option("--full", help="The size of the published figures: minutes, not seconds.")
@@ -28,6 +27,28 @@ Rounds: TypeAlias = Annotated[int, typer.Option(min=1, help="Every variant is ti
 Seeds: TypeAlias = Annotated[int, typer.Option(min=1, help="How many seeds, from 0.")]
 
 console = Console(width=None if sys.stdout.isatty() else 140)
+
+
+class Figure(NamedTuple):
+    """One number of one seed; those that differ in their value alone become one row."""
+
+    what: str
+    variant: str
+    size: str
+    unit: str
+    value: float
+
+
+def rows_over_seeds(figures: Iterable[Figure]) -> list[dict[str, Any]]:
+    """Mean and sample standard deviation over seeds, in order of first appearance."""
+    values: dict[tuple[object, ...], list[float]] = defaultdict(list)
+    for figure in figures:
+        values[figure[:4]].append(figure.value)
+    return [
+        dict(zip(Figure._fields, (*key, statistics.fmean(found)), strict=True))
+        | {"sd": statistics.stdev(found) if len(found) > 1 else None, "seeds": len(found)}
+        for key, found in values.items()
+    ]
 
 
 def finish(figures: Sequence[Figure], json: Path | None = None, **conditions: object) -> None:

@@ -63,6 +63,15 @@ def test_a_dry_run_lists_every_stage_with_its_state_and_leaves_nothing(digits, r
     assert "to do" not in good("run", recipe, "--out", digits, "--dry-run")
 
 
+def test_seeds_are_compared_in_one_report(recipe, tmp_path):
+    few = ("--set", "classifiers={}", "--set", "scores={}", "--set", "generators={}", "--set", "calibrate=null")
+    few += ("--set", "sample={per_class: 3, methods: {unguided: {steps: 2}}}", "--set", "diagnose=null")
+    out = good("run", recipe, *few, "--seeds", 2, "--out", tmp_path / "runs")
+    rows = read_json(tmp_path / "runs" / "report.json")["rows"]["metrics"]
+    assert {(row["method"], row["seeds"]) for row in rows if row["metric"] == "recall"} >= {("unguided", 2)}
+    assert "standard deviation over 2 seeds" in " ".join(out.split())
+
+
 def test_reports_of_one_run_and_of_several(digits, tmp_path):
     assert good("report", digits).rstrip().endswith("report.html")
     other = shutil.copytree(digits, tmp_path / "other")
