@@ -7,7 +7,7 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
-from condgen.denoiser import Denoiser, Likelihood
+from condgen.denoiser import Likelihood
 from condgen.schedules import perturb
 from condgen.settings import Settings
 
@@ -25,7 +25,7 @@ class ClassifierLoss(Settings, ABC):
 
     @property
     def needs_prior(self) -> bool:
-        """Whether it takes the frozen score model."""
+        """Whether it takes the frozen score model's estimate."""
         return False
 
     @property
@@ -38,6 +38,10 @@ class ClassifierLoss(Settings, ABC):
         """Guidance scales at which such a classifier is compared with others."""
         return (1.0,)
 
+    def terms(self, losses: Losses) -> Losses:
+        """The two weighted terms of "loss", each (B,), where their balance matters: the first against the second."""
+        return {}
+
     @abstractmethod
     def __call__(
         self,
@@ -46,7 +50,7 @@ class ClassifierLoss(Settings, ABC):
         y: Tensor,
         t: Tensor,
         eps: Tensor,
-        prior: Denoiser | None = None,
+        prior_eps: Tensor | None = None,
         gradient: Gradient | None = None,
     ) -> Losses:
         """The losses of each sample.
@@ -57,7 +61,7 @@ class ClassifierLoss(Settings, ABC):
             y: labels, (B,).
             t: times, (B,) float64.
             eps: standard normal noise, of the shape of x.
-            prior: the frozen score model, where `needs_prior`.
+            prior_eps: the frozen score model's estimate of eps at x_t, (B, ...), where `needs_prior`.
             gradient: computes the likelihood score; `gradient_of` by default.
         """
 
@@ -76,7 +80,7 @@ class PosteriorLoss(ClassifierLoss):
         y: Tensor,
         t: Tensor,
         eps: Tensor,
-        prior: Denoiser | None = None,
+        prior_eps: Tensor | None = None,
         gradient: Gradient | None = None,
     ) -> Losses:
         log_p = classifier(perturb(classifier.schedule, x, t, eps), t)

@@ -9,6 +9,10 @@ since :math:`\nabla \log p(x_t \mid x) = -\epsilon/\sigma_t`. Where s is exact, 
 score up to a constant; where it is not, the classifier is asked to mend the error of s as far as a gradient field can.
 The total objective is :math:`L_{DLSM} + \lambda L_{CE}`. For the same reason the *gain over zero guidance*, the loss
 minus the loss at a gradient of zero, estimates the improvement of the score without an oracle: the constant cancels.
+
+The residual of a sample is weighted by the noise level, :math:`(\sigma_t/\alpha_t)^{2w}`, in the unit of the data: with
+:math:`u = x_t/\alpha_t`, which is data plus noise of that level on every schedule, the residual is that of
+:math:`\nabla_u \log p = \alpha_t \nabla_{x_t} \log p`, so that equal noise levels weigh the same on VE, VP and EDM.
 """
 
 from typing import Literal, TypeAlias
@@ -33,7 +37,9 @@ class DLSM(ClassifierLoss):
         default=1.0, description="w: the DLSM residual is weighted by the noise level to the power 2w; 1 evens them out"
     )
     reduction: Reduction = Field(
-        default="mean", description="over the dimensions of the DLSM residual; sets its balance against cross-entropy"
+        default="sum",
+        description="over the dimensions of the DLSM residual; mean divides by their number, after which cross-entropy "
+        "alone trains on images",
     )
 
     @property
@@ -46,6 +52,9 @@ class DLSM(ClassifierLoss):
         """Once in the input, once in the weights."""
         return True
 
+    def terms(self, losses: Losses) -> Losses:
+        return {"dlsm": losses["dlsm"], "ce": self.ce_weight * losses["ce"]} if self.ce_weight else {}
+
     def __call__(
         self,
         classifier: Likelihood,
@@ -53,15 +62,14 @@ class DLSM(ClassifierLoss):
         y: Tensor,
         t: Tensor,
         eps: Tensor,
-        prior: Denoiser | None = None,
+        prior_eps: Tensor | None = None,
         gradient: Gradient | None = None,
     ) -> Losses:
         """Logs "gain" too: DLSM minus DLSM at zero gradient, below zero where guidance helps."""
-        if prior is None:
-            raise ValueError("DLSM needs the prior score model")
+        if prior_eps is None:
+            raise ValueError("DLSM needs the estimate of the prior score model")
         x_t = perturb(classifier.schedule, x, t, eps)
-        with torch.no_grad():
-            target = prior.eps(x_t, t) - eps  # sigma (grad log p(x_t|x) - s), what sigma times the gradient is to match
+        target = prior_eps - eps  # sigma (grad log p(x_t|x) - s), what sigma times the gradient is to match
         log_p, score = (gradient or gradient_of)(classifier, x_t, t, y)
         level = classifier.schedule.noise_level(t).to(x.device, x.dtype)
         weight = 0.5 * level ** (2 * self.sigma_weight - 2)
@@ -78,7 +86,7 @@ class DLSM(ClassifierLoss):
 
 def dlsm_loss(
     classifier: Likelihood,
-    prior: Denoiser,
+    prior: Denoiser | Tensor,
     x: Tensor,
     y: Tensor,
     t: Tensor,
@@ -86,13 +94,14 @@ def dlsm_loss(
     *,
     ce_weight: float = 1.0,
     sigma_weight: float = 1.0,
-    reduction: Reduction = "mean",
+    reduction: Reduction = "sum",
 ) -> Tensor:
     """DLSM plus `ce_weight` times cross-entropy, of each sample, (B,).
 
     Args:
         classifier: the noise-aware classifier; second derivatives run through it.
-        prior: the unconditional score model, on the classifier's schedule; no gradient runs through it.
+        prior: the unconditional score model, on the classifier's schedule, through which no gradient runs; or its
+            estimate of eps at x_t, (B, ...).
         x: clean data, (B, ...).
         y: labels, (B,).
         t: times, (B,) float64.
@@ -102,14 +111,17 @@ def dlsm_loss(
         reduction: over the dimensions of the residual.
     """
     loss = DLSM(ce_weight=ce_weight, sigma_weight=sigma_weight, reduction=reduction)
+    if isinstance(prior, Denoiser):
+        with torch.no_grad():
+            prior = prior.eps(perturb(classifier.schedule, x, t, eps), t)
     return loss(classifier, x, y, t, eps, prior)["loss"]
 
 
 PresetName: TypeAlias = Literal["dlsm-cifar", "dlsm-moons", "dlsm-pure"]
 
 PRESETS: dict[PresetName, DLSM] = {
-    "dlsm-cifar": DLSM(ce_weight=0.25, sigma_weight=0.0),
-    "dlsm-moons": DLSM(ce_weight=0.125, sigma_weight=2.0),
+    "dlsm-cifar": DLSM(ce_weight=0.25, sigma_weight=0.0, reduction="mean"),
+    "dlsm-moons": DLSM(ce_weight=0.125, sigma_weight=2.0, reduction="mean"),
     "dlsm-pure": DLSM(ce_weight=0.0, sigma_weight=1.0),
 }
 """The first two balance as the official code on CIFAR and toy data; "dlsm-pure" shows what cross-entropy is for.

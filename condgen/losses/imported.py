@@ -15,8 +15,8 @@ from condgen.settings import Target, import_target
 class ImportedLoss(ClassifierLoss):
     """A function (classifier, x, y, t, eps, **options) with one number a sample, (B,), or a dict that has it as "loss".
 
-    One with a parameter `prior` is given the frozen score model, one with `gradient` a function for the likelihood
-    score (see `Gradient`), which `training.compile` compiles.
+    One with a parameter `prior_eps` is given the frozen score model's estimate of eps at x_t, (B, ...), one with
+    `gradient` a function for the likelihood score (see `Gradient`), which `training.compile` compiles.
     """
 
     loss: Literal["import"] = "import"
@@ -28,8 +28,8 @@ class ImportedLoss(ClassifierLoss):
 
     @property
     def needs_prior(self) -> bool:
-        """Whether it has a parameter `prior`."""
-        return self._takes("prior")
+        """Whether it has a parameter `prior_eps`."""
+        return self._takes("prior_eps")
 
     @property
     def differentiates_twice(self) -> bool:
@@ -43,10 +43,10 @@ class ImportedLoss(ClassifierLoss):
         y: Tensor,
         t: Tensor,
         eps: Tensor,
-        prior: Denoiser | None = None,
+        prior_eps: Tensor | None = None,
         gradient: Gradient | None = None,
     ) -> Losses:
-        given = {"prior": prior, "gradient": gradient or gradient_of}
+        given = {"prior_eps": prior_eps, "gradient": gradient or gradient_of}
         known = {name: value for name, value in given.items() if self._takes(name)}
         found = import_target(self.target)(classifier, x, y, t, eps, **known, **self.options)
         return found if isinstance(found, dict) else {"loss": found}

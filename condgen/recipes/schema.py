@@ -22,7 +22,7 @@ from condgen.recipes.guidance import Guidance, Method, Name
 from condgen.schedules import AnyDensity, AnySchedule, LogNormal, Schedule
 from condgen.score import Labels
 from condgen.settings import UNKEYED, Settings
-from condgen.training import Augmentation, PriorSettings, TrainingSettings
+from condgen.training import Augmentation, PooledPrior, PriorSettings, TrainingSettings
 
 Seed: TypeAlias = Annotated[int, Field(ge=0, lt=2**32, description="of everything random")]
 
@@ -66,12 +66,12 @@ class ClassifierRecipe(Settings):
     network: AnyClassifierNet = Field(description="from a noised image and its noise level to logits")
     objective: AnyClassifierLoss = Field(default=DLSM(), description="the loss")
     density: AnyDensity = Field(default=LogNormal(), description="of the noise levels in training")
-    prior: PriorSettings = Field(default=PriorSettings(), description="how DLSM evaluates the frozen score model")
+    prior: PooledPrior = Field(default=PooledPrior(), description="how DLSM evaluates the frozen score model")
     training: TrainingSettings = Field(description="how long and how fast")
 
     @model_validator(mode="after")
     def _nothing_is_ignored(self) -> "ClassifierRecipe":
-        if not self.objective.needs_prior and self.prior != PriorSettings():
+        if not self.objective.needs_prior and self.prior != PooledPrior():
             raise ValueError(f"the loss {self.objective.loss} takes no score model: leave prior out")
         return self
 

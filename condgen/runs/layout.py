@@ -8,6 +8,7 @@ from condgen.checkpoint import MODEL_FILE
 STAGE_FILE, RECIPE_FILE, LOG_FILE, LOCK_FILE = "stage.json", "recipe.yaml", "log.jsonl", ".lock"
 # Of training, with MODEL_FILE of `condgen.checkpoint` and STATE_FILE of `condgen.training`
 SNAPSHOTS = "snapshots"  # averaged weights of earlier steps, each in a folder named by its step
+PRIOR_POOL = "prior-pool"  # of a score model: its estimates for noised images, which classifiers share
 PREVIEWS, PREVIEWS_PICTURE = "previews", "previews.png"
 # Of samples
 MANIFEST, GRID = "manifest.jsonl", "grid.png"

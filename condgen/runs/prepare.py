@@ -9,14 +9,16 @@ from torch import nn
 from condgen.checkpoint import MODEL_FILE, save_tensors
 from condgen.classifier import ClassifierConfig
 from condgen.data import LabelledSet
-from condgen.recipes import ClassifierStage, GeneratorStage, ScoreStage, TrainStage
+from condgen.recipes import ClassifierStage, GeneratorStage, ScoreStage, TrainStage, content_key
+from condgen.runs.folder import file_key
 from condgen.runs.generators import generator_task
+from condgen.runs.layout import PRIOR_POOL
 from condgen.runs.models import Folders, check_fits
 from condgen.runs.monitor import ClassifierMonitor, Monitor
 from condgen.runs.previews import GeneratorMonitor
 from condgen.score import ScoreConfig, ScoreModel
 from condgen.settings import Settings
-from condgen.training import Task, lighten_
+from condgen.training import PriorPool, PriorSettings, Processes, Task, lighten_
 from condgen.training.tasks import AdversarialScoreTask, ClassifierTask, ScoreTask
 
 _PREVIEWS = 10
@@ -28,6 +30,7 @@ class Prepared(NamedTuple):
     task: Task
     config: Settings
     monitor: Monitor | None = None
+    message: str = ""  # something that the user should read
 
     def save(self, folder: Path, model: nn.Module) -> None:
         """Writes the weights of the model, or averages of them, as a model."""
@@ -37,7 +40,7 @@ class Prepared(NamedTuple):
 def prepare(
     stage: TrainStage,
     data: LabelledSet,
-    device: torch.device,
+    processes: Processes,
     folders: Folders,
     held_out: LabelledSet | None,
     folder: Path,
@@ -48,11 +51,12 @@ def prepare(
         UserError: a model that it builds on is missing, or does not fit.
     """
     torch.manual_seed(stage.seed)  # the initial weights
+    device = processes.device
     match stage:
         case ScoreStage():
             return _score_model(stage, data, device)
         case ClassifierStage():
-            return _classifier(stage, data, device, folders, held_out)
+            return _classifier(stage, data, processes, folders, held_out)
         case _:
             assert isinstance(stage, GeneratorStage)
             task, steps = generator_task(stage, data, folders, device), stage.training.steps
@@ -79,9 +83,9 @@ def _score_model(stage: ScoreStage, data: LabelledSet, device: torch.device) -> 
 
 
 def _classifier(
-    stage: ClassifierStage, data: LabelledSet, device: torch.device, folders: Folders, held_out: LabelledSet | None
+    stage: ClassifierStage, data: LabelledSet, processes: Processes, folders: Folders, held_out: LabelledSet | None
 ) -> Prepared:
-    recipe, place = stage.classifier, folders.main
+    recipe, place, device = stage.classifier, folders.main, processes.device
     config = ClassifierConfig(
         network=recipe.network,
         schedule=stage.schedule,
@@ -89,16 +93,29 @@ def _classifier(
         names=data.names,
         sigma_data=data.standard_deviation(),
     )
-    frozen = None
+    frozen, pool, message = None, None, ""
     if recipe.objective.needs_prior:
         place = folders.score()
         frozen = ScoreModel.load(place, device)
         check_fits(place, frozen.config, config, "the classifier")
         frozen.require_unconditional(place, f"on which {recipe.objective.loss} builds")
         lighten_(frozen, recipe.prior)
-    task = ClassifierTask(config.build().to(device), recipe.objective, recipe.density, frozen)
+        if recipe.prior.pool:
+            key = content_key(
+                *(recipe.density, PriorSettings(precision=recipe.prior.precision), str(stage.training.flip)),
+                *(data.fingerprint(), file_key(place / MODEL_FILE)),
+            )
+            kept = PriorPool(
+                *(frozen, data, recipe.density, recipe.prior, stage.training, place / PRIOR_POOL / key, processes)
+            )
+            entries = stage.training.steps * stage.training.batch
+            if processes.once(lambda: kept.fits(entries)):
+                pool = kept
+            else:
+                message = f"{place} has no room for a pool of the prior's estimates: it is evaluated at every step"
+    task = ClassifierTask(config.build().to(device), recipe.objective, recipe.density, frozen, pool)
     if held_out is None:
-        return Prepared(task, config)
+        return Prepared(task, config, message=message)
     prior = ScoreModel.load(place, device) if place is not None and (place / MODEL_FILE).exists() else None
     monitor = ClassifierMonitor(stage.training.save_every, stage.training.steps, config, held_out, prior)
-    return Prepared(task, config, monitor)
+    return Prepared(task, config, monitor, message)

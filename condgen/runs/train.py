@@ -55,10 +55,12 @@ class Train(Stage):
         """Trains, or goes on, or does nothing where it is finished."""
         if self.settings.training.flip and not self.data.is_images:
             raise UserError(f"training.flip mirrors images, and {self.data.source} has points: leave it out")
-        work = prepare(self.settings, self.data, processes.device, self.folders, self.held_out, self.folder)
+        work = prepare(self.settings, self.data, processes, self.folders, self.held_out, self.folder)
         opened = yield from self.open(processes)
         if opened.finished:
             return
+        if work.message:
+            yield Progress(self.name, 0, 1, message=f"{self.name}: {work.message}")
         training = self.settings.training
         state = State.fresh(work.task.models, training.betas, training.optimizer)
         processes.once(lambda: load_state(self.folder, state, opened.key))
@@ -69,7 +71,7 @@ class Train(Stage):
     def _train(self, opened: StageFolder, work: Prepared, state: State, processes: Processes) -> Work:
         training, monitor = self.settings.training, work.monitor
         first = logged = saved = state.step
-        note, seen, warned, seconds = "", "", False, 0.0
+        note, seen, warned, told_balance, seconds = "", "", False, False, 0.0
         skipped: dict[str, str] = {}  # why the last one of each network was, until it is logged
         told_skipped = any(total for total, _ in state.skipped.values())
 
@@ -92,7 +94,12 @@ class Train(Stage):
                     told_skipped = True
                 if step % training.log_every == 0 or step == training.steps:
                     self._log_skipped(opened, skipped, step)
-                    note = _log(opened, record, state, (step - logged) * training.batch / max(seconds, 1e-9))
+                    metrics = {name: float(value) for name, value in record.metrics.items()}
+                    rate = (step - logged) * training.batch / max(seconds, 1e-9)
+                    note = _log(opened, record, metrics, state, rate)
+                    if not told_balance and (warning := work.task.warning(metrics)):
+                        messages.append(f"{self.name}, step {step:,}: {warning}")
+                        told_balance = True
                     logged, seconds = step, 0.0
                 if step in training.snapshots and processes.is_main:  # before the state that says it is written
                     work.save(self.folder / SNAPSHOTS / str(step), state.ema)
@@ -144,9 +151,8 @@ class Train(Stage):
         skipped.clear()
 
 
-def _log(opened: StageFolder, record: Record, state: State, rate: float) -> str:
+def _log(opened: StageFolder, record: Record, metrics: dict[str, float], state: State, rate: float) -> str:
     """Writes a row; returns it in short. A number that is not finite stands for an update that was skipped."""
-    metrics = {name: float(value) for name, value in record.metrics.items()}
     metrics = {name: value for name, value in metrics.items() if math.isfinite(value)}
     skipped = sum(total for total, _ in state.skipped.values())
     if skipped:

@@ -5,6 +5,7 @@ from condgen.training.batch import Batch
 from condgen.training.distributed import Lost, Processes
 from condgen.training.frozen import PriorSettings, lighten_
 from condgen.training.loop import Record, Task, train
+from condgen.training.prior_pool import PooledPrior, PriorPool
 from condgen.training.settings import Precision, TrainingSettings
 from condgen.training.state import STATE_FILE, State, load_state, save_state, share_state
 
@@ -13,7 +14,9 @@ __all__ = [
     "Augmentation",
     "Batch",
     "Lost",
+    "PooledPrior",
     "Precision",
+    "PriorPool",
     "PriorSettings",
     "Processes",
     "Record",

@@ -11,69 +11,87 @@ from torch import Tensor
 from condgen.data import LabelledSet
 from condgen.rng import keyed_generator, normal_rows, to_device
 from condgen.schedules import Density, Schedule
-from condgen.training.distributed import Processes
 from condgen.training.settings import TrainingSettings
 
 _ORDER, _DRAWS = 0, 1  # purposes of keyed generators
 
 
 class Batch:
-    """This process's rows of a batch that all processes agree on, and draws for each.
+    """Some rows of a batch that all processes agree on, and draws for each.
 
     Args:
         data: the training set.
         settings: batch size, and whether images are mirrored.
         seed: of the run.
         step: counted from 0.
-        processes: how the rows are shared.
+        rows: those of this process; all by default.
 
     Attributes:
+        total: rows of the whole batch.
+        step: as given.
+        rows: as given.
+        index: where the samples lie in the training set, (b,), on the CPU.
+        mirrored: which of them are mirrored, (b,) bool.
         x: samples, (b, ...), as floats.
         y: labels, (b,).
         y_on_cpu: the same, for what must be known there.
     """
 
     def __init__(
-        self, data: LabelledSet, settings: TrainingSettings, seed: int, step: int, processes: Processes
+        self, data: LabelledSet, settings: TrainingSettings, seed: int, step: int, rows: slice | None = None
     ) -> None:
-        self._total = settings.batch
-        self._rows = processes.rows(settings.batch)
+        self.total = settings.batch
+        self.step, self.rows = step, rows or slice(0, settings.batch)
         self._key = (seed, _DRAWS, step)
         self._generator = keyed_generator(*self._key)
         self._drawn = 0  # tables of normal numbers
         self._device = data.x.device
-        chosen = _rows_of_step(len(data), settings.batch, seed, step)[self._rows]
-        index = to_device(chosen, self._device)
-        self.x, self.y, self.y_on_cpu = data.floats(index), data.y[index], data.y_on_cpu[chosen]
-        if settings.flip and data.is_images:
-            self.x = torch.where(self.chance(0.5)[:, None, None, None], self.x.flip(-1), self.x)
+        self.index = _rows_of_step(len(data), settings.batch, seed, step)[self.rows]
+        index = to_device(self.index, self._device)
+        self.y, self.y_on_cpu = data.y[index], data.y_on_cpu[self.index]
+        flips = settings.flip and data.is_images
+        self.mirrored = self.chance(0.5) if flips else torch.zeros_like(self.y, dtype=torch.bool)
+        self.x = mirror(data.floats(index), self.mirrored) if flips else data.floats(index)
 
     @property
     def weight(self) -> float:
         """This process's share of the batch."""
-        return len(self.x) / self._total
+        return len(self.x) / self.total
 
     def normal(self, *shape: int) -> Tensor:
         """Standard normal draws, (b, *shape)."""
         self._drawn += 1
         key = (*self._key, self._drawn)
-        return normal_rows(self._total, self._rows, shape, self._generator, key, self._device)
+        return normal_rows(self.total, self.rows, shape, self._generator, key, self._device)
+
+    def uniform_of_all(self) -> Tensor:
+        """Uniform draws for the whole batch, (B,) float64 on the CPU, spread evenly (a shifted lattice): less noise."""
+        shift = torch.rand((), generator=self._generator, dtype=torch.float64)
+        lattice = (shift + torch.arange(self.total, dtype=torch.float64) / self.total) % 1
+        return lattice[torch.randperm(self.total, generator=self._generator)]
 
     def uniform(self) -> Tensor:
-        """Uniform draws, (b,) float64 on the CPU, spread evenly over the batch (a shifted lattice): less noise."""
-        shift = torch.rand((), generator=self._generator, dtype=torch.float64)
-        lattice = (shift + torch.arange(self._total, dtype=torch.float64) / self._total) % 1
-        return lattice[torch.randperm(self._total, generator=self._generator)][self._rows]
+        """The same for these rows, (b,)."""
+        return self.uniform_of_all()[self.rows]
 
     def times(self, density: Density, schedule: Schedule) -> Tensor:
         """Times drawn from a density, spread evenly, (b,) float64."""
-        t = density.quantile(schedule, self.uniform())
-        return t if self._device.type == "mps" else to_device(t, self._device)  # Metal has no float64
+        return place_times(density.quantile(schedule, self.uniform()), self._device)
 
     def chance(self, probability: float) -> Tensor:
         """Independent draws, (b,) bool, each true with this probability."""
-        draws = torch.rand(self._total, generator=self._generator, dtype=torch.float64)
-        return to_device((draws < probability)[self._rows], self._device)
+        draws = torch.rand(self.total, generator=self._generator, dtype=torch.float64)
+        return to_device((draws < probability)[self.rows], self._device)
+
+
+def place_times(t: Tensor, device: torch.device) -> Tensor:
+    """Times (b,) float64 on a device, or on the CPU where the device (Metal) has no float64."""
+    return t if device.type == "mps" else to_device(t, device)
+
+
+def mirror(x: Tensor, mirrored: Tensor) -> Tensor:
+    """Images (b, C, H, W), those where `mirrored` (b,) holds left to right."""
+    return torch.where(mirrored[:, None, None, None], x.flip(-1), x)
 
 
 @lru_cache(maxsize=2)  # a batch spans two passes at most, unless it is larger than the data

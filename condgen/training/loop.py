@@ -62,6 +62,10 @@ class Task(ABC):
         for model in self.models.values():
             prepare_(model, settings)
 
+    def warning(self, metrics: Mapping[str, float]) -> str:
+        """What the metrics of a step tell that is wrong; empty where nothing is."""
+        return ""
+
     @abstractmethod
     def update(self, batch: Batch, apply: Apply) -> dict[str, Tensor]:
         """One step: draws, calls `apply` for each update, and returns scalar metrics (left on the device)."""
@@ -98,7 +102,7 @@ def train(
     state.lay_out()
     _refuse_stuck(state, settings)
     while state.step < settings.steps:
-        batch = Batch(data, settings, seed, state.step, processes)
+        batch = Batch(data, settings, seed, state.step, processes.rows(settings.batch))
         step = _Step(task, state, settings, seed, batch, processes)
         metrics = task.update(batch, step)
         shared = processes.average(torch.stack([value.detach() for value in metrics.values()]), batch.weight)

@@ -1,5 +1,7 @@
 """What one training step does, for score models and classifiers."""
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor
 
@@ -22,7 +24,10 @@ from condgen.score import ScoreModel
 from condgen.training.batch import Batch
 from condgen.training.frozen import prepare_
 from condgen.training.loop import Apply, Task
+from condgen.training.prior_pool import PriorPool
 from condgen.training.settings import TrainingSettings
+
+_LOST = 0.01  # a gradient that is shorter, against another, is lost in it
 
 
 def _draw(batch: Batch, model: ScoreModel, density: Density, label_dropout: float) -> tuple[Tensor, Tensor, Tensor]:
@@ -108,14 +113,21 @@ class ClassifierTask(Task):
         loss: what it minimises.
         density: of times.
         prior: the frozen score model, where the loss needs one.
+        pool: noised images with the prior's estimates, to draw from in place of fresh ones.
     """
 
     def __init__(
-        self, model: Classifier, loss: ClassifierLoss, density: Density, prior: Denoiser | None = None
+        self,
+        model: Classifier,
+        loss: ClassifierLoss,
+        density: Density,
+        prior: Denoiser | None = None,
+        pool: PriorPool | None = None,
     ) -> None:
-        self.model, self.loss, self.density, self.prior = model, loss, density, prior
+        self.model, self.loss, self.density, self.prior, self.pool = model, loss, density, prior, pool
         self.models = {"model": model}
         self.gradient: Gradient = gradient_of
+        self.log_every, self.rows = 0, 0
 
     def prepare_(self, settings: TrainingSettings) -> None:
         """The compiler takes second derivatives only if it is given the first as a whole."""
@@ -123,10 +135,47 @@ class ClassifierTask(Task):
         prepare_(self.model, settings, twice=twice)
         if settings.compile and twice:
             self.gradient = compiled_gradient()
+        self.log_every, self.rows = settings.log_every, settings.micro_batch or settings.batch
 
     def update(self, batch: Batch, apply: Apply) -> dict[str, Tensor]:
-        def losses(x: Tensor, y: Tensor, t: Tensor, eps: Tensor) -> Losses:
-            return self.loss(self.model, x, y, t, eps, self.prior, self.gradient)
+        """Adds the balance of the loss's terms where a row is logged."""
 
-        t = batch.times(self.density, self.model.schedule)
-        return apply("model", losses, batch.x, batch.y, t, batch.normal(*batch.x.shape[1:]))
+        def losses(x: Tensor, y: Tensor, t: Tensor, eps: Tensor, prior_eps: Tensor | None = None) -> Losses:
+            if prior_eps is None and self.prior is not None:
+                with torch.no_grad():
+                    prior_eps = self.prior.eps(perturb(self.prior.schedule, x, t, eps), t)
+            return self.loss(self.model, x, y, t, eps, prior_eps, self.gradient)
+
+        if self.pool is not None:
+            tensors: tuple[Tensor, ...] = self.pool.draw(batch)
+        else:
+            t = batch.times(self.density, self.model.schedule)
+            tensors = (batch.x, batch.y, t, batch.normal(*batch.x.shape[1:]))
+        found = apply("model", losses, *tensors)
+        if self.log_every and (batch.step + 1) % self.log_every == 0:
+            found |= self._balance(losses(*(tensor[: self.rows] for tensor in tensors)))
+        return found
+
+    def warning(self, metrics: Mapping[str, float]) -> str:
+        """A term whose gradient is lost in that of another is not trained."""
+        for name, ratio in metrics.items():
+            first, _, second = name.removesuffix("_gradient").partition("_to_")
+            if second and ratio < _LOST:
+                return (
+                    f"the gradient of {first} is {ratio:.1g} of that of {second}, so that {second} alone trains: give "
+                    f"{first} more weight ('condgen settings classifier.objective' lists the settings)"
+                )
+        return ""
+
+    def _balance(self, losses: Losses) -> dict[str, Tensor]:
+        """How long the gradient of the first term of the loss is, against that of the second."""
+        norms: dict[str, Tensor] = {}
+        for name, term in self.loss.terms(losses).items():
+            gradients = torch.autograd.grad(
+                term.mean(), list(self.model.parameters()), retain_graph=True, materialize_grads=True
+            )
+            norms[name] = torch.stack([gradient.norm() for gradient in gradients]).norm()
+        if not norms:
+            return {}
+        (first, one), (second, other) = norms.items()
+        return {f"{first}_to_{second}_gradient": one / other}

@@ -30,6 +30,10 @@ class Affine(Likelihood):
         return ((x_t / expand(self.schedule.alpha(t), x_t)) @ self.weight.T).log_softmax(1)
 
 
+def estimate(prior, x, t, eps):
+    return prior.eps(perturb(prior.schedule, x, t, eps), t)
+
+
 def batch(schedule, n=20_000, level=1.0, seed=0):
     generator = torch.Generator().manual_seed(seed)
     x, y = oracle(schedule).sample(n, generator)
@@ -45,7 +49,7 @@ def test_dlsm_equals_its_formula_with_a_gradient_written_by_hand(schedule, reduc
     t = schedule.t_of_noise_level(torch.linspace(0.3, 3, 50, dtype=torch.float64))
     classifier, prior = Affine(schedule), oracle(schedule)
     objective = DLSM(ce_weight=0.7, sigma_weight=sigma_weight, reduction=reduction)
-    losses = objective(classifier, x, y, t, eps, prior)
+    losses = objective(classifier, x, y, t, eps, estimate(prior, x, t, eps))
 
     alpha, sigma = schedule.alpha(t)[:, None], schedule.sigma(t)[:, None]
     x_t = perturb(schedule, x, t, eps)
@@ -76,7 +80,7 @@ def test_dlsm_differs_from_the_exact_likelihood_score_matching_by_a_constant():
         second.weight.mul_(-2)
     values, errors = [], []
     for classifier in (first, second):
-        values.append(float(objective(classifier, x, y, t, eps, exact)["loss"].detach().mean()))
+        values.append(float(objective(classifier, x, y, t, eps, estimate(exact, x, t, eps))["loss"].detach().mean()))
         errors.append(float((0.5 * (classifier.score(x_t, t, y) - truth).square().sum(1)).mean()))
     assert values[1] - values[0] == pytest.approx(errors[1] - errors[0], rel=0.03)
 
@@ -96,7 +100,7 @@ def test_the_true_classifier_has_no_gradient_in_expectation():
 
     classifier = Tempered()
     for objective in (DLSM(ce_weight=0, reduction="sum"), CrossEntropy()):
-        loss = objective(classifier, x, y, t, eps, oracle(schedule))["loss"].mean()
+        loss = objective(classifier, x, y, t, eps, estimate(oracle(schedule), x, t, eps))["loss"].mean()
         (gradient,) = torch.autograd.grad(loss, classifier.temperature)
         assert abs(float(gradient)) < 0.01
 
@@ -104,12 +108,14 @@ def test_the_true_classifier_has_no_gradient_in_expectation():
 def test_gain_is_zero_without_gradient_and_negative_for_the_truth():
     schedule = VP()
     x, y, t, eps = batch(schedule, n=50_000, level=0.8)
-    objective, prior = DLSM(ce_weight=0), oracle(schedule)
+    objective, prior = DLSM(ce_weight=0, reduction="mean"), oracle(schedule)
     flat = Affine(schedule)
     with torch.no_grad():
         flat.weight.zero_()
-    assert torch.allclose(objective(flat, x, y, t, eps, prior)["gain"], torch.zeros(50_000).double())
-    truth = objective(prior.likelihood, x, y, t, eps, prior)
+    assert torch.allclose(
+        objective(flat, x, y, t, eps, estimate(prior, x, t, eps))["gain"], torch.zeros(50_000).double()
+    )
+    truth = objective(prior.likelihood, x, y, t, eps, estimate(prior, x, t, eps))
     exact = prior.scores(perturb(schedule, x, t, eps), t, y).likelihood
     level_squared = float(schedule.sigma(t[:1])) ** 2
     expected = -0.5 * level_squared * float(exact.square().mean())  # minus the error of zero guidance
@@ -130,7 +136,7 @@ def test_the_frozen_prior_receives_no_gradient(tiny_images):
     classifier, prior = network(), Prior()
     x, y = tiny_images.floats(), tiny_images.y
     t = torch.full((60,), 0.5, dtype=torch.float64)
-    DLSM()(classifier, x, y, t, torch.randn(x.shape), prior)["loss"].mean().backward()
+    dlsm_loss(classifier, prior, x, y, t, torch.randn(x.shape)).mean().backward()
     assert prior.scale.grad is None
     assert all(parameter.grad is not None for parameter in classifier.parameters())
 
@@ -147,9 +153,9 @@ def test_validation_needs_no_graph(tiny_images):
     x, t = tiny_images.floats(), torch.full((60,), 0.5, dtype=torch.float64)
     exact = Oracle(EDM(), x, tiny_images.y, 3)
     with torch.no_grad():
-        losses = DLSM()(network(), x, tiny_images.y, t, torch.randn(x.shape), exact)
-    assert not losses["loss"].requires_grad
-    with pytest.raises(ValueError, match="needs the prior"):
+        loss = dlsm_loss(network(), exact, x, tiny_images.y, t, torch.randn(x.shape))
+    assert not loss.requires_grad
+    with pytest.raises(ValueError, match="needs the estimate of the prior"):
         DLSM()(network(), x, tiny_images.y, t, torch.randn(x.shape))
 
 
@@ -177,8 +183,9 @@ def test_every_way_to_the_gradient_gives_the_double_backward_of_the_framework(ne
             return 0.3 * x_t
 
     def gradients(model, gradient, dtype):
-        inputs = (x.to(dtype), y, t, eps.to(dtype))
-        loss = DLSM()(model, *inputs, Prior(), gradient)["loss"].mean()
+        data, noise = x.to(dtype), eps.to(dtype)
+        prior_eps = estimate(Prior(), data, t, noise)
+        loss = DLSM(reduction="mean")(model, data, y, t, noise, prior_eps, gradient)["loss"].mean()
         found = torch.autograd.grad(loss, list(model.parameters()), materialize_grads=True)
         return torch.cat([g.double().flatten() for g in found])
 
@@ -201,7 +208,7 @@ def test_the_cifar_preset_has_the_papers_balance_on_pixels_from_zero_to_one():
 
     def total(unit, objective):
         exact = Oracle(EDM(), unit * MEANS, torch.arange(3), 3, stds=0.6 * unit)
-        return objective(exact.likelihood, unit * x, y, unit * t, eps, exact)["loss"]
+        return objective(exact.likelihood, unit * x, y, unit * t, eps, estimate(exact, unit * x, unit * t, eps))["loss"]
 
-    paper = DLSM(ce_weight=1.0, sigma_weight=0.0)
+    paper = DLSM(ce_weight=1.0, sigma_weight=0.0, reduction="mean")
     torch.testing.assert_close(total(2.0, PRESETS["dlsm-cifar"]), total(1.0, paper) / 4)

@@ -3,11 +3,10 @@ import sys
 import pytest
 import torch
 
-from condgen.denoiser import Denoiser
 from condgen.errors import UserError
 from condgen.losses import DLSM, CrossEntropy, classifier_loss, gradient_of
 from condgen.oracle import Oracle
-from condgen.schedules import EDM
+from condgen.schedules import EDM, perturb
 
 ORACLE = Oracle(EDM(), torch.tensor([[-1.0, 0.0], [1.0, 0.5], [0.0, 2.0]]).double(), torch.arange(3), 3, stds=0.6)
 OWN = """
@@ -16,8 +15,8 @@ from condgen import cross_entropy_loss, dlsm_loss
 def scaled(classifier, x, y, t, eps, factor=1.0):
     return factor * cross_entropy_loss(classifier, x, y, t, eps)
 
-def matched(classifier, x, y, t, eps, prior):
-    loss = dlsm_loss(classifier, prior, x, y, t, eps, ce_weight=0.25)
+def matched(classifier, x, y, t, eps, prior_eps):
+    loss = dlsm_loss(classifier, prior_eps, x, y, t, eps, ce_weight=0.25)
     return {"loss": loss, "mine": 2 * loss}
 """
 
@@ -33,9 +32,9 @@ def own(tmp_path, monkeypatch):
 def found(loss):
     generator = torch.Generator().manual_seed(0)
     x, y = ORACLE.sample(20, generator)
-    eps = torch.randn(20, 2, generator=generator, dtype=torch.float64)
-    prior: Denoiser | None = ORACLE if loss.needs_prior else None
-    return loss(ORACLE.likelihood, x, y, torch.linspace(0.2, 4, 20).double(), eps, prior, gradient_of)
+    t, eps = torch.linspace(0.2, 4, 20).double(), torch.randn(20, 2, generator=generator, dtype=torch.float64)
+    prior_eps = ORACLE.eps(perturb(EDM(), x, t, eps), t) if loss.needs_prior else None
+    return loss(ORACLE.likelihood, x, y, t, eps, prior_eps, gradient_of)
 
 
 def test_a_function_of_ones_own_is_a_loss(own):

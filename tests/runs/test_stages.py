@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -43,7 +44,10 @@ def small(part):
         tree["objective"]["network"] |= network
         part = "generator"
     else:
-        tree = recipe["classifiers"]["default"] if part == "classifier" else recipe["score"]
+        tree = recipe["score"] if part in ("score", "adversarial") else recipe["classifiers"]["default"]
+    if part == "pooled":
+        tree["prior"] |= {"pool": 200, "reuse": 2}
+        part = "classifier"
     if part == "adversarial":
         tree["adversarial"] = default_adversary(DATA).model_dump(mode="json") | {"told_noise": True}
         tree["adversarial"]["network"] |= {"width": 24}
@@ -60,12 +64,13 @@ def trained(tmp_path_factory):
     list(Train("score", root / "score", small("score"), DATA).run(ALONE))
     list(Train("adversarial", root / "adversarial", small("adversarial"), DATA).run(ALONE))
     list(Train("classifier", root / "classifier", small("classifier"), DATA, Folders(root / "score")).run(ALONE))
+    list(Train("classifier", root / "pooled", small("pooled"), DATA, Folders(root / "score")).run(ALONE))
     for loss in ("smm", "dmd", "sid"):
         list(Train(loss, root / loss, small(loss), DATA).run(ALONE))
     return root
 
 
-@pytest.mark.parametrize("part", ["score", "adversarial", "classifier", "smm", "dmd", "sid"])
+@pytest.mark.parametrize("part", ["score", "adversarial", "classifier", "pooled", "smm", "dmd", "sid"])
 @pytest.mark.parametrize("stop_at", [1, 6, 12])
 def test_stopping_anywhere_and_going_on_gives_the_same_bits(part, stop_at, trained, tmp_path):
     work = Train(part, tmp_path / part, small(part), DATA, Folders(trained / "score")).run(ALONE)
@@ -82,13 +87,40 @@ def test_stopping_anywhere_and_going_on_gives_the_same_bits(part, stop_at, train
     assert not list(Train(part, tmp_path / part, small(part), DATA, Folders(trained / "score")).run(ALONE))
 
 
+def test_a_pool_lies_with_its_score_model_and_a_full_disk_is_told(trained, tmp_path, monkeypatch):
+    shutil.copytree(trained / "score", tmp_path / "score")
+    files = list((tmp_path / "score" / "prior-pool").glob("*/*.safetensors"))
+    assert len(files) == 3  # 200 entries at first, and then every second of 184, 128 a file
+    for file in files:
+        file.unlink()
+    monkeypatch.setattr("shutil.disk_usage", lambda path: type("Usage", (), {"free": 1000})())
+    work = Train("classifier", tmp_path / "c", small("pooled"), DATA, Folders(tmp_path / "score")).run(ALONE)
+    first, *_ = [progress.message for progress in work if progress.message]
+    assert "has no room for a pool of the prior's estimates" in first
+    assert not list((tmp_path / "score" / "prior-pool").glob("*/*.safetensors"))
+
+
+def test_a_loss_whose_terms_are_out_of_balance_is_told(trained, tmp_path):
+    tree = small("classifier").model_dump(mode="json")
+    tree["classifier"]["objective"] |= {"reduction": "mean", "ce_weight": 100.0}
+    stage = ClassifierStage.model_validate(tree)
+    work = Train("classifier", tmp_path / "c", stage, DATA, Folders(trained / "score")).run(ALONE)
+    told = [progress.message for progress in work if progress.message]
+    assert len(told) == 1
+    assert "step 4: the gradient of dlsm is" in told[0]
+    assert all(0 < row["dlsm_to_ce_gradient"] < 0.01 for row in read_rows(tmp_path / "c" / "log.jsonl"))
+
+
 def test_a_model_with_an_adversary_is_a_score_model_like_any_other(trained, tmp_path):
     plain, about = load_tensors(trained / "score" / "model.safetensors")
     found, same = load_tensors(trained / "adversarial" / "model.safetensors")
     assert about == same
     assert {name: t.shape for name, t in plain.items()} == {name: t.shape for name, t in found.items()}
     assert not all(torch.equal(plain[name], found[name]) for name in plain)
-    files = [sorted(p.name for p in (trained / part).rglob("*")) for part in ("score", "adversarial")]
+    files = [
+        sorted(p.name for p in (trained / part).rglob("*") if "prior-pool" not in p.parts)
+        for part in ("score", "adversarial")
+    ]
     assert files[0] == files[1]
     for row in read_rows(trained / "adversarial" / "log.jsonl"):
         assert {"loss", "dsm", "adversarial", "discriminator_real", "discriminator_fake"} <= row.keys()

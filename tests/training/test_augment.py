@@ -7,11 +7,10 @@ from condgen.data import LabelledSet
 from condgen.generator import GeneratorConfig
 from condgen.losses import Critic, ScoreMismatching
 from condgen.networks import MLPSettings
-from condgen.training import Augmentation, Batch, Processes, TrainingSettings
+from condgen.training import Augmentation, Batch, TrainingSettings
 from condgen.training.augment import augment, draw_augmentation
 from condgen.training.generator_tasks import MismatchingTask
 
-ALONE = Processes(cpu=True)
 NET = MLPSettings(width=16, depth=1, embedding=8)
 SIZE = 600
 
@@ -26,7 +25,7 @@ DATA = images()
 
 def batch(step=0, seed=0):
     """The same draws at every call."""
-    return Batch(DATA, TrainingSettings(steps=9, batch=SIZE), seed, step, ALONE)
+    return Batch(DATA, TrainingSettings(steps=9, batch=SIZE), seed, step)
 
 
 def changed(settings, x, here=None):
@@ -109,9 +108,9 @@ def test_it_is_differentiable_in_the_image():
 
 def test_points_stay_as_they_are():
     points = LabelledSet(torch.randn(SIZE, 2), torch.arange(SIZE) % 2, ("a", "b"), "points", "train")
-    here = Batch(points, TrainingSettings(steps=9, batch=SIZE, flip=True), 0, 0, ALONE)
+    here = Batch(points, TrainingSettings(steps=9, batch=SIZE, flip=True), 0, 0)
     assert changed(Augmentation(probability=0.8), here.x, here) is here.x
-    assert torch.equal(here.x, Batch(points, TrainingSettings(steps=9, batch=SIZE), 0, 0, ALONE).x)
+    assert torch.equal(here.x, Batch(points, TrainingSettings(steps=9, batch=SIZE), 0, 0).x)
 
 
 def test_generated_and_real_images_are_augmented_each_in_its_own_way():

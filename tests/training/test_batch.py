@@ -10,7 +10,6 @@ from condgen.schedules import EDM, LogNormal
 from condgen.training import Batch, Processes, TrainingSettings
 from condgen.training.batch import _order, _rows_of_step
 
-ALONE = Processes(cpu=True)
 CPU = torch.device("cpu")
 
 
@@ -30,8 +29,7 @@ DATA = images()
 def batches(count, total=1100, **settings):
     """One batch of so many rows, on as many processes; 64 pixels make more than one block of 2^16 numbers."""
     wanted = TrainingSettings(steps=9, batch=total, **settings)
-    ranks = [ALONE] if count == 1 else [Rank(rank, count) for rank in range(count)]
-    return [Batch(DATA, wanted, 0, 3, rank) for rank in ranks]
+    return [Batch(DATA, wanted, 0, 3, Rank(rank, count).rows(total)) for rank in range(count)]
 
 
 @pytest.mark.parametrize("count", [2, 3, 8])

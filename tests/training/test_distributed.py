@@ -19,12 +19,17 @@ from condgen.metrics import Extractor, Features, Store
 from condgen.networks import MLPDiscriminatorSettings, MLPSettings
 from condgen.schedules import EDM, LogNormal
 from condgen.score import ScoreConfig
-from condgen.training import Lost, Processes, State, TrainingSettings, train
+from condgen.training import Lost, PooledPrior, PriorPool, Processes, State, TrainingSettings, train
 from condgen.training.distributed import refuse_shared_gpus
 from condgen.training.tasks import AdversarialScoreTask, ClassifierTask
 
 NET = MLPSettings(width=16, depth=1, embedding=8)
-TRAININGS = {"dlsm": ("dlsm", None), "dlsm in parts": ("dlsm", 2), "adversarial": ("adversarial", None)}
+TRAININGS = {
+    "dlsm": ("dlsm", None),
+    "dlsm in parts": ("dlsm", 2),
+    "dlsm, pool": ("dlsm, pool", None),
+    "adversarial": ("adversarial", None),
+}
 
 
 class Watched(Processes):
@@ -40,7 +45,7 @@ class Watched(Processes):
         self.gradients.append(torch.cat([p.grad.flatten().double() for p in parameters if p.grad is not None]))
 
 
-def trained(objective, micro_batch):
+def trained(objective, micro_batch, folder):
     """Losses, weights and gradients of four steps of 11 rows, which two processes cannot share evenly."""
     x = torch.randn(30, 2, generator=torch.Generator().manual_seed(0))
     y = torch.arange(30) % 3
@@ -48,14 +53,17 @@ def trained(objective, micro_batch):
     about = {"network": NET, "schedule": EDM(), "shape": (2,), "names": data.names, "sigma_data": 1.0}
     torch.manual_seed(0)
     score = ScoreConfig(**about).build()
-    if objective == "dlsm":
-        prior = score.eval().requires_grad_(False)
-        task = ClassifierTask(ClassifierConfig(**about).build(), DLSM(), LogNormal(), prior)
+    settings, processes = TrainingSettings(steps=4, batch=11, lr=1e-2, micro_batch=micro_batch), Watched()
+    if objective.startswith("dlsm"):
+        prior, pool = score.eval().requires_grad_(False), None
+        if "pool" in objective:
+            pool = PriorPool(
+                prior, data, LogNormal(), PooledPrior(pool=20, reuse=2), settings, folder / "pool", processes
+            )
+        task = ClassifierTask(ClassifierConfig(**about).build(), DLSM(), LogNormal(), prior, pool)
     else:
-        settings = AdversarialScoreMatching(network=MLPDiscriminatorSettings(width=16, depth=1), discriminator_lr=1e-2)
-        task = AdversarialScoreTask(score, Discriminator(settings.network, True, score), settings, LogNormal())
-    settings = TrainingSettings(steps=4, batch=11, lr=1e-2, micro_batch=micro_batch)
-    processes = Watched()
+        loss = AdversarialScoreMatching(network=MLPDiscriminatorSettings(width=16, depth=1), discriminator_lr=1e-2)
+        task = AdversarialScoreTask(score, Discriminator(loss.network, True, score), loss, LogNormal())
     state = State.fresh(task.models, settings.betas)
     losses = [record.metrics["loss"] for record in train(task, state, data, settings, 0, processes)]
     return {"losses": torch.stack(losses), "first gradient": processes.gradients[0], **state.tensors()}
@@ -98,7 +106,7 @@ def work(folder):
     torch.set_num_threads(1)
     processes = Processes(cpu=True)
     assert (processes.count, processes.is_main) == (2, processes.rank == 0)
-    found = {name: trained(*how) for name, how in TRAININGS.items()}
+    found = {name: trained(*how, folder) for name, how in TRAININGS.items()}
     if processes.is_main:
         torch.save(found, folder / "found.pt")
     talk(folder, processes)
@@ -129,9 +137,10 @@ def folder(tmp_path_factory):
 
 
 @pytest.mark.parametrize("name", TRAININGS)
-def test_two_processes_train_as_one_does(name, folder):
+def test_two_processes_train_as_one_does(name, folder, tmp_path):
     """The same losses, gradients, weights, averages and moments up to rounding; with parts, as one does at once."""
-    alone, together = trained(TRAININGS[name][0], None), torch.load(folder / "found.pt", weights_only=True)[name]
+    alone = trained(TRAININGS[name][0], None, tmp_path)
+    together = torch.load(folder / "found.pt", weights_only=True)[name]
     assert together.keys() == alone.keys()
     first, same = alone.pop("first gradient"), together["first gradient"]  # later ones are of weights that were rounded
     assert float((same - first).norm() / first.norm()) < 1e-6

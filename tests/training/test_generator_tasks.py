@@ -59,7 +59,7 @@ def reached(learner, data):
         found.append((part, with_gradient))
         return shown
 
-    learner.update(Batch(data, SETTINGS, 0, 0, ALONE), apply)
+    learner.update(Batch(data, SETTINGS, 0, 0), apply)
     return found
 
 
@@ -119,7 +119,7 @@ def test_a_likelihood_term_adds_its_weight_and_leaves_the_classifier_alone(name,
             applied[part] = {key: value.mean() for key, value in losses(*rows).items()}
             return dict(applied[part])
 
-        metrics = learner.update(Batch(tiny_images, SETTINGS, 0, 0, ALONE), apply)
+        metrics = learner.update(Batch(tiny_images, SETTINGS, 0, 0), apply)
         losses.append(applied["model"]["loss"])
         assert ("likelihood" in metrics) == (weight is not None)
         torch.testing.assert_close(losses[-1] - losses[0], (weight or 0.0) * metrics.get("likelihood", losses[0]))
@@ -140,7 +140,7 @@ def test_the_generators_loss_is_the_mean_of_its_draws(tiny_images):
     for draws in (1, 8):
         learner = MismatchingTask(model, critic, ScoreMismatching(network=NET, draws=draws))
         x = model(torch.randn(12, 4, generator=torch.Generator().manual_seed(0)), torch.arange(12) % 3).detach()
-        batches = (Batch(tiny_images, SETTINGS, 0, step, ALONE) for step in range(60))
+        batches = (Batch(tiny_images, SETTINGS, 0, step) for step in range(60))
         judged = [learner.judge(x, torch.arange(12) % 3, *learner.draw(batch)).detach() for batch in batches]
         spread[draws] = float(torch.stack(judged).var(0).mean())
     assert spread[8] == pytest.approx(spread[1] / 8, rel=0.35)
@@ -153,7 +153,7 @@ def test_judges_are_asked_without_dropout_and_learn_with_it(tiny_images):
     fake = ScoreConfig(network=net, schedule=EDM(), **about).build()
     learner = task("sid", tiny_images)
     learner = MatchingTask(learner.model, copy.deepcopy(fake), fake, ScoreIdentity(network=net))
-    batch = Batch(tiny_images, SETTINGS, 0, 0, ALONE)
+    batch = Batch(tiny_images, SETTINGS, 0, 0)
     z, _ = learner.latents(batch)
     assert not learner.judge(learner.model(z, batch.y), batch.y, *learner.draw(batch)).any()
     assert all(pupil.training for pupil in learner.pupils.values())

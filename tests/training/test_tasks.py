@@ -1,17 +1,20 @@
-"""Score models: how they are taught labels, and adversarial score matching: two networks, two optimisers, one state."""
+"""How score models are taught labels, adversarial score matching (two networks, two optimisers), DLSM's balance."""
 
 import numpy as np
 import pytest
 import torch
 
 from condgen.checkpoint import load_tensors, save_tensors
+from condgen.classifier import ClassifierConfig
+from condgen.data import load, parse_data
 from condgen.errors import UserError
-from condgen.losses import AdversarialScoreMatching
+from condgen.losses import DLSM, AdversarialScoreMatching
 from condgen.networks import MLPDiscriminatorSettings, MLPSettings
+from condgen.oracle import Oracle
 from condgen.schedules import EDM, LogNormal
 from condgen.score import ScoreConfig
 from condgen.training import Batch, Processes, State, Task, TrainingSettings, load_state, save_state, train
-from condgen.training.tasks import AdversarialScoreTask, ScoreTask
+from condgen.training.tasks import AdversarialScoreTask, ClassifierTask, ScoreTask
 
 SETTINGS = TrainingSettings(steps=6, batch=12, lr=1e-2, warmup=2)
 OBJECTIVE = AdversarialScoreMatching(network=MLPDiscriminatorSettings(width=16, depth=1))
@@ -37,7 +40,7 @@ def adversarial(data, labels="none", **changes):
 
 
 def batch(data, step=0, settings=SETTINGS, processes=ALONE):
-    return Batch(data, settings, 0, step, processes)
+    return Batch(data, settings, 0, step, processes.rows(settings.batch))
 
 
 def losses_of(_part, losses, *rows):
@@ -192,3 +195,53 @@ def test_a_state_without_part_of_what_is_needed_is_refused(lost, tiny_images, tm
     with pytest.raises(UserError, match=r"does not fit this model .* to train afresh") as caught:
         load_state(tmp_path, fresh, "key")
     assert "\n" not in str(caught.value)
+
+
+def test_the_balance_of_dlsm_is_logged_and_the_default_trains_both_terms():
+    data = load(parse_data("digits"), "train").at_most(200, torch.Generator().manual_seed(0))
+    prior = Oracle(EDM(), data.floats(), data.y, 10)
+
+    def balances(loss):
+        torch.manual_seed(0)
+        about = {"schedule": EDM(), "shape": data.shape, "names": data.names, "sigma_data": 0.7}
+        learner = ClassifierTask(
+            ClassifierConfig(network=MLPSettings(width=64, depth=2), **about).build(), loss, LogNormal(mean=0), prior
+        )
+        settings = TrainingSettings(steps=20, batch=32, lr=3e-3, warmup=0, log_every=10)
+        state = State.fresh(learner.models, settings.betas)
+        rows = [record.metrics for record in train(learner, state, data, settings, 0, ALONE)]
+        assert [step for step, row in enumerate(rows, 1) if "dlsm_to_ce_gradient" in row] == [10, 20]
+        found = [float(row["dlsm_to_ce_gradient"]) for row in rows if "dlsm_to_ce_gradient" in row]
+        return found[-1], learner.warning({"dlsm_to_ce_gradient": found[-1]})
+
+    found, warning = balances(DLSM())
+    assert found > 0.05
+    assert not warning
+    found, warning = balances(DLSM(reduction="mean", ce_weight=10.0))
+    assert found < 0.01
+    assert "the gradient of dlsm is" in warning
+
+
+def test_the_balance_is_the_ratio_of_the_terms_gradients(tiny_images):
+    prior = Oracle(EDM(), tiny_images.floats(), tiny_images.y, 3)
+
+    def gradients(ce_weight, of=None):
+        torch.manual_seed(0)
+        about = {"schedule": EDM(), "shape": (1, 4, 4), "names": tiny_images.names, "sigma_data": 0.5}
+        classifier = ClassifierConfig(network=MLPSettings(width=16, depth=1, embedding=8), **about).build()
+        learner = ClassifierTask(classifier, DLSM(ce_weight=ce_weight), LogNormal(), prior)
+        learner.prepare_(SETTINGS.model_copy(update={"log_every": 1}))
+        kept = {}
+
+        def apply(_part, losses, *tensors):
+            term = losses(*tensors)[of or "loss"].mean()
+            kept["norm"] = torch.cat(
+                [g.flatten() for g in torch.autograd.grad(term, list(classifier.parameters()), materialize_grads=True)]
+            ).norm()
+            return {}
+
+        return float(learner.update(batch(tiny_images), apply)["dlsm_to_ce_gradient"]), float(kept["norm"])
+
+    ratio, dlsm = gradients(0.5, "dlsm")
+    _, ce = gradients(0.5, "ce")
+    assert ratio == pytest.approx(dlsm / (0.5 * ce), rel=1e-4)

@@ -1,0 +1,150 @@
+"""A frozen score model's estimates for noised images, computed once and kept on disk.
+
+A step of DLSM asks the prior for its estimate at every noised image, which may cost more than all the rest. The
+classifier is small, and the same noised image serves it several times before it knows it by heart. So training draws
+from a pool: an endless, numbered sequence of noised images, each a function of its number alone, made and stored in
+chunks. Classifiers, seeds and processes that share a score model, data and density share the files.
+
+At first every entry is fresh. Once `pool` entries exist, one in `reuse` is, and the others are drawn from the last
+`pool`. Which entry stands where is a function of the seed and the step, so that training resumes exactly.
+"""
+
+import math
+import os
+import shutil
+from pathlib import Path
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from condgen.checkpoint import load_tensors, save_tensors
+from condgen.data import LabelledSet
+from condgen.denoiser import Denoiser
+from condgen.rng import to_device
+from condgen.schedules import Density, perturb
+from condgen.training.batch import Batch, mirror, place_times
+from condgen.training.distributed import Processes
+from condgen.training.frozen import PriorSettings
+from condgen.training.settings import TrainingSettings
+
+_CHUNK = 128  # entries of a file, which the prior sees at once
+_SEED = 0  # of all pools
+
+
+class PooledPrior(PriorSettings):
+    """How a frozen score model is evaluated in the training of a classifier."""
+
+    pool: int = Field(
+        default=0,
+        ge=0,
+        description="noised images whose estimate by the prior is kept on disk and used again, at four bytes a number; "
+        "0: the prior is evaluated at every step",
+    )
+    reuse: int = Field(default=8, gt=0, description="how often an entry of the pool is used, on average")
+
+
+class PriorPool:
+    """Noised images with the prior's estimates.
+
+    Args:
+        prior: the frozen score model.
+        data: the training set.
+        density: of the times.
+        settings: how many are kept, and how often each is used.
+        training: of the classifier: whether images are mirrored, and how many rows the prior sees at a time.
+        folder: where the files lie, for this score model, data, density and mirroring alone.
+        processes: which share the work and the files.
+    """
+
+    def __init__(
+        self,
+        prior: Denoiser,
+        data: LabelledSet,
+        density: Density,
+        settings: PooledPrior,
+        training: TrainingSettings,
+        folder: Path,
+        processes: Processes,
+    ) -> None:
+        self.prior, self.data, self.density, self.settings = prior, data, density, settings
+        self.training = training.model_copy(update={"batch": _CHUNK})
+        self.folder, self.processes = folder, processes
+        self._chunks: dict[int, dict[str, Tensor]] = {}
+
+    def fits(self, entries: int) -> bool:
+        """Whether the folder can be written and has room for the files, if training draws so many entries."""
+        missing = sum(not self._path(chunk).exists() for chunk in range(-(-self._fresh_before(entries) // _CHUNK)))
+        nearest = next(path for path in (self.folder, *self.folder.parents) if path.exists())
+        needed = missing * _CHUNK * 4 * math.prod(self.data.shape)
+        return os.access(nearest, os.W_OK) and needed < shutil.disk_usage(nearest).free
+
+    def draw(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        """Entries in place of the data of a batch, of which the place in training alone is used.
+
+        Returns:
+            Clean data x (b, ...), labels (b,), times (b,), noise eps and the prior's estimate of it, each (b, ...).
+        """
+        every = self._entries(batch)
+        self._load(sorted(set((every // _CHUNK).tolist())))
+        oldest = self._fresh_before(batch.step * batch.total) - self.settings.pool
+        for chunk in [chunk for chunk in self._chunks if (chunk + 1) * _CHUNK <= oldest]:
+            del self._chunks[chunk]
+        own = every[batch.rows]
+        found: dict[str, Tensor] = {}
+        for chunk in set((own // _CHUNK).tolist()):
+            here = own // _CHUNK == chunk
+            for name, values in self._chunks[chunk].items():
+                table = found.setdefault(name, torch.empty(len(own), *values.shape[1:], dtype=values.dtype))
+                table[here] = values[own[here] % _CHUNK]
+        device = self.data.x.device
+        index, mirrored, eps, estimate = (
+            to_device(found[name], device) for name in ("index", "mirrored", "eps", "prior_eps")
+        )
+        x = mirror(self.data.floats(index), mirrored) if self.data.is_images else self.data.floats(index)
+        return x, self.data.y[index], place_times(found["t"], device), eps.float(), estimate.float()
+
+    def _fresh_before(self, position: int) -> int:
+        """How many fresh entries stand before a position of the sequence that training draws."""
+        pool, reuse = self.settings.pool, self.settings.reuse
+        return min(position, pool) + max(position - pool, 0) // reuse
+
+    def _entries(self, batch: Batch) -> Tensor:
+        """The numbers of the entries of a whole batch, (B,) int64."""
+        places = range(batch.step * batch.total, (batch.step + 1) * batch.total)
+        fresh = torch.tensor([self._fresh_before(place) for place in (*places, places.stop)])
+        last = fresh[1:] - 1  # the newest entry
+        back = (batch.uniform_of_all() * self.settings.pool).long().clamp(max=self.settings.pool - 1)
+        return torch.where(fresh[1:] > fresh[:-1], last, last - back)
+
+    def _load(self, chunks: list[int]) -> None:
+        """Brings chunks to memory; the processes share the making of those that are missing."""
+        absent = [chunk for chunk in chunks if chunk not in self._chunks]
+        if not absent:
+            return
+        count = self.processes.count
+        for chunk in sorted({chunk // count * count + self.processes.rank for chunk in absent}):
+            if not self._path(chunk).exists():
+                save_tensors(self._path(chunk), self._made(chunk), {"kind": "estimates of a prior"})
+        self.processes.wait()
+        for chunk in absent:
+            self._chunks[chunk] = load_tensors(self._path(chunk))[0]
+
+    @torch.no_grad()
+    def _made(self, chunk: int) -> dict[str, Tensor]:
+        batch = Batch(self.data, self.training, _SEED, chunk)
+        t = batch.times(self.density, self.prior.schedule)
+        eps = batch.normal(*self.data.shape).half()  # what is stored is the noise
+        x_t = perturb(self.prior.schedule, batch.x, t, eps.float())
+        rows = self.training.micro_batch or _CHUNK
+        estimates = [self.prior.eps(*part) for part in zip(x_t.split(rows), t.split(rows), strict=True)]
+        return {
+            "index": batch.index,
+            "mirrored": batch.mirrored,
+            "t": t,
+            "eps": eps,
+            "prior_eps": torch.cat(estimates).half(),
+        }
+
+    def _path(self, chunk: int) -> Path:
+        return self.folder / f"{chunk:06d}.safetensors"
