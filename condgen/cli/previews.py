@@ -29,7 +29,7 @@ def show_generators(folder: Path) -> None:
     """Prints the last preview of every generator of a run or a stage: figures, warnings, where the pictures are."""
     from condgen.report import draw_previews, generator_table, read_run, to_rich
 
-    found = {name: log for name, log in read_run(folder).generators.items() if log.previews}
+    found = read_run(folder).generators
     if not found:
         return
     console.print(to_rich(generator_table(found), console.width))

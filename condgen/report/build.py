@@ -6,10 +6,10 @@ from pathlib import Path
 from condgen.errors import UserError
 from condgen.files import blamed_on
 from condgen.report.classifiers import classifiers_section
-from condgen.report.figures import INK, Style, curve_panel
+from condgen.report.figures import class_style, curve_panel
 from condgen.report.findings import advise, findings
 from condgen.report.generators import generators_section
-from condgen.report.load import Run, read_run
+from condgen.report.load import LOSSES, Run, read_run
 from condgen.report.page import Block, Code, Figure, Prose, facts_table, write_page
 from condgen.report.samples import neighbours_section, samples_section
 from condgen.report.score_errors import errors_section, fields_section
@@ -88,14 +88,18 @@ def _metrics_section(run: Run) -> Iterable[Block]:
 
 
 def _training_section(run: Run) -> Iterable[Block]:
-    """The loss of every stage that trained something."""
-    panels = tuple(curve_panel(stage, {"": curve}, {"": Style(INK, "o")}) for stage, curve in run.losses.items())
+    """The losses of every stage that trained something."""
+    styles = {name: class_style(place) for place, name in enumerate(LOSSES)}
+    panels = tuple(curve_panel(stage, losses, styles) for stage, losses in run.losses.items())
     caption = (
-        "Lines are means over equal stretches of the log, the band their extremes. Losses of different objectives "
-        "cannot be compared with each other."
+        "Lines are means over equal stretches of the log, the band of a single one their extremes. Losses of different "
+        "objectives cannot be compared with each other. Of generators: a loss that falls to the critic's on real data, "
+        "or a denoiser's much lower loss on generated data (fake_dsm) than on real data, is a collapse where the "
+        "in-class std ratio falls too; the likelihood can fall to zero with a single sample a class."
     )
     if panels:
-        yield Figure("Loss against step", panels, caption)
+        shown = {name: style for name, style in styles.items() if any(name in own for own in run.losses.values())}
+        yield Figure("Losses against step", panels, caption, shown)
 
 
 def _reproduce_section(run: Run) -> Iterable[Block]:

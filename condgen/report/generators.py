@@ -2,10 +2,9 @@
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 from condgen.files import write_png
-from condgen.report.figures import COLOURS, INK, Line, Panel, Style, curve_panel, line_panel, save_panels
+from condgen.report.figures import COLOURS, Line, Panel, Style, line_panel, save_panels
 from condgen.report.images import sample_grid
 from condgen.report.load import Run
 from condgen.report.page import Block, Figure, Prose
@@ -26,58 +25,17 @@ _MEASURES_STYLES = {
     "recall": Style(COLOURS["green"], "^"),
     "class accuracy": Style(COLOURS["vermillion"], "s", "--"),
 }
-_STYLES = (Style(COLOURS["blue"], "o"), Style(COLOURS["vermillion"], "s", "--"), Style(INK, "D"))
-
-
-class _Losses(NamedTuple):
-    title: str
-    unit: str
-    lines: dict[str, str]  # their names by key of the log
-    caption: str
-
-
-_LOSSES = (
-    _Losses(
-        "Losses of score mismatching",
-        "squared error per dimension",
-        {"critic_real": "critic on real data", "critic_fake": "critic on generated data", "loss": "generator"},
-        "A critic that outputs zero has losses of one. A generator's loss that falls to the critic's on real data is a "
-        "collapse where the in-class std ratio falls too.",
-    ),
-    _Losses(
-        "Losses of the denoisers",
-        "denoising loss",
-        {"real_dsm": "denoiser of real data", "fake_dsm": "denoiser of generated data"},
-        "A much lower loss on generated data than on real data means that generated samples vary less.",
-    ),
-    _Losses(
-        "The likelihood term",
-        "mean of -log p(y | x_t), nats",
-        {"likelihood": "frozen classifier on generated data"},
-        "It can fall to zero with a single sample a class.",
-    ),
-)
 
 
 def generators_section(run: Run) -> Iterable[Block]:
-    """Every generator that the run trained: measures of previews, and losses."""
-    found = {name: log for name, log in run.generators.items() if log.previews}
+    """Every generator that the run trained: measures of its previews."""
     for name, log in run.collapsed.items():
         yield Prose(f"{name}: {log.previews[-1].warning()}.", caution=True)
-    if found:
-        yield generator_table(found)
-        panels = tuple(_measures_panel(name, log.previews) for name, log in found.items())
+    if run.generators:
+        yield generator_table(run.generators)
+        panels = tuple(_measures_panel(name, log.previews) for name, log in run.generators.items())
         title = "Variety and class accuracy in the course of training"
         yield Figure(title, panels, _MEASURES_CAPTION, _MEASURES_STYLES)
-    for title, unit, lines, caption in _LOSSES:
-        styles = dict(zip(lines.values(), _STYLES, strict=False))
-        losses = tuple(
-            curve_panel(name, {lines[key]: log.losses[key] for key in lines if key in log.losses}, styles, unit)
-            for name, log in run.generators.items()
-            if log.losses.keys() & (lines.keys() - {"loss"})
-        )
-        if losses:
-            yield Figure(title, losses, caption, styles)
 
 
 def _measures_panel(name: str, rows: Sequence[PreviewRow]) -> Panel:

@@ -30,25 +30,25 @@ from condgen.runs import layout, read_json, read_rows
 Curve: TypeAlias = list[tuple[int, float]]
 """Steps, rising, and finite values."""
 
-_OPPONENTS = {"critic_real", "critic_fake", "fake_dsm", "real_dsm"}  # losses that only logs of generators hold
-_GENERATOR_LOSSES = ("critic_real", "loss", "critic_fake", "real_dsm", "fake_dsm", "likelihood")
+LOSSES = ("loss", "critic_real", "critic_fake", "real_dsm", "fake_dsm", "likelihood")
+"""What logs call the loss of a stage and those of a generator's opponents."""
+
 _Mapping: TypeAlias = dict[str, Any]
 _R = TypeVar("_R", bound=Row)
 
 
 @dataclass(frozen=True)
 class GeneratorLog:
-    """A generator's training: the stage's folder, losses by name, previews, and the number of skipped updates."""
+    """A generator's training: the stage's folder, previews, at least one, and the number of skipped updates."""
 
     folder: Path
-    losses: dict[str, Curve]
     previews: list[PreviewRow]
     skipped: int = 0
 
     @property
     def collapsed(self) -> bool:
         """Whether it was collapsed at the last preview."""
-        return bool(self.previews) and self.previews[-1].collapsed
+        return self.previews[-1].collapsed
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class Run:
         recipe: the text; `settings` are the same, parsed.
         about: machine, versions and command.
         conditions: of the rows of each file, by its name.
-        losses: by stage.
+        losses: by stage and name.
         checks: steps of a classifier's training with its held-out measures.
     """
 
@@ -76,7 +76,7 @@ class Run:
     cost: list[CostRow] = field(default_factory=list)
     samples: dict[str, list[SampleRow]] = field(default_factory=dict)
     fields: FieldRow | None = None
-    losses: dict[str, Curve] = field(default_factory=dict)
+    losses: dict[str, dict[str, Curve]] = field(default_factory=dict)
     classifiers: dict[str, list[LevelRow]] = field(default_factory=dict)
     checks: dict[str, list[tuple[int, list[LevelRow]]]] = field(default_factory=dict)
     generators: dict[str, GeneratorLog] = field(default_factory=dict)
@@ -208,17 +208,16 @@ def _read_log(run: Run, stage: str, path: Path) -> None:
     owner = run.folder.resolve().name if stage == "training" else stage
     name = owner.removeprefix("classifier-").removeprefix("generator-")
     rows = [row for row in read_rows(path) if isinstance(row.get("step"), int)]
-    if losses := _curve(rows, "loss"):
+    if losses := {key: curve for key in LOSSES if (curve := _curve(rows, key))}:
         run.losses[stage] = losses
     checks = [(row["step"], parse_rows(LevelRow, row["levels"], str(path))) for row in rows if "levels" in row]
     if checks:
         run.checks[name] = checks
     previews = [{"step": row["step"], **row["preview"]} for row in rows if "preview" in row]
-    curves = {key: curve for key in _GENERATOR_LOSSES if (curve := _curve(rows, key))}
-    if previews or curves.keys() & _OPPONENTS:
+    if previews:
         parsed = sorted(parse_rows(PreviewRow, previews, str(path)), key=lambda row: row.step)
         skipped = max((int(count) for _, count in _curve(rows, "skipped")), default=0)
-        run.generators[name] = GeneratorLog(path.parent, curves, parsed, skipped)
+        run.generators[name] = GeneratorLog(path.parent, parsed, skipped)
 
 
 def _curve(rows: list[_Mapping], key: str) -> Curve:

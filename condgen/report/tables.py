@@ -187,11 +187,10 @@ def generator_table(generators: dict[str, GeneratorLog]) -> Table:
     """The last preview of every generator."""
     cells = []
     for name, log in generators.items():
-        if log.previews:
-            last = log.previews[-1]
-            measures = [f"{value:.2f}" for value in (last.std_ratio, last.recall, last.accuracy)]
-            collapsed = "yes" if log.collapsed else "no"
-            cells.append((name, f"{last.step:,}", *measures, f"{last.n:,}", collapsed, f"{log.skipped:,}"))
+        last = log.previews[-1]
+        measures = [f"{value:.2f}" for value in (last.std_ratio, last.recall, last.accuracy)]
+        collapsed = "yes" if log.collapsed else "no"
+        cells.append((name, f"{last.step:,}", *measures, f"{last.n:,}", collapsed, f"{log.skipped:,}"))
     return Table(
         "Generators at the end of training",
         ("generator", "step", "in-class std ratio", "recall", "class accuracy", "n", "collapsed", "skipped"),

@@ -104,5 +104,5 @@ def test_ratios_leave_out_levels_where_nothing_is_to_be_known():
 @pytest.mark.parametrize(("spread", "warned"), [(0.1, True), (0.8, False)])
 def test_a_collapsed_generator_is_named_first(spread, warned):
     last = PreviewRow(step=9, std_ratio=spread, recall=0.4, accuracy=0.99, n=1000)
-    text = said(rows(a=BEST, b=POOR), generators={"g": GeneratorLog(None, {}, [last])})
+    text = said(rows(a=BEST, b=POOR), generators={"g": GeneratorLog(None, [last])})
     assert text.startswith("Beware of g: the generator has collapsed") == warned

@@ -28,14 +28,6 @@ def test_previews_are_drawn_grey_where_collapsed(tmp_path, make_a_generator):
     assert not read_run(folder).generators["g"].collapsed  # the last preview counts
 
 
-def test_losses_are_grouped_by_what_they_mean(tmp_path, make_a_generator):
-    mismatching = blocks(make_a_generator(tmp_path / "one"), Figure)["Losses of score mismatching"]
-    for words in ("critic on real data 0.3 to 0.3", "critic on generated data 1.1 to 1.1", "generator 0.6 to 0.6"):
-        assert words in mismatching.panels[0].alt
-    taught = make_a_generator(tmp_path / "two", losses={"loss": 0.1, "fake_dsm": 0.2, "likelihood": 0.01})
-    assert list(blocks(taught, Figure))[1:] == ["Losses of the denoisers", "The likelihood term"]
-
-
 def test_pictures_have_steps_in_columns_and_classes_in_rows(tmp_path, make_a_generator):
     paths = draw_previews(make_a_generator(tmp_path / "g"))
     assert [path.name for path in paths] == ["previews.png", "grid.png"]

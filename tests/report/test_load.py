@@ -36,7 +36,7 @@ def test_losses_that_cannot_be_drawn_are_left_out(tmp_path):
     rows = [{"step": 1, "loss": 0.5}, {"step": 2, "loss": float("nan")}, {"step": 3}, {"step": 4, "loss": 0.25}]
     rows.append({"step": 5, "loss": float("inf")})
     (tmp_path / "log.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    assert read_run(tmp_path).losses == {"training": [(1, 0.5), (4, 0.25)]}
+    assert read_run(tmp_path).losses == {"training": {"loss": [(1, 0.5), (4, 0.25)]}}
 
 
 @pytest.mark.parametrize(
@@ -90,7 +90,7 @@ def test_generators_are_read_from_their_logs(digits_run, make_a_generator):
     run = read_run(digits_run)
     assert list(run.generators) == ["sid", "smm"]
     assert [log.skipped for log in run.generators.values()] == [3, 0]
-    assert run.generators["sid"].losses["critic_fake"][0] == (50, 1.1)
+    assert run.losses["generator-sid"]["critic_fake"][0] == (50, 1.1)
     assert [row.step for row in run.generators["sid"].previews] == [100, 200, 300, 400]
     assert list(read_run(digits_run / "generator-sid").generators) == ["sid"]
 

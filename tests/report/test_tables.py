@@ -86,7 +86,7 @@ def test_classifiers_have_intervals_and_the_scale_to_use():
 
 def test_generators_by_their_last_preview():
     previews = [PreviewRow(step=s, std_ratio=r, recall=0.4, accuracy=0.99, n=1000) for s, r in ((1, 1), (2, 0.1))]
-    table = generator_table({"g": GeneratorLog(None, {}, previews, 3), "h": GeneratorLog(None, {}, [])})
+    table = generator_table({"g": GeneratorLog(None, previews, 3)})
     assert table.rows == (("g", "2", "0.10", "0.40", "0.99", "1,000", "yes", "3"),)
 
 
