@@ -10,7 +10,6 @@ from condgen.metrics.kernel import KernelReference, kernel_distance
 from condgen.metrics.measures import Goal, goal_of
 from condgen.metrics.neighbours import Memory, prdc
 from condgen.metrics.rows import REAL, MetricRow
-from condgen.metrics.sliced import directions, sliced_wasserstein
 from condgen.metrics.variety import classifier_score
 
 __all__ = [
@@ -30,7 +29,6 @@ __all__ = [
     "Reading",
     "Store",
     "classifier_score",
-    "directions",
     "evaluate",
     "evaluating",
     "extract",
@@ -41,5 +39,4 @@ __all__ = [
     "open_extractor",
     "pixels",
     "prdc",
-    "sliced_wasserstein",
 ]

@@ -13,7 +13,7 @@ import math
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
@@ -29,12 +29,35 @@ from condgen.runs.layout import COST, LOG_FILE, MANIFEST, STAGE_FILE
 from condgen.runs.models import Evaluations, Folders, Load, count_evaluations, load_anew, open_guided
 from condgen.runs.sample_folder import merge_manifests, part_manifest, write_samples
 from condgen.runs.stage import Progress, Stage, StageFolder, Work
-from condgen.runs.unusable_samples import NOT_FINITE, Unusable, find_unusable, tell_unusable
 from condgen.samplers import AdaptiveSampler, Finished, Sampler, build_sampler, draw, sampler_class
 from condgen.score import ScoreModel
 from condgen.training import PriorSettings, Processes, lighten_
 
+_LISTED = 5  # classes in a message
 _HOPELESS = 100  # samples that cannot be used, and none that can: the others are not tried
+
+
+class Unusable(NamedTuple):
+    """A sample that cannot be used, and why: its numbers are not finite, or its sampler gave up."""
+
+    seed: int
+    label: int
+    problem: str
+
+
+def unusable(sample: Finished, stage: SampleStage, place: int) -> Unusable:
+    """The sample at a place of its set, which has a problem."""
+    return Unusable(stage.seed + place, stage.labels[place], str(sample.problem))
+
+
+def tell_unusable(found: Sequence[Unusable], names: Sequence[str], usable: int) -> str:
+    """How many samples cannot be used beside the usable ones, of which classes, and what may help."""
+    classes = list(dict.fromkeys(repr(names[one.label]) for one in found))
+    listed = ", ".join(classes[:_LISTED]) + (f" and {len(classes) - _LISTED} more" if len(classes) > _LISTED else "")
+    return (
+        f"{len(found):,} of {len(found) + usable:,} samples cannot be used, of class{'es' if len(classes) > 1 else ''} "
+        f"{listed}; with seed {found[0].seed} {found[0].problem}; a lower guidance scale or precision float32 may help"
+    )
 
 
 class Source(NamedTuple):
@@ -64,7 +87,7 @@ def _one_step(generator: Generator, y: Tensor, seeds: Sequence[int], batch: int)
     for first in range(0, len(seeds), batch):
         part = slice(first, first + batch)
         x = generator(Streams(seeds[part], y.device).normal(generator.latent_shape), y[part])
-        sound = [None if finite else NOT_FINITE for finite in x.isfinite().flatten(1).all(1).tolist()]
+        sound = [None if finite else "its numbers are not finite" for finite in x.isfinite().flatten(1).all(1).tolist()]
         yield [
             Finished(first + i, row, 1, 1, 0, problem) for i, (row, problem) in enumerate(zip(x, sound, strict=True))
         ]
@@ -121,7 +144,7 @@ class Sample(Stage):
         there = processes.once(lambda: merge_manifests(self.folder))
         missing = [place for place in range(self.total()) if stage.seed + place not in there]
         places = _dealt(missing, stage.batch, processes)
-        of_all = len(missing) / max(1, len(places))  # samples that all draw while this process draws one
+        of_all = len(missing) / max(1, len(places))
         labels = [stage.labels[place] for place in places]
         seeds = [stage.seed + place for place in places]
         if stage.compile and places:  # before the clock starts
@@ -141,16 +164,16 @@ class Sample(Stage):
                         break
             finally:
                 writer.write()
-        unusable = sorted(one for part in processes.gather(writer.unusable) for one in part)
-        if problem := processes.once(lambda: self._end(opened, unusable, source.names)):
+        lost = sorted(one for part in processes.gather(writer.unusable) for one in part)
+        if problem := processes.once(lambda: self._end(opened, lost, source.names)):
             raise UserError(problem)
 
-    def _end(self, opened: StageFolder, unusable: Sequence[Unusable], names: Sequence[str]) -> str:
+    def _end(self, opened: StageFolder, lost: Sequence[Unusable], names: Sequence[str]) -> str:
         """Makes one set of what all processes have drawn; returns the error to end in, empty where no sample lacks."""
         images = len(merge_manifests(self.folder))
-        if unusable:
+        if lost:
             opened.note()
-            problem = tell_unusable(unusable, self.settings, names, images)
+            problem = tell_unusable(lost, names, images)
             return f"{self.name}: {problem}; the same command keeps the others and draws these alone again"
         rows = [row for row in read_rows(self.folder / LOG_FILE) if "evaluations" in row]
         paid, seconds, evaluations = (sum(row[what] for row in rows) for what in ("images", "seconds", "evaluations"))
@@ -192,6 +215,7 @@ def _dealt(missing: Sequence[int], batch: int, processes: Processes) -> Sequence
     return missing[share.start * batch : share.stop * batch]
 
 
+@dataclass(eq=False)
 class _Writer:
     """Writes the samples of this process batch by batch, and to `log.jsonl` what drawing them has cost.
 
@@ -199,22 +223,18 @@ class _Writer:
     on the clock, and evaluations of networks.
     """
 
-    def __init__(
-        self,
-        opened: StageFolder,
-        stage: SampleStage,
-        source: Source,
-        places: Sequence[int],
-        manifest: str,
-        evaluations: Evaluations,
-        of_all: float,
-    ) -> None:
-        self.opened, self.stage, self.source, self.places = opened, stage, source, places
-        self.manifest, self.evaluations, self.of_all = manifest, evaluations, of_all
-        self.unusable: list[Unusable] = []
-        self.ready: list[Finished] = []  # on the CPU
-        self.drawn = self.asked = 0  # samples in all, and the model's evaluations since the last row
-        self.seconds = 0.0
+    opened: StageFolder
+    stage: SampleStage
+    source: Source
+    places: Sequence[int]
+    manifest: str
+    evaluations: Evaluations
+    of_all: float  # samples that all processes draw while this one draws one
+    unusable: list[Unusable] = field(default_factory=list)
+    ready: list[Finished] = field(default_factory=list)  # on the CPU, not yet written
+    drawn: int = 0  # samples that can be used
+    asked: int = 0  # evaluations of the model since the last row
+    seconds: float = 0.0  # since the last row
 
     def timed(self, rounds: Iterator[list[Finished]]) -> list[Finished] | None:
         """The next samples, on the CPU; None after the last. The copy, which waits for the device, counts."""
@@ -230,12 +250,11 @@ class _Writer:
         """Takes in samples, and writes once a batch has come together."""
         for sample in finished:
             self.asked += sample.evaluations
-            problem = find_unusable(sample, self.stage, self.places[sample.number])
-            if problem is not None:
-                self.unusable.append(problem)
-            else:
+            if sample.problem is None:
                 self.ready.append(sample)
                 self.drawn += 1
+            else:
+                self.unusable.append(unusable(sample, self.stage, self.places[sample.number]))
         if len(self.ready) >= self.stage.batch:
             self.write()
 
@@ -245,7 +264,7 @@ class _Writer:
             return
         x = torch.stack([sample.x for sample in self.ready])
         places = [self.places[sample.number] for sample in self.ready]
-        rows = [describe(self.stage, self.source, place, s) for place, s in zip(places, self.ready, strict=True)]
+        rows = [_describe(self.stage, self.source, place, s) for place, s in zip(places, self.ready, strict=True)]
         write_samples(self.opened.folder, places, x, rows, self.manifest)
         self.opened.log(
             {
@@ -257,7 +276,7 @@ class _Writer:
         self.ready, self.asked, self.seconds = [], 0, 0.0
 
 
-def describe(stage: SampleStage, source: Source, place: int, sample: Finished) -> dict[str, Any]:
+def _describe(stage: SampleStage, source: Source, place: int, sample: Finished) -> dict[str, Any]:
     """How a sample came about, for the manifest."""
     method, label = stage.method, stage.labels[place]
     row: dict[str, Any] = {"class": label, "name": source.names[label], "seed": stage.seed + place}

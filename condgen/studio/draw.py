@@ -14,9 +14,8 @@ import torch
 from condgen.errors import UserError
 from condgen.generator import Generator
 from condgen.runs.models import Load, load_anew
-from condgen.runs.sample import Source, open_light
+from condgen.runs.sample import Source, open_light, tell_unusable, unusable
 from condgen.runs.sample_folder import encode_samples
-from condgen.runs.unusable_samples import find_unusable, tell_unusable
 from condgen.samplers import Finished, Sampler, evaluations_on
 from condgen.studio.ask import EVALUATIONS, Ask, command_line, stage_of
 from condgen.studio.offer import Offer
@@ -59,9 +58,9 @@ def draw_ask(ask: Ask, offer: Offer, load: Load, device: torch.device, tell: Tel
             seconds = time.perf_counter() - started
     finally:
         handle.remove()
-    unusable = [one for sample in finished if (one := find_unusable(sample, stage, sample.number)) is not None]
-    if unusable:
-        raise UserError(f"request: {tell_unusable(unusable, stage, source.names, n - len(unusable))}")
+    lost = [unusable(sample, stage, sample.number) for sample in finished if sample.problem is not None]
+    if lost:
+        raise UserError(f"request: {tell_unusable(lost, source.names, n - len(lost))}")
     rows = [
         {"class": label, "name": source.names[label], "seed": stage.seed + place}
         for place, label in enumerate(stage.labels)

@@ -15,9 +15,9 @@ import typer
 from bench import Figure, Full, JsonFile, Picture, finish, run
 from fixed_points import LEVELS, Objective, exact_loss, schedule_of
 from matplotlib.figure import Figure as Drawing
+from sliced import directions, sliced_wasserstein
 
 from condgen.data import Moons, load
-from condgen.metrics import directions, sliced_wasserstein
 from condgen.oracle import Oracle
 from condgen.rng import keyed_generator
 

@@ -19,9 +19,10 @@ import torch
 import typer
 from bench import Figure, Full, JsonFile, Picture, finish, rows_over_seeds, run
 from matplotlib.figure import Figure as Drawing
+from sliced import directions, sliced_wasserstein
 
 from condgen.data import load
-from condgen.metrics import Gaussian, Judge, directions, extract, frechet_distance, pixels, sliced_wasserstein
+from condgen.metrics import Gaussian, Judge, extract, frechet_distance, pixels
 from condgen.oracle import Oracle
 from condgen.recipes import Guidance, load_recipe
 from condgen.rng import keyed_generator

@@ -4,8 +4,8 @@ import pytest
 import scipy.optimize
 import scipy.stats
 import torch
+from sliced import directions, sliced_wasserstein
 
-from condgen.metrics import directions, sliced_wasserstein
 from condgen.rng import keyed_generator
 
 
