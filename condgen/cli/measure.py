@@ -20,7 +20,7 @@ from condgen.recipes import (
     Guidance,
     default_recipe,
 )
-from condgen.runs import Calibrate, Diagnose, Evaluate, Folders, default_methods_in, read_settings
+from condgen.runs import Calibrate, Diagnose, Evaluate, Folders, loss_of, read_settings, with_defaults
 from condgen.runs.layout import CALIBRATION_PICTURE, MANIFEST, calibration_file
 from condgen.settings import parse
 from condgen.training import Processes
@@ -93,7 +93,7 @@ def evaluate(
         show_report(out)
 
 
-@from_settings(DiagnoseRecipe, {name: name for name in ("levels", "queries", "seed")})
+@from_settings(DiagnoseRecipe, {name: name for name in ("levels", "draws", "most", "queries", "seed")})
 def diagnose(
     score: Annotated[Path, model_option("The unconditional score model, the prior.")],
     classifier: Annotated[list[Path] | None, model_option("A classifier. Repeatable.")] = None,
@@ -104,17 +104,21 @@ def diagnose(
     *,
     given: dict[str, Any],
 ) -> None:
-    """Measure the error of the scores at each noise level: D (prior), D_P (posterior), D_L (likelihood).
+    """Measure which posterior score is nearer to the truth at each noise level, on the test split.
 
-    The truth is the exact score of the noised training set, the optimum of the training objectives. Every classifier
-    is shown at scale 1, at its calibrated scale if it has one, and at scale 10 if it was trained by cross-entropy.
-    --set methods={cfg: {score: FOLDER-NAME, guide: unlabelled, scale: 2}} shows other guidance.
+    No exact score is needed: the difference of two held-out denoising losses is that of two squared score errors. Every
+    classifier is shown at scale 1, at its calibrated scale if it has one, and at scale 10 if it was trained by
+    cross-entropy. --set methods={cfg: {score: FOLDER-NAME, guide: unlabelled, scale: 2}} shows other guidance.
+
+    Of points, and with --set oracle=true of images, also D (prior), D_P (posterior) and D_L (likelihood): the distances
+    to the exact scores of the noised training set.
     """
     prior = read_prior(score)
     if prior.data is None:
         raise UserError(f"the score model in {score} was imported without data: import it again with --data")
-    train = load(prior.data, "train")
-    base = default_recipe(prior.data, train).diagnose
+    data = prior.data
+    train = load(data, "train")
+    base = default_recipe(data, train).diagnose
     assert base is not None
     low, high = prior.schedule.noise_range
     tree = base.model_dump(mode="json") | {"levels": [level for level in base.levels if low <= level <= high]}
@@ -122,18 +126,20 @@ def diagnose(
     named = by_folder_name([*(classifier or []), *(posterior or [])])
     classifiers = {name: path for name, path in named.items() if path in (classifier or [])}
     scores = {name: path for name, path in named.items() if name not in classifiers}
-    labelled = {name: parse(Guidance, {"score": name}, f"the folder name {name!r}") for name in scores}
-    methods = settings.methods or default_methods_in(classifiers) | labelled
-    for place in scores.values() if not settings.methods else ():
+    for name, place in scores.items() if not settings.methods else ():
+        parse(Guidance, {"score": name}, f"the folder name {name!r}")
         if read_description(place / MODEL_FILE).get("labels") == "none":
             raise UserError(f"{place} knows no labels, so it has no posterior score: name it with --score alone")
-    used = {name for method in methods.values() for name in (method.score, method.guide, method.classifier)}
+    calibrated = [name for name, folder in classifiers.items() if calibration_file(folder).exists()]
+    labelled = [name for name, place in scores.items() if read_description(place / MODEL_FILE).get("labels") != "none"]
+    stage = with_defaults(settings, {name: loss_of(place) for name, place in classifiers.items()}, calibrated, labelled)
+    used = {name for method in stage.methods.values() for name in (method.score, method.guide, method.classifier)}
     if unused := named.keys() - used:
         raise UserError(f"no method uses {min(unused)!r}: leave the folder out, or name it in --set methods=...")
-    if not methods:
+    if not stage.methods:
         raise UserError("nothing to diagnose: name a classifier with --classifier, or a labelled model by --posterior")
-    processes, stage = Processes(), settings.model_copy(update={"methods": methods})
-    folders = Folders(score, scores, classifiers)
-    work = Diagnose("diagnose", out, stage, folders, train.to(processes.device)).run(processes)
+    processes, folders = Processes(), Folders(score, scores, classifiers)
+    test = processes.in_turn(lambda: load(data, "test"))
+    work = Diagnose("diagnose", out, stage, folders, train.to(processes.device), test).run(processes)
     if work_in(out, work, processes):
         show_report(out)

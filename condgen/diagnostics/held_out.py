@@ -8,40 +8,48 @@ For unseen data (x, y), :math:`x_t = \alpha x + \sigma\epsilon`, and an estimate
 since the score of :math:`p(x_t \mid x)` is :math:`-\epsilon/\sigma` and its mean given (x_t, y) is the posterior score
 (Vincent 2011, "A connection between score matching and denoising autoencoders", eq. 11). The constant c depends
 on the distribution alone, and cancels in the *difference* of two methods, which is negative where the first is nearer
-to the truth.
+to the truth. With a labelled score model among them, the *share* of a method is how much of that model's gain over zero
+guidance it has, a ratio of two such differences.
 
 Both methods see the same images and noise. Several noise draws of one image are not independent, so the standard error
-is clustered: the mean over its draws makes each image one observation.
+is clustered: the mean over its draws makes each image one observation. That of a share is that of a ratio of means
+(Cochran 1977, "Sampling Techniques", section 6.3).
 """
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Generator, Mapping, Sequence
 from typing import Literal
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from condgen.denoiser import Denoiser
-from condgen.diagnostics.score_errors import estimate_scores
-from condgen.rng import keyed_generator
+from condgen.diagnostics.score_errors import ZERO_GUIDANCE, estimate_scores
+from condgen.rng import keyed_generator, normal_rows
+from condgen.rows import Row
 from condgen.schedules import perturb
 
+SURE = 3.0  # standard errors beyond which a difference is taken for one
 _BATCH = 250  # images that networks see at once
 
 
-@dataclass(frozen=True)
-class HeldOutRow:
-    """The held-out squared error of one method minus that of a reference, at one noise level."""
+class HeldOutRow(Row):
+    """A method against a reference at one noise level, on held-out images.
 
+    A difference is the squared error of the method minus that of the reference, in sigma squared a dimension: below
+    zero, the method is nearer to the true score. A share is the method's gain over zero guidance as a fraction of that
+    of the reference, a labelled score model.
+    """
+
+    quantity: Literal["held_out_difference", "held_out_share"]
     method: str
     reference: str
-    sigma: float  # the noise level, sigma / alpha
-    mean: float  # over images, in sigma squared a dimension; below zero the method is nearer to the true score
-    se: float  # standard error of the mean, clustered by image
-    n_images: int
-    draws: int  # noise draws of each image
-    quantity: Literal["held_out_difference"] = "held_out_difference"
+    sigma: float = Field(gt=0)  # the noise level, sigma / alpha
+    mean: float  # over images
+    se: float  # its standard error, clustered by image
+    n_images: int = Field(ge=2)
+    draws: int = Field(ge=1)  # noise draws of each image
 
 
 def held_out_differences(
@@ -54,25 +62,26 @@ def held_out_differences(
     draws: int = 4,
     seed: int = 0,
     batch: int = _BATCH,
-) -> Iterator[HeldOutRow]:
+) -> list[HeldOutRow]:
     """How much nearer each method is to the true posterior score than each reference, on held-out data.
 
     Args:
         methods: estimates of the posterior score by name, on one schedule: guided or conditional denoisers, or an
             unconditional one for zero guidance.
         references: names among them.
-        x: data that no method was trained on, (N, ...), N at least 2.
+        x: data that no method was trained on, (N, ...), N at least 2: floats as the models see them, or bytes.
         y: labels, (N,).
         levels: noise levels, sigma / alpha.
         draws: noise draws of each image, the same at every level.
         seed: of the noise.
         batch: images that the networks see at once; changes nothing but rounding.
 
-    Yields:
+    Returns:
         A row for each level, reference and other method.
 
     Raises:
         ValueError: fewer than 2 images, an unknown reference, or methods on two schedules.
+        UserError: a score is not finite.
     """
     if len(x) < 2:
         raise ValueError("a standard error over images needs at least 2 of them")
@@ -81,23 +90,51 @@ def held_out_differences(
     first, *others = (method.schedule for method in methods.values())
     if any(schedule != first for schedule in others):
         raise ValueError(f"the methods differ in schedule: {first!r}, {others!r}")
-    for level in levels:
-        t = first.t_of_noise_level(torch.tensor(level, dtype=torch.float64))
-        errors = dict.fromkeys(methods, torch.zeros(len(x), dtype=torch.float64))
+    work = held_out_errors(methods, x, y, levels, slice(0, len(x)), x.device, draws=draws, seed=seed, batch=batch)
+    while True:
+        try:
+            next(work)
+        except StopIteration as stop:
+            return compare_errors(stop.value, list(methods), references, levels, draws)
+
+
+def held_out_errors(
+    methods: Mapping[str, Denoiser],
+    x: Tensor,
+    y: Tensor,
+    levels: Sequence[float],
+    rows: slice,
+    device: torch.device,
+    *,
+    draws: int,
+    seed: int,
+    batch: int = _BATCH,
+) -> Generator[int, None, Tensor]:
+    """The squared errors of some of the images, `rows`, by models on a device, for `compare_errors`.
+
+    They are all that is kept in memory. The noise of an image does not depend on which others are asked for.
+
+    Yields:
+        After each batch at a level, how many images it had.
+
+    Returns:
+        (rows, levels, methods) float64, means over the draws.
+    """
+    schedule = next(iter(methods.values())).schedule
+    times = [schedule.t_of_noise_level(torch.tensor(level, dtype=torch.float64)) for level in levels]
+    errors = torch.zeros(rows.stop - rows.start, len(levels), len(methods), dtype=torch.float64)
+    for start in range(rows.start, rows.stop, batch):
+        part = slice(start, min(start + batch, rows.stop))
+        clean, labels = x[part].to(device), y[part].to(device)
+        clean = clean.float() / 127.5 - 1 if clean.dtype == torch.uint8 else clean
+        kept = errors[part.start - rows.start : part.stop - rows.start]
         for draw in range(draws):
-            noise = torch.randn(x.shape, generator=keyed_generator(seed, draw), dtype=x.dtype)
-            parts = [
-                denoising_errors(methods, x[rows], y[rows], t, noise[rows].to(x.device))
-                for rows in (slice(start, start + batch) for start in range(0, len(x), batch))
-            ]
-            for name in methods:
-                errors[name] = errors[name] + torch.cat([part[name] for part in parts]).cpu() / draws
-        for reference in references:
-            for name in methods:
-                if name != reference:
-                    difference = errors[name] - errors[reference]
-                    se = float(difference.std(correction=1)) / math.sqrt(len(x))
-                    yield HeldOutRow(name, reference, level, float(difference.mean()), se, len(x), draws)
+            eps = normal_rows(len(x), part, x.shape[1:], keyed_generator(seed, draw), (seed, draw), device)
+            for place, t in enumerate(times):
+                found = denoising_errors(methods, clean, labels, t, eps)
+                kept[:, place] += torch.stack(list(found.values()), 1).cpu() / draws
+                yield len(labels)
+    return errors
 
 
 @torch.no_grad()
@@ -114,8 +151,50 @@ def denoising_errors(
         eps: standard normal noise, of the shape of x.
     """
     schedule = next(iter(methods.values())).schedule
-    sigma, errors = float(schedule.sigma(t)), {}
-    for name, (score, guidance) in estimate_scores(methods, perturb(schedule, x, t, eps), t, y).items():
-        whole = score if guidance is None else score + guidance
-        errors[name] = (sigma * whole + eps).square().flatten(1).mean(1)
-    return errors
+    sigma, estimates = float(schedule.sigma(t)), estimate_scores(methods, perturb(schedule, x, t, eps), t, y)
+    return {name: (sigma * found.whole + eps).square().flatten(1).mean(1) for name, found in estimates.items()}
+
+
+def compare_errors(
+    errors: Tensor,
+    names: Sequence[str],
+    references: Sequence[str],
+    levels: Sequence[float],
+    draws: int,
+    labelled: Collection[str] = (),
+) -> list[HeldOutRow]:
+    """Differences from each reference, and shares of what labelled score models gain over zero guidance.
+
+    Args:
+        errors: from `held_out_errors`, (N, levels, methods).
+        names: of the methods.
+        references: names among them.
+        levels: noise levels, sigma / alpha.
+        draws: noise draws of each image.
+        labelled: labelled score models among the methods; a level at which one does not gain more than `SURE` standard
+            errors over zero guidance has no shares of it.
+    """
+
+    def row(quantity: str, method: str, reference: str, level: float, mean: float, residuals: Tensor) -> HeldOutRow:
+        se = float(residuals.std(correction=1)) / math.sqrt(len(residuals))
+        about = {"quantity": quantity, "method": method, "reference": reference, "sigma": level}
+        return HeldOutRow.model_validate(about | {"mean": mean, "se": se, "n_images": len(errors), "draws": draws})
+
+    rows = []
+    for level, of_level in zip(levels, errors.unbind(1), strict=True):
+        of = dict(zip(names, of_level.unbind(1), strict=True))
+        for reference in references:
+            for name in names:
+                if name != reference:
+                    found = of[name] - of[reference]
+                    rows.append(row("held_out_difference", name, reference, level, float(found.mean()), found))
+        for reference in labelled:
+            gains = of[ZERO_GUIDANCE] - of[reference]
+            whole = row("held_out_difference", ZERO_GUIDANCE, reference, level, float(gains.mean()), gains)
+            for name in names if whole.mean > SURE * whole.se else ():
+                if name not in (reference, ZERO_GUIDANCE):
+                    found = of[ZERO_GUIDANCE] - of[name]
+                    share = float(found.mean()) / whole.mean
+                    residuals = (found - share * gains) / whole.mean
+                    rows.append(row("held_out_share", name, reference, level, share, residuals))
+    return rows

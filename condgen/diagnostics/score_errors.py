@@ -9,7 +9,10 @@ and hats for the exact ones (Chao et al. 2022, section 3; the names are the pape
 
 With a classifier at guidance scale :math:`\gamma`, :math:`p = s + \gamma g`; a conditional score model gives p itself,
 alone or with a guide. All are norms in the units of the score (one over data units), averaged over queries.
-*Data-weighted* queries are noised data; *grid* queries are the points of a regular grid, on and off the data alike.
+*Data-weighted* queries are noised data of the oracle, *held-out* ones noised data that it does not know, *grid* queries
+the points of a regular grid, on and off the data alike. An oracle of a training set of images is the optimum of score
+matching that has learnt them by heart: a distance from it is no distance from the truth, which held-out data measure
+(`condgen.diagnostics.held_out`).
 
 Every row has the mean length of the exact score too, over the same queries. The ratio of error and length is a pure
 number, in which noise levels can be compared: scores themselves grow as one over the noise.
@@ -25,13 +28,14 @@ from torch import Tensor
 
 from condgen.denoiser import Denoiser, Likelihood
 from condgen.errors import UserError
-from condgen.guidance import ClassifierGuided
+from condgen.guidance import ClassifierGuided, DenoiserGuided
 from condgen.oracle import ExactScores, Oracle
 from condgen.rows import Estimate, Row
 
-Weighting: TypeAlias = Literal["data", "grid"]
+Weighting: TypeAlias = Literal["data", "held_out", "grid"]
 Quantity: TypeAlias = Literal["D", "D_P", "D_L"]
 
+ZERO_GUIDANCE = "zero guidance"  # the method that leaves the likelihood score out
 _BATCH = 250  # queries that networks see at once
 
 
@@ -154,20 +158,19 @@ def _compare_batch(
     exact: ExactScores, prior: Denoiser, methods: Mapping[str, Denoiser], t: Tensor, x_t: Tensor, y: Tensor
 ) -> ScoreErrors:
     x = x_t.float()
-    unguided = prior.score(x, t).double()
+    estimates = estimate_scores({ZERO_GUIDANCE: zero_guidance(prior), **methods}, x, t, y)
+    unguided = estimates.pop(ZERO_GUIDANCE).score
     errors: dict[tuple[str, Quantity], Tensor] = {
         ("prior", "D"): unguided - exact.prior,
-        ("zero guidance", "D_P"): unguided - exact.posterior,
-        ("zero guidance", "D_L"): exact.likelihood,
+        (ZERO_GUIDANCE, "D_P"): unguided - exact.posterior,
+        (ZERO_GUIDANCE, "D_L"): exact.likelihood,
     }
-    for name, (score, guidance) in estimate_scores(methods, x, t, y, {prior: unguided}).items():
-        errors[name, "D_P"] = score - exact.posterior if guidance is None else score + guidance - exact.posterior
-        if guidance is not None:
-            errors[name, "D_L"] = guidance - exact.likelihood
+    for name, estimate in estimates.items():
+        errors[name, "D_P"] = estimate.whole - exact.posterior
+        if estimate.guidance is not None:
+            errors[name, "D_L"] = estimate.guidance - exact.likelihood
     lengths: dict[Quantity, Tensor] = {"D": exact.prior, "D_P": exact.posterior, "D_L": exact.likelihood}
-    measured = ScoreErrors(errors, lengths).each(lambda vectors: vectors.flatten(1).norm(dim=1))
-    _refuse_undefined(measured, float(prior.schedule.noise_level(t.double())), y)
-    return measured
+    return ScoreErrors(errors, lengths).each(lambda vectors: vectors.flatten(1).norm(dim=1))
 
 
 class PosteriorScore(NamedTuple):
@@ -176,10 +179,18 @@ class PosteriorScore(NamedTuple):
     score: Tensor
     guidance: Tensor | None  # the likelihood score times the scale, where a classifier guides
 
+    @property
+    def whole(self) -> Tensor:
+        """Their sum."""
+        return self.score if self.guidance is None else self.score + self.guidance
 
-def estimate_scores(
-    methods: Mapping[str, Denoiser], x_t: Tensor, t: Tensor, y: Tensor, known: Mapping[Denoiser, Tensor] | None = None
-) -> dict[str, PosteriorScore]:
+
+def zero_guidance(prior: Denoiser) -> DenoiserGuided:
+    """The unconditional score as an estimate of the posterior score."""
+    return DenoiserGuided(prior, None, scale=0.0)
+
+
+def estimate_scores(methods: Mapping[str, Denoiser], x_t: Tensor, t: Tensor, y: Tensor) -> dict[str, PosteriorScore]:
     """The estimates of methods, where score models and classifiers that they share are evaluated once.
 
     Args:
@@ -187,29 +198,46 @@ def estimate_scores(
         x_t: noised data, (B, ...) float32.
         t: the time, scalar float64.
         y: labels, (B,).
-        known: scores of unguided denoisers at x_t that were evaluated before.
+
+    Raises:
+        UserError: a score is not finite.
     """
-    scores, gradients, found = dict(known or {}), dict[Likelihood, Tensor](), dict[str, PosteriorScore]()
+    scores, gradients = dict[tuple[Denoiser, bool], Tensor](), dict[Likelihood, Tensor]()
+
+    def score(model: Denoiser, *, labelled: bool) -> Tensor:
+        key = model, labelled and getattr(model, "labels", None) != "none"
+        if key not in scores:
+            scores[key] = model.score(x_t, t, y if key[1] else None).double()
+        return scores[key]
+
+    found = {}
     for name, method in methods.items():
-        if not isinstance(method, ClassifierGuided):
-            found[name] = PosteriorScore(method.score(x_t, t, y).double(), None)
-            continue
-        if method.denoiser not in scores:
-            scores[method.denoiser] = method.denoiser.score(x_t, t).double()
-        if method.likelihood not in gradients:
-            gradients[method.likelihood] = method.likelihood.score(x_t, t, y).double()
-        found[name] = PosteriorScore(scores[method.denoiser], float(method.scale_at(t)) * gradients[method.likelihood])
+        guidance = None
+        if isinstance(method, ClassifierGuided):
+            posterior, scale = score(method.denoiser, labelled=False), float(method.scale_at(t))
+            if scale and method.likelihood not in gradients:
+                gradients[method.likelihood] = method.likelihood.score(x_t, t, y).double()
+            guidance = scale * gradients[method.likelihood] if scale else torch.zeros_like(posterior)
+        elif isinstance(method, DenoiserGuided):
+            guide, scale = method.guide or method.denoiser, float(method.scale_at(t))
+            parts = [(1 - scale, guide, method.guide is not None), (scale, method.denoiser, True)]
+            posterior = sum(
+                (weight * score(model, labelled=labelled) for weight, model, labelled in parts if weight),
+                torch.zeros((), dtype=torch.float64, device=x_t.device),
+            )
+        else:
+            posterior = score(method, labelled=True)
+        found[name] = PosteriorScore(posterior, guidance)
+    _refuse_undefined(found, float(next(iter(methods.values())).schedule.noise_level(t)), y)
     return found
 
 
-def _refuse_undefined(measured: ScoreErrors, level: float, y: Tensor) -> None:
+def _refuse_undefined(found: Mapping[str, PosteriorScore], level: float, y: Tensor) -> None:
     """Raises UserError where a score is not finite: whose, where, of which class."""
-    finite = torch.stack([lengths.isfinite() for lengths in measured.errors.values()])
-    if bool(finite.all()):
-        return
-    for (method, _), rows in zip(measured.errors, ~finite, strict=True):
-        if bool(rows.any()):
-            which = f"{int(rows.sum())} of {len(rows)} queries, first of class {int(y[rows][0])}"
+    for method, estimate in found.items():
+        bad = ~estimate.whole.flatten(1).isfinite().all(1)
+        if bool(bad.any()):
+            which = f"{int(bad.sum())} of {len(bad)} queries, first of class {int(y[bad][0])}"
             raise UserError(
                 f"diagnose: the score of {method} is not finite at noise level {level:.4g} for {which}: look at its "
                 "models, or leave this level out with diagnose.levels"

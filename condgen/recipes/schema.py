@@ -183,16 +183,28 @@ class PlaneGrid(Settings):
 
 
 class DiagnoseRecipe(Settings):
-    """Where to compare the scores with the oracle's."""
+    """Where to measure the methods' scores: against each other on the test split, and against an oracle's."""
 
     levels: tuple[PositiveFloat, ...] = Field(min_length=1, description="noise levels, sigma / alpha")
-    queries: int = Field(default=500, ge=2, description="noised data points a level")
+    draws: PositiveInt = Field(default=4, description="noise draws of each test image, at each level")
+    most: int | None = Field(default=None, ge=2, description="test images, in proportion to the classes; default: all")
+    references: tuple[str, ...] = Field(
+        default=(),
+        description="methods that the others are compared with; by default 'zero guidance', every classifier at scale "
+        "1 whose loss needs no score model, and every labelled score model without guidance",
+    )
+    oracle: bool | None = Field(
+        default=None,
+        description="compare with the exact scores of the noised training set too: of images, the distance from what "
+        "a network would be that had learnt them by heart; by default for points alone, of which it is the truth",
+    )
+    queries: int = Field(default=500, ge=2, description="noised samples a level at which the oracle is asked")
     seed: Seed = 0
     grid: PlaneGrid | None = Field(default=None, description="of points in the plane, measured too")
     methods: dict[str, Guidance] = Field(
         default_factory=dict,
         description="what to compare, by the names of rows; by default every classifier at scale 1, at 10 where it is "
-        "trained by cross-entropy, and at its calibrated scale where it has one",
+        "trained by cross-entropy, and at its calibrated scale where it has one, and every labelled score model",
     )
 
     @model_validator(mode="after")
@@ -200,6 +212,8 @@ class DiagnoseRecipe(Settings):
         for levels in (self.levels, self.grid.levels if self.grid else ()):
             if len(set(levels)) < len(levels):
                 raise ValueError(f"a noise level stands twice in {levels}")
+        if self.grid is not None and self.oracle is False:
+            raise ValueError("a grid is where the oracle is asked: leave one of the two settings out")
         return self
 
 

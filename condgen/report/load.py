@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
 
 from PIL import Image
+from pydantic import BaseModel
 
 from condgen.diagnostics.classifier_errors import LevelRow
+from condgen.diagnostics.held_out import HeldOutRow
 from condgen.diagnostics.score_errors import ErrorRow
 from condgen.errors import UserError
 from condgen.files import as_rgb, blamed_on, is_file, read_picture, read_text
@@ -18,13 +20,14 @@ from condgen.report.figures import Style, method_styles
 from condgen.report.rows import (
     ClassRow,
     CostRow,
+    DiagnosticRow,
     FieldRow,
     NeighbourRow,
     PreviewRow,
     SampleRow,
     StageRow,
 )
-from condgen.rows import Row, parse_rows
+from condgen.rows import parse_rows
 from condgen.runs import layout, read_json, read_rows
 
 Curve: TypeAlias = list[tuple[int, float]]
@@ -34,7 +37,7 @@ LOSSES = ("loss", "critic_real", "critic_fake", "real_dsm", "fake_dsm", "likelih
 """What logs call the loss of a stage and those of a generator's opponents."""
 
 _Mapping: TypeAlias = dict[str, Any]
-_R = TypeVar("_R", bound=Row)
+_R = TypeVar("_R", bound=BaseModel)
 
 
 @dataclass(frozen=True)
@@ -71,6 +74,7 @@ class Run:
     conditions: dict[str, _Mapping] = field(default_factory=dict)
     stages: list[StageRow] = field(default_factory=list)
     errors: list[ErrorRow] = field(default_factory=list)
+    held_out: list[HeldOutRow] = field(default_factory=list)
     metrics: list[MetricRow] = field(default_factory=list)
     by_class: list[ClassRow] = field(default_factory=list)
     cost: list[CostRow] = field(default_factory=list)
@@ -85,13 +89,22 @@ class Run:
     @property
     def is_empty(self) -> bool:
         """Whether there is nothing to show."""
-        found = (self.errors, self.metrics, self.cost, self.samples, self.losses, self.classifiers, self.checks)
+        found = (
+            self.errors,
+            self.held_out,
+            self.metrics,
+            self.cost,
+            self.samples,
+            self.losses,
+            self.classifiers,
+            self.checks,
+        )
         return not (self.recipe or self.about or self.generators or any(found))
 
     @cached_property
     def styles(self) -> dict[str, Style]:
         """How each method and classifier looks in every plot of this run."""
-        methods = [row.method for rows in (self.metrics, self.cost, self.errors) for row in rows]
+        methods = [row.method for rows in (self.metrics, self.cost, self.errors, self.held_out) for row in rows]
         return method_styles([*methods, *self.classifiers, *self.checks])
 
     @property
@@ -127,6 +140,7 @@ def read_run(folder: Path) -> Run:
     field_file = _read(folder / layout.FIELD)
     fields = parse_rows(FieldRow, [field_file] if field_file else [], str(folder / layout.FIELD))
     conditions[layout.CLASSIFIERS], classifiers = _read_calibrations(folder)
+    diagnostics = rows(layout.DIAGNOSTICS, DiagnosticRow)
     run = Run(
         folder=folder,
         name=str(about.get("name") or settings.get("name") or folder.resolve().name),
@@ -135,7 +149,8 @@ def read_run(folder: Path) -> Run:
         about=about,
         conditions=conditions,
         stages=stages,
-        errors=rows(layout.DIAGNOSTICS, ErrorRow),
+        errors=[row.root for row in diagnostics if isinstance(row.root, ErrorRow)],
+        held_out=[row.root for row in diagnostics if isinstance(row.root, HeldOutRow)],
         metrics=rows(layout.METRICS, MetricRow),
         by_class=rows(layout.METRICS, ClassRow, "by_class"),
         cost=rows(layout.COST, CostRow),

@@ -3,8 +3,9 @@
 from collections.abc import Iterable, Sequence
 from typing import Annotated, Any, TypeAlias
 
-from pydantic import Field
+from pydantic import Field, RootModel
 
+from condgen.diagnostics.held_out import HeldOutRow
 from condgen.diagnostics.score_errors import ErrorRow, Quantity, Weighting
 from condgen.errors import UserError
 from condgen.metrics import REAL, MetricRow, Reading
@@ -22,6 +23,10 @@ class StageRow(Row):
     folder: str | None = None
     seconds: float | None = None
     what: str = ""
+
+
+class DiagnosticRow(RootModel[Annotated[ErrorRow | HeldOutRow, Field(discriminator="quantity")]]):
+    """A row of diagnostics.json."""
 
 
 class ClassRow(Row):

@@ -22,6 +22,7 @@ from condgen.runs.layout import DIAGNOSTICS
 QUANTITIES: dict[Quantity, str] = {"D": "unconditional score", "D_P": "posterior score", "D_L": "likelihood score"}
 _MEANING: dict[Weighting, str] = {
     "data": "Means over data, noised to each level.",
+    "held_out": "Means over test images, noised to each level.",
     "grid": "Means over a grid of points, most of which are far from data.",
 }
 _RELATIVE = "Divided by the mean length of the exact score, where that is not zero: 1 is as wrong as a score of zero."

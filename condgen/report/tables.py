@@ -19,7 +19,11 @@ from condgen.report.rows import (
 )
 from condgen.rows import Estimate
 
-WEIGHTINGS: dict[Weighting, str] = {"data": "weighted by the data", "grid": "uniform over a grid"}
+WEIGHTINGS: dict[Weighting, str] = {
+    "data": "weighted by the data",
+    "held_out": "at held-out images",
+    "grid": "uniform over a grid",
+}
 _ARROWS: dict[Goal | None, str] = {"high": " ↑", "low": " ↓", "one": " → 1", None: ""}
 _STARRED = "Bold with a star: better than every other method by more than the intervals."
 _COLUMNS = 7  # metrics of a table

@@ -1,7 +1,7 @@
 """Run folders, and the stages that fill them."""
 
 from condgen.runs.calibrate import Calibrate
-from condgen.runs.diagnose import Diagnose, default_methods_in
+from condgen.runs.diagnose import Diagnose, loss_of, with_defaults
 from condgen.runs.environment import cache_folder, describe_environment, keep_freed_memory, usable_cores
 from condgen.runs.evaluate import Evaluate
 from condgen.runs.folder import each_row, file_key, read_json, read_rows, read_settings, write_json
@@ -24,13 +24,13 @@ __all__ = [
     "Train",
     "Work",
     "cache_folder",
-    "default_methods_in",
     "describe_environment",
     "each_row",
     "file_key",
     "find_diffusers",
     "keep_freed_memory",
     "lock",
+    "loss_of",
     "open_guided",
     "plan",
     "read_json",
@@ -41,5 +41,6 @@ __all__ = [
     "run_seeds",
     "states",
     "usable_cores",
+    "with_defaults",
     "write_json",
 ]

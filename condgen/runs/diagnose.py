@@ -1,81 +1,98 @@
-"""The stage that measures models: `diagnostics.json`, from their scores and those of an exact oracle."""
+"""The stage that measures scores: `diagnostics.json`, from held-out data, and from those of an exact oracle."""
 
-from collections.abc import Collection, Generator, Mapping, Sequence
+from collections.abc import Collection, Generator, Mapping
 from dataclasses import dataclass
+from functools import cache, cached_property
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
+from torch import Tensor
 
 from condgen.checkpoint import MODEL_FILE
 from condgen.data import LabelledSet
 from condgen.denoiser import Denoiser, Likelihood
+from condgen.diagnostics.held_out import HeldOutRow, compare_errors, held_out_errors
 from condgen.diagnostics.score_errors import (
+    ZERO_GUIDANCE,
     ErrorRow,
+    Queries,
     ScoreErrors,
+    Weighting,
     draw_queries,
     grid_queries,
     likelihood_fields,
     measure,
     measure_levels,
     summarise,
+    zero_guidance,
 )
 from condgen.errors import UserError
 from condgen.guidance import ClassifierGuided
-from condgen.losses import classifier_loss
+from condgen.losses import ClassifierLoss, classifier_loss
 from condgen.oracle import Oracle
 from condgen.recipes import DiagnoseRecipe, Guidance, check_levels, read_yaml
 from condgen.rng import keyed_generator
+from condgen.rows import Row
 from condgen.runs.folder import read_json, write_json
-from condgen.runs.layout import DIAGNOSTICS, FIELD, RECIPE_FILE, calibration_file
-from condgen.runs.models import Folders, check_fits, open_guided
+from condgen.runs.layout import DIAGNOSTICS, FIELD, RECIPE_FILE, STAGE_FILE
+from condgen.runs.models import Folders, Load, check_fits, load_anew, open_guided
 from condgen.runs.stage import Progress, Stage, Work
 from condgen.score import ScoreModel
 from condgen.training import Processes
 
 
-def default_methods(scales: Mapping[str, Sequence[float]], calibrated: Collection[str]) -> dict[str, Guidance]:
-    """What is diagnosed by default: every classifier at each of its scales, and at its calibrated one.
+def with_defaults(
+    recipe: DiagnoseRecipe,
+    losses: Mapping[str, ClassifierLoss | None],
+    calibrated: Collection[str] = (),
+    labelled: Collection[str] = (),
+) -> DiagnoseRecipe:
+    """The same with the methods and references that it leaves to its defaults; see `DiagnoseRecipe`.
 
     Args:
-        scales: the constant scales of every classifier that are usual for its loss, by its name.
+        recipe: the settings.
+        losses: of the classifiers by name, where they are known.
         calibrated: the classifiers that have a calibration.
+        labelled: score models that know labels.
     """
-    methods: dict[str, Guidance] = {}
-    for name, usual in scales.items():
-        for scale in usual:
+    methods = dict(recipe.methods)
+    for name, loss in losses.items() if not recipe.methods else ():
+        for scale in loss.usual_scales if loss is not None else (1.0,):
             methods[name if scale == 1 else f"{name} x{scale:g}"] = Guidance(classifier=name, scale=scale)
         if name in calibrated:
             methods[f"{name}, calibrated"] = Guidance(classifier=name, scale="calibrated")
-    return methods
+    methods |= {name: Guidance(score=name) for name in labelled if not recipe.methods}
+    plain = [Guidance(classifier=name) for name, loss in losses.items() if loss is not None and not loss.needs_prior]
+    plain += [Guidance(score=name) for name in labelled]
+    references = (ZERO_GUIDANCE, *(name for name, method in methods.items() if method in plain))
+    return recipe.model_copy(update={"methods": methods, "references": recipe.references or references})
 
 
-def default_methods_in(classifiers: Mapping[str, Path]) -> dict[str, Guidance]:
-    """The same for the classifiers in run folders, by name."""
-    scales: dict[str, Sequence[float]] = {}
-    for name, folder in classifiers.items():
-        path = folder / RECIPE_FILE
-        trained = read_yaml(path).get("classifier", {}) if path.exists() else {}
-        known = "objective" in trained
-        scales[name] = classifier_loss(trained["objective"], str(path)).usual_scales if known else (1.0,)
-    return default_methods(scales, [name for name, folder in classifiers.items() if calibration_file(folder).exists()])
+def loss_of(classifier: Path) -> ClassifierLoss | None:
+    """What a classifier in a run folder was trained by, where that is known."""
+    path = classifier / RECIPE_FILE
+    trained = read_yaml(path).get("classifier", {}) if path.exists() else {}
+    return classifier_loss(trained["objective"], str(path)) if "objective" in trained else None
 
 
 @dataclass(frozen=True, eq=False)
 class Diagnose(Stage):
-    """Compares the methods' scores with those of the training set's own oracle, and writes `diagnostics.json`.
+    """Compares the methods' scores, with each other on held-out data and with an oracle's, in `diagnostics.json`.
 
-    Each process takes its share of the queries. An error depends on its own query alone, so that, up to rounding, the
-    figures are those of one process.
+    Each process takes its share of the images and queries. An error depends on its own query alone, so that, up to
+    rounding, the figures are those of one process.
 
     Args:
         folders: of the models.
         train: the training split, noised by the oracle.
+        test: the test split.
     """
 
     settings: DiagnoseRecipe
     folders: Folders
     train: LabelledSet
+    test: LabelledSet
     unit: ClassVar[str] = "levels"
 
     def reads(self) -> list[Path]:
@@ -83,19 +100,37 @@ class Diagnose(Stage):
         return [self.folders.score() / MODEL_FILE, *of_methods]
 
     def conditions(self) -> list[str]:
-        return [self.train.fingerprint()]
+        return [self.train.fingerprint(), self.test.fingerprint()]
 
     def total(self) -> int:
         return len(self.settings.levels)
 
+    @cached_property
+    def _held_out(self) -> LabelledSet:
+        return self.test.at_most(self.settings.most, keyed_generator(self.settings.seed))
+
+    @property
+    def _weightings(self) -> tuple[Weighting, ...]:
+        """Where the oracle is asked: of images, which it knows by heart, at others too."""
+        images, asked = self.train.is_images, self.settings.oracle
+        if not (asked or (asked is None and not images)):
+            return ()
+        return ("data", "held_out") if images else ("data",)
+
     def run(self, processes: Processes) -> Work:
         """Measures all levels; there is nothing to resume."""
         recipe, train, place = self.settings, self.train, self.folders.score()
-        prior = ScoreModel.load(place, processes.device)
+        load: Load = cache(load_anew)  # so that methods share models
+        prior = load(ScoreModel, place, processes.device)
         check_fits(place, prior.config, train, train.source)
         prior.require_unconditional(place, "which is the prior here")
-        methods, likelihoods = self._open_methods(prior, processes.device)
+        methods: dict[str, Denoiser] = {ZERO_GUIDANCE: zero_guidance(prior)}
+        for name, guidance in recipe.methods.items():
+            methods[name], score = open_guided(guidance, self.folders, processes.device, load)
+            check_fits(self.folders.score(guidance.score), score.config, prior.config, place)
         check_levels(recipe.levels, prior.schedule, self.name)
+        if unknown := set(recipe.references) - methods.keys():
+            raise UserError(f"diagnose.references: {min(unknown)!r} is none of the methods {', '.join(methods)}")
         if recipe.grid is not None and train.shape != (2,):
             raise UserError(
                 f"diagnose.grid is for points in the plane, which {train.source} does not hold: leave it out"
@@ -103,64 +138,88 @@ class Diagnose(Stage):
         opened = yield from self.open(processes)
         if opened.finished:
             return
-        oracle = Oracle(prior.schedule, train.x, train.y, train.n_classes).to(processes.device)
-        rows = yield from self._on_data(oracle, prior, methods, processes)
-        if recipe.grid is not None:
-            rows += yield from self._on_grid(oracle, prior, methods, processes)
-        if processes.is_main:
+        rows: list[Row] = [*(yield from self._on_held_out(methods, processes))]
+        if self._weightings:
+            oracle = Oracle(prior.schedule, train.x, train.y, train.n_classes).to(processes.device)
+            for weighting in self._weightings:
+                rows += yield from self._against_oracle(weighting, oracle, prior, methods, processes)
             if recipe.grid is not None:
-                self._write_field(oracle, likelihoods)
-            what = {
+                rows += yield from self._on_grid(oracle, prior, methods, processes)
+                if processes.is_main:
+                    self._write_field(oracle, methods)
+        if processes.is_main:
+            kind, n = "images" if train.is_images else "points", len(self._held_out)
+            what: dict[str, Any] = {
                 "data": train.source,
-                "oracle": f"the {len(train):,} training {'images' if train.is_images else 'points'} themselves, noised",
+                "held out": f"{n:,} of {len(self.test):,} test {kind}, {recipe.draws} noise draws each",
+                "training": self._training(),
                 "schedule": prior.schedule.model_dump(mode="json"),
-                "queries per noise level": recipe.queries,
                 "seed": recipe.seed,
-                "methods": {name: guidance.in_words() for name, guidance in self.settings.methods.items()},
+                "methods": {name: guidance.in_words() for name, guidance in recipe.methods.items()},
             }
+            if self._weightings:
+                what["oracle"] = f"the {len(train):,} training {kind} themselves, noised"
+                what["queries per noise level"] = recipe.queries
             write_json(self.folder / DIAGNOSTICS, {"what": what, "rows": [row.as_dict() for row in rows]})
-            opened.finish([DIAGNOSTICS], what=f"{len(recipe.levels)} noise levels, {recipe.queries:,} queries each")
+            opened.finish([DIAGNOSTICS], what=f"{len(recipe.levels)} noise levels, {n:,} held-out {kind}")
         processes.wait()
         yield Progress(self.name, 1, 1)
 
-    def _open_methods(
-        self, prior: ScoreModel, device: torch.device
-    ) -> tuple[dict[str, Denoiser], dict[str, Likelihood]]:
-        """The denoisers of all methods, which share what they have in common, and the classifiers among them."""
-        methods: dict[str, Denoiser] = {}
-        likelihoods: dict[str, Likelihood] = {}
-        for name, guidance in self.settings.methods.items():
-            denoiser, score = open_guided(guidance, self.folders, device)
-            check_fits(self.folders.score(guidance.score), score.config, prior.config, self.folders.score())
-            if isinstance(denoiser, ClassifierGuided) and guidance.classifier is not None:
-                if guidance.score is None:
-                    denoiser.denoiser = prior
-                denoiser.likelihood = likelihoods.setdefault(guidance.classifier, denoiser.likelihood)
-            methods[name] = denoiser
-        return methods, likelihoods
+    def _on_held_out(
+        self, methods: Mapping[str, Denoiser], processes: Processes
+    ) -> Generator[Progress, None, list[HeldOutRow]]:
+        """Differences on the test split."""
+        recipe, held_out = self.settings, self._held_out
+        share = _share(processes, len(held_out))
+        done, total = 0, recipe.draws * len(recipe.levels) * (share.stop - share.start)
+        work = held_out_errors(
+            *(methods, held_out.x, held_out.y, recipe.levels, share, processes.device),
+            draws=recipe.draws,
+            seed=recipe.seed,
+        )
+        while True:
+            yield Progress(self.name, done, total, done, "on held-out data")
+            try:
+                done += next(work)
+            except StopIteration as stop:
+                errors: Tensor = stop.value
+                break
+        rows = processes.rows(len(held_out))
+        errors = processes.gather_rows(errors[: rows.stop - rows.start], len(held_out))
+        references = {name: recipe.methods[name] for name in recipe.references if name in recipe.methods}
+        labelled = [name for name, one in references.items() if one.classifier is None and one.guide is None]
+        return compare_errors(errors, list(methods), recipe.references, recipe.levels, recipe.draws, labelled)
 
-    def _on_data(
-        self, oracle: Oracle, prior: Denoiser, methods: Mapping[str, Denoiser], processes: Processes
+    def _against_oracle(
+        self,
+        weighting: Weighting,
+        oracle: Oracle,
+        prior: Denoiser,
+        methods: Mapping[str, Denoiser],
+        processes: Processes,
     ) -> Generator[Progress, None, list[ErrorRow]]:
         """Errors on noised data: the same images and noise at every level, a few of them at all levels at a time."""
         recipe = self.settings
-        queries = draw_queries(oracle, recipe.queries, keyed_generator(recipe.seed)).at(
-            _share(processes, recipe.queries)
-        )
+        queries = draw_queries(oracle, recipe.queries, keyed_generator(recipe.seed))
+        if weighting == "held_out":
+            held_out = self.test.at_most(recipe.queries, keyed_generator(recipe.seed)).to(processes.device)
+            queries = Queries(held_out.floats(), queries.eps[: len(held_out)], held_out.y)
+        count = len(queries.y)
+        queries = queries.at(_share(processes, count))
         found: list[list[ScoreErrors]] = [[] for _ in recipe.levels]
         done, total = 0, len(queries.y) * len(recipe.levels)
         for start in range(0, len(queries.y), oracle.at_once):
             few = queries.at(slice(start, start + oracle.at_once))
-            yield Progress(self.name, done, total, done, f"noise level {recipe.levels[0]:g}")
+            yield Progress(self.name, done, total, done, "against the oracle")
             measured = measure_levels(oracle, prior, methods, recipe.levels, few)
             for level, parts, part in zip(recipe.levels, found, measured, strict=True):
                 parts.append(part)
                 done += len(few.y)
-                yield Progress(self.name, done, total, done, f"noise level {level:g}")
+                yield Progress(self.name, done, total, done, f"against the oracle at noise level {level:g}")
         return [
             row
             for level, parts in zip(recipe.levels, found, strict=True)
-            for row in summarise(level, "data", _gather(ScoreErrors.join(parts), recipe.queries, processes))
+            for row in summarise(level, weighting, _gather(ScoreErrors.join(parts), count, processes))
         ]
 
     def _on_grid(
@@ -178,8 +237,13 @@ class Diagnose(Stage):
             rows += summarise(level, "grid", _gather(measured, len(y), processes))
         return rows
 
-    def _write_field(self, oracle: Oracle, likelihoods: Mapping[str, Likelihood]) -> None:
+    def _write_field(self, oracle: Oracle, methods: Mapping[str, Denoiser]) -> None:
         """The likelihood scores on the grid at its first noise level, for the quiver plots."""
+        likelihoods: dict[str, Likelihood] = {}
+        for name, guidance in self.settings.methods.items():
+            method = methods[name]
+            if guidance.classifier is not None and isinstance(method, ClassifierGuided):
+                likelihoods[guidance.classifier] = method.likelihood
         recipe, train = self.settings, self.train
         assert recipe.grid is not None
         grid, level = recipe.grid, recipe.grid.levels[0]
@@ -196,6 +260,22 @@ class Diagnose(Stage):
             "fields": {name: (field * 1e6).round().div(1e6).tolist() for name, field in fields.items()},
         }
         write_json(self.folder / FIELD, value)
+
+    def _training(self) -> dict[str, dict[str, Any]]:
+        """Steps, batch and seconds of every classifier and further score model, where their folders say so."""
+        methods = self.settings.methods.values()
+        places = {f"classifier {m.classifier}": self.folders.classifier(m.classifier) for m in methods if m.classifier}
+        places |= {f"score {m.score}": self.folders.score(m.score) for m in methods if m.score}
+        found = {}
+        for name, folder in places.items():
+            about: dict[str, Any] = {}
+            if (path := folder / RECIPE_FILE).exists():
+                of_model = read_yaml(path).get(name.split()[0]) or {}
+                about = {key: of_model.get("training", {}).get(key) for key in ("steps", "batch")}
+            if (path := folder / STAGE_FILE).exists():
+                about["seconds"] = read_json(path).get("seconds")
+            found[name] = about
+        return found
 
     def publish(self, run: Path) -> None:
         """Copies the files that a report reads."""

@@ -21,7 +21,7 @@ from condgen.recipes import (
     to_yaml,
 )
 from condgen.runs.calibrate import Calibrate
-from condgen.runs.diagnose import Diagnose, default_methods
+from condgen.runs.diagnose import Diagnose, with_defaults
 from condgen.runs.environment import describe_environment
 from condgen.runs.evaluate import Evaluate
 from condgen.runs.folder import read_json, write_json
@@ -83,11 +83,11 @@ def plan(recipe: Recipe, folder: Path, data: Splits) -> list[Stage]:
             where = folder / EVALUATION_FOLDER
             stages.append(Evaluate("evaluate", where, measured, places, train.to("cpu"), data.test))
     if recipe.diagnose is not None:
-        scales = {name: classifier.objective.usual_scales for name, classifier in recipe.classifiers.items()}
-        methods = recipe.diagnose.methods or default_methods(scales, scales if recipe.calibrate else ())
-        if methods:
-            compared = recipe.diagnose.model_copy(update={"methods": methods})
-            stages.append(Diagnose("diagnose", folder / DIAGNOSIS_FOLDER, compared, folders, train))
+        losses = {name: classifier.objective for name, classifier in recipe.classifiers.items()}
+        labelled = [name for name, score in recipe.scores.items() if score.labels != "none"]
+        compared = with_defaults(recipe.diagnose, losses, losses if recipe.calibrate else (), labelled)
+        if compared.methods:
+            stages.append(Diagnose("diagnose", folder / DIAGNOSIS_FOLDER, compared, folders, train, data.test))
     return stages
 
 

@@ -9,13 +9,16 @@ from tests.cli.conftest import bad, good
 def test_diagnosis_of_classifiers_and_of_labelled_models(digits, tmp_path):
     models = ("--score", digits / "score", "--classifier", digits / "classifier-dlsm")
     posterior = ("--posterior", digits / "score-told")
-    good("diagnose", *models, *posterior, "--levels", "0.5,2", "--queries", 9, "--out", tmp_path / "d")
+    good("diagnose", *models, *posterior, "--levels", "0.5,2", "--most", 20, "--out", tmp_path / "d")
     rows = read_json(tmp_path / "d" / "diagnostics.json")["rows"]
     assert {row["sigma"] for row in rows} == {0.5, 2}
-    assert {"score-told", "classifier-dlsm"} <= {row["method"] for row in rows if row["quantity"] == "D_P"}
+    differences = [row for row in rows if row["quantity"] == "held_out_difference"]
+    assert {row["reference"] for row in differences} == {"zero guidance", "score-told"}
+    assert {"score-told", "classifier-dlsm"} <= {row["method"] for row in differences}
+    assert {row["n_images"] for row in differences} == {20}
     assert (tmp_path / "d" / "report.html").exists()
     other = ("--set", "methods={cfg: {score: score-told, guide: unlabelled, scale: 2}}")
-    words = ("--score", digits / "score", *posterior, *other, "--levels", "1", "--queries", 9)
+    words = ("--score", digits / "score", *posterior, *other, "--levels", "1", "--most", 9)
     good("diagnose", *words, "--out", tmp_path / "e")
     assert "cfg" in {row["method"] for row in read_json(tmp_path / "e" / "diagnostics.json")["rows"]}
 

@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from condgen.denoiser import Denoiser
-from condgen.diagnostics.held_out import denoising_errors, held_out_differences
+from condgen.diagnostics.held_out import compare_errors, denoising_errors, held_out_differences, held_out_errors
+from condgen.diagnostics.score_errors import zero_guidance
 from condgen.guidance import ClassifierGuided, DenoiserGuided
 from condgen.oracle import Oracle
 from condgen.rng import keyed_generator
@@ -84,16 +85,80 @@ def test_batches_change_nothing():
     assert (parts.mean, parts.se) == (pytest.approx(whole.mean), pytest.approx(whole.se))
 
 
+class Embedding(Denoiser):
+    """The exact denoiser, which can be asked with a label and without."""
+
+    labels = "embedding"
+
+    def __init__(self, exact):
+        super().__init__()
+        self.exact, self.schedule, self.sizes = exact, exact.schedule, []
+
+    def forward(self, x_t, t, y=None):
+        self.sizes.append((len(x_t), y is None))
+        return self.exact(x_t, t, y).to(x_t.dtype)
+
+
 def test_shared_models_are_evaluated_once():
-    exact, calls = mixture(EDM()), []
-    prior = Unlabelled(exact)
-    prior.register_forward_hook(lambda *_: calls.append(1))
-    methods = {str(scale): ClassifierGuided(prior, exact.likelihood, scale) for scale in (0.0, 1.0, 2.0)}
+    """Zero guidance, all scales of a classifier and those of classifier-free guidance need three evaluations."""
+    exact, gradients = mixture(EDM()), []
+    prior, likelihood = Embedding(exact), exact.likelihood
+    methods = {"zero": zero_guidance(prior), "labelled": prior}
+    methods |= {str(scale): ClassifierGuided(prior, likelihood, scale) for scale in (0.0, 1.0, 2.0)}
+    methods |= {f"free {scale}": DenoiserGuided(prior, scale=scale) for scale in (0.0, 1.0, 2.0)}
+    likelihood.register_forward_pre_hook(lambda *_: gradients.append(1))
+    scored = exact.likelihood.score
+    likelihood.score = lambda *given: gradients.append(1) or scored(*given)
     x, y = exact.sample(10, keyed_generator(0))
     found = denoising_errors(methods, x.float(), y, torch.tensor(0.7, dtype=torch.float64), torch.randn(10, 2))
-    assert len(calls) == 1
-    assert found["1.0"].shape == (10,)
-    assert not torch.equal(found["0.0"], found["1.0"])
+    assert sorted(prior.sizes) == [(10, False), (10, True)]
+    assert gradients == [1]
+    for same in (("zero", "0.0", "free 0.0"), ("labelled", "free 1.0")):
+        for name in same:
+            assert torch.allclose(found[name], found[same[0]], rtol=1e-12)
+    assert len({float(found[name].sum()) for name in ("zero", "labelled", "1.0", "2.0", "free 2.0")}) == 5
+
+
+def test_images_go_through_the_models_a_batch_at_a_time_and_come_as_bytes_too():
+    """A share of the images has the errors that these have among all, whatever the batch."""
+    x = torch.randint(256, (30, 2), generator=keyed_generator(0), dtype=torch.uint8)
+    y, exact = torch.arange(30) % 2, mixture(EDM())
+    model = Embedding(exact)
+    methods = {"zero guidance": zero_guidance(model), "labelled": model}
+    of_bytes = held_out_differences(methods, ["labelled"], x, y, [0.5, 2.0], batch=7)
+    assert max(size for size, _ in model.sizes) == 7
+    assert of_bytes == held_out_differences(methods, ["labelled"], x.float() / 127.5 - 1, y, [0.5, 2.0], batch=7)
+
+    def errors(rows, batch):
+        work = held_out_errors(methods, x, y, [0.5, 2.0], rows, x.device, draws=2, seed=3, batch=batch)
+        while True:
+            try:
+                next(work)
+            except StopIteration as stop:
+                return stop.value
+
+    whole = errors(slice(0, 30), 30)
+    assert whole.shape == (30, 2, 2)
+    parts = [errors(rows, 4) for rows in (slice(0, 11), slice(11, 12), slice(12, 30))]
+    torch.testing.assert_close(torch.cat(parts), whole, rtol=1e-5, atol=1e-6)
+
+
+def test_the_share_of_a_labelled_models_gain_and_its_standard_error():
+    """Gains that are a fixed share of the labelled model's have it without error; else the delta method's."""
+    names, noise = ["zero guidance", "labelled", "half", "noisy"], torch.randn(5000, generator=keyed_generator(0))
+    gain = 1 + torch.rand(5000, generator=keyed_generator(1))
+    zero = torch.full_like(gain, 3.0)
+    errors = torch.stack([zero, zero - gain, zero - gain / 2, zero - 0.3 - 0.2 * noise], 1).double()[:, None]
+    rows = compare_errors(errors, names, ["zero guidance"], [1.0], 4, ["labelled"])
+    half, noisy = (row for row in rows if row.quantity == "held_out_share")
+    assert (half.method, half.reference, half.n_images) == ("half", "labelled", 5000)
+    assert (half.mean, half.se) == (pytest.approx(0.5), pytest.approx(0, abs=1e-9))
+    share = 0.3 / 1.5
+    by_hand = math.sqrt((0.2**2 + share**2 / 12) / 5000) / 1.5  # gain and noise are independent
+    assert noisy.mean == pytest.approx(share, abs=4 * by_hand)
+    assert noisy.se == pytest.approx(by_hand, rel=0.05)
+    worse = torch.stack([zero, zero + gain, zero, zero], 1).double()[:, None]  # nothing to have a share of
+    assert not [r for r in compare_errors(worse, names, [], [1.0], 4, ["labelled"]) if r.quantity == "held_out_share"]
 
 
 def test_what_cannot_be_compared_is_refused():
@@ -101,4 +166,4 @@ def test_what_cannot_be_compared_is_refused():
     cases = (({"a": exact}, ["a"], 1), ({"a": exact}, ["b"], 2), ({"a": exact, "b": mixture(VP())}, ["a"], 2))
     for (methods, references, n), words in zip(cases, ("at least 2", "'b' is none", "schedule"), strict=True):
         with pytest.raises(ValueError, match=words):
-            next(held_out_differences(methods, references, torch.zeros(n, 2), y[:n], [1.0]))
+            held_out_differences(methods, references, torch.zeros(n, 2), y[:n], [1.0])

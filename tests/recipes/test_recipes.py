@@ -94,7 +94,7 @@ def test_a_recipe_runs_two_steps_end_to_end(path, tmp_path):
     if path.stem != "digits":
         changes += ["evaluate=false"]
     if recipe.diagnose is not None:
-        changes += ["diagnose.queries=10", "diagnose.levels=[1]"]
+        changes += ["diagnose.queries=10", "diagnose.levels=[1]", "diagnose.most=20"]
         changes += ["diagnose.grid.points=5"] if recipe.diagnose.grid is not None else []
     if recipe.calibrate is not None:
         changes += ["calibrate={levels: [1, 10], draws: 1, most: 20}"]

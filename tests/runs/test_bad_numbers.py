@@ -1,6 +1,5 @@
 """Numbers that are not finite, in every stage that measures or draws: found, named, and nowhere taken for figures."""
 
-import functools
 import json
 import math
 import shutil
@@ -11,7 +10,7 @@ from reliability import faults
 
 from condgen.checkpoint import load_tensors, save_tensors
 from condgen.classifier import Classifier
-from condgen.data import load, parse_data
+from condgen.data import parse_data
 from condgen.errors import UserError
 from condgen.metrics import Extractor
 from condgen.metrics.features import Features, Store
@@ -28,6 +27,7 @@ from condgen.score import ScoreModel
 from condgen.training import Processes
 
 ALONE = Processes(cpu=True)
+DIGITS = parse_data("digits").load_all()
 
 
 @pytest.fixture
@@ -51,7 +51,7 @@ def test_calibration_names_the_level_and_writes_nothing(run, planted):
     planted(faults.bad_classifier, 0.1)
     folder, stage = run / "classifier-ce", CalibrateRecipe(levels=(0.05, 1))
     shutil.rmtree(folder / "calibration")
-    data = load(parse_data("digits"), "test")
+    data = DIGITS.validation
     with pytest.raises(UserError, match=r"the classifier gives numbers that are not finite at noise level 0\.05"):
         list(Calibrate("calibrate ce", folder / "calibration", stage, run / "score", data).run(ALONE))
     assert not (folder / "calibration" / "calibration.json").exists()
@@ -59,11 +59,11 @@ def test_calibration_names_the_level_and_writes_nothing(run, planted):
 
 def test_a_diagnosis_names_the_model_the_level_and_the_class(run, planted, tmp_path):
     planted(faults.bad_classifier, 0.1)
-    stage = DiagnoseRecipe(levels=(1, 0.05), queries=20, methods={"ce": Guidance(classifier="ce")})
+    stage = DiagnoseRecipe(levels=(1, 0.05), most=20, methods={"ce": Guidance(classifier="ce")})
     folders = Folders(run / "score", {}, {"ce": run / "classifier-ce"})
     words = r"the score of ce is not finite at noise level 0\.05 for 20 of 20 queries, first of class \d"
     with pytest.raises(UserError, match=words):
-        list(Diagnose("diagnose", tmp_path / "d", stage, folders, load(parse_data("digits"), "train")).run(ALONE))
+        list(Diagnose("diagnose", tmp_path / "d", stage, folders, *DIGITS[::2]).run(ALONE))
     assert not (tmp_path / "d" / "diagnostics.json").exists()
 
 
@@ -104,8 +104,7 @@ def test_held_out_figures_that_are_not_finite_are_left_out_of_the_log(planted, t
             },
         }
     )
-    data = functools.partial(load, parse_data("digits"))
-    list(Train("classifier c", tmp_path / "c", stage, data("train"), held_out=data("test")).run(ALONE))
+    list(Train("classifier c", tmp_path / "c", stage, DIGITS.train, held_out=DIGITS.validation).run(ALONE))
     rows = [json.loads(line) for line in (tmp_path / "c" / "log.jsonl").read_text().splitlines()]
     (found,) = [row for row in rows if "levels" in row]
     assert found["levels"]

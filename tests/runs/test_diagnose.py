@@ -12,10 +12,13 @@ import torch
 
 from condgen.data import load, parse_data
 from condgen.denoiser import Denoiser
+from condgen.diagnostics.held_out import HeldOutRow, held_out_differences
+from condgen.guidance import DenoiserGuided
 from condgen.oracle import Oracle
 from condgen.recipes import DiagnoseRecipe, Guidance, ScoreStage
 from condgen.runs import Diagnose, Folders, Train
 from condgen.schedules import EDM
+from condgen.score import ScoreModel
 from condgen.training import Processes
 
 ALONE = Processes(cpu=True)
@@ -41,11 +44,11 @@ def work(score, told, out, *stages):
     torch.set_num_threads(1)
     Oracle.at_once = 3  # so that a share is more than one block
     processes = Processes(cpu=True)
-    folders, train = Folders(Path(score), {"told": Path(told)}), load(parse_data("moons"), "train")
+    folders, data = Folders(Path(score), {"told": Path(told)}), parse_data("moons").load_all()
     for number, text in enumerate(stages):
         place = Path(out) / f"{processes.rank}-{number}"
         stage = DiagnoseRecipe.model_validate_json(text)
-        list(Diagnose("diagnose", place, stage, folders, train).run(processes))
+        list(Diagnose("diagnose", place, stage, folders, data.train, data.test).run(processes))
     processes.wait()
     torch.distributed.destroy_process_group()
     os._exit(0)  # an interpreter that is ending kills gloo's remaining threads, which now and then aborts the process
@@ -71,23 +74,46 @@ def shared_diagnosis(moons, stages, out, count):
 
 
 def test_many_processes_find_what_one_finds(moons, tmp_path):
-    """Three of them share 11 queries; two queries are fewer than there are processes."""
+    """Three of them share 11 images and queries; two are fewer than there are processes."""
     grid = {"x": (-2, 2), "y": (-2, 2), "points": 5, "levels": (1.0,)}
-    methods = {"told": Guidance(score="told")}
-    stages = [
-        DiagnoseRecipe.model_validate({"levels": (0.5, 2.0), "queries": queries, "grid": grid, "methods": methods})
-        for queries in (11, 2)
-    ]
-    folders, train = Folders(moons[0], {"told": moons[1]}), load(parse_data("moons"), "train")
+    shared = {"levels": (0.5, 2.0), "draws": 3, "grid": grid, "methods": {"told": Guidance(score="told")}}
+    shared["references"] = ("zero guidance", "told")
+    stages = [DiagnoseRecipe.model_validate(shared | {"most": few, "queries": few}) for few in (11, 2)]
+    folders, data = Folders(moons[0], {"told": moons[1]}), parse_data("moons").load_all()
     together = shared_diagnosis(moons, stages, tmp_path, 3)
     for number, (stage, found) in enumerate(zip(stages, together, strict=True)):
-        list(Diagnose("diagnose", tmp_path / f"alone-{number}", stage, folders, train).run(ALONE))
+        list(Diagnose("diagnose", tmp_path / f"alone-{number}", stage, folders, data.train, data.test).run(ALONE))
         alone = json.loads((tmp_path / f"alone-{number}" / "diagnostics.json").read_text())["rows"]
-        assert len(alone) == len(found) == 3 * 4
+        of_oracle = [row for row in alone if "weighting" in row]
+        assert len(of_oracle) == 3 * 4
+        assert len([row for row in alone if row["quantity"] == "held_out_difference"]) == 2 * 2
+        assert len(alone) == len(found)
         for one, other in zip(alone, found, strict=True):
-            assert {key for key in one if one[key] != other[key]} <= {"mean", "sd", "exact"}
-            for key in ("mean", "sd", "exact"):
+            measured = {"mean", "sd", "exact", "se"} & one.keys()
+            assert {key for key in one if one[key] != other[key]} <= measured
+            for key in measured:
                 assert other[key] == pytest.approx(one[key], rel=1e-5, abs=1e-9), (key, one)
+
+
+def test_differences_are_those_of_the_function_on_the_test_split_and_need_no_oracle(tmp_path):
+    score, told = (score_model(tmp_path / labels, "digits", labels) for labels in ("none", "embedding"))
+    data = parse_data("digits").load_all()
+    methods = {"told": Guidance(score="told"), "cfg": Guidance(score="told", guide="unlabelled", scale=2.0)}
+    about = {"levels": (0.5, 2.0), "draws": 2, "seed": 3, "methods": methods, "references": ("zero guidance", "told")}
+    stage = DiagnoseRecipe.model_validate(about)
+    list(Diagnose("diagnose", tmp_path / "d", stage, Folders(score, {"told": told}), data.train, data.test).run(ALONE))
+    found = json.loads((tmp_path / "d" / "diagnostics.json").read_text())
+    labelled = ScoreModel.load(told)
+    models = {"zero guidance": ScoreModel.load(score), "told": labelled, "cfg": DenoiserGuided(labelled, scale=2.0)}
+    x, y = data.test.floats(), data.test.y
+    expected = held_out_differences(models, ["zero guidance", "told"], x, y, [0.5, 2.0], draws=2, seed=3)
+    rows = [HeldOutRow(**row) for row in found["rows"]]
+    assert [row.quantity for row in rows if row not in expected] in ([], ["held_out_share"] * 2)
+    for one, other in zip([row for row in rows if row.quantity == "held_out_difference"], expected, strict=True):
+        assert one.model_dump(exclude={"mean", "se"}) == other.model_dump(exclude={"mean", "se"})
+        assert (one.mean, one.se) == (pytest.approx(other.mean, abs=1e-7), pytest.approx(other.se, rel=1e-4))
+    assert "oracle" not in found["what"]
+    assert found["what"]["training"]["score told"].keys() == {"steps", "batch", "seconds"}
 
 
 class Asked(Denoiser):
@@ -108,7 +134,9 @@ def test_perfect_models_of_images_have_no_error_and_queries_come_in_blocks():
     assert oracle.at_once < 100
     perfect = Asked(oracle)
     stage = DiagnoseRecipe(levels=(0.1, 1.0, 10.0), queries=150, methods={"told": Guidance(score="told")})
-    work = Diagnose("diagnose", None, stage, None, data)._on_data(oracle, perfect, {"told": perfect}, ALONE)
+    work = Diagnose("diagnose", None, stage, None, data, None)._against_oracle(
+        "data", oracle, perfect, {"told": perfect}, ALONE
+    )
     progress = []
     while True:
         try:

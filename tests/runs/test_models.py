@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from condgen.checkpoint import load_tensors
-from condgen.data import load, parse_data
+from condgen.data import parse_data
 from condgen.errors import UserError
 from condgen.recipes import (
     ClassifierStage,
@@ -22,18 +22,19 @@ from condgen.runs import (
     Folders,
     Sample,
     Train,
-    default_methods_in,
     file_key,
+    loss_of,
     read_json,
     read_rows,
     read_samples,
+    with_defaults,
 )
 from condgen.score import ScoreModel
 from condgen.training import Processes
 
 ALONE = Processes(cpu=True)
 CPU = torch.device("cpu")
-DATA = load(parse_data("digits"), "train")
+DATA, _, TEST = parse_data("digits").load_all()
 NETWORK = {"kind": "mlp", "width": 24, "depth": 1, "embedding": 8}
 SHARED = {"data": {"kind": "digits"}, "schedule": {"kind": "edm", "sigma_max": 20}, "seed": 1}
 
@@ -185,8 +186,11 @@ def test_a_model_cannot_guide_itself(trained, tmp_path):
 
 
 def test_default_methods_follow_loss_and_calibration(trained, calibrated):
-    methods = default_methods_in({"ce": calibrated, "dlsm": trained / "dlsm"})
-    assert {name: (one.classifier, one.scale) for name, one in methods.items()} == {
+    losses = {"ce": loss_of(calibrated), "dlsm": loss_of(trained / "dlsm")}
+    recipe = with_defaults(DiagnoseRecipe(levels=(1,)), losses, ["ce"], ["told"])
+    assert recipe.references == ("zero guidance", "ce", "told")
+    assert recipe.methods.pop("told") == Guidance(score="told")
+    assert {name: (one.classifier, one.scale) for name, one in recipe.methods.items()} == {
         "ce": ("ce", 1.0),
         "ce x10": ("ce", 10.0),
         "ce, calibrated": ("ce", "calibrated"),
@@ -196,7 +200,8 @@ def test_default_methods_follow_loss_and_calibration(trained, calibrated):
 
 def test_every_method_has_its_errors(trained, calibrated, tmp_path):
     methods = {
-        **default_methods_in({"ce": calibrated}),
+        **{f"ce x{scale}": Guidance(classifier="ce", scale=scale) for scale in (1, 10)},
+        "ce, calibrated": Guidance(classifier="ce", scale="calibrated"),
         "three": Guidance(classifier="ce", scale=3),
         "told": Guidance(score="told"),
         "cfg": Guidance(score="told", guide="unlabelled", scale=2),
@@ -206,31 +211,46 @@ def test_every_method_has_its_errors(trained, calibrated, tmp_path):
         "none": Guidance(),
     }
     folders = Folders(trained / "none", {"told": trained / "told", "each": trained / "each"}, {"ce": calibrated})
-    stage = DiagnoseRecipe(levels=(0.5, 2), queries=12, methods=methods)
+    stage = DiagnoseRecipe(
+        levels=(0.5, 2), queries=12, most=20, draws=1, oracle=True, methods=methods, references=("told",)
+    )
 
     def diagnose():
-        return list(Diagnose("diagnose", tmp_path / "d", stage, folders, DATA).run(ALONE))
+        return list(Diagnose("diagnose", tmp_path / "d", stage, folders, DATA, TEST).run(ALONE))
 
     assert diagnose()
     found = read_json(tmp_path / "d" / "diagnostics.json")
-    errors = {(row["method"], row["quantity"]): row["mean"] for row in found["rows"] if row["sigma"] == 2}
-    guided = {"ce", "ce x10", "ce, calibrated", "three"}
+    errors = {
+        (row["method"], row["quantity"]): row["mean"]
+        for row in found["rows"]
+        if row["sigma"] == 2 and row.get("weighting") == "data"
+    }
+    guided = {"ce x1", "ce x10", "ce, calibrated", "three"}
     assert {method for method, quantity in errors if quantity == "D_P"} == {*methods, "zero guidance"}
     assert {method for method, quantity in errors if quantity == "D_L"} == {*guided, "zero guidance"}
     assert errors["ce, calibrated", "D_P"] == pytest.approx(errors["three", "D_P"])
     assert errors["cfg at 1", "D_P"] == errors["told", "D_P"]
+    held_out = {row["method"]: row for row in found["rows"] if row["quantity"] == "held_out_difference"}
+    assert held_out.keys() == {*methods, "zero guidance"} - {"told"}
+    assert held_out["cfg at 1"]["mean"] == held_out["cfg at 1"]["se"] == 0
+    assert held_out["none"]["mean"] == held_out["zero guidance"]["mean"]
+    at_test = {row["method"] for row in found["rows"] if row.get("weighting") == "held_out"}
+    assert at_test == {*methods, "zero guidance", "prior"}
     assert errors["none", "D_P"] == pytest.approx(errors["zero guidance", "D_P"])
     assert (
-        len({round(errors[name, "D_P"], 9) for name in ("ce", "ce x10", "three", "told", "cfg", "auto", "each")}) == 7
+        len({round(errors[name, "D_P"], 9) for name in ("ce x1", "ce x10", "three", "told", "cfg", "auto", "each")})
+        == 7
     )
     assert found["what"]["methods"]["cfg"] == "score model told, guided by itself without label at scale 2"
     assert not diagnose()
     calibrate(calibrated, trained / "none", [1], [2])
     assert diagnose()  # the calibration is an input
     with pytest.raises(UserError, match="no unconditional score"):
-        list(Diagnose("diagnose", tmp_path / "e", stage, folders._replace(main=trained / "each"), DATA).run(ALONE))
+        list(
+            Diagnose("diagnose", tmp_path / "e", stage, folders._replace(main=trained / "each"), DATA, TEST).run(ALONE)
+        )
     with pytest.raises(UserError, match="there is no score model 'told' among: none"):
-        list(Diagnose("diagnose", tmp_path / "e", stage, folders._replace(scores={}), DATA).run(ALONE))
+        list(Diagnose("diagnose", tmp_path / "e", stage, folders._replace(scores={}), DATA, TEST).run(ALONE))
 
 
 # ----------------------------------------------------------------------------------------------------
