@@ -14,7 +14,7 @@ import stat
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import Any, BinaryIO
 
 import psutil
@@ -118,23 +118,20 @@ def as_rgb(picture: Image.Image) -> Image.Image:
     return picture.convert("RGB")
 
 
-def within(root: Path, name: object, where: Path | None = None) -> Path:
+def within(root: Path, name: str | Path) -> Path:
     """The path of this name in a folder, whether there is anything or not.
 
-    Args:
-        root: the folder, which may be reached through links itself.
-        name: relative to it.
-        where: the file that gives the name, if it is not one of condgen's own.
-
     Raises:
-        UserError: where the name, or a symbolic link on the way, leads elsewhere.
+        UserError: the name, or a symbolic link on the way, leads out of the folder.
     """
-    said = f"{where} names {name!r}, which" if where else f"{root / str(name)}"
-    if not isinstance(name, str) or "\0" in name or PurePath(name).is_absolute() or ".." in PurePath(name).parts:
-        raise UserError(f"{said} does not lie within {root}: correct it, or make the folder again")
-    if os.path.realpath(root / name) != os.path.normpath(os.path.join(os.path.realpath(root), name)):
-        raise UserError(f"{said} is reached through a symbolic link: put the file itself in its place")
-    return root / name
+    path = root / name
+    try:
+        is_inside = path.resolve().is_relative_to(root.resolve())
+    except (OSError, RuntimeError, ValueError):  # a loop of links, or no name at all
+        is_inside = False
+    if not is_inside:
+        raise UserError(f"{str(name)!r} lies outside the folder {root}: correct it, or make the folder again")
+    return path
 
 
 # ----------------------------------------------------------------------------------------------------

@@ -3,11 +3,10 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
-from condgen.files import read_picture, write_png
+from condgen.files import read_picture, within, write_png
 from condgen.recipes import Recipe
 from condgen.runs import each_row
 from condgen.runs.layout import GRID, MANIFEST, SAMPLES_PICTURE, samples_folder
-from condgen.runs.sample_folder import picture_path
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -52,7 +51,7 @@ def _first(folder: Path, most: int) -> tuple[_Pictures, dict[int, str]]:
     for row in each_row(folder / MANIFEST):
         of_class = images.setdefault(row["class"], [])
         if row.get("file") is not None and len(of_class) < most:
-            of_class.append(read_picture(picture_path(folder, row["file"])))
+            of_class.append(read_picture(within(folder, row["file"])))
             names[row["class"]] = row["name"]
     pairs = [(image, label) for label, of_class in images.items() for image in of_class]
     return ([image for image, _ in pairs], [label for _, label in pairs]), names

@@ -8,7 +8,6 @@ import typer
 from condgen.cli.progress import show_comparison, show_report
 from condgen.cli.terminal import say
 from condgen.errors import UserError
-from condgen.files import within
 from condgen.hub import upload
 
 
@@ -102,5 +101,5 @@ def tensorboard(
     """
     from condgen.export import EVENTS, write_events
 
-    place = out or within(folder, EVENTS)
+    place = out or folder / EVENTS
     say(f"{write_events(folder, place):,} rows and pictures\ntensorboard --logdir {place}")

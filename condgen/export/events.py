@@ -9,7 +9,7 @@ import numpy as np
 
 from condgen.errors import UserError
 from condgen.export.sources import model_places
-from condgen.files import blamed_on, within
+from condgen.files import blamed_on
 from condgen.recipes import Recipe, read_yaml
 from condgen.report import sample_grid
 from condgen.runs import read_rows
@@ -42,7 +42,7 @@ def write_events(folder: Path, out: Path) -> int:
         raise UserError(f"{folder} holds no {LOG_FILE}: name the folder of a run, or of a model in training")
     count = 0
     for place in _logged(folder):
-        rows, target = read_rows(within(place, LOG_FILE)), within(out, place.resolve().name)
+        rows, target = read_rows(place / LOG_FILE), out / place.resolve().name
         for path in target.glob("events.out.tfevents.*"):
             path.unlink()
         if rows:
@@ -57,8 +57,8 @@ def _logged(folder: Path) -> list[Path]:
     """The folders of the stages that train: of a run those of its recipe, begun or not."""
     if not (folder / RUN_FILE).is_file():
         return [folder]
-    recipe = parse(Recipe, read_yaml(within(folder, RECIPE_FILE)), str(folder / RECIPE_FILE))
-    return [within(folder, place.name) for place in model_places(recipe, folder)]
+    recipe = parse(Recipe, read_yaml(folder / RECIPE_FILE), str(folder / RECIPE_FILE))
+    return model_places(recipe, folder)
 
 
 def _add_row(writer: "SummaryWriter", place: Path, row: Mapping[str, Any]) -> None:
@@ -67,7 +67,7 @@ def _add_row(writer: "SummaryWriter", place: Path, row: Mapping[str, Any]) -> No
         return
     for tag, value in _scalars(row):
         writer.add_scalar(tag, value, step)
-    if "preview" in row and within(place, f"{PREVIEWS}/{step:08d}.safetensors").is_file():
+    if "preview" in row and (place / PREVIEWS / f"{step:08d}.safetensors").is_file():
         preview = read_previews(place, until=step)[-1]
         if preview.x.ndim == 4:
             picture = sample_grid({"": (preview.x, preview.y.tolist())}, preview.names)

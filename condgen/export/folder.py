@@ -18,7 +18,6 @@ from condgen.export.card import PLACE, model_card
 from condgen.export.sources import Model, Source, read_source
 from condgen.files import blamed_on, read_bytes, within, write_atomically
 from condgen.hub import CALIBRATION_FILE, CONFIG_FILE
-from condgen.report import draw_errors
 from condgen.runs import read_json
 from condgen.runs.layout import (
     CALIBRATION_FOLDER,
@@ -52,7 +51,7 @@ def export(folder: Path, out: Path, license: str) -> Source:
             source = read_source(folder)
             for model in source.models:
                 _write_model(model, unfinished / model.name if source.recipe else unfinished)
-            figures = [*_copy_pictures(source, unfinished), *_draw_errors(source, unfinished)]
+            figures = _copy_pictures(source, unfinished)
             write_atomically(unfinished / CARD_FILE, model_card(source, figures, license).encode())
             _write_config(source, unfinished)
         if out.exists():
@@ -73,13 +72,13 @@ def contents(folder: Path, repository: str) -> dict[str, Path | bytes]:
     Raises:
         UserError: `export` has written none, a file is gone, or leads out of the folder.
     """
-    config = read_json(within(folder, CONFIG_FILE)) if (folder / CONFIG_FILE).is_file() else {}
+    config = read_json(folder / CONFIG_FILE) if (folder / CONFIG_FILE).is_file() else {}
     files = config.get("files")
     if config.get("library_name") != _LIBRARY or not isinstance(files, list):
         raise UserError(f"{folder} is no exported folder: run 'condgen export RUN --out DIR' first, and name that DIR")
     found: dict[str, Path | bytes] = {}
-    for file in sorted(set(files)):
-        found[file] = within(folder, file, folder / CONFIG_FILE)
+    for file in sorted({str(file) for file in files}):
+        found[file] = within(folder, file)
         if not (folder / file).is_file():
             raise UserError(f"{folder / file} is missing: export the run again")
     card = (folder / CARD_FILE).read_bytes()
@@ -92,7 +91,7 @@ def _write_model(model: Model, out: Path) -> None:
     about = {"library_name": _LIBRARY, "condgen_version": __version__}
     config = model.public(_json(about | model.description | {"stage": model.stage}))
     write_atomically(out / CONFIG_FILE, config.encode())
-    if model.kind == "classifier" and within(model.folder, CALIBRATION_FILE).is_file():
+    if model.kind == "classifier" and (model.folder / CALIBRATION_FILE).is_file():
         calibration = model.public(_read(model.folder / CALIBRATION_FILE).decode())
         write_atomically(out / CALIBRATION_FILE, calibration.encode())
 
@@ -120,13 +119,6 @@ def _copy_pictures(source: Source, out: Path) -> list[str]:
             write_atomically(out / "figures" / name, _read(source.folder / file))
             written.append(f"figures/{name}")
     return written
-
-
-def _draw_errors(source: Source, out: Path) -> list[str]:
-    """The report's plots of score errors, a picture for each weighting."""
-    rows = source.run.errors
-    files = {weighting: f"figures/score-errors-{weighting}.png" for weighting in sorted({r.weighting for r in rows})}
-    return [file for weighting, file in files.items() if draw_errors(rows, weighting, out / file)]
 
 
 def _read(path: Path) -> bytes:

@@ -9,8 +9,8 @@ import tarfile
 from pathlib import Path
 
 from condgen.errors import UserError
-from condgen.files import read_bytes
-from condgen.runs.sample_folder import picture_path, read_manifest
+from condgen.files import read_bytes, within
+from condgen.runs.sample_folder import read_manifest
 
 
 def pack(folder: Path, out: Path) -> None:
@@ -43,7 +43,7 @@ def pack(folder: Path, out: Path) -> None:
 
 
 def _picture(folder: Path, file: str) -> bytes:
-    path = picture_path(folder, file)
+    path = within(folder, file)
     try:
         return read_bytes(path)
     except (OSError, ValueError) as error:

@@ -8,7 +8,6 @@ from typing import Any
 from condgen.checkpoint import MODEL_FILE, load_tensors
 from condgen.errors import UserError
 from condgen.files import within
-from condgen.hub import CONFIG_FILE
 from condgen.recipes import Recipe, read_yaml
 from condgen.report import Run, read_run
 from condgen.runs import Folders, read_json, read_settings
@@ -90,8 +89,7 @@ def read_source(folder: Path) -> Source:
         return Source(folder, (_model(folder),), read_run(folder))
     if not (folder / RUN_FILE).is_file():
         raise UserError(f"{folder} holds no model: name the folder of a run that is finished, or of one of its models")
-    within(folder, RUN_FILE)
-    recipe = parse(Recipe, read_yaml(within(folder, RECIPE_FILE)), str(folder / RECIPE_FILE))
+    recipe = parse(Recipe, read_yaml(folder / RECIPE_FILE), str(folder / RECIPE_FILE))
     places = [within(folder, place.name) for place in model_places(recipe, folder)]
     unfinished = next((place for place in places if not (place / MODEL_FILE).is_file()), None)
     if unfinished is not None:
@@ -112,8 +110,6 @@ def _model(folder: Path) -> Model:
     if description.get("kind") not in _KINDS:
         raise UserError(f"{folder / MODEL_FILE} holds a {description.get('kind')}: only models are exported")
     trained = folder.resolve().parent.parent if folder.resolve().parent.name == SNAPSHOTS else folder
-    for file in (RECIPE_FILE, CONFIG_FILE, STAGE_FILE):
-        within(trained, file)
     return Model(
         folder=folder,
         name=folder.resolve().name,

@@ -24,10 +24,9 @@ from condgen.networks.mlp import MLPSettings
 from condgen.networks.resnet import ResNetSettings
 from condgen.networks.timm import TimmSettings
 from condgen.networks.transformer import TransformerSettings
-from condgen.networks.unet import PUBLISHED, UNetSettings
+from condgen.networks.unet import UNetSettings
 
 __all__ = [
-    "PUBLISHED",
     "AnyClassifierNet",
     "AnyDenoiserNet",
     "AnyDiscriminatorNet",

@@ -130,6 +130,6 @@ def _smooth_(network: nn.Module) -> None:
             if getattr(module, flag, False):
                 setattr(module, flag, False)
     for name, parameter in network.named_parameters():
-        if "bias" not in name and not parameter.is_meta and not parameter.any():
+        if "bias" not in name and not parameter.any():
             fan_in = parameter[0].numel() if parameter.ndim > 1 else 1
             nn.init.normal_(parameter, std=0.1 / math.sqrt(fan_in))

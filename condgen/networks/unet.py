@@ -8,14 +8,14 @@ NCSN++ (Song et al. 2021, appendix H) resamples through a binomial filter, draws
 at random, and has a residual pyramid next to the encoder: at each level the image, filtered, convolved and halved, is
 added to what the encoder has made of it, and the sum, halved in the same way, is added at the next.
 
-Song et al. (four levels) and Karras et al. (three) trained both families on CIFAR-10; `PUBLISHED` has their sizes, to
-two in a thousand: no bias stands where another follows, DDPM++ knows the noise level by sixteen fixed frequencies, and
-no last layer starts at (nearly) zero. Random frequencies have standard deviation 16 for the input :math:`\log\sigma`
-(Song et al.) or for :math:`\log(\sigma)/4` (Karras et al.), which is 4 in our unit.
+Song et al. (four levels) and Karras et al. (three) trained both families on CIFAR-10. Settings reach their sizes to two in
+a thousand: no bias stands where another follows, DDPM++ knows the noise level by sixteen fixed frequencies, and no last
+layer starts at (nearly) zero. Random frequencies have standard deviation 16 for the input
+:math:`\log\sigma` (Song et al.) or for :math:`\log(\sigma)/4` (Karras et al.), which is 4 in our unit.
 """
 
 import math
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from einops import rearrange
@@ -85,30 +85,6 @@ class UNetSettings(NetworkSettings):
 
     def build_denoiser(self, shape: tuple[int, ...], n_classes: int | None) -> nn.Module:
         return UNet(self, shape, n_classes)
-
-
-_DDPMPP: dict[str, Any] = {
-    "channels": 128,
-    "attention": (16,),
-    "heads": 1,
-    "decoder_attention": "last",
-    "modulation": "shift",
-    "project": True,
-}
-_NCSNPP: dict[str, Any] = _DDPMPP | {"resampling": "fir", "progressive_input": "residual"}
-_KARRAS: dict[str, Any] = {"multipliers": (2, 2, 2), "blocks": 4, "entry": 1, "dropout": 0.13}
-_SONG: dict[str, Any] = {"multipliers": (1, 2, 2, 2), "blocks": 4, "dropout": 0.1}
-_DEEP = _SONG | {"blocks": 8}
-
-PUBLISHED: dict[str, UNetSettings] = {
-    "edm-ddpmpp": UNetSettings(**_DDPMPP, **_KARRAS),
-    "edm-ncsnpp": UNetSettings(**_NCSNPP, **_KARRAS, fourier_scale=4.0),
-    "score-sde-ddpmpp": UNetSettings(**_DDPMPP, **_SONG),
-    "score-sde-ddpmpp-deep": UNetSettings(**_DDPMPP, **_DEEP),
-    "score-sde-ncsnpp": UNetSettings(**_NCSNPP, **_SONG, fourier_scale=16.0),
-    "score-sde-ncsnpp-deep": UNetSettings(**_NCSNPP, **_DEEP, fourier_scale=16.0),
-}
-"""By family and origin: Karras et al. 2022, or Song et al. 2021 ("continuous", and "deep" with twice the blocks)."""
 
 
 class SelfAttention(nn.Module):

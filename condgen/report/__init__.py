@@ -10,7 +10,6 @@ from condgen.report.generators import draw_previews
 from condgen.report.images import sample_grid
 from condgen.report.load import Run, read_run
 from condgen.report.page import Table, markdown_template, to_markdown, to_rich
-from condgen.report.score_errors import draw_errors
 from condgen.report.tables import classifier_table, errors_table, generator_table, metrics_table, summary_tables
 
 __all__ = [
@@ -20,7 +19,6 @@ __all__ = [
     "classifier_table",
     "compare_runs",
     "draw_calibration",
-    "draw_errors",
     "draw_previews",
     "errors_table",
     "generator_table",

@@ -6,13 +6,12 @@ too, never in colour alone.
 """
 
 import io
-import itertools
 import math
 import re
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
@@ -39,8 +38,7 @@ COLOURS: dict[str, str] = {
 _GLYPHS = {"o": "●", "s": "■", "^": "▲", "D": "◆", "v": "▼", "P": "✚", "X": "✖", "<": "◀"}
 _MARKERS = tuple(_GLYPHS)
 _LINES = {"-": "solid", "--": "dashed", "-.": "dashed", ":": "dotted", "none": "none"}
-_KNOWN = {"ce": "vermillion", "dlsm": "blue", "cfg": "purple", "one": "green"}  # families, by their first word
-_WITHOUT = ("prior", "unguided", "no", "zero")
+_DASHES = ("-", "--", "-.", ":")
 _PER_INCH = 14  # characters of a title
 _STRETCHES = 80
 _LEAST = 1e-6  # of the largest value; smaller ones have no place on a logarithmic axis
@@ -64,27 +62,10 @@ class Style:
 _CSS = {colour: f"var(--{name}, {colour})" for name, colour in COLOURS.items()} | {INK: "currentColor"}
 
 
-def method_styles(methods: Iterable[str]) -> dict[str, Style]:
-    """A style for each method: variants, such as "ce x10" of "ce", share a colour and differ in marker and line.
-
-    No two are alike until there are more than looks.
-    """
-    names = list(dict.fromkeys(methods))
-    families: dict[str, list[str]] = {}
-    for name in sorted(names, key=len):
-        families.setdefault(re.split("[ ,-]", name.lower())[0], []).append(name)
-    own = {family: COLOURS[_KNOWN[family]] for family in families if family in _KNOWN}
-    spare = itertools.cycle([colour for colour in COLOURS.values() if colour not in own.values()] or COLOURS.values())
-    out: dict[str, Style] = {}
-    taken: set[tuple[str, str]] = set()
-    for family, members in sorted(families.items()):
-        colour = INK if family in _WITHOUT else own.get(family) or next(spare)
-        for place, name in enumerate(members):
-            looks = [(c, marker) for c in (colour, *COLOURS.values()) for marker in _MARKERS]
-            look = next((one for one in looks if one not in taken), looks[0])
-            out[name] = Style(*look, "--" if family in _WITHOUT[1:] else list(_LINES)[place % 4])
-            taken.add(look)
-    return {name: out[name] for name in names}
+def method_styles(names: Iterable[str]) -> dict[str, Style]:
+    """A style for each method, in their order: the first 24 differ in colour and marker, and neighbours in line."""
+    known = list(dict.fromkeys(names))
+    return {name: replace(class_style(place), line=_DASHES[place % len(_DASHES)]) for place, name in enumerate(known)}
 
 
 def class_style(index: int) -> Style:

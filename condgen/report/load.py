@@ -13,7 +13,7 @@ from condgen.diagnostics.classifier_errors import LevelRow
 from condgen.diagnostics.held_out import HeldOutRow
 from condgen.diagnostics.score_errors import ErrorRow
 from condgen.errors import UserError
-from condgen.files import as_rgb, blamed_on, is_file, read_picture, read_text
+from condgen.files import as_rgb, blamed_on, is_file, read_picture, read_text, within
 from condgen.metrics import MetricRow
 from condgen.recipes import read_yaml
 from condgen.report.figures import Style, method_styles
@@ -183,12 +183,10 @@ def open_picture(folder: Path, name: str) -> Image.Image:
     Raises:
         UserError: it is gone, is no picture, or lies outside the folder.
     """
-    path = folder / name
+    path = within(folder, name)
     try:
-        if not path.resolve().is_relative_to(folder.resolve()):
-            raise UserError(f"{folder} names a picture that lies outside it, {name}: run the recipe again")
         return as_rgb(read_picture(path))
-    except (OSError, ValueError) as error:
+    except OSError as error:
         raise UserError(f"{path} is not a readable image ({error}): sample anew") from error
 
 

@@ -1,7 +1,6 @@
 """Score errors: how far estimated scores lie from exact ones, by noise level and in the plane."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import matplotlib
@@ -9,9 +8,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap, Normalize
 
-from condgen.diagnostics.score_errors import ErrorRow, Quantity, Weighting
+from condgen.diagnostics.score_errors import Quantity, Weighting
 from condgen.report.estimates import SIGMA, format_number
-from condgen.report.figures import LEVEL, Array, Line, Panel, Style, line_panel, method_styles, save_panels
+from condgen.report.figures import LEVEL, Array, Line, Panel, Style, line_panel
 from condgen.report.load import Run
 from condgen.report.page import Block, Figure, Prose, facts_table
 from condgen.report.rows import FieldRow, error_estimates
@@ -89,17 +88,6 @@ def error_panel(
         if shown:
             lines[name] = Line(list(shown), [one.value for one in shown.values()], *ends)
     return line_panel(title or f"{quantity}: {QUANTITIES[quantity]}", lines, styles, unit, LEVEL) if lines else None
-
-
-def draw_errors(rows: Sequence[ErrorRow], weighting: Weighting, path: Path) -> bool:
-    """Draws the panels of one weighting as a PNG; whether there are any."""
-    styles = method_styles(row.method for row in rows)
-    found = {quantity: error_estimates(rows, weighting, quantity) for quantity in QUANTITIES}
-    panels = [panel for q, estimates in found.items() if (panel := error_panel(estimates, q, styles))]
-    if panels:
-        shown = {method: styles[method] for estimates in found.values() for method in estimates}
-        save_panels(panels, path, legend=shown)
-    return bool(panels)
 
 
 def fields_section(run: Run) -> Iterable[Block]:

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from condgen.data import to_uint8
 from condgen.errors import UserError
-from condgen.files import append, naming, read_picture, write_atomically
+from condgen.files import append, naming, read_picture, within, write_atomically
 from condgen.runs.folder import drop_partial_line, each_row, read_json
 from condgen.runs.layout import MANIFEST, STAGE_FILE
 from condgen.settings import parse
@@ -142,24 +142,8 @@ def read_samples(folder: Path) -> tuple[Tensor, Tensor]:
     return torch.from_numpy(images).float() / 127.5 - 1, labels
 
 
-def picture_path(folder: Path, file: str) -> Path:
-    """Where a picture that a manifest names lies.
-
-    Raises:
-        UserError: where that is not in the manifest's folder.
-    """
-    path = folder / file
-    try:
-        inside = Path(file).name == file and not path.is_symlink()
-    except (OSError, ValueError) as error:
-        raise UserError(f"{folder / MANIFEST} names a picture as no file can be named: sample again") from error
-    if not inside:
-        raise UserError(f"{folder / MANIFEST} names {file!r}, which lies outside the folder: sample again")
-    return path
-
-
 def _read_picture(folder: Path, file: str) -> np.ndarray:
-    path = picture_path(folder, file)
+    path = within(folder, file)
     try:
         picture = read_picture(path)
         if picture.mode not in ("L", "RGB"):

@@ -38,7 +38,7 @@ def test_exported_models_are_the_models_of_the_run(digits, shared):
         assert file_key(shared / name / "model.safetensors") == file_key(digits / name / "model.safetensors")
         config = json.loads((shared / name / "config.json").read_text())
         assert config["kind"] == load_tensors(digits / name / "model.safetensors")[1]["kind"]
-    for file in ("README.md", "figures/samples.png", "figures/samples-dlsm.png", "figures/score-errors-data.png"):
+    for file in ("README.md", "figures/samples.png", "figures/samples-dlsm.png"):
         assert (shared / file).stat().st_size > 0
 
 
@@ -92,7 +92,7 @@ def test_every_figure_of_the_run_is_in_the_head_with_its_conditions(digits, shar
 
 def test_pictures_of_a_card_are_there(shared):
     pictures = re.findall(r"^!\[[^]]*\]\(([^)]+)\)$", (shared / "README.md").read_text(), flags=re.MULTILINE)
-    assert "figures/score-errors-data.png" in pictures
+    assert "figures/samples-dlsm.png" in pictures
     for picture in pictures:
         with Image.open(shared / picture) as opened:
             opened.load()
@@ -185,7 +185,7 @@ def test_push_takes_whole_exported_folders_alone(digits, shared, api, tmp_path):
     for folder, repository, message in (
         (digits, "me/pets", "is no exported folder"),
         (broken, "me/pets", "export the run again"),
-        (place, "me/pets", "symbolic link"),
+        (place, "me/pets", "outside the folder"),
         (shared, "pets", "write owner/name"),
     ):
         assert message in bad("push", folder, repository)

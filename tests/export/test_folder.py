@@ -1,14 +1,13 @@
 """Runs and exports that others have made lead nowhere out of their folders."""
 
 import json
-import shutil
 
 import pytest
 import yaml
 
 from condgen.checkpoint import save_tensors
 from condgen.errors import UserError
-from condgen.export import contents, export, write_events
+from condgen.export import contents, export
 from condgen.files import within
 from condgen.score import ScoreConfig
 
@@ -50,7 +49,7 @@ def test_a_harmless_run_is_exported_and_its_files_are_listed(run, tmp_path):
         contents(tmp_path / "out", "me/r")
     config = {"library_name": "condgen", "files": ["../run/run.json"]}
     (tmp_path / "out" / "config.json").write_text(json.dumps(config))
-    with pytest.raises(UserError, match="does not lie within"):
+    with pytest.raises(UserError, match="outside the folder"):
         contents(tmp_path / "out", "me/r")
 
 
@@ -81,12 +80,12 @@ def test_names_of_methods_are_names(run, name, tmp_path):
     assert set(tmp_path.rglob("*")) == before
 
 
-@pytest.mark.parametrize("file", ["samples/plain/grid.png", "score/recipe.yaml", "run.json", "recipe.yaml"])
-def test_links_are_not_followed(run, file, tmp_path):
+@pytest.mark.parametrize("file", ["samples/plain/grid.png", "score/model.safetensors"])
+def test_links_out_of_the_run_are_not_followed(run, file, tmp_path):
     target = tmp_path / "aside"
     (run / file).rename(target)
     (run / file).symlink_to(target)
-    with pytest.raises(UserError, match="symbolic link"):
+    with pytest.raises(UserError, match="outside the folder"):
         export(run, tmp_path / "out", "mit")
     assert not (tmp_path / "out").exists()
 
@@ -96,31 +95,15 @@ def test_linked_folders_are_not_followed_and_a_linked_run_is(run, tmp_path):
     export(tmp_path / "link", tmp_path / "out", "mit")
     (run / "score").rename(tmp_path / "elsewhere")
     (run / "score").symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(UserError, match="symbolic link"):
+    with pytest.raises(UserError, match="outside the folder"):
         export(run, tmp_path / "again", "mit")
 
 
-def test_event_files_stay_in_their_folder(run, tmp_path):
-    pytest.importorskip("tensorboard", reason="tensorboard is not installed")
-    elsewhere, out = tmp_path / "t", run / "tensorboard"
-    elsewhere.mkdir()
-    out.mkdir()
-    (elsewhere / "events.out.tfevents.mine").write_bytes(b"mine")
-    (run / "score" / "log.jsonl").write_text('{"step": 1, "loss": 1.0}\n')
-    (out / "score").symlink_to(elsewhere)
-    with pytest.raises(UserError, match="symbolic link"):
-        write_events(run, out)
-    shutil.rmtree(out)
-    describe(run, classifiers={"x/../../../t": PART})
-    with pytest.raises(UserError, match=r"recipe\.yaml"):
-        write_events(run, out)
-    assert [path.read_bytes() for path in elsewhere.iterdir()] == [b"mine"]
-
-
 def test_paths(tmp_path):
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
     assert within(tmp_path, "a/b") == tmp_path / "a" / "b"
-    for name in ("..", "a/../../b", "/a", "a\0b", None, 1):
-        with pytest.raises(UserError, match="does not lie within"):
+    for name in ("..", "a/../../b", "/a", "a\0b", "loop"):
+        with pytest.raises(UserError, match="outside the folder"):
             within(tmp_path, name)
 
 

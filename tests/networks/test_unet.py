@@ -2,11 +2,12 @@ import math
 
 import pytest
 import torch
+from networks.published import UNETS
 from torch import nn
 
 from condgen.errors import UserError
 from condgen.networks.blocks import GroupNorm
-from condgen.networks.unet import PUBLISHED, SelfAttention, UNet, UNetSettings
+from condgen.networks.unet import SelfAttention, UNet, UNetSettings
 
 
 def heights_of_attention(settings, shape):
@@ -117,7 +118,7 @@ def test_the_pyramid_is_the_image_filtered_convolved_and_added_level_by_level():
 def test_a_published_network_has_the_size_of_its_layers(name, millions):
     """Within two in a thousand of the official code's, counted layer by layer, which has more biases."""
     with torch.device("meta"):
-        net = PUBLISHED[name].build_denoiser((3, 32, 32), None)
+        net = UNETS[name].build_denoiser((3, 32, 32), None)
     assert sum(p.numel() for p in net.parameters()) == pytest.approx(1e6 * millions, rel=2e-3)
 
 
@@ -126,7 +127,7 @@ def test_what_lies_far_away_shifts_with_the_image(name):
     """Without attention, and away from the border, a shift by whole pixels of the coarsest level is a shift."""
     torch.manual_seed(0)
     small = {"channels": 8, "dropout": 0.0, "attention": (), "multipliers": (1, 1), "blocks": 1}
-    settings = PUBLISHED[name].model_copy(update=small)
+    settings = UNETS[name].model_copy(update=small)
     net = settings.build_denoiser((1, 64, 64), None).double()
     for module in net.modules():  # which would see the border from everywhere
         if isinstance(module, GroupNorm):

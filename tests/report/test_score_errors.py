@@ -1,9 +1,7 @@
 """Plots of score errors and of likelihood-score fields show what the rows say."""
 
-from PIL import Image
-
 from condgen.diagnostics.score_errors import ErrorRow
-from condgen.report import draw_errors, read_run
+from condgen.report import read_run
 from condgen.report.figures import method_styles, to_svg
 from condgen.report.rows import error_estimates
 from condgen.report.score_errors import error_panel, fields_section
@@ -30,14 +28,6 @@ def test_errors_have_a_line_a_method_and_words():
 def test_zero_errors_have_no_place_on_a_logarithmic_axis():
     assert "0.25 to 0.5" in panel([error("ce", 1, 0.0), error("ce", 2, 0.25), error("ce", 4, 0.5)]).alt
     assert panel([error("ce", 1, 0.0)]) is None
-
-
-def test_errors_as_a_picture(tmp_path):
-    rows = [error("ce", 1, 0.5), error("ce", 2, 0.25, "D_P")]
-    assert draw_errors(rows, "data", tmp_path / "e.png")
-    with Image.open(tmp_path / "e.png") as picture:
-        assert picture.width > picture.height
-    assert not draw_errors(rows, "grid", tmp_path / "none.png")
 
 
 def test_fields_have_a_panel_a_class_and_method(moons_run):
