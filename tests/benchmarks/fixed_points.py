@@ -6,7 +6,7 @@ A Gaussian generator x = g z is to learn N(0, 1). Real and generated data are Ga
 best critic of score mismatching is S = w E[n | x_t], w the probability that noised data are real. The losses are those
 that generators are trained with; the judges follow g at once and are held fixed in the gradient, an integral over z and
 the noise. It rests where that rises through zero; positive down to the least g it collapses (0); above a g where it
-falls through zero it runs away. tests/benchmarks/particles.py does the same to sets of points.
+falls through zero it runs away.
 """
 
 import math

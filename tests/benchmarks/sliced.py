@@ -29,15 +29,10 @@ def sliced_wasserstein(a: Tensor, b: Tensor, along: Tensor, order: Literal[1, 2]
         b: samples, (M, ...).
         along: `directions`, (P, D).
         order: p.
-
-    Raises:
-        ValueError: no samples on a side, or samples that do not fit the directions.
     """
     projected = []
     for samples in (a, b):
         flat = samples.double().flatten(1)
-        if len(flat) == 0 or flat.shape[1] != along.shape[1]:
-            raise ValueError(f"samples {tuple(samples.shape)} have no projection on directions {tuple(along.shape)}")
         projected.append((flat @ along.T.to(flat.device)).sort(dim=0).values)
     # Between these quantiles, in units of 1 / (n m), both quantile functions are constant.
     n, m = len(a), len(b)

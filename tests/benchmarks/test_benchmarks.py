@@ -16,9 +16,7 @@ TINY = {
     "metrics": ["--rounds", "1", "--n", "200"],
     "one_step": ["--rounds", "1"],
     "oracle": ["--queries", "20"],
-    "particles": ["--n", "20", "--steps", "4", "--picture", "{folder}/picture.png"],
     "sampler_bias": ["--samples", "4"],
-    "scaling": ["--steps", "3", "--samples", "10"],
     "speed": ["--rounds", "1", "--batch", "2"],
     "table1": ["--per-class", "50", "--out", "{folder}/runs"]
     + [part for step in (*STEPS, "scores.per-class.training.steps=2") for part in ("--set", step)],

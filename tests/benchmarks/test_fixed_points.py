@@ -1,11 +1,10 @@
-"""Where objectives rest: the quadrature against closed forms, and particles under exact judges."""
+"""Where objectives rest: the quadrature against closed forms."""
 
 import math
 
 import pytest
 import torch
 from fixed_points import LEVELS, Objective, exact_loss, gradient, rest, schedule_of
-from particles import follow, normal, two_modes
 from scipy.integrate import quad
 
 from condgen.oracle import Oracle
@@ -76,14 +75,3 @@ def test_more_of_alpha_makes_the_basin_smaller():
     for g, signs in {1.2: (1, 1, 1), 1.45: (1, 1, -1), 1.8: (1, -1, -1)}.items():
         slopes = (gradient(Objective("sid", alpha), PAPER, g) for alpha in (0.5, 1.0, 1.2))
         assert tuple(math.copysign(1, slope) for slope in slopes) == signs
-
-
-def test_particles_widen_to_the_data_by_matching_and_not_by_mismatching():
-    std = {loss: float(follow(Objective(loss), normal(SMALL), SMALL, 150, 80, 0)[0].std()) for loss in ("smm", "dmd")}
-    assert std["dmd"] == pytest.approx(1, abs=0.05)
-    assert 0.5 < std["smm"] < 0.85
-
-
-def test_weights_of_two_modes_are_found_by_matching():
-    x, _ = follow(DMD, two_modes(LARGE), LARGE, 150, 80, 0)
-    assert float((x > 0).double().mean()) == pytest.approx(0.3, abs=0.06)

@@ -32,21 +32,9 @@ def test_order_two_is_the_best_assignment(sizes):
     assert sliced_wasserstein(a, b, torch.ones(1, 1, dtype=torch.float64)) == pytest.approx(expected, rel=1e-12)
 
 
-def test_a_moved_set_is_as_far_away_as_it_was_moved():
-    a, along = normal(30, 8), directions(8, 4000, keyed_generator(1))
-    move = torch.zeros(8, dtype=torch.float64)
-    move[0] = 3.0
-    exact = float((along @ move).square().mean().sqrt())
-    assert sliced_wasserstein(a, a + move, along) == pytest.approx(exact, rel=1e-12)
-    assert exact == pytest.approx(3 / math.sqrt(8), rel=0.03)
-
-
-def test_a_metric():
-    a, b, c = (normal(20, 4, seed=seed) + seed for seed in range(3))
-    along = directions(4, 50, keyed_generator(3))
+def test_the_shape_of_samples_does_not_matter():
+    a, b, along = normal(20, 4), normal(20, 4, seed=1), directions(4, 50, keyed_generator(3))
     assert sliced_wasserstein(a, a.flip(0), along) == 0
-    assert sliced_wasserstein(a, b, along) == pytest.approx(sliced_wasserstein(b, a, along), rel=1e-12)
-    assert sliced_wasserstein(a, c, along) <= sliced_wasserstein(a, b, along) + sliced_wasserstein(b, c, along)
     assert sliced_wasserstein(a.view(20, 2, 2), b.view(20, 2, 2), along) == sliced_wasserstein(a, b, along)
 
 
@@ -55,11 +43,3 @@ def test_directions_are_unit_vectors_and_even():
     torch.testing.assert_close(along.norm(dim=1), torch.ones(20_000, dtype=torch.float64))
     torch.testing.assert_close(along.T @ along / 20_000, torch.eye(5, dtype=torch.float64) / 5, rtol=0, atol=0.005)
     assert torch.equal(along, directions(5, 20_000, keyed_generator(4)))
-
-
-def test_samples_must_fit_the_directions():
-    along = directions(3, 2, keyed_generator(0))
-    with pytest.raises(ValueError, match="projection"):
-        sliced_wasserstein(normal(4, 2), normal(4, 2), along)
-    with pytest.raises(ValueError, match="projection"):
-        sliced_wasserstein(normal(4, 3)[:0], normal(4, 3), along)
