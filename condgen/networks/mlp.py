@@ -28,6 +28,7 @@ class MLPSettings(NetworkSettings):
     depth: int = Field(default=3, ge=1, description="residual blocks")
     embedding: int = Field(default=64, ge=1, description="width of the embedding of noise level and class")
     normalise: bool = Field(default=True, description="layer normalisation in every block and before the last layer")
+    dropout: float = Field(default=0.0, ge=0, lt=1, description="of every block's hidden units, in training")
 
     def build_denoiser(self, shape: tuple[int, ...], n_classes: int | None) -> nn.Module:
         return MLP(self, shape, n_classes)
@@ -46,9 +47,10 @@ class _Block(nn.Module):
         self.enter = initialise_(nn.Linear(settings.width, settings.width, bias=False))  # the FiLM shifts
         self.film = FiLM(settings.embedding, settings.width)
         self.leave = initialise_(nn.Linear(settings.width, settings.width), gain=0.3)
+        self.dropout = nn.Dropout(settings.dropout)
 
     def forward(self, h: Tensor, embedding: Tensor) -> Tensor:
-        branch: Tensor = self.leave(F.silu(self.film(self.enter(self.normalise(h)), embedding)))
+        branch: Tensor = self.leave(self.dropout(F.silu(self.film(self.enter(self.normalise(h)), embedding))))
         return h + branch
 
 

@@ -24,6 +24,7 @@ class ResNetSettings(NetworkSettings):
         default=(2, 2, 2, 2), min_length=1, description="of each stage; (2, 2, 2, 2) is a ResNet-18, (3, 4, 6, 3) a -34"
     )
     embedding: int = Field(default=4, ge=1, description="width of the noise embedding, in units of width")
+    dropout: float = Field(default=0.0, ge=0, lt=1, description="in every block, in training")
 
     def build_classifier(self, shape: tuple[int, ...], n_classes: int) -> nn.Module:
         return ResNet(self, shape, n_classes)
@@ -44,7 +45,9 @@ class ResNet(nn.Module):
             width = settings.width << stage
             for index in range(count):
                 resample: Literal["same", "down"] = "down" if stage > 0 and index == 0 else "same"
-                self.blocks.append(ResidualBlock(channels, width, embedding, resample=resample))
+                self.blocks.append(
+                    ResidualBlock(channels, width, embedding, resample=resample, dropout=settings.dropout)
+                )
                 channels = width
         self.activate = GroupNorm(channels, activation=True)
         self.leave = initialise_(nn.Linear(channels, n_classes), gain=0.1)

@@ -62,7 +62,7 @@ class Train(Stage):
         if work.message:
             yield Progress(self.name, 0, 1, message=f"{self.name}: {work.message}")
         training = self.settings.training
-        state = State.fresh(work.task.models, training.betas, training.optimizer)
+        state = State.fresh(work.task.models, training.betas, training.optimizer, training.weight_decay)
         processes.once(lambda: load_state(self.folder, state, opened.key))
         share_state(state, processes)
         opened.forget_log_after(state.step)

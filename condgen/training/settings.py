@@ -25,6 +25,9 @@ class TrainingSettings(Settings):
     )
     lr: float = Field(default=1e-3, gt=0, description="learning rate")
     betas: tuple[Decay, Decay] = Field(default=(0.9, 0.999), description="Adam's")
+    weight_decay: float = Field(
+        default=0.0, ge=0, description="of all parameters, decoupled from the gradient (AdamW), times the learning rate"
+    )
     warmup: int = Field(default=100, ge=0, description="steps of linear warm-up")
     decay: Literal["constant", "cosine", "tail"] = Field(
         default="cosine", description="of the learning rate; tail: constant, then linear to zero over the last 30%"

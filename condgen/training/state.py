@@ -10,7 +10,7 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
-from torch.optim import Adam, Optimizer
+from torch.optim import Adam, AdamW, Optimizer
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from condgen.checkpoint import load_tensors, save_tensors
@@ -48,11 +48,15 @@ class State:
 
     @classmethod
     def fresh(
-        cls, models: dict[str, nn.Module], betas: tuple[float, float], optimizer: Literal["adam", "muon"] = "adam"
+        cls,
+        models: dict[str, nn.Module],
+        betas: tuple[float, float],
+        optimizer: Literal["adam", "muon"] = "adam",
+        weight_decay: float = 0.0,
     ) -> "State":
         """A state before the first step. Learning rates are set by the loop at every step."""
         make = _muon if optimizer == "muon" else _adam
-        optimizers = {name: make(list(model.parameters()), betas) for name, model in models.items()}
+        optimizers = {name: make(list(model.parameters()), betas, weight_decay) for name, model in models.items()}
         ema = copy.deepcopy(models["model"]).eval().requires_grad_(False)
         return cls(models, optimizers, ema, skipped=dict.fromkeys(models, (0, 0)))
 
@@ -148,16 +152,17 @@ def share_state(state: State, processes: Processes) -> None:
         state.load_tensors(tensors, step)
 
 
-def _adam(parameters: list[nn.Parameter], betas: tuple[float, float]) -> Optimizer:
-    return Adam(parameters, lr=0.0, betas=betas, fused=True)
+def _adam(parameters: list[nn.Parameter], betas: tuple[float, float], weight_decay: float) -> Optimizer:
+    return AdamW(parameters, lr=0.0, betas=betas, weight_decay=weight_decay, fused=True)
 
 
-def _muon(parameters: list[nn.Parameter], betas: tuple[float, float]) -> Optimizer:
+def _muon(parameters: list[nn.Parameter], betas: tuple[float, float], weight_decay: float) -> Optimizer:
     from timm.optim import Muon  # here, because the import takes seconds
 
     optimizer: Optimizer = Muon(
         parameters,
         lr=0.0,
+        weight_decay=weight_decay,
         nesterov=True,
         adjust_lr_fn="match_rms_adamw",
         betas=betas,

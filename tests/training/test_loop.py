@@ -300,3 +300,18 @@ def test_overflow_in_a_network_is_detected(tiny_images, precision, huge):
     with pytest.raises(UserError, match="the last 3 updates"):
         list(train(task, state, tiny_images, settings, 0, ALONE))
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "muon"])
+def test_weight_decay_shrinks_weights_by_the_learning_rate_times_it(optimizer, tiny_images):
+    """One step from the same weights: the gradient moves both alike."""
+    found = []
+    for decay in (0.0, 0.3):
+        settings = SETTINGS.model_copy(update={"weight_decay": decay, "warmup": 0, "optimizer": optimizer})
+        task, _ = fresh(classifier_task, tiny_images)
+        before = [parameter.detach().clone() for parameter in task.model.parameters()]
+        state = State.fresh(task.models, settings.betas, optimizer, decay)
+        next(train(task, state, tiny_images, settings, 0, ALONE))
+        found.append([parameter.detach() for parameter in task.model.parameters()])
+    for plain, shrunk, start in zip(*found, before, strict=True):
+        torch.testing.assert_close(shrunk, plain - 0.3 * SETTINGS.lr * start, rtol=1e-5, atol=1e-6)
