@@ -85,12 +85,7 @@ def load_model(
 ) -> Model:
     """Rebuilds the model of a run folder from its description, frozen and in evaluation mode.
 
-    Args:
-        folder: the run folder.
-        kind: the kind of model that is needed.
-        build: makes the module from the description.
-        device: where it goes.
-        trust: whether the description may name code to import, as that of a network of one's own does.
+    With `trust`, its description may name code to import, as that of a network of one's own does.
 
     Raises:
         UserError: there is no such model, it is of another kind, names code that is not trusted, or is damaged.

@@ -47,12 +47,7 @@ def repository_of(name: str) -> str:
 
 
 def fetch(name: str, files: Sequence[str]) -> Path:
-    """Downloads files of a folder on the hub, those that there are, unless the cache has them; returns where it lies.
-
-    Args:
-        name: `hf:owner/name[@revision][/sub-folder]`.
-        files: names within the folder, or patterns, of safetensors and JSON.
-    """
+    """Downloads files of a folder on the hub, those that there are, unless the cache has them; returns its place."""
     from huggingface_hub import snapshot_download
 
     if any(not file.endswith((".safetensors", ".json")) for file in files):
@@ -69,11 +64,7 @@ def fetch(name: str, files: Sequence[str]) -> Path:
 def upload(files: Mapping[str, Path | bytes], repository: str, message: str, *, private: bool) -> str:
     """Creates a repository of models, unless it exists, and puts files into it, in one commit; returns its address.
 
-    Args:
-        files: the content, or where it lies, by name in the repository. Nothing else is sent.
-        repository: `owner/name`.
-        message: of the commit.
-        private: whether its owner alone is to see it, where it is created.
+    Files are contents, or paths where these lie, by their names in the repository. Nothing else is sent.
     """
     from huggingface_hub import CommitOperationAdd, HfApi
 

@@ -90,12 +90,8 @@ def from_settings(
 ) -> Callable[[Callable[..., None]], Any]:
     """Adds an option for each of some settings to a command, which gets what was given as `given`, by dotted key.
 
-    Values are texts, which are read as --set reads them.
-
-    Args:
-        model: the settings.
-        keys: the dotted keys by the names of the options.
-        defaults: whether the help shows the defaults of the settings.
+    Values are texts, which are read as --set reads them. `keys` are dotted keys by the names of the options; with
+    `defaults`, the help shows those of the settings.
     """
     rows: dict[str, Row] = {}
     for row in walk(model):

@@ -76,11 +76,6 @@ def _stop_request() -> Iterator[_Request]:
 def work_in(folder: Path, work: Work, processes: Processes) -> bool:
     """Does work under the lock of its folder, with a progress bar a stage; returns whether this process prints.
 
-    Args:
-        folder: of the work.
-        work: of this process.
-        processes: which do the same work; they stop at the same step.
-
     Raises:
         Stopped: after Ctrl-C or SIGTERM, once the stage has saved its state.
     """

@@ -84,9 +84,7 @@ def samplers(name: Annotated[str | None, typer.Argument(help="One of them.")] = 
 def walk(model: type[BaseModel], *, once: bool = False) -> Iterator[Row]:
     """The settings of a class and of all settings classes within it, from its JSON schema.
 
-    Args:
-        model: the class.
-        once: list the settings of each class at its first place alone.
+    With `once`, the settings of each class are listed at its first place alone.
     """
     schema = model.model_json_schema()
     yield from _walk(schema, schema.get("$defs", {}), "", "", {} if once else None)

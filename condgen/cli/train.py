@@ -228,15 +228,7 @@ def _base(
     overrides: list[str] | None,
     prior: ScoreStage | ImportStage | None = None,
 ) -> tuple[Recipe, LabelledSet]:
-    """The recipe that options change, that of the file or the default one of the data; and the training split.
-
-    Args:
-        recipe: a file.
-        size: of that recipe.
-        data: the name of a data set or a folder; by default that of the prior, or digits.
-        overrides: all of --set, of which those of the data are applied.
-        prior: the score model that a model builds on, whose schedule is taken over.
-    """
+    """The recipe that options change, that of the file or the default one of the data; and the training split."""
     of_data = [text for text in overrides or () if text.startswith("data.")]
     if size is not None and recipe is None:
         raise UserError("--size belongs to a recipe: name it with --recipe, or leave --size out")

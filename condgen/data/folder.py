@@ -13,17 +13,11 @@ _SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp"})
 
 
 def read_folder(root: Path, image_size: int | None) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
-    """All images below a root, in order of class and file name.
+    """All images below a root, by class and file name: uint8 (N, C, H, W); labels, int64 (N,); names of the classes.
 
     They have one channel if all of them are 8-bit grey images without transparency (Pillow's mode L), else three.
-    Transparency is dropped, and the orientation that a camera noted is applied.
-
-    Args:
-        root: the folder that holds one folder per class.
-        image_size: side of the square to which images are cropped and resized; None requires that all have one size.
-
-    Returns:
-        Images, uint8 (N, C, H, W); labels, int64 (N,); the names of the classes.
+    Transparency is dropped, and the orientation that a camera noted is applied. With an image size they are cropped and
+    resized to a square of that side; without one, all must have one size.
 
     Raises:
         UserError: anything that keeps the folder from being a labelled set.

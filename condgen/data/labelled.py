@@ -28,22 +28,15 @@ _LARGEST = 1e15  # a standard deviation whose square, and that of its square, fl
 class LabelledSet:
     """Samples with their classes.
 
-    Args:
-        x: images, uint8 (N, C, H, W), or points, float32 (N, D).
-        y: labels, int64 (N,), each in [0, len(names)).
-        names: the names of the classes.
-        source: what the set is called in messages and reports.
-        split: which part of the source this is; see `Split`.
-
     Raises:
         UserError: the labels do not fit the samples or the names, fewer than 2 classes occur, or points are not finite.
     """
 
-    x: Tensor
-    y: Tensor
-    names: tuple[str, ...]
-    source: str
-    split: Split
+    x: Tensor  # images, uint8 (N, C, H, W), or points, float32 (N, D)
+    y: Tensor  # labels, int64 (N,), each in [0, len(names))
+    names: tuple[str, ...]  # the names of the classes
+    source: str  # what the set is called in messages and reports
+    split: Split  # which part of the source this is; see `Split`
 
     def __post_init__(self) -> None:
         if (self.x.dtype, self.x.ndim) not in ((torch.uint8, 4), (torch.float32, 2)) or self.y.dtype != torch.int64:
@@ -164,11 +157,6 @@ def validation_rows(y: Tensor, fraction: float, generator: torch.Generator) -> T
     """Which samples are set apart for validation, (N,) bool: this fraction of every class, drawn at random.
 
     At least one of a class that has two, and at least one stays for training: a class of a single sample gives none.
-
-    Args:
-        y: labels, (N,) integers on the CPU.
-        fraction: between 0 and 1.
-        generator: a CPU generator.
     """
     shuffled, chosen = torch.randperm(len(y), generator=generator), torch.zeros(len(y), dtype=torch.bool)
     for label in y.unique():
@@ -178,17 +166,11 @@ def validation_rows(y: Tensor, fraction: float, generator: torch.Generator) -> T
 
 
 def stratified_order(y: Tensor, generator: torch.Generator) -> Tensor:
-    """A random permutation of the samples, every prefix of which holds the classes in proportion.
+    """A random permutation of the samples, (N,) int64, every prefix of which holds the classes in proportion.
 
     The m samples of a class, in random order, get uniform places in the m equal parts of [0, 1), one in each; all
-    samples are then sorted by place. So a prefix that ends at place p holds within one of m p of them.
-
-    Args:
-        y: labels, (N,) integers.
-        generator: a CPU generator.
-
-    Returns:
-        Indices, (N,) int64, on the CPU.
+    samples are then sorted by place. So a prefix that ends at place p holds within one of m p of them. Labels (N,) may
+    be anywhere; the generator and the result are on the CPU.
     """
     y = y.cpu()
     shuffled = torch.randperm(len(y), generator=generator)

@@ -35,11 +35,6 @@ _LIBRARY = "condgen"
 def export(folder: Path, out: Path, license: str) -> Source:
     """Writes the model of a stage, or every model of a run in a sub-folder, as a folder for the hub with one card.
 
-    Args:
-        folder: of the stage or the run.
-        out: where to; it must not exist yet, or be empty.
-        license: as the hub spells it.
-
     Raises:
         UserError: there is no finished model, or `out` holds something.
     """

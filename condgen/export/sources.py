@@ -19,23 +19,14 @@ _KINDS = ("score model", "classifier", "generator")
 
 @dataclass(frozen=True)
 class Model:
-    """One trained model.
+    """One trained model."""
 
-    Attributes:
-        folder: where it lies.
-        name: of the folder, such as classifier-dlsm.
-        description: what rebuilds the network.
-        stage: the settings that it was trained with.
-        record: `stage.json`.
-        parameters: how many numbers its weights are.
-    """
-
-    folder: Path
-    name: str
-    description: dict[str, Any]
-    stage: dict[str, Any]
-    record: dict[str, Any]
-    parameters: int
+    folder: Path  # where it lies
+    name: str  # of the folder, such as classifier-dlsm
+    description: dict[str, Any]  # what rebuilds the network
+    stage: dict[str, Any]  # the settings that it was trained with
+    record: dict[str, Any]  # `stage.json`
+    parameters: int  # how many numbers its weights are
 
     @property
     def kind(self) -> str:
@@ -62,19 +53,12 @@ class Model:
 
 @dataclass(frozen=True)
 class Source:
-    """What one export is made of.
+    """What one export is made of."""
 
-    Attributes:
-        folder: of the run, or of the stage.
-        models: all of them.
-        run: what was measured in that folder.
-        recipe: of a run; None of a single stage.
-    """
-
-    folder: Path
-    models: tuple[Model, ...]
-    run: Run
-    recipe: Recipe | None = None
+    folder: Path  # of the run, or of the stage
+    models: tuple[Model, ...]  # all of them
+    run: Run  # what was measured in that folder
+    recipe: Recipe | None = None  # of a run; None of a single stage
 
 
 def read_source(folder: Path) -> Source:

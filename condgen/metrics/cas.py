@@ -68,16 +68,10 @@ class CifarResNet(nn.Module):
 def network_accuracy(
     x: Tensor, y: Tensor, test: LabelledSet, steps: int, seed: int, what: str, *, flip: bool = False
 ) -> Generator[Advance, None, float]:
-    """Accuracy on real images of a ResNet-20 that has been trained on samples: moves by up to an eighth, SGD.
+    """Accuracy on real images of a ResNet-20 that has been trained on samples, in batches of 128, by SGD.
 
-    Args:
-        x: images in [-1, 1], (N, C, H, W).
-        y: their labels, (N,).
-        test: the real images.
-        steps: of training, with batches of 128.
-        seed: of weights, batches and moves. The same arguments give the same accuracy on one machine.
-        what: the samples are, for those who watch.
-        flip: mirror half of the samples in training.
+    The samples, (N, C, H, W) in [-1, 1], are moved by up to an eighth of their size, and half of them mirrored where
+    asked. The same arguments give the same accuracy on one machine. `what` the samples are is for those who watch.
     """
     device = test.x.device
     generator = keyed_generator(seed)

@@ -53,13 +53,7 @@ class Reading(Row):
 
 
 class Gauge:
-    """Compares generated samples with real ones, always the same ones.
-
-    Args:
-        train: what generated samples are compared with, and the judge learns from.
-        test: tells how good the judge is.
-        n: real samples that are compared with, or as many as there are.
-    """
+    """Compares generated samples with real ones, always the same ones."""
 
     def __init__(self, train: LabelledSet, test: LabelledSet, n: int) -> None:
         chosen = stratified_order(train.y, keyed_generator(_SEED))[:n]

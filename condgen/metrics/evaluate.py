@@ -74,17 +74,11 @@ class Measures(Settings):
 
 
 class Evaluation(NamedTuple):
-    """What there is to say of all methods.
+    """What there is to say of all methods."""
 
-    Attributes:
-        rows: every figure with its conditions.
-        by_class: metric, method, class, value: of those figures that are means over classes.
-        memories: per method, which of its samples were compared with the training samples, and their nearest ones.
-    """
-
-    rows: list[MetricRow]
-    by_class: list[dict[str, str | int | float]]
-    memories: dict[str, tuple[Tensor, Memory]]
+    rows: list[MetricRow]  # every figure with its conditions
+    by_class: list[dict[str, str | int | float]]  # metric, method, class, value: of means over classes
+    memories: dict[str, tuple[Tensor, Memory]]  # by method the samples that were compared, and their nearest
 
 
 def evaluate(
@@ -115,15 +109,9 @@ def evaluating(
 ) -> Generator[Advance, None, Evaluation]:
     """Measures every method, and then the held-out real samples under the name `REAL`.
 
-    Args:
-        methods: per name the samples (N, ...), images in [-1, 1] or points, and the labels asked for (N,).
-        train: the real reference, on which the judge is fitted too.
-        test: held-out real samples of the same classes.
-        seed: non-negative; of the draws behind floors and intervals. The values do not depend on it, except the
-            floors, whatever is drawn from more than `measures.most` samples, the order in which a classifier score
-            splits samples, and the training of a ResNet.
-        measures: which figures.
-        store: of the features.
+    Methods have samples (N, ...), images in [-1, 1] or points, and the labels asked for (N,). The seed is that of the
+    draws behind floors and intervals. The values do not depend on it, except the floors, whatever is drawn from more
+    than `measures.most` samples, the order in which a classifier score splits samples, and the training of a ResNet.
 
     Raises:
         UserError: samples that are too few, are not finite, or do not fit the data set.

@@ -29,11 +29,6 @@ _PIXELS = 2**21  # of a batch, as a network has it
 def open_extractor(name: str, shape: tuple[int, ...], device: torch.device | str = "cpu") -> Extractor:
     """The extractor of this name.
 
-    Args:
-        name: as `FEATURES_HELP` says.
-        shape: of one sample, (C, H, W) or (D,).
-        device: where networks run.
-
     Raises:
         UserError: for an unknown name, weights that are not to be had, or samples that are no images.
     """

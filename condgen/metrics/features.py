@@ -44,29 +44,17 @@ class Advance(NamedTuple):
 
 @dataclass(frozen=True)
 class Extractor:
-    """A map from samples to features.
+    """A map from samples to features."""
 
-    Args:
-        name: what reports call it.
-        function: samples (B, ...), images in [-1, 1] or points, to features.
-        key: names the function's content, where its features are worth keeping; None where they are made in no time.
-        inception: whether figures may bear the names that papers give them with Inception features.
-        batch: how many samples the function takes at once.
-    """
-
-    name: str
-    function: Callable[[Tensor], Features]
-    key: str | None = None
-    inception: bool = False
-    batch: int = 500
+    name: str  # what reports call it
+    function: Callable[[Tensor], Features]  # samples (B, ...), images in [-1, 1] or points, to features
+    key: str | None = None  # of its content; None where features are made in no time, and not kept
+    inception: bool = False  # whether figures may bear the names that papers give them with Inception features
+    batch: int = 500  # how many samples the function takes at once
 
 
 def pixels(shape: tuple[int, ...]) -> Extractor:
-    """The samples themselves, flattened; images of more than 256 numbers are first averaged down to 8 x 8 pixels.
-
-    Args:
-        shape: of one sample, (C, H, W) or (D,).
-    """
+    """The samples themselves, flattened; images of more than 256 numbers are first averaged down to 8 x 8 pixels."""
     if len(shape) == 1:
         return Extractor("coordinates", _flatten)
     if math.prod(shape) <= _MOST_PIXELS:
@@ -93,11 +81,8 @@ def extract(extractor: Extractor, x: Tensor) -> Tensor:
 class Store:
     """Features that are kept in a folder by the content of what they were made from, and of what made them.
 
-    Args:
-        extractor: whose they are; without a key, nothing is kept.
-        folder: where; None keeps nothing.
-        processes: those that share the work, and ask for the same features in the same order. Process 0 has the
-            features in the end, and keeps them; the others have an empty tensor. None where this process is alone.
+    Nothing is kept of an extractor without a key. Processes that share the work ask for the same features in the same
+    order: process 0 has the features in the end, and keeps them, the others have an empty tensor.
 
     Attributes:
         problem: why features could not be kept, if so; the work goes on.

@@ -36,9 +36,7 @@ class Gaussian(NamedTuple):
     def fit(cls, features: Tensor, counts: Tensor | None = None) -> "Gaussian":
         """Mean and unbiased covariance of features (N, F), computed in float64.
 
-        Args:
-            features: one row per sample.
-            counts: how often each row counts, (N,) int64; once by default. Bootstrap resamples are stated so.
+        Each row counts once, or as often as its count, (N,) int64, says: bootstrap resamples are stated so.
 
         Raises:
             ValueError: fewer than 2 samples.
@@ -85,15 +83,10 @@ def influences(features: Tensor, own: Gaussian, other: Gaussian) -> Tensor:
 
     Their root mean square over the root of N is the limit of the bootstrap's standard error (the infinitesimal
     jackknife: Efron 1982, "The jackknife, the bootstrap and other resampling plans", chapter 6), at the price of one
-    decomposition. A sample at z from the mean moves the distance by
+    decomposition. With R the factor of the other, a sample at z from the mean moves the distance by
 
     .. math:: 2 (m_1 - m_2) \cdot z + z^T (I - T) z - \mathrm{tr}((I - T) S_1), \qquad
               T = R^T (R S_1 R^T)^{-1/2} R
-
-    Args:
-        features: the samples, (N, F).
-        own: fitted to them.
-        other: what the distance is from; R is its factor.
     """
     z = features.double() - own.mean
     product = other.factor @ own.factor.T

@@ -19,16 +19,9 @@ _SEED = 0  # of the draw among more samples: every evaluation of a data set has 
 class Judge:
     """A support vector machine with a radial kernel, C = 10, and a kernel width by the variance of the features.
 
-    The same samples give the same judge.
-
-    Args:
-        vectors: features to learn from, (N, F).
-        y: their labels, (N,), of 2 classes at least.
-        features: what they are called.
-
-    Attributes:
-        most: samples to learn from, in proportion to the classes; fitting grows with the square of their number.
-        name: of the machine, its features, and the number of samples where not all were used.
+    It learns from features (N, F) with labels (N,) of 2 classes at least; of more than `most` samples from as many, in
+    proportion to the classes, since fitting grows with the square of their number. The same samples give the same
+    judge.
     """
 
     most: ClassVar[int] = 10_000

@@ -26,15 +26,10 @@ class KernelDistance(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class KernelReference:
-    """Real features and what they contribute by themselves.
+    """Real features and what they contribute by themselves."""
 
-    Args:
-        vectors: (M, F).
-        within: the mean of the kernel over all pairs of different ones.
-    """
-
-    vectors: Tensor
-    within: float
+    vectors: Tensor  # (M, F)
+    within: float  # the mean of the kernel over all pairs of different ones
 
     @classmethod
     def of(cls, vectors: Tensor) -> "KernelReference":

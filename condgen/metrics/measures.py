@@ -50,14 +50,7 @@ class Measured(NamedTuple):
 
 
 class Reference:
-    """The train split of a data set as an extractor sees it; everything is computed once, when it is first needed.
-
-    Args:
-        data: the set.
-        features: of all of it.
-        most: real samples, and samples of a method, whose neighbours and pairs are looked at.
-        seed: of the draw among more.
-    """
+    """The train split of a data set as an extractor sees it; everything is computed once, when it is first needed."""
 
     def __init__(self, data: LabelledSet, features: Features, most: int, seed: int) -> None:
         size = len(data)
@@ -107,14 +100,7 @@ class Reference:
 
 
 class Comparison:
-    """Samples next to the reference, with everything that several metrics share.
-
-    Args:
-        features: of the samples.
-        y: the labels asked for, (N,).
-        reference: the real samples.
-        seed: of the bootstrap, and of the order in which samples are split.
-    """
+    """Samples next to the reference, with everything that several metrics share."""
 
     def __init__(self, features: Features, y: Tensor, reference: Reference, seed: int) -> None:
         self.vectors, self.logits = features

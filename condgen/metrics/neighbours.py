@@ -97,12 +97,6 @@ def nearest(queries: Tensor, among: Tensor, k: int, *, others: bool = False) -> 
 def pairs_within(a: Tensor, b: Tensor, a_radii: Tensor, b_radii: Tensor) -> Iterator[tuple[slice, Tensor, Tensor]]:
     """Which pairs are closer than the radius of the first, and which than that of the second.
 
-    Args:
-        a: features, (N, F).
-        b: features, (M, F).
-        a_radii: (N,) float64.
-        b_radii: (M,) float64.
-
     Yields:
         Rows of a, and for each of the two radii a mask of pairs, (A, M) bool.
     """
@@ -136,13 +130,10 @@ def nearest_radii(features: Tensor, k: int = 5) -> Tensor:
 
 
 def prdc(real: Tensor, fake: Tensor, k: int = 5, real_radii: Tensor | None = None) -> Manifold:
-    """Precision, recall, density and coverage of fakes, in memory linear in the numbers of samples.
+    """Precision, recall, density and coverage of fakes (N_fake, F), in memory linear in the numbers of samples.
 
-    Args:
-        real: features, (N_real, F).
-        fake: features, (N_fake, F).
-        k: the neighbour that sets the radius of a ball.
-        real_radii: `nearest_radii(real, k)`, where it is at hand from an earlier call.
+    The k-th neighbour sets the radius of a ball; those of the real features (N_real, F) may be at hand from an earlier
+    call.
 
     Raises:
         ValueError: either set has no more than k samples.
@@ -179,13 +170,7 @@ class Memory(NamedTuple):
 
 
 def memory(train: Tensor, samples: Tensor, k: int = 3) -> Memory:
-    """The nearest training samples of each sample.
-
-    Args:
-        train: features, (M, F), of 2 samples at least.
-        samples: features, (N, F).
-        k: how many; fewer where there are not as many training samples.
-    """
+    """The k training samples (M, F), or as many as there are, that are nearest to each sample (N, F); M is at least 2."""
     found = nearest(samples, train, min(k, len(train)))
     touched, place = found.indices[:, 0].unique(return_inverse=True)
     own = nearest(train[touched], train, 2)  # itself, and the nearest other one: the greater distance, also of copies

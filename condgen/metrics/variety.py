@@ -83,10 +83,6 @@ def vendi_score(x: Tensor, width: float) -> float:
 
     It is :math:`\exp(-\sum_i \lambda_i \log \lambda_i)` (eq. 1-2) with the eigenvalues of K/n for the kernel
     :math:`\exp(-\lVert x - x' \rVert^2 / 2 h^2)`.
-
-    Args:
-        x: features, (n, F).
-        width: h, in units of the features.
     """
     kernel = torch.exp(torch.cdist(x.double(), x.double()).square() / (-2 * width**2)) / len(x)
     values = torch.linalg.eigvalsh(kernel).clamp_min(0)
@@ -106,12 +102,8 @@ def classifier_score(logits: Tensor, generator: torch.Generator | None = None, s
     .. math:: \exp \mathbb{E}_x\, \mathrm{KL}\left(p(y \mid x) \,\Vert\, \mathbb{E}_x\, p(y \mid x)\right)
 
     It grows as the classifier is surer of single samples and sees more classes among all, and does not look at real
-    images. With Inception's classes it is the IS; the score of another classifier must not be called so.
-
-    Args:
-        logits: (N, K), in no order that matters, or else with a generator.
-        generator: draws an order in which the splits are taken.
-        splits: how many parts are scored on their own.
+    images. With Inception's classes it is the IS; the score of another classifier must not be called so. Logits (N, K)
+    are in no order that matters, or else a generator draws one.
 
     Raises:
         ValueError: fewer samples than splits.

@@ -18,12 +18,9 @@ class NetworkSettings(Settings):
     kind: str
 
     def build_denoiser(self, shape: tuple[int, ...], n_classes: int | None) -> nn.Module:
-        """A network `net(x, noise, y)`.
+        """A network `net(x, noise, y)`; it ignores labels where the number of classes K is None.
 
-        Args:
-            shape: of one sample.
-            n_classes: the number of classes K, or None for a network that ignores labels. With classes, labels lie in
-                0..K, where K means "no label"; y = None means K for the whole batch.
+        With classes, labels lie in 0..K, where K means "no label"; y = None means K for the whole batch.
         """
         raise self._cannot_be("denoiser")
 

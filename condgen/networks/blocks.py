@@ -137,15 +137,7 @@ def doubling(resampling: Resampling) -> nn.Module:
 
 
 class ResidualBlock(nn.Module):
-    """Features (B, C, H, W) to (B, C', H', W'), where H' is H, 2 H ("up") or H / 2 ("down").
-
-    Args:
-        channels: C.
-        out_channels: C'.
-        embedding: width of the embedding that steers the block.
-        resample: how the size of the image changes.
-        dropout, resampling, modulation, project: as of `UNetSettings`.
-    """
+    """Features (B, C, H, W) to (B, C', H', W'), where H' is H, 2 H ("up") or H / 2 ("down")."""
 
     def __init__(
         self,

@@ -44,12 +44,7 @@ def random_frequencies(scale: float, number: int) -> Tensor:
 
 
 class NoiseEmbedding(nn.Module):
-    """Noise levels c, (B,), to embeddings, (B, width).
-
-    Args:
-        width: the width of the embedding.
-        random: frequencies that are saved with the network, instead of the fixed ones.
-    """
+    """Noise levels c, (B,), to embeddings, (B, width): by fixed frequencies, or random ones, which are saved."""
 
     frequencies: Tensor
 

@@ -135,11 +135,8 @@ def _named(method: str, label: str, groups: _Groups) -> str:
 def _merged(groups: _Groups, rows: str, key: Sequence[str], numbers: Sequence[str]) -> list[Any]:
     """The rows of every group, by method and then by group, with means over seeds and an interval of ± sd.
 
-    Args:
-        groups: whose rows are merged.
-        rows: the attribute of a run that holds them.
-        key: the fields that, with the method, tell rows of one run apart.
-        numbers: the fields to average; the interval is that of the first.
+    `rows` is the attribute of a run that holds them; the fields of `key` tell, with the method, rows of one run apart;
+    the `numbers` are averaged, and the interval is that of the first.
     """
     found: dict[tuple[Any, ...], dict[str, list[Row]]] = {}
     for label, runs in groups.items():

@@ -42,9 +42,7 @@ def format_estimate(estimate: Estimate | None) -> str:
 def winner(estimates: Sequence[Estimate | None], goal: Goal | None) -> int | None:
     """The index of the estimate whose interval clears all others in the goal's direction, if there is one.
 
-    Args:
-        estimates: the rivals; None where one has no value. An estimate without an interval wins and loses nothing.
-        goal: where the value should go.
+    None stands for one without a value. An estimate without an interval wins and loses nothing.
     """
     rivals = [(i, rival) for i, rival in enumerate(estimates) if rival is not None and math.isfinite(rival.value)]
     if goal is None or len(rivals) < 2:

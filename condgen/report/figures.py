@@ -85,19 +85,12 @@ def _printable(text: str) -> str:
 
 @dataclass(frozen=True)
 class Panel:
-    """One plot.
+    """One plot."""
 
-    Attributes:
-        title: above it.
-        alt: what it shows, in words.
-        draw: draws into given axes.
-        height: in inches; the width is 3.9.
-    """
-
-    title: str
-    alt: str
-    draw: Callable[[Axes], None]
-    height: float = 2.9
+    title: str  # above it
+    alt: str  # what it shows, in words
+    draw: Callable[[Axes], None]  # draws into given axes
+    height: float = 2.9  # in inches; the width is 3.9
 
     def draw_with_title(self, axes: Axes) -> None:
         """Draws; a title too long for the panel is cut."""
@@ -201,20 +194,11 @@ def line_panel(
     dashed: float | None = None,
     grey: Sequence[bool] = (),
 ) -> Panel:
-    """Lines with their intervals as bands.
+    """Lines with their intervals as bands, by name, over x; `LEVEL` has a logarithmic axis.
 
     The axis of y is logarithmic, over six decades at most, where all values are above zero and span more than a factor
-    of 20.
-
-    Args:
-        title: above the panel.
-        lines: by name.
-        styles: of the lines, by name.
-        unit: of y.
-        x: what x is; `LEVEL` has a logarithmic axis.
-        limits: of y; its axis is linear then.
-        dashed: where a horizontal line serves as a reference.
-        grey: for each x of the first line, whether the ground behind it is grey.
+    of 20, and there are no limits. A dashed line serves as a reference; the ground is grey behind such x of the first
+    line.
     """
     places = [place for line in lines.values() for place in line.x]
     values = [value for line in lines.values() for value in line.y if math.isfinite(value)]

@@ -41,13 +41,9 @@ def sample_grid(
     columns: int = 8,
     lines: int | None = None,
 ) -> Image.Image:
-    """Classes as rows, which wrap, and methods as blocks of columns.
+    """Classes as rows, which wrap, and methods as blocks of so many columns; `lines` of a class, at most.
 
-    Args:
-        blocks: images of one size, and their labels, by method.
-        names: of the classes, by label.
-        columns: images a line.
-        lines: of a class, at most.
+    Blocks are images of one size with their labels, by method.
 
     Raises:
         ValueError: no image, or as many labels as there are not images, or sizes that differ.

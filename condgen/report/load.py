@@ -56,22 +56,14 @@ class GeneratorLog:
 
 @dataclass(frozen=True)
 class Run:
-    """A run folder; images stay on disk until they are shown.
-
-    Attributes:
-        recipe: the text; `settings` are the same, parsed.
-        about: machine, versions and command.
-        conditions: of the rows of each file, by its name.
-        losses: by stage and name.
-        checks: steps of a classifier's training with its held-out measures.
-    """
+    """A run folder; images stay on disk until they are shown."""
 
     folder: Path
     name: str
-    recipe: str = ""
+    recipe: str = ""  # the text; `settings` are the same, parsed
     settings: _Mapping = field(default_factory=dict)
-    about: _Mapping = field(default_factory=dict)
-    conditions: dict[str, _Mapping] = field(default_factory=dict)
+    about: _Mapping = field(default_factory=dict)  # machine, versions and command
+    conditions: dict[str, _Mapping] = field(default_factory=dict)  # of the rows of each file, by its name
     stages: list[StageRow] = field(default_factory=list)
     errors: list[ErrorRow] = field(default_factory=list)
     held_out: list[HeldOutRow] = field(default_factory=list)
@@ -80,8 +72,9 @@ class Run:
     cost: list[CostRow] = field(default_factory=list)
     samples: dict[str, list[SampleRow]] = field(default_factory=dict)
     fields: FieldRow | None = None
-    losses: dict[str, dict[str, Curve]] = field(default_factory=dict)
+    losses: dict[str, dict[str, Curve]] = field(default_factory=dict)  # by stage and name
     classifiers: dict[str, list[LevelRow]] = field(default_factory=dict)
+    # Held-out measures of a classifier by the step of its training
     checks: dict[str, list[tuple[int, list[LevelRow]]]] = field(default_factory=dict)
     generators: dict[str, GeneratorLog] = field(default_factory=dict)
     neighbours: list[NeighbourRow] = field(default_factory=list)

@@ -43,24 +43,15 @@ Cell: TypeAlias = str | Picture | None
 
 @dataclass(frozen=True)
 class Table:
-    """Text or pictures in rows and columns.
-
-    Attributes:
-        title: one line.
-        header: the heads of the columns.
-        rows: the cells; the first of each row is the row's head.
-        caption: the conditions of the numbers.
-        best: (row, column) of the cells to star as clearly best.
-        folded: whether HTML shows the title alone until it is opened.
-    """
+    """Text or pictures in rows and columns."""
 
     kind: ClassVar[str] = "table"
-    title: str
-    header: tuple[str, ...]
-    rows: tuple[tuple[Cell, ...], ...]
-    caption: str = ""
-    best: frozenset[tuple[int, int]] = frozenset()
-    folded: bool = False
+    title: str  # one line
+    header: tuple[str, ...]  # the heads of the columns
+    rows: tuple[tuple[Cell, ...], ...]  # the cells; the first of each row is the row's head
+    caption: str = ""  # the conditions of the numbers
+    best: frozenset[tuple[int, int]] = frozenset()  # (row, column) of the cells to star as clearly best
+    folded: bool = False  # whether HTML shows the title alone until it is opened
 
     @property
     def has_pictures(self) -> bool:
@@ -138,14 +129,6 @@ def write_page(
     data: Mapping[str, object],
 ) -> Path:
     """Writes `report.html`, `report.md` and `report.json`, each whole or not at all.
-
-    Args:
-        folder: where to.
-        name: the title.
-        lead: what to use.
-        findings: sentences below it.
-        sections: by title; those without blocks are left out.
-        data: the rows behind them, for JSON.
 
     Returns:
         The path of the HTML.

@@ -116,14 +116,7 @@ def metrics_tables(rows: Sequence[MetricRow]) -> Iterable[Table]:
 def errors_table(
     rows: Sequence[ErrorRow], weighting: Weighting, quantity: Quantity | None, *, relative: bool = False
 ) -> Table:
-    """Methods as rows, noise levels as columns.
-
-    Args:
-        rows: of diagnostics.json, of which those of the weighting and quantity are shown.
-        weighting: see `rows`.
-        quantity: see `rows`; None for all quantities as columns, where there is a single noise level.
-        relative: errors divided by the length of the exact score.
-    """
+    """Methods as rows, noise levels as columns."""
     rows = [row for row in rows if row.weighting == weighting]
     columns: dict[str, dict[str, Estimate]] = {}
     for one in ("D", "D_P", "D_L") if quantity is None else (quantity,):

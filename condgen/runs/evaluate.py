@@ -30,17 +30,12 @@ class Evaluate(Stage):
     """Compares folders of samples with real data, and writes `metrics.json` and `neighbours.json`.
 
     Many processes share the features of networks; process 0 does the rest.
-
-    Args:
-        samples: folders of samples by the names of their methods.
-        train: the real reference.
-        test: held-out real data.
     """
 
     settings: EvaluateStage
-    samples: Mapping[str, Path]
-    train: LabelledSet
-    test: LabelledSet
+    samples: Mapping[str, Path]  # folders of samples by the names of their methods
+    train: LabelledSet  # the real reference
+    test: LabelledSet  # held-out real data
     unit: ClassVar[str] = "methods"
 
     def reads(self) -> list[Path]:

@@ -19,12 +19,6 @@ from condgen.training.generator_tasks import GeneratorTask, LikelihoodGuide, Mat
 def generator_task(stage: GeneratorStage, data: LabelledSet, folders: Folders, device: torch.device) -> GeneratorTask:
     """Everything that trains a generator, fresh or started from a teacher.
 
-    Args:
-        stage: what to train, and how.
-        data: the training split.
-        folders: of the teacher's models, where there is one, and of the classifier of a likelihood term.
-        device: where it goes.
-
     Raises:
         UserError: where a folder is missing, or its model does not go with the data.
     """

@@ -24,19 +24,12 @@ _MOST_NOISE = 200.0  # a cosine schedule goes on to 20,000, where a sampler woul
 
 
 class DiffusersFolder(NamedTuple):
-    """A `UNet2DModel` of diffusers on disk.
+    """A `UNet2DModel` of diffusers on disk."""
 
-    Attributes:
-        name: where it comes from.
-        unet: the folder of the network.
-        network: the network, and the noise that it was trained with.
-        shape: of one image, as far as it is known.
-    """
-
-    name: str
-    unet: Path
-    network: DiffusersSettings
-    shape: tuple[int, ...] | None
+    name: str  # where it comes from
+    unet: Path  # the folder of the network
+    network: DiffusersSettings  # the network, and the noise that it was trained with
+    shape: tuple[int, ...] | None  # of one image, as far as it is known
 
     def weights(self) -> list[Path]:
         """Its files of weights."""
@@ -47,10 +40,6 @@ class DiffusersFolder(NamedTuple):
 
         Its time is the noise level, from that of the first timestep to that of the last, or to where nothing is seen
         of an image.
-
-        Args:
-            names: of the classes of the data.
-            data: what classifiers are to learn with it, where that is known.
         """
         levels = self.network.levels()
         ends = {"sigma_min": float(levels[0]), "sigma_max": min(float(levels[-1]), _MOST_NOISE)} if len(levels) else {}
@@ -60,9 +49,6 @@ class DiffusersFolder(NamedTuple):
 
 def find_diffusers(source: str) -> DiffusersFolder:
     """Looks for a network and its scheduler in a folder that `save_pretrained` has written, or in one on the hub.
-
-    Args:
-        source: the folder of a pipeline, or of a network with the scheduler's configuration in it.
 
     Raises:
         UserError: where there is none, or none that is a score model here.
@@ -133,16 +119,11 @@ def _shape(config: dict[str, Any], source: str) -> tuple[int, ...] | None:
 
 @dataclass(frozen=True, eq=False)
 class Import(Stage):
-    """Writes the score model of diffusers as one of condgen.
-
-    Args:
-        found: what is imported.
-        shape: of one image.
-    """
+    """Writes the score model of diffusers as one of condgen."""
 
     settings: ImportStage
-    found: DiffusersFolder
-    shape: tuple[int, ...]
+    found: DiffusersFolder  # what is imported
+    shape: tuple[int, ...]  # of one image
     unit: ClassVar[str] = "models"
 
     def reads(self) -> list[Path]:

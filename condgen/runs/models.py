@@ -151,12 +151,7 @@ def check_fits(
 ) -> None:
     """Raises where a model in a folder has not the data shape, the classes and the schedule of what it goes with.
 
-    Args:
-        folder: of the model.
-        config: of the model.
-        like: what it goes with.
-        other: its name.
-        schedule: of data, if any is asked for; configurations have their own.
+    Data have no schedule of their own: it is given, if one is asked for.
     """
     wanted = schedule or (config.schedule if isinstance(like, LabelledSet) else like.schedule)
     if (config.shape, config.names, config.schedule) != (like.shape, like.names, wanted):

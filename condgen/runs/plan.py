@@ -50,13 +50,7 @@ from condgen.training import Processes
 
 
 def plan(recipe: Recipe, folder: Path, data: Splits) -> list[Stage]:
-    """The stages of a recipe, each after those that it reads. Nothing is written, and no model read.
-
-    Args:
-        recipe: the recipe.
-        folder: of the run.
-        data: what it learns from, chooses by and is measured on.
-    """
+    """The stages of a recipe, each after those that it reads. Nothing is written, and no model read."""
     folders, train, validation = Folders.of_run(recipe, folder), data.train, data.validation
     shared: dict[str, Any] = {"data": recipe.data, "schedule": recipe.schedule, "seed": recipe.seed}
     stages: list[Stage] = [Train("score", folders.score(), ScoreStage(**shared, score=recipe.score), train)]

@@ -26,31 +26,16 @@ _CLASSES, _EACH, _POINTS_EACH = 20, 8, 100  # drawn
 
 
 class Preview(NamedTuple):
-    """The samples of one preview.
+    """The samples of one preview."""
 
-    Attributes:
-        step: of the training.
-        x: images, uint8 (N, C, H, W), or points, float32 (N, D).
-        y: labels, (N,).
-        names: of all classes.
-    """
-
-    step: int
-    x: Tensor
-    y: Tensor
-    names: tuple[str, ...]
+    step: int  # of the training
+    x: Tensor  # images, uint8 (N, C, H, W), or points, float32 (N, D)
+    y: Tensor  # labels, (N,)
+    names: tuple[str, ...]  # of all classes
 
 
 class GeneratorMonitor(Monitor):
-    """Makes previews of a generator in training.
-
-    Args:
-        every: steps between previews.
-        steps: of the training.
-        folder: of the stage.
-        train: the training split.
-        test: held-out data.
-    """
+    """Makes previews of a generator in training."""
 
     def __init__(self, every: int, steps: int, folder: Path, train: LabelledSet, test: LabelledSet) -> None:
         super().__init__(every, steps)
@@ -88,12 +73,9 @@ class GeneratorMonitor(Monitor):
 
 
 def read_previews(folder: Path, until: int | None = None, most: int | None = None) -> list[Preview]:
-    """The previews in a stage's folder, the earliest first.
+    """The previews in a stage's folder, the earliest first: at most so many, evenly spread.
 
-    Args:
-        folder: of the stage.
-        until: the last step; later previews may be left of steps that are done again after a crash.
-        most: read so many, evenly spread from the first to the last; all by default.
+    Those of later steps than `until` are left out: they may be of steps that are done again after a crash.
 
     Raises:
         UserError: a file is damaged, or holds something else.

@@ -115,14 +115,10 @@ def open_source(method: Method, folders: Folders, device: torch.device, load: Lo
 
 @dataclass(frozen=True, eq=False)
 class Sample(Stage):
-    """Draws the samples of a method.
-
-    Args:
-        folders: of its models.
-    """
+    """Draws the samples of a method."""
 
     settings: SampleStage
-    folders: Folders
+    folders: Folders  # of its models
     unit: ClassVar[str] = "samples"
 
     def reads(self) -> list[Path]:

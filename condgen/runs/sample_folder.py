@@ -74,10 +74,7 @@ def encode_samples(
 ) -> Iterator[tuple[dict[str, Any], bytes | None]]:
     """The manifest's row of each sample, and its picture as PNG; None for a point, which stands in the row itself.
 
-    Args:
-        places: their numbers in the set, which name the pictures.
-        x: as a network sees them, (B, ...) on the CPU.
-        rows: what the manifest says of each, beside its file or its coordinates.
+    Samples (B, ...) are as a network sees them, on the CPU; their places in the set name the pictures.
     """
     images = to_uint8(x).numpy() if x.ndim == 4 else None
     for i, row in enumerate(rows):
@@ -92,15 +89,7 @@ def encode_samples(
 def write_samples(
     folder: Path, places: Sequence[int], x: Tensor, rows: Sequence[dict[str, Any]], manifest: str = MANIFEST
 ) -> None:
-    """Appends samples: the pictures, then their lines, so that what is in the manifest is whole.
-
-    Args:
-        folder: of the samples.
-        places: their numbers in it.
-        x: as a network sees them, (B, ...) on the CPU.
-        rows: the manifest's rows, without the file or the coordinates.
-        manifest: its name.
-    """
+    """Appends samples: pictures, then their lines, so that what is in the manifest is whole; see `encode_samples`."""
     lines = []
     for row, picture in encode_samples(places, x, rows):
         if picture is not None:

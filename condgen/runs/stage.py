@@ -92,17 +92,11 @@ class StageFolder:
 
 @dataclass(frozen=True, eq=False)
 class Stage(ABC):
-    """One folder of a run, and the work that fills it.
+    """One folder of a run, and the work that fills it."""
 
-    Args:
-        name: for people; its first word is the kind of stage.
-        folder: where its files go.
-        settings: what its `recipe.yaml` says.
-    """
-
-    name: str
-    folder: Path
-    settings: BaseModel
+    name: str  # for people; its first word is the kind of stage
+    folder: Path  # where its files go
+    settings: BaseModel  # what its `recipe.yaml` says
     unit: ClassVar[str]  # of `total`
 
     @abstractmethod

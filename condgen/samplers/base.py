@@ -49,17 +49,11 @@ class Estimate(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Context:
-    """What stays the same throughout a trajectory, and what multistep methods remember.
+    """What stays the same throughout a trajectory, and what multistep methods remember."""
 
-    Args:
-        y: labels, (B,), or None.
-        streams: one random stream per sample.
-        history: estimates at earlier times, the latest last, which multistep methods append.
-    """
-
-    y: Tensor | None
-    streams: Streams
-    history: deque[Estimate] = field(default_factory=lambda: deque(maxlen=3))
+    y: Tensor | None  # labels, (B,), or None
+    streams: Streams  # one random stream per sample
+    history: deque[Estimate] = field(default_factory=lambda: deque(maxlen=3))  # earlier estimates, the latest last
 
 
 class Step(NamedTuple):
@@ -83,12 +77,7 @@ class Finished(NamedTuple):
 
 
 def not_finite(evaluation: int, noise_level: float) -> str:
-    """The problem of a sample with infinite or undefined numbers, first seen at an evaluation, counted from 1.
-
-    Args:
-        evaluation: of the denoiser.
-        noise_level: sigma / alpha of the last state that was finite.
-    """
+    """The problem of a sample that is not finite from an evaluation on; the level, sigma / alpha, is its last good one."""
     return f"its numbers are not finite from evaluation {evaluation:,} on, at noise level {noise_level:.3g}"
 
 
@@ -112,14 +101,7 @@ class Sampler(ABC):
 
     @abstractmethod
     def step(self, x_t: Tensor, t: Tensor, s: Tensor, context: Context) -> Tensor:
-        """The state at time s < t.
-
-        Args:
-            x_t: the state at time t, (B, ...).
-            t: scalar float64.
-            s: scalar float64.
-            context: labels, random streams and earlier estimates.
-        """
+        """The state (B, ...) at time s, from that at time t > s; both are scalars, float64."""
 
     def evaluations(self, t: Tensor, s: Tensor) -> int:
         """Denoiser calls of the step from t to s."""
@@ -140,17 +122,10 @@ def evaluations_on(sampler: Sampler, grid: Tensor) -> int:
 def trajectory(
     sampler: Sampler, grid: Tensor, streams: Streams, y: Tensor | None, shape: Sequence[int]
 ) -> Iterator[Step]:
-    """Samples along a time grid, from pure noise to the denoised estimate at the last time.
+    """Samples along a grid of falling times, (N,) float64, from pure noise to the denoised estimate at the last time.
 
     The final yield is the denoised estimate at the grid's last time, which costs one more evaluation and removes the
     noise that is left there (for N grid points, Heun's method spends the 2N - 1 evaluations of Karras et al. 2022).
-
-    Args:
-        sampler: makes the steps.
-        grid: falling times, (N,) float64.
-        streams: one random stream per sample.
-        y: labels, (B,), or None.
-        shape: of one sample.
     """
     context, noise, evaluations = Context(y, streams), streams.normal(shape), 0
     x = expand(sampler.schedule.sigma(grid[0]), noise) * noise
@@ -184,14 +159,6 @@ def noise_factors(level_t: Tensor, level_s: Tensor, power: float) -> tuple[Tenso
 
 
 def renoise(u: Tensor, denoised: Tensor, keep: Tensor, fresh: Tensor, streams: Streams) -> Tensor:
-    """D + keep (u - D) + fresh z, where z is drawn if fresh is not zero.
-
-    Args:
-        u: the state in units of signal, (B, ...).
-        denoised: the estimate from it, (B, ...).
-        keep: the factor of the old noise, scalar.
-        fresh: the level of the new noise, scalar.
-        streams: one random stream per sample.
-    """
+    """D + keep (u - D) + fresh z, where z is drawn if fresh is not zero; u is in units of signal, (B, ...)."""
     u_s = denoised + expand(keep, u) * (u - denoised)
     return u_s + expand(fresh, u) * streams.normal(u.shape[1:], u.dtype) if float(fresh) > 0 else u_s

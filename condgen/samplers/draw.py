@@ -19,18 +19,10 @@ def draw(
     batch: int,
     device: torch.device | str = "cpu",
 ) -> Iterator[list[Finished]]:
-    """Draws samples, and yields them as they finish, not always in order.
+    """Draws a sample for each seed, so many at once, and yields them as they finish, not always in order.
 
-    A sample depends on its own seed and label alone, whatever the batch.
-
-    Args:
-        sampler: on a time grid, or adaptive.
-        grid: falling times, (N,) float64; None for an adaptive sampler.
-        seeds: one per sample.
-        y: labels, (n,), or None.
-        shape: of one sample.
-        batch: samples at once.
-        device: where samples are made, and the labels are.
+    A sample depends on its own seed and label alone, whatever the batch. A time grid, (N,) float64, is for a sampler
+    that does not choose its own steps. Labels (n,) are on the device, where samples are made.
 
     Raises:
         ValueError: a grid is missing, or given to an adaptive sampler.

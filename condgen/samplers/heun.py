@@ -29,15 +29,7 @@ def _slope(denoiser: Denoiser, u: Tensor, t: Tensor, y: Tensor | None) -> Tensor
 
 
 def heun_step(denoiser: Denoiser, u: Tensor, t: Tensor, s: Tensor, y: Tensor | None) -> Tensor:
-    """An Euler step along the probability flow, then one with the mean of the slopes at its two ends.
-
-    Args:
-        denoiser: gives the slopes.
-        u: the state in units of signal, (B, ...).
-        t: scalar float64.
-        s: scalar float64.
-        y: labels, (B,), or None.
-    """
+    """An Euler step along the flow, then one by the mean of the slopes at its ends; u (B, ...) is in units of signal."""
     schedule = denoiser.schedule
     change = expand(schedule.noise_level(s), u) - expand(schedule.noise_level(t), u)
     slope_t = _slope(denoiser, u, t, y)

@@ -61,15 +61,10 @@ class _StoppedError(Exception):
 
 @dataclass(eq=False)
 class _Job:
-    """A request in the queue, or being drawn.
+    """A request in the queue, or being drawn."""
 
-    Attributes:
-        progress: evaluations done and expected; None before the first.
-        is_stopped: whether the client has gone.
-    """
-
-    progress: dict[str, int | None] | None = None
-    is_stopped: bool = False
+    progress: dict[str, int | None] | None = None  # evaluations done and expected; None before the first
+    is_stopped: bool = False  # whether the client has gone
 
     def tell(self, done: int, expected: int | None) -> None:
         """Notes the progress; raises where the drawing has to end."""
@@ -79,12 +74,7 @@ class _Job:
 
 
 class Studio:
-    """The state that the routes share. One thread draws, since torch uses all cores for one drawing.
-
-    Args:
-        offer: of a run folder.
-        device: where to draw.
-    """
+    """The state that the routes share. One thread draws, since torch uses all cores for one drawing."""
 
     def __init__(self, offer: Offer, device: torch.device) -> None:
         self.offer, self.device = offer, device

@@ -26,12 +26,8 @@ Tell = Callable[[int, int | None], None]  # evaluations so far, and how many the
 def draw_ask(ask: Ask, offer: Offer, load: Load, device: torch.device, tell: Tell = lambda *_: None) -> dict[str, Any]:
     """Draws what is asked for: samples, cost and command, as plain JSON.
 
-    Args:
-        ask: the request.
-        offer: what there is.
-        load: keeps the models that were used before.
-        device: where to draw.
-        tell: called before every evaluation of a denoiser is used; may raise to stop.
+    `load` keeps the models that were used before; `tell` is called before every evaluation of a denoiser is used, and
+    may raise to stop.
 
     Raises:
         UserError: where it cannot be drawn as asked.

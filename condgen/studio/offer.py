@@ -19,23 +19,14 @@ from condgen.settings import parse
 
 @dataclass(frozen=True)
 class Offer:
-    """What can be drawn from a folder.
+    """What can be drawn from a folder."""
 
-    Attributes:
-        name: what the page is called.
-        names: of the classes, by label.
-        shape: of one sample.
-        folders: of the models.
-        labels: how each score model learns of labels ("none", "embedding", "separate"), the main one's under "score".
-        methods: ready-made, by name.
-    """
-
-    name: str
-    names: tuple[str, ...]
-    shape: tuple[int, ...]
-    folders: Folders
-    labels: Mapping[str, str]
-    methods: Mapping[str, Method] = field(default_factory=dict)
+    name: str  # what the page is called
+    names: tuple[str, ...]  # of the classes, by label
+    shape: tuple[int, ...]  # of one sample
+    folders: Folders  # of the models
+    labels: Mapping[str, str]  # none, embedding or separate by score model, the main one under "score"
+    methods: Mapping[str, Method] = field(default_factory=dict)  # ready-made, by name
 
     @property
     def is_images(self) -> bool:
@@ -127,12 +118,7 @@ def _suggested(offer: Offer) -> dict[str, Method]:
 
 
 def describe_offer(offer: Offer, score: ScoreModel | None) -> dict[str, Any]:
-    """All that the page needs to build its controls.
-
-    Args:
-        offer: of a folder.
-        score: one of its score models, whose schedule samplers are tried with.
-    """
+    """All that the page needs to build its controls."""
     return {
         "name": offer.name,
         "shape": offer.shape,

@@ -29,13 +29,7 @@ class _Segment(NamedTuple):
 
 
 class BrownianPath:
-    """The path of one sample: the increments drawn so far, from its present point on.
-
-    Args:
-        streams: a single random stream.
-        shape: of the sample.
-        dtype: of the increments.
-    """
+    """The path of one sample: the increments drawn so far, from its present point on."""
 
     def __init__(self, streams: Streams, shape: Sequence[int], dtype: torch.dtype = torch.float32) -> None:
         self._streams, self._shape, self._dtype = streams, shape, dtype

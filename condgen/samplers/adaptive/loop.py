@@ -60,20 +60,13 @@ class Controller:
 
     E is in units of the tolerance; above one, the step is rejected (Jolicoeur-Martineau et al. 2021, "Gotta Go Fast
     When Generating Data with Score-Based Models", arXiv 2105.14080, algorithm 1).
-
-    Args:
-        safety: theta, below one.
-        exponent: r; one over the order of the error for a deterministic method.
-        shrink: the least factor, also after an error that is not a number.
-        growth: the greatest factor.
-        shortest: a step that is accepted whatever its error; where the error is not finite, the sample is given up.
     """
 
-    safety: float
-    exponent: float
-    shrink: float
-    growth: float
-    shortest: float = 1e-8
+    safety: float  # theta, below one
+    exponent: float  # r; one over the order of the error for a deterministic method
+    shrink: float  # the least factor, also after an error that is not a number
+    growth: float  # the greatest factor
+    shortest: float = 1e-8  # a step accepted whatever its error, unless that is not finite: the sample is given up
 
     def factor(self, error: float) -> float:
         """The factor after an error."""
