@@ -92,7 +92,7 @@ def parse_json(text: str | bytes) -> Any:  # noqa: ANN401 - JSON holds values of
 
 
 def read_picture(path: Path, *, upright: bool = False) -> Image.Image:
-    """The first frame of a picture, decoded, and upright where asked; whatever keeps it from being read is an OSError."""
+    """The first frame of a picture, decoded, upright where asked; whatever keeps it from being read is an OSError."""
     try:
         with _open(path) as file, warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of metadata

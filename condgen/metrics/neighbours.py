@@ -170,7 +170,7 @@ class Memory(NamedTuple):
 
 
 def memory(train: Tensor, samples: Tensor, k: int = 3) -> Memory:
-    """The k training samples (M, F), or as many as there are, that are nearest to each sample (N, F); M is at least 2."""
+    """The k training samples (M, F), or all, that are nearest to each sample (N, F); there are 2 at least."""
     found = nearest(samples, train, min(k, len(train)))
     touched, place = found.indices[:, 0].unique(return_inverse=True)
     own = nearest(train[touched], train, 2)  # itself, and the nearest other one: the greater distance, also of copies

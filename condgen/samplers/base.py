@@ -77,7 +77,7 @@ class Finished(NamedTuple):
 
 
 def not_finite(evaluation: int, noise_level: float) -> str:
-    """The problem of a sample that is not finite from an evaluation on; the level, sigma / alpha, is its last good one."""
+    """The problem of a sample that is not finite from an evaluation on; the level, sigma / alpha, is the last good."""
     return f"its numbers are not finite from evaluation {evaluation:,} on, at noise level {noise_level:.3g}"
 
 

@@ -29,7 +29,7 @@ def _slope(denoiser: Denoiser, u: Tensor, t: Tensor, y: Tensor | None) -> Tensor
 
 
 def heun_step(denoiser: Denoiser, u: Tensor, t: Tensor, s: Tensor, y: Tensor | None) -> Tensor:
-    """An Euler step along the flow, then one by the mean of the slopes at its ends; u (B, ...) is in units of signal."""
+    """An Euler step along the flow, then one by the mean of the slopes at its ends; u (B, ...), in units of signal."""
     schedule = denoiser.schedule
     change = expand(schedule.noise_level(s), u) - expand(schedule.noise_level(t), u)
     slope_t = _slope(denoiser, u, t, y)
