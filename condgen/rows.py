@@ -29,6 +29,11 @@ class Estimate(NamedTuple):
         """Half the length of the interval."""
         return None if self.low is None or self.high is None else (self.high - self.low) / 2
 
+    def over(self, unit: float) -> "Estimate":
+        """The same in a unit, a number above zero."""
+        low, high = (end if end is None else end / unit for end in (self.low, self.high))
+        return Estimate(self.value / unit, low, high)
+
     @classmethod
     def within(cls, value: float, half: float) -> "Estimate":
         """The interval that extends so far to either side."""

@@ -14,7 +14,7 @@ from rich.progress import Progress as Bars
 
 from condgen.cli.terminal import Stopped, console, say
 from condgen.runs import Progress, Work, lock
-from condgen.runs.layout import REPORT
+from condgen.runs.layout import HELD_OUT_PICTURE, REPORT
 from condgen.training import Processes
 
 if TYPE_CHECKING:
@@ -39,10 +39,15 @@ def show_comparison(folders: Sequence[Path], out: Path) -> None:
 
 
 def _show_tables(run: "Run") -> None:
-    from condgen.report import summary_tables, to_rich
+    from condgen.report import draw_held_out, held_out_sentences, summary_tables, to_rich
 
+    for sentence in held_out_sentences(run):
+        say(sentence)
     for table in summary_tables(run):
         console.print(to_rich(table, console.width))
+    plot = run.folder / HELD_OUT_PICTURE
+    if draw_held_out(run.held_out, plot):
+        say(f"plot: {plot.resolve()}")
     say(f"report: {(run.folder / REPORT).resolve()}")
 
 

@@ -27,7 +27,7 @@ from torch import Tensor
 from condgen.denoiser import Denoiser
 from condgen.diagnostics.score_errors import ZERO_GUIDANCE, estimate_scores
 from condgen.rng import keyed_generator, normal_rows
-from condgen.rows import Row
+from condgen.rows import Estimate, Row
 from condgen.schedules import perturb
 
 SURE = 3.0  # standard errors beyond which a difference is taken for one
@@ -50,6 +50,16 @@ class HeldOutRow(Row):
     se: float  # its standard error, clustered by image
     n_images: int = Field(ge=2)
     draws: int = Field(ge=1)  # noise draws of each image
+    low: float | None = None  # of the mean over several seeds, in a comparison
+    high: float | None = None
+    seeds: int = 1
+
+    @property
+    def estimate(self) -> Estimate:
+        """The mean with its interval over seeds, or ± two standard errors."""
+        if self.seeds > 1:
+            return Estimate(self.mean, self.low, self.high)
+        return Estimate.within(self.mean, 2 * self.se)
 
 
 def held_out_differences(

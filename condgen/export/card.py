@@ -12,7 +12,7 @@ from condgen import __version__
 from condgen.export.sources import Source
 from condgen.hub import repository_of
 from condgen.metrics import REAL, MetricRow
-from condgen.report import classifier_table, errors_table, markdown_template, metrics_table, to_markdown
+from condgen.report import classifier_table, held_out_tables, markdown_template, metrics_table, to_markdown
 
 PLACE = "OWNER/NAME"
 """Stands in a card for the name of a repository that is not known yet."""
@@ -43,7 +43,6 @@ def model_card(source: Source, figures: list[str], license: str) -> str:
         model_name=title if results else None,
         eval_results=results or None,
     )
-    pairs = sorted({(row.weighting, row.quantity) for row in run.errors})
     methods = source.recipe.sample.methods if source.recipe and source.recipe.sample else {}
     body = markdown_template("condgen.export", "card.md.j2").render(
         title=title,
@@ -59,7 +58,7 @@ def model_card(source: Source, figures: list[str], license: str) -> str:
             name: f"generator {method.generator}" if method.generator else method.in_words()
             for name, method in methods.items()
         },
-        errors=[Markup(to_markdown(errors_table(run.errors, *pair))) for pair in pairs],
+        differences=[Markup(to_markdown(table)) for table in held_out_tables(run.held_out)],
         calibrations=[Markup(to_markdown(classifier_table(rows, name))) for name, rows in run.classifiers.items()],
         **_usage(source),
         version=__version__,

@@ -23,6 +23,7 @@ from condgen.runs.layout import (
     CALIBRATION_FOLDER,
     CALIBRATION_PICTURE,
     GRID,
+    HELD_OUT_PICTURE,
     PREVIEWS_PICTURE,
     SAMPLES_PICTURE,
     samples_folder,
@@ -106,7 +107,7 @@ def _copy_pictures(source: Source, out: Path) -> list[str]:
     files = {Path(file).name: file for file in (GRID, PREVIEWS_PICTURE, f"{CALIBRATION_FOLDER}/{CALIBRATION_PICTURE}")}
     if source.recipe is not None:
         methods = source.recipe.sample.methods if source.recipe.sample else {}
-        files = {"samples.png": SAMPLES_PICTURE}
+        files = {"samples.png": SAMPLES_PICTURE, HELD_OUT_PICTURE: HELD_OUT_PICTURE}
         files |= {f"samples-{name}.png": f"{samples_folder(Path(), name)}/{GRID}" for name in methods}
     written = []
     for name, file in files.items():

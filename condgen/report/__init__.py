@@ -7,6 +7,7 @@ from condgen.report.build import build_report
 from condgen.report.classifiers import draw_calibration
 from condgen.report.compare import compare_runs
 from condgen.report.generators import draw_previews
+from condgen.report.held_out import draw_held_out, held_out_sentences, held_out_tables
 from condgen.report.images import sample_grid
 from condgen.report.load import Run, read_run
 from condgen.report.page import Table, markdown_template, to_markdown, to_rich
@@ -19,9 +20,12 @@ __all__ = [
     "classifier_table",
     "compare_runs",
     "draw_calibration",
+    "draw_held_out",
     "draw_previews",
     "errors_table",
     "generator_table",
+    "held_out_sentences",
+    "held_out_tables",
     "markdown_template",
     "metrics_table",
     "read_run",

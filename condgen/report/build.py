@@ -9,6 +9,7 @@ from condgen.report.classifiers import classifiers_section
 from condgen.report.figures import class_style, curve_panel
 from condgen.report.findings import advise, findings
 from condgen.report.generators import generators_section
+from condgen.report.held_out import held_out_section, held_out_sentences
 from condgen.report.load import LOSSES, Run, read_run
 from condgen.report.page import Block, Code, Figure, Prose, facts_table, write_page
 from condgen.report.samples import neighbours_section, samples_section
@@ -27,10 +28,12 @@ def build_report(folder: Path) -> Path:
         run = read_run(folder)
         if run.is_empty:
             raise UserError(f"{folder} holds nothing to report; run a recipe into it first (condgen run RECIPE)")
+        of_images = any(row.weighting == "held_out" for row in run.errors)
         sections = {
+            "Nearer to the truth": held_out_section(run),
             "What was run": _run_section(run),
             "Samples": samples_section(run),
-            "Score errors": errors_section(run),
+            "Distance from the memorised optimum" if of_images else "Score errors": errors_section(run),
             "Likelihood-score fields": fields_section(run),
             "Classifiers by noise level": classifiers_section(run),
             "One-step generators": generators_section(run),
@@ -40,15 +43,16 @@ def build_report(folder: Path) -> Path:
             "Training": _training_section(run),
             "How to reproduce": _reproduce_section(run),
         }
-        advice = advise(run.metrics, run.cost, run.collapsed_methods)
-        return write_page(folder, run.name, advice, findings(run), sections, _data(run))
+        said = [*held_out_sentences(run), advise(run.metrics, run.cost, run.collapsed_methods), *findings(run)]
+        lead, *further = [sentence for sentence in said if sentence] or [""]
+        return write_page(folder, run.name, lead, further, sections, _data(run))
 
 
 def _data(run: Run) -> dict[str, object]:
     """The rows of the report, for JSON."""
     rows: dict[str, object] = {
         "stages": run.stages,
-        "diagnostics": run.errors,
+        "diagnostics": [*run.held_out, *run.errors],
         "metrics": run.metrics,
         "by_class": run.by_class,
         "cost": run.cost,

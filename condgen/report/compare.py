@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
 
+from condgen.diagnostics.held_out import HeldOutRow
 from condgen.diagnostics.score_errors import ErrorRow
 from condgen.errors import UserError
 from condgen.files import blamed_on
@@ -17,6 +18,7 @@ from condgen.metrics import MetricRow
 from condgen.report.estimates import MISSING, format_number
 from condgen.report.figures import class_style
 from condgen.report.findings import advise
+from condgen.report.held_out import held_out_tables
 from condgen.report.load import Run, read_run
 from condgen.report.page import Block, Code, Figure, Prose, Table, write_page
 from condgen.report.rows import CostRow, error_estimates, is_real
@@ -46,11 +48,13 @@ def compare_runs(folders: Sequence[Path], out: Path) -> Run:
         groups, settings = _group(runs), _differing_settings(runs)
         metrics: list[MetricRow] = _merged(groups, "metrics", ("metric",), ("value",))
         errors: list[ErrorRow] = _merged(groups, "errors", ("sigma", "weighting", "quantity"), ("mean",))
+        held_out: list[HeldOutRow] = _merged(groups, "held_out", ("sigma", "quantity", "reference"), ("mean", "se"))
         speed = ("evaluations_per_image", "images_per_second", "seconds")
         cost: list[CostRow] = _merged(groups, "cost", (), speed)
         commands = [str(run.about["command"]) for run in runs.values() if run.about.get("command")]
         commands.append(f"condgen report {' '.join(map(str, folders))} --out {out}")
         sections = {
+            "Nearer to the truth": held_out_tables(held_out),
             "What was compared": _runs_section(runs, groups, settings),
             "Sample quality": metrics_tables(metrics),
             "Score errors": _errors_section(groups, errors),
@@ -62,11 +66,11 @@ def compare_runs(folders: Sequence[Path], out: Path) -> Run:
             "runs": {label: {"folder": str(run.folder), "about": run.about} for label, run in runs.items()},
             "groups": [{"label": label, "runs": len(own), "seeds": _seeds(own)} for label, own in groups.items()],
             "settings": settings,
-            "rows": {"metrics": metrics, "diagnostics": errors, "cost": cost},
+            "rows": {"metrics": metrics, "diagnostics": [*held_out, *errors], "cost": cost},
         }
         name = f"{len(runs)} runs compared"
         write_page(out, name, advise(metrics, cost), [], sections, data)
-        return Run(out, name, metrics=metrics, errors=errors, cost=cost)
+        return Run(out, name, metrics=metrics, errors=errors, held_out=held_out, cost=cost)
 
 
 def _read(folders: Sequence[Path]) -> dict[str, Run]:
@@ -78,7 +82,7 @@ def _read(folders: Sequence[Path]) -> dict[str, Run]:
         if places.count(place) > 1:
             raise UserError(f"{place} is named twice: name each run once")
         run = read_run(folder)
-        if not (run.metrics or run.errors or run.cost or run.samples or run.losses):
+        if not (run.metrics or run.errors or run.held_out or run.cost or run.samples or run.losses):
             raise UserError(f"{folder} holds nothing to compare; run a recipe into it first (condgen run RECIPE)")
         runs[place.name if names.count(place.name) == 1 else str(folder)] = run
     return runs

@@ -20,7 +20,7 @@ from markupsafe import escape
 from matplotlib import rc_context, style
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocator
 from numpy.typing import NDArray
 
 from condgen.report.estimates import SIGMA
@@ -165,6 +165,18 @@ def _log_axis(axes: Axes, which: Literal["x", "y"], low: float, high: float) -> 
     axis.set_minor_locator(NullLocator())
 
 
+def _signed_axis(axes: Axes, largest: float, linear: float) -> None:
+    """An axis of y that is logarithmic from about `linear` on, to either side, where values are much larger."""
+    if not 0 < 30 * linear < largest:
+        return
+    first, last = math.floor(math.log10(linear)), math.floor(math.log10(largest))
+    axes.set_yscale("symlog", linthresh=10.0**first)
+    powers = [10.0**power for power in range(last, first, -max(1, (last - first) // 3))]
+    axes.yaxis.set_major_locator(FixedLocator([0.0, *powers, *(-power for power in powers)]))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.yaxis.set_minor_locator(NullLocator())
+
+
 def _tick(value: float, _: int) -> str:
     return f"{value:g}" if 1e-3 <= value < 1e4 else f"1e{math.log10(value):.0f}"
 
@@ -193,12 +205,13 @@ def line_panel(
     limits: tuple[float, float] | None = None,
     dashed: float | None = None,
     grey: Sequence[bool] = (),
+    signed: bool = False,
 ) -> Panel:
     """Lines with their intervals as bands, by name, over x; `LEVEL` has a logarithmic axis.
 
     The axis of y is logarithmic, over six decades at most, where all values are above zero and span more than a factor
     of 20, and there are no limits. A dashed line serves as a reference; the ground is grey behind such x of the first
-    line.
+    line. Signed values have bars as intervals, and an axis that is logarithmic beyond the median interval.
     """
     places = [place for line in lines.values() for place in line.x]
     values = [value for line in lines.values() for value in line.y if math.isfinite(value)]
@@ -209,11 +222,16 @@ def line_panel(
             _log_axis(axes, "x", min(places), max(places))
         for name, line in lines.items():
             axes.plot(line.x, line.y, **_line_style(styles[name]), markevery=max(1, len(line.x) // 20))
-            if line.low:
+            if line.low and signed:
+                axes.vlines(line.x, line.low, line.high, color=styles[name].colour, linewidth=1)
+            elif line.low:
                 band: Any = {"color": styles[name].colour, "alpha": 0.15, "linewidth": 0}
                 axes.fill_between(line.x, line.low, line.high, **band)
         if limits is not None:
             axes.set_ylim(limits)
+        elif signed:
+            halves = [high - low for line in lines.values() for low, high in zip(line.low, line.high, strict=True)]
+            _signed_axis(axes, max(map(abs, values), default=0.0), float(np.median(halves)) / 2 if halves else 0.0)
         elif 0 < least < largest / 20:
             _log_axis(axes, "y", least, largest)
             axes.set_ylim(max(least / 1.6, largest * _LEAST), largest * 2)

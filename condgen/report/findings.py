@@ -3,14 +3,13 @@
 import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
-from condgen.diagnostics.score_errors import ErrorRow
+from condgen.diagnostics.score_errors import ZERO_GUIDANCE, ErrorRow
 from condgen.metrics import REAL, MetricRow, goal_of
 from condgen.report.estimates import format_estimate, format_number, winner
 from condgen.report.load import Run
 from condgen.report.rows import CostRow, error_estimates, is_real, metric_estimates
 from condgen.rows import Estimate
 
-_NO_GUIDANCE = "zero guidance"
 _LEAST_SHARE = 0.01
 
 
@@ -113,9 +112,11 @@ def mean_log_ratio(found: Mapping[float, Estimate], reference: Mapping[float, Es
 
 
 def _errors_in_words(errors: Sequence[ErrorRow]) -> Iterable[str]:
-    """The error of the likelihood score by each method, relative to its length, the best first."""
+    """The error of the likelihood score by each method, relative to its length, the best first; of images, nothing."""
+    if any(row.weighting == "held_out" for row in errors):
+        return
     found = error_estimates(errors, "data", "D_L")
-    reference = found.pop(_NO_GUIDANCE, {})
+    reference = found.pop(ZERO_GUIDANCE, {})
     ratios = {method: ratio for method, own in found.items() if (ratio := mean_log_ratio(own, reference)) is not None}
     if not ratios:
         return

@@ -142,7 +142,7 @@ def write_page(
     markdown = markdown_template("condgen.report", "report.md.j2").render(
         **page, version=__version__, to_markdown=to_markdown
     )
-    head = {"name": name, "condgen": __version__, "advice": lead, "findings": findings}
+    head = {"name": name, "condgen": __version__, "lead": lead, "findings": findings}
     content = TypeAdapter(Any).dump_json(head | dict(data), indent=1, by_alias=True, exclude_unset=True)
     write_atomically(folder / REPORT_DATA, content + b"\n")
     write_atomically(folder / REPORT_TEXT, markdown.encode(errors="replace"))

@@ -144,7 +144,6 @@ def error_estimates(
         if relative:
             if not row.exact > _NOTHING * unconditional.get(row.sigma, 0.0):
                 continue
-            ends = (end if end is None else end / row.exact for end in (one.low, one.high))
-            one = Estimate(one.value / row.exact, *ends)
+            one = one.over(row.exact)
         found[row.sigma] = one
     return {method: found for method, found in out.items() if found}

@@ -31,9 +31,9 @@ _DEFINITIONS = (
     "posterior score is the sum of the other two. A classifier with a larger D_L than that of “zero guidance” is worse "
     "than none."
 )
-_ORACLE = (
-    "Exact means: of the labelled training set itself, noised. That is the optimum of the training objective: an error "
-    "of zero would mean a network that has memorised the training set."
+_MEMORISED = (
+    "Exact means: of the labelled training set itself, noised. A network with an error of zero would have learnt these "
+    "images by heart: this is a distance from that optimum, not from the truth, and the least one is not the best."
 )
 _DARK_MAGMA = ListedColormap(matplotlib.colormaps["magma"](np.linspace(0.0, 0.72, 256)))  # white arrows read on it
 
@@ -43,12 +43,13 @@ def errors_section(run: Run) -> Iterable[Block]:
     if not run.errors:
         return
     yield Prose(_DEFINITIONS)
-    if run.fields is None and not any(row.x for rows in run.samples.values() for row in rows):
-        yield Prose(_ORACLE)
+    if any(row.weighting == "held_out" for row in run.errors):
+        yield Prose(_MEMORISED)
     for relative in (False, True):
         for weighting in WEIGHTINGS:
             yield from _errors(run, weighting, relative)
-    facts = {key: value for key, value in run.conditions.get(DIAGNOSTICS, {}).items() if key != "methods"}
+    conditions = run.conditions.get(DIAGNOSTICS, {})
+    facts = {key: conditions.get(key) for key in ("data", "oracle", "queries per noise level", "seed", "schedule")}
     yield from facts_table("Conditions of the score errors", facts)
 
 

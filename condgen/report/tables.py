@@ -7,6 +7,7 @@ from condgen.diagnostics.classifier_errors import SHARE, THRESHOLD, LevelRow, wo
 from condgen.diagnostics.score_errors import ErrorRow, Quantity, Weighting
 from condgen.metrics import REAL, Goal, MetricRow, goal_of
 from condgen.report.estimates import MISSING, SIGMA, format_estimate, format_number, winner
+from condgen.report.held_out import held_out_tables, training_of
 from condgen.report.load import GeneratorLog, Run
 from condgen.report.page import Table
 from condgen.report.rows import (
@@ -37,8 +38,9 @@ def _table(title: str, rows: Iterable[object], fields: Sequence[str], caption: s
 
 
 def summary_tables(run: Run) -> list[Table]:
-    """What a terminal shows after a run: metrics, cost and score errors."""
-    tables = [metrics_table(run.metrics)] if run.metrics else []
+    """What a terminal shows after a run: held-out differences, metrics, cost and score errors."""
+    tables = list(held_out_tables(run.held_out, training_of(run)))
+    tables += [metrics_table(run.metrics)] if run.metrics else []
     tables += [cost_table(run.cost)] if run.cost else []
     quantities: tuple[Quantity, ...] = ("D", "D_P", "D_L")
     tables += [errors_table(run.errors, "data", quantity) for quantity in quantities]

@@ -152,7 +152,8 @@ class Diagnose(Stage):
             what: dict[str, Any] = {
                 "data": train.source,
                 "held out": f"{n:,} of {len(self.test):,} test {kind}, {recipe.draws} noise draws each",
-                "training": self._training(),
+                "training": {name: self._training(guidance) for name, guidance in recipe.methods.items()},
+                "pairs": self._pairs(),
                 "schedule": prior.schedule.model_dump(mode="json"),
                 "seed": recipe.seed,
                 "methods": {name: guidance.in_words() for name, guidance in recipe.methods.items()},
@@ -261,21 +262,26 @@ class Diagnose(Stage):
         }
         write_json(self.folder / FIELD, value)
 
-    def _training(self) -> dict[str, dict[str, Any]]:
-        """Steps, batch and seconds of every classifier and further score model, where their folders say so."""
-        methods = self.settings.methods.values()
-        places = {f"classifier {m.classifier}": self.folders.classifier(m.classifier) for m in methods if m.classifier}
-        places |= {f"score {m.score}": self.folders.score(m.score) for m in methods if m.score}
-        found = {}
-        for name, folder in places.items():
-            about: dict[str, Any] = {}
-            if (path := folder / RECIPE_FILE).exists():
-                of_model = read_yaml(path).get(name.split()[0]) or {}
-                about = {key: of_model.get("training", {}).get(key) for key in ("steps", "batch")}
-            if (path := folder / STAGE_FILE).exists():
-                about["seconds"] = read_json(path).get("seconds")
-            found[name] = about
-        return found
+    def _pairs(self) -> list[tuple[str, str]]:
+        """Methods and references that a reader asks about first: classifiers against those of cross-entropy."""
+        methods = self.settings.methods
+        plain = [name for name, one in methods.items() if one.classifier and one == Guidance(classifier=one.classifier)]
+        references = [name for name in self.settings.references if name in plain]
+        pairs = [(name, reference) for name in plain for reference in references if name not in references]
+        return pairs or [(name, ZERO_GUIDANCE) for name in plain or methods]
+
+    def _training(self, guidance: Guidance) -> dict[str, Any]:
+        """Steps, batch and seconds of a method's classifier, or else its score model, where their folders say so."""
+        kind, folder = "score", self.folders.score(guidance.score)
+        if guidance.classifier is not None:
+            kind, folder = "classifier", self.folders.classifier(guidance.classifier)
+        about: dict[str, Any] = {}
+        if (path := folder / RECIPE_FILE).exists():
+            training = (read_yaml(path).get(kind) or {}).get("training", {})
+            about = {key: training.get(key) for key in ("steps", "batch")}
+        if (path := folder / STAGE_FILE).exists():
+            about["seconds"] = read_json(path).get("seconds")
+        return about
 
     def publish(self, run: Path) -> None:
         """Copies the files that a report reads."""

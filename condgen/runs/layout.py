@@ -19,6 +19,7 @@ SCORE = "score"  # also what guidance calls the main score model
 SAMPLES_FOLDER = "samples"
 EVALUATION_FOLDER, METRICS, NEIGHBOURS = "evaluation", "metrics.json", "neighbours.json"
 DIAGNOSIS_FOLDER, DIAGNOSTICS, FIELD = "diagnosis", "diagnostics.json", "field.json"
+HELD_OUT_PICTURE = "held-out.png"
 CALIBRATION_FOLDER, CALIBRATION, CALIBRATION_PICTURE = "calibration", "calibration.json", "calibration.png"
 CLASSIFIERS = "classifiers.json"  # the calibrations of all classifiers
 

@@ -29,7 +29,7 @@ sample:
     dlsm: {classifier: dlsm, steps: 3}
     free: {score: told, guide: unlabelled, scale: 2, steps: 3}
     one-step: {generator: sid}
-diagnose: {levels: [1], draws: 1, most: 20, queries: 10, oracle: true}
+diagnose: {levels: [1, 5], draws: 1, most: 20, queries: 10, oracle: true}
 """.replace("NET", "network: {kind: mlp, width: 16, depth: 1, embedding: 8}")
 
 

@@ -38,7 +38,7 @@ def test_exported_models_are_the_models_of_the_run(digits, shared):
         assert file_key(shared / name / "model.safetensors") == file_key(digits / name / "model.safetensors")
         config = json.loads((shared / name / "config.json").read_text())
         assert config["kind"] == load_tensors(digits / name / "model.safetensors")[1]["kind"]
-    for file in ("README.md", "figures/samples.png", "figures/samples-dlsm.png"):
+    for file in ("README.md", "figures/samples.png", "figures/samples-dlsm.png", "figures/held-out.png"):
         assert (shared / file).stat().st_size > 0
 
 
@@ -86,13 +86,13 @@ def test_every_figure_of_the_run_is_in_the_head_with_its_conditions(digits, shar
         assert result.metric_value == pytest.approx(row["value"], rel=1e-5)
         assert (result.metric_args["n"], result.metric_args["features"]) == (row["n"], row["features"])
         assert result.metric_args["floor"] == pytest.approx(row["floor"], rel=1e-5)
-    assert "D\\_L" in card.text
+    assert "Held-out squared error minus that of zero guidance" in card.text
     assert "Classifiers on held-out data, by noise level." in card.text
 
 
 def test_pictures_of_a_card_are_there(shared):
     pictures = re.findall(r"^!\[[^]]*\]\(([^)]+)\)$", (shared / "README.md").read_text(), flags=re.MULTILINE)
-    assert "figures/samples-dlsm.png" in pictures
+    assert "figures/held-out.png" in pictures
     for picture in pictures:
         with Image.open(shared / picture) as opened:
             opened.load()

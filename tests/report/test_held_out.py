@@ -1,0 +1,79 @@
+import pytest
+from PIL import Image
+
+from condgen.diagnostics.held_out import HeldOutRow
+from condgen.report import draw_held_out, held_out_sentences, held_out_tables
+from condgen.report.figures import method_styles, to_svg
+from condgen.report.held_out import held_out_panels
+from condgen.report.load import Run
+
+LEVELS = (0.1, 1.0, 4.0)
+
+
+def row(method, sigma, mean, se=1e-5, reference="ce", quantity="held_out_difference", **more):
+    about = {"quantity": quantity, "method": method, "reference": reference, "sigma": sigma}
+    return HeldOutRow(**about, mean=mean, se=se, n_images=360, draws=4, **more)
+
+
+ROWS = [
+    *(row(method, sigma, -4e-4 * sigma, reference="zero guidance") for sigma in LEVELS for method in ("ce", "dlsm")),
+    *(row("dlsm", sigma, mean) for sigma, mean in zip(LEVELS, (2.9e-5, -3.1e-5, -1e-3), strict=True)),
+    row("dlsm", 1.0, 0.5, 0.1, "told", "held_out_share"),
+]
+
+
+def run(steps=(800, 800), seconds=(20.0, 60.0), rows=ROWS):
+    training = {
+        name: {"steps": s, "seconds": t} for name, s, t in zip(("ce", "dlsm"), steps, seconds, strict=True) if s
+    }
+    what = {"pairs": [["dlsm", "ce"]], "training": training}
+    return Run(folder=None, name="r", held_out=rows, conditions={"diagnostics.json": what})
+
+
+def test_tables_have_units_and_intervals_and_zero_guidance_comes_after_other_references():
+    classifier, zero, share = held_out_tables(ROWS)
+    assert "minus that of ce, 1e-3" in classifier.title
+    assert classifier.header == ("", "dlsm")
+    assert classifier.rows == (("σ = 0.1", "0.029 ± 0.020"), ("σ = 1", "-0.031 ± 0.020"), ("σ = 4", "-1.000 ± 0.020"))
+    assert zero.header == ("", "ce", "dlsm")
+    assert share.rows == (("σ = 1", "0.50 ± 0.20"),)
+    (table, *_) = held_out_tables(ROWS, {"dlsm": {"steps": 800, "seconds": 60.0}, "ce": {"steps": 900}})
+    assert table.rows[-2:] == (("training steps", "800"), ("training seconds", "60"))
+    assert table.caption.endswith("Training of ce: 900 steps.")
+    means = [row("dlsm", 1.0, -2e-3, low=-3e-3, high=-1e-3, seeds=3)]
+    (table,) = held_out_tables(means)
+    assert table.rows == (("σ = 1", "-2.0 ± 1.0"),)
+    assert "standard deviation over 3 seeds" in table.caption
+
+
+@pytest.mark.parametrize(
+    ("steps", "seconds", "said"),
+    [
+        ((800, 800), (20, 60), "ce 800 steps, 20 s (equal steps)"),
+        ((2400, 800), (60, 58), "ce 2,400 steps, 60 s (equal seconds)"),
+        ((800, 800), (60, 60), "ce 800 steps, 60 s (equal steps and equal seconds)"),
+        ((900, 800), (20, 60), "ce 900 steps, 20 s (neither equal steps nor equal time)"),
+    ],
+)
+def test_a_sentence_counts_what_is_beyond_three_standard_errors_and_says_what_training_took(steps, seconds, said):
+    (sentence,) = held_out_sentences(run(steps, seconds))
+    assert "On 360 held-out samples, the posterior score of dlsm is nearer to the truth than that of ce" in sentence
+    assert "at 2 of 3 noise levels (by more than 3 standard errors), farther at 0." in sentence
+    assert said in sentence
+
+
+def test_nothing_is_said_of_a_training_or_a_method_that_is_not_known():
+    (sentence,) = held_out_sentences(run(steps=(None, 800)))
+    assert sentence.endswith("farther at 0.")
+    assert not held_out_sentences(run(rows=[]))
+
+
+def test_differences_of_either_sign_are_drawn(tmp_path):
+    against, over_zero = held_out_panels(ROWS, method_styles(["ce", "dlsm"]))
+    assert against.title == "minus ce"
+    assert "dlsm 0.029 to -1" in against.alt
+    assert to_svg(over_zero, "p")
+    assert draw_held_out(ROWS, tmp_path / "h.png")
+    with Image.open(tmp_path / "h.png") as picture:
+        assert picture.width > picture.height
+    assert not draw_held_out([ROWS[0]], tmp_path / "none.png")
