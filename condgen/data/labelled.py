@@ -96,6 +96,15 @@ class LabelledSet:
         chosen = stratified_order(self.y, generator)[:n].to(self.x.device)
         return replace(self, x=self.x[chosen], y=self.y[chosen])
 
+    def per_class(self, n: int | None, generator: torch.Generator) -> "LabelledSet":
+        """At most n samples of every class, at random, in their order; all where n is None."""
+        if n is None:
+            return self
+        order = torch.randperm(len(self), generator=generator)
+        chosen = torch.cat([order[self.y_on_cpu[order] == label][:n] for label in range(self.n_classes)]).sort().values
+        chosen = chosen.to(self.x.device)
+        return replace(self, x=self.x[chosen], y=self.y[chosen])
+
     def fingerprint(self) -> str:
         """The first 16 hexadecimal digits of a SHA-256 over samples, labels and names."""
         digest = hashlib.sha256(repr((tuple(self.x.shape), str(self.x.dtype), self.names)).encode())

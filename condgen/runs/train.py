@@ -2,6 +2,7 @@
 
 import math
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
@@ -10,6 +11,7 @@ from condgen.checkpoint import MODEL_FILE
 from condgen.data import LabelledSet
 from condgen.errors import UserError
 from condgen.recipes import ClassifierStage, GeneratorStage, TrainStage
+from condgen.rng import keyed_generator
 from condgen.runs.layout import SNAPSHOTS
 from condgen.runs.models import Folders
 from condgen.runs.prepare import Prepared, prepare
@@ -55,20 +57,24 @@ class Train(Stage):
         """Trains, or goes on, or does nothing where it is finished."""
         if self.settings.training.flip and not self.data.is_images:
             raise UserError(f"training.flip mirrors images, and {self.data.source} has points: leave it out")
-        work = prepare(self.settings, self.data, processes, self.folders, self.held_out, self.folder)
+        training, seed = self.settings.training, self.settings.seed
+        data = self.data.per_class(training.per_class, keyed_generator(seed))
+        work = prepare(self.settings, data, processes, self.folders, self.held_out, self.folder)
         opened = yield from self.open(processes)
         if opened.finished:
             return
         if work.message:
             yield Progress(self.name, 0, 1, message=f"{self.name}: {work.message}")
-        training = self.settings.training
         state = State.fresh(work.task.models, training.betas, training.optimizer, training.weight_decay)
         processes.once(lambda: load_state(self.folder, state, opened.key))
         share_state(state, processes)
         opened.forget_log_after(state.step)
-        yield from self._train(opened, work, state, processes)
+        records = train(work.task, state, data, training, seed, processes)
+        yield from self._train(opened, work, state, records, processes)
 
-    def _train(self, opened: StageFolder, work: Prepared, state: State, processes: Processes) -> Work:
+    def _train(
+        self, opened: StageFolder, work: Prepared, state: State, records: Iterator[Record], processes: Processes
+    ) -> Work:
         training, monitor = self.settings.training, work.monitor
         first = logged = saved = state.step
         note, seen, warned, told_balance, seconds = "", "", False, False, 0.0
@@ -84,7 +90,7 @@ class Train(Stage):
 
         mark = time.perf_counter()
         try:
-            for record in train(work.task, state, self.data, training, self.settings.seed, processes):
+            for record in records:
                 seconds += time.perf_counter() - mark
                 step, messages, pictures = record.step, [], None
                 saving, looking = step % training.save_every == 0, monitor is not None and monitor.is_due(step)

@@ -39,6 +39,9 @@ class TrainingSettings(Settings):
     snapshots: tuple[PositiveInt, ...] = Field(
         default=(), description="steps after which the averaged weights are kept, each as a model"
     )
+    per_class: PositiveInt | None = Field(
+        default=None, description="learn from so many samples of every class, drawn at random, by default from all"
+    )
     flip: bool = Field(
         default=False, description="mirror half of the images left to right; not for digits, letters, or other signs"
     )

@@ -131,3 +131,14 @@ def test_some_samples_are_in_proportion_to_the_classes():
     assert all((row.tobytes(), int(label)) in rows for row, label in zip(some.x.numpy(), some.y, strict=True))
     assert whole.at_most(30, keyed_generator(3)) is whole
     assert whole.at_most(None, keyed_generator(3)) is whole
+
+
+def test_so_many_samples_of_every_class_are_chosen_at_random_and_stay_in_order(tiny_images):
+    few = tiny_images.per_class(4, torch.Generator().manual_seed(0))
+    assert few.y.bincount().tolist() == [4, 4, 4]
+    places = [int((tiny_images.x == image).flatten(1).all(1).nonzero()) for image in few.x]
+    assert places == sorted(places)
+    assert torch.equal(tiny_images.y[places], few.y)
+    assert not torch.equal(few.x, tiny_images.per_class(4, torch.Generator().manual_seed(1)).x)
+    assert len(tiny_images.per_class(1000, torch.Generator())) == 60
+    assert tiny_images.per_class(None, torch.Generator()) is tiny_images

@@ -22,7 +22,7 @@ from condgen.recipes import (
     default_adversary,
     default_recipe,
 )
-from condgen.rng import Streams
+from condgen.rng import Streams, keyed_generator
 from condgen.runs import Evaluate, Folders, Sample, Train, read_rows, read_samples
 from condgen.runs.layout import MANIFEST
 from condgen.training import Processes
@@ -98,6 +98,17 @@ def test_a_pool_lies_with_its_score_model_and_a_full_disk_is_told(trained, tmp_p
     first, *_ = [progress.message for progress in work if progress.message]
     assert "has no room for a pool of the prior's estimates" in first
     assert not list((tmp_path / "score" / "prior-pool").glob("*/*.safetensors"))
+
+
+def test_a_classifier_may_learn_from_a_few_images_of_every_class(trained, tmp_path):
+    tree = small("classifier").model_dump(mode="json")
+    tree["classifier"]["training"]["per_class"] = 3
+    few, folders = ClassifierStage.model_validate(tree), Folders(trained / "score")
+    list(Train("classifier", tmp_path / "few", few, DATA, folders).run(ALONE))
+    chosen = DATA.per_class(3, keyed_generator(few.seed))
+    list(Train("classifier", tmp_path / "same", small("classifier"), chosen, folders).run(ALONE))
+    found, same = (load_tensors(tmp_path / name / "model.safetensors")[0] for name in ("few", "same"))
+    assert all(torch.equal(found[name], same[name]) for name in found)
 
 
 def test_a_loss_whose_terms_are_out_of_balance_is_told(trained, tmp_path):
