@@ -1,13 +1,10 @@
-"""Our samplers beside independent libraries: the same denoiser, the same noise, the same levels, in float64.
+"""Our samplers beside those of diffusers: the same denoiser, the same noise, the same levels, in float64.
 
-diffusers is among the development dependencies; k-diffusion and azula, in the dependency group `bench`, have
-what diffusers lacks. Where a library computes in float32, so does the comparison's tolerance.
+Where diffusers computes in float32, so does the comparison's tolerance. What it lacks is held by test_orders.py.
 """
 
-import sys
 import warnings
 from itertools import pairwise
-from types import ModuleType, SimpleNamespace
 
 import pytest
 import torch
@@ -15,7 +12,6 @@ import torch
 from condgen.oracle import Oracle
 from condgen.rng import Streams
 from condgen.samplers import Context, build_sampler
-from condgen.samplers.heun import Restart
 from condgen.schedules import EDM, VE, VP, geometric_grid, karras_grid, uniform_grid
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of other people's code
@@ -29,12 +25,6 @@ def _library(name):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of other people's dependencies
         return pytest.importorskip(name)
-
-
-def _k_diffusion(monkeypatch):
-    """Its metrics import clip, which needs setuptools of before 70; its samplers need neither."""
-    monkeypatch.setitem(sys.modules, "clip", ModuleType("clip"))
-    return _library("k_diffusion").sampling
 
 
 def _mixture(schedule):
@@ -60,10 +50,6 @@ def _ours(name, schedule, grid, options=None):
     for t, s in pairwise(grid):
         x.append(sampler.step(x[-1], t, s, context))
     return x
-
-
-# ----------------------------------------------------------------------------------------------------
-# diffusers
 
 
 def _by_scheduler(scheduler, schedule, grid, monkeypatch, output=lambda denoised, x, level: denoised, **options):
@@ -212,98 +198,3 @@ def test_euler_maruyama_of_diffusers(monkeypatch):
     for t in grid[:-1]:
         x, _ = scheduler.step_pred(oracle.eps(x, t), x, t)
     torch.testing.assert_close(_ours("euler-maruyama", schedule, grid)[-1], x, **DOUBLE)
-
-
-# ----------------------------------------------------------------------------------------------------
-# k-diffusion: functions of a list of sigmas, for alpha = 1
-
-
-def _by_k_diffusion(function, grid, monkeypatch, **options):
-    sampling = _k_diffusion(monkeypatch)
-    oracle, draws = _mixture(EDM()), Draws()
-    monkeypatch.setattr(torch, "randn_like", draws)
-    if "sde" in function:
-        options["noise_sampler"] = draws
-    return getattr(sampling, function)(
-        lambda x, sigma: oracle(x, sigma), grid[0] * draws(), grid, disable=True, **options
-    )
-
-
-@pytest.mark.parametrize(
-    ("name", "options", "function", "theirs"),
-    [
-        (
-            "edm",
-            {"gamma": 0.3, "s_min": 0.05, "s_max": 90.0, "s_noise": 1.007},
-            "sample_heun",
-            {"s_churn": 0.3 * 12, "s_tmin": 0.05, "s_tmax": 90.0, "s_noise": 1.007},
-        ),
-        ("dpm++2m-sde", {"eta": 0.6}, "sample_dpmpp_2m_sde", {"eta": 0.6}),
-    ],
-)
-def test_k_diffusion(name, options, function, theirs, monkeypatch):
-    grid, roomy = karras_grid(EDM(), 13), EDM(sigma_max=200)  # which lets the first level be raised
-    expected = _by_k_diffusion(function, grid, monkeypatch, **theirs)
-    torch.testing.assert_close(_ours(name, roomy, grid, options)[-1], expected, **DOUBLE)
-
-
-@pytest.mark.parametrize("eta", [0.0, 0.6, 1.0])
-def test_3m_differs_from_k_diffusion_by_half_the_second_difference(eta, monkeypatch):
-    """A parabola with second difference d adds c_2 d to a step; `sample_dpmpp_3m_sde` adds c_2 d / 2.
-
-    Its error on the flow therefore falls with the second power of the step, and ours with the third (test_orders.py).
-    Up to its first step with two earlier estimates there is no difference.
-    """
-    grid = karras_grid(EDM(), 40)[10:14]
-    ours, oracle = _ours("dpm++3m-sde", EDM(), grid, {"eta": eta}), _mixture(EDM())
-    two = _by_k_diffusion("sample_dpmpp_3m_sde", grid[:3], monkeypatch, eta=eta)
-    torch.testing.assert_close(ours[2], two, **DOUBLE)
-    three = _by_k_diffusion("sample_dpmpp_3m_sde", grid, monkeypatch, eta=eta)
-    h = -grid.log().diff()
-    d0, d1, d2 = (oracle(x, t) for x, t in zip(ours[2::-1], grid[:3].flip(0), strict=False))
-    second = ((d0 - d1) / h[1] - (d1 - d2) / h[0]) / (h[0] + h[1])  # of the Newton form, per squared lambda
-    length = (1 + eta) * h[2]
-    c2 = 1 - 2 / length * (1 - (1 - torch.exp(-length)) / length)
-    difference = 0.5 * c2 * h[2] ** 2 * second
-    assert float(difference.abs().max()) > 1e-5
-    torch.testing.assert_close(ours[3] - three, difference, rtol=1e-7, atol=1e-10)
-
-
-def test_restart_is_heun_of_k_diffusion_run_again(monkeypatch):
-    sampling = _k_diffusion(monkeypatch)
-    oracle, grid, draws = _mixture(EDM()), karras_grid(EDM(), 14), Draws()
-    x, low = grid[0] * draws(), int((grid <= 0.06).nonzero()[0, 0])
-
-    def heun(x, sigmas):
-        return sampling.sample_heun(lambda x, sigma: oracle(x, sigma), x, sigmas, disable=True)
-
-    x = heun(x, grid[: low + 1])
-    again = sampling.get_sigmas_karras(5, float(grid[low]), 0.3)[:-1].double()
-    for _ in range(2):
-        x = heun(x + draws() * (0.3**2 - grid[low] ** 2).sqrt(), again)
-    x = heun(x, grid[low:])
-    torch.testing.assert_close(_ours("restart", EDM(), grid)[-1], x, **SINGLE)  # its restart's levels are float32
-    assert Restart(oracle).evaluations(grid[low - 1], grid[low]) == 2 + 2 * 8
-
-
-# ----------------------------------------------------------------------------------------------------
-# azula
-
-
-@pytest.mark.parametrize("schedule", [VE(), VP()], ids=lambda s: s.kind)
-def test_3m_without_noise_is_the_exponential_adams_bashforth_of_azula(schedule):
-    """Both integrate the polynomial through three estimates exactly."""
-    sample, oracle, draws = _library("azula.sample"), _mixture(schedule), Draws()
-
-    class AzulaDenoiser:
-        def schedule(self, t):
-            return schedule.alpha(t), schedule.sigma(t)
-
-        def __call__(self, x, t):
-            return SimpleNamespace(mean=oracle(x, t), var=None)
-
-    grid = uniform_grid(schedule, 13)
-    ends = {"start": schedule.t_max, "stop": schedule.t_min, "steps": 12, "dtype": torch.float64}
-    runner = sample.xEABSampler(AzulaDenoiser(), order=3, silent=True, **ends)
-    expected = runner(schedule.sigma(grid[0]) * draws())
-    torch.testing.assert_close(_ours("dpm++3m-sde", schedule, grid, {"eta": 0.0})[-1], expected, **DOUBLE)
