@@ -8,8 +8,7 @@ import torch
 import typer
 
 from condgen.cli.options import Overrides, Size
-from condgen.cli.pictures import draw_samples
-from condgen.cli.previews import follow_previews, show_generators
+from condgen.cli.pictures import draw_samples, follow_previews, show_generators
 from condgen.cli.progress import show_comparison, show_report, work_in
 from condgen.cli.terminal import console, say
 from condgen.recipes import Recipe, load_recipe

@@ -19,7 +19,7 @@ from condgen.cli.options import (
     overridden,
     read_prior,
 )
-from condgen.cli.previews import follow_previews, show_generators
+from condgen.cli.pictures import follow_previews, show_generators
 from condgen.cli.progress import work_in
 from condgen.cli.terminal import say
 from condgen.data import LabelledSet, load, parse_data

@@ -3,13 +3,12 @@
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from condgen.checkpoint import MODEL_FILE
 from condgen.errors import UserError
-from condgen.files import each_line, parse_json, read_bytes, read_text, write_atomically
+from condgen.files import blamed_on, each_line, parse_json, read_bytes, read_text, write_atomically
 from condgen.hub import CONFIG_FILE
 from condgen.recipes import read_yaml
 from condgen.runs.layout import RECIPE_FILE
@@ -27,11 +26,10 @@ def file_key(path: Path) -> str:
 
 def read_json(path: Path) -> dict[str, Any]:
     """A JSON object from a file."""
-    try:
-        with _damage_named(path):
-            return _object(read_text(path))
-    except FileNotFoundError as error:
-        raise UserError(f"{path} does not exist: name a folder that a condgen command has written") from error
+    if not path.exists():
+        raise UserError(f"{path} does not exist: name a folder that a condgen command has written")
+    with blamed_on(path, OSError):
+        return _object(read_text(path))
 
 
 def read_settings(folder: Path) -> dict[str, Any]:
@@ -52,7 +50,7 @@ def drop_partial_line(path: Path) -> None:
     """Cuts off a last line that was not written to its end, so that more can be appended."""
     if not path.exists():
         return
-    with _damage_named(path):
+    with blamed_on(path, OSError):
         content = read_bytes(path)
     whole = content[: content.rfind(b"\n") + 1]
     if whole != content:
@@ -68,7 +66,7 @@ def each_row(path: Path) -> Iterator[dict[str, Any]]:
     """The same, one at a time: a file of many takes little memory."""
     if not path.exists():
         return
-    with _damage_named(path):
+    with blamed_on(path, OSError):
         for number, line in enumerate(each_line(path), start=1):
             try:
                 row = _object(line)
@@ -82,13 +80,3 @@ def _object(text: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise ValueError("not a JSON object")
     return value
-
-
-@contextmanager
-def _damage_named(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except FileNotFoundError:
-        raise
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path} is damaged ({error}): delete it and run the command again") from error

@@ -10,7 +10,7 @@ from PIL import Image
 
 import condgen.runs.train as stages
 from condgen.checkpoint import load_tensors
-from condgen.cli.previews import follow_previews
+from condgen.cli.pictures import follow_previews
 from condgen.runs import Progress, read_rows
 from tests.cli.conftest import SMALL, bad, good
 

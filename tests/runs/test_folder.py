@@ -9,7 +9,7 @@ def test_damaged_files_are_named(tmp_path):
     (tmp_path / "b.json").write_text("[1]")
     (tmp_path / "c.jsonl").write_text('{"a": 1}\nnonsense\n')
     for name in ("a.json", "b.json"):
-        with pytest.raises(UserError, match=f"{name} is damaged"):
+        with pytest.raises(UserError, match=f"{name} holds what condgen does not write"):
             read_json(tmp_path / name)
     with pytest.raises(UserError, match=r"c.jsonl, line 2 is damaged"):
         read_rows(tmp_path / "c.jsonl")
