@@ -18,7 +18,6 @@ TINY = {
     "dlsm": ["--rounds", "1", "--batch", "4"],
     "fixed_points": [],
     "metrics": ["--rounds", "1", "--n", "200"],
-    "one_step": ["--rounds", "1"],
     "oracle": ["--queries", "20"],
     "sampler_bias": ["--samples", "4"],
     "speed": ["--rounds", "1", "--batch", "2"],
