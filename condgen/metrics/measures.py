@@ -52,11 +52,12 @@ class Measured(NamedTuple):
 class Reference:
     """The train split of a data set as an extractor sees it; everything is computed once, when it is first needed."""
 
-    def __init__(self, data: LabelledSet, features: Features, most: int, seed: int) -> None:
+    def __init__(self, data: LabelledSet, features: Features, most: int, seed: int, held_out: Features) -> None:
         size = len(data)
         if size <= NEIGHBOUR:
             raise UserError(f"{data.source}: {size} train samples are too few; at least {NEIGHBOUR + 1} are needed")
         self.vectors, self.y, self.n_classes = features.vectors, data.y.cpu(), data.n_classes
+        self.held_out, self.text_of_held_out = held_out.vectors, f"{data.source} test ({len(held_out.vectors)})"
         self.most, self.seed = most, seed
         self.text = self.text_of_some = f"{data.source} {data.split} ({size})"
         if size > most:
@@ -84,6 +85,11 @@ class Reference:
         return Gaussian.fit(self.vectors)
 
     @cached_property
+    def held_out_gaussian(self) -> Gaussian:
+        """Fitted to the held-out samples."""
+        return Gaussian.fit(self.held_out)
+
+    @cached_property
     def kernel(self) -> KernelReference:
         """Of `some`."""
         return KernelReference.of(self.some)
@@ -102,8 +108,9 @@ class Reference:
 class Comparison:
     """Samples next to the reference, with everything that several metrics share."""
 
-    def __init__(self, features: Features, y: Tensor, reference: Reference, seed: int) -> None:
+    def __init__(self, features: Features, y: Tensor, reference: Reference, seed: int, *, real: bool = False) -> None:
         self.vectors, self.logits = features
+        self.real = real  # whether they are held out themselves
         self.y, self.reference, self.seed, self.n = y, reference, seed, len(y)
         self.k = max(1, min(NEIGHBOUR, self.n // reference.n_classes - 1))  # of class-wise metrics
         self.drawn = reference.drawn(y)  # the samples whose neighbours are looked at
@@ -159,15 +166,28 @@ class Metric(NamedTuple):
 
 
 def _frechet(of: Comparison) -> Measured:
-    real = of.reference.gaussian
-    value, error = _frechet_to_first_order(of.vectors, real)
-    if of.vectors.shape[1] <= _WIDE:
+    return Measured(_frechet_estimate(of.vectors, of.reference.gaussian, of.seed), of.reference.text, of.n, at=of.n)
+
+
+def _held_out_frechet(of: Comparison) -> Measured:
+    """From the held-out samples, for which as many of the train split stand in where they are the samples."""
+    vectors, reference = of.vectors, of.reference
+    if of.real:
+        vectors = reference.vectors[stratified_order(reference.y, keyed_generator(of.seed, _DRAW))[: of.n]]
+    estimate = _frechet_estimate(vectors, reference.held_out_gaussian, of.seed)
+    return Measured(estimate, reference.text_of_held_out, len(vectors), at=len(vectors))
+
+
+def _frechet_estimate(vectors: Tensor, real: Gaussian, seed: int) -> Estimate:
+    value, error = _frechet_to_first_order(vectors, real)
+    n = len(vectors)
+    if vectors.shape[1] <= _WIDE:
         # The same resamples for every method of n samples: their differences are then not those of the draws.
-        generator = keyed_generator(of.seed, _BOOTSTRAP, of.n)
-        draws = [torch.randint(of.n, (of.n,), generator=generator) for _ in range(_RESAMPLES)]
-        resamples = [Gaussian.fit(of.vectors, draw.bincount(minlength=of.n)) for draw in draws]
+        generator = keyed_generator(seed, _BOOTSTRAP, n)
+        draws = [torch.randint(n, (n,), generator=generator) for _ in range(_RESAMPLES)]
+        resamples = [Gaussian.fit(vectors, draw.bincount(minlength=n)) for draw in draws]
         error = float(torch.tensor([frechet_distance(own, real) for own in resamples], dtype=torch.float64).std())
-    return Measured(symmetric(value, error), of.reference.text, of.n, at=of.n)
+    return symmetric(value, error)
 
 
 def _frechet_to_first_order(vectors: Tensor, real: Gaussian) -> tuple[float, float]:
@@ -265,6 +285,7 @@ def _authenticity(of: Comparison) -> Measured:
 
 METRICS: dict[str, Metric] = {
     "FD": Metric("low", _frechet, "FID", _LEAST_FOR_FID),
+    "held-out FD": Metric("low", _held_out_frechet, "held-out FID", _LEAST_FOR_FID),
     "KD": Metric("low", _kernel, "KID"),
     "classifier score": Metric("high", _classifier_score, "IS"),
     **{name: Metric("high", partial(_overlap, name)) for name in _OVERLAPS},

@@ -28,7 +28,7 @@ from condgen.rng import keyed_generator
 OVERLAPS = ["precision", "recall", "density", "coverage"]
 CLASSWISE = [f"class-wise {name}" for name in ["FD@36", "KD", *OVERLAPS]]
 VARIETY = ["in-class std ratio", "in-class diversity", "in-class Vendi ratio"]
-METRICS = ["class accuracy", "FD@360", "KD", *OVERLAPS, *CLASSWISE, *VARIETY, "authenticity"]
+METRICS = ["class accuracy", "FD@360", "held-out FD@360", "KD", *OVERLAPS, *CLASSWISE, *VARIETY, "authenticity"]
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +79,21 @@ def test_held_out_samples_lie_on_the_floor_and_copies_of_them_too(table):
     for metric in METRICS:
         real, copies = value(table, REAL, metric), value(table, "copies", metric)
         assert real.value == real.floor == copies.floor
-        assert copies.value == pytest.approx(real.value, rel=1e-9)
+        same = 0 if metric == "held-out FD@360" else real.value  # from themselves
+        assert copies.value == pytest.approx(same, rel=1e-9, abs=1e-9)
+
+
+def test_memory_pleases_the_distance_from_the_train_split_and_not_that_from_the_test_split(table, digits):
+    train, test = digits
+    rows = evaluate({"memory": (train.floats(), train.y)}, train, test, 0, Measures(cas="none")).rows
+    of_train, held_out = (value(rows, "memory", f"{name}@{len(train)}") for name in ("FD", "held-out FD"))
+    assert of_train.value == pytest.approx(0, abs=1e-9)
+    assert held_out.reference == "digits test (360)"
+    means = [data.floats().flatten(1).double() for data in (train, test)]
+    by_hand = frechet_distance(*(Gaussian.fit(vectors) for vectors in means))
+    assert held_out.value == pytest.approx(by_hand, rel=1e-9)
+    floor = value(table, "noisy", "held-out FD@360").floor
+    assert 0 < by_hand < floor  # as many as there are lie nearer than 360 of them
 
 
 def test_every_value_lies_in_its_interval(table):
@@ -256,11 +270,14 @@ def test_copies_of_training_data_are_told_from_new_real_ones(digits, table):
     assert value(table, "noisy", "authenticity").value > 0.9
 
 
-def test_what_samples_teach(table):
+def test_what_samples_teach(table, digits):
+    train, test = digits
     assert value(table, "wrong labels", "CAS (probe)").high < 0.1
     assert value(table, "class means", "CAS (probe)").value < value(table, "class means", "CAS (probe)").floor
     row = value(table, "few", "CAS (probe)")
     assert (row.n, row.floor_n, row.reference, row.features) == (100, 100, "digits test (360)", "SVC on pixels")
+    real = evaluate({}, train, test.at_most(100, keyed_generator(0)), seed=3).rows
+    assert re.fullmatch(r"digits test \(100\), 3 draws, sd 0\.\d+", value(real, REAL, "CAS (probe)").reference)
     assert row.high - row.low > 0.01  # the interval is that of 360 verdicts
     real = value(table, REAL, "CAS (probe)")
     assert real.value == real.floor == value(table, "noisy", "CAS (probe)").floor
