@@ -108,6 +108,9 @@ def train_classifier(
         Path | None,
         model_option("The frozen score model of DLSM; default: runs/score. Its data and schedule are used."),
     ] = None,
+    init: Annotated[
+        Path | None, model_option("A classifier of the same network, by any loss, from whose weights it starts.")
+    ] = None,
     data: Data = None,
     recipe: RecipeFile = None,
     size: Size = None,
@@ -148,8 +151,11 @@ def train_classifier(
         part["objective"] = objective.model_dump(mode="json")
     if backbone is not None:
         part["network"] = {"kind": "timm", "name": backbone}
+    earlier = by_folder_name([init] if init is not None else [])
+    part["init"] = next(iter(earlier), None)
     stage = _stage(ClassifierStage, part, base, given, overrides)
-    _train(f"classifier {loss}", out or Path(f"runs/classifier-{loss}"), stage, loaded, Folders(score))
+    folders = Folders(score, classifiers=earlier)
+    _train(f"classifier {loss}", out or Path(f"runs/classifier-{loss}"), stage, loaded, folders)
 
 
 @from_settings(GeneratorStage, _keys("generator"), defaults=False)

@@ -66,6 +66,9 @@ class ClassifierRecipe(Settings):
     network: AnyClassifierNet = Field(description="from a noised image and its noise level to logits")
     objective: AnyClassifierLoss = Field(default=DLSM(), description="the loss")
     density: AnyDensity = Field(default=LogNormal(), description="of the noise levels in training")
+    init: str | None = Field(
+        default=None, description="an earlier one of `classifiers`, of the same network, from whose weights it starts"
+    )
     prior: PooledPrior = Field(default=PooledPrior(), description="how DLSM evaluates the frozen score model")
     training: TrainingSettings = Field(description="how long and how fast")
 
@@ -275,6 +278,8 @@ class Recipe(Settings):
             method.check_grid(self.schedule, f"method {name!r}")
         for name, guidance in (self.diagnose.methods if self.diagnose else {}).items():
             self._check_guidance(f"method {name!r}", guidance)
+        for place, (name, classifier) in enumerate(self.classifiers.items()):
+            _check_known(f"classifiers.{name}.init is", classifier.init, list(self.classifiers)[:place], "before it")
         for name, generator in self.generators.items():
             self._check_generator(f"generators.{name}", generator)
         diagnosed = self.diagnose.levels if self.diagnose else ()

@@ -7,8 +7,9 @@ import torch
 from torch import nn
 
 from condgen.checkpoint import MODEL_FILE, save_tensors
-from condgen.classifier import ClassifierConfig
+from condgen.classifier import Classifier, ClassifierConfig
 from condgen.data import LabelledSet
+from condgen.errors import UserError
 from condgen.recipes import ClassifierStage, GeneratorStage, ScoreStage, TrainStage, content_key
 from condgen.runs.folder import file_key
 from condgen.runs.generators import generator_task
@@ -100,22 +101,33 @@ def _classifier(
         check_fits(place, frozen.config, config, "the classifier")
         frozen.require_unconditional(place, f"on which {recipe.objective.loss} builds")
         lighten_(frozen, recipe.prior)
-        if recipe.prior.pool:
-            key = content_key(
-                *(recipe.density, PriorSettings(precision=recipe.prior.precision), str(stage.training.flip)),
-                *(data.fingerprint(), file_key(place / MODEL_FILE)),
+        if recipe.prior.pool and (pool := _prior_pool(stage, data, processes, place, frozen)) is None:
+            message = f"{place} has no room for a pool of the prior's estimates: it is evaluated at every step"
+    model = config.build().to(device)
+    if recipe.init is not None:
+        start = folders.classifier(recipe.init)
+        first = Classifier.load(start, device)
+        check_fits(start, first.config, config, "the classifier")
+        if first.config.network != config.network:
+            raise UserError(
+                f"{start} has another network, {first.config.network!r}: weights go on in their own network"
             )
-            kept = PriorPool(
-                *(frozen, data, recipe.density, recipe.prior, stage.training, place / PRIOR_POOL / key, processes)
-            )
-            entries = stage.training.steps * stage.training.batch
-            if processes.once(lambda: kept.fits(entries)):
-                pool = kept
-            else:
-                message = f"{place} has no room for a pool of the prior's estimates: it is evaluated at every step"
-    task = ClassifierTask(config.build().to(device), recipe.objective, recipe.density, frozen, pool)
+        model.load_state_dict(first.state_dict())
+    task = ClassifierTask(model, recipe.objective, recipe.density, frozen, pool)
     if held_out is None:
         return Prepared(task, config, message=message)
     prior = ScoreModel.load(place, device) if place is not None and (place / MODEL_FILE).exists() else None
     monitor = ClassifierMonitor(stage.training.save_every, stage.training.steps, config, held_out, prior)
     return Prepared(task, config, monitor, message)
+
+
+def _prior_pool(
+    stage: ClassifierStage, data: LabelledSet, processes: Processes, place: Path, prior: ScoreModel
+) -> PriorPool | None:
+    """The pool of a score model's estimates in its folder; none where there is no room for it."""
+    settings, density = stage.classifier.prior, stage.classifier.density
+    conditions = density, PriorSettings(precision=settings.precision), str(stage.training.flip), data.fingerprint()
+    folder = place / PRIOR_POOL / content_key(*conditions, file_key(place / MODEL_FILE))
+    pool = PriorPool(prior, data, density, settings, stage.training, folder, processes)
+    entries = stage.training.steps * stage.training.batch
+    return pool if processes.once(lambda: pool.fits(entries)) else None

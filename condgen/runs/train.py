@@ -39,6 +39,8 @@ class Train(Stage):
         found: list[Path] = []
         if isinstance(self.settings, ClassifierStage) and self.settings.classifier.objective.needs_prior:
             found.append(self.folders.score() / MODEL_FILE)
+        if isinstance(self.settings, ClassifierStage) and self.settings.classifier.init is not None:
+            found.append(self.folders.classifier(self.settings.classifier.init) / MODEL_FILE)
         if isinstance(self.settings, GeneratorStage):
             teacher, likelihood = self.settings.generator.teacher, self.settings.generator.likelihood
             if teacher is not None:

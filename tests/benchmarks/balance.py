@@ -52,6 +52,7 @@ class Variant(NamedTuple):
     loss: ClassifierLoss
     network: Mapping[str, Any] = {}
     training: Mapping[str, Any] = {}
+    after: str | None = None  # half of the time goes to this variant, from whose weights it goes on
 
 
 VARIANTS = {
@@ -62,6 +63,10 @@ VARIANTS = {
     "dlsm, lambda 10": Variant(DLSM(ce_weight=10.0)),
     "dlsm, w 0.5": Variant(DLSM(sigma_weight=0.5)),
     "dlsm, w 1.5": Variant(DLSM(sigma_weight=1.5)),
+    "dlsm, w 2": Variant(DLSM(sigma_weight=2.0)),
+    "dlsm, w 1.5, lambda 0.3": Variant(DLSM(sigma_weight=1.5, ce_weight=0.3)),
+    "dlsm after ce": Variant(DLSM(), training={"lr": 1e-3}, after="ce"),
+    "dlsm, w 1.5, after ce": Variant(DLSM(sigma_weight=1.5), training={"lr": 1e-3}, after="ce"),
     "dlsm, dropout": Variant(DLSM(), {"dropout": 0.2}),
     "ce, dropout": Variant(CrossEntropy(), {"dropout": 0.2}),
     "ce, weight decay": Variant(CrossEntropy(), training={"weight_decay": 0.3}),
@@ -77,7 +82,9 @@ class Trainer:
         self.pool, self.folder, self.tiny = PooledPrior(pool=pool), folder, data.shape[-1] < 16
         self.batch = 256 if self.tiny else 64
 
-    def start(self, variant: Variant, steps: int, seed: int) -> tuple[State, ClassifierConfig, Iterator[Record]]:
+    def start(
+        self, variant: Variant, steps: int, seed: int, first: Classifier | None = None
+    ) -> tuple[State, ClassifierConfig, Iterator[Record]]:
         torch.manual_seed(seed)
         network = MLPSettings(width=256, depth=3) if self.tiny else ResNetSettings(width=16, blocks=(1, 1, 1, 1))
         about = {"schedule": self.prior.schedule, "shape": self.data.shape, "names": self.data.names}
@@ -92,6 +99,8 @@ class Trainer:
         if prior is not None and self.pool.pool:
             pool = PriorPool(prior, self.data, density, self.pool, settings, self.folder, self.processes)
         model = config.build().to(self.processes.device)
+        if first is not None:
+            model.load_state_dict(first.state_dict())
         task = ClassifierTask(model, variant.loss, density, prior, pool)
         state = State.fresh(task.models, settings.betas, weight_decay=settings.weight_decay)
         return state, config, train(task, state, self.data, settings, seed, self.processes)
@@ -112,10 +121,15 @@ class Trainer:
             name: steps if variant.loss.needs_prior else round(whole / cost[name]) for name, variant in variants.items()
         }
 
-    def trained(self, variant: Variant, steps: int, seed: int, out: Path) -> Classifier:
-        """A classifier, from its folder if it is there."""
+    def trained(self, name: str, lengths: Mapping[str, int], seed: int, out: Path, share: float = 1.0) -> Classifier:
+        """A classifier that has had a share of the time, from its folder if it is there."""
+        variant, first = VARIANTS[name], None
+        out /= f"{name.replace(',', '').replace(' ', '-')}-{seed}" + (f"-{share:g}" if share < 1 else "")
         if not (out / MODEL_FILE).exists():
-            state, config, work = self.start(variant, steps, seed)
+            if variant.after is not None:
+                share, first = share / 2, self.trained(variant.after, lengths, seed, out.parent, share / 2)
+            steps = round(share * lengths[name])
+            state, config, work = self.start(variant, steps, seed, first)
             for record in work:
                 if record.step % 100 == 0:
                     console.print(f"{out.name}: {record.step} of {steps}")
@@ -161,9 +175,8 @@ def main(
     figures = [Figure("steps", name, "equal time", "", lengths[name]) for name in variants]
     methods: dict[str, Denoiser] = {"zero guidance": prior}
     for seed in range(seeds):
-        for name, variant in variants.items():
-            place = out / f"{name.replace(',', '').replace(' ', '-')}-{seed}"
-            classifier = trainer.trained(variant, lengths[name], seed, place)
+        for name in variants:
+            classifier = trainer.trained(name, lengths, seed, out)
             methods[f"{name}/{seed}"] = ClassifierGuided(prior, classifier)
             if scales:
                 scale = best_scale(prior, classifier, validation, draws)

@@ -65,6 +65,7 @@ def test_overrides_reach_any_depth_and_keep_types(path):
         ("schedule.sigma_min=100", r"schedule.*sigma_min \(100.0\) must be below sigma_max"),
         ("data.kind=digit", r"data: .*'digit'"),
         ("sample.methods.guided.classifier=dlsm", r"'guided' uses classifier 'dlsm', which is not among: ce"),
+        ("classifiers.ce.init=ce", r"classifiers.ce.init is 'ce', which is not before it: none"),
         ("sample.methods.fast.generator=one", r"'fast' uses generator 'one', which is not among: none"),
         ("sample.methods.guided.scale=lots", r"methods.guided.scale"),
         ("sample.methods.guided.scale=.inf", r"methods.guided.scale"),

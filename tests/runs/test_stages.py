@@ -111,6 +111,20 @@ def test_a_classifier_may_learn_from_a_few_images_of_every_class(trained, tmp_pa
     assert all(torch.equal(found[name], same[name]) for name in found)
 
 
+def test_a_classifier_starts_from_the_weights_of_another(trained, tmp_path):
+    tree = small("classifier").model_dump(mode="json")
+    tree["classifier"] |= {"init": "ce", "objective": {"loss": "ce"}}
+    tree["classifier"]["training"]["lr"] = 1e-12
+    folders = Folders(trained / "score", classifiers={"ce": trained / "classifier"})
+    list(Train("classifier", tmp_path / "on", ClassifierStage.model_validate(tree), DATA, folders).run(ALONE))
+    first, found = (load_tensors(place / "model.safetensors")[0] for place in (trained / "classifier", tmp_path / "on"))
+    for name, tensor in first.items():
+        torch.testing.assert_close(found[name], tensor)
+    tree["classifier"]["network"]["width"] = 25
+    with pytest.raises(UserError, match="another network"):
+        list(Train("classifier", tmp_path / "off", ClassifierStage.model_validate(tree), DATA, folders).run(ALONE))
+
+
 def test_a_loss_whose_terms_are_out_of_balance_is_told(trained, tmp_path):
     tree = small("classifier").model_dump(mode="json")
     tree["classifier"]["objective"] |= {"reduction": "mean", "ce_weight": 100.0}
