@@ -3,15 +3,12 @@
 Whatever comes from a run, names of classes above all, is escaped, so that it shows as it is written.
 """
 
-import re
-
-from huggingface_hub import EvalResult, ModelCard, ModelCardData
+from huggingface_hub import ModelCard, ModelCardData
 from markupsafe import Markup
 
 from condgen import __version__
 from condgen.export.sources import Source
 from condgen.hub import repository_of
-from condgen.metrics import REAL, MetricRow
 from condgen.report import classifier_table, held_out_tables, markdown_template, metrics_table, to_markdown
 
 PLACE = "OWNER/NAME"
@@ -33,15 +30,12 @@ def model_card(source: Source, figures: list[str], license: str) -> str:
     imported = first.stage.get("imported")
     is_images = len(first.description["shape"]) == 3
     kinds = list(dict.fromkeys(model.kind for model in models))
-    results = [_result(row) for row in metrics if row.method != REAL]
     head = ModelCardData(
         license=license,
         library_name="condgen",
         tags=["condgen", "class-conditional", "score-based-generative-model", *(k.replace(" ", "-") for k in kinds)],
         pipeline_tag=_TASKS[first.kind] if is_images else None,
         base_model=repository_of(imported) if imported and imported.startswith("hf:") else None,
-        model_name=title if results else None,
-        eval_results=results or None,
     )
     methods = source.recipe.sample.methods if source.recipe and source.recipe.sample else {}
     body = markdown_template("condgen.export", "card.md.j2").render(
@@ -76,23 +70,3 @@ def _usage(source: Source) -> dict[str, Markup | None]:
     if places["classifier"] and not places["score"]:
         places["score"] = Markup("runs/RUN/score")
     return places
-
-
-def _result(row: MetricRow) -> EvalResult:
-    """A metric as the hub's model index has it, with its conditions."""
-    keys = ("method", "n", "low", "high", "features", "reference", "floor", "floor_n", "seed")
-    name, _, split = str(row.reference).partition(" ")
-    return EvalResult(
-        task_type="unconditional-image-generation",
-        task_name="class-conditional generation",
-        dataset_type=name,
-        dataset_name=f"{name} {split}".strip(),
-        metric_type=re.sub(r"[^a-z0-9]+", "-", row.metric.lower()).strip("-"),
-        metric_name=f"{row.metric}, {row.method}",
-        metric_value=_rounded(row.value),
-        metric_args={key: _rounded(value) for key in keys if (value := getattr(row, key)) is not None},
-    )
-
-
-def _rounded(value: object) -> object:
-    return float(f"{value:.6g}") if isinstance(value, float) else value

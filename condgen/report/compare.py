@@ -16,15 +16,14 @@ from condgen.errors import UserError
 from condgen.files import blamed_on
 from condgen.metrics import MetricRow
 from condgen.report.estimates import MISSING, format_number
-from condgen.report.figures import class_style
 from condgen.report.findings import advise
 from condgen.report.held_out import held_out_tables
 from condgen.report.load import Run, read_run
-from condgen.report.page import Block, Code, Figure, Prose, Table, write_page
-from condgen.report.rows import CostRow, error_estimates, is_real
+from condgen.report.page import Block, Code, Prose, Table, write_page
+from condgen.report.rows import CostRow, is_real
 from condgen.report.samples import samples_blocks
-from condgen.report.score_errors import QUANTITIES, error_panel
-from condgen.report.tables import WEIGHTINGS, cost_table, errors_table, metrics_tables
+from condgen.report.score_errors import errors_section
+from condgen.report.tables import cost_table, metrics_tables
 from condgen.rows import Row
 from condgen.runs.layout import RUN_FILE, STAGE_FILE
 
@@ -51,13 +50,14 @@ def compare_runs(folders: Sequence[Path], out: Path) -> Run:
         held_out: list[HeldOutRow] = _merged(groups, "held_out", ("sigma", "quantity", "reference"), ("mean", "se"))
         speed = ("evaluations_per_image", "images_per_second", "seconds")
         cost: list[CostRow] = _merged(groups, "cost", (), speed)
+        merged = Run(out, f"{len(runs)} runs compared", metrics=metrics, errors=errors, held_out=held_out, cost=cost)
         commands = [str(run.about["command"]) for run in runs.values() if run.about.get("command")]
         commands.append(f"condgen report {' '.join(map(str, folders))} --out {out}")
         sections = {
             "Nearer to the truth": held_out_tables(held_out),
             "What was compared": _runs_section(runs, groups, settings),
             "Sample quality": metrics_tables(metrics),
-            "Score errors": _errors_section(groups, errors),
+            "Score errors": errors_section(merged),
             "Samples": _samples_section(runs),
             "Cost": [cost_table(cost)] if cost else [],
             "How to reproduce": [Code("Commands", "\n".join(commands))],
@@ -68,9 +68,8 @@ def compare_runs(folders: Sequence[Path], out: Path) -> Run:
             "settings": settings,
             "rows": {"metrics": metrics, "diagnostics": [*held_out, *errors], "cost": cost},
         }
-        name = f"{len(runs)} runs compared"
-        write_page(out, name, advise(metrics, cost), [], sections, data)
-        return Run(out, name, metrics=metrics, errors=errors, held_out=held_out, cost=cost)
+        write_page(out, merged.name, advise(metrics, cost), [], sections, data)
+        return merged
 
 
 def _read(folders: Sequence[Path]) -> dict[str, Run]:
@@ -132,10 +131,6 @@ def _differing_settings(runs: Mapping[str, Run]) -> dict[str, list[str | None]]:
     return {key: values for key in keys if len(set(values := [one.get(key) for one in found])) > 1}
 
 
-def _named(method: str, label: str, groups: _Groups) -> str:
-    return method if len(groups) == 1 else f"{method}, {label}"
-
-
 def _merged(groups: _Groups, rows: str, key: Sequence[str], numbers: Sequence[str]) -> list[Any]:
     """The rows of every group, by method and then by group, with means over seeds and an interval of ± sd.
 
@@ -149,7 +144,9 @@ def _merged(groups: _Groups, rows: str, key: Sequence[str], numbers: Sequence[st
             found.setdefault(place, {}).setdefault(label, []).append(row)
     out: list[Row] = []
     for (method, *_), by_group in sorted(found.items(), key=lambda item: is_real(item[0][0])):
-        means = {_named(method, label, groups): _mean(own, numbers) for label, own in by_group.items()}
+        means = {
+            method if len(groups) == 1 else f"{method}, {label}": _mean(own, numbers) for label, own in by_group.items()
+        }
         if is_real(method) and len({getattr(row, numbers[0]) for row in means.values()}) == 1:
             means = {method: next(iter(means.values()))}  # the same data in all
         out += [row.model_copy(update={"method": name}) for name, row in means.items()]
@@ -193,26 +190,6 @@ def _runs_section(
         yield Table("Settings that differ", ("setting", *runs), cells, caption, folded=len(settings) > _ROWS)
     else:
         yield Prose("No setting of their recipes differs.")
-
-
-def _errors_section(groups: _Groups, rows: Sequence[ErrorRow]) -> Iterable[Block]:
-    """A panel for each method and quantity, with a line for each group."""
-    styles = {label: class_style(place) for place, label in enumerate(groups)}
-    methods = dict.fromkeys(row.method for runs in groups.values() for run in runs for row in run.errors)
-    for weighting, described in WEIGHTINGS.items():
-        for quantity, meaning in QUANTITIES.items():
-            found = error_estimates(rows, weighting, quantity)
-            if not found:
-                continue
-            panels = []
-            for method in methods:
-                lines = {label: found[name] for label in groups if (name := _named(method, label, groups)) in found}
-                if any(len(levels) > 1 for levels in lines.values()):
-                    panels.append(error_panel(lines, quantity, styles, f"{quantity}: {method}"))
-            table = errors_table(rows, weighting, quantity)
-            caption = f"The mean error of the {meaning} against the noise level. Bands are the intervals of the table."
-            drawn = tuple(filter(None, panels))
-            yield Figure(f"{quantity}, {described}", drawn, caption, styles, (table,)) if drawn else table
 
 
 def _samples_section(runs: Mapping[str, Run]) -> Iterable[Block]:

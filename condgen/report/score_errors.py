@@ -68,8 +68,8 @@ def _errors(run: Run, weighting: Weighting, relative: bool) -> Iterable[Block]:
     legend = {method: run.styles[method] for estimates in found.values() for method in estimates}
     title = WEIGHTINGS[weighting].capitalize() + (", relative to the exact score" if relative else "")
     caption = (
-        f"{_RELATIVE if relative else _MEANING[weighting]} Bands are two standard errors. Errors of zero, or below a "
-        "millionth of the largest, stand in the table alone."
+        f"{_RELATIVE if relative else _MEANING[weighting]} Bands are the intervals of the tables. Errors of zero, or "
+        "below a millionth of the largest, stand in the table alone."
     )
     yield Figure(title, tuple(filter(None, panels)), caption, legend, tables)
 
@@ -78,7 +78,6 @@ def error_panel(
     estimates: Mapping[str, Mapping[float, Estimate]],
     quantity: Quantity,
     styles: Mapping[str, Style],
-    title: str = "",
     unit: str = "mean error",
 ) -> Panel | None:
     """One quantity against the noise level, a line for each key of the estimates; None where none is above zero."""
@@ -88,7 +87,7 @@ def error_panel(
         ends = [[one.value + sign * (one.half_width or 0.0) for one in shown.values()] for sign in (-1, 1)]
         if shown:
             lines[name] = Line(list(shown), [one.value for one in shown.values()], *ends)
-    return line_panel(title or f"{quantity}: {QUANTITIES[quantity]}", lines, styles, unit, LEVEL) if lines else None
+    return line_panel(f"{quantity}: {QUANTITIES[quantity]}", lines, styles, unit, LEVEL) if lines else None
 
 
 def fields_section(run: Run) -> Iterable[Block]:

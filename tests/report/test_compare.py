@@ -76,7 +76,9 @@ def test_other_recipes_stand_side_by_side(three, tmp_path):
     key = {"quantity": "D_P", "sigma": 10.0}
     first, second = (value(facts, "diagnostics", method=f"dlsm, {run}", **key) for run in ("run-0", "run-2"))
     assert second["mean"] / first["mean"] == pytest.approx(2 * 1.2 / 0.9)
-    assert re.search(r'aria-label="D_P: dlsm, mean error, at noise level σ 0.1 to 10: run-0 [^;]*; run-2 ', html)
+    label = re.search(r'aria-label="D_P: posterior score, [^"]*"', html)[0]
+    assert "dlsm, run-0" in label
+    assert "dlsm, run-2" in label
     assert "| dlsm, run-0 |" in markdown
     titles = ("What was compared", "Sample quality", "Score errors", "Samples", "Cost", "How to reproduce")
     for title in titles:
