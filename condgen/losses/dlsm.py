@@ -32,9 +32,10 @@ class DLSM(ClassifierLoss):
     """Denoising likelihood score matching plus `ce_weight` times cross-entropy."""
 
     loss: Literal["dlsm"] = "dlsm"
-    ce_weight: float = Field(default=1.0, ge=0, description="lambda, the weight of cross-entropy beside DLSM")
+    ce_weight: float = Field(default=0.3, ge=0, description="lambda, the weight of cross-entropy beside DLSM")
     sigma_weight: float = Field(
-        default=1.0, description="w: the DLSM residual is weighted by the noise level to the power 2w; 1 evens them out"
+        default=1.5,
+        description="w: the DLSM residual is weighted by the noise level to the power 2w; above 1 high noise counts more",
     )
     reduction: Reduction = Field(
         default="sum",
@@ -92,8 +93,8 @@ def dlsm_loss(
     t: Tensor,
     eps: Tensor,
     *,
-    ce_weight: float = 1.0,
-    sigma_weight: float = 1.0,
+    ce_weight: float = 0.3,
+    sigma_weight: float = 1.5,
     reduction: Reduction = "sum",
 ) -> Tensor:
     """DLSM plus `ce_weight` times cross-entropy, of each sample, (B,).

@@ -55,18 +55,22 @@ class Variant(NamedTuple):
     after: str | None = None  # half of the time goes to this variant, from whose weights it goes on
 
 
+def dlsm(weight: float, ce_weight: float, **changes: Any) -> Variant:
+    return Variant(DLSM(sigma_weight=weight, ce_weight=ce_weight), **changes)
+
+
 VARIANTS = {
     "ce": Variant(CrossEntropy()),
-    "dlsm": Variant(DLSM()),
-    "dlsm, mean": Variant(DLSM(reduction="mean")),
-    "dlsm, lambda 0.1": Variant(DLSM(ce_weight=0.1)),
-    "dlsm, lambda 10": Variant(DLSM(ce_weight=10.0)),
-    "dlsm, w 0.5": Variant(DLSM(sigma_weight=0.5)),
-    "dlsm, w 1.5": Variant(DLSM(sigma_weight=1.5)),
-    "dlsm, w 2": Variant(DLSM(sigma_weight=2.0)),
-    "dlsm, w 1.5, lambda 0.3": Variant(DLSM(sigma_weight=1.5, ce_weight=0.3)),
-    "dlsm after ce": Variant(DLSM(), training={"lr": 1e-3}, after="ce"),
-    "dlsm, w 1.5, after ce": Variant(DLSM(sigma_weight=1.5), training={"lr": 1e-3}, after="ce"),
+    "dlsm": Variant(DLSM()),  # w 1.5, lambda 0.3
+    "dlsm, w 1, lambda 1": dlsm(1, 1),
+    "dlsm, w 1, lambda 1, mean": Variant(DLSM(sigma_weight=1, ce_weight=1, reduction="mean")),
+    "dlsm, w 1, lambda 0.1": dlsm(1, 0.1),
+    "dlsm, w 1, lambda 10": dlsm(1, 10),
+    "dlsm, w 0.5, lambda 1": dlsm(0.5, 1),
+    "dlsm, w 1.5, lambda 1": dlsm(1.5, 1),
+    "dlsm, w 2, lambda 1": dlsm(2, 1),
+    "dlsm, w 1, lambda 1, after ce": dlsm(1, 1, training={"lr": 1e-3}, after="ce"),
+    "dlsm, after ce": Variant(DLSM(), training={"lr": 1e-3}, after="ce"),
     "dlsm, dropout": Variant(DLSM(), {"dropout": 0.2}),
     "ce, dropout": Variant(CrossEntropy(), {"dropout": 0.2}),
     "ce, weight decay": Variant(CrossEntropy(), training={"weight_decay": 0.3}),

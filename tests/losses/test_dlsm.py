@@ -108,7 +108,7 @@ def test_the_true_classifier_has_no_gradient_in_expectation():
 def test_gain_is_zero_without_gradient_and_negative_for_the_truth():
     schedule = VP()
     x, y, t, eps = batch(schedule, n=50_000, level=0.8)
-    objective, prior = DLSM(ce_weight=0, reduction="mean"), oracle(schedule)
+    objective, prior = DLSM(ce_weight=0, sigma_weight=1, reduction="mean"), oracle(schedule)
     flat = Affine(schedule)
     with torch.no_grad():
         flat.weight.zero_()
