@@ -35,7 +35,7 @@ class DLSM(ClassifierLoss):
     ce_weight: float = Field(default=0.3, ge=0, description="lambda, the weight of cross-entropy beside DLSM")
     sigma_weight: float = Field(
         default=1.5,
-        description="w: the DLSM residual is weighted by the noise level to the power 2w; above 1 high noise counts more",
+        description="w: the DLSM residual is weighted by the noise level to the power 2w; above 1, high noise leads",
     )
     reduction: Reduction = Field(
         default="sum",
