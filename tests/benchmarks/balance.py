@@ -10,6 +10,7 @@ score is nearer to the truth; choices are made on validation data, that of the b
 With `--pool` the prior's estimates come from a pool: a seed's share of its making is part of DLSM's time.
 """
 
+import statistics
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -17,17 +18,18 @@ from typing import Annotated, Any, NamedTuple
 
 import torch
 import typer
-from bench import Figure, Full, JsonFile, Rounds, Seeds, console, device, finish, run, take_turns
+from bench import Figure, Full, JsonFile, Picture, Rounds, Seeds, console, device, finish, run, take_turns
 
 from condgen.checkpoint import MODEL_FILE, save_tensors
 from condgen.classifier import Classifier, ClassifierConfig
 from condgen.data import LabelledSet, load
 from condgen.denoiser import Denoiser
-from condgen.diagnostics.held_out import held_out_differences
+from condgen.diagnostics.held_out import HeldOutRow, held_out_differences
 from condgen.guidance import ClassifierGuided
 from condgen.losses import DLSM, ClassifierLoss, CrossEntropy
 from condgen.networks import MLPSettings, ResNetSettings
 from condgen.recipes import ScoreStage
+from condgen.report.held_out import draw_held_out
 from condgen.rng import keyed_generator
 from condgen.runs.folder import read_settings
 from condgen.schedules import LogNormal
@@ -150,6 +152,16 @@ def best_scale(prior: Denoiser, classifier: Classifier, held_out: LabelledSet, d
     return float(min(methods.keys() - {"zero"}, key=lambda name: total[name]))
 
 
+def over_seeds(rows: list[HeldOutRow]) -> Iterator[HeldOutRow]:
+    """Means, with the variance between seeds added to that over images, which the seeds share."""
+    for method, sigma in dict.fromkeys((row.method, row.sigma) for row in rows):
+        found = [row for row in rows if (row.method, row.sigma) == (method, sigma)]
+        means = torch.tensor([row.mean for row in found], dtype=torch.float64)
+        spread = float(means.var()) / len(found) if len(found) > 1 else 0.0
+        se = (statistics.fmean(row.se for row in found) ** 2 + spread) ** 0.5
+        yield found[0].model_copy(update={"mean": float(means.mean()), "se": se})
+
+
 def main(
     score: Annotated[Path, typer.Argument(help="A folder of condgen train-score.")],
     json: JsonFile = None,
@@ -163,6 +175,7 @@ def main(
     pool: Annotated[int, typer.Option(help="Noised images whose estimates by the prior are kept.")] = 0,
     bfloat16: Annotated[bool, typer.Option("--bfloat16", help="Evaluate the prior in bfloat16.")] = False,
     out: Annotated[Path, typer.Option(help="Where classifiers go, and come from.")] = Path("runs/balance"),
+    picture: Picture = None,
     seeds: Seeds = 3,
     rounds: Rounds = 5,
 ) -> None:
@@ -186,14 +199,18 @@ def main(
                 scale = best_scale(prior, classifier, validation, draws)
                 methods[f"{name}, best scale/{seed}"] = ClassifierGuided(prior, classifier, scale)
                 figures.append(Figure("best scale", name, "equal time", "", scale))
+    kept: list[HeldOutRow] = []
     references = [f"ce/{seed}" for seed in range(seeds)]
     for row in held_out_differences(methods, references, held_out.floats(), held_out.y, LEVELS, draws=draws):
         name, _, seed = row.method.partition("/")
         if seed in ("", row.reference.removeprefix("ce/")):
+            kept.append(row.model_copy(update={"method": name, "reference": "ce"}))
             size = f"noise level {row.sigma:g}"
             figures.append(Figure("minus ce", name, size, "1e-3 sigma^2", 1e3 * row.mean))
             figures.append(Figure("s.e. over images", name, size, "1e-3 sigma^2", 1e3 * row.se))
     about = {"data": data.kind, "images": len(held_out), "draws": draws, "split": split, "batch": trainer.batch}
+    if picture is not None:
+        draw_held_out(list(over_seeds(kept)), picture)
     finish(figures, json, pool=pool, **about)
 
 

@@ -13,7 +13,7 @@ TINY = {
     "adaptive_evaluations": ["--samples", "4", "--images", "100"],
     "balance": [
         *("{score}", "--steps", "2", "--images", "20", "--draws", "1", "--rounds", "1"),
-        *("--only", "ce;dlsm", "--scales", "--out", "{folder}"),
+        *("--only", "ce;dlsm", "--scales", "--out", "{folder}", "--picture", "{folder}/picture.png"),
     ],
     "dlsm": ["--rounds", "1", "--batch", "4"],
     "fixed_points": [],
