@@ -96,7 +96,8 @@ def train_classifier(
         str,
         typer.Option(
             help="dlsm: match the gradient of log p(y|x_t) to the score (Chao et al. 2022), plus cross-entropy; "
-            "dlsm-cifar, dlsm-moons: with the weights of the paper's experiments; dlsm-pure: without cross-entropy. "
+            "dlsm-cifar, dlsm-moons: with the balance of the paper's code, by which cross-entropy alone trains on "
+            "images; dlsm-pure: without cross-entropy. "
             "ce: cross-entropy alone. focal: Lin et al. 2017."
         ),
     ] = "dlsm",
