@@ -22,7 +22,8 @@ def pages(tmp_path_factory, make_a_collapse):
     add_neighbours(run, NAMES)
     make_a_collapse(run / "generator-smm", names=NAMES[:2])
     other = shutil.copytree(run, root / "other")
-    return [build_report(run).as_uri(), compare_runs([run, other], root / "both").as_uri()]
+    compare_runs([run, other], root / "both")
+    return [build_report(run).as_uri(), (root / "both" / "report.html").as_uri()]
 
 
 def test_it_opens_offline_and_no_name_runs(page, pages):
