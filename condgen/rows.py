@@ -17,6 +17,14 @@ class Row(BaseModel):
         return self.model_dump(exclude_unset=True)
 
 
+class AveragedRow(Row):
+    """A row of one run, or the mean of several runs that differ in their seeds, in a comparison."""
+
+    low: float | None = None  # the ends of its interval: of several runs, mean ± sd
+    high: float | None = None
+    seeds: int = 1
+
+
 class Estimate(NamedTuple):
     """A value and, where known, the ends of its interval."""
 

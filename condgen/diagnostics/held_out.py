@@ -17,7 +17,7 @@ is clustered: the mean over its draws makes each image one observation. That of 
 """
 
 import math
-from collections.abc import Collection, Generator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Literal
 
 import torch
@@ -27,14 +27,14 @@ from torch import Tensor
 from condgen.denoiser import Denoiser
 from condgen.diagnostics.score_errors import ZERO_GUIDANCE, estimate_scores
 from condgen.rng import keyed_generator, normal_rows
-from condgen.rows import Estimate, Row
+from condgen.rows import AveragedRow, Estimate
 from condgen.schedules import perturb
 
 SURE = 3.0  # standard errors beyond which a difference is taken for one
 _BATCH = 250  # images that networks see at once
 
 
-class HeldOutRow(Row):
+class HeldOutRow(AveragedRow):
     """A method against a reference at one noise level, on held-out images.
 
     A difference is the squared error of the method minus that of the reference, in sigma squared a dimension: below
@@ -50,9 +50,6 @@ class HeldOutRow(Row):
     se: float  # its standard error, clustered by image
     n_images: int = Field(ge=2)
     draws: int = Field(ge=1)  # noise draws of each image
-    low: float | None = None  # of the mean over several seeds, in a comparison
-    high: float | None = None
-    seeds: int = 1
 
     @property
     def estimate(self) -> Estimate:
@@ -100,51 +97,42 @@ def held_out_differences(
     first, *others = (method.schedule for method in methods.values())
     if any(schedule != first for schedule in others):
         raise ValueError(f"the methods differ in schedule: {first!r}, {others!r}")
-    work = held_out_errors(methods, x, y, levels, slice(0, len(x)), x.device, draws=draws, seed=seed, batch=batch)
-    while True:
-        try:
-            next(work)
-        except StopIteration as stop:
-            return compare_errors(stop.value, list(methods), references, levels, draws)
+    errors = torch.zeros(len(x), len(levels), len(methods), dtype=torch.float64)
+    for _ in add_errors(errors, methods, x, y, levels, 0, x.device, draws=draws, seed=seed, batch=batch):
+        pass
+    return compare_errors(errors, list(methods), references, levels, draws)
 
 
-def held_out_errors(
+def add_errors(
+    errors: Tensor,
     methods: Mapping[str, Denoiser],
     x: Tensor,
     y: Tensor,
     levels: Sequence[float],
-    rows: slice,
+    first: int,
     device: torch.device,
     *,
     draws: int,
     seed: int,
     batch: int = _BATCH,
-) -> Generator[int, None, Tensor]:
-    """The squared errors of some of the images, `rows`, by models on a device, for `compare_errors`.
+) -> Iterator[int]:
+    """Adds the squared errors of some images, means over the draws, to zeros (images, levels, methods) float64.
 
-    They are all that is kept in memory. The noise of an image does not depend on which others are asked for.
-
-    Yields:
-        After each batch at a level, how many images it had.
-
-    Returns:
-        (rows, levels, methods) float64, means over the draws.
+    They are of the images from `first` on, by models on a device, and all that is kept in memory. The noise of an image
+    does not depend on which others are measured. Yields after each batch at a level how many images it had.
     """
     schedule = next(iter(methods.values())).schedule
     times = [schedule.t_of_noise_level(torch.tensor(level, dtype=torch.float64)) for level in levels]
-    errors = torch.zeros(rows.stop - rows.start, len(levels), len(methods), dtype=torch.float64)
-    for start in range(rows.start, rows.stop, batch):
-        part = slice(start, min(start + batch, rows.stop))
+    for kept in errors.split(batch):
+        part = slice(first, first := first + len(kept))
         clean, labels = x[part].to(device), y[part].to(device)
         clean = clean.float() / 127.5 - 1 if clean.dtype == torch.uint8 else clean
-        kept = errors[part.start - rows.start : part.stop - rows.start]
         for draw in range(draws):
             eps = normal_rows(len(x), part, x.shape[1:], keyed_generator(seed, draw), (seed, draw), device)
             for place, t in enumerate(times):
                 found = denoising_errors(methods, clean, labels, t, eps)
                 kept[:, place] += torch.stack(list(found.values()), 1).cpu() / draws
                 yield len(labels)
-    return errors
 
 
 @torch.no_grad()
@@ -176,7 +164,7 @@ def compare_errors(
     """Differences from each reference, and shares of what labelled score models gain over zero guidance.
 
     Args:
-        errors: from `held_out_errors`, (N, levels, methods).
+        errors: of every image, (N, levels, methods).
         names: of the methods.
         references: names among them.
         levels: noise levels, sigma / alpha.

@@ -30,7 +30,7 @@ from condgen.denoiser import Denoiser, Likelihood
 from condgen.errors import UserError
 from condgen.guidance import ClassifierGuided, DenoiserGuided
 from condgen.oracle import ExactScores, Oracle
-from condgen.rows import Estimate, Row
+from condgen.rows import AveragedRow, Estimate
 
 Weighting: TypeAlias = Literal["data", "held_out", "grid"]
 Quantity: TypeAlias = Literal["D", "D_P", "D_L"]
@@ -39,7 +39,7 @@ ZERO_GUIDANCE = "zero guidance"  # the method that leaves the likelihood score o
 _BATCH = 250  # queries that networks see at once
 
 
-class ErrorRow(Row):
+class ErrorRow(AveragedRow):
     """The mean and standard deviation over n queries of one error of one method at one noise level."""
 
     method: str
@@ -50,9 +50,6 @@ class ErrorRow(Row):
     sd: float  # over queries
     n: int = Field(ge=1)
     exact: float  # mean length, over the same queries, of the exact score that this is an error of
-    low: float | None = None  # of the mean over several seeds, in a comparison
-    high: float | None = None
-    seeds: int = 1
 
     @property
     def estimate(self) -> Estimate:

@@ -4,28 +4,25 @@ import math
 
 from pydantic import Field
 
-from condgen.rows import Estimate, Row
+from condgen.rows import AveragedRow, Estimate
 
 REAL = "real (held out)"  # the method whose samples are the test split
 
 _Z = 1.96
 
 
-class MetricRow(Row):
-    """One number with its conditions."""
+class MetricRow(AveragedRow):
+    """One number with its conditions and its 95% interval."""
 
     method: str  # whose samples
     metric: str
     value: float | None
-    low: float | None = None  # the ends of its 95% interval, or mean ± sd over seeds
-    high: float | None = None
     n: int = Field(ge=1)  # samples measured
     features: str  # the space, or the judge, of the measurement
     reference: str  # the real samples that it is compared with, and how many of them
     floor: float | None  # the same metric of real samples; None where they cannot give it
     floor_n: int  # samples behind the floor
     seed: int | None = None  # of the draws behind floors and intervals
-    seeds: int = 1  # over which a comparison has averaged
 
 
 def symmetric(value: float, standard_error: float) -> Estimate:

@@ -112,7 +112,7 @@ def _table(rows: Sequence[HeldOutRow], title: str, unit: float, caption: str, tr
         cells.append((f"training {key}", *(format_number(training.get(method, {}).get(key)) for method in methods)))
     n, draws, seeds = rows[0].n_images, rows[0].draws, rows[0].seeds
     spread = "two standard errors, clustered by image" if seeds == 1 else f"the standard deviation over {seeds} seeds"
-    caption = f"{caption} {n:,} test samples, {draws} noise draws each; ± is {spread}."
+    caption = f"{caption} {n:,} test samples, {draws} noise draw{'s' * (draws > 1)} each; ± is {spread}."
     if spent := training.get(rows[0].reference):
         caption += (
             f" Training of {rows[0].reference}: {', '.join(f'{value:,.0f} {key}' for key, value in spent.items())}."

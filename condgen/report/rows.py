@@ -1,19 +1,17 @@
 """The rows that reports alone read; the others are defined where they are measured."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Annotated, Any, TypeAlias
 
 from pydantic import Field, RootModel
 
 from condgen.diagnostics.held_out import HeldOutRow
 from condgen.diagnostics.score_errors import ErrorRow, Quantity, Weighting
-from condgen.errors import UserError
 from condgen.metrics import REAL, MetricRow, Reading
 from condgen.rows import Estimate, Row
 
 Point: TypeAlias = tuple[float, float]
 _Label: TypeAlias = Annotated[int, Field(alias="class", ge=0, lt=1_000_000)]
-_NOTHING = 1e-6  # of the unconditional score: a likelihood score shorter than that is rounding to the networks
 
 
 class StageRow(Row):
@@ -114,36 +112,17 @@ def metric_estimates(rows: Iterable[MetricRow]) -> dict[str, dict[str, Estimate]
     out: dict[str, dict[str, Estimate]] = {}
     for row in rows:
         found = out.setdefault(row.metric, {})
-        if row.method in found:
-            raise UserError(f"metrics: two rows for {row.metric} of {row.method}; evaluate the run anew")
         if row.value is not None:
             found[row.method] = Estimate(row.value, row.low, row.high)
     return out
 
 
 def error_estimates(
-    rows: Sequence[ErrorRow], weighting: Weighting, quantity: Quantity, *, relative: bool = False
+    rows: Iterable[ErrorRow], weighting: Weighting, quantity: Quantity
 ) -> dict[str, dict[float, Estimate]]:
-    """Score errors by method and noise level.
-
-    Args:
-        rows: of which those of the weighting and quantity are taken.
-        weighting: see `rows`.
-        quantity: see `rows`.
-        relative: divided by the mean length of the exact score; left out where that is nothing.
-    """
-    rows = [row for row in rows if row.weighting == weighting]
-    unconditional = {row.sigma: row.exact for row in rows if row.quantity == "D"}
+    """Score errors by method and noise level."""
     out: dict[str, dict[float, Estimate]] = {}
     for row in rows:
-        if row.quantity != quantity:
-            continue
-        found, one = out.setdefault(row.method, {}), row.estimate
-        if row.sigma in found:
-            raise UserError(f"diagnostics: two rows for {quantity} of {row.method} at sigma {row.sigma}; diagnose anew")
-        if relative:
-            if not row.exact > _NOTHING * unconditional.get(row.sigma, 0.0):
-                continue
-            one = one.over(row.exact)
-        found[row.sigma] = one
-    return {method: found for method, found in out.items() if found}
+        if (row.weighting, row.quantity) == (weighting, quantity):
+            out.setdefault(row.method, {})[row.sigma] = row.estimate
+    return out

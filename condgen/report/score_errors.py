@@ -24,7 +24,6 @@ _MEANING: dict[Weighting, str] = {
     "held_out": "Means over test images, noised to each level.",
     "grid": "Means over a grid of points, most of which are far from data.",
 }
-_RELATIVE = "Divided by the mean length of the exact score, where that is not zero: 1 is as wrong as a score of zero."
 _DEFINITIONS = (
     "D is the mean distance between the estimated and the exact unconditional score, D_P that of the posterior score, "
     "given the class, and D_L that of the likelihood score, which a classifier contributes: by Bayes' rule the "
@@ -45,40 +44,36 @@ def errors_section(run: Run) -> Iterable[Block]:
     yield Prose(_DEFINITIONS)
     if any(row.weighting == "held_out" for row in run.errors):
         yield Prose(_MEMORISED)
-    for relative in (False, True):
-        for weighting in WEIGHTINGS:
-            yield from _errors(run, weighting, relative)
+    for weighting in WEIGHTINGS:
+        yield from _errors(run, weighting)
     conditions = run.conditions.get(DIAGNOSTICS, {})
     facts = {key: conditions.get(key) for key in ("data", "oracle", "queries per noise level", "seed", "schedule")}
     yield from facts_table("Conditions of the score errors", facts)
 
 
-def _errors(run: Run, weighting: Weighting, relative: bool) -> Iterable[Block]:
+def _errors(run: Run, weighting: Weighting) -> Iterable[Block]:
     """Plots against the noise level, with their tables; of a single level, a table alone."""
-    found = {quantity: error_estimates(run.errors, weighting, quantity, relative=relative) for quantity in QUANTITIES}
+    found = {quantity: error_estimates(run.errors, weighting, quantity) for quantity in QUANTITIES}
     found = {quantity: estimates for quantity, estimates in found.items() if estimates}
     levels = {sigma for estimates in found.values() for levels in estimates.values() for sigma in levels}
     if len(levels) < 2:
-        if levels and not relative:
+        if levels:
             yield errors_table(run.errors, weighting, None)
         return
-    tables = tuple(errors_table(run.errors, weighting, quantity, relative=relative) for quantity in found)
-    unit = "error / exact" if relative else "mean error"
-    panels = [error_panel(estimates, quantity, run.styles, unit=unit) for quantity, estimates in found.items()]
+    tables = tuple(errors_table(run.errors, weighting, quantity) for quantity in found)
+    panels = [error_panel(estimates, quantity, run.styles) for quantity, estimates in found.items()]
     legend = {method: run.styles[method] for estimates in found.values() for method in estimates}
-    title = WEIGHTINGS[weighting].capitalize() + (", relative to the exact score" if relative else "")
     caption = (
-        f"{_RELATIVE if relative else _MEANING[weighting]} Bands are the intervals of the tables. Errors of zero, or "
-        "below a millionth of the largest, stand in the table alone."
+        f"{_MEANING[weighting]} Bands are the intervals of the tables. Errors of zero, or below a millionth of the "
+        "largest, stand in the table alone."
     )
-    yield Figure(title, tuple(filter(None, panels)), caption, legend, tables)
+    yield Figure(WEIGHTINGS[weighting].capitalize(), tuple(filter(None, panels)), caption, legend, tables)
 
 
 def error_panel(
     estimates: Mapping[str, Mapping[float, Estimate]],
     quantity: Quantity,
     styles: Mapping[str, Style],
-    unit: str = "mean error",
 ) -> Panel | None:
     """One quantity against the noise level, a line for each key of the estimates; None where none is above zero."""
     lines = {}
@@ -87,7 +82,7 @@ def error_panel(
         ends = [[one.value + sign * (one.half_width or 0.0) for one in shown.values()] for sign in (-1, 1)]
         if shown:
             lines[name] = Line(list(shown), [one.value for one in shown.values()], *ends)
-    return line_panel(f"{quantity}: {QUANTITIES[quantity]}", lines, styles, unit, LEVEL) if lines else None
+    return line_panel(f"{quantity}: {QUANTITIES[quantity]}", lines, styles, "mean error", LEVEL) if lines else None
 
 
 def fields_section(run: Run) -> Iterable[Block]:

@@ -121,14 +121,12 @@ def metrics_tables(rows: Sequence[MetricRow]) -> Iterable[Table]:
             yield metrics_table([row for row in rows if row.metric in own[first : first + _COLUMNS]], title)
 
 
-def errors_table(
-    rows: Sequence[ErrorRow], weighting: Weighting, quantity: Quantity | None, *, relative: bool = False
-) -> Table:
+def errors_table(rows: Sequence[ErrorRow], weighting: Weighting, quantity: Quantity | None) -> Table:
     """Methods as rows, noise levels as columns."""
     rows = [row for row in rows if row.weighting == weighting]
     columns: dict[str, dict[str, Estimate]] = {}
     for one in ("D", "D_P", "D_L") if quantity is None else (quantity,):
-        found = error_estimates(rows, weighting, one, relative=relative)
+        found = error_estimates(rows, weighting, one)
         for sigma in sorted({sigma for levels in found.values() for sigma in levels}):
             head = f"{SIGMA} = {sigma:g}" if quantity else one
             columns[head] = {method: levels[sigma] for method, levels in found.items() if sigma in levels}
@@ -137,7 +135,6 @@ def errors_table(
     if any(one.low is not None for found in columns.values() for one in found.values()):
         caption = f"n = {n} queries; ± is {_spread(rows, 'two standard errors')}. {_STARRED}"
     title = f"{quantity or f'{SIGMA} = {rows[0].sigma:g}'}, {WEIGHTINGS[weighting]}"
-    title += ", relative to the exact score" if relative else ""
     return _estimates_table(title, columns, caption, ["low"] * len(columns))
 
 

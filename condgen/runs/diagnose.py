@@ -7,12 +7,11 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
-from torch import Tensor
 
 from condgen.checkpoint import MODEL_FILE
 from condgen.data import LabelledSet
 from condgen.denoiser import Denoiser, Likelihood
-from condgen.diagnostics.held_out import HeldOutRow, compare_errors, held_out_errors
+from condgen.diagnostics.held_out import HeldOutRow, add_errors, compare_errors
 from condgen.diagnostics.score_errors import (
     ZERO_GUIDANCE,
     ErrorRow,
@@ -172,19 +171,13 @@ class Diagnose(Stage):
         """Differences on the test split."""
         recipe, held_out = self.settings, self._held_out
         share = _share(processes, len(held_out))
-        done, total = 0, recipe.draws * len(recipe.levels) * (share.stop - share.start)
-        work = held_out_errors(
-            *(methods, held_out.x, held_out.y, recipe.levels, share, processes.device),
-            draws=recipe.draws,
-            seed=recipe.seed,
-        )
-        while True:
+        errors = torch.zeros(share.stop - share.start, len(recipe.levels), len(methods), dtype=torch.float64)
+        done, total = 0, recipe.draws * len(recipe.levels) * len(errors)
+        yield Progress(self.name, done, total)
+        about = held_out.x, held_out.y, recipe.levels, share.start, processes.device
+        for images in add_errors(errors, methods, *about, draws=recipe.draws, seed=recipe.seed):
+            done += images
             yield Progress(self.name, done, total, done, "on held-out data")
-            try:
-                done += next(work)
-            except StopIteration as stop:
-                errors: Tensor = stop.value
-                break
         rows = processes.rows(len(held_out))
         errors = processes.gather_rows(errors[: rows.stop - rows.start], len(held_out))
         references = {name: recipe.methods[name] for name in recipe.references if name in recipe.methods}

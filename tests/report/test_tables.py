@@ -1,14 +1,11 @@
 """Tables say what the rows say, with their conditions; a star only where intervals are apart."""
 
-import pytest
-
 from condgen.diagnostics.classifier_errors import LevelRow
 from condgen.diagnostics.score_errors import ErrorRow
-from condgen.errors import UserError
 from condgen.metrics import REAL, MetricRow
 from condgen.report import classifier_table, errors_table, metrics_table
 from condgen.report.load import GeneratorLog
-from condgen.report.rows import ClassRow, CostRow, PreviewRow, error_estimates
+from condgen.report.rows import ClassRow, CostRow, PreviewRow
 from condgen.report.tables import class_tables, cost_table, generator_table, methods_table
 
 
@@ -45,13 +42,6 @@ def test_metrics_have_floors_conditions_and_a_star_where_intervals_are_apart():
         assert condition in table.caption
 
 
-def test_two_rows_for_one_figure_are_an_error():
-    with pytest.raises(UserError, match="two rows for recall of ce"):
-        metrics_table([metric("ce", "recall", 1.0), metric("ce", "recall", 0.5)])
-    with pytest.raises(UserError, match="two rows for D_L of ce at sigma 1"):
-        errors_table([error("ce", 1, 1.0), error("ce", 1, 2.0)], "data", "D_L")
-
-
 def test_score_errors_by_noise_level():
     rows = [error("ce", 2, 0.5), error("ce", 1, 1.0), error("dlsm", 1, 0.5), error("dlsm", 2, 0.505)]
     rows += [error("ce", 1, 9.0, quantity="D"), error("ce", 7.5, 1.0, "grid")]
@@ -63,15 +53,6 @@ def test_score_errors_by_noise_level():
     grid = errors_table(rows, "grid", "D_L")
     assert grid.rows == (("ce", "1"),)
     assert "no sampling error" in grid.caption
-
-
-def test_relative_errors_leave_out_levels_without_a_likelihood_score():
-    rows = [error("ce", 1, 0.5, exact=2.0), error("ce", 2, 0.5, exact=1e-9)]
-    rows += [error("prior", sigma, 0.1, quantity="D", exact=1.0) for sigma in (1, 2)]
-    found = error_estimates(rows, "data", "D_L", relative=True)
-    assert list(found["ce"]) == [1]
-    assert found["ce"][1].value == 0.25
-    assert found["ce"][1].half_width == pytest.approx(0.005)
 
 
 def test_classifiers_have_intervals_and_the_scale_to_use():

@@ -113,7 +113,7 @@ def test_differences_are_those_of_the_function_on_the_test_split_and_need_no_ora
         assert one.model_dump(exclude={"mean", "se"}) == other.model_dump(exclude={"mean", "se"})
         assert (one.mean, one.se) == (pytest.approx(other.mean, abs=1e-7), pytest.approx(other.se, rel=1e-4))
     assert "oracle" not in found["what"]
-    assert found["what"]["training"]["score told"].keys() == {"steps", "batch", "seconds"}
+    assert found["what"]["training"]["told"].keys() == {"steps", "batch", "seconds"}
 
 
 class Asked(Denoiser):
