@@ -129,7 +129,6 @@ def _tag(group: _Schema) -> str:
 
 
 def _type(field: _Schema, groups: Mapping[str, _Schema]) -> str:
-    """A type and its bounds as text."""
     if "$ref" in field:
         return _tag(groups[field["$ref"].rpartition("/")[2]])
     if parts := _parts(field):

@@ -261,14 +261,12 @@ def _base(
 def _stage(
     model: type[StageType], part: dict[str, Any], base: Recipe, given: dict[str, Any], overrides: list[str] | None
 ) -> StageType:
-    """The stage of one model of a recipe, with options and --set applied."""
     name = next(name for name in model.model_fields if name not in ("data", "schedule", "seed"))
     tree = base.model_dump(mode="json", include={"data", "schedule", "seed"}) | {name: part}
     return parse(model, overridden(tree, given, overrides), f"train-{name}")
 
 
 def _train(name: str, out: Path, stage: TrainStage, data: LabelledSet, folders: Folders | None = None) -> None:
-    """Trains a model in its folder, with a bar."""
     held_out = load(stage.data, "validation") if not isinstance(stage, ScoreStage) else None
     processes = Processes()
     work = Train(name, out, stage, data.to(processes.device), folders or Folders(), held_out).run(processes)

@@ -211,7 +211,6 @@ def _classifier_score(of: Comparison) -> Measured | None:
 
 
 def _mean(name: str, overlaps: list[Manifold]) -> Estimate:
-    """The mean over sets of one of the four overlaps."""
     items = [getattr(overlap, name) for overlap in overlaps]
     mean = sum(float(one.mean()) for one in items) / len(items)
     if name == "density":

@@ -87,8 +87,6 @@ def compose(path: Path, size: str | None = None) -> dict[str, Any]:
 
 
 class _File(NamedTuple):
-    """What one file says itself."""
-
     own: dict[str, Any]
     sizes: dict[str, dict[str, Any]]
 

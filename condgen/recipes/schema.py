@@ -289,7 +289,6 @@ class Recipe(Settings):
             check_levels(levels, self.schedule, what)
 
     def _check_generator(self, name: str, generator: GeneratorRecipe) -> None:
-        """Raises where a generator is to learn from what the recipe does not train."""
         if generator.teacher is not None:
             self._check_guidance(f"{name}.teacher", generator.teacher)
             generator.check_teacher(self._labels(generator.teacher), f"{name}: its teacher")

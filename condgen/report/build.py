@@ -49,7 +49,6 @@ def build_report(folder: Path) -> Path:
 
 
 def _data(run: Run) -> dict[str, object]:
-    """The rows of the report, for JSON."""
     rows: dict[str, object] = {
         "stages": run.stages,
         "diagnostics": [*run.held_out, *run.errors],
@@ -64,7 +63,6 @@ def _data(run: Run) -> dict[str, object]:
 
 
 def _run_section(run: Run) -> Iterable[Block]:
-    """Recipe, machine, versions, methods, and the time of every stage."""
     about, data = run.about, run.settings.get("data")
     if about:
         facts = {
@@ -84,7 +82,6 @@ def _run_section(run: Run) -> Iterable[Block]:
 
 
 def _metrics_section(run: Run) -> Iterable[Block]:
-    """Sample quality, with intervals and floors."""
     if run.metrics:
         yield from metrics_tables(run.metrics)
         yield from class_tables(run.by_class)
@@ -92,7 +89,6 @@ def _metrics_section(run: Run) -> Iterable[Block]:
 
 
 def _training_section(run: Run) -> Iterable[Block]:
-    """The losses of every stage that trained something."""
     styles = {name: class_style(place) for place, name in enumerate(LOSSES)}
     panels = tuple(curve_panel(stage, losses, styles) for stage, losses in run.losses.items())
     caption = (
@@ -107,7 +103,6 @@ def _training_section(run: Run) -> Iterable[Block]:
 
 
 def _reproduce_section(run: Run) -> Iterable[Block]:
-    """The command and the recipe."""
     command, version = run.about.get("command"), run.about.get("condgen")
     if command:
         yield Prose(f"The same command, recipe and seed with condgen {version} give the same run, but for timings.")

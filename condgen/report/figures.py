@@ -74,7 +74,6 @@ def class_style(index: int) -> Style:
 
 
 def _line_style(style: Style) -> dict[str, Any]:
-    """The style as arguments of matplotlib's `plot`."""
     return {"color": style.colour, "marker": style.marker, "linestyle": style.line}
 
 

@@ -165,7 +165,6 @@ def _read(path: Path) -> _Mapping:
 
 
 def _read_rows(path: Path, model: type[_R], key: str = "rows") -> tuple[_Mapping, list[_R]]:
-    """The conditions that a file of rows states, and the rows."""
     file = _read(path)
     return file.get("what") or {}, parse_rows(model, file.get(key, []), f"{path}, {key}")
 

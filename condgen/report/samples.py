@@ -131,7 +131,6 @@ def _scatter(axes: Axes, points: Array, labels: Sequence[int], extent: Sequence[
 
 
 def _height(extent: Sequence[float]) -> float:
-    """Of a panel, in inches, for axes of equal units."""
     shape = (extent[3] - extent[2]) / (extent[1] - extent[0])
     return 0.65 + 3.3 * min(max(shape, 0.3), 1.5)
 

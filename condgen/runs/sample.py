@@ -273,7 +273,6 @@ class _Writer:
 
 
 def _describe(stage: SampleStage, source: Source, place: int, sample: Finished) -> dict[str, Any]:
-    """How a sample came about, for the manifest."""
     method, label = stage.method, stage.labels[place]
     row: dict[str, Any] = {"class": label, "name": source.names[label], "seed": stage.seed + place}
     if method.precision != "float32":

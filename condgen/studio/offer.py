@@ -106,7 +106,6 @@ def _has_models(offer: Offer, method: Method) -> bool:
 
 
 def _suggested(offer: Offer) -> dict[str, Method]:
-    """Methods of a folder without a recipe."""
     methods = {name: Method(generator=name) for name in offer.folders.generators}
     if SCORE in offer.labels:
         methods["score model"] = Method()

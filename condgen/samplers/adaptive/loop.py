@@ -134,8 +134,6 @@ class AdaptiveSampler(ABC):
 
 @dataclass(eq=False)
 class _Sample:
-    """A sample under way."""
-
     number: int
     y: Tensor | None  # scalar
     path: BrownianPath
@@ -224,7 +222,6 @@ def _evaluate(
 
 
 def _judge(controller: Controller, samples: Sequence[_Sample], trial: Trial) -> None:
-    """Accepts steps or not, and sets the next lengths."""
     for row, (sample, error, length) in enumerate(
         zip(samples, trial.error.tolist(), trial.length.tolist(), strict=True)
     ):
