@@ -59,7 +59,7 @@ def test_a_classifier_learns_on_top_of_it_and_guides_it(pipeline, tmp_path):
     models = ("--score", score, "--classifier", classifier)
     good("sample", *models, "--class", "3", "--per-class", 2, "--nfe", 4, "--out", tmp_path / "s")
     assert [row["class"] for row in read_rows(tmp_path / "s" / "manifest.jsonl")] == [3, 3]
-    good("diagnose", *models, "--levels", "1", "--queries", 2, "--out", tmp_path / "d")
+    good("diagnose", *models, "--levels", "1", "--most", 20, "--out", tmp_path / "d")
     assert "nothing left to do" in good("import-diffusers", pipeline, "--data", "digits", "--out", score)
 
 

@@ -57,7 +57,7 @@ def test_an_exported_model_serves_wherever_a_run_folder_does(digits, shared, hub
     guide = ("--classifier", copy / "classifier-dlsm")
     good("train-generator", "--teacher", copy / "score", *guide, *small, "--out", tmp_path / "g")
     good("calibrate", *models, "--draws", 1, "--levels", "1")
-    good("diagnose", *models, "--levels", "1", "--queries", 2, "--out", tmp_path / "d")
+    good("diagnose", *models, "--levels", "1", "--most", 20, "--out", tmp_path / "d")
     assert "hf download" in bad("calibrate", "--classifier", "hf:me/pets/classifier-dlsm", "--score", copy / "score")
 
 
