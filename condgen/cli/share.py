@@ -97,7 +97,7 @@ def tensorboard(
 ) -> None:
     """Write the logs of a run as TensorBoard event files: losses, previews with their samples, accuracy by noise level.
 
-    The same command again adds what is new. Show them by tensorboard --logdir FOLDER/tensorboard.
+    The same command again writes them anew. Show them by tensorboard --logdir FOLDER/tensorboard.
     """
     from condgen.export import EVENTS, write_events
 
