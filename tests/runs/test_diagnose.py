@@ -67,7 +67,7 @@ def shared_diagnosis(moons, stages, out, count):
         command = [sys.executable, __file__, *map(str, moons), str(out), *(stage.model_dump_json() for stage in stages)]
         workers.append(subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True))
     for worker in workers:
-        _, errors = worker.communicate(timeout=120)
+        _, errors = worker.communicate(timeout=600)
         assert worker.returncode == 0, errors[-2000:]
     assert sorted(path.parent.name for path in out.glob("*/diagnostics.json")) == ["0-0", "0-1"]
     return [json.loads((out / f"0-{n}" / "diagnostics.json").read_text())["rows"] for n in range(len(stages))]

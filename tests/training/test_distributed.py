@@ -115,7 +115,7 @@ def folder(tmp_path_factory):
         command = [sys.executable, __file__, str(folder)]
         workers.append(subprocess.Popen(command, env=os.environ | job | place, stderr=subprocess.PIPE, text=True))
     for worker in workers:
-        _, errors = worker.communicate(timeout=240)
+        _, errors = worker.communicate(timeout=600)
         assert worker.returncode == 0, errors[-2000:]
     return folder
 
