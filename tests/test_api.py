@@ -46,7 +46,8 @@ def test_a_network_of_ones_own_learns_by_a_loop_of_ones_own():
     optimizer = torch.optim.Adam([*score.parameters(), *classifier.parameters()], lr=1e-2)
     for _ in range(60):
         t, eps = density.quantile(cg.EDM(), torch.rand(64, dtype=torch.float64)), torch.randn(64, 2)
-        loss = cg.score_matching_loss(score, x, t, eps).mean() + cg.dlsm_loss(classifier, score, x, y, t, eps).mean()
+        dlsm = cg.dlsm_loss(classifier, score, x, y, t, eps, sigma_weight=1.0, ce_weight=1.0)
+        loss = cg.score_matching_loss(score, x, t, eps).mean() + dlsm.mean()
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

@@ -81,7 +81,7 @@ def test_one_class_is_too_few(tmp_path):
 @pytest.mark.parametrize(
     ("words", "objective"),
     [
-        ((), {"loss": "dlsm", "ce_weight": 1.0}),
+        ((), {"loss": "dlsm", "ce_weight": 0.3, "sigma_weight": 1.5, "reduction": "sum"}),
         (("--loss", "ce"), {"loss": "ce"}),
         (("--loss", "dlsm-cifar"), {"loss": "dlsm", "ce_weight": 0.25, "sigma_weight": 0.0}),
         (("--loss", "dlsm-pure", "--set", "classifier.objective.ce_weight=0.1"), {"loss": "dlsm", "ce_weight": 0.1}),
