@@ -1,7 +1,7 @@
 """Measures of samples against real ones; they know tensors and labelled sets, and no model but their extractors."""
 
 from condgen.metrics.collapse import Gauge, Reading
-from condgen.metrics.evaluate import Evaluation, Measures, evaluate, evaluating
+from condgen.metrics.evaluate import Evaluation, Measures, evaluate, evaluating, helping
 from condgen.metrics.extractors import open_extractor
 from condgen.metrics.features import Advance, Extractor, Features, Store, extract, pixels
 from condgen.metrics.frechet import Gaussian, frechet_distance
@@ -34,6 +34,7 @@ __all__ = [
     "extract",
     "frechet_distance",
     "goal_of",
+    "helping",
     "kernel_distance",
     "open_extractor",
     "pixels",

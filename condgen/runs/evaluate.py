@@ -10,13 +10,13 @@ from torch import Tensor
 
 from condgen.data import LabelledSet
 from condgen.files import write_png
-from condgen.metrics import REAL, Advance, Evaluation, Memory, Store, evaluating, open_extractor
+from condgen.metrics import REAL, Advance, Evaluation, Memory, Store, evaluating, helping, open_extractor
 from condgen.recipes import EvaluateStage
 from condgen.runs.environment import cache_folder
 from condgen.runs.folder import read_json, read_rows, write_json
 from condgen.runs.layout import EVALUATION_FOLDER, MANIFEST, METRICS, NEIGHBOURS
 from condgen.runs.sample_folder import picture_of, read_samples
-from condgen.runs.stage import Progress, Stage, StageFolder, Work, in_main
+from condgen.runs.stage import Progress, Stage, StageFolder, Work
 from condgen.training import Processes
 
 Found = TypeVar("Found")
@@ -27,7 +27,10 @@ _CLOSEST = 6  # samples of each method that are shown with training data
 
 @dataclass(frozen=True, eq=False)
 class Evaluate(Stage):
-    """Compares folders of samples with real data, and writes `metrics.json` and `neighbours.json`, in process 0."""
+    """Compares folders of samples with real data, and writes `metrics.json` and `neighbours.json`.
+
+    Many processes share the features of networks; process 0 does the rest.
+    """
 
     settings: EvaluateStage
     samples: Mapping[str, Path]  # folders of samples by the names of their methods
@@ -48,25 +51,30 @@ class Evaluate(Stage):
 
     def run(self, processes: Processes) -> Work:
         """Measures all of them; there is nothing to resume but the features that are kept."""
-        opened = yield from self.open(processes)
-        if not opened.finished:
-            yield from in_main(processes, self._measure(opened, processes.device))
-
-    def _measure(self, opened: StageFolder, device: torch.device) -> Work:
-        extractor = open_extractor(self.settings.measures.features, self.train.shape, device)
+        features = self.settings.measures.features
+        extractor = processes.in_turn(lambda: open_extractor(features, self.train.shape, processes.device))
         methods = {name: read_samples(path) for name, path in self.samples.items()}
-        for name, (_, y) in methods.items():
-            if (seen := len(y.unique())) < (of := self.train.n_classes):
-                text = f"{name} has samples of {seen} of {of} classes; distances and floors are to all of them"
+        opened = yield from self.open(processes)
+        if opened.finished:
+            return
+        test = self.test.to(processes.device)
+        store = Store(extractor, cache_folder() / "features" if extractor.key is not None else None, processes)
+        if processes.is_main:
+            for name, (_, y) in methods.items():
+                if (seen := len(y.unique())) < (of := self.train.n_classes):
+                    text = f"{name} has samples of {seen} of {of} classes; distances and floors are to all of them"
+                    yield Progress(self.name, 0, 1, message=text)
+            measures = self.settings.measures
+            work = evaluating(methods, self.train, test, self.settings.seed, measures, store)
+            found = yield from self._follow(work)
+            if store.problem is not None:
+                text = f"features are not kept for the next time: {store.problem}"
                 yield Progress(self.name, 0, 1, message=text)
-        store = Store(extractor, cache_folder() / "features")
-        measures, test = self.settings.measures, self.test.to(device)
-        work = evaluating(methods, self.train, test, self.settings.seed, measures, store)
-        found = yield from self._follow(work)
-        if store.problem is not None:
-            yield Progress(self.name, 0, 1, message=f"features are not kept for the next time: {store.problem}")
-        self._write(opened, methods, found, extractor.name)
-        yield Progress(self.name, 1, 1)
+            self._write(opened, methods, found, extractor.name)
+            yield Progress(self.name, 1, 1)
+        elif store.is_shared:
+            yield from self._follow(helping(methods, self.train, test, store))
+        processes.wait()
 
     def _follow(self, work: Generator[Advance, None, Found]) -> Generator[Progress, None, Found]:
         while True:

@@ -15,6 +15,7 @@ from condgen.classifier import ClassifierConfig
 from condgen.data import LabelledSet
 from condgen.errors import UserError
 from condgen.losses import DLSM, AdversarialScoreMatching, Discriminator
+from condgen.metrics import Extractor, Features, Store
 from condgen.networks import MLPDiscriminatorSettings, MLPSettings
 from condgen.schedules import EDM, LogNormal
 from condgen.score import ScoreConfig
@@ -84,6 +85,21 @@ def talk(folder, processes):
         while not processes.agree(rank == wishes and calls >= 20):
             calls += 1
         assert calls == 20
+    asked, x = [], torch.randn(50, 3, generator=torch.Generator().manual_seed(0))
+
+    def features(x):
+        asked.append(len(x))
+        return Features(x.double() * 2, x)
+
+    for _ in range(2):  # kept after the first time
+        work = Store(Extractor("double", features, key="k", batch=8), folder / "features", processes).of_samples(x, "x")
+        try:
+            while True:
+                next(work)
+        except StopIteration as stop:
+            found = stop.value
+        assert rank == 1 or (torch.equal(found.vectors, x.double() * 2) and torch.equal(found.logits, x))
+    assert sum(asked) == (8 * 3 if rank == 0 else 8 * 3 + 2)
 
 
 def work(folder):
