@@ -10,6 +10,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 STEPS = [f"{name}.training.steps=2" for name in ("score", "classifiers.ce", "classifiers.dlsm")]
 TINY = {
+    "adaptive_evaluations": ["--samples", "4", "--images", "100"],
     "balance": [
         *("{score}", "--steps", "2", "--images", "20", "--draws", "1", "--rounds", "1"),
         *("--only", "ce;dlsm", "--scales", "--out", "{folder}", "--picture", "{folder}/picture.png"),
@@ -18,6 +19,7 @@ TINY = {
     "fixed_points": [],
     "metrics": ["--rounds", "1", "--n", "200"],
     "oracle": ["--queries", "20"],
+    "sampler_bias": ["--samples", "4"],
     "speed": ["--rounds", "1", "--batch", "2"],
     "table1": ["--per-class", "50", "--out", "{folder}/runs"]
     + [part for step in (*STEPS, "scores.per-class.training.steps=2") for part in ("--set", step)],

@@ -165,6 +165,12 @@ def test_few_samples_a_class_lower_the_neighbour_and_say_so(digits):
     assert rows["class-wise recall"].value == pytest.approx(mean)
 
 
+def test_the_distance_is_that_of_the_fitted_gaussians(table, digits):
+    train, test = digits
+    expected = frechet_distance(Gaussian.fit(train.floats().flatten(1)), Gaussian.fit(noisy(test, 0.3).flatten(1)))
+    assert value(table, "noisy", "FD@360").value == pytest.approx(expected, rel=1e-9)
+
+
 def test_fewer_samples_have_a_floor_of_as_few(table):
     row, whole = value(table, "few", "FD@100"), value(table, REAL, "FD@360")
     assert (row.n, row.floor_n) == (100, 100)
@@ -243,6 +249,14 @@ def test_faulty_samples_are_refused_by_name(digits):
         with pytest.raises(UserError, match=message) as error:
             evaluate({"steep": samples}, train, test, seed=0)
         assert "\n" not in str(error.value)
+
+
+def test_programming_errors(digits):
+    train, test = digits
+    with pytest.raises(ValueError, match="is taken by the test split"):
+        evaluate({REAL: (test.floats(), test.y)}, train, test, seed=0)
+    with pytest.raises(ValueError, match="differ in shape or classes"):
+        evaluate({}, train, LabelledSet(test.x, test.y, tuple("abcdefghij"), "letters", "test"), seed=0)
 
 
 def test_copies_of_training_data_are_told_from_new_real_ones(digits, table):

@@ -67,6 +67,14 @@ def test_dropout_reaches_the_blocks():
     assert set(rates) == {0.3}
 
 
+def test_every_pixel_reaches_every_other():
+    torch.manual_seed(0)
+    net = UNet(UNetSettings(channels=8, multipliers=(1, 1), blocks=1, attention=(8,)), (1, 16, 16), None).double()
+    x = torch.randn(1, 1, 16, 16, dtype=torch.float64, requires_grad=True)
+    (g,) = torch.autograd.grad(net(x, torch.zeros(1).double())[0, 0, 0, 0], x)
+    assert (g.abs() > 1e-12).all()
+
+
 def test_heads_that_do_not_divide_the_channels_are_refused():
     with pytest.raises(UserError, match="64 channels cannot be divided among 3 heads"):
         SelfAttention(64, 3)

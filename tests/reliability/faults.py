@@ -1,14 +1,20 @@
-"""Faults that tests put into the process of a command: sudden ends, failing disks.
+"""Faults that tests put into a process, theirs or a command's: sudden ends, failing disks, numbers that are not finite.
 
 Each is called in the process; arguments are bound with `functools.partial`.
 """
 
 import itertools
+import math
 import os
 import resource
 import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
 
 CHANGES = {"open", "os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate", "shutil.rmtree"}
 
@@ -53,3 +59,56 @@ def fail_at(call: str, number: int, code: int) -> None:
         return real(*arguments)
 
     setattr(os, call, failing)
+
+
+def bad_losses(first: int, last: int, value: float, row: int | None = None) -> None:
+    """The score model's losses in steps `first` to `last`, counted from 1, are a value; in one row of a batch alone."""
+    from condgen.training import tasks
+
+    honest, steps = vars(tasks)["score_matching_loss"], iter(range(1, 10**9))
+
+    def planted(*arguments: Any) -> Tensor:
+        losses: Tensor = honest(*arguments)
+        if not first <= next(steps) <= last:
+            return losses
+        chosen = torch.ones(len(losses), dtype=torch.bool) if row is None else torch.arange(len(losses)) == row
+        return torch.where(chosen, value * losses, losses)
+
+    vars(tasks)["score_matching_loss"] = planted
+
+
+def corrupt(owner: type, where: Callable[..., Any], value: float = math.nan) -> None:
+    """What a class of networks returns is multiplied by a value in the rows where `where(self, *arguments)` holds."""
+    honest = owner.forward
+
+    def planted(self: Any, *arguments: Any) -> Tensor:
+        found: Tensor = honest(self, *arguments)
+        bad = torch.as_tensor(where(self, *arguments))
+        return found * torch.where(bad, value, 1.0).to(found.dtype).view(-1, *(1,) * (found.ndim - 1))
+
+    _replace(owner, planted)
+
+
+def bad_guidance(label: int, below: float) -> None:
+    """A guided estimate is not a number for one class, below a noise level."""
+    from condgen.guidance import ClassifierGuided
+
+    corrupt(ClassifierGuided, lambda self, x_t, t, y: (y == label) & (self.schedule.noise_level(t) < below))
+
+
+def bad_generator(label: int) -> None:
+    """A generator's samples of one class are infinite."""
+    from condgen.generator import Generator
+
+    corrupt(Generator, lambda self, z, y: y == label, math.inf)
+
+
+def bad_classifier(below: float) -> None:
+    """A classifier's answers are not numbers below a noise level."""
+    from condgen.classifier import Classifier
+
+    corrupt(Classifier, lambda self, x_t, t: self.schedule.noise_level(t) < below)
+
+
+def _replace(owner: type, forward: Callable[..., Tensor]) -> None:
+    owner.forward = forward

@@ -6,12 +6,12 @@ import shutil
 
 import pytest
 import torch
+from reliability import faults
 
 from condgen.checkpoint import load_tensors, save_tensors
 from condgen.classifier import Classifier
 from condgen.data import parse_data
 from condgen.errors import UserError
-from condgen.guidance import ClassifierGuided
 from condgen.metrics import Extractor
 from condgen.metrics.features import Features, Store
 from condgen.recipes import (
@@ -31,26 +31,14 @@ DIGITS = parse_data("digits").load_all()
 
 
 @pytest.fixture
-def corrupt(monkeypatch):
-    """Makes what a class of networks returns NaN in the rows where `where(self, *arguments)` holds."""
+def planted(monkeypatch):
+    """A function that plants a defect until the test ends."""
 
-    def plant(owner, where):
-        honest = owner.forward
+    def call(plant, *arguments):
+        monkeypatch.setattr(faults, "_replace", lambda owner, forward: monkeypatch.setattr(owner, "forward", forward))
+        plant(*arguments)
 
-        def forward(self, *arguments):
-            found = honest(self, *arguments)
-            bad = torch.as_tensor(where(self, *arguments))
-            return found * torch.where(bad, math.nan, 1.0).to(found.dtype).view(-1, *(1,) * (found.ndim - 1))
-
-        monkeypatch.setattr(owner, "forward", forward)
-
-    return plant
-
-
-@pytest.fixture
-def bad_classifier(corrupt):
-    """The answers of classifiers are not numbers below a noise level of .1."""
-    corrupt(Classifier, lambda self, x_t, t: self.schedule.noise_level(t) < 0.1)
+    return call
 
 
 @pytest.fixture
@@ -59,7 +47,8 @@ def run(digits_of_few_steps, tmp_path):
     return tmp_path / "run"
 
 
-def test_calibration_names_the_level_and_writes_nothing(run, bad_classifier):
+def test_calibration_names_the_level_and_writes_nothing(run, planted):
+    planted(faults.bad_classifier, 0.1)
     folder, stage = run / "classifier-ce", CalibrateRecipe(levels=(0.05, 1))
     shutil.rmtree(folder / "calibration")
     data = DIGITS.validation
@@ -68,7 +57,8 @@ def test_calibration_names_the_level_and_writes_nothing(run, bad_classifier):
     assert not (folder / "calibration" / "calibration.json").exists()
 
 
-def test_a_diagnosis_names_the_model_the_level_and_the_class(run, bad_classifier, tmp_path):
+def test_a_diagnosis_names_the_model_the_level_and_the_class(run, planted, tmp_path):
+    planted(faults.bad_classifier, 0.1)
     stage = DiagnoseRecipe(levels=(1, 0.05), most=20, methods={"ce": Guidance(classifier="ce")})
     folders = Folders(run / "score", {}, {"ce": run / "classifier-ce"})
     words = r"the score of ce is not finite at noise level 0\.05 for 20 of 20 queries, first of class \d"
@@ -100,7 +90,8 @@ def test_weights_that_are_not_finite_are_refused_by_name(run, part, kind):
         kind.load(run / part)
 
 
-def test_held_out_figures_that_are_not_finite_are_left_out_of_the_log(bad_classifier, tmp_path):
+def test_held_out_figures_that_are_not_finite_are_left_out_of_the_log(planted, tmp_path):
+    planted(faults.bad_classifier, 0.1)
     stage = ClassifierStage.model_validate(
         {
             "data": {"kind": "digits"},
@@ -122,8 +113,8 @@ def test_held_out_figures_that_are_not_finite_are_left_out_of_the_log(bad_classi
     assert "NaN" not in (tmp_path / "c" / "log.jsonl").read_text()
 
 
-def test_many_bad_samples_beside_good_ones_are_not_said_to_be_all(run, corrupt, tmp_path):
-    corrupt(ClassifierGuided, lambda self, x_t, t, y: (y == 3) & (self.schedule.noise_level(t) < 5))
+def test_many_bad_samples_beside_good_ones_are_not_said_to_be_all(run, planted, tmp_path):
+    planted(faults.bad_guidance, 3, 5.0)
     folders = Folders(run / "score", classifiers={"ce": run / "classifier-ce"})
     stage = SampleStage(method=Method(classifier="ce", nfe=3), labels=(3,) * 120 + (4,) * 30, batch=50)
     work = Sample("sample", tmp_path / "s", stage, folders).run(ALONE)

@@ -43,6 +43,11 @@ def test_standard_deviation_in_few_dimensions(schedule, d):
     assert abs(float(x.std()) - STD) < 3 * STD / math.sqrt(2 * n * d) + 0.02 * STD
 
 
+def test_redrawing_the_noise_after_a_rejection_is_biased():
+    x = stacked(samples(AdaptiveSDE(GaussianDenoiser(VE()), redraw=True), 200, (1,), 200))
+    assert float(x.std()) > 1.5 * STD
+
+
 @pytest.mark.parametrize("schedule", [VE(), VP()], ids=lambda s: s.kind)
 def test_the_step_is_the_published_one(schedule):
     """Against a plain numpy writing of the algorithm in float64, on an easy target where nothing is rejected."""

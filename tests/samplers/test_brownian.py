@@ -49,8 +49,9 @@ def test_increments_have_the_variance_of_their_length():
     assert float(correlations.abs().max()) < 4 / math.sqrt(N)
 
 
-def test_rejection_does_not_choose_the_noise():
-    """Steps that look up are rejected and halved; the end is N(0, 1) all the same."""
+@pytest.mark.parametrize("forget", [False, True])
+def test_rejection_does_not_choose_the_noise(forget):
+    """Steps that look up are rejected and halved: with memory the end is N(0, 1) all the same, without it is not."""
     ends = torch.zeros(N, dtype=torch.float64)
     for seed in range(N):
         tried, t, h = path(seed), 0.0, 0.5
@@ -59,9 +60,15 @@ def test_rejection_does_not_choose_the_noise():
             increment = float(tried.increment(h))
             if increment > 0.2 and h > 0.1:
                 h /= 2
+                if forget:
+                    tried.forget()
                 continue
             tried.advance(h)
             ends[seed] += increment
             t, h = t + h, 0.5
-    assert abs(float(ends.mean())) < 4 / math.sqrt(N)
-    assert float(ends.var()) == pytest.approx(1, rel=4 * math.sqrt(2 / N))
+    mean, error = float(ends.mean()), 1 / math.sqrt(N)
+    if forget:
+        assert mean < -10 * error
+    else:
+        assert abs(mean) < 4 * error
+        assert float(ends.var()) == pytest.approx(1, rel=4 * math.sqrt(2 / N))

@@ -53,6 +53,10 @@ class BrownianPath:
         """Moves the present point by a length that `increment` has been called with."""
         del self._ahead[: self._reach(length)[0]]
 
+    def forget(self) -> None:
+        """Drops what has been drawn ahead, which biases the samples."""
+        self._ahead = []
+
     def _reach(self, length: float) -> tuple[int, float]:
         """How many segments lie wholly within a length, and what is left of the length after them."""
         count, left = 0, length

@@ -42,6 +42,10 @@ class AdaptiveSDE(AdaptiveSampler):
     ] = 1e-8
     shrink: Annotated[float, Field(gt=0, lt=1, description="a step is at least so many times the one before it")] = 0.1
     growth: Annotated[float, Field(gt=1, description="and at most so many times")] = 2.0
+    redraw: Annotated[
+        bool,
+        Field(description="draw new noise after a rejection, as the published code does: biased in few dimensions"),
+    ] = False
 
     @property
     def _span(self) -> float:
@@ -62,6 +66,9 @@ class AdaptiveSDE(AdaptiveSampler):
         schedule, x, t = self.schedule, batch.x, batch.t
         left = t - schedule.t_min
         h, s = torch.minimum(batch.length, left), torch.where(batch.length < left, t - batch.length, schedule.t_min)
+        if self.redraw:
+            for path in batch.paths:
+                path.forget()
         increment = batch.increments(h)
         slope = self._reverse_drift(x, t, batch.denoised)
         low = x - expand(h, x) * slope + expand(schedule.diffusion(t), x) * increment
