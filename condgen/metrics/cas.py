@@ -2,67 +2,23 @@
 
 It is the most demanding measure of class-conditional samples: each must be of its class, look like a real one, and
 together they must show what real ones vary in. It is compared with what the same classifier learns from as many real
-images. Here is a residual network; the quick probe, on features, is the support vector machine of `Judge`.
+images. Here is the `CifarResNet`; the quick probe, on features, is the support vector machine of `Judge`.
 """
 
 from collections.abc import Generator
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from condgen.data import LabelledSet
 from condgen.metrics.features import Advance
+from condgen.networks.cifar_resnet import CifarResNet
 from condgen.rng import keyed_generator
 
 _DEPTH, _BATCH, _LR, _MOMENTUM, _DECAY = 20, 128, 0.1, 0.9, 5e-4
 _SHIFT = 8  # images are moved by up to an eighth of their size
 _WARM_UP = 0.1
-_WIDTHS = (16, 32, 64)
-
-
-class _Block(nn.Module):
-    """Two convolutions and a shortcut without parameters: every second pixel, and zeros for channels that are new."""
-
-    def __init__(self, channels: int, width: int) -> None:
-        super().__init__()
-        self.conv1 = nn.Conv2d(channels, width, 3, stride=width // channels, padding=1, bias=False)
-        self.bn1 = nn.BatchNorm2d(width)
-        self.conv2 = nn.Conv2d(width, width, 3, padding=1, bias=False)
-        self.bn2 = nn.BatchNorm2d(width)
-        self.stride, self.new = width // channels, width - channels
-
-    def forward(self, x: Tensor) -> Tensor:
-        h = self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x)))))
-        if self.new:
-            x = F.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, self.new // 2, self.new - self.new // 2))
-        return F.relu(h + x)
-
-
-class CifarResNet(nn.Module):
-    """x (B, C, H, W) -> logits (B, K), of depth 8, 14, 20, ...: 6 blocks + 2 (He et al. 2016, section 4.2).
-
-    Three stages of as many blocks each; the second and third begin by halving the image.
-    """
-
-    def __init__(self, channels: int, n_classes: int, depth: int = 20) -> None:
-        super().__init__()
-        self.enter = nn.Sequential(
-            nn.Conv2d(channels, _WIDTHS[0], 3, padding=1, bias=False), nn.BatchNorm2d(_WIDTHS[0]), nn.ReLU()
-        )
-        self.blocks, last = nn.Sequential(), _WIDTHS[0]
-        for width in _WIDTHS:
-            for _ in range((depth - 2) // 6):
-                self.blocks.append(_Block(last, width))
-                last = width
-        self.linear = nn.Linear(last, n_classes)
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d):
-                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-
-    def forward(self, x: Tensor) -> Tensor:
-        logits: Tensor = self.linear(self.blocks(self.enter(x)).mean((2, 3)))
-        return logits
 
 
 def network_accuracy(

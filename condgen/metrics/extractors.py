@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -18,11 +19,13 @@ from condgen.classifier import Classifier
 from condgen.data import to_uint8
 from condgen.errors import UserError
 from condgen.metrics.features import Extractor, Features, pixels
+from condgen.networks.cifar_resnet import CifarResNet
 
 FEATURES_HELP = (
-    "pixels; inception (FID's); timm:NAME (with its published weights, or timm:NAME@FILE.safetensors); or the folder "
-    "of a classifier that condgen trained."
+    "pixels; inception (FID's); timm:NAME (with its published weights, or timm:NAME@FILE.safetensors); the folder of a "
+    "classifier that condgen trained; or the safetensors file of a CIFAR ResNet."
 )
+_MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet, which most networks are used to
 _PIXELS = 2**21  # of a batch, as a network has it
 
 
@@ -43,6 +46,8 @@ def open_extractor(name: str, shape: tuple[int, ...], device: torch.device | str
         return _timm(name.removeprefix("timm:"), device)
     if (path / MODEL_FILE).is_file():
         return _classifier(path, shape, device)
+    if path.is_file():
+        return _cifar_resnet(path, device)
     raise UserError(f"there are no features {name!r}; choose {FEATURES_HELP.rstrip('.')}")
 
 
@@ -129,6 +134,24 @@ def _timm(name: str, device: torch.device | str) -> Extractor:
     classifies = network.num_classes > 0 and (bool(file) or re.search(r"in(1|12|21|22)k", tag) is not None)
     key = f"timm {timm.__version__} {name} {_content(Path(file)) if file else tag}"
     return Extractor(f"timm {name}", function, key, batch=_batch(max(size)))
+
+
+def _cifar_resnet(path: Path, device: torch.device | str) -> Extractor:
+    """A public classifier of small images, used to ImageNet's mean and deviation: 64 features, and its logits."""
+    try:
+        tensors = load_file(path)
+    except (SafetensorError, OSError, ValueError) as error:
+        raise UserError(f"{path} is no safetensors file ({error}): features come from nothing else") from error
+    network = CifarResNet.from_tensors(tensors, str(path)).to(device)
+    if network.conv1.in_channels != 3:
+        raise UserError(f"{path} is for images of {network.conv1.in_channels} channels: features need one for 3")
+
+    @torch.no_grad()
+    def function(x: Tensor) -> Features:
+        vectors = network.features(_normalise(_colour(x.to(device)), _MEAN, _STD))
+        return Features(vectors, network.linear(vectors))
+
+    return Extractor(path.stem, function, _content(path))
 
 
 def _classifier(folder: Path, shape: tuple[int, ...], device: torch.device | str) -> Extractor:

@@ -26,14 +26,6 @@ def accuracy(*arguments, **settings):
             return stop.value, seen
 
 
-@pytest.mark.parametrize(("depth", "millions"), [(20, 0.27), (56, 0.85), (110, 1.7)])
-def test_sizes_are_the_published_ones(depth, millions):
-    """He et al. 2016, table 6."""
-    network = cas.CifarResNet(3, 10, depth)
-    assert sum(p.numel() for p in network.parameters()) / 1e6 == pytest.approx(millions, rel=0.03)
-    assert sum(isinstance(m, torch.nn.Conv2d | torch.nn.Linear) for m in network.modules()) == depth
-
-
 def test_real_digits_teach_and_shuffled_labels_do_not(digits):
     x, y, test = digits
     taught, seen = accuracy(x, y, test, 40, 0, "digits")

@@ -7,10 +7,12 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from condgen.checkpoint import save_tensors
 from condgen.classifier import ClassifierConfig
 from condgen.errors import UserError
 from condgen.metrics import Store, extractors, open_extractor
 from condgen.networks import ResNetSettings
+from condgen.networks.cifar_resnet import CifarResNet
 from condgen.rng import keyed_generator
 from condgen.schedules import EDM
 
@@ -30,15 +32,27 @@ def finish(work):
 
 
 @pytest.fixture
-def classifier(tmp_path):
-    """A classifier of condgen and its folder."""
-    config = ClassifierConfig(
-        network=ResNetSettings(width=8, blocks=(1, 1)), schedule=EDM(), shape=GREY, names=tuple("abc"), sigma_data=0.5
-    )
+def resnet(tmp_path):
     torch.manual_seed(0)
-    classifier = config.build().eval()
-    classifier.save(tmp_path / "judge")
-    return classifier, tmp_path / "judge"
+    network = CifarResNet(3, 10, 8).eval()
+    save_file(network.state_dict(), tmp_path / "public.safetensors")
+    return network, tmp_path / "public.safetensors"
+
+
+def test_a_public_classifier_sees_what_it_is_used_to(resnet):
+    network, path = resnet
+    x = images(COLOUR)
+    found = open_extractor(str(path), COLOUR)
+    pixels = (x + 1) / 2  # in [0, 1]
+    mean, std = (torch.tensor(v)[:, None, None] for v in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
+    vectors, logits = found.function(x)
+    assert torch.allclose(vectors, network.features((pixels - mean) / std), atol=1e-6)
+    assert torch.allclose(logits, network((pixels - mean) / std), atol=1e-6)
+    assert (found.name, found.inception) == ("public", False)
+    grey = images(GREY)
+    assert torch.equal(
+        open_extractor(str(path), GREY).function(grey).vectors, found.function(grey.expand(-1, 3, -1, -1)).vectors
+    )
 
 
 def test_inception_comes_from_torch_fidelity_in_whole_pixels(monkeypatch):
@@ -155,8 +169,14 @@ def test_timm_refuses_in_a_line(tmp_path, monkeypatch):
         open_extractor("timm:resnet10t", COLOUR)
 
 
-def test_a_classifier_of_condgen_at_its_least_noise(classifier):
-    classifier, folder = classifier
+def test_a_classifier_of_condgen_at_its_least_noise(tmp_path):
+    config = ClassifierConfig(
+        network=ResNetSettings(width=8, blocks=(1, 1)), schedule=EDM(), shape=GREY, names=tuple("abc"), sigma_data=0.5
+    )
+    torch.manual_seed(0)
+    classifier = config.build().eval()
+    folder = tmp_path / "judge"
+    save_tensors(folder / "model.safetensors", classifier.state_dict(), config.model_dump(mode="json"))
     found = open_extractor(str(folder), GREY)
     x = images(GREY)
     t = torch.tensor(classifier.schedule.t_min, dtype=torch.float64)
@@ -169,20 +189,22 @@ def test_a_classifier_of_condgen_at_its_least_noise(classifier):
 
 
 def test_what_is_no_extractor(tmp_path):
+    (tmp_path / "broken.safetensors").write_bytes(b"none")
     for name, shape, message in (
         ("inceptoin", COLOUR, "there are no features 'inceptoin'; choose pixels; inception"),
         ("inception", (2,), "features 'inception' are of images, and the samples are points"),
+        (str(tmp_path / "broken.safetensors"), COLOUR, "is no safetensors file"),
         (str(tmp_path), COLOUR, "there are no features"),
     ):
         with pytest.raises(UserError, match=message):
             open_extractor(name, shape)
 
 
-def test_features_are_kept_by_the_content_of_samples_and_network(classifier, tmp_path):
-    _, path = classifier
-    x, folder = images(GREY, 7), tmp_path / "kept"
+def test_features_are_kept_by_the_content_of_samples_and_network(resnet, tmp_path, monkeypatch):
+    _, path = resnet
+    x, folder = images(COLOUR, 7), tmp_path / "kept"
     calls = []
-    plain = open_extractor(str(path), GREY)
+    plain = open_extractor(str(path), COLOUR)
     counted = extractors.Extractor("n", lambda x: calls.append(len(x)) or plain.function(x), plain.key)
     first = finish(Store(counted, folder).of_samples(x, "x"))
     again = finish(Store(counted, folder).of_samples(x.clone(), "y"))
@@ -202,10 +224,10 @@ def test_features_are_kept_by_the_content_of_samples_and_network(classifier, tmp
     assert len(list(folder.iterdir())) == 3  # without a key nothing is kept
 
 
-def test_a_cache_that_cannot_be_written_costs_nothing_but_time(classifier, tmp_path):
-    _, path = classifier
+def test_a_cache_that_cannot_be_written_costs_nothing_but_time(resnet, tmp_path):
+    _, path = resnet
     (tmp_path / "file").write_text("in the way")
-    store = Store(open_extractor(str(path), GREY), tmp_path / "file" / "below")
-    x = images(GREY, 7)
-    assert finish(store.of_samples(x, "x")).vectors.shape == (7, 16)
+    store = Store(open_extractor(str(path), COLOUR), tmp_path / "file" / "below")
+    x = images(COLOUR, 7)
+    assert finish(store.of_samples(x, "x")).vectors.shape == (7, 64)
     assert "cannot write" in store.problem

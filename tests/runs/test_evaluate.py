@@ -6,17 +6,16 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import save_file
 
-from condgen.classifier import ClassifierConfig
 from condgen.data import load, parse_data
 from condgen.metrics import REAL, Measures
-from condgen.networks import ResNetSettings
+from condgen.networks.cifar_resnet import CifarResNet
 from condgen.recipes import EvaluateStage, Recipe
 from condgen.runs import Evaluate
 from condgen.runs.layout import MANIFEST
 from condgen.runs.sample_folder import write_samples
 from condgen.runs.stage import open_folder
-from condgen.schedules import EDM
 from condgen.training import Processes
 
 ALONE = Processes(cpu=True)
@@ -69,18 +68,16 @@ def test_copies_come_first_beside_the_image_that_they_copy(evaluated, digits):
 def test_another_network_under_the_same_name_is_measured_anew(digits, tmp_path):
     train, test = digits
     samples = {"new": album(tmp_path / "s", test.floats()[:60], test.y[:60], train.names)}
-    config = ClassifierConfig(
-        network=ResNetSettings(width=8, blocks=(1, 1)), schedule=EDM(), shape=(1, 8, 8), names=train.names, sigma_data=1
-    )
-    stage = EvaluateStage(measures=Measures(features=str(tmp_path / "net"), cas="none"))
+    weights = tmp_path / "net.safetensors"
+    stage = EvaluateStage(measures=Measures(features=str(weights), cas="none"))
     values = []
     for seed in (0, 0, 1):
         torch.manual_seed(seed)
-        config.build().save(tmp_path / "net")
+        save_file(CifarResNet(3, 10, 8).state_dict(), weights)
         work = list(Evaluate("evaluate", tmp_path / "e", stage, samples, train, test).run(ALONE))
         rows = json.loads((tmp_path / "e" / "metrics.json").read_text())["rows"]
         values.append((bool(work), next(row["value"] for row in rows if row["metric"] == "FD@60")))
-        assert {row["features"] for row in rows if row["metric"] == "FD@60"} == {"classifier net"}
+        assert {row["features"] for row in rows if row["metric"] == "FD@60"} == {"net"}
     assert [worked for worked, _ in values] == [True, False, True]
     assert values[0][1] == values[1][1] != values[2][1]
 

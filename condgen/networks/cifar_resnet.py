@@ -1,0 +1,83 @@
+"""A residual classifier of clean small images (He et al. 2016, section 4.2), without a noise level.
+
+Three stages of as many basic blocks each, with 16, 32 and 64 channels; the second and third begin by halving the image.
+Shortcuts have no parameters: every second pixel, and zeros for the channels that are new. The depth counts layers with
+weights: 6 blocks + 2. It judges samples by what it has learnt from real images, or learns from samples themselves.
+"""
+
+import re
+from collections.abc import Mapping
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from condgen.errors import UserError
+
+_WIDTHS = (16, 32, 64)
+
+
+class _Block(nn.Module):
+    def __init__(self, channels: int, width: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(channels, width, 3, stride=width // channels, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(width)
+        self.conv2 = nn.Conv2d(width, width, 3, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(width)
+        self.stride, self.new = width // channels, width - channels
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x)))))
+        if self.new:
+            x = F.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, self.new // 2, self.new - self.new // 2))
+        return F.relu(h + x)
+
+
+class CifarResNet(nn.Module):
+    """x (B, C, H, W) -> logits (B, K), of depth 8, 14, 20, ...: 6 blocks + 2."""
+
+    def __init__(self, channels: int, n_classes: int, depth: int = 20) -> None:
+        super().__init__()
+        if depth < 8 or (depth - 2) % 6:
+            raise ValueError(f"a network of depth {depth} does not exist: 6 n + 2 for n blocks a stage")
+        blocks = (depth - 2) // 6
+        self.conv1 = nn.Conv2d(channels, _WIDTHS[0], 3, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(_WIDTHS[0])
+        last = _WIDTHS[0]
+        for stage, width in enumerate(_WIDTHS, start=1):
+            layer = [_Block(last if index == 0 else width, width) for index in range(blocks)]
+            setattr(self, f"layer{stage}", nn.Sequential(*layer))
+            last = width
+        self.linear = nn.Linear(last, n_classes)
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+
+    def features(self, x: Tensor) -> Tensor:
+        """What the last layer sees, (B, 64)."""
+        h = F.relu(self.bn1(self.conv1(x)))
+        for stage in range(1, len(_WIDTHS) + 1):
+            h = self.get_submodule(f"layer{stage}")(h)
+        return h.mean((2, 3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.linear(self.features(x))
+        return logits
+
+    @classmethod
+    def from_tensors(cls, tensors: Mapping[str, Tensor], where: str) -> "CifarResNet":
+        """The network that these weights belong to; UserError where they are not those of such a network."""
+        try:
+            first, last = tensors["conv1.weight"].shape, tensors["linear.weight"].shape
+            if first != (_WIDTHS[0], *first[1:2], 3, 3) or last != (*last[:1], _WIDTHS[-1]) or 0 in (*first, *last):
+                raise ValueError(f"conv1 has shape {tuple(first)}, and linear {tuple(last)}")
+            if any(tensor.is_complex() for tensor in tensors.values()):
+                raise ValueError("weights are real numbers")
+            blocks = {int(found[1]) for name in tensors if (found := re.match(r"layer1\.(\d+)\.", name))}
+            network = cls(first[1], last[0], 6 * len(blocks) + 2)
+            network.load_state_dict(dict(tensors))
+        except (KeyError, IndexError, RuntimeError, ValueError) as error:
+            reason = " ".join(str(error).split())[:120]
+            raise UserError(
+                f"{where} holds no CIFAR ResNet ({reason}): its tensors should be conv1, bn1, layer1 to layer3, linear"
+            ) from error
+        return network.eval().requires_grad_(False)
