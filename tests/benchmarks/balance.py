@@ -1,12 +1,12 @@
 """Classifiers of equal measured training time, by their posterior scores on held-out data.
 
     uv run tests/benchmarks/balance.py runs/digits/score --full --json assets/balance-digits.json    (40 minutes)
-    uv run tests/benchmarks/balance.py runs/digits/score --full --only "ce;..." --split test    (baselines)
+    uv run tests/benchmarks/balance.py runs/digits/score --full --only "dlsm;ce;ce, dropout" --scales --split test
     uv run tests/benchmarks/balance.py runs/cifar10/score --full --pool 12800 --only "ce;dlsm" --split test
 
 Every variant trains on one score model for as long as the default DLSM takes for `--steps` steps, by milliseconds a
-step measured in turns. Held-out differences (`cg.held_out_differences`) are against cross-entropy, below zero where the
-score is nearer to the truth; choices are made on validation data, that of the best guidance scale among them.
+step measured in turns. Held-out differences (`cg.held_out_differences`) are from one variant, `--against`, below zero
+where the score is nearer to the truth; choices are made on validation data, that of the best guidance scale too.
 With `--pool` the prior's estimates come from a pool: a seed's share of its making is part of DLSM's time.
 """
 
@@ -14,133 +14,64 @@ import statistics
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any
 
 import torch
 import typer
 from bench import Figure, Full, JsonFile, Picture, Rounds, Seeds, console, device, finish, run, take_turns
 
-from condgen.checkpoint import MODEL_FILE, save_tensors
-from condgen.classifier import Classifier, ClassifierConfig
-from condgen.data import LabelledSet, load
+from condgen.classifier import Classifier
+from condgen.data import LabelledSet
 from condgen.denoiser import Denoiser
 from condgen.diagnostics.held_out import HeldOutRow, held_out_differences
 from condgen.guidance import ClassifierGuided
-from condgen.losses import DLSM, ClassifierLoss, CrossEntropy
-from condgen.networks import MLPSettings, ResNetSettings
-from condgen.recipes import ScoreStage
+from condgen.recipes import ClassifierStage, ScoreStage
 from condgen.report.held_out import draw_held_out
 from condgen.rng import keyed_generator
+from condgen.runs import Folders, Train
 from condgen.runs.folder import read_settings
-from condgen.schedules import LogNormal
 from condgen.score import ScoreModel
-from condgen.training import (
-    PooledPrior,
-    PriorPool,
-    PriorSettings,
-    Processes,
-    Record,
-    State,
-    TrainingSettings,
-    lighten_,
-    train,
-)
-from condgen.training.tasks import ClassifierTask
+from condgen.training import PriorSettings, Processes, lighten_
 
 LEVELS, SCALES = (0.1, 0.2, 0.4, 0.7, 1.0, 2.0, 4.0, 8.0), (0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.15, 1.3, 1.5, 1.75, 2.0)
+ALONE = Processes()
 
 
-class Variant(NamedTuple):
-    loss: ClassifierLoss
-    network: Mapping[str, Any] = {}
-    training: Mapping[str, Any] = {}
-    after: str | None = None  # half of the time goes to this variant, from whose weights it goes on
+def dlsm(weight: float, ce_weight: float, **others: Any) -> dict[str, Any]:
+    return {"objective": {"loss": "dlsm", "sigma_weight": weight, "ce_weight": ce_weight}, **others}
 
 
-def dlsm(weight: float, ce_weight: float, **changes: Any) -> Variant:
-    return Variant(DLSM(sigma_weight=weight, ce_weight=ce_weight), **changes)
-
-
-VARIANTS = {
-    "ce": Variant(CrossEntropy()),
-    "dlsm": Variant(DLSM()),  # w 1.5, lambda 0.3
+CE, DLSM = {"objective": {"loss": "ce"}}, {"objective": {"loss": "dlsm"}}
+VARIANTS: dict[str, dict[str, Any]] = {  # settings of `ClassifierRecipe`; with `init`, that has half of the time
+    "ce": CE,
+    "dlsm": DLSM,  # w 1.5, lambda 0.3
     "dlsm, w 1, lambda 1": dlsm(1, 1),
-    "dlsm, w 1, lambda 1, mean": Variant(DLSM(sigma_weight=1, ce_weight=1, reduction="mean")),
+    "dlsm, w 1, lambda 1, mean": {"objective": {**dlsm(1, 1)["objective"], "reduction": "mean"}},
     "dlsm, w 1, lambda 0.1": dlsm(1, 0.1),
     "dlsm, w 1, lambda 10": dlsm(1, 10),
     "dlsm, w 0.5, lambda 1": dlsm(0.5, 1),
     "dlsm, w 1.5, lambda 1": dlsm(1.5, 1),
     "dlsm, w 2, lambda 1": dlsm(2, 1),
-    "dlsm, w 1, lambda 1, after ce": dlsm(1, 1, training={"lr": 1e-3}, after="ce"),
-    "dlsm, after ce": Variant(DLSM(), training={"lr": 1e-3}, after="ce"),
-    "dlsm, dropout": Variant(DLSM(), {"dropout": 0.2}),
-    "ce, dropout": Variant(CrossEntropy(), {"dropout": 0.2}),
-    "ce, weight decay": Variant(CrossEntropy(), training={"weight_decay": 0.3}),
-    "ce, label smoothing": Variant(CrossEntropy(label_smoothing=0.1)),
+    "dlsm, w 1, lambda 1, after ce": dlsm(1, 1, init="ce", training={"lr": 1e-3}),
+    "dlsm, after ce": {**DLSM, "init": "ce", "training": {"lr": 1e-3}},
+    "dlsm, dropout": {**DLSM, "network": {"dropout": 0.2}},
+    "ce, dropout": {**CE, "network": {"dropout": 0.2}},
+    "ce, weight decay": {**CE, "training": {"weight_decay": 0.3}},
+    "ce, label smoothing": {"objective": {"loss": "ce", "label_smoothing": 0.1}},
 }
 
 
-class Trainer:
-    """Trains classifiers on a score model."""
-
-    def __init__(self, prior: ScoreModel, data: LabelledSet, pool: int, folder: Path) -> None:
-        self.prior, self.data, self.processes = prior, data, Processes()
-        self.pool, self.folder, self.tiny = PooledPrior(pool=pool), folder, data.shape[-1] < 16
-        self.batch = 256 if self.tiny else 64
-
-    def start(
-        self, variant: Variant, steps: int, seed: int, first: Classifier | None = None
-    ) -> tuple[State, ClassifierConfig, Iterator[Record]]:
-        torch.manual_seed(seed)
-        network = MLPSettings(width=256, depth=3) if self.tiny else ResNetSettings(width=16, blocks=(1, 1, 1, 1))
-        about = {"schedule": self.prior.schedule, "shape": self.data.shape, "names": self.data.names}
-        network = network.model_copy(update=dict(variant.network))
-        config = ClassifierConfig(network=network, sigma_data=self.prior.sigma_data, **about)
-        settings = TrainingSettings(
-            **{"steps": steps, "batch": self.batch, "lr": 2e-3, "ema": 0.995, "flip": not self.tiny, "log_every": 10**6}
-            | dict(variant.training)
-        )
-        density, pool = LogNormal(mean=0, std=1.2), None
-        prior = self.prior if variant.loss.needs_prior else None
-        if prior is not None and self.pool.pool:
-            pool = PriorPool(prior, self.data, density, self.pool, settings, self.folder, self.processes)
-        model = config.build().to(self.processes.device)
-        if first is not None:
-            model.load_state_dict(first.state_dict())
-        task = ClassifierTask(model, variant.loss, density, prior, pool)
-        state = State.fresh(task.models, settings.betas, weight_decay=settings.weight_decay)
-        return state, config, train(task, state, self.data, settings, seed, self.processes)
-
-    def lengths(self, variants: Mapping[str, Variant], steps: int, seeds: int, rounds: int) -> dict[str, int]:
-        """Steps that take as long as `steps` of DLSM, with a seed's share of the pool."""
-        entries = min(steps * self.batch, self.pool.pool + steps * self.batch // self.pool.reuse)
-        with TemporaryDirectory() as folder:  # after its first entries this pool is never renewed
-            timed = Trainer(self.prior, self.data, min(1, self.pool.pool), Path(folder))
-            timed.pool = timed.pool.model_copy(update={"reuse": 10**9})
-            works = {name: timed.start(v, 10**6, 0)[2] for name, v in {"dlsm": VARIANTS["dlsm"], **variants}.items()}
-            x, t = self.data.floats(torch.arange(128)), torch.ones(128, dtype=torch.float64)
-            calls = {name: lambda work=work: next(work) for name, work in works.items()}
-            cost = take_turns(calls | {"prior": lambda: self.prior(x, t)}, rounds, device())
-        console.print({name: f"{ms:.4g} ms" for name, ms in cost.items()})
-        whole = steps * cost["dlsm"] + (entries / 128 * cost["prior"] / seeds if self.pool.pool else 0.0)
-        return {
-            name: steps if variant.loss.needs_prior else round(whole / cost[name]) for name, variant in variants.items()
-        }
-
-    def trained(self, name: str, lengths: Mapping[str, int], seed: int, out: Path, share: float = 1.0) -> Classifier:
-        """A classifier that has had a share of the time, from its folder if it is there."""
-        variant, first = VARIANTS[name], None
-        out /= f"{name.replace(',', '').replace(' ', '-')}-{seed}" + (f"-{share:g}" if share < 1 else "")
-        if not (out / MODEL_FILE).exists():
-            if variant.after is not None:
-                share, first = share / 2, self.trained(variant.after, lengths, seed, out.parent, share / 2)
-            steps = round(share * lengths[name])
-            state, config, work = self.start(variant, steps, seed, first)
-            for record in work:
-                if record.step % 100 == 0:
-                    console.print(f"{out.name}: {record.step} of {steps}")
-            save_tensors(out / MODEL_FILE, state.ema.state_dict(), config.model_dump(mode="json"))
-        return Classifier.load(out, self.processes.device)
+def stage(model: ScoreStage, tiny: bool, name: str, steps: int, seed: int, prior: Mapping[str, Any]) -> ClassifierStage:
+    """The training of a variant on a score model."""
+    variant = VARIANTS[name]
+    network = {"kind": "mlp", "width": 256, "depth": 3} if tiny else {"kind": "resnet", "width": 16, "blocks": [1] * 4}
+    training = {"batch": 256 if tiny else 64, "lr": 2e-3, "ema": 0.995, "flip": not tiny, "save_every": 10**6}
+    part = variant | {"network": network | variant.get("network", {}), "density": {"kind": "log-normal", "mean": 0}}
+    part["training"] = training | variant.get("training", {}) | {"steps": steps}
+    if variant["objective"]["loss"] == "dlsm":
+        part["prior"] = prior
+    about = {"data": model.data, "schedule": model.schedule, "seed": seed}
+    return ClassifierStage.model_validate(about | {"classifier": part})
 
 
 def best_scale(prior: Denoiser, classifier: Classifier, held_out: LabelledSet, draws: int) -> float:
@@ -156,10 +87,10 @@ def over_seeds(rows: list[HeldOutRow]) -> Iterator[HeldOutRow]:
     """Means, with the variance between seeds added to that over images, which the seeds share."""
     for method, sigma in dict.fromkeys((row.method, row.sigma) for row in rows):
         found = [row for row in rows if (row.method, row.sigma) == (method, sigma)]
-        means = torch.tensor([row.mean for row in found], dtype=torch.float64)
-        spread = float(means.var()) / len(found) if len(found) > 1 else 0.0
-        se = (statistics.fmean(row.se for row in found) ** 2 + spread) ** 0.5
-        yield found[0].model_copy(update={"mean": float(means.mean()), "se": se})
+        means, se = [row.mean for row in found], statistics.fmean(row.se for row in found)
+        spread = statistics.variance(means) / len(found) if len(found) > 1 else 0.0
+        update = {"mean": statistics.fmean(means), "se": (se**2 + spread) ** 0.5}
+        yield found[0].model_copy(update=update)
 
 
 def main(
@@ -167,51 +98,81 @@ def main(
     json: JsonFile = None,
     full: Full = False,
     only: Annotated[str, typer.Option(help="Variants, separated by semicolons; all by default.")] = "",
-    steps: Annotated[int | None, typer.Option(help="Of the default DLSM.")] = None,
+    against: Annotated[str, typer.Option(help="The variant that others are compared with.")] = "ce",
+    steps: Annotated[int, typer.Option(help="Of the default DLSM; a tenth without --full.")] = 1000,
     images: Annotated[int, typer.Option(help="At most so many held-out images.")] = 1000,
     draws: Annotated[int, typer.Option(help="Noise draws an image.")] = 8,
     split: Annotated[str, typer.Option(help="validation, or test.")] = "validation",
     scales: Annotated[bool, typer.Option("--scales", help="Each variant at its best scale too.")] = False,
     pool: Annotated[int, typer.Option(help="Noised images whose estimates by the prior are kept.")] = 0,
-    bfloat16: Annotated[bool, typer.Option("--bfloat16", help="Evaluate the prior in bfloat16.")] = False,
-    out: Annotated[Path, typer.Option(help="Where classifiers go, and come from.")] = Path("runs/balance"),
+    precision: Annotated[str, typer.Option(help="Of the prior.")] = "float32",
+    out: Annotated[Path, typer.Option(help="Where classifiers go; those that are there are not trained again.")] = Path(
+        "runs/balance"
+    ),
     picture: Picture = None,
     seeds: Seeds = 3,
     rounds: Rounds = 5,
 ) -> None:
     torch.set_num_threads(1)
-    steps, seeds = steps or (1000 if full else 30), seeds if full else 1
-    prior = lighten_(ScoreModel.load(score, device()), PriorSettings(precision="bfloat16" if bfloat16 else "float32"))
-    data = ScoreStage.model_validate(read_settings(score)).data
-    held_out, validation = (
-        load(data, part).at_most(images, keyed_generator(0)).to(device()) for part in (split, "validation")
-    )
-    trainer = Trainer(prior, load(data, "train").to(device()), pool, out / "prior-pool")
-    variants = {name: VARIANTS[name] for name in (only.split(";") if only else VARIANTS)}
-    lengths = trainer.lengths(variants, steps, seeds, rounds)
-    figures = [Figure("steps", name, "equal time", "", lengths[name]) for name in variants]
-    methods: dict[str, Denoiser] = {"zero guidance": prior}
+    steps, seeds = (steps, seeds) if full else (max(2, steps // 10), 1)
+    model = ScoreStage.model_validate(read_settings(score))
+    prior = lighten_(ScoreModel.load(score, device()), PriorSettings.model_validate({"precision": precision}))
+    data = model.data.load_all()
+    held_out, chosen = ((getattr(data, part).at_most(images, keyed_generator(0))) for part in (split, "validation"))
+    tiny, names = data.train.shape[-1] < 16, only.split(";") if only else list(VARIANTS)
+    kept = {"precision": precision, "pool": pool}
+
+    with TemporaryDirectory() as folder:  # of a pool of one entry, whose steady state is timed
+        calls = {}
+        for name in {"dlsm": None, **dict.fromkeys(names)}:
+            settings = stage(model, tiny, name, 10**6, 0, kept | {"pool": min(1, pool), "reuse": 10**9})
+            plain = settings.model_copy(update={"classifier": settings.classifier.model_copy(update={"init": None})})
+            work = Train("classifier", Path(folder) / name, plain, data.train, Folders(score)).run(ALONE)
+            calls[name] = lambda work=work: next(work)
+        x, t = data.train.floats(torch.arange(128)).to(device()), torch.ones(128, dtype=torch.float64)
+        cost = take_turns(calls | {"prior": lambda: prior(x, t)}, rounds, device())
+    console.print({name: f"{ms:.4g} ms" for name, ms in cost.items()})
+    drawn = steps * settings.training.batch
+    fresh = min(drawn, pool) + max(drawn - pool, 0) / 8 if pool else 0
+    whole = steps * cost["dlsm"] + fresh / 128 * cost["prior"] / seeds
+
+    figures, methods = [], {"zero guidance": prior}
     for seed in range(seeds):
-        for name in variants:
-            classifier = trainer.trained(name, lengths, seed, out)
+        places: dict[str, Path] = {}
+
+        def trained(name: str, share: float, seed: int = seed, places: dict[str, Path] = places) -> Path:
+            if init := VARIANTS[name].get("init"):
+                share, places[init] = share / 2, trained(init, share / 2)
+            count = round(share * (steps if VARIANTS[name]["objective"]["loss"] == "dlsm" else whole / cost[name]))
+            place = out / f"{name.replace(',', '').replace(' ', '-')}-{seed}-{share:g}"
+            settings, folders = stage(model, tiny, name, count, seed, kept), Folders(score, classifiers=places)
+            for event in Train(f"classifier {name}", place, settings, data.train, folders).run(ALONE):
+                if event.done % 100 == 0:
+                    console.print(f"{place.name}: {event.done} of {event.total}")
+            figures.append(Figure("steps", name, "equal time", "", count))
+            return place
+
+        for name in names:
+            classifier = Classifier.load(trained(name, 1.0), device())
             methods[f"{name}/{seed}"] = ClassifierGuided(prior, classifier)
             if scales:
-                scale = best_scale(prior, classifier, validation, draws)
+                scale = best_scale(prior, classifier, chosen, draws)
                 methods[f"{name}, best scale/{seed}"] = ClassifierGuided(prior, classifier, scale)
                 figures.append(Figure("best scale", name, "equal time", "", scale))
-    kept: list[HeldOutRow] = []
-    references = [f"ce/{seed}" for seed in range(seeds)]
-    for row in held_out_differences(methods, references, held_out.floats(), held_out.y, LEVELS, draws=draws):
+    rows: list[HeldOutRow] = []
+    references = [f"{against}/{seed}" for seed in range(seeds)]
+    for row in held_out_differences(methods, references, held_out.x, held_out.y, LEVELS, draws=draws):
         name, _, seed = row.method.partition("/")
-        if seed in ("", row.reference.removeprefix("ce/")):
-            kept.append(row.model_copy(update={"method": name, "reference": "ce"}))
-            size = f"noise level {row.sigma:g}"
-            figures.append(Figure("minus ce", name, size, "1e-3 sigma^2", 1e3 * row.mean))
-            figures.append(Figure("s.e. over images", name, size, "1e-3 sigma^2", 1e3 * row.se))
-    about = {"data": data.kind, "images": len(held_out), "draws": draws, "split": split, "batch": trainer.batch}
+        if seed in ("", row.reference.rpartition("/")[2]):
+            rows.append(row.model_copy(update={"method": name, "reference": against}))
+            figures.append(
+                Figure(f"minus {against}", name, f"noise level {row.sigma:g}", "1e-3 sigma^2", 1e3 * row.mean)
+            )
+            figures.append(Figure("s.e. over images", name, f"noise level {row.sigma:g}", "1e-3 sigma^2", 1e3 * row.se))
     if picture is not None:
-        draw_held_out(list(over_seeds(kept)), picture)
-    finish(figures, json, pool=pool, **about)
+        draw_held_out(list(over_seeds(rows)), picture)
+    about = {"data": model.data.kind, "images": len(held_out), "draws": draws, "split": split, "pool": pool}
+    finish(figures, json, **about)
 
 
 if __name__ == "__main__":
