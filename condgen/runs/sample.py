@@ -51,7 +51,7 @@ def unusable(sample: Finished, stage: SampleStage, place: int) -> Unusable:
 
 
 def tell_unusable(found: Sequence[Unusable], names: Sequence[str], usable: int) -> str:
-    """How many samples cannot be used beside the usable ones, of which classes, and what may help."""
+    """How many samples cannot be used, of which classes, and what may help."""
     classes = list(dict.fromkeys(repr(names[one.label]) for one in found))
     listed = ", ".join(classes[:_LISTED]) + (f" and {len(classes) - _LISTED} more" if len(classes) > _LISTED else "")
     return (

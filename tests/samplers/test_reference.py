@@ -1,4 +1,4 @@
-"""Our samplers beside those of diffusers: the same denoiser, the same noise, the same levels, in float64.
+"""Our samplers against those of diffusers: the same denoiser, the same noise, the same levels, in float64.
 
 Where diffusers computes in float32, so does the comparison's tolerance. What it lacks is held by test_orders.py.
 """

@@ -1,5 +1,7 @@
 """How score models are taught labels, adversarial score matching (two networks, two optimisers), DLSM's balance."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -9,7 +11,7 @@ from condgen.classifier import ClassifierConfig
 from condgen.data import load, parse_data
 from condgen.errors import UserError
 from condgen.losses import DLSM, AdversarialScoreMatching
-from condgen.networks import MLPDiscriminatorSettings, MLPSettings
+from condgen.networks import MLPDiscriminatorSettings, MLPSettings, ResNetSettings
 from condgen.oracle import Oracle
 from condgen.schedules import EDM, LogNormal
 from condgen.score import ScoreConfig
@@ -197,16 +199,24 @@ def test_a_state_without_part_of_what_is_needed_is_refused(lost, tiny_images, tm
     assert "\n" not in str(caught.value)
 
 
-def test_the_balance_of_dlsm_is_logged_and_the_default_trains_both_terms():
+@pytest.mark.parametrize(
+    ("shape", "level", "network"),
+    [  # digits, and digits of as many pixels as CIFAR's images, whose class more noise hides
+        ((1, 8, 8), 0.0, MLPSettings(width=64, depth=2)),
+        ((3, 32, 32), 2.0, ResNetSettings(width=8, blocks=(1, 1))),
+    ],
+    ids=["digits", "cifar"],
+)
+def test_the_balance_of_dlsm_is_logged_and_the_default_trains_both_terms(shape, level, network):
     data = load(parse_data("digits"), "train").at_most(200, torch.Generator().manual_seed(0))
+    x = torch.nn.functional.interpolate(data.x.float(), shape[1:]).expand(-1, *shape).to(torch.uint8).contiguous()
+    data = replace(data, x=x)
     prior = Oracle(EDM(), data.floats(), data.y, 10)
 
     def balances(loss):
         torch.manual_seed(0)
         about = {"schedule": EDM(), "shape": data.shape, "names": data.names, "sigma_data": 0.7}
-        learner = ClassifierTask(
-            ClassifierConfig(network=MLPSettings(width=64, depth=2), **about).build(), loss, LogNormal(mean=0), prior
-        )
+        learner = ClassifierTask(ClassifierConfig(network=network, **about).build(), loss, LogNormal(mean=level), prior)
         settings = TrainingSettings(steps=20, batch=32, lr=3e-3, warmup=0, log_every=10)
         state = State.fresh(learner.models, settings.betas)
         rows = [record.metrics for record in train(learner, state, data, settings, 0, ALONE)]
