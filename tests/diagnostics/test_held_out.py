@@ -165,3 +165,14 @@ def test_what_cannot_be_compared_is_refused():
     for (methods, references, n), words in zip(cases, ("at least 2", "'b' is none", "schedule"), strict=True):
         with pytest.raises(ValueError, match=words):
             held_out_differences(methods, references, torch.zeros(n, 2), y[:n], [1.0])
+
+
+def test_every_draw_has_noise_of_its_own():
+    """The standard error over images of the mean of many draws is smaller than that of one."""
+    exact = mixture(EDM())
+    x, y = exact.sample(2000, keyed_generator(7))
+    methods = {"zero guidance": Unlabelled(exact), "labelled": exact}
+    one, many = (
+        held_out_differences(methods, ["zero guidance"], x.float(), y, [0.3], draws=draws)[0].se for draws in (1, 8)
+    )
+    assert many < 0.8 * one

@@ -271,3 +271,13 @@ def test_a_network_compiles_into_one_graph(name):
     expected = gradients(net, inputs)
     net.compile(backend="aot_eager", fullgraph=True)
     assert (gradients(net, inputs) - expected).norm() < 1e-4 * expected.norm()
+
+
+@pytest.mark.parametrize("settings", [MLPSettings(width=16, depth=1), ResNetSettings(width=8, blocks=(1,))])
+def test_dropout_of_a_classifier_acts_in_training_only(settings):
+    torch.manual_seed(0)
+    net = settings.model_copy(update={"dropout": 0.5}).build_classifier((1, 8, 8), 3)
+    x, noise = torch.randn(4, 1, 8, 8), torch.zeros(4)
+    assert not torch.equal(net(x, noise), net(x, noise))
+    net.eval()
+    assert torch.equal(net(x, noise), net(x, noise))

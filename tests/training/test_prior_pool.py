@@ -127,3 +127,7 @@ def test_a_disk_without_room_is_told_before(tiny_images, tmp_path, monkeypatch):
     assert not made.fits(960)
     monkeypatch.setattr("shutil.disk_usage", lambda path: type("Usage", (), {"free": free + 1})())
     assert made.fits(960)
+    for batch in batches(tiny_images, steps=10):  # two chunks are there now, and need no more room
+        made.draw(batch)
+    monkeypatch.setattr("shutil.disk_usage", lambda path: type("Usage", (), {"free": free // 2 + 1})())
+    assert made.fits(960)
