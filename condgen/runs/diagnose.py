@@ -34,9 +34,10 @@ from condgen.recipes import DiagnoseRecipe, Guidance, check_levels, read_yaml
 from condgen.rng import keyed_generator
 from condgen.rows import Row
 from condgen.runs.folder import read_json, write_json
-from condgen.runs.layout import DIAGNOSTICS, FIELD, RECIPE_FILE, STAGE_FILE
+from condgen.runs.layout import DIAGNOSTICS, FIELD, RECIPE_FILE
 from condgen.runs.models import Folders, Load, check_fits, load_anew, open_guided
 from condgen.runs.stage import Progress, Stage, Work
+from condgen.runs.train import training_cost
 from condgen.score import ScoreModel
 from condgen.training import Processes
 
@@ -268,13 +269,7 @@ class Diagnose(Stage):
         kind, folder = "score", self.folders.score(guidance.score)
         if guidance.classifier is not None:
             kind, folder = "classifier", self.folders.classifier(guidance.classifier)
-        about: dict[str, Any] = {}
-        if (path := folder / RECIPE_FILE).exists():
-            training = (read_yaml(path).get(kind) or {}).get("training", {})
-            about = {key: training.get(key) for key in ("steps", "batch")}
-        if (path := folder / STAGE_FILE).exists():
-            about["seconds"] = read_json(path).get("seconds")
-        return about
+        return training_cost(folder, kind)
 
     def publish(self, run: Path) -> None:
         """Copies the files that a report reads."""

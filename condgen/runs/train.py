@@ -5,14 +5,15 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from condgen.checkpoint import MODEL_FILE
 from condgen.data import LabelledSet
 from condgen.errors import UserError
-from condgen.recipes import ClassifierStage, GeneratorStage, TrainStage
+from condgen.recipes import ClassifierStage, GeneratorStage, TrainStage, read_yaml
 from condgen.rng import keyed_generator
-from condgen.runs.layout import SNAPSHOTS
+from condgen.runs.folder import read_json
+from condgen.runs.layout import RECIPE_FILE, SNAPSHOTS, STAGE_FILE
 from condgen.runs.models import Folders
 from condgen.runs.prepare import Prepared, prepare
 from condgen.runs.stage import Progress, Stage, StageFolder, Work
@@ -143,8 +144,15 @@ class Train(Stage):
             work.save(self.folder, state.ema)
             parameters = sum(parameter.numel() for parameter in state.ema.parameters())
             what = f"{training.steps:,} steps of batch {training.batch}, {parameters:,} parameters"
-            opened.finish([MODEL_FILE], what=what)
+            opened.finish([MODEL_FILE], what=what, **self._before())
         processes.wait()
+
+    def _before(self) -> dict[str, Any]:
+        """What the weights that a classifier started from had cost."""
+        if not isinstance(self.settings, ClassifierStage) or self.settings.classifier.init is None:
+            return {}
+        cost = training_cost(self.folders.classifier(self.settings.classifier.init), "classifier")
+        return {"before": {key: cost.get(key) for key in ("steps", "seconds")}}
 
     def _skipped_message(self, record: Record) -> str:
         what = next(iter(record.skipped.values()))
@@ -157,6 +165,24 @@ class Train(Stage):
         if skipped:
             opened.log({"step": step, "not_finite": dict(skipped)})
         skipped.clear()
+
+
+def training_cost(folder: Path, kind: str) -> dict[str, Any]:
+    """Steps, batch and seconds of the training of a score model or classifier, where its folder says so.
+
+    With those of the classifier whose weights it started from; not at all where those are unknown.
+    """
+    cost: dict[str, Any] = {}
+    if (path := folder / RECIPE_FILE).exists():
+        training = (read_yaml(path).get(kind) or {}).get("training", {})
+        cost = {key: training.get(key) for key in ("steps", "batch")}
+    if (path := folder / STAGE_FILE).exists():
+        record = read_json(path)
+        cost["seconds"] = record.get("seconds")
+        for key, before in record.get("before", {}).items():
+            known = isinstance(cost.get(key), int | float) and isinstance(before, int | float)
+            cost[key] = cost[key] + before if known else None
+    return cost
 
 
 def _log(opened: StageFolder, record: Record, metrics: dict[str, float], state: State, rate: float) -> str:

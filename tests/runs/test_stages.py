@@ -25,6 +25,7 @@ from condgen.recipes import (
 from condgen.rng import Streams, keyed_generator
 from condgen.runs import Evaluate, Folders, Sample, Train, read_rows, read_samples
 from condgen.runs.layout import MANIFEST
+from condgen.runs.train import training_cost
 from condgen.training import Processes
 
 ALONE = Processes(cpu=True)
@@ -120,6 +121,9 @@ def test_a_classifier_starts_from_the_weights_of_another(trained, tmp_path):
     first, found = (load_tensors(place / "model.safetensors")[0] for place in (trained / "classifier", tmp_path / "on"))
     for name, tensor in first.items():
         torch.testing.assert_close(found[name], tensor)
+    whole, half = training_cost(tmp_path / "on", "classifier"), training_cost(trained / "classifier", "classifier")
+    own = json.loads((tmp_path / "on" / "stage.json").read_text())["seconds"]
+    assert (whole["steps"], whole["seconds"]) == (24, pytest.approx(own + half["seconds"]))
     tree["classifier"]["network"]["width"] = 25
     with pytest.raises(UserError, match="another network"):
         list(Train("classifier", tmp_path / "off", ClassifierStage.model_validate(tree), DATA, folders).run(ALONE))
