@@ -149,7 +149,8 @@ def main(
             for event in Train(f"classifier {name}", place, settings, data.train, folders).run(ALONE):
                 if event.done % 100 == 0:
                     console.print(f"{place.name}: {event.done} of {event.total}")
-            figures.append(Figure("steps", name, "equal time", "", count))
+            if share == 1 or init:
+                figures.append(Figure("steps", name, "equal time", "", count))
             return place
 
         for name in names:
