@@ -7,7 +7,8 @@
 Every variant trains on one score model for as long as the default DLSM takes for `--steps` steps, by milliseconds a
 step measured in turns. Held-out differences (`cg.held_out_differences`) are from one variant, `--against`, below zero
 where the score is nearer to the truth; choices are made on validation data, that of the best guidance scale too.
-With `--pool` the prior's estimates come from a pool: a seed's share of its making is part of DLSM's time.
+With `--pool` the prior's estimates come from a pool: a seed's share of its making is part of DLSM's time. `--cost`
+repeats what was measured before, so that parts of a comparison can run apart and be put together by a last run.
 """
 
 import statistics
@@ -106,6 +107,7 @@ def main(
     scales: Annotated[bool, typer.Option("--scales", help="Each variant at its best scale too.")] = False,
     pool: Annotated[int, typer.Option(help="Noised images whose estimates by the prior are kept.")] = 0,
     precision: Annotated[str, typer.Option(help="Of the prior.")] = "float32",
+    cost: Annotated[str, typer.Option(help="Instead of measuring: ce=80,dlsm=300,prior=600 milliseconds.")] = "",
     out: Annotated[Path, typer.Option(help="Where classifiers go; those that are there are not trained again.")] = Path(
         "runs/balance"
     ),
@@ -130,11 +132,12 @@ def main(
             work = Train("classifier", Path(folder) / name, plain, data.train, Folders(score)).run(ALONE)
             calls[name] = lambda work=work: next(work)
         x, t = data.train.floats(torch.arange(128)).to(device()), torch.ones(128, dtype=torch.float64)
-        cost = take_turns(calls | {"prior": lambda: prior(x, t)}, rounds, device())
-    console.print({name: f"{ms:.4g} ms" for name, ms in cost.items()})
+        ms = {name: float(value) for name, _, value in (part.partition("=") for part in cost.split(",") if part)}
+        ms = ms or take_turns(calls | {"prior": lambda: prior(x, t)}, rounds, device())
+    console.print({name: f"{value:.4g} ms" for name, value in ms.items()})
     drawn = steps * settings.training.batch
     fresh = min(drawn, pool) + max(drawn - pool, 0) / 8 if pool else 0
-    whole = steps * cost["dlsm"] + fresh / 128 * cost["prior"] / seeds
+    whole = steps * ms["dlsm"] + fresh / 128 * ms["prior"] / seeds
 
     figures, methods = [], {"zero guidance": prior}
     for seed in range(seeds):
@@ -143,7 +146,7 @@ def main(
         def trained(name: str, share: float, seed: int = seed, places: dict[str, Path] = places) -> Path:
             if init := VARIANTS[name].get("init"):
                 share, places[init] = share / 2, trained(init, share / 2)
-            count = round(share * (steps if VARIANTS[name]["objective"]["loss"] == "dlsm" else whole / cost[name]))
+            count = round(share * (steps if VARIANTS[name]["objective"]["loss"] == "dlsm" else whole / ms[name]))
             place = out / f"{name.replace(',', '').replace(' ', '-')}-{seed}-{share:g}"
             settings, folders = stage(model, tiny, name, count, seed, kept), Folders(score, classifiers=places)
             for event in Train(f"classifier {name}", place, settings, data.train, folders).run(ALONE):
