@@ -9,13 +9,19 @@ from condgen.report.classifiers import classifiers_section
 from condgen.report.figures import class_style, curve_panel
 from condgen.report.findings import advise, findings
 from condgen.report.generators import generators_section
-from condgen.report.held_out import held_out_section, held_out_sentences
+from condgen.report.held_out import held_out_section, held_out_sentences, held_out_tables, training_of
 from condgen.report.load import LOSSES, Run, read_run
-from condgen.report.page import Block, Code, Figure, Prose, facts_table, write_page
+from condgen.report.page import Block, Code, Figure, Prose, Table, facts_table, write_page
 from condgen.report.samples import neighbours_section, samples_section
-from condgen.report.score_errors import errors_section, fields_section
-from condgen.report.tables import class_tables, cost_table, methods_table, metrics_tables, stages_table
-from condgen.runs.layout import DIAGNOSTICS, METRICS
+from condgen.report.score_errors import QUANTITIES, errors_section, fields_section
+from condgen.report.tables import (
+    class_tables,
+    cost_table,
+    errors_table,
+    metrics_table,
+    metrics_tables,
+    stages_table,
+)
 
 
 def build_report(folder: Path) -> Path:
@@ -41,11 +47,21 @@ def build_report(folder: Path) -> Path:
             "Nearest neighbours": neighbours_section(run),
             "Cost": [cost_table(run.cost)] if run.cost else [],
             "Training": _training_section(run),
+            "Conditions of the figures": _conditions_section(run),
             "How to reproduce": _reproduce_section(run),
         }
         said = [*held_out_sentences(run), advise(run.metrics, run.cost, run.collapsed_methods), *findings(run)]
         lead, *further = [sentence for sentence in said if sentence] or [""]
         return write_page(folder, run.name, lead, further, sections, _data(run))
+
+
+def summary_tables(run: Run) -> list[Table]:
+    """What a terminal shows after a run: held-out differences, metrics, cost and score errors."""
+    tables = list(held_out_tables(run.held_out, training_of(run)))
+    tables += [metrics_table(run.metrics)] if run.metrics else []
+    tables += [cost_table(run.cost)] if run.cost else []
+    tables += [errors_table(run.errors, "data", quantity) for quantity in QUANTITIES]
+    return [table for table in tables if table.rows]
 
 
 def _data(run: Run) -> dict[str, object]:
@@ -73,10 +89,6 @@ def _run_section(run: Run) -> Iterable[Block]:
             "machine": about.get("machine"),
         }
         yield from facts_table("The run", facts, folded=False)
-    diagnosed = run.conditions.get(DIAGNOSTICS, {}).get("methods")
-    methods = methods_table(run.cost, diagnosed if isinstance(diagnosed, dict) else {})
-    if methods.rows:
-        yield methods
     if run.stages:
         yield stages_table(run.stages)
 
@@ -85,7 +97,11 @@ def _metrics_section(run: Run) -> Iterable[Block]:
     if run.metrics:
         yield from metrics_tables(run.metrics)
         yield from class_tables(run.by_class)
-        yield from facts_table("Conditions of the metrics", run.conditions.get(METRICS, {}))
+
+
+def _conditions_section(run: Run) -> Iterable[Block]:
+    for file, facts in run.conditions.items():
+        yield from facts_table(file, facts)
 
 
 def _training_section(run: Run) -> Iterable[Block]:

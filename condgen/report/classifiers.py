@@ -6,15 +6,16 @@ from typing import NamedTuple
 
 from condgen.diagnostics.classifier_errors import SHARE, THRESHOLD, LevelRow, worthwhile
 from condgen.report.estimates import SIGMA, format_number
-from condgen.report.figures import LEVEL, Line, Panel, Style, curve_panel, line_panel, method_styles, save_panels
+from condgen.report.figures import LEVEL, Panel, Style, curve_panel, line_panel, method_styles, save_panels
 from condgen.report.load import Run
-from condgen.report.page import Block, Figure, Prose, facts_table
-from condgen.report.tables import classifier_table
-from condgen.runs.layout import CLASSIFIERS
+from condgen.report.page import Block, Figure, Prose, Table
+from condgen.report.tables import estimates_table
+from condgen.rows import Estimate
 
 
 class _Quantity(NamedTuple):
-    title: str
+    head: str  # in a table
+    title: str  # of a panel
     unit: str
     error: str = ""  # the key of the standard error
     limits: tuple[float, float] | None = None
@@ -22,20 +23,21 @@ class _Quantity(NamedTuple):
 
 
 _QUANTITIES: dict[str, _Quantity] = {
-    "accuracy": _Quantity("accuracy", "fraction correct", limits=(0, 1.04)),
-    "cross_entropy": _Quantity("cross-entropy", "nats"),
-    "ece": _Quantity("calibration error (ECE)", "probability"),
-    "norm": _Quantity("length of the gradient", "mean |g|"),
-    "gain": _Quantity("gain over zero guidance", "change of loss", "gain_se", dashed=0.0),
+    "accuracy": _Quantity("accuracy", "accuracy", "fraction correct", limits=(0, 1.04)),
+    "cross_entropy": _Quantity("CE", "cross-entropy", "nats"),
+    "ece": _Quantity("ECE", "calibration error (ECE)", "probability"),
+    "norm": _Quantity("|g|", "length of the gradient", "mean |g|"),
+    "gain": _Quantity("gain", "gain over zero guidance", "change of loss", "gain_se", dashed=0.0),
+    "scale": _Quantity("best scale", "scale to use", "scale of least loss, or 0", "scale_se", dashed=1.0),
 }
 _MEANING = (
     "Measured on held-out samples. The gain is the loss of the guided score minus that of the unguided one: below "
     "zero, the classifier's gradient brings the score closer to the truth. The best scale is the factor on the "
     "gradient at which that loss is least; it is one where classifier and score model are exact."
 )
-_CAPTION = (
-    "Bands are two standard errors. Where the ground is grey the scale to use is zero, because guidance does not help "
-    f"by {THRESHOLD:g} standard errors, or helps by less than {SHARE:.0%} of the greatest gain."
+_USE = (
+    f"The scale to use is the best one, or 0 where guidance does not help by {THRESHOLD:g} standard errors, or by less "
+    f"than {SHARE:.0%} of the greatest gain."
 )
 _TRAINING = (
     "Of the averaged weights, always with the same noise, averaged over noise levels. Where cross-entropy rises again, "
@@ -60,8 +62,8 @@ def classifiers_section(run: Run) -> Iterable[Block]:
     source = "" if run.classifiers else " Measured at the end of training, with one noise draw a sample."
     tables = tuple(classifier_table(rows, name) for name, rows in found.items())
     legend = {name: run.styles[name] for name in found}
-    yield Figure("By noise level", tuple(classifier_panels(found, legend)), _CAPTION + source, legend, tables)
-    yield from facts_table("Conditions of the measures", run.conditions.get(CLASSIFIERS, {}))
+    caption = f"Bands are two standard errors. {_USE}{source}"
+    yield Figure("By noise level", tuple(classifier_panels(found, legend)), caption, legend, tables)
     panels = [_training_panel(run, key) for key in ("cross_entropy", "gain")]
     if shown := tuple(panel for panel in panels if panel is not None):
         yield Figure("In the course of training", shown, _TRAINING, {name: run.styles[name] for name in run.checks})
@@ -73,34 +75,48 @@ def draw_calibration(name: str, rows: Sequence[LevelRow], path: Path) -> None:
 
 
 def classifier_panels(found: Mapping[str, Sequence[LevelRow]], styles: Mapping[str, Style]) -> list[Panel]:
-    """A panel for each quantity, and one of the best scale for each classifier."""
+    """A panel for each quantity that is known."""
     panels = []
-    for key, (title, unit, error, limits, dashed) in _QUANTITIES.items():
-        lines = {name: line for name, rows in found.items() if (line := _line(rows, key, error)) is not None}
-        if lines:
+    for key, (_, title, unit, _, limits, dashed) in _QUANTITIES.items():
+        lines = {name: _to_use(rows) if key == "scale" else _by_level(rows, key) for name, rows in found.items()}
+        if lines := {name: line for name, line in lines.items() if line}:
             panels.append(line_panel(title, lines, styles, unit, LEVEL, limits=limits, dashed=dashed))
-    for name, rows in found.items():
-        line = _line(rows, "scale", "scale_se")
-        if line is not None:
-            off = [not on for on in worthwhile(rows)]
-            top = max([1.3, *(1.1 * high for high, grey in zip(line.high, off, strict=True) if not grey)])
-            limits = (-0.35 * top, 1.1 * top)  # where guidance is off, the best scale may lie anywhere
-            title, unit = f"best scale: {name}", "scale of least loss"
-            panels.append(line_panel(title, {name: line}, styles, unit, LEVEL, limits=limits, dashed=1.0, grey=off))
     return panels
 
 
-def _line(rows: Sequence[LevelRow], key: str, error: str) -> Line | None:
-    """A quantity by noise level with two standard errors; None where it is unknown."""
-    values = [value for row in rows if (value := getattr(row, key)) is not None]
-    if len(values) < len(rows):
-        return None
-    levels = [row.sigma for row in rows]
+def _by_level(rows: Sequence[LevelRow], key: str) -> dict[float, Estimate]:
+    """A quantity by noise level, ± two standard errors where it has any; nothing where it is unknown at some level."""
+    error = _QUANTITIES[key].error
+    if any(getattr(row, key) is None for row in rows):
+        return {}
     if not error:
-        return Line(levels, values)
-    halves = [2 * (getattr(row, error) or 0.0) for row in rows]
-    low, high = ([v + sign * h for v, h in zip(values, halves, strict=True)] for sign in (-1, 1))
-    return Line(levels, values, low, high)
+        return {row.sigma: Estimate(getattr(row, key)) for row in rows}
+    return {row.sigma: Estimate.within(getattr(row, key), 2 * (getattr(row, error) or 0.0)) for row in rows}
+
+
+def _to_use(rows: Sequence[LevelRow]) -> dict[float, Estimate]:
+    """The best scale by noise level, zero where guidance is not worthwhile."""
+    best = _by_level(rows, "scale")
+    used = zip(best.items(), worthwhile(rows), strict=True) if best else ()
+    return {sigma: estimate if on else Estimate(0.0, 0.0, 0.0) for (sigma, estimate), on in used}
+
+
+def classifier_table(rows: Sequence[LevelRow], name: str) -> Table:
+    """One classifier, a noise level a row."""
+    columns = {quantity.head: _by_level(rows, key) for key, quantity in _QUANTITIES.items()}
+    n, draws = (", ".join(map(str, sorted(values))) for values in ({r.n for r in rows}, {r.draws for r in rows}))
+    caption = (
+        f"Held-out samples: {n}; noise draws: {draws}. CE: cross-entropy, nats. ECE: expected calibration error. |g|: "
+        "mean length of the likelihood score."
+    )
+    if columns["gain"]:
+        columns["use"] = {sigma: Estimate(one.value) for sigma, one in _to_use(rows).items()}
+        caption += (
+            " Gain: loss at scale 1 minus loss without guidance, in half squared errors of the predicted noise per "
+            f"dimension. ± is two standard errors over samples. {_USE}"
+        )
+    shown = {head: {f"{sigma:g}": one for sigma, one in found.items()} for head, found in columns.items() if found}
+    return estimates_table(name, shown, caption, corner=SIGMA)
 
 
 def _training_panel(run: Run, key: str) -> Panel | None:
@@ -110,5 +126,5 @@ def _training_panel(run: Run, key: str) -> Panel | None:
         values = {step: [getattr(row, key) for row in rows] for step, rows in checks}
         if len(values) > 1 and all(own and None not in own for own in values.values()):
             curves[name] = [(step, sum(own) / len(own)) for step, own in values.items()]
-    title, unit, *_ = _QUANTITIES[key]
-    return curve_panel(f"held-out {title}", curves, run.styles, unit) if curves else None
+    quantity = _QUANTITIES[key]
+    return curve_panel(f"held-out {quantity.title}", curves, run.styles, quantity.unit) if curves else None

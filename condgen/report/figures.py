@@ -20,10 +20,11 @@ from markupsafe import escape
 from matplotlib import rc_context, style
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 from numpy.typing import NDArray
 
 from condgen.report.estimates import SIGMA
+from condgen.rows import Estimate
 
 Array: TypeAlias = NDArray[np.float64]
 INK = "#010203"  # stands for the page's text colour
@@ -164,18 +165,6 @@ def _log_axis(axes: Axes, which: Literal["x", "y"], low: float, high: float) -> 
     axis.set_minor_locator(NullLocator())
 
 
-def _signed_axis(axes: Axes, largest: float, linear: float) -> None:
-    """An axis of y that is logarithmic from about `linear` on, to either side, where values are much larger."""
-    if not 0 < 30 * linear < largest:
-        return
-    first, last = math.floor(math.log10(linear)), math.floor(math.log10(largest))
-    axes.set_yscale("symlog", linthresh=10.0**first)
-    powers = [10.0**power for power in range(last, first, -max(1, (last - first) // 3))]
-    axes.yaxis.set_major_locator(FixedLocator([0.0, *powers, *(-power for power in powers)]))
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axes.yaxis.set_minor_locator(NullLocator())
-
-
 def _tick(value: float, _: int) -> str:
     return f"{value:g}" if 1e-3 <= value < 1e4 else f"1e{math.log10(value):.0f}"
 
@@ -184,19 +173,13 @@ def _tick(value: float, _: int) -> str:
 # Lines
 
 
-@dataclass(frozen=True)
-class Line:
-    """Values y at rising x, and the ends of their intervals where those are known."""
-
-    x: Sequence[float]
-    y: Sequence[float]
-    low: Sequence[float] = ()
-    high: Sequence[float] = ()
+Lines: TypeAlias = Mapping[str, Mapping[float, Estimate]]
+"""Estimates at rising x, by name."""
 
 
 def line_panel(
     title: str,
-    lines: Mapping[str, Line],
+    lines: Lines,
     styles: Mapping[str, Style],
     unit: str,
     x: str = "step",
@@ -206,50 +189,52 @@ def line_panel(
     grey: Sequence[bool] = (),
     signed: bool = False,
 ) -> Panel:
-    """Lines with their intervals as bands, by name, over x; `LEVEL` has a logarithmic axis.
+    """Lines over x, with bands where all intervals of a line are known; `LEVEL` has a logarithmic axis.
 
     The axis of y is logarithmic, over six decades at most, where all values are above zero and span more than a factor
     of 20, and there are no limits. A dashed line serves as a reference; the ground is grey behind such x of the first
     line. Signed values have bars as intervals, and an axis that is logarithmic beyond the median interval.
     """
-    places = [place for line in lines.values() for place in line.x]
-    values = [value for line in lines.values() for value in line.y if math.isfinite(value)]
+    places = [place for line in lines.values() for place in line]
+    estimates = [one for line in lines.values() for one in line.values()]
+    values = [one.value for one in estimates if math.isfinite(one.value)]
     least, largest = min(values, default=0.0), max(values, default=0.0)
+    typical = float(np.median([one.half_width or 0.0 for one in estimates]))
 
     def draw(axes: Axes) -> None:
         if x == LEVEL:
             _log_axis(axes, "x", min(places), max(places))
         for name, line in lines.items():
-            axes.plot(line.x, line.y, **_line_style(styles[name]), markevery=max(1, len(line.x) // 20))
-            if line.low and signed:
-                axes.vlines(line.x, line.low, line.high, color=styles[name].colour, linewidth=1)
-            elif line.low:
-                band: Any = {"color": styles[name].colour, "alpha": 0.15, "linewidth": 0}
-                axes.fill_between(line.x, line.low, line.high, **band)
+            at, y = list(line), [one.value for one in line.values()]
+            axes.plot(at, y, **_line_style(styles[name]), markevery=max(1, len(line) // 20))
+            ends = [(one.low, one.high) for one in line.values() if one.low is not None and one.high is not None]
+            if len(ends) < len(line):
+                continue
+            low, high = zip(*ends, strict=True)
+            if signed:
+                axes.vlines(at, low, high, color=styles[name].colour, linewidth=1)
+            else:
+                axes.fill_between(at, low, high, color=styles[name].colour, alpha=0.15, linewidth=0)
         if limits is not None:
             axes.set_ylim(limits)
-        elif signed:
-            halves = [high - low for line in lines.values() for low, high in zip(line.low, line.high, strict=True)]
-            _signed_axis(axes, max(map(abs, values), default=0.0), float(np.median(halves)) / 2 if halves else 0.0)
+        elif signed and 0 < 30 * typical < max(map(abs, values), default=0.0):
+            axes.set_yscale("symlog", linthresh=10.0 ** math.floor(math.log10(typical)))
+            axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         elif 0 < least < largest / 20:
             _log_axis(axes, "y", least, largest)
             axes.set_ylim(max(least / 1.6, largest * _LEAST), largest * 2)
         if dashed is not None:
             axes.axhline(dashed, color=INK, linewidth=0.8, linestyle="--")
-        _shade(axes, next(iter(lines.values())).x, grey, log=x == LEVEL)
+        at = np.array(list(next(iter(lines.values()))))
+        edges = np.concatenate([at[:1], (at[1:] + at[:-1]) / 2, at[-1:]])
+        for place in np.flatnonzero(grey):
+            axes.axvspan(edges[place], edges[place + 1], color=INK, alpha=0.1, linewidth=0)
         axes.set(xlabel=x, ylabel=unit)
 
-    ends = [f"{name} {line.y[0]:.3g} to {line.y[-1]:.3g}" for name, line in lines.items()]
+    ranges = {name: [one.value for one in line.values()] for name, line in lines.items()}
+    ends = [f"{name} {y[0]:.3g} to {y[-1]:.3g}" for name, y in ranges.items()]
     alt = f"{title}, {unit}, at {x} {min(places):g} to {max(places):g}: {'; '.join(ends)}."
     return Panel(title, alt, draw)
-
-
-def _shade(axes: Axes, x: Sequence[float], grey: Sequence[bool], *, log: bool) -> None:
-    at = np.log(x) if log else np.asarray(x, dtype=np.float64)
-    edges = np.concatenate([at[:1], (at[1:] + at[:-1]) / 2, at[-1:]])
-    edges = np.exp(edges) if log else edges
-    for place in np.flatnonzero(grey):
-        axes.axvspan(edges[place], edges[place + 1], color=INK, alpha=0.1, linewidth=0)
 
 
 def curve_panel(
@@ -259,7 +244,7 @@ def curve_panel(
     lines = {}
     for name, curve in curves.items():
         stretches = np.array_split(np.asarray(curve, dtype=np.float64), min(_STRETCHES, len(curve)))
-        at, mean = np.array([stretch.mean(axis=0) for stretch in stretches]).T.tolist()
-        ends = [[float(end(stretch[:, 1])) for stretch in stretches] for end in (np.min, np.max)]
-        lines[name] = Line(at, mean, *ends) if len(curves) == 1 else Line(at, mean)
+        means = [stretch.mean(axis=0).tolist() for stretch in stretches]
+        ends = [(float(part[:, 1].min()), float(part[:, 1].max())) if len(curves) == 1 else () for part in stretches]
+        lines[name] = {step: Estimate(mean, *end) for (step, mean), end in zip(means, ends, strict=True)}
     return line_panel(title, lines, styles, unit)

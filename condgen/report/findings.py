@@ -7,7 +7,7 @@ from condgen.diagnostics.score_errors import ZERO_GUIDANCE, ErrorRow
 from condgen.metrics import REAL, MetricRow, goal_of
 from condgen.report.estimates import format_estimate, format_number, winner
 from condgen.report.load import Run
-from condgen.report.rows import CostRow, error_estimates, is_real, metric_estimates
+from condgen.report.rows import CostRow, by_level, is_real, metric_estimates
 from condgen.rows import Estimate
 
 _LEAST_SHARE = 0.01
@@ -56,19 +56,14 @@ def advise(metrics: Sequence[MetricRow], cost: Sequence[CostRow] = (), collapsed
     if not leading:
         parts = [f"{own[0]} for the {_superlative(metric)} {metric}" for metric, own in leaders.items()]
         return f"No method leads in both: use {', or '.join(parts)}."
-    evaluations = {row.method: row.evaluations_per_image for row in cost if row.method in leading}
-    least = min((one for one in evaluations.values() if one is not None), default=None)
-    best = [method for method in leading if evaluations.get(method) == least]
+    evaluations = {row.method: row.evaluations_per_image or math.inf for row in cost}
+    least = min(evaluations.get(method, math.inf) for method in leading)
+    best = [method for method in leading if evaluations.get(method, math.inf) == least]
     figures = " and ".join(f"{metric} ({format_estimate(found[best[0]])})" for metric, found in deciding.items())
     if len(best) > 1:
         return f"Use {' or '.join(best)}, which {' and '.join(deciding)} cannot tell apart."
-    if len(leading) == 1:
-        return f"Use {best[0]}, which leads in {figures}."
     dearer = ", ".join(method for method in leading if method != best[0])
-    return (
-        f"Use {best[0]}: no other method is clearly better in {figures}, and those as good ({dearer}) need more "
-        f"network evaluations a sample ({best[0]}: {format_number(least)})."
-    )
+    return f"Use {best[0]}, which leads in {figures}" + (f" with fewer evaluations than {dearer}." if dearer else ".")
 
 
 def _leaders(metric: str, ranked: Mapping[str, Estimate]) -> list[str]:
@@ -115,7 +110,7 @@ def _errors_in_words(errors: Sequence[ErrorRow]) -> Iterable[str]:
     """The error of the likelihood score by each method, relative to its length, the best first; of images, nothing."""
     if any(row.weighting == "held_out" for row in errors):
         return
-    found = error_estimates(errors, "data", "D_L")
+    found = by_level(errors, weighting="data", quantity="D_L")
     reference = found.pop(ZERO_GUIDANCE, {})
     ratios = {method: ratio for method, own in found.items() if (ratio := mean_log_ratio(own, reference)) is not None}
     if not ratios:

@@ -4,13 +4,14 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from condgen.files import write_png
-from condgen.report.figures import COLOURS, Line, Panel, Style, line_panel, save_panels
+from condgen.report.figures import COLOURS, Panel, Style, line_panel, save_panels
 from condgen.report.images import sample_grid
 from condgen.report.load import Run
-from condgen.report.page import Block, Figure, Prose
+from condgen.report.page import Block, Figure
 from condgen.report.rows import PreviewRow
 from condgen.report.samples import points_figure
 from condgen.report.tables import generator_table
+from condgen.rows import Estimate
 from condgen.runs.layout import GRID, PREVIEWS_PICTURE
 from condgen.runs.previews import read_previews
 
@@ -29,8 +30,6 @@ _MEASURES_STYLES = {
 
 def generators_section(run: Run) -> Iterable[Block]:
     """Every generator that the run trained: measures of its previews."""
-    for name, log in run.collapsed.items():
-        yield Prose(f"{name}: {log.previews[-1].warning()}.", caution=True)
     if run.generators:
         yield generator_table(run.generators)
         panels = tuple(_measures_panel(name, log.previews) for name, log in run.generators.items())
@@ -39,8 +38,7 @@ def generators_section(run: Run) -> Iterable[Block]:
 
 
 def _measures_panel(name: str, rows: Sequence[PreviewRow]) -> Panel:
-    steps = [row.step for row in rows]
-    lines = {title: Line(steps, [getattr(row, key) for row in rows]) for key, title in _MEASURES.items()}
+    lines = {title: {row.step: Estimate(getattr(row, key)) for row in rows} for key, title in _MEASURES.items()}
     top = max(1.04, *(1.04 * row.std_ratio for row in rows))
     limits = (0, min(top, 2))  # untrained ones may scatter far
     grey = [row.collapsed for row in rows]

@@ -6,10 +6,13 @@ from typing import TypeAlias
 
 from condgen.diagnostics.held_out import SURE, HeldOutRow
 from condgen.diagnostics.score_errors import ZERO_GUIDANCE
-from condgen.report.estimates import MISSING, SIGMA, format_estimate, format_number
-from condgen.report.figures import LEVEL, Line, Panel, Style, line_panel, method_styles, save_panels
+from condgen.report.estimates import SIGMA
+from condgen.report.figures import LEVEL, Panel, Style, line_panel, method_styles, save_panels
 from condgen.report.load import Run
-from condgen.report.page import Block, Figure, Prose, Table, facts_table
+from condgen.report.page import Block, Figure, Prose, Table
+from condgen.report.rows import by_level
+from condgen.report.tables import estimates_table
+from condgen.rows import Estimate
 from condgen.runs.layout import DIAGNOSTICS
 
 _UNIT = 1e-3  # of the numbers that are shown
@@ -36,8 +39,6 @@ def held_out_section(run: Run) -> Iterable[Block]:
         legend = {row.method: run.styles[row.method] for row in run.held_out}
         yield Figure("Difference against noise level", panels, _CAPTION, legend)
     yield from further
-    conditions = run.conditions.get(DIAGNOSTICS, {})
-    yield from facts_table("Conditions", {key: conditions.get(key) for key in ("data", "held out", "seed", "schedule")})
 
 
 def held_out_sentences(run: Run) -> list[str]:
@@ -46,7 +47,7 @@ def held_out_sentences(run: Run) -> list[str]:
     training, out = training_of(run), []
     for pair in pairs if isinstance(pairs, list) else ():
         method, reference = map(str, pair)
-        rows = [row for row in _differences(run.held_out, reference) if row.method == method]
+        rows = [row for row in _by_reference(run.held_out).get(reference, ()) if row.method == method]
         if rows:
             nearer = sum(row.mean < -SURE * row.se for row in rows)
             farther = sum(row.mean > SURE * row.se for row in rows)
@@ -79,57 +80,44 @@ def _compare_training(training: _Training, *methods: str) -> str:
     return f" Training: {spent} ({' and '.join(equal) or 'neither equal steps nor equal time'})."
 
 
-def _differences(rows: Iterable[HeldOutRow], reference: str) -> list[HeldOutRow]:
-    return [row for row in rows if row.quantity == "held_out_difference" and row.reference == reference]
+def _by_reference(rows: Iterable[HeldOutRow], quantity: str = "held_out_difference") -> dict[str, list[HeldOutRow]]:
+    """The rows of each reference, those of zero guidance last."""
+    found: dict[str, list[HeldOutRow]] = {}
+    for row in rows:
+        if row.quantity == quantity:
+            found.setdefault(row.reference, []).append(row)
+    return dict(sorted(found.items(), key=lambda item: item[0] == ZERO_GUIDANCE))
 
 
 def held_out_tables(rows: Sequence[HeldOutRow], training: _Training | None = None) -> Iterable[Table]:
     """A table for each reference, zero guidance last, then one for each labelled model whose gain methods share."""
-    for reference in _references(rows):
+    for reference, own in _by_reference(rows).items():
         title = f"Held-out squared error minus that of {reference}, {_UNITS}"
-        yield _table(_differences(rows, reference), title, _UNIT, "Below zero: nearer to the truth.", training or {})
-    shares = [row for row in rows if row.quantity == "held_out_share"]
-    for reference in dict.fromkeys(row.reference for row in shares):
-        own = [row for row in shares if row.reference == reference]
+        yield _table(own, title, _UNIT, "Below zero: nearer to the truth.", training or {})
+    for reference, own in _by_reference(rows, "held_out_share").items():
         title = f"Share of the gain of {reference} over zero guidance"
         yield _table(own, title, 1.0, "Levels at which that gain is not clear are left out.", training or {})
 
 
-def _references(rows: Sequence[HeldOutRow]) -> list[str]:
-    found = dict.fromkeys(row.reference for row in rows if row.quantity == "held_out_difference")
-    return sorted(found, key=lambda reference: reference == ZERO_GUIDANCE)
-
-
 def _table(rows: Sequence[HeldOutRow], title: str, unit: float, caption: str, training: _Training) -> Table:
     """Noise levels as rows, methods as columns, and below what the training took."""
-    methods = list(dict.fromkeys(row.method for row in rows))
-    found = {(row.sigma, row.method): format_estimate(row.estimate.over(unit)) for row in rows}
-    cells = [
-        (f"{SIGMA} = {sigma:g}", *(found.get((sigma, method), MISSING) for method in methods))
-        for sigma in sorted({row.sigma for row in rows})
-    ]
-    for key in _ALIKE if training else ():
-        cells.append((f"training {key}", *(format_number(training.get(method, {}).get(key)) for method in methods)))
+    columns = {}
+    for method, levels in by_level(rows, unit).items():
+        spent = {f"training {key}": Estimate(value) for key, value in training.get(method, {}).items()}
+        columns[method] = {f"{SIGMA} = {sigma:g}": one for sigma, one in levels.items()} | spent
     n, draws, seeds = rows[0].n_images, rows[0].draws, rows[0].seeds
     spread = "two standard errors, clustered by image" if seeds == 1 else f"the standard deviation over {seeds} seeds"
     caption = f"{caption} {n:,} test samples, {draws} noise draw{'s' * (draws > 1)} each; ± is {spread}."
-    if spent := training.get(rows[0].reference):
-        caption += (
-            f" Training of {rows[0].reference}: {', '.join(f'{value:,.0f} {key}' for key, value in spent.items())}."
-        )
-    return Table(title, ("", *methods), tuple(cells), caption)
+    if taken := training.get(rows[0].reference):
+        words = ", ".join(f"{value:,.0f} {key}" for key, value in taken.items())
+        caption += f" Training of {rows[0].reference}: {words}."
+    return estimates_table(title, columns, caption, corner="")
 
 
 def held_out_panels(rows: Sequence[HeldOutRow], styles: Mapping[str, Style]) -> Iterable[Panel]:
     """A plot against the noise level for each reference, with a line for each other method."""
-    for reference in _references(rows):
-        lines = {}
-        own = _differences(rows, reference)
-        for method in dict.fromkeys(row.method for row in own):
-            found = sorted((row.sigma, row.estimate.over(_UNIT)) for row in own if row.method == method)
-            if len(found) > 1:
-                ends = [[one.value + sign * (one.half_width or 0.0) for _, one in found] for sign in (-1, 1)]
-                lines[method] = Line([sigma for sigma, _ in found], [one.value for _, one in found], *ends)
+    for reference, own in _by_reference(rows).items():
+        lines = {method: levels for method, levels in by_level(own, _UNIT).items() if len(levels) > 1}
         if lines:
             yield line_panel(f"minus {reference}", lines, styles, _UNITS, LEVEL, dashed=0.0, signed=True)
 

@@ -67,11 +67,10 @@ class Table:
 
 @dataclass(frozen=True)
 class Prose:
-    """A paragraph, or a warning."""
+    """A paragraph."""
 
     kind: ClassVar[str] = "prose"
     text: str
-    caution: bool = False
 
 
 @dataclass(frozen=True)

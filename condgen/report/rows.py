@@ -6,7 +6,7 @@ from typing import Annotated, Any, TypeAlias
 from pydantic import Field, RootModel
 
 from condgen.diagnostics.held_out import HeldOutRow
-from condgen.diagnostics.score_errors import ErrorRow, Quantity, Weighting
+from condgen.diagnostics.score_errors import ErrorRow
 from condgen.metrics import REAL, MetricRow, Reading
 from condgen.rows import Estimate, Row
 
@@ -117,12 +117,12 @@ def metric_estimates(rows: Iterable[MetricRow]) -> dict[str, dict[str, Estimate]
     return out
 
 
-def error_estimates(
-    rows: Iterable[ErrorRow], weighting: Weighting, quantity: Quantity
+def by_level(
+    rows: Iterable[ErrorRow | HeldOutRow], unit: float = 1.0, **fields: object
 ) -> dict[str, dict[float, Estimate]]:
-    """Score errors by method and noise level."""
+    """Estimates in a unit by method and rising noise level, of the rows whose fields have these values."""
     out: dict[str, dict[float, Estimate]] = {}
-    for row in rows:
-        if (row.weighting, row.quantity) == (weighting, quantity):
-            out.setdefault(row.method, {})[row.sigma] = row.estimate
+    for row in sorted(rows, key=lambda row: row.sigma):
+        if all(getattr(row, name) == value for name, value in fields.items()):
+            out.setdefault(row.method, {})[row.sigma] = row.estimate.over(unit)
     return out

@@ -2,19 +2,19 @@
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from PIL import Image
 
 from condgen.report.estimates import format_number
-from condgen.report.figures import Array, Panel, Style, class_style
+from condgen.report.figures import Array, Panel, class_style
 from condgen.report.images import embedded
 from condgen.report.load import Run, open_picture
-from condgen.report.page import Block, Cell, Figure, Prose, Table, facts_table
+from condgen.report.page import Block, Cell, Figure, Prose, Table
 from condgen.report.rows import FieldRow, NearRow, NeighbourRow, is_real
-from condgen.runs.layout import NEIGHBOURS, samples_folder
+from condgen.runs.layout import samples_folder
 
 _CLASSES, _IMAGES, _POINTS = 20, 6, 600  # drawn: classes, images of each, points of a panel
 _WIDTH, _BETWEEN, _CELL = 1000, 15, 36  # CSS pixels of the page, between blocks of images, and of a small image
@@ -39,21 +39,7 @@ def samples_blocks(
     samples = {name: run.samples[method] for name, (run, method) in sources.items()}
     names = {row.label: row.name or str(row.label) for rows in samples.values() for row in rows}
     if any(row.file for rows in samples.values() for row in rows):
-        each = max(2, min(_IMAGES, (_WIDTH // len(samples) - _BETWEEN) // _CELL))
-        images: dict[str, dict[int, list[Image.Image]]] = {}
-        seeds = set()
-        for name, rows in samples.items():
-            run, method = sources[name]
-            by_label = {label: [r for r in rows if r.label == label and r.file][:each] for label in _shown(names)}
-            folder = samples_folder(run.folder, method)
-            images[name] = {
-                label: [open_picture(folder, str(row.file)) for row in own] for label, own in by_label.items()
-            }
-            seeds.add(tuple(row.seed for own in by_label.values() for row in own))
-        caption = f"The first {each} samples of each class."
-        if len(samples) > 1:
-            caption += " Images at equal places have the same seed." if len(seeds) == 1 else " Seeds differ."
-        yield image_table(title, images, names, caption, folded=folded)
+        yield _image_table(title, sources, names, folded=folded)
         return
     clouds: dict[str, tuple[Array, Sequence[int]]] = {}
     if data is not None and max(data.labels, default=len(names)) <= max(names, default=-1):
@@ -65,74 +51,51 @@ def samples_blocks(
         yield points_figure(title, clouds, names)
 
 
-def _shown(names: Mapping[int, str]) -> list[int]:
-    return sorted(names)[:_CLASSES]
-
-
-def image_table(
-    title: str,
-    images: Mapping[str, Mapping[int, Sequence[Image.Image]]],
-    names: Mapping[int, str],
-    caption: str,
-    *,
-    folded: bool = False,
+def _image_table(
+    title: str, sources: Mapping[str, tuple[Run, str]], names: Mapping[int, str], *, folded: bool
 ) -> Table:
-    """The first classes as rows, with the images of each column and class in a cell."""
-
-    def cell(column: str, label: int) -> Cell:
-        found = images[column].get(label, ())
-        alt = f"{len(found)} sample{'s' if len(found) > 1 else ''} of class {names[label]}: {column}"
-        return embedded(found, alt) if found else None
-
-    shown = _shown(names)
+    """The first classes as rows, with the first images of each source and class in a cell."""
+    each = max(2, min(_IMAGES, (_WIDTH // len(sources) - _BETWEEN) // _CELL))
+    shown = sorted(names)[:_CLASSES]
+    columns, seeds = list[list[Cell]](), set[tuple[int | None, ...]]()
+    for source, (run, method) in sources.items():
+        of_class = {label: [row for row in run.samples[method] if row.label == label][:each] for label in shown}
+        seeds.add(tuple(row.seed for rows in of_class.values() for row in rows))
+        folder, column = samples_folder(run.folder, method), list[Cell]()
+        for label, rows in of_class.items():
+            images = [open_picture(folder, str(row.file)) for row in rows]
+            column.append(embedded(images, f"Samples of class {names[label]}: {source}") if images else None)
+        columns.append(column)
+    caption = f"The first {each} samples of each class."
+    if len(sources) > 1:
+        caption += " Images at equal places have the same seed." if len(seeds) == 1 else " Seeds differ."
     if len(shown) < len(names):
         caption += f" The first {len(shown)} of {len(names)} classes are shown."
-    rows = tuple((names[label], *(cell(column, label) for column in images)) for label in shown)
-    return Table(title, ("class", *images), rows, caption, folded=folded)
+    rows = tuple((names[label], *cells) for label, cells in zip(shown, zip(*columns, strict=True), strict=True))
+    return Table(title, ("class", *sources), rows, caption, folded=folded)
 
 
-def points_figure(
-    title: str, clouds: Mapping[str, tuple[Array, Sequence[int]]], names: Mapping[int, str], caption: str = _CAPTION
-) -> Figure:
+def points_figure(title: str, clouds: Mapping[str, tuple[Array, Sequence[int]]], names: Mapping[int, str]) -> Figure:
     """A panel for each cloud of points (n, 2) with labels, on the same axes."""
     labels = sorted({label for _, labels in clouds.values() for label in labels})
-    names = {label: names.get(label, str(label)) for label in labels}
-    extent = extent_of([points for points, _ in clouds.values()])
-    panels = [_points_panel(name, points, labels, names, extent) for name, (points, labels) in clouds.items()]
-    return Figure(title, tuple(panels), caption, class_legend(names))
+    styles = {label: replace(class_style(label), line="none") for label in labels}
+    left, right, bottom, top = extent_of([points for points, _ in clouds.values()])
+    height = 0.65 + 3.3 * min(max((top - bottom) / (right - left), 0.3), 1.5)
 
+    def panel(cloud: str) -> Panel:
+        points, own = clouds[cloud]
+        counts = ", ".join(f"{count} of {names[label]}" for label, count in sorted(Counter(own).items()))
 
-def class_legend(names: Mapping[int, str]) -> dict[str, Style]:
-    """The styles of classes by name."""
-    return {
-        names[label]: Style(class_style(label).colour, class_style(label).marker, "none") for label in sorted(names)
-    }
+        def draw(axes: Axes) -> None:
+            for label in sorted(set(own)):
+                inside = points[:_POINTS][np.asarray(own[:_POINTS]) == label]
+                look: Any = {"color": styles[label].colour, "marker": styles[label].marker, "linewidths": 0}
+                axes.scatter(inside[:, 0], inside[:, 1], s=9, alpha=0.7, **look)
+            axes.set(xlim=(left, right), ylim=(bottom, top), aspect="equal")
 
+        return Panel(cloud, f"Points of {cloud}: {counts}.", draw, height)
 
-def _points_panel(
-    title: str, points: Array, labels: Sequence[int], names: Mapping[int, str], extent: Sequence[float]
-) -> Panel:
-    """Points (n, 2) in the colours and markers of their classes."""
-    counts = ", ".join(f"{count} of {names[label]}" for label, count in sorted(Counter(labels).items()))
-
-    def draw(axes: Axes) -> None:
-        _scatter(axes, points[:_POINTS], labels[:_POINTS], extent)
-
-    return Panel(title, f"Points of {title}: {counts}.", draw, _height(extent))
-
-
-def _scatter(axes: Axes, points: Array, labels: Sequence[int], extent: Sequence[float], size: float = 9) -> None:
-    """Points (n, 2) in the colours and markers of their classes, on axes of equal units."""
-    for label in sorted(set(labels)):
-        style, inside = class_style(label), points[np.asarray(labels) == label]
-        look: Any = {"color": style.colour, "marker": style.marker, "alpha": 0.7, "linewidths": 0}
-        axes.scatter(inside[:, 0], inside[:, 1], s=size, **look)
-    axes.set(xlim=extent[:2], ylim=extent[2:], aspect="equal")
-
-
-def _height(extent: Sequence[float]) -> float:
-    shape = (extent[3] - extent[2]) / (extent[1] - extent[0])
-    return 0.65 + 3.3 * min(max(shape, 0.3), 1.5)
+    return Figure(title, tuple(map(panel, clouds)), _CAPTION, {names[label]: styles[label] for label in labels})
 
 
 def extent_of(arrays: Sequence[Array]) -> tuple[float, float, float, float]:
@@ -151,7 +114,6 @@ def neighbours_section(run: Run) -> Iterable[Block]:
     if not run.neighbours:
         return
     yield Prose(_NEAREST)
-    yield from facts_table("Conditions of the distances", run.conditions.get(NEIGHBOURS, {}))
     most = max(len(row.neighbours) for row in run.neighbours)
     cells: list[tuple[Cell, ...]] = []
     for row in sorted(run.neighbours, key=lambda row: not is_real(row.method)):

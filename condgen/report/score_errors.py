@@ -10,13 +10,12 @@ from matplotlib.colors import ListedColormap, Normalize
 
 from condgen.diagnostics.score_errors import Quantity, Weighting
 from condgen.report.estimates import SIGMA, format_number
-from condgen.report.figures import LEVEL, Array, Line, Panel, Style, line_panel
+from condgen.report.figures import LEVEL, Array, Panel, Style, line_panel
 from condgen.report.load import Run
-from condgen.report.page import Block, Figure, Prose, facts_table
-from condgen.report.rows import FieldRow, error_estimates
+from condgen.report.page import Block, Figure, Prose
+from condgen.report.rows import FieldRow, by_level
 from condgen.report.tables import WEIGHTINGS, errors_table
 from condgen.rows import Estimate
-from condgen.runs.layout import DIAGNOSTICS
 
 QUANTITIES: dict[Quantity, str] = {"D": "unconditional score", "D_P": "posterior score", "D_L": "likelihood score"}
 _MEANING: dict[Weighting, str] = {
@@ -46,14 +45,11 @@ def errors_section(run: Run) -> Iterable[Block]:
         yield Prose(_MEMORISED)
     for weighting in WEIGHTINGS:
         yield from _errors(run, weighting)
-    conditions = run.conditions.get(DIAGNOSTICS, {})
-    facts = {key: conditions.get(key) for key in ("data", "oracle", "queries per noise level", "seed", "schedule")}
-    yield from facts_table("Conditions of the score errors", facts)
 
 
 def _errors(run: Run, weighting: Weighting) -> Iterable[Block]:
     """Plots against the noise level, with their tables; of a single level, a table alone."""
-    found = {quantity: error_estimates(run.errors, weighting, quantity) for quantity in QUANTITIES}
+    found = {quantity: by_level(run.errors, weighting=weighting, quantity=quantity) for quantity in QUANTITIES}
     found = {quantity: estimates for quantity, estimates in found.items() if estimates}
     levels = {sigma for estimates in found.values() for levels in estimates.values() for sigma in levels}
     if len(levels) < 2:
@@ -76,12 +72,8 @@ def error_panel(
     styles: Mapping[str, Style],
 ) -> Panel | None:
     """One quantity against the noise level, a line for each key of the estimates; None where none is above zero."""
-    lines = {}
-    for name, levels in estimates.items():
-        shown = {sigma: one for sigma, one in sorted(levels.items()) if one.value > 0}
-        ends = [[one.value + sign * (one.half_width or 0.0) for one in shown.values()] for sign in (-1, 1)]
-        if shown:
-            lines[name] = Line(list(shown), [one.value for one in shown.values()], *ends)
+    shown = {name: {s: one for s, one in levels.items() if one.value > 0} for name, levels in estimates.items()}
+    lines = {name: levels for name, levels in shown.items() if levels}
     return line_panel(f"{quantity}: {QUANTITIES[quantity]}", lines, styles, "mean error", LEVEL) if lines else None
 
 

@@ -3,22 +3,13 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
-from condgen.diagnostics.classifier_errors import SHARE, THRESHOLD, LevelRow, worthwhile
 from condgen.diagnostics.score_errors import ErrorRow, Quantity, Weighting
 from condgen.metrics import REAL, Goal, MetricRow, goal_of
-from condgen.report.estimates import MISSING, SIGMA, format_estimate, format_number, winner
-from condgen.report.held_out import held_out_tables, training_of
-from condgen.report.load import GeneratorLog, Run
+from condgen.report.estimates import SIGMA, format_estimate, format_number, winner
+from condgen.report.load import GeneratorLog
 from condgen.report.page import Table
-from condgen.report.rows import (
-    ClassRow,
-    CostRow,
-    StageRow,
-    error_estimates,
-    is_real,
-    metric_estimates,
-)
-from condgen.rows import Estimate
+from condgen.report.rows import ClassRow, CostRow, StageRow, by_level, is_real, metric_estimates
+from condgen.rows import AveragedRow, Estimate
 
 WEIGHTINGS: dict[Weighting, str] = {
     "data": "weighted by the data",
@@ -41,34 +32,24 @@ def _table(title: str, rows: Iterable[object], fields: Sequence[str], caption: s
     return Table(title, tuple(field.replace("_", " ") for field in fields), cells, caption)
 
 
-def summary_tables(run: Run) -> list[Table]:
-    """What a terminal shows after a run: held-out differences, metrics, cost and score errors."""
-    tables = list(held_out_tables(run.held_out, training_of(run)))
-    tables += [metrics_table(run.metrics)] if run.metrics else []
-    tables += [cost_table(run.cost)] if run.cost else []
-    quantities: tuple[Quantity, ...] = ("D", "D_P", "D_L")
-    tables += [errors_table(run.errors, "data", quantity) for quantity in quantities]
-    return [table for table in tables if table.rows]
-
-
-# ----------------------------------------------------------------------------------------------------
-# Methods as rows, estimates as columns
-
-
-def _estimates_table(
-    title: str, columns: Mapping[str, Mapping[str, Estimate]], caption: str, goals: Iterable[Goal | None]
+def estimates_table(
+    title: str,
+    columns: Mapping[str, Mapping[str, Estimate]],
+    caption: str,
+    goals: Iterable[Goal | None] = (),
+    corner: str = "method",
 ) -> Table:
-    """Methods as rows, real data last, and columns of estimates, in each of which the best is starred."""
-    methods = sorted(dict.fromkeys(method for found in columns.values() for method in found), key=is_real)
-    rivals = [method for method in methods if not is_real(method)]
+    """Columns of estimates by row, real data last; with goals, the best of each column is starred."""
+    heads = sorted(dict.fromkeys(head for found in columns.values() for head in found), key=is_real)
+    rivals = [head for head in heads if not is_real(head)]
     stars = [
-        (winner([found.get(method) for method in rivals], goal), column)
-        for column, (found, goal) in enumerate(zip(columns.values(), goals, strict=True), start=1)
+        (winner([found.get(head) for head in rivals], goal), column)
+        for column, (found, goal) in enumerate(zip(columns.values(), goals, strict=False), start=1)
     ]
     return Table(
         title,
-        ("method", *columns),
-        tuple((method, *(format_estimate(found.get(method)) for found in columns.values())) for method in methods),
+        (corner, *columns),
+        tuple((head, *(format_estimate(found.get(head)) for found in columns.values())) for head in heads),
         caption,
         frozenset((row, column) for row, column in stars if row is not None),
     )
@@ -82,20 +63,21 @@ def metrics_table(rows: Sequence[MetricRow], title: str = "Metrics by method") -
         floors = {row.floor for row in rows if row.metric == metric and row.floor is not None}
         if len(floors) == 1 and not any(map(is_real, found)):
             found[REAL] = Estimate(floors.pop())
+    methods = [row for row in rows if not is_real(row.method)]
     columns = {f"{metric}{_ARROWS[goal_of(metric)]}": found for metric, found in estimates.items()}
-    caption = f"± is {_spread(rows, 'half the length of the interval')}. {_conditions(rows)} {_STARRED}"
+    caption = f"± is {_spread(methods, 'half the length of the interval')}. {_conditions(rows)} {_STARRED}"
     if any(metric.partition("@")[0].endswith(("FD", "FID")) for metric in estimates):
         caption += f" {_FRECHET}"
-    return _estimates_table(title, columns, caption, map(goal_of, estimates))
+    return estimates_table(title, columns, caption, map(goal_of, estimates))
 
 
-def _spread(rows: Sequence[MetricRow] | Sequence[ErrorRow], alone: str) -> str:
+def _spread(rows: Sequence[AveragedRow], alone: str) -> str:
     """What stands after ±: over seeds where rows are of several, or else `alone`."""
-    seeds = sorted({row.seeds for row in rows if not is_real(row.method)})
-    if seeds[-1:] in ([], [1]):
+    counts = sorted({row.seeds for row in rows if row.seeds > 1})
+    if not counts:
         return alone
-    text = f"the standard deviation over {' or '.join(str(count) for count in seeds if count > 1)} seeds"
-    return f"{text}, and {alone} for single runs" if seeds[0] == 1 else text
+    text = f"the standard deviation over {' or '.join(map(str, counts))} seeds"
+    return f"{text}, and {alone} for single runs" if any(row.seeds == 1 for row in rows) else text
 
 
 def _conditions(rows: Sequence[MetricRow]) -> str:
@@ -126,20 +108,15 @@ def errors_table(rows: Sequence[ErrorRow], weighting: Weighting, quantity: Quant
     rows = [row for row in rows if row.weighting == weighting]
     columns: dict[str, dict[str, Estimate]] = {}
     for one in ("D", "D_P", "D_L") if quantity is None else (quantity,):
-        found = error_estimates(rows, weighting, one)
-        for sigma in sorted({sigma for levels in found.values() for sigma in levels}):
-            head = f"{SIGMA} = {sigma:g}" if quantity else one
-            columns[head] = {method: levels[sigma] for method, levels in found.items() if sigma in levels}
+        for method, levels in by_level(rows, quantity=one).items():
+            for sigma, estimate in levels.items():
+                columns.setdefault(f"{SIGMA} = {sigma:g}" if quantity else one, {})[method] = estimate
     n = ", ".join(f"{count:,}" for count in sorted({row.n for row in rows}))
     caption = f"Means over the {n} points of the grid: no sampling error."
     if any(one.low is not None for found in columns.values() for one in found.values()):
         caption = f"n = {n} queries; ± is {_spread(rows, 'two standard errors')}. {_STARRED}"
     title = f"{quantity or f'{SIGMA} = {rows[0].sigma:g}'}, {WEIGHTINGS[weighting]}"
-    return _estimates_table(title, columns, caption, ["low"] * len(columns))
-
-
-# ----------------------------------------------------------------------------------------------------
-# Other rows
+    return estimates_table(title, columns, caption, ["low"] * len(columns))
 
 
 def class_tables(rows: Sequence[ClassRow]) -> Iterable[Table]:
@@ -156,43 +133,13 @@ def class_tables(rows: Sequence[ClassRow]) -> Iterable[Table]:
         yield Table(title, ("class", *methods), cells, folded=True)
 
 
-def classifier_table(rows: Sequence[LevelRow], name: str) -> Table:
-    """One classifier, a noise level a row."""
-    head = [SIGMA, "accuracy", "CE", "ECE", "|g|"]
-    cells = [
-        [f"{row.sigma:g}", *(f"{value:.3f}" for value in (row.accuracy, row.cross_entropy, row.ece)), f"{row.norm:.2g}"]
-        for row in rows
-    ]
-    n, draws = (", ".join(map(str, sorted(values))) for values in ({r.n for r in rows}, {r.draws for r in rows}))
-    caption = (
-        f"Held-out samples: {n}; noise draws: {draws}. CE: cross-entropy, nats. ECE: expected calibration error. |g|: "
-        "mean length of the likelihood score."
-    )
-    if any(row.gain is not None for row in rows):
-        head += ["1000 gain", "best scale", "use"]
-        for line, row, on in zip(cells, rows, worthwhile(rows), strict=True):
-            line += [_plus_minus(row.gain, row.gain_se, 1000), _plus_minus(row.scale, row.scale_se)]
-            line.append(f"{row.scale if on else 0.0:.2f}")
-        caption += (
-            " Gain: loss at scale 1 minus loss without guidance, in half squared errors of the predicted noise per "
-            "dimension. ± is two standard errors over samples. Use: the best scale, or 0 where guidance does not help "
-            f"by {THRESHOLD:g} standard errors, or by less than {SHARE:.0%} of the greatest gain."
-        )
-    return Table(name, tuple(head), tuple(map(tuple, cells)), caption)
-
-
-def _plus_minus(value: float | None, error: float | None, factor: float = 1.0) -> str:
-    return MISSING if value is None or error is None else f"{factor * value:.2f} ± {2 * factor * error:.2f}"
-
-
-def generator_table(generators: dict[str, GeneratorLog]) -> Table:
+def generator_table(generators: Mapping[str, GeneratorLog]) -> Table:
     """The last preview of every generator."""
     cells = []
     for name, log in generators.items():
         last = log.previews[-1]
-        measures = [f"{value:.2f}" for value in (last.std_ratio, last.recall, last.accuracy)]
-        collapsed = "yes" if log.collapsed else "no"
-        cells.append((name, f"{last.step:,}", *measures, f"{last.n:,}", collapsed, f"{log.skipped:,}"))
+        measures = map(format_number, (last.std_ratio, last.recall, last.accuracy, last.n))
+        cells.append((name, f"{last.step:,}", *measures, "yes" if log.collapsed else "no", f"{log.skipped:,}"))
     return Table(
         "Generators at the end of training",
         ("generator", "step", "in-class std ratio", "recall", "class accuracy", "n", "collapsed", "skipped"),
@@ -202,17 +149,9 @@ def generator_table(generators: dict[str, GeneratorLog]) -> Table:
     )
 
 
-def methods_table(cost: Sequence[CostRow], diagnosed: Mapping[str, object]) -> Table:
-    """What each method is, in sampling and in the diagnosis."""
-    sampled = {row.method: row.guide or "a one-step generator" for row in cost}
-    methods = dict.fromkeys([*sampled, *diagnosed])
-    rows = tuple((name, sampled.get(name, MISSING), str(diagnosed.get(name, MISSING))) for name in methods)
-    return Table("Methods", ("method", "samples", "score errors"), rows)
-
-
 def cost_table(rows: Sequence[CostRow]) -> Table:
     """What sampling took."""
-    fields = ("method", "sampler", "steps", "evaluations_per_image", "images_per_second", "images", "seconds")
+    fields = ("method", "guide", "sampler", "steps", "evaluations_per_image", "images_per_second", "images", "seconds")
     caption = "Guidance by a classifier adds its pass and gradient to each evaluation. Wall-clock time."
     return _table("Cost of sampling", rows, fields, caption)
 

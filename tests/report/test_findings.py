@@ -53,8 +53,8 @@ def said(metrics=(), errors=(), **more):
 def test_the_cheapest_of_those_that_lead():
     text = advise(rows(slow=BEST, quick=GOOD, far=FAR, poor=POOR), cost(slow=20, quick=1, far=1, poor=1))
     assert text == (
-        "Use quick: no other method is clearly better in class accuracy (0.980 ± 0.010) and FD@360 (0.40 ± 0.10), and "
-        "those as good (slow) need more network evaluations a sample (quick: 1)."
+        "Use quick, which leads in class accuracy (0.980 ± 0.010) and FD@360 (0.40 ± 0.10) with fewer evaluations than "
+        "slow."
     )
 
 

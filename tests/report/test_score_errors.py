@@ -3,7 +3,7 @@
 from condgen.diagnostics.score_errors import ErrorRow
 from condgen.report import read_run
 from condgen.report.figures import method_styles, to_svg
-from condgen.report.rows import error_estimates
+from condgen.report.rows import by_level
 from condgen.report.score_errors import error_panel, fields_section
 
 STYLES = method_styles(["ce", "dlsm"])
@@ -15,7 +15,7 @@ def error(method, sigma, mean, quantity="D_L"):
 
 
 def panel(rows):
-    return error_panel(error_estimates(rows, "data", "D_L"), "D_L", STYLES)
+    return error_panel(by_level(rows, weighting="data", quantity="D_L"), "D_L", STYLES)
 
 
 def test_errors_have_a_line_a_method_and_words():
