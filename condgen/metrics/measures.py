@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping
-from functools import cached_property, partial
+from functools import partial
 from typing import Literal, NamedTuple, TypeAlias
 
 import torch
@@ -50,59 +50,33 @@ class Measured(NamedTuple):
 
 
 class Reference:
-    """The train split of a data set as an extractor sees it; everything is computed once, when it is first needed."""
+    """The train split of a data set as an extractor sees it, and what every comparison with it needs.
+
+    Neighbours are looked at among `some` of at most `most` samples.
+    """
 
     def __init__(self, data: LabelledSet, features: Features, most: int, seed: int, held_out: Features) -> None:
         size = len(data)
         if size <= NEIGHBOUR:
             raise UserError(f"{data.source}: {size} train samples are too few; at least {NEIGHBOUR + 1} are needed")
         self.vectors, self.y, self.n_classes = features.vectors, data.y.cpu(), data.n_classes
-        self.held_out, self.text_of_held_out = held_out.vectors, f"{data.source} test ({len(held_out.vectors)})"
+        self.text_of_held_out = f"{data.source} test ({len(held_out.vectors)})"
         self.most, self.seed = most, seed
         self.text = self.text_of_some = f"{data.source} {data.split} ({size})"
         if size > most:
             self.text_of_some = f"{data.source} {data.split} ({most} of {size})"
+        self.some = self.vectors[self.drawn(self.y)]
+        self.radii = nearest_radii(self.some, NEIGHBOUR)
+        self.gaussian, self.held_out_gaussian = Gaussian.fit(self.vectors), Gaussian.fit(held_out.vectors)
+        self.kernel = KernelReference.of(self.some)
+        self.spread = class_spread(self.vectors, self.y, self.n_classes).value  # (K,)
+        self.distance = class_distance(self.vectors, self.y, self.n_classes).value  # (K,)
 
     def drawn(self, y: Tensor) -> Tensor:
         """The places of those among labelled samples whose neighbours are looked at: all, or some of each class."""
         if len(y) <= self.most:
             return torch.arange(len(y))
         return stratified_order(y, keyed_generator(self.seed, _DRAW))[: self.most].sort().values
-
-    @cached_property
-    def some(self) -> Tensor:
-        """(at most `most`, F)."""
-        return self.vectors[self.drawn(self.y)]
-
-    @cached_property
-    def radii(self) -> Tensor:
-        """Of the balls around `some`."""
-        return nearest_radii(self.some, NEIGHBOUR)
-
-    @cached_property
-    def gaussian(self) -> Gaussian:
-        """Fitted to all."""
-        return Gaussian.fit(self.vectors)
-
-    @cached_property
-    def held_out_gaussian(self) -> Gaussian:
-        """Fitted to the held-out samples."""
-        return Gaussian.fit(self.held_out)
-
-    @cached_property
-    def kernel(self) -> KernelReference:
-        """Of `some`."""
-        return KernelReference.of(self.some)
-
-    @cached_property
-    def spread(self) -> Tensor:
-        """Within each class, (K,)."""
-        return class_spread(self.vectors, self.y, self.n_classes).value
-
-    @cached_property
-    def distance(self) -> Tensor:
-        """Within each class, (K,)."""
-        return class_distance(self.vectors, self.y, self.n_classes).value
 
 
 class Comparison:
@@ -115,30 +89,14 @@ class Comparison:
         self.k = max(1, min(NEIGHBOUR, self.n // reference.n_classes - 1))  # of class-wise metrics
         self.drawn = reference.drawn(y)  # the samples whose neighbours are looked at
         self.some = self.vectors[self.drawn]
-
-    @cached_property
-    def memory(self) -> Memory:
-        """The nearest training samples of some samples."""
-        return memory(self.reference.vectors, self.some)
-
-    @cached_property
-    def overlap(self) -> Manifold:
-        """Of some samples with some of the reference."""
-        return prdc(self.reference.some, self.some, NEIGHBOUR, self.reference.radii)
-
-    @cached_property
-    def classes(self) -> dict[int, tuple[Tensor, Tensor]]:
-        """Reference and samples of each class that has more than k on both sides."""
+        self.memory: Memory = memory(reference.vectors, self.some)
+        self.overlap = prdc(reference.some, self.some, NEIGHBOUR, reference.radii)
         pairs = {
-            label: (self.reference.vectors[self.reference.y == label], self.vectors[self.y == label])
-            for label in self.y.unique().tolist()
+            label: (reference.vectors[reference.y == label], self.vectors[y == label]) for label in y.unique().tolist()
         }
-        return {label: pair for label, pair in pairs.items() if min(map(len, pair)) > self.k}
-
-    @cached_property
-    def class_overlaps(self) -> dict[int, Manifold]:
-        """The overlap within each class."""
-        return {label: prdc(real, own, self.k) for label, (real, own) in self.classes.items()}
+        # Reference and samples of each class that has more than k on both sides
+        self.classes = {label: pair for label, pair in pairs.items() if min(map(len, pair)) > self.k}
+        self.class_overlaps = {label: prdc(of_train, own, self.k) for label, (of_train, own) in self.classes.items()}
 
     def within(self, classes: int) -> str:
         """The reference of a figure that is a mean over so many classes."""
@@ -230,19 +188,18 @@ def _class_overlap(name: str, of: Comparison) -> Measured | None:
     return Measured(estimate, f"{of.within(len(each))}, k = {of.k}", of.n, each)
 
 
+def _class_wise(distance: Callable[[Tensor, Tensor], tuple[float, float]], of: Comparison) -> Measured | None:
+    """The mean over classes of a distance of samples from real ones, which has a standard error from 3 samples on."""
+    return of.class_mean({label: distance(own, real) for label, (real, own) in of.classes.items() if len(own) > 2})
+
+
 def _class_frechet(of: Comparison) -> Measured | None:
-    pairs = {label: both for label, both in of.classes.items() if len(both[1]) > 2}
-    mean = of.class_mean(
-        {label: _frechet_to_first_order(own, Gaussian.fit(real)) for label, (real, own) in pairs.items()}
-    )
+    mean = _class_wise(lambda own, real: _frechet_to_first_order(own, Gaussian.fit(real)), of)
     return mean and mean._replace(at=max(1, of.n // len(of.y.unique())))
 
 
 def _class_kernel(of: Comparison) -> Measured | None:
-    pairs = {label: both for label, both in of.classes.items() if len(both[1]) > 2}
-    return of.class_mean(
-        {label: kernel_distance(own, KernelReference.of(real)) for label, (real, own) in pairs.items()}
-    )
+    return _class_wise(lambda own, real: kernel_distance(own, KernelReference.of(real)), of)
 
 
 def _ratio(of: Comparison, variety: Variety, real: Tensor, suffix: str = "") -> Measured | None:
