@@ -5,7 +5,7 @@ from typing import Annotated, Any, TypeAlias
 
 from pydantic import Field
 
-from condgen.losses.base import ClassifierLoss, Gradient, Losses, compiled_gradient, gradient_of
+from condgen.losses.base import ClassifierLoss, Gradient, Losses, Noised, compiled_gradient, gradient_of
 from condgen.losses.cross_entropy import CrossEntropy, Focal, cross_entropy_loss, focal_loss
 from condgen.losses.distillation import (
     DistributionMatching,
@@ -50,6 +50,7 @@ __all__ = [
     "LikelihoodTerm",
     "Losses",
     "MatchingLoss",
+    "Noised",
     "PresetName",
     "ScoreIdentity",
     "ScoreMismatching",

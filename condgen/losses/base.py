@@ -2,13 +2,13 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor
 
 from condgen.denoiser import Likelihood
-from condgen.schedules import perturb
+from condgen.schedules import Schedule, perturb
 from condgen.settings import Settings
 
 Losses: TypeAlias = dict[str, Tensor]
@@ -16,6 +16,33 @@ Losses: TypeAlias = dict[str, Tensor]
 
 Gradient: TypeAlias = Callable[[Likelihood, Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
 """(likelihood, x_t, t, y) -> log p, (B, K), and the likelihood score of the labels, (B, ...), both differentiable."""
+
+
+class Noised(NamedTuple):
+    """Data with the noise that they are shown with."""
+
+    x: Tensor  # clean, (B, ...)
+    y: Tensor  # labels, (B,)
+    t: Tensor  # times, (B,) float64
+    eps: Tensor  # standard normal noise, of the shape of x
+    prior_eps: Tensor | None = None  # the frozen score model's estimate of eps at x_t, where a loss needs it
+
+    def at(self, schedule: Schedule) -> Tensor:
+        """x_t, (B, ...)."""
+        return perturb(schedule, self.x, self.t, self.eps)
+
+
+def gradient_of(classifier: Likelihood, x_t: Tensor, t: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """Log-probabilities, (B, K), and the likelihood score of the labels, (B, ...), from one forward and backward pass.
+
+    Both can be differentiated in the classifier's parameters where gradients are enabled.
+    """
+    training = torch.is_grad_enabled()
+    with torch.enable_grad():
+        x_t = x_t.detach().requires_grad_()
+        log_p: Tensor = classifier(x_t, t)
+        (gradient,) = torch.autograd.grad(log_p.gather(1, y[:, None]).sum(), x_t, create_graph=training)
+    return log_p, gradient
 
 
 class ClassifierLoss(Settings, ABC):
@@ -43,27 +70,8 @@ class ClassifierLoss(Settings, ABC):
         return {}
 
     @abstractmethod
-    def __call__(
-        self,
-        classifier: Likelihood,
-        x: Tensor,
-        y: Tensor,
-        t: Tensor,
-        eps: Tensor,
-        prior_eps: Tensor | None = None,
-        gradient: Gradient | None = None,
-    ) -> Losses:
-        """The losses of each sample.
-
-        Args:
-            classifier: the noise-aware classifier.
-            x: clean data, (B, ...).
-            y: labels, (B,).
-            t: times, (B,) float64.
-            eps: standard normal noise, of the shape of x.
-            prior_eps: the frozen score model's estimate of eps at x_t, (B, ...), where `needs_prior`.
-            gradient: computes the likelihood score; `gradient_of` by default.
-        """
+    def __call__(self, classifier: Likelihood, data: Noised, gradient: Gradient = gradient_of) -> Losses:
+        """The losses of each sample; `gradient` computes the likelihood score."""
 
 
 class PosteriorLoss(ClassifierLoss):
@@ -73,36 +81,14 @@ class PosteriorLoss(ClassifierLoss):
     def of(self, log_p: Tensor, y: Tensor) -> Tensor:
         """The loss of each sample, (B,), from log-probabilities (B, K) and labels (B,)."""
 
-    def __call__(
-        self,
-        classifier: Likelihood,
-        x: Tensor,
-        y: Tensor,
-        t: Tensor,
-        eps: Tensor,
-        prior_eps: Tensor | None = None,
-        gradient: Gradient | None = None,
-    ) -> Losses:
-        log_p = classifier(perturb(classifier.schedule, x, t, eps), t)
-        return {"loss": self.of(log_p, y)} | logged(log_p, y)
+    def __call__(self, classifier: Likelihood, data: Noised, gradient: Gradient = gradient_of) -> Losses:
+        log_p = classifier(data.at(classifier.schedule), data.t)
+        return {"loss": self.of(log_p, data.y)} | logged(log_p, data.y)
 
 
 def logged(log_p: Tensor, y: Tensor) -> Losses:
     """Cross-entropy and accuracy of each sample, (B,), from log-probabilities (B, K)."""
     return {"ce": -log_p.gather(1, y[:, None])[:, 0], "accuracy": (log_p.argmax(1) == y).to(log_p.dtype)}
-
-
-def gradient_of(classifier: Likelihood, x_t: Tensor, t: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-    """Log-probabilities, (B, K), and the likelihood score of the labels, (B, ...), from one forward and backward pass.
-
-    Both can be differentiated in the classifier's parameters where gradients are enabled.
-    """
-    training = torch.is_grad_enabled()
-    with torch.enable_grad():
-        x_t = x_t.detach().requires_grad_()
-        log_p: Tensor = classifier(x_t, t)
-        (gradient,) = torch.autograd.grad(log_p.gather(1, y[:, None]).sum(), x_t, create_graph=training)
-    return log_p, gradient
 
 
 def compiled_gradient(backend: str = "inductor") -> Gradient:

@@ -12,7 +12,7 @@ from pydantic import Field
 from torch import Tensor
 
 from condgen.denoiser import Likelihood
-from condgen.losses.base import PosteriorLoss
+from condgen.losses.base import Noised, PosteriorLoss
 
 
 class CrossEntropy(PosteriorLoss):
@@ -48,9 +48,9 @@ def cross_entropy_loss(
     classifier: Likelihood, x: Tensor, y: Tensor, t: Tensor, eps: Tensor, label_smoothing: float = 0.0
 ) -> Tensor:
     """The loss of each sample, (B,), for data x (B, ...), labels (B,), times (B,) float64 and standard normal noise."""
-    return CrossEntropy(label_smoothing=label_smoothing)(classifier, x, y, t, eps)["loss"]
+    return CrossEntropy(label_smoothing=label_smoothing)(classifier, Noised(x, y, t, eps))["loss"]
 
 
 def focal_loss(classifier: Likelihood, x: Tensor, y: Tensor, t: Tensor, eps: Tensor, gamma: float = 2.0) -> Tensor:
     """The loss of each sample, (B,), for data x (B, ...), labels (B,), times (B,) float64 and standard normal noise."""
-    return Focal(gamma=gamma)(classifier, x, y, t, eps)["loss"]
+    return Focal(gamma=gamma)(classifier, Noised(x, y, t, eps))["loss"]

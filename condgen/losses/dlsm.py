@@ -22,7 +22,7 @@ from pydantic import Field
 from torch import Tensor
 
 from condgen.denoiser import Denoiser, Likelihood
-from condgen.losses.base import ClassifierLoss, Gradient, Losses, gradient_of, logged
+from condgen.losses.base import ClassifierLoss, Gradient, Losses, Noised, gradient_of, logged
 from condgen.schedules import expand, perturb
 
 Reduction: TypeAlias = Literal["sum", "mean"]
@@ -56,22 +56,13 @@ class DLSM(ClassifierLoss):
     def terms(self, losses: Losses) -> Losses:
         return {"dlsm": losses["dlsm"], "ce": self.ce_weight * losses["ce"]} if self.ce_weight else {}
 
-    def __call__(
-        self,
-        classifier: Likelihood,
-        x: Tensor,
-        y: Tensor,
-        t: Tensor,
-        eps: Tensor,
-        prior_eps: Tensor | None = None,
-        gradient: Gradient | None = None,
-    ) -> Losses:
+    def __call__(self, classifier: Likelihood, data: Noised, gradient: Gradient = gradient_of) -> Losses:
         """Logs "gain" too: DLSM minus DLSM at zero gradient, below zero where guidance helps."""
+        x, y, t, eps, prior_eps = data
         if prior_eps is None:
             raise ValueError("DLSM needs the estimate of the prior score model")
-        x_t = perturb(classifier.schedule, x, t, eps)
         target = prior_eps - eps  # sigma (grad log p(x_t|x) - s), what sigma times the gradient is to match
-        log_p, score = (gradient or gradient_of)(classifier, x_t, t, y)
+        log_p, score = gradient(classifier, data.at(classifier.schedule), t, y)
         level = classifier.schedule.noise_level(t).to(x.device, x.dtype)
         weight = 0.5 * level ** (2 * self.sigma_weight - 2)
         scaled = expand(classifier.schedule.sigma(t), x) * score
@@ -115,7 +106,7 @@ def dlsm_loss(
     if isinstance(prior, Denoiser):
         with torch.no_grad():
             prior = prior.eps(perturb(classifier.schedule, x, t, eps), t)
-    return loss(classifier, x, y, t, eps, prior)["loss"]
+    return loss(classifier, Noised(x, y, t, eps, prior))["loss"]
 
 
 PresetName: TypeAlias = Literal["dlsm-cifar", "dlsm-moons", "dlsm-pure"]

@@ -7,7 +7,7 @@ from pydantic import Field
 from torch import Tensor
 
 from condgen.denoiser import Denoiser, Likelihood
-from condgen.losses.base import ClassifierLoss, Gradient, Losses, gradient_of
+from condgen.losses.base import ClassifierLoss, Gradient, Losses, Noised, gradient_of
 from condgen.losses.distillation import MatchingLoss
 from condgen.settings import Target, import_target
 
@@ -36,19 +36,10 @@ class ImportedLoss(ClassifierLoss):
         """Whether it has a parameter `gradient`."""
         return self._takes("gradient")
 
-    def __call__(
-        self,
-        classifier: Likelihood,
-        x: Tensor,
-        y: Tensor,
-        t: Tensor,
-        eps: Tensor,
-        prior_eps: Tensor | None = None,
-        gradient: Gradient | None = None,
-    ) -> Losses:
-        given = {"prior_eps": prior_eps, "gradient": gradient or gradient_of}
-        known = {name: value for name, value in given.items() if self._takes(name)}
-        found = import_target(self.target)(classifier, x, y, t, eps, **known, **self.options)
+    def __call__(self, classifier: Likelihood, data: Noised, gradient: Gradient = gradient_of) -> Losses:
+        *batch, prior_eps = data
+        known = {k: v for k, v in {"prior_eps": prior_eps, "gradient": gradient}.items() if self._takes(k)}
+        found = import_target(self.target)(classifier, *batch, **known, **self.options)
         return found if isinstance(found, dict) else {"loss": found}
 
 

@@ -75,13 +75,7 @@ class AdversarialScoreMatching(Settings):
 
 
 class Discriminator(Preconditioned):
-    """C(x): what the discriminator of a score model makes of clean data or of denoised estimates.
-
-    Args:
-        network: its network.
-        told_noise: whether the network sees the noise level.
-        model: the score model whose data and schedule it shares.
-    """
+    """C(x): what the discriminator of a score model makes of clean data or of denoised estimates."""
 
     def __init__(self, network: AnyDiscriminatorNet, told_noise: bool, model: ScoreModel) -> None:
         net = network.build_discriminator(model.shape, told_noise=told_noise)

@@ -61,18 +61,10 @@ class ScoreMismatching(Settings):
 
 
 class Critic(nn.Module):
-    """The noise predictor S(x~, sigma, y) of score mismatching.
+    """The noise predictor S(x~, sigma, y) of score mismatching, where x~ = x + sigma n.
 
-    Args:
-        network: its network.
-        shape: the shape of a sample.
-        n_classes: the number of classes.
-        levels: noise levels, in units of `scale`.
-        scale: the standard deviation that noise level 1 stands for; 1 for images in [-1, 1].
-
-    Attributes:
-        schedule: x~ = x + sigma n, from the least level to the greatest.
-        density: the levels, each as likely as any other.
+    The levels, each as likely as any other, are in units of `scale`, the standard deviation that noise level 1 stands
+    for, which is 1 for images in [-1, 1].
     """
 
     def __init__(
@@ -113,14 +105,8 @@ def critic_loss(
 ) -> Losses:
     """The critic's loss per dimension, the sum of those on real and on generated data of labels y, each (B,).
 
-    Args:
-        critic: the noise predictor.
-        real: real data, (B, ...).
-        fake: generated data of the same labels, without a graph.
-        y: labels, (B,).
-        t: the times of real and of fake, each (B,) float64.
-        noise: n for the real, n for the fake, and the independent n' that is the fake's target.
-        target: of the fake, n' or zero; the expected gradient is the same.
+    Times and noise n are those of the real and of the fake data, which have no graph; the third noise is the
+    independent n' that is the target of the fake, unless that is zero.
     """
     noised = [perturb(critic.schedule, x, at, n) for x, at, n in zip((real, fake), t, noise[:2], strict=True)]
     predicted_real, predicted_fake = critic(torch.cat(noised), torch.cat(t), torch.cat([y, y])).chunk(2)

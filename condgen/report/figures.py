@@ -225,8 +225,8 @@ def line_panel(
             axes.set_ylim(max(least / 1.6, largest * _LEAST), largest * 2)
         if dashed is not None:
             axes.axhline(dashed, color=INK, linewidth=0.8, linestyle="--")
-        at = np.array(list(next(iter(lines.values()))))
-        edges = np.concatenate([at[:1], (at[1:] + at[:-1]) / 2, at[-1:]])
+        first = np.array(list(next(iter(lines.values()))))
+        edges = np.concatenate([first[:1], (first[1:] + first[:-1]) / 2, first[-1:]])
         for place in np.flatnonzero(grey):
             axes.axvspan(edges[place], edges[place + 1], color=INK, alpha=0.1, linewidth=0)
         axes.set(xlabel=x, ylabel=unit)

@@ -38,7 +38,7 @@ def generators_section(run: Run) -> Iterable[Block]:
 
 
 def _measures_panel(name: str, rows: Sequence[PreviewRow]) -> Panel:
-    lines = {title: {row.step: Estimate(getattr(row, key)) for row in rows} for key, title in _MEASURES.items()}
+    lines = {title: {float(row.step): Estimate(getattr(row, key)) for row in rows} for key, title in _MEASURES.items()}
     top = max(1.04, *(1.04 * row.std_ratio for row in rows))
     limits = (0, min(top, 2))  # untrained ones may scatter far
     grey = [row.collapsed for row in rows]

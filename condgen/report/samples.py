@@ -71,8 +71,8 @@ def _image_table(
         caption += " Images at equal places have the same seed." if len(seeds) == 1 else " Seeds differ."
     if len(shown) < len(names):
         caption += f" The first {len(shown)} of {len(names)} classes are shown."
-    rows = tuple((names[label], *cells) for label, cells in zip(shown, zip(*columns, strict=True), strict=True))
-    return Table(title, ("class", *sources), rows, caption, folded=folded)
+    lines = tuple((names[label], *cells) for label, cells in zip(shown, zip(*columns, strict=True), strict=True))
+    return Table(title, ("class", *sources), lines, caption, folded=folded)
 
 
 def points_figure(title: str, clouds: Mapping[str, tuple[Array, Sequence[int]]], names: Mapping[int, str]) -> Figure:

@@ -13,6 +13,7 @@ from condgen.losses import (
     Discriminator,
     Gradient,
     Losses,
+    Noised,
     adversarial_loss,
     compiled_gradient,
     discriminator_loss,
@@ -144,7 +145,7 @@ class ClassifierTask(Task):
             if prior_eps is None and self.prior is not None:
                 with torch.no_grad():
                     prior_eps = self.prior.eps(perturb(self.prior.schedule, x, t, eps), t)
-            return self.loss(self.model, x, y, t, eps, prior_eps, self.gradient)
+            return self.loss(self.model, Noised(x, y, t, eps, prior_eps), self.gradient)
 
         if self.pool is not None:
             tensors: tuple[Tensor, ...] = self.pool.draw(batch)

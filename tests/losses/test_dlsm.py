@@ -6,7 +6,7 @@ from torch import nn
 
 from condgen.classifier import ClassifierConfig
 from condgen.denoiser import Denoiser, Likelihood
-from condgen.losses import DLSM, PRESETS, CrossEntropy, compiled_gradient, dlsm_loss, gradient_of
+from condgen.losses import DLSM, PRESETS, CrossEntropy, Noised, compiled_gradient, dlsm_loss, gradient_of
 from condgen.networks import MLPSettings, ResNetSettings, TimmSettings
 from condgen.oracle import Oracle
 from condgen.schedules import EDM, VE, VP, expand, perturb
@@ -34,6 +34,10 @@ def estimate(prior, x, t, eps):
     return prior.eps(perturb(prior.schedule, x, t, eps), t)
 
 
+def noised(prior, x, y, t, eps):
+    return Noised(x, y, t, eps, estimate(prior, x, t, eps))
+
+
 def batch(schedule, n=20_000, level=1.0, seed=0):
     generator = torch.Generator().manual_seed(seed)
     x, y = oracle(schedule).sample(n, generator)
@@ -49,7 +53,7 @@ def test_dlsm_equals_its_formula_with_a_gradient_written_by_hand(schedule, reduc
     t = schedule.t_of_noise_level(torch.linspace(0.3, 3, 50, dtype=torch.float64))
     classifier, prior = Affine(schedule), oracle(schedule)
     objective = DLSM(ce_weight=0.7, sigma_weight=sigma_weight, reduction=reduction)
-    losses = objective(classifier, x, y, t, eps, estimate(prior, x, t, eps))
+    losses = objective(classifier, noised(prior, x, y, t, eps))
 
     alpha, sigma = schedule.alpha(t)[:, None], schedule.sigma(t)[:, None]
     x_t = perturb(schedule, x, t, eps)
@@ -80,7 +84,7 @@ def test_dlsm_differs_from_the_exact_likelihood_score_matching_by_a_constant():
         second.weight.mul_(-2)
     values, errors = [], []
     for classifier in (first, second):
-        values.append(float(objective(classifier, x, y, t, eps, estimate(exact, x, t, eps))["loss"].detach().mean()))
+        values.append(float(objective(classifier, noised(exact, x, y, t, eps))["loss"].detach().mean()))
         errors.append(float((0.5 * (classifier.score(x_t, t, y) - truth).square().sum(1)).mean()))
     assert values[1] - values[0] == pytest.approx(errors[1] - errors[0], rel=0.03)
 
@@ -100,7 +104,7 @@ def test_the_true_classifier_has_no_gradient_in_expectation():
 
     classifier = Tempered()
     for objective in (DLSM(ce_weight=0, reduction="sum"), CrossEntropy()):
-        loss = objective(classifier, x, y, t, eps, estimate(oracle(schedule), x, t, eps))["loss"].mean()
+        loss = objective(classifier, noised(oracle(schedule), x, y, t, eps))["loss"].mean()
         (gradient,) = torch.autograd.grad(loss, classifier.temperature)
         assert abs(float(gradient)) < 0.01
 
@@ -112,10 +116,8 @@ def test_gain_is_zero_without_gradient_and_negative_for_the_truth():
     flat = Affine(schedule)
     with torch.no_grad():
         flat.weight.zero_()
-    assert torch.allclose(
-        objective(flat, x, y, t, eps, estimate(prior, x, t, eps))["gain"], torch.zeros(50_000).double()
-    )
-    truth = objective(prior.likelihood, x, y, t, eps, estimate(prior, x, t, eps))
+    assert torch.allclose(objective(flat, noised(prior, x, y, t, eps))["gain"], torch.zeros(50_000).double())
+    truth = objective(prior.likelihood, noised(prior, x, y, t, eps))
     exact = prior.scores(perturb(schedule, x, t, eps), t, y).likelihood
     level_squared = float(schedule.sigma(t[:1])) ** 2
     expected = -0.5 * level_squared * float(exact.square().mean())  # minus the error of zero guidance
@@ -156,7 +158,7 @@ def test_validation_needs_no_graph(tiny_images):
         loss = dlsm_loss(network(), exact, x, tiny_images.y, t, torch.randn(x.shape))
     assert not loss.requires_grad
     with pytest.raises(ValueError, match="needs the estimate of the prior"):
-        DLSM()(network(), x, tiny_images.y, t, torch.randn(x.shape))
+        DLSM()(network(), Noised(x, tiny_images.y, t, torch.randn(x.shape)))
 
 
 @pytest.mark.parametrize(
@@ -185,7 +187,7 @@ def test_every_way_to_the_gradient_gives_the_double_backward_of_the_framework(ne
     def gradients(model, gradient, dtype):
         data, noise = x.to(dtype), eps.to(dtype)
         prior_eps = estimate(Prior(), data, t, noise)
-        loss = DLSM(reduction="mean")(model, data, y, t, noise, prior_eps, gradient)["loss"].mean()
+        loss = DLSM(reduction="mean")(model, Noised(data, y, t, noise, prior_eps), gradient)["loss"].mean()
         found = torch.autograd.grad(loss, list(model.parameters()), materialize_grads=True)
         return torch.cat([g.double().flatten() for g in found])
 
@@ -208,7 +210,7 @@ def test_the_cifar_preset_has_the_papers_balance_on_pixels_from_zero_to_one():
 
     def total(unit, objective):
         exact = Oracle(EDM(), unit * MEANS, torch.arange(3), 3, stds=0.6 * unit)
-        return objective(exact.likelihood, unit * x, y, unit * t, eps, estimate(exact, unit * x, unit * t, eps))["loss"]
+        return objective(exact.likelihood, noised(exact, unit * x, y, unit * t, eps))["loss"]
 
     paper = DLSM(ce_weight=1.0, sigma_weight=0.0, reduction="mean")
     torch.testing.assert_close(total(2.0, PRESETS["dlsm-cifar"]), total(1.0, paper) / 4)

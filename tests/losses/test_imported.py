@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from condgen.errors import UserError
-from condgen.losses import DLSM, CrossEntropy, classifier_loss, gradient_of
+from condgen.losses import DLSM, CrossEntropy, Noised, classifier_loss
 from condgen.oracle import Oracle
 from condgen.schedules import EDM, perturb
 
@@ -34,7 +34,7 @@ def found(loss):
     x, y = ORACLE.sample(20, generator)
     t, eps = torch.linspace(0.2, 4, 20).double(), torch.randn(20, 2, generator=generator, dtype=torch.float64)
     prior_eps = ORACLE.eps(perturb(EDM(), x, t, eps), t) if loss.needs_prior else None
-    return loss(ORACLE.likelihood, x, y, t, eps, prior_eps, gradient_of)
+    return loss(ORACLE.likelihood, Noised(x, y, t, eps, prior_eps))
 
 
 def test_a_function_of_ones_own_is_a_loss(own):
