@@ -74,15 +74,8 @@ def measure_classifier(
 ) -> Iterator[LevelRow]:
     """Measures a classifier on held-out data, one noise level after another, on the same images and noise at each.
 
-    Args:
-        likelihood: the classifier.
-        prior: the frozen score model; without one there is no gain and no scale.
-        x: clean held-out data, (N, ...), N at least 2.
-        y: labels, (N,).
-        levels: noise levels, sigma / alpha.
-        draws: noise draws of each image.
-        generator: a CPU generator of the noise; its state at the call decides the noise of every level.
-        batch: noised images that the networks see at once; changes nothing but rounding.
+    Data are x (N, ...), N at least 2, with labels (N,); the state of the CPU generator decides the noise of every
+    level. Without a prior there is no gain and no scale. The networks see a batch of noised images at once.
 
     Yields:
         A row a level.
@@ -160,10 +153,7 @@ def expected_calibration_error(confidence: Tensor, correct: Tensor, bins: int = 
     over equally wide bins :math:`(i/b, (i+1)/b]` of the probability of the most probable class (Guo et al. 2017, "On
     Calibration of Modern Neural Networks", eq. 3). At finite n it is above zero also for a perfect classifier.
 
-    Args:
-        confidence: probability of the most probable class, (n,).
-        correct: 1 where that class is the label, (n,).
-        bins: how many bins.
+    Confidence is the probability of the most probable class, (n,); correct, (n,), is 1 where that is the label.
     """
     place = ((confidence.double() * bins).ceil().long() - 1).clamp(0, bins - 1)
     gaps = torch.zeros(bins, dtype=torch.float64, device=confidence.device)
@@ -176,10 +166,8 @@ def worthwhile(rows: Sequence[LevelRow], threshold: float = THRESHOLD, share: fl
     The second condition keeps gradients that have all but vanished from being scaled up: their best scale can be large
     and significant, and mean nothing.
 
-    Args:
-        rows: of one classifier, all its levels; rows without a prior are off.
-        threshold: the least mean of <g, r>, in standard errors.
-        share: the least gain at the best scale, as a fraction of the greatest over levels.
+    Rows are all levels of one classifier; those without a prior are off. The threshold is the least mean of <g, r> in
+    standard errors, the share the least gain at the best scale as a fraction of the greatest over levels.
     """
     gains = [-(row.scale_gain or 0.0) if (row.z or 0.0) > threshold else 0.0 for row in rows]
     least = share * max(gains, default=0.0)
@@ -190,9 +178,6 @@ def calibrate(rows: Sequence[LevelRow]) -> ScaleCurve:
     """The guidance scale at each noise level: the best one where guidance is worthwhile, else 0. Never negative.
 
     A scale of 0 saves the classifier's passes, so the levels of nonzero scale are the interval of guidance.
-
-    Args:
-        rows: measured with a prior, in any order of levels.
 
     Raises:
         ValueError: rows that were measured without a prior.

@@ -139,15 +139,7 @@ def add_errors(
 def denoising_errors(
     methods: Mapping[str, Denoiser], x: Tensor, y: Tensor, t: Tensor, eps: Tensor
 ) -> dict[str, Tensor]:
-    r"""The errors :math:`\sigma^2 \lVert s + \epsilon/\sigma\rVert^2 / d` of methods by name, each (B,) float64.
-
-    Args:
-        methods: estimates of the posterior score, by name, on one schedule.
-        x: clean data, (B, ...) float32.
-        y: labels, (B,).
-        t: the time, scalar float64.
-        eps: standard normal noise, of the shape of x.
-    """
+    r"""The errors :math:`\sigma^2 \lVert s + \epsilon/\sigma\rVert^2 / d` of methods by name, each (B,) float64."""
     schedule = next(iter(methods.values())).schedule
     sigma, estimates = float(schedule.sigma(t)), estimate_scores(methods, perturb(schedule, x, t, eps), t, y)
     return {name: (sigma * found.whole + eps).square().flatten(1).mean(1) for name, found in estimates.items()}
@@ -163,14 +155,8 @@ def compare_errors(
 ) -> list[HeldOutRow]:
     """Differences from each reference, and shares of what labelled score models gain over zero guidance.
 
-    Args:
-        errors: of every image, (N, levels, methods).
-        names: of the methods.
-        references: names among them.
-        levels: noise levels, sigma / alpha.
-        draws: noise draws of each image.
-        labelled: labelled score models among the methods; a level at which one does not gain more than `SURE` standard
-            errors over zero guidance has no shares of it.
+    Errors are those of every image, (N, levels, methods). A level at which a labelled score model does not gain more
+    than `SURE` standard errors over zero guidance has no shares of it.
     """
 
     def row(quantity: str, method: str, reference: str, level: float, mean: float, residuals: Tensor) -> HeldOutRow:

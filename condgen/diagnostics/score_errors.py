@@ -90,6 +90,7 @@ class Queries(NamedTuple):
         return Queries(*(part[rows] for part in self))
 
 
+@torch.no_grad()
 def measure(
     oracle: Oracle,
     prior: Denoiser,
@@ -98,25 +99,24 @@ def measure(
     x_t: Tensor,
     y: Tensor,
     *,
+    exact: ExactScores | None = None,
     batch: int = _BATCH,
 ) -> ScoreErrors:
-    """Compares estimated with exact scores at one time.
+    """Compares estimated with exact scores at one time t, scalar float64.
 
-    Args:
-        oracle: of the exact scores.
-        prior: the unconditional score model.
-        methods: by name, denoisers of the posterior: guided, or conditional.
-        t: the time, scalar float64.
-        x_t: queries, (n, ...) float64.
-        y: the label of each query, (n,).
-        batch: queries that the networks see at once; it bounds the memory.
+    Methods are denoisers of the posterior, guided or conditional; queries are x_t (n, ...) float64 with labels y (n,).
+    The exact scores may be at hand. Networks see a batch of queries at once.
 
     Returns:
         D of the prior; D_P and D_L of zero guidance; D_P of every method, and D_L of those with a classifier.
     """
-    with torch.no_grad():
-        exact = oracle.scores(x_t, t, y)
-    return _compare(exact, prior, methods, t, x_t, y, batch)
+    exact = oracle.scores(x_t, t, y) if exact is None else exact
+    parts = []
+    for start in range(0, len(x_t), batch):
+        rows = slice(start, start + batch)
+        some = ExactScores(*(score[rows] for score in exact))
+        parts.append(_compare(some, prior, methods, t, x_t[rows].float(), y[rows]))
+    return ScoreErrors.join(parts)
 
 
 def measure_levels(
@@ -131,30 +131,12 @@ def measure_levels(
     """As `measure`, at one noise level after another on the same images and noise, at most `oracle.at_once` of them."""
     times = [oracle.schedule.t_of_noise_level(torch.tensor(level)) for level in levels]
     for t, (x_t, exact) in zip(times, oracle.scores_along(queries.x, queries.eps, times, queries.y), strict=True):
-        yield _compare(exact, prior, methods, t, x_t, queries.y, batch)
+        yield measure(oracle, prior, methods, t, x_t, queries.y, exact=exact, batch=batch)
 
 
 def _compare(
-    exact: ExactScores,
-    prior: Denoiser,
-    methods: Mapping[str, Denoiser],
-    t: Tensor,
-    x_t: Tensor,
-    y: Tensor,
-    batch: int,
+    exact: ExactScores, prior: Denoiser, methods: Mapping[str, Denoiser], t: Tensor, x: Tensor, y: Tensor
 ) -> ScoreErrors:
-    parts = []
-    for rows in (slice(start, start + batch) for start in range(0, len(x_t), batch)):
-        some = ExactScores(*(score[rows] for score in exact))
-        parts.append(_compare_batch(some, prior, methods, t, x_t[rows], y[rows]))
-    return ScoreErrors.join(parts)
-
-
-@torch.no_grad()
-def _compare_batch(
-    exact: ExactScores, prior: Denoiser, methods: Mapping[str, Denoiser], t: Tensor, x_t: Tensor, y: Tensor
-) -> ScoreErrors:
-    x = x_t.float()
     estimates = estimate_scores({ZERO_GUIDANCE: zero_guidance(prior), **methods}, x, t, y)
     unguided = estimates.pop(ZERO_GUIDANCE).score
     errors: dict[tuple[str, Quantity], Tensor] = {
@@ -190,12 +172,6 @@ def zero_guidance(prior: Denoiser) -> DenoiserGuided:
 def estimate_scores(methods: Mapping[str, Denoiser], x_t: Tensor, t: Tensor, y: Tensor) -> dict[str, PosteriorScore]:
     """The estimates of methods, where score models and classifiers that they share are evaluated once.
 
-    Args:
-        methods: by name, denoisers of the posterior: guided, or conditional.
-        x_t: noised data, (B, ...) float32.
-        t: the time, scalar float64.
-        y: labels, (B,).
-
     Raises:
         UserError: a score is not finite.
     """
@@ -225,30 +201,20 @@ def estimate_scores(methods: Mapping[str, Denoiser], x_t: Tensor, t: Tensor, y: 
         else:
             posterior = score(method, labelled=True)
         found[name] = PosteriorScore(posterior, guidance)
-    _refuse_undefined(found, float(next(iter(methods.values())).schedule.noise_level(t)), y)
+    for name, estimate in found.items():
+        bad = ~estimate.whole.flatten(1).isfinite().all(1)
+        if bool(bad.any()):
+            level = float(methods[name].schedule.noise_level(t))
+            which = f"{int(bad.sum())} of {len(bad)} queries, first of class {int(y[bad][0])}"
+            raise UserError(
+                f"diagnose: the score of {name} is not finite at noise level {level:.4g} for {which}: look at its "
+                "models, or leave this level out with diagnose.levels"
+            )
     return found
 
 
-def _refuse_undefined(found: Mapping[str, PosteriorScore], level: float, y: Tensor) -> None:
-    """Raises UserError where a score is not finite: whose, where, of which class."""
-    for method, estimate in found.items():
-        bad = ~estimate.whole.flatten(1).isfinite().all(1)
-        if bool(bad.any()):
-            which = f"{int(bad.sum())} of {len(bad)} queries, first of class {int(y[bad][0])}"
-            raise UserError(
-                f"diagnose: the score of {method} is not finite at noise level {level:.4g} for {which}: look at its "
-                "models, or leave this level out with diagnose.levels"
-            )
-
-
 def summarise(level: float, weighting: Weighting, measured: ScoreErrors) -> list[ErrorRow]:
-    """Rows of one noise level.
-
-    Args:
-        level: the noise level, sigma / alpha.
-        weighting: how the queries were drawn.
-        measured: from `measure` or `measure_levels`.
-    """
+    """Rows of one noise level."""
     exact = {quantity: float(lengths.mean()) for quantity, lengths in measured.exact.items()}
     return [
         ErrorRow(
