@@ -34,25 +34,33 @@ def build_report(folder: Path) -> Path:
         run = read_run(folder)
         if run.is_empty:
             raise UserError(f"{folder} holds nothing to report; run a recipe into it first (condgen run RECIPE)")
-        of_images = any(row.weighting == "held_out" for row in run.errors)
-        sections = {
-            "Nearer to the truth": held_out_section(run),
-            "What was run": _run_section(run),
-            "Samples": samples_section(run),
-            "Distance from the memorised optimum" if of_images else "Score errors": errors_section(run),
-            "Likelihood-score fields": fields_section(run),
-            "Classifiers by noise level": classifiers_section(run),
-            "One-step generators": generators_section(run),
-            "Sample quality": _metrics_section(run),
-            "Nearest neighbours": neighbours_section(run),
-            "Cost": [cost_table(run.cost)] if run.cost else [],
-            "Training": _training_section(run),
-            "Conditions of the figures": _conditions_section(run),
-            "How to reproduce": _reproduce_section(run),
-        }
-        said = [*held_out_sentences(run), advise(run.metrics, run.cost, run.collapsed_methods), *findings(run)]
-        lead, *further = [sentence for sentence in said if sentence] or [""]
-        return write_page(folder, run.name, lead, further, sections, _data(run))
+        return write_page(folder, run.name, sentences(run), sections(run), _data(run))
+
+
+def sentences(run: Run) -> list[str]:
+    """What the figures say, the most important first."""
+    advice = advise(run.metrics, run.cost, run.collapsed_methods)
+    return [*held_out_sentences(run), *([advice] if advice else []), *findings(run)]
+
+
+def sections(run: Run) -> dict[str, Iterable[Block]]:
+    """The blocks of a page by the titles of their sections; of a run that lacks something, some have none."""
+    of_images = any(row.weighting == "held_out" for row in run.errors)
+    return {
+        "Nearer to the truth": held_out_section(run),
+        "What was run": _run_section(run),
+        "Samples": samples_section(run),
+        "Distance from the memorised optimum" if of_images else "Score errors": errors_section(run),
+        "Likelihood-score fields": fields_section(run),
+        "Classifiers by noise level": classifiers_section(run),
+        "One-step generators": generators_section(run),
+        "Sample quality": _metrics_section(run),
+        "Nearest neighbours": neighbours_section(run),
+        "Cost": [cost_table(run.cost)] if run.cost else [],
+        "Training": _training_section(run),
+        "Conditions of the figures": _conditions_section(run),
+        "How to reproduce": _reproduce_section(run),
+    }
 
 
 def summary_tables(run: Run) -> list[Table]:
@@ -94,9 +102,8 @@ def _run_section(run: Run) -> Iterable[Block]:
 
 
 def _metrics_section(run: Run) -> Iterable[Block]:
-    if run.metrics:
-        yield from metrics_tables(run.metrics)
-        yield from class_tables(run.by_class)
+    yield from metrics_tables(run.metrics)
+    yield from class_tables(run.by_class)
 
 
 def _conditions_section(run: Run) -> Iterable[Block]:

@@ -15,15 +15,12 @@ from condgen.diagnostics.score_errors import ErrorRow
 from condgen.errors import UserError
 from condgen.files import blamed_on
 from condgen.metrics import MetricRow
+from condgen.report.build import sections, sentences
 from condgen.report.estimates import MISSING, format_number
-from condgen.report.findings import advise
-from condgen.report.held_out import held_out_tables
 from condgen.report.load import Run, read_run
 from condgen.report.page import Block, Code, Prose, Table, write_page
 from condgen.report.rows import CostRow, is_real
 from condgen.report.samples import samples_blocks
-from condgen.report.score_errors import errors_section
-from condgen.report.tables import cost_table, metrics_tables
 from condgen.rows import Row
 from condgen.runs.layout import RUN_FILE, STAGE_FILE
 
@@ -53,22 +50,15 @@ def compare_runs(folders: Sequence[Path], out: Path) -> Run:
         merged = Run(out, f"{len(runs)} runs compared", metrics=metrics, errors=errors, held_out=held_out, cost=cost)
         commands = [str(run.about["command"]) for run in runs.values() if run.about.get("command")]
         commands.append(f"condgen report {' '.join(map(str, folders))} --out {out}")
-        sections = {
-            "Nearer to the truth": held_out_tables(held_out),
-            "What was compared": _runs_section(runs, groups, settings),
-            "Sample quality": metrics_tables(metrics),
-            "Score errors": errors_section(merged),
-            "Samples": _samples_section(runs),
-            "Cost": [cost_table(cost)] if cost else [],
-            "How to reproduce": [Code("Commands", "\n".join(commands))],
-        }
+        blocks = {"What was compared": _runs_section(runs, groups, settings), **sections(merged)}
+        blocks |= {"Samples": _samples_section(runs), "How to reproduce": [Code("Commands", "\n".join(commands))]}
         data = {
             "runs": {label: {"folder": str(run.folder), "about": run.about} for label, run in runs.items()},
             "groups": [{"label": label, "runs": len(own), "seeds": _seeds(own)} for label, own in groups.items()],
             "settings": settings,
             "rows": {"metrics": metrics, "diagnostics": [*held_out, *errors], "cost": cost},
         }
-        write_page(out, merged.name, advise(metrics, cost), [], sections, data)
+        write_page(out, merged.name, sentences(merged), blocks, data)
         return merged
 
 
@@ -81,7 +71,7 @@ def _read(folders: Sequence[Path]) -> dict[str, Run]:
         if places.count(place) > 1:
             raise UserError(f"{place} is named twice: name each run once")
         run = read_run(folder)
-        if not (run.metrics or run.errors or run.held_out or run.cost or run.samples or run.losses):
+        if run.is_empty:
             raise UserError(f"{folder} holds nothing to compare; run a recipe into it first (condgen run RECIPE)")
         runs[place.name if names.count(place.name) == 1 else str(folder)] = run
     return runs

@@ -1,7 +1,7 @@
 """A run folder in memory, every row checked. Whatever is absent stays empty."""
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
@@ -82,17 +82,9 @@ class Run:
     @property
     def is_empty(self) -> bool:
         """Whether there is nothing to show."""
-        found = (
-            self.errors,
-            self.held_out,
-            self.metrics,
-            self.cost,
-            self.samples,
-            self.losses,
-            self.classifiers,
-            self.checks,
+        return not any(
+            getattr(self, one.name) for one in fields(self) if one.name not in ("folder", "name", "conditions")
         )
-        return not (self.recipe or self.about or self.generators or any(found))
 
     @cached_property
     def styles(self) -> dict[str, Style]:
@@ -131,7 +123,7 @@ def read_run(folder: Path) -> Run:
         return found
 
     field_file = _read(folder / layout.FIELD)
-    fields = parse_rows(FieldRow, [field_file] if field_file else [], str(folder / layout.FIELD))
+    on_grid = parse_rows(FieldRow, [field_file] if field_file else [], str(folder / layout.FIELD))
     conditions[layout.CLASSIFIERS], classifiers = _read_calibrations(folder)
     diagnostics = rows(layout.DIAGNOSTICS, DiagnosticRow)
     run = Run(
@@ -147,7 +139,7 @@ def read_run(folder: Path) -> Run:
         metrics=rows(layout.METRICS, MetricRow),
         by_class=rows(layout.METRICS, ClassRow, "by_class"),
         cost=rows(layout.COST, CostRow),
-        fields=fields[0] if fields else None,
+        fields=on_grid[0] if on_grid else None,
         classifiers=classifiers,
         neighbours=rows(layout.NEIGHBOURS, NeighbourRow),
     )

@@ -122,7 +122,6 @@ def _words(value: object) -> str:
 def write_page(
     folder: Path,
     name: str,
-    lead: str,
     findings: Sequence[str],
     sections: Mapping[str, Iterable[Block]],
     data: Mapping[str, object],
@@ -132,8 +131,9 @@ def write_page(
     Returns:
         The path of the HTML.
     """
+    lead, further = next(iter(findings), ""), findings[1:]
     filled = {title: found for title, blocks in sections.items() if (found := tuple(blocks))}
-    page: dict[str, Any] = {"name": name, "lead": lead, "findings": findings, "sections": filled}
+    page: dict[str, Any] = {"name": name, "lead": lead, "findings": further, "sections": filled}
     numbers = itertools.count()
     html = _template("condgen.report", "report.html.j2", autoescape=True).render(
         **page, version=__version__, to_svg=lambda panel: Markup(to_svg(panel, f"panel-{next(numbers)}"))
@@ -141,7 +141,7 @@ def write_page(
     markdown = markdown_template("condgen.report", "report.md.j2").render(
         **page, version=__version__, to_markdown=to_markdown
     )
-    head = {"name": name, "condgen": __version__, "lead": lead, "findings": findings}
+    head = {"name": name, "condgen": __version__, "lead": lead, "findings": further}
     content = TypeAdapter(Any).dump_json(head | dict(data), indent=1, by_alias=True, exclude_unset=True)
     write_atomically(folder / REPORT_DATA, content + b"\n")
     write_atomically(folder / REPORT_TEXT, markdown.encode(errors="replace"))

@@ -10,7 +10,6 @@ from condgen.networks.embedding import (
     Conditioning,
     FiLM,
     NoiseEmbedding,
-    Shift,
     initialise_,
     random_frequencies,
     start_from,
@@ -46,12 +45,6 @@ def test_random_frequencies_are_normal_saved_and_in_turns_per_unit_of_log_noise(
     found = embedding.features(torch.tensor([0.3 / 4]))[0]
     torch.testing.assert_close(found[:5], math.sqrt(2) * phase.cos(), rtol=0, atol=1e-4)
     torch.testing.assert_close(found[4000:4005], math.sqrt(2) * phase.sin(), rtol=0, atol=1e-4)
-
-
-def test_a_shift_adds_a_number_to_each_channel():
-    shift = Shift(2, 3)
-    e, h = torch.tensor([[1.0, 0.0], [0.0, 2.0]]), torch.randn(2, 3, 4, 5)
-    torch.testing.assert_close(shift(h, e), h + (e @ shift.linear.weight.T)[:, :, None, None])
 
 
 def test_class_embedding_looks_rows_up_and_has_a_null_row_where_asked():

@@ -209,10 +209,10 @@ def test_generators_bound_images_but_not_points(name):
 
 
 @pytest.mark.parametrize("shape", [(2,), (3, 30, 32), (3, 32, 30)])
-@pytest.mark.parametrize("name", ["unet", "resnet", "convgen"])
+@pytest.mark.parametrize("name", ["denoiser unet", "classifier resnet", "generator convgen", "discriminator convdisc"])
 def test_shapes_that_do_not_fit_are_refused(name, shape):
-    role = {"unet": "denoiser", "resnet": "classifier", "convgen": "generator"}[name]
-    settings = type(NETWORKS[role][name][0])()
+    role, kind = name.split()
+    settings = type(NETWORKS[role][kind][0])()
     with pytest.raises(UserError, match=r"needs images|divisible"):
         getattr(settings, f"build_{role}")(shape, **OPTIONS[role])
 
@@ -273,11 +273,13 @@ def test_a_network_compiles_into_one_graph(name):
     assert (gradients(net, inputs) - expected).norm() < 1e-4 * expected.norm()
 
 
-@pytest.mark.parametrize("settings", [MLPSettings(width=16, depth=1), ResNetSettings(width=8, blocks=(1,))])
-def test_dropout_of_a_classifier_acts_in_training_only(settings):
+@pytest.mark.parametrize("name", ["classifier mlp-images", "classifier resnet", "denoiser unet"])
+def test_dropout_acts_in_training_only(name):
+    role, kind = name.split()
+    settings, shape = NETWORKS[role][kind]
     torch.manual_seed(0)
-    net = settings.model_copy(update={"dropout": 0.5}).build_classifier((1, 8, 8), 3)
-    x, noise = torch.randn(4, 1, 8, 8), torch.zeros(4)
+    net = getattr(settings.model_copy(update={"dropout": 0.5}), f"build_{role}")(shape, **OPTIONS[role])
+    x, noise = torch.randn(4, *shape), torch.zeros(4)
     assert not torch.equal(net(x, noise), net(x, noise))
     net.eval()
     assert torch.equal(net(x, noise), net(x, noise))

@@ -60,13 +60,6 @@ def test_residual_sums_keep_the_variance():
         torch.testing.assert_close(block(x, torch.zeros(16, 128)), x / 2**0.5)
 
 
-def test_dropout_reaches_the_blocks():
-    net = UNet(UNetSettings(channels=8, multipliers=(1,), blocks=1, dropout=0.3), (1, 8, 8), None)
-    rates = [module.p for module in net.modules() if isinstance(module, nn.Dropout)]
-    assert len(rates) == 5
-    assert set(rates) == {0.3}
-
-
 def test_every_pixel_reaches_every_other():
     torch.manual_seed(0)
     net = UNet(UNetSettings(channels=8, multipliers=(1, 1), blocks=1, attention=(8,)), (1, 16, 16), None).double()

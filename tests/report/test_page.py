@@ -37,7 +37,7 @@ def test_every_rendering_has_the_cells_and_the_star(tmp_path):
     assert "| ce | 2.0 ± 0.1 |" in to_markdown(TABLE)
     lines = [line.split() for line in terminal(TABLE, 80).splitlines()]
     assert ["dlsm", "1.0", "±", "0.1", "*"] in lines
-    html = write_page(tmp_path, "p", "", (), {"S": [TABLE], "Empty": []}, {}).read_text()
+    html = write_page(tmp_path, "p", (), {"S": [TABLE], "Empty": []}, {}).read_text()
     assert html.count('<td class="best"><strong>1.0 ± 0.1') == 1
     assert html.count("n = 9.") == 1
     assert "Empty" not in html
@@ -47,7 +47,7 @@ def test_pictures_are_shown_in_html_and_their_labels_in_markdown(tmp_path):
     picture = Picture("data:image/png;base64,AA==", "a sample", 8, 8, ("0.5", "1"))
     table = Table("Pictures", ("class", "near"), (("cat", picture), ("dog", None)))
     assert "| cat | 0.5, 1 |" in to_markdown(table)
-    html = write_page(tmp_path, "p", "", (), {"S": [table]}, {}).read_text()
+    html = write_page(tmp_path, "p", (), {"S": [table]}, {}).read_text()
     assert '<img src="data:image/png;base64,AA==" alt="a sample" width="8" height="8">' in html
 
 
@@ -68,7 +68,7 @@ def test_names_are_shown_as_they_are_and_never_as_markup(tmp_path):
         Code("c", "```\n" * 2),
     )
     rows = {"rows": [{"name": HOSTILE[0], "value": float("nan")}]}
-    html = write_page(tmp_path, HOSTILE[0], HOSTILE[1], HOSTILE, {"S": blocks}, rows).read_text()
+    html = write_page(tmp_path, HOSTILE[0], HOSTILE[1:2] + HOSTILE, {"S": blocks}, rows).read_text()
     assert "<script" not in html
     assert "<img" not in html
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in html
