@@ -13,15 +13,12 @@ from condgen.schedules import AnySchedule, Schedule
 
 
 class ClassifierConfig(ModelConfig):
-    """All that is needed to rebuild a classifier."""
-
     kind: Literal["classifier"] = "classifier"
     network: AnyClassifierNet
     schedule: AnySchedule
     sigma_data: float = Field(gt=0, le=1e9)
 
     def build(self) -> "Classifier":
-        """The classifier, with fresh weights."""
         return Classifier(self.network.build_classifier(self.shape, len(self.names)), **self.arguments())
 
 

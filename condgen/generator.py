@@ -18,8 +18,6 @@ from condgen.networks import AnyNet
 
 
 class GeneratorConfig(ModelConfig):
-    """All that is needed to rebuild a generator."""
-
     kind: Literal["generator"] = "generator"
     network: AnyNet
     latent: int = Field(
@@ -37,7 +35,6 @@ class GeneratorConfig(ModelConfig):
     )
 
     def build(self) -> "Generator":
-        """The generator, with fresh weights."""
         classes = len(self.names)
         if self.level is None:
             net = self.network.build_generator(self.shape, classes, self.latent)
@@ -84,7 +81,6 @@ class Generator(Model[GeneratorConfig]):
 
     @property
     def latent_shape(self) -> tuple[int, ...]:
-        """The shape of one z."""
         return (self.latent,) if self.level is None else self.shape
 
     def forward(self, z: Tensor, y: Tensor) -> Tensor:

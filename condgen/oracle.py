@@ -132,17 +132,14 @@ class Oracle(Denoiser):
 
     @property
     def log_prior(self) -> Tensor:
-        """Log-probability of each class, (K,) float64."""
         return torch.stack([self.log_weights[a:b].logsumexp(0) for a, b in pairwise(self._class_starts)])
 
     @property
     def held(self) -> int:
-        """Numbers of a matrix that are held at a time."""
         return self._held or (_HELD if self.means.device.type == "cpu" else _HELD_BY_DEVICES)
 
     @property
     def at_once(self) -> int:
-        """Queries that are treated at a time."""
         return max(1, self.held // max(self.means.shape))
 
     # ------------------------------------------------------------------------------------------------
@@ -311,7 +308,6 @@ class Oracle(Denoiser):
 
 
 def _bayes(x: Tensor, denoised: _Denoised, alpha: Tensor, sigma: Tensor) -> ExactScores:
-    """The scores that belong to denoised means."""
     return ExactScores(
         prior=score_from_denoised(denoised.marginal, x, alpha, sigma),
         posterior=score_from_denoised(denoised.own, x, alpha, sigma),
@@ -320,8 +316,6 @@ def _bayes(x: Tensor, denoised: _Denoised, alpha: Tensor, sigma: Tensor) -> Exac
 
 
 class OracleLikelihood(Likelihood):
-    """The exact log p(y | x_t) of an oracle."""
-
     def __init__(self, oracle: Oracle) -> None:
         super().__init__()
         self.oracle = oracle

@@ -13,7 +13,6 @@ class Row(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
 
     def as_dict(self) -> dict[str, Any]:
-        """The fields that were given."""
         return self.model_dump(exclude_unset=True)
 
 
@@ -34,7 +33,6 @@ class Estimate(NamedTuple):
 
     @property
     def half_width(self) -> float | None:
-        """Half the length of the interval."""
         return None if self.low is None or self.high is None else (self.high - self.low) / 2
 
     def over(self, unit: float) -> "Estimate":

@@ -20,8 +20,6 @@ Labels: TypeAlias = Literal["none", "embedding", "separate"]
 
 
 class ScoreConfig(ModelConfig):
-    """All that is needed to rebuild a score model."""
-
     kind: Literal["score model"] = "score model"
     network: AnyDenoiserNet
     schedule: AnySchedule
@@ -29,7 +27,6 @@ class ScoreConfig(ModelConfig):
     sigma_data: float = Field(gt=0, le=1e9)
 
     def build(self) -> "ScoreModel":
-        """The model, with fresh weights."""
         if self.labels == "separate":
             net: nn.Module = PerClass(self.network.build_denoiser(self.shape, None) for _ in self.names)
         else:

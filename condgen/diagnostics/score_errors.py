@@ -66,7 +66,6 @@ class ScoreErrors(NamedTuple):
     exact: dict[Quantity, Tensor]  # the lengths of the scores that each quantity is an error of, (n,) float64
 
     def each(self, change: Callable[[Tensor], Tensor]) -> "ScoreErrors":
-        """The same with every tensor changed."""
         return ScoreErrors(*({key: change(value) for key, value in part.items()} for part in self))  # type: ignore[arg-type]
 
     @staticmethod
@@ -86,7 +85,6 @@ class Queries(NamedTuple):
     y: Tensor  # (n,)
 
     def at(self, rows: slice) -> "Queries":
-        """Some of them."""
         return Queries(*(part[rows] for part in self))
 
 
@@ -160,7 +158,6 @@ class PosteriorScore(NamedTuple):
 
     @property
     def whole(self) -> Tensor:
-        """Their sum."""
         return self.score if self.guidance is None else self.score + self.guidance
 
 
@@ -214,7 +211,6 @@ def estimate_scores(methods: Mapping[str, Denoiser], x_t: Tensor, t: Tensor, y: 
 
 
 def summarise(level: float, weighting: Weighting, measured: ScoreErrors) -> list[ErrorRow]:
-    """Rows of one noise level."""
     exact = {quantity: float(lengths.mean()) for quantity, lengths in measured.exact.items()}
     return [
         ErrorRow(

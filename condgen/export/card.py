@@ -22,7 +22,6 @@ _TASKS |= {"classifier": "image-classification"}
 
 
 def model_card(source: Source, figures: list[str], license: str) -> str:
-    """The card of a run's models, or of one."""
     models, run = source.models, source.run
     first = models[0]
     title = run.name if source.recipe else first.name

@@ -19,8 +19,6 @@ _KINDS = ("score model", "classifier", "generator")
 
 @dataclass(frozen=True)
 class Model:
-    """One trained model."""
-
     folder: Path  # where it lies
     name: str  # of the folder, such as classifier-dlsm
     description: dict[str, Any]  # what rebuilds the network
@@ -30,7 +28,6 @@ class Model:
 
     @property
     def kind(self) -> str:
-        """Score model, classifier or generator."""
         return str(self.description["kind"])
 
     @property
@@ -53,8 +50,6 @@ class Model:
 
 @dataclass(frozen=True)
 class Source:
-    """What one export is made of."""
-
     folder: Path  # of the run, or of the stage
     models: tuple[Model, ...]  # all of them
     run: Run  # what was measured in that folder
@@ -84,7 +79,6 @@ def read_source(folder: Path) -> Source:
 
 
 def model_places(recipe: Recipe, run: Path) -> list[Path]:
-    """The folders of all models of a run."""
     main, *others = Folders.of_run(recipe, run)
     return [*([main] if main else []), *(place for places in others for place in places.values())]
 

@@ -45,12 +45,10 @@ class DLSM(ClassifierLoss):
 
     @property
     def needs_prior(self) -> bool:
-        """The score that the gradient is added to."""
         return True
 
     @property
     def differentiates_twice(self) -> bool:
-        """Once in the input, once in the weights."""
         return True
 
     def terms(self, losses: Losses) -> Losses:

@@ -28,12 +28,10 @@ class ImportedLoss(ClassifierLoss):
 
     @property
     def needs_prior(self) -> bool:
-        """Whether it has a parameter `prior_eps`."""
         return self._takes("prior_eps")
 
     @property
     def differentiates_twice(self) -> bool:
-        """Whether it has a parameter `gradient`."""
         return self._takes("gradient")
 
     def __call__(self, classifier: Likelihood, data: Noised, gradient: Gradient = gradient_of) -> Losses:

@@ -49,7 +49,6 @@ def score_matching_loss(model: ScoreModel, x: Tensor, t: Tensor, eps: Tensor, y:
 
 
 def weighted_error(model: ScoreModel, denoised: Tensor, x: Tensor, t: Tensor) -> Tensor:
-    """The loss of a denoised estimate, (B,)."""
     level, sigma_data = model.schedule.noise_level(t), model.sigma_data
     weight = (level**2 + sigma_data**2) / (level * sigma_data) ** 2
     error = denoised - x
@@ -70,7 +69,6 @@ class AdversarialScoreMatching(Settings):
     )
 
     def discriminator(self, model: ScoreModel) -> "Discriminator":
-        """A fresh discriminator of the estimates of this score model."""
         return Discriminator(self.network, self.told_noise, model)
 
 

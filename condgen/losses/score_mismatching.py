@@ -55,7 +55,6 @@ class ScoreMismatching(Settings):
     critic_lr: float = Field(default=1e-3, gt=0, description="the critic's learning rate")
 
     def critic(self, shape: tuple[int, ...], n_classes: int, scale: float = 1.0) -> "Critic":
-        """A fresh critic."""
         levels = self.levels or tuple(linear_beta_levels(10).tolist())
         return Critic(self.network, shape, n_classes, levels, scale)
 

@@ -22,8 +22,6 @@ _SURE, _NARROW = 0.5, 0.3  # accuracy above, in that of real data, and spread be
 
 
 class Reading(Row):
-    """The measures of generated samples."""
-
     std_ratio: float  # standard deviation within a class, over that of real data: features and classes averaged
     recall: float  # the fraction of as many real samples that lie among the generated ones (k = 5)
     accuracy: float  # the fraction in which a judge sees the class that was asked for
@@ -31,11 +29,9 @@ class Reading(Row):
     judge: float = 1.0  # its accuracy on held-out real data
 
     def in_words(self) -> str:
-        """The measures in short."""
         return f"in-class std {self.std_ratio:.2f}  recall {self.recall:.2f}  accuracy {self.accuracy:.2f}"
 
     def warning(self) -> str:
-        """What a collapse means, and what to do about it."""
         return (
             f"the generator has collapsed within classes: {self.accuracy:.0%} of its samples are of the class asked "
             f"for, but their spread within a class is {self.std_ratio:.2f} of the data's. Slow it down (training.lr), "

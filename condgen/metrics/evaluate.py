@@ -83,8 +83,6 @@ class Measures(Settings):
 
 
 class Evaluation(NamedTuple):
-    """What there is to say of all methods."""
-
     rows: list[MetricRow]  # every figure with its conditions
     by_class: list[dict[str, str | int | float]]  # metric, method, class, value: of means over classes
     memories: dict[str, tuple[Tensor, Memory]]  # by method the samples that were compared, and their nearest
@@ -98,7 +96,6 @@ def evaluate(
     measures: Measures | None = None,
     store: Store | None = None,
 ) -> Evaluation:
-    """What `evaluating` gives at its end."""
     work = evaluating(methods, train, test, seed, measures or Measures(), store or Store(pixels(train.shape), None))
     while True:
         try:

@@ -21,13 +21,10 @@ _VERSION = 1  # of what happens to samples before a network sees them; another o
 
 
 class Features(NamedTuple):
-    """What an extractor sees in samples."""
-
     vectors: Tensor  # (N, F), of any floating type
     logits: Tensor | None = None  # (N, K) of a network that is a classifier too
 
     def at(self, index: Tensor) -> "Features":
-        """Those of some samples."""
         return Features(self.vectors[index], None if self.logits is None else self.logits[index])
 
 
@@ -35,8 +32,6 @@ _NONE = Features(torch.empty(0, 0))  # in other processes than the first
 
 
 class Advance(NamedTuple):
-    """How far some work has come."""
-
     done: int
     total: int
     what: str
@@ -44,8 +39,6 @@ class Advance(NamedTuple):
 
 @dataclass(frozen=True)
 class Extractor:
-    """A map from samples to features."""
-
     name: str  # what reports call it
     function: Callable[[Tensor], Features]  # samples (B, ...), images in [-1, 1] or points, to features
     key: str | None = None  # of its content; None where features are made in no time, and not kept

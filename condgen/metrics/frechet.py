@@ -18,8 +18,6 @@ _ROWS = 4096  # in float64 at a time
 
 
 class Gaussian(NamedTuple):
-    """A normal distribution."""
-
     mean: Tensor  # (F,) float64
     factor: Tensor  # R, (R, F) float64, of the covariance R^T R
 

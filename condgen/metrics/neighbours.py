@@ -37,8 +37,6 @@ _HELD = 2**23  # distances held at a time: 64 MB
 
 
 class Neighbours(NamedTuple):
-    """The nearest of one set to each of another."""
-
     distances: Tensor  # (N, k) float64, rising
     indices: Tensor  # (N, k) int64
 

@@ -90,8 +90,6 @@ def vendi_score(x: Tensor, width: float) -> float:
 
 
 class ClassifierScore(NamedTuple):
-    """Over the splits."""
-
     mean: float
     std: float
 

@@ -53,7 +53,6 @@ class CifarResNet(nn.Module):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
     def features(self, x: Tensor) -> Tensor:
-        """What the last layer sees, (B, 64)."""
         h = F.relu(self.bn1(self.conv1(x)))
         for stage in range(1, len(_WIDTHS) + 1):
             h = self.get_submodule(f"layer{stage}")(h)

@@ -70,7 +70,6 @@ def classifiers_section(run: Run) -> Iterable[Block]:
 
 
 def draw_calibration(name: str, rows: Sequence[LevelRow], path: Path) -> None:
-    """Draws all plots of one classifier as a PNG."""
     save_panels(classifier_panels({name: rows}, method_styles([name])), path)
 
 

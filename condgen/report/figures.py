@@ -48,8 +48,6 @@ LEVEL = f"noise level {SIGMA}"
 
 @dataclass(frozen=True)
 class Style:
-    """How a method or class looks in every plot."""
-
     colour: str
     marker: str
     line: str = "-"
@@ -85,8 +83,6 @@ def _printable(text: str) -> str:
 
 @dataclass(frozen=True)
 class Panel:
-    """One plot."""
-
     title: str  # above it
     alt: str  # what it shows, in words
     draw: Callable[[Axes], None]  # draws into given axes

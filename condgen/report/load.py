@@ -50,7 +50,6 @@ class GeneratorLog:
 
     @property
     def collapsed(self) -> bool:
-        """Whether it was collapsed at the last preview."""
         return self.previews[-1].collapsed
 
 
@@ -81,7 +80,6 @@ class Run:
 
     @property
     def is_empty(self) -> bool:
-        """Whether there is nothing to show."""
         return not any(
             getattr(self, one.name) for one in fields(self) if one.name not in ("folder", "name", "conditions")
         )
@@ -94,7 +92,6 @@ class Run:
 
     @property
     def collapsed(self) -> dict[str, GeneratorLog]:
-        """Generators that were collapsed at their last preview."""
         return {name: log for name, log in self.generators.items() if log.collapsed}
 
     @property

@@ -43,8 +43,6 @@ Cell: TypeAlias = str | Picture | None
 
 @dataclass(frozen=True)
 class Table:
-    """Text or pictures in rows and columns."""
-
     kind: ClassVar[str] = "table"
     title: str  # one line
     header: tuple[str, ...]  # the heads of the columns
@@ -55,7 +53,6 @@ class Table:
 
     @property
     def has_pictures(self) -> bool:
-        """Whether any cell is a picture."""
         return any(isinstance(cell, Picture) for row in self.rows for cell in row)
 
     @property
@@ -67,8 +64,6 @@ class Table:
 
 @dataclass(frozen=True)
 class Prose:
-    """A paragraph."""
-
     kind: ClassVar[str] = "prose"
     text: str
 

@@ -15,8 +15,6 @@ _Label: TypeAlias = Annotated[int, Field(alias="class", ge=0, lt=1_000_000)]
 
 
 class StageRow(Row):
-    """A stage of a run."""
-
     stage: str
     folder: str | None = None
     seconds: float | None = None
@@ -28,8 +26,6 @@ class DiagnosticRow(RootModel[Annotated[ErrorRow | HeldOutRow, Field(discriminat
 
 
 class ClassRow(Row):
-    """A metric of one class."""
-
     metric: str
     method: str
     label: _Label
@@ -38,8 +34,6 @@ class ClassRow(Row):
 
 
 class CostRow(Row):
-    """What sampling by one method took."""
-
     method: str
     images: int | None = None
     seconds: float | None = None
@@ -52,8 +46,6 @@ class CostRow(Row):
 
 
 class PreviewRow(Reading):
-    """Measures of a generator in training."""
-
     step: int
 
 

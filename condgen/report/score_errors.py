@@ -37,7 +37,6 @@ _DARK_MAGMA = ListedColormap(matplotlib.colormaps["magma"](np.linspace(0.0, 0.72
 
 
 def errors_section(run: Run) -> Iterable[Block]:
-    """Score errors against the noise level."""
     if not run.errors:
         return
     yield Prose(_DEFINITIONS)

@@ -134,7 +134,6 @@ def class_tables(rows: Sequence[ClassRow]) -> Iterable[Table]:
 
 
 def generator_table(generators: Mapping[str, GeneratorLog]) -> Table:
-    """The last preview of every generator."""
     cells = []
     for name, log in generators.items():
         last = log.previews[-1]
@@ -150,13 +149,11 @@ def generator_table(generators: Mapping[str, GeneratorLog]) -> Table:
 
 
 def cost_table(rows: Sequence[CostRow]) -> Table:
-    """What sampling took."""
     fields = ("method", "guide", "sampler", "steps", "evaluations_per_image", "images_per_second", "images", "seconds")
     caption = "Guidance by a classifier adds its pass and gradient to each evaluation. Wall-clock time."
     return _table("Cost of sampling", rows, fields, caption)
 
 
 def stages_table(rows: Sequence[StageRow]) -> Table:
-    """The stages of a run and their times."""
     title = f"Stages: {format_number(sum(row.seconds or 0.0 for row in rows))} seconds in all"
     return replace(_table(title, rows, ("stage", "seconds", "what")), folded=True)

@@ -149,7 +149,6 @@ def _is_of_another_page(request: Request) -> bool:
 
 
 def build_app(studio: Studio) -> Starlette:
-    """The guarded application."""
     templates = Environment(loader=PackageLoader("condgen.studio", "."), autoescape=True, undefined=StrictUndefined)
     page = templates.get_template("page.html.j2").render(name=studio.offer.name, version=__version__)
     palette = files("condgen.report").joinpath("palette.css").read_text(encoding="utf-8")

@@ -19,8 +19,6 @@ from condgen.settings import parse
 
 @dataclass(frozen=True)
 class Offer:
-    """What can be drawn from a folder."""
-
     name: str  # what the page is called
     names: tuple[str, ...]  # of the classes, by label
     shape: tuple[int, ...]  # of one sample
@@ -30,7 +28,6 @@ class Offer:
 
     @property
     def is_images(self) -> bool:
-        """Whether samples are images rather than points."""
         return len(self.shape) == 3
 
     def knows_labels(self, method: Guidance) -> bool:
