@@ -15,7 +15,7 @@ from condgen.losses.distillation import (
     distribution_matching_loss,
     score_identity_loss,
 )
-from condgen.losses.dlsm import DLSM, PRESETS, PresetName, dlsm_loss
+from condgen.losses.dlsm import DLSM, PRESETS, dlsm_loss
 from condgen.losses.imported import ImportedLoss, ImportedMatching
 from condgen.losses.score_matching import (
     AdversarialScoreMatching,
@@ -43,15 +43,11 @@ __all__ = [
     "CrossEntropy",
     "Discriminator",
     "DistributionMatching",
-    "Focal",
     "Gradient",
-    "ImportedLoss",
-    "ImportedMatching",
     "LikelihoodTerm",
     "Losses",
     "MatchingLoss",
     "Noised",
-    "PresetName",
     "ScoreIdentity",
     "ScoreMismatching",
     "adversarial_loss",

@@ -46,7 +46,7 @@ from torch import Tensor
 from condgen.data import LabelledSet, stratified_order
 from condgen.errors import UserError
 from condgen.metrics.cas import network_accuracy
-from condgen.metrics.features import Advance, Features, Store, pixels
+from condgen.metrics.features import Advance, Features, Store
 from condgen.metrics.judge import Judge
 from condgen.metrics.measures import NEIGHBOUR, Comparison, Measured, Reference, measure, title
 from condgen.metrics.neighbours import Memory
@@ -86,23 +86,6 @@ class Evaluation(NamedTuple):
     rows: list[MetricRow]  # every figure with its conditions
     by_class: list[dict[str, str | int | float]]  # metric, method, class, value: of means over classes
     memories: dict[str, tuple[Tensor, Memory]]  # by method the samples that were compared, and their nearest
-
-
-def evaluate(
-    methods: Mapping[str, tuple[Tensor, Tensor]],
-    train: LabelledSet,
-    test: LabelledSet,
-    seed: int,
-    measures: Measures | None = None,
-    store: Store | None = None,
-) -> Evaluation:
-    work = evaluating(methods, train, test, seed, measures or Measures(), store or Store(pixels(train.shape), None))
-    while True:
-        try:
-            next(work)
-        except StopIteration as stop:
-            found: Evaluation = stop.value
-            return found
 
 
 def evaluating(

@@ -21,7 +21,10 @@ from torch_fidelity.metric_fid import fid_statistics_to_metric
 from torch_fidelity.metric_isc import isc_features_to_metric
 from torch_fidelity.metric_kid import kid_features_to_metric
 
-from condgen.metrics import Gaussian, KernelReference, classifier_score, frechet_distance, kernel_distance, prdc
+from condgen.metrics.frechet import Gaussian, frechet_distance
+from condgen.metrics.kernel import KernelReference, kernel_distance
+from condgen.metrics.neighbours import prdc
+from condgen.metrics.variety import classifier_score
 from condgen.rng import keyed_generator
 
 

@@ -16,7 +16,7 @@ from bench import Figure, Full, JsonFile, Seeds, finish, run
 
 from condgen.data import load
 from condgen.denoiser import Denoiser
-from condgen.metrics import prdc
+from condgen.metrics.neighbours import prdc
 from condgen.oracle import Oracle
 from condgen.recipes import load_recipe
 from condgen.rng import Streams, keyed_generator

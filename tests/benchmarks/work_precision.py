@@ -22,7 +22,9 @@ from matplotlib.figure import Figure as Drawing
 from sliced import directions, sliced_wasserstein
 
 from condgen.data import load
-from condgen.metrics import Gaussian, Judge, extract, frechet_distance, pixels
+from condgen.metrics.features import extract, pixels
+from condgen.metrics.frechet import Gaussian, frechet_distance
+from condgen.metrics.judge import Judge
 from condgen.oracle import Oracle
 from condgen.recipes import Guidance, load_recipe
 from condgen.rng import keyed_generator

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from finish import finish
 
 from condgen.data import Digits, load
 from condgen.metrics import cas
@@ -17,13 +18,7 @@ def digits(monkeypatch):
 
 
 def accuracy(*arguments, **settings):
-    work = cas.network_accuracy(*arguments, **settings)
-    seen = []
-    while True:
-        try:
-            seen.append(next(work))
-        except StopIteration as stop:
-            return stop.value, seen
+    return finish(cas.network_accuracy(*arguments, **settings))
 
 
 def test_real_digits_teach_and_shuffled_labels_do_not(digits):

@@ -7,22 +7,16 @@ import warnings
 
 import pytest
 import torch
+from finish import finish
 from scipy.stats import binomtest
 
 from condgen.data import Digits, LabelledSet, Moons, load
 from condgen.errors import UserError
-from condgen.metrics import (
-    REAL,
-    Extractor,
-    Features,
-    Gaussian,
-    Measures,
-    Store,
-    evaluate,
-    frechet_distance,
-    prdc,
-)
+from condgen.metrics import REAL, Measures, Store, evaluating
+from condgen.metrics.features import Extractor, Features, pixels
+from condgen.metrics.frechet import Gaussian, frechet_distance
 from condgen.metrics.measures import METRICS as METRIC_TABLE
+from condgen.metrics.neighbours import prdc
 from condgen.rng import keyed_generator
 
 OVERLAPS = ["precision", "recall", "density", "coverage"]
@@ -34,6 +28,11 @@ METRICS = ["class accuracy", "FD@360", "held-out FD@360", "KD", *OVERLAPS, *CLAS
 @pytest.fixture(scope="module")
 def digits():
     return load(Digits(), "train"), load(Digits(), "test")
+
+
+def evaluate(methods, train, test, seed, measures=None, store=None):
+    store = store or Store(pixels(train.shape), None)
+    return finish(evaluating(methods, train, test, seed, measures or Measures(), store))[0]
 
 
 def noisy(data, std, key=0):

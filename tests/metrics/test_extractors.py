@@ -5,6 +5,7 @@ import urllib.error
 
 import pytest
 import torch
+from finish import finish
 from safetensors.torch import save_file
 
 from condgen.checkpoint import save_tensors
@@ -23,12 +24,8 @@ def images(shape, n=5):
     return torch.rand(n, *shape, generator=keyed_generator(1)) * 2 - 1
 
 
-def finish(work):
-    while True:
-        try:
-            next(work)
-        except StopIteration as stop:
-            return stop.value
+def kept(store, x, what="x"):
+    return finish(store.of_samples(x, what))[0]
 
 
 @pytest.fixture
@@ -206,21 +203,21 @@ def test_features_are_kept_by_the_content_of_samples_and_network(resnet, tmp_pat
     calls = []
     plain = open_extractor(str(path), COLOUR)
     counted = extractors.Extractor("n", lambda x: calls.append(len(x)) or plain.function(x), plain.key)
-    first = finish(Store(counted, folder).of_samples(x, "x"))
-    again = finish(Store(counted, folder).of_samples(x.clone(), "y"))
+    first = kept(Store(counted, folder), x)
+    again = kept(Store(counted, folder), x.clone())
     assert calls == [7]
     assert torch.equal(first.vectors, again.vectors)
     assert torch.equal(first.logits, again.logits)
-    finish(Store(counted, folder).of_samples(x + 1e-6, "x"))
+    kept(Store(counted, folder), x + 1e-6)
     assert calls == [7, 7]
     other = extractors.Extractor("n", counted.function, plain.key + "another network")
-    finish(Store(other, folder).of_samples(x, "x"))
+    kept(Store(other, folder), x)
     assert calls == [7, 7, 7]
     for file in folder.iterdir():
         file.write_bytes(file.read_bytes()[:50])  # cut short
-    assert torch.equal(finish(Store(counted, folder).of_samples(x, "x")).vectors, first.vectors)
+    assert torch.equal(kept(Store(counted, folder), x).vectors, first.vectors)
     assert calls == [7, 7, 7, 7]
-    finish(Store(extractors.Extractor("n", counted.function), folder).of_samples(x, "x"))
+    kept(Store(extractors.Extractor("n", counted.function), folder), x)
     assert len(list(folder.iterdir())) == 3  # without a key nothing is kept
 
 
@@ -229,5 +226,5 @@ def test_a_cache_that_cannot_be_written_costs_nothing_but_time(resnet, tmp_path)
     (tmp_path / "file").write_text("in the way")
     store = Store(open_extractor(str(path), COLOUR), tmp_path / "file" / "below")
     x = images(COLOUR, 7)
-    assert finish(store.of_samples(x, "x")).vectors.shape == (7, 64)
+    assert kept(store, x).vectors.shape == (7, 64)
     assert "cannot write" in store.problem

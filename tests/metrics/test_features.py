@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from condgen.metrics import extract, pixels
+from condgen.metrics.features import extract, pixels
 from condgen.rng import keyed_generator
 
 

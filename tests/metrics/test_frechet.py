@@ -5,8 +5,7 @@ import pytest
 import torch
 from scipy.linalg import sqrtm
 
-from condgen.metrics import Gaussian, frechet_distance
-from condgen.metrics.frechet import influences
+from condgen.metrics.frechet import Gaussian, frechet_distance, influences
 from condgen.rng import keyed_generator
 
 

@@ -5,7 +5,7 @@ import torch
 from sklearn.svm import SVC
 
 from condgen.data import Digits, Moons, load
-from condgen.metrics import Judge
+from condgen.metrics.judge import Judge
 from condgen.rng import keyed_generator
 
 

@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from condgen.metrics import KernelReference, kernel, kernel_distance
+from condgen.metrics import kernel
+from condgen.metrics.kernel import KernelReference, kernel_distance
 from condgen.rng import keyed_generator
 
 

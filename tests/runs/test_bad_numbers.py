@@ -12,8 +12,7 @@ from condgen.checkpoint import load_tensors, save_tensors
 from condgen.classifier import Classifier
 from condgen.data import parse_data
 from condgen.errors import UserError
-from condgen.metrics import Extractor
-from condgen.metrics.features import Features, Store
+from condgen.metrics.features import Extractor, Features, Store
 from condgen.recipes import (
     CalibrateRecipe,
     ClassifierStage,

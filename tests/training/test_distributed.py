@@ -15,7 +15,8 @@ from condgen.classifier import ClassifierConfig
 from condgen.data import LabelledSet
 from condgen.errors import UserError
 from condgen.losses import DLSM, AdversarialScoreMatching, Discriminator
-from condgen.metrics import Extractor, Features, Store
+from condgen.metrics import Store
+from condgen.metrics.features import Extractor, Features
 from condgen.networks import MLPDiscriminatorSettings, MLPSettings
 from condgen.schedules import EDM, LogNormal
 from condgen.score import ScoreConfig
