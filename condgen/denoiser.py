@@ -120,22 +120,13 @@ class Preconditioned(nn.Module):
 
 
 def refuse_infinite(scores: Mapping[str, Tensor], schedule: Schedule, t: Tensor) -> None:
-    """Raises UserError where an exact score is not finite: which, and at which noise level. Waits for the device.
-
-    Args:
-        scores: by name, each (B, ...).
-        schedule: of the times.
-        t: scalar or (B,).
-    """
-    found = {name: score.flatten(1).isfinite().all(1) for name, score in scores.items()}
-    if bool(torch.stack(list(found.values())).all()):
-        return
-    name, finite = next((name, finite) for name, finite in found.items() if not bool(finite.all()))
-    level = float(schedule.noise_level(t.double().cpu().expand(len(finite))[~finite.cpu()][0]))
-    dtype = str(scores[name].dtype).removeprefix("torch.")
-    wider = "" if dtype == "float64" else ", or ask for float64"
-    raise UserError(
-        f"the oracle's {f'{name} score'.strip()} is not finite in {dtype} at noise level {level:.4g}, in "
-        f"{int((~finite).sum())} of {len(finite)} queries: choose a noise level that is further from zero{wider}; or "
-        "the queries are not finite themselves"
-    )
+    """Raises UserError where a score, (B, ...) by what it is, is not finite at the times t, scalar or (B,)."""
+    for what, score in scores.items():
+        bad = ~score.flatten(1).isfinite().all(1).cpu()
+        if bool(bad.any()):
+            level = float(schedule.noise_level(t.double().cpu().expand(len(bad))[bad][0]))
+            dtype = str(score.dtype).removeprefix("torch.")
+            raise UserError(
+                f"the {what} is not finite in {dtype} at noise level {level:.4g}, in {int(bad.sum())} of {len(bad)} "
+                "queries: choose another noise level, or look at the model and at the queries"
+            )

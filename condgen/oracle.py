@@ -53,6 +53,11 @@ class ExactScores(NamedTuple):
     posterior: Tensor
     likelihood: Tensor
 
+    def checked(self, schedule: Schedule, t: Tensor) -> "ExactScores":
+        """The same; UserError where one is beyond the range of its type."""
+        refuse_infinite({f"oracle's {name} score": score for name, score in self._asdict().items()}, schedule, t)
+        return self
+
 
 class _Denoised(NamedTuple):
     """Means of the components given x_t, (B, D) float64."""
@@ -247,7 +252,7 @@ class Oracle(Denoiser):
         alpha, sigma = self._scales(t)
         denoised = self(x_t.double(), t, y).flatten(1).to(alpha.device)
         score = score_from_denoised(denoised, x_t.to(denoised).flatten(1), alpha, sigma).view(x_t.shape).to(x_t.dtype)
-        refuse_infinite({"": score}, self.schedule, t)
+        refuse_infinite({"oracle's score": score}, self.schedule, t)
         return score
 
     def scores(self, x_t: Tensor, t: Tensor, y: Tensor) -> ExactScores:
@@ -260,9 +265,8 @@ class Oracle(Denoiser):
             _bayes(x, self._denoise(x, logits, alpha, sigma, y[rows]), alpha, sigma)
             for rows, x, alpha, sigma, logits in self._blocks(x_t, t)
         ]
-        scores = ExactScores(*(torch.cat(found).view(x_t.shape).to(x_t.dtype) for found in zip(*parts, strict=True)))
-        refuse_infinite(scores._asdict(), self.schedule, t)
-        return scores
+        found = (torch.cat(part).view(x_t.shape).to(x_t.dtype) for part in zip(*parts, strict=True))
+        return ExactScores(*found).checked(self.schedule, t)
 
     @torch.no_grad()
     def scores_along(
@@ -287,8 +291,7 @@ class Oracle(Denoiser):
             scaled = torch.addcmul(alpha.square() * products[0], alpha * sigma, products[1])
             denoised = self._denoise(x_t, self._logits(x_t, scaled, alpha, sigma), alpha, sigma, y)
             del scaled
-            scores = _bayes(x_t, denoised, alpha, sigma)
-            refuse_infinite(scores._asdict(), self.schedule, t)
+            scores = _bayes(x_t, denoised, alpha, sigma).checked(self.schedule, t)
             yield x_t.view(x.shape), ExactScores(*(score.view(x.shape) for score in scores))
 
     @property
@@ -332,5 +335,5 @@ class OracleLikelihood(Likelihood):
             return super().score(x_t, t, y)
         with torch.no_grad():
             likelihood = self.oracle.scores(x_t.double(), t, y).likelihood.to(x_t.dtype)
-        refuse_infinite({"likelihood": likelihood}, self.schedule, t)
+        refuse_infinite({"oracle's likelihood score": likelihood}, self.schedule, t)
         return likelihood

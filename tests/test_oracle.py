@@ -269,12 +269,12 @@ def test_scores_at_extreme_noise_levels_have_their_limits(sigma, dtype):
 def test_a_score_that_no_number_holds_is_refused_by_its_noise_level():
     oracle = Oracle(EDM(sigma_min=1e-31), torch.tensor([[1.0], [-1.0]]), torch.tensor([0, 1]), 2)
     x_t, y, t = torch.tensor([[0.5], [1.0]]), torch.tensor([0, 0]), torch.tensor(1e-30).double()
-    words = r"not finite in float32 at noise level 1e-30, in 1 of 2 queries.*, or ask for float64"
+    words = r"not finite in float32 at noise level 1e-30, in 1 of 2 queries"
     for ask in (lambda: oracle.scores(x_t, t, y), lambda: oracle.score(x_t, t)):
         with pytest.raises(UserError, match=words):
             ask()
     with pytest.raises(UserError, match="the oracle's likelihood score is not finite in float32"):
         oracle.likelihood.score(x_t, t, 1 - y)
     assert oracle.scores(x_t.double(), t, y).prior.isfinite().all()
-    with pytest.raises(UserError, match="or the queries are not finite themselves"):
+    with pytest.raises(UserError, match="look at the model and at the queries"):
         oracle.score(torch.tensor([[torch.nan]]), torch.tensor(1.0).double())

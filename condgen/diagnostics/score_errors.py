@@ -26,8 +26,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from condgen.denoiser import Denoiser, Likelihood
-from condgen.errors import UserError
+from condgen.denoiser import Denoiser, Likelihood, refuse_infinite
 from condgen.guidance import ClassifierGuided, DenoiserGuided
 from condgen.oracle import ExactScores, Oracle
 from condgen.rows import AveragedRow, Estimate
@@ -198,15 +197,8 @@ def estimate_scores(methods: Mapping[str, Denoiser], x_t: Tensor, t: Tensor, y: 
         else:
             posterior = score(method, labelled=True)
         found[name] = PosteriorScore(posterior, guidance)
-    for name, estimate in found.items():
-        bad = ~estimate.whole.flatten(1).isfinite().all(1)
-        if bool(bad.any()):
-            level = float(methods[name].schedule.noise_level(t))
-            which = f"{int(bad.sum())} of {len(bad)} queries, first of class {int(y[bad][0])}"
-            raise UserError(
-                f"diagnose: the score of {name} is not finite at noise level {level:.4g} for {which}: look at its "
-                "models, or leave this level out with diagnose.levels"
-            )
+    schedule = next(iter(methods.values())).schedule
+    refuse_infinite({f"score of {name}": estimate.whole for name, estimate in found.items()}, schedule, t)
     return found
 
 
