@@ -16,7 +16,7 @@ from condgen.checkpoint import MODEL_FILE
 from condgen.errors import UserError
 from condgen.export.card import PLACE, model_card
 from condgen.export.sources import Model, Source, read_source
-from condgen.files import blamed_on, read_bytes, within, write_atomically
+from condgen.files import blamed_on, read_bytes, read_text, within, write_atomically
 from condgen.hub import CALIBRATION_FILE, CONFIG_FILE
 from condgen.runs import read_json
 from condgen.runs.layout import (
@@ -88,7 +88,8 @@ def _write_model(model: Model, out: Path) -> None:
     config = model.public(_json(about | model.description | {"stage": model.stage}))
     write_atomically(out / CONFIG_FILE, config.encode())
     if model.kind == "classifier" and (model.folder / CALIBRATION_FILE).is_file():
-        calibration = model.public(_read(model.folder / CALIBRATION_FILE).decode())
+        with blamed_on(model.folder / CALIBRATION_FILE, OSError):
+            calibration = model.public(read_text(model.folder / CALIBRATION_FILE))
         write_atomically(out / CALIBRATION_FILE, calibration.encode())
 
 
@@ -112,16 +113,11 @@ def _copy_pictures(source: Source, out: Path) -> list[str]:
     written = []
     for name, file in files.items():
         if within(source.folder, file).is_file():
-            write_atomically(out / "figures" / name, _read(source.folder / file))
+            with blamed_on(source.folder / file, OSError):
+                content = read_bytes(source.folder / file)
+            write_atomically(out / "figures" / name, content)
             written.append(f"figures/{name}")
     return written
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return read_bytes(path)
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path} cannot be exported ({error}): make it again, or delete it") from error
 
 
 def _json(value: Mapping[str, object]) -> str:

@@ -9,7 +9,7 @@ import tarfile
 from pathlib import Path
 
 from condgen.errors import UserError
-from condgen.files import read_bytes, within
+from condgen.files import blamed_on, read_bytes, within
 from condgen.runs.sample_folder import read_manifest
 
 
@@ -30,7 +30,9 @@ def pack(folder: Path, out: Path) -> None:
         with tarfile.open(unfinished, "w", format=tarfile.USTAR_FORMAT) as tar:
             for number, row in enumerate(rows):
                 about = row.model_dump_json(by_alias=True, exclude={"file"}, exclude_unset=True)
-                picture = _picture(folder, str(row.file))
+                path = within(folder, str(row.file))
+                with blamed_on(path, OSError):
+                    picture = read_bytes(path)
                 for suffix, content in {"png": picture, "cls": b"%d" % row.label, "json": about.encode()}.items():
                     entry = tarfile.TarInfo(f"{number:08d}.{suffix}")  # of no owner and no time
                     entry.size = len(content)
@@ -40,11 +42,3 @@ def pack(folder: Path, out: Path) -> None:
         raise UserError(f"cannot write {out}: {error.strerror}: choose another place with --out") from error
     finally:
         unfinished.unlink(missing_ok=True)
-
-
-def _picture(folder: Path, file: str) -> bytes:
-    path = within(folder, file)
-    try:
-        return read_bytes(path)
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path} is missing or damaged ({error}): sample again") from error

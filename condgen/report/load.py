@@ -165,10 +165,8 @@ def open_picture(folder: Path, name: str) -> Image.Image:
         UserError: it is gone, is no picture, or lies outside the folder.
     """
     path = within(folder, name)
-    try:
+    with blamed_on(path, OSError):
         return as_rgb(read_picture(path))
-    except OSError as error:
-        raise UserError(f"{path} is not a readable image ({error}): sample anew") from error
 
 
 def _read_calibrations(folder: Path) -> tuple[_Mapping, dict[str, list[LevelRow]]]:

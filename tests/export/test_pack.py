@@ -66,7 +66,7 @@ def test_what_cannot_be_packed_leaves_no_file(tmp_path):
     (stray / "00001.png").unlink()
     (stray / "00001.png").symlink_to(gone / "00000.png")
     half = _folder(tmp_path / "half", _images(2), [0, 2], finished=False)
-    for folder, message in ((gone, "00003.png is missing"), (stray, "outside the folder"), (half, "is not finished")):
+    for folder, message in ((gone, "00003.png holds what"), (stray, "outside the folder"), (half, "is not finished")):
         with pytest.raises(UserError, match=message):
             pack(folder, tmp_path / "out" / "s.tar")
         assert not list((tmp_path / "out").glob("*")) if (tmp_path / "out").exists() else True
