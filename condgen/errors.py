@@ -1,5 +1,8 @@
 """The one exception that a user is meant to read: a line that says what is wrong and what to do."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 _LONGEST = 2000  # characters of a line that anybody reads
 _PICTURES = {sign: 0x2400 + sign for sign in range(0x20) if chr(sign) not in "\t\n"} | {0x7F: 0x2421}
 _STRANGE = (*range(0x80, 0xA0), *range(0x202A, 0x202F), *range(0x2066, 0x206A), *range(0xD800, 0xE000))
@@ -17,3 +20,12 @@ class UserError(Exception):
     def __init__(self, text: str) -> None:
         line = shown(" ".join(text.split()))
         super().__init__(line if len(line) <= _LONGEST else f"{line[: _LONGEST // 2]} … {line[-_LONGEST // 3 :]}")
+
+
+@contextmanager
+def from_extra(extra: str) -> Iterator[None]:
+    """Around imports: turns the lack of a package into a UserError that names the extra which brings it."""
+    try:
+        yield
+    except ImportError as error:
+        raise UserError(f"the package {error.name} is missing: pip install 'condgen[{extra}]'") from error

@@ -10,6 +10,7 @@ import io
 import json
 import os
 import re
+import shutil
 import stat
 import warnings
 from collections.abc import Iterator
@@ -160,6 +161,28 @@ def write_atomically(path: Path, content: bytes) -> None:
             with contextlib.suppress(OSError):
                 temporary.unlink()
             raise
+
+
+@contextmanager
+def whole(out: Path) -> Iterator[Path]:
+    """The path of a file or folder to make, which becomes `out` where the block ends well, and is removed otherwise.
+
+    Raises:
+        UserError: `out` is a file, or a folder that holds something, or cannot be written.
+    """
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise UserError(f"{out} exists already: choose another place with --out, or delete it")
+    unfinished = out.with_name(f".{out.name}.{os.getpid()}.tmp")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        yield unfinished
+        os.replace(unfinished, out)
+    except OSError as error:
+        raise UserError(f"cannot write {out}: {error.strerror}: choose another place with --out") from error
+    finally:
+        if unfinished.is_dir():
+            shutil.rmtree(unfinished, ignore_errors=True)
+        unfinished.unlink(missing_ok=True)
 
 
 def write_png(path: Path, picture: Image.Image) -> None:

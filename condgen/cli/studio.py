@@ -10,7 +10,7 @@ import typer
 
 from condgen.cli.options import Trust
 from condgen.cli.terminal import console
-from condgen.errors import UserError
+from condgen.errors import UserError, from_extra
 from condgen.hub import MODEL, model_folder
 from condgen.training import Processes
 
@@ -37,13 +37,9 @@ def studio(
     It listens on this machine alone; from another one, use ssh -L 7860:localhost:7860. One request is drawn at a time.
     Models are read once: start it again after training. Ctrl-C ends it.
     """
-    try:
+    with from_extra("studio"):
         import starlette  # noqa: F401 - these two are an extra
         import uvicorn
-    except ImportError as error:
-        raise UserError(
-            f"the studio needs the package {error.name}, which is an extra: pip install 'condgen[studio]'"
-        ) from error
     from condgen.studio.app import Studio, build_app
     from condgen.studio.offer import read_offer
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from condgen.errors import UserError
+from condgen.errors import UserError, from_extra
 from condgen.export.sources import model_places
 from condgen.files import blamed_on
 from condgen.recipes import Recipe, read_yaml
@@ -32,12 +32,8 @@ def write_events(folder: Path, out: Path) -> int:
     Raises:
         UserError: TensorBoard is not installed, or the folder is no run's.
     """
-    try:
+    with from_extra("tensorboard"):
         from torch.utils.tensorboard import SummaryWriter
-    except ImportError as error:
-        raise UserError(
-            "TensorBoard is not installed: pip install 'condgen[tensorboard]'; log.jsonl holds the same figures"
-        ) from error
     if not any((folder / file).is_file() for file in (LOG_FILE, RUN_FILE)):
         raise UserError(f"{folder} holds no {LOG_FILE}: name the folder of a run, or of a model in training")
     count = 0

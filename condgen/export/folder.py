@@ -4,7 +4,6 @@ The weights are copied as they are, so that content keys, and with them calibrat
 """
 
 import json
-import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,7 +15,7 @@ from condgen.checkpoint import MODEL_FILE
 from condgen.errors import UserError
 from condgen.export.card import PLACE, model_card
 from condgen.export.sources import Model, Source, read_source
-from condgen.files import blamed_on, read_bytes, read_text, within, write_atomically
+from condgen.files import blamed_on, read_bytes, read_text, whole, within, write_atomically
 from condgen.hub import CALIBRATION_FILE, CONFIG_FILE
 from condgen.runs import read_json
 from condgen.runs.layout import (
@@ -39,24 +38,13 @@ def export(folder: Path, out: Path, license: str) -> Source:
     Raises:
         UserError: there is no finished model, or `out` holds something.
     """
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise UserError(f"{out} exists already: choose another folder with --out, or delete it")
-    unfinished = out.with_name(f".{out.name}.{os.getpid()}.unfinished")
-    try:
-        with blamed_on(folder, TemplateError):
-            source = read_source(folder)
-            for model in source.models:
-                _write_model(model, unfinished / model.name if source.recipe else unfinished)
-            figures = _copy_pictures(source, unfinished)
-            write_atomically(unfinished / CARD_FILE, model_card(source, figures, license).encode())
-            _write_config(source, unfinished)
-        if out.exists():
-            out.rmdir()
-        unfinished.rename(out)
-    except OSError as error:
-        raise UserError(f"cannot write {out}: {error.strerror}: choose another folder with --out") from error
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
+    with whole(out) as unfinished, blamed_on(folder, TemplateError):
+        source = read_source(folder)
+        for model in source.models:
+            _write_model(model, unfinished / model.name if source.recipe else unfinished)
+        figures = _copy_pictures(source, unfinished)
+        write_atomically(unfinished / CARD_FILE, model_card(source, figures, license).encode())
+        _write_config(source, unfinished)
     return source
 
 

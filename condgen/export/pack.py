@@ -4,12 +4,11 @@ The same samples make the same bytes.
 """
 
 import io
-import os
 import tarfile
 from pathlib import Path
 
 from condgen.errors import UserError
-from condgen.files import blamed_on, read_bytes, within
+from condgen.files import blamed_on, read_bytes, whole, within
 from condgen.runs.sample_folder import read_manifest
 
 
@@ -19,26 +18,16 @@ def pack(folder: Path, out: Path) -> None:
     Raises:
         UserError: where samples are missing or not finished, or have no pictures, or the file exists already.
     """
-    if out.exists():
-        raise UserError(f"{out} exists already: choose another name with --out, or delete it")
     rows = read_manifest(folder)
     if not rows or any(row.file is None for row in rows):
         raise UserError(f"{folder} holds no pictures: points stand in its manifest.jsonl, which is JSON a line")
-    unfinished = out.with_name(f".{out.name}.{os.getpid()}.tmp")
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        with tarfile.open(unfinished, "w", format=tarfile.USTAR_FORMAT) as tar:
-            for number, row in enumerate(rows):
-                about = row.model_dump_json(by_alias=True, exclude={"file"}, exclude_unset=True)
-                path = within(folder, str(row.file))
-                with blamed_on(path, OSError):
-                    picture = read_bytes(path)
-                for suffix, content in {"png": picture, "cls": b"%d" % row.label, "json": about.encode()}.items():
-                    entry = tarfile.TarInfo(f"{number:08d}.{suffix}")  # of no owner and no time
-                    entry.size = len(content)
-                    tar.addfile(entry, io.BytesIO(content))
-        unfinished.rename(out)
-    except OSError as error:
-        raise UserError(f"cannot write {out}: {error.strerror}: choose another place with --out") from error
-    finally:
-        unfinished.unlink(missing_ok=True)
+    with whole(out) as unfinished, tarfile.open(unfinished, "w", format=tarfile.USTAR_FORMAT) as tar:
+        for number, row in enumerate(rows):
+            about = row.model_dump_json(by_alias=True, exclude={"file"}, exclude_unset=True)
+            path = within(folder, str(row.file))
+            with blamed_on(path, OSError):
+                picture = read_bytes(path)
+            for suffix, content in {"png": picture, "cls": b"%d" % row.label, "json": about.encode()}.items():
+                entry = tarfile.TarInfo(f"{number:08d}.{suffix}")  # of no owner and no time
+                entry.size = len(content)
+                tar.addfile(entry, io.BytesIO(content))

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from condgen.checkpoint import MODEL_FILE
 from condgen.classifier import Classifier
 from condgen.data import to_uint8
-from condgen.errors import UserError
+from condgen.errors import UserError, from_extra
 from condgen.metrics.features import Extractor, Features, pixels
 from condgen.networks.cifar_resnet import CifarResNet
 
@@ -74,10 +74,8 @@ def _normalise(x: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> Te
 
 def _inception(device: torch.device | str) -> Extractor:
     """Inception-v3 as FID has it, of torch-fidelity, which fetches the weights: 2,048 features, and its logits."""
-    try:
+    with from_extra("inception"):
         from torch_fidelity import feature_extractor_inceptionv3 as library
-    except ImportError as error:
-        raise UserError("Inception features need torch-fidelity: pip install 'condgen[inception]'") from error
     path = Path(torch.hub.get_dir()) / "checkpoints" / Path(library.URL_INCEPTION_V3).name
     fetch = library.load_state_dict_from_url
     # The library would unpickle whatever lies there; tensors alone are let in.

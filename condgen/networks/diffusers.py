@@ -19,7 +19,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from condgen.errors import UserError
+from condgen.errors import UserError, from_extra
 from condgen.networks.base import NetworkSettings
 from condgen.networks.blocks import check_image
 from condgen.networks.embedding import ClassEmbedding
@@ -49,10 +49,8 @@ class DiffusersSettings(NetworkSettings):
 
         They are computed by diffusers, in float32, since the network was trained with those.
         """
-        try:
+        with from_extra("diffusers"):
             from diffusers import DDPMScheduler
-        except ImportError as error:
-            raise _missing() from error
         with torch.device("cpu"):  # these are looked at, also where a network is made without memory
             scheduler = DDPMScheduler(
                 num_train_timesteps=self.timesteps,
@@ -67,10 +65,6 @@ class DiffusersSettings(NetworkSettings):
 
     def build_denoiser(self, shape: tuple[int, ...], n_classes: int | None) -> nn.Module:
         return DiffusersUNet(self, shape, n_classes)
-
-
-def _missing() -> UserError:
-    return UserError("this model is a network of diffusers, which is not installed: pip install 'condgen[diffusers]'")
 
 
 class DiffusersUNet(nn.Module):
@@ -110,10 +104,8 @@ class DiffusersUNet(nn.Module):
 
 
 def _build(settings: DiffusersSettings, shape: tuple[int, ...]) -> "UNet2DModel":
-    try:
+    with from_extra("diffusers"):
         from diffusers import UNet2DModel
-    except ImportError as error:
-        raise _missing() from error
     config = settings.unet
     try:
         check_image(settings.kind, shape, halvings=len(config.get("block_out_channels", "four")) - 1)
