@@ -9,6 +9,10 @@ Brownian increment W over it, two proposals share the noise and the first slope:
 (Euler-Maruyama, and the stochastic improved Euler method of Roberts 2012). The error is :math:`x'' - x'`, measured
 against :math:`\max(\epsilon_{abs}, \epsilon_{rel} \max(|x'|, |x'_{prev}|))`; an accepted step goes to :math:`x''`.
 
+The published controller knows the error of the last step alone, and lets a step double. Where time is the noise level
+(EDM), one step may then leap from high noise to the end, and is accepted where chance makes its error small: such
+samples are far from any data. So a step here divides the noise level by two at most.
+
 Where the published code draws new noise after a rejection, which makes the samples of low-dimensional data far too wide
 (in one dimension by half and more), here the path stays the same path (`BrownianPath`). The estimate at the start
 of a step is kept when the step is rejected.
@@ -64,8 +68,8 @@ class AdaptiveSDE(AdaptiveSampler):
 
     def step(self, batch: Batch) -> Steps:
         schedule, x, t = self.schedule, batch.x, batch.t
-        left = t - schedule.t_min
-        h, s = torch.minimum(batch.length, left), torch.where(batch.length < left, t - batch.length, schedule.t_min)
+        s = torch.maximum(t - batch.length, self.time(schedule.noise_level(t) / 2))
+        h = t - s
         if self.redraw:
             for path in batch.paths:
                 path.forget()
