@@ -115,7 +115,7 @@ def make_digits_run(folder):
                     "unguided": {},
                     "ce": {"classifier": "ce", "scale": 1.5, "nfe": 5},
                     "calibrated": {"classifier": "ce", "scale": "calibrated", "sampler": "heun", "steps": 4},
-                    "own-steps": {"score": "told", "guide": "unlabelled", "scale": 2, "sampler": "adaptive-multistep"},
+                    "own-steps": {"score": "told", "guide": "unlabelled", "scale": 2, "sampler": "adaptive-ode"},
                     "one-step": {"generator": "sid"},
                 },
             },

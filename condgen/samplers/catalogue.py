@@ -12,7 +12,6 @@ from torch import Tensor
 from condgen.denoiser import Denoiser
 from condgen.errors import UserError
 from condgen.samplers.adaptive.loop import AdaptiveSampler
-from condgen.samplers.adaptive.multistep import AdaptiveMultistep
 from condgen.samplers.adaptive.ode import AdaptiveODE
 from condgen.samplers.adaptive.sde import AdaptiveSDE
 from condgen.samplers.base import Sampler, evaluations_on
@@ -39,7 +38,6 @@ SAMPLERS: dict[str, type[Sampler] | type[AdaptiveSampler]] = {
     "annealed-langevin": AnnealedLangevin,
     "consistent-annealed": ConsistentAnnealed,
     "adaptive-ode": AdaptiveODE,
-    "adaptive-multistep": AdaptiveMultistep,
     "adaptive-sde": AdaptiveSDE,
 }
 

@@ -42,7 +42,6 @@ PLAN = {  # evaluations of every sampler, or, below one, tolerances
     **dict.fromkeys(("reverse-diffusion", "predictor-corrector", "annealed-langevin"), (20, 50, 100, 200)),
     "euler-maruyama": (20, 50, 100, 200, 1000),
     "adaptive-ode": (0.5, 0.2, 0.05, 0.01),
-    "adaptive-multistep": (0.5, 0.2, 0.1, 0.05, 0.02, 0.01),
     "adaptive-sde": (0.5, 0.2, 0.1, 0.05),
 }
 

@@ -38,7 +38,7 @@ def test_classes_by_name_and_number(digits, tmp_path):
     [
         (("--sampler", "dpm++2m", "--nfe", 8), 8),
         (("--sampler", "ddim", "--option", "eta=0.5", "--steps", 5, "--set", "method.grid=uniform"), 5),
-        (("--sampler", "adaptive-multistep", "--option", "relative=0.5"), None),
+        (("--sampler", "adaptive-ode", "--option", "relative=0.5"), None),
         (("--scale", 2, "--interval", "0.1,10", "--steps", 3), 3),
     ],
 )
