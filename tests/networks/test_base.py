@@ -8,7 +8,7 @@ import torch
 from condgen.checkpoint import MODEL_FILE, save_tensors, trusted_imports
 from condgen.classifier import Classifier, ClassifierConfig
 from condgen.errors import UserError
-from condgen.networks import ImportedNetwork
+from condgen.networks import ImportedNetwork, ResNetSettings, UNetSettings
 from condgen.schedules import EDM
 from condgen.score import ScoreConfig, ScoreModel
 from condgen.settings import import_target
@@ -88,3 +88,14 @@ def test_what_cannot_be_imported_is_a_line_that_names_it(own, target, reason):
 def test_what_makes_no_module_is_refused(own):
     with pytest.raises(UserError, match="makes a NoneType, where a torch"):
         ImportedNetwork(target="my_networks:nothing").build_denoiser((2,), None)
+
+
+def test_a_kind_that_cannot_play_a_role_is_refused():
+    for build in (
+        lambda: ResNetSettings().build_denoiser((2, 8, 8), None),
+        lambda: UNetSettings().build_classifier((2, 8, 8), 3),
+        lambda: UNetSettings().build_generator((2, 8, 8), 3, 6),
+        lambda: UNetSettings().build_discriminator((2, 8, 8), told_noise=False),
+    ):
+        with pytest.raises(UserError, match=r"network kind '\w+' cannot be a \w+"):
+            build()

@@ -6,9 +6,23 @@ import numpy as np
 import yaml
 from PIL import Image
 
+from condgen.diagnostics.score_errors import ErrorRow
+from condgen.metrics import MetricRow
+
 HOSTILE = "<script>alert(1)</script>"
 METHODS = ("ce", "dlsm", "one-step")
 SIGMAS = (0.1, 1.0, 10.0)
+
+
+def metric(method, name, value, half=None, **changes):
+    ends = {} if half is None else {"low": value - half, "high": value + half}
+    given = {"n": 360, "features": "pixels", "reference": "test", "floor": 0.5, "floor_n": 360, "seed": 0} | changes
+    return MetricRow(method=method, metric=name, value=value, **ends, **given)
+
+
+def error(method, sigma, mean, weighting="data", quantity="D_L"):
+    given = {"sd": 0.1 * mean, "n": 100, "exact": 1.0}
+    return ErrorRow(method=method, sigma=sigma, weighting=weighting, quantity=quantity, mean=mean, **given)
 
 
 def write(path, value):

@@ -1,30 +1,15 @@
 """Sentences that the figures force: ties are called ties, the cheapest of those that lead is advised."""
 
 import pytest
+from report.run_folders import error, metric
 
-from condgen.diagnostics.score_errors import ErrorRow
-from condgen.metrics import REAL, MetricRow
+from condgen.metrics import REAL
 from condgen.report.findings import advise, findings, mean_log_ratio
 from condgen.report.load import GeneratorLog, Run
 from condgen.report.rows import CostRow, PreviewRow
 from condgen.rows import Estimate
 
 BEST, GOOD, POOR, FAR = (0.99, 0.3), (0.98, 0.4), (0.70, 0.3), (0.99, 2.0)  # class accuracy, Fréchet distance
-
-
-def metric(method, name, value, half=0.01, floor=None):
-    ends = {} if half is None else {"low": value - half, "high": value + half}
-    return MetricRow(
-        method=method,
-        metric=name,
-        value=value,
-        n=360,
-        features="pixels",
-        reference="r",
-        floor=floor,
-        floor_n=360,
-        **ends,
-    )
 
 
 def rows(half=(0.01, 0.1), **methods):
@@ -38,12 +23,6 @@ def rows(half=(0.01, 0.1), **methods):
 
 def cost(**evaluations):
     return [CostRow(method=method, evaluations_per_image=value) for method, value in evaluations.items()]
-
-
-def error(method, sigma, mean, quantity="D_L"):
-    return ErrorRow(
-        method=method, sigma=sigma, weighting="data", quantity=quantity, mean=mean, sd=0.01, n=100, exact=1.0
-    )
 
 
 def said(metrics=(), errors=(), **more):
@@ -70,7 +49,7 @@ def test_one_that_leads_alone_ties_and_divided_leads():
 
 
 def test_distances_within_classes_come_before_those_over_all():
-    found = [*rows(a=BEST, b=BEST), metric("a", "class-wise FD", 0.3), metric("b", "class-wise FD", 9.0)]
+    found = [*rows(a=BEST, b=BEST), metric("a", "class-wise FD", 0.3, 0.01), metric("b", "class-wise FD", 9.0, 0.01)]
     assert advise(found).startswith("Use a, which leads in class accuracy (0.990 ± 0.010) and class-wise FD")
 
 

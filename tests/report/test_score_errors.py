@@ -1,17 +1,13 @@
 """Plots of score errors and of likelihood-score fields show what the rows say."""
 
-from condgen.diagnostics.score_errors import ErrorRow
+from report.run_folders import error
+
 from condgen.report import read_run
 from condgen.report.figures import method_styles, to_svg
 from condgen.report.rows import by_level
 from condgen.report.score_errors import error_panel, fields_section
 
 STYLES = method_styles(["ce", "dlsm"])
-
-
-def error(method, sigma, mean, quantity="D_L"):
-    given = {"weighting": "data", "sd": 0.1 * mean, "n": 100, "exact": 1.0}
-    return ErrorRow(method=method, sigma=sigma, quantity=quantity, mean=mean, **given)
 
 
 def panel(rows):

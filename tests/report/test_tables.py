@@ -1,29 +1,12 @@
 """Tables say what the rows say, with their conditions; a star only where intervals are apart."""
 
-from condgen.diagnostics.classifier_errors import LevelRow
-from condgen.diagnostics.score_errors import ErrorRow
-from condgen.metrics import REAL, MetricRow
-from condgen.report import classifier_table, errors_table, metrics_table
+from report.run_folders import error, metric
+
+from condgen.metrics import REAL
+from condgen.report import errors_table, metrics_table
 from condgen.report.load import GeneratorLog
 from condgen.report.rows import ClassRow, CostRow, PreviewRow
 from condgen.report.tables import class_tables, cost_table, generator_table
-
-
-def metric(method, name, value, half=None, **changes):
-    ends = {} if half is None else {"low": value - half, "high": value + half}
-    given = {"n": 360, "features": "pixels", "reference": "test", "floor": 0.5, "floor_n": 360, "seed": 0} | changes
-    return MetricRow(method=method, metric=name, value=value, **ends, **given)
-
-
-def error(method, sigma, mean, weighting="data", quantity="D_L", **changes):
-    given = {"sd": 0.1 * mean, "n": 100, "exact": 1.0} | changes
-    return ErrorRow(method=method, sigma=sigma, weighting=weighting, quantity=quantity, mean=mean, **given)
-
-
-def level(sigma, gain=-0.01, scale=0.9, z=10.0, **changes):
-    made = {"classifier": "ce", "sigma": sigma, "n": 360, "draws": 4, "accuracy": 0.5, "cross_entropy": 1.0}
-    made |= {"ece": 0.02, "norm": 0.3, "gain": gain, "gain_se": 0.001, "scale": scale, "scale_se": 0.05}
-    return LevelRow(**made | {"scale_gain": -abs(gain), "z": z} | changes)
 
 
 def test_metrics_have_floors_conditions_and_a_star_where_intervals_are_apart():
@@ -53,16 +36,6 @@ def test_score_errors_by_noise_level():
     grid = errors_table(rows, "grid", "D_L")
     assert grid.rows == (("ce", "1"),)
     assert "no sampling error" in grid.caption
-
-
-def test_classifiers_have_intervals_and_the_scale_to_use():
-    rows = [level(0.1, 0.0, 7.0, 2.0), level(1), level(2, -0.02, 1.1, 8.0), level(40, 0.008, 0.3, 5.0)]
-    table = classifier_table(rows, "ce")
-    assert table.header == ("σ", "accuracy", "CE", "ECE", "|g|", "gain", "best scale", "use")
-    assert table.rows[1] == ("1", "0.5", "1", "0.02", "0.3", "-0.0100 ± 0.0020", "0.90 ± 0.10", "0.9")
-    assert [cells[-1] for cells in table.rows] == ["0", "0.9", "1.1", "0.3"]
-    bare = rows[0].model_copy(update={"gain": None})
-    assert "use" not in classifier_table([bare], "ce").header
 
 
 def test_generators_by_their_last_preview():
