@@ -29,10 +29,7 @@ class Classifier(Model[ClassifierConfig], Preconditioned, Likelihood):
         net: any module `net(x, noise)` with logits (B, K), for x (B, *shape) and noise (B,), which is
             log(sigma / alpha) / 4. DLSM differentiates it twice in x: take SiLU, not ReLU.
         schedule: of the noise.
-        shape: of one sample, (D,) or (C, H, W).
-        names: of the K classes.
         sigma_data: standard deviation of the data.
-        network: what describes `net`, for a file that rebuilds it.
     """
 
     kind = "classifier"

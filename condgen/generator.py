@@ -48,12 +48,9 @@ class Generator(Model[GeneratorConfig]):
 
     Args:
         net: any module `net(z, y)` with an output (B, *shape); or, with a level, the network of a denoiser.
-        shape: of one sample, (D,) or (C, H, W).
-        names: of the classes.
         latent: numbers in z.
         scale: what the network's output is multiplied by; with a level, the standard deviation of the data.
         level: the noise level at which the network of a denoiser is asked.
-        network: what describes `net`, for a file that rebuilds it.
     """
 
     kind = "generator"

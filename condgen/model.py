@@ -35,13 +35,12 @@ Config = TypeVar("Config", bound=ModelConfig)
 
 
 class Model(nn.Module, ABC, Generic[Config]):
-    """A network in its role.
+    """A network `net` in its role; constructors take these attributes by name.
 
     Attributes:
-        net: the network.
         shape: of one sample, (D,) or (C, H, W).
-        names: of the classes.
-        network: what describes `net`, or None.
+        names: of the K classes.
+        network: what describes `net`, for a file that rebuilds it, or None.
     """
 
     kind: ClassVar[str]

@@ -65,11 +65,8 @@ class ScoreModel(Model[ScoreConfig], Preconditioned, Denoiser):
         net: any module `net(x, noise, y)` with an output of the shape of x, (B, *shape), where noise (B,) is
             log(sigma / alpha) / 4, and y None where `labels` is none.
         schedule: of the noise.
-        shape: of one sample, (D,) or (C, H, W).
-        names: of the classes, which a network without labels need not know.
         labels: none; embedding, where K, the number of classes, or None means "no label"; separate, for `PerClass`.
         sigma_data: standard deviation of the data.
-        network: what describes `net`, for a file that rebuilds it.
     """
 
     kind = "score model"

@@ -8,7 +8,6 @@ Papers print the mean over a hundred random subsets of a thousand: the same expe
 Products are in the type of the features, sums in float64: rounding of single pairs, which has no sign, averages out.
 """
 
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
@@ -24,24 +23,16 @@ class KernelDistance(NamedTuple):
     standard_error: float
 
 
-@dataclass(frozen=True, eq=False)
-class KernelReference:
-    """Real features and what they contribute by themselves."""
+def mean_within(vectors: Tensor) -> float:
+    """The mean of the kernel over all pairs of different features among (M, F).
 
-    vectors: Tensor  # (M, F)
-    within: float  # the mean of the kernel over all pairs of different ones
-
-    @classmethod
-    def of(cls, vectors: Tensor) -> "KernelReference":
-        """From features (M, F).
-
-        Raises:
-            ValueError: fewer than 2 of them.
-        """
-        if len(vectors) < 2:
-            raise ValueError(f"a kernel distance needs at least 2 samples, not {len(vectors)}")
-        sums = _row_sums(vectors, vectors) - _diagonal(vectors)
-        return cls(vectors, float(sums.sum()) / (len(vectors) * (len(vectors) - 1)))
+    Raises:
+        ValueError: fewer than 2 of them.
+    """
+    n = len(vectors)
+    if n < 2:
+        raise ValueError(f"a kernel distance needs at least 2 samples, not {n}")
+    return float((_row_sums(vectors, vectors) - _diagonal(vectors)).sum()) / (n * (n - 1))
 
 
 def _row_sums(a: Tensor, b: Tensor) -> Tensor:
@@ -61,21 +52,21 @@ def _diagonal(a: Tensor) -> Tensor:
     return torch.cat([(part.double().square().sum(1) / a.shape[1] + 1).pow(3) for part in a.split(1000)])
 
 
-def kernel_distance(samples: Tensor, reference: KernelReference) -> KernelDistance:
-    """The distance of samples (N, F), with the delete-one jackknife's standard error (Efron 1982, chapter 3).
+def kernel_distance(samples: Tensor, real: Tensor, within: float | None = None) -> KernelDistance:
+    """The distance of samples (N, F) from real ones (M, F), whose mean `within` themselves may be at hand.
 
-    Where samples and reference are alike, the error is on average up to 1.6 times too wide: the statistic is degenerate
-    there.
+    The standard error is that of the delete-one jackknife (Efron 1982, chapter 3). Where both are alike, it is on
+    average up to 1.6 times too wide: the statistic is degenerate there.
 
     Raises:
         ValueError: fewer than 3 samples, or another number of features.
     """
-    n = len(samples)
-    if n < 3 or samples.shape[1] != reference.vectors.shape[1]:
-        raise ValueError(f"samples {tuple(samples.shape)} have no kernel distance from {reference.vectors.shape}")
+    n, within = len(samples), mean_within(real) if within is None else within
+    if n < 3 or samples.shape[1] != real.shape[1]:
+        raise ValueError(f"samples {tuple(samples.shape)} have no kernel distance from {tuple(real.shape)}")
     own = _row_sums(samples, samples) - _diagonal(samples)
-    cross = _row_sums(samples, reference.vectors) / len(reference.vectors)
+    cross = _row_sums(samples, real) / len(real)
     total, mean = own.sum(), cross.mean()
     without = (total - 2 * own) / ((n - 1) * (n - 2)) - 2 * (n * mean - cross) / (n - 1)
     error = ((n - 1) / n * (without - without.mean()).square().sum()).sqrt()
-    return KernelDistance(float(total / (n * (n - 1)) - 2 * mean) + reference.within, float(error))
+    return KernelDistance(float(total / (n * (n - 1)) - 2 * mean) + within, float(error))

@@ -12,7 +12,7 @@ from condgen.data import LabelledSet, stratified_order
 from condgen.errors import UserError
 from condgen.metrics.features import Extractor, Features
 from condgen.metrics.frechet import Gaussian, frechet_distance, influences
-from condgen.metrics.kernel import KernelReference, kernel_distance
+from condgen.metrics.kernel import kernel_distance, mean_within
 from condgen.metrics.neighbours import Manifold, Memory, memory, nearest_radii, prdc
 from condgen.metrics.rows import proportion, symmetric
 from condgen.metrics.variety import (
@@ -68,7 +68,7 @@ class Reference:
         self.some = self.vectors[self.drawn(self.y)]
         self.radii = nearest_radii(self.some, NEIGHBOUR)
         self.gaussian, self.held_out_gaussian = Gaussian.fit(self.vectors), Gaussian.fit(held_out.vectors)
-        self.kernel = KernelReference.of(self.some)
+        self.within = mean_within(self.some)  # of the kernel
         self.spread = class_spread(self.vectors, self.y, self.n_classes).value  # (K,)
         self.distance = class_distance(self.vectors, self.y, self.n_classes).value  # (K,)
 
@@ -156,7 +156,7 @@ def _frechet_to_first_order(vectors: Tensor, real: Gaussian) -> tuple[float, flo
 
 
 def _kernel(of: Comparison) -> Measured:
-    found = kernel_distance(of.some, of.reference.kernel)
+    found = kernel_distance(of.some, of.reference.some, of.reference.within)
     return Measured(symmetric(*found), of.reference.text_of_some, len(of.some))
 
 
@@ -199,7 +199,7 @@ def _class_frechet(of: Comparison) -> Measured | None:
 
 
 def _class_kernel(of: Comparison) -> Measured | None:
-    return _class_wise(lambda own, real: kernel_distance(own, KernelReference.of(real)), of)
+    return _class_wise(kernel_distance, of)
 
 
 def _ratio(of: Comparison, variety: Variety, real: Tensor, suffix: str = "") -> Measured | None:

@@ -22,7 +22,7 @@ from torch_fidelity.metric_isc import isc_features_to_metric
 from torch_fidelity.metric_kid import kid_features_to_metric
 
 from condgen.metrics.frechet import Gaussian, frechet_distance
-from condgen.metrics.kernel import KernelReference, kernel_distance
+from condgen.metrics.kernel import kernel_distance
 from condgen.metrics.neighbours import prdc
 from condgen.metrics.variety import classifier_score
 from condgen.rng import keyed_generator
@@ -54,7 +54,7 @@ def neighbours_package(real, fake):
 
 
 def kernel(real, fake):
-    return [kernel_distance(fake, KernelReference.of(real)).value]
+    return [kernel_distance(fake, real).value]
 
 
 def kernel_fidelity(real, fake):
