@@ -34,7 +34,7 @@ def build_report(folder: Path) -> Path:
         run = read_run(folder)
         if run.is_empty:
             raise UserError(f"{folder} holds nothing to report; run a recipe into it first (condgen run RECIPE)")
-        return write_page(folder, run.name, sentences(run), sections(run), _data(run))
+        return write_page(folder, run.name, sentences(run), sections(run), data_of(run))
 
 
 def sentences(run: Run) -> list[str]:
@@ -72,7 +72,8 @@ def summary_tables(run: Run) -> list[Table]:
     return [table for table in tables if table.rows]
 
 
-def _data(run: Run) -> dict[str, object]:
+def data_of(run: Run) -> dict[str, object]:
+    """What the JSON of a page holds."""
     rows: dict[str, object] = {
         "stages": run.stages,
         "diagnostics": [*run.held_out, *run.errors],

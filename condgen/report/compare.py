@@ -10,21 +10,24 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
 
-from condgen.diagnostics.held_out import HeldOutRow
-from condgen.diagnostics.score_errors import ErrorRow
 from condgen.errors import UserError
 from condgen.files import blamed_on
-from condgen.metrics import MetricRow
-from condgen.report.build import sections, sentences
+from condgen.report.build import data_of, sections, sentences
 from condgen.report.estimates import MISSING, format_number
 from condgen.report.load import Run, read_run
 from condgen.report.page import Block, Code, Prose, Table, write_page
-from condgen.report.rows import CostRow, is_real
+from condgen.report.rows import is_real
 from condgen.report.samples import samples_blocks
 from condgen.rows import Row
 from condgen.runs.layout import RUN_FILE, STAGE_FILE
 
 _SEEDS = ("seed", "sample.seed", "diagnose.seed")  # in which runs of one group may differ
+_ROWS_OF = {  # of a run: by what rows differ but for the method, and what is averaged, the first with an interval
+    "metrics": (("metric",), ("value",)),
+    "errors": (("sigma", "weighting", "quantity"), ("mean",)),
+    "held_out": (("sigma", "quantity", "reference"), ("mean", "se")),
+    "cost": ((), ("evaluations_per_image", "images_per_second", "seconds")),
+}
 _UNFOLDED, _ROWS = 2, 20  # tables of samples and rows of settings that are not folded
 _R = TypeVar("_R", bound=Row)
 _Groups: TypeAlias = Mapping[str, Sequence[Run]]
@@ -42,12 +45,8 @@ def compare_runs(folders: Sequence[Path], out: Path) -> Run:
     with blamed_on(" or ".join(map(str, folders))):
         runs = _read(folders)
         groups, settings = _group(runs), _differing_settings(runs)
-        metrics: list[MetricRow] = _merged(groups, "metrics", ("metric",), ("value",))
-        errors: list[ErrorRow] = _merged(groups, "errors", ("sigma", "weighting", "quantity"), ("mean",))
-        held_out: list[HeldOutRow] = _merged(groups, "held_out", ("sigma", "quantity", "reference"), ("mean", "se"))
-        speed = ("evaluations_per_image", "images_per_second", "seconds")
-        cost: list[CostRow] = _merged(groups, "cost", (), speed)
-        merged = Run(out, f"{len(runs)} runs compared", metrics=metrics, errors=errors, held_out=held_out, cost=cost)
+        rows: dict[str, Any] = {name: _merged(groups, name, key, numbers) for name, (key, numbers) in _ROWS_OF.items()}
+        merged = Run(out, f"{len(runs)} runs compared", **rows)
         commands = [str(run.about["command"]) for run in runs.values() if run.about.get("command")]
         commands.append(f"condgen report {' '.join(map(str, folders))} --out {out}")
         blocks = {"What was compared": _runs_section(runs, groups, settings), **sections(merged)}
@@ -56,9 +55,8 @@ def compare_runs(folders: Sequence[Path], out: Path) -> Run:
             "runs": {label: {"folder": str(run.folder), "about": run.about} for label, run in runs.items()},
             "groups": [{"label": label, "runs": len(own), "seeds": _seeds(own)} for label, own in groups.items()],
             "settings": settings,
-            "rows": {"metrics": metrics, "diagnostics": [*held_out, *errors], "cost": cost},
         }
-        write_page(out, merged.name, sentences(merged), blocks, data)
+        write_page(out, merged.name, sentences(merged), blocks, data_of(merged) | data)
         return merged
 
 
@@ -122,11 +120,7 @@ def _differing_settings(runs: Mapping[str, Run]) -> dict[str, list[str | None]]:
 
 
 def _merged(groups: _Groups, rows: str, key: Sequence[str], numbers: Sequence[str]) -> list[Any]:
-    """The rows of every group, by method and then by group, with means over seeds and an interval of ± sd.
-
-    `rows` is the attribute of a run that holds them; the fields of `key` tell, with the method, rows of one run apart;
-    the `numbers` are averaged, and the interval is that of the first.
-    """
+    """The rows of every group, by method and then by group, with means over seeds and an interval of ± sd."""
     found: dict[tuple[Any, ...], dict[str, list[Row]]] = {}
     for label, runs in groups.items():
         for row in (row for run in runs for row in getattr(run, rows)):
