@@ -62,8 +62,6 @@ def read_source(folder: Path) -> Source:
     Raises:
         UserError: there is none, one is not finished, or a file is reached through a symbolic link.
     """
-    if not folder.is_dir():
-        raise UserError(f"{folder} is not a folder: name the folder of a run or of a model, such as runs/digits")
     if (folder / MODEL_FILE).is_file():
         return Source(folder, (_model(folder),), read_run(folder))
     if not (folder / RUN_FILE).is_file():

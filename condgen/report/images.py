@@ -30,11 +30,6 @@ def embedded(pictures: Sequence[Image.Image], alt: str, about: int = 32, labels:
     return Picture(address, alt, line.width * factor, line.height * factor, tuple(labels))
 
 
-def _pictures(images: Tensor | Sequence[Image.Image]) -> list[Image.Image]:
-    """Images, uint8 (N, 1 or 3, H, W) or Pillow's, in RGB."""
-    return [as_rgb(to_pil_image(image) if isinstance(image, Tensor) else image) for image in images]
-
-
 def sample_grid(
     blocks: Mapping[str, tuple[Tensor | Sequence[Image.Image], Sequence[int]]],
     names: Mapping[int, str] | Sequence[str],
@@ -48,37 +43,40 @@ def sample_grid(
     Raises:
         ValueError: no image, or as many labels as there are not images, or sizes that differ.
     """
-    rows: dict[int, dict[str, list[Image.Image]]] = {}
+    of_class: dict[int, dict[str, list[Image.Image]]] = {}
     for method, (images, labels) in blocks.items():
-        for picture, label in zip(_pictures(images), labels, strict=True):
-            rows.setdefault(int(label), {}).setdefault(method, []).append(picture)
-    sizes = {picture.size for row in rows.values() for block in row.values() for picture in block}
+        for image, label in zip(images, labels, strict=True):
+            picture = as_rgb(to_pil_image(image) if isinstance(image, Tensor) else image)
+            of_class.setdefault(int(label), {}).setdefault(method, []).append(picture)
+    found = [pictures for by_method in of_class.values() for pictures in by_method.values()]
+    sizes = {picture.size for pictures in found for picture in pictures}
     if len(sizes) != 1:
         raise ValueError("a grid takes one image or more, of one size")
-    columns = min(columns, max(len(block) for row in rows.values() for block in row.values()))
+    columns = min(columns, max(map(len, found)))
     (size,) = sizes
     width, height = (side * max(1, round(_SIDE / max(size))) for side in size)
+    table = []  # of each line its title, and the pictures of each block
+    for label, by_method in sorted(of_class.items()):
+        needed = -(-max(map(len, by_method.values())) // columns)
+        for line in range(min(needed, lines or needed)):
+            part = slice(line * columns, (line + 1) * columns)
+            title = _short(names[label]) if line == 0 else ""
+            table.append((title, [by_method.get(method, [])[part] for method in blocks]))
     font = ImageFont.load_default(_FONT_SIZE)
-    titles = {label: _short(names[label]) for label in sorted(rows)}
-    longest = {label: max(map(len, rows[label].values())) for label in titles}
-    most = {label: min(-(-count // columns), lines or count) for label, count in longest.items()}
-    left = 2 * _MARGIN + max(round(font.getlength(title)) for title in titles.values())
-    block_width = columns * (width + _GAP) + 2 * _MARGIN
+    left = 2 * _MARGIN + max(round(font.getlength(title)) for title, _ in table)
     top = _MARGIN + (_FONT_SIZE + _MARGIN if any(blocks) else 0)
-    bottom = top + sum(most.values()) * (height + _GAP) + len(most) * _GAP + _MARGIN
-    canvas = Image.new("RGB", (left + len(blocks) * block_width, bottom), (255, 255, 255))
+    block = columns * (width + _GAP) + 2 * _MARGIN
+    canvas = Image.new("RGB", (left + len(blocks) * block, top + len(table) * (height + _GAP) + _MARGIN), "white")
     draw = ImageDraw.Draw(canvas)
     for index, method in enumerate(blocks):
-        draw.text((left + index * block_width, _MARGIN), _short(method), fill=_INK, font=font)
-    y = top
-    for label, title in titles.items():
+        draw.text((left + index * block, _MARGIN), _short(method), fill=_INK, font=font)
+    for place, (title, parts) in enumerate(table):
+        y = top + place * (height + _GAP)
         draw.text((_MARGIN, y + height / 2), title, fill=_INK, font=font, anchor="lm")
-        for index, method in enumerate(blocks):
-            for place, picture in enumerate(rows[label].get(method, [])[: most[label] * columns]):
-                line, column = divmod(place, columns)
-                at = (left + index * block_width + column * (width + _GAP), y + line * (height + _GAP))
+        for index, pictures in enumerate(parts):
+            for column, picture in enumerate(pictures):
+                at = (left + index * block + column * (width + _GAP), y)
                 canvas.paste(picture.resize((width, height), Image.Resampling.NEAREST), at)
-        y += most[label] * (height + _GAP) + _GAP
     return canvas
 
 

@@ -46,8 +46,6 @@ def read_offer(folder: Path) -> Offer:
     Raises:
         UserError: where there is no such folder, or it holds no model that draws.
     """
-    if not folder.is_dir():
-        raise UserError(f"{folder} does not exist: name a folder that condgen run or condgen train-... has written")
     kind = read_description(folder / MODEL_FILE).get("kind") if _has_model(folder) else None
     if kind == "generator":
         folders = Folders(generators={folder.resolve().name: folder})

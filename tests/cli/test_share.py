@@ -130,7 +130,7 @@ def test_an_export_is_whole_or_absent_and_replaces_nothing(digits, shared, tmp_p
     unfinished = shutil.copytree(digits, tmp_path / "unfinished")
     (unfinished / "classifier-dlsm" / "model.safetensors").unlink()
     for place, message in (
-        (tmp_path / "none", "is not a folder"),
+        (tmp_path / "none", "holds no model"),
         (digits / "samples" / "dlsm", "holds no model"),
         (unfinished, "classifier-dlsm is not finished"),
     ):

@@ -53,7 +53,7 @@ def test_a_generator_alone_has_no_score_model(digits_of_few_steps):
 
 def test_folders_without_a_model_that_draws(digits_of_few_steps, tmp_path):
     for folder, words in [
-        (tmp_path / "nowhere", "does not exist"),
+        (tmp_path / "nowhere", "holds no trained"),
         (tmp_path, "holds no trained"),
         (digits_of_few_steps / "samples", "holds no trained"),
         (digits_of_few_steps / "classifier-ce", "could draw"),
