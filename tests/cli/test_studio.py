@@ -14,10 +14,10 @@ import pytest
 
 def test_a_folder_that_is_no_run(condgen, tmp_path):
     pytest.importorskip("uvicorn", reason="the studio is missing: pip install 'condgen[studio]'")
-    for folder, words in ((tmp_path, "holds no trained"), (tmp_path / "nowhere", "does not exist")):
+    for folder in (tmp_path, tmp_path / "nowhere"):
         code, _, error = condgen("studio", folder, "--no-open")
         assert code == 2
-        assert words in error
+        assert "holds no trained" in error
         assert error.count("\n") == 1
 
 
