@@ -4,13 +4,12 @@ Nothing is ever unpickled.
 """
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
@@ -22,8 +21,6 @@ from condgen.settings import imported_targets
 MODEL_FILE = "model.safetensors"
 _ANY = "*"
 _TRUSTED: ContextVar[frozenset[str]] = ContextVar("trusted_imports", default=frozenset())
-
-Model = TypeVar("Model", bound=nn.Module)
 
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor], description: Mapping[str, Any]) -> None:
@@ -75,36 +72,14 @@ def trusted_imports(targets: Iterable[str] = (_ANY,)) -> Iterator[None]:
         _TRUSTED.reset(token)
 
 
-def load_model(
-    folder: Path,
-    kind: str,
-    build: Callable[[Mapping[str, Any]], Model],
-    device: torch.device | str = "cpu",
-    *,
-    trust: bool = False,
-) -> Model:
-    """Rebuilds the model of a run folder from its description, frozen and in evaluation mode.
-
-    With `trust`, its description may name code to import, as that of a network of one's own does.
-
-    Raises:
-        UserError: there is no such model, it is of another kind, names code that is not trusted, or is damaged.
-    """
-    path = folder / MODEL_FILE
-    tensors, description = load_tensors(path)
-    found = description.get("kind", "something unnamed")
-    if found != kind:
-        raise UserError(f"{path} holds a {found}, where a {kind} is needed: check which folder goes with which option")
+def require_trust(description: Mapping[str, Any], path: Path, *, trust: bool) -> None:
+    """Raises UserError where the description of a file names code to import that is not trusted."""
     named = sorted(set(imported_targets(description)) - _TRUSTED.get())
     if named and not (trust or _ANY in _TRUSTED.get()):
         raise UserError(
             f"{path} names code to run, {named[0]}, which is not part of condgen: if you trust whoever made it, pass "
             "--trust (in Python trust=True)"
         )
-    with blamed_on(path, AssertionError, RuntimeError):
-        model = build(description)
-    load_into(model, tensors, path)
-    return model.to(device).eval().requires_grad_(False)
 
 
 def load_into(module: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:

@@ -1,7 +1,6 @@
 """What score models, classifiers and generators share: a shape, class names, a file that rebuilds them."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Generic, Self, TypeVar
 
@@ -9,8 +8,9 @@ import torch
 from pydantic import Field, PositiveInt
 from torch import nn
 
-from condgen.checkpoint import MODEL_FILE, load_model, save_tensors
+from condgen.checkpoint import MODEL_FILE, load_into, load_tensors, require_trust, save_tensors
 from condgen.errors import UserError
+from condgen.files import blamed_on
 from condgen.hub import model_folder
 from condgen.settings import Settings, parse
 
@@ -73,11 +73,14 @@ class Model(nn.Module, ABC, Generic[Config]):
 
         Its file may name code to import, a network of one's own, only where `trust` is given.
         """
-
-        def build(config: Mapping[str, Any]) -> nn.Module:
-            model: nn.Module = parse(cls.config_type, config, f"the model in {source}").build()
-            return model
-
-        found = load_model(model_folder(source), cls.kind, build, device, trust=trust)
-        assert isinstance(found, cls)
-        return found
+        path = model_folder(source) / MODEL_FILE
+        tensors, description = load_tensors(path)
+        kind = description.get("kind", "something unnamed")
+        if kind != cls.kind:
+            raise UserError(f"{path} holds a {kind}, where a {cls.kind} is needed: check which folder goes where")
+        require_trust(description, path, trust=trust)
+        with blamed_on(path, AssertionError, RuntimeError):
+            model = parse(cls.config_type, description, f"the model in {source}").build()
+        assert isinstance(model, cls)
+        load_into(model, tensors, path)
+        return model.to(device).eval().requires_grad_(False)
