@@ -15,7 +15,7 @@ PLACE = "OWNER/NAME"
 """Stands in a card for the name of a repository that is not known yet."""
 
 UNDECIDED = "unknown"
-"""The licence of a model for which nobody has chosen one."""
+"""The licence of a model that has none yet."""
 
 _TASKS = {"score model": "unconditional-image-generation", "generator": "unconditional-image-generation"}
 _TASKS |= {"classifier": "image-classification"}

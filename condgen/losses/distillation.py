@@ -13,7 +13,7 @@ Both vanish where the two agree, so that a generator whose data are distributed 
 the noise levels: unlike that of score mismatching, these objectives have no bias. Each sample's term is divided by
 :math:`\operatorname{mean} \lvert x - D_r \rvert`, which makes all noise levels count alike, as in DMD.
 
-D_r may be any denoiser: trained beside the generator, or a frozen teacher, guided by a classifier or otherwise. Then
+D_r may be any denoiser: trained with the generator, or a frozen teacher, guided by a classifier or otherwise. Then
 the generator learns the distribution that the guided score describes.
 """
 

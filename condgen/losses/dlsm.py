@@ -32,7 +32,7 @@ class DLSM(ClassifierLoss):
     """Denoising likelihood score matching plus `ce_weight` times cross-entropy."""
 
     loss: Literal["dlsm"] = "dlsm"
-    ce_weight: float = Field(default=0.3, ge=0, description="lambda, the weight of cross-entropy beside DLSM")
+    ce_weight: float = Field(default=0.3, ge=0, description="lambda, the weight of cross-entropy")
     sigma_weight: float = Field(
         default=1.5,
         description="w: the DLSM residual is weighted by the noise level to the power 2w; above 1, high noise leads",

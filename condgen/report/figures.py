@@ -84,7 +84,7 @@ def _printable(text: str) -> str:
 @dataclass(frozen=True)
 class Panel:
     title: str  # above it
-    alt: str  # what it shows, in words
+    alt: str  # what it shows, as text
     draw: Callable[[Axes], None]  # draws into given axes
     height: float = 2.9  # in inches; the width is 3.9
 

@@ -17,8 +17,8 @@ def findings(run: Run) -> list[str]:
     """Sentences for the head of a report."""
     return [
         *(f"Beware of {name}: {log.previews[-1].warning()}." for name, log in run.collapsed.items()),
-        *_errors_in_words(run.errors),
-        *_memory_in_words(run.metrics),
+        *_error_sentences(run.errors),
+        *_memory_sentences(run.metrics),
     ]
 
 
@@ -31,10 +31,6 @@ def _estimates(rows: Iterable[MetricRow]) -> dict[str, dict[str, Estimate]]:
         order = sorted(finite, key=lambda method: finite[method].value, reverse=goal_of(metric) == "high")
         ranked[metric] = {method: finite[method] for method in order}
     return ranked
-
-
-def _superlative(metric: str) -> str:
-    return "highest" if goal_of(metric) == "high" else "lowest"
 
 
 def advise(metrics: Sequence[MetricRow], cost: Sequence[CostRow] = (), collapsed: Collection[str] = ()) -> str:
@@ -54,7 +50,8 @@ def advise(metrics: Sequence[MetricRow], cost: Sequence[CostRow] = (), collapsed
     }
     leading = [method for method in rivals if all(method in found for found in leaders.values())]
     if not leading:
-        parts = [f"{own[0]} for the {_superlative(metric)} {metric}" for metric, own in leaders.items()]
+        ends = {metric: "highest" if goal_of(metric) == "high" else "lowest" for metric in leaders}
+        parts = [f"{own[0]} for the {ends[metric]} {metric}" for metric, own in leaders.items()]
         return f"No method leads in both: use {', or '.join(parts)}."
     evaluations = {row.method: row.evaluations_per_image or math.inf for row in cost}
     least = min(evaluations.get(method, math.inf) for method in leading)
@@ -78,7 +75,7 @@ def _leaders(metric: str, ranked: Mapping[str, Estimate]) -> list[str]:
     return [method for method, one in ranked.items() if one is first or not beaten(one)]
 
 
-def _memory_in_words(metrics: Sequence[MetricRow]) -> Iterable[str]:
+def _memory_sentences(metrics: Sequence[MetricRow]) -> Iterable[str]:
     """Methods whose share of authentic samples is clearly below that of held-out real data."""
     found = metric_estimates(metrics).get("authenticity", {})
     if REAL not in found:
@@ -106,7 +103,7 @@ def mean_log_ratio(found: Mapping[float, Estimate], reference: Mapping[float, Es
     return (math.exp(math.fsum(logs) / len(logs)), len(logs)) if logs else None
 
 
-def _errors_in_words(errors: Sequence[ErrorRow]) -> Iterable[str]:
+def _error_sentences(errors: Sequence[ErrorRow]) -> Iterable[str]:
     """The error of the likelihood score by each method, relative to its length, the best first; of images, nothing."""
     if any(row.weighting == "held_out" for row in errors):
         return

@@ -121,7 +121,7 @@ def describe_offer(offer: Offer, score: ScoreModel | None) -> dict[str, Any]:
         "noise": (0.0, 0.0) if score is None else score.schedule.noise_range,
         "blank": Method().model_dump(mode="json"),
         "methods": [
-            {"name": name, "method": method.model_dump(mode="json"), "about": _in_words(method)}
+            {"name": name, "method": method.model_dump(mode="json"), "about": _describe_method(method)}
             for name, method in offer.methods.items()
         ],
         "scores": [
@@ -134,7 +134,7 @@ def describe_offer(offer: Offer, score: ScoreModel | None) -> dict[str, Any]:
     }
 
 
-def _in_words(method: Method) -> str:
+def _describe_method(method: Method) -> str:
     if method.generator is not None:
         return f"generator {method.generator}, in one step"
     return f"{method.in_words()}; {method.sampler}"
