@@ -30,6 +30,24 @@ def join(verb: str, joins: bool) -> int:
     return int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
 
 
+def choose_device(name: str) -> None:
+    """Has this process compute on a device, such as cpu or cuda:1.
+
+    Raises:
+        UserError: there is no such device, or a launcher chooses one for each process.
+    """
+    import torch
+
+    if _is_one_of_many():
+        raise UserError("a launcher gives each process its device: leave --device out, or set ACCELERATE_USE_CPU=1")
+    kind, _, index = name.partition(":")
+    known = ["cpu", *(found for found in ("cuda", "mps", "xpu") if getattr(torch, found).is_available())]
+    count = 1 if kind in ("cpu", "mps") or kind not in known else getattr(torch, kind).device_count()
+    if kind not in known or (index and not (index.isdecimal() and int(index) < count)):
+        raise UserError(f"there is no device {name!r} here: choose one of {', '.join(known)}")
+    os.environ["ACCELERATE_TORCH_DEVICE"] = name
+
+
 def silence_others() -> None:
     """Discards standard output in every process but the first."""
     if _is_one_of_many() and os.environ.get("RANK", "0") != "0":

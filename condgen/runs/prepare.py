@@ -19,7 +19,7 @@ from condgen.runs.monitor import ClassifierMonitor, Monitor
 from condgen.runs.previews import GeneratorMonitor
 from condgen.score import ScoreConfig, ScoreModel
 from condgen.settings import Settings
-from condgen.training import PriorPool, PriorSettings, Processes, Task, lighten_
+from condgen.training import PriorPool, PriorSettings, Processes, Task, lighten_, resolved
 from condgen.training.tasks import AdversarialScoreTask, ClassifierTask, ScoreTask
 
 _PREVIEWS = 10
@@ -126,7 +126,8 @@ def _prior_pool(
 ) -> PriorPool | None:
     """The pool of a score model's estimates in its folder; none where there is no room for it."""
     settings, density = stage.classifier.prior, stage.classifier.density
-    conditions = density, PriorSettings(precision=settings.precision), str(stage.training.flip), data.fingerprint()
+    computed = PriorSettings(precision=resolved(settings.precision, processes.device))
+    conditions = density, computed, str(stage.training.flip), data.fingerprint()
     folder = place / PRIOR_POOL / content_key(*conditions, file_key(place / MODEL_FILE))
     pool = PriorPool(prior, data, density, settings, stage.training, folder, processes)
     entries = stage.training.steps * stage.training.batch

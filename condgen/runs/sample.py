@@ -31,7 +31,7 @@ from condgen.runs.sample_folder import merge_manifests, part_manifest, write_sam
 from condgen.runs.stage import Progress, Stage, StageFolder, Work
 from condgen.samplers import AdaptiveSampler, Finished, Sampler, build_sampler, draw, sampler_class
 from condgen.score import ScoreModel
-from condgen.training import PriorSettings, Processes, lighten_
+from condgen.training import PriorSettings, Processes, describe_precision, lighten_, resolved
 
 _LISTED = 5  # classes in a message
 _HOPELESS = 100  # samples that cannot be used, and none that can: the others are not tried
@@ -136,6 +136,8 @@ class Sample(Stage):
         opened = yield from self.open(processes)
         if opened.finished:
             return
+        if message := describe_precision(stage.method.precision, source.device):
+            yield Progress(self.name, 0, 1, message=f"{self.name}: {message}")
         opened.note(steps=len(source.grid) if source.grid is not None else None)
         there = processes.once(lambda: merge_manifests(self.folder))
         missing = [place for place in range(self.total()) if stage.seed + place not in there]
@@ -275,8 +277,8 @@ class _Writer:
 def _describe(stage: SampleStage, source: Source, place: int, sample: Finished) -> dict[str, Any]:
     method, label = stage.method, stage.labels[place]
     row: dict[str, Any] = {"class": label, "name": source.names[label], "seed": stage.seed + place}
-    if method.precision != "float32":
-        row["precision"] = method.precision
+    if (precision := resolved(method.precision, source.device)) != "float32":
+        row["precision"] = precision
     if method.generator is not None:
         return row | {"sampler": "one step", "evaluations": 1}
     row |= {"sampler": method.sampler, "options": method.options}

@@ -17,7 +17,17 @@ from condgen.runs.layout import RECIPE_FILE, SNAPSHOTS, STAGE_FILE
 from condgen.runs.models import Folders
 from condgen.runs.prepare import Prepared, prepare
 from condgen.runs.stage import Progress, Stage, StageFolder, Work
-from condgen.training import Processes, Record, State, load_state, save_state, share_state, train
+from condgen.training import (
+    Processes,
+    Record,
+    State,
+    describe_precision,
+    load_state,
+    resolved,
+    save_state,
+    share_state,
+    train,
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,8 +76,10 @@ class Train(Stage):
         opened = yield from self.open(processes)
         if opened.finished:
             return
-        if work.message:
-            yield Progress(self.name, 0, 1, message=f"{self.name}: {work.message}")
+        opened.note(precision=resolved(training.precision, processes.device))
+        for message in (work.message, describe_precision(training.precision, processes.device)):
+            if message:
+                yield Progress(self.name, 0, 1, message=f"{self.name}: {message}")
         state = State.fresh(work.task.models, training.betas, training.optimizer, training.weight_decay)
         processes.once(lambda: load_state(self.folder, state, opened.key))
         share_state(state, processes)

@@ -3,7 +3,7 @@
 from condgen.training.augment import Augmentation
 from condgen.training.batch import Batch
 from condgen.training.distributed import Lost, Processes
-from condgen.training.frozen import PriorSettings, lighten_
+from condgen.training.frozen import PriorSettings, describe_precision, lighten_, resolved
 from condgen.training.loop import Record, Task, train
 from condgen.training.prior_pool import PooledPrior, PriorPool
 from condgen.training.settings import Precision, TrainingSettings
@@ -23,8 +23,10 @@ __all__ = [
     "State",
     "Task",
     "TrainingSettings",
+    "describe_precision",
     "lighten_",
     "load_state",
+    "resolved",
     "save_state",
     "share_state",
     "train",

@@ -42,6 +42,11 @@ class Processes:
     """
 
     def __init__(self, cpu: bool = False) -> None:
+        if (mixed := os.environ.get("ACCELERATE_MIXED_PRECISION", "")) not in ("", "no"):
+            raise UserError(
+                f"the launcher asks for mixed precision {mixed}, which condgen sets for each network: leave it out, "
+                "and set precision, as --set score.training.precision=auto does"
+            )
         cpu = cpu or os.environ.get("ACCELERATE_USE_CPU", "").lower() in ("1", "true", "yes")
         settings: dict[str, Any] = {}
         if "LOCAL_RANK" in os.environ:

@@ -3,8 +3,10 @@
 Both are changed in place, and names of parameters stay: weights are kept in float32 and cast where they are used.
 """
 
+import re
+from pathlib import Path
 from types import MethodType
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 import torch
 from pydantic import Field
@@ -19,8 +21,39 @@ Network = TypeVar("Network", bound=nn.Module)
 class PriorSettings(Settings):
     """How a frozen model is evaluated."""
 
-    precision: Precision = Field(default="float32", description="inside its network")
+    precision: Precision = Field(
+        default="float32", description="inside its network; auto: bfloat16 where the device multiplies in it"
+    )
     compile: bool = Field(default=False, description="compile its network; takes a minute or two")
+
+
+def multiplies_in_bfloat16(device: torch.device) -> bool:
+    """Whether a device has instructions for products in bfloat16; others imitate them slowly in float32."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device) >= (8, 0)
+    if device.type != "cpu":
+        return device.type == "xpu"
+    processor = Path("/proc/cpuinfo")  # of Linux; elsewhere torch has no such kernels
+    return processor.exists() and bool(re.search(r"\b(avx512_bf16|amx_bf16|bf16)\b", processor.read_text()))
+
+
+def resolved(precision: Precision, device: torch.device) -> Literal["float32", "bfloat16"]:
+    """A precision on a device."""
+    if precision != "auto":
+        return precision
+    return "bfloat16" if multiplies_in_bfloat16(device) else "float32"
+
+
+def describe_precision(precision: Precision, device: torch.device) -> str:
+    """What `auto` stands for, or a warning where bfloat16 is slow; empty for float32."""
+    if precision == "auto":
+        return f"precision auto is {resolved(precision, device)} on this device"
+    if precision == "bfloat16" and not multiplies_in_bfloat16(device):
+        return (
+            "this device has no instructions for bfloat16, which may take ten times as long as float32 here: set "
+            "precision to auto or float32"
+        )
+    return ""
 
 
 def lighten_(model: Network, settings: PriorSettings | TrainingSettings, *, dynamic: bool | None = False) -> Network:
@@ -33,7 +66,7 @@ def lighten_(model: Network, settings: PriorSettings | TrainingSettings, *, dyna
             on for any size.
     """
     for net in _networks(model):
-        if settings.precision == "bfloat16":
+        if resolved(settings.precision, next(net.parameters()).device) == "bfloat16":
             _autocast_(net)
         if settings.compile:
             net.compile(dynamic=dynamic)

@@ -9,7 +9,8 @@ from condgen.settings import UNKEYED, Settings
 
 _TAIL = 0.3  # of all steps, over which the learning rate falls
 
-Precision: TypeAlias = Literal["float32", "bfloat16"]
+Precision: TypeAlias = Literal["auto", "float32", "bfloat16"]
+"""Inside networks; auto is bfloat16 on devices that multiply in it, and float32 on others."""
 Decay: TypeAlias = Annotated[float, Field(ge=0, lt=1)]
 
 
@@ -48,7 +49,8 @@ class TrainingSettings(Settings):
     precision: Precision = Field(
         default="float32",
         json_schema_extra=UNKEYED,
-        description="inside the networks; losses, weights and their average stay in float32",
+        description="inside the networks, auto: bfloat16 where the device multiplies in it; losses, weights and their "
+        "average stay in float32",
     )
     compile: bool = Field(
         default=False, json_schema_extra=UNKEYED, description="compile the networks; takes a minute or two at the start"

@@ -250,3 +250,10 @@ def test_the_work_of_one_process_is_refused(launched):
 def test_half_a_launcher_is_an_error(launched, monkeypatch):
     monkeypatch.delenv("RANK")
     assert "RANK is not set" in bad("sample")
+
+
+def test_a_launcher_that_asks_for_mixed_precision_is_refused(monkeypatch):
+    monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "no")
+    Processes()
+    monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "bf16")
+    assert "--set score.training.precision=auto" in bad("train-score", "--data", "digits")

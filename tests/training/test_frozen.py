@@ -9,8 +9,8 @@ from condgen.losses import classifier_loss, gradient_of
 from condgen.networks import ResNetSettings, UNetSettings
 from condgen.schedules import EDM, LogNormal
 from condgen.score import ScoreConfig
-from condgen.training import PriorSettings, Processes, State, TrainingSettings, lighten_, train
-from condgen.training.frozen import prepare_
+from condgen.training import PriorSettings, Processes, State, TrainingSettings, frozen, lighten_, train
+from condgen.training.frozen import describe_precision, multiplies_in_bfloat16, prepare_
 from condgen.training.tasks import ClassifierTask, ScoreTask
 
 LIGHT = PriorSettings(precision="bfloat16")
@@ -142,3 +142,27 @@ def test_compiled_training_is_training(loss, precision, data):
     state, fast = trained(task(loss), data, precision=precision, compile=True, micro_batch=5)
     assert fast == pytest.approx(plain, rel=0.05 if precision == "bfloat16" else 1e-3)
     assert list(state.models["model"].state_dict()) == list(task(loss).models["model"].state_dict())
+
+
+@pytest.mark.parametrize(
+    ("flags", "expected"),
+    [("fma avx2 avx512f", False), ("avx512_bf16 avx2", True), ("amx_bf16", True), ("asimd bf16 i8mm", True)],
+)
+def test_processors_with_bfloat16_are_known_by_their_flags(flags, expected, monkeypatch):
+    monkeypatch.setattr(frozen.Path, "exists", lambda path: True)
+    monkeypatch.setattr(frozen.Path, "read_text", lambda path: f"model name : any\nflags : {flags}\n")
+    assert multiplies_in_bfloat16(torch.device("cpu")) is expected
+
+
+@pytest.mark.parametrize("able", [True, False])
+def test_automatic_precision_is_that_of_the_device(able, monkeypatch):
+    monkeypatch.setattr(frozen, "multiplies_in_bfloat16", lambda device: able)
+    found = {
+        precision: lighten_(score_model().eval(), PriorSettings(precision=precision))(*noised()[:2])
+        for precision in ("auto", "float32", "bfloat16")
+    }
+    assert torch.equal(found["auto"], found["bfloat16" if able else "float32"])
+    assert not torch.equal(found["float32"], found["bfloat16"])
+    cpu = torch.device("cpu")
+    assert ("no instructions" in describe_precision("bfloat16", cpu)) is not able
+    assert ("bfloat16" if able else "float32") in describe_precision("auto", cpu)
