@@ -54,11 +54,13 @@ def sections(run: Run) -> dict[str, Iterable[Block]]:
         "Likelihood-score fields": fields_section(run),
         "Classifiers by noise level": classifiers_section(run),
         "One-step generators": generators_section(run),
-        "Sample quality": _metrics_section(run),
+        "Sample quality": [*metrics_tables(run.metrics), *class_tables(run.by_class)],
         "Nearest neighbours": neighbours_section(run),
         "Cost": [cost_table(run.cost)] if run.cost else [],
         "Training": _training_section(run),
-        "Conditions of the figures": _conditions_section(run),
+        "Conditions of the figures": [
+            block for file, facts in run.conditions.items() for block in facts_table(file, facts)
+        ],
         "How to reproduce": _reproduce_section(run),
     }
 
@@ -100,16 +102,6 @@ def _run_section(run: Run) -> Iterable[Block]:
         yield from facts_table("The run", facts, folded=False)
     if run.stages:
         yield stages_table(run.stages)
-
-
-def _metrics_section(run: Run) -> Iterable[Block]:
-    yield from metrics_tables(run.metrics)
-    yield from class_tables(run.by_class)
-
-
-def _conditions_section(run: Run) -> Iterable[Block]:
-    for file, facts in run.conditions.items():
-        yield from facts_table(file, facts)
 
 
 def _training_section(run: Run) -> Iterable[Block]:
