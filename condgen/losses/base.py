@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import NamedTuple, TypeAlias
+from typing import ClassVar, NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor
@@ -49,6 +49,9 @@ class ClassifierLoss(Settings, ABC):
     """A loss of a noise-aware classifier."""
 
     loss: str
+    usual_scales: ClassVar[tuple[float, ...]] = (
+        1.0,
+    )  # of guidance, at which it is compared with others
 
     @property
     def needs_prior(self) -> bool:
@@ -59,11 +62,6 @@ class ClassifierLoss(Settings, ABC):
     def differentiates_twice(self) -> bool:
         """Whether it holds the classifier's gradient in its input."""
         return False
-
-    @property
-    def usual_scales(self) -> tuple[float, ...]:
-        """Guidance scales at which such a classifier is compared with others."""
-        return (1.0,)
 
     def terms(self, losses: Losses) -> Losses:
         """The two weighted terms of "loss", each (B,), where their balance matters: the first against the second."""
