@@ -49,9 +49,7 @@ class ClassifierLoss(Settings, ABC):
     """A loss of a noise-aware classifier."""
 
     loss: str
-    usual_scales: ClassVar[tuple[float, ...]] = (
-        1.0,
-    )  # of guidance, at which it is compared with others
+    usual_scales: ClassVar[tuple[float, ...]] = (1.0,)  # of guidance, at which it is compared with others
 
     @property
     def needs_prior(self) -> bool:
