@@ -23,7 +23,9 @@ from PIL import Image, ImageOps
 
 from condgen.errors import UserError
 
-_FORMATS = ("PNG", "JPEG", "WEBP", "BMP")  # whatever a picture is called; for some others Pillow starts a program
+_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "DIB", "TIFF", "GIF", "JPEG2000", "AVIF", "PPM", "TGA", "QOI", "PCX")
+"""Formats of pictures, whatever a file is called; for some others Pillow starts a program."""
+PICTURE_SUFFIXES = frozenset(suffix for suffix, kind in Image.registered_extensions().items() if kind in _FORMATS)
 _MOST = 2**28  # bytes of a text
 _UNFINISHED = re.compile(r"\..+\.(\d+)\.tmp")
 
@@ -94,13 +96,28 @@ def parse_json(text: str | bytes) -> Any:  # noqa: ANN401 - JSON holds values of
 
 def read_picture(path: Path, *, upright: bool = False) -> Image.Image:
     """The first frame of a picture, decoded, upright where asked; whatever keeps it from being read is an OSError."""
+    with _opened(path) as picture:
+        picture.load()
+        return ImageOps.exif_transpose(picture) if upright else picture
+
+
+def picture_mode(path: Path) -> str:
+    """The mode of a picture, which is not decoded, or nothing where it is none."""
+    try:
+        with _opened(path) as picture:
+            return picture.mode
+    except OSError:
+        return ""
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Image.Image]:
     try:
         with _open(path) as file, warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of metadata
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(file, formats=_FORMATS) as picture:
-                picture.load()
-                return ImageOps.exif_transpose(picture) if upright else picture
+                yield picture
     except OSError:
         raise
     except Exception as error:  # decoders raise anything

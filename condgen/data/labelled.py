@@ -37,6 +37,7 @@ class LabelledSet:
     names: tuple[str, ...]  # the names of the classes
     source: str  # what the set is called in messages and reports
     split: Split  # which part of the source this is; see `Split`
+    passed_over: str = ""  # what of the source was not read, for people
 
     def __post_init__(self) -> None:
         if (self.x.dtype, self.x.ndim) not in ((torch.uint8, 4), (torch.float32, 2)) or self.y.dtype != torch.int64:

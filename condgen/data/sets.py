@@ -12,14 +12,16 @@ from typing import Annotated, Any, Literal, NamedTuple, TypeAlias, get_args
 
 import numpy as np
 import torch
-from pydantic import Field
-from torch import Tensor
+from pydantic import AfterValidator, Field
 
-from condgen.data.folder import read_folder
+from condgen.data.folder import ImageFiles, list_images
 from condgen.data.labelled import LabelledSet, Split, validation_rows
 from condgen.errors import UserError
 from condgen.rng import keyed_generator
-from condgen.settings import Settings, Target, import_target
+from condgen.settings import UNKEYED, Settings, Target, import_target
+
+Place: TypeAlias = Annotated[Path, AfterValidator(lambda path: Path(os.path.abspath(path)))]
+"""A folder, from any working directory."""
 
 
 class Splits(NamedTuple):
@@ -42,8 +44,8 @@ class DataSettings(Settings, ABC):
         return Splits(*map(self.load, get_args(Split)))
 
 
-class _TrainAndTest(DataSettings):
-    """A set with a train and a test split, the first of which gives a part to validation."""
+class _WithValidation(DataSettings, ABC):
+    """A set whose train split gives a part to validation."""
 
     split_seed: int = Field(default=0, ge=0, lt=2**32, description="of what is drawn for each split")
     validation_fraction: float = Field(
@@ -53,6 +55,10 @@ class _TrainAndTest(DataSettings):
         description="of every class of the train split, for every choice that is made by looking at unseen data: at "
         "least one sample, unless the class has no other. Models do not learn from them",
     )
+
+
+class _TrainAndTest(_WithValidation):
+    """A set that is read as a train and a test split."""
 
     @abstractmethod
     def read(self, split: Literal["train", "test"]) -> LabelledSet:
@@ -71,30 +77,23 @@ class _TrainAndTest(DataSettings):
         return replace(whole, x=whole.x[rows], y=whole.y[rows], split=split)
 
 
-class _HeldOut(_TrainAndTest):
-    """A set without a split of its own: a share of every class is held out for the test."""
-
-    def _select(self, x: np.ndarray, y: np.ndarray, split: Split, test_fraction: float) -> tuple[Tensor, Tensor]:
-        from sklearn.model_selection import train_test_split
-
-        sides = train_test_split(np.arange(len(y)), test_size=test_fraction, random_state=self.split_seed, stratify=y)
-        index = torch.from_numpy(np.sort(sides[split == "test"]))
-        return torch.from_numpy(x)[index], torch.from_numpy(y)[index]
-
-
-class Digits(_HeldOut):
-    """The 1,797 handwritten digits of scikit-learn, 8 x 8 pixels."""
+class Digits(_TrainAndTest):
+    """The 1,797 handwritten digits of scikit-learn, 8 x 8 pixels; a share of every class is held out for the test."""
 
     kind: Literal["digits"] = "digits"
     test_fraction: float = Field(default=0.2, ge=0.01, le=0.99)  # either side keeps every class
 
     def read(self, split: Literal["train", "test"]) -> LabelledSet:
         from sklearn.datasets import load_digits
+        from sklearn.model_selection import train_test_split
 
-        digits = load_digits()
-        x = np.round(digits.images[:, None] * (255 / 16)).astype(np.uint8)
-        pixels, y = self._select(x, digits.target, split, self.test_fraction)
-        return LabelledSet(pixels, y.long(), tuple("0123456789"), "digits", split)
+        x, y = load_digits(return_X_y=True)
+        places = np.arange(len(y))
+        sides = train_test_split(places, test_size=self.test_fraction, random_state=self.split_seed, stratify=y)
+        index = np.sort(sides[split == "test"])
+        pixels = np.round(x[index].reshape(-1, 1, 8, 8) * (255 / 16)).astype(np.uint8)
+        labels = torch.from_numpy(y[index]).long()
+        return LabelledSet(torch.from_numpy(pixels), labels, tuple("0123456789"), "digits", split)
 
 
 class Moons(DataSettings):
@@ -145,18 +144,27 @@ _ARCHIVES: dict[TorchvisionName, _Archive] = {
 }
 
 
+def _archives(root: Path | None) -> Path:
+    return Path(os.path.abspath(root or os.environ.get("CONDGEN_DATA") or "data"))
+
+
 class Torchvision(_TrainAndTest):
     """A data set that torchvision downloads and checks, in its own split."""
 
     kind: TorchvisionName
-    root: Path | None = Field(default=None, description="where torchvision keeps it; else $CONDGEN_DATA, else ./data")
+    root: Annotated[Path | None, AfterValidator(_archives)] = Field(
+        default=None,
+        validate_default=True,
+        json_schema_extra=UNKEYED,
+        description="where torchvision keeps it; by default $CONDGEN_DATA, else ./data",
+    )
     download: bool = False
 
     def read(self, split: Literal["train", "test"]) -> LabelledSet:
         import torchvision
 
         archive = _ARCHIVES[self.kind]
-        root = self.root or Path(os.environ.get("CONDGEN_DATA") or "data")
+        root = self.root if self.root is not None and self.root.is_dir() else _archives(None)  # it may be moved
         chosen = {archive.argument: split if archive.argument == "split" else split == "train"}
         try:
             data = getattr(torchvision.datasets, archive.name)(root, download=self.download, **chosen)
@@ -176,28 +184,35 @@ class Torchvision(_TrainAndTest):
         return LabelledSet(x.contiguous(), y, names, self.kind, split)
 
 
-class Folder(_HeldOut):
-    """A folder with one sub-folder of images (png, jpg, jpeg, webp, bmp) per class.
+class Folder(_WithValidation):
+    """A folder with one sub-folder of images per class, or with such folders below train, test and perhaps validation.
 
-    Images lie directly in the folder of their class. Hidden entries, files next to the class folders, and files of
-    other kinds are passed over.
+    Images lie directly in the folder of their class. A hash of its class and file name puts an image into a split, so
+    that others stay in theirs when some are added. What is no image is passed over, and counted.
     """
 
     kind: Literal["folder"] = "folder"
-    root: Path
-    test_fraction: float = Field(default=0.1, gt=0, lt=1)
-    image_size: int | None = Field(default=None, ge=1)  # centre crop and resize to a square of this side
+    root: Place = Field(json_schema_extra=UNKEYED, description="where it lies; results depend on what it holds")
+    test_fraction: float = Field(
+        default=0.1, gt=0, lt=1, description="of every class, at least one image; unless there is a folder test"
+    )
+    image_size: int | None = Field(default=None, ge=1, description="centre crop and resize to a square of this side")
+    follow_links: bool = Field(
+        default=False, json_schema_extra=UNKEYED, description="whether links may lead out of the folder"
+    )
 
-    def read(self, split: Literal["train", "test"]) -> LabelledSet:
-        x, y, names = read_folder(self.root, self.image_size)
-        sizes = np.bincount(y)
-        held_out = int(np.ceil(len(y) * self.test_fraction))
-        if sizes.min() < 2 or not len(names) <= held_out <= len(y) - len(names):
-            raise UserError(
-                f"{self.root}: {len(y)} images in {len(names)} classes (the smallest, {names[sizes.argmin()]!r}, has"
-                f" {sizes.min()}) are too few to hold out {held_out}; add images or change data.test_fraction"
-            )
-        return LabelledSet(*self._select(x, y, split, self.test_fraction), names, str(self.root), split)
+    def load(self, split: Split) -> LabelledSet:
+        return self._load(list_images(self.root, follow_links=self.follow_links), split)
+
+    def load_all(self) -> Splits:
+        images = list_images(self.root, follow_links=self.follow_links)
+        return Splits(*(self._load(images, split) for split in get_args(Split)))
+
+    def _load(self, images: ImageFiles, split: Split) -> LabelledSet:
+        files = images.rows(split, self.test_fraction, self.validation_fraction, self.split_seed)
+        x = torch.from_numpy(images.read(files, self.image_size))
+        y = torch.tensor([file.label for file in files])
+        return LabelledSet(x, y, images.names, self.root.name, split, images.passed_over)
 
 
 class ImportedData(_TrainAndTest):

@@ -7,8 +7,8 @@ import pytest
 import torch
 from PIL import Image
 
-from condgen.data import Folder, load
-from condgen.data.folder import read_folder
+from condgen.data import Folder, folder, load
+from condgen.data.folder import list_images
 from condgen.errors import UserError
 
 
@@ -29,6 +29,11 @@ def root(tmp_path):
     return tmp_path
 
 
+def read_folder(root, size):
+    images = list_images(root)
+    return images.read(images.files, size), np.array([file.label for file in images.files]), images.names
+
+
 def refused(root, *parts, **options):
     with pytest.raises(UserError) as error:
         load(Folder(root=root, **options), "train")
@@ -47,10 +52,90 @@ def test_classes_are_the_sorted_folders_and_the_pixels_those_of_the_files(root):
 def test_the_splits_are_disjoint_and_together_everything(root):
     splits = Folder(root=root, test_fraction=0.3).load_all()
     train, validation, test = splits
-    assert [split.y.bincount().tolist() for split in splits] == [[6, 6], [1, 1], [3, 3]]
+    assert sum(split.y.bincount() for split in splits).tolist() == [10, 10]
     whole = {image.numpy().tobytes() for image in torch.cat([train.x, validation.x, test.x])}
     assert whole == {image.tobytes() for image in read_folder(root, None)[0]}
-    assert train.source == str(root)
+    assert (train.source, train.names) == (root.name, ("a", "b"))
+
+
+def by_name(root, **options):
+    """The split of every image, by its path."""
+    images = list_images(root)
+    return {
+        file.path: split
+        for split in ("train", "validation", "test")
+        for file in images.rows(split, **{"test_fraction": 0.3, "validation_fraction": 0.2, "seed": 0} | options)
+    }
+
+
+def test_fractions_are_those_asked_for_and_another_seed_divides_otherwise(tmp_path):
+    for i in range(2000):
+        (tmp_path / "ab"[i % 2]).mkdir(exist_ok=True)
+        (tmp_path / "ab"[i % 2] / f"{i}.png").touch()
+    found = by_name(tmp_path)
+    for split, share in {"test": 0.3, "validation": 0.7 * 0.2, "train": 0.7 * 0.8}.items():
+        assert list(found.values()).count(split) / 2000 == pytest.approx(
+            share, abs=4 * (share * (1 - share) / 2000) ** 0.5
+        )
+    assert found != by_name(tmp_path, seed=1)
+
+
+def test_an_image_more_or_less_and_another_place_move_no_image_to_another_split(root):
+    for i in range(10, 20):
+        save(root / "b" / f"{i}.png")
+        save(root / "a" / f"{i}.png")
+    before = by_name(root)
+    for i in range(20, 30):
+        save(root / "a" / f"{i}.png")
+    (root / "b" / "0.png").unlink()
+    after = by_name(root)
+    assert all(after[path] == split for path, split in before.items() if path in after)
+    other = root.with_name("elsewhere")
+    root.rename(other)
+    assert {path.relative_to(other): split for path, split in by_name(other).items()} == {
+        path.relative_to(root): split for path, split in after.items()
+    }
+
+
+@pytest.mark.parametrize("n", [2, 3, 4])
+def test_the_smallest_classes_give_one_image_to_the_test_and_then_to_validation(tmp_path, n):
+    for i in range(n):
+        save(tmp_path / "a" / f"{i}.png")
+        save(tmp_path / "b" / f"{i}.png")
+    splits = Folder(root=tmp_path, test_fraction=0.01, validation_fraction=0.01)
+    sizes = [splits.load(split).y.bincount().tolist() for split in ("test", "train")]
+    assert sizes == [[1, 1], [max(1, n - 2)] * 2]
+
+
+def test_folders_train_and_test_are_the_splits(tmp_path):
+    for split, n in {"train": 9, "test": 2}.items():
+        for i in range(n):
+            save(tmp_path / split / "a" / f"{i}.png")
+            save(tmp_path / split / "b" / f"{i}.png", value=3)
+    data = Folder(root=tmp_path)
+    train, validation, test = data.load_all()
+    assert (train.names, test.names) == (("a", "b"), ("a", "b"))
+    assert (len(train) + len(validation), len(test)) == (18, 4)
+    assert (validation.y.unique().tolist(), test.y.tolist()) == ([0, 1], [0, 0, 1, 1])
+    save(tmp_path / "valid" / "a" / "0.png", value=7)
+    save(tmp_path / "valid" / "b" / "0.png", value=8)
+    train, validation, test = data.load_all()
+    assert (len(train), len(test), validation.x.unique().tolist()) == (18, 4, [7, 8])
+
+
+def test_classes_that_are_called_train_and_test_are_classes(tmp_path):
+    for name in ("train", "test"):
+        for i in range(4):
+            save(tmp_path / name / f"{i}.png")
+    assert load(Folder(root=tmp_path), "train").names == ("test", "train")
+
+
+def test_every_image_of_a_split_is_decoded_once(root, monkeypatch):
+    seen = []
+    decode = folder.read_picture
+    monkeypatch.setattr(folder, "read_picture", lambda path, **options: seen.append(path) or decode(path, **options))
+    Folder(root=root).load_all()
+    assert sorted(seen) == [file.path for file in list_images(root).files]
 
 
 def test_hidden_entries_and_other_files_are_passed_over_and_other_formats_read(root):
@@ -58,10 +143,16 @@ def test_hidden_entries_and_other_files_are_passed_over_and_other_formats_read(r
     (root / "README.md").write_text("about")
     (root / "a" / ".DS_Store").write_text("")
     (root / "a" / "labels.txt").write_text("")
+    (root / "b" / "notes.txt").write_text("")
+    for place in ("__MACOSX", "a/.ipynb_checkpoints"):
+        save(root / place / "0.png")
     assert read_folder(root, None)[0].shape[0] == 20
-    for suffix in ("jpg", "JPEG", "webp", "bmp"):
-        save(root / "a" / f"x.{suffix}")
-    assert read_folder(root, None)[0].shape[0] == 24
+    found = load(Folder(root=root), "train").passed_over
+    for part in ("2 .txt", "1 .DS_Store", "1 .md", "folder .hidden", "folder __MACOSX", "folder .ipynb_checkpoints"):
+        assert part in found
+    for suffix in ("jpg", "JPEG", "webp", "bmp", "jfif", "tiff", "gif", "jp2", "ppm"):
+        Image.new("RGB", (6, 4)).save(root / "a" / f"x.{suffix}", format="jpeg" if suffix == "jfif" else None)
+    assert read_folder(root, None)[0].shape[0] == 29
 
 
 def test_grey_stays_one_channel_only_if_all_images_are_grey(tmp_path):
@@ -111,9 +202,10 @@ def test_image_size_crops_the_centre_and_resizes(tmp_path):
 
 def test_a_missing_folder_and_one_without_classes(tmp_path):
     refused(tmp_path / "none", "there is no folder", tmp_path / "none")
-    refused(tmp_path, "holds 0 class folders")
-    save(tmp_path / "only" / "0.png")
-    refused(tmp_path, "holds 1 class folder;", "at least 2 classes")
+    refused(tmp_path, "holds no class folders")
+    for i in range(3):
+        save(tmp_path / "only" / f"{i}.png")
+    refused(tmp_path, "at least 2 classes")
 
 
 def plant(path, content):
@@ -157,23 +249,20 @@ def test_links_that_leave_the_root_or_lead_nowhere(root, tmp_path_factory, targe
     save(outside / "0.png")
     if target == "file":
         (root / "a" / "link.png").symlink_to(outside / "0.png")
-        refused(root, root / "a" / "link.png", "leaves", root)
+        refused(root, root / "a" / "link.png", "leaves", root, "data.follow_links=true")
+        assert len(list_images(root, follow_links=True).files) == 21
     elif target == "folder":
         (root / "c").symlink_to(outside)
         refused(root, root / "c", "leaves", root)
+        assert list_images(root, follow_links=True).names == ("a", "b", "c")
     else:
         (root / "a" / "link.png").symlink_to(root / "a" / "link.png")
         refused(root, root / "a" / "link.png", "cannot be read")
 
 
-def test_too_few_images_to_hold_out(tmp_path):
-    for label in ("a", "b", "c"):
-        for i in range(3):
-            save(tmp_path / label / f"{i}.png")
-    refused(tmp_path, "9 images in 3 classes", "hold out 1", "data.test_fraction")
-    assert len(load(Folder(root=tmp_path, test_fraction=0.3), "test")) == 3
-    save(tmp_path / "lone" / "0.png")
-    refused(tmp_path, "the smallest, 'lone', has 1", test_fraction=0.5)
+def test_a_class_of_one_image_is_refused_with_its_folder(root):
+    save(root / "lone" / "0.png")
+    refused(root, "class 'lone' has too few images, 1", root / "lone")
 
 
 @pytest.mark.parametrize("name", ["two\nlines", "\x1b[2J", "<script>alert(1)<", "\u202egnp", "-rf"])

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 
 import condgen as cg
 from condgen.checkpoint import load_tensors
-from condgen.data.folder import read_folder
+from condgen.data import Folder, load
 from condgen.errors import UserError
 from condgen.recipes import load_recipe
 from condgen.report.build import build_report
@@ -122,7 +122,7 @@ TARGETS = {  # the files that are changed, and what reads them
     "samples": ("samples/ce/*", lambda run: read_samples(run / "samples" / "ce")),
     "run": ("*.json", read_run),
     "logs": ("*/log.jsonl", read_run),
-    "pictures": ("images/*/*.png", lambda run: read_folder(run / "images", 8)),
+    "pictures": ("images/*/*.png", lambda run: load(Folder(root=run / "images", image_size=8), "train")),
 }
 RUNNING = {"subprocess.Popen", "os.system", "os.exec", "os.posix_spawn", "pickle.find_class", "socket.connect"}
 seen, watching = [], []
