@@ -6,6 +6,7 @@ import inspect
 import os
 import signal
 from collections.abc import Callable
+from pathlib import Path
 from typing import Annotated, Any, NamedTuple, NoReturn
 
 import typer
@@ -73,7 +74,7 @@ def load_verb(name: str) -> Any:  # noqa: ANN401 - typer's commands have no publ
     """Imports the module of a command."""
     module = importlib.import_module(f"condgen.cli.{VERBS[name].module}")
     single = typer.Typer(add_completion=False, rich_markup_mode="markdown", context_settings=_CONTEXT)
-    function = getattr(module, name.replace("-", "_"))
+    function = _with_absolute_paths(getattr(module, name.replace("-", "_")))
     single.command(name)(_with_device(function) if VERBS[name].computes else function)
     return typer.main.get_command(single)
 
@@ -96,6 +97,21 @@ def _with_device(command: Callable[..., None]) -> Callable[..., None]:
     parameters = [each.replace(kind=device.kind) for each in inspect.signature(command).parameters.values()]
     wrapped.__signature__ = inspect.Signature([*parameters, device])  # type: ignore[attr-defined]
     wrapped.__annotations__ = {each.name: each.annotation for each in [*parameters, device]}
+    return wrapped
+
+
+def _with_absolute_paths(command: Callable[..., None]) -> Callable[..., None]:
+    """The command, given every path as an absolute one: `.` has no name, and records outlive the working directory."""
+
+    def absolute(value: object) -> object:
+        if isinstance(value, list):
+            return [absolute(part) for part in value]
+        return Path(os.path.abspath(value)) if isinstance(value, Path) else value
+
+    @functools.wraps(command)
+    def wrapped(**arguments: object) -> None:
+        command(**{name: absolute(value) for name, value in arguments.items()})
+
     return wrapped
 
 

@@ -5,14 +5,12 @@ from typing import Annotated
 
 import typer
 
-from condgen.cli.options import Overrides
+from condgen.cli.options import Overrides, data_settings, load_split
 from condgen.cli.progress import work_in
 from condgen.cli.terminal import say
-from condgen.data import Folder, load, parse_data
+from condgen.data import Folder, parse_data
 from condgen.errors import UserError
-from condgen.recipes import apply_overrides
 from condgen.runs import Import, find_diffusers
-from condgen.settings import parse
 from condgen.training import Processes
 
 
@@ -42,12 +40,9 @@ def import_diffusers(
     shape, settings = found.shape, None
     classes = tuple(name.strip() for name in (names or "").split(","))
     if data is not None:
-        chosen = parse_data(data)
-        tree = chosen.model_dump(mode="json")
-        if isinstance(chosen, Folder) and shape is not None:
-            tree["image_size"] = shape[1]  # unless --set says otherwise
-        settings = parse(type(chosen), apply_overrides({"data": tree}, overrides or ())["data"], "data")
-        loaded = load(settings, "train")
+        side = [f"data.image_size={shape[1]}"] if shape is not None and isinstance(parse_data(data), Folder) else []
+        settings = data_settings(data, [*side, *(overrides or ())])
+        loaded = load_split(settings, "train", Processes())
         if shape not in (None, loaded.shape):
             raise UserError(
                 f"{source} makes images of shape {shape}, those of {loaded.source} are {loaded.shape}: name data that "

@@ -6,10 +6,22 @@ from typing import Annotated, Any
 import typer
 
 from condgen.checkpoint import MODEL_FILE, read_description
-from condgen.cli.options import Overrides, Trust, by_folder_name, from_settings, model_option, overridden, read_prior
+from condgen.cli.options import (
+    Overrides,
+    RecordedData,
+    Trust,
+    by_folder_name,
+    data_settings,
+    from_settings,
+    load_split,
+    model_option,
+    overridden,
+    read_prior,
+    split_overrides,
+)
 from condgen.cli.progress import show_report, work_in
 from condgen.cli.terminal import console, say
-from condgen.data import load, parse_data
+from condgen.data import AnyData, Folder, load
 from condgen.errors import UserError
 from condgen.hub import model_folder
 from condgen.recipes import (
@@ -20,8 +32,18 @@ from condgen.recipes import (
     Guidance,
     default_recipe,
 )
-from condgen.runs import Calibrate, Diagnose, Evaluate, Folders, loss_of, read_settings, with_defaults
-from condgen.runs.layout import CALIBRATION_PICTURE, MANIFEST, calibration_file
+from condgen.runs import (
+    Calibrate,
+    Diagnose,
+    Evaluate,
+    Folders,
+    loss_of,
+    picture_side,
+    read_settings,
+    recorded_data,
+    with_defaults,
+)
+from condgen.runs.layout import CALIBRATION_PICTURE, calibration_file
 from condgen.settings import parse
 from condgen.training import Processes
 
@@ -32,7 +54,9 @@ def calibrate(
         str, typer.Option(metavar="DIR", help="The classifier; the result is written into its folder.")
     ],
     score: Annotated[Path, model_option("The score model.")],
+    data: RecordedData = None,
     trust: Trust = False,
+    overrides: Overrides = None,
     *,
     given: dict[str, Any],
 ) -> None:
@@ -50,9 +74,9 @@ def calibrate(
         )
     folder = Path(classifier)
     trained = parse(ClassifierStage, read_settings(folder), f"the settings in {folder}")
-    stage = parse(CalibrateRecipe, overridden({}, given, None), "calibrate")
+    stage = parse(CalibrateRecipe, overridden({}, given, split_overrides(overrides)[1]), "calibrate")
     name, file, processes = folder.resolve().name.removeprefix("classifier-"), calibration_file(folder), Processes()
-    held_out = load(trained.data, "validation")
+    held_out = load_split(data_settings(data, overrides, trained.data), "validation", processes)
     work = Calibrate(f"calibrate {name}", file.parent, stage, score, held_out).run(processes)
     if work_in(folder, work, processes):
         rows = read_run(folder).classifiers[name]
@@ -64,8 +88,14 @@ def calibrate(
 
 @from_settings(EvaluateStage, {name: f"measures.{name}" for name in ("features", "cas", "most")} | {"seed": "seed"})
 def evaluate(
-    samples: Annotated[list[Path], typer.Argument(help="Folders of samples.")],
-    data: Annotated[str, typer.Option(help="The real data: digits, moons, cifar10, cifar100, or a folder.")] = "digits",
+    samples: Annotated[list[Path], typer.Argument(help="Folders of samples, or of any images by class.")],
+    data: Annotated[
+        str | None,
+        typer.Option(help="The real data: digits, moons, cifar10, ..., or a folder; default: what the models learnt."),
+    ] = None,
+    of: Annotated[
+        str | None, typer.Option("--class", help="The class of images that lie directly in their folder.")
+    ] = None,
     out: Annotated[Path, typer.Option(help="The run folder.")] = Path("runs/evaluation"),
     overrides: Overrides = None,
     *,
@@ -78,19 +108,33 @@ def evaluate(
 
     Also: --set measures.cas_steps=2000, --set measures.cas_flip=true.
     """
-    for folder in samples:
-        if not (folder / MANIFEST).exists():
-            raise UserError(f"{folder} holds no {MANIFEST}: name folders that condgen sample has written")
-    tree = overridden({"measures": {}}, given, overrides)
+    of_data, others = split_overrides(overrides)
+    tree = overridden({"measures": {}}, given, others)
     features = str(tree["measures"].get("features", ""))
     if features.startswith("hf:"):
         tree["measures"]["features"] = str(model_folder(features))
     stage = parse(EvaluateStage, tree, "evaluate")
-    settings, processes = parse_data(data), Processes()
-    train, test = processes.in_turn(lambda: (load(settings, "train"), load(settings, "test")))
-    work = Evaluate("evaluate", out, stage, by_folder_name(samples), train, test).run(processes)
+    settings, processes = _real_data(samples, data, of_data), Processes()
+    train = load_split(settings, "train", processes)
+    test = processes.in_turn(lambda: load(settings, "test"))
+    work = Evaluate("evaluate", out, stage, by_folder_name(samples), train, test, of).run(processes)
     if work_in(out, work, processes):
         show_report(out)
+
+
+def _real_data(samples: list[Path], text: str | None, of_data: list[str]) -> AnyData:
+    """The data to compare samples with, prepared as for their models, and images at the size of the samples.
+
+    Raises:
+        UserError: none are named, and the samples are of no or of different data.
+    """
+    recorded = list(filter(None, map(recorded_data, samples)))
+    if text is None and any(one != recorded[0] for one in recorded):
+        raise UserError("the models of these samples have learnt different data: name the real data with --data")
+    found = data_settings(text, of_data, recorded[0] if recorded else None)
+    side = next(filter(None, map(picture_side, samples)), None)
+    is_open = isinstance(found, Folder) and found.image_size is None
+    return found.model_copy(update={"image_size": side}) if is_open else found
 
 
 @from_settings(DiagnoseRecipe, {name: name for name in ("levels", "draws", "most", "queries", "seed")})
@@ -98,6 +142,7 @@ def diagnose(
     score: Annotated[Path, model_option("The unconditional score model, the prior.")],
     classifier: Annotated[list[Path] | None, model_option("A classifier. Repeatable.")] = None,
     posterior: Annotated[list[Path] | None, model_option("A score model with labels. Repeatable.")] = None,
+    data: RecordedData = None,
     out: Annotated[Path, typer.Option(help="The run folder.")] = Path("runs/diagnosis"),
     trust: Trust = False,
     overrides: Overrides = None,
@@ -113,16 +158,14 @@ def diagnose(
     Of points, and with --set oracle=true of images, also D (prior), D_P (posterior) and D_L (likelihood): the distances
     to the exact scores of the noised training set.
     """
-    prior = read_prior(score)
-    if prior.data is None:
-        raise UserError(f"the score model in {score} was imported without data: import it again with --data")
-    data = prior.data
-    train = load(data, "train")
-    base = default_recipe(data, train).diagnose
+    prior, processes = read_prior(score), Processes()
+    real = data_settings(data, overrides, prior.data)
+    train = load_split(real, "train", processes)
+    base = default_recipe(real, train).diagnose
     assert base is not None
     low, high = prior.schedule.noise_range
     tree = base.model_dump(mode="json") | {"levels": [level for level in base.levels if low <= level <= high]}
-    settings = parse(DiagnoseRecipe, overridden(tree, given, overrides), "diagnose")
+    settings = parse(DiagnoseRecipe, overridden(tree, given, split_overrides(overrides)[1]), "diagnose")
     named = by_folder_name([*(classifier or []), *(posterior or [])])
     classifiers = {name: path for name, path in named.items() if path in (classifier or [])}
     scores = {name: path for name, path in named.items() if name not in classifiers}
@@ -138,8 +181,8 @@ def diagnose(
         raise UserError(f"no method uses {min(unused)!r}: leave the folder out, or name it in --set methods=...")
     if not stage.methods:
         raise UserError("nothing to diagnose: name a classifier with --classifier, or a labelled model by --posterior")
-    processes, folders = Processes(), Folders(score, scores, classifiers)
-    test = processes.in_turn(lambda: load(data, "test"))
+    folders = Folders(score, scores, classifiers)
+    test = processes.in_turn(lambda: load(real, "test"))
     work = Diagnose("diagnose", out, stage, folders, train.to(processes.device), test).run(processes)
     if work_in(out, work, processes):
         show_report(out)

@@ -11,12 +11,15 @@ from pydantic import BaseModel
 
 from condgen.checkpoint import trusted_imports
 from condgen.cli.settings import Row, walk
+from condgen.cli.terminal import say
+from condgen.data import AnyData, Folder, LabelledSet, Split, load, parse_data
 from condgen.errors import UserError
 from condgen.hub import CONFIG_FILE, model_folder
 from condgen.recipes import ImportStage, ScoreStage, apply_overrides
 from condgen.runs import read_settings
 from condgen.runs.layout import RECIPE_FILE, SNAPSHOTS
 from condgen.settings import parse
+from condgen.training import Processes
 
 Overrides: TypeAlias = Annotated[
     list[str] | None,
@@ -26,6 +29,9 @@ Size: TypeAlias = Annotated[str | None, typer.Option(help="A size of the recipe,
 RecipeFile: TypeAlias = Annotated[Path | None, typer.Option("--recipe", help="Take the settings from this recipe.")]
 Data: TypeAlias = Annotated[
     str | None, typer.Option(help="digits, moons, cifar10, cifar100, or a folder with one sub-folder a class.")
+]
+RecordedData: TypeAlias = Annotated[
+    str | None, typer.Option("--data", help="The data, where they are not at the place on record.")
 ]
 Trust: TypeAlias = Annotated[
     bool,
@@ -83,6 +89,37 @@ def read_prior(folder: Path) -> ScoreStage | ImportStage:
     if "score" not in settings:
         raise UserError(f"{folder} holds no score model: name the folder that condgen train-score has written")
     return parse(ScoreStage, settings, f"the settings in {folder}")
+
+
+def data_settings(text: str | None, overrides: Sequence[str] | None, recorded: AnyData | None = None) -> AnyData:
+    """The data of a command: those on record, or those of --data; and then --set data.KEY=VALUE.
+
+    A folder is read as the one on record was, at the same size and with the same splits.
+
+    Raises:
+        UserError: neither names data, or a setting does not exist.
+    """
+    chosen = recorded if text is None else parse_data(text)
+    if chosen is None:
+        raise UserError("no data are on record here: name them with --data")
+    if isinstance(chosen, Folder) and isinstance(recorded, Folder):
+        chosen = recorded.model_copy(update={"root": chosen.root})
+    of_data, _ = split_overrides(overrides)
+    return parse(type(chosen), apply_overrides({"data": chosen.model_dump(mode="json")}, of_data)["data"], "data")
+
+
+def split_overrides(overrides: Sequence[str] | None) -> tuple[list[str], list[str]]:
+    """Those of data, and the others."""
+    of_data = [text for text in overrides or () if text.startswith("data.")]
+    return of_data, [text for text in overrides or () if text not in of_data]
+
+
+def load_split(settings: AnyData, split: Split, processes: Processes) -> LabelledSet:
+    """One split, read by one process of a machine after the other; says what was passed over."""
+    loaded = processes.in_turn(lambda: load(settings, split))
+    if loaded.passed_over:
+        say(loaded.passed_over)
+    return loaded
 
 
 def from_settings(

@@ -13,7 +13,7 @@ from condgen.cli.terminal import say
 from condgen.data import class_index
 from condgen.errors import UserError
 from condgen.recipes import SampleStage, apply_overrides, labels_spread
-from condgen.runs import Folders, Sample, read_json
+from condgen.runs import Folders, Sample, read_json, recorded_data
 from condgen.runs.layout import MANIFEST, STAGE_FILE
 from condgen.settings import parse
 from condgen.training import Processes
@@ -79,7 +79,7 @@ def sample(
         "options": apply_overrides({}, options or (), "--option"),
     }
     labels = labels_spread(n or (per_class or _PER_CLASS) * len(chosen), chosen)
-    tree = {"method": method, "labels": labels}
+    tree = {"method": method, "labels": labels, "data": recorded_data(source)}
     stage = parse(SampleStage, overridden(tree, given, overrides), "sample")
     processes, classifiers = Processes(), {classifier.name: classifier} if classifier else {}
     folders = Folders(score, guides, classifiers, {generator.name: generator} if generator else {})

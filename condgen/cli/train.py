@@ -13,16 +13,19 @@ from condgen.cli.options import (
     Size,
     Trust,
     by_folder_name,
+    data_settings,
     from_settings,
+    load_split,
     model_option,
     named_guide,
     overridden,
     read_prior,
+    split_overrides,
 )
 from condgen.cli.pictures import follow_previews, show_generators
 from condgen.cli.progress import work_in
 from condgen.cli.terminal import say
-from condgen.data import LabelledSet, load, parse_data
+from condgen.data import Digits, LabelledSet, load
 from condgen.errors import UserError
 from condgen.losses import PRESETS, MatchingLoss, classifier_loss
 from condgen.recipes import (
@@ -32,7 +35,6 @@ from condgen.recipes import (
     Recipe,
     ScoreStage,
     TrainStage,
-    apply_overrides,
     default_adversary,
     default_recipe,
     load_recipe,
@@ -48,7 +50,10 @@ StageType = TypeVar("StageType", ScoreStage, ClassifierStage, GeneratorStage)
 
 def _keys(part: str) -> dict[str, str]:
     """The settings of training that have an option, by its name."""
-    return {name: f"{part}.training.{name}" for name in ("steps", "batch", "lr", "flip")} | {"seed": "seed"}
+    return {name: f"{part}.training.{name}" for name in ("steps", "batch", "lr", "flip")} | {
+        "follow_links": "data.follow_links",
+        "seed": "seed",
+    }
 
 
 @from_settings(ScoreStage, _keys("score"), defaults=False)
@@ -80,7 +85,7 @@ def train_score(
     --set score.labels=separate (a network for each class), --set score.training.snapshots=[500] (keeps an early model,
     which can guide the later one). condgen settings score lists all.
     """
-    base, loaded = _base(recipe, size, data, overrides)
+    base, loaded = _base(recipe, size, data, given, overrides)
     score = base.score
     if adversarial and score.adversarial is None:
         score = score.model_copy(update={"adversarial": default_adversary(loaded)})
@@ -142,7 +147,7 @@ def train_classifier(
                 "first, or name a folder with --score"
             )
         score = _SCORE
-    base, loaded = _base(recipe, size, data, overrides, read_prior(score) if score is not None else None)
+    base, loaded = _base(recipe, size, data, given, overrides, read_prior(score) if score is not None else None)
     same_loss = [each for each in base.classifiers.values() if each.objective.loss == loss]
     classifier = next(iter([*same_loss, *base.classifiers.values()]), None)
     if classifier is None:
@@ -201,7 +206,7 @@ def train_generator(
     """
     if teacher is None and (classifier, guide, scale) != (None, None, None):
         raise UserError("--classifier, --guide and --scale guide a teacher: name one with --teacher DIR")
-    base, loaded = _base(recipe, size, data, overrides, read_prior(teacher) if teacher is not None else None)
+    base, loaded = _base(recipe, size, data, given, overrides, read_prior(teacher) if teacher is not None else None)
     same_loss = [each for each in base.generators.values() if each.objective.loss == loss]
     if not same_loss:
         raise UserError(f"{recipe} describes no generator with --loss {loss}: choose another, or add one to generators")
@@ -232,11 +237,13 @@ def _base(
     recipe: Path | None,
     size: str | None,
     data: str | None,
+    given: dict[str, Any],
     overrides: list[str] | None,
     prior: ScoreStage | ImportStage | None = None,
 ) -> tuple[Recipe, LabelledSet]:
     """The recipe that options change, that of the file or the default one of the data; and the training split."""
-    of_data = [text for text in overrides or () if text.startswith("data.")]
+    of_data = [f"{key}={value}" for key, value in given.items() if key.startswith("data.")]
+    of_data += split_overrides(overrides)[0]
     if size is not None and recipe is None:
         raise UserError("--size belongs to a recipe: name it with --recipe, or leave --size out")
     if recipe is not None and data is not None:
@@ -245,12 +252,8 @@ def _base(
     if base is not None:
         settings = base.data
     else:
-        chosen = prior.data if data is None and prior is not None else parse_data(data or "digits")
-        if chosen is None:
-            raise UserError("the score model was imported without data: name them with --data")
-        tree = apply_overrides({"data": chosen.model_dump(mode="json")}, of_data)
-        settings = parse(type(chosen), tree["data"], "data")
-    loaded = Processes().in_turn(lambda: load(settings, "train"))
+        settings = data_settings(data, of_data, prior.data if prior is not None else Digits())
+    loaded = load_split(settings, "train", Processes())
     what = f"{loaded.shape[1]}x{loaded.shape[2]} images" if loaded.is_images else f"{loaded.shape[0]}-D points"
     classes = ", ".join(loaded.names[:10]) + (", ..." if loaded.n_classes > 10 else "")
     say(f"{loaded.source}: {len(loaded):,} {what}, {loaded.n_classes} classes ({classes})")

@@ -126,7 +126,10 @@ def list_images(root: Path, *, follow_links: bool = False, of: str | None = None
             places = [(path, None) for path in top]
         names = sorted({path.name for path, _ in places})
         if not names:
-            raise UserError(f"{root} holds no class folders: put the images of each class into a folder of its own")
+            raise UserError(
+                f"{root} holds no class folders: put the images of each class into a folder of its own; of evaluate, "
+                "--class NAME names one class of all images"
+            )
     files = []
     for place, split in places:
         label = 0 if of is not None else names.index(place.name)

@@ -5,7 +5,7 @@ floats from the start.
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from functools import cached_property
@@ -134,6 +134,12 @@ class LabelledSet:
         return found
 
 
+def list_some(names: Iterable[str], most: int = _SHOWN) -> list[str]:
+    """The first of some names, and dots where there are more."""
+    every = list(names)
+    return [*every[:most], *(["..."] if len(every) > most else [])]
+
+
 def class_index(names: Sequence[str], text: str) -> int:
     """The label of the class with this name, in any case, or else with this number.
 
@@ -148,7 +154,7 @@ def class_index(names: Sequence[str], text: str) -> int:
         return int(text)
     close = get_close_matches(text.casefold(), folded, n=1)
     hint = f", did you mean {names[folded.index(close[0])]!r}?" if close else ";"
-    shown = ", ".join([*names[:_SHOWN], *(["..."] if len(names) > _SHOWN else [])])
+    shown = ", ".join(list_some(names))
     raise UserError(f"there is no class {text!r}{hint} the classes are {shown}, or the numbers 0 to {len(names) - 1}")
 
 

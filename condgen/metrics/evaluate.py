@@ -104,12 +104,15 @@ def evaluating(
 
     Raises:
         UserError: samples that are too few, are not finite, or do not fit the data set.
-        ValueError: a method called `REAL`, or test samples of another kind than the train samples.
+        ValueError: a method called `REAL`.
     """
     if REAL in methods:
         raise ValueError(f"the name {REAL!r} is taken by the test split")
     if (test.shape, test.names) != (train.shape, train.names):
-        raise ValueError("the train and the test split differ in shape or classes")
+        raise UserError(
+            f"{train.source}: train samples have shape {train.shape}, and those of the test {test.shape}: crop and resize "
+            "images with --set data.image_size=SIDE"
+        )
     methods = {**methods, REAL: (test.floats(), test.y)}
     for method, (x, y) in methods.items():
         _check(method, x, y, train)
@@ -171,6 +174,11 @@ def _check(method: str, x: Tensor, y: Tensor, train: LabelledSet) -> None:
         )
     if y.shape != x.shape[:1]:
         raise UserError(f"{method}: {len(x)} samples have labels of shape {tuple(y.shape)}; give one label each")
+    if method == REAL and len(x) <= NEIGHBOUR:
+        raise UserError(
+            f"{train.source}: {len(x)} held-out samples are too few, at least {NEIGHBOUR + 1} are needed: add images, or "
+            "hold out more of a folder, also when training, with --set data.test_fraction=0.3"
+        )
     if len(x) <= NEIGHBOUR:
         raise UserError(f"{method}: {len(x)} samples are too few; provide at least {NEIGHBOUR + 1}")
     outside = y[(y < 0) | (y >= train.n_classes)]

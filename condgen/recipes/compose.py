@@ -9,6 +9,7 @@ The name of a recipe with a size is the two joined, `cifar10` and `smoke` to `ci
 share a run folder, in which a stage that one has finished is there for the other.
 """
 
+import contextlib
 import hashlib
 import json
 import os
@@ -28,6 +29,7 @@ from condgen.settings import keyed, parse
 _DEPTH, _VALUES = 40, 100_000  # of a YAML file, aliases written out
 _LARGEST = 100_000  # characters of one, which take the parser some seconds
 _DEEPEST = 20  # files within each other
+_FROM_HERE = "root_from_here"  # the key of data's root as a path relative to the file
 
 
 def load_recipe(path: Path, overrides: Iterable[str] = (), size: str | None = None) -> Recipe:
@@ -113,9 +115,17 @@ def _files(path: Path, within: tuple[Path, ...], seen: set[Path]) -> Iterator[_F
     yield _File(own, {str(name): value for name, value in sizes.items()})
 
 
-def to_yaml(settings: BaseModel) -> str:
-    """Resolved settings as YAML, every default written out."""
-    return yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+def to_yaml(settings: BaseModel, folder: Path | None = None) -> str:
+    """Resolved settings as YAML, every default written out.
+
+    For a file in a folder, it says where data lie from there, too: `read_yaml` finds them after both were moved.
+    """
+    tree = settings.model_dump(mode="json")
+    data = tree.get("data") or {}
+    if data.get("root") and folder is not None:
+        with contextlib.suppress(ValueError):  # another drive of Windows
+            data[_FROM_HERE] = os.path.relpath(data["root"], os.path.realpath(folder))
+    return yaml.safe_dump(tree, sort_keys=False, allow_unicode=True)
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
@@ -134,6 +144,11 @@ def read_yaml(path: Path) -> dict[str, Any]:
         raise UserError(f"{path} is not readable YAML: {' '.join(str(error).split())}") from error
     if not isinstance(tree, dict):
         raise UserError(f"{path} must be a mapping of settings, such as recipes/digits.yaml")
+    data = tree.get("data")
+    if isinstance(data, dict) and isinstance(from_here := data.pop(_FROM_HERE, None), str):
+        place = os.path.join(os.path.realpath(path.parent), from_here)
+        if not os.path.exists(str(data.get("root"))) and os.path.exists(place):
+            data["root"] = os.path.normpath(place)
     return tree
 
 

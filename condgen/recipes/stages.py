@@ -81,6 +81,9 @@ class SampleStage(Settings):
 
     method: Method
     labels: tuple[int, ...] = Field(min_length=1)
+    data: AnyData | None = Field(
+        default=None, json_schema_extra=UNKEYED, description="what its models have learnt: evaluate compares with it"
+    )
     seed: Seed = 0
     batch: PositiveInt = Field(default=250, json_schema_extra=UNKEYED, description="how many at once")
     compile: bool = Field(default=False, json_schema_extra=UNKEYED, description=COMPILE)

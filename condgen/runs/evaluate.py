@@ -8,14 +8,15 @@ from typing import Any, ClassVar, TypeVar
 import torch
 from torch import Tensor
 
-from condgen.data import LabelledSet
+from condgen.data import LabelledSet, list_images, list_some
+from condgen.errors import UserError
 from condgen.files import write_png
 from condgen.metrics import REAL, Advance, Evaluation, Memory, Store, evaluating, helping, open_extractor
 from condgen.recipes import EvaluateStage
 from condgen.runs.environment import cache_folder
-from condgen.runs.folder import read_json, read_rows, write_json
+from condgen.runs.folder import read_json, write_json
 from condgen.runs.layout import EVALUATION_FOLDER, MANIFEST, METRICS, NEIGHBOURS
-from condgen.runs.sample_folder import picture_of, read_samples
+from condgen.runs.sample_folder import SampleSet, is_image_folder, picture_of, read_images, read_samples
 from condgen.runs.stage import Progress, Stage, StageFolder, Work
 from condgen.training import Processes
 
@@ -36,15 +37,20 @@ class Evaluate(Stage):
     samples: Mapping[str, Path]  # folders of samples by the names of their methods
     train: LabelledSet  # the real reference
     test: LabelledSet  # held-out real data
+    of: str | None = None  # the class of images that lie in no class folder
     unit: ClassVar[str] = "methods"
 
     def reads(self) -> list[Path]:
-        return [path / MANIFEST for path in self.samples.values()]
+        found: list[Path] = []
+        for path in self.samples.values():
+            images = list_images(path, of=self.of).files if is_image_folder(path) else ()
+            found += [file.path for file in images] or [path / MANIFEST]
+        return found
 
     def conditions(self) -> list[str]:
         extractor = open_extractor(self.settings.measures.features, self.train.shape)
         data = self.train.fingerprint(), self.test.fingerprint()
-        return [*data, *self.samples, extractor.key or extractor.name]
+        return [*data, *self.samples, extractor.key or extractor.name, *([self.of] if self.of else [])]
 
     def total(self) -> int:
         return len(self.samples)
@@ -53,28 +59,65 @@ class Evaluate(Stage):
         """Measures all of them; there is nothing to resume but the features that are kept."""
         features = self.settings.measures.features
         extractor = processes.in_turn(lambda: open_extractor(features, self.train.shape, processes.device))
-        methods = {name: read_samples(path) for name, path in self.samples.items()}
+        found = {name: self._read(path) for name, path in self.samples.items()}
+        samples, left_out = self._by_class_name(found)
+        methods = {name: (one.x, one.y) for name, one in samples.items()}
         opened = yield from self.open(processes)
         if opened.finished:
             return
         test = self.test.to(processes.device)
         store = Store(extractor, cache_folder() / "features" if extractor.key is not None else None, processes)
         if processes.is_main:
+            for text in left_out:
+                yield Progress(self.name, 0, 1, message=text)
             for name, (_, y) in methods.items():
                 if (seen := len(y.unique())) < (of := self.train.n_classes):
                     text = f"{name} has samples of {seen} of {of} classes; distances and floors are to all of them"
                     yield Progress(self.name, 0, 1, message=text)
             measures = self.settings.measures
             work = evaluating(methods, self.train, test, self.settings.seed, measures, store)
-            found = yield from self._follow(work)
+            evaluation = yield from self._follow(work)
             if store.problem is not None:
                 text = f"features are not kept for the next time: {store.problem}"
                 yield Progress(self.name, 0, 1, message=text)
-            self._write(opened, methods, found, extractor.name)
+            self._write(opened, samples, evaluation, extractor.name)
             yield Progress(self.name, 1, 1)
         elif store.is_shared:
             yield from self._follow(helping(methods, self.train, test, store))
         processes.wait()
+
+    def _read(self, path: Path) -> SampleSet:
+        """The samples in a folder; images that condgen has not drawn are prepared as the real ones are."""
+        shape = self.train.shape
+        if not is_image_folder(path):
+            return read_samples(path)
+        square = self.train.is_images and shape[1] == shape[2]
+        found = read_images(path, shape[1] if square else None, self.of)
+        grey = self.train.is_images and (found.x.shape[1], shape[0]) == (1, 3)
+        return found._replace(x=found.x.expand(-1, 3, -1, -1)) if grey else found
+
+    def _by_class_name(self, found: Mapping[str, SampleSet]) -> tuple[dict[str, SampleSet], list[str]]:
+        """The samples whose classes the real data have, by the labels of these; and which are left out.
+
+        Raises:
+            UserError: a method has none.
+        """
+        names, matched, left_out = self.train.names, dict[str, SampleSet](), []
+        for method, (x, y, own, seeds) in found.items():
+            known = {label: names.index(name) for label, name in own.items() if name in names}
+            lacking = ", ".join(list_some(name for name in own.values() if name not in names))
+            if not known:
+                raise UserError(
+                    f"{method} has samples of {lacking}, and {self.train.source} has other classes, "
+                    f"{', '.join(list_some(names))}: classes are matched by name; name other data with --data"
+                )
+            kept = [place for place, label in enumerate(y.tolist()) if label in known]
+            labels = torch.tensor([known[label] for label in y[kept].tolist()])
+            matched[method] = SampleSet(x[kept], labels, own, [seeds[place] for place in kept] if seeds else [])
+            if lacking:
+                text = f"{method}: {len(y) - len(kept):,} samples are left out, since {self.train.source} has no class"
+                left_out.append(f"{text} {lacking}")
+        return matched, left_out
 
     def _follow(self, work: Generator[Advance, None, Found]) -> Generator[Progress, None, Found]:
         while True:
@@ -85,10 +128,8 @@ class Evaluate(Stage):
                 return found
             yield Progress(self.name, advance.done, advance.total, advance.done, advance.what)
 
-    def _write(
-        self, opened: StageFolder, methods: Mapping[str, tuple[Tensor, Tensor]], found: Evaluation, features: str
-    ) -> None:
-        train, n = self.train, {name: len(y) for name, (_, y) in methods.items()}
+    def _write(self, opened: StageFolder, methods: Mapping[str, SampleSet], found: Evaluation, features: str) -> None:
+        train, n = self.train, {name: len(one.y) for name, one in methods.items()}
         what: dict[str, Any] = {
             "data": train.source,
             "reference": f"{len(train):,} training {'images' if train.is_images else 'points'}",
@@ -99,8 +140,12 @@ class Evaluate(Stage):
         }
         for old in self.folder.glob(f"{_PICTURES}/*.png"):
             old.unlink()
-        near = [row for name, x in methods.items() for row in self._closest(name, *x, *found.memories[name])]
-        near += self._closest(REAL, self.test.floats(), self.test.y, *found.memories[REAL])
+        real = SampleSet(self.test.floats(), self.test.y, {}, [])
+        near = [
+            row
+            for name, one in {**methods, REAL: real}.items()
+            for row in self._closest(name, one, *found.memories[name])
+        ]
         write_json(self.folder / NEIGHBOURS, {"what": {**what, "distances": f"between {features}"}, "rows": near})
         names = [{**row, "name": train.names[int(row["class"])]} for row in found.by_class]
         rows = [row.as_dict() for row in found.rows]
@@ -110,12 +155,9 @@ class Evaluate(Stage):
             [METRICS, NEIGHBOURS, *pictures], what=f"{sum(n.values()):,} samples against {len(train):,} real ones"
         )
 
-    def _closest(self, method: str, x: Tensor, y: Tensor, places: Tensor, memory: Memory) -> Iterator[dict[str, Any]]:
+    def _closest(self, method: str, samples: SampleSet, places: Tensor, memory: Memory) -> Iterator[dict[str, Any]]:
         """The samples of a method that lie closest to training data, with their neighbours."""
-        names, train = self.train.names, self.train
-        seeds: list[int] = []
-        if method in self.samples:
-            seeds = [row["seed"] for row in read_rows(self.samples[method] / MANIFEST)]
+        names, train, (x, y, _, seeds) = self.train.names, self.train, samples
         number = list(self.samples).index(method) if method in self.samples else len(self.samples)
         for row in memory.closest(_CLOSEST).tolist():
             place = int(places[row])

@@ -1,17 +1,22 @@
 """JSON, rows of JSON and settings in run folders."""
 
+import contextlib
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel
+
 from condgen.checkpoint import MODEL_FILE
+from condgen.data import AnyData
 from condgen.errors import UserError
 from condgen.files import blamed_on, each_line, parse_json, read_bytes, read_text, write_atomically
 from condgen.hub import CONFIG_FILE
 from condgen.recipes import read_yaml
-from condgen.runs.layout import RECIPE_FILE
+from condgen.runs.layout import RECIPE_FILE, SNAPSHOTS
+from condgen.settings import parse
 
 
 def file_key(path: Path) -> str:
@@ -39,6 +44,19 @@ def read_settings(folder: Path) -> dict[str, Any]:
     if not isinstance(settings, dict):
         raise UserError(f"{config} says nothing of how the model was trained: export it with condgen export")
     return settings
+
+
+class _Record(BaseModel):
+    data: AnyData | None = None
+
+
+def recorded_data(folder: Path) -> AnyData | None:
+    """The data that a model in a folder has learnt, or the models of samples; None where there is no record of them."""
+    if folder.resolve().parent.name == SNAPSHOTS:
+        folder = folder.resolve().parent.parent
+    with contextlib.suppress(UserError):  # what has no settings, or damaged ones, has none of data
+        return parse(_Record, read_settings(folder), f"the settings in {folder}").data
+    return None
 
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from condgen.checkpoint import MODEL_FILE, read_description
 from condgen.classifier import Classifier, ClassifierConfig
-from condgen.data import LabelledSet
+from condgen.data import LabelledSet, list_some
 from condgen.denoiser import Denoiser
 from condgen.errors import UserError
 from condgen.generator import Generator
@@ -149,15 +149,29 @@ def open_guided(
 def check_fits(
     folder: Path, config: ModelConfig, like: ModelConfig | LabelledSet, other: object, schedule: Schedule | None = None
 ) -> None:
-    """Raises where a model in a folder has not the data shape, the classes and the schedule of what it goes with.
+    """Raises, naming the differences, where a model has not the data shape, classes and schedule of what it goes with.
 
     Data have no schedule of their own: it is given, if one is asked for.
     """
     wanted = schedule or (config.schedule if isinstance(like, LabelledSet) else like.schedule)
-    if (config.shape, config.names, config.schedule) != (like.shape, like.names, wanted):
+    found = []
+    if config.shape != like.shape:
+        found.append(f"samples of shape {config.shape} against {like.shape}")
+    if config.names != like.names:
+        own, others = (
+            ", ".join(list_some(n for n in a if n not in b))
+            for a, b in ((config.names, like.names), (like.names, config.names))
+        )
+        classes = f"{own or 'none'} only in the former, {others or 'none'} only in the latter"
+        found.append(f"of the classes, {classes}" if own or others else "the same classes in another order")
+    if config.schedule != wanted:
+        pairs = [dict(each) for each in (config.schedule, wanted)]
+        keys = [key for key in pairs[0] | pairs[1] if pairs[0].get(key) != pairs[1].get(key)]
+        there, here = (", ".join(f"{key} {each[key]}" for key in keys if key in each) for each in pairs)
+        found.append(f"noise of {there} against {here}")
+    if found:
         raise UserError(
-            f"{folder} was trained on {config.shape} of {len(config.names)} classes with {config.schedule!r}, but "
-            f"{other} has {like.shape} of {len(like.names)} with {wanted!r}: use one data set and schedule for both"
+            f"{folder} does not go with {other}: {'; '.join(found)}. Use one data set and one schedule for both"
         )
 
 

@@ -68,7 +68,13 @@ def plan(recipe: Recipe, folder: Path, data: Splits) -> list[Stage]:
         stages.append(Train(f"generator {name}", folders.generator(name), taught, train, folders, validation))
     if (sample := recipe.sample) is not None:
         labels = labels_spread(sample.per_class * train.n_classes, range(train.n_classes))
-        how: dict[str, Any] = {"labels": labels, "seed": sample.seed, "batch": sample.batch, "compile": sample.compile}
+        how: dict[str, Any] = {
+            "labels": labels,
+            "data": recipe.data,
+            "seed": sample.seed,
+            "batch": sample.batch,
+            "compile": sample.compile,
+        }
         places = {name: samples_folder(folder, name) for name in sample.methods}
         for name, method in sample.methods.items():
             stages.append(Sample(f"sample {name}", places[name], SampleStage(method=method, **how), folders))
@@ -142,7 +148,7 @@ def _begin(recipe: Recipe, folder: Path, processes: int, command: str) -> dict[s
     many = {"processes": processes} if processes > 1 else {}
     about = {"name": recipe.name, **describe_environment(), **many, "started": started, "command": command}
     write_json(folder / RUN_FILE, about | {"stages": []})  # before anything else
-    write_atomically(folder / RECIPE_FILE, to_yaml(recipe).encode())
+    write_atomically(folder / RECIPE_FILE, to_yaml(recipe, folder).encode())
     return about
 
 

@@ -94,11 +94,13 @@ def _classifier(
         names=data.names,
         sigma_data=data.standard_deviation(),
     )
-    frozen, pool, message = None, None, ""
+    frozen, pool, message, prior = None, None, "", None
+    if place is not None and (recipe.objective.needs_prior or (place / MODEL_FILE).exists()):
+        prior = ScoreModel.load(place, device)
+        check_fits(place, prior.config, config, f"the classifier of {data.source}")
     if recipe.objective.needs_prior:
         place = folders.score()
         frozen = ScoreModel.load(place, device)
-        check_fits(place, frozen.config, config, "the classifier")
         frozen.require_unconditional(place, f"on which {recipe.objective.loss} builds")
         lighten_(frozen, recipe.prior)
         if recipe.prior.pool and (pool := _prior_pool(stage, data, processes, place, frozen)) is None:
@@ -107,7 +109,7 @@ def _classifier(
     if recipe.init is not None:
         start = folders.classifier(recipe.init)
         first = Classifier.load(start, device)
-        check_fits(start, first.config, config, "the classifier")
+        check_fits(start, first.config, config, f"the classifier of {data.source}")
         if first.config.network != config.network:
             raise UserError(
                 f"{start} has another network, {first.config.network!r}: weights go on in their own network"
@@ -116,7 +118,6 @@ def _classifier(
     task = ClassifierTask(model, recipe.objective, recipe.density, frozen, pool)
     if held_out is None:
         return Prepared(task, config, message=message)
-    prior = ScoreModel.load(place, device) if place is not None and (place / MODEL_FILE).exists() else None
     monitor = ClassifierMonitor(stage.training.save_every, stage.training.steps, config, held_out, prior)
     return Prepared(task, config, monitor, message)
 

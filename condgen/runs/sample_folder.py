@@ -9,7 +9,7 @@ import os
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -17,7 +17,7 @@ from PIL import Image
 from pydantic import BaseModel, Field
 from torch import Tensor
 
-from condgen.data import to_uint8
+from condgen.data import list_images, to_uint8
 from condgen.errors import UserError
 from condgen.files import append, naming, read_picture, within, write_atomically
 from condgen.runs.folder import drop_partial_line, each_row, read_json
@@ -29,9 +29,19 @@ class Sampled(BaseModel, extra="allow"):
     """What is relied upon of a line of a manifest, which may be damaged."""
 
     label: int = Field(alias="class", strict=True, ge=0, lt=1_000_000)
+    name: str
     seed: int = Field(strict=True)
     file: str | None = None
     x: list[float] | None = None
+
+
+class SampleSet(NamedTuple):
+    """Samples with the classes that were asked for."""
+
+    x: Tensor  # floats (N, ...) as a network sees them
+    y: Tensor  # labels, (N,)
+    names: dict[int, str]  # of the classes, by label
+    seeds: list[int]  # empty for images that condgen has not drawn
 
 
 def part_manifest(rank: int) -> str:
@@ -111,24 +121,47 @@ def read_manifest(folder: Path) -> list[Sampled]:
     return [parse(Sampled, row, str(folder / MANIFEST)) for row in each_row(folder / MANIFEST)]
 
 
-def read_samples(folder: Path) -> tuple[Tensor, Tensor]:
-    """What a sampling stage has written: floats (N, ...) as a network sees them, and labels (N,).
+def is_image_folder(folder: Path) -> bool:
+    """Whether a folder holds images alone, which no sampling stage has described."""
+    return folder.is_dir() and not any((folder / file).exists() for file in (MANIFEST, STAGE_FILE))
+
+
+def read_images(folder: Path, size: int | None, of: str | None) -> SampleSet:
+    """The images of a folder, by the names of its sub-folders or all `of` one class, as squares of a size if given."""
+    found = list_images(folder, of=of)
+    x = torch.from_numpy(found.read(found.files, size)).float() / 127.5 - 1
+    return SampleSet(x, torch.tensor([file.label for file in found.files]), dict(enumerate(found.names)), [])
+
+
+def picture_side(folder: Path) -> int | None:
+    """The side of the pictures that a sampling stage has written, if they are squares."""
+    for row in each_row(folder / MANIFEST):
+        if row.get("file") is not None:
+            _, height, width = _read_picture(folder, str(row["file"])).shape
+            return height if height == width else None
+        break
+    return None
+
+
+def read_samples(folder: Path) -> SampleSet:
+    """What a sampling stage has written.
 
     Raises:
         UserError: where samples are missing, not finished, or damaged.
     """
     parsed = read_manifest(folder)
-    labels = torch.tensor([row.label for row in parsed])
+    labels, seeds = torch.tensor([row.label for row in parsed]), [row.seed for row in parsed]
+    names = {row.label: row.name for row in parsed}
     try:
         if parsed[0].file is None:
             points = torch.tensor([row.x for row in parsed], dtype=torch.float32)
             if points.ndim != 2:
                 raise ValueError("points have coordinates")
-            return points, labels
+            return SampleSet(points, labels, names, seeds)
         images = np.stack([_read_picture(folder, str(row.file)) for row in parsed])
     except (IndexError, TypeError, ValueError, RuntimeError) as error:
         raise UserError(f"{folder / MANIFEST} does not describe samples ({error!r}): sample again") from error
-    return torch.from_numpy(images).float() / 127.5 - 1, labels
+    return SampleSet(torch.from_numpy(images).float() / 127.5 - 1, labels, names, seeds)
 
 
 def _read_picture(folder: Path, file: str) -> np.ndarray:

@@ -162,7 +162,7 @@ def open_folder(name: str, folder: Path, key: str, settings: BaseModel) -> Stage
     if not record:
         opened.note(finished=False)  # first: it makes the folder one of condgen's
     if not (folder / RECIPE_FILE).exists():
-        write_atomically(folder / RECIPE_FILE, to_yaml(settings).encode())
+        write_atomically(folder / RECIPE_FILE, to_yaml(settings, folder).encode())
     return opened
 
 

@@ -134,7 +134,7 @@ def test_a_missing_archive_is_answered_with_every_remedy(tmp_path, monkeypatch):
         assert part in str(error.value)
     monkeypatch.delenv("CONDGEN_DATA")
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(UserError, match="is not in .*/data,"):
+    with pytest.raises(UserError, match=r"is not in .*/data,"):
         load(parse_data("cifar10"), "train")
 
 

@@ -204,7 +204,7 @@ def test_samples_come_back_as_they_were_drawn(name, trained, tmp_path):
     assert [(row["class"], row["name"], row["seed"]) for row in rows] == [
         (label, str(label), 5 + i) for i, label in enumerate(LABELS)
     ]
-    x, y = read_samples(tmp_path / "s")
+    x, y, *_ = read_samples(tmp_path / "s")
     assert (x.shape, tuple(y.tolist())) == ((20, 1, 8, 8), LABELS)
     with Image.open(tmp_path / "s" / rows[3]["file"]) as picture:
         assert np.array_equal(np.asarray(picture), ((x[3, 0] + 1) * 127.5).round().numpy().astype(np.uint8))
