@@ -104,14 +104,16 @@ def evaluating(
 
     Raises:
         UserError: samples that are too few, are not finite, or do not fit the data set.
-        ValueError: a method called `REAL`.
+        ValueError: a method called `REAL`, or splits of different classes.
     """
     if REAL in methods:
         raise ValueError(f"the name {REAL!r} is taken by the test split")
-    if (test.shape, test.names) != (train.shape, train.names):
+    if test.names != train.names:
+        raise ValueError("the train and the test split differ in their classes")
+    if test.shape != train.shape:
         raise UserError(
-            f"{train.source}: train samples have shape {train.shape}, and those of the test {test.shape}: crop and resize "
-            "images with --set data.image_size=SIDE"
+            f"{train.source}: train samples have shape {train.shape}, and those of the test {test.shape}: crop and "
+            "resize images with --set data.image_size=SIDE"
         )
     methods = {**methods, REAL: (test.floats(), test.y)}
     for method, (x, y) in methods.items():
@@ -176,8 +178,8 @@ def _check(method: str, x: Tensor, y: Tensor, train: LabelledSet) -> None:
         raise UserError(f"{method}: {len(x)} samples have labels of shape {tuple(y.shape)}; give one label each")
     if method == REAL and len(x) <= NEIGHBOUR:
         raise UserError(
-            f"{train.source}: {len(x)} held-out samples are too few, at least {NEIGHBOUR + 1} are needed: add images, or "
-            "hold out more of a folder, also when training, with --set data.test_fraction=0.3"
+            f"{train.source}: {len(x)} held-out samples are too few, at least {NEIGHBOUR + 1} are needed: add images, "
+            "or hold out more of a folder, also when training, with --set data.test_fraction=0.5"
         )
     if len(x) <= NEIGHBOUR:
         raise UserError(f"{method}: {len(x)} samples are too few; provide at least {NEIGHBOUR + 1}")

@@ -72,11 +72,11 @@ def test_classes_may_be_named_before_there_are_data(pipeline, tmp_path):
         for number in range(8):
             Image.new("L", (9, 9), grey + number).save(tmp_path / "photos" / name / f"{number}.png")
     words = ("train-classifier", "--score", score, *CLASSIFIER, "--out", tmp_path / "c")
-    assert "imported without data: name them with --data" in bad(*words)
+    assert "name them with --data" in bad(*words)
     photos = ("--data", tmp_path / "photos", "--set", "data.image_size=8")
     good(*words, *photos)
     diagnosis = ("diagnose", "--score", score, "--classifier", tmp_path / "c", "--out", tmp_path / "d")
-    assert "import it again with --data" in bad(*diagnosis)
+    assert "name them with --data" in bad(*diagnosis)
     good("import-diffusers", pipeline, "--data", tmp_path / "photos", "--out", tmp_path / "other")
     assert "image_size: 8" in (tmp_path / "other" / "recipe.yaml").read_text()
 

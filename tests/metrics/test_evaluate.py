@@ -255,7 +255,7 @@ def test_programming_errors(digits):
     train, test = digits
     with pytest.raises(ValueError, match="is taken by the test split"):
         evaluate({REAL: (test.floats(), test.y)}, train, test, seed=0)
-    with pytest.raises(ValueError, match="differ in shape or classes"):
+    with pytest.raises(ValueError, match="differ in their classes"):
         evaluate({}, train, LabelledSet(test.x, test.y, tuple("abcdefghij"), "letters", "test"), seed=0)
 
 

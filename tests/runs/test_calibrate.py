@@ -142,12 +142,12 @@ def test_another_seed_or_score_model_calibrates_anew(trained, classifier):
 def test_models_and_data_must_fit(trained, classifier, tmp_path):
     with pytest.raises(UserError, match=r"noise level 1000 is outside the schedule's range"):
         list(calibrated(trained, classifier, CalibrateRecipe(levels=(1, 1000))))
-    with pytest.raises(UserError, match="one data set and schedule for both"):
+    with pytest.raises(UserError, match="one data set and one schedule for both"):
         list(calibrated(trained, classifier, held_out=load(parse_data("moons"), "test")))
     with pytest.raises(UserError, match="does not exist"):
         list(calibrated(trained, tmp_path / "none"))
     list(train(tmp_path / "vp", small("classifier", "ce", kind="vp")))
-    with pytest.raises(UserError, match="one data set and schedule for both"):
+    with pytest.raises(UserError, match="one data set and one schedule for both"):
         list(calibrated(trained, tmp_path / "vp"))
     with pytest.raises(UserError, match="noise levels must rise"):
         parse(CalibrateRecipe, {"levels": [2, 1]}, "calibrate")

@@ -8,7 +8,8 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
-from condgen.data import load, parse_data
+from condgen.data import LabelledSet, load, parse_data
+from condgen.errors import UserError
 from condgen.metrics import REAL, Measures
 from condgen.networks.cifar_resnet import CifarResNet
 from condgen.recipes import EvaluateStage, Recipe
@@ -80,6 +81,63 @@ def test_another_network_under_the_same_name_is_measured_anew(digits, tmp_path):
         assert {row["features"] for row in rows if row["metric"] == "FD@60"} == {"net"}
     assert [worked for worked, _ in values] == [True, False, True]
     assert values[0][1] == values[1][1] != values[2][1]
+
+
+def named(x, labels, names, split):
+    return LabelledSet(x, torch.tensor([names.index(label) for label in labels]), names, "pets", split)
+
+
+@pytest.fixture(scope="module")
+def pets():
+    """Real images of two classes, and samples of two classes of which one is the same, under another number."""
+    x = torch.randint(256, (80, 1, 4, 4), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    real = [
+        named(x[part], ["ant", "cat"] * 20, ("ant", "cat"), split)
+        for part, split in ((slice(40), "train"), (slice(40, 80), "test"))
+    ]
+    return *real, x[:20].float() / 127.5 - 1, ("cat", "dog")
+
+
+def test_labels_are_matched_by_the_names_of_classes(pets, tmp_path):
+    *real, x, names = pets
+    samples = album(tmp_path / "s", x, [0, 1] * 10, names)
+    work = list(Evaluate("evaluate", tmp_path / "e", EvaluateStage(), {"s": samples}, *real).run(ALONE))
+    assert work[0].message == "s: 10 samples are left out, since pets has no class dog"
+    found = json.loads((tmp_path / "e" / "metrics.json").read_text())
+    assert found["what"]["samples"] == {"s": 10}
+    assert {row["name"] for row in found["by_class"] if row["method"] == "s"} == {"cat"}
+    own = album(tmp_path / "own", x[::2], [1] * 10, ("ant", "cat"))
+    list(Evaluate("evaluate", tmp_path / "f", EvaluateStage(), {"s": own}, *real).run(ALONE))
+    assert json.loads((tmp_path / "f" / "metrics.json").read_text())["rows"] == found["rows"]
+
+
+def test_samples_of_other_classes_alone_are_refused(pets, tmp_path):
+    *real, x, _ = pets
+    samples = album(tmp_path / "s", x, [0, 1] * 10, ("dog", "wolf"))
+    with pytest.raises(UserError, match="dog, wolf, and pets has other classes, ant, cat"):
+        list(Evaluate("evaluate", tmp_path / "e", EvaluateStage(), {"s": samples}, *real).run(ALONE))
+
+
+def test_images_of_any_origin_by_folder_and_of_one_class(pets, tmp_path):
+    *real, x, _ = pets
+    pixels = ((x + 1) * 127.5).round().byte().numpy()
+    for i, picture in enumerate(pixels[:, 0]):
+        place = tmp_path / "made" / ("ant", "cat")[i % 2] / f"{i:02d}.png"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(picture).save(place)
+    order = [*range(0, 20, 2), *range(1, 20, 2)]
+    same = album(tmp_path / "same", x[order], [0] * 10 + [1] * 10, ("ant", "cat"))
+    samples = {"made": tmp_path / "made", "same": same}
+    list(Evaluate("evaluate", tmp_path / "e", EvaluateStage(), samples, *real).run(ALONE))
+    rows = json.loads((tmp_path / "e" / "metrics.json").read_text())["rows"]
+    made, expected = ([row | {"method": ""} for row in rows if row["method"] == name] for name in samples)
+    assert made == expected
+    samples = {"cats": tmp_path / "made" / "cat"}
+    stage = Evaluate("evaluate", tmp_path / "f", EvaluateStage(), samples, *real, of="cat")
+    list(stage.run(ALONE))
+    assert list(stage.run(ALONE)) == []
+    Image.fromarray(pixels[0, 0]).save(tmp_path / "made" / "cat" / "more.png")
+    assert stage.key() != json.loads((tmp_path / "f" / "stage.json").read_text())["key"]
 
 
 @pytest.mark.parametrize(
