@@ -128,7 +128,7 @@ def _real_data(samples: list[Path], text: str | None, of_data: list[str]) -> Any
     Raises:
         UserError: none are named, and the samples are of no or of different data.
     """
-    recorded = list(filter(None, map(recorded_data, samples)))
+    recorded: list[AnyData] = [one for one in map(recorded_data, samples) if one is not None]
     if text is None and any(one != recorded[0] for one in recorded):
         raise UserError("the models of these samples have learnt different data: name the real data with --data")
     found = data_settings(text, of_data, recorded[0] if recorded else None)

@@ -114,8 +114,9 @@ def list_images(root: Path, *, follow_links: bool = False, of: str | None = None
         )
     passed_over: Counter[str] = Counter()
     inside = None if follow_links else root.resolve()
+    places: list[tuple[Path, Split | None]] = [(root, None)]
     if of is not None:
-        names, places = [of], [(root, None)]
+        names = [of]
     else:
         top = _folders(root, inside, passed_over)
         splits = {"train", "test"} <= {path.name for path in top} and {path.name for path in top} <= _SPLITS.keys()

@@ -61,7 +61,8 @@ def test_equal_samples_have_equal_figures(digits, tmp_path):
 def test_mistakes_of_evaluation(digits, tmp_path):
     samples = digits / "samples"
     assert "name them with --data" in bad("evaluate", tmp_path, "--out", tmp_path / "e")
-    assert "holds no class folders" in bad("evaluate", tmp_path, "--data", "digits", "--out", tmp_path / "e")
+    (tmp_path / "d").mkdir()
+    assert "holds no class folders" in bad("evaluate", tmp_path / "d", "--data", "digits", "--out", tmp_path / "e")
     other = shutil.copytree(samples / "dlsm", tmp_path / "dlsm")
     assert "two folders are called 'dlsm'" in bad("evaluate", samples / "dlsm", other, "--out", tmp_path / "e")
     assert "measures.cas" in bad("evaluate", other, "--cas", "none", "--set", "measures.cas=magic", "--out", tmp_path)
