@@ -1,4 +1,6 @@
-"""Folders on the Hugging Face hub.
+"""Models that are named rather than pointed at: those that come with condgen, and folders on the Hugging Face hub.
+
+`pretrained:cifar10/score` stands for a folder of `assets/pretrained`, which is part of the package.
 
 `hf:owner/name`, `hf:owner/name/sub-folder` or, for one version, `hf:owner/name@revision/sub-folder` stands for a folder
 where a model is asked for. Files are asked for by name, and fetched into the hub's own cache. They are safetensors and
@@ -13,7 +15,9 @@ from pathlib import Path
 from condgen.checkpoint import MODEL_FILE
 from condgen.errors import UserError
 
-MODEL = "DIR|hf:OWNER/NAME"
+_PRETRAINED = "pretrained:"
+
+MODEL = "DIR|hf:OWNER/NAME|pretrained:NAME"
 """How the help names what `model_folder` takes."""
 
 CONFIG_FILE, CALIBRATION_FILE = "config.json", "calibration/calibration.json"
@@ -23,11 +27,14 @@ _NOTATION = re.compile(rf"hf:({_WORD}/{_WORD})(?:@({_WORD}))?((?:/{_WORD})*)/?",
 
 
 def model_folder(name: str | Path) -> Path:
-    """The folder of a model that is named by its path, or by `hf:owner/name[/sub-folder]`.
+    """The folder of a model that is named by its path, by `hf:owner/name[/sub-folder]` or by `pretrained:name`.
 
     Raises:
-        UserError: the hub has no such model, or cannot be reached, or `owner/name` is no path here.
+        UserError: the hub has no such model, or cannot be reached, or `owner/name` is no path here; or no such model
+            comes with condgen.
     """
+    if str(name).startswith(_PRETRAINED):
+        return pretrained_folder(str(name).removeprefix(_PRETRAINED))
     if not str(name).startswith("hf:"):
         if _NOTATION.fullmatch(f"hf:{name}") and not os.path.exists(name):
             raise UserError(
@@ -39,6 +46,21 @@ def model_folder(name: str | Path) -> Path:
     if not (folder / MODEL_FILE).is_file():
         raise UserError(f"{name} holds no {MODEL_FILE}: name the sub-folder of one model, such as {name}/score")
     return folder
+
+
+def pretrained_folder(name: str) -> Path:
+    """The folder of models that come with condgen, such as `cifar10`, or of one of them, such as `cifar10/score`.
+
+    Raises:
+        UserError: none is called so.
+    """
+    package = Path(__file__).parent
+    root = next((p for p in (package / "pretrained", package.parent / "assets" / "pretrained") if p.is_dir()), package)
+    folders = sorted(file.parent.relative_to(root).as_posix() for file in root.glob(f"*/*/{MODEL_FILE}"))
+    known = sorted({folder.partition("/")[0] for folder in folders}) + folders
+    if name not in known:
+        raise UserError(f"no model {name!r} comes with condgen: name one of {', '.join(known) or 'none'}")
+    return root / name
 
 
 def repository_of(name: str) -> str:

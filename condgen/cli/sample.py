@@ -12,6 +12,7 @@ from condgen.cli.progress import work_in
 from condgen.cli.terminal import say
 from condgen.data import class_index
 from condgen.errors import UserError
+from condgen.hub import pretrained_folder
 from condgen.recipes import SampleStage, apply_overrides, labels_spread
 from condgen.runs import Folders, Sample, read_json, recorded_data
 from condgen.runs.layout import MANIFEST, STAGE_FILE
@@ -27,6 +28,9 @@ _PER_CLASS = 16
     | {"seed": "seed", "batch": "batch"},
 )
 def sample(
+    pretrained: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Models that come with condgen, such as cifar10.")
+    ] = None,
     score: Annotated[Path | None, model_option("A score model.")] = None,
     classifier: Annotated[Path | None, model_option("A classifier that guides it.")] = None,
     guide: Guide = None,
@@ -50,6 +54,8 @@ def sample(
 ) -> None:
     """Draw samples of chosen classes, guided or in one step. Sample i has seed + i, and depends on no other sample.
 
+    condgen sample --pretrained cifar10 --class cat,ship
+
     condgen sample --score runs/digits/score --classifier runs/digits/classifier-dlsm --class 3,7
 
     condgen sample --score runs/conditional --guide unlabelled --scale 2 --class 3,7
@@ -60,8 +66,12 @@ def sample(
     """
     if n is not None and per_class is not None:
         raise UserError("--n counts all samples and --per-class those of each class: leave one of the two out")
+    if pretrained is not None:
+        score, classifier = (pretrained_folder(f"{pretrained}/{part}") for part in ("score", "classifier"))
     if (source := generator or score) is None:
-        raise UserError("sampling needs --score DIR (with --classifier DIR to choose a class), or --generator DIR")
+        raise UserError(
+            "sampling needs --score DIR (with --classifier DIR to choose a class), --generator DIR or --pretrained NAME"
+        )
     about = read_description(source / MODEL_FILE)
     if classes != "all" and generator is None and classifier is None and about.get("labels", "none") == "none":
         raise UserError(

@@ -38,6 +38,7 @@ def export(
     license: Annotated[
         str, typer.Option(help="Licence of the weights, as the hub spells it: apache-2.0, mit, cc-by-4.0, ...")
     ] = "unknown",
+    bfloat16: Annotated[bool, typer.Option("--bfloat16", help="Round the weights, to half the size.")] = False,
 ) -> None:
     """Write models as a folder for the Hugging Face hub: weights, config.json, pictures, a model card.
 
@@ -46,7 +47,7 @@ def export(
     """
     from condgen.export import export as write
 
-    source = write(folder, out, license)
+    source = write(folder, out, license, rounded=bfloat16)
     say(f"{', '.join(model.name for model in source.models)}\ncard: {(out / 'README.md').resolve()}")
     if license == "unknown":
         say("no licence is chosen, so others have no right to use the weights: name one with --license")

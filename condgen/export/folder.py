@@ -1,6 +1,7 @@
 """Folders in the form of the Hugging Face hub: weights, what rebuilds them, a card, pictures.
 
-The weights are copied as they are, so that content keys, and with them calibrations, still hold.
+The weights are copied as they are, so that content keys, and with them calibrations, still hold; or rounded to
+bfloat16, for half the room.
 """
 
 import json
@@ -8,10 +9,11 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
+import torch
 from jinja2 import TemplateError
 
 from condgen import __version__
-from condgen.checkpoint import MODEL_FILE
+from condgen.checkpoint import MODEL_FILE, load_tensors, save_tensors
 from condgen.errors import UserError
 from condgen.export.card import PLACE, model_card
 from condgen.export.sources import Model, Source, read_source
@@ -32,8 +34,15 @@ CARD_FILE = "README.md"
 _LIBRARY = "condgen"
 
 
-def export(folder: Path, out: Path, license: str) -> Source:
+def export(folder: Path, out: Path, license: str, *, rounded: bool = False) -> Source:
     """Writes the model of a stage, or every model of a run in a sub-folder, as a folder for the hub with one card.
+
+    Args:
+        folder: of the run or stage.
+        out: a new folder.
+        license: of the weights, as the hub spells it.
+        rounded: round matrices and kernels to bfloat16 (by 1/256 of a weight at most), and leave calibrations out,
+            which were measured with the weights as they are.
 
     Raises:
         UserError: there is no finished model, or `out` holds something.
@@ -41,7 +50,7 @@ def export(folder: Path, out: Path, license: str) -> Source:
     with whole(out) as unfinished, blamed_on(folder, TemplateError):
         source = read_source(folder)
         for model in source.models:
-            _write_model(model, unfinished / model.name if source.recipe else unfinished)
+            _write_model(model, unfinished / model.name if source.recipe else unfinished, rounded)
         figures = _copy_pictures(source, unfinished)
         write_atomically(unfinished / CARD_FILE, model_card(source, figures, license).encode())
         _write_config(source, unfinished)
@@ -69,13 +78,18 @@ def contents(folder: Path, repository: str) -> dict[str, Path | bytes]:
     return found | {CARD_FILE: card.replace(f"hf:{PLACE}".encode(), f"hf:{repository}".encode())}
 
 
-def _write_model(model: Model, out: Path) -> None:
+def _write_model(model: Model, out: Path, rounded: bool) -> None:
     out.mkdir(parents=True)
-    shutil.copyfile(model.folder / MODEL_FILE, out / MODEL_FILE)
+    if rounded:
+        tensors, description = load_tensors(model.folder / MODEL_FILE)
+        matrices = {name: tensor.to(torch.bfloat16) for name, tensor in tensors.items() if tensor.ndim > 1}
+        save_tensors(out / MODEL_FILE, tensors | matrices, description)
+    else:
+        shutil.copyfile(model.folder / MODEL_FILE, out / MODEL_FILE)
     about = {"library_name": _LIBRARY, "condgen_version": __version__}
     config = model.public(_json(about | model.description | {"stage": model.stage}))
     write_atomically(out / CONFIG_FILE, config.encode())
-    if model.kind == "classifier" and (model.folder / CALIBRATION_FILE).is_file():
+    if model.kind == "classifier" and not rounded and (model.folder / CALIBRATION_FILE).is_file():
         with blamed_on(model.folder / CALIBRATION_FILE, OSError):
             calibration = model.public(read_text(model.folder / CALIBRATION_FILE))
         write_atomically(out / CALIBRATION_FILE, calibration.encode())

@@ -3,13 +3,14 @@
 import json
 
 import pytest
+import torch
 import yaml
 
 from condgen.checkpoint import save_tensors
 from condgen.errors import UserError
 from condgen.export import contents, export
 from condgen.files import within
-from condgen.score import ScoreConfig
+from condgen.score import ScoreConfig, ScoreModel
 
 NETWORK = {"kind": "mlp", "width": 16, "depth": 1}
 CONFIG = ScoreConfig.model_validate(
@@ -51,6 +52,17 @@ def test_a_harmless_run_is_exported_and_its_files_are_listed(run, tmp_path):
     (tmp_path / "out" / "config.json").write_text(json.dumps(config))
     with pytest.raises(UserError, match="outside the folder"):
         contents(tmp_path / "out", "me/r")
+
+
+def test_rounded_weights_take_half_the_room_and_differ_by_no_more_than_rounding(run, tmp_path):
+    export(run, tmp_path / "exact", "mit")
+    export(run, tmp_path / "rounded", "mit", rounded=True)
+    sizes = [(tmp_path / name / "score/model.safetensors").stat().st_size for name in ("exact", "rounded")]
+    assert sizes[1] < 0.65 * sizes[0]  # the description takes room too
+    exact, rounded = (ScoreModel.load(tmp_path / name / "score").state_dict() for name in ("exact", "rounded"))
+    for name, tensor in exact.items():
+        error = (rounded[name] - tensor).abs()
+        assert torch.all(error <= (2**-8 if tensor.ndim > 1 else 0) * tensor.abs())
 
 
 def test_a_file_of_gigabytes_of_nothing_is_not_copied(run, tmp_path):
