@@ -6,7 +6,7 @@
 
 Every variant trains on one score model for as long as the default DLSM takes for `--steps` steps, by milliseconds a
 step measured in turns. Held-out differences (`cg.held_out_differences`) are from one variant, `--against`, below zero
-where the score is nearer to the truth; choices are made on validation data, that of the best guidance scale too.
+where the score is nearer to the truth; choices are made on validation data, those of scale and temperature too.
 With `--pool` the prior's estimates come from a pool: a seed's share of its making is part of DLSM's time. `--cost`
 repeats what was measured before, so that parts of a comparison can run apart and be put together by a last run.
 """
@@ -20,13 +20,15 @@ from typing import Annotated, Any
 import torch
 import typer
 from bench import Figure, Full, JsonFile, Picture, Rounds, Seeds, console, device, finish, run, take_turns
+from torch import Tensor
 
 from condgen.classifier import Classifier
 from condgen.data import LabelledSet
-from condgen.denoiser import Denoiser
+from condgen.denoiser import Denoiser, Likelihood
 from condgen.diagnostics.held_out import HeldOutRow, held_out_differences
 from condgen.guidance import ClassifierGuided
 from condgen.recipes import ClassifierStage, ScoreStage
+from condgen.recipes.compose import merged, read_yaml
 from condgen.report.held_out import draw_held_out
 from condgen.rng import keyed_generator
 from condgen.runs import Folders, Train
@@ -34,54 +36,42 @@ from condgen.runs.folder import read_settings
 from condgen.score import ScoreModel
 from condgen.training import PriorSettings, Processes, lighten_
 
-LEVELS, SCALES = (0.1, 0.2, 0.4, 0.7, 1.0, 2.0, 4.0, 8.0), (0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.15, 1.3, 1.5, 1.75, 2.0)
+LEVELS = (0.1, 0.2, 0.4, 0.7, 1.0, 2.0, 4.0, 8.0)
+FACTORS = (0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.15, 1.3, 1.5, 1.75, 2.0)  # guidance scales, and inverse temperatures
 ALONE = Processes()
+SETTINGS = read_yaml(Path(__file__).with_suffix(".yaml"))
+VARIANTS: dict[str, dict[str, Any]] = SETTINGS["variants"]
 
 
-def dlsm(weight: float, ce_weight: float, **others: Any) -> dict[str, Any]:
-    return {"objective": {"loss": "dlsm", "sigma_weight": weight, "ce_weight": ce_weight}, **others}
+class Tempered(Likelihood):
+    """A classifier whose logits are multiplied by a factor, the inverse of a temperature."""
+
+    def __init__(self, classifier: Likelihood, factor: float) -> None:
+        super().__init__()
+        self.classifier, self.factor = classifier, factor
+        self.schedule, self.n_classes = classifier.schedule, classifier.n_classes
+
+    def forward(self, x_t: Tensor, t: Tensor) -> Tensor:
+        return (self.factor * self.classifier(x_t, t)).log_softmax(1)
 
 
-CE, DLSM = {"objective": {"loss": "ce"}}, {"objective": {"loss": "dlsm"}}
-VARIANTS: dict[str, dict[str, Any]] = {  # settings of `ClassifierRecipe`; with `init`, that has half of the time
-    "ce": CE,
-    "dlsm": DLSM,  # w 1.5, lambda 0.3
-    "dlsm, w 1, lambda 1": dlsm(1, 1),
-    "dlsm, w 1, lambda 1, mean": {"objective": {**dlsm(1, 1)["objective"], "reduction": "mean"}},
-    "dlsm, w 1, lambda 0.1": dlsm(1, 0.1),
-    "dlsm, w 1, lambda 10": dlsm(1, 10),
-    "dlsm, w 0.5, lambda 1": dlsm(0.5, 1),
-    "dlsm, w 1.5, lambda 1": dlsm(1.5, 1),
-    "dlsm, w 2, lambda 1": dlsm(2, 1),
-    "dlsm, w 1, lambda 1, after ce": dlsm(1, 1, init="ce", training={"lr": 1e-3}),
-    "dlsm, after ce": {**DLSM, "init": "ce", "training": {"lr": 1e-3}},
-    "dlsm, dropout": {**DLSM, "network": {"dropout": 0.2}},
-    "ce, dropout": {**CE, "network": {"dropout": 0.2}},
-    "ce, weight decay": {**CE, "training": {"weight_decay": 0.3}},
-    "ce, label smoothing": {"objective": {"loss": "ce", "label_smoothing": 0.1}},
-}
-
-
-def stage(model: ScoreStage, tiny: bool, name: str, steps: int, seed: int, prior: Mapping[str, Any]) -> ClassifierStage:
+def stage(model: ScoreStage, data: str, name: str, steps: int, seed: int, prior: Mapping[str, Any]) -> ClassifierStage:
     """The training of a variant on a score model."""
-    variant = VARIANTS[name]
-    network = {"kind": "mlp", "width": 256, "depth": 3} if tiny else {"kind": "resnet", "width": 16, "blocks": [1] * 4}
-    training = {"batch": 256 if tiny else 64, "lr": 2e-3, "ema": 0.995, "flip": not tiny, "save_every": 10**6}
-    part = variant | {"network": network | variant.get("network", {}), "density": {"kind": "log-normal", "mean": 0}}
-    part["training"] = training | variant.get("training", {}) | {"steps": steps}
-    if variant["objective"]["loss"] == "dlsm":
+    part = merged(merged(SETTINGS[data], VARIANTS[name]), {"training": {"steps": steps}})
+    if part["objective"]["loss"] == "dlsm":
         part["prior"] = prior
-    about = {"data": model.data, "schedule": model.schedule, "seed": seed}
-    return ClassifierStage.model_validate(about | {"classifier": part})
+    return ClassifierStage.model_validate(
+        {"data": model.data, "schedule": model.schedule, "seed": seed, "classifier": part}
+    )
 
 
-def best_scale(prior: Denoiser, classifier: Classifier, held_out: LabelledSet, draws: int) -> float:
-    """The constant guidance scale whose squared error, relative to no guidance and over all levels, is least."""
-    methods: dict[str, Denoiser] = {"zero": prior, **{str(s): ClassifierGuided(prior, classifier, s) for s in SCALES}}
+def best(prior: Denoiser, candidates: Mapping[float, Denoiser], held_out: LabelledSet, draws: int) -> float:
+    """The factor whose squared error, relative to no guidance and over all levels, is least."""
+    methods = {"zero": prior, **{str(factor): each for factor, each in candidates.items()}}
     total = dict.fromkeys(methods, 0.0)
     for row in held_out_differences(methods, ["zero"], held_out.floats(), held_out.y, LEVELS, draws=draws, seed=1):
         total[row.method] += row.mean
-    return float(min(methods.keys() - {"zero"}, key=lambda name: total[name]))
+    return min(candidates, key=lambda factor: total[str(factor)])
 
 
 def over_seeds(rows: list[HeldOutRow]) -> Iterator[HeldOutRow]:
@@ -104,7 +94,7 @@ def main(
     images: Annotated[int, typer.Option(help="At most so many held-out images.")] = 1000,
     draws: Annotated[int, typer.Option(help="Noise draws an image.")] = 8,
     split: Annotated[str, typer.Option(help="validation, or test.")] = "validation",
-    scales: Annotated[bool, typer.Option("--scales", help="Each variant at its best scale too.")] = False,
+    scales: Annotated[bool, typer.Option("--scales", help="Each at its best scale and temperature too.")] = False,
     pool: Annotated[int, typer.Option(help="Noised images whose estimates by the prior are kept.")] = 0,
     precision: Annotated[str, typer.Option(help="Of the prior.")] = "float32",
     cost: Annotated[str, typer.Option(help="Instead of measuring: ce=80,dlsm=300,prior=600 milliseconds.")] = "",
@@ -121,13 +111,13 @@ def main(
     prior = lighten_(ScoreModel.load(score, device()), PriorSettings.model_validate({"precision": precision}))
     data = model.data.load_all()
     held_out, chosen = ((getattr(data, part).at_most(images, keyed_generator(0))) for part in (split, "validation"))
-    tiny, names = data.train.shape[-1] < 16, only.split(";") if only else list(VARIANTS)
+    kind, names = "images" if data.train.shape[-1] >= 16 else "digits", only.split(";") if only else list(VARIANTS)
     kept = {"precision": precision, "pool": pool}
 
     with TemporaryDirectory() as folder:  # of a pool of one entry, whose steady state is timed
         calls = {}
         for name in {"dlsm": None, **dict.fromkeys(names)}:
-            settings = stage(model, tiny, name, 10**6, 0, kept | {"pool": min(1, pool), "reuse": 10**9})
+            settings = stage(model, kind, name, 10**6, 0, kept | {"pool": min(1, pool), "reuse": 10**9})
             plain = settings.model_copy(update={"classifier": settings.classifier.model_copy(update={"init": None})})
             work = Train("classifier", Path(folder) / name, plain, data.train, Folders(score)).run(ALONE)
             calls[name] = lambda work=work: next(work)
@@ -148,7 +138,7 @@ def main(
                 share, places[init] = share / 2, trained(init, share / 2)
             count = round(share * (steps if VARIANTS[name]["objective"]["loss"] == "dlsm" else whole / ms[name]))
             place = out / f"{name.replace(',', '').replace(' ', '-')}-{seed}-{share:g}"
-            settings, folders = stage(model, tiny, name, count, seed, kept), Folders(score, classifiers=places)
+            settings, folders = stage(model, kind, name, count, seed, kept), Folders(score, classifiers=places)
             for event in Train(f"classifier {name}", place, settings, data.train, folders).run(ALONE):
                 if event.done % 100 == 0:
                     console.print(f"{place.name}: {event.done} of {event.total}")
@@ -159,10 +149,14 @@ def main(
         for name in names:
             classifier = Classifier.load(trained(name, 1.0), device())
             methods[f"{name}/{seed}"] = ClassifierGuided(prior, classifier)
-            if scales:
-                scale = best_scale(prior, classifier, chosen, draws)
-                methods[f"{name}, best scale/{seed}"] = ClassifierGuided(prior, classifier, scale)
-                figures.append(Figure("best scale", name, "equal time", "", scale))
+            scaled = {factor: ClassifierGuided(prior, classifier, factor) for factor in FACTORS}
+            tempered = {factor: ClassifierGuided(prior, Tempered(classifier, factor)) for factor in FACTORS}
+            for what, candidates in {"scale": scaled, "temperature": tempered}.items() if scales else ():
+                factor = best(prior, candidates, chosen, draws)
+                methods[f"{name}, best {what}/{seed}"] = candidates[factor]
+                figures.append(
+                    Figure(f"best {what}", name, "equal time", "", factor if what == "scale" else 1 / factor)
+                )
     rows: list[HeldOutRow] = []
     references = [f"{against}/{seed}" for seed in range(seeds)]
     for row in held_out_differences(methods, references, held_out.x, held_out.y, LEVELS, draws=draws):
