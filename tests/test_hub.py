@@ -10,9 +10,10 @@ import pytest
 from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, LocalTokenNotFoundError
 from huggingface_hub.utils import filter_repo_objects
 
+import condgen as cg
 from condgen.checkpoint import save_tensors
 from condgen.errors import UserError
-from condgen.hub import fetch, model_folder, repository_of, upload
+from condgen.hub import fetch, model_folder, pretrained_folder, repository_of, upload
 from condgen.score import ScoreConfig, ScoreModel
 
 CONFIG = {
@@ -144,3 +145,15 @@ def test_a_push_that_fails_is_an_error_of_one_line(error, message, api, monkeypa
     monkeypatch.setattr(api, "error", error)
     with pytest.raises(UserError, match=re.escape(message)):
         upload({}, "me/pets", "why", private=False)
+
+
+def test_models_that_come_with_condgen_are_small_and_whole():
+    root = pretrained_folder("cifar10").parent
+    assert sum(file.stat().st_size for file in root.rglob("*")) < 25e6
+    for folder in root.glob("*/*"):
+        name = f"pretrained:{folder.relative_to(root).as_posix()}"
+        assert model_folder(name) == folder
+        assert cg.load(name).names[3] == "cat"
+        assert (folder / "README.md").is_file()
+    with pytest.raises(UserError, match="name one of cifar10, cifar10/classifier, cifar10/score"):
+        model_folder("pretrained:cifar")

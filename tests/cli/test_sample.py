@@ -134,3 +134,9 @@ def test_mistakes(digits, tmp_path):
         (("--generator", score, "--guide", "unlabelled"), "stands alone"),
     ):
         assert message in bad("sample", *words, "--out", tmp_path / "x"), words
+
+
+def test_models_that_come_with_condgen_draw_what_is_asked_for(tmp_path):
+    good("sample", "--pretrained", "cifar10", "--class", "cat,ship", "--per-class", 1, "--nfe", 4, "--out", tmp_path)
+    assert [row["name"] for row in read_rows(tmp_path / "manifest.jsonl")] == ["cat", "ship"]
+    assert "name one of cifar10" in bad("sample", "--pretrained", "cifar11", "--class", "cat")
