@@ -40,6 +40,7 @@ import torch
 from torch import Tensor
 
 from condgen.denoiser import Denoiser, Likelihood, refuse_infinite
+from condgen.rng import float64_device, to_float64
 from condgen.schedules import Schedule, score_from_denoised
 
 _HELD, _HELD_BY_DEVICES = 2**22, 2**24  # numbers of a matrix held at a time: 32 MB in float64; devices like it large
@@ -117,6 +118,7 @@ class Oracle(Denoiser):
         held: int | None = None,
     ) -> None:
         super().__init__()
+        means = means.to(float64_device(means.device))
         counts = torch.bincount(labels, minlength=n_classes)
         if len(counts) > n_classes or int(counts.min()) == 0:
             raise ValueError(f"labels must cover the {n_classes} classes and no others; counts are {counts.tolist()}")
@@ -183,7 +185,7 @@ class Oracle(Denoiser):
         """The means of what is likely, from the logits of (B, D)."""
         masses = self._masses(logits)
         labels = torch.arange(self.n_classes, device=x.device)
-        is_own = torch.zeros_like(masses, dtype=torch.bool) if y is None else y[:, None] == labels
+        is_own = torch.zeros_like(masses, dtype=torch.bool) if y is None else y.to(x.device)[:, None] == labels
         log_rest = masses.masked_fill(is_own, _DOUBLE.min).logsumexp(1, keepdim=True)  # least: exp of it is zero
         total = torch.where(is_own, masses, log_rest)
         means = [torch.zeros_like(x), torch.zeros_like(x)]
@@ -214,7 +216,7 @@ class Oracle(Denoiser):
 
     def _blocks(self, x_t: Tensor, t: Tensor) -> Iterator[tuple[slice, Tensor, Tensor, Tensor, Tensor]]:
         """A few queries at a time: their rows, x (B, D), alpha, sigma and logits (B, N)."""
-        x = x_t.to(self.means.device, torch.float64).flatten(1)
+        x = to_float64(x_t).to(self.means.device).flatten(1)
         alpha, sigma = self._scales(t)
         for start in range(0, len(x), self.at_once):
             rows = slice(start, start + self.at_once)
@@ -226,18 +228,18 @@ class Oracle(Denoiser):
 
     def log_joint(self, x_t: Tensor, t: Tensor) -> Tensor:
         """log p_t(x_t, y) for every class: (B, K) for x_t (B, ...) and t scalar or (B,)."""
-        return torch.cat([self._masses(logits) for *_, logits in self._blocks(x_t, t)]).to(x_t.dtype)
+        return torch.cat([self._masses(logits) for *_, logits in self._blocks(x_t, t)]).to(x_t)
 
     def log_prob(self, x_t: Tensor, t: Tensor, y: Tensor | None = None) -> Tensor:
         """log p_t(x_t), or log p_t(x_t | y) where y (B,) is given: (B,)."""
-        joint = self.log_joint(x_t.double(), t)
+        joint = self.log_joint(to_float64(x_t), t)
         if y is None:
-            return joint.logsumexp(1).to(x_t.dtype)
-        return (joint.gather(1, y[:, None])[:, 0] - self.log_prior[y]).to(x_t.dtype)
+            return joint.logsumexp(1).to(x_t)
+        return (joint.gather(1, y[:, None])[:, 0] - self.log_prior[y]).to(x_t)
 
     def log_posterior(self, x_t: Tensor, t: Tensor) -> Tensor:
         """log p(y | x_t): (B, K)."""
-        return self.log_joint(x_t.double(), t).log_softmax(1).to(x_t.dtype)
+        return self.log_joint(to_float64(x_t), t).log_softmax(1).to(x_t)
 
     def forward(self, x_t: Tensor, t: Tensor, y: Tensor | None = None) -> Tensor:
         """E[x | x_t], or E[x | x_t, y] where y is given."""
@@ -245,13 +247,14 @@ class Oracle(Denoiser):
         for rows, x, alpha, sigma, logits in self._blocks(x_t, t):
             found = self._denoise(x, logits, alpha, sigma, None if y is None else y[rows])
             parts.append(found.rest if y is None else found.own)
-        return torch.cat(parts).view(x_t.shape).to(x_t.dtype)
+        return torch.cat(parts).view(x_t.shape).to(x_t)
 
     def score(self, x_t: Tensor, t: Tensor, y: Tensor | None = None) -> Tensor:
         """As every denoiser's, in float64: the square of a small sigma is none in float32. Raises as `scores` does."""
         alpha, sigma = self._scales(t)
-        denoised = self(x_t.double(), t, y).flatten(1).to(alpha.device)
-        score = score_from_denoised(denoised, x_t.to(denoised).flatten(1), alpha, sigma).view(x_t.shape).to(x_t.dtype)
+        x = to_float64(x_t)
+        denoised = self(x, t, y).flatten(1).to(alpha.device)
+        score = score_from_denoised(denoised, x.to(alpha.device).flatten(1), alpha, sigma).view(x_t.shape).to(x_t)
         refuse_infinite({"oracle's score": score}, self.schedule, t)
         return score
 
@@ -265,7 +268,7 @@ class Oracle(Denoiser):
             _bayes(x, self._denoise(x, logits, alpha, sigma, y[rows]), alpha, sigma)
             for rows, x, alpha, sigma, logits in self._blocks(x_t, t)
         ]
-        found = (torch.cat(part).view(x_t.shape).to(x_t.dtype) for part in zip(*parts, strict=True))
+        found = (torch.cat(part).view(x_t.shape).to(x_t) for part in zip(*parts, strict=True))
         return ExactScores(*found).checked(self.schedule, t)
 
     @torch.no_grad()
@@ -283,7 +286,7 @@ class Oracle(Denoiser):
         Yields:
             At each time, alpha x + sigma eps and its scores, each (B, ...) float64.
         """
-        both = [part.to(self.means.device, torch.float64).flatten(1) for part in (x, eps)]
+        both = [to_float64(part).to(self.means.device).flatten(1) for part in (x, eps)]
         products = self._products(torch.cat(both)).split(len(x))
         for t in times:
             alpha, sigma = self._scales(t)
@@ -334,6 +337,6 @@ class OracleLikelihood(Likelihood):
         if torch.is_grad_enabled() and x_t.requires_grad:
             return super().score(x_t, t, y)
         with torch.no_grad():
-            likelihood = self.oracle.scores(x_t.double(), t, y).likelihood.to(x_t.dtype)
+            likelihood = self.oracle.scores(to_float64(x_t), t, y).likelihood.to(x_t)
         refuse_infinite({"oracle's likelihood score": likelihood}, self.schedule, t)
         return likelihood

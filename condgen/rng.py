@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 _SEED_LIMIT = 2**32  # the CPU generator of torch reads 32 bits of its seed
+WITHOUT_FLOAT64 = ("mps",)  # types of devices
 _BLOCK = 2**16  # numbers: half a millisecond of one generator, much longer than making it takes
 
 
@@ -31,6 +32,16 @@ def to_device(tensor: Tensor, device: torch.device) -> Tensor:
     if device.type != "cuda" or tensor.device.type != "cpu":
         return tensor.to(device)
     return (tensor if tensor.is_pinned() else tensor.pin_memory()).to(device, non_blocking=True)
+
+
+def float64_device(device: torch.device) -> torch.device:
+    """The device, or the CPU in place of one without float64, such as Metal."""
+    return torch.device("cpu") if device.type in WITHOUT_FLOAT64 else device
+
+
+def to_float64(tensor: Tensor) -> Tensor:
+    """In float64, where it is or on the CPU."""
+    return tensor.to(float64_device(tensor.device)).double()
 
 
 def normal_rows(

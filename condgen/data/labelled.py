@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from condgen.errors import UserError
+from condgen.rng import float64_device, to_float64
 
 Split: TypeAlias = Literal["train", "validation", "test"]
 """Models learn from train, every choice is made on validation, and test is for the final figures alone."""
@@ -120,10 +121,10 @@ class LabelledSet:
             UserError: all samples are the same, so that there is nothing to learn, or it is too large for a number.
         """
         parts = torch.arange(len(self)).split(max(1, _CHUNK // self.x[0].numel()))
-        mean = torch.zeros(self.shape, dtype=torch.float64, device=self.x.device)
+        mean = torch.zeros(self.shape, dtype=torch.float64, device=float64_device(self.x.device))
         for part in parts:
-            mean += self.floats(part).double().sum(0) / len(self)
-        total = sum(float((self.floats(part).double() - mean).square().sum()) for part in parts)
+            mean += to_float64(self.floats(part)).sum(0) / len(self)
+        total = sum(float((to_float64(self.floats(part)) - mean).square().sum()) for part in parts)
         found = float((total / self.x.numel()) ** 0.5)
         if not 0 < found < _LARGEST:
             problem = "are all the same, so that there is nothing to learn" if found == 0 else "are too large"

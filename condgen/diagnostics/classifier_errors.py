@@ -33,6 +33,7 @@ from torch import Tensor
 
 from condgen.denoiser import Denoiser, Likelihood
 from condgen.guidance import ScaleCurve
+from condgen.rng import to_float64
 from condgen.rows import Row
 from condgen.schedules import Schedule, perturb
 
@@ -100,16 +101,17 @@ def measure_classifier(
                 eps, labels = noise[rows].to(x.device), y[rows.to(y.device)]
                 x_t = perturb(schedule, x[rows.to(x.device)], t, eps)
                 with torch.no_grad():
-                    log_probabilities = likelihood(x_t, t).double()
+                    log_probabilities = to_float64(likelihood(x_t, t))
                     target = None if prior is None else prior.eps(x_t, t) - eps  # sigma r
-                g = sigma * likelihood.score(x_t, t, labels).double().flatten(1)  # sigma g
-                log_p.append(log_probabilities.gather(1, labels[:, None])[:, 0])
+                g = sigma * to_float64(likelihood.score(x_t, t, labels)).flatten(1)  # sigma g
+                own = labels.to(g.device)
+                log_p.append(log_probabilities.gather(1, own[:, None])[:, 0])
                 best = log_probabilities.max(1)
                 confidence.append(best.values.exp())
-                correct.append((best.indices == labels).double())
+                correct.append((best.indices == own).double())
                 squares.append(g.square().sum(1))
                 if target is not None:
-                    products.append((g * target.double().flatten(1)).sum(1))
+                    products.append((g * to_float64(target).flatten(1)).sum(1))
         square, gains = torch.cat(squares), {}
         if products:
             product = torch.cat(products).view(draws, n).mean(0)

@@ -26,7 +26,7 @@ from torch import Tensor
 
 from condgen.denoiser import Denoiser
 from condgen.diagnostics.score_errors import ZERO_GUIDANCE, estimate_scores
-from condgen.rng import keyed_generator, normal_rows
+from condgen.rng import keyed_generator, normal_rows, to_float64
 from condgen.rows import AveragedRow, Estimate
 from condgen.schedules import perturb
 
@@ -142,7 +142,8 @@ def denoising_errors(
     r"""The errors :math:`\sigma^2 \lVert s + \epsilon/\sigma\rVert^2 / d` of methods by name, each (B,) float64."""
     schedule = next(iter(methods.values())).schedule
     sigma, estimates = float(schedule.sigma(t)), estimate_scores(methods, perturb(schedule, x, t, eps), t, y)
-    return {name: (sigma * found.whole + eps).square().flatten(1).mean(1) for name, found in estimates.items()}
+    noise = to_float64(eps)
+    return {name: (sigma * found.whole + noise).square().flatten(1).mean(1) for name, found in estimates.items()}
 
 
 def compare_errors(

@@ -24,11 +24,12 @@ from typing import Literal, NamedTuple, TypeAlias
 
 import torch
 from pydantic import Field
-from torch import Tensor
+from torch import Tensor, nn
 
 from condgen.denoiser import Denoiser, Likelihood, refuse_infinite
 from condgen.guidance import ClassifierGuided, DenoiserGuided
 from condgen.oracle import ExactScores, Oracle
+from condgen.rng import to_float64
 from condgen.rows import AveragedRow, Estimate
 
 Weighting: TypeAlias = Literal["data", "held_out", "grid"]
@@ -108,11 +109,12 @@ def measure(
         D of the prior; D_P and D_L of zero guidance; D_P of every method, and D_L of those with a classifier.
     """
     exact = oracle.scores(x_t, t, y) if exact is None else exact
+    x, y = _for_networks(prior, x_t, y)
     parts = []
     for start in range(0, len(x_t), batch):
         rows = slice(start, start + batch)
         some = ExactScores(*(score[rows] for score in exact))
-        parts.append(_compare(some, prior, methods, t, x_t[rows].float(), y[rows]))
+        parts.append(_compare(some, prior, methods, t, x[rows], y[rows]))
     return ScoreErrors.join(parts)
 
 
@@ -160,6 +162,12 @@ class PosteriorScore(NamedTuple):
         return self.score if self.guidance is None else self.score + self.guidance
 
 
+def _for_networks(model: nn.Module, x_t: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """Queries in float32 on the device of a model."""
+    device = next(model.parameters(), x_t).device
+    return x_t.float().to(device), y.to(device)
+
+
 def zero_guidance(prior: Denoiser) -> DenoiserGuided:
     """The unconditional score as an estimate of the posterior score."""
     return DenoiserGuided(prior, None, scale=0.0)
@@ -176,7 +184,7 @@ def estimate_scores(methods: Mapping[str, Denoiser], x_t: Tensor, t: Tensor, y: 
     def score(model: Denoiser, *, labelled: bool) -> Tensor:
         key = model, labelled and getattr(model, "labels", None) != "none"
         if key not in scores:
-            scores[key] = model.score(x_t, t, y if key[1] else None).double()
+            scores[key] = to_float64(model.score(x_t, t, y if key[1] else None))
         return scores[key]
 
     found = {}
@@ -185,14 +193,14 @@ def estimate_scores(methods: Mapping[str, Denoiser], x_t: Tensor, t: Tensor, y: 
         if isinstance(method, ClassifierGuided):
             posterior, scale = score(method.denoiser, labelled=False), float(method.scale_at(t))
             if scale and method.likelihood not in gradients:
-                gradients[method.likelihood] = method.likelihood.score(x_t, t, y).double()
+                gradients[method.likelihood] = to_float64(method.likelihood.score(x_t, t, y))
             guidance = scale * gradients[method.likelihood] if scale else torch.zeros_like(posterior)
         elif isinstance(method, DenoiserGuided):
             guide, scale = method.guide or method.denoiser, float(method.scale_at(t))
             parts = [(1 - scale, guide, method.guide is not None), (scale, method.denoiser, True)]
             posterior = sum(
                 (weight * score(model, labelled=labelled) for weight, model, labelled in parts if weight),
-                torch.zeros((), dtype=torch.float64, device=x_t.device),
+                torch.zeros((), dtype=torch.float64),
             )
         else:
             posterior = score(method, labelled=True)
@@ -247,5 +255,7 @@ def likelihood_fields(
     """Likelihood scores as vectors, for pictures: exact and by classifier, each (K, n / K, 2)."""
     with torch.no_grad():
         fields = {"exact": oracle.scores(x_t, t, y).likelihood}
-    fields |= {name: likelihood.score(x_t.float(), t, y).double() for name, likelihood in likelihoods.items()}
+    for name, likelihood in likelihoods.items():
+        x, labels = _for_networks(likelihood, x_t, y)
+        fields[name] = to_float64(likelihood.score(x, t, labels))
     return {name: field.reshape(oracle.n_classes, -1, 2) for name, field in fields.items()}

@@ -13,6 +13,7 @@ from torch import Tensor
 from condgen.checkpoint import load_tensors, save_tensors
 from condgen.data import LabelledSet
 from condgen.errors import UserError
+from condgen.rng import to_float64
 from condgen.training import Processes
 
 _MOST_PIXELS = 256  # above it, covariances of a few hundred samples would be mostly noise
@@ -55,13 +56,13 @@ def pixels(shape: tuple[int, ...]) -> Extractor:
     size = (min(_POOLED, shape[1]), min(_POOLED, shape[2]))
 
     def pool(x: Tensor) -> Features:
-        return _flatten(torch.nn.functional.adaptive_avg_pool2d(x.double(), size))
+        return _flatten(torch.nn.functional.adaptive_avg_pool2d(to_float64(x), size))
 
     return Extractor(f"pixels pooled to {size[0]}x{size[1]}", pool)
 
 
 def _flatten(x: Tensor) -> Features:
-    return Features(x.double().flatten(1))
+    return Features(to_float64(x).flatten(1))
 
 
 def extract(extractor: Extractor, x: Tensor) -> Tensor:

@@ -31,7 +31,7 @@ from condgen.guidance import ClassifierGuided
 from condgen.losses import ClassifierLoss, classifier_loss
 from condgen.oracle import Oracle
 from condgen.recipes import DiagnoseRecipe, Guidance, check_levels, read_yaml
-from condgen.rng import keyed_generator
+from condgen.rng import float64_device, keyed_generator
 from condgen.rows import Row
 from condgen.runs.folder import read_json, write_json
 from condgen.runs.layout import DIAGNOSTICS, FIELD, RECIPE_FILE
@@ -140,7 +140,7 @@ class Diagnose(Stage):
             return
         rows: list[Row] = [*(yield from self._on_held_out(methods, processes))]
         if self._weightings:
-            oracle = Oracle(prior.schedule, train.x, train.y, train.n_classes).to(processes.device)
+            oracle = Oracle(prior.schedule, train.x, train.y, train.n_classes).to(float64_device(processes.device))
             for weighting in self._weightings:
                 rows += yield from self._against_oracle(weighting, oracle, prior, methods, processes)
             if recipe.grid is not None:
@@ -197,7 +197,7 @@ class Diagnose(Stage):
         recipe = self.settings
         queries = draw_queries(oracle, recipe.queries, keyed_generator(recipe.seed))
         if weighting == "held_out":
-            held_out = self.test.at_most(recipe.queries, keyed_generator(recipe.seed)).to(processes.device)
+            held_out = self.test.at_most(recipe.queries, keyed_generator(recipe.seed)).to(oracle.means.device)
             queries = Queries(held_out.floats(), queries.eps[: len(held_out)], held_out.y)
         count = len(queries.y)
         queries = queries.at(_share(processes, count))

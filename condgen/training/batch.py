@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from condgen.data import LabelledSet
-from condgen.rng import keyed_generator, normal_rows, to_device
+from condgen.rng import float64_device, keyed_generator, normal_rows, to_device
 from condgen.schedules import Density, Schedule
 from condgen.training.settings import TrainingSettings
 
@@ -76,17 +76,12 @@ class Batch:
 
     def times(self, density: Density, schedule: Schedule) -> Tensor:
         """Times drawn from a density, spread evenly, (b,) float64."""
-        return place_times(density.quantile(schedule, self.uniform()), self._device)
+        return to_device(density.quantile(schedule, self.uniform()), float64_device(self._device))
 
     def chance(self, probability: float) -> Tensor:
         """Independent draws, (b,) bool, each true with this probability."""
         draws = torch.rand(self.total, generator=self._generator, dtype=torch.float64)
         return to_device((draws < probability)[self.rows], self._device)
-
-
-def place_times(t: Tensor, device: torch.device) -> Tensor:
-    """Times (b,) float64 on a device, or on the CPU where the device (Metal) has no float64."""
-    return t if device.type == "mps" else to_device(t, device)
 
 
 def mirror(x: Tensor, mirrored: Tensor) -> Tensor:

@@ -21,9 +21,9 @@ from torch import Tensor
 from condgen.checkpoint import load_tensors, save_tensors
 from condgen.data import LabelledSet
 from condgen.denoiser import Denoiser
-from condgen.rng import to_device
+from condgen.rng import float64_device, to_device
 from condgen.schedules import Density, perturb
-from condgen.training.batch import Batch, mirror, place_times
+from condgen.training.batch import Batch, mirror
 from condgen.training.distributed import Processes
 from condgen.training.frozen import PriorSettings
 from condgen.training.settings import TrainingSettings
@@ -102,7 +102,7 @@ class PriorPool:
             to_device(found[name], device) for name in ("index", "mirrored", "eps", "prior_eps")
         )
         x = mirror(self.data.floats(index), mirrored) if self.data.is_images else self.data.floats(index)
-        return x, self.data.y[index], place_times(found["t"], device), eps.float(), estimate.float()
+        return x, self.data.y[index], to_device(found["t"], float64_device(device)), eps.float(), estimate.float()
 
     def _fresh_before(self, position: int) -> int:
         """How many fresh entries stand before a position of the sequence that training draws."""

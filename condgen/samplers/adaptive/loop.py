@@ -129,7 +129,7 @@ class AdaptiveSampler(ABC):
         ratio = (difference / tolerance).flatten(1)
         # of torch's sums over rows, this one alone has the same bits in a batch of any size
         norms: Tensor = torch.linalg.vector_norm(ratio, dim=1) / math.sqrt(ratio.shape[1])
-        return norms.double().cpu()
+        return norms.cpu().double()
 
 
 @dataclass(eq=False)
