@@ -7,6 +7,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import psutil
 import torch
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # glibc's names for mallopt
@@ -49,7 +50,7 @@ def describe_environment() -> dict[str, Any]:
             "cpu": _cpu_name(),
             "cores": usable_cores(),
             "threads": torch.get_num_threads(),
-            "memory_gib": round(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30, 1),
+            "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
             "device": torch.cuda.get_device_name() if cuda else "cpu",
         },
     }
