@@ -43,7 +43,7 @@ from condgen.runs.layout import (
 )
 from condgen.runs.models import Folders
 from condgen.runs.sample import Sample
-from condgen.runs.stage import Stage, Work, is_finished, refuse_other_files
+from condgen.runs.stage import Progress, Stage, Work, is_finished, refuse_other_files
 from condgen.runs.train import Train
 from condgen.settings import imported_targets
 from condgen.training import Processes
@@ -118,6 +118,8 @@ def run_recipe(recipe: Recipe, folder: Path, processes: Processes, command: str)
         processes.in_turn(lambda: open_extractor(features, data.train.shape))
     stages = plan(recipe, folder, data._replace(train=data.train.to(processes.device)))
     about = processes.once(lambda: _begin(recipe, folder, processes.count, command))
+    if data.train.passed_over:
+        yield Progress(stages[0].name, 0, 1, message=data.train.passed_over)
     done: list[Stage] = []
     with trusted_imports(imported_targets(recipe.model_dump())):  # a recipe is trusted by who runs it
         for stage in stages:
