@@ -137,7 +137,7 @@ def test_a_likelihood_term_needs_a_classifier_of_the_same_data(trained):
         teacher=None,
         likelihood={"classifier": "ce"},
     )
-    with pytest.raises(UserError, match="use one data set and schedule for both"):
+    with pytest.raises(UserError, match="one data set and one schedule for both"):
         generator_task(alone, moons, Folders(classifiers={"ce": trained / "ce"}), CPU)
 
 
