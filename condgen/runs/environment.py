@@ -39,9 +39,9 @@ def cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "condgen"
 
 
-def describe_environment() -> dict[str, Any]:
-    """Versions and hardware, as plain JSON."""
-    cuda = torch.cuda.is_available()
+def describe_environment(device: torch.device | None = None) -> dict[str, Any]:
+    """Versions and hardware, as plain JSON; the device is the first GPU, or else the CPU, where none is given."""
+    device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
     return {
         "condgen": version("condgen"),
         "python": platform.python_version(),
@@ -51,7 +51,7 @@ def describe_environment() -> dict[str, Any]:
             "cores": usable_cores(),
             "threads": torch.get_num_threads(),
             "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
-            "device": torch.cuda.get_device_name() if cuda else "cpu",
+            "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
         },
     }
 

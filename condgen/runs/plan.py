@@ -117,7 +117,7 @@ def run_recipe(recipe: Recipe, folder: Path, processes: Processes, command: str)
         features = recipe.evaluate.features
         processes.in_turn(lambda: open_extractor(features, data.train.shape))
     stages = plan(recipe, folder, data._replace(train=data.train.to(processes.device)))
-    about = processes.once(lambda: _begin(recipe, folder, processes.count, command))
+    about = processes.once(lambda: _begin(recipe, folder, processes, command))
     if data.train.passed_over:
         yield Progress(stages[0].name, 0, 1, message=data.train.passed_over)
     done: list[Stage] = []
@@ -136,7 +136,7 @@ def run_seeds(recipe: Recipe, seeds: Sequence[int], folder: Path, processes: Pro
             yield event._replace(stage=f"{seed}: {event.stage}")
 
 
-def _begin(recipe: Recipe, folder: Path, processes: int, command: str) -> dict[str, Any]:
+def _begin(recipe: Recipe, folder: Path, processes: Processes, command: str) -> dict[str, Any]:
     """Marks the folder as that of a run, and drops copies that may be of an earlier recipe; they are made anew."""
     if (folder / STAGE_FILE).exists():
         raise UserError(f"{folder} is the folder of a single stage: choose another one with --out")
@@ -147,8 +147,14 @@ def _begin(recipe: Recipe, folder: Path, processes: int, command: str) -> dict[s
     started = datetime.now(UTC).isoformat(timespec="seconds")
     if (folder / RUN_FILE).exists():
         started = read_json(folder / RUN_FILE).get("started", started)
-    many = {"processes": processes} if processes > 1 else {}
-    about = {"name": recipe.name, **describe_environment(), **many, "started": started, "command": command}
+    many = {"processes": processes.count} if processes.count > 1 else {}
+    about = {
+        "name": recipe.name,
+        **describe_environment(processes.device),
+        **many,
+        "started": started,
+        "command": command,
+    }
     write_json(folder / RUN_FILE, about | {"stages": []})  # before anything else
     write_atomically(folder / RECIPE_FILE, to_yaml(recipe, folder).encode())
     return about

@@ -76,8 +76,10 @@ class Train(Stage):
         opened = yield from self.open(processes)
         if opened.finished:
             return
-        opened.note(precision=resolved(training.precision, processes.device))
-        for message in (work.message, describe_precision(training.precision, processes.device)):
+        precision, before = resolved(training.precision, processes.device), opened.record.get("precision")
+        changed = f"training goes on in {precision}, after {before}" if before not in (None, precision) else ""
+        opened.note(precision=precision)
+        for message in (work.message, changed, describe_precision(training.precision, processes.device)):
             if message:
                 yield Progress(self.name, 0, 1, message=f"{self.name}: {message}")
         state = State.fresh(work.task.models, training.betas, training.optimizer, training.weight_decay)

@@ -11,7 +11,8 @@ from condgen.data import load, parse_data
 from condgen.errors import UserError
 from condgen.recipes import ClassifierStage, GeneratorStage, ScoreStage, content_key, default_recipe
 from condgen.runs import Train
-from condgen.training import Processes
+from condgen.runs.folder import read_json
+from condgen.training import Processes, frozen
 
 ALONE = Processes(cpu=True)
 
@@ -111,6 +112,19 @@ def stages(changes=(), of=()):
 
 def keys(changes=(), of=()):
     return [content_key(stage) for stage in stages(changes, of)]
+
+
+def test_another_precision_on_another_device_is_told_and_recorded(monkeypatch, tmp_path):
+    small, data = stage(precision="auto")
+    told = []
+    for able in (False, True):
+        monkeypatch.setattr(frozen, "multiplies_in_bfloat16", lambda device, able=able: able)
+        work = Train("score", tmp_path / "a", small, data).run(ALONE)
+        told.append([progress.message for progress in itertools.islice(work, 5)])
+        work.close()
+        assert read_json(tmp_path / "a" / "stage.json")["precision"] == ("bfloat16" if able else "float32")
+    assert not any("goes on" in message for message in told[0])
+    assert "score: training goes on in bfloat16, after float32" in told[1]
 
 
 def test_what_changes_rounding_alone_is_in_no_key():
