@@ -17,7 +17,7 @@ from condgen.generator import Generator
 from condgen.hub import model_folder
 from condgen.model import Model
 from condgen.oracle import Oracle
-from condgen.rng import Streams, keyed_generator
+from condgen.rng import Streams, device_of, keyed_generator
 from condgen.samplers import AdaptiveSampler, SamplerName, build_sampler, draw, grid_for, points_within
 from condgen.score import ScoreModel
 
@@ -79,7 +79,7 @@ def sample(
         raise TypeError(
             f"sample takes a denoiser or a generator, not {type(model).__name__}: put networks in ScoreModel"
         )
-    device = next((tensor.device for tensor in chain(model.parameters(), model.buffers())), torch.device("cpu"))
+    device = device_of(model)
     labels = None if y is None else torch.as_tensor(y, device=device)
     if labels is not None and (labels.ndim != 1 or labels.is_floating_point()):
         raise TypeError(f"y holds a whole number for each sample, (n,), not {labels.dtype} {tuple(labels.shape)}")

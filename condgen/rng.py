@@ -7,10 +7,11 @@ random state is saved. Numbers are drawn on the CPU and then moved, which makes 
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 _SEED_LIMIT = 2**32  # the CPU generator of torch reads 32 bits of its seed
 WITHOUT_FLOAT64 = ("mps",)  # types of devices
@@ -32,6 +33,11 @@ def to_device(tensor: Tensor, device: torch.device) -> Tensor:
     if device.type != "cuda" or tensor.device.type != "cpu":
         return tensor.to(device)
     return (tensor if tensor.is_pinned() else tensor.pin_memory()).to(device, non_blocking=True)
+
+
+def device_of(module: nn.Module) -> torch.device:
+    """Where the parameters and buffers of a module are; the CPU, if it has none."""
+    return next((tensor.device for tensor in chain(module.parameters(), module.buffers())), torch.device("cpu"))
 
 
 def float64_device(device: torch.device) -> torch.device:

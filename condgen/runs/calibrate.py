@@ -22,7 +22,7 @@ from condgen.diagnostics.classifier_errors import (
 )
 from condgen.errors import UserError
 from condgen.recipes import CalibrateRecipe, check_levels
-from condgen.rng import keyed_generator
+from condgen.rng import device_of, keyed_generator
 from condgen.runs.folder import drop_partial_line, file_key, read_json, read_rows, write_json
 from condgen.runs.layout import CALIBRATION, CLASSIFIERS, LOG_FILE
 from condgen.runs.models import check_fits
@@ -86,7 +86,7 @@ class Calibrate(Stage):
         held_out = self.held_out.at_most(recipe.most, keyed_generator(recipe.seed))
         drop_partial_line(log)
         rows = [LevelRow(**row) for row in read_rows(log)]
-        device = next(likelihood.parameters()).device
+        device = device_of(likelihood)
         images, y = held_out.floats().to(device), held_out.y.to(device)
         for done, level in enumerate(levels):
             yield Progress(self.name, done, len(levels), done * len(y) * recipe.draws, f"noise level {level:g}")

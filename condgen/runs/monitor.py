@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from condgen.classifier import Classifier, ClassifierConfig
 from condgen.data import LabelledSet, stratified_order
 from condgen.diagnostics.classifier_errors import measure_classifier, spread_levels
-from condgen.rng import keyed_generator
+from condgen.rng import device_of, keyed_generator
 from condgen.score import ScoreModel
 
 _LEVELS, _IMAGES, _SEED = 8, 512, 0
@@ -71,7 +71,7 @@ class ClassifierMonitor(Monitor):
     def look(self, model: nn.Module, step: int) -> Look:
         """The measures at each level where they are finite numbers, and the other levels."""
         assert isinstance(model, Classifier)
-        device = next(model.parameters()).device
+        device = device_of(model)
         rows = [
             row.as_dict()
             for row in measure_classifier(

@@ -16,7 +16,7 @@ from condgen.data import LabelledSet, to_uint8
 from condgen.errors import UserError
 from condgen.generator import Generator
 from condgen.metrics import Gauge
-from condgen.rng import Streams
+from condgen.rng import Streams, device_of
 from condgen.runs.layout import PREVIEWS
 from condgen.runs.monitor import Look, Monitor
 
@@ -50,7 +50,7 @@ class GeneratorMonitor(Monitor):
     def look(self, model: nn.Module, step: int) -> Look:
         """Measures samples, and keeps some. Labels take turns, and sample i has seed i."""
         assert isinstance(model, Generator)
-        device = next(model.parameters()).device
+        device = device_of(model)
         y = torch.arange(self.n) % self.train.n_classes
         parts = []
         for seeds in torch.arange(self.n).split(_BATCH):

@@ -12,6 +12,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from condgen.rng import device_of
 from condgen.settings import Settings
 from condgen.training.settings import Precision, TrainingSettings
 
@@ -66,7 +67,7 @@ def lighten_(model: Network, settings: PriorSettings | TrainingSettings, *, dyna
             on for any size.
     """
     for net in _networks(model):
-        if resolved(settings.precision, next(net.parameters()).device) == "bfloat16":
+        if resolved(settings.precision, device_of(net)) == "bfloat16":
             _autocast_(net)
         if settings.compile:
             net.compile(dynamic=dynamic)

@@ -36,7 +36,7 @@ def test_every_option_that_a_message_names_exists():
     }
     known |= {"--help", "--threads", "--version", "--local-dir", "--logdir"}  # the last two are of hf and tensorboard
     for path in Path(condgen.__file__).parent.rglob("*.py"):
-        named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", path.read_text()))
+        named = set(re.findall(r"(?<![\w-])--[a-z][a-z0-9-]+", path.read_text()))
         assert named <= known, path
 
 
@@ -63,7 +63,7 @@ def test_an_unexpected_error_is_one_line(monkeypatch, tmp_path):
 
 
 def test_a_missing_recipe_and_a_full_folder(recipe, tmp_path):
-    assert "no recipe at none.yaml" in bad("run", "none.yaml")
+    assert f"no recipe at {Path('none.yaml').resolve()}; there are recipes/" in bad("run", "none.yaml")
     (tmp_path / "mine.txt").write_text("mine")
     assert "files that condgen did not write" in bad("run", recipe, "--out", tmp_path)
     assert "mine.txt" in bad("run", recipe, "--out", tmp_path / "mine.txt")

@@ -166,3 +166,10 @@ def test_automatic_precision_is_that_of_the_device(able, monkeypatch):
     cpu = torch.device("cpu")
     assert ("no instructions" in describe_precision("bfloat16", cpu)) is not able
     assert ("bfloat16" if able else "float32") in describe_precision("auto", cpu)
+
+
+@pytest.mark.parametrize("precision", ["auto", "float32", "bfloat16"])
+def test_a_network_without_parameters_is_on_the_cpu(precision):
+    net = torch.nn.Identity()
+    x = torch.linspace(-1, 1, 5)
+    torch.testing.assert_close(lighten_(net, PriorSettings(precision=precision))(x), x, rtol=2**-8, atol=0)

@@ -68,8 +68,8 @@ class AdaptiveSDE(AdaptiveSampler):
 
     def step(self, batch: Batch) -> Steps:
         schedule, x, t = self.schedule, batch.x, batch.t
-        s = torch.maximum(t - batch.length, self.time(schedule.noise_level(t) / 2))
-        h = t - s
+        halved = self.time(schedule.noise_level(t) / 2)
+        h, s = torch.minimum(batch.length, t - halved), torch.maximum(t - batch.length, halved)
         if self.redraw:
             for path in batch.paths:
                 path.forget()
