@@ -13,10 +13,11 @@ import contextlib
 import hashlib
 import json
 import os
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import yaml
 from pydantic import BaseModel
@@ -30,6 +31,34 @@ _DEPTH, _VALUES = 40, 100_000  # of a YAML file, aliases written out
 _LARGEST = 100_000  # characters of one, which take the parser some seconds
 _DEEPEST = 20  # files within each other
 _FROM_HERE = "root_from_here"  # the key of data's root as a path relative to the file
+_SHIPPED = Path(__file__).parent / "shipped"  # in an installed package
+
+_SCALARS = {  # as YAML 1.2 has them, and underscores in numbers: 1.1 reads 010 as 8, 1:30 as 90 and 1e3 as a text
+    "null": r"~|null|Null|NULL|",
+    "bool": r"true|True|TRUE|false|False|FALSE",
+    "int": r"[-+]?[0-9][0-9_]*|0x[0-9a-fA-F]+|0o[0-7]+",
+    "float": r"[-+]?(\.[0-9]+|[0-9][0-9_]*(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)",
+    "merge": r"<<",
+}
+
+
+class _Loader(yaml.SafeLoader):
+    """Reads scalars as `_SCALARS` says; dates are texts."""
+
+    yaml_implicit_resolvers: ClassVar[dict[str, Any]] = {}
+
+
+class _Dumper(yaml.SafeDumper):
+    """Quotes every text that `_Loader`, or a reader of YAML 1.1, would take for something else."""
+
+
+for _tag, _pattern in _SCALARS.items():
+    for _kind in (_Loader, _Dumper):
+        _kind.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(rf"(?:{_pattern})\Z"), None)
+_Loader.add_constructor(
+    "tag:yaml.org,2002:int",
+    lambda _, node: int(node.value, 0 if node.value[:2] in ("0x", "0o") else 10),
+)
 
 
 def load_recipe(path: Path, overrides: Iterable[str] = (), size: str | None = None) -> Recipe:
@@ -125,7 +154,8 @@ def to_yaml(settings: BaseModel, folder: Path | None = None) -> str:
     if data.get("root") and folder is not None:
         with contextlib.suppress(ValueError):  # another drive of Windows
             data[_FROM_HERE] = os.path.relpath(data["root"], os.path.realpath(folder))
-    return yaml.safe_dump(tree, sort_keys=False, allow_unicode=True)
+    text: str = yaml.dump(tree, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
+    return text
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
@@ -160,13 +190,13 @@ def parse_yaml(text: str, where: str) -> Any:  # noqa: ANN401 - YAML holds value
     """
     if len(text) > _LARGEST:
         raise UserError(f"{where} is not a recipe, since it holds more than {_LARGEST:,} characters")
-    loader: yaml.SafeLoader | None = None
+    loader: _Loader | None = None
     try:
-        loader = yaml.SafeLoader(text)
+        loader = _Loader(text)
         root = loader.get_single_node()
         if root is None:
             return None
-        _check_size(root, where)
+        _check(root, where)
         return loader.construct_document(root)
     # The parser lets through errors of numbers and dates that it cannot make.
     except (yaml.YAMLError, ValueError, KeyError, AttributeError, TypeError, RecursionError) as error:
@@ -176,7 +206,8 @@ def parse_yaml(text: str, where: str) -> Any:  # noqa: ANN401 - YAML holds value
             loader.dispose()
 
 
-def _check_size(root: yaml.Node, where: str) -> None:
+def _check(root: yaml.Node, where: str) -> None:
+    """Raises UserError where a document is too large or too deep, or where a key stands twice in a mapping."""
     nodes, count = [(root, 1)], 0
     while nodes:
         node, depth = nodes.pop()
@@ -185,6 +216,15 @@ def _check_size(root: yaml.Node, where: str) -> None:
             what = f"goes more than {_DEPTH} levels deep" if depth > _DEPTH else f"holds more than {_VALUES:,} values"
             raise UserError(f"{where} is not a recipe, since it {what}")
         if isinstance(node, yaml.MappingNode):
+            lines: dict[str, int] = {}
+            for key in [key for key, _ in node.value if isinstance(key, yaml.ScalarNode)]:
+                line = key.start_mark.line + 1
+                if key.value in lines:
+                    raise UserError(
+                        f"{where}: {key.value!r} stands on line {lines[key.value]} and again on line {line}: "
+                        "leave one of the two out"
+                    )
+                lines[key.value] = line
             nodes += [(part, depth + 1) for pair in node.value for part in pair]
         elif isinstance(node, yaml.SequenceNode):
             nodes += [(part, depth + 1) for part in node.value]

@@ -1,7 +1,8 @@
 import pytest
 
 from condgen.errors import UserError
-from condgen.recipes.compose import compose, load_recipe, merged
+from condgen.recipes.compose import compose, load_recipe, merged, parse_yaml, to_yaml
+from condgen.settings import Settings
 
 SCORE = """
 name: small
@@ -99,3 +100,44 @@ def test_what_cannot_be_put_together_is_said_in_one_line(folder, text, message):
     with pytest.raises(UserError, match=message) as error:
         compose(folder / "loop.yaml", "long")
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("010", 10),
+        ("1e3", 1000.0),
+        ("2e-4", 2e-4),
+        ("1_000", 1000),
+        ("0x10", 16),
+        ("1:30", "1:30"),
+        ("2026-11-29", "2026-11-29"),
+        ("no", "no"),
+        ("[-.5, .inf, true, null]", [-0.5, float("inf"), True, None]),
+    ],
+)
+def test_scalars_are_read_as_people_mean_them(text, value):
+    found = parse_yaml(text, "here")
+    assert (type(found), found) == (type(value), value)
+
+
+@pytest.mark.parametrize(
+    ("text", "lines"),
+    [
+        ("steps: 5\nlr: 1\nsteps: 7\n", (1, 3)),
+        ("a: {b: 1,\n c: [{d: 1, d: 2}]}", (2, 2)),
+        ("<<: {a: 1}\n<<: {}", (1, 2)),
+    ],
+)
+def test_a_key_that_stands_twice_is_an_error_with_both_lines(text, lines):
+    with pytest.raises(UserError, match="stands on line {} and again on line {}".format(*lines)):
+        parse_yaml(text, "here")
+
+
+class Texts(Settings):
+    texts: tuple[str, ...]
+
+
+def test_texts_that_look_like_something_else_survive_a_file():
+    texts = Texts(texts=("1e3", "010", "08", "1:30", "no", "0o7", "1_0", "null", "2026-11-29", "1.5", "", "<<"))
+    assert Texts.model_validate(parse_yaml(to_yaml(texts), "here")) == texts
