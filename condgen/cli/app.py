@@ -61,6 +61,7 @@ VERBS = {
     "tensorboard": Verb("share", "Look", "Write the logs of a run as TensorBoard event files."),
     "samplers": Verb("settings", "Look", "List the samplers and their options."),
     "settings": Verb("settings", "Look", "List the settings of recipes: key, type, default, meaning."),
+    "recipes": Verb("run", "Look", "List the recipes that come with condgen, or print one."),
     "doctor": Verb("doctor", "Look", "Print versions, devices, data sets and free disk space."),
     "export": Verb("share", "Share", "Write models as a folder for the Hugging Face hub."),
     "push": Verb("share", "Share", "Upload exported models to the Hugging Face hub."),

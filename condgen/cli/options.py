@@ -15,7 +15,7 @@ from condgen.cli.terminal import say
 from condgen.data import AnyData, Folder, LabelledSet, Split, load, parse_data
 from condgen.errors import UserError
 from condgen.hub import CONFIG_FILE, model_folder
-from condgen.recipes import ImportStage, ScoreStage, apply_overrides
+from condgen.recipes import ImportStage, ScoreStage, apply_overrides, find_recipe
 from condgen.runs import read_settings
 from condgen.runs.layout import RECIPE_FILE, SNAPSHOTS
 from condgen.settings import parse
@@ -26,7 +26,15 @@ Overrides: TypeAlias = Annotated[
     typer.Option("--set", metavar="KEY=VALUE", help="Any other setting, as condgen settings lists them."),
 ]
 Size: TypeAlias = Annotated[str | None, typer.Option(help="A size of the recipe, such as smoke.")]
-RecipeFile: TypeAlias = Annotated[Path | None, typer.Option("--recipe", help="Take the settings from this recipe.")]
+RecipeFile: TypeAlias = Annotated[
+    Path | None,
+    typer.Option(
+        "--recipe",
+        parser=find_recipe,
+        metavar="FILE|NAME",
+        help="Take settings from a recipe, or a stage's recipe.yaml.",
+    ),
+]
 Data: TypeAlias = Annotated[
     str | None, typer.Option(help="digits, moons, cifar10, cifar100, or a folder with one sub-folder a class.")
 ]

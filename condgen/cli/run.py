@@ -11,7 +11,9 @@ from condgen.cli.options import Overrides, Size
 from condgen.cli.pictures import draw_samples, follow_previews, show_generators
 from condgen.cli.progress import show_comparison, show_report, work_in
 from condgen.cli.terminal import console, say
-from condgen.recipes import Recipe, load_recipe
+from condgen.errors import UserError
+from condgen.files import read_text
+from condgen.recipes import Recipe, find_recipe, load_recipe, shipped_recipes
 from condgen.runs import plan, run_recipe, run_seeds, states
 from condgen.runs.layout import seed_folder
 from condgen.training import Processes
@@ -19,7 +21,9 @@ from condgen.training import Processes
 
 def run(
     context: typer.Context,
-    recipe: Annotated[Path, typer.Argument(help="A YAML file, such as recipes/digits.yaml.")],
+    recipe: Annotated[
+        Path, typer.Argument(parser=find_recipe, metavar="FILE|NAME", help="A YAML file, or a name of condgen recipes.")
+    ],
     size: Size = None,
     out: Annotated[Path | None, typer.Option(help="The run folder; default: runs/NAME, or runs/NAME-SIZE.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Run nothing; list the stages and their states.")] = False,
@@ -48,6 +52,24 @@ def run(
         if picture is not None:
             say(f"samples: {picture.resolve()}")
         show_report(folder)
+
+
+def recipes(
+    name: Annotated[str | None, typer.Argument(help="Print this one, to start your own from.")] = None,
+) -> None:
+    """List the recipes that come with condgen, which condgen run takes by name, or print one.
+
+    condgen recipes digits > mine.yaml
+    """
+    shipped = shipped_recipes()
+    if name is not None and name not in shipped:
+        raise UserError(f"there is no recipe {name!r} among: {', '.join(shipped)}")
+    for each, path in shipped.items():
+        head = read_text(path)
+        if name is None:
+            say(f"{each:<24} {head.partition('# What:')[2].partition(chr(10))[0].strip()}")
+        elif name == each:
+            say(head.rstrip())
 
 
 def _show_plan(recipe: Recipe, folder: Path) -> None:

@@ -1,6 +1,16 @@
 """Recipes: YAML files that say everything about a run, checked before anything runs."""
 
-from condgen.recipes.compose import apply_overrides, content_key, load_recipe, parse_yaml, read_yaml, to_yaml
+from condgen.recipes.compose import (
+    apply_overrides,
+    compose,
+    content_key,
+    find_recipe,
+    load_recipe,
+    parse_yaml,
+    read_yaml,
+    shipped_recipes,
+    to_yaml,
+)
 from condgen.recipes.defaults import (
     default_adversary,
     default_recipe,
@@ -48,12 +58,15 @@ __all__ = [
     "TrainStage",
     "apply_overrides",
     "check_levels",
+    "compose",
     "content_key",
     "default_adversary",
     "default_recipe",
+    "find_recipe",
     "labels_spread",
     "load_recipe",
     "parse_yaml",
     "read_yaml",
+    "shipped_recipes",
     "to_yaml",
 ]

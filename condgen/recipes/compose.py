@@ -31,7 +31,7 @@ _DEPTH, _VALUES = 40, 100_000  # of a YAML file, aliases written out
 _LARGEST = 100_000  # characters of one, which take the parser some seconds
 _DEEPEST = 20  # files within each other
 _FROM_HERE = "root_from_here"  # the key of data's root as a path relative to the file
-_SHIPPED = Path(__file__).parent / "shipped"  # in an installed package
+_SHIPPED = (Path(__file__).parent / "shipped", Path(__file__).parents[2] / "recipes")  # of a wheel, of a checkout
 
 _SCALARS = {  # as YAML 1.2 has them, and underscores in numbers: 1.1 reads 010 as 8, 1:30 as 90 and 1e3 as a text
     "null": r"~|null|Null|NULL|",
@@ -68,6 +68,29 @@ def load_recipe(path: Path, overrides: Iterable[str] = (), size: str | None = No
         UserError: for a missing file, YAML that does not parse, and settings that do not hold, in one line.
     """
     return parse(Recipe, apply_overrides(compose(path, size), overrides), str(path))
+
+
+def shipped_recipes() -> dict[str, Path]:
+    """The recipes that come with condgen, by name, such as `digits` or `cifar10/all`."""
+    folder = next((place for place in _SHIPPED if place.is_dir()), _SHIPPED[0])
+    return {path.relative_to(folder).with_suffix("").as_posix(): path for path in sorted(folder.glob("**/*.yaml"))}
+
+
+def find_recipe(name: str) -> Path:
+    """The recipe at a path, or else the one of this name that comes with condgen.
+
+    Raises:
+        UserError: there is neither.
+    """
+    path, shipped = Path(name), shipped_recipes()
+    known = name.removeprefix("recipes/").removesuffix(".yaml")
+    if path.is_file() or known not in shipped:
+        if not path.exists():
+            close = get_close_matches(known, shipped, n=1)
+            hint = f"did you mean {close[0]!r}?" if close else "condgen recipes lists those that come with condgen"
+            raise UserError(f"no recipe at {name}: {hint}")
+        return path
+    return shipped[known]
 
 
 def content_key(*parts: BaseModel | str) -> str:
@@ -167,13 +190,11 @@ def read_yaml(path: Path) -> dict[str, Any]:
     try:
         tree = parse_yaml(read_text(path, _LARGEST), str(path))
     except FileNotFoundError as error:
-        near = sorted(str(p) for p in Path("recipes").glob("**/*.yaml")) if Path("recipes").is_dir() else []
-        hint = f"; there are {', '.join(near)}" if near else ""
-        raise UserError(f"no recipe at {path}{hint}") from error
+        raise UserError(f"no recipe at {path}: condgen recipes lists those that come with condgen") from error
     except (OSError, ValueError) as error:
         raise UserError(f"{path} is not readable YAML: {' '.join(str(error).split())}") from error
     if not isinstance(tree, dict):
-        raise UserError(f"{path} must be a mapping of settings, such as recipes/digits.yaml")
+        raise UserError(f"{path} must be a mapping of settings, such as condgen recipes digits prints")
     data = tree.get("data")
     if isinstance(data, dict) and isinstance(from_here := data.pop(_FROM_HERE, None), str):
         place = os.path.join(os.path.realpath(path.parent), from_here)
