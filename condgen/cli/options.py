@@ -32,7 +32,7 @@ RecipeFile: TypeAlias = Annotated[
         "--recipe",
         parser=find_recipe,
         metavar="FILE|NAME",
-        help="Take settings from a recipe, or a stage's recipe.yaml.",
+        help="Take the settings from this recipe.",
     ),
 ]
 Data: TypeAlias = Annotated[

@@ -45,7 +45,7 @@ _SCALARS = {  # as YAML 1.2 has them, and underscores in numbers: 1.1 reads 010 
 class _Loader(yaml.SafeLoader):
     """Reads scalars as `_SCALARS` says; dates are texts."""
 
-    yaml_implicit_resolvers: ClassVar[dict[str, Any]] = {}
+    yaml_implicit_resolvers: ClassVar[dict[str, Any]] = {}  # type: ignore[misc]
 
 
 class _Dumper(yaml.SafeDumper):

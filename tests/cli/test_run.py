@@ -1,11 +1,14 @@
 """`condgen run`: what it leaves, what it reuses, sizes and dry runs."""
 
 import shutil
+from pathlib import Path
 
 import yaml
 
 from condgen.runs import read_json, read_rows
 from tests.cli.conftest import bad, good
+
+RECIPES = Path(__file__).parents[2] / "recipes"
 
 
 def test_a_run_leaves_everything_a_reader_needs(digits, recipe):
@@ -82,3 +85,17 @@ def test_reports_of_one_run_and_of_several(digits, tmp_path):
     assert "other" in page
     assert "its own folder" in bad("report", digits, "--out", out)
     assert "nothing" in bad("report", tmp_path / "nothing")
+
+
+def test_recipes_that_come_with_condgen_are_run_by_name_from_anywhere(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    listed = good("recipes")
+    for path in RECIPES.glob("**/*.yaml"):
+        name = path.relative_to(RECIPES).with_suffix("").as_posix()
+        assert f"{name} " in listed
+        assert good("recipes", name).strip() == path.read_text().strip()
+    assert "score" in good("run", "digits", "--dry-run")
+    assert "did you mean 'digits'?" in bad("run", "digit")
+    assert "there is no recipe 'digit'" in bad("recipes", "digit")
+    (tmp_path / "digits").write_text("mine")
+    assert "must be a mapping" in bad("run", "digits")  # what lies here comes first
