@@ -125,9 +125,11 @@ def _opened(path: Path) -> Iterator[Image.Image]:
 
 
 def as_rgb(picture: Image.Image) -> Image.Image:
-    """A picture in red, green and blue, without its transparency."""
-    if picture.mode == "P":
-        picture = picture.convert("RGBA")  # Pillow warns when a palette loses its transparency on the way to RGB
+    """A picture in red, green and blue; what is transparent is laid on white."""
+    if picture.has_transparency_data:
+        picture = picture.convert("RGBA")
+        white = Image.new("RGBA", picture.size, "white")
+        return Image.alpha_composite(white, picture).convert("RGB")
     return picture.convert("RGB")
 
 

@@ -80,7 +80,7 @@ class Model(nn.Module, ABC, Generic[Config]):
             raise UserError(f"{path} holds a {kind}, where a {cls.kind} is needed: check which folder goes where")
         require_trust(description, path, trust=trust)
         with blamed_on(path, AssertionError, RuntimeError):
-            model = parse(cls.config_type, description, f"the model in {source}").build()
+            model = parse(cls.config_type, description, f"the model in {source}", is_saved=True).build()
         assert isinstance(model, cls)
         load_into(model, tensors, path)
         return model.to(device).eval().requires_grad_(False)

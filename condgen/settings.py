@@ -13,6 +13,7 @@ from pydantic_core import PydanticCustomError
 from condgen.errors import UserError
 
 _LONGEST = 200  # characters of a wrong value that a message repeats
+_NEWER = "; it was made by a newer condgen: upgrade this one"
 
 
 class Settings(BaseModel):
@@ -88,8 +89,11 @@ def imported_targets(tree: object) -> Iterator[str]:
 SettingsType = TypeVar("SettingsType", bound=BaseModel)
 
 
-def parse(model: type[SettingsType], tree: object, where: str) -> SettingsType:
-    """Validates plain data, turning the first mistake into one line that says what to do."""
+def parse(model: type[SettingsType], tree: object, where: str, *, is_saved: bool = False) -> SettingsType:
+    """Validates plain data, turning the first mistake into one line that says what to do.
+
+    With `is_saved`, the data are what condgen has written: what it does not know comes from a later version.
+    """
     try:
         return model.model_validate(tree)
     except ValidationError as error:
@@ -103,6 +107,7 @@ def parse(model: type[SettingsType], tree: object, where: str) -> SettingsType:
             value = repr(first["input"])
             message += f" (it is {value if len(value) <= _LONGEST else value[:_LONGEST] + '…'})"
         more = f" ({count - 1} more)" if count > 1 else ""
+        more += _NEWER if is_saved and first["type"] == "unknown_setting" else ""
         raise UserError(": ".join([where, *([".".join(keys)] if keys else []), message]) + more) from error
 
 

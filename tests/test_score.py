@@ -160,3 +160,11 @@ def test_a_file_rebuilds_the_model_with_no_recipe(labels, tmp_path):
     assert again.config == net.config
     assert torch.equal(again(X, T, Y), net(X, T, Y))
     assert not any(parameter.requires_grad for parameter in again.parameters())
+
+
+def test_a_model_of_a_later_version_is_named_as_such(tmp_path):
+    about = config().model_dump(mode="json")
+    about["network"]["gate"] = True
+    save_tensors(tmp_path / MODEL_FILE, model().state_dict(), about)
+    with pytest.raises(UserError, match=r"network\.gate: no such setting.*made by a newer condgen"):
+        ScoreModel.load(tmp_path)

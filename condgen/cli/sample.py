@@ -1,5 +1,6 @@
 """`condgen sample`."""
 
+import csv
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -35,7 +36,10 @@ def sample(
     classifier: Annotated[Path | None, model_option("A classifier that guides it.")] = None,
     guide: Guide = None,
     generator: Annotated[Path | None, model_option("A one-step generator, instead of a score model.")] = None,
-    classes: Annotated[str, typer.Option("--class", help="Names or numbers, 'cat,dog' or '3,7', or all.")] = "all",
+    classes: Annotated[
+        str,
+        typer.Option("--class", help="Names or numbers, 'cat,dog' or '3,7', or all."),
+    ] = "all",
     per_class: Annotated[int | None, typer.Option(min=1, help="Samples of each class; default: 16.")] = None,
     n: Annotated[
         int | None,
@@ -62,6 +66,8 @@ def sample(
 
     condgen sample --generator runs/generator-sid --n 50000
 
+    A name with a comma stands in double quotes: --class '"bread, white",rice'.
+
     Also: --set method.grid=uniform, --set method.precision=bfloat16, --set compile=true.
     """
     if n is not None and per_class is not None:
@@ -79,7 +85,8 @@ def sample(
             "(one of condgen train-score --conditional would)"
         )
     names = [str(name) for name in about.get("names", ())]
-    asked = range(len(names)) if classes == "all" else [class_index(names, text.strip()) for text in classes.split(",")]
+    texts = [classes] if classes in names else next(csv.reader([classes], skipinitialspace=True))
+    asked = range(len(names)) if classes == "all" else [class_index(names, text.strip()) for text in texts]
     chosen = list(dict.fromkeys(asked))
     guide_name, guides = named_guide(guide)
     method = {

@@ -7,6 +7,7 @@ from condgen.metrics import Goal
 from condgen.rows import Estimate
 
 MISSING = "—"
+_ROUNDING = 1e-6  # relative
 SIGMA = "\N{GREEK SMALL LETTER SIGMA}"
 
 
@@ -35,6 +36,8 @@ def format_estimate(estimate: Estimate | None) -> str:
     value, half = value / 10.0**scale, half / 10.0**scale
     first = -math.floor(math.log10(half)) if half > 0 else 2  # the place of the half width's first significant digit
     digits = max(0, min(first + 1, 4), first)
+    if half < _ROUNDING * abs(value):  # an interval of nothing but rounding
+        digits = max(0, 3 - math.floor(math.log10(abs(value))))
     text = f"{value:.{digits}f} ± {half:.{digits}f}"
     return f"({text})e{scale:+03d}" if scale else text
 

@@ -10,7 +10,10 @@ from PIL import Image
 from condgen.checkpoint import load_tensors, save_tensors
 from condgen.errors import UserError
 from condgen.files import append
+from condgen.networks import MLPSettings
 from condgen.runs import read_json, read_rows, sample_folder
+from condgen.schedules import EDM
+from condgen.score import ScoreConfig
 from tests.cli.conftest import bad, good
 
 
@@ -140,3 +143,17 @@ def test_models_that_come_with_condgen_draw_what_is_asked_for(tmp_path):
     good("sample", "--pretrained", "cifar10", "--class", "cat,ship", "--per-class", 1, "--nfe", 4, "--out", tmp_path)
     assert [row["name"] for row in read_rows(tmp_path / "manifest.jsonl")] == ["cat", "ship"]
     assert "name one of cifar10" in bad("sample", "--pretrained", "cifar11", "--class", "cat")
+
+
+def test_class_names_with_commas_can_be_chosen(tmp_path):
+    about = {"network": MLPSettings(width=8, depth=1), "labels": "embedding", "schedule": EDM(), "sigma_data": 0.5}
+    names = ("bread, white", "rice", "salt")
+    ScoreConfig.model_validate(about | {"shape": (2,), "names": names}).build().save(tmp_path / "score")
+    for text, expected in (
+        ("bread, white", names[:1]),
+        ('rice,"bread, white"', (names[1], names[0])),
+        ("2", names[2:]),
+    ):
+        out = tmp_path / text
+        good("sample", "--score", tmp_path / "score", "--class", text, "--per-class", 1, "--nfe", 3, "--out", out)
+        assert tuple(row["name"] for row in read_rows(out / "manifest.jsonl")) == expected
