@@ -3,80 +3,66 @@
 Modules are imported at the first use of one of their names, so that the import itself takes no time.
 """
 
-# ruff: noqa: F401
-
+import ast
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from condgen.api import diagnose, load, sample
-    from condgen.classifier import Classifier
-    from condgen.data import LabelledSet, parse_data
-    from condgen.data import load as load_data
-    from condgen.denoiser import Denoiser, Likelihood, Preconditioned
-    from condgen.diagnostics.held_out import held_out_differences
-    from condgen.errors import UserError
-    from condgen.generator import Generator
-    from condgen.guidance import ClassifierGuided, DenoiserGuided, ScaleCurve
-    from condgen.losses import (
-        DLSM,
-        ClassifierLoss,
-        CrossEntropy,
-        cross_entropy_loss,
-        distribution_matching_loss,
-        dlsm_loss,
-        score_identity_loss,
-        score_matching_loss,
-    )
-    from condgen.networks import ImportedNetwork, MLPSettings, ResNetSettings, UNetSettings
-    from condgen.oracle import Oracle
-    from condgen.rng import Streams
-    from condgen.samplers import Sampler, build_sampler, trajectory
-    from condgen.schedules import EDM, VE, VP, Cosine, LogNormal, LogUniform, perturb
-    from condgen.score import ScoreModel
 
 __version__ = "0.1.0"
 
-_PLACES = {
-    "api": ("diagnose", "load", "sample"),
-    "classifier": ("Classifier",),
-    "data": ("LabelledSet", "load_data", "parse_data"),
-    "denoiser": ("Denoiser", "Likelihood", "Preconditioned"),
-    "diagnostics.held_out": ("held_out_differences",),
-    "errors": ("UserError",),
-    "generator": ("Generator",),
-    "guidance": ("ClassifierGuided", "DenoiserGuided", "ScaleCurve"),
-    "losses": (
-        "DLSM",
-        "ClassifierLoss",
-        "CrossEntropy",
-        "cross_entropy_loss",
-        "distribution_matching_loss",
-        "dlsm_loss",
-        "score_identity_loss",
-        "score_matching_loss",
-    ),
-    "networks": ("ImportedNetwork", "MLPSettings", "ResNetSettings", "UNetSettings"),
-    "oracle": ("Oracle",),
-    "rng": ("Streams",),
-    "samplers": ("Sampler", "build_sampler", "trajectory"),
-    "schedules": ("EDM", "VE", "VP", "Cosine", "LogNormal", "LogUniform", "perturb"),
-    "score": ("ScoreModel",),
-}
-_RENAMED = {"load_data": "load"}
-_MODULES = {name: module for module, names in _PLACES.items() for name in names}
+if TYPE_CHECKING:
+    from condgen.api import diagnose as diagnose, load as load, sample as sample
+    from condgen.classifier import Classifier as Classifier
+    from condgen.data import LabelledSet as LabelledSet, load_data as load_data, parse_data as parse_data
+    from condgen.denoiser import Denoiser as Denoiser, Likelihood as Likelihood, Preconditioned as Preconditioned
+    from condgen.diagnostics.held_out import held_out_differences as held_out_differences
+    from condgen.errors import UserError as UserError
+    from condgen.generator import Generator as Generator
+    from condgen.guidance import (
+        ClassifierGuided as ClassifierGuided,
+        DenoiserGuided as DenoiserGuided,
+        ScaleCurve as ScaleCurve,
+    )
+    from condgen.losses import (
+        DLSM as DLSM,
+        ClassifierLoss as ClassifierLoss,
+        CrossEntropy as CrossEntropy,
+        cross_entropy_loss as cross_entropy_loss,
+        distribution_matching_loss as distribution_matching_loss,
+        dlsm_loss as dlsm_loss,
+        score_identity_loss as score_identity_loss,
+        score_matching_loss as score_matching_loss,
+    )
+    from condgen.networks import (
+        ImportedNetwork as ImportedNetwork,
+        MLPSettings as MLPSettings,
+        ResNetSettings as ResNetSettings,
+        UNetSettings as UNetSettings,
+    )
+    from condgen.oracle import Oracle as Oracle
+    from condgen.rng import Streams as Streams
+    from condgen.samplers import Sampler as Sampler, build_sampler as build_sampler, trajectory as trajectory
+    from condgen.schedules import (
+        EDM as EDM,
+        VE as VE,
+        VP as VP,
+        Cosine as Cosine,
+        LogNormal as LogNormal,
+        LogUniform as LogUniform,
+        perturb as perturb,
+    )
+    from condgen.score import ScoreModel as ScoreModel
+else:
+    # The imports above are those that type checkers see: here, each is made when its name is first asked for.
+    (_block,) = (node for node in ast.parse(Path(__file__).read_text()).body if isinstance(node, ast.If))
+    _MODULES = {alias.name: node.module for node in _block.body for alias in node.names}
+    __all__ = ["__version__", *sorted(_MODULES)]
 
-__all__ = ["__version__", *sorted(_MODULES)]
+    def __getattr__(name: str) -> object:
+        if name not in _MODULES:
+            raise AttributeError(f"module 'condgen' has no attribute {name!r}")
+        globals()[name] = found = getattr(import_module(_MODULES[name]), name)
+        return found
 
-
-def __getattr__(name: str) -> object:
-    """A public name, whose module is imported at its first use."""
-    if name not in _MODULES:
-        raise AttributeError(f"module 'condgen' has no attribute {name!r}")
-    found: object = getattr(import_module(f"condgen.{_MODULES[name]}"), _RENAMED.get(name, name))
-    globals()[name] = found
-    return found
-
-
-def __dir__() -> list[str]:
-    return __all__
+    def __dir__() -> list[str]:
+        return __all__

@@ -1,5 +1,3 @@
 """The command line: one thin function per verb."""
 
-from condgen.cli.app import app, main
-
-__all__ = ["app", "main"]
+from condgen.cli.app import app as app, main as main

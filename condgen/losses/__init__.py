@@ -5,65 +5,44 @@ from typing import Annotated, Any, TypeAlias
 
 from pydantic import Field
 
-from condgen.losses.base import ClassifierLoss, Gradient, Losses, Noised, compiled_gradient, gradient_of
-from condgen.losses.cross_entropy import CrossEntropy, Focal, cross_entropy_loss, focal_loss
-from condgen.losses.distillation import (
-    DistributionMatching,
-    LikelihoodTerm,
-    MatchingLoss,
-    ScoreIdentity,
-    distribution_matching_loss,
-    score_identity_loss,
+from condgen.losses.base import (
+    ClassifierLoss as ClassifierLoss,
+    Gradient as Gradient,
+    Losses as Losses,
+    Noised as Noised,
+    compiled_gradient as compiled_gradient,
+    gradient_of as gradient_of,
 )
-from condgen.losses.dlsm import DLSM, PRESETS, dlsm_loss
+from condgen.losses.cross_entropy import (
+    CrossEntropy as CrossEntropy,
+    Focal,
+    cross_entropy_loss as cross_entropy_loss,
+    focal_loss as focal_loss,
+)
+from condgen.losses.distillation import (
+    DistributionMatching as DistributionMatching,
+    LikelihoodTerm as LikelihoodTerm,
+    MatchingLoss as MatchingLoss,
+    ScoreIdentity as ScoreIdentity,
+    distribution_matching_loss as distribution_matching_loss,
+    score_identity_loss as score_identity_loss,
+)
+from condgen.losses.dlsm import DLSM as DLSM, PRESETS as PRESETS, dlsm_loss as dlsm_loss
 from condgen.losses.imported import ImportedLoss, ImportedMatching
 from condgen.losses.score_matching import (
-    AdversarialScoreMatching,
-    Discriminator,
-    adversarial_loss,
-    discriminator_loss,
-    score_matching_loss,
+    AdversarialScoreMatching as AdversarialScoreMatching,
+    Discriminator as Discriminator,
+    adversarial_loss as adversarial_loss,
+    discriminator_loss as discriminator_loss,
+    score_matching_loss as score_matching_loss,
 )
 from condgen.losses.score_mismatching import (
-    Critic,
-    ScoreMismatching,
-    critic_loss,
-    mismatching_loss,
+    Critic as Critic,
+    ScoreMismatching as ScoreMismatching,
+    critic_loss as critic_loss,
+    mismatching_loss as mismatching_loss,
 )
 from condgen.settings import Settings, parse
-
-__all__ = [
-    "DLSM",
-    "PRESETS",
-    "AdversarialScoreMatching",
-    "AnyClassifierLoss",
-    "AnyGeneratorLoss",
-    "ClassifierLoss",
-    "Critic",
-    "CrossEntropy",
-    "Discriminator",
-    "DistributionMatching",
-    "Gradient",
-    "LikelihoodTerm",
-    "Losses",
-    "MatchingLoss",
-    "Noised",
-    "ScoreIdentity",
-    "ScoreMismatching",
-    "adversarial_loss",
-    "classifier_loss",
-    "compiled_gradient",
-    "critic_loss",
-    "cross_entropy_loss",
-    "discriminator_loss",
-    "distribution_matching_loss",
-    "dlsm_loss",
-    "focal_loss",
-    "gradient_of",
-    "mismatching_loss",
-    "score_identity_loss",
-    "score_matching_loss",
-]
 
 AnyClassifierLoss: TypeAlias = Annotated[CrossEntropy | Focal | DLSM | ImportedLoss, Field(discriminator="loss")]
 

@@ -3,34 +3,25 @@
 Tables are made by functions of their rows, and one `Table` is rendered as HTML, as Markdown and for a terminal.
 """
 
-from condgen.report.build import build_report, summary_tables
-from condgen.report.classifiers import classifier_table, draw_calibration
-from condgen.report.compare import compare_runs
-from condgen.report.generators import draw_previews
-from condgen.report.held_out import draw_held_out, held_out_sentences, held_out_tables
-from condgen.report.images import sample_grid
-from condgen.report.load import Run, read_run
-from condgen.report.page import Table, markdown_template, to_markdown, to_rich
-from condgen.report.tables import errors_table, generator_table, metrics_table
-
-__all__ = [
-    "Run",
-    "Table",
-    "build_report",
-    "classifier_table",
-    "compare_runs",
-    "draw_calibration",
-    "draw_held_out",
-    "draw_previews",
-    "errors_table",
-    "generator_table",
-    "held_out_sentences",
-    "held_out_tables",
-    "markdown_template",
-    "metrics_table",
-    "read_run",
-    "sample_grid",
-    "summary_tables",
-    "to_markdown",
-    "to_rich",
-]
+from condgen.report.build import build_report as build_report, summary_tables as summary_tables
+from condgen.report.classifiers import classifier_table as classifier_table, draw_calibration as draw_calibration
+from condgen.report.compare import compare_runs as compare_runs
+from condgen.report.generators import draw_previews as draw_previews
+from condgen.report.held_out import (
+    draw_held_out as draw_held_out,
+    held_out_sentences as held_out_sentences,
+    held_out_tables as held_out_tables,
+)
+from condgen.report.images import sample_grid as sample_grid
+from condgen.report.load import Run as Run, read_run as read_run
+from condgen.report.page import (
+    Table as Table,
+    markdown_template as markdown_template,
+    to_markdown as to_markdown,
+    to_rich as to_rich,
+)
+from condgen.report.tables import (
+    errors_table as errors_table,
+    generator_table as generator_table,
+    metrics_table as metrics_table,
+)

@@ -1,43 +1,23 @@
 """Samplers on time grids and samplers that choose their own steps, by name or import path."""
 
-from condgen.samplers.adaptive.loop import AdaptiveSampler
+from condgen.samplers.adaptive.loop import AdaptiveSampler as AdaptiveSampler
 from condgen.samplers.base import (
-    Context,
-    Finished,
-    Sampler,
-    evaluations_on,
-    final,
-    trajectory,
+    Context as Context,
+    Finished as Finished,
+    Sampler as Sampler,
+    evaluations_on as evaluations_on,
+    final as final,
+    trajectory as trajectory,
 )
 from condgen.samplers.catalogue import (
-    ADAPTIVE,
-    FIXED,
-    SAMPLERS,
-    SamplerName,
-    build_sampler,
-    grid_for,
-    options_of,
-    points_within,
-    sampler_class,
+    ADAPTIVE as ADAPTIVE,
+    FIXED as FIXED,
+    SAMPLERS as SAMPLERS,
+    SamplerName as SamplerName,
+    build_sampler as build_sampler,
+    grid_for as grid_for,
+    options_of as options_of,
+    points_within as points_within,
+    sampler_class as sampler_class,
 )
-from condgen.samplers.draw import draw
-
-__all__ = [
-    "ADAPTIVE",
-    "FIXED",
-    "SAMPLERS",
-    "AdaptiveSampler",
-    "Context",
-    "Finished",
-    "Sampler",
-    "SamplerName",
-    "build_sampler",
-    "draw",
-    "evaluations_on",
-    "final",
-    "grid_for",
-    "options_of",
-    "points_within",
-    "sampler_class",
-    "trajectory",
-]
+from condgen.samplers.draw import draw as draw

@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from condgen.data import LabelledSet, class_index, stratified_order, to_uint8
 from condgen.errors import UserError
