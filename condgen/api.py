@@ -31,9 +31,6 @@ def load(source: str | Path, device: torch.device | str = "cpu", *, trust: bool 
         source: a folder that a command or `save` has written, or `hf:owner/name[/sub-folder]`.
         device: where it goes.
         trust: whether its file may name code to import, a network of one's own.
-
-    Raises:
-        UserError: the folder holds no such model, or the file is damaged.
     """
     folder = model_folder(source)
     kind = str(read_description(folder / MODEL_FILE).get("kind"))
@@ -71,28 +68,25 @@ def sample(
         batch: samples under way at once.
 
     Raises:
-        TypeError: the model is neither a denoiser nor a generator.
-        ValueError: labels, seeds and n do not go together.
+        ValueError: arguments do not go together.
         UserError: an option is out of its bounds, or a sample is not finite.
     """
     if not isinstance(model, Denoiser | Generator):
-        raise TypeError(
-            f"sample takes a denoiser or a generator, not {type(model).__name__}: put networks in ScoreModel"
-        )
+        raise TypeError(f"sample takes a denoiser or a generator, not {type(model).__name__}: put it in ScoreModel")
     device = device_of(model)
     labels = None if y is None else torch.as_tensor(y, device=device)
     if labels is not None and (labels.ndim != 1 or labels.is_floating_point()):
         raise TypeError(f"y holds a whole number for each sample, (n,), not {labels.dtype} {tuple(labels.shape)}")
-    if labels is None and n is None:
-        raise ValueError("give y, a label for each sample, or n, how many samples")
     count = n if labels is None else len(labels)
-    if count != (count if n is None else n):
-        raise ValueError(f"there are {count} labels for n = {n} samples: leave n out")
-    assert count is not None
+    if count is None or n not in (None, count):
+        raise ValueError(f"give y, a label for each sample, or n, how many samples, not {count} labels and n = {n}")
     seeds = range(seed, seed + count) if isinstance(seed, int) else list(seed)
     if len(seeds) != count:
         raise ValueError(f"there are {len(seeds)} seeds for {count} samples: give one number, or a seed for each")
-    _check_labels(model, labels)
+    models = [module for module in model.modules() if isinstance(module, Model)]
+    classes = next((len(part.names) for part in models if part.names), None)
+    if labels is not None and classes is not None and any(not 0 <= label < classes for label in labels.tolist()):
+        raise ValueError(f"labels lie in 0 to {classes - 1}, which {labels.tolist()[:8]} do not")
     if isinstance(model, Generator):
         if labels is None:
             raise ValueError("a generator needs y, a label for each sample")
@@ -117,12 +111,6 @@ def _shape_of(model: nn.Module) -> tuple[int, ...]:
     if (found := next(known, None)) is None:
         raise ValueError("this denoiser does not know the shape of a sample: give shape=")
     return tuple(found)  # type: ignore[arg-type]
-
-
-def _check_labels(model: nn.Module, labels: Tensor | None) -> None:
-    classes = [len(module.names) for module in model.modules() if isinstance(module, Model) and module.names]
-    if labels is not None and classes and len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < classes[0]:
-        raise ValueError(f"labels lie in 0 to {classes[0] - 1}, which {labels.tolist()[:8]} do not")
 
 
 def diagnose(

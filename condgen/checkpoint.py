@@ -19,7 +19,6 @@ from condgen.files import blamed_on, is_file, parse_json, write_atomically
 from condgen.settings import imported_targets
 
 MODEL_FILE = "model.safetensors"
-_ANY = "*"
 _TRUSTED: ContextVar[frozenset[str]] = ContextVar("trusted_imports", default=frozenset())
 
 
@@ -30,11 +29,7 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], description: Mapping
 
 
 def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """The tensors and the description that `save_tensors` wrote.
-
-    Raises:
-        UserError: the file is missing, damaged, or not one of condgen's.
-    """
+    """The tensors and the description that `save_tensors` wrote; UserError where the file is missing or damaged."""
     with _opened(path) as file:
         tensors: dict[str, Tensor] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         return tensors, _description(file, path)
@@ -63,7 +58,7 @@ def _description(file: Any, path: Path) -> dict[str, Any]:  # noqa: ANN401 - saf
 
 
 @contextmanager
-def trusted_imports(targets: Iterable[str] = (_ANY,)) -> Iterator[None]:
+def trusted_imports(targets: Iterable[str] = ("*",)) -> Iterator[None]:
     """Inside, model files may name these import paths, as `package.module:Name`; by default every one."""
     token = _TRUSTED.set(_TRUSTED.get() | set(targets))
     try:
@@ -75,7 +70,7 @@ def trusted_imports(targets: Iterable[str] = (_ANY,)) -> Iterator[None]:
 def require_trust(description: Mapping[str, Any], path: Path, *, trust: bool) -> None:
     """Raises UserError where the description of a file names code to import that is not trusted."""
     named = sorted(set(imported_targets(description)) - _TRUSTED.get())
-    if named and not (trust or _ANY in _TRUSTED.get()):
+    if named and not (trust or "*" in _TRUSTED.get()):
         raise UserError(
             f"{path} names code to run, {named[0]}, which is not part of condgen: if you trust whoever made it, pass "
             "--trust (in Python trust=True)"
@@ -83,11 +78,7 @@ def require_trust(description: Mapping[str, Any], path: Path, *, trust: bool) ->
 
 
 def load_into(module: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
-    """Fills a module with exactly these tensors.
-
-    Raises:
-        UserError: one is missing, surplus, of another shape, not real, or not finite; it is named.
-    """
+    """Fills a module with these tensors; UserError where one is missing, surplus, of another shape, or not finite."""
     for name, tensor in tensors.items():
         if tensor.is_complex() or not bool(tensor.isfinite().all()):
             raise UserError(

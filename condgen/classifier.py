@@ -25,11 +25,8 @@ class ClassifierConfig(ModelConfig):
 class Classifier(Model[ClassifierConfig], Preconditioned, Likelihood):
     """A network that estimates log p(y | x_t) at every noise level; its input is scaled to unit variance.
 
-    Args:
-        net: any module `net(x, noise)` with logits (B, K), for x (B, *shape) and noise (B,), which is
-            log(sigma / alpha) / 4. DLSM differentiates it twice in x: take SiLU, not ReLU.
-        schedule: of the noise.
-        sigma_data: standard deviation of the data.
+    `net(x, noise)` gives logits (B, K) for x (B, *shape) and noise (B,), which is log(sigma / alpha) / 4. DLSM
+    differentiates it twice in x: take SiLU, not ReLU. `sigma_data` is the standard deviation of the data.
     """
 
     kind = "classifier"

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from condgen.errors import UserError
-from condgen.schedules import Schedule, eps_from_denoised, expand, score_from_denoised
+from condgen.schedules import Schedule, expand, score_from_denoised
 
 
 class Denoiser(nn.Module, ABC):
@@ -24,16 +24,7 @@ class Denoiser(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, x_t: Tensor, t: Tensor, y: Tensor | None = None) -> Tensor:
-        """The denoised estimate.
-
-        Args:
-            x_t: noised data, (B, ...).
-            t: times, scalar or (B,), float64.
-            y: labels, (B,) integers. Ignored by unconditional denoisers.
-
-        Returns:
-            The posterior mean of x, of the shape of x_t.
-        """
+        """The posterior mean, (B, ...), for x_t (B, ...), float64 t, scalar or (B,), and y (B,), which some ignore."""
 
     def score(self, x_t: Tensor, t: Tensor, y: Tensor | None = None) -> Tensor:
         r"""The same estimate as a score, :math:`(\alpha_t D - x_t) / \sigma_t^2`."""
@@ -43,7 +34,8 @@ class Denoiser(nn.Module, ABC):
     def eps(self, x_t: Tensor, t: Tensor, y: Tensor | None = None) -> Tensor:
         r"""The same estimate as noise, :math:`(x_t - \alpha_t D) / \sigma_t`."""
         alpha, sigma = expand(self.schedule.alpha(t), x_t), expand(self.schedule.sigma(t), x_t)
-        return eps_from_denoised(self(x_t, t, y), x_t, alpha, sigma)
+        denoised: Tensor = self(x_t, t, y)
+        return (x_t - alpha * denoised) / sigma
 
 
 class Likelihood(nn.Module, ABC):
@@ -57,12 +49,7 @@ class Likelihood(nn.Module, ABC):
         """Log-probabilities of the classes, (B, K), for x_t (B, ...) and t scalar or (B,)."""
 
     def score(self, x_t: Tensor, t: Tensor, y: Tensor) -> Tensor:
-        r"""The likelihood score :math:`\nabla_{x_t} \log p(y \mid x_t)`, of the shape of x_t.
-
-        Args:
-            x_t: noised data, (B, ...).
-            t: times, scalar or (B,).
-            y: labels, (B,).
+        r"""The likelihood score :math:`\nabla_{x_t} \log p(y \mid x_t)`, of the shape of x_t, for labels y (B,).
 
         Where x_t has a graph and gradients are enabled, the score has one too, in x_t.
         """
@@ -99,12 +86,9 @@ def precondition(level: Tensor, sigma_data: float) -> Coefficients:
 
 
 class Preconditioned(nn.Module):
-    """A network `net(x, noise, ...)` and the schedule that its inputs and outputs are scaled by.
+    """A network `net(x, noise, ...)` of scaled data (B, ...) and log(sigma / alpha) / 4 of each, (B,).
 
-    Args:
-        net: any module; it is given scaled data (B, ...) and the number log(sigma / alpha) / 4 of each sample, (B,).
-        schedule: of the noise.
-        sigma_data: standard deviation of the data.
+    `sigma_data` is the standard deviation of the data.
     """
 
     def __init__(self, net: nn.Module, schedule: Schedule, sigma_data: float) -> None:

@@ -12,6 +12,7 @@ import os
 import re
 import shutil
 import stat
+import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -30,18 +31,13 @@ _MOST = 2**28  # bytes of a text
 _UNFINISHED = re.compile(r"\..+\.(\d+)\.tmp")
 
 
-# ----------------------------------------------------------------------------------------------------
-# Reading
-
-
 @contextmanager
 def blamed_on(what: object, *more: type[Exception]) -> Iterator[None]:
     """Turns an error of values that condgen does not write, or of more kinds, into a UserError that names the file."""
     wrong = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
-    kinds: tuple[type[Exception], ...] = (*wrong, *more)
     try:
         yield
-    except kinds as error:
+    except wrong + more as error:
         raise UserError(
             f"{what} holds what condgen does not write ({type(error).__name__}: {error}): run the command that made it "
             "again"
@@ -49,26 +45,23 @@ def blamed_on(what: object, *more: type[Exception]) -> Iterator[None]:
 
 
 def is_file(path: Path) -> bool:
-    """Whether there is a regular file; no error, whatever the path."""
-    try:
-        return stat.S_ISREG(path.stat().st_mode)
-    except (OSError, ValueError):
-        return False
+    """Whether there is a regular file; no error, whatever the path, where `Path.is_file` raises some."""
+    return os.path.isfile(path)
 
 
-def _open(path: Path) -> BinaryIO:
-    if not stat.S_ISREG(path.stat().st_mode):  # opening a pipe would wait for its writer
+def _open(path: Path, most: int) -> BinaryIO:
+    about = path.stat()
+    if not stat.S_ISREG(about.st_mode):  # opening a pipe would wait for its writer
         raise OSError(errno.EINVAL, "not a regular file", str(path))
+    if about.st_size > most:
+        raise ValueError(f"it holds more than {most:,} bytes")
     return path.open("rb")
 
 
 def read_bytes(path: Path, most: int = _MOST) -> bytes:
     """The content of a regular file; an OSError for any other, a ValueError for more than so many bytes."""
-    with _open(path) as file:
-        content = file.read(most + 1)
-    if len(content) > most:
-        raise ValueError(f"it holds more than {most:,} bytes")
-    return content
+    with _open(path, most) as file:
+        return file.read(most)
 
 
 def read_text(path: Path, most: int = _MOST) -> str:
@@ -78,9 +71,7 @@ def read_text(path: Path, most: int = _MOST) -> str:
 
 def each_line(path: Path, most: int = _MOST) -> Iterator[str]:
     """The lines of such a file one at a time, without one that was cut short."""
-    with _open(path) as file:
-        if os.fstat(file.fileno()).st_size > most:
-            raise ValueError(f"it holds more than {most:,} bytes")
+    with _open(path, most) as file:
         for line in file:
             if line.endswith(b"\n"):
                 yield line[:-1].decode("utf-8")
@@ -113,7 +104,7 @@ def picture_mode(path: Path) -> str:
 @contextmanager
 def _opened(path: Path) -> Iterator[Image.Image]:
     try:
-        with _open(path) as file, warnings.catch_warnings():
+        with _open(path, sys.maxsize) as file, warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of metadata
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(file, formats=_FORMATS) as picture:
@@ -127,18 +118,12 @@ def _opened(path: Path) -> Iterator[Image.Image]:
 def as_rgb(picture: Image.Image) -> Image.Image:
     """A picture in red, green and blue; what is transparent is laid on white."""
     if picture.has_transparency_data:
-        picture = picture.convert("RGBA")
-        white = Image.new("RGBA", picture.size, "white")
-        return Image.alpha_composite(white, picture).convert("RGB")
+        picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture.convert("RGBA"))
     return picture.convert("RGB")
 
 
 def within(root: Path, name: str | Path) -> Path:
-    """The path of this name in a folder, whether there is anything or not.
-
-    Raises:
-        UserError: the name, or a symbolic link on the way, leads out of the folder.
-    """
+    """The path of this name in a folder; UserError where the name, or a symbolic link on the way, leads out of it."""
     path = root / name
     try:
         is_inside = path.resolve().is_relative_to(root.resolve())
@@ -147,10 +132,6 @@ def within(root: Path, name: str | Path) -> Path:
     if not is_inside:
         raise UserError(f"{str(name)!r} lies outside the folder {root}: correct it, or make the folder again")
     return path
-
-
-# ----------------------------------------------------------------------------------------------------
-# Writing
 
 
 @contextmanager
@@ -186,8 +167,7 @@ def write_atomically(path: Path, content: bytes) -> None:
 def whole(out: Path) -> Iterator[Path]:
     """The path of a file or folder to make, which becomes `out` where the block ends well, and is removed otherwise.
 
-    Raises:
-        UserError: `out` is a file, or a folder that holds something, or cannot be written.
+    UserError where `out` is a file, or a folder that holds something, or cannot be written.
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UserError(f"{out} exists already: choose another place with --out, or delete it")

@@ -44,13 +44,9 @@ class GeneratorConfig(ModelConfig):
 
 
 class Generator(Model[GeneratorConfig]):
-    """A map (z, y) -> x in one pass.
+    """Any module `net(z, y)` with an output (B, *shape); or, with a level, the network of a denoiser.
 
-    Args:
-        net: any module `net(z, y)` with an output (B, *shape); or, with a level, the network of a denoiser.
-        latent: numbers in z.
-        scale: what the network's output is multiplied by; with a level, the standard deviation of the data.
-        level: the noise level at which the network of a denoiser is asked.
+    The other arguments are the settings of `GeneratorConfig`.
     """
 
     kind = "generator"

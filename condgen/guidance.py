@@ -75,15 +75,7 @@ class _Guided(Denoiser):
         super().__init__()
         if other is not None and other.schedule != denoiser.schedule:
             raise ValueError(f"two models differ in schedule: {denoiser.schedule!r}, {other.schedule!r}")
-        self.denoiser = denoiser
-        self.schedule = denoiser.schedule
-        self.scale = scale
-        self.interval = interval
-
-    @property
-    def constant(self) -> bool:
-        """Whether the scale is one number at all noise levels."""
-        return not isinstance(self.scale, ScaleCurve) and self.interval is None
+        self.denoiser, self.schedule, self.scale, self.interval = denoiser, denoiser.schedule, scale, interval
 
     def scale_at(self, t: Tensor) -> Tensor:
         """The scale at times t, float64 of the shape of t: `idle` outside the interval of noise levels."""
@@ -92,19 +84,23 @@ class _Guided(Denoiser):
         value = self.scale.at(level) if isinstance(self.scale, ScaleCurve) else torch.full_like(level, self.scale)
         return torch.where((low <= level) & (level <= high), value, self.idle)
 
+    def acting(self, t: Tensor, scale: Tensor) -> bool | Tensor:
+        """Whether guidance moves the whole batch, none of it, or which samples of it, (B,)."""
+        if not isinstance(self.scale, ScaleCurve) and self.interval is None:  # or else t's device is waited for
+            return self.scale != self.idle
+        acts = scale != self.idle
+        if t.ndim == 0 or bool(acts.all()) or not bool(acts.any()):
+            return bool(acts.any())
+        return acts
+
 
 class ClassifierGuided(_Guided):
-    """A denoiser steered towards the label by a likelihood.
+    """An unconditional denoiser steered towards the label by a likelihood.
 
     Args:
-        denoiser: the unconditional estimate.
-        likelihood: gives the likelihood score.
         scale: the factor before the likelihood score; 1 is Bayes' rule, 0 is off.
         interval: noise levels (sigma / alpha) between which guidance acts; everywhere by default. Outside, and wherever
             the scale is 0, the likelihood is not called.
-
-    Raises:
-        ValueError: where the two stand on different schedules.
     """
 
     idle = 0.0
@@ -121,13 +117,13 @@ class ClassifierGuided(_Guided):
             raise ValueError("a guided denoiser needs labels")
         denoised: Tensor = self.denoiser(x_t, t)
         scale = self.scale_at(t)
-        everywhere = self.constant  # asking the times would wait for a device that holds them
-        if self.scale == 0 if everywhere else not bool(scale.any()):
+        acts = self.acting(t, scale)
+        if acts is False:
             return denoised
         shift = scale * self.schedule.sigma(t) ** 2 / self.schedule.alpha(t)
-        if everywhere or t.ndim == 0 or bool((scale != 0).all()):
+        if acts is True:
             return denoised + expand(shift, x_t) * self.likelihood.score(x_t, t, y)
-        rows = (scale != 0).nonzero()[:, 0]  # samples stand at times of their own, and not all are guided there
+        rows = acts.nonzero()[:, 0]
         score = self.likelihood.score(x_t[rows], t[rows], y[rows])
         return denoised.index_add(0, rows.to(x_t.device), expand(shift[rows], x_t) * score)
 
@@ -136,27 +132,18 @@ class DenoiserGuided(_Guided):
     """A denoiser driven further away from a worse one: classifier-free guidance, or autoguidance.
 
     Args:
-        denoiser: the main estimate, given the label.
         guide: the worse estimate. None is the main denoiser without its label, which makes this classifier-free
             guidance: a score model then sees both questions in one batch of 2B. Another denoiser is given the label as
             well, and makes this autoguidance.
         scale: 1 is the main estimate, 0 the guide's; larger goes beyond.
         interval: noise levels (sigma / alpha) between which guidance acts; everywhere by default. Outside, and wherever
-            the scale is 1 for the whole batch, the main denoiser runs alone, once, with the label. For classifier-free
-            guidance that is the conditional model.
-
-    Raises:
-        ValueError: where the two stand on different schedules.
+            the scale is 1, the main denoiser runs alone, once, with the label.
     """
 
     idle = 1.0
 
     def __init__(
-        self,
-        denoiser: Denoiser,
-        guide: Denoiser | None = None,
-        scale: Scale = 1.0,
-        interval: Interval | None = None,
+        self, denoiser: Denoiser, guide: Denoiser | None = None, scale: Scale = 1.0, interval: Interval | None = None
     ) -> None:
         super().__init__(denoiser, guide, scale, interval)
         self.guide = guide
@@ -166,17 +153,17 @@ class DenoiserGuided(_Guided):
         if y is None and self.guide is None:
             raise ValueError("a guided denoiser needs labels")
         scale = self.scale_at(t)
-        everywhere = self.constant
-        if self.scale == 1 if everywhere else bool((scale == 1).all()):
+        acts = self.acting(t, scale)
+        if acts is False:
             alone: Tensor = self.denoiser(x_t, t, y)
             return alone
-        if everywhere or t.ndim == 0 or bool((scale != 1).all()):
+        if acts is True:
             main, guide = self._both(x_t, t, y)
             return torch.lerp(guide, main, expand(scale, x_t))  # exact at 0 and at 1
         guided = torch.empty_like(x_t)
-        for acts in (scale != 1, scale == 1):  # samples stand at times of their own, and not all are guided there
-            rows = acts.nonzero()[:, 0].to(x_t.device)
-            guided[rows] = self(x_t[rows], t[acts], None if y is None else y[rows])
+        for part in (acts, ~acts):
+            rows = part.nonzero()[:, 0].to(x_t.device)
+            guided[rows] = self(x_t[rows], t[part], None if y is None else y[rows])
         return guided
 
     def _both(self, x_t: Tensor, t: Tensor, y: Tensor | None) -> tuple[Tensor, Tensor]:

@@ -1,10 +1,8 @@
 """Models that are named rather than pointed at: those that come with condgen, and folders on the Hugging Face hub.
 
-`pretrained:cifar10/score` stands for a folder of `assets/pretrained`, which is part of the package.
-
-`hf:owner/name`, `hf:owner/name/sub-folder` or, for one version, `hf:owner/name@revision/sub-folder` stands for a folder
-where a model is asked for. Files are asked for by name, and fetched into the hub's own cache. They are safetensors and
-JSON: nothing that could run.
+`pretrained:cifar10/score` stands for a folder of `assets/pretrained`, which is part of the package, and
+`hf:owner/name[@revision][/sub-folder]` for one on the hub. Files of the hub are fetched by name into its own cache, and
+are safetensors and JSON: nothing that could run.
 """
 
 import os
@@ -14,8 +12,6 @@ from pathlib import Path
 
 from condgen.checkpoint import MODEL_FILE
 from condgen.errors import UserError
-
-_PRETRAINED = "pretrained:"
 
 MODEL = "DIR|hf:OWNER/NAME|pretrained:NAME"
 """How the help names what `model_folder` takes."""
@@ -29,12 +25,10 @@ _NOTATION = re.compile(rf"hf:({_WORD}/{_WORD})(?:@({_WORD}))?((?:/{_WORD})*)/?",
 def model_folder(name: str | Path) -> Path:
     """The folder of a model that is named by its path, by `hf:owner/name[/sub-folder]` or by `pretrained:name`.
 
-    Raises:
-        UserError: the hub has no such model, or cannot be reached, or `owner/name` is no path here; or no such model
-            comes with condgen.
+    UserError where the hub has none, or cannot be reached, or none comes with condgen, or `owner/name` is no path here.
     """
-    if str(name).startswith(_PRETRAINED):
-        return pretrained_folder(str(name).removeprefix(_PRETRAINED))
+    if str(name).startswith("pretrained:"):
+        return pretrained_folder(str(name).removeprefix("pretrained:"))
     if not str(name).startswith("hf:"):
         if _NOTATION.fullmatch(f"hf:{name}") and not os.path.exists(name):
             raise UserError(
@@ -49,11 +43,7 @@ def model_folder(name: str | Path) -> Path:
 
 
 def pretrained_folder(name: str) -> Path:
-    """The folder of models that come with condgen, such as `cifar10`, or of one of them, such as `cifar10/score`.
-
-    Raises:
-        UserError: none is called so.
-    """
+    """The folder of models that come with condgen, such as `cifar10`, or of one of them, such as `cifar10/score`."""
     package = Path(__file__).parent
     root = next((p for p in (package / "pretrained", package.parent / "assets" / "pretrained") if p.is_dir()), package)
     folders = sorted(file.parent.relative_to(root).as_posix() for file in root.glob(f"*/*/{MODEL_FILE}"))
@@ -84,10 +74,7 @@ def fetch(name: str, files: Sequence[str]) -> Path:
 
 
 def upload(files: Mapping[str, Path | bytes], repository: str, message: str, *, private: bool) -> str:
-    """Creates a repository of models, unless it exists, and puts files into it, in one commit; returns its address.
-
-    Files are contents, or paths where these lie, by their names in the repository. Nothing else is sent.
-    """
+    """Creates a repository of models, unless it exists, and puts files into it, in one commit; returns its address."""
     from huggingface_hub import CommitOperationAdd, HfApi
 
     api = HfApi()

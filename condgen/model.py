@@ -55,9 +55,8 @@ class Model(nn.Module, ABC, Generic[Config]):
         """All that is needed to rebuild the model; UserError where nothing describes its network."""
         if self.network is None:
             raise UserError(
-                f"nothing describes the network of this {self.kind}, so that no file could rebuild it: give the "
-                f"{type(self).__name__} network=..., such as the settings of kind import with the target "
-                "'package.module:Class'"
+                f"nothing describes the network of this {self.kind}, so that no file could rebuild it: give it "
+                "network=..., such as ImportedNetwork(target='package.module:Class')"
             )
         fields = self.config_type.model_fields.keys() - {"kind"}
         config: Config = self.config_type(**{name: getattr(self, name) for name in fields})
@@ -69,10 +68,7 @@ class Model(nn.Module, ABC, Generic[Config]):
 
     @classmethod
     def load(cls, source: str | Path, device: torch.device | str = "cpu", *, trust: bool = False) -> Self:
-        """The model in a folder, or in one on the hub, `hf:owner/name[/sub-folder]`, frozen and in evaluation mode.
-
-        Its file may name code to import, a network of one's own, only where `trust` is given.
-        """
+        """As `condgen.load`, of this class alone."""
         path = model_folder(source) / MODEL_FILE
         tensors, description = load_tensors(path)
         kind = description.get("kind", "something unnamed")

@@ -1,6 +1,6 @@
 r"""Distributions whose scores are known exactly at every noise level.
 
-One family covers both oracles of the project, a mixture of isotropic Gaussians whose components carry class labels:
+They are mixtures of isotropic Gaussians whose components carry class labels:
 
 .. math:: p_t(x_t, y) = \sum_{i : y_i = y} w_i\, \mathcal{N}(x_t;\ \alpha_t \mu_i,\ v_i I), \qquad
           v_i = \alpha_t^2 s_i^2 + \sigma_t^2
@@ -9,25 +9,19 @@ With all :math:`s_i = 0` it is a *labelled point set*: the training set itself, 
 optimum of denoising score matching and of its likelihood cousin. The denoised mean of a component is
 :math:`\mu_i + (\alpha_t s_i^2 / v_i)(x_t - \alpha_t \mu_i)`.
 
-**What it costs.** The logarithms of the N terms need the products :math:`x_t \cdot \mu_i`; at
-:math:`x_t = \alpha_t x + \sigma_t \epsilon` these are :math:`\alpha_t\, x \cdot \mu_i + \sigma_t\, \epsilon \cdot
-\mu_i`, so two sets of products serve all noise levels of the same images and noise (`Oracle.scores_along`). What is
-left at each level is a weighted mean, and only of components whose weight a float64 sum would notice: few at low noise.
+**Cost.** The N logarithms need :math:`x_t \cdot \mu_i = \alpha_t\, x \cdot \mu_i + \sigma_t\, \epsilon \cdot \mu_i`:
+two sets of products serve all noise levels of the same images and noise (`Oracle.scores_along`). What is left at each
+level is a weighted mean of those components whose weight a float64 sum would notice: few at low noise.
 
-**How exact it is.** Products and logarithms are float64. With u its roundoff, a logarithm is wrong by at most
+**Accuracy.** Products and logarithms are float64. With u its roundoff, a logarithm is wrong by at most
 :math:`u (D + 8) (|x_t| + \alpha_t |\mu_i|)^2 / 2 v_i` (Higham 2002, "Accuracy and Stability of Numerical Algorithms",
-section 3.1): 5e-6 for CIFAR at :math:`\sigma = 0.01`. In float32 it would be 3,000 there, and 0.3 still at
-:math:`\sigma = 5`, where thousands of images share the weight and none could be told to matter less than others.
-
-Means are summed in float64, and in float32 for bytes, as images are many and wide. (In float32, a sum of 10,000 points
-of the plane depends by 5e-6 on the number of queries: products of matrices of other sizes sum in another order.)
-Where the classes leave no doubt, the score given the class and the one without agree in all digits, so the likelihood
-score is made from the means of the class and of all others:
+section 3.1): 5e-6 for CIFAR at :math:`\sigma = 0.01`, where float32 would give 3,000. Means are summed in float64,
+those of bytes, many and wide, in float32. Where the classes leave no doubt, the scores with and without the class agree
+in all digits, so the likelihood score is made from the means of the class and of all others:
 
 .. math:: E[x \mid x_t, y] - E[x \mid x_t] = p(\neg y \mid x_t)\, (E[x \mid x_t, y] - E[x \mid x_t, \neg y])
 
-whose first factor is a sum, not one minus a sum. Its *relative* error is then that of the means, at every noise level.
-A score grows as one over sigma squared; one beyond the range of its type is an error.
+whose first factor is a sum, not one minus a sum: its *relative* error is that of the means, at every noise level.
 """
 
 import math
@@ -48,14 +42,14 @@ _DOUBLE = torch.finfo(torch.float64)
 
 
 class ExactScores(NamedTuple):
-    r"""The three terms of Bayes' rule, each (B, ...): posterior = prior + likelihood."""
+    """The terms of Bayes' rule, each (B, ...): posterior = prior + likelihood."""
 
     prior: Tensor
     posterior: Tensor
     likelihood: Tensor
 
     def checked(self, schedule: Schedule, t: Tensor) -> "ExactScores":
-        """The same; UserError where one is beyond the range of its type."""
+        """Itself; UserError where a score is beyond the range of its type."""
         refuse_infinite({f"oracle's {name} score": score for name, score in self._asdict().items()}, schedule, t)
         return self
 
@@ -87,18 +81,13 @@ class Oracle(Denoiser):
     """A labelled mixture of isotropic Gaussians, noised by a schedule. As a `Denoiser` it conditions on y where given.
 
     Args:
-        schedule: the noise schedule.
-        means: component means, (N, ...). For a labelled point set, the points. Bytes are images and stand for
-            x / 127.5 - 1, as in `condgen.data.LabelledSet`; they are kept as bytes.
+        schedule: of the noise.
+        means: of the components, (N, ...). Bytes are images, kept as bytes, and stand for x / 127.5 - 1.
         labels: the class of each component, (N,) integers in [0, n_classes).
-        n_classes: the number of classes; each needs a component.
+        n_classes: how many there are; ValueError where one has no component.
         stds: standard deviations of the components, (N,), or one for all; zero makes points.
         weights: positive weights of the components, (N,), normalised here; equal by default.
-        held: numbers of a matrix that are held at a time; the memory is some ten times their 8 bytes. By default what
-            suits the device.
-
-    Raises:
-        ValueError: for labels out of range or a class without a component.
+        held: numbers of a matrix held at a time, ten times their 8 bytes in all; by default what suits the device.
     """
 
     means: Tensor
@@ -125,9 +114,7 @@ class Oracle(Denoiser):
         order = labels.argsort(stable=True).to(means.device)
         variances = torch.as_tensor(stds, dtype=torch.float64, device=means.device).square()
         weights = torch.ones(len(means), dtype=torch.float64) if weights is None else weights.double()
-        self.schedule = schedule
-        self.n_classes = n_classes
-        self.shape = tuple(means.shape[1:])
+        self.schedule, self.n_classes, self.shape = schedule, n_classes, tuple(means.shape[1:])
         self._held = held
         self._spread = bool((variances > 0).any())
         self._class_starts = [0, *counts.cumsum(0).tolist()]
@@ -148,9 +135,6 @@ class Oracle(Denoiser):
     @property
     def at_once(self) -> int:
         return max(1, self.held // max(self.means.shape))
-
-    # ------------------------------------------------------------------------------------------------
-    # Sums over components
 
     def _chunks(self, start: int, end: int) -> Iterator[tuple[int, int]]:
         size = max(1, self.held // max(1, self.means.shape[1]))
@@ -223,9 +207,6 @@ class Oracle(Denoiser):
             a, s = (v if len(v) == 1 else v[rows] for v in (alpha, sigma))
             yield rows, x[rows], a, s, self._logits(x[rows], a * self._products(x[rows]), a, s)
 
-    # ------------------------------------------------------------------------------------------------
-    # What is asked
-
     def log_joint(self, x_t: Tensor, t: Tensor) -> Tensor:
         """log p_t(x_t, y) for every class: (B, K) for x_t (B, ...) and t scalar or (B,)."""
         return torch.cat([self._masses(logits) for *_, logits in self._blocks(x_t, t)]).to(x_t)
@@ -251,19 +232,13 @@ class Oracle(Denoiser):
 
     def score(self, x_t: Tensor, t: Tensor, y: Tensor | None = None) -> Tensor:
         """As every denoiser's, in float64: the square of a small sigma is none in float32. Raises as `scores` does."""
-        alpha, sigma = self._scales(t)
         x = to_float64(x_t)
-        denoised = self(x, t, y).flatten(1).to(alpha.device)
-        score = score_from_denoised(denoised, x.to(alpha.device).flatten(1), alpha, sigma).view(x_t.shape).to(x_t)
+        score = super().score(x, t.to(x.device, torch.float64), y).to(x_t)
         refuse_infinite({"oracle's score": score}, self.schedule, t)
         return score
 
     def scores(self, x_t: Tensor, t: Tensor, y: Tensor) -> ExactScores:
-        """All three scores at once, each (B, ...).
-
-        Raises:
-            UserError: a score is beyond the range of x_t's type.
-        """
+        """All three scores, each (B, ...); UserError where one is beyond the range of x_t's type."""
         parts = [
             _bayes(x, self._denoise(x, logits, alpha, sigma, y[rows]), alpha, sigma)
             for rows, x, alpha, sigma, logits in self._blocks(x_t, t)
@@ -275,16 +250,9 @@ class Oracle(Denoiser):
     def scores_along(
         self, x: Tensor, eps: Tensor, times: Sequence[Tensor], y: Tensor
     ) -> Iterator[tuple[Tensor, ExactScores]]:
-        """The scores of the same images with the same noise at one time after another, at little more than one's cost.
+        """At each time, a scalar, alpha x + sigma eps and its scores, (B, ...) float64, at little more than one's cost.
 
-        Args:
-            x: clean queries, (B, ...), at most `at_once`: the products with all components are held meanwhile.
-            eps: their noise, (B, ...).
-            times: scalars.
-            y: labels, (B,).
-
-        Yields:
-            At each time, alpha x + sigma eps and its scores, each (B, ...) float64.
+        The products of x and eps, (B, ...) with B at most `at_once`, with all components are held meanwhile.
         """
         both = [to_float64(part).to(self.means.device).flatten(1) for part in (x, eps)]
         products = self._products(torch.cat(both)).split(len(x))
@@ -324,12 +292,9 @@ def _bayes(x: Tensor, denoised: _Denoised, alpha: Tensor, sigma: Tensor) -> Exac
 class OracleLikelihood(Likelihood):
     def __init__(self, oracle: Oracle) -> None:
         super().__init__()
-        self.oracle = oracle
-        self.schedule = oracle.schedule
-        self.n_classes = oracle.n_classes
+        self.oracle, self.schedule, self.n_classes = oracle, oracle.schedule, oracle.n_classes
 
     def forward(self, x_t: Tensor, t: Tensor) -> Tensor:
-        """Exact log-probabilities, (B, K)."""
         return self.oracle.log_posterior(x_t, t)
 
     def score(self, x_t: Tensor, t: Tensor, y: Tensor) -> Tensor:

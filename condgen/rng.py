@@ -13,7 +13,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-_SEED_LIMIT = 2**32  # the CPU generator of torch reads 32 bits of its seed
 WITHOUT_FLOAT64 = ("mps",)  # types of devices
 _BLOCK = 2**16  # numbers: half a millisecond of one generator, much longer than making it takes
 
@@ -60,16 +59,8 @@ def normal_rows(
 ) -> Tensor:
     """Some rows of a table of standard normal draws, (b, *shape), equal to those of the whole table bit for bit.
 
-    A table of up to 2^16 numbers is drawn from `generator`, as a whole by every process. A larger one is cut into
-    blocks of rows with a generator each; only those that are needed are drawn, on as many threads as torch has.
-
-    Args:
-        total: rows of the table.
-        rows: which of them.
-        shape: of a row.
-        generator: of a small table.
-        key: of a large table: the generator of block k is keyed by (*key, k).
-        device: where the rows go.
+    A table of up to 2^16 numbers is drawn from `generator`, as a whole by every process. Of a larger one, only the
+    blocks that hold the rows are drawn, block k from a generator keyed by (*key, k), on as many threads as torch has.
     """
     each = max(1, _BLOCK // max(1, int(np.prod(shape))))
     if total <= each:
@@ -89,15 +80,10 @@ def normal_rows(
 
 
 class Streams:
-    """One random stream per sample.
-
-    Args:
-        seeds: one seed per sample, each in [0, 2**32).
-        device: where the drawn tensors go.
-    """
+    """One random stream per sample, made from its seed in [0, 2**32); what is drawn goes to the device."""
 
     def __init__(self, seeds: Sequence[int], device: torch.device | str = "cpu") -> None:
-        outside = [seed for seed in seeds if not 0 <= seed < _SEED_LIMIT]
+        outside = [seed for seed in seeds if not 0 <= seed < 2**32]  # torch's CPU generator reads 32 bits of its seed
         if outside:
             raise ValueError(f"seeds lie in [0, 2**32), which {outside[0]} does not")
         self.seeds = tuple(int(seed) for seed in seeds)
@@ -112,11 +98,4 @@ class Streams:
         out = torch.empty(len(self), *shape, dtype=dtype)
         for row, generator in zip(out.unbind(), self._generators, strict=True):
             row.normal_(generator=generator)
-        return out.to(self.device)
-
-    def uniform(self, shape: Sequence[int], dtype: torch.dtype = torch.float32) -> Tensor:
-        """Uniform draws in [0, 1), (B, *shape): the next of every stream."""
-        out = torch.empty(len(self), *shape, dtype=dtype)
-        for row, generator in zip(out.unbind(), self._generators, strict=True):
-            row.uniform_(generator=generator)
         return out.to(self.device)

@@ -37,12 +37,10 @@ class Estimate(NamedTuple):
 
     def over(self, unit: float) -> "Estimate":
         """The same in a unit, a number above zero."""
-        low, high = (end if end is None else end / unit for end in (self.low, self.high))
-        return Estimate(self.value / unit, low, high)
+        return Estimate(*(end if end is None else end / unit for end in self))  # type: ignore[arg-type]
 
     @classmethod
     def within(cls, value: float, half: float) -> "Estimate":
-        """The interval that extends so far to either side."""
         return cls(value, value - half, value + half)
 
 
@@ -50,11 +48,7 @@ _R = TypeVar("_R", bound=BaseModel)
 
 
 def parse_rows(model: type[_R], rows: object, where: str) -> list[_R]:
-    """Rows as JSON gives them, checked.
-
-    Raises:
-        UserError: they are no list of such rows; it names `where`, the row and the key.
-    """
+    """Rows as JSON gives them, checked; a UserError names `where`, the row and the key."""
     try:
         return TypeAdapter(list[model]).validate_python(rows)  # type: ignore[valid-type]
     except ValidationError as error:

@@ -32,17 +32,12 @@ class Schedule(Settings, ABC):
 
     @property
     @abstractmethod
-    def t_min(self) -> float:
-        """The time of least noise."""
-
-    @property
-    @abstractmethod
-    def t_max(self) -> float:
-        """The time of most noise."""
+    def t_range(self) -> tuple[float, float]:
+        """The times of least and of most noise."""
 
     @abstractmethod
     def log_alpha(self, t: Tensor) -> Tensor:
-        """Log of the signal scale."""
+        r""":math:`\log \alpha_t`."""
 
     @abstractmethod
     def log_snr(self, t: Tensor) -> Tensor:
@@ -60,12 +55,18 @@ class Schedule(Settings, ABC):
     def diffusion(self, t: Tensor) -> Tensor:
         r"""The diffusion coefficient :math:`g(t) \geq 0`."""
 
+    @property
+    def t_min(self) -> float:
+        return self.t_range[0]
+
+    @property
+    def t_max(self) -> float:
+        return self.t_range[1]
+
     def alpha(self, t: Tensor) -> Tensor:
-        """The signal scale."""
         return self.log_alpha(t).exp()
 
     def sigma(self, t: Tensor) -> Tensor:
-        """The standard deviation of the noise."""
         return (self.log_alpha(t) - 0.5 * self.log_snr(t)).exp()
 
     def noise_level(self, t: Tensor) -> Tensor:
@@ -73,7 +74,6 @@ class Schedule(Settings, ABC):
         return (-0.5 * self.log_snr(t)).exp()
 
     def t_of_noise_level(self, level: Tensor) -> Tensor:
-        """The time at which the noise per unit of signal is `level`."""
         return self.t_of_log_snr(-2 * torch.as_tensor(level, dtype=torch.float64).log())
 
     @property
@@ -84,10 +84,8 @@ class Schedule(Settings, ABC):
 
 
 class _VarianceExploding(Schedule):
-    """Alpha is one."""
-
-    sigma_min: float = Field(gt=0)
-    sigma_max: float = Field(gt=0)
+    sigma_min: PositiveFloat
+    sigma_max: PositiveFloat
 
     @model_validator(mode="after")
     def _ordered(self) -> "_VarianceExploding":
@@ -106,16 +104,12 @@ class VE(_VarianceExploding):
     r"""Variance exploding: :math:`\alpha = 1,\ \sigma = \sigma_{min}^{1-t} \sigma_{max}^t` (Song et al. 2021)."""
 
     kind: Literal["ve"] = "ve"
-    sigma_min: float = Field(default=0.01, gt=0)
-    sigma_max: float = Field(default=50.0, gt=0)
+    sigma_min: PositiveFloat = 0.01
+    sigma_max: PositiveFloat = 50.0
 
     @property
-    def t_min(self) -> float:
-        return 0.0
-
-    @property
-    def t_max(self) -> float:
-        return 1.0
+    def t_range(self) -> tuple[float, float]:
+        return 0.0, 1.0
 
     @property
     def _log_ratio(self) -> float:
@@ -135,16 +129,12 @@ class EDM(_VarianceExploding):
     r"""Time is the noise level itself: :math:`\alpha = 1,\ \sigma = t` (Karras et al. 2022)."""
 
     kind: Literal["edm"] = "edm"
-    sigma_min: float = Field(default=0.002, gt=0)
-    sigma_max: float = Field(default=80.0, gt=0)
+    sigma_min: PositiveFloat = 0.002
+    sigma_max: PositiveFloat = 80.0
 
     @property
-    def t_min(self) -> float:
-        return self.sigma_min
-
-    @property
-    def t_max(self) -> float:
-        return self.sigma_max
+    def t_range(self) -> tuple[float, float]:
+        return self.sigma_min, self.sigma_max
 
     def log_snr(self, t: Tensor) -> Tensor:
         return -2 * t.log()
@@ -160,12 +150,8 @@ class _VariancePreserving(Schedule):
     t_epsilon: float = Field(default=1e-3, gt=0, lt=1)  # sigma vanishes at t = 0, and the score diverges with it
 
     @property
-    def t_min(self) -> float:
-        return self.t_epsilon
-
-    @property
-    def t_max(self) -> float:
-        return 1.0
+    def t_range(self) -> tuple[float, float]:
+        return self.t_epsilon, 1.0
 
     def diffusion(self, t: Tensor) -> Tensor:
         """From alpha^2 + sigma^2 = 1 follows g^2 = -2 f."""
@@ -176,8 +162,8 @@ class VP(_VariancePreserving):
     r"""Variance preserving (Song et al. 2021): :math:`\beta(t) = \beta_{min} + t(\beta_{max} - \beta_{min})`."""
 
     kind: Literal["vp"] = "vp"
-    beta_min: float = Field(default=0.1, gt=0)
-    beta_max: float = Field(default=20.0, gt=0)
+    beta_min: PositiveFloat = 0.1
+    beta_max: PositiveFloat = 20.0
 
     @model_validator(mode="after")
     def _ordered(self) -> "VP":
@@ -208,9 +194,9 @@ class Cosine(_VariancePreserving):
     kind: Literal["cosine"] = "cosine"
 
     @property
-    def t_max(self) -> float:
-        """Just below one, where alpha is still 1.6e-4: the drift diverges at one."""
-        return 0.9999
+    def t_range(self) -> tuple[float, float]:
+        """The drift diverges at one; at 0.9999, alpha is still 1.6e-4."""
+        return self.t_epsilon, 0.9999
 
     def log_alpha(self, t: Tensor) -> Tensor:
         return (0.5 * math.pi * t).cos().log()
@@ -232,12 +218,8 @@ class RectifiedFlow(Schedule):
     t_epsilon: float = Field(default=1e-3, gt=0, lt=0.5)  # kept off both ends: sigma vanishes at 0, alpha at 1
 
     @property
-    def t_min(self) -> float:
-        return self.t_epsilon
-
-    @property
-    def t_max(self) -> float:
-        return 1 - self.t_epsilon
+    def t_range(self) -> tuple[float, float]:
+        return self.t_epsilon, 1 - self.t_epsilon
 
     def log_alpha(self, t: Tensor) -> Tensor:
         return (-t).log1p()
@@ -278,26 +260,19 @@ def score_from_denoised(denoised: Tensor, x_t: Tensor, alpha: Tensor, sigma: Ten
     return (alpha * denoised - x_t) / sigma**2
 
 
-def eps_from_denoised(denoised: Tensor, x_t: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
-    r"""The implied noise: :math:`\epsilon = (x_t - \alpha D) / \sigma = -\sigma \nabla \log p(x_t)`."""
-    return (x_t - alpha * denoised) / sigma
-
-
 # ----------------------------------------------------------------------------------------------------
 # Grids: n times in float64, strictly falling from t_max to t_min
 
 
 def uniform_grid(schedule: Schedule, n: int) -> Tensor:
     """Equal steps of t."""
-    _check_points(n)
-    return torch.linspace(schedule.t_max, schedule.t_min, n, dtype=torch.float64)
+    return _falling(schedule.t_max, schedule.t_min, n)
 
 
 def geometric_grid(schedule: Schedule, n: int) -> Tensor:
     """Equal ratios of the noise level, which is equal steps of log-SNR."""
-    _check_points(n)
     low, high = schedule.noise_range
-    return _grid_of(schedule, torch.linspace(math.log(high), math.log(low), n, dtype=torch.float64).exp())
+    return _grid_of(schedule, _falling(math.log(high), math.log(low), n).exp())
 
 
 def karras_grid(schedule: Schedule, n: int, rho: float = 7.0) -> Tensor:
@@ -307,13 +282,13 @@ def karras_grid(schedule: Schedule, n: int, rho: float = 7.0) -> Tensor:
 
 def karras_levels(low: float, high: float, n: int, rho: float = 7.0) -> Tensor:
     """Noise levels that fall from high to low by equal steps of their rho-th root (Karras et al. 2022, eq. 5)."""
-    _check_points(n)
-    return torch.linspace(high ** (1 / rho), low ** (1 / rho), n, dtype=torch.float64) ** rho
+    return _falling(high ** (1 / rho), low ** (1 / rho), n) ** rho
 
 
-def _check_points(n: int) -> None:
+def _falling(high: float, low: float, n: int) -> Tensor:
     if n < 2:
         raise ValueError(f"a time grid needs at least 2 points, not {n}")
+    return torch.linspace(high, low, n, dtype=torch.float64)
 
 
 def _grid_of(schedule: Schedule, levels: Tensor) -> Tensor:
@@ -332,13 +307,9 @@ GRIDS: dict[GridName, Callable[[Schedule, int], Tensor]] = {
 }
 
 
-def linear_beta_levels(n: int, low: float = 1e-4, high: float = 0.02) -> Tensor:
-    r"""Rising levels :math:`\sqrt{1 - \prod (1 - \beta)}` of n betas from low to high by equal steps (n,), float64.
-
-    These are the sigmas of a discrete diffusion (Ho et al. 2020). Score mismatching (Ye & Liu 2024) adds noise of these
-    levels to images that it does not scale down: there they are noise levels sigma / alpha.
-    """
-    betas = torch.linspace(low, high, n, dtype=torch.float64)
+def linear_beta_levels(n: int) -> Tensor:
+    r"""Rising :math:`\sqrt{1 - \prod (1 - \beta)}` for n betas from 1e-4 to 0.02 (Ho et al. 2020), (n,) float64."""
+    betas = torch.linspace(1e-4, 0.02, n, dtype=torch.float64)
     return (1 - (1 - betas).cumprod(0)).sqrt()
 
 
@@ -354,9 +325,9 @@ class Density(Settings, ABC):
         """Times for float64 `u` in [0, 1), of any shape. Raises UserError where the schedule lacks the noise levels."""
 
 
-def _span(schedule: Schedule) -> str:
+def _missed(schedule: Schedule, what: str) -> UserError:
     low, high = schedule.noise_range
-    return f"noise levels {low:g} to {high:g}"
+    return UserError(f"density: {what} is outside the schedule, which has noise levels {low:g} to {high:g}")
 
 
 class UniformTime(Density):
@@ -379,9 +350,7 @@ class LogUniform(Density):
         low, high = schedule.noise_range
         low, high = max(self.low or low, low), min(self.high or high, high)
         if low >= high:
-            raise UserError(
-                f"density: no noise level lies between {low:g} and {high:g}; the schedule has {_span(schedule)}"
-            )
+            raise _missed(schedule, "all from low to high")
         return schedule.t_of_noise_level((math.log(low) + u * math.log(high / low)).exp())
 
 
@@ -390,13 +359,13 @@ class LogNormal(Density):
 
     kind: Literal["log-normal"] = "log-normal"
     mean: float = -1.2
-    std: float = Field(default=1.2, gt=0)
+    std: PositiveFloat = 1.2
 
     def quantile(self, schedule: Schedule, u: Tensor) -> Tensor:
         ends = torch.tensor(schedule.noise_range, dtype=torch.float64)
         low, high = torch.special.ndtr((ends.log() - self.mean) / self.std).tolist()
         if high - low < 1e-6:
-            raise UserError(f"density: exp(mean) = {math.exp(self.mean):g} lies too far outside {_span(schedule)}")
+            raise _missed(schedule, f"nearly all around exp(mean) = {math.exp(self.mean):g}")
         z = torch.special.ndtri(low + u * (high - low))
         return schedule.t_of_noise_level((self.mean + self.std * z).exp().clamp(ends[0], ends[1]))
 
@@ -411,7 +380,7 @@ class Levels(Density):
         low, high = schedule.noise_range
         outside = [level for level in self.levels if not low * (1 - 1e-9) <= level <= high * (1 + 1e-9)]
         if outside:
-            raise UserError(f"density: noise level {outside[0]:g} is outside the schedule, which has {_span(schedule)}")
+            raise _missed(schedule, f"noise level {outside[0]:g}")
         levels = torch.tensor(self.levels, dtype=torch.float64, device=u.device)
         return schedule.t_of_noise_level(levels[(u * len(levels)).long().clamp_max(len(levels) - 1)].clamp(low, high))
 

@@ -64,7 +64,6 @@ class ScoreModel(Model[ScoreConfig], Preconditioned, Denoiser):
     Args:
         net: any module `net(x, noise, y)` with an output of the shape of x, (B, *shape), where noise (B,) is
             log(sigma / alpha) / 4, and y None where `labels` is none.
-        schedule: of the noise.
         labels: none; embedding, where K, the number of classes, or None means "no label"; separate, for `PerClass`.
         sigma_data: standard deviation of the data.
     """
@@ -92,12 +91,9 @@ class ScoreModel(Model[ScoreConfig], Preconditioned, Denoiser):
         return len(self.names) if self.labels == "embedding" else None
 
     def forward(self, x_t: Tensor, t: Tensor, y: Tensor | None = None) -> Tensor:
-        """The denoised estimate, (B, ...), for x_t (B, ...), t scalar or (B,) and labels (B,), ignored by some."""
         c = self.coefficients(x_t, t)
-        denoised: Tensor = c.c_skip * x_t + c.c_out * self.net(
-            c.c_in * x_t, c.c_noise, None if self.labels == "none" else y
-        )
-        return denoised
+        estimate: Tensor = self.net(c.c_in * x_t, c.c_noise, None if self.labels == "none" else y)
+        return c.c_skip * x_t + c.c_out * estimate
 
     def require_unconditional(self, folder: Path, purpose: str) -> None:
         """Raises UserError where this model, of a run folder, has no unconditional score for what is to be done."""

@@ -55,11 +55,7 @@ Target: TypeAlias = Annotated[str, Field(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_][\w
 
 
 def import_target(target: str) -> Any:  # noqa: ANN401 - whatever stands there
-    """The object at `package.module:Name`, of an installed package or of a module in the current folder.
-
-    Raises:
-        UserError: it cannot be imported.
-    """
+    """The object at `package.module:Name`, of an installed package or of a module in the current folder."""
     module, _, name = target.partition(":")
     if os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())

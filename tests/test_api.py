@@ -96,7 +96,7 @@ def test_a_model_is_saved_where_its_network_is_described(described, tmp_path):
         ({"y": [0, 1], "seed": [1, 2, 3]}, ValueError, "3 seeds for 2 samples"),
         ({"y": [0, 2]}, ValueError, "labels lie in 0 to 1"),
         ({"y": [0.5]}, TypeError, "a whole number"),
-        ({"y": [0, 1], "n": 3}, ValueError, "2 labels for n = 3"),
+        ({"y": [0, 1], "n": 3}, ValueError, "2 labels and n = 3"),
         ({}, ValueError, "give y"),
         ({"n": 1, "sampler": "adaptive-ode", "nfe": 9}, ValueError, "chooses its own steps"),
         ({"n": 1, "sampler": "adaptive-ode", "options": {"tol": 1}}, cg.UserError, "no such setting"),
@@ -110,7 +110,7 @@ def test_what_does_not_go_together_is_said(arguments, error, words):
 
 def test_wrong_types_and_inference_mode_are_answered_in_words():
     score, classifier = models()
-    with pytest.raises(TypeError, match="put networks in ScoreModel"):
+    with pytest.raises(TypeError, match="put it in ScoreModel"):
         cg.sample(Net(), n=1)
     with torch.inference_mode(), pytest.raises(cg.UserError, match=r"torch\.no_grad"):
         cg.sample(cg.ClassifierGuided(score, classifier), [0])

@@ -1,42 +1,24 @@
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
+from scipy import stats
 
 from condgen.rng import Streams, keyed_generator, normal_rows
 
 SEEDS = [0, 7, 3, 2**32 - 1, 12, 5, 1, 4]
-draws = pytest.mark.parametrize("draw", [Streams.normal, Streams.uniform])
-shapes = pytest.mark.parametrize("shape", [(), (1,), (3,), (2, 5), (3, 8, 8)])
-dtypes = pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 
 
-@draws
-@shapes
-@dtypes
-def test_eight_streams_are_eight_times_one_stream(draw, shape, dtype):
-    together = draw(Streams(SEEDS), shape, dtype)
-    assert together.shape == (8, *shape)
-    assert together.dtype == dtype
-    for i, seed in enumerate(SEEDS):
-        assert torch.equal(draw(Streams([seed]), shape, dtype)[0], together[i])
-
-
-@draws
-def test_order_does_not_matter(draw):
-    order = torch.tensor([3, 1, 0, 7, 6, 2, 5, 4])
-    assert torch.equal(draw(Streams([SEEDS[i] for i in order]), (9,)), draw(Streams(SEEDS), (9,))[order])
-
-
-def test_later_draws_continue_every_stream():
+@pytest.mark.parametrize("shape", [(), (1,), (3,), (2, 5), (3, 8, 8)])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_stream_is_the_same_alone_and_anywhere_among_others_draw_after_draw(shape, dtype):
     together = Streams(SEEDS)
-    first, second, third = together.normal((20,)), together.uniform((5,)), together.normal((20,))
-    assert not torch.equal(first, third)
+    first, second = together.normal(shape, dtype), together.normal((20,), dtype)
+    assert (first.shape, first.dtype) == ((8, *shape), dtype)
+    assert not torch.equal(second, Streams(SEEDS).normal((20,), dtype))
     for i, seed in enumerate(SEEDS):
         alone = Streams([seed])
-        assert torch.equal(alone.normal((20,))[0], first[i])
-        assert torch.equal(alone.uniform((5,))[0], second[i])
-        assert torch.equal(alone.normal((20,))[0], third[i])
+        assert torch.equal(alone.normal(shape, dtype)[0], first[i])
+        assert torch.equal(alone.normal((20,), dtype)[0], second[i])
 
 
 def test_streams_are_deaf_to_the_global_generator():
@@ -49,19 +31,10 @@ def test_streams_are_deaf_to_the_global_generator():
     assert torch.equal(torch.get_rng_state(), state)
 
 
-def test_different_seeds_give_different_draws():
-    rows = Streams(range(100)).normal((4,))
-    assert len({tuple(row) for row in rows.tolist()}) == 100
-
-
-@draws
-def test_draws_have_the_claimed_distribution(draw):
-    from scipy import stats
-
-    x = draw(Streams(range(100)), (200,)).flatten().numpy()
-    assert stats.kstest(x, "norm" if draw is Streams.normal else "uniform").pvalue > 1e-3
-    first = draw(Streams(range(2000)), ()).numpy()  # across streams as within them
-    assert stats.kstest(first, "norm" if draw is Streams.normal else "uniform").pvalue > 1e-3
+def test_draws_are_standard_normal_within_streams_and_across_them():
+    for draws in (Streams(range(100)).normal((200,)), Streams(range(2000)).normal(())):
+        assert len(draws.unique()) > 0.99 * draws.numel()
+        assert stats.kstest(draws.flatten().numpy(), "norm").pvalue > 1e-3
 
 
 @pytest.mark.parametrize("seed", [-1, 2**32, 2**40])
@@ -91,11 +64,6 @@ def test_different_keys_give_different_generators():
     assert len({tuple(sample(*name)) for name in names}) == len(names)
     assert sample(1, 2) != sample(2, 1)
     assert sample(1) != sample(1, 1)
-
-
-def test_a_negative_key_is_refused():
-    with pytest.raises(ValueError, match="negative"):
-        keyed_generator(1, -1)
 
 
 def test_a_process_draws_its_own_blocks_alone(monkeypatch):
