@@ -9,7 +9,7 @@ from markupsafe import Markup
 from condgen import __version__
 from condgen.export.sources import Source
 from condgen.hub import repository_of
-from condgen.report import classifier_table, held_out_tables, markdown_template, metrics_table, to_markdown
+from condgen.report import classifier_table, held_out_tables, metrics_table, open_template, to_markdown
 
 PLACE = "OWNER/NAME"
 """Stands in a card for the name of a repository that is not known yet."""
@@ -37,7 +37,7 @@ def model_card(source: Source, figures: list[str], license: str) -> str:
         base_model=repository_of(imported) if imported and imported.startswith("hf:") else None,
     )
     methods = source.recipe.sample.methods if source.recipe and source.recipe.sample else {}
-    body = markdown_template("condgen.export", "card.md.j2").render(
+    body = open_template("condgen.export", "card.md.j2").render(
         title=title,
         license=None if license == UNDECIDED else license,
         figures=figures,
@@ -46,13 +46,13 @@ def model_card(source: Source, figures: list[str], license: str) -> str:
         data=first.data,
         imported=imported,
         is_images=is_images,
-        metrics=Markup(to_markdown(metrics_table(metrics))) if metrics else None,
+        metrics=to_markdown(metrics_table(metrics)) if metrics else None,
         methods={
             name: f"generator {method.generator}" if method.generator else method.in_words()
             for name, method in methods.items()
         },
-        differences=[Markup(to_markdown(table)) for table in held_out_tables(run.held_out)],
-        calibrations=[Markup(to_markdown(classifier_table(rows, name))) for name, rows in run.classifiers.items()],
+        differences=[to_markdown(table) for table in held_out_tables(run.held_out)],
+        calibrations=[to_markdown(classifier_table(rows, name)) for name, rows in run.classifiers.items()],
         **_usage(source),
         version=__version__,
     )

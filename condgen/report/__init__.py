@@ -16,12 +16,8 @@ from condgen.report.images import sample_grid as sample_grid
 from condgen.report.load import Run as Run, read_run as read_run
 from condgen.report.page import (
     Table as Table,
-    markdown_template as markdown_template,
+    open_template as open_template,
     to_markdown as to_markdown,
     to_rich as to_rich,
 )
-from condgen.report.tables import (
-    errors_table as errors_table,
-    generator_table as generator_table,
-    metrics_table as metrics_table,
-)
+from condgen.report.tables import generator_table as generator_table, metrics_table as metrics_table

@@ -1,26 +1,29 @@
 """From a run folder to its report."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
+
+import yaml
 
 from condgen.errors import UserError
 from condgen.files import blamed_on
 from condgen.report.classifiers import classifiers_section
 from condgen.report.figures import class_style, curve_panel
-from condgen.report.findings import advise, findings
+from condgen.report.findings import findings
 from condgen.report.generators import generators_section
-from condgen.report.held_out import held_out_section, held_out_sentences, held_out_tables, training_of
+from condgen.report.held_out import held_out_section, held_out_sentences, held_out_tables
 from condgen.report.load import LOSSES, Run, read_run
-from condgen.report.page import Block, Code, Figure, Prose, Table, facts_table, write_page
+from condgen.report.page import Block, Code, Figure, Table, write_page
 from condgen.report.samples import neighbours_section, samples_section
 from condgen.report.score_errors import QUANTITIES, errors_section, fields_section
-from condgen.report.tables import (
-    class_tables,
-    cost_table,
-    errors_table,
-    metrics_table,
-    metrics_tables,
-    stages_table,
+from condgen.report.tables import class_tables, cost_table, errors_table, metrics_table, metrics_tables, stages_table
+
+_LOSSES_CAPTION = (
+    "Lines are means over equal stretches of the log, the band of a single one their extremes. Losses of different "
+    "objectives cannot be compared with each other. Of generators: a loss that falls to the critic's on real data, "
+    "or a denoiser's much lower loss on generated data (fake_dsm) than on real data, is a collapse where the "
+    "in-class std ratio falls too; the likelihood can fall to zero with a single sample a class."
 )
 
 
@@ -31,16 +34,21 @@ def build_report(folder: Path) -> Path:
         UserError: no such folder, nothing in it to show, or a file that is not what its name says.
     """
     with blamed_on(folder):
-        run = read_run(folder)
-        if run.is_empty:
-            raise UserError(f"{folder} holds nothing to report; run a recipe into it first (condgen run RECIPE)")
+        run = read_reported(folder)
         return write_page(folder, run.name, sentences(run), sections(run), data_of(run))
+
+
+def read_reported(folder: Path) -> Run:
+    """A run of which there is something to show."""
+    run = read_run(folder)
+    if run.is_empty:
+        raise UserError(f"{folder} holds nothing to report; run a recipe into it first (condgen run RECIPE)")
+    return run
 
 
 def sentences(run: Run) -> list[str]:
     """What the figures say, the most important first."""
-    advice = advise(run.metrics, run.cost, run.collapsed_methods)
-    return [*held_out_sentences(run), *([advice] if advice else []), *findings(run)]
+    return [*held_out_sentences(run), *findings(run)]
 
 
 def sections(run: Run) -> dict[str, Iterable[Block]]:
@@ -58,16 +66,14 @@ def sections(run: Run) -> dict[str, Iterable[Block]]:
         "Nearest neighbours": neighbours_section(run),
         "Cost": [cost_table(run.cost)] if run.cost else [],
         "Training": _training_section(run),
-        "Conditions of the figures": [
-            block for file, facts in run.conditions.items() for block in facts_table(file, facts)
-        ],
+        "Conditions of the figures": [_facts(file, facts) for file, facts in run.conditions.items() if facts],
         "How to reproduce": _reproduce_section(run),
     }
 
 
 def summary_tables(run: Run) -> list[Table]:
     """What a terminal shows after a run: held-out differences, metrics, cost and score errors."""
-    tables = list(held_out_tables(run.held_out, training_of(run)))
+    tables = list(held_out_tables(run.held_out))
     tables += [metrics_table(run.metrics)] if run.metrics else []
     tables += [cost_table(run.cost)] if run.cost else []
     tables += [errors_table(run.errors, "data", quantity) for quantity in QUANTITIES]
@@ -89,39 +95,29 @@ def data_of(run: Run) -> dict[str, object]:
     return {"about": run.about, "conditions": run.conditions, "rows": rows, "recipe": run.recipe}
 
 
+def _facts(title: str, facts: Mapping[str, Any], *, folded: bool = True) -> Code:
+    return Code(title, yaml.safe_dump(dict(facts), sort_keys=False, allow_unicode=True, width=100).rstrip(), folded)
+
+
 def _run_section(run: Run) -> Iterable[Block]:
-    about, data = run.about, run.settings.get("data")
-    if about:
-        facts = {
-            "data": data.get("kind") if isinstance(data, dict) else None,
-            "seed": run.settings.get("seed"),
-            "started": about.get("started"),
-            "versions": {key: about[key] for key in ("condgen", "python", "torch") if key in about} or None,
-            "machine": about.get("machine"),
-        }
-        yield from facts_table("The run", facts, folded=False)
+    if run.about:
+        about = {key: value for key, value in run.about.items() if key != "command"}
+        settings = {key: run.settings[key] for key in ("seed", "data") if key in run.settings}
+        yield _facts("The run", settings | about, folded=False)
     if run.stages:
         yield stages_table(run.stages)
 
 
 def _training_section(run: Run) -> Iterable[Block]:
     styles = {name: class_style(place) for place, name in enumerate(LOSSES)}
-    panels = tuple(curve_panel(stage, losses, styles) for stage, losses in run.losses.items())
-    caption = (
-        "Lines are means over equal stretches of the log, the band of a single one their extremes. Losses of different "
-        "objectives cannot be compared with each other. Of generators: a loss that falls to the critic's on real data, "
-        "or a denoiser's much lower loss on generated data (fake_dsm) than on real data, is a collapse where the "
-        "in-class std ratio falls too; the likelihood can fall to zero with a single sample a class."
-    )
-    if panels:
-        shown = {name: style for name, style in styles.items() if any(name in own for own in run.losses.values())}
-        yield Figure("Losses against step", panels, caption, shown)
+    if panels := [curve_panel(stage, losses, styles) for stage, losses in run.losses.items()]:
+        yield Figure("Losses against step", panels, _LOSSES_CAPTION)
 
 
 def _reproduce_section(run: Run) -> Iterable[Block]:
     command, version = run.about.get("command"), run.about.get("condgen")
     if command:
-        yield Prose(f"The same command, recipe and seed with condgen {version} give the same run, but for timings.")
+        yield f"The same command, recipe and seed with condgen {version} give the same run, but for timings."
         yield Code("Command", str(command))
     if run.recipe:
         yield Code("Recipe, with every setting resolved", run.recipe.rstrip(), folded=True)

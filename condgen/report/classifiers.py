@@ -8,7 +8,7 @@ from condgen.diagnostics.classifier_errors import SHARE, THRESHOLD, LevelRow, wo
 from condgen.report.estimates import SIGMA, format_number
 from condgen.report.figures import LEVEL, Panel, Style, curve_panel, line_panel, method_styles, save_panels
 from condgen.report.load import Run
-from condgen.report.page import Block, Figure, Prose, Table
+from condgen.report.page import Block, Figure, Table
 from condgen.report.tables import estimates_table
 from condgen.rows import Estimate
 
@@ -39,6 +39,12 @@ _USE = (
     f"The scale to use is the best one, or 0 where guidance does not help by {THRESHOLD:g} standard errors, or by less "
     f"than {SHARE:.0%} of the greatest gain."
 )
+_BANDS = "Bands are two standard errors."
+_HEADS = "CE: cross-entropy, nats. ECE: expected calibration error. |g|: mean length of the likelihood score."
+_GAIN = (
+    "Gain: loss at scale 1 minus loss without guidance, in half squared errors of the predicted noise per dimension. ± "
+    "is two standard errors over samples."
+)
 _TRAINING = (
     "Of the averaged weights, always with the same noise, averaged over noise levels. Where cross-entropy rises again, "
     "the classifier overfits, or, under DLSM with little cross-entropy, its probabilities drift."
@@ -50,23 +56,20 @@ def classifiers_section(run: Run) -> Iterable[Block]:
     found = run.classifiers or {name: checks[-1][1] for name, checks in run.checks.items()}
     if not found:
         return
-    yield Prose(_MEANING)
+    yield _MEANING
     for name, rows in found.items():
         used = [row for row, on in zip(rows, worthwhile(rows), strict=True) if on]
         if used:
             scales = [row.scale or 0.0 for row in used]
-            yield Prose(
+            yield (
                 f"{name}: guidance helps at {len(used)} of {len(rows)} noise levels, {SIGMA} from {used[0].sigma:g} to "
                 f"{used[-1].sigma:g}, with best scales of {format_number(min(scales))} to {format_number(max(scales))}."
             )
     source = "" if run.classifiers else " Measured at the end of training, with one noise draw a sample."
-    tables = tuple(classifier_table(rows, name) for name, rows in found.items())
-    legend = {name: run.styles[name] for name in found}
-    caption = f"Bands are two standard errors. {_USE}{source}"
-    yield Figure("By noise level", tuple(classifier_panels(found, legend)), caption, legend, tables)
-    panels = [_training_panel(run, key) for key in ("cross_entropy", "gain")]
-    if shown := tuple(panel for panel in panels if panel is not None):
-        yield Figure("In the course of training", shown, _TRAINING, {name: run.styles[name] for name in run.checks})
+    tables = [classifier_table(rows, name) for name, rows in found.items()]
+    yield Figure("By noise level", classifier_panels(found, run.styles), f"{_BANDS} {_USE}{source}", tables)
+    if panels := list(_training_panels(run)):
+        yield Figure("In the course of training", panels, _TRAINING)
 
 
 def draw_calibration(name: str, rows: Sequence[LevelRow], path: Path) -> None:
@@ -77,8 +80,8 @@ def classifier_panels(found: Mapping[str, Sequence[LevelRow]], styles: Mapping[s
     """A panel for each quantity that is known."""
     panels = []
     for key, (_, title, unit, _, limits, dashed) in _QUANTITIES.items():
-        lines = {name: _to_use(rows) if key == "scale" else _by_level(rows, key) for name, rows in found.items()}
-        if lines := {name: line for name, line in lines.items() if line}:
+        of_all = {name: _to_use(rows) if key == "scale" else _by_level(rows, key) for name, rows in found.items()}
+        if lines := {name: line for name, line in of_all.items() if line}:
             panels.append(line_panel(title, lines, styles, unit, LEVEL, limits=limits, dashed=dashed))
     return panels
 
@@ -104,26 +107,22 @@ def classifier_table(rows: Sequence[LevelRow], name: str) -> Table:
     """One classifier, a noise level a row."""
     columns = {quantity.head: _by_level(rows, key) for key, quantity in _QUANTITIES.items()}
     n, draws = (", ".join(map(str, sorted(values))) for values in ({r.n for r in rows}, {r.draws for r in rows}))
-    caption = (
-        f"Held-out samples: {n}; noise draws: {draws}. CE: cross-entropy, nats. ECE: expected calibration error. |g|: "
-        "mean length of the likelihood score."
-    )
+    caption = f"Held-out samples: {n}; noise draws: {draws}. {_HEADS}"
     if columns["gain"]:
         columns["use"] = {sigma: Estimate(one.value) for sigma, one in _to_use(rows).items()}
-        caption += (
-            " Gain: loss at scale 1 minus loss without guidance, in half squared errors of the predicted noise per "
-            f"dimension. ± is two standard errors over samples. {_USE}"
-        )
+        caption += f" {_GAIN} {_USE}"
     shown = {head: {f"{sigma:g}": one for sigma, one in found.items()} for head, found in columns.items() if found}
     return estimates_table(name, shown, caption, corner=SIGMA)
 
 
-def _training_panel(run: Run, key: str) -> Panel | None:
-    """A quantity against the step, averaged over the noise levels, for classifiers that were measured repeatedly."""
-    curves = {}
-    for name, checks in run.checks.items():
-        values = {step: [getattr(row, key) for row in rows] for step, rows in checks}
-        if len(values) > 1 and all(own and None not in own for own in values.values()):
-            curves[name] = [(step, sum(own) / len(own)) for step, own in values.items()]
-    quantity = _QUANTITIES[key]
-    return curve_panel(f"held-out {quantity.title}", curves, run.styles, quantity.unit) if curves else None
+def _training_panels(run: Run) -> Iterable[Panel]:
+    """Two quantities against the step, averaged over noise levels, of classifiers that were measured repeatedly."""
+    for key in ("cross_entropy", "gain"):
+        curves = {}
+        for name, checks in run.checks.items():
+            values = {step: [getattr(row, key) for row in rows] for step, rows in checks}
+            if len(values) > 1 and all(own and None not in own for own in values.values()):
+                curves[name] = [(step, sum(own) / len(own)) for step, own in values.items()]
+        if curves:
+            quantity = _QUANTITIES[key]
+            yield curve_panel(f"held-out {quantity.title}", curves, run.styles, quantity.unit)

@@ -6,19 +6,19 @@ run, with methods named "METHOD, GROUP" where there are several, so that the tab
 
 import json
 import statistics
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, TypeAlias
 
 from condgen.errors import UserError
 from condgen.files import blamed_on
-from condgen.report.build import data_of, sections, sentences
-from condgen.report.estimates import MISSING, format_number
-from condgen.report.load import Run, read_run
-from condgen.report.page import Block, Code, Prose, Table, write_page
+from condgen.report.build import data_of, read_reported, sections, sentences
+from condgen.report.load import Run
+from condgen.report.page import Block, Code, Table, write_page
 from condgen.report.rows import is_real
 from condgen.report.samples import samples_blocks
-from condgen.rows import Row
+from condgen.rows import AveragedRow, Row
 from condgen.runs.layout import RUN_FILE, STAGE_FILE
 
 _SEEDS = ("seed", "sample.seed", "diagnose.seed")  # in which runs of one group may differ
@@ -28,8 +28,7 @@ _ROWS_OF = {  # of a run: by what rows differ but for the method, and what is av
     "held_out": (("sigma", "quantity", "reference"), ("mean", "se")),
     "cost": ((), ("evaluations_per_image", "images_per_second", "seconds")),
 }
-_UNFOLDED, _ROWS = 2, 20  # tables of samples and rows of settings that are not folded
-_R = TypeVar("_R", bound=Row)
+_ROWS = 20  # of settings that are not folded
 _Groups: TypeAlias = Mapping[str, Sequence[Run]]
 """Runs by label: one, or several of one recipe with other seeds."""
 
@@ -63,35 +62,28 @@ def compare_runs(folders: Sequence[Path], out: Path) -> Run:
 def _read(folders: Sequence[Path]) -> dict[str, Run]:
     """Runs by the names of their folders, or by their paths where names are equal."""
     places = [folder.resolve() for folder in folders]
-    names = [place.name for place in places]
-    runs = {}
-    for folder, place in zip(folders, places, strict=True):
-        if places.count(place) > 1:
-            raise UserError(f"{place} is named twice: name each run once")
-        run = read_run(folder)
-        if run.is_empty:
-            raise UserError(f"{folder} holds nothing to compare; run a recipe into it first (condgen run RECIPE)")
-        runs[place.name if names.count(place.name) == 1 else str(folder)] = run
-    return runs
-
-
-# ----------------------------------------------------------------------------------------------------
-# Groups of runs
+    names = Counter(place.name for place in places)
+    if len(set(places)) < len(places):
+        raise UserError("a run is named twice: name each run once")
+    labels = [
+        place.name if names[place.name] == 1 else str(folder) for folder, place in zip(folders, places, strict=True)
+    ]
+    return {label: read_reported(folder) for label, folder in zip(labels, folders, strict=True)}
 
 
 def _group(runs: Mapping[str, Run]) -> dict[str, list[Run]]:
     """Runs that differ in nothing but seeds, together; the others alone."""
-    alike: dict[str, list[str]] = {}
+    alike: dict[str, dict[str, Run]] = {}
     for label, run in runs.items():
-        settings = {key: value for key, value in _settings(run).items() if key not in _SEEDS}
-        alike.setdefault(str(sorted(settings.items())) if run.settings else label, []).append(label)
+        settings = sorted((key, value) for key, value in _settings(run).items() if key not in _SEEDS)
+        alike.setdefault(str(settings) if settings else label, {})[label] = run
     groups: dict[str, list[Run]] = {}
-    for labels in alike.values():
-        own = [runs[label] for label in labels]
-        if len(own) > 1 and len(set(_seeds(own))) == len(own):
-            groups[f"{own[0].name}, {len(own)} seeds ({labels[0]}, ...)"] = own
+    for own in alike.values():
+        first, together = next(iter(own)), list(own.values())
+        if len(together) > 1 and len(set(_seeds(together))) == len(together):
+            groups[f"{own[first].name}, {len(together)} seeds ({first}, ...)"] = together
         else:
-            groups |= {label: [runs[label]] for label in labels}
+            groups |= {label: [run] for label, run in own.items()}
     return groups
 
 
@@ -119,7 +111,7 @@ def _differing_settings(runs: Mapping[str, Run]) -> dict[str, list[str | None]]:
     return {key: values for key in keys if len(set(values := [one.get(key) for one in found])) > 1}
 
 
-def _merged(groups: _Groups, rows: str, key: Sequence[str], numbers: Sequence[str]) -> list[Any]:
+def _merged(groups: _Groups, rows: str, key: Sequence[str], numbers: Sequence[str]) -> list[Row]:
     """The rows of every group, by method and then by group, with means over seeds and an interval of ± sd."""
     found: dict[tuple[Any, ...], dict[str, list[Row]]] = {}
     for label, runs in groups.items():
@@ -128,16 +120,17 @@ def _merged(groups: _Groups, rows: str, key: Sequence[str], numbers: Sequence[st
             found.setdefault(place, {}).setdefault(label, []).append(row)
     out: list[Row] = []
     for (method, *_), by_group in sorted(found.items(), key=lambda item: is_real(item[0][0])):
-        means = {
-            method if len(groups) == 1 else f"{method}, {label}": _mean(own, numbers) for label, own in by_group.items()
-        }
+        means = {label: _mean(own, numbers) for label, own in by_group.items()}
         if is_real(method) and len({getattr(row, numbers[0]) for row in means.values()}) == 1:
-            means = {method: next(iter(means.values()))}  # the same data in all
-        out += [row.model_copy(update={"method": name}) for name, row in means.items()]
+            out.append(next(iter(means.values())))  # the same data in all
+        elif len(groups) == 1:
+            out += means.values()
+        else:
+            out += [row.model_copy(update={"method": f"{method}, {label}"}) for label, row in means.items()]
     return out
 
 
-def _mean(rows: Sequence[_R], numbers: Sequence[str]) -> _R:
+def _mean(rows: Sequence[Row], numbers: Sequence[str]) -> Row:
     if len(rows) == 1:
         return rows[0]
     changes: dict[str, object] = {}
@@ -145,42 +138,33 @@ def _mean(rows: Sequence[_R], numbers: Sequence[str]) -> _R:
         values = [value for row in rows if (value := getattr(row, name)) is not None]
         if values:
             changes[name] = mean = statistics.fmean(values)
-            if name == numbers[0] and "low" in type(rows[0]).model_fields and len(values) > 1:
+            if name == numbers[0] and isinstance(rows[0], AveragedRow) and len(values) > 1:
                 deviation = statistics.stdev(values)
                 deviation = 0.0 if deviation < 1e-9 * abs(mean) else deviation  # rounding
                 changes |= {"low": mean - deviation, "high": mean + deviation, "seeds": len(values), "seed": None}
     return rows[0].model_copy(update=changes)
 
 
-# ----------------------------------------------------------------------------------------------------
-# The page
-
-
 def _runs_section(
-    runs: Mapping[str, Run], groups: _Groups, settings: Mapping[str, list[str | None]]
+    runs: Mapping[str, Run], groups: _Groups, settings: Mapping[str, Sequence[str | None]]
 ) -> Iterable[Block]:
     rows = []
     for label, own in groups.items():
-        seconds = [sum(stage.seconds or 0.0 for stage in run.stages) for run in own]
-        seeds = ", ".join(map(str, _seeds(own)))
-        rows.append((label, own[0].name, seeds, format_number(statistics.fmean(seconds) or None)))
+        seconds = statistics.fmean(sum(stage.seconds or 0.0 for stage in run.stages) for run in own)
+        rows.append((label, own[0].name, ", ".join(map(str, _seeds(own))), seconds or None))
     caption = "Runs that differ in their seeds alone stand in one row; their figures are mean ± standard deviation."
-    yield Table("The runs", ("run", "recipe", "seed", "seconds in all"), tuple(rows), caption)
+    yield Table("The runs", ("run", "recipe", "seed", "seconds in all"), rows, caption)
     if settings:
-        cells = tuple(
-            (key, *(MISSING if value is None else value for value in values)) for key, values in settings.items()
-        )
+        cells = [(key, *values) for key, values in settings.items()]
         caption = "Settings that are the same in all runs are left out. A dash: the run has no such setting."
         yield Table("Settings that differ", ("setting", *runs), cells, caption, folded=len(settings) > _ROWS)
     else:
-        yield Prose("No setting of their recipes differs.")
+        yield "No setting of their recipes differs."
 
 
 def _samples_section(runs: Mapping[str, Run]) -> Iterable[Block]:
     """Samples of every method that more than one run has, with a column or panel for each run."""
-    shown = 0
     for method in dict.fromkeys(method for run in runs.values() for method in run.samples):
         sources = {label: (run, method) for label, run in runs.items() if method in run.samples}
         if len(sources) > 1:
-            yield from samples_blocks(sources, method, folded=shown >= _UNFOLDED)
-            shown += 1
+            yield from samples_blocks(sources, method)

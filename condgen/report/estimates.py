@@ -43,27 +43,23 @@ def format_estimate(estimate: Estimate | None) -> str:
 
 
 def winner(estimates: Sequence[Estimate | None], goal: Goal | None) -> int | None:
-    """The index of the estimate whose interval clears all others in the goal's direction, if there is one.
-
-    None stands for one without a value. An estimate without an interval wins and loses nothing.
-    """
-    rivals = [(i, rival) for i, rival in enumerate(estimates) if rival is not None and math.isfinite(rival.value)]
-    if goal is None or len(rivals) < 2:
-        return None
-    losses = [(_as_loss(rival, goal), index) for index, rival in rivals]
-    ends = [(loss.low, loss.high, index) for loss, index in losses if loss.low is not None and loss.high is not None]
-    if len(ends) < len(rivals):
-        return None
-    first = min(ends, key=lambda end: end[1])
-    return first[2] if all(first[1] < end[0] for end in ends if end is not first) else None
+    """The index of the estimate that beats all others, if there is one; None stands for one without a value."""
+    rivals = {i: one for i, one in enumerate(estimates) if one is not None and math.isfinite(one.value)}
+    best = [i for i, one in rivals.items() if all(beats(one, rivals[other], goal) for other in rivals if other != i)]
+    return best[0] if best and len(rivals) > 1 else None
 
 
-def _as_loss(estimate: Estimate, goal: Goal) -> Estimate:
-    """The estimate as a number that should be small; under the goal "one", that is |value - 1|."""
-    value, low, high = estimate.value, estimate.low, estimate.high
-    if low is None or high is None or goal == "low":
-        return estimate
-    if goal == "high":
-        return Estimate(-value, -high, -low)
-    ends = sorted((abs(low - 1), abs(high - 1)))
-    return Estimate(abs(value - 1), 0.0 if low <= 1 <= high else ends[0], ends[1])
+def beats(one: Estimate, other: Estimate, goal: Goal | None) -> bool:
+    """Whether an interval clears another one in the goal's direction; never where one of them is not known."""
+    return _losses(one, goal)[1] < _losses(other, goal)[0]
+
+
+def _losses(estimate: Estimate, goal: Goal | None) -> tuple[float, float]:
+    """The ends of the interval of a number that should be small; under the goal "one", that is |value - 1|."""
+    low, high = estimate.low, estimate.high
+    if low is None or high is None or goal is None:
+        return -math.inf, math.inf
+    if goal == "one":
+        near, far = sorted((abs(low - 1), abs(high - 1)))
+        return (0.0 if low <= 1 <= high else near), far
+    return (-high, -low) if goal == "high" else (low, high)

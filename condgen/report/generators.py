@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from condgen.files import write_png
-from condgen.report.figures import COLOURS, Panel, Style, line_panel, save_panels
+from condgen.report.figures import Panel, line_panel, method_styles, save_panels
 from condgen.report.images import sample_grid
 from condgen.report.load import Run
 from condgen.report.page import Block, Figure
@@ -16,33 +16,26 @@ from condgen.runs.layout import GRID, PREVIEWS_PICTURE
 from condgen.runs.previews import read_previews
 
 _PREVIEWS, _EACH = 10, 2  # shown: previews, samples of a class
-_MEASURES_CAPTION = (
-    "Of the averaged weights, always with the same latents. The dashed line is the spread of training data. Where the "
-    "ground is grey, the generator is collapsed: class accuracy is high, and samples of a class are nearly the same."
-)
 _MEASURES = {"std_ratio": "in-class std ratio", "recall": "recall", "accuracy": "class accuracy"}
-_MEASURES_STYLES = {
-    "in-class std ratio": Style(COLOURS["blue"], "o"),
-    "recall": Style(COLOURS["green"], "^"),
-    "class accuracy": Style(COLOURS["vermillion"], "s", "--"),
-}
+_CAPTION = (
+    "Of the averaged weights, always with the same latents. The dashed line is the spread of training data. A "
+    "generator has collapsed where the in-class std ratio is small and class accuracy high: samples of a class are "
+    "nearly the same."
+)
 
 
 def generators_section(run: Run) -> Iterable[Block]:
     """Every generator that the run trained: measures of its previews."""
     if run.generators:
         yield generator_table(run.generators)
-        panels = tuple(_measures_panel(name, log.previews) for name, log in run.generators.items())
-        title = "Variety and class accuracy in the course of training"
-        yield Figure(title, panels, _MEASURES_CAPTION, _MEASURES_STYLES)
+        panels = [_measures_panel(name, log.previews) for name, log in run.generators.items()]
+        yield Figure("Variety and class accuracy in the course of training", panels, _CAPTION)
 
 
 def _measures_panel(name: str, rows: Sequence[PreviewRow]) -> Panel:
     lines = {title: {float(row.step): Estimate(getattr(row, key)) for row in rows} for key, title in _MEASURES.items()}
-    top = max(1.04, *(1.04 * row.std_ratio for row in rows))
-    limits = (0, min(top, 2))  # untrained ones may scatter far
-    grey = [row.collapsed for row in rows]
-    return line_panel(name, lines, _MEASURES_STYLES, "", limits=limits, dashed=1, grey=grey)
+    limits = (0, min(1.04 * max(1.0, *(row.std_ratio for row in rows)), 2))  # untrained ones may scatter far
+    return line_panel(name, lines, method_styles(_MEASURES.values()), "", limits=limits, dashed=1)
 
 
 def draw_previews(folder: Path, until: int | None = None) -> list[Path]:
@@ -68,5 +61,5 @@ def draw_previews(folder: Path, until: int | None = None) -> list[Path]:
         return []
     clouds = {head: (one.x.double().numpy(), one.y.tolist()) for head, one in previews.items()}
     figure = points_figure("", clouds, dict(enumerate(last.names)))
-    save_panels(figure.panels, files[0], columns=5, legend=figure.legend)
+    save_panels(figure.panels, files[0], columns=5, legend=True)
     return files[:1]

@@ -1,34 +1,25 @@
 """A run folder in memory, every row checked. Whatever is absent stays empty."""
 
 import math
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
 
-from PIL import Image
 from pydantic import BaseModel
 
 from condgen.diagnostics.classifier_errors import LevelRow
 from condgen.diagnostics.held_out import HeldOutRow
 from condgen.diagnostics.score_errors import ErrorRow
 from condgen.errors import UserError
-from condgen.files import as_rgb, blamed_on, is_file, read_picture, read_text, within
+from condgen.files import blamed_on, is_file, read_text
 from condgen.metrics import MetricRow
 from condgen.recipes import read_yaml
 from condgen.report.figures import Style, method_styles
-from condgen.report.rows import (
-    ClassRow,
-    CostRow,
-    DiagnosticRow,
-    FieldRow,
-    NeighbourRow,
-    PreviewRow,
-    SampleRow,
-    StageRow,
-)
+from condgen.report.rows import ClassRow, CostRow, DiagnosticRow, FieldRow, NeighbourRow, PreviewRow, StageRow
 from condgen.rows import parse_rows
 from condgen.runs import layout, read_json, read_rows
+from condgen.runs.sample_folder import Sampled
 
 Curve: TypeAlias = list[tuple[int, float]]
 """Steps, rising, and finite values."""
@@ -69,7 +60,7 @@ class Run:
     metrics: list[MetricRow] = field(default_factory=list)
     by_class: list[ClassRow] = field(default_factory=list)
     cost: list[CostRow] = field(default_factory=list)
-    samples: dict[str, list[SampleRow]] = field(default_factory=dict)
+    samples: dict[str, list[Sampled]] = field(default_factory=dict)
     fields: FieldRow | None = None
     losses: dict[str, dict[str, Curve]] = field(default_factory=dict)  # by stage and name
     classifiers: dict[str, list[LevelRow]] = field(default_factory=dict)
@@ -80,26 +71,13 @@ class Run:
 
     @property
     def is_empty(self) -> bool:
-        return not any(
-            getattr(self, one.name) for one in fields(self) if one.name not in ("folder", "name", "conditions")
-        )
+        return self == Run(self.folder, self.name, conditions=self.conditions)
 
     @cached_property
     def styles(self) -> dict[str, Style]:
         """How each method and classifier looks in every plot of this run."""
         methods = [row.method for rows in (self.metrics, self.cost, self.errors, self.held_out) for row in rows]
         return method_styles([*methods, *self.classifiers, *self.checks])
-
-    @property
-    def collapsed(self) -> dict[str, GeneratorLog]:
-        return {name: log for name, log in self.generators.items() if log.collapsed}
-
-    @property
-    def collapsed_methods(self) -> set[str]:
-        """Methods that draw from a generator that has collapsed."""
-        methods = (self.settings.get("sample") or {}).get("methods") or {}
-        uses = {name for name, method in methods.items() if (method or {}).get("generator") in self.collapsed}
-        return uses | self.collapsed.keys()
 
 
 def read_run(folder: Path) -> Run:
@@ -112,40 +90,43 @@ def read_run(folder: Path) -> Run:
         raise UserError(f"{folder} is not a folder; name the folder of a run, such as runs/digits")
     about, path = _read(folder / layout.RUN_FILE), folder / layout.RECIPE_FILE
     settings = read_yaml(path) if is_file(path) else {}
-    stages = parse_rows(StageRow, about.pop("stages", []), f"{folder / layout.RUN_FILE}, stages")
-    conditions: dict[str, _Mapping] = {}
+    names = (layout.CLASSIFIERS, layout.DIAGNOSTICS, layout.METRICS, layout.COST, layout.NEIGHBOURS)
+    files = {name: _read(folder / name) for name in names}
 
-    def rows(file: str, model: type[_R], key: str = "rows") -> list[_R]:
-        conditions[file], found = _read_rows(folder / file, model, key)
-        return found
+    def rows(model: type[_R], name: str, key: str = "rows") -> list[_R]:
+        return parse_rows(model, files[name].get(key, []), f"{folder / name}, {key}")
 
-    field_file = _read(folder / layout.FIELD)
-    on_grid = parse_rows(FieldRow, [field_file] if field_file else [], str(folder / layout.FIELD))
-    conditions[layout.CLASSIFIERS], classifiers = _read_calibrations(folder)
-    diagnostics = rows(layout.DIAGNOSTICS, DiagnosticRow)
+    on_grid = _read(folder / layout.FIELD)
+    fields = parse_rows(FieldRow, [on_grid] if on_grid else [], str(folder / layout.FIELD))
+    diagnostics = [row.root for row in rows(DiagnosticRow, layout.DIAGNOSTICS)]
     run = Run(
         folder=folder,
         name=str(about.get("name") or settings.get("name") or folder.resolve().name),
         recipe=read_text(path) if settings else "",
         settings=settings,
+        stages=parse_rows(StageRow, about.pop("stages", []), f"{folder / layout.RUN_FILE}, stages"),
         about=about,
-        conditions=conditions,
-        stages=stages,
-        errors=[row.root for row in diagnostics if isinstance(row.root, ErrorRow)],
-        held_out=[row.root for row in diagnostics if isinstance(row.root, HeldOutRow)],
-        metrics=rows(layout.METRICS, MetricRow),
-        by_class=rows(layout.METRICS, ClassRow, "by_class"),
-        cost=rows(layout.COST, CostRow),
-        fields=on_grid[0] if on_grid else None,
-        classifiers=classifiers,
-        neighbours=rows(layout.NEIGHBOURS, NeighbourRow),
+        conditions={name: file.get("what") or {} for name, file in files.items()},
+        errors=[row for row in diagnostics if isinstance(row, ErrorRow)],
+        held_out=[row for row in diagnostics if isinstance(row, HeldOutRow)],
+        metrics=rows(MetricRow, layout.METRICS),
+        by_class=rows(ClassRow, layout.METRICS, "by_class"),
+        cost=rows(CostRow, layout.COST),
+        fields=fields[0] if fields else None,
+        neighbours=rows(NeighbourRow, layout.NEIGHBOURS),
     )
+    _read_calibrations(run, rows(LevelRow, layout.CLASSIFIERS))
     manifests = {path.parent.name: path for path in sorted(folder.glob(f"{layout.SAMPLES_FOLDER}/*/{layout.MANIFEST}"))}
-    measured = dict.fromkeys([row.method for row in run.metrics] + [row.method for row in run.cost])
+    measured = dict.fromkeys(row.method for rows in (run.metrics, run.cost) for row in rows)
     for method in measured or manifests:  # others are of earlier recipes
         if method in manifests:
-            run.samples[method] = parse_rows(SampleRow, read_rows(manifests[method]), str(manifests[method]))
-    _read_logs(run)
+            run.samples[method] = parse_rows(Sampled, read_rows(manifests[method]), str(manifests[method]))
+    logs = {path.parent.name: path for path in sorted(folder.glob(f"*/{layout.LOG_FILE}"))}
+    for stage in [stage.folder for stage in run.stages if stage.folder] or logs:  # others are of earlier recipes
+        if stage in logs:
+            _read_log(run, stage, logs[stage])
+    if (folder / layout.LOG_FILE).is_file():
+        _read_log(run, folder.resolve().name, folder / layout.LOG_FILE)
     return run
 
 
@@ -153,63 +134,35 @@ def _read(path: Path) -> _Mapping:
     return read_json(path) if is_file(path) else {}
 
 
-def _read_rows(path: Path, model: type[_R], key: str = "rows") -> tuple[_Mapping, list[_R]]:
-    file = _read(path)
-    return file.get("what") or {}, parse_rows(model, file.get(key, []), f"{path}, {key}")
-
-
-def open_picture(folder: Path, name: str) -> Image.Image:
-    """A picture that a file in a folder names, in RGB.
-
-    Raises:
-        UserError: it is gone, is no picture, or lies outside the folder.
-    """
-    path = within(folder, name)
-    with blamed_on(path, OSError):
-        return as_rgb(read_picture(path))
-
-
-def _read_calibrations(folder: Path) -> tuple[_Mapping, dict[str, list[LevelRow]]]:
-    """Conditions and rows of calibrated classifiers: a run's own file, else those of the folder or below it."""
-    what, rows = _read_rows(folder / layout.CLASSIFIERS, LevelRow)
-    out: dict[str, list[LevelRow]] = {}
-    for row in rows:
-        out.setdefault(row.classifier, []).append(row)
-    below = sorted(folder.glob(f"*/{layout.CALIBRATION_FOLDER}/{layout.CALIBRATION}"))
-    for path in () if rows else (layout.calibration_file(folder), *below):
+def _read_calibrations(run: Run, rows: list[LevelRow]) -> None:
+    """Rows of a run's own file, or else of the calibrations in the folder or below it, with their conditions."""
+    for row in sorted(rows, key=lambda row: row.sigma):
+        run.classifiers.setdefault(row.classifier, []).append(row)
+    below = sorted(run.folder.glob(f"*/{layout.CALIBRATION_FOLDER}/{layout.CALIBRATION}"))
+    for path in () if rows else (layout.calibration_file(run.folder), *below):
         owner = path.resolve().parent.parent.name
         if path.is_file() and ".before-" not in owner:
-            own, rows = _read_rows(path, LevelRow)
-            what, out[owner.removeprefix("classifier-")] = what or own, rows
-    return what, {name: sorted(found, key=lambda row: row.sigma) for name, found in out.items()}
-
-
-def _read_logs(run: Run) -> None:
-    """Losses, measures of classifiers, and generators, from the logs of the stages in their order."""
-    paths = {path.parent.name: path for path in sorted(run.folder.glob(f"*/{layout.LOG_FILE}"))}
-    if order := [stage.folder for stage in run.stages if stage.folder]:  # others are of earlier recipes
-        paths = {name: paths[name] for name in order if name in paths}
-    if (run.folder / layout.LOG_FILE).is_file():
-        paths["training"] = run.folder / layout.LOG_FILE
-    for stage, path in paths.items():
-        with blamed_on(path):
-            _read_log(run, stage, path)
+            file = _read(path)
+            own = parse_rows(LevelRow, file.get("rows", []), f"{path}, rows")
+            run.classifiers[owner.removeprefix("classifier-")] = sorted(own, key=lambda row: row.sigma)
+            run.conditions[layout.CLASSIFIERS] = run.conditions[layout.CLASSIFIERS] or file.get("what") or {}
 
 
 def _read_log(run: Run, stage: str, path: Path) -> None:
-    owner = run.folder.resolve().name if stage == "training" else stage
-    name = owner.removeprefix("classifier-").removeprefix("generator-")
-    rows = [row for row in read_rows(path) if isinstance(row.get("step"), int)]
-    if losses := {key: curve for key in LOSSES if (curve := _curve(rows, key))}:
-        run.losses[stage] = losses
-    checks = [(row["step"], parse_rows(LevelRow, row["levels"], str(path))) for row in rows if "levels" in row]
-    if checks:
-        run.checks[name] = checks
-    previews = [{"step": row["step"], **row["preview"]} for row in rows if "preview" in row]
-    if previews:
-        parsed = sorted(parse_rows(PreviewRow, previews, str(path)), key=lambda row: row.step)
-        skipped = max((int(count) for _, count in _curve(rows, "skipped")), default=0)
-        run.generators[name] = GeneratorLog(path.parent, parsed, skipped)
+    """Losses, measures of a classifier, and previews of a generator, in the log of a stage."""
+    name = stage.removeprefix("classifier-").removeprefix("generator-")
+    with blamed_on(path):
+        rows = [row for row in read_rows(path) if isinstance(row.get("step"), int)]
+        if losses := {key: curve for key in LOSSES if (curve := _curve(rows, key))}:
+            run.losses[stage] = losses
+        checks = [(row["step"], parse_rows(LevelRow, row["levels"], str(path))) for row in rows if "levels" in row]
+        if checks:
+            run.checks[name] = checks
+        previews = [{"step": row["step"], **row["preview"]} for row in rows if "preview" in row]
+        if previews:
+            parsed = sorted(parse_rows(PreviewRow, previews, str(path)), key=lambda row: row.step)
+            skipped = max((int(count) for _, count in _curve(rows, "skipped")), default=0)
+            run.generators[name] = GeneratorLog(path.parent, parsed, skipped)
 
 
 def _curve(rows: list[_Mapping], key: str) -> Curve:

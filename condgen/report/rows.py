@@ -10,7 +10,6 @@ from condgen.diagnostics.score_errors import ErrorRow
 from condgen.metrics import REAL, MetricRow, Reading
 from condgen.rows import Estimate, Row
 
-Point: TypeAlias = tuple[float, float]
 _Label: TypeAlias = Annotated[int, Field(alias="class", ge=0, lt=1_000_000)]
 
 
@@ -22,7 +21,7 @@ class StageRow(Row):
 
 
 class DiagnosticRow(RootModel[Annotated[ErrorRow | HeldOutRow, Field(discriminator="quantity")]]):
-    """A row of diagnostics.json."""
+    """A row of `diagnostics.json`."""
 
 
 class ClassRow(Row):
@@ -49,16 +48,6 @@ class PreviewRow(Reading):
     step: int
 
 
-class SampleRow(Row):
-    """A line of a manifest: an image file or a point."""
-
-    label: _Label
-    name: str = ""
-    seed: int | None = None
-    file: str | None = None
-    x: tuple[float, ...] | None = None
-
-
 class FieldRow(Row):
     """Likelihood scores of every class on a grid, by method, each of shape (classes, len(y), len(x), 2), and data."""
 
@@ -66,7 +55,7 @@ class FieldRow(Row):
     x: tuple[float, ...] = Field(min_length=2)
     y: tuple[float, ...] = Field(min_length=2)
     names: tuple[str, ...]
-    points: tuple[Point, ...] = ()
+    points: tuple[tuple[float, float], ...] = ()
     labels: tuple[int, ...] = ()
     fields: dict[str, Any]
 

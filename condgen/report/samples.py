@@ -2,17 +2,18 @@
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
-from typing import Any
+from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
+from PIL import Image
 
+from condgen.files import as_rgb, blamed_on, read_picture, within
 from condgen.report.estimates import format_number
 from condgen.report.figures import Array, Panel, class_style
 from condgen.report.images import embedded
-from condgen.report.load import Run, open_picture
-from condgen.report.page import Block, Cell, Figure, Prose, Table
+from condgen.report.load import Run
+from condgen.report.page import Block, Cell, Figure, Table
 from condgen.report.rows import FieldRow, NearRow, NeighbourRow, is_real
 from condgen.runs.layout import samples_folder
 
@@ -32,14 +33,12 @@ def samples_section(run: Run) -> Iterable[Block]:
     return samples_blocks({method: (run, method) for method in run.samples}, "Samples by class and method", run.fields)
 
 
-def samples_blocks(
-    sources: Mapping[str, tuple[Run, str]], title: str, data: FieldRow | None = None, *, folded: bool = False
-) -> Iterable[Block]:
+def samples_blocks(sources: Mapping[str, tuple[Run, str]], title: str, data: FieldRow | None = None) -> Iterable[Block]:
     """A table of images, or panels of points, with a column or panel for each source: a run and a method."""
     samples = {name: run.samples[method] for name, (run, method) in sources.items()}
     names = {row.label: row.name or str(row.label) for rows in samples.values() for row in rows}
     if any(row.file for rows in samples.values() for row in rows):
-        yield _image_table(title, sources, names, folded=folded)
+        yield _image_table(title, sources, names)
         return
     clouds: dict[str, tuple[Array, Sequence[int]]] = {}
     if data is not None and max(data.labels, default=len(names)) <= max(names, default=-1):
@@ -51,34 +50,37 @@ def samples_blocks(
         yield points_figure(title, clouds, names)
 
 
-def _image_table(
-    title: str, sources: Mapping[str, tuple[Run, str]], names: Mapping[int, str], *, folded: bool
-) -> Table:
+def _image_table(title: str, sources: Mapping[str, tuple[Run, str]], names: Mapping[int, str]) -> Table:
     """The first classes as rows, with the first images of each source and class in a cell."""
     each = max(2, min(_IMAGES, (_WIDTH // len(sources) - _BETWEEN) // _CELL))
-    shown = sorted(names)[:_CLASSES]
-    columns, seeds = list[list[Cell]](), set[tuple[int | None, ...]]()
+    lines: dict[int, list[Cell]] = {label: [names[label]] for label in sorted(names)[:_CLASSES]}
+    seeds = set()
     for source, (run, method) in sources.items():
-        of_class = {label: [row for row in run.samples[method] if row.label == label][:each] for label in shown}
-        seeds.add(tuple(row.seed for rows in of_class.values() for row in rows))
-        folder, column = samples_folder(run.folder, method), list[Cell]()
-        for label, rows in of_class.items():
-            images = [open_picture(folder, str(row.file)) for row in rows]
-            column.append(embedded(images, f"Samples of class {names[label]}: {source}") if images else None)
-        columns.append(column)
+        folder = samples_folder(run.folder, method)
+        for label, cells in lines.items():
+            rows = [row for row in run.samples[method] if row.label == label and row.file is not None][:each]
+            images = [_open(folder, str(row.file)) for row in rows]
+            cells.append(embedded(images, f"Samples of class {names[label]}: {source}") if images else None)
+            seeds.add((label, *(row.seed for row in rows)))
     caption = f"The first {each} samples of each class."
     if len(sources) > 1:
-        caption += " Images at equal places have the same seed." if len(seeds) == 1 else " Seeds differ."
-    if len(shown) < len(names):
-        caption += f" The first {len(shown)} of {len(names)} classes are shown."
-    lines = tuple((names[label], *cells) for label, cells in zip(shown, zip(*columns, strict=True), strict=True))
-    return Table(title, ("class", *sources), lines, caption, folded=folded)
+        caption += " Images at equal places have the same seed." if len(seeds) == len(lines) else " Seeds differ."
+    if len(lines) < len(names):
+        caption += f" The first {len(lines)} of {len(names)} classes are shown."
+    return Table(title, ("class", *sources), list(lines.values()), caption)
+
+
+def _open(folder: Path, name: str) -> Image.Image:
+    """A picture that a file in a folder names, in RGB; a UserError where it is gone, none, or outside the folder."""
+    path = within(folder, name)
+    with blamed_on(path, OSError):
+        return as_rgb(read_picture(path))
 
 
 def points_figure(title: str, clouds: Mapping[str, tuple[Array, Sequence[int]]], names: Mapping[int, str]) -> Figure:
     """A panel for each cloud of points (n, 2) with labels, on the same axes."""
     labels = sorted({label for _, labels in clouds.values() for label in labels})
-    styles = {label: replace(class_style(label), line="none") for label in labels}
+    styles = {label: class_style(label, "none") for label in labels}
     left, right, bottom, top = extent_of([points for points, _ in clouds.values()])
     height = 0.65 + 3.3 * min(max((top - bottom) / (right - left), 0.3), 1.5)
 
@@ -88,14 +90,14 @@ def points_figure(title: str, clouds: Mapping[str, tuple[Array, Sequence[int]]],
 
         def draw(axes: Axes) -> None:
             for label in sorted(set(own)):
-                inside = points[:_POINTS][np.asarray(own[:_POINTS]) == label]
-                look: Any = {"color": styles[label].colour, "marker": styles[label].marker, "linewidths": 0}
-                axes.scatter(inside[:, 0], inside[:, 1], s=9, alpha=0.7, **look)
+                x, y = points[:_POINTS][np.asarray(own[:_POINTS]) == label].T
+                axes.plot(x, y, **styles[label].in_plot, markersize=3, alpha=0.7, markeredgewidth=0)
             axes.set(xlim=(left, right), ylim=(bottom, top), aspect="equal")
 
-        return Panel(cloud, f"Points of {cloud}: {counts}.", draw, height)
+        legend = {names[label]: style for label, style in styles.items()}
+        return Panel(cloud, f"Points of {cloud}: {counts}.", draw, legend, height)
 
-    return Figure(title, tuple(map(panel, clouds)), _CAPTION, {names[label]: styles[label] for label in labels})
+    return Figure(title, list(map(panel, clouds)), _CAPTION)
 
 
 def extent_of(arrays: Sequence[Array]) -> tuple[float, float, float, float]:
@@ -105,34 +107,25 @@ def extent_of(arrays: Sequence[Array]) -> tuple[float, float, float, float]:
     return float(low[0]) - margin, float(high[0]) + margin, float(low[1]) - margin, float(high[1]) + margin
 
 
-# ----------------------------------------------------------------------------------------------------
-# Nearest neighbours
-
-
 def neighbours_section(run: Run) -> Iterable[Block]:
     """Samples with their nearest training data, those of real data first."""
     if not run.neighbours:
         return
-    yield Prose(_NEAREST)
-    most = max(len(row.neighbours) for row in run.neighbours)
-    cells: list[tuple[Cell, ...]] = []
+    yield _NEAREST
+    rows: list[list[Cell]] = []
     for row in sorted(run.neighbours, key=lambda row: not is_real(row.method)):
         head = f"{row.method}: {row.name}" + ("" if row.seed is None else f", seed {row.seed}")
-        elsewhere = f"({format_number(row.elsewhere)})"
-        sample = _cell(run, row, f"Sample of class {row.name} by {row.method}", elsewhere)
-        cells.append((head, sample, *(_near(run, near, row.label) for near in row.neighbours)))
-    heads = ("method and class", "sample", *(f"neighbour {place + 1}" for place in range(most)))
-    yield Table("Samples closest to training data", heads, tuple(cells))
-
-
-def _near(run: Run, near: NearRow, label: int) -> Cell:
-    text = format_number(near.distance) + ("" if near.label == label else f" ({near.name})")
-    return _cell(run, near, f"Training image {near.index} of class {near.name}", text)
+        at = ", ".join(f"{value:.3g}" for value in row.x or ())
+        text = f"{at} ({format_number(row.elsewhere)})".strip()
+        cells = [head, _cell(run, row, f"Sample of class {row.name} by {row.method}", text)]
+        for near in row.neighbours:
+            text = format_number(near.distance) + ("" if near.label == row.label else f" ({near.name})")
+            cells.append(_cell(run, near, f"Training image {near.index} of class {near.name}", text))
+        rows.append(cells)
+    heads = ("method and class", "sample", *(f"neighbour {place}" for place in range(1, max(map(len, rows)) - 1)))
+    yield Table("Samples closest to training data", heads, rows)
 
 
 def _cell(run: Run, row: NeighbourRow | NearRow, alt: str, text: str) -> Cell:
     """A picture above the text, or the text alone where the data are points."""
-    if row.file is not None:
-        return embedded([open_picture(run.folder, row.file)], alt, _PIXELS, labels=(text,))
-    at = ", ".join(f"{value:.3g}" for value in getattr(row, "x", None) or ())
-    return f"{at} {text}".strip()
+    return text if row.file is None else embedded([_open(run.folder, row.file)], alt, _PIXELS, labels=(text,))

@@ -1,15 +1,14 @@
 """Tables of a run's figures. A best value is starred only where its interval clears those of all others."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 
 from condgen.diagnostics.score_errors import ErrorRow, Quantity, Weighting
 from condgen.metrics import REAL, Goal, MetricRow, goal_of
-from condgen.report.estimates import SIGMA, format_estimate, format_number, winner
+from condgen.report.estimates import SIGMA, format_number, winner
 from condgen.report.load import GeneratorLog
 from condgen.report.page import Table
-from condgen.report.rows import ClassRow, CostRow, StageRow, by_level, is_real, metric_estimates
-from condgen.rows import AveragedRow, Estimate
+from condgen.report.rows import ClassRow, CostRow, StageRow, is_real, metric_estimates
+from condgen.rows import AveragedRow, Estimate, Row
 
 WEIGHTINGS: dict[Weighting, str] = {
     "data": "weighted by the data",
@@ -25,11 +24,10 @@ _FRECHET = (
 _COLUMNS = 7  # metrics of a table
 
 
-def _table(title: str, rows: Iterable[object], fields: Sequence[str], caption: str = "") -> Table:
-    """A line for each row and a column for each field: numbers to three digits, a dash for what is unknown."""
-    found = [[getattr(row, field) for field in fields] for row in rows]
-    cells = tuple(tuple(value if isinstance(value, str) else format_number(value) for value in line) for line in found)
-    return Table(title, tuple(field.replace("_", " ") for field in fields), cells, caption)
+def _table(title: str, rows: Iterable[Row], fields: Sequence[str], caption: str = "", *, folded: bool = False) -> Table:
+    """A line for each row and a column for each field."""
+    cells = [[getattr(row, field) for field in fields] for row in rows]
+    return Table(title, [field.replace("_", " ") for field in fields], cells, caption, folded=folded)
 
 
 def estimates_table(
@@ -46,24 +44,20 @@ def estimates_table(
         (winner([found.get(head) for head in rivals], goal), column)
         for column, (found, goal) in enumerate(zip(columns.values(), goals, strict=False), start=1)
     ]
-    return Table(
-        title,
-        (corner, *columns),
-        tuple((head, *(format_estimate(found.get(head)) for found in columns.values())) for head in heads),
-        caption,
-        frozenset((row, column) for row, column in stars if row is not None),
-    )
+    best = frozenset((row, column) for row, column in stars if row is not None)
+    rows = [(head, *(found.get(head) for found in columns.values())) for head in heads]
+    return Table(title, (corner, *columns), rows, caption, best)
 
 
 def metrics_table(rows: Sequence[MetricRow], title: str = "Metrics by method") -> Table:
     """Methods as rows, metrics as columns; real held-out data, the floor, in the last rows."""
-    measured = {row.metric for row in rows if not is_real(row.method)}
+    methods = [row for row in rows if not is_real(row.method)]
+    measured = {row.metric for row in methods}
     estimates = {metric: found for metric, found in metric_estimates(rows).items() if metric in measured}
     for metric, found in estimates.items():
         floors = {row.floor for row in rows if row.metric == metric and row.floor is not None}
         if len(floors) == 1 and not any(map(is_real, found)):
             found[REAL] = Estimate(floors.pop())
-    methods = [row for row in rows if not is_real(row.method)]
     columns = {f"{metric}{_ARROWS[goal_of(metric)]}": found for metric, found in estimates.items()}
     caption = f"± is {_spread(methods, 'half the length of the interval')}. {_conditions(rows)} {_STARRED}"
     if any(metric.partition("@")[0].endswith(("FD", "FID")) for metric in estimates):
@@ -104,17 +98,15 @@ def metrics_tables(rows: Sequence[MetricRow]) -> Iterable[Table]:
 
 
 def errors_table(rows: Sequence[ErrorRow], weighting: Weighting, quantity: Quantity | None) -> Table:
-    """Methods as rows, noise levels as columns."""
-    rows = [row for row in rows if row.weighting == weighting]
+    """Methods as rows; noise levels as columns, or the quantities at a single one."""
+    rows = [row for row in rows if row.weighting == weighting and quantity in (None, row.quantity)]
     columns: dict[str, dict[str, Estimate]] = {}
-    for one in ("D", "D_P", "D_L") if quantity is None else (quantity,):
-        for method, levels in by_level(rows, quantity=one).items():
-            for sigma, estimate in levels.items():
-                columns.setdefault(f"{SIGMA} = {sigma:g}" if quantity else one, {})[method] = estimate
+    for row in sorted(rows, key=lambda row: row.sigma):
+        columns.setdefault(f"{SIGMA} = {row.sigma:g}" if quantity else row.quantity, {})[row.method] = row.estimate
     n = ", ".join(f"{count:,}" for count in sorted({row.n for row in rows}))
-    caption = f"Means over the {n} points of the grid: no sampling error."
-    if any(one.low is not None for found in columns.values() for one in found.values()):
-        caption = f"n = {n} queries; ± is {_spread(rows, 'two standard errors')}. {_STARRED}"
+    caption = f"n = {n} queries; ± is {_spread(rows, 'two standard errors')}. {_STARRED}"
+    if all(row.estimate.low is None for row in rows):
+        caption = f"Means over the {n} points of the grid: no sampling error."
     title = f"{quantity or f'{SIGMA} = {rows[0].sigma:g}'}, {WEIGHTINGS[weighting]}"
     return estimates_table(title, columns, caption, ["low"] * len(columns))
 
@@ -125,24 +117,21 @@ def class_tables(rows: Sequence[ClassRow]) -> Iterable[Table]:
         own = [row for row in rows if row.metric == metric]
         methods = sorted(dict.fromkeys(row.method for row in own), key=is_real)
         values = {(row.label, row.method): row.value for row in own}
-        cells = tuple(
-            (name, *(format_number(values.get((label, method))) for method in methods))
-            for label, name in sorted({row.label: row.name for row in own}.items())
-        )
-        title = f"{metric.removeprefix('class-wise ')} of every class"
-        yield Table(title, ("class", *methods), cells, folded=True)
+        names = sorted({row.label: row.name for row in own}.items())
+        cells = [(name, *(values.get((label, method)) for method in methods)) for label, name in names]
+        yield Table(f"{metric.removeprefix('class-wise ')} of every class", ("class", *methods), cells, folded=True)
 
 
 def generator_table(generators: Mapping[str, GeneratorLog]) -> Table:
-    cells = []
+    rows = []
     for name, log in generators.items():
         last = log.previews[-1]
-        measures = map(format_number, (last.std_ratio, last.recall, last.accuracy, last.n))
-        cells.append((name, f"{last.step:,}", *measures, "yes" if log.collapsed else "no", f"{log.skipped:,}"))
+        measures = (last.std_ratio, last.recall, last.accuracy, last.n)
+        rows.append((name, last.step, *measures, "yes" if log.collapsed else "no", log.skipped))
     return Table(
         "Generators at the end of training",
         ("generator", "step", "in-class std ratio", "recall", "class accuracy", "n", "collapsed", "skipped"),
-        tuple(cells),
+        rows,
         "In-class std ratio: the spread within a class over that of training data. Recall: k = 5, on pixels or "
         "coordinates. n: generated samples. Skipped: updates left out because a gradient was not finite.",
     )
@@ -155,5 +144,5 @@ def cost_table(rows: Sequence[CostRow]) -> Table:
 
 
 def stages_table(rows: Sequence[StageRow]) -> Table:
-    title = f"Stages: {format_number(sum(row.seconds or 0.0 for row in rows))} seconds in all"
-    return replace(_table(title, rows, ("stage", "seconds", "what")), folded=True)
+    seconds = format_number(sum(row.seconds or 0.0 for row in rows))
+    return _table(f"Stages: {seconds} seconds in all", rows, ("stage", "seconds", "what"), folded=True)

@@ -8,7 +8,7 @@ from condgen.report import classifier_table, draw_calibration, read_run
 from condgen.report.classifiers import classifier_panels, classifiers_section
 from condgen.report.figures import method_styles, to_svg
 from condgen.report.load import Run
-from condgen.report.page import Figure, Prose
+from condgen.report.page import Figure
 
 STYLES = method_styles(["ce", "dlsm"])
 
@@ -32,14 +32,14 @@ ROWS = [level(0.1, 0.0, 7.0, 2.0), level(1, -0.01, 0.9, 9.0), level(2, -0.02, 1.
 )
 def test_where_a_classifier_helps_is_said(rows, sentences):
     blocks = classifiers_section(Run(folder=None, name="r", classifiers={"ce": rows}))
-    assert [block.text for block in blocks if isinstance(block, Prose)][1:] == sentences
+    assert [block for block in blocks if isinstance(block, str)][1:] == sentences
 
 
 def test_classifiers_have_intervals_and_the_scale_to_use():
     table = classifier_table(ROWS, "ce")
     assert table.header == ("σ", "accuracy", "CE", "ECE", "|g|", "gain", "best scale", "use")
-    assert table.rows[1] == ("1", "0.5", "1", "0.02", "0.3", "-0.0100 ± 0.0020", "0.90 ± 0.10", "0.9")
-    assert [cells[-1] for cells in table.rows] == ["0", "0.9", "1.1", "0.3"]
+    assert table.texts[1] == ["1", "0.5", "1", "0.02", "0.3", "-0.0100 ± 0.0020", "0.90 ± 0.10", "0.9"]
+    assert [cells[-1] for cells in table.texts] == ["0", "0.9", "1.1", "0.3"]
     bare = ROWS[0].model_copy(update={"gain": None})
     assert "use" not in classifier_table([bare], "ce").header
 

@@ -33,7 +33,7 @@ def test_losses_that_cannot_be_drawn_are_left_out(tmp_path):
     rows = [{"step": 1, "loss": 0.5}, {"step": 2, "loss": float("nan")}, {"step": 3}, {"step": 4, "loss": 0.25}]
     rows.append({"step": 5, "loss": float("inf")})
     (tmp_path / "log.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    assert read_run(tmp_path).losses == {"training": {"loss": [(1, 0.5), (4, 0.25)]}}
+    assert read_run(tmp_path).losses == {tmp_path.name: {"loss": [(1, 0.5), (4, 0.25)]}}
 
 
 @pytest.mark.parametrize(

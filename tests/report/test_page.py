@@ -6,15 +6,8 @@ import json
 import pytest
 from rich.console import Console
 
-from condgen.report.page import (
-    Code,
-    Picture,
-    Prose,
-    Table,
-    to_markdown,
-    to_rich,
-    write_page,
-)
+from condgen.report.page import Code, Picture, Table, to_markdown, to_rich, write_page
+from condgen.rows import Estimate
 
 HOSTILE = (
     "<script>alert(1)</script>",
@@ -23,7 +16,13 @@ HOSTILE = (
     "a|b`c`\n| d |\n# e",
     "\x1b[2J\x07",
 )
-TABLE = Table("Title", ("method", "FD ↓"), (("ce", "2.0 ± 0.1"), ("dlsm", "1.0 ± 0.1")), "n = 9.", frozenset({(1, 1)}))
+TABLE = Table(
+    "Title",
+    ("method", "FD ↓"),
+    (("ce", Estimate(2, 1, 3)), ("dlsm", Estimate(1, 0.9, 1.1))),
+    "n = 9.",
+    frozenset({(1, 1)}),
+)
 
 
 def terminal(table, width):
@@ -33,12 +32,12 @@ def terminal(table, width):
 
 
 def test_every_rendering_has_the_cells_and_the_star(tmp_path):
-    assert "| dlsm | **1.0 ± 0.1** \\* |" in to_markdown(TABLE)
-    assert "| ce | 2.0 ± 0.1 |" in to_markdown(TABLE)
+    assert "| dlsm | **1.00 ± 0.10** \\* |" in to_markdown(TABLE)
+    assert "| ce | 2.0 ± 1.0 |" in to_markdown(TABLE)
     lines = [line.split() for line in terminal(TABLE, 80).splitlines()]
-    assert ["dlsm", "1.0", "±", "0.1", "*"] in lines
+    assert ["dlsm", "1.00", "±", "0.10", "*"] in lines
     html = write_page(tmp_path, "p", (), {"S": [TABLE], "Empty": []}, {}).read_text()
-    assert html.count('<td class="best"><strong>1.0 ± 0.1') == 1
+    assert html.count('<td class="best"><strong>1.00 ± 0.10') == 1
     assert html.count("n = 9.") == 1
     assert "Empty" not in html
 
@@ -62,11 +61,7 @@ def test_a_terminal_shows_every_cell_within_its_width(width):
 
 def test_names_are_shown_as_they_are_and_never_as_markup(tmp_path):
     rows = tuple((name, name) for name in HOSTILE)
-    blocks = (
-        Table("t", HOSTILE[:2], rows),
-        Prose(HOSTILE[0]),
-        Code("c", "```\n" * 2),
-    )
+    blocks = (Table("t", HOSTILE[:2], rows), HOSTILE[0], Code("c", "```\n" * 2))
     rows = {"rows": [{"name": HOSTILE[0], "value": float("nan")}]}
     html = write_page(tmp_path, HOSTILE[0], HOSTILE[1:2] + HOSTILE, {"S": blocks}, rows).read_text()
     assert "<script" not in html

@@ -57,4 +57,4 @@ def test_distances_and_other_classes_stand_below_the_pictures(digits_run):
 
 def test_points_stand_as_coordinates(moons_run):
     add_neighbours(moons_run, ["upper", "lower"], points=True)
-    assert rows(moons_run)[0][1:] == ("0.5, 0 (2.5)", "0.5", "0.625 (lower)", "0.75")
+    assert rows(moons_run)[0][1:] == ["0.5, 0 (2.5)", "0.5", "0.625 (lower)", "0.75"]

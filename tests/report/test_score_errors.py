@@ -3,27 +3,32 @@
 from report.run_folders import error
 
 from condgen.report import read_run
-from condgen.report.figures import method_styles, to_svg
-from condgen.report.rows import by_level
-from condgen.report.score_errors import error_panel, fields_section
-
-STYLES = method_styles(["ce", "dlsm"])
+from condgen.report.figures import to_svg
+from condgen.report.load import Run
+from condgen.report.score_errors import errors_section, fields_section
 
 
-def panel(rows):
-    return error_panel(by_level(rows, weighting="data", quantity="D_L"), "D_L", STYLES)
+def drawn(*rows):
+    """The figure and the tables of errors of the likelihood score."""
+    blocks = list(errors_section(Run(None, "r", errors=[error(*row) for row in rows])))
+    return blocks[-1]
 
 
 def test_errors_have_a_line_a_method_and_words():
-    drawn = panel([error(m, s, v) for m, s, v in (("ce", 1, 0.5), ("ce", 2, 0.25), ("dlsm", 1, 0.4), ("dlsm", 2, 0.1))])
-    assert drawn.alt == ("D_L: likelihood score, mean error, at noise level σ 1 to 2: ce 0.5 to 0.25; dlsm 0.4 to 0.1.")
-    svg = to_svg(drawn, "p")
-    assert all(style.colour in svg for style in STYLES.values())
+    (panel,) = drawn(("ce", 1, 0.5), ("ce", 2, 0.25), ("dlsm", 1, 0.4), ("dlsm", 2, 0.1)).panels
+    assert panel.alt == ("D_L: likelihood score, mean error, at noise level σ 1 to 2: ce 0.5 to 0.25; dlsm 0.4 to 0.1.")
+    svg = to_svg(panel, "p")
+    assert all(style.colour in svg for style in panel.legend.values())
 
 
 def test_zero_errors_have_no_place_on_a_logarithmic_axis():
-    assert "0.25 to 0.5" in panel([error("ce", 1, 0.0), error("ce", 2, 0.25), error("ce", 4, 0.5)]).alt
-    assert panel([error("ce", 1, 0.0)]) is None
+    assert "0.25 to 0.5" in drawn(("ce", 1, 0.0), ("ce", 2, 0.25), ("ce", 4, 0.5)).panels[0].alt
+    assert not drawn(("ce", 1, 0.0), ("ce", 2, 0.0)).panels
+
+
+def test_a_single_level_is_a_table_of_quantities():
+    table = drawn(("ce", 1, 0.5, "grid", "D_P"), ("ce", 1, 0.25, "grid"))
+    assert (table.title, table.header) == ("σ = 1, uniform over a grid", ("method", "D_P", "D_L"))
 
 
 def test_fields_have_a_panel_a_class_and_method(moons_run):

@@ -3,10 +3,9 @@
 from report.run_folders import error, metric
 
 from condgen.metrics import REAL
-from condgen.report import errors_table, metrics_table
 from condgen.report.load import GeneratorLog
 from condgen.report.rows import ClassRow, CostRow, PreviewRow
-from condgen.report.tables import class_tables, cost_table, generator_table
+from condgen.report.tables import class_tables, cost_table, errors_table, generator_table, metrics_table
 
 
 def test_metrics_have_floors_conditions_and_a_star_where_intervals_are_apart():
@@ -15,11 +14,11 @@ def test_metrics_have_floors_conditions_and_a_star_where_intervals_are_apart():
     rows += [metric(REAL, "recall", 0.9, 0.01)]
     table = metrics_table(rows)
     assert table.header == ("method", "FD@360 ↓", "recall ↑")
-    assert table.rows == (
-        ("ce", "3.00 ± 0.10", "0.80 ± 0.10"),
-        ("dlsm", "2.00 ± 0.10", "0.85 ± 0.10"),
-        (REAL, "0.5", "0.900 ± 0.010"),
-    )
+    assert table.texts == [
+        ["ce", "3.00 ± 0.10", "0.80 ± 0.10"],
+        ["dlsm", "2.00 ± 0.10", "0.85 ± 0.10"],
+        [REAL, "0.5", "0.900 ± 0.010"],
+    ]
     assert table.best == {(1, 1)}
     for condition in ("Samples a method: 360.", "Features: pixels.", "Reference: test.", "Seed: 0."):
         assert condition in table.caption
@@ -30,18 +29,18 @@ def test_score_errors_by_noise_level():
     rows += [error("ce", 1, 9.0, quantity="D"), error("ce", 7.5, 1.0, "grid")]
     table = errors_table(rows, "data", "D_L")
     assert table.header == ("method", "σ = 1", "σ = 2")
-    assert table.rows[0] == ("ce", "1.000 ± 0.020", "0.500 ± 0.010")  # two standard errors, 2 * 0.1 / sqrt(100)
+    assert table.texts[0] == ["ce", "1.000 ± 0.020", "0.500 ± 0.010"]  # two standard errors, 2 * 0.1 / sqrt(100)
     assert table.best == {(1, 1)}
     assert "n = 100 queries" in table.caption
     grid = errors_table(rows, "grid", "D_L")
-    assert grid.rows == (("ce", "1"),)
+    assert grid.texts == [["ce", "1"]]
     assert "no sampling error" in grid.caption
 
 
 def test_generators_by_their_last_preview():
     previews = [PreviewRow(step=s, std_ratio=r, recall=0.4, accuracy=0.99, n=1000) for s, r in ((1, 1), (2, 0.1))]
     table = generator_table({"g": GeneratorLog(None, previews, 3)})
-    assert table.rows == (("g", "2", "0.1", "0.4", "0.99", "1,000", "yes", "3"),)
+    assert table.texts == [["g", "2", "0.1", "0.4", "0.99", "1,000", "yes", "3"]]
 
 
 def test_classes_have_real_data_last():
@@ -55,9 +54,9 @@ def test_classes_have_real_data_last():
     found += rows("class-wise recall", "slow", 0.9, 0.8, 0.1)
     tables = list(class_tables(found))
     assert tables[0].header == ("class", "slow", "fast", REAL)
-    assert tables[0].rows == (("a", "1", "4", "0.5"), ("b", "3", "3", "0.25"), ("c", "2", "—", "9"))
+    assert tables[0].texts == [["a", "1", "4", "0.5"], ["b", "3", "3", "0.25"], ["c", "2", "—", "9"]]
 
 
 def test_cost():
     rows = [CostRow(method="ce", images=9, seconds=2.0, evaluations_per_image=20, sampler="heun", guide="guided")]
-    assert cost_table(rows).rows == (("ce", "guided", "heun", "—", "20", "—", "9", "2"),)
+    assert cost_table(rows).texts == [["ce", "guided", "heun", "—", "20", "—", "9", "2"]]
