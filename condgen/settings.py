@@ -36,17 +36,21 @@ class Settings(BaseModel):
 
 UNKEYED: dict[str, JsonValue] = {"keyed": False}
 """Marks a field, as its `json_schema_extra`, on which no result depends beyond rounding: no content key holds it."""
+LENGTH: dict[str, JsonValue] = {"length": True}
+"""Marks the field that says how much there is to do: where it alone has grown, a stage goes on."""
 
 
-def keyed(value: object) -> Any:  # noqa: ANN401 - JSON holds values of any kind
-    """Settings as plain values, without the fields that are marked `UNKEYED`."""
+def keyed(value: object, *, length: bool = True) -> Any:  # noqa: ANN401 - JSON holds values of any kind
+    """Settings as plain values, without the fields that are marked `UNKEYED`, or `LENGTH` if so asked."""
     if isinstance(value, BaseModel):
-        fields = type(value).model_fields
-        return {name: keyed(getattr(value, name)) for name in fields if fields[name].json_schema_extra != UNKEYED}
+        omitted = (UNKEYED,) if length else (UNKEYED, LENGTH)
+        fields = type(value).model_fields.items()
+        names = [name for name, field in fields if field.json_schema_extra not in omitted]
+        return {name: keyed(getattr(value, name), length=length) for name in names}
     if isinstance(value, dict):
-        return {str(name): keyed(part) for name, part in value.items()}
+        return {str(name): keyed(part, length=length) for name, part in value.items()}
     if isinstance(value, tuple | list):
-        return [keyed(part) for part in value]
+        return [keyed(part, length=length) for part in value]
     return value if value is None or isinstance(value, bool | int | float | str) else str(value)
 
 

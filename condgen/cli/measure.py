@@ -15,8 +15,8 @@ from condgen.cli.options import (
     from_settings,
     load_split,
     model_option,
+    origin_of,
     overridden,
-    read_prior,
     split_overrides,
 )
 from condgen.cli.progress import show_report, work_in
@@ -158,7 +158,7 @@ def diagnose(
     Of points, and with --set oracle=true of images, also D (prior), D_P (posterior) and D_L (likelihood): the distances
     to the exact scores of the noised training set.
     """
-    prior, processes = read_prior(score), Processes()
+    prior, processes = origin_of(score), Processes()
     real = data_settings(data, overrides, prior.data)
     train = load_split(real, "train", processes)
     base = default_recipe(real, train).diagnose

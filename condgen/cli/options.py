@@ -15,9 +15,10 @@ from condgen.cli.terminal import say
 from condgen.data import AnyData, Folder, LabelledSet, Split, load, parse_data
 from condgen.errors import UserError
 from condgen.hub import CONFIG_FILE, model_folder
-from condgen.recipes import ImportStage, ScoreStage, apply_overrides, find_recipe
+from condgen.recipes import apply_overrides, find_recipe
 from condgen.runs import read_settings
 from condgen.runs.layout import RECIPE_FILE, SNAPSHOTS
+from condgen.schedules import AnySchedule
 from condgen.settings import parse
 from condgen.training import Processes
 
@@ -83,20 +84,20 @@ def by_folder_name(folders: list[Path]) -> dict[str, Path]:
     return dict(zip(names, folders, strict=True))
 
 
-def read_prior(folder: Path) -> ScoreStage | ImportStage:
-    """The settings that the score model in a folder was trained or imported with.
+class Origin(BaseModel):
+    """What a model was trained on, and what is trained beside it or from its weights by default."""
 
-    Raises:
-        UserError: the folder holds no model, or one of another kind.
-    """
+    data: AnyData | None = None
+    schedule: AnySchedule
+
+
+def origin_of(folder: Path) -> Origin:
+    """The data and the schedule of the score model, or other model, in a folder; UserError where it says none."""
     if folder.resolve().parent.name == SNAPSHOTS:
         folder = folder.resolve().parent.parent
-    settings = read_settings(folder) if any((folder / file).is_file() for file in (RECIPE_FILE, CONFIG_FILE)) else {}
-    if "imported" in settings:
-        return parse(ImportStage, settings, f"the settings in {folder}")
-    if "score" not in settings:
-        raise UserError(f"{folder} holds no score model: name the folder that condgen train-score has written")
-    return parse(ScoreStage, settings, f"the settings in {folder}")
+    if not any((folder / file).is_file() for file in (RECIPE_FILE, CONFIG_FILE)):
+        raise UserError(f"{folder} holds no model: name the folder that a training command of condgen has written")
+    return parse(Origin, read_settings(folder), f"the settings in {folder}")
 
 
 def data_settings(text: str | None, overrides: Sequence[str] | None, recorded: AnyData | None = None) -> AnyData:

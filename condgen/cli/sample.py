@@ -14,7 +14,7 @@ from condgen.cli.terminal import say
 from condgen.data import class_index
 from condgen.errors import UserError
 from condgen.hub import pretrained_folder
-from condgen.recipes import SampleStage, apply_overrides, labels_spread
+from condgen.recipes import SampleStage, apply_overrides
 from condgen.runs import Folders, Sample, read_json, recorded_data
 from condgen.runs.layout import MANIFEST, STAGE_FILE
 from condgen.settings import parse
@@ -56,7 +56,10 @@ def sample(
     *,
     given: dict[str, Any],
 ) -> None:
-    """Draw samples of chosen classes, guided or in one step. Sample i has seed + i, and depends on no other sample.
+    """Draw samples of chosen classes, guided or in one step.
+
+    Sample i has seed + i and depends on no other, and classes take turns. The same command with a greater --n or
+    --per-class draws those that are missing.
 
     condgen sample --pretrained cifar10 --class cat,ship
 
@@ -95,8 +98,8 @@ def sample(
         "generator": generator.name if generator else None,
         "options": apply_overrides({}, options or (), "--option"),
     }
-    labels = labels_spread(n or (per_class or _PER_CLASS) * len(chosen), chosen)
-    tree = {"method": method, "labels": labels, "data": recorded_data(source)}
+    total = n or (per_class or _PER_CLASS) * len(chosen)
+    tree = {"method": method, "classes": tuple(chosen), "n": total, "data": recorded_data(source)}
     stage = parse(SampleStage, overridden(tree, given, overrides), "sample")
     processes, classifiers = Processes(), {classifier.name: classifier} if classifier else {}
     folders = Folders(score, guides, classifiers, {generator.name: generator} if generator else {})

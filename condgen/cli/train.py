@@ -1,7 +1,9 @@
 """`condgen train-score`, `train-classifier` and `train-generator`: one model of a recipe, in a folder of its own."""
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from types import MappingProxyType
+from typing import Annotated, Any, Literal, TypeAlias, TypeVar
 
 import typer
 
@@ -18,8 +20,8 @@ from condgen.cli.options import (
     load_split,
     model_option,
     named_guide,
+    origin_of,
     overridden,
-    read_prior,
     split_overrides,
 )
 from condgen.cli.pictures import follow_previews, show_generators
@@ -31,13 +33,14 @@ from condgen.losses import PRESETS, MatchingLoss, classifier_loss
 from condgen.recipes import (
     ClassifierStage,
     GeneratorStage,
-    ImportStage,
     Recipe,
     ScoreStage,
+    TrainedRecipe,
     TrainStage,
     default_adversary,
     default_recipe,
     load_recipe,
+    read_yaml,
 )
 from condgen.runs import Folders, Train
 from condgen.settings import parse
@@ -46,6 +49,11 @@ from condgen.training import Processes
 _SCORE = Path("runs/score")
 
 StageType = TypeVar("StageType", ScoreStage, ClassifierStage, GeneratorStage)
+
+_Init: TypeAlias = Annotated[
+    Path | None,
+    model_option("Start from the weights of this model of the same network, of other data, rate or loss maybe."),
+]
 
 
 def _keys(part: str) -> dict[str, str]:
@@ -73,6 +81,7 @@ def train_score(
             "2.5 times as much, and the score is biased at high noise.",
         ),
     ] = False,
+    init: _Init = None,
     overrides: Overrides = None,
     *,
     given: dict[str, Any],
@@ -80,32 +89,35 @@ def train_score(
     """Train a score model by denoising score matching (Vincent 2011; Karras et al. 2022).
 
     It is unconditional unless --conditional is given. Without --data or --recipe it learns scikit-learn's digits.
+    The same command with more --steps goes on from those that were done.
 
     Other settings: --set score.network.width=512, --set score.training.precision=bfloat16,
     --set score.labels=separate (a network for each class), --set score.training.snapshots=[500] (keeps an early model,
     which can guide the later one). condgen settings score lists all.
     """
-    base, loaded = _base(recipe, size, data, given, overrides)
+    base, loaded = _base(ScoreStage, recipe, size, data, given, overrides, init)
     score = base.score
     if adversarial and score.adversarial is None:
         score = score.model_copy(update={"adversarial": default_adversary(loaded)})
     if conditional:
         given["score.labels"] = "embedding"
-    stage = _stage(ScoreStage, score.model_dump(mode="json"), base, given, overrides)
-    _train("score", out, stage, loaded)
+    earlier = by_folder_name([init] if init is not None else [])
+    stage = _stage(ScoreStage, score, earlier, base, given, overrides)
+    _train("score", out, stage, loaded, Folders(scores=earlier))
 
 
 @from_settings(ClassifierStage, _keys("classifier"), defaults=False)
 def train_classifier(
     loss: Annotated[
-        str,
+        str | None,
         typer.Option(
-            help="dlsm: match the gradient of log p(y|x_t) to the score (Chao et al. 2022), plus cross-entropy; "
+            help="dlsm, the default: match the gradient of log p(y|x_t) to the score (Chao et al. 2022), plus "
+            "cross-entropy; "
             "dlsm-cifar, dlsm-moons: with the balance of the paper's code, by which cross-entropy alone trains on "
             "images; dlsm-pure: without cross-entropy. "
             "ce: cross-entropy alone. focal: Lin et al. 2017."
         ),
-    ] = "dlsm",
+    ] = None,
     backbone: Annotated[
         str | None,
         typer.Option(help="A network of timm, such as resnet18 or vit_tiny_patch16_224, made noise-aware."),
@@ -114,9 +126,7 @@ def train_classifier(
         Path | None,
         model_option("The frozen score model of DLSM; default: runs/score. Its data and schedule are used."),
     ] = None,
-    init: Annotated[
-        Path | None, model_option("A classifier of the same network, by any loss, from whose weights it starts.")
-    ] = None,
+    init: _Init = None,
     data: Data = None,
     recipe: RecipeFile = None,
     size: Size = None,
@@ -138,6 +148,9 @@ def train_classifier(
     Other settings: --set classifier.objective.ce_weight=0.5, --set classifier.network.width=512; condgen settings
     classifier lists all.
     """
+    if loss is None:
+        recorded = _recorded(ClassifierStage, recipe)
+        loss = recorded.classifier.objective.loss if recorded is not None else "dlsm"
     preset = next((found for name, found in PRESETS.items() if name == loss), None)
     objective = preset or classifier_loss({"loss": loss}, "--loss")
     if score is None and objective.needs_prior:
@@ -147,19 +160,18 @@ def train_classifier(
                 "first, or name a folder with --score"
             )
         score = _SCORE
-    base, loaded = _base(recipe, size, data, given, overrides, read_prior(score) if score is not None else None)
+    base, loaded = _base(ClassifierStage, recipe, size, data, given, overrides, score or init)
     same_loss = [each for each in base.classifiers.values() if each.objective.loss == loss]
     classifier = next(iter([*same_loss, *base.classifiers.values()]), None)
     if classifier is None:
         raise UserError(f"{recipe} describes no classifier: add one under classifiers, or leave --recipe out")
-    part = classifier.model_dump(mode="json")
+    changes: dict[str, Any] = {}
     if not same_loss:
-        part["objective"] = objective.model_dump(mode="json")
+        changes["objective"] = objective.model_dump(mode="json")
     if backbone is not None:
-        part["network"] = {"kind": "timm", "name": backbone}
+        changes["network"] = {"kind": "timm", "name": backbone}
     earlier = by_folder_name([init] if init is not None else [])
-    part["init"] = next(iter(earlier), None)
-    stage = _stage(ClassifierStage, part, base, given, overrides)
+    stage = _stage(ClassifierStage, classifier, earlier, base, given, overrides, changes)
     folders = Folders(score, classifiers=earlier)
     _train(f"classifier {loss}", out or Path(f"runs/classifier-{loss}"), stage, loaded, folders)
 
@@ -184,6 +196,7 @@ def train_generator(
     likelihood: Annotated[
         Path | None, model_option("A classifier for the extra loss -log p(y|x_t): higher accuracy, less variety.")
     ] = None,
+    init: _Init = None,
     data: Data = None,
     recipe: RecipeFile = None,
     size: Size = None,
@@ -206,67 +219,100 @@ def train_generator(
     """
     if teacher is None and (classifier, guide, scale) != (None, None, None):
         raise UserError("--classifier, --guide and --scale guide a teacher: name one with --teacher DIR")
-    base, loaded = _base(recipe, size, data, given, overrides, read_prior(teacher) if teacher is not None else None)
+    base, loaded = _base(GeneratorStage, recipe, size, data, given, overrides, teacher or init)
     same_loss = [each for each in base.generators.values() if each.objective.loss == loss]
     if not same_loss:
         raise UserError(f"{recipe} describes no generator with --loss {loss}: choose another, or add one to generators")
     generator = min(same_loss, key=lambda each: (each.teacher is None) != (teacher is None))
-    part, (guide_name, guides) = generator.model_dump(mode="json"), named_guide(guide)
+    changes: dict[str, Any] = {}
+    guide_name, guides = named_guide(guide)
     if teacher is None and generator.teacher is not None:
         raise UserError(f"the generator with --loss {loss} in {recipe} has a teacher: name it with --teacher DIR")
     if teacher is not None:
         if not isinstance(generator.objective, MatchingLoss):
             raise UserError(f"the loss {loss} has no teacher: leave --teacher out, or choose --loss sid or dmd")
         name = classifier.resolve().name if classifier is not None else None
-        guidance = (part["teacher"] or {}) | {"score": None, "guide": guide_name, "classifier": name}
+        taught = generator.teacher.model_dump(mode="json") if generator.teacher is not None else {}
+        guidance = taught | {"score": None, "guide": guide_name, "classifier": name}
         if classifier is None and guide is None:
             guidance |= {"scale": 1, "interval": None}
-        part["teacher"] = guidance | ({"scale": scale} if scale is not None else {})
+        changes["teacher"] = guidance | ({"scale": scale} if scale is not None else {})
         if generator.teacher is None:  # it starts from the teacher's weights, with its network
-            part["network"] = part["objective"]["network"] = None
+            changes |= {"network": None, "objective": generator.objective.model_dump(mode="json") | {"network": None}}
     if likelihood is not None:
         given["generator.likelihood.classifier"] = likelihood.resolve().name
-    stage = _stage(GeneratorStage, part, base, given, overrides)
+    earlier = by_folder_name([init] if init is not None else [])
+    stage = _stage(GeneratorStage, generator, earlier, base, given, overrides, changes)
     classifiers = by_folder_name(list(dict.fromkeys(path for path in (classifier, likelihood) if path is not None)))
     out = out or Path(f"runs/generator-{loss}")
-    _train(f"generator {loss}", out, stage, loaded, Folders(teacher, guides, classifiers))
+    _train(f"generator {loss}", out, stage, loaded, Folders(teacher, guides, classifiers, earlier))
     show_generators(out)
 
 
+def _recorded(model: type[StageType], recipe: Path | None) -> StageType | None:
+    """The settings of a stage, where --recipe names those, which lie in its folder, rather than those of a run."""
+    tree = read_yaml(recipe) if recipe is not None else {}
+    kind = next((kind for kind in ("score", "classifier", "generator") if kind in tree), None)
+    if "name" in tree or kind is None or "include" in tree:
+        return None
+    if kind != model.kind:
+        raise UserError(f"{recipe} is the recipe of a {kind}: run condgen train-{kind}, or name another recipe")
+    return parse(model, tree, str(recipe))
+
+
 def _base(
+    model: type[StageType],
     recipe: Path | None,
     size: str | None,
     data: str | None,
     given: dict[str, Any],
     overrides: list[str] | None,
-    prior: ScoreStage | ImportStage | None = None,
+    like: Path | None,
 ) -> tuple[Recipe, LabelledSet]:
-    """The recipe that options change, that of the file or the default one of the data; and the training split."""
+    """The recipe that options change, that of the file or the default one of the data; and the training split.
+
+    Where the file is that of a stage, it goes over the default recipe of its data. Data and schedule are by default
+    those of the model `like`.
+    """
     of_data = [f"{key}={value}" for key, value in given.items() if key.startswith("data.")]
     of_data += split_overrides(overrides)[0]
     if size is not None and recipe is None:
         raise UserError("--size belongs to a recipe: name it with --recipe, or leave --size out")
     if recipe is not None and data is not None:
         raise UserError("--data and --recipe exclude each other: the recipe names its data")
-    base = load_recipe(recipe, of_data, size) if recipe is not None else None
+    recorded, origin = _recorded(model, recipe), origin_of(like) if like is not None else None
+    base = load_recipe(recipe, of_data, size) if recipe is not None and recorded is None else None
     if base is not None:
         settings = base.data
+    elif recorded is not None:
+        settings = data_settings(None, of_data, recorded.data)
     else:
-        settings = data_settings(data, of_data, prior.data if prior is not None else Digits())
+        settings = data_settings(data, of_data, origin.data if origin is not None else Digits())
     loaded = load_split(settings, "train", Processes())
     what = f"{loaded.shape[1]}x{loaded.shape[2]} images" if loaded.is_images else f"{loaded.shape[0]}-D points"
     classes = ", ".join(loaded.names[:10]) + (", ..." if loaded.n_classes > 10 else "")
     say(f"{loaded.source}: {len(loaded):,} {what}, {loaded.n_classes} classes ({classes})")
     base = base or default_recipe(settings, loaded)
-    return base if prior is None else base.model_copy(update={"schedule": prior.schedule}), loaded
+    if recorded is not None:
+        part = recorded.model if model is ScoreStage else {"recorded": recorded.model}
+        field = model.kind if model is ScoreStage else f"{model.kind}s"
+        base = base.model_copy(update={"schedule": recorded.schedule, "seed": recorded.seed, field: part})
+    return base if origin is None else base.model_copy(update={"schedule": origin.schedule}), loaded
 
 
 def _stage(
-    model: type[StageType], part: dict[str, Any], base: Recipe, given: dict[str, Any], overrides: list[str] | None
+    model: type[StageType],
+    recipe: TrainedRecipe,
+    earlier: Mapping[str, Path],
+    base: Recipe,
+    given: dict[str, Any],
+    overrides: list[str] | None,
+    changes: Mapping[str, Any] = MappingProxyType({}),
 ) -> StageType:
-    name = next(name for name in model.model_fields if name not in ("data", "schedule", "seed"))
-    tree = base.model_dump(mode="json", include={"data", "schedule", "seed"}) | {name: part}
-    return parse(model, overridden(tree, given, overrides), f"train-{name}")
+    """The settings of a stage: the recipe of its model with the one that it starts from, changes, and options."""
+    part = recipe.model_dump(mode="json") | {"init": next(iter(earlier), recipe.init)} | dict(changes)
+    tree = base.model_dump(mode="json", include={"data", "schedule", "seed"}) | {model.kind: part}
+    return parse(model, overridden(tree, given, overrides), f"train-{model.kind}")
 
 
 def _train(name: str, out: Path, stage: TrainStage, data: LabelledSet, folders: Folders | None = None) -> None:

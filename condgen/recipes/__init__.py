@@ -22,7 +22,9 @@ from condgen.recipes.schema import (
     Recipe as Recipe,
     SampleRecipe as SampleRecipe,
     ScoreRecipe as ScoreRecipe,
+    TrainedRecipe as TrainedRecipe,
     check_levels as check_levels,
+    is_place as is_place,
 )
 from condgen.recipes.stages import (
     ClassifierStage as ClassifierStage,
@@ -32,5 +34,4 @@ from condgen.recipes.stages import (
     SampleStage as SampleStage,
     ScoreStage as ScoreStage,
     TrainStage as TrainStage,
-    labels_spread as labels_spread,
 )

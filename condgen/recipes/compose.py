@@ -93,9 +93,12 @@ def find_recipe(name: str) -> Path:
     return shipped[known]
 
 
-def content_key(*parts: BaseModel | str) -> str:
-    """A short hash of settings, without the fields on which no result depends, and of the keys of their inputs."""
-    plain = [keyed(part) for part in parts]
+def content_key(*parts: BaseModel | str, length: bool = True) -> str:
+    """A short hash of settings, without the fields on which no result depends, and of the keys of their inputs.
+
+    Without `length`, it is the same however many steps or samples are asked for.
+    """
+    plain = [keyed(part, length=length) for part in parts]
     return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:16]
 
 

@@ -30,7 +30,18 @@ _DROPOUT = 0.1
 COMPILE = "compile the networks of score models and generators; changes samples by rounding alone, as batch does"
 
 
-class ScoreRecipe(Settings):
+class TrainedRecipe(Settings):
+    """How to train a model."""
+
+    init: str | None = Field(
+        default=None,
+        description="from whose weights it starts: a model of the same kind and network, by its name in the recipe, "
+        "if it stands before, or else by its folder, hf:OWNER/NAME or pretrained:NAME",
+    )
+    training: TrainingSettings = Field(description="how long and how fast")
+
+
+class ScoreRecipe(TrainedRecipe):
     """How to train a score model."""
 
     network: AnyDenoiserNet = Field(description="of the denoiser")
@@ -44,7 +55,6 @@ class ScoreRecipe(Settings):
     adversarial: AdversarialScoreMatching | None = Field(
         default=None, description="a discriminator of the denoised estimates beside denoising score matching"
     )
-    training: TrainingSettings = Field(description="how long and how fast")
 
     @model_validator(mode="after")
     def _nothing_is_ignored(self) -> "ScoreRecipe":
@@ -60,17 +70,13 @@ class ScoreRecipe(Settings):
         return self
 
 
-class ClassifierRecipe(Settings):
+class ClassifierRecipe(TrainedRecipe):
     """How to train a noise-aware classifier."""
 
     network: AnyClassifierNet = Field(description="from a noised image and its noise level to logits")
     objective: AnyClassifierLoss = Field(default=DLSM(), description="the loss")
     density: AnyDensity = Field(default=LogNormal(), description="of the noise levels in training")
-    init: str | None = Field(
-        default=None, description="an earlier one of `classifiers`, of the same network, from whose weights it starts"
-    )
     prior: PooledPrior = Field(default=PooledPrior(), description="how DLSM evaluates the frozen score model")
-    training: TrainingSettings = Field(description="how long and how fast")
 
     @model_validator(mode="after")
     def _nothing_is_ignored(self) -> "ClassifierRecipe":
@@ -85,7 +91,7 @@ class LikelihoodRecipe(LikelihoodTerm):
     classifier: str = Field(description="one of `classifiers`, trained by any loss")
 
 
-class GeneratorRecipe(Settings):
+class GeneratorRecipe(TrainedRecipe):
     """How to train a one-step generator."""
 
     network: AnyGeneratorNet | None = Field(
@@ -109,7 +115,6 @@ class GeneratorRecipe(Settings):
     preview_every: PositiveInt | None = Field(
         default=None, json_schema_extra=UNKEYED, description="steps between previews; by default ten in all"
     )
-    training: TrainingSettings = Field(description="how long and how fast")
 
     @model_validator(mode="after")
     def _nothing_is_ignored(self) -> "GeneratorRecipe":
@@ -278,8 +283,12 @@ class Recipe(Settings):
             method.check_grid(self.schedule, f"method {name!r}")
         for name, guidance in (self.diagnose.methods if self.diagnose else {}).items():
             self._check_guidance(f"method {name!r}", guidance)
-        for place, (name, classifier) in enumerate(self.classifiers.items()):
-            _check_known(f"classifiers.{name}.init is", classifier.init, list(self.classifiers)[:place], "before it")
+        _check_start("score.init is", self.score.init, [])
+        for what in ("scores", "classifiers", "generators"):
+            before = ["score"] if what == "scores" else []
+            for name, trained in getattr(self, what).items():
+                _check_start(f"{what}.{name}.init is", trained.init, before)
+                before.append(name)
         for name, generator in self.generators.items():
             self._check_generator(f"generators.{name}", generator)
         diagnosed = self.diagnose.levels if self.diagnose else ()
@@ -329,3 +338,13 @@ def check_levels(levels: Iterable[float], schedule: Schedule, what: str) -> None
 def _check_known(what: str, name: str | None, known: Collection[str], among: str = "among") -> None:
     if name is not None and name not in known:
         raise UserError(f"{what} {name!r}, which is not {among}: {', '.join(known) or 'none'}")
+
+
+def is_place(name: str) -> bool:
+    """Whether the start of a training is named as a folder or a model elsewhere, rather than as one of the recipe."""
+    return "/" in name or ":" in name
+
+
+def _check_start(what: str, name: str | None, before: Collection[str]) -> None:
+    if name is not None and not is_place(name):
+        _check_known(what, name, before, "before it (a folder is named with a /)")

@@ -1,11 +1,8 @@
 """The settings of a stage of work: what its folder's `recipe.yaml` says, and its content key depends on."""
 
-from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from itertools import groupby
-from typing import Any
+from typing import ClassVar, Literal
 
-from pydantic import Field, PositiveInt, field_serializer, model_validator
+from pydantic import Field, PositiveInt, model_validator
 
 from condgen.data import AnyData
 from condgen.metrics import Measures
@@ -17,53 +14,40 @@ from condgen.recipes.schema import (
     GeneratorRecipe,
     ScoreRecipe,
     Seed,
+    TrainedRecipe,
 )
 from condgen.schedules import AnySchedule
-from condgen.settings import UNKEYED, Settings
-from condgen.training import TrainingSettings
+from condgen.settings import LENGTH, UNKEYED, Settings
 
 
-class TrainStage(Settings, ABC):
-    """A model and all that its training depends on, save the frozen models it learns from."""
+class TrainStage(Settings):
+    """A model and all that its training depends on, save the models that it learns from or starts from."""
 
+    kind: ClassVar[Literal["score", "classifier", "generator"]]  # also the name of the field that describes the model
     data: AnyData
     schedule: AnySchedule
     seed: Seed = 0
 
     @property
-    @abstractmethod
-    def training(self) -> TrainingSettings:
-        """How long and how fast to train."""
+    def model(self) -> TrainedRecipe:
+        """What is trained, and how."""
+        recipe: TrainedRecipe = getattr(self, self.kind)
+        return recipe
 
 
 class ScoreStage(TrainStage):
-    """A score model."""
-
+    kind = "score"
     score: ScoreRecipe
-
-    @property
-    def training(self) -> TrainingSettings:
-        return self.score.training
 
 
 class ClassifierStage(TrainStage):
-    """A classifier."""
-
+    kind = "classifier"
     classifier: ClassifierRecipe
-
-    @property
-    def training(self) -> TrainingSettings:
-        return self.classifier.training
 
 
 class GeneratorStage(TrainStage):
-    """A generator."""
-
+    kind = "generator"
     generator: GeneratorRecipe
-
-    @property
-    def training(self) -> TrainingSettings:
-        return self.generator.training
 
 
 class ImportStage(Settings):
@@ -77,10 +61,11 @@ class ImportStage(Settings):
 
 
 class SampleStage(Settings):
-    """Samples of one method: sample i has label i and seed + i."""
+    """Samples of one method: sample i has seed + i, and the classes take turns."""
 
     method: Method
-    labels: tuple[int, ...] = Field(min_length=1)
+    classes: tuple[int, ...] = Field(min_length=1)
+    n: PositiveInt = Field(json_schema_extra=LENGTH, description="samples in all; with more, those missing are drawn")
     data: AnyData | None = Field(
         default=None, json_schema_extra=UNKEYED, description="what its models have learnt: evaluate compares with it"
     )
@@ -88,23 +73,15 @@ class SampleStage(Settings):
     batch: PositiveInt = Field(default=250, json_schema_extra=UNKEYED, description="how many at once")
     compile: bool = Field(default=False, json_schema_extra=UNKEYED, description=COMPILE)
 
-    @field_serializer("labels")
-    def _count_labels(self, labels: tuple[int, ...]) -> list[dict[str, Any]]:
-        return [{"label": y, "samples": len(list(same))} for y, same in groupby(labels)]
+    def label(self, place: int) -> int:
+        """The class of the sample at a place."""
+        return self.classes[place % len(self.classes)]
 
     @model_validator(mode="after")
     def _seeds_exist(self) -> "SampleStage":
-        if self.seed + len(self.labels) > 2**32:
-            raise ValueError(
-                f"seeds end at 2**32: {len(self.labels)} samples need a seed of at most {2**32 - len(self.labels)}"
-            )
+        if self.seed + self.n > 2**32:
+            raise ValueError(f"seeds end at 2**32: {self.n} samples need a seed of at most {2**32 - self.n}")
         return self
-
-
-def labels_spread(total: int, classes: Sequence[int]) -> tuple[int, ...]:
-    """Labels of so many samples, class by class, as evenly as can be: the first classes get the remainder."""
-    each, more = divmod(total, len(classes))
-    return tuple(label for i, label in enumerate(classes) for _ in range(each + (i < more)))
 
 
 class EvaluateStage(Settings):

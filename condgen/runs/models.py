@@ -16,7 +16,8 @@ from condgen.denoiser import Denoiser
 from condgen.errors import UserError
 from condgen.generator import Generator
 from condgen.guidance import ClassifierGuided, DenoiserGuided, ScaleCurve
-from condgen.recipes import Guidance, Method, Recipe
+from condgen.hub import model_folder
+from condgen.recipes import Guidance, Method, Recipe, is_place
 from condgen.runs.folder import file_key, read_json
 from condgen.runs.layout import SCORE, calibration_file, classifier_folder, generator_folder, score_folder
 from condgen.schedules import Schedule
@@ -74,6 +75,15 @@ class Folders(NamedTuple):
     def generator(self, name: str) -> Path:
         """A generator."""
         return _named("generator", self.generators, name)
+
+    def start(self, kind: str, name: str) -> Path:
+        """The model from whose weights one of a kind starts: one of these, or at a place elsewhere."""
+        if is_place(name):
+            return model_folder(name)
+        folders = {"score": self.scores, "classifier": self.classifiers, "generator": self.generators}[kind]
+        if (kind, name) == ("score", SCORE) and name not in folders:
+            return self.score()
+        return _named(f"{kind} to start from, --init,", folders, name)
 
     def files(self, guidance: Guidance) -> list[Path]:
         """The files that a method reads, in a fixed order."""

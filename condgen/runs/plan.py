@@ -17,7 +17,6 @@ from condgen.recipes import (
     Recipe,
     SampleStage,
     ScoreStage,
-    labels_spread,
     to_yaml,
 )
 from condgen.runs.calibrate import Calibrate
@@ -67,9 +66,9 @@ def plan(recipe: Recipe, folder: Path, data: Splits) -> list[Stage]:
         taught = GeneratorStage(**shared, generator=generator)
         stages.append(Train(f"generator {name}", folders.generator(name), taught, train, folders, validation))
     if (sample := recipe.sample) is not None:
-        labels = labels_spread(sample.per_class * train.n_classes, range(train.n_classes))
         how: dict[str, Any] = {
-            "labels": labels,
+            "classes": tuple(range(train.n_classes)),
+            "n": sample.per_class * train.n_classes,
             "data": recipe.data,
             "seed": sample.seed,
             "batch": sample.batch,
@@ -92,14 +91,16 @@ def plan(recipe: Recipe, folder: Path, data: Splits) -> list[Stage]:
 
 
 def states(stages: Sequence[Stage]) -> dict[Path, str]:
-    """By folder, whether a stage is finished, begun, changed (of other settings or inputs), or to do."""
+    """By folder, whether a stage is finished, begun, to go on since more is asked for, changed otherwise, or to do."""
     found: dict[Path, str] = {}
     for stage in stages:
         below = [found[path] for file in stage.reads() for path in file.parents if path in found]
         record = read_json(stage.folder / STAGE_FILE) if (stage.folder / STAGE_FILE).exists() else None
         if record is None or any(state != "finished" for state in below):
             found[stage.folder] = "to do"
-        elif record.get("key") != stage.key():
+        elif (key := stage.key()).continues(record):
+            found[stage.folder] = "to go on"
+        elif record.get("key") != key.whole:
             found[stage.folder] = "changed"
         else:
             found[stage.folder] = "finished" if is_finished(record, stage.folder) else "begun"

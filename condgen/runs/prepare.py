@@ -6,10 +6,12 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
-from condgen.checkpoint import MODEL_FILE, save_tensors
+from condgen.checkpoint import MODEL_FILE, load_tensors, save_tensors
 from condgen.classifier import Classifier, ClassifierConfig
 from condgen.data import LabelledSet
 from condgen.errors import UserError
+from condgen.generator import Generator
+from condgen.networks import start_from
 from condgen.recipes import ClassifierStage, GeneratorStage, ScoreStage, TrainStage, content_key
 from condgen.runs.folder import file_key
 from condgen.runs.generators import generator_task
@@ -45,8 +47,9 @@ def prepare(
     folders: Folders,
     held_out: LabelledSet | None,
     folder: Path,
+    start: Path | None = None,
 ) -> Prepared:
-    """The networks of a stage with their initial weights, and all that trains them.
+    """The networks of a stage with their initial weights, those of the model in `start` if given, and what trains them.
 
     Raises:
         UserError: a model that it builds on is missing, or does not fit.
@@ -55,15 +58,43 @@ def prepare(
     device = processes.device
     match stage:
         case ScoreStage():
-            return _score_model(stage, data, device)
+            work = _score_model(stage, data, device)
         case ClassifierStage():
-            return _classifier(stage, data, processes, folders, held_out)
+            work = _classifier(stage, data, processes, folders, held_out)
         case _:
             assert isinstance(stage, GeneratorStage)
-            task, steps = generator_task(stage, data, folders, device), stage.training.steps
+            task, steps = generator_task(stage, data, folders, device), stage.generator.training.steps
             every = stage.generator.preview_every or max(1, steps // _PREVIEWS)
             monitor = GeneratorMonitor(every, steps, folder, data, held_out) if held_out is not None else None
-            return Prepared(task, task.model.config, monitor)
+            work = Prepared(task, task.model.config, monitor)
+    if start is not None:
+        _copy_weights(start, work.task.models["model"])
+    return work
+
+
+def _copy_weights(start: Path, model: nn.Module) -> None:
+    """Gives a model the weights of another, which may be of other data, or know no labels."""
+    assert isinstance(model, ScoreModel | Classifier | Generator)
+    first, own = type(model).load(start).config, model.config
+    before, now = (config.model_dump(mode="json") for config in (first, own))
+    for what in ("network", "schedule", "shape", "level", "latent"):
+        if before.get(what) != now.get(what):
+            there, here = (_only(*pair) for pair in ((before[what], now[what]), (now[what], before[what])))
+            raise UserError(f"training cannot start from {start}, whose {what} is {there} where {here} is asked for")
+    try:
+        start_from(model, load_tensors(start / MODEL_FILE)[0])
+    except RuntimeError as error:
+        raise UserError(
+            f"training cannot start from {start}, which has {len(first.names)} classes where {len(own.names)} are "
+            f"asked for, or knows labels otherwise ({' '.join(str(error).split())[:200]})"
+        ) from error
+
+
+def _only(this: object, other: object) -> object:
+    """A value; of two mappings, what is different in the former."""
+    if not (isinstance(this, dict) and isinstance(other, dict)):
+        return this
+    return {key: value for key, value in this.items() if key not in other or other[key] != value}
 
 
 def _score_model(stage: ScoreStage, data: LabelledSet, device: torch.device) -> Prepared:
@@ -94,6 +125,7 @@ def _classifier(
         names=data.names,
         sigma_data=data.standard_deviation(),
     )
+    model = config.build().to(device)  # first: its initial weights do not depend on what is loaded
     frozen, pool, message, prior = None, None, "", None
     if place is not None and (recipe.objective.needs_prior or (place / MODEL_FILE).exists()):
         prior = ScoreModel.load(place, device)
@@ -105,20 +137,10 @@ def _classifier(
         lighten_(frozen, recipe.prior)
         if recipe.prior.pool and (pool := _prior_pool(stage, data, processes, place, frozen)) is None:
             message = f"{place} has no room for a pool of the prior's estimates: it is evaluated at every step"
-    model = config.build().to(device)
-    if recipe.init is not None:
-        start = folders.classifier(recipe.init)
-        first = Classifier.load(start, device)
-        check_fits(start, first.config, config, f"the classifier of {data.source}")
-        if first.config.network != config.network:
-            raise UserError(
-                f"{start} has another network, {first.config.network!r}: weights go on in their own network"
-            )
-        model.load_state_dict(first.state_dict())
     task = ClassifierTask(model, recipe.objective, recipe.density, frozen, pool)
     if held_out is None:
         return Prepared(task, config, message=message)
-    monitor = ClassifierMonitor(stage.training.save_every, stage.training.steps, config, held_out, prior)
+    monitor = ClassifierMonitor(recipe.training.save_every, recipe.training.steps, config, held_out, prior)
     return Prepared(task, config, monitor, message)
 
 
@@ -126,10 +148,9 @@ def _prior_pool(
     stage: ClassifierStage, data: LabelledSet, processes: Processes, place: Path, prior: ScoreModel
 ) -> PriorPool | None:
     """The pool of a score model's estimates in its folder; none where there is no room for it."""
-    settings, density = stage.classifier.prior, stage.classifier.density
+    settings, density, training = stage.classifier.prior, stage.classifier.density, stage.classifier.training
     computed = PriorSettings(precision=resolved(settings.precision, processes.device))
-    conditions = density, computed, str(stage.training.flip), data.fingerprint()
+    conditions = density, computed, str(training.flip), data.fingerprint()
     folder = place / PRIOR_POOL / content_key(*conditions, file_key(place / MODEL_FILE))
-    pool = PriorPool(prior, data, density, settings, stage.training, folder, processes)
-    entries = stage.training.steps * stage.training.batch
-    return pool if processes.once(lambda: pool.fits(entries)) else None
+    pool = PriorPool(prior, data, density, settings, training, folder, processes)
+    return pool if processes.once(lambda: pool.fits(training.steps * training.batch)) else None

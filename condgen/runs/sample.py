@@ -47,7 +47,7 @@ class Unusable(NamedTuple):
 
 def unusable(sample: Finished, stage: SampleStage, place: int) -> Unusable:
     """The sample at a place of its set, which has a problem."""
-    return Unusable(stage.seed + place, stage.labels[place], str(sample.problem))
+    return Unusable(stage.seed + place, stage.label(place), str(sample.problem))
 
 
 def tell_unusable(found: Sequence[Unusable], names: Sequence[str], usable: int) -> str:
@@ -125,13 +125,13 @@ class Sample(Stage):
         return self.folders.files(self.settings.method)
 
     def total(self) -> int:
-        return len(self.settings.labels)
+        return self.settings.n
 
     def run(self, processes: Processes) -> Work:
         """Draws what is missing, and writes it, also when it is interrupted."""
         stage = self.settings
         source = open_light(stage, self.folders, processes.device)
-        if unknown := set(stage.labels) - set(range(len(source.names))):
+        if unknown := set(stage.classes) - set(range(len(source.names))):
             raise UserError(f"there is no class {min(unknown)}: the model knows {', '.join(source.names)}")
         opened = yield from self.open(processes)
         if opened.finished:
@@ -143,7 +143,7 @@ class Sample(Stage):
         missing = [place for place in range(self.total()) if stage.seed + place not in there]
         places = _dealt(missing, stage.batch, processes)
         of_all = len(missing) / max(1, len(places))
-        labels = [stage.labels[place] for place in places]
+        labels = [stage.label(place) for place in places]
         seeds = [stage.seed + place for place in places]
         if stage.compile and places:  # before the clock starts
             yield Progress(self.name, self.total() - len(missing), self.total(), note="compiling")
@@ -275,7 +275,7 @@ class _Writer:
 
 
 def _describe(stage: SampleStage, source: Source, place: int, sample: Finished) -> dict[str, Any]:
-    method, label = stage.method, stage.labels[place]
+    method, label = stage.method, stage.label(place)
     row: dict[str, Any] = {"class": label, "name": source.names[label], "seed": stage.seed + place}
     if (precision := resolved(method.precision, source.device)) != "float32":
         row["precision"] = precision

@@ -1,7 +1,8 @@
 """A stage of work, and its folder.
 
 `stage.json` says which settings, by content key, a folder holds and whether they are finished. The same settings again
-resume, or do nothing; other settings set the old folder aside, so that nothing is ever overwritten.
+resume, or do nothing; more steps or samples go on from those that there are; other settings set the old folder aside,
+so that nothing is ever overwritten.
 """
 
 import json
@@ -48,6 +49,20 @@ class _Record(BaseModel, extra="allow"):
 
     seconds: float = Field(default=0.0, allow_inf_nan=False)
     outputs: list[str] = []
+    total: int = 0
+    earlier: list[int] = []  # totals that it was finished with, or begun with, before there was more to do
+
+
+class Key(NamedTuple):
+    """What the results of a stage depend on."""
+
+    whole: str  # content key of everything
+    base: str  # of everything but how many steps or samples there are
+    total: int  # these
+
+    def continues(self, record: Mapping[str, Any]) -> bool:
+        """Whether a folder with this `stage.json` holds the same with fewer steps or samples."""
+        return record.get("base") == self.base and record.get("total", self.total) < self.total
 
 
 class StageFolder:
@@ -58,7 +73,7 @@ class StageFolder:
         writes: whether this process writes the files.
     """
 
-    def __init__(self, name: str, folder: Path, key: str, record: dict[str, Any], message: str = "") -> None:
+    def __init__(self, name: str, folder: Path, key: Key, record: dict[str, Any], message: str = "") -> None:
         self.name, self.folder, self.key, self.record, self.message = name, folder, key, record, message
         self._started = time.perf_counter()
         self._seconds_before = float(record.get("seconds", 0.0))
@@ -68,7 +83,8 @@ class StageFolder:
     def note(self, **facts: object) -> None:
         """Writes facts, and the time spent, to `stage.json`."""
         seconds = self._seconds_before + time.perf_counter() - self._started
-        self.record |= {"stage": self.name, "key": self.key, "seconds": round(seconds, 3)} | facts
+        key = {"key": self.key.whole, "base": self.key.base, "total": self.key.total}
+        self.record |= {"stage": self.name, **key, "seconds": round(seconds, 3)} | facts
         if self.writes:
             write_json(self.folder / STAGE_FILE, self.record)
 
@@ -107,9 +123,11 @@ class Stage(ABC):
         """What else its results depend on, such as the fingerprint of the data."""
         return []
 
-    def key(self) -> str:
-        """The content hash of everything that its results depend on; to be asked once the stages below are finished."""
-        return content_key(self.settings, *self.conditions(), *map(file_key, self.reads()))
+    def key(self) -> Key:
+        """Everything that its results depend on; to be asked once the stages below are finished."""
+        inputs = *self.conditions(), *map(file_key, self.reads())
+        whole, base = (content_key(self.settings, *inputs, length=length) for length in (True, False))
+        return Key(whole, base, self.total())
 
     @abstractmethod
     def total(self) -> int:
@@ -120,7 +138,7 @@ class Stage(ABC):
         """Does what is left to do."""
 
     def open(self, processes: Processes) -> Generator[Progress, None, StageFolder]:
-        """Opens the folder: fresh, to be resumed, or finished. A folder of other settings or inputs is set aside.
+        """Opens the folder: fresh, to go on, or finished. A folder of other settings or inputs is set aside.
 
         Raises:
             UserError: where the folder holds a stage of another kind, or files that are not condgen's.
@@ -142,9 +160,9 @@ def in_main(processes: Processes, work: Work) -> Work:
     processes.wait()
 
 
-def open_folder(name: str, folder: Path, key: str, settings: BaseModel) -> StageFolder:
+def open_folder(name: str, folder: Path, key: Key, settings: BaseModel) -> StageFolder:
     """Opens a folder for the stage of a key; what `Stage.open` does in process 0."""
-    path = folder / STAGE_FILE
+    path, recipe = folder / STAGE_FILE, folder / RECIPE_FILE
     record: dict[str, Any] = {}
     message = ""
     if path.exists():
@@ -152,17 +170,21 @@ def open_folder(name: str, folder: Path, key: str, settings: BaseModel) -> Stage
         before = str(record.get("stage", "unknown"))
         if before.split()[:1] != name.split()[:1]:
             raise UserError(f"{folder} holds a stage of another kind ({before}): choose another folder with --out")
-        if record.get("key") != key:
+        if key.continues(record):
+            message = f"{name}: goes on from {record['total']:,} of now {key.total:,}"
+            record |= {"finished": False, "earlier": [*record.get("earlier", []), record["total"]]}
+            recipe.unlink(missing_ok=True)
+        elif record.get("key") != key.whole:
             kept = _set_aside(folder, str(record.get("key", "unknown")))
             message = f"{name}: settings or inputs changed; the earlier run is kept in {kept}"
             record = {}
     else:
         refuse_other_files(folder)
     opened = StageFolder(name, folder, key, record, message)
-    if not record:
+    if record.get("key") != key.whole:
         opened.note(finished=False)  # first: it makes the folder one of condgen's
-    if not (folder / RECIPE_FILE).exists():
-        write_atomically(folder / RECIPE_FILE, to_yaml(settings, folder).encode())
+    if not recipe.exists():
+        write_atomically(recipe, to_yaml(settings, folder).encode())
     return opened
 
 

@@ -50,8 +50,8 @@ class Train(Stage):
         found: list[Path] = []
         if isinstance(self.settings, ClassifierStage) and self.settings.classifier.objective.needs_prior:
             found.append(self.folders.score() / MODEL_FILE)
-        if isinstance(self.settings, ClassifierStage) and self.settings.classifier.init is not None:
-            found.append(self.folders.classifier(self.settings.classifier.init) / MODEL_FILE)
+        if (start := self._start()) is not None:
+            found.append(start / MODEL_FILE)
         if isinstance(self.settings, GeneratorStage):
             teacher, likelihood = self.settings.generator.teacher, self.settings.generator.likelihood
             if teacher is not None:
@@ -60,19 +60,24 @@ class Train(Stage):
                 found.append(self.folders.classifier(likelihood.classifier) / MODEL_FILE)
         return found
 
+    def _start(self) -> Path | None:
+        """The model from whose weights this one starts."""
+        init = self.settings.model.init
+        return self.folders.start(self.settings.kind, init) if init is not None else None
+
     def conditions(self) -> list[str]:
         return [self.data.fingerprint()]
 
     def total(self) -> int:
-        return self.settings.training.steps
+        return self.settings.model.training.steps
 
     def run(self, processes: Processes) -> Work:
         """Trains, or goes on, or does nothing where it is finished."""
-        if self.settings.training.flip and not self.data.is_images:
+        training, seed = self.settings.model.training, self.settings.seed
+        if training.flip and not self.data.is_images:
             raise UserError(f"training.flip mirrors images, and {self.data.source} has points: leave it out")
-        training, seed = self.settings.training, self.settings.seed
         data = self.data.per_class(training.per_class, keyed_generator(seed))
-        work = prepare(self.settings, data, processes, self.folders, self.held_out, self.folder)
+        work = prepare(self.settings, data, processes, self.folders, self.held_out, self.folder, self._start())
         opened = yield from self.open(processes)
         if opened.finished:
             return
@@ -83,8 +88,10 @@ class Train(Stage):
             if message:
                 yield Progress(self.name, 0, 1, message=f"{self.name}: {message}")
         state = State.fresh(work.task.models, training.betas, training.optimizer, training.weight_decay)
-        processes.once(lambda: load_state(self.folder, state, opened.key))
+        processes.once(lambda: load_state(self.folder, state, opened.key.base))
         share_state(state, processes)
+        if state.step == 0 and opened.record.get("earlier"):
+            yield Progress(self.name, 0, 1, message=f"{self.name}: there is no state to go on from: it begins anew")
         opened.forget_log_after(state.step)
         records = train(work.task, state, data, training, seed, processes)
         yield from self._train(opened, work, state, records, processes)
@@ -92,7 +99,7 @@ class Train(Stage):
     def _train(
         self, opened: StageFolder, work: Prepared, state: State, records: Iterator[Record], processes: Processes
     ) -> Work:
-        training, monitor = self.settings.training, work.monitor
+        training, monitor = self.settings.model.training, work.monitor
         first = logged = saved = state.step
         note, seen, warned, told_balance, seconds = "", "", False, False, 0.0
         skipped: dict[str, str] = {}  # why the last one of each network was, until it is logged
@@ -101,7 +108,7 @@ class Train(Stage):
         def save() -> None:
             nonlocal saved
             if processes.is_main and state.step != saved:
-                save_state(self.folder, state, opened.key)
+                save_state(self.folder, state, opened.key.base)
                 opened.note()
             saved = state.step
 
@@ -158,14 +165,16 @@ class Train(Stage):
             work.save(self.folder, state.ema)
             parameters = sum(parameter.numel() for parameter in state.ema.parameters())
             what = f"{training.steps:,} steps of batch {training.batch}, {parameters:,} parameters"
+            if earlier := opened.record.get("earlier"):
+                what += f"; went on after {', '.join(f'{steps:,}' for steps in earlier)} steps"
             opened.finish([MODEL_FILE], what=what, **self._before())
         processes.wait()
 
     def _before(self) -> dict[str, Any]:
-        """What the weights that a classifier started from had cost."""
-        if not isinstance(self.settings, ClassifierStage) or self.settings.classifier.init is None:
+        """What the weights that it started from had cost."""
+        if (start := self._start()) is None:
             return {}
-        cost = training_cost(self.folders.classifier(self.settings.classifier.init), "classifier")
+        cost = training_cost(start, self.settings.kind)
         return {"before": {key: cost.get(key) for key in ("steps", "seconds")}}
 
     def _skipped_message(self, record: Record) -> str:
@@ -184,7 +193,7 @@ class Train(Stage):
 def training_cost(folder: Path, kind: str) -> dict[str, Any]:
     """Steps, batch and seconds of the training of a score model or classifier, where its folder says so.
 
-    With those of the classifier whose weights it started from; not at all where those are unknown.
+    With those of the model from whose weights it started; not at all where those are unknown.
     """
     cost: dict[str, Any] = {}
     if (path := folder / RECIPE_FILE).exists():

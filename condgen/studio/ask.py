@@ -10,7 +10,7 @@ from pydantic import Field, field_validator
 from condgen.data import class_index
 from condgen.errors import UserError
 from condgen.files import parse_json
-from condgen.recipes import Method, SampleStage, labels_spread
+from condgen.recipes import Method, SampleStage
 from condgen.samplers import SAMPLERS, options_of
 from condgen.settings import Settings, parse
 from condgen.studio.offer import Offer
@@ -65,7 +65,7 @@ def most_samples(shape: Sequence[int]) -> int:
 def stage_of(ask: Ask, offer: Offer) -> SampleStage:
     """The settings of the sampling stage that draws what is asked for.
 
-    Where a method does not choose a class, labels are as `condgen sample --n` spreads them.
+    Where a method does not choose a class, classes take turns, as in `condgen sample --n`.
 
     Raises:
         UserError: for a class, a model or a size that is not offered.
@@ -81,8 +81,7 @@ def stage_of(ask: Ask, offer: Offer) -> SampleStage:
     most = most_samples(offer.shape)
     if total > most:
         raise UserError(f"request: per_class: {total:,} samples are too many at once: at most {most}")
-    labels = labels_spread(total, spread)
-    return parse(SampleStage, {"method": ask.method, "labels": labels, "seed": ask.seed}, "request")
+    return parse(SampleStage, {"method": ask.method, "classes": tuple(spread), "n": total, "seed": ask.seed}, "request")
 
 
 def command_line(ask: Ask, offer: Offer) -> str:

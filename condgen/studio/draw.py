@@ -35,7 +35,9 @@ def draw_ask(ask: Ask, offer: Offer, load: Load, device: torch.device, tell: Tel
     stage = stage_of(ask, offer)
     # In bfloat16 a network is changed in place, so that one is not kept.
     source = open_light(stage, offer.folders, device, load if ask.method.precision == "float32" else load_anew)
-    n, expected, done, finished = len(stage.labels), _expected(source), 0, list[Finished]()
+    n, expected, done, finished = stage.n, _expected(source), 0, list[Finished]()
+
+    labels = [stage.label(place) for place in range(n)]
 
     def count(*_: object) -> None:
         nonlocal done
@@ -47,7 +49,7 @@ def draw_ask(ask: Ask, offer: Offer, load: Load, device: torch.device, tell: Tel
     try:
         with source.counted() as evaluations:
             started = time.perf_counter()
-            for found in source.draw(stage.labels, range(stage.seed, stage.seed + n), n):
+            for found in source.draw(labels, range(stage.seed, stage.seed + n), n):
                 finished += found
             finished.sort(key=lambda sample: sample.number)
             x = torch.stack([sample.x for sample in finished]).cpu()
@@ -58,8 +60,7 @@ def draw_ask(ask: Ask, offer: Offer, load: Load, device: torch.device, tell: Tel
     if lost:
         raise UserError(f"request: {tell_unusable(lost, source.names, n - len(lost))}")
     rows = [
-        {"class": label, "name": source.names[label], "seed": stage.seed + place}
-        for place, label in enumerate(stage.labels)
+        {"class": label, "name": source.names[label], "seed": stage.seed + place} for place, label in enumerate(labels)
     ]
     asked = sum(sample.evaluations for sample in finished)
     return {

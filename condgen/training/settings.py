@@ -5,7 +5,7 @@ from typing import Annotated, Literal, TypeAlias
 
 from pydantic import Field, PositiveInt, model_validator
 
-from condgen.settings import UNKEYED, Settings
+from condgen.settings import LENGTH, UNKEYED, Settings
 
 _TAIL = 0.3  # of all steps, over which the learning rate falls
 
@@ -17,7 +17,9 @@ Decay: TypeAlias = Annotated[float, Field(ge=0, lt=1)]
 class TrainingSettings(Settings):
     """How long and how fast to train."""
 
-    steps: int = Field(gt=0, description="training steps")
+    steps: int = Field(
+        gt=0, json_schema_extra=LENGTH, description="training steps; with more of them, training goes on"
+    )
     batch: int = Field(default=256, gt=0, description="the total over all processes")
     optimizer: Literal["adam", "muon"] = Field(
         default="adam",

@@ -107,11 +107,39 @@ def test_the_schedule_is_that_of_the_score_model(digits, tmp_path):
     assert yaml.safe_load((tmp_path / "c" / "recipe.yaml").read_text())["schedule"]["sigma_min"] == 0.03
 
 
+@pytest.mark.parametrize("part", ["score", "score-told", "classifier-ce", "classifier-dlsm", "generator-sid"])
+def test_the_recipe_of_a_stage_trains_the_same_model(part, digits, tmp_path):
+    kind = part.partition("-")[0]
+    words = ("--score", digits / "score") if part == "classifier-dlsm" else ()
+    good(f"train-{kind}", "--recipe", digits / part / "recipe.yaml", *words, "--out", tmp_path / "again")
+    expected, found = (load_tensors(place / "model.safetensors")[0] for place in (digits / part, tmp_path / "again"))
+    assert all(torch.equal(expected[name], found[name]) for name in expected)
+
+
+def test_the_recipe_of_a_stage_of_another_kind_is_refused(digits, tmp_path):
+    words = ("--recipe", digits / "classifier-ce" / "recipe.yaml", "--out", tmp_path / "x")
+    assert "is the recipe of a classifier: run condgen train-classifier" in bad("train-score", *words)
+
+
+def test_more_steps_go_on_and_init_starts_from_weights(digits, tmp_path):
+    good("train-score", *SCORE, "--out", tmp_path / "s")
+    out = good("train-score", *SCORE, "--steps", 5, "--out", tmp_path / "s")
+    assert "goes on from 2 of now 5" in out
+    assert "score: 5 of 5" in out
+    still = ("--set", "score.training.warmup=0", "--lr", 1e-12)
+    for name, init in (("t", tmp_path / "s"), ("u", digits / "score")):
+        good("train-score", *SCORE, *still, "--conditional", "--init", init, "--out", tmp_path / name)
+        first, found = (load_tensors(place / "model.safetensors")[0] for place in (init, tmp_path / name))
+        assert all(torch.allclose(first[key], found[key], atol=1e-6) for key in first)
+    message = bad("train-score", *SHORT, "--init", digits / "classifier-ce", "--out", tmp_path / "x")
+    assert "holds a classifier, where a score model is needed" in message
+
+
 def test_mistakes_with_classifiers(digits, tmp_path):
     ce = digits / "classifier-ce"
     for words, message in (
         (("--score", tmp_path / "none"), "none"),
-        (("--score", ce), "holds no score model"),
+        (("--score", ce), "holds a classifier, where a score model is needed"),
         (("--loss", "hinge"), "hinge"),
         (("--loss", "dlsm"), "run 'condgen train-score' first"),
     ):
@@ -174,7 +202,7 @@ def test_mistakes_with_generators(digits, recipe, tmp_path):
     for words, message in (
         (("--loss", "smm", "--teacher", told), "has no teacher"),
         (("--classifier", ce), "name one with --teacher DIR"),
-        (("--teacher", ce), "holds no score model"),
+        (("--teacher", ce), "holds a classifier, where a score model is needed"),
         (("--teacher", score), "add a classifier that guides it (--classifier DIR)"),
         (("--teacher", told, "--scale", "2"), "name a classifier or a guide"),
         (("--teacher", told, "--flip"), "which a teacher has seen as they are"),

@@ -12,7 +12,6 @@ from condgen.recipes import (
     content_key,
     default_adversary,
     default_recipe,
-    labels_spread,
     load_recipe,
     to_yaml,
 )
@@ -65,7 +64,10 @@ def test_overrides_reach_any_depth_and_keep_types(path):
         ("schedule.sigma_min=100", r"schedule.*sigma_min \(100.0\) must be below sigma_max"),
         ("data.kind=digit", r"data: .*'digit'"),
         ("sample.methods.guided.classifier=dlsm", r"'guided' uses classifier 'dlsm', which is not among: ce"),
-        ("classifiers.ce.init=ce", r"classifiers.ce.init is 'ce', which is not before it: none"),
+        (
+            "classifiers.ce.init=ce",
+            r"classifiers.ce.init is 'ce', which is not before it ",
+        ),
         ("sample.methods.fast.generator=one", r"'fast' uses generator 'one', which is not among: none"),
         ("sample.methods.guided.scale=lots", r"methods.guided.scale"),
         ("sample.methods.guided.scale=.inf", r"methods.guided.scale"),
@@ -233,12 +235,10 @@ def test_score_models_that_cannot_do_what_is_asked(path, change, message):
     assert "\n" not in str(caught.value)
 
 
-def test_settings_of_many_samples_are_few_lines_and_their_key_is_that_of_each_label():
-    stage = SampleStage(method=Method(nfe=3), labels=labels_spread(50_000, (7, 3, 7)))
-    text = to_yaml(stage)
-    assert len(text) < 500
-    runs = [(run["label"], run["samples"]) for run in yaml.safe_load(text)["labels"]]
-    assert runs == [(7, 16_667), (3, 16_667), (7, 16_666)]
-    other = stage.model_copy(update={"labels": (3, *stage.labels[1:])})
-    assert content_key(stage) != content_key(other)
+def test_the_key_of_samples_is_that_of_each_label_and_its_base_is_that_of_any_number():
+    stage = SampleStage(method=Method(nfe=3), classes=(7, 3), n=5)
+    assert [stage.label(place) for place in range(stage.n)] == [7, 3, 7, 3, 7]
+    other, more = stage.model_copy(update={"classes": (3, 7)}), stage.model_copy(update={"n": 50_000})
+    assert len({content_key(each) for each in (stage, other, more)}) == 3
+    assert content_key(stage, length=False) == content_key(more, length=False) != content_key(other, length=False)
     assert content_key(stage) == content_key(stage.model_copy(update={"batch": 9, "compile": True}))

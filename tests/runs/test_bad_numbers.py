@@ -115,11 +115,11 @@ def test_held_out_figures_that_are_not_finite_are_left_out_of_the_log(planted, t
 def test_many_bad_samples_beside_good_ones_are_not_said_to_be_all(run, planted, tmp_path):
     planted(faults.bad_guidance, 3, 5.0)
     folders = Folders(run / "score", classifiers={"ce": run / "classifier-ce"})
-    stage = SampleStage(method=Method(classifier="ce", nfe=3), labels=(3,) * 120 + (4,) * 30, batch=50)
+    stage = SampleStage(method=Method(classifier="ce", nfe=3), classes=(3,) * 120 + (4,) * 30, n=150, batch=50)
     work = Sample("sample", tmp_path / "s", stage, folders).run(ALONE)
     with pytest.raises(UserError, match="100 of 100 samples cannot be used"):
         list(work)
-    stage = SampleStage(method=Method(classifier="ce", nfe=3), labels=(4,) * 30 + (3,) * 120, batch=50)
+    stage = SampleStage(method=Method(classifier="ce", nfe=3), classes=(4,) * 30 + (3,) * 120, n=150, batch=50)
     work = Sample("sample", tmp_path / "t", stage, folders).run(ALONE)
     with pytest.raises(UserError, match="sample: 120 of 150 samples cannot be used, of class '3'; with seed 30 "):
         list(work)

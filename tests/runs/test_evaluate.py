@@ -16,7 +16,7 @@ from condgen.recipes import EvaluateStage, Recipe
 from condgen.runs import Evaluate
 from condgen.runs.layout import MANIFEST
 from condgen.runs.sample_folder import write_samples
-from condgen.runs.stage import open_folder
+from condgen.runs.stage import Key, open_folder
 from condgen.training import Processes
 
 ALONE = Processes(cpu=True)
@@ -24,7 +24,7 @@ ALONE = Processes(cpu=True)
 
 def album(folder, x, y, names):
     """A folder of samples as the sampling stage leaves it."""
-    stage = open_folder("sample", folder, "key", EvaluateStage())
+    stage = open_folder("sample", folder, Key("key", "key", 1), EvaluateStage())
     rows = [{"class": int(label), "name": names[label], "seed": 100 + i} for i, label in enumerate(y)]
     write_samples(folder, range(len(y)), x, rows)
     stage.finish([MANIFEST])
@@ -137,7 +137,7 @@ def test_images_of_any_origin_by_folder_and_of_one_class(pets, tmp_path):
     list(stage.run(ALONE))
     assert list(stage.run(ALONE)) == []
     Image.fromarray(pixels[0, 0]).save(tmp_path / "made" / "cat" / "more.png")
-    assert stage.key() != json.loads((tmp_path / "f" / "stage.json").read_text())["key"]
+    assert stage.key().whole != json.loads((tmp_path / "f" / "stage.json").read_text())["key"]
 
 
 @pytest.mark.parametrize(

@@ -96,7 +96,7 @@ LABELS = (3, 3, 7, 7, 0)
 
 
 def draw(folder, method, folders, labels=LABELS):
-    stage = SampleStage(method=Method(sampler="heun", steps=4, **method), labels=labels, seed=5)
+    stage = SampleStage(method=Method(sampler="heun", steps=4, **method), classes=labels, n=len(labels), seed=5)
     events = list(Sample("sample", folder, stage, folders).run(ALONE))
     return events, read_samples(folder)[0] if events else None
 

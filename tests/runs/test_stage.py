@@ -5,29 +5,33 @@ import pytest
 from condgen.errors import UserError
 from condgen.recipes import EvaluateStage
 from condgen.runs import lock, read_rows
-from condgen.runs.stage import open_folder
+from condgen.runs.stage import Key, open_folder
 
 SETTINGS = EvaluateStage(seed=3)
 
 
+def opened(folder, key="key", *, base=None, total=1, name="work"):
+    return open_folder(name, folder, Key(key, base or key, total), SETTINGS)
+
+
 def test_a_stage_is_fresh_then_resumed_then_finished(tmp_path):
     folder = tmp_path / "run"
-    stage = open_folder("work", folder, "key", SETTINGS)
+    stage = opened(folder)
     assert not stage.finished
     assert (folder / "recipe.yaml").read_text().startswith("seed: 3\n")
     stage.note(progress=1)
-    again = open_folder("work", folder, "key", SETTINGS)
+    again = opened(folder)
     assert (again.finished, again.record["progress"]) == (False, 1)
     again.note()
     assert again.record["seconds"] >= stage.record["seconds"]
     again.finish(what="all")
-    assert open_folder("work", folder, "key", SETTINGS).finished
+    assert opened(folder).finished
 
 
 def test_other_settings_set_the_old_folder_aside(tmp_path):
     folder = tmp_path / "run"
     for number, key in enumerate(("a" * 16, "b" * 16, "a" * 16, "c" * 16)):
-        stage = open_folder("work", folder, key, SETTINGS)
+        stage = opened(folder, key)
         assert not stage.finished
         (folder / "file").write_text(str(number))
         stage.finish()
@@ -43,11 +47,11 @@ def test_other_settings_set_the_old_folder_aside(tmp_path):
 def test_a_folder_of_foreign_files_is_refused(tmp_path):
     (tmp_path / "thesis.txt").write_text("mine")
     with pytest.raises(UserError, match="files that condgen did not write"):
-        open_folder("work", tmp_path, "key", SETTINGS)
+        opened(tmp_path)
 
 
 def test_the_log_forgets_steps_that_come_again(tmp_path):
-    stage = open_folder("work", tmp_path / "run", "key", SETTINGS)
+    stage = opened(tmp_path / "run")
     for step in (10, 20, 30):
         stage.log({"step": step})
     with (stage.folder / "log.jsonl").open("a") as file:
@@ -57,7 +61,7 @@ def test_the_log_forgets_steps_that_come_again(tmp_path):
 
 
 def test_a_full_disk_does_not_lose_the_old_record(tmp_path, monkeypatch):
-    stage = open_folder("work", tmp_path / "run", "key", SETTINGS)
+    stage = opened(tmp_path / "run")
 
     def full(*_):
         raise OSError(28, "No space left on device")
@@ -71,8 +75,8 @@ def test_a_full_disk_does_not_lose_the_old_record(tmp_path, monkeypatch):
 def test_setting_aside_keeps_the_lock_and_says_where(tmp_path):
     folder = tmp_path / "run"
     with lock(folder):
-        open_folder("work", folder, "a" * 16, SETTINGS).finish()
-        again = open_folder("work", folder, "b" * 16, SETTINGS)
+        opened(folder, "a" * 16).finish()
+        again = opened(folder, "b" * 16)
         assert again.message.endswith(f"the earlier run is kept in {tmp_path / 'run.before-aaaaaaaa'}")
         with pytest.raises(UserError, match="another condgen process is at work"), lock(folder):
             pass
@@ -81,17 +85,31 @@ def test_setting_aside_keeps_the_lock_and_says_where(tmp_path):
 
 
 def test_a_stage_of_another_kind_is_not_moved_away(tmp_path):
-    open_folder("score", tmp_path / "run", "a" * 16, SETTINGS).finish()
+    opened(tmp_path / "run", "a" * 16, name="score").finish()
     with pytest.raises(UserError, match=r"another kind \(score\)"):
-        open_folder("generator", tmp_path / "run", "b" * 16, SETTINGS)
+        opened(tmp_path / "run", "b" * 16, name="generator")
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
 
 
 def test_finished_means_that_the_files_are_there(tmp_path):
     folder = tmp_path / "run"
-    stage = open_folder("work", folder, "key", SETTINGS)
+    stage = opened(folder)
     (folder / "result").touch()
     stage.finish(["result"])
-    assert open_folder("work", folder, "key", SETTINGS).finished
+    assert opened(folder).finished
     (folder / "result").unlink()
-    assert not open_folder("work", folder, "key", SETTINGS).finished
+    assert not opened(folder).finished
+
+
+def test_more_to_do_goes_on_in_the_folder_and_less_does_not(tmp_path):
+    folder = tmp_path / "run"
+    opened(folder, "four", base="same", total=4).finish()
+    longer = opened(folder, "eight", base="same", total=8)
+    assert not longer.finished
+    assert longer.message == "work: goes on from 4 of now 8"
+    assert longer.record["earlier"] == [4]
+    again = opened(folder, "eight", base="same", total=8)  # after an interruption
+    assert (again.message, again.record["earlier"]) == ("", [4])
+    again.finish()
+    assert "before-eight" in opened(folder, "four", base="same", total=4).message
+    assert "before-four" in opened(folder, "other", base="other", total=8).message

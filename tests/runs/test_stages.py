@@ -2,11 +2,13 @@
 
 import itertools
 import json
+import re
 import shutil
 
 import numpy as np
 import pytest
 import torch
+import yaml
 from PIL import Image
 
 from condgen.checkpoint import load_tensors
@@ -112,21 +114,80 @@ def test_a_classifier_may_learn_from_a_few_images_of_every_class(trained, tmp_pa
     assert all(torch.equal(found[name], same[name]) for name in found)
 
 
-def test_a_classifier_starts_from_the_weights_of_another(trained, tmp_path):
-    tree = small("classifier").model_dump(mode="json")
-    tree["classifier"] |= {"init": "ce", "objective": {"loss": "ce"}}
-    tree["classifier"]["training"]["lr"] = 1e-12
-    folders = Folders(trained / "score", classifiers={"ce": trained / "classifier"})
-    list(Train("classifier", tmp_path / "on", ClassifierStage.model_validate(tree), DATA, folders).run(ALONE))
-    first, found = (load_tensors(place / "model.safetensors")[0] for place in (trained / "classifier", tmp_path / "on"))
+@pytest.mark.parametrize("part", ["score", "adversarial", "pooled", "sid"])
+def test_more_steps_at_a_constant_rate_are_those_of_one_training(part, trained, tmp_path):
+    def train(steps, folder):
+        tree = small(part).model_dump(mode="json")
+        kind = small(part).kind
+        tree[kind]["training"] |= {"steps": steps, "decay": "constant"}
+        work = Train(part, folder, type(small(part)).model_validate(tree), DATA, Folders(trained / "score"))
+        return [event.done for event in work.run(ALONE)]
+
+    for steps in (5, 8):
+        done = train(steps, tmp_path / "parts")
+    assert done == [0, 6, 7, 8]  # the first event tells that it goes on
+    train(8, tmp_path / "whole")
+    found, expected = (load_tensors(tmp_path / name / "model.safetensors")[0] for name in ("parts", "whole"))
+    assert all(torch.equal(expected[name], found[name]) for name in expected)
+    assert [row["step"] for row in read_rows(tmp_path / "parts" / "log.jsonl")] == [4, 5, 8]
+    assert yaml.safe_load((tmp_path / "parts" / "recipe.yaml").read_text())[small(part).kind]["training"]["steps"] == 8
+    assert "went on after 5 steps" in json.loads((tmp_path / "parts" / "stage.json").read_text())["what"]
+
+
+def test_training_that_cannot_go_on_says_that_it_begins_anew(tmp_path):
+    tree = small("score").model_dump(mode="json")
+    for steps in (2, 3):
+        tree["score"]["training"]["steps"] = steps
+        events = list(Train("score", tmp_path / "s", ScoreStage.model_validate(tree), DATA).run(ALONE))
+        shutil.rmtree(tmp_path / "s" / "state")
+    assert any("begins anew" in event.message for event in events)
+    assert events[-3].done == 1
+
+
+@pytest.mark.parametrize("part", ["score", "classifier", "sid"])
+def test_a_model_starts_from_the_weights_of_another(part, trained, tmp_path):
+    tree, stage = small(part).model_dump(mode="json"), small(part)
+    tree[stage.kind] |= {"init": str(trained / part)}
+    tree[stage.kind]["training"] |= {"lr": 1e-12, "steps": 3}
+    folders = Folders(trained / "score")
+    list(Train(part, tmp_path / "on", type(stage).model_validate(tree), DATA, folders).run(ALONE))
+    first, found = (load_tensors(place / "model.safetensors")[0] for place in (trained / part, tmp_path / "on"))
     for name, tensor in first.items():
         torch.testing.assert_close(found[name], tensor)
-    whole, half = training_cost(tmp_path / "on", "classifier"), training_cost(trained / "classifier", "classifier")
+    whole, half = training_cost(tmp_path / "on", stage.kind), training_cost(trained / part, stage.kind)
     own = json.loads((tmp_path / "on" / "stage.json").read_text())["seconds"]
-    assert (whole["steps"], whole["seconds"]) == (24, pytest.approx(own + half["seconds"]))
-    tree["classifier"]["network"]["width"] = 25
-    with pytest.raises(UserError, match="another network"):
-        list(Train("classifier", tmp_path / "off", ClassifierStage.model_validate(tree), DATA, folders).run(ALONE))
+    assert (whole["steps"], whole["seconds"]) == (15, pytest.approx(own + half["seconds"]))
+
+
+def test_a_labelled_score_model_starts_from_one_that_knows_no_labels(trained, tmp_path):
+    tree = small("score").model_dump(mode="json")
+    tree["score"] |= {"init": str(trained / "score"), "labels": "embedding"}
+    tree["score"]["training"] |= {"lr": 1e-12}
+    list(Train("score", tmp_path / "on", ScoreStage.model_validate(tree), DATA).run(ALONE))
+    first, found = (load_tensors(place / "model.safetensors")[0] for place in (trained / "score", tmp_path / "on"))
+    assert len(found) == len(first) + 1  # the table of classes
+    for name, tensor in first.items():
+        torch.testing.assert_close(found[name], tensor)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"init": "DIR/score"}, "holds a score model, where a classifier is needed"),
+        ({"init": "DIR/none"}, "none"),
+        ({"init": "ce"}, "there is no classifier to start from, --init, 'ce' among: none"),
+        (
+            {"network": {"kind": "mlp", "width": 25, "depth": 1, "embedding": 8}},
+            "network is {'width': 24} where {'width",
+        ),
+    ],
+)
+def test_weights_that_do_not_go_with_the_model_are_refused(change, message, trained, tmp_path):
+    tree = small("classifier").model_dump(mode="json")
+    tree["classifier"] |= {"init": str(trained / "classifier"), "objective": {"loss": "ce"}} | change
+    tree["classifier"]["init"] = tree["classifier"]["init"].replace("DIR", str(trained))
+    with pytest.raises(UserError, match=re.escape(message)):
+        list(Train("c", tmp_path / "c", ClassifierStage.model_validate(tree), DATA).run(ALONE))
 
 
 def test_a_loss_whose_terms_are_out_of_balance_is_told(trained, tmp_path):
@@ -153,7 +214,7 @@ def test_a_model_with_an_adversary_is_a_score_model_like_any_other(trained, tmp_
     assert files[0] == files[1]
     for row in read_rows(trained / "adversarial" / "log.jsonl"):
         assert {"loss", "dsm", "adversarial", "discriminator_real", "discriminator_fake"} <= row.keys()
-    stage = SampleStage(method=METHODS["guided"], labels=(3, 7))
+    stage = SampleStage(method=METHODS["guided"], classes=(3, 7), n=2)
     folders = Folders(trained / "adversarial", classifiers={"c": trained / "classifier"})
     list(Sample("s", tmp_path / "s", stage, folders).run(ALONE))
     assert read_samples(tmp_path / "s")[0].shape == (2, 1, 8, 8)
@@ -191,9 +252,9 @@ METHODS = {
 LABELS = tuple(label for label in range(10) for _ in range(2))
 
 
-def draw(root, folder, method, *, batch=7, labels=LABELS, seed=5):
+def draw(root, folder, method, *, batch=7, labels=LABELS, n=None, seed=5):
     folders = Folders(root / "score", classifiers={"c": root / "classifier"}, generators={"smm": root / "smm"})
-    stage = SampleStage(method=method, labels=labels, seed=seed, batch=batch)
+    stage = SampleStage(method=method, classes=labels, n=n or len(labels), seed=seed, batch=batch)
     return Sample("sample", folder, stage, folders).run(ALONE)
 
 
@@ -232,6 +293,17 @@ def test_stopped_sampling_goes_on_with_the_same_pictures(name, trained, tmp_path
         return
     for file in sorted((tmp_path / "whole").glob("*.png")):
         assert file.read_bytes() == (tmp_path / "parts" / file.name).read_bytes()
+
+
+def test_more_samples_are_those_of_one_command(trained, tmp_path):
+    for n in (7, 20):
+        drawn = [event.images for event in draw(trained, tmp_path / "parts", METHODS["guided"], n=n)]
+    assert drawn[-1] == 13  # those that were missing
+    list(draw(trained, tmp_path / "whole", METHODS["guided"]))
+    for file in (tmp_path / "whole").glob("*.png"):
+        assert file.read_bytes() == (tmp_path / "parts" / file.name).read_bytes()
+    manifests = [(tmp_path / part / MANIFEST).read_bytes() for part in ("whole", "parts")]
+    assert manifests[0] == manifests[1]
 
 
 def test_a_manifest_that_was_cut_short_is_mended(trained, tmp_path):
