@@ -130,7 +130,8 @@ def evaluating(
         features = held_out if method == REAL else (yield from store.of_samples(x, method))
         samples = Comparison(features, y, reference, seed, real=method == REAL)
         memories[method] = samples.drawn, samples.memory
-        measured = {"class accuracy": evaluator.class_accuracy(features.vectors, y)} | measure(samples)
+        accuracy = evaluator.real_accuracy if method == REAL else evaluator.class_accuracy(samples)
+        measured = {"class accuracy": accuracy} | measure(samples)
         floor = measured if method == REAL else evaluator.floor(len(y))
         if measures.cas != "none":
             cas, cas_floor = yield from evaluator.accuracy_scores(method, x, samples)
@@ -211,14 +212,17 @@ class _Evaluator:
         self.cas_name = f"CAS ({'probe' if self._probes else 'ResNet-20'})"
         self._judge = Judge(reference.vectors, reference.y, features)
         self._judge_accuracy = self._judge.accuracy(held_out.vectors, self.test_y)
+        self.real_accuracy = self._class_accuracy(self._judge_accuracy, len(self.test_y))
         self._floors: dict[int, dict[str, Measured]] = {}
         self._real_scores: dict[int, Measured | None] = {}
 
-    def class_accuracy(self, vectors: Tensor, y: Tensor) -> Measured:
+    def class_accuracy(self, samples: Comparison) -> Measured:
         """The fraction in which the judge sees the class asked for."""
-        estimate = proportion(self._judge.accuracy(vectors, y), len(y))
+        return self._class_accuracy(self._judge.accuracy(samples.vectors, samples.y), samples.n)
+
+    def _class_accuracy(self, accuracy: float, n: int) -> Measured:
         judge = f"{self._judge.name} (held-out accuracy {self._judge_accuracy:.3f})"
-        return Measured(estimate, self.reference.text, len(y), features=judge)
+        return Measured(proportion(accuracy, n), self.reference.text, n, features=judge)
 
     def floor(self, n: int) -> dict[str, Measured]:
         """The metrics of n real samples, or as many as are held out; class accuracy is of all of these."""
@@ -229,8 +233,7 @@ class _Evaluator:
             if n == len(self.test):
                 chosen = torch.arange(n)
             real = Comparison(self.held_out.at(chosen), self.test_y[chosen], self.reference, seed, real=True)
-            accuracy = self.class_accuracy(self.held_out.vectors, self.test_y)
-            self._floors[n] = {"class accuracy": accuracy} | measure(real)
+            self._floors[n] = {"class accuracy": self.real_accuracy} | measure(real)
         return self._floors[n]
 
     def accuracy_scores(

@@ -41,7 +41,7 @@ class Neighbours(NamedTuple):
     indices: Tensor  # (N, k) int64
 
 
-def _squared_distances(a: Tensor, b: Tensor) -> Iterator[tuple[slice, Tensor, Tensor]]:
+def squared_distances(a: Tensor, b: Tensor) -> Iterator[tuple[slice, Tensor, Tensor]]:
     """Rows of a, their squared distances to all of b (A, M) float64, and a bound on the errors (A, 1)."""
     centre = b.double().mean(0)
     b = b.double() - centre
@@ -69,7 +69,7 @@ def nearest(queries: Tensor, among: Tensor, k: int, *, others: bool = False) -> 
     if not 1 <= k <= available:
         raise ValueError(f"the {k}-th neighbour does not exist among {available} samples")
     distances, indices = [], []
-    for rows, squared, _ in _squared_distances(queries, among):
+    for rows, squared, _ in squared_distances(queries, among):
         if others:
             squared[:, rows].fill_diagonal_(torch.inf)
         found = squared.topk(k, largest=False)
@@ -84,7 +84,7 @@ def pairs_within(a: Tensor, b: Tensor, a_radii: Tensor, b_radii: Tensor) -> Iter
     Yields:
         Rows of a, and for each of the two radii a mask of pairs, (A, M) bool.
     """
-    for rows, squared, bound in _squared_distances(a, b):
+    for rows, squared, bound in squared_distances(a, b):
         distance = squared + bound
         yield rows, distance < a_radii[rows, None].double().square(), distance < b_radii.double().square()
 

@@ -40,3 +40,20 @@ def test_a_large_set_is_drawn_from_and_the_name_says_so(monkeypatch):
     assert first.machine.shape_fit_ == (60, 2)
     assert first.accuracy(test.x, test.y) > 0.9
     assert torch.equal(first.predict(test.x), second.predict(test.x))
+
+
+@pytest.mark.parametrize("spread", [0.1, 1.0, 10.0])  # of classes that lie apart, or overlap, or cannot be told
+def test_many_classes_are_those_of_libsvm(spread, monkeypatch):
+    generator = keyed_generator(4)
+    centres = torch.rand(60, 5, generator=generator)
+    y = torch.arange(240) % 60
+    learnt, asked = (centres[y] + spread * torch.randn(240, 5, generator=generator) + 1e3 for _ in range(2))
+    learnt[y == 7] = learnt[y == 3]  # between copies, no comparison is sure
+    judge = Judge(learnt, y, "points")
+    expected = torch.from_numpy(judge.machine.predict(asked.double().numpy()))
+    assert torch.equal(judge.predict(asked), expected)
+    asked, expected = asked[expected != 3], expected[expected != 3]
+    whole, rows = judge.machine.predict, []
+    monkeypatch.setattr(judge.machine, "predict", lambda x: rows.append(len(x)) or whole(x))
+    assert torch.equal(judge.predict(asked), expected)
+    assert sum(rows) < 0.5 * len(asked)
