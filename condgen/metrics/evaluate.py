@@ -1,37 +1,35 @@
 r"""One table of metrics: each method's samples, and held-out real ones, against the same real reference.
 
-Each number has a 95% interval:
+Each number has a 95% interval. A *proportion* has that of Wilson, a mean 1.96 standard errors to either side:
 
-* class accuracy: the fraction of samples in which the `Judge` sees the class that was asked for; Wilson;
-* FD@n: Fréchet distance of n samples from the train split; 1.96 standard errors of 50 bootstrap resamples of the
-  samples, or above 256 features of their limit, the infinitesimal jackknife. The value is biased upwards at finite n,
-  the same for a method and for its floor. Only with Inception features and 10,000 samples or more is it called FID;
-  The interval is that of the mean FD at this n, near the floor up to 1.4 times as wide as needed; it does not cover
-  the distance at infinite n, which is lower;
-* held-out FD@n: the same distance from the test split, which a method that repeats the train split does not please. Its
-  floor is that of n training samples;
-* KD (KID with Inception features): kernel distance, unbiased; 1.96 standard errors of the jackknife;
+* class accuracy: the fraction of samples in which the `Judge` sees the class that was asked for; proportion;
+* FD@n: Fréchet distance of n samples from the train split, called FID only with Inception features and 10,000 samples
+  or more; standard error of 50 bootstrap resamples of the samples, or above 256 features of their limit, the
+  infinitesimal jackknife. It is biased upwards at finite n, the same for a method and for its floor. The interval is
+  that of the mean FD at this n, near the floor up to 1.4 times as wide as needed; FD at infinite n is lower;
+* held-out FD@n: the same from the test split, which a method that repeats the train split does not please. Its floor is
+  that of n training samples;
+* KD (KID with Inception features): kernel distance, unbiased; jackknife;
 * classifier score@n (IS with Inception): mean over 10 splits of n samples; Student. No score of a split exceeds the
   number of its samples or classes;
-* precision, recall, coverage: Wilson, and density: 1.96 standard errors of the mean; those of recall and coverage count
-  the real samples as drawn anew and the generated ones as given;
-* class-wise: the same within each class, averaged over the classes that have enough samples on both sides (the
-  reference says of how many); class-wise FD@m has m samples a class on average. The neighbour of precision to coverage
-  is k = min(5, n / classes - 1), at least 1, so figures at different n may differ in k;
+* precision, recall, coverage: proportions, and density: a mean. For recall and coverage the real samples count as drawn
+  anew and the generated ones as given;
+* class-wise: the same within each class, averaged over the classes that have enough samples on both sides; class-wise
+  FD@m has m samples a class on average. The neighbour of precision to coverage is k = min(5, n / classes - 1), at least
+  1, so figures at different n may differ in k;
 * in-class std ratio, diversity, Vendi ratio: per class the standard deviation of samples, the mean distance between two
-  of them, and their effective number (Vendi score, of at most 300), over that of real ones, averaged over the classes
-  with at least 2 samples on both sides; jackknife, or of fewer than 5 samples a class, and for Vendi, the standard
-  error of the mean over classes. Below one, variety is lost;
+  of them, and their Vendi score (of at most 300), over that of real ones, averaged over the classes with at least 2
+  samples on both sides; jackknife, or of fewer than 5 samples a class, and for Vendi, the deviation over classes;
 * authenticity: the fraction that are farther from their nearest training sample than that one is from its nearest other
-  one; Wilson. Below its floor, samples repeat the training data;
-* CAS: accuracy on the real test split of a classifier that has learnt from the samples alone; Wilson at the size of
-  that split. Its floor, and the row of real data, is the mean of three draws of as many real training samples, whose
-  deviation is in the interval.
+  one; proportion. Below its floor, samples repeat the training data;
+* CAS: accuracy on the test split of a classifier that has learnt from the samples alone; proportion of that split. Its
+  floor, and the row of real data, is the mean of three draws of as many training samples, whose deviation is in the
+  interval.
 
 The *floor* of a metric is its value for real held-out samples at the same n (or as many as there are: `floor_n`), drawn
 in proportion to the classes; for class accuracy it is the judge's accuracy on the whole test split. Features of a
-network that was trained with the labels of the train split lend the judge and the probe what it knows, and find that
-split less scattered than new data; the floors have the same bias.
+network that was trained with the labels of the train split find that split less scattered than new data, and lend the
+judge and the probe what it knows; the floors have the same bias.
 """
 
 import math
@@ -104,39 +102,33 @@ def evaluating(
 
     Raises:
         UserError: samples that are too few, are not finite, or do not fit the data set.
-        ValueError: a method called `REAL`, or splits of different classes.
     """
-    if REAL in methods:
-        raise ValueError(f"the name {REAL!r} is taken by the test split")
-    if test.names != train.names:
-        raise ValueError("the train and the test split differ in their classes")
-    if test.shape != train.shape:
+    if (test.names, test.shape) != (train.names, train.shape):
         raise UserError(
-            f"{train.source}: train samples have shape {train.shape}, and those of the test {test.shape}: crop and "
-            "resize images with --set data.image_size=SIDE"
+            f"{train.source}: the train split has {train.n_classes} classes and samples of shape {train.shape}, the "
+            f"test split {test.n_classes} and {test.shape}: name the classes alike; --set data.image_size=SIDE resizes"
         )
     methods = {**methods, REAL: (test.floats(), test.y)}
-    for method, (x, y) in methods.items():
-        _check(method, x, y, train)
+    for method, (x, _) in methods.items():
+        _check(method, x, train)
 
+    features = store.extractor.name
     features_of_train = yield from store.of_real(train)
     held_out = yield from store.of_real(test)
     reference = Reference(train, features_of_train, measures.most, seed, held_out)
-    evaluator = _Evaluator(reference, train, test, held_out, measures, store.extractor.name)
+    evaluator = _Evaluator(reference, train, test, held_out, measures, features)
     rows, by_class, memories = list[MetricRow](), list[dict[str, str | int | float]](), {}
     for place, (method, (x, y)) in enumerate(methods.items()):
         yield Advance(place, len(methods), f"figures of {method}")
-        y = y.cpu().long()
-        features = held_out if method == REAL else (yield from store.of_samples(x, method))
-        samples = Comparison(features, y, reference, seed, real=method == REAL)
+        samples, floor = evaluator.real(len(y))
+        measured = floor
+        if method != REAL:
+            samples = Comparison((yield from store.of_samples(x, method)), y.cpu().long(), reference, seed)
+            measured = {"class accuracy": evaluator.class_accuracy(samples)} | measure(samples)
         memories[method] = samples.drawn, samples.memory
-        accuracy = evaluator.real_accuracy if method == REAL else evaluator.class_accuracy(samples)
-        measured = {"class accuracy": accuracy} | measure(samples)
-        floor = measured if method == REAL else evaluator.floor(len(y))
-        if measures.cas != "none":
-            cas, cas_floor = yield from evaluator.accuracy_scores(method, x, samples)
-            measured |= {} if cas is None else {evaluator.cas_name: cas}
-            floor = floor | ({} if cas_floor is None else {evaluator.cas_name: cas_floor})
+        cas, cas_floor = yield from evaluator.accuracy_scores(method, x, samples)
+        measured = measured | ({} if cas is None else {evaluator.cas_name: cas})
+        floor = floor | ({} if cas_floor is None else {evaluator.cas_name: cas_floor})
         for metric, figure in measured.items():
             least = floor.get(metric)
             rows.append(
@@ -145,7 +137,7 @@ def evaluating(
                     metric=title(metric, figure.at, store.extractor),
                     **figure.estimate._asdict(),
                     n=figure.n,
-                    features=figure.features or store.extractor.name,
+                    features=figure.features or features,
                     reference=figure.reference,
                     floor=None if least is None else least.estimate.value,
                     floor_n=min(len(y), len(test)) if least is None else least.n,
@@ -169,25 +161,16 @@ def helping(
         yield from store.of_samples(x, method)
 
 
-def _check(method: str, x: Tensor, y: Tensor, train: LabelledSet) -> None:
+def _check(method: str, x: Tensor, train: LabelledSet) -> None:
     if tuple(x.shape[1:]) != train.shape:
         raise UserError(
             f"{method}: samples of shape {tuple(x.shape[1:])} cannot be compared with {train.source}, whose samples are"
             f" {train.shape}; evaluate them against the data that their model was trained on"
         )
-    if y.shape != x.shape[:1]:
-        raise UserError(f"{method}: {len(x)} samples have labels of shape {tuple(y.shape)}; give one label each")
-    if method == REAL and len(x) <= NEIGHBOUR:
-        raise UserError(
-            f"{train.source}: {len(x)} held-out samples are too few, at least {NEIGHBOUR + 1} are needed: add images, "
-            "or hold out more of a folder, also when training, with --set data.test_fraction=0.5"
-        )
     if len(x) <= NEIGHBOUR:
-        raise UserError(f"{method}: {len(x)} samples are too few; provide at least {NEIGHBOUR + 1}")
-    outside = y[(y < 0) | (y >= train.n_classes)]
-    if len(outside):
+        more = "; hold out more of a folder, also when training, with --set data.test_fraction=0.5"
         raise UserError(
-            f"{method}: label {int(outside[0])} is not a class of {train.source}; use 0 to {train.n_classes - 1}"
+            f"{method}: {len(x)} samples are too few; provide at least {NEIGHBOUR + 1}{more if method == REAL else ''}"
         )
     broken = int((~x.flatten(1).isfinite()).any(1).sum())
     if broken:
@@ -212,34 +195,35 @@ class _Evaluator:
         self.cas_name = f"CAS ({'probe' if self._probes else 'ResNet-20'})"
         self._judge = Judge(reference.vectors, reference.y, features)
         self._judge_accuracy = self._judge.accuracy(held_out.vectors, self.test_y)
-        self.real_accuracy = self._class_accuracy(self._judge_accuracy, len(self.test_y))
-        self._floors: dict[int, dict[str, Measured]] = {}
-        self._real_scores: dict[int, Measured | None] = {}
+        self._real = dict[int, tuple[Comparison, dict[str, Measured]]]()
+        self._real_scores = dict[int, Measured | None]()
 
-    def class_accuracy(self, samples: Comparison) -> Measured:
-        """The fraction in which the judge sees the class asked for."""
-        return self._class_accuracy(self._judge.accuracy(samples.vectors, samples.y), samples.n)
-
-    def _class_accuracy(self, accuracy: float, n: int) -> Measured:
+    def class_accuracy(self, samples: Comparison | None) -> Measured:
+        """The fraction in which the judge sees the class asked for; without samples, in the whole test split."""
+        n, accuracy = len(self.test), self._judge_accuracy
+        if samples is not None:
+            n, accuracy = samples.n, self._judge.accuracy(samples.vectors, samples.y)
         judge = f"{self._judge.name} (held-out accuracy {self._judge_accuracy:.3f})"
         return Measured(proportion(accuracy, n), self.reference.text, n, features=judge)
 
-    def floor(self, n: int) -> dict[str, Measured]:
-        """The metrics of n real samples, or as many as are held out; class accuracy is of all of these."""
+    def real(self, n: int) -> tuple[Comparison, dict[str, Measured]]:
+        """So many held-out samples, or as many as there are, with their metrics."""
         n = min(n, len(self.test))
-        if n not in self._floors:
+        if n not in self._real:
             seed = self.reference.seed
             chosen = stratified_order(self.test_y, keyed_generator(seed, _FLOOR))[:n]
             if n == len(self.test):
                 chosen = torch.arange(n)
             real = Comparison(self.held_out.at(chosen), self.test_y[chosen], self.reference, seed, real=True)
-            self._floors[n] = {"class accuracy": self.real_accuracy} | measure(real)
-        return self._floors[n]
+            self._real[n] = real, {"class accuracy": self.class_accuracy(None)} | measure(real)
+        return self._real[n]
 
     def accuracy_scores(
         self, method: str, x: Tensor, samples: Comparison
     ) -> Generator[Advance, None, tuple[Measured | None, Measured | None]]:
-        """CAS of samples, and of as many real training samples; None for samples of one class."""
+        """CAS of samples, and of as many real training samples; None for samples of one class, or where not asked."""
+        if self.measures.cas == "none":
+            return None, None
         used = min(samples.n, Judge.most) if self._probes else samples.n
         n = min(used, len(self.train))
         if n not in self._real_scores:

@@ -104,15 +104,6 @@ class Comparison:
         some = "" if classes == total else f", {classes} of {total} classes"
         return f"{self.reference.text}, class by class{some}"
 
-    def class_mean(self, found: Mapping[int, tuple[float, float]]) -> Measured | None:
-        """The mean over classes of values with standard errors; None without a class."""
-        if not found:
-            return None
-        mean = sum(value for value, _ in found.values()) / len(found)
-        error = math.sqrt(sum(error**2 for _, error in found.values())) / len(found)
-        by_class = {label: value for label, (value, _) in found.items()}
-        return Measured(symmetric(mean, error), self.within(len(found)), self.n, by_class)
-
 
 class Metric(NamedTuple):
     """Where a metric should go, and what computes it: None where the samples cannot give it."""
@@ -124,7 +115,7 @@ class Metric(NamedTuple):
 
 
 def _frechet(of: Comparison) -> Measured:
-    return Measured(_frechet_estimate(of.vectors, of.reference.gaussian, of.seed), of.reference.text, of.n, at=of.n)
+    return _frechet_from(of.reference.gaussian, of.reference.text, of.vectors, of.seed)
 
 
 def _held_out_frechet(of: Comparison) -> Measured:
@@ -132,11 +123,10 @@ def _held_out_frechet(of: Comparison) -> Measured:
     vectors, reference = of.vectors, of.reference
     if of.real:
         vectors = reference.vectors[stratified_order(reference.y, keyed_generator(of.seed, _DRAW))[: of.n]]
-    estimate = _frechet_estimate(vectors, reference.held_out_gaussian, of.seed)
-    return Measured(estimate, reference.text_of_held_out, len(vectors), at=len(vectors))
+    return _frechet_from(reference.held_out_gaussian, reference.text_of_held_out, vectors, of.seed)
 
 
-def _frechet_estimate(vectors: Tensor, real: Gaussian, seed: int) -> Estimate:
+def _frechet_from(real: Gaussian, text: str, vectors: Tensor, seed: int) -> Measured:
     value, error = _frechet_to_first_order(vectors, real)
     n = len(vectors)
     if vectors.shape[1] <= _WIDE:
@@ -145,7 +135,7 @@ def _frechet_estimate(vectors: Tensor, real: Gaussian, seed: int) -> Estimate:
         draws = [torch.randint(n, (n,), generator=generator) for _ in range(_RESAMPLES)]
         resamples = [Gaussian.fit(vectors, draw.bincount(minlength=n)) for draw in draws]
         error = float(torch.tensor([frechet_distance(own, real) for own in resamples], dtype=torch.float64).std())
-    return symmetric(value, error)
+    return Measured(symmetric(value, error), text, n, at=n)
 
 
 def _frechet_to_first_order(vectors: Tensor, real: Gaussian) -> tuple[float, float]:
@@ -190,16 +180,18 @@ def _class_overlap(name: str, of: Comparison) -> Measured | None:
 
 def _class_wise(distance: Callable[[Tensor, Tensor], tuple[float, float]], of: Comparison) -> Measured | None:
     """The mean over classes of a distance of samples from real ones, which has a standard error from 3 samples on."""
-    return of.class_mean({label: distance(own, real) for label, (real, own) in of.classes.items() if len(own) > 2})
+    found = {label: distance(own, real) for label, (real, own) in of.classes.items() if len(own) > 2}
+    if not found:
+        return None
+    mean = sum(value for value, _ in found.values()) / len(found)
+    error = math.sqrt(sum(error**2 for _, error in found.values())) / len(found)
+    by_class = {label: value for label, (value, _) in found.items()}
+    return Measured(symmetric(mean, error), of.within(len(found)), of.n, by_class)
 
 
 def _class_frechet(of: Comparison) -> Measured | None:
     mean = _class_wise(lambda own, real: _frechet_to_first_order(own, Gaussian.fit(real)), of)
     return mean and mean._replace(at=max(1, of.n // len(of.y.unique())))
-
-
-def _class_kernel(of: Comparison) -> Measured | None:
-    return _class_wise(kernel_distance, of)
 
 
 def _ratio(of: Comparison, variety: Variety, real: Tensor, suffix: str = "") -> Measured | None:
@@ -246,7 +238,7 @@ METRICS: dict[str, Metric] = {
     "classifier score": Metric("high", _classifier_score, "IS"),
     **{name: Metric("high", partial(_overlap, name)) for name in _OVERLAPS},
     "class-wise FD": Metric("low", _class_frechet),
-    "class-wise KD": Metric("low", _class_kernel, "class-wise KID"),
+    "class-wise KD": Metric("low", partial(_class_wise, kernel_distance), "class-wise KID"),
     **{f"class-wise {name}": Metric("high", partial(_class_overlap, name)) for name in _OVERLAPS},
     "in-class std ratio": Metric("one", _spread),
     "in-class diversity": Metric("one", _diversity),
@@ -257,8 +249,8 @@ METRICS: dict[str, Metric] = {
 
 def measure(samples: Comparison) -> dict[str, Measured]:
     """Every metric that the samples can give, by name."""
-    found = {name: metric.compute(samples) for name, metric in METRICS.items()}
-    return {name: figure for name, figure in found.items() if figure is not None}
+    found = ((name, metric.compute(samples)) for name, metric in METRICS.items())
+    return {name: figure for name, figure in found if figure is not None}
 
 
 def title(name: str, at: int | None, extractor: Extractor) -> str:
