@@ -44,7 +44,7 @@ from torch import Tensor
 from condgen.data import LabelledSet, stratified_order
 from condgen.errors import UserError
 from condgen.metrics.cas import network_accuracy
-from condgen.metrics.features import Advance, Features, Store
+from condgen.metrics.features import Advance, Store
 from condgen.metrics.judge import Judge
 from condgen.metrics.measures import NEIGHBOUR, Comparison, Measured, Reference, measure, title
 from condgen.metrics.neighbours import Memory
@@ -112,11 +112,10 @@ def evaluating(
     for method, (x, _) in methods.items():
         _check(method, x, train)
 
-    features = store.extractor.name
     features_of_train = yield from store.of_real(train)
     held_out = yield from store.of_real(test)
-    reference = Reference(train, features_of_train, measures.most, seed, held_out)
-    evaluator = _Evaluator(reference, train, test, held_out, measures, features)
+    reference = Reference(train, test, features_of_train, held_out, measures.most, seed)
+    evaluator = _Evaluator(reference, measures, store.extractor.name)
     rows, by_class, memories = list[MetricRow](), list[dict[str, str | int | float]](), {}
     for place, (method, (x, y)) in enumerate(methods.items()):
         yield Advance(place, len(methods), f"figures of {method}")
@@ -137,7 +136,7 @@ def evaluating(
                     metric=title(metric, figure.at, store.extractor),
                     **figure.estimate._asdict(),
                     n=figure.n,
-                    features=figure.features or features,
+                    features=figure.features or store.extractor.name,
                     reference=figure.reference,
                     floor=None if least is None else least.estimate.value,
                     floor_n=min(len(y), len(test)) if least is None else least.n,
@@ -180,21 +179,13 @@ def _check(method: str, x: Tensor, train: LabelledSet) -> None:
 class _Evaluator:
     """The judge, the floors and the accuracy of real samples: what all methods share."""
 
-    def __init__(
-        self,
-        reference: Reference,
-        train: LabelledSet,
-        test: LabelledSet,
-        held_out: Features,
-        measures: Measures,
-        features: str,
-    ) -> None:
-        self.reference, self.train, self.test, self.held_out = reference, train, test, held_out
-        self.measures, self.features, self.test_y = measures, features, test.y.cpu()
-        self._probes = measures.cas == "probe" or not train.is_images
+    def __init__(self, reference: Reference, measures: Measures, features: str) -> None:
+        self.reference, self.measures, self.features = reference, measures, features
+        self.test, self.held_out = reference.test, reference.held_out.vectors
+        self._probes = measures.cas == "probe" or not self.test.is_images
         self.cas_name = f"CAS ({'probe' if self._probes else 'ResNet-20'})"
         self._judge = Judge(reference.vectors, reference.y, features)
-        self._judge_accuracy = self._judge.accuracy(held_out.vectors, self.test_y)
+        self._judge_accuracy = self._judge.accuracy(self.held_out, self.test.y)
         self._real = dict[int, tuple[Comparison, dict[str, Measured]]]()
         self._real_scores = dict[int, Measured | None]()
 
@@ -210,11 +201,11 @@ class _Evaluator:
         """So many held-out samples, or as many as there are, with their metrics."""
         n = min(n, len(self.test))
         if n not in self._real:
-            seed = self.reference.seed
-            chosen = stratified_order(self.test_y, keyed_generator(seed, _FLOOR))[:n]
+            seed, y = self.reference.seed, self.test.y_on_cpu
+            chosen = stratified_order(y, keyed_generator(seed, _FLOOR))[:n]
             if n == len(self.test):
                 chosen = torch.arange(n)
-            real = Comparison(self.held_out.at(chosen), self.test_y[chosen], self.reference, seed, real=True)
+            real = Comparison(self.reference.held_out.at(chosen), y[chosen], self.reference, seed, real=True)
             self._real[n] = real, {"class accuracy": self.class_accuracy(None)} | measure(real)
         return self._real[n]
 
@@ -225,7 +216,7 @@ class _Evaluator:
         if self.measures.cas == "none":
             return None, None
         used = min(samples.n, Judge.most) if self._probes else samples.n
-        n = min(used, len(self.train))
+        n = min(used, len(self.reference.train))
         if n not in self._real_scores:
             self._real_scores[n] = yield from self._score_of_real(n)
         floor = self._real_scores[n]
@@ -236,9 +227,9 @@ class _Evaluator:
     def _score_of_real(self, n: int) -> Generator[Advance, None, Measured | None]:
         """CAS of n training samples: the mean over several draws, with their deviation in the interval."""
         y, found = self.reference.y, list[Measured]()
-        for draw in range(1 if self._probes and n == len(self.train) else _REAL_DRAWS):
+        for draw in range(1 if self._probes and n == len(self.reference.train) else _REAL_DRAWS):
             chosen = stratified_order(y, keyed_generator(self.reference.seed, _FLOOR, draw))[:n]
-            real = self.train.floats(chosen), self.reference.vectors[chosen], y[chosen]
+            real = self.reference.train.floats(chosen), self.reference.vectors[chosen], y[chosen]
             one = yield from self._learn(*real, n, f"{n:,} real images")
             if one is None:
                 return None
@@ -260,7 +251,7 @@ class _Evaluator:
         if self._probes:
             yield Advance(0, 1, f"a classifier learns from {what}")
             learner = f"SVC on {self.features}"
-            accuracy = Judge(vectors, y, self.features).accuracy(self.held_out.vectors, self.test_y)
+            accuracy = Judge(vectors, y, self.features).accuracy(self.held_out, self.test.y)
         else:
             steps, flip = self.measures.cas_steps, self.measures.cas_flip
             learner = f"ResNet-20, {steps} steps of 128{', mirrored too' if flip else ''}"

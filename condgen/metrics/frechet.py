@@ -32,16 +32,11 @@ class Gaussian(NamedTuple):
 
     @classmethod
     def fit(cls, features: Tensor, counts: Tensor | None = None) -> "Gaussian":
-        """Mean and unbiased covariance of features (N, F), computed in float64.
+        """Mean and unbiased covariance of features (N, F), N at least 2, computed in float64.
 
         Each row counts once, or as often as its count, (N,) int64, says: bootstrap resamples are stated so.
-
-        Raises:
-            ValueError: fewer than 2 samples.
         """
         n = len(features) if counts is None else int(counts.sum())
-        if n < 2:
-            raise ValueError(f"a covariance needs at least 2 samples, not {n}")
         count, width = features.shape
         weights = torch.ones(count) if counts is None else counts
         weights = weights.to(features.device, torch.float64)
@@ -57,7 +52,6 @@ class Gaussian(NamedTuple):
 
     @property
     def covariance(self) -> Tensor:
-        """(F, F)."""
         return self.factor.T @ self.factor
 
 

@@ -1,8 +1,7 @@
 """An independent judge of classes: a support vector machine that has seen real samples only.
 
 On pixels it shares nothing with the classifiers that guide the samplers, so a sampler cannot please it by fooling its
-own classifier; on the features of a network it is as independent as that. Its accuracy on held-out real samples is the
-mark that generated ones are measured against.
+own classifier; on the features of a network it is as independent as that.
 """
 
 from collections.abc import Iterator
@@ -18,15 +17,14 @@ from condgen.rng import keyed_generator
 
 _SEED = 0  # of the draw among more samples: every evaluation of a data set has the same judge
 _MANY = 20  # classes from which on not all pairs are compared
-_ROUNDING = 1e-9  # of a decision: rounding is a thousandth of it
+_ROUNDING = 1e-9  # of a comparison, a thousand times what it is
 
 
 class Judge:
     """A support vector machine with a radial kernel, C = 10, and a kernel width by the variance of the features.
 
     It learns from features (N, F) with labels (N,) of 2 classes at least; of more than `most` samples from as many, in
-    proportion to the classes, since fitting grows with the square of their number. The same samples give the same
-    judge.
+    proportion to the classes, since fitting grows with the square of their number.
     """
 
     most: ClassVar[int] = 10_000
@@ -63,26 +61,22 @@ class Judge:
 
 
 def _elected(machine: Any, kernels: np.ndarray) -> Iterator[int]:  # noqa: ANN401 - SVC has no types
-    """The place of the class that wins most of its comparisons with the K - 1 others; of several, the first.
+    """The class that wins most of its comparisons with the K - 1 others, of several the first, for each sample.
 
     libsvm makes all K (K - 1) / 2 comparisons. Here the class with the fewest known defeats meets all others, until
-    those of a class that has done so are the fewest: three or four of a thousand classes, as a rule.
-
-    Args:
-        machine: of one against one, for more than 2 classes.
-        kernels: values for each sample and support vector, (N, S).
+    those of a class that has done so are the fewest: three or four of a thousand classes, as a rule. Kernels are the
+    values for each sample and support vector, (N, S), of a machine of one against one for more than 2 classes.
 
     Yields:
-        -1 where rounding might turn a comparison.
+        The place, or -1 where rounding might turn a comparison.
     """
     n_classes = len(machine.classes_)
     of = np.repeat(np.arange(n_classes), machine.n_support_)  # the class of each support vector
     by_vector = np.zeros((len(of), n_classes))  # what each adds to the comparison of its class with each other
     by_vector[of[:, None] != np.arange(n_classes)] = machine.dual_coef_.T.ravel()
     by_class = np.ascontiguousarray(by_vector.T)
-    offsets = np.diag(np.full(n_classes, np.inf))
-    offsets[np.triu_indices(n_classes, 1)] = machine.intercept_
-    offsets.T[np.triu_indices(n_classes, 1)] = machine.intercept_
+    offsets, pairs = np.full((n_classes, n_classes), np.inf), np.triu_indices(n_classes, 1)
+    offsets[pairs] = offsets.T[pairs] = machine.intercept_
     ends = machine.n_support_.cumsum()
     for kernel in kernels:
         defeats, has_met, is_sure = np.zeros(n_classes, int), np.zeros(n_classes, bool), True

@@ -50,21 +50,22 @@ class Measured(NamedTuple):
 
 
 class Reference:
-    """The train split of a data set as an extractor sees it, and what every comparison with it needs.
+    """The splits of a data set as an extractor sees them, and what every comparison with train needs.
 
     Neighbours are looked at among `some` of at most `most` samples.
     """
 
-    def __init__(self, data: LabelledSet, features: Features, most: int, seed: int, held_out: Features) -> None:
-        size = len(data)
+    def __init__(
+        self, train: LabelledSet, test: LabelledSet, features: Features, held_out: Features, most: int, seed: int
+    ) -> None:
+        size = len(train)
         if size <= NEIGHBOUR:
-            raise UserError(f"{data.source}: {size} train samples are too few; at least {NEIGHBOUR + 1} are needed")
-        self.vectors, self.y, self.n_classes = features.vectors, data.y.cpu(), data.n_classes
-        self.text_of_held_out = f"{data.source} test ({len(held_out.vectors)})"
-        self.most, self.seed = most, seed
-        self.text = self.text_of_some = f"{data.source} {data.split} ({size})"
-        if size > most:
-            self.text_of_some = f"{data.source} {data.split} ({most} of {size})"
+            raise UserError(f"{train.source}: {size} train samples are too few; at least {NEIGHBOUR + 1} are needed")
+        self.train, self.test, self.held_out, self.vectors = train, test, held_out, features.vectors
+        self.y, self.n_classes, self.most, self.seed = train.y_on_cpu, train.n_classes, most, seed
+        self.text_of_held_out = f"{test.source} test ({len(test)})"
+        self.text = f"{train.source} {train.split} ({size})"
+        self.text_of_some = self.text if size <= most else f"{train.source} {train.split} ({most} of {size})"
         self.some = self.vectors[self.drawn(self.y)]
         self.radii = nearest_radii(self.some, NEIGHBOUR)
         self.gaussian, self.held_out_gaussian = Gaussian.fit(self.vectors), Gaussian.fit(held_out.vectors)

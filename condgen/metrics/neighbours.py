@@ -11,12 +11,11 @@ Of the real samples,
 * coverage (Naeem et al. 2020, eq. 5): its own ball holds a fake.
 
 All four depend on the sizes of both sets, so only values at equal sizes compare. *Class-wise*, they are those of the
-fakes of a class against the real samples of that class alone, averaged over the classes (Chao et al. 2022, table 2):
-fakes of the wrong class, however fine, then count as bad.
+fakes of a class against the real samples of that class alone, averaged over the classes (Chao et al. 2022, table 2).
 
 A sample is *authentic* if it lies farther from its nearest training sample than that one lies from its own nearest
 other one (Alaa et al. 2022, "How faithful is your synthetic data?"). Among new real samples about half are, among
-copies of the training data none: below the fraction of held-out samples, a model repeats what it was trained on.
+copies of the training data none.
 
 Squared distances come from a float64 matrix product about a common centre, :math:`|a|^2 + |b|^2 - 2 a \cdot b`, which
 is wrong by at most
@@ -34,11 +33,6 @@ import torch
 from torch import Tensor
 
 _HELD = 2**23  # distances held at a time: 64 MB
-
-
-class Neighbours(NamedTuple):
-    distances: Tensor  # (N, k) float64, rising
-    indices: Tensor  # (N, k) int64
 
 
 def squared_distances(a: Tensor, b: Tensor) -> Iterator[tuple[slice, Tensor, Tensor]]:
@@ -59,15 +53,12 @@ def squared_distances(a: Tensor, b: Tensor) -> Iterator[tuple[slice, Tensor, Ten
         yield rows, squared.where(squared > bound, 0.0), bound
 
 
-def nearest(queries: Tensor, among: Tensor, k: int, *, others: bool = False) -> Neighbours:
+def nearest(queries: Tensor, among: Tensor, k: int, *, others: bool = False) -> tuple[Tensor, Tensor]:
     """The k nearest members of a set (M, F) to each query (N, F); of the set itself, those of `others` than itself.
 
-    Raises:
-        ValueError: there are no k members, or others.
+    Returns:
+        Distances, float64, rising, and indices, both (N, k).
     """
-    available = len(among) - others
-    if not 1 <= k <= available:
-        raise ValueError(f"the {k}-th neighbour does not exist among {available} samples")
     distances, indices = [], []
     for rows, squared, _ in squared_distances(queries, among):
         if others:
@@ -75,18 +66,12 @@ def nearest(queries: Tensor, among: Tensor, k: int, *, others: bool = False) -> 
         found = squared.topk(k, largest=False)
         distances.append(found.values.sqrt())
         indices.append(found.indices)
-    return Neighbours(torch.cat(distances), torch.cat(indices))
+    return torch.cat(distances), torch.cat(indices)
 
 
-def pairs_within(a: Tensor, b: Tensor, a_radii: Tensor, b_radii: Tensor) -> Iterator[tuple[slice, Tensor, Tensor]]:
-    """Which pairs are closer than the radius of the first, and which than that of the second.
-
-    Yields:
-        Rows of a, and for each of the two radii a mask of pairs, (A, M) bool.
-    """
-    for rows, squared, bound in squared_distances(a, b):
-        distance = squared + bound
-        yield rows, distance < a_radii[rows, None].double().square(), distance < b_radii.double().square()
+def nearest_radii(features: Tensor, k: int) -> Tensor:
+    """Distance of every sample to the k-th nearest other one, of which there are as many: (N,) float64."""
+    return nearest(features, features, k, others=True)[0][:, -1]
 
 
 class Manifold(NamedTuple):
@@ -98,32 +83,21 @@ class Manifold(NamedTuple):
     coverage: Tensor  # (N_real,), each 0 or 1
 
 
-def nearest_radii(features: Tensor, k: int = 5) -> Tensor:
-    """Distance of every sample to the k-th nearest other one: (N,) float64.
-
-    Raises:
-        ValueError: there are no k other samples.
-    """
-    return nearest(features, features, k, others=True).distances[:, -1]
-
-
-def prdc(real: Tensor, fake: Tensor, k: int = 5, real_radii: Tensor | None = None) -> Manifold:
+def prdc(real: Tensor, fake: Tensor, k: int, real_radii: Tensor | None = None) -> Manifold:
     """Precision, recall, density and coverage of fakes (N_fake, F), in memory linear in the numbers of samples.
 
-    The k-th neighbour sets the radius of a ball; those of the real features (N_real, F) may be at hand from an earlier
-    call.
-
-    Raises:
-        ValueError: either set has no more than k samples.
+    Both sets have more than k samples. The radii of real features (N_real, F) may be at hand from an earlier call.
     """
     real_radii = nearest_radii(real, k) if real_radii is None else real_radii
     fake_radii = nearest_radii(fake, k)
     density = torch.empty(len(fake), dtype=torch.float64)
     recall, coverage = (torch.zeros(len(real), dtype=torch.bool) for _ in range(2))
-    for rows, in_fake, in_real in pairs_within(fake, real, fake_radii, real_radii):
+    for rows, squared, bound in squared_distances(fake, real):
+        distance = squared + bound
+        in_real = distance < real_radii.double().square()
         density[rows] = in_real.sum(1).double() / k
         coverage |= in_real.any(0)
-        recall |= in_fake.any(0)
+        recall |= (distance < fake_radii[rows, None].square()).any(0)
     return Manifold((density > 0).double(), recall.double(), density, coverage.double())
 
 
@@ -149,7 +123,9 @@ class Memory(NamedTuple):
 
 def memory(train: Tensor, samples: Tensor, k: int = 3) -> Memory:
     """The k training samples (M, F), or all, that are nearest to each sample (N, F); there are 2 at least."""
-    found = nearest(samples, train, min(k, len(train)))
-    touched, place = found.indices[:, 0].unique(return_inverse=True)
-    own = nearest(train[touched], train, 2)  # itself, and the nearest other one: the greater distance, also of copies
-    return Memory(found.distances, found.indices, own.distances[:, 1][place])
+    distances, indices = nearest(samples, train, min(k, len(train)))
+    touched, place = indices[:, 0].unique(return_inverse=True)
+    own, _ = nearest(
+        train[touched], train, 2
+    )  # itself, and the nearest other one: the greater distance, also of copies
+    return Memory(distances, indices, own[:, 1][place])

@@ -21,7 +21,7 @@ class Variety(NamedTuple):
     n: int  # samples looked at
 
     def over(self, real: Tensor) -> tuple[float, float]:
-        """The mean over classes of the ratio to real values (K,), and its standard error; NaN where no class has one.
+        """The mean over classes of the ratio to real values (K,), NaN where no class has one, and its standard error.
 
         Where a class is too small for an error of its own, that of the mean comes from how the classes differ.
         """
@@ -89,27 +89,15 @@ def vendi_score(x: Tensor, width: float) -> float:
     return float(torch.special.entr(values).sum().exp())
 
 
-class ClassifierScore(NamedTuple):
-    mean: float
-    std: float
-
-
-def classifier_score(logits: Tensor, generator: torch.Generator | None = None, splits: int = 10) -> ClassifierScore:
+def classifier_score(logits: Tensor, generator: torch.Generator, splits: int = 10) -> tuple[float, float]:
     r"""The inception score (Salimans et al. 2016) of any classifier: its mean and (population) deviation over splits.
 
     .. math:: \exp \mathbb{E}_x\, \mathrm{KL}\left(p(y \mid x) \,\Vert\, \mathbb{E}_x\, p(y \mid x)\right)
 
     It grows as the classifier is surer of single samples and sees more classes among all, and does not look at real
-    images. With Inception's classes it is the IS; the score of another classifier must not be called so. Logits (N, K)
-    are in no order that matters, or else a generator draws one.
-
-    Raises:
-        ValueError: fewer samples than splits.
+    images. The generator draws the order of the logits, (N, K), of which there are at least as many as splits.
     """
-    if len(logits) < splits:
-        raise ValueError(f"{len(logits)} samples cannot be split into {splits} parts")
-    if generator is not None:
-        logits = logits[torch.randperm(len(logits), generator=generator)]
+    logits = logits[torch.randperm(len(logits), generator=generator)]
     scores = []
     for part in range(splits):
         rows = logits[part * len(logits) // splits : (part + 1) * len(logits) // splits].double()
@@ -118,4 +106,4 @@ def classifier_score(logits: Tensor, generator: torch.Generator | None = None, s
         terms = torch.where(p > 0, p * (log_p - p.mean(0).log()), 0.0)  # of a class without probability there is none
         scores.append(terms.sum(1).mean().exp())
     found = torch.stack(scores)
-    return ClassifierScore(float(found.mean()), float(found.std(correction=0)))
+    return float(found.mean()), float(found.std(correction=0))
