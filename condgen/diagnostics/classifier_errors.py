@@ -1,27 +1,24 @@
 r"""How good a noisy classifier is at each noise level, and the guidance scale that suits its gradient there.
 
-Measured on held-out data alone; no exact score is needed. For held-out x with label y and noise
-:math:`\epsilon`, let :math:`x_t = \alpha x + \sigma\epsilon`, s the prior score, and g the likelihood score of y. The
-score of :math:`p(x_t \mid x)` is :math:`-\epsilon/\sigma`, so what is left for the classifier to supply is
+For held-out x with label y and noise :math:`\epsilon`, let :math:`x_t = \alpha x + \sigma\epsilon`, s the prior score,
+and g the likelihood score of y. The score of :math:`p(x_t \mid x)` is :math:`-\epsilon/\sigma`, so what is left for the
+classifier to supply is
 
 .. math:: r = -\epsilon/\sigma - s(x_t), \qquad
           L(a) = \tfrac{1}{2} E\lVert a g - r \rVert^2 = \text{error of the guided score at scale } a + \text{constant}
 
-which is the loss of Chao et al. 2022 (arXiv 2203.14206, DLSM) at one noise level. The constant cancels in the *gain
-over zero guidance*
+which is the loss of Chao et al. 2022 (arXiv 2203.14206, DLSM) at one noise level. The *gain over zero guidance* is
 
 .. math:: L(1) - L(0) = E[\tfrac{1}{2}\lVert g \rVert^2 - \langle g, r\rangle]
 
-which is below zero where guidance helps, and in the scale of least loss
+which is below zero where guidance helps, and the scale of least loss
 
 .. math:: a^* = E\langle g, r\rangle\, /\, E\lVert g \rVert^2, \qquad
           L(a^*) - L(0) = -\tfrac{1}{2} (E\langle g, r\rangle)^2 / E\lVert g \rVert^2
 
 With g and s exact, :math:`a^* = 1`. Gains are given times :math:`\sigma^2` and per dimension: half the squared error of
-the predicted noise, a pure number that no change of schedule alters.
-
-Several noise draws of one image are not independent, so standard errors are those of clusters: each image is one
-observation (Cochran 1977, "Sampling Techniques", sections 6.3 and 9A for the ratio :math:`a^*`).
+the predicted noise, a pure number that no change of schedule alters. The mean over the noise draws of an image is one
+observation, since they are not independent (Cochran 1977, "Sampling Techniques", sections 6.3 and 9A).
 """
 
 import math
@@ -76,17 +73,12 @@ def measure_classifier(
     """Measures a classifier on held-out data, one noise level after another, on the same images and noise at each.
 
     Data are x (N, ...), N at least 2, with labels (N,); the state of the CPU generator decides the noise of every
-    level. Without a prior there is no gain and no scale. The networks see a batch of noised images at once.
-
-    Yields:
-        A row a level.
+    level. The networks see a batch of noised images at once.
 
     Raises:
-        ValueError: fewer than 2 images, or a prior on another schedule than the classifier's.
+        ValueError: a prior on another schedule than the classifier's.
     """
     schedule, n, dimensions = likelihood.schedule, len(x), x[0].numel()
-    if n < 2:
-        raise ValueError("a standard error over images needs at least 2 of them")
     if prior is not None and prior.schedule != schedule:
         raise ValueError(f"prior and classifier differ in schedule: {prior.schedule!r}, {schedule!r}")
     state = generator.get_state()
@@ -94,37 +86,33 @@ def measure_classifier(
         generator.set_state(state)
         t = schedule.t_of_noise_level(torch.tensor(level, dtype=torch.float64))
         sigma = float(schedule.sigma(t))
-        log_p, confidence, correct, squares, products = ([] for _ in range(5))
+        found = []
         for _ in range(draws):
             noise = torch.randn(x.shape, generator=generator, dtype=x.dtype)  # of all images, whatever the batch is
             for rows in torch.arange(n).split(batch):
                 eps, labels = noise[rows].to(x.device), y[rows.to(y.device)]
                 x_t = perturb(schedule, x[rows.to(x.device)], t, eps)
-                with torch.no_grad():
-                    log_probabilities = to_float64(likelihood(x_t, t))
-                    target = None if prior is None else prior.eps(x_t, t) - eps  # sigma r
                 g = sigma * to_float64(likelihood.score(x_t, t, labels)).flatten(1)  # sigma g
                 own = labels.to(g.device)
-                log_p.append(log_probabilities.gather(1, own[:, None])[:, 0])
-                best = log_probabilities.max(1)
-                confidence.append(best.values.exp())
-                correct.append((best.indices == own).double())
-                squares.append(g.square().sum(1))
-                if target is not None:
-                    products.append((g * to_float64(target).flatten(1)).sum(1))
-        square, gains = torch.cat(squares), {}
-        if products:
-            product = torch.cat(products).view(draws, n).mean(0)
-            gains = _gains(square.view(draws, n).mean(0) / dimensions, product / dimensions)
+                with torch.no_grad():
+                    log_p = to_float64(likelihood(x_t, t))
+                    best = log_p.max(1)
+                    part = [log_p.gather(1, own[:, None])[:, 0], best.values.exp(), (best.indices == own).double()]
+                    part.append(g.square().sum(1))
+                    if prior is not None:
+                        part.append((g * to_float64(prior.eps(x_t, t) - eps).flatten(1)).sum(1))  # <sigma g, sigma r>
+                found.append(part)
+        log_p, confidence, correct, square, *product = map(torch.cat, zip(*found, strict=True))
+        means = [values.view(draws, n).mean(0) / dimensions for values in (square, *product)]
         yield LevelRow(
             sigma=level,
             n=n,
             draws=draws,
-            accuracy=float(torch.cat(correct).mean()),
-            cross_entropy=-float(torch.cat(log_p).mean()),
-            ece=expected_calibration_error(torch.cat(confidence), torch.cat(correct)),
+            accuracy=float(correct.mean()),
+            cross_entropy=-float(log_p.mean()),
+            ece=expected_calibration_error(confidence, correct),
             norm=float(square.sqrt().mean()) / sigma,
-            **gains,
+            **(_gains(*means) if product else {}),
         )
 
 
@@ -147,55 +135,47 @@ def _gains(square: Tensor, product: Tensor) -> dict[str, float]:
     }
 
 
-def expected_calibration_error(confidence: Tensor, correct: Tensor, bins: int = BINS) -> float:
+def expected_calibration_error(confidence: Tensor, correct: Tensor) -> float:
     r"""Mean over predictions of the gap between confidence and accuracy within a bin of equal confidence.
 
     .. math:: \sum_b \frac{n_b}{n} \left| \text{accuracy}_b - \text{confidence}_b \right|
 
-    over equally wide bins :math:`(i/b, (i+1)/b]` of the probability of the most probable class (Guo et al. 2017, "On
-    Calibration of Modern Neural Networks", eq. 3). At finite n it is above zero also for a perfect classifier.
-
-    Confidence is the probability of the most probable class, (n,); correct, (n,), is 1 where that is the label.
+    over equally wide bins :math:`(i/b, (i+1)/b]` of the probability of the most probable class, (n,) (Guo et al. 2017,
+    "On Calibration of Modern Neural Networks", eq. 3); correct, (n,), is 1 where that is the label. At finite n it is
+    above zero also for a perfect classifier.
     """
-    place = ((confidence.double() * bins).ceil().long() - 1).clamp(0, bins - 1)
-    gaps = torch.zeros(bins, dtype=torch.float64, device=confidence.device)
+    place = ((confidence.double() * BINS).ceil().long() - 1).clamp(0, BINS - 1)
+    gaps = torch.zeros(BINS, dtype=torch.float64, device=confidence.device)
     return float(gaps.index_add(0, place, correct.double() - confidence.double()).abs().sum()) / len(confidence)
 
 
-def worthwhile(rows: Sequence[LevelRow], threshold: float = THRESHOLD, share: float = SHARE) -> list[bool]:
-    """Whether guidance is switched on, level by level: its gain is significant, and large enough.
+def worthwhile(rows: Sequence[LevelRow]) -> list[bool]:
+    """At which of all levels of a classifier guidance is on: its gain is significant, and large enough.
 
     The second condition keeps gradients that have all but vanished from being scaled up: their best scale can be large
-    and significant, and mean nothing.
-
-    Rows are all levels of one classifier; those without a prior are off. The threshold is the least mean of <g, r> in
-    standard errors, the share the least gain at the best scale as a fraction of the greatest over levels.
+    and significant, and mean nothing. Rows without a prior are off.
     """
-    gains = [-(row.scale_gain or 0.0) if (row.z or 0.0) > threshold else 0.0 for row in rows]
-    least = share * max(gains, default=0.0)
+    gains = [-(row.scale_gain or 0.0) if (row.z or 0.0) > THRESHOLD else 0.0 for row in rows]
+    least = SHARE * max(gains, default=0.0)
     return [gain > 0 and gain >= least for gain in gains]
 
 
 def calibrate(rows: Sequence[LevelRow]) -> ScaleCurve:
     """The guidance scale at each noise level: the best one where guidance is worthwhile, else 0. Never negative.
 
-    A scale of 0 saves the classifier's passes, so the levels of nonzero scale are the interval of guidance.
-
-    Raises:
-        ValueError: rows that were measured without a prior.
+    A scale of 0 saves the classifier's passes, so the levels of nonzero scale are the interval of guidance. All rows
+    are of measurements with a prior.
     """
-    if any(row.scale is None for row in rows):
-        raise ValueError("scales come from <g, r>, which needs the prior score model: measure with a prior")
-    on = worthwhile(rows)
-    chosen = sorted((row.sigma, row.scale or 0.0 if use else 0.0) for row, use in zip(rows, on, strict=True))
+    chosen = sorted(
+        (row.sigma, row.scale or 0.0 if use else 0.0) for row, use in zip(rows, worthwhile(rows), strict=True)
+    )
     return ScaleCurve(levels=tuple(level for level, _ in chosen), scales=tuple(scale for _, scale in chosen))
 
 
 def spread_levels(schedule: Schedule, standard_deviation: float, count: int) -> tuple[float, ...]:
-    """Noise levels in equal ratios, from a fiftieth of the data's standard deviation to a hundredfold of it.
+    """Noise levels in equal ratios, of three digits, in the range of the schedule.
 
-    Below, no class is in doubt; above, nothing is left of the data. The range is cut to the schedule's, and levels are
-    rounded to three digits.
+    They span a fiftieth of the data's standard deviation, where no class is in doubt, to a hundredfold of it.
     """
     least, greatest = schedule.noise_range
     low, high = max(standard_deviation / 50, least), min(standard_deviation * 100, greatest)

@@ -6,14 +6,13 @@ For unseen data (x, y), :math:`x_t = \alpha x + \sigma\epsilon`, and an estimate
           = \frac{\sigma^2}{d} E\lVert s(x_t, y) - \nabla \log p(x_t \mid y) \rVert^2 + c
 
 since the score of :math:`p(x_t \mid x)` is :math:`-\epsilon/\sigma` and its mean given (x_t, y) is the posterior score
-(Vincent 2011, "A connection between score matching and denoising autoencoders", eq. 11). The constant c depends
-on the distribution alone, and cancels in the *difference* of two methods, which is negative where the first is nearer
-to the truth. With a labelled score model among them, the *share* of a method is how much of that model's gain over zero
-guidance it has, a ratio of two such differences.
+(Vincent 2011, "A connection between score matching and denoising autoencoders", eq. 11). The constant c depends on the
+distribution alone, and cancels in the *difference* of two methods, which is negative where the first is nearer to the
+truth. The *share* of a method is the ratio of its gain over zero guidance to that of a labelled score model.
 
-Both methods see the same images and noise. Several noise draws of one image are not independent, so the standard error
-is clustered: the mean over its draws makes each image one observation. That of a share is that of a ratio of means
-(Cochran 1977, "Sampling Techniques", section 6.3).
+All methods see the same images and noise. The mean over the noise draws of an image is one observation, since they are
+not independent. The standard error of a share is that of a ratio of means (Cochran 1977, "Sampling Techniques",
+section 6.3).
 """
 
 import math
@@ -37,9 +36,7 @@ _BATCH = 250  # images that networks see at once
 class HeldOutRow(AveragedRow):
     """A method against a reference at one noise level, on held-out images.
 
-    A difference is the squared error of the method minus that of the reference, in sigma squared a dimension: below
-    zero, the method is nearer to the true score. A share is the method's gain over zero guidance as a fraction of that
-    of the reference, a labelled score model.
+    A difference is the squared error of the method minus that of the reference, in sigma squared a dimension.
     """
 
     quantity: Literal["held_out_difference", "held_out_share"]
@@ -83,17 +80,10 @@ def held_out_differences(
         seed: of the noise.
         batch: images that the networks see at once; changes nothing but rounding.
 
-    Returns:
-        A row for each level, reference and other method.
-
     Raises:
-        ValueError: fewer than 2 images, an unknown reference, or methods on two schedules.
+        ValueError: methods on two schedules.
         UserError: a score is not finite.
     """
-    if len(x) < 2:
-        raise ValueError("a standard error over images needs at least 2 of them")
-    if unknown := set(references) - set(methods):
-        raise ValueError(f"{unknown.pop()!r} is none of the methods {list(methods)}")
     first, *others = (method.schedule for method in methods.values())
     if any(schedule != first for schedule in others):
         raise ValueError(f"the methods differ in schedule: {first!r}, {others!r}")
@@ -116,7 +106,7 @@ def add_errors(
     seed: int,
     batch: int = _BATCH,
 ) -> Iterator[int]:
-    """Adds the squared errors of some images, means over the draws, to zeros (images, levels, methods) float64.
+    r"""Adds errors :math:`\sigma^2 \lVert s + \epsilon/\sigma\rVert^2 / d`, means over draws, to (N, levels, methods).
 
     They are of the images from `first` on, by models on a device, and all that is kept in memory. The noise of an image
     does not depend on which others are measured. Yields after each batch at a level how many images it had.
@@ -130,20 +120,12 @@ def add_errors(
         for draw in range(draws):
             eps = normal_rows(len(x), part, x.shape[1:], keyed_generator(seed, draw), (seed, draw), device)
             for place, t in enumerate(times):
-                found = denoising_errors(methods, clean, labels, t, eps)
-                kept[:, place] += torch.stack(list(found.values()), 1).cpu() / draws
+                with torch.no_grad():
+                    estimates = estimate_scores(methods, perturb(schedule, clean, t, eps), t, labels)
+                    scaled = (float(schedule.sigma(t)) * one.whole + to_float64(eps) for one in estimates.values())
+                    found = torch.stack([one.square().flatten(1).mean(1) for one in scaled], 1)
+                kept[:, place] += found.cpu() / draws
                 yield len(labels)
-
-
-@torch.no_grad()
-def denoising_errors(
-    methods: Mapping[str, Denoiser], x: Tensor, y: Tensor, t: Tensor, eps: Tensor
-) -> dict[str, Tensor]:
-    r"""The errors :math:`\sigma^2 \lVert s + \epsilon/\sigma\rVert^2 / d` of methods by name, each (B,) float64."""
-    schedule = next(iter(methods.values())).schedule
-    sigma, estimates = float(schedule.sigma(t)), estimate_scores(methods, perturb(schedule, x, t, eps), t, y)
-    noise = to_float64(eps)
-    return {name: (sigma * found.whole + noise).square().flatten(1).mean(1) for name, found in estimates.items()}
 
 
 def compare_errors(

@@ -13,13 +13,10 @@ alone or with a guide. All are norms in the units of the score (one over data un
 the points of a regular grid, on and off the data alike. An oracle of a training set of images is the optimum of score
 matching that has learnt them by heart: a distance from it is no distance from the truth, which held-out data measure
 (`condgen.diagnostics.held_out`).
-
-Every row has the mean length of the exact score too, over the same queries. The ratio of error and length is a pure
-number, in which noise levels can be compared: scores themselves grow as one over the noise.
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal, NamedTuple, TypeAlias
 
 import torch
@@ -59,22 +56,15 @@ class ErrorRow(AveragedRow):
         return Estimate.within(self.mean, 2 * self.sd / math.sqrt(self.n))
 
 
-class ScoreErrors(NamedTuple):
-    """Errors of some queries at one noise level, and how long the exact scores are there."""
+Errors: TypeAlias = dict[tuple[str, Quantity], Tensor]
+"""Errors of queries at one noise level by method and quantity, each (n,) float64; of `EXACT`, the lengths of scores."""
 
-    errors: dict[tuple[str, Quantity], Tensor]  # by method and quantity, (n,) float64
-    exact: dict[Quantity, Tensor]  # the lengths of the scores that each quantity is an error of, (n,) float64
+EXACT = ""  # in the place of a method: the exact scores that quantities are errors of
 
-    def each(self, change: Callable[[Tensor], Tensor]) -> "ScoreErrors":
-        return ScoreErrors(*({key: change(value) for key, value in part.items()} for part in self))  # type: ignore[arg-type]
 
-    @staticmethod
-    def join(parts: "Sequence[ScoreErrors]") -> "ScoreErrors":
-        """Those of several sets of queries, by the same methods."""
-        return ScoreErrors(
-            {key: torch.cat([part.errors[key] for part in parts]) for key in parts[0].errors},
-            {key: torch.cat([part.exact[key] for part in parts]) for key in parts[0].exact},
-        )
+def join_errors(parts: Sequence[Errors]) -> Errors:
+    """Those of several sets of queries, by the same methods."""
+    return {key: torch.cat([part[key] for part in parts]) for key in parts[0]}
 
 
 class Queries(NamedTuple):
@@ -99,7 +89,7 @@ def measure(
     *,
     exact: ExactScores | None = None,
     batch: int = _BATCH,
-) -> ScoreErrors:
+) -> Errors:
     """Compares estimated with exact scores at one time t, scalar float64.
 
     Methods are denoisers of the posterior, guided or conditional; queries are x_t (n, ...) float64 with labels y (n,).
@@ -113,46 +103,36 @@ def measure(
     parts = []
     for start in range(0, len(x_t), batch):
         rows = slice(start, start + batch)
-        some = ExactScores(*(score[rows] for score in exact))
-        parts.append(_compare(some, prior, methods, t, x[rows], y[rows]))
-    return ScoreErrors.join(parts)
+        of_prior, of_posterior, of_likelihood = exact.prior[rows], exact.posterior[rows], exact.likelihood[rows]
+        estimates = estimate_scores({ZERO_GUIDANCE: zero_guidance(prior), **methods}, x[rows], t, y[rows])
+        unguided = estimates.pop(ZERO_GUIDANCE).score
+        errors: Errors = {
+            (EXACT, "D"): of_prior,
+            (EXACT, "D_P"): of_posterior,
+            (EXACT, "D_L"): of_likelihood,
+            ("prior", "D"): unguided - of_prior,
+            (ZERO_GUIDANCE, "D_P"): unguided - of_posterior,
+            (ZERO_GUIDANCE, "D_L"): of_likelihood,
+        }
+        for name, estimate in estimates.items():
+            errors[name, "D_P"] = estimate.whole - of_posterior
+            if estimate.guidance is not None:
+                errors[name, "D_L"] = estimate.guidance - of_likelihood
+        parts.append({key: vectors.flatten(1).norm(dim=1) for key, vectors in errors.items()})
+    return join_errors(parts)
 
 
 def measure_levels(
-    oracle: Oracle,
-    prior: Denoiser,
-    methods: Mapping[str, Denoiser],
-    levels: Sequence[float],
-    queries: Queries,
-    *,
-    batch: int = _BATCH,
-) -> Iterator[ScoreErrors]:
+    oracle: Oracle, prior: Denoiser, methods: Mapping[str, Denoiser], levels: Sequence[float], queries: Queries
+) -> Iterator[Errors]:
     """As `measure`, at one noise level after another on the same images and noise, at most `oracle.at_once` of them."""
     times = [oracle.schedule.t_of_noise_level(torch.tensor(level)) for level in levels]
     for t, (x_t, exact) in zip(times, oracle.scores_along(queries.x, queries.eps, times, queries.y), strict=True):
-        yield measure(oracle, prior, methods, t, x_t, queries.y, exact=exact, batch=batch)
-
-
-def _compare(
-    exact: ExactScores, prior: Denoiser, methods: Mapping[str, Denoiser], t: Tensor, x: Tensor, y: Tensor
-) -> ScoreErrors:
-    estimates = estimate_scores({ZERO_GUIDANCE: zero_guidance(prior), **methods}, x, t, y)
-    unguided = estimates.pop(ZERO_GUIDANCE).score
-    errors: dict[tuple[str, Quantity], Tensor] = {
-        ("prior", "D"): unguided - exact.prior,
-        (ZERO_GUIDANCE, "D_P"): unguided - exact.posterior,
-        (ZERO_GUIDANCE, "D_L"): exact.likelihood,
-    }
-    for name, estimate in estimates.items():
-        errors[name, "D_P"] = estimate.whole - exact.posterior
-        if estimate.guidance is not None:
-            errors[name, "D_L"] = estimate.guidance - exact.likelihood
-    lengths: dict[Quantity, Tensor] = {"D": exact.prior, "D_P": exact.posterior, "D_L": exact.likelihood}
-    return ScoreErrors(errors, lengths).each(lambda vectors: vectors.flatten(1).norm(dim=1))
+        yield measure(oracle, prior, methods, t, x_t, queries.y, exact=exact)
 
 
 class PosteriorScore(NamedTuple):
-    """What a method takes for the posterior score: the sum of two terms, each (B, ...) float64."""
+    """An estimate of the posterior score: the sum of two terms, each (B, ...) float64."""
 
     score: Tensor
     guidance: Tensor | None  # the likelihood score times the scale, where a classifier guides
@@ -210,8 +190,7 @@ def estimate_scores(methods: Mapping[str, Denoiser], x_t: Tensor, t: Tensor, y: 
     return found
 
 
-def summarise(level: float, weighting: Weighting, measured: ScoreErrors) -> list[ErrorRow]:
-    exact = {quantity: float(lengths.mean()) for quantity, lengths in measured.exact.items()}
+def summarise(level: float, weighting: Weighting, errors: Errors) -> list[ErrorRow]:
     return [
         ErrorRow(
             method=method,
@@ -221,9 +200,10 @@ def summarise(level: float, weighting: Weighting, measured: ScoreErrors) -> list
             mean=float(found.mean()),
             sd=float(found.std(correction=1)),
             n=len(found),
-            exact=exact[quantity],
+            exact=float(errors[EXACT, quantity].mean()),
         )
-        for (method, quantity), found in measured.errors.items()
+        for (method, quantity), found in errors.items()
+        if method != EXACT
     ]
 
 

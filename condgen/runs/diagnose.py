@@ -15,11 +15,12 @@ from condgen.diagnostics.held_out import HeldOutRow, add_errors, compare_errors
 from condgen.diagnostics.score_errors import (
     ZERO_GUIDANCE,
     ErrorRow,
+    Errors,
     Queries,
-    ScoreErrors,
     Weighting,
     draw_queries,
     grid_queries,
+    join_errors,
     likelihood_fields,
     measure,
     measure_levels,
@@ -201,7 +202,7 @@ class Diagnose(Stage):
             queries = Queries(held_out.floats(), queries.eps[: len(held_out)], held_out.y)
         count = len(queries.y)
         queries = queries.at(_share(processes, count))
-        found: list[list[ScoreErrors]] = [[] for _ in recipe.levels]
+        found: list[list[Errors]] = [[] for _ in recipe.levels]
         done, total = 0, len(queries.y) * len(recipe.levels)
         for start in range(0, len(queries.y), oracle.at_once):
             few = queries.at(slice(start, start + oracle.at_once))
@@ -214,7 +215,7 @@ class Diagnose(Stage):
         return [
             row
             for level, parts in zip(recipe.levels, found, strict=True)
-            for row in summarise(level, weighting, _gather(ScoreErrors.join(parts), count, processes))
+            for row in summarise(level, weighting, _gather(join_errors(parts), count, processes))
         ]
 
     def _on_grid(
@@ -284,6 +285,6 @@ def _share(processes: Processes, total: int) -> slice:
     return slice(rows.start, max(rows.stop, rows.start + 1))
 
 
-def _gather(measured: ScoreErrors, total: int, processes: Processes) -> ScoreErrors:
+def _gather(errors: Errors, total: int, processes: Processes) -> Errors:
     rows = processes.rows(total)
-    return measured.each(lambda part: processes.gather_rows(part[: rows.stop - rows.start], total))
+    return {key: processes.gather_rows(part[: rows.stop - rows.start], total) for key, part in errors.items()}

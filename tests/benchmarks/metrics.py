@@ -54,7 +54,7 @@ def neighbours_package(real, fake):
 
 
 def kernel(real, fake):
-    return [kernel_distance(fake, real).value]
+    return [kernel_distance(fake, real)[0]]
 
 
 def kernel_fidelity(real, fake):
@@ -67,11 +67,12 @@ def logits(real, fake):
 
 
 def score(real, fake):
-    return [classifier_score(logits(real, fake)).mean]
+    return [classifier_score(logits(real, fake), keyed_generator(0))[0]]
 
 
 def score_fidelity(real, fake):
-    return [isc_features_to_metric(logits(real, fake), shuffle=False)["inception_score_mean"]]
+    drawn = logits(real, fake)[torch.randperm(len(fake), generator=keyed_generator(0))]
+    return [isc_features_to_metric(drawn, shuffle=False)["inception_score_mean"]]
 
 
 CASES = {
