@@ -73,10 +73,8 @@ def sections(run: Run) -> dict[str, Iterable[Block]]:
 
 def summary_tables(run: Run) -> list[Table]:
     """What a terminal shows after a run: held-out differences, metrics, cost and score errors."""
-    tables = list(held_out_tables(run.held_out))
-    tables += [metrics_table(run.metrics)] if run.metrics else []
-    tables += [cost_table(run.cost)] if run.cost else []
-    tables += [errors_table(run.errors, "data", quantity) for quantity in QUANTITIES]
+    errors = [errors_table(run.errors, "data", quantity) for quantity in QUANTITIES]
+    tables = [*held_out_tables(run.held_out), metrics_table(run.metrics), cost_table(run.cost), *errors]
     return [table for table in tables if table.rows]
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from condgen.diagnostics.classifier_errors import SHARE, THRESHOLD, LevelRow, worthwhile
-from condgen.report.estimates import SIGMA, format_number
+from condgen.report.estimates import SIGMA
 from condgen.report.figures import LEVEL, Panel, Style, curve_panel, line_panel, method_styles, save_panels
 from condgen.report.load import Run
 from condgen.report.page import Block, Figure, Table
@@ -18,32 +18,24 @@ class _Quantity(NamedTuple):
     title: str  # of a panel
     unit: str
     error: str = ""  # the key of the standard error
-    limits: tuple[float, float] | None = None
     dashed: float | None = None
 
 
 _QUANTITIES: dict[str, _Quantity] = {
-    "accuracy": _Quantity("accuracy", "accuracy", "fraction correct", limits=(0, 1.04)),
+    "accuracy": _Quantity("accuracy", "accuracy", "fraction correct"),
     "cross_entropy": _Quantity("CE", "cross-entropy", "nats"),
     "ece": _Quantity("ECE", "calibration error (ECE)", "probability"),
     "norm": _Quantity("|g|", "length of the gradient", "mean |g|"),
     "gain": _Quantity("gain", "gain over zero guidance", "change of loss", "gain_se", dashed=0.0),
     "scale": _Quantity("best scale", "scale to use", "scale of least loss, or 0", "scale_se", dashed=1.0),
 }
-_MEANING = (
-    "Measured on held-out samples. The gain is the loss of the guided score minus that of the unguided one: below "
-    "zero, the classifier's gradient brings the score closer to the truth. The best scale is the factor on the "
-    "gradient at which that loss is least; it is one where classifier and score model are exact."
-)
-_USE = (
-    f"The scale to use is the best one, or 0 where guidance does not help by {THRESHOLD:g} standard errors, or by less "
-    f"than {SHARE:.0%} of the greatest gain."
-)
-_BANDS = "Bands are two standard errors."
 _HEADS = "CE: cross-entropy, nats. ECE: expected calibration error. |g|: mean length of the likelihood score."
 _GAIN = (
-    "Gain: loss at scale 1 minus loss without guidance, in half squared errors of the predicted noise per dimension. ± "
-    "is two standard errors over samples."
+    "Gain: the loss of the guided score minus that of the unguided one, in half squared errors of the predicted noise "
+    "per dimension; below zero, the classifier's gradient brings the score closer to the truth. Best scale: the factor "
+    "on the gradient at which that loss is least; it is one where classifier and score model are exact. The scale to "
+    f"use is the best one, or 0 where guidance does not help by {THRESHOLD:g} standard errors, or by less than "
+    f"{SHARE:.0%} of the greatest gain."
 )
 _TRAINING = (
     "Of the averaged weights, always with the same noise, averaged over noise levels. Where cross-entropy rises again, "
@@ -54,20 +46,11 @@ _TRAINING = (
 def classifiers_section(run: Run) -> Iterable[Block]:
     """Every classifier by noise level: its calibration, or else the last measures taken in training."""
     found = run.classifiers or {name: checks[-1][1] for name, checks in run.checks.items()}
-    if not found:
-        return
-    yield _MEANING
-    for name, rows in found.items():
-        used = [row for row, on in zip(rows, worthwhile(rows), strict=True) if on]
-        if used:
-            scales = [row.scale or 0.0 for row in used]
-            yield (
-                f"{name}: guidance helps at {len(used)} of {len(rows)} noise levels, {SIGMA} from {used[0].sigma:g} to "
-                f"{used[-1].sigma:g}, with best scales of {format_number(min(scales))} to {format_number(max(scales))}."
-            )
-    source = "" if run.classifiers else " Measured at the end of training, with one noise draw a sample."
-    tables = [classifier_table(rows, name) for name, rows in found.items()]
-    yield Figure("By noise level", classifier_panels(found, run.styles), f"{_BANDS} {_USE}{source}", tables)
+    if found:
+        source = "" if run.classifiers else " Measured at the end of training, with one noise draw a sample."
+        tables = [classifier_table(rows, name) for name, rows in found.items()]
+        caption = f"On held-out samples; bands are two standard errors. {_GAIN}{source}"
+        yield Figure("By noise level", classifier_panels(found, run.styles), caption, tables)
     if panels := list(_training_panels(run)):
         yield Figure("In the course of training", panels, _TRAINING)
 
@@ -79,10 +62,10 @@ def draw_calibration(name: str, rows: Sequence[LevelRow], path: Path) -> None:
 def classifier_panels(found: Mapping[str, Sequence[LevelRow]], styles: Mapping[str, Style]) -> list[Panel]:
     """A panel for each quantity that is known."""
     panels = []
-    for key, (_, title, unit, _, limits, dashed) in _QUANTITIES.items():
+    for key, (_, title, unit, _, dashed) in _QUANTITIES.items():
         of_all = {name: _to_use(rows) if key == "scale" else _by_level(rows, key) for name, rows in found.items()}
         if lines := {name: line for name, line in of_all.items() if line}:
-            panels.append(line_panel(title, lines, styles, unit, LEVEL, limits=limits, dashed=dashed))
+            panels.append(line_panel(title, lines, styles, unit, LEVEL, dashed))
     return panels
 
 
@@ -110,7 +93,7 @@ def classifier_table(rows: Sequence[LevelRow], name: str) -> Table:
     caption = f"Held-out samples: {n}; noise draws: {draws}. {_HEADS}"
     if columns["gain"]:
         columns["use"] = {sigma: Estimate(one.value) for sigma, one in _to_use(rows).items()}
-        caption += f" {_GAIN} {_USE}"
+        caption += f" ± is two standard errors over samples. {_GAIN}"
     shown = {head: {f"{sigma:g}": one for sigma, one in found.items()} for head, found in columns.items() if found}
     return estimates_table(name, shown, caption, corner=SIGMA)
 

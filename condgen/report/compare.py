@@ -14,14 +14,14 @@ from typing import Any, TypeAlias
 from condgen.errors import UserError
 from condgen.files import blamed_on
 from condgen.report.build import data_of, read_reported, sections, sentences
+from condgen.report.estimates import is_real
 from condgen.report.load import Run
 from condgen.report.page import Block, Code, Table, write_page
-from condgen.report.rows import is_real
 from condgen.report.samples import samples_blocks
 from condgen.rows import AveragedRow, Row
 from condgen.runs.layout import RUN_FILE, STAGE_FILE
 
-_SEEDS = ("seed", "sample.seed", "diagnose.seed")  # in which runs of one group may differ
+_FREE = ("name", "seed", "sample.seed", "diagnose.seed")  # settings in which runs of one group may differ
 _ROWS_OF = {  # of a run: by what rows differ but for the method, and what is averaged, the first with an interval
     "metrics": (("metric",), ("value",)),
     "errors": (("sigma", "weighting", "quantity"), ("mean",)),
@@ -75,7 +75,7 @@ def _group(runs: Mapping[str, Run]) -> dict[str, list[Run]]:
     """Runs that differ in nothing but seeds, together; the others alone."""
     alike: dict[str, dict[str, Run]] = {}
     for label, run in runs.items():
-        settings = sorted((key, value) for key, value in _settings(run).items() if key not in _SEEDS)
+        settings = sorted((key, value) for key, value in _settings(run.settings).items() if key not in _FREE)
         alike.setdefault(str(settings) if settings else label, {})[label] = run
     groups: dict[str, list[Run]] = {}
     for own in alike.values():
@@ -91,22 +91,20 @@ def _seeds(runs: Sequence[Run]) -> list[Any]:
     return [run.settings.get("seed", 0) for run in runs]
 
 
-def _settings(run: Run) -> dict[str, str]:
-    """Every setting but the name as text, by dotted key."""
-
-    def flat(tree: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, str]]:
-        for key, value in tree.items():
-            if isinstance(value, dict) and value:
-                yield from flat(value, f"{prefix}{key}.")
-            else:
-                yield f"{prefix}{key}", value if isinstance(value, str) else json.dumps(value)
-
-    return {key: value for key, value in flat(run.settings) if key != "name"}
+def _settings(tree: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+    """Every setting as text, by dotted key."""
+    found: dict[str, str] = {}
+    for key, value in tree.items():
+        if isinstance(value, dict) and value:
+            found |= _settings(value, f"{prefix}{key}.")
+        else:
+            found[f"{prefix}{key}"] = value if isinstance(value, str) else json.dumps(value)
+    return found
 
 
 def _differing_settings(runs: Mapping[str, Run]) -> dict[str, list[str | None]]:
     """Settings that are not the same in all runs: by dotted key, one value a run, None where it has none."""
-    found = [_settings(run) for run in runs.values()]
+    found = [_settings(run.settings) for run in runs.values()]
     keys = dict.fromkeys(key for one in found for key in one)
     return {key: values for key in keys if len(set(values := [one.get(key) for one in found])) > 1}
 

@@ -1,9 +1,11 @@
-"""Values with intervals: compared, and written as text."""
+"""Values with intervals: of rows, compared, and written as text."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
-from condgen.metrics import Goal
+from condgen.diagnostics.held_out import HeldOutRow
+from condgen.diagnostics.score_errors import ErrorRow
+from condgen.metrics import REAL, Goal, MetricRow
 from condgen.rows import Estimate
 
 MISSING = "—"
@@ -63,3 +65,29 @@ def _losses(estimate: Estimate, goal: Goal | None) -> tuple[float, float]:
         near, far = sorted((abs(low - 1), abs(high - 1)))
         return (0.0 if low <= 1 <= high else near), far
     return (-high, -low) if goal == "high" else (low, high)
+
+
+def is_real(method: str) -> bool:
+    """Whether the samples of a method are real held-out data, of one run or of several."""
+    return method.startswith(REAL)
+
+
+def metric_estimates(rows: Iterable[MetricRow]) -> dict[str, dict[str, Estimate]]:
+    """Estimates by metric and method."""
+    out: dict[str, dict[str, Estimate]] = {}
+    for row in rows:
+        found = out.setdefault(row.metric, {})
+        if row.value is not None:
+            found[row.method] = Estimate(row.value, row.low, row.high)
+    return out
+
+
+def by_level(
+    rows: Iterable[ErrorRow | HeldOutRow], unit: float = 1.0, **fields: object
+) -> dict[str, dict[float, Estimate]]:
+    """Estimates in a unit by method and rising noise level, of the rows whose fields have these values."""
+    out: dict[str, dict[float, Estimate]] = {}
+    for row in sorted(rows, key=lambda row: row.sigma):
+        if all(getattr(row, name) == value for name, value in fields.items()):
+            out.setdefault(row.method, {})[row.sigma] = row.estimate.over(unit)
+    return out

@@ -170,16 +170,12 @@ def line_panel(
     styles: Mapping[str, Style],
     unit: str,
     x: str = "step",
-    *,
-    limits: tuple[float, float] | None = None,
     dashed: float | None = None,
-    signed: bool = False,
 ) -> Panel:
     """Lines over x, with bands where all intervals of a line are known; `LEVEL` has a logarithmic axis.
 
     The axis of y is logarithmic, over six decades at most, where all values are above zero and span more than a factor
-    of 20, and there are no limits; that of signed values is logarithmic beyond the median interval. A dashed line
-    serves as a reference.
+    of 20; where some are below zero, it is logarithmic beyond the median interval. A dashed line is a reference.
     """
     places = [place for line in lines.values() for place in line]
     estimates = [one for line in lines.values() for one in line.values()]
@@ -197,9 +193,7 @@ def line_panel(
             if len(ends) == len(line):
                 low, high = zip(*ends, strict=True)
                 axes.fill_between(at, low, high, color=styles[name].colour, alpha=0.15, linewidth=0)
-        if limits is not None:
-            axes.set_ylim(limits)
-        elif signed and 0 < 30 * typical < max(map(abs, values), default=0.0):
+        if least < 0 < 30 * typical < max(-least, largest):
             axes.set_yscale("symlog", linthresh=10.0 ** math.floor(math.log10(typical)))
             axes.yaxis.set_major_formatter("{x:g}")
         elif 0 < least < largest / 20:

@@ -4,9 +4,8 @@ import math
 from collections.abc import Iterable, Sequence
 
 from condgen.metrics import REAL, MetricRow, goal_of
-from condgen.report.estimates import beats, format_estimate, format_number
-from condgen.report.load import Run
-from condgen.report.rows import CostRow, is_real, metric_estimates
+from condgen.report.estimates import beats, format_estimate, format_number, is_real, metric_estimates
+from condgen.report.load import CostRow, Run
 
 
 def findings(run: Run) -> list[str]:

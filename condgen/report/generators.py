@@ -6,9 +6,8 @@ from pathlib import Path
 from condgen.files import write_png
 from condgen.report.figures import Panel, line_panel, method_styles, save_panels
 from condgen.report.images import sample_grid
-from condgen.report.load import Run
+from condgen.report.load import PreviewRow, Run
 from condgen.report.page import Block, Figure
-from condgen.report.rows import PreviewRow
 from condgen.report.samples import points_figure
 from condgen.report.tables import generator_table
 from condgen.rows import Estimate
@@ -34,8 +33,7 @@ def generators_section(run: Run) -> Iterable[Block]:
 
 def _measures_panel(name: str, rows: Sequence[PreviewRow]) -> Panel:
     lines = {title: {float(row.step): Estimate(getattr(row, key)) for row in rows} for key, title in _MEASURES.items()}
-    limits = (0, min(1.04 * max(1.0, *(row.std_ratio for row in rows)), 2))  # untrained ones may scatter far
-    return line_panel(name, lines, method_styles(_MEASURES.values()), "", limits=limits, dashed=1)
+    return line_panel(name, lines, method_styles(_MEASURES.values()), "", dashed=1.0)
 
 
 def draw_previews(folder: Path, until: int | None = None) -> list[Path]:

@@ -55,28 +55,26 @@ def sample_grid(
     columns = min(columns, max(map(len, found)))
     (size,) = sizes
     width, height = (side * max(1, round(_SIDE / max(size))) for side in size)
-    table = []  # of each line its title, and the pictures of each block
+    rows: list[tuple[str, dict[str, list[Image.Image]]]] = []  # of each its title, and the pictures of each block
     for label, by_method in sorted(of_class.items()):
-        needed = -(-max(map(len, by_method.values())) // columns)
-        for line in range(min(needed, lines or needed)):
-            part = slice(line * columns, (line + 1) * columns)
-            title = _short(names[label]) if line == 0 else ""
-            table.append((title, [by_method.get(method, [])[part] for method in blocks]))
+        for first in range(0, max(map(len, by_method.values())), columns)[:lines]:
+            parts = {method: pictures[first : first + columns] for method, pictures in by_method.items()}
+            rows.append(("" if first else _short(names[label]), parts))
     font = ImageFont.load_default(_FONT_SIZE)
-    left = 2 * _MARGIN + max(round(font.getlength(title)) for title, _ in table)
+    left = 2 * _MARGIN + max(round(font.getlength(title)) for title, _ in rows)
     top = _MARGIN + (_FONT_SIZE + _MARGIN if any(blocks) else 0)
     block = columns * (width + _GAP) + 2 * _MARGIN
-    canvas = Image.new("RGB", (left + len(blocks) * block, top + len(table) * (height + _GAP) + _MARGIN), "white")
+    canvas = Image.new("RGB", (left + len(blocks) * block, top + len(rows) * (height + _GAP) + _MARGIN), "white")
     draw = ImageDraw.Draw(canvas)
-    for index, method in enumerate(blocks):
-        draw.text((left + index * block, _MARGIN), _short(method), fill=_INK, font=font)
-    for place, (title, parts) in enumerate(table):
-        y = top + place * (height + _GAP)
-        draw.text((_MARGIN, y + height / 2), title, fill=_INK, font=font, anchor="lm")
-        for index, pictures in enumerate(parts):
-            for column, picture in enumerate(pictures):
-                at = (left + index * block + column * (width + _GAP), y)
+    for x, method in zip(range(left, canvas.width, block), blocks, strict=True):
+        draw.text((x, _MARGIN), _short(method), fill=_INK, font=font)
+        for place, (_, parts) in enumerate(rows):
+            for column, picture in enumerate(parts.get(method, ())):
+                at = (x + column * (width + _GAP), top + place * (height + _GAP))
                 canvas.paste(picture.resize((width, height), Image.Resampling.NEAREST), at)
+    for place, (title, _) in enumerate(rows):
+        y = top + place * (height + _GAP) + height / 2
+        draw.text((_MARGIN, y), title, fill=_INK, font=font, anchor="lm")
     return canvas
 
 

@@ -4,20 +4,19 @@ import math
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeAlias, TypeVar
+from typing import Annotated, Any, TypeAlias, TypeVar
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field, RootModel
 
 from condgen.diagnostics.classifier_errors import LevelRow
 from condgen.diagnostics.held_out import HeldOutRow
 from condgen.diagnostics.score_errors import ErrorRow
 from condgen.errors import UserError
 from condgen.files import blamed_on, is_file, read_text
-from condgen.metrics import MetricRow
+from condgen.metrics import MetricRow, Reading
 from condgen.recipes import read_yaml
 from condgen.report.figures import Style, method_styles
-from condgen.report.rows import ClassRow, CostRow, DiagnosticRow, FieldRow, NeighbourRow, PreviewRow, StageRow
-from condgen.rows import parse_rows
+from condgen.rows import Row, parse_rows
 from condgen.runs import layout, read_json, read_rows
 from condgen.runs.sample_folder import Sampled
 
@@ -29,6 +28,79 @@ LOSSES = ("loss", "critic_real", "critic_fake", "real_dsm", "fake_dsm", "likelih
 
 _Mapping: TypeAlias = dict[str, Any]
 _R = TypeVar("_R", bound=BaseModel)
+
+
+_Label: TypeAlias = Annotated[int, Field(alias="class", ge=0, lt=1_000_000)]
+
+
+class StageRow(Row):
+    stage: str
+    folder: str | None = None
+    seconds: float | None = None
+    what: str = ""
+
+
+class DiagnosticRow(RootModel[Annotated[ErrorRow | HeldOutRow, Field(discriminator="quantity")]]):
+    """A row of `diagnostics.json`."""
+
+
+class ClassRow(Row):
+    metric: str
+    method: str
+    label: _Label
+    name: str
+    value: float
+
+
+class CostRow(Row):
+    method: str
+    images: int | None = None
+    seconds: float | None = None
+    images_per_second: float | None = None
+    evaluations_per_image: float | None = None
+    sampler: str | None = None
+    steps: int | None = None
+    scale: float | None = None
+    guide: str | None = None
+
+
+class PreviewRow(Reading):
+    step: int
+
+
+class FieldRow(Row):
+    """Likelihood scores of every class on a grid, by method, each of shape (classes, len(y), len(x), 2), and data."""
+
+    sigma: float
+    x: tuple[float, ...] = Field(min_length=2)
+    y: tuple[float, ...] = Field(min_length=2)
+    names: tuple[str, ...]
+    points: tuple[tuple[float, float], ...] = ()
+    labels: tuple[int, ...] = ()
+    fields: dict[str, Any]
+
+
+class NearRow(Row):
+    """A training sample near a generated one."""
+
+    index: int
+    label: _Label
+    name: str
+    distance: float
+    file: str | None = None
+
+
+class NeighbourRow(Row):
+    """A sample and the training data nearest to it, the nearest first."""
+
+    method: str
+    label: _Label
+    name: str
+    seed: int | None = None
+    file: str | None = None
+    x: tuple[float, ...] | None = None
+    elsewhere: float | None = None  # the distance of the nearest training sample to its own nearest other
+    neighbours: tuple[NearRow, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -9,12 +9,11 @@ from matplotlib.axes import Axes
 from PIL import Image
 
 from condgen.files import as_rgb, blamed_on, read_picture, within
-from condgen.report.estimates import format_number
+from condgen.report.estimates import format_number, is_real
 from condgen.report.figures import Array, Panel, class_style
 from condgen.report.images import embedded
-from condgen.report.load import Run
+from condgen.report.load import FieldRow, NearRow, NeighbourRow, Run
 from condgen.report.page import Block, Cell, Figure, Table
-from condgen.report.rows import FieldRow, NearRow, NeighbourRow, is_real
 from condgen.runs.layout import samples_folder
 
 _CLASSES, _IMAGES, _POINTS = 20, 6, 600  # drawn: classes, images of each, points of a panel

@@ -9,19 +9,13 @@ from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap, Normalize
 
 from condgen.diagnostics.score_errors import Quantity, Weighting
-from condgen.report.estimates import SIGMA, format_number
+from condgen.report.estimates import SIGMA, by_level, format_number
 from condgen.report.figures import LEVEL, Array, Panel, line_panel
-from condgen.report.load import Run
+from condgen.report.load import FieldRow, Run
 from condgen.report.page import Block, Figure
-from condgen.report.rows import FieldRow, by_level
 from condgen.report.tables import WEIGHTINGS, errors_table
 
 QUANTITIES: dict[Quantity, str] = {"D": "unconditional score", "D_P": "posterior score", "D_L": "likelihood score"}
-_MEANING: dict[Weighting, str] = {
-    "data": "Means over data, noised to each level.",
-    "held_out": "Means over test images, noised to each level.",
-    "grid": "Means over a grid of points, most of which are far from data.",
-}
 _DEFINITIONS = (
     "D is the mean distance between the estimated and the exact unconditional score, D_P that of the posterior score, "
     "given the class, and D_L that of the likelihood score, which a classifier contributes: by Bayes' rule the "
@@ -31,6 +25,10 @@ _DEFINITIONS = (
 _MEMORISED = (
     "Exact means: of the labelled training set itself, noised. A network with an error of zero would have learnt these "
     "images by heart: this is a distance from that optimum, not from the truth, and the least one is not the best."
+)
+_CAPTION = (
+    "Means over queries at each noise level; bands are the intervals of the tables. Errors of zero, or below a "
+    "millionth of the largest, stand in the table alone."
 )
 _DARK_MAGMA = ListedColormap(matplotlib.colormaps["magma"](np.linspace(0.0, 0.72, 256)))  # white arrows read on it
 
@@ -59,11 +57,7 @@ def _errors(run: Run, weighting: Weighting) -> Iterable[Block]:
         above_zero = {name: {s: one for s, one in levels.items() if one.value > 0} for name, levels in found.items()}
         if lines := {name: levels for name, levels in above_zero.items() if levels}:
             panels.append(line_panel(f"{quantity}: {meaning}", lines, run.styles, "mean error", LEVEL))
-    caption = (
-        f"{_MEANING[weighting]} Bands are the intervals of the tables. Errors of zero, or below a millionth of the "
-        "largest, stand in the table alone."
-    )
-    yield Figure(WEIGHTINGS[weighting].capitalize(), panels, caption, tables)
+    yield Figure(WEIGHTINGS[weighting].capitalize(), panels, _CAPTION, tables)
 
 
 def fields_section(run: Run) -> Iterable[Block]:

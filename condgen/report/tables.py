@@ -4,10 +4,9 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from condgen.diagnostics.score_errors import ErrorRow, Quantity, Weighting
 from condgen.metrics import REAL, Goal, MetricRow, goal_of
-from condgen.report.estimates import SIGMA, format_number, winner
-from condgen.report.load import GeneratorLog
+from condgen.report.estimates import SIGMA, format_number, is_real, metric_estimates, winner
+from condgen.report.load import ClassRow, CostRow, GeneratorLog, StageRow
 from condgen.report.page import Table
-from condgen.report.rows import ClassRow, CostRow, StageRow, is_real, metric_estimates
 from condgen.rows import AveragedRow, Estimate, Row
 
 WEIGHTINGS: dict[Weighting, str] = {
@@ -59,13 +58,13 @@ def metrics_table(rows: Sequence[MetricRow], title: str = "Metrics by method") -
         if len(floors) == 1 and not any(map(is_real, found)):
             found[REAL] = Estimate(floors.pop())
     columns = {f"{metric}{_ARROWS[goal_of(metric)]}": found for metric, found in estimates.items()}
-    caption = f"± is {_spread(methods, 'half the length of the interval')}. {_conditions(rows)} {_STARRED}"
+    caption = f"± is {what_spreads(methods, 'half the length of the interval')}. {_conditions(rows)} {_STARRED}"
     if any(metric.partition("@")[0].endswith(("FD", "FID")) for metric in estimates):
         caption += f" {_FRECHET}"
     return estimates_table(title, columns, caption, map(goal_of, estimates))
 
 
-def _spread(rows: Sequence[AveragedRow], alone: str) -> str:
+def what_spreads(rows: Sequence[AveragedRow], alone: str) -> str:
     """What stands after ±: over seeds where rows are of several, or else `alone`."""
     counts = sorted({row.seeds for row in rows if row.seeds > 1})
     if not counts:
@@ -104,7 +103,7 @@ def errors_table(rows: Sequence[ErrorRow], weighting: Weighting, quantity: Quant
     for row in sorted(rows, key=lambda row: row.sigma):
         columns.setdefault(f"{SIGMA} = {row.sigma:g}" if quantity else row.quantity, {})[row.method] = row.estimate
     n = ", ".join(f"{count:,}" for count in sorted({row.n for row in rows}))
-    caption = f"n = {n} queries; ± is {_spread(rows, 'two standard errors')}. {_STARRED}"
+    caption = f"n = {n} queries; ± is {what_spreads(rows, 'two standard errors')}. {_STARRED}"
     if all(row.estimate.low is None for row in rows):
         caption = f"Means over the {n} points of the grid: no sampling error."
     title = f"{quantity or f'{SIGMA} = {rows[0].sigma:g}'}, {WEIGHTINGS[weighting]}"

@@ -7,7 +7,6 @@ from condgen.diagnostics.classifier_errors import LevelRow
 from condgen.report import classifier_table, draw_calibration, read_run
 from condgen.report.classifiers import classifier_panels, classifiers_section
 from condgen.report.figures import method_styles, to_svg
-from condgen.report.load import Run
 from condgen.report.page import Figure
 
 STYLES = method_styles(["ce", "dlsm"])
@@ -20,19 +19,6 @@ def level(sigma, gain=-0.01, scale=0.9, z=10.0, **changes):
 
 
 ROWS = [level(0.1, 0.0, 7.0, 2.0), level(1, -0.01, 0.9, 9.0), level(2, -0.02, 1.1, 8.0), level(40, 0.008, 0.3, 5.0)]
-
-
-@pytest.mark.parametrize(
-    ("rows", "sentences"),
-    [
-        (ROWS, ["ce: guidance helps at 3 of 4 noise levels, σ from 1 to 40, with best scales of 0.3 to 1.1."]),
-        ([level(1, 0.0, 0.1, 1.0), level(2, 0.01, -0.5, -4.0)], []),
-        ([ROWS[0].model_copy(update={"gain": None, "scale_gain": None, "z": None})], []),  # no score model, no gains
-    ],
-)
-def test_where_a_classifier_helps_is_said(rows, sentences):
-    blocks = classifiers_section(Run(folder=None, name="r", classifiers={"ce": rows}))
-    assert [block for block in blocks if isinstance(block, str)][1:] == sentences
 
 
 def test_classifiers_have_intervals_and_the_scale_to_use():

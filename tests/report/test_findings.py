@@ -5,8 +5,7 @@ from report.run_folders import metric
 
 from condgen.metrics import REAL
 from condgen.report.findings import findings
-from condgen.report.load import GeneratorLog, Run
-from condgen.report.rows import CostRow, PreviewRow
+from condgen.report.load import CostRow, GeneratorLog, PreviewRow, Run
 
 BEST, GOOD, POOR, FAR = (0.99, 0.3), (0.98, 0.4), (0.70, 0.3), (0.99, 2.0)  # class accuracy, Fréchet distance
 

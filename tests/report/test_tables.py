@@ -3,8 +3,7 @@
 from report.run_folders import error, metric
 
 from condgen.metrics import REAL
-from condgen.report.load import GeneratorLog
-from condgen.report.rows import ClassRow, CostRow, PreviewRow
+from condgen.report.load import ClassRow, CostRow, GeneratorLog, PreviewRow
 from condgen.report.tables import class_tables, cost_table, errors_table, generator_table, metrics_table
 
 
