@@ -1,6 +1,7 @@
 """From a run folder to its report."""
 
-from collections.abc import Iterable, Mapping
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,16 +9,22 @@ import yaml
 
 from condgen.errors import UserError
 from condgen.files import blamed_on
+from condgen.metrics import REAL, MetricRow, goal_of
 from condgen.report.classifiers import classifiers_section
-from condgen.report.figures import class_style, curve_panel
-from condgen.report.findings import findings
+from condgen.report.estimates import beats, format_estimate, format_number, is_real, metric_estimates
+from condgen.report.figures import curve_panel, method_styles
 from condgen.report.generators import generators_section
-from condgen.report.held_out import held_out_section, held_out_sentences, held_out_tables
-from condgen.report.load import LOSSES, Run, read_run
+from condgen.report.load import LOSSES, CostRow, Run, read_run
 from condgen.report.page import Block, Code, Figure, Table, write_page
 from condgen.report.samples import neighbours_section, samples_section
-from condgen.report.score_errors import QUANTITIES, errors_section, fields_section
-from condgen.report.tables import class_tables, cost_table, errors_table, metrics_table, metrics_tables, stages_table
+from condgen.report.score_errors import (
+    errors_section,
+    fields_section,
+    held_out_section,
+    held_out_sentences,
+    held_out_tables,
+)
+from condgen.report.tables import class_tables, cost_table, errors_tables, metrics_table, metrics_tables, stages_table
 
 _LOSSES_CAPTION = (
     "Lines are means over equal stretches of the log, the band of a single one their extremes. Losses of different "
@@ -73,7 +80,7 @@ def sections(run: Run) -> dict[str, Iterable[Block]]:
 
 def summary_tables(run: Run) -> list[Table]:
     """What a terminal shows after a run: held-out differences, metrics, cost and score errors."""
-    errors = [errors_table(run.errors, "data", quantity) for quantity in QUANTITIES]
+    errors = errors_tables(run.errors, "data")
     tables = [*held_out_tables(run.held_out), metrics_table(run.metrics), cost_table(run.cost), *errors]
     return [table for table in tables if table.rows]
 
@@ -107,7 +114,7 @@ def _run_section(run: Run) -> Iterable[Block]:
 
 
 def _training_section(run: Run) -> Iterable[Block]:
-    styles = {name: class_style(place) for place, name in enumerate(LOSSES)}
+    styles = method_styles(LOSSES)
     if panels := [curve_panel(stage, losses, styles) for stage, losses in run.losses.items()]:
         yield Figure("Losses against step", panels, _LOSSES_CAPTION)
 
@@ -119,3 +126,43 @@ def _reproduce_section(run: Run) -> Iterable[Block]:
         yield Code("Command", str(command))
     if run.recipe:
         yield Code("Recipe, with every setting resolved", run.recipe.rstrip(), folded=True)
+
+
+def findings(run: Run) -> list[str]:
+    """Sentences for the head of a report."""
+    return [
+        *_advice(run.metrics, run.cost),
+        *(f"Beware of {name}: {log.previews[-1].warning()}." for name, log in run.generators.items() if log.collapsed),
+        *_memory(run.metrics),
+    ]
+
+
+def _advice(metrics: Sequence[MetricRow], cost: Sequence[CostRow]) -> Iterable[str]:
+    """Methods that none beats, in class accuracy and in one distance to real data; the cheapest first."""
+    found = metric_estimates(row for row in metrics if not is_real(row.method) and row.low is not None)
+    distances = sorted((m for m in found if goal_of(m) == "low"), key=lambda m: not m.startswith("class-wise"))
+    deciding = {metric: found[metric] for metric in ("class accuracy", *distances[:1]) if metric in found}
+    rivals = [m for m in next(iter(deciding.values()), ()) if all(m in own for own in deciding.values())]
+    best = [
+        method
+        for method in rivals
+        if not any(beats(own[rival], own[method], goal_of(m)) for m, own in deciding.items() for rival in rivals)
+    ]
+    if best and len(rivals) > 1:
+        evaluations = {row.method: row.evaluations_per_image for row in cost}
+        best.sort(key=lambda method: evaluations.get(method) or math.inf)
+        named = [f"{method} (evaluations a sample: {format_number(evaluations.get(method))})" for method in best]
+        yield f"Use {' or '.join(named)}: in {' and '.join(deciding)} none is better by more than the intervals."
+
+
+def _memory(metrics: Sequence[MetricRow]) -> Iterable[str]:
+    """Methods whose share of authentic samples is clearly below that of held-out real data."""
+    found = metric_estimates(metrics).get("authenticity", {})
+    real = found.get(REAL)
+    closer = [f"{method} {format_estimate(one)}" for method, one in found.items() if real and beats(real, one, "high")]
+    if closer:
+        yield (
+            f"Closer to the training data than new data are: {', '.join(closer)} authentic samples, against "
+            f"{format_estimate(real)} of held-out real data. That is a sign of memory, or of too little spread: see "
+            "the nearest neighbours."
+        )

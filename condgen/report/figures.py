@@ -1,8 +1,8 @@
 """Plots, drawn by matplotlib: as SVG that is part of a page, or several in one PNG.
 
 In a page the drawn colours are replaced by its CSS variables, so that one plot reads in light and in dark. The same
-input gives the same bytes. Colours follow Okabe & Ito (2008), "Color universal design"; lines differ in marker or dash
-too, never in colour alone.
+input gives the same bytes. Colours follow Okabe & Ito (2008), "Color universal design"; lines differ in their
+markers too, never in colour alone.
 """
 
 import io
@@ -38,11 +38,7 @@ COLOURS: dict[str, str] = {
     "sky": "#56b4e9",
 }
 _GLYPHS = {"o": "●", "s": "■", "^": "▲", "D": "◆", "v": "▼", "P": "✚", "X": "✖", "<": "◀"}
-_MARKERS = tuple(_GLYPHS)
-_LINES = {"-": "solid", "--": "dashed", "-.": "dashed", ":": "dotted", "none": "none"}
-_DASHES = ("-", "--", "-.", ":")
 _WIDTH = 3.9  # of a panel, in inches
-_METADATA = ("Creator", "Date", "Format", "Type")  # of an SVG, left out
 _LONGEST = 54  # characters of a title
 _STRETCHES = 80  # means of a logged curve
 _LEAST = 1e-6  # of the largest value; smaller ones have no place on a logarithmic axis
@@ -53,12 +49,12 @@ LEVEL = f"noise level {SIGMA}"
 class Style:
     colour: str
     marker: str
-    line: str = "-"
+    line: str  # solid or none
 
     @property
     def in_html(self) -> tuple[str, str, str]:
-        """For a legend: the colour and the kind of line in CSS, and the marker as a character."""
-        return _CSS[self.colour], _LINES[self.line], _GLYPHS[self.marker]
+        """For a legend: the colour in CSS, the kind of line, and the marker as a character."""
+        return _CSS[self.colour], self.line, _GLYPHS[self.marker]
 
     @property
     def in_plot(self) -> dict[str, Any]:
@@ -69,14 +65,13 @@ _CSS = {colour: f"var(--{name}, {colour})" for name, colour in COLOURS.items()} 
 
 
 def method_styles(names: Iterable[str]) -> dict[str, Style]:
-    """A style for each method, in their order: the first 24 differ in colour and marker, and neighbours in line."""
-    known = dict.fromkeys(names)
-    return {name: class_style(place, _DASHES[place % len(_DASHES)]) for place, name in enumerate(known)}
+    """A style for each method, in their order."""
+    return {name: style_of(place) for place, name in enumerate(dict.fromkeys(names))}
 
 
-def class_style(index: int, line: str = "-") -> Style:
-    """The style of a class, or of one of several runs; the first 24 differ."""
-    return Style(list(COLOURS.values())[index % len(COLOURS)], list(_GLYPHS)[index % len(_GLYPHS)], line)
+def style_of(place: int, line: str = "solid") -> Style:
+    """The style of one of several lines or classes; the first 24 differ in colour and marker."""
+    return Style(list(COLOURS.values())[place % len(COLOURS)], list(_GLYPHS)[place % len(_GLYPHS)], line)
 
 
 def _on_one_line(text: str) -> str:
@@ -114,7 +109,7 @@ def _drawing(salt: str = "condgen") -> Iterator[None]:
 
 def to_svg(panel: Panel, name: str) -> Markup:
     """The panel as an SVG element whose identifiers are unique where its name is."""
-    buffer = io.StringIO()
+    buffer, no_metadata = io.StringIO(), ("Creator", "Date", "Format", "Type")
     with _drawing(salt=name):
         figure = Figure(figsize=(_WIDTH, panel.height))  # matplotlib's own layouts take half of a report's time
         margins = {"left": 0.72 / _WIDTH, "right": 1 - 0.08 / _WIDTH, "bottom": 0.5 / panel.height}
@@ -122,7 +117,7 @@ def to_svg(panel: Panel, name: str) -> Markup:
         axes = figure.add_subplot()
         panel.draw_with_title(axes)
         axes.yaxis.set_label_coords(-0.18, 0.5)
-        figure.savefig(buffer, format="svg", transparent=True, metadata=dict.fromkeys(_METADATA))
+        figure.savefig(buffer, format="svg", transparent=True, metadata=dict.fromkeys(no_metadata))
     content = buffer.getvalue().partition("<svg ")[2].partition(">")[2]
     content = re.sub(r"<defs>\s*<style.*?</defs>", "", content, flags=re.DOTALL)
     content = re.sub(r' id="[A-Za-z0-9.]+_\d+"', "", content)  # of elements that nothing refers to

@@ -5,10 +5,9 @@ from pathlib import Path
 
 from condgen.files import write_png
 from condgen.report.figures import Panel, line_panel, method_styles, save_panels
-from condgen.report.images import sample_grid
 from condgen.report.load import PreviewRow, Run
 from condgen.report.page import Block, Figure
-from condgen.report.samples import points_figure
+from condgen.report.samples import points_figure, sample_grid
 from condgen.report.tables import generator_table
 from condgen.rows import Estimate
 from condgen.runs.layout import GRID, PREVIEWS_PICTURE

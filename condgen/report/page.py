@@ -85,11 +85,6 @@ class Code:
     text: str
     folded: bool = False
 
-    @property
-    def fence(self) -> Markup:
-        """What encloses it in Markdown: more backquotes than it holds."""
-        return Markup("`" * max(3, 1 + max(map(len, re.findall("`+", self.text)), default=0)))
-
 
 @dataclass(frozen=True)
 class Figure:

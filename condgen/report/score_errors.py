@@ -1,6 +1,7 @@
-"""Score errors: how far estimated scores lie from exact ones, by noise level and in the plane."""
+"""Held-out differences of posterior scores, distances of scores from exact ones, and likelihood scores in the plane."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import matplotlib
@@ -8,14 +9,25 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap, Normalize
 
-from condgen.diagnostics.score_errors import Quantity, Weighting
+from condgen.diagnostics.held_out import SURE, HeldOutRow
+from condgen.diagnostics.score_errors import ZERO_GUIDANCE, Quantity
 from condgen.report.estimates import SIGMA, by_level, format_number
-from condgen.report.figures import LEVEL, Array, Panel, line_panel
+from condgen.report.figures import LEVEL, Array, Panel, Style, line_panel, method_styles, save_panels
 from condgen.report.load import FieldRow, Run
-from condgen.report.page import Block, Figure
-from condgen.report.tables import WEIGHTINGS, errors_table
+from condgen.report.page import Block, Figure, Table
+from condgen.report.tables import WEIGHTINGS, errors_tables, estimates_table, what_spreads
+from condgen.runs.layout import DIAGNOSTICS
 
-QUANTITIES: dict[Quantity, str] = {"D": "unconditional score", "D_P": "posterior score", "D_L": "likelihood score"}
+_DIFFERENCE = "held_out_difference"
+_UNIT = 1e-3  # of the numbers that are shown
+_UNITS = f"1e-3 {SIGMA}² a dimension"
+_MEANING = (
+    "The squared error of a method's posterior score minus that of a reference, both against the true score given the "
+    "class, on test data that no model and no choice has seen: below zero, the method is nearer to the truth. No exact "
+    "score is needed: a denoising loss exceeds the squared error by a constant that all methods share."
+)
+_BANDS = "Bands are two standard errors, clustered by image; the axis may be linear near zero and logarithmic beyond."
+_QUANTITIES: dict[Quantity, str] = {"D": "unconditional score", "D_P": "posterior score", "D_L": "likelihood score"}
 _DEFINITIONS = (
     "D is the mean distance between the estimated and the exact unconditional score, D_P that of the posterior score, "
     "given the class, and D_L that of the likelihood score, which a classifier contributes: by Bayes' rule the "
@@ -33,35 +45,104 @@ _CAPTION = (
 _DARK_MAGMA = ListedColormap(matplotlib.colormaps["magma"](np.linspace(0.0, 0.72, 256)))  # white arrows read on it
 
 
+def held_out_section(run: Run) -> Iterable[Block]:
+    """Plots and tables, that of the reference that says most first."""
+    if run.held_out:
+        first, *further = held_out_tables(run.held_out)
+        yield from (_MEANING, first)
+        if panels := _panels(run.held_out, run.styles):
+            yield Figure("Difference against noise level", panels, _BANDS)
+        yield from further
+
+
+def held_out_sentences(run: Run) -> list[str]:
+    """Which is nearer to the truth: each classifier against those of cross-entropy, or against zero guidance."""
+    out, about = [], run.conditions.get(DIAGNOSTICS, {})
+    for method, reference in about.get("pairs") or ():
+        rows = [row for row in _groups(run.held_out).get((_DIFFERENCE, reference), ()) if row.method == method]
+        if rows:
+            nearer = sum(row.mean < -SURE * row.se for row in rows)
+            farther = sum(row.mean > SURE * row.se for row in rows)
+            out.append(
+                f"On {rows[0].n_images:,} held-out samples, the posterior score of {method} is nearer to the truth than"
+                f" that of {reference} at {nearer} of {len(rows)} noise levels (by more than {SURE:g} standard errors),"
+                f" farther at {farther}.{_training(about.get('training') or {}, method, reference)}"
+            )
+    return out
+
+
+def _training(cost: Mapping[str, Mapping[str, float]], *methods: str) -> str:
+    """The steps and seconds behind methods, where they are known of all."""
+    known = {name: own for name in methods if (own := cost.get(name) or {}).get("steps") and own.get("seconds")}
+    spent = "; ".join(f"{name} {own['steps']:,} steps, {own['seconds']:,.0f} s" for name, own in known.items())
+    return f" Training: {spent}." if len(known) == len(methods) else ""
+
+
+def _groups(rows: Iterable[HeldOutRow]) -> dict[tuple[str, str], list[HeldOutRow]]:
+    """Rows by quantity and reference: differences before shares, those from zero guidance last."""
+    found: dict[tuple[str, str], list[HeldOutRow]] = {}
+    for row in sorted(rows, key=lambda row: (row.quantity, row.reference == ZERO_GUIDANCE)):
+        found.setdefault((row.quantity, row.reference), []).append(row)
+    return found
+
+
+def held_out_tables(rows: Sequence[HeldOutRow]) -> Iterable[Table]:
+    """A table for each reference, zero guidance last, then one for each labelled model whose gain methods share."""
+    for (quantity, reference), own in _groups(rows).items():
+        unit, title = _UNIT, f"Held-out squared error minus that of {reference}, {_UNITS}"
+        caption = "Below zero: nearer to the truth."
+        if quantity != _DIFFERENCE:
+            unit, title = 1.0, f"Share of the gain of {reference} over zero guidance"
+            caption = "Levels at which that gain is not clear are left out."
+        spread = what_spreads(own, "two standard errors, clustered by image")
+        caption += f" {own[0].n_images:,} test samples, noise draws of each: {own[0].draws}; ± is {spread}."
+        columns = {
+            method: {f"{SIGMA} = {sigma:g}": one for sigma, one in levels.items()}
+            for method, levels in by_level(own, unit).items()
+        }
+        yield estimates_table(title, columns, caption, corner="")
+
+
+def _panels(rows: Sequence[HeldOutRow], styles: Mapping[str, Style]) -> list[Panel]:
+    """A plot against the noise level for each reference, with a line for each other method."""
+    panels = []
+    for (quantity, reference), own in _groups(rows).items():
+        lines = {method: levels for method, levels in by_level(own, _UNIT).items() if len(levels) > 1}
+        if lines and quantity == _DIFFERENCE:
+            panels.append(line_panel(f"minus {reference}", lines, styles, _UNITS, LEVEL, dashed=0.0))
+    return panels
+
+
+def draw_held_out(rows: Sequence[HeldOutRow], path: Path) -> bool:
+    """Draws the plots as a PNG; whether there are any."""
+    panels = _panels(rows, method_styles(row.method for row in rows))
+    if panels:
+        save_panels(panels, path, legend=True)
+    return bool(panels)
+
+
 def errors_section(run: Run) -> Iterable[Block]:
+    """Plots against the noise level, with their tables; of a single level, a table alone."""
     if run.errors:
         yield _DEFINITIONS
-        if any(row.weighting == "held_out" for row in run.errors):
-            yield _MEMORISED
-        for weighting in WEIGHTINGS:
-            yield from _errors(run, weighting)
-
-
-def _errors(run: Run, weighting: Weighting) -> Iterable[Block]:
-    """Plots against the noise level, with their tables; of a single level, a table alone."""
-    levels = {row.sigma for row in run.errors if row.weighting == weighting}
-    if len(levels) == 1:
-        yield errors_table(run.errors, weighting, None)
-    if len(levels) < 2:
-        return
-    panels, tables = [], []
-    for quantity, meaning in QUANTITIES.items():
-        found = by_level(run.errors, weighting=weighting, quantity=quantity)
-        if found:
-            tables.append(errors_table(run.errors, weighting, quantity))
-        above_zero = {name: {s: one for s, one in levels.items() if one.value > 0} for name, levels in found.items()}
-        if lines := {name: levels for name, levels in above_zero.items() if levels}:
-            panels.append(line_panel(f"{quantity}: {meaning}", lines, run.styles, "mean error", LEVEL))
-    yield Figure(WEIGHTINGS[weighting].capitalize(), panels, _CAPTION, tables)
+    if any(row.weighting == "held_out" for row in run.errors):
+        yield _MEMORISED
+    for weighting, title in WEIGHTINGS.items():
+        rows = [row for row in run.errors if row.weighting == weighting]
+        tables = list(errors_tables(rows, weighting))
+        if len({row.sigma for row in rows}) < 2:
+            yield from tables
+            continue
+        panels = []
+        for quantity, meaning in _QUANTITIES.items():
+            found = by_level((row for row in rows if row.mean > 0), quantity=quantity)
+            if found:
+                panels.append(line_panel(f"{quantity}: {meaning}", found, run.styles, "mean error", LEVEL))
+        yield Figure(title.capitalize(), panels, _CAPTION, tables)
 
 
 def fields_section(run: Run) -> Iterable[Block]:
-    """Exact and estimated likelihood scores of points in the plane."""
+    """Exact and estimated likelihood scores of points in the plane, and the errors of the latter."""
     data = run.fields
     if data is None or "exact" not in data.fields:
         return
@@ -76,15 +157,12 @@ def fields_section(run: Run) -> Iterable[Block]:
         "dots are data of the class."
     )
     for label, name in enumerate(data.names):
-        panels = [
-            _field_panel(data, field[label], title, label, end, arrows=kind is fields)
-            for kind in (fields, errors)
-            for title, field in kind.items()
-        ]
-        yield Figure(f"Class {name}", panels, "")
+        scores = [_field_panel(data, field[label], title, label, end, arrows=True) for title, field in fields.items()]
+        others = [_field_panel(data, field[label], title, label, end) for title, field in errors.items()]
+        yield Figure(f"Class {name}", scores + others, "")
 
 
-def _field_panel(data: FieldRow, field: Array, title: str, label: int, end: float, *, arrows: bool) -> Panel:
+def _field_panel(data: FieldRow, field: Array, title: str, label: int, end: float, *, arrows: bool = False) -> Panel:
     """Length as brightness, and of scores arrows and the data of the class."""
     x, y = data.x, data.y
     points = np.array([at for at, own in zip(data.points, data.labels, strict=True) if own == label]).reshape(-1, 2)

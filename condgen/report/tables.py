@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from condgen.diagnostics.score_errors import ErrorRow, Quantity, Weighting
+from condgen.diagnostics.score_errors import ErrorRow, Weighting
 from condgen.metrics import REAL, Goal, MetricRow, goal_of
 from condgen.report.estimates import SIGMA, format_number, is_real, metric_estimates, winner
 from condgen.report.load import ClassRow, CostRow, GeneratorLog, StageRow
@@ -96,18 +96,21 @@ def metrics_tables(rows: Sequence[MetricRow]) -> Iterable[Table]:
             yield metrics_table([row for row in rows if row.metric in own[first : first + _COLUMNS]], title)
 
 
-def errors_table(rows: Sequence[ErrorRow], weighting: Weighting, quantity: Quantity | None) -> Table:
-    """Methods as rows; noise levels as columns, or the quantities at a single one."""
-    rows = [row for row in rows if row.weighting == weighting and quantity in (None, row.quantity)]
-    columns: dict[str, dict[str, Estimate]] = {}
-    for row in sorted(rows, key=lambda row: row.sigma):
-        columns.setdefault(f"{SIGMA} = {row.sigma:g}" if quantity else row.quantity, {})[row.method] = row.estimate
+def errors_tables(rows: Iterable[ErrorRow], weighting: Weighting) -> Iterable[Table]:
+    """A table for each quantity, methods as rows and noise levels as columns; of a single level, one of all."""
+    rows = sorted((row for row in rows if row.weighting == weighting), key=lambda row: row.sigma)
+    is_single = len({row.sigma for row in rows}) == 1
+    groups: dict[str, dict[str, dict[str, Estimate]]] = {}
+    for row in rows:
+        level = f"{SIGMA} = {row.sigma:g}"
+        title, head = (level, row.quantity) if is_single else (row.quantity, level)
+        groups.setdefault(title, {}).setdefault(head, {})[row.method] = row.estimate
     n = ", ".join(f"{count:,}" for count in sorted({row.n for row in rows}))
     caption = f"n = {n} queries; ± is {what_spreads(rows, 'two standard errors')}. {_STARRED}"
     if all(row.estimate.low is None for row in rows):
         caption = f"Means over the {n} points of the grid: no sampling error."
-    title = f"{quantity or f'{SIGMA} = {rows[0].sigma:g}'}, {WEIGHTINGS[weighting]}"
-    return estimates_table(title, columns, caption, ["low"] * len(columns))
+    for title, columns in groups.items():
+        yield estimates_table(f"{title}, {WEIGHTINGS[weighting]}", columns, caption, ["low"] * len(columns))
 
 
 def class_tables(rows: Sequence[ClassRow]) -> Iterable[Table]:

@@ -29,7 +29,7 @@ from condgen.diagnostics.held_out import HeldOutRow, held_out_differences
 from condgen.guidance import ClassifierGuided
 from condgen.recipes import ClassifierStage, ScoreStage
 from condgen.recipes.compose import merged, read_yaml
-from condgen.report.held_out import draw_held_out
+from condgen.report import draw_held_out
 from condgen.rng import keyed_generator
 from condgen.runs import Folders, Train
 from condgen.runs.folder import read_settings

@@ -6,7 +6,7 @@ from xml.etree import ElementTree
 import pytest
 from PIL import Image
 
-from condgen.report.figures import COLOURS, INK, Panel, class_style, curve_panel, method_styles, save_panels, to_svg
+from condgen.report.figures import COLOURS, INK, Panel, curve_panel, method_styles, save_panels, style_of, to_svg
 
 TEXT = "{http://www.w3.org/2000/svg}text"
 
@@ -54,12 +54,12 @@ def test_methods_and_classes_look_different():
     assert list(styles) == list(map(str, range(24)))
     assert len({(style.colour, style.marker) for style in styles.values()}) == 24
     assert len(method_styles(map(str, range(100)))) == 100  # more than there are looks
-    assert len({(class_style(i).colour, class_style(i).marker) for i in range(24)}) == 24
+    assert len({(style_of(i).colour, style_of(i).marker) for i in range(24)}) == 24
 
 
 @pytest.mark.parametrize("n", [1, 2, 79, 500])
 def test_curves_of_any_length(n):
     curve = [(10 * i, 100.0 / (1 + i)) for i in range(n)]
-    drawn = curve_panel("score", {"loss": curve}, {"loss": class_style(0)})
+    drawn = curve_panel("score", {"loss": curve}, {"loss": style_of(0)})
     assert drawn.alt.startswith("score, loss, at step ")
     assert to_svg(drawn, "t")

@@ -4,7 +4,7 @@ import pytest
 from report.run_folders import metric
 
 from condgen.metrics import REAL
-from condgen.report.findings import findings
+from condgen.report.build import findings
 from condgen.report.load import CostRow, GeneratorLog, PreviewRow, Run
 
 BEST, GOOD, POOR, FAR = (0.99, 0.3), (0.98, 0.4), (0.70, 0.3), (0.99, 2.0)  # class accuracy, Fréchet distance

@@ -3,9 +3,9 @@ from PIL import Image
 from condgen.diagnostics.held_out import HeldOutRow
 from condgen.report import draw_held_out, held_out_sentences, held_out_tables
 from condgen.report.figures import to_svg
-from condgen.report.held_out import held_out_section
 from condgen.report.load import Run
 from condgen.report.page import Figure
+from condgen.report.score_errors import held_out_section
 
 LEVELS = (0.1, 1.0, 4.0)
 

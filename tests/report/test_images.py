@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from condgen.report import sample_grid
-from condgen.report.images import embedded
+from condgen.report.samples import embedded
 
 
 def shades(*values, size=8):

@@ -73,6 +73,6 @@ def test_names_are_shown_as_they_are_and_never_as_markup(tmp_path):
     assert "<script" not in markdown.replace("\\<", "")
     table = [line.replace("\\|", "") for line in markdown.splitlines() if line.startswith("|")]
     assert [line.count("|") for line in table] == [3] * (2 + len(HOSTILE))
-    assert "````text\n```" in markdown
+    assert "    ```\n    ```" in markdown
     facts = json.loads((tmp_path / "report.json").read_text())
     assert facts["rows"] == [{"name": HOSTILE[0], "value": None}]

@@ -26,11 +26,6 @@ def test_zero_errors_have_no_place_on_a_logarithmic_axis():
     assert not drawn(("ce", 1, 0.0), ("ce", 2, 0.0)).panels
 
 
-def test_a_single_level_is_a_table_of_quantities():
-    table = drawn(("ce", 1, 0.5, "grid", "D_P"), ("ce", 1, 0.25, "grid"))
-    assert (table.title, table.header) == ("σ = 1, uniform over a grid", ("method", "D_P", "D_L"))
-
-
 def test_fields_have_a_panel_a_class_and_method(moons_run):
     _, upper, lower = fields_section(read_run(moons_run))
     assert (upper.title, lower.title) == ("Class upper", "Class lower")

@@ -4,7 +4,7 @@ from report.run_folders import error, metric
 
 from condgen.metrics import REAL
 from condgen.report.load import ClassRow, CostRow, GeneratorLog, PreviewRow
-from condgen.report.tables import class_tables, cost_table, errors_table, generator_table, metrics_table
+from condgen.report.tables import class_tables, cost_table, errors_tables, generator_table, metrics_table
 
 
 def test_metrics_have_floors_conditions_and_a_star_where_intervals_are_apart():
@@ -26,12 +26,13 @@ def test_metrics_have_floors_conditions_and_a_star_where_intervals_are_apart():
 def test_score_errors_by_noise_level():
     rows = [error("ce", 2, 0.5), error("ce", 1, 1.0), error("dlsm", 1, 0.5), error("dlsm", 2, 0.505)]
     rows += [error("ce", 1, 9.0, quantity="D"), error("ce", 7.5, 1.0, "grid")]
-    table = errors_table(rows, "data", "D_L")
+    table, _ = errors_tables(rows, "data")
     assert table.header == ("method", "σ = 1", "σ = 2")
     assert table.texts[0] == ["ce", "1.000 ± 0.020", "0.500 ± 0.010"]  # two standard errors, 2 * 0.1 / sqrt(100)
     assert table.best == {(1, 1)}
     assert "n = 100 queries" in table.caption
-    grid = errors_table(rows, "grid", "D_L")
+    (grid,) = errors_tables(rows, "grid")
+    assert (grid.title, grid.header) == ("σ = 7.5, uniform over a grid", ("method", "D_L"))
     assert grid.texts == [["ce", "1"]]
     assert "no sampling error" in grid.caption
 
