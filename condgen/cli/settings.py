@@ -16,7 +16,6 @@ _STAGES = {"classifier": "classifiers.NAME", "generator": "generators.NAME"}  # 
 _TYPES = {"boolean": "true | false", "string": "text", "object": "names with values"}
 _BOUNDS = {"exclusiveMinimum": ">", "minimum": ">=", "exclusiveMaximum": "<", "maximum": "<="}
 _TAGS = ("kind", "loss")
-_TOLERANCE = 0.02  # of the width of samples
 
 _Schema = Mapping[str, Any]
 
@@ -69,10 +68,9 @@ def samplers(name: Annotated[str | None, typer.Argument(help="One of them.")] = 
 
     condgen samplers ddim
 
-    Options are given as --option NAME=VALUE. Of one sampler, the error that it makes on an exact target is measured.
+    Options are given as --option NAME=VALUE.
     """
-    from condgen.samplers import FIXED, SAMPLERS, options_of, sampler_class
-    from condgen.samplers.bias import MOST, evaluations_within, width_errors
+    from condgen.samplers import SAMPLERS, options_of, sampler_class
 
     for each in SAMPLERS if name is None else [name]:
         sampler, info = sampler_class(each), sampler_class(each).info
@@ -81,14 +79,6 @@ def samplers(name: Annotated[str | None, typer.Argument(help="One of them.")] = 
         say(f"{each}: {(inspect.getdoc(sampler) or '').splitlines()[0]}\n    {facts}\n    {info.paper}")
         for row in walk(options_of(each)):
             say(f"    --option {row.key}={row.default}  ({row.type})\n        {row.meaning}")
-    if name in SAMPLERS:
-        errors, evaluations = width_errors(name)
-        shown = ", ".join(f"{100 * error:+.1f}% ({schedule})" for schedule, error in errors.items())
-        say(f"    error of the standard deviation on a Gaussian: {shown}; {evaluations:.4g} evaluations")
-        if name in FIXED and max(map(abs, errors.values())) > _TOLERANCE:
-            enough = evaluations_within(name, _TOLERANCE)
-            least = f"from {enough:,} evaluations on" if enough else f"only with more than {MOST} points of the grid"
-            say(f"    within {_TOLERANCE:.0%} {least}")
 
 
 def walk(model: type[BaseModel], *, once: bool = False) -> Iterator[Row]:

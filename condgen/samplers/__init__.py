@@ -6,7 +6,6 @@ from condgen.samplers.base import (
     Finished as Finished,
     Sampler as Sampler,
     evaluations_on as evaluations_on,
-    final as final,
     trajectory as trajectory,
 )
 from condgen.samplers.catalogue import (

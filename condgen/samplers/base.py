@@ -137,11 +137,6 @@ def trajectory(
     yield Step(len(grid), grid[-1], sampler.denoiser(x, grid[-1], y), evaluations + 1)
 
 
-def final(steps: Iterator[Step]) -> Step:
-    """The last step of a trajectory."""
-    return deque(steps, maxlen=1).pop()
-
-
 def signal_of(schedule: Schedule, x_t: Tensor, t: Tensor) -> Tensor:
     """The state in units of signal, x_t / alpha_t."""
     return x_t / expand(schedule.alpha(t), x_t)

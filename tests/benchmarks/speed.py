@@ -19,7 +19,7 @@ from bench import Figure, Full, JsonFile, Rounds, device, finish, run, take_turn
 from condgen.denoiser import Denoiser
 from condgen.networks import UNetSettings
 from condgen.rng import Streams
-from condgen.samplers import build_sampler, final, grid_for, points_within, trajectory
+from condgen.samplers import build_sampler, grid_for, points_within, trajectory
 from condgen.schedules import EDM
 from condgen.score import ScoreConfig
 
@@ -45,7 +45,7 @@ class OutputAsEstimate(Denoiser):
 def condgen_loop(name, network, x, evaluations):
     sampler = build_sampler(name, OutputAsEstimate(network))
     grid = grid_for(sampler, points_within(sampler, evaluations))
-    return lambda: final(trajectory(sampler, grid, Streams(range(len(x)), x.device), None, SHAPE)).x
+    return lambda: [*trajectory(sampler, grid, Streams(range(len(x)), x.device), None, SHAPE)][-1].x
 
 
 def k_diffusion_loop(name, network, x, evaluations):

@@ -63,10 +63,3 @@ def test_samplers_are_listed_with_their_options():
         for option, field in options_of(name).model_fields.items():
             assert f"--option {option}=" in out
             assert (field.description or "") in out
-
-
-def test_of_one_sampler_the_error_on_an_exact_target_is_measured():
-    out = good("samplers", "heun")
-    assert "+4.4% (edm), +3.0% (ve), +4.8% (vp); 39 evaluations" in out
-    assert "within 2% from 79 evaluations on" in out
-    assert "dpm++2m" not in out

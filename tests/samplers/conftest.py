@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from condgen.denoiser import Denoiser
+from condgen.rng import Streams
 from condgen.samplers import trajectory
 from condgen.schedules import expand
 
@@ -44,6 +45,12 @@ def exact_stds(sampler, grid, draws_per_step=4):
     """The standard deviation of x after every step, in units of the distribution's: 1 where the sampler is exact."""
     steps = trajectory(sampler, grid, UnitNoise(), None, (draws_per_step * len(grid) + 8,))
     return [float(step.x.norm() / sampler.denoiser.std_at(step.t)) for step in steps][:-1]
+
+
+def final(sampler, grid, seeds=range(8), y=None, shape=(5,)):
+    """The last step of a trajectory."""
+    *_, last = trajectory(sampler, grid, Streams(seeds), y, shape)
+    return last
 
 
 @pytest.fixture(name="gaussian")

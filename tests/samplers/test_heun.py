@@ -2,15 +2,11 @@
 
 import pytest
 import torch
+from samplers.conftest import final
 
-from condgen.rng import Streams
-from condgen.samplers import evaluations_on, final, trajectory
+from condgen.samplers import evaluations_on
 from condgen.samplers.heun import EDMStochastic, Heun, Restart
 from condgen.schedules import EDM, VE, VP, Cosine, geometric_grid, karras_grid
-
-
-def _draw(sampler, grid, seeds=range(4)):
-    return final(trajectory(sampler, grid, Streams(seeds), None, (5,))).x
 
 
 @pytest.mark.parametrize(("points", "repeats", "cost"), [(3, 1, 43), (5, 2, 55), (10, 2, 75)])
@@ -18,7 +14,7 @@ def test_restarts_cost_what_the_paper_counts(points, repeats, cost, gaussian):
     denoiser = gaussian(VP())
     sampler = Restart(denoiser, points=points, repeats=repeats)
     grid = karras_grid(VP(), 20)
-    last = final(trajectory(sampler, grid, Streams([0]), None, (2,)))
+    last = final(sampler, grid, [0])
     assert last.evaluations == len(denoiser.batches) == evaluations_on(sampler, grid) == cost
 
 
@@ -30,7 +26,7 @@ def test_a_restart_goes_up_to_high_once_it_is_below_low(schedule, gaussian):
             return super().forward(x_t, t, y)
 
     levels = []
-    _draw(Restart(Watched(schedule), points=4, repeats=2, low=0.05, high=0.4), geometric_grid(schedule, 15))
+    final(Restart(Watched(schedule), points=4, repeats=2, low=0.05, high=0.4), geometric_grid(schedule, 15))
     ups = [i for i in range(1, len(levels)) if levels[i] > levels[i - 1] * 1.001]
     assert [levels[i] for i in ups] == pytest.approx([0.4, 0.4])
     base = levels[ups[0] - 1]
@@ -41,10 +37,10 @@ def test_a_restart_goes_up_to_high_once_it_is_below_low(schedule, gaussian):
 
 def test_no_noise_is_heuns_method(gaussian):
     denoiser, grid = gaussian(EDM()), karras_grid(EDM(), 12)
-    plain = _draw(Heun(denoiser), grid)
-    assert torch.equal(_draw(EDMStochastic(denoiser, gamma=0.0), grid), plain)
-    assert torch.equal(_draw(EDMStochastic(denoiser, s_min=90.0, s_max=95.0), grid), plain)
-    assert not torch.equal(_draw(EDMStochastic(denoiser), grid), plain)
+    plain = final(Heun(denoiser), grid).x
+    assert torch.equal(final(EDMStochastic(denoiser, gamma=0.0), grid).x, plain)
+    assert torch.equal(final(EDMStochastic(denoiser, s_min=90.0, s_max=95.0), grid).x, plain)
+    assert not torch.equal(final(EDMStochastic(denoiser), grid).x, plain)
 
 
 def test_noise_is_added_within_its_interval_and_never_beyond_the_schedule(gaussian):
@@ -55,7 +51,7 @@ def test_noise_is_added_within_its_interval_and_never_beyond_the_schedule(gaussi
 
     times = []
     grid = karras_grid(EDM(), 12)
-    _draw(EDMStochastic(Watched(EDM()), gamma=0.3, s_min=1.0, s_max=100.0), grid)
+    final(EDMStochastic(Watched(EDM()), gamma=0.3, s_min=1.0, s_max=100.0), grid)
     starts, raised = grid[:-1].tolist(), times[:-1:2]
     assert raised[0] == 80.0  # nothing is above it
     assert raised[1:] == pytest.approx([t * 1.3 if t >= 1 else t for t in starts[1:]])

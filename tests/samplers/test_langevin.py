@@ -4,10 +4,9 @@ import math
 
 import pytest
 import torch
+from samplers.conftest import final
 
 from condgen.errors import UserError
-from condgen.rng import Streams
-from condgen.samplers import final, trajectory
 from condgen.samplers.euler import DDIM, Ancestral
 from condgen.samplers.langevin import AnnealedLangevin, ConsistentAnnealed
 from condgen.samplers.multistep import DPM2MSDE
@@ -74,24 +73,20 @@ def test_langevin_updates_use_the_score_of_the_new_level(gaussian, exact_stds):
 
 def test_a_step_of_less_than_none_of_the_noise_is_refused(gaussian):
     with pytest.raises(UserError, match=r"eta is below 0\.03\d+, the step without noise"):
-        _draw(ConsistentAnnealed(gaussian(PAPER), eta=0.03), geometric_grid(PAPER, LEVELS))
-
-
-def _draw(sampler, grid):
-    return final(trajectory(sampler, grid, Streams(range(8)), None, (5,))).x
+        final(ConsistentAnnealed(gaussian(PAPER), eta=0.03), geometric_grid(PAPER, LEVELS))
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES, ids=lambda s: s.kind)
 def test_its_ends_are_ddim_and_ancestral_sampling(schedule, gaussian):
     denoiser, grid, close = gaussian(schedule), geometric_grid(schedule, 30), {"rtol": 2e-5, "atol": 2e-6}
-    euler, ancestral = _draw(DDIM(denoiser), grid), _draw(Ancestral(denoiser), grid)
-    torch.testing.assert_close(_draw(ConsistentAnnealed(denoiser, power=1.0), grid), euler, **close)
+    euler, ancestral = final(DDIM(denoiser), grid).x, final(Ancestral(denoiser), grid).x
+    torch.testing.assert_close(final(ConsistentAnnealed(denoiser, power=1.0), grid).x, euler, **close)
     for same in (ConsistentAnnealed(denoiser, power=2.0), DDIM(denoiser, eta=1.0)):
-        torch.testing.assert_close(_draw(same, grid), ancestral, **close)
+        torch.testing.assert_close(final(same, grid).x, ancestral, **close)
 
 
 def test_the_power_less_one_is_the_noise_of_the_sde(gaussian):
     """The first step of DPM-Solver++(2M) SDE knows no history."""
     denoiser, grid = gaussian(VP()), geometric_grid(VP(), 30)[10:12]
     consistent, sde = ConsistentAnnealed(denoiser, power=1.7), DPM2MSDE(denoiser, eta=0.7)
-    torch.testing.assert_close(_draw(consistent, grid), _draw(sde, grid))
+    torch.testing.assert_close(final(consistent, grid).x, final(sde, grid).x)

@@ -7,6 +7,7 @@ from typing import Annotated
 import pytest
 import torch
 from pydantic import Field
+from samplers.conftest import final
 
 from condgen.errors import UserError
 from condgen.guidance import ClassifierGuided
@@ -20,7 +21,6 @@ from condgen.samplers import (
     Sampler,
     build_sampler,
     evaluations_on,
-    final,
     grid_for,
     options_of,
     points_within,
@@ -35,7 +35,7 @@ NOISY = {"ddim": {"eta": 0.7}, "predictor-corrector": {"length": "norms", "corre
 
 
 def draw(sampler, grid, seeds, y=None, shape=(16,)):
-    return final(trajectory(sampler, grid, Streams(seeds), y, shape)).x
+    return final(sampler, grid, seeds, y, shape).x
 
 
 def unet():
@@ -96,7 +96,8 @@ def test_a_gpu_adds_rounding_at_most():
     model, grid, found = unet(), karras_grid(EDM(), 6), []
     for device in ("cpu", "cuda"):
         streams = Streams(range(5), torch.device(device))
-        found.append(final(trajectory(FIXED["heun"](model.to(device)), grid, streams, None, (1, 8, 8))).x.cpu())
+        *_, last = trajectory(FIXED["heun"](model.to(device)), grid, streams, None, (1, 8, 8))
+        found.append(last.x.cpu())
     torch.testing.assert_close(*found, rtol=1e-3, atol=1e-3)
 
 
@@ -106,7 +107,7 @@ def test_evaluations_are_counted_as_they_happen(name, schedule, gaussian):
     denoiser = gaussian(schedule)
     sampler = FIXED[name](denoiser)
     grid = grid_for(sampler, 18)
-    last = final(trajectory(sampler, grid, Streams([0]), None, (2,)))
+    last = final(sampler, grid, [0])
     assert last.evaluations == len(denoiser.batches) == evaluations_on(sampler, grid)
 
 
