@@ -34,7 +34,7 @@ def main(json: JsonFile = None, full: Full = False, images: int = 1500, samples:
         x = low + (x + 1) * 0.5 * (1 - low)
         oracle = Oracle(schedule, x.double(), torch.zeros(len(x), dtype=torch.int64), 1).to(where)
         for tolerance, count in published.items() if full else [*published.items()][-2:]:
-            sampler = AdaptiveSDE(oracle, relative=tolerance, absolute=(1 - low) / 256, first_step=0.01)
+            sampler = AdaptiveSDE(oracle, relative=tolerance, absolute=(1 - low) / 256)
             y = torch.zeros(samples, dtype=torch.int64, device=where)
             done = [one for batch in draw(sampler, None, range(samples), y, data.shape, samples) for one in batch]
             attempts = [one.accepted + one.rejected for one in done]

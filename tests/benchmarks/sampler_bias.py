@@ -6,7 +6,7 @@ For data N(0, STD^2) with their exact denoiser, a sampler on a grid is linear in
 sum_i w_i z_i, and its standard deviation (sum_i w_i^2)^(1/2). A batch whose row i has z_i = 1 and no other noise gives
 all the weights, so that these widths are exact, in any number of dimensions; those of adaptive samplers are sampled,
 with a standard error of 1/sqrt(2 n d). A solver that draws new noise after a rejected step, as the published code of
-"Gotta Go Fast" does (`adaptive-sde` with `redraw=true`), makes samples too wide. The modes are at -1 and 1, of std .2,
+"Gotta Go Fast" does (`Redrawing`), makes samples too wide. The modes are at -1 and 1, of std .2,
 on EDM noise: the Kolmogorov-Smirnov distance of n samples has a median of .83/sqrt(n), and the light mode's share a
 standard error of .46/sqrt(n).
 """
@@ -30,6 +30,8 @@ from condgen.samplers import (
     grid_for,
     trajectory,
 )
+from condgen.samplers.adaptive.brownian import BrownianPath
+from condgen.samplers.adaptive.sde import AdaptiveSDE
 from condgen.schedules import EDM, VE, VP
 
 STD, SCHEDULES, MOST = 0.5, (EDM(), VE(), VP()), 600  # points of a grid that are tried
@@ -48,6 +50,14 @@ class UnitNoise(Streams):
         out[self.drawn : self.drawn + 1] = 1
         self.drawn += 1
         return out
+
+
+class Redrawing(AdaptiveSDE):
+    """Draws new noise after a rejection."""
+
+    def step(self, batch):
+        fresh = [BrownianPath(path.streams, path.shape) for path in batch.paths]
+        return super().step(batch._replace(paths=fresh))
 
 
 def gaussian_denoiser(schedule, dimensions: int = 1) -> Oracle:
@@ -101,18 +111,15 @@ def main(json: JsonFile = None, full: Full = False) -> None:
         figures.append(Figure("evaluations", name, "default", "", evaluations_on(samplers[0], grid_for(samplers[0]))))
         if full:
             figures.append(Figure("evaluations within 2%", name, "", "", evaluations_within(samplers, 0.02)))
-    for name, options in ((name, redraw) for name in ADAPTIVE for redraw in ({}, {"redraw": True})):
-        if options and name != "adaptive-sde":
-            continue
-        variant = name + (", redraw" if options else "")
+    for name, adaptive in (ADAPTIVE | {"adaptive-sde, redraw": Redrawing}).items():
         for schedule in SCHEDULES:
             for dimensions in (1, 2, 16, 256):
-                sampler = build_sampler(name, gaussian_denoiser(schedule, dimensions), options)
+                sampler = adaptive(gaussian_denoiser(schedule, dimensions))
                 count = max(50, n // dimensions)
                 error, mean = sampled_width_error(sampler, count, dimensions)
                 what = f"{schedule.kind}, d = {dimensions}, s.e. {100 / math.sqrt(2 * count * dimensions):.1f}"
-                figures.append(Figure("width", variant, what, "%", 100 * error))
-            figures.append(Figure("evaluations", variant, schedule.kind, "", mean))
+                figures.append(Figure("width", name, what, "%", 100 * error))
+            figures.append(Figure("evaluations", name, schedule.kind, "", mean))
     for name in SAMPLERS:
         distance, share = two_modes(name, n)
         figures += [Figure("distance of two modes", name, f"n = {n}", "", distance)]

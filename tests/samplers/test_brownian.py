@@ -61,7 +61,7 @@ def test_rejection_does_not_choose_the_noise(forget):
             if increment > 0.2 and h > 0.1:
                 h /= 2
                 if forget:
-                    tried.forget()
+                    tried = BrownianPath(tried.streams, tried.shape, torch.float64)
                 continue
             tried.advance(h)
             ends[seed] += increment

@@ -32,7 +32,7 @@ class BrownianPath:
     """The path of one sample: the increments drawn so far, from its present point on."""
 
     def __init__(self, streams: Streams, shape: Sequence[int], dtype: torch.dtype = torch.float32) -> None:
-        self._streams, self._shape, self._dtype = streams, shape, dtype
+        self.streams, self.shape, self._dtype = streams, shape, dtype
         self._ahead: list[_Segment] = []  # nearest first
 
     def increment(self, length: float) -> Tensor:
@@ -40,7 +40,7 @@ class BrownianPath:
         count, left = self._reach(length)
         if left > 0:
             beyond = self._ahead[count].length if count < len(self._ahead) else math.inf
-            drawn = self._streams.normal(self._shape, self._dtype)[0] * math.sqrt(left * (1 - left / beyond))
+            drawn = self.streams.normal(self.shape, self._dtype)[0] * math.sqrt(left * (1 - left / beyond))
             if count < len(self._ahead):
                 whole = self._ahead[count]
                 drawn = drawn + left / whole.length * whole.increment
@@ -52,10 +52,6 @@ class BrownianPath:
     def advance(self, length: float) -> None:
         """Moves the present point by a length that `increment` has been called with."""
         del self._ahead[: self._reach(length)[0]]
-
-    def forget(self) -> None:
-        """Drops what has been drawn ahead, which biases the samples."""
-        self._ahead = []
 
     def _reach(self, length: float) -> tuple[int, float]:
         """How many segments lie wholly within a length, and what is left of the length after them."""

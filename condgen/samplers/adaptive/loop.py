@@ -30,13 +30,9 @@ class Batch(NamedTuple):
     x: Tensor  # (B, ...), the states
     t: Tensor  # their times
     denoised: Tensor  # (B, ...), the estimates there
-    length: Tensor  # of the step to try, in the units of the sampler
-    memory: dict[str, Tensor]  # of the sampler's earlier steps, (B, ...) each
+    length: Tensor  # of the step to try, in the sampler's unit
+    memory: Tensor  # (B, ...), what the last accepted step left; at first the state
     paths: Sequence[BrownianPath]
-
-    def increments(self, lengths: Tensor) -> Tensor:
-        """Those of the samples' Brownian paths, (B, ...), over lengths (B,) float64."""
-        return torch.stack([path.increment(h) for path, h in zip(self.paths, lengths.tolist(), strict=True)])
 
 
 class Trial(NamedTuple):
@@ -46,7 +42,7 @@ class Trial(NamedTuple):
     t: Tensor
     error: Tensor  # (B,) float64 on the CPU, in units of the tolerance
     length: Tensor  # of the step that was made
-    memory: dict[str, Tensor]
+    memory: Tensor
     denoised: Tensor | None = None  # the estimates at x, where they are known
 
 
@@ -54,22 +50,21 @@ Steps: TypeAlias = Generator[tuple[Tensor, Tensor], Tensor, Trial]
 """Yields states (B, ...) and times (B,), and is sent the estimates there."""
 
 
-@dataclass(frozen=True)
-class Controller:
+class Controller(NamedTuple):
     r"""The factor :math:`\theta E^{-r}` from a step's length to the next, where E is the error of the step.
 
     E is in units of the tolerance; above one, the step is rejected (Jolicoeur-Martineau et al. 2021, "Gotta Go Fast
     When Generating Data with Score-Based Models", arXiv 2105.14080, algorithm 1).
     """
 
-    safety: float  # theta, below one
     exponent: float  # r; one over the order of the error for a deterministic method
     shrink: float  # the least factor, also after an error that is not a number
     growth: float  # the greatest factor
+    first: float  # length that is tried, in the sampler's unit
     shortest: float = 1e-8  # a step accepted whatever its error, unless that is not finite: the sample is given up
+    safety: float = 0.9  # theta, below one
 
     def factor(self, error: float) -> float:
-        """The factor after an error."""
         if not math.isfinite(error):
             return self.shrink
         if error == 0:
@@ -77,16 +72,21 @@ class Controller:
         return min(max(self.safety * math.pow(error, -self.exponent), self.shrink), self.growth)
 
 
+Relative: TypeAlias = Annotated[
+    float,
+    Field(gt=0, lt=1, description="tolerated error of a step as a share of the state: a smaller one is more precise"),
+]
+
+
 @dataclass(frozen=True, eq=False)
 class AdaptiveSampler(ABC):
     """A sampler that chooses its own steps, for every sample by itself; the other fields are its options."""
 
     info: ClassVar[SamplerInfo]
+    controller: ClassVar[Controller]
 
     denoiser: Denoiser
-    relative: Annotated[
-        float, Field(gt=0, lt=1, description="tolerated error as a share of the state: 0.02 is precise, 0.05 fast")
-    ] = 0.05
+    relative: Relative = 0.05
     absolute: Annotated[
         float,
         Field(
@@ -97,22 +97,12 @@ class AdaptiveSampler(ABC):
 
     @property
     def schedule(self) -> Schedule:
-        """The denoiser's."""
         return self.denoiser.schedule
 
     @property
-    @abstractmethod
-    def controller(self) -> Controller:
+    def unit(self) -> float:
         """Of the lengths of steps."""
-
-    @property
-    @abstractmethod
-    def first_length(self) -> float:
-        """The length of the first step that is tried."""
-
-    def start(self, x: Tensor) -> dict[str, Tensor]:
-        """The memory of a sample before its first step, at pure noise (...)."""
-        return {}
+        return 1.0
 
     @abstractmethod
     def step(self, batch: Batch) -> Steps:
@@ -140,7 +130,7 @@ class _Sample:
     x: Tensor
     t: float
     length: float  # of the next step
-    memory: dict[str, Tensor]
+    memory: Tensor
     denoised: Tensor | None = None  # the estimate at x, once it is known
     evaluations: int = 0
     accepted: int = 0
@@ -165,7 +155,7 @@ def sample_adaptively(
         noise = streams.normal(shape)[0]
         x, path = expand(sampler.schedule.sigma(t), noise) * noise, BrownianPath(streams, shape)
         label = None if y is None else y[number]
-        return _Sample(number, label, path, x, float(t), sampler.first_length, sampler.start(x))
+        return _Sample(number, label, path, x, float(t), sampler.controller.first * sampler.unit, x)
 
     waiting, samples = iter(range(len(seeds))), list[_Sample]()
     while samples := samples + [start(number) for number in islice(waiting, slots - len(samples))]:
@@ -178,33 +168,29 @@ def sample_adaptively(
 def _make_round(sampler: AdaptiveSampler, samples: Sequence[_Sample]) -> None:
     """A step of the samples whose estimates are known, and the estimates of the others."""
     known = [sample for sample in samples if sample.denoised is not None]
-    estimates: Tensor | None = None
-    if known:
-        steps = sampler.step(_batch(known))
-        while True:
-            try:
-                x, t = steps.send(estimates)  # type: ignore[arg-type]
-            except StopIteration as end:
-                _judge(sampler.controller, known, end.value)
-                break
-            states = zip(x, t.tolist(), strict=True)
-            estimates = _evaluate(sampler.denoiser, samples, dict(zip(known, states, strict=True)))
-    if estimates is None:  # the step needed none
+    if not known:
         _evaluate(sampler.denoiser, samples, {})
+        return
+    steps = sampler.step(_batch(known))
+    try:
+        x, t = next(steps)
+        while True:
+            asked = dict(zip(known, zip(x, t.tolist(), strict=True), strict=True))
+            x, t = steps.send(torch.stack(_evaluate(sampler.denoiser, samples, asked)))
+    except StopIteration as end:
+        _judge(sampler, known, end.value)
 
 
 def _batch(samples: Sequence[_Sample]) -> Batch:
-    x = torch.stack([sample.x for sample in samples])
+    x, memory = (torch.stack(rows) for rows in zip(*((s.x, s.memory) for s in samples), strict=True))
     denoised = torch.stack([sample.denoised for sample in samples if sample.denoised is not None])
-    t = torch.tensor([sample.t for sample in samples], dtype=torch.float64)
-    length = torch.tensor([sample.length for sample in samples], dtype=torch.float64)
-    memory = {name: torch.stack([sample.memory[name] for sample in samples]) for name in samples[0].memory}
+    t, length = torch.tensor([(sample.t, sample.length) for sample in samples], dtype=torch.float64).T
     return Batch(x, t, denoised, length, memory, [sample.path for sample in samples])
 
 
 def _evaluate(
     denoiser: Denoiser, samples: Sequence[_Sample], asked: Mapping[_Sample, tuple[Tensor, float]]
-) -> Tensor | None:
+) -> list[Tensor]:
     """The estimates at the states and times of a step; those of samples without an estimate are kept by these."""
     rows = [sample for sample in samples if sample in asked or sample.denoised is None]
     states = [asked.get(sample, (sample.x, sample.t)) for sample in rows]
@@ -218,23 +204,22 @@ def _evaluate(
             found.append(estimate)
         else:
             sample.denoised, sample.is_finite = estimate, is_finite
-    return torch.stack(found) if found else None
+    return found
 
 
-def _judge(controller: Controller, samples: Sequence[_Sample], trial: Trial) -> None:
-    for row, (sample, error, length) in enumerate(
-        zip(samples, trial.error.tolist(), trial.length.tolist(), strict=True)
-    ):
-        sample.length = max(length * controller.factor(error), controller.shortest)
-        if math.isfinite(error) and (error <= 1 or length <= controller.shortest):
-            sample.x, sample.t = trial.x[row], float(trial.t[row])
+def _judge(sampler: AdaptiveSampler, samples: Sequence[_Sample], trial: Trial) -> None:
+    controller, shortest = sampler.controller, sampler.controller.shortest * sampler.unit
+    for row, sample in enumerate(samples):
+        error, length = float(trial.error[row]), float(trial.length[row])
+        sample.length = max(length * controller.factor(error), shortest)
+        if math.isfinite(error) and (error <= 1 or length <= shortest):
+            sample.x, sample.t, sample.memory = trial.x[row], float(trial.t[row]), trial.memory[row]
             sample.denoised = None if trial.denoised is None else trial.denoised[row]
-            sample.memory = {name: value[row] for name, value in trial.memory.items()}
             sample.path.advance(length)
             sample.accepted += 1
         else:
             sample.rejected += 1
-            sample.is_finite &= math.isfinite(error) or length > controller.shortest
+            sample.is_finite &= math.isfinite(error) or length > shortest
 
 
 def _finish(sampler: AdaptiveSampler, sample: _Sample) -> Finished | None:
