@@ -18,7 +18,7 @@ from condgen.hub import model_folder
 from condgen.model import Model
 from condgen.oracle import Oracle
 from condgen.rng import Streams, device_of, keyed_generator
-from condgen.samplers import AdaptiveSampler, SamplerName, build_sampler, draw, grid_for, points_within
+from condgen.samplers import AdaptiveSampler, build_sampler, draw, grid_for, points_within
 from condgen.score import ScoreModel
 
 _MODELS: dict[str, type[Model[Any]]] = {model.kind: model for model in (ScoreModel, Classifier, Generator)}
@@ -45,7 +45,7 @@ def sample(
     y: Tensor | Sequence[int] | None = None,
     n: int | None = None,
     *,
-    sampler: SamplerName = "unipc",
+    sampler: str = "unipc",
     nfe: int | None = None,
     seed: int | Sequence[int] = 0,
     shape: Sequence[int] | None = None,

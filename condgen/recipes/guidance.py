@@ -11,7 +11,6 @@ from condgen.samplers import (
     ADAPTIVE,
     AdaptiveSampler,
     Sampler,
-    SamplerName,
     build_sampler,
     grid_for,
     options_of,
@@ -100,7 +99,7 @@ class Method(Guidance):
     """How samples are drawn: by a score model, guided or not, and a sampler, or by a generator in one step."""
 
     generator: str | None = Field(default=None, description="one of `generators`, which draws in one step")
-    sampler: SamplerName = Field(
+    sampler: str = Field(
         default="unipc", description="a name that condgen samplers lists, or your own as package.module:Class"
     )
     options: dict[str, bool | int | float | str | None] = Field(

@@ -12,7 +12,6 @@ from condgen.samplers.catalogue import (
     ADAPTIVE as ADAPTIVE,
     FIXED as FIXED,
     SAMPLERS as SAMPLERS,
-    SamplerName as SamplerName,
     build_sampler as build_sampler,
     grid_for as grid_for,
     options_of as options_of,

@@ -40,8 +40,6 @@ class SamplerInfo(NamedTuple):
 
 
 class Estimate(NamedTuple):
-    """A denoised estimate, and the state that it is of."""
-
     t: Tensor  # scalar float64
     x: Tensor  # (B, ...), the state
     denoised: Tensor  # (B, ...)
@@ -49,7 +47,7 @@ class Estimate(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Context:
-    """What stays the same throughout a trajectory, and what multistep methods remember."""
+    """What a step is given of its trajectory."""
 
     y: Tensor | None  # labels, (B,), or None
     streams: Streams  # one random stream per sample
@@ -57,8 +55,6 @@ class Context:
 
 
 class Step(NamedTuple):
-    """The state after a step."""
-
     number: int  # 0 is the initial noise
     t: Tensor  # scalar float64, the time of x
     x: Tensor  # (B, ...)
@@ -66,8 +62,6 @@ class Step(NamedTuple):
 
 
 class Finished(NamedTuple):
-    """A sample at the end of its trajectory."""
-
     number: int  # its place among the seeds
     x: Tensor  # (...)
     evaluations: int  # of the denoiser
@@ -96,7 +90,6 @@ class Sampler(ABC):
 
     @property
     def schedule(self) -> Schedule:
-        """The denoiser's."""
         return self.denoiser.schedule
 
     @abstractmethod
@@ -122,7 +115,7 @@ def evaluations_on(sampler: Sampler, grid: Tensor) -> int:
 def trajectory(
     sampler: Sampler, grid: Tensor, streams: Streams, y: Tensor | None, shape: Sequence[int]
 ) -> Iterator[Step]:
-    """Samples along a grid of falling times, (N,) float64, from pure noise to the denoised estimate at the last time.
+    """Samples along a grid of falling times, (N,) float64, from pure noise on.
 
     The final yield is the denoised estimate at the grid's last time, which costs one more evaluation and removes the
     noise that is left there (for N grid points, Heun's method spends the 2N - 1 evaluations of Karras et al. 2022).

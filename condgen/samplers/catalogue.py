@@ -2,11 +2,10 @@
 
 import bisect
 import dataclasses
-import difflib
 from collections.abc import Mapping
-from typing import Annotated, Any, TypeAlias, get_type_hints
+from typing import Any, get_type_hints
 
-from pydantic import AfterValidator, create_model
+from pydantic import create_model
 from torch import Tensor
 
 from condgen.denoiser import Denoiser
@@ -41,35 +40,16 @@ SAMPLERS: dict[str, type[Sampler] | type[AdaptiveSampler]] = {
     "adaptive-sde": AdaptiveSDE,
 }
 
-
 FIXED = {name: sampler for name, sampler in SAMPLERS.items() if issubclass(sampler, Sampler)}  # on a time grid
 ADAPTIVE = {name: sampler for name, sampler in SAMPLERS.items() if issubclass(sampler, AdaptiveSampler)}
 
 
-def _known(name: str) -> str:
-    if name not in SAMPLERS and ":" not in name:
-        close = difflib.get_close_matches(name, SAMPLERS, n=1)
-        meant = f"did you mean {close[0]!r}?" if close else f"choose one of {', '.join(SAMPLERS)}"
-        raise ValueError(f"there is no sampler {name!r}; {meant} Your own is named as package.module:Class")
-    return name
-
-
-SamplerName: TypeAlias = Annotated[str, AfterValidator(_known)]
-"""A name in `SAMPLERS`, or an import path "package.module:Class", which is imported when a sampler is built."""
-
-
 def sampler_class(name: str) -> type[Sampler] | type[AdaptiveSampler]:
-    """The sampler of a name or an import path.
-
-    Raises:
-        UserError: there is none.
-    """
-    if name in SAMPLERS:
-        return SAMPLERS[name]
-    try:
-        found = import_target(_known(name))
-    except ValueError as error:
-        raise UserError(str(error)) from error
+    """The sampler of a name, or of an import path "package.module:Class"; UserError where there is none."""
+    if name not in SAMPLERS and ":" not in name:
+        known = ", ".join(SAMPLERS)
+        raise UserError(f"there is no sampler {name!r}; choose one of {known}, or your own as package.module:Class")
+    found = SAMPLERS[name] if name in SAMPLERS else import_target(name)
     if not (isinstance(found, type) and issubclass(found, Sampler | AdaptiveSampler)):
         raise UserError(f"{name} is no sampler: derive it from condgen.Sampler")
     return found
@@ -88,21 +68,13 @@ def options_of(name: str) -> type[Settings]:
 
 
 def build_sampler(name: str, denoiser: Denoiser, options: Mapping[str, Any] | None = None) -> Sampler | AdaptiveSampler:
-    """A sampler by its name.
-
-    Raises:
-        UserError: for an option that it does not have, or a value out of its bounds.
-    """
+    """A sampler by its name; UserError for an option that it does not have, or a value out of its bounds."""
     settings = parse(options_of(name), dict(options or {}), f"sampler {name}")
     return sampler_class(name)(denoiser, **{field: getattr(settings, field) for field in type(settings).model_fields})
 
 
 def grid_for(sampler: Sampler, points: int | None = None, grid: GridName | None = None) -> Tensor:
-    """A time grid; its points and their spacing are by default what suits the sampler.
-
-    Raises:
-        UserError: for fewer points than the sampler can do with.
-    """
+    """A time grid; its points and their spacing are by default what suits the sampler."""
     name, n = grid or sampler.info.grid, points or sampler.info.points
     assert name is not None
     if n < sampler.least_points:
@@ -111,11 +83,7 @@ def grid_for(sampler: Sampler, points: int | None = None, grid: GridName | None 
 
 
 def points_within(sampler: Sampler, evaluations: int, grid: GridName | None = None) -> int:
-    """The most points of a time grid on which a sampler makes at most so many evaluations.
-
-    Raises:
-        UserError: where even the fewest points take more.
-    """
+    """The most points of a time grid on which a sampler makes at most so many evaluations; UserError for too few."""
 
     def cost(points: int) -> int:
         return evaluations_on(sampler, grid_for(sampler, points, grid))

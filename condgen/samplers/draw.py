@@ -21,15 +21,10 @@ def draw(
 ) -> Iterator[list[Finished]]:
     """Draws a sample for each seed, so many at once, and yields them as they finish, not always in order.
 
-    A sample depends on its own seed and label alone, whatever the batch. A time grid, (N,) float64, is for a sampler
-    that does not choose its own steps. Labels (n,) are on the device, where samples are made.
-
-    Raises:
-        ValueError: a grid is missing, or given to an adaptive sampler.
+    A sample depends on its own seed and label alone, whatever the batch. A time grid, (N,) float64, is None for an
+    adaptive sampler alone. Labels (n,) are on the device, where samples are made.
     """
     if isinstance(sampler, AdaptiveSampler):
-        if grid is not None:
-            raise ValueError("an adaptive sampler takes no grid: it chooses its own steps")
         yield from sample_adaptively(sampler, seeds, y, shape, batch, device)
         return
     if grid is None:

@@ -22,10 +22,8 @@ from condgen.schedules import expand, karras_levels
 
 def _slope(denoiser: Denoiser, u: Tensor, t: Tensor, y: Tensor | None) -> Tensor:
     """du/dl of the probability flow."""
-    slope: Tensor = (u - denoiser(state_of(denoiser.schedule, u, t), t, y)) / expand(
-        denoiser.schedule.noise_level(t), u
-    )
-    return slope
+    denoised: Tensor = denoiser(state_of(denoiser.schedule, u, t), t, y)
+    return (u - denoised) / expand(denoiser.schedule.noise_level(t), u)
 
 
 def heun_step(denoiser: Denoiser, u: Tensor, t: Tensor, s: Tensor, y: Tensor | None) -> Tensor:
@@ -52,10 +50,8 @@ class Heun(Sampler):
 class EDMStochastic(Sampler):
     r"""Heun's step from a noise level that is raised with fresh noise first: EDM's churn.
 
-    The level l is raised to :math:`(1 + \gamma)\,l` (Karras et al. 2022, algorithm 2).
-
-    The level is never raised above the schedule's highest. The default interval is the paper's for ImageNet-64, where
-    :math:`\gamma = 40/256`.
+    The level l is raised to :math:`(1 + \gamma)\,l`, never above the schedule's highest (Karras et al. 2022, algorithm
+    2). The default interval is the paper's for ImageNet-64, where :math:`\gamma = 40/256`.
     """
 
     info = SamplerInfo(2, 2, "before each step", "karras", "Karras et al. 2022, arXiv 2206.00364, algorithm 2", 50)

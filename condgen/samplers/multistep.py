@@ -23,22 +23,13 @@ comes out about three times as wrong.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import reduce
-from typing import Annotated, Literal, TypeAlias
+from typing import Annotated, ClassVar, Literal, TypeAlias
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
-from condgen.samplers.base import (
-    Context,
-    Estimate,
-    Sampler,
-    SamplerInfo,
-    noise_factors,
-    renoise,
-    signal_of,
-    state_of,
-)
+from condgen.samplers.base import Context, Estimate, Sampler, SamplerInfo, noise_factors, renoise, signal_of, state_of
 from condgen.schedules import Schedule, expand
 
 FirstMoment: TypeAlias = Literal["exact", "bh1", "bh2"]
@@ -47,10 +38,7 @@ FirstMoment: TypeAlias = Literal["exact", "bh1", "bh2"]
 def _weights(nodes: Sequence[Tensor], h: Tensor, single: FirstMoment) -> Tensor:
     """The weights w of the nodes r, float64, for a step of length h (the H above).
 
-    Args:
-        nodes: the r_k, scalars; none is zero.
-        h: the length of the step, scalar.
-        single: the c_1 of a single node: as it is, h/2 (bh1), or (1 - e^-h)/2 (bh2).
+    The c_1 of a single node is taken as it is, h/2 (bh1), or (1 - e^-h)/2 (bh2).
     """
     r, c = torch.stack(list(nodes)), [-torch.expm1(-h)]
     if len(nodes) == 1 and single != "exact":
@@ -89,58 +77,54 @@ def _step(
     return state_of(schedule, u_s, s)
 
 
-def _dpm_step(
-    sampler: Sampler, x_t: Tensor, t: Tensor, s: Tensor, context: Context, order: Literal[2, 3], eta: float
-) -> Tensor:
-    """DPM-Solver++; the first steps of a trajectory are of lower order."""
-    now = Estimate(t, x_t, sampler.denoiser(x_t, t, context.y))
-    earlier = list(context.history)[::-1][: order - 1]
-    context.history.append(now)
-    return _step(sampler.schedule, now, s, earlier, context, eta, "bh2" if order == 2 else "exact")
-
-
-_SDE_PAPER = "k-diffusion, on Lu et al. 2022, arXiv 2211.01095 (SDE-DPM-Solver++)"
 _Eta = Annotated[
     float, Field(ge=0, le=2, description="noise of the reverse SDE: 0 is the flow without noise, 1 the usual SDE")
 ]
 
 
+class _DPMSolver(Sampler):
+    """DPM-Solver++; the first steps of a trajectory are of lower order."""
+
+    order: ClassVar[Literal[2, 3]]
+    eta = 0.0
+
+    def step(self, x_t: Tensor, t: Tensor, s: Tensor, context: Context) -> Tensor:
+        now = Estimate(t, x_t, self.denoiser(x_t, t, context.y))
+        earlier = list(context.history)[::-1][: self.order - 1]
+        context.history.append(now)
+        return _step(self.schedule, now, s, earlier, context, self.eta, "bh2" if self.order == 2 else "exact")
+
+
 @dataclass(frozen=True, eq=False)
-class DPM2M(Sampler):
+class DPM2M(_DPMSolver):
     """DPM-Solver++(2M): the line through the estimates at this time and the one before."""
 
     info = SamplerInfo(2, 1, "no", "log-snr", "Lu et al. 2022, arXiv 2211.01095, algorithm 2")
-
-    def step(self, x_t: Tensor, t: Tensor, s: Tensor, context: Context) -> Tensor:
-        return _dpm_step(self, x_t, t, s, context, 2, 0.0)
+    order = 2
 
 
 @dataclass(frozen=True, eq=False)
-class DPM2MSDE(Sampler):
+class DPM2MSDE(_DPMSolver):
     """DPM-Solver++(2M) for the reverse SDE, its "midpoint" form (`sample_dpmpp_2m_sde` of k-diffusion)."""
 
-    info = SamplerInfo(2, 1, "if eta > 0", "log-snr", _SDE_PAPER)
+    info = SamplerInfo(2, 1, "if eta > 0", "log-snr", "k-diffusion, on Lu et al. 2022, arXiv 2211.01095")
+    order = 2
 
     eta: _Eta = 1.0
 
-    def step(self, x_t: Tensor, t: Tensor, s: Tensor, context: Context) -> Tensor:
-        return _dpm_step(self, x_t, t, s, context, 2, self.eta)
-
 
 @dataclass(frozen=True, eq=False)
-class DPM3MSDE(Sampler):
+class DPM3MSDE(_DPMSolver):
     """DPM-Solver++(3M) for the reverse SDE: the parabola through three estimates.
 
     `sample_dpmpp_3m_sde` of k-diffusion gives the second difference half the weight that integrates a parabola, and is
     of second order for it; this is of third without noise.
     """
 
-    info = SamplerInfo(3, 1, "if eta > 0", "log-snr", _SDE_PAPER)
+    info = SamplerInfo(3, 1, "if eta > 0", "log-snr", "k-diffusion, on Lu et al. 2022, arXiv 2211.01095")
+    order = 3
 
     eta: _Eta = 1.0
-
-    def step(self, x_t: Tensor, t: Tensor, s: Tensor, context: Context) -> Tensor:
-        return _dpm_step(self, x_t, t, s, context, 3, self.eta)
 
 
 @dataclass(frozen=True, eq=False)

@@ -39,18 +39,11 @@ def test_ddim_draws_eta_times_the_noise_of_ancestral_sampling(gaussian):
     torch.testing.assert_close(_step(Ancestral(gaussian(VE())))[-1], _step(DDIM(gaussian(VE()), eta=1.0))[-1])
 
 
-def test_langevin_steps_by_level_are_those_by_norms_where_norms_concentrate(gaussian):
-    """About a point in many dimensions, whose score is all noise."""
-    x = [
-        _step(PredictorCorrector(gaussian(VE(), std=0.0), length=length), 1.0, 0.99, range(4), width=20_000)[-1]
-        for length in ("level", "norms")
-    ]
-    assert float((x[0] - x[1]).square().mean().sqrt()) < 0.005
-    assert not torch.equal(*x)
-
-
-def test_a_sample_sets_the_length_of_its_own_langevin_step(gaussian):
-    sampler = PredictorCorrector(gaussian(VE()), length="norms", corrections=2)
-    together = _step(sampler)[-1]
-    for i in range(6):
-        assert torch.equal(_step(sampler, seeds=[i])[-1], together[i : i + 1])
+def test_a_correction_is_langevins_step_of_the_length_of_its_level(gaussian):
+    """x + l score + sqrt(2 l) z with l = 2 (r sigma_s)^2, behind the predictor."""
+    denoiser, streams = gaussian(VP()), Streams(range(6))
+    _, s, _, _, predicted = _step(ReverseDiffusion(denoiser))
+    corrected = _step(PredictorCorrector(denoiser, snr=0.3))[-1]
+    *_, z = [streams.normal((8,), torch.float64) for _ in range(3)]
+    length = 2 * (0.3 * VP().sigma(s)) ** 2
+    torch.testing.assert_close(corrected, predicted + length * denoiser.score(predicted, s) + (2 * length).sqrt() * z)
