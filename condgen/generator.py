@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 import torch
-from pydantic import Field
+from pydantic import Field, PositiveInt
 from torch import Tensor, nn
 
 from condgen.denoiser import precondition
@@ -20,18 +20,10 @@ from condgen.networks import AnyNet
 class GeneratorConfig(ModelConfig):
     kind: Literal["generator"] = "generator"
     network: AnyNet
-    latent: int = Field(
-        default=64, gt=0, description="numbers in z; a denoiser's network takes as many as a sample has"
-    )
-    scale: float = Field(
-        default=1.0,
-        gt=0,
-        le=1e9,
-        description="what the network's output is multiplied by, 1 for images; or the standard deviation of the data "
-        "that a denoiser's network was made for",
-    )
+    latent: PositiveInt = Field(default=64, description="numbers in z; a denoiser's network takes a sample's")
+    scale: float = Field(default=1.0, gt=0, le=1e9, description="of the output; or a denoiser's sigma_data")
     level: float | None = Field(
-        default=None, gt=0, le=1e9, description="the network is a denoiser's, asked at this noise level, sigma / alpha"
+        default=None, gt=0, le=1e9, description="noise level where a denoiser's network is asked"
     )
 
     def build(self) -> "Generator":

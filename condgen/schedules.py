@@ -165,12 +165,6 @@ class VP(_VariancePreserving):
     beta_min: PositiveFloat = 0.1
     beta_max: PositiveFloat = 20.0
 
-    @model_validator(mode="after")
-    def _ordered(self) -> "VP":
-        if self.beta_min >= self.beta_max:
-            raise ValueError(f"beta_min ({self.beta_min}) must be below beta_max ({self.beta_max})")
-        return self
-
     def log_alpha(self, t: Tensor) -> Tensor:
         return -0.25 * t**2 * (self.beta_max - self.beta_min) - 0.5 * t * self.beta_min
 

@@ -17,7 +17,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, TypeAlias
 
 import yaml
 from pydantic import BaseModel
@@ -27,9 +27,9 @@ from condgen.files import read_text
 from condgen.recipes.schema import Recipe
 from condgen.settings import keyed, parse
 
+_Tree: TypeAlias = dict[str, Any]
 _DEPTH, _VALUES = 40, 100_000  # of a YAML file, aliases written out
 _LARGEST = 100_000  # characters of one, which take the parser some seconds
-_DEEPEST = 20  # files within each other
 _FROM_HERE = "root_from_here"  # the key of data's root as a path relative to the file
 _SHIPPED = (Path(__file__).parent / "shipped", Path(__file__).parents[2] / "recipes")  # of a wheel, of a checkout
 
@@ -56,17 +56,12 @@ for _tag, _pattern in _SCALARS.items():
     for _kind in (_Loader, _Dumper):
         _kind.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(rf"(?:{_pattern})\Z"), None)
 _Loader.add_constructor(
-    "tag:yaml.org,2002:int",
-    lambda _, node: int(node.value, 0 if node.value[:2] in ("0x", "0o") else 10),
+    "tag:yaml.org,2002:int", lambda _, node: int(node.value, 0 if node.value[:2] in ("0x", "0o") else 10)
 )
 
 
 def load_recipe(path: Path, overrides: Iterable[str] = (), size: str | None = None) -> Recipe:
-    """Reads a recipe in one of its sizes, and applies `dotted.key=value` overrides.
-
-    Raises:
-        UserError: for a missing file, YAML that does not parse, and settings that do not hold, in one line.
-    """
+    """Reads a recipe in one of its sizes, and applies `dotted.key=value` overrides; a mistake is a UserError."""
     return parse(Recipe, apply_overrides(compose(path, size), overrides), str(path))
 
 
@@ -77,20 +72,16 @@ def shipped_recipes() -> dict[str, Path]:
 
 
 def find_recipe(name: str) -> Path:
-    """The recipe at a path, or else the one of this name that comes with condgen.
-
-    Raises:
-        UserError: there is neither.
-    """
+    """The recipe at a path, or else the one of this name that comes with condgen."""
     path, shipped = Path(name), shipped_recipes()
     known = name.removeprefix("recipes/").removesuffix(".yaml")
-    if path.is_file() or known not in shipped:
-        if not path.exists():
-            close = get_close_matches(known, shipped, n=1)
-            hint = f"did you mean {close[0]!r}?" if close else "condgen recipes lists those that come with condgen"
-            raise UserError(f"no recipe at {name}: {hint}")
-        return path
-    return shipped[known]
+    if known in shipped and not path.is_file():
+        return shipped[known]
+    if not path.exists():
+        close = get_close_matches(known, shipped, n=1)
+        hint = f"did you mean {close[0]!r}?" if close else "condgen recipes lists those that come with condgen"
+        raise UserError(f"no recipe at {name}: {hint}")
+    return path
 
 
 def content_key(*parts: BaseModel | str, length: bool = True) -> str:
@@ -117,47 +108,36 @@ def merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]
 
 def sizes_of(path: Path) -> list[str]:
     """The sizes that a recipe names itself; where it names none, those of what it includes."""
-    *included, own = _files(path, (), set())
-    return list(own.sizes or dict.fromkeys(name for file in included for name in file.sizes))
+    *included, own = (sizes for _, sizes in _files(path, (), set()))
+    return list(own or dict.fromkeys(name for sizes in included for name in sizes))
 
 
 def compose(path: Path, size: str | None = None) -> dict[str, Any]:
     """The settings of a recipe with everything that it includes, in one of its sizes.
 
-    Raises:
-        UserError: a file is missing, includes itself, or is not readable; there is no such size, or none was chosen.
+    UserError where a file is missing, includes itself, or is not readable, or the size is not one of the recipe's.
     """
     sizes = sizes_of(path)
-    if size is None and sizes:
-        raise UserError(f"{path} comes in sizes: choose one with --size {', --size '.join(sizes)}")
-    if size is not None and size not in sizes:
-        close = get_close_matches(size, sizes, n=1)
-        known = f"; there are {', '.join(sizes)}" if sizes else ", it comes in one only: leave --size out"
-        raise UserError(f"{path} has no size {size!r}{f', did you mean {close[0]!r}?' if close else known}")
+    if (size or sizes) and size not in sizes:
+        choice = f"choose one with --size {', --size '.join(sizes)}" if sizes else "leave --size out"
+        raise UserError(f"{path} has {f'no size {size!r}' if size else 'several sizes'}: {choice}")
     tree: dict[str, Any] = {}
-    for file in _files(path, (), set()):
+    for own, of_size in _files(path, (), set()):
         tree.pop("promise", None)
-        tree = merged(merged(tree, file.own), file.sizes.get(size or "", {}))
+        tree = merged(merged(tree, own), of_size.get(size or "", {}))
     if size is not None:
         tree["name"] = f"{tree.get('name', path.stem)}-{size}"
     return tree
 
 
-class _File(NamedTuple):
-    own: dict[str, Any]
-    sizes: dict[str, dict[str, Any]]
-
-
-def _files(path: Path, within: tuple[Path, ...], seen: set[Path]) -> Iterator[_File]:
-    """A recipe and all that it includes, each once, the included ones first."""
+def _files(path: Path, within: tuple[Path, ...], seen: set[Path]) -> Iterator[tuple[_Tree, _Tree]]:
+    """The settings and the sizes of a recipe and of all that it includes, each once, the included ones first."""
     place = Path(os.path.realpath(path))
     if place in within:
         raise UserError(f"{path} includes itself, by way of {within[-1]}: take it out of include")
     if place in seen:
         return
     seen.add(place)
-    if len(within) > _DEEPEST:
-        raise UserError(f"{path} is included by too many files within each other: at most {_DEEPEST}")
     own = read_yaml(path)
     included, sizes = own.pop("include", []), own.pop("sizes", {})
     included = [included] if isinstance(included, str) else included
@@ -167,7 +147,7 @@ def _files(path: Path, within: tuple[Path, ...], seen: set[Path]) -> Iterator[_F
         raise UserError(f"{path}: sizes are names with settings, such as {{small: {{score: ...}}}}")
     for name in included:
         yield from _files(path.parent / name, (*within, place), seen)
-    yield _File(own, {str(name): value for name, value in sizes.items()})
+    yield own, {str(name): value for name, value in sizes.items()}
 
 
 def to_yaml(settings: BaseModel, folder: Path | None = None) -> str:
@@ -185,17 +165,13 @@ def to_yaml(settings: BaseModel, folder: Path | None = None) -> str:
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
-    """A mapping from a YAML file.
-
-    Raises:
-        UserError: for a missing file, or one that is not a mapping.
-    """
+    """The mapping that a YAML file holds."""
     try:
         tree = parse_yaml(read_text(path, _LARGEST), str(path))
     except FileNotFoundError as error:
         raise UserError(f"no recipe at {path}: condgen recipes lists those that come with condgen") from error
     except (OSError, ValueError) as error:
-        raise UserError(f"{path} is not readable YAML: {' '.join(str(error).split())}") from error
+        raise UserError(f"{path} is not readable YAML: {error}") from error
     if not isinstance(tree, dict):
         raise UserError(f"{path} must be a mapping of settings, such as condgen recipes digits prints")
     data = tree.get("data")
@@ -209,12 +185,10 @@ def read_yaml(path: Path) -> dict[str, Any]:
 def parse_yaml(text: str, where: str) -> Any:  # noqa: ANN401 - YAML holds values of any kind
     """The value of a YAML text, in memory that its length bounds: values of aliases are counted before any is made.
 
-    Raises:
-        UserError: it does not parse, or is nested too deeply, or too large; in one line.
+    UserError where it does not parse, or is nested too deeply, or too large.
     """
     if len(text) > _LARGEST:
         raise UserError(f"{where} is not a recipe, since it holds more than {_LARGEST:,} characters")
-    loader: _Loader | None = None
     try:
         loader = _Loader(text)
         root = loader.get_single_node()
@@ -224,10 +198,7 @@ def parse_yaml(text: str, where: str) -> Any:  # noqa: ANN401 - YAML holds value
         return loader.construct_document(root)
     # The parser lets through errors of numbers and dates that it cannot make.
     except (yaml.YAMLError, ValueError, KeyError, AttributeError, TypeError, RecursionError) as error:
-        raise UserError(f"{where} is not readable YAML: {' '.join(str(error).split())}") from error
-    finally:
-        if loader is not None:
-            loader.dispose()
+        raise UserError(f"{where} is not readable YAML: {error}") from error
 
 
 def _check(root: yaml.Node, where: str) -> None:
@@ -237,16 +208,14 @@ def _check(root: yaml.Node, where: str) -> None:
         node, depth = nodes.pop()
         count += 1
         if depth > _DEPTH or count > _VALUES:
-            what = f"goes more than {_DEPTH} levels deep" if depth > _DEPTH else f"holds more than {_VALUES:,} values"
-            raise UserError(f"{where} is not a recipe, since it {what}")
+            raise UserError(f"{where} is not a recipe: more than {_DEPTH} levels deep, or {_VALUES:,} values")
         if isinstance(node, yaml.MappingNode):
             lines: dict[str, int] = {}
             for key in [key for key, _ in node.value if isinstance(key, yaml.ScalarNode)]:
                 line = key.start_mark.line + 1
                 if key.value in lines:
                     raise UserError(
-                        f"{where}: {key.value!r} stands on line {lines[key.value]} and again on line {line}: "
-                        "leave one of the two out"
+                        f"{where}: {key.value!r} stands on line {lines[key.value]} and again on line {line}"
                     )
                 lines[key.value] = line
             nodes += [(part, depth + 1) for pair in node.value for part in pair]
@@ -257,8 +226,7 @@ def _check(root: yaml.Node, where: str) -> None:
 def apply_overrides(tree: dict[str, Any], overrides: Iterable[str], flag: str = "--set") -> dict[str, Any]:
     """Sets `dotted.key=value`, the value being YAML, in a tree of plain settings; returns the tree.
 
-    Raises:
-        UserError: naming the flag of the command line that the overrides were given with.
+    A UserError names the flag of the command line that the overrides were given with.
     """
     for text in overrides:
         key, equals, value = text.partition("=")
@@ -267,8 +235,7 @@ def apply_overrides(tree: dict[str, Any], overrides: Iterable[str], flag: str = 
         *path, last = key.split(".")
         node = tree
         for i, part in enumerate(path):
-            if node.get(part) is None:
-                node[part] = {}
+            node[part] = {} if node.get(part) is None else node[part]
             node = node[part]
             if not isinstance(node, dict):
                 raise UserError(f"{flag} {text!r}: {'.'.join(path[: i + 1])} is a value, not a group of settings")

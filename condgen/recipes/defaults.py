@@ -23,7 +23,7 @@ from condgen.training import TrainingSettings
 
 def _halvings(sides: tuple[int, ...]) -> int:
     """How often images of these sides can be halved, at most three times."""
-    halvings = next((k for k in (3, 2, 1) if all(side % 2**k == 0 for side in sides)), 0)
+    halvings = max(k for k in (3, 2, 1, 0) if all(side % 2**k == 0 for side in sides))
     if halvings == 0:
         raise UserError(
             f"images of {sides[0]}x{sides[1]} pixels cannot be halved, as the default networks do: "
@@ -38,25 +38,20 @@ def _is_tiny(data: LabelledSet) -> bool:
 
 
 def default_adversary(data: LabelledSet) -> AdversarialScoreMatching:
-    """The objective of adversarial score matching with a discriminator that fits the data.
+    """A discriminator that fits the data: a perceptron for points and tiny images.
 
-    A perceptron for points and tiny images; for others the paper's residual blocks, four of width 256 at 32x32 pixels,
-    two of which halve the image, and as many more that halve it as bring larger images to 8 to 15 pixels.
+    For others the paper's residual blocks, four of width 256 at 32x32 pixels, two of which halve the image, and as many
+    more that halve it as bring larger images to 8 to 15 pixels.
     """
     if _is_tiny(data):
         return AdversarialScoreMatching(network=MLPDiscriminatorSettings())
     halvings = max(1, min(_halvings(data.shape[1:]), (min(data.shape[1:]) // 8).bit_length() - 1))
-    return AdversarialScoreMatching(
-        network=ConvDiscriminatorSettings(channels=(256,) * (halvings + 2), halvings=halvings)
-    )
+    network = ConvDiscriminatorSettings(channels=(256,) * (halvings + 2), halvings=halvings)
+    return AdversarialScoreMatching(network=network)
 
 
-def default_generators(data: LabelledSet) -> dict[str, GeneratorRecipe]:
-    """A generator trained by each objective, by the name of its loss, without a teacher.
-
-    Networks are perceptrons for points and tiny images, convolutions for others; noise levels of the matching ones are
-    in units of the data's standard deviation.
-    """
+def _default_generators(data: LabelledSet) -> dict[str, GeneratorRecipe]:
+    """A generator trained by each objective, by the name of its loss, without a teacher."""
     network: AnyGeneratorNet = MLPSettings(width=192, depth=2)
     judge: AnyDenoiserNet = MLPSettings(width=192, depth=2)
     critic: AnyDenoiserNet = MLPSettings(width=96, depth=2)  # a wider one leaves the generator less variety
@@ -66,25 +61,19 @@ def default_generators(data: LabelledSet) -> dict[str, GeneratorRecipe]:
         judge = UNetSettings(channels=32, multipliers=(1, 2, 2)[: halvings + 1])
         critic = UNetSettings(channels=16, multipliers=(1, 2, 2)[: halvings + 1], blocks=1)
     std = data.standard_deviation()
-    matching: dict[str, type[DistributionMatching | ScoreIdentity]] = {
-        "dmd": DistributionMatching,
-        "sid": ScoreIdentity,
-    }
+    density, denoiser_density = LogUniform(low=0.07 * std, high=7 * std), LogNormal(mean=math.log(std), std=1.5)
     training = TrainingSettings(steps=4000, batch=96, lr=2e-4, betas=(0.5, 0.999), decay="tail")
-    generators = {
-        "smm": GeneratorRecipe(network=network, objective=ScoreMismatching(network=critic), training=training)
+    of_matching = training.model_copy(update={"lr": 3e-4, "betas": (0.0, 0.99)})
+    smm = ScoreMismatching(network=critic)
+    dmd, sid = (
+        loss(network=judge, density=density, denoiser_density=denoiser_density)
+        for loss in (DistributionMatching, ScoreIdentity)
+    )
+    return {
+        "smm": GeneratorRecipe(network=network, objective=smm, training=training),
+        "dmd": GeneratorRecipe(network=network, objective=dmd, training=of_matching),
+        "sid": GeneratorRecipe(network=network, objective=sid, training=of_matching),
     }
-    for name, objective in matching.items():
-        generators[name] = GeneratorRecipe(
-            network=network,
-            objective=objective(
-                network=judge,
-                density=LogUniform(low=0.07 * std, high=7 * std),
-                denoiser_density=LogNormal(mean=math.log(std), std=1.5),
-            ),
-            training=training.model_copy(update={"lr": 3e-4, "betas": (0.0, 0.99)}),
-        )
-    return generators
 
 
 def default_recipe(settings: AnyData, data: LabelledSet) -> Recipe:
@@ -107,6 +96,6 @@ def default_recipe(settings: AnyData, data: LabelledSet) -> Recipe:
         schedule=EDM(sigma_min=0.002 * unit, sigma_max=80 * unit),
         score=ScoreRecipe(network=denoiser, density=density, training=training),
         classifiers={"default": ClassifierRecipe(network=classifier, density=density, training=training)},
-        generators=default_generators(data),
+        generators=_default_generators(data),
         diagnose=DiagnoseRecipe(levels=tuple(round(unit * level, 6) for level in (0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10))),
     )

@@ -2,11 +2,12 @@
 
 from typing import Annotated, Literal
 
+import torch
 from pydantic import Field, PositiveInt, model_validator
 from torch import Tensor
 
-from condgen.denoiser import Denoiser
 from condgen.errors import UserError
+from condgen.oracle import Oracle
 from condgen.samplers import (
     ADAPTIVE,
     AdaptiveSampler,
@@ -26,18 +27,6 @@ _MOST_STEPS = 100_000  # of a sampler: a time grid is a table
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=64)]
 
 
-class _Unloaded(Denoiser):
-    """Stands for a model of which the schedule alone matters."""
-
-    def __init__(self, schedule: Schedule) -> None:
-        super().__init__()
-        self.schedule = schedule
-
-    def forward(self, x_t: Tensor, t: Tensor, y: Tensor | None = None) -> Tensor:
-        """The state itself."""
-        return x_t
-
-
 class Guidance(Settings):
     """A score model, and what guides it to a class: its own labels, a classifier, or another score model."""
 
@@ -48,9 +37,7 @@ class Guidance(Settings):
         description="'unlabelled': the same model without its label (classifier-free guidance); otherwise one of "
         "`scores`, or 'score' for the main one (autoguidance). Scale 1 is no guidance.",
     )
-    scale: float | Literal["calibrated"] = Field(
-        default=1.0, description="or 'calibrated': as condgen calibrate found for each level"
-    )
+    scale: float | Literal["calibrated"] = Field(default=1.0, description="or 'calibrated', for each level its own")
     interval: tuple[float, float] | None = Field(default=None, description="noise levels where guidance acts")
 
     @model_validator(mode="after")
@@ -60,16 +47,13 @@ class Guidance(Settings):
         if self.scale == "calibrated" and self.classifier is None:
             raise ValueError("scale: calibrated belongs to a classifier: name one, or give the scale as a number")
         if not self.is_guided and (self.scale != 1 or self.interval is not None):
-            raise ValueError(
-                "scale and interval have nothing to act on: name a classifier or a guide, or leave them out"
-            )
+            raise ValueError("scale and interval have nothing to act on: name a classifier or a guide")
         if self.interval is not None and not self.interval[0] < self.interval[1]:
             raise ValueError(f"the interval runs from low to high, which {self.interval} does not")
         return self
 
     @property
     def is_guided(self) -> bool:
-        """Whether a classifier or another score model guides."""
         return self.classifier is not None or self.guide is not None
 
     def check_labels(self, labels: Labels, who: str) -> None:
@@ -85,52 +69,41 @@ class Guidance(Settings):
     def in_words(self) -> str:
         """The guidance in words, for tables."""
         model = f"score model {self.score}" if self.score else "the score model"
+        if not self.is_guided:
+            return f"{model} alone"
+        names = {None: f"classifier {self.classifier}", "unlabelled": "itself without label"}
+        guide = (names | {"score": "the main score model"}).get(self.guide, f"score model {self.guide}")
         scale = "at its calibrated scale" if self.scale == "calibrated" else f"at scale {self.scale:g}"
         within = f" from noise level {self.interval[0]:g} to {self.interval[1]:g}" if self.interval else ""
-        if self.classifier is not None:
-            return f"{model}, guided by classifier {self.classifier} {scale}{within}"
-        if self.guide is not None:
-            guide = {"unlabelled": "itself without label", "score": "the main score model"}
-            return f"{model}, guided by {guide.get(self.guide, f'score model {self.guide}')} {scale}{within}"
-        return f"{model} alone"
+        return f"{model}, guided by {guide} {scale}{within}"
 
 
 class Method(Guidance):
     """How samples are drawn: by a score model, guided or not, and a sampler, or by a generator in one step."""
 
     generator: str | None = Field(default=None, description="one of `generators`, which draws in one step")
-    sampler: str = Field(
-        default="unipc", description="a name that condgen samplers lists, or your own as package.module:Class"
-    )
+    sampler: str = Field(default="unipc", description="one of condgen samplers, or package.module:Class")
     options: dict[str, bool | int | float | str | None] = Field(
         default_factory=dict, description="of the sampler; condgen samplers NAME lists them"
     )
-    steps: int | None = Field(
-        default=None,
-        ge=2,
-        le=_MOST_STEPS,
-        description="points of the time grid; by default as many as suit the sampler",
-    )
+    steps: int | None = Field(default=None, ge=2, le=_MOST_STEPS, description="points of the time grid")
     nfe: PositiveInt | None = Field(
         default=None, le=_MOST_STEPS, description="at most so many evaluations of the denoiser, in place of steps"
     )
     grid: GridName | None = Field(default=None, description="how they are spaced; by default as suits the sampler")
-    precision: Precision = Field(
-        default="float32",
-        description="inside the networks of score models and generators; noise, samples and classifiers are float32",
-    )
+    precision: Precision = Field(default="float32", description="inside networks other than classifiers")
 
     @model_validator(mode="after")
     def _nothing_is_ignored(self) -> "Method":
         if self.generator is not None:
-            others = {name for name in type(self).model_fields if name not in ("generator", "precision")}
-            if given := sorted(name for name in others if getattr(self, name) != _default(type(self), name)):
+            others = self.model_dump(exclude={"generator", "precision"}, exclude_defaults=True)
+            if given := sorted(others):
                 raise ValueError(f"the generator stands alone, and draws in one step: leave out {', '.join(given)}")
         if self.steps is not None and self.nfe is not None:
             raise ValueError("steps and nfe both say how many evaluations to make: leave one of the two out")
         if self.sampler in ADAPTIVE and (self.steps, self.nfe, self.grid) != (None, None, None):
             raise ValueError(
-                f"{self.sampler} chooses its own steps: leave out steps, nfe and grid, and set its options relative "
+                f"{self.sampler} chooses its own steps: leave out steps, nfe and grid, or set its options relative "
                 "and absolute (a larger tolerance makes fewer evaluations)"
             )
         if ":" in self.sampler:  # imported, and its options checked, when samples are drawn
@@ -143,23 +116,15 @@ class Method(Guidance):
 
     def check_grid(self, schedule: Schedule, who: str) -> None:
         """Raises UserError where the sampler cannot work with the time grid or the schedule."""
+        point = Oracle(schedule, torch.zeros(1, 1), torch.zeros(1, dtype=torch.long), 1)  # stands for any model
         try:
-            self.time_grid(build_sampler(self.sampler, _Unloaded(schedule), self.options))
+            self.time_grid(build_sampler(self.sampler, point, self.options))
         except UserError as error:
             raise UserError(f"{who}: {error}") from error
 
     def time_grid(self, sampler: Sampler | AdaptiveSampler) -> Tensor | None:
-        """The time grid for a sampler; None where it chooses its own steps.
-
-        Raises:
-            UserError: where there are too few points for it, or too few evaluations.
-        """
+        """None where the sampler chooses its own steps; UserError for too few points or evaluations."""
         if isinstance(sampler, AdaptiveSampler):
             return None
-        if self.nfe is not None:
-            return grid_for(sampler, points_within(sampler, self.nfe, self.grid), self.grid)
-        return grid_for(sampler, self.steps, self.grid)
-
-
-def _default(model: type[Settings], name: str) -> object:
-    return model.model_fields[name].get_default(call_default_factory=True)
+        points = self.steps if self.nfe is None else points_within(sampler, self.nfe, self.grid)
+        return grid_for(sampler, points, self.grid)

@@ -31,8 +31,6 @@ COMPILE = "compile the networks of score models and generators; changes samples 
 
 
 class TrainedRecipe(Settings):
-    """How to train a model."""
-
     init: str | None = Field(
         default=None,
         description="from whose weights it starts: a model of the same kind and network, by its name in the recipe, "
@@ -42,15 +40,11 @@ class TrainedRecipe(Settings):
 
 
 class ScoreRecipe(TrainedRecipe):
-    """How to train a score model."""
-
     network: AnyDenoiserNet = Field(description="of the denoiser")
     labels: Labels = Field(
-        default="none", description="embedding: one network is told the label, or none; separate: a network a class"
+        default="none", description="embedding: told the label, or none; separate: a network a class"
     )
-    label_dropout: float = Field(
-        default=_DROPOUT, gt=0, lt=1, description="with labels: embedding, how often the label is left out in training"
-    )
+    label_dropout: float = Field(default=_DROPOUT, gt=0, lt=1, description="how often an embedding is told no label")
     density: AnyDensity = Field(default=LogNormal(), description="of the noise levels in training")
     adversarial: AdversarialScoreMatching | None = Field(
         default=None, description="a discriminator of the denoised estimates beside denoising score matching"
@@ -60,19 +54,12 @@ class ScoreRecipe(TrainedRecipe):
     def _nothing_is_ignored(self) -> "ScoreRecipe":
         if self.adversarial is not None and self.training.betas != TrainingSettings(steps=1).betas:
             raise ValueError("adversarial training takes adversarial.score_betas: set those, leave training.betas out")
-        if self.labels == "separate" and self.training.compile:
-            raise ValueError(
-                "with labels: separate every network sees other numbers of rows, and would be compiled at every step: "
-                "leave training.compile out"
-            )
         if self.labels != "embedding" and self.label_dropout != _DROPOUT:
             raise ValueError("label_dropout is for labels: embedding (--conditional): add it, or leave the dropout out")
         return self
 
 
 class ClassifierRecipe(TrainedRecipe):
-    """How to train a noise-aware classifier."""
-
     network: AnyClassifierNet = Field(description="from a noised image and its noise level to logits")
     objective: AnyClassifierLoss = Field(default=DLSM(), description="the loss")
     density: AnyDensity = Field(default=LogNormal(), description="of the noise levels in training")
@@ -86,29 +73,17 @@ class ClassifierRecipe(TrainedRecipe):
 
 
 class LikelihoodRecipe(LikelihoodTerm):
-    """A likelihood term, and its classifier."""
-
     classifier: str = Field(description="one of `classifiers`, trained by any loss")
 
 
 class GeneratorRecipe(TrainedRecipe):
-    """How to train a one-step generator."""
-
     network: AnyGeneratorNet | None = Field(
-        default=None,
-        description="by default a denoiser's, asked at `level`: the teacher's, from whose weights it starts, or, "
-        "without a teacher, that of the objective",
+        default=None, description="by default a denoiser's, asked at `level`: the teacher's, or that of the objective"
     )
-    latent: int = Field(default=64, gt=0, description="numbers in z, where the network is a generator's own")
-    level: float = Field(
-        default=5.0,
-        gt=0,
-        description="noise level at which a denoiser's network is asked, in standard deviations of the data",
-    )
+    latent: PositiveInt = Field(default=64, description="numbers in z, where the network is a generator's own")
+    level: PositiveFloat = Field(default=5.0, description="noise level, in standard deviations of the data")
     objective: AnyGeneratorLoss = Field(description="the loss")
-    teacher: Guidance | None = Field(
-        default=None, description="for dmd and sid: a frozen score model, guided or not, in place of a trained one"
-    )
+    teacher: Guidance | None = Field(default=None, description="for dmd and sid: a frozen score model, guided or not")
     prior: PriorSettings = Field(default=PriorSettings(), description="how the frozen teacher is evaluated")
     likelihood: LikelihoodRecipe | None = Field(default=None, description="a frozen classifier's opinion, added")
     augment: Augmentation = Field(default=Augmentation(), description="of real and generated data, before noising")
@@ -118,50 +93,40 @@ class GeneratorRecipe(TrainedRecipe):
 
     @model_validator(mode="after")
     def _nothing_is_ignored(self) -> "GeneratorRecipe":
-        mismatching = not isinstance(self.objective, MatchingLoss)
-        fields = type(self).model_fields
-        if mismatching and self.teacher is not None:
-            raise ValueError("score mismatching has no teacher: choose the loss dmd or sid, or leave the teacher out")
-        if mismatching and self.network is None:
-            raise ValueError("score mismatching needs the generator's own network: set generator.network")
-        if self.network is not None and self.level != fields["level"].default:
-            raise ValueError("level is for a denoiser's network: leave out generator.network, or the level")
-        if self.network is None and self.latent != fields["latent"].default:
-            raise ValueError("latent is for a generator's own network: a denoiser's takes as many as a sample has")
+        is_matching, unused = isinstance(self.objective, MatchingLoss), "latent" if self.network is None else "level"
+        if not is_matching and (self.teacher is not None or self.network is None):
+            raise ValueError(
+                "score mismatching takes no teacher (dmd and sid do), and its own generator.network: set it"
+            )
+        if unused in self.model_dump(exclude_defaults=True):
+            raise ValueError(f"latent is for a generator's own network, level for a denoiser's: leave {unused} out")
         if self.teacher is not None and (self.augment != Augmentation() or self.training.flip):
             raise ValueError(
                 "augment and training.flip change real images too, which a teacher has seen as they are: leave them out"
             )
         if self.teacher is None and self.prior != PriorSettings():
             raise ValueError("prior is about a teacher: name one, or leave prior out")
-        if not mismatching and self.teacher is None and self.objective.network is None:
-            raise ValueError(
-                f"{self.objective.loss} without a teacher trains two denoisers: set generator.objective.network"
-            )
+        if is_matching and self.teacher is None and self.objective.network is None:
+            raise ValueError(f"{self.objective.loss} without a teacher trains two denoisers: set objective.network")
         return self
 
     def check_teacher(self, labels: Labels, who: str) -> None:
         """Raises UserError where a score model that knows labels in this way cannot teach the generator."""
-        assert self.teacher is not None
-        if labels == "none" and self.teacher.classifier is None:
+        if labels == "none" and (self.teacher is None or self.teacher.classifier is None):
             raise UserError(
-                f"{who} knows no labels, so that a generator cannot learn classes from it: add a classifier that "
-                "guides it (--classifier DIR), or take one with labels: embedding (--conditional)"
+                f"{who} knows no labels for a generator to learn: add a classifier that guides it (--classifier DIR), "
+                "or take one with labels: embedding (--conditional)"
             )
         if labels == "separate" and self.network is None:
             raise UserError(f"{who} has a network per class, which no generator can start from: set its network")
 
 
 class CalibrateRecipe(Settings):
-    """Where and how to measure classifiers on the validation split."""
-
     levels: tuple[PositiveFloat, ...] | None = Field(
         default=None, min_length=1, description="noise levels, rising; by default 16 from data without noise to noise"
     )
     draws: PositiveInt = Field(default=4, description="noise draws of each validation image, at each level")
-    most: int | None = Field(
-        default=None, ge=2, description="validation images, in proportion to the classes; by default all"
-    )
+    most: int | None = Field(default=None, ge=2, description="validation images, over the classes; by default all")
     seed: Seed = 0
 
     @model_validator(mode="after")
@@ -172,8 +137,6 @@ class CalibrateRecipe(Settings):
 
 
 class SampleRecipe(Settings):
-    """Which samples to draw."""
-
     per_class: PositiveInt = Field(description="samples of each class, by each method")
     seed: Seed = 0
     batch: PositiveInt = Field(default=250, description="samples at once")
@@ -182,8 +145,6 @@ class SampleRecipe(Settings):
 
 
 class PlaneGrid(Settings):
-    """The regular grid of the 2-D diagnostics."""
-
     x: tuple[float, float] = Field(description="from and to")
     y: tuple[float, float] = Field(description="from and to")
     points: int = Field(default=35, ge=2, description="along each side")
@@ -191,8 +152,6 @@ class PlaneGrid(Settings):
 
 
 class DiagnoseRecipe(Settings):
-    """Where to measure the methods' scores: against each other on the test split, and against an oracle's."""
-
     levels: tuple[PositiveFloat, ...] = Field(min_length=1, description="noise levels, sigma / alpha")
     draws: PositiveInt = Field(default=4, description="noise draws of each test image, at each level")
     most: int | None = Field(default=None, ge=2, description="test images, in proportion to the classes; default: all")
@@ -226,8 +185,6 @@ class DiagnoseRecipe(Settings):
 
 
 class Promise(Settings):
-    """What a run may take; `condgen run --dry-run` prints it."""
-
     hardware: str = Field(max_length=80, description="such as '2 CPU cores' or 'one H100'")
     minutes: PositiveFloat = Field(description="in all")
     memory: PositiveFloat = Field(description="at its peak, in GB; of the GPU where there is one")
@@ -235,25 +192,19 @@ class Promise(Settings):
 
 
 class Recipe(Settings):
-    """A whole run."""
-
     name: Name = Field(description="of the run, and of its folder")
     seed: Seed = 0
     threads: PositiveInt | None = Field(default=None, description="CPU threads of torch; by default all cores")
     data: AnyData = Field(description="the data set")
     schedule: AnySchedule = Field(description="how noise is added")
     score: ScoreRecipe = Field(description="the main score model")
-    scores: dict[Name, ScoreRecipe] = Field(
-        default_factory=dict, description="further score models: told the label, or weaker ones that serve as guides"
-    )
+    scores: dict[Name, ScoreRecipe] = Field(default_factory=dict, description="further score models, such as guides")
     classifiers: dict[Name, ClassifierRecipe] = Field(default_factory=dict, description="noise-aware classifiers")
     generators: dict[Name, GeneratorRecipe] = Field(default_factory=dict, description="one-step generators")
     sample: SampleRecipe | None = Field(default=None, description="which samples to draw")
     evaluate: Measures | None = Field(default=Measures(), description="false measures nothing")
     diagnose: DiagnoseRecipe | None = Field(default=None, description="measure scores against the oracle's")
-    calibrate: CalibrateRecipe | None = Field(
-        default=None, description="measure every classifier on the validation split"
-    )
+    calibrate: CalibrateRecipe | None = Field(default=None, description="measure classifiers on the validation split")
     promise: Promise | None = Field(default=None, description="what the run may take")
 
     @field_validator("evaluate", mode="before")
@@ -271,10 +222,7 @@ class Recipe(Settings):
 
     def _check_parts(self) -> None:
         if self.score.labels == "separate":
-            raise UserError(
-                "score.labels: separate gives no unconditional score, which the main score model is for: "
-                "move it to scores"
-            )
+            raise UserError("score.labels: separate gives no unconditional score, as score must: move it to scores")
         if reserved := self.scores.keys() & {"score", "unlabelled"}:
             raise UserError(f"a score model cannot be called {min(reserved)!r}, which means another: rename it")
         for name, method in (self.sample.methods if self.sample else {}).items():
@@ -291,26 +239,27 @@ class Recipe(Settings):
                 before.append(name)
         for name, generator in self.generators.items():
             self._check_generator(f"generators.{name}", generator)
-        diagnosed = self.diagnose.levels if self.diagnose else ()
-        plane = self.diagnose.grid.levels if self.diagnose and self.diagnose.grid else ()
-        calibrated = (self.calibrate.levels if self.calibrate else None) or ()
-        for what, levels in (("diagnose", (*diagnosed, *plane)), ("calibrate", calibrated)):
-            check_levels(levels, self.schedule, what)
+        if self.diagnose is not None:
+            check_levels(self.diagnose.levels, self.schedule, "diagnose")
+            check_levels(self.diagnose.grid.levels if self.diagnose.grid else (), self.schedule, "diagnose")
+        if self.calibrate is not None:
+            check_levels(self.calibrate.levels or (), self.schedule, "calibrate")
 
     def _check_generator(self, name: str, generator: GeneratorRecipe) -> None:
         if generator.teacher is not None:
             self._check_guidance(f"{name}.teacher", generator.teacher)
             generator.check_teacher(self._labels(generator.teacher), f"{name}: its teacher")
-        densities = [generator.likelihood.density] if generator.likelihood is not None else []
+        densities = []
         if isinstance(generator.objective, MatchingLoss):
             densities += [generator.objective.density, generator.objective.denoiser_density]
-        for density in densities:
-            try:
-                density.quantile(self.schedule, torch.tensor([0.5], dtype=torch.float64))
-            except UserError as error:
-                raise UserError(f"{name}: {error}") from error
         if generator.likelihood is not None:
+            densities.append(generator.likelihood.density)
             _check_known(f"{name}: likelihood.classifier", generator.likelihood.classifier, self.classifiers)
+        try:
+            for density in densities:
+                density.quantile(self.schedule, torch.tensor([0.5], dtype=torch.float64))
+        except UserError as error:
+            raise UserError(f"{name}: {error}") from error
 
     def _check_guidance(self, who: str, guidance: Guidance) -> None:
         """Raises where a method names what the recipe does not train, or what cannot work."""

@@ -85,7 +85,5 @@ class SampleStage(Settings):
 
 
 class EvaluateStage(Settings):
-    """A comparison of samples with real data."""
-
     seed: Seed = 0
     measures: Measures = Measures()
