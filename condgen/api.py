@@ -52,9 +52,7 @@ def sample(
     options: Mapping[str, Any] | None = None,
     batch: int = 256,
 ) -> Tensor:
-    """Samples, (n, *shape): images range from -1 to 1.
-
-    A sample depends on its own seed and label alone, whatever the batch.
+    """Samples, (n, *shape), each of which depends on its own seed and label alone: images range from -1 to 1.
 
     Args:
         model: a denoiser, guided or not, or a generator.
@@ -125,20 +123,10 @@ def diagnose(
 ) -> list[ErrorRow]:
     """Errors of estimated scores at noised data, against the exact scores of the data set itself.
 
-    The exact scores are those of the noised training set (`Oracle`), the optimum of score matching on it.
-
-    Args:
-        score: the unconditional score model, whose error is D.
-        methods: guided or conditional denoisers by name, whose errors are D_P of the posterior score and, where a
-            classifier guides, D_L of the likelihood score.
-        x: data, floats (N, ...) as the models see them, or images as bytes.
-        y: labels, (N,), from 0.
-        levels: noise levels, sigma / alpha.
-        n: noised data at each level.
-        seed: of the noise.
-
-    Returns:
-        Mean and standard deviation of each error at each level, in units of one over x_t.
+    The exact scores are those of the noised training set (`Oracle`), the optimum of score matching on it: data x
+    (N, ...), floats as the models see them or images as bytes, with labels y (N,). Errors are in units of one over x_t
+    at `n` noised data a level, sigma / alpha: D of the unconditional score, and of the guided or conditional methods
+    D_P of the posterior score and, where a classifier guides, D_L of the likelihood score.
     """
     oracle = Oracle(score.schedule, x, y, int(y.max()) + 1)
     queries = draw_queries(oracle, n, keyed_generator(seed))

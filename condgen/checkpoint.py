@@ -23,7 +23,6 @@ _TRUSTED: ContextVar[frozenset[str]] = ContextVar("trusted_imports", default=fro
 
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor], description: Mapping[str, Any]) -> None:
-    """Writes tensors and a JSON description to one safetensors file, atomically."""
     ready = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     write_atomically(path, save(ready, metadata={"condgen": json.dumps(description)}))
 
@@ -68,7 +67,6 @@ def trusted_imports(targets: Iterable[str] = ("*",)) -> Iterator[None]:
 
 
 def require_trust(description: Mapping[str, Any], path: Path, *, trust: bool) -> None:
-    """Raises UserError where the description of a file names code to import that is not trusted."""
     named = sorted(set(imported_targets(description)) - _TRUSTED.get())
     if named and not (trust or "*" in _TRUSTED.get()):
         raise UserError(

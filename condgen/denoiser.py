@@ -64,8 +64,6 @@ class Likelihood(nn.Module, ABC):
 
 
 class Coefficients(NamedTuple):
-    """Those of Karras et al. 2022."""
-
     c_skip: Tensor
     c_out: Tensor
     c_in: Tensor

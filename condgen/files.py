@@ -185,7 +185,6 @@ def whole(out: Path) -> Iterator[Path]:
 
 
 def write_png(path: Path, picture: Image.Image) -> None:
-    """Writes a picture as PNG; raises what `naming` does."""
     content = io.BytesIO()
     picture.save(content, format="PNG")
     write_atomically(path, content.getvalue())

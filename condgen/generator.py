@@ -69,7 +69,7 @@ class Generator(Model[GeneratorConfig]):
         return (self.latent,) if self.level is None else self.shape
 
     def forward(self, z: Tensor, y: Tensor) -> Tensor:
-        """Generated data, (B, ...), for standard normal z (B, *latent_shape) and labels y (B,)."""
+        """Data, (B, *shape), for standard normal z (B, *latent_shape) and labels y (B,)."""
         if self.level is None:
             generated: Tensor = self.net(z, y)
             return self.scale * generated

@@ -54,7 +54,6 @@ def pretrained_folder(name: str) -> Path:
 
 
 def repository_of(name: str) -> str:
-    """`owner/name` of `hf:owner/name[@revision][/sub-folder]`."""
     return _parse(name)[0]
 
 
@@ -96,7 +95,6 @@ def _parse(name: str) -> tuple[str, str | None, str]:
 
 
 def _refused(error: Exception, what: str) -> UserError:
-    """What the hub or its client says, in one line."""
     told = " ".join(str(getattr(error, "server_message", None) or error).split())[:300]
     return UserError(
         f"{what} ({type(error).__name__}: {told}): check the name and the network, and log in by 'hf auth login', with "

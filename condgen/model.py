@@ -27,7 +27,6 @@ class ModelConfig(Settings, ABC):
         """The model, with fresh weights."""
 
     def arguments(self) -> dict[str, Any]:
-        """The fields, as the model's constructor takes them."""
         return {name: value for name, value in self if name != "kind"}
 
 
@@ -63,12 +62,10 @@ class Model(nn.Module, ABC, Generic[Config]):
         return config
 
     def save(self, folder: str | Path) -> None:
-        """Writes the model to a folder, from which `load` rebuilds it."""
         save_tensors(Path(folder) / MODEL_FILE, self.state_dict(), self.config.model_dump(mode="json"))
 
     @classmethod
     def load(cls, source: str | Path, device: torch.device | str = "cpu", *, trust: bool = False) -> Self:
-        """As `condgen.load`, of this class alone."""
         path = model_folder(source) / MODEL_FILE
         tensors, description = load_tensors(path)
         kind = description.get("kind", "something unnamed")

@@ -49,7 +49,6 @@ class ExactScores(NamedTuple):
     likelihood: Tensor
 
     def checked(self, schedule: Schedule, t: Tensor) -> "ExactScores":
-        """Itself; UserError where a score is beyond the range of its type."""
         refuse_infinite({f"oracle's {name} score": score for name, score in self._asdict().items()}, schedule, t)
         return self
 
@@ -150,7 +149,6 @@ class Oracle(Denoiser):
         return self.schedule.alpha(t), self.schedule.sigma(t)
 
     def _products(self, x: Tensor) -> Tensor:
-        """Inner products of (B, D) with all means: (B, N)."""
         return torch.cat([x @ self._points(slice(a, b)).double().T for a, b in self._chunks(0, len(self.means))], 1)
 
     def _logits(self, x: Tensor, products: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
@@ -200,8 +198,7 @@ class Oracle(Denoiser):
 
     def _blocks(self, x_t: Tensor, t: Tensor) -> Iterator[tuple[slice, Tensor, Tensor, Tensor, Tensor]]:
         """A few queries at a time: their rows, x (B, D), alpha, sigma and logits (B, N)."""
-        x = to_float64(x_t).to(self.means.device).flatten(1)
-        alpha, sigma = self._scales(t)
+        x, (alpha, sigma) = to_float64(x_t).to(self.means.device).flatten(1), self._scales(t)
         for start in range(0, len(x), self.at_once):
             rows = slice(start, start + self.at_once)
             a, s = (v if len(v) == 1 else v[rows] for v in (alpha, sigma))
@@ -223,7 +220,6 @@ class Oracle(Denoiser):
         return self.log_joint(to_float64(x_t), t).log_softmax(1).to(x_t)
 
     def forward(self, x_t: Tensor, t: Tensor, y: Tensor | None = None) -> Tensor:
-        """E[x | x_t], or E[x | x_t, y] where y is given."""
         parts = []
         for rows, x, alpha, sigma, logits in self._blocks(x_t, t):
             found = self._denoise(x, logits, alpha, sigma, None if y is None else y[rows])
@@ -267,7 +263,6 @@ class Oracle(Denoiser):
 
     @property
     def likelihood(self) -> "OracleLikelihood":
-        """The exact class posterior, to stand where a classifier does."""
         return OracleLikelihood(self)
 
     def sample(self, n: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:

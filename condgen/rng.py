@@ -23,7 +23,6 @@ def keyed_seed(*key: int) -> int:
 
 
 def keyed_generator(*key: int) -> torch.Generator:
-    """A CPU generator that is a pure function of a tuple of non-negative integers."""
     return torch.Generator().manual_seed(keyed_seed(*key))
 
 
@@ -35,7 +34,6 @@ def to_device(tensor: Tensor, device: torch.device) -> Tensor:
 
 
 def device_of(module: nn.Module) -> torch.device:
-    """Where the parameters and buffers of a module are; the CPU, if it has none."""
     return next((tensor.device for tensor in chain(module.parameters(), module.buffers())), torch.device("cpu"))
 
 
@@ -45,7 +43,6 @@ def float64_device(device: torch.device) -> torch.device:
 
 
 def to_float64(tensor: Tensor) -> Tensor:
-    """In float64, where it is or on the CPU."""
     return tensor.to(float64_device(tensor.device)).double()
 
 

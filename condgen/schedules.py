@@ -78,7 +78,6 @@ class Schedule(Settings, ABC):
 
     @property
     def noise_range(self) -> tuple[float, float]:
-        """The least and the greatest noise level."""
         low, high = self.noise_level(torch.tensor([self.t_min, self.t_max], dtype=torch.float64)).tolist()
         return low, high
 
@@ -234,7 +233,6 @@ class RectifiedFlow(Schedule):
 AnySchedule: TypeAlias = Annotated[VE | VP | Cosine | EDM | RectifiedFlow, Field(discriminator="kind")]
 
 
-# ----------------------------------------------------------------------------------------------------
 # Noised data, and one estimate in three views. Alpha and sigma are `expand`ed tensors or floats.
 
 
@@ -254,12 +252,10 @@ def score_from_denoised(denoised: Tensor, x_t: Tensor, alpha: Tensor, sigma: Ten
     return (alpha * denoised - x_t) / sigma**2
 
 
-# ----------------------------------------------------------------------------------------------------
 # Grids: n times in float64, strictly falling from t_max to t_min
 
 
 def uniform_grid(schedule: Schedule, n: int) -> Tensor:
-    """Equal steps of t."""
     return _falling(schedule.t_max, schedule.t_min, n)
 
 
@@ -270,7 +266,6 @@ def geometric_grid(schedule: Schedule, n: int) -> Tensor:
 
 
 def karras_grid(schedule: Schedule, n: int, rho: float = 7.0) -> Tensor:
-    """The times of `karras_levels` over the whole schedule."""
     return _grid_of(schedule, karras_levels(*schedule.noise_range, n, rho))
 
 
@@ -307,7 +302,6 @@ def linear_beta_levels(n: int) -> Tensor:
     return (1 - (1 - betas).cumprod(0)).sqrt()
 
 
-# ----------------------------------------------------------------------------------------------------
 # Densities: how often training visits each noise level
 
 

@@ -35,13 +35,9 @@ class ScoreConfig(ModelConfig):
 
 
 class PerClass(nn.ModuleList):
-    """A network for each class, each asked about the rows of its own.
-
-    Labels are best on the CPU, since how many there are of each must be known there.
-    """
+    """A network for each class, asked about the rows of its own. How many these are must be known on the CPU."""
 
     def forward(self, x: Tensor, noise: Tensor, y: Tensor | None) -> Tensor:
-        """(B, ...) for x (B, ...), noise (B,) and labels y (B,); ValueError without labels."""
         if y is None:
             raise ValueError("a score model with one network per class needs labels: it knows no unconditional score")
         counts = torch.bincount(y, minlength=len(self)).tolist()

@@ -94,7 +94,6 @@ def content_key(*parts: BaseModel | str, length: bool = True) -> str:
 
 
 def merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
-    """Plain settings over others; neither is changed."""
     result = dict(below)
     for key, value in above.items():
         before = result.get(key)
@@ -165,7 +164,6 @@ def to_yaml(settings: BaseModel, folder: Path | None = None) -> str:
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
-    """The mapping that a YAML file holds."""
     try:
         tree = parse_yaml(read_text(path, _LARGEST), str(path))
     except FileNotFoundError as error:

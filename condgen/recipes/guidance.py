@@ -67,7 +67,6 @@ class Guidance(Settings):
             raise UserError(f"{who}: a classifier guides an unconditional score, which labels: separate does not give")
 
     def in_words(self) -> str:
-        """The guidance in words, for tables."""
         model = f"score model {self.score}" if self.score else "the score model"
         if not self.is_guided:
             return f"{model} alone"
@@ -115,7 +114,6 @@ class Method(Guidance):
         return self
 
     def check_grid(self, schedule: Schedule, who: str) -> None:
-        """Raises UserError where the sampler cannot work with the time grid or the schedule."""
         point = Oracle(schedule, torch.zeros(1, 1), torch.zeros(1, dtype=torch.long), 1)  # stands for any model
         try:
             self.time_grid(build_sampler(self.sampler, point, self.options))

@@ -262,7 +262,6 @@ class Recipe(Settings):
             raise UserError(f"{name}: {error}") from error
 
     def _check_guidance(self, who: str, guidance: Guidance) -> None:
-        """Raises where a method names what the recipe does not train, or what cannot work."""
         _check_known(f"{who} uses classifier", guidance.classifier, self.classifiers)
         _check_known(f"{who} uses score model", guidance.score, self.scores, "among scores")
         if guidance.guide not in ("unlabelled", "score"):
@@ -278,7 +277,6 @@ class Recipe(Settings):
 
 
 def check_levels(levels: Iterable[float], schedule: Schedule, what: str) -> None:
-    """Raises UserError where a noise level is outside a schedule."""
     low, high = schedule.noise_range
     if outside := [level for level in levels if not low <= level <= high * (1 + 1e-12)]:
         raise UserError(f"{what}: noise level {outside[0]:g} is outside the schedule's range, {low:g} to {high:g}")

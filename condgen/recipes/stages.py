@@ -30,7 +30,6 @@ class TrainStage(Settings):
 
     @property
     def model(self) -> TrainedRecipe:
-        """What is trained, and how."""
         recipe: TrainedRecipe = getattr(self, self.kind)
         return recipe
 
@@ -74,7 +73,6 @@ class SampleStage(Settings):
     compile: bool = Field(default=False, json_schema_extra=UNKEYED, description=COMPILE)
 
     def label(self, place: int) -> int:
-        """The class of the sample at a place."""
         return self.classes[place % len(self.classes)]
 
     @model_validator(mode="after")
