@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from condgen.checkpoint import MODEL_FILE, read_description
 from condgen.classifier import Classifier
@@ -96,19 +96,15 @@ def sample(
         grid = grid_for(solver, points_within(solver, nfe) if nfe is not None else None)
     elif nfe is not None:
         raise ValueError(f"{sampler} chooses its own steps: leave nfe out, or set its tolerance by options")
-    drawn = chain.from_iterable(draw(solver, grid, seeds, labels, shape or _shape_of(model), batch, device))
+    known = (tuple(part.shape) for part in model.modules() if hasattr(part, "shape"))  # type: ignore[arg-type]
+    if (shape := shape or next(known, None)) is None:
+        raise ValueError("this denoiser does not know the shape of a sample: give shape=")
+    drawn = chain.from_iterable(draw(solver, grid, seeds, labels, shape, batch, device))
     finished = sorted(drawn, key=lambda one: one.number)
     bad = [one for one in finished if one.problem is not None]
     if bad:
         raise UserError(f"{len(bad)} of {count} samples cannot be used; seed {seeds[bad[0].number]}: {bad[0].problem}")
     return torch.stack([one.x for one in finished])
-
-
-def _shape_of(model: nn.Module) -> tuple[int, ...]:
-    known = (module.shape for module in model.modules() if hasattr(module, "shape"))
-    if (found := next(known, None)) is None:
-        raise ValueError("this denoiser does not know the shape of a sample: give shape=")
-    return tuple(found)  # type: ignore[arg-type]
 
 
 def diagnose(

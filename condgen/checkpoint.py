@@ -29,31 +29,27 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], description: Mapping
 
 def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """The tensors and the description that `save_tensors` wrote; UserError where the file is missing or damaged."""
-    with _opened(path) as file:
-        tensors: dict[str, Tensor] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        return tensors, _description(file, path)
+    with _opened(path) as (file, description):
+        return {name: file.get_tensor(name) for name in file.keys()}, description  # noqa: SIM118
 
 
 def read_description(path: Path) -> dict[str, Any]:
     """The description alone; raises what `load_tensors` does."""
-    with _opened(path) as file:
-        return _description(file, path)
+    with _opened(path) as (_, description):
+        return description
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[Any]:
+def _opened(path: Path) -> Iterator[tuple[Any, dict[str, Any]]]:
     if not is_file(path):
         raise UserError(f"{path} does not exist: name a folder that a condgen command has written and finished")
     try:
         with safe_open(path, framework="pt") as file:
-            yield file
+            with blamed_on(path):
+                description = dict(parse_json((file.metadata() or {})["condgen"]))
+            yield file, description
     except (SafetensorError, OSError) as error:
         raise UserError(f"{path} is damaged or cut short ({error}): copy it again, or train again") from error
-
-
-def _description(file: Any, path: Path) -> dict[str, Any]:  # noqa: ANN401 - safe_open has no type of its own
-    with blamed_on(path):
-        return dict(parse_json((file.metadata() or {})["condgen"]))
 
 
 @contextmanager

@@ -89,9 +89,7 @@ class _Guided(Denoiser):
         if not isinstance(self.scale, ScaleCurve) and self.interval is None:  # or else t's device is waited for
             return self.scale != self.idle
         acts = scale != self.idle
-        if t.ndim == 0 or bool(acts.all()) or not bool(acts.any()):
-            return bool(acts.any())
-        return acts
+        return acts if len(acts.unique()) > 1 else bool(acts.any())
 
 
 class ClassifierGuided(_Guided):

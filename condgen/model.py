@@ -68,8 +68,7 @@ class Model(nn.Module, ABC, Generic[Config]):
     def load(cls, source: str | Path, device: torch.device | str = "cpu", *, trust: bool = False) -> Self:
         path = model_folder(source) / MODEL_FILE
         tensors, description = load_tensors(path)
-        kind = description.get("kind", "something unnamed")
-        if kind != cls.kind:
+        if (kind := description.get("kind")) != cls.kind:
             raise UserError(f"{path} holds a {kind}, where a {cls.kind} is needed: check which folder goes where")
         require_trust(description, path, trust=trust)
         with blamed_on(path, AssertionError, RuntimeError):

@@ -1,10 +1,11 @@
 """Rows of the JSON files in a run folder: checked once, where they are made and where they are read again."""
 
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict
 
 from condgen.errors import UserError
+from condgen.settings import SettingsType, parse
 
 
 class Row(BaseModel):
@@ -44,15 +45,8 @@ class Estimate(NamedTuple):
         return cls(value, value - half, value + half)
 
 
-_R = TypeVar("_R", bound=BaseModel)
-
-
-def parse_rows(model: type[_R], rows: object, where: str) -> list[_R]:
+def parse_rows(model: type[SettingsType], rows: object, where: str) -> list[SettingsType]:
     """Rows as JSON gives them, checked; a UserError names `where`, the row and the key."""
-    try:
-        return TypeAdapter(list[model]).validate_python(rows)  # type: ignore[valid-type]
-    except ValidationError as error:
-        first = error.errors()[0]
-        index, *key = first["loc"] or ("all",)
-        place = f"row {index}: {'.'.join(map(str, key)) or 'the row'}"
-        raise UserError(f"{where}, {place}: {first['msg']}; write the file anew") from error
+    if not isinstance(rows, list):
+        raise UserError(f"{where} is no list of rows: write the file anew")
+    return [parse(model, row, f"{where}, row {number}") for number, row in enumerate(rows)]

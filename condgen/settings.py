@@ -13,7 +13,6 @@ from pydantic_core import PydanticCustomError
 from condgen.errors import UserError
 
 _LONGEST = 200  # characters of a wrong value that a message repeats
-_NEWER = "; it was made by a newer condgen: upgrade this one"
 
 
 class Settings(BaseModel):
@@ -107,7 +106,8 @@ def parse(model: type[SettingsType], tree: object, where: str, *, is_saved: bool
             value = repr(first["input"])
             message += f" (it is {value if len(value) <= _LONGEST else value[:_LONGEST] + '…'})"
         more = f" ({count - 1} more)" if count > 1 else ""
-        more += _NEWER if is_saved and first["type"] == "unknown_setting" else ""
+        if is_saved and first["type"] == "unknown_setting":
+            more += "; it was made by a newer condgen: upgrade this one"
         raise UserError(": ".join([where, *([".".join(keys)] if keys else []), message]) + more) from error
 
 

@@ -2,7 +2,6 @@ import pytest
 import torch
 
 from condgen.checkpoint import MODEL_FILE, save_tensors
-from condgen.errors import UserError
 from condgen.generator import Generator, GeneratorConfig
 from condgen.networks import MLPSettings, UNetSettings
 from condgen.schedules import EDM, VE
@@ -52,12 +51,6 @@ def test_a_denoisers_network_asked_at_one_level_is_the_score_models_estimate_of_
     t = schedule.t_of_noise_level(torch.tensor(level, dtype=torch.float64))
     assert model.latent_shape == shape
     torch.testing.assert_close(model(z, y), score(level * z, t, y), rtol=1e-5, atol=1e-6)
-
-
-def test_only_a_denoisers_network_can_be_asked_at_a_level():
-    unet = UNetSettings(channels=8, multipliers=(1,), blocks=1, attention=())
-    with pytest.raises(UserError, match="cannot be a generator"):
-        generator(network=unet, shape=(1, 8, 8))
 
 
 @pytest.mark.parametrize("level", [None, 3.0])

@@ -33,18 +33,13 @@ class Counting(torch.nn.Module):
 
 
 @pytest.mark.parametrize("schedule", [VE(), VP(), EDM()], ids=lambda s: s.kind)
-def test_exact_likelihood_at_scale_one_is_the_exact_posterior(schedule):
-    exact = oracle(schedule)
-    t = torch.tensor(0.3, dtype=torch.float64)
-    guided = ClassifierGuided(exact, exact.likelihood)
-    torch.testing.assert_close(guided(X, t, Y), exact(X, t, Y), rtol=1e-8, atol=1e-8)
-
-
-def test_scale_multiplies_the_likelihood_score():
-    exact, t = oracle(VP()), torch.tensor(0.4, dtype=torch.float64)
+def test_scale_multiplies_the_likelihood_score_and_one_is_the_exact_posterior(schedule):
+    exact, t = oracle(schedule), torch.tensor(0.3, dtype=torch.float64)
     guided = ClassifierGuided(exact, exact.likelihood, scale=2.5)
     expected = exact.score(X, t) + 2.5 * exact.scores(X, t, Y).likelihood
     torch.testing.assert_close(guided.score(X, t, Y), expected, rtol=1e-8, atol=1e-8)
+    guided = ClassifierGuided(exact, exact.likelihood)
+    torch.testing.assert_close(guided(X, t, Y), exact(X, t, Y), rtol=1e-8, atol=1e-8)
 
 
 @pytest.mark.parametrize(("scale", "interval"), [(0.0, None), (1.0, (2.0, 5.0))])
@@ -58,14 +53,13 @@ def test_off_means_untouched_bits_and_no_classifier_call(scale, interval):
 
 
 def test_labels_are_needed_and_schedules_must_agree():
-    with pytest.raises(ValueError, match="needs labels"):
-        ClassifierGuided(oracle(EDM()), oracle(EDM()).likelihood)(X, torch.tensor(1.0))
-    with pytest.raises(ValueError, match="schedule"):
-        ClassifierGuided(oracle(EDM()), oracle(VE()).likelihood)
+    for guided in (ClassifierGuided(oracle(EDM()), oracle(EDM()).likelihood), DenoiserGuided(oracle(EDM()), None, 2.0)):
+        with pytest.raises(ValueError, match="needs labels"):
+            guided(X, torch.tensor(1.0))
+    for kind, other in ((ClassifierGuided, oracle(VE()).likelihood), (DenoiserGuided, oracle(VE()))):
+        with pytest.raises(ValueError, match="schedule"):
+            kind(oracle(EDM()), other)
 
-
-# ----------------------------------------------------------------------------------------------------
-# Scales that follow the noise level
 
 CURVE = ScaleCurve(levels=(0.1, 1.0, 10.0, 100.0), scales=(0.0, 0.0, 3.0, 1.0))
 
@@ -103,10 +97,6 @@ def test_where_a_curve_is_zero_the_classifier_is_not_called():
     for level, calls in ((0.2, 0), (0.9, 0), (1.5, 1), (50.0, 2)):
         guided(X, torch.tensor(level, dtype=torch.float64), Y)
         assert counting.calls == calls
-
-
-# ----------------------------------------------------------------------------------------------------
-# A denoiser as the guide
 
 
 class CountingDenoiser(Denoiser):
@@ -181,13 +171,6 @@ def test_one_batch_of_two_questions_equals_two_batches(network, per_sample):
     assert batches == [10]
     assert float((main - guide).abs().max()) > 1e-3  # the label says something
     torch.testing.assert_close(found, guide + 3 * (main - guide), rtol=1e-4, atol=1e-5)
-
-
-def test_a_guide_needs_labels_where_it_is_the_lack_of_them_and_one_schedule():
-    with pytest.raises(ValueError, match="needs labels"):
-        DenoiserGuided(oracle(EDM()), None, 2.0)(X, torch.tensor(1.0))
-    with pytest.raises(ValueError, match="schedule"):
-        DenoiserGuided(oracle(EDM()), oracle(VE()))
 
 
 def test_samples_at_times_of_their_own_are_guided_where_the_interval_says_and_asked_about_nowhere_else():

@@ -10,9 +10,9 @@ import condgen
 ROOT = Path(condgen.__file__).parent
 LINES = """
 errors
-rows
 files
 settings
+rows
 schedules
 rng
 denoiser

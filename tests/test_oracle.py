@@ -20,12 +20,8 @@ def mixture(schedule, *, stds=(0.3, 0.5, 0.0, 0.7, 1.1), **chunks):
     means = torch.randn(5, 3, generator=generator, dtype=torch.float64)
     labels = torch.tensor([0, 1, 0, 2, 1])
     weights = torch.tensor([0.1, 0.3, 0.2, 0.25, 0.15])
-    return (
-        Oracle(schedule, means, labels, 3, stds=torch.tensor(stds), weights=weights, **chunks),
-        means,
-        labels,
-        weights,
-    )
+    oracle = Oracle(schedule, means, labels, 3, stds=torch.tensor(stds), weights=weights, **chunks)
+    return oracle, means, labels, weights
 
 
 def queries(n=7, d=3):

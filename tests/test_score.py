@@ -76,24 +76,23 @@ def test_exact_denoiser_has_no_gradient_in_expectation():
     assert abs(float(gradient)) < 0.05
 
 
-def test_wrong_files_are_refused_in_one_line(tmp_path):
+def test_wrong_files_are_refused(tmp_path):
     net, path = model(), tmp_path / MODEL_FILE
+    about, wider = (one.model_dump(mode="json") for one in (net.config, config(network=MLPSettings(width=24))))
     with pytest.raises(UserError, match="does not exist"):
         ScoreModel.load(tmp_path)
-    save_tensors(path, net.state_dict(), {**net.config.model_dump(mode="json"), "kind": "classifier"})
-    with pytest.raises(UserError, match="holds a classifier, where a score model is needed"):
-        ScoreModel.load(tmp_path)
-    other = config(network=MLPSettings(width=24, depth=1, embedding=8))
-    save_tensors(path, net.state_dict(), other.model_dump(mode="json"))
-    with pytest.raises(UserError, match="does not fit the architecture"):
-        ScoreModel.load(tmp_path)
-    save_tensors(path, net.state_dict(), net.config.model_dump(mode="json"))
-    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    with pytest.raises(UserError, match="damaged or cut short"):
-        ScoreModel.load(tmp_path)
-    path.write_bytes(b"\x80\x04\x95")  # a pickle's first bytes
-    with pytest.raises(UserError, match="damaged or cut short"):
-        ScoreModel.load(tmp_path)
+    for changed, message in (
+        (about | {"kind": "classifier"}, "holds a classifier, where a score model is needed"),
+        (wider, "does not fit the architecture"),
+    ):
+        save_tensors(path, net.state_dict(), changed)
+        with pytest.raises(UserError, match=message):
+            ScoreModel.load(tmp_path)
+    save_tensors(path, net.state_dict(), about)
+    for content in (path.read_bytes()[: path.stat().st_size // 2], b"\x80\x04\x95"):  # cut short, a pickle
+        path.write_bytes(content)
+        with pytest.raises(UserError, match="damaged or cut short"):
+            ScoreModel.load(tmp_path)
 
 
 Y = torch.tensor([0, 1, 1, 0, 1])
@@ -162,9 +161,13 @@ def test_a_file_rebuilds_the_model_with_no_recipe(labels, tmp_path):
     assert not any(parameter.requires_grad for parameter in again.parameters())
 
 
-def test_a_model_of_a_later_version_is_named_as_such(tmp_path):
+def test_a_model_of_another_version_is_named_as_such(tmp_path):
     about = config().model_dump(mode="json")
     about["network"]["gate"] = True
-    save_tensors(tmp_path / MODEL_FILE, model().state_dict(), about)
-    with pytest.raises(UserError, match=r"network\.gate: no such setting.*made by a newer condgen"):
-        ScoreModel.load(tmp_path)
+    for other, message in (
+        (about, r"network\.gate: no such setting.*made by a newer condgen"),
+        ({"kind": "score model", "network": {"kind": "hypernet"}}, r"the model in .*: shape: Field required"),
+    ):
+        save_tensors(tmp_path / MODEL_FILE, model().state_dict(), other)
+        with pytest.raises(UserError, match=message):
+            ScoreModel.load(tmp_path)

@@ -4,13 +4,13 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
 from pathlib import Path
 
 import pytest
+from processes import start
 
 from condgen.checkpoint import load_tensors
 from condgen.data import load, parse_data
@@ -34,24 +34,6 @@ def end(job):
     """Exit code, standard output, and what condgen, not the launcher, said on standard error."""
     out, err = job.communicate(timeout=SECONDS)
     return job.returncode, out, [line for line in err.splitlines() if line.startswith("error: ")]
-
-
-def by_hand(script, count=2):
-    """A script in so many processes that no launcher looks after; the port is free."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = str(probe.getsockname()[1])
-    shared = {"WORLD_SIZE": str(count), "LOCAL_WORLD_SIZE": str(count), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
-    return [
-        subprocess.Popen(
-            [sys.executable, "-c", script],
-            env=QUIET | shared | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for rank in range(count)
-    ]
 
 
 @pytest.fixture(scope="module")
@@ -172,7 +154,7 @@ words = {["train-score", "--data", "digits", *map(str, TRAINING), "--out"]!r}
 sys.argv = ["condgen", "--threads", "1", *words, "{tmp_path}/score"]
 main()
 """
-    jobs = [end(job) for job in by_hand(script)]
+    jobs = [end(job) for job in start(["-c", script], 2)]
     assert [code for code, _, _ in jobs] == [128 + signal.SIGTERM, 128 + signal.SIGINT]
     assert [(out.count("stopped, nothing is lost"), errors) for _, out, errors in jobs] == [(1, []), (0, [])]
     assert 5 <= load_tensors(tmp_path / "score" / "state" / "state.safetensors")[1]["step"] < 120
@@ -227,7 +209,7 @@ score = "{tmp_path}/nowhere" if os.environ["RANK"] == "1" else "{score}"
 sys.argv = ["condgen", "sample", "--score", score, "--n", "4", "--steps", "3", "--out", "{tmp_path}/s"]
 main()
 """
-    found = [end(job) for job in by_hand(script)]
+    found = [end(job) for job in start(["-c", script], 2)]
     assert [code for code, _, _ in found] == [2, 2]
     (first,), (second,) = (said for _, _, said in found)
     assert "another of the 2 processes of this job is gone" in first

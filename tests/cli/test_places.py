@@ -1,7 +1,6 @@
 """Paths and advice: commands work from any folder and after a move, and what messages name can be done."""
 
 import ast
-import json
 import re
 import shutil
 from pathlib import Path
@@ -23,6 +22,7 @@ from condgen.recipes import (
     ScoreStage,
 )
 from condgen.recipes.stages import EvaluateStage
+from condgen.runs import read_rows
 from tests.cli.conftest import bad, good
 
 NETWORK = "network={kind: mlp, width: 8, depth: 1}"
@@ -66,9 +66,8 @@ def test_what_was_made_serves_from_any_folder_and_after_a_move(made, moved, tmp_
     try:
         if moved == "data":
             told = ("--data", tmp_path / "home" / "d" / "pets")
-            assert "--data" in bad(
-                "calibrate", *models, "--classifier", made / "runs" / "ce", "--draws", 1, "--levels", 4
-            )
+            command = ("calibrate", *models, "--classifier", made / "runs" / "ce", "--draws", 1, "--levels", 4)
+            assert "--data" in bad(*command)
         classifier = ("--classifier", home / "runs" / "ce")
         good("calibrate", *models, *classifier, "--draws", 1, "--levels", "1,2", *told)
         good("diagnose", *models, *classifier, "--levels", 1, "--most", 8, "--out", tmp_path / "diagnosis", *told)
@@ -88,23 +87,12 @@ def test_the_current_folder_is_a_folder_with_a_name(made, tmp_path, monkeypatch)
     assert len(list(tmp_path.glob("here.before-*"))) == 1
     monkeypatch.chdir(made / "runs" / "ce")
     good("sample", "--score", "../score", "--classifier", ".", "--n", 2, "--steps", 2, "--out", tmp_path / "s")
-    assert (
-        "guided by classifier ce"
-        in json.loads((tmp_path / "s" / "manifest.jsonl").read_text().splitlines()[0])["guide"]
-    )
+    assert "guided by classifier ce" in read_rows(tmp_path / "s" / "manifest.jsonl")[0]["guide"]
 
 
 def test_a_classifier_of_other_classes_is_refused_before_it_is_trained(made, tmp_path):
-    words = (
-        "train-classifier",
-        "--score",
-        made / "runs" / "score",
-        "--data",
-        made / "d" / "others",
-        "--out",
-        tmp_path / "c",
-    )
-    message = bad(*words, *CLASSIFIER)
+    models = ("--score", made / "runs" / "score", "--data", made / "d" / "others")
+    message = bad("train-classifier", *models, "--out", tmp_path / "c", *CLASSIFIER)
     assert "dog only in the former, ant only in the latter" in message
     assert not (tmp_path / "c" / "stage.json").exists()
 
@@ -170,12 +158,3 @@ def test_options_settings_and_commands_that_messages_name_exist():
             assert command in VERBS or "'condgen " not in text, (path, text)
         for key in re.findall(r"--set ([a-z_.]+)=", text):
             assert key in keys, (path, text)
-
-
-@pytest.mark.parametrize(
-    "verb", ["train-score", "train-classifier", "train-generator", "calibrate", "evaluate", "diagnose"]
-)
-def test_whatever_reads_data_takes_what_messages_about_data_name(verb):
-    text = good(verb, "--help")
-    assert "--data" in text
-    assert "--set" in text

@@ -11,9 +11,10 @@ import urllib.request
 
 import pytest
 
+pytest.importorskip("uvicorn", reason="the studio is missing: pip install 'condgen[studio]'")
+
 
 def test_a_folder_that_is_no_run(condgen, tmp_path):
-    pytest.importorskip("uvicorn", reason="the studio is missing: pip install 'condgen[studio]'")
     for folder in (tmp_path, tmp_path / "nowhere"):
         code, _, error = condgen("studio", folder, "--no-open")
         assert code == 2
@@ -37,7 +38,6 @@ def test_without_the_extra_it_says_what_to_install(condgen, tmp_path, monkeypatc
 
 
 def test_a_port_in_use_is_told(condgen, digits_of_few_steps):
-    pytest.importorskip("uvicorn", reason="the studio is missing: pip install 'condgen[studio]'")
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -48,7 +48,6 @@ def test_a_port_in_use_is_told(condgen, digits_of_few_steps):
 
 
 def test_it_listens_at_a_free_port_answers_and_ends_at_ctrl_c(digits_of_few_steps):
-    pytest.importorskip("uvicorn", reason="the studio is missing: pip install 'condgen[studio]'")
     command = [sys.executable, "-m", "condgen", "studio", str(digits_of_few_steps), "--no-open"]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
     with socket.socket() as taken, subprocess.Popen(command, **pipes, env=os.environ | {"COLUMNS": "200"}) as process:

@@ -1,10 +1,10 @@
 """Classifiers measured on held-out data: in the course of training, and in a stage of its own."""
 
-import itertools
 import json
 
 import pytest
 import torch
+from finish import begin
 
 from condgen.checkpoint import load_tensors
 from condgen.data import load, parse_data
@@ -70,10 +70,7 @@ def test_training_is_looked_at_and_not_disturbed(trained, tmp_path):
 
 @pytest.mark.parametrize("stop_at", [4, 5, 11, 12])
 def test_stopping_anywhere_leaves_the_same_looks(stop_at, trained, tmp_path):
-    work = train(tmp_path / "dlsm", small("classifier"), trained / "score", VALIDATION)
-    for _ in itertools.islice(work, stop_at):
-        pass
-    work.close()
+    begin(train(tmp_path / "dlsm", small("classifier"), trained / "score", VALIDATION), stop_at)
     list(train(tmp_path / "dlsm", small("classifier"), trained / "score", VALIDATION))
     assert looks(tmp_path / "dlsm") == looks(trained / "dlsm")
 
@@ -120,10 +117,7 @@ def test_a_stopped_calibration_goes_on(stop_at, trained, classifier, tmp_path):
     file = classifier / "calibration" / "calibration.json"
     whole = file.read_bytes()
     (classifier / "calibration").rename(tmp_path / "whole")
-    work = calibrated(trained, classifier)
-    for _ in itertools.islice(work, stop_at):
-        pass
-    work.close()
+    begin(calibrated(trained, classifier), stop_at)
     log = classifier / "calibration" / "log.jsonl"
     assert len(read_rows(log)) == stop_at - 1
     if stop_at == 3:

@@ -2,13 +2,13 @@
 
 import json
 import os
-import socket
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import torch
+from finish import finish
+from processes import run
 
 from condgen.data import load, parse_data
 from condgen.denoiser import Denoiser
@@ -55,20 +55,7 @@ def work(score, told, out, *stages):
 
 
 def shared_diagnosis(moons, stages, out, count):
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = str(probe.getsockname()[1])
-    workers = []
-    for rank in range(count):
-        ranks = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": count, "LOCAL_WORLD_SIZE": count}
-        environment = os.environ | {"PYTHONWARNINGS": "ignore", "OMP_NUM_THREADS": "1"}
-        environment |= {name: str(value) for name, value in ranks.items()}
-        environment |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
-        command = [sys.executable, __file__, *map(str, moons), str(out), *(stage.model_dump_json() for stage in stages)]
-        workers.append(subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True))
-    for worker in workers:
-        _, errors = worker.communicate(timeout=600)
-        assert worker.returncode == 0, errors[-2000:]
+    run([__file__, *moons, out, *(stage.model_dump_json() for stage in stages)], count)
     assert sorted(path.parent.name for path in out.glob("*/diagnostics.json")) == ["0-0", "0-1"]
     return [json.loads((out / f"0-{n}" / "diagnostics.json").read_text())["rows"] for n in range(len(stages))]
 
@@ -137,13 +124,7 @@ def test_perfect_models_of_images_have_no_error_and_queries_come_in_blocks():
     work = Diagnose("diagnose", None, stage, None, data, None)._against_oracle(
         "data", oracle, perfect, {"told": perfect}, ALONE
     )
-    progress = []
-    while True:
-        try:
-            progress.append(next(work))
-        except StopIteration as end:
-            rows = end.value
-            break
+    rows, progress = finish(work)
     assert max(perfect.sizes) <= oracle.at_once
     assert [event.done for event in progress] == sorted(event.done for event in progress)
     assert (progress[0].done, progress[-1].done, progress[-1].total) == (0, 450, 450)

@@ -14,7 +14,6 @@ from condgen.score import ScoreModel
 from condgen.training import Processes
 
 ALONE = Processes(cpu=True)
-CPU = torch.device("cpu")
 DATA = load(parse_data("digits"), "train")
 NETWORK = {"kind": "mlp", "width": 24, "depth": 1, "embedding": 8}
 SHARED = {"data": {"kind": "digits"}, "schedule": {"kind": "edm", "sigma_max": 20}, "seed": 1}
@@ -44,7 +43,7 @@ def trained(tmp_path_factory):
 
 def task(stage, score=None, classifier=None, guide=None):
     folders = Folders(score, {"weak": guide} if guide else {}, {"ce": classifier} if classifier else {})
-    return generator_task(stage, DATA, folders, CPU)
+    return generator_task(stage, DATA, folders, ALONE.device)
 
 
 def tables(net):
@@ -138,7 +137,7 @@ def test_a_likelihood_term_needs_a_classifier_of_the_same_data(trained):
         likelihood={"classifier": "ce"},
     )
     with pytest.raises(UserError, match="one data set and one schedule for both"):
-        generator_task(alone, moons, Folders(classifiers={"ce": trained / "ce"}), CPU)
+        generator_task(alone, moons, Folders(classifiers={"ce": trained / "ce"}), ALONE.device)
 
 
 @pytest.mark.parametrize("level", [1e-9, 1e6])
@@ -153,7 +152,7 @@ def test_the_noise_levels_of_mismatching_suit_the_width_of_the_data():
     stage = generator_stage(network=NETWORK, objective=objective, teacher=None)
     moons = load(parse_data("moons"), "train")
     for data, unit in ((DATA, 1.0), (moons, 2 * moons.standard_deviation())):
-        critic = generator_task(stage, data, Folders(), CPU).critic
+        critic = generator_task(stage, data, Folders(), ALONE.device).critic
         assert critic.schedule.noise_range[1] == pytest.approx(0.3103 * unit, rel=1e-3)
 
 

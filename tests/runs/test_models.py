@@ -1,10 +1,10 @@
 """Guidance by classifier, by a missing label and by a weaker model, on real model folders."""
 
-import itertools
 import json
 
 import pytest
 import torch
+from finish import begin
 
 from condgen.checkpoint import load_tensors
 from condgen.data import parse_data
@@ -33,7 +33,6 @@ from condgen.score import ScoreModel
 from condgen.training import Processes
 
 ALONE = Processes(cpu=True)
-CPU = torch.device("cpu")
 DATA, _, TEST = parse_data("digits").load_all()
 NETWORK = {"kind": "mlp", "width": 24, "depth": 1, "embedding": 8}
 SHARED = {"data": {"kind": "digits"}, "schedule": {"kind": "edm", "sigma_max": 20}, "seed": 1}
@@ -65,17 +64,10 @@ def trained(tmp_path_factory):
     return root
 
 
-# ----------------------------------------------------------------------------------------------------
-# Snapshots
-
-
 def test_a_snapshot_is_the_average_after_that_step_and_loads_as_a_model(trained, tmp_path):
     assert sorted(path.name for path in (trained / "told" / "snapshots").iterdir()) == ["3", "5"]
     stage = score_stage("embedding", snapshots=[3, 5])
-    work = Train("score", tmp_path / "s", stage, DATA).run(ALONE)
-    for _ in itertools.islice(work, 5):
-        pass
-    work.close()  # which saves the state after five steps
+    begin(Train("score", tmp_path / "s", stage, DATA).run(ALONE), 5)  # which saves the state after five steps
     state, _ = load_tensors(tmp_path / "s" / "state" / "state.safetensors")
     snapshot = ScoreModel.load(trained / "told" / "snapshots" / "5")
     assert snapshot.config == ScoreModel.load(trained / "told").config
@@ -89,10 +81,7 @@ def test_a_snapshot_is_the_average_after_that_step_and_loads_as_a_model(trained,
         assert all(torch.equal(expected[name], found[name]) for name in expected), place
 
 
-# ----------------------------------------------------------------------------------------------------
-# Sampling
-
-LABELS = (3, 3, 7, 7, 0)
+LABELS, CALIBRATED = (3, 3, 7, 7, 0), {"classifier": "c", "scale": "calibrated"}
 
 
 def draw(folder, method, folders, labels=LABELS):
@@ -128,16 +117,6 @@ def test_every_guidance_draws_and_its_evaluations_are_counted(method, score, gui
     assert not draw(tmp_path / "s", method, folders)[0]
 
 
-def test_scale_one_is_the_conditional_model_and_other_scales_are_not(trained, tmp_path):
-    told = Folders(trained / "told")
-    pictures = [
-        draw(tmp_path / str(number), method, told)[1]
-        for number, method in enumerate(({}, {"guide": "unlabelled"}, {"guide": "unlabelled", "scale": 4}))
-    ]
-    assert torch.equal(pictures[0], pictures[1])
-    assert not torch.equal(pictures[0], pictures[2])
-
-
 def calibrate(folder, score, levels, scales):
     (folder / "calibration").mkdir(exist_ok=True)
     models = {"classifier": file_key(folder / "model.safetensors"), "score": file_key(score / "model.safetensors")}
@@ -157,10 +136,7 @@ def calibrated(trained, tmp_path):
 
 
 def test_a_calibrated_scale_is_read_and_its_change_is_seen(trained, calibrated, tmp_path):
-    folders, method = (
-        Folders(trained / "none", classifiers={"c": calibrated}),
-        {"classifier": "c", "scale": "calibrated"},
-    )
+    folders, method = Folders(trained / "none", classifiers={"c": calibrated}), CALIBRATED
     _, by_curve = draw(tmp_path / "curve", method, folders)
     _, by_number = draw(tmp_path / "number", {"classifier": "c", "scale": 3}, folders)
     torch.testing.assert_close(by_curve, by_number, rtol=0, atol=1e-6)
@@ -171,18 +147,13 @@ def test_a_calibrated_scale_is_read_and_its_change_is_seen(trained, calibrated, 
 
 
 def test_a_calibration_belongs_to_its_score_model(trained, calibrated, tmp_path):
-    method = {"classifier": "c", "scale": "calibrated"}
     with pytest.raises(UserError, match="measured with another score model"):
-        draw(tmp_path / "other", method, Folders(trained / "told", classifiers={"c": calibrated}))
+        draw(tmp_path / "other", CALIBRATED, Folders(trained / "told", classifiers={"c": calibrated}))
 
 
 def test_a_model_cannot_guide_itself(trained, tmp_path):
     with pytest.raises(UserError, match="did you mean --guide unlabelled"):
         draw(tmp_path / "own", {"guide": "early", "scale": 2}, Folders(trained / "told", {"early": trained / "told"}))
-
-
-# ----------------------------------------------------------------------------------------------------
-# Diagnosis
 
 
 def test_default_methods_follow_loss_and_calibration(trained, calibrated):
@@ -237,21 +208,15 @@ def test_every_method_has_its_errors(trained, calibrated, tmp_path):
     at_test = {row["method"] for row in found["rows"] if row.get("weighting") == "held_out"}
     assert at_test == {*methods, "zero guidance", "prior"}
     assert errors["none", "D_P"] == pytest.approx(errors["zero guidance", "D_P"])
-    assert (
-        len({round(errors[name, "D_P"], 9) for name in ("ce x1", "ce x10", "three", "told", "cfg", "auto", "each")})
-        == 7
-    )
+    different = ("ce x1", "ce x10", "three", "told", "cfg", "auto", "each")
+    assert len({round(errors[name, "D_P"], 9) for name in different}) == 7
     assert found["what"]["methods"]["cfg"] == "score model told, guided by itself without label at scale 2"
     assert not diagnose()
     calibrate(calibrated, trained / "none", [1], [2])
     assert diagnose()  # the calibration is an input
-    with pytest.raises(UserError, match="no unconditional score"):
-        list(
-            Diagnose("diagnose", tmp_path / "e", stage, folders._replace(main=trained / "each"), DATA, TEST).run(ALONE)
-        )
-    with pytest.raises(UserError, match="there is no score model 'told' among: none"):
-        list(Diagnose("diagnose", tmp_path / "e", stage, folders._replace(scores={}), DATA, TEST).run(ALONE))
-
-
-# ----------------------------------------------------------------------------------------------------
-# A whole recipe
+    for change, message in (
+        ({"main": trained / "each"}, "no unconditional score"),
+        ({"scores": {}}, "there is no score model 'told' among: none"),
+    ):
+        with pytest.raises(UserError, match=message):
+            list(Diagnose("diagnose", tmp_path / "e", stage, folders._replace(**change), DATA, TEST).run(ALONE))

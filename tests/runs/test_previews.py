@@ -5,6 +5,7 @@ import shutil
 
 import pytest
 import torch
+from finish import begin
 
 from condgen.data import load, parse_data
 from condgen.recipes import GeneratorStage
@@ -89,12 +90,9 @@ def test_a_killed_training_drops_the_looks_that_it_will_take_again(trained, tmp_
     """What a kill leaves: the state of step 3, and rows and files of later looks."""
     folder = tmp_path / "g"
     work = train(folder, stage())
-    for _ in itertools.islice(work, 4):  # one step beyond the state of step 3, which is then on disk
-        pass
+    list(itertools.islice(work, 4))  # one step beyond the state of step 3, which is then on disk
     state = {path: path.read_bytes() for path in (folder / "state").rglob("*") if path.is_file()}
-    for _ in itertools.islice(work, 3):
-        pass
-    work.close()
+    begin(work, 3)
     for path, content in state.items():
         path.write_bytes(content)
     assert [row["step"] for row in looks_logged(folder)] == [2, 4, 6]

@@ -1,6 +1,5 @@
 """Stages on a real run folder: trained, interrupted, resumed, sampled, measured."""
 
-import itertools
 import json
 import re
 import shutil
@@ -9,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from finish import begin
 from PIL import Image
 
 from condgen.checkpoint import load_tensors
@@ -31,7 +31,6 @@ from condgen.runs.train import training_cost
 from condgen.training import Processes
 
 ALONE = Processes(cpu=True)
-CPU = torch.device("cpu")
 DATA = load(parse_data("digits"), "train")
 
 
@@ -76,18 +75,16 @@ def trained(tmp_path_factory):
 @pytest.mark.parametrize("part", ["score", "adversarial", "classifier", "pooled", "smm", "dmd", "sid"])
 @pytest.mark.parametrize("stop_at", [1, 6, 12])
 def test_stopping_anywhere_and_going_on_gives_the_same_bits(part, stop_at, trained, tmp_path):
-    work = Train(part, tmp_path / part, small(part), DATA, Folders(trained / "score")).run(ALONE)
-    for _ in itertools.islice(work, stop_at):
-        pass
-    work.close()
-    list(Train(part, tmp_path / part, small(part), DATA, Folders(trained / "score")).run(ALONE))
+    stage = Train(part, tmp_path / part, small(part), DATA, Folders(trained / "score"))
+    begin(stage.run(ALONE), stop_at)
+    list(stage.run(ALONE))
     expected, about = load_tensors(trained / part / "model.safetensors")
     found, same = load_tensors(tmp_path / part / "model.safetensors")
     assert about == same
     assert all(torch.equal(expected[name], found[name]) for name in expected)
     logs = [[row["step"] for row in read_rows(root / part / "log.jsonl")] for root in (trained, tmp_path)]
     assert logs[0] == logs[1] == [4, 8, 12]
-    assert not list(Train(part, tmp_path / part, small(part), DATA, Folders(trained / "score")).run(ALONE))
+    assert not list(stage.run(ALONE))
 
 
 def test_a_pool_lies_with_its_score_model_and_a_full_disk_is_told(trained, tmp_path, monkeypatch):
@@ -190,17 +187,6 @@ def test_weights_that_do_not_go_with_the_model_are_refused(change, message, trai
         list(Train("c", tmp_path / "c", ClassifierStage.model_validate(tree), DATA).run(ALONE))
 
 
-def test_a_loss_whose_terms_are_out_of_balance_is_told(trained, tmp_path):
-    tree = small("classifier").model_dump(mode="json")
-    tree["classifier"]["objective"] |= {"reduction": "mean", "ce_weight": 100.0}
-    stage = ClassifierStage.model_validate(tree)
-    work = Train("classifier", tmp_path / "c", stage, DATA, Folders(trained / "score")).run(ALONE)
-    told = [progress.message for progress in work if progress.message]
-    assert len(told) == 1
-    assert "step 4: the gradient of dlsm is" in told[0]
-    assert all(0 < row["dlsm_to_ce_gradient"] < 0.01 for row in read_rows(tmp_path / "c" / "log.jsonl"))
-
-
 def test_a_model_with_an_adversary_is_a_score_model_like_any_other(trained, tmp_path):
     plain, about = load_tensors(trained / "score" / "model.safetensors")
     found, same = load_tensors(trained / "adversarial" / "model.safetensors")
@@ -218,29 +204,6 @@ def test_a_model_with_an_adversary_is_a_score_model_like_any_other(trained, tmp_
     folders = Folders(trained / "adversarial", classifiers={"c": trained / "classifier"})
     list(Sample("s", tmp_path / "s", stage, folders).run(ALONE))
     assert read_samples(tmp_path / "s")[0].shape == (2, 1, 8, 8)
-
-
-def test_a_killed_training_goes_on_from_the_last_state_with_its_discriminator(trained, tmp_path):
-    """What a kill leaves: the state of step 5, and rows of the log beyond it."""
-    folder = tmp_path / "a"
-    work = Train("adversarial", folder, small("adversarial"), DATA).run(ALONE)
-    for _ in itertools.islice(work, 5):
-        pass
-    next(work)  # the state of step 5 is on disk
-    kept = {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-    for _ in itertools.islice(work, 3):
-        pass
-    work.close()
-    for name, content in kept.items():
-        (folder / name).write_bytes(content)
-    done = [event.done for event in Train("adversarial", folder, small("adversarial"), DATA).run(ALONE)]
-    assert done == list(range(6, 13))
-    expected, _ = load_tensors(trained / "adversarial" / "model.safetensors")
-    found, _ = load_tensors(folder / "model.safetensors")
-    assert all(torch.equal(expected[name], found[name]) for name in expected)
-    states = [load_tensors(place / "state" / "state.safetensors")[0] for place in (trained / "adversarial", folder)]
-    assert any(name.startswith("models/discriminator/") for name in states[0])
-    assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
 
 
 METHODS = {
@@ -308,9 +271,7 @@ def test_more_samples_are_those_of_one_command(trained, tmp_path):
 
 def test_a_manifest_that_was_cut_short_is_mended(trained, tmp_path):
     list(draw(trained, tmp_path / "whole", METHODS["guided"]))
-    work = draw(trained, tmp_path / "cut", METHODS["guided"])
-    next(work)
-    work.close()
+    begin(draw(trained, tmp_path / "cut", METHODS["guided"]), 1)
     manifest = tmp_path / "cut" / MANIFEST
     manifest.write_bytes(manifest.read_bytes()[:-20])
     list(draw(trained, tmp_path / "cut", METHODS["guided"]))
@@ -330,22 +291,11 @@ def test_an_adaptive_method_draws_the_same_in_any_number_of_slots(trained, tmp_p
     assert all(row["evaluations"] == 2 * row["steps"] + row["rejected"] + 1 for row in many)
 
 
-@pytest.mark.parametrize(("sampler", "nfe", "points"), [("heun", 20, 10), ("dpm++2m", 20, 20), ("restart", 55, 20)])
-def test_as_many_evaluations_as_asked_for(sampler, nfe, points, trained, tmp_path):
-    list(draw(trained, tmp_path / "s", Method(sampler=sampler, nfe=nfe), labels=(1, 2)))
-    row = read_rows(tmp_path / "s" / MANIFEST)[0]
-    assert row["steps"] == points
-    assert nfe - 1 <= row["evaluations"] <= nfe
-    record = json.loads((tmp_path / "s" / "stage.json").read_text())
-    assert record["evaluations_per_image"] == row["evaluations"]
-
-
 def test_samples_that_cannot_be_used_are_named_and_not_written(trained, tmp_path):
     method = METHODS["adaptive"].model_copy(update={"options": {"max_evaluations": 3}})
-    words = (
-        r"20 of 20 samples cannot be used, of classes '0', .* and 5 more; with seed 5 it needs more than 3 evaluations"
-    )
-    with pytest.raises(UserError, match=words):
+    with pytest.raises(
+        UserError, match=r"20 of 20 samples .* and 5 more; with seed 5 it needs more than 3 evaluations"
+    ):
         list(draw(trained, tmp_path / "few", method))
     assert not read_rows(tmp_path / "few" / MANIFEST)
     assert not list((tmp_path / "few").glob("*.png"))
@@ -366,9 +316,7 @@ def test_bad_samples_cost_no_good_ones(name, trained, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(Streams, "normal", planted)
         for _ in range(2):  # the second time the bad ones alone are tried again
-            with pytest.raises(
-                UserError, match=r"2 of 20 samples cannot be used, of classes '1', '3'; with seed 7 its"
-            ):
+            with pytest.raises(UserError, match=r"2 of 20 samples .*, of classes '1', '3'; with seed 7 its"):
                 list(draw(trained, tmp_path / "bad", METHODS[name]))
             rows = read_rows(tmp_path / "bad" / MANIFEST)
             assert [row["seed"] for row in rows] == [seed for seed in range(5, 25) if seed not in (7, 11)]

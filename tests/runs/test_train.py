@@ -1,10 +1,10 @@
 """What a training run makes of updates that are not finite. (Stages as a whole: test_stages.py.)"""
 
-import itertools
 import json
 
 import pytest
 import torch
+from finish import begin
 
 from condgen.checkpoint import load_tensors
 from condgen.data import load, parse_data
@@ -40,9 +40,8 @@ def spoilt(monkeypatch, steps):
 
 def test_weights_are_those_of_the_last_good_step_and_the_same_command_says_the_same(monkeypatch, tmp_path):
     small, data = stage()
-    work = Train("score", tmp_path / "good", small, data).run(ALONE)
-    assert [progress.done for progress in itertools.islice(work, 7)] == list(range(1, 8))
-    work.close()
+    seen = begin(Train("score", tmp_path / "good", small, data).run(ALONE), 7)
+    assert [progress.done for progress in seen] == list(range(1, 8))
     spoilt(monkeypatch, range(7, 10**6))
     errors = []
     for _ in range(2):
@@ -119,9 +118,8 @@ def test_another_precision_on_another_device_is_told_and_recorded(monkeypatch, t
     told = []
     for able in (False, True):
         monkeypatch.setattr(frozen, "multiplies_in_bfloat16", lambda device, able=able: able)
-        work = Train("score", tmp_path / "a", small, data).run(ALONE)
-        told.append([progress.message for progress in itertools.islice(work, 5)])
-        work.close()
+        seen = begin(Train("score", tmp_path / "a", small, data).run(ALONE), 5)
+        told.append([progress.message for progress in seen])
         assert read_json(tmp_path / "a" / "stage.json")["precision"] == ("bfloat16" if able else "float32")
     assert not any("goes on" in message for message in told[0])
     assert "score: training goes on in bfloat16, after float32" in told[1]

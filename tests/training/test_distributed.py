@@ -1,8 +1,6 @@
 """Two processes train as one does, and talk. Run as a script, this file is what each of the two does."""
 
 import os
-import socket
-import subprocess
 import sys
 import time
 from contextlib import nullcontext
@@ -10,6 +8,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from finish import finish
+from processes import run
 
 from condgen.classifier import ClassifierConfig
 from condgen.data import LabelledSet
@@ -93,12 +93,8 @@ def talk(folder, processes):
         return Features(x.double() * 2, x)
 
     for _ in range(2):  # kept after the first time
-        work = Store(Extractor("double", features, key="k", batch=8), folder / "features", processes).of_samples(x, "x")
-        try:
-            while True:
-                next(work)
-        except StopIteration as stop:
-            found = stop.value
+        store = Store(Extractor("double", features, key="k", batch=8), folder / "features", processes)
+        found, _ = finish(store.of_samples(x, "x"))
         assert rank == 1 or (torch.equal(found.vectors, x.double() * 2) and torch.equal(found.logits, x))
     assert sum(asked) == (8 * 3 if rank == 0 else 8 * 3 + 2)
 
@@ -122,18 +118,7 @@ def work(folder):
 def folder(tmp_path_factory):
     """What two processes leave behind, both of which have ended well."""
     folder = tmp_path_factory.mktemp("two")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = str(probe.getsockname()[1])
-    workers = []
-    for rank in ("0", "1"):
-        job = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
-        place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "PYTHONWARNINGS": "ignore", "OMP_NUM_THREADS": "1"}
-        command = [sys.executable, __file__, str(folder)]
-        workers.append(subprocess.Popen(command, env=os.environ | job | place, stderr=subprocess.PIPE, text=True))
-    for worker in workers:
-        _, errors = worker.communicate(timeout=600)
-        assert worker.returncode == 0, errors[-2000:]
+    run([__file__, folder], 2)
     return folder
 
 

@@ -4,41 +4,27 @@ import copy
 
 import pytest
 import torch
+from models import NET, classifier, frozen, generator, score_model
 
-from condgen.classifier import ClassifierConfig
-from condgen.generator import GeneratorConfig
 from condgen.guidance import ClassifierGuided
 from condgen.losses import Critic, DistributionMatching, LikelihoodTerm, ScoreIdentity, ScoreMismatching
-from condgen.networks import MLPSettings, UNetSettings
-from condgen.schedules import EDM
-from condgen.score import ScoreConfig
+from condgen.networks import UNetSettings
 from condgen.training import Batch, Processes, State, TrainingSettings, train
 from condgen.training.generator_tasks import LikelihoodGuide, MatchingTask, MismatchingTask
 
-NET = MLPSettings(width=16, depth=1, embedding=8)
 SETTINGS = TrainingSettings(steps=3, batch=12, lr=1e-2, warmup=0)
 ALONE = Processes(cpu=True)
 MATCHING = {"dmd": DistributionMatching, "sid": ScoreIdentity}
 
 
-def score_model(data, labels="embedding"):
-    about = {"schedule": EDM(), "shape": data.shape, "names": data.names, "sigma_data": 0.5}
-    return ScoreConfig(network=NET, labels=labels, **about).build()
-
-
-def classifier(data):
-    about = {"schedule": EDM(), "shape": data.shape, "names": data.names, "sigma_data": 0.5}
-    return ClassifierConfig(network=NET, **about).build().eval().requires_grad_(False)
-
-
 def task(name, data, teacher=None, likely=None):
     torch.manual_seed(0)
-    model = GeneratorConfig(network=NET, shape=data.shape, names=data.names, latent=4).build()
+    model = generator(data)
     if name == "smm":
         objective = ScoreMismatching(network=NET, critic_steps=3, critic_lr=0.5)
         return MismatchingTask(model, Critic(NET, data.shape, 3, (0.1, 0.3)), objective, likely=likely)
     objective = MATCHING[name](network=NET, denoiser_steps=2, denoiser_lr=0.5)
-    fake, real = score_model(data), score_model(data)
+    fake, real = score_model(data, "embedding"), score_model(data, "embedding")
     return MatchingTask(model, teacher or real, fake, objective, likely=likely)
 
 
@@ -91,17 +77,16 @@ def test_the_generators_step_moves_the_generator_alone(tiny_images):
 @pytest.mark.parametrize("guided", [False, True])
 def test_a_frozen_teacher_is_never_trained_and_keeps_no_gradient(name, guided, tiny_images):
     torch.manual_seed(1)
-    frozen = [score_model(tiny_images, "none" if guided else "embedding").eval().requires_grad_(False)]
-    if guided:
-        frozen.append(classifier(tiny_images))
-    teacher = ClassifierGuided(*frozen) if guided else frozen[0]
-    before = [copy.deepcopy(network.state_dict()) for network in frozen]
+    networks = [frozen(score_model(tiny_images, "none" if guided else "embedding"))]
+    networks += [frozen(classifier(tiny_images))] if guided else []
+    teacher = ClassifierGuided(*networks) if guided else networks[0]
+    before = [copy.deepcopy(network.state_dict()) for network in networks]
     learner = task(name, tiny_images, teacher)
     assert set(learner.models) == {"model", "fake"}
     state = State.fresh(learner.models, SETTINGS.betas)
     for record in train(learner, state, tiny_images, SETTINGS, 0, ALONE):
         assert set(record.metrics) == {"loss", "fake_dsm"}
-    for network, weights in zip(frozen, before, strict=True):
+    for network, weights in zip(networks, before, strict=True):
         assert all(parameter.grad is None for parameter in network.parameters())
         assert all(torch.equal(value, weights[key]) for key, value in network.state_dict().items())
 
@@ -109,9 +94,9 @@ def test_a_frozen_teacher_is_never_trained_and_keeps_no_gradient(name, guided, t
 @pytest.mark.parametrize("name", ["smm", *MATCHING])
 def test_a_likelihood_term_adds_its_weight_and_leaves_the_classifier_alone(name, tiny_images):
     torch.manual_seed(1)
-    frozen, losses = classifier(tiny_images), []
+    judge, losses = frozen(classifier(tiny_images)), []
     for weight in (None, 0.01, 100.0):
-        likely = None if weight is None else LikelihoodGuide(frozen, LikelihoodTerm(weight=weight))
+        likely = None if weight is None else LikelihoodGuide(judge, LikelihoodTerm(weight=weight))
         learner = task(name, tiny_images, likely=likely)
         applied = {}
 
@@ -123,7 +108,7 @@ def test_a_likelihood_term_adds_its_weight_and_leaves_the_classifier_alone(name,
         losses.append(applied["model"]["loss"])
         assert ("likelihood" in metrics) == (weight is not None)
         torch.testing.assert_close(losses[-1] - losses[0], (weight or 0.0) * metrics.get("likelihood", losses[0]))
-    assert all(parameter.grad is None for parameter in frozen.parameters())
+    assert all(parameter.grad is None for parameter in judge.parameters())
 
 
 def test_judges_have_learning_rates_of_their_own(tiny_images):
@@ -134,7 +119,7 @@ def test_judges_have_learning_rates_of_their_own(tiny_images):
 def test_the_generators_loss_is_the_mean_of_its_draws(tiny_images):
     """More draws, less noise: over steps the variance of the mean of eight is about an eighth."""
     torch.manual_seed(0)
-    model = GeneratorConfig(network=NET, shape=tiny_images.shape, names=tiny_images.names, latent=4).build()
+    model = generator(tiny_images)
     critic = Critic(NET, tiny_images.shape, 3, (0.1, 0.3))
     spread = {}
     for draws in (1, 8):
@@ -149,8 +134,7 @@ def test_the_generators_loss_is_the_mean_of_its_draws(tiny_images):
 def test_judges_are_asked_without_dropout_and_learn_with_it(tiny_images):
     """With equal judges nothing is left of the difference, which masks that differ would leave."""
     net = UNetSettings(channels=8, multipliers=(1,), blocks=1, attention=(), dropout=0.5)
-    about = {"shape": tiny_images.shape, "names": tiny_images.names, "sigma_data": 0.5, "labels": "embedding"}
-    fake = ScoreConfig(network=net, schedule=EDM(), **about).build()
+    fake = score_model(tiny_images, "embedding", network=net)
     learner = task("sid", tiny_images)
     learner = MatchingTask(learner.model, copy.deepcopy(fake), fake, ScoreIdentity(network=net))
     batch = Batch(tiny_images, SETTINGS, 0, 0)

@@ -1,11 +1,9 @@
-import itertools
-
 import pytest
 import torch
+from finish import begin
+from models import NET, classifier, frozen, generator, score_model
 
-from condgen.classifier import ClassifierConfig
 from condgen.errors import UserError
-from condgen.generator import GeneratorConfig
 from condgen.losses import (
     AdversarialScoreMatching,
     Discriminator,
@@ -15,9 +13,8 @@ from condgen.losses import (
     ScoreMismatching,
     classifier_loss,
 )
-from condgen.networks import MLPDiscriminatorSettings, MLPSettings
+from condgen.networks import MLPDiscriminatorSettings
 from condgen.schedules import EDM, LogNormal
-from condgen.score import ScoreConfig
 from condgen.training import (
     Augmentation,
     Processes,
@@ -31,17 +28,12 @@ from condgen.training import (
 from condgen.training.generator_tasks import LikelihoodGuide, MatchingTask, MismatchingTask
 from condgen.training.tasks import AdversarialScoreTask, ClassifierTask, ScoreTask
 
-NET = MLPSettings(width=16, depth=1, embedding=8)
 SETTINGS = TrainingSettings(steps=10, batch=12, lr=1e-2, warmup=5, save_every=5)
 ALONE = Processes(cpu=True)
 
 
 def score_task(data, labels="none"):
-    about = {"shape": data.shape, "names": data.names, "labels": labels}
-    return ScoreTask(
-        ScoreConfig(network=NET, schedule=EDM(), sigma_data=0.5, **about).build(),
-        LogNormal(),
-    )
+    return ScoreTask(score_model(data, labels), LogNormal())
 
 
 def adversarial_task(data):
@@ -51,24 +43,19 @@ def adversarial_task(data):
 
 
 def classifier_task(data, loss="dlsm"):
-    prior = score_task(data).model.eval().requires_grad_(False)
-    config = ClassifierConfig(network=NET, schedule=EDM(), shape=data.shape, names=data.names, sigma_data=0.5)
-    return ClassifierTask(config.build(), classifier_loss({"loss": loss}, ""), LogNormal(), prior)
-
-
-def generator(data):
-    return GeneratorConfig(network=NET, shape=data.shape, names=data.names, latent=4).build()
+    prior = frozen(score_model(data))
+    return ClassifierTask(classifier(data), classifier_loss({"loss": loss}, ""), LogNormal(), prior)
 
 
 def mismatching_task(data):
-    guide = LikelihoodGuide(classifier_task(data).model.eval().requires_grad_(False), LikelihoodTerm(weight=0.3))
+    guide = LikelihoodGuide(frozen(classifier_task(data).model), LikelihoodTerm(weight=0.3))
     objective = ScoreMismatching(network=NET, critic_steps=2)
     critic = objective.critic(data.shape, data.n_classes)
     return MismatchingTask(generator(data), critic, objective, Augmentation(probability=0.5), guide)
 
 
 def matching_task(data, objective=ScoreIdentity):
-    real, fake = (score_task(data, "embedding").model for _ in range(2))
+    real, fake = (score_model(data, "embedding") for _ in range(2))
     return MatchingTask(generator(data), real, fake, objective(network=NET))
 
 
@@ -106,8 +93,7 @@ def test_ten_steps_are_five_and_five_bit_for_bit(name, tiny_images, tmp_path):
     task, whole = fresh(TASKS[name], tiny_images)
     records = list(train(task, whole, tiny_images, SETTINGS, 0, ALONE))
     task, first = fresh(TASKS[name], tiny_images)
-    for _ in itertools.islice(train(task, first, tiny_images, SETTINGS, 0, ALONE), 5):
-        pass
+    begin(train(task, first, tiny_images, SETTINGS, 0, ALONE), 5)
     save_state(tmp_path, first, "key")
     task, second = fresh(TASKS[name], tiny_images, seed=99)  # other weights, which the file replaces
     if name in ("dlsm", "ce"):
@@ -287,8 +273,8 @@ def test_after_too_many_in_a_row_training_ends_and_does_so_again(tiny_images):
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 @pytest.mark.parametrize("huge", ["weights", "inputs"])
 def test_overflow_in_a_network_is_detected(tiny_images, precision, huge):
-    about = {"shape": tiny_images.shape, "names": tiny_images.names, "sigma_data": 1e-30 if huge == "inputs" else 0.5}
-    model = ScoreConfig(network=NET, schedule=EDM(sigma_min=1e-32, sigma_max=80), **about).build()
+    schedule, sigma_data = EDM(sigma_min=1e-32, sigma_max=80), 1e-30 if huge == "inputs" else 0.5
+    model = score_model(tiny_images, schedule=schedule, sigma_data=sigma_data)
     if huge == "weights":
         with torch.no_grad():
             for parameter in model.parameters():

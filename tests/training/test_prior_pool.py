@@ -2,12 +2,11 @@ import itertools
 
 import pytest
 import torch
+from models import classifier
 from torch import nn
 
-from condgen.classifier import ClassifierConfig
 from condgen.denoiser import Denoiser
 from condgen.losses import DLSM
-from condgen.networks import MLPSettings
 from condgen.schedules import EDM, LogNormal, perturb
 from condgen.training import PooledPrior, PriorPool, Processes, State, TrainingSettings, load_state, save_state, train
 from condgen.training.batch import Batch
@@ -95,10 +94,8 @@ def test_chunks_that_lie_behind_are_let_go(tiny_images, tmp_path):
 
 def task(data, folder):
     torch.manual_seed(0)
-    about = {"schedule": EDM(), "shape": data.shape, "names": data.names, "sigma_data": 0.5}
-    network = MLPSettings(width=16, depth=1, embedding=8)
     kept = pool(data, folder)
-    return ClassifierTask(ClassifierConfig(network=network, **about).build(), DLSM(), LogNormal(), kept.prior, kept)
+    return ClassifierTask(classifier(data), DLSM(), LogNormal(), kept.prior, kept)
 
 
 def test_training_from_a_pool_resumes_bit_for_bit(tiny_images, tmp_path):

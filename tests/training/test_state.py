@@ -1,14 +1,13 @@
 """The state: updates that are skipped leave it as it was, and it survives its file bit for bit."""
 
-import itertools
-
 import pytest
 import torch
+from finish import begin
+from models import score_model
 
 from condgen.errors import UserError
 from condgen.networks import UNetSettings
-from condgen.schedules import EDM, LogNormal
-from condgen.score import ScoreConfig
+from condgen.schedules import LogNormal
 from condgen.training import Processes, State, TrainingSettings, load_state, save_state, train
 from condgen.training.state import ema_decay
 from condgen.training.tasks import ScoreTask
@@ -81,8 +80,7 @@ def test_a_state_survives_its_file_bit_for_bit_and_is_that_of_its_key_and_archit
 def convolutional(data):
     torch.manual_seed(0)
     network = UNetSettings(channels=8, multipliers=(1, 2), blocks=1, attention=())
-    about = {"shape": data.shape, "names": data.names, "sigma_data": 0.5}
-    return ScoreTask(ScoreConfig(network=network, schedule=EDM(), **about).build(), LogNormal())
+    return ScoreTask(score_model(data, network=network), LogNormal())
 
 
 def steps(task, data, monkeypatch, *, last, optimizer="adam"):
@@ -112,8 +110,7 @@ def test_going_on_gives_the_same_bits_where_channels_are_last(optimizer, tiny_im
     whole = steps(convolutional(tiny_images), tiny_images, monkeypatch, last=True, optimizer=optimizer)
     task = convolutional(tiny_images)
     first = State.fresh(task.models, SETTINGS.betas, optimizer)
-    for _ in itertools.islice(train(task, first, tiny_images, SETTINGS, 0, ALONE), 3):
-        pass
+    begin(train(task, first, tiny_images, SETTINGS, 0, ALONE), 3)
     save_state(tmp_path, first, "key")
     task = convolutional(tiny_images)
     second = State.fresh(task.models, SETTINGS.betas, optimizer)

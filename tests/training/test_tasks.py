@@ -5,16 +5,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from models import classifier, score_model
 
 from condgen.checkpoint import load_tensors, save_tensors
-from condgen.classifier import ClassifierConfig
 from condgen.data import load, parse_data
 from condgen.errors import UserError
 from condgen.losses import DLSM, AdversarialScoreMatching
 from condgen.networks import MLPDiscriminatorSettings, MLPSettings, ResNetSettings
 from condgen.oracle import Oracle
 from condgen.schedules import EDM, LogNormal
-from condgen.score import ScoreConfig
 from condgen.training import Batch, Processes, State, Task, TrainingSettings, load_state, save_state, train
 from condgen.training.tasks import AdversarialScoreTask, ClassifierTask, ScoreTask
 
@@ -31,9 +30,7 @@ class Rank(Processes):
 
 def plain(data, labels="none", dropout=0.5):
     torch.manual_seed(0)
-    network = MLPSettings(width=16, depth=1, embedding=8)
-    about = {"schedule": EDM(), "shape": data.shape, "names": data.names, "sigma_data": 0.5}
-    return ScoreTask(ScoreConfig(network=network, labels=labels, **about).build(), LogNormal(), dropout)
+    return ScoreTask(score_model(data, labels), LogNormal(), dropout)
 
 
 def adversarial(data, labels="none", **changes):
@@ -215,8 +212,7 @@ def test_the_balance_of_dlsm_is_logged_and_the_default_trains_both_terms(shape, 
 
     def balances(loss):
         torch.manual_seed(0)
-        about = {"schedule": EDM(), "shape": data.shape, "names": data.names, "sigma_data": 0.7}
-        learner = ClassifierTask(ClassifierConfig(network=network, **about).build(), loss, LogNormal(mean=level), prior)
+        learner = ClassifierTask(classifier(data, network=network, sigma_data=0.7), loss, LogNormal(mean=level), prior)
         settings = TrainingSettings(steps=20, batch=32, lr=3e-3, warmup=0, log_every=10)
         state = State.fresh(learner.models, settings.betas)
         rows = [record.metrics for record in train(learner, state, data, settings, 0, ALONE)]
@@ -237,17 +233,15 @@ def test_the_balance_is_the_ratio_of_the_terms_gradients(tiny_images):
 
     def gradients(ce_weight, of=None):
         torch.manual_seed(0)
-        about = {"schedule": EDM(), "shape": (1, 4, 4), "names": tiny_images.names, "sigma_data": 0.5}
-        classifier = ClassifierConfig(network=MLPSettings(width=16, depth=1, embedding=8), **about).build()
-        learner = ClassifierTask(classifier, DLSM(ce_weight=ce_weight), LogNormal(), prior)
+        learner = ClassifierTask(classifier(tiny_images), DLSM(ce_weight=ce_weight), LogNormal(), prior)
         learner.prepare_(SETTINGS.model_copy(update={"log_every": 1}))
         kept = {}
 
         def apply(_part, losses, *tensors):
             term = losses(*tensors)[of or "loss"].mean()
-            kept["norm"] = torch.cat(
-                [g.flatten() for g in torch.autograd.grad(term, list(classifier.parameters()), materialize_grads=True)]
-            ).norm()
+            weights = list(learner.model.parameters())
+            found = torch.autograd.grad(term, weights, materialize_grads=True)
+            kept["norm"] = torch.cat([gradient.flatten() for gradient in found]).norm()
             return {}
 
         return float(learner.update(batch(tiny_images), apply)["dlsm_to_ce_gradient"]), float(kept["norm"])

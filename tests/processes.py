@@ -1,0 +1,30 @@
+import os
+import socket
+import subprocess
+import sys
+
+
+def start(arguments, count):
+    """So many Pythons with these arguments, as one job that no launcher looks after."""
+    with socket.socket() as probe:  # a free port
+        probe.bind(("127.0.0.1", 0))
+        job = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": probe.getsockname()[1]}
+    job |= {"WORLD_SIZE": count, "LOCAL_WORLD_SIZE": count, "PYTHONWARNINGS": "ignore", "OMP_NUM_THREADS": 1}
+    job["PYTHONPATH"] = os.pathsep.join(sys.path)
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    environments = [job | {"RANK": rank, "LOCAL_RANK": rank} for rank in range(count)]
+    return [
+        subprocess.Popen(
+            [sys.executable, *map(str, arguments)],
+            env=os.environ | {name: str(value) for name, value in environment.items()},
+            **pipes,
+        )
+        for environment in environments
+    ]
+
+
+def run(arguments, count):
+    """The same, all of which must end well."""
+    for process in start(arguments, count):
+        _, errors = process.communicate(timeout=600)
+        assert process.returncode == 0, errors[-2000:]
