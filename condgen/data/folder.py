@@ -74,8 +74,8 @@ class ImageFiles(NamedTuple):
         """Images, uint8 (N, C, H, W), of some files, each of which is decoded once and held once.
 
         They have one channel if all images of the folder are 8-bit grey without transparency (Pillow's mode L), else
-        three. Transparency is dropped, and the orientation that a camera noted is applied. With an image size they are
-        cropped and resized to a square of that side; without one, all must have one size.
+        three. With an image size they are cropped and resized to a square of that side; without one, all must have one
+        size.
 
         Raises:
             UserError: a file is no image, or has another size.
@@ -99,10 +99,7 @@ class ImageFiles(NamedTuple):
 def list_images(root: Path, *, follow_links: bool = False, of: str | None = None) -> ImageFiles:
     """All images below a root that has a folder for each class, or such folders below train and test.
 
-    Args:
-        root: the folder.
-        follow_links: whether links may lead out of it.
-        of: the class of images that lie directly in the root, where there are no folders.
+    Links may not lead out of the root unless they are followed. `of` is the class of images that lie directly in it.
 
     Raises:
         UserError: the folder has another layout.
@@ -118,9 +115,10 @@ def list_images(root: Path, *, follow_links: bool = False, of: str | None = None
     if of is not None:
         names = [of]
     else:
-        top = _folders(root, inside, passed_over)
+        top, pictures, rest = _look(root, inside)
+        passed_over.update(_kind(entry, " beside the classes") for entry in (*pictures, *rest))
         splits = {"train", "test"} <= {path.name for path in top} and {path.name for path in top} <= _SPLITS.keys()
-        below = {path: _folders(path, inside, Counter()) for path in top} if splits else {}
+        below = {path: _look(path, inside)[0] for path in top} if splits else {}
         if splits and all(below.values()):
             places = [(place, _SPLITS[path.name]) for path, found in below.items() for place in found]
         else:
@@ -134,7 +132,10 @@ def list_images(root: Path, *, follow_links: bool = False, of: str | None = None
     files = []
     for place, split in places:
         label = 0 if of is not None else names.index(place.name)
-        found = _images(place, inside, passed_over)
+        nested, found, rest = _look(place, inside)
+        passed_over.update(map(_kind, rest))
+        if nested:
+            raise UserError(f"{nested[0]} is a folder inside a class; put its images directly into {place}")
         if not found and split is None:
             raise UserError(f"class {names[label]!r} has no images: add some to {place}, or remove this folder")
         files += [_File(path, label, split) for path in found]
@@ -150,36 +151,11 @@ def _uniform(path: Path, label: str, seed: int) -> float:
     return int.from_bytes(digest[:6]) / 2**48
 
 
-def _folders(folder: Path, inside: Path | None, passed_over: Counter[str]) -> list[Path]:
-    """The folders in one, without those of systems and editors; all else is passed over."""
-    found = []
-    for entry in _entries(folder, inside):
-        if entry.is_dir() and not entry.name.startswith((".", "__")) and entry.name not in _SET_ASIDE:
-            found.append(entry)
-        else:
-            passed_over[f"folder {entry.name}" if entry.is_dir() else f"{_kind(entry)} beside the classes"] += 1
-    return found
+def _look(folder: Path, inside: Path | None) -> tuple[list[Path], list[Path], list[Path]]:
+    """The folders in one by name, but those of systems and editors; its pictures; and all else.
 
-
-def _images(folder: Path, inside: Path | None, passed_over: Counter[str]) -> list[Path]:
-    nested = _folders(folder, inside, Counter())
-    if nested:
-        raise UserError(f"{nested[0]} is a folder inside a class; put its images directly into {folder}")
-    found = []
-    for entry in _entries(folder, inside):
-        if not entry.is_dir() and entry.suffix.lower() in PICTURE_SUFFIXES and not entry.name.startswith("."):
-            found.append(entry)
-        else:
-            passed_over[f"folder {entry.name}" if entry.is_dir() else _kind(entry)] += 1
-    return found
-
-
-def _kind(file: Path) -> str:
-    return file.suffix.lower() or file.name
-
-
-def _entries(folder: Path, inside: Path | None) -> list[Path]:
-    """The entries of a folder by name; where they must lie inside another, none may lead out of it."""
+    Where entries must lie inside another folder, none may lead out of it.
+    """
     try:
         entries = sorted(folder.iterdir())
     except OSError as error:
@@ -190,21 +166,29 @@ def _entries(folder: Path, inside: Path | None) -> list[Path]:
                 f"{entry} is a link that leaves {inside}: put a copy in its place, or allow it with --set "
                 "data.follow_links=true"
             )
-    return entries
+    folders, pictures, rest = list[Path](), list[Path](), list[Path]()
+    for entry in entries:
+        if entry.is_dir():
+            hidden = entry.name.startswith((".", "__")) or entry.name in _SET_ASIDE
+            (rest if hidden else folders).append(entry)
+        else:
+            is_picture = entry.suffix.lower() in PICTURE_SUFFIXES and not entry.name.startswith(".")
+            (pictures if is_picture else rest).append(entry)
+    return folders, pictures, rest
+
+
+def _kind(entry: Path, where: str = "") -> str:
+    return f"folder {entry.name}" if entry.is_dir() else (entry.suffix.lower() or entry.name) + where
 
 
 def _read_image(path: Path, size: int | None, grey: bool) -> np.ndarray:
     """(H, W) of grey images, else (H, W, 3)."""
     try:
         image = read_picture(path, upright=True)
+        if image.mode.startswith(("I", "F")):
+            raise OSError(f"its pixels (mode {image.mode}) have more than 8 bits a channel")
     except OSError as error:
-        reason = error.strerror or str(error)
-        raise UserError(f"{path} cannot be read as an image: {reason}; mend or remove it") from error
-    if image.mode.startswith(("I", "F")):
-        raise UserError(
-            f"{path} cannot be read as an image: its pixels (mode {image.mode}) have more than 8 bits a channel; mend "
-            "or remove it"
-        )
+        raise UserError(f"{path} cannot be read as an image: {error.strerror or error}; mend or remove it") from error
     if not grey:
         image = as_rgb(image)
     if size is not None:

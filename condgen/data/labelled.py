@@ -69,17 +69,14 @@ class LabelledSet:
 
     @property
     def n_classes(self) -> int:
-        """The number of named classes."""
         return len(self.names)
 
     @cached_property
     def y_on_cpu(self) -> Tensor:
-        """The labels on the CPU, (N,)."""
         return self.y.cpu()
 
     @property
     def is_images(self) -> bool:
-        """Whether the samples are images rather than points."""
         return self.x.dtype == torch.uint8
 
     def floats(self, index: Tensor | None = None) -> Tensor:
@@ -88,24 +85,24 @@ class LabelledSet:
         return x.float() / 127.5 - 1 if self.is_images else x
 
     def to(self, device: torch.device | str) -> "LabelledSet":
-        """The same set on another device."""
         return replace(self, x=self.x.to(device), y=self.y.to(device))
+
+    def at(self, rows: Tensor) -> "LabelledSet":
+        """Some samples, by their places or a mask."""
+        rows = rows.to(self.x.device)
+        return replace(self, x=self.x[rows], y=self.y[rows])
 
     def at_most(self, n: int | None, generator: torch.Generator) -> "LabelledSet":
         """So many samples in proportion to the classes; all, in order, where there are no more or n is None."""
-        if n is None or len(self) <= n:
-            return self
-        chosen = stratified_order(self.y, generator)[:n].to(self.x.device)
-        return replace(self, x=self.x[chosen], y=self.y[chosen])
+        return self if n is None or len(self) <= n else self.at(stratified_order(self.y, generator)[:n])
 
     def per_class(self, n: int | None, generator: torch.Generator) -> "LabelledSet":
         """At most n samples of every class, at random, in their order; all where n is None."""
         if n is None:
             return self
         order = torch.randperm(len(self), generator=generator)
-        chosen = torch.cat([order[self.y_on_cpu[order] == label][:n] for label in range(self.n_classes)]).sort().values
-        chosen = chosen.to(self.x.device)
-        return replace(self, x=self.x[chosen], y=self.y[chosen])
+        chosen = [order[self.y_on_cpu[order] == label][:n] for label in range(self.n_classes)]
+        return self.at(torch.cat(chosen).sort().values)
 
     def fingerprint(self) -> str:
         """The first 16 hexadecimal digits of a SHA-256 over samples, labels and names."""
@@ -118,7 +115,7 @@ class LabelledSet:
         r"""Root mean square of :math:`x - \bar x` over samples and dimensions, x as `floats`: the sigma of the data.
 
         Raises:
-            UserError: all samples are the same, so that there is nothing to learn, or it is too large for a number.
+            UserError: it is zero, so that there is nothing to learn, or too large for a number.
         """
         parts = torch.arange(len(self)).split(max(1, _CHUNK // self.x[0].numel()))
         mean = torch.zeros(self.shape, dtype=torch.float64, device=float64_device(self.x.device))
@@ -136,7 +133,6 @@ class LabelledSet:
 
 
 def list_some(names: Iterable[str], most: int = _SHOWN) -> list[str]:
-    """The first of some names, and dots where there are more."""
     every = list(names)
     return [*every[:most], *(["..."] if len(every) > most else [])]
 
@@ -173,7 +169,7 @@ def to_uint8(x: Tensor) -> Tensor:
 def validation_rows(y: Tensor, fraction: float, generator: torch.Generator) -> Tensor:
     """Which samples are set apart for validation, (N,) bool: this fraction of every class, drawn at random.
 
-    At least one of a class that has two, and at least one stays for training: a class of a single sample gives none.
+    At least one of a class that has two, and at least one stays for training.
     """
     shuffled, chosen = torch.randperm(len(y), generator=generator), torch.zeros(len(y), dtype=torch.bool)
     for label in y.unique():
@@ -186,8 +182,7 @@ def stratified_order(y: Tensor, generator: torch.Generator) -> Tensor:
     """A random permutation of the samples, (N,) int64, every prefix of which holds the classes in proportion.
 
     The m samples of a class, in random order, get uniform places in the m equal parts of [0, 1), one in each; all
-    samples are then sorted by place. So a prefix that ends at place p holds within one of m p of them. Labels (N,) may
-    be anywhere; the generator and the result are on the CPU.
+    samples are then sorted by place. So a prefix that ends at place p holds within one of m p of them.
     """
     y = y.cpu()
     shuffled = torch.randperm(len(y), generator=generator)

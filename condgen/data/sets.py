@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from pydantic import AfterValidator, Field
 
-from condgen.data.folder import ImageFiles, list_images
+from condgen.data.folder import list_images
 from condgen.data.labelled import LabelledSet, Split, validation_rows
 from condgen.errors import UserError
 from condgen.rng import keyed_generator
@@ -25,22 +25,19 @@ Place: TypeAlias = Annotated[Path, AfterValidator(lambda path: Path(os.path.absp
 
 
 class Splits(NamedTuple):
-    """The parts of a labelled set; see `Split`."""
-
     train: LabelledSet
     validation: LabelledSet
     test: LabelledSet
 
 
 class DataSettings(Settings, ABC):
-    """A labelled set, described."""
+    """A labelled set, described. Loading raises UserError where the data are missing or broken."""
 
     @abstractmethod
     def load(self, split: Split) -> LabelledSet:
-        """One split, on the CPU. Raises UserError where the data are missing or broken."""
+        """One split, on the CPU."""
 
     def load_all(self) -> Splits:
-        """All splits, on the CPU. Raises UserError where the data are missing or broken."""
         return Splits(*map(self.load, get_args(Split)))
 
 
@@ -62,7 +59,7 @@ class _TrainAndTest(_WithValidation):
 
     @abstractmethod
     def read(self, split: Literal["train", "test"]) -> LabelledSet:
-        """One split as it was published or held out, that for training with the part for validation."""
+        """One split, that for training with the part for validation."""
 
     def load(self, split: Split) -> LabelledSet:
         return self.read("test") if split == "test" else self._divide(self.read("train"), split)
@@ -73,8 +70,7 @@ class _TrainAndTest(_WithValidation):
 
     def _divide(self, whole: LabelledSet, split: Split) -> LabelledSet:
         chosen = validation_rows(whole.y, self.validation_fraction, keyed_generator(self.split_seed))
-        rows = chosen if split == "validation" else ~chosen
-        return replace(whole, x=whole.x[rows], y=whole.y[rows], split=split)
+        return replace(whole.at(chosen if split == "validation" else ~chosen), split=split)
 
 
 class Digits(_TrainAndTest):
@@ -126,21 +122,14 @@ class Moons(DataSettings):
         return LabelledSet(points, torch.from_numpy(y).long(), ("upper", "lower"), "moons", split)
 
 
-class _Archive(NamedTuple):
-    """A class of torchvision, and the argument by which it takes the split."""
-
-    name: str
-    argument: Literal["train", "split"] = "train"  # a boolean, or the name of the split
-
-
 TorchvisionName: TypeAlias = Literal["cifar10", "cifar100", "fashion-mnist", "svhn", "stl10"]
 
-_ARCHIVES: dict[TorchvisionName, _Archive] = {
-    "cifar10": _Archive("CIFAR10"),
-    "cifar100": _Archive("CIFAR100"),
-    "fashion-mnist": _Archive("FashionMNIST"),
-    "svhn": _Archive("SVHN", "split"),
-    "stl10": _Archive("STL10", "split"),
+_ARCHIVES: dict[TorchvisionName, str] = {
+    "cifar10": "CIFAR10",
+    "cifar100": "CIFAR100",
+    "fashion-mnist": "FashionMNIST",
+    "svhn": "SVHN",
+    "stl10": "STL10",
 }
 
 
@@ -163,18 +152,14 @@ class Torchvision(_TrainAndTest):
     def read(self, split: Literal["train", "test"]) -> LabelledSet:
         import torchvision
 
-        archive = _ARCHIVES[self.kind]
         root = self.root if self.root is not None and self.root.is_dir() else _archives(None)  # it may be moved
-        chosen = {archive.argument: split if archive.argument == "split" else split == "train"}
+        chosen = {"split": split} if self.kind in ("svhn", "stl10") else {"train": split == "train"}
         try:
-            data = getattr(torchvision.datasets, archive.name)(root, download=self.download, **chosen)
+            data = getattr(torchvision.datasets, _ARCHIVES[self.kind])(root, download=self.download, **chosen)
         except (RuntimeError, OSError) as error:
-            reason = " ".join(str(error).split())
-            if self.download:
-                raise UserError(f"{self.kind} could not be downloaded to {root} ({reason}): try again later") from error
             raise UserError(
-                f"{self.kind} is not in {root}, or its files are damaged ({reason}): pass data.root or set "
-                "CONDGEN_DATA to the folder that holds it, or ask for the download (`data.download: true` in the "
+                f"{self.kind} is not in {root}, or its files are damaged ({error}): pass data.root or set CONDGEN_DATA "
+                "to the folder that holds it, or ask for the download, perhaps later (`data.download: true` in the "
                 "recipe, `--set data.download=true` on the command line)"
             ) from error
         x = torch.as_tensor(data.data)
@@ -187,8 +172,7 @@ class Torchvision(_TrainAndTest):
 class Folder(_WithValidation):
     """A folder with one sub-folder of images per class, or with such folders below train, test and perhaps validation.
 
-    Images lie directly in the folder of their class. A hash of its class and file name puts an image into a split, so
-    that others stay in theirs when some are added. What is no image is passed over, and counted.
+    A hash of its class and file name puts an image into a split, so that others stay in theirs when some are added.
     """
 
     kind: Literal["folder"] = "folder"
@@ -202,13 +186,7 @@ class Folder(_WithValidation):
     )
 
     def load(self, split: Split) -> LabelledSet:
-        return self._load(list_images(self.root, follow_links=self.follow_links), split)
-
-    def load_all(self) -> Splits:
         images = list_images(self.root, follow_links=self.follow_links)
-        return Splits(*(self._load(images, split) for split in get_args(Split)))
-
-    def _load(self, images: ImageFiles, split: Split) -> LabelledSet:
         files = images.rows(split, self.test_fraction, self.validation_fraction, self.split_seed)
         x = torch.from_numpy(images.read(files, self.image_size))
         y = torch.tensor([file.label for file in files])
@@ -241,7 +219,7 @@ AnyData: TypeAlias = Annotated[Digits | Moons | Torchvision | Folder | ImportedD
 
 
 def load(settings: AnyData, split: Split) -> LabelledSet:
-    """One split of a labelled set, on the CPU; see `Split`. Raises UserError where the data are missing or broken."""
+    """One split of a labelled set, on the CPU. Raises UserError where the data are missing or broken."""
     return settings.load(split)
 
 
