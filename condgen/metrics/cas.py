@@ -1,8 +1,6 @@
 """Classification accuracy score (Ravuri & Vinyals 2019): what a classifier learns from samples alone, on real images.
 
-It is the most demanding measure of class-conditional samples: each must be of its class, look like a real one, and
-together they must show what real ones vary in. It is compared with what the same classifier learns from as many real
-images. Here is the `CifarResNet`; the quick probe, on features, is the support vector machine of `Judge`.
+Here is the `CifarResNet`; the quick probe, on features, is the support vector machine of `Judge`.
 """
 
 from collections.abc import Generator

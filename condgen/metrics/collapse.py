@@ -1,7 +1,7 @@
 """Whether a generator still makes different samples of a class.
 
-A generator can please every judge of classes and of sharpness with a single sample a class. Class accuracy is then at
-its best, precision too, and nothing is seen in the losses. Two measures show it: the spread within a class, and recall.
+With a single sample a class, class accuracy and precision are at their best, and nothing is seen in the losses. Two
+measures show it: the spread within a class, and recall.
 """
 
 from pydantic import Field
@@ -42,8 +42,7 @@ class Reading(Row):
     def collapsed(self) -> bool:
         """Whether nearly the same sample stands for each class, and the judge sees the classes.
 
-        Of early samples, which are as narrow and mean nothing yet, it sees none. As judges differ, accuracy counts in
-        proportion to that on real data.
+        Early samples are as narrow, and the judge sees no classes in them.
         """
         return self.accuracy >= _SURE * self.judge and self.std_ratio < _NARROW
 
@@ -58,7 +57,7 @@ class Gauge:
         self._radii = nearest_radii(self._real, min(_NEIGHBOUR, len(self._real) - 1))
         self._spread = class_spread(self._real, train.y.cpu()[chosen], train.n_classes).value
         learnt, tested = (split.at_most(_JUDGED, keyed_generator(_SEED)) for split in (train, test))
-        self._judge = Judge(extract(self._extractor, learnt.floats()), learnt.y, self._extractor.name)
+        self._judge = Judge(extract(self._extractor, learnt.floats()), learnt.y)
         self._judge_accuracy = self._judge.accuracy(extract(self._extractor, tested.floats()), tested.y)
 
     def read(self, x: Tensor, y: Tensor) -> Reading:

@@ -37,7 +37,6 @@ import statistics
 from collections.abc import Generator, Mapping
 from typing import Literal, NamedTuple, TypeAlias
 
-import torch
 from pydantic import Field
 from torch import Tensor
 
@@ -46,7 +45,7 @@ from condgen.errors import UserError
 from condgen.metrics.cas import network_accuracy
 from condgen.metrics.features import Advance, Store
 from condgen.metrics.judge import Judge
-from condgen.metrics.measures import NEIGHBOUR, Comparison, Measured, Reference, measure, title
+from condgen.metrics.measures import FLOOR, NEIGHBOUR, Comparison, Measured, Reference, title
 from condgen.metrics.neighbours import Memory
 from condgen.metrics.rows import REAL, MetricRow, proportion
 from condgen.rng import keyed_generator
@@ -55,7 +54,6 @@ from condgen.settings import Settings
 
 CasName: TypeAlias = Literal["probe", "resnet", "none"]
 
-_FLOOR = 1  # purpose of a random stream
 _REAL_DRAWS = 3  # of training samples, from which the floor of CAS is learnt
 
 
@@ -115,20 +113,17 @@ def evaluating(
     features_of_train = yield from store.of_real(train)
     held_out = yield from store.of_real(test)
     reference = Reference(train, test, features_of_train, held_out, measures.most, seed)
-    evaluator = _Evaluator(reference, measures, store.extractor.name)
+    scores = _AccuracyScores(reference, measures)
     rows, by_class, memories = list[MetricRow](), list[dict[str, str | int | float]](), {}
     for place, (method, (x, y)) in enumerate(methods.items()):
         yield Advance(place, len(methods), f"figures of {method}")
-        samples, floor = evaluator.real(len(y))
-        measured = floor
+        samples = real = reference.real(len(y))
         if method != REAL:
-            samples = Comparison((yield from store.of_samples(x, method)), y.cpu().long(), reference, seed)
-            measured = {"class accuracy": evaluator.class_accuracy(samples)} | measure(samples)
+            samples = Comparison((yield from store.of_samples(x, method)), y.cpu().long(), reference)
         memories[method] = samples.drawn, samples.memory
-        cas, cas_floor = yield from evaluator.accuracy_scores(method, x, samples)
-        measured = measured | ({} if cas is None else {evaluator.cas_name: cas})
-        floor = floor | ({} if cas_floor is None else {evaluator.cas_name: cas_floor})
-        for metric, figure in measured.items():
+        own, of_real = yield from scores.of(method, x, samples)
+        floor = real.figures | of_real
+        for metric, figure in (samples.figures | own).items():
             least = floor.get(metric)
             rows.append(
                 MetricRow(
@@ -136,7 +131,7 @@ def evaluating(
                     metric=title(metric, figure.at, store.extractor),
                     **figure.estimate._asdict(),
                     n=figure.n,
-                    features=figure.features or store.extractor.name,
+                    features=figure.features.format(store.extractor.name),
                     reference=figure.reference,
                     floor=None if least is None else least.estimate.value,
                     floor_n=min(len(y), len(test)) if least is None else least.n,
@@ -176,59 +171,33 @@ def _check(method: str, x: Tensor, train: LabelledSet) -> None:
         raise UserError(f"{method}: {broken} of {len(x)} samples hold NaN or infinite values; sample anew or drop them")
 
 
-class _Evaluator:
-    """The judge, the floors and the accuracy of real samples: what all methods share."""
+class _AccuracyScores:
+    """CAS of samples, and of as many real training samples."""
 
-    def __init__(self, reference: Reference, measures: Measures, features: str) -> None:
-        self.reference, self.measures, self.features = reference, measures, features
-        self.test, self.held_out = reference.test, reference.held_out.vectors
+    def __init__(self, reference: Reference, measures: Measures) -> None:
+        self.reference, self.test, self.measures = reference, reference.test, measures
         self._probes = measures.cas == "probe" or not self.test.is_images
-        self.cas_name = f"CAS ({'probe' if self._probes else 'ResNet-20'})"
-        self._judge = Judge(reference.vectors, reference.y, features)
-        self._judge_accuracy = self._judge.accuracy(self.held_out, self.test.y)
-        self._real = dict[int, tuple[Comparison, dict[str, Measured]]]()
-        self._real_scores = dict[int, Measured | None]()
+        self._name = f"CAS ({'probe' if self._probes else 'ResNet-20'})"
+        self._of_real = dict[int, Measured | None]()
 
-    def class_accuracy(self, samples: Comparison | None) -> Measured:
-        """The fraction in which the judge sees the class asked for; without samples, in the whole test split."""
-        n, accuracy = len(self.test), self._judge_accuracy
-        if samples is not None:
-            n, accuracy = samples.n, self._judge.accuracy(samples.vectors, samples.y)
-        judge = f"{self._judge.name} (held-out accuracy {self._judge_accuracy:.3f})"
-        return Measured(proportion(accuracy, n), self.reference.text, n, features=judge)
-
-    def real(self, n: int) -> tuple[Comparison, dict[str, Measured]]:
-        """So many held-out samples, or as many as there are, with their metrics."""
-        n = min(n, len(self.test))
-        if n not in self._real:
-            seed, y = self.reference.seed, self.test.y_on_cpu
-            chosen = stratified_order(y, keyed_generator(seed, _FLOOR))[:n]
-            if n == len(self.test):
-                chosen = torch.arange(n)
-            real = Comparison(self.reference.held_out.at(chosen), y[chosen], self.reference, seed, real=True)
-            self._real[n] = real, {"class accuracy": self.class_accuracy(None)} | measure(real)
-        return self._real[n]
-
-    def accuracy_scores(
-        self, method: str, x: Tensor, samples: Comparison
-    ) -> Generator[Advance, None, tuple[Measured | None, Measured | None]]:
-        """CAS of samples, and of as many real training samples; None for samples of one class, or where not asked."""
+    def of(self, method: str, x: Tensor, samples: Comparison) -> Generator[Advance, None, list[dict[str, Measured]]]:
+        """Both by the name of the metric, which samples of one class do not have."""
         if self.measures.cas == "none":
-            return None, None
+            return [{}, {}]
         used = min(samples.n, Judge.most) if self._probes else samples.n
         n = min(used, len(self.reference.train))
-        if n not in self._real_scores:
-            self._real_scores[n] = yield from self._score_of_real(n)
-        floor = self._real_scores[n]
-        if method == REAL:
-            return floor, floor
-        return (yield from self._learn(x, samples.vectors, samples.y, used, method)), floor
+        if n not in self._of_real:
+            self._of_real[n] = yield from self._score_of_real(n)
+        own = of_real = self._of_real[n]
+        if method != REAL:
+            own = yield from self._learn(x, samples.vectors, samples.y, used, method)
+        return [{} if score is None else {self._name: score} for score in (own, of_real)]
 
     def _score_of_real(self, n: int) -> Generator[Advance, None, Measured | None]:
-        """CAS of n training samples: the mean over several draws, with their deviation in the interval."""
+        """The mean over several draws of n training samples, with their deviation in the interval."""
         y, found = self.reference.y, list[Measured]()
         for draw in range(1 if self._probes and n == len(self.reference.train) else _REAL_DRAWS):
-            chosen = stratified_order(y, keyed_generator(self.reference.seed, _FLOOR, draw))[:n]
+            chosen = stratified_order(y, keyed_generator(self.reference.seed, FLOOR, draw))[:n]
             real = self.reference.train.floats(chosen), self.reference.vectors[chosen], y[chosen]
             one = yield from self._learn(*real, n, f"{n:,} real images")
             if one is None:
@@ -245,13 +214,12 @@ class _Evaluator:
     def _learn(
         self, x: Tensor, vectors: Tensor, y: Tensor, n: int, what: str
     ) -> Generator[Advance, None, Measured | None]:
-        """The accuracy on the test split of what has learnt from samples, by their features or themselves."""
         if len(y.unique()) < 2:
             return None
         if self._probes:
             yield Advance(0, 1, f"a classifier learns from {what}")
-            learner = f"SVC on {self.features}"
-            accuracy = Judge(vectors, y, self.features).accuracy(self.held_out, self.test.y)
+            learner = "SVC on {}"
+            accuracy = Judge(vectors, y).accuracy(self.reference.held_out.vectors, self.test.y)
         else:
             steps, flip = self.measures.cas_steps, self.measures.cas_flip
             learner = f"ResNet-20, {steps} steps of 128{', mirrored too' if flip else ''}"

@@ -30,24 +30,19 @@ _PIXELS = 2**21  # of a batch, as a network has it
 
 
 def open_extractor(name: str, shape: tuple[int, ...], device: torch.device | str = "cpu") -> Extractor:
-    """The extractor of this name.
-
-    Raises:
-        UserError: for an unknown name, weights that are not to be had, or samples that are no images.
-    """
+    """The extractor of this name; a UserError where there is none, or it is not for samples of this shape."""
     if name == "pixels":
         return pixels(shape)
     if len(shape) != 3:
         raise UserError(f"features {name!r} are of images, and the samples are points: leave --features out")
-    path = Path(name)
     if name == "inception":
         return _inception(device)
     if name.startswith("timm:"):
         return _timm(name.removeprefix("timm:"), device)
-    if (path / MODEL_FILE).is_file():
-        return _classifier(path, shape, device)
-    if path.is_file():
-        return _cifar_resnet(path, device)
+    if (Path(name) / MODEL_FILE).is_file():
+        return _classifier(Path(name), shape, device)
+    if Path(name).is_file():
+        return _cifar_resnet(Path(name), device)
     raise UserError(f"there are no features {name!r}; choose {FEATURES_HELP.rstrip('.')}")
 
 
@@ -57,12 +52,10 @@ def _content(path: Path) -> str:
 
 
 def _batch(size: int) -> int:
-    """How many images a network takes at once: fewer, the larger it has them."""
     return min(max(_PIXELS // size**2, 8), 500)
 
 
 def _colour(x: Tensor) -> Tensor:
-    """Images with three channels: grey ones show the same in each."""
     return x.expand(-1, 3, -1, -1) if x.shape[1] == 1 else x
 
 
@@ -90,7 +83,6 @@ def _inception(device: torch.device | str) -> Extractor:
     finally:
         library.load_state_dict_from_url = fetch
 
-    @torch.no_grad()
     def function(x: Tensor) -> Features:
         return Features(*network(to_uint8(_colour(x)).to(device)))
 
@@ -104,8 +96,6 @@ def _timm(name: str, device: torch.device | str) -> Extractor:
     import timm  # here, because the import takes seconds
 
     name, _, file = name.partition("@")
-    if not timm.is_model(name.split(".")[0]):
-        raise UserError(f"timm has no model {name!r}: timm.list_models(pretrained=True) names those with weights")
     options: dict[str, Any] = {"pretrained_cfg_overlay": {"file": file}} if file else {}
     if file and not (Path(file).is_file() and file.endswith(".safetensors")):
         raise UserError(f"{file} is not a safetensors file: timm:{name}@FILE takes weights of {name} in that form")
@@ -114,13 +104,12 @@ def _timm(name: str, device: torch.device | str) -> Extractor:
     except (OSError, RuntimeError, ValueError, KeyError, SafetensorError) as error:
         reason = " ".join(str(error).split())[:160]
         raise UserError(
-            f"timm:{name} has no weights to be had here ({reason}): connect to a network once, or name a file, as in "
-            f"timm:{name}@weights.safetensors"
+            f"timm:{name} has no weights to be had here ({reason}): choose one of timm.list_models(pretrained=True), "
+            f"connect to a network once, or name a file, as in timm:{name}@weights.safetensors"
         ) from error
     about = timm.data.resolve_model_data_config(network)
     size = about["input_size"][1:]
 
-    @torch.no_grad()
     def function(x: Tensor) -> Features:
         x = F.interpolate(_colour(x.to(device)), size, mode="bicubic", antialias=True, align_corners=False)
         found = network.forward_features(_normalise(x, about["mean"], about["std"]))
@@ -144,7 +133,6 @@ def _cifar_resnet(path: Path, device: torch.device | str) -> Extractor:
     if network.conv1.in_channels != 3:
         raise UserError(f"{path} is for images of {network.conv1.in_channels} channels: features need one for 3")
 
-    @torch.no_grad()
     def function(x: Tensor) -> Features:
         vectors = network.features(_normalise(_colour(x.to(device)), _MEAN, _STD))
         return Features(vectors, network.linear(vectors))
@@ -163,7 +151,6 @@ def _classifier(folder: Path, shape: tuple[int, ...], device: torch.device | str
     t = torch.tensor(classifier.schedule.t_min, dtype=torch.float64)
     alpha = float(classifier.schedule.alpha(t))
 
-    @torch.no_grad()
     def function(x: Tensor) -> Features:
         logits = classifier(alpha * x.to(device), t)
         return Features(seen.pop(), logits)

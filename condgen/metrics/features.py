@@ -67,9 +67,8 @@ def _flatten(x: Tensor) -> Features:
 
 def extract(extractor: Extractor, x: Tensor) -> Tensor:
     """Feature vectors of samples (N, ...), computed in batches: (N, F) on the CPU, where statistics are taken."""
-    batch = extractor.batch
-    starts = range(0, max(len(x), 1), batch)
-    return torch.cat([extractor.function(x[start : start + batch]).vectors.cpu() for start in starts])
+    with torch.no_grad():
+        return torch.cat([extractor.function(part).vectors.cpu() for part in x.split(extractor.batch)])
 
 
 class Store:
@@ -77,15 +76,12 @@ class Store:
 
     Nothing is kept of an extractor without a key. Processes that share the work ask for the same features in the same
     order: process 0 has the features in the end, and keeps them, the others have an empty tensor.
-
-    Attributes:
-        problem: why features could not be kept, if so; the work goes on.
     """
 
     def __init__(self, extractor: Extractor, folder: Path | None, processes: Processes | None = None) -> None:
         self.extractor, self.folder = extractor, None if extractor.key is None else folder
         self.processes = processes if extractor.key is not None and processes and processes.count > 1 else None
-        self.problem: str | None = None
+        self.problem: str | None = None  # why features could not be kept; the work goes on
 
     @property
     def is_shared(self) -> bool:
@@ -120,7 +116,8 @@ class Store:
         found: list[Features] = []
         for done, start in enumerate(mine):
             yield Advance(n * done // len(mine), n, f"features of {what}")
-            vectors, logits = self.extractor.function(take(slice(start, start + size)))
+            with torch.no_grad():
+                vectors, logits = self.extractor.function(take(slice(start, start + size)))
             found.append(Features(vectors.cpu(), None if logits is None else logits.cpu()))
         if processes is not None:
             found = [features for part in processes.gather(found) for features in part]

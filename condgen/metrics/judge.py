@@ -29,15 +29,13 @@ class Judge:
 
     most: ClassVar[int] = 10_000
 
-    def __init__(self, vectors: Tensor, y: Tensor, features: str) -> None:
+    def __init__(self, vectors: Tensor, y: Tensor) -> None:
         from sklearn.svm import SVC  # imported late, because it takes seconds
 
-        self.name = f"SVC on {features}"
         y = y.cpu()
         if len(y) > self.most:
             chosen = stratified_order(y, keyed_generator(_SEED))[: self.most]
             vectors, y = vectors[chosen], y[chosen]
-            self.name += f", {self.most} training samples"
         x = vectors.double().numpy()
         self.gamma = 1 / (x.shape[1] * x.var()) if x.var() else 1.0  # what scikit-learn calls "scale"
         self.machine = SVC(kernel="rbf", C=10.0, gamma=self.gamma).fit(x, y.numpy())

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping
-from functools import partial
+from functools import cached_property, partial
 from typing import Literal, NamedTuple, TypeAlias
 
 import torch
@@ -12,6 +12,7 @@ from condgen.data import LabelledSet, stratified_order
 from condgen.errors import UserError
 from condgen.metrics.features import Extractor, Features
 from condgen.metrics.frechet import Gaussian, frechet_distance, influences
+from condgen.metrics.judge import Judge
 from condgen.metrics.kernel import kernel_distance, mean_within
 from condgen.metrics.neighbours import Manifold, Memory, memory, nearest_radii, prdc
 from condgen.metrics.rows import proportion, symmetric
@@ -29,9 +30,8 @@ from condgen.rows import Estimate
 NEIGHBOUR = 5
 _OVERLAPS = ("precision", "recall", "density", "coverage")
 _RESAMPLES, _WIDE = 50, 256  # bootstrap resamples; features above which its limit is computed instead
-_BOOTSTRAP, _DRAW, _SPLITS, _VENDI = 2, 3, 4, 5  # purposes of random streams
-_LEAST_FOR_SCORE = 100
-_LEAST_FOR_FID = 10_000
+FLOOR, _BOOTSTRAP, _DRAW, _SPLITS, _VENDI = 1, 2, 3, 4, 5  # purposes of random streams
+_LEAST_FOR_SCORE, _LEAST_FOR_FID = 100, 10_000
 _MOST_FOR_VENDI = 300  # samples of a class: the cost is cubic
 _STUDENT = 2.262  # the quantile .975 of Student's distribution with 9 degrees of freedom
 
@@ -46,7 +46,7 @@ class Measured(NamedTuple):
     n: int
     by_class: Mapping[int, float] = {}
     at: int | None = None
-    features: str | None = None  # where they are not those of the extractor
+    features: str = "{}"  # the name of the extractor, or what looks at its features
 
 
 class Reference:
@@ -72,6 +72,9 @@ class Reference:
         self.within = mean_within(self.some)  # of the kernel
         self.spread = class_spread(self.vectors, self.y, self.n_classes).value  # (K,)
         self.distance = class_distance(self.vectors, self.y, self.n_classes).value  # (K,)
+        self.judge = Judge(self.vectors, self.y)
+        self.judged = self.judge.accuracy(held_out.vectors, test.y)
+        self._real = dict[int, Comparison]()
 
     def drawn(self, y: Tensor) -> Tensor:
         """The places of those among labelled samples whose neighbours are looked at: all, or some of each class."""
@@ -79,14 +82,24 @@ class Reference:
             return torch.arange(len(y))
         return stratified_order(y, keyed_generator(self.seed, _DRAW))[: self.most].sort().values
 
+    def real(self, n: int) -> "Comparison":
+        """So many held-out samples, or as many as there are."""
+        n = min(n, len(self.test))
+        if n not in self._real:
+            y, chosen = self.test.y_on_cpu, torch.arange(n)
+            if n < len(y):
+                chosen = stratified_order(y, keyed_generator(self.seed, FLOOR))[:n]
+            self._real[n] = Comparison(self.held_out.at(chosen), y[chosen], self, real=True)
+        return self._real[n]
+
 
 class Comparison:
     """Samples next to the reference, with everything that several metrics share."""
 
-    def __init__(self, features: Features, y: Tensor, reference: Reference, seed: int, *, real: bool = False) -> None:
+    def __init__(self, features: Features, y: Tensor, reference: Reference, *, real: bool = False) -> None:
         self.vectors, self.logits = features
         self.real = real  # whether they are held out themselves
-        self.y, self.reference, self.seed, self.n = y, reference, seed, len(y)
+        self.y, self.reference, self.seed, self.n = y, reference, reference.seed, len(y)
         self.k = max(1, min(NEIGHBOUR, self.n // reference.n_classes - 1))  # of class-wise metrics
         self.drawn = reference.drawn(y)  # the samples whose neighbours are looked at
         self.some = self.vectors[self.drawn]
@@ -99,6 +112,12 @@ class Comparison:
         self.classes = {label: pair for label, pair in pairs.items() if min(map(len, pair)) > self.k}
         self.class_overlaps = {label: prdc(of_train, own, self.k) for label, (of_train, own) in self.classes.items()}
 
+    @cached_property
+    def figures(self) -> dict[str, Measured]:
+        """Every metric that the samples can give, by name."""
+        found = ((name, metric.compute(self)) for name, metric in METRICS.items())
+        return {name: figure for name, figure in found if figure is not None}
+
     def within(self, classes: int) -> str:
         """The reference of a figure that is a mean over so many classes."""
         total = self.reference.n_classes
@@ -107,12 +126,20 @@ class Comparison:
 
 
 class Metric(NamedTuple):
-    """Where a metric should go, and what computes it: None where the samples cannot give it."""
+    goal: Goal | None  # where it should go; None: neither end is better by itself
+    compute: Callable[[Comparison], Measured | None]  # None where the samples cannot give it
+    inception: str = ""  # its name in papers, where features are Inception's,
+    least: int = 0  # of so many samples at least
 
-    goal: Goal | None  # None: neither end is better by itself
-    compute: Callable[[Comparison], Measured | None]
-    inception: str = ""  # its name in papers, where features are Inception's
-    least: int = 0  # samples below which it does not bear that name
+
+def _class_accuracy(of: Comparison) -> Measured:
+    """The fraction in which the judge sees the class asked for; of held-out samples, that of all of them."""
+    reference = of.reference
+    n = len(reference.test) if of.real else of.n
+    accuracy = reference.judged if of.real else reference.judge.accuracy(of.vectors, of.y)
+    some = f", {Judge.most} training samples" if len(reference.y) > Judge.most else ""
+    judge = f"SVC on {{}}{some} (held-out accuracy {reference.judged:.3f})"
+    return Measured(proportion(accuracy, n), reference.text, n, features=judge)
 
 
 def _frechet(of: Comparison) -> Measured:
@@ -233,6 +260,7 @@ def _authenticity(of: Comparison) -> Measured:
 
 
 METRICS: dict[str, Metric] = {
+    "class accuracy": Metric("high", _class_accuracy),
     "FD": Metric("low", _frechet, "FID", _LEAST_FOR_FID),
     "held-out FD": Metric("low", _held_out_frechet, "held-out FID", _LEAST_FOR_FID),
     "KD": Metric("low", _kernel, "KID"),
@@ -248,12 +276,6 @@ METRICS: dict[str, Metric] = {
 }
 
 
-def measure(samples: Comparison) -> dict[str, Measured]:
-    """Every metric that the samples can give, by name."""
-    found = ((name, metric.compute(samples)) for name, metric in METRICS.items())
-    return {name: figure for name, figure in found if figure is not None}
-
-
 def title(name: str, at: int | None, extractor: Extractor) -> str:
     """The printed name: that of papers with Inception's features, and the number of samples where it biases."""
     metric = METRICS.get(name)
@@ -266,4 +288,4 @@ def goal_of(printed: str) -> Goal | None:
     """Where a metric of this printed name should go; None for one that is unknown or better at neither end."""
     base = printed.partition("@")[0].partition(" (")[0]
     goals = {name: metric.goal for key, metric in METRICS.items() for name in (key, metric.inception)}
-    return (goals | {"class accuracy": "high", "CAS": "high"}).get(base)
+    return (goals | {"CAS": "high"}).get(base)

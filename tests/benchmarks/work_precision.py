@@ -124,7 +124,7 @@ def main(
     torch.set_num_threads(1)
     train, test = load(recipe.data, "train"), load(recipe.data, "test")
     measures, y, seen = distances(train.floats()), torch.arange(n) % train.n_classes, pixels(train.shape)
-    judge = Judge(extract(seen, train.floats()), train.y, seen.name)
+    judge = Judge(extract(seen, train.floats()), train.y)
     plan, figures = PLAN if full else QUICK, []
     for seed in range(3 if full else 1):
         place = out / f"seed-{seed}"

@@ -17,10 +17,9 @@ def digits():
 
 def test_the_judge_of_digits_is_the_stated_machine(digits):
     vectors, y, held_out, held_out_y = digits
-    judge = Judge(vectors, y, "pixels")
+    judge = Judge(vectors, y)
     machine = SVC(kernel="rbf", C=10, gamma="scale").fit(vectors.double().numpy(), y.numpy())
     expected = torch.from_numpy(machine.predict(held_out.double().numpy()))
-    assert judge.name == "SVC on pixels"
     assert torch.equal(judge.predict(held_out), expected)
     assert judge.accuracy(held_out, held_out_y) == pytest.approx((expected == held_out_y).double().mean().item())
     assert judge.accuracy(held_out, held_out_y) > 0.98
@@ -29,14 +28,13 @@ def test_the_judge_of_digits_is_the_stated_machine(digits):
 def test_shuffled_labels_leave_only_chance(digits):
     vectors, y, held_out, held_out_y = digits
     shuffled = y[torch.randperm(len(y), generator=keyed_generator(0))]
-    assert Judge(vectors, shuffled, "pixels").accuracy(held_out, held_out_y) < 0.25
+    assert Judge(vectors, shuffled).accuracy(held_out, held_out_y) < 0.25
 
 
-def test_a_large_set_is_drawn_from_and_the_name_says_so(monkeypatch):
+def test_a_large_set_is_drawn_from(monkeypatch):
     monkeypatch.setattr(Judge, "most", 60)
     train, test = load(Moons(n=500, noise=0.05), "train"), load(Moons(n=500, noise=0.05), "test")
-    first, second = (Judge(train.x, train.y, "coordinates") for _ in range(2))
-    assert first.name == "SVC on coordinates, 60 training samples"
+    first, second = (Judge(train.x, train.y) for _ in range(2))
     assert first.machine.shape_fit_ == (60, 2)
     assert first.accuracy(test.x, test.y) > 0.9
     assert torch.equal(first.predict(test.x), second.predict(test.x))
@@ -49,7 +47,7 @@ def test_many_classes_are_those_of_libsvm(spread, monkeypatch):
     y = torch.arange(240) % 60
     learnt, asked = (centres[y] + spread * torch.randn(240, 5, generator=generator) + 1e3 for _ in range(2))
     learnt[y == 7] = learnt[y == 3]  # between copies, no comparison is sure
-    judge = Judge(learnt, y, "points")
+    judge = Judge(learnt, y)
     expected = torch.from_numpy(judge.machine.predict(asked.double().numpy()))
     assert torch.equal(judge.predict(asked), expected)
     asked, expected = asked[expected != 3], expected[expected != 3]
