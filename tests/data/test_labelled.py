@@ -21,11 +21,6 @@ def points(n=6):
     )
 
 
-def test_shapes_and_kinds():
-    assert (images().shape, images().n_classes, images().is_images, len(images())) == ((3, 4, 5), 3, True, 6)
-    assert (points().shape, points().n_classes, points().is_images) == ((2,), 2, False)
-
-
 def test_floats_of_images_span_minus_one_to_one_and_to_uint8_inverts_them():
     x = torch.arange(256, dtype=torch.uint8).reshape(2, 2, 8, 8)
     data = LabelledSet(x, torch.tensor([0, 1]), ("a", "b"), "all bytes", "train")
@@ -33,6 +28,7 @@ def test_floats_of_images_span_minus_one_to_one_and_to_uint8_inverts_them():
     assert (data.floats().min(), data.floats().max()) == (-1, 1)
     assert torch.equal(to_uint8(data.floats()), x)
     assert torch.equal(data.floats(torch.tensor([1])), data.floats()[1:])
+    assert (data.shape, data.n_classes, data.is_images, points().is_images) == ((2, 8, 8), 2, True, False)
 
 
 def test_to_uint8_clamps_rounds_and_refuses_what_is_not_finite():

@@ -76,15 +76,6 @@ def test_the_interval_covers_the_mean():
     assert abs(covered / 200 - 0.95) < 3 * math.sqrt(0.95 * 0.05 / 200)
 
 
-def test_batches_change_nothing():
-    exact = mixture(EDM())
-    methods = {"labelled": exact, "guided": ClassifierGuided(Unlabelled(exact), exact.likelihood, 1.5)}
-    x, y = exact.sample(50, keyed_generator(0))
-    (whole,) = held_out_differences(methods, ["labelled"], x.float(), y, [0.7], seed=5)
-    (parts,) = held_out_differences(methods, ["labelled"], x.float(), y, [0.7], seed=5, batch=7)
-    assert (parts.mean, parts.se) == (pytest.approx(whole.mean), pytest.approx(whole.se))
-
-
 class Embedding(Denoiser):
     """The exact denoiser, which can be asked with a label and without."""
 

@@ -172,12 +172,6 @@ def test_few_samples_a_class_lower_the_neighbour_and_say_so(digits, table):
     assert rows["class-wise recall"].value == pytest.approx(sum(expected) / 10)
 
 
-def test_the_distance_is_that_of_the_fitted_gaussians(table, digits):
-    train, test = digits
-    expected = frechet_distance(Gaussian.fit(train.floats().flatten(1)), Gaussian.fit(noisy(test, 0.3).flatten(1)))
-    assert value(table, "noisy", "FD@360").value == pytest.approx(expected, rel=1e-9)
-
-
 def test_fewer_samples_have_a_floor_of_as_few(table):
     row, whole = value(table, "few", "FD@100"), value(table, REAL, "FD@360")
     assert (row.n, row.floor_n) == (100, 100)
