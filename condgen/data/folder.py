@@ -44,9 +44,6 @@ class ImageFiles(NamedTuple):
 
         So no image changes its split because others come or go, save that a class gives at least one image to the test
         and then, if it has more than two, one to validation.
-
-        Raises:
-            UserError: a class has too few images.
         """
         given = {file.split for file in self.files}
         tests = 0.0 if "test" in given else test_fraction
@@ -74,11 +71,7 @@ class ImageFiles(NamedTuple):
         """Images, uint8 (N, C, H, W), of some files, each of which is decoded once and held once.
 
         They have one channel if all images of the folder are 8-bit grey without transparency (Pillow's mode L), else
-        three. With an image size they are cropped and resized to a square of that side; without one, all must have one
-        size.
-
-        Raises:
-            UserError: a file is no image, or has another size.
+        three. With an image size they are cropped and resized to a square of that side.
         """
         grey = all(picture_mode(file.path) == "L" for file in self.files)
         x = np.empty(0)
@@ -100,15 +93,9 @@ def list_images(root: Path, *, follow_links: bool = False, of: str | None = None
     """All images below a root that has a folder for each class, or such folders below train and test.
 
     Links may not lead out of the root unless they are followed. `of` is the class of images that lie directly in it.
-
-    Raises:
-        UserError: the folder has another layout.
     """
     if not root.is_dir():
-        raise UserError(
-            f"there is no folder {root}: name one that holds one folder per class, with --data DIR or --set "
-            "data.root=DIR"
-        )
+        raise UserError(f"there is no folder {root}: name one that holds one folder per class, with --data DIR")
     passed_over: Counter[str] = Counter()
     inside = None if follow_links else root.resolve()
     places: list[tuple[Path, Split | None]] = [(root, None)]
@@ -126,8 +113,7 @@ def list_images(root: Path, *, follow_links: bool = False, of: str | None = None
         names = sorted({path.name for path, _ in places})
         if not names:
             raise UserError(
-                f"{root} holds no class folders: put the images of each class into a folder of its own; of evaluate, "
-                "--class NAME names one class of all images"
+                f"{root} holds no class folders: give the images of each class their own, or evaluate --class NAME"
             )
     files = []
     for place, split in places:

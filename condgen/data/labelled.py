@@ -27,11 +27,7 @@ _LARGEST = 1e15  # a standard deviation whose square, and that of its square, fl
 
 @dataclass(frozen=True, eq=False)
 class LabelledSet:
-    """Samples with their classes.
-
-    Raises:
-        UserError: the labels do not fit the samples or the names, fewer than 2 classes occur, or points are not finite.
-    """
+    """Samples with their classes. Raises UserError where they do not go together."""
 
     x: Tensor  # images, uint8 (N, C, H, W), or points, float32 (N, D)
     y: Tensor  # labels, int64 (N,), each in [0, len(names))
@@ -112,11 +108,7 @@ class LabelledSet:
         return digest.hexdigest()[:16]
 
     def standard_deviation(self) -> float:
-        r"""Root mean square of :math:`x - \bar x` over samples and dimensions, x as `floats`: the sigma of the data.
-
-        Raises:
-            UserError: it is zero, so that there is nothing to learn, or too large for a number.
-        """
+        r"""Root mean square of :math:`x - \bar x` over samples and dimensions, x as `floats`: the sigma of the data."""
         parts = torch.arange(len(self)).split(max(1, _CHUNK // self.x[0].numel()))
         mean = torch.zeros(self.shape, dtype=torch.float64, device=float64_device(self.x.device))
         for part in parts:
@@ -138,17 +130,11 @@ def list_some(names: Iterable[str], most: int = _SHOWN) -> list[str]:
 
 
 def class_index(names: Sequence[str], text: str) -> int:
-    """The label of the class with this name, in any case, or else with this number.
-
-    Raises:
-        UserError: there is no such class.
-    """
-    folded = [name.casefold() for name in names]
-    for known, wanted in ((list(names), text), (folded, text.casefold())):
+    """The label of the class with this name, in any case, or else with this number; a UserError where there is none."""
+    folded, numbers = [name.casefold() for name in names], [str(label) for label in range(len(names))]
+    for known, wanted in ((list(names), text), (folded, text.casefold()), (numbers, text)):
         if wanted in known:
             return known.index(wanted)
-    if text.isdecimal() and int(text) < len(names):
-        return int(text)
     close = get_close_matches(text.casefold(), folded, n=1)
     hint = f", did you mean {names[folded.index(close[0])]!r}?" if close else ";"
     shown = ", ".join(list_some(names))
@@ -156,21 +142,14 @@ def class_index(names: Sequence[str], text: str) -> int:
 
 
 def to_uint8(x: Tensor) -> Tensor:
-    """Images in [-1, 1] as bytes: the inverse of `LabelledSet.floats`. Values outside the interval are clamped.
-
-    Raises:
-        ValueError: a value is NaN or infinite.
-    """
+    """Images in [-1, 1] as bytes: the inverse of `LabelledSet.floats`; values outside are clamped, if finite."""
     if not x.isfinite().all():
         raise ValueError("images with NaN or infinite pixels have no bytes")
     return ((x.float() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
 
 
 def validation_rows(y: Tensor, fraction: float, generator: torch.Generator) -> Tensor:
-    """Which samples are set apart for validation, (N,) bool: this fraction of every class, drawn at random.
-
-    At least one of a class that has two, and at least one stays for training.
-    """
+    """Which samples validation has, (N,) bool: this fraction of every class, at least one, but not the only one."""
     shuffled, chosen = torch.randperm(len(y), generator=generator), torch.zeros(len(y), dtype=torch.bool)
     for label in y.unique():
         members = shuffled[y[shuffled] == label]

@@ -42,8 +42,6 @@ class DataSettings(Settings, ABC):
 
 
 class _WithValidation(DataSettings, ABC):
-    """A set whose train split gives a part to validation."""
-
     split_seed: int = Field(default=0, ge=0, lt=2**32, description="of what is drawn for each split")
     validation_fraction: float = Field(
         default=0.1,
@@ -55,8 +53,6 @@ class _WithValidation(DataSettings, ABC):
 
 
 class _TrainAndTest(_WithValidation):
-    """A set that is read as a train and a test split."""
-
     @abstractmethod
     def read(self, split: Literal["train", "test"]) -> LabelledSet:
         """One split, that for training with the part for validation."""
@@ -74,7 +70,7 @@ class _TrainAndTest(_WithValidation):
 
 
 class Digits(_TrainAndTest):
-    """The 1,797 handwritten digits of scikit-learn, 8 x 8 pixels; a share of every class is held out for the test."""
+    """The 1,797 handwritten digits of scikit-learn, 8 x 8 pixels."""
 
     kind: Literal["digits"] = "digits"
     test_fraction: float = Field(default=0.2, ge=0.01, le=0.99)  # either side keeps every class
@@ -93,11 +89,10 @@ class Digits(_TrainAndTest):
 
 
 class Moons(DataSettings):
-    """Two half circles, centred by the mean of the train split, then scaled; class 0 is the upper one.
+    """Two half circles, centred by the mean of the train split, then scaled; by default the set of Chao et al. 2022.
 
-    The defaults are the set of Chao et al. 2022, "Denoising Likelihood Score Matching for Conditional Score-based Data
-    Generation". Validation and test are new draws of as many points; without noise they lie on the same curves, a
-    quarter of the way (validation) and half-way (test) between the points of the train split.
+    Validation and test are new draws of as many points; without noise they lie on the same curves, a quarter of the way
+    (validation) and half-way (test) between the points of the train split.
     """
 
     kind: Literal["moons"] = "moons"
@@ -138,8 +133,6 @@ def _archives(root: Path | None) -> Path:
 
 
 class Torchvision(_TrainAndTest):
-    """A data set that torchvision downloads and checks, in its own split."""
-
     kind: TorchvisionName
     root: Annotated[Path | None, AfterValidator(_archives)] = Field(
         default=None,
@@ -194,8 +187,6 @@ class Folder(_WithValidation):
 
 
 class ImportedData(_TrainAndTest):
-    """Data of one's own."""
-
     kind: Literal["import"] = "import"
     target: Target = Field(
         description="package.module:function, also from the current folder. It is called with split ('train' or "
@@ -224,11 +215,7 @@ def load(settings: AnyData, split: Split) -> LabelledSet:
 
 
 def parse_data(text: str) -> AnyData:
-    """Settings for the name of a built-in set, or for a path: an existing folder, or anything with a slash.
-
-    Raises:
-        UserError: the text is neither.
-    """
+    """Settings for the name of a built-in set, or for a path: an existing folder, or anything with a slash."""
     named: dict[str, AnyData] = {"digits": Digits(), "moons": Moons()}
     named |= {kind: Torchvision(kind=kind) for kind in get_args(TorchvisionName)}
     if text in named:

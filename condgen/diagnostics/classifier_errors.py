@@ -41,7 +41,7 @@ THRESHOLD = 3.0  # standard errors; of 16 levels without any gain, one passes by
 
 
 class LevelRow(Row):
-    """A classifier at one noise level. What needs a prior is None where there is none."""
+    """A classifier at one noise level."""
 
     classifier: str = ""
     sigma: float = Field(gt=0)  # the noise level, sigma / alpha, in units of the data
@@ -70,10 +70,9 @@ def measure_classifier(
     generator: torch.Generator,
     batch: int = _BATCH,
 ) -> Iterator[LevelRow]:
-    """Measures a classifier on held-out data, one noise level after another, on the same images and noise at each.
+    """Measures a classifier on held-out data, x (N, ...) with labels (N,), N at least 2, one noise level after another.
 
-    Data are x (N, ...), N at least 2, with labels (N,); the state of the CPU generator decides the noise of every
-    level. The networks see a batch of noised images at once.
+    The state of the CPU generator decides the noise, the same at every level.
 
     Raises:
         ValueError: a prior on another schedule than the classifier's.
@@ -152,8 +151,7 @@ def expected_calibration_error(confidence: Tensor, correct: Tensor) -> float:
 def worthwhile(rows: Sequence[LevelRow]) -> list[bool]:
     """At which of all levels of a classifier guidance is on: its gain is significant, and large enough.
 
-    The second condition keeps gradients that have all but vanished from being scaled up: their best scale can be large
-    and significant, and mean nothing. Rows without a prior are off.
+    Else gradients that have all but vanished would be scaled up: their best scale can be large and significant.
     """
     gains = [-(row.scale_gain or 0.0) if (row.z or 0.0) > THRESHOLD else 0.0 for row in rows]
     least = SHARE * max(gains, default=0.0)
@@ -161,11 +159,7 @@ def worthwhile(rows: Sequence[LevelRow]) -> list[bool]:
 
 
 def calibrate(rows: Sequence[LevelRow]) -> ScaleCurve:
-    """The guidance scale at each noise level: the best one where guidance is worthwhile, else 0. Never negative.
-
-    A scale of 0 saves the classifier's passes, so the levels of nonzero scale are the interval of guidance. All rows
-    are of measurements with a prior.
-    """
+    """The guidance scale at each noise level: the best one where guidance is worthwhile, else 0."""
     chosen = sorted(
         (row.sigma, row.scale or 0.0 if use else 0.0) for row, use in zip(rows, worthwhile(rows), strict=True)
     )

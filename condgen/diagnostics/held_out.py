@@ -10,9 +10,8 @@ since the score of :math:`p(x_t \mid x)` is :math:`-\epsilon/\sigma` and its mea
 distribution alone, and cancels in the *difference* of two methods, which is negative where the first is nearer to the
 truth. The *share* of a method is the ratio of its gain over zero guidance to that of a labelled score model.
 
-All methods see the same images and noise. The mean over the noise draws of an image is one observation, since they are
-not independent. The standard error of a share is that of a ratio of means (Cochran 1977, "Sampling Techniques",
-section 6.3).
+All methods see the same images and noise. The mean over the noise draws of an image is one observation. The standard
+error of a share is that of a ratio of means (Cochran 1977, "Sampling Techniques", section 6.3).
 """
 
 import math
@@ -34,10 +33,7 @@ _BATCH = 250  # images that networks see at once
 
 
 class HeldOutRow(AveragedRow):
-    """A method against a reference at one noise level, on held-out images.
-
-    A difference is the squared error of the method minus that of the reference, in sigma squared a dimension.
-    """
+    """A method against a reference at one noise level; differences are in sigma squared a dimension."""
 
     quantity: Literal["held_out_difference", "held_out_share"]
     method: str
@@ -108,8 +104,8 @@ def add_errors(
 ) -> Iterator[int]:
     r"""Adds errors :math:`\sigma^2 \lVert s + \epsilon/\sigma\rVert^2 / d`, means over draws, to (N, levels, methods).
 
-    They are of the images from `first` on, by models on a device, and all that is kept in memory. The noise of an image
-    does not depend on which others are measured. Yields after each batch at a level how many images it had.
+    They are of the images from `first` on, by models on a device. The noise of an image does not depend on which others
+    are measured. Yields after each batch at a level how many images it had.
     """
     schedule = next(iter(methods.values())).schedule
     times = [schedule.t_of_noise_level(torch.tensor(level, dtype=torch.float64)) for level in levels]
@@ -147,17 +143,16 @@ def compare_errors(
         about = {"quantity": quantity, "method": method, "reference": reference, "sigma": level}
         return HeldOutRow.model_validate(about | {"mean": mean, "se": se, "n_images": len(errors), "draws": draws})
 
-    rows = []
+    def difference(method: str, reference: str, level: float, found: Tensor) -> HeldOutRow:
+        return row("held_out_difference", method, reference, level, float(found.mean()), found)
+
+    rows, pairs = [], [(name, reference) for reference in references for name in names if name != reference]
     for level, of_level in zip(levels, errors.unbind(1), strict=True):
         of = dict(zip(names, of_level.unbind(1), strict=True))
-        for reference in references:
-            for name in names:
-                if name != reference:
-                    found = of[name] - of[reference]
-                    rows.append(row("held_out_difference", name, reference, level, float(found.mean()), found))
+        rows += [difference(name, reference, level, of[name] - of[reference]) for name, reference in pairs]
         for reference in labelled:
             gains = of[ZERO_GUIDANCE] - of[reference]
-            whole = row("held_out_difference", ZERO_GUIDANCE, reference, level, float(gains.mean()), gains)
+            whole = difference(ZERO_GUIDANCE, reference, level, gains)
             for name in names if whole.mean > SURE * whole.se else ():
                 if name not in (reference, ZERO_GUIDANCE):
                     found = of[ZERO_GUIDANCE] - of[name]

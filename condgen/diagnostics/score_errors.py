@@ -7,12 +7,11 @@ and hats for the exact ones (Chao et al. 2022, section 3; the names are the pape
     D = \lVert s - \hat s \rVert, \qquad D_L = \lVert \gamma g - \hat g \rVert, \qquad
     D_P = \lVert p - \hat s - \hat g \rVert
 
-With a classifier at guidance scale :math:`\gamma`, :math:`p = s + \gamma g`; a conditional score model gives p itself,
-alone or with a guide. All are norms in the units of the score (one over data units), averaged over queries.
-*Data-weighted* queries are noised data of the oracle, *held-out* ones noised data that it does not know, *grid* queries
-the points of a regular grid, on and off the data alike. An oracle of a training set of images is the optimum of score
-matching that has learnt them by heart: a distance from it is no distance from the truth, which held-out data measure
-(`condgen.diagnostics.held_out`).
+With a classifier at guidance scale :math:`\gamma`, :math:`p = s + \gamma g`; a conditional score model gives p itself.
+All are norms in the units of the score (one over data units), averaged over queries: noised data of the oracle,
+*held-out* ones that it does not know, or the points of a regular *grid*, on and off the data alike. An oracle of a
+training set of images is the optimum of score matching that has learnt them by heart: a distance from it is no distance
+from the truth, which held-out data measure (`condgen.diagnostics.held_out`).
 """
 
 import math
@@ -63,13 +62,10 @@ EXACT = ""  # in the place of a method: the exact scores that quantities are err
 
 
 def join_errors(parts: Sequence[Errors]) -> Errors:
-    """Those of several sets of queries, by the same methods."""
     return {key: torch.cat([part[key] for part in parts]) for key in parts[0]}
 
 
 class Queries(NamedTuple):
-    """Draws from an oracle's own distribution, with their noise."""
-
     x: Tensor  # (n, ...)
     eps: Tensor  # (n, ...) float64
     y: Tensor  # (n,)
@@ -90,13 +86,10 @@ def measure(
     exact: ExactScores | None = None,
     batch: int = _BATCH,
 ) -> Errors:
-    """Compares estimated with exact scores at one time t, scalar float64.
+    """D of the prior; D_P and D_L of zero guidance; D_P of every method, and D_L of those with a classifier.
 
-    Methods are denoisers of the posterior, guided or conditional; queries are x_t (n, ...) float64 with labels y (n,).
-    The exact scores may be at hand. Networks see a batch of queries at once.
-
-    Returns:
-        D of the prior; D_P and D_L of zero guidance; D_P of every method, and D_L of those with a classifier.
+    Methods are denoisers of the posterior, guided or conditional; queries are x_t (n, ...) float64 at one time with
+    labels y (n,). The exact scores may be at hand.
     """
     exact = oracle.scores(x_t, t, y) if exact is None else exact
     x, y = _for_networks(prior, x_t, y)
@@ -143,21 +136,18 @@ class PosteriorScore(NamedTuple):
 
 
 def _for_networks(model: nn.Module, x_t: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-    """Queries in float32 on the device of a model."""
     device = next(model.parameters(), x_t).device
     return x_t.float().to(device), y.to(device)
 
 
 def zero_guidance(prior: Denoiser) -> DenoiserGuided:
-    """The unconditional score as an estimate of the posterior score."""
     return DenoiserGuided(prior, None, scale=0.0)
 
 
 def estimate_scores(methods: Mapping[str, Denoiser], x_t: Tensor, t: Tensor, y: Tensor) -> dict[str, PosteriorScore]:
     """The estimates of methods, where score models and classifiers that they share are evaluated once.
 
-    Raises:
-        UserError: a score is not finite.
+    Raises UserError for a score that is not finite.
     """
     scores, gradients = dict[tuple[Denoiser, bool], Tensor](), dict[Likelihood, Tensor]()
 
@@ -216,10 +206,7 @@ def draw_queries(oracle: Oracle, n: int, generator: torch.Generator) -> Queries:
 def grid_queries(
     oracle: Oracle, x_range: tuple[float, float], y_range: tuple[float, float], points: int, level: float
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """A points x points grid in the plane, once for every class: (time, x_t, labels), x fastest.
-
-    The grid is laid in data units and scaled by alpha, as noised data are.
-    """
+    """A points x points grid in data units, scaled by alpha, once for every class: (time, x_t, labels), x fastest."""
     horizontal = torch.linspace(*x_range, points, dtype=torch.float64)
     vertical = torch.linspace(*y_range, points, dtype=torch.float64)
     plane = torch.stack(torch.meshgrid(horizontal, vertical, indexing="xy"), -1).reshape(-1, 2)

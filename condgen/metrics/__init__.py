@@ -9,6 +9,5 @@ from condgen.metrics.evaluate import (
 )
 from condgen.metrics.extractors import open_extractor as open_extractor
 from condgen.metrics.features import Advance as Advance, Store as Store
-from condgen.metrics.measures import Goal as Goal, goal_of as goal_of
+from condgen.metrics.measures import REAL as REAL, Goal as Goal, MetricRow as MetricRow, goal_of as goal_of
 from condgen.metrics.neighbours import Memory as Memory
-from condgen.metrics.rows import REAL as REAL, MetricRow as MetricRow

@@ -22,11 +22,7 @@ _WARM_UP = 0.1
 def network_accuracy(
     x: Tensor, y: Tensor, test: LabelledSet, steps: int, seed: int, what: str, *, flip: bool = False
 ) -> Generator[Advance, None, float]:
-    """Accuracy on real images of a ResNet-20 that has been trained on samples, in batches of 128, by SGD.
-
-    The samples, (N, C, H, W) in [-1, 1], are moved by up to an eighth of their size, and half of them mirrored where
-    asked. The same arguments give the same accuracy on one machine. `what` the samples are is for those who watch.
-    """
+    """Accuracy on real images of a ResNet-20 that has been trained on samples, (N, C, H, W) in [-1, 1], by SGD."""
     device = test.x.device
     generator = keyed_generator(seed)
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):

@@ -48,8 +48,6 @@ class Reading(Row):
 
 
 class Gauge:
-    """Compares generated samples with real ones, always the same ones."""
-
     def __init__(self, train: LabelledSet, test: LabelledSet, n: int) -> None:
         chosen = stratified_order(train.y, keyed_generator(_SEED))[:n]
         self._extractor = pixels(train.shape)
@@ -61,7 +59,6 @@ class Gauge:
         self._judge_accuracy = self._judge.accuracy(extract(self._extractor, tested.floats()), tested.y)
 
     def read(self, x: Tensor, y: Tensor) -> Reading:
-        """The measures of samples (n, ...) of labels (n,), both on the CPU."""
         features = extract(self._extractor, x)
         std_ratio, _ = class_spread(features, y, len(self._spread)).over(self._spread)
         overlap = prdc(self._real, features, min(_NEIGHBOUR, len(self._real) - 1, len(x) - 1), self._radii)

@@ -1,35 +1,32 @@
-r"""One table of metrics: each method's samples, and held-out real ones, against the same real reference.
+"""One table of metrics: each method's samples, and held-out real ones, against the same real reference.
 
-Each number has a 95% interval. A *proportion* has that of Wilson, a mean 1.96 standard errors to either side:
+Each number has a 95% interval: that of Wilson for a *proportion*, else 1.96 standard errors to either side.
 
-* class accuracy: the fraction of samples in which the `Judge` sees the class that was asked for; proportion;
-* FD@n: Fréchet distance of n samples from the train split, called FID only with Inception features and 10,000 samples
-  or more; standard error of 50 bootstrap resamples of the samples, or above 256 features of their limit, the
-  infinitesimal jackknife. It is biased upwards at finite n, the same for a method and for its floor. The interval is
-  that of the mean FD at this n, near the floor up to 1.4 times as wide as needed; FD at infinite n is lower;
-* held-out FD@n: the same from the test split, which a method that repeats the train split does not please. Its floor is
-  that of n training samples;
-* KD (KID with Inception features): kernel distance, unbiased; jackknife;
-* classifier score@n (IS with Inception): mean over 10 splits of n samples; Student. No score of a split exceeds the
-  number of its samples or classes;
-* precision, recall, coverage: proportions, and density: a mean. For recall and coverage the real samples count as drawn
-  anew and the generated ones as given;
-* class-wise: the same within each class, averaged over the classes that have enough samples on both sides; class-wise
-  FD@m has m samples a class on average. The neighbour of precision to coverage is k = min(5, n / classes - 1), at least
+* class accuracy: in how many samples the `Judge` sees the class that was asked for; proportion;
+* FD@n: Fréchet distance of n samples from the train split, biased upwards at finite n, the same for a method and its
+  floor. The standard error is of 50 bootstrap resamples, above 256 features of their limit, the infinitesimal
+  jackknife: that of the mean FD at this n, near the floor up to 1.4 times too large;
+* held-out FD@n: the same from the test split, whose floor is that of n training samples. Who repeats the train split
+  does not please it;
+* KD: kernel distance, unbiased; jackknife;
+* classifier score@n: mean over 10 splits of n samples, none above the number of its samples or classes; Student;
+* precision, recall, coverage (proportions), and density: for recall and coverage the real samples count as drawn anew
+  and the generated ones as given;
+* class-wise: the same within each class, averaged over the classes with enough samples on both sides; class-wise FD@m
+  has m samples a class on average. The neighbour of precision to coverage is then k = min(5, n / classes - 1), at least
   1, so figures at different n may differ in k;
-* in-class std ratio, diversity, Vendi ratio: per class the standard deviation of samples, the mean distance between two
-  of them, and their Vendi score (of at most 300), over that of real ones, averaged over the classes with at least 2
-  samples on both sides; jackknife, or of fewer than 5 samples a class, and for Vendi, the deviation over classes;
-* authenticity: the fraction that are farther from their nearest training sample than that one is from its nearest other
-  one; proportion. Below its floor, samples repeat the training data;
+* in-class std ratio, diversity, Vendi ratio: per class the standard deviation, the mean distance between two samples,
+  and the Vendi score (of at most 300), over that of real ones, averaged over classes; jackknife, or of fewer than 5
+  samples a class, and for Vendi, the deviation over classes;
+* authenticity: how many are farther from their nearest training sample than that one is from its nearest other one;
+  proportion. Below its floor, samples repeat the training data;
 * CAS: accuracy on the test split of a classifier that has learnt from the samples alone; proportion of that split. Its
-  floor, and the row of real data, is the mean of three draws of as many training samples, whose deviation is in the
-  interval.
+  floor is the mean of three draws of as many training samples, whose deviation is in the interval.
 
-The *floor* of a metric is its value for real held-out samples at the same n (or as many as there are: `floor_n`), drawn
-in proportion to the classes; for class accuracy it is the judge's accuracy on the whole test split. Features of a
-network that was trained with the labels of the train split find that split less scattered than new data, and lend the
-judge and the probe what it knows; the floors have the same bias.
+With Inception features KD is called KID, the classifier score IS, and from 10,000 samples on FD is called FID. The
+*floor* of a metric is its value for real held-out samples at the same n (or as many as there are: `floor_n`), drawn in
+proportion to the classes; for class accuracy it is the judge's accuracy on the whole test split. Features of a network
+that was trained with the labels of the train split bias figures and floors alike.
 """
 
 import math
@@ -45,9 +42,18 @@ from condgen.errors import UserError
 from condgen.metrics.cas import network_accuracy
 from condgen.metrics.features import Advance, Store
 from condgen.metrics.judge import Judge
-from condgen.metrics.measures import FLOOR, NEIGHBOUR, Comparison, Measured, Reference, title
+from condgen.metrics.measures import (
+    FLOOR,
+    NEIGHBOUR,
+    REAL,
+    Comparison,
+    Measured,
+    MetricRow,
+    Reference,
+    proportion,
+    title,
+)
 from condgen.metrics.neighbours import Memory
-from condgen.metrics.rows import REAL, MetricRow, proportion
 from condgen.rng import keyed_generator
 from condgen.rows import Estimate
 from condgen.settings import Settings

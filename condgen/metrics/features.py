@@ -74,8 +74,8 @@ def extract(extractor: Extractor, x: Tensor) -> Tensor:
 class Store:
     """Features that are kept in a folder by the content of what they were made from, and of what made them.
 
-    Nothing is kept of an extractor without a key. Processes that share the work ask for the same features in the same
-    order: process 0 has the features in the end, and keeps them, the others have an empty tensor.
+    Processes that share the work ask for the same features in the same order: process 0 has them in the end, and keeps
+    them, the others have an empty tensor.
     """
 
     def __init__(self, extractor: Extractor, folder: Path | None, processes: Processes | None = None) -> None:
@@ -85,18 +85,15 @@ class Store:
 
     @property
     def is_shared(self) -> bool:
-        """Whether many processes share the work; features that are made in no time are made by one."""
         return self.processes is not None
 
     def of_samples(self, x: Tensor, what: str) -> Generator[Advance, None, Features]:
-        """Features on the CPU of samples (N, ...), images in [-1, 1] or points; `what` they are goes into messages."""
         content = hashlib.sha256(repr((tuple(x.shape), str(x.dtype))).encode())
         if self.folder is not None:
             content.update(x.cpu().contiguous().numpy().tobytes())
         return (yield from self._of(lambda rows: x[rows], len(x), content.hexdigest(), what))
 
     def of_real(self, data: LabelledSet) -> Generator[Advance, None, Features]:
-        """Features of a whole labelled set, in its order, on the CPU."""
         places, what = torch.arange(len(data)), f"{data.source} {data.split}"
         return (yield from self._of(lambda rows: data.floats(places[rows]), len(data), data.fingerprint(), what))
 
@@ -141,7 +138,6 @@ class Store:
 
 
 def _read(path: Path, n: int) -> Features | None:
-    """The features of n samples in a file; None where it was never written, or is cut short."""
     try:
         tensors, _ = load_tensors(path)
     except UserError:

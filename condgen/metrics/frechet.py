@@ -2,11 +2,9 @@ r"""The Fréchet distance between Gaussians fitted to features (Heusel et al. 20
 
 .. math:: d^2 = |m_1 - m_2|^2 + \mathrm{tr}\left(S_1 + S_2 - 2 (R_2 S_1 R_2^T)^{1/2}\right), \qquad S_i = R_i^T R_i
 
-for any factors R of the covariances. The square root is the usual choice; that of Cholesky costs a twentieth, and fewer
-samples than features are a factor themselves, with fewer rows still. The argument of the root is symmetric, so its
-trace is the sum of the roots of real eigenvalues.
-
-With Inception features and 10,000 samples or more it is the FID; with any other it must not be called so.
+for any factors R of the covariances: those of Cholesky cost a twentieth of square roots, and fewer samples than
+features are a factor themselves. The argument of the root is symmetric, so its trace is the sum of the roots of real
+eigenvalues.
 """
 
 from typing import NamedTuple
@@ -32,10 +30,7 @@ class Gaussian(NamedTuple):
 
     @classmethod
     def fit(cls, features: Tensor, counts: Tensor | None = None) -> "Gaussian":
-        """Mean and unbiased covariance of features (N, F), N at least 2, computed in float64.
-
-        Each row counts once, or as often as its count, (N,) int64, says: bootstrap resamples are stated so.
-        """
+        """Mean and unbiased covariance of features (N, F), N at least 2; each row counts once, or (N,) int64 times."""
         n = len(features) if counts is None else int(counts.sum())
         count, width = features.shape
         weights = torch.ones(count) if counts is None else counts
@@ -62,7 +57,7 @@ def _spectral_zero(eigenvalues: Tensor) -> Tensor:
 
 
 def frechet_distance(a: Gaussian, b: Gaussian) -> float:
-    """The squared distance (as FID reports it) in squared units of the features; never negative."""
+    """The squared distance, as FID reports it; never negative."""
     few, many = sorted((a.factor, b.factor), key=len)
     product = few @ many.T
     cross = _spectral_zero(torch.linalg.eigvalsh(product @ product.T)).sqrt().sum()
@@ -74,8 +69,8 @@ def influences(features: Tensor, own: Gaussian, other: Gaussian) -> Tensor:
     r"""How much each sample moves the distance of its set from another, (N,) float64, to first order.
 
     Their root mean square over the root of N is the limit of the bootstrap's standard error (the infinitesimal
-    jackknife: Efron 1982, "The jackknife, the bootstrap and other resampling plans", chapter 6), at the price of one
-    decomposition. With R the factor of the other, a sample at z from the mean moves the distance by
+    jackknife: Efron 1982, "The jackknife, the bootstrap and other resampling plans", chapter 6). With R the factor of
+    the other, a sample at z from the mean moves the distance by
 
     .. math:: 2 (m_1 - m_2) \cdot z + z^T (I - T) z - \mathrm{tr}((I - T) S_1), \qquad
               T = R^T (R S_1 R^T)^{-1/2} R

@@ -23,8 +23,7 @@ _ROUNDING = 1e-9  # of a comparison, a thousand times what it is
 class Judge:
     """A support vector machine with a radial kernel, C = 10, and a kernel width by the variance of the features.
 
-    It learns from features (N, F) with labels (N,) of 2 classes at least; of more than `most` samples from as many, in
-    proportion to the classes, since fitting grows with the square of their number.
+    It learns from features (N, F) with labels (N,) of 2 classes at least; of more than `most` samples from as many.
     """
 
     most: ClassVar[int] = 10_000
@@ -41,7 +40,7 @@ class Judge:
         self.machine = SVC(kernel="rbf", C=10.0, gamma=self.gamma).fit(x, y.numpy())
 
     def predict(self, vectors: Tensor) -> Tensor:
-        """Labels, (N,) int64 on the CPU, of samples by their features (N, F): those of `machine.predict`."""
+        """Labels, (N,), of samples by their features (N, F): those of `machine.predict`."""
         x = vectors.double().numpy()
         if len(self.machine.classes_) < _MANY:
             return torch.from_numpy(self.machine.predict(x))
@@ -54,7 +53,6 @@ class Judge:
         return torch.from_numpy(labels)
 
     def accuracy(self, vectors: Tensor, y: Tensor) -> float:
-        """The fraction of samples whose labels (N,) it sees in their features (N, F)."""
         return float((self.predict(vectors) == y.cpu()).double().mean())
 
 
@@ -63,10 +61,8 @@ def _elected(machine: Any, kernels: np.ndarray) -> Iterator[int]:  # noqa: ANN40
 
     libsvm makes all K (K - 1) / 2 comparisons. Here the class with the fewest known defeats meets all others, until
     those of a class that has done so are the fewest: three or four of a thousand classes, as a rule. Kernels are the
-    values for each sample and support vector, (N, S), of a machine of one against one for more than 2 classes.
-
-    Yields:
-        The place, or -1 where rounding might turn a comparison.
+    values for each sample and support vector, (N, S), of more than 2 classes. Yields -1 where rounding might turn a
+    comparison.
     """
     n_classes = len(machine.classes_)
     of = np.repeat(np.arange(n_classes), machine.n_support_)  # the class of each support vector

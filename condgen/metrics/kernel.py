@@ -3,9 +3,8 @@ r"""The kernel distance (KID: Binkowski et al. 2018, "Demystifying MMD GANs"): a
 .. math:: \hat d = \frac{\sum_{i \ne j} k(x_i, x_j)}{n (n - 1)} + \frac{\sum_{i \ne j} k(y_i, y_j)}{m (m - 1)}
           - \frac{2}{n m} \sum_{ij} k(x_i, y_j), \qquad k(x, y) = \left(\frac{x \cdot y}{F} + 1\right)^3
 
-Unlike the Fréchet distance it has no bias at finite n, so that it may be below zero; and it sees more than two moments.
-Papers print the mean over a hundred random subsets of a thousand: the same expectation. Here all pairs count at once.
-Products are in the type of the features, sums in float64: rounding of single pairs, which has no sign, averages out.
+It has no bias at finite n, so that it may be below zero. Papers print the mean over a hundred random subsets of a
+thousand: the same expectation. Here all pairs count at once. Products are in the type of the features, sums in float64.
 """
 
 import torch
@@ -38,14 +37,10 @@ def _sums_over_others(a: Tensor) -> Tensor:
 
 
 def kernel_distance(samples: Tensor, real: Tensor, within: float | None = None) -> tuple[float, float]:
-    """The distance of samples (N, F) from real ones (M, F), whose mean `within` themselves may be at hand.
+    """The distance of 3 samples or more, (N, F), from 2 real ones or more, whose mean `within` may be at hand.
 
-    N is 3 at least, M 2.
-
-    Returns:
-        The distance, and its standard error over draws of the samples, the reference as given: that of the delete-one
-        jackknife (Efron 1982, chapter 3). Where both are alike, it is on average up to 1.6 times too wide: the
-        statistic is degenerate there.
+    Its standard error is that of the delete-one jackknife over samples (Efron 1982, chapter 3), on average up to 1.6
+    times too wide where both are alike: the statistic is degenerate there.
     """
     n, within = len(samples), mean_within(real) if within is None else within
     own = _sums_over_others(samples)

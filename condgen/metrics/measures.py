@@ -6,6 +6,7 @@ from functools import cached_property, partial
 from typing import Literal, NamedTuple, TypeAlias
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from condgen.data import LabelledSet, stratified_order
@@ -15,7 +16,6 @@ from condgen.metrics.frechet import Gaussian, frechet_distance, influences
 from condgen.metrics.judge import Judge
 from condgen.metrics.kernel import kernel_distance, mean_within
 from condgen.metrics.neighbours import Manifold, Memory, memory, nearest_radii, prdc
-from condgen.metrics.rows import proportion, symmetric
 from condgen.metrics.variety import (
     MOST_PAIRED,
     Variety,
@@ -25,9 +25,11 @@ from condgen.metrics.variety import (
     vendi_score,
 )
 from condgen.rng import keyed_generator
-from condgen.rows import Estimate
+from condgen.rows import AveragedRow, Estimate
 
+REAL = "real (held out)"  # the method whose samples are the test split
 NEIGHBOUR = 5
+_Z = 1.96
 _OVERLAPS = ("precision", "recall", "density", "coverage")
 _RESAMPLES, _WIDE = 50, 256  # bootstrap resamples; features above which its limit is computed instead
 FLOOR, _BOOTSTRAP, _DRAW, _SPLITS, _VENDI = 1, 2, 3, 4, 5  # purposes of random streams
@@ -36,6 +38,34 @@ _MOST_FOR_VENDI = 300  # samples of a class: the cost is cubic
 _STUDENT = 2.262  # the quantile .975 of Student's distribution with 9 degrees of freedom
 
 Goal: TypeAlias = Literal["high", "low", "one"]
+_VarietyMeasure: TypeAlias = Callable[[Tensor, Tensor, int], Variety]
+
+
+class MetricRow(AveragedRow):
+    """One number with its conditions and its 95% interval."""
+
+    method: str  # whose samples
+    metric: str
+    value: float | None
+    n: int = Field(ge=1)  # samples measured
+    features: str  # the space, or the judge, of the measurement
+    reference: str  # the real samples that it is compared with, and how many of them
+    floor: float | None  # the same metric of real samples; None where they cannot give it
+    floor_n: int  # samples behind the floor
+    seed: int | None = None  # of the draws behind floors and intervals
+
+
+def symmetric(value: float, standard_error: float) -> Estimate:
+    """The interval of 1.96 standard errors to either side."""
+    return Estimate.within(value, _Z * standard_error)
+
+
+def proportion(value: float, n: float) -> Estimate:
+    """The Wilson (1927) interval of a fraction of n, which is sound at 0 and 1 too."""
+    shrink = 1 + _Z**2 / n
+    centre = (value + _Z**2 / (2 * n)) / shrink
+    half = _Z / shrink * math.sqrt(value * (1 - value) / n + _Z**2 / (4 * n**2))
+    return Estimate(value, centre - half, centre + half)
 
 
 class Measured(NamedTuple):
@@ -50,10 +80,7 @@ class Measured(NamedTuple):
 
 
 class Reference:
-    """The splits of a data set as an extractor sees them, and what every comparison with train needs.
-
-    Neighbours are looked at among `some` of at most `most` samples.
-    """
+    """The splits of a data set as an extractor sees them; neighbours are looked at among `some` of `most` at most."""
 
     def __init__(
         self, train: LabelledSet, test: LabelledSet, features: Features, held_out: Features, most: int, seed: int
@@ -70,14 +97,14 @@ class Reference:
         self.radii = nearest_radii(self.some, NEIGHBOUR)
         self.gaussian, self.held_out_gaussian = Gaussian.fit(self.vectors), Gaussian.fit(held_out.vectors)
         self.within = mean_within(self.some)  # of the kernel
-        self.spread = class_spread(self.vectors, self.y, self.n_classes).value  # (K,)
-        self.distance = class_distance(self.vectors, self.y, self.n_classes).value  # (K,)
+        both: tuple[_VarietyMeasure, ...] = (class_spread, class_distance)
+        self.variety = {measure: measure(self.vectors, self.y, self.n_classes).value for measure in both}  # (K,) each
         self.judge = Judge(self.vectors, self.y)
         self.judged = self.judge.accuracy(held_out.vectors, test.y)
         self._real = dict[int, Comparison]()
 
     def drawn(self, y: Tensor) -> Tensor:
-        """The places of those among labelled samples whose neighbours are looked at: all, or some of each class."""
+        """The places of the samples whose neighbours are looked at: all, or some of each class."""
         if len(y) <= self.most:
             return torch.arange(len(y))
         return stratified_order(y, keyed_generator(self.seed, _DRAW))[: self.most].sort().values
@@ -94,8 +121,6 @@ class Reference:
 
 
 class Comparison:
-    """Samples next to the reference, with everything that several metrics share."""
-
     def __init__(self, features: Features, y: Tensor, reference: Reference, *, real: bool = False) -> None:
         self.vectors, self.logits = features
         self.real = real  # whether they are held out themselves
@@ -114,7 +139,6 @@ class Comparison:
 
     @cached_property
     def figures(self) -> dict[str, Measured]:
-        """Every metric that the samples can give, by name."""
         found = ((name, metric.compute(self)) for name, metric in METRICS.items())
         return {name: figure for name, figure in found if figure is not None}
 
@@ -222,29 +246,23 @@ def _class_frechet(of: Comparison) -> Measured | None:
     return mean and mean._replace(at=max(1, of.n // len(of.y.unique())))
 
 
-def _ratio(of: Comparison, variety: Variety, real: Tensor, suffix: str = "") -> Measured | None:
+def _ratio(measure: _VarietyMeasure, of: Comparison) -> Measured | None:
+    """The mean over classes of a variety of samples over that of real ones."""
+    variety, real = measure(of.vectors, of.y, of.reference.n_classes), of.reference.variety[measure]
     ratio, error = variety.over(real)
     if not math.isfinite(ratio):
         return None
     each = {label: value for label, value in enumerate((variety.value / real).tolist()) if math.isfinite(value)}
-    return Measured(symmetric(ratio, error), of.within(len(each)) + suffix, variety.n, each)
-
-
-def _spread(of: Comparison) -> Measured | None:
-    return _ratio(of, class_spread(of.vectors, of.y, of.reference.n_classes), of.reference.spread)
-
-
-def _diversity(of: Comparison) -> Measured | None:
     largest = max(int(y.bincount().max()) for y in (of.y, of.reference.y))
-    suffix = f", {MOST_PAIRED:,} of a class" if largest > MOST_PAIRED else ""
-    return _ratio(of, class_distance(of.vectors, of.y, of.reference.n_classes), of.reference.distance, suffix)
+    suffix = f", {MOST_PAIRED:,} of a class" if measure is class_distance and largest > MOST_PAIRED else ""
+    return Measured(symmetric(ratio, error), of.within(len(each)) + suffix, variety.n, each)
 
 
 def _vendi(of: Comparison) -> Measured | None:
     """Vendi scores within a class, over those of as many real samples; the kernel is as wide as real ones lie apart."""
     ratios = {}
     for label, (real, own) in of.classes.items():
-        width, m = float(of.reference.distance[label]), min(len(real), len(own), _MOST_FOR_VENDI)
+        width, m = float(of.reference.variety[class_distance][label]), min(len(real), len(own), _MOST_FOR_VENDI)
         chosen = [x[torch.randperm(len(x), generator=keyed_generator(of.seed, _VENDI, label))[:m]] for x in (own, real)]
         ratios[label] = vendi_score(chosen[0], width) / vendi_score(chosen[1], width)
     values = torch.tensor(list(ratios.values()), dtype=torch.float64)
@@ -269,8 +287,8 @@ METRICS: dict[str, Metric] = {
     "class-wise FD": Metric("low", _class_frechet),
     "class-wise KD": Metric("low", partial(_class_wise, kernel_distance), "class-wise KID"),
     **{f"class-wise {name}": Metric("high", partial(_class_overlap, name)) for name in _OVERLAPS},
-    "in-class std ratio": Metric("one", _spread),
-    "in-class diversity": Metric("one", _diversity),
+    "in-class std ratio": Metric("one", partial(_ratio, class_spread)),
+    "in-class diversity": Metric("one", partial(_ratio, class_distance)),
     "in-class Vendi ratio": Metric("one", _vendi),
     "authenticity": Metric(None, _authenticity),
 }

@@ -1,29 +1,18 @@
 r"""What is measured by nearest neighbours: precision, recall, density, coverage, and authenticity.
 
-Around each sample lies a ball that reaches to its k-th nearest neighbour in its own set. Of the fakes,
-
-* precision (Kynkäänniemi et al. 2019, eq. 2): inside any ball of a real sample;
-* density (Naeem et al. 2020, eq. 4): the number of real balls that hold it, over k; its mean may exceed one.
-
-Of the real samples,
-
-* recall (Kynkäänniemi et al. 2019, eq. 2): inside any ball of a fake;
-* coverage (Naeem et al. 2020, eq. 5): its own ball holds a fake.
-
-All four depend on the sizes of both sets, so only values at equal sizes compare. *Class-wise*, they are those of the
-fakes of a class against the real samples of that class alone, averaged over the classes (Chao et al. 2022, table 2).
+The ball of a sample reaches to its k-th nearest neighbour in its own set. Precision is the fraction of fakes in any
+real ball, recall that of real samples in any fake's ball (Kynkäänniemi et al. 2019, eq. 2); density is the mean number
+of real balls that hold a fake, over k, and coverage the fraction of real balls that hold one (Naeem et al. 2020, eq. 4
+and 5). All four depend on the sizes of both sets, so only values at equal sizes compare. *Class-wise* they are averages
+over classes of those within a class (Chao et al. 2022, table 2).
 
 A sample is *authentic* if it lies farther from its nearest training sample than that one lies from its own nearest
-other one (Alaa et al. 2022, "How faithful is your synthetic data?"). Among new real samples about half are, among
-copies of the training data none.
+other one (Alaa et al. 2022, "How faithful is your synthetic data?"): about half of new real samples are, no copies.
 
 Squared distances come from a float64 matrix product about a common centre, :math:`|a|^2 + |b|^2 - 2 a \cdot b`, which
-is wrong by at most
-
-.. math:: u \left( 2 (F + 2)\, |a|\, |b| + 3\, (|a| + |b|)^2 \right)
-
-(Higham 2002, "Accuracy and Stability of Numerical Algorithms", section 3.1; u is the unit roundoff). What is smaller
-counts as zero, so that copies are copies, and a ball does not hold a sample that it just reaches.
+is wrong by at most :math:`u ( 2 (F + 2) |a| |b| + 3 (|a| + |b|)^2 )` (Higham 2002, "Accuracy and Stability of Numerical
+Algorithms", section 3.1; u is the unit roundoff). What is smaller counts as zero, so that copies are copies, and a ball
+does not hold a sample that it just reaches.
 """
 
 from collections.abc import Iterator
@@ -54,11 +43,7 @@ def squared_distances(a: Tensor, b: Tensor) -> Iterator[tuple[slice, Tensor, Ten
 
 
 def nearest(queries: Tensor, among: Tensor, k: int, *, others: bool = False) -> tuple[Tensor, Tensor]:
-    """The k nearest members of a set (M, F) to each query (N, F); of the set itself, those of `others` than itself.
-
-    Returns:
-        Distances, float64, rising, and indices, both (N, k).
-    """
+    """Rising distances of each query (N, F) to its k nearest in a set (M, F), or `others` in its own, and indices."""
     distances, indices = [], []
     for rows, squared, _ in squared_distances(queries, among):
         if others:

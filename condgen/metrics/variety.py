@@ -36,17 +36,13 @@ class Variety(NamedTuple):
 def class_spread(features: Tensor, y: Tensor, n_classes: int) -> Variety:
     """Per class the standard deviation, averaged over features, of features (N, F) with labels (N,).
 
-    The standard error is that of the infinitesimal jackknife: a sample at z from the mean of its class moves a standard
-    deviation s by (z^2 - s^2) / 2 s n.
+    Infinitesimal jackknife: a sample at z from the mean of its class moves a standard deviation s by (z^2 - s^2) / 2sn.
     """
     return _per_class(((label, features[y == label]) for label in y.unique().tolist()), n_classes, _spread)
 
 
 def class_distance(features: Tensor, y: Tensor, n_classes: int) -> Variety:
-    """Per class the mean distance between two of its samples; of more than 1,000 those of as many, drawn at random.
-
-    The standard error is that of a U-statistic: twice that of the samples' mean distances to the others.
-    """
+    """Per class the mean distance between two of its samples, a U-statistic; of more than 1,000 those of as many."""
     order = torch.randperm(len(y), generator=keyed_generator(_SEED))
     drawn = ((label, features[order[y[order] == label][:MOST_PAIRED]]) for label in y.unique().tolist())
     return _per_class(drawn, n_classes, _distance)
@@ -75,7 +71,7 @@ def _spread(centred: Tensor) -> tuple[Tensor, Tensor]:
 def _distance(centred: Tensor) -> tuple[Tensor, Tensor]:
     n = len(centred)
     own = torch.cdist(centred, centred).fill_diagonal_(0).sum(1) / (n - 1)
-    return own.mean(), 2 * own.std() / n**0.5
+    return own.mean(), 2 * own.std() / n**0.5  # twice the error of the mean distance of a sample to the others
 
 
 def vendi_score(x: Tensor, width: float) -> float:
@@ -94,8 +90,7 @@ def classifier_score(logits: Tensor, generator: torch.Generator, splits: int = 1
 
     .. math:: \exp \mathbb{E}_x\, \mathrm{KL}\left(p(y \mid x) \,\Vert\, \mathbb{E}_x\, p(y \mid x)\right)
 
-    It grows as the classifier is surer of single samples and sees more classes among all, and does not look at real
-    images. The generator draws the order of the logits, (N, K), of which there are at least as many as splits.
+    The generator draws the order of the logits, (N, K), of which there are at least as many as splits.
     """
     logits = logits[torch.randperm(len(logits), generator=generator)]
     scores = []
