@@ -154,19 +154,17 @@ def main(
             for what, candidates in {"scale": scaled, "temperature": tempered}.items() if scales else ():
                 factor = best(prior, candidates, chosen, draws)
                 methods[f"{name}, best {what}/{seed}"] = candidates[factor]
-                figures.append(
-                    Figure(f"best {what}", name, "equal time", "", factor if what == "scale" else 1 / factor)
-                )
+                shown = factor if what == "scale" else 1 / factor
+                figures.append(Figure(f"best {what}", name, "equal time", "", shown))
     rows: list[HeldOutRow] = []
     references = [f"{against}/{seed}" for seed in range(seeds)]
     for row in held_out_differences(methods, references, held_out.x, held_out.y, LEVELS, draws=draws):
         name, _, seed = row.method.partition("/")
         if seed in ("", row.reference.rpartition("/")[2]):
             rows.append(row.model_copy(update={"method": name, "reference": against}))
-            figures.append(
-                Figure(f"minus {against}", name, f"noise level {row.sigma:g}", "1e-3 sigma^2", 1e3 * row.mean)
-            )
-            figures.append(Figure("s.e. over images", name, f"noise level {row.sigma:g}", "1e-3 sigma^2", 1e3 * row.se))
+            about = name, f"noise level {row.sigma:g}", "1e-3 sigma^2"
+            figures.append(Figure(f"minus {against}", *about, 1e3 * row.mean))
+            figures.append(Figure("s.e. over images", *about, 1e3 * row.se))
     if picture is not None:
         draw_held_out(list(over_seeds(rows)), picture)
     about = {"data": model.data.kind, "images": len(held_out), "draws": draws, "split": split, "pool": pool}

@@ -49,14 +49,10 @@ def condgen_loop(name, network, x, evaluations):
 
 
 def k_diffusion_loop(name, network, x, evaluations):
-    function, steps = {
-        "heun": ("sample_heun", (evaluations + 1) // 2),
-        "dpm++2m": ("sample_dpmpp_2m", evaluations),
-        "ancestral": ("sample_euler_ancestral", evaluations),
-        "ddim": ("sample_euler", evaluations),
-    }[name]
+    names = {"heun": "heun", "dpm++2m": "dpmpp_2m", "ancestral": "euler_ancestral", "ddim": "euler"}
+    steps = (evaluations + 1) // 2 if name == "heun" else evaluations
     sigmas = k_diffusion.get_sigmas_karras(steps, 0.002, 80.0, device=x.device)
-    solve = torch.no_grad()(getattr(k_diffusion, function))
+    solve = torch.no_grad()(getattr(k_diffusion, f"sample_{names[name]}"))
     return lambda: solve(
         lambda x_t, sigma: network(x_t, sigma.log() / 4), torch.randn_like(x) * sigmas[0], sigmas, disable=True
     )
@@ -105,12 +101,10 @@ def main(json: JsonFile = None, full: Full = False, batch: int = 64, evaluations
         times = take_turns(loops, rounds, where)
         for variant, ms in times.items():
             about = f"{size}, batch {batch} of 3x32x32, {evaluations} evaluations"
-            rivals = [
-                times[f"{variant.split(',')[0]}, {who}"] for who in ("k-diffusion", "diffusers") if "," in variant
-            ]
             figures.append(Figure("time", variant, about, "ms an evaluation", ms / evaluations))
-            if rivals:
-                figures.append(Figure("relative", variant, about, "times of the fastest peer", ms / min(rivals)))
+            if "," in variant:
+                fastest = min(times[f"{variant.split(',')[0]}, {who}"] for who in ("k-diffusion", "diffusers"))
+                figures.append(Figure("relative", variant, about, "times of the fastest peer", ms / fastest))
     finish(figures, json, rounds=rounds)
 
 

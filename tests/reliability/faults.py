@@ -86,7 +86,7 @@ def corrupt(owner: type, where: Callable[..., Any], value: float = math.nan) -> 
         bad = torch.as_tensor(where(self, *arguments))
         return found * torch.where(bad, value, 1.0).to(found.dtype).view(-1, *(1,) * (found.ndim - 1))
 
-    _replace(owner, planted)
+    owner.forward = planted
 
 
 def bad_guidance(label: int, below: float) -> None:
@@ -108,7 +108,3 @@ def bad_classifier(below: float) -> None:
     from condgen.classifier import Classifier
 
     corrupt(Classifier, lambda self, x_t, t: self.schedule.noise_level(t) < below)
-
-
-def _replace(owner: type, forward: Callable[..., Tensor]) -> None:
-    owner.forward = forward

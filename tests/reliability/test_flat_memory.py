@@ -38,15 +38,12 @@ def watched(place, log, total, done, *arguments):
 
 @pytest.mark.slow
 def test_training_and_sampling_stay_within_their_memory(tmp_path):
+    def steps(rows):
+        return max((row["step"] for row in rows if "step" in row), default=0)
+
     model = tmp_path / "score"
     training = ("train-score", "--data=digits", "--batch=256", "--set=score.training.save_every=500", "--steps=10000")
-    growth, _ = watched(
-        model,
-        "log.jsonl",
-        10_000,
-        lambda rows: max((row["step"] for row in rows if "step" in row), default=0),
-        *training,
-    )
+    growth, _ = watched(model, "log.jsonl", 10_000, steps, *training)
     assert growth < 0.02
     sampling = ("sample", f"--score={model}", "--batch=100", "--steps=4")
     growth, most = watched(tmp_path / "many", "manifest.jsonl", 20_000, len, *sampling, "--total=20000")

@@ -183,15 +183,13 @@ def hostile_case(target, run, examples):
     return read_changed
 
 
-@pytest.mark.parametrize("target", TARGETS)
-def test_changed_files_are_read_or_refused_in_one_line(target, hostile_run):
-    hostile_case(target, hostile_run, 40)()
+MANY = pytest.param(int(os.environ.get("CONDGEN_EXAMPLES", "1000")), marks=pytest.mark.slow, id="many")
 
 
-@pytest.mark.slow
+@pytest.mark.parametrize("examples", [40, MANY])
 @pytest.mark.parametrize("target", TARGETS)
-def test_many_changed_files(target, hostile_run):
-    hostile_case(target, hostile_run, int(os.environ.get("CONDGEN_EXAMPLES", "1000")))()
+def test_changed_files_are_read_or_refused_in_one_line(target, examples, hostile_run):
+    hostile_case(target, hostile_run, examples)()
 
 
 @pytest.mark.slow

@@ -47,17 +47,12 @@ def test_an_update_with_one_bad_row_is_skipped_and_training_goes_on(tmp_path):
     assert state_is_finite(tmp_path / "s")
 
 
+def guided(models, *more):
+    return ("sample", "--score", models / "score", "--classifier", models / "classifier-ce", "--per-class", 2, *more)
+
+
 def test_a_sample_that_is_not_finite_is_named_and_drawn_again_when_mended(digits_of_few_steps, tmp_path):
-    guided = (
-        "sample",
-        "--score",
-        digits_of_few_steps / "score",
-        "--classifier",
-        digits_of_few_steps / "classifier-ce",
-        "--per-class",
-        2,
-    )
-    command = (*guided, "--nfe", 8, "--out", tmp_path / "s")
+    command = guided(digits_of_few_steps, "--nfe", 8, "--out", tmp_path / "s")
     error = run(*command, prepare=partial(faults.bad_guidance, 3, 5.0)).error
     all_of(["2 of 20 samples", "class '3'", "seed 6", r"evaluation \d", "noise level"], error)
     assert len(list((tmp_path / "s").glob("[0-9]*.png"))) == len(read_rows(tmp_path / "s" / "manifest.jsonl")) == 18
@@ -81,16 +76,8 @@ def test_one_step_samples_that_are_not_finite_are_named(digits_of_few_steps, tmp
 @pytest.mark.slow
 @pytest.mark.parametrize("sampler", SAMPLERS)
 def test_an_absurd_guidance_scale_is_reported_and_nothing_bad_is_drawn(sampler, digits_of_few_steps, tmp_path):
-    source = (
-        "sample",
-        "--score",
-        digits_of_few_steps / "score",
-        "--classifier",
-        digits_of_few_steps / "classifier-ce",
-        "--scale",
-        "1e6",
-    )
-    ended = run(*source, "--class", "3,4,5", "--per-class", 2, "--sampler", sampler, "--out", tmp_path / "s")
+    chosen = ("--scale", "1e6", "--class", "3,4,5", "--sampler", sampler, "--out", tmp_path / "s")
+    ended = run(*guided(digits_of_few_steps, *chosen))
     said = ended.out + ended.err
     bad = re.search(r"(\d+) of 6 samples cannot be used", said)
     assert ended.code == (2 if bad else 0)
