@@ -54,7 +54,7 @@ def guided(models, *more):
 def test_a_sample_that_is_not_finite_is_named_and_drawn_again_when_mended(digits_of_few_steps, tmp_path):
     command = guided(digits_of_few_steps, "--nfe", 8, "--out", tmp_path / "s")
     error = run(*command, prepare=partial(faults.bad_guidance, 3, 5.0)).error
-    all_of(["2 of 20 samples", "class '3'", "seed 6", r"evaluation \d", "noise level"], error)
+    all_of(["2 of 20 samples", "class '3'", "seed 3", r"evaluation \d", "noise level"], error)
     assert len(list((tmp_path / "s").glob("[0-9]*.png"))) == len(read_rows(tmp_path / "s" / "manifest.jsonl")) == 18
     run(*command).check()
     assert len(list((tmp_path / "s").glob("[0-9]*.png"))) == 20
@@ -70,7 +70,7 @@ def test_one_step_samples_that_are_not_finite_are_named(digits_of_few_steps, tmp
         "--out",
         tmp_path / "s",
     )
-    all_of(["2 of 20 samples", "class '7'", "seed 14"], run(*command, prepare=partial(faults.bad_generator, 7)).error)
+    all_of(["2 of 20 samples", "class '7'", "seed 7"], run(*command, prepare=partial(faults.bad_generator, 7)).error)
 
 
 @pytest.mark.slow
