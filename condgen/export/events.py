@@ -8,26 +8,22 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from condgen.errors import UserError, from_extra
-from condgen.export.sources import model_places
+from condgen.export.sources import models_of_run
 from condgen.files import blamed_on
-from condgen.recipes import Recipe, read_yaml
 from condgen.report import sample_grid
 from condgen.runs import read_rows
-from condgen.runs.layout import LOG_FILE, PREVIEWS, RECIPE_FILE, RUN_FILE
+from condgen.runs.layout import LOG_FILE, PREVIEWS, RUN_FILE
 from condgen.runs.previews import read_previews
-from condgen.settings import parse
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
 
-EVENTS = "tensorboard"
-"""The sub-folder of a run for its event files."""
-
+EVENTS = "tensorboard"  # the sub-folder of a run for its event files
 _BY_LEVEL = ("accuracy", "cross_entropy", "ece", "gain", "scale")  # of the measures of a classifier
 
 
 def write_events(folder: Path, out: Path) -> int:
-    """Writes the logs of a run or of one stage as event files, a folder for each log; returns the number of rows.
+    """Writes the logs of a run's models, begun or not, or of one stage: a folder each; returns the number of rows.
 
     Raises:
         UserError: TensorBoard is not installed, or the folder is no run's.
@@ -37,7 +33,7 @@ def write_events(folder: Path, out: Path) -> int:
     if not any((folder / file).is_file() for file in (LOG_FILE, RUN_FILE)):
         raise UserError(f"{folder} holds no {LOG_FILE}: name the folder of a run, or of a model in training")
     count = 0
-    for place in _logged(folder):
+    for place in models_of_run(folder)[1] if (folder / RUN_FILE).is_file() else [folder]:
         rows, target = read_rows(place / LOG_FILE), out / place.resolve().name
         for path in target.glob("events.out.tfevents.*"):
             path.unlink()
@@ -47,14 +43,6 @@ def write_events(folder: Path, out: Path) -> int:
                     _add_row(writer, place, row)
         count += len(rows)
     return count
-
-
-def _logged(folder: Path) -> list[Path]:
-    """The folders of the stages that train: of a run those of its recipe, begun or not."""
-    if not (folder / RUN_FILE).is_file():
-        return [folder]
-    recipe = parse(Recipe, read_yaml(folder / RECIPE_FILE), str(folder / RECIPE_FILE))
-    return model_places(recipe, folder)
 
 
 def _add_row(writer: "SummaryWriter", place: Path, row: Mapping[str, Any]) -> None:
@@ -71,16 +59,10 @@ def _add_row(writer: "SummaryWriter", place: Path, row: Mapping[str, Any]) -> No
 
 
 def _scalars(row: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
-    """Tags and values of a row: its own figures, a preview's, and a classifier's by noise level."""
-    yield from _finite(row, "")
-    yield from _finite(row.get("preview") or {}, "preview/")
+    """Tags and finite values of a row: its own figures, a preview's, and a classifier's by noise level."""
+    found = {**row, **{f"preview/{key}": value for key, value in (row.get("preview") or {}).items()}}
     for level in row.get("levels") or ():
-        for tag, value in _finite(level, ""):
-            if tag in _BY_LEVEL:
-                yield f"{tag}/noise level {level['sigma']:g}", value
-
-
-def _finite(row: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, float]]:
-    for key, value in row.items():
-        if key != "step" and isinstance(value, int | float) and math.isfinite(value):
-            yield prefix + key, float(value)
+        found |= {f"{tag}/noise level {level['sigma']:g}": level.get(tag) for tag in _BY_LEVEL}
+    for tag, value in found.items():
+        if tag != "step" and isinstance(value, int | float) and math.isfinite(value):
+            yield tag, float(value)

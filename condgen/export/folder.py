@@ -1,25 +1,27 @@
 """Folders in the form of the Hugging Face hub: weights, what rebuilds them, a card, pictures.
 
 The weights are copied as they are, so that content keys, and with them calibrations, still hold; or rounded to
-bfloat16, for half the room.
+bfloat16, for half the room. In cards, whatever comes from a run, names of classes above all, is escaped.
 """
 
 import json
 import shutil
-from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
+from huggingface_hub import ModelCard, ModelCardData
 from jinja2 import TemplateError
+from markupsafe import Markup
 
 from condgen import __version__
 from condgen.checkpoint import MODEL_FILE, load_tensors, save_tensors
 from condgen.errors import UserError
-from condgen.export.card import PLACE, model_card
 from condgen.export.sources import Model, Source, read_source
 from condgen.files import blamed_on, read_bytes, read_text, whole, within, write_atomically
-from condgen.hub import CALIBRATION_FILE, CONFIG_FILE
-from condgen.runs import read_json
+from condgen.hub import CALIBRATION_FILE, CONFIG_FILE, repository_of
+from condgen.report import classifier_table, held_out_tables, metrics_table, open_template, to_markdown
+from condgen.runs import read_json, write_json
 from condgen.runs.layout import (
     CALIBRATION_FOLDER,
     CALIBRATION_PICTURE,
@@ -31,11 +33,15 @@ from condgen.runs.layout import (
 )
 
 CARD_FILE = "README.md"
-_LIBRARY = "condgen"
+PLACE = "OWNER/NAME"  # stands in a card for the name of a repository that is not known yet
+UNDECIDED = "unknown"  # the licence of a model that has none yet
+_ABOUT = {"library_name": "condgen", "condgen_version": __version__}
+_TASKS = {"score model": "unconditional-image-generation", "generator": "unconditional-image-generation"}
+_TASKS |= {"classifier": "image-classification"}
 
 
 def export(folder: Path, out: Path, license: str, *, rounded: bool = False) -> Source:
-    """Writes the model of a stage, or every model of a run in a sub-folder, as a folder for the hub with one card.
+    """Writes the model of a stage, or every model of a run in a sub-folder, as a new folder for the hub with one card.
 
     Args:
         folder: of the run or stage.
@@ -49,36 +55,44 @@ def export(folder: Path, out: Path, license: str, *, rounded: bool = False) -> S
     """
     with whole(out) as unfinished, blamed_on(folder, TemplateError):
         source = read_source(folder)
+        config: dict[str, Any] = _ABOUT | {"models": [model.name for model in source.models]}
         for model in source.models:
-            _write_model(model, unfinished / model.name if source.recipe else unfinished, rounded)
+            place = unfinished / model.name if source.recipe else unfinished
+            own = _write_model(model, place, rounded)
+            if source.recipe:
+                write_json(place / CONFIG_FILE, own)
+            else:
+                config = own
         figures = _copy_pictures(source, unfinished)
         write_atomically(unfinished / CARD_FILE, model_card(source, figures, license).encode())
-        _write_config(source, unfinished)
+        files = {file.relative_to(unfinished).as_posix() for file in unfinished.rglob("*") if file.is_file()}
+        write_json(unfinished / CONFIG_FILE, config | {"files": sorted(files | {CONFIG_FILE})})
     return source
 
 
 def contents(folder: Path, repository: str) -> dict[str, Path | bytes]:
     """What goes to a repository, by name: what `export` has written, and the card with the repository's name.
 
-    The folder itself stays as it is, so that it can go to another repository as well.
+    The folder itself stays as it is, so that it can go to another repository as well. What was put into it later is
+    left out.
 
     Raises:
         UserError: `export` has written none, a file is gone, or leads out of the folder.
     """
     config = read_json(folder / CONFIG_FILE) if (folder / CONFIG_FILE).is_file() else {}
     files = config.get("files")
-    if config.get("library_name") != _LIBRARY or not isinstance(files, list):
+    if config.get("library_name") != _ABOUT["library_name"] or not isinstance(files, list):
         raise UserError(f"{folder} is no exported folder: run 'condgen export RUN --out DIR' first, and name that DIR")
-    found: dict[str, Path | bytes] = {}
-    for file in sorted({str(file) for file in files}):
-        found[file] = within(folder, file)
+    found: dict[str, Path | bytes] = {file: within(folder, file) for file in sorted(set(map(str, files)))}
+    for file in found:
         if not (folder / file).is_file():
             raise UserError(f"{folder / file} is missing: export the run again")
     card = (folder / CARD_FILE).read_bytes()
     return found | {CARD_FILE: card.replace(f"hf:{PLACE}".encode(), f"hf:{repository}".encode())}
 
 
-def _write_model(model: Model, out: Path, rounded: bool) -> None:
+def _write_model(model: Model, out: Path, rounded: bool) -> dict[str, Any]:
+    """Writes a model's weights and calibration; returns what rebuilds it."""
     out.mkdir(parents=True)
     if rounded:
         tensors, description = load_tensors(model.folder / MODEL_FILE)
@@ -86,41 +100,69 @@ def _write_model(model: Model, out: Path, rounded: bool) -> None:
         save_tensors(out / MODEL_FILE, tensors | matrices, description)
     else:
         shutil.copyfile(model.folder / MODEL_FILE, out / MODEL_FILE)
-    about = {"library_name": _LIBRARY, "condgen_version": __version__}
-    config = model.public(_json(about | model.description | {"stage": model.stage}))
-    write_atomically(out / CONFIG_FILE, config.encode())
-    if model.kind == "classifier" and not rounded and (model.folder / CALIBRATION_FILE).is_file():
-        with blamed_on(model.folder / CALIBRATION_FILE, OSError):
-            calibration = model.public(read_text(model.folder / CALIBRATION_FILE))
-        write_atomically(out / CALIBRATION_FILE, calibration.encode())
-
-
-def _write_config(source: Source, out: Path) -> None:
-    """Completes or makes the outermost `config.json`; what lies in the folder later is not pushed unasked."""
-    path, models = out / CONFIG_FILE, [model.name for model in source.models]
-    config: dict[str, object] = {"library_name": _LIBRARY, "condgen_version": __version__, "models": models}
-    if source.recipe is None:
-        config = read_json(path)
-    files = {file.relative_to(out).as_posix() for file in out.rglob("*") if file.is_file()} | {CONFIG_FILE}
-    write_atomically(path, _json(config | {"files": sorted(files)}).encode())
+    calibration = model.folder / CALIBRATION_FILE
+    if model.kind == "classifier" and not rounded and calibration.is_file():
+        with blamed_on(calibration, OSError):
+            write_atomically(out / CALIBRATION_FILE, model.public(read_text(calibration)).encode())
+    config: dict[str, Any] = json.loads(model.public(json.dumps(_ABOUT | model.description | {"stage": model.stage})))
+    return config
 
 
 def _copy_pictures(source: Source, out: Path) -> list[str]:
     """Samples of each method of a run; of a single model the pictures that its training and calibration have left."""
     files = {Path(file).name: file for file in (GRID, PREVIEWS_PICTURE, f"{CALIBRATION_FOLDER}/{CALIBRATION_PICTURE}")}
     if source.recipe is not None:
-        methods = source.recipe.sample.methods if source.recipe.sample else {}
         files = {"samples.png": SAMPLES_PICTURE, HELD_OUT_PICTURE: HELD_OUT_PICTURE}
-        files |= {f"samples-{name}.png": f"{samples_folder(Path(), name)}/{GRID}" for name in methods}
+        files |= {f"samples-{name}.png": f"{samples_folder(Path(), name)}/{GRID}" for name in source.methods}
     written = []
     for name, file in files.items():
-        if within(source.folder, file).is_file():
-            with blamed_on(source.folder / file, OSError):
-                content = read_bytes(source.folder / file)
-            write_atomically(out / "figures" / name, content)
+        path = within(source.folder, file)
+        if path.is_file():
+            with blamed_on(path, OSError):
+                write_atomically(out / "figures" / name, read_bytes(path))
             written.append(f"figures/{name}")
     return written
 
 
-def _json(value: Mapping[str, object]) -> str:
-    return json.dumps(value, indent=2, ensure_ascii=False) + "\n"
+def model_card(source: Source, figures: list[str], license: str) -> str:
+    """A head that machines read, and a body for people."""
+    models, run, first = source.models, source.run, source.models[0]
+    metrics = [row.model_copy(update={"reference": first.public(row.reference or "")}) for row in run.metrics]
+    imported = first.stage.get("imported")
+    is_images = len(first.description["shape"]) == 3
+    kinds = list(dict.fromkeys(model.kind for model in models))
+    head = ModelCardData(
+        license=license,
+        library_name="condgen",
+        tags=["condgen", "class-conditional", "score-based-generative-model", *(k.replace(" ", "-") for k in kinds)],
+        pipeline_tag=_TASKS[first.kind] if is_images else None,
+        base_model=repository_of(imported) if imported and imported.startswith("hf:") else None,
+    )
+    body = open_template("condgen.export", "card.md.j2").render(
+        title=run.name if source.recipe else first.name,
+        license=None if license == UNDECIDED else license,
+        figures=figures,
+        source=source,
+        config=first.description,
+        data=first.data,
+        imported=imported,
+        is_images=is_images,
+        metrics=to_markdown(metrics_table(metrics)) if metrics else None,
+        differences=[to_markdown(table) for table in held_out_tables(run.held_out)],
+        calibrations=[to_markdown(classifier_table(rows, name)) for name, rows in run.classifiers.items()],
+        **_usage(source),
+        version=__version__,
+    )
+    return str(ModelCard(f"---\n{head.to_yaml()}\n---\n\n{body.strip()}\n"))
+
+
+def _usage(source: Source) -> dict[str, Markup | None]:
+    """Where the first model of each kind will lie, for commands, in which nothing is escaped."""
+    places = {}
+    for kind in _TASKS:
+        found = [model.name for model in source.models if model.kind == kind]
+        place = f"hf:{PLACE}/{found[0]}" if source.recipe and found else f"hf:{PLACE}"
+        places[kind.split()[0]] = Markup(place) if found else None
+    if places["classifier"] and not places["score"]:
+        places["score"] = Markup("runs/RUN/score")
+    return places

@@ -1,6 +1,7 @@
 """What there is to export: models, how they came about, and what their run has measured."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,7 @@ from typing import Any
 from condgen.checkpoint import MODEL_FILE, load_tensors
 from condgen.errors import UserError
 from condgen.files import within
-from condgen.recipes import Recipe, read_yaml
+from condgen.recipes import Method, Recipe, read_yaml
 from condgen.report import Run, read_run
 from condgen.runs import Folders, read_json, read_settings
 from condgen.runs.layout import RECIPE_FILE, RUN_FILE, SNAPSHOTS, STAGE_FILE
@@ -31,21 +32,22 @@ class Model:
         return str(self.description["kind"])
 
     @property
-    def data_root(self) -> str:
-        """Where its data lie, if that is a folder of this machine."""
-        return str((self.stage.get("data") or {}).get("root") or "")
-
-    @property
     def data(self) -> str:
         """What its data are called; empty where that is unknown."""
-        return _last_part(self.data_root) or str((self.stage.get("data") or {}).get("kind", ""))
+        about = self.stage.get("data") or {}
+        return _last_part(about.get("root")) or str(about.get("kind", ""))
 
     def public(self, text: str) -> str:
         """A text or JSON with the name of the folder of data in place of its path, which stays private."""
-        name = _last_part(self.data_root)
-        for encode in (str, lambda value: json.dumps(value)[1:-1]):
-            text = text.replace(encode(self.data_root), encode(name)) if name else text
+        root = str((self.stage.get("data") or {}).get("root") or "")
+        if name := _last_part(root):
+            text = text.replace(root, name).replace(json.dumps(root)[1:-1], json.dumps(name)[1:-1])
         return text
+
+
+def _last_part(root: object) -> str:
+    """The name of a folder of data; empty for `.`, `..` and the root of the file system."""
+    return Path(str(root or "")).name.replace("..", "")
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,10 @@ class Source:
     models: tuple[Model, ...]  # all of them
     run: Run  # what was measured in that folder
     recipe: Recipe | None = None  # of a run; None of a single stage
+
+    @property
+    def methods(self) -> Mapping[str, Method]:
+        return self.recipe.sample.methods if self.recipe and self.recipe.sample else {}
 
 
 def read_source(folder: Path) -> Source:
@@ -66,19 +72,18 @@ def read_source(folder: Path) -> Source:
         return Source(folder, (_model(folder),), read_run(folder))
     if not (folder / RUN_FILE).is_file():
         raise UserError(f"{folder} holds no model: name the folder of a run that is finished, or of one of its models")
-    recipe = parse(Recipe, read_yaml(folder / RECIPE_FILE), str(folder / RECIPE_FILE))
-    places = [within(folder, place.name) for place in model_places(recipe, folder)]
-    unfinished = next((place for place in places if not (place / MODEL_FILE).is_file()), None)
-    if unfinished is not None:
-        raise UserError(
-            f"{unfinished} is not finished: run the command that made it again, it goes on where it stopped"
-        )
+    recipe, places = models_of_run(folder)
+    for place in places:
+        if not (within(folder, place.name) / MODEL_FILE).is_file():
+            raise UserError(f"{place} is not finished: run the command that made it again, it goes on where it stopped")
     return Source(folder, tuple(map(_model, places)), read_run(folder), recipe)
 
 
-def model_places(recipe: Recipe, run: Path) -> list[Path]:
+def models_of_run(run: Path) -> tuple[Recipe, list[Path]]:
+    """The recipe of a run, and where its models are, trained or not."""
+    recipe = parse(Recipe, read_yaml(run / RECIPE_FILE), str(run / RECIPE_FILE))
     main, *others = Folders.of_run(recipe, run)
-    return [*([main] if main else []), *(place for places in others for place in places.values())]
+    return recipe, [*([main] if main else []), *(place for places in others for place in places.values())]
 
 
 def _model(folder: Path) -> Model:
@@ -94,8 +99,3 @@ def _model(folder: Path) -> Model:
         record=read_json(folder / STAGE_FILE) if (folder / STAGE_FILE).is_file() else {},
         parameters=sum(tensor.numel() for tensor in tensors.values()),
     )
-
-
-def _last_part(root: str) -> str:
-    """The name of a folder of data; empty for `.`, `..` and the root of the file system."""
-    return Path(root).name.replace("..", "")

@@ -9,19 +9,17 @@ the Host header must be of the loopback interface, and a browser must say that t
 """
 
 import asyncio
-import contextlib
 import json
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from importlib.resources import files
-from typing import Any, cast
+from typing import cast
 
 import torch
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from starlette.applications import Starlette
 from starlette.datastructures import MutableHeaders
 from starlette.middleware import Middleware
@@ -34,10 +32,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from condgen import __version__
 from condgen.errors import UserError
+from condgen.report import open_template
 from condgen.runs.models import Load, load_anew
 from condgen.score import ScoreModel
-from condgen.studio.ask import EVALUATIONS, Ask, most_samples, parse_ask, stage_of
-from condgen.studio.draw import draw_ask
+from condgen.studio.draw import EVALUATIONS, Ask, draw_ask, most_samples, parse_ask
 from condgen.studio.offer import Offer, describe_offer
 
 _MODELS = 8  # in memory
@@ -64,10 +62,9 @@ class _Job:
     """A request in the queue, or being drawn."""
 
     progress: dict[str, int | None] | None = None  # evaluations done and expected; None before the first
-    is_stopped: bool = False  # whether the client has gone
+    is_stopped: bool = False
 
     def tell(self, done: int, expected: int | None) -> None:
-        """Notes the progress; raises where the drawing has to end."""
         if self.is_stopped:
             raise _StoppedError
         self.progress = {"done": done, "expected": expected}
@@ -94,8 +91,8 @@ class Studio:
             job.is_stopped = True
         self._pool.shutdown(cancel_futures=True)
 
-    async def draw(self, request: Request, ask: Ask) -> AsyncGenerator[dict[str, Any], None]:
-        """Messages on a request, the last with `drawn` or `error`; none after the client has gone."""
+    async def draw(self, request: Request, ask: Ask) -> AsyncGenerator[bytes, None]:
+        """Lines of JSON on a request, the last with `drawn` or `error`; none after the client has gone."""
         job = _Job()
         self.queue.append(job)
         work = partial(draw_ask, ask, self.offer, self.load, self.device, job.tell)
@@ -106,30 +103,50 @@ class Studio:
                 ahead = self.queue.index(job)
                 message = {"waiting": ahead} if ahead else job.progress
                 if message is not None and message != last:
-                    yield message
+                    yield _line(message)
                 last = message
                 if await request.is_disconnected():
                     return
                 await asyncio.wait([drawing], timeout=_POLL)
-            yield {"drawn": drawing.result()}
+            yield _line({"drawn": drawing.result()})
         except UserError as error:
-            yield {"error": str(error)}
+            yield _line({"error": str(error)})
         except Exception as error:
             _log.error("a drawing failed", exc_info=error)
-            yield {"error": f"unexpected {type(error).__name__}: {error}"}
+            yield _line({"error": f"unexpected {type(error).__name__}: {error}"})
         finally:
             job.is_stopped = True
             drawing.cancel()
             self.queue.remove(job)
 
 
-class _Guard:
-    """ASGI middleware that refuses requests of other pages, and adds the security headers to every answer."""
+def _line(message: object) -> bytes:
+    return json.dumps(message, separators=(",", ":")).encode() + b"\n"
 
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+def build_app(studio: Studio) -> ASGIApp:
+    async def draw(request: Request) -> Response:
+        ask = parse_ask(await request.body(), studio.offer)
+        return StreamingResponse(studio.draw(request, ask), media_type="application/x-ndjson")
+
+    page = open_template("condgen.studio", "page.html.j2").render(name=studio.offer.name, version=__version__)
+    palette = files("condgen.report").joinpath("palette.css").read_text(encoding="utf-8")
+    routes = [
+        Route("/", lambda _: Response(page, media_type="text/html")),
+        Route("/palette.css", lambda _: Response(palette, media_type="text/css")),
+        Mount("/static", StaticFiles(packages=[("condgen.studio", "static")])),
+        Route("/offer.json", lambda _: JSONResponse(studio.about)),
+        Route("/draw", draw, methods=["POST"]),
+    ]
+    hosts = Middleware(TrustedHostMiddleware, allowed_hosts=_HOSTS, www_redirect=False)
+    problems = {UserError: lambda _, error: JSONResponse({"error": str(error)}, status_code=422)}
+    return _guarded(Starlette(routes=routes, middleware=[hosts], exception_handlers=problems))
+
+
+def _guarded(app: ASGIApp) -> ASGIApp:
+    """Refuses requests of other pages, and adds the security headers to every answer."""
+
+    async def guarded(scope: Scope, receive: Receive, send: Send) -> None:
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
                 MutableHeaders(scope=message).update(_HEADERS)
@@ -137,7 +154,9 @@ class _Guard:
 
         is_foreign = scope["type"] == "http" and _is_of_another_page(Request(scope))
         refusal = JSONResponse({"error": "this request comes from another page"}, status_code=403)
-        await (refusal if is_foreign else self._app)(scope, receive, send_with_headers)
+        await (refusal if is_foreign else app)(scope, receive, send_with_headers)
+
+    return guarded
 
 
 def _is_of_another_page(request: Request) -> bool:
@@ -146,34 +165,3 @@ def _is_of_another_page(request: Request) -> bool:
     is_link = request.url.path == "/" and request.headers.get("sec-fetch-dest") == "document"
     same_site = request.headers.get("sec-fetch-site", "none") in ("same-origin", "none") or is_link
     return not same_site or (origin is not None and origin.partition("://")[2] != request.headers.get("host", ""))
-
-
-def build_app(studio: Studio) -> Starlette:
-    templates = Environment(loader=PackageLoader("condgen.studio", "."), autoescape=True, undefined=StrictUndefined)
-    page = templates.get_template("page.html.j2").render(name=studio.offer.name, version=__version__)
-    palette = files("condgen.report").joinpath("palette.css").read_text(encoding="utf-8")
-    routes = [
-        Route("/", lambda _: Response(page, media_type="text/html")),
-        Route("/palette.css", lambda _: Response(palette, media_type="text/css")),
-        Mount("/static", StaticFiles(packages=[("condgen.studio", "static")])),
-        Route("/offer.json", lambda _: JSONResponse(studio.about)),
-        Route("/draw", partial(_draw, studio), methods=["POST"]),
-    ]
-    guards = [Middleware(_Guard), Middleware(TrustedHostMiddleware, allowed_hosts=_HOSTS, www_redirect=False)]
-    return Starlette(routes=routes, middleware=guards, exception_handlers={UserError: _problem})
-
-
-async def _problem(_: Request, error: Exception) -> Response:
-    return JSONResponse({"error": str(error)}, status_code=422)
-
-
-async def _draw(studio: Studio, request: Request) -> Response:
-    ask = parse_ask(await request.body())
-    stage_of(ask, studio.offer)  # is refused before it is queued
-    return StreamingResponse(_lines(studio.draw(request, ask)), media_type="application/x-ndjson")
-
-
-async def _lines(messages: AsyncGenerator[dict[str, Any], None]) -> AsyncIterator[bytes]:
-    async with contextlib.aclosing(messages):
-        async for message in messages:
-            yield json.dumps(message, separators=(",", ":")).encode() + b"\n"

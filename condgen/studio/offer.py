@@ -26,18 +26,10 @@ class Offer:
     labels: Mapping[str, str]  # none, embedding or separate by score model, the main one under "score"
     methods: Mapping[str, Method] = field(default_factory=dict)  # ready-made, by name
 
-    @property
-    def is_images(self) -> bool:
-        return len(self.shape) == 3
-
     def knows_labels(self, method: Guidance) -> bool:
         """Whether a method's samples are of the class that is asked for."""
         is_generator = isinstance(method, Method) and method.generator is not None
         return is_generator or method.classifier is not None or self.labels[method.score or SCORE] != "none"
-
-    def calibrated(self) -> list[str]:
-        """The classifiers whose scale has been calibrated."""
-        return [name for name, place in self.folders.classifiers.items() if calibration_file(place).is_file()]
 
 
 def read_offer(folder: Path) -> Offer:
@@ -53,23 +45,22 @@ def read_offer(folder: Path) -> Offer:
         folders = Folders(folder, _snapshots(folder))
     else:
         main = folder / SCORE if _has_model(folder / SCORE) else None
-        models = {kind: model_folders(folder, kind) for kind in ("score", "classifier", "generator")}
-        scores = models["score"] | _snapshots(folder / SCORE)
-        folders = Folders(main, scores, models["classifier"], models["generator"])
-    names = [*([SCORE] if folders.main is not None else []), *folders.scores]
-    about = {name: read_description(folders.score(name) / MODEL_FILE) for name in names}
-    first = next(iter([*map(folders.score, names), *folders.generators.values()]), None)
-    if first is None:
+        scores = model_folders(folder, "score") | _snapshots(folder / SCORE)
+        folders = Folders(main, scores, model_folders(folder, "classifier"), model_folders(folder, "generator"))
+    scores = ({SCORE: folders.main} if folders.main is not None else {}) | dict(folders.scores)
+    models = dict(folders.generators) | scores
+    about = {name: read_description(place / MODEL_FILE) for name, place in models.items()}
+    if not about:
         raise UserError(
             f"{folder} holds no trained score model or generator, which could draw: name the folder of a run whose "
             "training has finished (condgen run RECIPE), or of a single such model"
         )
-    found = read_description(first / MODEL_FILE)
-    with blamed_on(first / MODEL_FILE):
-        classes, shape = tuple(map(str, found["names"])), tuple(map(int, found["shape"]))
-    labels = {name: str(each.get("labels", "none")) for name, each in about.items()}
+    first = next(iter(about.values()))
+    with blamed_on(folder):
+        classes, shape = tuple(map(str, first["names"])), tuple(map(int, first["shape"]))
+    labels = {name: str(about[name].get("labels", "none")) for name in scores}
     offer = Offer(folder.resolve().name, classes, shape, folders, labels)
-    ready = {name: method for name, method in _methods_of_recipe(folder).items() if _has_models(offer, method)}
+    ready = {name: method for name, method in _methods_of_recipe(folder).items() if _has_models(folders, method)}
     return replace(offer, methods=ready or _suggested(offer))
 
 
@@ -92,12 +83,11 @@ def _methods_of_recipe(folder: Path) -> Mapping[str, Method]:
     return recipe.sample.methods if recipe.sample is not None else {}
 
 
-def _has_models(offer: Offer, method: Method) -> bool:
+def _has_models(folders: Folders, method: Method) -> bool:
     try:
-        offer.folders.files(method)
+        return all(file.is_file() for file in folders.files(method))
     except UserError:
         return False
-    return method.scale != "calibrated" or method.classifier in offer.calibrated()
 
 
 def _suggested(offer: Offer) -> dict[str, Method]:
@@ -113,31 +103,29 @@ def _suggested(offer: Offer) -> dict[str, Method]:
 
 def describe_offer(offer: Offer, score: ScoreModel | None) -> dict[str, Any]:
     """All that the page needs to build its controls."""
+    folders = offer.folders
+
+    def about(method: Method) -> str:
+        return f"generator {method.generator}" if method.generator else f"{method.in_words()}; {method.sampler}"
+
     return {
-        "name": offer.name,
         "shape": offer.shape,
-        "images": offer.is_images,
+        "images": len(offer.shape) == 3,
         "classes": offer.names,
         "noise": (0.0, 0.0) if score is None else score.schedule.noise_range,
         "blank": Method().model_dump(mode="json"),
         "methods": [
-            {"name": name, "method": method.model_dump(mode="json"), "about": _describe_method(method)}
+            {"name": name, "method": method.model_dump(mode="json"), "about": about(method)}
             for name, method in offer.methods.items()
         ],
         "scores": [
             {"name": None if name == SCORE else name, "labels": labels, "guides": _guides(offer, name, labels)}
             for name, labels in offer.labels.items()
         ],
-        "calibrated": offer.calibrated(),
-        "generators": list(offer.folders.generators),
+        "calibrated": [name for name, place in folders.classifiers.items() if calibration_file(place).is_file()],
+        "generators": list(folders.generators),
         "samplers": [_describe_sampler(name, score) for name in SAMPLERS] if score is not None else [],
     }
-
-
-def _describe_method(method: Method) -> str:
-    if method.generator is not None:
-        return f"generator {method.generator}, in one step"
-    return f"{method.in_words()}; {method.sampler}"
 
 
 def _guides(offer: Offer, name: str, labels: str) -> list[dict[str, str]]:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from huggingface_hub import ModelCard
 
-from condgen.export.card import model_card
+from condgen.export.folder import model_card
 from condgen.export.sources import Model, Source
 from condgen.metrics import REAL, MetricRow
 from condgen.report import Run

@@ -15,8 +15,7 @@ def offer(digits_of_few_steps):
 def drawn(offer):
     """A function that draws what is asked for, by the name of a method or its settings."""
     from condgen.runs.models import load_anew
-    from condgen.studio.ask import Ask
-    from condgen.studio.draw import draw_ask
+    from condgen.studio.draw import Ask, draw_ask
 
     def call(method="ce", label=None, n=2, seed=7, tell=lambda *_: None):
         method = offer.methods[method] if isinstance(method, str) else method
