@@ -24,13 +24,12 @@ from condgen.report.score_errors import (
     held_out_sentences,
     held_out_tables,
 )
-from condgen.report.tables import class_tables, cost_table, errors_tables, metrics_table, metrics_tables, stages_table
+from condgen.report.tables import class_tables, cost_table, errors_tables, metrics_table, metrics_tables
 
 _LOSSES_CAPTION = (
     "Lines are means over equal stretches of the log, the band of a single one their extremes. Losses of different "
-    "objectives cannot be compared with each other. Of generators: a loss that falls to the critic's on real data, "
-    "or a denoiser's much lower loss on generated data (fake_dsm) than on real data, is a collapse where the "
-    "in-class std ratio falls too; the likelihood can fall to zero with a single sample a class."
+    "objectives cannot be compared. A generator whose loss falls to the critic's on real data, or whose fake_dsm falls "
+    "far below real_dsm, collapses where the in-class std ratio falls too."
 )
 
 
@@ -55,7 +54,12 @@ def read_reported(folder: Path) -> Run:
 
 def sentences(run: Run) -> list[str]:
     """What the figures say, the most important first."""
-    return [*held_out_sentences(run), *findings(run)]
+    return [
+        *held_out_sentences(run),
+        *_advice(run.metrics, run.cost),
+        *(f"Beware of {name}: {log.previews[-1].warning()}." for name, log in run.generators.items() if log.collapsed),
+        *_memory(run.metrics),
+    ]
 
 
 def sections(run: Run) -> dict[str, Iterable[Block]]:
@@ -86,7 +90,6 @@ def summary_tables(run: Run) -> list[Table]:
 
 
 def data_of(run: Run) -> dict[str, object]:
-    """What the JSON of a page holds."""
     rows: dict[str, object] = {
         "stages": run.stages,
         "diagnostics": [*run.held_out, *run.errors],
@@ -110,7 +113,9 @@ def _run_section(run: Run) -> Iterable[Block]:
         settings = {key: run.settings[key] for key in ("seed", "data") if key in run.settings}
         yield _facts("The run", settings | about, folded=False)
     if run.stages:
-        yield stages_table(run.stages)
+        seconds = format_number(sum(stage.seconds or 0.0 for stage in run.stages))
+        rows = [(stage.stage, stage.seconds, stage.what) for stage in run.stages]
+        yield Table(f"Stages: {seconds} seconds in all", ("stage", "seconds", "what"), rows, folded=True)
 
 
 def _training_section(run: Run) -> Iterable[Block]:
@@ -126,15 +131,6 @@ def _reproduce_section(run: Run) -> Iterable[Block]:
         yield Code("Command", str(command))
     if run.recipe:
         yield Code("Recipe, with every setting resolved", run.recipe.rstrip(), folded=True)
-
-
-def findings(run: Run) -> list[str]:
-    """Sentences for the head of a report."""
-    return [
-        *_advice(run.metrics, run.cost),
-        *(f"Beware of {name}: {log.previews[-1].warning()}." for name, log in run.generators.items() if log.collapsed),
-        *_memory(run.metrics),
-    ]
 
 
 def _advice(metrics: Sequence[MetricRow], cost: Sequence[CostRow]) -> Iterable[str]:

@@ -17,7 +17,6 @@ class _Quantity(NamedTuple):
     head: str  # in a table
     title: str  # of a panel
     unit: str
-    error: str = ""  # the key of the standard error
     dashed: float | None = None
 
 
@@ -26,8 +25,8 @@ _QUANTITIES: dict[str, _Quantity] = {
     "cross_entropy": _Quantity("CE", "cross-entropy", "nats"),
     "ece": _Quantity("ECE", "calibration error (ECE)", "probability"),
     "norm": _Quantity("|g|", "length of the gradient", "mean |g|"),
-    "gain": _Quantity("gain", "gain over zero guidance", "change of loss", "gain_se", dashed=0.0),
-    "scale": _Quantity("best scale", "scale to use", "scale of least loss, or 0", "scale_se", dashed=1.0),
+    "gain": _Quantity("gain", "gain over zero guidance", "change of loss", dashed=0.0),
+    "scale": _Quantity("best scale", "scale to use", "scale of least loss, or 0", dashed=1.0),
 }
 _HEADS = "CE: cross-entropy, nats. ECE: expected calibration error. |g|: mean length of the likelihood score."
 _GAIN = (
@@ -60,9 +59,8 @@ def draw_calibration(name: str, rows: Sequence[LevelRow], path: Path) -> None:
 
 
 def classifier_panels(found: Mapping[str, Sequence[LevelRow]], styles: Mapping[str, Style]) -> list[Panel]:
-    """A panel for each quantity that is known."""
     panels = []
-    for key, (_, title, unit, _, dashed) in _QUANTITIES.items():
+    for key, (_, title, unit, dashed) in _QUANTITIES.items():
         of_all = {name: _to_use(rows) if key == "scale" else _by_level(rows, key) for name, rows in found.items()}
         if lines := {name: line for name, line in of_all.items() if line}:
             panels.append(line_panel(title, lines, styles, unit, LEVEL, dashed))
@@ -71,12 +69,10 @@ def classifier_panels(found: Mapping[str, Sequence[LevelRow]], styles: Mapping[s
 
 def _by_level(rows: Sequence[LevelRow], key: str) -> dict[float, Estimate]:
     """A quantity by noise level, ± two standard errors where it has any; nothing where it is unknown at some level."""
-    error = _QUANTITIES[key].error
-    if any(getattr(row, key) is None for row in rows):
+    found = {row.sigma: (getattr(row, key), getattr(row, f"{key}_se", None)) for row in rows}
+    if any(value is None for value, _ in found.values()):
         return {}
-    if not error:
-        return {row.sigma: Estimate(getattr(row, key)) for row in rows}
-    return {row.sigma: Estimate.within(getattr(row, key), 2 * (getattr(row, error) or 0.0)) for row in rows}
+    return {s: Estimate(value) if se is None else Estimate.within(value, 2 * se) for s, (value, se) in found.items()}
 
 
 def _to_use(rows: Sequence[LevelRow]) -> dict[float, Estimate]:
@@ -87,7 +83,6 @@ def _to_use(rows: Sequence[LevelRow]) -> dict[float, Estimate]:
 
 
 def classifier_table(rows: Sequence[LevelRow], name: str) -> Table:
-    """One classifier, a noise level a row."""
     columns = {quantity.head: _by_level(rows, key) for key, quantity in _QUANTITIES.items()}
     n, draws = (", ".join(map(str, sorted(values))) for values in ({r.n for r in rows}, {r.draws for r in rows}))
     caption = f"Held-out samples: {n}; noise draws: {draws}. {_HEADS}"

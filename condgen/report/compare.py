@@ -28,9 +28,7 @@ _ROWS_OF = {  # of a run: by what rows differ but for the method, and what is av
     "held_out": (("sigma", "quantity", "reference"), ("mean", "se")),
     "cost": ((), ("evaluations_per_image", "images_per_second", "seconds")),
 }
-_ROWS = 20  # of settings that are not folded
-_Groups: TypeAlias = Mapping[str, Sequence[Run]]
-"""Runs by label: one, or several of one recipe with other seeds."""
+_Groups: TypeAlias = Mapping[str, Sequence[Run]]  # by label: one, or several of one recipe with other seeds
 
 
 def compare_runs(folders: Sequence[Path], out: Path) -> Run:
@@ -119,27 +117,21 @@ def _merged(groups: _Groups, rows: str, key: Sequence[str], numbers: Sequence[st
     out: list[Row] = []
     for (method, *_), by_group in sorted(found.items(), key=lambda item: is_real(item[0][0])):
         means = {label: _mean(own, numbers) for label, own in by_group.items()}
-        if is_real(method) and len({getattr(row, numbers[0]) for row in means.values()}) == 1:
-            out.append(next(iter(means.values())))  # the same data in all
-        elif len(groups) == 1:
-            out += means.values()
+        if len(groups) == 1 or (is_real(method) and len({getattr(row, numbers[0]) for row in means.values()}) == 1):
+            out.append(next(iter(means.values())))  # of real data the same in all
         else:
             out += [row.model_copy(update={"method": f"{method}, {label}"}) for label, row in means.items()]
     return out
 
 
 def _mean(rows: Sequence[Row], numbers: Sequence[str]) -> Row:
-    if len(rows) == 1:
-        return rows[0]
-    changes: dict[str, object] = {}
-    for name in numbers:
-        values = [value for row in rows if (value := getattr(row, name)) is not None]
-        if values:
-            changes[name] = mean = statistics.fmean(values)
-            if name == numbers[0] and isinstance(rows[0], AveragedRow) and len(values) > 1:
-                deviation = statistics.stdev(values)
-                deviation = 0.0 if deviation < 1e-9 * abs(mean) else deviation  # rounding
-                changes |= {"low": mean - deviation, "high": mean + deviation, "seeds": len(values), "seed": None}
+    known = {name: [value for row in rows if (value := getattr(row, name)) is not None] for name in numbers}
+    changes: dict[str, object] = {name: statistics.fmean(values) for name, values in known.items() if values}
+    values = known[numbers[0]]
+    if isinstance(rows[0], AveragedRow) and len(values) > 1:
+        mean, deviation = statistics.fmean(values), statistics.stdev(values)
+        deviation = 0.0 if deviation < 1e-9 * abs(mean) else deviation  # rounding
+        changes |= {"low": mean - deviation, "high": mean + deviation, "seeds": len(values), "seed": None}
     return rows[0].model_copy(update=changes)
 
 
@@ -155,7 +147,7 @@ def _runs_section(
     if settings:
         cells = [(key, *values) for key, values in settings.items()]
         caption = "Settings that are the same in all runs are left out. A dash: the run has no such setting."
-        yield Table("Settings that differ", ("setting", *runs), cells, caption, folded=len(settings) > _ROWS)
+        yield Table("Settings that differ", ("setting", *runs), cells, caption, folded=len(settings) > 20)
     else:
         yield "No setting of their recipes differs."
 

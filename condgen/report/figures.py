@@ -65,7 +65,6 @@ _CSS = {colour: f"var(--{name}, {colour})" for name, colour in COLOURS.items()} 
 
 
 def method_styles(names: Iterable[str]) -> dict[str, Style]:
-    """A style for each method, in their order."""
     return {name: style_of(place) for place, name in enumerate(dict.fromkeys(names))}
 
 
@@ -155,19 +154,15 @@ def _log_axis(axes: Axes, which: Literal["x", "y"], low: float, high: float) -> 
     axis.set_minor_locator(NullLocator())
 
 
-Lines: TypeAlias = Mapping[str, Mapping[float, Estimate]]
-"""Estimates at rising x, by name."""
-
-
 def line_panel(
     title: str,
-    lines: Lines,
+    lines: Mapping[str, Mapping[float, Estimate]],
     styles: Mapping[str, Style],
     unit: str,
     x: str = "step",
     dashed: float | None = None,
 ) -> Panel:
-    """Lines over x, with bands where all intervals of a line are known; `LEVEL` has a logarithmic axis.
+    """Lines through estimates at rising x, with bands where all intervals are known; `LEVEL` has a logarithmic axis.
 
     The axis of y is logarithmic, over six decades at most, where all values are above zero and span more than a factor
     of 20; where some are below zero, it is logarithmic beyond the median interval. A dashed line is a reference.

@@ -23,7 +23,6 @@ _CAPTION = (
 
 
 def generators_section(run: Run) -> Iterable[Block]:
-    """Every generator that the run trained: measures of its previews."""
     if run.generators:
         yield generator_table(run.generators)
         panels = [_measures_panel(name, log.previews) for name, log in run.generators.items()]

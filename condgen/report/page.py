@@ -79,8 +79,6 @@ class Table:
 
 @dataclass(frozen=True)
 class Code:
-    """Text to be copied as it is."""
-
     title: str
     text: str
     folded: bool = False

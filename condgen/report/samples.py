@@ -20,7 +20,7 @@ from condgen.report.page import Block, Cell, Figure, Picture, Table
 from condgen.runs.layout import samples_folder
 
 _CLASSES, _IMAGES, _POINTS = 20, 6, 600  # drawn: classes, images of each, points of a panel
-_WIDTH, _BETWEEN, _CELL = 1000, 15, 36  # CSS pixels of the page, between blocks of images, and of a small image
+_ACROSS = 27  # small images across the page
 _CAPTION = f"At most {_POINTS} points a panel are drawn, on axes around the middle 98% of all."
 _PIXELS = 64  # CSS, of a sample and its neighbours
 _GAP, _MARGIN, _FONT_SIZE = 4, 14, 15  # pixels
@@ -35,7 +35,6 @@ _NEAREST = (
 
 
 def samples_section(run: Run) -> Iterable[Block]:
-    """Samples of every class by every method, side by side."""
     return samples_blocks({method: (run, method) for method in run.samples}, "Samples by class and method", run.fields)
 
 
@@ -58,7 +57,7 @@ def samples_blocks(sources: Mapping[str, tuple[Run, str]], title: str, data: Fie
 
 def _image_table(title: str, sources: Mapping[str, tuple[Run, str]], names: Mapping[int, str]) -> Table:
     """The first classes as rows, with the first images of each source and class in a cell."""
-    each = max(2, min(_IMAGES, (_WIDTH // len(sources) - _BETWEEN) // _CELL))
+    each = max(2, min(_IMAGES, _ACROSS // len(sources)))
     lines: dict[int, list[Cell]] = {label: [names[label]] for label in sorted(names)[:_CLASSES]}
     seeds = set()
     for source, (run, method) in sources.items():

@@ -46,7 +46,6 @@ _DARK_MAGMA = ListedColormap(matplotlib.colormaps["magma"](np.linspace(0.0, 0.72
 
 
 def held_out_section(run: Run) -> Iterable[Block]:
-    """Plots and tables, that of the reference that says most first."""
     if run.held_out:
         first, *further = held_out_tables(run.held_out)
         yield from (_MEANING, first)
@@ -142,7 +141,6 @@ def errors_section(run: Run) -> Iterable[Block]:
 
 
 def fields_section(run: Run) -> Iterable[Block]:
-    """Exact and estimated likelihood scores of points in the plane, and the errors of the latter."""
     data = run.fields
     if data is None or "exact" not in data.fields:
         return

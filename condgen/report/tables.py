@@ -4,10 +4,10 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from condgen.diagnostics.score_errors import ErrorRow, Weighting
 from condgen.metrics import REAL, Goal, MetricRow, goal_of
-from condgen.report.estimates import SIGMA, format_number, is_real, metric_estimates, winner
-from condgen.report.load import ClassRow, CostRow, GeneratorLog, StageRow
+from condgen.report.estimates import SIGMA, is_real, metric_estimates, winner
+from condgen.report.load import ClassRow, CostRow, GeneratorLog
 from condgen.report.page import Table
-from condgen.rows import AveragedRow, Estimate, Row
+from condgen.rows import AveragedRow, Estimate
 
 WEIGHTINGS: dict[Weighting, str] = {
     "data": "weighted by the data",
@@ -21,12 +21,6 @@ _FRECHET = (
     "floor; it does not cover the distance at infinite n, which is lower."
 )
 _COLUMNS = 7  # metrics of a table
-
-
-def _table(title: str, rows: Iterable[Row], fields: Sequence[str], caption: str = "", *, folded: bool = False) -> Table:
-    """A line for each row and a column for each field."""
-    cells = [[getattr(row, field) for field in fields] for row in rows]
-    return Table(title, [field.replace("_", " ") for field in fields], cells, caption, folded=folded)
 
 
 def estimates_table(
@@ -48,7 +42,7 @@ def estimates_table(
     return Table(title, (corner, *columns), rows, caption, best)
 
 
-def metrics_table(rows: Sequence[MetricRow], title: str = "Metrics by method") -> Table:
+def metrics_table(rows: Sequence[MetricRow]) -> Table:
     """Methods as rows, metrics as columns; real held-out data, the floor, in the last rows."""
     methods = [row for row in rows if not is_real(row.method)]
     measured = {row.metric for row in methods}
@@ -61,7 +55,7 @@ def metrics_table(rows: Sequence[MetricRow], title: str = "Metrics by method") -
     caption = f"± is {what_spreads(methods, 'half the length of the interval')}. {_conditions(rows)} {_STARRED}"
     if any(metric.partition("@")[0].endswith(("FD", "FID")) for metric in estimates):
         caption += f" {_FRECHET}"
-    return estimates_table(title, columns, caption, map(goal_of, estimates))
+    return estimates_table("Metrics by method", columns, caption, map(goal_of, estimates))
 
 
 def what_spreads(rows: Sequence[AveragedRow], alone: str) -> str:
@@ -87,13 +81,10 @@ def _conditions(rows: Sequence[MetricRow]) -> str:
 
 
 def metrics_tables(rows: Sequence[MetricRow]) -> Iterable[Table]:
-    """Metrics over all samples and those within classes, a few in each table."""
-    metrics = list(dict.fromkeys(row.metric for row in rows))
-    within = [metric for metric in metrics if metric.startswith("class-wise")]
-    whole = [metric for metric in metrics if metric not in within]
-    for title, own in (("Metrics by method", whole), ("Within each class, averaged over the classes", within)):
-        for first in range(0, len(own), _COLUMNS):
-            yield metrics_table([row for row in rows if row.metric in own[first : first + _COLUMNS]], title)
+    """A few metrics in each table, those within classes last."""
+    metrics = sorted(dict.fromkeys(row.metric for row in rows), key=lambda metric: metric.startswith("class-wise"))
+    for first in range(0, len(metrics), _COLUMNS):
+        yield metrics_table([row for row in rows if row.metric in metrics[first : first + _COLUMNS]])
 
 
 def errors_tables(rows: Iterable[ErrorRow], weighting: Weighting) -> Iterable[Table]:
@@ -141,10 +132,6 @@ def generator_table(generators: Mapping[str, GeneratorLog]) -> Table:
 
 def cost_table(rows: Sequence[CostRow]) -> Table:
     fields = ("method", "guide", "sampler", "steps", "evaluations_per_image", "images_per_second", "images", "seconds")
+    cells = [[getattr(row, field) for field in fields] for row in rows]
     caption = "Guidance by a classifier adds its pass and gradient to each evaluation. Wall-clock time."
-    return _table("Cost of sampling", rows, fields, caption)
-
-
-def stages_table(rows: Sequence[StageRow]) -> Table:
-    seconds = format_number(sum(row.seconds or 0.0 for row in rows))
-    return _table(f"Stages: {seconds} seconds in all", rows, ("stage", "seconds", "what"), folded=True)
+    return Table("Cost of sampling", [field.replace("_", " ") for field in fields], cells, caption)

@@ -102,7 +102,6 @@ def _suggested(offer: Offer) -> dict[str, Method]:
 
 
 def describe_offer(offer: Offer, score: ScoreModel | None) -> dict[str, Any]:
-    """All that the page needs to build its controls."""
     folders = offer.folders
 
     def about(method: Method) -> str:

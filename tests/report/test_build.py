@@ -10,7 +10,7 @@ from report.run_folders import metric
 from condgen.errors import UserError
 from condgen.metrics import REAL
 from condgen.report import build_report
-from condgen.report.build import findings
+from condgen.report.build import sentences
 from condgen.report.load import CostRow, GeneratorLog, PreviewRow, Run
 
 
@@ -104,7 +104,7 @@ def rows(half=(0.01, 0.1), **methods):
 def said(metrics=(), generators=(), **evaluations):
     cost = [CostRow(method=method, evaluations_per_image=value) for method, value in evaluations.items()]
     run = Run(folder=None, name="r", metrics=list(metrics), cost=cost, generators=dict(generators))
-    return " ".join(findings(run))
+    return " ".join(sentences(run))
 
 
 def test_those_that_none_beats_with_the_cheapest_first():

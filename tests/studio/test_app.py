@@ -73,7 +73,7 @@ def test_a_click_on_a_class_draws_it(client):
         (b'{"seed": -1}', "seed"),
         (b'{"seed": 4294967295, "per_class": 2}', "seeds end"),
         (b'{"seed": ' + b"9" * 5000 + b"}", "JSON"),
-        (b'{"method": {"sampler": "nobody"}}', "method.sampler"),
+        (b'{"method": {"sampler": "nobody"}}', "there is no sampler"),
         (b'{"method": {"generator": "../score"}}', "there is no generator"),
         (b'{"method": {"classifier": "ce", "scale": NaN}}', "scale"),
         (b'{"method": {"sampler": "restart", "options": {"points": 100000000000}}}', "points"),
