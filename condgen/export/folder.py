@@ -43,12 +43,8 @@ _TASKS |= {"classifier": "image-classification"}
 def export(folder: Path, out: Path, license: str, *, rounded: bool = False) -> Source:
     """Writes the model of a stage, or every model of a run in a sub-folder, as a new folder for the hub with one card.
 
-    Args:
-        folder: of the run or stage.
-        out: a new folder.
-        license: of the weights, as the hub spells it.
-        rounded: round matrices and kernels to bfloat16 (by 1/256 of a weight at most), and leave calibrations out,
-            which were measured with the weights as they are.
+    The licence is spelt as on the hub. Rounded are matrices and kernels, to bfloat16 (by 1/256 of a weight at most);
+    calibrations, which were measured with the weights as they are, are then left out.
 
     Raises:
         UserError: there is no finished model, or `out` holds something.

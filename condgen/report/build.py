@@ -16,7 +16,7 @@ from condgen.report.figures import curve_panel, method_styles
 from condgen.report.generators import generators_section
 from condgen.report.load import LOSSES, CostRow, Run, read_run
 from condgen.report.page import Block, Code, Figure, Table, write_page
-from condgen.report.samples import neighbours_section, samples_section
+from condgen.report.samples import neighbours_section, samples_blocks
 from condgen.report.score_errors import (
     errors_section,
     fields_section,
@@ -68,7 +68,7 @@ def sections(run: Run) -> dict[str, Iterable[Block]]:
     return {
         "Nearer to the truth": held_out_section(run),
         "What was run": _run_section(run),
-        "Samples": samples_section(run),
+        "Samples": samples_blocks(run.samples, "Samples by class and method", run.fields),
         "Distance from the memorised optimum" if of_images else "Score errors": errors_section(run),
         "Likelihood-score fields": fields_section(run),
         "Classifiers by noise level": classifiers_section(run),

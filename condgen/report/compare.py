@@ -155,6 +155,6 @@ def _runs_section(
 def _samples_section(runs: Mapping[str, Run]) -> Iterable[Block]:
     """Samples of every method that more than one run has, with a column or panel for each run."""
     for method in dict.fromkeys(method for run in runs.values() for method in run.samples):
-        sources = {label: (run, method) for label, run in runs.items() if method in run.samples}
+        sources = {label: run.samples[method] for label, run in runs.items() if method in run.samples}
         if len(sources) > 1:
             yield from samples_blocks(sources, method)

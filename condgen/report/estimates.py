@@ -32,9 +32,7 @@ def format_estimate(estimate: Estimate | None) -> str:
     if half is None or not (math.isfinite(value) and math.isfinite(half)):
         return format_number(value)
     size = max(abs(value), half)
-    if size == 0:
-        return "0 ± 0"
-    scale = 0 if 1e-3 <= size < 1e6 else math.floor(math.log10(size))
+    scale = 0 if size == 0 or 1e-3 <= size < 1e6 else math.floor(math.log10(size))
     value, half = value / 10.0**scale, half / 10.0**scale
     first = -math.floor(math.log10(half)) if half > 0 else 2  # the place of the half width's first significant digit
     digits = max(0, min(first + 1, 4), first)

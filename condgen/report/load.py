@@ -20,12 +20,9 @@ from condgen.rows import Row, parse_rows
 from condgen.runs import layout, read_json, read_rows
 from condgen.runs.sample_folder import Sampled
 
-Curve: TypeAlias = list[tuple[int, float]]
-"""Steps, rising, and finite values."""
-
+Curve: TypeAlias = list[tuple[int, float]]  # steps, rising, and finite values
+# What logs call the loss of a stage and those of a generator's opponents
 LOSSES = ("loss", "critic_real", "critic_fake", "real_dsm", "fake_dsm", "likelihood")
-"""What logs call the loss of a stage and those of a generator's opponents."""
-
 _Mapping: TypeAlias = dict[str, Any]
 _R = TypeVar("_R", bound=BaseModel)
 
@@ -132,7 +129,7 @@ class Run:
     metrics: list[MetricRow] = field(default_factory=list)
     by_class: list[ClassRow] = field(default_factory=list)
     cost: list[CostRow] = field(default_factory=list)
-    samples: dict[str, list[Sampled]] = field(default_factory=dict)
+    samples: dict[str, tuple[Path, list[Sampled]]] = field(default_factory=dict)
     fields: FieldRow | None = None
     losses: dict[str, dict[str, Curve]] = field(default_factory=dict)  # by stage and name
     classifiers: dict[str, list[LevelRow]] = field(default_factory=dict)
@@ -192,7 +189,8 @@ def read_run(folder: Path) -> Run:
     measured = dict.fromkeys(row.method for rows in (run.metrics, run.cost) for row in rows)
     for method in measured or manifests:  # others are of earlier recipes
         if method in manifests:
-            run.samples[method] = parse_rows(Sampled, read_rows(manifests[method]), str(manifests[method]))
+            path = manifests[method]
+            run.samples[method] = path.parent, parse_rows(Sampled, read_rows(path), str(path))
     logs = {path.parent.name: path for path in sorted(folder.glob(f"*/{layout.LOG_FILE}"))}
     for stage in [stage.folder for stage in run.stages if stage.folder] or logs:  # others are of earlier recipes
         if stage in logs:
@@ -208,16 +206,16 @@ def _read(path: Path) -> _Mapping:
 
 def _read_calibrations(run: Run, rows: list[LevelRow]) -> None:
     """Rows of a run's own file, or else of the calibrations in the folder or below it, with their conditions."""
-    for row in sorted(rows, key=lambda row: row.sigma):
-        run.classifiers.setdefault(row.classifier, []).append(row)
     below = sorted(run.folder.glob(f"*/{layout.CALIBRATION_FOLDER}/{layout.CALIBRATION}"))
     for path in () if rows else (layout.calibration_file(run.folder), *below):
         owner = path.resolve().parent.parent.name
         if path.is_file() and ".before-" not in owner:
-            file = _read(path)
+            file, name = _read(path), owner.removeprefix("classifier-")
             own = parse_rows(LevelRow, file.get("rows", []), f"{path}, rows")
-            run.classifiers[owner.removeprefix("classifier-")] = sorted(own, key=lambda row: row.sigma)
+            rows += [row.model_copy(update={"classifier": name}) for row in own]
             run.conditions[layout.CLASSIFIERS] = run.conditions[layout.CLASSIFIERS] or file.get("what") or {}
+    for row in sorted(rows, key=lambda row: row.sigma):
+        run.classifiers.setdefault(row.classifier, []).append(row)
 
 
 def _read_log(run: Run, stage: str, path: Path) -> None:

@@ -94,8 +94,7 @@ class Figure:
     tables: Sequence[Table] = ()
 
 
-Block: TypeAlias = str | Table | Code | Figure
-"""Plain text is a paragraph."""
+Block: TypeAlias = str | Table | Code | Figure  # plain text is a paragraph
 
 
 def write_page(
@@ -170,15 +169,12 @@ def to_rich(table: Table, width: int = 80) -> RenderableType:
     for line, place in table.best:
         rows[line][place] += " *"
     head, *columns = zip(table.header, *rows, strict=True)
-    parts: list[list[tuple[str, ...]]] = []
-    room = 0
+    parts = [[head]]
     for column in columns:
-        needed = 2 + max(map(len, column))
-        if needed > room:
+        needed = sum(2 + max(map(len, one)) for one in (*parts[-1], column))
+        if len(parts[-1]) > 1 and needed > width - 2:
             parts.append([head])
-            room = width - 4 - max(map(len, head))
         parts[-1].append(column)
-        room -= needed
     caption = [RichText(table.caption, style="italic dim")] if table.caption else []
     return Group(RichText(table.title, style="bold"), *map(_rich, parts), *caption)
 

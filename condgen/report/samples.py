@@ -5,6 +5,7 @@ import io
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -17,8 +18,9 @@ from condgen.report.estimates import format_number, is_real
 from condgen.report.figures import Array, Panel, style_of
 from condgen.report.load import FieldRow, NearRow, NeighbourRow, Run
 from condgen.report.page import Block, Cell, Figure, Picture, Table
-from condgen.runs.layout import samples_folder
+from condgen.runs.sample_folder import Sampled
 
+_Sources: TypeAlias = Mapping[str, tuple[Path, Sequence[Sampled]]]  # a folder and its rows, by method or run
 _CLASSES, _IMAGES, _POINTS = 20, 6, 600  # drawn: classes, images of each, points of a panel
 _ACROSS = 27  # small images across the page
 _CAPTION = f"At most {_POINTS} points a panel are drawn, on axes around the middle 98% of all."
@@ -34,39 +36,33 @@ _NEAREST = (
 )
 
 
-def samples_section(run: Run) -> Iterable[Block]:
-    return samples_blocks({method: (run, method) for method in run.samples}, "Samples by class and method", run.fields)
-
-
-def samples_blocks(sources: Mapping[str, tuple[Run, str]], title: str, data: FieldRow | None = None) -> Iterable[Block]:
-    """A table of images, or panels of points, with a column or panel for each source: a run and a method."""
-    samples = {name: run.samples[method] for name, (run, method) in sources.items()}
-    names = {row.label: row.name or str(row.label) for rows in samples.values() for row in rows}
-    if any(row.file for rows in samples.values() for row in rows):
+def samples_blocks(sources: _Sources, title: str, data: FieldRow | None = None) -> Iterable[Block]:
+    """A table of images, or panels of points, with a column or panel for each source."""
+    names = {row.label: row.name or str(row.label) for _, rows in sources.values() for row in rows}
+    if any(row.file for _, rows in sources.values() for row in rows):
         yield _image_table(title, sources, names)
         return
     clouds: dict[str, tuple[Array, Sequence[int]]] = {}
     if data is not None and max(data.labels, default=len(names)) <= max(names, default=-1):
         clouds["data"] = np.array(data.points).reshape(-1, 2), data.labels
-    for name, rows in samples.items():
+    for name, (_, rows) in sources.items():
         placed = [(row.x, row.label) for row in rows if row.x is not None and len(row.x) == 2]
         clouds[name] = np.array([x for x, _ in placed]).reshape(-1, 2), [label for _, label in placed]
     if any(len(points) for points, _ in clouds.values()):
         yield points_figure(title, clouds, names)
 
 
-def _image_table(title: str, sources: Mapping[str, tuple[Run, str]], names: Mapping[int, str]) -> Table:
+def _image_table(title: str, sources: _Sources, names: Mapping[int, str]) -> Table:
     """The first classes as rows, with the first images of each source and class in a cell."""
     each = max(2, min(_IMAGES, _ACROSS // len(sources)))
     lines: dict[int, list[Cell]] = {label: [names[label]] for label in sorted(names)[:_CLASSES]}
     seeds = set()
-    for source, (run, method) in sources.items():
-        folder = samples_folder(run.folder, method)
+    for source, (folder, rows) in sources.items():
         for label, cells in lines.items():
-            rows = [row for row in run.samples[method] if row.label == label and row.file is not None][:each]
-            images = [_open(folder, str(row.file)) for row in rows]
+            shown = [row for row in rows if row.label == label and row.file is not None][:each]
+            images = [_open(folder, str(row.file)) for row in shown]
             cells.append(embedded(images, f"Samples of class {names[label]}: {source}") if images else None)
-            seeds.add((label, *(row.seed for row in rows)))
+            seeds.add((label, *(row.seed for row in shown)))
     caption = f"The first {each} samples of each class."
     if len(sources) > 1:
         caption += " Images at equal places have the same seed." if len(seeds) == len(lines) else " Seeds differ."

@@ -12,7 +12,7 @@ import asyncio
 import json
 import logging
 from collections.abc import AsyncGenerator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import CancelledError, ThreadPoolExecutor
 from contextvars import copy_context
 from dataclasses import dataclass
 from functools import lru_cache, partial
@@ -53,10 +53,6 @@ _HEADERS = {
 _log = logging.getLogger(__name__)
 
 
-class _StoppedError(Exception):
-    """The client has gone."""
-
-
 @dataclass(eq=False)
 class _Job:
     """A request in the queue, or being drawn."""
@@ -66,7 +62,7 @@ class _Job:
 
     def tell(self, done: int, expected: int | None) -> None:
         if self.is_stopped:
-            raise _StoppedError
+            raise CancelledError  # the client has gone
         self.progress = {"done": done, "expected": expected}
 
 

@@ -53,11 +53,7 @@ class Ask(Settings):
 
 
 def parse_ask(text: bytes | str, offer: Offer) -> Ask:
-    """What a request's JSON asks for.
-
-    Raises:
-        UserError: one line that names the setting that is wrong, or a class, model or size that is not offered.
-    """
+    """What a request's JSON asks for; a UserError where it is wrong, or not offered."""
     try:
         tree = parse_json(text)
     except ValueError as error:
@@ -73,12 +69,9 @@ def most_samples(shape: Sequence[int]) -> int:
 
 
 def stage_of(ask: Ask, offer: Offer) -> SampleStage:
-    """The settings of the sampling stage that draws what is asked for.
+    """The settings of the sampling stage that draws what is asked for; a UserError for what is not offered.
 
     Where a method does not choose a class, classes take turns, as in `condgen sample --n`.
-
-    Raises:
-        UserError: for a class, a model or a size that is not offered.
     """
     classes = range(len(offer.names))
     if ask.label is not None and ask.label not in classes:

@@ -61,10 +61,6 @@ def test_the_same_folder_gives_the_same_bytes(whole_run):
     assert [file.read_bytes() for file in files] == first
 
 
-def test_a_collapse_stands_at_the_head(whole_run):
-    assert "<li>Beware of a &amp; b: the generator has collapsed" in (whole_run / "report.html").read_text()
-
-
 def test_missing_parts_are_left_out_and_damaged_ones_named(digits_run, tmp_path):
     for file in ("diagnostics.json", "classifiers.json", "metrics.json"):
         (digits_run / file).unlink()

@@ -15,7 +15,7 @@ def test_a_whole_run_is_read(digits_run):
     run = read_run(digits_run)
     assert run.name == "digits"
     assert list(run.samples) == ["ce", "dlsm", "one-step"]  # the order of the metrics
-    assert len(run.samples["ce"]) == 24
+    assert len(run.samples["ce"][1]) == 24
     assert list(run.losses) == ["score", "classifier-dlsm"]
     assert {name: len(rows) for name, rows in run.classifiers.items()} == {"ce": 4, "dlsm": 4}
     assert [step for step, _ in run.checks["dlsm"]] == [1000, 2000, 4000]

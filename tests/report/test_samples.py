@@ -12,11 +12,11 @@ from report.run_folders import add_neighbours
 
 from condgen.report import read_run, sample_grid
 from condgen.report.page import Figure
-from condgen.report.samples import embedded, extent_of, neighbours_section, samples_section
+from condgen.report.samples import embedded, extent_of, neighbours_section, samples_blocks
 
 
 def test_images_have_a_row_a_class_and_a_column_a_method(digits_run):
-    (table,) = samples_section(read_run(digits_run))
+    (table,) = samples_blocks(read_run(digits_run).samples, "t")
     assert table.header == ("class", "ce", "dlsm", "one-step")
     assert [row[0] for row in table.rows] == ["0", "1", "2"]
     assert table.rows[2][1].alt == "Samples of class 2: ce"
@@ -24,12 +24,13 @@ def test_images_have_a_row_a_class_and_a_column_a_method(digits_run):
     manifest = digits_run / "samples" / "ce" / "manifest.jsonl"
     rows = [json.loads(line) | {"seed": 77} for line in manifest.read_text().splitlines()]
     manifest.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    (table,) = samples_section(read_run(digits_run))
+    (table,) = samples_blocks(read_run(digits_run).samples, "t")
     assert "Seeds differ." in table.caption
 
 
 def test_points_are_counted_by_class(moons_run):
-    (figure,) = samples_section(read_run(moons_run))
+    run = read_run(moons_run)
+    (figure,) = samples_blocks(run.samples, "t", run.fields)
     assert isinstance(figure, Figure)
     assert [panel.title for panel in figure.panels] == ["data", "ce", "dlsm", "one-step"]
     assert figure.panels[0].alt == "Points of data: 30 of upper, 30 of lower."
