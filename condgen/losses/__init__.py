@@ -17,7 +17,6 @@ from condgen.losses.cross_entropy import (
     CrossEntropy as CrossEntropy,
     Focal,
     cross_entropy_loss as cross_entropy_loss,
-    focal_loss as focal_loss,
 )
 from condgen.losses.distillation import (
     DistributionMatching as DistributionMatching,

@@ -19,8 +19,6 @@ Gradient: TypeAlias = Callable[[Likelihood, Tensor, Tensor, Tensor], tuple[Tenso
 
 
 class Noised(NamedTuple):
-    """Data with the noise that they are shown with."""
-
     x: Tensor  # clean, (B, ...)
     y: Tensor  # labels, (B,)
     t: Tensor  # times, (B,) float64
@@ -33,10 +31,7 @@ class Noised(NamedTuple):
 
 
 def gradient_of(classifier: Likelihood, x_t: Tensor, t: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-    """Log-probabilities, (B, K), and the likelihood score of the labels, (B, ...), from one forward and backward pass.
-
-    Both can be differentiated in the classifier's parameters where gradients are enabled.
-    """
+    """A `Gradient`, from one forward and backward pass; a graph in the parameters where gradients are enabled."""
     training = torch.is_grad_enabled()
     with torch.enable_grad():
         x_t = x_t.detach().requires_grad_()
@@ -53,7 +48,6 @@ class ClassifierLoss(Settings, ABC):
 
     @property
     def needs_prior(self) -> bool:
-        """Whether it takes the frozen score model's estimate."""
         return False
 
     @property
@@ -68,18 +62,6 @@ class ClassifierLoss(Settings, ABC):
     @abstractmethod
     def __call__(self, classifier: Likelihood, data: Noised, gradient: Gradient = gradient_of) -> Losses:
         """The losses of each sample; `gradient` computes the likelihood score."""
-
-
-class PosteriorLoss(ClassifierLoss):
-    """A loss of log p(y | x_t) alone."""
-
-    @abstractmethod
-    def of(self, log_p: Tensor, y: Tensor) -> Tensor:
-        """The loss of each sample, (B,), from log-probabilities (B, K) and labels (B,)."""
-
-    def __call__(self, classifier: Likelihood, data: Noised, gradient: Gradient = gradient_of) -> Losses:
-        log_p = classifier(data.at(classifier.schedule), data.t)
-        return {"loss": self.of(log_p, data.y)} | logged(log_p, data.y)
 
 
 def logged(log_p: Tensor, y: Tensor) -> Losses:

@@ -12,12 +12,10 @@ from pydantic import Field
 from torch import Tensor
 
 from condgen.denoiser import Likelihood
-from condgen.losses.base import Noised, PosteriorLoss
+from condgen.losses.base import ClassifierLoss, Gradient, Losses, Noised, gradient_of, logged
 
 
-class CrossEntropy(PosteriorLoss):
-    """Cross-entropy alone."""
-
+class CrossEntropy(ClassifierLoss):
     loss: Literal["ce"] = "ce"
     label_smoothing: float = Field(
         default=0.0, ge=0, lt=1, description="of the label's probability, spread evenly over all classes"
@@ -25,20 +23,20 @@ class CrossEntropy(PosteriorLoss):
     # 10 is the "scaling" of Chao et al. 2022 (table 2), which makes up for a gradient that is too small
     usual_scales: ClassVar[tuple[float, ...]] = (1.0, 10.0)
 
-    def of(self, log_p: Tensor, y: Tensor) -> Tensor:
-        chosen = log_p.gather(1, y[:, None])[:, 0]
-        return -torch.lerp(chosen, log_p.mean(1), self.label_smoothing) if self.label_smoothing else -chosen
+    def __call__(self, classifier: Likelihood, data: Noised, gradient: Gradient = gradient_of) -> Losses:
+        log_p = classifier(data.at(classifier.schedule), data.t)
+        shown = logged(log_p, data.y)
+        smooth = self.label_smoothing
+        return {"loss": -torch.lerp(-shown["ce"], log_p.mean(1), smooth) if smooth else shown["ce"]} | shown
 
 
-class Focal(PosteriorLoss):
-    """Focal loss."""
-
+class Focal(ClassifierLoss):
     loss: Literal["focal"] = "focal"
     gamma: float = Field(default=2.0, ge=0, description="0 is cross-entropy")
 
-    def of(self, log_p: Tensor, y: Tensor) -> Tensor:
-        chosen = log_p.gather(1, y[:, None])[:, 0]
-        return (-chosen.expm1()).pow(self.gamma) * -chosen
+    def __call__(self, classifier: Likelihood, data: Noised, gradient: Gradient = gradient_of) -> Losses:
+        shown = logged(classifier(data.at(classifier.schedule), data.t), data.y)
+        return {"loss": (-(-shown["ce"]).expm1()).pow(self.gamma) * shown["ce"]} | shown
 
 
 def cross_entropy_loss(
@@ -46,8 +44,3 @@ def cross_entropy_loss(
 ) -> Tensor:
     """The loss of each sample, (B,), for data x (B, ...), labels (B,), times (B,) float64 and standard normal noise."""
     return CrossEntropy(label_smoothing=label_smoothing)(classifier, Noised(x, y, t, eps))["loss"]
-
-
-def focal_loss(classifier: Likelihood, x: Tensor, y: Tensor, t: Tensor, eps: Tensor, gamma: float = 2.0) -> Tensor:
-    """The loss of each sample, (B,), for data x (B, ...), labels (B,), times (B,) float64 and standard normal noise."""
-    return Focal(gamma=gamma)(classifier, Noised(x, y, t, eps))["loss"]

@@ -1,7 +1,7 @@
 r"""Objectives of two denoisers: of real data, D_r, and of generated data, D_g.
 
-By Tweedie's formula the difference of the denoisers is, up to a factor of the noise level, the difference of the scores
-of the two noised distributions, whose expectation is the gradient of a divergence between them:
+By Tweedie's formula their difference is, up to a factor of the noise level, that of the scores of the two noised
+distributions, whose expectation is the gradient of a divergence between them:
 
 * distribution matching (DMD: Yin et al. 2024, arXiv 2311.18828), for the Kullback-Leibler divergence: every
   generated sample x is moved along :math:`D_r - D_g`, evaluated at x with noise;
@@ -9,12 +9,9 @@ of the two noised distributions, whose expectation is the gradient of a divergen
   :math:`(D_r - D_g) \cdot [(D_r - x) - a (D_r - D_g)]`, differentiated through both networks. With a = 1/2 it is half
   the difference of their denoising errors, :math:`\lVert D_r - x \rVert^2 - \lVert D_g - x \rVert^2`.
 
-Both vanish where the two agree, so that a generator whose data are distributed as the real ones is at rest, whatever
-the noise levels: unlike that of score mismatching, these objectives have no bias. Each sample's term is divided by
-:math:`\operatorname{mean} \lvert x - D_r \rvert`, which makes all noise levels count alike, as in DMD.
-
-D_r may be any denoiser: trained with the generator, or a frozen teacher, guided by a classifier or otherwise. Then
-the generator learns the distribution that the guided score describes.
+Both vanish where the two agree, whatever the noise levels: unlike score mismatching, they have no bias. Each sample's
+term is divided by :math:`\operatorname{mean} \lvert x - D_r \rvert`, which makes all noise levels count alike, as in
+DMD. D_r may be trained with the generator, or be a frozen teacher, guided or not.
 """
 
 from abc import ABC, abstractmethod
@@ -29,12 +26,8 @@ from condgen.networks import AnyDenoiserNet
 from condgen.schedules import AnyDensity, LogNormal, LogUniform, perturb
 from condgen.settings import Settings
 
-_LEAST = 1e-5  # of the mean distance by which a term is divided
-
 
 class MatchingLoss(Settings, ABC):
-    """Compares two denoisers, of real and of generated data."""
-
     loss: str
     network: AnyDenoiserNet | None = Field(
         default=None,
@@ -51,8 +44,6 @@ class MatchingLoss(Settings, ABC):
 
 
 class DistributionMatching(MatchingLoss):
-    """Distribution matching (DMD: Yin et al. 2024), the gradient of the Kullback-Leibler divergence."""
-
     loss: Literal["dmd"] = "dmd"
 
     def __call__(self, real: Denoiser, generated: Denoiser, x: Tensor, t: Tensor, eps: Tensor, y: Tensor) -> Tensor:
@@ -60,8 +51,6 @@ class DistributionMatching(MatchingLoss):
 
 
 class ScoreIdentity(MatchingLoss):
-    """Score identity distillation (SiD: Zhou et al. 2024), an estimate of the Fisher divergence."""
-
     loss: Literal["sid"] = "sid"
     alpha: float = Field(default=1.0, description="1/2 is UID, the difference of denoising errors; the paper: 1 or 1.2")
 
@@ -78,7 +67,7 @@ class LikelihoodTerm(Settings):
 
 def _inverse_distance(x: Tensor, denoised: Tensor) -> Tensor:
     """1 / mean |x - D|, one number a sample, of a shape that broadcasts over x, without a graph."""
-    distance = (x - denoised).detach().abs().flatten(1).mean(1).clamp_min(_LEAST)
+    distance = (x - denoised).detach().abs().flatten(1).mean(1).clamp_min(1e-5)
     return distance.reciprocal().reshape(-1, *(1,) * (x.ndim - 1))
 
 
@@ -87,8 +76,8 @@ def distribution_matching_loss(
 ) -> Tensor:
     r"""A loss (B,) whose gradient in x is :math:`(D_g - D_r) / \operatorname{mean}|x - D_r|`, over the dimensions.
 
-    Its value is half the mean square of that vector. No gradient runs through the denoisers, D_r and D_g, which makes
-    it cheap. x (B, ...) is generated data with a graph, t (B,) float64, eps standard normal noise, y (B,) labels.
+    Its value is half the mean square of that vector; no gradient runs through the denoisers. x (B, ...) is generated
+    data with a graph, t (B,) float64, eps standard normal noise, y (B,) labels.
     """
     with torch.no_grad():
         x_t = perturb(real.schedule, x, t, eps)
@@ -101,10 +90,7 @@ def distribution_matching_loss(
 def score_identity_loss(
     real: Denoiser, generated: Denoiser, x: Tensor, t: Tensor, eps: Tensor, y: Tensor, alpha: float = 1.0
 ) -> Tensor:
-    r"""The loss (B,) of score identity distillation, a mean over dimensions; its gradient runs through both denoisers.
-
-    Arguments as of `distribution_matching_loss`; alpha is a, where 1/2 is half the difference of denoising errors.
-    """
+    """The loss (B,) of score identity distillation, a mean over dimensions; arguments as above, and alpha is a."""
     x_t = perturb(real.schedule, x, t, eps)
     towards, away = real(x_t, t, y), generated(x_t, t, y)
     difference = towards - away

@@ -1,18 +1,17 @@
 r"""Denoising likelihood score matching (DLSM; Chao et al., ICLR 2022, arXiv 2203.14206).
 
-Cross-entropy asks that :math:`\log p(y \mid x_t; \theta)` be right; sampling uses its *gradient*. DLSM trains the
-gradient. With the frozen prior score :math:`s` of the unconditional model,
+Sampling uses the *gradient* of :math:`\log p(y \mid x_t; \theta)`, and DLSM trains it. With the frozen prior score
+:math:`s` of the unconditional model,
 
 .. math:: L_{DLSM} = E\ \tfrac{1}{2} \lVert \nabla_{x_t} \log p(y \mid x_t; \theta) + s(x_t) + \epsilon/\sigma_t\rVert^2
 
 since :math:`\nabla \log p(x_t \mid x) = -\epsilon/\sigma_t`. Where s is exact, this equals the error of the likelihood
 score up to a constant; where it is not, the classifier is asked to mend the error of s as far as a gradient field can.
-The total objective is :math:`L_{DLSM} + \lambda L_{CE}`. For the same reason the *gain over zero guidance*, the loss
-minus the loss at a gradient of zero, estimates the improvement of the score without an oracle: the constant cancels.
+The total objective is :math:`L_{DLSM} + \lambda L_{CE}`. The constant cancels from the *gain over zero guidance*, the
+loss minus the loss at a gradient of zero, which estimates the improvement of the score without an oracle.
 
-The residual of a sample is weighted by the noise level, :math:`(\sigma_t/\alpha_t)^{2w}`, in the unit of the data: with
-:math:`u = x_t/\alpha_t`, which is data plus noise of that level on every schedule, the residual is that of
-:math:`\nabla_u \log p = \alpha_t \nabla_{x_t} \log p`, so that equal noise levels weigh the same on VE, VP and EDM.
+The residual is weighted by :math:`(\sigma_t/\alpha_t)^{2w}` and is that of :math:`u = x_t/\alpha_t`, in the unit of the
+data, :math:`\nabla_u \log p = \alpha_t \nabla_{x_t} \log p`: equal noise levels weigh the same on VE, VP and EDM.
 """
 
 from typing import Literal, TypeAlias
@@ -29,8 +28,6 @@ Reduction: TypeAlias = Literal["sum", "mean"]
 
 
 class DLSM(ClassifierLoss):
-    """Denoising likelihood score matching plus `ce_weight` times cross-entropy."""
-
     loss: Literal["dlsm"] = "dlsm"
     ce_weight: float = Field(default=0.3, ge=0, description="lambda, the weight of cross-entropy")
     sigma_weight: float = Field(
@@ -71,7 +68,7 @@ class DLSM(ClassifierLoss):
 
         dlsm, shown = reduce(scaled - target), logged(log_p, y)
         gain = (dlsm - reduce(target)).detach()
-        return {"loss": dlsm + self.ce_weight * shown["ce"]} | shown | {"dlsm": dlsm, "gain": gain}
+        return {"loss": dlsm + self.ce_weight * shown["ce"], **shown, "dlsm": dlsm, "gain": gain}
 
 
 def dlsm_loss(
@@ -97,7 +94,7 @@ def dlsm_loss(
         t: times, (B,) float64.
         eps: standard normal noise, of the shape of x.
         ce_weight: lambda.
-        sigma_weight: w; the residual is weighted by the noise level to the power 2w.
+        sigma_weight: w.
         reduction: over the dimensions of the residual.
     """
     loss = DLSM(ce_weight=ce_weight, sigma_weight=sigma_weight, reduction=reduction)
@@ -115,6 +112,5 @@ PRESETS: dict[PresetName, DLSM] = {
     "dlsm-pure": DLSM(ce_weight=0.0, sigma_weight=1.0),
 }
 """The first two balance as the official code on CIFAR and toy data: on images their mean over dimensions leaves DLSM
-1e-4 of cross-entropy's gradient or less. "dlsm-pure" shows what cross-entropy is for.
-The paper's lambda on CIFAR is 1 for pixels from 0 to 1: for pixels from -1 to 1, scores are half
-as large and the unweighted residual a quarter, so lambda is a quarter too."""
+1e-4 of cross-entropy's gradient or less. The paper's lambda on CIFAR is 1 for pixels from 0 to 1: for pixels from -1 to
+1, scores are half as large and the unweighted residual a quarter, so lambda is a quarter too."""

@@ -3,27 +3,22 @@ r"""Denoising score matching, :math:`\lambda(s) \lVert D(\alpha x + \sigma\epsil
 The weight :math:`\lambda = (s^2 + s_d^2) / (s\, s_d)^2` makes the loss of an untrained network one at every noise level
 (Karras et al. 2022, section 5); up to it this is Vincent's (2011) denoising score matching.
 
-In adversarial score matching the denoised estimates are shown to a discriminator that is trained too.
-Jolicoeur-Martineau et al. (arXiv 2009.05475) train a discriminator C by least squares (LSGAN: Mao et al. 2017, labels 1
-and -1), and the score model against it:
+In adversarial score matching (Jolicoeur-Martineau et al., arXiv 2009.05475) a discriminator C is trained by least
+squares (LSGAN: Mao et al. 2017, labels 1 and -1) on data and denoised estimates, and the score model against it:
 
 .. math::
     L_C = E (C(x) - 1)^2 + E (C(D(x_t, t)) + 1)^2, \qquad
     L = E \left[ \lambda(s) \frac{\lVert D(x_t, t) - x \rVert^2}{d} + \frac{2w}{d} (C(D(x_t, t)) - 1)^2 \right]
 
-The factor 2/d makes w = 1 the paper's balance. Its loss of one sample is
-:math:`\lVert D - x \rVert^2 / (2 s^2) + (C(D) - 1)^2`, summed over the d dimensions and free of the unit of the data.
-Ours is 2/d times that, plus :math:`\lVert D - x \rVert^2 / (d s_d^2)`, by which the weight of Karras et al.,
-:math:`\lambda = 1/s^2 + 1/s_d^2`, exceeds 1/s^2. So the balance is the paper's where the noise is below the data's
-standard deviation, and leans to score matching above. Multiplying the adversarial term by :math:`s^2 \lambda` as well
-would keep the paper's balance at every noise level, but under Karras et al.'s weight it leaves most of the gradient to
-the adversary of the highest ones: on digits (2,000 steps, one seed) the Frechet distance of samples was 0.70 that way,
-0.36 this way.
+At w = 1 this is 2/d times the paper's loss of a sample, :math:`\lVert D - x \rVert^2 / (2 s^2) + (C(D) - 1)^2`, plus
+:math:`\lVert D - x \rVert^2 / (d s_d^2)`, by which :math:`\lambda = 1/s^2 + 1/s_d^2` exceeds 1/s^2. So the balance is
+the paper's where the noise is below the data's standard deviation, and leans to score matching above. Multiplying the
+adversarial term by :math:`s^2 \lambda` would keep the balance everywhere, but leaves most of the gradient to the
+adversary of the highest levels: on digits (2,000 steps, one seed) the Frechet distance was 0.70 so, and 0.36 as here.
 
-The estimate that C sees is a posterior mean, which is blurred where there is much noise, and C knows only sharp data.
-So the optimum is no longer E[x | x_t]: where the loss is least,
-:math:`D - E[x | x_t] = 2 (w / \lambda) (1 - C) \nabla C`, whose factor grows with the noise level, up to
-:math:`2 w s_d^2`.
+The estimate that C sees is blurred where there is much noise, and C knows only sharp data. So the optimum is no longer
+E[x | x_t]: where the loss is least, :math:`D - E[x | x_t] = 2 (w / \lambda) (1 - C) \nabla C`, whose factor grows with
+the noise level, up to :math:`2 w s_d^2`.
 """
 
 from typing import Annotated, TypeAlias
@@ -56,7 +51,7 @@ def weighted_error(model: ScoreModel, denoised: Tensor, x: Tensor, t: Tensor) ->
 
 
 class AdversarialScoreMatching(Settings):
-    """A discriminator of denoised estimates, added to denoising score matching. The defaults are the paper's."""
+    """The defaults are the paper's."""
 
     network: AnyDiscriminatorNet = Field(description="the discriminator's network")
     weight: float = Field(default=1.0, ge=0, description="1 is the paper's balance at low noise")
@@ -73,8 +68,6 @@ class AdversarialScoreMatching(Settings):
 
 
 class Discriminator(Preconditioned):
-    """C(x): what the discriminator of a score model makes of clean data or of denoised estimates."""
-
     def __init__(self, network: AnyDiscriminatorNet, told_noise: bool, model: ScoreModel) -> None:
         net = network.build_discriminator(model.shape, told_noise=told_noise)
         super().__init__(net, model.schedule, model.sigma_data)
@@ -91,10 +84,7 @@ class Discriminator(Preconditioned):
 
 
 def discriminator_loss(discriminator: Discriminator, real: Tensor, fake: Tensor, t: Tensor) -> Losses:
-    """The discriminator's least-squares loss, the sum of (C(real) - 1)^2 and (C(fake) + 1)^2, each (B,).
-
-    fake (B, ...) are denoised estimates without a graph, t (B,) float64 their times, told of real data too.
-    """
+    """The discriminator's loss and its two terms, each (B,); t (B,) are the times of the denoised estimates `fake`."""
     on_real, on_fake = discriminator(torch.cat([real, fake]), torch.cat([t, t])).chunk(2)
     on_real, on_fake = (on_real - 1).square(), (on_fake + 1).square()
     return {"loss": on_real + on_fake, "discriminator_real": on_real, "discriminator_fake": on_fake}
@@ -109,11 +99,7 @@ def adversarial_loss(
     y: Tensor | None = None,
     weight: float = 1.0,
 ) -> Losses:
-    r"""The score model's loss, :math:`\lambda(s) \lVert D - x \rVert^2 / d + (2 w / d)\, (C(D) - 1)^2`.
-
-    "dsm" is denoising score matching, as without an adversary, "adversarial" (C(D) - 1)^2, unweighted; C sees no
-    labels. x (B, ...) is clean data, t (B,) float64, eps standard normal noise, y (B,) labels.
-    """
+    """The score model's loss and its two terms, each (B,): "dsm", weighted, and "adversarial", (C(D) - 1)^2."""
     denoised: Tensor = model(perturb(model.schedule, x, t, eps), t, y)
     dsm = weighted_error(model, denoised, x, t)
     adversarial = (discriminator(denoised, t) - 1).square()

@@ -1,7 +1,6 @@
-r"""Score mismatching.
+r"""Score mismatching (SMM; Ye & Liu, arXiv 2309.11043) trains a generator G against a *critic* S that predicts noise.
 
-Score mismatching (SMM; Ye & Liu, arXiv 2309.11043) trains a generator G against a *critic* S that predicts noise. At a
-few small noise levels, :math:`\tilde x = x + \sigma n`,
+At a few small noise levels, :math:`\tilde x = x + \sigma n`,
 
 .. math::
     L_S &= E \lVert S(x_r + \sigma n, \sigma, y) - n \rVert^2
@@ -9,16 +8,14 @@ few small noise levels, :math:`\tilde x = x + \sigma n`,
     L_G &= E \lVert S(G(z, y) + \sigma n, \sigma, y) - n \rVert^2
 
 with n' drawn apart from n: the critic learns to denoise real images and to know nothing of generated ones, and the
-generator looks for images that the critic can denoise. The published method is unconditional; here both networks are
-told the class, so a generated image of the wrong class is punished as unreal.
+generator looks for images that the critic can denoise. Unlike in the paper, both networks are told the class.
 
 Per dimension, a critic that says nothing has losses of one. In a healthy training the critic's loss on real data is
 least, the generator's above it, both below one, and the critic's loss on generated data above one.
 
 The objective is biased. The best critic is :math:`S = w\, E[n \mid \tilde x]`, where w is the probability that noised
 data are real; where generated and real data agree it is one half, and the generator still gains by moving towards the
-modes. Hence the noise levels must stay small, and even so the data are not where it comes to rest
-(`tests/benchmarks/fixed_points.py`).
+modes, the less the smaller the noise levels are (`tests/benchmarks/fixed_points.py`).
 """
 
 from typing import Literal
@@ -35,8 +32,6 @@ from condgen.settings import Settings
 
 
 class ScoreMismatching(Settings):
-    """Score mismatching (Ye & Liu 2024): one critic, which denoises real data and is made blind to generated."""
-
     loss: Literal["smm"] = "smm"
     network: AnyDenoiserNet = Field(description="the critic's network")
     levels: tuple[PositiveFloat, ...] | None = Field(

@@ -12,7 +12,7 @@ from condgen.settings import Settings, Target, import_target
 class NetworkSettings(Settings):
     """Kind and size of a network. A kind overrides `build_…` for each of the four roles that it can play.
 
-    All take the shape of one sample, (D,) or (C, H, W), and raise UserError where the network cannot be built.
+    Shapes are of one sample, (D,) or (C, H, W). UserError where the network cannot be built.
     """
 
     kind: str

@@ -39,11 +39,10 @@ _TAPS: dict[Resampling, tuple[float, ...]] = {"box": (0.5, 0.5), "fir": (0.125, 
 
 def check_image(kind: str, shape: tuple[int, ...], halvings: int) -> None:
     """Raises UserError unless `shape` is (C, H, W), of no absurd size, with H and W divisible by 2**halvings."""
-    if len(shape) != 3:
-        raise UserError(f"network kind {kind!r} needs images (C, H, W), not data of shape {shape}: use kind 'mlp'")
-    if not all(1 <= side <= _LARGEST for side in shape):
+    if len(shape) != 3 or not all(1 <= side <= _LARGEST for side in shape):
         raise UserError(
-            f"network kind {kind!r} takes images of 1 to {_LARGEST:,} channels and pixels a side, not {shape}"
+            f"network kind {kind!r} needs images (C, H, W) of at most {_LARGEST:,} pixels a side, not data of shape "
+            f"{shape}: use kind 'mlp'"
         )
     if shape[1] % 2**halvings or shape[2] % 2**halvings:
         raise UserError(
@@ -118,21 +117,17 @@ class FilteredConv2d(_Filter):
         self.convolve = initialise_(nn.Conv2d(channels, out_channels, 3, stride=2))
 
     def forward(self, x: Tensor) -> Tensor:
-        filtered = F.conv2d(x, self.weight(x), padding=self.margin + 1, groups=x.shape[1])
-        out: Tensor = self.convolve(filtered)
+        out: Tensor = self.convolve(F.conv2d(x, self.weight(x), padding=self.margin + 1, groups=x.shape[1]))
         return out
 
 
-def halving(resampling: Resampling) -> nn.Module:
-    """(B, C, H, W) -> (B, C, H / 2, W / 2): averages of 2x2 pixels, or what the filter gives."""
-    return nn.AvgPool2d(2) if resampling == "box" else _Halve(resampling)
-
-
-def doubling(resampling: Resampling) -> nn.Module:
-    """(B, C, H, W) -> (B, C, 2 H, 2 W): every pixel four times, or what the filter gives.
-
-    The filter's gain is 4, since one pixel in four of the larger image is not zero.
-    """
+def resize(resample: Resample, resampling: Resampling) -> nn.Module:
+    """(B, C, H, W) to the same, half of its sides (averages or a filter) or twice (repetition or a filter)."""
+    if resample == "same":
+        return nn.Identity()
+    if resample == "down":
+        return nn.AvgPool2d(2) if resampling == "box" else _Halve(resampling)
+    # the gain is 4, since one pixel in four of the larger image is not zero
     return nn.Upsample(scale_factor=2) if resampling == "box" else _Double(resampling, gain=4.0)
 
 
@@ -152,8 +147,7 @@ class ResidualBlock(nn.Module):
         project: bool = False,
     ) -> None:
         super().__init__()
-        resize = {"same": nn.Identity(), "up": doubling(resampling), "down": halving(resampling)}
-        self.resize: nn.Module = resize[resample]
+        self.resize = resize(resample, resampling)
         self.enter = GroupNorm(channels, activation=True)
         # No bias: the normalisation behind it removes most of one, and the shift by the embedding does its work.
         self.convolve = initialise_(nn.Conv2d(channels, out_channels, 3, padding=1, bias=False))

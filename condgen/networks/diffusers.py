@@ -78,7 +78,7 @@ class DiffusersUNet(nn.Module):
         self.prediction = settings.prediction
         if n_classes is not None:
             width = self.unet.time_embedding.linear_2.out_features
-            self.unet.class_embedding = ClassEmbedding(n_classes, width, null=True)
+            self.unet.class_embedding = ClassEmbedding(n_classes + 1, width)
         self.null_label = n_classes
         self.register_buffer("log_levels", settings.levels().log().float(), persistent=False)
 
@@ -97,9 +97,8 @@ class DiffusersUNet(nn.Module):
 
     def _timestep(self, log_level: Tensor) -> Tensor:
         """Broken timesteps, (B,)."""
-        known = self.log_levels
-        above = torch.searchsorted(known, log_level).clamp(1, len(known) - 1)
-        low, high = known[above - 1], known[above]
+        above = torch.searchsorted(self.log_levels, log_level).clamp(1, len(self.log_levels) - 1)
+        low, high = self.log_levels[above - 1], self.log_levels[above]
         return above - 1 + ((log_level - low) / (high - low)).clamp(0, 1)
 
 
@@ -118,17 +117,14 @@ def _build(settings: DiffusersSettings, shape: tuple[int, ...]) -> "UNet2DModel"
         raise UserError(
             f"diffusers cannot build the UNet2DModel that is described: {' '.join(str(error).split())}"
         ) from error
-    found = unet.config
-    if found.in_channels != found.out_channels or found.in_channels != shape[0]:
-        raise UserError(
-            f"the UNet2DModel takes {found.in_channels} channels and gives {found.out_channels}, images have "
-            f"{shape[0]}: all must be equal (a learned variance is not supported)"
-        )
-    if found.time_embedding_type != "positional":
-        raise UserError(
-            f"the UNet2DModel embeds time as {found.time_embedding_type!r}: only 'positional' knows times between "
-            "timesteps"
-        )
-    if found.num_class_embeds is not None or found.class_embed_type is not None:
-        raise UserError("the UNet2DModel takes classes: use an unconditional one, which a classifier can guide")
+    wanted = {
+        "in_channels": shape[0],
+        "out_channels": shape[0],  # a learned variance is not supported
+        "time_embedding_type": "positional",  # the only one that knows times between timesteps
+        "num_class_embeds": None,  # an unconditional one can be guided by a classifier
+        "class_embed_type": None,
+    }
+    for name, value in wanted.items():
+        if unet.config[name] != value:
+            raise UserError(f"the UNet2DModel has {name} {unet.config[name]!r}, where {value!r} is needed")
     return unet

@@ -33,7 +33,13 @@ class MLPDiscriminatorSettings(NetworkSettings):
     depth: int = Field(default=2, ge=1, description="residual blocks")
 
     def build_discriminator(self, shape: tuple[int, ...], *, told_noise: bool) -> nn.Module:
-        return MLPDiscriminator(self, shape, told_noise)
+        enter = initialise_(nn.Linear(math.prod(shape), self.width))
+        nn.init.normal_(enter.bias)  # or all rectifiers would bend at the origin
+        blocks = [
+            _Block(initialise_(nn.Linear(self.width, self.width)), initialise_(nn.Linear(self.width, self.width)))
+            for _ in range(self.depth)
+        ]
+        return Discriminator(enter, blocks, self.width, told_noise)
 
 
 class ConvDiscriminatorSettings(NetworkSettings):
@@ -52,13 +58,15 @@ class ConvDiscriminatorSettings(NetworkSettings):
         return self
 
     def build_discriminator(self, shape: tuple[int, ...], *, told_noise: bool) -> nn.Module:
-        return ConvDiscriminator(self, shape, told_noise)
-
-
-def _normalise_(net: nn.Module) -> None:
-    """Puts every linear and convolutional weight of a finished network under spectral normalisation."""
-    for layer in [layer for layer in net.modules() if isinstance(layer, nn.Linear | nn.Conv2d)]:
-        spectral_norm(layer)
+        check_image(self.kind, shape, halvings=self.halvings)
+        blocks, before = [], shape[0]
+        for index, width in enumerate(self.channels):
+            enter = initialise_(nn.Conv2d(before, width, 3, padding=1))
+            leave = initialise_(nn.Conv2d(width, width, 3, padding=1))
+            skip = None if before == width else initialise_(nn.Conv2d(before, width, 1, bias=False))
+            blocks.append(_Block(enter, leave, skip, first=index == 0, halve=index < self.halvings))
+            before = width
+        return Discriminator(None, blocks, before, told_noise)
 
 
 class _Head(nn.Module):
@@ -79,47 +87,24 @@ class _Head(nn.Module):
         return out + (embedding * features).sum(1)
 
 
-class _LinearBlock(nn.Module):
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.enter = initialise_(nn.Linear(width, width))
-        self.leave = initialise_(nn.Linear(width, width))
+class _Block(nn.Module):
+    """The input, or its image by `skip`, plus two layers of rectified features; then perhaps the mean of 2x2 pixels.
 
-    def forward(self, h: Tensor) -> Tensor:
-        branch: Tensor = self.leave(self.enter(h.relu()).relu())
-        return h + branch
-
-
-class MLPDiscriminator(nn.Module):
-    """x (B, *shape), noise (B,) -> (B,); without `told_noise`, the noise is ignored and may be None."""
-
-    def __init__(self, settings: MLPDiscriminatorSettings, shape: tuple[int, ...], told_noise: bool) -> None:
-        super().__init__()
-        self.enter = initialise_(nn.Linear(math.prod(shape), settings.width))
-        nn.init.normal_(self.enter.bias)  # or all rectifiers would bend at the origin
-        self.blocks = nn.Sequential(*(_LinearBlock(settings.width) for _ in range(settings.depth)))
-        self.head = _Head(settings.width, told_noise)
-        _normalise_(self)
-
-    def forward(self, x: Tensor, noise: Tensor | None = None) -> Tensor:
-        out: Tensor = self.head(self.blocks(self.enter(x.flatten(1))).relu(), noise)
-        return out
-
-
-class _ConvBlock(nn.Module):
-    """The input, by 1x1 convolution where channels change, plus two convolutions; then the mean of 2x2 pixels.
-
-    The first block of a network applies no rectifier to its input, which would drop dark pixels.
+    The first block of a convolutional network applies no rectifier to its input, which would drop dark pixels.
     """
 
-    def __init__(self, channels: int, out_channels: int, *, first: bool, halve: bool) -> None:
+    def __init__(
+        self,
+        enter: nn.Module,
+        leave: nn.Module,
+        skip: nn.Module | None = None,
+        *,
+        first: bool = False,
+        halve: bool = False,
+    ) -> None:
         super().__init__()
+        self.enter, self.leave, self.skip = enter, leave, skip or nn.Identity()
         self.first, self.halve = first, halve
-        self.enter = initialise_(nn.Conv2d(channels, out_channels, 3, padding=1))
-        self.leave = initialise_(nn.Conv2d(out_channels, out_channels, 3, padding=1))
-        self.skip: nn.Module = nn.Identity()
-        if channels != out_channels:
-            self.skip = initialise_(nn.Conv2d(channels, out_channels, 1, bias=False))  # the branch ends in a bias
 
     def forward(self, x: Tensor) -> Tensor:
         h = self.enter(x if self.first else x.relu())
@@ -127,20 +112,20 @@ class _ConvBlock(nn.Module):
         return F.avg_pool2d(out, 2) if self.halve else out
 
 
-class ConvDiscriminator(nn.Module):
-    """x (B, C, H, W), noise (B,) -> (B,); without `told_noise`, the noise is ignored and may be None."""
+class Discriminator(nn.Module):
+    """x (B, *shape), noise (B,) -> (B,); without `told_noise`, the noise is ignored and may be None."""
 
-    def __init__(self, settings: ConvDiscriminatorSettings, shape: tuple[int, ...], told_noise: bool) -> None:
+    def __init__(self, enter: nn.Module | None, blocks: list[_Block], features: int, told_noise: bool) -> None:
         super().__init__()
-        check_image(settings.kind, shape, halvings=settings.halvings)
-        self.blocks = nn.Sequential()
-        channels = shape[0]
-        for index, width in enumerate(settings.channels):
-            self.blocks.append(_ConvBlock(channels, width, first=index == 0, halve=index < settings.halvings))
-            channels = width
-        self.head = _Head(channels, told_noise)
-        _normalise_(self)
+        self.enter = enter  # of flat samples; without it, blocks take images
+        self.blocks = nn.Sequential(*blocks)
+        self.head = _Head(features, told_noise)
+        for layer in [layer for layer in self.modules() if isinstance(layer, nn.Linear | nn.Conv2d)]:
+            spectral_norm(layer)
 
     def forward(self, x: Tensor, noise: Tensor | None = None) -> Tensor:
-        out: Tensor = self.head(self.blocks(x).relu().sum((2, 3)), noise)
+        if self.enter is not None:
+            x = self.enter(x.flatten(1))
+        features = self.blocks(x).relu()
+        out: Tensor = self.head(features if self.enter is not None else features.sum((2, 3)), noise)
         return out

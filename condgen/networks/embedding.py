@@ -20,9 +20,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-_LOWEST, _HIGHEST, _FREQUENCIES = 1.0, 32.0, 16
-_LOG_SHARE = 1 / 4  # c in units of the logarithm of the noise level
-
 Layer = TypeVar("Layer", nn.Linear, nn.Conv2d)
 
 
@@ -39,19 +36,18 @@ def initialise_(layer: Layer, gain: float = 1.0) -> Layer:
 
 def random_frequencies(scale: float, number: int) -> Tensor:
     """Frequencies from a normal of this standard deviation, in turns per unit of the logarithm of the noise level."""
-    turns = torch.randn(number) * scale
-    return turns * 2 * math.pi / _LOG_SHARE
+    return torch.randn(number) * scale * 2 * math.pi * 4
 
 
 class NoiseEmbedding(nn.Module):
-    """Noise levels c, (B,), to embeddings, (B, width): by fixed frequencies, or random ones, which are saved."""
+    """Noise levels c, (B,), to embeddings, (B, width): by fixed frequencies, or `random` ones, which are saved."""
 
     frequencies: Tensor
 
     def __init__(self, width: int, random: Tensor | None = None) -> None:
         super().__init__()
-        octaves = torch.linspace(math.log(_LOWEST), math.log(_HIGHEST), _FREQUENCIES)
-        self.register_buffer("frequencies", octaves.exp() if random is None else random, persistent=random is not None)
+        frequencies = torch.linspace(0, math.log(32), 16).exp() if random is None else random
+        self.register_buffer("frequencies", frequencies, persistent=random is not None)
         self.layers = nn.Sequential(
             initialise_(nn.Linear(2 * len(self.frequencies), width)), nn.SiLU(), initialise_(nn.Linear(width, width))
         )
@@ -67,22 +63,13 @@ class NoiseEmbedding(nn.Module):
 
 
 class ClassEmbedding(nn.Module):
-    """Labels, (B,), to embeddings, (B, width).
+    """Labels, (B,), to embeddings, (B, width)."""
 
-    With `null`, a row K stands for "no label", as classifier-free guidance needs (Ho & Salimans 2022).
-    """
-
-    def __init__(self, n_classes: int, width: int, *, null: bool = False) -> None:
+    def __init__(self, n_classes: int, width: int) -> None:
         super().__init__()
-        self.null_label = n_classes if null else None
-        self.table = nn.Embedding(n_classes + null, width)  # initialised from a standard normal
+        self.table = nn.Embedding(n_classes, width)  # initialised from a standard normal
 
-    def forward(self, y: Tensor | None) -> Tensor:
-        """Embeddings, (B, width); without labels the null row, (width,), which broadcasts over the batch."""
-        if y is None:
-            if self.null_label is None:
-                raise ValueError("this class embedding has no null label: give labels")
-            return self.table.weight[self.null_label]
+    def forward(self, y: Tensor) -> Tensor:
         embedding: Tensor = self.table(y)
         return embedding
 
@@ -90,19 +77,20 @@ class ClassEmbedding(nn.Module):
 class Conditioning(nn.Module):
     """What drives every FiLM of a network: SiLU of the noise embedding, plus that of the class where there are classes.
 
-    With K classes, labels (B,) lie in 0..K, where K, or None for the whole batch, means "no label".
+    With K classes, labels (B,) lie in 0..K, where K, or None for the whole batch, means "no label", as classifier-free
+    guidance needs (Ho & Salimans 2022).
     """
 
     def __init__(self, width: int, n_classes: int | None = None, random: Tensor | None = None) -> None:
         super().__init__()
         self.noise = NoiseEmbedding(width, random)
-        self.label = None if n_classes is None else ClassEmbedding(n_classes, width, null=True)
+        self.label = None if n_classes is None else ClassEmbedding(n_classes + 1, width)
 
     def forward(self, noise: Tensor, y: Tensor | None = None) -> Tensor:
         """Embeddings, (B, width)."""
         embedding = self.noise(noise)
         if self.label is not None:
-            embedding = embedding + self.label(y)
+            embedding = embedding + (self.label.table.weight[-1] if y is None else self.label(y))
         return F.silu(embedding)
 
 
@@ -141,14 +129,8 @@ def start_from(net: nn.Module, weights: Mapping[str, Tensor]) -> None:
 
     Where it knows none, class embeddings stay as they are. At zero the classes would be alike to all other weights, and
     a generator of digits needs four times as many steps to tell them apart (class accuracy .34 after 500, against .99
-    after 250).
-
-    Raises:
-        RuntimeError: where the weights are of another architecture.
+    after 250). RuntimeError where the weights are of another architecture.
     """
-    tables = {
-        f"{name}.table.weight": module.table.weight.detach()
-        for name, module in net.named_modules()
-        if isinstance(module, ClassEmbedding)
-    }
+    embeddings = [name for name, module in net.named_modules() if isinstance(module, ClassEmbedding)]
+    tables = {f"{name}.table.weight": net.get_parameter(f"{name}.table.weight").detach() for name in embeddings}
     net.load_state_dict(tables | dict(weights))

@@ -17,8 +17,6 @@ from condgen.networks.embedding import ClassEmbedding, initialise_
 
 
 class ConvGeneratorSettings(NetworkSettings):
-    """A convolutional generator."""
-
     kind: Literal["convgen"] = "convgen"
     channels: int = Field(default=64, ge=4, description="the unit of width")
     multipliers: tuple[PositiveInt, ...] = Field(

@@ -21,8 +21,6 @@ from condgen.networks.embedding import ClassEmbedding, Conditioning, FiLM, initi
 
 
 class MLPSettings(NetworkSettings):
-    """A residual perceptron."""
-
     kind: Literal["mlp"] = "mlp"
     width: int = Field(default=256, ge=1, description="hidden units of every layer")
     depth: int = Field(default=3, ge=1, description="residual blocks")
@@ -83,10 +81,9 @@ class MLP(nn.Module):
         self, settings: MLPSettings, shape: tuple[int, ...], n_classes: int | None, logits: int | None = None
     ) -> None:
         super().__init__()
-        size = math.prod(shape)
         self.logits = logits
         self.conditioning = Conditioning(settings.embedding, n_classes)
-        self.trunk = _Trunk(settings, size, size if logits is None else logits, gain=0.1)
+        self.trunk = _Trunk(settings, math.prod(shape), logits or math.prod(shape), gain=0.1)
 
     def forward(self, x: Tensor, noise: Tensor, y: Tensor | None = None) -> Tensor:
         out: Tensor = self.trunk(x.flatten(1), self.conditioning(noise, y))

@@ -9,7 +9,6 @@
   scales and shifts the pooled features.
 """
 
-import difflib
 import math
 from typing import Literal
 
@@ -35,8 +34,6 @@ _SMOOTH: dict[type[nn.Module], type[nn.Module]] = {
 
 
 class TimmSettings(NetworkSettings):
-    """A backbone of timm."""
-
     kind: Literal["timm"] = "timm"
     name: str = Field(default="resnet18", description="of the architecture, as in timm.list_models()")
     embedding: int = Field(default=128, ge=1, description="width of the noise embedding")
@@ -71,9 +68,7 @@ def _backbone(name: str, shape: tuple[int, ...]) -> tuple[nn.Module, int]:
     import timm  # here, because the import takes seconds and few runs need it
 
     if not timm.is_model(name):
-        near = difflib.get_close_matches(name, timm.list_models(), n=3)
-        hint = f"did you mean {' or '.join(near)}?" if near else "timm.list_models() names them all"
-        raise UserError(f"timm has no backbone named {name!r}: {hint}")
+        raise UserError(f"timm has no backbone named {name!r}: timm.list_models() names them all")
     configuration = timm.get_pretrained_cfg(name)
     fixed = configuration is not None and configuration.fixed_input_size
     size = {"img_size": shape[1:]} if fixed else {}
@@ -82,15 +77,15 @@ def _backbone(name: str, shape: tuple[int, ...]) -> tuple[nn.Module, int]:
         if isinstance(backbone, timm.models.ResNet) and max(shape[1:]) <= _SMALL_IMAGE:
             _small_stem_(backbone, shape[0])
         _smooth_(backbone)
-        pooled = _rehearse(backbone.eval(), shape)
+        features = _rehearse(backbone.eval(), shape).shape
+        if len(features) != 2:
+            raise ValueError("it does not end in one row of features per image")
     except (ArithmeticError, AssertionError, LookupError, RuntimeError, TypeError, ValueError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise UserError(
             f"timm backbone {name!r} cannot take images of {shape[1]}x{shape[2]} ({reason}): choose another"
         ) from error
-    if pooled.ndim != 2:
-        raise UserError(f"timm backbone {name!r} does not end in one row of features per image: choose another")
-    return backbone.train(), pooled.shape[1]
+    return backbone.train(), features[1]
 
 
 def _rehearse(backbone: nn.Module, shape: tuple[int, ...]) -> Tensor:

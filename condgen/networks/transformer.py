@@ -22,8 +22,6 @@ from condgen.networks.embedding import Conditioning, initialise_
 
 
 class TransformerSettings(NetworkSettings):
-    """A transformer of patches."""
-
     kind: Literal["transformer"] = "transformer"
     patch: int = Field(default=4, ge=1, description="side of a patch, in pixels")
     width: int = Field(default=256, ge=1, description="features of a patch, and of the embedding")

@@ -1,8 +1,7 @@
 r"""The U-Net denoiser, in the manner of DDPM++ (Song et al. 2021, appendix H; Karras et al. 2022, table 7).
 
-An encoder of residual blocks halves the image between levels, a decoder doubles it again, and every encoder output is
-joined to the decoder block at the same depth. Residual sums are divided by sqrt(2), which keeps their variance when
-both terms have the same.
+Every output of the encoder is joined to the decoder block at the same depth. Residual sums are divided by sqrt(2),
+which keeps their variance when both terms have the same.
 
 NCSN++ (Song et al. 2021, appendix H) resamples through a binomial filter, draws the frequencies of its noise embedding
 at random, and has a residual pyramid next to the encoder: at each level the image, filtered, convolved and halved, is
@@ -37,12 +36,8 @@ from condgen.networks.blocks import (
 )
 from condgen.networks.embedding import Conditioning, initialise_, random_frequencies
 
-_HEAD_WIDTH = 64
-
 
 class UNetSettings(NetworkSettings):
-    """A U-Net."""
-
     kind: Literal["unet"] = "unet"
     channels: int = Field(default=64, ge=4, le=65_536, description="the unit of width")
     multipliers: tuple[PositiveInt, ...] = Field(
@@ -88,16 +83,13 @@ class UNetSettings(NetworkSettings):
 
 
 class SelfAttention(nn.Module):
-    """The attention of every pixel to every other, (B, C, H, W) to the same shape, without the residual sum.
-
-    There is one head for each 64 channels by default; UserError where the heads do not divide the channels.
-    """
+    """The attention of every pixel to every other, (B, C, H, W) to the same shape, without the residual sum."""
 
     def __init__(self, channels: int, heads: int | None = None) -> None:
         super().__init__()
         if heads is not None and channels % heads:
             raise UserError(f"{channels} channels cannot be divided among {heads} heads of attention: choose a divisor")
-        self.heads = largest_divisor(channels, channels // _HEAD_WIDTH) if heads is None else heads
+        self.heads = largest_divisor(channels, channels // 64) if heads is None else heads
         self.normalise = GroupNorm(channels)
         # No bias: a softmax cancels that of the keys.
         self.enter = initialise_(nn.Conv2d(channels, 3 * channels, 1, bias=False))
@@ -130,8 +122,7 @@ class UNet(nn.Module):
         super().__init__()
         check_image(settings.kind, shape, halvings=len(settings.multipliers) - 1)
         widths = [settings.channels * multiplier for multiplier in settings.multipliers]
-        embedding = settings.channels * settings.embedding
-        scale = settings.fourier_scale
+        embedding, scale = settings.channels * settings.embedding, settings.fourier_scale
 
         def block(channels: int, out: int, *, resample: Resample = "same", attend: bool = False) -> _Block:
             residual = ResidualBlock(
@@ -169,12 +160,12 @@ class UNet(nn.Module):
                 self.halves.append(False)
                 joined.append(width)
 
-        deepest = widths[-1]
-        self.middle = nn.ModuleList((block(deepest, deepest, attend=bool(settings.attention)), block(deepest, deepest)))
+        channels = widths[-1]
+        attends = bool(settings.attention)
+        self.middle = nn.ModuleList((block(channels, channels, attend=attends), block(channels, channels)))
 
         self.decoder = nn.ModuleList()
         self.joins: list[bool] = []  # whether a block of the decoder takes up an output of the encoder
-        channels = deepest
         for level, width in reversed(list(enumerate(widths))):
             for index in range(settings.blocks + 1):
                 here = settings.decoder_attention == "all" or index == settings.blocks
@@ -193,8 +184,7 @@ class UNet(nn.Module):
     def forward(self, x: Tensor, noise: Tensor, y: Tensor | None = None) -> Tensor:
         embedding = self.conditioning(noise, y)
         h = self.enter(x)
-        outputs = [h]
-        pyramid, steps = x, iter(self.pyramid)
+        outputs, pyramid, steps = [h], x, iter(self.pyramid)
         for block, halves in zip(self.encoder, self.halves, strict=True):
             h = block(h, embedding)
             if halves and len(self.pyramid):

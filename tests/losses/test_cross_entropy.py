@@ -1,6 +1,6 @@
 import torch
 
-from condgen.losses import cross_entropy_loss, focal_loss
+from condgen.losses import Noised, classifier_loss, cross_entropy_loss
 from condgen.oracle import Oracle
 from condgen.schedules import EDM
 
@@ -15,9 +15,9 @@ def batch():
 
 def test_focal_loss_is_its_formula_and_cross_entropy_at_zero():
     ce = cross_entropy_loss(ORACLE.likelihood, *batch())
-    p = (-ce).exp()
-    torch.testing.assert_close(focal_loss(ORACLE.likelihood, *batch(), gamma=2.5), (1 - p) ** 2.5 * ce)
-    assert torch.equal(focal_loss(ORACLE.likelihood, *batch(), gamma=0.0), ce)
+    for gamma, expected in ((2.5, (1 - (-ce).exp()) ** 2.5 * ce), (0.0, ce)):
+        focal = classifier_loss({"loss": "focal", "gamma": gamma}, "here")(ORACLE.likelihood, Noised(*batch()))
+        torch.testing.assert_close(focal["loss"], expected)
 
 
 def test_label_smoothing_is_that_of_torch():

@@ -6,7 +6,7 @@ import torch
 from scipy import signal
 from torch.nn import functional as F
 
-from condgen.networks.blocks import FilteredConv2d, ResidualBlock, doubling, group_count, halving
+from condgen.networks.blocks import FilteredConv2d, ResidualBlock, group_count, resize
 
 
 @pytest.mark.parametrize("channels", [*range(4, 100), 128, 160, 192, 256, 384, 512])
@@ -80,7 +80,7 @@ def test_halving_is_convolution_then_decimation(resampling):
     taps, x = TAPS[resampling], image(8, 6)
     first = len(taps) // 2  # of the outputs that are kept, in the whole convolution
     expected = each_plane(lambda plane: filtered(plane, taps)[first::2, first::2][:4, :3], x)
-    torch.testing.assert_close(halving(resampling).double()(x), expected)
+    torch.testing.assert_close(resize("down", resampling).double()(x), expected)
 
 
 @RESAMPLINGS
@@ -93,7 +93,7 @@ def test_doubling_is_zero_stuffing_then_convolution(resampling):
         margin = len(taps) // 2 - 1
         return 4 * filtered(out, taps)[margin : margin + 8, margin : margin + 6]
 
-    torch.testing.assert_close(doubling(resampling).double()(x), each_plane(stuffed, x))
+    torch.testing.assert_close(resize("up", resampling).double()(x), each_plane(stuffed, x))
 
 
 @RESAMPLINGS
@@ -115,7 +115,7 @@ def test_a_filtered_convolution_is_filter_then_convolution_then_decimation(resam
 
 def test_doubling_is_four_times_the_adjoint_of_halving():
     x, y = image(8, 6), image(4, 3)
-    down, up = halving("fir").double(), doubling("fir").double()
+    down, up = resize("down", "fir").double(), resize("up", "fir").double()
     torch.testing.assert_close((up(y) * x).sum(), 4 * (y * down(x)).sum())
 
 
@@ -128,7 +128,7 @@ def test_frequencies_that_the_smaller_image_cannot_hold_are_suppressed():
     """The response of the filter at frequency f is cos(pi f)^3, that of averages cos(pi f)."""
     for frequency in (0.3, 0.4, 0.45):
         for resampling, power in (("box", 1), ("fir", 3)):
-            out = halving(resampling).double()(wave(frequency))[..., 4:-4, 4:-4]
+            out = resize("down", resampling).double()(wave(frequency))[..., 4:-4, 4:-4]
             along = 2 * math.pi * frequency * (2 * torch.arange(32, dtype=torch.float64) + 0.5)[4:-4]
             expected = math.cos(math.pi * frequency) ** power * along.cos()
             torch.testing.assert_close(out, expected.expand_as(out))
@@ -138,5 +138,5 @@ def test_filters_are_not_saved_and_follow_the_type_of_the_image():
     layer = FilteredConv2d(2, 3, "fir")
     assert set(layer.state_dict()) == {"convolve.weight", "convolve.bias"}
     assert (
-        halving("fir")(torch.ones(1, 2, 8, 8, dtype=torch.bfloat16))[0, 0, 1, 1] == 1
+        resize("down", "fir")(torch.ones(1, 2, 8, 8, dtype=torch.bfloat16))[0, 0, 1, 1] == 1
     )  # the filter's weights are exact

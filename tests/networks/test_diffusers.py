@@ -113,10 +113,10 @@ def test_no_timestep_without_signal_is_asked_for():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"out_channels": 2}, "takes 1 channels and gives 2"),
-        ({"in_channels": 3, "out_channels": 3}, "images have 1"),
+        ({"out_channels": 2}, "out_channels 2, where 1 is needed"),
+        ({"in_channels": 3, "out_channels": 3}, "in_channels 3, where 1 is needed"),
         ({"time_embedding_type": "fourier"}, "'fourier'"),
-        ({"num_class_embeds": 10}, "takes classes"),
+        ({"num_class_embeds": 10}, "num_class_embeds 10, where None is needed"),
         ({"colour": "red"}, "colour"),
         ({"down_block_types": ["DownBlock2D"]}, "same number"),
         ({"block_out_channels": [8] * 5}, "halves or doubles the image 4 times"),

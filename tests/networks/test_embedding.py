@@ -6,7 +6,6 @@ from scipy import stats
 
 from condgen.networks import MLPSettings, UNetSettings
 from condgen.networks.embedding import (
-    ClassEmbedding,
     Conditioning,
     FiLM,
     NoiseEmbedding,
@@ -47,21 +46,12 @@ def test_random_frequencies_are_normal_saved_and_in_turns_per_unit_of_log_noise(
     torch.testing.assert_close(found[4000:4005], math.sqrt(2) * phase.sin(), rtol=0, atol=1e-4)
 
 
-def test_class_embedding_looks_rows_up_and_has_a_null_row_where_asked():
-    embedding, plain = ClassEmbedding(3, 4, null=True), ClassEmbedding(3, 4)
-    y = torch.tensor([2, 0, 3])
-    assert torch.equal(embedding(y), embedding.table.weight[y])
-    assert torch.equal(embedding(None), embedding.table.weight[3])
-    assert plain.table.weight.shape == (3, 4)
-    with pytest.raises(ValueError, match="no null label"):
-        plain(None)
-
-
 def test_conditioning_adds_noise_and_class():
     conditioning = Conditioning(8, n_classes=3)
     noise, y = torch.tensor([0.1, -0.4]), torch.tensor([1, 2])
     expected = torch.nn.functional.silu(conditioning.noise(noise) + conditioning.label.table.weight[y])
     torch.testing.assert_close(conditioning(noise, y), expected)
+    assert torch.equal(conditioning(noise), conditioning(noise, torch.tensor([3, 3])))
 
 
 @pytest.mark.parametrize("size", [(), (5,), (4, 3)])

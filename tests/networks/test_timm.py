@@ -82,14 +82,9 @@ def test_noise_acts_before_and_after_the_backbone():
     assert (film[0] - film[1]).abs().max() > 1e-3
 
 
-def test_a_misspelt_name_is_answered_with_the_nearest():
-    with pytest.raises(UserError, match=r"no backbone named 'resnet_18': did you mean .*resnet18"):
+def test_a_backbone_that_cannot_be_is_refused_in_one_line():
+    with pytest.raises(UserError, match=r"no backbone named 'resnet_18': timm.list_models\(\) names them all"):
         classifier("resnet_18")
-    with pytest.raises(UserError, match=r"no backbone named 'qqqqqqqq': timm.list_models\(\) names them all"):
-        classifier("qqqqqqqq")
-
-
-def test_a_backbone_that_cannot_take_the_image_says_so_in_one_line():
     with pytest.raises(UserError, match="'test_vit' cannot take images of 8x8") as caught:
         classifier("test_vit", (1, 8, 8))
     assert "\n" not in str(caught.value)
