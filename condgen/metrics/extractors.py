@@ -18,6 +18,7 @@ from condgen.checkpoint import MODEL_FILE
 from condgen.classifier import Classifier
 from condgen.data import to_uint8
 from condgen.errors import UserError, from_extra
+from condgen.hub import fetch
 from condgen.metrics.features import Extractor, Features, pixels
 from condgen.networks.cifar_resnet import CifarResNet
 
@@ -100,12 +101,17 @@ def _timm(name: str, device: torch.device | str) -> Extractor:
     if file and not (Path(file).is_file() and file.endswith(".safetensors")):
         raise UserError(f"{file} is not a safetensors file: timm:{name}@FILE takes weights of {name} in that form")
     try:
+        known = None if file else timm.get_pretrained_cfg(name)
+        if known is not None and known.hf_hub_id:  # timm would ask a network that is not there for a minute
+            prefix = "open_clip_" if (known.hf_hub_filename or "").startswith("open_clip_") else ""
+            fetch(f"hf:{known.hf_hub_id}", (f"{prefix}model.safetensors",))
         network = timm.create_model(name, pretrained=True, **options).to(device).eval().requires_grad_(False)
-    except (OSError, RuntimeError, ValueError, KeyError, SafetensorError) as error:
+    except (OSError, RuntimeError, ValueError, KeyError, SafetensorError, UserError) as error:
         reason = " ".join(str(error).split())[:160]
         raise UserError(
-            f"timm:{name} has no weights to be had here ({reason}): choose one of timm.list_models(pretrained=True), "
-            f"connect to a network once, or name a file, as in timm:{name}@weights.safetensors"
+            f"the weights of timm:{name} are not on this machine ({reason}): choose one of "
+            f"timm.list_models(pretrained=True), connect to a network once, or name a file, as in "
+            f"timm:{name}@weights.safetensors"
         ) from error
     about = timm.data.resolve_model_data_config(network)
     size = about["input_size"][1:]

@@ -136,6 +136,7 @@ def test_timm_with_weights_of_a_file(tmp_path):
 def test_heads_that_do_not_classify_give_no_logits(monkeypatch):
     import timm
 
+    monkeypatch.setattr("condgen.metrics.extractors.fetch", lambda *_: None)
     created = timm.create_model
     for name, tag, logits in (("resnet10t", "c3_in1k", True), ("resnet10t", "openai", False)):
 
@@ -148,7 +149,7 @@ def test_heads_that_do_not_classify_give_no_logits(monkeypatch):
         assert (open_extractor(f"timm:{name}", COLOUR).function(images(COLOUR, 1)).logits is not None) == logits
 
 
-def test_timm_refuses_in_a_line(tmp_path, monkeypatch):
+def test_timm_refuses_in_a_line_and_asks_a_network_once(monkeypatch):
     for name, message in (
         ("timm:resnett", r"Unknown model \(resnett\).*: choose one of timm.list_models"),
         ("timm:resnet10t@weights.bin", "weights.bin is not a safetensors file"),
@@ -156,14 +157,15 @@ def test_timm_refuses_in_a_line(tmp_path, monkeypatch):
         with pytest.raises(UserError, match=message):
             open_extractor(name, COLOUR)
 
-    import timm
+    def refuse(repository, **_):
+        asked.append(repository)
+        raise OSError("no route")
 
-    def refuse(*_, **__):
-        raise OSError("we could not connect")
-
-    monkeypatch.setattr(timm, "create_model", refuse)
-    with pytest.raises(UserError, match=r"no weights to be had here \(we could not connect\): choose one"):
+    asked = []
+    monkeypatch.setattr("huggingface_hub.snapshot_download", refuse)
+    with pytest.raises(UserError, match=r"weights of timm:resnet10t are not on this machine .*no route.*connect to a"):
         open_extractor("timm:resnet10t", COLOUR)
+    assert asked == ["timm/resnet10t.c3_in1k"]
 
 
 def test_a_classifier_of_condgen_at_its_least_noise(tmp_path):
