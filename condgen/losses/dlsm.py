@@ -83,19 +83,11 @@ def dlsm_loss(
     sigma_weight: float = 1.5,
     reduction: Reduction = "sum",
 ) -> Tensor:
-    """DLSM plus `ce_weight` times cross-entropy, of each sample, (B,).
+    """DLSM plus `ce_weight` times cross-entropy, of each sample, (B,); second derivatives run through the classifier.
 
-    Args:
-        classifier: the noise-aware classifier; second derivatives run through it.
-        prior: the unconditional score model, on the classifier's schedule, through which no gradient runs; or its
-            estimate of eps at x_t, (B, ...).
-        x: clean data, (B, ...).
-        y: labels, (B,).
-        t: times, (B,) float64.
-        eps: standard normal noise, of the shape of x.
-        ce_weight: lambda.
-        sigma_weight: w.
-        reduction: over the dimensions of the residual.
+    x (B, ...) is clean data, y (B,) are labels, t (B,) times in float64, eps is standard normal noise. The prior is the
+    unconditional score model, on the classifier's schedule, or its estimate of eps at x_t, (B, ...); no gradient runs
+    through it. sigma_weight is w.
     """
     loss = DLSM(ce_weight=ce_weight, sigma_weight=sigma_weight, reduction=reduction)
     if isinstance(prior, Denoiser):

@@ -1,20 +1,17 @@
 r"""What the convolutional networks share: normalisation, resampling, the residual block, the check of image sizes.
 
-The residual block (as in Song et al. 2021, appendix H, and Dhariwal & Nichol 2021, sec. 3) is the resampled input, plus
-normalise, SiLU, resample, convolve, normalise, FiLM, SiLU, convolve. Song et al. have no FiLM: they add a number to
-each channel before the second normalisation, and always convolve a resampled input (1x1). SiLU has derivatives of every
-order, which training on an input gradient needs; a rectifier's second derivative vanishes almost everywhere.
+The residual block (Song et al. 2021, appendix H; Dhariwal & Nichol 2021, sec. 3) is the resampled input, plus
+normalise, SiLU, resample, convolve, normalise, FiLM, SiLU, convolve. SiLU has derivatives of every order, as training
+on an input gradient needs; a rectifier's second derivative vanishes almost everywhere.
 
 Images are halved and doubled by averages and repetition, or through a filter (Zhang 2019; Karras et al. 2020; Song et
-al. 2021, appendix H). Averages of 2x2 pixels let frequencies through that the smaller map cannot hold, and they come
-back as others. The binomial filter :math:`k = (1, 3, 3, 1)/8` in each direction is the box filter :math:`(1, 1)/2`
-three times over, and suppresses them more:
+al. 2021, appendix H). Averages of 2x2 pixels let frequencies through that the smaller map cannot hold; the binomial
+filter :math:`k = (1, 3, 3, 1)/8` in each direction, the box filter three times over, suppresses them:
 
 .. math:: (\downarrow x)_i = \sum_j k_j\, x_{2i + j - 1}, \qquad
     (\uparrow x)_i = 2 \sum_m k_{i - 2m + 1}\, x_m .
 
-Beyond its border an image is zero. Both are depthwise convolutions, the second a transposed one and twice the
-adjoint of the first (four times, in two dimensions); away from the border they keep constants as they are.
+Beyond its border an image is zero. In two dimensions, doubling is four times the adjoint of halving.
 """
 
 from typing import Literal, TypeAlias

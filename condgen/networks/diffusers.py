@@ -1,10 +1,9 @@
 r"""A network that diffusers trained, `UNet2DModel`, in the role of a denoiser's.
 
 It was trained on :math:`x = \alpha_k x_0 + \sigma_k \epsilon` with :math:`\alpha_k^2 + \sigma_k^2 = 1` at whole
-timesteps k (Ho et al. 2020), and tells one of three things, :math:`\epsilon`, :math:`x_0` or
-:math:`v = \alpha\epsilon - \sigma x_0` (Salimans & Ho 2022). The preconditioning of Karras et al. for data of standard
-deviation one is the same parametrisation, :math:`c_{in} = \alpha, c_{skip} = \alpha^2, c_{out} = \sigma`, so that what
-it wants of a network is
+timesteps k (Ho et al. 2020), and tells one of :math:`\epsilon`, :math:`x_0` or :math:`v = \alpha\epsilon - \sigma x_0`
+(Salimans & Ho 2022). The preconditioning of Karras et al. for data of standard deviation one is the same
+parametrisation, :math:`c_{in} = \alpha, c_{skip} = \alpha^2, c_{out} = \sigma`, which wants of a network
 
 .. math:: F = \frac{D - \alpha x}{\sigma} = -v = s\,x - \frac{\epsilon}{\alpha}, \qquad s = \sigma / \alpha.
 
@@ -29,8 +28,6 @@ if TYPE_CHECKING:
 
 
 class DiffusersSettings(NetworkSettings):
-    """A `UNet2DModel` of diffusers, and the noise that it was trained with."""
-
     kind: Literal["diffusers"] = "diffusers"
     unet: dict[str, Any] = Field(description="the configuration of the UNet2DModel")
     timesteps: int = Field(default=1000, ge=2, le=100_000, description="of its training")
@@ -47,7 +44,7 @@ class DiffusersSettings(NetworkSettings):
     def levels(self) -> Tensor:
         """The noise levels sigma / alpha of the timesteps that have signal left, rising, (T,) float64.
 
-        They are computed by diffusers, in float32, since the network was trained with those.
+        Diffusers computes them in float32, and the network was trained with those.
         """
         with from_extra("diffusers"):
             from diffusers import DDPMScheduler

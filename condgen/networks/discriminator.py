@@ -1,15 +1,13 @@
 r"""Discriminators: x to one number a sample, high where x looks real.
 
-Every linear and convolutional weight W is replaced by :math:`W / \sigma(W)`, where :math:`\sigma(W)` is its largest
-singular value, followed by one power iteration a forward pass in training (spectral normalisation: Miyato et al. 2018).
-A convolution's weight counts as the matrix of its output channels by all else. Each layer then stretches no distance by
-more than one, save the overlap of convolution windows; a residual block by no more than two.
+Every linear and convolutional weight is divided by its largest singular value, followed by one power iteration a
+forward pass in training (spectral normalisation: Miyato et al. 2018). Each layer then stretches no distance by more
+than one, save the overlap of convolution windows; a residual block by no more than two.
 
 The convolutional network is that of Brock et al. 2019 (BigGAN, appendix B) without class projection and attention, as
-adversarial score matching uses it (Jolicoeur-Martineau et al. 2020): residual blocks of rectifiers, no normalisation of
-features, which would couple pixels, a sum over the pixels, a linear head. A noise level, where the network takes one,
-enters as a class does in BigGAN: :math:`C(x, c) = w \cdot \phi(x) + e(c) \cdot \phi(x)` (projection: Miyato & Koyama
-2018), with e the noise embedding.
+adversarial score matching uses it (Jolicoeur-Martineau et al. 2020): no normalisation of features, which would couple
+pixels, and a sum over the pixels. A noise level enters as a class does in BigGAN, :math:`C(x, c) = w \cdot \phi(x) +
+e(c) \cdot \phi(x)` (projection: Miyato & Koyama 2018), with e the noise embedding.
 """
 
 import math

@@ -1,7 +1,6 @@
-"""The convolutional generator: latent and class to an image in one pass.
+"""The convolutional generator: each stage doubles the image (Miyato & Koyama 2018).
 
-A linear layer makes the smallest feature map from the latent; each stage doubles it (as in Miyato & Koyama 2018). The
-latent also enters every block, added to the class embedding that drives its FiLM (as in Brock et al. 2019).
+The latent also enters every block, added to the class embedding that drives its FiLM (Brock et al. 2019).
 """
 
 from typing import Literal

@@ -1,11 +1,7 @@
 """The residual perceptron, for points and tiny images, in all three roles.
 
-A block adds to its input: normalise, linear, FiLM, SiLU, linear. SiLU has the second derivatives that training on an
-input gradient needs.
-
 Layer normalisation forgets the length of its input, and with it how far a point lies from the origin. The bias of the
-first layer therefore starts as large as its weights: to the layers above, it is one more coordinate, fixed at one,
-against which the others are measured.
+first layer therefore starts as large as its weights: to the layers above, it is one more coordinate, fixed at one.
 """
 
 import math

@@ -1,8 +1,7 @@
-"""The noise-aware residual classifier: ResNet-18 or 34 with the stem for small images.
+"""The noise-aware residual classifier: ResNet-18 or 34 with pre-activation and the stem for small images.
 
-The residual network of He et al. 2016 with pre-activation (He et al. 2016b), a 3x3 stem without pooling, group
-normalisation (batch statistics would couple the samples of a batch inside a loss on the input gradient), SiLU, and a
-FiLM by the noise level in every block.
+He et al. 2016 and 2016b, with group normalisation (batch statistics would couple samples inside a loss on the input
+gradient), SiLU, and a FiLM by the noise level in every block.
 """
 
 from typing import Literal

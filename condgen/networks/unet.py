@@ -7,10 +7,10 @@ NCSN++ (Song et al. 2021, appendix H) resamples through a binomial filter, draws
 at random, and has a residual pyramid next to the encoder: at each level the image, filtered, convolved and halved, is
 added to what the encoder has made of it, and the sum, halved in the same way, is added at the next.
 
-Song et al. (four levels) and Karras et al. (three) trained both families on CIFAR-10. Settings reach their sizes to two
-in a thousand: no bias stands where another follows, DDPM++ knows the noise level by sixteen fixed frequencies, and no
-last layer starts at (nearly) zero. Random frequencies have standard deviation 16 for the input
-:math:`\log\sigma` (Song et al.) or for :math:`\log(\sigma)/4` (Karras et al.), which is 4 in our unit.
+Settings reach the sizes of both families in both papers to two in a thousand: no bias stands where another follows,
+DDPM++ knows the noise level by sixteen fixed frequencies, and no last layer starts at (nearly) zero. Random frequencies
+have standard deviation 16 for the input :math:`\log\sigma` (Song et al.) or for :math:`\log(\sigma)/4` (Karras et al.),
+which is 4 in our unit.
 """
 
 import math

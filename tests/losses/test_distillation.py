@@ -69,18 +69,6 @@ def test_distribution_matching_has_the_bracket_for_its_gradient_and_reaches_no_n
     assert all(found is None for found in reached)
 
 
-def test_descending_distribution_matching_moves_samples_towards_the_real_data():
-    """The step is the difference of scores times the squared noise level over alpha: it raises p_r over p_g."""
-    real, fake, (x, eps) = oracle(0), oracle(1), data()
-    loss = distribution_matching_loss(real, fake, x, T, eps, Y)
-    (gradient,) = torch.autograd.grad(loss.sum(), x)
-    x_t = perturb(SCHEDULE, x.detach(), T, eps)
-    difference = real.score(x_t, T, Y) - fake.score(x_t, T, Y)
-    assert bool(((-gradient * difference).sum(1) > 0).all())
-    cosine = torch.nn.functional.cosine_similarity(-gradient, difference)
-    torch.testing.assert_close(cosine, torch.ones_like(cosine))
-
-
 @each_loss
 @pytest.mark.parametrize("same", [lambda real: real, copy.deepcopy], ids=["one", "equal weights"])
 def test_where_the_denoisers_agree_the_generator_is_at_rest(loss, same):
@@ -146,10 +134,6 @@ def test_a_sample_at_its_own_estimate_is_divided_by_no_zero():
         value = loss(Still(), score_model(0), x, T, eps, Y)
         assert value.isfinite().all()
         assert torch.autograd.grad(value.sum(), x)[0].isfinite().all()
-
-
-# ----------------------------------------------------------------------------------------------------
-# The likelihood term
 
 
 @pytest.mark.parametrize("schedule", [VP(), VE()], ids=lambda schedule: schedule.kind)

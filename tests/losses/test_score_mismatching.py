@@ -78,8 +78,8 @@ def test_noise_and_zero_targets_pull_the_critic_alike():
     net, (real, fake, *noise) = linear_critic(0.4, 0.3, 4), normals(300_000, 4, n=5)
     t, y = times(net, torch.rand(300_000)), torch.zeros(300_000, dtype=torch.long)
     gradients = []
-    for target in (noise[2], torch.zeros_like(fake)):
-        *_, on_fake = critic_loss(net, real, fake, y, (t, t), (noise[0], noise[1], target)).values()
+    for target in ("noise", "zero"):
+        *_, on_fake = critic_loss(net, real, fake, y, (t, t), tuple(noise), target).values()
         gradients.append(float(torch.autograd.grad(on_fake.mean(), net.net.k)[0]))
     assert gradients[0] == pytest.approx(gradients[1], rel=0.05)
 

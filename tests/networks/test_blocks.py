@@ -1,5 +1,3 @@
-import math
-
 import numpy as np
 import pytest
 import torch
@@ -111,27 +109,6 @@ def test_a_filtered_convolution_is_filter_then_convolution_then_decimation(resam
             first = len(taps) // 2 + 1  # the window of 3 is in its middle where the filter's is between two pixels
             expected[sample, out] = torch.from_numpy(total[first::2, first::2][:4, :3].copy()) + bias[out]
     torch.testing.assert_close(layer(x), expected)
-
-
-def test_doubling_is_four_times_the_adjoint_of_halving():
-    x, y = image(8, 6), image(4, 3)
-    down, up = resize("down", "fir").double(), resize("up", "fir").double()
-    torch.testing.assert_close((up(y) * x).sum(), 4 * (y * down(x)).sum())
-
-
-def wave(frequency, size=64):
-    """A cosine along the rows, of this many turns per pixel."""
-    return (2 * math.pi * frequency * torch.arange(size, dtype=torch.float64)).cos().expand(1, 1, size, size)
-
-
-def test_frequencies_that_the_smaller_image_cannot_hold_are_suppressed():
-    """The response of the filter at frequency f is cos(pi f)^3, that of averages cos(pi f)."""
-    for frequency in (0.3, 0.4, 0.45):
-        for resampling, power in (("box", 1), ("fir", 3)):
-            out = resize("down", resampling).double()(wave(frequency))[..., 4:-4, 4:-4]
-            along = 2 * math.pi * frequency * (2 * torch.arange(32, dtype=torch.float64) + 0.5)[4:-4]
-            expected = math.cos(math.pi * frequency) ** power * along.cos()
-            torch.testing.assert_close(out, expected.expand_as(out))
 
 
 def test_filters_are_not_saved_and_follow_the_type_of_the_image():

@@ -20,12 +20,3 @@ def test_the_input_gradient_is_continuous_at_the_origin():
     x = (1e-3 * torch.tensor([[1.0, 0.0], [-1.0, 0.0]])).requires_grad_()
     (g,) = torch.autograd.grad(net(x, torch.zeros(2))[:, 0].sum(), x)
     assert (g[0] - g[1]).norm() < 0.05 * g[0].norm()
-
-
-def test_images_are_flattened_and_restored():
-    torch.manual_seed(0)
-    shape, noise = (2, 4, 3), torch.zeros(5)
-    flat, image = MLP(SETTINGS, (24,), None), MLP(SETTINGS, shape, None)
-    image.load_state_dict(flat.state_dict())
-    x = torch.randn(5, *shape)
-    torch.testing.assert_close(image(x, noise).flatten(1), flat(x.flatten(1), noise))

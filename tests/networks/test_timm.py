@@ -33,12 +33,10 @@ def classifier(name, shape=(2, 32, 32)):
 def test_nothing_is_left_that_breaks_a_loss_on_the_input_gradient(name):
     net = classifier(name)
     for module in net.modules():
-        assert not isinstance(
-            module, nn.BatchNorm1d | nn.BatchNorm2d | nn.ReLU | nn.ReLU6 | nn.Hardswish | nn.Hardsigmoid
-        )
+        assert "BatchNorm" not in type(module).__name__
+        assert not isinstance(module, nn.ReLU | nn.ReLU6 | nn.Hardswish | nn.Hardsigmoid)
         assert not getattr(module, "inplace", False)
         assert not getattr(module, "fused_attn", False)
-    assert [key for key, p in net.named_parameters() if "bias" not in key and not p.any()] == []
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -41,14 +41,6 @@ def test_attention_is_softmax_of_scaled_products(channels, heads):
     torch.testing.assert_close(attention(x), attention.leave(mixed), atol=1e-5, rtol=1e-4)
 
 
-def test_every_output_of_the_encoder_is_joined_once_at_its_own_size():
-    settings = UNetSettings(channels=8, multipliers=(1, 2, 3), blocks=2, attention=(8,))
-    net = UNet(settings, (3, 16, 32), None)
-    assert sum(net.joins) == 1 + len(net.encoder) == 9
-    x = torch.randn(2, 3, 16, 32)
-    assert net(x, torch.zeros(2)).shape == x.shape
-
-
 def test_residual_sums_keep_the_variance():
     """Independent terms of equal variance: their sum over sqrt(2) has it too."""
     torch.manual_seed(0)
