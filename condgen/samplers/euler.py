@@ -6,7 +6,6 @@ from typing import Annotated
 from pydantic import Field
 from torch import Tensor
 
-from condgen.denoiser import Denoiser
 from condgen.samplers.base import Context, Sampler, SamplerInfo, noise_factors, renoise, signal_of, state_of
 from condgen.schedules import expand
 
@@ -25,14 +24,6 @@ class EulerMaruyama(Sampler):
         return x_t + drift + expand(g * (t - s).sqrt(), x_t) * noise
 
 
-def _reverse_diffusion(denoiser: Denoiser, x_t: Tensor, t: Tensor, s: Tensor, context: Context) -> Tensor:
-    schedule = denoiser.schedule
-    a = schedule.alpha(t) / schedule.alpha(s)
-    b = (schedule.sigma(t) ** 2 - a**2 * schedule.sigma(s) ** 2).sqrt()
-    score, noise = denoiser.score(x_t, t, context.y), context.streams.normal(x_t.shape[1:], x_t.dtype)
-    return expand(2 - a, x_t) * x_t + expand(b**2, x_t) * score + expand(b, x_t) * noise
-
-
 @dataclass(frozen=True, eq=False)
 class ReverseDiffusion(Sampler):
     r"""The reverse SDE discretised as the forward one is (Song et al. 2021, eq. 46).
@@ -45,7 +36,10 @@ class ReverseDiffusion(Sampler):
     info = SamplerInfo(1, 1, "every step", "geometric", "Song et al. 2021, arXiv 2011.13456, eq. 46", 200)
 
     def step(self, x_t: Tensor, t: Tensor, s: Tensor, context: Context) -> Tensor:
-        return _reverse_diffusion(self.denoiser, x_t, t, s, context)
+        a = self.schedule.alpha(t) / self.schedule.alpha(s)
+        b = (self.schedule.sigma(t) ** 2 - a**2 * self.schedule.sigma(s) ** 2).sqrt()
+        score, noise = self.denoiser.score(x_t, t, context.y), context.streams.normal(x_t.shape[1:], x_t.dtype)
+        return expand(2 - a, x_t) * x_t + expand(b**2, x_t) * score + expand(b, x_t) * noise
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,7 +61,7 @@ class PredictorCorrector(Sampler):
     ] = 0.16
 
     def step(self, x_t: Tensor, t: Tensor, s: Tensor, context: Context) -> Tensor:
-        x = _reverse_diffusion(self.denoiser, x_t, t, s, context)
+        x = ReverseDiffusion(self.denoiser).step(x_t, t, s, context)
         length = expand(2 * (self.snr * self.schedule.sigma(s)) ** 2, x)
         for _ in range(self.corrections):
             score = self.denoiser.score(x, s, context.y)

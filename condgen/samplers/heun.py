@@ -1,8 +1,7 @@
-r"""Heun's method on the probability flow, and the two samplers that add noise to it.
+r"""Heun's method on the probability flow, :math:`du/dl = (u - D)/l`, and the two samplers that add noise to it.
 
-All follow :math:`du/dl = (u - D)/l`, in units of signal, with two evaluations a step. Noise repairs what a denoiser got
-wrong at higher levels, at the price of going up again: `EDMStochastic` a little before every step, `Restart` far, now
-and then.
+Noise repairs what a denoiser got wrong at higher levels, at the price of going up again: `EDMStochastic` a little
+before every step, `Restart` far, now and then.
 """
 
 import math

@@ -1,19 +1,16 @@
 r"""Annealed Langevin sampling and its consistent successor.
 
-Both were published for a geometric row of noise levels of the variance-exploding schedule. Here they run in units of
-signal, :math:`u = x_t / \alpha_t` at noise level :math:`l = \sigma_t / \alpha_t`, and so on every schedule. With the
-score of u, :math:`(D - u)/l^2`, and a step of :math:`\eta l^2` an update is
+Both run in units of signal, :math:`u = x_t / \alpha_t` at noise level :math:`l = \sigma_t / \alpha_t`.
+With the score of u, :math:`(D - u)/l^2`, and a step of :math:`\eta l^2` an update is
 :math:`u \leftarrow D + (1 - \eta)(u - D) + f z`; the two differ in f.
 
 * Langevin's :math:`f = \sqrt{2 \eta}\, l` (Song & Ermon 2019, arXiv 1907.05600, algorithm 1) leaves more noise than
   the level says: from noise v it makes :math:`v^2 \leftarrow (1 - \eta)^2 v^2 + 2 \eta l^2`, at best
   :math:`2 l^2 / (2 - \eta)`.
-* A consistent f makes the noise that of the next level, :math:`f^2 = l_s^2 - (1 - \eta)^2 l_t^2`, that is
-  :math:`f = l_s \sqrt{1 - ((1 - \eta)/\gamma)^2}` with :math:`\gamma = l_s / l_t` (Jolicoeur-Martineau et al. 2020,
-  arXiv 2009.05475, algorithm 2). It exists for :math:`1 - \gamma \leq \eta \leq 1 + \gamma`: the lower end is the
-  Euler step of the flow, :math:`1 - \gamma^2` is ancestral sampling.
-
-The denoised estimate at the end of every trajectory is the second paper's "expected denoised sample".
+* A consistent f makes the noise that of the next level, :math:`f^2 = l_s^2 - (1 - \eta)^2 l_t^2`
+  (Jolicoeur-Martineau et al. 2020, arXiv 2009.05475, algorithm 2). With :math:`\gamma = l_s / l_t`, it exists for
+  :math:`1 - \gamma \leq \eta \leq 1 + \gamma`: the lower end is the Euler step of the flow, :math:`1 - \gamma^2` is
+  ancestral sampling.
 """
 
 import math
@@ -32,8 +29,7 @@ from condgen.samplers.base import Context, Sampler, SamplerInfo, noise_factors, 
 class AnnealedLangevin(Sampler):
     """Langevin updates at every level of the grid but the first, where a trajectory begins.
 
-    The defaults are those that Jolicoeur-Martineau et al. tuned for CIFAR-10 on 232 levels; for 5 updates a level, they
-    took 0.036.
+    The defaults are those of Jolicoeur-Martineau et al. for CIFAR-10; for 5 updates a level, they took 0.036.
     """
 
     info = SamplerInfo(0, 1, "every step", "geometric", "Song & Ermon 2019, arXiv 1907.05600, algorithm 1", 232)
