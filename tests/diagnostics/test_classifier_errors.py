@@ -170,8 +170,8 @@ def test_a_vanishing_gradient_is_not_scaled_up_however_sure():
     def row(sigma, scale, scale_gain):
         return LevelRow(**BARE | {"sigma": sigma}, scale=scale, scale_gain=scale_gain, z=6.0)
 
-    rows = [row(0.1, 4000.0, -1e-9), row(1.0, 0.9, -0.1), row(2.0, 0.8, -0.002)]
-    assert calibrate(rows).scales == (0.0, 0.9, 0.8)
+    rows = [row(0.1, 4000.0, -1e-9), row(0.5, 0.9, -0.0009), row(1.0, 0.9, -0.1), row(2.0, 0.8, -0.0011)]
+    assert calibrate(rows).scales == (0.0, 0.0, 0.9, 0.8)
     assert worthwhile([]) == []
 
 

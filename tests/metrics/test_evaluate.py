@@ -15,6 +15,7 @@ from condgen.errors import UserError
 from condgen.metrics import REAL, Measures, Store, evaluating
 from condgen.metrics.features import Extractor, Features, pixels
 from condgen.metrics.frechet import Gaussian, frechet_distance
+from condgen.metrics.judge import Judge
 from condgen.metrics.measures import METRICS as METRIC_TABLE
 from condgen.metrics.neighbours import prdc
 from condgen.rng import keyed_generator
@@ -340,7 +341,8 @@ def test_wide_features_have_intervals_of_the_same_width(digits):
     assert b.high - b.low == pytest.approx(a.high - a.low, rel=0.3)
 
 
-def test_figures_of_fewer_samples_say_of_how_many(digits):
+def test_figures_of_fewer_samples_say_of_how_many(digits, monkeypatch):
+    monkeypatch.setattr(Judge, "most", 500)
     train, test = digits
     rows = of(evaluate({"all": (test.floats(), test.y)}, train, test, 0, Measures(most=120)).rows, "all")
     for metric in ("KD", *OVERLAPS, "authenticity"):
@@ -348,6 +350,7 @@ def test_figures_of_fewer_samples_say_of_how_many(digits):
     for metric in ("FD", "class accuracy", "class-wise FD", "in-class std ratio", "CAS (probe)"):
         assert rows[metric].n == 360, metric
     assert rows["precision"].reference == "digits train (120 of 1295)"
+    assert rows["class accuracy"].features.startswith("SVC on pixels, 500 training samples (held-out accuracy 0.9")
 
 
 def test_classes_that_were_left_out_are_counted(table):
