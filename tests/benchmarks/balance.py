@@ -125,7 +125,7 @@ def main(
         ms = {name: float(value) for name, _, value in (part.partition("=") for part in cost.split(",") if part)}
         ms = ms or take_turns(calls | {"prior": lambda: prior(x, t)}, rounds, device())
     console.print({name: f"{value:.4g} ms" for name, value in ms.items()})
-    drawn = steps * settings.training.batch
+    drawn = steps * settings.classifier.training.batch
     fresh = min(drawn, pool) + max(drawn - pool, 0) / 8 if pool else 0
     whole = steps * ms["dlsm"] + fresh / 128 * ms["prior"] / seeds
 
