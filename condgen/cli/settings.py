@@ -70,13 +70,17 @@ def samplers(name: Annotated[str | None, typer.Argument(help="One of them.")] = 
 
     Options are given as --option NAME=VALUE.
     """
-    from condgen.samplers import SAMPLERS, options_of, sampler_class
+    from condgen.samplers import SAMPLERS, WIDTH_ERRORS, options_of, sampler_class
 
     for each in SAMPLERS if name is None else [name]:
         sampler, info = sampler_class(each), sampler_class(each).info
         grid = f"{info.points} points of the grid {info.grid}" if info.grid else "its own steps"
         facts = f"order {info.order or '-'}, {info.evaluations} evaluations a step, noise: {info.noise}, {grid}"
         say(f"{each}: {(inspect.getdoc(sampler) or '').splitlines()[0]}\n    {facts}\n    {info.paper}")
+        if each in WIDTH_ERRORS:
+            error, enough = WIDTH_ERRORS[each]
+            within = f", within 2% from {enough} evaluations" if enough is not None else ""
+            say(f"    width of a Gaussian at the defaults: {error:+.1f}%{within}")
         for row in walk(options_of(each)):
             say(f"    --option {row.key}={row.default}  ({row.type})\n        {row.meaning}")
 

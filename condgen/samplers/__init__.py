@@ -12,6 +12,7 @@ from condgen.samplers.catalogue import (
     ADAPTIVE as ADAPTIVE,
     FIXED as FIXED,
     SAMPLERS as SAMPLERS,
+    WIDTH_ERRORS as WIDTH_ERRORS,
     build_sampler as build_sampler,
     grid_for as grid_for,
     options_of as options_of,
