@@ -60,9 +60,10 @@ class _Denoised(NamedTuple):
     own: Tensor  # E[x | x_t, y]; zero where no y is given
     doubt: Tensor  # (B, 1), p(not y | x_t)
 
-    @property
-    def marginal(self) -> Tensor:
-        return self.own + self.doubt * (self.rest - self.own)
+    def scores(self, x: Tensor, alpha: Tensor, sigma: Tensor) -> ExactScores:
+        marginal = self.own + self.doubt * (self.rest - self.own)
+        prior, posterior = (score_from_denoised(mean, x, alpha, sigma) for mean in (marginal, self.own))
+        return ExactScores(prior, posterior, alpha * self.doubt * (self.own - self.rest) / sigma**2)
 
 
 @contextmanager
@@ -236,7 +237,7 @@ class Oracle(Denoiser):
     def scores(self, x_t: Tensor, t: Tensor, y: Tensor) -> ExactScores:
         """All three scores, each (B, ...); UserError where one is beyond the range of x_t's type."""
         parts = [
-            _bayes(x, self._denoise(x, logits, alpha, sigma, y[rows]), alpha, sigma)
+            self._denoise(x, logits, alpha, sigma, y[rows]).scores(x, alpha, sigma)
             for rows, x, alpha, sigma, logits in self._blocks(x_t, t)
         ]
         found = (torch.cat(part).view(x_t.shape).to(x_t) for part in zip(*parts, strict=True))
@@ -258,7 +259,7 @@ class Oracle(Denoiser):
             scaled = torch.addcmul(alpha.square() * products[0], alpha * sigma, products[1])
             denoised = self._denoise(x_t, self._logits(x_t, scaled, alpha, sigma), alpha, sigma, y)
             del scaled
-            scores = _bayes(x_t, denoised, alpha, sigma).checked(self.schedule, t)
+            scores = denoised.scores(x_t, alpha, sigma).checked(self.schedule, t)
             yield x_t.view(x.shape), ExactScores(*(score.view(x.shape) for score in scores))
 
     @property
@@ -274,14 +275,6 @@ class Oracle(Denoiser):
         variances = self.variances if len(self.variances) == 1 else self.variances[index]
         noise = torch.randn(mu.shape, generator=generator, dtype=mu.dtype).to(mu.device)
         return (mu + variances.sqrt()[:, None].to(mu.dtype) * noise).view(n, *self.shape), labels.to(mu.device)
-
-
-def _bayes(x: Tensor, denoised: _Denoised, alpha: Tensor, sigma: Tensor) -> ExactScores:
-    return ExactScores(
-        prior=score_from_denoised(denoised.marginal, x, alpha, sigma),
-        posterior=score_from_denoised(denoised.own, x, alpha, sigma),
-        likelihood=alpha * denoised.doubt * (denoised.own - denoised.rest) / sigma**2,
-    )
 
 
 class OracleLikelihood(Likelihood):

@@ -102,7 +102,7 @@ class Method(Guidance):
             raise ValueError("steps and nfe both say how many evaluations to make: leave one of the two out")
         if self.sampler in ADAPTIVE and (self.steps, self.nfe, self.grid) != (None, None, None):
             raise ValueError(
-                f"{self.sampler} chooses its own steps: leave out steps, nfe and grid, or set its options relative "
+                f"{self.sampler} chooses its own steps: leave out steps, nfe and grid, and set its options relative "
                 "and absolute (a larger tolerance makes fewer evaluations)"
             )
         if ":" in self.sampler:  # imported, and its options checked, when samples are drawn
