@@ -104,6 +104,7 @@ def test_overrides_reach_any_depth_and_keep_types(path):
             r"generators.g: density: noise level 9999 is outside the schedule",
         ),
         ("generators={g: {objective: {loss: sid}, training: {steps: 1}}}", r"trains two denoisers: set"),
+        ("generators={g: {objective: {loss: sid}, training: {steps: 1}, latent: 5, teacher: {}}}", r"leave latent out"),
         ("sample.methods.plain={generator: one, guide: unlabelled}", r"the generator stands alone"),
         ("score.labels=separate", r"score.labels: separate gives no unconditional score.*move it to scores"),
         ("score.labels=yes", r"score.labels: "),
