@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from condgen.errors import UserError, from_extra
-from condgen.export.sources import models_of_run
+from condgen.export.folder import models_of_run
 from condgen.files import blamed_on
 from condgen.report import sample_grid
 from condgen.runs import read_rows
@@ -25,8 +25,7 @@ _BY_LEVEL = ("accuracy", "cross_entropy", "ece", "gain", "scale")  # of the meas
 def write_events(folder: Path, out: Path) -> int:
     """Writes the logs of a run's models, begun or not, or of one stage: a folder each; returns the number of rows.
 
-    Raises:
-        UserError: TensorBoard is not installed, or the folder is no run's.
+    A UserError says that TensorBoard is not installed, or that the folder is no run's.
     """
     with from_extra("tensorboard"):
         from torch.utils.tensorboard import SummaryWriter

@@ -6,6 +6,8 @@ bfloat16, for half the room. In cards, whatever comes from a run, names of class
 
 import json
 import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,20 +19,25 @@ from markupsafe import Markup
 from condgen import __version__
 from condgen.checkpoint import MODEL_FILE, load_tensors, save_tensors
 from condgen.errors import UserError
-from condgen.export.sources import Model, Source, read_source
 from condgen.files import blamed_on, read_bytes, read_text, whole, within, write_atomically
 from condgen.hub import CALIBRATION_FILE, CONFIG_FILE, repository_of
-from condgen.report import classifier_table, held_out_tables, metrics_table, open_template, to_markdown
-from condgen.runs import read_json, write_json
+from condgen.recipes import Method, Recipe, read_yaml
+from condgen.report import Run, classifier_table, held_out_tables, metrics_table, open_template, read_run, to_markdown
+from condgen.runs import Folders, read_json, read_settings, write_json
 from condgen.runs.layout import (
     CALIBRATION_FOLDER,
     CALIBRATION_PICTURE,
     GRID,
     HELD_OUT_PICTURE,
     PREVIEWS_PICTURE,
+    RECIPE_FILE,
+    RUN_FILE,
     SAMPLES_PICTURE,
+    SNAPSHOTS,
+    STAGE_FILE,
     samples_folder,
 )
+from condgen.settings import parse
 
 CARD_FILE = "README.md"
 PLACE = "OWNER/NAME"  # stands in a card for the name of a repository that is not known yet
@@ -40,14 +47,56 @@ _TASKS = {"score model": "unconditional-image-generation", "generator": "uncondi
 _TASKS |= {"classifier": "image-classification"}
 
 
+@dataclass(frozen=True)
+class Model:
+    folder: Path  # where it lies
+    name: str  # of the folder, such as classifier-dlsm
+    description: dict[str, Any]  # what rebuilds the network
+    stage: dict[str, Any]  # the settings that it was trained with
+    record: dict[str, Any]  # `stage.json`
+    parameters: int  # how many numbers its weights are
+
+    @property
+    def kind(self) -> str:
+        return str(self.description["kind"])
+
+    @property
+    def data(self) -> str:
+        """What its data are called; empty where that is unknown."""
+        about = self.stage.get("data") or {}
+        return _last_part(about.get("root")) or str(about.get("kind", ""))
+
+    def public(self, text: str) -> str:
+        """A text or JSON with the name of the folder of data in place of its path, which stays private."""
+        root = str((self.stage.get("data") or {}).get("root") or "")
+        if name := _last_part(root):
+            text = text.replace(root, name).replace(json.dumps(root)[1:-1], json.dumps(name)[1:-1])
+        return text
+
+
+def _last_part(root: object) -> str:
+    """The name of a folder of data; empty for `.`, `..` and the root of the file system."""
+    return Path(str(root or "")).name.replace("..", "")
+
+
+@dataclass(frozen=True)
+class Source:
+    folder: Path  # of the run, or of the stage
+    models: tuple[Model, ...]  # all of them
+    run: Run  # what was measured in that folder
+    recipe: Recipe | None = None  # of a run; None of a single stage
+
+    @property
+    def methods(self) -> Mapping[str, Method]:
+        return self.recipe.sample.methods if self.recipe and self.recipe.sample else {}
+
+
 def export(folder: Path, out: Path, license: str, *, rounded: bool = False) -> Source:
     """Writes the model of a stage, or every model of a run in a sub-folder, as a new folder for the hub with one card.
 
     The licence is spelt as on the hub. Rounded are matrices and kernels, to bfloat16 (by 1/256 of a weight at most);
-    calibrations, which were measured with the weights as they are, are then left out.
-
-    Raises:
-        UserError: there is no finished model, or `out` holds something.
+    calibrations, which were measured with the weights as they are, are then left out. A UserError says that there is
+    no finished model, or that `out` holds something.
     """
     with whole(out) as unfinished, blamed_on(folder, TemplateError):
         source = read_source(folder)
@@ -70,10 +119,7 @@ def contents(folder: Path, repository: str) -> dict[str, Path | bytes]:
     """What goes to a repository, by name: what `export` has written, and the card with the repository's name.
 
     The folder itself stays as it is, so that it can go to another repository as well. What was put into it later is
-    left out.
-
-    Raises:
-        UserError: `export` has written none, a file is gone, or leads out of the folder.
+    left out; a UserError names what is gone, or leads out of it.
     """
     config = read_json(folder / CONFIG_FILE) if (folder / CONFIG_FILE).is_file() else {}
     files = config.get("files")
@@ -162,3 +208,38 @@ def _usage(source: Source) -> dict[str, Markup | None]:
     if places["classifier"] and not places["score"]:
         places["score"] = Markup("runs/RUN/score")
     return places
+
+
+def read_source(folder: Path) -> Source:
+    """The models of a run or stage; a UserError where one is missing, unfinished, or reached through a link."""
+    if (folder / MODEL_FILE).is_file():
+        return Source(folder, (_model(folder),), read_run(folder))
+    if not (folder / RUN_FILE).is_file():
+        raise UserError(f"{folder} holds no model: name the folder of a run that is finished, or of one of its models")
+    recipe, places = models_of_run(folder)
+    for place in places:
+        if not (within(folder, place.name) / MODEL_FILE).is_file():
+            raise UserError(f"{place} is not finished: run the command that made it again, it goes on where it stopped")
+    return Source(folder, tuple(map(_model, places)), read_run(folder), recipe)
+
+
+def models_of_run(run: Path) -> tuple[Recipe, list[Path]]:
+    """The recipe of a run, and where its models are, trained or not."""
+    recipe = parse(Recipe, read_yaml(run / RECIPE_FILE), str(run / RECIPE_FILE))
+    main, *others = Folders.of_run(recipe, run)
+    return recipe, [*([main] if main else []), *(place for places in others for place in places.values())]
+
+
+def _model(folder: Path) -> Model:
+    tensors, description = load_tensors(within(folder, MODEL_FILE))
+    if description.get("kind") not in _TASKS:
+        raise UserError(f"{folder / MODEL_FILE} holds a {description.get('kind')}: only models are exported")
+    trained = folder.resolve().parent.parent if folder.resolve().parent.name == SNAPSHOTS else folder
+    return Model(
+        folder=folder,
+        name=folder.resolve().name,
+        description=description,
+        stage=read_settings(trained),
+        record=read_json(folder / STAGE_FILE) if (folder / STAGE_FILE).is_file() else {},
+        parameters=sum(tensor.numel() for tensor in tensors.values()),
+    )

@@ -13,11 +13,7 @@ from condgen.runs.sample_folder import read_manifest
 
 
 def pack(folder: Path, out: Path) -> None:
-    """Writes a set of samples to a tar, whole or not at all.
-
-    Raises:
-        UserError: where samples are missing or not finished, or have no pictures, or the file exists already.
-    """
+    """Writes a set of samples to a tar, whole or not at all; a UserError for what is unfinished or has no pictures."""
     rows = read_manifest(folder)
     if not rows or any(row.file is None for row in rows):
         raise UserError(f"{folder} holds no pictures: points stand in its manifest.jsonl, which is JSON a line")

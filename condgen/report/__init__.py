@@ -4,10 +4,13 @@ Tables are made by functions of their rows, and one `Table` is rendered as HTML,
 """
 
 from condgen.report.build import build_report as build_report, summary_tables as summary_tables
-from condgen.report.classifiers import classifier_table as classifier_table, draw_calibration as draw_calibration
 from condgen.report.compare import compare_runs as compare_runs
-from condgen.report.generators import draw_previews as draw_previews
 from condgen.report.load import Run as Run, read_run as read_run
+from condgen.report.models import (
+    classifier_table as classifier_table,
+    draw_calibration as draw_calibration,
+    draw_previews as draw_previews,
+)
 from condgen.report.page import (
     Table as Table,
     open_template as open_template,

@@ -10,11 +10,10 @@ import yaml
 from condgen.errors import UserError
 from condgen.files import blamed_on
 from condgen.metrics import REAL, MetricRow, goal_of
-from condgen.report.classifiers import classifiers_section
 from condgen.report.estimates import beats, format_estimate, format_number, is_real, metric_estimates
 from condgen.report.figures import curve_panel, method_styles
-from condgen.report.generators import generators_section
 from condgen.report.load import LOSSES, CostRow, Run, read_run
+from condgen.report.models import classifiers_section, generators_section
 from condgen.report.page import Block, Code, Figure, Table, write_page
 from condgen.report.samples import neighbours_section, samples_blocks
 from condgen.report.score_errors import (
@@ -36,8 +35,7 @@ _LOSSES_CAPTION = (
 def build_report(folder: Path) -> Path:
     """Writes `report.html`, `report.md` and `report.json` into a run folder, and returns the path of the first.
 
-    Raises:
-        UserError: no such folder, nothing in it to show, or a file that is not what its name says.
+    A UserError says that there is no such folder, nothing in it, or a file that is not what its name says.
     """
     with blamed_on(folder):
         run = read_reported(folder)

@@ -34,8 +34,7 @@ _Groups: TypeAlias = Mapping[str, Sequence[Run]]  # by label: one, or several of
 def compare_runs(folders: Sequence[Path], out: Path) -> Run:
     """Writes a page that compares runs, with Markdown and JSON, into a folder; returns its figures as one run's.
 
-    Raises:
-        UserError: a folder that is no run's, or is named twice, or a run in the place of the page.
+    A UserError names a folder that is no run's, or is named twice, or a run in the place of the page.
     """
     if any((out / name).exists() for name in (RUN_FILE, STAGE_FILE)):
         raise UserError(f"{out} is the folder of a run, which has a report of its own: choose another one with --out")

@@ -150,11 +150,7 @@ class Run:
 
 
 def read_run(folder: Path) -> Run:
-    """Reads a run folder, or that of a single stage.
-
-    Raises:
-        UserError: there is no such folder, or a file in it is not what its name says.
-    """
+    """Reads a run folder, or that of a single stage; a UserError names what is not there, or damaged."""
     if not folder.is_dir():
         raise UserError(f"{folder} is not a folder; name the folder of a run, such as runs/digits")
     about, path = _read(folder / layout.RUN_FILE), folder / layout.RECIPE_FILE

@@ -30,9 +30,9 @@ _LONGEST = 24  # characters of a name
 _SIDE = 48  # pixels of an enlarged image, about
 _INK = (34, 34, 34)
 _NEAREST = (
-    "A sample and the training data nearest to it, with distances; in brackets the distance of the nearest one to its "
-    "own nearest other. A copy has a distance near zero; held-out real data show how close is normal. Authenticity, "
-    "among the metrics, is the share of samples that are not closer than the distance in brackets."
+    "A sample and the training data nearest to it, with distances; in brackets that of the nearest one to its own "
+    "nearest other. Copies have a distance near zero; held-out real data show what is normal. Authenticity, among the "
+    "metrics, is the share of samples that are not closer than the distance in brackets."
 )
 
 
@@ -153,10 +153,7 @@ def sample_grid(
 ) -> Image.Image:
     """Classes as rows, which wrap, and methods as blocks of so many columns; `lines` of a class, at most.
 
-    Blocks are images of one size with their labels, by method.
-
-    Raises:
-        ValueError: no image, or as many labels as there are not images, or sizes that differ.
+    Blocks are images with their labels, by method. A ValueError says that there are none, or that sizes differ.
     """
     of_class: dict[int, dict[str, list[Image.Image]]] = {}
     for method, (images, labels) in blocks.items():

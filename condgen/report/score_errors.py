@@ -29,14 +29,13 @@ _MEANING = (
 _BANDS = "Bands are two standard errors, clustered by image; the axis may be linear near zero and logarithmic beyond."
 _QUANTITIES: dict[Quantity, str] = {"D": "unconditional score", "D_P": "posterior score", "D_L": "likelihood score"}
 _DEFINITIONS = (
-    "D is the mean distance between the estimated and the exact unconditional score, D_P that of the posterior score, "
-    "given the class, and D_L that of the likelihood score, which a classifier contributes: by Bayes' rule the "
-    "posterior score is the sum of the other two. A classifier with a larger D_L than that of “zero guidance” is worse "
-    "than none."
+    "Mean distances between estimated and exact scores: D of the unconditional score, D_P of the posterior score given "
+    "the class, and D_L of the likelihood score, which a classifier adds (by Bayes' rule the second is the sum of the "
+    "others). A classifier with a larger D_L than that of “zero guidance” is worse than none."
 )
 _MEMORISED = (
-    "Exact means: of the labelled training set itself, noised. A network with an error of zero would have learnt these "
-    "images by heart: this is a distance from that optimum, not from the truth, and the least one is not the best."
+    "Exact means: of the labelled training set itself, noised. With an error of zero a network would know these images "
+    "by heart: this is a distance from that optimum, not from the truth, and the least one is not the best."
 )
 _CAPTION = (
     "Means over queries at each noise level; bands are the intervals of the tables. Errors of zero, or below a "
@@ -49,7 +48,7 @@ def held_out_section(run: Run) -> Iterable[Block]:
     if run.held_out:
         first, *further = held_out_tables(run.held_out)
         yield from (_MEANING, first)
-        if panels := _panels(run.held_out, run.styles):
+        if panels := list(_panels(run.held_out, run.styles)):
             yield Figure("Difference against noise level", panels, _BANDS)
         yield from further
 
@@ -102,19 +101,17 @@ def held_out_tables(rows: Sequence[HeldOutRow]) -> Iterable[Table]:
         yield estimates_table(title, columns, caption, corner="")
 
 
-def _panels(rows: Sequence[HeldOutRow], styles: Mapping[str, Style]) -> list[Panel]:
+def _panels(rows: Sequence[HeldOutRow], styles: Mapping[str, Style]) -> Iterable[Panel]:
     """A plot against the noise level for each reference, with a line for each other method."""
-    panels = []
     for (quantity, reference), own in _groups(rows).items():
         lines = {method: levels for method, levels in by_level(own, _UNIT).items() if len(levels) > 1}
         if lines and quantity == _DIFFERENCE:
-            panels.append(line_panel(f"minus {reference}", lines, styles, _UNITS, LEVEL, dashed=0.0))
-    return panels
+            yield line_panel(f"minus {reference}", lines, styles, _UNITS, LEVEL, dashed=0.0)
 
 
 def draw_held_out(rows: Sequence[HeldOutRow], path: Path) -> bool:
     """Draws the plots as a PNG; whether there are any."""
-    panels = _panels(rows, method_styles(row.method for row in rows))
+    panels = list(_panels(rows, method_styles(row.method for row in rows)))
     if panels:
         save_panels(panels, path, legend=True)
     return bool(panels)

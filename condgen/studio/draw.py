@@ -10,7 +10,7 @@ import math
 import shlex
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from pydantic import Field, field_validator
@@ -27,6 +27,7 @@ from condgen.samplers import SAMPLERS, Finished, Sampler, evaluations_on, option
 from condgen.settings import Settings, parse
 from condgen.studio.offer import Offer
 
+Tell: TypeAlias = Callable[[int, int | None], None]
 SAMPLES = 250  # in one batch of `condgen sample`, so that pictures are the same bit for bit
 EVALUATIONS = 2000  # of a sampler on a time grid, a sample
 _NUMBERS = 2**24  # of all samples together: 250 pictures of 3 x 149 x 149
@@ -111,20 +112,12 @@ def command_line(ask: Ask, offer: Offer) -> str:
     return shlex.join(["condgen", "sample", *words, "--out", "runs/samples"])
 
 
-def draw_ask(
-    ask: Ask,
-    offer: Offer,
-    load: Load,
-    device: torch.device,
-    tell: Callable[[int, int | None], None] = lambda *_: None,
-) -> dict[str, Any]:
+def draw_ask(ask: Ask, offer: Offer, load: Load, device: torch.device, tell: Tell) -> dict[str, Any]:
     """Draws what is asked for: samples, cost and command, as plain JSON.
 
     `load` keeps the models that were used before. `tell` is called before every evaluation of a denoiser is used, with
-    those so far and those that there will be, where that is known; it may raise to stop.
-
-    Raises:
-        UserError: where it cannot be drawn as asked.
+    those so far and those that there will be, where that is known; it may raise to stop. A UserError says what cannot
+    be drawn.
     """
     stage = stage_of(ask, offer)
     # In bfloat16 a network is changed in place, so that one is not kept.
@@ -133,10 +126,7 @@ def draw_ask(
     if isinstance(source.model, Sampler) and source.grid is not None:
         expected = evaluations_on(source.model, source.grid)
         if expected > EVALUATIONS:
-            raise UserError(
-                f"request: method: these settings make {expected:,} evaluations a sample, more than {EVALUATIONS:,}: "
-                "ask for fewer"
-            )
+            raise UserError(f"request: method: {expected:,} evaluations a sample are too many: at most {EVALUATIONS:,}")
     n, done, finished = stage.n, 0, list[Finished]()
     labels, seeds = [stage.label(place) for place in range(n)], range(stage.seed, stage.seed + n)
 

@@ -9,7 +9,7 @@ from typing import Any
 from condgen.checkpoint import MODEL_FILE, read_description
 from condgen.errors import UserError
 from condgen.files import blamed_on
-from condgen.recipes import Guidance, Method, Recipe, read_yaml
+from condgen.recipes import Method, Recipe, read_yaml
 from condgen.runs import Folders
 from condgen.runs.layout import RECIPE_FILE, SCORE, SNAPSHOTS, calibration_file, model_folders
 from condgen.samplers import FIXED, SAMPLERS, Sampler, build_sampler, evaluations_on, grid_for, options_of
@@ -26,18 +26,14 @@ class Offer:
     labels: Mapping[str, str]  # none, embedding or separate by score model, the main one under "score"
     methods: Mapping[str, Method] = field(default_factory=dict)  # ready-made, by name
 
-    def knows_labels(self, method: Guidance) -> bool:
+    def knows_labels(self, method: Method) -> bool:
         """Whether a method's samples are of the class that is asked for."""
-        is_generator = isinstance(method, Method) and method.generator is not None
-        return is_generator or method.classifier is not None or self.labels[method.score or SCORE] != "none"
+        chooses = method.generator is not None or method.classifier is not None
+        return chooses or self.labels[method.score or SCORE] != "none"
 
 
 def read_offer(folder: Path) -> Offer:
-    """What a run folder, or the folder of a single score model or generator, offers.
-
-    Raises:
-        UserError: where there is no such folder, or it holds no model that draws.
-    """
+    """What a run folder, or that of a single score model or generator, offers; a UserError where no model draws."""
     kind = read_description(folder / MODEL_FILE).get("kind") if _has_model(folder) else None
     if kind == "generator":
         folders = Folders(generators={folder.resolve().name: folder})

@@ -4,9 +4,21 @@ import re
 from xml.etree import ElementTree
 
 import pytest
+from matplotlib.figure import Figure
 from PIL import Image
 
-from condgen.report.figures import COLOURS, INK, Panel, curve_panel, method_styles, save_panels, style_of, to_svg
+from condgen.report.figures import (
+    COLOURS,
+    INK,
+    Panel,
+    curve_panel,
+    line_panel,
+    method_styles,
+    save_panels,
+    style_of,
+    to_svg,
+)
+from condgen.rows import Estimate
 
 TEXT = "{http://www.w3.org/2000/svg}text"
 
@@ -55,6 +67,16 @@ def test_methods_and_classes_look_different():
     assert len({(style.colour, style.marker) for style in styles.values()}) == 24
     assert len(method_styles(map(str, range(100)))) == 100  # more than there are looks
     assert len({(style_of(i).colour, style_of(i).marker) for i in range(24)}) == 24
+
+
+@pytest.mark.parametrize(
+    ("values", "scale"), [((1, 2), "linear"), ((1, 30), "log"), ((0, 30), "linear"), ((-30, 1), "symlog")]
+)
+def test_values_that_span_decades_have_a_logarithmic_axis(values, scale):
+    axes = Figure().add_subplot()
+    lines = {"a": {float(x): Estimate.within(value, 0.1) for x, value in enumerate(values)}}
+    line_panel("t", lines, method_styles(["a"]), "u").draw(axes)
+    assert axes.get_yscale() == scale
 
 
 @pytest.mark.parametrize("n", [1, 2, 79, 500])

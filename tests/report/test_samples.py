@@ -7,6 +7,7 @@ import json
 import numpy as np
 import pytest
 import torch
+from matplotlib.figure import Figure as Canvas
 from PIL import Image
 from report.run_folders import add_neighbours
 
@@ -34,6 +35,9 @@ def test_points_are_counted_by_class(moons_run):
     assert isinstance(figure, Figure)
     assert [panel.title for panel in figure.panels] == ["data", "ce", "dlsm", "one-step"]
     assert figure.panels[0].alt == "Points of data: 30 of upper, 30 of lower."
+    axes = Canvas().add_subplot()
+    figure.panels[0].draw(axes)
+    assert [line.get_xdata().mean() > 0 for line in axes.lines] == [True, False]
 
 
 def test_axes_leave_out_the_farthest_points():

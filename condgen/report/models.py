@@ -1,16 +1,20 @@
-"""Noisy classifiers on held-out data: how good they are, and the guidance scale that suits each noise level."""
+"""Classifiers by noise level, with the guidance scale that suits each, and generators in the course of training."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from condgen.diagnostics.classifier_errors import SHARE, THRESHOLD, LevelRow, worthwhile
+from condgen.files import write_png
 from condgen.report.estimates import SIGMA
 from condgen.report.figures import LEVEL, Panel, Style, curve_panel, line_panel, method_styles, save_panels
-from condgen.report.load import Run
+from condgen.report.load import PreviewRow, Run
 from condgen.report.page import Block, Figure, Table
-from condgen.report.tables import estimates_table
+from condgen.report.samples import points_figure, sample_grid
+from condgen.report.tables import estimates_table, generator_table
 from condgen.rows import Estimate
+from condgen.runs.layout import GRID, PREVIEWS_PICTURE
+from condgen.runs.previews import read_previews
 
 
 class _Quantity(NamedTuple):
@@ -40,6 +44,13 @@ _TRAINING = (
     "Of the averaged weights, always with the same noise, averaged over noise levels. Where cross-entropy rises again, "
     "the classifier overfits, or, under DLSM with little cross-entropy, its probabilities drift."
 )
+_PREVIEWS, _EACH = 10, 2  # shown: previews, samples of a class
+_MEASURES = {"std_ratio": "in-class std ratio", "recall": "recall", "accuracy": "class accuracy"}
+_VARIETY = (
+    "Of the averaged weights, always with the same latents. The dashed line is the spread of training data. A "
+    "generator has collapsed where the in-class std ratio is small and class accuracy high: samples of a class are "
+    "nearly the same."
+)
 
 
 def classifiers_section(run: Run) -> Iterable[Block]:
@@ -49,22 +60,20 @@ def classifiers_section(run: Run) -> Iterable[Block]:
         source = "" if run.classifiers else " Measured at the end of training, with one noise draw a sample."
         tables = [classifier_table(rows, name) for name, rows in found.items()]
         caption = f"On held-out samples; bands are two standard errors. {_GAIN}{source}"
-        yield Figure("By noise level", classifier_panels(found, run.styles), caption, tables)
+        yield Figure("By noise level", list(classifier_panels(found, run.styles)), caption, tables)
     if panels := list(_training_panels(run)):
         yield Figure("In the course of training", panels, _TRAINING)
 
 
 def draw_calibration(name: str, rows: Sequence[LevelRow], path: Path) -> None:
-    save_panels(classifier_panels({name: rows}, method_styles([name])), path)
+    save_panels(list(classifier_panels({name: rows}, method_styles([name]))), path)
 
 
-def classifier_panels(found: Mapping[str, Sequence[LevelRow]], styles: Mapping[str, Style]) -> list[Panel]:
-    panels = []
+def classifier_panels(found: Mapping[str, Sequence[LevelRow]], styles: Mapping[str, Style]) -> Iterable[Panel]:
     for key, (_, title, unit, dashed) in _QUANTITIES.items():
         of_all = {name: _to_use(rows) if key == "scale" else _by_level(rows, key) for name, rows in found.items()}
         if lines := {name: line for name, line in of_all.items() if line}:
-            panels.append(line_panel(title, lines, styles, unit, LEVEL, dashed))
-    return panels
+            yield line_panel(title, lines, styles, unit, LEVEL, dashed)
 
 
 def _by_level(rows: Sequence[LevelRow], key: str) -> dict[float, Estimate]:
@@ -104,3 +113,37 @@ def _training_panels(run: Run) -> Iterable[Panel]:
         if curves:
             quantity = _QUANTITIES[key]
             yield curve_panel(f"held-out {quantity.title}", curves, run.styles, quantity.unit)
+
+
+def generators_section(run: Run) -> Iterable[Block]:
+    if run.generators:
+        yield generator_table(run.generators)
+        panels = [_measures_panel(name, log.previews) for name, log in run.generators.items()]
+        yield Figure("Variety and class accuracy in the course of training", panels, _VARIETY)
+
+
+def _measures_panel(name: str, rows: Sequence[PreviewRow]) -> Panel:
+    lines = {title: {float(row.step): Estimate(getattr(row, key)) for row in rows} for key, title in _MEASURES.items()}
+    return line_panel(name, lines, method_styles(_MEASURES.values()), "", dashed=1.0)
+
+
+def draw_previews(folder: Path, until: int | None = None) -> list[Path]:
+    """Draws the previews, up to a step, that the folder of a generator's training keeps, unless they are damaged.
+
+    Returns the files: `previews.png` and, for images, `grid.png` of the last preview; none where there are none.
+    """
+    previews = {f"step {one.step:,}": one for one in read_previews(folder, until, _PREVIEWS)}
+    if not previews:
+        return []
+    last, files = list(previews.values())[-1], [folder / PREVIEWS_PICTURE, folder / GRID]
+    if last.x.ndim == 4:
+        blocks = {head: (one.x, one.y.tolist()) for head, one in previews.items()}
+        write_png(files[0], sample_grid(blocks, last.names, _EACH, lines=1))
+        write_png(files[1], sample_grid({"": (last.x, last.y.tolist())}, last.names))
+        return files
+    if last.x.shape[1] != 2:
+        return []
+    clouds = {head: (one.x.double().numpy(), one.y.tolist()) for head, one in previews.items()}
+    figure = points_figure("", clouds, dict(enumerate(last.names)))
+    save_panels(figure.panels, files[0], columns=5, legend=True)
+    return files[:1]
