@@ -50,8 +50,8 @@ def test_every_sampler_says_which_sample_broke_and_where(name, value):
         assert 0.02 <= float(level) < 20
         if name in ("ddim", "dpm++2m", "euler-maruyama"):  # one evaluation a step: it breaks in the first below
             levels = SCHEDULE.noise_level(grid_for(build_sampler(name, NotANumber(value)), 40))
-            expected = levels[levels < LEVEL][0]
-            assert float(level) == pytest.approx(float(expected), rel=5e-3)
+            assert float(level) == pytest.approx(float(levels[levels < LEVEL][0]), rel=5e-3)
+            assert int(evaluation) == int((levels >= LEVEL).sum()) + 1
 
 
 @pytest.mark.parametrize("name", SAMPLERS)
