@@ -146,8 +146,8 @@ def _look(folder: Path, inside: Path | None) -> tuple[list[Path], list[Path], li
         entries = sorted(folder.iterdir())
     except OSError as error:
         raise UserError(f"{folder} cannot be listed: {error.strerror}; mend its permissions") from error
-    for entry in (folder, *(entry for entry in entries if entry.is_symlink())):
-        if inside is not None and not Path(os.path.realpath(entry)).is_relative_to(inside):
+    for entry in entries:
+        if inside and entry.is_symlink() and not Path(os.path.realpath(entry)).is_relative_to(inside):
             raise UserError(
                 f"{entry} is a link that leaves {inside}: put a copy in its place, or allow it with --set "
                 "data.follow_links=true"

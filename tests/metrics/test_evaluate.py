@@ -258,6 +258,9 @@ def test_copies_of_training_data_are_told_from_new_real_ones(digits, table):
     assert rows["authenticity"].floor > 0.4
     places, remembered = found.memories["memory"]
     assert torch.equal(remembered.indices[:, 0], places)
+    places, remembered = found.memories[REAL]
+    exact = torch.cdist(test.floats()[places].flatten(1).double(), train.floats().flatten(1).double())
+    assert torch.allclose(remembered.distances[:, 0], exact.min(1).values)
     assert value(table, "noisy", "authenticity").value > 0.9
 
 
