@@ -10,7 +10,7 @@ from condgen.generator import GeneratorConfig
 from condgen.losses import MatchingLoss, ScoreMismatching
 from condgen.networks import AnyDenoiserNet, DiffusersSettings, UNetSettings, start_from
 from condgen.recipes import GeneratorRecipe, GeneratorStage
-from condgen.runs.models import Folders, check_fits, open_guided
+from condgen.runs.models import Folders, check_fits, data_fields, open_guided
 from condgen.score import ScoreConfig, ScoreModel
 from condgen.training import Augmentation, lighten_
 from condgen.training.generator_tasks import GeneratorTask, LikelihoodGuide, MatchingTask, MismatchingTask
@@ -34,14 +34,14 @@ def generator_task(stage: GeneratorStage, data: LabelledSet, folders: Folders, d
         # Images range from -1 to 1; points of twice their standard deviation are about as wide.
         scale = 1.0 if data.is_images else 2 * data.standard_deviation()
         critic = objective.critic(data.shape, data.n_classes, scale).to(device)
-        return MismatchingTask(model, critic, objective, recipe.augment, likely)
+        return MismatchingTask(model, critic, objective, augmentation=recipe.augment, likely=likely)
     fake = _denoiser(stage, objective, data, teacher).to(device)
     if real is None:
         real = _denoiser(stage, objective, data, None).to(device)
     else:
         for part in [part for part in real.modules() if isinstance(part, ScoreModel)]:  # a guide's too
             lighten_(part, recipe.prior)  # after weights were copied
-    return MatchingTask(model, real, fake, objective, recipe.augment, likely)
+    return MatchingTask(model, real, fake, objective, augmentation=recipe.augment, likely=likely)
 
 
 def _config(stage: GeneratorStage, data: LabelledSet, teacher: ScoreModel | None) -> GeneratorConfig:
@@ -76,17 +76,11 @@ def _denoiser(
     stage: GeneratorStage, objective: MatchingLoss, data: LabelledSet, teacher: ScoreModel | None
 ) -> ScoreModel:
     """A score model that is told the label, started from the teacher's weights where it has the same network."""
-    network = objective.network or (teacher.config.network if teacher is not None else None)
+    fields, network = data_fields(data), objective.network
+    if teacher is not None:
+        fields["sigma_data"], network = teacher.config.sigma_data, network or teacher.config.network
     assert network is not None  # the recipe was refused otherwise
-    config = ScoreConfig(
-        network=network,
-        schedule=stage.schedule,
-        shape=data.shape,
-        names=data.names,
-        labels="embedding",
-        sigma_data=teacher.config.sigma_data if teacher is not None else data.standard_deviation(),
-    )
-    model = config.build()
+    model = ScoreConfig(network=network, schedule=stage.schedule, labels="embedding", **fields).build()
     if teacher is not None and network == teacher.config.network and teacher.config.labels != "separate":
         start_from(model.net, teacher.net.state_dict())
     return model

@@ -1,20 +1,17 @@
 """Trained models in their folders, and the denoisers that guidance makes of them."""
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import NamedTuple, Protocol, TypeAlias, TypeVar
+from typing import Any, NamedTuple, TypeAlias
 
 import torch
 from pydantic import ValidationError
-from torch import Tensor, nn
 
 from condgen.checkpoint import MODEL_FILE, read_description
 from condgen.classifier import Classifier, ClassifierConfig
 from condgen.data import LabelledSet, list_some
 from condgen.denoiser import Denoiser
 from condgen.errors import UserError
-from condgen.generator import Generator
 from condgen.guidance import ClassifierGuided, DenoiserGuided, ScaleCurve
 from condgen.hub import model_folder
 from condgen.recipes import Guidance, Method, Recipe, is_place
@@ -23,18 +20,13 @@ from condgen.runs.layout import SCORE, calibration_file, classifier_folder, gene
 from condgen.schedules import Schedule
 from condgen.score import ScoreConfig, ScoreModel
 
-ModelConfig: TypeAlias = ScoreConfig | ClassifierConfig
-Model = TypeVar("Model", ScoreModel, Classifier, Generator)
+_Config: TypeAlias = ScoreConfig | ClassifierConfig
+
+Load: TypeAlias = Callable[..., Any]
+"""`load(kind, folder, device)` is a model of a class, ready to be evaluated: read anew, or kept from the last time."""
 
 
-class Load(Protocol):
-    """How a model comes from its folder: read anew, or kept from the last time."""
-
-    def __call__(self, kind: type[Model], folder: Path, device: torch.device) -> Model:
-        """The model, ready to be evaluated."""
-
-
-def load_anew(kind: type[Model], folder: Path, device: torch.device) -> Model:
+def load_anew(kind: type[Any], folder: Path, device: torch.device) -> Any:  # noqa: ANN401 - of that class
     """Reads a model from its folder."""
     return kind.load(folder, device)
 
@@ -69,11 +61,9 @@ class Folders(NamedTuple):
         return self.main
 
     def classifier(self, name: str) -> Path:
-        """A classifier."""
         return _named("classifier", self.classifiers, name)
 
     def generator(self, name: str) -> Path:
-        """A generator."""
         return _named("generator", self.generators, name)
 
     def start(self, kind: str, name: str) -> Path:
@@ -106,10 +96,10 @@ def _named(what: str, folders: Mapping[str, Path], name: str) -> Path:
 
 
 def read_calibration(classifier: Path, score: Path) -> ScaleCurve:
-    """The guidance scale that was calibrated for a classifier together with a score model.
+    """The guidance scale by noise level that was calibrated for a classifier together with a score model.
 
     Raises:
-        UserError: where it was not calibrated, or for other models, or the file is damaged.
+        UserError: there is no calibration, or not of these models, or it is damaged.
     """
     path = calibration_file(classifier)
     command = f"run 'condgen calibrate --classifier {classifier} --score {score}' first"
@@ -134,30 +124,30 @@ def open_guided(
     Raises:
         UserError: where a folder is missing, or models do not go together.
     """
-    place, scale = folders.score(guidance.score), guidance.scale
-    score = load(ScoreModel, place, device)
+    place, scale, interval = folders.score(guidance.score), guidance.scale, guidance.interval
+    score: ScoreModel = load(ScoreModel, place, device)
     guidance.check_labels(score.config.labels, str(place))
     if guidance.classifier is not None:
         folder = folders.classifier(guidance.classifier)
         classifier = load(Classifier, folder, device)
         check_fits(folder, classifier.config, score.config, place)
         curve = read_calibration(folder, place) if isinstance(scale, str) else scale
-        return ClassifierGuided(score, classifier, curve, guidance.interval), score
+        return ClassifierGuided(score, classifier, curve, interval), score
     if guidance.guide is None:
         return score, score
     assert not isinstance(scale, str)  # settings allow "calibrated" for a classifier alone
-    if guidance.guide == "unlabelled":
-        return DenoiserGuided(score, None, scale, guidance.interval), score
-    weaker = folders.score(guidance.guide)
-    if weaker.resolve() == place.resolve():
-        raise UserError(f"{weaker} cannot guide itself; did you mean --guide unlabelled?")
-    guide = load(ScoreModel, weaker, device)
-    check_fits(weaker, guide.config, score.config, place)
-    return DenoiserGuided(score, guide, scale, guidance.interval), score
+    guide = None
+    if guidance.guide != "unlabelled":
+        weaker = folders.score(guidance.guide)
+        if weaker.resolve() == place.resolve():
+            raise UserError(f"{weaker} cannot guide itself; did you mean --guide unlabelled?")
+        guide = load(ScoreModel, weaker, device)
+        check_fits(weaker, guide.config, score.config, place)
+    return DenoiserGuided(score, guide, scale, interval), score
 
 
 def check_fits(
-    folder: Path, config: ModelConfig, like: ModelConfig | LabelledSet, other: object, schedule: Schedule | None = None
+    folder: Path, config: _Config, like: _Config | LabelledSet, other: object, schedule: Schedule | None = None
 ) -> None:
     """Raises, naming the differences, where a model has not the data shape, classes and schedule of what it goes with.
 
@@ -168,52 +158,21 @@ def check_fits(
     if config.shape != like.shape:
         found.append(f"samples of shape {config.shape} against {like.shape}")
     if config.names != like.names:
-        own, others = (
-            ", ".join(list_some(n for n in a if n not in b))
-            for a, b in ((config.names, like.names), (like.names, config.names))
-        )
+        pairs = (config.names, like.names), (like.names, config.names)
+        own, others = (", ".join(list_some(name for name in a if name not in b)) for a, b in pairs)
         classes = f"{own or 'none'} only in the former, {others or 'none'} only in the latter"
         found.append(f"of the classes, {classes}" if own or others else "the same classes in another order")
     if config.schedule != wanted:
-        pairs = [dict(each) for each in (config.schedule, wanted)]
-        keys = [key for key in pairs[0] | pairs[1] if pairs[0].get(key) != pairs[1].get(key)]
-        there, here = (", ".join(f"{key} {each[key]}" for key in keys if key in each) for each in pairs)
-        found.append(f"noise of {there} against {here}")
+        here, there = dict(config.schedule), dict(wanted)
+        keys = [key for key in here | there if here.get(key) != there.get(key)]
+        noise = (", ".join(f"{key} {each[key]}" for key in keys if key in each) for each in (here, there))
+        found.append(f"noise of {' against '.join(noise)}")
     if found:
         raise UserError(
             f"{folder} does not go with {other}: {'; '.join(found)}. Use one data set and one schedule for both"
         )
 
 
-class Evaluations:
-    """How many samples have gone through a model (`asked`), and through the score models or generator in it (`count`).
-
-    Those are more where a second score model guides.
-    """
-
-    asked = 0
-    count = 0
-
-    def of(self, evaluations: float) -> float:
-        """How many evaluations of networks stand behind so many of the model."""
-        return evaluations * self.count / self.asked if self.asked else 0.0
-
-
-@contextmanager
-def count_evaluations(model: nn.Module) -> Iterator[Evaluations]:
-    """Counts the samples that go through a model and the networks in it."""
-    evaluations = Evaluations()
-
-    def note(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        evaluations.count += len(inputs[0])
-
-    def note_all(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        evaluations.asked += len(inputs[0])
-
-    handles = [m.register_forward_pre_hook(note) for m in model.modules() if isinstance(m, ScoreModel | Generator)]
-    handles.append(model.register_forward_pre_hook(note_all))
-    try:
-        yield evaluations
-    finally:
-        for handle in handles:
-            handle.remove()
+def data_fields(data: LabelledSet) -> dict[str, Any]:
+    """What the configuration of a model takes from its data."""
+    return {"shape": data.shape, "names": data.names, "sigma_data": data.standard_deviation()}

@@ -1,85 +1,89 @@
-"""What is measured on held-out data while a model trains, for `log.jsonl` alone: the weights do not depend on it."""
+"""What is measured on held-out data while a model trains, for `log.jsonl` alone: the weights do not depend on it.
 
-from abc import ABC, abstractmethod
-from typing import Any, NamedTuple
+Every preview of a generator adds a row `{"step", "preview": {"std_ratio", "recall", "accuracy", "n", "judge"}}`, and a
+file `previews/STEP.safetensors` with samples of fixed latents, which pictures are made of.
+"""
+
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple, TypeAlias
 
 import torch
-from torch import Tensor, nn
 
+from condgen.checkpoint import save_tensors
 from condgen.classifier import Classifier, ClassifierConfig
-from condgen.data import LabelledSet, stratified_order
+from condgen.data import LabelledSet, stratified_order, to_uint8
 from condgen.diagnostics.classifier_errors import measure_classifier, spread_levels
-from condgen.rng import device_of, keyed_generator
+from condgen.errors import UserError
+from condgen.generator import Generator
+from condgen.metrics import Gauge
+from condgen.rng import Streams, device_of, keyed_generator
+from condgen.runs.layout import PREVIEWS
 from condgen.score import ScoreModel
 
-_LEVELS, _IMAGES, _SEED = 8, 512, 0
+_LEVELS, _IMAGES, _SEED = 8, 512, 0  # of a classifier
+_SAMPLES, _BATCH = 1000, 250  # of a generator, measured every time
+_CLASSES, _EACH, _POINTS_EACH = 20, 8, 100  # drawn
 
 
 class Look(NamedTuple):
-    """What a monitor has seen.
-
-    Attributes:
-        row: for `log.jsonl`.
-        note: for the progress bar.
-        warning: that training goes wrong; empty where it does not.
-        pictures: whether there are new pictures to draw.
-    """
-
-    row: dict[str, Any]
-    note: str = ""
-    warning: str = ""
-    pictures: bool = False
+    row: dict[str, Any]  # for `log.jsonl`
+    note: str = ""  # for the progress bar
+    warning: str = ""  # that training goes wrong
 
 
-class Monitor(ABC):
-    """Measures a model every so many steps, and after the last of `steps`."""
-
-    def __init__(self, every: int, steps: int) -> None:
-        self.every, self.steps = every, steps
-
-    def is_due(self, step: int) -> bool:
-        """Whether the model is to be looked at after a step."""
-        return step % self.every == 0 or step == self.steps
-
-    @abstractmethod
-    def look(self, model: nn.Module, step: int) -> Look:
-        """Measures the averaged weights. Draws no global random number."""
+Monitor: TypeAlias = Callable[[Any, int], Look]
+"""Measures averaged weights after a step, and draws no global random number."""
 
 
-class ClassifierMonitor(Monitor):
+def classifier_monitor(config: ClassifierConfig, held_out: LabelledSet, prior: ScoreModel | None) -> Monitor:
     """Measures a classifier at a few noise levels, always with the same images and noise.
 
-    Args:
-        every: steps between looks.
-        steps: of the training.
-        config: of the classifier.
-        held_out: the images.
-        prior: a score model, with which the gain of guidance is measured too.
+    With a score model, the gain of guidance is measured too.
     """
+    chosen = stratified_order(held_out.y, keyed_generator(_SEED))[:_IMAGES]
+    x, y = held_out.floats(chosen), held_out.y[chosen]
+    levels = spread_levels(config.schedule, config.sigma_data, _LEVELS)
 
-    def __init__(
-        self, every: int, steps: int, config: ClassifierConfig, held_out: LabelledSet, prior: ScoreModel | None
-    ) -> None:
-        super().__init__(every, steps)
-        chosen = stratified_order(held_out.y, keyed_generator(_SEED))[:_IMAGES]
-        self.x: Tensor = held_out.floats(chosen)
-        self.y: Tensor = held_out.y[chosen]
-        self.levels = spread_levels(config.schedule, config.sigma_data, _LEVELS)
-        fits = prior is not None and (prior.config.shape, prior.schedule) == (config.shape, config.schedule)
-        self.prior = prior if fits and prior is not None and prior.config.labels != "separate" else None
-
-    def look(self, model: nn.Module, step: int) -> Look:
-        """The measures at each level where they are finite numbers, and the other levels."""
-        assert isinstance(model, Classifier)
+    def look(model: Classifier, step: int) -> Look:
         device = device_of(model)
-        rows = [
-            row.as_dict()
-            for row in measure_classifier(
-                *(model, self.prior, self.x.to(device), self.y.to(device), self.levels),
-                generator=keyed_generator(_SEED),
-                batch=_IMAGES,
-            )
-        ]
+        measured = measure_classifier(
+            *(model, prior, x.to(device), y.to(device), levels), generator=keyed_generator(_SEED), batch=_IMAGES
+        )
+        rows = [row.as_dict() for row in measured]
         good = [row for row in rows if torch.tensor(list(row.values()), dtype=torch.float64).isfinite().all()]
         bad = {"not_finite_at": [row["sigma"] for row in rows if row not in good]} if len(good) < len(rows) else {}
         return Look({"levels": good, **bad})
+
+    return look
+
+
+def generator_monitor(folder: Path, train: LabelledSet, test: LabelledSet) -> Monitor:
+    """Measures samples of a generator, and keeps some. Labels take turns, and sample i has seed i."""
+    n = max(min(_SAMPLES, len(train)), 2 * train.n_classes)
+    places = torch.arange(n)
+    y = places % train.n_classes
+    kept = (y < _CLASSES) & (places // train.n_classes < (_EACH if train.is_images else _POINTS_EACH))
+    gauge = cache(lambda: Gauge(train, test, n))
+
+    @torch.no_grad()
+    def look(model: Generator, step: int) -> Look:
+        device, parts = device_of(model), []
+        for seeds in places.split(_BATCH):
+            z = Streams(seeds.tolist(), device).normal(model.latent_shape)
+            parts.append(model(z, y[seeds].to(device)).float().cpu())
+        x = torch.cat(parts)
+        if not bool(x.isfinite().all()):
+            raise UserError(
+                f"the generator's samples are not finite numbers at step {step}: lower the learning rates "
+                f"(generator.training.lr, and that of the objective); {folder} keeps the last state"
+            )
+        shown = to_uint8(x[kept]) if train.is_images else x[kept]
+        about = {"kind": "preview", "step": step, "names": train.names}
+        save_tensors(folder / PREVIEWS / f"{step:08d}.safetensors", {"x": shown, "y": y[kept]}, about)
+        reading = gauge().read(x.clamp(-1, 1) if train.is_images else x, y)
+        warning = reading.warning() if reading.collapsed else ""
+        return Look({"preview": reading.as_dict()}, reading.in_words(), warning)
+
+    return look

@@ -16,9 +16,8 @@ from condgen.recipes import ClassifierStage, GeneratorStage, ScoreStage, TrainSt
 from condgen.runs.folder import file_key
 from condgen.runs.generators import generator_task
 from condgen.runs.layout import PRIOR_POOL
-from condgen.runs.models import Folders, check_fits
-from condgen.runs.monitor import ClassifierMonitor, Monitor
-from condgen.runs.previews import GeneratorMonitor
+from condgen.runs.models import Folders, check_fits, data_fields
+from condgen.runs.monitor import Monitor, classifier_monitor, generator_monitor
 from condgen.score import ScoreConfig, ScoreModel
 from condgen.settings import Settings
 from condgen.training import PriorPool, PriorSettings, Processes, Task, lighten_, resolved
@@ -32,7 +31,8 @@ class Prepared(NamedTuple):
 
     task: Task
     config: Settings
-    monitor: Monitor | None = None
+    look: Monitor | None = None
+    look_every: int = 1  # steps
     message: str = ""  # something that the user should read
 
     def save(self, folder: Path, model: nn.Module) -> None:
@@ -47,7 +47,7 @@ def prepare(
     folders: Folders,
     held_out: LabelledSet | None,
     folder: Path,
-    start: Path | None = None,
+    start: Path | None,
 ) -> Prepared:
     """The networks of a stage with their initial weights, those of the model in `start` if given, and what trains them.
 
@@ -55,18 +55,17 @@ def prepare(
         UserError: a model that it builds on is missing, or does not fit.
     """
     torch.manual_seed(stage.seed)  # the initial weights
-    device = processes.device
     match stage:
         case ScoreStage():
-            work = _score_model(stage, data, device)
+            work = _score_model(stage, data, processes.device)
         case ClassifierStage():
             work = _classifier(stage, data, processes, folders, held_out)
         case _:
             assert isinstance(stage, GeneratorStage)
-            task, steps = generator_task(stage, data, folders, device), stage.generator.training.steps
-            every = stage.generator.preview_every or max(1, steps // _PREVIEWS)
-            monitor = GeneratorMonitor(every, steps, folder, data, held_out) if held_out is not None else None
-            work = Prepared(task, task.model.config, monitor)
+            task = generator_task(stage, data, folders, processes.device)
+            look = generator_monitor(folder, data, held_out) if held_out is not None else None
+            every = stage.generator.preview_every or max(1, stage.generator.training.steps // _PREVIEWS)
+            work = Prepared(task, task.model.config, look, every)
     if start is not None:
         _copy_weights(start, work.task.models["model"])
     return work
@@ -98,19 +97,13 @@ def _only(this: object, other: object) -> object:
 
 
 def _score_model(stage: ScoreStage, data: LabelledSet, device: torch.device) -> Prepared:
-    config = ScoreConfig(
-        network=stage.score.network,
-        schedule=stage.schedule,
-        shape=data.shape,
-        names=data.names,
-        labels=stage.score.labels,
-        sigma_data=data.standard_deviation(),
-    )
-    model, objective = config.build().to(device), stage.score.adversarial
-    task: Task = ScoreTask(model, stage.score.density, stage.score.label_dropout)
+    recipe = stage.score
+    config = ScoreConfig(network=recipe.network, labels=recipe.labels, schedule=stage.schedule, **data_fields(data))
+    model, objective = config.build().to(device), recipe.adversarial
+    task: Task = ScoreTask(model, recipe.density, recipe.label_dropout)
     if objective is not None:  # drawn after the model, whose initial weights are those without an adversary
         discriminator = objective.discriminator(model).to(device)
-        task = AdversarialScoreTask(model, discriminator, objective, stage.score.density, stage.score.label_dropout)
+        task = AdversarialScoreTask(model, discriminator, objective, recipe.density, recipe.label_dropout)
     return Prepared(task, config)
 
 
@@ -118,13 +111,7 @@ def _classifier(
     stage: ClassifierStage, data: LabelledSet, processes: Processes, folders: Folders, held_out: LabelledSet | None
 ) -> Prepared:
     recipe, place, device = stage.classifier, folders.main, processes.device
-    config = ClassifierConfig(
-        network=recipe.network,
-        schedule=stage.schedule,
-        shape=data.shape,
-        names=data.names,
-        sigma_data=data.standard_deviation(),
-    )
+    config = ClassifierConfig(network=recipe.network, schedule=stage.schedule, **data_fields(data))
     model = config.build().to(device)  # first: its initial weights do not depend on what is loaded
     frozen, pool, message, prior = None, None, "", None
     if place is not None and (recipe.objective.needs_prior or (place / MODEL_FILE).exists()):
@@ -138,10 +125,10 @@ def _classifier(
         if recipe.prior.pool and (pool := _prior_pool(stage, data, processes, place, frozen)) is None:
             message = f"{place} has no room for a pool of the prior's estimates: it is evaluated at every step"
     task = ClassifierTask(model, recipe.objective, recipe.density, frozen, pool)
-    if held_out is None:
-        return Prepared(task, config, message=message)
-    monitor = ClassifierMonitor(recipe.training.save_every, recipe.training.steps, config, held_out, prior)
-    return Prepared(task, config, monitor, message)
+    if prior is not None and prior.config.labels == "separate":
+        prior = None  # its gain is not that of one score
+    look = classifier_monitor(config, held_out, prior) if held_out is not None else None
+    return Prepared(task, config, look, recipe.training.save_every, message)
 
 
 def _prior_pool(

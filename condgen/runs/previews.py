@@ -1,28 +1,14 @@
-"""Previews of a generator in training: how varied its samples are, and always the same few of them.
+"""The previews that a generator has left in training, `previews/STEP.safetensors`; see `monitor`."""
 
-Every preview adds a row `{"step", "preview": {"std_ratio", "recall", "accuracy", "n", "judge"}}` to `log.jsonl`, and a
-file `previews/STEP.safetensors` with samples of fixed latents, which pictures are made of.
-"""
-
-from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from condgen.checkpoint import load_tensors, save_tensors
-from condgen.data import LabelledSet, to_uint8
+from condgen.checkpoint import load_tensors
 from condgen.errors import UserError
-from condgen.generator import Generator
-from condgen.metrics import Gauge
-from condgen.rng import Streams, device_of
 from condgen.runs.layout import PREVIEWS
-from condgen.runs.monitor import Look, Monitor
-
-_SAMPLES = 1000  # measured by every preview
-_BATCH = 250
-_CLASSES, _EACH, _POINTS_EACH = 20, 8, 100  # drawn
 
 
 class Preview(NamedTuple):
@@ -32,44 +18,6 @@ class Preview(NamedTuple):
     x: Tensor  # images, uint8 (N, C, H, W), or points, float32 (N, D)
     y: Tensor  # labels, (N,)
     names: tuple[str, ...]  # of all classes
-
-
-class GeneratorMonitor(Monitor):
-    """Makes previews of a generator in training."""
-
-    def __init__(self, every: int, steps: int, folder: Path, train: LabelledSet, test: LabelledSet) -> None:
-        super().__init__(every, steps)
-        self.folder, self.train, self.test = folder, train, test
-        self.n = max(min(_SAMPLES, len(train)), 2 * train.n_classes)
-
-    @cached_property
-    def _gauge(self) -> Gauge:
-        return Gauge(self.train, self.test, self.n)
-
-    @torch.no_grad()
-    def look(self, model: nn.Module, step: int) -> Look:
-        """Measures samples, and keeps some. Labels take turns, and sample i has seed i."""
-        assert isinstance(model, Generator)
-        device = device_of(model)
-        y = torch.arange(self.n) % self.train.n_classes
-        parts = []
-        for seeds in torch.arange(self.n).split(_BATCH):
-            z = Streams(seeds.tolist(), device).normal(model.latent_shape)
-            parts.append(model(z, y[seeds].to(device)).float().cpu())
-        x = torch.cat(parts)
-        if not bool(x.isfinite().all()):
-            raise UserError(
-                f"the generator's samples are not finite numbers at step {step}: lower the learning rates "
-                f"(generator.training.lr, and that of the objective); {self.folder} keeps the last state"
-            )
-        kept = y < _CLASSES
-        kept &= torch.arange(self.n) // self.train.n_classes < (_EACH if self.train.is_images else _POINTS_EACH)
-        shown = to_uint8(x[kept]) if self.train.is_images else x[kept]
-        about = {"kind": "preview", "step": step, "names": self.train.names}
-        save_tensors(self.folder / PREVIEWS / f"{step:08d}.safetensors", {"x": shown, "y": y[kept]}, about)
-        reading = self._gauge.read(x.clamp(-1, 1) if self.train.is_images else x, y)
-        warning = reading.warning() if reading.collapsed else ""
-        return Look({"preview": reading.as_dict()}, reading.in_words(), warning, pictures=True)
 
 
 def read_previews(folder: Path, until: int | None = None, most: int | None = None) -> list[Preview]:
@@ -85,7 +33,7 @@ def read_previews(folder: Path, until: int | None = None, most: int | None = Non
     if most is not None and len(kept) > most:
         kept = [kept[round(place * (len(kept) - 1) / max(1, most - 1))] for place in range(most)]
     previews = [_read(path) for path in kept]
-    if len({preview.x.shape[1:] for preview in previews}) > 1 or len({len(p.names) for p in previews}) > 1:
+    if len({(preview.x.shape[1:], len(preview.names)) for preview in previews}) > 1:
         raise UserError(f"{folder / PREVIEWS} holds previews of several generators: delete them")
     return previews
 

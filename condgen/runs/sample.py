@@ -11,22 +11,24 @@ split, and samples are those of one process up to rounding; so are those of adap
 
 import math
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Callable, Generator as Iteration, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor
 
+from condgen.denoiser import Denoiser
 from condgen.errors import UserError
 from condgen.generator import Generator
-from condgen.recipes import Method, SampleStage
+from condgen.recipes import SampleStage
 from condgen.rng import Streams
 from condgen.runs.folder import read_json, read_rows, write_json
 from condgen.runs.layout import COST, LOG_FILE, MANIFEST, STAGE_FILE
-from condgen.runs.models import Evaluations, Folders, Load, count_evaluations, load_anew, open_guided
+from condgen.runs.models import Folders, Load, load_anew, open_guided
 from condgen.runs.sample_folder import merge_manifests, part_manifest, write_samples
 from condgen.runs.stage import Progress, Stage, StageFolder, Work
 from condgen.samplers import AdaptiveSampler, Finished, Sampler, build_sampler, draw, sampler_class
@@ -36,27 +38,18 @@ from condgen.training import PriorSettings, Processes, describe_precision, light
 _LISTED = 5  # classes in a message
 _HOPELESS = 100  # samples that cannot be used, and none that can: the others are not tried
 
-
-class Unusable(NamedTuple):
-    """A sample that cannot be used, and why: its numbers are not finite, or its sampler gave up."""
-
-    seed: int
-    label: int
-    problem: str
+Unusable: TypeAlias = tuple[int, str]
+"""The place of a sample, and why it cannot be used: its numbers are not finite, or its sampler gave up."""
 
 
-def unusable(sample: Finished, stage: SampleStage, place: int) -> Unusable:
-    """The sample at a place of its set, which has a problem."""
-    return Unusable(stage.seed + place, stage.label(place), str(sample.problem))
-
-
-def tell_unusable(found: Sequence[Unusable], names: Sequence[str], usable: int) -> str:
+def tell_unusable(found: Sequence[Unusable], stage: SampleStage, names: Sequence[str], usable: int) -> str:
     """How many samples cannot be used, of which classes, and what may help."""
-    classes = list(dict.fromkeys(repr(names[one.label]) for one in found))
+    classes = list(dict.fromkeys(repr(names[stage.label(place)]) for place, _ in found))
     listed = ", ".join(classes[:_LISTED]) + (f" and {len(classes) - _LISTED} more" if len(classes) > _LISTED else "")
+    place, problem = found[0]
     return (
         f"{len(found):,} of {len(found) + usable:,} samples cannot be used, of class{'es' if len(classes) > 1 else ''} "
-        f"{listed}; with seed {found[0].seed} {found[0].problem}; a lower guidance scale or precision float32 may help"
+        f"{listed}; with seed {stage.seed + place} {problem}; a lower guidance scale or precision float32 may help"
     )
 
 
@@ -69,17 +62,38 @@ class Source(NamedTuple):
     grid: Tensor | None
     device: torch.device
 
+    @property
+    def network(self) -> Generator | Denoiser:
+        """What is evaluated."""
+        return self.model if isinstance(self.model, Generator) else self.model.denoiser
+
     def draw(self, labels: Sequence[int], seeds: Sequence[int], batch: int) -> Iterator[list[Finished]]:
-        """Samples as they finish."""
+        """Samples as they finish, on the CPU."""
         y = torch.tensor(labels, device=self.device)
         if isinstance(self.model, Generator):
-            yield from _one_step(self.model, y, seeds, batch)
+            rounds = _one_step(self.model, y, seeds, batch)
         else:
-            yield from draw(self.model, self.grid, seeds, y, self.shape, batch, self.device)
+            rounds = draw(self.model, self.grid, seeds, y, self.shape, batch, self.device)
+        for finished in rounds:
+            x = torch.stack([sample.x for sample in finished]).cpu() if finished else torch.empty(0)  # one copy
+            yield [sample._replace(x=row) for sample, row in zip(finished, x, strict=True)]
 
-    def counted(self) -> AbstractContextManager[Evaluations]:
-        """Counts how many samples go through the models meanwhile: a score model's guide makes two of one."""
-        return count_evaluations(self.model if isinstance(self.model, Generator) else self.model.denoiser)
+    @contextmanager
+    def counted(self) -> Iterator[Callable[[float], float]]:
+        """Counts samples; yields how many evaluations of networks stand behind so many: a guide makes two of one."""
+        seen = Counter[str]()
+
+        def counting(what: str) -> Callable[..., None]:
+            return lambda _, inputs: seen.update({what: len(inputs[0])})
+
+        parts = [part for part in self.network.modules() if isinstance(part, ScoreModel | Generator)]
+        handles = [part.register_forward_pre_hook(counting("networks")) for part in parts]
+        handles.append(self.network.register_forward_pre_hook(counting("asked")))
+        try:
+            yield lambda evaluations: evaluations * seen["networks"] / max(1, seen["asked"])
+        finally:
+            for handle in handles:
+                handle.remove()
 
 
 @torch.no_grad()
@@ -87,30 +101,25 @@ def _one_step(generator: Generator, y: Tensor, seeds: Sequence[int], batch: int)
     for first in range(0, len(seeds), batch):
         part = slice(first, first + batch)
         x = generator(Streams(seeds[part], y.device).normal(generator.latent_shape), y[part])
-        sound = [None if finite else "its numbers are not finite" for finite in x.isfinite().flatten(1).all(1).tolist()]
-        yield [
-            Finished(first + i, row, 1, 1, 0, problem) for i, (row, problem) in enumerate(zip(x, sound, strict=True))
-        ]
+        finite = x.isfinite().flatten(1).all(1).tolist()
+        problems = [None if each else "its numbers are not finite" for each in finite]
+        yield [Finished(first + i, row, 1, 1, 0, problems[i]) for i, row in enumerate(x)]
 
 
 def open_light(stage: SampleStage, folders: Folders, device: torch.device, load: Load = load_anew) -> Source:
     """What draws the samples of a stage. Its networks are changed in place to the precision that the stage asks for."""
-    source, method = open_source(stage.method, folders, device, load), stage.method
-    how = PriorSettings(precision=method.precision, compile=stage.compile)
-    module = source.model if isinstance(source.model, Generator) else source.model.denoiser
-    for model in [part for part in module.modules() if isinstance(part, ScoreModel | Generator)]:
-        lighten_(model, how, dynamic=None)  # the last batch is smaller, and those of adaptive samplers vary
-    return source
-
-
-def open_source(method: Method, folders: Folders, device: torch.device, load: Load = load_anew) -> Source:
-    """The models of a method, in full precision."""
+    method = stage.method
     if method.generator is not None:
         generator = load(Generator, folders.generator(method.generator), device)
-        return Source(generator.config.shape, generator.config.names, generator, None, device)
-    denoiser, score = open_guided(method, folders, device, load)
-    sampler = build_sampler(method.sampler, denoiser, method.options)
-    return Source(score.config.shape, score.config.names, sampler, method.time_grid(sampler), device)
+        source = Source(generator.config.shape, generator.config.names, generator, None, device)
+    else:
+        denoiser, score = open_guided(method, folders, device, load)
+        sampler = build_sampler(method.sampler, denoiser, method.options)
+        source = Source(score.config.shape, score.config.names, sampler, method.time_grid(sampler), device)
+    how = PriorSettings(precision=method.precision, compile=stage.compile)
+    for model in [part for part in source.network.modules() if isinstance(part, ScoreModel | Generator)]:
+        lighten_(model, how, dynamic=None)  # the last batch is smaller, and those of adaptive samplers vary
+    return source
 
 
 @dataclass(frozen=True, eq=False)
@@ -137,41 +146,82 @@ class Sample(Stage):
         if opened.finished:
             return
         if message := describe_precision(stage.method.precision, source.device):
-            yield Progress(self.name, 0, 1, message=f"{self.name}: {message}")
+            yield self.tell(message)
         opened.note(steps=len(source.grid) if source.grid is not None else None)
         there = processes.once(lambda: merge_manifests(self.folder))
         missing = [place for place in range(self.total()) if stage.seed + place not in there]
         places = _dealt(missing, stage.batch, processes)
-        of_all = len(missing) / max(1, len(places))
-        labels = [stage.label(place) for place in places]
-        seeds = [stage.seed + place for place in places]
         if stage.compile and places:  # before the clock starts
             yield Progress(self.name, self.total() - len(missing), self.total(), note="compiling")
             for size in {stage.batch, len(places) % stage.batch} - {0}:  # a network is compiled for each size of batch
-                next(source.draw(labels[:size], seeds[:size], size))
-        manifest = MANIFEST if processes.is_main else part_manifest(processes.rank)
-        with source.counted() as evaluations:
-            writer = _Writer(opened, stage, source, places, manifest, evaluations, of_all)
-            rounds = source.draw(labels, seeds, stage.batch)
-            try:
-                while (finished := writer.timed(rounds)) is not None:
-                    writer.add(finished)
-                    drawn = round((writer.drawn + len(writer.unusable)) * of_all)
-                    yield Progress(self.name, self.total() - len(missing) + drawn, self.total(), drawn)
-                    if writer.drawn == 0 and len(writer.unusable) >= _HOPELESS:
-                        break
-            finally:
-                writer.write()
-        lost = sorted(one for part in processes.gather(writer.unusable) for one in part)
+                next(self._rounds(source, places[:size], size))
+        lost = yield from self._draw(opened, source, places, len(missing), processes.rank)
+        lost = sorted(one for part in processes.gather(lost) for one in part)
         if problem := processes.once(lambda: self._end(opened, lost, source.names)):
             raise UserError(problem)
+
+    def _rounds(self, source: Source, places: Sequence[int], batch: int) -> Iterator[list[Finished]]:
+        labels = [self.settings.label(place) for place in places]
+        return source.draw(labels, [self.settings.seed + place for place in places], batch)
+
+    def _draw(
+        self, opened: StageFolder, source: Source, places: Sequence[int], missing: int, rank: int
+    ) -> Iteration[Progress, None, list[Unusable]]:
+        """Draws this process's share of what is missing, and writes it batch by batch; returns what cannot be used.
+
+        A row of `log.jsonl`, `{"images", "seconds", "evaluations"}`, is what drawing has cost all processes, which work
+        at the same pace: seconds on the clock, and evaluations of networks.
+        """
+        of_all = missing / max(1, len(places))  # samples that all processes draw while this one draws one
+        manifest = MANIFEST if rank == 0 else part_manifest(rank)
+        lost: list[Unusable] = []
+        stage, ready, drawn, asked, seconds = self.settings, list[Finished](), 0, 0, 0.0
+
+        def write() -> None:
+            nonlocal asked, seconds
+            if not ready:
+                return
+            x, of_set = torch.stack([sample.x for sample in ready]), [places[sample.number] for sample in ready]
+            rows = [_describe(stage, source, place, sample) for place, sample in zip(of_set, ready, strict=True)]
+            write_samples(opened.folder, of_set, x, rows, manifest)
+            cost = {
+                "images": round(len(rows) * of_all, 2),
+                "seconds": round(seconds, 4),
+                "evaluations": round(evaluations(asked) * of_all, 1),
+            }
+            opened.log(cost)
+            ready.clear()
+            asked, seconds = 0, 0.0
+
+        with source.counted() as evaluations:
+            started = time.perf_counter()
+            try:
+                for finished in self._rounds(source, places, stage.batch):
+                    seconds += time.perf_counter() - started
+                    for sample in finished:
+                        asked += sample.evaluations
+                        if sample.problem is None:
+                            ready.append(sample)
+                            drawn += 1
+                        else:
+                            lost.append((places[sample.number], sample.problem))
+                    if len(ready) >= stage.batch:
+                        write()
+                    done = round((drawn + len(lost)) * of_all)
+                    yield Progress(self.name, self.total() - missing + done, self.total(), done)
+                    if drawn == 0 and len(lost) >= _HOPELESS:
+                        break
+                    started = time.perf_counter()
+            finally:
+                write()
+        return lost
 
     def _end(self, opened: StageFolder, lost: Sequence[Unusable], names: Sequence[str]) -> str:
         """Makes one set of what all processes have drawn; returns the error to end in, empty where no sample lacks."""
         images = len(merge_manifests(self.folder))
         if lost:
             opened.note()
-            problem = tell_unusable(lost, names, images)
+            problem = tell_unusable(lost, self.settings, names, images)
             return f"{self.name}: {problem}; the same command keeps the others and draws these alone again"
         rows = [row for row in read_rows(self.folder / LOG_FILE) if "evaluations" in row]
         paid, seconds, evaluations = (sum(row[what] for row in rows) for what in ("images", "seconds", "evaluations"))
@@ -211,67 +261,6 @@ def _dealt(missing: Sequence[int], batch: int, processes: Processes) -> Sequence
         return missing[processes.rows(len(missing))]
     share = processes.rows(batches)
     return missing[share.start * batch : share.stop * batch]
-
-
-@dataclass(eq=False)
-class _Writer:
-    """Writes the samples of this process batch by batch, and to `log.jsonl` what drawing them has cost.
-
-    A row of the log, `{"images", "seconds", "evaluations"}`, is of all processes, which work at the same pace: seconds
-    on the clock, and evaluations of networks.
-    """
-
-    opened: StageFolder
-    stage: SampleStage
-    source: Source
-    places: Sequence[int]
-    manifest: str
-    evaluations: Evaluations
-    of_all: float  # samples that all processes draw while this one draws one
-    unusable: list[Unusable] = field(default_factory=list)
-    ready: list[Finished] = field(default_factory=list)  # on the CPU, not yet written
-    drawn: int = 0  # samples that can be used
-    asked: int = 0  # evaluations of the model since the last row
-    seconds: float = 0.0  # since the last row
-
-    def timed(self, rounds: Iterator[list[Finished]]) -> list[Finished] | None:
-        """The next samples, on the CPU; None after the last. The copy, which waits for the device, counts."""
-        started = time.perf_counter()
-        finished = next(rounds, None)
-        if finished:
-            x = torch.stack([sample.x for sample in finished]).cpu()
-            finished = [sample._replace(x=row) for sample, row in zip(finished, x, strict=True)]
-        self.seconds += time.perf_counter() - started
-        return finished
-
-    def add(self, finished: Sequence[Finished]) -> None:
-        """Takes in samples, and writes once a batch has come together."""
-        for sample in finished:
-            self.asked += sample.evaluations
-            if sample.problem is None:
-                self.ready.append(sample)
-                self.drawn += 1
-            else:
-                self.unusable.append(unusable(sample, self.stage, self.places[sample.number]))
-        if len(self.ready) >= self.stage.batch:
-            self.write()
-
-    def write(self) -> None:
-        """Writes the samples that are ready."""
-        if not self.ready:
-            return
-        x = torch.stack([sample.x for sample in self.ready])
-        places = [self.places[sample.number] for sample in self.ready]
-        rows = [_describe(self.stage, self.source, place, s) for place, s in zip(places, self.ready, strict=True)]
-        write_samples(self.opened.folder, places, x, rows, self.manifest)
-        self.opened.log(
-            {
-                "images": round(len(rows) * self.of_all, 2),
-                "seconds": round(self.seconds, 4),
-                "evaluations": round(self.evaluations.of(self.asked) * self.of_all, 1),
-            }
-        )
-        self.ready, self.asked, self.seconds = [], 0, 0.0
 
 
 def _describe(stage: SampleStage, source: Source, place: int, sample: Finished) -> dict[str, Any]:

@@ -149,6 +149,10 @@ class Stage(ABC):
             yield Progress(self.name, 0, 1, message=opened.message)
         return opened
 
+    def tell(self, message: str) -> Progress:
+        """Something that the user should read."""
+        return Progress(self.name, 0, 1, message=f"{self.name}: {message}")
+
     def publish(self, run: Path) -> None:  # noqa: B027 - most have nothing to show there
         """Copies what the finished stage has found to the top of a run folder."""
 

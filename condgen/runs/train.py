@@ -1,7 +1,6 @@
 """The training stages: score model, classifier, generator, each in a folder of its own."""
 
 import math
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,18 +31,12 @@ from condgen.training import (
 
 @dataclass(frozen=True, eq=False)
 class Train(Stage):
-    """Trains a model. Leaving the iteration early saves the state; the same stage goes on from there.
-
-    Args:
-        data: the training split.
-        folders: the frozen models that it learns from: the score model of DLSM, a generator's teacher.
-        held_out: the validation split, on which a classifier or a generator is measured from time to time.
-    """
+    """Trains a model. Leaving the iteration early saves the state; the same stage goes on from there."""
 
     settings: TrainStage
     data: LabelledSet
-    folders: Folders = field(default_factory=Folders)
-    held_out: LabelledSet | None = None
+    folders: Folders = field(default_factory=Folders)  # of the frozen models that it learns from
+    held_out: LabelledSet | None = None  # on which a classifier or a generator is measured from time to time
     unit: ClassVar[str] = "steps"
 
     def reads(self) -> list[Path]:
@@ -72,7 +65,6 @@ class Train(Stage):
         return self.settings.model.training.steps
 
     def run(self, processes: Processes) -> Work:
-        """Trains, or goes on, or does nothing where it is finished."""
         training, seed = self.settings.model.training, self.settings.seed
         if training.flip and not self.data.is_images:
             raise UserError(f"training.flip mirrors images, and {self.data.source} has points: leave it out")
@@ -86,82 +78,75 @@ class Train(Stage):
         opened.note(precision=precision)
         for message in (work.message, changed, describe_precision(training.precision, processes.device)):
             if message:
-                yield Progress(self.name, 0, 1, message=f"{self.name}: {message}")
+                yield self.tell(message)
         state = State.fresh(work.task.models, training.betas, training.optimizer, training.weight_decay)
         processes.once(lambda: load_state(self.folder, state, opened.key.base))
         share_state(state, processes)
         if state.step == 0 and opened.record.get("earlier"):
-            yield Progress(self.name, 0, 1, message=f"{self.name}: there is no state to go on from: it begins anew")
+            yield self.tell("there is no state to go on from: it begins anew")
         opened.forget_log_after(state.step)
-        records = train(work.task, state, data, training, seed, processes)
-        yield from self._train(opened, work, state, records, processes)
+        yield from self._train(opened, work, state, train(work.task, state, data, training, seed, processes), processes)
 
     def _train(
         self, opened: StageFolder, work: Prepared, state: State, records: Iterator[Record], processes: Processes
     ) -> Work:
-        training, monitor = self.settings.model.training, work.monitor
+        training, is_main = self.settings.model.training, processes.is_main
         first = logged = saved = state.step
-        note, seen, warned, told_balance, seconds = "", "", False, False, 0.0
-        skipped: dict[str, str] = {}  # why the last one of each network was, until it is logged
-        told_skipped = any(total for total, _ in state.skipped.values())
+        figures, seen, seconds = "", "", 0.0  # for the progress bar, and since the last row of the log
+        told = {"skipped"} if any(total for total, _ in state.skipped.values()) else set[str]()
 
         def save() -> None:
             nonlocal saved
-            if processes.is_main and state.step != saved:
+            if (
+                state.step != saved
+                and is_main
+                and all(bool(p.isfinite().all()) for m in state.models.values() for p in m.parameters())
+            ):
                 save_state(self.folder, state, opened.key.base)
                 opened.note()
             saved = state.step
 
-        mark = time.perf_counter()
         try:
             for record in records:
-                seconds += time.perf_counter() - mark
-                step, messages, pictures = record.step, [], None
-                saving, looking = step % training.save_every == 0, monitor is not None and monitor.is_due(step)
-                skipped |= record.skipped
-                if record.skipped and not told_skipped:
-                    messages.append(self._skipped_message(record))
-                    told_skipped = True
-                if step % training.log_every == 0 or step == training.steps:
-                    self._log_skipped(opened, skipped, step)
+                step, last = record.step, record.step == training.steps
+                saving, snapshot = step % training.save_every == 0, step in training.snapshots
+                looking = work.look is not None and (step % work.look_every == 0 or last)
+                seconds += record.seconds
+                warnings = {}
+                if record.skipped:
+                    opened.log({"step": step, "not_finite": record.skipped})
+                    why = next(iter(record.skipped.values()))
+                    warnings["skipped"] = f"{why}, and an update was skipped; log.jsonl counts them from here on"
+                if step % training.log_every == 0 or last:
                     metrics = {name: float(value) for name, value in record.metrics.items()}
                     rate = (step - logged) * training.batch / max(seconds, 1e-9)
-                    note = _log(opened, record, metrics, state, rate)
-                    if not told_balance and (warning := work.task.warning(metrics)):
-                        messages.append(f"{self.name}, step {step:,}: {warning}")
-                        told_balance = True
+                    figures = _log(opened, record, metrics, state, rate)
+                    warnings["balance"] = work.task.warning(metrics)
                     logged, seconds = step, 0.0
-                if step in training.snapshots and processes.is_main:  # before the state that says it is written
+                if snapshot and is_main:  # before the state that says it is written
                     work.save(self.folder / SNAPSHOTS / str(step), state.ema)
-                if monitor is not None and looking and processes.is_main:  # before the state, so that no row is lost
-                    look = monitor.look(state.ema, step)
+                if looking and is_main and work.look is not None:  # before the state, so that no row is lost
+                    look = work.look(state.ema, step)
                     opened.log({"step": step, **look.row})
-                    seen, pictures = look.note, self.folder if look.pictures else None
-                    if look.warning and not warned:
-                        messages.append(f"{self.name}, step {step:,}: {look.warning}")
-                        warned = True
+                    seen, warnings["look"] = look.note, look.warning
                 if saving:
                     save()
+                new = {kind: text for kind, text in warnings.items() if text and kind not in told}
+                told |= new.keys()
                 yield Progress(
                     *(self.name, step, training.steps, (step - first) * training.batch),
-                    note=f"{note}  {seen}".rstrip(),
-                    message="\n".join(messages),
-                    preview=pictures,
+                    note=f"{figures}  {seen}".rstrip(),
+                    message="\n".join(f"{self.name}, step {step:,}: {text}" for text in new.values()),
+                    preview=self.folder if looking and is_main and isinstance(self.settings, GeneratorStage) else None,
                     together=True,
                 )
-                if saving or looking or step in training.snapshots:
+                if saving or looking or snapshot:
                     processes.wait()  # for what process 0 does alone
-                mark = time.perf_counter()
-        except GeneratorExit:
+        except (GeneratorExit, UserError):  # it was stopped, or too many updates were skipped
             save()
             raise
-        except UserError:  # too many updates were skipped
-            self._log_skipped(opened, skipped, state.step)
-            if all(bool(p.isfinite().all()) for model in state.models.values() for p in model.parameters()):
-                save()
-            raise
         save()
-        if processes.is_main:
+        if is_main:
             work.save(self.folder, state.ema)
             parameters = sum(parameter.numel() for parameter in state.ema.parameters())
             what = f"{training.steps:,} steps of batch {training.batch}, {parameters:,} parameters"
@@ -176,18 +161,6 @@ class Train(Stage):
             return {}
         cost = training_cost(start, self.settings.kind)
         return {"before": {key: cost.get(key) for key in ("steps", "seconds")}}
-
-    def _skipped_message(self, record: Record) -> str:
-        what = next(iter(record.skipped.values()))
-        return (
-            f"{self.name}, step {record.step:,}: {what}, and an update was skipped; log.jsonl counts them from here on"
-        )
-
-    def _log_skipped(self, opened: StageFolder, skipped: dict[str, str], step: int) -> None:
-        """Writes and forgets why updates of each network were skipped."""
-        if skipped:
-            opened.log({"step": step, "not_finite": dict(skipped)})
-        skipped.clear()
 
 
 def training_cost(folder: Path, kind: str) -> dict[str, Any]:
@@ -211,8 +184,7 @@ def training_cost(folder: Path, kind: str) -> dict[str, Any]:
 def _log(opened: StageFolder, record: Record, metrics: dict[str, float], state: State, rate: float) -> str:
     """Writes a row; returns it in short. A number that is not finite stands for an update that was skipped."""
     metrics = {name: value for name, value in metrics.items() if math.isfinite(value)}
-    skipped = sum(total for total, _ in state.skipped.values())
-    if skipped:
+    if skipped := sum(total for total, _ in state.skipped.values()):
         metrics["skipped"] = skipped
     opened.log({"step": record.step, "lr": record.lr, "images_per_second": round(rate, 1), **metrics})
     return "  ".join(f"{name} {value:.3g}" for name, value in metrics.items())

@@ -18,10 +18,9 @@ from pydantic import Field, field_validator
 from condgen.data import class_index
 from condgen.errors import UserError
 from condgen.files import parse_json
-from condgen.generator import Generator
 from condgen.recipes import Method, SampleStage
 from condgen.runs.models import Load, load_anew
-from condgen.runs.sample import open_light, tell_unusable, unusable
+from condgen.runs.sample import open_light, tell_unusable
 from condgen.runs.sample_folder import encode_samples
 from condgen.samplers import SAMPLERS, Finished, Sampler, evaluations_on, options_of
 from condgen.settings import Settings, parse
@@ -135,21 +134,20 @@ def draw_ask(ask: Ask, offer: Offer, load: Load, device: torch.device, tell: Tel
         tell(done, expected)
         done += 1
 
-    model = source.model if isinstance(source.model, Generator) else source.model.denoiser
-    handle = model.register_forward_hook(count)
+    handle = source.network.register_forward_hook(count)
     try:
         with source.counted() as evaluations:
             started = time.perf_counter()
             for found in source.draw(labels, seeds, n):
                 finished += found
             finished.sort(key=lambda sample: sample.number)
-            x = torch.stack([sample.x for sample in finished]).cpu()
+            x = torch.stack([sample.x for sample in finished])
             seconds = time.perf_counter() - started
     finally:
         handle.remove()
-    lost = [unusable(sample, stage, sample.number) for sample in finished if sample.problem is not None]
+    lost = [(sample.number, sample.problem) for sample in finished if sample.problem is not None]
     if lost:
-        raise UserError(f"request: {tell_unusable(lost, source.names, n - len(lost))}")
+        raise UserError(f"request: {tell_unusable(lost, stage, source.names, n - len(lost))}")
     rows = [
         {"class": label, "name": source.names[label], "seed": seed} for label, seed in zip(labels, seeds, strict=True)
     ]
@@ -163,7 +161,7 @@ def draw_ask(ask: Ask, offer: Offer, load: Load, device: torch.device, tell: Tel
         "cost": {
             "samples": n,
             "evaluations": round(asked / n, 1),
-            "network": round(evaluations.of(asked) / n, 1),
+            "network": round(evaluations(asked) / n, 1),
             "seconds": round(seconds, 4),
         },
         "command": command_line(ask, offer),

@@ -17,24 +17,15 @@ _ORDER, _DRAWS = 0, 1  # purposes of keyed generators
 
 
 class Batch:
-    """Some rows of a batch that all processes agree on, and draws for each.
-
-    Args:
-        data: the training set.
-        settings: batch size, and whether images are mirrored.
-        seed: of the run.
-        step: counted from 0.
-        rows: those of this process; all by default.
+    """Some rows of a batch that all processes agree on, by default all of them, and draws for each.
 
     Attributes:
         total: rows of the whole batch.
-        step: as given.
-        rows: as given.
+        step: counted from 0.
         index: where the samples lie in the training set, (b,), on the CPU.
         mirrored: which of them are mirrored, (b,) bool.
         x: samples, (b, ...), as floats.
         y: labels, (b,).
-        y_on_cpu: the same, for what must be known there.
     """
 
     def __init__(
@@ -71,7 +62,6 @@ class Batch:
         return lattice[torch.randperm(self.total, generator=self._generator)]
 
     def uniform(self) -> Tensor:
-        """The same for these rows, (b,)."""
         return self.uniform_of_all()[self.rows]
 
     def times(self, density: Density, schedule: Schedule) -> Tensor:

@@ -10,8 +10,7 @@ gone closes them, and every wait for it ends with `Lost`.
 """
 
 import os
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from datetime import timedelta
 from typing import Any, TypeVar
 
@@ -80,7 +79,7 @@ class Processes:
 
     def average(self, value: Tensor, weight: float) -> Tensor:
         """The sum over processes of `weight` times a value."""
-        return value if self.count == 1 else self._reduce(value * weight, "sum")
+        return value if self.count == 1 else self._sum(value * weight)
 
     def gather_rows(self, part: Tensor, total: int) -> Tensor:
         """The rows of all processes, (total, ...), from this one's share of them, rows `self.rows(total)`."""
@@ -88,12 +87,11 @@ class Processes:
             return part
         whole = part.new_zeros(total, *part.shape[1:])
         whole[self.rows(total)] = part
-        return self._reduce(whole, "sum")
+        return self._sum(whole)
 
     def gather(self, value: T) -> list[T]:
         """What every process has, by rank, in process 0; nothing elsewhere."""
-        with _connected(self.count):
-            found: list[T] = gather_object([value])
+        found: list[T] = self._together(gather_object, [value])
         return found if self.is_main else []
 
     def once(self, function: Callable[[], T]) -> T:
@@ -101,10 +99,8 @@ class Processes:
 
         An error ends process 0, and thereby all the others, which find themselves `Lost`.
         """
-        box: list[Any] = [function() if self.is_main else None]
-        with _connected(self.count):
-            found: T = broadcast_object_list(box)[0]
-        return found
+        found: list[T] = self._together(broadcast_object_list, [function() if self.is_main else None])
+        return found[0]
 
     def in_turn(self, function: Callable[[], T]) -> T:
         """Calls a function in process 0 first, which may fetch a file, and then in all others."""
@@ -117,16 +113,25 @@ class Processes:
 
     def agree(self, wish: bool) -> bool:
         """Whether any process wishes something, such as to stop: at the same call, all get the same answer."""
-        return wish if self.count == 1 else bool(self._reduce(torch.tensor(int(wish)), "max"))
+        return wish if self.count == 1 else bool(self._together(reduce, torch.tensor(int(wish)), "max"))
 
     def wait(self) -> None:
         """Returns once every process is here, however long that takes."""
         self.agree(False)
 
-    def _reduce(self, value: Tensor, how: str) -> Tensor:
-        with _connected(self.count):
-            reduced: Tensor = reduce(value, how)
-        return reduced
+    def _sum(self, value: Tensor) -> Tensor:
+        found: Tensor = self._together(reduce, value, "sum")
+        return found
+
+    def _together(self, collective: Callable[..., Any], *arguments: object) -> Any:  # noqa: ANN401 - what it returns
+        try:
+            return collective(*arguments)
+        except RuntimeError as error:
+            reason = next(iter(str(error).splitlines()), type(error).__name__)[:120]
+            raise Lost(
+                f"another of the {self.count} processes of this job is gone: killed, out of memory, or cut off "
+                f"({reason}); the last saved state is whole, and the same command goes on from it"
+            ) from error
 
 
 def refuse_shared_gpus(cpu: bool) -> None:
@@ -137,16 +142,3 @@ def refuse_shared_gpus(cpu: bool) -> None:
             f"{local} processes were started on a machine with {count} GPU{'s' * (count > 1)}: start {count}, "
             "or set ACCELERATE_USE_CPU=true"
         )
-
-
-@contextmanager
-def _connected(count: int) -> Iterator[None]:
-    """Around collective calls of so many processes."""
-    try:
-        yield
-    except RuntimeError as error:
-        reason = next(iter(str(error).splitlines()), type(error).__name__)[:120]
-        raise Lost(
-            f"another of the {count} processes of this job is gone: killed, out of memory, or cut off ({reason}); the "
-            "last saved state is whole, and the same command goes on from it"
-        ) from error

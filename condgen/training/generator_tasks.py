@@ -1,6 +1,7 @@
 """What one training step of a generator does: steps of the networks that judge it, then one of its own."""
 
 from abc import abstractmethod
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import torch
@@ -32,17 +33,13 @@ class LikelihoodGuide(NamedTuple):
     term: LikelihoodTerm
 
 
+@dataclass(eq=False)
 class GeneratorTask(Task):
-    """Training a generator: `learn` teaches the networks that judge it, `judge` is what they make of its samples.
+    """Training a generator: `learn` teaches the networks that judge it, `judge` is what they make of its samples."""
 
-    Args:
-        model: the generator.
-        augmentation: of real and generated data, before noise is added.
-        likely: a likelihood term beside the objective.
-    """
-
-    def __init__(self, model: Generator, augmentation: Augmentation, likely: LikelihoodGuide | None) -> None:
-        self.model, self.augmentation, self.likely = model, augmentation, likely
+    model: Generator
+    augmentation: Augmentation = field(default=Augmentation(), kw_only=True)  # of real and generated data
+    likely: LikelihoodGuide | None = field(default=None, kw_only=True)  # a term beside the objective
 
     @abstractmethod
     def learn(self, batch: Batch, apply: Apply) -> dict[str, Tensor]:
@@ -66,7 +63,7 @@ class GeneratorTask(Task):
             return augment(self.model(z, y), moves)
 
     def update(self, batch: Batch, apply: Apply) -> dict[str, Tensor]:
-        """The updates of the judging networks, then one of the generator; "loss" is the objective alone."""
+        """The returned "loss" is the objective alone."""
         learnt = self.learn(batch, apply)
         z, moves = self.latents(batch)
         draws = self.draw(batch)
@@ -90,33 +87,18 @@ class GeneratorTask(Task):
         return found | {"loss": objective} | learnt
 
 
+@dataclass(eq=False)
 class MismatchingTask(GeneratorTask):
-    """Score mismatching.
+    """Score mismatching: a critic, which is thrown away with the training state, tells real from generated data."""
 
-    Args:
-        model: the generator.
-        critic: what tells real from generated data, which is thrown away with the training state.
-        objective: how often and how fast it learns.
-        augmentation: as in `GeneratorTask`.
-        likely: as in `GeneratorTask`.
-    """
+    critic: Critic
+    objective: ScoreMismatching
 
-    def __init__(
-        self,
-        model: Generator,
-        critic: Critic,
-        objective: ScoreMismatching,
-        augmentation: Augmentation = Augmentation(),  # noqa: B008 - immutable
-        likely: LikelihoodGuide | None = None,
-    ) -> None:
-        super().__init__(model, augmentation, likely)
-        self.critic, self.objective = critic, objective
-        self.models = {"model": model, "critic": critic}
-        self.learning_rates = {"critic": objective.critic_lr}
+    def __post_init__(self) -> None:
+        self.models = {"model": self.model, "critic": self.critic}
+        self.learning_rates = {"critic": self.objective.critic_lr}
 
     def learn(self, batch: Batch, apply: Apply) -> dict[str, Tensor]:
-        """`critic_steps` steps on fresh samples and noise."""
-
         def losses(x: Tensor, y: Tensor, z: Tensor, moves: Tensor, moves_real: Tensor, *draws: Tensor) -> Losses:
             real, fake = augment(x, moves_real), self.generated(z, y, moves)
             t_real, t_fake, n_real, n_fake, n_target = draws
@@ -144,38 +126,22 @@ class MismatchingTask(GeneratorTask):
         return torch.stack([mismatching_loss(self.critic, x, y, t, noise) for t, noise in copies]).mean(0)
 
 
+@dataclass(eq=False)
 class MatchingTask(GeneratorTask):
-    """Distribution matching, or score identity distillation.
+    """Distribution matching, or score identity distillation."""
 
-    Args:
-        model: the generator.
-        real: the denoiser of real data: a score model that learns, or a frozen teacher.
-        fake: the denoiser of generated data, which learns.
-        objective: what is made of the two, and how fast they learn.
-        augmentation: as in `GeneratorTask`.
-        likely: as in `GeneratorTask`.
-    """
+    real: Denoiser  # of real data: a score model that learns, or a frozen teacher
+    fake: ScoreModel  # of generated data, which learns
+    objective: MatchingLoss
 
-    def __init__(
-        self,
-        model: Generator,
-        real: Denoiser,
-        fake: ScoreModel,
-        objective: MatchingLoss,
-        augmentation: Augmentation = Augmentation(),  # noqa: B008 - immutable
-        likely: LikelihoodGuide | None = None,
-    ) -> None:
-        super().__init__(model, augmentation, likely)
-        self.real, self.fake, self.objective = real, fake, objective
-        self.pupils = {"fake": fake}
-        if isinstance(real, ScoreModel) and any(parameter.requires_grad for parameter in real.parameters()):
-            self.pupils["real"] = real
-        self.models = {"model": model, **self.pupils}
-        self.learning_rates = dict.fromkeys(self.pupils, objective.denoiser_lr)
+    def __post_init__(self) -> None:
+        self.pupils = {"fake": self.fake}
+        if isinstance(self.real, ScoreModel) and any(parameter.requires_grad for parameter in self.real.parameters()):
+            self.pupils["real"] = self.real
+        self.models = {"model": self.model, **self.pupils}
+        self.learning_rates = dict.fromkeys(self.pupils, self.objective.denoiser_lr)
 
     def learn(self, batch: Batch, apply: Apply) -> dict[str, Tensor]:
-        """`denoiser_steps` steps of denoising score matching, each on fresh samples and noise."""
-
         def fake_losses(z: Tensor, moves: Tensor, y: Tensor, t: Tensor, eps: Tensor) -> Losses:
             return {"loss": score_matching_loss(self.fake, self.generated(z, y, moves), t, eps, y)}
 
@@ -205,12 +171,9 @@ class MatchingTask(GeneratorTask):
         Both are asked without dropout: masks that differ would leave a difference where there is none.
         """
         t, eps = draws
-        self._learning(False)
-        try:
-            return self.objective(self.real, self.fake, x, t, eps, y)
-        finally:  # also where there is not memory enough, and fewer rows are tried
-            self._learning(True)
-
-    def _learning(self, whether: bool) -> None:
         for pupil in self.pupils.values():
-            pupil.train(whether)
+            pupil.eval()
+        found = self.objective(self.real, self.fake, x, t, eps, y)
+        for pupil in self.pupils.values():
+            pupil.train()
+        return found

@@ -12,6 +12,7 @@ record. After `skip_limit` of them in a row, training ends.
 """
 
 import math
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import MappingProxyType
@@ -78,6 +79,7 @@ class Record(NamedTuple):
     lr: float
     metrics: dict[str, Tensor]  # scalars on the device; reading them waits for it
     skipped: dict[str, str]  # why, for each network whose last update of this step was skipped
+    seconds: float  # that the step took
 
 
 def train(
@@ -102,6 +104,7 @@ def train(
     state.lay_out()
     _refuse_stuck(state, settings)
     while state.step < settings.steps:
+        started = time.perf_counter()
         batch = Batch(data, settings, seed, state.step, processes.rows(settings.batch))
         step = _Step(task, state, settings, seed, batch, processes)
         metrics = task.update(batch, step)
@@ -109,7 +112,7 @@ def train(
         state.step += 1
         state.update_ema(settings.ema)
         shown = dict(zip(metrics, shared.unbind(), strict=True))
-        yield Record(state.step, settings.lr * step.factor, shown, step.skipped)
+        yield Record(state.step, settings.lr * step.factor, shown, step.skipped, time.perf_counter() - started)
         _refuse_stuck(state, settings)
 
 

@@ -45,16 +45,9 @@ class PooledPrior(PriorSettings):
 
 
 class PriorPool:
-    """Noised images with the prior's estimates.
+    """Noised images with the prior's estimates, in a folder for this score model, data, density and mirroring alone.
 
-    Args:
-        prior: the frozen score model.
-        data: the training set.
-        density: of the times.
-        settings: how many are kept, and how often each is used.
-        training: of the classifier: whether images are mirrored, and how many rows the prior sees at a time.
-        folder: where the files lie, for this score model, data, density and mirroring alone.
-        processes: which share the work and the files.
+    Of `training`, the classifier's, it takes whether images are mirrored, and how many rows the prior sees at a time.
     """
 
     def __init__(
@@ -90,19 +83,17 @@ class PriorPool:
         oldest = self._fresh_before(batch.step * batch.total) - self.settings.pool
         for chunk in [chunk for chunk in self._chunks if (chunk + 1) * _CHUNK <= oldest]:
             del self._chunks[chunk]
-        own = every[batch.rows]
-        found: dict[str, Tensor] = {}
-        for chunk in set((own // _CHUNK).tolist()):
-            here = own // _CHUNK == chunk
-            for name, values in self._chunks[chunk].items():
-                table = found.setdefault(name, torch.empty(len(own), *values.shape[1:], dtype=values.dtype))
-                table[here] = values[own[here] % _CHUNK]
+        own = every[batch.rows].tolist()
+        names = ("index", "mirrored", "t", "eps", "prior_eps")
+        columns = (
+            torch.stack([self._chunks[entry // _CHUNK][name][entry % _CHUNK] for entry in own]) for name in names
+        )
         device = self.data.x.device
-        index, mirrored, eps, estimate = (
-            to_device(found[name], device) for name in ("index", "mirrored", "eps", "prior_eps")
+        index, mirrored, t, eps, estimate = (
+            to_device(column, float64_device(device) if column.dtype == torch.float64 else device) for column in columns
         )
         x = mirror(self.data.floats(index), mirrored) if self.data.is_images else self.data.floats(index)
-        return x, self.data.y[index], to_device(found["t"], float64_device(device)), eps.float(), estimate.float()
+        return x, self.data.y[index], t, eps.float(), estimate.float()
 
     def _fresh_before(self, position: int) -> int:
         """How many fresh entries stand before a position of the sequence that training draws."""
@@ -138,13 +129,8 @@ class PriorPool:
         x_t = perturb(self.prior.schedule, batch.x, t, eps.float())
         rows = self.training.micro_batch or _CHUNK
         estimates = [self.prior.eps(*part) for part in zip(x_t.split(rows), t.split(rows), strict=True)]
-        return {
-            "index": batch.index,
-            "mirrored": batch.mirrored,
-            "t": t,
-            "eps": eps,
-            "prior_eps": torch.cat(estimates).half(),
-        }
+        made = {"index": batch.index, "mirrored": batch.mirrored, "t": t, "eps": eps}
+        return made | {"prior_eps": torch.cat(estimates).half()}
 
     def _path(self, chunk: int) -> Path:
         return self.folder / f"{chunk:06d}.safetensors"

@@ -6,7 +6,7 @@ There is no random state and no data cursor in it: both are functions of (seed, 
 import copy
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -29,22 +29,13 @@ def ema_decay(limit: float, step: int) -> float:
 
 @dataclass
 class State:
-    """Training state.
+    """Training state."""
 
-    Args:
-        models: networks by name. "model" is the one that is shipped; others (a critic, a discriminator) are trained
-            with it.
-        optimizers: an optimiser for each.
-        ema: the exponential moving average of "model".
-        step: finished steps.
-        skipped: how many updates of each network were skipped: in all, and in a row until now.
-    """
-
-    models: dict[str, nn.Module]
-    optimizers: dict[str, Optimizer]
-    ema: nn.Module
-    step: int = 0
-    skipped: dict[str, tuple[int, int]] = field(default_factory=dict)
+    models: dict[str, nn.Module]  # "model" is the one that is shipped; others, such as a critic, are trained with it
+    optimizers: dict[str, Optimizer]  # one for each
+    ema: nn.Module  # the exponential moving average of "model"
+    step: int = 0  # finished
+    skipped: dict[str, tuple[int, int]] = field(default_factory=dict)  # updates of each: in all, and in a row until now
 
     @classmethod
     def fresh(
@@ -55,8 +46,9 @@ class State:
         weight_decay: float = 0.0,
     ) -> "State":
         """A state before the first step. Learning rates are set by the loop at every step."""
-        make = _muon if optimizer == "muon" else _adam
-        optimizers = {name: make(list(model.parameters()), betas, weight_decay) for name, model in models.items()}
+        optimizers = {
+            name: _optimizer(optimizer, list(model.parameters()), betas, weight_decay) for name, model in models.items()
+        }
         ema = copy.deepcopy(models["model"]).eval().requires_grad_(False)
         return cls(models, optimizers, ema, skipped=dict.fromkeys(models, (0, 0)))
 
@@ -70,9 +62,7 @@ class State:
             average.data = _laid_out_like(current, average.data)
         for optimizer in self.optimizers.values():
             for parameter, slots in optimizer.state.items():
-                for slot, tensor in slots.items():
-                    if isinstance(tensor, Tensor) and tensor.shape == parameter.shape:
-                        slots[slot] = _laid_out_like(parameter, tensor)
+                slots.update({slot: _laid_out_like(parameter, tensor) for slot, tensor in slots.items()})
 
     @torch.no_grad()
     def update_ema(self, limit: float) -> None:
@@ -152,11 +142,9 @@ def share_state(state: State, processes: Processes) -> None:
         state.load_tensors(tensors, step)
 
 
-def _adam(parameters: list[nn.Parameter], betas: tuple[float, float], weight_decay: float) -> Optimizer:
-    return AdamW(parameters, lr=0.0, betas=betas, weight_decay=weight_decay, fused=True)
-
-
-def _muon(parameters: list[nn.Parameter], betas: tuple[float, float], weight_decay: float) -> Optimizer:
+def _optimizer(kind: str, parameters: list[nn.Parameter], betas: tuple[float, float], weight_decay: float) -> Optimizer:
+    if kind == "adam":
+        return AdamW(parameters, lr=0.0, betas=betas, weight_decay=weight_decay, fused=True)
     from timm.optim import Muon  # here, because the import takes seconds
 
     optimizer: Optimizer = Muon(
@@ -185,10 +173,10 @@ def _check_slots(
             raise ValueError(f"{wrong[0]} of parameter {index} of {part!r} has shape {tuple(shapes[wrong[0]])}")
 
 
-def _laid_out_like(parameter: Tensor, tensor: Tensor) -> Tensor:
-    if tensor.stride() == parameter.stride():
-        return tensor
-    return torch.empty_like(parameter, dtype=tensor.dtype, requires_grad=False).copy_(tensor)
+def _laid_out_like(parameter: Tensor, value: Any) -> Any:  # noqa: ANN401 - optimisers keep other values too
+    if not isinstance(value, Tensor) or value.shape != parameter.shape or value.stride() == parameter.stride():
+        return value
+    return torch.empty_like(parameter, dtype=value.dtype, requires_grad=False).copy_(value)
 
 
 def _below(flat: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

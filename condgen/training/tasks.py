@@ -1,6 +1,7 @@
 """What one training step does, for score models and classifiers."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -41,19 +42,20 @@ def _draw(batch: Batch, model: ScoreModel, density: Density, label_dropout: floa
     return t, eps, y
 
 
+@dataclass(eq=False)
 class ScoreTask(Task):
     """Denoising score matching at times drawn from a density.
 
-    Args:
-        model: the score model.
-        density: of the times.
-        label_dropout: how often a model with a row for "no label" is told that in place of the label, so that it learns
-            the unconditional score as well (Ho & Salimans 2022, algorithm 1). Other models are always told the label.
+    A model with a row for "no label" is told that in place of the label as often as `label_dropout` says, so that it
+    learns the unconditional score as well (Ho & Salimans 2022, algorithm 1). Other models are always told the label.
     """
 
-    def __init__(self, model: ScoreModel, density: Density, label_dropout: float = 0.0) -> None:
-        self.model, self.density, self.label_dropout = model, density, label_dropout
-        self.models = {"model": model}
+    model: ScoreModel
+    density: Density
+    label_dropout: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.models = {"model": self.model}
 
     def update(self, batch: Batch, apply: Apply) -> dict[str, Tensor]:
         def losses(x: Tensor, t: Tensor, eps: Tensor, y: Tensor) -> Losses:
@@ -62,35 +64,23 @@ class ScoreTask(Task):
         return apply("model", losses, batch.x, *_draw(batch, self.model, self.density, self.label_dropout))
 
 
+@dataclass(eq=False)
 class AdversarialScoreTask(Task):
-    """Adversarial score matching: steps of the discriminator, then one of the score model.
+    """Adversarial score matching: steps of the discriminator, then one of the score model, as in `ScoreTask`."""
 
-    Args:
-        model: the score model.
-        discriminator: what tells its denoised estimates from data.
-        objective: weight, learning rate and betas.
-        density: of the times.
-        label_dropout: as in `ScoreTask`.
-    """
+    model: ScoreModel
+    discriminator: Discriminator
+    objective: AdversarialScoreMatching
+    density: Density
+    label_dropout: float = 0.0
 
-    def __init__(
-        self,
-        model: ScoreModel,
-        discriminator: Discriminator,
-        objective: AdversarialScoreMatching,
-        density: Density,
-        label_dropout: float = 0.0,
-    ) -> None:
-        self.model, self.discriminator, self.objective = model, discriminator, objective
-        self.density, self.label_dropout = density, label_dropout
-        self.models = {"model": model, "discriminator": discriminator}
-        self.learning_rates = {"discriminator": objective.discriminator_lr}
+    def __post_init__(self) -> None:
+        self.models = {"model": self.model, "discriminator": self.discriminator}
+        self.learning_rates = {"discriminator": self.objective.discriminator_lr}
         # Both networks have their own: an average over past gradients is of another opponent.
-        self.betas = {"model": objective.score_betas, "discriminator": objective.discriminator_betas}
+        self.betas = {"model": self.objective.score_betas, "discriminator": self.objective.discriminator_betas}
 
     def update(self, batch: Batch, apply: Apply) -> dict[str, Tensor]:
-        """`discriminator_steps` steps of the discriminator on the same data with fresh noise, then one of the model."""
-
         def judge(x: Tensor, t: Tensor, eps: Tensor, y: Tensor) -> Losses:
             with torch.no_grad():
                 fake = self.model(perturb(self.model.schedule, x, t, eps), t, y)
@@ -106,27 +96,18 @@ class AdversarialScoreTask(Task):
         return judged | apply("model", losses, batch.x, *own)
 
 
+@dataclass(eq=False)
 class ClassifierTask(Task):
-    """A classifier's loss at times drawn from a density.
+    """A classifier's loss at times drawn from a density."""
 
-    Args:
-        model: the classifier.
-        loss: what it minimises.
-        density: of times.
-        prior: the frozen score model, where the loss needs one.
-        pool: noised images with the prior's estimates, to draw from in place of fresh ones.
-    """
+    model: Classifier
+    loss: ClassifierLoss
+    density: Density
+    prior: Denoiser | None = None  # frozen, where the loss needs one
+    pool: PriorPool | None = None  # noised images with the prior's estimates, in place of fresh ones
 
-    def __init__(
-        self,
-        model: Classifier,
-        loss: ClassifierLoss,
-        density: Density,
-        prior: Denoiser | None = None,
-        pool: PriorPool | None = None,
-    ) -> None:
-        self.model, self.loss, self.density, self.prior, self.pool = model, loss, density, prior, pool
-        self.models = {"model": model}
+    def __post_init__(self) -> None:
+        self.models = {"model": self.model}
         self.gradient: Gradient = gradient_of
         self.log_every, self.rows = 0, 0
 
@@ -139,8 +120,6 @@ class ClassifierTask(Task):
         self.log_every, self.rows = settings.log_every, settings.micro_batch or settings.batch
 
     def update(self, batch: Batch, apply: Apply) -> dict[str, Tensor]:
-        """Adds the balance of the loss's terms where a row is logged."""
-
         def losses(x: Tensor, y: Tensor, t: Tensor, eps: Tensor, prior_eps: Tensor | None = None) -> Losses:
             if prior_eps is None and self.prior is not None:
                 with torch.no_grad():
@@ -158,7 +137,6 @@ class ClassifierTask(Task):
         return found
 
     def warning(self, metrics: Mapping[str, float]) -> str:
-        """A term whose gradient is lost in that of another is not trained."""
         for name, ratio in metrics.items():
             first, _, second = name.removesuffix("_gradient").partition("_to_")
             if second and ratio < _LOST:
@@ -172,9 +150,8 @@ class ClassifierTask(Task):
         """How long the gradient of the first term of the loss is, against that of the second."""
         norms: dict[str, Tensor] = {}
         for name, term in self.loss.terms(losses).items():
-            gradients = torch.autograd.grad(
-                term.mean(), list(self.model.parameters()), retain_graph=True, materialize_grads=True
-            )
+            parameters = list(self.model.parameters())
+            gradients = torch.autograd.grad(term.mean(), parameters, retain_graph=True, materialize_grads=True)
             norms[name] = torch.stack([gradient.norm() for gradient in gradients]).norm()
         if not norms:
             return {}

@@ -192,7 +192,7 @@ def test_pack_and_tensorboard(digits, tmp_path):
     good("pack", digits / "samples" / "dlsm", "--out", tmp_path / "s.tar")
     with tarfile.open(tmp_path / "s.tar") as tar:
         assert Image.open(tar.extractfile("00000020.png")).size == (8, 8)
-        assert json.load(tar.extractfile("00000020.json"))["name"] == "6"
+        assert json.load(tar.extractfile("00000020.json"))["name"] == "0"
     assert "none" in bad("pack", tmp_path / "none", "--out", tmp_path / "none.tar")
     pytest.importorskip("tensorboard", reason="tensorboard is not installed")
     good("tensorboard", digits, "--out", tmp_path / "tb")
