@@ -2,70 +2,44 @@
 
 import functools
 import importlib
-import inspect
 import os
 import signal
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
 from typer.core import TyperCommand, TyperGroup
 
 from condgen import __version__
-from condgen.cli.launch import choose_device, join, leave, silence_others, speaks
+from condgen.cli.launch import join, leave, silence_others, speaks
 from condgen.cli.terminal import Stopped, console
 from condgen.errors import UserError, shown
 
-
-class Verb(NamedTuple):
-    """A command in the list of commands; the function `verb_name` of a module of condgen.cli is run."""
-
-    module: str
-    panel: str
-    summary: str
-    joins: bool = False  # several processes work on it together
-    computes: bool = False  # on a device that can be chosen
-
-
-VERBS = {
-    "run": Verb(
-        "run",
-        "A whole recipe",
-        "Train, sample, evaluate, diagnose and report, as a recipe says.",
-        joins=True,
-        computes=True,
-    ),
-    "train-score": Verb(
-        "train", "One stage", "Train a score model by denoising score matching.", joins=True, computes=True
-    ),
-    "train-classifier": Verb(
-        "train", "One stage", "Train a classifier that guides a score model.", joins=True, computes=True
-    ),
-    "train-generator": Verb(
-        "train", "One stage", "Train a class-conditional one-step generator.", joins=True, computes=True
-    ),
-    "import-diffusers": Verb("import_diffusers", "One stage", "Convert a score model of diffusers.", computes=True),
-    "calibrate": Verb(
-        "measure", "One stage", "Find a classifier's best guidance scale by noise level.", joins=True, computes=True
-    ),
-    "sample": Verb(
-        "sample", "One stage", "Draw samples of chosen classes, guided or in one step.", joins=True, computes=True
-    ),
-    "evaluate": Verb("measure", "One stage", "Compare samples with real data.", joins=True, computes=True),
-    "diagnose": Verb(
-        "measure", "One stage", "Measure the error of the scores at each noise level.", joins=True, computes=True
-    ),
-    "report": Verb("share", "Look", "Write the report of a run, or a comparison of several."),
-    "studio": Verb("studio", "Look", "Serve a live page that draws samples of a run.", computes=True),
-    "tensorboard": Verb("share", "Look", "Write the logs of a run as TensorBoard event files."),
-    "samplers": Verb("settings", "Look", "List the samplers and their options."),
-    "settings": Verb("settings", "Look", "List the settings of recipes: key, type, default, meaning."),
-    "recipes": Verb("run", "Look", "List the recipes that come with condgen, or print one."),
-    "doctor": Verb("doctor", "Look", "Print versions, devices, data sets and free disk space."),
-    "export": Verb("share", "Share", "Write models as a folder for the Hugging Face hub."),
-    "push": Verb("share", "Share", "Upload exported models to the Hugging Face hub."),
-    "pack": Verb("share", "Share", "Write samples as a webdataset tar."),
+VERBS = {  # in the list of commands; the function `verb_name` of a module of condgen.cli is run
+    "run": ("run", "A whole recipe", "Train, sample, evaluate, diagnose and report, as a recipe says."),
+    "train-score": ("train", "One stage", "Train a score model by denoising score matching."),
+    "train-classifier": ("train", "One stage", "Train a classifier that guides a score model."),
+    "train-generator": ("train", "One stage", "Train a class-conditional one-step generator."),
+    "import-diffusers": ("import_diffusers", "One stage", "Convert a score model of diffusers."),
+    "calibrate": ("measure", "One stage", "Find a classifier's best guidance scale by noise level."),
+    "sample": ("sample", "One stage", "Draw samples of chosen classes, guided or in one step."),
+    "evaluate": ("measure", "One stage", "Compare samples with real data."),
+    "diagnose": ("measure", "One stage", "Measure the error of the scores at each noise level."),
+    "report": ("share", "Look", "Write the report of a run, or a comparison of several."),
+    "studio": ("studio", "Look", "Serve a live page that draws samples of a run."),
+    "tensorboard": ("share", "Look", "Write the logs of a run as TensorBoard event files."),
+    "samplers": ("settings", "Look", "List the samplers and their options."),
+    "settings": ("settings", "Look", "List the settings of recipes: key, type, default, meaning."),
+    "recipes": ("run", "Look", "List the recipes that come with condgen, or print one."),
+    "doctor": ("doctor", "Look", "Print versions, devices, data sets and free disk space."),
+    "export": ("share", "Share", "Write models as a folder for the Hugging Face hub."),
+    "push": ("share", "Share", "Upload exported models to the Hugging Face hub."),
+    "pack": ("share", "Share", "Write samples as a webdataset tar."),
+}
+JOINT = {  # several processes may work on it together
+    *("run", "train-score", "train-classifier", "train-generator"),
+    *("calibrate", "sample", "evaluate", "diagnose"),
 }
 _CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
 _INTERRUPTED = 128 + signal.SIGINT
@@ -73,32 +47,10 @@ _INTERRUPTED = 128 + signal.SIGINT
 
 def load_verb(name: str) -> Any:  # noqa: ANN401 - typer's commands have no public type of their own
     """Imports the module of a command."""
-    module = importlib.import_module(f"condgen.cli.{VERBS[name].module}")
+    module = importlib.import_module(f"condgen.cli.{VERBS[name][0]}")
     single = typer.Typer(add_completion=False, rich_markup_mode="markdown", context_settings=_CONTEXT)
-    function = _with_absolute_paths(getattr(module, name.replace("-", "_")))
-    single.command(name)(_with_device(function) if VERBS[name].computes else function)
+    single.command(name)(_with_absolute_paths(getattr(module, name.replace("-", "_"))))
     return typer.main.get_command(single)
-
-
-def _with_device(command: Callable[..., None]) -> Callable[..., None]:
-    """Adds the option --device to a command."""
-    option = typer.Option(
-        metavar="cpu|cuda|cuda:N|mps|xpu", help="Where to compute; default: an accelerator, if there is one."
-    )
-
-    @functools.wraps(command)
-    def wrapped(device: str | None = None, **arguments: Any) -> None:  # noqa: ANN401 - of many types
-        if device is not None:
-            choose_device(device)
-        command(**arguments)
-
-    device = inspect.Parameter(
-        "device", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[str | None, option]
-    )
-    parameters = [each.replace(kind=device.kind) for each in inspect.signature(command).parameters.values()]
-    wrapped.__signature__ = inspect.Signature([*parameters, device])  # type: ignore[attr-defined]
-    wrapped.__annotations__ = {each.name: each.annotation for each in [*parameters, device]}
-    return wrapped
 
 
 def _with_absolute_paths(command: Callable[..., None]) -> Callable[..., None]:
@@ -121,8 +73,8 @@ class _Lazy(TyperGroup):
 
     def __init__(self, **attributes: Any) -> None:  # noqa: ANN401 - typer's own
         super().__init__(**attributes)
-        for name, verb in VERBS.items():
-            self.commands[name] = TyperCommand(name, help=verb.summary, rich_help_panel=verb.panel)
+        for name, (_, panel, summary) in VERBS.items():
+            self.commands[name] = TyperCommand(name, help=summary, rich_help_panel=panel)
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:  # noqa: ANN401 - typer's own
         """The command itself, with its options."""
@@ -167,7 +119,7 @@ def _common(
     context.obj = threads
     keep_freed_memory()
     verb = str(context.invoked_subcommand)
-    local = join(verb, VERBS[verb].joins)
+    local = join(verb, verb in JOINT)
     torch.set_num_threads(threads or max(1, usable_cores() // local))
 
 

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from condgen.cli.options import Overrides, data_settings, load_split
+from condgen.cli.options import Device, Overrides, data_settings, load_split
 from condgen.cli.progress import work_in
 from condgen.cli.terminal import say
 from condgen.data import Folder, parse_data
@@ -23,6 +23,7 @@ def import_diffusers(
     ] = None,
     names: Annotated[str | None, typer.Option(help="Without --data, the classes, separated by commas.")] = None,
     out: Annotated[Path, typer.Option(help="The run folder.")] = Path("runs/score-diffusers"),
+    device: Device = None,
     overrides: Overrides = None,
 ) -> None:
     """Convert a score model that was trained with diffusers, so that a classifier can guide it.

@@ -21,16 +21,16 @@ def join(verb: str, joins: bool) -> int:
         return 1
     if not joins:
         raise UserError(f"condgen {verb} is the work of one process: leave the launcher out")
-    missing = [name for name in ("RANK", "LOCAL_RANK") if name not in os.environ]
-    if missing:
-        raise UserError(f"WORLD_SIZE is set, but {missing[0]} is not set: start with torchrun or accelerate launch")
+    for name in ("RANK", "LOCAL_RANK"):
+        if name not in os.environ:
+            raise UserError(f"WORLD_SIZE is set, but {name} is not set: start with torchrun or accelerate launch")
     from condgen.training import Processes
 
     Processes()
     return int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
 
 
-def choose_device(name: str) -> None:
+def choose_device(name: str | None) -> None:
     """Has this process compute on a device, such as cpu or cuda:1.
 
     Raises:
@@ -38,6 +38,8 @@ def choose_device(name: str) -> None:
     """
     import torch
 
+    if name is None:
+        return
     if _is_one_of_many():
         raise UserError("a launcher gives each process its device: leave --device out, or set ACCELERATE_USE_CPU=1")
     kind, _, index = name.partition(":")

@@ -7,6 +7,7 @@ import typer
 
 from condgen.checkpoint import MODEL_FILE, read_description
 from condgen.cli.options import (
+    Device,
     Overrides,
     RecordedData,
     Trust,
@@ -56,6 +57,7 @@ def calibrate(
     score: Annotated[Path, model_option("The score model.")],
     data: RecordedData = None,
     trust: Trust = False,
+    device: Device = None,
     overrides: Overrides = None,
     *,
     given: dict[str, Any],
@@ -97,6 +99,7 @@ def evaluate(
         str | None, typer.Option("--class", help="The class of images that lie directly in their folder.")
     ] = None,
     out: Annotated[Path, typer.Option(help="The run folder.")] = Path("runs/evaluation"),
+    device: Device = None,
     overrides: Overrides = None,
     *,
     given: dict[str, Any],
@@ -145,6 +148,7 @@ def diagnose(
     data: RecordedData = None,
     out: Annotated[Path, typer.Option(help="The run folder.")] = Path("runs/diagnosis"),
     trust: Trust = False,
+    device: Device = None,
     overrides: Overrides = None,
     *,
     given: dict[str, Any],

@@ -10,6 +10,7 @@ import typer
 from pydantic import BaseModel
 
 from condgen.checkpoint import trusted_imports
+from condgen.cli.launch import choose_device
 from condgen.cli.settings import Row, walk
 from condgen.cli.terminal import say
 from condgen.data import AnyData, Folder, LabelledSet, Split, load, parse_data
@@ -48,6 +49,15 @@ Trust: TypeAlias = Annotated[
         "--trust",
         callback=lambda context, value: value and context.with_resource(trusted_imports()),
         help="Let model files name code to import and run.",
+    ),
+]
+Device: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--device",
+        callback=choose_device,
+        metavar="cpu|cuda|cuda:N|mps|xpu",
+        help="Where to compute; default: an accelerator, if there is one.",
     ),
 ]
 Guide: TypeAlias = Annotated[

@@ -7,7 +7,7 @@ from typing import Annotated
 import torch
 import typer
 
-from condgen.cli.options import Overrides, Size
+from condgen.cli.options import Device, Overrides, Size
 from condgen.cli.pictures import draw_samples, follow_previews, show_generators
 from condgen.cli.progress import show_comparison, show_report, work_in
 from condgen.cli.terminal import console, say
@@ -28,6 +28,7 @@ def run(
     out: Annotated[Path | None, typer.Option(help="The run folder; default: runs/NAME, or runs/NAME-SIZE.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Run nothing; list the stages and their states.")] = False,
     seeds: Annotated[int | None, typer.Option(min=1, help="Run with so many seeds: mean and sd of figures.")] = None,
+    device: Device = None,
     overrides: Overrides = None,
 ) -> None:
     """Train, sample, evaluate, diagnose and report, as a recipe says.

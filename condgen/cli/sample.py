@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from condgen.checkpoint import MODEL_FILE, read_description
-from condgen.cli.options import Guide, Overrides, Trust, from_settings, model_option, named_guide, overridden
+from condgen.cli.options import Device, Guide, Overrides, Trust, from_settings, model_option, named_guide, overridden
 from condgen.cli.pictures import draw_grid
 from condgen.cli.progress import work_in
 from condgen.cli.terminal import say
@@ -52,6 +52,7 @@ def sample(
         "runs/samples"
     ),
     trust: Trust = False,
+    device: Device = None,
     overrides: Overrides = None,
     *,
     given: dict[str, Any],

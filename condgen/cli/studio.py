@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from condgen.cli.options import Trust
+from condgen.cli.options import Device, Trust
 from condgen.cli.terminal import console
 from condgen.errors import UserError, from_extra
 from condgen.hub import MODEL, model_folder
@@ -29,6 +29,7 @@ def studio(
     port: Annotated[int | None, typer.Option(min=1, max=65535, help="By default 7860, or else any.")] = None,
     open_page: Annotated[bool, typer.Option("--open/--no-open", help="Open the page in the browser.")] = True,
     trust: Trust = False,
+    device: Device = None,
 ) -> None:
     """A live page of a run: choose class, method, sampler and seed; see samples and their cost, two settings at once.
 

@@ -9,6 +9,7 @@ import typer
 
 from condgen.cli.options import (
     Data,
+    Device,
     Guide,
     Overrides,
     RecipeFile,
@@ -82,6 +83,7 @@ def train_score(
         ),
     ] = False,
     init: _Init = None,
+    device: Device = None,
     overrides: Overrides = None,
     *,
     given: dict[str, Any],
@@ -132,6 +134,7 @@ def train_classifier(
     size: Size = None,
     out: Annotated[Path | None, typer.Option(help="The run folder; default: runs/classifier-LOSS.")] = None,
     trust: Trust = False,
+    device: Device = None,
     overrides: Overrides = None,
     *,
     given: dict[str, Any],
@@ -202,6 +205,7 @@ def train_generator(
     size: Size = None,
     out: Annotated[Path | None, typer.Option(help="The run folder; default: runs/generator-LOSS.")] = None,
     trust: Trust = False,
+    device: Device = None,
     overrides: Overrides = None,
     *,
     given: dict[str, Any],

@@ -26,7 +26,7 @@ from condgen.rng import device_of, keyed_generator
 from condgen.runs.folder import drop_partial_line, file_key, read_json, read_rows, write_json
 from condgen.runs.layout import CALIBRATION, CLASSIFIERS, LOG_FILE
 from condgen.runs.models import check_fits
-from condgen.runs.stage import Progress, Stage, StageFolder, Work, in_main
+from condgen.runs.stage import Progress, Stage, StageFolder, Work
 from condgen.score import ScoreModel
 from condgen.training import Processes
 
@@ -38,20 +38,15 @@ class Calibrate(Stage):
     """Measures a classifier on unseen data, in `CLASSIFIER/calibration`.
 
     Each noise level is kept in `log.jsonl` as soon as it is measured, so an interrupted calibration goes on after it.
-
-    Args:
-        score: the folder of the score model that the classifier guides.
-        held_out: the validation split.
     """
 
     settings: CalibrateRecipe
-    score: Path
-    held_out: LabelledSet
+    score: Path  # the folder of the score model that the classifier guides
+    held_out: LabelledSet  # the validation split
     unit: ClassVar[str] = "levels"
 
     @property
     def classifier(self) -> Path:
-        """The folder of the classifier."""
         return self.folder.parent
 
     def reads(self) -> list[Path]:
@@ -65,11 +60,6 @@ class Calibrate(Stage):
         return len(self.settings.levels or range(_LEVELS))
 
     def run(self, processes: Processes) -> Work:
-        """Measures what is missing.
-
-        Raises:
-            UserError: models that do not fit each other or the data, or levels that the schedule does not reach.
-        """
         prior = ScoreModel.load(self.score, processes.device)
         likelihood = Classifier.load(self.classifier, processes.device)
         check_fits(self.classifier, likelihood.config, prior.config, self.score)
@@ -77,8 +67,9 @@ class Calibrate(Stage):
         prior.require_unconditional(self.score, "to which a classifier could add")
         check_levels(self.settings.levels or (), prior.schedule, self.name)
         opened = yield from self.open(processes)
-        if not opened.finished:
-            yield from in_main(processes, self._measure(opened, prior, likelihood))
+        if not opened.finished and processes.is_main:
+            yield from self._measure(opened, prior, likelihood)
+        processes.wait()
 
     def _measure(self, opened: StageFolder, prior: ScoreModel, likelihood: Classifier) -> Work:
         recipe, log = self.settings, self.folder / LOG_FILE
@@ -95,7 +86,13 @@ class Calibrate(Stage):
             (row,) = measure_classifier(
                 likelihood, prior, images, y, [level], draws=recipe.draws, generator=keyed_generator(recipe.seed)
             )
-            self._refuse_infinite(row)
+            if bad := [what for what, value in row.as_dict().items() if not math.isfinite(value)]:
+                of_classifier = "cross_entropy" in bad or "norm" in bad
+                who, where = ("the classifier", self.classifier) if of_classifier else ("the score model", self.score)
+                raise UserError(
+                    f"{self.name}: {who} gives numbers that are not finite at noise level {level:g} "
+                    f"({', '.join(bad)}): look at {where}, or leave this level out with calibrate.levels"
+                )
             opened.log(row.as_dict())
             rows.append(row)
         what = {
@@ -122,21 +119,10 @@ class Calibrate(Stage):
         opened.finish([CALIBRATION], what=found)
         yield Progress(self.name, len(levels), len(levels), len(levels) * len(y) * recipe.draws)
 
-    def _refuse_infinite(self, row: LevelRow) -> None:
-        bad = [what for what, value in row.as_dict().items() if not math.isfinite(value)]
-        if bad:
-            of_classifier = "cross_entropy" in bad or "norm" in bad
-            who, where = ("the classifier", self.classifier) if of_classifier else ("the score model", self.score)
-            raise UserError(
-                f"{self.name}: {who} gives numbers that are not finite at noise level {row.sigma:g} "
-                f"({', '.join(bad)}): look at {where}, or leave this level out with calibrate.levels"
-            )
-
     def publish(self, run: Path) -> None:
         """Adds the rows to `classifiers.json`, the calibrations of all classifiers."""
         found, path = read_json(self.folder / CALIBRATION), run / CLASSIFIERS
         before = read_json(path)["rows"] if path.exists() else []
         name = self.classifier.name.removeprefix("classifier-")
-        write_json(
-            path, {"what": found["what"], "rows": before + [{"classifier": name, **row} for row in found["rows"]]}
-        )
+        rows = before + [{"classifier": name, **row} for row in found["rows"]]
+        write_json(path, {"what": found["what"], "rows": rows})

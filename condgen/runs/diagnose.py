@@ -10,7 +10,7 @@ import torch
 
 from condgen.checkpoint import MODEL_FILE
 from condgen.data import LabelledSet
-from condgen.denoiser import Denoiser, Likelihood
+from condgen.denoiser import Denoiser
 from condgen.diagnostics.held_out import HeldOutRow, add_errors, compare_errors
 from condgen.diagnostics.score_errors import (
     ZERO_GUIDANCE,
@@ -32,6 +32,7 @@ from condgen.guidance import ClassifierGuided
 from condgen.losses import ClassifierLoss, classifier_loss
 from condgen.oracle import Oracle
 from condgen.recipes import DiagnoseRecipe, Guidance, check_levels, read_yaml
+from condgen.recipes.schema import PlaneGrid
 from condgen.rng import float64_device, keyed_generator
 from condgen.rows import Row
 from condgen.runs.folder import read_json, write_json
@@ -51,11 +52,7 @@ def with_defaults(
 ) -> DiagnoseRecipe:
     """The same with the methods and references that it leaves to its defaults; see `DiagnoseRecipe`.
 
-    Args:
-        recipe: the settings.
-        losses: of the classifiers by name, where they are known.
-        calibrated: the classifiers that have a calibration.
-        labelled: score models that know labels.
+    Classifiers are given by their losses, where these are known; labelled are the score models that know labels.
     """
     methods = dict(recipe.methods)
     for name, loss in losses.items() if not recipe.methods else ():
@@ -83,16 +80,11 @@ class Diagnose(Stage):
 
     Each process takes its share of the images and queries. An error depends on its own query alone, so that, up to
     rounding, the figures are those of one process.
-
-    Args:
-        folders: of the models.
-        train: the training split, noised by the oracle.
-        test: the test split.
     """
 
     settings: DiagnoseRecipe
     folders: Folders
-    train: LabelledSet
+    train: LabelledSet  # noised by the oracle
     test: LabelledSet
     unit: ClassVar[str] = "levels"
 
@@ -109,14 +101,6 @@ class Diagnose(Stage):
     @cached_property
     def _held_out(self) -> LabelledSet:
         return self.test.at_most(self.settings.most, keyed_generator(self.settings.seed))
-
-    @property
-    def _weightings(self) -> tuple[Weighting, ...]:
-        """Where the oracle is asked: of images, which it knows by heart, at others too."""
-        images, asked = self.train.is_images, self.settings.oracle
-        if not (asked or (asked is None and not images)):
-            return ()
-        return ("data", "held_out") if images else ("data",)
 
     def run(self, processes: Processes) -> Work:
         """Measures all levels; there is nothing to resume."""
@@ -140,28 +124,26 @@ class Diagnose(Stage):
         if opened.finished:
             return
         rows: list[Row] = [*(yield from self._on_held_out(methods, processes))]
-        if self._weightings:
+        kind, n = "images" if train.is_images else "points", len(self._held_out)
+        what: dict[str, Any] = {
+            "data": train.source,
+            "held out": f"{n:,} of {len(self.test):,} test {kind}, {recipe.draws} noise draws each",
+            "training": {name: self._training(guidance) for name, guidance in recipe.methods.items()},
+            "pairs": self._pairs(),
+            "schedule": prior.schedule.model_dump(mode="json"),
+            "seed": recipe.seed,
+            "methods": {name: guidance.in_words() for name, guidance in recipe.methods.items()},
+        }
+        if recipe.oracle or (recipe.oracle is None and not train.is_images):
             oracle = Oracle(prior.schedule, train.x, train.y, train.n_classes).to(float64_device(processes.device))
-            for weighting in self._weightings:
-                rows += yield from self._against_oracle(weighting, oracle, prior, methods, processes)
+            rows += yield from self._against_oracle("data", oracle, prior, methods, processes)
+            if train.is_images:  # which the oracle knows by heart
+                rows += yield from self._against_oracle("held_out", oracle, prior, methods, processes)
             if recipe.grid is not None:
-                rows += yield from self._on_grid(oracle, prior, methods, processes)
-                if processes.is_main:
-                    self._write_field(oracle, methods)
+                rows += yield from self._on_grid(recipe.grid, oracle, prior, methods, processes)
+            what["oracle"] = f"the {len(train):,} training {kind} themselves, noised"
+            what["queries per noise level"] = recipe.queries
         if processes.is_main:
-            kind, n = "images" if train.is_images else "points", len(self._held_out)
-            what: dict[str, Any] = {
-                "data": train.source,
-                "held out": f"{n:,} of {len(self.test):,} test {kind}, {recipe.draws} noise draws each",
-                "training": {name: self._training(guidance) for name, guidance in recipe.methods.items()},
-                "pairs": self._pairs(),
-                "schedule": prior.schedule.model_dump(mode="json"),
-                "seed": recipe.seed,
-                "methods": {name: guidance.in_words() for name, guidance in recipe.methods.items()},
-            }
-            if self._weightings:
-                what["oracle"] = f"the {len(train):,} training {kind} themselves, noised"
-                what["queries per noise level"] = recipe.queries
             write_json(self.folder / DIAGNOSTICS, {"what": what, "rows": [row.as_dict() for row in rows]})
             opened.finish([DIAGNOSTICS], what=f"{len(recipe.levels)} noise levels, {n:,} held-out {kind}")
         processes.wait()
@@ -180,8 +162,7 @@ class Diagnose(Stage):
         for images in add_errors(errors, methods, *about, draws=recipe.draws, seed=recipe.seed):
             done += images
             yield Progress(self.name, done, total, done, "on held-out data")
-        rows = processes.rows(len(held_out))
-        errors = processes.gather_rows(errors[: rows.stop - rows.start], len(held_out))
+        errors = processes.gather_rows(errors, len(held_out))
         references = {name: recipe.methods[name] for name in recipe.references if name in recipe.methods}
         labelled = [name for name, one in references.items() if one.classifier is None and one.guide is None]
         return compare_errors(errors, list(methods), recipe.references, recipe.levels, recipe.draws, labelled)
@@ -219,11 +200,14 @@ class Diagnose(Stage):
         ]
 
     def _on_grid(
-        self, oracle: Oracle, prior: Denoiser, methods: Mapping[str, Denoiser], processes: Processes
+        self,
+        grid: PlaneGrid,
+        oracle: Oracle,
+        prior: Denoiser,
+        methods: Mapping[str, Denoiser],
+        processes: Processes,
     ) -> Generator[Progress, None, list[ErrorRow]]:
-        """Errors on the points of the grid."""
-        grid = self.settings.grid
-        assert grid is not None
+        """Errors on the points of the grid; writes the likelihood scores there at its first noise level."""
         rows: list[ErrorRow] = []
         for done, level in enumerate(grid.levels):
             yield Progress(self.name, done, len(grid.levels), note=f"grid at noise level {level:g}")
@@ -231,31 +215,24 @@ class Diagnose(Stage):
             share = _share(processes, len(y))
             measured = measure(oracle, prior, methods, t, x_t[share], y[share])
             rows += summarise(level, "grid", _gather(measured, len(y), processes))
-        return rows
-
-    def _write_field(self, oracle: Oracle, methods: Mapping[str, Denoiser]) -> None:
-        """The likelihood scores on the grid at its first noise level, for the quiver plots."""
-        likelihoods: dict[str, Likelihood] = {}
-        for name, guidance in self.settings.methods.items():
-            method = methods[name]
-            if guidance.classifier is not None and isinstance(method, ClassifierGuided):
-                likelihoods[guidance.classifier] = method.likelihood
-        recipe, train = self.settings, self.train
-        assert recipe.grid is not None
-        grid, level = recipe.grid, recipe.grid.levels[0]
-        t, x_t, y = grid_queries(oracle, grid.x, grid.y, grid.points, level)
+        if not processes.is_main:
+            return rows
+        guided = ((one.classifier, methods[name]) for name, one in self.settings.methods.items())
+        likelihoods = {str(name): one.likelihood for name, one in guided if isinstance(one, ClassifierGuided)}
+        t, x_t, y = grid_queries(oracle, grid.x, grid.y, grid.points, grid.levels[0])
         fields = likelihood_fields(oracle, likelihoods, t, x_t, y)
-        shown = torch.randperm(len(train), generator=keyed_generator(recipe.seed))[:400]
+        shown = torch.randperm(len(self.train), generator=keyed_generator(self.settings.seed))[:400]
         value = {
-            "sigma": level,
+            "sigma": grid.levels[0],
             "x": torch.linspace(*grid.x, grid.points).tolist(),
             "y": torch.linspace(*grid.y, grid.points).tolist(),
-            "points": train.floats(shown).tolist(),
-            "labels": train.y[shown].tolist(),
-            "names": list(train.names),
+            "points": self.train.floats(shown).tolist(),
+            "labels": self.train.y[shown].tolist(),
+            "names": list(self.train.names),
             "fields": {name: (field * 1e6).round().div(1e6).tolist() for name, field in fields.items()},
         }
         write_json(self.folder / FIELD, value)
+        return rows
 
     def _pairs(self) -> list[tuple[str, str]]:
         """Methods and references that a reader asks about first: classifiers against those of cross-entropy."""
@@ -286,5 +263,4 @@ def _share(processes: Processes, total: int) -> slice:
 
 
 def _gather(errors: Errors, total: int, processes: Processes) -> Errors:
-    rows = processes.rows(total)
-    return {key: processes.gather_rows(part[: rows.stop - rows.start], total) for key, part in errors.items()}
+    return {key: processes.gather_rows(part, total) for key, part in errors.items()}

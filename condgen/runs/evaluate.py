@@ -28,10 +28,7 @@ _CLOSEST = 6  # samples of each method that are shown with training data
 
 @dataclass(frozen=True, eq=False)
 class Evaluate(Stage):
-    """Compares folders of samples with real data, and writes `metrics.json` and `neighbours.json`.
-
-    Many processes share the features of networks; process 0 does the rest.
-    """
+    """Compares folders of samples with real data. Many processes share the features of networks; 0 does the rest."""
 
     settings: EvaluateStage
     samples: Mapping[str, Path]  # folders of samples by the names of their methods
@@ -68,18 +65,15 @@ class Evaluate(Stage):
         test = self.test.to(processes.device)
         store = Store(extractor, cache_folder() / "features" if extractor.key is not None else None, processes)
         if processes.is_main:
-            for text in left_out:
-                yield Progress(self.name, 0, 1, message=text)
-            for name, (_, y) in methods.items():
-                if (seen := len(y.unique())) < (of := self.train.n_classes):
-                    text = f"{name} has samples of {seen} of {of} classes; distances and floors are to all of them"
-                    yield Progress(self.name, 0, 1, message=text)
+            seen, of = {name: len(y.unique()) for name, (_, y) in methods.items()}, self.train.n_classes
+            few = [f"{name} has samples of {found} of {of} classes" for name, found in seen.items() if found < of]
+            for text in [*left_out, *(f"{text}; distances and floors are to all of them" for text in few)]:
+                yield self.tell(text)
             measures = self.settings.measures
             work = evaluating(methods, self.train, test, self.settings.seed, measures, store)
             evaluation = yield from self._follow(work)
             if store.problem is not None:
-                text = f"features are not kept for the next time: {store.problem}"
-                yield Progress(self.name, 0, 1, message=text)
+                yield self.tell(f"features are not kept for the next time: {store.problem}")
             self._write(opened, samples, evaluation, extractor.name)
             yield Progress(self.name, 1, 1)
         elif store.is_shared:
@@ -128,7 +122,7 @@ class Evaluate(Stage):
                 return found
             yield Progress(self.name, advance.done, advance.total, advance.done, advance.what)
 
-    def _write(self, opened: StageFolder, methods: Mapping[str, SampleSet], found: Evaluation, features: str) -> None:
+    def _write(self, opened: StageFolder, methods: dict[str, SampleSet], found: Evaluation, features: str) -> None:
         train, n = self.train, {name: len(one.y) for name, one in methods.items()}
         what: dict[str, Any] = {
             "data": train.source,
@@ -140,12 +134,8 @@ class Evaluate(Stage):
         }
         for old in self.folder.glob(f"{_PICTURES}/*.png"):
             old.unlink()
-        real = SampleSet(self.test.floats(), self.test.y, {}, [])
-        near = [
-            row
-            for name, one in {**methods, REAL: real}.items()
-            for row in self._closest(name, one, *found.memories[name])
-        ]
+        shown = methods | {REAL: SampleSet(self.test.floats(), self.test.y, {}, [])}
+        near = [row for name in shown for row in self._closest(name, shown[name], *found.memories[name])]
         write_json(self.folder / NEIGHBOURS, {"what": {**what, "distances": f"between {features}"}, "rows": near})
         names = [{**row, "name": train.names[int(row["class"])]} for row in found.by_class]
         rows = [row.as_dict() for row in found.rows]
@@ -186,7 +176,6 @@ class Evaluate(Stage):
         return {"file": file}
 
     def publish(self, run: Path) -> None:
-        """Copies both files; the pictures stay in this folder."""
         write_json(run / METRICS, read_json(self.folder / METRICS))
         near = read_json(self.folder / NEIGHBOURS)
         for row in near["rows"]:

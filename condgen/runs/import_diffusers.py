@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
-from condgen.checkpoint import MODEL_FILE, load_into, save_tensors
+from condgen.checkpoint import MODEL_FILE, load_into
 from condgen.data import AnyData
 from condgen.errors import UserError
 from condgen.hub import fetch
@@ -19,7 +19,7 @@ from condgen.settings import parse
 from condgen.training import Processes
 
 _UNET, _PIPELINE, _SCHEDULER = "UNet2DModel", "model_index.json", "scheduler_config.json"
-_WEIGHTS = "diffusion_pytorch_model"
+_WEIGHTS, _INDEX = "diffusion_pytorch_model", ".safetensors.index.json"
 _MOST_NOISE = 200.0  # a cosine schedule goes on to 20,000, where a sampler would waste its steps: pixels are within 1
 
 
@@ -30,10 +30,7 @@ class DiffusersFolder(NamedTuple):
     unet: Path  # the folder of the network
     network: DiffusersSettings  # the network, and the noise that it was trained with
     shape: tuple[int, ...] | None  # of one image, as far as it is known
-
-    def weights(self) -> list[Path]:
-        """Its files of weights."""
-        return sorted(self.unet.glob(f"{_WEIGHTS}*.safetensors"))
+    weights: list[Path]
 
     def stage(self, names: tuple[str, ...], data: AnyData | None) -> ImportStage:
         """The settings of its import.
@@ -55,8 +52,7 @@ def find_diffusers(source: str) -> DiffusersFolder:
     """
     folder = Path(source)
     if source.startswith("hf:"):
-        weights = (f"{_WEIGHTS}.safetensors", f"{_WEIGHTS}-*.safetensors", f"{_WEIGHTS}.safetensors.index.json")
-        of_unet = ("config.json", *weights)
+        of_unet = ("config.json", *(f"{_WEIGHTS}{end}" for end in (".safetensors", "-*.safetensors", _INDEX)))
         files = (*of_unet, *(f"unet/{file}" for file in of_unet), _SCHEDULER, f"scheduler/{_SCHEDULER}", _PIPELINE)
         folder = fetch(source, files)
     if not folder.is_dir():
@@ -71,15 +67,12 @@ def find_diffusers(source: str) -> DiffusersFolder:
         raise UserError(
             f"{source} holds {what}, where a {_UNET} and a scheduler alone are needed: it sees pixels alone"
         )
-    found = DiffusersFolder(
-        name=source if source.startswith("hf:") else folder.resolve().name,
-        unet=network.parent,
-        network=_settings(config, read_json(scheduler), source),
-        shape=_shape(config, source),
-    )
-    if not found.weights():
+    weights = sorted(network.parent.glob(f"{_WEIGHTS}*.safetensors"))
+    if not weights:
         raise UserError(f"{source} holds no {_WEIGHTS}.safetensors: other files of weights are not read, convert them")
-    return found
+    name = source if source.startswith("hf:") else folder.resolve().name
+    settings = _settings(config, read_json(scheduler), source)
+    return DiffusersFolder(name, network.parent, settings, _shape(config, source), weights)
 
 
 def _either(source: str, *files: Path) -> Path:
@@ -127,7 +120,7 @@ class Import(Stage):
     unit: ClassVar[str] = "models"
 
     def reads(self) -> list[Path]:
-        return self.found.weights()
+        return self.found.weights
 
     def conditions(self) -> list[str]:
         return [json.dumps(self.shape)]
@@ -145,7 +138,7 @@ class Import(Stage):
         )
         model = config.build()
         _fill(model, self.found.unet)
-        save_tensors(self.folder / MODEL_FILE, model.state_dict(), config.model_dump(mode="json"))
+        model.save(self.folder)
         parameters = sum(parameter.numel() for parameter in model.parameters())
         opened.finish([MODEL_FILE], what=f"{self.found.name}, {parameters:,} parameters")
         yield Progress(self.name, 1, 1)

@@ -22,30 +22,26 @@ DIAGNOSIS_FOLDER, DIAGNOSTICS, FIELD = "diagnosis", "diagnostics.json", "field.j
 HELD_OUT_PICTURE = "held-out.png"
 CALIBRATION_FOLDER, CALIBRATION, CALIBRATION_PICTURE = "calibration", "calibration.json", "calibration.png"
 CLASSIFIERS = "classifiers.json"  # the calibrations of all classifiers
+PUBLISHED = (METRICS, NEIGHBOURS, DIAGNOSTICS, FIELD, COST, CLASSIFIERS)  # copies of what stages have found
 
 
 def score_folder(run: Path, name: str | None = None) -> Path:
-    """The folder of the main score model, or of a further one."""
     return run / (SCORE if name is None else f"{SCORE}-{name}")
 
 
 def classifier_folder(run: Path, name: str) -> Path:
-    """The folder of a classifier."""
     return run / f"classifier-{name}"
 
 
 def generator_folder(run: Path, name: str) -> Path:
-    """The folder of a generator."""
     return run / f"generator-{name}"
 
 
 def samples_folder(run: Path, method: str) -> Path:
-    """The folder of a method's samples."""
     return run / SAMPLES_FOLDER / method
 
 
 def seed_folder(run: Path, seed: int) -> Path:
-    """The run folder of one seed of several."""
     return run / f"seed-{seed}"
 
 

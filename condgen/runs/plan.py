@@ -26,14 +26,9 @@ from condgen.runs.evaluate import Evaluate
 from condgen.runs.folder import read_json, write_json
 from condgen.runs.layout import (
     CALIBRATION_FOLDER,
-    CLASSIFIERS,
-    COST,
     DIAGNOSIS_FOLDER,
-    DIAGNOSTICS,
     EVALUATION_FOLDER,
-    FIELD,
-    METRICS,
-    NEIGHBOURS,
+    PUBLISHED,
     RECIPE_FILE,
     RUN_FILE,
     STAGE_FILE,
@@ -66,17 +61,12 @@ def plan(recipe: Recipe, folder: Path, data: Splits) -> list[Stage]:
         taught = GeneratorStage(**shared, generator=generator)
         stages.append(Train(f"generator {name}", folders.generator(name), taught, train, folders, validation))
     if (sample := recipe.sample) is not None:
-        how: dict[str, Any] = {
-            "classes": tuple(range(train.n_classes)),
-            "n": sample.per_class * train.n_classes,
-            "data": recipe.data,
-            "seed": sample.seed,
-            "batch": sample.batch,
-            "compile": sample.compile,
-        }
+        classes, n = tuple(range(train.n_classes)), sample.per_class * train.n_classes
+        how = sample.model_dump(include={"seed", "batch", "compile"}) | {"classes": classes, "n": n}
         places = {name: samples_folder(folder, name) for name in sample.methods}
         for name, method in sample.methods.items():
-            stages.append(Sample(f"sample {name}", places[name], SampleStage(method=method, **how), folders))
+            drawn = SampleStage(method=method, data=recipe.data, **how)
+            stages.append(Sample(f"sample {name}", places[name], drawn, folders))
         if recipe.evaluate is not None:
             measured = EvaluateStage(seed=recipe.seed, measures=recipe.evaluate)
             where = folder / EVALUATION_FOLDER
@@ -141,21 +131,17 @@ def _begin(recipe: Recipe, folder: Path, processes: Processes, command: str) -> 
     """Marks the folder as that of a run, and drops copies that may be of an earlier recipe; they are made anew."""
     if (folder / STAGE_FILE).exists():
         raise UserError(f"{folder} is the folder of a single stage: choose another one with --out")
-    if not (folder / RUN_FILE).exists():
-        refuse_other_files(folder)
-    for copy in (METRICS, NEIGHBOURS, DIAGNOSTICS, FIELD, COST, CLASSIFIERS):
-        (folder / copy).unlink(missing_ok=True)
     started = datetime.now(UTC).isoformat(timespec="seconds")
     if (folder / RUN_FILE).exists():
         started = read_json(folder / RUN_FILE).get("started", started)
-    many = {"processes": processes.count} if processes.count > 1 else {}
-    about = {
-        "name": recipe.name,
-        **describe_environment(processes.device),
-        **many,
-        "started": started,
-        "command": command,
-    }
+    else:
+        refuse_other_files(folder)
+    for copy in PUBLISHED:
+        (folder / copy).unlink(missing_ok=True)
+    about = {"name": recipe.name, **describe_environment(processes.device)}
+    if processes.count > 1:
+        about["processes"] = processes.count
+    about |= {"started": started, "command": command}
     write_json(folder / RUN_FILE, about | {"stages": []})  # before anything else
     write_atomically(folder / RECIPE_FILE, to_yaml(recipe, folder).encode())
     return about
@@ -166,8 +152,7 @@ def _note(folder: Path, about: dict[str, Any], done: list[Stage]) -> None:
     rows = []
     for stage in done:
         record, place = read_json(stage.folder / STAGE_FILE), str(stage.folder.relative_to(folder))
-        rows.append(
-            {"stage": stage.name, "folder": place, "seconds": record["seconds"], "what": record.get("what", "")}
-        )
+        row = {"stage": stage.name, "folder": place, "seconds": record["seconds"], "what": record.get("what", "")}
+        rows.append(row)
     write_json(folder / RUN_FILE, about | {"stages": rows})
     done[-1].publish(folder)

@@ -70,13 +70,10 @@ def _seed(row: dict[str, Any], path: Path) -> int:
     return parse(Sampled, row, str(path)).seed
 
 
-def _as_picture(pixels: np.ndarray) -> Image.Image:
-    return Image.fromarray(pixels[0] if len(pixels) == 1 else np.moveaxis(pixels, 0, -1))
-
-
 def picture_of(x: Tensor) -> Image.Image:
     """The picture of an image as a network sees it, (C, H, W) in [-1, 1]."""
-    return _as_picture(to_uint8(x[None]).numpy()[0])
+    pixels = to_uint8(x[None]).numpy()[0]
+    return Image.fromarray(pixels[0] if len(pixels) == 1 else np.moveaxis(pixels, 0, -1))
 
 
 def encode_samples(
@@ -86,14 +83,13 @@ def encode_samples(
 
     Samples (B, ...) are as a network sees them, on the CPU; their places in the set name the pictures.
     """
-    images = to_uint8(x).numpy() if x.ndim == 4 else None
-    for i, row in enumerate(rows):
-        if images is None:
-            yield {"file": None, "x": x[i].tolist(), **row}, None
+    for place, sample, row in zip(places, x, rows, strict=True):
+        if sample.ndim == 1:
+            yield {"file": None, "x": sample.tolist(), **row}, None
             continue
         content = io.BytesIO()
-        _as_picture(images[i]).save(content, format="PNG")
-        yield {"file": f"{places[i]:05d}.png", **row}, content.getvalue()
+        picture_of(sample).save(content, format="PNG")
+        yield {"file": f"{place:05d}.png", **row}, content.getvalue()
 
 
 def write_samples(
@@ -135,12 +131,11 @@ def read_images(folder: Path, size: int | None, of: str | None) -> SampleSet:
 
 def picture_side(folder: Path) -> int | None:
     """The side of the pictures that a sampling stage has written, if they are squares."""
-    for row in each_row(folder / MANIFEST):
-        if row.get("file") is not None:
-            _, height, width = _read_picture(folder, str(row["file"])).shape
-            return height if height == width else None
-        break
-    return None
+    row = next(each_row(folder / MANIFEST), {})
+    if row.get("file") is None:
+        return None
+    _, height, width = _read_picture(folder, str(row["file"])).shape
+    return height if height == width else None
 
 
 def read_samples(folder: Path) -> SampleSet:

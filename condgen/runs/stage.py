@@ -10,7 +10,7 @@ import re
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Generator, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, TypeAlias
@@ -66,23 +66,17 @@ class Key(NamedTuple):
 
 
 class StageFolder:
-    """A stage's folder, open for its work. Of many processes each has one, and that of process 0 alone writes.
-
-    Attributes:
-        finished: whether there is nothing left to do: it was finished, and its files are still here.
-        writes: whether this process writes the files.
-    """
+    """A stage's folder, open for its work. Of many processes each has one, and that of process 0 alone writes."""
 
     def __init__(self, name: str, folder: Path, key: Key, record: dict[str, Any], message: str = "") -> None:
         self.name, self.folder, self.key, self.record, self.message = name, folder, key, record, message
-        self._started = time.perf_counter()
-        self._seconds_before = float(record.get("seconds", 0.0))
+        self._started = time.perf_counter() - float(record.get("seconds", 0.0))
         self.finished = is_finished(record, folder)
         self.writes = True
 
     def note(self, **facts: object) -> None:
         """Writes facts, and the time spent, to `stage.json`."""
-        seconds = self._seconds_before + time.perf_counter() - self._started
+        seconds = time.perf_counter() - self._started
         key = {"key": self.key.whole, "base": self.key.base, "total": self.key.total}
         self.record |= {"stage": self.name, **key, "seconds": round(seconds, 3)} | facts
         if self.writes:
@@ -157,13 +151,6 @@ class Stage(ABC):
         """Copies what the finished stage has found to the top of a run folder."""
 
 
-def in_main(processes: Processes, work: Work) -> Work:
-    """Work that process 0 does while the others wait."""
-    if processes.is_main:
-        yield from work
-    processes.wait()
-
-
 def open_folder(name: str, folder: Path, key: Key, settings: BaseModel) -> StageFolder:
     """Opens a folder for the stage of a key; what `Stage.open` does in process 0."""
     path, recipe = folder / STAGE_FILE, folder / RECIPE_FILE
@@ -227,24 +214,20 @@ def lock(folder: Path, processes: Processes | None = None) -> Iterator[None]:
     Raises:
         UserError: another run holds it, or it cannot be written.
     """
-    with ExitStack() as stack:
-        if processes is None:
-            stack.enter_context(_held(folder))
-        else:
-            processes.once(lambda: stack.enter_context(_held(folder)))
-        yield
-
-
-@contextmanager
-def _held(folder: Path) -> Iterator[None]:
     held = FileLock(folder / LOCK_FILE, timeout=0)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        held.acquire()
-    except Timeout as error:
-        raise UserError(f"another condgen process is at work in {folder}: wait for it, or stop it") from error
-    except OSError as error:
-        raise UserError(f"cannot write in {folder}: {error.strerror}; choose another folder with --out") from error
-    with held:
+
+    def acquire() -> None:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            held.acquire()
+        except Timeout as error:
+            raise UserError(f"another condgen process is at work in {folder}: wait for it, or stop it") from error
+        except OSError as error:
+            raise UserError(f"cannot write in {folder}: {error.strerror}; choose another folder with --out") from error
         remove_unfinished(folder)
+
+    try:
+        acquire() if processes is None else processes.once(acquire)
         yield
+    finally:
+        held.release()

@@ -82,11 +82,13 @@ class Processes:
         return value if self.count == 1 else self._sum(value * weight)
 
     def gather_rows(self, part: Tensor, total: int) -> Tensor:
-        """The rows of all processes, (total, ...), from this one's share of them, rows `self.rows(total)`."""
+        """The rows of all processes, (total, ...), from the first of this one's, its share `self.rows(total)`."""
+        rows = self.rows(total)
+        part = part[: rows.stop - rows.start]
         if self.count == 1:
             return part
         whole = part.new_zeros(total, *part.shape[1:])
-        whole[self.rows(total)] = part
+        whole[rows] = part
         return self._sum(whole)
 
     def gather(self, value: T) -> list[T]:

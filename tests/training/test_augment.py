@@ -118,7 +118,7 @@ def test_generated_and_real_images_are_augmented_each_in_its_own_way():
     model = GeneratorConfig(network=NET, shape=DATA.shape, names=DATA.names, latent=4).build()
     critic = Critic(NET, DATA.shape, 2, (0.1,))
     learner = MismatchingTask(
-        model, critic, ScoreMismatching(network=NET, critic_steps=1), Augmentation(probability=0.5)
+        model, critic, ScoreMismatching(network=NET, critic_steps=1), augmentation=Augmentation(probability=0.5)
     )
     shown = []
 
