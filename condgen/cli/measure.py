@@ -16,7 +16,6 @@ from condgen.cli.options import (
     from_settings,
     load_split,
     model_option,
-    origin_of,
     overridden,
     split_overrides,
 )
@@ -39,6 +38,7 @@ from condgen.runs import (
     Evaluate,
     Folders,
     loss_of,
+    origin_of,
     picture_side,
     read_settings,
     recorded_data,

@@ -15,11 +15,8 @@ from condgen.cli.settings import Row, walk
 from condgen.cli.terminal import say
 from condgen.data import AnyData, Folder, LabelledSet, Split, load, parse_data
 from condgen.errors import UserError
-from condgen.hub import CONFIG_FILE, model_folder
+from condgen.hub import model_folder
 from condgen.recipes import apply_overrides, find_recipe
-from condgen.runs import read_settings
-from condgen.runs.layout import RECIPE_FILE, SNAPSHOTS
-from condgen.schedules import AnySchedule
 from condgen.settings import parse
 from condgen.training import Processes
 
@@ -92,22 +89,6 @@ def by_folder_name(folders: list[Path]) -> dict[str, Path]:
     if same is not None:
         raise UserError(f"two folders are called {same!r}: rename one, since folder names become row names")
     return dict(zip(names, folders, strict=True))
-
-
-class Origin(BaseModel):
-    """What a model was trained on, and what is trained beside it or from its weights by default."""
-
-    data: AnyData | None = None
-    schedule: AnySchedule
-
-
-def origin_of(folder: Path) -> Origin:
-    """The data and the schedule of the score model, or other model, in a folder; UserError where it says none."""
-    if folder.resolve().parent.name == SNAPSHOTS:
-        folder = folder.resolve().parent.parent
-    if not any((folder / file).is_file() for file in (RECIPE_FILE, CONFIG_FILE)):
-        raise UserError(f"{folder} holds no model: name the folder that a training command of condgen has written")
-    return parse(Origin, read_settings(folder), f"the settings in {folder}")
 
 
 def data_settings(text: str | None, overrides: Sequence[str] | None, recorded: AnyData | None = None) -> AnyData:

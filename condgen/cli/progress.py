@@ -50,28 +50,24 @@ def _show_tables(run: "Run") -> None:
     say(f"report: {(run.folder / REPORT).resolve()}")
 
 
-class _Request:
-    """Remembers the first signal, so that work stops between two steps; a second Ctrl-C stops at once.
+@contextmanager
+def _signals() -> Iterator[list[int]]:
+    """Collects signals, so that work stops between two steps; a second Ctrl-C stops at once.
 
     A second SIGTERM does not: launchers send one to processes that are already saving.
     """
+    found: list[int] = []
 
-    signal_number: int | None = None
-
-    def __call__(self, number: int, frame: FrameType | None) -> None:
-        if self.signal_number is not None and number == signal.SIGINT:
+    def note(number: int, frame: FrameType | None) -> None:
+        if number == signal.SIGINT and found:
             raise KeyboardInterrupt
-        if self.signal_number is None and number == signal.SIGINT and console.is_terminal and not console.quiet:
+        if number == signal.SIGINT and console.is_terminal and not console.quiet:
             os.write(2, _PATIENCE)  # the console may be in use at this very moment
-        self.signal_number = self.signal_number or number
+        found.append(number)
 
-
-@contextmanager
-def _stop_request() -> Iterator[_Request]:
-    request = _Request()
-    before = {number: signal.signal(number, request) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield request
+        yield found
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
@@ -96,7 +92,7 @@ def work_in(folder: Path, work: Work, processes: Processes) -> bool:
     tasks: dict[str, TaskID] = {}
     last: Progress | None = None
     started = ended = time.perf_counter()
-    with lock(folder, processes), _stop_request() as request, bars:
+    with lock(folder, processes), _signals() as signals, bars:
         for event in work:
             if event.message:
                 say(event.message)
@@ -108,14 +104,14 @@ def work_in(folder: Path, work: Work, processes: Processes) -> bool:
             rate = f"{event.images / (ended - started):,.0f} img/s" if event.images else ""
             note = event.note.replace("[", "(")
             bars.update(tasks[event.stage], completed=event.done, total=event.total, rate=rate, note=note)
-            last, stop = event, request.signal_number is not None
+            last, stop = event, bool(signals)
             if event.together:
                 stop = processes.agree(stop)
             if stop:
                 work.close()
                 if event.together:
                     processes.wait()  # launchers kill the others as soon as one process ends
-                raise Stopped(request.signal_number or signal.SIGTERM)
+                raise Stopped(next(iter(signals), signal.SIGTERM))
     _say_done(last, started)
     if not tasks and processes.is_main:
         say(f"nothing left to do: {folder} is finished")

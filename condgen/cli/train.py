@@ -21,7 +21,6 @@ from condgen.cli.options import (
     load_split,
     model_option,
     named_guide,
-    origin_of,
     overridden,
     split_overrides,
 )
@@ -43,7 +42,7 @@ from condgen.recipes import (
     load_recipe,
     read_yaml,
 )
-from condgen.runs import Folders, Train
+from condgen.runs import Folders, Train, origin_of
 from condgen.settings import parse
 from condgen.training import Processes
 
@@ -103,9 +102,7 @@ def train_score(
         score = score.model_copy(update={"adversarial": default_adversary(loaded)})
     if conditional:
         given["score.labels"] = "embedding"
-    earlier = by_folder_name([init] if init is not None else [])
-    stage = _stage(ScoreStage, score, earlier, base, given, overrides)
-    _train("score", out, stage, loaded, Folders(scores=earlier))
+    _train(ScoreStage, "score", out, score, init, base, loaded, given, overrides)
 
 
 @from_settings(ClassifierStage, _keys("classifier"), defaults=False)
@@ -173,10 +170,11 @@ def train_classifier(
         changes["objective"] = objective.model_dump(mode="json")
     if backbone is not None:
         changes["network"] = {"kind": "timm", "name": backbone}
-    earlier = by_folder_name([init] if init is not None else [])
-    stage = _stage(ClassifierStage, classifier, earlier, base, given, overrides, changes)
-    folders = Folders(score, classifiers=earlier)
-    _train(f"classifier {loss}", out or Path(f"runs/classifier-{loss}"), stage, loaded, folders)
+    out = out or Path(f"runs/classifier-{loss}")
+    folders = Folders(score)
+    _train(
+        ClassifierStage, f"classifier {loss}", out, classifier, init, base, loaded, given, overrides, changes, folders
+    )
 
 
 @from_settings(GeneratorStage, _keys("generator"), defaults=False)
@@ -245,11 +243,10 @@ def train_generator(
             changes |= {"network": None, "objective": generator.objective.model_dump(mode="json") | {"network": None}}
     if likelihood is not None:
         given["generator.likelihood.classifier"] = likelihood.resolve().name
-    earlier = by_folder_name([init] if init is not None else [])
-    stage = _stage(GeneratorStage, generator, earlier, base, given, overrides, changes)
     classifiers = by_folder_name(list(dict.fromkeys(path for path in (classifier, likelihood) if path is not None)))
     out = out or Path(f"runs/generator-{loss}")
-    _train(f"generator {loss}", out, stage, loaded, Folders(teacher, guides, classifiers, earlier))
+    folders = Folders(teacher, guides, classifiers)
+    _train(GeneratorStage, f"generator {loss}", out, generator, init, base, loaded, given, overrides, changes, folders)
     show_generators(out)
 
 
@@ -304,25 +301,28 @@ def _base(
     return base if origin is None else base.model_copy(update={"schedule": origin.schedule}), loaded
 
 
-def _stage(
+def _train(
     model: type[StageType],
-    recipe: TrainedRecipe,
-    earlier: Mapping[str, Path],
+    name: str,
+    out: Path,
+    part: TrainedRecipe,
+    init: Path | None,
     base: Recipe,
+    data: LabelledSet,
     given: dict[str, Any],
     overrides: list[str] | None,
     changes: Mapping[str, Any] = MappingProxyType({}),
-) -> StageType:
-    """The settings of a stage: the recipe of its model with the one that it starts from, changes, and options."""
-    part = recipe.model_dump(mode="json") | {"init": next(iter(earlier), recipe.init)} | dict(changes)
-    tree = base.model_dump(mode="json", include={"data", "schedule", "seed"}) | {model.kind: part}
-    return parse(model, overridden(tree, given, overrides), f"train-{model.kind}")
-
-
-def _train(name: str, out: Path, stage: TrainStage, data: LabelledSet, folders: Folders | None = None) -> None:
-    held_out = load(stage.data, "validation") if not isinstance(stage, ScoreStage) else None
+    folders: Folders = Folders(),  # noqa: B008 - immutable
+) -> None:
+    """Trains a part of a recipe, with changes and options, from the weights of another model if one is given."""
+    earlier = by_folder_name([init] if init is not None else [])
+    own = part.model_dump(mode="json") | {"init": next(iter(earlier), part.init)} | dict(changes)
+    tree = base.model_dump(mode="json", include={"data", "schedule", "seed"}) | {model.kind: own}
+    stage: TrainStage = parse(model, overridden(tree, given, overrides), f"train-{model.kind}")
+    folders = folders._replace(**{f"{model.kind}s": earlier})  # type: ignore[arg-type]
+    held_out = load(stage.data, "validation") if model is not ScoreStage else None
     processes = Processes()
-    work = Train(name, out, stage, data.to(processes.device), folders or Folders(), held_out).run(processes)
+    work = Train(name, out, stage, data.to(processes.device), folders, held_out).run(processes)
     if not work_in(out, follow_previews(work), processes):
         raise typer.Exit
     say(f"model: {out}")

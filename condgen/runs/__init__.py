@@ -12,6 +12,7 @@ from condgen.runs.evaluate import Evaluate as Evaluate
 from condgen.runs.folder import (
     each_row as each_row,
     file_key as file_key,
+    origin_of as origin_of,
     read_json as read_json,
     read_rows as read_rows,
     read_settings as read_settings,

@@ -5,7 +5,7 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import BaseModel
 
@@ -16,7 +16,10 @@ from condgen.files import blamed_on, each_line, parse_json, read_bytes, read_tex
 from condgen.hub import CONFIG_FILE
 from condgen.recipes import read_yaml
 from condgen.runs.layout import RECIPE_FILE, SNAPSHOTS
+from condgen.schedules import AnySchedule
 from condgen.settings import parse
+
+_L = TypeVar("_L", bound="_Learnt")
 
 
 def file_key(path: Path) -> str:
@@ -46,17 +49,34 @@ def read_settings(folder: Path) -> dict[str, Any]:
     return settings
 
 
-class _Record(BaseModel):
+class _Learnt(BaseModel):
     data: AnyData | None = None
+
+
+class Origin(_Learnt):
+    """What a model was trained on, and what is trained beside it or from its weights by default."""
+
+    schedule: AnySchedule
+
+
+def origin_of(folder: Path) -> Origin:
+    """The data and the schedule of the score model, or other model, in a folder; UserError where it says none."""
+    return _on_record(Origin, folder)
 
 
 def recorded_data(folder: Path) -> AnyData | None:
     """The data that a model in a folder has learnt, or the models of samples; None where there is no record of them."""
+    with contextlib.suppress(UserError):  # what has no settings, or damaged ones, has none of data
+        return _on_record(_Learnt, folder).data
+    return None
+
+
+def _on_record(model: type[_L], folder: Path) -> _L:
     if folder.resolve().parent.name == SNAPSHOTS:
         folder = folder.resolve().parent.parent
-    with contextlib.suppress(UserError):  # what has no settings, or damaged ones, has none of data
-        return parse(_Record, read_settings(folder), f"the settings in {folder}").data
-    return None
+    if not any((folder / file).is_file() for file in (RECIPE_FILE, CONFIG_FILE)):
+        raise UserError(f"{folder} holds no model: name the folder that a training command of condgen has written")
+    return parse(model, read_settings(folder), f"the settings in {folder}")
 
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:

@@ -33,11 +33,8 @@ class Lost(UserError):
 class Processes:
     """The processes of this run; one where no launcher was used.
 
-    Args:
-        cpu: stay off accelerators, as $ACCELERATE_USE_CPU asks for too.
-
-    Raises:
-        UserError: where a launcher was used in a way that cannot work.
+    Off accelerators with `cpu`, as $ACCELERATE_USE_CPU asks for too. A launcher that was used in a way that cannot work
+    is a UserError.
     """
 
     def __init__(self, cpu: bool = False) -> None:

@@ -60,15 +60,12 @@ def describe_precision(precision: Precision, device: torch.device) -> str:
 def lighten_(model: Network, settings: PriorSettings | TrainingSettings, *, dynamic: bool | None = False) -> Network:
     """Changes a model's network in place to the precision and compilation of the settings; returns the model.
 
-    Args:
-        model: whose network is `model.net`, or that has a list of them there, or that is one.
-        settings: what to do.
-        dynamic: how a compiled network meets another batch size. False: it is compiled again. None: from the second one
-            on for any size.
+    The network is `model.net`, or a list of them there, or the model itself. At another batch size, a compiled one is
+    compiled again; where `dynamic` is None, from the second size on for any.
     """
     for net in _networks(model):
         if resolved(settings.precision, device_of(net)) == "bfloat16":
-            _autocast_(net)
+            setattr(net, "forward", MethodType(_in_bfloat16, net))  # noqa: B010 - a method, which mypy would protect
         if settings.compile:
             net.compile(dynamic=dynamic)
     return model
@@ -93,11 +90,6 @@ def prepare_(model: Network, settings: TrainingSettings, *, twice: bool = False)
 def _networks(model: nn.Module) -> list[nn.Module]:
     net = getattr(model, "net", model)
     return list(net) if isinstance(net, nn.ModuleList) else [net]
-
-
-def _autocast_(net: nn.Module) -> None:
-    """Makes a network's forward pass run under autocast, with float32 outside."""
-    setattr(net, "forward", MethodType(_in_bfloat16, net))  # noqa: B010 - a method, which mypy would protect
 
 
 def _in_bfloat16(net: nn.Module, x: Tensor, *conditions: Tensor | None) -> Tensor:

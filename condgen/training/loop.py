@@ -46,17 +46,11 @@ come a part at a time.
 
 
 class Task(ABC):
-    """What one training step does.
+    """What one training step does."""
 
-    Attributes:
-        models: the networks to train, by name; "model" is the one that is shipped.
-        learning_rates: base learning rates that differ from the settings', by network.
-        betas: Adam's betas that differ from the settings', by network; the first may be negative.
-    """
-
-    models: dict[str, nn.Module]
-    learning_rates: Mapping[str, float] = MappingProxyType({})
-    betas: Mapping[str, tuple[float, float]] = MappingProxyType({})
+    models: dict[str, nn.Module]  # to train, by name; "model" is the one that is shipped
+    learning_rates: Mapping[str, float] = MappingProxyType({})  # that differ from the settings', by network
+    betas: Mapping[str, tuple[float, float]] = MappingProxyType({})  # Adam's, likewise; the first may be negative
 
     def prepare_(self, settings: TrainingSettings) -> None:
         """Changes in place how the networks are computed."""
@@ -85,9 +79,7 @@ class Record(NamedTuple):
 def train(
     task: Task, state: State, data: LabelledSet, settings: TrainingSettings, seed: int, processes: Processes
 ) -> Iterator[Record]:
-    """Trains from `state.step` to `settings.steps`, yielding after each step.
-
-    Between two yields the state is inconsistent; at a yield it can be saved, and the loop can be left for good.
+    """Trains from `state.step` to `settings.steps`; at a yield the state can be saved, and the loop be left for good.
 
     Raises:
         UserError: a batch has fewer rows than there are processes, there is not memory for it, or too many updates in a

@@ -75,8 +75,7 @@ class PriorPool:
     def draw(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
         """Entries in place of the data of a batch, of which the place in training alone is used.
 
-        Returns:
-            Clean data x (b, ...), labels (b,), times (b,), noise eps and the prior's estimate of it, each (b, ...).
+        Clean data x (b, ...), labels (b,), times (b,), noise eps and the prior's estimate of it, each (b, ...).
         """
         every = self._entries(batch)
         self._load(sorted(set((every // _CHUNK).tolist())))

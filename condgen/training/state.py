@@ -66,10 +66,7 @@ class State:
 
     @torch.no_grad()
     def update_ema(self, limit: float) -> None:
-        """Moves the average towards the current weights; call after `step` has been counted up.
-
-        Buffers stay as they were: those of models that are shipped are constants.
-        """
+        """Moves the average towards the current weights, after `step` was counted up. Buffers are constants."""
         move = get_ema_multi_avg_fn(ema_decay(limit, self.step))
         move(tuple(self.ema.parameters()), tuple(self.models["model"].parameters()), self.step)
 
@@ -85,11 +82,7 @@ class State:
         return flat
 
     def load_tensors(self, flat: dict[str, Tensor], step: int) -> None:
-        """Restores what `tensors` gave.
-
-        Raises:
-            KeyError, RuntimeError, ValueError: where the tensors are of another architecture.
-        """
+        """Restores what `tensors` gave; KeyError, RuntimeError or ValueError where they are of another architecture."""
         self.ema.load_state_dict(_below(flat, "ema/"))
         for part, model in self.models.items():
             model.load_state_dict(_below(flat, f"models/{part}/"))
@@ -115,8 +108,7 @@ def save_state(folder: Path, state: State, key: str) -> None:
 def load_state(folder: Path, state: State, key: str) -> bool:
     """Restores the state that was saved under the same key; returns whether there was one.
 
-    Raises:
-        UserError: where the file is damaged or of another architecture.
+    A file that is damaged or of another architecture is a UserError.
     """
     path = folder / STATE_FILE
     if not path.exists():
@@ -133,10 +125,7 @@ def load_state(folder: Path, state: State, key: str) -> bool:
 
 
 def share_state(state: State, processes: Processes) -> None:
-    """Gives every process the state of process 0.
-
-    A fresh state too: machines may round differently when they draw the initial weights.
-    """
+    """Gives every process the state of process 0, also a fresh one: machines may round initial weights differently."""
     step, tensors = processes.once(lambda: (state.step, {n: t.detach().cpu() for n, t in state.tensors().items()}))
     if not processes.is_main:
         state.load_tensors(tensors, step)
