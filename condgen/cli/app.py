@@ -46,7 +46,6 @@ _INTERRUPTED = 128 + signal.SIGINT
 
 
 def load_verb(name: str) -> Any:  # noqa: ANN401 - typer's commands have no public type of their own
-    """Imports the module of a command."""
     module = importlib.import_module(f"condgen.cli.{VERBS[name][0]}")
     single = typer.Typer(add_completion=False, rich_markup_mode="markdown", context_settings=_CONTEXT)
     single.command(name)(_with_absolute_paths(getattr(module, name.replace("-", "_"))))
@@ -77,7 +76,6 @@ class _Lazy(TyperGroup):
             self.commands[name] = TyperCommand(name, help=summary, rich_help_panel=panel)
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:  # noqa: ANN401 - typer's own
-        """The command itself, with its options."""
         name, _, rest = super().resolve_command(ctx, args)
         return name, load_verb(str(name)), rest
 
@@ -124,7 +122,6 @@ def _common(
 
 
 def main() -> None:
-    """Runs the command line."""
     silence_others()
     try:
         app()

@@ -66,7 +66,6 @@ Guide: TypeAlias = Annotated[
 
 
 def model_option(help: str) -> Any:  # noqa: ANN401 - typer's own
-    """An option for the folder of a model."""
     return typer.Option(parser=model_folder, metavar="DIR|hf:REPO", help=help)
 
 
@@ -109,7 +108,6 @@ def data_settings(text: str | None, overrides: Sequence[str] | None, recorded: A
 
 
 def split_overrides(overrides: Sequence[str] | None) -> tuple[list[str], list[str]]:
-    """Those of data, and the others."""
     of_data = [text for text in overrides or () if text.startswith("data.")]
     return of_data, [text for text in overrides or () if text not in of_data]
 

@@ -23,7 +23,6 @@ _PATIENCE = b"\nstopping after this step, with all of it saved; Ctrl-C again sto
 
 
 def show_report(folder: Path) -> None:
-    """Writes the report of a run, and prints its tables."""
     from condgen.report import build_report, read_run
 
     build_report(folder)
@@ -31,7 +30,6 @@ def show_report(folder: Path) -> None:
 
 
 def show_comparison(folders: Sequence[Path], out: Path) -> None:
-    """Writes the comparison of several runs, and prints its tables."""
     from condgen.report import compare_runs
 
     _show_tables(compare_runs(folders, out))

@@ -283,12 +283,8 @@ def _base(
         raise UserError("--data and --recipe exclude each other: the recipe names its data")
     recorded, origin = _recorded(model, recipe), origin_of(like) if like is not None else None
     base = load_recipe(recipe, of_data, size) if recipe is not None and recorded is None else None
-    if base is not None:
-        settings = base.data
-    elif recorded is not None:
-        settings = data_settings(None, of_data, recorded.data)
-    else:
-        settings = data_settings(data, of_data, origin.data if origin is not None else Digits())
+    known = recorded or origin
+    settings = base.data if base else data_settings(data, of_data, known.data if known else Digits())
     loaded = load_split(settings, "train", Processes())
     what = f"{loaded.shape[1]}x{loaded.shape[2]} images" if loaded.is_images else f"{loaded.shape[0]}-D points"
     classes = ", ".join(loaded.names[:10]) + (", ..." if loaded.n_classes > 10 else "")

@@ -120,7 +120,6 @@ class Calibrate(Stage):
         yield Progress(self.name, len(levels), len(levels), len(levels) * len(y) * recipe.draws)
 
     def publish(self, run: Path) -> None:
-        """Adds the rows to `classifiers.json`, the calibrations of all classifiers."""
         found, path = read_json(self.folder / CALIBRATION), run / CLASSIFIERS
         before = read_json(path)["rows"] if path.exists() else []
         name = self.classifier.name.removeprefix("classifier-")

@@ -103,7 +103,6 @@ class Diagnose(Stage):
         return self.test.at_most(self.settings.most, keyed_generator(self.settings.seed))
 
     def run(self, processes: Processes) -> Work:
-        """Measures all levels; there is nothing to resume."""
         recipe, train, place = self.settings, self.train, self.folders.score()
         load: Load = cache(load_anew)  # so that methods share models
         prior = load(ScoreModel, place, processes.device)
@@ -152,7 +151,6 @@ class Diagnose(Stage):
     def _on_held_out(
         self, methods: Mapping[str, Denoiser], processes: Processes
     ) -> Generator[Progress, None, list[HeldOutRow]]:
-        """Differences on the test split."""
         recipe, held_out = self.settings, self._held_out
         share = _share(processes, len(held_out))
         errors = torch.zeros(share.stop - share.start, len(recipe.levels), len(methods), dtype=torch.float64)
@@ -250,7 +248,6 @@ class Diagnose(Stage):
         return training_cost(folder, kind)
 
     def publish(self, run: Path) -> None:
-        """Copies the files that a report reads."""
         for file in (DIAGNOSTICS, FIELD):
             if (self.folder / file).exists():
                 write_json(run / file, read_json(self.folder / file))

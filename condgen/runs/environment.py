@@ -28,7 +28,6 @@ def keep_freed_memory() -> None:
 
 
 def usable_cores() -> int:
-    """The processor cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 

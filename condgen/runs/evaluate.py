@@ -53,7 +53,6 @@ class Evaluate(Stage):
         return len(self.samples)
 
     def run(self, processes: Processes) -> Work:
-        """Measures all of them; there is nothing to resume but the features that are kept."""
         features = self.settings.measures.features
         extractor = processes.in_turn(lambda: open_extractor(features, self.train.shape, processes.device))
         found = {name: self._read(path) for name, path in self.samples.items()}

@@ -33,7 +33,6 @@ def file_key(path: Path) -> str:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object from a file."""
     if not path.exists():
         raise UserError(f"{path} does not exist: name a folder that a condgen command has written")
     with blamed_on(path, OSError):
@@ -80,7 +79,6 @@ def _on_record(model: type[_L], folder: Path) -> _L:
 
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
-    """Writes a JSON object atomically."""
     write_atomically(path, (json.dumps(value, indent=1) + "\n").encode())
 
 

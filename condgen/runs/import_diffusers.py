@@ -24,8 +24,6 @@ _MOST_NOISE = 200.0  # a cosine schedule goes on to 20,000, where a sampler woul
 
 
 class DiffusersFolder(NamedTuple):
-    """A `UNet2DModel` of diffusers on disk."""
-
     name: str  # where it comes from
     unet: Path  # the folder of the network
     network: DiffusersSettings  # the network, and the noise that it was trained with
@@ -112,8 +110,6 @@ def _shape(config: dict[str, Any], source: str) -> tuple[int, ...] | None:
 
 @dataclass(frozen=True, eq=False)
 class Import(Stage):
-    """Writes the score model of diffusers as one of condgen."""
-
     settings: ImportStage
     found: DiffusersFolder  # what is imported
     shape: tuple[int, ...]  # of one image

@@ -27,7 +27,6 @@ Load: TypeAlias = Callable[..., Any]
 
 
 def load_anew(kind: type[Any], folder: Path, device: torch.device) -> Any:  # noqa: ANN401 - of that class
-    """Reads a model from its folder."""
     return kind.load(folder, device)
 
 
@@ -44,7 +43,6 @@ class Folders(NamedTuple):
 
     @classmethod
     def of_run(cls, recipe: Recipe, run: Path) -> "Folders":
-        """Those of a run by a recipe."""
         return cls(
             score_folder(run),
             {name: score_folder(run, name) for name in recipe.scores},

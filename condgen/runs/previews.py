@@ -12,8 +12,6 @@ from condgen.runs.layout import PREVIEWS
 
 
 class Preview(NamedTuple):
-    """The samples of one preview."""
-
     step: int  # of the training
     x: Tensor  # images, uint8 (N, C, H, W), or points, float32 (N, D)
     y: Tensor  # labels, (N,)

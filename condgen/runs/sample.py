@@ -64,7 +64,6 @@ class Source(NamedTuple):
 
     @property
     def network(self) -> Generator | Denoiser:
-        """What is evaluated."""
         return self.model if isinstance(self.model, Generator) else self.model.denoiser
 
     def draw(self, labels: Sequence[int], seeds: Sequence[int], batch: int) -> Iterator[list[Finished]]:
@@ -124,8 +123,6 @@ def open_light(stage: SampleStage, folders: Folders, device: torch.device, load:
 
 @dataclass(frozen=True, eq=False)
 class Sample(Stage):
-    """Draws the samples of a method."""
-
     settings: SampleStage
     folders: Folders  # of its models
     unit: ClassVar[str] = "samples"
@@ -137,7 +134,6 @@ class Sample(Stage):
         return self.settings.n
 
     def run(self, processes: Processes) -> Work:
-        """Draws what is missing, and writes it, also when it is interrupted."""
         stage = self.settings
         source = open_light(stage, self.folders, processes.device)
         if unknown := set(stage.classes) - set(range(len(source.names))):
@@ -236,7 +232,6 @@ class Sample(Stage):
         return ""
 
     def publish(self, run: Path) -> None:
-        """Adds what drawing has cost to `cost.json`."""
         record, method = read_json(self.folder / STAGE_FILE), self.settings.method
         one_step = method.generator is not None
         row = {

@@ -83,17 +83,14 @@ class StageFolder:
             write_json(self.folder / STAGE_FILE, self.record)
 
     def finish(self, outputs: Sequence[str] = (), **facts: object) -> None:
-        """Marks the stage as finished, with the files that it has written."""
         self.note(finished=True, outputs=list(outputs), **facts)
         self.finished = True
 
     def log(self, row: Mapping[str, Any]) -> None:
-        """Appends a row to `log.jsonl`."""
         if self.writes:
             append(self.folder / LOG_FILE, json.dumps(row) + "\n")
 
     def forget_log_after(self, step: int) -> None:
-        """Drops the rows of steps that will be done again."""
         path = self.folder / LOG_FILE
         if self.writes and path.exists():
             kept = [row for row in read_rows(path) if row.get("step", 0) <= step]
@@ -144,7 +141,6 @@ class Stage(ABC):
         return opened
 
     def tell(self, message: str) -> Progress:
-        """Something that the user should read."""
         return Progress(self.name, 0, 1, message=f"{self.name}: {message}")
 
     def publish(self, run: Path) -> None:  # noqa: B027 - most have nothing to show there

@@ -54,7 +54,6 @@ class Train(Stage):
         return found
 
     def _start(self) -> Path | None:
-        """The model from whose weights this one starts."""
         init = self.settings.model.init
         return self.folders.start(self.settings.kind, init) if init is not None else None
 

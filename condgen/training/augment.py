@@ -19,8 +19,6 @@ from condgen.training.batch import Batch
 
 
 class Augmentation(Settings):
-    """What is done to images, real or generated, before noise is added."""
-
     probability: float = Field(default=0.0, ge=0, le=0.8, description="of each transformation, for each image")
     shift: float = Field(default=0.125, ge=0, le=0.5, description="greatest move, as a fraction of the image's size")
     turn: float = Field(default=10.0, ge=0, le=180, description="greatest rotation, in degrees")

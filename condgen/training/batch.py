@@ -46,7 +46,6 @@ class Batch:
 
     @property
     def weight(self) -> float:
-        """This process's share of the batch."""
         return len(self.x) / self.total
 
     def normal(self, *shape: int) -> Tensor:

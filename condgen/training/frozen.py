@@ -20,8 +20,6 @@ Network = TypeVar("Network", bound=nn.Module)
 
 
 class PriorSettings(Settings):
-    """How a frozen model is evaluated."""
-
     precision: Precision = Field(
         default="float32", description="inside its network; auto: bfloat16 where the device multiplies in it"
     )
@@ -39,7 +37,6 @@ def multiplies_in_bfloat16(device: torch.device) -> bool:
 
 
 def resolved(precision: Precision, device: torch.device) -> Literal["float32", "bfloat16"]:
-    """A precision on a device."""
     if precision != "auto":
         return precision
     return "bfloat16" if multiplies_in_bfloat16(device) else "float32"

@@ -67,8 +67,6 @@ class Task(ABC):
 
 
 class Record(NamedTuple):
-    """What the loop yields after a step."""
-
     step: int  # finished steps
     lr: float
     metrics: dict[str, Tensor]  # scalars on the device; reading them waits for it

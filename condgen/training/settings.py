@@ -15,8 +15,6 @@ Decay: TypeAlias = Annotated[float, Field(ge=0, lt=1)]
 
 
 class TrainingSettings(Settings):
-    """How long and how fast to train."""
-
     steps: int = Field(
         gt=0, json_schema_extra=LENGTH, description="training steps; with more of them, training goes on"
     )

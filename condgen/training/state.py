@@ -29,8 +29,6 @@ def ema_decay(limit: float, step: int) -> float:
 
 @dataclass
 class State:
-    """Training state."""
-
     models: dict[str, nn.Module]  # "model" is the one that is shipped; others, such as a critic, are trained with it
     optimizers: dict[str, Optimizer]  # one for each
     ema: nn.Module  # the exponential moving average of "model"
@@ -71,7 +69,6 @@ class State:
         move(tuple(self.ema.parameters()), tuple(self.models["model"].parameters()), self.step)
 
     def tensors(self) -> dict[str, Tensor]:
-        """Every tensor of the state under a flat name."""
         flat = {f"ema/{name}": tensor for name, tensor in self.ema.state_dict().items()}
         for part, model in self.models.items():
             flat |= {f"models/{part}/{name}": tensor for name, tensor in model.state_dict().items()}

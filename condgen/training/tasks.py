@@ -98,8 +98,6 @@ class AdversarialScoreTask(Task):
 
 @dataclass(eq=False)
 class ClassifierTask(Task):
-    """A classifier's loss at times drawn from a density."""
-
     model: Classifier
     loss: ClassifierLoss
     density: Density

@@ -33,10 +33,6 @@ def test_a_misspelt_command_is_suggested():
     assert "sample" in err
 
 
-def test_version_is_printed():
-    assert good("--version").strip() == "0.1.0"
-
-
 def test_doctor():
     out = good("doctor")
     for word in ("torch", "threads", "free disk", "data: digits", "1,295 training samples"):
@@ -56,6 +52,6 @@ def test_a_missing_recipe_and_a_full_folder(recipe, tmp_path):
     assert "mine.txt" in bad("run", recipe, "--out", tmp_path / "mine.txt")
 
 
-@pytest.mark.parametrize("device", ["cuda:99", "gpu", "cpu:x"])
-def test_devices_that_are_not_there_are_refused(device):
-    assert "there is no device" in bad("sample", "--device", device)
+def test_devices_that_are_not_there_are_refused():
+    for device in ("cuda:99", "gpu", "cpu:x"):
+        assert "there is no device" in bad("sample", "--device", device)

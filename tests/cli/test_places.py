@@ -147,9 +147,7 @@ def test_options_settings_and_commands_that_messages_name_exist():
     )
     keys = {re.sub(r"\bNAME\.", "", row.key) for stage in stages for row in walk(stage)}
     for path, text in messages():
-        within = [
-            name for name in VERBS if load_verb(name) and path.parts[0] == "cli" and VERBS[name][0] == path.stem
-        ]
+        within = [name for name in VERBS if load_verb(name) and path.parts[0] == "cli" and VERBS[name][0] == path.stem]
         known = set().union(*(options[name] for name in within or options), options["hf"])
         for option in re.findall(r"(?<![\w-])--[a-z][a-z-]*", text):
             everywhere = set().union(*options.values())

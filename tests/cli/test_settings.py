@@ -43,12 +43,6 @@ def test_a_setting_has_key_type_default_and_meaning(key, lines):
     assert set(lines) <= set(out)
 
 
-def test_what_is_listed_can_be_set(recipe, tmp_path):
-    assert "score.training.warmup = 100" in good("settings", "score.training.warmup")
-    good("train-score", "--recipe", recipe, "--set", "score.training.warmup=7", "--out", tmp_path / "s")
-    assert "warmup: 7" in (tmp_path / "s" / "recipe.yaml").read_text()
-
-
 def test_an_unknown_setting_is_suggested():
     assert "did you mean score.training.steps?" in bad("settings", "score.training.stesp")
 

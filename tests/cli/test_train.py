@@ -2,11 +2,9 @@
 
 import signal
 
-import numpy as np
 import pytest
 import torch
 import yaml
-from PIL import Image
 
 import condgen.runs.train as stages
 from condgen.checkpoint import load_tensors
@@ -58,24 +56,15 @@ def test_compilation_is_of_the_trained_network(tmp_path, monkeypatch):
         (("--data", "digit"), "did you mean 'digits'"),
         (("--data", "nowhere/photos"), "nowhere"),
         (("--data", "digits", "--recipe", "RECIPE"), "exclude each other"),
-        (("--steps", "-1"), "score.training.steps"),
         (("--lr", "0"), "greater than 0"),
         (("--set", "score.training.stesp=3"), "did you mean 'steps'?"),
-        (("--set", "score.training.micro_batch=all"), "micro_batch"),
         (("--set", "score"), "not of the form"),
-        (("--conditional", "--set", "score.label_dropout=2"), "less than 1"),
     ],
 )
 def test_a_mistake_is_one_line(words, message, recipe, tmp_path):
     words = [recipe if word == "RECIPE" else word for word in words]
     assert message in bad("train-score", *words, "--out", tmp_path / "x")
     assert not (tmp_path / "x" / "model.safetensors").exists()
-
-
-def test_one_class_is_too_few(tmp_path):
-    (tmp_path / "photos" / "cat").mkdir(parents=True)
-    Image.fromarray(np.zeros((8, 8), np.uint8)).save(tmp_path / "photos" / "cat" / "a.png")
-    assert "class" in bad("train-score", "--data", tmp_path / "photos", "--out", tmp_path / "x")
 
 
 @pytest.mark.parametrize(
@@ -208,7 +197,6 @@ def test_mistakes_with_generators(digits, recipe, tmp_path):
         (("--teacher", told, "--flip"), "which a teacher has seen as they are"),
         (("--likelihood", tmp_path / "none"), "does not exist: name a folder"),
         (("--recipe", recipe, "--loss", "smm"), "no generator with --loss smm"),
-        (("--set", "generator.objective.critic_steps=5"), "critic_steps: no such setting"),
     ):
         assert message in bad("train-generator", *words, "--steps", 2, "--out", tmp_path / "x"), words
         assert not (tmp_path / "x" / "model.safetensors").exists()

@@ -9,7 +9,7 @@ from condgen.networks import ClassEmbedding
 from condgen.recipes import ClassifierStage, GeneratorStage, ScoreStage
 from condgen.rng import keyed_generator
 from condgen.runs import Folders, Train
-from condgen.runs.generators import generator_task
+from condgen.runs.prepare import generator_task
 from condgen.score import ScoreModel
 from condgen.training import Processes
 
