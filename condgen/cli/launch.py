@@ -12,11 +12,7 @@ from condgen.errors import UserError
 
 
 def join(verb: str, joins: bool) -> int:
-    """Meets the other processes of this job; returns how many share the machine.
-
-    Raises:
-        UserError: the command is the work of one process, or the launcher has not set which process this is.
-    """
+    """Meets the other processes of this job; returns how many share the machine."""
     if not _is_one_of_many():
         return 1
     if not joins:
@@ -31,11 +27,7 @@ def join(verb: str, joins: bool) -> int:
 
 
 def choose_device(name: str | None) -> None:
-    """Has this process compute on a device, such as cpu or cuda:1.
-
-    Raises:
-        UserError: there is no such device, or a launcher chooses one for each process.
-    """
+    """Has this process compute on a device, such as cpu or cuda:1."""
     import torch
 
     if name is None:

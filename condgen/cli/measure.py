@@ -126,11 +126,7 @@ def evaluate(
 
 
 def _real_data(samples: list[Path], text: str | None, of_data: list[str]) -> AnyData:
-    """The data to compare samples with, prepared as for their models, and images at the size of the samples.
-
-    Raises:
-        UserError: none are named, and the samples are of no or of different data.
-    """
+    """The data to compare samples with, prepared as for their models, and images at the size of the samples."""
     recorded: list[AnyData] = [one for one in map(recorded_data, samples) if one is not None]
     if text is None and any(one != recorded[0] for one in recorded):
         raise UserError("the models of these samples have learnt different data: name the real data with --data")

@@ -94,9 +94,6 @@ def data_settings(text: str | None, overrides: Sequence[str] | None, recorded: A
     """The data of a command: those on record, or those of --data; and then --set data.KEY=VALUE.
 
     A folder is read as the one on record was, at the same size and with the same splits.
-
-    Raises:
-        UserError: neither names data, or a setting does not exist.
     """
     chosen = recorded if text is None else parse_data(text)
     if chosen is None:

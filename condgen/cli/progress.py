@@ -74,8 +74,7 @@ def _signals() -> Iterator[list[int]]:
 def work_in(folder: Path, work: Work, processes: Processes) -> bool:
     """Does work under the lock of its folder, with a progress bar a stage; returns whether this process prints.
 
-    Raises:
-        Stopped: after Ctrl-C or SIGTERM, once the stage has saved its state.
+    After Ctrl-C or SIGTERM it raises Stopped, once the stage has saved its state.
     """
     bars = Bars(
         TextColumn("{task.description:<18}"),

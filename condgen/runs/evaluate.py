@@ -90,11 +90,7 @@ class Evaluate(Stage):
         return found._replace(x=found.x.expand(-1, 3, -1, -1)) if grey else found
 
     def _by_class_name(self, found: Mapping[str, SampleSet]) -> tuple[dict[str, SampleSet], list[str]]:
-        """The samples whose classes the real data have, by the labels of these; and which are left out.
-
-        Raises:
-            UserError: a method has none.
-        """
+        """The samples whose classes the real data have, by the labels of these, and which are left out."""
         names, matched, left_out = self.train.names, dict[str, SampleSet](), []
         for method, (x, y, own, seeds) in found.items():
             known = {label: names.index(name) for label, name in own.items() if name in names}

@@ -43,10 +43,9 @@ class DiffusersFolder(NamedTuple):
 
 
 def find_diffusers(source: str) -> DiffusersFolder:
-    """Looks for a network and its scheduler in a folder that `save_pretrained` has written, or in one on the hub.
+    """The network and its scheduler in a folder that `save_pretrained` has written, or in one on the hub.
 
-    Raises:
-        UserError: where there is none, or none that is a score model here.
+    UserError where there is none that could be a score model.
     """
     folder = Path(source)
     if source.startswith("hf:"):

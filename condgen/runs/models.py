@@ -31,10 +31,7 @@ def load_anew(kind: type[Any], folder: Path, device: torch.device) -> Any:  # no
 
 
 class Folders(NamedTuple):
-    """The models that stages build on, by the names that settings use.
-
-    Every method raises a UserError for a name that is not among them.
-    """
+    """The models that stages build on, by the names that settings use; UserError for a name that is not among them."""
 
     main: Path | None = None  # the main score model
     scores: Mapping[str, Path] = {}
@@ -94,11 +91,7 @@ def _named(what: str, folders: Mapping[str, Path], name: str) -> Path:
 
 
 def read_calibration(classifier: Path, score: Path) -> ScaleCurve:
-    """The guidance scale by noise level that was calibrated for a classifier together with a score model.
-
-    Raises:
-        UserError: there is no calibration, or not of these models, or it is damaged.
-    """
+    """The guidance scale by noise level for a classifier and a score model; UserError where it is not of these."""
     path = calibration_file(classifier)
     command = f"run 'condgen calibrate --classifier {classifier} --score {score}' first"
     if not path.is_file():
@@ -117,11 +110,7 @@ def read_calibration(classifier: Path, score: Path) -> ScaleCurve:
 def open_guided(
     guidance: Guidance, folders: Folders, device: torch.device, load: Load = load_anew
 ) -> tuple[Denoiser, ScoreModel]:
-    """The denoiser of a method, and the score model that it is built around.
-
-    Raises:
-        UserError: where a folder is missing, or models do not go together.
-    """
+    """The denoiser of a method, and the score model in it; UserError where models are missing or do not fit."""
     place, scale, interval = folders.score(guidance.score), guidance.scale, guidance.interval
     score: ScoreModel = load(ScoreModel, place, device)
     guidance.check_labels(score.config.labels, str(place))

@@ -59,8 +59,7 @@ def prepare(
 ) -> Prepared:
     """The networks of a stage with their initial weights, those of the model in `start` if given, and what trains them.
 
-    Raises:
-        UserError: a model that it builds on is missing, or does not fit.
+    UserError where a model that it builds on is missing, or does not fit.
     """
     torch.manual_seed(stage.seed)  # the initial weights
     match stage:
@@ -152,11 +151,7 @@ def _prior_pool(
 
 
 def generator_task(stage: GeneratorStage, data: LabelledSet, folders: Folders, device: torch.device) -> GeneratorTask:
-    """Everything that trains a generator, fresh or started from a teacher.
-
-    Raises:
-        UserError: where a folder is missing, or its model does not go with the data.
-    """
+    """Everything that trains a generator, fresh or started from a teacher."""
     recipe, objective = stage.generator, stage.generator.objective
     if recipe.augment != Augmentation() and not data.is_images:
         raise UserError(f"augment changes images, and {data.source} has points: leave it out")

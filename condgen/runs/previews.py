@@ -21,10 +21,8 @@ class Preview(NamedTuple):
 def read_previews(folder: Path, until: int | None = None, most: int | None = None) -> list[Preview]:
     """The previews in a stage's folder, the earliest first: at most so many, evenly spread.
 
-    Those of later steps than `until` are left out: they may be of steps that are done again after a crash.
-
-    Raises:
-        UserError: a file is damaged, or holds something else.
+    Those of later steps than `until` are left out: they may be of steps that are done again after a crash. UserError
+    where a file is damaged, or holds something else.
     """
     paths = {int(path.stem): path for path in sorted((folder / PREVIEWS).glob("[0-9]*.safetensors"))}
     kept = [path for step, path in paths.items() if until is None or step <= until]

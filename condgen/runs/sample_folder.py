@@ -107,11 +107,7 @@ def write_samples(
 
 
 def read_manifest(folder: Path) -> list[Sampled]:
-    """The lines of a finished folder's manifest.
-
-    Raises:
-        UserError: where samples are missing or not finished, or a line is damaged.
-    """
+    """The lines of a finished folder's manifest; UserError where samples are missing, or a line is damaged."""
     if not read_json(folder / STAGE_FILE).get("finished"):
         raise UserError(f"{folder} is not finished: run the command that made it again, it goes on where it stopped")
     return [parse(Sampled, row, str(folder / MANIFEST)) for row in each_row(folder / MANIFEST)]
@@ -139,11 +135,7 @@ def picture_side(folder: Path) -> int | None:
 
 
 def read_samples(folder: Path) -> SampleSet:
-    """What a sampling stage has written.
-
-    Raises:
-        UserError: where samples are missing, not finished, or damaged.
-    """
+    """What a sampling stage has written; UserError where samples are missing, not finished, or damaged."""
     parsed = read_manifest(folder)
     labels, seeds = torch.tensor([row.label for row in parsed]), [row.seed for row in parsed]
     names = {row.label: row.name for row in parsed}

@@ -54,9 +54,7 @@ class _Record(BaseModel, extra="allow"):
 
 
 class Key(NamedTuple):
-    """What the results of a stage depend on."""
-
-    whole: str  # content key of everything
+    whole: str  # content key of everything that the results of a stage depend on
     base: str  # of everything but how many steps or samples there are
     total: int  # these
 
@@ -131,8 +129,7 @@ class Stage(ABC):
     def open(self, processes: Processes) -> Generator[Progress, None, StageFolder]:
         """Opens the folder: fresh, to go on, or finished. A folder of other settings or inputs is set aside.
 
-        Raises:
-            UserError: where the folder holds a stage of another kind, or files that are not condgen's.
+        UserError where the folder holds a stage of another kind, or files that are not condgen's.
         """
         opened = processes.once(lambda: open_folder(self.name, self.folder, self.key(), self.settings))
         opened.writes = processes.is_main
@@ -207,8 +204,7 @@ def _set_aside(folder: Path, key: str) -> Path:
 def lock(folder: Path, processes: Processes | None = None) -> Iterator[None]:
     """Holds a folder for this run: process 0 for all its processes. The lock goes with the process, however it ends.
 
-    Raises:
-        UserError: another run holds it, or it cannot be written.
+    UserError where another run holds it, or it cannot be written.
     """
     held = FileLock(folder / LOCK_FILE, timeout=0)
 

@@ -79,9 +79,8 @@ def train(
 ) -> Iterator[Record]:
     """Trains from `state.step` to `settings.steps`; at a yield the state can be saved, and the loop be left for good.
 
-    Raises:
-        UserError: a batch has fewer rows than there are processes, there is not memory for it, or too many updates in a
-            row were skipped, in which case the state can be saved.
+    UserError where there is not memory for a batch, or too many updates in a row were skipped, in which case the state
+    can be saved.
     """
     if settings.batch < processes.count:
         raise UserError(
