@@ -1,8 +1,8 @@
 """The stage that measures scores: `diagnostics.json`, from held-out data, and from those of an exact oracle."""
 
-from collections.abc import Collection, Generator, Mapping
+from collections.abc import Callable, Collection, Generator, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cache, cached_property, partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -135,9 +135,10 @@ class Diagnose(Stage):
         }
         if recipe.oracle or (recipe.oracle is None and not train.is_images):
             oracle = Oracle(prior.schedule, train.x, train.y, train.n_classes).to(float64_device(processes.device))
-            rows += yield from self._against_oracle("data", oracle, prior, methods, processes)
+            measured = partial(measure_levels, oracle, prior, methods, recipe.levels)
+            rows += yield from self._against_oracle("data", oracle, measured, processes)
             if train.is_images:  # which the oracle knows by heart
-                rows += yield from self._against_oracle("held_out", oracle, prior, methods, processes)
+                rows += yield from self._against_oracle("held_out", oracle, measured, processes)
             if recipe.grid is not None:
                 rows += yield from self._on_grid(recipe.grid, oracle, prior, methods, processes)
             what["oracle"] = f"the {len(train):,} training {kind} themselves, noised"
@@ -169,8 +170,7 @@ class Diagnose(Stage):
         self,
         weighting: Weighting,
         oracle: Oracle,
-        prior: Denoiser,
-        methods: Mapping[str, Denoiser],
+        measured: Callable[[Queries], Iterator[Errors]],
         processes: Processes,
     ) -> Generator[Progress, None, list[ErrorRow]]:
         """Errors on noised data: the same images and noise at every level, a few of them at all levels at a time."""
@@ -186,8 +186,7 @@ class Diagnose(Stage):
         for start in range(0, len(queries.y), oracle.at_once):
             few = queries.at(slice(start, start + oracle.at_once))
             yield Progress(self.name, done, total, done, "against the oracle")
-            measured = measure_levels(oracle, prior, methods, recipe.levels, few)
-            for level, parts, part in zip(recipe.levels, found, measured, strict=True):
+            for level, parts, part in zip(recipe.levels, found, measured(few), strict=True):
                 parts.append(part)
                 done += len(few.y)
                 yield Progress(self.name, done, total, done, f"against the oracle at noise level {level:g}")
