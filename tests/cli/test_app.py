@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from condgen.cli.app import VERBS, load_verb
+from condgen.cli.app import VERBS
 from tests.cli.conftest import bad, call, good
 
 
