@@ -102,7 +102,7 @@ def test_labels_are_matched_by_the_names_of_classes(pets, tmp_path):
     *real, x, names = pets
     samples = album(tmp_path / "s", x, [0, 1] * 10, names)
     work = list(Evaluate("evaluate", tmp_path / "e", EvaluateStage(), {"s": samples}, *real).run(ALONE))
-    assert work[0].message == "s: 10 samples are left out, since pets has no class dog"
+    assert work[0].message == "evaluate: s: 10 samples are left out, since pets has no class dog"
     found = json.loads((tmp_path / "e" / "metrics.json").read_text())
     assert found["what"]["samples"] == {"s": 10}
     assert {row["name"] for row in found["by_class"] if row["method"] == "s"} == {"cat"}
