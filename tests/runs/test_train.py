@@ -12,7 +12,7 @@ from condgen.errors import UserError
 from condgen.recipes import ClassifierStage, GeneratorStage, ScoreStage, content_key, default_recipe
 from condgen.runs import Train
 from condgen.runs.folder import read_json
-from condgen.training import Processes, frozen
+from condgen.training import Processes, frozen, train
 
 ALONE = Processes(cpu=True)
 
@@ -88,6 +88,17 @@ def test_a_few_bad_batches_are_told_and_training_goes_on(monkeypatch, tmp_path):
     assert [row.get("skipped", 0) for row in rows] == [1, 1, 3, 3, 3, 3, 3, 3]
     assert "loss" not in rows[0]  # step 5 was a bad one, and a log holds numbers
     assert rows[-1]["loss"] > 0
+
+
+def test_the_rate_is_that_since_the_last_row(monkeypatch, tmp_path):
+    def timed(*words):
+        return (record._replace(seconds=2.0) for record in train(*words))
+
+    monkeypatch.setattr("condgen.runs.train.train", timed)
+    small, data = stage()
+    list(Train("score", tmp_path, small, data).run(ALONE))
+    rows = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert [row["images_per_second"] for row in rows] == [4.0] * 8
 
 
 # ----------------------------------------------------------------------------------------------------
