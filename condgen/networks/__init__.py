@@ -26,14 +26,20 @@ from condgen.networks.generator import ConvGeneratorSettings as ConvGeneratorSet
 from condgen.networks.mlp import MLPSettings as MLPSettings
 from condgen.networks.resnet import ResNetSettings as ResNetSettings
 from condgen.networks.timm import TimmSettings as TimmSettings
+from condgen.networks.transformer import TransformerSettings as TransformerSettings
 from condgen.networks.unet import UNetSettings as UNetSettings
 
 _KIND = Field(discriminator="kind")
-AnyDenoiserNet: TypeAlias = Annotated[MLPSettings | UNetSettings | DiffusersSettings | ImportedNetwork, _KIND]
-AnyClassifierNet: TypeAlias = Annotated[MLPSettings | ResNetSettings | TimmSettings | ImportedNetwork, _KIND]
+AnyDenoiserNet: TypeAlias = Annotated[
+    MLPSettings | UNetSettings | TransformerSettings | DiffusersSettings | ImportedNetwork, _KIND
+]
+AnyClassifierNet: TypeAlias = Annotated[
+    MLPSettings | ResNetSettings | TransformerSettings | TimmSettings | ImportedNetwork, _KIND
+]
 AnyGeneratorNet: TypeAlias = Annotated[MLPSettings | ConvGeneratorSettings | ImportedNetwork, _KIND]
 AnyDiscriminatorNet: TypeAlias = Annotated[MLPDiscriminatorSettings | ConvDiscriminatorSettings, _KIND]
 AnyNet: TypeAlias = Annotated[
-    MLPSettings | ConvGeneratorSettings | UNetSettings | DiffusersSettings | ImportedNetwork, _KIND
+    MLPSettings | ConvGeneratorSettings | UNetSettings | TransformerSettings | DiffusersSettings | ImportedNetwork,
+    _KIND,
 ]
 """What makes samples: a generator's network or a denoiser's."""
