@@ -23,6 +23,11 @@ def test_metrics_have_floors_conditions_and_a_star_where_intervals_are_apart():
         assert condition in table.caption
 
 
+def test_floors_that_differ_are_no_row():
+    rows = [metric("ce", "FD@360", 3.0, floor=0.5), metric("dlsm", "FD@360", 2.0, floor=0.7)]
+    assert metrics_table(rows).texts == [["ce", "3"], ["dlsm", "2"]]
+
+
 def test_score_errors_by_noise_level():
     rows = [error("ce", 2, 0.5), error("ce", 1, 1.0), error("dlsm", 1, 0.5), error("dlsm", 2, 0.505)]
     rows += [error("ce", 1, 9.0, quantity="D"), error("ce", 7.5, 1.0, "grid")]
