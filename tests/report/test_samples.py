@@ -21,6 +21,7 @@ def test_images_have_a_row_a_class_and_a_column_a_method(digits_run):
     assert table.header == ("class", "ce", "dlsm", "one-step")
     assert [row[0] for row in table.rows] == ["0", "1", "2"]
     assert table.rows[2][1].alt == "Samples of class 2: ce"
+    assert table.rows[2][1].width == 4 * (6 * 9 - 1)  # the first six of eight, enlarged four times, a pixel apart
     assert "Images at equal places have the same seed." in table.caption
     manifest = digits_run / "samples" / "ce" / "manifest.jsonl"
     rows = [json.loads(line) | {"seed": 77} for line in manifest.read_text().splitlines()]

@@ -58,6 +58,10 @@ def test_the_cost_counts_what_a_guide_is_asked(drawn):
     assert (cost["evaluations"], cost["network"]) == (6, 12)
 
 
+def test_as_many_as_are_allowed_are_drawn(drawn):
+    assert len(drawn("one-step", 3, n=250)["samples"]) == 250
+
+
 def test_it_tells_how_far_it_is_and_can_be_stopped(drawn):
     told = []
 
