@@ -49,7 +49,7 @@ def _show_tables(run: "Run") -> None:
 
 
 @contextmanager
-def _signals() -> Iterator[list[int]]:
+def stop_signals() -> Iterator[list[int]]:
     """Collects signals, so that work stops between two steps; a second Ctrl-C stops at once.
 
     A second SIGTERM does not: launchers send one to processes that are already saving.
@@ -89,7 +89,7 @@ def work_in(folder: Path, work: Work, processes: Processes) -> bool:
     tasks: dict[str, TaskID] = {}
     last: Progress | None = None
     started = ended = time.perf_counter()
-    with lock(folder, processes), _signals() as signals, bars:
+    with lock(folder, processes), stop_signals() as signals, bars:
         for event in work:
             if event.message:
                 say(event.message)

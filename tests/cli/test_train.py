@@ -9,6 +9,7 @@ import yaml
 import condgen.runs.train as stages
 from condgen.checkpoint import load_tensors
 from condgen.cli.pictures import follow_previews
+from condgen.cli.progress import stop_signals
 from condgen.runs import Progress, read_rows
 from tests.cli.conftest import SMALL, bad, good
 
@@ -234,3 +235,12 @@ def test_a_picture_that_cannot_be_drawn_stops_nothing(monkeypatch, tmp_path):
     monkeypatch.setattr("condgen.report.draw_previews", fails)
     (event,) = follow_previews(work())
     assert event.message.startswith(f"read me\n{tmp_path}: pictures cannot be drawn")
+
+
+def test_a_second_ctrl_c_stops_at_once_and_a_second_sigterm_does_not():
+    with stop_signals() as found:
+        signal.raise_signal(signal.SIGTERM)
+        signal.raise_signal(signal.SIGTERM)
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+    assert found[0] == signal.SIGTERM

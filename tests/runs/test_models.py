@@ -1,6 +1,7 @@
 """Guidance by classifier, by a missing label and by a weaker model, on real model folders."""
 
 import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -9,6 +10,7 @@ from finish import begin
 from condgen.checkpoint import load_tensors
 from condgen.data import parse_data
 from condgen.errors import UserError
+from condgen.networks import MLPSettings
 from condgen.recipes import (
     ClassifierStage,
     DiagnoseRecipe,
@@ -29,7 +31,9 @@ from condgen.runs import (
     read_samples,
     with_defaults,
 )
-from condgen.score import ScoreModel
+from condgen.runs.models import check_fits
+from condgen.schedules import EDM
+from condgen.score import ScoreConfig, ScoreModel
 from condgen.training import Processes
 
 ALONE = Processes(cpu=True)
@@ -220,3 +224,10 @@ def test_every_method_has_its_errors(trained, calibrated, tmp_path):
     ):
         with pytest.raises(UserError, match=message):
             list(Diagnose("diagnose", tmp_path / "e", stage, folders._replace(**change), DATA, TEST).run(ALONE))
+
+
+def test_models_of_another_schedule_are_told_apart_by_what_differs():
+    about = {"network": MLPSettings(width=8), "shape": (2,), "names": ("a", "b"), "sigma_data": 1.0}
+    one, other = (ScoreConfig(**about, schedule=EDM(sigma_max=most)) for most in (20, 30))
+    with pytest.raises(UserError, match=r"noise of sigma_max 20\.0 against sigma_max 30\.0"):
+        check_fits(Path("a"), one, other, "b")

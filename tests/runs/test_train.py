@@ -90,6 +90,15 @@ def test_a_few_bad_batches_are_told_and_training_goes_on(monkeypatch, tmp_path):
     assert rows[-1]["loss"] > 0
 
 
+def test_the_state_is_saved_every_so_many_steps(tmp_path):
+    small, data = stage(save_every=5)
+    work = Train("score", tmp_path, small, data).run(ALONE)
+    while next(work).done < 7:
+        pass
+    assert load_tensors(tmp_path / "state" / "state.safetensors")[1]["step"] == 5
+    work.close()
+
+
 def test_the_rate_is_that_since_the_last_row(monkeypatch, tmp_path):
     def timed(*words):
         return (record._replace(seconds=2.0) for record in train(*words))

@@ -156,5 +156,12 @@ def test_more_processes_than_gpus_are_refused(cpu, gpus, refused, monkeypatch):
         refuse_shared_gpus(cpu)
 
 
+def test_rows_beyond_a_share_are_left_out():
+    fourth = object.__new__(Processes)
+    fourth.rank, fourth.count, fourth._sum = 3, 5, lambda rows: rows
+    assert fourth.rows(2) == slice(1, 1)
+    assert not fourth.gather_rows(torch.ones(1, 2), 2).any()
+
+
 if __name__ == "__main__":
     work(Path(sys.argv[1]))

@@ -43,9 +43,10 @@ def batches(data, seed=0, steps=40):
 def test_an_entry_is_a_noised_image_with_the_priors_estimate(tiny_images, tmp_path):
     prior, made = Prior(), pool(tiny_images, tmp_path)
     kept = tiny_images.floats()
-    mirrored = 0
+    mirrored, times = 0, []
     for batch in batches(tiny_images, steps=10):
         x, y, t, eps, estimate = made.draw(batch)
+        times += t.tolist()
         torch.testing.assert_close(estimate, prior.eps(perturb(EDM(), x, t, eps), t), rtol=1e-3, atol=1e-3)
         for image, label in zip(x, y, strict=True):
             same = [torch.equal(image, other) for other in kept]
@@ -53,6 +54,7 @@ def test_an_entry_is_a_noised_image_with_the_priors_estimate(tiny_images, tmp_pa
             mirrored += not any(same)
             assert label in tiny_images.y[torch.tensor(same) | torch.tensor(same_mirrored)]
     assert 80 < mirrored < 160  # of 240
+    assert len(set(times)) == 240  # each entry is drawn once before any is again
     assert abs(float(eps.mean())) < 5 / eps.numel() ** 0.5
 
 
