@@ -11,7 +11,7 @@ from huggingface_hub import ModelCard
 from condgen.checkpoint import save_tensors
 from condgen.errors import UserError
 from condgen.export import contents, export
-from condgen.export.folder import Model, Source, model_card
+from condgen.export.folder import Model, Source, _write_model, model_card
 from condgen.files import within
 from condgen.metrics import REAL, MetricRow
 from condgen.report import Run
@@ -175,3 +175,18 @@ def test_metrics_have_their_conditions_and_no_path():
 )
 def test_the_use_is_that_of_the_kind_of_model(kind, command):
     assert command in card({}, kind).text
+
+
+def test_no_form_of_a_path_of_data_is_published():
+    root = '/home/me/"pets"'
+    model = Model(Path("nowhere"), "score", {}, {"data": {"kind": "folder", "root": root}}, {}, parameters=0)
+    assert not any("/home/me" in model.public(text) for text in (root, json.dumps(root)))
+
+
+def test_calibrations_are_of_the_weights_as_they_are(run, tmp_path):
+    (run / "score" / "calibration").mkdir()
+    (run / "score" / "calibration" / "calibration.json").write_text("{}")
+    model = Model(run / "score", "ce", {"kind": "classifier"}, {}, {}, parameters=0)
+    for rounded in (False, True):
+        _write_model(model, tmp_path / str(rounded), rounded)
+        assert (tmp_path / str(rounded) / "calibration").exists() != rounded
