@@ -3,6 +3,7 @@
 import json
 import os
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from processes import run
 from condgen.data import load, parse_data
 from condgen.denoiser import Denoiser
 from condgen.diagnostics.held_out import HeldOutRow, held_out_differences
+from condgen.diagnostics.score_errors import measure_levels
 from condgen.guidance import DenoiserGuided
 from condgen.oracle import Oracle
 from condgen.recipes import DiagnoseRecipe, Guidance, ScoreStage
@@ -121,9 +123,8 @@ def test_perfect_models_of_images_have_no_error_and_queries_come_in_blocks():
     assert oracle.at_once < 100
     perfect = Asked(oracle)
     stage = DiagnoseRecipe(levels=(0.1, 1.0, 10.0), queries=150, methods={"told": Guidance(score="told")})
-    work = Diagnose("diagnose", None, stage, None, data, None)._against_oracle(
-        "data", oracle, perfect, {"told": perfect}, ALONE
-    )
+    measured = partial(measure_levels, oracle, perfect, {"told": perfect}, stage.levels)
+    work = Diagnose("diagnose", None, stage, None, data, None)._against_oracle("data", oracle, measured, ALONE)
     rows, progress = finish(work)
     assert max(perfect.sizes) <= oracle.at_once
     assert [event.done for event in progress] == sorted(event.done for event in progress)
