@@ -76,7 +76,8 @@ class StageFolder:
         """Writes facts, and the time spent, to `stage.json`."""
         seconds = time.perf_counter() - self._started
         key = {"key": self.key.whole, "base": self.key.base, "total": self.key.total}
-        self.record |= {"stage": self.name, **key, "seconds": round(seconds, 3)} | facts
+        first = {"stage": self.name, **key, "seconds": round(seconds, 3)}
+        self.record = first | self.record | first | facts  # in this order, however the record was read
         if self.writes:
             write_json(self.folder / STAGE_FILE, self.record)
 

@@ -99,11 +99,11 @@ def test_each_of_the_first_changes_of_a_file_can_be_the_last(whole, tmp_path):
 
 def test_a_folder_of_other_settings_is_set_aside_whole_though_that_is_cut_short(tmp_path):
     folder = tmp_path / "score"
-    run(*train_score(20), "--out", folder).check()
+    run(*train_score(), "--seed=1", "--out", folder).check()
     before = contents(folder)
     for number in range(4):
-        run(*train_score(40), "--out", folder, prepare=partial(die_before, str(folder), number))
-    run(*train_score(40), "--out", folder).check()
+        run(*train_score(), "--out", folder, prepare=partial(die_before, str(folder), number))
+    run(*train_score(), "--out", folder).check()
     (aside,) = (place for place in tmp_path.iterdir() if place.name.startswith("score.before-"))
     found = contents(aside)
     assert {path: hash_ for path, hash_ in before.items() if path != ".lock"} == found
