@@ -11,7 +11,6 @@ import numpy as np
 from matplotlib.axes import Axes
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
-from torchvision.transforms.functional import to_pil_image
 
 from condgen.files import as_rgb, blamed_on, read_picture, within
 from condgen.report.estimates import format_number, is_real
@@ -145,6 +144,11 @@ def embedded(pictures: Sequence[Image.Image], alt: str, about: int = 32, labels:
     return Picture(address, alt, line.width * factor, line.height * factor, tuple(labels))
 
 
+def _picture(image: Tensor) -> Image.Image:
+    """The picture of uint8 (C, H, W) with one or three channels."""
+    return Image.fromarray(image.permute(1, 2, 0).squeeze(-1).numpy())
+
+
 def sample_grid(
     blocks: Mapping[str, tuple[Tensor | Sequence[Image.Image], Sequence[int]]],
     names: Mapping[int, str] | Sequence[str],
@@ -153,12 +157,12 @@ def sample_grid(
 ) -> Image.Image:
     """Classes as rows, which wrap, and methods as blocks of so many columns; `lines` of a class, at most.
 
-    Blocks are images with their labels, by method. A ValueError says that there are none, or that sizes differ.
+    Blocks are images, as pictures or uint8 (C, H, W), with their labels, by method. A ValueError says that there are none, or that sizes differ.
     """
     of_class: dict[int, dict[str, list[Image.Image]]] = {}
     for method, (images, labels) in blocks.items():
         for image, label in zip(images, labels, strict=True):
-            picture = as_rgb(to_pil_image(image) if isinstance(image, Tensor) else image)
+            picture = as_rgb(_picture(image) if isinstance(image, Tensor) else image)
             of_class.setdefault(int(label), {}).setdefault(method, []).append(picture)
     found = [pictures for by_method in of_class.values() for pictures in by_method.values()]
     sizes = {picture.size for pictures in found for picture in pictures}
