@@ -157,7 +157,7 @@ def sample_grid(
 ) -> Image.Image:
     """Classes as rows, which wrap, and methods as blocks of so many columns; `lines` of a class, at most.
 
-    Blocks are images, as pictures or uint8 (C, H, W), with their labels, by method. A ValueError says that there are none, or that sizes differ.
+    Blocks are images, pictures or uint8 (C, H, W), with their labels, by method. ValueError: none, or sizes differ.
     """
     of_class: dict[int, dict[str, list[Image.Image]]] = {}
     for method, (images, labels) in blocks.items():
