@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, TypeAlias, TypeVar
 
 import typer
 
+from condgen.checkpoint import MODEL_FILE, read_description
 from condgen.cli.options import (
     Data,
     Device,
@@ -52,7 +53,7 @@ StageType = TypeVar("StageType", ScoreStage, ClassifierStage, GeneratorStage)
 
 _Init: TypeAlias = Annotated[
     Path | None,
-    model_option("Start from the weights of this model of the same network, of other data, rate or loss maybe."),
+    model_option("Start from the weights of this model, with its network; data, rate and loss may be others."),
 ]
 
 
@@ -312,7 +313,10 @@ def _train(
 ) -> None:
     """Trains a part of a recipe, with changes and options, from the weights of another model if one is given."""
     earlier = by_folder_name([init] if init is not None else [])
-    own = part.model_dump(mode="json") | {"init": next(iter(earlier), part.init)} | dict(changes)
+    own = part.model_dump(mode="json") | {"init": next(iter(earlier), part.init)}
+    if init is not None and model is not GeneratorStage:  # whose network may be its teacher's
+        own["network"] = read_description(init / MODEL_FILE)["network"]
+    own |= changes
     tree = base.model_dump(mode="json", include={"data", "schedule", "seed"}) | {model.kind: own}
     stage: TrainStage = parse(model, overridden(tree, given, overrides), f"train-{model.kind}")
     folders = folders._replace(**{f"{model.kind}s": earlier})  # type: ignore[arg-type]

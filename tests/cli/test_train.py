@@ -121,6 +121,8 @@ def test_more_steps_go_on_and_init_starts_from_weights(digits, tmp_path):
         good("train-score", *SCORE, *still, "--conditional", "--init", init, "--out", tmp_path / name)
         first, found = (load_tensors(place / "model.safetensors")[0] for place in (init, tmp_path / name))
         assert all(torch.allclose(first[key], found[key], atol=1e-6) for key in first)
+    good("train-score", *SHORT, *still, "--init", digits / "score", "--out", tmp_path / "v")  # its network
+    assert settings(tmp_path / "v", "score")["network"] == settings(digits / "score", "score")["network"]
     message = bad("train-score", *SHORT, "--init", digits / "classifier-ce", "--out", tmp_path / "x")
     assert "holds a classifier, where a score model is needed" in message
 
