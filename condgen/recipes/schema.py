@@ -42,9 +42,11 @@ class TrainedRecipe(Settings):
 class ScoreRecipe(TrainedRecipe):
     network: AnyDenoiserNet = Field(description="of the denoiser")
     labels: Labels = Field(
-        default="none", description="embedding: told the label, or none; separate: a network a class"
+        default="none", description="embedding: the label, or none, is an input; separate: a network a class"
     )
-    label_dropout: float = Field(default=_DROPOUT, gt=0, lt=1, description="how often an embedding is told no label")
+    label_dropout: float = Field(
+        default=_DROPOUT, gt=0, lt=1, description="how often the label is left out, with labels: embedding"
+    )
     density: AnyDensity = Field(default=LogNormal(), description="of the noise levels in training")
     adversarial: AdversarialScoreMatching | None = Field(
         default=None, description="a discriminator of the denoised estimates beside denoising score matching"

@@ -53,7 +53,7 @@ class _Learnt(BaseModel):
 
 
 class Origin(_Learnt):
-    """What a model was trained on, and what is trained beside it or from its weights by default."""
+    """The data and schedule of a model: the defaults of what learns from it or starts from its weights."""
 
     schedule: AnySchedule
 

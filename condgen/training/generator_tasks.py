@@ -39,7 +39,7 @@ class GeneratorTask(Task):
 
     model: Generator
     augmentation: Augmentation = field(default=Augmentation(), kw_only=True)  # of real and generated data
-    likely: LikelihoodGuide | None = field(default=None, kw_only=True)  # a term beside the objective
+    likely: LikelihoodGuide | None = field(default=None, kw_only=True)  # a term added to the objective
 
     @abstractmethod
     def learn(self, batch: Batch, apply: Apply) -> dict[str, Tensor]:

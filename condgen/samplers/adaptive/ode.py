@@ -36,7 +36,7 @@ class AdaptiveODE(AdaptiveSampler):
     info = SamplerInfo(3, 3, "no", None, "Bogacki & Shampine 1989, on Karras et al. 2022, arXiv 2206.00364, eq. 3")
     controller = Controller(exponent=1 / 3, shrink=0.2, growth=5.0, first=-math.log1p(-0.3))
 
-    relative: Relative = 0.005  # errors add up along the way
+    relative: Relative = 0.005  # errors add up over the steps
 
     def step(self, batch: Batch) -> Steps:
         level = self.schedule.noise_level(batch.t)
