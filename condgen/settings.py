@@ -5,9 +5,17 @@ import importlib
 import os
 import sys
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Any, TypeAlias, TypeVar
+from typing import Annotated, Any, Self, TypeAlias, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    JsonValue,
+    ModelWrapValidatorHandler,
+    ValidationError,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 
 from condgen.errors import UserError
@@ -20,17 +28,26 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(frozen=True, allow_inf_nan=False)
 
-    @model_validator(mode="before")
+    @model_validator(mode="wrap")
     @classmethod
-    def _all_keys_are_known(cls, tree: object) -> object:
-        known = cls.model_fields
-        unknown = [key for key in tree if key not in known] if isinstance(tree, Mapping) else []
-        if unknown:
+    def _is_read_as_written(cls, tree: object, read: ModelWrapValidatorHandler[Self]) -> Self:
+        given, known = tree if isinstance(tree, Mapping) else {}, cls.model_fields
+        if unknown := [key for key in given if key not in known]:
             key = str(unknown[0]).encode(errors="replace").decode()  # pydantic's messages are UTF-8
             close = difflib.get_close_matches(key, known, n=1)
             hint = f"did you mean {close[0]!r}?" if close else f"there are: {', '.join(sorted(known)) or 'none'}"
             raise PydanticCustomError("unknown_setting", "no such setting; {hint}", {"key": key, "hint": hint})
-        return tree
+        made = read(tree)
+        if misread := [key for key, value in given.items() if _misread(value, getattr(made, key))]:
+            raise PydanticCustomError("misread", "a number is asked for, not true or false", {"key": misread[0]})
+        return made
+
+
+def _misread(written: object, read: object) -> bool:
+    """Whether true or false, which pydantic takes for 1 and 0, has become a number."""
+    if isinstance(written, list | tuple) and isinstance(read, tuple):
+        return any(map(_misread, written, read))
+    return isinstance(written, bool) and type(read) in (int, float)
 
 
 UNKEYED: dict[str, JsonValue] = {"keyed": False}
@@ -98,7 +115,7 @@ def parse(model: type[SettingsType], tree: object, where: str, *, is_saved: bool
     except ValidationError as error:
         first, count = error.errors()[0], error.error_count()
         message, keys = first["msg"].removeprefix("Value error, "), _keys_within(tree, first["loc"])
-        if first["type"] == "unknown_setting":
+        if first["type"] in ("unknown_setting", "misread"):
             keys.append(str(first["ctx"]["key"]))
         elif first["type"] == "missing":
             keys.append(str(first["loc"][-1]))

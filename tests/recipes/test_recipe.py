@@ -57,6 +57,8 @@ def test_overrides_reach_any_depth_and_keep_types(path):
         ("score.training.stesp=20", r"score.training.stesp: no such setting; did you mean 'steps'\?"),
         ("score.network.widht=20", r"score.network.widht: no such setting; did you mean 'width'\?"),
         ("classifiers.ce.objective.los=ce", r"classifiers.ce.objective.los: no such setting; did you mean 'loss'\?"),
+        ("score.training.steps=true", r"score.training.steps: a number is asked for, not true or false"),
+        ("score.training.betas=[0.5, false]", r"score.training.betas: a number is asked for, not true or false"),
         ("zzz=1", r"zzz: no such setting; there are: calibrate, classifiers, data"),
         ("score.training.steps=-5", r"score.training.steps: .*greater than 0 \(it is -5\)"),
         ("score.training.steps=ten", r"score.training.steps: .*valid integer.*\(it is 'ten'\)"),
