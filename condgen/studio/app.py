@@ -15,7 +15,7 @@ from collections.abc import AsyncGenerator
 from concurrent.futures import CancelledError, ThreadPoolExecutor
 from contextvars import copy_context
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import lru_cache
 from importlib.resources import files
 from typing import cast
 
@@ -91,8 +91,7 @@ class Studio:
         """Lines of JSON on a request, the last with `drawn` or `error`; none after the client has gone."""
         job = _Job()
         self.queue.append(job)
-        work = partial(draw_ask, ask, self.offer, self.load, self.device, job.tell)
-        drawing = asyncio.wrap_future(self._pool.submit(self._context.run, work))
+        drawing = asyncio.wrap_future(self._pool.submit(self._context.run, self._answer, ask, job))
         last: object = None
         try:
             while not drawing.done():
@@ -104,16 +103,22 @@ class Studio:
                 if await request.is_disconnected():
                     return
                 await asyncio.wait([drawing], timeout=_POLL)
-            yield _line({"drawn": drawing.result()})
-        except UserError as error:
-            yield _line({"error": str(error)})
-        except Exception as error:
-            _log.error("a drawing failed", exc_info=error)
-            yield _line({"error": f"unexpected {type(error).__name__}: {error}"})
+            yield _line(drawing.result())
         finally:
             job.is_stopped = True
             drawing.cancel()
             self.queue.remove(job)
+
+    def _answer(self, ask: Ask, job: _Job) -> dict[str, object]:
+        """What is drawn, or the error; none is left to asyncio, which never passes on a StopIteration of a network."""
+        try:
+            return {"drawn": draw_ask(ask, self.offer, self.load, self.device, job.tell)}
+        except UserError as error:
+            return {"error": str(error)}
+        except BaseException as error:
+            if not job.is_stopped:
+                _log.error("a drawing failed", exc_info=error)
+            return {"error": f"unexpected {type(error).__name__}: {error}"}
 
 
 def _line(message: object) -> bytes:

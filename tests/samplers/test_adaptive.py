@@ -212,3 +212,14 @@ def test_the_error_is_measured_as_published_with_the_same_bits_in_any_batch(size
     for n in (1, 3, 4):
         rows = slice(5, 5 + n)
         assert torch.equal(sampler.error(error[rows], one[rows], other[rows]), together[rows])
+
+
+def test_a_stop_iteration_of_a_network_does_not_end_a_step():
+    class Stopping(GaussianDenoiser):
+        def forward(self, x, t, y=None):
+            if self.batches:  # the second evaluation is within a step
+                raise StopIteration("mine")
+            return super().forward(x, t, y)
+
+    with pytest.raises(RuntimeError, match="raised StopIteration"):
+        list(draw(AdaptiveSDE(Stopping(EDM())), None, range(2), None, (1,), 2))

@@ -6,6 +6,8 @@ import concurrent.futures
 import json
 import threading
 import time
+from asyncio import CancelledError
+from unittest.mock import Mock
 
 import pytest
 
@@ -216,11 +218,12 @@ def test_code_that_a_model_names_runs_where_it_is_trusted(make_client, tmp_path,
     assert len(draw(client, per_class=3, method={"nfe": 2})["drawn"]["samples"]) == 3
 
 
-def test_an_unexpected_error_is_one_line_and_the_next_request_is_drawn(make_client, monkeypatch):
+@pytest.mark.parametrize("error", [ZeroDivisionError, StopIteration, StopAsyncIteration, CancelledError, SystemExit])
+def test_an_unexpected_error_is_one_line_and_the_next_request_is_drawn(make_client, monkeypatch, error):
     client = make_client()
     with monkeypatch.context() as patch:
-        patch.setattr("condgen.studio.app.draw_ask", lambda *_: 1 / 0)
-        assert "ZeroDivisionError" in draw(client, method=ONE_STEP)["error"]
+        patch.setattr("condgen.studio.app.draw_ask", Mock(side_effect=error))
+        assert error.__name__ in draw(client, method=ONE_STEP)["error"]
     assert "drawn" in draw(client, method=ONE_STEP)
 
 

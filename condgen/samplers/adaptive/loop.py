@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import Annotated, ClassVar, NamedTuple, TypeAlias
+from typing import Annotated, Any, ClassVar, NamedTuple, TypeAlias
 
 import torch
 from pydantic import Field
@@ -172,13 +172,15 @@ def _make_round(sampler: AdaptiveSampler, samples: Sequence[_Sample]) -> None:
         _evaluate(sampler.denoiser, samples, {})
         return
     steps = sampler.step(_batch(known))
-    try:
-        x, t = next(steps)
-        while True:
-            asked = dict(zip(known, zip(x, t.tolist(), strict=True), strict=True))
-            x, t = steps.send(torch.stack(_evaluate(sampler.denoiser, samples, asked)))
-    except StopIteration as end:
-        _judge(sampler, known, end.value)
+    estimates: Any = None  # which starts them
+    while True:
+        try:
+            x, t = steps.send(estimates)
+        except StopIteration as end:
+            _judge(sampler, known, end.value)
+            return
+        asked = dict(zip(known, zip(x, t.tolist(), strict=True), strict=True))
+        estimates = torch.stack(_evaluate(sampler.denoiser, samples, asked))
 
 
 def _batch(samples: Sequence[_Sample]) -> Batch:
