@@ -30,11 +30,12 @@ that was trained with the labels of the train split bias figures and floors alik
 """
 
 import math
+import os
 import statistics
 from collections.abc import Generator, Mapping
-from typing import Literal, NamedTuple, TypeAlias
+from typing import Annotated, Literal, NamedTuple, TypeAlias
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 from torch import Tensor
 
 from condgen.data import LabelledSet, stratified_order
@@ -56,17 +57,28 @@ from condgen.metrics.measures import (
 from condgen.metrics.neighbours import Memory
 from condgen.rng import keyed_generator
 from condgen.rows import Estimate
-from condgen.settings import Settings
+from condgen.settings import UNKEYED, Settings
 
 CasName: TypeAlias = Literal["probe", "resnet", "none"]
 
 _REAL_DRAWS = 3  # of training samples, from which the floor of CAS is learnt
 
 
+def _from_anywhere(name: str) -> str:
+    """The name of features, with the path in it, if there is one, made absolute."""
+    model, at, place = name.partition("@") if name.startswith("timm:") else ("", "", name)
+    is_place = name not in ("pixels", "inception") and os.path.exists(place)
+    return model + at + os.path.abspath(place) if is_place else name
+
+
 class Measures(Settings):
     """What is measured, and in which features."""
 
-    features: str = Field(default="pixels", description="what distances are measured between: see condgen evaluate")
+    features: Annotated[str, AfterValidator(_from_anywhere)] = Field(
+        default="pixels",
+        json_schema_extra=UNKEYED,  # what lies there decides
+        description="what distances are measured between: see condgen evaluate",
+    )
     cas: CasName = Field(
         default="probe",
         description="what learns from samples and is tested on real data: a support vector machine on the features, a "

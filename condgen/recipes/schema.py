@@ -1,10 +1,11 @@
 """The settings of a recipe, one class a part."""
 
+import os
 from collections.abc import Collection, Iterable
 from typing import Annotated, TypeAlias
 
 import torch
-from pydantic import Field, PositiveFloat, PositiveInt, field_validator, model_validator
+from pydantic import AfterValidator, Field, PositiveFloat, PositiveInt, field_validator, model_validator
 
 from condgen.data import AnyData
 from condgen.errors import UserError
@@ -30,9 +31,19 @@ _DROPOUT = 0.1
 COMPILE = "compile the networks of score models and generators; changes samples by rounding alone, as batch does"
 
 
+def is_place(name: str) -> bool:
+    """Whether the start of a training is named as a folder or a model elsewhere, rather than as one of the recipe."""
+    return "/" in name or ":" in name
+
+
+def _from_anywhere(name: str) -> str:
+    return os.path.abspath(name) if is_place(name) and os.path.exists(name) else name
+
+
 class TrainedRecipe(Settings):
-    init: str | None = Field(
+    init: Annotated[str, AfterValidator(_from_anywhere)] | None = Field(
         default=None,
+        json_schema_extra=UNKEYED,  # what lies there decides
         description="from whose weights it starts: a model of the same kind and network, by its name in the recipe, "
         "if it stands before, or else by its folder, hf:OWNER/NAME or pretrained:NAME",
     )
@@ -287,11 +298,6 @@ def check_levels(levels: Iterable[float], schedule: Schedule, what: str) -> None
 def _check_known(what: str, name: str | None, known: Collection[str], among: str = "among") -> None:
     if name is not None and name not in known:
         raise UserError(f"{what} {name!r}, which is not {among}: {', '.join(known) or 'none'}")
-
-
-def is_place(name: str) -> bool:
-    """Whether the start of a training is named as a folder or a model elsewhere, rather than as one of the recipe."""
-    return "/" in name or ":" in name
 
 
 def _check_start(what: str, name: str | None, before: Collection[str]) -> None:

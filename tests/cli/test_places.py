@@ -1,6 +1,7 @@
 """Paths and advice: commands work from any folder and after a move, and what messages name can be done."""
 
 import ast
+import json
 import re
 import shutil
 from pathlib import Path
@@ -20,6 +21,7 @@ from condgen.recipes import (
     Recipe,
     SampleStage,
     ScoreStage,
+    read_yaml,
 )
 from condgen.recipes.stages import EvaluateStage
 from condgen.runs import read_rows
@@ -76,6 +78,23 @@ def test_what_was_made_serves_from_any_folder_and_after_a_move(made, moved, tmp_
     finally:
         if moved != "nothing":
             (made / "hidden").rename(made / "d")
+
+
+def test_paths_in_a_recipe_are_found_from_any_folder(made, tmp_path, monkeypatch):
+    schedule = json.dumps(read_yaml(made / "runs" / "score" / "recipe.yaml")["schedule"])
+    (tmp_path / "own.yaml").write_text(
+        "{name: own, data: {kind: folder, root: d/pets, image_size: 8, test_fraction: 0.3}, "
+        f"schedule: {schedule}, "
+        f"score: {{init: runs/score, training: {{steps: 1, batch: 8}}, {NETWORK.replace('=', ': ')}}}, "
+        "sample: {per_class: 6, methods: {plain: {steps: 2}}}, evaluate: {features: runs/ce, cas: none}}"
+    )
+    monkeypatch.chdir(made)
+    good("run", tmp_path / "own.yaml", "--out", tmp_path / "run")
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(made / "runs", "copy")
+    words = ("run", "run/recipe.yaml", "--out", "run", "--dry-run")
+    for changes in ((), ("--set", "evaluate.features=copy/ce", "--set", "score.init=copy/score")):
+        assert good(*words, *changes).count("finished") == 3
 
 
 def test_the_current_folder_is_a_folder_with_a_name(made, tmp_path, monkeypatch):
