@@ -96,7 +96,8 @@ def evaluate(
         typer.Option(help="The real data: digits, moons, cifar10, ..., or a folder; default: what the models learnt."),
     ] = None,
     of: Annotated[
-        str | None, typer.Option("--class", help="The class of images that lie directly in their folder.")
+        str | None,
+        typer.Option("--class", help="The class of images that lie directly in their folder, real ones too."),
     ] = None,
     out: Annotated[Path, typer.Option(help="The run folder.")] = Path("runs/evaluation"),
     device: Device = None,
@@ -117,7 +118,7 @@ def evaluate(
     if features.startswith("hf:"):
         tree["measures"]["features"] = str(model_folder(features))
     stage = parse(EvaluateStage, tree, "evaluate")
-    settings, processes = _real_data(samples, data, of_data), Processes()
+    settings, processes = _real_data(samples, data, of_data, of), Processes()
     train = load_split(settings, "train", processes)
     test = processes.in_turn(lambda: load(settings, "test"))
     work = Evaluate("evaluate", out, stage, by_folder_name(samples), train, test, of).run(processes)
@@ -125,15 +126,16 @@ def evaluate(
         show_report(out)
 
 
-def _real_data(samples: list[Path], text: str | None, of_data: list[str]) -> AnyData:
+def _real_data(samples: list[Path], text: str | None, of_data: list[str], of: str | None) -> AnyData:
     """The data to compare samples with, prepared as for their models, and images at the size of the samples."""
     recorded: list[AnyData] = [one for one in map(recorded_data, samples) if one is not None]
     if text is None and any(one != recorded[0] for one in recorded):
         raise UserError("the models of these samples have learnt different data: name the real data with --data")
     found = data_settings(text, of_data, recorded[0] if recorded else None)
     side = next(filter(None, map(picture_side, samples)), None)
-    is_open = isinstance(found, Folder) and found.image_size is None
-    return found.model_copy(update={"image_size": side}) if is_open else found
+    if not isinstance(found, Folder):
+        return found
+    return found.model_copy(update={"image_size": found.image_size or side, "single_class": of or found.single_class})
 
 
 @from_settings(DiagnoseRecipe, {name: name for name in ("levels", "draws", "most", "queries", "seed")})

@@ -92,17 +92,17 @@ class ImageFiles(NamedTuple):
 def list_images(root: Path, *, follow_links: bool = False, of: str | None = None) -> ImageFiles:
     """All images below a root that has a folder for each class, or such folders below train and test.
 
-    Links may not lead out of the root unless they are followed. `of` is the class of images that lie directly in it.
+    Links may not lead out of the root unless they are followed. `of` is the class of images that lie directly in a root
+    without folders.
     """
     if not root.is_dir():
         raise UserError(f"there is no folder {root}: name one that holds one folder per class, with --data DIR")
     passed_over: Counter[str] = Counter()
     inside = None if follow_links else root.resolve()
     places: list[tuple[Path, Split | None]] = [(root, None)]
-    if of is not None:
-        names = [of]
-    else:
-        top, pictures, rest = _look(root, inside)
+    top, pictures, rest = _look(root, inside)
+    names = [of] if of is not None and not top else []
+    if not names:
         passed_over.update(_kind(entry, " beside the classes") for entry in (*pictures, *rest))
         splits = {"train", "test"} <= {path.name for path in top} and {path.name for path in top} <= _SPLITS.keys()
         below = {path: _look(path, inside)[0] for path in top} if splits else {}
@@ -113,11 +113,12 @@ def list_images(root: Path, *, follow_links: bool = False, of: str | None = None
         names = sorted({path.name for path, _ in places})
         if not names:
             raise UserError(
-                f"{root} holds no class folders: give the images of each class their own, or evaluate --class NAME"
+                f"{root} holds no class folders: give the images of each class their own, or name the class of all of "
+                "them: condgen evaluate takes --class NAME, and training --set data.single_class=NAME"
             )
     files = []
     for place, split in places:
-        label = 0 if of is not None else names.index(place.name)
+        label = 0 if place == root else names.index(place.name)
         nested, found, rest = _look(place, inside)
         passed_over.update(map(_kind, rest))
         if nested:

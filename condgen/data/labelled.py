@@ -35,6 +35,7 @@ class LabelledSet:
     source: str  # what the set is called in messages and reports
     split: Split  # which part of the source this is; see `Split`
     passed_over: str = ""  # what of the source was not read, for people
+    least_classes: int = 2  # that must be there
 
     def __post_init__(self) -> None:
         if (self.x.dtype, self.x.ndim) not in ((torch.uint8, 4), (torch.float32, 2)) or self.y.dtype != torch.int64:
@@ -49,8 +50,9 @@ class LabelledSet:
         outside = [label for label in present if not 0 <= label < self.n_classes]
         if outside:
             raise UserError(f"{where}: label {outside[0]} is outside 0 to {self.n_classes - 1}; name a class for it")
-        if len(present) < 2:
-            raise UserError(f"{where}: at least 2 classes are needed, and its {len(self)} samples have {len(present)}")
+        if len(present) < (least := self.least_classes):
+            have = f"its {len(self)} samples have {len(present)}"
+            raise UserError(f"{where}: at least {least} classes are needed, and {have}")
         broken = 0 if self.is_images else int((~self.x.isfinite()).any(1).sum())
         if broken:
             raise UserError(f"{where}: {broken} of {len(self)} points are NaN or infinite; remove them")

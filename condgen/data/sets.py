@@ -177,13 +177,17 @@ class Folder(_WithValidation):
     follow_links: bool = Field(
         default=False, json_schema_extra=UNKEYED, description="whether links may lead out of the folder"
     )
+    single_class: str | None = Field(
+        default=None, json_schema_extra=UNKEYED, description="the class of all images, where no class has a folder"
+    )
 
     def load(self, split: Split) -> LabelledSet:
-        images = list_images(self.root, follow_links=self.follow_links)
+        images = list_images(self.root, follow_links=self.follow_links, of=self.single_class)
         files = images.rows(split, self.test_fraction, self.validation_fraction, self.split_seed)
         x = torch.from_numpy(images.read(files, self.image_size))
         y = torch.tensor([file.label for file in files])
-        return LabelledSet(x, y, images.names, self.root.name, split, images.passed_over)
+        least = 1 if self.single_class is not None else 2
+        return LabelledSet(x, y, images.names, self.root.name, split, images.passed_over, least)
 
 
 class ImportedData(_TrainAndTest):

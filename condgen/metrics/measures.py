@@ -99,8 +99,8 @@ class Reference:
         self.within = mean_within(self.some)  # of the kernel
         both: tuple[_VarietyMeasure, ...] = (class_spread, class_distance)
         self.variety = {measure: measure(self.vectors, self.y, self.n_classes).value for measure in both}  # (K,) each
-        self.judge = Judge(self.vectors, self.y)
-        self.judged = self.judge.accuracy(held_out.vectors, test.y)
+        self.judge = Judge(self.vectors, self.y) if len(self.y.unique()) > 1 else None
+        self.judged = self.judge.accuracy(held_out.vectors, test.y) if self.judge else math.nan
         self._real = dict[int, Comparison]()
 
     def drawn(self, y: Tensor) -> Tensor:
@@ -156,9 +156,11 @@ class Metric(NamedTuple):
     least: int = 0  # of so many samples at least
 
 
-def _class_accuracy(of: Comparison) -> Measured:
+def _class_accuracy(of: Comparison) -> Measured | None:
     """The fraction in which the judge sees the class asked for; of held-out samples, that of all of them."""
     reference = of.reference
+    if reference.judge is None:
+        return None
     n = len(reference.test) if of.real else of.n
     accuracy = reference.judged if of.real else reference.judge.accuracy(of.vectors, of.y)
     some = f", {Judge.most} training samples" if len(reference.y) > Judge.most else ""

@@ -126,6 +126,16 @@ def test_evaluation_prepares_images_as_training_did_and_matches_classes_by_name(
     good(*cats, "--class", "cat")
 
 
+def test_images_of_one_class_need_no_folder_of_their_own(made, tmp_path):
+    flat, words = made / "d" / "others" / "cat", ("--out", tmp_path / "e", "--set", "data.test_fraction=0.3")
+    table = good("evaluate", flat, "--data", flat, "--class", "cat", *words)
+    assert "FD@40" in table
+    assert "class accuracy" not in table
+    train = ("train-score", "--data", flat, "--out", tmp_path / "s", *SCORE)
+    advice = re.search(r"--set data.single_class=NAME", bad(*train))
+    good(*train, *advice[0].split())
+
+
 def test_the_advice_of_a_message_about_images_can_be_followed(made, tmp_path):
     images(tmp_path / "few", ("cat", "dog"), n=12, sizes=(7, 9))
     (tmp_path / "few" / "cat" / "link.png").symlink_to(made / "d" / "pets" / "cat" / "0.png")
