@@ -48,8 +48,8 @@ def describe_precision(precision: Precision, device: torch.device) -> str:
         return f"precision auto is {resolved(precision, device)} on this device"
     if precision == "bfloat16" and not multiplies_in_bfloat16(device):
         return (
-            "this device has no instructions for bfloat16: with AVX2 alone, a training step took 12 to 20 times as long "
-            "as in float32; set precision to auto or float32"
+            "this device has no instructions for bfloat16: with AVX2 alone, a training step took 12 to 20 times as "
+            "long as in float32; set precision to auto or float32"
         )
     return ""
 
