@@ -18,7 +18,7 @@ from condgen.hub import model_folder
 from condgen.model import Model
 from condgen.oracle import Oracle
 from condgen.rng import Streams, device_of, keyed_generator
-from condgen.samplers import AdaptiveSampler, build_sampler, draw, grid_for, points_within
+from condgen.samplers import Sampler, build_sampler, draw, grid_for
 from condgen.score import ScoreModel
 
 _MODELS: dict[str, type[Model[Any]]] = {model.kind: model for model in (ScoreModel, Classifier, Generator)}
@@ -91,10 +91,8 @@ def sample(
         parts = [slice(start, start + batch) for start in range(0, count, batch)]
         return torch.cat([model(Streams(seeds[p], device).normal(model.latent_shape), labels[p]) for p in parts])
     solver = build_sampler(sampler, model, options)
-    grid = None
-    if not isinstance(solver, AdaptiveSampler):
-        grid = grid_for(solver, points_within(solver, nfe) if nfe is not None else None)
-    elif nfe is not None:
+    grid = grid_for(solver, nfe=nfe) if isinstance(solver, Sampler) else None
+    if grid is None and nfe is not None:
         raise ValueError(f"{sampler} chooses its own steps: leave nfe out, or set its tolerance by options")
     known = (tuple(part.shape) for part in model.modules() if hasattr(part, "shape"))  # type: ignore[arg-type]
     if (shape := shape or next(known, None)) is None:

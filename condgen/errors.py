@@ -1,7 +1,8 @@
 """The one exception that a user is meant to read: a line that says what is wrong and what to do."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from difflib import get_close_matches
 
 _LONGEST = 2000  # characters of a line that anybody reads
 _PICTURES = {sign: 0x2400 + sign for sign in range(0x20) if chr(sign) not in "\t\n"} | {0x7F: 0x2421}
@@ -12,6 +13,13 @@ _SHOWN = _PICTURES | dict.fromkeys(_STRANGE, 0xFFFD)
 def shown(text: str) -> str:
     """Text without the characters that a terminal obeys, each of which becomes its picture, such as ␛, or a �."""
     return text.translate(_SHOWN)
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """A question with the known name that is most like this one, in any case; empty where none is near."""
+    folded = {one.casefold(): one for one in known}
+    close = get_close_matches(name.casefold(), folded, n=1)
+    return f"did you mean {folded[close[0]]!r}?" if close else ""
 
 
 class UserError(Exception):

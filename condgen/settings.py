@@ -1,6 +1,5 @@
 """The base of every settings class, and how plain data become settings: checked before anything runs."""
 
-import difflib
 import importlib
 import os
 import sys
@@ -18,7 +17,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from condgen.errors import UserError
+from condgen.errors import UserError, did_you_mean
 
 _LONGEST = 200  # characters of a wrong value that a message repeats
 
@@ -34,8 +33,7 @@ class Settings(BaseModel):
         given, known = tree if isinstance(tree, Mapping) else {}, cls.model_fields
         if unknown := [key for key in given if key not in known]:
             key = str(unknown[0]).encode(errors="replace").decode()  # pydantic's messages are UTF-8
-            close = difflib.get_close_matches(key, known, n=1)
-            hint = f"did you mean {close[0]!r}?" if close else f"there are: {', '.join(sorted(known)) or 'none'}"
+            hint = did_you_mean(key, known) or f"there are: {', '.join(sorted(known)) or 'none'}"
             raise PydanticCustomError("unknown_setting", "no such setting; {hint}", {"key": key, "hint": hint})
         made = read(tree)
         if misread := [key for key, value in given.items() if _misread(value, getattr(made, key))]:
@@ -84,10 +82,8 @@ def import_target(target: str) -> Any:  # noqa: ANN401 - whatever stands there
         for part in name.split("."):
             found = getattr(found, part)
     except Exception as error:  # the module is another's, and may raise anything
-        raise UserError(
-            f"{target} cannot be imported ({type(error).__name__}: {error}): its module must be installed, or lie in "
-            "the current folder"
-        ) from error
+        reason = f"{type(error).__name__}: {error}"
+        raise UserError(f"{target} cannot be imported ({reason}): install it, or run in the folder it is in") from error
     return found
 
 
@@ -106,10 +102,7 @@ SettingsType = TypeVar("SettingsType", bound=BaseModel)
 
 
 def parse(model: type[SettingsType], tree: object, where: str, *, is_saved: bool = False) -> SettingsType:
-    """Validates plain data, turning the first mistake into one line that says what to do.
-
-    With `is_saved`, the data are what condgen has written: what it does not know comes from a later version.
-    """
+    """Checks plain data; the first mistake becomes a UserError. What it does not know in `is_saved` data is newer."""
     try:
         return model.model_validate(tree)
     except ValidationError as error:

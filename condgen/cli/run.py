@@ -81,6 +81,3 @@ def _show_plan(recipe: Recipe, folder: Path) -> None:
     found = states(stages)
     rows = tuple((stage.name, found[stage.folder], f"{stage.total():,} {stage.unit}") for stage in stages)
     console.print(to_rich(Table("nothing was run", ("stage", "state", "in all"), rows), console.width))
-    if (promise := recipe.promise) is not None:
-        basis = "measured" if promise.measured else "meant, not measured"
-        say(f"promised: {promise.minutes:g} minutes and {promise.memory:g} GB on {promise.hardware} ({basis})")

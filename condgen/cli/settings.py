@@ -3,14 +3,13 @@
 import inspect
 import json
 from collections.abc import Iterator, Mapping
-from difflib import get_close_matches
 from typing import Annotated, Any, NamedTuple
 
 import typer
 from pydantic import BaseModel
 
 from condgen.cli.terminal import say
-from condgen.errors import UserError
+from condgen.errors import UserError, did_you_mean
 
 _STAGES = {"classifier": "classifiers.NAME", "generator": "generators.NAME"}  # as --set of a single stage has them
 _TYPES = {"boolean": "true | false", "string": "text", "object": "names with values"}
@@ -48,8 +47,7 @@ def settings(
         wanted = (_STAGES.get(first, first) + dot + rest).split(".")
         found = [row for row in rows if _is_within(row.key.split("."), wanted)]
         if not found:
-            close = get_close_matches(key, dict.fromkeys(row.key for row in rows), n=1, cutoff=0.5)
-            hint = f"did you mean {close[0]}?" if close else "condgen settings lists all"
+            hint = did_you_mean(key, {row.key for row in rows}) or "condgen settings lists all"
             raise UserError(f"there is no setting {key!r}: {hint}")
         rows = found
     for row in rows:

@@ -16,13 +16,9 @@ from condgen.data.labelled import Split
 from condgen.errors import UserError
 from condgen.files import PICTURE_SUFFIXES, as_rgb, picture_mode, read_picture
 
-_SPLITS: dict[str, Split] = {
-    "train": "train",
-    "val": "validation",
-    "valid": "validation",
-    "validation": "validation",
-    "test": "test",
-}
+_SPLITS: dict[str, Split] = {"train": "train", "test": "test"} | dict.fromkeys(
+    ("val", "valid", "validation"), "validation"
+)
 _SET_ASIDE = ("lost+found", "@eaDir")  # folders of systems, with those whose names begin with . or __
 
 
@@ -42,8 +38,7 @@ class ImageFiles(NamedTuple):
     def rows(self, split: Split, test_fraction: float, validation_fraction: float, seed: int) -> list[_File]:
         """The images of a split: those in its folder, or else those whose names have a hash within a range.
 
-        So no image changes its split because others come or go, save that a class gives at least one image to the test
-        and then, if it has more than two, one to validation.
+        A class gives at least one image to the test and then, if it has more than two, one to validation.
         """
         given = {file.split for file in self.files}
         tests = 0.0 if "test" in given else test_fraction
@@ -59,8 +54,8 @@ class ImageFiles(NamedTuple):
             second = min(second, most)
             if most < (1 if tests else 0):
                 raise UserError(
-                    f"class {self.names[label]!r} has too few images, {len(order)}: one is needed to learn from and one"
-                    f" to test with; add images to {members[0].path.parent}, or move this folder to another place"
+                    f"class {self.names[label]!r} has too few images, {len(order)}, to learn from some and test with "
+                    f"others: add images to {members[0].path.parent}, or move this folder to another place"
                 )
             part = {"test": order[:first], "validation": order[first:second], "train": order[second:]}[split]
             chosen = {*part, *(file for file in members if split != "train" and file.split == split)}
@@ -68,10 +63,9 @@ class ImageFiles(NamedTuple):
         return found
 
     def read(self, files: Sequence[_File], image_size: int | None) -> np.ndarray:
-        """Images, uint8 (N, C, H, W), of some files, each of which is decoded once and held once.
+        """Images, uint8 (N, C, H, W), of some files, cropped and resized to a square where an image size is given.
 
-        They have one channel if all images of the folder are 8-bit grey without transparency (Pillow's mode L), else
-        three. With an image size they are cropped and resized to a square of that side.
+        They have one channel if all images of the folder are 8-bit grey without transparency (Pillow's mode L).
         """
         grey = all(picture_mode(file.path) == "L" for file in self.files)
         x = np.empty(0)
@@ -82,8 +76,8 @@ class ImageFiles(NamedTuple):
                 x = np.empty((len(files), 1 if grey else 3, height, width), np.uint8)
             if image.shape[:2] != (height, width):
                 raise UserError(
-                    f"{files[0].path} is {width} x {height} and {path} is {image.shape[1]} x {image.shape[0]} pixels;"
-                    " crop and resize all images: --set data.image_size=SIDE, or data.image_size in the recipe"
+                    f"{files[0].path} is {width} x {height} and {path} is {image.shape[1]} x {image.shape[0]} pixels: "
+                    "crop and resize all images, by --set data.image_size=SIDE"
                 )
             x[i] = image if grey else image.transpose(2, 0, 1)
         return x
@@ -113,8 +107,8 @@ def list_images(root: Path, *, follow_links: bool = False, of: str | None = None
         names = sorted({path.name for path, _ in places})
         if not names:
             raise UserError(
-                f"{root} holds no class folders: give the images of each class their own, or name the class of all of "
-                "them: condgen evaluate takes --class NAME, and training --set data.single_class=NAME"
+                f"{root} holds no class folders: make one for each class, or name the class of all images: condgen "
+                "evaluate takes --class NAME, and training --set data.single_class=NAME"
             )
     files = []
     for place, split in places:
@@ -139,20 +133,14 @@ def _uniform(path: Path, label: str, seed: int) -> float:
 
 
 def _look(folder: Path, inside: Path | None) -> tuple[list[Path], list[Path], list[Path]]:
-    """The folders in one by name, but those of systems and editors; its pictures; and all else.
-
-    Where entries must lie inside another folder, none may lead out of it.
-    """
+    """The folders in one, but those of systems and editors; its pictures; all else. Links stay `inside`, if given."""
     try:
         entries = sorted(folder.iterdir())
     except OSError as error:
         raise UserError(f"{folder} cannot be listed: {error.strerror}; mend its permissions") from error
     for entry in entries:
         if inside and entry.is_symlink() and not Path(os.path.realpath(entry)).is_relative_to(inside):
-            raise UserError(
-                f"{entry} is a link that leaves {inside}: put a copy in its place, or allow it with --set "
-                "data.follow_links=true"
-            )
+            raise UserError(f"{entry} is a link that leaves {inside}: copy it, or --set data.follow_links=true")
     folders, pictures, rest = list[Path](), list[Path](), list[Path]()
     for entry in entries:
         if entry.is_dir():

@@ -1,20 +1,15 @@
-r"""Labelled sets: images as bytes, points as floats, resident on one device.
-
-Images are kept as uint8 and become floats in [-1, 1], :math:`x / 127.5 - 1`, only when a batch is drawn. Points are
-floats from the start.
-"""
+r"""Labelled sets, on one device: points as floats, and images as bytes, which become floats when a batch is drawn."""
 
 import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from difflib import get_close_matches
 from functools import cached_property
 from typing import Literal, TypeAlias
 
 import torch
 from torch import Tensor
 
-from condgen.errors import UserError
+from condgen.errors import UserError, did_you_mean
 from condgen.rng import float64_device, to_float64
 
 Split: TypeAlias = Literal["train", "validation", "test"]
@@ -39,10 +34,8 @@ class LabelledSet:
 
     def __post_init__(self) -> None:
         if (self.x.dtype, self.x.ndim) not in ((torch.uint8, 4), (torch.float32, 2)) or self.y.dtype != torch.int64:
-            raise ValueError(
-                "samples are uint8 (N, C, H, W) or float32 (N, D), and labels int64;"
-                f" got {self.x.dtype} {tuple(self.x.shape)} with {self.y.dtype}"
-            )
+            found = f"{self.x.dtype} {tuple(self.x.shape)} with {self.y.dtype}"
+            raise ValueError(f"samples are uint8 (N, C, H, W) or float32 (N, D), labels int64, not {found}")
         where = f"{self.source} ({self.split})"
         if self.y.shape != self.x.shape[:1]:
             raise UserError(f"{where}: {len(self)} samples have labels of shape {tuple(self.y.shape)}; give one each")
@@ -78,7 +71,7 @@ class LabelledSet:
         return self.x.dtype == torch.uint8
 
     def floats(self, index: Tensor | None = None) -> Tensor:
-        """Samples as float32: images in [-1, 1], points as they are; all of them, or those at `index`."""
+        """Samples as float32: images in [-1, 1], x / 127.5 - 1, points as they are; all, or those at `index`."""
         x = self.x if index is None else self.x[index.to(self.x.device)]
         return x.float() / 127.5 - 1 if self.is_images else x
 
@@ -118,11 +111,8 @@ class LabelledSet:
         total = sum(float((to_float64(self.floats(part)) - mean).square().sum()) for part in parts)
         found = float((total / self.x.numel()) ** 0.5)
         if not 0 < found < _LARGEST:
-            problem = "are all the same, so that there is nothing to learn" if found == 0 else "are too large"
-            raise UserError(
-                f"{self.source} ({self.split}): its {len(self)} samples {problem} (their standard deviation is "
-                f"{found:g}): check the files, or choose other data"
-            )
+            what = f"{len(self)} samples " + ("are all the same" if found == 0 else "are too large")
+            raise UserError(f"{self.source} ({self.split}): {what} (standard deviation {found:g}): choose other data")
         return found
 
 
@@ -137,10 +127,8 @@ def class_index(names: Sequence[str], text: str) -> int:
     for known, wanted in ((list(names), text), (folded, text.casefold()), (numbers, text)):
         if wanted in known:
             return known.index(wanted)
-    close = get_close_matches(text.casefold(), folded, n=1)
-    hint = f", did you mean {names[folded.index(close[0])]!r}?" if close else ";"
-    shown = ", ".join(list_some(names))
-    raise UserError(f"there is no class {text!r}{hint} the classes are {shown}, or the numbers 0 to {len(names) - 1}")
+    shown = f"the classes are {', '.join(list_some(names))}, or the numbers 0 to {len(names) - 1}"
+    raise UserError(f"there is no class {text!r}: {did_you_mean(text, names)} {shown}")
 
 
 def to_uint8(x: Tensor) -> Tensor:

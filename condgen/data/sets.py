@@ -6,7 +6,6 @@ scikit-learn and torchvision are imported where they are used, because together 
 import os
 from abc import ABC, abstractmethod
 from dataclasses import replace
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, TypeAlias, get_args
 
@@ -16,7 +15,7 @@ from pydantic import AfterValidator, Field
 
 from condgen.data.folder import list_images
 from condgen.data.labelled import LabelledSet, Split, validation_rows
-from condgen.errors import UserError
+from condgen.errors import UserError, did_you_mean
 from condgen.rng import keyed_generator
 from condgen.settings import UNKEYED, Settings, Target, import_target
 
@@ -31,11 +30,9 @@ class Splits(NamedTuple):
 
 
 class DataSettings(Settings, ABC):
-    """A labelled set, described. Loading raises UserError where the data are missing or broken."""
-
     @abstractmethod
     def load(self, split: Split) -> LabelledSet:
-        """One split, on the CPU."""
+        """One split, on the CPU; UserError where the data are missing or broken."""
 
     def load_all(self) -> Splits:
         return Splits(*map(self.load, get_args(Split)))
@@ -47,8 +44,7 @@ class _WithValidation(DataSettings, ABC):
         default=0.1,
         gt=0,
         lt=1,
-        description="of every class of the train split, for every choice that is made by looking at unseen data: at "
-        "least one sample, unless the class has no other. Models do not learn from them",
+        description="of every class of the train split, to make choices by: at least one sample",
     )
 
 
@@ -91,8 +87,7 @@ class Digits(_TrainAndTest):
 class Moons(DataSettings):
     """Two half circles, centred by the mean of the train split, then scaled; by default the set of Chao et al. 2022.
 
-    Validation and test are new draws of as many points; without noise they lie on the same curves, a quarter of the way
-    (validation) and half-way (test) between the points of the train split.
+    Validation and test are new draws; without noise, points a quarter and half of the way between those of train.
     """
 
     kind: Literal["moons"] = "moons"
@@ -119,14 +114,6 @@ class Moons(DataSettings):
 
 TorchvisionName: TypeAlias = Literal["cifar10", "cifar100", "fashion-mnist", "svhn", "stl10"]
 
-_ARCHIVES: dict[TorchvisionName, str] = {
-    "cifar10": "CIFAR10",
-    "cifar100": "CIFAR100",
-    "fashion-mnist": "FashionMNIST",
-    "svhn": "SVHN",
-    "stl10": "STL10",
-}
-
 
 def _archives(root: Path | None) -> Path:
     return Path(os.path.abspath(root or os.environ.get("CONDGEN_DATA") or "data"))
@@ -147,13 +134,13 @@ class Torchvision(_TrainAndTest):
 
         root = self.root if self.root is not None and self.root.is_dir() else _archives(None)  # it may be moved
         chosen = {"split": split} if self.kind in ("svhn", "stl10") else {"train": split == "train"}
+        name = "FashionMNIST" if self.kind == "fashion-mnist" else self.kind.upper()
         try:
-            data = getattr(torchvision.datasets, _ARCHIVES[self.kind])(root, download=self.download, **chosen)
+            data = getattr(torchvision.datasets, name)(root, download=self.download, **chosen)
         except (RuntimeError, OSError) as error:
             raise UserError(
-                f"{self.kind} is not in {root}, or its files are damaged ({error}): pass data.root or set CONDGEN_DATA "
-                "to the folder that holds it, or ask for the download, perhaps later (`data.download: true` in the "
-                "recipe, `--set data.download=true` on the command line)"
+                f"{self.kind} is not in {root}, or its files are damaged ({error}): name its folder by CONDGEN_DATA or "
+                "data.root, or download it, perhaps later, by data.download: true (--set data.download=true)"
             ) from error
         x = torch.as_tensor(data.data)
         x = x[:, None] if x.ndim == 3 else x if x.shape[1] == 3 else x.permute(0, 3, 1, 2)  # grey, or channels last
@@ -165,18 +152,14 @@ class Torchvision(_TrainAndTest):
 class Folder(_WithValidation):
     """A folder with one sub-folder of images per class, or with such folders below train, test and perhaps validation.
 
-    A hash of its class and file name puts an image into a split, so that others stay in theirs when some are added.
+    A hash of its class and file name puts an image into a split, which does not change when others are added.
     """
 
     kind: Literal["folder"] = "folder"
     root: Place = Field(json_schema_extra=UNKEYED, description="where it lies; results depend on what it holds")
-    test_fraction: float = Field(
-        default=0.1, gt=0, lt=1, description="of every class, at least one image; unless there is a folder test"
-    )
+    test_fraction: float = Field(default=0.1, gt=0, lt=1, description="of every class, where there is no folder test")
     image_size: int | None = Field(default=None, ge=1, description="centre crop and resize to a square of this side")
-    follow_links: bool = Field(
-        default=False, json_schema_extra=UNKEYED, description="whether links may lead out of the folder"
-    )
+    follow_links: bool = Field(default=False, json_schema_extra=UNKEYED, description="links may lead out of the folder")
     single_class: str | None = Field(
         default=None, json_schema_extra=UNKEYED, description="the class of all images, where no class has a folder"
     )
@@ -193,9 +176,8 @@ class Folder(_WithValidation):
 class ImportedData(_TrainAndTest):
     kind: Literal["import"] = "import"
     target: Target = Field(
-        description="package.module:function, also from the current folder. It is called with split ('train' or "
-        "'test') and options, and returns samples, labels and names: uint8 (N, C, H, W) or float32 (N, D), int64 (N,), "
-        "and a name a class; or a LabelledSet"
+        description="package.module:function of split ('train' or 'test') and options, which returns samples, uint8 "
+        "(N, C, H, W) or float32 (N, D), labels, int64 (N,), and names of classes; or a LabelledSet"
     )
     options: dict[str, Any] = Field(default={}, description="further keyword arguments of the function")
 
@@ -226,6 +208,5 @@ def parse_data(text: str) -> AnyData:
         return named[text]
     if "/" in text or os.path.isdir(text):
         return Folder(root=Path(text))
-    close = get_close_matches(text.lower(), named, n=1)
-    hint = f", did you mean {close[0]!r}?" if close else ";"
-    raise UserError(f"no data set is called {text!r}{hint} known are {', '.join(named)}, or the path of a folder")
+    known = f"known are {', '.join(named)}, or the path of a folder"
+    raise UserError(f"no data set is called {text!r}: {did_you_mean(text, named)} {known}")

@@ -18,7 +18,6 @@ from condgen.recipes.schema import (
     ClassifierRecipe as ClassifierRecipe,
     DiagnoseRecipe as DiagnoseRecipe,
     GeneratorRecipe as GeneratorRecipe,
-    Promise as Promise,
     Recipe as Recipe,
     SampleRecipe as SampleRecipe,
     ScoreRecipe as ScoreRecipe,

@@ -3,7 +3,7 @@
 `include: [score-edm.yaml, classifier-ce.yaml]` takes in other recipes, each relative to the file that names it, in
 order, and each once, however many files include it; what a file says itself goes over what it includes. Under `sizes`,
 each name has settings that go over the file's others when that size is chosen. A mapping goes over another key by key,
-unless the two are of different `kind`; anything else replaces what was there. A `promise` is not taken in.
+unless the two are of different `kind`; anything else replaces what was there.
 
 The name of a recipe with a size is the two joined, `cifar10` and `smoke` to `cifar10-smoke`. Recipes that share a name
 share a run folder, in which a stage that one has finished is there for the other.
@@ -15,14 +15,13 @@ import json
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, ClassVar, TypeAlias
 
 import yaml
 from pydantic import BaseModel
 
-from condgen.errors import UserError
+from condgen.errors import UserError, did_you_mean
 from condgen.files import read_text
 from condgen.recipes.schema import Recipe
 from condgen.settings import keyed, parse
@@ -78,17 +77,13 @@ def find_recipe(name: str) -> Path:
     if known in shipped and not path.is_file():
         return shipped[known]
     if not path.exists():
-        close = get_close_matches(known, shipped, n=1)
-        hint = f"did you mean {close[0]!r}?" if close else "condgen recipes lists those that come with condgen"
+        hint = did_you_mean(known, shipped) or "condgen recipes lists those that come with condgen"
         raise UserError(f"no recipe at {name}: {hint}")
     return path
 
 
 def content_key(*parts: BaseModel | str, length: bool = True) -> str:
-    """A short hash of settings, without the fields on which no result depends, and of the keys of their inputs.
-
-    Without `length`, it is the same however many steps or samples are asked for.
-    """
+    """A short hash of what `keyed` leaves of settings, and of the keys of their inputs."""
     plain = [keyed(part, length=length) for part in parts]
     return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:16]
 
@@ -112,17 +107,13 @@ def sizes_of(path: Path) -> list[str]:
 
 
 def compose(path: Path, size: str | None = None) -> dict[str, Any]:
-    """The settings of a recipe with everything that it includes, in one of its sizes.
-
-    UserError where a file is missing, includes itself, or is not readable, or the size is not one of the recipe's.
-    """
+    """The settings of a recipe with all that it includes, in one of its sizes; UserError where that cannot be read."""
     sizes = sizes_of(path)
     if (size or sizes) and size not in sizes:
         choice = f"choose one with --size {', --size '.join(sizes)}" if sizes else "leave --size out"
         raise UserError(f"{path} has {f'no size {size!r}' if size else 'several sizes'}: {choice}")
     tree: dict[str, Any] = {}
     for own, of_size in _files(path, (), set()):
-        tree.pop("promise", None)
         tree = merged(merged(tree, own), of_size.get(size or "", {}))
     if size is not None:
         tree["name"] = f"{tree.get('name', path.stem)}-{size}"
@@ -150,10 +141,7 @@ def _files(path: Path, within: tuple[Path, ...], seen: set[Path]) -> Iterator[tu
 
 
 def to_yaml(settings: BaseModel, folder: Path | None = None) -> str:
-    """Resolved settings as YAML, every default written out.
-
-    For a file in a folder, it says where data lie from there, too: `read_yaml` finds them after both were moved.
-    """
+    """All settings as YAML; for a file in a folder with the way to the data, which may be moved with it."""
     tree = settings.model_dump(mode="json")
     data = tree.get("data") or {}
     if data.get("root") and folder is not None:
@@ -181,10 +169,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
 
 def parse_yaml(text: str, where: str) -> Any:  # noqa: ANN401 - YAML holds values of any kind
-    """The value of a YAML text, in memory that its length bounds: values of aliases are counted before any is made.
-
-    UserError where it does not parse, or is nested too deeply, or too large.
-    """
+    """The value of a YAML text; UserError where it does not parse, or is too deep or too large, aliases written out."""
     if len(text) > _LARGEST:
         raise UserError(f"{where} is not a recipe, since it holds more than {_LARGEST:,} characters")
     try:
@@ -200,7 +185,7 @@ def parse_yaml(text: str, where: str) -> Any:  # noqa: ANN401 - YAML holds value
 
 
 def _check(root: yaml.Node, where: str) -> None:
-    """Raises UserError where a document is too large or too deep, or where a key stands twice in a mapping."""
+    """UserError where a document is too large or too deep, or where a key stands twice in a mapping."""
     nodes, count = [(root, 1)], 0
     while nodes:
         node, depth = nodes.pop()
@@ -212,9 +197,7 @@ def _check(root: yaml.Node, where: str) -> None:
             for key in [key for key, _ in node.value if isinstance(key, yaml.ScalarNode)]:
                 line = key.start_mark.line + 1
                 if key.value in lines:
-                    raise UserError(
-                        f"{where}: {key.value!r} stands on line {lines[key.value]} and again on line {line}"
-                    )
+                    raise UserError(f"{where}: {key.value!r} stands on line {lines[key.value]} and on line {line}")
                 lines[key.value] = line
             nodes += [(part, depth + 1) for pair in node.value for part in pair]
         elif isinstance(node, yaml.SequenceNode):
@@ -222,10 +205,7 @@ def _check(root: yaml.Node, where: str) -> None:
 
 
 def apply_overrides(tree: dict[str, Any], overrides: Iterable[str], flag: str = "--set") -> dict[str, Any]:
-    """Sets `dotted.key=value`, the value being YAML, in a tree of plain settings; returns the tree.
-
-    A UserError names the flag of the command line that the overrides were given with.
-    """
+    """Sets `dotted.key=value`, the value being YAML, in a tree, which it returns; a UserError names the flag."""
     for text in overrides:
         key, equals, value = text.partition("=")
         if not equals or not key:

@@ -25,10 +25,7 @@ def _halvings(sides: tuple[int, ...]) -> int:
     """How often images of these sides can be halved, at most three times."""
     halvings = max(k for k in (3, 2, 1, 0) if all(side % 2**k == 0 for side in sides))
     if halvings == 0:
-        raise UserError(
-            f"images of {sides[0]}x{sides[1]} pixels cannot be halved, as the default networks do: "
-            "for a folder, add --set data.image_size=32 (or another multiple of 8)"
-        )
+        raise UserError(f"images of {sides[0]}x{sides[1]} cannot be halved: for a folder, add --set data.image_size=32")
     return halvings
 
 
@@ -38,10 +35,9 @@ def _is_tiny(data: LabelledSet) -> bool:
 
 
 def default_adversary(data: LabelledSet) -> AdversarialScoreMatching:
-    """A discriminator that fits the data: a perceptron for points and tiny images.
+    """A perceptron for points and tiny images; for others the paper's residual blocks, which halve to 8 to 15 pixels.
 
-    For others the paper's residual blocks, four of width 256 at 32x32 pixels, two of which halve the image, and as many
-    more that halve it as bring larger images to 8 to 15 pixels.
+    At 32x32 pixels these are four of width 256, two of which halve the image.
     """
     if _is_tiny(data):
         return AdversarialScoreMatching(network=MLPDiscriminatorSettings())
@@ -64,16 +60,11 @@ def _default_generators(data: LabelledSet) -> dict[str, GeneratorRecipe]:
     density, denoiser_density = LogUniform(low=0.07 * std, high=7 * std), LogNormal(mean=math.log(std), std=1.5)
     training = TrainingSettings(steps=4000, batch=96, lr=2e-4, betas=(0.5, 0.999), decay="tail")
     of_matching = training.model_copy(update={"lr": 3e-4, "betas": (0.0, 0.99)})
-    smm = ScoreMismatching(network=critic)
-    dmd, sid = (
-        loss(network=judge, density=density, denoiser_density=denoiser_density)
-        for loss in (DistributionMatching, ScoreIdentity)
-    )
-    return {
-        "smm": GeneratorRecipe(network=network, objective=smm, training=training),
-        "dmd": GeneratorRecipe(network=network, objective=dmd, training=of_matching),
-        "sid": GeneratorRecipe(network=network, objective=sid, training=of_matching),
-    }
+    found = {"smm": GeneratorRecipe(network=network, objective=ScoreMismatching(network=critic), training=training)}
+    for loss in (DistributionMatching, ScoreIdentity):
+        objective = loss(network=judge, density=density, denoiser_density=denoiser_density)
+        found[objective.loss] = GeneratorRecipe(network=network, objective=objective, training=of_matching)
+    return found
 
 
 def default_recipe(settings: AnyData, data: LabelledSet) -> Recipe:

@@ -4,19 +4,10 @@ from typing import Annotated, Literal
 
 import torch
 from pydantic import Field, PositiveInt, model_validator
-from torch import Tensor
 
 from condgen.errors import UserError
 from condgen.oracle import Oracle
-from condgen.samplers import (
-    ADAPTIVE,
-    AdaptiveSampler,
-    Sampler,
-    build_sampler,
-    grid_for,
-    options_of,
-    points_within,
-)
+from condgen.samplers import ADAPTIVE, Sampler, build_sampler, grid_for, options_of
 from condgen.schedules import GridName, Schedule
 from condgen.score import Labels
 from condgen.settings import Settings, parse
@@ -57,12 +48,9 @@ class Guidance(Settings):
         return self.classifier is not None or self.guide is not None
 
     def check_labels(self, labels: Labels, who: str) -> None:
-        """Raises UserError where a score model that knows labels in this way cannot be guided so."""
+        """UserError where a score model that knows labels in this way cannot be guided so."""
         if self.guide == "unlabelled" and labels != "embedding":
-            raise UserError(
-                f"{who}: guide 'unlabelled' needs a score model with labels: embedding, this one has {labels}; "
-                "condgen train-score --conditional trains one"
-            )
+            raise UserError(f"{who}: guide 'unlabelled' needs labels: embedding (--conditional), and this has {labels}")
         if self.classifier is not None and labels == "separate":
             raise UserError(f"{who}: a classifier guides an unconditional score, which labels: separate does not give")
 
@@ -101,10 +89,7 @@ class Method(Guidance):
         if self.steps is not None and self.nfe is not None:
             raise ValueError("steps and nfe both say how many evaluations to make: leave one of the two out")
         if self.sampler in ADAPTIVE and (self.steps, self.nfe, self.grid) != (None, None, None):
-            raise ValueError(
-                f"{self.sampler} chooses its own steps: leave out steps, nfe and grid, and set its options relative "
-                "and absolute (a larger tolerance makes fewer evaluations)"
-            )
+            raise ValueError(f"{self.sampler} chooses its own steps: set its option relative, not steps, nfe or grid")
         if ":" in self.sampler:  # imported, and its options checked, when samples are drawn
             return self
         try:
@@ -116,13 +101,8 @@ class Method(Guidance):
     def check_grid(self, schedule: Schedule, who: str) -> None:
         point = Oracle(schedule, torch.zeros(1, 1), torch.zeros(1, dtype=torch.long), 1)  # stands for any model
         try:
-            self.time_grid(build_sampler(self.sampler, point, self.options))
+            sampler = build_sampler(self.sampler, point, self.options)
+            if isinstance(sampler, Sampler):
+                grid_for(sampler, self.steps, self.grid, self.nfe)
         except UserError as error:
             raise UserError(f"{who}: {error}") from error
-
-    def time_grid(self, sampler: Sampler | AdaptiveSampler) -> Tensor | None:
-        """None where the sampler chooses its own steps; UserError for too few points or evaluations."""
-        if isinstance(sampler, AdaptiveSampler):
-            return None
-        points = self.steps if self.nfe is None else points_within(sampler, self.nfe, self.grid)
-        return grid_for(sampler, points, self.grid)

@@ -108,15 +108,11 @@ class GeneratorRecipe(TrainedRecipe):
     def _nothing_is_ignored(self) -> "GeneratorRecipe":
         is_matching, unused = isinstance(self.objective, MatchingLoss), "latent" if self.network is None else "level"
         if not is_matching and (self.teacher is not None or self.network is None):
-            raise ValueError(
-                "score mismatching takes no teacher (dmd and sid do), and its own generator.network: set it"
-            )
+            raise ValueError("score mismatching takes no teacher (dmd and sid do) and needs generator.network: set it")
         if unused in self.model_dump(exclude_defaults=True):
             raise ValueError(f"latent is for a generator's own network, level for a denoiser's: leave {unused} out")
         if self.teacher is not None and (self.augment != Augmentation() or self.training.flip):
-            raise ValueError(
-                "augment and training.flip change real images too, which a teacher has seen as they are: leave them out"
-            )
+            raise ValueError("augment and training.flip alter images which a teacher has seen as they are: omit both")
         if self.teacher is None and self.prior != PriorSettings():
             raise ValueError("prior is about a teacher: name one, or leave prior out")
         if is_matching and self.teacher is None and self.objective.network is None:
@@ -124,12 +120,9 @@ class GeneratorRecipe(TrainedRecipe):
         return self
 
     def check_teacher(self, labels: Labels, who: str) -> None:
-        """Raises UserError where a score model that knows labels in this way cannot teach the generator."""
+        """UserError where a score model that knows labels in this way cannot teach the generator."""
         if labels == "none" and (self.teacher is None or self.teacher.classifier is None):
-            raise UserError(
-                f"{who} knows no labels for a generator to learn: add a classifier that guides it (--classifier DIR), "
-                "or take one with labels: embedding (--conditional)"
-            )
+            raise UserError(f"{who} knows no labels: add a classifier, or take a model with labels (--conditional)")
         if labels == "separate" and self.network is None:
             raise UserError(f"{who} has a network per class, which no generator can start from: set its network")
 
@@ -197,13 +190,6 @@ class DiagnoseRecipe(Settings):
         return self
 
 
-class Promise(Settings):
-    hardware: str = Field(max_length=80, description="such as '2 CPU cores' or 'one H100'")
-    minutes: PositiveFloat = Field(description="in all")
-    memory: PositiveFloat = Field(description="at its peak, in GB; of the GPU where there is one")
-    measured: bool = Field(default=False, description="or else meant")
-
-
 class Recipe(Settings):
     name: Name = Field(description="of the run, and of its folder")
     seed: Seed = 0
@@ -218,7 +204,6 @@ class Recipe(Settings):
     evaluate: Measures | None = Field(default=Measures(), description="false measures nothing")
     diagnose: DiagnoseRecipe | None = Field(default=None, description="measure scores against the oracle's")
     calibrate: CalibrateRecipe | None = Field(default=None, description="measure classifiers on the validation split")
-    promise: Promise | None = Field(default=None, description="what the run may take")
 
     @field_validator("evaluate", mode="before")
     @classmethod
@@ -246,28 +231,26 @@ class Recipe(Settings):
             self._check_guidance(f"method {name!r}", guidance)
         _check_start("score.init is", self.score.init, [])
         for what in ("scores", "classifiers", "generators"):
-            before = ["score"] if what == "scores" else []
+            names = ["score"] * (what == "scores") + list(getattr(self, what))
             for name, trained in getattr(self, what).items():
-                _check_start(f"{what}.{name}.init is", trained.init, before)
-                before.append(name)
+                _check_start(f"{what}.{name}.init is", trained.init, names[: names.index(name)])
         for name, generator in self.generators.items():
             self._check_generator(f"generators.{name}", generator)
         if self.diagnose is not None:
-            check_levels(self.diagnose.levels, self.schedule, "diagnose")
-            check_levels(self.diagnose.grid.levels if self.diagnose.grid else (), self.schedule, "diagnose")
+            grid = self.diagnose.grid.levels if self.diagnose.grid else ()
+            check_levels((*self.diagnose.levels, *grid), self.schedule, "diagnose")
         if self.calibrate is not None:
             check_levels(self.calibrate.levels or (), self.schedule, "calibrate")
 
     def _check_generator(self, name: str, generator: GeneratorRecipe) -> None:
-        if generator.teacher is not None:
-            self._check_guidance(f"{name}.teacher", generator.teacher)
-            generator.check_teacher(self._labels(generator.teacher), f"{name}: its teacher")
-        densities = []
-        if isinstance(generator.objective, MatchingLoss):
-            densities += [generator.objective.density, generator.objective.denoiser_density]
-        if generator.likelihood is not None:
-            densities.append(generator.likelihood.density)
-            _check_known(f"{name}: likelihood.classifier", generator.likelihood.classifier, self.classifiers)
+        teacher, objective, likelihood = generator.teacher, generator.objective, generator.likelihood
+        if teacher is not None:
+            self._check_guidance(f"{name}.teacher", teacher)
+            generator.check_teacher(self._labels(teacher), f"{name}: its teacher")
+        densities = [objective.density, objective.denoiser_density] if isinstance(objective, MatchingLoss) else []
+        if likelihood is not None:
+            densities.append(likelihood.density)
+            _check_known(f"{name}: likelihood.classifier", likelihood.classifier, self.classifiers)
         try:
             for density in densities:
                 density.quantile(self.schedule, torch.tensor([0.5], dtype=torch.float64))
@@ -276,9 +259,8 @@ class Recipe(Settings):
 
     def _check_guidance(self, who: str, guidance: Guidance) -> None:
         _check_known(f"{who} uses classifier", guidance.classifier, self.classifiers)
-        _check_known(f"{who} uses score model", guidance.score, self.scores, "among scores")
-        if guidance.guide not in ("unlabelled", "score"):
-            _check_known(f"{who} uses score model", guidance.guide, self.scores, "among scores")
+        for score in (guidance.score, guidance.guide if guidance.guide not in ("unlabelled", "score") else None):
+            _check_known(f"{who} uses score model", score, self.scores, "among scores")
         if guidance.scale == "calibrated" and self.calibrate is None:
             raise UserError(f"{who}: scale: calibrated needs a calibration: add 'calibrate: {{}}' to the recipe")
         guidance.check_labels(self._labels(guidance), who)

@@ -31,7 +31,7 @@ from condgen.runs.layout import COST, LOG_FILE, MANIFEST, STAGE_FILE
 from condgen.runs.models import Folders, Load, load_anew, open_guided
 from condgen.runs.sample_folder import merge_manifests, part_manifest, write_samples
 from condgen.runs.stage import Progress, Stage, StageFolder, Work
-from condgen.samplers import AdaptiveSampler, Finished, Sampler, build_sampler, draw, sampler_class
+from condgen.samplers import AdaptiveSampler, Finished, Sampler, build_sampler, draw, grid_for, sampler_class
 from condgen.score import ScoreModel
 from condgen.training import PriorSettings, Processes, describe_precision, lighten_, resolved
 
@@ -114,7 +114,8 @@ def open_light(stage: SampleStage, folders: Folders, device: torch.device, load:
     else:
         denoiser, score = open_guided(method, folders, device, load)
         sampler = build_sampler(method.sampler, denoiser, method.options)
-        source = Source(score.config.shape, score.config.names, sampler, method.time_grid(sampler), device)
+        grid = grid_for(sampler, method.steps, method.grid, method.nfe) if isinstance(sampler, Sampler) else None
+        source = Source(score.config.shape, score.config.names, sampler, grid, device)
     how = PriorSettings(precision=method.precision, compile=stage.compile)
     for model in [part for part in source.network.modules() if isinstance(part, ScoreModel | Generator)]:
         lighten_(model, how, dynamic=None)  # the last batch is smaller, and those of adaptive samplers vary

@@ -95,8 +95,11 @@ def build_sampler(name: str, denoiser: Denoiser, options: Mapping[str, Any] | No
     return sampler_class(name)(denoiser, **{field: getattr(settings, field) for field in type(settings).model_fields})
 
 
-def grid_for(sampler: Sampler, points: int | None = None, grid: GridName | None = None) -> Tensor:
-    """A time grid; its points and their spacing are by default what suits the sampler."""
+def grid_for(
+    sampler: Sampler, points: int | None = None, grid: GridName | None = None, nfe: int | None = None
+) -> Tensor:
+    """A time grid of so many points, or at most so many evaluations; by default it suits the sampler."""
+    points = points if nfe is None else points_within(sampler, nfe, grid)
     name, n = grid or sampler.info.grid, points or sampler.info.points
     assert name is not None
     if n < sampler.least_points:

@@ -23,7 +23,7 @@ def test_names_and_paths_are_told_apart(tmp_path, monkeypatch):
     (tmp_path / "flowers").mkdir()
     monkeypatch.chdir(tmp_path)
     assert parse_data("flowers") == Folder(root=Path("flowers"))
-    with pytest.raises(UserError, match="'cifar', did you mean 'cifar10"):
+    with pytest.raises(UserError, match="'cifar': did you mean 'cifar10"):
         parse_data("cifar")
     with pytest.raises(UserError, match="known are digits, moons, cifar10"):
         parse_data("")

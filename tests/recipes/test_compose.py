@@ -120,7 +120,7 @@ def test_scalars_are_read_as_people_mean_them(text, value):
     ],
 )
 def test_a_key_that_stands_twice_is_an_error_with_both_lines(text, lines):
-    with pytest.raises(UserError, match="stands on line {} and again on line {}".format(*lines)):
+    with pytest.raises(UserError, match="stands on line {} and on line {}".format(*lines)):
         parse_yaml(text, "here")
 
 

@@ -78,13 +78,16 @@ def test_overrides_reach_any_depth_and_keep_types(path):
         ("sample.methods.plain.scale=2", r"nothing to act on: name a classifier or a guide"),
         ("sample.methods.plain.interval=[1, 2]", r"nothing to act on"),
         ("sample.methods.guided.guide=unlabelled", r"a classifier or a guide leads the way, not both"),
-        ("sample.methods.plain.guide=unlabelled", r"'plain': guide 'unlabelled' needs .* embedding, .* has none"),
+        ("sample.methods.plain.guide=unlabelled", r"'plain': guide 'unlabelled' needs .* embedding .* has none"),
         (
             "sample.methods.plain={sampler: ddim, options: {et: 1}}",
             r"plain: sampler ddim: et: no such setting; .* 'eta'",
         ),
         ("sample.methods.plain={sampler: ddim, options: {eta: 2}}", r"ddim: eta: .*less than or equal to 1 \(it is 2"),
-        ("sample.methods.plain={sampler: adaptive-sde, steps: 9}", r"adaptive-sde chooses its own steps: leave out"),
+        (
+            "sample.methods.plain={sampler: adaptive-sde, steps: 9}",
+            r"adaptive-sde chooses its own steps: set its option",
+        ),
         ("sample.methods.plain={sampler: restart, steps: 3}", r"'plain': .* needs at least 5 points, more than 3"),
         ("sample.methods.plain={sampler: restart, options: {high: 90}}", r"'plain': a restart goes from noise level"),
         ("sample.methods.plain={nfe: 1}", r"'plain': 1 evaluations are too few"),
@@ -211,7 +214,7 @@ def test_every_kind_of_guidance_can_be_written_and_said(path, method, words):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ("sample.methods.new={score: each, guide: unlabelled, scale: 2}", r"needs .* embedding, .* has separate"),
+        ("sample.methods.new={score: each, guide: unlabelled, scale: 2}", r"needs .* embedding .* has separate"),
         ("sample.methods.new={score: each, classifier: ce}", r"an unconditional score, .* separate does not"),
         ("sample.methods.new={score: told, guide: told, scale: 2}", r"cannot guide itself"),
         ("scores.score={network: {kind: mlp}, training: {steps: 1}}", r"cannot be called 'score'"),

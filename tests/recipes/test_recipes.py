@@ -25,7 +25,7 @@ def test_a_recipe_parses_in_all_its_sizes_and_says_what_it_gives(path):
     for size in sizes_of(path) or [None]:
         recipe = load_recipe(path, size=size)
         assert parse(Recipe, yaml.safe_load(to_yaml(recipe)), "again") == recipe
-        assert size is None or (recipe.promise is not None and recipe.name.endswith(f"-{size}"))
+        assert size is None or recipe.name.endswith(f"-{size}")
     header = path.read_text().partition("\nname:")[0].partition("\ninclude:")[0]
     for word in ("What", "Expect", "Time", "Memory", "Command"):
         assert f"# {word}:" in header, f"the header of {path.name} lacks {word!r}"
