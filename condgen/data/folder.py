@@ -16,9 +16,8 @@ from condgen.data.labelled import Split
 from condgen.errors import UserError
 from condgen.files import PICTURE_SUFFIXES, as_rgb, picture_mode, read_picture
 
-_SPLITS: dict[str, Split] = {"train": "train", "test": "test"} | dict.fromkeys(
-    ("val", "valid", "validation"), "validation"
-)
+_SPLITS: dict[str, Split] = {"train": "train", "test": "test", "validation": "validation"}
+_SPLITS |= {"val": "validation", "valid": "validation"}
 _SET_ASIDE = ("lost+found", "@eaDir")  # folders of systems, with those whose names begin with . or __
 
 
