@@ -10,7 +10,7 @@ def test_missing_and_surplus_tensors_are_named(tmp_path):
     net = torch.nn.Linear(2, 2)
     with pytest.raises(UserError, match=r"Missing key.*bias.*Unexpected key.*wait"):
         load_into(net, {"weight": torch.zeros(2, 2), "wait": torch.zeros(1)}, tmp_path)
-    for bad in (torch.full((2, 2), torch.nan), torch.zeros(2, 2, dtype=torch.complex64)):
+    for bad in (torch.full((2, 2), torch.nan), torch.full((2, 2), torch.inf), torch.zeros(2, 2, dtype=torch.complex64)):
         with pytest.raises(UserError, match="not finite numbers, in weight"):
             load_into(net, {"weight": bad, "bias": torch.zeros(2)}, tmp_path)
 

@@ -11,15 +11,13 @@ from pathlib import Path
 
 import pytest
 from processes import start
+from stages import NETWORK, small_stage, train
 
 from condgen.checkpoint import load_tensors
-from condgen.data import load, parse_data
-from condgen.recipes import ScoreStage
-from condgen.runs import Train, read_json, read_rows
+from condgen.runs import read_json, read_rows
 from condgen.training import Processes
 from tests.cli.conftest import bad
 
-NETWORK = {"kind": "mlp", "width": 16, "depth": 1, "embedding": 8}
 QUIET = os.environ | {"PYTHONWARNINGS": "ignore", "OMP_NUM_THREADS": "1"}
 SECONDS = 120  # other work on the machine included
 
@@ -38,10 +36,8 @@ def end(job):
 
 @pytest.fixture(scope="module")
 def score(tmp_path_factory):
-    tree = {"network": NETWORK, "labels": "embedding", "training": {"steps": 2, "batch": 16}}
-    stage = ScoreStage.model_validate({"data": {"kind": "digits"}, "schedule": {"kind": "edm"}, "score": tree})
     folder = tmp_path_factory.mktemp("model") / "score"
-    list(Train("score", folder, stage, load(parse_data("digits"), "train")).run(Processes(cpu=True)))
+    list(train(folder, small_stage("score", labels="embedding")))
     return folder
 
 

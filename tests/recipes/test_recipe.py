@@ -52,6 +52,15 @@ def test_overrides_reach_any_depth_and_keep_types(path):
 
 
 @pytest.mark.parametrize(
+    ("given", "features"), [("true", "pixels"), ("false", None), ("{features: inception}", "inception")]
+)
+def test_evaluation_is_yes_no_or_how(path, given, features):
+    recipe = load_recipe(path, [f"evaluate={given}"])
+    assert (recipe.evaluate.features if recipe.evaluate else None) == features
+    assert Recipe.model_validate(recipe.model_dump(mode="json")) == recipe
+
+
+@pytest.mark.parametrize(
     ("change", "message"),
     [
         ("score.training.stesp=20", r"score.training.stesp: no such setting; did you mean 'steps'\?"),

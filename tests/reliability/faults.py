@@ -77,14 +77,14 @@ def bad_losses(first: int, last: int, value: float, row: int | None = None) -> N
     vars(tasks)["score_matching_loss"] = planted
 
 
-def corrupt(owner: type, where: Callable[..., Any], value: float = math.nan) -> None:
-    """What a class of networks returns is multiplied by a value in the rows where `where(self, *arguments)` holds."""
+def corrupt(owner: type, where: Callable[..., Any]) -> None:
+    """What a class of networks returns is not a number in the rows where `where(self, *arguments)` holds."""
     honest = owner.forward
 
     def planted(self: Any, *arguments: Any) -> Tensor:
         found: Tensor = honest(self, *arguments)
         bad = torch.as_tensor(where(self, *arguments))
-        return found * torch.where(bad, value, 1.0).to(found.dtype).view(-1, *(1,) * (found.ndim - 1))
+        return found * torch.where(bad, math.nan, 1.0).to(found.dtype).view(-1, *(1,) * (found.ndim - 1))
 
     owner.forward = planted
 
@@ -94,13 +94,6 @@ def bad_guidance(label: int, below: float) -> None:
     from condgen.guidance import ClassifierGuided
 
     corrupt(ClassifierGuided, lambda self, x_t, t, y: (y == label) & (self.schedule.noise_level(t) < below))
-
-
-def bad_generator(label: int) -> None:
-    """A generator's samples of one class are infinite."""
-    from condgen.generator import Generator
-
-    corrupt(Generator, lambda self, z, y: y == label, math.inf)
 
 
 def bad_classifier(below: float) -> None:

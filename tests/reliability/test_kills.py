@@ -14,8 +14,6 @@ import pytest
 from reliability.commands import Command, contents, jobs, run, train_score
 from reliability.faults import count_changes, die_before, die_in_a_file
 
-from condgen.runs import lock
-
 WAYS = ("at a random moment", "before a file operation", "in the middle of a file")
 KINDS = ("score", "classifier", "generator", "samples", "evaluation", "recipe")
 
@@ -129,11 +127,6 @@ def stop(arguments, folder, number, after, whole) -> bool:
 def test_stopped_training_goes_on_to_the_same_bits(number, whole, tmp_path):
     shares = (share for share in (0.6, 0.5, 0.4, 0.3, 0.2, 0.1))
     assert any(stop(train_score(), tmp_path / f"{share}", number, share * whole.seconds, whole) for share in shares)
-
-
-def test_a_second_command_in_one_folder_is_refused(tmp_path):
-    with lock(tmp_path / "held"):
-        assert "another condgen process is at work" in run(*train_score(), "--out", tmp_path / "held").error
 
 
 @pytest.mark.slow

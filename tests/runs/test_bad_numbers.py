@@ -1,33 +1,19 @@
 """Numbers that are not finite, in every stage that measures or draws: found, named, and nowhere taken for figures."""
 
-import json
 import math
 import shutil
 
 import pytest
 import torch
 from reliability import faults
+from stages import ALONE, DIGITS, small_stage, train
 
-from condgen.checkpoint import load_tensors, save_tensors
 from condgen.classifier import Classifier
-from condgen.data import parse_data
 from condgen.errors import UserError
 from condgen.guidance import ClassifierGuided
 from condgen.metrics.features import Extractor, Features, Store
-from condgen.recipes import (
-    CalibrateRecipe,
-    ClassifierStage,
-    DiagnoseRecipe,
-    Guidance,
-    Method,
-    SampleStage,
-)
-from condgen.runs import Calibrate, Diagnose, Folders, Sample, Train
-from condgen.score import ScoreModel
-from condgen.training import Processes
-
-ALONE = Processes(cpu=True)
-DIGITS = parse_data("digits").load_all()
+from condgen.recipes import CalibrateRecipe, DiagnoseRecipe, Guidance, Method, SampleStage
+from condgen.runs import Calibrate, Diagnose, Folders, Sample, read_rows
 
 
 @pytest.fixture
@@ -80,34 +66,12 @@ def test_features_that_are_not_finite_are_refused_and_not_kept(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize(("part", "kind"), [("score", ScoreModel), ("classifier-ce", Classifier)])
-def test_weights_that_are_not_finite_are_refused_by_name(run, part, kind):
-    path = run / part / "model.safetensors"
-    tensors, about = load_tensors(path)
-    name = sorted(tensors)[2]
-    tensors[name].view(-1)[1] = -math.inf
-    save_tensors(path, tensors, about)
-    with pytest.raises(UserError, match=rf"model\.safetensors holds weights that are not finite .* in {name}"):
-        kind.load(run / part)
-
-
 def test_held_out_figures_that_are_not_finite_are_left_out_of_the_log(planted, tmp_path):
     planted(faults.bad_classifier, 0.1)
-    stage = ClassifierStage.model_validate(
-        {
-            "data": {"kind": "digits"},
-            "schedule": {"kind": "edm", "sigma_min": 0.02, "sigma_max": 20},
-            "classifier": {
-                "network": {"kind": "mlp", "width": 8, "depth": 1, "embedding": 8},
-                "training": {"steps": 4, "batch": 8},
-                "objective": {"loss": "ce"},
-                "density": {"kind": "log-normal", "mean": 1.0, "std": 0.1},
-            },
-        }
-    )
-    list(Train("classifier c", tmp_path / "c", stage, DIGITS.train, held_out=DIGITS.validation).run(ALONE))
-    rows = [json.loads(line) for line in (tmp_path / "c" / "log.jsonl").read_text().splitlines()]
-    (found,) = [row for row in rows if "levels" in row]
+    density = {"kind": "log-normal", "mean": 1.0, "std": 0.1}
+    stage = small_stage("classifier", objective={"loss": "ce"}, density=density)
+    list(train(tmp_path / "c", stage, held_out=DIGITS.validation))
+    (found,) = [row for row in read_rows(tmp_path / "c" / "log.jsonl") if "levels" in row]
     assert found["levels"]
     assert found["not_finite_at"]
     assert all(level < 0.1 for level in found["not_finite_at"])

@@ -5,47 +5,26 @@ import json
 import pytest
 import torch
 from finish import begin
+from stages import ALONE, DIGITS, small_stage, train
 
 from condgen.checkpoint import load_tensors
 from condgen.data import load, parse_data
 from condgen.diagnostics.classifier_errors import LevelRow, calibrate
 from condgen.errors import UserError
 from condgen.guidance import ScaleCurve
-from condgen.recipes import (
-    CalibrateRecipe,
-    ClassifierStage,
-    ScoreStage,
-    default_recipe,
-)
-from condgen.runs import Calibrate, Folders, Train, read_json, read_rows
+from condgen.recipes import CalibrateRecipe
+from condgen.runs import Calibrate, Folders, read_json, read_rows
 from condgen.settings import parse
-from condgen.training import Processes
 
-ALONE = Processes(cpu=True)
-TRAIN, VALIDATION, _ = parse_data("digits").load_all()
 FEW = CalibrateRecipe(levels=(0.5, 1.5, 5), draws=1)
-
-
-def small(part, loss="dlsm", **schedule):
-    recipe = default_recipe(parse_data("digits"), TRAIN).model_dump(mode="json")
-    tree = recipe["score"] if part == "score" else recipe["classifiers"]["default"]
-    tree["network"] |= {"width": 24, "depth": 1, "embedding": 8}
-    tree["training"] |= {"steps": 12, "batch": 32, "save_every": 5, "log_every": 4}
-    if part == "classifier":
-        tree["objective"] = {"loss": loss}
-    shared = {"data": recipe["data"], "seed": 1, "schedule": schedule or recipe["schedule"]}
-    return (ScoreStage if part == "score" else ClassifierStage).model_validate(shared | {part: tree})
-
-
-def train(folder, stage, score=None, held_out=None):
-    return Train(folder.name, folder, stage, TRAIN, Folders(score), held_out).run(ALONE)
+DLSM = small_stage("classifier", {"steps": 12, "save_every": 5, "log_every": 4})
 
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     root = tmp_path_factory.mktemp("trained")
-    list(train(root / "score", small("score")))
-    list(train(root / "dlsm", small("classifier"), root / "score", VALIDATION))
+    list(train(root / "score", small_stage("score")))
+    list(train(root / "dlsm", DLSM, Folders(root / "score"), held_out=DIGITS.validation))
     return root
 
 
@@ -54,7 +33,7 @@ def looks(folder):
 
 
 def test_training_is_looked_at_and_not_disturbed(trained, tmp_path):
-    list(train(tmp_path / "dlsm", small("classifier"), trained / "score"))
+    list(train(tmp_path / "dlsm", DLSM, Folders(trained / "score")))
     seen, _ = load_tensors(trained / "dlsm" / "model.safetensors")
     unseen, _ = load_tensors(tmp_path / "dlsm" / "model.safetensors")
     assert all(torch.equal(seen[name], unseen[name]) for name in unseen)
@@ -63,19 +42,20 @@ def test_training_is_looked_at_and_not_disturbed(trained, tmp_path):
     for row in looks(trained / "dlsm"):
         assert [level["n"] for level in row["levels"]] == [142] * 8
         assert all({"accuracy", "cross_entropy", "ece", "gain", "scale", "z"} <= set(level) for level in row["levels"])
-        assert row["levels"][0]["sigma"] < 0.05 < 20 < row["levels"][-1]["sigma"]
+        assert row["levels"][0]["sigma"] < 0.05 < 19 < row["levels"][-1]["sigma"]
     before, after = (looks(trained / "dlsm")[place]["levels"] for place in (0, -1))
     assert before != after
 
 
 @pytest.mark.parametrize("stop_at", [4, 5, 11, 12])
 def test_stopping_anywhere_leaves_the_same_looks(stop_at, trained, tmp_path):
-    begin(train(tmp_path / "dlsm", small("classifier"), trained / "score", VALIDATION), stop_at)
-    list(train(tmp_path / "dlsm", small("classifier"), trained / "score", VALIDATION))
+    work = (train(tmp_path / "dlsm", DLSM, Folders(trained / "score"), held_out=DIGITS.validation) for _ in range(2))
+    begin(next(work), stop_at)
+    list(next(work))
     assert looks(tmp_path / "dlsm") == looks(trained / "dlsm")
 
 
-def calibrated(root, classifier, stage=FEW, held_out=VALIDATION, name="calibrate dlsm"):
+def calibrated(root, classifier, stage=FEW, held_out=DIGITS.validation, name="calibrate dlsm"):
     return Calibrate(name, classifier / "calibration", stage, root / "score", held_out).run(ALONE)
 
 
@@ -103,14 +83,6 @@ def test_a_calibration_says_what_it_measured_and_gives_a_curve(trained, classifi
     json.dumps(found, allow_nan=False)
 
 
-def test_a_calibration_may_look_at_some_of_the_images(trained, classifier):
-    few = FEW.model_copy(update={"most": 100})
-    list(calibrated(trained, classifier, few))
-    found = read_json(classifier / "calibration" / "calibration.json")
-    assert found["what"]["n"] == 100
-    assert {row["n"] for row in found["rows"]} == {100}
-
-
 @pytest.mark.parametrize("stop_at", [1, 2, 3])
 def test_a_stopped_calibration_goes_on(stop_at, trained, classifier, tmp_path):
     list(calibrated(trained, classifier))
@@ -126,11 +98,13 @@ def test_a_stopped_calibration_goes_on(stop_at, trained, classifier, tmp_path):
     assert file.read_bytes() == whole
 
 
-def test_another_seed_or_score_model_calibrates_anew(trained, classifier):
+def test_other_settings_calibrate_anew_and_may_look_at_some_of_the_images(trained, classifier):
     list(calibrated(trained, classifier))
-    other = FEW.model_copy(update={"seed": 1})
-    assert list(calibrated(trained, classifier, other))
+    assert list(calibrated(trained, classifier, FEW.model_copy(update={"seed": 1, "most": 100})))
     assert len(list(classifier.glob("calibration.before-*"))) == 1
+    found = read_json(classifier / "calibration" / "calibration.json")
+    assert found["what"]["n"] == 100
+    assert {row["n"] for row in found["rows"]} == {100}
 
 
 def test_models_and_data_must_fit(trained, classifier, tmp_path):
@@ -140,7 +114,7 @@ def test_models_and_data_must_fit(trained, classifier, tmp_path):
         list(calibrated(trained, classifier, held_out=load(parse_data("moons"), "test")))
     with pytest.raises(UserError, match="does not exist"):
         list(calibrated(trained, tmp_path / "none"))
-    list(train(tmp_path / "vp", small("classifier", "ce", kind="vp")))
+    list(train(tmp_path / "vp", small_stage("classifier", schedule={"kind": "vp"}, objective={"loss": "ce"})))
     with pytest.raises(UserError, match="one data set and one schedule for both"):
         list(calibrated(trained, tmp_path / "vp"))
     with pytest.raises(UserError, match="noise levels must rise"):

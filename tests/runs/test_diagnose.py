@@ -10,6 +10,7 @@ import pytest
 import torch
 from finish import finish
 from processes import run
+from stages import ALONE, DIGITS, small_stage, train
 
 from condgen.data import load, parse_data
 from condgen.denoiser import Denoiser
@@ -17,21 +18,15 @@ from condgen.diagnostics.held_out import HeldOutRow, held_out_differences
 from condgen.diagnostics.score_errors import measure_levels
 from condgen.guidance import DenoiserGuided
 from condgen.oracle import Oracle
-from condgen.recipes import DiagnoseRecipe, Guidance, ScoreStage
-from condgen.runs import Diagnose, Folders, Train
+from condgen.recipes import DiagnoseRecipe, Guidance
+from condgen.runs import Diagnose, Folders
 from condgen.schedules import EDM
 from condgen.score import ScoreModel
 from condgen.training import Processes
 
-ALONE = Processes(cpu=True)
-
 
 def score_model(folder, data, labels="none"):
-    network = {"kind": "mlp", "width": 16, "depth": 1, "embedding": 8}
-    training = {"steps": 3, "batch": 16, "lr": 1e-3}
-    about = {"data": {"kind": data}, "schedule": {"kind": "edm", "sigma_max": 20}}
-    stage = ScoreStage.model_validate(about | {"score": {"network": network, "labels": labels, "training": training}})
-    list(Train("score", folder, stage, load(parse_data(data), "train")).run(ALONE))
+    list(train(folder, small_stage("score", data=data, labels=labels), data=load(parse_data(data), "train")))
     return folder
 
 
@@ -86,15 +81,14 @@ def test_many_processes_find_what_one_finds(moons, tmp_path):
 
 def test_differences_are_those_of_the_function_on_the_test_split_and_need_no_oracle(tmp_path):
     score, told = (score_model(tmp_path / labels, "digits", labels) for labels in ("none", "embedding"))
-    data = parse_data("digits").load_all()
     methods = {"told": Guidance(score="told"), "cfg": Guidance(score="told", guide="unlabelled", scale=2.0)}
     about = {"levels": (0.5, 2.0), "draws": 2, "seed": 3, "methods": methods, "references": ("zero guidance", "told")}
     stage = DiagnoseRecipe.model_validate(about)
-    list(Diagnose("diagnose", tmp_path / "d", stage, Folders(score, {"told": told}), data.train, data.test).run(ALONE))
+    list(Diagnose("diagnose", tmp_path / "d", stage, Folders(score, {"told": told}), *DIGITS[::2]).run(ALONE))
     found = json.loads((tmp_path / "d" / "diagnostics.json").read_text())
     labelled = ScoreModel.load(told)
     models = {"zero guidance": ScoreModel.load(score), "told": labelled, "cfg": DenoiserGuided(labelled, scale=2.0)}
-    x, y = data.test.floats(), data.test.y
+    x, y = DIGITS.test.floats(), DIGITS.test.y
     expected = held_out_differences(models, ["zero guidance", "told"], x, y, [0.5, 2.0], draws=2, seed=3)
     rows = [HeldOutRow(**row) for row in found["rows"]]
     assert [row.quantity for row in rows if row not in expected] in ([], ["held_out_share"] * 2)
@@ -118,7 +112,7 @@ class Asked(Denoiser):
 
 
 def test_perfect_models_of_images_have_no_error_and_queries_come_in_blocks():
-    data = load(parse_data("digits"), "train")
+    data = DIGITS.train
     oracle = Oracle(EDM(sigma_max=20), data.x, data.y, data.n_classes, held=100_000)
     assert oracle.at_once < 100
     perfect = Asked(oracle)

@@ -7,19 +7,17 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.torch import save_file
+from stages import ALONE, DIGITS
 
-from condgen.data import LabelledSet, load, parse_data
+from condgen.data import LabelledSet
 from condgen.errors import UserError
 from condgen.metrics import REAL, Measures
 from condgen.networks.cifar_resnet import CifarResNet
-from condgen.recipes import EvaluateStage, Recipe
+from condgen.recipes import EvaluateStage
 from condgen.runs import Evaluate
 from condgen.runs.layout import MANIFEST
 from condgen.runs.sample_folder import write_samples
 from condgen.runs.stage import Key, open_folder
-from condgen.training import Processes
-
-ALONE = Processes(cpu=True)
 
 
 def album(folder, x, y, names):
@@ -31,14 +29,9 @@ def album(folder, x, y, names):
     return folder
 
 
-@pytest.fixture(scope="module")
-def digits():
-    return load(parse_data("digits"), "train"), load(parse_data("digits"), "test")
-
-
 @pytest.fixture
-def evaluated(digits, tmp_path):
-    train, test = digits
+def evaluated(tmp_path):
+    train, _, test = DIGITS
     x = torch.cat((train.floats()[:3], test.floats()[:57]))
     y = torch.cat((train.y[:3], test.y[:57]))
     samples = {"mostly new": album(tmp_path / "s", x, y, train.names)}
@@ -46,8 +39,8 @@ def evaluated(digits, tmp_path):
     return tmp_path / "run"
 
 
-def test_copies_come_first_beside_the_image_that_they_copy(evaluated, digits):
-    train, _ = digits
+def test_copies_come_first_beside_the_image_that_they_copy(evaluated):
+    train = DIGITS.train
     found = json.loads((evaluated / "e" / "neighbours.json").read_text())
     rows = [row for row in found["rows"] if row["method"] == "mostly new"]
     assert len(rows) == 6
@@ -66,8 +59,8 @@ def test_copies_come_first_beside_the_image_that_they_copy(evaluated, digits):
     assert {row["seed"] for row in found["rows"] if row["method"] == REAL} == {None}
 
 
-def test_another_network_under_the_same_name_is_measured_anew(digits, tmp_path):
-    train, test = digits
+def test_another_network_under_the_same_name_is_measured_anew(tmp_path):
+    train, _, test = DIGITS
     samples = {"new": album(tmp_path / "s", test.floats()[:60], test.y[:60], train.names)}
     weights = tmp_path / "net.safetensors"
     stage = EvaluateStage(measures=Measures(features=str(weights), cas="none"))
@@ -138,18 +131,3 @@ def test_images_of_any_origin_by_folder_and_of_one_class(pets, tmp_path):
     assert list(stage.run(ALONE)) == []
     Image.fromarray(pixels[0, 0]).save(tmp_path / "made" / "cat" / "more.png")
     assert stage.key().whole != json.loads((tmp_path / "f" / "stage.json").read_text())["key"]
-
-
-@pytest.mark.parametrize(
-    ("given", "features"), [(True, "pixels"), (False, None), ({"features": "inception"}, "inception")]
-)
-def test_recipes_say_yes_no_or_how(given, features):
-    tree = {
-        "name": "r",
-        "data": {"kind": "digits"},
-        "schedule": {"kind": "edm"},
-        "score": {"network": {"kind": "mlp"}, "training": {"steps": 2}},
-    }
-    recipe = Recipe.model_validate(tree | {"evaluate": given})
-    assert (recipe.evaluate.features if recipe.evaluate else None) == features
-    assert Recipe.model_validate(recipe.model_dump(mode="json")) == recipe

@@ -2,48 +2,33 @@
 
 import pytest
 import torch
+from stages import ALONE, DIGITS, NETWORK, small_stage, train
 
 from condgen.data import load, parse_data
 from condgen.errors import UserError
 from condgen.networks import ClassEmbedding
-from condgen.recipes import ClassifierStage, GeneratorStage, ScoreStage
 from condgen.rng import keyed_generator
-from condgen.runs import Folders, Train
+from condgen.runs import Folders
 from condgen.runs.prepare import generator_task
 from condgen.score import ScoreModel
-from condgen.training import Processes
-
-ALONE = Processes(cpu=True)
-DATA = load(parse_data("digits"), "train")
-NETWORK = {"kind": "mlp", "width": 24, "depth": 1, "embedding": 8}
-SHARED = {"data": {"kind": "digits"}, "schedule": {"kind": "edm", "sigma_max": 20}, "seed": 1}
-TRAINING = {"steps": 3, "batch": 32, "lr": 5e-3, "warmup": 2}
-
-
-def score_stage(labels):
-    return ScoreStage.model_validate(SHARED | {"score": {"network": NETWORK, "labels": labels, "training": TRAINING}})
 
 
 def generator_stage(**changes):
-    tree = {"objective": {"loss": "sid"}, "teacher": {}, "training": TRAINING} | changes
-    return GeneratorStage.model_validate(SHARED | {"generator": tree})
+    return small_stage("generator", **{"network": None, "objective": {"loss": "sid"}, "teacher": {}} | changes)
 
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     root = tmp_path_factory.mktemp("trained")
     for labels in ("none", "embedding", "separate"):
-        list(Train(labels, root / labels, score_stage(labels), DATA).run(ALONE))
-    classifier = ClassifierStage.model_validate(
-        SHARED | {"classifier": {"network": NETWORK, "objective": {"loss": "ce"}, "training": TRAINING}}
-    )
-    list(Train("ce", root / "ce", classifier, DATA).run(ALONE))
+        list(train(root / labels, small_stage("score", labels=labels)))
+    list(train(root / "ce", small_stage("classifier", objective={"loss": "ce"})))
     return root
 
 
 def task(stage, score=None, classifier=None, guide=None):
     folders = Folders(score, {"weak": guide} if guide else {}, {"ce": classifier} if classifier else {})
-    return generator_task(stage, DATA, folders, ALONE.device)
+    return generator_task(stage, DIGITS.train, folders, ALONE.device)
 
 
 def tables(net):
@@ -151,7 +136,7 @@ def test_the_noise_levels_of_mismatching_suit_the_width_of_the_data():
     objective = {"loss": "smm", "network": NETWORK}
     stage = generator_stage(network=NETWORK, objective=objective, teacher=None)
     moons = load(parse_data("moons"), "train")
-    for data, unit in ((DATA, 1.0), (moons, 2 * moons.standard_deviation())):
+    for data, unit in ((DIGITS.train, 1.0), (moons, 2 * moons.standard_deviation())):
         critic = generator_task(stage, data, Folders(), ALONE.device).critic
         assert critic.schedule.noise_range[1] == pytest.approx(0.3103 * unit, rel=1e-3)
 

@@ -6,24 +6,16 @@ from pathlib import Path
 import pytest
 import torch
 from finish import begin
+from stages import ALONE, DIGITS, small_stage, train
 
 from condgen.checkpoint import load_tensors
-from condgen.data import parse_data
 from condgen.errors import UserError
 from condgen.networks import MLPSettings
-from condgen.recipes import (
-    ClassifierStage,
-    DiagnoseRecipe,
-    Guidance,
-    Method,
-    SampleStage,
-    ScoreStage,
-)
+from condgen.recipes import DiagnoseRecipe, Guidance, Method, SampleStage
 from condgen.runs import (
     Diagnose,
     Folders,
     Sample,
-    Train,
     file_key,
     loss_of,
     read_json,
@@ -34,50 +26,31 @@ from condgen.runs import (
 from condgen.runs.models import check_fits
 from condgen.schedules import EDM
 from condgen.score import ScoreConfig, ScoreModel
-from condgen.training import Processes
 
-ALONE = Processes(cpu=True)
-DATA, _, TEST = parse_data("digits").load_all()
-NETWORK = {"kind": "mlp", "width": 24, "depth": 1, "embedding": 8}
-SHARED = {"data": {"kind": "digits"}, "schedule": {"kind": "edm", "sigma_max": 20}, "seed": 1}
-
-
-def training(steps=6, **changes):
-    return {"steps": steps, "batch": 32, "lr": 5e-3, "warmup": 2, "save_every": 4, "log_every": 3} | changes
-
-
-def score_stage(labels, **changes):
-    return ScoreStage.model_validate(
-        SHARED | {"score": {"network": NETWORK, "labels": labels, "training": training(**changes)}}
-    )
+SNAPSHOTS = {"steps": 6, "save_every": 4, "snapshots": [3, 5]}
+TOLD = small_stage("score", SNAPSHOTS, labels="embedding")
 
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     root = tmp_path_factory.mktemp("trained")
-    for name, labels, changes in (
-        ("none", "none", {}),
-        ("told", "embedding", {"snapshots": [3, 5]}),
-        ("each", "separate", {"steps": 2}),
-    ):
-        list(Train(f"score {name}", root / name, score_stage(labels, **changes), DATA).run(ALONE))
+    list(train(root / "none", small_stage("score")))
+    list(train(root / "told", TOLD))
+    list(train(root / "each", small_stage("score", labels="separate")))
     for loss in ("ce", "dlsm"):
-        recipe = {"network": NETWORK, "objective": {"loss": loss}, "training": training(steps=3)}
-        stage = ClassifierStage.model_validate(SHARED | {"classifier": recipe})
-        list(Train(f"classifier {loss}", root / loss, stage, DATA, Folders(root / "none")).run(ALONE))
+        list(train(root / loss, small_stage("classifier", objective={"loss": loss}), Folders(root / "none")))
     return root
 
 
 def test_a_snapshot_is_the_average_after_that_step_and_loads_as_a_model(trained, tmp_path):
     assert sorted(path.name for path in (trained / "told" / "snapshots").iterdir()) == ["3", "5"]
-    stage = score_stage("embedding", snapshots=[3, 5])
-    begin(Train("score", tmp_path / "s", stage, DATA).run(ALONE), 5)  # which saves the state after five steps
+    begin(train(tmp_path / "s", TOLD), 5)  # which saves the state after five steps
     state, _ = load_tensors(tmp_path / "s" / "state" / "state.safetensors")
     snapshot = ScoreModel.load(trained / "told" / "snapshots" / "5")
     assert snapshot.config == ScoreModel.load(trained / "told").config
     for name, tensor in snapshot.state_dict().items():
         assert torch.equal(tensor, state[f"ema/{name}"])
-    list(Train("score", tmp_path / "s", stage, DATA).run(ALONE))
+    list(train(tmp_path / "s", TOLD))
     for place in (".", "snapshots/3", "snapshots/5"):
         expected, found = (
             load_tensors(root / place / "model.safetensors")[0] for root in (trained / "told", tmp_path / "s")
@@ -191,7 +164,7 @@ def test_every_method_has_its_errors(trained, calibrated, tmp_path):
     )
 
     def diagnose():
-        return list(Diagnose("diagnose", tmp_path / "d", stage, folders, DATA, TEST).run(ALONE))
+        return list(Diagnose("diagnose", tmp_path / "d", stage, folders, *DIGITS[::2]).run(ALONE))
 
     assert diagnose()
     found = read_json(tmp_path / "d" / "diagnostics.json")
@@ -223,7 +196,7 @@ def test_every_method_has_its_errors(trained, calibrated, tmp_path):
         ({"scores": {}}, "there is no score model 'told' among: none"),
     ):
         with pytest.raises(UserError, match=message):
-            list(Diagnose("diagnose", tmp_path / "e", stage, folders._replace(**change), DATA, TEST).run(ALONE))
+            list(Diagnose("diagnose", tmp_path / "e", stage, folders._replace(**change), *DIGITS[::2]).run(ALONE))
 
 
 def test_models_of_another_schedule_are_told_apart_by_what_differs():

@@ -3,15 +3,13 @@
 import shutil
 
 import pytest
+from stages import ALONE
 
 from condgen.data import Moons
 from condgen.recipes import load_recipe
 from condgen.runs import plan, run_recipe, run_seeds, states
-from condgen.training import Processes
 
-ALONE = Processes(cpu=True)
-FEW = Moons(n=200)
-MOONS = FEW.load_all()
+MOONS = Moons(n=200).load_all()
 SMALL = """
 name: small
 data: {kind: moons, n: 200}

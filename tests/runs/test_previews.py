@@ -6,33 +6,19 @@ import shutil
 import pytest
 import torch
 from finish import begin
+from stages import DIGITS, NETWORK, small_stage, train
 
-from condgen.data import load, parse_data
-from condgen.recipes import GeneratorStage
-from condgen.runs import Train, read_rows
+from condgen.data import parse_data
+from condgen.runs import read_rows
 from condgen.runs.previews import read_previews
-from condgen.training import Processes
-
-ALONE = Processes(cpu=True)
-DIGITS = load(parse_data("digits"), "train"), load(parse_data("digits"), "test")
-NETWORK = {"kind": "mlp", "width": 16, "depth": 1, "embedding": 8}
 
 
-def stage(kind="digits", **changes):
-    tree = {
-        "network": NETWORK,
-        "latent": 4,
-        "objective": {"loss": "dmd", "network": NETWORK, "denoiser_steps": 1},
-        "preview_every": 2,
-        "training": {"steps": 8, "batch": 16, "save_every": 3, "log_every": 4},
-    }
-    return GeneratorStage.model_validate(
-        {"data": {"kind": kind}, "schedule": {"kind": "edm"}, "generator": tree | changes}
-    )
-
-
-def train(folder, settings, data=DIGITS):
-    return Train("generator", folder, settings, data[0], held_out=data[1]).run(ALONE)
+def work_in(folder, every=2, kind="digits"):
+    training = {"steps": 8, "save_every": 3, "log_every": 4}
+    objective = {"loss": "dmd", "network": NETWORK, "denoiser_steps": 1}
+    stage = small_stage("generator", training, kind, latent=4, objective=objective, preview_every=every)
+    data, _, test = DIGITS if kind == "digits" else parse_data(kind).load_all()
+    return train(folder, stage, data=data, held_out=test)
 
 
 def looks_logged(folder):
@@ -42,7 +28,7 @@ def looks_logged(folder):
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     folder = tmp_path_factory.mktemp("looks") / "g"
-    events = list(train(folder, stage()))
+    events = list(work_in(folder))
     return folder, events
 
 
@@ -61,13 +47,12 @@ def test_every_look_is_a_row_a_file_and_a_word_in_the_progress(trained):
     for look in found:
         assert (look.x.dtype, look.x.shape) == (torch.uint8, (80, 1, 8, 8))  # eight of each class
         assert look.y.bincount().tolist() == [8] * 10
-        assert look.names == DIGITS[0].names
+        assert look.names == DIGITS.train.names
 
 
 def test_looks_show_the_same_latents_and_change_no_weight(trained, tmp_path):
     folder, _ = trained
-    never = stage(preview_every=100)
-    list(train(tmp_path / "once", never))
+    list(work_in(tmp_path / "once", every=100))
     assert [row["step"] for row in looks_logged(tmp_path / "once")] == [8]  # always at the end
     for ours, others in zip(read_previews(folder)[-1:], read_previews(tmp_path / "once"), strict=True):
         assert torch.equal(ours.x, others.x)
@@ -76,12 +61,11 @@ def test_looks_show_the_same_latents_and_change_no_weight(trained, tmp_path):
 
 def test_how_often_a_generator_is_looked_at_makes_no_other_training(trained, tmp_path):
     shutil.copytree(trained[0], tmp_path / "g")
-    assert not list(train(tmp_path / "g", stage(preview_every=3)))  # finished
+    assert not list(work_in(tmp_path / "g", every=3))  # finished
 
 
 def test_points_are_kept_as_they_are(tmp_path):
-    moons = load(parse_data("moons"), "train"), load(parse_data("moons"), "test")
-    list(train(tmp_path, stage("moons", preview_every=100), moons))
+    list(work_in(tmp_path, every=100, kind="moons"))
     (look,) = read_previews(tmp_path)
     assert (look.x.dtype, look.x.shape) == (torch.float32, (200, 2))
 
@@ -89,14 +73,14 @@ def test_points_are_kept_as_they_are(tmp_path):
 def test_a_killed_training_drops_the_looks_that_it_will_take_again(trained, tmp_path):
     """What a kill leaves: the state of step 3, and rows and files of later looks."""
     folder = tmp_path / "g"
-    work = train(folder, stage())
+    work = work_in(folder)
     list(itertools.islice(work, 4))  # one step beyond the state of step 3, which is then on disk
     state = {path: path.read_bytes() for path in (folder / "state").rglob("*") if path.is_file()}
     begin(work, 3)
     for path, content in state.items():
         path.write_bytes(content)
     assert [row["step"] for row in looks_logged(folder)] == [2, 4, 6]
-    again = train(folder, stage())
+    again = work_in(folder)
     assert next(again).done == 4
     assert [row["step"] for row in looks_logged(folder)] == [2, 4]
     list(again)

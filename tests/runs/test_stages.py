@@ -10,81 +10,52 @@ import torch
 import yaml
 from finish import begin
 from PIL import Image
+from stages import ALONE, DIGITS, NETWORK, small_stage, train
 
 from condgen.checkpoint import load_tensors
-from condgen.data import load, parse_data
 from condgen.errors import UserError
-from condgen.recipes import (
-    ClassifierStage,
-    EvaluateStage,
-    GeneratorStage,
-    Method,
-    SampleStage,
-    ScoreStage,
-    default_adversary,
-    default_recipe,
-)
+from condgen.recipes import EvaluateStage, Method, SampleStage
 from condgen.rng import Streams, keyed_generator
-from condgen.runs import Evaluate, Folders, Sample, Train, read_rows, read_samples
+from condgen.runs import Evaluate, Folders, Sample, read_rows, read_samples
 from condgen.runs.layout import MANIFEST
 from condgen.runs.train import training_cost
-from condgen.training import Processes
 
-ALONE = Processes(cpu=True)
-DATA = load(parse_data("digits"), "train")
+ADVERSARY = {"network": {"kind": "mlp", "width": 24}, "told_noise": True}
+PARTS = {
+    "score": ("score", {}),
+    "adversarial": ("score", {"adversarial": ADVERSARY}),
+    "classifier": ("classifier", {}),
+    "pooled": ("classifier", {"prior": {"pool": 200, "reuse": 2}}),
+    **{loss: ("generator", {"objective": {"loss": loss, "network": NETWORK}}) for loss in ("smm", "dmd", "sid")},
+}
 
 
-def small(part):
-    """A stage of the default digits recipe, made tiny."""
-    recipe = default_recipe(parse_data("digits"), DATA)
-    network = {"width": 24, "depth": 1, "embedding": 8}
-    training = {"steps": 12, "batch": 32, "save_every": 5, "log_every": 4}
-    recipe = recipe.model_dump(mode="json")
-    shared = {"data": recipe["data"], "schedule": recipe["schedule"], "seed": 1}
-    if part in ("smm", "dmd", "sid"):
-        tree = recipe["generators"][part]
-        tree["objective"]["network"] |= network
-        part = "generator"
-    else:
-        tree = recipe["score"] if part in ("score", "adversarial") else recipe["classifiers"]["default"]
-    if part == "pooled":
-        tree["prior"] |= {"pool": 200, "reuse": 2}
-        part = "classifier"
-    if part == "adversarial":
-        tree["adversarial"] = default_adversary(DATA).model_dump(mode="json") | {"told_noise": True}
-        tree["adversarial"]["network"] |= {"width": 24}
-        part = "score"
-    tree["network"] |= network
-    tree["training"] |= training
-    model = {"score": ScoreStage, "classifier": ClassifierStage, "generator": GeneratorStage}[part]
-    return model.model_validate(shared | {part: tree})
+def small(name, training=None, **changes):
+    kind, part = PARTS[name]
+    return small_stage(kind, {"steps": 12, "save_every": 5, "log_every": 4} | (training or {}), **part | changes)
 
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     root = tmp_path_factory.mktemp("trained")
-    list(Train("score", root / "score", small("score"), DATA).run(ALONE))
-    list(Train("adversarial", root / "adversarial", small("adversarial"), DATA).run(ALONE))
-    list(Train("classifier", root / "classifier", small("classifier"), DATA, Folders(root / "score")).run(ALONE))
-    list(Train("classifier", root / "pooled", small("pooled"), DATA, Folders(root / "score")).run(ALONE))
-    for loss in ("smm", "dmd", "sid"):
-        list(Train(loss, root / loss, small(loss), DATA).run(ALONE))
+    for part in PARTS:
+        list(train(root / part, small(part), Folders(root / "score")))
     return root
 
 
-@pytest.mark.parametrize("part", ["score", "adversarial", "classifier", "pooled", "smm", "dmd", "sid"])
+@pytest.mark.parametrize("part", PARTS)
 @pytest.mark.parametrize("stop_at", [1, 6, 12])
 def test_stopping_anywhere_and_going_on_gives_the_same_bits(part, stop_at, trained, tmp_path):
-    stage = Train(part, tmp_path / part, small(part), DATA, Folders(trained / "score"))
-    begin(stage.run(ALONE), stop_at)
-    list(stage.run(ALONE))
+    folders = Folders(trained / "score")
+    begin(train(tmp_path / part, small(part), folders), stop_at)
+    list(train(tmp_path / part, small(part), folders))
     expected, about = load_tensors(trained / part / "model.safetensors")
     found, same = load_tensors(tmp_path / part / "model.safetensors")
     assert about == same
     assert all(torch.equal(expected[name], found[name]) for name in expected)
     logs = [[row["step"] for row in read_rows(root / part / "log.jsonl")] for root in (trained, tmp_path)]
     assert logs[0] == logs[1] == [4, 8, 12]
-    assert not list(stage.run(ALONE))
+    assert not list(train(tmp_path / part, small(part), folders))
 
 
 def test_a_pool_lies_with_its_score_model_and_a_full_disk_is_told(trained, tmp_path, monkeypatch):
@@ -94,36 +65,30 @@ def test_a_pool_lies_with_its_score_model_and_a_full_disk_is_told(trained, tmp_p
     for file in files:
         file.unlink()
     monkeypatch.setattr("shutil.disk_usage", lambda path: type("Usage", (), {"free": 1000})())
-    work = Train("classifier", tmp_path / "c", small("pooled"), DATA, Folders(tmp_path / "score")).run(ALONE)
+    work = train(tmp_path / "c", small("pooled"), Folders(tmp_path / "score"))
     first, *_ = [progress.message for progress in work if progress.message]
     assert "has no room for a pool of the prior's estimates" in first
     assert not list((tmp_path / "score" / "prior-pool").glob("*/*.safetensors"))
 
 
 def test_a_classifier_may_learn_from_a_few_images_of_every_class(trained, tmp_path):
-    tree = small("classifier").model_dump(mode="json")
-    tree["classifier"]["training"]["per_class"] = 3
-    few, folders = ClassifierStage.model_validate(tree), Folders(trained / "score")
-    list(Train("classifier", tmp_path / "few", few, DATA, folders).run(ALONE))
-    chosen = DATA.per_class(3, keyed_generator(few.seed))
-    list(Train("classifier", tmp_path / "same", small("classifier"), chosen, folders).run(ALONE))
+    few, folders = small("classifier", {"per_class": 3}), Folders(trained / "score")
+    list(train(tmp_path / "few", few, folders))
+    list(train(tmp_path / "same", small("classifier"), folders, DIGITS.train.per_class(3, keyed_generator(few.seed))))
     found, same = (load_tensors(tmp_path / name / "model.safetensors")[0] for name in ("few", "same"))
     assert all(torch.equal(found[name], same[name]) for name in found)
 
 
 @pytest.mark.parametrize("part", ["score", "adversarial", "pooled", "sid"])
 def test_more_steps_at_a_constant_rate_are_those_of_one_training(part, trained, tmp_path):
-    def train(steps, folder):
-        tree = small(part).model_dump(mode="json")
-        kind = small(part).kind
-        tree[kind]["training"] |= {"steps": steps, "decay": "constant"}
-        work = Train(part, folder, type(small(part)).model_validate(tree), DATA, Folders(trained / "score"))
-        return [event.done for event in work.run(ALONE)]
+    def until(steps, folder):
+        stage = small(part, {"steps": steps, "decay": "constant"})
+        return [event.done for event in train(folder, stage, Folders(trained / "score"))]
 
     for steps in (5, 8):
-        done = train(steps, tmp_path / "parts")
+        done = until(steps, tmp_path / "parts")
     assert done == [0, 6, 7, 8]  # the first event tells that it goes on
-    train(8, tmp_path / "whole")
+    until(8, tmp_path / "whole")
     found, expected = (load_tensors(tmp_path / name / "model.safetensors")[0] for name in ("parts", "whole"))
     assert all(torch.equal(expected[name], found[name]) for name in expected)
     assert [row["step"] for row in read_rows(tmp_path / "parts" / "log.jsonl")] == [4, 5, 8]
@@ -132,10 +97,8 @@ def test_more_steps_at_a_constant_rate_are_those_of_one_training(part, trained, 
 
 
 def test_training_that_cannot_go_on_says_that_it_begins_anew(tmp_path):
-    tree = small("score").model_dump(mode="json")
     for steps in (2, 3):
-        tree["score"]["training"]["steps"] = steps
-        events = list(Train("score", tmp_path / "s", ScoreStage.model_validate(tree), DATA).run(ALONE))
+        events = list(train(tmp_path / "s", small("score", {"steps": steps})))
         shutil.rmtree(tmp_path / "s" / "state")
     assert any("begins anew" in event.message for event in events)
     assert events[-3].done == 1
@@ -143,11 +106,8 @@ def test_training_that_cannot_go_on_says_that_it_begins_anew(tmp_path):
 
 @pytest.mark.parametrize("part", ["score", "classifier", "sid"])
 def test_a_model_starts_from_the_weights_of_another(part, trained, tmp_path):
-    tree, stage = small(part).model_dump(mode="json"), small(part)
-    tree[stage.kind] |= {"init": str(trained / part)}
-    tree[stage.kind]["training"] |= {"lr": 1e-12, "steps": 3}
-    folders = Folders(trained / "score")
-    list(Train(part, tmp_path / "on", type(stage).model_validate(tree), DATA, folders).run(ALONE))
+    stage = small(part, {"lr": 1e-12, "steps": 3}, init=str(trained / part))
+    list(train(tmp_path / "on", stage, Folders(trained / "score")))
     first, found = (load_tensors(place / "model.safetensors")[0] for place in (trained / part, tmp_path / "on"))
     for name, tensor in first.items():
         torch.testing.assert_close(found[name], tensor)
@@ -157,10 +117,7 @@ def test_a_model_starts_from_the_weights_of_another(part, trained, tmp_path):
 
 
 def test_a_labelled_score_model_starts_from_one_that_knows_no_labels(trained, tmp_path):
-    tree = small("score").model_dump(mode="json")
-    tree["score"] |= {"init": str(trained / "score"), "labels": "embedding"}
-    tree["score"]["training"] |= {"lr": 1e-12}
-    list(Train("score", tmp_path / "on", ScoreStage.model_validate(tree), DATA).run(ALONE))
+    list(train(tmp_path / "on", small("score", {"lr": 1e-12}, init=str(trained / "score"), labels="embedding")))
     first, found = (load_tensors(place / "model.safetensors")[0] for place in (trained / "score", tmp_path / "on"))
     assert len(found) == len(first) + 1  # the table of classes
     for name, tensor in first.items():
@@ -180,11 +137,10 @@ def test_a_labelled_score_model_starts_from_one_that_knows_no_labels(trained, tm
     ],
 )
 def test_weights_that_do_not_go_with_the_model_are_refused(change, message, trained, tmp_path):
-    tree = small("classifier").model_dump(mode="json")
-    tree["classifier"] |= {"init": str(trained / "classifier"), "objective": {"loss": "ce"}} | change
-    tree["classifier"]["init"] = tree["classifier"]["init"].replace("DIR", str(trained))
+    part = {"init": "DIR/classifier", "objective": {"loss": "ce"}} | change
+    part["init"] = part["init"].replace("DIR", str(trained))
     with pytest.raises(UserError, match=re.escape(message)):
-        list(Train("c", tmp_path / "c", ClassifierStage.model_validate(tree), DATA).run(ALONE))
+        list(train(tmp_path / "c", small("classifier", **part)))
 
 
 def test_a_model_with_an_adversary_is_a_score_model_like_any_other(trained, tmp_path):
@@ -338,12 +294,11 @@ def test_a_manifest_that_points_elsewhere_is_refused(trained, tmp_path):
 
 
 def test_evaluation_is_written_once_and_remade_when_samples_change(trained, tmp_path):
-    test = load(parse_data("digits"), "test")
     list(draw(trained, tmp_path / "s", METHODS["one step"]))
 
     def evaluate():
         samples = {"one step": tmp_path / "s"}
-        return list(Evaluate("evaluate", tmp_path / "e", EvaluateStage(), samples, DATA, test).run(ALONE))
+        return list(Evaluate("evaluate", tmp_path / "e", EvaluateStage(), samples, *DIGITS[::2]).run(ALONE))
 
     assert evaluate()
     metrics = json.loads((tmp_path / "e" / "metrics.json").read_text())
