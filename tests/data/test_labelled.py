@@ -91,7 +91,7 @@ def test_class_index_prefers_the_name_then_any_case_then_the_number():
 def test_an_unknown_class_is_answered_with_the_known_ones():
     with pytest.raises(UserError, match=r"no class 'dgo': did you mean 'Dog'\? the classes are cat, Dog, 2, or"):
         class_index(("cat", "Dog", "2"), "dgo")
-    with pytest.raises(UserError, match=r"no class '3'; the classes are"):
+    with pytest.raises(UserError, match=r"no class '3': the classes are"):
         class_index(("cat", "Dog", "2"), "3")
     with pytest.raises(UserError, match=r"class 19, \.\.\., or the numbers 0 to 29"):
         class_index([f"class {i}" for i in range(30)], "zebra")
