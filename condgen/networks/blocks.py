@@ -58,11 +58,6 @@ def group_count(channels: int) -> int:
     return largest_divisor(channels, min(32, channels // 4))
 
 
-def is_channels_last(x: Tensor) -> bool:
-    """Whether (B, C, H, W) lies in memory with its channels last, and only so."""
-    return x.ndim == 4 and not x.is_contiguous() and x.is_contiguous(memory_format=torch.channels_last)
-
-
 class GroupNorm(nn.GroupNorm):
     """Group normalisation, (B, C, ...) to the same shape; SiLU follows where `activation`."""
 
@@ -71,8 +66,6 @@ class GroupNorm(nn.GroupNorm):
         self.activation = activation
 
     def forward(self, input: Tensor) -> Tensor:
-        if input.dtype == torch.bfloat16 and input.device.type == "cpu" and is_channels_last(input):
-            input = input.float()  # whose normalisation is four times as fast
         out = super().forward(input)
         return F.silu(out) if self.activation else out
 

@@ -5,13 +5,12 @@ The latent also enters every block, added to the class embedding that drives its
 
 from typing import Literal
 
-import torch
 from pydantic import Field, PositiveInt
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from condgen.networks.base import NetworkSettings
-from condgen.networks.blocks import BOUND, GroupNorm, Resample, ResidualBlock, check_image, is_channels_last
+from condgen.networks.blocks import BOUND, GroupNorm, Resample, ResidualBlock, check_image
 from condgen.networks.embedding import ClassEmbedding, initialise_
 
 
@@ -57,8 +56,6 @@ class ConvGenerator(nn.Module):
     def forward(self, z: Tensor, y: Tensor) -> Tensor:
         embedding = F.silu(self.label(y) + self.latent(z))
         h = self.enter(z).reshape(-1, *self.smallest)
-        if is_channels_last(self.get_parameter("leave.1.weight")):
-            h = h.contiguous(memory_format=torch.channels_last)
         for block in self.blocks:
             h = block(h, embedding)
         pixels: Tensor = self.leave(h)

@@ -27,7 +27,7 @@ from condgen.losses import Losses
 from condgen.rng import keyed_seed
 from condgen.training.batch import Batch
 from condgen.training.distributed import Processes
-from condgen.training.frozen import prepare_
+from condgen.training.frozen import lighten_
 from condgen.training.settings import TrainingSettings, learning_rate_factor
 from condgen.training.state import State
 
@@ -55,7 +55,7 @@ class Task(ABC):
     def prepare_(self, settings: TrainingSettings) -> None:
         """Changes in place how the networks are computed."""
         for model in self.models.values():
-            prepare_(model, settings)
+            lighten_(model, settings)
 
     def warning(self, metrics: Mapping[str, float]) -> str:
         """What the metrics of a step tell that is wrong; empty where nothing is."""
@@ -90,7 +90,6 @@ def train(
         for group in state.optimizers[part].param_groups:
             group["betas"] = pair  # Adam's constructor refuses a negative one; its equations hold for it all the same
     task.prepare_(settings)
-    state.lay_out()
     _refuse_stuck(state, settings)
     while state.step < settings.steps:
         started = time.perf_counter()

@@ -6,7 +6,7 @@ There is no random state and no data cursor in it: both are functions of (seed, 
 import copy
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -49,18 +49,6 @@ class State:
         }
         ema = copy.deepcopy(models["model"]).eval().requires_grad_(False)
         return cls(models, optimizers, ema, skipped=dict.fromkeys(models, (0, 0)))
-
-    @torch.no_grad()
-    def lay_out(self) -> None:
-        """Lays averages and moments out in memory as their parameters lie.
-
-        The fused optimiser takes all of them for rows of numbers, in whatever order they lie, and would mix them up.
-        """
-        for average, current in zip(self.ema.parameters(), self.models["model"].parameters(), strict=True):
-            average.data = _laid_out_like(current, average.data)
-        for optimizer in self.optimizers.values():
-            for parameter, slots in optimizer.state.items():
-                slots.update({slot: _laid_out_like(parameter, tensor) for slot, tensor in slots.items()})
 
     @torch.no_grad()
     def update_ema(self, limit: float) -> None:
@@ -157,12 +145,6 @@ def _check_slots(
         wrong = [slot for slot, size in shapes.items() if size != (() if slot == "step" else parameters[index].shape)]
         if wrong:
             raise ValueError(f"{wrong[0]} of parameter {index} of {part!r} has shape {tuple(shapes[wrong[0]])}")
-
-
-def _laid_out_like(parameter: Tensor, value: Any) -> Any:  # noqa: ANN401 - optimisers keep other values too
-    if not isinstance(value, Tensor) or value.shape != parameter.shape or value.stride() == parameter.stride():
-        return value
-    return torch.empty_like(parameter, dtype=value.dtype, requires_grad=False).copy_(value)
 
 
 def _below(flat: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

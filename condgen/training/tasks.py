@@ -24,7 +24,7 @@ from condgen.losses import (
 from condgen.schedules import Density, perturb
 from condgen.score import ScoreModel
 from condgen.training.batch import Batch
-from condgen.training.frozen import prepare_
+from condgen.training.frozen import lighten_
 from condgen.training.loop import Apply, Task
 from condgen.training.prior_pool import PriorPool
 from condgen.training.settings import TrainingSettings
@@ -110,11 +110,11 @@ class ClassifierTask(Task):
         self.log_every, self.rows = 0, 0
 
     def prepare_(self, settings: TrainingSettings) -> None:
-        """The compiler takes second derivatives only if it is given the first as a whole."""
-        twice = self.loss.differentiates_twice
-        prepare_(self.model, settings, twice=twice)
-        if settings.compile and twice:
+        if settings.compile and self.loss.differentiates_twice:  # the compiler takes the first derivative as a whole
             self.gradient = compiled_gradient()
+            lighten_(self.model, settings.model_copy(update={"compile": False}))
+        else:
+            lighten_(self.model, settings)
         self.log_every, self.rows = settings.log_every, settings.micro_batch or settings.batch
 
     def update(self, batch: Batch, apply: Apply) -> dict[str, Tensor]:

@@ -10,7 +10,7 @@ from condgen.networks import ResNetSettings, UNetSettings
 from condgen.schedules import EDM, LogNormal
 from condgen.score import ScoreConfig
 from condgen.training import PriorSettings, Processes, State, TrainingSettings, frozen, lighten_, train
-from condgen.training.frozen import describe_precision, multiplies_in_bfloat16, prepare_
+from condgen.training.frozen import describe_precision, multiplies_in_bfloat16
 from condgen.training.tasks import ClassifierTask, ScoreTask
 
 LIGHT = PriorSettings(precision="bfloat16")
@@ -79,7 +79,7 @@ def dlsm_gradient(model):
 
 def test_second_derivatives_in_half_precision_are_right_to_two_per_cent():
     exact, exact_score = dlsm_gradient(classifier())
-    light, score = dlsm_gradient(prepare_(classifier(), TrainingSettings(steps=1, precision="bfloat16"), twice=True))
+    light, score = dlsm_gradient(lighten_(classifier(), LIGHT))
     assert light.dtype == score.dtype == torch.float32
     assert 0 < (score - exact_score).norm() < 0.02 * exact_score.norm()
     assert 0 < (light - exact).norm() < 0.02 * exact.norm()

@@ -73,47 +73,20 @@ def test_a_state_survives_its_file_bit_for_bit_and_is_that_of_its_key_and_archit
         load_state(tmp_path, State.fresh({"model": torch.nn.Linear(2, 2)}, SETTINGS.betas), "key")
 
 
-# ----------------------------------------------------------------------------------------------------
-# How weights lie in memory
-
-
-def convolutional(data):
-    torch.manual_seed(0)
-    network = UNetSettings(channels=8, multipliers=(1, 2), blocks=1, attention=())
-    return ScoreTask(score_model(data, network=network), LogNormal())
-
-
-def steps(task, data, monkeypatch, *, last, optimizer="adam"):
-    """The state after eight steps, weights with channels last or not."""
-    state = State.fresh(task.models, SETTINGS.betas, optimizer)
-    if not last:
-        monkeypatch.setattr("condgen.training.loop.prepare_", lambda model, settings: model)
-    list(train(task, state, data, SETTINGS, 0, ALONE))
-    monkeypatch.undo()
-    return state
-
-
-def test_the_order_in_memory_changes_training_by_rounding_alone(tiny_images, monkeypatch):
-    """Weights that lie in another order than moments would be mixed up by the fused optimiser, without an error."""
-    plain = steps(convolutional(tiny_images), tiny_images, monkeypatch, last=False).tensors()
-    state = steps(convolutional(tiny_images), tiny_images, monkeypatch, last=True)
-    weight = state.models["model"].net.encoder[0].residual.convolve.weight
-    assert weight.is_contiguous(memory_format=torch.channels_last)
-    found = state.tensors()
-    assert found.keys() == plain.keys()
-    for name, tensor in plain.items():
-        torch.testing.assert_close(found[name], tensor, rtol=1e-2, atol=2e-4, msg=name)
-
-
 @pytest.mark.parametrize("optimizer", ["adam", "muon"])
-def test_going_on_gives_the_same_bits_where_channels_are_last(optimizer, tiny_images, tmp_path, monkeypatch):
-    whole = steps(convolutional(tiny_images), tiny_images, monkeypatch, last=True, optimizer=optimizer)
-    task = convolutional(tiny_images)
-    first = State.fresh(task.models, SETTINGS.betas, optimizer)
+def test_going_on_gives_the_same_bits(optimizer, tiny_images, tmp_path):
+    def fresh():
+        torch.manual_seed(0)
+        network = UNetSettings(channels=8, multipliers=(1, 2), blocks=1, attention=())
+        task = ScoreTask(score_model(tiny_images, network=network), LogNormal())
+        return task, State.fresh(task.models, SETTINGS.betas, optimizer)
+
+    task, whole = fresh()
+    list(train(task, whole, tiny_images, SETTINGS, 0, ALONE))
+    task, first = fresh()
     begin(train(task, first, tiny_images, SETTINGS, 0, ALONE), 3)
     save_state(tmp_path, first, "key")
-    task = convolutional(tiny_images)
-    second = State.fresh(task.models, SETTINGS.betas, optimizer)
+    task, second = fresh()
     assert load_state(tmp_path, second, "key")
     list(train(task, second, tiny_images, SETTINGS, 0, ALONE))
     assert_same_bits(whole.tensors(), second.tensors())
