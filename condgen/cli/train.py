@@ -217,8 +217,8 @@ def train_generator(
     and recall are measured ten times, since accuracy alone does not show a collapse within a class; previews.png shows
     how the same latents evolved.
 
-    Other settings: --set generator.likelihood.weight=0.01, --set generator.augment.probability=0.3,
-    --set generator.preview_every=100; condgen settings generator lists all.
+    Other settings: --set generator.likelihood.weight=0.01, --set generator.preview_every=100; condgen
+    settings generator lists all.
     """
     if teacher is None and (classifier, guide, scale) != (None, None, None):
         raise UserError("--classifier, --guide and --scale guide a teacher: name one with --teacher DIR")

@@ -18,6 +18,7 @@ data are real; where generated and real data agree it is one half, and the gener
 modes, the less the smaller the noise levels are (`tests/benchmarks/fixed_points.py`).
 """
 
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
@@ -39,11 +40,6 @@ class ScoreMismatching(Settings):
         min_length=1,
         description="noise levels for data of range [-1, 1], for points in two standard deviations; the paper's ten by "
         "default",
-    )
-    target: Literal["noise", "zero"] = Field(
-        default="noise",
-        description="what the critic should say of generated data: other noise, or nothing. The expected gradient is "
-        "the same, but zero is unstable",
     )
     critic_steps: int = Field(default=3, gt=0, description="critic updates per generator update")
     draws: int = Field(default=2, gt=0, description="noised copies of each generated image in the generator's loss")
@@ -84,7 +80,7 @@ class Critic(nn.Module):
         return predicted
 
 
-def _squared_error(predicted: Tensor, target: Tensor | float) -> Tensor:
+def _squared_error(predicted: Tensor, target: Tensor) -> Tensor:
     return (predicted - target).square().flatten(1).mean(1)
 
 
@@ -94,18 +90,17 @@ def critic_loss(
     fake: Tensor,
     y: Tensor,
     t: tuple[Tensor, Tensor],
-    noise: tuple[Tensor, Tensor, Tensor],
-    target: Literal["noise", "zero"] = "noise",
+    noise: Sequence[Tensor],
 ) -> Losses:
     """The critic's loss per dimension, the sum of those on real and on generated data of labels y, each (B,).
 
     Times and noise n are those of the real and of the fake data, which have no graph; the third noise is the
-    independent n' that is the target of the fake, unless that is zero.
+    independent n' that is the target of the fake.
     """
     noised = [perturb(critic.schedule, x, at, n) for x, at, n in zip((real, fake), t, noise[:2], strict=True)]
     predicted_real, predicted_fake = critic(torch.cat(noised), torch.cat(t), torch.cat([y, y])).chunk(2)
     on_real = _squared_error(predicted_real, noise[0])
-    on_fake = _squared_error(predicted_fake, noise[2] if target == "noise" else 0.0)
+    on_fake = _squared_error(predicted_fake, noise[2])
     return {"loss": on_real + on_fake, "critic_real": on_real, "critic_fake": on_fake}
 
 

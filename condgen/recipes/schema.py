@@ -23,7 +23,7 @@ from condgen.recipes.guidance import Guidance, Method, Name
 from condgen.schedules import AnyDensity, AnySchedule, LogNormal, Schedule
 from condgen.score import Labels
 from condgen.settings import UNKEYED, Settings
-from condgen.training import Augmentation, PooledPrior, PriorSettings, TrainingSettings
+from condgen.training import PooledPrior, PriorSettings, TrainingSettings
 
 Seed: TypeAlias = Annotated[int, Field(ge=0, lt=2**32, description="of everything random")]
 
@@ -99,7 +99,6 @@ class GeneratorRecipe(TrainedRecipe):
     teacher: Guidance | None = Field(default=None, description="for dmd and sid: a frozen score model, guided or not")
     prior: PriorSettings = Field(default=PriorSettings(), description="how the frozen teacher is evaluated")
     likelihood: LikelihoodRecipe | None = Field(default=None, description="a frozen classifier's opinion, added")
-    augment: Augmentation = Field(default=Augmentation(), description="of real and generated data, before noising")
     preview_every: PositiveInt | None = Field(
         default=None, json_schema_extra=UNKEYED, description="steps between previews; by default ten in all"
     )
@@ -111,8 +110,8 @@ class GeneratorRecipe(TrainedRecipe):
             raise ValueError("score mismatching takes no teacher (dmd and sid do) and needs generator.network: set it")
         if unused in self.model_dump(exclude_defaults=True):
             raise ValueError(f"latent is for a generator's own network, level for a denoiser's: leave {unused} out")
-        if self.teacher is not None and (self.augment != Augmentation() or self.training.flip):
-            raise ValueError("augment and training.flip alter images which a teacher has seen as they are: omit both")
+        if self.teacher is not None and self.training.flip:
+            raise ValueError("training.flip mirrors real images, and with a teacher none are seen: leave it out")
         if self.teacher is None and self.prior != PriorSettings():
             raise ValueError("prior is about a teacher: name one, or leave prior out")
         if is_matching and self.teacher is None and self.objective.network is None:

@@ -28,7 +28,7 @@ from condgen.runs.models import Folders, check_fits, data_fields, open_guided
 from condgen.runs.monitor import Monitor, classifier_monitor, generator_monitor
 from condgen.score import ScoreConfig, ScoreModel
 from condgen.settings import Settings
-from condgen.training import Augmentation, PriorPool, PriorSettings, Processes, Task, lighten_, resolved
+from condgen.training import PriorPool, PriorSettings, Processes, Task, lighten_, resolved
 from condgen.training.generator_tasks import GeneratorTask, LikelihoodGuide, MatchingTask, MismatchingTask
 from condgen.training.tasks import AdversarialScoreTask, ClassifierTask, ScoreTask
 
@@ -153,8 +153,6 @@ def _prior_pool(
 def generator_task(stage: GeneratorStage, data: LabelledSet, folders: Folders, device: torch.device) -> GeneratorTask:
     """Everything that trains a generator, fresh or started from a teacher."""
     recipe, objective = stage.generator, stage.generator.objective
-    if recipe.augment != Augmentation() and not data.is_images:
-        raise UserError(f"augment changes images, and {data.source} has points: leave it out")
     real, teacher = _open_teacher(stage, data, folders, device)
     model = _config(stage, data, teacher).build()
     if teacher is not None and model.level is not None:
@@ -164,14 +162,14 @@ def generator_task(stage: GeneratorStage, data: LabelledSet, folders: Folders, d
         # Images range from -1 to 1; points of twice their standard deviation are about as wide.
         scale = 1.0 if data.is_images else 2 * data.standard_deviation()
         critic = objective.critic(data.shape, data.n_classes, scale).to(device)
-        return MismatchingTask(model, critic, objective, augmentation=recipe.augment, likely=likely)
+        return MismatchingTask(model, critic, objective, likely=likely)
     fake = _denoiser(stage, objective, data, teacher).to(device)
     if real is None:
         real = _denoiser(stage, objective, data, None).to(device)
     else:
         for part in [part for part in real.modules() if isinstance(part, ScoreModel)]:  # a guide's too
             lighten_(part, recipe.prior)  # after weights were copied
-    return MatchingTask(model, real, fake, objective, augmentation=recipe.augment, likely=likely)
+    return MatchingTask(model, real, fake, objective, likely=likely)
 
 
 def _config(stage: GeneratorStage, data: LabelledSet, teacher: ScoreModel | None) -> GeneratorConfig:

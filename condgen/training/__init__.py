@@ -1,6 +1,5 @@
 """Training: a state, a loop that yields, many processes."""
 
-from condgen.training.augment import Augmentation as Augmentation
 from condgen.training.batch import Batch as Batch
 from condgen.training.distributed import Lost as Lost, Processes as Processes
 from condgen.training.frozen import (

@@ -21,7 +21,6 @@ from condgen.losses import (
     score_matching_loss,
 )
 from condgen.score import ScoreModel
-from condgen.training.augment import Augmentation, augment, draw_augmentation
 from condgen.training.batch import Batch
 from condgen.training.loop import Apply, Task
 
@@ -38,7 +37,6 @@ class GeneratorTask(Task):
     """Training a generator: `learn` teaches the networks that judge it, `judge` is what they make of its samples."""
 
     model: Generator
-    augmentation: Augmentation = field(default=Augmentation(), kw_only=True)  # of real and generated data
     likely: LikelihoodGuide | None = field(default=None, kw_only=True)  # a term added to the objective
 
     @abstractmethod
@@ -51,30 +49,31 @@ class GeneratorTask(Task):
 
     @abstractmethod
     def judge(self, x: Tensor, y: Tensor, *draws: Tensor) -> Tensor:
-        """The objective of generated and perhaps augmented data x of labels y, with a graph: (B,)."""
+        """The objective of generated data x of labels y, with a graph: (B,)."""
 
-    def latents(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """What fresh samples are made of: z, (B, *latent_shape), and how they are augmented."""
-        return batch.normal(*self.model.latent_shape), draw_augmentation(self.augmentation, batch)
+    def latents(self, batch: Batch) -> Tensor:
+        """Fresh z, (B, *latent_shape)."""
+        return batch.normal(*self.model.latent_shape)
 
-    def generated(self, z: Tensor, y: Tensor, moves: Tensor) -> Tensor:
+    @torch.no_grad()
+    def generated(self, z: Tensor, y: Tensor) -> Tensor:
         """Generated data as the judging networks learn from them, without a graph."""
-        with torch.no_grad():
-            return augment(self.model(z, y), moves)
+        x: Tensor = self.model(z, y)
+        return x
 
     def update(self, batch: Batch, apply: Apply) -> dict[str, Tensor]:
         """The returned "loss" is the objective alone."""
         learnt = self.learn(batch, apply)
-        z, moves = self.latents(batch)
+        z = self.latents(batch)
         draws = self.draw(batch)
         noise: tuple[Tensor, ...] = ()
         if self.likely is not None:
             t = batch.times(self.likely.term.density, self.likely.classifier.schedule)
             noise = (t, batch.normal(*batch.x.shape[1:]))
 
-        def losses(z: Tensor, moves: Tensor, y: Tensor, *rows: Tensor) -> Losses:
+        def losses(z: Tensor, y: Tensor, *rows: Tensor) -> Losses:
             x = self.model(z, y)
-            objective = self.judge(augment(x, moves), y, *rows[: len(draws)])
+            objective = self.judge(x, y, *rows[: len(draws)])
             if self.likely is None:
                 return {"loss": objective}
             t, eps = rows[len(draws) :]
@@ -82,7 +81,7 @@ class GeneratorTask(Task):
             total = objective + self.likely.term.weight * unlikely
             return {"loss": total, "objective": objective, "likelihood": unlikely}
 
-        found = apply("model", losses, z, moves, batch.y, *draws, *noise)
+        found = apply("model", losses, z, batch.y, *draws, *noise)
         objective = found.pop("objective", found["loss"])
         return found | {"loss": objective} | learnt
 
@@ -99,18 +98,14 @@ class MismatchingTask(GeneratorTask):
         self.learning_rates = {"critic": self.objective.critic_lr}
 
     def learn(self, batch: Batch, apply: Apply) -> dict[str, Tensor]:
-        def losses(x: Tensor, y: Tensor, z: Tensor, moves: Tensor, moves_real: Tensor, *draws: Tensor) -> Losses:
-            real, fake = augment(x, moves_real), self.generated(z, y, moves)
-            t_real, t_fake, n_real, n_fake, n_target = draws
-            noise, target = (n_real, n_fake, n_target), self.objective.target
-            return critic_loss(self.critic, real, fake, y, (t_real, t_fake), noise, target)
+        def losses(x: Tensor, y: Tensor, z: Tensor, t_real: Tensor, t_fake: Tensor, *noise: Tensor) -> Losses:
+            return critic_loss(self.critic, x, self.generated(z, y), y, (t_real, t_fake), noise)
 
         for _ in range(self.objective.critic_steps):
-            z, moves = self.latents(batch)
-            moves_real = draw_augmentation(self.augmentation, batch)
+            z = self.latents(batch)
             times = [batch.times(self.critic.density, self.critic.schedule) for _ in range(2)]
             noise = [batch.normal(*batch.x.shape[1:]) for _ in range(3)]
-            learnt = apply("critic", losses, batch.x, batch.y, z, moves, moves_real, *times, *noise)
+            learnt = apply("critic", losses, batch.x, batch.y, z, *times, *noise)
         return {name: learnt[name] for name in ("critic_real", "critic_fake")}
 
     def draw(self, batch: Batch) -> tuple[Tensor, ...]:
@@ -142,22 +137,19 @@ class MatchingTask(GeneratorTask):
         self.learning_rates = dict.fromkeys(self.pupils, self.objective.denoiser_lr)
 
     def learn(self, batch: Batch, apply: Apply) -> dict[str, Tensor]:
-        def fake_losses(z: Tensor, moves: Tensor, y: Tensor, t: Tensor, eps: Tensor) -> Losses:
-            return {"loss": score_matching_loss(self.fake, self.generated(z, y, moves), t, eps, y)}
+        def fake_losses(z: Tensor, y: Tensor, t: Tensor, eps: Tensor) -> Losses:
+            return {"loss": score_matching_loss(self.fake, self.generated(z, y), t, eps, y)}
 
-        def real_losses(x: Tensor, moves: Tensor, y: Tensor, t: Tensor, eps: Tensor) -> Losses:
-            return {"loss": score_matching_loss(self.pupils["real"], augment(x, moves), t, eps, y)}
+        def real_losses(x: Tensor, y: Tensor, t: Tensor, eps: Tensor) -> Losses:
+            return {"loss": score_matching_loss(self.pupils["real"], x, t, eps, y)}
 
         learnt: dict[str, Tensor] = {}
         for _ in range(self.objective.denoiser_steps):
-            shown = {
-                "fake": (fake_losses, *self.latents(batch)),
-                "real": (real_losses, batch.x, draw_augmentation(self.augmentation, batch)),
-            }
+            shown = {"fake": (fake_losses, self.latents(batch)), "real": (real_losses, batch.x)}
             for name, pupil in self.pupils.items():
-                losses, source, moves = shown[name]
+                losses, source = shown[name]
                 t = batch.times(self.objective.denoiser_density, pupil.schedule)
-                found = apply(name, losses, source, moves, batch.y, t, batch.normal(*batch.x.shape[1:]))
+                found = apply(name, losses, source, batch.y, t, batch.normal(*batch.x.shape[1:]))
                 learnt[f"{name}_dsm"] = found["loss"]
         return learnt
 

@@ -173,10 +173,9 @@ def test_teachers(digits, tmp_path):
         assert about["network"] == of_teacher["network"]
 
 
-def test_a_likelihood_term_and_augmentation(digits, tmp_path):
+def test_a_likelihood_term(digits, tmp_path):
     terms = ("--likelihood", digits / "classifier-ce", "--set", "generator.likelihood.weight=0.5")
-    more = ("--set", "generator.augment.probability=0.3", "--flip")
-    good("train-generator", *terms, *more, *GENERATOR, "--out", tmp_path)
+    good("train-generator", *terms, "--flip", *GENERATOR, "--out", tmp_path)
     found = settings(tmp_path, "generator")
     assert (found["likelihood"]["classifier"], found["likelihood"]["weight"]) == ("classifier-ce", 0.5)
     assert any("likelihood" in row for row in read_rows(tmp_path / "log.jsonl"))
@@ -197,7 +196,7 @@ def test_mistakes_with_generators(digits, recipe, tmp_path):
         (("--teacher", ce), "holds a classifier, where a score model is needed"),
         (("--teacher", score), "add a classifier that guides it (--classifier DIR)"),
         (("--teacher", told, "--scale", "2"), "name a classifier or a guide"),
-        (("--teacher", told, "--flip"), "which a teacher has seen as they are"),
+        (("--teacher", told, "--flip"), "with a teacher none are seen"),
         (("--likelihood", tmp_path / "none"), "does not exist: name a folder"),
         (("--recipe", recipe, "--loss", "smm"), "no generator with --loss smm"),
     ):
@@ -206,8 +205,18 @@ def test_mistakes_with_generators(digits, recipe, tmp_path):
 
 
 def test_stopping_on_the_way_changes_no_bit(condgen, monkeypatch, tmp_path):
-    more = ("--set", "generator.augment.probability=0.5", "--set", "generator.preview_every=2")
-    command = ("train-generator", "--loss", "smm", *GENERATOR, *more, "--steps", 6, "--batch", 16)
+    command = (
+        "train-generator",
+        "--loss",
+        "smm",
+        *GENERATOR,
+        "--set",
+        "generator.preview_every=2",
+        "--steps",
+        6,
+        "--batch",
+        16,
+    )
     good(*command, "--out", tmp_path / "whole")
     steps = stages.train
 

@@ -16,7 +16,6 @@ from condgen.losses import (
 from condgen.networks import MLPDiscriminatorSettings
 from condgen.schedules import EDM, LogNormal
 from condgen.training import (
-    Augmentation,
     Processes,
     State,
     Task,
@@ -51,7 +50,7 @@ def mismatching_task(data):
     guide = LikelihoodGuide(frozen(classifier_task(data).model), LikelihoodTerm(weight=0.3))
     objective = ScoreMismatching(network=NET, critic_steps=2)
     critic = objective.critic(data.shape, data.n_classes)
-    return MismatchingTask(generator(data), critic, objective, augmentation=Augmentation(probability=0.5), likely=guide)
+    return MismatchingTask(generator(data), critic, objective, likely=guide)
 
 
 def matching_task(data, objective=ScoreIdentity):
