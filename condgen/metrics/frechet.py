@@ -29,20 +29,17 @@ class Gaussian(NamedTuple):
         return cls(mean, _spectral_zero(values).sqrt()[:, None] * vectors.T)
 
     @classmethod
-    def fit(cls, features: Tensor, counts: Tensor | None = None) -> "Gaussian":
-        """Mean and unbiased covariance of features (N, F), N at least 2; each row counts once, or (N,) int64 times."""
-        n = len(features) if counts is None else int(counts.sum())
-        count, width = features.shape
-        weights = torch.ones(count) if counts is None else counts
-        weights = weights.to(features.device, torch.float64)
-        parts = [(weights[i : i + _ROWS], features[i : i + _ROWS]) for i in range(0, count, _ROWS)]
-        mean = torch.stack([w @ x.double() for w, x in parts]).sum(0) / n
-        if count < width:
-            return cls(mean, (features.double() - mean) * (weights / (n - 1)).sqrt()[:, None])
+    def fit(cls, features: Tensor) -> "Gaussian":
+        """Mean and unbiased covariance of features (N, F), N at least 2."""
+        n, width = features.shape
+        parts = features.split(_ROWS)
+        mean = torch.stack([part.double().sum(0) for part in parts]).sum(0) / n
+        if n < width:
+            return cls(mean, (features.double() - mean) / (n - 1) ** 0.5)
         covariance = torch.zeros(width, width, dtype=torch.float64, device=features.device)
-        for w, x in parts:
-            rows = (x.double() - mean) * (w / (n - 1)).sqrt()[:, None]
-            covariance.addmm_(rows.T, rows)
+        for part in parts:
+            rows = part.double() - mean
+            covariance.addmm_(rows.T, rows, alpha=1 / (n - 1))
         return cls.of(mean, covariance)
 
     @property
@@ -68,9 +65,9 @@ def frechet_distance(a: Gaussian, b: Gaussian) -> float:
 def influences(features: Tensor, own: Gaussian, other: Gaussian) -> Tensor:
     r"""How much each sample moves the distance of its set from another, (N,) float64, to first order.
 
-    Their root mean square over the root of N is the limit of the bootstrap's standard error (the infinitesimal
-    jackknife: Efron 1982, "The jackknife, the bootstrap and other resampling plans", chapter 6). With R the factor of
-    the other, a sample at z from the mean moves the distance by
+    Their root mean square over the root of N is a standard error (the infinitesimal jackknife: Efron 1982, "The
+    jackknife, the bootstrap and other resampling plans", chapter 6). With R the factor of the other, a sample at z from
+    the mean moves the distance by
 
     .. math:: 2 (m_1 - m_2) \cdot z + z^T (I - T) z - \mathrm{tr}((I - T) S_1), \qquad
               T = R^T (R S_1 R^T)^{-1/2} R

@@ -31,8 +31,7 @@ REAL = "real (held out)"  # the method whose samples are the test split
 NEIGHBOUR = 5
 _Z = 1.96
 _OVERLAPS = ("precision", "recall", "density", "coverage")
-_RESAMPLES, _WIDE = 50, 256  # bootstrap resamples; features above which its limit is computed instead
-FLOOR, _BOOTSTRAP, _DRAW, _SPLITS, _VENDI = 1, 2, 3, 4, 5  # purposes of random streams
+FLOOR, _DRAW, _SPLITS, _VENDI = 1, 3, 4, 5  # purposes of random streams
 _LEAST_FOR_SCORE, _LEAST_FOR_FID = 100, 10_000
 _MOST_FOR_VENDI = 300  # samples of a class: the cost is cubic
 _STUDENT = 2.262  # the quantile .975 of Student's distribution with 9 degrees of freedom
@@ -169,7 +168,8 @@ def _class_accuracy(of: Comparison) -> Measured | None:
 
 
 def _frechet(of: Comparison) -> Measured:
-    return _frechet_from(of.reference.gaussian, of.reference.text, of.vectors, of.seed)
+    value, error = _frechet_with_error(of.vectors, of.reference.gaussian)
+    return Measured(symmetric(value, error), of.reference.text, of.n, at=of.n)
 
 
 def _held_out_frechet(of: Comparison) -> Measured:
@@ -177,23 +177,11 @@ def _held_out_frechet(of: Comparison) -> Measured:
     vectors, reference = of.vectors, of.reference
     if of.real:
         vectors = reference.vectors[stratified_order(reference.y, keyed_generator(of.seed, _DRAW))[: of.n]]
-    return _frechet_from(reference.held_out_gaussian, reference.text_of_held_out, vectors, of.seed)
+    value, error = _frechet_with_error(vectors, reference.held_out_gaussian)
+    return Measured(symmetric(value, error), reference.text_of_held_out, len(vectors), at=len(vectors))
 
 
-def _frechet_from(real: Gaussian, text: str, vectors: Tensor, seed: int) -> Measured:
-    value, error = _frechet_to_first_order(vectors, real)
-    n = len(vectors)
-    if vectors.shape[1] <= _WIDE:
-        # The same resamples for every method of n samples: their differences are then not those of the draws.
-        generator = keyed_generator(seed, _BOOTSTRAP, n)
-        draws = [torch.randint(n, (n,), generator=generator) for _ in range(_RESAMPLES)]
-        resamples = [Gaussian.fit(vectors, draw.bincount(minlength=n)) for draw in draws]
-        error = float(torch.tensor([frechet_distance(own, real) for own in resamples], dtype=torch.float64).std())
-    return Measured(symmetric(value, error), text, n, at=n)
-
-
-def _frechet_to_first_order(vectors: Tensor, real: Gaussian) -> tuple[float, float]:
-    """The distance, and the limit of the bootstrap's standard error."""
+def _frechet_with_error(vectors: Tensor, real: Gaussian) -> tuple[float, float]:
     own = Gaussian.fit(vectors)
     error = influences(vectors, own, real).square().sum().sqrt() / len(vectors)
     return frechet_distance(own, real), float(error)
@@ -244,7 +232,7 @@ def _class_wise(distance: Callable[[Tensor, Tensor], tuple[float, float]], of: C
 
 
 def _class_frechet(of: Comparison) -> Measured | None:
-    mean = _class_wise(lambda own, real: _frechet_to_first_order(own, Gaussian.fit(real)), of)
+    mean = _class_wise(lambda own, real: _frechet_with_error(own, Gaussian.fit(real)), of)
     return mean and mean._replace(at=max(1, of.n // len(of.y.unique())))
 
 

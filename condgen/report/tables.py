@@ -17,7 +17,7 @@ WEIGHTINGS: dict[Weighting, str] = {
 _ARROWS: dict[Goal | None, str] = {"high": " ↑", "low": " ↓", "one": " → 1", None: ""}
 _STARRED = "Bold with a star: better than every other method by more than the intervals."
 _FRECHET = (
-    "The interval of a Fréchet distance at n samples is that of its mean at this n, up to 1.4 times too wide near the "
+    "The interval of a Fréchet distance at n samples is that of its mean at this n, up to 1.5 times too wide near the "
     "floor; it does not cover the distance at infinite n, which is lower."
 )
 _COLUMNS = 7  # metrics of a table

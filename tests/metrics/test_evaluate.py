@@ -193,7 +193,7 @@ def test_proportions_have_wilson_intervals(table):
     assert (row.low, row.high) == pytest.approx((wilson.low, wilson.high), abs=1e-4)
 
 
-def test_bootstrap_intervals_cover_as_stated():
+def test_intervals_cover_as_stated():
     # The spread of the distance over fresh draws is what its interval claims.
     train = load(Moons(n=2000, noise=0.1), "train")
     draws = {}
@@ -326,22 +326,6 @@ def test_names_of_papers_are_for_inception_features_and_enough_samples(digits, i
         assert not [name for name in names["many"] | names["few"] if re.match("FID|KID|IS", name)]
     (floor,) = {row.floor for row in rows if row.method == "many" and row.metric.startswith("F")}
     assert floor == next(row.value for row in rows if row.method == REAL and row.metric == "FD@360")
-
-
-def test_wide_features_have_intervals_of_the_same_width(digits):
-    """Above 256 features the bootstrap gives way to its limit."""
-    train, test = digits
-
-    def widened(x):
-        x = x.flatten(1).double()
-        return Features(torch.cat((x, 0 * x.repeat(1, 4)), 1))
-
-    methods, measures = {"noisy": (noisy(test, 0.3), test.y)}, Measures(cas="none")
-    narrow = evaluate(methods, train, test, 0, measures).rows
-    wide = evaluate(methods, train, test, 0, measures, Store(Extractor("wide", widened), None)).rows
-    (a,), (b,) = ([r for r in rows if (r.method, r.metric) == ("noisy", "FD@360")] for rows in (narrow, wide))
-    assert b.value == pytest.approx(a.value, rel=1e-6)
-    assert b.high - b.low == pytest.approx(a.high - a.low, rel=0.3)
 
 
 def test_figures_of_fewer_samples_say_of_how_many(digits, monkeypatch):

@@ -32,13 +32,6 @@ def test_fit_gives_mean_and_unbiased_covariance():
     assert np.allclose(fitted.covariance, np.cov(x.float().double().numpy().T), atol=1e-12)
 
 
-def test_counts_stand_for_repeated_rows():
-    x, counts = samples(30, 4, 1), torch.arange(30) % 3
-    counted, repeated = Gaussian.fit(x, counts), Gaussian.fit(x.repeat_interleave(counts, dim=0))
-    assert torch.allclose(counted.mean, repeated.mean, rtol=1e-12)
-    assert torch.allclose(counted.covariance, repeated.covariance, rtol=1e-12)
-
-
 def test_closed_form_of_commuting_covariances():
     a = gaussian([1.0, 2.0], [[4.0, 0.0], [0.0, 9.0]])
     b = gaussian([4.0, -2.0], [[1.0, 0.0], [0.0, 25.0]])
@@ -72,11 +65,6 @@ def test_fewer_samples_than_features(n, m):
     x, y = samples(n, 30, 1), samples(m, 30, 2)
     whole = [Gaussian.of(fitted.mean, fitted.covariance) for fitted in map(Gaussian.fit, (x, y))]
     assert frechet_distance(Gaussian.fit(x), Gaussian.fit(y)) == pytest.approx(frechet_distance(*whole), rel=1e-6)
-    counts = torch.arange(n) % 3
-    repeated = Gaussian.fit(x.repeat_interleave(counts, dim=0))
-    assert frechet_distance(Gaussian.fit(x, counts), whole[1]) == pytest.approx(
-        frechet_distance(repeated, whole[1]), rel=1e-6
-    )
 
 
 def test_equal_to_torch_fidelity():
@@ -93,18 +81,18 @@ def test_influences_are_derivatives_of_the_weights(n, dimension):
     x, other = samples(n, dimension, 1), Gaussian.fit(samples(500, dimension, 2))
     found = influences(x, Gaussian.fit(x), other)
     assert abs(float(found.mean())) < 1e-9 * float(found.abs().mean())
-    many = 2000  # so that one more copy is a small step
-    base = frechet_distance(Gaussian.fit(x, torch.full((n,), many)), other)
+    many = x.repeat(500, 1)  # so that one more copy is a small step
+    base = frechet_distance(Gaussian.fit(many), other)
     for place in (0, 7, int(found.abs().argmax())):
-        counts = torch.full((n,), many)
-        counts[place] += 1
-        moved = (frechet_distance(Gaussian.fit(x, counts), other) - base) * n * many
+        moved = (frechet_distance(Gaussian.fit(torch.cat((many, x[place, None]))), other) - base) * len(many)
         assert moved == pytest.approx(float(found[place]), rel=0.05, abs=0.02 * float(found.std()))
 
 
-def test_influences_give_the_spread_of_the_bootstrap():
-    x, other = samples(600, 12, 1), Gaussian.fit(samples(600, 12, 2))
-    draws = [torch.randint(600, (600,), generator=keyed_generator(5, i)).bincount(minlength=600) for i in range(400)]
-    spread = torch.tensor([frechet_distance(Gaussian.fit(x, counts), other) for counts in draws]).std()
-    analytic = influences(x, Gaussian.fit(x), other).square().sum().sqrt() / 600
-    assert float(analytic) == pytest.approx(float(spread), rel=0.1)
+def test_influences_give_the_spread_of_fresh_samples():
+    """Far from the floor to rounding of first order, on the floor up to 1.5 times as much."""
+    other = Gaussian.of(torch.zeros(12).double(), torch.eye(12).double())
+    for shift, most in ((0.5, 1.2), (0.0, 1.8)):
+        drawn = [torch.randn(300, 12, generator=keyed_generator(seed)) + shift for seed in range(60)]
+        spread = torch.tensor([frechet_distance(Gaussian.fit(x), other) for x in drawn]).std()
+        claimed = [influences(x, Gaussian.fit(x), other).square().sum().sqrt() / 300 for x in drawn]
+        assert 0.85 < float(torch.stack(claimed).mean() / spread) < most
