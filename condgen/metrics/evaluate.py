@@ -163,16 +163,6 @@ def evaluating(
     return Evaluation(rows, by_class, memories)
 
 
-def helping(
-    methods: Mapping[str, tuple[Tensor, Tensor]], train: LabelledSet, test: LabelledSet, store: Store
-) -> Generator[Advance, None, None]:
-    """What a process does while process 0 is `evaluating`: its share of the features, in the same order."""
-    yield from store.of_real(train)
-    yield from store.of_real(test)
-    for method, (x, _) in methods.items():
-        yield from store.of_samples(x, method)
-
-
 def _check(method: str, x: Tensor, train: LabelledSet) -> None:
     if tuple(x.shape[1:]) != train.shape:
         raise UserError(

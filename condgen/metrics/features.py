@@ -14,7 +14,6 @@ from condgen.checkpoint import load_tensors, save_tensors
 from condgen.data import LabelledSet
 from condgen.errors import UserError
 from condgen.rng import to_float64
-from condgen.training import Processes
 
 _MOST_PIXELS = 256  # above it, covariances of a few hundred samples would be mostly noise
 _POOLED = 8
@@ -27,9 +26,6 @@ class Features(NamedTuple):
 
     def at(self, index: Tensor) -> "Features":
         return Features(self.vectors[index], None if self.logits is None else self.logits[index])
-
-
-_NONE = Features(torch.empty(0, 0))  # in other processes than the first
 
 
 class Advance(NamedTuple):
@@ -72,20 +68,11 @@ def extract(extractor: Extractor, x: Tensor) -> Tensor:
 
 
 class Store:
-    """Features that are kept in a folder by the content of what they were made from, and of what made them.
+    """Features that are kept in a folder by the content of what they were made from, and of what made them."""
 
-    Processes that share the work ask for the same features in the same order: process 0 has them in the end, and keeps
-    them, the others have an empty tensor.
-    """
-
-    def __init__(self, extractor: Extractor, folder: Path | None, processes: Processes | None = None) -> None:
+    def __init__(self, extractor: Extractor, folder: Path | None) -> None:
         self.extractor, self.folder = extractor, None if extractor.key is None else folder
-        self.processes = processes if extractor.key is not None and processes and processes.count > 1 else None
         self.problem: str | None = None  # why features could not be kept; the work goes on
-
-    @property
-    def is_shared(self) -> bool:
-        return self.processes is not None
 
     def of_samples(self, x: Tensor, what: str) -> Generator[Advance, None, Features]:
         content = hashlib.sha256(repr((tuple(x.shape), str(x.dtype))).encode())
@@ -100,26 +87,18 @@ class Store:
     def _of(
         self, take: Callable[[slice], Tensor], n: int, content: str, what: str
     ) -> Generator[Advance, None, Features]:
-        path, processes, size = None, self.processes, self.extractor.batch
+        path, size = None, self.extractor.batch
         if self.folder is not None:
             name = hashlib.sha256(f"{_VERSION} {self.extractor.key} {content}".encode()).hexdigest()[:32]
             path = self.folder / f"{name}.safetensors"
-        kept = _read(path, n) if path is not None and (processes is None or processes.is_main) else None
-        is_kept = kept is not None if processes is None else processes.once(lambda: kept is not None)
-        if is_kept:
-            return kept or _NONE
-        starts = range(0, n, size)
-        mine = starts if processes is None else starts[processes.rows(len(starts))]
+            if (kept := _read(path, n)) is not None:
+                return kept
         found: list[Features] = []
-        for done, start in enumerate(mine):
-            yield Advance(n * done // len(mine), n, f"features of {what}")
+        for start in range(0, n, size):
+            yield Advance(start, n, f"features of {what}")
             with torch.no_grad():
                 vectors, logits = self.extractor.function(take(slice(start, start + size)))
             found.append(Features(vectors.cpu(), None if logits is None else logits.cpu()))
-        if processes is not None:
-            found = [features for part in processes.gather(found) for features in part]
-        if not found:
-            return _NONE
         every = [one.logits for one in found if one.logits is not None]
         whole = Features(torch.cat([one.vectors for one in found]), torch.cat(every) if every else None)
         broken = int((~whole.vectors.isfinite()).flatten(1).any(1).sum())

@@ -11,7 +11,7 @@ from torch import Tensor
 from condgen.data import LabelledSet, list_images, list_some
 from condgen.errors import UserError
 from condgen.files import write_png
-from condgen.metrics import REAL, Advance, Evaluation, Memory, Store, evaluating, helping, open_extractor
+from condgen.metrics import REAL, Advance, Evaluation, Memory, Store, evaluating, open_extractor
 from condgen.recipes import EvaluateStage
 from condgen.runs.environment import cache_folder
 from condgen.runs.folder import read_json, write_json
@@ -28,7 +28,7 @@ _CLOSEST = 6  # samples of each method that are shown with training data
 
 @dataclass(frozen=True, eq=False)
 class Evaluate(Stage):
-    """Compares folders of samples with real data. Many processes share the features of networks; 0 does the rest."""
+    """Compares folders of samples with real data, in process 0."""
 
     settings: EvaluateStage
     samples: Mapping[str, Path]  # folders of samples by the names of their methods
@@ -62,7 +62,7 @@ class Evaluate(Stage):
         if opened.finished:
             return
         test = self.test.to(processes.device)
-        store = Store(extractor, cache_folder() / "features" if extractor.key is not None else None, processes)
+        store = Store(extractor, cache_folder() / "features")
         if processes.is_main:
             seen, of = {name: len(y.unique()) for name, (_, y) in methods.items()}, self.train.n_classes
             few = [f"{name} has samples of {found} of {of} classes" for name, found in seen.items() if found < of]
@@ -75,8 +75,6 @@ class Evaluate(Stage):
                 yield self.tell(f"features are not kept for the next time: {store.problem}")
             self._write(opened, samples, evaluation, extractor.name)
             yield Progress(self.name, 1, 1)
-        elif store.is_shared:
-            yield from self._follow(helping(methods, self.train, test, store))
         processes.wait()
 
     def _read(self, path: Path) -> SampleSet:
