@@ -1,7 +1,4 @@
-"""The calibrating stage: how good a classifier is at each noise level, and how far to trust it there.
-
-`calibration.json` holds what was measured, and the curve of guidance scales that `condgen sample` can follow.
-"""
+"""The calibrating stage: how good a classifier is at each noise level, and the guidance scales that suit it."""
 
 import math
 from dataclasses import dataclass
@@ -35,10 +32,7 @@ _LEVELS = 16  # where the recipe names none
 
 @dataclass(frozen=True, eq=False)
 class Calibrate(Stage):
-    """Measures a classifier on unseen data, in `CLASSIFIER/calibration`.
-
-    Each noise level is kept in `log.jsonl` as soon as it is measured, so an interrupted calibration goes on after it.
-    """
+    """Measures a classifier on unseen data, in `CLASSIFIER/calibration`; `log.jsonl` keeps each noise level at once."""
 
     settings: CalibrateRecipe
     score: Path  # the folder of the score model that the classifier guides

@@ -50,10 +50,7 @@ def with_defaults(
     calibrated: Collection[str] = (),
     labelled: Collection[str] = (),
 ) -> DiagnoseRecipe:
-    """The same with the methods and references that it leaves to its defaults; see `DiagnoseRecipe`.
-
-    Classifiers are given by their losses, where these are known; labelled are the score models that know labels.
-    """
+    """The same with the methods and references that it leaves out, by the losses of classifiers where known."""
     methods = dict(recipe.methods)
     for name, loss in losses.items() if not recipe.methods else ():
         for scale in loss.usual_scales if loss is not None else (1.0,):
@@ -76,11 +73,7 @@ def loss_of(classifier: Path) -> ClassifierLoss | None:
 
 @dataclass(frozen=True, eq=False)
 class Diagnose(Stage):
-    """Compares the methods' scores, with each other on held-out data and with an oracle's, in `diagnostics.json`.
-
-    Each process takes its share of the images and queries. An error depends on its own query alone, so that, up to
-    rounding, the figures are those of one process.
-    """
+    """Compares scores on held-out data, and with an oracle's, in `diagnostics.json`; processes share the queries."""
 
     settings: DiagnoseRecipe
     folders: Folders

@@ -14,11 +14,7 @@ _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # glibc's names for mallopt
 
 
 def keep_freed_memory() -> None:
-    """Asks the C library to keep freed memory rather than hand it back to the system after every large tensor.
-
-    Networks allocate and free tensors of some megabytes at every step, and each comes with fresh pages that have to be
-    mapped and cleared. Nothing happens where the C library is not glibc.
-    """
+    """Asks glibc to keep freed memory: else each large tensor of each step comes with fresh pages to map and clear."""
     try:
         mallopt = ctypes.CDLL(None).mallopt
     except (AttributeError, OSError, TypeError):

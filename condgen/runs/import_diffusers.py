@@ -31,11 +31,7 @@ class DiffusersFolder(NamedTuple):
     weights: list[Path]
 
     def stage(self, names: tuple[str, ...], data: AnyData | None) -> ImportStage:
-        """The settings of its import.
-
-        Its time is the noise level, from that of the first timestep to that of the last, or to where nothing is seen
-        of an image.
-        """
+        """The settings of its import: time is the noise level, up to where nothing is seen of an image."""
         levels = self.network.levels()
         ends = {"sigma_min": float(levels[0]), "sigma_max": min(float(levels[-1]), _MOST_NOISE)} if len(levels) else {}
         schedule = parse(EDM, {"kind": "edm", **ends}, f"{self.name}: the noise that it was trained with")
@@ -43,10 +39,7 @@ class DiffusersFolder(NamedTuple):
 
 
 def find_diffusers(source: str) -> DiffusersFolder:
-    """The network and its scheduler in a folder that `save_pretrained` has written, or in one on the hub.
-
-    UserError where there is none that could be a score model.
-    """
+    """The network and scheduler that `save_pretrained` has written, in a folder or on the hub; UserError for others."""
     folder = Path(source)
     if source.startswith("hf:"):
         of_unet = ("config.json", *(f"{_WEIGHTS}{end}" for end in (".safetensors", "-*.safetensors", _INDEX)))

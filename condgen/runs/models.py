@@ -136,10 +136,7 @@ def open_guided(
 def check_fits(
     folder: Path, config: _Config, like: _Config | LabelledSet, other: object, schedule: Schedule | None = None
 ) -> None:
-    """Raises, naming the differences, where a model has not the data shape, classes and schedule of what it goes with.
-
-    Data have no schedule of their own: it is given, if one is asked for.
-    """
+    """Raises UserError, naming the differences, where a model has not the shape, classes and schedule of another."""
     wanted = schedule or (config.schedule if isinstance(like, LabelledSet) else like.schedule)
     found = []
     if config.shape != like.shape:

@@ -38,10 +38,7 @@ Monitor: TypeAlias = Callable[[Any, int], Look]
 
 
 def classifier_monitor(config: ClassifierConfig, held_out: LabelledSet, prior: ScoreModel | None) -> Monitor:
-    """Measures a classifier at a few noise levels, always with the same images and noise.
-
-    With a score model, the gain of guidance is measured too.
-    """
+    """Measures a classifier at a few noise levels, with a score model also the gain; always the same noise."""
     chosen = stratified_order(held_out.y, keyed_generator(_SEED))[:_IMAGES]
     x, y = held_out.floats(chosen), held_out.y[chosen]
     levels = spread_levels(config.schedule, config.sigma_data, _LEVELS)

@@ -98,11 +98,7 @@ def states(stages: Sequence[Stage]) -> dict[Path, str]:
 
 
 def run_recipe(recipe: Recipe, folder: Path, processes: Processes, command: str) -> Work:
-    """Runs every stage of a recipe that is not finished yet.
-
-    Writes `recipe.yaml`, `run.json`, `cost.json`, and copies of `metrics.json`, `diagnostics.json` and, in one file, of
-    all calibrations at the top.
-    """
+    """Runs every stage of a recipe that is not finished; what each finds is copied to the top of the folder."""
     data = processes.in_turn(recipe.data.load_all)
     if recipe.sample is not None and recipe.evaluate is not None:  # what is missing is said now, not after the training
         features = recipe.evaluate.features

@@ -57,10 +57,7 @@ def prepare(
     folder: Path,
     start: Path | None,
 ) -> Prepared:
-    """The networks of a stage with their initial weights, those of the model in `start` if given, and what trains them.
-
-    UserError where a model that it builds on is missing, or does not fit.
-    """
+    """The networks of a stage with initial weights, or those of the model in `start`, and what trains them."""
     torch.manual_seed(stage.seed)  # the initial weights
     match stage:
         case ScoreStage():

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from condgen.checkpoint import load_tensors
 from condgen.errors import UserError
+from condgen.files import blamed_on
 from condgen.runs.layout import PREVIEWS
 
 
@@ -21,8 +22,7 @@ class Preview(NamedTuple):
 def read_previews(folder: Path, until: int | None = None, most: int | None = None) -> list[Preview]:
     """The previews in a stage's folder, the earliest first: at most so many, evenly spread.
 
-    Those of later steps than `until` are left out: they may be of steps that are done again after a crash. UserError
-    where a file is damaged, or holds something else.
+    Steps after `until` may be done again after a crash, and are left out. UserError for a file that is no preview.
     """
     paths = {int(path.stem): path for path in sorted((folder / PREVIEWS).glob("[0-9]*.safetensors"))}
     kept = [path for step, path in paths.items() if until is None or step <= until]
@@ -36,11 +36,10 @@ def read_previews(folder: Path, until: int | None = None, most: int | None = Non
 
 def _read(path: Path) -> Preview:
     tensors, about = load_tensors(path)
-    step, names, x, y = about.get("step"), about.get("names"), tensors.get("x"), tensors.get("y")
-    if x is None or y is None or not isinstance(step, int) or not isinstance(names, list):
-        raise UserError(f"{path} holds no preview: delete it")
-    fits = (x.dtype, x.ndim) in ((torch.uint8, 4), (torch.float32, 2)) and y.dtype == torch.int64 and x.numel() > 0
-    fits = fits and y.shape == x.shape[:1] and (x.ndim == 2 or x.shape[1] in (1, 3)) and bool(x.isfinite().all())
-    if not fits or not 0 <= int(y.min()) <= int(y.max()) < len(names):
-        raise UserError(f"{path} holds no preview, or one of classes that it does not name: delete it")
-    return Preview(step, x, y, tuple(map(str, names)))
+    with blamed_on(path):
+        x, y, names = tensors["x"], tensors["y"], tuple(map(str, about["names"]))
+        fits = (x.dtype, x.ndim) in ((torch.uint8, 4), (torch.float32, 2)) and y.dtype == torch.int64 and x.numel() > 0
+        fits = fits and y.shape == x.shape[:1] and (x.ndim == 2 or x.shape[1] in (1, 3)) and bool(x.isfinite().all())
+        if not fits or not 0 <= int(y.min()) <= int(y.max()) < len(names):
+            raise ValueError("no preview, or one of classes that it does not name")
+        return Preview(int(about["step"]), x, y, names)

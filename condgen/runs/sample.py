@@ -1,12 +1,10 @@
-"""The sampling stage, which fills a folder of samples.
+"""The sampling stage, which fills a folder of samples, and goes on where it stopped.
 
-A sample that is already in the manifest is not drawn again, so sampling goes on where it stopped. One that cannot be
-used, since its numbers are not finite or its sampler gave up, is counted and named, and never written as an image; the
-others are kept, and the command ends in an error once all are drawn.
+Samples that cannot be used, since their numbers are not finite or the sampler gave up, are named in an error at the
+end; the others are kept.
 
-Many processes deal whole batches among themselves, so that the networks are called with the very batches of one
-process, and give the same bits on the same kind of machine. Where there are fewer batches than processes, these are
-split, and samples are those of one process up to rounding; so are those of adaptive samplers, whose batches mix.
+Processes deal whole batches among themselves, so that samples have the same bits as from one process on the same kind
+of machine. Where there are fewer batches than processes, or steps are adaptive, they are equal up to rounding.
 """
 
 import math
@@ -166,8 +164,7 @@ class Sample(Stage):
     ) -> Iteration[Progress, None, list[Unusable]]:
         """Draws this process's share of what is missing, and writes it batch by batch; returns what cannot be used.
 
-        A row of `log.jsonl`, `{"images", "seconds", "evaluations"}`, is what drawing has cost all processes, which work
-        at the same pace: seconds on the clock, and evaluations of networks.
+        Rows of `log.jsonl` have the seconds and network evaluations of all processes, which work at the same pace.
         """
         of_all = missing / max(1, len(places))  # samples that all processes draw while this one draws one
         manifest = MANIFEST if rank == 0 else part_manifest(rank)

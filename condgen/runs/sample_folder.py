@@ -1,7 +1,4 @@
-"""A folder of samples: PNGs, and `manifest.jsonl` with a line for each.
-
-Points have no picture; their coordinates stand in the manifest.
-"""
+"""A folder of samples: PNGs, and `manifest.jsonl` with a line for each; points stand in the manifest alone."""
 
 import io
 import json
@@ -50,10 +47,7 @@ def part_manifest(rank: int) -> str:
 
 
 def merge_manifests(folder: Path) -> set[int]:
-    """Makes one manifest, in order of seeds, of those that processes have written; returns the seeds.
-
-    A line that was cut short goes, and of two lines of one seed the later.
-    """
+    """Makes one manifest, in order of seeds, of those of all processes, where later lines count; returns the seeds."""
     drop_partial_line(folder / MANIFEST)
     parts = sorted(folder.glob(part_manifest(0).replace("0", "[0-9]*", 1)))
     seeds = [_seed(row, folder) for row in each_row(folder / MANIFEST)]
@@ -79,10 +73,7 @@ def picture_of(x: Tensor) -> Image.Image:
 def encode_samples(
     places: Sequence[int], x: Tensor, rows: Sequence[dict[str, Any]]
 ) -> Iterator[tuple[dict[str, Any], bytes | None]]:
-    """The manifest's row of each sample, and its picture as PNG; None for a point, which stands in the row itself.
-
-    Samples (B, ...) are as a network sees them, on the CPU; their places in the set name the pictures.
-    """
+    """The manifest's row of each sample (B, ...), and its picture as PNG; points have none."""
     for place, sample, row in zip(places, x, rows, strict=True):
         if sample.ndim == 1:
             yield {"file": None, "x": sample.tolist(), **row}, None

@@ -128,10 +128,7 @@ class Stage(ABC):
         """Does what is left to do."""
 
     def open(self, processes: Processes) -> Generator[Progress, None, StageFolder]:
-        """Opens the folder: fresh, to go on, or finished. A folder of other settings or inputs is set aside.
-
-        UserError where the folder holds a stage of another kind, or files that are not condgen's.
-        """
+        """Opens the folder: fresh, to go on, or finished. A folder of other settings or inputs is set aside."""
         opened = processes.once(lambda: open_folder(self.name, self.folder, self.key(), self.settings))
         opened.writes = processes.is_main
         if opened.message:
@@ -185,10 +182,7 @@ def refuse_other_files(folder: Path) -> None:
 
 
 def _set_aside(folder: Path, key: str) -> Path:
-    """Moves all but the lock, which this process holds, to a neighbouring folder.
-
-    `stage.json` goes last: until it is there, an earlier attempt was cut short, and this one goes on with it.
-    """
+    """Moves all but the lock to a neighbouring folder, `stage.json` last: one without it was cut short."""
     key = re.sub(r"[^0-9A-Za-z]", "", key)[:8]  # it stands in a file, which may say anything
     target, number = folder.with_name(f"{folder.name}.before-{key}"), 1
     while (target / STAGE_FILE).exists():
@@ -203,10 +197,7 @@ def _set_aside(folder: Path, key: str) -> Path:
 
 @contextmanager
 def lock(folder: Path, processes: Processes | None = None) -> Iterator[None]:
-    """Holds a folder for this run: process 0 for all its processes. The lock goes with the process, however it ends.
-
-    UserError where another run holds it, or it cannot be written.
-    """
+    """Holds a folder for all processes of this run until it ends. UserError where another run holds it."""
     held = FileLock(folder / LOCK_FILE, timeout=0)
 
     def acquire() -> None:

@@ -163,10 +163,7 @@ class Train(Stage):
 
 
 def training_cost(folder: Path, kind: str) -> dict[str, Any]:
-    """Steps, batch and seconds of the training of a score model or classifier, where its folder says so.
-
-    With those of the model from whose weights it started; not at all where those are unknown.
-    """
+    """Steps, batch and seconds of a training, with those of the model that it started from, as far as known."""
     cost: dict[str, Any] = {}
     if (path := folder / RECIPE_FILE).exists():
         training = (read_yaml(path).get(kind) or {}).get("training", {})
