@@ -76,8 +76,7 @@ def distribution_matching_loss(
 ) -> Tensor:
     r"""A loss (B,) whose gradient in x is :math:`(D_g - D_r) / \operatorname{mean}|x - D_r|`, over the dimensions.
 
-    Its value is half the mean square of that vector; no gradient runs through the denoisers. x (B, ...) is generated
-    data with a graph, t (B,) float64, eps standard normal noise, y (B,) labels.
+    x (B, ...) is generated data with a graph, t (B,) float64, eps standard normal noise, y (B,) labels.
     """
     with torch.no_grad():
         x_t = perturb(real.schedule, x, t, eps)

@@ -15,8 +15,7 @@ from condgen.settings import Target, import_target
 class ImportedLoss(ClassifierLoss):
     """A function (classifier, x, y, t, eps, **options) with one number a sample, (B,), or a dict that has it as "loss".
 
-    One with a parameter `prior_eps` is given the frozen score model's estimate of eps at x_t, (B, ...), one with
-    `gradient` a function for the likelihood score (see `Gradient`), which `training.compile` compiles.
+    It may take `prior_eps`, the frozen score model's estimate of eps (B, ...), and `gradient`, a `Gradient`.
     """
 
     loss: Literal["import"] = "import"

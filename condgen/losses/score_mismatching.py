@@ -51,11 +51,7 @@ class ScoreMismatching(Settings):
 
 
 class Critic(nn.Module):
-    """The noise predictor S(x~, sigma, y) of score mismatching, where x~ = x + sigma n.
-
-    The levels, each as likely as any other, are in units of `scale`, the standard deviation that noise level 1 stands
-    for, which is 1 for images in [-1, 1].
-    """
+    """The noise predictor S(x~, sigma, y), x~ = x + sigma n; levels are in units of `scale`, 1 for images."""
 
     def __init__(
         self,
@@ -94,8 +90,7 @@ def critic_loss(
 ) -> Losses:
     """The critic's loss per dimension, the sum of those on real and on generated data of labels y, each (B,).
 
-    Times and noise n are those of the real and of the fake data, which have no graph; the third noise is the
-    independent n' that is the target of the fake.
+    Noise n is that of the real data, that of the fake, which have no graph, and n', the target of the fake.
     """
     noised = [perturb(critic.schedule, x, at, n) for x, at, n in zip((real, fake), t, noise[:2], strict=True)]
     predicted_real, predicted_fake = critic(torch.cat(noised), torch.cat(t), torch.cat([y, y])).chunk(2)

@@ -1,7 +1,4 @@
-"""Classification accuracy score (Ravuri & Vinyals 2019): what a classifier learns from samples alone, on real images.
-
-Here is the `CifarResNet`; the quick probe, on features, is the support vector machine of `Judge`.
-"""
+"""Classification accuracy score (Ravuri & Vinyals 2019): what a ResNet-20 learns from samples alone, on real images."""
 
 from collections.abc import Generator
 

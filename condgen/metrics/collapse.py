@@ -1,7 +1,6 @@
 """Whether a generator still makes different samples of a class.
 
-With a single sample a class, class accuracy and precision are at their best, and nothing is seen in the losses. Two
-measures show it: the spread within a class, and recall.
+With a single sample a class, class accuracy, precision and the losses look their best; spread and recall show it.
 """
 
 from pydantic import Field

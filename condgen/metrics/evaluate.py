@@ -112,12 +112,9 @@ def evaluating(
 ) -> Generator[Advance, None, Evaluation]:
     """Measures every method, and then the held-out real samples under the name `REAL`.
 
-    Methods have samples (N, ...), images in [-1, 1] or points, and the labels asked for (N,). The seed is that of the
-    draws behind floors and intervals. The values do not depend on it, except the floors, whatever is drawn from more
-    than `measures.most` samples, the order in which a classifier score splits samples, and the training of a ResNet.
-
-    Raises:
-        UserError: samples that are too few, are not finite, or do not fit the data set.
+    Methods have samples (N, ...), images in [-1, 1] or points, and the labels asked for (N,). The seed is of the draws
+    behind floors, of more than `measures.most` samples, and of a ResNet's training. UserError for samples that are too
+    few, not finite, or do not fit the data set.
     """
     if (test.names, test.shape) != (train.names, train.shape):
         raise UserError(

@@ -1,8 +1,4 @@
-"""An independent judge of classes: a support vector machine that has seen real samples only.
-
-On pixels it shares nothing with the classifiers that guide the samplers, so a sampler cannot please it by fooling its
-own classifier; on the features of a network it is as independent as that.
-"""
+"""A judge of classes that has seen real samples only: no sampler pleases it by fooling its own classifier."""
 
 from collections.abc import Iterator
 from typing import Any, ClassVar
@@ -59,10 +55,9 @@ class Judge:
 def _elected(machine: Any, kernels: np.ndarray) -> Iterator[int]:  # noqa: ANN401 - SVC has no types
     """The class that wins most of its comparisons with the K - 1 others, of several the first, for each sample.
 
-    libsvm makes all K (K - 1) / 2 comparisons. Here the class with the fewest known defeats meets all others, until
-    those of a class that has done so are the fewest: three or four of a thousand classes, as a rule. Kernels are the
-    values for each sample and support vector, (N, S), of more than 2 classes. Yields -1 where rounding might turn a
-    comparison.
+    libsvm makes all K (K - 1) / 2. Here the class with the fewest known defeats meets all others, until those of a
+    class that has done so are the fewest. Kernels are (N, S) for S support vectors. Yields -1 where rounding might
+    turn a comparison.
     """
     n_classes = len(machine.classes_)
     of = np.repeat(np.arange(n_classes), machine.n_support_)  # the class of each support vector

@@ -39,8 +39,7 @@ def _sums_over_others(a: Tensor) -> Tensor:
 def kernel_distance(samples: Tensor, real: Tensor, within: float | None = None) -> tuple[float, float]:
     """The distance of 3 samples or more, (N, F), from 2 real ones or more, whose mean `within` may be at hand.
 
-    Its standard error is that of the delete-one jackknife over samples (Efron 1982, chapter 3), on average up to 1.6
-    times too wide where both are alike: the statistic is degenerate there.
+    The standard error is the delete-one jackknife's (Efron 1982, chapter 3), up to 1.6 times too wide for like sets.
     """
     n, within = len(samples), mean_within(real) if within is None else within
     own = _sums_over_others(samples)

@@ -69,10 +69,7 @@ class Manifold(NamedTuple):
 
 
 def prdc(real: Tensor, fake: Tensor, k: int, real_radii: Tensor | None = None) -> Manifold:
-    """Precision, recall, density and coverage of fakes (N_fake, F), in memory linear in the numbers of samples.
-
-    Both sets have more than k samples. The radii of real features (N_real, F) may be at hand from an earlier call.
-    """
+    """Precision, recall, density and coverage of fakes (N_fake, F); both sets have more than k samples."""
     real_radii = nearest_radii(real, k) if real_radii is None else real_radii
     fake_radii = nearest_radii(fake, k)
     density = torch.empty(len(fake), dtype=torch.float64)

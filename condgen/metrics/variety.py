@@ -23,7 +23,7 @@ class Variety(NamedTuple):
     def over(self, real: Tensor) -> tuple[float, float]:
         """The mean over classes of the ratio to real values (K,), NaN where no class has one, and its standard error.
 
-        Where a class is too small for an error of its own, that of the mean comes from how the classes differ.
+        Where a class is too small for an error of its own, it comes from how the classes differ.
         """
         ratios, errors = self.value / real, self.standard_error / real
         known = ratios.isfinite()

@@ -1,8 +1,4 @@
-"""A residual classifier of clean small images (He et al. 2016, section 4.2), without a noise level.
-
-Three stages of as many basic blocks each; the second and third begin by halving the image. Shortcuts have no
-parameters: every second pixel, and zeros for the channels that are new.
-"""
+"""A residual classifier of clean small images (He et al. 2016, section 4.2), with shortcuts without parameters."""
 
 import re
 from collections.abc import Mapping

@@ -86,10 +86,7 @@ class _Head(nn.Module):
 
 
 class _Block(nn.Module):
-    """The input, or its image by `skip`, plus two layers of rectified features; then perhaps the mean of 2x2 pixels.
-
-    The first block of a convolutional network applies no rectifier to its input, which would drop dark pixels.
-    """
+    """The input, or `skip` of it, plus two rectified layers, then perhaps halved; pixels are not rectified."""
 
     def __init__(
         self,

@@ -76,8 +76,7 @@ class ClassEmbedding(nn.Module):
 class Conditioning(nn.Module):
     """What drives every FiLM of a network: SiLU of the noise embedding, plus that of the class where there are classes.
 
-    With K classes, labels (B,) lie in 0..K, where K, or None for the whole batch, means "no label", as classifier-free
-    guidance needs (Ho & Salimans 2022).
+    Of K classes, labels (B,) lie in 0..K, where K, or None for all, means "no label" (Ho & Salimans 2022).
     """
 
     def __init__(self, width: int, n_classes: int | None = None, random: Tensor | None = None) -> None:
@@ -94,10 +93,7 @@ class Conditioning(nn.Module):
 
 
 class FiLM(nn.Module):
-    """Scale and shift of each channel (B, C, ...), linear in an embedding (B, E), close to the identity at the start.
-
-    The bias holds the mean scale and shift, so that a normalisation just before needs no affine weights of its own.
-    """
+    """Scale and shift of channels (B, C, ...), linear in an embedding (B, E), close to the identity at the start."""
 
     def __init__(self, embedding: int, channels: int) -> None:
         super().__init__()

@@ -1,7 +1,4 @@
-"""The convolutional generator: each stage doubles the image (Miyato & Koyama 2018).
-
-The latent also enters every block, added to the class embedding that drives its FiLM (Brock et al. 2019).
-"""
+"""A convolutional generator: each stage doubles the image (Miyato & Koyama 2018), the latent enters every block."""
 
 from typing import Literal
 

@@ -1,7 +1,6 @@
 """The residual perceptron, for points and tiny images, in all three roles.
 
-Layer normalisation forgets the length of its input, and with it how far a point lies from the origin. The bias of the
-first layer therefore starts as large as its weights: to the layers above, it is one more coordinate, fixed at one.
+The bias of the first layer starts as large as its weights: layer normalisation forgets the length of its input.
 """
 
 import math

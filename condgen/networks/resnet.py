@@ -1,7 +1,6 @@
 """The noise-aware residual classifier: ResNet-18 or 34 with pre-activation and the stem for small images.
 
-He et al. 2016 and 2016b, with group normalisation (batch statistics would couple samples inside a loss on the input
-gradient), SiLU, and a FiLM by the noise level in every block.
+He et al. 2016 and 2016b, with group normalisation, since batch statistics couple samples, SiLU, and FiLM by the noise.
 """
 
 from typing import Literal

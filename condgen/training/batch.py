@@ -1,7 +1,4 @@
-"""One step's data and randomness: a function of (seed, step, row), whatever the number of processes.
-
-Nothing here waits for the device: numbers are drawn on the CPU and follow in its queue.
-"""
+"""One step's data and randomness: a function of (seed, step, row), whatever the number of processes."""
 
 from functools import lru_cache
 
@@ -17,11 +14,9 @@ _ORDER, _DRAWS = 0, 1  # purposes of keyed generators
 
 
 class Batch:
-    """Some rows of a batch that all processes agree on, by default all of them, and draws for each.
+    """Rows of a batch that all processes agree on, by default all of them, and draws for each.
 
     Attributes:
-        total: rows of the whole batch.
-        step: counted from 0.
         index: where the samples lie in the training set, (b,), on the CPU.
         mirrored: which of them are mirrored, (b,) bool.
         x: samples, (b, ...), as floats.

@@ -1,12 +1,11 @@
 """Many processes, behind one small class (accelerate underneath).
 
 The total batch is the recipe's unit. Every process draws the whole batch's randomness, which is cheap, and keeps its
-own rows; gradients are averaged after the backward pass. The gradient is therefore that of one process, up to rounding,
-however many there are, and no module is wrapped: names, second derivatives and pairs of networks stay as they are.
+own rows; gradients are averaged after the backward pass. The gradient is that of one process up to rounding, and no
+module is wrapped: names, second derivatives and pairs of networks stay as they are.
 
-All processes run the same code, and meet in its collective calls; process 0 decides, and writes the files. Gradients go
-over the devices' own connections (NCCL), whatever is on a CPU over those of the processors (gloo). A process that is
-gone closes them, and every wait for it ends with `Lost`.
+All processes meet in collective calls; process 0 decides, and writes the files. What is on a GPU goes over NCCL, what
+is on a CPU over gloo. Where a process is gone, every wait for it ends with `Lost`.
 """
 
 import os
@@ -31,11 +30,7 @@ class Lost(UserError):
 
 
 class Processes:
-    """The processes of this run; one where no launcher was used.
-
-    Off accelerators with `cpu`, as $ACCELERATE_USE_CPU asks for too. A launcher that was used in a way that cannot work
-    is a UserError.
-    """
+    """The processes of this run, off accelerators with `cpu`; UserError where a launcher was used wrongly."""
 
     def __init__(self, cpu: bool = False) -> None:
         if (mixed := os.environ.get("ACCELERATE_MIXED_PRECISION", "")) not in ("", "no"):
@@ -94,10 +89,7 @@ class Processes:
         return found if self.is_main else []
 
     def once(self, function: Callable[[], T]) -> T:
-        """Calls a function in process 0 alone; every process goes on with what it returns, once it has.
-
-        An error ends process 0, and thereby all the others, which find themselves `Lost`.
-        """
+        """What a function returns in process 0, in every process; its error ends process 0, and all by `Lost`."""
         found: list[T] = self._together(broadcast_object_list, [function() if self.is_main else None])
         return found[0]
 

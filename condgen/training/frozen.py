@@ -1,7 +1,4 @@
-"""How networks are evaluated, in training or frozen: in which precision, compiled or not.
-
-Both are changed in place, and names of parameters stay: weights are kept in float32 and cast where they are used.
-"""
+"""How networks are evaluated, in training or frozen: in which precision, compiled or not. Weights stay float32."""
 
 import re
 from pathlib import Path
@@ -57,8 +54,7 @@ def describe_precision(precision: Precision, device: torch.device) -> str:
 def lighten_(model: Network, settings: PriorSettings | TrainingSettings, *, dynamic: bool | None = False) -> Network:
     """Changes a model's network in place to the precision and compilation of the settings; returns the model.
 
-    The network is `model.net`, or a list of them there, or the model itself. At another batch size, a compiled one is
-    compiled again; where `dynamic` is None, from the second size on for any.
+    At another batch size a compiled one is compiled again; where `dynamic` is None, from the second size on for any.
     """
     whole = getattr(model, "net", model)
     for net in whole if isinstance(whole, nn.ModuleList) else [whole]:

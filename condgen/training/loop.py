@@ -1,14 +1,9 @@
-r"""The training loop: it yields a record after each step, and the caller logs, draws, saves or stops.
+"""The training loop: it yields a record after each step, and the caller logs, draws, saves or stops.
 
-Everything random is a function of (seed, step): which rows are drawn, the times, the noise. So is the learning rate.
-Going on after an interruption therefore gives the same weights, bit for bit, as never having stopped.
-
-With `micro_batch`, a part of the rows is differentiated at a time. All draws are made before, for the whole batch, and
-the loss is a mean over rows, so that its gradient is a sum over parts: these change it by rounding, by other dropout
-masks, and by a step of the power iterations of spectral normalisation for each part.
-
-An update whose loss or gradient is not finite moves nothing: it is skipped, counted in the state, and described in the
-record. After `skip_limit` of them in a row, training ends.
+All that is random is a function of (seed, step), so that going on after an interruption gives the same weights, bit for
+bit. With `micro_batch`, the gradient is a sum over parts of the rows, the same up to rounding, dropout masks, and a
+power iteration of spectral normalisation for each part. An update whose loss or gradient is not finite is skipped,
+counted in the state, and described in the record; after `skip_limit` of them in a row, training ends.
 """
 
 import math
@@ -79,8 +74,7 @@ def train(
 ) -> Iterator[Record]:
     """Trains from `state.step` to `settings.steps`; at a yield the state can be saved, and the loop be left for good.
 
-    UserError where there is not memory for a batch, or too many updates in a row were skipped, in which case the state
-    can be saved.
+    UserError where there is not memory for a batch, or too many updates in a row were skipped.
     """
     if settings.batch < processes.count:
         raise UserError(

@@ -1,12 +1,11 @@
 """A frozen score model's estimates for noised images, computed once and kept on disk.
 
-A step of DLSM asks the prior for its estimate at every noised image, which may cost more than all the rest. The
-classifier is small, and the same noised image serves it several times before it knows it by heart. So training draws
-from a pool: an endless, numbered sequence of noised images, each a function of its number alone, made and stored in
-chunks. Classifiers, seeds and processes that share a score model, data and density share the files.
+A step of DLSM asks the prior at every noised image, which may cost more than all the rest, and an image serves a small
+classifier several times before it knows it by heart. So training draws from an endless, numbered sequence of noised
+images, each a function of its number alone, stored in chunks that classifiers, seeds and processes share.
 
 At first every entry is fresh. Once `pool` entries exist, one in `reuse` is, and the others are drawn from the last
-`pool`. Which entry stands where is a function of the seed and the step, so that training resumes exactly.
+`pool`. Which entry stands where is a function of seed and step, so that training resumes exactly.
 """
 
 import math
@@ -45,10 +44,7 @@ class PooledPrior(PriorSettings):
 
 
 class PriorPool:
-    """Noised images with the prior's estimates, in a folder for this score model, data, density and mirroring alone.
-
-    Of `training`, the classifier's, it takes whether images are mirrored, and how many rows the prior sees at a time.
-    """
+    """Noised images with the prior's estimates, in a folder for one score model, data set, density and mirroring."""
 
     def __init__(
         self,
@@ -73,10 +69,7 @@ class PriorPool:
         return os.access(nearest, os.W_OK) and needed < shutil.disk_usage(nearest).free
 
     def draw(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-        """Entries in place of the data of a batch, of which the place in training alone is used.
-
-        Clean data x (b, ...), labels (b,), times (b,), noise eps and the prior's estimate of it, each (b, ...).
-        """
+        """Entries in place of a batch's data: clean x (b, ...), labels (b,), times (b,), noise, the estimate of it."""
         every = self._entries(batch)
         self._load(sorted(set((every // _CHUNK).tolist())))
         oldest = self._fresh_before(batch.step * batch.total) - self.settings.pool

@@ -1,7 +1,4 @@
-"""One object that holds all that training needs to go on, and its file.
-
-There is no random state and no data cursor in it: both are functions of (seed, step).
-"""
+"""All that training needs to go on, and its file. No random state is in it: that is a function of (seed, step)."""
 
 import copy
 from dataclasses import dataclass, field
@@ -91,10 +88,7 @@ def save_state(folder: Path, state: State, key: str) -> None:
 
 
 def load_state(folder: Path, state: State, key: str) -> bool:
-    """Restores the state that was saved under the same key; returns whether there was one.
-
-    A file that is damaged or of another architecture is a UserError.
-    """
+    """Restores the state saved under the same key; whether there was one. UserError where it does not fit."""
     path = folder / STATE_FILE
     if not path.exists():
         return False

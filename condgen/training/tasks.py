@@ -46,8 +46,7 @@ def _draw(batch: Batch, model: ScoreModel, density: Density, label_dropout: floa
 class ScoreTask(Task):
     """Denoising score matching at times drawn from a density.
 
-    A model with a row for "no label" is told that in place of the label as often as `label_dropout` says, so that it
-    learns the unconditional score as well (Ho & Salimans 2022, algorithm 1). Other models are always told the label.
+    With a row for "no label", labels are left out as often as `label_dropout` says (Ho & Salimans 2022, algorithm 1).
     """
 
     model: ScoreModel
