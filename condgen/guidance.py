@@ -153,8 +153,7 @@ class DenoiserGuided(_Guided):
         scale = self.scale_at(t)
         acts = self.acting(t, scale)
         if acts is False:
-            alone: Tensor = self.denoiser(x_t, t, y)
-            return alone
+            return self.denoiser(x_t, t, y)
         if acts is True:
             main, guide = self._both(x_t, t, y)
             return torch.lerp(guide, main, expand(scale, x_t))  # exact at 0 and at 1

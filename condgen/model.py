@@ -58,8 +58,7 @@ class Model(nn.Module, ABC, Generic[Config]):
                 "network=..., such as ImportedNetwork(target='package.module:Class')"
             )
         fields = self.config_type.model_fields.keys() - {"kind"}
-        config: Config = self.config_type(**{name: getattr(self, name) for name in fields})
-        return config
+        return self.config_type(**{name: getattr(self, name) for name in fields})
 
     def save(self, folder: str | Path) -> None:
         save_tensors(Path(folder) / MODEL_FILE, self.state_dict(), self.config.model_dump(mode="json"))

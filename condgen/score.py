@@ -89,8 +89,7 @@ class ScoreModel(Model[ScoreConfig], Preconditioned, Denoiser):
     def forward(self, x_t: Tensor, t: Tensor, y: Tensor | None = None) -> Tensor:
         c = self.coefficients(x_t, t)
         labels = None if self.labels == "none" else y
-        denoised: Tensor = c.c_skip * x_t + c.c_out * self.net(c.c_in * x_t, c.c_noise, labels)
-        return denoised
+        return c.c_skip * x_t + c.c_out * self.net(c.c_in * x_t, c.c_noise, labels)
 
     def require_unconditional(self, folder: Path, purpose: str) -> None:
         """Raises UserError where this model, of a run folder, has no unconditional score for what is to be done."""

@@ -146,8 +146,7 @@ def _write_model(model: Model, out: Path, rounded: bool) -> dict[str, Any]:
     if model.kind == "classifier" and not rounded and calibration.is_file():
         with blamed_on(calibration, OSError):
             write_atomically(out / CALIBRATION_FILE, model.public(read_text(calibration)).encode())
-    config: dict[str, Any] = json.loads(model.public(json.dumps(_ABOUT | model.description | {"stage": model.stage})))
-    return config
+    return json.loads(model.public(json.dumps(_ABOUT | model.description | {"stage": model.stage})))
 
 
 def _copy_pictures(source: Source, out: Path) -> list[str]:

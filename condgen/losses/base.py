@@ -80,5 +80,4 @@ def compiled_gradient(backend: str = "inductor") -> Gradient:
         gradient, log_p = torch.func.grad(chosen, has_aux=True)(x_t)
         return log_p, gradient
 
-    compiled: Gradient = torch.compile(both, dynamic=False, backend=backend)
-    return compiled
+    return torch.compile(both, dynamic=False, backend=backend)

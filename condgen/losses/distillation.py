@@ -82,8 +82,7 @@ def distribution_matching_loss(
         x_t = perturb(real.schedule, x, t, eps)
         towards = real(x_t, t, y)
         step = (generated(x_t, t, y) - towards) * _inverse_distance(x, towards)
-    loss: Tensor = 0.5 * (x - (x - step).detach()).square().flatten(1).mean(1)
-    return loss
+    return 0.5 * (x - (x - step).detach()).square().flatten(1).mean(1)
 
 
 def score_identity_loss(
@@ -94,5 +93,4 @@ def score_identity_loss(
     towards, away = real(x_t, t, y), generated(x_t, t, y)
     difference = towards - away
     terms = difference * ((towards - x) - alpha * difference)
-    loss: Tensor = (terms * _inverse_distance(x, towards)).flatten(1).mean(1)
-    return loss
+    return (terms * _inverse_distance(x, towards)).flatten(1).mean(1)

@@ -48,5 +48,4 @@ class ImportedMatching(MatchingLoss):
     options: dict[str, Any] = Field(default={}, description="its further arguments")
 
     def __call__(self, real: Denoiser, generated: Denoiser, x: Tensor, t: Tensor, eps: Tensor, y: Tensor) -> Tensor:
-        found: Tensor = import_target(self.target)(real, generated, x, t, eps, y, **self.options)
-        return found
+        return import_target(self.target)(real, generated, x, t, eps, y, **self.options)

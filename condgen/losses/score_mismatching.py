@@ -72,8 +72,7 @@ class Critic(nn.Module):
         """The predicted noise, (B, ...)."""
         level = self.schedule.noise_level(t) / self.scale
         noise = precondition(level, 1.0).c_noise.to(device=noised.device, dtype=noised.dtype)
-        predicted: Tensor = self.net(noised / self.scale, noise, y)
-        return predicted
+        return self.net(noised / self.scale, noise, y)
 
 
 def _squared_error(predicted: Tensor, target: Tensor) -> Tensor:

@@ -79,5 +79,4 @@ def influences(features: Tensor, own: Gaussian, other: Gaussian) -> Tensor:
     scales = torch.where(values > 0, values.pow(-0.25), 0.0)
     carried = z @ (other.factor.T @ (vectors * scales))
     moved = 2 * z @ (own.mean - other.mean) + z.square().sum(1) - carried.square().sum(1)
-    centred: Tensor = moved - moved.mean()
-    return centred
+    return moved - moved.mean()

@@ -107,8 +107,7 @@ class FilteredConv2d(_Filter):
         self.convolve = initialise_(nn.Conv2d(channels, out_channels, 3, stride=2))
 
     def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = self.convolve(F.conv2d(x, self.weight(x), padding=self.margin + 1, groups=x.shape[1]))
-        return out
+        return self.convolve(F.conv2d(x, self.weight(x), padding=self.margin + 1, groups=x.shape[1]))
 
 
 def resize(resample: Resample, resampling: Resampling) -> nn.Module:
@@ -157,5 +156,4 @@ class ResidualBlock(nn.Module):
             h = F.silu(self.film(self.activate(h), embedding))
         elif self.shift is not None:
             h = self.activate(self.shift(h, embedding))
-        out: Tensor = self.skip(self.resize(x)) + self.leave(h)
-        return out
+        return self.skip(self.resize(x)) + self.leave(h)

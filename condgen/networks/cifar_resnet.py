@@ -54,8 +54,7 @@ class CifarResNet(nn.Module):
         return h.mean((2, 3))
 
     def forward(self, x: Tensor) -> Tensor:
-        logits: Tensor = self.linear(self.features(x))
-        return logits
+        return self.linear(self.features(x))
 
     @classmethod
     def from_tensors(cls, tensors: Mapping[str, Tensor], where: str) -> "CifarResNet":

@@ -122,5 +122,4 @@ class Discriminator(nn.Module):
         if self.enter is not None:
             x = self.enter(x.flatten(1))
         features = self.blocks(x).relu()
-        out: Tensor = self.head(features if self.enter is not None else features.sum((2, 3)), noise)
-        return out
+        return self.head(features if self.enter is not None else features.sum((2, 3)), noise)

@@ -57,8 +57,7 @@ class NoiseEmbedding(nn.Module):
         return torch.cat((phase.cos(), phase.sin()), dim=1) * math.sqrt(2)
 
     def forward(self, noise: Tensor) -> Tensor:
-        embedding: Tensor = self.layers(self.features(noise))
-        return embedding
+        return self.layers(self.features(noise))
 
 
 class ClassEmbedding(nn.Module):
@@ -69,8 +68,7 @@ class ClassEmbedding(nn.Module):
         self.table = nn.Embedding(n_classes, width)  # initialised from a standard normal
 
     def forward(self, y: Tensor) -> Tensor:
-        embedding: Tensor = self.table(y)
-        return embedding
+        return self.table(y)
 
 
 class Conditioning(nn.Module):

@@ -65,8 +65,7 @@ class _Trunk(nn.Module):
         h = self.enter(x)
         for block in self.blocks:
             h = block(h, embedding)
-        out: Tensor = self.leave(self.normalise(h))
-        return out
+        return self.leave(self.normalise(h))
 
 
 class MLP(nn.Module):

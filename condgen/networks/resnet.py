@@ -55,5 +55,4 @@ class ResNet(nn.Module):
         h = self.enter(x)
         for block in self.blocks:
             h = block(h, embedding)
-        logits: Tensor = self.leave(self.activate(h).mean(dim=(2, 3)))
-        return logits
+        return self.leave(self.activate(h).mean(dim=(2, 3)))

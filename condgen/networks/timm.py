@@ -59,8 +59,7 @@ class TimmClassifier(nn.Module):
         embedding = self.conditioning(noise)
         planes = self.noise_channels(embedding)[:, :, None, None].expand(-1, -1, *x.shape[2:])
         features = self.backbone(torch.cat((self.film_image(x, embedding), planes), dim=1))
-        logits: Tensor = self.leave(self.film_features(features, embedding))
-        return logits
+        return self.leave(self.film_features(features, embedding))
 
 
 def _backbone(name: str, shape: tuple[int, ...]) -> tuple[nn.Module, int]:

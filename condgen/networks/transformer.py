@@ -61,8 +61,7 @@ class _Block(nn.Module):
         else:
             attended = (q @ k.mT * q.shape[-1] ** -0.5).softmax(-1) @ v
         h = h + gain * self.leave(rearrange(attended, "b n p c -> b p (n c)"))
-        out: Tensor = h + gain_2 * self.perceptron(F.layer_norm(h, h.shape[-1:]) * (1 + scale_2) + shift_2)
-        return out
+        return h + gain_2 * self.perceptron(F.layer_norm(h, h.shape[-1:]) * (1 + scale_2) + shift_2)
 
 
 class Transformer(nn.Module):
@@ -95,7 +94,6 @@ class Transformer(nn.Module):
         shift, scale = self.modulate(embedding)[:, None].chunk(2, dim=2)
         h = F.layer_norm(h, h.shape[-1:]) * (1 + scale) + shift
         if self.logits is not None:
-            logits: Tensor = self.leave(h.mean(1))
-            return logits
+            return self.leave(h.mean(1))
         pixels: Tensor = self.leave(h)
         return rearrange(pixels, "b (h w) (c p q) -> b c (h p) (w q)", h=side, p=self.patch, q=self.patch)

@@ -98,8 +98,7 @@ class SelfAttention(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         qkv = rearrange(self.enter(self.normalise(x)), "b (three n c) h w -> three b n (h w) c", three=3, n=self.heads)
         attended = F.scaled_dot_product_attention(*qkv.unbind())
-        out: Tensor = self.leave(rearrange(attended, "b n (h w) c -> b (n c) h w", h=x.shape[2]))
-        return out
+        return self.leave(rearrange(attended, "b n (h w) c -> b (n c) h w", h=x.shape[2]))
 
 
 class _Block(nn.Module):
@@ -196,5 +195,4 @@ class UNet(nn.Module):
             if joins:
                 h = torch.cat((h, outputs.pop()), dim=1)
             h = block(h, embedding)
-        out: Tensor = self.leave(h)
-        return out
+        return self.leave(h)

@@ -147,8 +147,7 @@ def to_yaml(settings: BaseModel, folder: Path | None = None) -> str:
     if data.get("root") and folder is not None:
         with contextlib.suppress(ValueError):  # another drive of Windows
             data[_FROM_HERE] = os.path.relpath(data["root"], os.path.realpath(folder))
-    text: str = yaml.dump(tree, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
-    return text
+    return yaml.dump(tree, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
 
 
 def read_yaml(path: Path) -> dict[str, Any]:

@@ -46,8 +46,7 @@ def _weights(nodes: Sequence[Tensor], h: Tensor, single: FirstMoment) -> Tensor:
     for n in range(1, len(nodes) + 1):
         c.append(1 - n * c[-1] / h)
     powers = torch.arange(1, len(nodes) + 1, dtype=r.dtype)
-    solution: Tensor = torch.linalg.solve(r ** powers[:, None], torch.stack(c[1:]))
-    return solution
+    return torch.linalg.solve(r ** powers[:, None], torch.stack(c[1:]))
 
 
 def _log_ratio(schedule: Schedule, t: Tensor, s: Tensor) -> Tensor:

@@ -111,8 +111,7 @@ class Processes:
         self.agree(False)
 
     def _sum(self, value: Tensor) -> Tensor:
-        found: Tensor = self._together(reduce, value, "sum")
-        return found
+        return self._together(reduce, value, "sum")
 
     def _together(self, collective: Callable[..., Any], *arguments: object) -> Any:  # noqa: ANN401 - what it returns
         try:

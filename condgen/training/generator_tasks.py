@@ -58,8 +58,7 @@ class GeneratorTask(Task):
     @torch.no_grad()
     def generated(self, z: Tensor, y: Tensor) -> Tensor:
         """Generated data as the judging networks learn from them, without a graph."""
-        x: Tensor = self.model(z, y)
-        return x
+        return self.model(z, y)
 
     def update(self, batch: Batch, apply: Apply) -> dict[str, Tensor]:
         """The returned "loss" is the objective alone."""
