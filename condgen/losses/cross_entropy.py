@@ -17,9 +17,7 @@ from condgen.losses.base import ClassifierLoss, Gradient, Losses, Noised, gradie
 
 class CrossEntropy(ClassifierLoss):
     loss: Literal["ce"] = "ce"
-    label_smoothing: float = Field(
-        default=0.0, ge=0, lt=1, description="of the label's probability, spread evenly over all classes"
-    )
+    label_smoothing: float = Field(default=0.0, ge=0, lt=1, description="of the label's probability, over all classes")
     # 10 is the "scaling" of Chao et al. 2022 (table 2), which makes up for a gradient that is too small
     usual_scales: ClassVar[tuple[float, ...]] = (1.0, 10.0)
 

@@ -30,8 +30,7 @@ from condgen.settings import Settings
 class MatchingLoss(Settings, ABC):
     loss: str
     network: AnyDenoiserNet | None = Field(
-        default=None,
-        description="of the denoisers that are trained; with a teacher its own, whose weights they start from",
+        default=None, description="of the denoisers that learn; with a teacher its own, whose weights they start from"
     )
     density: AnyDensity = Field(default=LogUniform(), description="of the noise levels at which they are compared")
     denoiser_density: AnyDensity = Field(default=LogNormal(), description="of the noise levels that they learn")

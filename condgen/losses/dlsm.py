@@ -32,12 +32,11 @@ class DLSM(ClassifierLoss):
     ce_weight: float = Field(default=0.3, ge=0, description="lambda, the weight of cross-entropy")
     sigma_weight: float = Field(
         default=1.5,
-        description="w: the DLSM residual is weighted by the noise level to the power 2w; above 1, high noise leads",
+        description="w: the residual is weighted by the noise level to the power 2w; above 1, high noise leads",
     )
     reduction: Reduction = Field(
         default="sum",
-        description="over the dimensions of the DLSM residual; mean divides by their number, after which cross-entropy "
-        "alone trains on images",
+        description="over the dimensions of the residual; with mean, cross-entropy alone trains on images",
     )
 
     @property

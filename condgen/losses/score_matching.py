@@ -59,9 +59,7 @@ class AdversarialScoreMatching(Settings):
     discriminator_steps: int = Field(default=1, gt=0, description="discriminator updates per score model update")
     discriminator_lr: float = Field(default=1e-4, gt=0, description="its learning rate")
     discriminator_betas: tuple[Momentum, Decay] = Field(default=(-0.5, 0.9), description="of its Adam")
-    score_betas: tuple[Momentum, Decay] = Field(
-        default=(0.0, 0.9), description="of the score model's Adam, in place of training.betas"
-    )
+    score_betas: tuple[Momentum, Decay] = Field(default=(0.0, 0.9), description="of the score model's Adam")
 
     def discriminator(self, model: ScoreModel) -> "Discriminator":
         return Discriminator(self.network, self.told_noise, model)

@@ -36,10 +36,7 @@ class ScoreMismatching(Settings):
     loss: Literal["smm"] = "smm"
     network: AnyDenoiserNet = Field(description="the critic's network")
     levels: tuple[PositiveFloat, ...] | None = Field(
-        default=None,
-        min_length=1,
-        description="noise levels for data of range [-1, 1], for points in two standard deviations; the paper's ten by "
-        "default",
+        default=None, min_length=1, description="noise levels, for points in two standard deviations; default: ten"
     )
     critic_steps: int = Field(default=3, gt=0, description="critic updates per generator update")
     draws: int = Field(default=2, gt=0, description="noised copies of each generated image in the generator's loss")

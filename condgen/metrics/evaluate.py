@@ -85,9 +85,7 @@ class Measures(Settings):
         "ResNet-20 on the images, or nothing",
     )
     cas_steps: int = Field(default=2000, ge=20, description="of the ResNet's training, with 128 images each")
-    cas_flip: bool = Field(
-        default=False, description="whether it sees mirrored images too; not for digits, letters, or other signs"
-    )
+    cas_flip: bool = Field(default=False, description="whether it sees mirrored images too; not for digits or letters")
     most: int = Field(
         default=10_000,
         ge=100,

@@ -37,9 +37,7 @@ class DiffusersSettings(NetworkSettings):
     beta_start: float = Field(default=1e-4, gt=0, lt=1, description="the first beta")
     beta_end: float = Field(default=0.02, gt=0, le=1, description="the last beta")
     zero_terminal_snr: bool = Field(default=False, description="the betas were rescaled so that no signal is left")
-    prediction: Literal["epsilon", "sample", "v_prediction"] = Field(
-        default="epsilon", description="what the network tells"
-    )
+    prediction: Literal["epsilon", "sample", "v_prediction"] = Field(default="epsilon", description="what it tells")
 
     def levels(self) -> Tensor:
         """The noise levels sigma / alpha of the timesteps that have signal left, rising, (T,) float64.

@@ -45,7 +45,7 @@ class ConvDiscriminatorSettings(NetworkSettings):
 
     kind: Literal["convdisc"] = "convdisc"
     channels: tuple[PositiveInt, ...] = Field(
-        default=(256, 256, 256, 256), min_length=1, description="output channels of each residual block"
+        default=(256, 256, 256, 256), min_length=1, description="of each residual block"
     )
     halvings: int = Field(default=2, ge=0, description="how many of the first blocks halve the image")
 

@@ -15,9 +15,7 @@ class ConvGeneratorSettings(NetworkSettings):
     kind: Literal["convgen"] = "convgen"
     channels: int = Field(default=64, ge=4, description="the unit of width")
     multipliers: tuple[PositiveInt, ...] = Field(
-        default=(4, 2, 1),
-        min_length=1,
-        description="width of each stage in units of channels, coarsest first; every stage doubles the image",
+        default=(4, 2, 1), min_length=1, description="width of each stage in channels, coarsest first"
     )
     blocks: int = Field(default=1, ge=1, description="residual blocks per stage, of which the first doubles the image")
     embedding: int = Field(default=4, ge=1, description="width of the embedding, in units of channels")

@@ -19,7 +19,7 @@ class ResNetSettings(NetworkSettings):
     kind: Literal["resnet"] = "resnet"
     width: int = Field(default=64, ge=4, description="channels of the first stage")
     blocks: tuple[PositiveInt, ...] = Field(
-        default=(2, 2, 2, 2), min_length=1, description="of each stage; (2, 2, 2, 2) is a ResNet-18, (3, 4, 6, 3) a -34"
+        default=(2, 2, 2, 2), min_length=1, description="of each stage; (3, 4, 6, 3) is a ResNet-34"
     )
     embedding: int = Field(default=4, ge=1, description="width of the noise embedding, in units of width")
     dropout: float = Field(default=0.0, ge=0, lt=1, description="in every block, in training")

@@ -43,39 +43,34 @@ class UNetSettings(NetworkSettings):
     multipliers: tuple[PositiveInt, ...] = Field(
         default=(1, 2, 2),
         min_length=1,
-        description="width of each level in units of channels, finest first; the image is halved between levels",
+        description="width of each level in units of channels, finest first; the image is halved between",
     )
     blocks: int = Field(default=2, ge=1, description="residual blocks per level; the decoder has one more")
     attention: tuple[int, ...] = Field(
         default=(16,),
-        description="heights of the feature maps at which blocks attend; the middle attends too, unless this is empty",
+        description="heights of feature maps at which blocks attend; the middle too, unless this is empty",
     )
     dropout: float = Field(default=0.0, ge=0, lt=1, description="rate of dropout in the residual blocks")
     embedding: int = Field(default=4, ge=1, description="width of the embedding, in units of channels")
     entry: int | None = Field(
-        default=None, ge=1, description="channels of the first convolution, in units of channels; as the finest level"
+        default=None, ge=1, description="width of the first convolution, in channels; default: the finest level's"
     )
     heads: int | None = Field(default=None, ge=1, description="of every attention; one for each 64 channels by default")
     decoder_attention: Literal["all", "last"] = Field(
-        default="all", description="whether all blocks of the decoder at those heights attend, or the last at each"
+        default="all", description="whether all blocks of the decoder attend at those heights, or the last at each"
     )
     modulation: Modulation = Field(
         default="film", description="scale and shift of normalised features, or a shift before normalisation"
     )
-    project: bool = Field(
-        default=False, description="blocks that resample convolve their input (1x1) even where channels stay"
-    )
-    resampling: Resampling = Field(
-        default="box", description="averages of 2x2 pixels and repetition, or the filter (1, 3, 3, 1)"
-    )
+    project: bool = Field(default=False, description="blocks that resample have a 1x1 convolution beside")
+    resampling: Resampling = Field(default="box", description="averages and repetition, or the filter (1, 3, 3, 1)")
     progressive_input: Literal["none", "residual"] = Field(
         default="none", description="whether a pyramid of the image is added to the encoder, level by level"
     )
     fourier_scale: float | None = Field(
         default=None,
         gt=0,
-        description="standard deviation of as many random frequencies of the noise embedding as channels, in turns per "
-        "unit of the logarithm of the noise level; sixteen fixed frequencies by default",
+        description="of random noise frequencies, in turns per unit of log noise level; default: fixed ones",
     )
 
     def build_denoiser(self, shape: tuple[int, ...], n_classes: int | None) -> nn.Module:

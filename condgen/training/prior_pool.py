@@ -34,12 +34,7 @@ _SEED = 0  # of all pools
 class PooledPrior(PriorSettings):
     """How a frozen score model is evaluated in the training of a classifier."""
 
-    pool: int = Field(
-        default=0,
-        ge=0,
-        description="noised images whose estimate by the prior is kept on disk and used again, at four bytes a number; "
-        "0: the prior is evaluated at every step",
-    )
+    pool: int = Field(default=0, ge=0, description="noised images whose estimates are kept on disk and reused; 0: none")
     reuse: int = Field(default=8, gt=0, description="how often an entry of the pool is used, on average")
 
 

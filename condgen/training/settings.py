@@ -15,19 +15,15 @@ Decay: TypeAlias = Annotated[float, Field(ge=0, lt=1)]
 
 
 class TrainingSettings(Settings):
-    steps: int = Field(
-        gt=0, json_schema_extra=LENGTH, description="training steps; with more of them, training goes on"
-    )
+    steps: int = Field(gt=0, json_schema_extra=LENGTH, description="with more of them, training goes on")
     batch: int = Field(default=256, gt=0, description="the total over all processes")
     optimizer: Literal["adam", "muon"] = Field(
-        default="adam",
-        description="muon: momentum of 0.95, orthogonalised and as large as Adam's updates, for matrices and kernels "
-        "of convolutions; Adam for all else",
+        default="adam", description="muon: momentum .95, orthogonalised, for matrices and kernels; Adam for all else"
     )
     lr: float = Field(default=1e-3, gt=0, description="learning rate")
     betas: tuple[Decay, Decay] = Field(default=(0.9, 0.999), description="Adam's")
     weight_decay: float = Field(
-        default=0.0, ge=0, description="of all parameters, decoupled from the gradient (AdamW), times the learning rate"
+        default=0.0, ge=0, description="decoupled from the gradient (AdamW), times the learning rate"
     )
     warmup: int = Field(default=100, ge=0, description="steps of linear warm-up")
     decay: Literal["constant", "cosine", "tail"] = Field(
@@ -41,30 +37,24 @@ class TrainingSettings(Settings):
         default=(), description="steps after which the averaged weights are kept, each as a model"
     )
     per_class: PositiveInt | None = Field(
-        default=None, description="learn from so many samples of every class, drawn at random, by default from all"
+        default=None, description="learn from so many samples of every class, drawn at random; by default from all"
     )
-    flip: bool = Field(
-        default=False, description="mirror half of the images left to right; not for digits, letters, or other signs"
-    )
+    flip: bool = Field(default=False, description="mirror half of the images; not for digits, letters, or signs")
     precision: Precision = Field(
         default="float32",
         json_schema_extra=UNKEYED,
-        description="inside the networks, auto: bfloat16 where the device multiplies in it; losses, weights and their "
-        "average stay in float32",
+        description="inside networks; auto: bfloat16 where the device multiplies in it; losses, weights: float32",
     )
-    compile: bool = Field(
-        default=False, json_schema_extra=UNKEYED, description="compile the networks; takes a minute or two at the start"
-    )
+    compile: bool = Field(default=False, json_schema_extra=UNKEYED, description="compile networks, in a minute or two")
     micro_batch: PositiveInt | None = Field(
         default=None,
         json_schema_extra=UNKEYED,
-        description="rows at a time in each process, by default all; the gradient is that of the batch",
+        description="rows at a time in each process, by default all; the gradient is the batch's",
     )
     skip_limit: PositiveInt = Field(
         default=10,
         json_schema_extra=UNKEYED,
-        description="training ends, with its state saved, after so many updates in a row that were skipped because a "
-        "loss or gradient was not a finite number",
+        description="updates skipped in a row, since a loss or gradient was not finite, after which training ends",
     )
 
     @model_validator(mode="after")
