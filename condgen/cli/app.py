@@ -2,8 +2,6 @@
 
 import functools
 import importlib
-import inspect
-import json
 import os
 import signal
 from collections.abc import Callable
@@ -49,34 +47,9 @@ _INTERRUPTED = 128 + signal.SIGINT
 
 def load_verb(name: str) -> Any:  # noqa: ANN401 - typer's commands have no public type of their own
     module = importlib.import_module(f"condgen.cli.{VERBS[name][0]}")
-    return _as_command(name, _with_absolute_paths(getattr(module, name.replace("-", "_"))))
-
-
-def _as_command(name: str, function: Callable[..., None]) -> Any:  # noqa: ANN401 - as above
     single = typer.Typer(add_completion=False, rich_markup_mode="markdown", context_settings=_CONTEXT)
-    single.command(name)(function)
+    single.command(name)(_with_absolute_paths(getattr(module, name.replace("-", "_"))))
     return typer.main.get_command(single)
-
-
-def described(name: str) -> Any:  # noqa: ANN401 - as above
-    """A command that has only its help, from `help.json`: the modules of verbs import torch, which takes seconds.
-
-    `python tests/cli/help_pages.py` writes that file anew.
-    """
-    page = json.loads(Path(__file__).with_name("help.json").read_text(encoding="utf-8"))[name]
-    parameters = []
-    for number, (names, kind, default, text) in enumerate(page["parameters"]):
-        is_option, type_ = names[0].startswith("-"), bool if isinstance(default, bool) else str | None
-        about = typer.Option(*names, metavar=kind, help=text) if is_option else typer.Argument(metavar=kind, help=text)
-        value = inspect.Parameter.empty if default == "required" else default
-        parameter = inspect.Parameter(f"p{number}", inspect.Parameter.KEYWORD_ONLY, default=value)
-        parameters.append(parameter.replace(annotation=Annotated[type_, about]))
-
-    def command(**_: object) -> None: ...
-
-    command.__doc__, command.__signature__ = page["help"], inspect.Signature(parameters)  # type: ignore[attr-defined]
-    command.__annotations__ = {each.name: each.annotation for each in parameters}
-    return _as_command(name, command)
 
 
 def _with_absolute_paths(command: Callable[..., None]) -> Callable[..., None]:
@@ -104,8 +77,6 @@ class _Lazy(TyperGroup):
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:  # noqa: ANN401 - typer's own
         name, _, rest = super().resolve_command(ctx, args)
-        if not {"-h", "--help"}.isdisjoint(rest):
-            described(str(name)).main(["--help"], prog_name=f"{ctx.command_path} {name}")
         return name, load_verb(str(name)), rest
 
 

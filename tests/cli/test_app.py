@@ -1,6 +1,5 @@
 """The list of commands, their help, and one line for every mistake."""
 
-import json
 import subprocess
 import sys
 
@@ -8,26 +7,17 @@ import pytest
 
 from condgen.cli.app import VERBS
 from tests.cli.conftest import bad, call, good
-from tests.cli.help_pages import FILE, pages
 
 
-def test_help_needs_no_torch():
+def test_the_list_of_commands_needs_no_torch():
     script = (
-        "import sys; from condgen.cli import main\n"
-        "for words in ([], *([verb] for verb in sys.argv[1:])):\n"
-        "    sys.argv = ['condgen', *words, '--help']\n"
-        "    try: main()\n"
-        "    except SystemExit: pass\nprint('torch' in sys.modules)"
+        "import sys; from condgen.cli import main; sys.argv = ['condgen', '--help']\n"
+        "try: main()\nexcept SystemExit: pass\nprint('torch' in sys.modules)"
     )
-    result = subprocess.run([sys.executable, "-c", script, *VERBS], capture_output=True, text=True, check=True)
+    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert result.stdout.rstrip().endswith("False")
     for verb in VERBS:
         assert f" {verb} " in result.stdout
-        assert f"condgen {verb} [OPTIONS]" in result.stdout
-
-
-def test_help_is_that_of_the_commands():
-    assert json.loads(FILE.read_text(encoding="utf-8")) == pages(), "run: python tests/cli/help_pages.py"
 
 
 @pytest.mark.parametrize("verb", VERBS)
