@@ -13,7 +13,7 @@ from condgen.files import blamed_on
 from condgen.report import sample_grid
 from condgen.runs import read_rows
 from condgen.runs.layout import LOG_FILE, PREVIEWS, RUN_FILE
-from condgen.runs.previews import read_previews
+from condgen.runs.monitor import read_previews
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter

@@ -14,7 +14,7 @@ from condgen.report.samples import points_figure, sample_grid
 from condgen.report.tables import estimates_table, generator_table
 from condgen.rows import Estimate
 from condgen.runs.layout import GRID, PREVIEWS_PICTURE
-from condgen.runs.previews import read_previews
+from condgen.runs.monitor import read_previews
 
 
 class _Quantity(NamedTuple):

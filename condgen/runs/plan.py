@@ -19,22 +19,12 @@ from condgen.recipes import (
     ScoreStage,
     to_yaml,
 )
+from condgen.runs import layout
 from condgen.runs.calibrate import Calibrate
 from condgen.runs.diagnose import Diagnose, with_defaults
 from condgen.runs.environment import describe_environment
 from condgen.runs.evaluate import Evaluate
 from condgen.runs.folder import read_json, write_json
-from condgen.runs.layout import (
-    CALIBRATION_FOLDER,
-    DIAGNOSIS_FOLDER,
-    EVALUATION_FOLDER,
-    PUBLISHED,
-    RECIPE_FILE,
-    RUN_FILE,
-    STAGE_FILE,
-    samples_folder,
-    seed_folder,
-)
 from condgen.runs.models import Folders
 from condgen.runs.sample import Sample
 from condgen.runs.stage import Progress, Stage, Work, is_finished, refuse_other_files
@@ -55,7 +45,7 @@ def plan(recipe: Recipe, folder: Path, data: Splits) -> list[Stage]:
         trained = ClassifierStage(**shared, classifier=classifier)
         stages.append(Train(f"classifier {name}", place, trained, train, folders, validation))
         if recipe.calibrate is not None:
-            where = place / CALIBRATION_FOLDER
+            where = place / layout.CALIBRATION_FOLDER
             stages.append(Calibrate(f"calibrate {name}", where, recipe.calibrate, folders.score(), validation))
     for name, generator in recipe.generators.items():
         taught = GeneratorStage(**shared, generator=generator)
@@ -63,20 +53,20 @@ def plan(recipe: Recipe, folder: Path, data: Splits) -> list[Stage]:
     if (sample := recipe.sample) is not None:
         classes, n = tuple(range(train.n_classes)), sample.per_class * train.n_classes
         how = sample.model_dump(include={"seed", "batch", "compile"}) | {"classes": classes, "n": n}
-        places = {name: samples_folder(folder, name) for name in sample.methods}
+        places = {name: layout.samples_folder(folder, name) for name in sample.methods}
         for name, method in sample.methods.items():
             drawn = SampleStage(method=method, data=recipe.data, **how)
             stages.append(Sample(f"sample {name}", places[name], drawn, folders))
         if recipe.evaluate is not None:
             measured = EvaluateStage(seed=recipe.seed, measures=recipe.evaluate)
-            where = folder / EVALUATION_FOLDER
+            where = folder / layout.EVALUATION_FOLDER
             stages.append(Evaluate("evaluate", where, measured, places, train.to("cpu"), data.test))
     if recipe.diagnose is not None:
         losses = {name: classifier.objective for name, classifier in recipe.classifiers.items()}
         labelled = [name for name, score in recipe.scores.items() if score.labels != "none"]
         compared = with_defaults(recipe.diagnose, losses, losses if recipe.calibrate else (), labelled)
         if compared.methods:
-            stages.append(Diagnose("diagnose", folder / DIAGNOSIS_FOLDER, compared, folders, train, data.test))
+            stages.append(Diagnose("diagnose", folder / layout.DIAGNOSIS_FOLDER, compared, folders, train, data.test))
     return stages
 
 
@@ -85,7 +75,7 @@ def states(stages: Sequence[Stage]) -> dict[Path, str]:
     found: dict[Path, str] = {}
     for stage in stages:
         below = [found[path] for file in stage.reads() for path in file.parents if path in found]
-        record = read_json(stage.folder / STAGE_FILE) if (stage.folder / STAGE_FILE).exists() else None
+        record = read_json(stage.folder / layout.STAGE_FILE) if (stage.folder / layout.STAGE_FILE).exists() else None
         if record is None or any(state != "finished" for state in below):
             found[stage.folder] = "to do"
         elif (key := stage.key()).continues(record):
@@ -119,27 +109,27 @@ def run_seeds(recipe: Recipe, seeds: Sequence[int], folder: Path, processes: Pro
     """Runs a recipe once a seed, in sub-folders; finished stages are reused."""
     for seed in seeds:
         one = recipe.model_copy(update={"seed": seed})
-        for event in run_recipe(one, seed_folder(folder, seed), processes, command):
+        for event in run_recipe(one, layout.seed_folder(folder, seed), processes, command):
             yield event._replace(stage=f"{seed}: {event.stage}")
 
 
 def _begin(recipe: Recipe, folder: Path, processes: Processes, command: str) -> dict[str, Any]:
     """Marks the folder as that of a run, and drops copies that may be of an earlier recipe; they are made anew."""
-    if (folder / STAGE_FILE).exists():
+    if (folder / layout.STAGE_FILE).exists():
         raise UserError(f"{folder} is the folder of a single stage: choose another one with --out")
     started = datetime.now(UTC).isoformat(timespec="seconds")
-    if (folder / RUN_FILE).exists():
-        started = read_json(folder / RUN_FILE).get("started", started)
+    if (folder / layout.RUN_FILE).exists():
+        started = read_json(folder / layout.RUN_FILE).get("started", started)
     else:
         refuse_other_files(folder)
-    for copy in PUBLISHED:
+    for copy in layout.PUBLISHED:
         (folder / copy).unlink(missing_ok=True)
     about = {"name": recipe.name, **describe_environment(processes.device)}
     if processes.count > 1:
         about["processes"] = processes.count
     about |= {"started": started, "command": command}
-    write_json(folder / RUN_FILE, about | {"stages": []})  # before anything else
-    write_atomically(folder / RECIPE_FILE, to_yaml(recipe, folder).encode())
+    write_json(folder / layout.RUN_FILE, about | {"stages": []})  # before anything else
+    write_atomically(folder / layout.RECIPE_FILE, to_yaml(recipe, folder).encode())
     return about
 
 
@@ -147,8 +137,8 @@ def _note(folder: Path, about: dict[str, Any], done: list[Stage]) -> None:
     """Adds the last finished stage to `run.json`, and shows at the top what it has found."""
     rows = []
     for stage in done:
-        record, place = read_json(stage.folder / STAGE_FILE), str(stage.folder.relative_to(folder))
+        record, place = read_json(stage.folder / layout.STAGE_FILE), str(stage.folder.relative_to(folder))
         row = {"stage": stage.name, "folder": place, "seconds": record["seconds"], "what": record.get("what", "")}
         rows.append(row)
-    write_json(folder / RUN_FILE, about | {"stages": rows})
+    write_json(folder / layout.RUN_FILE, about | {"stages": rows})
     done[-1].publish(folder)

@@ -16,7 +16,6 @@ from condgen.losses import MatchingLoss, ScoreMismatching
 from condgen.networks import AnyDenoiserNet, DiffusersSettings, UNetSettings, start_from
 from condgen.recipes import (
     ClassifierStage,
-    GeneratorRecipe,
     GeneratorStage,
     ScoreStage,
     TrainStage,
@@ -154,7 +153,12 @@ def generator_task(stage: GeneratorStage, data: LabelledSet, folders: Folders, d
     model = _config(stage, data, teacher).build()
     if teacher is not None and model.level is not None:
         start_from(model.net, teacher.net.state_dict())
-    model, likely = model.to(device), _open_classifier(recipe, data, folders, device)
+    model, likely = model.to(device), None
+    if recipe.likelihood is not None:
+        folder = folders.classifier(recipe.likelihood.classifier)
+        classifier = Classifier.load(folder, device)
+        check_fits(folder, classifier.config, data, data.source)
+        likely = LikelihoodGuide(classifier, recipe.likelihood)
     if isinstance(objective, ScoreMismatching):
         # Images range from -1 to 1; points of twice their standard deviation are about as wide.
         scale = 1.0 if data.is_images else 2 * data.standard_deviation()
@@ -223,14 +227,3 @@ def _open_teacher(
     check_fits(folder, score.config, data, "the generator", stage.schedule)
     recipe.check_teacher(score.config.labels, f"the score model in {folder}")
     return denoiser, score
-
-
-def _open_classifier(
-    recipe: GeneratorRecipe, data: LabelledSet, folders: Folders, device: torch.device
-) -> LikelihoodGuide | None:
-    if recipe.likelihood is None:
-        return None
-    folder = folders.classifier(recipe.likelihood.classifier)
-    classifier = Classifier.load(folder, device)
-    check_fits(folder, classifier.config, data, data.source)
-    return LikelihoodGuide(classifier, recipe.likelihood)

@@ -44,7 +44,7 @@ def test_a_setting_has_key_type_default_and_meaning(key, lines):
 
 
 def test_an_unknown_setting_is_suggested():
-    assert "did you mean score.training.steps?" in bad("settings", "score.training.stesp")
+    assert "did you mean 'score.training.steps'?" in bad("settings", "score.training.stesp")
 
 
 def test_samplers_are_listed_with_their_options():

@@ -10,7 +10,7 @@ from stages import DIGITS, NETWORK, small_stage, train
 
 from condgen.data import parse_data
 from condgen.runs import read_rows
-from condgen.runs.previews import read_previews
+from condgen.runs.monitor import read_previews
 
 
 def work_in(folder, every=2, kind="digits"):
