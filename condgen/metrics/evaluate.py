@@ -81,7 +81,7 @@ class Measures(Settings):
     )
     cas: CasName = Field(
         default="probe",
-        description="what learns from samples and is tested on real data: a support vector machine on the features, a "
+        description="what learns from samples and is tested on real data: that of class accuracy on the features, a "
         "ResNet-20 on the images, or nothing",
     )
     cas_steps: int = Field(default=2000, ge=20, description="of the ResNet's training, with 128 images each")
@@ -221,8 +221,8 @@ class _AccuracyScores:
             return None
         if self._probes:
             yield Advance(0, 1, f"a classifier learns from {what}")
-            learner = "SVC on {}"
-            accuracy = Judge(vectors, y).accuracy(self.reference.held_out.vectors, self.test.y)
+            judge = Judge(vectors, y)
+            learner, accuracy = f"{judge.name} on {{}}", judge.accuracy(self.reference.held_out.vectors, self.test.y)
         else:
             steps, flip = self.measures.cas_steps, self.measures.cas_flip
             learner = f"ResNet-20, {steps} steps of 128{', mirrored too' if flip else ''}"

@@ -163,7 +163,7 @@ def _class_accuracy(of: Comparison) -> Measured | None:
     n = len(reference.test) if of.real else of.n
     accuracy = reference.judged if of.real else reference.judge.accuracy(of.vectors, of.y)
     some = f", {Judge.most} training samples" if len(reference.y) > Judge.most else ""
-    judge = f"SVC on {{}}{some} (held-out accuracy {reference.judged:.3f})"
+    judge = f"{reference.judge.name} on {{}}{some} (held-out accuracy {reference.judged:.3f})"
     return Measured(proportion(accuracy, n), reference.text, n, features=judge)
 
 

@@ -40,18 +40,14 @@ def test_a_large_set_is_drawn_from(monkeypatch):
     assert torch.equal(first.predict(test.x), second.predict(test.x))
 
 
-@pytest.mark.parametrize("spread", [0.1, 1.0, 10.0])  # of classes that lie apart, or overlap, or cannot be told
-def test_many_classes_are_those_of_libsvm(spread, monkeypatch):
+def test_many_classes_are_told_as_well_as_they_can_be():
+    """Of Gaussians around known centres the nearest centre is the best judge, and the discriminant comes near it."""
     generator = keyed_generator(4)
-    centres = torch.rand(60, 5, generator=generator)
-    y = torch.arange(240) % 60
-    learnt, asked = (centres[y] + spread * torch.randn(240, 5, generator=generator) + 1e3 for _ in range(2))
-    learnt[y == 7] = learnt[y == 3]  # between copies, no comparison is sure
+    centres = torch.rand(60, 16, generator=generator)
+    y = torch.arange(3000) % 60
+    learnt, asked = (centres[y] + 0.25 * torch.randn(3000, 16, generator=generator) for _ in range(2))
+    best = (torch.cdist(asked, centres).argmin(1) == y).double().mean()
     judge = Judge(learnt, y)
-    expected = torch.from_numpy(judge.machine.predict(asked.double().numpy()))
-    assert torch.equal(judge.predict(asked), expected)
-    asked, expected = asked[expected != 3], expected[expected != 3]
-    whole, rows = judge.machine.predict, []
-    monkeypatch.setattr(judge.machine, "predict", lambda x: rows.append(len(x)) or whole(x))
-    assert torch.equal(judge.predict(asked), expected)
-    assert sum(rows) < 0.5 * len(asked)
+    assert judge.name == "discriminant"
+    assert judge.accuracy(asked, y) > best - 0.06
+    assert torch.equal(judge.predict(asked), Judge(learnt, y).predict(asked))
