@@ -67,24 +67,6 @@ class ConvDiscriminatorSettings(NetworkSettings):
         return Discriminator(None, blocks, before, told_noise)
 
 
-class _Head(nn.Module):
-    """Features (B, F) to (B,): linear, plus their inner product with the noise embedding where there is one."""
-
-    def __init__(self, features: int, told_noise: bool) -> None:
-        super().__init__()
-        self.linear = initialise_(nn.Linear(features, 1))
-        self.noise = NoiseEmbedding(features) if told_noise else None
-
-    def forward(self, features: Tensor, noise: Tensor | None) -> Tensor:
-        out: Tensor = self.linear(features)[:, 0]
-        if self.noise is None:
-            return out
-        if noise is None:
-            raise ValueError("this discriminator takes the noise level: give one for each sample")
-        embedding: Tensor = self.noise(noise)
-        return out + (embedding * features).sum(1)
-
-
 class _Block(nn.Module):
     """The input, or `skip` of it, plus two rectified layers, then perhaps halved; pixels are not rectified."""
 
@@ -114,7 +96,8 @@ class Discriminator(nn.Module):
         super().__init__()
         self.enter = enter  # of flat samples; without it, blocks take images
         self.blocks = nn.Sequential(*blocks)
-        self.head = _Head(features, told_noise)
+        self.leave = initialise_(nn.Linear(features, 1))
+        self.noise = NoiseEmbedding(features) if told_noise else None
         for layer in [layer for layer in self.modules() if isinstance(layer, nn.Linear | nn.Conv2d)]:
             spectral_norm(layer)
 
@@ -122,4 +105,10 @@ class Discriminator(nn.Module):
         if self.enter is not None:
             x = self.enter(x.flatten(1))
         features = self.blocks(x).relu()
-        return self.head(features if self.enter is not None else features.sum((2, 3)), noise)
+        features = features if self.enter is not None else features.sum((2, 3))
+        out = self.leave(features)[:, 0]
+        if self.noise is None:
+            return out
+        if noise is None:
+            raise ValueError("this discriminator takes the noise level: give one for each sample")
+        return out + (self.noise(noise) * features).sum(1)

@@ -25,18 +25,6 @@ CLASSIFIERS = "classifiers.json"  # the calibrations of all classifiers
 PUBLISHED = (METRICS, NEIGHBOURS, DIAGNOSTICS, FIELD, COST, CLASSIFIERS)  # copies of what stages have found
 
 
-def score_folder(run: Path, name: str | None = None) -> Path:
-    return run / (SCORE if name is None else f"{SCORE}-{name}")
-
-
-def classifier_folder(run: Path, name: str) -> Path:
-    return run / f"classifier-{name}"
-
-
-def generator_folder(run: Path, name: str) -> Path:
-    return run / f"generator-{name}"
-
-
 def samples_folder(run: Path, method: str) -> Path:
     return run / SAMPLES_FOLDER / method
 

@@ -16,7 +16,7 @@ from condgen.guidance import ClassifierGuided, DenoiserGuided, ScaleCurve
 from condgen.hub import model_folder
 from condgen.recipes import Guidance, Method, Recipe, is_place
 from condgen.runs.folder import file_key, read_json
-from condgen.runs.layout import SCORE, calibration_file, classifier_folder, generator_folder, score_folder
+from condgen.runs.layout import SCORE, calibration_file
 from condgen.schedules import Schedule
 from condgen.score import ScoreConfig, ScoreModel
 
@@ -41,10 +41,10 @@ class Folders(NamedTuple):
     @classmethod
     def of_run(cls, recipe: Recipe, run: Path) -> "Folders":
         return cls(
-            score_folder(run),
-            {name: score_folder(run, name) for name in recipe.scores},
-            {name: classifier_folder(run, name) for name in recipe.classifiers},
-            {name: generator_folder(run, name) for name in recipe.generators},
+            run / SCORE,
+            {name: run / f"{SCORE}-{name}" for name in recipe.scores},
+            {name: run / f"classifier-{name}" for name in recipe.classifiers},
+            {name: run / f"generator-{name}" for name in recipe.generators},
         )
 
     def score(self, name: str | None = None) -> Path:

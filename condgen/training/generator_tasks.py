@@ -51,10 +51,6 @@ class GeneratorTask(Task):
     def judge(self, x: Tensor, y: Tensor, *draws: Tensor) -> Tensor:
         """The objective of generated data x of labels y, with a graph: (B,)."""
 
-    def latents(self, batch: Batch) -> Tensor:
-        """Fresh z, (B, *latent_shape)."""
-        return batch.normal(*self.model.latent_shape)
-
     @torch.no_grad()
     def generated(self, z: Tensor, y: Tensor) -> Tensor:
         """Generated data as the judging networks learn from them, without a graph."""
@@ -63,7 +59,7 @@ class GeneratorTask(Task):
     def update(self, batch: Batch, apply: Apply) -> dict[str, Tensor]:
         """The returned "loss" is the objective alone."""
         learnt = self.learn(batch, apply)
-        z = self.latents(batch)
+        z = batch.normal(*self.model.latent_shape)
         draws = self.draw(batch)
         noise: tuple[Tensor, ...] = ()
         if self.likely is not None:
@@ -101,7 +97,7 @@ class MismatchingTask(GeneratorTask):
             return critic_loss(self.critic, x, self.generated(z, y), y, (t_real, t_fake), noise)
 
         for _ in range(self.objective.critic_steps):
-            z = self.latents(batch)
+            z = batch.normal(*self.model.latent_shape)
             times = [batch.times(self.critic.density, self.critic.schedule) for _ in range(2)]
             noise = [batch.normal(*batch.x.shape[1:]) for _ in range(3)]
             learnt = apply("critic", losses, batch.x, batch.y, z, *times, *noise)
@@ -144,7 +140,7 @@ class MatchingTask(GeneratorTask):
 
         learnt: dict[str, Tensor] = {}
         for _ in range(self.objective.denoiser_steps):
-            shown = {"fake": (fake_losses, self.latents(batch)), "real": (real_losses, batch.x)}
+            shown = {"fake": (fake_losses, batch.normal(*self.model.latent_shape)), "real": (real_losses, batch.x)}
             for name, pupil in self.pupils.items():
                 losses, source = shown[name]
                 t = batch.times(self.objective.denoiser_density, pupil.schedule)

@@ -55,16 +55,16 @@ def test_the_perceptron_is_a_numpy_evaluation_with_weights_over_their_largest_si
     for block in net.blocks:
         h = h + layer(block.leave, np.maximum(layer(block.enter, np.maximum(h, 0)), 0))
     h = np.maximum(h, 0)
-    first, _, last = net.head.noise.layers
-    e = layer(first, net.head.noise.features(NOISE).double().numpy())
-    expected = layer(net.head.linear, h)[:, 0] + (layer(last, e / (1 + np.exp(-e))) * h).sum(1)
+    first, _, last = net.noise.layers
+    e = layer(first, net.noise.features(NOISE).double().numpy())
+    expected = layer(net.leave, h)[:, 0] + (layer(last, e / (1 + np.exp(-e))) * h).sum(1)
     np.testing.assert_allclose(net.eval()(x, NOISE).detach().numpy(), expected, rtol=1e-3, atol=1e-3)
 
 
 def test_the_convolutional_head_sees_the_sum_over_the_pixels():
     net, seen = discriminator(CONV, (2, 8, 8)).eval(), []
     net.blocks.register_forward_hook(lambda _, inputs, out: seen.append(out))
-    net.head.linear.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    net.leave.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
     net(data((2, 8, 8)))
     maps, features = seen
     assert maps.shape == (8, 12, 2, 2)

@@ -138,6 +138,6 @@ def test_judges_are_asked_without_dropout_and_learn_with_it(tiny_images):
     learner = task("sid", tiny_images)
     learner = MatchingTask(learner.model, copy.deepcopy(fake), fake, ScoreIdentity(network=net))
     batch = Batch(tiny_images, SETTINGS, 0, 0)
-    z = learner.latents(batch)
+    z = batch.normal(*learner.model.latent_shape)
     assert not learner.judge(learner.model(z, batch.y), batch.y, *learner.draw(batch)).any()
     assert all(pupil.training for pupil in learner.pupils.values())
