@@ -2,20 +2,17 @@
 
 import json
 import shutil
-import warnings
 
 import pytest
 import torch
+from libraries import library
 from PIL import Image
 
 from condgen.runs import read_rows
 from condgen.score import ScoreModel
 from tests.cli.conftest import bad, good
 
-with warnings.catch_warnings():
-    warnings.simplefilter("ignore")  # of other people's dependencies
-    diffusers = pytest.importorskip("diffusers", reason="diffusers is not installed")
-
+diffusers = library("diffusers")
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")  # of other people's code
 
 SCHEDULER, NETWORK = "scheduler/scheduler_config.json", "unet/config.json"

@@ -2,17 +2,14 @@
 
 import json
 import sys
-import warnings
 
 import pytest
+from libraries import library
 
 from condgen.errors import UserError
 from condgen.export import write_events
 
-with warnings.catch_warnings():
-    warnings.simplefilter("ignore")  # of other people's dependencies
-    pytest.importorskip("tensorboard", reason="tensorboard is not installed")
-
+library("tensorboard")
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of other people's code
 
 PART = {"network": {"kind": "mlp"}, "training": {"steps": 1}}

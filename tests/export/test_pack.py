@@ -1,11 +1,11 @@
 """Samples as a tar, read by the library that it is for."""
 
 import json
-import warnings
 
 import numpy as np
 import pytest
 import torch
+from libraries import library
 
 from condgen.data import to_uint8
 from condgen.errors import UserError
@@ -39,9 +39,7 @@ LABELS = [0, 0, 2, 2, 2, 0, 2]
 
 
 def test_webdataset_reads_the_tar(tmp_path):
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of other people's dependencies
-        webdataset = pytest.importorskip("webdataset", reason="webdataset is not installed")
+    webdataset = library("webdataset")
     x = _images(7, 3)
     pack(_folder(tmp_path / "s", x, LABELS), tmp_path / "s.tar")
     read = list(webdataset.WebDataset(str(tmp_path / "s.tar"), shardshuffle=False, empty_check=False).decode("pil"))

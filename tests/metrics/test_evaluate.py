@@ -3,11 +3,11 @@
 import json
 import math
 import re
-import warnings
 
 import pytest
 import torch
 from finish import finish
+from libraries import library
 from scipy.stats import binomtest
 
 from condgen.data import Digits, LabelledSet, Moons, load
@@ -133,15 +133,11 @@ def test_faults_show_where_they_should(table):
 
 
 def test_class_wise_figures_are_the_packages_averaged_over_classes(table, digits):
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of the package's own dependencies
-        from prdc import compute_prdc
-
-        train, test = digits
-        x, found = noisy(test, 0.3), []
-        for label in range(10):
-            real, fake = (v.flatten(1).double().numpy() for v in (train.floats()[train.y == label], x[test.y == label]))
-            found.append(compute_prdc(real, fake, nearest_k=5))
+    train, test = digits
+    x, found = noisy(test, 0.3), []
+    for label in range(10):
+        real, fake = (v.flatten(1).double().numpy() for v in (train.floats()[train.y == label], x[test.y == label]))
+        found.append(library("prdc").compute_prdc(real, fake, nearest_k=5))
     for name in OVERLAPS:
         row = value(table, "noisy", f"class-wise {name}")
         assert row.value == pytest.approx(sum(one[name] for one in found) / 10, abs=1e-12), name

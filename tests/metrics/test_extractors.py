@@ -1,6 +1,7 @@
 """Networks for features: what they see, by which word, and what they refuse."""
 
 import pickle
+import sys
 import urllib.error
 
 import pytest
@@ -94,7 +95,7 @@ def test_inception_lets_tensors_in_and_nothing_else(monkeypatch, tmp_path):
     assert "partial" not in repr(module.load_state_dict_from_url)  # the library is left as it was
 
 
-def test_inception_without_a_network_says_what_to_do(monkeypatch):
+def test_inception_without_a_network_or_its_extra_says_what_to_do(monkeypatch):
     module = pytest.importorskip("torch_fidelity.feature_extractor_inceptionv3")
 
     def refuse(*_, **__):
@@ -104,10 +105,7 @@ def test_inception_without_a_network_says_what_to_do(monkeypatch):
     with pytest.raises(UserError, match=r"could not be fetched .*no route.*connect to a network once") as error:
         open_extractor("inception", COLOUR)
     assert "\n" not in str(error.value)
-
-
-def test_inception_without_the_extra_says_so(monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, "torch_fidelity", None)
+    monkeypatch.setitem(sys.modules, "torch_fidelity", None)
     with pytest.raises(UserError, match=r"pip install 'condgen\[inception\]'"):
         open_extractor("inception", COLOUR)
 

@@ -99,9 +99,3 @@ def test_equal_to_torch_fidelity(n, splits):
     mean, std = classifier_score(logits, keyed_generator(2), splits)
     assert mean == pytest.approx(expected["inception_score_mean"], rel=1e-9)
     assert std == pytest.approx(expected["inception_score_std"], rel=1e-6, abs=1e-12)
-
-
-def test_from_one_to_the_number_of_classes():
-    by_class = 1e3 * torch.eye(5).repeat_interleave(200, 0)
-    for logits, expected in ((by_class, 5), (torch.zeros(200, 5), 1), (by_class[:200], 1)):  # the last: sure of one
-        assert classifier_score(logits, keyed_generator(0))[0] == pytest.approx(expected, rel=0.05)

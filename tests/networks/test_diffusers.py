@@ -1,11 +1,11 @@
 """A network of diffusers in the role of ours: beside diffusers' own arithmetic."""
 
 import sys
-import warnings
 from itertools import pairwise
 
 import pytest
 import torch
+from libraries import library
 
 from condgen.errors import UserError
 from condgen.networks import DiffusersSettings
@@ -15,10 +15,7 @@ from condgen.samplers.euler import DDIM
 from condgen.schedules import EDM, VP
 from condgen.score import ScoreConfig
 
-with warnings.catch_warnings():
-    warnings.simplefilter("ignore")  # of other people's dependencies
-    diffusers = pytest.importorskip("diffusers", reason="diffusers is not installed")
-
+diffusers = library("diffusers")
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")  # of other people's code
 
 SHAPE = (1, 8, 8)

@@ -8,7 +8,6 @@ import torch
 from hypothesis import given, strategies as st
 from samplers.conftest import GaussianDenoiser
 
-from condgen.guidance import ClassifierGuided
 from condgen.oracle import Oracle
 from condgen.rng import Streams
 from condgen.samplers import ADAPTIVE, Finished, draw
@@ -118,38 +117,6 @@ def test_every_evaluation_is_of_a_step_and_the_batch_keeps_its_shape(name):
         }
         assert sample.evaluations == expected[name]
         assert sample.x.untyped_storage().nbytes() == 2 * 4  # no more memory than its own
-
-
-@pytest.mark.parametrize("name", ADAPTIVE)
-def test_guided_samples_land_in_the_class_asked_for_although_slots_are_refilled(name):
-    means = torch.tensor([[-3.0, 0.0], [3.0, 0.0], [0.0, 3.0]])
-    oracle = Oracle(EDM(sigma_max=10), means, torch.arange(3), 3, stds=0.3)
-    y = torch.arange(30) % 3
-    sampler = ADAPTIVE[name](ClassifierGuided(oracle, oracle.likelihood), relative=0.1)
-    x = stacked(samples(sampler, 30, (2,), 15, y))
-    assert torch.cdist(x, means).argmin(1).tolist() == y.tolist()
-    assert 0.2 < float((x - means[y]).std()) < 0.4
-
-
-class NotANumber(GaussianDenoiser):
-    """Fails below a noise level, for samples of class one."""
-
-    def forward(self, x_t, t, y=None):
-        bad = (self.schedule.noise_level(t) < 1) & (y == 1)
-        return torch.where(bad[:, None], math.nan, super().forward(x_t, t, y))
-
-
-@pytest.mark.parametrize("name", ADAPTIVE)
-def test_undefined_numbers_end_a_sample_and_no_other(name):
-    y, options = torch.arange(9) % 3, {"relative": 0.2}
-    found = samples(ADAPTIVE[name](NotANumber(EDM(sigma_max=10)), **options), 9, (2,), 4, y)
-    whole = samples(ADAPTIVE[name](GaussianDenoiser(EDM(sigma_max=10)), **options), 9, (2,), 4, y)
-    for label, sample, same in zip(y.tolist(), found, whole, strict=True):
-        if label == 1:
-            assert "not finite from evaluation" in sample.problem
-        else:
-            assert sample.problem is None
-            assert torch.equal(sample.x, same.x)
 
 
 @pytest.mark.parametrize("name", ADAPTIVE)

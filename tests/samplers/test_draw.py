@@ -28,10 +28,10 @@ class NotANumber(Denoiser):
         return torch.where(expand(bad, bad[:, None]).bool(), self.value, estimate)
 
 
-def drawn(name, denoiser, labels, batch=6):
-    sampler = build_sampler(name, denoiser)
+def drawn(name, denoiser, labels, batch=4, size=3, options=None):
+    sampler = build_sampler(name, denoiser, options or {})
     grid = grid_for(sampler, 40) if name in FIXED else None
-    rounds = draw(sampler, grid, list(range(len(labels))), torch.tensor(labels), (3,), batch)
+    rounds = draw(sampler, grid, list(range(len(labels))), torch.tensor(labels), (size,), batch)
     return sorted((sample for found in rounds for sample in found), key=lambda sample: sample.number)
 
 
@@ -52,6 +52,17 @@ def test_every_sampler_says_which_sample_broke_and_where(name, value):
             levels = SCHEDULE.noise_level(grid_for(build_sampler(name, NotANumber(value)), 40))
             assert float(level) == pytest.approx(float(levels[levels < LEVEL][0]), rel=5e-3)
             assert int(evaluation) == int((levels >= LEVEL).sum()) + 1
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_guided_samples_land_in_the_class_asked_for(name):
+    means = torch.tensor([[-3.0, 0.0], [3.0, 0.0], [0.0, 3.0]])
+    oracle = Oracle(EDM(), means, torch.arange(3), 3, stds=0.3)
+    y, options = torch.arange(60) % 3, {"eta": 0.5, "repeats": 3} if name == "annealed-langevin" else {}
+    found = drawn(name, ClassifierGuided(oracle, oracle.likelihood), y.tolist(), 15, 2, options)
+    x = torch.stack([sample.x for sample in found])
+    assert torch.cdist(x, means).argmin(1).tolist() == y.tolist()
+    assert 0.2 < float((x - means[y]).std()) < 0.4
 
 
 @pytest.mark.parametrize("name", SAMPLERS)

@@ -47,28 +47,19 @@ def test_a_gaussian_is_tracked_to_the_spread_that_an_estimate_forgets(eta, gauss
     assert stds[-1] == pytest.approx({0.056: 0.9857}.get(eta, 0.9908 if eta < 0.056 else 0.9819), abs=1e-4)
 
 
-@pytest.mark.parametrize(("step", "repeats", "excess"), [(1.8e-5, 1, 1.14), (3.6e-6, 5, 1.11)])
-def test_annealed_langevin_ends_with_more_noise_than_the_level_says(step, repeats, excess, gaussian, exact_stds):
-    sampler = AnnealedLangevin(gaussian(PAPER, std=0.0), eta=step / 0.01**2, repeats=repeats)
-    stds = exact_stds(sampler, geometric_grid(PAPER, LEVELS), repeats)
-    assert stds[-1] == pytest.approx(excess, abs=0.005)
-    eta, expected, levels = step / 0.01**2, [50.0], PAPER.noise_level(geometric_grid(PAPER, LEVELS)).tolist()
-    for level in levels[1:]:
-        v = expected[-1]
-        for _ in range(repeats):
-            v = math.sqrt((1 - eta) ** 2 * v**2 + 2 * eta * level**2)
-        expected.append(v)
-    assert stds == pytest.approx([v / level for v, level in zip(expected, levels, strict=True)], abs=1e-9)
-
-
-def test_langevin_updates_use_the_score_of_the_new_level(gaussian, exact_stds):
+@pytest.mark.parametrize(
+    ("c", "eta", "repeats", "excess"), [(0, 0.18, 1, 1.14), (0, 0.036, 5, 1.11), (0.5, 0.18, 1, 1.13)]
+)
+def test_annealed_langevin_ends_with_more_noise_than_the_level_says(c, eta, repeats, excess, gaussian, exact_stds):
     """On a Gaussian of variance c^2 an update is v <- (1 - eta l^2/(c^2 + l^2))^2 v + 2 eta l^2, at the new l."""
-    eta, c, grid = 0.18, 0.5, geometric_grid(PAPER, 30)
-    variance, expected = 50.0**2, []
+    grid, variance, expected = geometric_grid(PAPER, LEVELS), 50.0**2, []
     for level in PAPER.noise_level(grid)[1:].tolist():
-        variance = (1 - eta * level**2 / (c**2 + level**2)) ** 2 * variance + 2 * eta * level**2
+        for _ in range(repeats):
+            variance = (1 - eta * level**2 / (c**2 + level**2)) ** 2 * variance + 2 * eta * level**2
         expected.append(math.sqrt(variance / (c**2 + level**2)))
-    assert exact_stds(AnnealedLangevin(gaussian(PAPER, std=c), eta=eta), grid)[1:] == pytest.approx(expected, abs=1e-9)
+    stds = exact_stds(AnnealedLangevin(gaussian(PAPER, std=c), eta=eta, repeats=repeats), grid, repeats)
+    assert stds[1:] == pytest.approx(expected, abs=1e-9)
+    assert stds[-1] == pytest.approx(excess, abs=0.005)
 
 
 def test_a_step_of_less_than_none_of_the_noise_is_refused(gaussian):

@@ -3,28 +3,23 @@
 Where diffusers computes in float32, so does the comparison's tolerance. What it lacks is held by test_orders.py.
 """
 
-import warnings
 from itertools import pairwise
 
 import pytest
 import torch
+from libraries import library
 
 from condgen.oracle import Oracle
 from condgen.rng import Streams
 from condgen.samplers import Context, build_sampler
 from condgen.schedules import EDM, VE, VP, geometric_grid, karras_grid, uniform_grid
 
+diffusers = library("diffusers")
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of other people's code
 
 BATCH, SHAPE = 5, (3,)
 DOUBLE = {"rtol": 1e-9, "atol": 1e-9}
 SINGLE = {"rtol": 1e-5, "atol": 1e-5}
-
-
-def _library(name):
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of other people's dependencies
-        return pytest.importorskip(name)
 
 
 def _mixture(schedule):
@@ -70,7 +65,6 @@ def _by_scheduler(scheduler, schedule, grid, monkeypatch, output=lambda denoised
 
 def test_heun_of_diffusers():
     """A step of HeunDiscreteScheduler is two calls, between which its sigma does not change."""
-    diffusers = _library("diffusers")
     grid, oracle = karras_grid(EDM(), 12), _mixture(EDM())
     x = [grid[0] * Draws()()]
     for t, s in pairwise(grid):
@@ -85,46 +79,28 @@ def test_heun_of_diffusers():
 
 def test_ancestral_of_diffusers(monkeypatch):
     """EulerAncestralDiscreteScheduler computes in float32."""
-    diffusers = _library("diffusers")
     grid = karras_grid(EDM(), 12)
-    theirs = _by_scheduler(
-        diffusers.EulerAncestralDiscreteScheduler(),
-        EDM(),
-        grid,
-        monkeypatch,
-        lambda denoised, x, level: (x - denoised) / level,
-    )
+    scheduler = diffusers.EulerAncestralDiscreteScheduler()
+    theirs = _by_scheduler(scheduler, EDM(), grid, monkeypatch, lambda denoised, x, level: (x - denoised) / level)
     torch.testing.assert_close(torch.stack(_ours("ancestral", EDM(), grid)), torch.stack(theirs), **SINGLE)
 
 
-def _by_cumulative_alphas(scheduler, schedule, grid, draws, **options):
-    """DDPM and DDIM count the times of a grid as integers, the noisiest last."""
-    oracle = _mixture(schedule)
-    scheduler.alphas_cumprod = schedule.alpha(grid).square().flip(0)
+@pytest.mark.parametrize(
+    ("name", "kind", "options"),
+    [("ancestral", "DDPM", {}), *(("ddim", "DDIM", {"eta": eta}) for eta in (0.0, 0.4, 1.0))],
+)
+def test_ddpm_and_ddim_of_diffusers(name, kind, options, monkeypatch):
+    """They count the times of a grid as integers, the noisiest last."""
+    grid, oracle, draws = karras_grid(VP(), 15), _mixture(VP()), Draws()
+    monkeypatch.setattr(f"diffusers.schedulers.scheduling_{kind.lower()}.randn_tensor", draws)
+    make = getattr(diffusers, f"{kind}Scheduler")
+    scheduler = make(num_train_timesteps=15, prediction_type="sample", clip_sample=False)
+    scheduler.alphas_cumprod = VP().alpha(grid).square().flip(0)
     scheduler.set_timesteps(len(grid))
-    x = [schedule.sigma(grid[0]) * draws()]
+    x = [VP().sigma(grid[0]) * draws()]
     for k, t in enumerate(grid[:-1]):
         x.append(scheduler.step(oracle(x[-1], t), len(grid) - 1 - k, x[-1], **options).prev_sample)
-    return x
-
-
-def test_ddpm_of_diffusers(monkeypatch):
-    diffusers = _library("diffusers")
-    grid, draws = karras_grid(VP(), 15), Draws()
-    monkeypatch.setattr("diffusers.schedulers.scheduling_ddpm.randn_tensor", draws)
-    scheduler = diffusers.DDPMScheduler(num_train_timesteps=15, prediction_type="sample", clip_sample=False)
-    theirs = _by_cumulative_alphas(scheduler, VP(), grid, draws)
-    torch.testing.assert_close(torch.stack(_ours("ancestral", VP(), grid)), torch.stack(theirs), **DOUBLE)
-
-
-@pytest.mark.parametrize("eta", [0.0, 0.4, 1.0])
-def test_ddim_of_diffusers(eta, monkeypatch):
-    diffusers = _library("diffusers")
-    grid, draws = karras_grid(VP(), 15), Draws()
-    monkeypatch.setattr("diffusers.schedulers.scheduling_ddim.randn_tensor", draws)
-    scheduler = diffusers.DDIMScheduler(num_train_timesteps=15, prediction_type="sample", clip_sample=False)
-    theirs = _by_cumulative_alphas(scheduler, VP(), grid, draws, eta=eta)
-    torch.testing.assert_close(torch.stack(_ours("ddim", VP(), grid, {"eta": eta})), torch.stack(theirs), **DOUBLE)
+    torch.testing.assert_close(torch.stack(_ours(name, VP(), grid, options)), torch.stack(x), **DOUBLE)
 
 
 @pytest.mark.parametrize(
@@ -132,7 +108,6 @@ def test_ddim_of_diffusers(eta, monkeypatch):
 )
 def test_dpm_solver_of_diffusers(name, algorithm, monkeypatch):
     """DPMSolverMultistepScheduler computes in float32, in the scale of VP."""
-    diffusers = _library("diffusers")
     grid = karras_grid(VP(), 12)
     scheduler = diffusers.DPMSolverMultistepScheduler(
         algorithm_type=algorithm, prediction_type="sample", lower_order_final=False
@@ -145,7 +120,6 @@ def test_dpm_solver_of_diffusers(name, algorithm, monkeypatch):
 @pytest.mark.parametrize("order", [2, 3])
 def test_unipc_of_diffusers(order, variant, monkeypatch):
     """States as they are predicted; `lower_order_final` would lower the order of the last step."""
-    diffusers = _library("diffusers")
     grid = karras_grid(VP(), 12)
     scheduler = diffusers.UniPCMultistepScheduler(
         solver_order=order, solver_type=variant, prediction_type="sample", lower_order_final=False
@@ -156,7 +130,6 @@ def test_unipc_of_diffusers(order, variant, monkeypatch):
 
 
 def test_reverse_diffusion_of_diffusers(monkeypatch):
-    diffusers = _library("diffusers")
     schedule = VE(sigma_max=20.0)
     grid, oracle, draws = geometric_grid(schedule, 12), _mixture(schedule), Draws()
     monkeypatch.setattr("diffusers.schedulers.scheduling_sde_ve.randn_tensor", draws)
@@ -173,8 +146,7 @@ def test_reverse_diffusion_of_diffusers(monkeypatch):
 
 def test_euler_maruyama_of_diffusers(monkeypatch):
     """ScoreSdeVpScheduler takes steps of one over the number of times: those of ten times from 1 to 0.1."""
-    _library("diffusers")
-    module = _library("diffusers.schedulers.deprecated.scheduling_sde_vp")
+    module = library("diffusers.schedulers.deprecated.scheduling_sde_vp")
     schedule, draws = VP(t_epsilon=0.1), Draws()
     grid, oracle = uniform_grid(schedule, 10), _mixture(schedule)
     monkeypatch.setattr(module, "randn_tensor", draws)
