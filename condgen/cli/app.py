@@ -14,7 +14,7 @@ from typer.core import TyperCommand, TyperGroup
 from condgen import __version__
 from condgen.cli.launch import join, leave, silence_others, speaks
 from condgen.cli.terminal import Stopped, console
-from condgen.errors import UserError, shown
+from condgen.errors import UserError, one_line
 
 VERBS = {  # in the list of commands; the function `verb_name` of a module of condgen.cli is run
     "run": ("run", "A whole recipe", "Train, sample, evaluate, diagnose and report, as a recipe says."),
@@ -145,5 +145,5 @@ def main() -> None:
 
 def _fail(message: str, code: int = 2, error: Exception | None = None) -> NoReturn:
     if speaks(error):
-        typer.echo(typer.style("error: ", fg="red", bold=True) + shown(" ".join(message.split())), err=True)
+        typer.echo(typer.style("error: ", fg="red", bold=True) + one_line(message), err=True)
     leave(code)

@@ -5,7 +5,8 @@ from typing import Annotated
 
 import typer
 
-from condgen.cli.options import Device, Overrides, data_settings, load_split
+from condgen.cli.inputs import data_settings, load_split
+from condgen.cli.options import Device, Overrides
 from condgen.cli.progress import work_in
 from condgen.cli.terminal import say
 from condgen.data import Folder, parse_data
@@ -16,10 +17,10 @@ from condgen.training import Processes
 
 def import_diffusers(
     source: Annotated[
-        str, typer.Argument(metavar="DIR|hf:OWNER/NAME", help="A saved pipeline of an unconditional UNet2DModel.")
+        str, typer.Argument(metavar="DIR|hf:OWNER/NAME", help="A pipeline of an unlabelled UNet2DModel.")
     ],
     data: Annotated[
-        str | None, typer.Option(help="Images for classifiers: cifar10, or a folder with one sub-folder a class.")
+        str | None, typer.Option(help="Images for classifiers: cifar10, or a folder of class folders.")
     ] = None,
     names: Annotated[str | None, typer.Option(help="Without --data, the classes, separated by commas.")] = None,
     out: Annotated[Path, typer.Option(help="The run folder.")] = Path("runs/score-diffusers"),
@@ -45,10 +46,8 @@ def import_diffusers(
         settings = data_settings(data, [*side, *(overrides or ())])
         loaded = load_split(settings, "train", Processes())
         if shape not in (None, loaded.shape):
-            raise UserError(
-                f"{source} makes images of shape {shape}, those of {loaded.source} are {loaded.shape}: name data that "
-                "fit, or for a folder add --set data.image_size=SIDE"
-            )
+            shapes = f"{source} makes images of shape {shape}, those of {loaded.source} are {loaded.shape}"
+            raise UserError(f"{shapes}: name data that fit, or for a folder add --set data.image_size=SIDE")
         classes, shape = loaded.names, loaded.shape
     if not all(classes) or len(set(classes)) < len(classes):
         raise UserError(f"--names {names!r}: names are separated by commas, none is empty, and no two are equal")

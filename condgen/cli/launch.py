@@ -1,6 +1,6 @@
 """Commands under a launcher, such as torchrun or accelerate launch, which starts the same command many times.
 
-Process 0 prints; the others are silent, except for errors that are their own.
+Process 0 prints; the others are silent, but for errors of their own.
 """
 
 import os
@@ -27,7 +27,6 @@ def join(verb: str, joins: bool) -> int:
 
 
 def choose_device(name: str | None) -> None:
-    """Has this process compute on a device, such as cpu or cuda:1."""
     import torch
 
     if name is None:
@@ -43,14 +42,13 @@ def choose_device(name: str | None) -> None:
 
 
 def silence_others() -> None:
-    """Discards standard output in every process but the first."""
     if _is_one_of_many() and os.environ.get("RANK", "0") != "0":
         console.quiet = True
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - as long as the process lives
 
 
 def speaks(error: BaseException | None) -> bool:
-    """Whether this process prints the error that ends it; the loss of another process is reported by process 0."""
+    """Whether this process prints the error that ends it; process 0 reports the loss of another one."""
     if not _is_one_of_many() or os.environ.get("RANK") == "0":
         return True
     from condgen.training import Lost

@@ -1,49 +1,22 @@
 """`condgen calibrate`, `evaluate` and `diagnose`: of classifiers, of samples, and of scores."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from condgen.checkpoint import MODEL_FILE, read_description
-from condgen.cli.options import (
-    Device,
-    Overrides,
-    RecordedData,
-    Trust,
-    by_folder_name,
-    data_settings,
-    from_settings,
-    load_split,
-    model_option,
-    overridden,
-    split_overrides,
-)
+from condgen.cli.inputs import by_folder_name, data_settings, load_split
+from condgen.cli.options import Given, RecordedData, from_settings, model_option
 from condgen.cli.progress import show_report, work_in
 from condgen.cli.terminal import console, say
 from condgen.data import AnyData, Folder, load
 from condgen.errors import UserError
 from condgen.hub import model_folder
-from condgen.recipes import (
-    CalibrateRecipe,
-    ClassifierStage,
-    DiagnoseRecipe,
-    EvaluateStage,
-    Guidance,
-    default_recipe,
-)
-from condgen.runs import (
-    Calibrate,
-    Diagnose,
-    Evaluate,
-    Folders,
-    loss_of,
-    origin_of,
-    picture_side,
-    read_settings,
-    recorded_data,
-    with_defaults,
-)
+from condgen.recipes import CalibrateRecipe, ClassifierStage, DiagnoseRecipe, EvaluateStage, Guidance, default_recipe
+from condgen.runs import Calibrate, Evaluate, Folders, picture_side
+from condgen.runs.diagnose import Diagnose, loss_of, with_defaults
+from condgen.runs.folder import origin_of, read_settings, recorded_data
 from condgen.runs.layout import CALIBRATION_PICTURE, calibration_file
 from condgen.settings import parse
 from condgen.training import Processes
@@ -51,16 +24,11 @@ from condgen.training import Processes
 
 @from_settings(CalibrateRecipe, {name: name for name in ("levels", "draws", "most", "seed")})
 def calibrate(
-    classifier: Annotated[
-        str, typer.Option(metavar="DIR", help="The classifier; the result is written into its folder.")
-    ],
+    classifier: Annotated[str, typer.Option(metavar="DIR", help="The classifier, in whose folder the result is put.")],
     score: Annotated[Path, model_option("The score model.")],
     data: RecordedData = None,
-    trust: Trust = False,
-    device: Device = None,
-    overrides: Overrides = None,
     *,
-    given: dict[str, Any],
+    given: Given,
 ) -> None:
     """Measure a classifier on the validation split, and find the guidance scale that suits it at each noise level.
 
@@ -70,15 +38,13 @@ def calibrate(
     from condgen.report import classifier_table, draw_calibration, read_run, to_rich
 
     if classifier.startswith("hf:"):
-        raise UserError(
-            f"calibrate writes into the classifier's folder, and {classifier} lies on the hub: fetch it with "
-            "'hf download OWNER/NAME --local-dir DIR', and name a folder in DIR"
-        )
+        fetch = "'hf download OWNER/NAME --local-dir DIR', and name a folder in DIR"
+        raise UserError(f"calibrate writes into the classifier's folder, not into {classifier}: fetch it by {fetch}")
     folder = Path(classifier)
     trained = parse(ClassifierStage, read_settings(folder), f"the settings in {folder}")
-    stage = parse(CalibrateRecipe, overridden({}, given, split_overrides(overrides)[1]), "calibrate")
+    stage = parse(CalibrateRecipe, given.over({}), "calibrate")
     name, file, processes = folder.resolve().name.removeprefix("classifier-"), calibration_file(folder), Processes()
-    held_out = load_split(data_settings(data, overrides, trained.data), "validation", processes)
+    held_out = load_split(data_settings(data, given.of_data, trained.data), "validation", processes)
     work = Calibrate(f"calibrate {name}", file.parent, stage, score, held_out).run(processes)
     if work_in(folder, work, processes):
         rows = read_run(folder).classifiers[name]
@@ -92,18 +58,14 @@ def calibrate(
 def evaluate(
     samples: Annotated[list[Path], typer.Argument(help="Folders of samples, or of any images by class.")],
     data: Annotated[
-        str | None,
-        typer.Option(help="The real data: digits, moons, cifar10, ..., or a folder; default: what the models learnt."),
+        str | None, typer.Option(help="The real data, a name or folder; default: what models learnt.")
     ] = None,
     of: Annotated[
-        str | None,
-        typer.Option("--class", help="The class of images that lie directly in their folder, real ones too."),
+        str | None, typer.Option("--class", help="The class of images directly in a folder, real too.")
     ] = None,
     out: Annotated[Path, typer.Option(help="The run folder.")] = Path("runs/evaluation"),
-    device: Device = None,
-    overrides: Overrides = None,
     *,
-    given: dict[str, Any],
+    given: Given,
 ) -> None:
     """Compare samples with real data: distances, overlap, variety, memorization, classifier accuracy.
 
@@ -112,13 +74,12 @@ def evaluate(
 
     Also: --set measures.cas_steps=2000, --set measures.cas_flip=true.
     """
-    of_data, others = split_overrides(overrides)
-    tree = overridden({"measures": {}}, given, others)
+    tree = given.over({"measures": {}})
     features = str(tree["measures"].get("features", ""))
     if features.startswith("hf:"):
         tree["measures"]["features"] = str(model_folder(features))
     stage = parse(EvaluateStage, tree, "evaluate")
-    settings, processes = _real_data(samples, data, of_data, of), Processes()
+    settings, processes = _real_data(samples, data, given.of_data, of), Processes()
     train = load_split(settings, "train", processes)
     test = processes.in_turn(lambda: load(settings, "test"))
     work = Evaluate("evaluate", out, stage, by_folder_name(samples), train, test, of).run(processes)
@@ -145,11 +106,8 @@ def diagnose(
     posterior: Annotated[list[Path] | None, model_option("A score model with labels. Repeatable.")] = None,
     data: RecordedData = None,
     out: Annotated[Path, typer.Option(help="The run folder.")] = Path("runs/diagnosis"),
-    trust: Trust = False,
-    device: Device = None,
-    overrides: Overrides = None,
     *,
-    given: dict[str, Any],
+    given: Given,
 ) -> None:
     """Measure which posterior score is nearer to the truth at each noise level, on the test split.
 
@@ -161,22 +119,22 @@ def diagnose(
     to the exact scores of the noised training set.
     """
     prior, processes = origin_of(score), Processes()
-    real = data_settings(data, overrides, prior.data)
+    real = data_settings(data, given.of_data, prior.data)
     train = load_split(real, "train", processes)
     base = default_recipe(real, train).diagnose
     assert base is not None
     low, high = prior.schedule.noise_range
     tree = base.model_dump(mode="json") | {"levels": [level for level in base.levels if low <= level <= high]}
-    settings = parse(DiagnoseRecipe, overridden(tree, given, split_overrides(overrides)[1]), "diagnose")
+    settings = parse(DiagnoseRecipe, given.over(tree), "diagnose")
     named = by_folder_name([*(classifier or []), *(posterior or [])])
     classifiers = {name: path for name, path in named.items() if path in (classifier or [])}
     scores = {name: path for name, path in named.items() if name not in classifiers}
+    labelled = [name for name, place in scores.items() if read_description(place / MODEL_FILE).get("labels") != "none"]
     for name, place in scores.items() if not settings.methods else ():
         parse(Guidance, {"score": name}, f"the folder name {name!r}")
-        if read_description(place / MODEL_FILE).get("labels") == "none":
+        if name not in labelled:
             raise UserError(f"{place} knows no labels, so it has no posterior score: name it with --score alone")
     calibrated = [name for name, folder in classifiers.items() if calibration_file(folder).exists()]
-    labelled = [name for name, place in scores.items() if read_description(place / MODEL_FILE).get("labels") != "none"]
     stage = with_defaults(settings, {name: loss_of(place) for name, place in classifiers.items()}, calibrated, labelled)
     used = {name for method in stage.methods.values() for name in (method.score, method.guide, method.classifier)}
     if unused := named.keys() - used:

@@ -19,7 +19,7 @@ _Pictures: TypeAlias = "tuple[list[Image.Image], list[int]]"  # and their labels
 
 
 def draw_grid(folder: Path) -> Path | None:
-    """Draws `grid.png`, the first pictures of every class, in a folder of samples; nothing for points."""
+    """Draws the first pictures of every class in a folder of samples; nothing for points."""
     from condgen.report import sample_grid
 
     pictures, names = _first(folder, _SHOWN)
@@ -30,7 +30,6 @@ def draw_grid(folder: Path) -> Path | None:
 
 
 def draw_samples(run: Path, recipe: Recipe) -> Path | None:
-    """Draws the grid of every method of a run, and all of them side by side; nothing for points."""
     from condgen.report import sample_grid
 
     blocks: dict[str, _Pictures] = {}
@@ -55,15 +54,12 @@ def _first(folder: Path, most: int) -> tuple[_Pictures, dict[int, str]]:
         if row.get("file") is not None and len(of_class) < most:
             of_class.append(read_picture(within(folder, row["file"])))
             names[row["class"]] = row["name"]
-    pairs = [(image, label) for label, of_class in images.items() for image in of_class]
-    return ([image for image, _ in pairs], [label for _, label in pairs]), names
+    labels = [label for label, of_class in images.items() for _ in of_class]
+    return ([image for of_class in images.values() for image in of_class], labels), names
 
 
 def follow_previews(work: Work) -> Work:
-    """The work itself; after each preview of a generator, the pictures in its folder are drawn.
-
-    Training goes on where a picture cannot be drawn.
-    """
+    """The work itself; after each preview of a generator, its pictures are drawn, if they can be."""
     with closing(work):
         for event in work:
             trouble = ""
@@ -78,7 +74,7 @@ def follow_previews(work: Work) -> Work:
 
 
 def show_generators(folder: Path) -> None:
-    """Prints the last preview of every generator of a run or a stage: figures, warnings, where the pictures are."""
+    """Prints the last preview of every generator: figures, warnings, where the pictures are."""
     from condgen.report import draw_previews, generator_table, read_run, to_rich
 
     found = read_run(folder).generators

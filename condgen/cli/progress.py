@@ -74,7 +74,7 @@ def stop_signals() -> Iterator[list[int]]:
 def work_in(folder: Path, work: Work, processes: Processes) -> bool:
     """Does work under the lock of its folder, with a progress bar a stage; returns whether this process prints.
 
-    After Ctrl-C or SIGTERM it raises Stopped, once the stage has saved its state.
+    After Ctrl-C or SIGTERM it raises Stopped, once the state is saved.
     """
     bars = Bars(
         TextColumn("{task.description:<18}"),
@@ -116,7 +116,6 @@ def work_in(folder: Path, work: Work, processes: Processes) -> bool:
 
 
 def _say_done(event: Progress | None, started: float) -> None:
-    """Without a terminal for bars, one line a finished stage."""
     if event is not None and not console.is_terminal:
         seconds = time.perf_counter() - started
         say(f"{event.stage}: {event.done:,} of {event.total:,} in {seconds:.1f} s  {event.note}".rstrip())

@@ -21,9 +21,7 @@ from condgen.training import Processes
 
 def run(
     context: typer.Context,
-    recipe: Annotated[
-        Path, typer.Argument(parser=find_recipe, metavar="FILE|NAME", help="A YAML file, or a name of condgen recipes.")
-    ],
+    recipe: Annotated[Path, typer.Argument(parser=find_recipe, metavar="FILE|NAME", help="See condgen recipes.")],
     size: Size = None,
     out: Annotated[Path | None, typer.Option(help="The run folder; default: runs/NAME, or runs/NAME-SIZE.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Run nothing; list the stages and their states.")] = False,
@@ -74,7 +72,6 @@ def recipes(
 
 
 def _show_plan(recipe: Recipe, folder: Path) -> None:
-    """The stages of a recipe, and what of them is finished. The run folder is only read."""
     from condgen.report import Table, to_rich
 
     stages = plan(recipe, folder, recipe.data.load_all())

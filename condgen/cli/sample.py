@@ -2,12 +2,13 @@
 
 import csv
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from condgen.checkpoint import MODEL_FILE, read_description
-from condgen.cli.options import Device, Guide, Overrides, Trust, from_settings, model_option, named_guide, overridden
+from condgen.cli.inputs import named_guide
+from condgen.cli.options import Given, Guide, from_settings, model_option
 from condgen.cli.pictures import draw_grid
 from condgen.cli.progress import work_in
 from condgen.cli.terminal import say
@@ -29,33 +30,20 @@ _PER_CLASS = 16
     | {"seed": "seed", "batch": "batch"},
 )
 def sample(
-    pretrained: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Models that come with condgen, such as cifar10.")
-    ] = None,
+    pretrained: Annotated[str | None, typer.Option(metavar="NAME", help="Models of condgen, such as cifar10.")] = None,
     score: Annotated[Path | None, model_option("A score model.")] = None,
     classifier: Annotated[Path | None, model_option("A classifier that guides it.")] = None,
     guide: Guide = None,
     generator: Annotated[Path | None, model_option("A one-step generator, instead of a score model.")] = None,
-    classes: Annotated[
-        str,
-        typer.Option("--class", help="Names or numbers, 'cat,dog' or '3,7', or all."),
-    ] = "all",
+    classes: Annotated[str, typer.Option("--class", help="Names or numbers, 'cat,dog' or '3,7', or all.")] = "all",
     per_class: Annotated[int | None, typer.Option(min=1, help="Samples of each class; default: 16.")] = None,
-    n: Annotated[
-        int | None,
-        typer.Option("--n", "--total", min=1, help="Samples in all instead; torchrun takes --n for its own option."),
-    ] = None,
+    n: Annotated[int | None, typer.Option("--n", "--total", min=1, help="In all; under torchrun, --total.")] = None,
     options: Annotated[
         list[str] | None, typer.Option("--option", metavar="NAME=VALUE", help="Of the sampler, such as eta=0.5.")
     ] = None,
-    out: Annotated[Path, typer.Option(help="The folder of pictures, grid.png and manifest.jsonl.")] = Path(
-        "runs/samples"
-    ),
-    trust: Trust = False,
-    device: Device = None,
-    overrides: Overrides = None,
+    out: Annotated[Path, typer.Option(help="Where pictures and manifest.jsonl go.")] = Path("runs/samples"),
     *,
-    given: dict[str, Any],
+    given: Given,
 ) -> None:
     """Draw samples of chosen classes, guided or in one step.
 
@@ -79,15 +67,10 @@ def sample(
     if pretrained is not None:
         score, classifier = (pretrained_folder(f"{pretrained}/{part}") for part in ("score", "classifier"))
     if (source := generator or score) is None:
-        raise UserError(
-            "sampling needs --score DIR (with --classifier DIR to choose a class), --generator DIR or --pretrained NAME"
-        )
+        raise UserError("sampling needs --score DIR (with --classifier DIR), --generator DIR or --pretrained NAME")
     about = read_description(source / MODEL_FILE)
     if classes != "all" and generator is None and classifier is None and about.get("labels", "none") == "none":
-        raise UserError(
-            f"choosing a class needs --classifier DIR or --generator DIR: the score model in {source} knows none "
-            "(one of condgen train-score --conditional would)"
-        )
+        raise UserError(f"choosing a class needs --classifier DIR, --generator DIR or labels, which {source} has not")
     names = [str(name) for name in about.get("names", ())]
     texts = [classes] if classes in names else next(csv.reader([classes], skipinitialspace=True))
     asked = range(len(names)) if classes == "all" else [class_index(names, text.strip()) for text in texts]
@@ -101,7 +84,7 @@ def sample(
     }
     total = n or (per_class or _PER_CLASS) * len(chosen)
     tree = {"method": method, "classes": tuple(chosen), "n": total, "data": recorded_data(source)}
-    stage = parse(SampleStage, overridden(tree, given, overrides), "sample")
+    stage = parse(SampleStage, given.over(tree), "sample")
     processes, classifiers = Processes(), {classifier.name: classifier} if classifier else {}
     folders = Folders(score, guides, classifiers, {generator.name: generator} if generator else {})
     if work_in(out, Sample("sample", out, stage, folders).run(processes), processes):

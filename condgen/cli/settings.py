@@ -20,7 +20,7 @@ _Schema = Mapping[str, Any]
 
 
 class Row(NamedTuple):
-    """A setting; `variant` is the kind of its group that has it, where there are several."""
+    """`variant` is the kind of the group that has it, where there are several."""
 
     key: str
     variant: str
@@ -84,10 +84,7 @@ def samplers(name: Annotated[str | None, typer.Argument(help="One of them.")] = 
 
 
 def walk(model: type[BaseModel], *, once: bool = False) -> Iterator[Row]:
-    """The settings of a class and of all settings classes within it, from its JSON schema.
-
-    With `once`, the settings of each class are listed at its first place alone.
-    """
+    """The settings of a class and of all within it, from its schema; with `once`, each class at its first place."""
     schema = model.model_json_schema()
     yield from _walk(schema, schema.get("$defs", {}), "", "", {} if once else None)
 
@@ -117,7 +114,6 @@ def _parts(field: _Schema) -> list[_Schema]:
 
 
 def _groups_in(field: _Schema) -> Iterator[str]:
-    """The settings classes that a field may hold, through unions and values of dictionaries."""
     if "$ref" in field:
         yield field["$ref"].rpartition("/")[2]
     for part in _parts(field):
@@ -125,7 +121,6 @@ def _groups_in(field: _Schema) -> Iterator[str]:
 
 
 def _tag(group: _Schema) -> str:
-    """The kind of a settings class, where it is one of several."""
     tags = [group["properties"][tag] for tag in _TAGS if tag in group.get("properties", {})]
     return " | ".join(tags[0].get("enum") or [str(tags[0]["const"])]) if tags else "group"
 

@@ -35,9 +35,7 @@ def report(
 def export(
     folder: Annotated[Path, typer.Argument(help="The folder of a run, or of one of its models.")],
     out: Annotated[Path, typer.Option(help="A new folder.")],
-    license: Annotated[
-        str, typer.Option(help="Licence of the weights, as the hub spells it: apache-2.0, mit, cc-by-4.0, ...")
-    ] = "unknown",
+    license: Annotated[str, typer.Option(help="Of the weights, as the hub spells it: apache-2.0, ...")] = "unknown",
     bfloat16: Annotated[bool, typer.Option("--bfloat16", help="Round the weights, to half the size.")] = False,
 ) -> None:
     """Write models as a folder for the Hugging Face hub: weights, config.json, pictures, a model card.

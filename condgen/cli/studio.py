@@ -19,13 +19,7 @@ _CONNECTIONS = 400
 
 
 def studio(
-    run: Annotated[
-        str,
-        typer.Argument(
-            metavar=MODEL,
-            help="A run folder, or that of a score model or a generator alone, which may be on the Hugging Face hub.",
-        ),
-    ],
+    run: Annotated[str, typer.Argument(metavar=MODEL, help="A run folder, or that of a score model or a generator.")],
     port: Annotated[int | None, typer.Option(min=1, max=65535, help="By default 7860, or else any.")] = None,
     open_page: Annotated[bool, typer.Option("--open/--no-open", help="Open the page in the browser.")] = True,
     trust: Trust = False,
@@ -75,7 +69,6 @@ def studio(
 
 
 def _listen(port: int | None) -> socket.socket:
-    """A socket at the given port, or at the usual one if it is free."""
     try:
         return socket.create_server((_HOST, port or _PORT))
     except OSError as error:

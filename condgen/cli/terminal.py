@@ -9,7 +9,7 @@ from condgen.errors import shown
 
 
 class _Quoting(Console):
-    """Shows control characters in names of classes and files, which others chose, instead of obeying them."""
+    """Shows control characters in names that others chose, instead of obeying them."""
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
         for segment in super().render(renderable, options):
@@ -20,8 +20,6 @@ console = _Quoting(highlight=False)
 
 
 class Stopped(Exception):
-    """The user asked to stop; the state is saved."""
-
     def __init__(self, signal_number: int) -> None:
         super().__init__("stopped, nothing is lost: the same command resumes from here")
         self.exit_code = 128 + signal_number

@@ -1,48 +1,21 @@
 """`condgen train-score`, `train-classifier` and `train-generator`: one model of a recipe, in a folder of its own."""
 
-from collections.abc import Mapping
 from pathlib import Path
-from types import MappingProxyType
-from typing import Annotated, Any, Literal, TypeAlias, TypeVar
+from typing import Annotated, Any, Literal, NamedTuple, TypeVar
 
 import typer
 
 from condgen.checkpoint import MODEL_FILE, read_description
-from condgen.cli.options import (
-    Data,
-    Device,
-    Guide,
-    Overrides,
-    RecipeFile,
-    Size,
-    Trust,
-    by_folder_name,
-    data_settings,
-    from_settings,
-    load_split,
-    model_option,
-    named_guide,
-    overridden,
-    split_overrides,
-)
+from condgen.cli.inputs import by_folder_name, data_settings, load_split, named_guide
+from condgen.cli.options import Data, Given, Guide, RecipeFile, Size, from_settings, model_option
 from condgen.cli.pictures import follow_previews, show_generators
 from condgen.cli.progress import work_in
 from condgen.cli.terminal import say
 from condgen.data import Digits, LabelledSet, load
 from condgen.errors import UserError
 from condgen.losses import PRESETS, MatchingLoss, classifier_loss
-from condgen.recipes import (
-    ClassifierStage,
-    GeneratorStage,
-    Recipe,
-    ScoreStage,
-    TrainedRecipe,
-    TrainStage,
-    default_adversary,
-    default_recipe,
-    load_recipe,
-    read_yaml,
-)
+from condgen.recipes import Recipe, TrainedRecipe, default_adversary, default_recipe, load_recipe, read_yaml
+from condgen.recipes.stages import ClassifierStage, GeneratorStage, ScoreStage, TrainStage
 from condgen.runs import Folders, Train, origin_of
 from condgen.settings import parse
 from condgen.training import Processes
@@ -51,42 +24,33 @@ _SCORE = Path("runs/score")
 
 StageType = TypeVar("StageType", ScoreStage, ClassifierStage, GeneratorStage)
 
-_Init: TypeAlias = Annotated[
-    Path | None,
-    model_option("Start from the weights of this model, with its network; data, rate and loss may be others."),
-]
+
+class Start(NamedTuple):
+    data: Data = None
+    recipe: RecipeFile = None
+    size: Size = None
+    init: Annotated[Path | None, model_option("Start from the weights of this model, with its network.")] = None
 
 
 def _keys(part: str) -> dict[str, str]:
-    """The settings of training that have an option, by its name."""
-    return {name: f"{part}.training.{name}" for name in ("steps", "batch", "lr", "flip")} | {
-        "follow_links": "data.follow_links",
-        "seed": "seed",
-    }
+    keys = {name: f"{part}.training.{name}" for name in ("steps", "batch", "lr", "flip")}
+    return keys | {"follow_links": "data.follow_links", "seed": "seed"}
 
 
 @from_settings(ScoreStage, _keys("score"), defaults=False)
 def train_score(
-    data: Data = None,
-    recipe: RecipeFile = None,
-    size: Size = None,
+    start: Start,
     out: Annotated[Path, typer.Option(help="The run folder.")] = _SCORE,
-    conditional: Annotated[
-        bool, typer.Option("--conditional", help="The network sees the label: for classifier-free guidance.")
-    ] = False,
+    conditional: Annotated[bool, typer.Option("--conditional", help="Give the network the label.")] = False,
     adversarial: Annotated[
         bool,
         typer.Option(
             "--adversarial",
-            help="Add a discriminator of the denoised images (Jolicoeur-Martineau et al. 2020). A step costs about "
-            "2.5 times as much, and the score is biased at high noise.",
+            help="Add a discriminator (Jolicoeur-Martineau et al. 2020): 2.5 times the cost, biased at high noise.",
         ),
     ] = False,
-    init: _Init = None,
-    device: Device = None,
-    overrides: Overrides = None,
     *,
-    given: dict[str, Any],
+    given: Given,
 ) -> None:
     """Train a score model by denoising score matching (Vincent 2011; Karras et al. 2022).
 
@@ -97,45 +61,33 @@ def train_score(
     --set score.labels=separate (a network for each class), --set score.training.snapshots=[500] (keeps an early model,
     which can guide the later one). condgen settings score lists all.
     """
-    base, loaded = _base(ScoreStage, recipe, size, data, given, overrides, init)
+    base, loaded = _base(ScoreStage, start, given, start.init)
     score = base.score
     if adversarial and score.adversarial is None:
         score = score.model_copy(update={"adversarial": default_adversary(loaded)})
     if conditional:
-        given["score.labels"] = "embedding"
-    _train(ScoreStage, "score", out, score, init, base, loaded, given, overrides)
+        given.options["score.labels"] = "embedding"
+    _train(ScoreStage, "score", out, score, start.init, base, loaded, given)
 
 
 @from_settings(ClassifierStage, _keys("classifier"), defaults=False)
 def train_classifier(
+    start: Start,
     loss: Annotated[
         str | None,
         typer.Option(
             help="dlsm, the default: match the gradient of log p(y|x_t) to the score (Chao et al. 2022), plus "
-            "cross-entropy; "
-            "dlsm-cifar, dlsm-moons: with the balance of the paper's code, by which cross-entropy alone trains on "
-            "images; dlsm-pure: without cross-entropy. "
-            "ce: cross-entropy alone. focal: Lin et al. 2017."
+            "cross-entropy; dlsm-cifar, dlsm-moons: with the balance of the paper's code, by which cross-entropy alone "
+            "trains on images; dlsm-pure: without cross-entropy. ce: cross-entropy alone. focal: Lin et al. 2017."
         ),
     ] = None,
-    backbone: Annotated[
-        str | None,
-        typer.Option(help="A network of timm, such as resnet18 or vit_tiny_patch16_224, made noise-aware."),
-    ] = None,
+    backbone: Annotated[str | None, typer.Option(help="A network of timm, such as resnet18, made noise-aware.")] = None,
     score: Annotated[
-        Path | None,
-        model_option("The frozen score model of DLSM; default: runs/score. Its data and schedule are used."),
+        Path | None, model_option("The score model of DLSM; default: runs/score. Its data and schedule are used.")
     ] = None,
-    init: _Init = None,
-    data: Data = None,
-    recipe: RecipeFile = None,
-    size: Size = None,
     out: Annotated[Path | None, typer.Option(help="The run folder; default: runs/classifier-LOSS.")] = None,
-    trust: Trust = False,
-    device: Device = None,
-    overrides: Overrides = None,
     *,
-    given: dict[str, Any],
+    given: Given,
 ) -> None:
     """Train a noise-aware classifier p(y|x_t), whose gradient in x_t steers the score model to a class.
 
@@ -150,36 +102,31 @@ def train_classifier(
     classifier lists all.
     """
     if loss is None:
-        recorded = _recorded(ClassifierStage, recipe)
+        recorded = _recorded(ClassifierStage, start.recipe)
         loss = recorded.classifier.objective.loss if recorded is not None else "dlsm"
     preset = next((found for name, found in PRESETS.items() if name == loss), None)
     objective = preset or classifier_loss({"loss": loss}, "--loss")
     if score is None and objective.needs_prior:
         if not _SCORE.exists():
-            raise UserError(
-                f"{loss} builds on a trained score model, and there is none in {_SCORE}: run 'condgen train-score' "
-                "first, or name a folder with --score"
-            )
+            raise UserError(f"{loss} needs a score model: run 'condgen train-score' first, or name one by --score")
         score = _SCORE
-    base, loaded = _base(ClassifierStage, recipe, size, data, given, overrides, score or init)
+    base, loaded = _base(ClassifierStage, start, given, score or start.init)
     same_loss = [each for each in base.classifiers.values() if each.objective.loss == loss]
     classifier = next(iter([*same_loss, *base.classifiers.values()]), None)
     if classifier is None:
-        raise UserError(f"{recipe} describes no classifier: add one under classifiers, or leave --recipe out")
+        raise UserError(f"{start.recipe} describes no classifier: add one under classifiers, or leave --recipe out")
     changes: dict[str, Any] = {}
     if not same_loss:
         changes["objective"] = objective.model_dump(mode="json")
     if backbone is not None:
         changes["network"] = {"kind": "timm", "name": backbone}
-    out = out or Path(f"runs/classifier-{loss}")
-    folders = Folders(score)
-    _train(
-        ClassifierStage, f"classifier {loss}", out, classifier, init, base, loaded, given, overrides, changes, folders
-    )
+    out, name = out or Path(f"runs/classifier-{loss}"), f"classifier {loss}"
+    _train(ClassifierStage, name, out, classifier, start.init, base, loaded, given, changes, Folders(score))
 
 
 @from_settings(GeneratorStage, _keys("generator"), defaults=False)
 def train_generator(
+    start: Start,
     loss: Annotated[
         Literal["smm", "dmd", "sid"],
         typer.Option(
@@ -188,26 +135,17 @@ def train_generator(
         ),
     ] = "sid",
     teacher: Annotated[
-        Path | None, model_option("A frozen score model for sid and dmd, from whose weights the generator starts.")
+        Path | None, model_option("A score model for sid and dmd, from whose weights it starts.")
     ] = None,
     classifier: Annotated[Path | None, model_option("A classifier that guides the teacher.")] = None,
     guide: Guide = None,
-    scale: Annotated[
-        str | None, typer.Option(metavar="NUMBER|calibrated", help="Guidance scale of the teacher; default: 1.")
-    ] = None,
+    scale: Annotated[str | None, typer.Option(metavar="NUMBER|calibrated", help="Of guidance; default: 1.")] = None,
     likelihood: Annotated[
         Path | None, model_option("A classifier for the extra loss -log p(y|x_t): higher accuracy, less variety.")
     ] = None,
-    init: _Init = None,
-    data: Data = None,
-    recipe: RecipeFile = None,
-    size: Size = None,
     out: Annotated[Path | None, typer.Option(help="The run folder; default: runs/generator-LOSS.")] = None,
-    trust: Trust = False,
-    device: Device = None,
-    overrides: Overrides = None,
     *,
-    given: dict[str, Any],
+    given: Given,
 ) -> None:
     """Train a class-conditional generator, which draws a sample in one pass of its network.
 
@@ -222,15 +160,15 @@ def train_generator(
     """
     if teacher is None and (classifier, guide, scale) != (None, None, None):
         raise UserError("--classifier, --guide and --scale guide a teacher: name one with --teacher DIR")
-    base, loaded = _base(GeneratorStage, recipe, size, data, given, overrides, teacher or init)
+    base, loaded = _base(GeneratorStage, start, given, teacher or start.init)
     same_loss = [each for each in base.generators.values() if each.objective.loss == loss]
     if not same_loss:
-        raise UserError(f"{recipe} describes no generator with --loss {loss}: choose another, or add one to generators")
+        raise UserError(f"{start.recipe} describes no generator with --loss {loss}: choose another, or add one to it")
     generator = min(same_loss, key=lambda each: (each.teacher is None) != (teacher is None))
     changes: dict[str, Any] = {}
     guide_name, guides = named_guide(guide)
     if teacher is None and generator.teacher is not None:
-        raise UserError(f"the generator with --loss {loss} in {recipe} has a teacher: name it with --teacher DIR")
+        raise UserError(f"the generator with --loss {loss} in {start.recipe} has a teacher: name it with --teacher DIR")
     if teacher is not None:
         if not isinstance(generator.objective, MatchingLoss):
             raise UserError(f"the loss {loss} has no teacher: leave --teacher out, or choose --loss sid or dmd")
@@ -243,16 +181,15 @@ def train_generator(
         if generator.teacher is None:  # it starts from the teacher's weights, with its network
             changes |= {"network": None, "objective": generator.objective.model_dump(mode="json") | {"network": None}}
     if likelihood is not None:
-        given["generator.likelihood.classifier"] = likelihood.resolve().name
+        given.options["generator.likelihood.classifier"] = likelihood.resolve().name
     classifiers = by_folder_name(list(dict.fromkeys(path for path in (classifier, likelihood) if path is not None)))
-    out = out or Path(f"runs/generator-{loss}")
-    folders = Folders(teacher, guides, classifiers)
-    _train(GeneratorStage, f"generator {loss}", out, generator, init, base, loaded, given, overrides, changes, folders)
+    out, folders = out or Path(f"runs/generator-{loss}"), Folders(teacher, guides, classifiers)
+    _train(GeneratorStage, f"generator {loss}", out, generator, start.init, base, loaded, given, changes, folders)
     show_generators(out)
 
 
 def _recorded(model: type[StageType], recipe: Path | None) -> StageType | None:
-    """The settings of a stage, where --recipe names those, which lie in its folder, rather than those of a run."""
+    """The settings of a stage, where --recipe names those, in its folder, rather than those of a run."""
     tree = read_yaml(recipe) if recipe is not None else {}
     kind = next((kind for kind in ("score", "classifier", "generator") if kind in tree), None)
     if "name" in tree or kind is None or "include" in tree:
@@ -262,30 +199,20 @@ def _recorded(model: type[StageType], recipe: Path | None) -> StageType | None:
     return parse(model, tree, str(recipe))
 
 
-def _base(
-    model: type[StageType],
-    recipe: Path | None,
-    size: str | None,
-    data: str | None,
-    given: dict[str, Any],
-    overrides: list[str] | None,
-    like: Path | None,
-) -> tuple[Recipe, LabelledSet]:
+def _base(model: type[StageType], start: Start, given: Given, like: Path | None) -> tuple[Recipe, LabelledSet]:
     """The recipe that options change, that of the file or the default one of the data; and the training split.
 
-    Where the file is that of a stage, it goes over the default recipe of its data. Data and schedule are by default
-    those of the model `like`.
+    A recorded stage goes over the default recipe. Data and schedule are by default those of the model `like`.
     """
-    of_data = [f"{key}={value}" for key, value in given.items() if key.startswith("data.")]
-    of_data += split_overrides(overrides)[0]
+    recipe, data, size = start.recipe, start.data, start.size
     if size is not None and recipe is None:
         raise UserError("--size belongs to a recipe: name it with --recipe, or leave --size out")
     if recipe is not None and data is not None:
         raise UserError("--data and --recipe exclude each other: the recipe names its data")
     recorded, origin = _recorded(model, recipe), origin_of(like) if like is not None else None
-    base = load_recipe(recipe, of_data, size) if recipe is not None and recorded is None else None
+    base = load_recipe(recipe, given.of_data, size) if recipe is not None and recorded is None else None
     known = recorded or origin
-    settings = base.data if base else data_settings(data, of_data, known.data if known else Digits())
+    settings = base.data if base else data_settings(data, given.of_data, known.data if known else Digits())
     loaded = load_split(settings, "train", Processes())
     what = f"{loaded.shape[1]}x{loaded.shape[2]} images" if loaded.is_images else f"{loaded.shape[0]}-D points"
     classes = ", ".join(loaded.names[:10]) + (", ..." if loaded.n_classes > 10 else "")
@@ -306,19 +233,16 @@ def _train(
     init: Path | None,
     base: Recipe,
     data: LabelledSet,
-    given: dict[str, Any],
-    overrides: list[str] | None,
-    changes: Mapping[str, Any] = MappingProxyType({}),
+    given: Given,
+    changes: dict[str, Any] | None = None,
     folders: Folders = Folders(),  # noqa: B008 - immutable
 ) -> None:
-    """Trains a part of a recipe, with changes and options, from the weights of another model if one is given."""
     earlier = by_folder_name([init] if init is not None else [])
     own = part.model_dump(mode="json") | {"init": next(iter(earlier), part.init)}
     if init is not None and model is not GeneratorStage:  # whose network may be its teacher's
         own["network"] = read_description(init / MODEL_FILE)["network"]
-    own |= changes
-    tree = base.model_dump(mode="json", include={"data", "schedule", "seed"}) | {model.kind: own}
-    stage: TrainStage = parse(model, overridden(tree, given, overrides), f"train-{model.kind}")
+    tree = base.model_dump(mode="json", include={"data", "schedule", "seed"}) | {model.kind: own | (changes or {})}
+    stage: TrainStage = parse(model, given.over(tree), f"train-{model.kind}")
     folders = folders._replace(**{f"{model.kind}s": earlier})  # type: ignore[arg-type]
     held_out = load(stage.data, "validation") if model is not ScoreStage else None
     processes = Processes()
