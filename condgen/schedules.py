@@ -31,9 +31,9 @@ class Schedule(Settings, ABC):
     kind: str
 
     @property
-    @abstractmethod
     def t_range(self) -> tuple[float, float]:
         """The times of least and of most noise."""
+        return 0.0, 1.0
 
     @abstractmethod
     def log_alpha(self, t: Tensor) -> Tensor:
@@ -105,10 +105,6 @@ class VE(_VarianceExploding):
     kind: Literal["ve"] = "ve"
     sigma_min: PositiveFloat = 0.01
     sigma_max: PositiveFloat = 50.0
-
-    @property
-    def t_range(self) -> tuple[float, float]:
-        return 0.0, 1.0
 
     @property
     def _log_ratio(self) -> float:
@@ -319,8 +315,6 @@ def _missed(schedule: Schedule, what: str) -> UserError:
 
 
 class UniformTime(Density):
-    """Uniform t, as in the papers on VE and VP diffusions."""
-
     kind: Literal["uniform"] = "uniform"
 
     def quantile(self, schedule: Schedule, u: Tensor) -> Tensor:

@@ -29,8 +29,6 @@ from condgen.schedules import GridName, Schedule, expand
 
 
 class SamplerInfo(NamedTuple):
-    """Facts by which a user chooses a sampler."""
-
     order: int  # of convergence of its deterministic part; 0 where it does not converge to the law of the data
     evaluations: int  # denoiser calls a step, at its default options
     noise: str  # when it draws fresh noise: "no", "every step", ...
@@ -47,8 +45,6 @@ class Estimate(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Context:
-    """What a step is given of its trajectory."""
-
     y: Tensor | None  # labels, (B,), or None
     streams: Streams  # one random stream per sample
     history: deque[Estimate] = field(default_factory=lambda: deque(maxlen=3))  # earlier estimates, the latest last
@@ -80,8 +76,7 @@ class Sampler(ABC):
     """A step from time t to an earlier time s; the other fields of a subclass are its options.
 
     Steps use sums and products alone, no batch-wide quantity and no transcendental of the data: as far as the sampler
-    goes, a sample's bits do not depend on the batch. Networks add rounding, since matrix products of another batch
-    size may sum in another order.
+    goes, a sample's bits do not depend on the batch.
     """
 
     info: ClassVar[SamplerInfo] = SamplerInfo(1, 1, "not stated", "karras", "not stated")
@@ -102,12 +97,11 @@ class Sampler(ABC):
 
     @property
     def least_points(self) -> int:
-        """The fewest points of a time grid."""
         return 2
 
 
 def evaluations_on(sampler: Sampler, grid: Tensor) -> int:
-    """Denoiser calls per sample on a whole grid, including the last one, which denoises."""
+    """Denoiser calls per sample, with the last one, which denoises."""
     return sum(sampler.evaluations(t, s) for t, s in pairwise(grid)) + 1
 
 
@@ -117,8 +111,8 @@ def trajectory(
 ) -> Iterator[Step]:
     """Samples along a grid of falling times, (N,) float64, from pure noise on.
 
-    The final yield is the denoised estimate at the grid's last time, which costs one more evaluation and removes the
-    noise that is left there (for N grid points, Heun's method spends the 2N - 1 evaluations of Karras et al. 2022).
+    The last one is the denoised estimate at the grid's last time, which costs one more evaluation: Heun's method spends
+    the 2N - 1 of Karras et al. 2022.
     """
     context, noise, evaluations = Context(y, streams), streams.normal(shape), 0
     x = expand(sampler.schedule.sigma(grid[0]), noise) * noise
@@ -136,7 +130,6 @@ def signal_of(schedule: Schedule, x_t: Tensor, t: Tensor) -> Tensor:
 
 
 def state_of(schedule: Schedule, u: Tensor, t: Tensor) -> Tensor:
-    """The inverse of `signal_of`, alpha_t u."""
     return expand(schedule.alpha(t), u) * u
 
 

@@ -21,49 +21,32 @@ from condgen.samplers.multistep import DPM2M, DPM2MSDE, DPM3MSDE, UniPC
 from condgen.schedules import GRIDS, GridName
 from condgen.settings import Settings, import_target, parse
 
-SAMPLERS: dict[str, type[Sampler] | type[AdaptiveSampler]] = {
-    "heun": Heun,
-    "edm": EDMStochastic,
-    "restart": Restart,
-    "ddim": DDIM,
-    "dpm++2m": DPM2M,
-    "unipc": UniPC,
-    "dpm++2m-sde": DPM2MSDE,
-    "dpm++3m-sde": DPM3MSDE,
-    "ancestral": Ancestral,
-    "euler-maruyama": EulerMaruyama,
-    "reverse-diffusion": ReverseDiffusion,
-    "predictor-corrector": PredictorCorrector,
-    "annealed-langevin": AnnealedLangevin,
-    "consistent-annealed": ConsistentAnnealed,
-    "adaptive-ode": AdaptiveODE,
-    "adaptive-sde": AdaptiveSDE,
+_CATALOGUE: dict[str, tuple[type[Sampler] | type[AdaptiveSampler], float, int | None]] = {
+    "heun": (Heun, 4.8, 79),
+    "edm": (EDMStochastic, 1.5, 99),
+    "restart": (Restart, 3.0, 95),
+    "ddim": (DDIM, -5.9, 150),
+    "dpm++2m": (DPM2M, 1.7, 20),
+    "unipc": (UniPC, 1.2, 20),
+    "dpm++2m-sde": (DPM2MSDE, 3.9, 40),
+    "dpm++3m-sde": (DPM3MSDE, 4.4, 40),
+    "ancestral": (Ancestral, -6.1, 400),
+    "euler-maruyama": (EulerMaruyama, 1.3, 200),
+    "reverse-diffusion": (ReverseDiffusion, 2.7, 400),
+    "predictor-corrector": (PredictorCorrector, 1.1, 399),
+    "annealed-langevin": (AnnealedLangevin, 16.7, None),
+    "consistent-annealed": (ConsistentAnnealed, -4.1, 300),
+    "adaptive-ode": (AdaptiveODE, -2.7, None),
+    "adaptive-sde": (AdaptiveSDE, 1.1, None),
 }
+"""By name: the class; the greatest error of the width of a Gaussian on EDM, VE and VP noise by default options, in
+percent; and evaluations from which it is within 2% (tests/benchmarks/sampler_bias.py; of adaptive samplers ± 0.6, in
+256 dimensions)."""
 
+SAMPLERS = {name: sampler for name, (sampler, _, _) in _CATALOGUE.items()}
+WIDTH_ERRORS = {name: (error, enough) for name, (_, error, enough) in _CATALOGUE.items()}
 FIXED = {name: sampler for name, sampler in SAMPLERS.items() if issubclass(sampler, Sampler)}  # on a time grid
 ADAPTIVE = {name: sampler for name, sampler in SAMPLERS.items() if issubclass(sampler, AdaptiveSampler)}
-
-
-WIDTH_ERRORS: dict[str, tuple[float, int | None]] = {
-    "heun": (4.8, 79),
-    "edm": (1.5, 99),
-    "restart": (3.0, 95),
-    "ddim": (-5.9, 150),
-    "dpm++2m": (1.7, 20),
-    "unipc": (1.2, 20),
-    "dpm++2m-sde": (3.9, 40),
-    "dpm++3m-sde": (4.4, 40),
-    "ancestral": (-6.1, 400),
-    "euler-maruyama": (1.3, 200),
-    "reverse-diffusion": (2.7, 400),
-    "predictor-corrector": (1.1, 399),
-    "annealed-langevin": (16.7, None),
-    "consistent-annealed": (-4.1, 300),
-    "adaptive-ode": (-2.7, None),
-    "adaptive-sde": (1.1, None),
-}
-"""The greatest error of the width of a Gaussian on EDM, VE and VP noise by default options, in percent, and evaluations
-from which it is within 2% (tests/benchmarks/sampler_bias.py; of adaptive samplers ± 0.6, in 256 dimensions)."""
 
 
 def sampler_class(name: str) -> type[Sampler] | type[AdaptiveSampler]:

@@ -19,10 +19,10 @@ def draw(
     batch: int,
     device: torch.device | str = "cpu",
 ) -> Iterator[list[Finished]]:
-    """Draws a sample for each seed, so many at once, and yields them as they finish, not always in order.
+    """Draws a sample for each seed, `batch` at once, and yields them as they finish, not always in order.
 
-    A sample depends on its own seed and label alone, whatever the batch. A time grid, (N,) float64, is None for an
-    adaptive sampler alone. Labels (n,) are on the device, where samples are made.
+    A sample depends on its own seed and label alone. A time grid, (N,) float64, is None for an adaptive sampler alone.
+    Labels (n,) are on the device, where samples are made.
     """
     if isinstance(sampler, AdaptiveSampler):
         yield from sample_adaptively(sampler, seeds, y, shape, batch, device)

@@ -46,19 +46,15 @@ class ReverseDiffusion(Sampler):
 class PredictorCorrector(Sampler):
     r"""A reverse-diffusion step, then steps of Langevin's dynamics at the new level (Song et al. 2021, algorithms 4-5).
 
-    A correction is :math:`x \leftarrow x + \epsilon\, s + \sqrt{2 \epsilon}\, z` with
-    :math:`\epsilon = 2\,(r \sigma_s)^2`. The paper's :math:`2\,(r\,|z| / |s|)^2` is near it in high dimensions, where
-    :math:`|z|^2` is near D and :math:`|s|^2` near :math:`D / \sigma_s^2`. Elsewhere norms tie the length to the state,
-    and Langevin's dynamics no longer keep the distribution: the std of a Gaussian comes out 12% high in 16 dimensions,
-    more than twice too high in two, however fine the grid.
+    A correction is :math:`x \leftarrow x + \epsilon\, s + \sqrt{2 \epsilon}\, z` with :math:`\epsilon = 2\,(r
+    \sigma_s)^2`. The paper's :math:`2\,(r\,|z| / |s|)^2` is near it in high dimensions. Elsewhere its norms tie the
+    length to the state: the std of a Gaussian comes out 12% high in 16 dimensions, however fine the grid.
     """
 
     info = SamplerInfo(1, 2, "every step", "geometric", "Song et al. 2021, arXiv 2011.13456, algorithms 4-5", 200)
 
     corrections: Annotated[int, Field(ge=1, description="Langevin steps after each predictor step")] = 1
-    snr: Annotated[
-        float, Field(gt=0, le=1, description="r, the signal-to-noise ratio that sets the length of a Langevin step")
-    ] = 0.16
+    snr: Annotated[float, Field(gt=0, le=1, description="r, which sets the length of a Langevin step")] = 0.16
 
     def step(self, x_t: Tensor, t: Tensor, s: Tensor, context: Context) -> Tensor:
         x = ReverseDiffusion(self.denoiser).step(x_t, t, s, context)
@@ -91,9 +87,7 @@ class DDIM(Sampler):
 
     info = SamplerInfo(1, 1, "if eta > 0", "karras", "Song et al. 2021, arXiv 2010.02502, eq. 12 and 16", 50)
 
-    eta: Annotated[
-        float, Field(ge=0, le=1, description="0 follows the probability flow without noise, 1 is ancestral sampling")
-    ] = 0.0
+    eta: Annotated[float, Field(ge=0, le=1, description="0: the flow without noise; 1: ancestral sampling")] = 0.0
 
     def step(self, x_t: Tensor, t: Tensor, s: Tensor, context: Context) -> Tensor:
         level_t, level_s = self.schedule.noise_level(t), self.schedule.noise_level(s)

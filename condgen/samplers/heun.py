@@ -1,7 +1,7 @@
 r"""Heun's method on the probability flow, :math:`du/dl = (u - D)/l`, and the two samplers that add noise to it.
 
-Noise repairs what a denoiser got wrong at higher levels, at the price of going up again: `EDMStochastic` a little
-before every step, `Restart` far, now and then.
+Noise repairs errors of the denoiser at higher levels: `EDMStochastic` adds a little before every step, `Restart` much,
+now and then.
 """
 
 import math
@@ -20,7 +20,6 @@ from condgen.schedules import expand, karras_levels
 
 
 def _slope(denoiser: Denoiser, u: Tensor, t: Tensor, y: Tensor | None) -> Tensor:
-    """du/dl of the probability flow."""
     denoised: Tensor = denoiser(state_of(denoiser.schedule, u, t), t, y)
     return (u - denoised) / expand(denoiser.schedule.noise_level(t), u)
 
@@ -56,24 +55,11 @@ class EDMStochastic(Sampler):
     info = SamplerInfo(2, 2, "before each step", "karras", "Karras et al. 2022, arXiv 2206.00364, algorithm 2", 50)
 
     gamma: Annotated[
-        float,
-        Field(
-            ge=0,
-            le=math.sqrt(2) - 1,
-            description="how far the noise level is raised before a step, as a share of it: the paper's S_churn "
-            "divided by the points of the grid, at most sqrt(2) - 1",
-        ),
+        float, Field(ge=0, le=math.sqrt(2) - 1, description="raises the noise level by this share: S_churn / points")
     ] = 0.15
     s_min: Annotated[float, Field(ge=0, description="noise is added from this noise level on")] = 0.05
     s_max: Annotated[float, Field(gt=0, description="noise is added up to this noise level")] = 50.0
-    s_noise: Annotated[
-        float,
-        Field(
-            gt=0,
-            description="standard deviation of the added noise: 1 is exact, the paper takes 1.003 to 1.007 to make up "
-            "for networks that remove too much",
-        ),
-    ] = 1.0
+    s_noise: Annotated[float, Field(gt=0, description="std of the noise: 1 is exact, the paper's are to 1.007")] = 1.0
 
     def __post_init__(self) -> None:
         if self.s_min > self.s_max:
@@ -93,9 +79,8 @@ class EDMStochastic(Sampler):
 class Restart(Sampler):
     """Heun's method which, once it is below a noise level, goes up to a higher one and down again, several times.
 
-    Xu et al. 2023, algorithm 1, with one interval. The lower end is the first time of the grid at or below `low` (the
-    official code takes the nearest). The defaults are the paper's for CIFAR-10 with the VP network at 55 evaluations on
-    a grid of 20 points; 3 points once make 43, and 10 points twice make 75.
+    Xu et al. 2023, algorithm 1, with one interval, which ends at the first time of the grid at or below `low`. The
+    defaults are the paper's for CIFAR-10 with the VP network at 55 evaluations on a grid of 20 points.
     """
 
     info = SamplerInfo(2, 2, "at each restart", "karras", "Xu et al. 2023, arXiv 2306.14878, algorithm 1")
@@ -108,10 +93,8 @@ class Restart(Sampler):
     def __post_init__(self) -> None:
         lowest, highest = self.schedule.noise_range
         if not lowest <= self.low < self.high <= highest:
-            raise UserError(
-                f"a restart goes from noise level low ({self.low:g}) up to high ({self.high:g}): choose low < high "
-                f"between {lowest:g} and {highest:g}, the ends of the schedule"
-            )
+            choice = f"choose low < high between {lowest:g} and {highest:g}, the ends of the schedule"
+            raise UserError(f"a restart goes from noise level low ({self.low:g}) up to high ({self.high:g}): {choice}")
 
     def step(self, x_t: Tensor, t: Tensor, s: Tensor, context: Context) -> Tensor:
         u = heun_step(self.denoiser, signal_of(self.schedule, x_t, t), t, s, context.y)
@@ -130,8 +113,7 @@ class Restart(Sampler):
 
     @property
     def least_points(self) -> int:
-        """Those of a restart: a coarser way down would leave it nothing to mend."""
-        return self.points
+        return self.points  # a coarser way down would leave a restart nothing to mend
 
     def _crosses(self, t: Tensor, s: Tensor) -> bool:
         level_t, level_s = self.schedule.noise_level(torch.stack((t, s))).tolist()

@@ -1,8 +1,7 @@
 r"""Annealed Langevin sampling and its consistent successor.
 
-Both run in units of signal, :math:`u = x_t / \alpha_t` at noise level :math:`l = \sigma_t / \alpha_t`.
-With the score of u, :math:`(D - u)/l^2`, and a step of :math:`\eta l^2` an update is
-:math:`u \leftarrow D + (1 - \eta)(u - D) + f z`; the two differ in f.
+Both run in units of signal, :math:`u = x_t / \alpha_t` at noise level :math:`l = \sigma_t / \alpha_t`. With the score
+of u, :math:`(D - u)/l^2`, a step of :math:`\eta l^2` is :math:`u \leftarrow D + (1 - \eta)(u - D) + f z`.
 
 * Langevin's :math:`f = \sqrt{2 \eta}\, l` (Song & Ermon 2019, arXiv 1907.05600, algorithm 1) leaves more noise than
   the level says: from noise v it makes :math:`v^2 \leftarrow (1 - \eta)^2 v^2 + 2 \eta l^2`, at best
@@ -27,10 +26,7 @@ from condgen.samplers.base import Context, Sampler, SamplerInfo, noise_factors, 
 
 @dataclass(frozen=True, eq=False)
 class AnnealedLangevin(Sampler):
-    """Langevin updates at every level of the grid but the first, where a trajectory begins.
-
-    The defaults are those of Jolicoeur-Martineau et al. for CIFAR-10; for 5 updates a level, they took 0.036.
-    """
+    """Langevin updates at every level of the grid but the first; the defaults are the later paper's for CIFAR-10."""
 
     info = SamplerInfo(0, 1, "every step", "geometric", "Song & Ermon 2019, arXiv 1907.05600, algorithm 1", 232)
 
@@ -54,9 +50,8 @@ class AnnealedLangevin(Sampler):
 class ConsistentAnnealed(Sampler):
     r"""Updates whose noise is the next level's.
 
-    The step is the paper's :math:`\eta`, or :math:`\eta = 1 - \gamma^p`, which is valid on every grid. On the paper's
-    232 levels from 50 to 0.01 its tuned step of 0.056 is p = 1.56, and p = 1.50 on the 1156 levels with its step of
-    0.011.
+    The step is the paper's :math:`\eta`, or :math:`\eta = 1 - \gamma^p`, valid on every grid. On the paper's 232 levels
+    from 50 to 0.01 its tuned step of 0.056 is p = 1.56, and p = 1.50 on the 1156 levels with its step of 0.011.
     """
 
     info = SamplerInfo(
@@ -64,9 +59,7 @@ class ConsistentAnnealed(Sampler):
     )
 
     power: Annotated[float, Field(ge=1, description="p: 1 draws no noise, 2 is ancestral sampling")] = 1.56
-    eta: Annotated[
-        float | None, Field(gt=0, lt=1, description="the paper's step, in units of the squared noise level; else by p")
-    ] = None
+    eta: Annotated[float | None, Field(gt=0, lt=1, description="the paper's step, in squared noise levels")] = None
 
     def step(self, x_t: Tensor, t: Tensor, s: Tensor, context: Context) -> Tensor:
         level_t, level_s = self.schedule.noise_level(t), self.schedule.noise_level(s)

@@ -36,10 +36,7 @@ FirstMoment: TypeAlias = Literal["exact", "bh1", "bh2"]
 
 
 def _weights(nodes: Sequence[Tensor], h: Tensor, single: FirstMoment) -> Tensor:
-    """The weights w of the nodes r, float64, for a step of length h (the H above).
-
-    The c_1 of a single node is taken as it is, h/2 (bh1), or (1 - e^-h)/2 (bh2).
-    """
+    """The weights w of nodes r for a step of length h; c_1 of a single one may be h/2 (bh1) or (1 - e^-h)/2 (bh2)."""
     r, c = torch.stack(list(nodes)), [-torch.expm1(-h)]
     if len(nodes) == 1 and single != "exact":
         return 0.5 * (h if single == "bh1" else c[0]) / r
@@ -76,9 +73,7 @@ def _step(
     return state_of(schedule, u_s, s)
 
 
-_Eta = Annotated[
-    float, Field(ge=0, le=2, description="noise of the reverse SDE: 0 is the flow without noise, 1 the usual SDE")
-]
+_Eta = Annotated[float, Field(ge=0, le=2, description="0: the flow without noise; 1: the noise of the reverse SDE")]
 
 
 class _DPMSolver(Sampler):
@@ -116,8 +111,7 @@ class DPM2MSDE(_DPMSolver):
 class DPM3MSDE(_DPMSolver):
     """DPM-Solver++(3M) for the reverse SDE: the parabola through three estimates.
 
-    `sample_dpmpp_3m_sde` of k-diffusion gives the second difference half the weight that integrates a parabola, and is
-    of second order for it; this is of third without noise.
+    k-diffusion's gives the second difference half the weight that integrates a parabola, and so is of second order.
     """
 
     info = SamplerInfo(3, 1, "if eta > 0", "log-snr", "k-diffusion, on Lu et al. 2022, arXiv 2211.01095")
@@ -130,17 +124,13 @@ class DPM3MSDE(_DPMSolver):
 class UniPC(Sampler):
     """UniPC: a multistep predictor, whose result is corrected once the estimate there is known.
 
-    The loop sees predicted states; the corrected one is where the next step begins, and what the history remembers. The
-    corrector of the last step would come with the final estimate, which is taken at the predicted state instead.
+    The loop sees predicted states; the next step begins at the corrected one. The last state is not corrected.
     """
 
     info = SamplerInfo(3, 1, "no", "log-snr", "Zhao et al. 2023, arXiv 2302.04867, algorithms 5-6")
 
     order: Annotated[Literal[2, 3], Field(description="of the predictor; the corrector has one more")] = 2
-    variant: Annotated[
-        Literal["bh1", "bh2"],
-        Field(description="the paper's B(h), for steps that know one other time: bh1 is h, bh2 is e^h - 1"),
-    ] = "bh2"
+    variant: Annotated[Literal["bh1", "bh2"], Field(description="the paper's B(h): bh1 is h, bh2 is e^h - 1")] = "bh2"
 
     def step(self, x_t: Tensor, t: Tensor, s: Tensor, context: Context) -> Tensor:
         now, history = Estimate(t, x_t, self.denoiser(x_t, t, context.y)), context.history

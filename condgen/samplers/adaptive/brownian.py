@@ -1,8 +1,8 @@
 r"""Brownian paths that stay the same when a step is rejected.
 
-An adaptive solver sees the noise of a step before it decides whether to take it. To draw anew after a rejection would
-favour the noise that is easily accepted, and so bias the samples. When a shorter step is tried within an increment
-:math:`W` over a length :math:`L`, the increment over its first part :math:`l` is drawn from the Brownian bridge,
+To draw anew after a rejection would favour the noise that is easily accepted, and so bias the samples. When a shorter
+step is tried within an increment :math:`W` over a length :math:`L`, the increment over its first part :math:`l` is
+drawn from the Brownian bridge,
 
 .. math:: W_l \mid W \sim \mathcal{N}\big(\tfrac{l}{L} W,\ \tfrac{l (L - l)}{L} I\big),
 

@@ -1,9 +1,8 @@
 """Samplers that choose their own steps, for every sample by itself, and the loop that drives them.
 
-A step is a generator over a batch of samples: it yields the states that it needs estimates of. What the samples that
-have no estimate at their own state need is evaluated in the same call, so the batch keeps its size, and nothing is
-evaluated in vain: not after a rejected step, nor while others go on. A sample that has finished leaves, and the next
-one that waits takes its slot.
+A step is a generator over a batch of samples: it yields the states that it needs estimates of. Samples that have no
+estimate at their own state are evaluated in the same call, so nothing is evaluated in vain. A sample that has finished
+leaves its slot to the next one.
 """
 
 import math
@@ -72,27 +71,17 @@ class Controller(NamedTuple):
         return min(max(self.safety * math.pow(error, -self.exponent), self.shrink), self.growth)
 
 
-Relative: TypeAlias = Annotated[
-    float,
-    Field(gt=0, lt=1, description="tolerated error of a step as a share of the state: a smaller one is more precise"),
-]
+Relative: TypeAlias = Annotated[float, Field(gt=0, lt=1, description="tolerated error, as a share of the state")]
 
 
 @dataclass(frozen=True, eq=False)
 class AdaptiveSampler(ABC):
-    """A sampler that chooses its own steps, for every sample by itself; the other fields are its options."""
-
     info: ClassVar[SamplerInfo]
     controller: ClassVar[Controller]
 
     denoiser: Denoiser
     relative: Relative = 0.05
-    absolute: Annotated[
-        float,
-        Field(
-            gt=0, description="tolerated error in data units, where that is more; 2/256 is one grey level of an image"
-        ),
-    ] = 2 / 256
+    absolute: Annotated[float, Field(gt=0, description="or in data units; 2/256 is a grey level of an image")] = 2 / 256
     max_evaluations: Annotated[int, Field(gt=0, description="per sample; one that needs more is an error")] = 10_000
 
     @property
@@ -147,7 +136,7 @@ def sample_adaptively(
     slots: int,
     device: torch.device | str = "cpu",
 ) -> Iterator[list[Finished]]:
-    """Draws samples, and yields after each round those that have finished in it; the arguments are those of `draw`."""
+    """Draws samples, and yields those that finish in each round; the arguments are those of `draw`."""
     t = torch.tensor(sampler.schedule.t_max, dtype=torch.float64)
 
     def start(number: int) -> _Sample:
@@ -225,7 +214,6 @@ def _judge(sampler: AdaptiveSampler, samples: Sequence[_Sample], trial: Trial) -
 
 
 def _finish(sampler: AdaptiveSampler, sample: _Sample) -> Finished | None:
-    """The sample, if it is at the end or cannot be used."""
     problem = None
     if not sample.is_finite:
         level = float(sampler.schedule.noise_level(torch.tensor(sample.t, dtype=torch.float64)))
@@ -233,10 +221,7 @@ def _finish(sampler: AdaptiveSampler, sample: _Sample) -> Finished | None:
     elif sample.t <= sampler.schedule.t_min and sample.denoised is not None:
         pass
     elif sample.evaluations + sampler.info.evaluations > sampler.max_evaluations:
-        problem = (
-            f"it needs more than {sampler.max_evaluations:,} evaluations; allow more with the option "
-            "max_evaluations, or a larger tolerance with relative and absolute"
-        )
+        problem = f"it needs more than {sampler.max_evaluations:,} evaluations; raise max_evaluations or relative"
     else:
         return None
     x = (sample.x if sample.denoised is None else sample.denoised).clone()

@@ -1,8 +1,7 @@
 r"""The probability flow with adaptive steps, by the embedded pair of Bogacki & Shampine (1989), of orders 3 and 2.
 
-In :math:`u = x_t / \alpha_t` and the noise level l the flow of every schedule is :math:`du/dl = (u - D)/l`. The last of
-four slopes is the first of the next step, so a step costs three evaluations, whether it is accepted or not. The length
-of a step is minus the log of the ratio of its noise levels, which varies little.
+In :math:`u = x_t / \alpha_t` and the noise level l the flow is :math:`du/dl = (u - D)/l`. The last of four slopes is
+the first of the next step. The length of a step is minus the log of the ratio of its noise levels.
 """
 
 import math

@@ -1,7 +1,7 @@
 r"""The adaptive solver of the reverse SDE: "Gotta Go Fast" (Jolicoeur-Martineau et al. 2021, arXiv 2105.14080).
 
-With the reverse drift :math:`F(x, t) = f(t)\,x - g(t)^2 s(x, t)`, a step of length h backwards in time and the
-Brownian increment W over it, two proposals share the noise and the first slope:
+With the reverse drift :math:`F(x, t) = f(t)\,x - g(t)^2 s(x, t)`, a step of length h backwards in time and the Brownian
+increment W over it, two proposals share the noise and the first slope:
 
 .. math:: K_1 = -h F(x, t) + g(t) W, \quad x' = x + K_1, \quad K_2 = -h F(x', t - h) + g(t - h) W, \quad
           x'' = x + \tfrac{1}{2}(K_1 + K_2)
@@ -9,10 +9,9 @@ Brownian increment W over it, two proposals share the noise and the first slope:
 (Euler-Maruyama, and the stochastic improved Euler method of Roberts 2012). The error is :math:`x'' - x'`, measured
 against :math:`\max(\epsilon_{abs}, \epsilon_{rel} \max(|x'|, |x'_{prev}|))`; an accepted step goes to :math:`x''`.
 
-Two things differ from the published code. It lets a step double: where time is the noise level (EDM), one step may leap
-from high noise to the end, and be accepted where chance makes its error small. Here a step divides the noise level by
-two at most. And it draws new noise after a rejection, which makes the samples of low-dimensional data far too wide (in
-one dimension by half and more). Here the path stays the same path (`BrownianPath`).
+The published code lets a step double, so that on EDM's time it may leap from high noise to the end, and be accepted by
+chance: here a step divides the noise level by two at most. It draws new noise after a rejection, by which the samples
+of low-dimensional data become far too wide: here the path stays the same path (`BrownianPath`).
 """
 
 from dataclasses import dataclass
@@ -34,7 +33,6 @@ class AdaptiveSDE(AdaptiveSampler):
 
     @property
     def unit(self) -> float:
-        """All time."""
         return self.schedule.t_max - self.schedule.t_min
 
     def step(self, batch: Batch) -> Steps:
