@@ -15,6 +15,10 @@ def shown(text: str) -> str:
     return text.translate(_SHOWN)
 
 
+def one_line(text: str) -> str:
+    return shown(" ".join(text.split()))
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """A question with the known name that is most like this one, in any case; empty where none is near."""
     folded = {one.casefold(): one for one in known}
@@ -26,7 +30,7 @@ class UserError(Exception):
     """Something that the user can mend. Its text is one line, names the culprit, and says what to do next."""
 
     def __init__(self, text: str) -> None:
-        line = shown(" ".join(text.split()))
+        line = one_line(text)
         super().__init__(line if len(line) <= _LONGEST else f"{line[: _LONGEST // 2]} … {line[-_LONGEST // 3 :]}")
 
 

@@ -8,23 +8,6 @@ from condgen.errors import UserError
 from condgen.settings import SettingsType, parse
 
 
-class Row(BaseModel):
-    """A row; keys that it does not know are left out."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
-    def as_dict(self) -> dict[str, Any]:
-        return self.model_dump(exclude_unset=True)
-
-
-class AveragedRow(Row):
-    """A row of one run, or the mean of several runs that differ in their seeds, in a comparison."""
-
-    low: float | None = None  # the ends of its interval: of several runs, mean ± sd
-    high: float | None = None
-    seeds: int = 1
-
-
 class Estimate(NamedTuple):
     """A value and, where known, the ends of its interval."""
 
@@ -41,8 +24,29 @@ class Estimate(NamedTuple):
         return Estimate(*(end if end is None else end / unit for end in self))  # type: ignore[arg-type]
 
     @classmethod
-    def within(cls, value: float, half: float) -> "Estimate":
-        return cls(value, value - half, value + half)
+    def within(cls, value: float, half: float | None) -> "Estimate":
+        return cls(value) if half is None else cls(value, value - half, value + half)
+
+
+class Row(BaseModel):
+    """A row; keys that it does not know are left out."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    def as_dict(self) -> dict[str, Any]:
+        return self.model_dump(exclude_unset=True)
+
+
+class AveragedRow(Row):
+    """A row of one run, or the mean of several runs that differ in their seeds, in a comparison."""
+
+    low: float | None = None  # the ends of its interval: of several runs, mean ± sd
+    high: float | None = None
+    seeds: int = 1
+
+    def interval(self, mean: float, half: float | None) -> Estimate:
+        """The mean with its interval over seeds; of one run, ± a half width, where it has one."""
+        return Estimate.within(mean, half) if self.seeds == 1 else Estimate(mean, self.low, self.high)
 
 
 def parse_rows(model: type[SettingsType], rows: object, where: str) -> list[SettingsType]:

@@ -41,8 +41,6 @@ THRESHOLD = 3.0  # standard errors; of 16 levels without any gain, one passes by
 
 
 class LevelRow(Row):
-    """A classifier at one noise level."""
-
     classifier: str = ""
     sigma: float = Field(gt=0)  # the noise level, sigma / alpha, in units of the data
     n: int = Field(ge=1)  # unseen images
@@ -72,10 +70,8 @@ def measure_classifier(
 ) -> Iterator[LevelRow]:
     """Measures a classifier on held-out data, x (N, ...) with labels (N,), N at least 2, one noise level after another.
 
-    The state of the CPU generator decides the noise, the same at every level.
-
-    Raises:
-        ValueError: a prior on another schedule than the classifier's.
+    The state of the CPU generator decides the noise, the same at every level. ValueError: the prior has another
+    schedule.
     """
     schedule, n, dimensions = likelihood.schedule, len(x), x[0].numel()
     if prior is not None and prior.schedule != schedule:
@@ -149,9 +145,9 @@ def expected_calibration_error(confidence: Tensor, correct: Tensor) -> float:
 
 
 def worthwhile(rows: Sequence[LevelRow]) -> list[bool]:
-    """At which of all levels of a classifier guidance is on: its gain is significant, and large enough.
+    """At which levels of a classifier guidance is on: its gain is significant, and large enough.
 
-    Else gradients that have all but vanished would be scaled up: their best scale can be large and significant.
+    Else gradients that have all but vanished would be scaled up.
     """
     gains = [-(row.scale_gain or 0.0) if (row.z or 0.0) > THRESHOLD else 0.0 for row in rows]
     least = SHARE * max(gains, default=0.0)
@@ -160,17 +156,13 @@ def worthwhile(rows: Sequence[LevelRow]) -> list[bool]:
 
 def calibrate(rows: Sequence[LevelRow]) -> ScaleCurve:
     """The guidance scale at each noise level: the best one where guidance is worthwhile, else 0."""
-    chosen = sorted(
-        (row.sigma, row.scale or 0.0 if use else 0.0) for row, use in zip(rows, worthwhile(rows), strict=True)
-    )
-    return ScaleCurve(levels=tuple(level for level, _ in chosen), scales=tuple(scale for _, scale in chosen))
+    used = zip(rows, worthwhile(rows), strict=True)
+    levels, scales = zip(*sorted((row.sigma, row.scale or 0.0 if use else 0.0) for row, use in used), strict=True)
+    return ScaleCurve(levels=levels, scales=scales)
 
 
 def spread_levels(schedule: Schedule, standard_deviation: float, count: int) -> tuple[float, ...]:
-    """Noise levels in equal ratios, of three digits, in the range of the schedule.
-
-    They span a fiftieth of the data's standard deviation, where no class is in doubt, to a hundredfold of it.
-    """
+    """Noise levels in equal ratios, of three digits: from a fiftieth of the deviation of the data to a hundredfold."""
     least, greatest = schedule.noise_range
     low, high = max(standard_deviation / 50, least), min(standard_deviation * 100, greatest)
     exact = torch.logspace(math.log10(low), math.log10(high), count, dtype=torch.float64).tolist()

@@ -10,7 +10,7 @@ since the score of :math:`p(x_t \mid x)` is :math:`-\epsilon/\sigma` and its mea
 distribution alone, and cancels in the *difference* of two methods, which is negative where the first is nearer to the
 truth. The *share* of a method is the ratio of its gain over zero guidance to that of a labelled score model.
 
-All methods see the same images and noise. The mean over the noise draws of an image is one observation. The standard
+All methods see the same images and noise; the mean over the noise draws of an image is one observation. The standard
 error of a share is that of a ratio of means (Cochran 1977, "Sampling Techniques", section 6.3).
 """
 
@@ -46,10 +46,7 @@ class HeldOutRow(AveragedRow):
 
     @property
     def estimate(self) -> Estimate:
-        """The mean with its interval over seeds, or ± two standard errors."""
-        if self.seeds > 1:
-            return Estimate(self.mean, self.low, self.high)
-        return Estimate.within(self.mean, 2 * self.se)
+        return self.interval(self.mean, 2 * self.se)
 
 
 def held_out_differences(
@@ -66,8 +63,7 @@ def held_out_differences(
     """How much nearer each method is to the true posterior score than each reference, on held-out data.
 
     Args:
-        methods: estimates of the posterior score by name, on one schedule: guided or conditional denoisers, or an
-            unconditional one for zero guidance.
+        methods: denoisers of the posterior by name, on one schedule, or an unconditional one for zero guidance.
         references: names among them.
         x: data that no method was trained on, (N, ...), N at least 2: floats as the models see them, or bytes.
         y: labels, (N,).
@@ -104,8 +100,7 @@ def add_errors(
 ) -> Iterator[int]:
     r"""Adds errors :math:`\sigma^2 \lVert s + \epsilon/\sigma\rVert^2 / d`, means over draws, to (N, levels, methods).
 
-    They are of the images from `first` on, by models on a device. The noise of an image does not depend on which others
-    are measured. Yields after each batch at a level how many images it had.
+    They are of the images from `first` on, each of whose noise is its own. Yields how many images a batch had.
     """
     schedule = next(iter(methods.values())).schedule
     times = [schedule.t_of_noise_level(torch.tensor(level, dtype=torch.float64)) for level in levels]
@@ -134,8 +129,7 @@ def compare_errors(
 ) -> list[HeldOutRow]:
     """Differences from each reference, and shares of what labelled score models gain over zero guidance.
 
-    Errors are those of every image, (N, levels, methods). A level at which a labelled score model does not gain more
-    than `SURE` standard errors over zero guidance has no shares of it.
+    Errors are (N, levels, methods). There are no shares where such a gain is below `SURE` standard errors.
     """
 
     def row(quantity: str, method: str, reference: str, level: float, mean: float, residuals: Tensor) -> HeldOutRow:

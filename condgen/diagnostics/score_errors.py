@@ -7,11 +7,10 @@ and hats for the exact ones (Chao et al. 2022, section 3; the names are the pape
     D = \lVert s - \hat s \rVert, \qquad D_L = \lVert \gamma g - \hat g \rVert, \qquad
     D_P = \lVert p - \hat s - \hat g \rVert
 
-With a classifier at guidance scale :math:`\gamma`, :math:`p = s + \gamma g`; a conditional score model gives p itself.
-All are norms in the units of the score (one over data units), averaged over queries: noised data of the oracle,
-*held-out* ones that it does not know, or the points of a regular *grid*, on and off the data alike. An oracle of a
-training set of images is the optimum of score matching that has learnt them by heart: a distance from it is no distance
-from the truth, which held-out data measure (`condgen.diagnostics.held_out`).
+With a classifier at guidance scale :math:`\gamma`, :math:`p = s + \gamma g`. Norms are in units of the score, averaged
+over queries: noised data of the oracle, *held-out* ones that it does not know, or the points of a regular *grid*. An
+oracle of a training set of images is the memorised optimum of score matching: a distance from it is no distance from
+the truth, which held-out data measure (`condgen.diagnostics.held_out`).
 """
 
 import math
@@ -36,8 +35,6 @@ _BATCH = 250  # queries that networks see at once
 
 
 class ErrorRow(AveragedRow):
-    """The mean and standard deviation over n queries of one error of one method at one noise level."""
-
     method: str
     sigma: float = Field(gt=0)  # the noise level, sigma / alpha
     weighting: Weighting  # how the queries were drawn
@@ -49,10 +46,7 @@ class ErrorRow(AveragedRow):
 
     @property
     def estimate(self) -> Estimate:
-        """The mean with its interval over seeds, or ± two standard errors; of a grid nothing is sampled."""
-        if self.seeds > 1 or self.weighting == "grid":
-            return Estimate(self.mean, self.low, self.high)
-        return Estimate.within(self.mean, 2 * self.sd / math.sqrt(self.n))
+        return self.interval(self.mean, None if self.weighting == "grid" else 2 * self.sd / math.sqrt(self.n))
 
 
 Errors: TypeAlias = dict[tuple[str, Quantity], Tensor]
@@ -88,8 +82,7 @@ def measure(
 ) -> Errors:
     """D of the prior; D_P and D_L of zero guidance; D_P of every method, and D_L of those with a classifier.
 
-    Methods are denoisers of the posterior, guided or conditional; queries are x_t (n, ...) float64 at one time with
-    labels y (n,). The exact scores may be at hand.
+    Methods are denoisers of the posterior; queries are x_t (n, ...) float64 at one time with labels y (n,).
     """
     exact = oracle.scores(x_t, t, y) if exact is None else exact
     x, y = _for_networks(prior, x_t, y)
@@ -118,7 +111,7 @@ def measure(
 def measure_levels(
     oracle: Oracle, prior: Denoiser, methods: Mapping[str, Denoiser], levels: Sequence[float], queries: Queries
 ) -> Iterator[Errors]:
-    """As `measure`, at one noise level after another on the same images and noise, at most `oracle.at_once` of them."""
+    """As `measure`, at several noise levels on the same images and noise, at most `oracle.at_once`."""
     times = [oracle.schedule.t_of_noise_level(torch.tensor(level)) for level in levels]
     for t, (x_t, exact) in zip(times, oracle.scores_along(queries.x, queries.eps, times, queries.y), strict=True):
         yield measure(oracle, prior, methods, t, x_t, queries.y, exact=exact)
@@ -145,10 +138,7 @@ def zero_guidance(prior: Denoiser) -> DenoiserGuided:
 
 
 def estimate_scores(methods: Mapping[str, Denoiser], x_t: Tensor, t: Tensor, y: Tensor) -> dict[str, PosteriorScore]:
-    """The estimates of methods, where score models and classifiers that they share are evaluated once.
-
-    Raises UserError for a score that is not finite.
-    """
+    """The estimates of methods, each model evaluated once; UserError for a score that is not finite."""
     scores, gradients = dict[tuple[Denoiser, bool], Tensor](), dict[Likelihood, Tensor]()
 
     def score(model: Denoiser, *, labelled: bool) -> Tensor:
@@ -198,7 +188,6 @@ def summarise(level: float, weighting: Weighting, errors: Errors) -> list[ErrorR
 
 
 def draw_queries(oracle: Oracle, n: int, generator: torch.Generator) -> Queries:
-    """Draws from the oracle's own distribution, with their noise."""
     x, y = oracle.sample(n, generator)
     return Queries(x, torch.randn(x.shape, generator=generator, dtype=torch.float64).to(x.device), y)
 
@@ -206,7 +195,7 @@ def draw_queries(oracle: Oracle, n: int, generator: torch.Generator) -> Queries:
 def grid_queries(
     oracle: Oracle, x_range: tuple[float, float], y_range: tuple[float, float], points: int, level: float
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """A points x points grid in data units, scaled by alpha, once for every class: (time, x_t, labels), x fastest."""
+    """A points x points grid, scaled by alpha, once for every class: (time, x_t, labels), x fastest."""
     horizontal = torch.linspace(*x_range, points, dtype=torch.float64)
     vertical = torch.linspace(*y_range, points, dtype=torch.float64)
     plane = torch.stack(torch.meshgrid(horizontal, vertical, indexing="xy"), -1).reshape(-1, 2)
@@ -219,7 +208,7 @@ def grid_queries(
 def likelihood_fields(
     oracle: Oracle, likelihoods: Mapping[str, Likelihood], t: Tensor, x_t: Tensor, y: Tensor
 ) -> dict[str, Tensor]:
-    """Likelihood scores as vectors, for pictures: exact and by classifier, each (K, n / K, 2)."""
+    """Likelihood scores as vectors: exact and by classifier, each (K, n / K, 2)."""
     with torch.no_grad():
         fields = {"exact": oracle.scores(x_t, t, y).likelihood}
     for name, likelihood in likelihoods.items():

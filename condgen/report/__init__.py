@@ -1,7 +1,4 @@
-"""From a run folder to a page that people send each other.
-
-Tables are made by functions of their rows, and one `Table` is rendered as HTML, as Markdown and for a terminal.
-"""
+"""From a run folder to a page that people send each other."""
 
 from condgen.report.build import build_report as build_report, summary_tables as summary_tables
 from condgen.report.compare import compare_runs as compare_runs

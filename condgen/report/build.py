@@ -33,17 +33,13 @@ _LOSSES_CAPTION = (
 
 
 def build_report(folder: Path) -> Path:
-    """Writes `report.html`, `report.md` and `report.json` into a run folder, and returns the path of the first.
-
-    A UserError says that there is no such folder, nothing in it, or a file that is not what its name says.
-    """
+    """Writes `report.html`, `.md` and `.json`; returns the first. UserError where a folder is none or damaged."""
     with blamed_on(folder):
         run = read_reported(folder)
         return write_page(folder, run.name, sentences(run), sections(run), data_of(run))
 
 
 def read_reported(folder: Path) -> Run:
-    """A run of which there is something to show."""
     run = read_run(folder)
     if run.is_empty:
         raise UserError(f"{folder} holds nothing to report; run a recipe into it first (condgen run RECIPE)")
@@ -51,7 +47,6 @@ def read_reported(folder: Path) -> Run:
 
 
 def sentences(run: Run) -> list[str]:
-    """What the figures say, the most important first."""
     return [
         *held_out_sentences(run),
         *_advice(run.metrics, run.cost),
@@ -61,7 +56,6 @@ def sentences(run: Run) -> list[str]:
 
 
 def sections(run: Run) -> dict[str, Iterable[Block]]:
-    """The blocks of a page by the titles of their sections; of a run that lacks something, some have none."""
     of_images = any(row.weighting == "held_out" for row in run.errors)
     return {
         "Nearer to the truth": held_out_section(run),
@@ -137,11 +131,8 @@ def _advice(metrics: Sequence[MetricRow], cost: Sequence[CostRow]) -> Iterable[s
     distances = sorted((m for m in found if goal_of(m) == "low"), key=lambda m: not m.startswith("class-wise"))
     deciding = {metric: found[metric] for metric in ("class accuracy", *distances[:1]) if metric in found}
     rivals = [m for m in next(iter(deciding.values()), ()) if all(m in own for own in deciding.values())]
-    best = [
-        method
-        for method in rivals
-        if not any(beats(own[rival], own[method], goal_of(m)) for m, own in deciding.items() for rival in rivals)
-    ]
+    pairs = [(m, own, rival) for m, own in deciding.items() for rival in rivals]
+    best = [one for one in rivals if not any(beats(own[rival], own[one], goal_of(m)) for m, own, rival in pairs)]
     if best and len(rivals) > 1:
         evaluations = {row.method: row.evaluations_per_image for row in cost}
         best.sort(key=lambda method: evaluations.get(method) or math.inf)
@@ -156,7 +147,6 @@ def _memory(metrics: Sequence[MetricRow]) -> Iterable[str]:
     closer = [f"{method} {format_estimate(one)}" for method, one in found.items() if real and beats(real, one, "high")]
     if closer:
         yield (
-            f"Closer to the training data than new data are: {', '.join(closer)} authentic samples, against "
-            f"{format_estimate(real)} of held-out real data. That is a sign of memory, or of too little spread: see "
-            "the nearest neighbours."
+            f"A sign of memory, or of too little spread: {', '.join(closer)} authentic samples, against "
+            f"{format_estimate(real)} of held-out real data; see the nearest neighbours."
         )

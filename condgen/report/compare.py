@@ -1,7 +1,6 @@
-"""Several runs on one page.
+"""Several runs on one page, by the tables and plots of a single one, with methods named "METHOD, GROUP".
 
-Runs that differ in their seeds alone become one group with means and standard deviations. Its rows are those of one
-run, with methods named "METHOD, GROUP" where there are several, so that the tables and plots of single runs show them.
+Runs that differ in their seeds alone are a group, of which means and standard deviations are shown.
 """
 
 import json
@@ -32,9 +31,9 @@ _Groups: TypeAlias = Mapping[str, Sequence[Run]]  # by label: one, or several of
 
 
 def compare_runs(folders: Sequence[Path], out: Path) -> Run:
-    """Writes a page that compares runs, with Markdown and JSON, into a folder; returns its figures as one run's.
+    """Writes a page that compares runs into a folder; returns its figures as one run's.
 
-    A UserError names a folder that is no run's, or is named twice, or a run in the place of the page.
+    UserError for a folder that is no run's, or named twice, or a run in the place of the page.
     """
     if any((out / name).exists() for name in (RUN_FILE, STAGE_FILE)):
         raise UserError(f"{out} is the folder of a run, which has a report of its own: choose another one with --out")
@@ -49,7 +48,9 @@ def compare_runs(folders: Sequence[Path], out: Path) -> Run:
         blocks |= {"Samples": _samples_section(runs), "How to reproduce": [Code("Commands", "\n".join(commands))]}
         data = {
             "runs": {label: {"folder": str(run.folder), "about": run.about} for label, run in runs.items()},
-            "groups": [{"label": label, "runs": len(own), "seeds": _seeds(own)} for label, own in groups.items()],
+            "groups": [
+                {"label": label, "runs": len(own), "seeds": [run.seed for run in own]} for label, own in groups.items()
+            ],
             "settings": settings,
         }
         write_page(out, merged.name, sentences(merged), blocks, data_of(merged) | data)
@@ -57,19 +58,15 @@ def compare_runs(folders: Sequence[Path], out: Path) -> Run:
 
 
 def _read(folders: Sequence[Path]) -> dict[str, Run]:
-    """Runs by the names of their folders, or by their paths where names are equal."""
-    places = [folder.resolve() for folder in folders]
+    places = {folder.resolve(): folder for folder in folders}
     names = Counter(place.name for place in places)
-    if len(set(places)) < len(places):
+    if len(places) < len(folders):
         raise UserError("a run is named twice: name each run once")
-    labels = [
-        place.name if names[place.name] == 1 else str(folder) for folder, place in zip(folders, places, strict=True)
-    ]
-    return {label: read_reported(folder) for label, folder in zip(labels, folders, strict=True)}
+    labels = {folder: place.name if names[place.name] == 1 else str(folder) for place, folder in places.items()}
+    return {label: read_reported(folder) for folder, label in labels.items()}
 
 
 def _group(runs: Mapping[str, Run]) -> dict[str, list[Run]]:
-    """Runs that differ in nothing but seeds, together; the others alone."""
     alike: dict[str, dict[str, Run]] = {}
     for label, run in runs.items():
         settings = sorted((key, value) for key, value in _settings(run.settings).items() if key not in _FREE)
@@ -77,19 +74,14 @@ def _group(runs: Mapping[str, Run]) -> dict[str, list[Run]]:
     groups: dict[str, list[Run]] = {}
     for own in alike.values():
         first, together = next(iter(own)), list(own.values())
-        if len(together) > 1 and len(set(_seeds(together))) == len(together):
+        if len(together) > 1 and len({run.seed for run in together}) == len(together):
             groups[f"{own[first].name}, {len(together)} seeds ({first}, ...)"] = together
         else:
             groups |= {label: [run] for label, run in own.items()}
     return groups
 
 
-def _seeds(runs: Sequence[Run]) -> list[Any]:
-    return [run.settings.get("seed", 0) for run in runs]
-
-
 def _settings(tree: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
-    """Every setting as text, by dotted key."""
     found: dict[str, str] = {}
     for key, value in tree.items():
         if isinstance(value, dict) and value:
@@ -140,7 +132,7 @@ def _runs_section(
     rows = []
     for label, own in groups.items():
         seconds = statistics.fmean(sum(stage.seconds or 0.0 for stage in run.stages) for run in own)
-        rows.append((label, own[0].name, ", ".join(map(str, _seeds(own))), seconds or None))
+        rows.append((label, own[0].name, ", ".join(str(run.seed) for run in own), seconds or None))
     caption = "Runs that differ in their seeds alone stand in one row; their figures are mean ± standard deviation."
     yield Table("The runs", ("run", "recipe", "seed", "seconds in all"), rows, caption)
     if settings:

@@ -71,7 +71,6 @@ def is_real(method: str) -> bool:
 
 
 def metric_estimates(rows: Iterable[MetricRow]) -> dict[str, dict[str, Estimate]]:
-    """Estimates by metric and method."""
     out: dict[str, dict[str, Estimate]] = {}
     for row in rows:
         found = out.setdefault(row.metric, {})
@@ -80,12 +79,9 @@ def metric_estimates(rows: Iterable[MetricRow]) -> dict[str, dict[str, Estimate]
     return out
 
 
-def by_level(
-    rows: Iterable[ErrorRow | HeldOutRow], unit: float = 1.0, **fields: object
-) -> dict[str, dict[float, Estimate]]:
-    """Estimates in a unit by method and rising noise level, of the rows whose fields have these values."""
+def by_level(rows: Iterable[ErrorRow | HeldOutRow], unit: float = 1.0) -> dict[str, dict[float, Estimate]]:
+    """Estimates in a unit by method and rising noise level."""
     out: dict[str, dict[float, Estimate]] = {}
     for row in sorted(rows, key=lambda row: row.sigma):
-        if all(getattr(row, name) == value for name, value in fields.items()):
-            out.setdefault(row.method, {})[row.sigma] = row.estimate.over(unit)
+        out.setdefault(row.method, {})[row.sigma] = row.estimate.over(unit)
     return out

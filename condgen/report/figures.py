@@ -1,8 +1,7 @@
 """Plots, drawn by matplotlib: as SVG that is part of a page, or several in one PNG.
 
-In a page the drawn colours are replaced by its CSS variables, so that one plot reads in light and in dark. The same
-input gives the same bytes. Colours follow Okabe & Ito (2008), "Color universal design"; lines differ in their
-markers too, never in colour alone.
+In a page the drawn colours become CSS variables, for light and dark. The same input gives the same bytes. Colours
+follow Okabe & Ito (2008), "Color universal design"; lines differ in their markers too.
 """
 
 import io
@@ -23,7 +22,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator
 from numpy.typing import NDArray
 
-from condgen.errors import shown
+from condgen.errors import one_line
 from condgen.report.estimates import SIGMA
 from condgen.rows import Estimate
 
@@ -73,10 +72,6 @@ def style_of(place: int, line: str = "solid") -> Style:
     return Style(list(COLOURS.values())[place % len(COLOURS)], list(_GLYPHS)[place % len(_GLYPHS)], line)
 
 
-def _on_one_line(text: str) -> str:
-    return shown(" ".join(text.split()))
-
-
 @dataclass(frozen=True)
 class Panel:
     title: str  # above it, cut where it is too long
@@ -86,19 +81,17 @@ class Panel:
     height: float = 2.9  # in inches
 
     def draw_with_title(self, axes: Axes) -> None:
-        title = _on_one_line(self.title)
+        title = one_line(self.title)
         axes.set_title(title if len(title) <= _LONGEST else title[: _LONGEST - 1] + "…")
         self.draw(axes)
 
 
 def legend_of(panels: Iterable[Panel]) -> dict[str, Style]:
-    """What lines and points of several panels stand for."""
     return {name: style for panel in panels for name, style in panel.legend.items()}
 
 
 @contextmanager
 def _drawing(salt: str = "condgen") -> Iterator[None]:
-    """The style of all plots; identifiers in SVG depend on the salt."""
     with style.context("condgen.report.plots"), rc_context({"svg.hashsalt": salt}), warnings.catch_warnings():
         # Glyphs are measured in matplotlib's own font and shown in the reader's.
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
@@ -125,7 +118,7 @@ def to_svg(panel: Panel, name: str) -> Markup:
     content = re.sub(r' style="[^"]*"', lambda css: colours.sub(lambda one: _CSS[one.group()], css.group()), content)
     names = 'xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink"'
     head = f'<svg viewBox="0 0 {72 * _WIDTH:g} {72 * panel.height:g}" {names} role="img"'
-    return Markup(f'{head} aria-label="{escape(_on_one_line(panel.alt))}" stroke-linejoin="round">{content}')
+    return Markup(f'{head} aria-label="{escape(one_line(panel.alt))}" stroke-linejoin="round">{content}')
 
 
 def save_panels(panels: Sequence[Panel], path: Path, columns: int = 3, *, legend: bool = False) -> None:
@@ -139,14 +132,12 @@ def save_panels(panels: Sequence[Panel], path: Path, columns: int = 3, *, legend
             panel.draw_with_title(figure.add_subplot(lines, columns, place))
         if legend:
             signs = {name: figure.axes[0].plot([], [], **one.in_plot)[0] for name, one in legend_of(panels).items()}
-            names = map(_on_one_line, signs)
-            figure.legend(signs.values(), names, loc="outside lower center", ncols=2 * columns)
+            figure.legend(signs.values(), map(one_line, signs), loc="outside lower center", ncols=2 * columns)
         path.parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(path, dpi=110, facecolor="white")
 
 
 def _log_axis(axes: Axes, which: Literal["x", "y"], low: float, high: float) -> None:
-    """A logarithmic axis with plain numbers, for values from low to high."""
     axis = axes.xaxis if which == "x" else axes.yaxis
     axes.set(**{f"{which}scale": "log"})
     axis.set_major_locator(LogLocator(subs=(1.0,) if high / low >= 30 else (1.0, 2.0, 5.0), numticks=6))
@@ -162,10 +153,10 @@ def line_panel(
     x: str = "step",
     dashed: float | None = None,
 ) -> Panel:
-    """Lines through estimates at rising x, with bands where all intervals are known; `LEVEL` has a logarithmic axis.
+    """Lines through estimates at rising x, with bands where all intervals are known, and a dashed line of reference.
 
-    The axis of y is logarithmic, over six decades at most, where all values are above zero and span more than a factor
-    of 20; where some are below zero, it is logarithmic beyond the median interval. A dashed line is a reference.
+    The axis of y is logarithmic, over six decades at most, where values above zero span more than a factor of 20, and
+    beyond the median interval where some are below zero.
     """
     places = [place for line in lines.values() for place in line]
     estimates = [one for line in lines.values() for one in line.values()]

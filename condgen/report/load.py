@@ -19,14 +19,13 @@ from condgen.report.figures import Style, method_styles
 from condgen.rows import Row, parse_rows
 from condgen.runs import layout, read_json, read_rows
 from condgen.runs.sample_folder import Sampled
+from condgen.settings import parse
 
 Curve: TypeAlias = list[tuple[int, float]]  # steps, rising, and finite values
 # What logs call the loss of a stage and those of a generator's opponents
 LOSSES = ("loss", "critic_real", "critic_fake", "real_dsm", "fake_dsm", "likelihood")
 _Mapping: TypeAlias = dict[str, Any]
 _R = TypeVar("_R", bound=BaseModel)
-
-
 _Label: TypeAlias = Annotated[int, Field(alias="class", ge=0, lt=1_000_000)]
 
 
@@ -37,8 +36,7 @@ class StageRow(Row):
     what: str = ""
 
 
-class DiagnosticRow(RootModel[Annotated[ErrorRow | HeldOutRow, Field(discriminator="quantity")]]):
-    """A row of `diagnostics.json`."""
+_DiagnosticRow = RootModel[Annotated[ErrorRow | HeldOutRow, Field(discriminator="quantity")]]
 
 
 class ClassRow(Row):
@@ -78,8 +76,6 @@ class FieldRow(Row):
 
 
 class NearRow(Row):
-    """A training sample near a generated one."""
-
     index: int
     label: _Label
     name: str
@@ -102,7 +98,7 @@ class NeighbourRow(Row):
 
 @dataclass(frozen=True)
 class GeneratorLog:
-    """A generator's training: the stage's folder, previews, at least one, and the number of skipped updates."""
+    """A generator in training: its folder, previews, at least one, and how many updates were skipped."""
 
     folder: Path
     previews: list[PreviewRow]
@@ -115,8 +111,6 @@ class GeneratorLog:
 
 @dataclass(frozen=True)
 class Run:
-    """A run folder; images stay on disk until they are shown."""
-
     folder: Path
     name: str
     recipe: str = ""  # the text; `settings` are the same, parsed
@@ -142,6 +136,10 @@ class Run:
     def is_empty(self) -> bool:
         return self == Run(self.folder, self.name, conditions=self.conditions)
 
+    @property
+    def seed(self) -> object:
+        return self.settings.get("seed", 0)
+
     @cached_property
     def styles(self) -> dict[str, Style]:
         """How each method and classifier looks in every plot of this run."""
@@ -161,9 +159,8 @@ def read_run(folder: Path) -> Run:
     def rows(model: type[_R], name: str, key: str = "rows") -> list[_R]:
         return parse_rows(model, files[name].get(key, []), f"{folder / name}, {key}")
 
-    on_grid = _read(folder / layout.FIELD)
-    fields = parse_rows(FieldRow, [on_grid] if on_grid else [], str(folder / layout.FIELD))
-    diagnostics = [row.root for row in rows(DiagnosticRow, layout.DIAGNOSTICS)]
+    on_grid = folder / layout.FIELD
+    diagnostics = [row.root for row in rows(_DiagnosticRow, layout.DIAGNOSTICS)]
     run = Run(
         folder=folder,
         name=str(about.get("name") or settings.get("name") or folder.resolve().name),
@@ -177,7 +174,7 @@ def read_run(folder: Path) -> Run:
         metrics=rows(MetricRow, layout.METRICS),
         by_class=rows(ClassRow, layout.METRICS, "by_class"),
         cost=rows(CostRow, layout.COST),
-        fields=fields[0] if fields else None,
+        fields=parse(FieldRow, read_json(on_grid), str(on_grid)) if is_file(on_grid) else None,
         neighbours=rows(NeighbourRow, layout.NEIGHBOURS),
     )
     _read_calibrations(run, rows(LevelRow, layout.CLASSIFIERS))
@@ -215,7 +212,6 @@ def _read_calibrations(run: Run, rows: list[LevelRow]) -> None:
 
 
 def _read_log(run: Run, stage: str, path: Path) -> None:
-    """Losses, measures of a classifier, and previews of a generator, in the log of a stage."""
     name = stage.removeprefix("classifier-").removeprefix("generator-")
     with blamed_on(path):
         rows = [row for row in read_rows(path) if isinstance(row.get("step"), int)]
@@ -234,6 +230,4 @@ def _read_log(run: Run, stage: str, path: Path) -> None:
 def _curve(rows: list[_Mapping], key: str) -> Curve:
     """Steps and values under a key, where they are numbers that can be drawn."""
     found = ((row["step"], row.get(key)) for row in rows)
-    return sorted(
-        (step, float(value)) for step, value in found if isinstance(value, int | float) and math.isfinite(value)
-    )
+    return sorted((step, float(y)) for step, y in found if isinstance(y, int | float) and math.isfinite(y))

@@ -8,7 +8,7 @@ from condgen.diagnostics.classifier_errors import SHARE, THRESHOLD, LevelRow, wo
 from condgen.files import write_png
 from condgen.report.estimates import SIGMA
 from condgen.report.figures import LEVEL, Panel, Style, curve_panel, line_panel, method_styles, save_panels
-from condgen.report.load import PreviewRow, Run
+from condgen.report.load import Run
 from condgen.report.page import Block, Figure, Table
 from condgen.report.samples import points_figure, sample_grid
 from condgen.report.tables import estimates_table, generator_table
@@ -35,10 +35,9 @@ _QUANTITIES: dict[str, _Quantity] = {
 _HEADS = "CE: cross-entropy, nats. ECE: expected calibration error. |g|: mean length of the likelihood score."
 _GAIN = (
     "Gain: the loss of the guided score minus that of the unguided one, in half squared errors of the predicted noise "
-    "per dimension; below zero, the classifier's gradient brings the score closer to the truth. Best scale: the factor "
-    "on the gradient at which that loss is least; it is one where classifier and score model are exact. The scale to "
-    f"use is the best one, or 0 where guidance does not help by {THRESHOLD:g} standard errors, or by less than "
-    f"{SHARE:.0%} of the greatest gain."
+    "per dimension; below zero, guidance brings the score closer to the truth. Best scale: the factor on the gradient "
+    "of least loss, one where classifier and score model are exact. The scale to use is the best one, or 0 where "
+    f"guidance does not help by {THRESHOLD:g} standard errors, or by less than {SHARE:.0%} of the greatest gain."
 )
 _TRAINING = (
     "Of the averaged weights, always with the same noise, averaged over noise levels. Where cross-entropy rises again, "
@@ -47,9 +46,8 @@ _TRAINING = (
 _PREVIEWS, _EACH = 10, 2  # shown: previews, samples of a class
 _MEASURES = {"std_ratio": "in-class std ratio", "recall": "recall", "accuracy": "class accuracy"}
 _VARIETY = (
-    "Of the averaged weights, always with the same latents. The dashed line is the spread of training data. A "
-    "generator has collapsed where the in-class std ratio is small and class accuracy high: samples of a class are "
-    "nearly the same."
+    "Of the averaged weights, always with the same latents; the dashed line is the spread of training data. A small "
+    "in-class std ratio with high class accuracy is a collapse: samples of a class are nearly the same."
 )
 
 
@@ -60,28 +58,30 @@ def classifiers_section(run: Run) -> Iterable[Block]:
         source = "" if run.classifiers else " Measured at the end of training, with one noise draw a sample."
         tables = [classifier_table(rows, name) for name, rows in found.items()]
         caption = f"On held-out samples; bands are two standard errors. {_GAIN}{source}"
-        yield Figure("By noise level", list(classifier_panels(found, run.styles)), caption, tables)
+        yield Figure("By noise level", classifier_panels(found, run.styles), caption, tables)
     if panels := list(_training_panels(run)):
         yield Figure("In the course of training", panels, _TRAINING)
 
 
 def draw_calibration(name: str, rows: Sequence[LevelRow], path: Path) -> None:
-    save_panels(list(classifier_panels({name: rows}, method_styles([name]))), path)
+    save_panels(classifier_panels({name: rows}, method_styles([name])), path)
 
 
-def classifier_panels(found: Mapping[str, Sequence[LevelRow]], styles: Mapping[str, Style]) -> Iterable[Panel]:
+def classifier_panels(found: Mapping[str, Sequence[LevelRow]], styles: Mapping[str, Style]) -> list[Panel]:
+    panels = []
     for key, (_, title, unit, dashed) in _QUANTITIES.items():
         of_all = {name: _to_use(rows) if key == "scale" else _by_level(rows, key) for name, rows in found.items()}
         if lines := {name: line for name, line in of_all.items() if line}:
-            yield line_panel(title, lines, styles, unit, LEVEL, dashed)
+            panels.append(line_panel(title, lines, styles, unit, LEVEL, dashed))
+    return panels
 
 
 def _by_level(rows: Sequence[LevelRow], key: str) -> dict[float, Estimate]:
     """A quantity by noise level, ± two standard errors where it has any; nothing where it is unknown at some level."""
-    found = {row.sigma: (getattr(row, key), getattr(row, f"{key}_se", None)) for row in rows}
-    if any(value is None for value, _ in found.values()):
+    if any(getattr(row, key) is None for row in rows):
         return {}
-    return {s: Estimate(value) if se is None else Estimate.within(value, 2 * se) for s, (value, se) in found.items()}
+    halves = [None if (se := getattr(row, f"{key}_se", None)) is None else 2 * se for row in rows]
+    return {row.sigma: Estimate.within(getattr(row, key), half) for row, half in zip(rows, halves, strict=True)}
 
 
 def _to_use(rows: Sequence[LevelRow]) -> dict[float, Estimate]:
@@ -103,7 +103,6 @@ def classifier_table(rows: Sequence[LevelRow], name: str) -> Table:
 
 
 def _training_panels(run: Run) -> Iterable[Panel]:
-    """Two quantities against the step, averaged over noise levels, of classifiers that were measured repeatedly."""
     for key in ("cross_entropy", "gain"):
         curves = {}
         for name, checks in run.checks.items():
@@ -118,19 +117,19 @@ def _training_panels(run: Run) -> Iterable[Panel]:
 def generators_section(run: Run) -> Iterable[Block]:
     if run.generators:
         yield generator_table(run.generators)
-        panels = [_measures_panel(name, log.previews) for name, log in run.generators.items()]
+        panels, styles = [], method_styles(_MEASURES.values())
+        for name, log in run.generators.items():
+            lines = {}
+            for key, title in _MEASURES.items():
+                lines[title] = {float(row.step): Estimate(getattr(row, key)) for row in log.previews}
+            panels.append(line_panel(name, lines, styles, "", dashed=1.0))
         yield Figure("Variety and class accuracy in the course of training", panels, _VARIETY)
 
 
-def _measures_panel(name: str, rows: Sequence[PreviewRow]) -> Panel:
-    lines = {title: {float(row.step): Estimate(getattr(row, key)) for row in rows} for key, title in _MEASURES.items()}
-    return line_panel(name, lines, method_styles(_MEASURES.values()), "", dashed=1.0)
-
-
 def draw_previews(folder: Path, until: int | None = None) -> list[Path]:
-    """Draws the previews, up to a step, that the folder of a generator's training keeps, unless they are damaged.
+    """Draws a generator's previews, up to a step, unless they are damaged, and the last images as a grid.
 
-    Returns the files: `previews.png` and, for images, `grid.png` of the last preview; none where there are none.
+    Returns the files, none where there are no previews.
     """
     previews = {f"step {one.step:,}": one for one in read_previews(folder, until, _PREVIEWS)}
     if not previews:

@@ -1,8 +1,4 @@
-"""A report as blocks of a few kinds, written as HTML, as Markdown and, tables alone, for a terminal.
-
-The HTML is one file that fetches nothing: a content security policy in its head forbids it. Names that users chose are
-escaped in every rendering.
-"""
+"""A report as blocks of a few kinds, as HTML that fetches nothing, as Markdown and, tables alone, for a terminal."""
 
 import itertools
 import json
@@ -21,7 +17,7 @@ from rich.table import Table as RichTable
 from rich.text import Text as RichText
 
 from condgen import __version__
-from condgen.errors import shown
+from condgen.errors import one_line
 from condgen.files import write_atomically
 from condgen.report.estimates import format_estimate, format_number
 from condgen.report.figures import Panel, legend_of, to_svg
@@ -73,7 +69,6 @@ class Table:
 
     @property
     def words(self) -> set[int]:
-        """The columns that hold words or pictures, and not numbers."""
         return {column for row in self.rows for column, cell in enumerate(row) if isinstance(cell, str | Picture)}
 
 
@@ -104,7 +99,6 @@ def write_page(
     sections: Mapping[str, Iterable[Block]],
     data: Mapping[str, object],
 ) -> Path:
-    """Writes `report.html`, `report.md` and `report.json`, each whole or not at all; returns the path of the HTML."""
     head = {"name": name, "lead": next(iter(findings), ""), "findings": findings[1:]}
     numbers = itertools.count()
     page = {
@@ -148,7 +142,7 @@ def _in_markdown(value: object) -> str:
 
 def escape_markdown(text: str) -> str:
     """Text that Markdown shows as it is, on one line."""
-    return re.sub(r"([\\`*_{}\[\]<>|#~&$])", r"\\\1", shown(" ".join(text.split())))
+    return re.sub(r"([\\`*_{}\[\]<>|#~&$])", r"\\\1", one_line(text))
 
 
 def to_markdown(table: Table) -> Markup:

@@ -30,13 +30,12 @@ _SIDE = 48  # pixels of an enlarged image, about
 _INK = (34, 34, 34)
 _NEAREST = (
     "A sample and the training data nearest to it, with distances; in brackets that of the nearest one to its own "
-    "nearest other. Copies have a distance near zero; held-out real data show what is normal. Authenticity, among the "
-    "metrics, is the share of samples that are not closer than the distance in brackets."
+    "nearest other. Copies have a distance near zero; held-out real data show what is normal. Authenticity is the "
+    "share of samples that are not closer than the distance in brackets."
 )
 
 
 def samples_blocks(sources: _Sources, title: str, data: FieldRow | None = None) -> Iterable[Block]:
-    """A table of images, or panels of points, with a column or panel for each source."""
     names = {row.label: row.name or str(row.label) for _, rows in sources.values() for row in rows}
     if any(row.file for _, rows in sources.values() for row in rows):
         yield _image_table(title, sources, names)
@@ -52,7 +51,6 @@ def samples_blocks(sources: _Sources, title: str, data: FieldRow | None = None) 
 
 
 def _image_table(title: str, sources: _Sources, names: Mapping[int, str]) -> Table:
-    """The first classes as rows, with the first images of each source and class in a cell."""
     each = max(2, min(_IMAGES, _ACROSS // len(sources)))
     lines: dict[int, list[Cell]] = {label: [names[label]] for label in sorted(names)[:_CLASSES]}
     seeds = set()
@@ -71,14 +69,13 @@ def _image_table(title: str, sources: _Sources, names: Mapping[int, str]) -> Tab
 
 
 def _open(folder: Path, name: str) -> Image.Image:
-    """A picture that a file in a folder names, in RGB; a UserError where it is gone, none, or outside the folder."""
+    """In RGB; a UserError where it is gone, no picture, or outside the folder."""
     path = within(folder, name)
     with blamed_on(path, OSError):
         return as_rgb(read_picture(path))
 
 
 def points_figure(title: str, clouds: Mapping[str, tuple[Array, Sequence[int]]], names: Mapping[int, str]) -> Figure:
-    """A panel for each cloud of points (n, 2) with labels, on the same axes."""
     labels = sorted({label for _, labels in clouds.values() for label in labels})
     styles = {label: style_of(label, "none") for label in labels}
     left, right, bottom, top = extent_of([points for points, _ in clouds.values()])
@@ -108,7 +105,6 @@ def extent_of(arrays: Sequence[Array]) -> tuple[float, float, float, float]:
 
 
 def neighbours_section(run: Run) -> Iterable[Block]:
-    """Samples with their nearest training data, those of real data first."""
     if not run.neighbours:
         return
     yield _NEAREST
@@ -127,7 +123,6 @@ def neighbours_section(run: Run) -> Iterable[Block]:
 
 
 def _cell(run: Run, row: NeighbourRow | NearRow, alt: str, text: str) -> Cell:
-    """A picture above the text, or the text alone where the data are points."""
     return text if row.file is None else embedded([_open(run.folder, row.file)], alt, _PIXELS, labels=(text,))
 
 
@@ -144,26 +139,22 @@ def embedded(pictures: Sequence[Image.Image], alt: str, about: int = 32, labels:
     return Picture(address, alt, line.width * factor, line.height * factor, tuple(labels))
 
 
-def _picture(image: Tensor) -> Image.Image:
-    """The picture of uint8 (C, H, W) with one or three channels."""
-    return Image.fromarray(image.permute(1, 2, 0).squeeze(-1).numpy())
-
-
 def sample_grid(
     blocks: Mapping[str, tuple[Tensor | Sequence[Image.Image], Sequence[int]]],
     names: Mapping[int, str] | Sequence[str],
     columns: int = 8,
     lines: int | None = None,
 ) -> Image.Image:
-    """Classes as rows, which wrap, and methods as blocks of so many columns; `lines` of a class, at most.
+    """Classes as rows, at most so many `lines` of each, and methods as blocks of so many columns.
 
     Blocks are images, pictures or uint8 (C, H, W), with their labels, by method. ValueError: none, or sizes differ.
     """
     of_class: dict[int, dict[str, list[Image.Image]]] = {}
     for method, (images, labels) in blocks.items():
         for image, label in zip(images, labels, strict=True):
-            picture = as_rgb(_picture(image) if isinstance(image, Tensor) else image)
-            of_class.setdefault(int(label), {}).setdefault(method, []).append(picture)
+            if isinstance(image, Tensor):
+                image = Image.fromarray(image.permute(1, 2, 0).squeeze(-1).numpy())
+            of_class.setdefault(int(label), {}).setdefault(method, []).append(as_rgb(image))
     found = [pictures for by_method in of_class.values() for pictures in by_method.values()]
     sizes = {picture.size for pictures in found for picture in pictures}
     if len(sizes) != 1:

@@ -22,9 +22,9 @@ _DIFFERENCE = "held_out_difference"
 _UNIT = 1e-3  # of the numbers that are shown
 _UNITS = f"1e-3 {SIGMA}² a dimension"
 _MEANING = (
-    "The squared error of a method's posterior score minus that of a reference, both against the true score given the "
-    "class, on test data that no model and no choice has seen: below zero, the method is nearer to the truth. No exact "
-    "score is needed: a denoising loss exceeds the squared error by a constant that all methods share."
+    "The squared error of a method's posterior score minus that of a reference, on test data that no model and no "
+    "choice has seen: below zero, the method is nearer to the true score given the class. No exact score is needed: a "
+    "denoising loss exceeds the squared error by a constant that all methods share."
 )
 _BANDS = "Bands are two standard errors, clustered by image; the axis may be linear near zero and logarithmic beyond."
 _QUANTITIES: dict[Quantity, str] = {"D": "unconditional score", "D_P": "posterior score", "D_L": "likelihood score"}
@@ -70,7 +70,6 @@ def held_out_sentences(run: Run) -> list[str]:
 
 
 def _training(cost: Mapping[str, Mapping[str, float]], *methods: str) -> str:
-    """The steps and seconds behind methods, where they are known of all."""
     known = {name: own for name in methods if (own := cost.get(name) or {}).get("steps") and own.get("seconds")}
     spent = "; ".join(f"{name} {own['steps']:,} steps, {own['seconds']:,.0f} s" for name, own in known.items())
     return f" Training: {spent}." if len(known) == len(methods) else ""
@@ -102,7 +101,6 @@ def held_out_tables(rows: Sequence[HeldOutRow]) -> Iterable[Table]:
 
 
 def _panels(rows: Sequence[HeldOutRow], styles: Mapping[str, Style]) -> Iterable[Panel]:
-    """A plot against the noise level for each reference, with a line for each other method."""
     for (quantity, reference), own in _groups(rows).items():
         lines = {method: levels for method, levels in by_level(own, _UNIT).items() if len(levels) > 1}
         if lines and quantity == _DIFFERENCE:
@@ -110,7 +108,7 @@ def _panels(rows: Sequence[HeldOutRow], styles: Mapping[str, Style]) -> Iterable
 
 
 def draw_held_out(rows: Sequence[HeldOutRow], path: Path) -> bool:
-    """Draws the plots as a PNG; whether there are any."""
+    """As a PNG; whether there are any."""
     panels = list(_panels(rows, method_styles(row.method for row in rows)))
     if panels:
         save_panels(panels, path, legend=True)
@@ -118,7 +116,6 @@ def draw_held_out(rows: Sequence[HeldOutRow], path: Path) -> bool:
 
 
 def errors_section(run: Run) -> Iterable[Block]:
-    """Plots against the noise level, with their tables; of a single level, a table alone."""
     if run.errors:
         yield _DEFINITIONS
     if any(row.weighting == "held_out" for row in run.errors):
@@ -131,8 +128,7 @@ def errors_section(run: Run) -> Iterable[Block]:
             continue
         panels = []
         for quantity, meaning in _QUANTITIES.items():
-            found = by_level((row for row in rows if row.mean > 0), quantity=quantity)
-            if found:
+            if found := by_level(row for row in rows if row.mean > 0 and row.quantity == quantity):
                 panels.append(line_panel(f"{quantity}: {meaning}", found, run.styles, "mean error", LEVEL))
         yield Figure(title.capitalize(), panels, _CAPTION, tables)
 
@@ -158,7 +154,6 @@ def fields_section(run: Run) -> Iterable[Block]:
 
 
 def _field_panel(data: FieldRow, field: Array, title: str, label: int, end: float, *, arrows: bool = False) -> Panel:
-    """Length as brightness, and of scores arrows and the data of the class."""
     x, y = data.x, data.y
     points = np.array([at for at, own in zip(data.points, data.labels, strict=True) if own == label]).reshape(-1, 2)
 

@@ -15,7 +15,7 @@ WEIGHTINGS: dict[Weighting, str] = {
     "grid": "uniform over a grid",
 }
 _ARROWS: dict[Goal | None, str] = {"high": " ↑", "low": " ↓", "one": " → 1", None: ""}
-_STARRED = "Bold with a star: better than every other method, all of the same n, by more than the intervals."
+_STARRED = "Bold with a star: better than every other method by more than the intervals."
 _FRECHET = (
     "The interval of a Fréchet distance at n samples is that of its mean at this n, up to 1.5 times too wide near the "
     "floor; it does not cover the distance at infinite n, which is lower."
@@ -55,9 +55,7 @@ def metrics_table(rows: Sequence[MetricRow]) -> Table:
     caption = f"± is {what_spreads(methods, 'half the length of the interval')}. {_conditions(rows)} {_STARRED}"
     if any(metric.partition("@")[0].endswith(("FD", "FID")) for metric in estimates):
         caption += f" {_FRECHET}"
-    counts = {metric: {row.n for row in methods if row.metric == metric} for metric in estimates}
-    goals = [goal_of(metric) if len(n) == 1 else None for metric, n in counts.items()]  # the values depend on n
-    return estimates_table("Metrics by method", columns, caption, goals)
+    return estimates_table("Metrics by method", columns, caption, map(goal_of, estimates))
 
 
 def what_spreads(rows: Sequence[AveragedRow], alone: str) -> str:
@@ -70,7 +68,6 @@ def what_spreads(rows: Sequence[AveragedRow], alone: str) -> str:
 
 
 def _conditions(rows: Sequence[MetricRow]) -> str:
-    """A sentence for each condition, listing the values that occur."""
     found: dict[str, set[object]] = {
         "Samples a method": {row.n for row in rows if not is_real(row.method)},
         "Features": {row.features for row in rows},
@@ -83,7 +80,6 @@ def _conditions(rows: Sequence[MetricRow]) -> str:
 
 
 def metrics_tables(rows: Sequence[MetricRow]) -> Iterable[Table]:
-    """A few metrics in each table, those within classes last."""
     metrics = sorted(dict.fromkeys(row.metric for row in rows), key=lambda metric: metric.startswith("class-wise"))
     for first in range(0, len(metrics), _COLUMNS):
         yield metrics_table([row for row in rows if row.metric in metrics[first : first + _COLUMNS]])
@@ -107,7 +103,6 @@ def errors_tables(rows: Iterable[ErrorRow], weighting: Weighting) -> Iterable[Ta
 
 
 def class_tables(rows: Sequence[ClassRow]) -> Iterable[Table]:
-    """A table for each metric: classes as rows, methods as columns, real held-out data in the last."""
     for metric in dict.fromkeys(row.metric for row in rows):
         own = [row for row in rows if row.metric == metric]
         methods = sorted(dict.fromkeys(row.method for row in own), key=is_real)
