@@ -1,8 +1,8 @@
-"""Models that are named rather than pointed at: those that come with condgen, and folders on the Hugging Face hub.
+"""Models that are named rather than pointed at.
 
 `pretrained:cifar10/score` stands for a folder of `assets/pretrained`, which is part of the package, and
-`hf:owner/name[@revision][/sub-folder]` for one on the hub. Files of the hub are fetched by name into its own cache, and
-are safetensors and JSON: nothing that could run.
+`hf:owner/name[@revision][/sub-folder]` for one on the hub, of which files are fetched by name into its own cache:
+safetensors and JSON, nothing that could run.
 """
 
 import os
@@ -25,16 +25,13 @@ _NOTATION = re.compile(rf"hf:({_WORD}/{_WORD})(?:@({_WORD}))?((?:/{_WORD})*)/?",
 def model_folder(name: str | Path) -> Path:
     """The folder of a model that is named by its path, by `hf:owner/name[/sub-folder]` or by `pretrained:name`.
 
-    UserError where the hub has none, or cannot be reached, or none comes with condgen, or `owner/name` is no path here.
+    UserError where there is none, or the hub cannot be reached.
     """
     if str(name).startswith("pretrained:"):
         return pretrained_folder(str(name).removeprefix("pretrained:"))
     if not str(name).startswith("hf:"):
         if _NOTATION.fullmatch(f"hf:{name}") and not os.path.exists(name):
-            raise UserError(
-                f"{name} does not exist: name a folder that a condgen command has written, or hf:{name} if it is on "
-                "the Hugging Face hub"
-            )
+            raise UserError(f"{name} does not exist: name a folder that condgen has written, or hf:{name} on the hub")
         return Path(name)
     folder = fetch(str(name), (MODEL_FILE, CONFIG_FILE, CALIBRATION_FILE))
     if not (folder / MODEL_FILE).is_file():
@@ -43,7 +40,7 @@ def model_folder(name: str | Path) -> Path:
 
 
 def pretrained_folder(name: str) -> Path:
-    """The folder of models that come with condgen, such as `cifar10`, or of one of them, such as `cifar10/score`."""
+    """Of models that come with condgen, such as `cifar10`, or of one of them, such as `cifar10/score`."""
     package = Path(__file__).parent
     root = next((p for p in (package / "pretrained", package.parent / "assets" / "pretrained") if p.is_dir()), package)
     folders = sorted(file.parent.relative_to(root).as_posix() for file in root.glob(f"*/*/{MODEL_FILE}"))
@@ -53,17 +50,13 @@ def pretrained_folder(name: str) -> Path:
     return root / name
 
 
-def repository_of(name: str) -> str:
-    return _parse(name)[0]
-
-
 def fetch(name: str, files: Sequence[str]) -> Path:
-    """Downloads files of a folder on the hub, those that there are, unless the cache has them; returns its place."""
+    """Downloads those files of a folder on the hub that there are, unless the cache has them; returns its place."""
     from huggingface_hub import snapshot_download
 
     if any(not file.endswith((".safetensors", ".json")) for file in files):
         raise ValueError("only safetensors and JSON are fetched")
-    repository, revision, inside = _parse(name)
+    repository, revision, inside = parse_name(name)
     wanted = [f"{inside}/{file}".removeprefix("/") for file in files]
     try:
         root = snapshot_download(repository, revision=revision, allow_patterns=wanted)
@@ -73,7 +66,7 @@ def fetch(name: str, files: Sequence[str]) -> Path:
 
 
 def upload(files: Mapping[str, Path | bytes], repository: str, message: str, *, private: bool) -> str:
-    """Creates a repository of models, unless it exists, and puts files into it, in one commit; returns its address."""
+    """Puts files into a repository of models, which is created if need be, in one commit; returns its address."""
     from huggingface_hub import CommitOperationAdd, HfApi
 
     api = HfApi()
@@ -86,8 +79,7 @@ def upload(files: Mapping[str, Path | bytes], repository: str, message: str, *, 
     return str(commit.repo_url)
 
 
-def _parse(name: str) -> tuple[str, str | None, str]:
-    """The repository, the revision, and the sub-folder or nothing."""
+def parse_name(name: str) -> tuple[str, str | None, str]:
     found = _NOTATION.fullmatch(name)
     if found is None:
         raise UserError(f"{name!r} names nothing on the hub: write hf:owner/name or hf:owner/name/sub-folder")
@@ -96,7 +88,5 @@ def _parse(name: str) -> tuple[str, str | None, str]:
 
 def _refused(error: Exception, what: str) -> UserError:
     told = " ".join(str(getattr(error, "server_message", None) or error).split())[:300]
-    return UserError(
-        f"{what} ({type(error).__name__}: {told}): check the name and the network, and log in by 'hf auth login', with "
-        "a token that may do this"
-    )
+    mend = "check the name and the network, and log in by 'hf auth login', with a token that may do this"
+    return UserError(f"{what} ({type(error).__name__}: {told}): {mend}")

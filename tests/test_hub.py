@@ -13,7 +13,7 @@ from huggingface_hub.utils import filter_repo_objects
 import condgen as cg
 from condgen.checkpoint import save_tensors
 from condgen.errors import UserError
-from condgen.hub import fetch, model_folder, pretrained_folder, repository_of, upload
+from condgen.hub import fetch, model_folder, parse_name, pretrained_folder, upload
 from condgen.score import ScoreConfig, ScoreModel
 
 CONFIG = {
@@ -63,7 +63,7 @@ def test_the_hub_is_asked_for_safetensors_and_json_alone(hub, tmp_path):
     assert hub == [("me/pets", "v1"), ("me/pets", None)]
     with pytest.raises(ValueError, match="only safetensors and JSON"):
         fetch("hf:me/pets", ["pytorch_model.bin"])
-    assert repository_of("hf:me/pets@v1/score") == "me/pets"
+    assert parse_name("hf:me/pets@v1/score")[0] == "me/pets"
 
 
 @pytest.mark.parametrize(
@@ -74,7 +74,7 @@ def test_the_hub_is_asked_for_safetensors_and_json_alone(hub, tmp_path):
         ("hf:me/pets/../../etc", "write hf:owner/name"),
         ("hf:me/pets/*", "write hf:owner/name"),
         ("hf:me/pets", "name the sub-folder of one model"),
-        ("me/pets", "or hf:me/pets if it is on the Hugging Face hub"),
+        ("me/pets", "or hf:me/pets on the hub"),
     ],
 )
 def test_what_is_not_there_is_an_error(name, message, hub, tmp_path, monkeypatch):

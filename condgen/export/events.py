@@ -23,10 +23,7 @@ _BY_LEVEL = ("accuracy", "cross_entropy", "ece", "gain", "scale")  # of the meas
 
 
 def write_events(folder: Path, out: Path) -> int:
-    """Writes the logs of a run's models, begun or not, or of one stage: a folder each; returns the number of rows.
-
-    A UserError says that TensorBoard is not installed, or that the folder is no run's.
-    """
+    """Writes a folder a model; returns the number of rows. UserError: TensorBoard is missing, or this is no run's."""
     with from_extra("tensorboard"):
         from torch.utils.tensorboard import SummaryWriter
     if not any((folder / file).is_file() for file in (LOG_FILE, RUN_FILE)):
@@ -58,7 +55,6 @@ def _add_row(writer: "SummaryWriter", place: Path, row: Mapping[str, Any]) -> No
 
 
 def _scalars(row: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
-    """Tags and finite values of a row: its own figures, a preview's, and a classifier's by noise level."""
     found = {**row, **{f"preview/{key}": value for key, value in (row.get("preview") or {}).items()}}
     for level in row.get("levels") or ():
         found |= {f"{tag}/noise level {level['sigma']:g}": level.get(tag) for tag in _BY_LEVEL}

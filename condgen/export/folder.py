@@ -1,7 +1,7 @@
 """Folders in the form of the Hugging Face hub: weights, what rebuilds them, a card, pictures.
 
-The weights are copied as they are, so that content keys, and with them calibrations, still hold; or rounded to
-bfloat16, for half the room. In cards, whatever comes from a run, names of classes above all, is escaped.
+Weights are copied as they are, so that calibrations still hold, or rounded to bfloat16. In cards, whatever comes from a
+run is escaped.
 """
 
 import json
@@ -20,23 +20,10 @@ from condgen import __version__
 from condgen.checkpoint import MODEL_FILE, load_tensors, save_tensors
 from condgen.errors import UserError
 from condgen.files import blamed_on, read_bytes, read_text, whole, within, write_atomically
-from condgen.hub import CALIBRATION_FILE, CONFIG_FILE, repository_of
+from condgen.hub import CALIBRATION_FILE, CONFIG_FILE, parse_name
 from condgen.recipes import Method, Recipe, read_yaml
 from condgen.report import Run, classifier_table, held_out_tables, metrics_table, open_template, read_run, to_markdown
-from condgen.runs import Folders, read_json, read_settings, write_json
-from condgen.runs.layout import (
-    CALIBRATION_FOLDER,
-    CALIBRATION_PICTURE,
-    GRID,
-    HELD_OUT_PICTURE,
-    PREVIEWS_PICTURE,
-    RECIPE_FILE,
-    RUN_FILE,
-    SAMPLES_PICTURE,
-    SNAPSHOTS,
-    STAGE_FILE,
-    samples_folder,
-)
+from condgen.runs import Folders, layout, read_json, read_settings, write_json
 from condgen.settings import parse
 
 CARD_FILE = "README.md"
@@ -62,12 +49,11 @@ class Model:
 
     @property
     def data(self) -> str:
-        """What its data are called; empty where that is unknown."""
         about = self.stage.get("data") or {}
         return _last_part(about.get("root")) or str(about.get("kind", ""))
 
     def public(self, text: str) -> str:
-        """A text or JSON with the name of the folder of data in place of its path, which stays private."""
+        """A text or JSON without the path of the data, which stays private."""
         root = str((self.stage.get("data") or {}).get("root") or "")
         if name := _last_part(root):
             text = text.replace(root, name).replace(json.dumps(root)[1:-1], json.dumps(name)[1:-1])
@@ -94,9 +80,8 @@ class Source:
 def export(folder: Path, out: Path, license: str, *, rounded: bool = False) -> Source:
     """Writes the model of a stage, or every model of a run in a sub-folder, as a new folder for the hub with one card.
 
-    The licence is spelt as on the hub. Rounded are matrices and kernels, to bfloat16 (by 1/256 of a weight at most);
-    calibrations, which were measured with the weights as they are, are then left out. A UserError says that there is
-    no finished model, or that `out` holds something.
+    Matrices and kernels may be rounded to bfloat16 (by 1/256 of a weight at most); calibrations, which were measured
+    with the weights as they are, are then left out. UserError: there is no finished model, or `out` holds something.
     """
     with whole(out) as unfinished, blamed_on(folder, TemplateError):
         source = read_source(folder)
@@ -116,10 +101,9 @@ def export(folder: Path, out: Path, license: str, *, rounded: bool = False) -> S
 
 
 def contents(folder: Path, repository: str) -> dict[str, Path | bytes]:
-    """What goes to a repository, by name: what `export` has written, and the card with the repository's name.
+    """What `export` has written, by name, and the card with the name of the repository in it.
 
-    The folder itself stays as it is, so that it can go to another repository as well. What was put into it later is
-    left out; a UserError names what is gone, or leads out of it.
+    What was put into the folder later is left out; a UserError names what is gone, or leads out of it.
     """
     config = read_json(folder / CONFIG_FILE) if (folder / CONFIG_FILE).is_file() else {}
     files = config.get("files")
@@ -134,7 +118,6 @@ def contents(folder: Path, repository: str) -> dict[str, Path | bytes]:
 
 
 def _write_model(model: Model, out: Path, rounded: bool) -> dict[str, Any]:
-    """Writes a model's weights and calibration; returns what rebuilds it."""
     out.mkdir(parents=True)
     if rounded:
         tensors, description = load_tensors(model.folder / MODEL_FILE)
@@ -150,11 +133,12 @@ def _write_model(model: Model, out: Path, rounded: bool) -> dict[str, Any]:
 
 
 def _copy_pictures(source: Source, out: Path) -> list[str]:
-    """Samples of each method of a run; of a single model the pictures that its training and calibration have left."""
-    files = {Path(file).name: file for file in (GRID, PREVIEWS_PICTURE, f"{CALIBRATION_FOLDER}/{CALIBRATION_PICTURE}")}
+    calibration = f"{layout.CALIBRATION_FOLDER}/{layout.CALIBRATION_PICTURE}"
+    files = {Path(file).name: file for file in (layout.GRID, layout.PREVIEWS_PICTURE, calibration)}
     if source.recipe is not None:
-        files = {"samples.png": SAMPLES_PICTURE, HELD_OUT_PICTURE: HELD_OUT_PICTURE}
-        files |= {f"samples-{name}.png": f"{samples_folder(Path(), name)}/{GRID}" for name in source.methods}
+        files = {file: file for file in (layout.SAMPLES_PICTURE, layout.HELD_OUT_PICTURE)}
+        grids = {name: layout.samples_folder(Path(), name) / layout.GRID for name in source.methods}
+        files |= {f"samples-{name}.png": str(grid) for name, grid in grids.items()}
     written = []
     for name, file in files.items():
         path = within(source.folder, file)
@@ -166,7 +150,6 @@ def _copy_pictures(source: Source, out: Path) -> list[str]:
 
 
 def model_card(source: Source, figures: list[str], license: str) -> str:
-    """A head that machines read, and a body for people."""
     models, run, first = source.models, source.run, source.models[0]
     metrics = [row.model_copy(update={"reference": first.public(row.reference or "")}) for row in run.metrics]
     imported = first.stage.get("imported")
@@ -177,7 +160,7 @@ def model_card(source: Source, figures: list[str], license: str) -> str:
         library_name="condgen",
         tags=["condgen", "class-conditional", "score-based-generative-model", *(k.replace(" ", "-") for k in kinds)],
         pipeline_tag=_TASKS[first.kind] if is_images else None,
-        base_model=repository_of(imported) if imported and imported.startswith("hf:") else None,
+        base_model=parse_name(imported)[0] if imported and imported.startswith("hf:") else None,
     )
     body = open_template("condgen.export", "card.md.j2").render(
         title=run.name if source.recipe else first.name,
@@ -210,10 +193,10 @@ def _usage(source: Source) -> dict[str, Markup | None]:
 
 
 def read_source(folder: Path) -> Source:
-    """The models of a run or stage; a UserError where one is missing, unfinished, or reached through a link."""
+    """UserError where a model is missing, unfinished, or reached through a link."""
     if (folder / MODEL_FILE).is_file():
         return Source(folder, (_model(folder),), read_run(folder))
-    if not (folder / RUN_FILE).is_file():
+    if not (folder / layout.RUN_FILE).is_file():
         raise UserError(f"{folder} holds no model: name the folder of a run that is finished, or of one of its models")
     recipe, places = models_of_run(folder)
     for place in places:
@@ -223,8 +206,7 @@ def read_source(folder: Path) -> Source:
 
 
 def models_of_run(run: Path) -> tuple[Recipe, list[Path]]:
-    """The recipe of a run, and where its models are, trained or not."""
-    recipe = parse(Recipe, read_yaml(run / RECIPE_FILE), str(run / RECIPE_FILE))
+    recipe = parse(Recipe, read_yaml(run / layout.RECIPE_FILE), str(run / layout.RECIPE_FILE))
     main, *others = Folders.of_run(recipe, run)
     return recipe, [*([main] if main else []), *(place for places in others for place in places.values())]
 
@@ -233,12 +215,12 @@ def _model(folder: Path) -> Model:
     tensors, description = load_tensors(within(folder, MODEL_FILE))
     if description.get("kind") not in _TASKS:
         raise UserError(f"{folder / MODEL_FILE} holds a {description.get('kind')}: only models are exported")
-    trained = folder.resolve().parent.parent if folder.resolve().parent.name == SNAPSHOTS else folder
+    trained = folder.resolve().parent.parent if folder.resolve().parent.name == layout.SNAPSHOTS else folder
     return Model(
         folder=folder,
         name=folder.resolve().name,
         description=description,
         stage=read_settings(trained),
-        record=read_json(folder / STAGE_FILE) if (folder / STAGE_FILE).is_file() else {},
+        record=read_json(folder / layout.STAGE_FILE) if (folder / layout.STAGE_FILE).is_file() else {},
         parameters=sum(tensor.numel() for tensor in tensors.values()),
     )

@@ -1,11 +1,11 @@
 """The live page of a run: choose class, method, sampler and seed; see samples and their cost.
 
-Routes: the page and its static files; `/offer.json`, the choices; `/draw`, which answers a request with lines of JSON
-(its place in the queue, its progress, the samples). Nothing is written to disk.
+Routes: the page and its static files; `/offer.json`, the choices; `/draw`, which answers with lines of JSON: its place
+in the queue, its progress, the samples. Nothing is written to disk.
 
-Every program of the machine reaches a service on the loopback interface, a browser with another site's page among them.
-Such a page can send requests and, by a name of its own that resolves to 127.0.0.1 (DNS rebinding), read the answers. So
-the Host header must be of the loopback interface, and a browser must say that the request comes from this page.
+Every page in a browser of the machine reaches the loopback interface and, by a name that resolves to 127.0.0.1 (DNS
+rebinding), may read answers. So the Host header must be of the loopback interface, and a browser must say that the
+request comes from this page.
 """
 
 import asyncio
@@ -55,8 +55,6 @@ _log = logging.getLogger(__name__)
 
 @dataclass(eq=False)
 class _Job:
-    """A request in the queue, or being drawn."""
-
     progress: dict[str, int | None] | None = None  # evaluations done and expected; None before the first
     is_stopped: bool = False
 
@@ -82,13 +80,12 @@ class Studio:
         self._context = copy_context()  # in which imports may be trusted
 
     def close(self) -> None:
-        """Stops the drawing under way and everything in the queue."""
         for job in self.queue:
             job.is_stopped = True
         self._pool.shutdown(cancel_futures=True)
 
     async def draw(self, request: Request, ask: Ask) -> AsyncGenerator[bytes, None]:
-        """Lines of JSON on a request, the last with `drawn` or `error`; none after the client has gone."""
+        """Lines of JSON, the last with `drawn` or `error`; none after the client has gone."""
         job = _Job()
         self.queue.append(job)
         drawing = asyncio.wrap_future(self._pool.submit(self._context.run, self._answer, ask, job))

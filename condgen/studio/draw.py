@@ -1,7 +1,6 @@
 """From a request of the page to samples, what they cost, and the command line that draws the same.
 
-Samples come about by the code of `condgen sample`, in one batch: the same settings, models and seed give the same
-pictures, bit for bit.
+Samples come about by the code of `condgen sample`, in one batch: the same pictures, bit for bit.
 """
 
 import base64
@@ -34,8 +33,6 @@ _LARGEST_OPTION = 10_000  # of those that count something: steps, points, repeat
 
 
 class Ask(Settings):
-    """What the page may ask for, checked before any work."""
-
     label: int | None = Field(default=None, ge=0, description="of a class; null is all of them")
     per_class: int = Field(default=8, ge=1, description="samples of each class that is asked for")
     seed: int = Field(default=0, ge=0, lt=2**32, description="sample i has seed + i")
@@ -64,12 +61,11 @@ def parse_ask(text: bytes | str, offer: Offer) -> Ask:
 
 
 def most_samples(shape: Sequence[int]) -> int:
-    """Samples of this shape that one request may ask for."""
     return max(1, min(SAMPLES, _NUMBERS // math.prod(shape)))
 
 
 def stage_of(ask: Ask, offer: Offer) -> SampleStage:
-    """The settings of the sampling stage that draws what is asked for; a UserError for what is not offered.
+    """The stage that draws what is asked for; a UserError for what is not offered.
 
     Where a method does not choose a class, classes take turns, as in `condgen sample --n`.
     """
@@ -86,7 +82,6 @@ def stage_of(ask: Ask, offer: Offer) -> SampleStage:
 
 
 def command_line(ask: Ask, offer: Offer) -> str:
-    """The `condgen sample` that draws the same pictures."""
     method, folders, names = ask.method, offer.folders, offer.names
     models = {
         "--generator": folders.generator(method.generator) if method.generator is not None else None,
@@ -112,11 +107,10 @@ def command_line(ask: Ask, offer: Offer) -> str:
 
 
 def draw_ask(ask: Ask, offer: Offer, load: Load, device: torch.device, tell: Tell) -> dict[str, Any]:
-    """Draws what is asked for: samples, cost and command, as plain JSON.
+    """Draws what is asked for: samples, cost and command, as plain JSON; a UserError says what cannot be drawn.
 
-    `load` keeps the models that were used before. `tell` is called before every evaluation of a denoiser is used, with
-    those so far and those that there will be, where that is known; it may raise to stop. A UserError says what cannot
-    be drawn.
+    `load` keeps models. `tell` is called before every evaluation of a denoiser with those so far and those that there
+    will be, where that is known; it may raise to stop.
     """
     stage = stage_of(ask, offer)
     # In bfloat16 a network is changed in place, so that one is not kept.
@@ -148,9 +142,8 @@ def draw_ask(ask: Ask, offer: Offer, load: Load, device: torch.device, tell: Tel
     lost = [(sample.number, sample.problem) for sample in finished if sample.problem is not None]
     if lost:
         raise UserError(f"request: {tell_unusable(lost, stage, source.names, n - len(lost))}")
-    rows = [
-        {"class": label, "name": source.names[label], "seed": seed} for label, seed in zip(labels, seeds, strict=True)
-    ]
+    pairs = zip(labels, seeds, strict=True)
+    rows = [{"class": label, "name": source.names[label], "seed": seed} for label, seed in pairs]
     asked = sum(sample.evaluations for sample in finished)
     return {
         "samples": [

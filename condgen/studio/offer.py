@@ -1,5 +1,6 @@
 """What a folder offers to draw: models, classes and methods, also as the plain JSON that the page is built from."""
 
+import contextlib
 import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -33,7 +34,7 @@ class Offer:
 
 
 def read_offer(folder: Path) -> Offer:
-    """What a run folder, or that of a single score model or generator, offers; a UserError where no model draws."""
+    """What a run folder, or that of a single model, offers; a UserError where no model draws."""
     kind = read_description(folder / MODEL_FILE).get("kind") if _has_model(folder) else None
     if kind == "generator":
         folders = Folders(generators={folder.resolve().name: folder})
@@ -48,16 +49,14 @@ def read_offer(folder: Path) -> Offer:
     about = {name: read_description(place / MODEL_FILE) for name, place in models.items()}
     if not about:
         raise UserError(
-            f"{folder} holds no trained score model or generator, which could draw: name the folder of a run whose "
-            "training has finished (condgen run RECIPE), or of a single such model"
+            f"{folder} holds no trained model that could draw: name a finished run, or a score model or generator"
         )
     first = next(iter(about.values()))
     with blamed_on(folder):
         classes, shape = tuple(map(str, first["names"])), tuple(map(int, first["shape"]))
     labels = {name: str(about[name].get("labels", "none")) for name in scores}
     offer = Offer(folder.resolve().name, classes, shape, folders, labels)
-    ready = {name: method for name, method in _methods_of_recipe(folder).items() if _has_models(folders, method)}
-    return replace(offer, methods=ready or _suggested(offer))
+    return replace(offer, methods=_methods_of_recipe(folder, folders) or _suggested(offer))
 
 
 def _has_model(folder: Path) -> bool:
@@ -65,25 +64,21 @@ def _has_model(folder: Path) -> bool:
 
 
 def _snapshots(score: Path) -> dict[str, Path]:
-    """States of a score model along its training, which can guide it as weaker ones."""
+    """Earlier states of a score model, which can guide it."""
     places = sorted(filter(_has_model, (score / SNAPSHOTS).glob("*")), key=lambda place: place.name.zfill(12))
     return {f"snapshot-{place.name}": place for place in places}
 
 
-def _methods_of_recipe(folder: Path) -> Mapping[str, Method]:
-    """The methods that a run was sampled with; none where its recipe is of another version."""
-    try:
+def _methods_of_recipe(folder: Path, folders: Folders) -> Mapping[str, Method]:
+    """Those of a run whose models are there; none where its recipe is of another version."""
+    found = {}
+    with contextlib.suppress(UserError):
         recipe = parse(Recipe, read_yaml(folder / RECIPE_FILE), str(folder / RECIPE_FILE))
-    except UserError:
-        return {}
-    return recipe.sample.methods if recipe.sample is not None else {}
-
-
-def _has_models(folders: Folders, method: Method) -> bool:
-    try:
-        return all(file.is_file() for file in folders.files(method))
-    except UserError:
-        return False
+        for name, method in (recipe.sample.methods if recipe.sample else {}).items():
+            with contextlib.suppress(UserError):
+                if all(file.is_file() for file in folders.files(method)):
+                    found[name] = method
+    return found
 
 
 def _suggested(offer: Offer) -> dict[str, Method]:
@@ -124,7 +119,6 @@ def describe_offer(offer: Offer, score: ScoreModel | None) -> dict[str, Any]:
 
 
 def _guides(offer: Offer, name: str, labels: str) -> list[dict[str, str]]:
-    """What may guide a score model, by the setting that says so."""
     classifiers = offer.folders.classifiers if labels != "separate" else ()
     others = [other for other in offer.labels if other != name]
     return [{"kind": "classifier", "name": classifier} for classifier in classifiers] + [
@@ -140,11 +134,9 @@ def _describe_sampler(name: str, score: ScoreModel) -> dict[str, Any]:
         "adaptive": name not in FIXED,
         "options": options_of(name).model_json_schema().get("properties", {}),
     }
-    try:
+    with contextlib.suppress(UserError):  # its default options do not suit this schedule; others may
         sampler = build_sampler(name, score)
         if isinstance(sampler, Sampler):
             facts["evaluations"] = evaluations_on(sampler, grid_for(sampler, None))
             facts["least"] = evaluations_on(sampler, grid_for(sampler, sampler.least_points))
-    except UserError:  # its default options do not suit this schedule; others may
-        pass
     return facts
