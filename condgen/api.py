@@ -25,12 +25,9 @@ _MODELS: dict[str, type[Model[Any]]] = {model.kind: model for model in (ScoreMod
 
 
 def load(source: str | Path, device: torch.device | str = "cpu", *, trust: bool = False) -> Any:  # noqa: ANN401
-    """The score model, classifier or generator in a folder or on the hub, frozen and in evaluation mode.
+    """The score model, classifier or generator in a folder, or at `hf:owner/name[/sub-folder]`, frozen, for evaluation.
 
-    Args:
-        source: a folder that a command or `save` has written, or `hf:owner/name[/sub-folder]`.
-        device: where it goes.
-        trust: whether its file may name code to import, a network of one's own.
+    Its file may name code to import, a network of one's own, where `trust` is given.
     """
     folder = model_folder(source)
     kind = str(read_description(folder / MODEL_FILE).get("kind"))
@@ -117,10 +114,9 @@ def diagnose(
 ) -> list[ErrorRow]:
     """Errors of estimated scores at noised data, against the exact scores of the data set itself.
 
-    The exact scores are those of the noised training set (`Oracle`), the optimum of score matching on it: data x
-    (N, ...), floats as the models see them or images as bytes, with labels y (N,). Errors are in units of one over x_t
-    at `n` noised data a level, sigma / alpha: D of the unconditional score, and of the guided or conditional methods
-    D_P of the posterior score and, where a classifier guides, D_L of the likelihood score.
+    The exact scores are those of the noised training set (`Oracle`): data x (N, ...), floats as the models see them or
+    bytes, with labels y (N,). Errors are in units of one over x_t at `n` noised data a level, sigma / alpha: D of the
+    unconditional score, and of the guided or conditional methods D_P and, where a classifier guides, D_L.
     """
     oracle = Oracle(score.schedule, x, y, int(y.max()) + 1)
     queries = draw_queries(oracle, n, keyed_generator(seed))

@@ -1,7 +1,4 @@
-"""Model files: safetensors with a JSON description that suffices to rebuild the network with no recipe.
-
-Nothing is ever unpickled.
-"""
+"""Model files: safetensors with a JSON description that rebuilds the network. Nothing is ever unpickled."""
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
@@ -28,13 +25,12 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], description: Mapping
 
 
 def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """The tensors and the description that `save_tensors` wrote; UserError where the file is missing or damaged."""
+    """What `save_tensors` wrote; UserError where the file is missing or damaged."""
     with _opened(path) as (file, description):
         return {name: file.get_tensor(name) for name in file.keys()}, description  # noqa: SIM118
 
 
 def read_description(path: Path) -> dict[str, Any]:
-    """The description alone; raises what `load_tensors` does."""
     with _opened(path) as (_, description):
         return description
 
@@ -65,20 +61,14 @@ def trusted_imports(targets: Iterable[str] = ("*",)) -> Iterator[None]:
 def require_trust(description: Mapping[str, Any], path: Path, *, trust: bool) -> None:
     named = sorted(set(imported_targets(description)) - _TRUSTED.get())
     if named and not (trust or "*" in _TRUSTED.get()):
-        raise UserError(
-            f"{path} names code to run, {named[0]}, which is not part of condgen: if you trust whoever made it, pass "
-            "--trust (in Python trust=True)"
-        )
+        raise UserError(f"{path} names code to run, {named[0]}: if you trust its maker, pass --trust (trust=True)")
 
 
 def load_into(module: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
-    """Fills a module with these tensors; UserError where one is missing, surplus, of another shape, or not finite."""
+    """UserError where a tensor is missing, surplus, of another shape, or not finite."""
     for name, tensor in tensors.items():
         if tensor.is_complex() or not bool(tensor.isfinite().all()):
-            raise UserError(
-                f"{path} holds weights that are not finite numbers, in {name}: it is damaged, or its training went "
-                "wrong; take another checkpoint, or train it again"
-            )
+            raise UserError(f"{path} holds weights that are not finite numbers, in {name}: take another or train again")
     try:
         module.load_state_dict(dict(tensors))
     except RuntimeError as error:

@@ -46,7 +46,6 @@ class Classifier(Model[ClassifierConfig], Preconditioned, Likelihood):
         self.shape, self.names, self.n_classes, self.network = tuple(shape), tuple(names), len(names), network
 
     def forward(self, x_t: Tensor, t: Tensor) -> Tensor:
-        """Log-probabilities, (B, K), for x_t (B, ...) and t scalar or (B,)."""
         c = self.coefficients(x_t, t)
         logits: Tensor = self.net(c.c_in * x_t, c.c_noise)
         return logits.log_softmax(1)

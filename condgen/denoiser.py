@@ -102,13 +102,11 @@ class Preconditioned(nn.Module):
 
 
 def refuse_infinite(scores: Mapping[str, Tensor], schedule: Schedule, t: Tensor) -> None:
-    """Raises UserError where a score, (B, ...) by what it is, is not finite at the times t, scalar or (B,)."""
+    """UserError where a score, (B, ...) by what it is, is not finite at times t, scalar or (B,)."""
     for what, score in scores.items():
         bad = ~score.flatten(1).isfinite().all(1).cpu()
         if bool(bad.any()):
             level = float(schedule.noise_level(t.double().cpu().expand(len(bad))[bad][0]))
             dtype = str(score.dtype).removeprefix("torch.")
-            raise UserError(
-                f"the {what} is not finite in {dtype} at noise level {level:.4g}, in {int(bad.sum())} of {len(bad)} "
-                "queries: choose another noise level, or look at the model and at the queries"
-            )
+            where = f"in {dtype} at noise level {level:.4g}, in {int(bad.sum())} of {len(bad)} queries"
+            raise UserError(f"the {what} is not finite {where}: choose another noise level, or look at the model")

@@ -1,7 +1,7 @@
 """Reading files that strangers may have written, within bounds, and writing files that are whole or absent.
 
-A file is written next to its target and then renamed over it, so a reader sees the old file or the new one. A process
-that is killed in between leaves an unfinished file, which the next one to hold the folder removes.
+A file is written next to its target and then renamed over it. What a killed process leaves unfinished, the next one to
+hold the folder removes.
 """
 
 import contextlib
@@ -24,8 +24,8 @@ from PIL import Image, ImageOps
 
 from condgen.errors import UserError
 
+# For some other formats Pillow starts a program
 _FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "DIB", "TIFF", "GIF", "JPEG2000", "AVIF", "PPM", "TGA", "QOI", "PCX")
-"""Formats of pictures, whatever a file is called; for some others Pillow starts a program."""
 PICTURE_SUFFIXES = frozenset(suffix for suffix, kind in Image.registered_extensions().items() if kind in _FORMATS)
 _MOST = 2**28  # bytes of a text
 _UNFINISHED = re.compile(r"\..+\.(\d+)\.tmp")
@@ -38,10 +38,8 @@ def blamed_on(what: object, *more: type[Exception]) -> Iterator[None]:
     try:
         yield
     except wrong + more as error:
-        raise UserError(
-            f"{what} holds what condgen does not write ({type(error).__name__}: {error}): run the command that made it "
-            "again"
-        ) from error
+        problem = f"{what} holds what condgen does not write ({type(error).__name__}: {error})"
+        raise UserError(f"{problem}: run the command that made it again") from error
 
 
 def is_file(path: Path) -> bool:
@@ -78,7 +76,7 @@ def each_line(path: Path, most: int = _MOST) -> Iterator[str]:
 
 
 def parse_json(text: str | bytes) -> Any:  # noqa: ANN401 - JSON holds values of any kind
-    """The value that JSON holds. No JSON, and deep nesting, are ValueErrors."""
+    """ValueError for what is no JSON, or nested too deeply."""
     try:
         return json.loads(text)
     except RecursionError as error:
@@ -93,7 +91,6 @@ def read_picture(path: Path, *, upright: bool = False) -> Image.Image:
 
 
 def picture_mode(path: Path) -> str:
-    """The mode of a picture, which is not decoded, or nothing where it is none."""
     try:
         with _opened(path) as picture:
             return picture.mode
@@ -116,7 +113,6 @@ def _opened(path: Path) -> Iterator[Image.Image]:
 
 
 def as_rgb(picture: Image.Image) -> Image.Image:
-    """A picture in red, green and blue; what is transparent is laid on white."""
     if picture.has_transparency_data:
         picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture.convert("RGBA"))
     return picture.convert("RGB")
@@ -136,14 +132,12 @@ def within(root: Path, name: str | Path) -> Path:
 
 @contextmanager
 def naming(path: Path | str, size: int) -> Iterator[None]:
-    """Around writing: turns an error of the disk into a UserError with the file and the bytes that it needs."""
+    """Turns an error of the disk into a UserError with the file and the bytes that it needs."""
     try:
         yield
     except OSError as error:
-        raise UserError(
-            f"cannot write {path} ({size:,} bytes needed): {error.strerror or error}; once that is mended, the same "
-            "command goes on from what is saved"
-        ) from error
+        problem = f"cannot write {path} ({size:,} bytes needed): {error.strerror or error}"
+        raise UserError(f"{problem}; mend that: the same command goes on from what is saved") from error
 
 
 def write_atomically(path: Path, content: bytes) -> None:

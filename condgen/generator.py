@@ -1,8 +1,7 @@
-r"""The generator: a map (z, y) -> x in one pass.
+r"""The generator: a map (z, y) -> x in one pass, by one of two kinds of network.
 
-Its network is one of two kinds. A generator's own takes a latent vector. A denoiser's, asked at one fixed noise level s
-(as in SiD: Zhou et al. 2024, arXiv 2404.04057), takes pure noise of that level, x = D(s z, s, y): at a high
-level a trained denoiser gives a blurred image of the class already, so that a generator may start from its weights.
+A generator's own takes a latent vector. A denoiser's, asked at one fixed noise level s (as in SiD: Zhou et al. 2024,
+arXiv 2404.04057), takes pure noise of that level, x = D(s z, s, y), and may start from the weights of a trained one.
 """
 
 from collections.abc import Sequence
@@ -22,9 +21,7 @@ class GeneratorConfig(ModelConfig):
     network: AnyNet
     latent: PositiveInt = Field(default=64, description="numbers in z; a denoiser's network takes a sample's")
     scale: float = Field(default=1.0, gt=0, le=1e9, description="of the output; or a denoiser's sigma_data")
-    level: float | None = Field(
-        default=None, gt=0, le=1e9, description="noise level where a denoiser's network is asked"
-    )
+    level: float | None = Field(default=None, gt=0, le=1e9, description="noise level where a denoiser is asked")
 
     def build(self) -> "Generator":
         classes = len(self.names)

@@ -32,9 +32,7 @@ from condgen.settings import Settings
 class ScaleCurve(Settings):
     """A guidance scale for every noise level: straight between knots over the logarithm of the level, flat beyond them.
 
-    Attributes:
-        levels: the noise levels of the knots, sigma / alpha, rising.
-        scales: the guidance scale at each. Between two zeros the scale is exactly zero, so guidance costs nothing.
+    Levels are sigma / alpha, rising. Between two zeros the scale is exactly zero, so guidance costs nothing.
     """
 
     levels: tuple[PositiveFloat, ...] = Field(min_length=1)
@@ -96,9 +94,8 @@ class ClassifierGuided(_Guided):
     """An unconditional denoiser steered towards the label by a likelihood.
 
     Args:
-        scale: the factor before the likelihood score; 1 is Bayes' rule, 0 is off.
-        interval: noise levels (sigma / alpha) between which guidance acts; everywhere by default. Outside, and wherever
-            the scale is 0, the likelihood is not called.
+        scale: the factor before the likelihood score; 1 is Bayes' rule. Where it is 0, the likelihood is not called.
+        interval: noise levels (sigma / alpha) between which guidance acts; everywhere by default.
     """
 
     idle = 0.0
@@ -130,12 +127,10 @@ class DenoiserGuided(_Guided):
     """A denoiser driven further away from a worse one: classifier-free guidance, or autoguidance.
 
     Args:
-        guide: the worse estimate. None is the main denoiser without its label, which makes this classifier-free
-            guidance: a score model then sees both questions in one batch of 2B. Another denoiser is given the label as
-            well, and makes this autoguidance.
-        scale: 1 is the main estimate, 0 the guide's; larger goes beyond.
-        interval: noise levels (sigma / alpha) between which guidance acts; everywhere by default. Outside, and wherever
-            the scale is 1, the main denoiser runs alone, once, with the label.
+        guide: the worse estimate. None is the main denoiser without its label, for classifier-free guidance: a score
+            model sees both questions in one batch of 2B. Another one is given the label, for autoguidance.
+        scale: 1 is the main estimate, which then is asked alone; 0 the guide's; larger goes beyond.
+        interval: noise levels (sigma / alpha) between which guidance acts; everywhere by default.
     """
 
     idle = 1.0

@@ -16,7 +16,7 @@ from condgen.settings import Settings, parse
 
 
 class ModelConfig(Settings, ABC):
-    """All that is needed to rebuild a model; every field is an argument of its constructor."""
+    """What rebuilds a model; every field is an argument of its constructor."""
 
     kind: str
     shape: tuple[PositiveInt, ...] = Field(min_length=1, description="of one sample, (D,) or (C, H, W)")
@@ -51,12 +51,10 @@ class Model(nn.Module, ABC, Generic[Config]):
 
     @property
     def config(self) -> Config:
-        """All that is needed to rebuild the model; UserError where nothing describes its network."""
+        """What rebuilds the model; UserError where nothing describes its network."""
         if self.network is None:
-            raise UserError(
-                f"nothing describes the network of this {self.kind}, so that no file could rebuild it: give it "
-                "network=..., such as ImportedNetwork(target='package.module:Class')"
-            )
+            example = "network=ImportedNetwork(target='package.module:Class')"
+            raise UserError(f"nothing describes the network of this {self.kind}: give {example}, or the like")
         fields = self.config_type.model_fields.keys() - {"kind"}
         return self.config_type(**{name: getattr(self, name) for name in fields})
 

@@ -68,7 +68,7 @@ class _Denoised(NamedTuple):
 
 @contextmanager
 def _true_float32() -> Iterator[None]:
-    """Products of float32 numbers as float32 has them: where training allows TF32, this does not."""
+    """Products as float32 has them, also where training allows TF32."""
     before = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("highest")
     try:
@@ -83,8 +83,7 @@ class Oracle(Denoiser):
     Args:
         schedule: of the noise.
         means: of the components, (N, ...). Bytes are images, kept as bytes, and stand for x / 127.5 - 1.
-        labels: the class of each component, (N,) integers in [0, n_classes).
-        n_classes: how many there are; ValueError where one has no component.
+        labels: the class of each, (N,) integers in [0, n_classes); ValueError where a class has none.
         stds: standard deviations of the components, (N,), or one for all; zero makes points.
         weights: positive weights of the components, (N,), normalised here; equal by default.
         held: numbers of a matrix held at a time, ten times their 8 bytes in all; by default what suits the device.
@@ -249,7 +248,7 @@ class Oracle(Denoiser):
     ) -> Iterator[tuple[Tensor, ExactScores]]:
         """At each time, a scalar, alpha x + sigma eps and its scores, (B, ...) float64, at little more than one's cost.
 
-        The products of x and eps, (B, ...) with B at most `at_once`, with all components are held meanwhile.
+        The products of x and eps, with B at most `at_once`, with all components are held meanwhile.
         """
         both = [to_float64(part).to(self.means.device).flatten(1) for part in (x, eps)]
         products = self._products(torch.cat(both)).split(len(x))

@@ -1,8 +1,8 @@
 """Random numbers that depend on a name, never on history.
 
-A *stream* belongs to one sample and is made from that sample's seed alone, so a sample is the same in a batch of 8, in
-8 batches of 1, or on the second of two machines. Training draws from generators keyed by (seed, purpose, step), so no
-random state is saved. Numbers are drawn on the CPU and then moved, which makes them equal on every device.
+A *stream* is made from one sample's seed alone, so a sample is the same in a batch of 8, in 8 batches of 1, or on the
+second of two machines. Training draws from generators keyed by (seed, purpose, step). Numbers are drawn on the CPU,
+which makes them equal on every device.
 """
 
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ _BLOCK = 2**16  # numbers: half a millisecond of one generator, much longer than
 
 
 def keyed_seed(*key: int) -> int:
-    """A seed in [0, 2**32) that is a pure function of a tuple of non-negative integers."""
+    """In [0, 2**32), a pure function of non-negative integers."""
     return int(np.random.SeedSequence(key).generate_state(1, np.uint32)[0])
 
 

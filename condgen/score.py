@@ -35,7 +35,7 @@ class ScoreConfig(ModelConfig):
 
 
 class PerClass(nn.ModuleList):
-    """A network for each class, asked about the rows of its own. How many these are must be known on the CPU."""
+    """A network for each class, asked about the rows of its own, whose number is known on the CPU."""
 
     def forward(self, x: Tensor, noise: Tensor, y: Tensor | None) -> Tensor:
         if y is None:
@@ -92,9 +92,7 @@ class ScoreModel(Model[ScoreConfig], Preconditioned, Denoiser):
         return c.c_skip * x_t + c.c_out * self.net(c.c_in * x_t, c.c_noise, labels)
 
     def require_unconditional(self, folder: Path, purpose: str) -> None:
-        """Raises UserError where this model, of a run folder, has no unconditional score for what is to be done."""
+        """UserError where this model has no unconditional score for what is to be done."""
         if self.labels == "separate":
-            raise UserError(
-                f"the score model in {folder} has a network per class and no unconditional score, {purpose}: "
-                "name one trained with labels none or embedding"
-            )
+            problem = f"the score model in {folder} has a network per class and no unconditional score"
+            raise UserError(f"{problem}, {purpose}: name one trained with labels none or embedding")

@@ -28,8 +28,6 @@ class _File(NamedTuple):
 
 
 class ImageFiles(NamedTuple):
-    """The images below a folder, by class and name."""
-
     names: tuple[str, ...]  # of the classes
     files: list[_File]
     passed_over: str  # how many files of which kind are not read, and which folders; empty where all are

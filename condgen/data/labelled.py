@@ -79,7 +79,6 @@ class LabelledSet:
         return replace(self, x=self.x.to(device), y=self.y.to(device))
 
     def at(self, rows: Tensor) -> "LabelledSet":
-        """Some samples, by their places or a mask."""
         rows = rows.to(self.x.device)
         return replace(self, x=self.x[rows], y=self.y[rows])
 

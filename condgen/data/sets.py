@@ -160,9 +160,7 @@ class Folder(_WithValidation):
     test_fraction: float = Field(default=0.1, gt=0, lt=1, description="of every class, where there is no folder test")
     image_size: int | None = Field(default=None, ge=1, description="centre crop and resize to a square of this side")
     follow_links: bool = Field(default=False, json_schema_extra=UNKEYED, description="links may lead out of the folder")
-    single_class: str | None = Field(
-        default=None, json_schema_extra=UNKEYED, description="the class of all images, where no class has a folder"
-    )
+    single_class: str | None = Field(default=None, json_schema_extra=UNKEYED, description="where no class has a folder")
 
     def load(self, split: Split) -> LabelledSet:
         images = list_images(self.root, follow_links=self.follow_links, of=self.single_class)

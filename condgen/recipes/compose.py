@@ -1,12 +1,11 @@
 """Recipes as files: YAML that includes other files and comes in sizes, and `key.to.value=...` overrides.
 
-`include: [score-edm.yaml, classifier-ce.yaml]` takes in other recipes, each relative to the file that names it, in
-order, and each once, however many files include it; what a file says itself goes over what it includes. Under `sizes`,
-each name has settings that go over the file's others when that size is chosen. A mapping goes over another key by key,
-unless the two are of different `kind`; anything else replaces what was there.
+`include: [score-edm.yaml, classifier-ce.yaml]` takes in other recipes in order, each once and relative to the file that
+names it; what a file says itself goes over what it includes. Under `sizes`, each name has settings that go over the
+others when that size is chosen. A mapping goes over another key by key, unless the two are of different `kind`;
+anything else replaces what was there.
 
-The name of a recipe with a size is the two joined, `cifar10` and `smoke` to `cifar10-smoke`. Recipes that share a name
-share a run folder, in which a stage that one has finished is there for the other.
+With a size, `cifar10` is called `cifar10-smoke`. Recipes that share a name share a run folder and its finished stages.
 """
 
 import contextlib
@@ -71,7 +70,6 @@ def shipped_recipes() -> dict[str, Path]:
 
 
 def find_recipe(name: str) -> Path:
-    """The recipe at a path, or else the one of this name that comes with condgen."""
     path, shipped = Path(name), shipped_recipes()
     known = name.removeprefix("recipes/").removesuffix(".yaml")
     if known in shipped and not path.is_file():

@@ -47,7 +47,6 @@ def default_adversary(data: LabelledSet) -> AdversarialScoreMatching:
 
 
 def _default_generators(data: LabelledSet) -> dict[str, GeneratorRecipe]:
-    """A generator trained by each objective, by the name of its loss, without a teacher."""
     network: AnyGeneratorNet = MLPSettings(width=192, depth=2)
     judge: AnyDenoiserNet = MLPSettings(width=192, depth=2)
     critic: AnyDenoiserNet = MLPSettings(width=96, depth=2)  # a wider one leaves the generator less variety
@@ -68,10 +67,7 @@ def _default_generators(data: LabelledSet) -> dict[str, GeneratorRecipe]:
 
 
 def default_recipe(settings: AnyData, data: LabelledSet) -> Recipe:
-    """A recipe of plain choices: perceptrons for points and tiny images, convolutions for others, EDM noise.
-
-    Noise levels are laid in units of the data's standard deviation, relative to the 0.5 that EDM's were made for.
-    """
+    """Perceptrons for points and tiny images, else convolutions; EDM noise in units of the data's deviation."""
     unit = data.standard_deviation() / 0.5
     density = LogNormal(mean=-1.2 + math.log(unit))
     denoiser: AnyDenoiserNet = MLPSettings()

@@ -25,8 +25,8 @@ class Guidance(Settings):
     classifier: str | None = Field(default=None, description="adds scale times its likelihood score")
     guide: str | None = Field(
         default=None,
-        description="'unlabelled': the same model without its label (classifier-free guidance); otherwise one of "
-        "`scores`, or 'score' for the main one (autoguidance). Scale 1 is no guidance.",
+        description="'unlabelled': the model without its label (classifier-free guidance), or one of `scores`, or "
+        "'score', the main one (autoguidance). Scale 1 is no guidance.",
     )
     scale: float | Literal["calibrated"] = Field(default=1.0, description="or 'calibrated', for each level its own")
     interval: tuple[float, float] | None = Field(default=None, description="noise levels where guidance acts")
@@ -50,7 +50,8 @@ class Guidance(Settings):
     def check_labels(self, labels: Labels, who: str) -> None:
         """UserError where a score model that knows labels in this way cannot be guided so."""
         if self.guide == "unlabelled" and labels != "embedding":
-            raise UserError(f"{who}: guide 'unlabelled' needs labels: embedding (--conditional), and this has {labels}")
+            embedding = "labels: embedding (condgen train-score --conditional)"
+            raise UserError(f"{who}: guide 'unlabelled' needs {embedding}, this one has {labels}")
         if self.classifier is not None and labels == "separate":
             raise UserError(f"{who}: a classifier guides an unconditional score, which labels: separate does not give")
 
@@ -70,13 +71,9 @@ class Method(Guidance):
 
     generator: str | None = Field(default=None, description="one of `generators`, which draws in one step")
     sampler: str = Field(default="unipc", description="one of condgen samplers, or package.module:Class")
-    options: dict[str, bool | int | float | str | None] = Field(
-        default_factory=dict, description="of the sampler; condgen samplers NAME lists them"
-    )
+    options: dict[str, bool | int | float | str | None] = Field(default={}, description="see condgen samplers NAME")
     steps: int | None = Field(default=None, ge=2, le=_MOST_STEPS, description="points of the time grid")
-    nfe: PositiveInt | None = Field(
-        default=None, le=_MOST_STEPS, description="at most so many evaluations of the denoiser, in place of steps"
-    )
+    nfe: PositiveInt | None = Field(default=None, le=_MOST_STEPS, description="in place of steps: evaluations at most")
     grid: GridName | None = Field(default=None, description="how they are spaced; by default as suits the sampler")
     precision: Precision = Field(default="float32", description="inside networks other than classifiers")
 

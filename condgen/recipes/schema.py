@@ -9,14 +9,8 @@ from pydantic import AfterValidator, Field, PositiveFloat, PositiveInt, field_va
 
 from condgen.data import AnyData
 from condgen.errors import UserError
-from condgen.losses import (
-    DLSM,
-    AdversarialScoreMatching,
-    AnyClassifierLoss,
-    AnyGeneratorLoss,
-    LikelihoodTerm,
-    MatchingLoss,
-)
+from condgen.losses import DLSM, AdversarialScoreMatching, AnyClassifierLoss, AnyGeneratorLoss
+from condgen.losses.distillation import LikelihoodTerm, MatchingLoss
 from condgen.metrics import Measures
 from condgen.networks import AnyClassifierNet, AnyDenoiserNet, AnyGeneratorNet
 from condgen.recipes.guidance import Guidance, Method, Name
@@ -52,16 +46,10 @@ class TrainedRecipe(Settings):
 
 class ScoreRecipe(TrainedRecipe):
     network: AnyDenoiserNet = Field(description="of the denoiser")
-    labels: Labels = Field(
-        default="none", description="embedding: the label, or none, is an input; separate: a network a class"
-    )
-    label_dropout: float = Field(
-        default=_DROPOUT, gt=0, lt=1, description="how often the label is left out, with labels: embedding"
-    )
+    labels: Labels = Field(default="none", description="embedding: an input, or none; separate: a network each")
+    label_dropout: float = Field(default=_DROPOUT, gt=0, lt=1, description="how often labels: embedding leaves it out")
     density: AnyDensity = Field(default=LogNormal(), description="of the noise levels in training")
-    adversarial: AdversarialScoreMatching | None = Field(
-        default=None, description="a discriminator of the denoised estimates beside denoising score matching"
-    )
+    adversarial: AdversarialScoreMatching | None = Field(default=None, description="a discriminator of the estimates")
 
     @model_validator(mode="after")
     def _nothing_is_ignored(self) -> "ScoreRecipe":
@@ -90,18 +78,14 @@ class LikelihoodRecipe(LikelihoodTerm):
 
 
 class GeneratorRecipe(TrainedRecipe):
-    network: AnyGeneratorNet | None = Field(
-        default=None, description="by default a denoiser's, asked at `level`: the teacher's, or that of the objective"
-    )
+    network: AnyGeneratorNet | None = Field(default=None, description="default: the teacher's or objective's, at level")
     latent: PositiveInt = Field(default=64, description="numbers in z, where the network is a generator's own")
     level: PositiveFloat = Field(default=5.0, description="noise level, in standard deviations of the data")
     objective: AnyGeneratorLoss = Field(description="the loss")
     teacher: Guidance | None = Field(default=None, description="for dmd and sid: a frozen score model, guided or not")
     prior: PriorSettings = Field(default=PriorSettings(), description="how the frozen teacher is evaluated")
     likelihood: LikelihoodRecipe | None = Field(default=None, description="a frozen classifier's opinion, added")
-    preview_every: PositiveInt | None = Field(
-        default=None, json_schema_extra=UNKEYED, description="steps between previews; by default ten in all"
-    )
+    preview_every: PositiveInt | None = Field(default=None, json_schema_extra=UNKEYED, description="default: 10 in all")
 
     @model_validator(mode="after")
     def _nothing_is_ignored(self) -> "GeneratorRecipe":
@@ -121,7 +105,9 @@ class GeneratorRecipe(TrainedRecipe):
     def check_teacher(self, labels: Labels, who: str) -> None:
         """UserError where a score model that knows labels in this way cannot teach the generator."""
         if labels == "none" and (self.teacher is None or self.teacher.classifier is None):
-            raise UserError(f"{who} knows no labels: add a classifier, or take a model with labels (--conditional)")
+            raise UserError(
+                f"{who} knows no labels: add a classifier (--classifier) or labels: embedding (--conditional)"
+            )
         if labels == "separate" and self.network is None:
             raise UserError(f"{who} has a network per class, which no generator can start from: set its network")
 
@@ -162,21 +148,21 @@ class DiagnoseRecipe(Settings):
     most: int | None = Field(default=None, ge=2, description="test images, in proportion to the classes; default: all")
     references: tuple[str, ...] = Field(
         default=(),
-        description="methods that the others are compared with; by default 'zero guidance', every classifier at scale "
-        "1 whose loss needs no score model, and every labelled score model without guidance",
+        description="methods to compare with; by default 'zero guidance', every classifier at scale 1 whose loss needs "
+        "no score model, and every labelled score model without guidance",
     )
     oracle: bool | None = Field(
         default=None,
-        description="compare with the exact scores of the noised training set too: of images, the distance from what "
-        "a network would be that had learnt them by heart; by default for points alone, of which it is the truth",
+        description="compare with the exact scores of the noised training set too, of images the memorised optimum; "
+        "by default for points alone",
     )
     queries: int = Field(default=500, ge=2, description="noised samples a level at which the oracle is asked")
     seed: Seed = 0
     grid: PlaneGrid | None = Field(default=None, description="of points in the plane, measured too")
     methods: dict[str, Guidance] = Field(
         default_factory=dict,
-        description="what to compare, by the names of rows; by default every classifier at scale 1, at 10 where it is "
-        "trained by cross-entropy, and at its calibrated scale where it has one, and every labelled score model",
+        description="what to compare; by default every labelled score model, and every classifier at scale 1, at 10 if "
+        "trained by cross-entropy, and at its calibrated scale where it has one",
     )
 
     @model_validator(mode="after")

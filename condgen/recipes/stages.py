@@ -8,14 +8,7 @@ from condgen.data import AnyData
 from condgen.metrics import Measures
 from condgen.networks import DiffusersSettings
 from condgen.recipes.guidance import Method
-from condgen.recipes.schema import (
-    COMPILE,
-    ClassifierRecipe,
-    GeneratorRecipe,
-    ScoreRecipe,
-    Seed,
-    TrainedRecipe,
-)
+from condgen.recipes.schema import COMPILE, ClassifierRecipe, GeneratorRecipe, ScoreRecipe, Seed, TrainedRecipe
 from condgen.schedules import AnySchedule
 from condgen.settings import LENGTH, UNKEYED, Settings
 
@@ -65,9 +58,7 @@ class SampleStage(Settings):
     method: Method
     classes: tuple[int, ...] = Field(min_length=1)
     n: PositiveInt = Field(json_schema_extra=LENGTH, description="samples in all; with more, those missing are drawn")
-    data: AnyData | None = Field(
-        default=None, json_schema_extra=UNKEYED, description="what its models have learnt: evaluate compares with it"
-    )
+    data: AnyData | None = Field(default=None, json_schema_extra=UNKEYED, description="what its models have learnt")
     seed: Seed = 0
     batch: PositiveInt = Field(default=250, json_schema_extra=UNKEYED, description="how many at once")
     compile: bool = Field(default=False, json_schema_extra=UNKEYED, description=COMPILE)

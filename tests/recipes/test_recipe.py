@@ -132,6 +132,10 @@ def test_evaluation_is_yes_no_or_how(path, given, features):
         ("score.training.snapshots=[0]", r"score.training.snapshots"),
         ("diagnose={levels: [1], methods: {a: {classifier: dlsm}}}", r"'a' uses classifier 'dlsm', .* not among: ce"),
         ("diagnose={levels: [1], methods: {a: {generator: one}}}", r"diagnose.methods.a.generator: no such setting"),
+        (
+            "diagnose={levels: [1], grid: {x: [0, 1], y: [0, 1], levels: [999]}}",
+            r"diagnose: noise level 999 is outside",
+        ),
         ("name=../escape", r"name: "),
         ("sample.methods={'../escape': {}}", r"sample.methods"),
         ("score.training", r"not of the form"),
