@@ -71,3 +71,9 @@ def test_every_form_of_import_is_seen():
         "    from condgen import denoiser",
     ]
     assert imported("\n".join(lines)) == {"schedules", "rng", "denoiser"}
+
+
+def test_no_module_that_some_systems_lack_is_imported():
+    nodes = (node for path in ROOT.rglob("*.py") for node in ast.walk(ast.parse(path.read_text())))
+    names = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
+    assert not names & {"fcntl", "grp", "msvcrt", "pwd", "resource", "termios", "winreg"}

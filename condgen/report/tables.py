@@ -15,7 +15,7 @@ WEIGHTINGS: dict[Weighting, str] = {
     "grid": "uniform over a grid",
 }
 _ARROWS: dict[Goal | None, str] = {"high": " ↑", "low": " ↓", "one": " → 1", None: ""}
-_STARRED = "Bold with a star: better than every other method by more than the intervals."
+_STARRED = "Bold with a star: better than every other method, all of the same n, by more than the intervals."
 _FRECHET = (
     "The interval of a Fréchet distance at n samples is that of its mean at this n, up to 1.5 times too wide near the "
     "floor; it does not cover the distance at infinite n, which is lower."
@@ -55,7 +55,9 @@ def metrics_table(rows: Sequence[MetricRow]) -> Table:
     caption = f"± is {what_spreads(methods, 'half the length of the interval')}. {_conditions(rows)} {_STARRED}"
     if any(metric.partition("@")[0].endswith(("FD", "FID")) for metric in estimates):
         caption += f" {_FRECHET}"
-    return estimates_table("Metrics by method", columns, caption, map(goal_of, estimates))
+    counts = {metric: {row.n for row in methods if row.metric == metric} for metric in estimates}
+    goals = [goal_of(metric) if len(n) == 1 else None for metric, n in counts.items()]  # the values depend on n
+    return estimates_table("Metrics by method", columns, caption, goals)
 
 
 def what_spreads(rows: Sequence[AveragedRow], alone: str) -> str:

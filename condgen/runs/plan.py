@@ -39,7 +39,7 @@ def plan(recipe: Recipe, folder: Path, data: Splits) -> list[Stage]:
     shared: dict[str, Any] = {"data": recipe.data, "schedule": recipe.schedule, "seed": recipe.seed}
     stages: list[Stage] = [Train("score", folders.score(), ScoreStage(**shared, score=recipe.score), train)]
     for name, score in recipe.scores.items():
-        stages.append(Train(f"score {name}", folders.score(name), ScoreStage(**shared, score=score), train))
+        stages.append(Train(f"score {name}", folders.score(name), ScoreStage(**shared, score=score), train, folders))
     for name, classifier in recipe.classifiers.items():
         place = folders.classifier(name)
         trained = ClassifierStage(**shared, classifier=classifier)

@@ -23,6 +23,11 @@ def test_metrics_have_floors_conditions_and_a_star_where_intervals_are_apart():
         assert condition in table.caption
 
 
+def test_few_samples_do_not_win_over_many():
+    rows = [metric("few", "recall", 0.9, 0.01, n=7), metric("many", "recall", 0.5, 0.01)]
+    assert not metrics_table(rows).best
+
+
 def test_floors_that_differ_are_no_row():
     rows = [metric("ce", "FD@360", 3.0, floor=0.5), metric("dlsm", "FD@360", 2.0, floor=0.7)]
     assert metrics_table(rows).texts == [["ce", "3"], ["dlsm", "2"]]

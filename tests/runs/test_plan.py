@@ -15,10 +15,10 @@ name: small
 data: {kind: moons, n: 200}
 schedule: {kind: edm, sigma_min: 0.1, sigma_max: 100}
 score: {network: &net {kind: mlp, width: 8, depth: 1, embedding: 8}, training: &few {steps: 3, batch: 16}}
-scores: {told: {network: *net, labels: embedding, training: *few}}
+scores: {told: {init: score, network: *net, labels: embedding, training: *few}}
 classifiers:
   ce: {network: *net, objective: {loss: ce}, training: *few}
-  dlsm: {network: *net, training: *few}
+  dlsm: {init: ce, network: *net, training: *few}
 generators:
   sid: {objective: {loss: sid}, teacher: {classifier: dlsm}, training: *few}
 calibrate: {levels: [1, 10], draws: 1, most: 20}
@@ -47,8 +47,8 @@ def test_every_stage_comes_after_its_inputs_and_says_which_they_are(recipe, tmp_
     for stage in stages:
         inputs[stage.name] = {by_folder[path] for file in stage.reads() for path in file.parents if path in by_folder}
         assert inputs[stage.name] <= inputs.keys() - {stage.name}  # each comes after its inputs
-    assert inputs["score"] == inputs["score told"] == set()
-    assert inputs["classifier dlsm"] == {"score"}
+    assert (inputs["score"], inputs["score told"]) == (set(), {"score"})  # from whose weights it starts
+    assert inputs["classifier dlsm"] == {"score", "classifier ce"}
     assert inputs["calibrate ce"] == {"classifier ce", "score"}
     assert inputs["generator sid"] == {"score", "classifier dlsm"}
     assert inputs["sample guided"] == {"score", "classifier ce", "calibrate ce"}
