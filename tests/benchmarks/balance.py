@@ -12,20 +12,17 @@ repeats what was measured before, so that parts of a comparison can run apart an
 """
 
 import statistics
-from collections.abc import Iterator, Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Annotated, Any
+from typing import Annotated
 
 import torch
 import typer
 from bench import Figure, Full, JsonFile, Picture, Rounds, Seeds, console, device, finish, run, take_turns
-from torch import Tensor
+from scaling import best_scalings
 
 from condgen.classifier import Classifier
-from condgen.data import LabelledSet
-from condgen.denoiser import Denoiser, Likelihood
-from condgen.diagnostics.held_out import HeldOutRow, held_out_differences
+from condgen.diagnostics.held_out import held_out_differences
 from condgen.guidance import ClassifierGuided
 from condgen.recipes import ClassifierStage, ScoreStage
 from condgen.recipes.compose import merged, read_yaml
@@ -37,44 +34,21 @@ from condgen.score import ScoreModel
 from condgen.training import PriorSettings, Processes, lighten_
 
 LEVELS = (0.1, 0.2, 0.4, 0.7, 1.0, 2.0, 4.0, 8.0)
-FACTORS = (0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.15, 1.3, 1.5, 1.75, 2.0)  # guidance scales, and inverse temperatures
 ALONE = Processes()
 SETTINGS = read_yaml(Path(__file__).with_suffix(".yaml"))
-VARIANTS: dict[str, dict[str, Any]] = SETTINGS["variants"]
+VARIANTS = SETTINGS["variants"]
 
 
-class Tempered(Likelihood):
-    """A classifier whose logits are multiplied by a factor, the inverse of a temperature."""
-
-    def __init__(self, classifier: Likelihood, factor: float) -> None:
-        super().__init__()
-        self.classifier, self.factor = classifier, factor
-        self.schedule, self.n_classes = classifier.schedule, classifier.n_classes
-
-    def forward(self, x_t: Tensor, t: Tensor) -> Tensor:
-        return (self.factor * self.classifier(x_t, t)).log_softmax(1)
-
-
-def stage(model: ScoreStage, data: str, name: str, steps: int, seed: int, prior: Mapping[str, Any]) -> ClassifierStage:
+def stage(model, data, name, seed, steps, prior, **changes):
     """The training of a variant on a score model."""
-    part = merged(merged(SETTINGS[data], VARIANTS[name]), {"training": {"steps": steps}})
+    part = merged(merged(SETTINGS[data], VARIANTS[name]), {"training": {"steps": steps}} | changes)
     if part["objective"]["loss"] == "dlsm":
         part["prior"] = prior
-    return ClassifierStage.model_validate(
-        {"data": model.data, "schedule": model.schedule, "seed": seed, "classifier": part}
-    )
+    about = {"data": model.data, "schedule": model.schedule, "seed": seed}
+    return ClassifierStage.model_validate(about | {"classifier": part})
 
 
-def best(prior: Denoiser, candidates: Mapping[float, Denoiser], held_out: LabelledSet, draws: int) -> float:
-    """The factor whose squared error, relative to no guidance and over all levels, is least."""
-    methods = {"zero": prior, **{str(factor): each for factor, each in candidates.items()}}
-    total = dict.fromkeys(methods, 0.0)
-    for row in held_out_differences(methods, ["zero"], held_out.floats(), held_out.y, LEVELS, draws=draws, seed=1):
-        total[row.method] += row.mean
-    return min(candidates, key=lambda factor: total[str(factor)])
-
-
-def over_seeds(rows: list[HeldOutRow]) -> Iterator[HeldOutRow]:
+def over_seeds(rows):
     """Means, with the variance between seeds added to that over images, which the seeds share."""
     for method, sigma in dict.fromkeys((row.method, row.sigma) for row in rows):
         found = [row for row in rows if (row.method, row.sigma) == (method, sigma)]
@@ -98,9 +72,7 @@ def main(
     pool: Annotated[int, typer.Option(help="Noised images whose estimates by the prior are kept.")] = 0,
     precision: Annotated[str, typer.Option(help="Of the prior.")] = "float32",
     cost: Annotated[str, typer.Option(help="Instead of measuring: ce=80,dlsm=300,prior=600 milliseconds.")] = "",
-    out: Annotated[Path, typer.Option(help="Where classifiers go; those that are there are not trained again.")] = Path(
-        "runs/balance"
-    ),
+    out: Annotated[Path, typer.Option(help="Of the classifiers, which are kept.")] = Path("runs/balance"),
     picture: Picture = None,
     seeds: Seeds = 3,
     rounds: Rounds = 5,
@@ -110,54 +82,49 @@ def main(
     model = ScoreStage.model_validate(read_settings(score))
     prior = lighten_(ScoreModel.load(score, device()), PriorSettings.model_validate({"precision": precision}))
     data = model.data.load_all()
-    held_out, chosen = ((getattr(data, part).at_most(images, keyed_generator(0))) for part in (split, "validation"))
+    held_out, chosen = (getattr(data, part).at_most(images, keyed_generator(0)) for part in (split, "validation"))
     kind, names = "images" if data.train.shape[-1] >= 16 else "digits", only.split(";") if only else list(VARIANTS)
     kept = {"precision": precision, "pool": pool}
 
-    with TemporaryDirectory() as folder:  # of a pool of one entry, whose steady state is timed
-        calls = {}
-        for name in {"dlsm": None, **dict.fromkeys(names)}:
-            settings = stage(model, kind, name, 10**6, 0, kept | {"pool": min(1, pool), "reuse": 10**9})
-            plain = settings.model_copy(update={"classifier": settings.classifier.model_copy(update={"init": None})})
-            work = Train("classifier", Path(folder) / name, plain, data.train, Folders(score)).run(ALONE)
-            calls[name] = lambda work=work: next(work)
+    ms = {name: float(value) for name, _, value in (part.partition("=") for part in cost.split(",") if part)}
+    if not ms:
         x, t = data.train.floats(torch.arange(128)).to(device()), torch.ones(128, dtype=torch.float64)
-        ms = {name: float(value) for name, _, value in (part.partition("=") for part in cost.split(",") if part)}
-        ms = ms or take_turns(calls | {"prior": lambda: prior(x, t)}, rounds, device())
+        calls, of_one = {"prior": lambda: prior(x, t)}, kept | {"pool": min(1, pool), "reuse": 10**9}
+        with TemporaryDirectory() as folder:  # of a pool of one entry, whose steady state is timed
+            for name in dict.fromkeys(["dlsm", *names]):
+                settings = stage(model, kind, name, 0, 10**6, of_one, init=None)
+                work = Train("classifier", Path(folder) / name, settings, data.train, Folders(score)).run(ALONE)
+                calls[name] = lambda work=work: next(work)
+            ms = take_turns(calls, rounds, device())
     console.print({name: f"{value:.4g} ms" for name, value in ms.items()})
-    drawn = steps * settings.classifier.training.batch
+    drawn = steps * SETTINGS[kind]["training"]["batch"]
     fresh = min(drawn, pool) + max(drawn - pool, 0) / 8 if pool else 0
     whole = steps * ms["dlsm"] + fresh / 128 * ms["prior"] / seeds
 
     figures, methods = [], {"zero guidance": prior}
+
+    def trained(name, seed, share):
+        folders, init = Folders(score), VARIANTS[name].get("init")
+        if init:
+            share /= 2
+            folders = Folders(score, classifiers={init: trained(init, seed, share)})
+        count = round(share * (steps if VARIANTS[name]["objective"]["loss"] == "dlsm" else whole / ms[name]))
+        place = out / f"{name.replace(',', '').replace(' ', '-')}-{seed}-{share:g}"
+        console.print(f"{place.name}: {count} steps")
+        settings = stage(model, kind, name, seed, count, kept)
+        list(Train(f"classifier {name}", place, settings, data.train, folders).run(ALONE))
+        if share == 1 or init:
+            figures.append(Figure("steps", name, "equal time", "", count))
+        return place
+
     for seed in range(seeds):
-        places: dict[str, Path] = {}
-
-        def trained(name: str, share: float, seed: int = seed, places: dict[str, Path] = places) -> Path:
-            if init := VARIANTS[name].get("init"):
-                share, places[init] = share / 2, trained(init, share / 2)
-            count = round(share * (steps if VARIANTS[name]["objective"]["loss"] == "dlsm" else whole / ms[name]))
-            place = out / f"{name.replace(',', '').replace(' ', '-')}-{seed}-{share:g}"
-            settings, folders = stage(model, kind, name, count, seed, kept), Folders(score, classifiers=places)
-            for event in Train(f"classifier {name}", place, settings, data.train, folders).run(ALONE):
-                if event.done % 100 == 0:
-                    console.print(f"{place.name}: {event.done} of {event.total}")
-            if share == 1 or init:
-                figures.append(Figure("steps", name, "equal time", "", count))
-            return place
-
         for name in names:
-            classifier = Classifier.load(trained(name, 1.0), device())
+            classifier = Classifier.load(trained(name, seed, 1.0), device())
             methods[f"{name}/{seed}"] = ClassifierGuided(prior, classifier)
-            scaled = {factor: ClassifierGuided(prior, classifier, factor) for factor in FACTORS}
-            tempered = {factor: ClassifierGuided(prior, Tempered(classifier, factor)) for factor in FACTORS}
-            for what, candidates in {"scale": scaled, "temperature": tempered}.items() if scales else ():
-                factor = best(prior, candidates, chosen, draws)
-                methods[f"{name}, best {what}/{seed}"] = candidates[factor]
-                shown = factor if what == "scale" else 1 / factor
-                figures.append(Figure(f"best {what}", name, "equal time", "", shown))
-    rows: list[HeldOutRow] = []
-    references = [f"{against}/{seed}" for seed in range(seeds)]
+            for what, value, guided in best_scalings(prior, classifier, chosen, LEVELS, draws) if scales else ():
+                methods[f"{name}, best {what}/{seed}"] = guided
+                figures.append(Figure(f"best {what}", name, "equal time", "", value))
+    rows, references = [], [f"{against}/{seed}" for seed in range(seeds)]
     for row in held_out_differences(methods, references, held_out.x, held_out.y, LEVELS, draws=draws):
         name, _, seed = row.method.partition("/")
         if seed in ("", row.reference.rpartition("/")[2]):

@@ -138,10 +138,8 @@ def main(
         few = train.floats(torch.arange(300))
         oracle = Oracle(recipe.schedule, few, torch.zeros(300, dtype=torch.int64), 1)
         figures += measure("exact scores", oracle, seed, 0 * y, train.shape, {SW: distances(few)[SW]}, plan)
-    for what, measured in measures.items():
-        figures.append(
-            Figure(what, "real images, held out", f"digits, unguided; n = {len(test)}", "", measured(test.floats()))
-        )
+    real = "real images, held out", f"digits, unguided; n = {len(test)}", ""
+    figures += [Figure(what, *real, measured(test.floats())) for what, measured in measures.items()]
     finish(figures, json)
     if picture_file is not None:
         picture(figures, picture_file)
