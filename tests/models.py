@@ -1,6 +1,9 @@
-"""Small models of a labelled set, which many tests train."""
+"""Small models, and images of noise, which many tests train on."""
+
+import torch
 
 from condgen.classifier import ClassifierConfig
+from condgen.data import LabelledSet
 from condgen.generator import GeneratorConfig
 from condgen.networks import MLPSettings
 from condgen.schedules import EDM
@@ -9,16 +12,22 @@ from condgen.score import ScoreConfig
 NET = MLPSettings(width=16, depth=1, embedding=8)
 
 
-def about(data, **changes):
-    given = {"network": NET, "schedule": EDM(), "shape": data.shape, "names": data.names, "sigma_data": 0.5}
-    return given | changes
+def noise_images(n=60, classes=2, side=8):
+    x = torch.randint(256, (n, 1, side, side), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    return LabelledSet(x, torch.arange(n) % classes, tuple("abc")[:classes], "noise", "train")
 
 
-def score_model(data, labels="none", **changes):
+def about(data=None, **changes):
+    """Of a labelled set, or of images of two classes."""
+    shape, names = ((1, 4, 4), ("a", "b")) if data is None else (data.shape, data.names)
+    return {"network": NET, "schedule": EDM(), "shape": shape, "names": names, "sigma_data": 0.5} | changes
+
+
+def score_model(data=None, labels="none", **changes):
     return ScoreConfig(**about(data, labels=labels, **changes)).build()
 
 
-def classifier(data, **changes):
+def classifier(data=None, **changes):
     return ClassifierConfig(**about(data, **changes)).build()
 
 

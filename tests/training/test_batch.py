@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 import torch
+from models import noise_images
 
-from condgen.data import LabelledSet
 from condgen.rng import keyed_generator
 from condgen.schedules import EDM, LogNormal
 from condgen.training import Batch, Processes, TrainingSettings
@@ -18,12 +18,7 @@ class Rank(Processes):
         self.rank, self.count = rank, count
 
 
-def images(n=60, side=8):
-    x = torch.randint(256, (n, 1, side, side), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
-    return LabelledSet(x, torch.arange(n) % 2, ("a", "b"), "noise", "train")
-
-
-DATA = images()
+DATA = noise_images()
 
 
 def batches(count, total=1100, **settings):

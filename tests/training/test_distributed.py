@@ -8,23 +8,18 @@ from pathlib import Path
 
 import pytest
 import torch
-from finish import finish
+from models import classifier, score_model
 from processes import run
 
-from condgen.classifier import ClassifierConfig
 from condgen.data import LabelledSet
 from condgen.errors import UserError
 from condgen.losses import DLSM, AdversarialScoreMatching, Discriminator
-from condgen.metrics import Store
-from condgen.metrics.features import Extractor, Features
-from condgen.networks import MLPDiscriminatorSettings, MLPSettings
-from condgen.schedules import EDM, LogNormal
-from condgen.score import ScoreConfig
+from condgen.networks import MLPDiscriminatorSettings
+from condgen.schedules import LogNormal
 from condgen.training import Lost, PooledPrior, PriorPool, Processes, State, TrainingSettings, train
 from condgen.training.distributed import refuse_shared_gpus
 from condgen.training.tasks import AdversarialScoreTask, ClassifierTask
 
-NET = MLPSettings(width=16, depth=1, embedding=8)
 TRAININGS = {
     "dlsm": ("dlsm", None),
     "dlsm in parts": ("dlsm", 2),
@@ -51,9 +46,8 @@ def trained(objective, micro_batch, folder):
     x = torch.randn(30, 2, generator=torch.Generator().manual_seed(0))
     y = torch.arange(30) % 3
     data = LabelledSet(x=x + y[:, None], y=y, names=("a", "b", "c"), source="three", split="train")
-    about = {"network": NET, "schedule": EDM(), "shape": (2,), "names": data.names, "sigma_data": 1.0}
     torch.manual_seed(0)
-    score = ScoreConfig(**about).build()
+    score = score_model(data, sigma_data=1.0)
     settings, processes = TrainingSettings(steps=4, batch=11, lr=1e-2, micro_batch=micro_batch), Watched()
     if objective.startswith("dlsm"):
         prior, pool = score.eval().requires_grad_(False), None
@@ -61,7 +55,7 @@ def trained(objective, micro_batch, folder):
             pool = PriorPool(
                 prior, data, LogNormal(), PooledPrior(pool=20, reuse=2), settings, folder / "pool", processes
             )
-        task = ClassifierTask(ClassifierConfig(**about).build(), DLSM(), LogNormal(), prior, pool)
+        task = ClassifierTask(classifier(data, sigma_data=1.0), DLSM(), LogNormal(), prior, pool)
     else:
         loss = AdversarialScoreMatching(network=MLPDiscriminatorSettings(width=16, depth=1), discriminator_lr=1e-2)
         task = AdversarialScoreTask(score, Discriminator(loss.network, True, score), loss, LogNormal())
@@ -71,7 +65,7 @@ def trained(objective, micro_batch, folder):
 
 
 def talk(folder, processes):
-    """Process 0 decides; all stop at the same call; features are those of one process, in order."""
+    """Process 0 decides; all stop at the same call; rows are those of one process, in order."""
     rank = processes.rank
     who = processes.once(lambda: (folder / f"decided-{rank}").touch() or {"who": rank, "x": torch.full((2,), rank)})
     assert who["who"] == 0
@@ -86,17 +80,6 @@ def talk(folder, processes):
         while not processes.agree(rank == wishes and calls >= 20):
             calls += 1
         assert calls == 20
-    asked, x = [], torch.randn(50, 3, generator=torch.Generator().manual_seed(0))
-
-    def features(x):
-        asked.append(len(x))
-        return Features(x.double() * 2, x)
-
-    for _ in range(2):  # kept after the first time
-        store = Store(Extractor("double", features, key="k", batch=8), folder / "features", processes)
-        found, _ = finish(store.of_samples(x, "x"))
-        assert rank == 1 or (torch.equal(found.vectors, x.double() * 2) and torch.equal(found.logits, x))
-    assert sum(asked) == (8 * 3 if rank == 0 else 8 * 3 + 2)
 
 
 def work(folder):

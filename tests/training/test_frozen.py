@@ -2,30 +2,28 @@ import copy
 
 import pytest
 import torch
+from models import classifier, noise_images, score_model
 
-from condgen.classifier import ClassifierConfig
-from condgen.data import LabelledSet
 from condgen.losses import classifier_loss, gradient_of
 from condgen.networks import ResNetSettings, UNetSettings
-from condgen.schedules import EDM, LogNormal
-from condgen.score import ScoreConfig
+from condgen.schedules import LogNormal
 from condgen.training import PriorSettings, Processes, State, TrainingSettings, frozen, lighten_, train
 from condgen.training.frozen import describe_precision, multiplies_in_bfloat16
 from condgen.training.tasks import ClassifierTask, ScoreTask
 
 LIGHT = PriorSettings(precision="bfloat16")
-ABOUT = {"schedule": EDM(), "shape": (1, 8, 8), "names": ("a", "b", "c"), "sigma_data": 0.5}
+IMAGES = noise_images(classes=3)
 
 
-def score_model(labels="none"):
+def unet(labels="none"):
     torch.manual_seed(0)
     network = UNetSettings(channels=8, multipliers=(1, 2), blocks=1, attention=(4,))
-    return ScoreConfig(network=network, labels=labels, **ABOUT).build()
+    return score_model(IMAGES, labels, network=network)
 
 
-def classifier():
+def resnet():
     torch.manual_seed(0)
-    return ClassifierConfig(network=ResNetSettings(width=16, blocks=(1, 1)), **ABOUT).build()
+    return classifier(IMAGES, network=ResNetSettings(width=16, blocks=(1, 1)))
 
 
 def noised():
@@ -35,7 +33,7 @@ def noised():
 
 
 def test_a_prior_in_half_precision_can_be_differentiated_as_a_teacher_is():
-    prior, (x_t, t, _) = score_model().eval().requires_grad_(False), noised()
+    prior, (x_t, t, _) = unet().eval().requires_grad_(False), noised()
     light = lighten_(copy.deepcopy(prior), LIGHT)
     x_t.requires_grad_()
     exact, rough = (torch.autograd.grad(model(x_t, t).square().sum(), x_t)[0] for model in (prior, light))
@@ -44,7 +42,7 @@ def test_a_prior_in_half_precision_can_be_differentiated_as_a_teacher_is():
 
 @pytest.mark.parametrize("labels", ["none", "embedding", "separate"])
 def test_names_stay_and_a_copy_made_before_is_computed_as_it_was(labels):
-    model, (x_t, t, y) = score_model(labels), noised()
+    model, (x_t, t, y) = unet(labels), noised()
     before, names = copy.deepcopy(model), list(model.state_dict())
     lighten_(model, LIGHT)
     assert list(model.state_dict()) == names
@@ -60,7 +58,7 @@ def test_names_stay_and_a_copy_made_before_is_computed_as_it_was(labels):
 
 def test_no_half_precision_is_left_outside_the_network():
     """What the network is given and what becomes of its output is float32, and so are gradients."""
-    model, (x_t, t, y) = lighten_(score_model(), LIGHT), noised()
+    model, (x_t, t, y) = lighten_(unet(), LIGHT), noised()
     given = []
     model.net.register_forward_pre_hook(lambda _, inputs: given.extend(inputs[:2]))
     out = model(x_t, t, y)
@@ -78,35 +76,29 @@ def dlsm_gradient(model):
 
 
 def test_second_derivatives_in_half_precision_are_right_to_two_per_cent():
-    exact, exact_score = dlsm_gradient(classifier())
-    light, score = dlsm_gradient(lighten_(classifier(), LIGHT))
+    exact, exact_score = dlsm_gradient(resnet())
+    light, score = dlsm_gradient(lighten_(resnet(), LIGHT))
     assert light.dtype == score.dtype == torch.float32
     assert 0 < (score - exact_score).norm() < 0.02 * exact_score.norm()
     assert 0 < (light - exact).norm() < 0.02 * exact.norm()
 
 
-def trained(learner, data, **how):
+def trained(learner, **how):
     settings = TrainingSettings(steps=12, batch=12, lr=1e-3, **how)
     state = State.fresh(learner.models, settings.betas)
-    losses = [float(r.metrics["loss"]) for r in train(learner, state, data, settings, 0, Processes(cpu=True))]
+    losses = [float(r.metrics["loss"]) for r in train(learner, state, IMAGES, settings, 0, Processes(cpu=True))]
     return state, losses
-
-
-@pytest.fixture
-def data():
-    x = torch.randint(256, (60, 1, 8, 8), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
-    return LabelledSet(x, torch.arange(60) % 3, ABOUT["names"], "noise", "train")
 
 
 def task(loss):
     if loss == "score":
-        return ScoreTask(score_model(), LogNormal())
-    return ClassifierTask(classifier(), classifier_loss({"loss": loss}, ""), LogNormal(), score_model().eval())
+        return ScoreTask(unet(), LogNormal())
+    return ClassifierTask(resnet(), classifier_loss({"loss": loss}, ""), LogNormal(), unet().eval())
 
 
 @pytest.mark.parametrize("loss", ["score", "ce", "dlsm"])
-def test_training_in_half_precision_follows_that_in_full(loss, data):
-    (full, exact), (half, light) = (trained(task(loss), data, precision=p) for p in ("float32", "bfloat16"))
+def test_training_in_half_precision_follows_that_in_full(loss):
+    (full, exact), (half, light) = (trained(task(loss), precision=p) for p in ("float32", "bfloat16"))
     assert light != exact
     assert light == pytest.approx(exact, rel=0.05)
     assert all(t.dtype != torch.bfloat16 for t in half.tensors().values())
@@ -117,7 +109,7 @@ def test_training_in_half_precision_follows_that_in_full(loss, data):
     assert 0 < gap < 0.1 * moved
 
 
-def test_compilation_is_of_networks_and_for_dlsm_of_the_gradient(data, monkeypatch):
+def test_compilation_is_of_networks_and_for_dlsm_of_the_gradient(monkeypatch):
     compiled = []
     monkeypatch.setattr(torch.nn.Module, "compile", lambda self, **how: compiled.append((type(self).__name__, how)))
     settings = TrainingSettings(steps=1, compile=True)
@@ -134,12 +126,12 @@ def test_compilation_is_of_networks_and_for_dlsm_of_the_gradient(data, monkeypat
 @pytest.mark.slow
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 @pytest.mark.parametrize("loss", ["score", "ce", "dlsm"])
-def test_compiled_training_is_training(loss, precision, data):
+def test_compiled_training_is_training(loss, precision):
     """Also in parts, the last of which is filled up so that nothing is compiled for another size."""
 
-    _, plain = trained(task(loss), data, precision=precision)
+    _, plain = trained(task(loss), precision=precision)
     torch._dynamo.reset()
-    state, fast = trained(task(loss), data, precision=precision, compile=True, micro_batch=5)
+    state, fast = trained(task(loss), precision=precision, compile=True, micro_batch=5)
     assert fast == pytest.approx(plain, rel=0.05 if precision == "bfloat16" else 1e-3)
     assert list(state.models["model"].state_dict()) == list(task(loss).models["model"].state_dict())
 
@@ -158,7 +150,7 @@ def test_processors_with_bfloat16_are_known_by_their_flags(flags, expected, monk
 def test_automatic_precision_is_that_of_the_device(able, monkeypatch):
     monkeypatch.setattr(frozen, "multiplies_in_bfloat16", lambda device: able)
     found = {
-        precision: lighten_(score_model().eval(), PriorSettings(precision=precision))(*noised()[:2])
+        precision: lighten_(unet().eval(), PriorSettings(precision=precision))(*noised()[:2])
         for precision in ("auto", "float32", "bfloat16")
     }
     assert torch.equal(found["auto"], found["bfloat16" if able else "float32"])

@@ -1,16 +1,11 @@
-import itertools
-
 import pytest
 import torch
-from models import classifier
 from torch import nn
 
 from condgen.denoiser import Denoiser
-from condgen.losses import DLSM
 from condgen.schedules import EDM, LogNormal, perturb
-from condgen.training import PooledPrior, PriorPool, Processes, State, TrainingSettings, load_state, save_state, train
+from condgen.training import PooledPrior, PriorPool, Processes, TrainingSettings
 from condgen.training.batch import Batch
-from condgen.training.tasks import ClassifierTask
 
 ALONE = Processes(cpu=True)
 TRAINING = TrainingSettings(steps=40, batch=24, lr=1e-2, warmup=5, flip=True)
@@ -92,30 +87,6 @@ def test_chunks_that_lie_behind_are_let_go(tiny_images, tmp_path):
         made.draw(batch)
     assert len(made._chunks) <= 3
     assert len(list(tmp_path.iterdir())) == 8
-
-
-def task(data, folder):
-    torch.manual_seed(0)
-    kept = pool(data, folder)
-    return ClassifierTask(classifier(data), DLSM(), LogNormal(), kept.prior, kept)
-
-
-def test_training_from_a_pool_resumes_bit_for_bit(tiny_images, tmp_path):
-    def go_on(learner, state, steps):
-        list(itertools.islice(train(learner, state, tiny_images, TRAINING, 0, ALONE), steps))
-
-    learner = task(tiny_images, tmp_path / "whole")
-    whole = State.fresh(learner.models, TRAINING.betas)
-    go_on(learner, whole, 40)
-    learner = task(tiny_images, tmp_path / "parts")
-    first = State.fresh(learner.models, TRAINING.betas)
-    go_on(learner, first, 17)
-    save_state(tmp_path, first, "key")
-    learner = task(tiny_images, tmp_path / "parts")
-    second = State.fresh(learner.models, TRAINING.betas)
-    assert load_state(tmp_path, second, "key")
-    go_on(learner, second, 40)
-    assert all(torch.equal(one, two) for one, two in zip(whole.ema.parameters(), second.ema.parameters(), strict=True))
 
 
 def test_a_disk_without_room_is_told_before(tiny_images, tmp_path, monkeypatch):
