@@ -37,10 +37,8 @@ VERBS = {  # in the list of commands; the function `verb_name` of a module of co
     "push": ("share", "Share", "Upload exported models to the Hugging Face hub."),
     "pack": ("share", "Share", "Write samples as a webdataset tar."),
 }
-JOINT = {  # several processes may work on it together
-    *("run", "train-score", "train-classifier", "train-generator"),
-    *("calibrate", "sample", "evaluate", "diagnose"),
-}
+# Several processes may work together on these
+JOINT = {"run", "train-score", "train-classifier", "train-generator", "calibrate", "sample", "evaluate", "diagnose"}
 _CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
 _INTERRUPTED = 128 + signal.SIGINT
 

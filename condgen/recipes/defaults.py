@@ -5,17 +5,12 @@ import math
 from condgen.data import AnyData, LabelledSet
 from condgen.errors import UserError
 from condgen.losses import AdversarialScoreMatching, DistributionMatching, ScoreIdentity, ScoreMismatching
-from condgen.networks import (
-    AnyClassifierNet,
-    AnyDenoiserNet,
-    AnyGeneratorNet,
-    ConvDiscriminatorSettings,
-    ConvGeneratorSettings,
-    MLPDiscriminatorSettings,
-    MLPSettings,
-    ResNetSettings,
-    UNetSettings,
-)
+from condgen.networks import AnyClassifierNet, AnyDenoiserNet, AnyGeneratorNet
+from condgen.networks.discriminator import ConvDiscriminatorSettings, MLPDiscriminatorSettings
+from condgen.networks.generator import ConvGeneratorSettings
+from condgen.networks.mlp import MLPSettings
+from condgen.networks.resnet import ResNetSettings
+from condgen.networks.unet import UNetSettings
 from condgen.recipes.schema import ClassifierRecipe, DiagnoseRecipe, GeneratorRecipe, Recipe, ScoreRecipe
 from condgen.schedules import EDM, LogNormal, LogUniform
 from condgen.training import TrainingSettings

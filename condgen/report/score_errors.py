@@ -37,10 +37,7 @@ _MEMORISED = (
     "Exact means: of the labelled training set itself, noised. With an error of zero a network would know these images "
     "by heart: this is a distance from that optimum, not from the truth, and the least one is not the best."
 )
-_CAPTION = (
-    "Means over queries at each noise level; bands are the intervals of the tables. Errors of zero, or below a "
-    "millionth of the largest, stand in the table alone."
-)
+_CAPTION = "Bands are the intervals of the tables, which alone have errors of zero or below a millionth of the largest."
 _DARK_MAGMA = ListedColormap(matplotlib.colormaps["magma"](np.linspace(0.0, 0.72, 256)))  # white arrows read on it
 
 
