@@ -7,7 +7,6 @@ from torch import nn
 
 from condgen.denoiser import Denoiser, Likelihood, precondition
 from condgen.losses import gradient_of
-from condgen.oracle import Oracle
 from condgen.schedules import EDM, VE, VP, Cosine, expand
 
 schedules = pytest.mark.parametrize("schedule", [VE(), VP(), Cosine(), EDM()], ids=lambda schedule: schedule.kind)
@@ -144,21 +143,6 @@ def test_the_likelihood_score_is_differentiable_in_data_with_a_graph(schedule):
             h = 1e-5 * torch.eye(2, dtype=torch.float64)[j]
             ahead, behind = (posterior_score(schedule, x_t.detach() + step, t, y)[:, i] for step in (h, -h))
             torch.testing.assert_close(row[:, j], (ahead - behind) / 2e-5, rtol=1e-5, atol=1e-8)
-
-
-@schedules
-def test_the_hessian_of_an_oracles_likelihood_is_symmetric_and_that_of_its_closed_form(schedule):
-    means = torch.randn(5, 2, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
-    oracle = Oracle(schedule, means, torch.arange(5) % 2, 2, stds=0.5)
-    x_t, t, y = batch(schedule)
-    x_t.requires_grad_()
-    score = oracle.likelihood.score(x_t, t, y)
-    rows = [torch.autograd.grad(score[:, i].sum(), x_t, retain_graph=True)[0] for i in range(2)]
-    torch.testing.assert_close(rows[0][:, 1], rows[1][:, 0], rtol=1e-8, atol=1e-10)
-    exact = oracle.scores(x_t, t, y).likelihood  # a difference of denoised means: no derivative of log p stands in it
-    for i in range(2):
-        (row,) = torch.autograd.grad(exact[:, i].sum(), x_t, retain_graph=True)
-        torch.testing.assert_close(rows[i], row, rtol=1e-6, atol=1e-9)
 
 
 def test_the_likelihood_score_has_no_graph_where_the_data_have_none_or_none_is_wanted():

@@ -1,13 +1,12 @@
 import pytest
 import torch
+from models import NET, score_model
 
 from condgen.checkpoint import MODEL_FILE, save_tensors
 from condgen.generator import Generator, GeneratorConfig
-from condgen.networks import MLPSettings, UNetSettings
+from condgen.networks import UNetSettings
 from condgen.schedules import EDM, VE
-from condgen.score import ScoreConfig
 
-NET = MLPSettings(width=16, depth=1, embedding=8)
 NAMES = ("a", "b", "c")
 
 
@@ -43,9 +42,8 @@ def test_a_denoisers_network_asked_at_one_level_is_the_score_models_estimate_of_
     """Where alpha is one, x_t = level z, and G(z, y) = E[x | x_t, y] by the same weights."""
     level, sigma_data = 3.0, 0.7
     model = generator(network=network, shape=shape, level=level, scale=sigma_data)
-    score = ScoreConfig(
-        network=network, schedule=schedule, shape=shape, names=NAMES, labels="embedding", sigma_data=sigma_data
-    ).build()
+    about = {"network": network, "schedule": schedule, "shape": shape, "sigma_data": sigma_data}
+    score = score_model(labels="embedding", names=NAMES, **about)
     score.net.load_state_dict(model.net.state_dict())
     z, y = torch.randn(5, *shape), torch.tensor([0, 1, 2, 0, 3])  # 3 stands for "no label"
     t = schedule.t_of_noise_level(torch.tensor(level, dtype=torch.float64))

@@ -2,14 +2,14 @@ import math
 
 import pytest
 import torch
+from models import NET, score_model
 from pydantic import ValidationError
 
 from condgen.denoiser import Denoiser
 from condgen.guidance import ClassifierGuided, DenoiserGuided, ScaleCurve
-from condgen.networks import MLPSettings, UNetSettings
+from condgen.networks import UNetSettings
 from condgen.oracle import Oracle
 from condgen.schedules import EDM, VE, VP
-from condgen.score import ScoreConfig
 
 
 def oracle(schedule):
@@ -40,16 +40,6 @@ def test_scale_multiplies_the_likelihood_score_and_one_is_the_exact_posterior(sc
     torch.testing.assert_close(guided.score(X, t, Y), expected, rtol=1e-8, atol=1e-8)
     guided = ClassifierGuided(exact, exact.likelihood)
     torch.testing.assert_close(guided(X, t, Y), exact(X, t, Y), rtol=1e-8, atol=1e-8)
-
-
-@pytest.mark.parametrize(("scale", "interval"), [(0.0, None), (1.0, (2.0, 5.0))])
-def test_off_means_untouched_bits_and_no_classifier_call(scale, interval):
-    exact = oracle(EDM())
-    counting = Counting(exact.likelihood)
-    guided = ClassifierGuided(exact, counting, scale, interval)
-    t = torch.tensor(1.0, dtype=torch.float64)
-    assert torch.equal(guided(X, t, Y), exact(X, t))
-    assert counting.calls == 0
 
 
 def test_labels_are_needed_and_schedules_must_agree():
@@ -90,13 +80,17 @@ def test_curves_that_make_no_sense_are_refused(levels, scales, message):
         ScaleCurve(levels=levels, scales=scales)
 
 
-def test_where_a_curve_is_zero_the_classifier_is_not_called():
+@pytest.mark.parametrize(
+    ("scale", "interval", "on"), [(0.0, None, ()), (1.0, (2, 60), (50,)), (CURVE, None, (1.5, 50))]
+)
+def test_off_means_untouched_bits_and_no_classifier_call(scale, interval, on):
     exact = oracle(EDM())
     counting = Counting(exact.likelihood)
-    guided = ClassifierGuided(exact, counting, CURVE)
-    for level, calls in ((0.2, 0), (0.9, 0), (1.5, 1), (50.0, 2)):
-        guided(X, torch.tensor(level, dtype=torch.float64), Y)
-        assert counting.calls == calls
+    guided = ClassifierGuided(exact, counting, scale, interval)
+    for level in (0.2, 0.9, 1.5, 50.0):
+        before, t = counting.calls, torch.tensor(level, dtype=torch.float64)
+        assert torch.equal(guided(X, t, Y), exact(X, t)) is (level not in on)
+        assert counting.calls - before == (level in on)
 
 
 class CountingDenoiser(Denoiser):
@@ -148,20 +142,14 @@ def test_outside_the_interval_the_conditional_model_runs_alone():
     assert moved.tolist() == [False, True, True, True, False, False]
 
 
-NETWORKS = [
-    MLPSettings(width=16, depth=1, embedding=8),
-    UNetSettings(channels=16, multipliers=(1, 2), blocks=1, attention=(4,)),
-]
+UNET = UNetSettings(channels=16, multipliers=(1, 2), blocks=1, attention=(4,))
 
 
-@pytest.mark.parametrize("network", NETWORKS, ids=lambda n: n.kind)
+@pytest.mark.parametrize("network", [NET, UNET], ids=lambda n: n.kind)
 @pytest.mark.parametrize("per_sample", [False, True])
 def test_one_batch_of_two_questions_equals_two_batches(network, per_sample):
     torch.manual_seed(0)
-    config = ScoreConfig(
-        network=network, schedule=EDM(), shape=(1, 4, 4), names=("a", "b"), labels="embedding", sigma_data=0.5
-    )
-    model = config.build().eval()
+    model = score_model(labels="embedding", network=network).eval()
     x, y, batches = torch.randn(5, 1, 4, 4), torch.tensor([0, 1, 1, 0, 1]), []
     t = torch.linspace(0.3, 3, 5, dtype=torch.float64) if per_sample else torch.tensor(0.7, dtype=torch.float64)
     with torch.no_grad():

@@ -6,6 +6,7 @@ import shutil
 import pytest
 import torch
 from libraries import library
+from networks.test_diffusers import UNET
 from PIL import Image
 
 from condgen.runs import read_rows
@@ -24,17 +25,7 @@ def pipeline(tmp_path_factory):
     """A folder that a pipeline of an untrained network has saved."""
     folder = tmp_path_factory.mktemp("hub") / "ddpm-tiny"
     torch.manual_seed(0)
-    unet = diffusers.UNet2DModel(
-        sample_size=8,
-        in_channels=1,
-        out_channels=1,
-        block_out_channels=(8, 16),
-        layers_per_block=1,
-        down_block_types=("DownBlock2D", "AttnDownBlock2D"),
-        up_block_types=("AttnUpBlock2D", "UpBlock2D"),
-        norm_num_groups=4,
-        attention_head_dim=4,
-    )
+    unet = diffusers.UNet2DModel(**UNET)
     diffusers.DDPMPipeline(unet, diffusers.DDPMScheduler(prediction_type="v_prediction")).save_pretrained(folder)
     return folder
 

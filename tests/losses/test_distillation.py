@@ -4,16 +4,14 @@ import copy
 
 import pytest
 import torch
+from models import NET, score_model as small_score_model
 
 from condgen.generator import GeneratorConfig
 from condgen.guidance import ClassifierGuided
 from condgen.losses import cross_entropy_loss, distribution_matching_loss, score_identity_loss
-from condgen.networks import MLPSettings
 from condgen.oracle import Oracle
 from condgen.schedules import EDM, VE, VP, perturb
-from condgen.score import ScoreConfig
 
-NET = MLPSettings(width=16, depth=1, embedding=8)
 SCHEDULE = VP()
 Y = torch.tensor([0, 1, 1, 0, 1])
 T = SCHEDULE.t_of_noise_level(torch.tensor([0.1, 0.3, 1.0, 3.0, 10.0], dtype=torch.float64))
@@ -21,8 +19,7 @@ T = SCHEDULE.t_of_noise_level(torch.tensor([0.1, 0.3, 1.0, 3.0, 10.0], dtype=tor
 
 def score_model(seed, dtype=torch.float32):
     torch.manual_seed(seed)
-    about = {"schedule": SCHEDULE, "shape": (4,), "names": ("a", "b"), "labels": "embedding", "sigma_data": 0.6}
-    return ScoreConfig(network=NET, **about).build().to(dtype)
+    return small_score_model(labels="embedding", schedule=SCHEDULE, shape=(4,), sigma_data=0.6).to(dtype)
 
 
 def oracle(seed, schedule=SCHEDULE):

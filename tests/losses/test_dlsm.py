@@ -2,9 +2,9 @@ import copy
 
 import pytest
 import torch
+from models import classifier as small_classifier
 from torch import nn
 
-from condgen.classifier import ClassifierConfig
 from condgen.denoiser import Denoiser, Likelihood
 from condgen.losses import DLSM, PRESETS, CrossEntropy, Noised, compiled_gradient, dlsm_loss, gradient_of
 from condgen.networks import MLPSettings, ResNetSettings, TimmSettings
@@ -135,7 +135,7 @@ def test_the_frozen_prior_receives_no_gradient(tiny_images):
         def forward(self, x_t, t, y=None):
             return self.scale * x_t
 
-    classifier, prior = network(), Prior()
+    classifier, prior = small_classifier(tiny_images), Prior()
     x, y = tiny_images.floats(), tiny_images.y
     t = torch.full((60,), 0.5, dtype=torch.float64)
     dlsm_loss(classifier, prior, x, y, t, torch.randn(x.shape)).mean().backward()
@@ -143,22 +143,14 @@ def test_the_frozen_prior_receives_no_gradient(tiny_images):
     assert all(parameter.grad is not None for parameter in classifier.parameters())
 
 
-def network():
-    torch.manual_seed(0)
-    settings = MLPSettings(width=16, depth=1, embedding=8)
-    return ClassifierConfig(
-        network=settings, schedule=EDM(), shape=(1, 4, 4), names=("a", "b", "c"), sigma_data=0.5
-    ).build()
-
-
 def test_validation_needs_no_graph(tiny_images):
     x, t = tiny_images.floats(), torch.full((60,), 0.5, dtype=torch.float64)
     exact = Oracle(EDM(), x, tiny_images.y, 3)
     with torch.no_grad():
-        loss = dlsm_loss(network(), exact, x, tiny_images.y, t, torch.randn(x.shape))
+        loss = dlsm_loss(small_classifier(tiny_images), exact, x, tiny_images.y, t, torch.randn(x.shape))
     assert not loss.requires_grad
     with pytest.raises(ValueError, match="needs the estimate of the prior"):
-        DLSM()(network(), Noised(x, tiny_images.y, t, torch.randn(x.shape)))
+        DLSM()(small_classifier(tiny_images), Noised(x, tiny_images.y, t, torch.randn(x.shape)))
 
 
 @pytest.mark.parametrize(
@@ -173,8 +165,7 @@ def test_validation_needs_no_graph(tiny_images):
 def test_every_way_to_the_gradient_gives_the_double_backward_of_the_framework(network, dtype, tolerance):
     """All parameters as one vector, relative to the plain double backward pass in float64."""
     torch.manual_seed(0)
-    about = {"schedule": EDM(), "shape": (3, 16, 16), "names": ("a", "b", "c"), "sigma_data": 0.5}
-    classifier = ClassifierConfig(network=network, **about).build().double()
+    classifier = small_classifier(network=network, shape=(3, 16, 16), names=("a", "b", "c")).double()
     x, eps = torch.randn(2, 4, 3, 16, 16, dtype=torch.float64)
     y, t = torch.arange(4) % 3, torch.linspace(0.1, 5, 4, dtype=torch.float64)
 

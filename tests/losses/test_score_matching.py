@@ -3,21 +3,19 @@
 import numpy as np
 import pytest
 import torch
+from models import score_model
 
 from condgen.losses import Discriminator, adversarial_loss, discriminator_loss, score_matching_loss
-from condgen.networks import MLPDiscriminatorSettings, MLPSettings
+from condgen.networks import MLPDiscriminatorSettings
 from condgen.schedules import EDM, VP, perturb
-from condgen.score import ScoreConfig
 
 X = torch.randn(5, 1, 4, 4, generator=torch.Generator().manual_seed(0))
 T = torch.linspace(0.2, 4, 5, dtype=torch.float64)
-NET = MLPSettings(width=16, depth=1, embedding=8)
 
 
 def model(schedule=None, shape=(1, 4, 4)):
     torch.manual_seed(0)
-    about = {"network": NET, "schedule": schedule or EDM(), "shape": shape, "names": ("a", "b"), "sigma_data": 0.7}
-    return ScoreConfig(**about).build()
+    return score_model(schedule=schedule or EDM(), shape=shape, sigma_data=0.7)
 
 
 def discriminator(net, told_noise=False):

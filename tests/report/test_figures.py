@@ -38,15 +38,6 @@ def test_ink_and_series_take_the_colours_of_the_page():
     assert not re.search(r"(?<!, )#0072b2", svg)
 
 
-def test_identifiers_are_unique_and_every_reference_is_met():
-    one, two = to_svg(panel(), "one"), to_svg(panel(), "two")
-    identifiers = [set(re.findall(r'\bid="([^"]+)"', svg)) for svg in (one, two)]
-    assert identifiers[0]
-    assert not identifiers[0] & identifiers[1]
-    for svg, known in zip((one, two), identifiers, strict=True):
-        assert set(re.findall(r'(?:href="#|url\(#)([^")]+)', svg)) == known
-
-
 @pytest.mark.parametrize("title", ["$x^", "_hidden", "<b>&\"'", "two\nlines", "bell\x07", "猫", "--> <!--", r"\frac"])
 def test_any_name_can_be_a_title(title):
     root = ElementTree.fromstring(to_svg(panel(title, title), "first"))

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import pytest
 import torch
+from models import score_model
 from pydantic import Field
 from samplers.conftest import final
 
@@ -23,7 +24,6 @@ from condgen.samplers import (
     trajectory,
 )
 from condgen.schedules import EDM, VE, VP, Cosine, RectifiedFlow, karras_grid
-from condgen.score import ScoreConfig
 
 SCHEDULES = [VE(), VP(), Cosine(t_epsilon=2e-3), EDM(), RectifiedFlow()]
 NOISY = {"ddim": {"eta": 0.7}, "predictor-corrector": {"corrections": 2}, "edm": {"gamma": 0.3}}
@@ -42,8 +42,7 @@ def draw(sampler, grid, seeds, y=None, shape=(16,)):
 def unet():
     torch.manual_seed(0)
     network = UNetSettings(channels=8, multipliers=(1, 2), blocks=1, attention=())
-    config = ScoreConfig(network=network, schedule=EDM(), shape=(1, 8, 8), names=("a", "b"), sigma_data=0.5)
-    return config.build().eval()
+    return score_model(network=network, shape=(1, 8, 8)).eval()
 
 
 # How far the std of a Gaussian may be off on 200 points of the sampler's own grid: it is known exactly, without chance.
