@@ -56,6 +56,11 @@ def times(schedule, n=41, inside=0.0):
     return t.clamp(schedule.t_min + margin, schedule.t_max - margin)
 
 
+@pytest.mark.parametrize("kind", [VE, EDM])
+def test_noise_without_loss_of_signal_ends_at_its_own_levels(kind):
+    assert kind(sigma_min=0.02, sigma_max=90).noise_range == pytest.approx((0.02, 90))
+
+
 @some
 @given(SCHEDULES, unit, unit)
 def test_snr_strictly_falls(schedule, u, v):

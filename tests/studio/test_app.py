@@ -56,7 +56,9 @@ def test_the_offer_names_everything(client, offer):
     assert {score["name"] for score in about["scores"]} == {None, "told", "snapshot-3"}
     assert about["generators"] == ["sid"]
     assert about["calibrated"] == ["ce"]
-    assert {"unipc", "heun", "adaptive-sde"} <= {sampler["name"] for sampler in about["samplers"]}
+    samplers = {sampler["name"]: sampler for sampler in about["samplers"]}
+    assert {"unipc", "heun", "adaptive-sde"} <= samplers.keys()
+    assert (samplers["heun"]["least"], samplers["heun"]["evaluations"]) == (3, 39)
 
 
 def test_a_click_on_a_class_draws_it(client):
