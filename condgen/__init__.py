@@ -13,7 +13,9 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from condgen.api import diagnose as diagnose, load as load, sample as sample
     from condgen.classifier import Classifier as Classifier
-    from condgen.data import LabelledSet as LabelledSet, load_data as load_data, parse_data as parse_data
+    from condgen.data import load_data as load_data
+    from condgen.data.labelled import LabelledSet as LabelledSet
+    from condgen.data.sets import parse_data as parse_data
     from condgen.denoiser import Denoiser as Denoiser, Likelihood as Likelihood, Preconditioned as Preconditioned
     from condgen.diagnostics.held_out import held_out_differences as held_out_differences
     from condgen.errors import UserError as UserError
@@ -23,25 +25,22 @@ if TYPE_CHECKING:
         DenoiserGuided as DenoiserGuided,
         ScaleCurve as ScaleCurve,
     )
-    from condgen.losses import (
-        DLSM as DLSM,
-        ClassifierLoss as ClassifierLoss,
-        CrossEntropy as CrossEntropy,
-        cross_entropy_loss as cross_entropy_loss,
+    from condgen.losses.base import ClassifierLoss as ClassifierLoss
+    from condgen.losses.cross_entropy import CrossEntropy as CrossEntropy, cross_entropy_loss as cross_entropy_loss
+    from condgen.losses.distillation import (
         distribution_matching_loss as distribution_matching_loss,
-        dlsm_loss as dlsm_loss,
         score_identity_loss as score_identity_loss,
-        score_matching_loss as score_matching_loss,
     )
-    from condgen.networks import (
-        ImportedNetwork as ImportedNetwork,
-        MLPSettings as MLPSettings,
-        ResNetSettings as ResNetSettings,
-        UNetSettings as UNetSettings,
-    )
+    from condgen.losses.dlsm import DLSM as DLSM, dlsm_loss as dlsm_loss
+    from condgen.losses.score_matching import score_matching_loss as score_matching_loss
+    from condgen.networks.base import ImportedNetwork as ImportedNetwork
+    from condgen.networks.mlp import MLPSettings as MLPSettings
+    from condgen.networks.resnet import ResNetSettings as ResNetSettings
+    from condgen.networks.unet import UNetSettings as UNetSettings
     from condgen.oracle import Oracle as Oracle
     from condgen.rng import Streams as Streams
-    from condgen.samplers import Sampler as Sampler, build_sampler as build_sampler, trajectory as trajectory
+    from condgen.samplers.base import Sampler as Sampler, trajectory as trajectory
+    from condgen.samplers.catalogue import build_sampler as build_sampler
     from condgen.schedules import (
         EDM as EDM,
         VE as VE,

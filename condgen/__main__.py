@@ -10,10 +10,10 @@ def main() -> None:
     polite = signal.getsignal(signal.SIGINT)
     if polite is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
-    from condgen import cli
+    from condgen.cli.app import main as run
 
     signal.signal(signal.SIGINT, polite)
-    cli.main()
+    run()
 
 
 if __name__ == "__main__":

@@ -18,7 +18,9 @@ from condgen.hub import model_folder
 from condgen.model import Model
 from condgen.oracle import Oracle
 from condgen.rng import Streams, device_of, keyed_generator
-from condgen.samplers import Sampler, build_sampler, draw, grid_for
+from condgen.samplers.base import Sampler
+from condgen.samplers.catalogue import build_sampler, grid_for
+from condgen.samplers.draw import draw
 from condgen.score import ScoreModel
 
 _MODELS: dict[str, type[Model[Any]]] = {model.kind: model for model in (ScoreModel, Classifier, Generator)}

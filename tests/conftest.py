@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from condgen.checkpoint import save_tensors
-from condgen.data import LabelledSet
+from condgen.data.labelled import LabelledSet
 from condgen.runs.layout import PREVIEWS
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -90,9 +90,9 @@ def make_a_collapse():
 
 def make_digits_run(folder):
     """A run on digits by every kind of model, trained for a few steps only, and sampled by each method."""
-    from condgen.recipes import Recipe
-    from condgen.runs import run_recipe
-    from condgen.training import Processes
+    from condgen.recipes.schema import Recipe
+    from condgen.runs.plan import run_recipe
+    from condgen.training.distributed import Processes
 
     network = {"kind": "mlp", "width": 16, "depth": 1, "embedding": 8}
     training = {"steps": 6, "batch": 16, "lr": 1e-3}

@@ -3,9 +3,9 @@
 import torch
 
 from condgen.classifier import ClassifierConfig
-from condgen.data import LabelledSet
+from condgen.data.labelled import LabelledSet
 from condgen.generator import GeneratorConfig
-from condgen.networks import MLPSettings
+from condgen.networks.mlp import MLPSettings
 from condgen.schedules import EDM
 from condgen.score import ScoreConfig
 

@@ -1,9 +1,10 @@
 """Tiny stages on digits, which many tests run."""
 
-from condgen.data import parse_data
-from condgen.recipes import ClassifierStage, GeneratorStage, ScoreStage
-from condgen.runs import Folders, Train
-from condgen.training import Processes
+from condgen.data.sets import parse_data
+from condgen.recipes.stages import ClassifierStage, GeneratorStage, ScoreStage
+from condgen.runs.models import Folders
+from condgen.runs.train import Train
+from condgen.training.distributed import Processes
 
 ALONE = Processes(cpu=True)
 DIGITS = parse_data("digits").load_all()

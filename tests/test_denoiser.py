@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from condgen.denoiser import Denoiser, Likelihood, precondition
-from condgen.losses import gradient_of
+from condgen.losses.base import gradient_of
 from condgen.schedules import EDM, VE, VP, Cosine, expand
 
 schedules = pytest.mark.parametrize("schedule", [VE(), VP(), Cosine(), EDM()], ids=lambda schedule: schedule.kind)

@@ -4,7 +4,7 @@ from models import NET, score_model
 
 from condgen.checkpoint import MODEL_FILE, save_tensors
 from condgen.generator import Generator, GeneratorConfig
-from condgen.networks import UNetSettings
+from condgen.networks.unet import UNetSettings
 from condgen.schedules import EDM, VE
 
 NAMES = ("a", "b", "c")

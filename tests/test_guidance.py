@@ -7,7 +7,7 @@ from pydantic import ValidationError
 
 from condgen.denoiser import Denoiser
 from condgen.guidance import ClassifierGuided, DenoiserGuided, ScaleCurve
-from condgen.networks import UNetSettings
+from condgen.networks.unet import UNetSettings
 from condgen.oracle import Oracle
 from condgen.schedules import EDM, VE, VP
 

@@ -93,7 +93,7 @@ def test_a_class_without_points_is_refused():
 
 def test_moons_reference_values():
     """Exact values of the DLSM paper's plane, computed independently: means on the 35x35 grid at sigma 7.5."""
-    from condgen.data import Moons, load
+    from condgen.data.sets import Moons, load
     from condgen.diagnostics.score_errors import grid_queries
 
     data = load(Moons(), "train")
@@ -143,7 +143,7 @@ def assert_close_at_all_levels(data, tolerance=1e-5, queries=24):
 
 
 def test_digits_agree_with_plain_float64_at_twelve_noise_levels():
-    from condgen.data import Digits, load
+    from condgen.data.sets import Digits, load
 
     assert_close_at_all_levels(load(Digits(), "train"))
 
@@ -151,7 +151,7 @@ def test_digits_agree_with_plain_float64_at_twelve_noise_levels():
 @pytest.mark.cifar
 @pytest.mark.parametrize("name", ["cifar10", "cifar100"])
 def test_cifar_agrees_with_plain_float64_at_twelve_noise_levels(name):
-    from condgen.data import load, parse_data
+    from condgen.data.sets import load, parse_data
 
     data = load(parse_data(name), "train")
     few = torch.cat([(data.y == label).nonzero()[:10, 0] for label in range(data.n_classes)])

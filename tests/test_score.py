@@ -4,8 +4,8 @@ from models import score_model
 
 from condgen.checkpoint import MODEL_FILE, save_tensors
 from condgen.errors import UserError
-from condgen.losses import score_matching_loss
-from condgen.networks import MLPSettings
+from condgen.losses.score_matching import score_matching_loss
+from condgen.networks.mlp import MLPSettings
 from condgen.schedules import EDM, VE, VP, Cosine, perturb
 from condgen.score import ScoreModel
 

@@ -110,7 +110,7 @@ def _common(
     """
     import torch
 
-    from condgen.runs import keep_freed_memory, usable_cores
+    from condgen.runs.environment import keep_freed_memory, usable_cores
 
     context.obj = threads
     keep_freed_memory()

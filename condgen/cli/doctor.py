@@ -8,9 +8,9 @@ from typing import Annotated
 import typer
 
 from condgen.cli.terminal import say
-from condgen.data import load, parse_data
+from condgen.data.sets import load, parse_data
 from condgen.errors import UserError
-from condgen.runs import describe_environment
+from condgen.runs.environment import describe_environment
 
 
 def doctor(out: Annotated[Path, typer.Option(help="Where runs would go.")] = Path("runs")) -> None:

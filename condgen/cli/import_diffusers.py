@@ -9,10 +9,10 @@ from condgen.cli.inputs import data_settings, load_split
 from condgen.cli.options import Device, Overrides
 from condgen.cli.progress import work_in
 from condgen.cli.terminal import say
-from condgen.data import Folder, parse_data
+from condgen.data.sets import Folder, parse_data
 from condgen.errors import UserError
-from condgen.runs import Import, find_diffusers
-from condgen.training import Processes
+from condgen.runs.import_diffusers import Import, find_diffusers
+from condgen.training.distributed import Processes
 
 
 def import_diffusers(

@@ -4,12 +4,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from condgen.cli.terminal import say
-from condgen.data import AnyData, Folder, LabelledSet, Split, load, parse_data
+from condgen.data.labelled import LabelledSet, Split
+from condgen.data.sets import AnyData, Folder, load, parse_data
 from condgen.errors import UserError
 from condgen.hub import model_folder
-from condgen.recipes import apply_overrides
+from condgen.recipes.compose import apply_overrides
 from condgen.settings import parse
-from condgen.training import Processes
+from condgen.training.distributed import Processes
 
 
 def data_settings(text: str | None, overrides: Sequence[str] | None, recorded: AnyData | None = None) -> AnyData:

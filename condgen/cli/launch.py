@@ -20,7 +20,7 @@ def join(verb: str, joins: bool) -> int:
     for name in ("RANK", "LOCAL_RANK"):
         if name not in os.environ:
             raise UserError(f"WORLD_SIZE is set, but {name} is not set: start with torchrun or accelerate launch")
-    from condgen.training import Processes
+    from condgen.training.distributed import Processes
 
     Processes()
     return int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
@@ -51,7 +51,7 @@ def speaks(error: BaseException | None) -> bool:
     """Whether this process prints the error that ends it; process 0 reports the loss of another one."""
     if not _is_one_of_many() or os.environ.get("RANK") == "0":
         return True
-    from condgen.training import Lost
+    from condgen.training.distributed import Lost
 
     return not isinstance(error, Lost)
 

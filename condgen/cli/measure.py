@@ -10,16 +10,22 @@ from condgen.cli.inputs import by_folder_name, data_settings, load_split
 from condgen.cli.options import Given, RecordedData, from_settings, model_option
 from condgen.cli.progress import show_report, work_in
 from condgen.cli.terminal import console, say
-from condgen.data import AnyData, Folder, load
+from condgen.data.sets import AnyData, Folder, load
 from condgen.errors import UserError
 from condgen.hub import model_folder
-from condgen.recipes import CalibrateRecipe, ClassifierStage, DiagnoseRecipe, EvaluateStage, Guidance, default_recipe
-from condgen.runs import Calibrate, Evaluate, Folders, picture_side
+from condgen.recipes.defaults import default_recipe
+from condgen.recipes.guidance import Guidance
+from condgen.recipes.schema import CalibrateRecipe, DiagnoseRecipe
+from condgen.recipes.stages import ClassifierStage, EvaluateStage
+from condgen.runs.calibrate import Calibrate
 from condgen.runs.diagnose import Diagnose, loss_of, with_defaults
+from condgen.runs.evaluate import Evaluate
 from condgen.runs.folder import origin_of, read_settings, recorded_data
 from condgen.runs.layout import CALIBRATION_PICTURE, calibration_file
+from condgen.runs.models import Folders
+from condgen.runs.sample_folder import picture_side
 from condgen.settings import parse
-from condgen.training import Processes
+from condgen.training.distributed import Processes
 
 
 @from_settings(CalibrateRecipe, {name: name for name in ("levels", "draws", "most", "seed")})
@@ -35,7 +41,9 @@ def calibrate(
     Accuracy, cross-entropy, calibration error, the gain over zero guidance, and the best scale: zero where guidance
     does not surely help. No exact score is needed. Writes CLASSIFIER/calibration.
     """
-    from condgen.report import classifier_table, draw_calibration, read_run, to_rich
+    from condgen.report.load import read_run
+    from condgen.report.models import classifier_table, draw_calibration
+    from condgen.report.page import to_rich
 
     if classifier.startswith("hf:"):
         fetch = "'hf download OWNER/NAME --local-dir DIR', and name a folder in DIR"

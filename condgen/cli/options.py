@@ -13,7 +13,7 @@ from condgen.checkpoint import trusted_imports
 from condgen.cli.launch import choose_device
 from condgen.cli.settings import Row, walk
 from condgen.hub import model_folder
-from condgen.recipes import apply_overrides, find_recipe
+from condgen.recipes.compose import apply_overrides, find_recipe
 
 Overrides: TypeAlias = Annotated[
     list[str] | None,

@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from condgen.cli.terminal import console, say
 from condgen.files import read_picture, within, write_png
-from condgen.recipes import Recipe
-from condgen.runs import Work, each_row
+from condgen.recipes.schema import Recipe
+from condgen.runs.folder import each_row
 from condgen.runs.layout import GRID, MANIFEST, SAMPLES_PICTURE, samples_folder
+from condgen.runs.stage import Work
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -20,7 +21,7 @@ _Pictures: TypeAlias = "tuple[list[Image.Image], list[int]]"  # and their labels
 
 def draw_grid(folder: Path) -> Path | None:
     """Draws the first pictures of every class in a folder of samples; nothing for points."""
-    from condgen.report import sample_grid
+    from condgen.report.samples import sample_grid
 
     pictures, names = _first(folder, _SHOWN)
     if not names:
@@ -30,7 +31,7 @@ def draw_grid(folder: Path) -> Path | None:
 
 
 def draw_samples(run: Path, recipe: Recipe) -> Path | None:
-    from condgen.report import sample_grid
+    from condgen.report.samples import sample_grid
 
     blocks: dict[str, _Pictures] = {}
     names: dict[int, str] = {}
@@ -64,7 +65,7 @@ def follow_previews(work: Work) -> Work:
         for event in work:
             trouble = ""
             if event.preview is not None:
-                from condgen.report import draw_previews  # matplotlib takes a second
+                from condgen.report.models import draw_previews
 
                 try:
                     draw_previews(event.preview, until=event.done)
@@ -75,7 +76,10 @@ def follow_previews(work: Work) -> Work:
 
 def show_generators(folder: Path) -> None:
     """Prints the last preview of every generator: figures, warnings, where the pictures are."""
-    from condgen.report import draw_previews, generator_table, read_run, to_rich
+    from condgen.report.load import read_run
+    from condgen.report.models import draw_previews
+    from condgen.report.page import to_rich
+    from condgen.report.tables import generator_table
 
     found = read_run(folder).generators
     if not found:

@@ -12,31 +12,34 @@ from typing import TYPE_CHECKING
 from rich.progress import BarColumn, MofNCompleteColumn, Progress as Bars, TaskID, TextColumn, TimeRemainingColumn
 
 from condgen.cli.terminal import Stopped, console, say
-from condgen.runs import Progress, Work, lock
 from condgen.runs.layout import HELD_OUT_PICTURE, REPORT
-from condgen.training import Processes
+from condgen.runs.stage import Progress, Work, lock
+from condgen.training.distributed import Processes
 
 if TYPE_CHECKING:
-    from condgen.report import Run
+    from condgen.report.load import Run
 
 _PATIENCE = b"\nstopping after this step, with all of it saved; Ctrl-C again stops at once\n"
 
 
 def show_report(folder: Path) -> None:
-    from condgen.report import build_report, read_run
+    from condgen.report.build import build_report
+    from condgen.report.load import read_run
 
     build_report(folder)
     _show_tables(read_run(folder))
 
 
 def show_comparison(folders: Sequence[Path], out: Path) -> None:
-    from condgen.report import compare_runs
+    from condgen.report.compare import compare_runs
 
     _show_tables(compare_runs(folders, out))
 
 
 def _show_tables(run: "Run") -> None:
-    from condgen.report import draw_held_out, held_out_sentences, summary_tables, to_rich
+    from condgen.report.build import summary_tables
+    from condgen.report.page import to_rich
+    from condgen.report.score_errors import draw_held_out, held_out_sentences
 
     for sentence in held_out_sentences(run):
         say(sentence)

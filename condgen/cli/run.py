@@ -13,10 +13,11 @@ from condgen.cli.progress import show_comparison, show_report, work_in
 from condgen.cli.terminal import console, say
 from condgen.errors import UserError
 from condgen.files import read_text
-from condgen.recipes import Recipe, find_recipe, load_recipe, shipped_recipes
-from condgen.runs import plan, run_recipe, run_seeds, states
+from condgen.recipes.compose import find_recipe, load_recipe, shipped_recipes
+from condgen.recipes.schema import Recipe
 from condgen.runs.layout import seed_folder
-from condgen.training import Processes
+from condgen.runs.plan import plan, run_recipe, run_seeds, states
+from condgen.training.distributed import Processes
 
 
 def run(
@@ -72,7 +73,7 @@ def recipes(
 
 
 def _show_plan(recipe: Recipe, folder: Path) -> None:
-    from condgen.report import Table, to_rich
+    from condgen.report.page import Table, to_rich
 
     stages = plan(recipe, folder, recipe.data.load_all())
     found = states(stages)

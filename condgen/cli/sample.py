@@ -12,14 +12,17 @@ from condgen.cli.options import Given, Guide, from_settings, model_option
 from condgen.cli.pictures import draw_grid
 from condgen.cli.progress import work_in
 from condgen.cli.terminal import say
-from condgen.data import class_index
+from condgen.data.labelled import class_index
 from condgen.errors import UserError
 from condgen.hub import pretrained_folder
-from condgen.recipes import SampleStage, apply_overrides
-from condgen.runs import Folders, Sample, read_json, recorded_data
+from condgen.recipes.compose import apply_overrides
+from condgen.recipes.stages import SampleStage
+from condgen.runs.folder import read_json, recorded_data
 from condgen.runs.layout import MANIFEST, STAGE_FILE
+from condgen.runs.models import Folders
+from condgen.runs.sample import Sample
 from condgen.settings import parse
-from condgen.training import Processes
+from condgen.training.distributed import Processes
 
 _PER_CLASS = 16
 

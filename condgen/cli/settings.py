@@ -39,7 +39,7 @@ def settings(
     Every command takes them as --set KEY=VALUE. For a single stage, the keys are those of a recipe without the
     name: classifier.training.steps stands for classifiers.NAME.training.steps.
     """
-    from condgen.recipes import Recipe
+    from condgen.recipes.schema import Recipe
 
     rows = list(walk(Recipe, once=key is None))
     if key is not None:
@@ -68,7 +68,7 @@ def samplers(name: Annotated[str | None, typer.Argument(help="One of them.")] = 
 
     Options are given as --option NAME=VALUE.
     """
-    from condgen.samplers import SAMPLERS, WIDTH_ERRORS, options_of, sampler_class
+    from condgen.samplers.catalogue import SAMPLERS, WIDTH_ERRORS, options_of, sampler_class
 
     for each in SAMPLERS if name is None else [name]:
         sampler, info = sampler_class(each), sampler_class(each).info

@@ -43,7 +43,7 @@ def export(
     Of a run, each model goes into a sub-folder. Read the card before you publish it. An exported folder serves wherever
     a command takes the folder of a model, and so does hf:OWNER/NAME/SUB-FOLDER once it is on the hub.
     """
-    from condgen.export import export as write
+    from condgen.export.folder import export as write
 
     source = write(folder, out, license, rounded=bfloat16)
     say(f"{', '.join(model.name for model in source.models)}\ncard: {(out / 'README.md').resolve()}")
@@ -62,7 +62,7 @@ def push(
     The repository is created if it does not exist. In the card, OWNER/NAME becomes its name. Files that were put into
     the folder after the export are not uploaded.
     """
-    from condgen.export import contents
+    from condgen.export.folder import contents
 
     if repository.count("/") != 1 or not all(repository.split("/")):
         raise UserError(f"{repository!r} is no name of a repository: write owner/name")
@@ -84,7 +84,7 @@ def pack(
     webdataset.WebDataset("samples.tar") and datasets.load_dataset("webdataset", data_files="samples.tar") give png, cls
     and json.
     """
-    from condgen.export import pack as write
+    from condgen.export.pack import pack as write
 
     write(samples, out)
     say(f"{out} ({out.stat().st_size:,} bytes)")
@@ -98,7 +98,7 @@ def tensorboard(
 
     The same command again writes them anew. Show them by tensorboard --logdir FOLDER/tensorboard.
     """
-    from condgen.export import EVENTS, write_events
+    from condgen.export.events import EVENTS, write_events
 
     place = out or folder / EVENTS
     say(f"{write_events(folder, place):,} rows and pictures\ntensorboard --logdir {place}")

@@ -12,7 +12,7 @@ from condgen.cli.options import Device, Trust
 from condgen.cli.terminal import console
 from condgen.errors import UserError, from_extra
 from condgen.hub import MODEL, model_folder
-from condgen.training import Processes
+from condgen.training.distributed import Processes
 
 _HOST, _PORT = "127.0.0.1", 7860
 _CONNECTIONS = 400

@@ -11,14 +11,21 @@ from condgen.cli.options import Data, Given, Guide, RecipeFile, Size, from_setti
 from condgen.cli.pictures import follow_previews, show_generators
 from condgen.cli.progress import work_in
 from condgen.cli.terminal import say
-from condgen.data import Digits, LabelledSet, load
+from condgen.data.labelled import LabelledSet
+from condgen.data.sets import Digits, load
 from condgen.errors import UserError
-from condgen.losses import PRESETS, MatchingLoss, classifier_loss
-from condgen.recipes import Recipe, TrainedRecipe, default_adversary, default_recipe, load_recipe, read_yaml
+from condgen.losses import classifier_loss
+from condgen.losses.distillation import MatchingLoss
+from condgen.losses.dlsm import PRESETS
+from condgen.recipes.compose import load_recipe, read_yaml
+from condgen.recipes.defaults import default_adversary, default_recipe
+from condgen.recipes.schema import Recipe, TrainedRecipe
 from condgen.recipes.stages import ClassifierStage, GeneratorStage, ScoreStage, TrainStage
-from condgen.runs import Folders, Train, origin_of
+from condgen.runs.folder import origin_of
+from condgen.runs.models import Folders
+from condgen.runs.train import Train
 from condgen.settings import parse
-from condgen.training import Processes
+from condgen.training.distributed import Processes
 
 _SCORE = Path("runs/score")
 

@@ -10,8 +10,8 @@ import numpy as np
 from condgen.errors import UserError, from_extra
 from condgen.export.folder import models_of_run
 from condgen.files import blamed_on
-from condgen.report import sample_grid
-from condgen.runs import read_rows
+from condgen.report.samples import sample_grid
+from condgen.runs.folder import read_rows
 from condgen.runs.layout import LOG_FILE, PREVIEWS, RUN_FILE
 from condgen.runs.monitor import read_previews
 

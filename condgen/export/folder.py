@@ -21,9 +21,17 @@ from condgen.checkpoint import MODEL_FILE, load_tensors, save_tensors
 from condgen.errors import UserError
 from condgen.files import blamed_on, read_bytes, read_text, whole, within, write_atomically
 from condgen.hub import CALIBRATION_FILE, CONFIG_FILE, parse_name
-from condgen.recipes import Method, Recipe, read_yaml
-from condgen.report import Run, classifier_table, held_out_tables, metrics_table, open_template, read_run, to_markdown
-from condgen.runs import Folders, layout, read_json, read_settings, write_json
+from condgen.recipes.compose import read_yaml
+from condgen.recipes.guidance import Method
+from condgen.recipes.schema import Recipe
+from condgen.report.load import Run, read_run
+from condgen.report.models import classifier_table
+from condgen.report.page import open_template, to_markdown
+from condgen.report.score_errors import held_out_tables
+from condgen.report.tables import metrics_table
+from condgen.runs import layout
+from condgen.runs.folder import read_json, read_settings, write_json
+from condgen.runs.models import Folders
 from condgen.settings import parse
 
 CARD_FILE = "README.md"

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from condgen.data import LabelledSet
+from condgen.data.labelled import LabelledSet
 from condgen.metrics.features import Advance
 from condgen.networks.cifar_resnet import CifarResNet
 from condgen.rng import keyed_generator

@@ -6,7 +6,7 @@ With a single sample a class, class accuracy, precision and the losses look thei
 from pydantic import Field
 from torch import Tensor
 
-from condgen.data import LabelledSet, stratified_order
+from condgen.data.labelled import LabelledSet, stratified_order
 from condgen.metrics.features import extract, pixels
 from condgen.metrics.judge import Judge
 from condgen.metrics.neighbours import nearest_radii, prdc

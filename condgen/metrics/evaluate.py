@@ -38,7 +38,7 @@ from typing import Annotated, Literal, NamedTuple, TypeAlias
 from pydantic import AfterValidator, Field
 from torch import Tensor
 
-from condgen.data import LabelledSet, stratified_order
+from condgen.data.labelled import LabelledSet, stratified_order
 from condgen.errors import UserError
 from condgen.metrics.cas import network_accuracy
 from condgen.metrics.features import Advance, Store

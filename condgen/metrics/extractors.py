@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from condgen.checkpoint import MODEL_FILE
 from condgen.classifier import Classifier
-from condgen.data import to_uint8
+from condgen.data.labelled import to_uint8
 from condgen.errors import UserError, from_extra
 from condgen.hub import fetch
 from condgen.metrics.features import Extractor, Features, pixels

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from condgen.checkpoint import load_tensors, save_tensors
-from condgen.data import LabelledSet
+from condgen.data.labelled import LabelledSet
 from condgen.errors import UserError
 from condgen.rng import to_float64
 

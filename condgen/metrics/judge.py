@@ -5,7 +5,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from condgen.data import stratified_order
+from condgen.data.labelled import stratified_order
 from condgen.rng import keyed_generator
 
 _SEED = 0  # of the draw among more samples: every evaluation of a data set has the same judge

@@ -9,7 +9,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from condgen.data import LabelledSet, stratified_order
+from condgen.data.labelled import LabelledSet, stratified_order
 from condgen.errors import UserError
 from condgen.metrics.features import Extractor, Features
 from condgen.metrics.frechet import Gaussian, frechet_distance, influences

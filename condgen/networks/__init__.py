@@ -15,19 +15,15 @@ from typing import Annotated, TypeAlias
 
 from pydantic import Field
 
-from condgen.networks.base import ImportedNetwork as ImportedNetwork
-from condgen.networks.diffusers import DiffusersSettings as DiffusersSettings
-from condgen.networks.discriminator import (
-    ConvDiscriminatorSettings as ConvDiscriminatorSettings,
-    MLPDiscriminatorSettings as MLPDiscriminatorSettings,
-)
-from condgen.networks.embedding import ClassEmbedding as ClassEmbedding, start_from as start_from
-from condgen.networks.generator import ConvGeneratorSettings as ConvGeneratorSettings
-from condgen.networks.mlp import MLPSettings as MLPSettings
-from condgen.networks.resnet import ResNetSettings as ResNetSettings
-from condgen.networks.timm import TimmSettings as TimmSettings
-from condgen.networks.transformer import TransformerSettings as TransformerSettings
-from condgen.networks.unet import UNetSettings as UNetSettings
+from condgen.networks.base import ImportedNetwork
+from condgen.networks.diffusers import DiffusersSettings
+from condgen.networks.discriminator import ConvDiscriminatorSettings, MLPDiscriminatorSettings
+from condgen.networks.generator import ConvGeneratorSettings
+from condgen.networks.mlp import MLPSettings
+from condgen.networks.resnet import ResNetSettings
+from condgen.networks.timm import TimmSettings
+from condgen.networks.transformer import TransformerSettings
+from condgen.networks.unet import UNetSettings
 
 _KIND = Field(discriminator="kind")
 AnyDenoiserNet: TypeAlias = Annotated[

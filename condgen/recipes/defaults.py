@@ -2,9 +2,12 @@
 
 import math
 
-from condgen.data import AnyData, LabelledSet
+from condgen.data.labelled import LabelledSet
+from condgen.data.sets import AnyData
 from condgen.errors import UserError
-from condgen.losses import AdversarialScoreMatching, DistributionMatching, ScoreIdentity, ScoreMismatching
+from condgen.losses.distillation import DistributionMatching, ScoreIdentity
+from condgen.losses.score_matching import AdversarialScoreMatching
+from condgen.losses.score_mismatching import ScoreMismatching
 from condgen.networks import AnyClassifierNet, AnyDenoiserNet, AnyGeneratorNet
 from condgen.networks.discriminator import ConvDiscriminatorSettings, MLPDiscriminatorSettings
 from condgen.networks.generator import ConvGeneratorSettings
@@ -13,7 +16,7 @@ from condgen.networks.resnet import ResNetSettings
 from condgen.networks.unet import UNetSettings
 from condgen.recipes.schema import ClassifierRecipe, DiagnoseRecipe, GeneratorRecipe, Recipe, ScoreRecipe
 from condgen.schedules import EDM, LogNormal, LogUniform
-from condgen.training import TrainingSettings
+from condgen.training.settings import TrainingSettings
 
 
 def _halvings(sides: tuple[int, ...]) -> int:

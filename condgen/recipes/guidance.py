@@ -7,11 +7,12 @@ from pydantic import Field, PositiveInt, model_validator
 
 from condgen.errors import UserError
 from condgen.oracle import Oracle
-from condgen.samplers import ADAPTIVE, Sampler, build_sampler, grid_for, options_of
+from condgen.samplers.base import Sampler
+from condgen.samplers.catalogue import ADAPTIVE, build_sampler, grid_for, options_of
 from condgen.schedules import GridName, Schedule
 from condgen.score import Labels
 from condgen.settings import Settings, parse
-from condgen.training import Precision
+from condgen.training.settings import Precision
 
 _MOST_STEPS = 100_000  # of a sampler: a time grid is a table
 

@@ -7,17 +7,21 @@ from typing import Annotated, TypeAlias
 import torch
 from pydantic import AfterValidator, Field, PositiveFloat, PositiveInt, field_validator, model_validator
 
-from condgen.data import AnyData
+from condgen.data.sets import AnyData
 from condgen.errors import UserError
-from condgen.losses import DLSM, AdversarialScoreMatching, AnyClassifierLoss, AnyGeneratorLoss
+from condgen.losses import AnyClassifierLoss, AnyGeneratorLoss
 from condgen.losses.distillation import LikelihoodTerm, MatchingLoss
-from condgen.metrics import Measures
+from condgen.losses.dlsm import DLSM
+from condgen.losses.score_matching import AdversarialScoreMatching
+from condgen.metrics.evaluate import Measures
 from condgen.networks import AnyClassifierNet, AnyDenoiserNet, AnyGeneratorNet
 from condgen.recipes.guidance import Guidance, Method, Name
 from condgen.schedules import AnyDensity, AnySchedule, LogNormal, Schedule
 from condgen.score import Labels
 from condgen.settings import UNKEYED, Settings
-from condgen.training import PooledPrior, PriorSettings, TrainingSettings
+from condgen.training.frozen import PriorSettings
+from condgen.training.prior_pool import PooledPrior
+from condgen.training.settings import TrainingSettings
 
 Seed: TypeAlias = Annotated[int, Field(ge=0, lt=2**32, description="of everything random")]
 

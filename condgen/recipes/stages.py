@@ -4,9 +4,9 @@ from typing import ClassVar, Literal
 
 from pydantic import Field, PositiveInt, model_validator
 
-from condgen.data import AnyData
-from condgen.metrics import Measures
-from condgen.networks import DiffusersSettings
+from condgen.data.sets import AnyData
+from condgen.metrics.evaluate import Measures
+from condgen.networks.diffusers import DiffusersSettings
 from condgen.recipes.guidance import Method
 from condgen.recipes.schema import COMPILE, ClassifierRecipe, GeneratorRecipe, ScoreRecipe, Seed, TrainedRecipe
 from condgen.schedules import AnySchedule

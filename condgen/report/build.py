@@ -9,7 +9,7 @@ import yaml
 
 from condgen.errors import UserError
 from condgen.files import blamed_on
-from condgen.metrics import REAL, MetricRow, goal_of
+from condgen.metrics.measures import REAL, MetricRow, goal_of
 from condgen.report.estimates import beats, format_estimate, format_number, is_real, metric_estimates
 from condgen.report.figures import curve_panel, method_styles
 from condgen.report.load import LOSSES, CostRow, Run, read_run

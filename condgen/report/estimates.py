@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 
 from condgen.diagnostics.held_out import HeldOutRow
 from condgen.diagnostics.score_errors import ErrorRow
-from condgen.metrics import REAL, Goal, MetricRow
+from condgen.metrics.measures import REAL, Goal, MetricRow
 from condgen.rows import Estimate
 
 MISSING = "—"

@@ -13,11 +13,13 @@ from condgen.diagnostics.held_out import HeldOutRow
 from condgen.diagnostics.score_errors import ErrorRow
 from condgen.errors import UserError
 from condgen.files import blamed_on, is_file, read_text
-from condgen.metrics import MetricRow, Reading
-from condgen.recipes import read_yaml
+from condgen.metrics.collapse import Reading
+from condgen.metrics.measures import MetricRow
+from condgen.recipes.compose import read_yaml
 from condgen.report.figures import Style, method_styles
 from condgen.rows import Row, parse_rows
-from condgen.runs import layout, read_json, read_rows
+from condgen.runs import layout
+from condgen.runs.folder import read_json, read_rows
 from condgen.runs.sample_folder import Sampled
 from condgen.settings import parse
 

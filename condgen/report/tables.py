@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 
 from condgen.diagnostics.score_errors import ErrorRow, Weighting
-from condgen.metrics import REAL, Goal, MetricRow, goal_of
+from condgen.metrics.measures import REAL, Goal, MetricRow, goal_of
 from condgen.report.estimates import SIGMA, is_real, metric_estimates, winner
 from condgen.report.load import ClassRow, CostRow, GeneratorLog
 from condgen.report.page import Table

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from condgen.checkpoint import MODEL_FILE
 from condgen.classifier import Classifier
-from condgen.data import LabelledSet
+from condgen.data.labelled import LabelledSet
 from condgen.diagnostics.classifier_errors import (
     BINS,
     SHARE,
@@ -18,14 +18,14 @@ from condgen.diagnostics.classifier_errors import (
     spread_levels,
 )
 from condgen.errors import UserError
-from condgen.recipes import CalibrateRecipe, check_levels
+from condgen.recipes.schema import CalibrateRecipe, check_levels
 from condgen.rng import device_of, keyed_generator
 from condgen.runs.folder import drop_partial_line, file_key, read_json, read_rows, write_json
 from condgen.runs.layout import CALIBRATION, CLASSIFIERS, LOG_FILE
 from condgen.runs.models import check_fits
 from condgen.runs.stage import Progress, Stage, StageFolder, Work
 from condgen.score import ScoreModel
-from condgen.training import Processes
+from condgen.training.distributed import Processes
 
 _LEVELS = 16  # where the recipe names none
 

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import torch
 
 from condgen.checkpoint import MODEL_FILE
-from condgen.data import LabelledSet
+from condgen.data.labelled import LabelledSet
 from condgen.denoiser import Denoiser
 from condgen.diagnostics.held_out import HeldOutRow, add_errors, compare_errors
 from condgen.diagnostics.score_errors import (
@@ -29,10 +29,12 @@ from condgen.diagnostics.score_errors import (
 )
 from condgen.errors import UserError
 from condgen.guidance import ClassifierGuided
-from condgen.losses import ClassifierLoss, classifier_loss
+from condgen.losses import classifier_loss
+from condgen.losses.base import ClassifierLoss
 from condgen.oracle import Oracle
-from condgen.recipes import DiagnoseRecipe, Guidance, check_levels, read_yaml
-from condgen.recipes.schema import PlaneGrid
+from condgen.recipes.compose import read_yaml
+from condgen.recipes.guidance import Guidance
+from condgen.recipes.schema import DiagnoseRecipe, PlaneGrid, check_levels
 from condgen.rng import float64_device, keyed_generator
 from condgen.rows import Row
 from condgen.runs.folder import read_json, write_json
@@ -41,7 +43,7 @@ from condgen.runs.models import Folders, Load, check_fits, load_anew, open_guide
 from condgen.runs.stage import Progress, Stage, Work
 from condgen.runs.train import training_cost
 from condgen.score import ScoreModel
-from condgen.training import Processes
+from condgen.training.distributed import Processes
 
 
 def with_defaults(

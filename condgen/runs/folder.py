@@ -10,11 +10,11 @@ from typing import Any, TypeVar
 from pydantic import BaseModel
 
 from condgen.checkpoint import MODEL_FILE
-from condgen.data import AnyData
+from condgen.data.sets import AnyData
 from condgen.errors import UserError
 from condgen.files import blamed_on, each_line, parse_json, read_bytes, read_text, write_atomically
 from condgen.hub import CONFIG_FILE
-from condgen.recipes import read_yaml
+from condgen.recipes.compose import read_yaml
 from condgen.runs.layout import RECIPE_FILE, SNAPSHOTS
 from condgen.schedules import AnySchedule
 from condgen.settings import parse

@@ -6,17 +6,17 @@ from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
 from condgen.checkpoint import MODEL_FILE, load_into
-from condgen.data import AnyData
+from condgen.data.sets import AnyData
 from condgen.errors import UserError
 from condgen.hub import fetch
-from condgen.networks import DiffusersSettings
-from condgen.recipes import ImportStage
+from condgen.networks.diffusers import DiffusersSettings
+from condgen.recipes.stages import ImportStage
 from condgen.runs.folder import read_json
 from condgen.runs.stage import Progress, Stage, Work
 from condgen.schedules import EDM
 from condgen.score import ScoreConfig, ScoreModel
 from condgen.settings import parse
-from condgen.training import Processes
+from condgen.training.distributed import Processes
 
 _UNET, _PIPELINE, _SCHEDULER = "UNet2DModel", "model_index.json", "scheduler_config.json"
 _WEIGHTS, _INDEX = "diffusion_pytorch_model", ".safetensors.index.json"

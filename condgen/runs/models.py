@@ -9,12 +9,13 @@ from pydantic import ValidationError
 
 from condgen.checkpoint import MODEL_FILE, read_description
 from condgen.classifier import Classifier, ClassifierConfig
-from condgen.data import LabelledSet, list_some
+from condgen.data.labelled import LabelledSet, list_some
 from condgen.denoiser import Denoiser
 from condgen.errors import UserError
 from condgen.guidance import ClassifierGuided, DenoiserGuided, ScaleCurve
 from condgen.hub import model_folder
-from condgen.recipes import Guidance, Method, Recipe, is_place
+from condgen.recipes.guidance import Guidance, Method
+from condgen.recipes.schema import Recipe, is_place
 from condgen.runs.folder import file_key, read_json
 from condgen.runs.layout import SCORE, calibration_file
 from condgen.schedules import Schedule

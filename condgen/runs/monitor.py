@@ -14,12 +14,12 @@ from torch import Tensor
 
 from condgen.checkpoint import load_tensors, save_tensors
 from condgen.classifier import Classifier, ClassifierConfig
-from condgen.data import LabelledSet, stratified_order, to_uint8
+from condgen.data.labelled import LabelledSet, stratified_order, to_uint8
 from condgen.diagnostics.classifier_errors import measure_classifier, spread_levels
 from condgen.errors import UserError
 from condgen.files import blamed_on
 from condgen.generator import Generator
-from condgen.metrics import Gauge
+from condgen.metrics.collapse import Gauge
 from condgen.rng import Streams, device_of, keyed_generator
 from condgen.runs.layout import PREVIEWS
 from condgen.score import ScoreModel

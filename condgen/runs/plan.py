@@ -6,19 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from condgen.checkpoint import trusted_imports
-from condgen.data import Splits
+from condgen.data.sets import Splits
 from condgen.errors import UserError
 from condgen.files import write_atomically
-from condgen.metrics import open_extractor
-from condgen.recipes import (
-    ClassifierStage,
-    EvaluateStage,
-    GeneratorStage,
-    Recipe,
-    SampleStage,
-    ScoreStage,
-    to_yaml,
-)
+from condgen.metrics.extractors import open_extractor
+from condgen.recipes.compose import to_yaml
+from condgen.recipes.schema import Recipe
+from condgen.recipes.stages import ClassifierStage, EvaluateStage, GeneratorStage, SampleStage, ScoreStage
 from condgen.runs import layout
 from condgen.runs.calibrate import Calibrate
 from condgen.runs.diagnose import Diagnose, with_defaults
@@ -30,7 +24,7 @@ from condgen.runs.sample import Sample
 from condgen.runs.stage import Progress, Stage, Work, is_finished, refuse_other_files
 from condgen.runs.train import Train
 from condgen.settings import imported_targets
-from condgen.training import Processes
+from condgen.training.distributed import Processes
 
 
 def plan(recipe: Recipe, folder: Path, data: Splits) -> list[Stage]:

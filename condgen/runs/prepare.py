@@ -8,27 +8,29 @@ from torch import nn
 
 from condgen.checkpoint import MODEL_FILE, load_tensors, save_tensors
 from condgen.classifier import Classifier, ClassifierConfig
-from condgen.data import LabelledSet
+from condgen.data.labelled import LabelledSet
 from condgen.denoiser import Denoiser
 from condgen.errors import UserError
 from condgen.generator import Generator, GeneratorConfig
-from condgen.losses import MatchingLoss, ScoreMismatching
-from condgen.networks import AnyDenoiserNet, DiffusersSettings, UNetSettings, start_from
-from condgen.recipes import (
-    ClassifierStage,
-    GeneratorStage,
-    ScoreStage,
-    TrainStage,
-    content_key,
-)
+from condgen.losses.distillation import MatchingLoss
+from condgen.losses.score_mismatching import ScoreMismatching
+from condgen.networks import AnyDenoiserNet
+from condgen.networks.diffusers import DiffusersSettings
+from condgen.networks.embedding import start_from
+from condgen.networks.unet import UNetSettings
+from condgen.recipes.compose import content_key
+from condgen.recipes.stages import ClassifierStage, GeneratorStage, ScoreStage, TrainStage
 from condgen.runs.folder import file_key
 from condgen.runs.layout import PRIOR_POOL
 from condgen.runs.models import Folders, check_fits, data_fields, open_guided
 from condgen.runs.monitor import Monitor, classifier_monitor, generator_monitor
 from condgen.score import ScoreConfig, ScoreModel
 from condgen.settings import Settings
-from condgen.training import PriorPool, PriorSettings, Processes, Task, lighten_, resolved
+from condgen.training.distributed import Processes
+from condgen.training.frozen import PriorSettings, lighten_, resolved
 from condgen.training.generator_tasks import GeneratorTask, LikelihoodGuide, MatchingTask, MismatchingTask
+from condgen.training.loop import Task
+from condgen.training.prior_pool import PriorPool
 from condgen.training.tasks import AdversarialScoreTask, ClassifierTask, ScoreTask
 
 _PREVIEWS = 10

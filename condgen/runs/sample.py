@@ -22,16 +22,20 @@ from torch import Tensor
 from condgen.denoiser import Denoiser
 from condgen.errors import UserError
 from condgen.generator import Generator
-from condgen.recipes import SampleStage
+from condgen.recipes.stages import SampleStage
 from condgen.rng import Streams
 from condgen.runs.folder import read_json, read_rows, write_json
 from condgen.runs.layout import COST, LOG_FILE, MANIFEST, STAGE_FILE
 from condgen.runs.models import Folders, Load, load_anew, open_guided
 from condgen.runs.sample_folder import merge_manifests, part_manifest, write_samples
 from condgen.runs.stage import Progress, Stage, StageFolder, Work
-from condgen.samplers import AdaptiveSampler, Finished, Sampler, build_sampler, draw, grid_for, sampler_class
+from condgen.samplers.adaptive.loop import AdaptiveSampler
+from condgen.samplers.base import Finished, Sampler
+from condgen.samplers.catalogue import build_sampler, grid_for, sampler_class
+from condgen.samplers.draw import draw
 from condgen.score import ScoreModel
-from condgen.training import PriorSettings, Processes, describe_precision, lighten_, resolved
+from condgen.training.distributed import Processes
+from condgen.training.frozen import PriorSettings, describe_precision, lighten_, resolved
 
 _LISTED = 5  # classes in a message
 _HOPELESS = 100  # samples that cannot be used, and none that can: the others are not tried

@@ -14,7 +14,8 @@ from PIL import Image
 from pydantic import BaseModel, Field
 from torch import Tensor
 
-from condgen.data import list_images, to_uint8
+from condgen.data.folder import list_images
+from condgen.data.labelled import to_uint8
 from condgen.errors import UserError
 from condgen.files import append, naming, read_picture, within, write_atomically
 from condgen.runs.folder import drop_partial_line, each_row, read_json

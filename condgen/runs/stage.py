@@ -20,11 +20,11 @@ from pydantic import BaseModel, Field
 
 from condgen.errors import UserError
 from condgen.files import append, is_unfinished, remove_unfinished, write_atomically
-from condgen.recipes import content_key, to_yaml
+from condgen.recipes.compose import content_key, to_yaml
 from condgen.runs.folder import file_key, read_json, read_rows, write_json
 from condgen.runs.layout import LOCK_FILE, LOG_FILE, RECIPE_FILE, STAGE_FILE
 from condgen.settings import parse
-from condgen.training import Processes
+from condgen.training.distributed import Processes
 
 
 class Progress(NamedTuple):

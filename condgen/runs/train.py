@@ -7,26 +7,20 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from condgen.checkpoint import MODEL_FILE
-from condgen.data import LabelledSet
+from condgen.data.labelled import LabelledSet
 from condgen.errors import UserError
-from condgen.recipes import ClassifierStage, GeneratorStage, TrainStage, read_yaml
+from condgen.recipes.compose import read_yaml
+from condgen.recipes.stages import ClassifierStage, GeneratorStage, TrainStage
 from condgen.rng import keyed_generator
 from condgen.runs.folder import read_json
 from condgen.runs.layout import RECIPE_FILE, SNAPSHOTS, STAGE_FILE
 from condgen.runs.models import Folders
 from condgen.runs.prepare import Prepared, prepare
 from condgen.runs.stage import Progress, Stage, StageFolder, Work
-from condgen.training import (
-    Processes,
-    Record,
-    State,
-    describe_precision,
-    load_state,
-    resolved,
-    save_state,
-    share_state,
-    train,
-)
+from condgen.training.distributed import Processes
+from condgen.training.frozen import describe_precision, resolved
+from condgen.training.loop import Record, train
+from condgen.training.state import State, load_state, save_state, share_state
 
 
 @dataclass(frozen=True, eq=False)

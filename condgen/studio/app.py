@@ -32,7 +32,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from condgen import __version__
 from condgen.errors import UserError
-from condgen.report import open_template
+from condgen.report.page import open_template
 from condgen.runs.models import Load, load_anew
 from condgen.score import ScoreModel
 from condgen.studio.draw import EVALUATIONS, Ask, draw_ask, most_samples, parse_ask

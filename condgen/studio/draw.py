@@ -14,14 +14,16 @@ from typing import Any, TypeAlias
 import torch
 from pydantic import Field, field_validator
 
-from condgen.data import class_index
+from condgen.data.labelled import class_index
 from condgen.errors import UserError
 from condgen.files import parse_json
-from condgen.recipes import Method, SampleStage
+from condgen.recipes.guidance import Method
+from condgen.recipes.stages import SampleStage
 from condgen.runs.models import Load, load_anew
 from condgen.runs.sample import open_light, tell_unusable
 from condgen.runs.sample_folder import encode_samples
-from condgen.samplers import SAMPLERS, Finished, Sampler, evaluations_on, options_of
+from condgen.samplers.base import Finished, Sampler, evaluations_on
+from condgen.samplers.catalogue import SAMPLERS, options_of
 from condgen.settings import Settings, parse
 from condgen.studio.offer import Offer
 

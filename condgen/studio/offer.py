@@ -10,10 +10,13 @@ from typing import Any
 from condgen.checkpoint import MODEL_FILE, read_description
 from condgen.errors import UserError
 from condgen.files import blamed_on
-from condgen.recipes import Method, Recipe, read_yaml
-from condgen.runs import Folders
+from condgen.recipes.compose import read_yaml
+from condgen.recipes.guidance import Method
+from condgen.recipes.schema import Recipe
 from condgen.runs.layout import RECIPE_FILE, SCORE, SNAPSHOTS, calibration_file, model_folders
-from condgen.samplers import FIXED, SAMPLERS, Sampler, build_sampler, evaluations_on, grid_for, options_of
+from condgen.runs.models import Folders
+from condgen.samplers.base import Sampler, evaluations_on
+from condgen.samplers.catalogue import FIXED, SAMPLERS, build_sampler, grid_for, options_of
 from condgen.score import ScoreModel
 from condgen.settings import parse
 

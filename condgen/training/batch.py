@@ -5,7 +5,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from condgen.data import LabelledSet
+from condgen.data.labelled import LabelledSet
 from condgen.rng import float64_device, keyed_generator, normal_rows, to_device
 from condgen.schedules import Density, Schedule
 from condgen.training.settings import TrainingSettings

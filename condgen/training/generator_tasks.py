@@ -9,17 +9,11 @@ from torch import Tensor
 
 from condgen.denoiser import Denoiser, Likelihood
 from condgen.generator import Generator
-from condgen.losses import (
-    Critic,
-    LikelihoodTerm,
-    Losses,
-    MatchingLoss,
-    ScoreMismatching,
-    critic_loss,
-    cross_entropy_loss,
-    mismatching_loss,
-    score_matching_loss,
-)
+from condgen.losses.base import Losses
+from condgen.losses.cross_entropy import cross_entropy_loss
+from condgen.losses.distillation import LikelihoodTerm, MatchingLoss
+from condgen.losses.score_matching import score_matching_loss
+from condgen.losses.score_mismatching import Critic, ScoreMismatching, critic_loss, mismatching_loss
 from condgen.score import ScoreModel
 from condgen.training.batch import Batch
 from condgen.training.loop import Apply, Task

@@ -16,9 +16,9 @@ from typing import NamedTuple, TypeAlias
 import torch
 from torch import Tensor, nn
 
-from condgen.data import LabelledSet
+from condgen.data.labelled import LabelledSet
 from condgen.errors import UserError
-from condgen.losses import Losses
+from condgen.losses.base import Losses
 from condgen.rng import keyed_seed
 from condgen.training.batch import Batch
 from condgen.training.distributed import Processes

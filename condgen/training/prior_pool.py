@@ -18,7 +18,7 @@ from pydantic import Field
 from torch import Tensor
 
 from condgen.checkpoint import load_tensors, save_tensors
-from condgen.data import LabelledSet
+from condgen.data.labelled import LabelledSet
 from condgen.denoiser import Denoiser
 from condgen.rng import float64_device, to_device
 from condgen.schedules import Density, perturb

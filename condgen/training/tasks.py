@@ -8,17 +8,12 @@ from torch import Tensor
 
 from condgen.classifier import Classifier
 from condgen.denoiser import Denoiser
-from condgen.losses import (
+from condgen.losses.base import ClassifierLoss, Gradient, Losses, Noised, compiled_gradient, gradient_of
+from condgen.losses.score_matching import (
     AdversarialScoreMatching,
-    ClassifierLoss,
     Discriminator,
-    Gradient,
-    Losses,
-    Noised,
     adversarial_loss,
-    compiled_gradient,
     discriminator_loss,
-    gradient_of,
     score_matching_loss,
 )
 from condgen.schedules import Density, perturb

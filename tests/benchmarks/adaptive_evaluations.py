@@ -14,10 +14,10 @@ import statistics
 import torch
 from bench import Figure, Full, JsonFile, device, finish, run
 
-from condgen.data import load, parse_data
+from condgen.data.sets import load, parse_data
 from condgen.oracle import Oracle
-from condgen.samplers import draw
 from condgen.samplers.adaptive.sde import AdaptiveSDE
+from condgen.samplers.draw import draw
 from condgen.schedules import VE, VP
 
 SETTINGS = {  # the paper's schedules, the least grey level, and its counts by tolerance

@@ -24,14 +24,16 @@ from scaling import best_scalings
 from condgen.classifier import Classifier
 from condgen.diagnostics.held_out import held_out_differences
 from condgen.guidance import ClassifierGuided
-from condgen.recipes import ClassifierStage, ScoreStage
 from condgen.recipes.compose import merged, read_yaml
-from condgen.report import draw_held_out
+from condgen.recipes.stages import ClassifierStage, ScoreStage
+from condgen.report.score_errors import draw_held_out
 from condgen.rng import keyed_generator
-from condgen.runs import Folders, Train
 from condgen.runs.folder import read_settings
+from condgen.runs.models import Folders
+from condgen.runs.train import Train
 from condgen.score import ScoreModel
-from condgen.training import PriorSettings, Processes, lighten_
+from condgen.training.distributed import Processes
+from condgen.training.frozen import PriorSettings, lighten_
 
 LEVELS = (0.1, 0.2, 0.4, 0.7, 1.0, 2.0, 4.0, 8.0)
 ALONE = Processes()

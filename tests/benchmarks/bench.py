@@ -16,7 +16,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from condgen.runs import describe_environment, write_json
+from condgen.runs.environment import describe_environment
+from condgen.runs.folder import write_json
 
 Full: TypeAlias = Annotated[
     bool, typer.Option("--full", help="The size of the published figures: minutes, not seconds.")

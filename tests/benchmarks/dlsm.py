@@ -18,11 +18,13 @@ from bench import Figure, Full, JsonFile, Rounds, device, finish, run, take_turn
 from torch import Tensor
 
 from condgen.classifier import ClassifierConfig
-from condgen.losses import gradient_of
-from condgen.networks import MLPSettings, ResNetSettings, UNetSettings
+from condgen.losses.base import gradient_of
+from condgen.networks.mlp import MLPSettings
+from condgen.networks.resnet import ResNetSettings
+from condgen.networks.unet import UNetSettings
 from condgen.schedules import EDM, expand
 from condgen.score import ScoreConfig
-from condgen.training import PriorSettings, lighten_
+from condgen.training.frozen import PriorSettings, lighten_
 
 CLASSES = 10
 SIZES = {

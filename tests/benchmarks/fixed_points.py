@@ -18,8 +18,9 @@ from bench import Figure, Full, JsonFile, finish, run
 from scipy.optimize import brentq
 from torch import Tensor, nn
 
-from condgen.losses import Critic, distribution_matching_loss, mismatching_loss, score_identity_loss
-from condgen.networks import MLPSettings
+from condgen.losses.distillation import distribution_matching_loss, score_identity_loss
+from condgen.losses.score_mismatching import Critic, mismatching_loss
+from condgen.networks.mlp import MLPSettings
 from condgen.oracle import Oracle
 from condgen.schedules import EDM, Levels, linear_beta_levels
 

@@ -9,7 +9,7 @@ without --full on digits, in 20 s.
 import torch
 from bench import Figure, Full, JsonFile, Rounds, device, finish, peak_memory, run, take_turns
 
-from condgen.data import load, parse_data
+from condgen.data.sets import load, parse_data
 from condgen.diagnostics.score_errors import draw_queries
 from condgen.oracle import ExactScores, Oracle
 from condgen.rng import keyed_generator

@@ -19,19 +19,11 @@ from scipy.stats import kstest, norm
 
 from condgen.oracle import Oracle
 from condgen.rng import Streams
-from condgen.samplers import (
-    ADAPTIVE,
-    FIXED,
-    SAMPLERS,
-    Sampler,
-    build_sampler,
-    draw,
-    evaluations_on,
-    grid_for,
-    trajectory,
-)
 from condgen.samplers.adaptive.brownian import BrownianPath
 from condgen.samplers.adaptive.sde import AdaptiveSDE
+from condgen.samplers.base import Sampler, evaluations_on, trajectory
+from condgen.samplers.catalogue import ADAPTIVE, FIXED, SAMPLERS, build_sampler, grid_for
+from condgen.samplers.draw import draw
 from condgen.schedules import EDM, VE, VP
 
 STD, SCHEDULES, MOST = 0.5, (EDM(), VE(), VP()), 600  # points of a grid that are tried

@@ -17,9 +17,10 @@ import torch
 from bench import Figure, Full, JsonFile, Rounds, device, finish, run, take_turns
 
 from condgen.denoiser import Denoiser
-from condgen.networks import UNetSettings
+from condgen.networks.unet import UNetSettings
 from condgen.rng import Streams
-from condgen.samplers import build_sampler, grid_for, points_within, trajectory
+from condgen.samplers.base import trajectory
+from condgen.samplers.catalogue import build_sampler, grid_for, points_within
 from condgen.schedules import EDM
 from condgen.score import ScoreConfig
 

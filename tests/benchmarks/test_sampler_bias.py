@@ -1,7 +1,7 @@
 import pytest
 from sampler_bias import SCHEDULES, evaluations_within, gaussian_denoiser, width_error
 
-from condgen.samplers import FIXED, SAMPLERS, WIDTH_ERRORS
+from condgen.samplers.catalogue import FIXED, SAMPLERS, WIDTH_ERRORS
 
 
 def test_every_sampler_states_the_error_of_its_width():

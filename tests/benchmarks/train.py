@@ -24,12 +24,18 @@ from torchvision import datasets, transforms
 from torchvision.utils import save_image
 
 from condgen.classifier import ClassifierConfig
-from condgen.data import LabelledSet
-from condgen.losses import DLSM, CrossEntropy
-from condgen.networks import ResNetSettings, UNetSettings
+from condgen.data.labelled import LabelledSet
+from condgen.losses.cross_entropy import CrossEntropy
+from condgen.losses.dlsm import DLSM
+from condgen.networks.resnet import ResNetSettings
+from condgen.networks.unet import UNetSettings
 from condgen.schedules import EDM, LogNormal
 from condgen.score import ScoreConfig
-from condgen.training import PriorSettings, Processes, State, TrainingSettings, lighten_, train
+from condgen.training.distributed import Processes
+from condgen.training.frozen import PriorSettings, lighten_
+from condgen.training.loop import train
+from condgen.training.settings import TrainingSettings
+from condgen.training.state import State
 from condgen.training.tasks import ClassifierTask, ScoreTask
 
 NAMES = tuple(map(str, range(10)))

@@ -21,16 +21,20 @@ from bench import Figure, Full, JsonFile, Picture, finish, rows_over_seeds, run
 from matplotlib.figure import Figure as Drawing
 from sliced import directions, sliced_wasserstein
 
-from condgen.data import load
+from condgen.data.sets import load
 from condgen.metrics.features import extract, pixels
 from condgen.metrics.frechet import Gaussian, frechet_distance
 from condgen.metrics.judge import Judge
 from condgen.oracle import Oracle
-from condgen.recipes import Guidance, load_recipe
+from condgen.recipes.compose import load_recipe
+from condgen.recipes.guidance import Guidance
 from condgen.rng import keyed_generator
-from condgen.runs import Folders, open_guided, run_recipe
-from condgen.samplers import Sampler, build_sampler, draw, grid_for, points_within
-from condgen.training import Processes
+from condgen.runs.models import Folders, open_guided
+from condgen.runs.plan import run_recipe
+from condgen.samplers.base import Sampler
+from condgen.samplers.catalogue import build_sampler, grid_for, points_within
+from condgen.samplers.draw import draw
+from condgen.training.distributed import Processes
 
 SW, FD, FLOW = "SW", "FD", "error of the flow"
 SOLVERS = ("unipc", "dpm++2m", "ddim", "heun")  # of the probability flow

@@ -6,7 +6,8 @@ import shutil
 import pytest
 from report.run_folders import add_neighbours, make_digits
 
-from condgen.report import build_report, compare_runs
+from condgen.report.build import build_report
+from condgen.report.compare import compare_runs
 
 pytestmark = pytest.mark.browser
 

@@ -5,7 +5,7 @@ from unittest import mock
 
 import pytest
 
-from condgen.cli import main
+from condgen.cli.app import main
 
 SMALL = "network={kind: mlp, width: 16, depth: 1, embedding: 8}"
 RECIPE = """

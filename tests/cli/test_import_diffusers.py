@@ -9,7 +9,7 @@ from libraries import library
 from networks.test_diffusers import UNET
 from PIL import Image
 
-from condgen.runs import read_rows
+from condgen.runs.folder import read_rows
 from condgen.score import ScoreModel
 from tests.cli.conftest import bad, good
 

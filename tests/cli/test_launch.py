@@ -14,8 +14,8 @@ from processes import start
 from stages import NETWORK, small_stage, train
 
 from condgen.checkpoint import load_tensors
-from condgen.runs import read_json, read_rows
-from condgen.training import Processes
+from condgen.runs.folder import read_json, read_rows
+from condgen.training.distributed import Processes
 from tests.cli.conftest import bad
 
 QUIET = os.environ | {"PYTHONWARNINGS": "ignore", "OMP_NUM_THREADS": "1"}

@@ -2,7 +2,7 @@
 
 import shutil
 
-from condgen.runs import read_json
+from condgen.runs.folder import read_json
 from tests.cli.conftest import bad, good
 
 

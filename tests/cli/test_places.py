@@ -13,18 +13,10 @@ from PIL import Image
 import condgen
 from condgen.cli.app import VERBS, load_verb
 from condgen.cli.settings import walk
-from condgen.recipes import (
-    CalibrateRecipe,
-    ClassifierStage,
-    DiagnoseRecipe,
-    GeneratorStage,
-    Recipe,
-    SampleStage,
-    ScoreStage,
-    read_yaml,
-)
-from condgen.recipes.stages import EvaluateStage
-from condgen.runs import read_rows
+from condgen.recipes.compose import read_yaml
+from condgen.recipes.schema import CalibrateRecipe, DiagnoseRecipe, Recipe
+from condgen.recipes.stages import ClassifierStage, EvaluateStage, GeneratorStage, SampleStage, ScoreStage
+from condgen.runs.folder import read_rows
 from tests.cli.conftest import bad, good
 
 NETWORK = "network={kind: mlp, width: 8, depth: 1}"

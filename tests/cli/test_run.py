@@ -5,7 +5,7 @@ from pathlib import Path
 
 import yaml
 
-from condgen.runs import read_json, read_rows
+from condgen.runs.folder import read_json, read_rows
 from tests.cli.conftest import bad, good
 
 RECIPES = Path(__file__).parents[2] / "recipes"

@@ -9,8 +9,9 @@ from PIL import Image
 from condgen.checkpoint import load_tensors, save_tensors
 from condgen.errors import UserError
 from condgen.files import append
-from condgen.networks import MLPSettings
-from condgen.runs import read_json, read_rows, sample_folder
+from condgen.networks.mlp import MLPSettings
+from condgen.runs import sample_folder
+from condgen.runs.folder import read_json, read_rows
 from condgen.schedules import EDM
 from condgen.score import ScoreConfig
 from tests.cli.conftest import bad, good

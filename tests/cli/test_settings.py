@@ -6,7 +6,7 @@ import pytest
 from pydantic import BaseModel
 
 from condgen.cli.settings import walk
-from condgen.recipes import Recipe
+from condgen.recipes.schema import Recipe
 from tests.cli.conftest import bad, good
 
 
@@ -48,7 +48,7 @@ def test_an_unknown_setting_is_suggested():
 
 
 def test_samplers_are_listed_with_their_options():
-    from condgen.samplers import SAMPLERS, options_of
+    from condgen.samplers.catalogue import SAMPLERS, options_of
 
     out = good("samplers")
     for name, sampler in SAMPLERS.items():

@@ -12,7 +12,7 @@ from PIL import Image
 
 from condgen.checkpoint import load_tensors
 from condgen.errors import UserError
-from condgen.runs import file_key, read_rows
+from condgen.runs.folder import file_key, read_rows
 from tests.cli.conftest import bad, good
 from tests.test_hub import api, serve_hub  # noqa: F401 - a fixture
 

@@ -9,7 +9,8 @@ import yaml
 from condgen.checkpoint import load_tensors
 from condgen.cli.pictures import follow_previews
 from condgen.cli.progress import stop_signals
-from condgen.runs import Progress, read_rows
+from condgen.runs.folder import read_rows
+from condgen.runs.stage import Progress
 from tests.cli.conftest import SMALL, bad, good
 
 SHORT = ("--steps", 2, "--batch", 16)
@@ -201,7 +202,7 @@ def test_a_picture_that_cannot_be_drawn_stops_nothing(monkeypatch, tmp_path):
     def work():
         yield Progress("g", 1, 2, 0, message="read me", preview=tmp_path)
 
-    monkeypatch.setattr("condgen.report.draw_previews", fails)
+    monkeypatch.setattr("condgen.report.models.draw_previews", fails)
     (event,) = follow_previews(work())
     assert event.message.startswith(f"read me\n{tmp_path}: pictures cannot be drawn")
 

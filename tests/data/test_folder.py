@@ -7,8 +7,9 @@ import pytest
 import torch
 from PIL import Image
 
-from condgen.data import Folder, folder, load
+from condgen.data import folder
 from condgen.data.folder import list_images
+from condgen.data.sets import Folder, load
 from condgen.errors import UserError
 
 

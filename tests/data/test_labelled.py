@@ -5,7 +5,7 @@ import pytest
 import torch
 from hypothesis import given, settings, strategies as st
 
-from condgen.data import LabelledSet, class_index, stratified_order, to_uint8
+from condgen.data.labelled import LabelledSet, class_index, stratified_order, to_uint8
 from condgen.errors import UserError
 from condgen.rng import keyed_generator
 

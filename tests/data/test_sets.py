@@ -9,8 +9,8 @@ import pytest
 import torch
 from sklearn.datasets import load_digits, make_moons
 
-from condgen.data import Digits, Folder, ImportedData, LabelledSet, Moons, Torchvision, load, parse_data
-from condgen.data.labelled import validation_rows
+from condgen.data.labelled import LabelledSet, validation_rows
+from condgen.data.sets import Digits, Folder, ImportedData, Moons, Torchvision, load, parse_data
 from condgen.errors import UserError
 from condgen.rng import keyed_generator
 

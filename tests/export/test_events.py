@@ -7,7 +7,7 @@ import pytest
 from libraries import library
 
 from condgen.errors import UserError
-from condgen.export import write_events
+from condgen.export.events import write_events
 
 library("tensorboard")
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of other people's code

@@ -10,11 +10,10 @@ from huggingface_hub import ModelCard
 
 from condgen.checkpoint import save_tensors
 from condgen.errors import UserError
-from condgen.export import contents, export
-from condgen.export.folder import Model, Source, _write_model, model_card
+from condgen.export.folder import Model, Source, _write_model, contents, export, model_card
 from condgen.files import within
-from condgen.metrics import REAL, MetricRow
-from condgen.report import Run
+from condgen.metrics.measures import REAL, MetricRow
+from condgen.report.load import Run
 from condgen.score import ScoreConfig, ScoreModel
 
 NETWORK = {"kind": "mlp", "width": 16, "depth": 1}

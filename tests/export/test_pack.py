@@ -7,9 +7,9 @@ import pytest
 import torch
 from libraries import library
 
-from condgen.data import to_uint8
+from condgen.data.labelled import to_uint8
 from condgen.errors import UserError
-from condgen.export import pack
+from condgen.export.pack import pack
 from condgen.runs.sample_folder import write_samples
 
 NAMES = {0: "ant", 2: "b.e|e"}  # of class 1 there is no sample

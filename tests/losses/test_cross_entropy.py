@@ -1,6 +1,8 @@
 import torch
 
-from condgen.losses import Noised, classifier_loss, cross_entropy_loss
+from condgen.losses import classifier_loss
+from condgen.losses.base import Noised
+from condgen.losses.cross_entropy import cross_entropy_loss
 from condgen.oracle import Oracle
 from condgen.schedules import EDM
 

@@ -8,7 +8,8 @@ from models import NET, score_model as small_score_model
 
 from condgen.generator import GeneratorConfig
 from condgen.guidance import ClassifierGuided
-from condgen.losses import cross_entropy_loss, distribution_matching_loss, score_identity_loss
+from condgen.losses.cross_entropy import cross_entropy_loss
+from condgen.losses.distillation import distribution_matching_loss, score_identity_loss
 from condgen.oracle import Oracle
 from condgen.schedules import EDM, VE, VP, perturb
 

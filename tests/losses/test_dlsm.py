@@ -6,8 +6,12 @@ from models import classifier as small_classifier
 from torch import nn
 
 from condgen.denoiser import Denoiser, Likelihood
-from condgen.losses import DLSM, PRESETS, CrossEntropy, Noised, compiled_gradient, dlsm_loss, gradient_of
-from condgen.networks import MLPSettings, ResNetSettings, TimmSettings
+from condgen.losses.base import Noised, compiled_gradient, gradient_of
+from condgen.losses.cross_entropy import CrossEntropy
+from condgen.losses.dlsm import DLSM, PRESETS, dlsm_loss
+from condgen.networks.mlp import MLPSettings
+from condgen.networks.resnet import ResNetSettings
+from condgen.networks.timm import TimmSettings
 from condgen.oracle import Oracle
 from condgen.schedules import EDM, VE, VP, expand, perturb
 

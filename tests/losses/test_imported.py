@@ -4,7 +4,10 @@ import pytest
 import torch
 
 from condgen.errors import UserError
-from condgen.losses import DLSM, CrossEntropy, Noised, classifier_loss
+from condgen.losses import classifier_loss
+from condgen.losses.base import Noised
+from condgen.losses.cross_entropy import CrossEntropy
+from condgen.losses.dlsm import DLSM
 from condgen.oracle import Oracle
 from condgen.schedules import EDM, perturb
 

@@ -5,8 +5,8 @@ import pytest
 import torch
 from models import score_model
 
-from condgen.losses import Discriminator, adversarial_loss, discriminator_loss, score_matching_loss
-from condgen.networks import MLPDiscriminatorSettings
+from condgen.losses.score_matching import Discriminator, adversarial_loss, discriminator_loss, score_matching_loss
+from condgen.networks.discriminator import MLPDiscriminatorSettings
 from condgen.schedules import EDM, VP, perturb
 
 X = torch.randn(5, 1, 4, 4, generator=torch.Generator().manual_seed(0))

@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from condgen.losses import Critic, critic_loss, mismatching_loss
-from condgen.networks import MLPSettings
+from condgen.losses.score_mismatching import Critic, critic_loss, mismatching_loss
+from condgen.networks.mlp import MLPSettings
 
 NET = MLPSettings(width=16, depth=1, embedding=8)
 

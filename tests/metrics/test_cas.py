@@ -4,7 +4,7 @@ import pytest
 import torch
 from finish import finish
 
-from condgen.data import Digits, load
+from condgen.data.sets import Digits, load
 from condgen.metrics import cas
 from condgen.rng import keyed_generator
 

@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from condgen.data import load, parse_data
 from condgen.data.labelled import LabelledSet, stratified_order
-from condgen.metrics import Gauge, Reading
+from condgen.data.sets import load, parse_data
+from condgen.metrics.collapse import Gauge, Reading
 from condgen.rng import keyed_generator
 
 

@@ -10,13 +10,14 @@ from finish import finish
 from libraries import library
 from scipy.stats import binomtest
 
-from condgen.data import Digits, LabelledSet, Moons, load
+from condgen.data.labelled import LabelledSet
+from condgen.data.sets import Digits, Moons, load
 from condgen.errors import UserError
-from condgen.metrics import REAL, Measures, Store, evaluating
-from condgen.metrics.features import Extractor, Features, pixels
+from condgen.metrics.evaluate import Measures, evaluating
+from condgen.metrics.features import Extractor, Features, Store, pixels
 from condgen.metrics.frechet import Gaussian, frechet_distance
 from condgen.metrics.judge import Judge
-from condgen.metrics.measures import METRICS as METRIC_TABLE
+from condgen.metrics.measures import METRICS as METRIC_TABLE, REAL
 from condgen.metrics.neighbours import prdc
 from condgen.rng import keyed_generator
 

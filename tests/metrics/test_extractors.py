@@ -12,9 +12,11 @@ from safetensors.torch import save_file
 from condgen.checkpoint import save_tensors
 from condgen.classifier import ClassifierConfig
 from condgen.errors import UserError
-from condgen.metrics import Store, extractors, open_extractor
-from condgen.networks import ResNetSettings
+from condgen.metrics import extractors
+from condgen.metrics.extractors import open_extractor
+from condgen.metrics.features import Store
 from condgen.networks.cifar_resnet import CifarResNet
+from condgen.networks.resnet import ResNetSettings
 from condgen.rng import keyed_generator
 from condgen.schedules import EDM
 

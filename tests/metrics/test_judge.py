@@ -4,7 +4,7 @@ import pytest
 import torch
 from sklearn.svm import SVC
 
-from condgen.data import Digits, Moons, load
+from condgen.data.sets import Digits, Moons, load
 from condgen.metrics.judge import Judge
 from condgen.rng import keyed_generator
 

@@ -1,6 +1,6 @@
 """The sizes of published U-Nets."""
 
-from condgen.networks import UNetSettings
+from condgen.networks.unet import UNetSettings
 
 # By family and origin: Karras et al. 2022, or Song et al. 2021 ("continuous", and "deep" with twice the blocks)
 _DDPMPP = {

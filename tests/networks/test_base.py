@@ -8,7 +8,9 @@ import torch
 from condgen.checkpoint import MODEL_FILE, save_tensors, trusted_imports
 from condgen.classifier import Classifier, ClassifierConfig
 from condgen.errors import UserError
-from condgen.networks import ImportedNetwork, ResNetSettings, UNetSettings
+from condgen.networks.base import ImportedNetwork
+from condgen.networks.resnet import ResNetSettings
+from condgen.networks.unet import UNetSettings
 from condgen.schedules import EDM
 from condgen.score import ScoreConfig, ScoreModel
 from condgen.settings import import_target

@@ -8,9 +8,9 @@ import torch
 from libraries import library
 
 from condgen.errors import UserError
-from condgen.networks import DiffusersSettings
+from condgen.networks.diffusers import DiffusersSettings
 from condgen.rng import Streams
-from condgen.samplers import Context
+from condgen.samplers.base import Context
 from condgen.samplers.euler import DDIM
 from condgen.schedules import EDM, VP
 from condgen.score import ScoreConfig

@@ -4,7 +4,7 @@ import torch
 from pydantic import ValidationError
 from torch import nn
 
-from condgen.networks import ConvDiscriminatorSettings, MLPDiscriminatorSettings
+from condgen.networks.discriminator import ConvDiscriminatorSettings, MLPDiscriminatorSettings
 
 MLP = MLPDiscriminatorSettings(width=16, depth=2)
 CONV = ConvDiscriminatorSettings(channels=(8, 8, 12), halvings=2)

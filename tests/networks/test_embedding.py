@@ -4,7 +4,6 @@ import pytest
 import torch
 from scipy import stats
 
-from condgen.networks import MLPSettings, UNetSettings
 from condgen.networks.embedding import (
     Conditioning,
     FiLM,
@@ -13,6 +12,8 @@ from condgen.networks.embedding import (
     random_frequencies,
     start_from,
 )
+from condgen.networks.mlp import MLPSettings
+from condgen.networks.unet import UNetSettings
 
 LEVELS = torch.arange(-1.6, 1.1001, 0.05, dtype=torch.float64)
 

@@ -5,7 +5,7 @@ from torch import nn
 from condgen.classifier import ClassifierConfig
 from condgen.denoiser import Denoiser
 from condgen.errors import UserError
-from condgen.losses import dlsm_loss
+from condgen.losses.dlsm import dlsm_loss
 from condgen.networks.timm import TimmClassifier, TimmSettings
 from condgen.schedules import EDM
 

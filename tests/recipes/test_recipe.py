@@ -2,19 +2,14 @@ import pytest
 import torch
 import yaml
 
-from condgen.data import LabelledSet, parse_data
+from condgen.data.labelled import LabelledSet
+from condgen.data.sets import parse_data
 from condgen.errors import UserError
-from condgen.recipes import (
-    Method,
-    Recipe,
-    SampleStage,
-    apply_overrides,
-    content_key,
-    default_adversary,
-    default_recipe,
-    load_recipe,
-    to_yaml,
-)
+from condgen.recipes.compose import apply_overrides, content_key, load_recipe, to_yaml
+from condgen.recipes.defaults import default_adversary, default_recipe
+from condgen.recipes.guidance import Method
+from condgen.recipes.schema import Recipe
+from condgen.recipes.stages import SampleStage
 from condgen.settings import parse
 
 BASE = """

@@ -6,11 +6,11 @@ import pytest
 import yaml
 from networks.published import UNETS
 
-from condgen.recipes import Recipe, load_recipe, to_yaml
-from condgen.recipes.compose import sizes_of
-from condgen.runs import run_recipe
+from condgen.recipes.compose import load_recipe, sizes_of, to_yaml
+from condgen.recipes.schema import Recipe
+from condgen.runs.plan import run_recipe
 from condgen.settings import parse
-from condgen.training import Processes
+from condgen.training.distributed import Processes
 
 ROOT = Path(__file__).parents[2] / "recipes"
 RECIPES = sorted(ROOT.glob("**/*.yaml"))

@@ -19,7 +19,7 @@ from reliability.test_kills import undisturbed
 
 from condgen.checkpoint import load_tensors
 from condgen.errors import UserError
-from condgen.runs import read_json, read_rows
+from condgen.runs.folder import read_json, read_rows
 
 ENTER = ("unshare", "--user", "--map-root-user", "--mount")
 INSIDE = "CONDGEN_TEST_NAMESPACE"

@@ -12,7 +12,7 @@ import pytest
 from reliability.commands import Command
 
 from condgen.errors import UserError
-from condgen.runs import read_rows
+from condgen.runs.folder import read_rows
 
 
 def watched(place, log, total, done, *arguments):

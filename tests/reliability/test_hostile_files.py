@@ -20,16 +20,15 @@ from hypothesis import HealthCheck, given, settings, strategies as st
 
 import condgen as cg
 from condgen.checkpoint import load_tensors
-from condgen.data import Folder, load
+from condgen.data.sets import Folder, load
 from condgen.errors import UserError
-from condgen.recipes import load_recipe
+from condgen.recipes.compose import load_recipe
 from condgen.report.build import build_report
 from condgen.report.load import read_run
 from condgen.runs.models import read_calibration
 from condgen.runs.sample_folder import read_samples
 from condgen.score import ScoreModel
-from condgen.training import load_state
-from condgen.training.state import State
+from condgen.training.state import State, load_state
 
 MEMORY = 4 * 10**9
 NAMES = ("<script>", "two\nlines", "\x1b[2J", "\u202egnp", "nul \0", "../../x", "/dev/zero", "", "x" * 5000, "\ud800")

@@ -8,7 +8,7 @@ import re
 import pytest
 from reliability.commands import run
 
-from condgen.samplers import SAMPLERS
+from condgen.samplers.catalogue import SAMPLERS
 
 
 @pytest.mark.slow

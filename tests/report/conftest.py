@@ -1,7 +1,7 @@
 import pytest
 from report.run_folders import HOSTILE, add_neighbours, make_digits, make_moons
 
-from condgen.report import build_report
+from condgen.report.build import build_report
 
 
 @pytest.fixture

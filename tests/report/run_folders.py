@@ -7,7 +7,7 @@ import yaml
 from PIL import Image
 
 from condgen.diagnostics.score_errors import ErrorRow
-from condgen.metrics import MetricRow
+from condgen.metrics.measures import MetricRow
 
 HOSTILE = "<script>alert(1)</script>"
 METHODS = ("ce", "dlsm", "one-step")

@@ -8,9 +8,8 @@ import pytest
 from report.run_folders import metric
 
 from condgen.errors import UserError
-from condgen.metrics import REAL
-from condgen.report import build_report
-from condgen.report.build import sentences
+from condgen.metrics.measures import REAL
+from condgen.report.build import build_report, sentences
 from condgen.report.load import CostRow, GeneratorLog, PreviewRow, Run
 
 

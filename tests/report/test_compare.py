@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from condgen.errors import UserError
-from condgen.report import compare_runs
+from condgen.report.compare import compare_runs
 
 
 def change(folder, recipe=(), factor=1.0):

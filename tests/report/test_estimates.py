@@ -2,7 +2,7 @@
 
 import pytest
 
-from condgen.metrics import goal_of
+from condgen.metrics.measures import goal_of
 from condgen.report.estimates import format_estimate, format_number, winner
 from condgen.rows import Estimate
 

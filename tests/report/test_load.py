@@ -8,7 +8,8 @@ import pytest
 from PIL import Image
 
 from condgen.errors import UserError
-from condgen.report import build_report, read_run
+from condgen.report.build import build_report
+from condgen.report.load import read_run
 
 
 def test_a_whole_run_is_read(digits_run):

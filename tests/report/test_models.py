@@ -6,9 +6,16 @@ from PIL import Image
 
 from condgen.diagnostics.classifier_errors import LevelRow
 from condgen.errors import UserError
-from condgen.report import classifier_table, draw_calibration, draw_previews, read_run
 from condgen.report.figures import COLOURS, method_styles, to_svg
-from condgen.report.models import classifier_panels, classifiers_section, generators_section
+from condgen.report.load import read_run
+from condgen.report.models import (
+    classifier_panels,
+    classifier_table,
+    classifiers_section,
+    draw_calibration,
+    draw_previews,
+    generators_section,
+)
 from condgen.report.page import Figure
 
 STYLES = method_styles(["ce", "dlsm"])

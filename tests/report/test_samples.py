@@ -11,9 +11,9 @@ from matplotlib.figure import Figure as Canvas
 from PIL import Image
 from report.run_folders import add_neighbours
 
-from condgen.report import read_run, sample_grid
+from condgen.report.load import read_run
 from condgen.report.page import Figure
-from condgen.report.samples import embedded, extent_of, neighbours_section, samples_blocks
+from condgen.report.samples import embedded, extent_of, neighbours_section, sample_grid, samples_blocks
 
 
 def test_images_have_a_row_a_class_and_a_column_a_method(digits_run):

@@ -4,11 +4,17 @@ from PIL import Image
 from report.run_folders import error
 
 from condgen.diagnostics.held_out import HeldOutRow
-from condgen.report import draw_held_out, held_out_sentences, held_out_tables, read_run
 from condgen.report.figures import to_svg
-from condgen.report.load import Run
+from condgen.report.load import Run, read_run
 from condgen.report.page import Figure
-from condgen.report.score_errors import errors_section, fields_section, held_out_section
+from condgen.report.score_errors import (
+    draw_held_out,
+    errors_section,
+    fields_section,
+    held_out_section,
+    held_out_sentences,
+    held_out_tables,
+)
 
 
 def drawn(*rows):

@@ -2,7 +2,7 @@
 
 from report.run_folders import error, metric
 
-from condgen.metrics import REAL
+from condgen.metrics.measures import REAL
 from condgen.report.load import ClassRow, CostRow, GeneratorLog, PreviewRow
 from condgen.report.tables import class_tables, cost_table, errors_tables, generator_table, metrics_table
 

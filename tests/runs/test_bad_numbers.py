@@ -12,8 +12,14 @@ from condgen.classifier import Classifier
 from condgen.errors import UserError
 from condgen.guidance import ClassifierGuided
 from condgen.metrics.features import Extractor, Features, Store
-from condgen.recipes import CalibrateRecipe, DiagnoseRecipe, Guidance, Method, SampleStage
-from condgen.runs import Calibrate, Diagnose, Folders, Sample, read_rows
+from condgen.recipes.guidance import Guidance, Method
+from condgen.recipes.schema import CalibrateRecipe, DiagnoseRecipe
+from condgen.recipes.stages import SampleStage
+from condgen.runs.calibrate import Calibrate
+from condgen.runs.diagnose import Diagnose
+from condgen.runs.folder import read_rows
+from condgen.runs.models import Folders
+from condgen.runs.sample import Sample
 
 
 @pytest.fixture

@@ -8,12 +8,14 @@ from finish import begin
 from stages import ALONE, DIGITS, small_stage, train
 
 from condgen.checkpoint import load_tensors
-from condgen.data import load, parse_data
+from condgen.data.sets import load, parse_data
 from condgen.diagnostics.classifier_errors import LevelRow, calibrate
 from condgen.errors import UserError
 from condgen.guidance import ScaleCurve
-from condgen.recipes import CalibrateRecipe
-from condgen.runs import Calibrate, Folders, read_json, read_rows
+from condgen.recipes.schema import CalibrateRecipe
+from condgen.runs.calibrate import Calibrate
+from condgen.runs.folder import read_json, read_rows
+from condgen.runs.models import Folders
 from condgen.settings import parse
 
 FEW = CalibrateRecipe(levels=(0.5, 1.5, 5), draws=1)

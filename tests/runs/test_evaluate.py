@@ -9,12 +9,13 @@ from PIL import Image
 from safetensors.torch import save_file
 from stages import ALONE, DIGITS
 
-from condgen.data import LabelledSet
+from condgen.data.labelled import LabelledSet
 from condgen.errors import UserError
-from condgen.metrics import REAL, Measures
+from condgen.metrics.evaluate import Measures
+from condgen.metrics.measures import REAL
 from condgen.networks.cifar_resnet import CifarResNet
-from condgen.recipes import EvaluateStage
-from condgen.runs import Evaluate
+from condgen.recipes.stages import EvaluateStage
+from condgen.runs.evaluate import Evaluate
 from condgen.runs.layout import MANIFEST
 from condgen.runs.sample_folder import write_samples
 from condgen.runs.stage import Key, open_folder

@@ -12,9 +12,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 
 from condgen import rng
-from condgen.recipes import Recipe
-from condgen.runs import run_recipe
-from condgen.training import Processes, state
+from condgen.recipes.schema import Recipe
+from condgen.runs.plan import run_recipe
+from condgen.training import state
+from condgen.training.distributed import Processes
 
 DEVICE = torch.device("meta")
 MOVES = ("aten::_to_copy", "aten::copy_", "aten::index.Tensor", "aten::index_put_", "aten::_index_put_impl_")

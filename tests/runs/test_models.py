@@ -10,20 +10,15 @@ from stages import ALONE, DIGITS, small_stage, train
 
 from condgen.checkpoint import load_tensors
 from condgen.errors import UserError
-from condgen.networks import MLPSettings
-from condgen.recipes import DiagnoseRecipe, Guidance, Method, SampleStage
-from condgen.runs import (
-    Diagnose,
-    Folders,
-    Sample,
-    file_key,
-    loss_of,
-    read_json,
-    read_rows,
-    read_samples,
-    with_defaults,
-)
-from condgen.runs.models import check_fits
+from condgen.networks.mlp import MLPSettings
+from condgen.recipes.guidance import Guidance, Method
+from condgen.recipes.schema import DiagnoseRecipe
+from condgen.recipes.stages import SampleStage
+from condgen.runs.diagnose import Diagnose, loss_of, with_defaults
+from condgen.runs.folder import file_key, read_json, read_rows
+from condgen.runs.models import Folders, check_fits
+from condgen.runs.sample import Sample
+from condgen.runs.sample_folder import read_samples
 from condgen.schedules import EDM
 from condgen.score import ScoreConfig, ScoreModel
 

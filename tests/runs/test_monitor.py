@@ -8,8 +8,8 @@ import torch
 from finish import begin
 from stages import DIGITS, NETWORK, small_stage, train
 
-from condgen.data import parse_data
-from condgen.runs import read_rows
+from condgen.data.sets import parse_data
+from condgen.runs.folder import read_rows
 from condgen.runs.monitor import read_previews
 
 

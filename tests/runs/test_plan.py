@@ -5,9 +5,9 @@ import shutil
 import pytest
 from stages import ALONE
 
-from condgen.data import Moons
-from condgen.recipes import load_recipe
-from condgen.runs import plan, run_recipe, run_seeds, states
+from condgen.data.sets import Moons
+from condgen.recipes.compose import load_recipe
+from condgen.runs.plan import plan, run_recipe, run_seeds, states
 
 MOONS = Moons(n=200).load_all()
 SMALL = """

@@ -1,9 +1,9 @@
 import pytest
 
 from condgen.errors import UserError
-from condgen.recipes import EvaluateStage
-from condgen.runs import lock, read_rows
-from condgen.runs.stage import Key, open_folder
+from condgen.recipes.stages import EvaluateStage
+from condgen.runs.folder import read_rows
+from condgen.runs.stage import Key, lock, open_folder
 
 SETTINGS = EvaluateStage(seed=3)
 

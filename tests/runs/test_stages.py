@@ -14,10 +14,15 @@ from stages import ALONE, DIGITS, NETWORK, small_stage, train
 
 from condgen.checkpoint import load_tensors
 from condgen.errors import UserError
-from condgen.recipes import EvaluateStage, Method, SampleStage
+from condgen.recipes.guidance import Method
+from condgen.recipes.stages import EvaluateStage, SampleStage
 from condgen.rng import Streams, keyed_generator
-from condgen.runs import Evaluate, Folders, Sample, read_rows, read_samples
+from condgen.runs.evaluate import Evaluate
+from condgen.runs.folder import read_rows
 from condgen.runs.layout import MANIFEST
+from condgen.runs.models import Folders
+from condgen.runs.sample import Sample
+from condgen.runs.sample_folder import read_samples
 from condgen.runs.train import training_cost
 
 ADVERSARY = {"network": {"kind": "mlp", "width": 24}, "told_noise": True}

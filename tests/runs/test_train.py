@@ -10,9 +10,10 @@ from stages import NETWORK, small_stage, train
 
 from condgen.checkpoint import load_tensors
 from condgen.errors import UserError
-from condgen.recipes import content_key
-from condgen.runs import read_json, read_rows
-from condgen.training import frozen, tasks, train as steps_of
+from condgen.recipes.compose import content_key
+from condgen.runs.folder import read_json, read_rows
+from condgen.training import frozen, tasks
+from condgen.training.loop import train as steps_of
 
 
 def stage(**training):

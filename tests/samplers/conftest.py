@@ -5,7 +5,7 @@ import torch
 
 from condgen.denoiser import Denoiser
 from condgen.rng import Streams
-from condgen.samplers import trajectory
+from condgen.samplers.base import trajectory
 from condgen.schedules import expand
 
 

@@ -8,7 +8,8 @@ import torch
 from condgen.denoiser import Denoiser
 from condgen.guidance import ClassifierGuided
 from condgen.oracle import Oracle
-from condgen.samplers import FIXED, SAMPLERS, build_sampler, draw, grid_for
+from condgen.samplers.catalogue import FIXED, SAMPLERS, build_sampler, grid_for
+from condgen.samplers.draw import draw
 from condgen.schedules import EDM, expand
 
 SCHEDULE = EDM(sigma_min=0.02, sigma_max=20)

@@ -3,7 +3,7 @@
 import torch
 
 from condgen.rng import Streams
-from condgen.samplers import Context
+from condgen.samplers.base import Context
 from condgen.samplers.euler import PredictorCorrector, ReverseDiffusion
 from condgen.schedules import VP
 

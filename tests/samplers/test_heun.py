@@ -4,7 +4,7 @@ import pytest
 import torch
 from samplers.conftest import final
 
-from condgen.samplers import evaluations_on
+from condgen.samplers.base import evaluations_on
 from condgen.samplers.heun import EDMStochastic, Heun, Restart
 from condgen.schedules import EDM, VE, VP, Cosine, geometric_grid, karras_grid
 

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from condgen.samplers import FIXED, build_sampler
+from condgen.samplers.catalogue import FIXED, build_sampler
 from condgen.schedules import EDM, VP, geometric_grid
 
 

@@ -11,7 +11,8 @@ from libraries import library
 
 from condgen.oracle import Oracle
 from condgen.rng import Streams
-from condgen.samplers import Context, build_sampler
+from condgen.samplers.base import Context
+from condgen.samplers.catalogue import build_sampler
 from condgen.schedules import EDM, VE, VP, geometric_grid, karras_grid, uniform_grid
 
 diffusers = library("diffusers")

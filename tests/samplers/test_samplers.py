@@ -11,18 +11,10 @@ from pydantic import Field
 from samplers.conftest import final
 
 from condgen.errors import UserError
-from condgen.networks import UNetSettings
+from condgen.networks.unet import UNetSettings
 from condgen.rng import Streams
-from condgen.samplers import (
-    FIXED,
-    Context,
-    Sampler,
-    build_sampler,
-    evaluations_on,
-    grid_for,
-    points_within,
-    trajectory,
-)
+from condgen.samplers.base import Context, Sampler, evaluations_on, trajectory
+from condgen.samplers.catalogue import FIXED, build_sampler, grid_for, points_within
 from condgen.schedules import EDM, VE, VP, Cosine, RectifiedFlow, karras_grid
 
 SCHEDULES = [VE(), VP(), Cosine(t_epsilon=2e-3), EDM(), RectifiedFlow()]

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from condgen.cli import main
+from condgen.cli.app import main
 from condgen.errors import UserError
 
 FREE = {"score": "told", "guide": "unlabelled", "scale": 1.7}

@@ -5,7 +5,7 @@ import shutil
 import pytest
 
 from condgen.errors import UserError
-from condgen.recipes import Method
+from condgen.recipes.guidance import Method
 from condgen.studio.offer import read_offer
 
 

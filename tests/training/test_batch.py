@@ -7,8 +7,9 @@ from models import noise_images
 
 from condgen.rng import keyed_generator
 from condgen.schedules import EDM, LogNormal
-from condgen.training import Batch, Processes, TrainingSettings
-from condgen.training.batch import _order, _rows_of_step
+from condgen.training.batch import Batch, _order, _rows_of_step
+from condgen.training.distributed import Processes
+from condgen.training.settings import TrainingSettings
 
 CPU = torch.device("cpu")
 

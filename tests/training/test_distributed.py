@@ -11,13 +11,17 @@ import torch
 from models import classifier, score_model
 from processes import run
 
-from condgen.data import LabelledSet
+from condgen.data.labelled import LabelledSet
 from condgen.errors import UserError
-from condgen.losses import DLSM, AdversarialScoreMatching, Discriminator
-from condgen.networks import MLPDiscriminatorSettings
+from condgen.losses.dlsm import DLSM
+from condgen.losses.score_matching import AdversarialScoreMatching, Discriminator
+from condgen.networks.discriminator import MLPDiscriminatorSettings
 from condgen.schedules import LogNormal
-from condgen.training import Lost, PooledPrior, PriorPool, Processes, State, TrainingSettings, train
-from condgen.training.distributed import refuse_shared_gpus
+from condgen.training.distributed import Lost, Processes, refuse_shared_gpus
+from condgen.training.loop import train
+from condgen.training.prior_pool import PooledPrior, PriorPool
+from condgen.training.settings import TrainingSettings
+from condgen.training.state import State
 from condgen.training.tasks import AdversarialScoreTask, ClassifierTask
 
 TRAININGS = {

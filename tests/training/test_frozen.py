@@ -4,11 +4,17 @@ import pytest
 import torch
 from models import classifier, noise_images, score_model
 
-from condgen.losses import classifier_loss, gradient_of
-from condgen.networks import ResNetSettings, UNetSettings
+from condgen.losses import classifier_loss
+from condgen.losses.base import gradient_of
+from condgen.networks.resnet import ResNetSettings
+from condgen.networks.unet import UNetSettings
 from condgen.schedules import LogNormal
-from condgen.training import PriorSettings, Processes, State, TrainingSettings, frozen, lighten_, train
-from condgen.training.frozen import describe_precision, multiplies_in_bfloat16
+from condgen.training import frozen
+from condgen.training.distributed import Processes
+from condgen.training.frozen import PriorSettings, describe_precision, lighten_, multiplies_in_bfloat16
+from condgen.training.loop import train
+from condgen.training.settings import TrainingSettings
+from condgen.training.state import State
 from condgen.training.tasks import ClassifierTask, ScoreTask
 
 LIGHT = PriorSettings(precision="bfloat16")

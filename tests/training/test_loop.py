@@ -4,27 +4,17 @@ from finish import begin
 from models import NET, classifier, frozen, generator, score_model
 
 from condgen.errors import UserError
-from condgen.losses import (
-    AdversarialScoreMatching,
-    Discriminator,
-    DistributionMatching,
-    LikelihoodTerm,
-    ScoreIdentity,
-    ScoreMismatching,
-    classifier_loss,
-)
-from condgen.networks import MLPDiscriminatorSettings
+from condgen.losses import classifier_loss
+from condgen.losses.distillation import DistributionMatching, LikelihoodTerm, ScoreIdentity
+from condgen.losses.score_matching import AdversarialScoreMatching, Discriminator
+from condgen.losses.score_mismatching import ScoreMismatching
+from condgen.networks.discriminator import MLPDiscriminatorSettings
 from condgen.schedules import EDM, LogNormal
-from condgen.training import (
-    Processes,
-    State,
-    Task,
-    TrainingSettings,
-    load_state,
-    save_state,
-    train,
-)
+from condgen.training.distributed import Processes
 from condgen.training.generator_tasks import LikelihoodGuide, MatchingTask, MismatchingTask
+from condgen.training.loop import Task, train
+from condgen.training.settings import TrainingSettings
+from condgen.training.state import State, load_state, save_state
 from condgen.training.tasks import AdversarialScoreTask, ClassifierTask, ScoreTask
 
 SETTINGS = TrainingSettings(steps=10, batch=12, lr=1e-2, warmup=5, save_every=5)

@@ -4,8 +4,10 @@ from torch import nn
 
 from condgen.denoiser import Denoiser
 from condgen.schedules import EDM, LogNormal, perturb
-from condgen.training import PooledPrior, PriorPool, Processes, TrainingSettings
 from condgen.training.batch import Batch
+from condgen.training.distributed import Processes
+from condgen.training.prior_pool import PooledPrior, PriorPool
+from condgen.training.settings import TrainingSettings
 
 ALONE = Processes(cpu=True)
 TRAINING = TrainingSettings(steps=40, batch=24, lr=1e-2, warmup=5, flip=True)

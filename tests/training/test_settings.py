@@ -4,8 +4,7 @@ import math
 
 import pytest
 
-from condgen.training import TrainingSettings
-from condgen.training.settings import learning_rate_factor
+from condgen.training.settings import TrainingSettings, learning_rate_factor
 
 
 def factors(**how):

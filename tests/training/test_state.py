@@ -6,10 +6,12 @@ from finish import begin
 from models import score_model
 
 from condgen.errors import UserError
-from condgen.networks import UNetSettings
+from condgen.networks.unet import UNetSettings
 from condgen.schedules import LogNormal
-from condgen.training import Processes, State, TrainingSettings, load_state, save_state, train
-from condgen.training.state import ema_decay
+from condgen.training.distributed import Processes
+from condgen.training.loop import train
+from condgen.training.settings import TrainingSettings
+from condgen.training.state import State, ema_decay, load_state, save_state
 from condgen.training.tasks import ScoreTask
 
 ALONE = Processes(cpu=True)

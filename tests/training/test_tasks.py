@@ -8,13 +8,20 @@ import torch
 from models import classifier, score_model
 
 from condgen.checkpoint import load_tensors, save_tensors
-from condgen.data import load, parse_data
+from condgen.data.sets import load, parse_data
 from condgen.errors import UserError
-from condgen.losses import DLSM, AdversarialScoreMatching
-from condgen.networks import MLPDiscriminatorSettings, MLPSettings, ResNetSettings
+from condgen.losses.dlsm import DLSM
+from condgen.losses.score_matching import AdversarialScoreMatching
+from condgen.networks.discriminator import MLPDiscriminatorSettings
+from condgen.networks.mlp import MLPSettings
+from condgen.networks.resnet import ResNetSettings
 from condgen.oracle import Oracle
 from condgen.schedules import EDM, LogNormal
-from condgen.training import Batch, Processes, State, Task, TrainingSettings, load_state, save_state, train
+from condgen.training.batch import Batch
+from condgen.training.distributed import Processes
+from condgen.training.loop import Task, train
+from condgen.training.settings import TrainingSettings
+from condgen.training.state import State, load_state, save_state
 from condgen.training.tasks import AdversarialScoreTask, ClassifierTask, ScoreTask
 
 SETTINGS = TrainingSettings(steps=6, batch=12, lr=1e-2, warmup=2)
