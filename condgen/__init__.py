@@ -13,9 +13,8 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from condgen.api import diagnose as diagnose, load as load, sample as sample
     from condgen.classifier import Classifier as Classifier
-    from condgen.data import load_data as load_data
     from condgen.data.labelled import LabelledSet as LabelledSet
-    from condgen.data.sets import parse_data as parse_data
+    from condgen.data.sets import load as load_data, parse_data as parse_data
     from condgen.denoiser import Denoiser as Denoiser, Likelihood as Likelihood, Preconditioned as Preconditioned
     from condgen.diagnostics.held_out import held_out_differences as held_out_differences
     from condgen.errors import UserError as UserError
@@ -54,13 +53,14 @@ if TYPE_CHECKING:
 else:
     # The imports above are those that type checkers see: here, each is made when its name is first asked for.
     (_block,) = (node for node in ast.parse(Path(__file__).read_text()).body if isinstance(node, ast.If))
-    _MODULES = {alias.name: node.module for node in _block.body for alias in node.names}
-    __all__ = ["__version__", *sorted(_MODULES)]
+    _PLACES = {alias.asname: (node.module, alias.name) for node in _block.body for alias in node.names}
+    __all__ = ["__version__", *sorted(_PLACES)]
 
     def __getattr__(name: str) -> object:
-        if name not in _MODULES:
+        if name not in _PLACES:
             raise AttributeError(f"module 'condgen' has no attribute {name!r}")
-        globals()[name] = found = getattr(import_module(_MODULES[name]), name)
+        module, own_name = _PLACES[name]
+        globals()[name] = found = getattr(import_module(module), own_name)
         return found
 
     def __dir__() -> list[str]:

@@ -9,9 +9,8 @@ distributions, whose expectation is the gradient of a divergence between them:
   :math:`(D_r - D_g) \cdot [(D_r - x) - a (D_r - D_g)]`, differentiated through both networks. With a = 1/2 it is half
   the difference of their denoising errors, :math:`\lVert D_r - x \rVert^2 - \lVert D_g - x \rVert^2`.
 
-Both vanish where the two agree, whatever the noise levels: unlike score mismatching, they have no bias. Each sample's
-term is divided by :math:`\operatorname{mean} \lvert x - D_r \rvert`, which makes all noise levels count alike, as in
-DMD. D_r may be trained with the generator, or be a frozen teacher, guided or not.
+Both vanish where the two agree: unlike score mismatching, they have no bias. Each sample's term is divided by
+:math:`\operatorname{mean} \lvert x - D_r \rvert`, as in DMD. D_r learns too, or is a frozen teacher, guided or not.
 """
 
 from abc import ABC, abstractmethod

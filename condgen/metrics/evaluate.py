@@ -4,8 +4,7 @@ Each number has a 95% interval: that of Wilson for a *proportion*, else 1.96 sta
 
 * class accuracy: in how many samples the `Judge` sees the class that was asked for; proportion;
 * FD@n: Fréchet distance of n samples from the train split, biased upwards at finite n, the same for a method and its
-  floor; infinitesimal jackknife, of the mean FD at this n: near the floor up to 1.5 times the deviation of fresh draws
-  (360 Gaussian samples of 16 to 256 dimensions), where a bootstrap gives 1.4 to 8 times as much;
+  floor; infinitesimal jackknife, of the mean FD at this n, near the floor up to 1.5 times too wide;
 * held-out FD@n: the same from the test split, whose floor is that of n training samples. Who repeats the train split
   does not please it;
 * KD: kernel distance, unbiased; jackknife;

@@ -1,8 +1,7 @@
 r"""Discriminators: x to one number a sample, high where x looks real.
 
 Every linear and convolutional weight is divided by its largest singular value, followed by one power iteration a
-forward pass in training (spectral normalisation: Miyato et al. 2018). Each layer then stretches no distance by more
-than one, save the overlap of convolution windows; a residual block by no more than two.
+forward pass in training (spectral normalisation: Miyato et al. 2018).
 
 The convolutional network is that of Brock et al. 2019 (BigGAN, appendix B) without class projection and attention, as
 adversarial score matching uses it (Jolicoeur-Martineau et al. 2020): no normalisation of features, which would couple

@@ -2,10 +2,8 @@ r"""Embeddings of the noise level and of the class, and how they steer features.
 
 The noise level arrives as one number per sample, :math:`c = \log(\sigma_t/\alpha_t)/4` (Karras et al. 2022, table 1),
 about -1.6 to 1.1. It becomes Fourier features :math:`\sqrt{2} \cos(\omega_k c), \sqrt{2} \sin(\omega_k c)` of unit
-mean square at fixed angular frequencies, then a small perceptron. The lowest frequency turns by less than half a circle
-over the whole range, so no two levels look alike; the highest turns by 1.6 radians over a step of 0.05, so neighbours
-differ, and the features are still smooth. The networks of Song et al. 2021 have random frequencies (Tancik et al.
-2020), :math:`\omega_k = 2\pi w_k` per unit of :math:`\log(\sigma_t/\alpha_t)`, with :math:`w_k` from a normal.
+mean square at fixed angular frequencies, then a small perceptron. The networks of Song et al. 2021 have random ones
+(Tancik et al. 2020), :math:`\omega_k = 2\pi w_k` per unit of :math:`\log(\sigma_t/\alpha_t)`, with :math:`w_k` normal.
 
 The sum of noise and class embeddings drives scale and shift of hidden features (FiLM: Perez et al. 2018; in diffusion
 networks "adaptive group normalisation": Dhariwal & Nichol 2021, sec. 3.1), or a shift alone (Ho et al. 2020).

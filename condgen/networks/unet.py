@@ -1,16 +1,13 @@
 r"""The U-Net denoiser, in the manner of DDPM++ (Song et al. 2021, appendix H; Karras et al. 2022, table 7).
 
-Every output of the encoder is joined to the decoder block at the same depth. Residual sums are divided by sqrt(2),
-which keeps their variance when both terms have the same.
+Outputs of the encoder are joined to the decoder at the same depth; residual sums are divided by sqrt(2).
 
 NCSN++ (Song et al. 2021, appendix H) resamples through a binomial filter, draws the frequencies of its noise embedding
 at random, and has a residual pyramid next to the encoder: at each level the image, filtered, convolved and halved, is
 added to what the encoder has made of it, and the sum, halved in the same way, is added at the next.
 
-Settings reach the sizes of both families in both papers to two in a thousand: no bias stands where another follows,
-DDPM++ knows the noise level by sixteen fixed frequencies, and no last layer starts at (nearly) zero. Random frequencies
-have standard deviation 16 for the input :math:`\log\sigma` (Song et al.) or for :math:`\log(\sigma)/4` (Karras et al.),
-which is 4 in our unit.
+Settings reach the sizes of both families in both papers to two in a thousand. Random frequencies have standard
+deviation 16 for the input :math:`\log\sigma` (Song et al.) or :math:`\log(\sigma)/4` (Karras et al.), 4 in our unit.
 """
 
 import math
