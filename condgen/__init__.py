@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from condgen.api import diagnose as diagnose, load as load, sample as sample
     from condgen.classifier import Classifier as Classifier
     from condgen.data.labelled import LabelledSet as LabelledSet
-    from condgen.data.sets import load as load_data, parse_data as parse_data
+    from condgen.data.sets import load as load_data, parse_data as parse_data  # noqa: F401
     from condgen.denoiser import Denoiser as Denoiser, Likelihood as Likelihood, Preconditioned as Preconditioned
     from condgen.diagnostics.held_out import held_out_differences as held_out_differences
     from condgen.errors import UserError as UserError
