@@ -11,7 +11,7 @@ from tests.cli.conftest import bad, call, good
 
 def test_the_list_of_commands_needs_no_torch():
     script = (
-        "import sys; from condgen.cli import main; sys.argv = ['condgen', '--help']\n"
+        "import sys; from condgen.cli.app import main; sys.argv = ['condgen', '--help']\n"
         "try: main()\nexcept SystemExit: pass\nprint('torch' in sys.modules)"
     )
     result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)

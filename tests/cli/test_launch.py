@@ -136,7 +136,7 @@ def test_a_signal_to_one_process_stops_all_at_one_step(tmp_path):
     script = f"""
 import os, signal, sys
 import condgen.runs.train as stages
-from condgen.cli import main
+from condgen.cli.app import main
 steps = stages.train
 
 def stopped(*arguments):
@@ -200,7 +200,7 @@ def test_another_number_of_processes_goes_on(whole, tmp_path):
 def test_the_one_process_that_fails_says_why(score, tmp_path):
     script = f"""
 import os, sys
-from condgen.cli import main
+from condgen.cli.app import main
 score = "{tmp_path}/nowhere" if os.environ["RANK"] == "1" else "{score}"
 sys.argv = ["condgen", "sample", "--score", score, "--n", "4", "--steps", "3", "--out", "{tmp_path}/s"]
 main()
