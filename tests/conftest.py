@@ -88,8 +88,9 @@ def make_a_collapse():
     return partial(make_generator, spreads=COLLAPSED)
 
 
-def make_digits_run(folder):
-    """A run on digits by every kind of model, trained for a few steps only, and sampled by each method."""
+@pytest.fixture(scope="session")
+def digits_of_few_steps(tmp_path_factory):
+    """A finished run on digits by every kind of model, sampled by each method; not to be changed."""
     from condgen.recipes.schema import Recipe
     from condgen.runs.plan import run_recipe
     from condgen.training.distributed import Processes
@@ -122,11 +123,6 @@ def make_digits_run(folder):
             "evaluate": False,
         }
     )
+    folder = tmp_path_factory.mktemp("few") / "tiny"
     list(run_recipe(recipe, folder, Processes(cpu=True), "test"))
     return folder
-
-
-@pytest.fixture(scope="session")
-def digits_of_few_steps(tmp_path_factory):
-    """A finished run on digits; not to be changed."""
-    return make_digits_run(tmp_path_factory.mktemp("few") / "tiny")

@@ -9,7 +9,6 @@ from PIL import Image
 
 from condgen.errors import UserError, shown
 from condgen.files import (
-    append,
     blamed_on,
     each_line,
     is_file,
@@ -99,12 +98,6 @@ def test_a_failed_write_keeps_the_old_file_and_says_how_much_was_needed(tmp_path
         write_atomically(path, b"new")
     assert path.read_bytes() == b"old"
     assert [entry.name for entry in tmp_path.iterdir()] == ["file"]
-
-
-def test_lines_are_appended(tmp_path):
-    for text in ("a\n", "b\nc\n"):
-        append(tmp_path / "log", text)
-    assert list(each_line(tmp_path / "log")) == ["a", "b", "c"]
 
 
 def test_only_what_nobody_writes_any_more_is_removed(tmp_path):

@@ -63,16 +63,6 @@ def test_imports_point_upwards(path):
     assert not below, f"{module} imports {below}, which stand on its own line or below"
 
 
-def test_every_form_of_import_is_seen():
-    lines = [
-        "import condgen.schedules",
-        "from condgen.rng import Streams",
-        "def f():",
-        "    from condgen import denoiser",
-    ]
-    assert imported("\n".join(lines)) == {"schedules", "rng", "denoiser"}
-
-
 def test_no_module_that_some_systems_lack_is_imported():
     nodes = (node for path in ROOT.rglob("*.py") for node in ast.walk(ast.parse(path.read_text())))
     names = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}

@@ -1,5 +1,4 @@
 import math
-from dataclasses import replace
 from decimal import MIN_EMIN, Decimal, localcontext
 
 import pytest
@@ -8,6 +7,7 @@ from hypothesis import given, settings, strategies as st
 from scipy.special import logsumexp
 from scipy.stats import multivariate_normal
 
+from condgen.data.sets import Moons, load, parse_data
 from condgen.errors import UserError
 from condgen.oracle import Oracle
 from condgen.schedules import EDM, VE, VP, Cosine, expand
@@ -93,7 +93,6 @@ def test_a_class_without_points_is_refused():
 
 def test_moons_reference_values():
     """Exact values of the DLSM paper's plane, computed independently: means on the 35x35 grid at sigma 7.5."""
-    from condgen.data.sets import Moons, load
     from condgen.diagnostics.score_errors import grid_queries
 
     data = load(Moons(), "train")
@@ -142,20 +141,12 @@ def assert_close_at_all_levels(data, tolerance=1e-5, queries=24):
     assert seen > 2.3 * queries * len(LEVELS)
 
 
-def test_digits_agree_with_plain_float64_at_twelve_noise_levels():
-    from condgen.data.sets import Digits, load
-
-    assert_close_at_all_levels(load(Digits(), "train"))
+CIFAR = [pytest.param(name, 10, marks=pytest.mark.cifar) for name in ("cifar10", "cifar100")]
 
 
-@pytest.mark.cifar
-@pytest.mark.parametrize("name", ["cifar10", "cifar100"])
-def test_cifar_agrees_with_plain_float64_at_twelve_noise_levels(name):
-    from condgen.data.sets import load, parse_data
-
-    data = load(parse_data(name), "train")
-    few = torch.cat([(data.y == label).nonzero()[:10, 0] for label in range(data.n_classes)])
-    assert_close_at_all_levels(replace(data, x=data.x[few], y=data.y[few]), queries=12)
+@pytest.mark.parametrize(("name", "per_class"), [("digits", None), *CIFAR])
+def test_sets_agree_with_plain_float64_at_twelve_noise_levels(name, per_class):
+    assert_close_at_all_levels(load(parse_data(name), "train").per_class(per_class, torch.Generator()))
 
 
 def test_bytes_are_the_images_that_they_stand_for(tiny_images):

@@ -87,15 +87,6 @@ def test_a_model_that_says_too_little_is_no_traceback(run, key, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("name", ["a/../../../v", "../v", "/v", "a b", ".hidden", ""])
-def test_names_of_methods_are_names(run, name, tmp_path):
-    describe(run, name)
-    before = set(tmp_path.rglob("*"))
-    with pytest.raises(UserError, match=r"recipe\.yaml"):
-        export(run, tmp_path / "out", "mit")
-    assert set(tmp_path.rglob("*")) == before
-
-
 @pytest.mark.parametrize("file", ["samples/plain/grid.png", "score/model.safetensors"])
 def test_links_out_of_the_run_are_not_followed(run, file, tmp_path):
     target = tmp_path / "aside"

@@ -34,6 +34,17 @@ class Affine(Likelihood):
         return ((x_t / expand(self.schedule.alpha(t), x_t)) @ self.weight.T).log_softmax(1)
 
 
+class Prior(Denoiser):
+    schedule = EDM()
+
+    def __init__(self):
+        super().__init__()
+        self.scale = nn.Parameter(torch.tensor(0.5))
+
+    def forward(self, x_t, t, y=None):
+        return self.scale * x_t
+
+
 def estimate(prior, x, t, eps):
     return prior.eps(perturb(prior.schedule, x, t, eps), t)
 
@@ -129,16 +140,6 @@ def test_gain_is_zero_without_gradient_and_negative_for_the_truth():
 
 
 def test_the_frozen_prior_receives_no_gradient(tiny_images):
-    class Prior(Denoiser):
-        schedule = EDM()
-
-        def __init__(self):
-            super().__init__()
-            self.scale = nn.Parameter(torch.tensor(0.5))
-
-        def forward(self, x_t, t, y=None):
-            return self.scale * x_t
-
     classifier, prior = small_classifier(tiny_images), Prior()
     x, y = tiny_images.floats(), tiny_images.y
     t = torch.full((60,), 0.5, dtype=torch.float64)
@@ -173,15 +174,9 @@ def test_every_way_to_the_gradient_gives_the_double_backward_of_the_framework(ne
     x, eps = torch.randn(2, 4, 3, 16, 16, dtype=torch.float64)
     y, t = torch.arange(4) % 3, torch.linspace(0.1, 5, 4, dtype=torch.float64)
 
-    class Prior(Denoiser):
-        schedule = EDM()
-
-        def forward(self, x_t, t, y=None):
-            return 0.3 * x_t
-
     def gradients(model, gradient, dtype):
         data, noise = x.to(dtype), eps.to(dtype)
-        prior_eps = estimate(Prior(), data, t, noise)
+        prior_eps = estimate(Prior(), data, t, noise).detach()
         loss = DLSM(reduction="mean")(model, Noised(data, y, t, noise, prior_eps), gradient)["loss"].mean()
         found = torch.autograd.grad(loss, list(model.parameters()), materialize_grads=True)
         return torch.cat([g.double().flatten() for g in found])

@@ -4,14 +4,7 @@ import pytest
 import torch
 from scipy import stats
 
-from condgen.networks.embedding import (
-    Conditioning,
-    FiLM,
-    NoiseEmbedding,
-    initialise_,
-    random_frequencies,
-    start_from,
-)
+from condgen.networks.embedding import FiLM, NoiseEmbedding, initialise_, random_frequencies, start_from
 from condgen.networks.mlp import MLPSettings
 from condgen.networks.unet import UNetSettings
 
@@ -45,14 +38,6 @@ def test_random_frequencies_are_normal_saved_and_in_turns_per_unit_of_log_noise(
     found = embedding.features(torch.tensor([0.3 / 4]))[0]
     torch.testing.assert_close(found[:5], math.sqrt(2) * phase.cos(), rtol=0, atol=1e-4)
     torch.testing.assert_close(found[4000:4005], math.sqrt(2) * phase.sin(), rtol=0, atol=1e-4)
-
-
-def test_conditioning_adds_noise_and_class():
-    conditioning = Conditioning(8, n_classes=3)
-    noise, y = torch.tensor([0.1, -0.4]), torch.tensor([1, 2])
-    expected = torch.nn.functional.silu(conditioning.noise(noise) + conditioning.label.table.weight[y])
-    torch.testing.assert_close(conditioning(noise, y), expected)
-    assert torch.equal(conditioning(noise), conditioning(noise, torch.tensor([3, 3])))
 
 
 @pytest.mark.parametrize("size", [(), (5,), (4, 3)])

@@ -2,7 +2,6 @@
 
 import pytest
 
-from condgen.metrics.measures import goal_of
 from condgen.report.estimates import format_estimate, format_number, winner
 from condgen.rows import Estimate
 
@@ -39,10 +38,3 @@ def test_a_winner_clears_all_others_by_its_interval():
     assert winner([near], "one") is None
     assert winner([far, Estimate(2.0)], "low") is None  # no interval, no verdict
     assert winner([far, near], None) is None
-
-
-def test_where_metrics_should_go():
-    goals = {"class-wise FD@36": "low", "KID": "low", "class accuracy": "high", "CAS (probe)": "high", "recall": "high"}
-    for metric, goal in goals.items():
-        assert goal_of(metric) == goal
-    assert (goal_of("in-class diversity"), goal_of("authenticity")) == ("one", None)

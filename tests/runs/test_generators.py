@@ -94,9 +94,7 @@ def test_a_teacher_is_frozen_and_only_the_others_learn(trained):
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_a_lighter_teacher_may_have_a_network_per_class(precision, trained):
     stage = generator_stage(
-        network=NETWORK,
-        objective={"loss": "sid", "network": NETWORK},
-        prior={"precision": precision},
+        network=NETWORK, objective={"loss": "sid", "network": NETWORK}, prior={"precision": precision}
     )
     taught = task(stage, score=trained / "separate")
     exact = ScoreModel.load(trained / "separate")
@@ -116,10 +114,7 @@ def test_a_likelihood_term_needs_a_classifier_of_the_same_data(trained):
         task(stage, score=trained / "embedding", classifier=trained / "none")
     moons = load(parse_data("moons"), "train")
     alone = generator_stage(
-        network=NETWORK,
-        objective={"loss": "sid", "network": NETWORK},
-        teacher=None,
-        likelihood={"classifier": "ce"},
+        network=NETWORK, objective={"loss": "sid", "network": NETWORK}, teacher=None, likelihood={"classifier": "ce"}
     )
     with pytest.raises(UserError, match="one data set and one schedule for both"):
         generator_task(alone, moons, Folders(classifiers={"ce": trained / "ce"}), ALONE.device)

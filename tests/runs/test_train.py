@@ -85,12 +85,11 @@ def test_the_rate_is_that_since_the_last_row(monkeypatch, tmp_path):
 # What a model's key depends on
 
 
-PARTS = {"score": {}, "classifier": {}, "generator": {"objective": {"loss": "smm", "network": NETWORK}}}
-
-
-def keys(**training):
+def keys(preview_every=None, **training):
     """Of a stage of each kind."""
-    return [content_key(small_stage(kind, training, **part)) for kind, part in PARTS.items()]
+    generator = {"objective": {"loss": "smm", "network": NETWORK}, "preview_every": preview_every}
+    parts = {"score": {}, "classifier": {}, "generator": generator}
+    return [content_key(small_stage(kind, training, **part)) for kind, part in parts.items()]
 
 
 def test_another_precision_on_another_device_is_told_and_recorded(monkeypatch, tmp_path):
@@ -106,6 +105,6 @@ def test_another_precision_on_another_device_is_told_and_recorded(monkeypatch, t
 
 def test_what_changes_rounding_alone_is_in_no_key():
     assert keys(compile=True) == keys(micro_batch=7) == keys()
-    assert keys(skip_limit=3) == keys(save_every=7, log_every=7) == keys()
+    assert keys(preview_every=3) == keys(skip_limit=3) == keys(save_every=7, log_every=7) == keys()
     assert keys(precision="bfloat16") == keys()
     assert len({*keys(), *keys(optimizer="muon"), *keys(flip=True), *keys(lr=0.5)}) == 12

@@ -1,6 +1,5 @@
 """A Gaussian, whose samplers are linear, and noise that lets their covariance be read off."""
 
-import pytest
 import torch
 
 from condgen.denoiser import Denoiser
@@ -10,11 +9,11 @@ from condgen.schedules import expand
 
 
 class GaussianDenoiser(Denoiser):
-    """The exact denoiser of N(0, std^2), elementwise, with the sizes of its batches; std 0 is a point at the origin."""
+    """The exact denoiser of N(0, std^2), elementwise, which notes its batches; std 0 is a point at the origin."""
 
     def __init__(self, schedule, std=0.5):
         super().__init__()
-        self.schedule, self.std, self.batches = schedule, std, []
+        self.schedule, self.std, self.batches, self.times = schedule, std, [], []  # the sizes of the batches
 
     def std_at(self, t):
         """The standard deviation of x_t."""
@@ -22,6 +21,7 @@ class GaussianDenoiser(Denoiser):
 
     def forward(self, x_t, t, y=None):
         self.batches.append(len(x_t))
+        self.times.append(t)
         return expand(self.schedule.alpha(t) * self.std**2 / self.std_at(t) ** 2, x_t) * x_t
 
 
@@ -51,13 +51,3 @@ def final(sampler, grid, seeds=range(8), y=None, shape=(5,)):
     """The last step of a trajectory."""
     *_, last = trajectory(sampler, grid, Streams(seeds), y, shape)
     return last
-
-
-@pytest.fixture(name="gaussian")
-def _gaussian():
-    return GaussianDenoiser
-
-
-@pytest.fixture(name="exact_stds")
-def _exact_stds():
-    return exact_stds

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from samplers.conftest import final
+from samplers.conftest import GaussianDenoiser, final
 
 from condgen.samplers.base import evaluations_on
 from condgen.samplers.heun import EDMStochastic, Heun, Restart
@@ -10,8 +10,8 @@ from condgen.schedules import EDM, VE, VP, Cosine, geometric_grid, karras_grid
 
 
 @pytest.mark.parametrize(("points", "repeats", "cost"), [(3, 1, 43), (5, 2, 55), (10, 2, 75)])
-def test_restarts_cost_what_the_paper_counts(points, repeats, cost, gaussian):
-    denoiser = gaussian(VP())
+def test_restarts_cost_what_the_paper_counts(points, repeats, cost):
+    denoiser = GaussianDenoiser(VP())
     sampler = Restart(denoiser, points=points, repeats=repeats)
     grid = karras_grid(VP(), 20)
     last = final(sampler, grid, [0])
@@ -19,14 +19,10 @@ def test_restarts_cost_what_the_paper_counts(points, repeats, cost, gaussian):
 
 
 @pytest.mark.parametrize("schedule", [VE(), VP(), Cosine(), EDM()], ids=lambda s: s.kind)
-def test_a_restart_goes_up_to_high_once_it_is_below_low(schedule, gaussian):
-    class Watched(gaussian):
-        def forward(self, x_t, t, y=None):
-            levels.append(float(self.schedule.noise_level(t)))
-            return super().forward(x_t, t, y)
-
-    levels = []
-    final(Restart(Watched(schedule), points=4, repeats=2, low=0.05, high=0.4), geometric_grid(schedule, 15))
+def test_a_restart_goes_up_to_high_once_it_is_below_low(schedule):
+    denoiser = GaussianDenoiser(schedule)
+    final(Restart(denoiser, points=4, repeats=2, low=0.05, high=0.4), geometric_grid(schedule, 15))
+    levels = [float(schedule.noise_level(t)) for t in denoiser.times]
     ups = [i for i in range(1, len(levels)) if levels[i] > levels[i - 1] * 1.001]
     assert [levels[i] for i in ups] == pytest.approx([0.4, 0.4])
     base = levels[ups[0] - 1]
@@ -35,23 +31,17 @@ def test_a_restart_goes_up_to_high_once_it_is_below_low(schedule, gaussian):
     assert base == pytest.approx(float(grid_levels[grid_levels <= 0.05].max()))
 
 
-def test_no_noise_is_heuns_method(gaussian):
-    denoiser, grid = gaussian(EDM()), karras_grid(EDM(), 12)
+def test_no_noise_is_heuns_method():
+    denoiser, grid = GaussianDenoiser(EDM()), karras_grid(EDM(), 12)
     plain = final(Heun(denoiser), grid).x
     assert torch.equal(final(EDMStochastic(denoiser, gamma=0.0), grid).x, plain)
     assert torch.equal(final(EDMStochastic(denoiser, s_min=90.0, s_max=95.0), grid).x, plain)
     assert not torch.equal(final(EDMStochastic(denoiser), grid).x, plain)
 
 
-def test_noise_is_added_within_its_interval_and_never_beyond_the_schedule(gaussian):
-    class Watched(gaussian):
-        def forward(self, x_t, t, y=None):
-            times.append(float(t))
-            return super().forward(x_t, t, y)
-
-    times = []
-    grid = karras_grid(EDM(), 12)
-    final(EDMStochastic(Watched(EDM()), gamma=0.3, s_min=1.0, s_max=100.0), grid)
-    starts, raised = grid[:-1].tolist(), times[:-1:2]
+def test_noise_is_added_within_its_interval_and_never_beyond_the_schedule():
+    denoiser, grid = GaussianDenoiser(EDM()), karras_grid(EDM(), 12)
+    final(EDMStochastic(denoiser, gamma=0.3, s_min=1.0, s_max=100.0), grid)
+    starts, raised = grid[:-1].tolist(), [float(t) for t in denoiser.times[:-1:2]]
     assert raised[0] == 80.0  # nothing is above it
     assert raised[1:] == pytest.approx([t * 1.3 if t >= 1 else t for t in starts[1:]])

@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from samplers.conftest import GaussianDenoiser, exact_stds
 
 from condgen.samplers.catalogue import FIXED, build_sampler
 from condgen.schedules import EDM, VP, geometric_grid
@@ -29,9 +30,9 @@ def _slope(errors):
         ("unipc", {"order": 3}, 4),
     ],
 )
-def test_along_the_flow(name, options, order, schedule, gaussian, exact_stds):
+def test_along_the_flow(name, options, order, schedule):
     """x_t / std_t is constant along it. Over all levels the errors of odd order above and below the spread cancel."""
-    sampler, errors = build_sampler(name, gaussian(schedule), options), []
+    sampler, errors = build_sampler(name, GaussianDenoiser(schedule), options), []
     for points in (161, 321):
         levels = torch.linspace(math.log(60), math.log(0.3), points, dtype=torch.float64).exp()
         stds = exact_stds(sampler, schedule.t_of_noise_level(levels))
@@ -54,7 +55,7 @@ def test_along_the_flow(name, options, order, schedule, gaussian, exact_stds):
         ("dpm++3m-sde", {}, 2),
     ],
 )
-def test_of_the_standard_deviation_with_noise(name, options, order, schedule, gaussian, exact_stds):
-    sampler = build_sampler(name, gaussian(schedule), options)
+def test_of_the_standard_deviation_with_noise(name, options, order, schedule):
+    sampler = build_sampler(name, GaussianDenoiser(schedule), options)
     errors = [exact_stds(sampler, geometric_grid(schedule, points), 1)[-1] - 1 for points in (161, 321)]
     assert _slope(errors) == pytest.approx(order, abs=0.15), errors

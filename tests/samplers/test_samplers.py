@@ -8,7 +8,7 @@ import pytest
 import torch
 from models import score_model
 from pydantic import Field
-from samplers.conftest import final
+from samplers.conftest import GaussianDenoiser, exact_stds, final
 
 from condgen.errors import UserError
 from condgen.networks.unet import UNetSettings
@@ -52,17 +52,17 @@ TOLERANCE = dict.fromkeys(FIXED, 0.004) | {
 
 @pytest.mark.parametrize("schedule", SCHEDULES, ids=lambda s: s.kind)
 @pytest.mark.parametrize("name", sorted(set(FIXED) - {"annealed-langevin"}))  # which is not: test_langevin.py
-def test_standard_deviation_of_a_gaussian(name, schedule, gaussian, exact_stds):
-    sampler = FIXED[name](gaussian(schedule))
+def test_standard_deviation_of_a_gaussian(name, schedule):
+    sampler = FIXED[name](GaussianDenoiser(schedule))
     assert exact_stds(sampler, grid_for(sampler, 200))[-1] == pytest.approx(1, abs=TOLERANCE[name])
 
 
 @pytest.mark.parametrize(("schedule", "shape"), [(EDM(), (1,)), (VP(), (3, 17, 5))], ids=["edm", "vp"])
 @pytest.mark.parametrize("options", [False, True], ids=["defaults", "options"])
 @pytest.mark.parametrize("name", FIXED)
-def test_a_sample_depends_on_its_own_seed_alone_bit_for_bit(name, options, shape, schedule, gaussian):
+def test_a_sample_depends_on_its_own_seed_alone_bit_for_bit(name, options, shape, schedule):
     # an elementwise denoiser: no matrix product, whose order of summation could depend on the batch
-    sampler = build_sampler(name, gaussian(schedule), NOISY.get(name, {}) if options else {})
+    sampler = build_sampler(name, GaussianDenoiser(schedule), NOISY.get(name, {}) if options else {})
     grid, y = karras_grid(schedule, 9), torch.arange(16) % 3
     together = draw(sampler, grid, range(16), y, shape)
     assert together.unique(dim=0).shape[0] == 16
@@ -93,9 +93,9 @@ def test_a_gpu_adds_rounding_at_most():
 
 @pytest.mark.parametrize("schedule", SCHEDULES, ids=lambda s: s.kind)
 @pytest.mark.parametrize("name", FIXED)
-def test_evaluations_are_counted_as_they_happen(name, schedule, gaussian):
+def test_evaluations_are_counted_as_they_happen(name, schedule):
     for options in ({}, COSTLY.get(name, {})):
-        denoiser = gaussian(schedule)
+        denoiser = GaussianDenoiser(schedule)
         sampler = build_sampler(name, denoiser, options)
         grid = grid_for(sampler, 18)
         last = final(sampler, grid, [0])
@@ -103,13 +103,13 @@ def test_evaluations_are_counted_as_they_happen(name, schedule, gaussian):
 
 
 @pytest.mark.parametrize("name", FIXED)
-def test_rescaling_the_state_changes_nothing(name, gaussian):
+def test_rescaling_the_state_changes_nothing(name):
     """At equal noise levels VP is VE seen through a factor alpha: most samplers cannot tell them apart."""
     ve, vp = VE(sigma_min=0.02, sigma_max=100.0), VP()
     levels = torch.linspace(4.0, -3.0, 12, dtype=torch.float64).exp()
     out = []
     for schedule in (ve, vp):
-        sampler, grid = FIXED[name](gaussian(schedule)), schedule.t_of_noise_level(levels)
+        sampler, grid = FIXED[name](GaussianDenoiser(schedule)), schedule.t_of_noise_level(levels)
         noise = Streams(range(3))
         x, context = schedule.sigma(grid[0]) * noise.normal((4,), torch.float64), Context(None, noise)
         for t, s in pairwise(grid):
@@ -119,9 +119,9 @@ def test_rescaling_the_state_changes_nothing(name, gaussian):
     assert same == (name not in {"euler-maruyama", "reverse-diffusion", "predictor-corrector"})
 
 
-def test_the_loop_yields_noise_first_and_every_step(gaussian):
+def test_the_loop_yields_noise_first_and_every_step():
     grid = karras_grid(EDM(), 5)
-    steps = list(trajectory(FIXED["heun"](gaussian(EDM())), grid, Streams([3]), None, (2,)))
+    steps = list(trajectory(FIXED["heun"](GaussianDenoiser(EDM())), grid, Streams([3]), None, (2,)))
     assert [step.number for step in steps] == [0, 1, 2, 3, 4, 5]
     assert [float(step.t) for step in steps] == [*grid.tolist(), float(grid[-1])]
     assert torch.equal(steps[0].x, 80.0 * Streams([3]).normal((2,)))
@@ -139,24 +139,24 @@ def test_the_loop_yields_noise_first_and_every_step(gaussian):
         ("unipc", {"order": 4}, "order"),
     ],
 )
-def test_impossible_options_are_refused(name, options, words, gaussian):
+def test_impossible_options_are_refused(name, options, words):
     with pytest.raises(UserError, match=words):
-        build_sampler(name, gaussian(EDM()), options)
+        build_sampler(name, GaussianDenoiser(EDM()), options)
 
 
 @pytest.mark.parametrize(
     ("name", "evaluations", "points"), [("heun", 35, 18), ("heun", 36, 18), ("dpm++2m", 10, 10), ("restart", 55, 20)]
 )
-def test_points_within_a_budget(name, evaluations, points, gaussian):
-    sampler = FIXED[name](gaussian(EDM()))
+def test_points_within_a_budget(name, evaluations, points):
+    sampler = FIXED[name](GaussianDenoiser(EDM()))
     assert points_within(sampler, evaluations) == points
 
 
 @pytest.mark.parametrize(("options", "evaluations"), [({}, 19), ({"points": 10**14}, 100)], ids=str)
-def test_a_budget_too_small_for_the_sampler_is_refused(options, evaluations, gaussian):
+def test_a_budget_too_small_for_the_sampler_is_refused(options, evaluations):
     """Nineteen evaluations would leave the main descent of a restart two points, and samples of noise."""
     with pytest.raises(UserError, match="evaluations are too few"):
-        points_within(build_sampler("restart", gaussian(EDM()), options), evaluations)
+        points_within(build_sampler("restart", GaussianDenoiser(EDM()), options), evaluations)
 
 
 @dataclass(frozen=True, eq=False)
@@ -174,16 +174,17 @@ class Midpoint(Sampler):
         return 2
 
 
-def test_a_sampler_from_outside_is_named_by_its_import_path(gaussian, exact_stds):
+def test_a_sampler_from_outside_is_named_by_its_import_path():
     name = f"{__name__}:Midpoint"
-    sampler = build_sampler(name, gaussian(EDM()), {"share": 0.6})
+    sampler = build_sampler(name, GaussianDenoiser(EDM()), {"share": 0.6})
     assert sampler.share == 0.6
-    assert exact_stds(build_sampler(name, gaussian(EDM())), grid_for(sampler, 200))[-1] == pytest.approx(1, abs=0.01)
+    sampler = build_sampler(name, GaussianDenoiser(EDM()))
+    assert exact_stds(sampler, grid_for(sampler, 200))[-1] == pytest.approx(1, abs=0.01)
     with pytest.raises(UserError, match="share"):
-        build_sampler(name, gaussian(EDM()), {"share": 2})
+        build_sampler(name, GaussianDenoiser(EDM()), {"share": 2})
     with pytest.raises(UserError, match="cannot be imported"):
-        build_sampler("no_such_package:Sampler", gaussian(EDM()))
+        build_sampler("no_such_package:Sampler", GaussianDenoiser(EDM()))
     with pytest.raises(UserError, match="is no sampler"):
-        build_sampler("math:pi", gaussian(EDM()))
+        build_sampler("math:pi", GaussianDenoiser(EDM()))
     with pytest.raises(UserError, match="no sampler 'huen'; choose one of heun, "):
-        build_sampler("huen", gaussian(EDM()))
+        build_sampler("huen", GaussianDenoiser(EDM()))
