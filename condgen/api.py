@@ -27,10 +27,7 @@ _MODELS: dict[str, type[Model[Any]]] = {model.kind: model for model in (ScoreMod
 
 
 def load(source: str | Path, device: torch.device | str = "cpu", *, trust: bool = False) -> Any:  # noqa: ANN401
-    """The score model, classifier or generator in a folder, or at `hf:owner/name[/sub-folder]`, frozen, for evaluation.
-
-    Its file may name code to import, a network of one's own, where `trust` is given.
-    """
+    """The frozen model in a folder, or at `hf:owner/name[/sub-folder]`, which may name code to import with `trust`."""
     folder = model_folder(source)
     kind = str(read_description(folder / MODEL_FILE).get("kind"))
     if kind not in _MODELS:

@@ -159,10 +159,7 @@ def write_atomically(path: Path, content: bytes) -> None:
 
 @contextmanager
 def whole(out: Path) -> Iterator[Path]:
-    """The path of a file or folder to make, which becomes `out` where the block ends well, and is removed otherwise.
-
-    UserError where `out` is a file, or a folder that holds something, or cannot be written.
-    """
+    """A path to make, which becomes `out`, new or empty, where the block ends well, and is removed otherwise."""
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UserError(f"{out} exists already: choose another place with --out, or delete it")
     unfinished = out.with_name(f".{out.name}.{os.getpid()}.tmp")

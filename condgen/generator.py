@@ -33,10 +33,7 @@ class GeneratorConfig(ModelConfig):
 
 
 class Generator(Model[GeneratorConfig]):
-    """Any module `net(z, y)` with an output (B, *shape); or, with a level, the network of a denoiser.
-
-    The other arguments are the settings of `GeneratorConfig`.
-    """
+    """Any module `net(z, y)` with an output (B, *shape), or a denoiser's with a level: see `GeneratorConfig`."""
 
     kind = "generator"
     config_type = GeneratorConfig

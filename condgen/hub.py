@@ -23,10 +23,7 @@ _NOTATION = re.compile(rf"hf:({_WORD}/{_WORD})(?:@({_WORD}))?((?:/{_WORD})*)/?",
 
 
 def model_folder(name: str | Path) -> Path:
-    """The folder of a model that is named by its path, by `hf:owner/name[/sub-folder]` or by `pretrained:name`.
-
-    UserError where there is none, or the hub cannot be reached.
-    """
+    """The folder of a path, `hf:owner/name[/sub-folder]` or `pretrained:name`; UserError where there is none."""
     if str(name).startswith("pretrained:"):
         return pretrained_folder(str(name).removeprefix("pretrained:"))
     if not str(name).startswith("hf:"):

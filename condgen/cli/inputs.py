@@ -14,10 +14,7 @@ from condgen.training.distributed import Processes
 
 
 def data_settings(text: str | None, overrides: Sequence[str] | None, recorded: AnyData | None = None) -> AnyData:
-    """The data on record, or those of --data; and then --set data.KEY=VALUE.
-
-    A folder is read as the one on record was, at the same size and with the same splits.
-    """
+    """The data on record, or those of --data, a folder read as the one on record; then --set data.KEY=VALUE."""
     chosen = recorded if text is None else parse_data(text)
     if chosen is None:
         raise UserError("no data are on record here: name them with --data")

@@ -1,7 +1,4 @@
-"""Commands under a launcher, such as torchrun or accelerate launch, which starts the same command many times.
-
-Process 0 prints; the others are silent, but for errors of their own.
-"""
+"""Commands under torchrun or accelerate launch: process 0 prints, the others are silent but for errors of their own."""
 
 import os
 import sys

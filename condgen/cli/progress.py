@@ -53,10 +53,7 @@ def _show_tables(run: "Run") -> None:
 
 @contextmanager
 def stop_signals() -> Iterator[list[int]]:
-    """Collects signals, so that work stops between two steps; a second Ctrl-C stops at once.
-
-    A second SIGTERM does not: launchers send one to processes that are already saving.
-    """
+    """Collects signals, so that work stops between two steps; a second Ctrl-C, unlike SIGTERM, stops at once."""
     found: list[int] = []
 
     def note(number: int, frame: FrameType | None) -> None:
@@ -75,10 +72,7 @@ def stop_signals() -> Iterator[list[int]]:
 
 
 def work_in(folder: Path, work: Work, processes: Processes) -> bool:
-    """Does work under the lock of its folder, with a progress bar a stage; returns whether this process prints.
-
-    After Ctrl-C or SIGTERM it raises Stopped, once the state is saved.
-    """
+    """Works under the folder's lock, with a bar a stage; whether this process prints. Stopped after Ctrl-C."""
     bars = Bars(
         TextColumn("{task.description:<18}"),
         BarColumn(bar_width=24),

@@ -33,10 +33,7 @@ class ImageFiles(NamedTuple):
     passed_over: str  # how many files of which kind are not read, and which folders; empty where all are
 
     def rows(self, split: Split, test_fraction: float, validation_fraction: float, seed: int) -> list[_File]:
-        """The images of a split: those in its folder, or else those whose names have a hash within a range.
-
-        A class gives at least one image to the test and then, if it has more than two, one to validation.
-        """
+        """A split's images, by folder or by a hash of names; a class gives test one at least, validation the next."""
         given = {file.split for file in self.files}
         tests = 0.0 if "test" in given else test_fraction
         validation = tests + (0.0 if "validation" in given else (1 - tests) * validation_fraction)

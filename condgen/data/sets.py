@@ -1,7 +1,4 @@
-"""The data that a recipe may name: settings, each of which loads a split of a labelled set.
-
-scikit-learn and torchvision are imported where they are used, because together they take seconds.
-"""
+"""The data that a recipe may name: settings, each of which loads a split. Slow libraries are imported where used."""
 
 import os
 from abc import ABC, abstractmethod

@@ -145,10 +145,7 @@ def expected_calibration_error(confidence: Tensor, correct: Tensor) -> float:
 
 
 def worthwhile(rows: Sequence[LevelRow]) -> list[bool]:
-    """At which levels of a classifier guidance is on: its gain is significant, and large enough.
-
-    Else gradients that have all but vanished would be scaled up.
-    """
+    """At which levels guidance is on: where its gain is significant, and its gradient has not all but vanished."""
     gains = [-(row.scale_gain or 0.0) if (row.z or 0.0) > THRESHOLD else 0.0 for row in rows]
     least = SHARE * max(gains, default=0.0)
     return [gain > 0 and gain >= least for gain in gains]

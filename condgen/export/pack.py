@@ -1,7 +1,4 @@
-"""Samples in one tar for webdataset: `NUMBER.png`, `NUMBER.cls` (the class), `NUMBER.json` (the line of the manifest).
-
-The same samples make the same bytes.
-"""
+"""Samples in one tar for webdataset: `NUMBER.png`, `NUMBER.cls`, the class, `NUMBER.json`, the manifest's line."""
 
 import io
 import tarfile

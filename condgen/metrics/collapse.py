@@ -1,7 +1,4 @@
-"""Whether a generator still makes different samples of a class.
-
-With a single sample a class, class accuracy, precision and the losses look their best; spread and recall show it.
-"""
+"""Whether a generator makes different samples of a class: losses and accuracy do not show it, spread and recall do."""
 
 from pydantic import Field
 from torch import Tensor
@@ -39,10 +36,7 @@ class Reading(Row):
 
     @property
     def collapsed(self) -> bool:
-        """Whether nearly the same sample stands for each class, and the judge sees the classes.
-
-        Early samples are as narrow, and the judge sees no classes in them.
-        """
+        """Whether one sample stands for each class, and the judge sees the classes (early on, it sees none)."""
         return self.accuracy >= _SURE * self.judge and self.std_ratio < _NARROW
 
 

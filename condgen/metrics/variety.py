@@ -21,10 +21,7 @@ class Variety(NamedTuple):
     n: int  # samples looked at
 
     def over(self, real: Tensor) -> tuple[float, float]:
-        """The mean over classes of the ratio to real values (K,), NaN where no class has one, and its standard error.
-
-        Where a class is too small for an error of its own, it comes from how the classes differ.
-        """
+        """The mean ratio over classes to real values (K,), and its standard error, where need be from the classes."""
         ratios, errors = self.value / real, self.standard_error / real
         known = ratios.isfinite()
         ratios, errors, count = ratios[known], errors[known], int(known.sum())

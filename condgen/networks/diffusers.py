@@ -40,10 +40,7 @@ class DiffusersSettings(NetworkSettings):
     prediction: Literal["epsilon", "sample", "v_prediction"] = Field(default="epsilon", description="what it tells")
 
     def levels(self) -> Tensor:
-        """The noise levels sigma / alpha of the timesteps that have signal left, rising, (T,) float64.
-
-        Diffusers computes them in float32, and the network was trained with those.
-        """
+        """The noise levels of timesteps that have signal left, rising, (T,) float64, from float32 as in training."""
         with from_extra("diffusers"):
             from diffusers import DDPMScheduler
         with torch.device("cpu"):  # these are looked at, also where a network is made without memory

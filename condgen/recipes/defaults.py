@@ -33,10 +33,7 @@ def _is_tiny(data: LabelledSet) -> bool:
 
 
 def default_adversary(data: LabelledSet) -> AdversarialScoreMatching:
-    """A perceptron for points and tiny images; for others the paper's residual blocks, which halve to 8 to 15 pixels.
-
-    At 32x32 pixels these are four of width 256, two of which halve the image.
-    """
+    """A perceptron for points and tiny images, else the paper's residual blocks, which halve to 8 to 15 pixels."""
     if _is_tiny(data):
         return AdversarialScoreMatching(network=MLPDiscriminatorSettings())
     halvings = max(1, min(_halvings(data.shape[1:]), (min(data.shape[1:]) // 8).bit_length() - 1))

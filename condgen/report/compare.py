@@ -31,10 +31,7 @@ _Groups: TypeAlias = Mapping[str, Sequence[Run]]  # by label: one, or several of
 
 
 def compare_runs(folders: Sequence[Path], out: Path) -> Run:
-    """Writes a page that compares runs into a folder; returns its figures as one run's.
-
-    UserError for a folder that is no run's, or named twice, or a run in the place of the page.
-    """
+    """Writes a page that compares runs into a folder, which is no run's; returns its figures as one run's."""
     if any((out / name).exists() for name in (RUN_FILE, STAGE_FILE)):
         raise UserError(f"{out} is the folder of a run, which has a report of its own: choose another one with --out")
     with blamed_on(" or ".join(map(str, folders))):

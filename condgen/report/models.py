@@ -127,10 +127,7 @@ def generators_section(run: Run) -> Iterable[Block]:
 
 
 def draw_previews(folder: Path, until: int | None = None) -> list[Path]:
-    """Draws a generator's previews, up to a step, unless they are damaged, and the last images as a grid.
-
-    Returns the files, none where there are no previews.
-    """
+    """Draws a generator's previews, up to a step, and the last images as a grid, unless damaged; returns the files."""
     previews = {f"step {one.step:,}": one for one in read_previews(folder, until, _PREVIEWS)}
     if not previews:
         return []

@@ -96,10 +96,7 @@ class Preview(NamedTuple):
 
 
 def read_previews(folder: Path, until: int | None = None, most: int | None = None) -> list[Preview]:
-    """The previews in a stage's folder, the earliest first: at most so many, evenly spread.
-
-    Steps after `until` may be done again after a crash, and are left out. UserError for a file that is no preview.
-    """
+    """Previews up to a step, the earliest first, at most so many, evenly spread; UserError for a file that is none."""
     paths = {int(path.stem): path for path in sorted((folder / PREVIEWS).glob("[0-9]*.safetensors"))}
     kept = [path for step, path in paths.items() if until is None or step <= until]
     if most is not None and len(kept) > most:

@@ -119,10 +119,7 @@ class DPM3MSDE(_DPMSolver):
 
 @dataclass(frozen=True, eq=False)
 class UniPC(Sampler):
-    """UniPC: a multistep predictor, whose result is corrected once the estimate there is known.
-
-    The loop sees predicted states; the next step begins at the corrected one. The last state is not corrected.
-    """
+    """UniPC: a multistep predictor, whose result is corrected where the next step begins; the last one is not."""
 
     info = SamplerInfo(3, 1, "no", "log-snr", "Zhao et al. 2023, arXiv 2302.04867, algorithms 5-6")
 

@@ -1,7 +1,4 @@
-"""From a request of the page to samples, what they cost, and the command line that draws the same.
-
-Samples come about by the code of `condgen sample`, in one batch: the same pictures, bit for bit.
-"""
+"""From a page's request to samples, those of `condgen sample` bit for bit, their cost, and its command line."""
 
 import base64
 import json
@@ -67,10 +64,7 @@ def most_samples(shape: Sequence[int]) -> int:
 
 
 def stage_of(ask: Ask, offer: Offer) -> SampleStage:
-    """The stage that draws what is asked for; a UserError for what is not offered.
-
-    Where a method does not choose a class, classes take turns, as in `condgen sample --n`.
-    """
+    """The stage that draws what is asked for, all classes in turn where none is chosen; UserError for others."""
     classes = range(len(offer.names))
     if ask.label is not None and ask.label not in classes:
         raise UserError(f"request: label: there is no class {ask.label}: labels go from 0 to {len(classes) - 1}")

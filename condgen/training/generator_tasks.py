@@ -147,10 +147,7 @@ class MatchingTask(GeneratorTask):
         return batch.times(self.objective.density, self.fake.schedule), batch.normal(*batch.x.shape[1:])
 
     def judge(self, x: Tensor, y: Tensor, *draws: Tensor) -> Tensor:
-        """What the difference of the denoisers says of generated data.
-
-        Both are asked without dropout: masks that differ would leave a difference where there is none.
-        """
+        """What the denoisers' difference says, both without dropout: other masks would leave a difference."""
         t, eps = draws
         for pupil in self.pupils.values():
             pupil.eval()

@@ -39,10 +39,7 @@ def _draw(batch: Batch, model: ScoreModel, density: Density, label_dropout: floa
 
 @dataclass(eq=False)
 class ScoreTask(Task):
-    """Denoising score matching at times drawn from a density.
-
-    With a row for "no label", labels are left out as often as `label_dropout` says (Ho & Salimans 2022, algorithm 1).
-    """
+    """Denoising score matching; labels are left out as often as `label_dropout` says (Ho & Salimans 2022)."""
 
     model: ScoreModel
     density: Density
