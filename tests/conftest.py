@@ -88,41 +88,38 @@ def make_a_collapse():
     return partial(make_generator, spreads=COLLAPSED)
 
 
+FEW_STEPS = """
+name: tiny
+data: {kind: digits}
+schedule: {kind: edm, sigma_min: 0.02, sigma_max: 20}
+threads: 1
+score: {network: &net {kind: mlp, width: 16, depth: 1, embedding: 8}, training: {steps: 6, batch: 16, snapshots: [3]}}
+scores: {told: {network: *net, training: &few {steps: 6, batch: 16}, labels: embedding}}
+classifiers: {ce: {network: *net, objective: {loss: ce}, training: *few}}
+generators: {sid: {network: *net, objective: {loss: sid, network: *net}, training: *few}}
+calibrate: {draws: 1}
+sample:
+  per_class: 2
+  seed: 7
+  methods:
+    unguided: {}
+    ce: {classifier: ce, scale: 1.5, nfe: 5}
+    calibrated: {classifier: ce, scale: calibrated, sampler: heun, steps: 4}
+    own-steps: {score: told, guide: unlabelled, scale: 2, sampler: adaptive-ode}
+    one-step: {generator: sid}
+evaluate: false
+"""
+
+
 @pytest.fixture(scope="session")
 def digits_of_few_steps(tmp_path_factory):
     """A finished run on digits by every kind of model, sampled by each method; not to be changed."""
+    from condgen.recipes.compose import parse_yaml
     from condgen.recipes.schema import Recipe
     from condgen.runs.plan import run_recipe
     from condgen.training.distributed import Processes
 
-    network = {"kind": "mlp", "width": 16, "depth": 1, "embedding": 8}
-    training = {"steps": 6, "batch": 16, "lr": 1e-3}
-    sid = {"loss": "sid", "network": network}
-    recipe = Recipe.model_validate(
-        {
-            "name": "tiny",
-            "data": {"kind": "digits"},
-            "schedule": {"kind": "edm", "sigma_min": 0.02, "sigma_max": 20},
-            "threads": 1,
-            "score": {"network": network, "training": training | {"snapshots": [3]}},
-            "scores": {"told": {"network": network, "training": training, "labels": "embedding"}},
-            "classifiers": {"ce": {"network": network, "objective": {"loss": "ce"}, "training": training}},
-            "generators": {"sid": {"network": network, "objective": sid, "training": training}},
-            "calibrate": {"draws": 1},
-            "sample": {
-                "per_class": 2,
-                "seed": 7,
-                "methods": {
-                    "unguided": {},
-                    "ce": {"classifier": "ce", "scale": 1.5, "nfe": 5},
-                    "calibrated": {"classifier": "ce", "scale": "calibrated", "sampler": "heun", "steps": 4},
-                    "own-steps": {"score": "told", "guide": "unlabelled", "scale": 2, "sampler": "adaptive-ode"},
-                    "one-step": {"generator": "sid"},
-                },
-            },
-            "evaluate": False,
-        }
-    )
+    recipe = Recipe.model_validate(parse_yaml(FEW_STEPS, "the recipe of a few steps"))
     folder = tmp_path_factory.mktemp("few") / "tiny"
     list(run_recipe(recipe, folder, Processes(cpu=True), "test"))
     return folder

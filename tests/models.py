@@ -2,11 +2,9 @@
 
 import torch
 
+from condgen import EDM, LabelledSet, MLPSettings
 from condgen.classifier import ClassifierConfig
-from condgen.data.labelled import LabelledSet
 from condgen.generator import GeneratorConfig
-from condgen.networks.mlp import MLPSettings
-from condgen.schedules import EDM
 from condgen.score import ScoreConfig
 
 NET = MLPSettings(width=16, depth=1, embedding=8)

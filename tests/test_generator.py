@@ -2,10 +2,9 @@ import pytest
 import torch
 from models import NET, score_model
 
+from condgen import EDM, VE, Generator, UNetSettings
 from condgen.checkpoint import MODEL_FILE, save_tensors
-from condgen.generator import Generator, GeneratorConfig
-from condgen.networks.unet import UNetSettings
-from condgen.schedules import EDM, VE
+from condgen.generator import GeneratorConfig
 
 NAMES = ("a", "b", "c")
 

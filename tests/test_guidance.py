@@ -5,11 +5,7 @@ import torch
 from models import NET, score_model
 from pydantic import ValidationError
 
-from condgen.denoiser import Denoiser
-from condgen.guidance import ClassifierGuided, DenoiserGuided, ScaleCurve
-from condgen.networks.unet import UNetSettings
-from condgen.oracle import Oracle
-from condgen.schedules import EDM, VE, VP
+from condgen import EDM, VE, VP, ClassifierGuided, Denoiser, DenoiserGuided, Oracle, ScaleCurve, UNetSettings
 
 
 def oracle(schedule):

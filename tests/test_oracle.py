@@ -7,10 +7,9 @@ from hypothesis import given, settings, strategies as st
 from scipy.special import logsumexp
 from scipy.stats import multivariate_normal
 
-from condgen.data.sets import Moons, load, parse_data
-from condgen.errors import UserError
-from condgen.oracle import Oracle
-from condgen.schedules import EDM, VE, VP, Cosine, expand
+from condgen import EDM, VE, VP, Cosine, Oracle, UserError, parse_data
+from condgen.data.sets import Moons, load
+from condgen.schedules import expand
 
 SCHEDULES = [VE(), VP(), Cosine(), EDM()]
 

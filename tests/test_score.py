@@ -2,12 +2,8 @@ import pytest
 import torch
 from models import score_model
 
+from condgen import EDM, VE, VP, Cosine, MLPSettings, ScoreModel, UserError, perturb, score_matching_loss
 from condgen.checkpoint import MODEL_FILE, save_tensors
-from condgen.errors import UserError
-from condgen.losses.score_matching import score_matching_loss
-from condgen.networks.mlp import MLPSettings
-from condgen.schedules import EDM, VE, VP, Cosine, perturb
-from condgen.score import ScoreModel
 
 
 def model(schedule=None, **changes):

@@ -14,11 +14,10 @@ import statistics
 import torch
 from bench import Figure, Full, JsonFile, device, finish, run
 
-from condgen.data.sets import load, parse_data
-from condgen.oracle import Oracle
+from condgen import VE, VP, Oracle, parse_data
+from condgen.data.sets import load
 from condgen.samplers.adaptive.sde import AdaptiveSDE
 from condgen.samplers.draw import draw
-from condgen.schedules import VE, VP
 
 SETTINGS = {  # the paper's schedules, the least grey level, and its counts by tolerance
     "VE": (VE(sigma_min=0.01, sigma_max=50.0), 0.0, {0.01: 738, 0.02: 490, 0.05: 271, 0.10: 170}),

@@ -21,9 +21,7 @@ import typer
 from bench import Figure, Full, JsonFile, Picture, Rounds, Seeds, console, device, finish, run, take_turns
 from scaling import best_scalings
 
-from condgen.classifier import Classifier
-from condgen.diagnostics.held_out import held_out_differences
-from condgen.guidance import ClassifierGuided
+from condgen import Classifier, ClassifierGuided, ScoreModel, held_out_differences
 from condgen.recipes.compose import merged, read_yaml
 from condgen.recipes.stages import ClassifierStage, ScoreStage
 from condgen.report.score_errors import draw_held_out
@@ -31,7 +29,6 @@ from condgen.rng import keyed_generator
 from condgen.runs.folder import read_settings
 from condgen.runs.models import Folders
 from condgen.runs.train import Train
-from condgen.score import ScoreModel
 from condgen.training.distributed import Processes
 from condgen.training.frozen import PriorSettings, lighten_
 

@@ -17,12 +17,10 @@ import torch
 from bench import Figure, Full, JsonFile, Rounds, device, finish, run, take_turns
 from torch import Tensor
 
+from condgen import EDM, MLPSettings, ResNetSettings, UNetSettings
 from condgen.classifier import ClassifierConfig
 from condgen.losses.base import gradient_of
-from condgen.networks.mlp import MLPSettings
-from condgen.networks.resnet import ResNetSettings
-from condgen.networks.unet import UNetSettings
-from condgen.schedules import EDM, expand
+from condgen.schedules import expand
 from condgen.score import ScoreConfig
 from condgen.training.frozen import PriorSettings, lighten_
 

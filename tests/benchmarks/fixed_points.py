@@ -18,11 +18,9 @@ from bench import Figure, Full, JsonFile, finish, run
 from scipy.optimize import brentq
 from torch import Tensor, nn
 
-from condgen.losses.distillation import distribution_matching_loss, score_identity_loss
+from condgen import EDM, MLPSettings, Oracle, distribution_matching_loss, score_identity_loss
 from condgen.losses.score_mismatching import Critic, mismatching_loss
-from condgen.networks.mlp import MLPSettings
-from condgen.oracle import Oracle
-from condgen.schedules import EDM, Levels, linear_beta_levels
+from condgen.schedules import Levels, linear_beta_levels
 
 
 class Objective(NamedTuple):

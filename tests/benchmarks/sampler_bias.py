@@ -17,14 +17,12 @@ import torch
 from bench import Figure, Full, JsonFile, finish, run
 from scipy.stats import kstest, norm
 
-from condgen.oracle import Oracle
-from condgen.rng import Streams
+from condgen import EDM, VE, VP, Oracle, Sampler, Streams, build_sampler, trajectory
 from condgen.samplers.adaptive.brownian import BrownianPath
 from condgen.samplers.adaptive.sde import AdaptiveSDE
-from condgen.samplers.base import Sampler, evaluations_on, trajectory
-from condgen.samplers.catalogue import ADAPTIVE, FIXED, SAMPLERS, build_sampler, grid_for
+from condgen.samplers.base import evaluations_on
+from condgen.samplers.catalogue import ADAPTIVE, FIXED, SAMPLERS, grid_for
 from condgen.samplers.draw import draw
-from condgen.schedules import EDM, VE, VP
 
 STD, SCHEDULES, MOST = 0.5, (EDM(), VE(), VP()), 600  # points of a grid that are tried
 MEANS, MODE_STD, WEIGHTS = (-1.0, 1.0), 0.2, (0.7, 0.3)

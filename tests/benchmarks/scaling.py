@@ -1,8 +1,6 @@
 """The guidance scale and the temperature of a classifier that are best on held-out data."""
 
-from condgen.denoiser import Likelihood
-from condgen.diagnostics.held_out import held_out_differences
-from condgen.guidance import ClassifierGuided
+from condgen import ClassifierGuided, Likelihood, held_out_differences
 
 FACTORS = (0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.15, 1.3, 1.5, 1.75, 2.0)  # guidance scales, and inverse temperatures
 

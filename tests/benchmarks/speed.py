@@ -16,12 +16,8 @@ import diffusers
 import torch
 from bench import Figure, Full, JsonFile, Rounds, device, finish, run, take_turns
 
-from condgen.denoiser import Denoiser
-from condgen.networks.unet import UNetSettings
-from condgen.rng import Streams
-from condgen.samplers.base import trajectory
-from condgen.samplers.catalogue import build_sampler, grid_for, points_within
-from condgen.schedules import EDM
+from condgen import EDM, Denoiser, Streams, UNetSettings, build_sampler, trajectory
+from condgen.samplers.catalogue import grid_for, points_within
 from condgen.score import ScoreConfig
 
 SHAPE, SAMPLERS = (3, 32, 32), ("heun", "dpm++2m", "ancestral", "ddim")

@@ -14,19 +14,15 @@ import torch
 import typer
 from bench import Figure, Full, JsonFile, Seeds, finish, run
 
+from condgen import Denoiser, Oracle, ScoreModel, Streams, perturb, trajectory
 from condgen.data.sets import load
-from condgen.denoiser import Denoiser
 from condgen.metrics.neighbours import prdc
-from condgen.oracle import Oracle
 from condgen.recipes.compose import load_recipe
-from condgen.rng import Streams, keyed_generator
+from condgen.rng import keyed_generator
 from condgen.runs.folder import read_json
 from condgen.runs.models import Folders, open_guided
 from condgen.runs.plan import run_recipe
-from condgen.samplers.base import trajectory
 from condgen.samplers.heun import Heun
-from condgen.schedules import perturb
-from condgen.score import ScoreModel
 from condgen.training.distributed import Processes
 
 

@@ -18,18 +18,11 @@ from diffusers.optimization import get_scheduler
 from diffusers.training_utils import EMAModel
 from ema_pytorch import EMA
 from torch import nn
-from torch.nn import functional as F
 from torch.utils.data import DataLoader
-from torchvision import datasets, transforms
-from torchvision.utils import save_image
+from torchvision import datasets, transforms, utils
 
+import condgen as cg
 from condgen.classifier import ClassifierConfig
-from condgen.data.labelled import LabelledSet
-from condgen.losses.cross_entropy import CrossEntropy
-from condgen.losses.dlsm import DLSM
-from condgen.networks.resnet import ResNetSettings
-from condgen.networks.unet import UNetSettings
-from condgen.schedules import EDM, LogNormal
 from condgen.score import ScoreConfig
 from condgen.training.distributed import Processes
 from condgen.training.frozen import PriorSettings, lighten_
@@ -76,7 +69,7 @@ def diffusers_step(size, folder, precision, where):
         noise, k = torch.randn_like(x), torch.randint(0, 1000, (len(x),), device=where)
         with torch.autocast(where.type, torch.bfloat16, enabled=precision == "bfloat16"):
             estimate = net(noise_scheduler.add_noise(x, noise, k), k).sample
-        loss = F.mse_loss(estimate.float(), noise)
+        loss = nn.functional.mse_loss(estimate.float(), noise)
         loss.backward()
         nn.utils.clip_grad_norm_(net.parameters(), 1.0)
         optimiser.step()
@@ -110,14 +103,15 @@ def denoising_diffusion_step(size, folder, precision, where):
 
 def condgen_step(what, size, data, precision, where):
     multipliers, width, _, _, classifier_width, blocks, batch, side = size
-    about = {"schedule": EDM(), "shape": data.shape, "names": NAMES, "sigma_data": 0.5}
-    network = UNetSettings(channels=width, multipliers=multipliers, blocks=blocks, attention=(side // 2,))
+    about = {"schedule": cg.EDM(), "shape": data.shape, "names": NAMES, "sigma_data": 0.5}
+    network = cg.UNetSettings(channels=width, multipliers=multipliers, blocks=blocks, attention=(side // 2,))
     model = ScoreConfig(network=network, **about).build().to(where)
-    task = ScoreTask(model, LogNormal())
+    task = ScoreTask(model, cg.LogNormal())
     if what != "score model":
         prior = lighten_(model.eval().requires_grad_(False), PriorSettings(precision=precision))
-        classifier = ClassifierConfig(network=ResNetSettings(width=classifier_width), **about).build().to(where)
-        task = ClassifierTask(classifier, CrossEntropy() if what.startswith("CE") else DLSM(), LogNormal(), prior)
+        classifier = ClassifierConfig(network=cg.ResNetSettings(width=classifier_width), **about).build().to(where)
+        loss = cg.CrossEntropy() if what.startswith("CE") else cg.DLSM()
+        task = ClassifierTask(classifier, loss, cg.LogNormal(), prior)
     settings = TrainingSettings(steps=10**9, batch=batch, flip=True, precision=precision)
     state = State.fresh(task.models, settings.betas)
     records = train(task, state, data, settings, 0, Processes(cpu=where.type == "cpu"))
@@ -129,12 +123,12 @@ def main(json: JsonFile = None, full: Full = False, rounds: Rounds = 3) -> None:
     size = SIZES[where.type if full else "quick"]
     batch, side = size[-2:]
     coarse = torch.rand(512, 3, 8, 8, generator=torch.Generator().manual_seed(0)) * 255
-    x = F.interpolate(coarse, (side, side), mode="bilinear").to(torch.uint8)
-    data = LabelledSet(x, torch.arange(512) % 10, NAMES, "smooth noise", "train").to(where)
+    x = nn.functional.interpolate(coarse, (side, side), mode="bilinear").to(torch.uint8)
+    data = cg.LabelledSet(x, torch.arange(512) % 10, NAMES, "smooth noise", "train").to(where)
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "all").mkdir()
         for number, image in enumerate(x):
-            save_image(image / 255, Path(folder) / "all" / f"{number:06d}.png")
+            utils.save_image(image / 255, Path(folder) / "all" / f"{number:06d}.png")
         for precision in ("float32", "bfloat16"):
             made = {
                 f"condgen, {what}": condgen_step(what, size, data, precision, where)

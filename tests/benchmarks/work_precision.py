@@ -6,8 +6,7 @@ Yardsticks: sliced Wasserstein (SW) and Frechet distance (FD) of pixels in [-1, 
 accuracy by a support vector machine; and, for samplers without noise, the error of the flow: the root mean square
 distance of each sample from where the model's probability flow leads from the same seed (Heun, 199 evaluations), which
 no number of samples blurs. "exact scores" is the oracle of 300 training images, so that all error is the sampler's.
-Models are those of recipes/digits.yaml (2 minutes a seed, kept). --full: 3 seeds, 20 minutes; quick: 1 seed, few
-samplers.
+Models are those of recipes/digits.yaml (2 minutes a seed, kept). --full: 3 seeds, 20 minutes; quick: 1 seed.
 """
 
 import statistics
@@ -21,17 +20,15 @@ from bench import Figure, Full, JsonFile, Picture, finish, rows_over_seeds, run
 from matplotlib.figure import Figure as Drawing
 from sliced import directions, sliced_wasserstein
 
-from condgen.data.sets import load
+import condgen as cg
 from condgen.metrics.features import extract, pixels
 from condgen.metrics.frechet import Gaussian, frechet_distance
 from condgen.metrics.judge import Judge
-from condgen.oracle import Oracle
 from condgen.recipes.compose import load_recipe
 from condgen.recipes.guidance import Guidance
 from condgen.rng import keyed_generator
 from condgen.runs.models import Folders, open_guided
 from condgen.runs.plan import run_recipe
-from condgen.samplers.base import Sampler
 from condgen.samplers.catalogue import build_sampler, grid_for, points_within
 from condgen.samplers.draw import draw
 from condgen.training.distributed import Processes
@@ -53,14 +50,13 @@ PLAN = {  # evaluations of every sampler, or, below one, tolerances
 def drawn(denoiser, name, budget, first, y, shape):
     """Samples with seeds from `first`, the mean evaluations, and the seconds; None where one is not finite."""
     sampler = build_sampler(name, denoiser, {"relative": budget} if budget < 1 else {})
-    grid = grid_for(sampler, points_within(sampler, budget)) if isinstance(sampler, Sampler) else None
+    grid = grid_for(sampler, points_within(sampler, budget)) if isinstance(sampler, cg.Sampler) else None
     started = time.perf_counter()
     done = [one for batch in draw(sampler, grid, range(first, first + len(y)), y, shape, len(y)) for one in batch]
     seconds = time.perf_counter() - started
-    if any(one.problem for one in done):
-        return None
     x = torch.stack([one.x for one in sorted(done, key=lambda one: one.number)])
-    return x, statistics.fmean(one.evaluations for one in done), seconds
+    found = x, statistics.fmean(one.evaluations for one in done), seconds
+    return None if any(one.problem for one in done) else found
 
 
 def measure(problem, denoiser, seed, y, shape, measures, plan) -> list[Figure]:
@@ -126,7 +122,7 @@ def main(
     parts = ("evaluate=false", "sample=null", "generators={}", "diagnose=null", "calibrate=null")  # only the models
     recipe = load_recipe(Path("recipes/digits.yaml"), (*parts, *(overrides or ())))
     torch.set_num_threads(1)
-    train, test = load(recipe.data, "train"), load(recipe.data, "test")
+    train, test = cg.load_data(recipe.data, "train"), cg.load_data(recipe.data, "test")
     measures, y, seen = distances(train.floats()), torch.arange(n) % train.n_classes, pixels(train.shape)
     judge = Judge(extract(seen, train.floats()), train.y)
     plan, figures = PLAN if full else QUICK, []
@@ -140,7 +136,7 @@ def main(
             name = f"digits, guided at scale {scale:g}" if scale else "digits, unguided"
             figures += measure(name, denoiser, seed, y, train.shape, measures | judged, plan)
         few = train.floats(torch.arange(300))
-        oracle = Oracle(recipe.schedule, few, torch.zeros(300, dtype=torch.int64), 1)
+        oracle = cg.Oracle(recipe.schedule, few, torch.zeros(300, dtype=torch.int64), 1)
         figures += measure("exact scores", oracle, seed, 0 * y, train.shape, {SW: distances(few)[SW]}, plan)
     real = "real images, held out", f"digits, unguided; n = {len(test)}", ""
     figures += [Figure(what, *real, measured(test.floats())) for what, measured in measures.items()]

@@ -6,13 +6,11 @@ import pytest
 import torch
 from PIL import Image
 
+from condgen import EDM, MLPSettings, UserError
 from condgen.checkpoint import load_tensors, save_tensors
-from condgen.errors import UserError
 from condgen.files import append
-from condgen.networks.mlp import MLPSettings
 from condgen.runs import sample_folder
 from condgen.runs.folder import read_json, read_rows
-from condgen.schedules import EDM
 from condgen.score import ScoreConfig
 from tests.cli.conftest import bad, good
 

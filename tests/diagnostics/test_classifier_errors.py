@@ -8,7 +8,7 @@ import torch
 from scipy.integrate import quad
 from scipy.stats import norm
 
-from condgen.denoiser import Likelihood
+from condgen import EDM, VE, VP, Likelihood, Oracle, ScaleCurve
 from condgen.diagnostics.classifier_errors import (
     LevelRow,
     calibrate,
@@ -17,10 +17,7 @@ from condgen.diagnostics.classifier_errors import (
     spread_levels,
     worthwhile,
 )
-from condgen.guidance import ScaleCurve
-from condgen.oracle import Oracle
 from condgen.rng import keyed_generator
-from condgen.schedules import EDM, VE, VP
 
 LEVELS = (0.3, 1.0, 3.0, 10.0)
 

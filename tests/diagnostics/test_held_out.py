@@ -3,13 +3,10 @@ import math
 import pytest
 import torch
 
-from condgen.denoiser import Denoiser
-from condgen.diagnostics.held_out import add_errors, compare_errors, held_out_differences
+from condgen import EDM, VP, ClassifierGuided, Cosine, Denoiser, DenoiserGuided, Oracle, held_out_differences, perturb
+from condgen.diagnostics.held_out import add_errors, compare_errors
 from condgen.diagnostics.score_errors import estimate_scores, zero_guidance
-from condgen.guidance import ClassifierGuided, DenoiserGuided
-from condgen.oracle import Oracle
 from condgen.rng import keyed_generator
-from condgen.schedules import EDM, VP, Cosine, perturb
 
 MEANS = torch.tensor([[-1.0, 0.0], [1.0, 0.5], [0.0, 2.0], [0.3, -2.0]])
 

@@ -1,11 +1,9 @@
 import pytest
 import torch
 
-from condgen.denoiser import Denoiser, Likelihood
+from condgen import EDM, VP, ClassifierGuided, Denoiser, DenoiserGuided, Likelihood, Oracle, ScaleCurve, perturb
 from condgen.diagnostics.score_errors import EXACT, draw_queries, grid_queries, likelihood_fields, measure, summarise
-from condgen.guidance import ClassifierGuided, DenoiserGuided, ScaleCurve
-from condgen.oracle import Oracle
-from condgen.schedules import EDM, VP, expand, perturb
+from condgen.schedules import expand
 
 MEANS = torch.tensor([[-1.0, 0.0], [1.0, 0.5], [0.0, 2.0], [0.3, -2.0]])
 

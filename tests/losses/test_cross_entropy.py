@@ -1,10 +1,8 @@
 import torch
 
+from condgen import EDM, Oracle, cross_entropy_loss
 from condgen.losses import classifier_loss
 from condgen.losses.base import Noised
-from condgen.losses.cross_entropy import cross_entropy_loss
-from condgen.oracle import Oracle
-from condgen.schedules import EDM
 
 ORACLE = Oracle(EDM(), torch.tensor([[-1.0, 0.0], [1.0, 0.5], [0.0, 2.0]]).double(), torch.arange(3), 3, stds=0.6)
 

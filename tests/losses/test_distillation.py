@@ -6,12 +6,18 @@ import pytest
 import torch
 from models import NET, score_model as small_score_model
 
+from condgen import (
+    EDM,
+    VE,
+    VP,
+    ClassifierGuided,
+    Oracle,
+    cross_entropy_loss,
+    distribution_matching_loss,
+    perturb,
+    score_identity_loss,
+)
 from condgen.generator import GeneratorConfig
-from condgen.guidance import ClassifierGuided
-from condgen.losses.cross_entropy import cross_entropy_loss
-from condgen.losses.distillation import distribution_matching_loss, score_identity_loss
-from condgen.oracle import Oracle
-from condgen.schedules import EDM, VE, VP, perturb
 
 SCHEDULE = VP()
 Y = torch.tensor([0, 1, 1, 0, 1])

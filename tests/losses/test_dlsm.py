@@ -5,15 +5,24 @@ import torch
 from models import classifier as small_classifier
 from torch import nn
 
-from condgen.denoiser import Denoiser, Likelihood
+from condgen import (
+    DLSM,
+    EDM,
+    VE,
+    VP,
+    CrossEntropy,
+    Denoiser,
+    Likelihood,
+    MLPSettings,
+    Oracle,
+    ResNetSettings,
+    dlsm_loss,
+    perturb,
+)
 from condgen.losses.base import Noised, compiled_gradient, gradient_of
-from condgen.losses.cross_entropy import CrossEntropy
-from condgen.losses.dlsm import DLSM, PRESETS, dlsm_loss
-from condgen.networks.mlp import MLPSettings
-from condgen.networks.resnet import ResNetSettings
+from condgen.losses.dlsm import PRESETS
 from condgen.networks.timm import TimmSettings
-from condgen.oracle import Oracle
-from condgen.schedules import EDM, VE, VP, expand, perturb
+from condgen.schedules import expand
 
 MEANS = torch.tensor([[-1.5, 0.5], [1.5, -0.5], [0.0, 2.0]], dtype=torch.float64)
 

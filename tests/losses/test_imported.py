@@ -3,13 +3,9 @@ import sys
 import pytest
 import torch
 
-from condgen.errors import UserError
+from condgen import DLSM, EDM, CrossEntropy, Oracle, UserError, perturb
 from condgen.losses import classifier_loss
 from condgen.losses.base import Noised
-from condgen.losses.cross_entropy import CrossEntropy
-from condgen.losses.dlsm import DLSM
-from condgen.oracle import Oracle
-from condgen.schedules import EDM, perturb
 
 ORACLE = Oracle(EDM(), torch.tensor([[-1.0, 0.0], [1.0, 0.5], [0.0, 2.0]]).double(), torch.arange(3), 3, stds=0.6)
 OWN = """

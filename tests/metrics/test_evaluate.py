@@ -10,9 +10,8 @@ from finish import finish
 from libraries import library
 from scipy.stats import binomtest
 
-from condgen.data.labelled import LabelledSet
+from condgen import LabelledSet, UserError
 from condgen.data.sets import Digits, Moons, load
-from condgen.errors import UserError
 from condgen.metrics.evaluate import Measures, evaluating
 from condgen.metrics.features import Extractor, Features, Store, pixels
 from condgen.metrics.frechet import Gaussian, frechet_distance

@@ -9,16 +9,14 @@ import torch
 from finish import finish
 from safetensors.torch import save_file
 
+from condgen import EDM, ResNetSettings, UserError
 from condgen.checkpoint import save_tensors
 from condgen.classifier import ClassifierConfig
-from condgen.errors import UserError
 from condgen.metrics import extractors
 from condgen.metrics.extractors import open_extractor
 from condgen.metrics.features import Store
 from condgen.networks.cifar_resnet import CifarResNet
-from condgen.networks.resnet import ResNetSettings
 from condgen.rng import keyed_generator
-from condgen.schedules import EDM
 
 COLOUR, GREY = (3, 16, 16), (1, 16, 16)
 

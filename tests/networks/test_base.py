@@ -5,14 +5,10 @@ import sys
 import pytest
 import torch
 
+from condgen import EDM, Classifier, ImportedNetwork, ResNetSettings, ScoreModel, UNetSettings, UserError
 from condgen.checkpoint import MODEL_FILE, save_tensors, trusted_imports
-from condgen.classifier import Classifier, ClassifierConfig
-from condgen.errors import UserError
-from condgen.networks.base import ImportedNetwork
-from condgen.networks.resnet import ResNetSettings
-from condgen.networks.unet import UNetSettings
-from condgen.schedules import EDM
-from condgen.score import ScoreConfig, ScoreModel
+from condgen.classifier import ClassifierConfig
+from condgen.score import ScoreConfig
 from condgen.settings import import_target
 
 SOURCE = """

@@ -7,12 +7,10 @@ import pytest
 import torch
 from libraries import library
 
-from condgen.errors import UserError
+from condgen import EDM, VP, Streams, UserError
 from condgen.networks.diffusers import DiffusersSettings
-from condgen.rng import Streams
 from condgen.samplers.base import Context
 from condgen.samplers.euler import DDIM
-from condgen.schedules import EDM, VP
 from condgen.score import ScoreConfig
 
 diffusers = library("diffusers")

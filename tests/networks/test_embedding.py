@@ -4,9 +4,8 @@ import pytest
 import torch
 from scipy import stats
 
+from condgen import MLPSettings, UNetSettings
 from condgen.networks.embedding import FiLM, NoiseEmbedding, initialise_, random_frequencies, start_from
-from condgen.networks.mlp import MLPSettings
-from condgen.networks.unet import UNetSettings
 
 LEVELS = torch.arange(-1.6, 1.1001, 0.05, dtype=torch.float64)
 

@@ -5,14 +5,11 @@ import torch
 from networks.published import UNETS
 from torch.func import functional_call
 
-from condgen.errors import UserError
+from condgen import MLPSettings, ResNetSettings, UNetSettings, UserError
 from condgen.networks.discriminator import ConvDiscriminatorSettings, MLPDiscriminatorSettings
 from condgen.networks.generator import ConvGeneratorSettings
-from condgen.networks.mlp import MLPSettings
-from condgen.networks.resnet import ResNetSettings
 from condgen.networks.timm import TimmSettings
 from condgen.networks.transformer import TransformerSettings
-from condgen.networks.unet import UNetSettings
 
 CLASSES, LATENT = 3, 6
 POINTS, IMAGES = (2,), (2, 8, 8)

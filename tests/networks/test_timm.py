@@ -2,12 +2,9 @@ import pytest
 import torch
 from torch import nn
 
+from condgen import EDM, Denoiser, UserError, dlsm_loss
 from condgen.classifier import ClassifierConfig
-from condgen.denoiser import Denoiser
-from condgen.errors import UserError
-from condgen.losses.dlsm import dlsm_loss
 from condgen.networks.timm import TimmClassifier, TimmSettings
-from condgen.schedules import EDM
 
 
 class Blank(Denoiser):

@@ -2,9 +2,7 @@ import pytest
 import torch
 import yaml
 
-from condgen.data.labelled import LabelledSet
-from condgen.data.sets import parse_data
-from condgen.errors import UserError
+from condgen import LabelledSet, UserError, parse_data
 from condgen.recipes.compose import apply_overrides, content_key, load_recipe, to_yaml
 from condgen.recipes.defaults import default_adversary, default_recipe
 from condgen.recipes.guidance import Method

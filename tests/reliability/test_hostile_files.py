@@ -19,15 +19,14 @@ import yaml
 from hypothesis import HealthCheck, given, settings, strategies as st
 
 import condgen as cg
+from condgen import ScoreModel, UserError
 from condgen.checkpoint import load_tensors
 from condgen.data.sets import Folder, load
-from condgen.errors import UserError
 from condgen.recipes.compose import load_recipe
 from condgen.report.build import build_report
 from condgen.report.load import read_run
 from condgen.runs.models import read_calibration
 from condgen.runs.sample_folder import read_samples
-from condgen.score import ScoreModel
 from condgen.training.state import State, load_state
 
 MEMORY = 4 * 10**9

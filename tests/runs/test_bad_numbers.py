@@ -8,9 +8,7 @@ import torch
 from reliability import faults
 from stages import ALONE, DIGITS, small_stage, train
 
-from condgen.classifier import Classifier
-from condgen.errors import UserError
-from condgen.guidance import ClassifierGuided
+from condgen import Classifier, ClassifierGuided, UserError
 from condgen.metrics.features import Extractor, Features, Store
 from condgen.recipes.guidance import Guidance, Method
 from condgen.recipes.schema import CalibrateRecipe, DiagnoseRecipe

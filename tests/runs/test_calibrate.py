@@ -7,11 +7,10 @@ import torch
 from finish import begin
 from stages import ALONE, DIGITS, small_stage, train
 
+from condgen import ScaleCurve, UserError, parse_data
 from condgen.checkpoint import load_tensors
-from condgen.data.sets import load, parse_data
+from condgen.data.sets import load
 from condgen.diagnostics.classifier_errors import LevelRow, calibrate
-from condgen.errors import UserError
-from condgen.guidance import ScaleCurve
 from condgen.recipes.schema import CalibrateRecipe
 from condgen.runs.calibrate import Calibrate
 from condgen.runs.folder import read_json, read_rows

@@ -12,18 +12,14 @@ from finish import finish
 from processes import run
 from stages import ALONE, DIGITS, small_stage, train
 
-from condgen.data.sets import load, parse_data
-from condgen.denoiser import Denoiser
-from condgen.diagnostics.held_out import HeldOutRow, held_out_differences
+from condgen import EDM, Denoiser, DenoiserGuided, Oracle, ScoreModel, held_out_differences, parse_data
+from condgen.data.sets import load
+from condgen.diagnostics.held_out import HeldOutRow
 from condgen.diagnostics.score_errors import measure_levels
-from condgen.guidance import DenoiserGuided
-from condgen.oracle import Oracle
 from condgen.recipes.guidance import Guidance
 from condgen.recipes.schema import DiagnoseRecipe
 from condgen.runs.diagnose import Diagnose
 from condgen.runs.models import Folders
-from condgen.schedules import EDM
-from condgen.score import ScoreModel
 from condgen.training.distributed import Processes
 
 

@@ -9,8 +9,7 @@ from PIL import Image
 from safetensors.torch import save_file
 from stages import ALONE, DIGITS
 
-from condgen.data.labelled import LabelledSet
-from condgen.errors import UserError
+from condgen import LabelledSet, UserError
 from condgen.metrics.evaluate import Measures
 from condgen.metrics.measures import REAL
 from condgen.networks.cifar_resnet import CifarResNet

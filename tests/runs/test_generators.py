@@ -4,13 +4,12 @@ import pytest
 import torch
 from stages import ALONE, DIGITS, NETWORK, small_stage, train
 
-from condgen.data.sets import load, parse_data
-from condgen.errors import UserError
+from condgen import ScoreModel, UserError, parse_data
+from condgen.data.sets import load
 from condgen.networks.embedding import ClassEmbedding
 from condgen.rng import keyed_generator
 from condgen.runs.models import Folders
 from condgen.runs.prepare import generator_task
-from condgen.score import ScoreModel
 
 
 def generator_stage(**changes):

@@ -8,9 +8,8 @@ import torch
 from finish import begin
 from stages import ALONE, DIGITS, small_stage, train
 
+from condgen import EDM, MLPSettings, ScoreModel, UserError
 from condgen.checkpoint import load_tensors
-from condgen.errors import UserError
-from condgen.networks.mlp import MLPSettings
 from condgen.recipes.guidance import Guidance, Method
 from condgen.recipes.schema import DiagnoseRecipe
 from condgen.recipes.stages import SampleStage
@@ -19,8 +18,7 @@ from condgen.runs.folder import file_key, read_json, read_rows
 from condgen.runs.models import Folders, check_fits
 from condgen.runs.sample import Sample
 from condgen.runs.sample_folder import read_samples
-from condgen.schedules import EDM
-from condgen.score import ScoreConfig, ScoreModel
+from condgen.score import ScoreConfig
 
 SNAPSHOTS = {"steps": 6, "save_every": 4, "snapshots": [3, 5]}
 TOLD = small_stage("score", SNAPSHOTS, labels="embedding")

@@ -2,9 +2,7 @@
 
 import torch
 
-from condgen.denoiser import Denoiser
-from condgen.rng import Streams
-from condgen.samplers.base import trajectory
+from condgen import Denoiser, Streams, trajectory
 from condgen.schedules import expand
 
 

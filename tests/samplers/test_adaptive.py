@@ -8,15 +8,14 @@ import torch
 from hypothesis import given, strategies as st
 from samplers.conftest import GaussianDenoiser
 
-from condgen.oracle import Oracle
-from condgen.rng import Streams
+from condgen import EDM, VE, VP, Cosine, Oracle, Streams
 from condgen.samplers.adaptive.loop import Controller
 from condgen.samplers.adaptive.ode import AdaptiveODE
 from condgen.samplers.adaptive.sde import AdaptiveSDE
 from condgen.samplers.base import Finished
 from condgen.samplers.catalogue import ADAPTIVE
 from condgen.samplers.draw import draw
-from condgen.schedules import EDM, VE, VP, Cosine, RectifiedFlow
+from condgen.schedules import RectifiedFlow
 
 SCHEDULES = [VE(), VP(), Cosine(t_epsilon=2e-3), EDM(), RectifiedFlow()]
 STD = 0.5

@@ -5,12 +5,10 @@ import re
 import pytest
 import torch
 
-from condgen.denoiser import Denoiser
-from condgen.guidance import ClassifierGuided
-from condgen.oracle import Oracle
-from condgen.samplers.catalogue import FIXED, SAMPLERS, build_sampler, grid_for
+from condgen import EDM, ClassifierGuided, Denoiser, Oracle, build_sampler
+from condgen.samplers.catalogue import FIXED, SAMPLERS, grid_for
 from condgen.samplers.draw import draw
-from condgen.schedules import EDM, expand
+from condgen.schedules import expand
 
 SCHEDULE = EDM(sigma_min=0.02, sigma_max=20)
 LEVEL = 2.0

@@ -3,10 +3,9 @@
 import torch
 from samplers.conftest import GaussianDenoiser
 
-from condgen.rng import Streams
+from condgen import VP, Streams
 from condgen.samplers.base import Context
 from condgen.samplers.euler import PredictorCorrector, ReverseDiffusion
-from condgen.schedules import VP
 
 
 def _step(sampler, level_t=1.0, level_s=0.7, seeds=range(6), width=8):

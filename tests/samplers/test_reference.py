@@ -9,11 +9,9 @@ import pytest
 import torch
 from libraries import library
 
-from condgen.oracle import Oracle
-from condgen.rng import Streams
+from condgen import EDM, VE, VP, Oracle, Streams, build_sampler
 from condgen.samplers.base import Context
-from condgen.samplers.catalogue import build_sampler
-from condgen.schedules import EDM, VE, VP, geometric_grid, karras_grid, uniform_grid
+from condgen.schedules import geometric_grid, karras_grid, uniform_grid
 
 diffusers = library("diffusers")
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of other people's code

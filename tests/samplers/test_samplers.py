@@ -10,12 +10,10 @@ from models import score_model
 from pydantic import Field
 from samplers.conftest import GaussianDenoiser, exact_stds, final
 
-from condgen.errors import UserError
-from condgen.networks.unet import UNetSettings
-from condgen.rng import Streams
-from condgen.samplers.base import Context, Sampler, evaluations_on, trajectory
-from condgen.samplers.catalogue import FIXED, build_sampler, grid_for, points_within
-from condgen.schedules import EDM, VE, VP, Cosine, RectifiedFlow, karras_grid
+from condgen import EDM, VE, VP, Cosine, Sampler, Streams, UNetSettings, UserError, build_sampler, trajectory
+from condgen.samplers.base import Context, evaluations_on
+from condgen.samplers.catalogue import FIXED, grid_for, points_within
+from condgen.schedules import RectifiedFlow, karras_grid
 
 SCHEDULES = [VE(), VP(), Cosine(t_epsilon=2e-3), EDM(), RectifiedFlow()]
 NOISY = {"ddim": {"eta": 0.7}, "predictor-corrector": {"corrections": 2}, "edm": {"gamma": 0.3}}

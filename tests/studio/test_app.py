@@ -13,9 +13,8 @@ import pytest
 
 pytest.importorskip("starlette", reason="the studio is missing: pip install 'condgen[studio]'")
 
+from condgen import EDM, UserError
 from condgen.checkpoint import trusted_imports
-from condgen.errors import UserError
-from condgen.schedules import EDM
 from condgen.score import ScoreConfig
 from condgen.studio.offer import read_offer
 

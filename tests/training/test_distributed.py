@@ -11,12 +11,9 @@ import torch
 from models import classifier, score_model
 from processes import run
 
-from condgen.data.labelled import LabelledSet
-from condgen.errors import UserError
-from condgen.losses.dlsm import DLSM
+from condgen import DLSM, LabelledSet, LogNormal, UserError
 from condgen.losses.score_matching import AdversarialScoreMatching, Discriminator
 from condgen.networks.discriminator import MLPDiscriminatorSettings
-from condgen.schedules import LogNormal
 from condgen.training.distributed import Lost, Processes, refuse_shared_gpus
 from condgen.training.loop import train
 from condgen.training.prior_pool import PooledPrior, PriorPool

@@ -4,11 +4,9 @@ import pytest
 import torch
 from models import classifier, noise_images, score_model
 
+from condgen import LogNormal, ResNetSettings, UNetSettings
 from condgen.losses import classifier_loss
 from condgen.losses.base import gradient_of
-from condgen.networks.resnet import ResNetSettings
-from condgen.networks.unet import UNetSettings
-from condgen.schedules import LogNormal
 from condgen.training import frozen
 from condgen.training.distributed import Processes
 from condgen.training.frozen import PriorSettings, describe_precision, lighten_, multiplies_in_bfloat16

@@ -6,10 +6,9 @@ import pytest
 import torch
 from models import NET, classifier, frozen, generator, score_model
 
-from condgen.guidance import ClassifierGuided
+from condgen import ClassifierGuided, UNetSettings
 from condgen.losses.distillation import DistributionMatching, LikelihoodTerm, ScoreIdentity
 from condgen.losses.score_mismatching import Critic, ScoreMismatching
-from condgen.networks.unet import UNetSettings
 from condgen.training.batch import Batch
 from condgen.training.distributed import Processes
 from condgen.training.generator_tasks import LikelihoodGuide, MatchingTask, MismatchingTask

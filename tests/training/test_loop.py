@@ -3,13 +3,12 @@ import torch
 from finish import begin
 from models import NET, classifier, frozen, generator, score_model
 
-from condgen.errors import UserError
+from condgen import EDM, LogNormal, UserError
 from condgen.losses import classifier_loss
 from condgen.losses.distillation import DistributionMatching, LikelihoodTerm, ScoreIdentity
 from condgen.losses.score_matching import AdversarialScoreMatching, Discriminator
 from condgen.losses.score_mismatching import ScoreMismatching
 from condgen.networks.discriminator import MLPDiscriminatorSettings
-from condgen.schedules import EDM, LogNormal
 from condgen.training.distributed import Processes
 from condgen.training.generator_tasks import LikelihoodGuide, MatchingTask, MismatchingTask
 from condgen.training.loop import Task, train

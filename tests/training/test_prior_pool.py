@@ -2,8 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from condgen.denoiser import Denoiser
-from condgen.schedules import EDM, LogNormal, perturb
+from condgen import EDM, Denoiser, LogNormal, perturb
 from condgen.training.batch import Batch
 from condgen.training.distributed import Processes
 from condgen.training.prior_pool import PooledPrior, PriorPool

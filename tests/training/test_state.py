@@ -5,9 +5,7 @@ import torch
 from finish import begin
 from models import score_model
 
-from condgen.errors import UserError
-from condgen.networks.unet import UNetSettings
-from condgen.schedules import LogNormal
+from condgen import LogNormal, UNetSettings, UserError
 from condgen.training.distributed import Processes
 from condgen.training.loop import train
 from condgen.training.settings import TrainingSettings

@@ -7,16 +7,11 @@ import pytest
 import torch
 from models import classifier, score_model
 
+from condgen import DLSM, EDM, LogNormal, MLPSettings, Oracle, ResNetSettings, UserError, parse_data
 from condgen.checkpoint import load_tensors, save_tensors
-from condgen.data.sets import load, parse_data
-from condgen.errors import UserError
-from condgen.losses.dlsm import DLSM
+from condgen.data.sets import load
 from condgen.losses.score_matching import AdversarialScoreMatching
 from condgen.networks.discriminator import MLPDiscriminatorSettings
-from condgen.networks.mlp import MLPSettings
-from condgen.networks.resnet import ResNetSettings
-from condgen.oracle import Oracle
-from condgen.schedules import EDM, LogNormal
 from condgen.training.batch import Batch
 from condgen.training.distributed import Processes
 from condgen.training.loop import Task, train
