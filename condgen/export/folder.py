@@ -223,12 +223,11 @@ def _model(folder: Path) -> Model:
     tensors, description = load_tensors(within(folder, MODEL_FILE))
     if description.get("kind") not in _TASKS:
         raise UserError(f"{folder / MODEL_FILE} holds a {description.get('kind')}: only models are exported")
-    trained = folder.resolve().parent.parent if folder.resolve().parent.name == layout.SNAPSHOTS else folder
     return Model(
         folder=folder,
         name=folder.resolve().name,
         description=description,
-        stage=read_settings(trained),
+        stage=read_settings(folder),
         record=read_json(folder / layout.STAGE_FILE) if (folder / layout.STAGE_FILE).is_file() else {},
         parameters=sum(tensor.numel() for tensor in tensors.values()),
     )

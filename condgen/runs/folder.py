@@ -5,7 +5,7 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from pydantic import BaseModel
 
@@ -18,8 +18,6 @@ from condgen.recipes.compose import read_yaml
 from condgen.runs.layout import RECIPE_FILE, SNAPSHOTS
 from condgen.schedules import AnySchedule
 from condgen.settings import parse
-
-_L = TypeVar("_L", bound="_Learnt")
 
 
 def file_key(path: Path) -> str:
@@ -40,8 +38,12 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def read_settings(folder: Path) -> dict[str, Any]:
-    """What the stage in a folder was asked for, also in one that `condgen export` has written."""
+    """What the stage in a folder, or of a snapshot, was asked for, also in one that `condgen export` has written."""
+    if folder.resolve().parent.name == SNAPSHOTS:
+        folder = folder.resolve().parent.parent
     recipe, config = folder / RECIPE_FILE, folder / CONFIG_FILE
+    if not (recipe.is_file() or config.is_file()):
+        raise UserError(f"{folder} holds no model: name the folder that a training command of condgen has written")
     settings = read_json(config).get("stage") if config.is_file() and not recipe.is_file() else read_yaml(recipe)
     if not isinstance(settings, dict):
         raise UserError(f"{config} says nothing of how the model was trained: export it with condgen export")
@@ -60,22 +62,14 @@ class Origin(_Learnt):
 
 def origin_of(folder: Path) -> Origin:
     """The data and the schedule of the score model, or other model, in a folder; UserError where it says none."""
-    return _on_record(Origin, folder)
+    return parse(Origin, read_settings(folder), f"the settings in {folder}")
 
 
 def recorded_data(folder: Path) -> AnyData | None:
     """The data that a model in a folder has learnt, or the models of samples; None where there is no record of them."""
     with contextlib.suppress(UserError):  # what has no settings, or damaged ones, has none of data
-        return _on_record(_Learnt, folder).data
+        return parse(_Learnt, read_settings(folder), f"the settings in {folder}").data
     return None
-
-
-def _on_record(model: type[_L], folder: Path) -> _L:
-    if folder.resolve().parent.name == SNAPSHOTS:
-        folder = folder.resolve().parent.parent
-    if not any((folder / file).is_file() for file in (RECIPE_FILE, CONFIG_FILE)):
-        raise UserError(f"{folder} holds no model: name the folder that a training command of condgen has written")
-    return parse(model, read_settings(folder), f"the settings in {folder}")
 
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
