@@ -72,7 +72,7 @@ def test_a_model_file_that_names_code_is_built_for_those_alone_who_trust_it(own,
 @pytest.mark.parametrize(
     ("target", "reason"),
     [
-        ("no_such_package:Net", "ModuleNotFoundError.*must be installed, or lie in the current folder"),
+        ("no_such_package:Net", "ModuleNotFoundError.*install it, or run in the folder it is in"),
         ("my_networks:Nett", "AttributeError"),
         ("my_broken:Net", "ZeroDivisionError"),
     ],
