@@ -61,11 +61,11 @@ def test_it_listens_at_a_free_port_answers_and_ends_at_ctrl_c(digits_of_few_step
                 if found := re.search(r"http://127\.0\.0\.1:(\d+)/", line):
                     break
             assert int(found[1]) != 7860
-            with urllib.request.urlopen(f"{found[0]}offer.json", timeout=10) as answer:
+            with urllib.request.urlopen(f"{found[0]}offer.json", timeout=120) as answer:
                 assert b"snapshot-3" in answer.read()
             body = b'{"method": {"sampler": "annealed-langevin", "nfe": 1990}, "per_class": 200}'
             request = urllib.request.Request(f"{found[0]}draw", body, {"Content-Type": "application/json"})
-            with urllib.request.urlopen(request, timeout=10) as answer:
+            with urllib.request.urlopen(request, timeout=120) as answer:
                 assert b"done" in answer.readline()
                 process.send_signal(signal.SIGINT)  # in the middle of a drawing
                 assert process.wait(30) == 0

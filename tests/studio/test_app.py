@@ -161,7 +161,7 @@ def test_a_request_is_told_its_place_in_the_queue(make_client, monkeypatch, draw
     blocked = Blocked(monkeypatch, drawn("one-step", 3, n=1))
     with concurrent.futures.ThreadPoolExecutor(4) as pool:
         running = pool.submit(client.post, "/draw", json={"seed": 0, "method": ONE_STEP})
-        assert blocked.begun.acquire(timeout=10)
+        assert blocked.begun.acquire(timeout=120)
         others = [pool.submit(client.post, "/draw", json={"seed": seed, "method": ONE_STEP}) for seed in (1, 2)]
         wait_until(lambda: len(client.studio.queue) == 3)
         assert client.get("/offer.json").status_code == 200  # the loop goes on meanwhile
