@@ -58,7 +58,8 @@ class Model:
     @property
     def data(self) -> str:
         about = self.stage.get("data") or {}
-        return _last_part(about.get("root")) or str(about.get("kind", ""))
+        kind = str(about.get("kind", ""))
+        return (_last_part(about.get("root")) if kind == "folder" else "") or kind  # archives lie in any folder
 
     def public(self, text: str) -> str:
         """A text or JSON without the path of the data, which stays private."""

@@ -143,6 +143,8 @@ class Train(Stage):
             work.save(self.folder, state.ema)
             parameters = sum(parameter.numel() for parameter in state.ema.parameters())
             what = f"{training.steps:,} steps of batch {training.batch}, {parameters:,} parameters"
+            if self.settings.model.init is not None:
+                what += f", from the weights of {self.settings.model.init}"
             if earlier := opened.record.get("earlier"):
                 what += f"; went on after {', '.join(f'{steps:,}' for steps in earlier)} steps"
             opened.finish([MODEL_FILE], what=what, **self._before())

@@ -114,6 +114,13 @@ def test_paths(tmp_path):
             within(tmp_path, name)
 
 
+def test_data_of_a_library_are_called_by_their_kind_wherever_they_lie():
+    model = Model(
+        Path("nowhere"), "score", {}, {"data": {"kind": "cifar10", "root": "/home/me/data"}}, {}, parameters=0
+    )
+    assert model.data == "cifar10"
+
+
 @pytest.mark.parametrize("root", [".", "/"])
 def test_data_that_lie_right_here_have_no_name(run, root, tmp_path):
     (run / "score" / "recipe.yaml").write_text(yaml.safe_dump({"data": {"kind": "folder", "root": root}, "score": {}}))
