@@ -29,7 +29,7 @@ class Guidance(Settings):
         description="'unlabelled': the model without its label (classifier-free guidance), or one of `scores`, or "
         "'score', the main one (autoguidance). Scale 1 is no guidance.",
     )
-    scale: float | Literal["calibrated"] = Field(default=1.0, description="or 'calibrated', for each level its own")
+    scale: float | Literal["calibrated"] = Field(default=1.0, description="1 is Bayes' rule; or 'calibrated'")
     interval: tuple[float, float] | None = Field(default=None, description="noise levels where guidance acts")
 
     @model_validator(mode="after")
