@@ -7,7 +7,9 @@ import torch
 from finish import begin
 from stages import DIGITS, NETWORK, small_stage, train
 
+from condgen.checkpoint import save_tensors
 from condgen.data.sets import parse_data
+from condgen.errors import UserError
 from condgen.runs.folder import read_rows
 from condgen.runs.monitor import read_previews
 
@@ -81,3 +83,14 @@ def test_a_killed_training_drops_the_looks_that_it_will_take_again(trained, tmp_
     assert looks_logged(folder) == looks_logged(trained[0])
     for one, other in zip(read_previews(folder), read_previews(trained[0]), strict=True):
         assert (one.step, torch.equal(one.x, other.x)) == (other.step, True)
+
+
+@pytest.mark.parametrize(
+    "bad", [{"y": torch.tensor([0, 9])}, {"x": torch.zeros(1, 2)}, {"x": torch.full((2, 2), torch.nan)}]
+)
+def test_a_file_that_is_no_preview_is_named(bad, tmp_path):
+    tensors = {"x": torch.zeros(2, 2), "y": torch.tensor([0, 1])} | bad
+    path = tmp_path / "previews" / "00000002.safetensors"
+    save_tensors(path, tensors, {"step": 2, "names": ["a", "b"]})
+    with pytest.raises(UserError, match=r"00000002.safetensors holds what condgen does not write"):
+        read_previews(tmp_path)
