@@ -59,7 +59,7 @@ class UNetSettings(NetworkSettings):
     modulation: Modulation = Field(
         default="film", description="scale and shift of normalised features, or a shift before normalisation"
     )
-    project: bool = Field(default=False, description="blocks that resample have a 1x1 convolution beside")
+    project: bool = Field(default=False, description="blocks that resample convolve their skip (1x1)")
     resampling: Resampling = Field(default="box", description="averages and repetition, or the filter (1, 3, 3, 1)")
     progressive_input: Literal["none", "residual"] = Field(
         default="none", description="whether a pyramid of the image is added to the encoder, level by level"
