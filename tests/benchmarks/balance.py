@@ -9,6 +9,7 @@ step measured in turns. Held-out differences (`cg.held_out_differences`) are fro
 where the score is nearer to the truth; choices are made on validation data, those of scale and temperature too.
 With `--pool` the prior's estimates come from a pool: a seed's share of its making is part of DLSM's time. `--cost`
 repeats what was measured before, so that parts of a comparison can run apart and be put together by a last run.
+`--also` puts conditional score models, such as labelled=runs/x/scores/labelled, beside them, and each without its label.
 """
 
 import statistics
@@ -21,7 +22,7 @@ import typer
 from bench import Figure, Full, JsonFile, Picture, Rounds, Seeds, console, device, finish, run, take_turns
 from scaling import best_scalings
 
-from condgen import Classifier, ClassifierGuided, ScoreModel, held_out_differences
+from condgen import Classifier, ClassifierGuided, DenoiserGuided, ScoreModel, held_out_differences
 from condgen.recipes.compose import merged, read_yaml
 from condgen.recipes.stages import ClassifierStage, ScoreStage
 from condgen.report.score_errors import draw_held_out
@@ -38,9 +39,9 @@ SETTINGS = read_yaml(Path(__file__).with_suffix(".yaml"))
 VARIANTS = SETTINGS["variants"]
 
 
-def stage(model, data, name, seed, steps, prior, **changes):
+def stage(model, data, name, seed, steps, prior, training, **changes):
     """The training of a variant on a score model."""
-    part = merged(merged(SETTINGS[data], VARIANTS[name]), {"training": {"steps": steps}} | changes)
+    part = merged(merged(SETTINGS[data], VARIANTS[name]), {"training": {"steps": steps} | training} | changes)
     if part["objective"]["loss"] == "dlsm":
         part["prior"] = prior
     about = {"data": model.data, "schedule": model.schedule, "seed": seed}
@@ -67,6 +68,8 @@ def main(
     images: Annotated[int, typer.Option(help="At most so many held-out images.")] = 1000,
     draws: Annotated[int, typer.Option(help="Noise draws an image.")] = 8,
     split: Annotated[str, typer.Option(help="validation, or test.")] = "validation",
+    per_class: Annotated[int | None, typer.Option(help="Labels of every class; all by default.")] = None,
+    also: Annotated[str, typer.Option(help="Conditional score models: NAME=FOLDER, separated by commas.")] = "",
     scales: Annotated[bool, typer.Option("--scales", help="Each at its best scale and temperature too.")] = False,
     pool: Annotated[int, typer.Option(help="Noised images whose estimates by the prior are kept.")] = 0,
     precision: Annotated[str, typer.Option(help="Of the prior.")] = "float32",
@@ -83,7 +86,7 @@ def main(
     data = model.data.load_all()
     held_out, chosen = (getattr(data, part).at_most(images, keyed_generator(0)) for part in (split, "validation"))
     kind, names = "images" if data.train.shape[-1] >= 16 else "digits", only.split(";") if only else list(VARIANTS)
-    kept = {"precision": precision, "pool": pool}
+    kept, labels = {"precision": precision, "pool": pool}, {"per_class": per_class}
 
     ms = {name: float(value) for name, _, value in (part.partition("=") for part in cost.split(",") if part)}
     if not ms:
@@ -91,7 +94,7 @@ def main(
         calls, of_one = {"prior": lambda: prior(x, t)}, kept | {"pool": min(1, pool), "reuse": 10**9}
         with TemporaryDirectory() as folder:  # of a pool of one entry, whose steady state is timed
             for name in dict.fromkeys(["dlsm", *names]):
-                settings = stage(model, kind, name, 0, 10**6, of_one, init=None)
+                settings = stage(model, kind, name, 0, 10**6, of_one, labels, init=None)
                 work = Train("classifier", Path(folder) / name, settings, data.train, Folders(score)).run(ALONE)
                 calls[name] = lambda work=work: next(work)
             ms = take_turns(calls, rounds, device())
@@ -101,6 +104,9 @@ def main(
     whole = steps * ms["dlsm"] + fresh / 128 * ms["prior"] / seeds
 
     figures, methods = [], {"zero guidance": prior}
+    for name, _, folder in (part.partition("=") for part in also.split(",") if part):
+        labelled = lighten_(ScoreModel.load(folder, device()), PriorSettings.model_validate({"precision": precision}))
+        methods |= {name: labelled, f"{name}, no label": DenoiserGuided(labelled, scale=0.0)}
 
     def trained(name, seed, share):
         folders, init = Folders(score), VARIANTS[name].get("init")
@@ -110,7 +116,7 @@ def main(
         count = round(share * (steps if VARIANTS[name]["objective"]["loss"] == "dlsm" else whole / ms[name]))
         place = out / f"{name.replace(',', '').replace(' ', '-')}-{seed}-{share:g}"
         console.print(f"{place.name}: {count} steps")
-        settings = stage(model, kind, name, seed, count, kept)
+        settings = stage(model, kind, name, seed, count, kept, labels)
         list(Train(f"classifier {name}", place, settings, data.train, folders).run(ALONE))
         if share == 1 or init:
             figures.append(Figure("steps", name, "equal time", "", count))

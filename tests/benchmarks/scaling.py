@@ -2,7 +2,7 @@
 
 from condgen import ClassifierGuided, Likelihood, held_out_differences
 
-FACTORS = (0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.15, 1.3, 1.5, 1.75, 2.0)  # guidance scales, and inverse temperatures
+FACTORS = (0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.15, 1.3, 1.5, 1.75, 2.0)  # inverse temperatures
 
 
 class Tempered(Likelihood):
@@ -17,18 +17,26 @@ class Tempered(Likelihood):
         return (self.factor * self.classifier(x_t, t)).log_softmax(1)
 
 
-def best(prior, candidates, held_out, levels, draws):
-    """The factor whose squared error, relative to no guidance and over all levels, is least."""
+def gains(prior, candidates, held_out, levels, draws):
+    """The squared error of each, minus that of no guidance, summed over all levels."""
     methods = {"zero": prior, **{str(factor): each for factor, each in candidates.items()}}
     total = dict.fromkeys(methods, 0.0)
-    for row in held_out_differences(methods, ["zero"], held_out.floats(), held_out.y, levels, draws=draws, seed=1):
+    for row in held_out_differences(methods, ["zero"], held_out.x, held_out.y, levels, draws=draws, seed=1):
         total[row.method] += row.mean
-    return min(candidates, key=lambda factor: total[str(factor)])
+    return {factor: total[str(factor)] for factor in candidates}
 
 
 def best_scalings(prior, classifier, held_out, levels, draws):
-    """The best scale and the best temperature, each with its name, its value and the guided model."""
-    scaled = {factor: ClassifierGuided(prior, classifier, factor) for factor in FACTORS}
+    """The best scale and the best temperature, each with its name, its value and the guided model.
+
+    The error less that of no guidance is a parabola in the scale, zero at 0; the temperature is the best of `FACTORS`.
+    """
+    at = gains(prior, {s: ClassifierGuided(prior, classifier, s) for s in (1.0, 2.0)}, held_out, levels, draws)
+    scale = max(0.0, (4 * at[1.0] - at[2.0]) / (4 * at[1.0] - 2 * at[2.0]))
     tempered = {factor: ClassifierGuided(prior, Tempered(classifier, factor)) for factor in FACTORS}
-    scale, inverse = (best(prior, candidates, held_out, levels, draws) for candidates in (scaled, tempered))
-    return ("scale", scale, scaled[scale]), ("temperature", 1 / inverse, tempered[inverse])
+    of = gains(prior, tempered, held_out, levels, draws)
+    inverse = min(of, key=lambda factor: of[factor])
+    return (
+        ("scale", scale, ClassifierGuided(prior, classifier, scale)),
+        ("temperature", 1 / inverse, tempered[inverse]),
+    )
