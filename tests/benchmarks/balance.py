@@ -9,9 +9,10 @@ step measured in turns. Held-out differences (`cg.held_out_differences`) are fro
 where the score is nearer to the truth; choices are made on validation data, those of scale and temperature too.
 With `--pool` the prior's estimates come from a pool: a seed's share of its making is part of DLSM's time. `--cost`
 repeats what was measured before, so that parts of a comparison can run apart and be put together by a last run.
-`--also` puts conditional score models, such as labelled=runs/x/scores/labelled, beside them, and each without its label.
+`--also` compares conditional score models too, such as labelled=runs/x/score-labelled, each also without its label.
 """
 
+import re
 import statistics
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -88,7 +89,8 @@ def main(
     kind, names = "images" if data.train.shape[-1] >= 16 else "digits", only.split(";") if only else list(VARIANTS)
     kept, labels = {"precision": precision, "pool": pool}, {"per_class": per_class}
 
-    ms = {name: float(value) for name, _, value in (part.partition("=") for part in cost.split(",") if part)}
+    each = (part.partition("=") for part in re.split(",(?! )", cost) if part)  # names of variants have commas
+    ms = {name: float(value) for name, _, value in each}
     if not ms:
         x, t = data.train.floats(torch.arange(128)).to(device()), torch.ones(128, dtype=torch.float64)
         calls, of_one = {"prior": lambda: prior(x, t)}, kept | {"pool": min(1, pool), "reuse": 10**9}
