@@ -13,7 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress as Bars, TaskI
 
 from condgen.cli.terminal import Stopped, console, say
 from condgen.runs.layout import HELD_OUT_PICTURE, REPORT
-from condgen.runs.stage import Progress, Work, lock
+from condgen.runs.stage import Work, lock
 from condgen.training.distributed import Processes
 
 if TYPE_CHECKING:
@@ -84,21 +84,20 @@ def work_in(folder: Path, work: Work, processes: Processes) -> bool:
         disable=not console.is_terminal or console.quiet,
     )
     tasks: dict[str, TaskID] = {}
-    last: Progress | None = None
-    started = ended = time.perf_counter()
+    started = time.perf_counter()
     with lock(folder, processes), stop_signals() as signals, bars:
         for event in work:
             if event.message:
                 say(event.message)
             if event.stage not in tasks:
-                _say_done(last, started)
-                started = ended
                 tasks[event.stage] = bars.add_task(event.stage, total=event.total, rate="", note="")
-            ended = time.perf_counter()
-            rate = f"{event.images / (ended - started):,.0f} img/s" if event.images else ""
+            seconds = event.seconds or time.perf_counter() - started
+            rate = f"{event.images / seconds:,.0f} img/s" if event.images else ""
             note = event.note.replace("[", "(")
             bars.update(tasks[event.stage], completed=event.done, total=event.total, rate=rate, note=note)
-            last, stop = event, bool(signals)
+            if event.done == event.total and not console.is_terminal:
+                say(f"{event.stage}: {event.done:,} of {event.total:,} in {seconds:.1f} s  {event.note}".rstrip())
+            stop = bool(signals)
             if event.together:
                 stop = processes.agree(stop)
             if stop:
@@ -106,13 +105,6 @@ def work_in(folder: Path, work: Work, processes: Processes) -> bool:
                 if event.together:
                     processes.wait()  # launchers kill the others as soon as one process ends
                 raise Stopped(next(iter(signals), signal.SIGTERM))
-    _say_done(last, started)
     if not tasks and processes.is_main:
         say(f"nothing left to do: {folder} is finished")
     return processes.is_main
-
-
-def _say_done(event: Progress | None, started: float) -> None:
-    if event is not None and not console.is_terminal:
-        seconds = time.perf_counter() - started
-        say(f"{event.stage}: {event.done:,} of {event.total:,} in {seconds:.1f} s  {event.note}".rstrip())

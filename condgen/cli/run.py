@@ -27,6 +27,7 @@ def run(
     out: Annotated[Path | None, typer.Option(help="The run folder; default: runs/NAME, or runs/NAME-SIZE.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Run nothing; list the stages and their states.")] = False,
     seeds: Annotated[int | None, typer.Option(min=1, help="Run with so many seeds: mean and sd of figures.")] = None,
+    jobs: Annotated[int | None, typer.Option(min=1, help="Stages at once; default: as many as cores allow.")] = None,
     device: Device = None,
     overrides: Overrides = None,
 ) -> None:
@@ -35,18 +36,22 @@ def run(
     --seeds runs it in seed-0, seed-1, ..., and compares these in one report.
     """
     settings = load_recipe(recipe, overrides or (), size)
-    folder, processes = out or Path("runs") / settings.name, Processes()
+    folder, processes, cores = out or Path("runs") / settings.name, Processes(), torch.get_num_threads()
     if settings.threads is not None and context.obj is None:
         torch.set_num_threads(min(settings.threads, torch.get_num_threads()))
+    if jobs is None:
+        jobs = cores // torch.get_num_threads() if processes.count == 1 and processes.device.type == "cpu" else 1
+    elif jobs > 1 and processes.count > 1:
+        raise UserError("a launcher's processes share every stage: leave --jobs out, or the launcher")
     command = " ".join(["condgen", *sys.argv[1:]])
     if dry_run:
         _show_plan(settings, folder)
     elif seeds is not None:
         chosen = range(settings.seed, settings.seed + seeds)
-        work = run_seeds(settings, chosen, folder, processes, command)
+        work = run_seeds(settings, chosen, folder, processes, command, jobs)
         if work_in(folder, follow_previews(work), processes):
             show_comparison([seed_folder(folder, seed) for seed in chosen], folder)
-    elif work_in(folder, follow_previews(run_recipe(settings, folder, processes, command)), processes):
+    elif work_in(folder, follow_previews(run_recipe(settings, folder, processes, command, jobs)), processes):
         picture = draw_samples(folder, settings)
         show_generators(folder)
         if picture is not None:

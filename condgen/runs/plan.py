@@ -1,7 +1,9 @@
 """A recipe as a list of stages, and the run that works through them."""
 
 from collections.abc import Sequence
+from contextlib import closing
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,7 @@ from condgen.runs.evaluate import Evaluate
 from condgen.runs.folder import read_json, write_json
 from condgen.runs.models import Folders
 from condgen.runs.sample import Sample
+from condgen.runs.side_by_side import in_turn, side_by_side
 from condgen.runs.stage import Progress, Stage, Work, is_finished, refuse_other_files
 from condgen.runs.train import Train
 from condgen.settings import imported_targets
@@ -81,29 +84,50 @@ def states(stages: Sequence[Stage]) -> dict[Path, str]:
     return found
 
 
-def run_recipe(recipe: Recipe, folder: Path, processes: Processes, command: str) -> Work:
-    """Runs every stage of a recipe that is not finished; what each finds is copied to the top of the folder."""
-    data = processes.in_turn(recipe.data.load_all)
+def run_recipe(recipe: Recipe, folder: Path, processes: Processes, command: str, jobs: int = 1) -> Work:
+    """Runs every stage of a recipe that is not finished; what each finds is copied to the top of the folder.
+
+    With `jobs`, so many stages are at work at once, of those that do not read one another.
+    """
+    data = _load_data(recipe, processes)
     if recipe.sample is not None and recipe.evaluate is not None:  # what is missing is said now, not after the training
         features = recipe.evaluate.features
         processes.in_turn(lambda: open_extractor(features, data.train.shape))
-    stages = plan(recipe, folder, data._replace(train=data.train.to(processes.device)))
+    stages = plan(recipe, folder, data)
     about = processes.once(lambda: _begin(recipe, folder, processes, command))
     if data.train.passed_over:
         yield Progress(stages[0].name, 0, 1, message=data.train.passed_over)
-    done: list[Stage] = []
-    with trusted_imports(imported_targets(recipe.model_dump())):  # a recipe is trusted by who runs it
-        for stage in stages:
-            yield from stage.run(processes)
-            done.append(stage)
-            processes.once(lambda: _note(folder, about, done))
+    trusted, finished, noted = tuple(imported_targets(recipe.model_dump())), set[Stage](), list[Stage]()
+    with trusted_imports(trusted):  # a recipe is trusted by who runs it
+        load = partial(_load_stages, recipe, folder)
+        events = side_by_side(stages, load, jobs, processes, trusted) if jobs > 1 else in_turn(stages, processes)
+        with closing(events):
+            for event in events:
+                if isinstance(event, Progress):
+                    yield event
+                    continue
+                finished.add(event)
+                while len(noted) < len(stages) and stages[len(noted)] in finished:  # in the order of the plan
+                    noted.append(stages[len(noted)])
+                    processes.once(lambda: _note(folder, about, noted))
 
 
-def run_seeds(recipe: Recipe, seeds: Sequence[int], folder: Path, processes: Processes, command: str) -> Work:
+def _load_data(recipe: Recipe, processes: Processes) -> Splits:
+    data = processes.in_turn(recipe.data.load_all)
+    return data._replace(train=data.train.to(processes.device))
+
+
+def _load_stages(recipe: Recipe, folder: Path, processes: Processes) -> list[Stage]:
+    return plan(recipe, folder, _load_data(recipe, processes))
+
+
+def run_seeds(
+    recipe: Recipe, seeds: Sequence[int], folder: Path, processes: Processes, command: str, jobs: int = 1
+) -> Work:
     """Runs a recipe once a seed, in sub-folders; finished stages are reused."""
     for seed in seeds:
         one = recipe.model_copy(update={"seed": seed})
-        for event in run_recipe(one, layout.seed_folder(folder, seed), processes, command):
+        for event in run_recipe(one, layout.seed_folder(folder, seed), processes, command, jobs):
             yield event._replace(stage=f"{seed}: {event.stage}")
 
 

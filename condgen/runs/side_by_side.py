@@ -1,0 +1,101 @@
+"""Stages at work side by side, in processes of their own; their results are those of the same stages in turn."""
+
+import signal
+import time
+from collections.abc import Callable, Generator, Sequence
+from contextlib import closing, suppress
+from multiprocessing import get_context
+from multiprocessing.connection import Connection, wait
+from multiprocessing.context import SpawnProcess
+
+import torch
+
+from condgen.checkpoint import trusted_imports
+from condgen.errors import UserError
+from condgen.runs.stage import Progress, Stage, Work
+from condgen.training.distributed import Processes
+
+Load = Callable[[Processes], Sequence[Stage]]
+
+
+def in_turn(stages: Sequence[Stage], processes: Processes) -> Generator[Progress | Stage, None, None]:
+    """Yields what each stage yields, and the stage itself once it is finished."""
+    for stage in stages:
+        yield from _timed(stage, processes)
+        yield stage
+
+
+def side_by_side(
+    stages: Sequence[Stage], load: Load, jobs: int, processes: Processes, trusted: tuple[str, ...]
+) -> Generator[Progress | Stage, None, None]:
+    """As `in_turn`, with `jobs` stages at once, each begun when those that it reads are finished.
+
+    Every process loads the stages anew by `load`. When one fails, or this is closed early, all are saved.
+    """
+    waiting = {each: {place for file in each.reads() for place in file.parents} - {each.folder} for each in stages}
+    workers: list[SpawnProcess] = []
+    idle, working = list[Connection](), dict[Connection, Stage]()
+    arguments = load, torch.get_num_threads(), processes.device.type == "cpu", trusted
+    try:
+        while waiting or working:
+            unfinished = {stage.folder for stage in (*waiting, *working.values())}
+            ready = [stage for stage, needed in waiting.items() if unfinished.isdisjoint(needed)]
+            for stage in ready[: jobs - len(working)]:
+                if not idle:
+                    ours, theirs = get_context("spawn").Pipe()
+                    workers.append(get_context("spawn").Process(target=_work, args=(theirs, *arguments)))
+                    workers[-1].start()
+                    theirs.close()  # so that the end of either process is the end of the connection
+                    idle.append(ours)
+                working[idle[-1]] = stage
+                idle.pop().send(stage.name)
+                del waiting[stage]
+            for connection in wait(list(working)):
+                assert isinstance(connection, Connection)
+                stage = working[connection]
+                try:
+                    found = connection.recv()
+                except (EOFError, OSError) as error:
+                    raise UserError(
+                        f"the process of {stage.name} is gone: killed, out of memory (--jobs 1 takes less), or for the "
+                        "error above; the last saved state is whole, and the same command goes on from it"
+                    ) from error
+                if isinstance(found, UserError):
+                    raise found
+                if isinstance(found, Progress):
+                    yield found
+                else:
+                    idle.append(connection)
+                    yield working.pop(connection)
+    finally:
+        for connection in (*idle, *working):
+            connection.close()
+        for worker in workers:
+            worker.join()
+
+
+def _timed(stage: Stage, processes: Processes) -> Work:
+    started = time.perf_counter()
+    with closing(stage.run(processes)) as work:
+        for event in work:
+            yield event._replace(seconds=time.perf_counter() - started)
+
+
+def _work(connection: Connection, load: Load, threads: int, cpu: bool, trusted: tuple[str, ...]) -> None:
+    """Works through the stages whose names come, until the connection ends."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)  # the process at the other end decides
+    torch.set_num_threads(threads)
+    processes = Processes(cpu)
+    stages = {stage.name: stage for stage in load(processes)}
+    with suppress(EOFError, ConnectionError), trusted_imports(trusted):
+        while True:
+            stage = stages[connection.recv()]
+            try:
+                with closing(_timed(stage, processes)) as work:
+                    for event in work:
+                        connection.send(event)
+            except UserError as error:
+                connection.send(error)
+            else:
+                connection.send(None)
