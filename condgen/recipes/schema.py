@@ -182,7 +182,7 @@ class DiagnoseRecipe(Settings):
 class Recipe(Settings):
     name: Name = Field(description="of the run, and of its folder")
     seed: Seed = 0
-    threads: PositiveInt | None = Field(default=None, description="CPU threads of torch; by default all cores")
+    threads: PositiveInt | None = Field(default=None, description="CPU threads of a stage; by default all cores")
     data: AnyData = Field(description="the data set")
     schedule: AnySchedule = Field(description="how noise is added")
     score: ScoreRecipe = Field(description="the main score model")
