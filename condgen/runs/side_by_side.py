@@ -53,13 +53,7 @@ def side_by_side(
             for connection in wait(list(working)):
                 assert isinstance(connection, Connection)
                 stage = working[connection]
-                try:
-                    found = connection.recv()
-                except (EOFError, OSError) as error:
-                    raise UserError(
-                        f"the process of {stage.name} is gone: killed, out of memory (--jobs 1 takes less), or for the "
-                        "error above; the last saved state is whole, and the same command goes on from it"
-                    ) from error
+                found = connection.recv()
                 if isinstance(found, UserError):
                     raise found
                 if isinstance(found, Progress):
@@ -67,6 +61,11 @@ def side_by_side(
                 else:
                     idle.append(connection)
                     yield working.pop(connection)
+    except (EOFError, ConnectionError) as error:
+        raise UserError(
+            f"the process of {stage.name} is gone: killed, out of memory (--jobs 1 uses less), or an error above; "
+            "the last saved state is whole, and the same command goes on from it"
+        ) from error
     finally:
         for connection in (*idle, *working):
             connection.close()
