@@ -60,18 +60,21 @@ def _first(folder: Path, most: int) -> tuple[_Pictures, dict[int, str]]:
 
 
 def follow_previews(work: Work) -> Work:
-    """The work itself; after each preview of a generator, its pictures are drawn, if they can be."""
+    """The work itself; a generator's previews, and the samples of a method, are drawn as soon as they are there."""
     with closing(work):
         for event in work:
-            trouble = ""
-            if event.preview is not None:
+            news = ""
+            if (folder := event.preview) is not None:
                 from condgen.report.models import draw_previews
 
                 try:
-                    draw_previews(event.preview, until=event.done)
+                    if not (folder / MANIFEST).exists():
+                        draw_previews(folder, until=event.done)
+                    elif (picture := draw_grid(folder)) is not None:
+                        news = f"\n{event.stage}: {picture.resolve()}"
                 except Exception as error:
-                    trouble = f"\n{event.preview}: pictures cannot be drawn ({type(error).__name__}: {error})"
-            yield event._replace(message=(event.message + trouble).strip())
+                    news = f"\n{folder}: pictures cannot be drawn ({type(error).__name__}: {error})"
+            yield event._replace(message=(event.message + news).strip())
 
 
 def show_generators(folder: Path) -> None:

@@ -83,7 +83,7 @@ def work_in(folder: Path, work: Work, processes: Processes) -> bool:
         console=console,
         disable=not console.is_terminal or console.quiet,
     )
-    tasks: dict[str, TaskID] = {}
+    tasks, ended = dict[str, TaskID](), set[str]()
     started = time.perf_counter()
     with lock(folder, processes), stop_signals() as signals, bars:
         for event in work:
@@ -95,7 +95,8 @@ def work_in(folder: Path, work: Work, processes: Processes) -> bool:
             rate = f"{event.images / seconds:,.0f} img/s" if event.images else ""
             note = event.note.replace("[", "(")
             bars.update(tasks[event.stage], completed=event.done, total=event.total, rate=rate, note=note)
-            if event.done == event.total and not console.is_terminal:
+            if event.done == event.total and event.stage not in ended and not console.is_terminal:
+                ended.add(event.stage)
                 say(f"{event.stage}: {event.done:,} of {event.total:,} in {seconds:.1f} s  {event.note}".rstrip())
             stop = bool(signals)
             if event.together:

@@ -158,6 +158,8 @@ class Sample(Stage):
         lost = sorted(one for part in processes.gather(lost) for one in part)
         if problem := processes.once(lambda: self._end(opened, lost, source.names)):
             raise UserError(problem)
+        drawn = self.folder if processes.is_main else None
+        yield Progress(self.name, self.total(), self.total(), len(missing), preview=drawn)
 
     def _rounds(self, source: Source, places: Sequence[int], batch: int) -> Iterator[list[Finished]]:
         labels = [self.settings.label(place) for place in places]

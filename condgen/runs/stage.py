@@ -36,7 +36,7 @@ class Progress(NamedTuple):
     images: int = 0  # processed so far in this session of the stage, for a rate
     note: str = ""
     message: str = ""  # something that the user should read
-    preview: Path | None = None  # the folder of a stage that has just written a preview: pictures can be drawn
+    preview: Path | None = None  # the folder of a stage that has just written a preview, or all samples
     seconds: float = 0.0  # since the stage began, where it is one of many
     together: bool = False  # every process of the run yields this very event, so that all can stop here
 

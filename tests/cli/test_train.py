@@ -1,5 +1,6 @@
 """`condgen train-score`, `train-classifier`, `train-generator`: options, presets, teachers, interruption, pictures."""
 
+import shutil
 import signal
 
 import pytest
@@ -205,6 +206,14 @@ def test_a_picture_that_cannot_be_drawn_stops_nothing(monkeypatch, tmp_path):
     monkeypatch.setattr("condgen.report.models.draw_previews", fails)
     (event,) = follow_previews(work())
     assert event.message.startswith(f"read me\n{tmp_path}: pictures cannot be drawn")
+
+
+def test_samples_are_drawn_as_soon_as_they_are_there(digits_of_few_steps, tmp_path):
+    folder = shutil.copytree(digits_of_few_steps / "samples" / "ce", tmp_path / "ce")
+    (folder / "grid.png").unlink(missing_ok=True)
+    (event,) = follow_previews(event for event in [Progress("sample ce", 20, 20, preview=folder)])
+    assert event.message == f"sample ce: {folder / 'grid.png'}"
+    assert (folder / "grid.png").exists()
 
 
 def test_a_second_ctrl_c_stops_at_once_and_a_second_sigterm_does_not():
