@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from contextlib import closing
 from datetime import UTC, datetime
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -97,12 +98,16 @@ def run_recipe(recipe: Recipe, folder: Path, processes: Processes, command: str,
     about = processes.once(lambda: _begin(recipe, folder, processes, command))
     if data.train.passed_over:
         yield Progress(stages[0].name, 0, 1, message=data.train.passed_over)
-    trusted, finished, noted = tuple(imported_targets(recipe.model_dump())), set[Stage](), list[Stage]()
+    found = processes.once(lambda: states(stages))
+    left = [stage for stage in stages if found[stage.folder] != "finished"]
+    finished, noted = set(stages) - set(left), list[Stage]()
+    trusted = tuple(imported_targets(recipe.model_dump()))
     with trusted_imports(trusted):  # a recipe is trusted by who runs it
         load = partial(_load_stages, recipe, folder)
-        events = side_by_side(stages, load, jobs, processes, trusted) if jobs > 1 else in_turn(stages, processes)
+        parallel = min(jobs, len(left)) > 1
+        events = side_by_side(left, load, jobs, processes, trusted) if parallel else in_turn(left, processes)
         with closing(events):
-            for event in events:
+            for event in chain(tuple(finished), events):
                 if isinstance(event, Progress):
                     yield event
                     continue
