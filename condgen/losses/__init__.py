@@ -5,11 +5,10 @@ from typing import Annotated, Any, TypeAlias
 
 from pydantic import Field
 
-from condgen.losses.base import ClassifierLoss
+from condgen.losses.base import ClassifierLoss, ImportedLoss
 from condgen.losses.cross_entropy import CrossEntropy, Focal
-from condgen.losses.distillation import DistributionMatching, ScoreIdentity
+from condgen.losses.distillation import DistributionMatching, ImportedMatching, ScoreIdentity
 from condgen.losses.dlsm import DLSM
-from condgen.losses.imported import ImportedLoss, ImportedMatching
 from condgen.losses.score_mismatching import ScoreMismatching
 from condgen.settings import Settings, parse
 

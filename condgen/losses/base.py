@@ -1,15 +1,17 @@
-"""What every loss of a classifier is: settings that are called with a batch."""
+"""What every loss of a classifier is, settings that are called with a batch; and one of one's own."""
 
+import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import ClassVar, NamedTuple, TypeAlias
+from typing import Any, ClassVar, Literal, NamedTuple, TypeAlias
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from condgen.denoiser import Likelihood
 from condgen.schedules import Schedule, perturb
-from condgen.settings import Settings
+from condgen.settings import Settings, Target, import_target
 
 Losses: TypeAlias = dict[str, Tensor]
 """Of each sample, (B,): "loss", which is differentiated, and others that are logged."""
@@ -41,8 +43,6 @@ def gradient_of(classifier: Likelihood, x_t: Tensor, t: Tensor, y: Tensor) -> tu
 
 
 class ClassifierLoss(Settings, ABC):
-    """A loss of a noise-aware classifier."""
-
     loss: str
     usual_scales: ClassVar[tuple[float, ...]] = (1.0,)  # of guidance, at which it is compared with others
 
@@ -62,6 +62,34 @@ class ClassifierLoss(Settings, ABC):
     @abstractmethod
     def __call__(self, classifier: Likelihood, data: Noised, gradient: Gradient = gradient_of) -> Losses:
         """The losses of each sample; `gradient` computes the likelihood score."""
+
+
+class ImportedLoss(ClassifierLoss):
+    """A function (classifier, x, y, t, eps, **options) with one number a sample, (B,), or a dict that has it as "loss".
+
+    It may take `prior_eps`, the frozen score model's estimate of eps (B, ...), and `gradient`, a `Gradient`.
+    """
+
+    loss: Literal["import"] = "import"
+    target: Target = Field(description="package.module:function")
+    options: dict[str, Any] = Field(default={}, description="its further arguments")
+
+    def _takes(self, name: str) -> bool:
+        return name in inspect.signature(import_target(self.target)).parameters
+
+    @property
+    def needs_prior(self) -> bool:
+        return self._takes("prior_eps")
+
+    @property
+    def differentiates_twice(self) -> bool:
+        return self._takes("gradient")
+
+    def __call__(self, classifier: Likelihood, data: Noised, gradient: Gradient = gradient_of) -> Losses:
+        *batch, prior_eps = data
+        known = {k: v for k, v in {"prior_eps": prior_eps, "gradient": gradient}.items() if self._takes(k)}
+        found = import_target(self.target)(classifier, *batch, **known, **self.options)
+        return found if isinstance(found, dict) else {"loss": found}
 
 
 def logged(log_p: Tensor, y: Tensor) -> Losses:

@@ -14,7 +14,7 @@ Both vanish where the two agree: unlike score mismatching, they have no bias. Ea
 """
 
 from abc import ABC, abstractmethod
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from pydantic import Field
@@ -23,7 +23,7 @@ from torch import Tensor
 from condgen.denoiser import Denoiser
 from condgen.networks import AnyDenoiserNet
 from condgen.schedules import AnyDensity, LogNormal, LogUniform, perturb
-from condgen.settings import Settings
+from condgen.settings import Settings, Target, import_target
 
 
 class MatchingLoss(Settings, ABC):
@@ -54,6 +54,17 @@ class ScoreIdentity(MatchingLoss):
 
     def __call__(self, real: Denoiser, generated: Denoiser, x: Tensor, t: Tensor, eps: Tensor, y: Tensor) -> Tensor:
         return score_identity_loss(real, generated, x, t, eps, y, self.alpha)
+
+
+class ImportedMatching(MatchingLoss):
+    """A function (real, generated, x, t, eps, y, **options) of two denoisers with one number a sample, (B,)."""
+
+    loss: Literal["import"] = "import"
+    target: Target = Field(description="package.module:function")
+    options: dict[str, Any] = Field(default={}, description="its further arguments")
+
+    def __call__(self, real: Denoiser, generated: Denoiser, x: Tensor, t: Tensor, eps: Tensor, y: Tensor) -> Tensor:
+        return import_target(self.target)(real, generated, x, t, eps, y, **self.options)
 
 
 class LikelihoodTerm(Settings):

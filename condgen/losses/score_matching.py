@@ -57,13 +57,10 @@ class AdversarialScoreMatching(Settings):
     discriminator_betas: tuple[Momentum, Decay] = Field(default=(-0.5, 0.9), description="of its Adam")
     score_betas: tuple[Momentum, Decay] = Field(default=(0.0, 0.9), description="of the score model's Adam")
 
-    def discriminator(self, model: ScoreModel) -> "Discriminator":
-        return Discriminator(self.network, self.told_noise, model)
-
 
 class Discriminator(Preconditioned):
-    def __init__(self, network: AnyDiscriminatorNet, told_noise: bool, model: ScoreModel) -> None:
-        net = network.build_discriminator(model.shape, told_noise=told_noise)
+    def __init__(self, settings: AdversarialScoreMatching, model: ScoreModel) -> None:
+        net = settings.network.build_discriminator(model.shape, told_noise=settings.told_noise)
         super().__init__(net, model.schedule, model.sigma_data)
         self.bounded = len(model.shape) == 3
 

@@ -42,26 +42,15 @@ class ScoreMismatching(Settings):
     draws: int = Field(default=2, gt=0, description="noised copies of each generated image in the generator's loss")
     critic_lr: float = Field(default=1e-3, gt=0, description="the critic's learning rate")
 
-    def critic(self, shape: tuple[int, ...], n_classes: int, scale: float = 1.0) -> "Critic":
-        levels = self.levels or tuple(linear_beta_levels(10).tolist())
-        return Critic(self.network, shape, n_classes, levels, scale)
-
 
 class Critic(nn.Module):
     """The noise predictor S(x~, sigma, y), x~ = x + sigma n; levels are in units of `scale`, 1 for images."""
 
-    def __init__(
-        self,
-        network: AnyDenoiserNet,
-        shape: tuple[int, ...],
-        n_classes: int,
-        levels: tuple[float, ...],
-        scale: float = 1.0,
-    ) -> None:
+    def __init__(self, settings: ScoreMismatching, shape: tuple[int, ...], n_classes: int, scale: float = 1.0) -> None:
         super().__init__()
-        self.net = network.build_denoiser(shape, n_classes)
+        self.net = settings.network.build_denoiser(shape, n_classes)
         self.scale = scale
-        levels = tuple(scale * level for level in levels)
+        levels = tuple(scale * level for level in settings.levels or linear_beta_levels(10).tolist())
         self.schedule = EDM(sigma_min=min(levels), sigma_max=max(levels) * (1 + 1e-6))  # also where there is one alone
         self.density: Density = Levels(levels=levels)
 

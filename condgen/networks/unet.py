@@ -96,8 +96,8 @@ class SelfAttention(nn.Module):
 class _Block(nn.Module):
     def __init__(self, residual: ResidualBlock, attention: SelfAttention | None) -> None:
         super().__init__()
-        self.residual = residual
-        self.attention = attention
+        self.residual, self.attention = residual, attention
+        self.resamples = not isinstance(residual.resize, nn.Identity)
 
     def forward(self, h: Tensor, embedding: Tensor) -> Tensor:
         h = self.residual(h, embedding) * math.sqrt(0.5)
@@ -134,21 +134,18 @@ class UNet(nn.Module):
         self.enter = initialise_(nn.Conv2d(shape[0], entry, 3, padding=1))
 
         self.encoder = nn.ModuleList()
-        self.halves: list[bool] = []  # whether a block of the encoder halves the image
-        self.pyramid = nn.ModuleList()  # what is added to each of these
+        self.pyramid = nn.ModuleList()  # what is added to each block that halves the image
         joined = [entry]  # the channels of every output that the decoder will take up again, last first
         above = shape[0]
         for level, width in enumerate(widths):
             if level > 0:
                 self.encoder.append(block(joined[-1], joined[-1], resample="down"))
-                self.halves.append(True)
                 if settings.progressive_input == "residual":
                     self.pyramid.append(FilteredConv2d(above, joined[-1], settings.resampling))
                     above = joined[-1]
                 joined.append(joined[-1])
             for _ in range(settings.blocks):
                 self.encoder.append(block(joined[-1], width, attend=shape[1] >> level in settings.attention))
-                self.halves.append(False)
                 joined.append(width)
 
         channels = widths[-1]
@@ -156,17 +153,14 @@ class UNet(nn.Module):
         self.middle = nn.ModuleList((block(channels, channels, attend=attends), block(channels, channels)))
 
         self.decoder = nn.ModuleList()
-        self.joins: list[bool] = []  # whether a block of the decoder takes up an output of the encoder
         for level, width in reversed(list(enumerate(widths))):
             for index in range(settings.blocks + 1):
                 here = settings.decoder_attention == "all" or index == settings.blocks
                 attend = here and shape[1] >> level in settings.attention
                 self.decoder.append(block(channels + joined.pop(), width, attend=attend))
-                self.joins.append(True)
                 channels = width
             if level > 0:
                 self.decoder.append(block(channels, channels, resample="up"))
-                self.joins.append(False)
 
         self.leave = nn.Sequential(
             GroupNorm(channels, activation=True), initialise_(nn.Conv2d(channels, shape[0], 3, padding=1), gain=0.1)
@@ -176,15 +170,15 @@ class UNet(nn.Module):
         embedding = self.conditioning(noise, y)
         h = self.enter(x)
         outputs, pyramid, steps = [h], x, iter(self.pyramid)
-        for block, halves in zip(self.encoder, self.halves, strict=True):
+        for block in self.encoder:
             h = block(h, embedding)
-            if halves and len(self.pyramid):
+            if block.resamples and len(self.pyramid):
                 h = pyramid = (h + next(steps)(pyramid)) * math.sqrt(0.5)
             outputs.append(h)
         for block in self.middle:
             h = block(h, embedding)
-        for block, joins in zip(self.decoder, self.joins, strict=True):
-            if joins:
+        for block in self.decoder:
+            if not block.resamples:  # one that doubles the image takes up no output of the encoder
                 h = torch.cat((h, outputs.pop()), dim=1)
             h = block(h, embedding)
         return self.leave(h)

@@ -13,7 +13,7 @@ from condgen.denoiser import Denoiser
 from condgen.errors import UserError
 from condgen.generator import Generator, GeneratorConfig
 from condgen.losses.distillation import MatchingLoss
-from condgen.losses.score_mismatching import ScoreMismatching
+from condgen.losses.score_mismatching import Critic, ScoreMismatching
 from condgen.networks import AnyDenoiserNet
 from condgen.networks.diffusers import DiffusersSettings
 from condgen.networks.embedding import start_from
@@ -104,12 +104,10 @@ def _only(this: object, other: object) -> object:
 def _score_model(stage: ScoreStage, data: LabelledSet, device: torch.device) -> Prepared:
     recipe = stage.score
     config = ScoreConfig(network=recipe.network, labels=recipe.labels, schedule=stage.schedule, **data_fields(data))
-    model, objective = config.build().to(device), recipe.adversarial
-    task: Task = ScoreTask(model, recipe.density, recipe.label_dropout)
-    if objective is not None:  # drawn after the model, whose initial weights are those without an adversary
-        discriminator = objective.discriminator(model).to(device)
-        task = AdversarialScoreTask(model, discriminator, objective, recipe.density, recipe.label_dropout)
-    return Prepared(task, config)
+    how = config.build().to(device), recipe.density, recipe.label_dropout
+    if recipe.adversarial is None:
+        return Prepared(ScoreTask(*how), config)
+    return Prepared(AdversarialScoreTask(*how, objective=recipe.adversarial), config)
 
 
 def _classifier(
@@ -164,7 +162,7 @@ def generator_task(stage: GeneratorStage, data: LabelledSet, folders: Folders, d
     if isinstance(objective, ScoreMismatching):
         # Images range from -1 to 1; points of twice their standard deviation are about as wide.
         scale = 1.0 if data.is_images else 2 * data.standard_deviation()
-        critic = objective.critic(data.shape, data.n_classes, scale).to(device)
+        critic = Critic(objective, data.shape, data.n_classes, scale).to(device)
         return MismatchingTask(model, critic, objective, likely=likely)
     fake = _denoiser(stage, objective, data, teacher).to(device)
     if real is None:

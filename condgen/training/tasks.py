@@ -1,7 +1,7 @@
 """What one training step does, for score models and classifiers."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -16,6 +16,7 @@ from condgen.losses.score_matching import (
     discriminator_loss,
     score_matching_loss,
 )
+from condgen.rng import device_of
 from condgen.schedules import Density, perturb
 from condgen.score import ScoreModel
 from condgen.training.batch import Batch
@@ -25,16 +26,6 @@ from condgen.training.prior_pool import PriorPool
 from condgen.training.settings import TrainingSettings
 
 _LOST = 0.01  # a gradient that is shorter, against another, is lost in it
-
-
-def _draw(batch: Batch, model: ScoreModel, density: Density, label_dropout: float) -> tuple[Tensor, Tensor, Tensor]:
-    """Times, noise, and the labels that a score model is told."""
-    t = batch.times(density, model.schedule)
-    eps = batch.normal(*batch.x.shape[1:])
-    y = batch.y_on_cpu if model.labels == "separate" else batch.y
-    if model.null_label is not None:
-        y = y.masked_fill(batch.chance(label_dropout), model.null_label)
-    return t, eps, y
 
 
 @dataclass(eq=False)
@@ -48,24 +39,31 @@ class ScoreTask(Task):
     def __post_init__(self) -> None:
         self.models = {"model": self.model}
 
+    def draw(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+        """Times, noise, and the labels that the score model is told."""
+        t = batch.times(self.density, self.model.schedule)
+        eps = batch.normal(*batch.x.shape[1:])
+        y = batch.y_on_cpu if self.model.labels == "separate" else batch.y
+        if self.model.null_label is not None:
+            y = y.masked_fill(batch.chance(self.label_dropout), self.model.null_label)
+        return t, eps, y
+
     def update(self, batch: Batch, apply: Apply) -> dict[str, Tensor]:
         def losses(x: Tensor, t: Tensor, eps: Tensor, y: Tensor) -> Losses:
             return {"loss": score_matching_loss(self.model, x, t, eps, y)}
 
-        return apply("model", losses, batch.x, *_draw(batch, self.model, self.density, self.label_dropout))
+        return apply("model", losses, batch.x, *self.draw(batch))
 
 
-@dataclass(eq=False)
-class AdversarialScoreTask(Task):
-    """Adversarial score matching: steps of the discriminator, then one of the score model, as in `ScoreTask`."""
+@dataclass(eq=False, kw_only=True)
+class AdversarialScoreTask(ScoreTask):
+    """Adversarial score matching: steps of the discriminator, then one of the score model."""
 
-    model: ScoreModel
-    discriminator: Discriminator
     objective: AdversarialScoreMatching
-    density: Density
-    label_dropout: float = 0.0
+    discriminator: Discriminator = field(init=False)
 
     def __post_init__(self) -> None:
+        self.discriminator = Discriminator(self.objective, self.model).to(device_of(self.model))
         self.models = {"model": self.model, "discriminator": self.discriminator}
         self.learning_rates = {"discriminator": self.objective.discriminator_lr}
         # Both networks have their own: an average over past gradients is of another opponent.
@@ -80,10 +78,9 @@ class AdversarialScoreTask(Task):
         def losses(x: Tensor, t: Tensor, eps: Tensor, y: Tensor) -> Losses:
             return adversarial_loss(self.model, self.discriminator, x, t, eps, y, self.objective.weight)
 
-        own = _draw(batch, self.model, self.density, self.label_dropout)  # first, so that they are those of `ScoreTask`
+        own = self.draw(batch)  # first, so that they are those of `ScoreTask`
         for _ in range(self.objective.discriminator_steps):
-            draws = _draw(batch, self.model, self.density, self.label_dropout)
-            judged = apply("discriminator", judge, batch.x, *draws)
+            judged = apply("discriminator", judge, batch.x, *self.draw(batch))
         return judged | apply("model", losses, batch.x, *own)
 
 

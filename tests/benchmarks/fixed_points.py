@@ -19,7 +19,7 @@ from scipy.optimize import brentq
 from torch import Tensor, nn
 
 from condgen import EDM, MLPSettings, Oracle, distribution_matching_loss, score_identity_loss
-from condgen.losses.score_mismatching import Critic, mismatching_loss
+from condgen.losses.score_mismatching import Critic, ScoreMismatching, mismatching_loss
 from condgen.schedules import Levels, linear_beta_levels
 
 
@@ -64,7 +64,8 @@ def exact_loss(objective: Objective, real: Oracle, fake: Oracle, levels, x, u, e
     t = Levels(levels=tuple(levels)).quantile(real.schedule, u)
     match objective.loss:
         case "smm":
-            critic = Critic(MLPSettings(width=1, depth=1, embedding=1), real.shape, real.n_classes, tuple(levels))
+            settings = ScoreMismatching(network=MLPSettings(width=1, depth=1, embedding=1), levels=tuple(levels))
+            critic = Critic(settings, real.shape, real.n_classes)
             critic.net = BestCritic(real, fake)
             return mismatching_loss(critic, x, y, t, eps)
         case "dmd":

@@ -5,7 +5,13 @@ import pytest
 import torch
 from models import score_model
 
-from condgen.losses.score_matching import Discriminator, adversarial_loss, discriminator_loss, score_matching_loss
+from condgen.losses.score_matching import (
+    AdversarialScoreMatching,
+    Discriminator,
+    adversarial_loss,
+    discriminator_loss,
+    score_matching_loss,
+)
 from condgen.networks.discriminator import MLPDiscriminatorSettings
 from condgen.schedules import EDM, VP, perturb
 
@@ -20,8 +26,8 @@ def model(schedule=None, shape=(1, 4, 4)):
 
 def discriminator(net, told_noise=False):
     torch.manual_seed(1)
-    network = MLPDiscriminatorSettings(width=16, depth=1)
-    return Discriminator(network, told_noise, net).eval()
+    settings = AdversarialScoreMatching(network=MLPDiscriminatorSettings(width=16, depth=1), told_noise=told_noise)
+    return Discriminator(settings, net).eval()
 
 
 def test_losses_of_an_adversary_are_least_squares_to_plus_and_minus_one():

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from condgen.losses.score_mismatching import Critic, critic_loss, mismatching_loss
+from condgen.losses.score_mismatching import Critic, ScoreMismatching, critic_loss, mismatching_loss
 from condgen.networks.mlp import MLPSettings
 
 NET = MLPSettings(width=16, depth=1, embedding=8)
@@ -9,7 +9,7 @@ NET = MLPSettings(width=16, depth=1, embedding=8)
 
 def critic(levels=(0.3,), scale=1.0, shape=(6,)):
     torch.manual_seed(0)
-    return Critic(NET, shape, 3, levels, scale)
+    return Critic(ScoreMismatching(network=NET, levels=levels), shape, 3, scale)
 
 
 class Linear(torch.nn.Module):
@@ -24,7 +24,7 @@ class Linear(torch.nn.Module):
 
 
 def linear_critic(k, sigma, d):
-    result = Critic(NET, (d,), 3, (sigma,)).double()
+    result = critic((sigma,), shape=(d,)).double()
     result.net = Linear(k)
     return result
 

@@ -71,11 +71,11 @@ def test_the_pyramid_is_the_image_filtered_convolved_and_added_level_by_level():
         channels=8, multipliers=(1, 1, 1), blocks=1, attention=(), resampling="fir", progressive_input="residual"
     )
     net = UNet(settings, (2, 16, 16), None)
-    assert len(net.pyramid) == sum(net.halves) == 2
+    assert len(net.pyramid) == sum(block.resamples for block in net.encoder) == 2
     x, noise = torch.randn(3, 2, 16, 16), torch.zeros(3)
     taken = []
-    for block, joins in zip(net.decoder, net.joins, strict=True):
-        if joins:
+    for block in net.decoder:
+        if not block.resamples:
             block.register_forward_hook(lambda _module, inputs, _output: taken.append(inputs[0][:, 8:]))
     with torch.no_grad():
         net(x, noise)

@@ -12,7 +12,7 @@ from models import classifier, score_model
 from processes import run
 
 from condgen import DLSM, LabelledSet, LogNormal, UserError
-from condgen.losses.score_matching import AdversarialScoreMatching, Discriminator
+from condgen.losses.score_matching import AdversarialScoreMatching
 from condgen.networks.discriminator import MLPDiscriminatorSettings
 from condgen.training.distributed import Lost, Processes, refuse_shared_gpus
 from condgen.training.loop import train
@@ -58,8 +58,9 @@ def trained(objective, micro_batch, folder):
             )
         task = ClassifierTask(classifier(data, sigma_data=1.0), DLSM(), LogNormal(), prior, pool)
     else:
-        loss = AdversarialScoreMatching(network=MLPDiscriminatorSettings(width=16, depth=1), discriminator_lr=1e-2)
-        task = AdversarialScoreTask(score, Discriminator(loss.network, True, score), loss, LogNormal())
+        network = MLPDiscriminatorSettings(width=16, depth=1)
+        loss = AdversarialScoreMatching(network=network, told_noise=True, discriminator_lr=1e-2)
+        task = AdversarialScoreTask(score, LogNormal(), objective=loss)
     state = State.fresh(task.models, settings.betas)
     losses = [record.metrics["loss"] for record in train(task, state, data, settings, 0, processes)]
     return {"losses": torch.stack(losses), "first gradient": processes.gradients[0], **state.tensors()}

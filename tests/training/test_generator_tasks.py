@@ -25,8 +25,8 @@ def task(name, data, teacher=None, likely=None):
     torch.manual_seed(0)
     model = generator(data)
     if name == "smm":
-        objective = ScoreMismatching(network=NET, critic_steps=3, critic_lr=0.5)
-        return MismatchingTask(model, Critic(NET, data.shape, 3, (0.1, 0.3)), objective, likely=likely)
+        objective = ScoreMismatching(network=NET, levels=(0.1, 0.3), critic_steps=3, critic_lr=0.5)
+        return MismatchingTask(model, Critic(objective, data.shape, 3), objective, likely=likely)
     objective = MATCHING[name](network=NET, denoiser_steps=2, denoiser_lr=0.5)
     fake, real = score_model(data, "embedding"), score_model(data, "embedding")
     return MatchingTask(model, teacher or real, fake, objective, likely=likely)
@@ -124,7 +124,7 @@ def test_the_generators_loss_is_the_mean_of_its_draws(tiny_images):
     """More draws, less noise: over steps the variance of the mean of eight is about an eighth."""
     torch.manual_seed(0)
     model = generator(tiny_images)
-    critic = Critic(NET, tiny_images.shape, 3, (0.1, 0.3))
+    critic = Critic(ScoreMismatching(network=NET, levels=(0.1, 0.3)), tiny_images.shape, 3)
     spread = {}
     for draws in (1, 8):
         learner = MismatchingTask(model, critic, ScoreMismatching(network=NET, draws=draws))

@@ -6,8 +6,8 @@ from models import NET, classifier, frozen, generator, score_model
 from condgen import EDM, LogNormal, UserError
 from condgen.losses import classifier_loss
 from condgen.losses.distillation import DistributionMatching, LikelihoodTerm, ScoreIdentity
-from condgen.losses.score_matching import AdversarialScoreMatching, Discriminator
-from condgen.losses.score_mismatching import ScoreMismatching
+from condgen.losses.score_matching import AdversarialScoreMatching
+from condgen.losses.score_mismatching import Critic, ScoreMismatching
 from condgen.networks.discriminator import MLPDiscriminatorSettings
 from condgen.training.distributed import Processes
 from condgen.training.generator_tasks import LikelihoodGuide, MatchingTask, MismatchingTask
@@ -25,9 +25,9 @@ def score_task(data, labels="none"):
 
 
 def adversarial_task(data):
-    model = score_task(data).model
-    objective = AdversarialScoreMatching(network=MLPDiscriminatorSettings(width=16, depth=1), discriminator_steps=2)
-    return AdversarialScoreTask(model, Discriminator(objective.network, True, model), objective, LogNormal())
+    network = MLPDiscriminatorSettings(width=16, depth=1)
+    objective = AdversarialScoreMatching(network=network, told_noise=True, discriminator_steps=2)
+    return AdversarialScoreTask(score_task(data).model, LogNormal(), objective=objective)
 
 
 def classifier_task(data, loss="dlsm"):
@@ -38,8 +38,7 @@ def classifier_task(data, loss="dlsm"):
 def mismatching_task(data):
     guide = LikelihoodGuide(frozen(classifier_task(data).model), LikelihoodTerm(weight=0.3))
     objective = ScoreMismatching(network=NET, critic_steps=2)
-    critic = objective.critic(data.shape, data.n_classes)
-    return MismatchingTask(generator(data), critic, objective, likely=guide)
+    return MismatchingTask(generator(data), Critic(objective, data.shape, data.n_classes), objective, likely=guide)
 
 
 def matching_task(data, objective=ScoreIdentity):

@@ -37,7 +37,7 @@ def plain(data, labels="none", dropout=0.5):
 
 def adversarial(data, labels="none", **changes):
     objective, score = OBJECTIVE.model_copy(update=changes), plain(data, labels).model
-    return AdversarialScoreTask(score, objective.discriminator(score), objective, LogNormal(), 0.5)
+    return AdversarialScoreTask(score, LogNormal(), 0.5, objective=objective)
 
 
 def batch(data, step=0, settings=SETTINGS, processes=ALONE):
