@@ -47,5 +47,4 @@ class Classifier(Model[ClassifierConfig], Preconditioned, Likelihood):
 
     def forward(self, x_t: Tensor, t: Tensor) -> Tensor:
         c = self.coefficients(x_t, t)
-        logits: Tensor = self.net(c.c_in * x_t, c.c_noise)
-        return logits.log_softmax(1)
+        return self.net(c.c_in * x_t, c.c_noise).log_softmax(1)

@@ -34,8 +34,7 @@ class Denoiser(nn.Module, ABC):
     def eps(self, x_t: Tensor, t: Tensor, y: Tensor | None = None) -> Tensor:
         r"""The same estimate as noise, :math:`(x_t - \alpha_t D) / \sigma_t`."""
         alpha, sigma = expand(self.schedule.alpha(t), x_t), expand(self.schedule.sigma(t), x_t)
-        denoised: Tensor = self(x_t, t, y)
-        return (x_t - alpha * denoised) / sigma
+        return (x_t - alpha * self(x_t, t, y)) / sigma
 
 
 class Likelihood(nn.Module, ABC):

@@ -65,7 +65,5 @@ class Generator(Model[GeneratorConfig]):
     def forward(self, z: Tensor, y: Tensor) -> Tensor:
         """Data, (B, *shape), for standard normal z (B, *latent_shape) and labels y (B,)."""
         if self.level is None:
-            generated: Tensor = self.net(z, y)
-            return self.scale * generated
-        residual: Tensor = self.net(self._in * z, z.new_full((len(z),), self._noise), y)
-        return self._skip * z + self._out * residual
+            return self.scale * self.net(z, y)
+        return self._skip * z + self._out * self.net(self._in * z, z.new_full((len(z),), self._noise), y)

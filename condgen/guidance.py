@@ -165,6 +165,4 @@ class DenoiserGuided(_Guided):
         if null is None or y is None:
             return self.denoiser(x_t, t, y), self.denoiser(x_t, t)
         times = t if t.ndim == 0 else torch.cat((t, t))
-        both: Tensor = self.denoiser(torch.cat((x_t, x_t)), times, torch.cat((y, torch.full_like(y, null))))
-        main, guide = both.chunk(2)
-        return main, guide
+        return self.denoiser(torch.cat((x_t, x_t)), times, torch.cat((y, torch.full_like(y, null)))).chunk(2)

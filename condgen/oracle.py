@@ -156,8 +156,7 @@ class Oracle(Denoiser):
         variance = alpha.square() * self.variances + sigma.square()
         constant = self.log_weights - 0.5 * (alpha.square() * self.squares / variance)
         constant = constant - 0.5 * x.shape[1] * (2 * math.pi * variance).log()
-        half = products - 0.5 * x.square().sum(1, keepdim=True)
-        return torch.addcdiv(constant, half, variance)
+        return torch.addcdiv(constant, products - 0.5 * x.square().sum(1, keepdim=True), variance)
 
     def _masses(self, logits: Tensor) -> Tensor:
         """log p_t(x_t, y) of every class: (B, K)."""

@@ -1,7 +1,7 @@
 """The base of every settings class, and how plain data become settings: checked before anything runs."""
 
-import importlib
 import os
+import pkgutil
 import sys
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Self, TypeAlias, TypeVar
@@ -67,17 +67,13 @@ Target: TypeAlias = Annotated[str, Field(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_][\w
 
 def import_target(target: str) -> Any:  # noqa: ANN401 - whatever stands there
     """The object at `package.module:Name`, of an installed package or of a module in the current folder."""
-    module, _, name = target.partition(":")
     if os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())
     try:
-        found: Any = importlib.import_module(module)
-        for part in name.split("."):
-            found = getattr(found, part)
+        return pkgutil.resolve_name(target)
     except Exception as error:  # the module is another's, and may raise anything
         reason = f"{type(error).__name__}: {error}"
         raise UserError(f"{target} cannot be imported ({reason}): install it, or run in the folder it is in") from error
-    return found
 
 
 def imported_targets(tree: object) -> Iterator[str]:

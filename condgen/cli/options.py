@@ -54,20 +54,18 @@ def model_option(help: str) -> Any:  # noqa: ANN401 - typer's own
 
 
 class Given(NamedTuple):
-    """The settings that a command was given: texts by dotted key from options of its own, and those of --set."""
+    """The settings that a command was given, as `dotted.key=value`: by options of its own, and by --set."""
 
-    options: dict[str, str]
+    options: list[str]
     overrides: list[str]
 
     @property
     def of_data(self) -> list[str]:
-        texts = [*(f"{key}={value}" for key, value in self.options.items()), *self.overrides]
-        return [text for text in texts if text.startswith("data.")]
+        return [text for text in (*self.options, *self.overrides) if text.startswith("data.")]
 
     def over(self, tree: dict[str, Any]) -> dict[str, Any]:
         """Settings with what was given, --set last; of data only where the settings hold them."""
-        options = [f"{key}={value}" for key, value in self.options.items()]
-        for flag, texts in (("option", options), ("--set", self.overrides)):
+        for flag, texts in (("option", self.options), ("--set", self.overrides)):
             apply_overrides(tree, [text for text in texts if "data" in tree or not text.startswith("data.")], flag)
         return tree
 
@@ -92,7 +90,7 @@ def from_settings(
             for name, fields in groups.items():
                 arguments[name] = own[name].annotation(*(arguments.pop(field.name) for field in fields))
             _, _, overrides = (arguments.pop(name) for name in _ALWAYS)  # callbacks have read the first two
-            options = {key: value for key, value in found.items() if value is not None}
+            options = [f"{key}={value}" for key, value in found.items() if value is not None]
             command(**arguments, given=Given(options, overrides or []))
 
         signature = inspect.signature(command)

@@ -2,7 +2,9 @@
 
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TypeAlias
+
+from PIL import Image
 
 from condgen.cli.terminal import console, say
 from condgen.files import read_picture, within, write_png
@@ -11,12 +13,9 @@ from condgen.runs.folder import each_row
 from condgen.runs.layout import GRID, MANIFEST, SAMPLES_PICTURE, samples_folder
 from condgen.runs.stage import Work
 
-if TYPE_CHECKING:
-    from PIL import Image
-
 _SHOWN, _COLUMNS = 40, 6  # pictures of a class in a grid, and in a column of several methods
 
-_Pictures: TypeAlias = "tuple[list[Image.Image], list[int]]"  # and their labels
+_Pictures: TypeAlias = tuple[list[Image.Image], list[int]]  # and their labels
 
 
 def draw_grid(folder: Path) -> Path | None:
@@ -90,7 +89,7 @@ def show_generators(folder: Path) -> None:
     console.print(to_rich(generator_table(found), console.width))
     for name, log in found.items():
         last = log.previews[-1]
-        if log.collapsed:
+        if last.collapsed:
             say(f"warning: {name}: {last.warning()}")
         for picture in draw_previews(log.folder, last.step):
             say(f"{name}: {picture.resolve()}")

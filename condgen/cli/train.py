@@ -73,7 +73,7 @@ def train_score(
     if adversarial and score.adversarial is None:
         score = score.model_copy(update={"adversarial": default_adversary(loaded)})
     if conditional:
-        given.options["score.labels"] = "embedding"
+        given.options.append("score.labels=embedding")
     _train(ScoreStage, "score", out, score, start.init, base, loaded, given)
 
 
@@ -188,7 +188,7 @@ def train_generator(
         if generator.teacher is None:  # it starts from the teacher's weights, with its network
             changes |= {"network": None, "objective": generator.objective.model_dump(mode="json") | {"network": None}}
     if likelihood is not None:
-        given.options["generator.likelihood.classifier"] = likelihood.resolve().name
+        given.options.append(f"generator.likelihood.classifier={likelihood.resolve().name}")
     classifiers = by_folder_name(list(dict.fromkeys(path for path in (classifier, likelihood) if path is not None)))
     out, folders = out or Path(f"runs/generator-{loss}"), Folders(teacher, guides, classifiers)
     _train(GeneratorStage, f"generator {loss}", out, generator, start.init, base, loaded, given, changes, folders)

@@ -44,8 +44,7 @@ class ImageFiles(NamedTuple):
             order = sorted((file for file in free if file.split != "validation"), key=free.__getitem__)
             most = len(order) - 1
             first = min(max(1, sum(free[file] < tests for file in order)), most) if tests else 0
-            second = max(sum(free[file] < validation for file in order), min(first + (validation > tests), most))
-            second = min(second, most)
+            second = min(max(sum(free[file] < validation for file in order), first + (validation > tests)), most)
             if most < (1 if tests else 0):
                 raise UserError(
                     f"class {self.names[label]!r} has too few images, {len(order)}, to learn from some and test with "

@@ -57,5 +57,4 @@ def _moved(x: Tensor, generator: torch.Generator, *, flip: bool) -> Tensor:
         mirrored = torch.rand(len(x), 1, generator=generator).to(x.device) < 0.5
         columns = torch.where(mirrored, columns.flip(1), columns)
     each = torch.arange(len(x), device=x.device)[:, None, None]
-    moved: Tensor = padded.permute(0, 2, 3, 1)[each, rows[:, :, None], columns[:, None]]
-    return moved.permute(0, 3, 1, 2)
+    return padded.permute(0, 2, 3, 1)[each, rows[:, :, None], columns[:, None]].permute(0, 3, 1, 2)

@@ -42,10 +42,6 @@ class Gaussian(NamedTuple):
             covariance.addmm_(rows.T, rows, alpha=1 / (n - 1))
         return cls.of(mean, covariance)
 
-    @property
-    def covariance(self) -> Tensor:
-        return self.factor.T @ self.factor
-
 
 def _spectral_zero(eigenvalues: Tensor) -> Tensor:
     """Sets to zero what rounding leaves of vanishing eigenvalues, on either side of zero."""

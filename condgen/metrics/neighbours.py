@@ -107,7 +107,5 @@ def memory(train: Tensor, samples: Tensor, k: int = 3) -> Memory:
     """The k training samples (M, F), or all, that are nearest to each sample (N, F); there are 2 at least."""
     distances, indices = nearest(samples, train, min(k, len(train)))
     touched, place = indices[:, 0].unique(return_inverse=True)
-    own, _ = nearest(
-        train[touched], train, 2
-    )  # itself, and the nearest other one: the greater distance, also of copies
+    own, _ = nearest(train[touched], train, 2)  # itself, and the nearest other one: the greater, also of copies
     return Memory(distances, indices, own[:, 1][place])

@@ -53,16 +53,14 @@ def largest_divisor(n: int, at_most: int) -> int:
     return next((d for d in range(min(n, at_most), 0, -1) if n % d == 0), 1)
 
 
-def group_count(channels: int) -> int:
-    """Groups of a normalisation: at most 32, of at least 4 channels where there are that many."""
-    return largest_divisor(channels, min(32, channels // 4))
-
-
 class GroupNorm(nn.GroupNorm):
-    """Group normalisation, (B, C, ...) to the same shape; SiLU follows where `activation`."""
+    """Group normalisation, (B, C, ...) to the same shape; SiLU follows where `activation`.
+
+    There are at most 32 groups, of at least 4 channels where there are that many.
+    """
 
     def __init__(self, channels: int, *, activation: bool = False, affine: bool = True) -> None:
-        super().__init__(group_count(channels), channels, eps=1e-6, affine=affine)
+        super().__init__(largest_divisor(channels, min(32, channels // 4)), channels, eps=1e-6, affine=affine)
         self.activation = activation
 
     def forward(self, input: Tensor) -> Tensor:

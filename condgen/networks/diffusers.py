@@ -106,9 +106,7 @@ def _build(settings: DiffusersSettings, shape: tuple[int, ...]) -> "UNet2DModel"
         if any(parameter.numel() == 0 for parameter in unet.parameters()):
             raise ValueError("a layer has no width")
     except (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
-        raise UserError(
-            f"diffusers cannot build the UNet2DModel that is described: {' '.join(str(error).split())}"
-        ) from error
+        raise UserError(f"diffusers cannot build the UNet2DModel that is described: {error}") from error
     wanted = {
         "in_channels": shape[0],
         "out_channels": shape[0],  # a learned variance is not supported

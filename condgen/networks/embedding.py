@@ -81,7 +81,6 @@ class Conditioning(nn.Module):
         self.label = None if n_classes is None else ClassEmbedding(n_classes + 1, width)
 
     def forward(self, noise: Tensor, y: Tensor | None = None) -> Tensor:
-        """Embeddings, (B, width)."""
         embedding = self.noise(noise)
         if self.label is not None:
             embedding = embedding + (self.label.table.weight[-1] if y is None else self.label(y))
@@ -111,8 +110,7 @@ class Shift(nn.Module):
         self.linear = initialise_(nn.Linear(embedding, channels), gain=0.5)
 
     def forward(self, h: Tensor, embedding: Tensor) -> Tensor:
-        shift: Tensor = self.linear(embedding)
-        return h + shift.reshape(len(h), -1, *(1,) * (h.ndim - 2))
+        return h + self.linear(embedding).reshape(len(h), -1, *(1,) * (h.ndim - 2))
 
 
 def start_from(net: nn.Module, weights: Mapping[str, Tensor]) -> None:

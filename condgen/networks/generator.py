@@ -53,5 +53,4 @@ class ConvGenerator(nn.Module):
         h = self.enter(z).reshape(-1, *self.smallest)
         for block in self.blocks:
             h = block(h, embedding)
-        pixels: Tensor = self.leave(h)
-        return BOUND * pixels.tanh()
+        return BOUND * self.leave(h).tanh()

@@ -43,8 +43,7 @@ class _Block(nn.Module):
         self.dropout = nn.Dropout(settings.dropout)
 
     def forward(self, h: Tensor, embedding: Tensor) -> Tensor:
-        branch: Tensor = self.leave(self.dropout(F.silu(self.film(self.enter(self.normalise(h)), embedding))))
-        return h + branch
+        return h + self.leave(self.dropout(F.silu(self.film(self.enter(self.normalise(h)), embedding))))
 
 
 def _normalisation(settings: MLPSettings) -> nn.Module:

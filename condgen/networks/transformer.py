@@ -95,5 +95,4 @@ class Transformer(nn.Module):
         h = F.layer_norm(h, h.shape[-1:]) * (1 + scale) + shift
         if self.logits is not None:
             return self.leave(h.mean(1))
-        pixels: Tensor = self.leave(h)
-        return rearrange(pixels, "b (h w) (c p q) -> b c (h p) (w q)", h=side, p=self.patch, q=self.patch)
+        return rearrange(self.leave(h), "b (h w) (c p q) -> b c (h p) (w q)", h=side, p=self.patch, q=self.patch)

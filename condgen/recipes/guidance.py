@@ -80,10 +80,9 @@ class Method(Guidance):
 
     @model_validator(mode="after")
     def _nothing_is_ignored(self) -> "Method":
-        if self.generator is not None:
-            others = self.model_dump(exclude={"generator", "precision"}, exclude_defaults=True)
-            if given := sorted(others):
-                raise ValueError(f"the generator stands alone, and draws in one step: leave out {', '.join(given)}")
+        given = sorted(self.model_dump(exclude={"generator", "precision"}, exclude_defaults=True))
+        if self.generator is not None and given:
+            raise ValueError(f"the generator stands alone, and draws in one step: leave out {', '.join(given)}")
         if self.steps is not None and self.nfe is not None:
             raise ValueError("steps and nfe both say how many evaluations to make: leave one of the two out")
         if self.sampler in ADAPTIVE and (self.steps, self.nfe, self.grid) != (None, None, None):

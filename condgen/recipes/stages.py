@@ -23,8 +23,7 @@ class TrainStage(Settings):
 
     @property
     def model(self) -> TrainedRecipe:
-        recipe: TrainedRecipe = getattr(self, self.kind)
-        return recipe
+        return getattr(self, self.kind)
 
 
 class ScoreStage(TrainStage):

@@ -47,10 +47,11 @@ def read_reported(folder: Path) -> Run:
 
 
 def sentences(run: Run) -> list[str]:
+    last = {name: log.previews[-1] for name, log in run.generators.items()}
     return [
         *held_out_sentences(run),
         *_advice(run.metrics, run.cost),
-        *(f"Beware of {name}: {log.previews[-1].warning()}." for name, log in run.generators.items() if log.collapsed),
+        *(f"Beware of {name}: {one.warning()}." for name, one in last.items() if one.collapsed),
         *_memory(run.metrics),
     ]
 

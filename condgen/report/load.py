@@ -106,10 +106,6 @@ class GeneratorLog:
     previews: list[PreviewRow]
     skipped: int = 0
 
-    @property
-    def collapsed(self) -> bool:
-        return self.previews[-1].collapsed
-
 
 @dataclass(frozen=True)
 class Run:

@@ -119,7 +119,7 @@ def generator_table(generators: Mapping[str, GeneratorLog]) -> Table:
     for name, log in generators.items():
         last = log.previews[-1]
         measures = (last.std_ratio, last.recall, last.accuracy, last.n)
-        rows.append((name, last.step, *measures, "yes" if log.collapsed else "no", log.skipped))
+        rows.append((name, last.step, *measures, "yes" if last.collapsed else "no", log.skipped))
     return Table(
         "Generators at the end of training",
         ("generator", "step", "in-class std ratio", "recall", "class accuracy", "n", "collapsed", "skipped"),

@@ -73,8 +73,7 @@ class Evaluate(Stage):
             few = [f"{name} has samples of {found} of {of} classes" for name, found in seen.items() if found < of]
             for text in [*left_out, *(f"{text}; distances and floors are to all of them" for text in few)]:
                 yield self.tell(text)
-            measures = self.settings.measures
-            work = evaluating(methods, self.train, test, self.settings.seed, measures, store)
+            work = evaluating(methods, self.train, test, self.settings.seed, self.settings.measures, store)
             evaluation = yield from self._follow(work)
             if store.problem is not None:
                 yield self.tell(f"features are not kept for the next time: {store.problem}")
@@ -116,8 +115,7 @@ class Evaluate(Stage):
             try:
                 advance = next(work)
             except StopIteration as stop:
-                found: Found = stop.value
-                return found
+                return stop.value
             yield Progress(self.name, advance.done, advance.total, advance.done, advance.what)
 
     def _write(self, opened: StageFolder, methods: dict[str, SampleSet], found: Evaluation, features: str) -> None:

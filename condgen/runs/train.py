@@ -90,11 +90,8 @@ class Train(Stage):
 
         def save() -> None:
             nonlocal saved
-            if (
-                state.step != saved
-                and is_main
-                and all(bool(p.isfinite().all()) for m in state.models.values() for p in m.parameters())
-            ):
+            parameters = (parameter for model in state.models.values() for parameter in model.parameters())
+            if state.step != saved and is_main and all(bool(one.isfinite().all()) for one in parameters):
                 save_state(self.folder, state, opened.key.base)
                 opened.note()
             saved = state.step

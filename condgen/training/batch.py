@@ -55,12 +55,9 @@ class Batch:
         lattice = (shift + torch.arange(self.total, dtype=torch.float64) / self.total) % 1
         return lattice[torch.randperm(self.total, generator=self._generator)]
 
-    def uniform(self) -> Tensor:
-        return self.uniform_of_all()[self.rows]
-
     def times(self, density: Density, schedule: Schedule) -> Tensor:
         """Times drawn from a density, spread evenly, (b,) float64."""
-        return to_device(density.quantile(schedule, self.uniform()), float64_device(self._device))
+        return to_device(density.quantile(schedule, self.uniform_of_all()[self.rows]), float64_device(self._device))
 
     def chance(self, probability: float) -> Tensor:
         """Independent draws, (b,) bool, each true with this probability."""

@@ -90,8 +90,7 @@ class Processes:
 
     def once(self, function: Callable[[], T]) -> T:
         """What a function returns in process 0, in every process; its error ends process 0, and all by `Lost`."""
-        found: list[T] = self._together(broadcast_object_list, [function() if self.is_main else None])
-        return found[0]
+        return self._together(broadcast_object_list, [function() if self.is_main else None])[0]
 
     def in_turn(self, function: Callable[[], T]) -> T:
         """Calls a function in process 0 first, which may fetch a file, and then in all others."""

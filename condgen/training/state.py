@@ -98,8 +98,7 @@ def load_state(folder: Path, state: State, key: str) -> bool:
     try:
         state.load_tensors(tensors, int(description["step"]))
     except (KeyError, OverflowError, RuntimeError, TypeError, ValueError) as error:
-        reason = " ".join(str(error).split())
-        raise UserError(f"{path} does not fit this model ({reason}): delete {path.parent} to train afresh") from error
+        raise UserError(f"{path} does not fit this model ({error}): delete {path.parent} to train afresh") from error
     return True
 
 
@@ -115,7 +114,7 @@ def _optimizer(kind: str, parameters: list[nn.Parameter], betas: tuple[float, fl
         return AdamW(parameters, lr=0.0, betas=betas, weight_decay=weight_decay, fused=True)
     from timm.optim import Muon  # here, because the import takes seconds
 
-    optimizer: Optimizer = Muon(
+    return Muon(
         parameters,
         lr=0.0,
         weight_decay=weight_decay,
@@ -124,7 +123,6 @@ def _optimizer(kind: str, parameters: list[nn.Parameter], betas: tuple[float, fl
         betas=betas,
         capturable=parameters[0].is_cuda,  # steps are counted on the device
     )
-    return optimizer
 
 
 def _check_slots(

@@ -79,7 +79,7 @@ def test_previews_are_drawn_and_the_last_one_counts(tmp_path, make_a_generator):
     (panel,) = blocks(folder, Figure)["Variety and class accuracy in the course of training"].panels
     assert "in-class std ratio 0.1 to 0.8" in panel.alt
     assert to_svg(panel, "p")
-    assert not read_run(folder).generators["g"].collapsed
+    assert not read_run(folder).generators["g"].previews[-1].collapsed
 
 
 def test_pictures_have_steps_in_columns_and_classes_in_rows(tmp_path, make_a_generator):

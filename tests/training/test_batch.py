@@ -36,7 +36,7 @@ def test_many_processes_draw_what_one_does_bit_for_bit(count, flip):
         lambda batch: batch.x,
         lambda batch: batch.y,
         lambda batch: batch.normal(1, 8, 8),
-        lambda batch: batch.uniform(),
+        lambda batch: batch.uniform_of_all()[batch.rows],
         lambda batch: batch.normal(1, 8, 8),
         lambda batch: batch.normal(3),
         lambda batch: batch.chance(0.3),

@@ -107,8 +107,7 @@ class AdaptiveSampler(ABC):
         tolerance = torch.maximum(one.abs(), other.abs()).mul(self.relative).clamp_min(self.absolute)
         ratio = (difference / tolerance).flatten(1)
         # of torch's sums over rows, this one alone has the same bits in a batch of any size
-        norms: Tensor = torch.linalg.vector_norm(ratio, dim=1) / math.sqrt(ratio.shape[1])
-        return norms.cpu().double()
+        return (torch.linalg.vector_norm(ratio, dim=1) / math.sqrt(ratio.shape[1])).cpu().double()
 
 
 @dataclass(eq=False)
