@@ -2,8 +2,6 @@
 
 import signal
 
-__all__ = ["main"]
-
 
 def main() -> None:
     """Runs the command line. A Ctrl-C while it is still being imported just ends it: no work has begun."""

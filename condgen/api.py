@@ -95,8 +95,7 @@ def sample(
         raise ValueError("this denoiser does not know the shape of a sample: give shape=")
     drawn = chain.from_iterable(draw(solver, grid, seeds, labels, shape, batch, device))
     finished = sorted(drawn, key=lambda one: one.number)
-    bad = [one for one in finished if one.problem is not None]
-    if bad:
+    if bad := [one for one in finished if one.problem is not None]:
         raise UserError(f"{len(bad)} of {count} samples cannot be used; seed {seeds[bad[0].number]}: {bad[0].problem}")
     return torch.stack([one.x for one in finished])
 
@@ -118,6 +117,5 @@ def diagnose(
     unconditional score, and of the guided or conditional methods D_P and, where a classifier guides, D_L.
     """
     oracle = Oracle(score.schedule, x, y, int(y.max()) + 1)
-    queries = draw_queries(oracle, n, keyed_generator(seed))
-    found = measure_levels(oracle, score, methods, levels, queries)
+    found = measure_levels(oracle, score, methods, levels, draw_queries(oracle, n, keyed_generator(seed)))
     return [row for level, errors in zip(levels, found, strict=True) for row in summarise(level, "data", errors)]

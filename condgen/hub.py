@@ -77,8 +77,7 @@ def upload(files: Mapping[str, Path | bytes], repository: str, message: str, *, 
 
 
 def parse_name(name: str) -> tuple[str, str | None, str]:
-    found = _NOTATION.fullmatch(name)
-    if found is None:
+    if (found := _NOTATION.fullmatch(name)) is None:
         raise UserError(f"{name!r} names nothing on the hub: write hf:owner/name or hf:owner/name/sub-folder")
     return found[1], found[2], found[3].removeprefix("/")
 

@@ -63,9 +63,8 @@ def normal_rows(
     if total <= each:
         return to_device(torch.randn(total, *shape, generator=generator)[rows], device)
     first, last = rows.start // each, -(-rows.stop // each)  # the blocks that hold the rows
-    whole = torch.empty(
-        min(last * each, total) - first * each, *shape, dtype=torch.float32, pin_memory=device.type == "cuda"
-    )
+    count = min(last * each, total) - first * each
+    whole = torch.empty(count, *shape, dtype=torch.float32, pin_memory=device.type == "cuda")
 
     def fill(block: int) -> None:
         start = (block - first) * each
@@ -87,12 +86,9 @@ class Streams:
         self.device = torch.device(device)
         self._generators = [torch.Generator().manual_seed(seed) for seed in self.seeds]
 
-    def __len__(self) -> int:
-        return len(self.seeds)
-
     def normal(self, shape: Sequence[int], dtype: torch.dtype = torch.float32) -> Tensor:
         """Standard normal draws, (B, *shape): the next of every stream."""
-        out = torch.empty(len(self), *shape, dtype=dtype)
+        out = torch.empty(len(self.seeds), *shape, dtype=dtype)
         for row, generator in zip(out.unbind(), self._generators, strict=True):
             row.normal_(generator=generator)
         return out.to(self.device)

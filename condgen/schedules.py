@@ -360,8 +360,7 @@ class Levels(Density):
 
     def quantile(self, schedule: Schedule, u: Tensor) -> Tensor:
         low, high = schedule.noise_range
-        outside = [level for level in self.levels if not low * (1 - 1e-9) <= level <= high * (1 + 1e-9)]
-        if outside:
+        if outside := [level for level in self.levels if not low * (1 - 1e-9) <= level <= high * (1 + 1e-9)]:
             raise _missed(schedule, f"noise level {outside[0]:g}")
         levels = torch.tensor(self.levels, dtype=torch.float64, device=u.device)
         return schedule.t_of_noise_level(levels[(u * len(levels)).long().clamp_max(len(levels) - 1)].clamp(low, high))

@@ -38,13 +38,13 @@ def import_diffusers(
     """
     if (data is None) == (names is None):
         raise UserError("the classes are those of --data NAME-OR-FOLDER, or --names cat,dog: give one of the two")
-    found = find_diffusers(source)
+    found, processes = find_diffusers(source), Processes()
     shape, settings = found.shape, None
     classes = tuple(name.strip() for name in (names or "").split(","))
     if data is not None:
         side = [f"data.image_size={shape[1]}"] if shape is not None and isinstance(parse_data(data), Folder) else []
         settings = data_settings(data, [*side, *(overrides or ())])
-        loaded = load_split(settings, "train", Processes())
+        loaded = load_split(settings, "train", processes)
         if shape not in (None, loaded.shape):
             shapes = f"{source} makes images of shape {shape}, those of {loaded.source} are {loaded.shape}"
             raise UserError(f"{shapes}: name data that fit, or for a folder add --set data.image_size=SIDE")
@@ -53,7 +53,6 @@ def import_diffusers(
         raise UserError(f"--names {names!r}: names are separated by commas, none is empty, and no two are equal")
     if shape is None:
         raise UserError(f"{source} does not say how large its images are: name data of that size with --data")
-    processes = Processes()
     stage = Import("import", out, found.stage(classes, settings), found, shape)
     if work_in(out, stage.run(processes), processes):
         say(f"model: {out}")

@@ -43,7 +43,6 @@ def named_guide(guide: str | None) -> tuple[str | None, dict[str, Path]]:
 
 def by_folder_name(folders: list[Path]) -> dict[str, Path]:
     names = [folder.resolve().name for folder in folders]
-    same = next((name for name in names if names.count(name) > 1), None)
-    if same is not None:
-        raise UserError(f"two folders are called {same!r}: rename one, since folder names become row names")
+    if same := [name for name in names if names.count(name) > 1]:
+        raise UserError(f"two folders are called {same[0]!r}: rename one, since folder names become row names")
     return dict(zip(names, folders, strict=True))

@@ -40,14 +40,13 @@ class LabelledSet:
         if self.y.shape != self.x.shape[:1]:
             raise UserError(f"{where}: {len(self)} samples have labels of shape {tuple(self.y.shape)}; give one each")
         present = sorted(set(self.y.tolist()))
-        outside = [label for label in present if not 0 <= label < self.n_classes]
-        if outside:
+        if outside := [label for label in present if not 0 <= label < self.n_classes]:
             raise UserError(f"{where}: label {outside[0]} is outside 0 to {self.n_classes - 1}; name a class for it")
         if len(present) < (least := self.least_classes):
-            have = f"its {len(self)} samples have {len(present)}"
-            raise UserError(f"{where}: at least {least} classes are needed, and {have}")
-        broken = 0 if self.is_images else int((~self.x.isfinite()).any(1).sum())
-        if broken:
+            raise UserError(
+                f"{where}: at least {least} classes are needed, and its {len(self)} samples have {len(present)}"
+            )
+        if broken := 0 if self.is_images else int((~self.x.isfinite()).any(1).sum()):
             raise UserError(f"{where}: {broken} of {len(self)} points are NaN or infinite; remove them")
 
     def __len__(self) -> int:

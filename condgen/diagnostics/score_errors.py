@@ -196,9 +196,8 @@ def grid_queries(
     oracle: Oracle, x_range: tuple[float, float], y_range: tuple[float, float], points: int, level: float
 ) -> tuple[Tensor, Tensor, Tensor]:
     """A points x points grid, scaled by alpha, once for every class: (time, x_t, labels), x fastest."""
-    horizontal = torch.linspace(*x_range, points, dtype=torch.float64)
-    vertical = torch.linspace(*y_range, points, dtype=torch.float64)
-    plane = torch.stack(torch.meshgrid(horizontal, vertical, indexing="xy"), -1).reshape(-1, 2)
+    axes = [torch.linspace(*ends, points, dtype=torch.float64) for ends in (x_range, y_range)]
+    plane = torch.stack(torch.meshgrid(*axes, indexing="xy"), -1).reshape(-1, 2)
     t = oracle.schedule.t_of_noise_level(torch.tensor(level))
     k = oracle.n_classes
     queries = (oracle.schedule.alpha(t) * plane).repeat(k, 1).to(oracle.means.device)

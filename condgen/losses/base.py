@@ -45,15 +45,8 @@ def gradient_of(classifier: Likelihood, x_t: Tensor, t: Tensor, y: Tensor) -> tu
 class ClassifierLoss(Settings, ABC):
     loss: str
     usual_scales: ClassVar[tuple[float, ...]] = (1.0,)  # of guidance, at which it is compared with others
-
-    @property
-    def needs_prior(self) -> bool:
-        return False
-
-    @property
-    def differentiates_twice(self) -> bool:
-        """Whether it holds the classifier's gradient in its input."""
-        return False
+    needs_prior: ClassVar[bool] = False
+    differentiates_twice: ClassVar[bool] = False  # whether it holds the classifier's gradient in its input
 
     def terms(self, losses: Losses) -> Losses:
         """The two weighted terms of "loss", each (B,), where their balance matters: the first against the second."""
@@ -78,11 +71,11 @@ class ImportedLoss(ClassifierLoss):
         return name in inspect.signature(import_target(self.target)).parameters
 
     @property
-    def needs_prior(self) -> bool:
+    def needs_prior(self) -> bool:  # type: ignore[override]
         return self._takes("prior_eps")
 
     @property
-    def differentiates_twice(self) -> bool:
+    def differentiates_twice(self) -> bool:  # type: ignore[override]
         return self._takes("gradient")
 
     def __call__(self, classifier: Likelihood, data: Noised, gradient: Gradient = gradient_of) -> Losses:

@@ -14,7 +14,7 @@ The residual is weighted by :math:`(\sigma_t/\alpha_t)^{2w}` and is that of :mat
 data, :math:`\nabla_u \log p = \alpha_t \nabla_{x_t} \log p`: equal noise levels weigh the same on VE, VP and EDM.
 """
 
-from typing import Literal, TypeAlias
+from typing import ClassVar, Literal, TypeAlias
 
 import torch
 from pydantic import Field
@@ -28,6 +28,9 @@ Reduction: TypeAlias = Literal["sum", "mean"]
 
 
 class DLSM(ClassifierLoss):
+    needs_prior: ClassVar[bool] = True
+    differentiates_twice: ClassVar[bool] = True
+
     loss: Literal["dlsm"] = "dlsm"
     ce_weight: float = Field(default=0.3, ge=0, description="lambda, the weight of cross-entropy")
     sigma_weight: float = Field(
@@ -38,14 +41,6 @@ class DLSM(ClassifierLoss):
         default="sum",
         description="over the dimensions of the residual; with mean, cross-entropy alone trains on images",
     )
-
-    @property
-    def needs_prior(self) -> bool:
-        return True
-
-    @property
-    def differentiates_twice(self) -> bool:
-        return True
 
     def terms(self, losses: Losses) -> Losses:
         return {"dlsm": losses["dlsm"], "ce": self.ce_weight * losses["ce"]} if self.ce_weight else {}

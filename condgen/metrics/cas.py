@@ -40,11 +40,10 @@ def network_accuracy(
         optimiser.step()
         schedule.step()
     network.eval()
-    right = 0
     with torch.no_grad():
-        for part in torch.arange(len(test)).split(1000):
-            right += int((network(test.floats(part)).argmax(1) == test.y[part.to(device)]).sum())
-    return right / len(test)
+        parts = torch.arange(len(test)).split(1000)
+        right = [network(test.floats(part)).argmax(1) == test.y[part.to(device)] for part in parts]
+    return int(torch.cat(right).sum()) / len(test)
 
 
 def _moved(x: Tensor, generator: torch.Generator, *, flip: bool) -> Tensor:

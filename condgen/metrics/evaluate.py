@@ -71,8 +71,6 @@ def _from_anywhere(name: str) -> str:
 
 
 class Measures(Settings):
-    """What is measured, and in which features."""
-
     features: Annotated[str, AfterValidator(_from_anywhere)] = Field(
         default="pixels",
         json_schema_extra=UNKEYED,  # what lies there decides
@@ -168,8 +166,7 @@ def _check(method: str, x: Tensor, train: LabelledSet) -> None:
         raise UserError(
             f"{method}: {len(x)} samples are too few; provide at least {NEIGHBOUR + 1}{more if method == REAL else ''}"
         )
-    broken = int((~x.flatten(1).isfinite()).any(1).sum())
-    if broken:
+    if broken := int((~x.flatten(1).isfinite()).any(1).sum()):
         raise UserError(f"{method}: {broken} of {len(x)} samples hold NaN or infinite values; sample anew or drop them")
 
 

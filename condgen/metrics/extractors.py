@@ -22,10 +22,6 @@ from condgen.hub import fetch
 from condgen.metrics.features import Extractor, Features, pixels
 from condgen.networks.cifar_resnet import CifarResNet
 
-FEATURES_HELP = (
-    "pixels; inception (FID's); timm:NAME (with its published weights, or timm:NAME@FILE.safetensors); the folder of a "
-    "classifier that condgen trained; or the safetensors file of a CIFAR ResNet."
-)
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet, which most networks are used to
 _PIXELS = 2**21  # of a batch, as a network has it
 
@@ -44,7 +40,11 @@ def open_extractor(name: str, shape: tuple[int, ...], device: torch.device | str
         return _classifier(Path(name), shape, device)
     if Path(name).is_file():
         return _cifar_resnet(Path(name), device)
-    raise UserError(f"there are no features {name!r}; choose {FEATURES_HELP.rstrip('.')}")
+    raise UserError(
+        f"there are no features {name!r}; choose pixels; inception (FID's); timm:NAME (with its published weights, or "
+        "timm:NAME@FILE.safetensors); the folder of a classifier that condgen trained; or the safetensors file of a "
+        "CIFAR ResNet"
+    )
 
 
 def _content(path: Path) -> str:

@@ -101,8 +101,7 @@ class Store:
             found.append(Features(vectors.cpu(), None if logits is None else logits.cpu()))
         every = [one.logits for one in found if one.logits is not None]
         whole = Features(torch.cat([one.vectors for one in found]), torch.cat(every) if every else None)
-        broken = int((~whole.vectors.isfinite()).flatten(1).any(1).sum())
-        if broken:
+        if broken := int((~whole.vectors.isfinite()).flatten(1).any(1).sum()):
             raise UserError(
                 f"{self.extractor.name} features of {what} are not finite for {broken} of {n} samples: look at these "
                 "samples, or choose other --features"

@@ -78,8 +78,7 @@ def vendi_score(x: Tensor, width: float) -> float:
     :math:`\exp(-\lVert x - x' \rVert^2 / 2 h^2)`.
     """
     kernel = torch.exp(torch.cdist(x.double(), x.double()).square() / (-2 * width**2)) / len(x)
-    values = torch.linalg.eigvalsh(kernel).clamp_min(0)
-    return float(torch.special.entr(values).sum().exp())
+    return float(torch.special.entr(torch.linalg.eigvalsh(kernel).clamp_min(0)).sum().exp())
 
 
 def classifier_score(logits: Tensor, generator: torch.Generator, splits: int = 10) -> tuple[float, float]:

@@ -68,8 +68,7 @@ def _backbone(name: str, shape: tuple[int, ...]) -> tuple[nn.Module, int]:
 
     if not timm.is_model(name):
         raise UserError(f"timm has no backbone named {name!r}: timm.list_models() names them all")
-    configuration = timm.get_pretrained_cfg(name)
-    fixed = configuration is not None and configuration.fixed_input_size
+    fixed = getattr(timm.get_pretrained_cfg(name), "fixed_input_size", False)
     size = {"img_size": shape[1:]} if fixed else {}
     try:
         backbone = timm.create_model(name, pretrained=False, in_chans=shape[0], num_classes=0, **size)

@@ -218,8 +218,7 @@ def _read_log(run: Run, stage: str, path: Path) -> None:
         checks = [(row["step"], parse_rows(LevelRow, row["levels"], str(path))) for row in rows if "levels" in row]
         if checks:
             run.checks[name] = checks
-        previews = [{"step": row["step"], **row["preview"]} for row in rows if "preview" in row]
-        if previews:
+        if previews := [{"step": row["step"], **row["preview"]} for row in rows if "preview" in row]:
             parsed = sorted(parse_rows(PreviewRow, previews, str(path)), key=lambda row: row.step)
             skipped = max((int(count) for _, count in _curve(rows, "skipped")), default=0)
             run.generators[name] = GeneratorLog(path.parent, parsed, skipped)

@@ -53,8 +53,7 @@ _VARIETY = (
 
 def classifiers_section(run: Run) -> Iterable[Block]:
     """Every classifier by noise level: its calibration, or else the last measures taken in training."""
-    found = run.classifiers or {name: checks[-1][1] for name, checks in run.checks.items()}
-    if found:
+    if found := run.classifiers or {name: checks[-1][1] for name, checks in run.checks.items()}:
         source = "" if run.classifiers else " Measured at the end of training, with one noise draw a sample."
         tables = [classifier_table(rows, name) for name, rows in found.items()]
         caption = f"On held-out samples; bands are two standard errors. {_GAIN}{source}"

@@ -106,8 +106,7 @@ def _panels(rows: Sequence[HeldOutRow], styles: Mapping[str, Style]) -> Iterable
 
 def draw_held_out(rows: Sequence[HeldOutRow], path: Path) -> bool:
     """As a PNG; whether there are any."""
-    panels = list(_panels(rows, method_styles(row.method for row in rows)))
-    if panels:
+    if panels := list(_panels(rows, method_styles(row.method for row in rows))):
         save_panels(panels, path, legend=True)
     return bool(panels)
 

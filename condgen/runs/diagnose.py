@@ -236,10 +236,9 @@ class Diagnose(Stage):
 
     def _training(self, guidance: Guidance) -> dict[str, Any]:
         """Steps, batch and seconds of a method's classifier, or else its score model, where their folders say so."""
-        kind, folder = "score", self.folders.score(guidance.score)
         if guidance.classifier is not None:
-            kind, folder = "classifier", self.folders.classifier(guidance.classifier)
-        return training_cost(folder, kind)
+            return training_cost(self.folders.classifier(guidance.classifier), "classifier")
+        return training_cost(self.folders.score(guidance.score), "score")
 
     def publish(self, run: Path) -> None:
         for file in (DIAGNOSTICS, FIELD):

@@ -3,6 +3,7 @@
 import ctypes
 import os
 import platform
+import re
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -53,8 +54,5 @@ def describe_environment(device: torch.device | None = None) -> dict[str, Any]:
 
 def _cpu_name() -> str:
     path = Path("/proc/cpuinfo")
-    if path.exists():
-        for line in path.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
+    found = re.search(r"^model name.*?: *(.+)", path.read_text() if path.exists() else "", re.MULTILINE)
+    return found[1].strip() if found else platform.processor() or platform.machine()

@@ -106,7 +106,6 @@ def each_row(path: Path) -> Iterator[dict[str, Any]]:
 
 
 def _object(text: str) -> dict[str, Any]:
-    value = parse_json(text)
-    if not isinstance(value, dict):
+    if not isinstance(value := parse_json(text), dict):
         raise ValueError("not a JSON object")
     return value

@@ -66,8 +66,7 @@ def find_diffusers(source: str) -> DiffusersFolder:
 
 
 def _either(source: str, *files: Path) -> Path:
-    found = next((file for file in files if file.is_file()), None)
-    if found is None:
+    if (found := next((file for file in files if file.is_file()), None)) is None:
         raise UserError(f"{source} holds no {files[0].name}: save the whole pipeline by its save_pretrained")
     return found
 
@@ -91,8 +90,7 @@ def _settings(config: dict[str, Any], scheduler: dict[str, Any], source: str) ->
 
 
 def _shape(config: dict[str, Any], source: str) -> tuple[int, ...] | None:
-    size = config.get("sample_size")
-    if size is None:
+    if (size := config.get("sample_size")) is None:
         return None
     shape = (config.get("in_channels", 3), *(size if isinstance(size, list) else [size] * 2))
     if len(shape) != 3 or not all(type(side) is int and side > 0 for side in shape):

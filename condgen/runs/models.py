@@ -159,5 +159,4 @@ def check_fits(
 
 
 def data_fields(data: LabelledSet) -> dict[str, Any]:
-    """What the configuration of a model takes from its data."""
     return {"shape": data.shape, "names": data.names, "sigma_data": data.standard_deviation()}

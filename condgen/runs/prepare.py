@@ -6,7 +6,7 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
-from condgen.checkpoint import MODEL_FILE, load_tensors, save_tensors
+from condgen.checkpoint import MODEL_FILE, load_tensors
 from condgen.classifier import Classifier, ClassifierConfig
 from condgen.data.labelled import LabelledSet
 from condgen.denoiser import Denoiser
@@ -14,7 +14,6 @@ from condgen.errors import UserError
 from condgen.generator import Generator, GeneratorConfig
 from condgen.losses.distillation import MatchingLoss
 from condgen.losses.score_mismatching import Critic, ScoreMismatching
-from condgen.networks import AnyDenoiserNet
 from condgen.networks.diffusers import DiffusersSettings
 from condgen.networks.embedding import start_from
 from condgen.networks.unet import UNetSettings
@@ -25,7 +24,6 @@ from condgen.runs.layout import PRIOR_POOL
 from condgen.runs.models import Folders, check_fits, data_fields, open_guided
 from condgen.runs.monitor import Monitor, classifier_monitor, generator_monitor
 from condgen.score import ScoreConfig, ScoreModel
-from condgen.settings import Settings
 from condgen.training.distributed import Processes
 from condgen.training.frozen import PriorSettings, lighten_, resolved
 from condgen.training.generator_tasks import GeneratorTask, LikelihoodGuide, MatchingTask, MismatchingTask
@@ -37,16 +35,10 @@ _PREVIEWS = 10
 
 
 class Prepared(NamedTuple):
-    """What a stage trains: the task, the configuration of its model, and what is measured meanwhile."""
-
     task: Task
-    config: Settings
-    look: Monitor | None = None
+    look: Monitor | None = None  # what is measured meanwhile
     look_every: int = 1  # steps
     message: str = ""  # something that the user should read
-
-    def save(self, folder: Path, model: nn.Module) -> None:
-        save_tensors(folder / MODEL_FILE, model.state_dict(), self.config.model_dump(mode="json"))
 
 
 def prepare(
@@ -65,12 +57,11 @@ def prepare(
             work = _score_model(stage, data, processes.device)
         case ClassifierStage():
             work = _classifier(stage, data, processes, folders, held_out)
-        case _:
-            assert isinstance(stage, GeneratorStage)
+        case GeneratorStage():
             task = generator_task(stage, data, folders, processes.device)
             look = generator_monitor(folder, data, held_out) if held_out is not None else None
             every = stage.generator.preview_every or max(1, stage.generator.training.steps // _PREVIEWS)
-            work = Prepared(task, task.model.config, look, every)
+            work = Prepared(task, look, every)
     if start is not None:
         _copy_weights(start, work.task.models["model"])
     return work
@@ -106,8 +97,8 @@ def _score_model(stage: ScoreStage, data: LabelledSet, device: torch.device) -> 
     config = ScoreConfig(network=recipe.network, labels=recipe.labels, schedule=stage.schedule, **data_fields(data))
     how = config.build().to(device), recipe.density, recipe.label_dropout
     if recipe.adversarial is None:
-        return Prepared(ScoreTask(*how), config)
-    return Prepared(AdversarialScoreTask(*how, objective=recipe.adversarial), config)
+        return Prepared(ScoreTask(*how))
+    return Prepared(AdversarialScoreTask(*how, objective=recipe.adversarial))
 
 
 def _classifier(
@@ -131,7 +122,7 @@ def _classifier(
     if prior is not None and prior.config.labels == "separate":
         prior = None  # its gain is not that of one score
     look = classifier_monitor(config, held_out, prior) if held_out is not None else None
-    return Prepared(task, config, look, recipe.training.save_every, message)
+    return Prepared(task, look, recipe.training.save_every, message)
 
 
 def _prior_pool(
@@ -190,15 +181,11 @@ def _config(stage: GeneratorStage, data: LabelledSet, teacher: ScoreModel | None
             f"generator.level {recipe.level:g} is noise level {level:g} for this data, outside the schedule's, {low:g} "
             f"to {high:g}: choose one between {low / sigma_data:.3g} and {high / sigma_data:.3g}"
         )
-    network = _without_dropout(network)
+    if isinstance(network, DiffusersSettings):  # without dropout: what is trained is what is shipped
+        network = network.model_copy(update={"unet": network.unet | {"dropout": 0.0}})
+    elif isinstance(network, UNetSettings):
+        network = network.model_copy(update={"dropout": 0.0})
     return GeneratorConfig(network=network, shape=data.shape, names=data.names, scale=sigma_data, level=level)
-
-
-def _without_dropout(network: AnyDenoiserNet) -> AnyDenoiserNet:
-    """The same network, to be a generator: what is trained is what is shipped."""
-    if isinstance(network, DiffusersSettings):
-        return network.model_copy(update={"unet": network.unet | {"dropout": 0.0}})
-    return network.model_copy(update={"dropout": 0.0}) if isinstance(network, UNetSettings) else network
 
 
 def _denoiser(

@@ -56,10 +56,10 @@ def tell_unusable(found: Sequence[Unusable], stage: SampleStage, names: Sequence
 
 
 class Source(NamedTuple):
-    """What draws samples: everything that `draw` needs, and what the images are called."""
+    """What draws samples."""
 
     shape: tuple[int, ...]
-    names: tuple[str, ...]
+    names: tuple[str, ...]  # of the classes
     model: Sampler | AdaptiveSampler | Generator
     grid: Tensor | None
     device: torch.device

@@ -34,10 +34,8 @@ class Sampled(BaseModel, extra="allow"):
 
 
 class SampleSet(NamedTuple):
-    """Samples with the classes that were asked for."""
-
     x: Tensor  # floats (N, ...) as a network sees them
-    y: Tensor  # labels, (N,)
+    y: Tensor  # labels of the classes asked for, (N,)
     names: dict[int, str]  # of the classes, by label
     seeds: list[int]  # empty for images that condgen has not drawn
 

@@ -99,8 +99,6 @@ class StageFolder:
 
 @dataclass(frozen=True, eq=False)
 class Stage(ABC):
-    """One folder of a run, and the work that fills it."""
-
     name: str  # for people; its first word is the kind of stage
     folder: Path  # where its files go
     settings: BaseModel  # what its `recipe.yaml` says

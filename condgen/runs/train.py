@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 from condgen.checkpoint import MODEL_FILE
 from condgen.data.labelled import LabelledSet
 from condgen.errors import UserError
+from condgen.model import Model
 from condgen.recipes.compose import read_yaml
 from condgen.recipes.stages import ClassifierStage, GeneratorStage, TrainStage
 from condgen.rng import keyed_generator
@@ -83,7 +84,8 @@ class Train(Stage):
     def _train(
         self, opened: StageFolder, work: Prepared, state: State, records: Iterator[Record], processes: Processes
     ) -> Work:
-        training, is_main = self.settings.model.training, processes.is_main
+        training, is_main, ema = self.settings.model.training, processes.is_main, state.ema
+        assert isinstance(ema, Model)  # which its file can rebuild
         first = logged = saved = state.step
         figures, seen, seconds = "", "", 0.0  # for the progress bar, and since the last row of the log
         told = {"skipped"} if any(total for total, _ in state.skipped.values()) else set[str]()
@@ -114,9 +116,9 @@ class Train(Stage):
                     warnings["balance"] = work.task.warning(metrics)
                     logged, seconds = step, 0.0
                 if snapshot and is_main:  # before the state that says it is written
-                    work.save(self.folder / SNAPSHOTS / str(step), state.ema)
+                    ema.save(self.folder / SNAPSHOTS / str(step))
                 if looking and is_main and work.look is not None:  # before the state, so that no row is lost
-                    look = work.look(state.ema, step)
+                    look = work.look(ema, step)
                     opened.log({"step": step, **look.row})
                     seen, warnings["look"] = look.note, look.warning
                 if saving:
@@ -137,8 +139,8 @@ class Train(Stage):
             raise
         save()
         if is_main:
-            work.save(self.folder, state.ema)
-            parameters = sum(parameter.numel() for parameter in state.ema.parameters())
+            ema.save(self.folder)
+            parameters = sum(parameter.numel() for parameter in ema.parameters())
             what = f"{training.steps:,} steps of batch {training.batch}, {parameters:,} parameters"
             if self.settings.model.init is not None:
                 what += f", from the weights of {self.settings.model.init}"

@@ -135,8 +135,7 @@ def draw_ask(ask: Ask, offer: Offer, load: Load, device: torch.device, tell: Tel
             seconds = time.perf_counter() - started
     finally:
         handle.remove()
-    lost = [(sample.number, sample.problem) for sample in finished if sample.problem is not None]
-    if lost:
+    if lost := [(sample.number, sample.problem) for sample in finished if sample.problem is not None]:
         raise UserError(f"request: {tell_unusable(lost, stage, source.names, n - len(lost))}")
     pairs = zip(labels, seeds, strict=True)
     rows = [{"class": label, "name": source.names[label], "seed": seed} for label, seed in pairs]

@@ -16,7 +16,7 @@ from condgen.recipes.schema import Recipe
 from condgen.runs.layout import RECIPE_FILE, SCORE, SNAPSHOTS, calibration_file, model_folders
 from condgen.runs.models import Folders
 from condgen.samplers.base import Sampler, evaluations_on
-from condgen.samplers.catalogue import FIXED, SAMPLERS, build_sampler, grid_for, options_of
+from condgen.samplers.catalogue import ADAPTIVE, SAMPLERS, build_sampler, grid_for, options_of
 from condgen.score import ScoreModel
 from condgen.settings import parse
 
@@ -134,7 +134,7 @@ def _describe_sampler(name: str, score: ScoreModel) -> dict[str, Any]:
         "name": name,
         "about": (inspect.getdoc(SAMPLERS[name]) or "").partition("\n\n")[0].replace("\n", " "),
         "noise": SAMPLERS[name].info.noise,
-        "adaptive": name not in FIXED,
+        "adaptive": name in ADAPTIVE,
         "options": options_of(name).model_json_schema().get("properties", {}),
     }
     with contextlib.suppress(UserError):  # its default options do not suit this schedule; others may

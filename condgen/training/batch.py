@@ -38,10 +38,7 @@ class Batch:
         flips = settings.flip and data.is_images
         self.mirrored = self.chance(0.5) if flips else torch.zeros_like(self.y, dtype=torch.bool)
         self.x = mirror(data.floats(index), self.mirrored) if flips else data.floats(index)
-
-    @property
-    def weight(self) -> float:
-        return len(self.x) / self.total
+        self.weight = len(self.x) / self.total
 
     def normal(self, *shape: int) -> Tensor:
         """Standard normal draws, (b, *shape)."""

@@ -71,7 +71,7 @@ class Processes:
 
     def average(self, value: Tensor, weight: float) -> Tensor:
         """The sum over processes of `weight` times a value."""
-        return value if self.count == 1 else self._sum(value * weight)
+        return value if self.count == 1 else self._together(reduce, value * weight, "sum")
 
     def gather_rows(self, part: Tensor, total: int) -> Tensor:
         """The rows of all processes, (total, ...), from the first of this one's, its share `self.rows(total)`."""
@@ -81,7 +81,7 @@ class Processes:
             return part
         whole = part.new_zeros(total, *part.shape[1:])
         whole[rows] = part
-        return self._sum(whole)
+        return self._together(reduce, whole, "sum")
 
     def gather(self, value: T) -> list[T]:
         """What every process has, by rank, in process 0; nothing elsewhere."""
@@ -108,9 +108,6 @@ class Processes:
     def wait(self) -> None:
         """Returns once every process is here, however long that takes."""
         self.agree(False)
-
-    def _sum(self, value: Tensor) -> Tensor:
-        return self._together(reduce, value, "sum")
 
     def _together(self, collective: Callable[..., Any], *arguments: object) -> Any:  # noqa: ANN401 - what it returns
         try:

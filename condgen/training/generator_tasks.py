@@ -2,6 +2,7 @@
 
 from abc import abstractmethod
 from dataclasses import dataclass, field
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -126,19 +127,17 @@ class MatchingTask(GeneratorTask):
         self.learning_rates = dict.fromkeys(self.pupils, self.objective.denoiser_lr)
 
     def learn(self, batch: Batch, apply: Apply) -> dict[str, Tensor]:
-        def fake_losses(z: Tensor, y: Tensor, t: Tensor, eps: Tensor) -> Losses:
-            return {"loss": score_matching_loss(self.fake, self.generated(z, y), t, eps, y)}
-
-        def real_losses(x: Tensor, y: Tensor, t: Tensor, eps: Tensor) -> Losses:
-            return {"loss": score_matching_loss(self.pupils["real"], x, t, eps, y)}
+        def losses(name: str, source: Tensor, y: Tensor, t: Tensor, eps: Tensor) -> Losses:
+            x = self.generated(source, y) if name == "fake" else source
+            return {"loss": score_matching_loss(self.pupils[name], x, t, eps, y)}
 
         learnt: dict[str, Tensor] = {}
         for _ in range(self.objective.denoiser_steps):
-            shown = {"fake": (fake_losses, batch.normal(*self.model.latent_shape)), "real": (real_losses, batch.x)}
+            sources = {"fake": batch.normal(*self.model.latent_shape), "real": batch.x}
             for name, pupil in self.pupils.items():
-                losses, source = shown[name]
                 t = batch.times(self.objective.denoiser_density, pupil.schedule)
-                found = apply(name, losses, source, batch.y, t, batch.normal(*batch.x.shape[1:]))
+                draws = t, batch.normal(*batch.x.shape[1:])
+                found = apply(name, partial(losses, name), sources[name], batch.y, *draws)
                 learnt[f"{name}_dsm"] = found["loss"]
         return learnt
 

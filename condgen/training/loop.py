@@ -41,8 +41,6 @@ come a part at a time.
 
 
 class Task(ABC):
-    """What one training step does."""
-
     models: dict[str, nn.Module]  # to train, by name; "model" is the one that is shipped
     learning_rates: Mapping[str, float] = MappingProxyType({})  # that differ from the settings', by network
     betas: Mapping[str, tuple[float, float]] = MappingProxyType({})  # Adam's, likewise; the first may be negative
@@ -100,9 +98,8 @@ def train(
 
 def _refuse_stuck(state: State, settings: TrainingSettings) -> None:
     """Raises UserError where too many updates in a row were skipped: the same settings would skip more."""
-    limit = min(settings.skip_limit, max(1, settings.steps // 2))
     for part, (_, in_a_row) in state.skipped.items():
-        if in_a_row >= limit:
+        if in_a_row >= min(settings.skip_limit, max(1, settings.steps // 2)):
             raise UserError(
                 f"the last {in_a_row} updates of {part} until step {state.step} were skipped, because a loss or a "
                 f"gradient was not a finite number: lower the learning rate (training.lr is {settings.lr:g}), train in "

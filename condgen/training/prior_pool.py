@@ -32,8 +32,6 @@ _SEED = 0  # of all pools
 
 
 class PooledPrior(PriorSettings):
-    """How a frozen score model is evaluated in the training of a classifier."""
-
     pool: int = Field(default=0, ge=0, description="noised images whose estimates are kept on disk and reused; 0: none")
     reuse: int = Field(default=8, gt=0, description="how often an entry of the pool is used, on average")
 
@@ -70,17 +68,15 @@ class PriorPool:
         oldest = self._fresh_before(batch.step * batch.total) - self.settings.pool
         for chunk in [chunk for chunk in self._chunks if (chunk + 1) * _CHUNK <= oldest]:
             del self._chunks[chunk]
-        own = every[batch.rows].tolist()
-        names = ("index", "mirrored", "t", "eps", "prior_eps")
-        columns = (
-            torch.stack([self._chunks[entry // _CHUNK][name][entry % _CHUNK] for entry in own]) for name in names
-        )
-        device = self.data.x.device
-        index, mirrored, t, eps, estimate = (
-            to_device(column, float64_device(device) if column.dtype == torch.float64 else device) for column in columns
-        )
-        x = mirror(self.data.floats(index), mirrored) if self.data.is_images else self.data.floats(index)
-        return x, self.data.y[index], t, eps.float(), estimate.float()
+        own, device = every[batch.rows].tolist(), self.data.x.device
+
+        def column(name: str) -> Tensor:
+            found = torch.stack([self._chunks[entry // _CHUNK][name][entry % _CHUNK] for entry in own])
+            return to_device(found, float64_device(device) if name == "t" else device)
+
+        index = column("index")
+        x = mirror(self.data.floats(index), column("mirrored")) if self.data.is_images else self.data.floats(index)
+        return x, self.data.y[index], column("t"), column("eps").float(), column("prior_eps").float()
 
     def _fresh_before(self, position: int) -> int:
         """How many fresh entries stand before a position of the sequence that training draws."""

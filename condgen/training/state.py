@@ -19,11 +19,6 @@ STATE_FILE = Path("state") / "state.safetensors"
 _ADAM, _MUON = {"step", "exp_avg", "exp_avg_sq"}, {"momentum_buffer"}  # what they keep of a parameter
 
 
-def ema_decay(limit: float, step: int) -> float:
-    """The decay of the moving average after `step` steps: it warms up, so that early weights are forgotten."""
-    return min(limit, (1 + step) / (10 + step))
-
-
 @dataclass
 class State:
     models: dict[str, nn.Module]  # "model" is the one that is shipped; others, such as a critic, are trained with it
@@ -49,8 +44,11 @@ class State:
 
     @torch.no_grad()
     def update_ema(self, limit: float) -> None:
-        """Moves the average towards the current weights, after `step` was counted up. Buffers are constants."""
-        move = get_ema_multi_avg_fn(ema_decay(limit, self.step))
+        """Moves the average towards the current weights, after `step` was counted up. Buffers are constants.
+
+        Its decay warms up to the limit, so that early weights are forgotten.
+        """
+        move = get_ema_multi_avg_fn(min(limit, (1 + self.step) / (10 + self.step)))
         move(tuple(self.ema.parameters()), tuple(self.models["model"].parameters()), self.step)
 
     def tensors(self) -> dict[str, Tensor]:

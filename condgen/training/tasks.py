@@ -20,7 +20,6 @@ from condgen.rng import device_of
 from condgen.schedules import Density, perturb
 from condgen.score import ScoreModel
 from condgen.training.batch import Batch
-from condgen.training.frozen import lighten_
 from condgen.training.loop import Apply, Task
 from condgen.training.prior_pool import PriorPool
 from condgen.training.settings import TrainingSettings
@@ -100,9 +99,8 @@ class ClassifierTask(Task):
     def prepare_(self, settings: TrainingSettings) -> None:
         if settings.compile and self.loss.differentiates_twice:  # the compiler takes the first derivative as a whole
             self.gradient = compiled_gradient()
-            lighten_(self.model, settings.model_copy(update={"compile": False}))
-        else:
-            lighten_(self.model, settings)
+            settings = settings.model_copy(update={"compile": False})
+        super().prepare_(settings)
         self.log_every, self.rows = settings.log_every, settings.micro_batch or settings.batch
 
     def update(self, batch: Batch, apply: Apply) -> dict[str, Tensor]:

@@ -9,7 +9,7 @@ from condgen import LogNormal, UNetSettings, UserError
 from condgen.training.distributed import Processes
 from condgen.training.loop import train
 from condgen.training.settings import TrainingSettings
-from condgen.training.state import State, ema_decay, load_state, save_state
+from condgen.training.state import State, load_state, save_state
 from condgen.training.tasks import ScoreTask
 
 ALONE = Processes(cpu=True)
@@ -47,7 +47,7 @@ def test_moving_average_equals_its_closed_form():
     model = torch.nn.Linear(2, 1)
     state = State.fresh({"model": model}, (0.9, 0.999))
     average = model.weight.detach().clone()
-    for step in range(1, 6):
+    for step in (1, 2, 3, 4, 10**6):
         with torch.no_grad():
             model.weight.add_(step)
         state.step = step
@@ -55,7 +55,6 @@ def test_moving_average_equals_its_closed_form():
         decay = min(0.9, (1 + step) / (10 + step))
         average = decay * average + (1 - decay) * model.weight.detach()
     torch.testing.assert_close(state.ema.weight, average)
-    assert ema_decay(0.9, 10**6) == 0.9
 
 
 def test_a_state_survives_its_file_bit_for_bit_and_is_that_of_its_key_and_architecture(tmp_path):
