@@ -79,8 +79,7 @@ class Streams:
     """One random stream per sample, made from its seed in [0, 2**32); what is drawn goes to the device."""
 
     def __init__(self, seeds: Sequence[int], device: torch.device | str = "cpu") -> None:
-        outside = [seed for seed in seeds if not 0 <= seed < 2**32]  # torch's CPU generator reads 32 bits of its seed
-        if outside:
+        if outside := [seed for seed in seeds if not 0 <= seed < 2**32]:  # torch's CPU generator reads 32 bits
             raise ValueError(f"seeds lie in [0, 2**32), which {outside[0]} does not")
         self.seeds = tuple(int(seed) for seed in seeds)
         self.device = torch.device(device)

@@ -83,8 +83,7 @@ def show_generators(folder: Path) -> None:
     from condgen.report.page import to_rich
     from condgen.report.tables import generator_table
 
-    found = read_run(folder).generators
-    if not found:
+    if not (found := read_run(folder).generators):
         return
     console.print(to_rich(generator_table(found), console.width))
     for name, log in found.items():

@@ -90,7 +90,7 @@ def measure(
     for start in range(0, len(x_t), batch):
         rows = slice(start, start + batch)
         of_prior, of_posterior, of_likelihood = exact.prior[rows], exact.posterior[rows], exact.likelihood[rows]
-        estimates = estimate_scores({ZERO_GUIDANCE: zero_guidance(prior), **methods}, x[rows], t, y[rows])
+        estimates = estimate_scores({ZERO_GUIDANCE: DenoiserGuided(prior, scale=0.0), **methods}, x[rows], t, y[rows])
         unguided = estimates.pop(ZERO_GUIDANCE).score
         errors: Errors = {
             (EXACT, "D"): of_prior,
@@ -131,10 +131,6 @@ class PosteriorScore(NamedTuple):
 def _for_networks(model: nn.Module, x_t: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     device = next(model.parameters(), x_t).device
     return x_t.float().to(device), y.to(device)
-
-
-def zero_guidance(prior: Denoiser) -> DenoiserGuided:
-    return DenoiserGuided(prior, None, scale=0.0)
 
 
 def estimate_scores(methods: Mapping[str, Denoiser], x_t: Tensor, t: Tensor, y: Tensor) -> dict[str, PosteriorScore]:

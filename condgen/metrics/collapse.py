@@ -24,9 +24,6 @@ class Reading(Row):
     n: int = Field(ge=1)
     judge: float = 1.0  # its accuracy on held-out real data
 
-    def in_words(self) -> str:
-        return f"in-class std {self.std_ratio:.2f}  recall {self.recall:.2f}  accuracy {self.accuracy:.2f}"
-
     def warning(self) -> str:
         return (
             f"the generator has collapsed within classes: {self.accuracy:.0%} of its samples are of the class asked "

@@ -25,10 +25,9 @@ from condgen.diagnostics.score_errors import (
     measure,
     measure_levels,
     summarise,
-    zero_guidance,
 )
 from condgen.errors import UserError
-from condgen.guidance import ClassifierGuided
+from condgen.guidance import ClassifierGuided, DenoiserGuided
 from condgen.losses import classifier_loss
 from condgen.losses.base import ClassifierLoss
 from condgen.oracle import Oracle
@@ -103,7 +102,7 @@ class Diagnose(Stage):
         prior = load(ScoreModel, place, processes.device)
         check_fits(place, prior.config, train, train.source)
         prior.require_unconditional(place, "which is the prior here")
-        methods: dict[str, Denoiser] = {ZERO_GUIDANCE: zero_guidance(prior)}
+        methods: dict[str, Denoiser] = {ZERO_GUIDANCE: DenoiserGuided(prior, scale=0.0)}
         for name, guidance in recipe.methods.items():
             methods[name], score = open_guided(guidance, self.folders, processes.device, load)
             check_fits(self.folders.score(guidance.score), score.config, prior.config, place)

@@ -82,8 +82,7 @@ def drop_partial_line(path: Path) -> None:
         return
     with blamed_on(path, OSError):
         content = read_bytes(path)
-    whole = content[: content.rfind(b"\n") + 1]
-    if whole != content:
+    if (whole := content[: content.rfind(b"\n") + 1]) != content:
         write_atomically(path, whole)
 
 

@@ -57,8 +57,7 @@ def find_diffusers(source: str) -> DiffusersFolder:
         raise UserError(
             f"{source} holds {what}, where a {_UNET} and a scheduler alone are needed: it sees pixels alone"
         )
-    weights = sorted(network.parent.glob(f"{_WEIGHTS}*.safetensors"))
-    if not weights:
+    if not (weights := sorted(network.parent.glob(f"{_WEIGHTS}*.safetensors"))):
         raise UserError(f"{source} holds no {_WEIGHTS}.safetensors: other files of weights are not read, convert them")
     name = source if source.startswith("hf:") else folder.resolve().name
     settings = _settings(config, read_json(scheduler), source)
@@ -119,10 +118,9 @@ class Import(Stage):
         if opened.finished:
             return
         settings = self.settings
-        config = ScoreConfig(
+        model = ScoreConfig(
             network=settings.network, schedule=settings.schedule, shape=self.shape, names=settings.names, sigma_data=1.0
-        )
-        model = config.build()
+        ).build()
         _fill(model, self.found.unet)
         model.save(self.folder)
         parameters = sum(parameter.numel() for parameter in model.parameters())

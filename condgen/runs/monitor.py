@@ -82,7 +82,8 @@ def generator_monitor(folder: Path, train: LabelledSet, test: LabelledSet) -> Mo
         about = {"kind": "preview", "step": step, "names": train.names}
         save_tensors(folder / PREVIEWS / f"{step:08d}.safetensors", {"x": shown, "y": y[kept]}, about)
         reading = gauge().read(x.clamp(-1, 1) if train.is_images else x, y)
-        return Look({"preview": reading.as_dict()}, reading.in_words(), reading.warning() if reading.collapsed else "")
+        figures = f"in-class std {reading.std_ratio:.2f}  recall {reading.recall:.2f}  accuracy {reading.accuracy:.2f}"
+        return Look({"preview": reading.as_dict()}, figures, reading.warning() if reading.collapsed else "")
 
     return look
 

@@ -144,8 +144,7 @@ class Stage(ABC):
 def open_folder(name: str, folder: Path, key: Key, settings: BaseModel) -> StageFolder:
     """Opens a folder for the stage of a key; what `Stage.open` does in process 0."""
     path, recipe = folder / STAGE_FILE, folder / RECIPE_FILE
-    record: dict[str, Any] = {}
-    message = ""
+    record, message = dict[str, Any](), ""
     if path.exists():
         record = parse(_Record, read_json(path), str(path)).model_dump(exclude_unset=True)
         before = str(record.get("stage", "unknown"))

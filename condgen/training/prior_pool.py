@@ -93,8 +93,7 @@ class PriorPool:
 
     def _load(self, chunks: list[int]) -> None:
         """Brings chunks to memory; the processes share the making of those that are missing."""
-        absent = [chunk for chunk in chunks if chunk not in self._chunks]
-        if not absent:
+        if not (absent := [chunk for chunk in chunks if chunk not in self._chunks]):
             return
         count = self.processes.count
         for chunk in sorted({chunk // count * count + self.processes.rank for chunk in absent}):

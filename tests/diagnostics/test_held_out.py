@@ -5,7 +5,7 @@ import torch
 
 from condgen import EDM, VP, ClassifierGuided, Cosine, Denoiser, DenoiserGuided, Oracle, held_out_differences, perturb
 from condgen.diagnostics.held_out import add_errors, compare_errors
-from condgen.diagnostics.score_errors import estimate_scores, zero_guidance
+from condgen.diagnostics.score_errors import estimate_scores
 from condgen.rng import keyed_generator
 
 MEANS = torch.tensor([[-1.0, 0.0], [1.0, 0.5], [0.0, 2.0], [0.3, -2.0]])
@@ -91,7 +91,7 @@ def test_shared_models_are_evaluated_once():
     """Zero guidance, all scales of a classifier and those of classifier-free guidance need three evaluations."""
     exact, gradients = mixture(EDM()), []
     prior, likelihood = Embedding(exact), exact.likelihood
-    methods = {"zero": zero_guidance(prior), "labelled": prior}
+    methods = {"zero": DenoiserGuided(prior, scale=0.0), "labelled": prior}
     methods |= {str(scale): ClassifierGuided(prior, likelihood, scale) for scale in (0.0, 1.0, 2.0)}
     methods |= {f"free {scale}": DenoiserGuided(prior, scale=scale) for scale in (0.0, 1.0, 2.0)}
     likelihood.register_forward_pre_hook(lambda *_: gradients.append(1))
@@ -112,7 +112,7 @@ def test_images_go_through_the_models_a_batch_at_a_time_and_come_as_bytes_too():
     x = torch.randint(256, (30, 2), generator=keyed_generator(0), dtype=torch.uint8)
     y, exact = torch.arange(30) % 2, mixture(EDM())
     model = Embedding(exact)
-    methods = {"zero guidance": zero_guidance(model), "labelled": model}
+    methods = {"zero guidance": DenoiserGuided(model, scale=0.0), "labelled": model}
     of_bytes = held_out_differences(methods, ["labelled"], x, y, [0.5, 2.0], batch=7)
     assert max(size for size, _ in model.sizes) == 7
     assert of_bytes == held_out_differences(methods, ["labelled"], x.float() / 127.5 - 1, y, [0.5, 2.0], batch=7)

@@ -155,8 +155,7 @@ def sample_adaptively(
 
 def _make_round(sampler: AdaptiveSampler, samples: Sequence[_Sample]) -> None:
     """A step of the samples whose estimates are known, and the estimates of the others."""
-    known = [sample for sample in samples if sample.denoised is not None]
-    if not known:
+    if not (known := [sample for sample in samples if sample.denoised is not None]):
         _evaluate(sampler.denoiser, samples, {})
         return
     steps = sampler.step(_batch(known))
