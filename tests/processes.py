@@ -3,6 +3,20 @@ import socket
 import subprocess
 import sys
 
+from condgen.training.distributed import Processes
+
+
+class Watched(Processes):
+    """Keeps the gradients of every update, as averaged over processes."""
+
+    def __init__(self):
+        super().__init__(cpu=True)
+        self.gradients = []
+
+    def average_gradients(self, parameters, weight):
+        super().average_gradients(parameters, weight)
+        self.gradients.append([None if p.grad is None else p.grad.clone() for p in parameters])
+
 
 def start(arguments, count):
     """So many Pythons with these arguments, as one job that no launcher looks after."""

@@ -46,8 +46,7 @@ class TwoGaussians(Likelihood):
 
 
 def batch(schedule, size=6):
-    generator = torch.Generator().manual_seed(0)
-    x_t = torch.randn(size, 2, dtype=torch.float64, generator=generator)
+    x_t = torch.randn(size, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     levels = torch.logspace(-1, 1, size, dtype=torch.float64)
     return x_t, schedule.t_of_noise_level(levels), torch.arange(size) % 2
 

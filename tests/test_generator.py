@@ -3,7 +3,6 @@ import torch
 from models import NET, score_model
 
 from condgen import EDM, VE, Generator, UNetSettings
-from condgen.checkpoint import MODEL_FILE, save_tensors
 from condgen.generator import GeneratorConfig
 
 NAMES = ("a", "b", "c")
@@ -53,7 +52,7 @@ def test_a_denoisers_network_asked_at_one_level_is_the_score_models_estimate_of_
 @pytest.mark.parametrize("level", [None, 3.0])
 def test_a_file_rebuilds_the_generator(level, tmp_path):
     model = generator(level=level)
-    save_tensors(tmp_path / MODEL_FILE, model.state_dict(), model.config.model_dump(mode="json"))
+    model.save(tmp_path)
     again, z, y = Generator.load(tmp_path), torch.randn(3, *model.latent_shape), torch.tensor([0, 1, 2])
     assert torch.equal(again(z, y), model(z, y))
     assert not any(parameter.requires_grad for parameter in again.parameters())

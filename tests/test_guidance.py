@@ -54,11 +54,9 @@ def test_a_curve_is_straight_over_the_logarithm_and_flat_beyond_its_ends():
     levels = torch.tensor([0.1, 0.5, 1.0, math.sqrt(10), 10.0, 10**1.75, 100.0, 1e4], dtype=torch.float64)
     expected = torch.tensor([0, 0, 0, 1.5, 3.0, 1.5, 1.0, 1.0], dtype=torch.float64)
     torch.testing.assert_close(CURVE.at(levels), expected, rtol=1e-12, atol=1e-12)
-    one_by_one = torch.stack([CURVE.at(level) for level in levels])
-    assert torch.equal(one_by_one, CURVE.at(levels))
+    assert torch.equal(torch.stack([CURVE.at(level) for level in levels]), CURVE.at(levels))
     assert bool((CURVE.at(torch.logspace(-3, 0, 500, dtype=torch.float64)[:-1]) == 0).all())  # exactly
-    flat = ScaleCurve(levels=(2.0,), scales=(1.5,))
-    assert flat.at(levels).tolist() == [1.5] * 8
+    assert ScaleCurve(levels=(2.0,), scales=(1.5,)).at(levels).tolist() == [1.5] * 8
 
 
 @pytest.mark.parametrize(

@@ -15,8 +15,7 @@ SCHEDULES = [VE(), VP(), Cosine(), EDM()]
 
 
 def mixture(schedule, *, stds=(0.3, 0.5, 0.0, 0.7, 1.1), **chunks):
-    generator = torch.Generator().manual_seed(0)
-    means = torch.randn(5, 3, generator=generator, dtype=torch.float64)
+    means = torch.randn(5, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     labels = torch.tensor([0, 1, 0, 2, 1])
     weights = torch.tensor([0.1, 0.3, 0.2, 0.25, 0.15])
     oracle = Oracle(schedule, means, labels, 3, stds=torch.tensor(stds), weights=weights, **chunks)
@@ -101,7 +100,6 @@ def test_moons_reference_values():
     assert means == pytest.approx([0.157, 0.267, 0.150], abs=6e-4)
 
 
-# ----------------------------------------------------------------------------------------------------
 # At scale
 
 LEVELS = (0.002, 0.01, 0.03, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 80.0)
@@ -212,8 +210,7 @@ def test_errors_stay_within_their_bound(seed, sigma, far, copies, dtype):
     log_p, score, doubt = exactly(means, labels, x[0], sigma, y)
     length = float(x.norm() + means.double().norm(dim=1).max())
     bound = torch.finfo(torch.float64).eps / 2 * (3 + 8) * length**2 / (2 * sigma**2)
-    found = float(oracle.log_posterior(x, t)[0, y])
-    assert abs(found - log_p) <= 2 * bound + 1e-12 * (1 + abs(log_p))
+    assert abs(float(oracle.log_posterior(x, t)[0, y]) - log_p) <= 2 * bound + 1e-12 * (1 + abs(log_p))
     size = float(means.double().norm(dim=1).max())
     wrong = (4 * bound + (1e-6 if dtype == torch.float32 else 1e-12)) * doubt * size / sigma**2
     likelihood = oracle.scores(x, t, torch.tensor([y])).likelihood[0]

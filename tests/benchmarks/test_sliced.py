@@ -27,8 +27,7 @@ def test_order_two_is_the_best_assignment(sizes):
     a, b = normal(sizes[0], 1), normal(sizes[1], 1, seed=1).exp()
     common = math.lcm(*sizes)
     costs = torch.cdist(a.repeat_interleave(common // sizes[0], 0), b.repeat_interleave(common // sizes[1], 0)) ** 2
-    chosen = scipy.optimize.linear_sum_assignment(costs.numpy())
-    expected = math.sqrt(costs.numpy()[chosen].mean())
+    expected = math.sqrt(costs.numpy()[scipy.optimize.linear_sum_assignment(costs.numpy())].mean())
     assert sliced_wasserstein(a, b, torch.ones(1, 1, dtype=torch.float64)) == pytest.approx(expected, rel=1e-12)
 
 

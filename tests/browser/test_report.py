@@ -22,8 +22,7 @@ def pages(tmp_path_factory, make_a_collapse):
     run = make_digits(root / "one", NAMES, NAMES[1])
     add_neighbours(run, NAMES)
     make_a_collapse(run / "generator-smm", names=NAMES[:2])
-    other = shutil.copytree(run, root / "other")
-    compare_runs([run, other], root / "both")
+    compare_runs([run, shutil.copytree(run, root / "other")], root / "both")
     return [build_report(run).as_uri(), (root / "both" / "report.html").as_uri()]
 
 

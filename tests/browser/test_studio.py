@@ -158,8 +158,7 @@ def test_the_keyboard_is_enough(opened):
             break
     page.keyboard.press("ArrowRight")
     assert page.evaluate("document.activeElement.title") == "class 3, seed 1"
-    outline = page.evaluate("getComputedStyle(document.activeElement).outlineStyle")
-    assert outline == "solid"
+    assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") == "solid"
 
 
 def test_a_mistake_is_one_line_on_the_page(opened):
@@ -196,8 +195,7 @@ def test_what_takes_long_is_drawn_when_asked_for_and_can_be_stopped(page, addres
 
 
 def test_names_that_are_markup_are_text(opened, serve):
-    names = (HOSTILE, "a & b", *"23456789")
-    page = opened("?class=0&n=1&a=one-step", serve(names=names, name=HOSTILE))
+    page = opened("?class=0&n=1&a=one-step", serve(names=(HOSTILE, "a & b", *"23456789"), name=HOSTILE))
     assert page.title() == f"{HOSTILE}: condgen studio"
     assert page.locator("h1").text_content() == HOSTILE
     assert seen(page) == [f"class {HOSTILE}, seed 0"]

@@ -23,8 +23,7 @@ def test_the_list_of_commands_needs_no_torch():
 @pytest.mark.parametrize("verb", VERBS)
 def test_every_help_fits_a_screen(verb, monkeypatch):
     monkeypatch.setenv("COLUMNS", "100")
-    lines = good(verb, "--help").splitlines()
-    assert 5 < len(lines) <= 60
+    assert 5 < len(good(verb, "--help").splitlines()) <= 60
 
 
 def test_a_misspelt_command_is_suggested():

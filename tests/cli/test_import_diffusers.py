@@ -39,8 +39,7 @@ def test_a_classifier_learns_on_top_of_it_and_guides_it(pipeline, tmp_path):
     trained = diffusers.UNet2DModel.from_pretrained(pipeline / "unet", use_safetensors=True)
     x, level = torch.randn(2, 1, 8, 8), model.config.network.levels()[300]
     alpha = float(1 / (1 + level**2) ** 0.5)
-    v = trained(x, 300).sample
-    expected = alpha * x - alpha * float(level) * v
+    expected = alpha * x - alpha * float(level) * trained(x, 300).sample
     torch.testing.assert_close(model(x / alpha, level), expected, rtol=1e-5, atol=1e-5)
 
     good("train-classifier", "--score", score, *CLASSIFIER, "--out", classifier)
@@ -61,8 +60,7 @@ def test_classes_may_be_named_before_there_are_data(pipeline, tmp_path):
             Image.new("L", (9, 9), grey + number).save(tmp_path / "photos" / name / f"{number}.png")
     words = ("train-classifier", "--score", score, *CLASSIFIER, "--out", tmp_path / "c")
     assert "name them with --data" in bad(*words)
-    photos = ("--data", tmp_path / "photos", "--set", "data.image_size=8")
-    good(*words, *photos)
+    good(*words, "--data", tmp_path / "photos", "--set", "data.image_size=8")
     diagnosis = ("diagnose", "--score", score, "--classifier", tmp_path / "c", "--out", tmp_path / "d")
     assert "name them with --data" in bad(*diagnosis)
     good("import-diffusers", pipeline, "--data", tmp_path / "photos", "--out", tmp_path / "other")
@@ -71,8 +69,7 @@ def test_classes_may_be_named_before_there_are_data(pipeline, tmp_path):
 
 def _changed(pipeline, place, file, **changes):
     shutil.copytree(pipeline, place)
-    config = json.loads((place / file).read_text())
-    (place / file).write_text(json.dumps(config | changes))
+    (place / file).write_text(json.dumps(json.loads((place / file).read_text()) | changes))
     return place
 
 

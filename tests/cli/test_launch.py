@@ -115,10 +115,13 @@ def ranks(job):
     return found
 
 
-def under_way(job, folder):
+def under_way(folder):
+    """A training that has written some rows of its log."""
+    job = training(folder)
     while len(read_rows(folder / "log.jsonl")) < 3:
         assert job.poll() is None, end(job)
         time.sleep(0.02)
+    return job
 
 
 def assert_goes_on(folder, whole):
@@ -128,8 +131,7 @@ def assert_goes_on(folder, whole):
     assert code == 0, errors
     for file in ("model.safetensors", "state/state.safetensors"):
         assert (folder / file).read_bytes() == (whole / file).read_bytes()
-    steps = [row["step"] for row in read_rows(folder / "log.jsonl")]
-    assert steps == list(range(10, 121, 10))
+    assert [row["step"] for row in read_rows(folder / "log.jsonl")] == list(range(10, 121, 10))
 
 
 def test_a_signal_to_one_process_stops_all_at_one_step(tmp_path):
@@ -160,8 +162,7 @@ main()
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_to_the_launcher_stops_all_at_one_step(number, whole, tmp_path):
     folder = tmp_path / "score"
-    job = training(folder)
-    under_way(job, folder)
+    job = under_way(folder)
     job.send_signal(number)
     code, out, errors = end(job)
     assert code != 0
@@ -173,8 +174,7 @@ def test_a_signal_to_the_launcher_stops_all_at_one_step(number, whole, tmp_path)
 @pytest.mark.parametrize("rank", [0, 1])
 def test_a_killed_process_ends_the_job_in_words(rank, whole, tmp_path):
     folder = tmp_path / "score"
-    job = training(folder)
-    under_way(job, folder)
+    job = under_way(folder)
     os.kill(ranks(job)[rank], signal.SIGKILL)
     code, _, errors = end(job)
     assert code != 0
@@ -187,8 +187,7 @@ def test_a_killed_process_ends_the_job_in_words(rank, whole, tmp_path):
 @pytest.mark.slow
 def test_another_number_of_processes_goes_on(whole, tmp_path):
     folder = tmp_path / "score"
-    job = training(folder)
-    under_way(job, folder)
+    job = under_way(folder)
     job.send_signal(signal.SIGINT)
     end(job)
     code, _, errors = end(training(folder, 3))

@@ -39,8 +39,7 @@ def test_every_field_of_the_schema_is_listed_once():
     ],
 )
 def test_a_setting_has_key_type_default_and_meaning(key, lines):
-    out = good("settings", key).splitlines()
-    assert set(lines) <= set(out)
+    assert set(lines) <= set(good("settings", key).splitlines())
 
 
 def test_an_unknown_setting_is_suggested():

@@ -71,7 +71,6 @@ def test_the_studio_shows_a_model_of_the_hub(hub, tmp_path, monkeypatch):
     assert bad("studio", "hf:me/pets/score", "--no-open").endswith(f"hf:me/pets/score in {tmp_path}/cache/score\n")
 
 
-# ----------------------------------------------------------------------------------------------------
 # The card
 
 
@@ -137,7 +136,6 @@ def test_an_export_is_whole_or_absent_and_replaces_nothing(digits, shared, tmp_p
         assert message in bad("export", place, "--out", tmp_path / "out")
 
 
-# ----------------------------------------------------------------------------------------------------
 # Pushing
 
 
@@ -171,7 +169,6 @@ def test_push_takes_whole_exported_folders_alone(digits, shared, api, tmp_path):
         assert api.calls == []
 
 
-# ----------------------------------------------------------------------------------------------------
 # Packing, TensorBoard
 
 

@@ -71,8 +71,7 @@ def test_a_mistake_is_one_line(words, message, recipe, tmp_path):
 )
 def test_losses_of_classifiers(words, objective, digits, tmp_path):
     good("train-classifier", "--score", digits / "score", *words, *CLASSIFIER, "--out", tmp_path)
-    found = settings(tmp_path, "classifier")
-    assert objective.items() <= found["objective"].items()
+    assert objective.items() <= settings(tmp_path, "classifier")["objective"].items()
     assert load_tensors(tmp_path / "model.safetensors")[1]["kind"] == "classifier"
 
 
@@ -157,8 +156,7 @@ def test_teachers(digits, tmp_path):
     ):
         first, *more = words
         good("train-generator", "--teacher", digits / first, *more, *SHORT, "--out", tmp_path / name)
-        found = settings(tmp_path / name, "generator")
-        assert teacher.items() <= found["teacher"].items()
+        assert teacher.items() <= settings(tmp_path / name, "generator")["teacher"].items()
         about, of_teacher = (
             load_tensors(place / "model.safetensors")[1] for place in (tmp_path / name, digits / first)
         )

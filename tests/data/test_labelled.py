@@ -106,8 +106,7 @@ def test_every_prefix_of_the_stratified_order_is_in_proportion(sizes, seed, data
     prefix = y[order[: data.draw(st.integers(0, len(y)))]]
     # Of each class there are floor(m p) or ceil(m p) for one and the same place p in [0, 1].
     low = max((int((prefix == label).sum()) - 1) / m for label, m in enumerate(sizes))
-    high = min((int((prefix == label).sum()) + 1) / m for label, m in enumerate(sizes))
-    assert low <= high
+    assert low <= min((int((prefix == label).sum()) + 1) / m for label, m in enumerate(sizes))
 
 
 def test_the_stratified_order_is_random_inside_a_class_and_repeatable():

@@ -71,8 +71,7 @@ def test_validation_is_a_share_of_every_class_that_training_does_not_see(fractio
 def test_every_class_keeps_a_sample_for_training_and_gives_one_where_it_has_two():
     y = torch.tensor([0, 1, 1, 2, 2, 2, *[3] * 30])
     for fraction in (0.01, 0.1, 0.5, 0.99):
-        chosen = validation_rows(y, fraction, keyed_generator(0))
-        given = y[chosen].bincount(minlength=4).tolist()
+        given = y[validation_rows(y, fraction, keyed_generator(0))].bincount(minlength=4).tolist()
         assert given[:2] == [0, 1]
         assert 1 <= given[2] <= 2
         assert given[3] == min(29, max(1, round(30 * fraction)))
@@ -98,8 +97,7 @@ def test_moons_are_the_set_of_the_paper():
 
 
 def test_the_moons_test_split_is_a_new_draw_in_the_frame_of_the_train_split():
-    settings = Moons(n=400, noise=0.1, scale=3.0, seed=5)
-    test = load(settings, "test")
+    test = load(Moons(n=400, noise=0.1, scale=3.0, seed=5), "test")
     centre = make_moons(400, noise=0.1, random_state=5)[0].mean(0)
     assert np.allclose(test.x.numpy(), (make_moons(400, noise=0.1, random_state=6)[0] - centre) * 3, atol=1e-5)
 
@@ -209,8 +207,7 @@ def own(tmp_path, monkeypatch):
 
 
 def test_data_of_ones_own_are_what_its_function_returns(own):
-    settings = ImportedData(target="my_data:points", options={"n": 6})
-    train, validation, test = settings.load_all()
+    train, validation, test = ImportedData(target="my_data:points", options={"n": 6}).load_all()
     assert isinstance(train, LabelledSet)
     assert (train.shape, len(train), len(validation), train.names) == ((2,), 4, 2, ("a", "1"))
     assert torch.equal(test.x, torch.cat([train.x, validation.x]).sort(0).values + 1)

@@ -30,14 +30,12 @@ def score_model(seed, dtype=torch.float32):
 
 
 def oracle(seed, schedule=SCHEDULE):
-    draws = torch.Generator().manual_seed(seed)
-    means = torch.randn(6, 4, generator=draws, dtype=torch.float64)
+    means = torch.randn(6, 4, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
     return Oracle(schedule, means, torch.arange(6) % 2, 2, stds=0.4)
 
 
 def data(seed=0, dtype=torch.float64):
-    draws = torch.Generator().manual_seed(seed)
-    x, eps = torch.randn(2, 5, 4, generator=draws, dtype=dtype)
+    x, eps = torch.randn(2, 5, 4, generator=torch.Generator().manual_seed(seed), dtype=dtype)
     return x.requires_grad_(), eps
 
 
@@ -113,8 +111,7 @@ def test_the_gradient_of_score_identity_runs_through_both_denoisers_and_a_guidin
 @each_loss
 def test_the_unit_of_the_data_matters_to_no_gradient_but_by_that_unit(loss):
     """Data, denoisers and noise ten times as large: the same direction, and the loss of one unit less or the same."""
-    draws = torch.Generator().manual_seed(0)
-    means = torch.randn(6, 4, generator=draws, dtype=torch.float64)
+    means = torch.randn(6, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     x, eps = data()
     found = []
     for unit in (1.0, 10.0):

@@ -38,8 +38,7 @@ def test_losses_of_an_adversary_are_least_squares_to_plus_and_minus_one():
     np.testing.assert_allclose(on_real.detach().numpy(), (c_real - 1) ** 2, rtol=1e-5)
     np.testing.assert_allclose(on_fake.detach().numpy(), (c_fake + 1) ** 2, rtol=1e-5)
     losses = adversarial_loss(model(), judge, real, T, X, weight=0.7)
-    denoised = model()(perturb(EDM(), real, T, X), T)
-    c = judge(denoised, T).detach().double().numpy()
+    c = judge(model()(perturb(EDM(), real, T, X), T), T).detach().double().numpy()
     np.testing.assert_allclose(losses["adversarial"].detach().numpy(), (c - 1) ** 2, rtol=1e-5)
     assert torch.equal(losses["dsm"], score_matching_loss(model(), real, T, X))
 

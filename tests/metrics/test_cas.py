@@ -42,8 +42,7 @@ def test_it_repeats_itself_and_leaves_the_global_stream_alone(digits):
 
 def test_moves_are_of_whole_images_and_at_most_an_eighth():
     x = torch.arange(64.0).reshape(1, 1, 8, 8).expand(200, -1, -1, -1)
-    moved = cas._moved(x, keyed_generator(0), flip=False)
-    centres = moved[:, 0, 3:5, 3:5] - x[:, 0, 3:5, 3:5]
+    centres = cas._moved(x, keyed_generator(0), flip=False)[:, 0, 3:5, 3:5] - x[:, 0, 3:5, 3:5]
     assert (centres == centres[:, :1, :1]).all()  # rigid
     assert sorted(centres[:, 0, 0].unique().tolist()) == [8 * a + b for a in (-1, 0, 1) for b in (-1, 0, 1)]
     flipped = cas._moved(x, keyed_generator(0), flip=True)

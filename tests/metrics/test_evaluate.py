@@ -20,15 +20,11 @@ from condgen.metrics.measures import METRICS as METRIC_TABLE, REAL
 from condgen.metrics.neighbours import prdc
 from condgen.rng import keyed_generator
 
+TRAIN, TEST = load(Digits(), "train"), load(Digits(), "test")
 OVERLAPS = ["precision", "recall", "density", "coverage"]
 CLASSWISE = [f"class-wise {name}" for name in ["FD@36", "KD", *OVERLAPS]]
 VARIETY = ["in-class std ratio", "in-class diversity", "in-class Vendi ratio"]
 METRICS = ["class accuracy", "FD@360", "held-out FD@360", "KD", *OVERLAPS, *CLASSWISE, *VARIETY, "authenticity"]
-
-
-@pytest.fixture(scope="module")
-def digits():
-    return load(Digits(), "train"), load(Digits(), "test")
 
 
 def evaluate(methods, train, test, seed, measures=None, store=None):
@@ -41,23 +37,22 @@ def noisy(data, std, key=0):
 
 
 @pytest.fixture(scope="module")
-def table(digits):
-    train, test = digits
-    centres = torch.stack([train.floats()[train.y == label].mean(0) for label in range(10)])
+def table():
+    centres = torch.stack([TRAIN.floats()[TRAIN.y == label].mean(0) for label in range(10)])
     methods = {
-        "copies": (test.floats(), test.y),
-        "noisy": (noisy(test, 0.3), test.y),
-        "wrong labels": (test.floats(), (test.y + 1) % 10),
-        "class means": (centres[test.y], test.y),
-        "few": (test.floats()[:100], test.y[:100]),
-        "double": (torch.cat([noisy(test, 0.1), noisy(test, 0.1, key=1)]), torch.cat([test.y, test.y])),
+        "copies": (TEST.floats(), TEST.y),
+        "noisy": (noisy(TEST, 0.3), TEST.y),
+        "wrong labels": (TEST.floats(), (TEST.y + 1) % 10),
+        "class means": (centres[TEST.y], TEST.y),
+        "few": (TEST.floats()[:100], TEST.y[:100]),
+        "double": (torch.cat([noisy(TEST, 0.1), noisy(TEST, 0.1, key=1)]), torch.cat([TEST.y, TEST.y])),
     }
-    first = torch.stack([(test.y == label).nonzero()[:3, 0] for label in range(10)])
-    chosen = {"three": first.flatten(), "singles": first[:, 0], "seven": (test.y < 7).nonzero()[:, 0]}
-    methods |= {name: (test.floats(rows), test.y[rows]) for name, rows in chosen.items()}
-    methods |= {"pairs": (test.floats(first[:, 0]), torch.arange(10) // 2)}
-    methods |= {"ones": (test.floats()[test.y == 1], test.y[test.y == 1])}
-    return evaluate(methods, train, test, seed=3).rows
+    first = torch.stack([(TEST.y == label).nonzero()[:3, 0] for label in range(10)])
+    chosen = {"three": first.flatten(), "singles": first[:, 0], "seven": (TEST.y < 7).nonzero()[:, 0]}
+    methods |= {name: (TEST.floats(rows), TEST.y[rows]) for name, rows in chosen.items()}
+    methods |= {"pairs": (TEST.floats(first[:, 0]), torch.arange(10) // 2)}
+    methods |= {"ones": (TEST.floats()[TEST.y == 1], TEST.y[TEST.y == 1])}
+    return evaluate(methods, TRAIN, TEST, seed=3).rows
 
 
 def of(table, method):
@@ -92,13 +87,12 @@ def test_held_out_samples_lie_on_the_floor_and_copies_of_them_too(table):
         assert copies.value == pytest.approx(same, rel=1e-9, abs=1e-9)
 
 
-def test_memory_pleases_the_distance_from_the_train_split_and_not_that_from_the_test_split(table, digits):
-    train, test = digits
-    rows = evaluate({"memory": (train.floats(), train.y)}, train, test, 0, Measures(cas="none")).rows
-    of_train, held_out = (value(rows, "memory", f"{name}@{len(train)}") for name in ("FD", "held-out FD"))
+def test_memory_pleases_the_distance_from_the_train_split_and_not_that_from_the_test_split(table):
+    rows = evaluate({"memory": (TRAIN.floats(), TRAIN.y)}, TRAIN, TEST, 0, Measures(cas="none")).rows
+    of_train, held_out = (value(rows, "memory", f"{name}@{len(TRAIN)}") for name in ("FD", "held-out FD"))
     assert of_train.value == pytest.approx(0, abs=1e-9)
     assert held_out.reference == "digits test (360)"
-    means = [data.floats().flatten(1).double() for data in (train, test)]
+    means = [data.floats().flatten(1).double() for data in (TRAIN, TEST)]
     by_hand = frechet_distance(*(Gaussian.fit(vectors) for vectors in means))
     assert held_out.value == pytest.approx(by_hand, rel=1e-9)
     floor = value(table, "noisy", "held-out FD@360").floor
@@ -132,18 +126,17 @@ def test_faults_show_where_they_should(table):
     assert value(table, REAL, "in-class Vendi ratio").value == pytest.approx(1, abs=0.1)
 
 
-def test_class_wise_figures_are_the_packages_averaged_over_classes(table, digits):
-    train, test = digits
-    x, found = noisy(test, 0.3), []
+def test_class_wise_figures_are_the_packages_averaged_over_classes(table):
+    x, found = noisy(TEST, 0.3), []
     for label in range(10):
-        real, fake = (v.flatten(1).double().numpy() for v in (train.floats()[train.y == label], x[test.y == label]))
+        real, fake = (v.flatten(1).double().numpy() for v in (TRAIN.floats()[TRAIN.y == label], x[TEST.y == label]))
         found.append(library("prdc").compute_prdc(real, fake, nearest_k=5))
     for name in OVERLAPS:
         row = value(table, "noisy", f"class-wise {name}")
         assert row.value == pytest.approx(sum(one[name] for one in found) / 10, abs=1e-12), name
         assert row.reference == "digits train (1295), class by class, k = 5"
     distances = [
-        frechet_distance(*(Gaussian.fit(v.flatten(1)) for v in (x[test.y == c], train.floats()[train.y == c])))
+        frechet_distance(*(Gaussian.fit(v.flatten(1)) for v in (x[TEST.y == c], TRAIN.floats()[TRAIN.y == c])))
         for c in range(10)
     ]
     assert value(table, "noisy", "class-wise FD@36").value == pytest.approx(sum(distances) / 10, rel=1e-9)
@@ -157,14 +150,13 @@ def test_wrong_classes_show_class_by_class_alone(table):
         )
 
 
-def test_few_samples_a_class_lower_the_neighbour_and_say_so(digits, table):
-    train, test = digits
+def test_few_samples_a_class_lower_the_neighbour_and_say_so(table):
     rows = of(table, "three")
     assert rows["class-wise recall"].reference.endswith("k = 2")
     assert rows["recall"].reference == "digits train (1295)"
     expected = []
     for label in range(10):
-        real, fake = (data.floats()[data.y == label].flatten(1) for data in (train, test))
+        real, fake = (data.floats()[data.y == label].flatten(1) for data in (TRAIN, TEST))
         expected.append(float(prdc(real, fake[:3], k=2).recall.mean()))
     assert rows["class-wise recall"].value == pytest.approx(sum(expected) / 10)
 
@@ -208,11 +200,10 @@ def test_intervals_cover_as_stated():
         assert 0.4 < claimed / actual < 2.5, metric
 
 
-def test_the_same_seed_gives_the_same_table_and_no_method_sees_another(digits, table):
-    train, test = digits
-    alone = evaluate({"noisy": (noisy(test, 0.3), test.y)}, train, test, seed=3).rows
+def test_the_same_seed_gives_the_same_table_and_no_method_sees_another(table):
+    alone = evaluate({"noisy": (noisy(TEST, 0.3), TEST.y)}, TRAIN, TEST, seed=3).rows
     assert [row for row in alone if row.method == "noisy"] == [row for row in table if row.method == "noisy"]
-    other = evaluate({"few": (test.floats()[:100], test.y[:100])}, train, test, seed=4).rows
+    other = evaluate({"few": (TEST.floats()[:100], TEST.y[:100])}, TRAIN, TEST, seed=4).rows
     assert other[1].value == value(table, "few", "FD@100").value
     assert other[1].floor != value(table, "few", "FD@100").floor
 
@@ -224,9 +215,8 @@ def test_no_class_twice_means_no_ratio_rather_than_a_number(table):
     assert row.floor is None  # ten samples in proportion are one of each class
 
 
-def test_faulty_samples_are_refused_by_name(digits):
-    train, test = digits
-    x, y = test.floats(), test.y
+def test_faulty_samples_are_refused_by_name():
+    x, y = TEST.floats(), TEST.y
     broken = x.clone()
     broken[3, 0, 0, 0], broken[5] = torch.nan, torch.inf
     cases = [
@@ -236,37 +226,34 @@ def test_faulty_samples_are_refused_by_name(digits):
     ]
     for samples, message in cases:
         with pytest.raises(UserError, match=message) as error:
-            evaluate({"steep": samples}, train, test, seed=0)
+            evaluate({"steep": samples}, TRAIN, TEST, seed=0)
         assert "\n" not in str(error.value)
 
 
-def test_splits_of_other_classes_are_refused(digits):
-    train, test = digits
+def test_splits_of_other_classes_are_refused():
     with pytest.raises(UserError, match="name the classes alike"):
-        evaluate({}, train, LabelledSet(test.x, test.y, tuple("abcdefghij"), "letters", "test"), seed=0)
+        evaluate({}, TRAIN, LabelledSet(TEST.x, TEST.y, tuple("abcdefghij"), "letters", "test"), seed=0)
 
 
-def test_copies_of_training_data_are_told_from_new_real_ones(digits, table):
-    train, test = digits
-    found = evaluate({"memory": (train.floats()[:300], train.y[:300])}, train, test, seed=0)
+def test_copies_of_training_data_are_told_from_new_real_ones(table):
+    found = evaluate({"memory": (TRAIN.floats()[:300], TRAIN.y[:300])}, TRAIN, TEST, seed=0)
     rows = {row.metric: row for row in found.rows if row.method == "memory"}
     assert rows["authenticity"].value == 0
     assert rows["authenticity"].floor > 0.4
     places, remembered = found.memories["memory"]
     assert torch.equal(remembered.indices[:, 0], places)
     places, remembered = found.memories[REAL]
-    exact = torch.cdist(test.floats()[places].flatten(1).double(), train.floats().flatten(1).double())
+    exact = torch.cdist(TEST.floats()[places].flatten(1).double(), TRAIN.floats().flatten(1).double())
     assert torch.allclose(remembered.distances[:, 0], exact.min(1).values)
     assert value(table, "noisy", "authenticity").value > 0.9
 
 
-def test_what_samples_teach(table, digits):
-    train, test = digits
+def test_what_samples_teach(table):
     assert value(table, "wrong labels", "CAS (probe)").high < 0.1
     assert value(table, "class means", "CAS (probe)").value < value(table, "class means", "CAS (probe)").floor
     row = value(table, "few", "CAS (probe)")
     assert (row.n, row.floor_n, row.reference, row.features) == (100, 100, "digits test (360)", "SVC on pixels")
-    real = evaluate({}, train, test.at_most(100, keyed_generator(0)), seed=3).rows
+    real = evaluate({}, TRAIN, TEST.at_most(100, keyed_generator(0)), seed=3).rows
     assert re.fullmatch(r"digits test \(100\), 3 draws, sd 0\.\d+", value(real, REAL, "CAS (probe)").reference)
     assert row.high - row.low > 0.01  # the interval is that of 360 verdicts
     real = value(table, REAL, "CAS (probe)")
@@ -274,16 +261,14 @@ def test_what_samples_teach(table, digits):
     assert 0.95 < real.value < 1  # of 360 training images, where all 1,295 teach .994
 
 
-def test_samples_of_one_class_teach_nothing_and_no_row_is_invented(digits, table):
-    train, test = digits
+def test_samples_of_one_class_teach_nothing_and_no_row_is_invented(table):
     assert "CAS (probe)" not in of(table, "ones")
-    rows = evaluate({"all": (test.floats(), test.y)}, train, test, 0, Measures(cas="none")).rows
+    rows = evaluate({"all": (TEST.floats(), TEST.y)}, TRAIN, TEST, 0, Measures(cas="none")).rows
     assert not [row for row in rows if row.metric.startswith("CAS")]
 
 
-def test_figures_by_class_average_to_their_row(digits):
-    train, test = digits
-    found = evaluate({"noisy": (noisy(test, 0.3), test.y)}, train, test, seed=3)
+def test_figures_by_class_average_to_their_row():
+    found = evaluate({"noisy": (noisy(TEST, 0.3), TEST.y)}, TRAIN, TEST, seed=3)
     for metric in (
         "class-wise FD",
         "class-wise KD",
@@ -299,21 +284,19 @@ def test_figures_by_class_average_to_their_row(digits):
 
 def extractor(inception, n_logits=4):
     def function(x):
-        vectors = x.flatten(1)[:, 20:30]
-        return Features(vectors, x.flatten(1)[:, 30 : 30 + n_logits])
+        return Features(x.flatten(1)[:, 20:30], x.flatten(1)[:, 30 : 30 + n_logits])
 
     return Extractor("network", function, inception=inception)
 
 
 @pytest.mark.parametrize("inception", [True, False])
-def test_names_of_papers_are_for_inception_features_and_enough_samples(digits, inception, monkeypatch):
+def test_names_of_papers_are_for_inception_features_and_enough_samples(inception, monkeypatch):
     assert METRIC_TABLE["FD"].least == 10_000
     monkeypatch.setitem(METRIC_TABLE, "FD", METRIC_TABLE["FD"]._replace(least=720))
-    train, test = digits
-    many = (test.floats().repeat(2, 1, 1, 1), test.y.repeat(2))
+    many = (TEST.floats().repeat(2, 1, 1, 1), TEST.y.repeat(2))
     store = Store(extractor(inception), None)
-    few = (test.floats(), test.y)
-    rows = evaluate({"many": many, "few": few}, train, test, 0, Measures(most=200, cas="none"), store).rows
+    few = (TEST.floats(), TEST.y)
+    rows = evaluate({"many": many, "few": few}, TRAIN, TEST, 0, Measures(most=200, cas="none"), store).rows
     names = {method: {row.metric for row in rows if row.method == method} for method in ("many", "few")}
     kernel, score = ("KID", "IS") if inception else ("KD", "classifier score")
     assert {("FID" if inception else "FD") + "@720", kernel, score + "@720"} <= names["many"]
@@ -324,10 +307,9 @@ def test_names_of_papers_are_for_inception_features_and_enough_samples(digits, i
     assert floor == next(row.value for row in rows if row.method == REAL and row.metric == "FD@360")
 
 
-def test_figures_of_fewer_samples_say_of_how_many(digits, monkeypatch):
+def test_figures_of_fewer_samples_say_of_how_many(monkeypatch):
     monkeypatch.setattr(Judge, "most", 500)
-    train, test = digits
-    rows = of(evaluate({"all": (test.floats(), test.y)}, train, test, 0, Measures(most=120)).rows, "all")
+    rows = of(evaluate({"all": (TEST.floats(), TEST.y)}, TRAIN, TEST, 0, Measures(most=120)).rows, "all")
     for metric in ("KD", *OVERLAPS, "authenticity"):
         assert (rows[metric].n, rows[metric].floor_n) == (120, 120), metric
     for metric in ("FD", "class accuracy", "class-wise FD", "in-class std ratio", "CAS (probe)"):
@@ -342,17 +324,16 @@ def test_classes_that_were_left_out_are_counted(table):
         assert "class by class, 7 of 10 classes" in rows[metric].reference, metric
 
 
-def test_a_few_samples_of_a_rare_class_teach_nothing_rather_than_fail(digits):
-    train, test = digits
-    rare = torch.cat(((train.y == 0).nonzero()[:, 0], (train.y == 1).nonzero()[:1, 0]))
-    few = LabelledSet(train.x[rare], train.y[rare], train.names, "rare", "train")
+def test_a_few_samples_of_a_rare_class_teach_nothing_rather_than_fail():
+    rare = torch.cat(((TRAIN.y == 0).nonzero()[:, 0], (TRAIN.y == 1).nonzero()[:1, 0]))
+    few = LabelledSet(TRAIN.x[rare], TRAIN.y[rare], TRAIN.names, "rare", "train")
     y = torch.arange(8) % 2
-    rows = evaluate({"eight": (test.floats(torch.arange(8)), y)}, few, test, seed=1).rows
+    rows = evaluate({"eight": (TEST.floats(torch.arange(8)), y)}, few, TEST, seed=1).rows
     row = next(row for row in rows if (row.method, row.metric) == ("eight", "CAS (probe)"))
     assert row.floor is None or 0 <= row.floor <= 1
 
 
-def test_intervals_where_samples_are_fewer_than_features(digits):
+def test_intervals_where_samples_are_fewer_than_features():
     """To first order and no more: within a factor of two of the spread over fresh draws."""
     data = [torch.randn(40, 300, generator=keyed_generator(i)) for i in range(20)]
     real = torch.randn(600, 300, generator=keyed_generator(999))

@@ -210,8 +210,7 @@ def test_features_are_kept_by_the_content_of_samples_and_network(resnet, tmp_pat
     assert torch.equal(first.logits, again.logits)
     kept(Store(counted, folder), x + 1e-6)
     assert calls == [7, 7]
-    other = extractors.Extractor("n", counted.function, plain.key + "another network")
-    kept(Store(other, folder), x)
+    kept(Store(extractors.Extractor("n", counted.function, plain.key + "another network"), folder), x)
     assert calls == [7, 7, 7]
     for file in folder.iterdir():
         file.write_bytes(file.read_bytes()[:50])  # cut short
@@ -225,6 +224,5 @@ def test_a_cache_that_cannot_be_written_costs_nothing_but_time(resnet, tmp_path)
     _, path = resnet
     (tmp_path / "file").write_text("in the way")
     store = Store(open_extractor(str(path), COLOUR), tmp_path / "file" / "below")
-    x = images(COLOUR, 7)
-    assert kept(store, x).vectors.shape == (7, 64)
+    assert kept(store, images(COLOUR, 7)).vectors.shape == (7, 64)
     assert "cannot write" in store.problem

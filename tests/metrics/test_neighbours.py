@@ -64,8 +64,7 @@ def test_equal_to_the_package_of_naeem_et_al(n_fake, scale, k, tile, monkeypatch
 
 def test_radii_known_beforehand_change_nothing():
     real, fake = cloud(50, 1), cloud(40, 2)
-    given = prdc(real, fake, 5, nearest_radii(real, 5))
-    assert torch.equal(given.density, prdc(real, fake, 5).density)
+    assert torch.equal(prdc(real, fake, 5, nearest_radii(real, 5)).density, prdc(real, fake, 5).density)
     assert prdc(real, fake, 5, torch.zeros(50)).density.sum() == 0
 
 
@@ -98,8 +97,7 @@ def test_new_draws_are_authentic_as_often_as_not_and_copies_never():
 
 
 def test_copies_within_the_training_set():
-    train = torch.tensor([[0.0], [0.0], [3.0]])
-    found = memory(train, torch.tensor([[0.0], [0.1], [3.0]]))
+    found = memory(torch.tensor([[0.0], [0.0], [3.0]]), torch.tensor([[0.0], [0.1], [3.0]]))
     assert found.elsewhere.tolist() == [0, 0, 3]
     assert found.authentic.tolist() == [0, 1, 0]
     assert found.closest(3).tolist() == [0, 2, 1]  # what lies beside a pair of copies is no copy

@@ -44,7 +44,6 @@ def test_a_shift_comes_before_the_second_normalisation():
     torch.testing.assert_close(block(x, e), expected)
 
 
-# ----------------------------------------------------------------------------------------------------
 # Halving and doubling through filters, against scipy's convolutions
 
 TAPS = {"box": np.array([1, 1]) / 2, "fir": np.array([1, 3, 3, 1]) / 8}
@@ -104,8 +103,7 @@ def test_a_filtered_convolution_is_filter_then_convolution_then_decimation(resam
 
 
 def test_filters_are_not_saved_and_follow_the_type_of_the_image():
-    layer = FilteredConv2d(2, 3, "fir")
-    assert set(layer.state_dict()) == {"convolve.weight", "convolve.bias"}
+    assert set(FilteredConv2d(2, 3, "fir").state_dict()) == {"convolve.weight", "convolve.bias"}
     assert (
         resize("down", "fir")(torch.ones(1, 2, 8, 8, dtype=torch.bfloat16))[0, 0, 1, 1] == 1
     )  # the filter's weights are exact

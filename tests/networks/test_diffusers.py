@@ -57,10 +57,8 @@ def test_at_whole_timesteps_the_estimate_is_that_of_diffusers(prediction, betas)
     for k in (0, 1, 17, 250, 500, 777, 998, 999):
         alpha = float(scheduler.alphas_cumprod[k]) ** 0.5
         x = Streams([k, k + 1]).normal(SHAPE)
-        out = model.net.unet(x, k).sample
-        theirs = scheduler.step(out, k, x).pred_original_sample
-        ours = model(x / alpha, levels[k])
-        torch.testing.assert_close(ours, theirs, rtol=2e-6, atol=2e-6 / alpha)
+        theirs = scheduler.step(model.net.unet(x, k).sample, k, x).pred_original_sample
+        torch.testing.assert_close(model(x / alpha, levels[k]), theirs, rtol=2e-6, atol=2e-6 / alpha)
 
 
 def test_the_estimate_does_not_depend_on_the_scale_of_the_schedule():
@@ -96,8 +94,7 @@ def test_between_timesteps_time_is_linear_in_log_snr_and_beyond_them_it_ends():
     log_snr = -2 * levels.log()
     middle = (-0.25 * (log_snr[400] + log_snr[401])).float()
     asked = torch.stack([levels[0] / 9, levels[400], levels[401], levels[999] * 9]).log().float()
-    found = net._timestep(torch.cat([asked, middle[None]]))
-    assert found.tolist() == [0, 400, 401, 999, 400.5]
+    assert net._timestep(torch.cat([asked, middle[None]])).tolist() == [0, 400, 401, 999, 400.5]
 
 
 def test_no_timestep_without_signal_is_asked_for():

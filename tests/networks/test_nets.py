@@ -83,8 +83,7 @@ def mean_square(net, x, *conditions):
 
 def input_gradient(net, x, noise):
     x = x.detach().requires_grad_()
-    log_p = net(x, noise).log_softmax(dim=1)
-    chosen = log_p.gather(1, (torch.arange(len(x)) % CLASSES)[:, None]).sum()
+    chosen = net(x, noise).log_softmax(dim=1).gather(1, (torch.arange(len(x)) % CLASSES)[:, None]).sum()
     return torch.autograd.grad(chosen, x, create_graph=True)[0], chosen
 
 

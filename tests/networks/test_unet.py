@@ -112,8 +112,7 @@ def test_what_lies_far_away_shifts_with_the_image(name):
     """Without attention, and away from the border, a shift by whole pixels of the coarsest level is a shift."""
     torch.manual_seed(0)
     small = {"channels": 8, "dropout": 0.0, "attention": (), "multipliers": (1, 1), "blocks": 1}
-    settings = UNETS[name].model_copy(update=small)
-    net = settings.build_denoiser((1, 64, 64), None).double()
+    net = UNETS[name].model_copy(update=small).build_denoiser((1, 64, 64), None).double()
     for module in net.modules():  # which would see the border from everywhere
         if isinstance(module, GroupNorm):
             module.register_forward_hook(lambda _module, inputs, _output: inputs[0] * 0.7)

@@ -102,7 +102,6 @@ def _begin(arguments, said, prepare, folder) -> None:
     main()
 
 
-# ----------------------------------------------------------------------------------------------------
 # Small work of every kind
 
 

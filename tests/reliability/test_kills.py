@@ -103,8 +103,7 @@ def test_a_folder_of_other_settings_is_set_aside_whole_though_that_is_cut_short(
         run(*train_score(), "--out", folder, prepare=partial(die_before, str(folder), number))
     run(*train_score(), "--out", folder).check()
     (aside,) = (place for place in tmp_path.iterdir() if place.name.startswith("score.before-"))
-    found = contents(aside)
-    assert {path: hash_ for path, hash_ in before.items() if path != ".lock"} == found
+    assert {path: hash_ for path, hash_ in before.items() if path != ".lock"} == contents(aside)
 
 
 def stop(arguments, folder, number, after, whole) -> bool:

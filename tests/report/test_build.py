@@ -22,8 +22,7 @@ def test_three_files_have_every_section(whole_run):
         assert f">{title}</h2>" in html
         assert f"## {title}\n" in markdown
     rows = json.loads(facts)["rows"]
-    metrics = json.loads((whole_run / "metrics.json").read_text())["rows"]
-    assert rows["metrics"] == metrics
+    assert rows["metrics"] == json.loads((whole_run / "metrics.json").read_text())["rows"]
     assert len(rows["diagnostics"]) == len(json.loads((whole_run / "diagnostics.json").read_text())["rows"])
 
 
@@ -88,11 +87,10 @@ BEST, GOOD, POOR, FAR = (0.99, 0.3), (0.98, 0.4), (0.70, 0.3), (0.99, 2.0)  # cl
 
 
 def rows(half=(0.01, 0.1), **methods):
-    names = ("class accuracy", "FD@360")
     return [
         metric(m, name, value, h)
         for m, values in methods.items()
-        for name, value, h in zip(names, values, half, strict=True)
+        for name, value, h in zip(("class accuracy", "FD@360"), values, half, strict=True)
     ]
 
 

@@ -97,8 +97,7 @@ def test_repeated_runs_and_single_runs_say_which_is_which(three, tmp_path):
 def test_points_are_drawn_a_panel_a_run_and_equal_seeds_are_no_spread(moons_run, tmp_path):
     second = shutil.copytree(moons_run, tmp_path / "other" / "run")
     html, _, facts = compared([moons_run, second], tmp_path / "out")
-    labels = [str(moons_run), str(second)]
-    assert [group["label"] for group in facts["groups"]] == labels
+    assert [group["label"] for group in facts["groups"]] == [str(moons_run), str(second)]
     assert html.count(f'aria-label="Points of {second}:') == 3  # methods
     assert "No setting of their recipes differs." in html
 

@@ -35,8 +35,7 @@ def test_classifiers_have_intervals_and_the_scale_to_use():
     assert table.header == ("σ", "accuracy", "CE", "ECE", "|g|", "gain", "best scale", "use")
     assert table.texts[1] == ["1", "0.5", "1", "0.02", "0.3", "-0.0100 ± 0.0020", "0.90 ± 0.10", "0.9"]
     assert [cells[-1] for cells in table.texts] == ["0", "0.9", "1.1", "0.3"]
-    bare = ROWS[0].model_copy(update={"gain": None})
-    assert "use" not in classifier_table([bare], "ce").header
+    assert "use" not in classifier_table([ROWS[0].model_copy(update={"gain": None})], "ce").header
 
 
 def test_panels_show_every_classifier_and_a_scale_of_zero_where_guidance_is_off():

@@ -19,8 +19,7 @@ from condgen.report.score_errors import (
 
 def drawn(*rows):
     """The figure and the tables of errors of the likelihood score."""
-    blocks = list(errors_section(Run(None, "r", errors=[error(*row) for row in rows])))
-    return blocks[-1]
+    return list(errors_section(Run(None, "r", errors=[error(*row) for row in rows])))[-1]
 
 
 def test_errors_have_a_line_a_method_and_words():

@@ -34,17 +34,15 @@ def planted(monkeypatch):
 
 @pytest.fixture
 def run(digits_of_few_steps, tmp_path):
-    shutil.copytree(digits_of_few_steps, tmp_path / "run")
-    return tmp_path / "run"
+    return shutil.copytree(digits_of_few_steps, tmp_path / "run")
 
 
 def test_calibration_names_the_level_and_writes_nothing(run, planted):
     planted(faults.bad_classifier, 0.1)
     folder, stage = run / "classifier-ce", CalibrateRecipe(levels=(0.05, 1))
     shutil.rmtree(folder / "calibration")
-    data = DIGITS.validation
     with pytest.raises(UserError, match=r"the classifier gives numbers that are not finite at noise level 0\.05"):
-        list(Calibrate("calibrate ce", folder / "calibration", stage, run / "score", data).run(ALONE))
+        list(Calibrate("calibrate ce", folder / "calibration", stage, run / "score", DIGITS.validation).run(ALONE))
     assert not (folder / "calibration" / "calibration.json").exists()
 
 
@@ -86,11 +84,9 @@ def test_many_bad_samples_beside_good_ones_are_not_said_to_be_all(run, planted, 
     planted(faults.bad_guidance, 3, 5.0)
     folders = Folders(run / "score", classifiers={"ce": run / "classifier-ce"})
     stage = SampleStage(method=Method(classifier="ce", nfe=3), classes=(3,) * 120 + (4,) * 30, n=150, batch=50)
-    work = Sample("sample", tmp_path / "s", stage, folders).run(ALONE)
     with pytest.raises(UserError, match="100 of 100 samples cannot be used"):
-        list(work)
+        list(Sample("sample", tmp_path / "s", stage, folders).run(ALONE))
     stage = SampleStage(method=Method(classifier="ce", nfe=3), classes=(4,) * 30 + (3,) * 120, n=150, batch=50)
-    work = Sample("sample", tmp_path / "t", stage, folders).run(ALONE)
     with pytest.raises(UserError, match="sample: 120 of 150 samples cannot be used, of class '3'; with seed 30 "):
-        list(work)
+        list(Sample("sample", tmp_path / "t", stage, folders).run(ALONE))
     assert len(list((tmp_path / "t").glob("*.png"))) == 30

@@ -66,8 +66,7 @@ def test_many_processes_find_what_one_finds(moons, tmp_path):
     for number, (stage, found) in enumerate(zip(stages, together, strict=True)):
         list(Diagnose("diagnose", tmp_path / f"alone-{number}", stage, folders, data.train, data.test).run(ALONE))
         alone = json.loads((tmp_path / f"alone-{number}" / "diagnostics.json").read_text())["rows"]
-        of_oracle = [row for row in alone if "weighting" in row]
-        assert len(of_oracle) == 3 * 4
+        assert len([row for row in alone if "weighting" in row]) == 3 * 4
         assert len([row for row in alone if row["quantity"] == "held_out_difference"]) == 2 * 2
         assert len(alone) == len(found)
         for one, other in zip(alone, found, strict=True):

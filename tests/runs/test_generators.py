@@ -66,8 +66,7 @@ def test_classes_begin_apart_also_where_the_teacher_knows_none(trained):
 
 
 def test_a_network_of_another_kind_begins_afresh(trained):
-    own = generator_stage(network=NETWORK, latent=5)
-    begun = task(own, score=trained / "embedding")
+    begun = task(generator_stage(network=NETWORK, latent=5), score=trained / "embedding")
     assert begun.model.config.level is None
     assert begun.model.latent_shape == (5,)
     wider = generator_stage(objective={"loss": "sid", "network": NETWORK | {"width": 32}})

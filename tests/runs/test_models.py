@@ -1,6 +1,7 @@
 """Guidance by classifier, by a missing label and by a weaker model, on real model folders."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -77,13 +78,11 @@ def draw(folder, method, folders, labels=LABELS):
 )
 def test_every_guidance_draws_and_its_evaluations_are_counted(method, score, guide, evaluations, trained, tmp_path):
     classifiers = {"c": trained / "ce"} if "classifier" in method else {}
-    scores = {method["guide"]: trained / guide} if guide else {}
-    folders = Folders(trained / score, scores, classifiers)
+    folders = Folders(trained / score, {method["guide"]: trained / guide} if guide else {}, classifiers)
     _, x = draw(tmp_path / "s", method, folders)
     assert x.shape == (5, 1, 8, 8)
     assert read_json(tmp_path / "s" / "stage.json")["evaluations_per_image"] == evaluations
-    row = read_rows(tmp_path / "s" / "manifest.jsonl")[0]
-    assert ("guide" in row) == bool(method)
+    assert ("guide" in read_rows(tmp_path / "s" / "manifest.jsonl")[0]) == bool(method)
     assert not draw(tmp_path / "s", method, folders)[0]
 
 
@@ -97,10 +96,7 @@ def calibrate(folder, score, levels, scales):
 @pytest.fixture
 def calibrated(trained, tmp_path):
     """A copy of the cross-entropy classifier, whose calibration says 3 everywhere."""
-    copy = tmp_path / "ce"
-    copy.mkdir()
-    for name in ("model.safetensors", "recipe.yaml"):
-        (copy / name).write_bytes((trained / "ce" / name).read_bytes())
+    copy = shutil.copytree(trained / "ce", tmp_path / "ce")
     calibrate(copy, trained / "none", [0.1, 10], [3, 3])
     return copy
 

@@ -29,8 +29,7 @@ def looks_logged(folder):
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     folder = tmp_path_factory.mktemp("looks") / "g"
-    events = list(work_in(folder))
-    return folder, events
+    return folder, list(work_in(folder))
 
 
 def test_every_look_is_a_row_a_file_and_a_word_in_the_progress(trained):

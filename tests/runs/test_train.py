@@ -81,7 +81,6 @@ def test_the_rate_is_that_since_the_last_row(monkeypatch, tmp_path):
     assert [row["images_per_second"] for row in read_rows(tmp_path / "log.jsonl")] == [4.0] * 8
 
 
-# ----------------------------------------------------------------------------------------------------
 # What a model's key depends on
 
 

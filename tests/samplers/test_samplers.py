@@ -146,8 +146,7 @@ def test_impossible_options_are_refused(name, options, words):
     ("name", "evaluations", "points"), [("heun", 35, 18), ("heun", 36, 18), ("dpm++2m", 10, 10), ("restart", 55, 20)]
 )
 def test_points_within_a_budget(name, evaluations, points):
-    sampler = FIXED[name](GaussianDenoiser(EDM()))
-    assert points_within(sampler, evaluations) == points
+    assert points_within(FIXED[name](GaussianDenoiser(EDM())), evaluations) == points
 
 
 @pytest.mark.parametrize(("options", "evaluations"), [({}, 19), ({"points": 10**14}, 100)], ids=str)

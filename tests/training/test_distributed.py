@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from models import classifier, score_model
-from processes import run
+from processes import Watched, run
 
 from condgen import DLSM, LabelledSet, LogNormal, UserError
 from condgen.losses.score_matching import AdversarialScoreMatching
@@ -27,19 +27,6 @@ TRAININGS = {
     "dlsm, pool": ("dlsm, pool", None),
     "adversarial": ("adversarial", None),
 }
-
-
-class Watched(Processes):
-    """Keeps the gradients."""
-
-    def __init__(self):
-        super().__init__(cpu=True)
-        self.gradients = []
-
-    def average_gradients(self, parameters, weight):
-        parameters = list(parameters)
-        super().average_gradients(parameters, weight)
-        self.gradients.append(torch.cat([p.grad.flatten().double() for p in parameters if p.grad is not None]))
 
 
 def trained(objective, micro_batch, folder):
@@ -63,7 +50,8 @@ def trained(objective, micro_batch, folder):
         task = AdversarialScoreTask(score, LogNormal(), objective=loss)
     state = State.fresh(task.models, settings.betas)
     losses = [record.metrics["loss"] for record in train(task, state, data, settings, 0, processes)]
-    return {"losses": torch.stack(losses), "first gradient": processes.gradients[0], **state.tensors()}
+    first = [gradient.flatten().double() for gradient in processes.gradients[0] if gradient is not None]
+    return {"losses": torch.stack(losses), "first gradient": torch.cat(first), **state.tensors()}
 
 
 def talk(folder, processes):

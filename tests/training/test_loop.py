@@ -2,6 +2,7 @@ import pytest
 import torch
 from finish import begin
 from models import NET, classifier, frozen, generator, score_model
+from processes import Watched
 
 from condgen import EDM, LogNormal, UserError
 from condgen.losses import classifier_loss
@@ -111,19 +112,7 @@ def test_gradients_are_clipped_to_the_greatest_norm(tiny_images):
     assert float(norm) == pytest.approx(1e-3, rel=1e-3)
 
 
-# ----------------------------------------------------------------------------------------------------
 # A batch in parts
-
-
-class Watched(Processes):
-    """Notes the gradient of every update."""
-
-    def __init__(self):
-        super().__init__(cpu=True)
-        self.gradients = []
-
-    def average_gradients(self, parameters, weight):
-        self.gradients.append([None if p.grad is None else p.grad.clone() for p in parameters])
 
 
 def first_step(name, data, **changes):
@@ -199,7 +188,6 @@ def test_dropout_differs_between_updates_steps_and_ranks(tiny_images):
         assert len(masks) == 12
 
 
-# ----------------------------------------------------------------------------------------------------
 # Updates that are not finite
 
 

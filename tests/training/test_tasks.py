@@ -77,7 +77,6 @@ def test_gradients_of_two_ranks_add_up_to_those_of_one(make, labels, tiny_images
         torch.testing.assert_close(one, (first + second) / 2, rtol=1e-4, atol=1e-6)
 
 
-# ----------------------------------------------------------------------------------------------------
 # Labels
 
 
@@ -106,7 +105,6 @@ def test_models_without_labels_draw_what_they_always_drew(tiny_images):
     assert torch.equal(*(learner.update(batch(tiny_images), losses_of)["loss"] for learner in (half, never)))
 
 
-# ----------------------------------------------------------------------------------------------------
 # An adversary
 
 
@@ -241,8 +239,7 @@ def test_the_balance_is_the_ratio_of_the_terms_gradients(tiny_images):
 
         def apply(_part, losses, *tensors):
             term = losses(*tensors)[of or "loss"].mean()
-            weights = list(learner.model.parameters())
-            found = torch.autograd.grad(term, weights, materialize_grads=True)
+            found = torch.autograd.grad(term, list(learner.model.parameters()), materialize_grads=True)
             kept["norm"] = torch.cat([gradient.flatten() for gradient in found]).norm()
             return {}
 
