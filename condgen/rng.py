@@ -85,9 +85,12 @@ class Streams:
         self.device = torch.device(device)
         self._generators = [torch.Generator().manual_seed(seed) for seed in self.seeds]
 
+    def __len__(self) -> int:
+        return len(self.seeds)
+
     def normal(self, shape: Sequence[int], dtype: torch.dtype = torch.float32) -> Tensor:
         """Standard normal draws, (B, *shape): the next of every stream."""
-        out = torch.empty(len(self.seeds), *shape, dtype=dtype)
+        out = torch.empty(len(self), *shape, dtype=dtype)
         for row, generator in zip(out.unbind(), self._generators, strict=True):
             row.normal_(generator=generator)
         return out.to(self.device)

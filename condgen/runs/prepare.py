@@ -19,8 +19,9 @@ from condgen.networks.embedding import start_from
 from condgen.networks.unet import UNetSettings
 from condgen.recipes.compose import content_key
 from condgen.recipes.stages import ClassifierStage, GeneratorStage, ScoreStage, TrainStage
+from condgen.runs.environment import cache_folder
 from condgen.runs.folder import file_key
-from condgen.runs.layout import PRIOR_POOL
+from condgen.runs.layout import PRIOR_POOL, STAGE_FILE
 from condgen.runs.models import Folders, check_fits, data_fields, open_guided
 from condgen.runs.monitor import Monitor, classifier_monitor, generator_monitor
 from condgen.score import ScoreConfig, ScoreModel
@@ -128,11 +129,12 @@ def _classifier(
 def _prior_pool(
     stage: ClassifierStage, data: LabelledSet, processes: Processes, place: Path, prior: ScoreModel
 ) -> PriorPool | None:
-    """The pool of a score model's estimates in its folder; none where there is no room for it."""
+    """The pool of a score model's estimates, in its folder if that is a stage's; none where there is no room for it."""
     settings, density, training = stage.classifier.prior, stage.classifier.density, stage.classifier.training
     computed = PriorSettings(precision=resolved(settings.precision, processes.device))
     conditions = density, computed, str(training.flip), data.fingerprint()
-    folder = place / PRIOR_POOL / content_key(*conditions, file_key(place / MODEL_FILE))
+    home = place if (place / STAGE_FILE).exists() else cache_folder()
+    folder = home / PRIOR_POOL / content_key(*conditions, file_key(place / MODEL_FILE))
     pool = PriorPool(prior, data, density, settings, training, folder, processes)
     return pool if processes.once(lambda: pool.fits(training.steps * training.batch)) else None
 

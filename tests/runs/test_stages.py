@@ -76,6 +76,14 @@ def test_a_pool_lies_with_its_score_model_and_a_full_disk_is_told(trained, tmp_p
     assert not list((tmp_path / "score" / "prior-pool").glob("*/*.safetensors"))
 
 
+def test_the_pool_of_a_score_model_from_elsewhere_lies_in_the_cache(trained, tmp_path, monkeypatch):
+    shutil.copytree(trained / "score", tmp_path / "score", ignore=shutil.ignore_patterns("stage.json", "prior-pool"))
+    monkeypatch.setenv("CONDGEN_CACHE", str(tmp_path / "cache"))
+    list(train(tmp_path / "c", small("pooled"), Folders(tmp_path / "score")))
+    assert not (tmp_path / "score" / "prior-pool").exists()
+    assert len(list((tmp_path / "cache" / "prior-pool").glob("*/*.safetensors"))) == 3
+
+
 def test_a_classifier_may_learn_from_a_few_images_of_every_class(trained, tmp_path):
     few, folders = small("classifier", {"per_class": 3}), Folders(trained / "score")
     list(train(tmp_path / "few", few, folders))
