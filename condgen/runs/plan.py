@@ -25,7 +25,7 @@ from condgen.runs.folder import read_json, write_json
 from condgen.runs.models import Folders
 from condgen.runs.sample import Sample
 from condgen.runs.side_by_side import in_turn, side_by_side
-from condgen.runs.stage import Progress, Stage, Work, is_finished, refuse_other_files
+from condgen.runs.stage import Progress, Stage, Work, is_finished, read_record, refuse_other_files
 from condgen.runs.train import Train
 from condgen.settings import imported_targets
 from condgen.training.distributed import Processes
@@ -73,7 +73,7 @@ def states(stages: Sequence[Stage]) -> dict[Path, str]:
     found: dict[Path, str] = {}
     for stage in stages:
         below = [found[path] for file in stage.reads() for path in file.parents if path in found]
-        record = read_json(stage.folder / layout.STAGE_FILE) if (stage.folder / layout.STAGE_FILE).exists() else None
+        record = read_record(stage.folder) if (stage.folder / layout.STAGE_FILE).exists() else None
         if record is None or any(state != "finished" for state in below):
             found[stage.folder] = "to do"
         elif (key := stage.key()).continues(record):

@@ -146,7 +146,7 @@ def open_folder(name: str, folder: Path, key: Key, settings: BaseModel) -> Stage
     path, recipe = folder / STAGE_FILE, folder / RECIPE_FILE
     record, message = dict[str, Any](), ""
     if path.exists():
-        record = parse(_Record, read_json(path), str(path)).model_dump(exclude_unset=True)
+        record = read_record(folder)
         before = str(record.get("stage", "unknown"))
         if before.split()[:1] != name.split()[:1]:
             raise UserError(f"{folder} holds a stage of another kind ({before}): choose another folder with --out")
@@ -166,6 +166,12 @@ def open_folder(name: str, folder: Path, key: Key, settings: BaseModel) -> Stage
     if not recipe.exists():
         write_atomically(recipe, to_yaml(settings, folder).encode())
     return opened
+
+
+def read_record(folder: Path) -> dict[str, Any]:
+    """What `stage.json` says; UserError where it is damaged."""
+    path = folder / STAGE_FILE
+    return parse(_Record, read_json(path), str(path)).model_dump(exclude_unset=True)
 
 
 def is_finished(record: Mapping[str, Any], folder: Path) -> bool:

@@ -6,7 +6,9 @@ import pytest
 from stages import ALONE
 
 from condgen.data.sets import Moons
+from condgen.errors import UserError
 from condgen.recipes.compose import load_recipe
+from condgen.runs.folder import write_json
 from condgen.runs.plan import plan, run_recipe, run_seeds, states
 
 MOONS = Moons(n=200).load_all()
@@ -84,6 +86,13 @@ def test_states_before_amid_and_after_a_run(recipe, tmp_path):
     assert found[folder / "evaluation"] == "to do"
     assert found[folder / "samples" / "one"] == "finished"
     assert states(plan(longer, folder, MOONS))[folder / "score"] == "changed"
+
+
+@pytest.mark.parametrize("damage", [{"total": "x"}, {"outputs": 7}])
+def test_a_damaged_record_of_a_stage_is_named(damage, recipe, tmp_path):
+    write_json(tmp_path / "run" / "score" / "stage.json", {"stage": "score", "key": "k", "base": "b"} | damage)
+    with pytest.raises(UserError, match=r"score/stage\.json"):
+        states(plan(recipe, tmp_path / "run", MOONS))
 
 
 def test_every_seed_has_a_run_of_its_own(recipe, tmp_path):
