@@ -2,6 +2,7 @@ import os
 import socket
 import subprocess
 import sys
+from contextlib import contextmanager
 
 from condgen.training.distributed import Processes
 
@@ -13,8 +14,10 @@ class Watched(Processes):
         super().__init__(cpu=True)
         self.gradients = []
 
-    def average_gradients(self, parameters, weight):
-        super().average_gradients(parameters, weight)
+    @contextmanager
+    def averaging_gradients(self, parameters, weight):
+        with super().averaging_gradients(parameters, weight):
+            yield
         self.gradients.append([None if p.grad is None else p.grad.clone() for p in parameters])
 
 

@@ -1,28 +1,34 @@
 """Many processes, behind one small class (accelerate underneath).
 
 The total batch is the recipe's unit. Every process draws the whole batch's randomness, which is cheap, and keeps its
-own rows; gradients are averaged after the backward pass. The gradient is that of one process up to rounding, and no
-module is wrapped: names, second derivatives and pairs of networks stay as they are.
+own rows; gradients are averaged during the backward pass, bucket by bucket, so that the exchange of some overlaps with
+the computation of others (Li et al. 2020, arXiv 2006.15704). The gradient is that of one process up to rounding, and
+no module is wrapped: names, second derivatives and pairs of networks stay as they are.
 
 All processes meet in collective calls; process 0 decides, and writes the files. What is on a GPU goes over NCCL, what
 is on a CPU over gloo. Where a process is gone, every wait for it ends with `Lost`.
 """
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import timedelta
+from functools import partial
+from itertools import accumulate, groupby
 from typing import Any, TypeVar
 
 import torch
 from accelerate import PartialState
 from accelerate.utils import broadcast_object_list, gather_object, reduce
 from torch import Tensor, nn
+from torch.distributed import all_reduce
 
 from condgen.errors import UserError
 
 T = TypeVar("T")
 
 _PATIENCE = timedelta(days=1)  # process 0 may evaluate for hours
+_BUCKET = 25 * 2**20  # bytes of gradients that are sent together, about
 
 
 class Lost(UserError):
@@ -60,14 +66,45 @@ class Processes:
         """This process's share of `total` rows, as even as can be."""
         return slice(total * self.rank // self.count, total * (self.rank + 1) // self.count)
 
-    def average_gradients(self, parameters: Iterable[nn.Parameter], weight: float) -> None:
-        """Replaces each gradient by the sum over processes of `weight` times it, this process's share of the batch."""
+    @contextmanager
+    def averaging_gradients(self, parameters: Sequence[nn.Parameter], weight: float) -> Iterator[None]:
+        """Around one backward pass: leaves each gradient as the sum over processes of `weight` times its own.
+
+        Buckets are sent in one order everywhere, each as soon as its gradients are there. What the loss does not depend
+        on has none.
+        """
         if self.count == 1:
+            yield
             return
-        gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
-        flat = self.average(torch.cat([gradient.flatten() for gradient in gradients]), weight)
-        for gradient, part in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
-            gradient.copy_(part.view_as(gradient))
+        sizes = accumulate(parameter.nbytes for parameter in reversed(parameters))
+        placed = groupby(zip(reversed(parameters), sizes, strict=True), lambda pair: pair[1] // _BUCKET)
+        buckets = [[parameter for parameter, _ in pairs] for _, pairs in placed]
+        arrived, sent = [0] * len(buckets), list[tuple[Tensor, Any]]()
+
+        def send() -> None:
+            parts = [p.new_zeros(0) if p.grad is None else p.grad.flatten() * weight for p in buckets[len(sent)]]
+            flat = torch.cat(parts).detach()
+            sent.append((flat, self._together(partial(all_reduce, async_op=True), flat)))
+
+        def note(bucket: int, _: Tensor) -> None:
+            arrived[bucket] += 1
+            while len(sent) < len(buckets) and arrived[len(sent)] == len(buckets[len(sent)]):
+                send()
+
+        each = [(index, parameter) for index, bucket in enumerate(buckets) for parameter in bucket]
+        hooks = [parameter.register_post_accumulate_grad_hook(partial(note, index)) for index, parameter in each]
+        try:
+            yield
+        finally:
+            for hook in hooks:
+                hook.remove()
+        while len(sent) < len(buckets):
+            send()
+        for bucket, (flat, work) in zip(buckets, sent, strict=True):
+            self._together(work.wait)
+            gradients = [parameter.grad for parameter in bucket if parameter.grad is not None]
+            for gradient, part in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
+                gradient.copy_(part.view_as(gradient))
 
     def average(self, value: Tensor, weight: float) -> Tensor:
         """The sum over processes of `weight` times a value."""

@@ -10,6 +10,7 @@ import math
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from types import MappingProxyType
 from typing import NamedTuple, TypeAlias
 
@@ -124,7 +125,6 @@ class _Step:
         parameters = list(state.models[part].parameters())
         rows = self._differentiate(losses, tensors, parameters)
         means = {name: value.mean() for name, value in rows.items()}
-        self.processes.average_gradients(parameters, self.batch.weight)
         loss = self.processes.average(means["loss"].clone(), self.batch.weight)
         norm = nn.utils.clip_grad_norm_(parameters, self.settings.clip)
         finite = bool(norm.isfinite() & loss.isfinite())
@@ -139,7 +139,7 @@ class _Step:
         return means
 
     def _differentiate(self, losses: LossFunction, tensors: Sequence[Tensor], parameters: list[nn.Parameter]) -> Losses:
-        """Sets the gradient of the mean loss; returns the losses of all rows, without a graph."""
+        """Sets the gradient of the mean loss, over all processes; returns the losses of its rows, without a graph."""
         n = len(tensors[0])
         each = math.ceil(n / math.ceil(n / (self.settings.micro_batch or n)))  # as even as can be
         for parameter in parameters:
@@ -149,7 +149,9 @@ class _Step:
             for start in range(0, n, each):
                 found = losses(*(tensor[start : start + each] for tensor in tensors))
                 loss = found["loss"].mean() if each == n else found["loss"].sum() / n
-                loss.backward(inputs=parameters)
+                last = start + each >= n
+                with self.processes.averaging_gradients(parameters, self.batch.weight) if last else nullcontext():
+                    loss.backward(inputs=parameters)
                 parts.append({name: value.detach() for name, value in found.items()})
         except torch.OutOfMemoryError as error:
             raise UserError(

@@ -1,10 +1,12 @@
 """Two processes train as one does, and talk. Run as a script, this file is what each of the two does."""
 
+import math
 import os
 import sys
 import time
 from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -14,6 +16,7 @@ from processes import Watched, run
 from condgen import DLSM, LabelledSet, LogNormal, UserError
 from condgen.losses.score_matching import AdversarialScoreMatching
 from condgen.networks.discriminator import MLPDiscriminatorSettings
+from condgen.training import distributed
 from condgen.training.distributed import Lost, Processes, refuse_shared_gpus
 from condgen.training.loop import train
 from condgen.training.prior_pool import PooledPrior, PriorPool
@@ -74,6 +77,7 @@ def talk(folder, processes):
 
 def work(folder):
     torch.set_num_threads(1)
+    distributed._BUCKET = 1000  # many in a network
     processes = Processes(cpu=True)
     assert (processes.count, processes.is_main) == (2, processes.rank == 0)
     found = {name: trained(*how, folder) for name, how in TRAININGS.items()}
@@ -127,6 +131,24 @@ def test_more_processes_than_gpus_are_refused(cpu, gpus, refused, monkeypatch):
     expected = pytest.raises(UserError, match="with 2 GPUs: start 2") if refused else nullcontext()
     with expected:
         refuse_shared_gpus(cpu)
+
+
+def test_gradients_are_sent_while_others_are_computed(monkeypatch):
+    """Of five layers, the last layer's first; what the loss does not depend on is left out."""
+    two, sent = object.__new__(Processes), []
+    two.rank, two.count = 0, 2
+    monkeypatch.setattr(distributed, "_BUCKET", 1)
+    done = SimpleNamespace(wait=lambda: None)
+    monkeypatch.setattr(distributed, "all_reduce", lambda flat, async_op: sent.append(flat) or done)
+    layers = [torch.nn.Parameter(torch.full((size,), 2.0)) for size in range(1, 6)]
+    used = [*layers[:3], layers[4]]
+    with two.averaging_gradients(layers, 0.25):
+        math.prod(layer.sum() for layer in used).backward(inputs=layers)
+        assert len(sent[0]) == 5  # before one that has no gradient, and is known to have none in the end only
+    assert [len(flat) for flat in sent] == [5, 0, 3, 2, 1]
+    alone = torch.autograd.grad(math.prod(layer.sum() for layer in used), used)
+    assert all(torch.equal(layer.grad, 0.25 * gradient) for layer, gradient in zip(used, alone, strict=True))
+    assert layers[3].grad is None
 
 
 def test_rows_beyond_a_share_are_left_out():

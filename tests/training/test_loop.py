@@ -1,3 +1,5 @@
+from contextlib import nullcontext
+
 import pytest
 import torch
 from finish import begin
@@ -174,8 +176,8 @@ def test_dropout_differs_between_updates_steps_and_ranks(tiny_images):
         def __init__(self, rank):
             self.rank, self.count = rank, 2
 
-        def average_gradients(self, parameters, weight):
-            pass
+        def averaging_gradients(self, parameters, weight):
+            return nullcontext()
 
         def average(self, value, weight):
             return value
