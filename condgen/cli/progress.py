@@ -13,6 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress as Bars, TaskI
 
 from condgen.cli.terminal import Stopped, console, say
 from condgen.runs.layout import HELD_OUT_PICTURE, REPORT
+from condgen.runs.side_by_side import on_signals
 from condgen.runs.stage import Work, lock
 from condgen.training.distributed import Processes
 
@@ -63,12 +64,8 @@ def stop_signals() -> Iterator[list[int]]:
             os.write(2, _PATIENCE)  # the console may be in use at this very moment
         found.append(number)
 
-    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
+    with on_signals(note):
         yield found
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def work_in(folder: Path, work: Work, processes: Processes) -> bool:

@@ -85,13 +85,11 @@ def train_classifier(
         typer.Option(
             help="dlsm, the default: match the gradient of log p(y|x_t) to the score (Chao et al. 2022), plus "
             "cross-entropy; dlsm-cifar, dlsm-moons: with the balance of the paper's code, by which cross-entropy alone "
-            "trains on images; dlsm-pure: without cross-entropy. ce: cross-entropy alone. focal: Lin et al. 2017."
+            "trains on images; dlsm-pure: without cross-entropy. ce: cross-entropy alone."
         ),
     ] = None,
     backbone: Annotated[str | None, typer.Option(help="A network of timm, such as resnet18, made noise-aware.")] = None,
-    score: Annotated[
-        Path | None, model_option("The score model of DLSM; default: runs/score. Its data and schedule are used.")
-    ] = None,
+    score: Annotated[Path | None, model_option("Of DLSM; its data and schedule are used. Default: runs/score.")] = None,
     out: Annotated[Path | None, typer.Option(help="The run folder; default: runs/classifier-LOSS.")] = None,
     *,
     given: Given,
@@ -141,15 +139,11 @@ def train_generator(
             "cheaper a step. smm: score mismatching (Ye & Liu 2024), less variety."
         ),
     ] = "sid",
-    teacher: Annotated[
-        Path | None, model_option("A score model for sid and dmd, from whose weights it starts.")
-    ] = None,
+    teacher: Annotated[Path | None, model_option("A score model for sid and dmd, which it starts from.")] = None,
     classifier: Annotated[Path | None, model_option("A classifier that guides the teacher.")] = None,
     guide: Guide = None,
     scale: Annotated[str | None, typer.Option(metavar="NUMBER|calibrated", help="Of guidance; default: 1.")] = None,
-    likelihood: Annotated[
-        Path | None, model_option("A classifier for the extra loss -log p(y|x_t): higher accuracy, less variety.")
-    ] = None,
+    likelihood: Annotated[Path | None, model_option("For a loss -log p(y|x_t) too: accuracy for variety.")] = None,
     out: Annotated[Path | None, typer.Option(help="The run folder; default: runs/generator-LOSS.")] = None,
     *,
     given: Given,

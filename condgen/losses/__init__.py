@@ -6,13 +6,13 @@ from typing import Annotated, Any, TypeAlias
 from pydantic import Field
 
 from condgen.losses.base import ClassifierLoss, ImportedLoss
-from condgen.losses.cross_entropy import CrossEntropy, Focal
+from condgen.losses.cross_entropy import CrossEntropy
 from condgen.losses.distillation import DistributionMatching, ImportedMatching, ScoreIdentity
 from condgen.losses.dlsm import DLSM
 from condgen.losses.score_mismatching import ScoreMismatching
 from condgen.settings import Settings, parse
 
-AnyClassifierLoss: TypeAlias = Annotated[CrossEntropy | Focal | DLSM | ImportedLoss, Field(discriminator="loss")]
+AnyClassifierLoss: TypeAlias = Annotated[CrossEntropy | DLSM | ImportedLoss, Field(discriminator="loss")]
 
 
 class _Chosen(Settings):

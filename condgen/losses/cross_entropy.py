@@ -1,9 +1,4 @@
-r"""Losses of :math:`p = p(y \mid x_t)`, whose gradient, which guides sampling, they never look at.
-
-Cross-entropy, :math:`-\log p`, has its optimum at the true class posterior. Focal loss,
-:math:`-(1 - p)^\gamma \log p` (Lin et al. 2017, arXiv 1708.02002), has not: what is classified well already, such as
-data with little noise, counts less.
-"""
+"""Cross-entropy: its optimum is the true class posterior, and it never looks at the gradient that guides sampling."""
 
 from typing import ClassVar, Literal
 
@@ -26,15 +21,6 @@ class CrossEntropy(ClassifierLoss):
         shown = logged(log_p, data.y)
         smooth = self.label_smoothing
         return {"loss": -torch.lerp(-shown["ce"], log_p.mean(1), smooth) if smooth else shown["ce"]} | shown
-
-
-class Focal(ClassifierLoss):
-    loss: Literal["focal"] = "focal"
-    gamma: float = Field(default=2.0, ge=0, description="0 is cross-entropy")
-
-    def __call__(self, classifier: Likelihood, data: Noised, gradient: Gradient = gradient_of) -> Losses:
-        shown = logged(classifier(data.at(classifier.schedule), data.t), data.y)
-        return {"loss": (-(-shown["ce"]).expm1()).pow(self.gamma) * shown["ce"]} | shown
 
 
 def cross_entropy_loss(

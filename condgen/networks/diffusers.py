@@ -78,7 +78,10 @@ class DiffusersUNet(nn.Module):
         if self.null_label is not None and y is None:
             y = torch.full((len(x),), self.null_label, device=x.device)
         log_level = 4 * noise
-        out: Tensor = self.unet(x, self._timestep(log_level), y if self.null_label is not None else None).sample
+        above = torch.searchsorted(self.log_levels, log_level).clamp(1, len(self.log_levels) - 1)
+        low, high = self.log_levels[above - 1], self.log_levels[above]
+        timestep = above - 1 + ((log_level - low) / (high - low)).clamp(0, 1)  # whole or not, (B,)
+        out: Tensor = self.unet(x, timestep, y if self.null_label is not None else None).sample
         level = log_level.exp().view(-1, 1, 1, 1)
         per_alpha = (1 + level**2).sqrt()
         if self.prediction == "v_prediction":
@@ -86,12 +89,6 @@ class DiffusersUNet(nn.Module):
         if self.prediction == "sample":
             return (out * per_alpha - x) / level
         return level * x - per_alpha * out
-
-    def _timestep(self, log_level: Tensor) -> Tensor:
-        """Broken timesteps, (B,)."""
-        above = torch.searchsorted(self.log_levels, log_level).clamp(1, len(self.log_levels) - 1)
-        low, high = self.log_levels[above - 1], self.log_levels[above]
-        return above - 1 + ((log_level - low) / (high - low)).clamp(0, 1)
 
 
 def _build(settings: DiffusersSettings, shape: tuple[int, ...]) -> "UNet2DModel":

@@ -36,7 +36,9 @@ def compare_runs(folders: Sequence[Path], out: Path) -> Run:
         raise UserError(f"{out} is the folder of a run, which has a report of its own: choose another one with --out")
     with blamed_on(" or ".join(map(str, folders))):
         runs = _read(folders)
-        groups, settings = _group(runs), _differing_settings(runs)
+        groups, found = _group(runs), [_settings(run.settings) for run in runs.values()]
+        values = {key: [one.get(key) for one in found] for key in dict.fromkeys(key for one in found for key in one)}
+        settings = {key: own for key, own in values.items() if len(set(own)) > 1}  # None where a run has no such one
         rows: dict[str, Any] = {name: _merged(groups, name, key, numbers) for name, (key, numbers) in _ROWS_OF.items()}
         merged = Run(out, f"{len(runs)} runs compared", **rows)
         commands = [str(run.about["command"]) for run in runs.values() if run.about.get("command")]
@@ -86,13 +88,6 @@ def _settings(tree: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
         else:
             found[f"{prefix}{key}"] = value if isinstance(value, str) else json.dumps(value)
     return found
-
-
-def _differing_settings(runs: Mapping[str, Run]) -> dict[str, list[str | None]]:
-    """Settings that are not the same in all runs: by dotted key, one value a run, None where it has none."""
-    found = [_settings(run.settings) for run in runs.values()]
-    keys = dict.fromkeys(key for one in found for key in one)
-    return {key: values for key in keys if len(set(values := [one.get(key) for one in found])) > 1}
 
 
 def _merged(groups: _Groups, rows: str, key: Sequence[str], numbers: Sequence[str]) -> list[Row]:

@@ -257,7 +257,7 @@ def _dealt(missing: Sequence[int], batch: int, processes: Processes) -> Sequence
     """This process's share of the places: whole batches of what one process would draw, where there are enough."""
     batches = math.ceil(len(missing) / batch)
     if batches < processes.count:
-        return missing[processes.rows(len(missing))]
+        return missing[processes.rank :: processes.count]
     share = processes.rows(batches)
     return missing[share.start * batch : share.stop * batch]
 

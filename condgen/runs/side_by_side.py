@@ -2,11 +2,13 @@
 
 import signal
 import time
-from collections.abc import Callable, Generator, Sequence
-from contextlib import closing, suppress
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
 from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
+from types import FrameType
+from typing import cast
 
 import torch
 
@@ -32,7 +34,7 @@ def side_by_side(
 
     Every process loads the stages anew by `load`. When one fails, or this is closed early, all are saved.
     """
-    waiting = {each: {place for file in each.reads() for place in file.parents} - {each.folder} for each in stages}
+    waiting = {each: {place for file in each.follows() for place in file.parents} - {each.folder} for each in stages}
     workers: list[SpawnProcess] = []
     idle, working = list[Connection](), dict[Connection, Stage]()
     arguments = load, torch.get_num_threads(), processes.device.type == "cpu", trusted
@@ -45,14 +47,15 @@ def side_by_side(
                 if not idle:
                     ours, theirs = get_context("spawn").Pipe()
                     workers.append(get_context("spawn").Process(target=_work, args=(theirs, *arguments)))
-                    workers[-1].start()
+                    with on_signals(signal.SIG_IGN):  # this process decides
+                        workers[-1].start()
                     theirs.close()  # so that the end of either process is the end of the connection
                     idle.append(ours)
                 working[idle[-1]] = stage
                 idle.pop().send(stage.name)
                 del waiting[stage]
             for connection in wait(list(working)):
-                assert isinstance(connection, Connection)
+                connection = cast(Connection, connection)
                 stage = working[connection]
                 found = connection.recv()
                 if isinstance(found, UserError):
@@ -67,11 +70,30 @@ def side_by_side(
             f"the process of {stage.name} is gone: killed, out of memory (--jobs 1 uses less), or an error above; "
             "the last saved state is whole, and the same command goes on from it"
         ) from error
+    except KeyboardInterrupt:  # at once, which files survive: they are written whole
+        for worker in workers:
+            worker.kill()
+        raise
     finally:
         for connection in (*idle, *working):
             connection.close()
-        for worker in workers:
-            worker.join()
+        try:
+            for worker in workers:
+                worker.join()
+        finally:  # all have ended, or Ctrl-C came again
+            for worker in workers:
+                worker.kill()
+
+
+@contextmanager
+def on_signals(handler: Callable[[int, FrameType | None], None] | signal.Handlers) -> Iterator[None]:
+    """What Ctrl-C and SIGTERM do meanwhile. A process that is started ignores them if they are ignored."""
+    before = {number: signal.signal(number, handler) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, one in before.items():
+            signal.signal(number, one)
 
 
 def _timed(stage: Stage, processes: Processes) -> Work:
@@ -83,8 +105,6 @@ def _timed(stage: Stage, processes: Processes) -> Work:
 
 def _work(connection: Connection, load: Load, threads: int, cpu: bool, trusted: tuple[str, ...]) -> None:
     """Works through the stages whose names come, until the connection ends."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)  # the process at the other end decides
     torch.set_num_threads(threads)
     processes = Processes(cpu)
     stages = {stage.name: stage for stage in load(processes)}

@@ -108,6 +108,10 @@ class Stage(ABC):
     def reads(self) -> list[Path]:
         """The files of other stages on which its results depend."""
 
+    def follows(self) -> list[Path]:
+        """The files of other stages after which it is run: those, and what it looks at if it is there."""
+        return self.reads()
+
     def conditions(self) -> list[str]:
         """What else its results depend on, such as the fingerprint of the data."""
         return []
@@ -179,9 +183,14 @@ def is_finished(record: Mapping[str, Any], folder: Path) -> bool:
     return bool(record.get("finished")) and all((folder / name).exists() for name in record.get("outputs", []))
 
 
+def holds_files(folder: Path) -> bool:
+    """Whether there is anything in a folder but its lock and what was not written to the end."""
+    return folder.is_dir() and any(entry.name != LOCK_FILE and not is_unfinished(entry) for entry in folder.iterdir())
+
+
 def refuse_other_files(folder: Path) -> None:
     """Raises where a folder that condgen did not make holds anything."""
-    if folder.is_dir() and not all(entry.name == LOCK_FILE or is_unfinished(entry) for entry in folder.iterdir()):
+    if holds_files(folder):
         raise UserError(f"{folder} holds files that condgen did not write: choose an empty or new folder")
 
 

@@ -48,6 +48,11 @@ class Train(Stage):
                 found.append(self.folders.classifier(likelihood.classifier) / MODEL_FILE)
         return found
 
+    def follows(self) -> list[Path]:
+        """A classifier is measured with the score model, also where its loss needs none."""
+        looks_at = self.folders.main if isinstance(self.settings, ClassifierStage) else None
+        return [*self.reads(), *([looks_at / MODEL_FILE] if looks_at is not None else [])]
+
     def _start(self) -> Path | None:
         init = self.settings.model.init
         return self.folders.start(self.settings.kind, init) if init is not None else None
@@ -92,8 +97,8 @@ class Train(Stage):
 
         def save() -> None:
             nonlocal saved
-            parameters = (parameter for model in state.models.values() for parameter in model.parameters())
-            if state.step != saved and is_main and all(bool(one.isfinite().all()) for one in parameters):
+            weights = (one for model in state.models.values() for one in model.parameters())
+            if is_main and state.whole and state.step != saved and all(bool(one.isfinite().all()) for one in weights):
                 save_state(self.folder, state, opened.key.base)
                 opened.note()
             saved = state.step
@@ -146,15 +151,12 @@ class Train(Stage):
                 what += f", from the weights of {self.settings.model.init}"
             if earlier := opened.record.get("earlier"):
                 what += f"; went on after {', '.join(f'{steps:,}' for steps in earlier)} steps"
-            opened.finish([MODEL_FILE], what=what, **self._before())
+            before: dict[str, Any] = {}  # what the weights that it started from had cost
+            if (start := self._start()) is not None:
+                cost = training_cost(start, self.settings.kind)
+                before = {"before": {key: cost.get(key) for key in ("steps", "seconds")}}
+            opened.finish([MODEL_FILE], what=what, **before)
         processes.wait()
-
-    def _before(self) -> dict[str, Any]:
-        """What the weights that it started from had cost."""
-        if (start := self._start()) is None:
-            return {}
-        cost = training_cost(start, self.settings.kind)
-        return {"before": {key: cost.get(key) for key in ("steps", "seconds")}}
 
 
 def training_cost(folder: Path, kind: str) -> dict[str, Any]:

@@ -10,11 +10,12 @@ is on a CPU over gloo. Where a process is gone, every wait for it ends with `Los
 """
 
 import os
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from functools import partial
-from itertools import accumulate, groupby
+from itertools import accumulate, chain, pairwise
 from typing import Any, TypeVar
 
 import torch
@@ -28,7 +29,7 @@ from condgen.errors import UserError
 T = TypeVar("T")
 
 _PATIENCE = timedelta(days=1)  # process 0 may evaluate for hours
-_BUCKET = 25 * 2**20  # bytes of gradients that are sent together, about
+_BUCKET = 25 * 2**20  # bytes of gradients that are sent together
 
 
 class Lost(UserError):
@@ -70,41 +71,39 @@ class Processes:
     def averaging_gradients(self, parameters: Sequence[nn.Parameter], weight: float) -> Iterator[None]:
         """Around one backward pass: leaves each gradient as the sum over processes of `weight` times its own.
 
-        Buckets are sent in one order everywhere, each as soon as its gradients are there. What the loss does not depend
-        on has none.
+        They are sent in equal buckets, in one order everywhere, each as soon as its gradients are there. One that only
+        other processes have counts as zero here.
         """
         if self.count == 1:
             yield
             return
-        sizes = accumulate(parameter.nbytes for parameter in reversed(parameters))
-        placed = groupby(zip(reversed(parameters), sizes, strict=True), lambda pair: pair[1] // _BUCKET)
-        buckets = [[parameter for parameter, _ in pairs] for _, pairs in placed]
-        arrived, sent = [0] * len(buckets), list[tuple[Tensor, Any]]()
+        order, size = parameters[::-1], max(1, _BUCKET // 4)  # about as gradients come
+        ends = [0, *accumulate(parameter.numel() for parameter in order)]
+        flat, late, sent = order[0].new_zeros(ends[-1]).detach(), set(range(len(order))), list[Any]()
+        buckets, covers = flat.split(size), [range(a // size, -(-b // size)) for a, b in pairwise(ends)]
+        missing = Counter(chain.from_iterable(covers))
 
-        def send() -> None:
-            parts = [p.new_zeros(0) if p.grad is None else p.grad.flatten() * weight for p in buckets[len(sent)]]
-            flat = torch.cat(parts).detach()
-            sent.append((flat, self._together(partial(all_reduce, async_op=True), flat)))
+        def arrived(place: int, parameter: Tensor) -> None:
+            if parameter.grad is not None:
+                torch.mul(parameter.grad.flatten(), weight, out=flat[ends[place] : ends[place + 1]])
+            late.remove(place)
+            missing.subtract(covers[place])
+            while len(sent) < len(buckets) and missing[len(sent)] == 0:
+                sent.append(self._together(partial(all_reduce, async_op=True), buckets[len(sent)]))
 
-        def note(bucket: int, _: Tensor) -> None:
-            arrived[bucket] += 1
-            while len(sent) < len(buckets) and arrived[len(sent)] == len(buckets[len(sent)]):
-                send()
-
-        each = [(index, parameter) for index, bucket in enumerate(buckets) for parameter in bucket]
-        hooks = [parameter.register_post_accumulate_grad_hook(partial(note, index)) for index, parameter in each]
+        hooks = [p.register_post_accumulate_grad_hook(partial(arrived, i)) for i, p in enumerate(order)]
         try:
             yield
         finally:
             for hook in hooks:
                 hook.remove()
-        while len(sent) < len(buckets):
-            send()
-        for bucket, (flat, work) in zip(buckets, sent, strict=True):
+        for place in sorted(late):  # what this pass gave no gradient
+            arrived(place, order[place])
+        for work in sent:
             self._together(work.wait)
-            gradients = [parameter.grad for parameter in bucket if parameter.grad is not None]
-            for gradient, part in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
-                gradient.copy_(part.view_as(gradient))
+        for parameter, part in zip(order, flat.split([each.numel() for each in order]), strict=True):
+            if parameter.grad is not None or bool(part.any()):
+                parameter.grad = part.view_as(parameter)
 
     def average(self, value: Tensor, weight: float) -> Tensor:
         """The sum over processes of `weight` times a value."""

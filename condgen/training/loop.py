@@ -92,6 +92,7 @@ def train(
         shared = processes.average(torch.stack([value.detach() for value in metrics.values()]), batch.weight)
         state.step += 1
         state.update_ema(settings.ema)
+        state.whole = True
         shown = dict(zip(metrics, shared.unbind(), strict=True))
         yield Record(state.step, settings.lr * step.factor, shown, step.skipped, time.perf_counter() - started)
         _refuse_stuck(state, settings)
@@ -104,7 +105,7 @@ def _refuse_stuck(state: State, settings: TrainingSettings) -> None:
             raise UserError(
                 f"the last {in_a_row} updates of {part} until step {state.step} were skipped, because a loss or a "
                 f"gradient was not a finite number: lower the learning rate (training.lr is {settings.lr:g}), train in "
-                f"float32, or look for bad values in the data; a training.skip_limit above {in_a_row} goes on from here"
+                "float32, or look for bad values in the data"
             )
 
 
@@ -122,12 +123,13 @@ class _Step:
         state, optimizer = self.state, self.state.optimizers[part]
         torch.manual_seed(keyed_seed(self.seed, _DROPOUT, state.step, self.processes.rank, self.updates))
         self.updates += 1
-        parameters = list(state.models[part].parameters())
+        parameters = [parameter for parameter in state.models[part].parameters() if parameter.requires_grad]
         rows = self._differentiate(losses, tensors, parameters)
         means = {name: value.mean() for name, value in rows.items()}
         loss = self.processes.average(means["loss"].clone(), self.batch.weight)
         norm = nn.utils.clip_grad_norm_(parameters, self.settings.clip)
         finite = bool(norm.isfinite() & loss.isfinite())
+        state.whole = False
         if finite:
             for group in optimizer.param_groups:
                 group["lr"] = self.rates.get(part, self.settings.lr) * self.factor

@@ -59,7 +59,7 @@ class PriorPool:
         missing = sum(not self._path(chunk).exists() for chunk in range(-(-self._fresh_before(entries) // _CHUNK)))
         nearest = next(path for path in (self.folder, *self.folder.parents) if path.exists())
         needed = missing * _CHUNK * 4 * math.prod(self.data.shape)
-        return os.access(nearest, os.W_OK) and needed < shutil.disk_usage(nearest).free
+        return not missing or (os.access(nearest, os.W_OK) and needed < shutil.disk_usage(nearest).free)
 
     def draw(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
         """Entries in place of a batch's data: clean x (b, ...), labels (b,), times (b,), noise, the estimate of it."""

@@ -25,6 +25,7 @@ class State:
     optimizers: dict[str, Optimizer]  # one for each
     ema: nn.Module  # the exponential moving average of "model"
     step: int = 0  # finished
+    whole: bool = True  # not in the midst of a step, which has changed some networks
     skipped: dict[str, tuple[int, int]] = field(default_factory=dict)  # updates of each: in all, and in a row until now
 
     @classmethod
@@ -72,7 +73,7 @@ class State:
             for name, tensor in _below(flat, f"optimizers/{part}/").items():
                 index, slot = name.split("/")
                 slots.setdefault(int(index), {})[slot] = tensor
-            if step > 0 and not slots:
+            if step > total and not slots:  # unless every update was skipped
                 raise KeyError(f"no state of the optimiser of {part!r}")
             optimizer = self.optimizers[part]
             _check_slots(slots, optimizer, list(model.parameters()), part)

@@ -134,7 +134,7 @@ class ClassifierTask(Task):
         """How long the gradient of the first term of the loss is, against that of the second."""
         norms: dict[str, Tensor] = {}
         for name, term in self.loss.terms(losses).items():
-            parameters = list(self.model.parameters())
+            parameters = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
             gradients = torch.autograd.grad(term.mean(), parameters, retain_graph=True, materialize_grads=True)
             norms[name] = torch.stack([gradient.norm() for gradient in gradients]).norm()
         if not norms:

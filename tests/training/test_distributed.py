@@ -15,6 +15,7 @@ from processes import Watched, run
 from condgen import DLSM, LabelledSet, LogNormal, UserError
 from condgen.losses.score_matching import AdversarialScoreMatching
 from condgen.networks.discriminator import MLPDiscriminatorSettings
+from condgen.runs.sample import _dealt
 from condgen.training import distributed
 from condgen.training.distributed import Lost, Processes, refuse_shared_gpus
 from condgen.training.loop import train
@@ -133,7 +134,7 @@ def test_more_processes_than_gpus_are_refused(cpu, gpus, refused, monkeypatch):
 
 
 def test_gradients_are_sent_while_others_are_computed(monkeypatch):
-    """Of five layers, the last layer's first; what the loss does not depend on is left out."""
+    """Of five layers the last layer's first, a number at a time."""
     two, sent = object.__new__(Processes), []
     two.rank, two.count = 0, 2
     monkeypatch.setattr(distributed, "_BUCKET", 1)
@@ -143,8 +144,8 @@ def test_gradients_are_sent_while_others_are_computed(monkeypatch):
     used = [*layers[:3], layers[4]]
     with two.averaging_gradients(layers, 0.25):
         sum(layer.sum() for layer in used).backward(inputs=layers)
-        assert len(sent[0]) == 5  # before one that has no gradient, and is known to have none in the end only
-    assert [len(flat) for flat in sent] == [5, 0, 3, 2, 1]
+        assert len(sent) == 5  # before what has no gradient, which is known in the end only
+    assert len(torch.cat(sent)) == 15
     assert all(torch.equal(layer.grad, torch.full_like(layer, 0.25)) for layer in used)
     assert layers[3].grad is None
 
@@ -154,6 +155,8 @@ def test_rows_beyond_a_share_are_left_out():
     fourth.rank, fourth.count, fourth._sum = 3, 5, lambda rows: rows
     assert fourth.rows(2) == slice(1, 1)
     assert not fourth.gather_rows(torch.ones(1, 2), 2).any()
+    fourth.rank = 0  # which alone notes what all have cost
+    assert _dealt([7], 8, fourth) == [7]
 
 
 if __name__ == "__main__":

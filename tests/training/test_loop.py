@@ -190,6 +190,31 @@ def test_dropout_differs_between_updates_steps_and_ranks(tiny_images):
         assert len(masks) == 12
 
 
+@pytest.mark.parametrize(("update", "whole"), [(4, False), (5, True)])
+def test_a_state_is_not_whole_in_the_midst_of_a_step(update, whole, tiny_images):
+    noted = []
+
+    def fail(_):
+        noted.append(1)
+        if len(noted) > update - 1:
+            raise UserError("full")
+
+    task = Twice(fail)
+    state = State.fresh(task.models, SETTINGS.betas)
+    with pytest.raises(UserError, match="full"):
+        list(train(task, state, tiny_images, SETTINGS, 0, ALONE))
+    assert (state.step, state.whole) == ((update - 1) // 2, whole)
+
+
+def test_frozen_parameters_stay_as_they_are(tiny_images):
+    task = Twice(lambda _: None)
+    task.model.weight.requires_grad_(False)
+    before = task.model.weight.clone()
+    list(train(task, State.fresh(task.models, SETTINGS.betas), tiny_images, SETTINGS, 0, ALONE))
+    assert torch.equal(task.model.weight, before)
+    assert task.model.bias.grad.all()
+
+
 # Updates that are not finite
 
 
@@ -259,6 +284,7 @@ def test_overflow_in_a_network_is_detected(tiny_images, precision, huge):
     with pytest.raises(UserError, match="the last 3 updates"):
         list(train(task, state, tiny_images, settings, 0, ALONE))
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+    state.load_tensors(state.tensors(), state.step)  # though there are no moments
 
 
 @pytest.mark.parametrize("optimizer", ["adam", "muon"])
