@@ -2,7 +2,6 @@ import math
 
 import pytest
 import scipy.optimize
-import scipy.stats
 import torch
 from sliced import directions, sliced_wasserstein
 
@@ -13,16 +12,8 @@ def normal(*shape, seed=0):
     return torch.randn(*shape, dtype=torch.float64, generator=keyed_generator(seed))
 
 
-@pytest.mark.parametrize("sizes", [(40, 40), (40, 60), (7, 5), (1, 9), (1000, 3)], ids=str)
-def test_order_one_is_scipys_mean_over_directions(sizes):
-    a, b = normal(sizes[0], 3), 2 * normal(sizes[1], 3, seed=1) + 1
-    along = directions(3, 20, keyed_generator(2))
-    expected = [scipy.stats.wasserstein_distance((a @ v).numpy(), (b @ v).numpy()) for v in along]
-    assert sliced_wasserstein(a, b, along, order=1) == pytest.approx(sum(expected) / 20, rel=1e-12)
-
-
-@pytest.mark.parametrize("sizes", [(12, 12), (12, 18), (5, 7)], ids=str)
-def test_order_two_is_the_best_assignment(sizes):
+@pytest.mark.parametrize("sizes", [(12, 12), (12, 18), (5, 7), (1, 9)], ids=str)
+def test_on_a_line_it_is_the_best_assignment(sizes):
     """Copies of the points make sets of equal size, where the cheapest pairing is found by linear programming."""
     a, b = normal(sizes[0], 1), normal(sizes[1], 1, seed=1).exp()
     common = math.lcm(*sizes)
@@ -41,4 +32,3 @@ def test_directions_are_unit_vectors_and_even():
     along = directions(5, 20_000, keyed_generator(4))
     torch.testing.assert_close(along.norm(dim=1), torch.ones(20_000, dtype=torch.float64))
     torch.testing.assert_close(along.T @ along / 20_000, torch.eye(5, dtype=torch.float64) / 5, rtol=0, atol=0.005)
-    assert torch.equal(along, directions(5, 20_000, keyed_generator(4)))

@@ -22,7 +22,7 @@ from condgen.runs.folder import read_rows
 from condgen.runs.layout import MANIFEST
 from condgen.runs.models import Folders
 from condgen.runs.sample import Sample
-from condgen.runs.sample_folder import is_image_folder, read_samples
+from condgen.runs.sample_folder import read_samples
 from condgen.runs.train import training_cost
 
 ADVERSARY = {"network": {"kind": "mlp", "width": 24}, "told_noise": True}
@@ -300,11 +300,6 @@ def test_a_manifest_that_points_elsewhere_is_refused(trained, tmp_path):
     (folder / MANIFEST).write_text("".join(json.dumps(row) + "\n" for row in rows))
     with pytest.raises(UserError, match="outside the folder"):
         read_samples(folder)
-
-
-def test_an_empty_folder_is_no_folder_of_images(tmp_path):
-    (tmp_path / ".lock").touch()
-    assert not is_image_folder(tmp_path)
 
 
 def test_evaluation_is_written_once_and_remade_when_samples_change(trained, tmp_path):
