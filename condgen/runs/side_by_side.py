@@ -42,7 +42,8 @@ def side_by_side(
         while waiting or working:
             unfinished = {stage.folder for stage in (*waiting, *working.values())}
             ready = [stage for stage, needed in waiting.items() if unfinished.isdisjoint(needed)]
-            ready.sort(key=lambda stage: stage.unit == "steps")  # training last: what is there is sampled soon
+            # training last, so that what is there is sampled soon, and the longest first
+            ready.sort(key=lambda stage: (stage.unit == "steps", -stage.total()))
             for stage in ready[: jobs - len(working)]:
                 if not idle:
                     ours, theirs = get_context("spawn").Pipe()
