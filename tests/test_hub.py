@@ -155,5 +155,5 @@ def test_models_that_come_with_condgen_are_small_and_whole():
         assert model_folder(name) == folder
         assert cg.load(name).names[3] == {"cifar10": "cat", "cifar100": "bear"}[folder.parent.name]
         assert (folder / "README.md").is_file()
-    with pytest.raises(UserError, match="name one of cifar10, cifar100, cifar10/classifier, cifar10/score, "):
+    with pytest.raises(UserError, match="name one of cifar10, cifar100, cifar10/classifier, cifar10/generator, "):
         model_folder("pretrained:cifar")

@@ -22,7 +22,7 @@ from condgen.runs.environment import cache_folder
 from condgen.runs.folder import read_json, write_json
 from condgen.runs.layout import EVALUATION_FOLDER, MANIFEST, METRICS, NEIGHBOURS
 from condgen.runs.sample_folder import SampleSet, is_image_folder, picture_of, read_images, read_samples
-from condgen.runs.stage import Progress, Stage, StageFolder, Work
+from condgen.runs.stage import Progress, Stage, StageFolder, Work, holds_files
 from condgen.training.distributed import Processes
 
 Found = TypeVar("Found")
@@ -45,7 +45,7 @@ class Evaluate(Stage):
     def reads(self) -> list[Path]:
         found: list[Path] = []
         for path in self.samples.values():
-            images = list_images(path, of=self.of).files if is_image_folder(path) else ()
+            images = list_images(path, of=self.of).files if is_image_folder(path) and holds_files(path) else ()
             found += [file.path for file in images] or [path / MANIFEST]
         return found
 

@@ -20,7 +20,6 @@ from condgen.errors import UserError
 from condgen.files import append, naming, read_picture, within, write_atomically
 from condgen.runs.folder import drop_partial_line, each_row, read_json
 from condgen.runs.layout import MANIFEST, STAGE_FILE
-from condgen.runs.stage import holds_files
 from condgen.settings import parse
 
 
@@ -106,7 +105,7 @@ def read_manifest(folder: Path) -> list[Sampled]:
 
 def is_image_folder(folder: Path) -> bool:
     """Whether a folder holds images alone, which no sampling stage has described."""
-    return holds_files(folder) and not any((folder / file).exists() for file in (MANIFEST, STAGE_FILE))
+    return folder.is_dir() and not any((folder / file).exists() for file in (MANIFEST, STAGE_FILE))
 
 
 def read_images(folder: Path, size: int | None, of: str | None) -> SampleSet:

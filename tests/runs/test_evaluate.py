@@ -16,7 +16,7 @@ from condgen.networks.cifar_resnet import CifarResNet
 from condgen.recipes.stages import EvaluateStage
 from condgen.runs.evaluate import Evaluate
 from condgen.runs.layout import MANIFEST
-from condgen.runs.sample_folder import is_image_folder, write_samples
+from condgen.runs.sample_folder import write_samples
 from condgen.runs.stage import Key, open_folder
 
 
@@ -132,4 +132,5 @@ def test_images_of_any_origin_by_folder_and_of_one_class(pets, tmp_path):
     Image.fromarray(pixels[0, 0]).save(tmp_path / "made" / "cat" / "more.png")
     assert stage.key().whole != json.loads((tmp_path / "f" / "stage.json").read_text())["key"]
     (tmp_path / "empty").mkdir()
-    assert not is_image_folder(tmp_path / "empty")
+    empty = Evaluate("evaluate", tmp_path, EvaluateStage(), {"a": tmp_path / "empty"}, *real)
+    assert empty.reads() == [tmp_path / "empty" / MANIFEST]
