@@ -66,7 +66,7 @@ def calibrate(
 def evaluate(
     samples: Annotated[list[Path], typer.Argument(help="Folders of samples, or of any images by class.")],
     data: Annotated[str | None, typer.Option(help="Real data, a name or folder; default: what models learnt.")] = None,
-    of: Annotated[str | None, typer.Option("--class", help="Of images directly in a folder, real too.")] = None,
+    of: Annotated[str | None, typer.Option("--class", help="The class of images directly in a folder.")] = None,
     out: Annotated[Path, typer.Option(help="The run folder.")] = Path("runs/evaluation"),
     *,
     given: Given,

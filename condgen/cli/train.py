@@ -143,7 +143,7 @@ def train_generator(
     classifier: Annotated[Path | None, model_option("A classifier that guides the teacher.")] = None,
     guide: Guide = None,
     scale: Annotated[str | None, typer.Option(metavar="NUMBER|calibrated", help="Of guidance; default: 1.")] = None,
-    likelihood: Annotated[Path | None, model_option("For a loss -log p(y|x_t) too: accuracy for variety.")] = None,
+    likelihood: Annotated[Path | None, model_option("A classifier for a loss -log p(y|x_t): less variety.")] = None,
     out: Annotated[Path | None, typer.Option(help="The run folder; default: runs/generator-LOSS.")] = None,
     *,
     given: Given,

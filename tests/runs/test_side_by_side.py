@@ -7,7 +7,6 @@ import pytest
 
 from condgen.errors import UserError
 from condgen.recipes.compose import load_recipe
-from condgen.runs.folder import read_rows
 from condgen.runs.plan import run_recipe
 from condgen.training.distributed import Processes
 
@@ -27,14 +26,13 @@ def test_side_by_side_gives_the_bits_of_one_after_the_other(digits_of_few_steps,
     assert len(compared) > 14
     for path in compared:
         assert path.read_bytes() == (digits_of_few_steps / path.relative_to(tmp_path)).read_bytes(), path
-    looks = [read_rows(run / "classifier-ce" / "log.jsonl")[-1] for run in (tmp_path, digits_of_few_steps)]
-    assert looks[0]["levels"][0]["gain"] == looks[1]["levels"][0]["gain"]  # by the finished score model
     assert not active_children()
     assert not list(run_recipe(recipe, tmp_path, ALONE, "test", jobs=2))
 
 
 def test_where_one_process_is_killed_the_other_saves_what_it_has(digits_of_few_steps, tmp_path):
-    longer = ["score.training.steps=100000", "scores.told.training.steps=100000"]
+    """The longest, the classifier, waits for the score model that measures it, also where its loss needs none."""
+    longer = [f"{part}.training.steps={n}00000" for n, part in enumerate(("score", "scores.told", "classifiers.ce"), 1)]
     recipe = load_recipe(digits_of_few_steps / "recipe.yaml", longer)
     seen = set()
 

@@ -140,12 +140,12 @@ def test_gradients_are_sent_while_others_are_computed(monkeypatch):
     monkeypatch.setattr(distributed, "_BUCKET", 1)
     monkeypatch.setattr(distributed, "all_reduce", lambda flat, async_op: sent.append(flat) or Mock())
     layers = [torch.nn.Parameter(torch.full((size,), 2.0)) for size in range(1, 6)]
-    used = [*layers[:3], layers[4]]
+    used, layers[0].grad = [*layers[1:3], layers[4]], torch.full((1,), 1.0)  # of an earlier part of the batch
     with two.averaging_gradients(layers, 0.25):
         sum(layer.sum() for layer in used).backward(inputs=layers)
         assert len(sent) == 5  # before what has no gradient, which is known in the end only
     assert len(torch.cat(sent)) == 15
-    assert all(torch.equal(layer.grad, torch.full_like(layer, 0.25)) for layer in used)
+    assert all(torch.equal(layer.grad, torch.full_like(layer, 0.25)) for layer in [*used, layers[0]])
     assert layers[3].grad is None
 
 
