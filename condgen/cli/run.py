@@ -9,6 +9,7 @@ import typer
 
 from condgen.cli.options import Device, Overrides, Size
 from condgen.cli.pictures import draw_samples, follow_previews, show_generators
+from condgen.cli.profile import profiled
 from condgen.cli.progress import show_comparison, show_report, work_in
 from condgen.cli.terminal import console, say
 from condgen.errors import UserError
@@ -28,6 +29,7 @@ def run(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Run nothing; list the stages and their states.")] = False,
     seeds: Annotated[int | None, typer.Option(min=1, help="Run with so many seeds: mean and sd of figures.")] = None,
     jobs: Annotated[int | None, typer.Option(min=1, help="Stages at once; default: as many as cores allow.")] = None,
+    profile: Annotated[bool, typer.Option("--profile", help="Tell where time goes; traces in FOLDER/profile.")] = False,
     device: Device = None,
     overrides: Overrides = None,
 ) -> None:
@@ -39,19 +41,24 @@ def run(
     folder, processes, cores = out or Path("runs") / settings.name, Processes(), torch.get_num_threads()
     if settings.threads is not None and context.obj is None:
         torch.set_num_threads(min(settings.threads, torch.get_num_threads()))
+    if profile and max(processes.count, jobs or 1) > 1:
+        raise UserError("--profile records one process: leave --jobs and the launcher out")
     if jobs is None:
-        jobs = cores // torch.get_num_threads() if processes.count == 1 and processes.device.type == "cpu" else 1
+        alone = profile or processes.count > 1 or processes.device.type != "cpu"
+        jobs = 1 if alone else cores // torch.get_num_threads()
     elif jobs > 1 and processes.count > 1:
         raise UserError("a launcher's processes share every stage: leave --jobs out, or the launcher")
-    command = " ".join(["condgen", *sys.argv[1:]])
+    how = folder, processes, " ".join(["condgen", *sys.argv[1:]]), jobs
     if dry_run:
         _show_plan(settings, folder)
-    elif seeds is not None:
-        chosen = range(settings.seed, settings.seed + seeds)
-        work = run_seeds(settings, chosen, folder, processes, command, jobs)
-        if work_in(folder, follow_previews(work), processes):
-            show_comparison([seed_folder(folder, seed) for seed in chosen], folder)
-    elif work_in(folder, follow_previews(run_recipe(settings, folder, processes, command, jobs)), processes):
+        return
+    chosen = range(settings.seed, settings.seed + (seeds or 1))
+    work = follow_previews(run_recipe(settings, *how) if seeds is None else run_seeds(settings, chosen, *how))
+    if not work_in(folder, profiled(work, folder / "profile") if profile else work, processes):
+        return
+    if seeds is not None:
+        show_comparison([seed_folder(folder, seed) for seed in chosen], folder)
+    else:
         picture = draw_samples(folder, settings)
         show_generators(folder)
         if picture is not None:
