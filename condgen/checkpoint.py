@@ -11,7 +11,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from condgen.errors import UserError
+from condgen.errors import UserError, explain
 from condgen.files import blamed_on, is_file, parse_json, write_atomically
 from condgen.settings import imported_targets
 
@@ -39,13 +39,11 @@ def read_description(path: Path) -> dict[str, Any]:
 def _opened(path: Path) -> Iterator[tuple[Any, dict[str, Any]]]:
     if not is_file(path):
         raise UserError(f"{path} does not exist: name a folder that a condgen command has written and finished")
-    try:
-        with safe_open(path, framework="pt") as file:
-            with blamed_on(path):
-                description = dict(parse_json((file.metadata() or {})["condgen"]))
-            yield file, description
-    except (SafetensorError, OSError) as error:
-        raise UserError(f"{path} is damaged or cut short ({error}): copy it again, or train again") from error
+    damaged = f"{path} is damaged or cut short", "copy it again, or train again"
+    with explain(*damaged, SafetensorError, OSError), safe_open(path, framework="pt") as file:
+        with blamed_on(path):
+            description = dict(parse_json((file.metadata() or {})["condgen"]))
+        yield file, description
 
 
 @contextmanager

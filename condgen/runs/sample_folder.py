@@ -16,7 +16,7 @@ from torch import Tensor
 
 from condgen.data.folder import list_images
 from condgen.data.labelled import to_uint8
-from condgen.errors import UserError
+from condgen.errors import UserError, explain
 from condgen.files import append, naming, read_picture, within, write_atomically
 from condgen.runs.folder import drop_partial_line, each_row, read_json
 from condgen.runs.layout import MANIFEST, STAGE_FILE
@@ -143,11 +143,9 @@ def read_samples(folder: Path) -> SampleSet:
 
 def _read_picture(folder: Path, file: str) -> np.ndarray:
     path = within(folder, file)
-    try:
+    with explain(f"{path} is missing or damaged", f"delete {folder} and sample again", OSError):
         picture = read_picture(path)
         if picture.mode not in ("L", "RGB"):
             raise OSError(f"its mode is {picture.mode}, which condgen does not write")
         pixels = np.asarray(picture)
-    except OSError as error:
-        raise UserError(f"{path} is missing or damaged ({error}): delete {folder} and sample again") from error
     return pixels[None] if pixels.ndim == 2 else np.moveaxis(pixels, -1, 0)
