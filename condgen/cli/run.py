@@ -9,7 +9,7 @@ import typer
 
 from condgen.cli.options import Device, Overrides, Size
 from condgen.cli.pictures import draw_samples, follow_previews, show_generators
-from condgen.cli.progress import show_comparison, show_report, work_in
+from condgen.cli.progress import show_report, work_in
 from condgen.cli.terminal import console, say
 from condgen.errors import UserError
 from condgen.files import read_text
@@ -50,7 +50,7 @@ def run(
         chosen = range(settings.seed, settings.seed + seeds)
         work = run_seeds(settings, chosen, folder, processes, command, jobs)
         if work_in(folder, follow_previews(work), processes):
-            show_comparison([seed_folder(folder, seed) for seed in chosen], folder)
+            show_report(folder, [seed_folder(folder, seed) for seed in chosen])
     elif work_in(folder, follow_previews(run_recipe(settings, folder, processes, command, jobs)), processes):
         picture = draw_samples(folder, settings)
         show_generators(folder)

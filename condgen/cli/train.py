@@ -109,8 +109,7 @@ def train_classifier(
     if loss is None:
         recorded = _recorded(ClassifierStage, start.recipe)
         loss = recorded.classifier.objective.loss if recorded is not None else "dlsm"
-    preset = next((found for name, found in PRESETS.items() if name == loss), None)
-    objective = preset or classifier_loss({"loss": loss}, "--loss")
+    objective = PRESETS.get(loss) or classifier_loss({"loss": loss}, "--loss")
     if score is None and objective.needs_prior:
         if not _SCORE.exists():
             raise UserError(f"{loss} needs a score model: run 'condgen train-score' first, or name one by --score")

@@ -142,7 +142,13 @@ def _prior_pool(
 def generator_task(stage: GeneratorStage, data: LabelledSet, folders: Folders, device: torch.device) -> GeneratorTask:
     """Everything that trains a generator, fresh or started from a teacher."""
     recipe, objective = stage.generator, stage.generator.objective
-    real, teacher = _open_teacher(stage, data, folders, device)
+    real: Denoiser | None = None
+    teacher: ScoreModel | None = None  # the score model in it, from whose weights others start
+    if recipe.teacher is not None:
+        real, teacher = open_guided(recipe.teacher, folders, device)
+        folder = folders.score(recipe.teacher.score)
+        check_fits(folder, teacher.config, data, "the generator", stage.schedule)
+        recipe.check_teacher(teacher.config.labels, f"the score model in {folder}")
     model = _config(stage, data, teacher).build()
     if teacher is not None and model.level is not None:
         start_from(model.net, teacher.net.state_dict())
@@ -202,17 +208,3 @@ def _denoiser(
     if teacher is not None and network == teacher.config.network and teacher.config.labels != "separate":
         start_from(model.net, teacher.net.state_dict())
     return model
-
-
-def _open_teacher(
-    stage: GeneratorStage, data: LabelledSet, folders: Folders, device: torch.device
-) -> tuple[Denoiser | None, ScoreModel | None]:
-    """A frozen denoiser, and the score model in it, from whose weights others start."""
-    recipe = stage.generator
-    if recipe.teacher is None:
-        return None, None
-    denoiser, score = open_guided(recipe.teacher, folders, device)
-    folder = folders.score(recipe.teacher.score)
-    check_fits(folder, score.config, data, "the generator", stage.schedule)
-    recipe.check_teacher(score.config.labels, f"the score model in {folder}")
-    return denoiser, score
