@@ -67,8 +67,5 @@ def load_into(module: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> N
     for name, tensor in tensors.items():
         if tensor.is_complex() or not bool(tensor.isfinite().all()):
             raise UserError(f"{path} holds weights that are not finite numbers, in {name}: take another or train again")
-    try:
+    with explain(f"{path} does not fit the architecture it describes", "take another or train again", RuntimeError):
         module.load_state_dict(dict(tensors))
-    except RuntimeError as error:
-        reason = " ".join(str(error).split(":\n", 1)[-1].split())[:200]
-        raise UserError(f"{path} does not fit the architecture it describes: {reason}") from error

@@ -22,7 +22,7 @@ from typing import Any, BinaryIO
 import psutil
 from PIL import Image, ImageOps
 
-from condgen.errors import UserError
+from condgen.errors import UserError, explain
 
 # For some other formats Pillow starts a program
 _FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "DIB", "TIFF", "GIF", "JPEG2000", "AVIF", "PPM", "TGA", "QOI", "PCX")
@@ -164,11 +164,10 @@ def whole(out: Path) -> Iterator[Path]:
         raise UserError(f"{out} exists already: choose another place with --out, or delete it")
     unfinished = out.with_name(f".{out.name}.{os.getpid()}.tmp")
     try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        yield unfinished
-        os.replace(unfinished, out)
-    except OSError as error:
-        raise UserError(f"cannot write {out}: {error.strerror}: choose another place with --out") from error
+        with explain(f"cannot write {out}", "choose another place with --out", OSError):
+            out.parent.mkdir(parents=True, exist_ok=True)
+            yield unfinished
+            os.replace(unfinished, out)
     finally:
         if unfinished.is_dir():
             shutil.rmtree(unfinished, ignore_errors=True)

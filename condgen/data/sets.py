@@ -179,11 +179,10 @@ class ImportedData(_TrainAndTest):
         made = import_target(self.target)(split=split, **self.options)
         if isinstance(made, LabelledSet):
             return made
-        try:
+        problem = f"{self.target} does not return samples, labels and names of classes"
+        with explain(problem, "correct this function", TypeError, ValueError):
             x, y, names = made
             return LabelledSet(torch.as_tensor(x), torch.as_tensor(y), tuple(map(str, names)), self.target, split)
-        except (TypeError, ValueError) as error:
-            raise UserError(f"{self.target} does not return samples, labels and names of classes: {error}") from error
 
 
 AnyData: TypeAlias = Annotated[Digits | Moons | Torchvision | Folder | ImportedData, Field(discriminator="kind")]

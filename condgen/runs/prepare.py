@@ -10,7 +10,7 @@ from condgen.checkpoint import MODEL_FILE, load_tensors
 from condgen.classifier import Classifier, ClassifierConfig
 from condgen.data.labelled import LabelledSet
 from condgen.denoiser import Denoiser
-from condgen.errors import UserError
+from condgen.errors import UserError, explain
 from condgen.generator import Generator, GeneratorConfig
 from condgen.losses.distillation import MatchingLoss
 from condgen.losses.score_mismatching import Critic, ScoreMismatching
@@ -77,13 +77,10 @@ def _copy_weights(start: Path, model: nn.Module) -> None:
         if before.get(what) != now.get(what):
             there, here = (_only(*pair) for pair in ((before[what], now[what]), (now[what], before[what])))
             raise UserError(f"training cannot start from {start}, whose {what} is {there} where {here} is asked for")
-    try:
+    classes = f"{len(first.names)} classes where {len(own.names)} are asked for"
+    problem = f"training cannot start from {start}, which has {classes}, or knows labels otherwise"
+    with explain(problem, "name another model with --init", RuntimeError):
         start_from(model, load_tensors(start / MODEL_FILE)[0])
-    except RuntimeError as error:
-        raise UserError(
-            f"training cannot start from {start}, which has {len(first.names)} classes where {len(own.names)} are "
-            f"asked for, or knows labels otherwise ({' '.join(str(error).split())[:200]})"
-        ) from error
 
 
 def _only(this: object, other: object) -> object:
