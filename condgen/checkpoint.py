@@ -1,6 +1,7 @@
 """Model files: safetensors with a JSON description that rebuilds the network. Nothing is ever unpickled."""
 
 import json
+import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -12,7 +13,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from condgen.errors import UserError, explain
-from condgen.files import blamed_on, is_file, parse_json, write_atomically
+from condgen.files import blamed_on, parse_json, write_atomically
 from condgen.settings import imported_targets
 
 MODEL_FILE = "model.safetensors"
@@ -37,7 +38,7 @@ def read_description(path: Path) -> dict[str, Any]:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[tuple[Any, dict[str, Any]]]:
-    if not is_file(path):
+    if not os.path.isfile(path):  # `Path.is_file` raises for some paths
         raise UserError(f"{path} does not exist: name a folder that a condgen command has written and finished")
     damaged = f"{path} is damaged or cut short", "copy it again, or train again"
     with explain(*damaged, SafetensorError, OSError), safe_open(path, framework="pt") as file:

@@ -42,11 +42,6 @@ def blamed_on(what: object, *more: type[Exception]) -> Iterator[None]:
         raise UserError(f"{problem}: run the command that made it again") from error
 
 
-def is_file(path: Path) -> bool:
-    """Whether there is a regular file; no error, whatever the path, where `Path.is_file` raises some."""
-    return os.path.isfile(path)
-
-
 def _open(path: Path, most: int) -> BinaryIO:
     about = path.stat()
     if not stat.S_ISREG(about.st_mode):  # opening a pipe would wait for its writer

@@ -67,14 +67,13 @@ def recipes(
     condgen recipes digits > mine.yaml
     """
     shipped = shipped_recipes()
-    if name is not None and name not in shipped:
+    if name is None:
+        for each, path in shipped.items():
+            say(f"{each:<24} {read_text(path).partition('# What:')[2].partition(chr(10))[0].strip()}")
+    elif name in shipped:
+        say(read_text(shipped[name]).rstrip())
+    else:
         raise UserError(f"there is no recipe {name!r} among: {', '.join(shipped)}")
-    for each, path in shipped.items():
-        head = read_text(path)
-        if name is None:
-            say(f"{each:<24} {head.partition('# What:')[2].partition(chr(10))[0].strip()}")
-        elif name == each:
-            say(head.rstrip())
 
 
 def _show_plan(recipe: Recipe, folder: Path) -> None:
