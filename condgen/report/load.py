@@ -5,9 +5,9 @@ import os
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, TypeAlias, TypeVar
+from typing import Annotated, Any, TypeAlias
 
-from pydantic import BaseModel, Field, RootModel
+from pydantic import Field, RootModel
 
 from condgen.diagnostics.classifier_errors import LevelRow
 from condgen.diagnostics.held_out import HeldOutRow
@@ -22,13 +22,12 @@ from condgen.rows import Row, parse_rows
 from condgen.runs import layout
 from condgen.runs.folder import read_json, read_rows
 from condgen.runs.sample_folder import Sampled
-from condgen.settings import parse
+from condgen.settings import SettingsType, parse
 
 Curve: TypeAlias = list[tuple[int, float]]  # steps, rising, and finite values
 # What logs call the loss of a stage and those of a generator's opponents
 LOSSES = ("loss", "critic_real", "critic_fake", "real_dsm", "fake_dsm", "likelihood")
 _Mapping: TypeAlias = dict[str, Any]
-_R = TypeVar("_R", bound=BaseModel)
 _Label: TypeAlias = Annotated[int, Field(alias="class", ge=0, lt=1_000_000)]
 
 
@@ -155,7 +154,7 @@ def read_run(folder: Path) -> Run:
     names = (layout.CLASSIFIERS, layout.DIAGNOSTICS, layout.METRICS, layout.COST, layout.NEIGHBOURS)
     files = {name: _read(folder / name) for name in names}
 
-    def rows(model: type[_R], name: str, key: str = "rows") -> list[_R]:
+    def rows(model: type[SettingsType], name: str, key: str = "rows") -> list[SettingsType]:
         return parse_rows(model, files[name].get(key, []), f"{folder / name}, {key}")
 
     on_grid = folder / layout.FIELD
