@@ -17,7 +17,8 @@ from condgen.generator import Generator
 from condgen.hub import model_folder
 from condgen.model import Model
 from condgen.oracle import Oracle
-from condgen.rng import Streams, device_of, keyed_generator
+from condgen.rng import device_of, keyed_generator
+from condgen.samplers.adaptive.loop import AdaptiveSampler
 from condgen.samplers.base import Sampler
 from condgen.samplers.catalogue import build_sampler, grid_for
 from condgen.samplers.draw import draw
@@ -81,14 +82,9 @@ def sample(
     classes = next((len(part.names) for part in models if part.names), None)
     if labels is not None and classes is not None and any(not 0 <= label < classes for label in labels.tolist()):
         raise ValueError(f"labels lie in 0 to {classes - 1}, which {labels.tolist()[:8]} do not")
-    if isinstance(model, Generator):
-        if labels is None:
-            raise ValueError("a generator needs y, a label for each sample")
-        parts = [slice(start, start + batch) for start in range(0, count, batch)]
-        return torch.cat([model(Streams(seeds[p], device).normal(model.latent_shape), labels[p]) for p in parts])
-    solver = build_sampler(sampler, model, options)
+    solver = model if isinstance(model, Generator) else build_sampler(sampler, model, options)
     grid = grid_for(solver, nfe=nfe) if isinstance(solver, Sampler) else None
-    if grid is None and nfe is not None:
+    if isinstance(solver, AdaptiveSampler) and nfe is not None:
         raise ValueError(f"{sampler} chooses its own steps: leave nfe out, or set its tolerance by options")
     known = (tuple(part.shape) for part in model.modules() if hasattr(part, "shape"))  # type: ignore[arg-type]
     if (shape := shape or next(known, None)) is None:

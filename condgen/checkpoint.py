@@ -1,6 +1,7 @@
 """Model files: safetensors with a JSON description that rebuilds the network. Nothing is ever unpickled."""
 
 import json
+import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -11,8 +12,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from condgen.errors import UserError
-from condgen.files import blamed_on, is_file, parse_json, write_atomically
+from condgen.errors import UserError, explain
+from condgen.files import blamed_on, parse_json, write_atomically
 from condgen.settings import imported_targets
 
 MODEL_FILE = "model.safetensors"
@@ -37,15 +38,13 @@ def read_description(path: Path) -> dict[str, Any]:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[tuple[Any, dict[str, Any]]]:
-    if not is_file(path):
+    if not os.path.isfile(path):  # `Path.is_file` raises for some paths
         raise UserError(f"{path} does not exist: name a folder that a condgen command has written and finished")
-    try:
-        with safe_open(path, framework="pt") as file:
-            with blamed_on(path):
-                description = dict(parse_json((file.metadata() or {})["condgen"]))
-            yield file, description
-    except (SafetensorError, OSError) as error:
-        raise UserError(f"{path} is damaged or cut short ({error}): copy it again, or train again") from error
+    damaged = f"{path} is damaged or cut short", "copy it again, or train again"
+    with explain(*damaged, SafetensorError, OSError), safe_open(path, framework="pt") as file:
+        with blamed_on(path):
+            description = dict(parse_json((file.metadata() or {})["condgen"]))
+        yield file, description
 
 
 @contextmanager
@@ -69,8 +68,5 @@ def load_into(module: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> N
     for name, tensor in tensors.items():
         if tensor.is_complex() or not bool(tensor.isfinite().all()):
             raise UserError(f"{path} holds weights that are not finite numbers, in {name}: take another or train again")
-    try:
+    with explain(f"{path} does not fit the architecture it describes", "take another or train again", RuntimeError):
         module.load_state_dict(dict(tensors))
-    except RuntimeError as error:
-        reason = " ".join(str(error).split(":\n", 1)[-1].split())[:200]
-        raise UserError(f"{path} does not fit the architecture it describes: {reason}") from error

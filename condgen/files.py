@@ -22,7 +22,7 @@ from typing import Any, BinaryIO
 import psutil
 from PIL import Image, ImageOps
 
-from condgen.errors import UserError
+from condgen.errors import UserError, explain
 
 # For some other formats Pillow starts a program
 _FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "DIB", "TIFF", "GIF", "JPEG2000", "AVIF", "PPM", "TGA", "QOI", "PCX")
@@ -40,11 +40,6 @@ def blamed_on(what: object, *more: type[Exception]) -> Iterator[None]:
     except wrong + more as error:
         problem = f"{what} holds what condgen does not write ({type(error).__name__}: {error})"
         raise UserError(f"{problem}: run the command that made it again") from error
-
-
-def is_file(path: Path) -> bool:
-    """Whether there is a regular file; no error, whatever the path, where `Path.is_file` raises some."""
-    return os.path.isfile(path)
 
 
 def _open(path: Path, most: int) -> BinaryIO:
@@ -164,11 +159,10 @@ def whole(out: Path) -> Iterator[Path]:
         raise UserError(f"{out} exists already: choose another place with --out, or delete it")
     unfinished = out.with_name(f".{out.name}.{os.getpid()}.tmp")
     try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        yield unfinished
-        os.replace(unfinished, out)
-    except OSError as error:
-        raise UserError(f"cannot write {out}: {error.strerror}: choose another place with --out") from error
+        with explain(f"cannot write {out}", "choose another place with --out", OSError):
+            out.parent.mkdir(parents=True, exist_ok=True)
+            yield unfinished
+            os.replace(unfinished, out)
     finally:
         if unfinished.is_dir():
             shutil.rmtree(unfinished, ignore_errors=True)

@@ -79,7 +79,7 @@ def from_settings(
     """Adds options to a command: --trust, --device, --set, and those of some settings, which it gets as `given`.
 
     Their values are texts, which are read as --set reads them. `keys` are dotted keys by the names of the options; with
-    `defaults`, the help shows those of the settings. A parameter that is a named tuple becomes an option a field.
+    `defaults`, the help shows those of the settings.
     """
     rows = {row.key: row for row in reversed(list(walk(model)))}  # of several kinds, the first that has a key
 
@@ -87,20 +87,12 @@ def from_settings(
         @functools.wraps(command)
         def wrapped(**arguments: Any) -> None:  # noqa: ANN401 - of many types
             found = {key: arguments.pop(name) for name, key in keys.items()}
-            for name, fields in groups.items():
-                arguments[name] = own[name].annotation(*(arguments.pop(field.name) for field in fields))
             _, _, overrides = (arguments.pop(name) for name in _ALWAYS)  # callbacks have read the first two
             options = [f"{key}={value}" for key, value in found.items() if value is not None]
             command(**arguments, given=Given(options, overrides or []))
 
         signature = inspect.signature(command)
-        own = {name: parameter for name, parameter in signature.parameters.items() if name != "given"}
-        groups = {
-            name: list(inspect.signature(parameter.annotation).parameters.values())
-            for name, parameter in own.items()
-            if hasattr(parameter.annotation, "_fields")
-        }
-        parameters = [each for name, parameter in own.items() for each in groups.get(name, [parameter])]
+        parameters = [parameter for name, parameter in signature.parameters.items() if name != "given"]
         parameters += [_parameter(name, rows[key], defaults) for name, key in keys.items()]
         parameters = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in parameters]
         parameters += [

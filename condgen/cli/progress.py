@@ -7,7 +7,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress as Bars, TaskID, TextColumn, TimeRemainingColumn
 
@@ -17,31 +16,20 @@ from condgen.runs.side_by_side import on_signals
 from condgen.runs.stage import Work, lock
 from condgen.training.distributed import Processes
 
-if TYPE_CHECKING:
-    from condgen.report.load import Run
-
 _PATIENCE = b"\nstopping after this step, with all of it saved; Ctrl-C again stops at once\n"
 
 
-def show_report(folder: Path) -> None:
-    from condgen.report.build import build_report
-    from condgen.report.load import read_run
-
-    build_report(folder)
-    _show_tables(read_run(folder))
-
-
-def show_comparison(folders: Sequence[Path], out: Path) -> None:
+def show_report(folder: Path, compared: Sequence[Path] = ()) -> None:
+    """Writes the report of a run, or into this folder one that compares several; prints its tables."""
+    from condgen.report.build import build_report, summary_tables
     from condgen.report.compare import compare_runs
-
-    _show_tables(compare_runs(folders, out))
-
-
-def _show_tables(run: "Run") -> None:
-    from condgen.report.build import summary_tables
+    from condgen.report.load import read_run
     from condgen.report.page import to_rich
     from condgen.report.score_errors import draw_held_out, held_out_sentences
 
+    if not compared:
+        build_report(folder)
+    run = compare_runs(compared, folder) if compared else read_run(folder)
     for sentence in held_out_sentences(run):
         say(sentence)
     for table in summary_tables(run):

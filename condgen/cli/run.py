@@ -1,5 +1,6 @@
 """`condgen run`."""
 
+import shlex
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -10,7 +11,7 @@ import typer
 from condgen.cli.options import Device, Overrides, Size
 from condgen.cli.pictures import draw_samples, follow_previews, show_generators
 from condgen.cli.profile import profiled
-from condgen.cli.progress import show_comparison, show_report, work_in
+from condgen.cli.progress import show_report, work_in
 from condgen.cli.terminal import console, say
 from condgen.errors import UserError
 from condgen.files import read_text
@@ -48,7 +49,7 @@ def run(
         jobs = 1 if alone else cores // torch.get_num_threads()
     elif jobs > 1 and processes.count > 1:
         raise UserError("a launcher's processes share every stage: leave --jobs out, or the launcher")
-    how = folder, processes, " ".join(["condgen", *sys.argv[1:]]), jobs
+    how = folder, processes, shlex.join(["condgen", *sys.argv[1:]]), jobs
     if dry_run:
         _show_plan(settings, folder)
         return
@@ -57,7 +58,7 @@ def run(
     if not work_in(folder, profiled(work, folder / "profile") if profile else work, processes):
         return
     if seeds is not None:
-        show_comparison([seed_folder(folder, seed) for seed in chosen], folder)
+        show_report(folder, [seed_folder(folder, seed) for seed in chosen])
     else:
         picture = draw_samples(folder, settings)
         show_generators(folder)
@@ -74,14 +75,13 @@ def recipes(
     condgen recipes digits > mine.yaml
     """
     shipped = shipped_recipes()
-    if name is not None and name not in shipped:
+    if name is None:
+        for each, path in shipped.items():
+            say(f"{each:<24} {read_text(path).partition('# What:')[2].partition(chr(10))[0].strip()}")
+    elif name in shipped:
+        say(read_text(shipped[name]).rstrip())
+    else:
         raise UserError(f"there is no recipe {name!r} among: {', '.join(shipped)}")
-    for each, path in shipped.items():
-        head = read_text(path)
-        if name is None:
-            say(f"{each:<24} {head.partition('# What:')[2].partition(chr(10))[0].strip()}")
-        elif name == each:
-            say(head.rstrip())
 
 
 def _show_plan(recipe: Recipe, folder: Path) -> None:

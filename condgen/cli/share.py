@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from condgen.cli.progress import show_comparison, show_report
+from condgen.cli.progress import show_report
 from condgen.cli.terminal import say
 from condgen.errors import UserError
 from condgen.hub import upload
@@ -25,7 +25,7 @@ def report(
     with different seeds are shown as mean and standard deviation over the seeds.
     """
     if len(folders) > 1:
-        show_comparison(folders, out or Path("runs/comparison"))
+        show_report(out or Path("runs/comparison"), folders)
     elif out is not None:
         raise UserError("--out is for comparisons: the report of one run lies in its own folder")
     else:

@@ -1,7 +1,7 @@
 """`condgen train-score`, `train-classifier` and `train-generator`: one model of a recipe, in a folder of its own."""
 
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple, TypeVar
+from typing import Annotated, Any, Literal, TypeAlias, TypeVar
 
 import typer
 
@@ -30,13 +30,7 @@ from condgen.training.distributed import Processes
 _SCORE = Path("runs/score")
 
 StageType = TypeVar("StageType", ScoreStage, ClassifierStage, GeneratorStage)
-
-
-class Start(NamedTuple):
-    data: Data = None
-    recipe: RecipeFile = None
-    size: Size = None
-    init: Annotated[Path | None, model_option("Start from the weights of this model, with its network.")] = None
+Init: TypeAlias = Annotated[Path | None, model_option("Start from the weights of this model, with its network.")]
 
 
 def _keys(part: str) -> dict[str, str]:
@@ -46,7 +40,10 @@ def _keys(part: str) -> dict[str, str]:
 
 @from_settings(ScoreStage, _keys("score"), defaults=False)
 def train_score(
-    start: Start,
+    data: Data = None,
+    recipe: RecipeFile = None,
+    size: Size = None,
+    init: Init = None,
     out: Annotated[Path, typer.Option(help="The run folder.")] = _SCORE,
     conditional: Annotated[bool, typer.Option("--conditional", help="Give the network the label.")] = False,
     adversarial: Annotated[
@@ -68,18 +65,21 @@ def train_score(
     --set score.labels=separate (a network for each class), --set score.training.snapshots=[500] (keeps an early model,
     which can guide the later one). condgen settings score lists all.
     """
-    base, loaded = _base(ScoreStage, start, given, start.init)
+    base, loaded = _base(ScoreStage, recipe, data, size, given, init)
     score = base.score
     if adversarial and score.adversarial is None:
         score = score.model_copy(update={"adversarial": default_adversary(loaded)})
     if conditional:
         given.options.append("score.labels=embedding")
-    _train(ScoreStage, "score", out, score, start.init, base, loaded, given)
+    _train(ScoreStage, "score", out, score, init, base, loaded, given)
 
 
 @from_settings(ClassifierStage, _keys("classifier"), defaults=False)
 def train_classifier(
-    start: Start,
+    data: Data = None,
+    recipe: RecipeFile = None,
+    size: Size = None,
+    init: Init = None,
     loss: Annotated[
         str | None,
         typer.Option(
@@ -107,31 +107,33 @@ def train_classifier(
     classifier lists all.
     """
     if loss is None:
-        recorded = _recorded(ClassifierStage, start.recipe)
+        recorded = _recorded(ClassifierStage, recipe)
         loss = recorded.classifier.objective.loss if recorded is not None else "dlsm"
-    preset = next((found for name, found in PRESETS.items() if name == loss), None)
-    objective = preset or classifier_loss({"loss": loss}, "--loss")
+    objective = PRESETS.get(loss) or classifier_loss({"loss": loss}, "--loss")
     if score is None and objective.needs_prior:
         if not _SCORE.exists():
             raise UserError(f"{loss} needs a score model: run 'condgen train-score' first, or name one by --score")
         score = _SCORE
-    base, loaded = _base(ClassifierStage, start, given, score or start.init)
+    base, loaded = _base(ClassifierStage, recipe, data, size, given, score or init)
     same_loss = [each for each in base.classifiers.values() if each.objective.loss == loss]
     classifier = next(iter([*same_loss, *base.classifiers.values()]), None)
     if classifier is None:
-        raise UserError(f"{start.recipe} describes no classifier: add one under classifiers, or leave --recipe out")
+        raise UserError(f"{recipe} describes no classifier: add one under classifiers, or leave --recipe out")
     changes: dict[str, Any] = {}
     if not same_loss:
         changes["objective"] = objective.model_dump(mode="json")
     if backbone is not None:
         changes["network"] = {"kind": "timm", "name": backbone}
     out, name = out or Path(f"runs/classifier-{loss}"), f"classifier {loss}"
-    _train(ClassifierStage, name, out, classifier, start.init, base, loaded, given, changes, Folders(score))
+    _train(ClassifierStage, name, out, classifier, init, base, loaded, given, changes, Folders(score))
 
 
 @from_settings(GeneratorStage, _keys("generator"), defaults=False)
 def train_generator(
-    start: Start,
+    data: Data = None,
+    recipe: RecipeFile = None,
+    size: Size = None,
+    init: Init = None,
     loss: Annotated[
         Literal["smm", "dmd", "sid"],
         typer.Option(
@@ -161,15 +163,15 @@ def train_generator(
     """
     if teacher is None and (classifier, guide, scale) != (None, None, None):
         raise UserError("--classifier, --guide and --scale guide a teacher: name one with --teacher DIR")
-    base, loaded = _base(GeneratorStage, start, given, teacher or start.init)
+    base, loaded = _base(GeneratorStage, recipe, data, size, given, teacher or init)
     same_loss = [each for each in base.generators.values() if each.objective.loss == loss]
     if not same_loss:
-        raise UserError(f"{start.recipe} describes no generator with --loss {loss}: choose another, or add one to it")
+        raise UserError(f"{recipe} describes no generator with --loss {loss}: choose another, or add one to it")
     generator = min(same_loss, key=lambda each: (each.teacher is None) != (teacher is None))
     changes: dict[str, Any] = {}
     guide_name, guides = named_guide(guide)
     if teacher is None and generator.teacher is not None:
-        raise UserError(f"the generator with --loss {loss} in {start.recipe} has a teacher: name it with --teacher DIR")
+        raise UserError(f"the generator with --loss {loss} in {recipe} has a teacher: name it with --teacher DIR")
     if teacher is not None:
         if not isinstance(generator.objective, MatchingLoss):
             raise UserError(f"the loss {loss} has no teacher: leave --teacher out, or choose --loss sid or dmd")
@@ -185,7 +187,7 @@ def train_generator(
         given.options.append(f"generator.likelihood.classifier={likelihood.resolve().name}")
     classifiers = by_folder_name(list(dict.fromkeys(path for path in (classifier, likelihood) if path is not None)))
     out, folders = out or Path(f"runs/generator-{loss}"), Folders(teacher, guides, classifiers)
-    _train(GeneratorStage, f"generator {loss}", out, generator, start.init, base, loaded, given, changes, folders)
+    _train(GeneratorStage, f"generator {loss}", out, generator, init, base, loaded, given, changes, folders)
     show_generators(out)
 
 
@@ -200,12 +202,13 @@ def _recorded(model: type[StageType], recipe: Path | None) -> StageType | None:
     return parse(model, tree, str(recipe))
 
 
-def _base(model: type[StageType], start: Start, given: Given, like: Path | None) -> tuple[Recipe, LabelledSet]:
+def _base(
+    model: type[StageType], recipe: Path | None, data: str | None, size: str | None, given: Given, like: Path | None
+) -> tuple[Recipe, LabelledSet]:
     """The recipe that options change, that of the file or the default one of the data; and the training split.
 
     A recorded stage goes over the default recipe. Data and schedule are by default those of the model `like`.
     """
-    recipe, data, size = start.recipe, start.data, start.size
     if size is not None and recipe is None:
         raise UserError("--size belongs to a recipe: name it with --recipe, or leave --size out")
     if recipe is not None and data is not None:

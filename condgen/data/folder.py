@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from condgen.data.labelled import Split
-from condgen.errors import UserError
+from condgen.errors import UserError, explain
 from condgen.files import PICTURE_SUFFIXES, as_rgb, picture_mode, read_picture
 
 _SPLITS: dict[str, Split] = {"train": "train", "test": "test", "validation": "validation"}
@@ -127,10 +127,8 @@ def _uniform(path: Path, label: str, seed: int) -> float:
 
 def _look(folder: Path, inside: Path | None) -> tuple[list[Path], list[Path], list[Path]]:
     """The folders in one, but those of systems and editors; its pictures; all else. Links stay `inside`, if given."""
-    try:
+    with explain(f"{folder} cannot be listed", "mend its permissions", OSError):
         entries = sorted(folder.iterdir())
-    except OSError as error:
-        raise UserError(f"{folder} cannot be listed: {error.strerror}; mend its permissions") from error
     for entry in entries:
         if inside and entry.is_symlink() and not Path(os.path.realpath(entry)).is_relative_to(inside):
             raise UserError(f"{entry} is a link that leaves {inside}: copy it, or --set data.follow_links=true")
@@ -151,12 +149,10 @@ def _kind(entry: Path, where: str = "") -> str:
 
 def _read_image(path: Path, size: int | None, grey: bool) -> np.ndarray:
     """(H, W) of grey images, else (H, W, 3)."""
-    try:
+    with explain(f"{path} cannot be read as an image", "mend or remove it", OSError):
         image = read_picture(path, upright=True)
         if image.mode.startswith(("I", "F")):
             raise OSError(f"its pixels (mode {image.mode}) have more than 8 bits a channel")
-    except OSError as error:
-        raise UserError(f"{path} cannot be read as an image: {error.strerror or error}; mend or remove it") from error
     if not grey:
         image = as_rgb(image)
     if size is not None:

@@ -12,7 +12,7 @@ from pydantic import AfterValidator, Field
 
 from condgen.data.folder import list_images
 from condgen.data.labelled import LabelledSet, Split, validation_rows
-from condgen.errors import UserError, did_you_mean
+from condgen.errors import UserError, did_you_mean, explain
 from condgen.rng import keyed_generator
 from condgen.settings import UNKEYED, Settings, Target, import_target
 
@@ -132,13 +132,12 @@ class Torchvision(_TrainAndTest):
         root = self.root if self.root is not None and self.root.is_dir() else _archives(None)  # it may be moved
         chosen = {"split": split} if self.kind in ("svhn", "stl10") else {"train": split == "train"}
         name = "FashionMNIST" if self.kind == "fashion-mnist" else self.kind.upper()
-        try:
+        advice = (
+            "name its folder by CONDGEN_DATA or data.root, or download it, perhaps later, by data.download: true "
+            "(--set data.download=true)"
+        )
+        with explain(f"{self.kind} is not in {root}, or its files are damaged", advice, RuntimeError, OSError):
             data = getattr(torchvision.datasets, name)(root, download=self.download, **chosen)
-        except (RuntimeError, OSError) as error:
-            raise UserError(
-                f"{self.kind} is not in {root}, or its files are damaged ({error}): name its folder by CONDGEN_DATA or "
-                "data.root, or download it, perhaps later, by data.download: true (--set data.download=true)"
-            ) from error
         x = torch.as_tensor(data.data)
         x = x[:, None] if x.ndim == 3 else x if x.shape[1] == 3 else x.permute(0, 3, 1, 2)  # grey, or channels last
         y = torch.as_tensor(data.targets if hasattr(data, "targets") else data.labels).long()
@@ -180,11 +179,10 @@ class ImportedData(_TrainAndTest):
         made = import_target(self.target)(split=split, **self.options)
         if isinstance(made, LabelledSet):
             return made
-        try:
+        problem = f"{self.target} does not return samples, labels and names of classes"
+        with explain(problem, "correct this function", TypeError, ValueError):
             x, y, names = made
             return LabelledSet(torch.as_tensor(x), torch.as_tensor(y), tuple(map(str, names)), self.target, split)
-        except (TypeError, ValueError) as error:
-            raise UserError(f"{self.target} does not return samples, labels and names of classes: {error}") from error
 
 
 AnyData: TypeAlias = Annotated[Digits | Moons | Torchvision | Folder | ImportedData, Field(discriminator="kind")]

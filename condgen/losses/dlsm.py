@@ -90,9 +90,7 @@ def dlsm_loss(
     return loss(classifier, Noised(x, y, t, eps, prior))["loss"]
 
 
-PresetName: TypeAlias = Literal["dlsm-cifar", "dlsm-moons", "dlsm-pure"]
-
-PRESETS: dict[PresetName, DLSM] = {
+PRESETS = {
     "dlsm-cifar": DLSM(ce_weight=0.25, sigma_weight=0.0, reduction="mean"),
     "dlsm-moons": DLSM(ce_weight=0.125, sigma_weight=2.0, reduction="mean"),
     "dlsm-pure": DLSM(ce_weight=0.0, sigma_weight=1.0),

@@ -32,7 +32,7 @@ import math
 import os
 import statistics
 from collections.abc import Generator, Mapping
-from typing import Annotated, Literal, NamedTuple, TypeAlias
+from typing import Annotated, Literal, NamedTuple
 
 from pydantic import AfterValidator, Field
 from torch import Tensor
@@ -58,8 +58,6 @@ from condgen.rng import keyed_generator
 from condgen.rows import Estimate
 from condgen.settings import UNKEYED, Settings
 
-CasName: TypeAlias = Literal["probe", "resnet", "none"]
-
 _REAL_DRAWS = 3  # of training samples, from which the floor of CAS is learnt
 
 
@@ -76,7 +74,7 @@ class Measures(Settings):
         json_schema_extra=UNKEYED,  # what lies there decides
         description="what distances are measured between: see condgen evaluate",
     )
-    cas: CasName = Field(
+    cas: Literal["probe", "resnet", "none"] = Field(
         default="probe",
         description="what learns from samples and is tested on real data: that of class accuracy on the features, a "
         "ResNet-20 on the images, or nothing",

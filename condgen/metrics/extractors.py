@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from condgen.checkpoint import MODEL_FILE
 from condgen.classifier import Classifier
 from condgen.data.labelled import to_uint8
-from condgen.errors import UserError, from_extra
+from condgen.errors import UserError, explain, from_extra
 from condgen.hub import fetch
 from condgen.metrics.features import Extractor, Features, pixels
 from condgen.networks.cifar_resnet import CifarResNet
@@ -100,19 +100,17 @@ def _timm(name: str, device: torch.device | str) -> Extractor:
     options: dict[str, Any] = {"pretrained_cfg_overlay": {"file": file}} if file else {}
     if file and not (Path(file).is_file() and file.endswith(".safetensors")):
         raise UserError(f"{file} is not a safetensors file: timm:{name}@FILE takes weights of {name} in that form")
-    try:
+    advice = (
+        "choose one of timm.list_models(pretrained=True), connect to a network once, or name a file, as in "
+        f"timm:{name}@weights.safetensors"
+    )
+    wrong = (OSError, RuntimeError, ValueError, KeyError, SafetensorError, UserError)
+    with explain(f"the weights of timm:{name} are not on this machine", advice, *wrong):
         known = None if file else timm.get_pretrained_cfg(name)
         if known is not None and known.hf_hub_id:  # timm would ask a network that is not there for a minute
             prefix = "open_clip_" if (known.hf_hub_filename or "").startswith("open_clip_") else ""
             fetch(f"hf:{known.hf_hub_id}", (f"{prefix}model.safetensors",))
         network = timm.create_model(name, pretrained=True, **options).to(device).eval().requires_grad_(False)
-    except (OSError, RuntimeError, ValueError, KeyError, SafetensorError, UserError) as error:
-        reason = " ".join(str(error).split())[:160]
-        raise UserError(
-            f"the weights of timm:{name} are not on this machine ({reason}): choose one of "
-            f"timm.list_models(pretrained=True), connect to a network once, or name a file, as in "
-            f"timm:{name}@weights.safetensors"
-        ) from error
     about = timm.data.resolve_model_data_config(network)
     size = about["input_size"][1:]
 
@@ -131,10 +129,9 @@ def _timm(name: str, device: torch.device | str) -> Extractor:
 
 def _cifar_resnet(path: Path, device: torch.device | str) -> Extractor:
     """A public classifier of small images, used to ImageNet's mean and deviation: 64 features, and its logits."""
-    try:
+    advice = "features come from nothing else"
+    with explain(f"{path} is no safetensors file", advice, SafetensorError, OSError, ValueError):
         tensors = load_file(path)
-    except (SafetensorError, OSError, ValueError) as error:
-        raise UserError(f"{path} is no safetensors file ({error}): features come from nothing else") from error
     network = CifarResNet.from_tensors(tensors, str(path)).to(device)
     if network.conv1.in_channels != 3:
         raise UserError(f"{path} is for images of {network.conv1.in_channels} channels: features need one for 3")

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from condgen.errors import UserError
+from condgen.errors import UNSUITABLE, explain
 
 _WIDTHS = (16, 32, 64)
 
@@ -59,16 +59,12 @@ class CifarResNet(nn.Module):
     @classmethod
     def from_tensors(cls, tensors: Mapping[str, Tensor], where: str) -> "CifarResNet":
         """The network that these weights belong to; UserError where they are not those of such a network."""
-        try:
+        advice = "its tensors should be conv1, bn1, layer1 to layer3, linear"
+        with explain(f"{where} holds no CIFAR ResNet", advice, *UNSUITABLE):
             channels, n_classes = tensors["conv1.weight"].shape[1], len(tensors["linear.weight"])
             if 0 in (channels, n_classes) or any(tensor.is_complex() for tensor in tensors.values()):
                 raise ValueError("no channel, no class, or complex numbers")
             blocks = {int(found[1]) for name in tensors if (found := re.match(r"layer1\.(\d+)\.", name))}
             network = cls(channels, n_classes, 6 * len(blocks) + 2)
             network.load_state_dict(dict(tensors))
-        except (KeyError, IndexError, RuntimeError, TypeError, ValueError) as error:
-            reason = " ".join(str(error).split())[:120]
-            raise UserError(
-                f"{where} holds no CIFAR ResNet ({reason}): its tensors should be conv1, bn1, layer1 to layer3, linear"
-            ) from error
         return network.eval().requires_grad_(False)

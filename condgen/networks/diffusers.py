@@ -18,7 +18,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from condgen.errors import UserError, from_extra
+from condgen.errors import UNSUITABLE, UserError, explain, from_extra
 from condgen.networks.base import NetworkSettings
 from condgen.networks.blocks import check_image
 from condgen.networks.embedding import ClassEmbedding
@@ -95,15 +95,13 @@ def _build(settings: DiffusersSettings, shape: tuple[int, ...]) -> "UNet2DModel"
     with from_extra("diffusers"):
         from diffusers import UNet2DModel
     config = settings.unet
-    try:
+    with explain("diffusers cannot build the UNet2DModel that is described", "correct its configuration", *UNSUITABLE):
         check_image(settings.kind, shape, halvings=len(config.get("block_out_channels", "four")) - 1)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of layers without numbers, which are refused
             unet = UNet2DModel(**config)
         if any(parameter.numel() == 0 for parameter in unet.parameters()):
             raise ValueError("a layer has no width")
-    except (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
-        raise UserError(f"diffusers cannot build the UNet2DModel that is described: {error}") from error
     wanted = {
         "in_channels": shape[0],
         "out_channels": shape[0],  # a learned variance is not supported

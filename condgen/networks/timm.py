@@ -16,7 +16,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from condgen.errors import UserError
+from condgen.errors import UNSUITABLE, UserError, explain
 from condgen.networks.base import NetworkSettings
 from condgen.networks.blocks import GroupNorm, check_image
 from condgen.networks.embedding import Conditioning, FiLM, initialise_
@@ -70,7 +70,8 @@ def _backbone(name: str, shape: tuple[int, ...]) -> tuple[nn.Module, int]:
         raise UserError(f"timm has no backbone named {name!r}: timm.list_models() names them all")
     fixed = getattr(timm.get_pretrained_cfg(name), "fixed_input_size", False)
     size = {"img_size": shape[1:]} if fixed else {}
-    try:
+    problem = f"timm backbone {name!r} cannot take images of {shape[1]}x{shape[2]}"
+    with explain(problem, "choose another", *UNSUITABLE):
         backbone = timm.create_model(name, pretrained=False, in_chans=shape[0], num_classes=0, **size)
         if isinstance(backbone, timm.models.ResNet) and max(shape[1:]) <= _SMALL_IMAGE:
             _small_stem_(backbone, shape[0])
@@ -78,11 +79,6 @@ def _backbone(name: str, shape: tuple[int, ...]) -> tuple[nn.Module, int]:
         features = _rehearse(backbone.eval(), shape).shape
         if len(features) != 2:
             raise ValueError("it does not end in one row of features per image")
-    except (ArithmeticError, AssertionError, LookupError, RuntimeError, TypeError, ValueError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise UserError(
-            f"timm backbone {name!r} cannot take images of {shape[1]}x{shape[2]} ({reason}): choose another"
-        ) from error
     return backbone.train(), features[1]
 
 

@@ -1,18 +1,19 @@
 """A run folder in memory, every row checked. Whatever is absent stays empty."""
 
 import math
+import os
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, TypeAlias, TypeVar
+from typing import Annotated, Any, TypeAlias
 
-from pydantic import BaseModel, Field, RootModel
+from pydantic import Field, RootModel
 
 from condgen.diagnostics.classifier_errors import LevelRow
 from condgen.diagnostics.held_out import HeldOutRow
 from condgen.diagnostics.score_errors import ErrorRow
 from condgen.errors import UserError
-from condgen.files import blamed_on, is_file, read_text
+from condgen.files import blamed_on, read_text
 from condgen.metrics.collapse import Reading
 from condgen.metrics.measures import MetricRow
 from condgen.recipes.compose import read_yaml
@@ -21,13 +22,12 @@ from condgen.rows import Row, parse_rows
 from condgen.runs import layout
 from condgen.runs.folder import read_json, read_rows
 from condgen.runs.sample_folder import Sampled
-from condgen.settings import parse
+from condgen.settings import SettingsType, parse
 
 Curve: TypeAlias = list[tuple[int, float]]  # steps, rising, and finite values
 # What logs call the loss of a stage and those of a generator's opponents
 LOSSES = ("loss", "critic_real", "critic_fake", "real_dsm", "fake_dsm", "likelihood")
 _Mapping: TypeAlias = dict[str, Any]
-_R = TypeVar("_R", bound=BaseModel)
 _Label: TypeAlias = Annotated[int, Field(alias="class", ge=0, lt=1_000_000)]
 
 
@@ -150,11 +150,11 @@ def read_run(folder: Path) -> Run:
     if not folder.is_dir():
         raise UserError(f"{folder} is not a folder; name the folder of a run, such as runs/digits")
     about, path = _read(folder / layout.RUN_FILE), folder / layout.RECIPE_FILE
-    settings = read_yaml(path) if is_file(path) else {}
+    settings = read_yaml(path) if os.path.isfile(path) else {}
     names = (layout.CLASSIFIERS, layout.DIAGNOSTICS, layout.METRICS, layout.COST, layout.NEIGHBOURS)
     files = {name: _read(folder / name) for name in names}
 
-    def rows(model: type[_R], name: str, key: str = "rows") -> list[_R]:
+    def rows(model: type[SettingsType], name: str, key: str = "rows") -> list[SettingsType]:
         return parse_rows(model, files[name].get(key, []), f"{folder / name}, {key}")
 
     on_grid = folder / layout.FIELD
@@ -172,7 +172,7 @@ def read_run(folder: Path) -> Run:
         metrics=rows(MetricRow, layout.METRICS),
         by_class=rows(ClassRow, layout.METRICS, "by_class"),
         cost=rows(CostRow, layout.COST),
-        fields=parse(FieldRow, read_json(on_grid), str(on_grid)) if is_file(on_grid) else None,
+        fields=parse(FieldRow, read_json(on_grid), str(on_grid)) if os.path.isfile(on_grid) else None,
         neighbours=rows(NeighbourRow, layout.NEIGHBOURS),
     )
     _read_calibrations(run, rows(LevelRow, layout.CLASSIFIERS))
@@ -192,7 +192,7 @@ def read_run(folder: Path) -> Run:
 
 
 def _read(path: Path) -> _Mapping:
-    return read_json(path) if is_file(path) else {}
+    return read_json(path) if os.path.isfile(path) else {}
 
 
 def _read_calibrations(run: Run, rows: list[LevelRow]) -> None:

@@ -38,21 +38,17 @@ def cache_folder() -> Path:
 def describe_environment(device: torch.device | None = None) -> dict[str, Any]:
     """Versions and hardware, as plain JSON; the device is the first GPU, or else the CPU, where none is given."""
     device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    cpus = Path("/proc/cpuinfo")  # of Linux
+    named = re.search(r"^model name.*?: *(.+)", cpus.read_text() if cpus.exists() else "", re.MULTILINE)
     return {
         "condgen": version("condgen"),
         "python": platform.python_version(),
         "torch": torch.__version__,
         "machine": {
-            "cpu": _cpu_name(),
+            "cpu": named[1].strip() if named else platform.processor() or platform.machine(),
             "cores": usable_cores(),
             "threads": torch.get_num_threads(),
             "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
             "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
         },
     }
-
-
-def _cpu_name() -> str:
-    path = Path("/proc/cpuinfo")
-    found = re.search(r"^model name.*?: *(.+)", path.read_text() if path.exists() else "", re.MULTILINE)
-    return found[1].strip() if found else platform.processor() or platform.machine()

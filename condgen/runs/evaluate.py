@@ -3,7 +3,7 @@
 from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -24,8 +24,6 @@ from condgen.runs.layout import EVALUATION_FOLDER, MANIFEST, METRICS, NEIGHBOURS
 from condgen.runs.sample_folder import SampleSet, is_image_folder, picture_of, read_images, read_samples
 from condgen.runs.stage import Progress, Stage, StageFolder, Work, holds_files
 from condgen.training.distributed import Processes
-
-Found = TypeVar("Found")
 
 _PICTURES = "neighbours"
 _CLOSEST = 6  # samples of each method that are shown with training data
@@ -110,7 +108,7 @@ class Evaluate(Stage):
                 left_out.append(f"{text} {lacking}")
         return matched, left_out
 
-    def _follow(self, work: Generator[Advance, None, Found]) -> Generator[Progress, None, Found]:
+    def _follow(self, work: Generator[Advance, None, Evaluation]) -> Generator[Progress, None, Evaluation]:
         while True:
             try:
                 advance = next(work)

@@ -11,7 +11,7 @@ from pydantic import BaseModel
 
 from condgen.checkpoint import MODEL_FILE
 from condgen.data.sets import AnyData
-from condgen.errors import UserError
+from condgen.errors import UserError, explain
 from condgen.files import blamed_on, each_line, parse_json, read_bytes, read_text, write_atomically
 from condgen.hub import CONFIG_FILE
 from condgen.recipes.compose import read_yaml
@@ -22,12 +22,9 @@ from condgen.settings import parse
 
 def file_key(path: Path) -> str:
     """A short content hash of a file."""
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()[:16]
-    except OSError as error:
-        hint = "train it first, or name its folder" if path.name == MODEL_FILE else "check the folder"
-        raise UserError(f"cannot read {path} ({error.strerror}): {hint}") from error
+    advice = "train it first, or name its folder" if path.name == MODEL_FILE else "check the folder"
+    with explain(f"cannot read {path}", advice, OSError), path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -97,10 +94,8 @@ def each_row(path: Path) -> Iterator[dict[str, Any]]:
         return
     with blamed_on(path, OSError):
         for number, line in enumerate(each_line(path), start=1):
-            try:
+            with explain(f"{path}, line {number} is damaged", "delete the line", ValueError):
                 row = _object(line)
-            except ValueError as error:
-                raise UserError(f"{path}, line {number} is damaged ({error}): delete the line") from error
             yield row
 
 

@@ -7,7 +7,7 @@ from typing import Any, ClassVar, NamedTuple
 
 from condgen.checkpoint import MODEL_FILE, load_into
 from condgen.data.sets import AnyData
-from condgen.errors import UserError
+from condgen.errors import UNSUITABLE, UserError, explain
 from condgen.hub import fetch
 from condgen.networks.diffusers import DiffusersSettings
 from condgen.recipes.stages import ImportStage
@@ -131,14 +131,11 @@ class Import(Stage):
 def _fill(model: ScoreModel, folder: Path) -> None:
     from diffusers import UNet2DModel  # its reader knows the names that weights had in earlier versions
 
-    try:
+    with explain(f"{folder} cannot be read by diffusers", "save the pipeline again", OSError, *UNSUITABLE):
         trained, about = UNet2DModel.from_pretrained(
             folder, use_safetensors=True, local_files_only=True, output_loading_info=True
         )
         left_out = [name for name, tensor in trained.state_dict().items() if tensor.is_meta]  # by an index of weights
         if missing := sorted({*about["missing_keys"], *left_out}):  # they would be random numbers
             raise ValueError(f"there is no weight {missing[0]}")
-    except (ArithmeticError, AttributeError, LookupError, OSError, RuntimeError, TypeError, ValueError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise UserError(f"{folder} cannot be read by diffusers ({reason}): save the pipeline again") from error
     load_into(model.net.get_submodule("unet"), trained.float().state_dict(), folder)

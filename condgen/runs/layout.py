@@ -34,7 +34,6 @@ def seed_folder(run: Path, seed: int) -> Path:
 
 
 def calibration_file(classifier: Path) -> Path:
-    """Where the calibration of the classifier in a folder lies, if there is one."""
     return classifier / CALIBRATION_FOLDER / CALIBRATION
 
 

@@ -6,6 +6,7 @@ file `previews/STEP.safetensors` with samples of fixed latents, which pictures a
 
 from collections.abc import Callable
 from functools import cache
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
@@ -20,8 +21,9 @@ from condgen.errors import UserError
 from condgen.files import blamed_on
 from condgen.generator import Generator
 from condgen.metrics.collapse import Gauge
-from condgen.rng import Streams, device_of, keyed_generator
+from condgen.rng import device_of, keyed_generator
 from condgen.runs.layout import PREVIEWS
+from condgen.samplers.draw import draw
 from condgen.score import ScoreModel
 
 _LEVELS, _IMAGES, _SEED = 8, 512, 0  # of a classifier
@@ -68,11 +70,9 @@ def generator_monitor(folder: Path, train: LabelledSet, test: LabelledSet) -> Mo
 
     @torch.no_grad()
     def look(model: Generator, step: int) -> Look:
-        device, parts = device_of(model), []
-        for seeds in places.split(_BATCH):
-            z = Streams(seeds.tolist(), device).normal(model.latent_shape)
-            parts.append(model(z, y[seeds].to(device)).float().cpu())
-        x = torch.cat(parts)
+        device = device_of(model)
+        drawn = chain.from_iterable(draw(model, None, range(n), y.to(device), model.shape, _BATCH, device))
+        x = torch.stack([sample.x for sample in drawn]).float().cpu()
         if not bool(x.isfinite().all()):
             raise UserError(
                 f"the generator's samples are not finite numbers at step {step}: lower the learning rates "

@@ -10,7 +10,7 @@ from condgen.checkpoint import MODEL_FILE, load_tensors
 from condgen.classifier import Classifier, ClassifierConfig
 from condgen.data.labelled import LabelledSet
 from condgen.denoiser import Denoiser
-from condgen.errors import UserError
+from condgen.errors import UserError, explain
 from condgen.generator import Generator, GeneratorConfig
 from condgen.losses.distillation import MatchingLoss
 from condgen.losses.score_mismatching import Critic, ScoreMismatching
@@ -77,13 +77,10 @@ def _copy_weights(start: Path, model: nn.Module) -> None:
         if before.get(what) != now.get(what):
             there, here = (_only(*pair) for pair in ((before[what], now[what]), (now[what], before[what])))
             raise UserError(f"training cannot start from {start}, whose {what} is {there} where {here} is asked for")
-    try:
+    classes = f"{len(first.names)} classes where {len(own.names)} are asked for"
+    problem = f"training cannot start from {start}, which has {classes}, or knows labels otherwise"
+    with explain(problem, "name another model with --init", RuntimeError):
         start_from(model, load_tensors(start / MODEL_FILE)[0])
-    except RuntimeError as error:
-        raise UserError(
-            f"training cannot start from {start}, which has {len(first.names)} classes where {len(own.names)} are "
-            f"asked for, or knows labels otherwise ({' '.join(str(error).split())[:200]})"
-        ) from error
 
 
 def _only(this: object, other: object) -> object:
@@ -142,7 +139,13 @@ def _prior_pool(
 def generator_task(stage: GeneratorStage, data: LabelledSet, folders: Folders, device: torch.device) -> GeneratorTask:
     """Everything that trains a generator, fresh or started from a teacher."""
     recipe, objective = stage.generator, stage.generator.objective
-    real, teacher = _open_teacher(stage, data, folders, device)
+    real: Denoiser | None = None
+    teacher: ScoreModel | None = None  # the score model in it, from whose weights others start
+    if recipe.teacher is not None:
+        real, teacher = open_guided(recipe.teacher, folders, device)
+        folder = folders.score(recipe.teacher.score)
+        check_fits(folder, teacher.config, data, "the generator", stage.schedule)
+        recipe.check_teacher(teacher.config.labels, f"the score model in {folder}")
     model = _config(stage, data, teacher).build()
     if teacher is not None and model.level is not None:
         start_from(model.net, teacher.net.state_dict())
@@ -202,17 +205,3 @@ def _denoiser(
     if teacher is not None and network == teacher.config.network and teacher.config.labels != "separate":
         start_from(model.net, teacher.net.state_dict())
     return model
-
-
-def _open_teacher(
-    stage: GeneratorStage, data: LabelledSet, folders: Folders, device: torch.device
-) -> tuple[Denoiser | None, ScoreModel | None]:
-    """A frozen denoiser, and the score model in it, from whose weights others start."""
-    recipe = stage.generator
-    if recipe.teacher is None:
-        return None, None
-    denoiser, score = open_guided(recipe.teacher, folders, device)
-    folder = folders.score(recipe.teacher.score)
-    check_fits(folder, score.config, data, "the generator", stage.schedule)
-    recipe.check_teacher(score.config.labels, f"the score model in {folder}")
-    return denoiser, score

@@ -23,7 +23,6 @@ from condgen.denoiser import Denoiser
 from condgen.errors import UserError
 from condgen.generator import Generator
 from condgen.recipes.stages import SampleStage
-from condgen.rng import Streams
 from condgen.runs.folder import read_json, read_rows, write_json
 from condgen.runs.layout import COST, LOG_FILE, MANIFEST, STAGE_FILE
 from condgen.runs.models import Folders, Load, load_anew, open_guided
@@ -56,8 +55,6 @@ def tell_unusable(found: Sequence[Unusable], stage: SampleStage, names: Sequence
 
 
 class Source(NamedTuple):
-    """What draws samples."""
-
     shape: tuple[int, ...]
     names: tuple[str, ...]  # of the classes
     model: Sampler | AdaptiveSampler | Generator
@@ -71,11 +68,7 @@ class Source(NamedTuple):
     def draw(self, labels: Sequence[int], seeds: Sequence[int], batch: int) -> Iterator[list[Finished]]:
         """Samples as they finish, on the CPU."""
         y = torch.tensor(labels, device=self.device)
-        if isinstance(self.model, Generator):
-            rounds = _one_step(self.model, y, seeds, batch)
-        else:
-            rounds = draw(self.model, self.grid, seeds, y, self.shape, batch, self.device)
-        for finished in rounds:
+        for finished in draw(self.model, self.grid, seeds, y, self.shape, batch, self.device):
             x = torch.stack([sample.x for sample in finished]).cpu() if finished else torch.empty(0)  # one copy
             yield [sample._replace(x=row) for sample, row in zip(finished, x, strict=True)]
 
@@ -95,16 +88,6 @@ class Source(NamedTuple):
         finally:
             for handle in handles:
                 handle.remove()
-
-
-@torch.no_grad()
-def _one_step(generator: Generator, y: Tensor, seeds: Sequence[int], batch: int) -> Iterator[list[Finished]]:
-    for first in range(0, len(seeds), batch):
-        part = slice(first, first + batch)
-        x = generator(Streams(seeds[part], y.device).normal(generator.latent_shape), y[part])
-        finite = x.isfinite().flatten(1).all(1).tolist()
-        problems = [None if each else "its numbers are not finite" for each in finite]
-        yield [Finished(first + i, row, 1, 1, 0, problems[i]) for i, row in enumerate(x)]
 
 
 def open_light(stage: SampleStage, folders: Folders, device: torch.device, load: Load = load_anew) -> Source:

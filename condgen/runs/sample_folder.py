@@ -16,7 +16,7 @@ from torch import Tensor
 
 from condgen.data.folder import list_images
 from condgen.data.labelled import to_uint8
-from condgen.errors import UserError
+from condgen.errors import UNSUITABLE, UserError, explain
 from condgen.files import append, naming, read_picture, within, write_atomically
 from condgen.runs.folder import drop_partial_line, each_row, read_json
 from condgen.runs.layout import MANIFEST, STAGE_FILE
@@ -129,25 +129,21 @@ def read_samples(folder: Path) -> SampleSet:
     parsed = read_manifest(folder)
     labels, seeds = torch.tensor([row.label for row in parsed]), [row.seed for row in parsed]
     names = {row.label: row.name for row in parsed}
-    try:
+    with explain(f"{folder / MANIFEST} does not describe samples", "sample again", *UNSUITABLE):
         if parsed[0].file is None:
             points = torch.tensor([row.x for row in parsed], dtype=torch.float32)
             if points.ndim != 2:
                 raise ValueError("points have coordinates")
             return SampleSet(points, labels, names, seeds)
         images = np.stack([_read_picture(folder, str(row.file)) for row in parsed])
-    except (IndexError, TypeError, ValueError, RuntimeError) as error:
-        raise UserError(f"{folder / MANIFEST} does not describe samples ({error!r}): sample again") from error
     return SampleSet(torch.from_numpy(images).float() / 127.5 - 1, labels, names, seeds)
 
 
 def _read_picture(folder: Path, file: str) -> np.ndarray:
     path = within(folder, file)
-    try:
+    with explain(f"{path} is missing or damaged", f"delete {folder} and sample again", OSError):
         picture = read_picture(path)
         if picture.mode not in ("L", "RGB"):
             raise OSError(f"its mode is {picture.mode}, which condgen does not write")
         pixels = np.asarray(picture)
-    except OSError as error:
-        raise UserError(f"{path} is missing or damaged ({error}): delete {folder} and sample again") from error
     return pixels[None] if pixels.ndim == 2 else np.moveaxis(pixels, -1, 0)

@@ -12,7 +12,7 @@ import torch
 from pydantic import Field, field_validator
 
 from condgen.data.labelled import class_index
-from condgen.errors import UserError
+from condgen.errors import UserError, explain
 from condgen.files import parse_json
 from condgen.recipes.guidance import Method
 from condgen.recipes.stages import SampleStage
@@ -50,10 +50,8 @@ class Ask(Settings):
 
 def parse_ask(text: bytes | str, offer: Offer) -> Ask:
     """What a request's JSON asks for; a UserError where it is wrong, or not offered."""
-    try:
+    with explain("the request is not JSON", 'send an object such as {"label": 3}', ValueError):
         tree = parse_json(text)
-    except ValueError as error:
-        raise UserError('the request is not JSON: send an object such as {"label": 3}') from error
     ask = parse(Ask, tree, "request")
     stage_of(ask, offer)
     return ask

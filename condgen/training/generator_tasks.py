@@ -99,14 +99,12 @@ class MismatchingTask(GeneratorTask):
         return {name: learnt[name] for name in ("critic_real", "critic_fake")}
 
     def draw(self, batch: Batch) -> tuple[Tensor, ...]:
-        """A noise level and noise for each of the noised copies."""
         draws: list[Tensor] = []
         for _ in range(self.objective.draws):
             draws += [batch.times(self.critic.density, self.critic.schedule), batch.normal(*batch.x.shape[1:])]
         return tuple(draws)
 
     def judge(self, x: Tensor, y: Tensor, *draws: Tensor) -> Tensor:
-        """The mean over copies of the critic's denoising error, each with its own noise level."""
         copies = zip(draws[::2], draws[1::2], strict=True)
         return torch.stack([mismatching_loss(self.critic, x, y, t, noise) for t, noise in copies]).mean(0)
 
@@ -142,7 +140,6 @@ class MatchingTask(GeneratorTask):
         return learnt
 
     def draw(self, batch: Batch) -> tuple[Tensor, ...]:
-        """The noise level and noise at which the denoisers are compared."""
         return batch.times(self.objective.density, self.fake.schedule), batch.normal(*batch.x.shape[1:])
 
     def judge(self, x: Tensor, y: Tensor, *draws: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ At first every entry is fresh. Once `pool` entries exist, one in `reuse` is, and
 import math
 import os
 import shutil
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -36,23 +37,18 @@ class PooledPrior(PriorSettings):
     reuse: int = Field(default=8, gt=0, description="how often an entry of the pool is used, on average")
 
 
+@dataclass(eq=False)
 class PriorPool:
     """Noised images with the prior's estimates, in a folder for one score model, data set, density and mirroring."""
 
-    def __init__(
-        self,
-        prior: Denoiser,
-        data: LabelledSet,
-        density: Density,
-        settings: PooledPrior,
-        training: TrainingSettings,
-        folder: Path,
-        processes: Processes,
-    ) -> None:
-        self.prior, self.data, self.density, self.settings = prior, data, density, settings
-        self.training = training.model_copy(update={"batch": _CHUNK})
-        self.folder, self.processes = folder, processes
-        self._chunks: dict[int, dict[str, Tensor]] = {}
+    prior: Denoiser
+    data: LabelledSet
+    density: Density
+    settings: PooledPrior
+    training: TrainingSettings
+    folder: Path
+    processes: Processes
+    _chunks: dict[int, dict[str, Tensor]] = field(default_factory=dict, init=False)
 
     def fits(self, entries: int) -> bool:
         """Whether the folder can be written and has room for the files, if training draws so many entries."""
@@ -105,7 +101,7 @@ class PriorPool:
 
     @torch.no_grad()
     def _made(self, chunk: int) -> dict[str, Tensor]:
-        batch = Batch(self.data, self.training, _SEED, chunk)
+        batch = Batch(self.data, self.training.model_copy(update={"batch": _CHUNK}), _SEED, chunk)
         t = batch.times(self.density, self.prior.schedule)
         eps = batch.normal(*self.data.shape).half()  # what is stored is the noise
         x_t = perturb(self.prior.schedule, batch.x, t, eps.float())

@@ -11,7 +11,7 @@ from torch.optim import Adam, AdamW, Optimizer
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from condgen.checkpoint import load_tensors, save_tensors
-from condgen.errors import UserError
+from condgen.errors import UNSUITABLE, explain
 from condgen.training.distributed import Processes
 
 STATE_FILE = Path("state") / "state.safetensors"
@@ -94,10 +94,8 @@ def load_state(folder: Path, state: State, key: str) -> bool:
     tensors, description = load_tensors(path)
     if description.get("key") != key:
         return False
-    try:
+    with explain(f"{path} does not fit this model", f"delete {path.parent} to train afresh", *UNSUITABLE):
         state.load_tensors(tensors, int(description["step"]))
-    except (KeyError, OverflowError, RuntimeError, TypeError, ValueError) as error:
-        raise UserError(f"{path} does not fit this model ({error}): delete {path.parent} to train afresh") from error
     return True
 
 
