@@ -7,9 +7,10 @@
 Every variant trains on one score model for as long as the default DLSM takes for `--steps` steps, by milliseconds a
 step measured in turns. Held-out differences (`cg.held_out_differences`) are from one variant, `--against`, below zero
 where the score is nearer to the truth; choices are made on validation data, those of scale and temperature too.
-With `--pool` the prior's estimates come from a pool: a seed's share of its making is part of DLSM's time. `--cost`
-repeats what was measured before, so that parts of a comparison can run apart and be put together by a last run.
-`--also` compares conditional score models too, such as labelled=runs/x/score-labelled, each also without its label.
+With `--pool` the prior's estimates come from a pool: a seed's share of its making is part of DLSM's time (all of it
+with `--per-class`, where a seed has its own). `--cost` repeats what was measured before, so that parts of a comparison
+can run apart and be put together by a last run. `--also` compares conditional score models too, of one seed or of each,
+such as labelled=runs/x/score-labelled or labelled/0=runs/x/seed-0, each also without its label.
 """
 
 import re
@@ -103,12 +104,12 @@ def main(
     console.print({name: f"{value:.4g} ms" for name, value in ms.items()})
     drawn = steps * SETTINGS[kind]["training"]["batch"]
     fresh = min(drawn, pool) + max(drawn - pool, 0) / 8 if pool else 0
-    whole = steps * ms["dlsm"] + fresh / 128 * ms["prior"] / seeds
+    whole = steps * ms["dlsm"] + fresh / 128 * ms["prior"] / (seeds if per_class is None else 1)
 
     figures, methods = [], {"zero guidance": prior}
     for name, _, folder in (part.partition("=") for part in also.split(",") if part):
         labelled = lighten_(ScoreModel.load(folder, device()), PriorSettings.model_validate({"precision": precision}))
-        methods |= {name: labelled, f"{name}, no label": DenoiserGuided(labelled, scale=0.0)}
+        methods |= {name: labelled, f"no label, {name}": DenoiserGuided(labelled, scale=0.0)}
 
     def trained(name, seed, share):
         folders, init = Folders(score), VARIANTS[name].get("init")
