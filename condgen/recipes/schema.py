@@ -52,6 +52,11 @@ class ScoreRecipe(TrainedRecipe):
     network: AnyDenoiserNet = Field(description="of the denoiser")
     labels: Labels = Field(default="none", description="embedding: an input, or none; separate: a network each")
     label_dropout: float = Field(default=_DROPOUT, gt=0, lt=1, description="how often labels: embedding leaves it out")
+    label_std: float = Field(
+        default=1.0,
+        gt=0,
+        description="of class embeddings at the start; with init from a model without labels, try 0.1",
+    )
     density: AnyDensity = Field(default=LogNormal(), description="of the noise levels in training")
     adversarial: AdversarialScoreMatching | None = Field(default=None, description="a discriminator of the estimates")
 
@@ -59,8 +64,8 @@ class ScoreRecipe(TrainedRecipe):
     def _nothing_is_ignored(self) -> "ScoreRecipe":
         if self.adversarial is not None and self.training.betas != TrainingSettings(steps=1).betas:
             raise ValueError("adversarial training takes adversarial.score_betas: set those, leave training.betas out")
-        if self.labels != "embedding" and self.label_dropout != _DROPOUT:
-            raise ValueError("label_dropout is for labels: embedding (--conditional): add it, or leave the dropout out")
+        if self.labels != "embedding" and (self.label_dropout, self.label_std) != (_DROPOUT, 1.0):
+            raise ValueError("label_dropout and label_std are for labels: embedding (--conditional): add it")
         return self
 
 

@@ -15,7 +15,7 @@ from condgen.generator import Generator, GeneratorConfig
 from condgen.losses.distillation import MatchingLoss
 from condgen.losses.score_mismatching import Critic, ScoreMismatching
 from condgen.networks.diffusers import DiffusersSettings
-from condgen.networks.embedding import start_from
+from condgen.networks.embedding import ClassEmbedding, start_from
 from condgen.networks.unet import UNetSettings
 from condgen.recipes.compose import content_key
 from condgen.recipes.stages import ClassifierStage, GeneratorStage, ScoreStage, TrainStage
@@ -93,7 +93,11 @@ def _only(this: object, other: object) -> object:
 def _score_model(stage: ScoreStage, data: LabelledSet, device: torch.device) -> Prepared:
     recipe = stage.score
     config = ScoreConfig(network=recipe.network, labels=recipe.labels, schedule=stage.schedule, **data_fields(data))
-    how = config.build().to(device), recipe.density, recipe.label_dropout
+    model = config.build()
+    for part in model.modules():
+        if isinstance(part, ClassEmbedding):
+            part.table.weight.data *= recipe.label_std
+    how = model.to(device), recipe.density, recipe.label_dropout
     if recipe.adversarial is None:
         return Prepared(ScoreTask(*how))
     return Prepared(AdversarialScoreTask(*how, objective=recipe.adversarial))
