@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from itertools import chain
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,8 @@ from torch import Tensor
 
 from condgen.checkpoint import MODEL_FILE, read_description
 from condgen.classifier import Classifier
-from condgen.denoiser import Denoiser
-from condgen.diagnostics.score_errors import ErrorRow, draw_queries, measure_levels, summarise
+from condgen.denoiser import Denoiser, evaluated
+from condgen.diagnostics.score_errors import ErrorRow, draw_queries, join_errors, measure_levels, summarise
 from condgen.errors import UserError
 from condgen.generator import Generator
 from condgen.hub import model_folder
@@ -70,12 +71,13 @@ def sample(
         raise TypeError(f"sample takes a denoiser or a generator, not {type(model).__name__}: put it in ScoreModel")
     device = device_of(model)
     labels = None if y is None else torch.as_tensor(y, device=device)
-    if labels is not None and (labels.ndim != 1 or labels.is_floating_point()):
+    if labels is not None and (labels.ndim != 1 or (labels.is_floating_point() and len(labels))):
         raise TypeError(f"y holds a whole number for each sample, (n,), not {labels.dtype} {tuple(labels.shape)}")
     count = n if labels is None else len(labels)
     if count is None or n not in (None, count):
         raise ValueError(f"give y, a label for each sample, or n, how many samples, not {count} labels and n = {n}")
-    seeds = range(seed, seed + count) if isinstance(seed, int) else list(seed)
+    labels = None if labels is None else labels.long()
+    seeds = range(int(seed), int(seed) + count) if isinstance(seed, int | Integral) else list(seed)
     if len(seeds) != count:
         raise ValueError(f"there are {len(seeds)} seeds for {count} samples: give one number, or a seed for each")
     models = [module for module in model.modules() if isinstance(module, Model)]
@@ -89,11 +91,12 @@ def sample(
     known = (tuple(part.shape) for part in model.modules() if hasattr(part, "shape"))  # type: ignore[arg-type]
     if (shape := shape or next(known, None)) is None:
         raise ValueError("this denoiser does not know the shape of a sample: give shape=")
-    drawn = chain.from_iterable(draw(solver, grid, seeds, labels, shape, batch, device))
-    finished = sorted(drawn, key=lambda one: one.number)
+    with evaluated(model):
+        drawn = chain.from_iterable(draw(solver, grid, seeds, labels, shape, batch, device))
+        finished = sorted(drawn, key=lambda one: one.number)
     if bad := [one for one in finished if one.problem is not None]:
         raise UserError(f"{len(bad)} of {count} samples cannot be used; seed {seeds[bad[0].number]}: {bad[0].problem}")
-    return torch.stack([one.x for one in finished])
+    return torch.stack([one.x for one in finished]) if finished else torch.empty(0, *shape, device=device)
 
 
 def diagnose(
@@ -113,5 +116,9 @@ def diagnose(
     unconditional score, and of the guided or conditional methods D_P and, where a classifier guides, D_L.
     """
     oracle = Oracle(score.schedule, x, y, int(y.max()) + 1)
-    found = measure_levels(oracle, score, methods, levels, draw_queries(oracle, n, keyed_generator(seed)))
-    return [row for level, errors in zip(levels, found, strict=True) for row in summarise(level, "data", errors)]
+    queries = draw_queries(oracle, n, keyed_generator(seed))
+    parts = [queries.at(slice(start, start + oracle.at_once)) for start in range(0, n, oracle.at_once)]
+    with evaluated(score, *methods.values()):
+        found = [list(measure_levels(oracle, score, methods, levels, part)) for part in parts]
+    errors = [join_errors(of_level) for of_level in zip(*found, strict=True)]
+    return [row for level, of_level in zip(levels, errors, strict=True) for row in summarise(level, "data", of_level)]

@@ -7,7 +7,8 @@ guidance are all one or the other. `Preconditioned` stands between a network and
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import torch
@@ -60,6 +61,27 @@ class Likelihood(nn.Module, ABC):
             chosen = self(x_t, t).gather(1, y[:, None]).sum()
             (gradient,) = torch.autograd.grad(chosen, x_t, create_graph=differentiable)
         return gradient
+
+
+def refuse_other_schedules(*models: Denoiser | Likelihood) -> None:
+    """ValueError where models are on different schedules: one time is another noise level to each."""
+    first, *others = (model.schedule for model in models)
+    for other in others:
+        if other != first:
+            raise ValueError(f"two models differ in schedule: {first!r}, {other!r}")
+
+
+@contextmanager
+def evaluated(*models: nn.Module) -> Iterator[None]:
+    """Models as they are used, without dropout or statistics of batches; then as they were."""
+    training = [module for model in models for module in model.modules() if module.training]
+    for module in training:
+        module.training = False
+    try:
+        yield
+    finally:
+        for module in training:
+            module.training = True
 
 
 class Coefficients(NamedTuple):

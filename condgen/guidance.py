@@ -23,8 +23,8 @@ import torch
 from pydantic import Field, PositiveFloat, model_validator
 from torch import Tensor
 
-from condgen.denoiser import Denoiser, Likelihood
-from condgen.schedules import expand
+from condgen.denoiser import Denoiser, Likelihood, refuse_other_schedules
+from condgen.schedules import expand, is_within
 from condgen.score import ScoreModel
 from condgen.settings import Settings
 
@@ -71,8 +71,9 @@ class _Guided(Denoiser):
         self, denoiser: Denoiser, other: Denoiser | Likelihood | None, scale: Scale, interval: Interval | None
     ) -> None:
         super().__init__()
-        if other is not None and other.schedule != denoiser.schedule:
-            raise ValueError(f"two models differ in schedule: {denoiser.schedule!r}, {other.schedule!r}")
+        refuse_other_schedules(*([denoiser] if other is None else [denoiser, other]))
+        if interval is not None and interval[0] > interval[1]:
+            raise ValueError(f"an interval of noise levels is (low, high), not {interval}")
         self.denoiser, self.schedule, self.scale, self.interval = denoiser, denoiser.schedule, scale, interval
 
     def scale_at(self, t: Tensor) -> Tensor:
@@ -80,7 +81,7 @@ class _Guided(Denoiser):
         level = self.schedule.noise_level(t)
         low, high = self.interval or (0.0, float("inf"))
         value = self.scale.at(level) if isinstance(self.scale, ScaleCurve) else torch.full_like(level, self.scale)
-        return torch.where((low <= level) & (level <= high), value, self.idle)
+        return torch.where(is_within(level, low, high), value, self.idle)
 
     def acting(self, t: Tensor, scale: Tensor) -> bool | Tensor:
         """Whether guidance moves the whole batch, none of it, or which samples of it, (B,)."""

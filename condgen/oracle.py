@@ -69,12 +69,15 @@ class _Denoised(NamedTuple):
 @contextmanager
 def _true_float32() -> Iterator[None]:
     """Products as float32 has them, also where training allows TF32."""
-    before = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("highest")
+    backends = torch.backends.cuda.matmul, torch.backends.mkldnn.matmul  # type: ignore[attr-defined]
+    before = [backend.fp32_precision for backend in backends]
+    for backend in backends:
+        backend.fp32_precision = "ieee"
     try:
         yield
     finally:
-        torch.set_float32_matmul_precision(before)
+        for backend, precision in zip(backends, before, strict=True):
+            backend.fp32_precision = precision
 
 
 class Oracle(Denoiser):
@@ -167,6 +170,8 @@ class Oracle(Denoiser):
         masses = self._masses(logits)
         labels = torch.arange(self.n_classes, device=x.device)
         is_own = torch.zeros_like(masses, dtype=torch.bool) if y is None else y.to(x.device)[:, None] == labels
+        if y is not None and not bool(is_own.any(1).all()):
+            raise ValueError(f"labels lie in 0 to {self.n_classes - 1}, which {y.tolist()[:8]} do not")
         log_rest = masses.masked_fill(is_own, _DOUBLE.min).logsumexp(1, keepdim=True)  # least: exp of it is zero
         total = torch.where(is_own, masses, log_rest)
         means = [torch.zeros_like(x), torch.zeros_like(x)]
@@ -198,7 +203,7 @@ class Oracle(Denoiser):
     def _blocks(self, x_t: Tensor, t: Tensor) -> Iterator[tuple[slice, Tensor, Tensor, Tensor, Tensor]]:
         """A few queries at a time: their rows, x (B, D), alpha, sigma and logits (B, N)."""
         x, (alpha, sigma) = to_float64(x_t).to(self.means.device).flatten(1), self._scales(t)
-        for start in range(0, len(x), self.at_once):
+        for start in range(0, max(1, len(x)), self.at_once):
             rows = slice(start, start + self.at_once)
             a, s = (v if len(v) == 1 else v[rows] for v in (alpha, sigma))
             yield rows, x[rows], a, s, self._logits(x[rows], a * self._products(x[rows]), a, s)
@@ -212,7 +217,8 @@ class Oracle(Denoiser):
         joint = self.log_joint(to_float64(x_t), t)
         if y is None:
             return joint.logsumexp(1).to(x_t)
-        return (joint.gather(1, y[:, None])[:, 0] - self.log_prior[y]).to(x_t)
+        y = y.to(joint.device).long()
+        return (joint.gather(1, y[:, None])[:, 0] - self.log_prior.to(joint)[y]).to(x_t)
 
     def log_posterior(self, x_t: Tensor, t: Tensor) -> Tensor:
         """log p(y | x_t): (B, K)."""

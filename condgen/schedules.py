@@ -24,6 +24,8 @@ from torch import Tensor
 from condgen.errors import UserError
 from condgen.settings import Settings
 
+_ROUNDING = 1e-9  # relative, of noise levels that come through logarithms
+
 
 class Schedule(Settings, ABC):
     """A map from time to (alpha, sigma). Every method takes a tensor of times of any shape and keeps that shape."""
@@ -352,6 +354,11 @@ class LogNormal(Density):
         return schedule.t_of_noise_level((self.mean + self.std * z).exp().clamp(ends[0], ends[1]))
 
 
+def is_within(level: Tensor, low: float, high: float) -> Tensor:
+    """Whether noise levels lie between two of them, ends included, as far as rounding lets this be told."""
+    return (low * (1 - _ROUNDING) <= level) & (level <= high * (1 + _ROUNDING))
+
+
 class Levels(Density):
     """A list of noise levels, each as likely as any other."""
 
@@ -360,9 +367,9 @@ class Levels(Density):
 
     def quantile(self, schedule: Schedule, u: Tensor) -> Tensor:
         low, high = schedule.noise_range
-        if outside := [level for level in self.levels if not low * (1 - 1e-9) <= level <= high * (1 + 1e-9)]:
-            raise _missed(schedule, f"noise level {outside[0]:g}")
         levels = torch.tensor(self.levels, dtype=torch.float64, device=u.device)
+        if len(outside := levels[~is_within(levels, low, high)]):
+            raise _missed(schedule, f"noise level {outside[0]:g}")
         return schedule.t_of_noise_level(levels[(u * len(levels)).long().clamp_max(len(levels) - 1)].clamp(low, high))
 
 

@@ -28,7 +28,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from condgen.denoiser import Denoiser, Likelihood
+from condgen.denoiser import Denoiser, Likelihood, refuse_other_schedules
 from condgen.guidance import ScaleCurve
 from condgen.rng import to_float64
 from condgen.rows import Row
@@ -74,8 +74,7 @@ def measure_classifier(
     schedule.
     """
     schedule, n, dimensions = likelihood.schedule, len(x), x[0].numel()
-    if prior is not None and prior.schedule != schedule:
-        raise ValueError(f"prior and classifier differ in schedule: {prior.schedule!r}, {schedule!r}")
+    refuse_other_schedules(*([likelihood] if prior is None else [likelihood, prior]))
     state = generator.get_state()
     for level in levels:
         generator.set_state(state)

@@ -22,9 +22,9 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from condgen.denoiser import Denoiser
+from condgen.denoiser import Denoiser, evaluated, refuse_other_schedules
 from condgen.diagnostics.score_errors import ZERO_GUIDANCE, estimate_scores
-from condgen.rng import keyed_generator, normal_rows, to_float64
+from condgen.rng import device_of, keyed_generator, normal_rows, to_float64
 from condgen.rows import AveragedRow, Estimate
 from condgen.schedules import perturb
 
@@ -76,12 +76,12 @@ def held_out_differences(
         ValueError: methods on two schedules.
         UserError: a score is not finite.
     """
-    first, *others = (method.schedule for method in methods.values())
-    if any(schedule != first for schedule in others):
-        raise ValueError(f"the methods differ in schedule: {first!r}, {others!r}")
+    refuse_other_schedules(*methods.values())
+    device = device_of(next(iter(methods.values())))
     errors = torch.zeros(len(x), len(levels), len(methods), dtype=torch.float64)
-    for _ in add_errors(errors, methods, x, y, levels, 0, x.device, draws=draws, seed=seed, batch=batch):
-        pass
+    with evaluated(*methods.values()):
+        for _ in add_errors(errors, methods, x, y, levels, 0, device, draws=draws, seed=seed, batch=batch):
+            pass
     return compare_errors(errors, list(methods), references, levels, draws)
 
 
@@ -106,8 +106,8 @@ def add_errors(
     times = [schedule.t_of_noise_level(torch.tensor(level, dtype=torch.float64)) for level in levels]
     for kept in errors.split(batch):
         part = slice(first, first := first + len(kept))
-        clean, labels = x[part].to(device), y[part].to(device)
-        clean = clean.float() / 127.5 - 1 if clean.dtype == torch.uint8 else clean
+        clean, labels = x[part].to(device), y[part].to(device).long()
+        clean = clean.float() / 127.5 - 1 if clean.dtype == torch.uint8 else clean.float()
         for draw in range(draws):
             eps = normal_rows(len(x), part, x.shape[1:], keyed_generator(seed, draw), (seed, draw), device)
             for place, t in enumerate(times):

@@ -21,10 +21,10 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from condgen.denoiser import Denoiser, Likelihood, refuse_infinite
+from condgen.denoiser import Denoiser, Likelihood, refuse_infinite, refuse_other_schedules
 from condgen.guidance import ClassifierGuided, DenoiserGuided
 from condgen.oracle import ExactScores, Oracle
-from condgen.rng import to_float64
+from condgen.rng import float64_device, to_float64
 from condgen.rows import AveragedRow, Estimate
 
 Weighting: TypeAlias = Literal["data", "held_out", "grid"]
@@ -84,8 +84,10 @@ def measure(
 
     Methods are denoisers of the posterior; queries are x_t (n, ...) float64 at one time with labels y (n,).
     """
+    refuse_other_schedules(oracle, prior, *methods.values())
     exact = oracle.scores(x_t, t, y) if exact is None else exact
     x, y = _for_networks(prior, x_t, y)
+    exact = ExactScores(*(score.to(float64_device(x.device)) for score in exact))
     parts = []
     for start in range(0, len(x_t), batch):
         rows = slice(start, start + batch)
@@ -112,7 +114,7 @@ def measure_levels(
     oracle: Oracle, prior: Denoiser, methods: Mapping[str, Denoiser], levels: Sequence[float], queries: Queries
 ) -> Iterator[Errors]:
     """As `measure`, at several noise levels on the same images and noise, at most `oracle.at_once`."""
-    times = [oracle.schedule.t_of_noise_level(torch.tensor(level)) for level in levels]
+    times = [oracle.schedule.t_of_noise_level(torch.tensor(level, dtype=torch.float64)) for level in levels]
     for t, (x_t, exact) in zip(times, oracle.scores_along(queries.x, queries.eps, times, queries.y), strict=True):
         yield measure(oracle, prior, methods, t, x_t, queries.y, exact=exact)
 
@@ -146,12 +148,12 @@ def estimate_scores(methods: Mapping[str, Denoiser], x_t: Tensor, t: Tensor, y: 
     found = {}
     for name, method in methods.items():
         guidance = None
-        if isinstance(method, ClassifierGuided):
+        if type(method) is ClassifierGuided:  # a subclass may guide otherwise
             posterior, scale = score(method.denoiser, labelled=False), float(method.scale_at(t))
             if scale and method.likelihood not in gradients:
                 gradients[method.likelihood] = to_float64(method.likelihood.score(x_t, t, y))
             guidance = scale * gradients[method.likelihood] if scale else torch.zeros_like(posterior)
-        elif isinstance(method, DenoiserGuided):
+        elif type(method) is DenoiserGuided:
             guide, scale = method.guide or method.denoiser, float(method.scale_at(t))
             parts = [(1 - scale, guide, method.guide is not None), (scale, method.denoiser, True)]
             posterior = sum(
@@ -194,7 +196,7 @@ def grid_queries(
     """A points x points grid, scaled by alpha, once for every class: (time, x_t, labels), x fastest."""
     axes = [torch.linspace(*ends, points, dtype=torch.float64) for ends in (x_range, y_range)]
     plane = torch.stack(torch.meshgrid(*axes, indexing="xy"), -1).reshape(-1, 2)
-    t = oracle.schedule.t_of_noise_level(torch.tensor(level))
+    t = oracle.schedule.t_of_noise_level(torch.tensor(level, dtype=torch.float64))
     k = oracle.n_classes
     queries = (oracle.schedule.alpha(t) * plane).repeat(k, 1).to(oracle.means.device)
     return t, queries, torch.arange(k, device=queries.device).repeat_interleave(len(plane))

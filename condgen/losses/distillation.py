@@ -20,7 +20,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from condgen.denoiser import Denoiser
+from condgen.denoiser import Denoiser, refuse_other_schedules
 from condgen.networks import AnyDenoiserNet
 from condgen.schedules import AnyDensity, LogNormal, LogUniform, perturb
 from condgen.settings import Settings, Target, import_target
@@ -87,6 +87,7 @@ def distribution_matching_loss(
 
     x (B, ...) is generated data with a graph, t (B,) float64, eps standard normal noise, y (B,) labels.
     """
+    refuse_other_schedules(real, generated)
     with torch.no_grad():
         x_t = perturb(real.schedule, x, t, eps)
         towards = real(x_t, t, y)
@@ -98,6 +99,7 @@ def score_identity_loss(
     real: Denoiser, generated: Denoiser, x: Tensor, t: Tensor, eps: Tensor, y: Tensor, alpha: float = 1.0
 ) -> Tensor:
     """The loss (B,) of score identity distillation, a mean over dimensions; arguments as above, and alpha is a."""
+    refuse_other_schedules(real, generated)
     x_t = perturb(real.schedule, x, t, eps)
     towards, away = real(x_t, t, y), generated(x_t, t, y)
     difference = towards - away

@@ -20,7 +20,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from condgen.denoiser import Denoiser, Likelihood
+from condgen.denoiser import Denoiser, Likelihood, refuse_other_schedules
 from condgen.losses.base import ClassifierLoss, Gradient, Losses, Noised, gradient_of, logged
 from condgen.schedules import expand, perturb
 
@@ -85,6 +85,7 @@ def dlsm_loss(
     """
     loss = DLSM(ce_weight=ce_weight, sigma_weight=sigma_weight, reduction=reduction)
     if isinstance(prior, Denoiser):
+        refuse_other_schedules(classifier, prior)
         with torch.no_grad():
             prior = prior.eps(perturb(classifier.schedule, x, t, eps), t)
     return loss(classifier, Noised(x, y, t, eps, prior))["loss"]

@@ -97,8 +97,8 @@ class FiLM(nn.Module):
             self.linear.bias[:channels] = 1
 
     def forward(self, h: Tensor, embedding: Tensor) -> Tensor:
-        wide = (len(h), -1, *(1,) * (h.ndim - 2))
         scale, shift = self.linear(embedding).chunk(2, dim=1)
+        wide = (*scale.shape, *(1,) * (h.ndim - 2))
         return torch.addcmul(shift.reshape(wide), h, scale.reshape(wide))
 
 
@@ -110,7 +110,8 @@ class Shift(nn.Module):
         self.linear = initialise_(nn.Linear(embedding, channels), gain=0.5)
 
     def forward(self, h: Tensor, embedding: Tensor) -> Tensor:
-        return h + self.linear(embedding).reshape(len(h), -1, *(1,) * (h.ndim - 2))
+        shift = self.linear(embedding)
+        return h + shift.reshape(*shift.shape, *(1,) * (h.ndim - 2))
 
 
 def start_from(net: nn.Module, weights: Mapping[str, Tensor]) -> None:

@@ -16,7 +16,7 @@ from torch import Tensor
 from condgen.denoiser import Denoiser
 from condgen.errors import UserError
 from condgen.samplers.base import Context, Sampler, SamplerInfo, signal_of, state_of
-from condgen.schedules import expand, karras_levels
+from condgen.schedules import expand, is_within, karras_levels
 
 
 def _slope(denoiser: Denoiser, u: Tensor, t: Tensor, y: Tensor | None) -> Tensor:
@@ -92,7 +92,8 @@ class Restart(Sampler):
 
     def __post_init__(self) -> None:
         lowest, highest = self.schedule.noise_range
-        if not lowest <= self.low < self.high <= highest:
+        ends = torch.tensor((self.low, self.high), dtype=torch.float64)
+        if self.low >= self.high or not bool(is_within(ends, lowest, highest).all()):
             choice = f"choose low < high between {lowest:g} and {highest:g}, the ends of the schedule"
             raise UserError(f"a restart goes from noise level low ({self.low:g}) up to high ({self.high:g}): {choice}")
 
