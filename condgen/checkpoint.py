@@ -21,7 +21,8 @@ _TRUSTED: ContextVar[frozenset[str]] = ContextVar("trusted_imports", default=fro
 
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor], description: Mapping[str, Any]) -> None:
-    ready = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    # Clones, since networks may share weights, and a file may not.
+    ready = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in tensors.items()}
     write_atomically(path, save(ready, metadata={"condgen": json.dumps(description)}))
 
 

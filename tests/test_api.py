@@ -5,11 +5,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
 import condgen as cg
+from condgen.losses.distillation import distribution_matching_loss, score_identity_loss
 
 SHAPE, NAMES = (2,), ("left", "right")
 
@@ -124,3 +126,54 @@ def test_the_tour_runs(capsys):
             exec("".join(cell["source"]), names)
     shares = [line.split()[-1] for line in capsys.readouterr().out.splitlines() if "share of samples" in line]
     assert min(map(float, shares)) > 0.8
+
+
+def small_oracle(schedule):
+    x = torch.randn(40, 2, generator=torch.Generator().manual_seed(0))
+    return cg.Oracle(schedule, x, torch.arange(40) % 2, 2), x, torch.arange(40) % 2
+
+
+def test_a_subclass_of_guidance_is_measured_by_what_it_does():
+    class Nothing(cg.ClassifierGuided):
+        def forward(self, x_t, t, y=None):
+            return torch.zeros_like(x_t)
+
+    oracle, x, y = small_oracle(cg.EDM())
+    methods = {"exact": cg.ClassifierGuided(oracle, oracle.likelihood), "own": Nothing(oracle, oracle.likelihood)}
+    (row,) = cg.held_out_differences(methods, ["exact"], x, y, (1.0,), draws=1)
+    assert row.mean > 0.1
+    found = {row.method: row.mean for row in cg.diagnose(oracle, methods, x, y, levels=(1.0,)) if row.quantity == "D_P"}
+    assert found["exact"] < 1e-6 < found["own"]
+
+
+def test_models_of_different_schedules_are_refused():
+    (oracle, x, y), (other, *_) = small_oracle(cg.EDM()), small_oracle(cg.VP())
+    t, eps = torch.ones(40, dtype=torch.float64), torch.zeros(40, 2)
+    for act in (
+        lambda: cg.diagnose(oracle, {"other": other}, x, y, levels=(1.0,), n=10),
+        lambda: cg.dlsm_loss(models()[1], other, x, y, t, eps),
+        lambda: score_identity_loss(oracle, other, x, t, eps, y),
+        lambda: distribution_matching_loss(oracle, other, x, t, eps, y),
+    ):
+        with pytest.raises(ValueError, match="schedule"):
+            act()
+
+
+def test_dropout_is_off_while_models_are_sampled_and_measured_and_then_as_it_was():
+    score, classifier = models()
+    score.net.layers.append(nn.Dropout(0.5))
+    guided = cg.ClassifierGuided(score.train(), classifier)
+    first, second = (cg.sample(guided, [0, 1], nfe=4) for _ in range(2))
+    assert torch.equal(first, second)
+    _, x, y = small_oracle(cg.EDM())
+    rows = [cg.held_out_differences({"a": guided, "b": score}, ["b"], x, y, (1.0,), draws=1) for _ in range(2)]
+    assert rows[0] == rows[1]
+    assert score.net.layers[-1].training
+
+
+def test_no_samples_seeds_of_numpy_and_labels_of_bytes():
+    score, classifier = models()
+    guided = cg.ClassifierGuided(score, classifier)
+    assert cg.sample(score, n=0).shape == cg.sample(guided, []).shape == (0, 2)
+    plain = cg.sample(guided, [0, 1], nfe=4, seed=3)
+    assert torch.equal(cg.sample(guided, np.array([0, 1], np.uint8), nfe=4, seed=np.int64(3)), plain)

@@ -24,3 +24,9 @@ def test_tensor_files_round_trip_leave_no_temporary_and_those_of_others_are_refu
     save_file({"a": torch.zeros(1)}, tmp_path / "x.safetensors")
     with pytest.raises(UserError, match=r"x\.safetensors holds what condgen does not write"):
         load_tensors(tmp_path / "x.safetensors")
+
+
+def test_weights_that_a_network_shares_are_saved(tmp_path):
+    shared = torch.nn.Parameter(torch.ones(2))
+    save_tensors(tmp_path / "a.safetensors", {"a": shared, "b": shared}, {"kind": "x"})
+    assert load_tensors(tmp_path / "a.safetensors")[0]["b"].tolist() == [1, 1]

@@ -47,6 +47,17 @@ def test_labels_are_needed_and_schedules_must_agree():
             kind(oracle(EDM()), other)
 
 
+@pytest.mark.parametrize("schedule", [VE(), VP(), EDM()], ids=lambda s: s.kind)
+def test_an_interval_holds_its_ends_in_spite_of_rounding_and_is_not_reversed(schedule):
+    exact = oracle(schedule)
+    levels = torch.tensor([0.03, 0.05, 0.1, 0.3, 0.7, 1, 3, 5, 7, 10, 20, 40], dtype=torch.float64)
+    for level, t in zip(levels.tolist(), schedule.t_of_noise_level(levels), strict=True):
+        for interval in ((level, 100.0), (0.01, level)):
+            assert ClassifierGuided(exact, exact.likelihood, 2.0, interval).scale_at(t) == 2
+    with pytest.raises(ValueError, match="low, high"):
+        ClassifierGuided(exact, exact.likelihood, interval=(20.0, 0.1))
+
+
 CURVE = ScaleCurve(levels=(0.1, 1.0, 10.0, 100.0), scales=(0.0, 0.0, 3.0, 1.0))
 
 

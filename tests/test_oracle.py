@@ -242,3 +242,23 @@ def test_a_score_that_no_number_holds_is_refused_by_its_noise_level():
     assert oracle.scores(x_t.double(), t, y).prior.isfinite().all()
     with pytest.raises(UserError, match="look at the model"):
         oracle.score(torch.tensor([[torch.nan]]), torch.tensor(1.0).double())
+
+
+def test_labels_that_it_does_not_know_are_refused():
+    oracle, *_ = mixture(EDM())
+    for label in (-1, 3):
+        with pytest.raises(ValueError, match="labels lie in 0 to 2"):
+            oracle(queries(2), torch.tensor(1.0), torch.tensor([0, label]))
+
+
+def test_no_queries_and_a_precision_of_products_that_others_have_set():
+    oracle, *_ = mixture(EDM())
+    products, t = torch.backends.cuda.matmul, torch.tensor(1.0, dtype=torch.float64)
+    assert oracle(queries(0), t).shape == (0, 3)
+    expected, before = oracle(queries(), t), products.fp32_precision
+    products.fp32_precision = "tf32"  # apart from torch's older setting
+    try:
+        assert torch.equal(oracle(queries(), t), expected)
+        assert products.fp32_precision == "tf32"
+    finally:
+        products.fp32_precision = before

@@ -13,7 +13,7 @@ from condgen.cli.terminal import console, say
 from condgen.data.sets import AnyData, Folder, load
 from condgen.errors import UserError
 from condgen.hub import model_folder
-from condgen.recipes.defaults import default_recipe
+from condgen.recipes.defaults import default_diagnose
 from condgen.recipes.guidance import Guidance
 from condgen.recipes.schema import CalibrateRecipe, DiagnoseRecipe
 from condgen.recipes.stages import ClassifierStage, EvaluateStage
@@ -125,8 +125,7 @@ def diagnose(
     prior, processes = origin_of(score), Processes()
     real = data_settings(data, given.of_data, prior.data)
     train = load_split(real, "train", processes)
-    base = default_recipe(real, train).diagnose
-    assert base is not None
+    base = default_diagnose(train)
     low, high = prior.schedule.noise_range
     tree = base.model_dump(mode="json") | {"levels": [level for level in base.levels if low <= level <= high]}
     settings = parse(DiagnoseRecipe, given.over(tree), "diagnose")

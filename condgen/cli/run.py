@@ -1,5 +1,7 @@
 """`condgen run`."""
 
+import posixpath
+import re
 import shlex
 import sys
 from pathlib import Path
@@ -17,8 +19,7 @@ from condgen.errors import UserError
 from condgen.files import read_text
 from condgen.recipes.compose import find_recipe, load_recipe, shipped_recipes
 from condgen.recipes.schema import Recipe
-from condgen.runs.layout import seed_folder
-from condgen.runs.plan import plan, run_recipe, run_seeds, states
+from condgen.runs.plan import plan, run_all, run_recipe, seed_runs, states
 from condgen.training.distributed import Processes
 
 
@@ -49,16 +50,17 @@ def run(
         jobs = 1 if alone else cores // torch.get_num_threads()
     elif jobs > 1 and processes.count > 1:
         raise UserError("a launcher's processes share every stage: leave --jobs out, or the launcher")
-    how = folder, processes, shlex.join(["condgen", *sys.argv[1:]]), jobs
+    how = processes, shlex.join(["condgen", *sys.argv[1:]]), jobs
+    runs = {folder: settings} if seeds is None else seed_runs(settings, seeds, folder)
     if dry_run:
-        _show_plan(settings, folder)
+        for place, one in runs.items():
+            _show_plan(one, place)
         return
-    chosen = range(settings.seed, settings.seed + (seeds or 1))
-    work = follow_previews(run_recipe(settings, *how) if seeds is None else run_seeds(settings, chosen, *how))
+    work = follow_previews(run_recipe(settings, folder, *how) if seeds is None else run_all(runs, *how))
     if not work_in(folder, profiled(work, folder / "profile") if profile else work, processes):
         return
     if seeds is not None:
-        show_report(folder, [seed_folder(folder, seed) for seed in chosen])
+        show_report(folder, list(runs))
     else:
         picture = draw_samples(folder, settings)
         show_generators(folder)
@@ -79,9 +81,18 @@ def recipes(
         for each, path in shipped.items():
             say(f"{each:<24} {read_text(path).partition('# What:')[2].partition(chr(10))[0].strip()}")
     elif name in shipped:
-        say(read_text(shipped[name]).rstrip())
+        say(_anywhere(name, read_text(shipped[name])).rstrip())
     else:
         raise UserError(f"there is no recipe {name!r} among: {', '.join(shipped)}")
+
+
+def _anywhere(name: str, text: str) -> str:
+    """The text of a shipped recipe, which names those that it includes as `find_recipe` does, not by its own folder."""
+
+    def named(found: re.Match[str]) -> str:
+        return f"include: [{', '.join(posixpath.normpath(f'{name}/../{each}') for each in found[1].split(', '))}]"
+
+    return re.sub(r"^include: \[(.*)\]$", named, text, flags=re.MULTILINE)
 
 
 def _show_plan(recipe: Recipe, folder: Path) -> None:
@@ -90,4 +101,4 @@ def _show_plan(recipe: Recipe, folder: Path) -> None:
     stages = plan(recipe, folder, recipe.data.load_all())
     found = states(stages)
     rows = tuple((stage.name, found[stage.folder], f"{stage.total():,} {stage.unit}") for stage in stages)
-    console.print(to_rich(Table("nothing was run", ("stage", "state", "in all"), rows), console.width))
+    console.print(to_rich(Table(f"{folder.name}: nothing was run", ("stage", "state", "in all"), rows), console.width))

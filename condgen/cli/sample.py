@@ -67,6 +67,10 @@ def sample(
     """
     if n is not None and per_class is not None:
         raise UserError("--n counts all samples and --per-class those of each class: leave one of the two out")
+    if (pretrained or generator) and (score or classifier):
+        raise UserError(
+            "--pretrained names both models, and a generator needs neither: leave --score, --classifier out"
+        )
     if pretrained is not None:
         score, classifier = (pretrained_folder(f"{pretrained}/{part}") for part in ("score", "classifier"))
     if (source := generator or score) is None:

@@ -46,9 +46,12 @@ class ImageFiles(NamedTuple):
             first = min(max(1, sum(free[file] < tests for file in order)), most) if tests else 0
             second = min(max(sum(free[file] < validation for file in order), first + (validation > tests)), most)
             if most < (1 if tests else 0):
+                place = members[0].path.parent
+                if members[0].split == "test":  # images there would not help
+                    place = place.parents[1] / "train" / place.name
                 raise UserError(
                     f"class {self.names[label]!r} has too few images, {len(order)}, to learn from some and test with "
-                    f"others: add images to {members[0].path.parent}, or move this folder to another place"
+                    f"others: add images to {place}, or move the class to another place"
                 )
             part = {"test": order[:first], "validation": order[first:second], "train": order[second:]}[split]
             chosen = {*part, *(file for file in members if split != "train" and file.split == split)}
@@ -115,6 +118,7 @@ def list_images(root: Path, *, follow_links: bool = False, of: str | None = None
         files += [_File(path, label, split) for path in found]
     files.sort(key=lambda file: (file.label, file.path.name, file.path))
     text = ", ".join(f"{count:,} {what}" for what, count in sorted(passed_over.items()))
+    names = [name.encode(errors="replace").decode() for name in names]  # of old archives, not all are texts
     return ImageFiles(tuple(names), files, f"{root.name}: passed over {text}" if text else "")
 
 

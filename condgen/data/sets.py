@@ -161,6 +161,8 @@ class Folder(_WithValidation):
     def load(self, split: Split) -> LabelledSet:
         images = list_images(self.root, follow_links=self.follow_links, of=self.single_class)
         files = images.rows(split, self.test_fraction, self.validation_fraction, self.split_seed)
+        if not files:
+            raise UserError(f"{self.root}: so few images leave none to the {split} split: add some to every class")
         x = torch.from_numpy(images.read(files, self.image_size))
         y = torch.tensor([file.label for file in files])
         least = 1 if self.single_class is not None else 2

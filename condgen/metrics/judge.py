@@ -1,5 +1,6 @@
 """A judge of classes that has seen real samples only: no sampler pleases it by fooling its own classifier."""
 
+import warnings
 from typing import ClassVar
 
 import torch
@@ -35,13 +36,14 @@ class Judge:
             vectors, y = vectors[chosen], y[chosen]
         x = vectors.double().numpy()
         gamma = 1 / (x.shape[1] * x.var()) if x.var() else 1.0  # what scikit-learn calls "scale"
-        if len(y.unique()) < _MANY:
+        if (count := len(y.unique())) < _MANY or count == len(y):  # a discriminant needs more samples than classes
             self.name, machine = "SVC", SVC(kernel="rbf", C=10.0, gamma=gamma)
         else:
             landmarks = Nystroem(gamma=gamma, n_components=min(_LANDMARKS, len(y) // 2), random_state=_SEED)
             discriminant = LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto")
             self.name, machine = "discriminant", make_pipeline(landmarks, discriminant)
-        self.machine = machine.fit(x, y.numpy())
+        with warnings.catch_warnings(action="ignore", category=UserWarning):  # classes may be nearly as many as samples
+            self.machine = machine.fit(x, y.numpy())
 
     def predict(self, vectors: Tensor) -> Tensor:
         """Labels, (N,), of samples by their features (N, F)."""

@@ -253,6 +253,8 @@ def _vendi(of: Comparison) -> Measured | None:
     ratios = {}
     for label, (real, own) in of.classes.items():
         width, m = float(of.reference.variety[class_distance][label]), min(len(real), len(own), _MOST_FOR_VENDI)
+        if not width > 0:  # images of a class that are all alike
+            continue
         chosen = [x[torch.randperm(len(x), generator=keyed_generator(of.seed, _VENDI, label))[:m]] for x in (own, real)]
         ratios[label] = vendi_score(chosen[0], width) / vendi_score(chosen[1], width)
     values = torch.tensor(list(ratios.values()), dtype=torch.float64)

@@ -134,7 +134,8 @@ def _files(path: Path, within: tuple[Path, ...], seen: set[Path]) -> Iterator[tu
     if not isinstance(sizes, dict) or not all(isinstance(value, dict) for value in sizes.values()):
         raise UserError(f"{path}: sizes are names with settings, such as {{small: {{score: ...}}}}")
     for name in included:
-        yield from _files(path.parent / name, (*within, place), seen)
+        beside = path.parent / name
+        yield from _files(beside if beside.exists() else find_recipe(name), (*within, place), seen)
     yield own, {str(name): value for name, value in sizes.items()}
 
 

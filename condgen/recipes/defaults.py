@@ -61,6 +61,11 @@ def _default_generators(data: LabelledSet) -> dict[str, GeneratorRecipe]:
     return found
 
 
+def default_diagnose(data: LabelledSet) -> DiagnoseRecipe:
+    unit = data.standard_deviation() / 0.5
+    return DiagnoseRecipe(levels=tuple(round(unit * level, 6) for level in (0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10)))
+
+
 def default_recipe(settings: AnyData, data: LabelledSet) -> Recipe:
     """Perceptrons for points and tiny images, else convolutions; EDM noise in units of the data's deviation."""
     unit = data.standard_deviation() / 0.5
@@ -79,5 +84,5 @@ def default_recipe(settings: AnyData, data: LabelledSet) -> Recipe:
         score=ScoreRecipe(network=denoiser, density=density, training=training),
         classifiers={"default": ClassifierRecipe(network=classifier, density=density, training=training)},
         generators=_default_generators(data),
-        diagnose=DiagnoseRecipe(levels=tuple(round(unit * level, 6) for level in (0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10))),
+        diagnose=default_diagnose(data),
     )

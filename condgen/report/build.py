@@ -23,7 +23,7 @@ from condgen.report.score_errors import (
     held_out_sentences,
     held_out_tables,
 )
-from condgen.report.tables import class_tables, cost_table, errors_tables, metrics_table, metrics_tables
+from condgen.report.tables import class_tables, cost_table, errors_tables, is_comparable, metrics_table, metrics_tables
 
 _LOSSES_CAPTION = (
     "Lines are means over equal stretches of the log, the band of a single one their extremes. Losses of different "
@@ -128,7 +128,9 @@ def _reproduce_section(run: Run) -> Iterable[Block]:
 
 def _advice(metrics: Sequence[MetricRow], cost: Sequence[CostRow]) -> Iterable[str]:
     """Methods that none beats, in class accuracy and in one distance to real data; the cheapest first."""
-    found = metric_estimates(row for row in metrics if not is_real(row.method) and row.low is not None)
+    methods = [row for row in metrics if not is_real(row.method)]
+    sure = [row for row in methods if row.low is not None and is_comparable(methods, row.metric)]
+    found = metric_estimates(sure)
     distances = sorted((m for m in found if goal_of(m) == "low"), key=lambda m: not m.startswith("class-wise"))
     deciding = {metric: found[metric] for metric in ("class accuracy", *distances[:1]) if metric in found}
     rivals = [m for m in next(iter(deciding.values()), ()) if all(m in own for own in deciding.values())]

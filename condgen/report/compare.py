@@ -4,6 +4,7 @@ Runs that differ in their seeds alone are a group, of which means and standard d
 """
 
 import json
+import shlex
 import statistics
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -42,7 +43,7 @@ def compare_runs(folders: Sequence[Path], out: Path) -> Run:
         rows: dict[str, Any] = {name: _merged(groups, name, key, numbers) for name, (key, numbers) in _ROWS_OF.items()}
         merged = Run(out, f"{len(runs)} runs compared", **rows)
         commands = [str(run.about["command"]) for run in runs.values() if run.about.get("command")]
-        commands.append(f"condgen report {' '.join(map(str, folders))} --out {out}")
+        commands.append(shlex.join(["condgen", "report", *map(str, folders), "--out", str(out)]))
         blocks = {"What was compared": _runs_section(runs, groups, settings), **sections(merged)}
         blocks |= {"Samples": _samples_section(runs), "How to reproduce": [Code("Commands", "\n".join(commands))]}
         data = {
@@ -139,5 +140,9 @@ def _samples_section(runs: Mapping[str, Run]) -> Iterable[Block]:
     """Samples of every method that more than one run has, with a column or panel for each run."""
     for method in dict.fromkeys(method for run in runs.values() for method in run.samples):
         sources = {label: run.samples[method] for label, run in runs.items() if method in run.samples}
-        if len(sources) > 1:
+        names = {(row.label, row.name) for _, rows in sources.values() for row in rows}
+        if len(names) > len({label for label, _ in names}):  # of other data: a number is another class in each
+            for label, source in sources.items():
+                yield from samples_blocks({label: source}, f"{method}, {label}")
+        elif len(sources) > 1:
             yield from samples_blocks(sources, method)

@@ -89,7 +89,9 @@ def held_out_tables(rows: Sequence[HeldOutRow]) -> Iterable[Table]:
             unit, title = 1.0, f"Share of the gain of {reference} over zero guidance"
             caption = "Levels at which that gain is not clear are left out."
         spread = what_spreads(own, "two standard errors, clustered by image")
-        caption += f" {own[0].n_images:,} test samples, noise draws of each: {own[0].draws}; ± is {spread}."
+        counts = {row.n_images for row in own}, {row.draws for row in own}
+        n, draws = (" or ".join(f"{count:,}" for count in sorted(of)) for of in counts)
+        caption += f" {n} test samples, noise draws of each: {draws}; ± is {spread}."
         columns = {
             method: {f"{SIGMA} = {sigma:g}": one for sigma, one in levels.items()}
             for method, levels in by_level(own, unit).items()

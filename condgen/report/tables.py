@@ -15,7 +15,9 @@ WEIGHTINGS: dict[Weighting, str] = {
     "grid": "uniform over a grid",
 }
 _ARROWS: dict[Goal | None, str] = {"high": " ↑", "low": " ↓", "one": " → 1", None: ""}
-_STARRED = "Bold with a star: better than every other method, all of the same n, by more than the intervals."
+_STARRED = (
+    "Bold with a star: better by more than the intervals than every other method of the same n, features and data."
+)
 _FRECHET = (
     "The interval of a Fréchet distance at n samples is that of its mean at this n, up to 1.5 times too wide near the "
     "floor; it does not cover the distance at infinite n, which is lower."
@@ -45,8 +47,9 @@ def estimates_table(
 def metrics_table(rows: Sequence[MetricRow]) -> Table:
     """Methods as rows, metrics as columns; real held-out data, the floor, in the last rows."""
     methods = [row for row in rows if not is_real(row.method)]
-    measured = {row.metric for row in methods}
-    estimates = {metric: found for metric, found in metric_estimates(rows).items() if metric in measured}
+    floors_at = {(row.metric, row.floor_n) for row in methods}
+    rows = [row for row in rows if not is_real(row.method) or (row.metric, row.n) in floors_at]
+    estimates = metric_estimates(rows)
     for metric, found in estimates.items():
         floors = {row.floor for row in rows if row.metric == metric and row.floor is not None}
         if len(floors) == 1 and not any(map(is_real, found)):
@@ -55,9 +58,13 @@ def metrics_table(rows: Sequence[MetricRow]) -> Table:
     caption = f"± is {what_spreads(methods, 'half the length of the interval')}. {_conditions(rows)} {_STARRED}"
     if any(metric.partition("@")[0].endswith(("FD", "FID")) for metric in estimates):
         caption += f" {_FRECHET}"
-    counts = {metric: {row.n for row in methods if row.metric == metric} for metric in estimates}
-    goals = [goal_of(metric) if len(n) == 1 else None for metric, n in counts.items()]  # the values depend on n
+    goals = [goal_of(metric) if is_comparable(methods, metric) else None for metric in estimates]
     return estimates_table("Metrics by method", columns, caption, goals)
+
+
+def is_comparable(methods: Sequence[MetricRow], metric: str) -> bool:
+    """Whether all values of a metric are of one n, features and real data, on which it depends."""
+    return len({(row.n, row.features, row.reference) for row in methods if row.metric == metric}) == 1
 
 
 def what_spreads(rows: Sequence[AveragedRow], alone: str) -> str:

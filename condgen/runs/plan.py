@@ -1,6 +1,6 @@
 """A recipe as a list of stages, and the run that works through them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from datetime import UTC, datetime
 from functools import partial
@@ -126,14 +126,19 @@ def _load_stages(recipe: Recipe, folder: Path, processes: Processes) -> list[Sta
     return plan(recipe, folder, _load_data(recipe, processes))
 
 
-def run_seeds(
-    recipe: Recipe, seeds: Sequence[int], folder: Path, processes: Processes, command: str, jobs: int = 1
-) -> Work:
-    """Runs a recipe once a seed, in sub-folders; finished stages are reused."""
-    for seed in seeds:
-        one = recipe.model_copy(update={"seed": seed})
-        for event in run_recipe(one, layout.seed_folder(folder, seed), processes, command, jobs):
-            yield event._replace(stage=f"{seed}: {event.stage}")
+def seed_runs(recipe: Recipe, seeds: int, folder: Path) -> dict[Path, Recipe]:
+    """A recipe with its seed and those that follow, by sub-folder."""
+    if any((folder / name).exists() for name in (layout.RUN_FILE, layout.STAGE_FILE)):
+        raise UserError(f"{folder} is the folder of one run: choose another one for several seeds with --out")
+    numbers = range(recipe.seed, recipe.seed + seeds)
+    return {layout.seed_folder(folder, seed): recipe.model_copy(update={"seed": seed}) for seed in numbers}
+
+
+def run_all(recipes: Mapping[Path, Recipe], processes: Processes, command: str, jobs: int = 1) -> Work:
+    """Runs recipes one after another; finished stages are reused."""
+    for folder, recipe in recipes.items():
+        for event in run_recipe(recipe, folder, processes, command, jobs):
+            yield event._replace(stage=f"{recipe.seed}: {event.stage}")
 
 
 def _begin(recipe: Recipe, folder: Path, processes: Processes, command: str) -> dict[str, Any]:

@@ -79,7 +79,7 @@ def _methods_of_recipe(folder: Path, folders: Folders) -> Mapping[str, Method]:
         recipe = parse(Recipe, read_yaml(folder / RECIPE_FILE), str(folder / RECIPE_FILE))
         for name, method in (recipe.sample.methods if recipe.sample else {}).items():
             with contextlib.suppress(UserError):
-                if all(file.is_file() for file in folders.files(method)):
+                if method.sampler in SAMPLERS and all(file.is_file() for file in folders.files(method)):
                     found[name] = method
     return found
 

@@ -1,10 +1,15 @@
 """`condgen run`: what it leaves, what it reuses, sizes and dry runs."""
 
+import gzip
+import json
+import re
 import shutil
 from pathlib import Path
 
+import pytest
 import yaml
 
+from condgen.recipes.compose import compose, sizes_of
 from condgen.runs.folder import read_json, read_rows
 from tests.cli.conftest import bad, good
 
@@ -93,9 +98,31 @@ def test_recipes_that_come_with_condgen_are_run_by_name_from_anywhere(tmp_path, 
     for path in RECIPES.glob("**/*.yaml"):
         name = path.relative_to(RECIPES).with_suffix("").as_posix()
         assert f"{name} " in listed
-        assert good("recipes", name).strip() == path.read_text().strip()
+        copy = tmp_path / "mine.yaml"
+        copy.write_text(good("recipes", name))
+        for size in sizes_of(path) or [None]:
+            assert compose(copy, size) == compose(path, size)
     assert "score" in good("run", "digits", "--dry-run")
     assert "did you mean 'digits'?" in bad("run", "digit")
     assert "there is no recipe 'digit'" in bad("recipes", "digit")
     (tmp_path / "digits").write_text("mine")
     assert "must be a mapping" in bad("run", "digits")  # what lies here comes first
+
+
+def test_several_seeds_need_a_folder_of_their_own_and_have_a_plan(digits, recipe, tmp_path):
+    assert "folder of one run" in bad("run", recipe, "--out", digits, "--seeds", "2")
+    out = good("run", recipe, "--out", tmp_path / "new", "--seeds", "2", "--dry-run")
+    assert "seed-0" in out
+    assert "seed-1" in out
+
+
+def test_a_profile_tells_where_time_goes(recipe, tmp_path):
+    parts = ("calibrate=null", "sample=null", "evaluate=false", "diagnose=null", "generators={}", "scores={}")
+    changes = [word for part in (*parts, "score.training.steps=8") for word in ("--set", part)]
+    out = good("run", recipe, "--out", tmp_path / "run", "--profile", *changes)
+    assert "networks" in out
+    with gzip.open(tmp_path / "run" / "profile" / "score.json.gz") as file:
+        assert json.load(file)["traceEvents"]
+    (shares,) = re.findall(r"score, time: (.*); ", " ".join(out.split()))
+    assert sum(map(int, re.findall(r"(\d+)%", shares))) == pytest.approx(100, abs=4)
+    assert "one process" in bad("run", recipe, "--profile", "--jobs", "2")

@@ -1,5 +1,7 @@
 """Folders of images: what is read, and how each fault is named."""
 
+import os
+import shutil
 import warnings
 
 import numpy as np
@@ -266,6 +268,24 @@ def test_links_that_leave_the_root_or_lead_nowhere(root, tmp_path_factory, targe
 def test_a_class_of_one_image_is_refused_with_its_folder(root):
     save(root / "lone" / "0.png")
     refused(root, "class 'lone' has too few images, 1", root / "lone")
+
+
+def test_a_class_of_the_test_folder_alone_and_a_split_without_images_are_named(root):
+    for split in ("train", "test"):
+        for label in ("a", "b"):
+            save(root / "split" / split / label / "0.png")
+    save(root / "split" / "test" / "late" / "0.png")
+    refused(root / "split", "class 'late' has too few images, 0", root / "split" / "train" / "late")
+    shutil.rmtree(root / "split" / "test" / "late")
+    with pytest.raises(UserError, match="leave none to the validation split"):
+        load(Folder(root=root / "split"), "validation")
+
+
+def test_a_class_whose_name_is_no_text_has_one(tmp_path):
+    for label in (b"caf\xe9", b"tea"):
+        for i in range(3):
+            save(tmp_path / os.fsdecode(label) / f"{i}.png")
+    assert load(Folder(root=tmp_path), "train").names == ("caf?", "tea")
 
 
 @pytest.mark.parametrize("name", ["two\nlines", "\x1b[2J", "<script>alert(1)<", "\u202egnp", "-rf"])

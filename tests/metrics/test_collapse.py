@@ -77,3 +77,11 @@ def test_a_collapse_is_classes_as_the_judge_sees_them_without_variety(accuracy, 
     reading = Reading(std_ratio=std_ratio, recall=0.0, accuracy=accuracy, n=10, judge=judge)
     assert reading.collapsed == collapsed
     assert reading.as_dict() == {"std_ratio": std_ratio, "recall": 0.0, "accuracy": accuracy, "n": 10, "judge": judge}
+
+
+def test_a_single_class_needs_no_judge(digits):
+    data, *_ = digits
+    rows = data.y == 3
+    one = LabelledSet(data.x[rows], torch.zeros_like(data.y[rows]), ("3",), "digits", "train", least_classes=1)
+    reading = Gauge(one, one, 50).read(one.floats()[:50], one.y[:50])
+    assert (reading.accuracy, reading.judge) == (1, 1)

@@ -51,3 +51,8 @@ def test_many_classes_are_told_as_well_as_they_can_be():
     assert judge.name == "discriminant"
     assert judge.accuracy(asked, y) > best - 0.06
     assert torch.equal(judge.predict(asked), Judge(learnt, y).predict(asked))
+
+
+def test_as_many_classes_as_samples_are_learnt():
+    x = torch.eye(25)
+    assert Judge(x, torch.arange(25)).accuracy(x, torch.arange(25)) == 1

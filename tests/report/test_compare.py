@@ -113,3 +113,14 @@ def test_what_cannot_be_compared_is_named(digits_run, tmp_path):
     ):
         with pytest.raises(UserError, match=message):
             compare_runs(folders, tmp_path / out)
+
+
+def test_samples_of_runs_whose_classes_differ_keep_their_names(digits_run, tmp_path):
+    other = shutil.copytree(digits_run, tmp_path / "other")
+    for path in (other / "samples").glob("*/manifest.jsonl"):
+        rows = [json.loads(line) for line in path.read_text().splitlines()]
+        path.write_text("".join(json.dumps(row | {"name": f"kind {row['class']}"}) + "\n" for row in rows))
+    html, *_ = compared([digits_run, other], tmp_path / "out")
+    shown = re.findall(r'alt="(Samples of class [^"]*)"', html)
+    assert {text.rpartition(": ")[2] for text in shown if "kind" in text} == {"other"}
+    assert {text.rpartition(": ")[2] for text in shown if "kind" not in text} == {"run"}

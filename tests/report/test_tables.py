@@ -28,6 +28,17 @@ def test_few_samples_do_not_win_over_many():
     assert not metrics_table(rows).best
 
 
+def test_the_floor_is_that_of_as_many_samples():
+    rows = [metric("few", "recall", 0.6, floor=0.55, floor_n=60, n=60), metric(REAL, "recall", 0.9)]
+    assert metrics_table(rows).texts == [["few", "0.6"], [REAL, "0.55"]]
+
+
+def test_other_features_or_data_are_no_rivals():
+    for other in ({"features": "inception"}, {"reference": "other test"}):
+        rows = [metric("a", "FD@360", 0.4, 0.01), metric("b", "FD@360", 200.0, 0.01, **other)]
+        assert not metrics_table(rows).best
+
+
 def test_floors_that_differ_are_no_row():
     rows = [metric("ce", "FD@360", 3.0, floor=0.5), metric("dlsm", "FD@360", 2.0, floor=0.7)]
     assert metrics_table(rows).texts == [["ce", "3"], ["dlsm", "2"]]

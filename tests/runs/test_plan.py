@@ -9,7 +9,7 @@ from condgen.data.sets import Moons
 from condgen.errors import UserError
 from condgen.recipes.compose import load_recipe
 from condgen.runs.folder import write_json
-from condgen.runs.plan import plan, run_recipe, run_seeds, states
+from condgen.runs.plan import plan, run_all, run_recipe, seed_runs, states
 
 MOONS = Moons(n=200).load_all()
 SMALL = """
@@ -97,7 +97,8 @@ def test_a_damaged_record_of_a_stage_is_named(damage, recipe, tmp_path):
 
 def test_every_seed_has_a_run_of_its_own(recipe, tmp_path):
     recipe = recipe.model_copy(update={"sample": None, "generators": {}, "scores": {}, "calibrate": None})
-    list(run_seeds(recipe, (3, 4), tmp_path, ALONE, "test"))
+    runs = seed_runs(recipe.model_copy(update={"seed": 3}), 2, tmp_path)
+    list(run_all(runs, ALONE, "test"))
     files = [(tmp_path / f"seed-{seed}" / "score" / "model.safetensors").read_bytes() for seed in (3, 4)]
     assert files[0] != files[1]
-    assert not list(run_seeds(recipe, (3, 4), tmp_path, ALONE, "test"))
+    assert not list(run_all(runs, ALONE, "test"))

@@ -45,3 +45,7 @@ def test_noise_is_added_within_its_interval_and_never_beyond_the_schedule():
     starts, raised = grid[:-1].tolist(), [float(t) for t in denoiser.times[:-1:2]]
     assert raised[0] == 80.0  # nothing is above it
     assert raised[1:] == pytest.approx([t * 1.3 if t >= 1 else t for t in starts[1:]])
+
+
+def test_a_restart_may_reach_to_the_ends_of_the_schedule():
+    assert Restart(GaussianDenoiser(EDM()), low=0.002, high=80.0).high == 80

@@ -3,6 +3,7 @@
 import shutil
 
 import pytest
+import yaml
 
 from condgen.errors import UserError
 from condgen.recipes.guidance import Method
@@ -24,6 +25,14 @@ def test_methods_whose_models_are_not_there_are_left_out(digits_of_few_steps, tm
     shutil.rmtree(run / "generator-sid")
     shutil.rmtree(run / "classifier-ce" / "calibration")
     assert list(read_offer(run).methods) == ["unguided", "ce", "own-steps"]
+
+
+def test_methods_with_a_sampler_of_ones_own_are_left_out(digits_of_few_steps, tmp_path):
+    run = shutil.copytree(digits_of_few_steps, tmp_path / "run")
+    tree = yaml.safe_load((run / "recipe.yaml").read_text())
+    tree["sample"]["methods"]["ce"]["sampler"] = "condgen.samplers.heun:Heun"
+    (run / "recipe.yaml").write_text(yaml.safe_dump(tree))
+    assert "ce" not in read_offer(run).methods
 
 
 def test_a_recipe_of_another_version_leaves_the_models(digits_of_few_steps, tmp_path):
