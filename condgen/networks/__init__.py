@@ -22,20 +22,15 @@ from condgen.networks.generator import ConvGeneratorSettings
 from condgen.networks.mlp import MLPSettings
 from condgen.networks.resnet import ResNetSettings
 from condgen.networks.timm import TimmSettings
-from condgen.networks.transformer import TransformerSettings
 from condgen.networks.unet import UNetSettings
 
 _KIND = Field(discriminator="kind")
-AnyDenoiserNet: TypeAlias = Annotated[
-    MLPSettings | UNetSettings | TransformerSettings | DiffusersSettings | ImportedNetwork, _KIND
-]
-AnyClassifierNet: TypeAlias = Annotated[
-    MLPSettings | ResNetSettings | TransformerSettings | TimmSettings | ImportedNetwork, _KIND
-]
+AnyDenoiserNet: TypeAlias = Annotated[MLPSettings | UNetSettings | DiffusersSettings | ImportedNetwork, _KIND]
+AnyClassifierNet: TypeAlias = Annotated[MLPSettings | ResNetSettings | TimmSettings | ImportedNetwork, _KIND]
 AnyGeneratorNet: TypeAlias = Annotated[MLPSettings | ConvGeneratorSettings | ImportedNetwork, _KIND]
 AnyDiscriminatorNet: TypeAlias = Annotated[MLPDiscriminatorSettings | ConvDiscriminatorSettings, _KIND]
 AnyNet: TypeAlias = Annotated[
-    MLPSettings | ConvGeneratorSettings | UNetSettings | TransformerSettings | DiffusersSettings | ImportedNetwork,
+    MLPSettings | ConvGeneratorSettings | UNetSettings | DiffusersSettings | ImportedNetwork,
     _KIND,
 ]
 """What makes samples: a generator's network or a denoiser's."""

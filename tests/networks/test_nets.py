@@ -9,20 +9,17 @@ from condgen import MLPSettings, ResNetSettings, UNetSettings, UserError
 from condgen.networks.discriminator import ConvDiscriminatorSettings, MLPDiscriminatorSettings
 from condgen.networks.generator import ConvGeneratorSettings
 from condgen.networks.timm import TimmSettings
-from condgen.networks.transformer import TransformerSettings
 
 CLASSES, LATENT = 3, 6
 POINTS, IMAGES = (2,), (2, 8, 8)
 MLP = MLPSettings(width=16, depth=2, embedding=8)
 PLAIN = MLPSettings(width=16, depth=2, embedding=8, normalise=False)
-TRANSFORMER = TransformerSettings(patch=2, width=16, depth=2, heads=2)
 SMALL = {"channels": 8, "multipliers": (1, 2), "blocks": 1, "attention": (4,), "dropout": 0.0}
 NETWORKS = {
     "denoiser": {
         "mlp-points": (MLP, POINTS),
         "mlp-images": (MLP, IMAGES),
         "mlp-plain": (PLAIN, POINTS),
-        "transformer": (TRANSFORMER, IMAGES),
         "unet": (UNetSettings(**SMALL), IMAGES),
         "unet-blind": (UNetSettings(channels=8, multipliers=(1, 2, 2), blocks=2, attention=()), IMAGES),
         "unet-ddpmpp": (UNETS["edm-ddpmpp"].model_copy(update=SMALL), IMAGES),
@@ -33,7 +30,6 @@ NETWORKS = {
         "mlp-images": (MLP, IMAGES),
         "mlp-plain": (PLAIN, POINTS),
         "resnet": (ResNetSettings(width=8, blocks=(1, 1)), IMAGES),
-        "transformer": (TRANSFORMER, IMAGES),
         "timm": (TimmSettings(name="test_resnet", embedding=8), (2, 16, 16)),
     },
     "generator": {
