@@ -2,9 +2,24 @@ import os
 import socket
 import subprocess
 import sys
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 from condgen.training.distributed import Processes
+
+ALONE = Processes(cpu=True)
+
+
+class Rank(Processes):
+    """One of several processes, which hears nothing of the others."""
+
+    def __init__(self, rank, count=2):
+        self.rank, self.count = rank, count
+
+    def averaging_gradients(self, parameters, weight):
+        return nullcontext()
+
+    def average(self, value, weight):
+        return value
 
 
 class Watched(Processes):

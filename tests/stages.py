@@ -1,12 +1,12 @@
 """Tiny stages on digits, which many tests run."""
 
+from processes import ALONE
+
 from condgen.data.sets import parse_data
 from condgen.recipes.stages import ClassifierStage, GeneratorStage, ScoreStage
 from condgen.runs.models import Folders
 from condgen.runs.train import Train
-from condgen.training.distributed import Processes
 
-ALONE = Processes(cpu=True)
 DIGITS = parse_data("digits").load_all()
 NETWORK = {"kind": "mlp", "width": 24, "depth": 1, "embedding": 8}
 SCHEDULE = {"kind": "edm", "sigma_min": 0.02, "sigma_max": 20}

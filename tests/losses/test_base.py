@@ -3,7 +3,7 @@ import sys
 import pytest
 import torch
 
-from condgen import DLSM, EDM, CrossEntropy, Oracle, UserError, perturb
+from condgen import DLSM, EDM, CrossEntropy, Oracle, UserError, cross_entropy_loss, perturb
 from condgen.losses import classifier_loss
 from condgen.losses.base import Noised
 
@@ -28,10 +28,14 @@ def own(tmp_path, monkeypatch):
     sys.modules.pop("my_losses", None)
 
 
-def found(loss):
+def batch():
     generator = torch.Generator().manual_seed(0)
     x, y = ORACLE.sample(20, generator)
-    t, eps = torch.linspace(0.2, 4, 20).double(), torch.randn(20, 2, generator=generator, dtype=torch.float64)
+    return x, y, torch.linspace(0.2, 4, 20).double(), torch.randn(20, 2, generator=generator, dtype=torch.float64)
+
+
+def found(loss):
+    x, y, t, eps = batch()
     prior_eps = ORACLE.eps(perturb(EDM(), x, t, eps), t) if loss.needs_prior else None
     return loss(ORACLE.likelihood, Noised(x, y, t, eps, prior_eps))
 
@@ -49,6 +53,13 @@ def test_one_that_has_a_prior_is_given_it_and_may_log_more(own):
     shown = found(loss)
     torch.testing.assert_close(shown["loss"], found(DLSM(ce_weight=0.25))["loss"])
     assert torch.equal(shown["mine"], 2 * shown["loss"])
+
+
+def test_label_smoothing_is_that_of_torch():
+    x, y, t, eps = batch()
+    log_p = ORACLE.likelihood(x + t[:, None] * eps, t)
+    expected = torch.nn.functional.cross_entropy(log_p, y, reduction="none", label_smoothing=0.1)
+    torch.testing.assert_close(cross_entropy_loss(ORACLE.likelihood, x, y, t, eps, label_smoothing=0.1), expected)
 
 
 def test_an_unknown_loss_is_named():

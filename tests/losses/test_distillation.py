@@ -21,7 +21,8 @@ from condgen.generator import GeneratorConfig
 
 SCHEDULE = VP()
 Y = torch.tensor([0, 1, 1, 0, 1])
-T = SCHEDULE.t_of_noise_level(torch.tensor([0.1, 0.3, 1.0, 3.0, 10.0], dtype=torch.float64))
+LEVELS = torch.tensor([0.1, 0.3, 1.0, 3.0, 10.0], dtype=torch.float64)
+T = SCHEDULE.t_of_noise_level(LEVELS)
 
 
 def score_model(seed, dtype=torch.float32):
@@ -118,8 +119,7 @@ def test_the_unit_of_the_data_matters_to_no_gradient_but_by_that_unit(loss):
         schedule = EDM(sigma_min=0.01 * unit, sigma_max=20 * unit)
         both = [Oracle(schedule, unit * means + shift, torch.arange(6) % 2, 2, stds=0.4 * unit) for shift in (0, unit)]
         scaled = (unit * x.detach()).requires_grad_()
-        t = unit * torch.tensor([0.1, 0.3, 1.0, 3.0, 10.0], dtype=torch.float64)
-        found.append(torch.autograd.grad(loss(*both, scaled, t, eps, Y).sum(), scaled)[0])
+        found.append(torch.autograd.grad(loss(*both, scaled, unit * LEVELS, eps, Y).sum(), scaled)[0])
     torch.testing.assert_close(found[0], found[1], rtol=1e-6, atol=1e-9)
 
 
@@ -140,7 +140,7 @@ def test_a_sample_at_its_own_estimate_is_divided_by_no_zero():
 @pytest.mark.parametrize("schedule", [VP(), VE()], ids=lambda schedule: schedule.kind)
 def test_the_likelihood_loss_is_minus_the_log_posterior_and_descends_along_the_likelihood_score(schedule):
     exact, (x, eps) = oracle(3, schedule), data()
-    t = schedule.t_of_noise_level(torch.tensor([0.1, 0.3, 1.0, 3.0, 10.0], dtype=torch.float64))
+    t = schedule.t_of_noise_level(LEVELS)
     loss = cross_entropy_loss(exact.likelihood, x, Y, t, eps)
     x_t = perturb(schedule, x.detach(), t, eps)
     posterior = exact.log_prob(x_t, t, Y) + exact.log_prior[Y] - exact.log_prob(x_t, t)

@@ -10,7 +10,6 @@ from condgen import (
     EDM,
     VE,
     VP,
-    CrossEntropy,
     Denoiser,
     Likelihood,
     MLPSettings,
@@ -111,26 +110,6 @@ def test_dlsm_differs_from_the_exact_likelihood_score_matching_by_a_constant():
         values.append(float(objective(classifier, noised(exact, x, y, t, eps))["loss"].detach().mean()))
         errors.append(float((0.5 * (classifier.score(x_t, t, y) - truth).square().sum(1)).mean()))
     assert values[1] - values[0] == pytest.approx(errors[1] - errors[0], rel=0.03)
-
-
-def test_the_true_classifier_has_no_gradient_in_expectation():
-    schedule = VE()
-    x, y, t, eps = batch(schedule, n=100_000)
-
-    class Tempered(Likelihood):
-        def __init__(self):
-            super().__init__()
-            self.schedule, self.n_classes = schedule, 3
-            self.temperature = nn.Parameter(torch.ones((), dtype=torch.float64))
-
-        def forward(self, x_t, t):
-            return (self.temperature * oracle(schedule).log_posterior(x_t, t)).log_softmax(1)
-
-    classifier = Tempered()
-    for objective in (DLSM(ce_weight=0, reduction="sum"), CrossEntropy()):
-        loss = objective(classifier, noised(oracle(schedule), x, y, t, eps))["loss"].mean()
-        (gradient,) = torch.autograd.grad(loss, classifier.temperature)
-        assert abs(float(gradient)) < 0.01
 
 
 def test_gain_is_zero_without_gradient_and_negative_for_the_truth():

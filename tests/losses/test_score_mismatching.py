@@ -1,10 +1,8 @@
 import pytest
 import torch
+from models import NET
 
 from condgen.losses.score_mismatching import Critic, ScoreMismatching, critic_loss, mismatching_loss
-from condgen.networks.mlp import MLPSettings
-
-NET = MLPSettings(width=16, depth=1, embedding=8)
 
 
 def critic(levels=(0.3,), scale=1.0, shape=(6,)):

@@ -1,7 +1,6 @@
 import numpy as np
 import pytest
 import torch
-from pydantic import ValidationError
 from torch import nn
 
 from condgen.networks.discriminator import ConvDiscriminatorSettings, MLPDiscriminatorSettings
@@ -89,8 +88,3 @@ def test_noise_matters_to_those_that_are_told_it_alone(settings, shape):
     assert torch.equal(blind(x), blind(x, NOISE))
     with pytest.raises(ValueError, match="takes the noise level"):
         told(x)
-
-
-def test_more_halvings_than_blocks_are_refused():
-    with pytest.raises(ValidationError, match="3 halvings need as many blocks"):
-        ConvDiscriminatorSettings(channels=(8, 8), halvings=3)

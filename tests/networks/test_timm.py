@@ -64,19 +64,6 @@ def test_small_images_keep_their_size_in_the_stem():
     assert sizes("resnet18", (3, 128, 128)) == [32]
 
 
-def test_noise_acts_before_and_after_the_backbone():
-    net = classifier("test_resnet").eval()
-    x, noise = torch.randn(1, 2, 32, 32).expand(2, -1, -1, -1), torch.tensor([-1.0, 1.0])
-    seen = []
-    net.backbone.register_forward_hook(lambda _module, inputs, output: seen.extend((inputs[0], output)))
-    net(x, noise)
-    image, features = seen
-    assert image.shape == (2, 6, 32, 32)
-    assert (image[0] - image[1]).abs().amax(dim=(1, 2)).min() > 1e-3  # every channel is told
-    film = net.film_features(features[:1].expand(2, -1), net.conditioning(noise))
-    assert (film[0] - film[1]).abs().max() > 1e-3
-
-
 def test_a_backbone_that_cannot_be_is_refused_in_one_line():
     with pytest.raises(UserError, match=r"no backbone named 'resnet_18': timm.list_models\(\) names them all"):
         classifier("resnet_18")

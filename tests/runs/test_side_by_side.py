@@ -4,13 +4,11 @@ import json
 from multiprocessing import active_children
 
 import pytest
+from processes import ALONE
 
 from condgen.errors import UserError
 from condgen.recipes.compose import load_recipe
 from condgen.runs.plan import run_recipe
-from condgen.training.distributed import Processes
-
-ALONE = Processes(cpu=True)
 
 
 def stage_names(folder):

@@ -64,14 +64,6 @@ def test_bad_rows_and_batches_are_counted_and_logged_and_training_goes_on(row, f
     assert rows[-1]["loss"] > 0
 
 
-def test_the_state_is_saved_every_so_many_steps(tmp_path):
-    work = train(tmp_path, stage(save_every=5))
-    while next(work).done < 7:
-        pass
-    assert load_tensors(tmp_path / "state" / "state.safetensors")[1]["step"] == 5
-    work.close()
-
-
 def test_the_rate_is_that_since_the_last_row(monkeypatch, tmp_path):
     def timed(*words):
         return (record._replace(seconds=2.0) for record in steps_of(*words))

@@ -20,8 +20,7 @@ def test_a_run_offers_its_models_and_its_methods(digits_of_few_steps, offer):
 
 
 def test_methods_whose_models_are_not_there_are_left_out(digits_of_few_steps, tmp_path):
-    run = tmp_path / "run"
-    shutil.copytree(digits_of_few_steps, run)
+    run = shutil.copytree(digits_of_few_steps, tmp_path / "run")
     shutil.rmtree(run / "generator-sid")
     shutil.rmtree(run / "classifier-ce" / "calibration")
     assert list(read_offer(run).methods) == ["unguided", "ce", "own-steps"]
@@ -36,8 +35,7 @@ def test_methods_with_a_sampler_of_ones_own_are_left_out(digits_of_few_steps, tm
 
 
 def test_a_recipe_of_another_version_leaves_the_models(digits_of_few_steps, tmp_path):
-    run = tmp_path / "run"
-    shutil.copytree(digits_of_few_steps, run)
+    run = shutil.copytree(digits_of_few_steps, tmp_path / "run")
     (run / "recipe.yaml").write_text("nothing: that is known\n")
     methods = read_offer(run).methods
     assert methods["score model"] == Method()

@@ -5,19 +5,18 @@ import copy
 import pytest
 import torch
 from models import NET, classifier, frozen, generator, score_model
+from processes import ALONE
 
 from condgen import ClassifierGuided, UNetSettings
 from condgen.losses.distillation import DistributionMatching, LikelihoodTerm, ScoreIdentity
 from condgen.losses.score_mismatching import Critic, ScoreMismatching
 from condgen.training.batch import Batch
-from condgen.training.distributed import Processes
 from condgen.training.generator_tasks import LikelihoodGuide, MatchingTask, MismatchingTask
 from condgen.training.loop import train
 from condgen.training.settings import TrainingSettings
 from condgen.training.state import State
 
 SETTINGS = TrainingSettings(steps=3, batch=12, lr=1e-2, warmup=0)
-ALONE = Processes(cpu=True)
 MATCHING = {"dmd": DistributionMatching, "sid": ScoreIdentity}
 
 

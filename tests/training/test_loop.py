@@ -1,18 +1,15 @@
-from contextlib import nullcontext
-
 import pytest
 import torch
 from finish import begin
 from models import NET, classifier, frozen, generator, score_model
-from processes import Watched
+from processes import ALONE, Rank, Watched
 
-from condgen import EDM, LogNormal, UserError
+from condgen import EDM, LogNormal, UNetSettings, UserError
 from condgen.losses import classifier_loss
 from condgen.losses.distillation import DistributionMatching, LikelihoodTerm, ScoreIdentity
 from condgen.losses.score_matching import AdversarialScoreMatching
 from condgen.losses.score_mismatching import Critic, ScoreMismatching
 from condgen.networks.discriminator import MLPDiscriminatorSettings
-from condgen.training.distributed import Processes
 from condgen.training.generator_tasks import LikelihoodGuide, MatchingTask, MismatchingTask
 from condgen.training.loop import Task, train
 from condgen.training.settings import TrainingSettings
@@ -20,11 +17,11 @@ from condgen.training.state import State, load_state, save_state
 from condgen.training.tasks import AdversarialScoreTask, ClassifierTask, ScoreTask
 
 SETTINGS = TrainingSettings(steps=10, batch=12, lr=1e-2, warmup=5, save_every=5)
-ALONE = Processes(cpu=True)
+UNET = UNetSettings(channels=8, multipliers=(1, 2), blocks=1, attention=())
 
 
-def score_task(data, labels="none"):
-    return ScoreTask(score_model(data, labels), LogNormal())
+def score_task(data, labels="none", **changes):
+    return ScoreTask(score_model(data, labels, **changes), LogNormal())
 
 
 def adversarial_task(data):
@@ -51,6 +48,7 @@ def matching_task(data, objective=ScoreIdentity):
 
 TASKS = {
     "score": score_task,
+    "unet": lambda data: score_task(data, network=UNET),
     "conditional": lambda data: ScoreTask(score_task(data, "embedding").model, LogNormal(), 0.3),
     "per class": lambda data: score_task(data, "separate"),
     "adversarial": adversarial_task,
@@ -62,10 +60,10 @@ TASKS = {
 }
 
 
-def fresh(make, data, seed=0):
+def fresh(make, data, seed=0, optimizer="adam"):
     torch.manual_seed(seed)
     task = make(data)
-    return task, State.fresh(task.models, SETTINGS.betas)
+    return task, State.fresh(task.models, SETTINGS.betas, optimizer)
 
 
 @pytest.mark.parametrize("name", TASKS)
@@ -78,14 +76,14 @@ def test_every_parameter_moves_in_the_first_step_with_warm_up_on(name, tiny_imag
         assert all(moved), f"{part}: {moved.count(False)} of {len(moved)} stand still"
 
 
-@pytest.mark.parametrize("name", TASKS)
-def test_ten_steps_are_five_and_five_bit_for_bit(name, tiny_images, tmp_path):
-    task, whole = fresh(TASKS[name], tiny_images)
+@pytest.mark.parametrize(("name", "optimizer"), [*((name, "adam") for name in TASKS), ("unet", "muon")])
+def test_ten_steps_are_five_and_five_bit_for_bit(name, optimizer, tiny_images, tmp_path):
+    task, whole = fresh(TASKS[name], tiny_images, 0, optimizer)
     records = list(train(task, whole, tiny_images, SETTINGS, 0, ALONE))
-    task, first = fresh(TASKS[name], tiny_images)
+    task, first = fresh(TASKS[name], tiny_images, 0, optimizer)
     begin(train(task, first, tiny_images, SETTINGS, 0, ALONE), 5)
     save_state(tmp_path, first, "key")
-    task, second = fresh(TASKS[name], tiny_images, seed=99)  # other weights, which the file replaces
+    task, second = fresh(TASKS[name], tiny_images, 99, optimizer)  # other weights, which the file replaces
     if name in ("dlsm", "ce"):
         task.prior = fresh(TASKS[name], tiny_images)[0].prior
     if name == "smm":
@@ -171,16 +169,6 @@ def test_dropout_differs_between_updates_steps_and_ranks(tiny_images):
 
     def note(_):
         masks.add(tuple(torch.nn.functional.dropout(torch.ones(40), 0.5).tolist()))
-
-    class Rank(Processes):
-        def __init__(self, rank):
-            self.rank, self.count = rank, 2
-
-        def averaging_gradients(self, parameters, weight):
-            return nullcontext()
-
-        def average(self, value, weight):
-            return value
 
     settings = SETTINGS.model_copy(update={"steps": 3})
     for _ in range(2):  # the second time they are the same

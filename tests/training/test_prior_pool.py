@@ -1,14 +1,13 @@
 import pytest
 import torch
+from processes import ALONE
 from torch import nn
 
 from condgen import EDM, Denoiser, LogNormal, perturb
 from condgen.training.batch import Batch
-from condgen.training.distributed import Processes
 from condgen.training.prior_pool import PooledPrior, PriorPool
 from condgen.training.settings import TrainingSettings
 
-ALONE = Processes(cpu=True)
 TRAINING = TrainingSettings(steps=40, batch=24, lr=1e-2, warmup=5, flip=True)
 
 

@@ -1,29 +1,17 @@
-"""The state: updates that are skipped leave it as it was, and it survives its file bit for bit."""
+"""The state: it survives its file bit for bit, and its optimiser and moving average are those of the papers."""
 
 import pytest
 import torch
-from finish import begin
-from models import score_model
 
-from condgen import LogNormal, UNetSettings, UserError
-from condgen.training.distributed import Processes
-from condgen.training.loop import train
-from condgen.training.settings import TrainingSettings
+from condgen import UserError
 from condgen.training.state import State, load_state, save_state
-from condgen.training.tasks import ScoreTask
 
-ALONE = Processes(cpu=True)
-SETTINGS = TrainingSettings(steps=8, batch=12, lr=1e-2, warmup=2)
+BETAS = (0.9, 0.99)
 
 
 def linear():
     torch.manual_seed(0)
     return torch.nn.Linear(16, 3)
-
-
-def assert_same_bits(one, other):
-    assert one.keys() == other.keys()
-    assert all(torch.equal(one[name], other[name]) for name in one)
 
 
 def test_muon_moves_a_kernel_by_an_orthogonal_matrix():
@@ -58,7 +46,7 @@ def test_moving_average_equals_its_closed_form():
 
 
 def test_a_state_survives_its_file_bit_for_bit_and_is_that_of_its_key_and_architecture(tmp_path):
-    state, again = (State.fresh({"model": model}, SETTINGS.betas) for model in (linear(), linear()))
+    state, again = (State.fresh({"model": model}, BETAS) for model in (linear(), linear()))
     state.models["model"](torch.ones(2, 16)).sum().backward()
     state.optimizers["model"].step()
     state.skipped["model"] = (3, 2)
@@ -67,25 +55,8 @@ def test_a_state_survives_its_file_bit_for_bit_and_is_that_of_its_key_and_archit
     assert not load_state(tmp_path, again, "another key")
     assert load_state(tmp_path, again, "key")
     assert again.skipped["model"] == (3, 2)
-    assert_same_bits(state.tensors(), again.tensors())
+    expected, found = state.tensors(), again.tensors()
+    assert expected.keys() == found.keys()
+    assert all(torch.equal(expected[name], found[name]) for name in expected)
     with pytest.raises(UserError, match="does not fit this model"):
-        load_state(tmp_path, State.fresh({"model": torch.nn.Linear(2, 2)}, SETTINGS.betas), "key")
-
-
-@pytest.mark.parametrize("optimizer", ["adam", "muon"])
-def test_going_on_gives_the_same_bits(optimizer, tiny_images, tmp_path):
-    def fresh():
-        torch.manual_seed(0)
-        network = UNetSettings(channels=8, multipliers=(1, 2), blocks=1, attention=())
-        task = ScoreTask(score_model(tiny_images, network=network), LogNormal())
-        return task, State.fresh(task.models, SETTINGS.betas, optimizer)
-
-    task, whole = fresh()
-    list(train(task, whole, tiny_images, SETTINGS, 0, ALONE))
-    task, first = fresh()
-    begin(train(task, first, tiny_images, SETTINGS, 0, ALONE), 3)
-    save_state(tmp_path, first, "key")
-    task, second = fresh()
-    assert load_state(tmp_path, second, "key")
-    list(train(task, second, tiny_images, SETTINGS, 0, ALONE))
-    assert_same_bits(whole.tensors(), second.tensors())
+        load_state(tmp_path, State.fresh({"model": torch.nn.Linear(2, 2)}, BETAS), "key")

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from models import classifier, score_model
+from processes import ALONE, Rank
 
 from condgen import DLSM, EDM, LogNormal, MLPSettings, Oracle, ResNetSettings, UserError, parse_data
 from condgen.checkpoint import load_tensors, save_tensors
@@ -13,7 +14,6 @@ from condgen.data.sets import load
 from condgen.losses.score_matching import AdversarialScoreMatching
 from condgen.networks.discriminator import MLPDiscriminatorSettings
 from condgen.training.batch import Batch
-from condgen.training.distributed import Processes
 from condgen.training.loop import Task, train
 from condgen.training.settings import TrainingSettings
 from condgen.training.state import State, load_state, save_state
@@ -21,13 +21,7 @@ from condgen.training.tasks import AdversarialScoreTask, ClassifierTask, ScoreTa
 
 SETTINGS = TrainingSettings(steps=6, batch=12, lr=1e-2, warmup=2)
 OBJECTIVE = AdversarialScoreMatching(network=MLPDiscriminatorSettings(width=16, depth=1))
-ALONE = Processes(cpu=True)
 each_labels = pytest.mark.parametrize("labels", ["none", "embedding", "separate"])
-
-
-class Rank(Processes):
-    def __init__(self, rank):
-        self.rank, self.count = rank, 2
 
 
 def plain(data, labels="none", dropout=0.5):
