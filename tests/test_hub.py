@@ -119,14 +119,6 @@ def api(monkeypatch):
     return Api
 
 
-def test_files_are_sent_in_one_commit(api, tmp_path):
-    (tmp_path / "a").write_bytes(b"one")
-    assert upload({"x/a": tmp_path / "a", "b": b"two"}, "me/pets", "why", private=True) == "hub.example/me/pets"
-    (_, how), (_, sent) = api.calls
-    assert (how["private"], how["exist_ok"], how["repo_type"]) == (True, True, "model")
-    assert sent == {"x/a": b"one", "b": b"two"}
-
-
 def _refused(status, told=None):
     answer = SimpleNamespace(status_code=status, headers={}, request=None, reason="refused", text="")
     return HfHubHTTPError("refused", response=answer, server_message=told)

@@ -60,11 +60,6 @@ def bad(*arguments):
 
 
 @pytest.fixture(scope="session")
-def condgen():
-    return call
-
-
-@pytest.fixture(scope="session")
 def recipe(tmp_path_factory):
     path = tmp_path_factory.mktemp("recipe") / "tiny.yaml"
     path.write_text(RECIPE)

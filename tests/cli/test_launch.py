@@ -16,7 +16,7 @@ from stages import NETWORK, small_stage, train
 from condgen.checkpoint import load_tensors
 from condgen.runs.folder import read_json, read_rows
 from condgen.training.distributed import Processes
-from tests.cli.conftest import bad
+from tests.cli.conftest import bad, good
 
 QUIET = os.environ | {"PYTHONWARNINGS": "ignore", "OMP_NUM_THREADS": "1"}
 SECONDS = 600  # that a job may take on a busy machine
@@ -60,16 +60,15 @@ def files(folder):
     return {path.name: path.read_bytes() for path in kept}
 
 
-def test_two_processes_draw_the_very_files_of_one(drawn, score, condgen, tmp_path):
-    code, _, err = condgen(*sampling(score, tmp_path))
-    assert code == 0, err
+def test_two_processes_draw_the_very_files_of_one(drawn, score, tmp_path):
+    good(*sampling(score, tmp_path))
     assert files(drawn) == files(tmp_path)
     one, two = (read_json(folder / "stage.json") for folder in (tmp_path, drawn))
     for cost in ("evaluations_per_image", "images", "finished", "key"):
         assert one[cost] == two[cost], cost
 
 
-def test_one_process_goes_on_where_many_were_killed(drawn, score, condgen, tmp_path):
+def test_one_process_goes_on_where_many_were_killed(drawn, score, tmp_path):
     """Manifests that were left behind are merged; lines cut short, and samples known twice, count for nothing."""
     place = shutil.copytree(drawn, tmp_path / "s")
     lines = [json.dumps(row) + "\n" for row in read_rows(place / "manifest.jsonl")]
@@ -77,8 +76,7 @@ def test_one_process_goes_on_where_many_were_killed(drawn, score, condgen, tmp_p
     (place / "stage.json").write_text(json.dumps(read_json(place / "stage.json") | {"finished": False}))
     (place / ".1-manifest.jsonl").write_text("".join(lines[32:40]) + lines[41][:20])
     (place / ".2-manifest.jsonl").write_text("".join(lines[:8]))
-    code, _, err = condgen(*sampling(score, place))
-    assert code == 0, err
+    good(*sampling(score, place))
     assert files(place) == files(drawn)
 
 

@@ -74,15 +74,12 @@ def test_the_studio_shows_a_model_of_the_hub(hub, tmp_path, monkeypatch):
 # The card
 
 
-def test_a_card_has_the_figures_of_the_run(shared):
+def test_a_card_has_the_figures_and_pictures_of_the_run(shared):
     card = ModelCard.load(shared / "README.md")
     assert (card.data.license, card.data.library_name) == ("mit", "condgen")
     assert "Held-out squared error minus that of zero guidance" in card.text
     assert "Classifiers on held-out data, by noise level." in card.text
-
-
-def test_pictures_of_a_card_are_there(shared):
-    pictures = re.findall(r"^!\[[^]]*\]\(([^)]+)\)$", (shared / "README.md").read_text(), flags=re.MULTILINE)
+    pictures = re.findall(r"^!\[[^]]*\]\(([^)]+)\)$", card.text, flags=re.MULTILINE)
     assert "figures/held-out.png" in pictures
     for picture in pictures:
         with Image.open(shared / picture) as opened:
@@ -149,10 +146,13 @@ def test_push_sends_what_was_exported_with_its_name_in_the_cards(shared, api, tm
     assert {line.split()[-1] for line in out.splitlines()[:-1]} == before.keys()
     assert api.calls == []
     assert "pushed: hub.example/me/pets" in good("push", place, "me/pets", "--private")
-    (_, sent) = api.calls[-1]
+    (_, how), (_, sent) = api.calls  # one commit
+    assert (how["private"], how["exist_ok"], how["repo_type"]) == (True, True, "model")
     assert sent.keys() == before.keys()
-    assert b"hf:me/pets/score" in sent["README.md"]
-    assert b"hf:OWNER/NAME" not in sent["README.md"]
+    card = sent.pop("README.md")
+    assert b"hf:me/pets/score" in card
+    assert b"hf:OWNER/NAME" not in card
+    assert sent.items() <= before.items()
     assert all((place / file).read_bytes() == content for file, content in before.items())
 
 

@@ -11,18 +11,17 @@ import urllib.request
 
 import pytest
 
+from tests.cli.conftest import bad
+
 pytest.importorskip("uvicorn", reason="the studio is missing: pip install 'condgen[studio]'")
 
 
-def test_a_folder_that_is_no_run(condgen, tmp_path):
+def test_a_folder_that_is_no_run(tmp_path):
     for folder in (tmp_path, tmp_path / "nowhere"):
-        code, _, error = condgen("studio", folder, "--no-open")
-        assert code == 2
-        assert "holds no trained" in error
-        assert error.count("\n") == 1
+        assert "holds no trained" in bad("studio", folder, "--no-open")
 
 
-def test_without_the_extra_it_says_what_to_install(condgen, tmp_path, monkeypatch):
+def test_without_the_extra_it_says_what_to_install(tmp_path, monkeypatch):
     real = builtins.__import__
 
     def without(name, *rest):
@@ -31,20 +30,16 @@ def test_without_the_extra_it_says_what_to_install(condgen, tmp_path, monkeypatc
         return real(name, *rest)
 
     monkeypatch.setattr(builtins, "__import__", without)
-    code, _, error = condgen("studio", tmp_path)
-    assert code == 2
-    assert "pip install 'condgen[studio]'" in error
-    assert error.count("\n") == 1
+    assert "pip install 'condgen[studio]'" in bad("studio", tmp_path)
 
 
-def test_a_port_in_use_is_told(condgen, digits_of_few_steps):
+def test_a_port_in_use_is_told(digits_of_few_steps):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        code, _, error = condgen("studio", digits_of_few_steps, "--port", port, "--no-open")
-    assert code == 2
-    assert f"port {port}: Address already in use" in error
+        message = f"port {port}: Address already in use"
+        assert message in bad("studio", digits_of_few_steps, "--port", port, "--no-open")
 
 
 def test_it_listens_at_a_free_port_answers_and_ends_at_ctrl_c(digits_of_few_steps):

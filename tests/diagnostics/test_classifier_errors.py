@@ -154,20 +154,15 @@ def test_a_classifier_that_knows_nothing_gets_no_guidance():
     assert row.cross_entropy == pytest.approx(math.log(2))
 
 
-def test_scales_are_kept_where_they_surely_help():
-    def row(sigma, scale, z):
-        return LevelRow(**BARE | {"sigma": sigma}, scale=scale, scale_gain=-0.1, z=z)
+def test_scales_are_kept_where_they_surely_help_and_a_vanishing_gradient_is_not_scaled_up():
+    def row(sigma, scale, z=6.0, scale_gain=-0.1):
+        return LevelRow(**BARE | {"sigma": sigma}, scale=scale, scale_gain=scale_gain, z=z)
 
     rows = [row(2.0, 0.7, 3.5), row(0.5, 1.4, 2.9), row(8.0, -0.7, -9.0)]
     assert calibrate(rows) == ScaleCurve(levels=(0.5, 2.0, 8.0), scales=(0.0, 0.7, 0.0))
     assert worthwhile(rows) == [True, False, False]
-
-
-def test_a_vanishing_gradient_is_not_scaled_up_however_sure():
-    def row(sigma, scale, scale_gain):
-        return LevelRow(**BARE | {"sigma": sigma}, scale=scale, scale_gain=scale_gain, z=6.0)
-
-    rows = [row(0.1, 4000.0, -1e-9), row(0.5, 0.9, -0.0009), row(1.0, 0.9, -0.1), row(2.0, 0.8, -0.0011)]
+    gains = {(0.1, 4000.0): -1e-9, (0.5, 0.9): -0.0009, (1.0, 0.9): -0.1, (2.0, 0.8): -0.0011}
+    rows = [row(sigma, scale, scale_gain=gain) for (sigma, scale), gain in gains.items()]
     assert calibrate(rows).scales == (0.0, 0.0, 0.9, 0.8)
     assert worthwhile([]) == []
 
