@@ -17,11 +17,7 @@ from condgen.recipes.compose import apply_overrides, find_recipe
 
 Overrides: TypeAlias = Annotated[
     list[str] | None,
-    typer.Option(
-        "--set",
-        metavar="KEY=VALUE",
-        help="Any other setting of condgen settings; an unknown one is told the known ones.",
-    ),
+    typer.Option("--set", metavar="KEY=VALUE", help="Any other setting: condgen settings lists those of recipes."),
 ]
 Size: TypeAlias = Annotated[str | None, typer.Option(help="A size of the recipe, such as smoke.")]
 RecipeFile: TypeAlias = Annotated[

@@ -24,19 +24,20 @@ _PARTS = {  # of the outermost function that matches
 
 def profiled(work: Work, folder: Path) -> Work:
     """The work, with `folder/STAGE.json.gz` for every stage of six steps or more, which Perfetto and Chrome show."""
-    steps, recorder = Counter[str](), None
+    steps, recorder, stage = Counter[str](), None, ""
     with closing(work):
         for event in work:
             steps[event.stage] += 1
-            if recorder is not None and steps[event.stage] == _SKIPPED + _RECORDED:
+            ends = event.stage != stage or event.done == event.total or steps[stage] == _SKIPPED + _RECORDED
+            if recorder is not None and ends:  # also a stage that had fewer steps than samples
                 recorder.stop()
-                path = folder / f"{event.stage.replace(' ', '-')}.json.gz"
+                path = folder / f"{stage.replace(' ', '-')}.json.gz"
                 path.parent.mkdir(parents=True, exist_ok=True)
                 recorder.export_chrome_trace(str(path))
-                message = f"{event.stage}, time: {_shares(path)}; {path}"
+                message = f"{stage}, time: {_shares(path)}; {path}"
                 recorder, event = None, event._replace(message=f"{event.message}\n{message}".strip())
             elif steps[event.stage] == _SKIPPED and event.total - event.done >= _RECORDED:
-                recorder = profile(with_stack=True)
+                recorder, stage = profile(with_stack=True), event.stage
                 recorder.start()
             yield event
 

@@ -7,10 +7,13 @@ import shutil
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 
+from condgen.cli.profile import profiled
 from condgen.recipes.compose import compose, sizes_of
 from condgen.runs.folder import read_json, read_rows
+from condgen.runs.stage import Progress
 from tests.cli.conftest import bad, good
 
 RECIPES = Path(__file__).parents[2] / "recipes"
@@ -114,6 +117,20 @@ def test_several_seeds_need_a_folder_of_their_own_and_have_a_plan(digits, recipe
     out = good("run", recipe, "--out", tmp_path / "new", "--seeds", "2", "--dry-run")
     assert "seed-0" in out
     assert "seed-1" in out
+
+
+def test_a_profile_ends_with_its_stage(tmp_path):
+    """Samples are counted, a batch of them at a step: a stage may end before three steps are recorded."""
+
+    def work():
+        yield from (Progress("sample a", done, 360) for done in (80, 160, 240, 320, 360))
+        for done in range(1, 8):
+            torch.ones(2).sum()
+            yield Progress("sample b", done, 7)
+
+    messages = [event.message for event in profiled(work(), tmp_path) if event.message]
+    assert [text.partition(",")[0] for text in messages] == ["sample a", "sample b"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["sample-a.json.gz", "sample-b.json.gz"]
 
 
 def test_a_profile_tells_where_time_goes(recipe, tmp_path):
