@@ -27,6 +27,7 @@ def settings(folder, part):
 def test_options_and_settings_reach_the_stage(tmp_path):
     options = ("--lr", 0.002, "--flip", "--seed", 3, "--conditional")
     sets = ("--set", "score.training.precision=bfloat16", "--set", "score.label_dropout=0.3")
+    sets += ("--set", "score.label_std=0.01")
     out = good("train-score", *SCORE, *options, *sets, "--out", tmp_path)
     assert "digits: 1,295 8x8 images, 10 classes" in out
     found = settings(tmp_path, "score")
@@ -34,6 +35,8 @@ def test_options_and_settings_reach_the_stage(tmp_path):
     assert training.items() <= found["training"].items()
     assert (found["labels"], found["label_dropout"]) == ("embedding", 0.3)
     assert yaml.safe_load((tmp_path / "recipe.yaml").read_text())["seed"] == 3
+    (table,) = (t for name, t in load_tensors(tmp_path / "model.safetensors")[0].items() if "label.table" in name)
+    assert 0.005 < float(table.std()) < 0.02
     assert "nothing left to do" in good("train-score", *SCORE, *options, *sets, "--out", tmp_path)
 
 
