@@ -31,6 +31,13 @@ _MOST = 2**28  # bytes of a text
 _UNFINISHED = re.compile(r"\..+\.(\d+)\.tmp")
 
 
+def cache_folder() -> Path:
+    """Where what can be made again is kept between runs: $CONDGEN_CACHE, or condgen below the user's cache."""
+    if own := os.environ.get("CONDGEN_CACHE"):
+        return Path(own)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "condgen"
+
+
 @contextmanager
 def blamed_on(what: object, *more: type[Exception]) -> Iterator[None]:
     """Turns an error of values that condgen does not write, or of more kinds, into a UserError that names the file."""
@@ -85,12 +92,13 @@ def read_picture(path: Path, *, upright: bool = False) -> Image.Image:
         return ImageOps.exif_transpose(picture) if upright else picture
 
 
-def picture_mode(path: Path) -> str:
+def picture_format(path: Path) -> tuple[str, int]:
+    """Its mode and pixels, undecoded; "" and 0 where it cannot be read."""
     try:
         with _opened(path) as picture:
-            return picture.mode
+            return picture.mode, picture.width * picture.height
     except OSError:
-        return ""
+        return "", 0
 
 
 @contextmanager
@@ -153,20 +161,21 @@ def write_atomically(path: Path, content: bytes) -> None:
 
 
 @contextmanager
-def whole(out: Path) -> Iterator[Path]:
+def whole(out: Path, advice: str = "choose another place with --out") -> Iterator[Path]:
     """A path to make, which becomes `out`, new or empty, where the block ends well, and is removed otherwise."""
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UserError(f"{out} exists already: choose another place with --out, or delete it")
     unfinished = out.with_name(f".{out.name}.{os.getpid()}.tmp")
     try:
-        with explain(f"cannot write {out}", "choose another place with --out", OSError):
+        with explain(f"cannot write {out}", advice, OSError):
             out.parent.mkdir(parents=True, exist_ok=True)
             yield unfinished
             os.replace(unfinished, out)
     finally:
         if unfinished.is_dir():
             shutil.rmtree(unfinished, ignore_errors=True)
-        unfinished.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # it may never have begun
+            unfinished.unlink()
 
 
 def write_png(path: Path, picture: Image.Image) -> None:

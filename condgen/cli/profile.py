@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import os
 import re
 from collections import Counter
 from contextlib import closing
@@ -24,6 +25,7 @@ _PARTS = {  # of the outermost function that matches
 
 def profiled(work: Work, folder: Path) -> Work:
     """The work, with `folder/STAGE.json.gz` for every stage of six steps or more, which Perfetto and Chrome show."""
+    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # the profiler's own lines, among those of the run
     steps, recorder, stage = Counter[str](), None, ""
     with closing(work):
         for event in work:

@@ -4,7 +4,7 @@ import hashlib
 import os
 import unicodedata
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import NamedTuple
@@ -14,10 +14,11 @@ from PIL import Image, ImageOps
 
 from condgen.data.labelled import Split
 from condgen.errors import UserError, explain
-from condgen.files import PICTURE_SUFFIXES, as_rgb, picture_mode, read_picture
+from condgen.files import PICTURE_SUFFIXES, as_rgb, cache_folder, picture_format, read_picture, whole
 
 _SPLITS: dict[str, Split] = {"train": "train", "test": "test", "validation": "validation"}
 _SPLITS |= {"val": "validation", "valid": "validation"}
+_MOST_IN_MEMORY = 2**28  # bytes of decoded images
 _SET_ASIDE = ("lost+found", "@eaDir")  # folders of systems, with those whose names begin with . or __
 
 
@@ -61,22 +62,39 @@ class ImageFiles(NamedTuple):
     def read(self, files: Sequence[_File], image_size: int | None) -> np.ndarray:
         """Images, uint8 (N, C, H, W), of some files, cropped and resized to a square where an image size is given.
 
-        They have one channel if all images of the folder are 8-bit grey without transparency (Pillow's mode L).
+        They have one channel if all images of the folder are 8-bit grey without transparency (Pillow's mode L). Those
+        that would fill much memory are decoded once, into a file of the cache, which is mapped.
         """
-        grey = all(picture_mode(file.path) == "L" for file in self.files)
-        x = np.empty(0)
-        for i, (path, *_) in enumerate(files):
+        pixels = image_size**2 if image_size is not None else picture_format(files[0].path)[1]
+        if 3 * pixels * len(files) <= _MOST_IN_MEMORY:
+            return np.stack(list(self._decoded(files, image_size)))
+        key = hashlib.sha256(repr(image_size).encode())
+        for path, *_ in (*self.files, *files):
+            state = path.stat()
+            key.update(os.fsencode(f"{path}\0{state.st_size} {state.st_mtime_ns}\0"))
+        kept = cache_folder() / "images" / f"{key.hexdigest()[:32]}.npy"
+        if not kept.exists():
+            advice = "make room there, or name another place by the environment variable CONDGEN_CACHE"
+            with whole(kept, advice) as unfinished, unfinished.open("wb") as file:
+                for i, image in enumerate(self._decoded(files, image_size)):
+                    if i == 0:
+                        header = {"descr": "|u1", "fortran_order": False, "shape": (len(files), *image.shape)}
+                        np.lib.format.write_array_header_1_0(file, header)
+                    file.write(image.tobytes())
+        return np.load(kept, mmap_mode="c")
+
+    def _decoded(self, files: Sequence[_File], image_size: int | None) -> Iterator[np.ndarray]:
+        grey = all(picture_format(file.path)[0] == "L" for file in self.files)
+        height, width = 0, 0
+        for path, *_ in files:
             image = _read_image(path, image_size, grey)
-            if i == 0:
-                height, width = image.shape[:2]
-                x = np.empty((len(files), 1 if grey else 3, height, width), np.uint8)
+            height, width = height or image.shape[0], width or image.shape[1]
             if image.shape[:2] != (height, width):
                 raise UserError(
                     f"{files[0].path} is {width} x {height} and {path} is {image.shape[1]} x {image.shape[0]} pixels: "
                     "crop and resize all images, by --set data.image_size=SIDE"
                 )
-            x[i] = image if grey else image.transpose(2, 0, 1)
-        return x
+            yield image[None] if grey else image.transpose(2, 0, 1)
 
 
 def list_images(root: Path, *, follow_links: bool = False, of: str | None = None) -> ImageFiles:

@@ -90,14 +90,14 @@ class LabelledSet:
         if n is None:
             return self
         order = torch.randperm(len(self), generator=generator)
-        chosen = [order[self.y_on_cpu[order] == label][:n] for label in range(self.n_classes)]
+        chosen = [order[places[:n]] for places in by_class(self.y_on_cpu[order]).values()]
         return self.at(torch.cat(chosen).sort().values)
 
     def fingerprint(self) -> str:
         """The first 16 hexadecimal digits of a SHA-256 over samples, labels and names."""
         digest = hashlib.sha256(repr((tuple(self.x.shape), str(self.x.dtype), self.names)).encode())
         for tensor in (self.x, self.y):
-            digest.update(tensor.cpu().numpy().tobytes())
+            digest.update(tensor.cpu().contiguous().numpy().data)
         return digest.hexdigest()[:16]
 
     def standard_deviation(self) -> float:
@@ -136,12 +136,17 @@ def to_uint8(x: Tensor) -> Tensor:
     return ((x.float() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
 
 
+def by_class(y: Tensor) -> dict[int, Tensor]:
+    """Where each label that is there stands in y, (N,): places in order."""
+    labels, counts = y.unique(return_counts=True)
+    return dict(zip(labels.tolist(), y.argsort(stable=True).split(counts.tolist()), strict=True))
+
+
 def validation_rows(y: Tensor, fraction: float, generator: torch.Generator) -> Tensor:
     """Which samples validation has, (N,) bool: this fraction of every class, at least one, but not the only one."""
     shuffled, chosen = torch.randperm(len(y), generator=generator), torch.zeros(len(y), dtype=torch.bool)
-    for label in y.unique():
-        members = shuffled[y[shuffled] == label]
-        chosen[members[: min(max(1, round(fraction * len(members))), len(members) - 1)]] = True
+    for places in by_class(y[shuffled]).values():
+        chosen[shuffled[places[: min(max(1, round(fraction * len(places))), len(places) - 1)]]] = True
     return chosen
 
 
@@ -154,7 +159,6 @@ def stratified_order(y: Tensor, generator: torch.Generator) -> Tensor:
     y = y.cpu()
     shuffled = torch.randperm(len(y), generator=generator)
     place = torch.rand(len(y), generator=generator, dtype=torch.float64)
-    for label in sorted(set(y.tolist())):
-        members = (y[shuffled] == label).nonzero()[:, 0]
-        place[members] = (torch.arange(len(members)) + place[members]) / len(members)
+    for places in by_class(y[shuffled]).values():
+        place[places] = (torch.arange(len(places)) + place[places]) / len(places)
     return shuffled[place.argsort(stable=True)]

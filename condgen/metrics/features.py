@@ -77,7 +77,7 @@ class Store:
     def of_samples(self, x: Tensor, what: str) -> Generator[Advance, None, Features]:
         content = hashlib.sha256(repr((tuple(x.shape), str(x.dtype))).encode())
         if self.folder is not None:
-            content.update(x.cpu().contiguous().numpy().tobytes())
+            content.update(x.cpu().contiguous().numpy().data)
         return (yield from self._of(lambda rows: x[rows], len(x), content.hexdigest(), what))
 
     def of_real(self, data: LabelledSet) -> Generator[Advance, None, Features]:

@@ -9,7 +9,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from condgen.data.labelled import LabelledSet, stratified_order
+from condgen.data.labelled import LabelledSet, by_class, stratified_order
 from condgen.errors import UserError
 from condgen.metrics.features import Extractor, Features
 from condgen.metrics.frechet import Gaussian, frechet_distance, influences
@@ -129,12 +129,12 @@ class Comparison:
         self.some = self.vectors[self.drawn]
         self.memory: Memory = memory(reference.vectors, self.some)
         self.overlap = prdc(reference.some, self.some, NEIGHBOUR, reference.radii)
-        pairs = {
-            label: (reference.vectors[reference.y == label], self.vectors[y == label]) for label in y.unique().tolist()
-        }
+        of_reference, own = by_class(reference.y), by_class(y)
+        both = [label for label in own if label in of_reference]
+        pairs = {label: (reference.vectors[of_reference[label]], self.vectors[own[label]]) for label in both}
         # Reference and samples of each class that has more than k on both sides
         self.classes = {label: pair for label, pair in pairs.items() if min(map(len, pair)) > self.k}
-        self.class_overlaps = {label: prdc(of_train, own, self.k) for label, (of_train, own) in self.classes.items()}
+        self.class_overlaps = {label: prdc(*pair, self.k) for label, pair in self.classes.items()}
 
     @cached_property
     def figures(self) -> dict[str, Measured]:

@@ -6,6 +6,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from condgen.data.labelled import by_class
 from condgen.rng import keyed_generator
 
 MOST_PAIRED = 1000  # samples of a class whose pairs are looked at
@@ -35,13 +36,13 @@ def class_spread(features: Tensor, y: Tensor, n_classes: int) -> Variety:
 
     Infinitesimal jackknife: a sample at z from the mean of its class moves a standard deviation s by (z^2 - s^2) / 2sn.
     """
-    return _per_class(((label, features[y == label]) for label in y.unique().tolist()), n_classes, _spread)
+    return _per_class(((label, features[places]) for label, places in by_class(y).items()), n_classes, _spread)
 
 
 def class_distance(features: Tensor, y: Tensor, n_classes: int) -> Variety:
     """Per class the mean distance between two of its samples, a U-statistic; of more than 1,000 those of as many."""
     order = torch.randperm(len(y), generator=keyed_generator(_SEED))
-    drawn = ((label, features[order[y[order] == label][:MOST_PAIRED]]) for label in y.unique().tolist())
+    drawn = ((label, features[order[places[:MOST_PAIRED]]]) for label, places in by_class(y[order]).items())
     return _per_class(drawn, n_classes, _distance)
 
 

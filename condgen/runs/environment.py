@@ -28,13 +28,6 @@ def usable_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def cache_folder() -> Path:
-    """Where what can be made again is kept between runs: $CONDGEN_CACHE, or condgen below the user's cache."""
-    if own := os.environ.get("CONDGEN_CACHE"):
-        return Path(own)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "condgen"
-
-
 def describe_environment(device: torch.device | None = None) -> dict[str, Any]:
     """Versions and hardware, as plain JSON; the device is the first GPU, or else the CPU, where none is given."""
     device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")

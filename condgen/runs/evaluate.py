@@ -11,14 +11,13 @@ from torch import Tensor
 from condgen.data.folder import list_images
 from condgen.data.labelled import LabelledSet, list_some
 from condgen.errors import UserError
-from condgen.files import write_png
+from condgen.files import cache_folder, write_png
 from condgen.metrics.evaluate import Evaluation, evaluating
 from condgen.metrics.extractors import open_extractor
 from condgen.metrics.features import Advance, Store
 from condgen.metrics.measures import REAL
 from condgen.metrics.neighbours import Memory
 from condgen.recipes.stages import EvaluateStage
-from condgen.runs.environment import cache_folder
 from condgen.runs.folder import read_json, write_json
 from condgen.runs.layout import EVALUATION_FOLDER, MANIFEST, METRICS, NEIGHBOURS
 from condgen.runs.sample_folder import SampleSet, is_image_folder, picture_of, read_images, read_samples

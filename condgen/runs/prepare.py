@@ -11,6 +11,7 @@ from condgen.classifier import Classifier, ClassifierConfig
 from condgen.data.labelled import LabelledSet
 from condgen.denoiser import Denoiser
 from condgen.errors import UserError, explain
+from condgen.files import cache_folder
 from condgen.generator import Generator, GeneratorConfig
 from condgen.losses.distillation import MatchingLoss
 from condgen.losses.score_mismatching import Critic, ScoreMismatching
@@ -19,7 +20,6 @@ from condgen.networks.embedding import ClassEmbedding, start_from
 from condgen.networks.unet import UNetSettings
 from condgen.recipes.compose import content_key
 from condgen.recipes.stages import ClassifierStage, GeneratorStage, ScoreStage, TrainStage
-from condgen.runs.environment import cache_folder
 from condgen.runs.folder import file_key
 from condgen.runs.layout import PRIOR_POOL, STAGE_FILE
 from condgen.runs.models import Folders, check_fits, data_fields, open_guided

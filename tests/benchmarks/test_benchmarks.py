@@ -17,6 +17,7 @@ TINY = {
     ],
     "dlsm": ["--rounds", "1", "--batch", "4"],
     "fixed_points": [],
+    "growth": ["--most", "4"],
     "metrics": ["--rounds", "1", "--n", "200"],
     "oracle": ["--queries", "20"],
     "sampler_bias": [],

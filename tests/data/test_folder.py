@@ -141,6 +141,26 @@ def test_every_image_of_a_split_is_decoded_once(root, monkeypatch):
     assert sorted(seen) == [file.path for file in list_images(root).files]
 
 
+def test_many_images_are_decoded_once_into_a_file_that_is_mapped_until_they_change(root, monkeypatch, tmp_path_factory):
+    plain = Folder(root=root).load("train")
+    monkeypatch.setattr(folder, "_MOST_IN_MEMORY", 100)
+    monkeypatch.setenv("CONDGEN_CACHE", str(cache := tmp_path_factory.mktemp("cache")))
+    decode, seen = folder.read_picture, []
+    monkeypatch.setattr(folder, "read_picture", lambda path, **options: seen.append(path) or decode(path, **options))
+    for _ in range(2):
+        mapped = Folder(root=root).load("train")
+        assert mapped.fingerprint() == plain.fingerprint()
+        mapped.x[0] = 0  # its own copy
+    assert len(seen) == len(plain)
+    new = save(root / "a" / "0.png", value=7)
+    assert any(np.array_equal(image.permute(1, 2, 0), new) for image in Folder(root=root).load("train").x)
+    save(root / "b" / "large.png", size=(7, 4))
+    refused(root, "large.png", "7 x 4")
+    assert len(list((cache / "images").iterdir())) == 2  # and nothing unfinished
+    monkeypatch.setenv("CONDGEN_CACHE", str(root / "a" / "0.png"))
+    refused(root, "cannot write", "CONDGEN_CACHE")
+
+
 def test_hidden_entries_and_other_files_are_passed_over_and_other_formats_read(root):
     (root / ".hidden").mkdir()
     (root / "README.md").write_text("about")
