@@ -18,7 +18,7 @@ from condgen.files import PICTURE_SUFFIXES, as_rgb, cache_folder, picture_format
 
 _SPLITS: dict[str, Split] = {"train": "train", "test": "test", "validation": "validation"}
 _SPLITS |= {"val": "validation", "valid": "validation"}
-_MOST_IN_MEMORY = 2**28  # bytes of decoded images
+_MOST_IN_MEMORY = 2**26  # bytes of decoded images
 _SET_ASIDE = ("lost+found", "@eaDir")  # folders of systems, with those whose names begin with . or __
 
 

@@ -10,12 +10,12 @@ import torch
 from torch import Tensor
 
 from condgen.errors import UserError, did_you_mean
-from condgen.rng import float64_device, to_float64
+from condgen.rng import to_float64
 
 Split: TypeAlias = Literal["train", "validation", "test"]
 """Models learn from train, every choice is made on validation, and test is for the final figures alone."""
 
-_CHUNK = 2**22  # numbers held as floats at a time
+_CHUNK = 2**22  # numbers looked at at a time
 _SHOWN = 20  # classes listed in a message
 _LARGEST = 1e15  # a standard deviation whose square, and that of its square, float32 still holds
 
@@ -102,12 +102,17 @@ class LabelledSet:
 
     def standard_deviation(self) -> float:
         r"""Root mean square of :math:`x - \bar x` over samples and dimensions, x as `floats`: the sigma of the data."""
-        parts = torch.arange(len(self)).split(max(1, _CHUNK // self.x[0].numel()))
-        mean = torch.zeros(self.shape, dtype=torch.float64, device=float64_device(self.x.device))
-        for part in parts:
-            mean += to_float64(self.floats(part)).sum(0) / len(self)
-        total = sum(float((to_float64(self.floats(part)) - mean).square().sum()) for part in parts)
-        found = float((total / self.x.numel()) ** 0.5)
+        if self.is_images:  # exactly, in whole numbers
+            n, numbers = len(self), self.x[0].numel()
+            sums = torch.zeros(self.shape, dtype=torch.int64, device=self.x.device)
+            counts = torch.zeros(256, dtype=torch.int64, device=self.x.device)
+            for part in self.x.split(max(1, _CHUNK // numbers)):
+                sums += part.sum(0, dtype=torch.int64)
+                counts += part.flatten().bincount(minlength=256)
+            squares = sum(count * value**2 for value, count in enumerate(counts.tolist()))
+            found = ((n * squares - sum(one**2 for one in sums.flatten().tolist())) / (n * n * numbers)) ** 0.5 / 127.5
+        else:
+            found = float(to_float64(self.x).var(0, correction=0).mean().sqrt())
         if not 0 < found < _LARGEST:
             what = f"{len(self)} samples " + ("are all the same" if found == 0 else "are too large")
             raise UserError(f"{self.source} ({self.split}): {what} (standard deviation {found:g}): choose other data")
