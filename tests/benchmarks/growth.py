@@ -26,10 +26,11 @@ from condgen.metrics.neighbours import prdc
 from condgen.metrics.variety import class_spread
 from condgen.rng import keyed_generator
 
+NEIGHBOURS = "precision, recall, density, coverage"
 METRICS = {
     "Fréchet distance": lambda real, fake: frechet_distance(Gaussian.fit(fake), Gaussian.fit(real)),
     "kernel distance": lambda real, fake: kernel_distance(fake, real),
-    "precision, recall, density, coverage": lambda real, fake: prdc(real, fake, 5),
+    NEIGHBOURS: lambda real, fake: prdc(real, fake, 5),
 }
 SIDE, CPU = 32, torch.device("cpu")
 
@@ -109,7 +110,8 @@ def parts(place, most):
     yield "samples in one step, as PNG", few, lambda n: drawn(n, place)
     yield "oracle, scores of 64 points, by components", sets, oracle
     for name, metric in METRICS.items():
-        yield f"{name}, by samples", few, lambda n, metric=metric: later(metric, *features(n))
+        powers = few if name != NEIGHBOURS else range(2, 5)  # an evaluation looks at 10,000 at most
+        yield f"{name}, by samples", powers, lambda n, metric=metric: later(metric, *features(n))
 
 
 def main(json: JsonFile = None, full: Full = False, most: int = 0) -> None:

@@ -1,7 +1,7 @@
 """Metrics next to those of other libraries: the same numbers, their time, and the memory that they take.
 
-    uv run tests/benchmarks/metrics.py --full --json assets/metrics.json    (4 minutes; quick: 64 features, 30 s)
-    uv run tests/benchmarks/metrics.py --n 50000 --features 64 --alone --json assets/metrics-50k.json
+    uv run --group bench tests/benchmarks/metrics.py --full --json assets/metrics.json    (5 minutes)
+    uv run --group bench tests/benchmarks/metrics.py --n 50000 --features 64 --alone --json assets/metrics-50k.json
 
 All get the same features, of correlated Gaussians whose variances fall over four decades, take turns in one run and use
 two threads. Memory is the peak above what is held before, in MB.
@@ -9,7 +9,7 @@ two threads. Memory is the peak above what is held before, in MB.
 
 import contextlib
 import io
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import torch
 import typer
@@ -20,6 +20,8 @@ from torch import Tensor
 from torch_fidelity.metric_fid import fid_statistics_to_metric
 from torch_fidelity.metric_isc import isc_features_to_metric
 from torch_fidelity.metric_kid import kid_features_to_metric
+from torchmetrics.image.fid import _compute_fid
+from torchmetrics.image.kid import poly_mmd
 
 from condgen.metrics.frechet import Gaussian, frechet_distance
 from condgen.metrics.kernel import kernel_distance
@@ -28,8 +30,13 @@ from condgen.metrics.variety import classifier_score
 from condgen.rng import keyed_generator
 
 
+class Statistics(NamedTuple):
+    mean: Tensor
+    covariance: Tensor
+
+
 def frechet(real, fake):
-    return [frechet_distance(fake, real)]
+    return [frechet_distance(Gaussian.of(*fake), Gaussian.of(*real))]
 
 
 def frechet_scipy(real, fake):
@@ -41,6 +48,10 @@ def frechet_scipy(real, fake):
 def frechet_fidelity(real, fake):
     statistics = [{"mu": one.mean.numpy(), "sigma": one.covariance.numpy()} for one in (real, fake)]
     return list(fid_statistics_to_metric(*statistics, verbose=False).values())
+
+
+def frechet_torchmetrics(real, fake):
+    return [float(_compute_fid(fake.mean, fake.covariance, real.mean, real.covariance))]
 
 
 def neighbours(real, fake):
@@ -62,6 +73,11 @@ def kernel_fidelity(real, fake):
     return [found["kernel_inception_distance_mean"]]
 
 
+def kernel_torchmetrics(real, fake):
+    pairs = [(torch.randperm(len(real))[:1000], torch.randperm(len(fake))[:1000]) for _ in range(100)]
+    return [float(sum(poly_mmd(real[i], fake[j]) for i, j in pairs) / len(pairs))]
+
+
 def logits(real, fake):
     return (fake @ real[:1008].T) / fake.shape[1] ** 0.5
 
@@ -76,9 +92,18 @@ def score_fidelity(real, fake):
 
 
 CASES = {
-    "Frechet distance": {"condgen": frechet, "scipy sqrtm": frechet_scipy, "torch-fidelity": frechet_fidelity},
+    "Frechet distance": {
+        "condgen": frechet,
+        "scipy sqrtm": frechet_scipy,
+        "torch-fidelity": frechet_fidelity,
+        "torchmetrics": frechet_torchmetrics,
+    },
     "precision, recall, density, coverage": {"condgen": neighbours, "prdc package": neighbours_package},
-    "kernel distance, all pairs against 100 subsets": {"condgen": kernel, "torch-fidelity": kernel_fidelity},
+    "kernel distance, all pairs against 100 subsets": {
+        "condgen": kernel,
+        "torch-fidelity": kernel_fidelity,
+        "torchmetrics": kernel_torchmetrics,
+    },
     "inception score from logits": {"condgen": score, "torch-fidelity": score_fidelity},
 }
 
@@ -108,7 +133,9 @@ def main(
         for name, ways in CASES.items():
             if alone:
                 ways = {"condgen": ways["condgen"]}
-            given = tuple(map(Gaussian.fit, samples)) if name.startswith("Frechet") else samples
+            given = samples
+            if name.startswith("Frechet"):
+                given = [Statistics(x.double().mean(0), x.double().T.cov()) for x in samples]
             works = {who: lambda way=way, given=given: way(*given) for who, way in ways.items()}
             times = take_turns(works, rounds, torch.device("cpu"))
             ours = works["condgen"]()

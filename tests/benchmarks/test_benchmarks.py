@@ -28,7 +28,7 @@ TINY = {
     "work_precision": ["--n", "20", "--out", "{folder}/runs", "--picture", "{folder}/picture.png"]
     + [part for step in STEPS for part in ("--set", step)],
 }
-PEERS = {"speed": "k_diffusion", "train": "denoising_diffusion_pytorch"}
+PEERS = {"metrics": "torchmetrics", "speed": "k_diffusion", "train": "denoising_diffusion_pytorch"}
 
 
 def test_every_script_is_tried():
