@@ -21,6 +21,7 @@ from bench import Figure, Full, JsonFile, Rounds, device, finish, run, take_turn
 
 from condgen import EDM, Denoiser, Streams, UNetSettings, build_sampler, trajectory
 from condgen.samplers.catalogue import grid_for, points_within
+from condgen.samplers.draw import draw
 from condgen.score import ScoreConfig
 
 SHAPE, SAMPLERS = (3, 32, 32), ("heun", "dpm++2m", "ancestral", "ddim")
@@ -102,6 +103,15 @@ def azula_loop(name, network, x, evaluations):
     return lambda: sampler(sampler.init(x.shape))
 
 
+def adaptive_loop(name, batch, where):
+    """Draws twice a batch around a network that costs nothing; and how many batches it evaluates meanwhile."""
+    rows = []
+    sampler = build_sampler(name, OutputAsEstimate(lambda x, condition: rows.append(len(x)) or 0.1 * x))
+    for _ in draw(sampler, None, range(2 * batch), None, SHAPE, batch, where):
+        pass
+    return lambda: [*draw(sampler, None, range(2 * batch), None, SHAPE, batch, where)], sum(rows) / batch
+
+
 def main(json: JsonFile = None, full: Full = False, batch: int = 64, evaluations: int = 9, rounds: Rounds = 3) -> None:
     where, figures = device(), []
     torch.set_num_threads(1)
@@ -117,21 +127,22 @@ def main(json: JsonFile = None, full: Full = False, batch: int = 64, evaluations
     made = {"condgen": condgen_loop, **peers}
     for size, net in networks.items():
         loops = {f"{s}, {who}": make(s, net, x, evaluations) for s in SAMPLERS for who, make in made.items()}
-        zeros = torch.zeros(batch, device=where)
-        loops["network alone"] = torch.no_grad()(
-            lambda net=net, zeros=zeros: [net(x, zeros) for _ in range(evaluations)]
-        )
-        times = {
-            # azula's Heun ends with a whole step, whose two evaluations make the number even
-            variant: ms / (evaluations - evaluations % 2 if variant == "heun, azula" else evaluations)
-            for variant, ms in take_turns(loops, rounds, where).items()
-        }
+        alone = torch.no_grad()(lambda net=net: [net(x, torch.zeros_like(x[:, 0, 0, 0])) for _ in range(evaluations)])
+        times = take_turns({**loops, "network alone": alone}, rounds, where)
+        times = {variant: ms / evaluations for variant, ms in times.items()}
+        times["heun, azula"] *= evaluations / (evaluations - evaluations % 2)  # it ends with a whole step
         for variant, ms in times.items():
             about = f"{size}, batch {batch} of 3x32x32, {evaluations} evaluations"
             figures.append(Figure("time", variant, about, "ms an evaluation", ms))
             if "," in variant:
                 fastest = min(times[f"{variant.split(',')[0]}, {who}"] for who in peers)
                 figures.append(Figure("relative", variant, about, "times of the fastest peer", ms / fastest))
+    for size in (batch, 4 * batch):
+        for name in ("adaptive-ode", "adaptive-sde"):
+            loop, batches = adaptive_loop(name, size, where)
+            ms = take_turns({name: loop}, rounds, where)[name] / batches
+            about = f"a network that only scales, batch {size} of 3x32x32"
+            figures.append(Figure("time", f"{name}, condgen", about, "ms an evaluation", ms))
     finish(figures, json, rounds=rounds)
 
 
