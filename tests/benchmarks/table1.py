@@ -52,7 +52,7 @@ def figures_of_run(recipe, run: Path, seed, per_class) -> list[Figure]:
     """Score errors on the grid, and precision and recall of samples, of one finished run."""
     level, figures = recipe.diagnose.grid.levels[0], []
     for row in read_json(run / "diagnostics.json")["rows"]:
-        if row["weighting"] == "grid" and row["sigma"] == level:
+        if row.get("weighting") == "grid" and row["sigma"] == level:
             size = f"noise level {level:g}, grid of {row['n']} queries"
             figures.append(Figure(row["quantity"], row["method"], size, "1/data unit", row["mean"]))
     train = load(recipe.data, "train")
