@@ -16,14 +16,7 @@ from condgen.metrics.frechet import Gaussian, frechet_distance, influences
 from condgen.metrics.judge import Judge
 from condgen.metrics.kernel import kernel_distance, mean_within
 from condgen.metrics.neighbours import Manifold, Memory, memory, nearest_radii, prdc
-from condgen.metrics.variety import (
-    MOST_PAIRED,
-    Variety,
-    class_distance,
-    class_spread,
-    classifier_score,
-    vendi_score,
-)
+from condgen.metrics.variety import MOST_PAIRED, Variety, class_distance, class_spread, classifier_score, vendi_score
 from condgen.rng import keyed_generator
 from condgen.rows import AveragedRow, Estimate
 

@@ -191,12 +191,7 @@ class Diagnose(Stage):
         ]
 
     def _on_grid(
-        self,
-        grid: PlaneGrid,
-        oracle: Oracle,
-        prior: Denoiser,
-        methods: Mapping[str, Denoiser],
-        processes: Processes,
+        self, grid: PlaneGrid, oracle: Oracle, prior: Denoiser, methods: Mapping[str, Denoiser], processes: Processes
     ) -> Generator[Progress, None, list[ErrorRow]]:
         """Errors on the points of the grid; writes the likelihood scores there at its first noise level."""
         rows: list[ErrorRow] = []

@@ -87,13 +87,7 @@ def test_bad_requests_are_answered_in_a_line(client, body, words):
 
 
 @pytest.mark.parametrize(
-    "path",
-    [
-        "/static/../app.py",
-        "/static/%2e%2e/%2e%2e/etc/passwd",
-        "/static/main.js%00.py",
-        "/page.html.j2",
-    ],
+    "path", ["/static/../app.py", "/static/%2e%2e/%2e%2e/etc/passwd", "/static/main.js%00.py", "/page.html.j2"]
 )
 def test_nothing_else_is_served(client, path):
     assert client.get(path).status_code == 404
