@@ -35,12 +35,8 @@ def test_the_page_needs_nothing_from_elsewhere(client):
     assert "default-src 'none'" in page.headers["content-security-policy"]
     assert "http" not in page.text.replace("http-equiv", "")
     scripts = ("main", "settings", "result", "pictures", "points", "elements", "values")
-    for place in (
-        "/palette.css",
-        "/static/studio.css",
-        "/static/favicon.svg",
-        *(f"/static/{name}.js" for name in scripts),
-    ):
+    files = ("studio.css", "favicon.svg", *(f"{name}.js" for name in scripts))
+    for place in ("/palette.css", *(f"/static/{file}" for file in files)):
         answer = client.get(place)
         assert answer.status_code == 200
         assert answer.headers["x-content-type-options"] == "nosniff"
