@@ -47,12 +47,7 @@ def to_float64(tensor: Tensor) -> Tensor:
 
 
 def normal_rows(
-    total: int,
-    rows: slice,
-    shape: Sequence[int],
-    generator: torch.Generator,
-    key: Sequence[int],
-    device: torch.device,
+    total: int, rows: slice, shape: Sequence[int], generator: torch.Generator, key: Sequence[int], device: torch.device
 ) -> Tensor:
     """Some rows of a table of standard normal draws, (b, *shape), equal to those of the whole table bit for bit.
 

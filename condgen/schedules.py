@@ -296,8 +296,7 @@ GRIDS: dict[GridName, Callable[[Schedule, int], Tensor]] = {
 
 def linear_beta_levels(n: int) -> Tensor:
     r"""Rising :math:`\sqrt{1 - \prod (1 - \beta)}` for n betas from 1e-4 to 0.02 (Ho et al. 2020), (n,) float64."""
-    betas = torch.linspace(1e-4, 0.02, n, dtype=torch.float64)
-    return (1 - (1 - betas).cumprod(0)).sqrt()
+    return (1 - (1 - torch.linspace(1e-4, 0.02, n, dtype=torch.float64)).cumprod(0)).sqrt()
 
 
 # Densities: how often training visits each noise level

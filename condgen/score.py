@@ -88,8 +88,7 @@ class ScoreModel(Model[ScoreConfig], Preconditioned, Denoiser):
 
     def forward(self, x_t: Tensor, t: Tensor, y: Tensor | None = None) -> Tensor:
         c = self.coefficients(x_t, t)
-        labels = None if self.labels == "none" else y
-        return c.c_skip * x_t + c.c_out * self.net(c.c_in * x_t, c.c_noise, labels)
+        return c.c_skip * x_t + c.c_out * self.net(c.c_in * x_t, c.c_noise, None if self.labels == "none" else y)
 
     def require_unconditional(self, folder: Path, purpose: str) -> None:
         """UserError where this model has no unconditional score for what is to be done."""

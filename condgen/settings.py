@@ -51,8 +51,7 @@ def keyed(value: object, *, length: bool = True) -> Any:  # noqa: ANN401 - JSON 
     """Settings as plain values, without the fields that are marked `UNKEYED`, or `LENGTH` if so asked."""
     if isinstance(value, BaseModel):
         omitted = (UNKEYED,) if length else (UNKEYED, LENGTH)
-        fields = type(value).model_fields.items()
-        names = [name for name, field in fields if field.json_schema_extra not in omitted]
+        names = [name for name, field in type(value).model_fields.items() if field.json_schema_extra not in omitted]
         return {name: keyed(getattr(value, name), length=length) for name in names}
     if isinstance(value, dict):
         return {str(name): keyed(part, length=length) for name, part in value.items()}

@@ -47,9 +47,7 @@ HEALTHY, COLLAPSED = (1.2, 0.5, 0.7, 0.8), (1.2, 0.5, 0.2, 0.1)  # in-class std 
 CRITIC = {"critic_real": 0.3, "loss": 0.6, "critic_fake": 1.1}
 
 
-def make_generator(
-    folder, spreads=HEALTHY, losses=CRITIC, names=("ant", "bee"), points=False, skipped=0, accuracy=0.99
-):
+def make_generator(folder, spreads=HEALTHY, losses=CRITIC, names=("ant", "bee"), points=False, skipped=0):
     """A stage's folder as the training of a generator leaves it: a look every 100 steps, a log every 50.
 
     Image j of class k at look i is grey of the level 60 i + 20 k + 3 j.
@@ -57,7 +55,7 @@ def make_generator(
     rows = []
     for index, (step, spread) in enumerate(zip(STEPS, spreads, strict=False)):
         rows += [{"step": step - half, "lr": 1e-3, **losses} for half in (50, 0)]
-        rows.append({"step": step, "preview": {"std_ratio": spread, "recall": 0.4, "accuracy": accuracy, "n": 1000}})
+        rows.append({"step": step, "preview": {"std_ratio": spread, "recall": 0.4, "accuracy": 0.99, "n": 1000}})
         y = torch.arange(8) % len(names)
         grey = 60 * index + 20 * y + 3 * (torch.arange(8) // len(names))
         x = grey.view(-1, 1, 1, 1).expand(8, 1, 8, 8).to(torch.uint8).contiguous()

@@ -2,7 +2,7 @@
 
 import torch
 
-from condgen import EDM, LabelledSet, MLPSettings
+from condgen import EDM, Denoiser, LabelledSet, MLPSettings
 from condgen.classifier import ClassifierConfig
 from condgen.generator import GeneratorConfig
 from condgen.score import ScoreConfig
@@ -35,3 +35,17 @@ def generator(data):
 
 def frozen(model):
     return model.eval().requires_grad_(False)
+
+
+class Asked(Denoiser):
+    """A denoiser that notes of every batch how large it is, and whether labels come with it."""
+
+    labels = "embedding"  # it can be asked without
+
+    def __init__(self, inner):
+        super().__init__()
+        self.inner, self.schedule, self.batches = inner, inner.schedule, []
+
+    def forward(self, x_t, t, y=None):
+        self.batches.append((len(x_t), y is not None))
+        return self.inner(x_t, t, y)

@@ -2,10 +2,10 @@ import math
 
 import pytest
 import torch
-from models import NET, score_model
+from models import NET, Asked, score_model
 from pydantic import ValidationError
 
-from condgen import EDM, VE, VP, ClassifierGuided, Denoiser, DenoiserGuided, Oracle, ScaleCurve, UNetSettings
+from condgen import EDM, VE, VP, ClassifierGuided, DenoiserGuided, Oracle, ScaleCurve, UNetSettings
 
 
 def oracle(schedule):
@@ -17,15 +17,11 @@ X = torch.randn(6, 2, generator=torch.Generator().manual_seed(0), dtype=torch.fl
 Y = torch.tensor([0, 1, 2, 0, 1, 2])
 
 
-class Counting(torch.nn.Module):
-    def __init__(self, likelihood):
-        super().__init__()
-        self.inner, self.calls = likelihood, 0
-        self.schedule = likelihood.schedule
-
-    def score(self, *args):
-        self.calls += 1
-        return self.inner.score(*args)
+def counted(likelihood):
+    """A likelihood, and the sizes of the batches that it gives the score of."""
+    score, sizes = likelihood.score, []
+    likelihood.score = lambda x_t, *rest: sizes.append(len(x_t)) or score(x_t, *rest)
+    return likelihood, sizes
 
 
 @pytest.mark.parametrize("schedule", [VE(), VP(), EDM()], ids=lambda s: s.kind)
@@ -85,27 +81,16 @@ def test_curves_that_make_no_sense_are_refused(levels, scales, message):
         ScaleCurve(levels=levels, scales=scales)
 
 
-@pytest.mark.parametrize(
-    ("scale", "interval", "on"), [(0.0, None, ()), (1.0, (2, 60), (50,)), (CURVE, None, (1.5, 50))]
-)
+@pytest.mark.parametrize(("scale", "interval", "on"), [(0, None, ()), (1.0, (2, 60), (50,)), (CURVE, None, (1.5, 50))])
 def test_off_means_untouched_bits_and_no_classifier_call(scale, interval, on):
     exact = oracle(EDM())
-    counting = Counting(exact.likelihood)
-    guided = ClassifierGuided(exact, counting, scale, interval)
+    likelihood, sizes = counted(exact.likelihood)
+    guided = ClassifierGuided(exact, likelihood, scale, interval)
     for level in (0.2, 0.9, 1.5, 50.0):
-        before, t = counting.calls, torch.tensor(level, dtype=torch.float64)
+        sizes.clear()
+        t = torch.tensor(level, dtype=torch.float64)
         assert torch.equal(guided(X, t, Y), exact(X, t)) is (level not in on)
-        assert counting.calls - before == (level in on)
-
-
-class CountingDenoiser(Denoiser):
-    def __init__(self, inner):
-        super().__init__()
-        self.inner, self.schedule, self.told = inner, inner.schedule, []
-
-    def forward(self, x_t, t, y=None):
-        self.told.append(y is not None)
-        return self.inner(x_t, t, y)
+        assert sizes == [6] * (level in on)
 
 
 @pytest.mark.parametrize("schedule", [VE(), VP(), EDM()], ids=lambda s: s.kind)
@@ -115,33 +100,31 @@ def test_exact_models_make_classifier_free_guidance_equal_classifier_guidance(sc
     exact = oracle(schedule)
     for level in (0.3, 2.0, 20.0):
         t = schedule.t_of_noise_level(torch.tensor(level, dtype=torch.float64))
-        free = DenoiserGuided(exact, None, scale)
-        torch.testing.assert_close(
-            free(X, t, Y), ClassifierGuided(exact, exact.likelihood, scale)(X, t, Y), rtol=1e-7, atol=1e-8
-        )
+        free, guided = DenoiserGuided(exact, None, scale), ClassifierGuided(exact, exact.likelihood, scale)
+        torch.testing.assert_close(free(X, t, Y), guided(X, t, Y), rtol=1e-7, atol=1e-8)
 
 
 def test_scale_one_is_the_main_model_alone_and_zero_is_the_guide():
-    main, weak = CountingDenoiser(oracle(EDM())), CountingDenoiser(Oracle(EDM(), torch.zeros(3, 2), torch.arange(3), 3))
+    main, weak = Asked(oracle(EDM())), Asked(Oracle(EDM(), torch.zeros(3, 2), torch.arange(3), 3))
     t = torch.tensor(1.0, dtype=torch.float64)
     assert torch.equal(DenoiserGuided(main, weak, 1.0)(X, t, Y), main.inner(X, t, Y))
-    assert (main.told, weak.told) == ([True], [])
+    assert (main.batches, weak.batches) == ([(6, True)], [])
     assert torch.equal(DenoiserGuided(main, weak, 0.0)(X, t, Y), weak.inner(X, t, Y))
     expected = 2.5 * main.inner.score(X, t, Y) - 1.5 * weak.inner.score(X, t, Y)
     torch.testing.assert_close(DenoiserGuided(main, weak, 2.5).score(X, t, Y), expected, rtol=1e-8, atol=1e-8)
-    assert weak.told == [True, True]  # a guide that knows labels gets them
+    assert weak.batches == [(6, True)] * 2  # a guide that knows labels gets them
     unlabelled = expected - 2.5 * main.inner.score(X, t, Y) + 2.5 * main.inner.score(X, t)
     unlabelled += 1.5 * weak.inner.score(X, t, Y) - 1.5 * weak.inner.score(X, t)
     torch.testing.assert_close(DenoiserGuided(main, weak, 2.5).score(X, t), unlabelled, rtol=1e-8, atol=1e-8)
 
 
 def test_outside_the_interval_the_conditional_model_runs_alone():
-    main = CountingDenoiser(oracle(EDM()))
+    main = Asked(oracle(EDM()))
     guided = DenoiserGuided(main, None, 2.0, (0.5, 2.0))
     for level, told in ((0.4, [True]), (0.5, [True, False]), (2.0, [True, False]), (2.1, [True])):
-        main.told.clear()
+        main.batches.clear()
         guided(X, torch.tensor(level, dtype=torch.float64), Y)
-        assert main.told == told
+        assert main.batches == [(6, one) for one in told]
     t = torch.tensor([0.1, 0.5, 1.0, 2.0, 2.1, 50.0], dtype=torch.float64)
     moved = (guided(X, t, Y) != main.inner(X, t, Y)).any(1)
     assert moved.tolist() == [False, True, True, True, False, False]
@@ -170,21 +153,12 @@ def test_samples_at_times_of_their_own_are_guided_where_the_interval_says_and_as
     oracle = Oracle(EDM(), torch.tensor([[-1.0, 0.0], [1.0, 0.0]]), torch.arange(2), 2, stds=0.3)
     x_t, y = torch.randn(6, 2, generator=torch.Generator().manual_seed(0)), torch.arange(6) % 2
     t = torch.tensor([0.01, 0.5, 1.0, 3.0, 20.0, 70.0], dtype=torch.float64)
-    weak = Oracle(EDM(), oracle.means, torch.arange(2), 2, stds=1.0)
-    by_classifier = ClassifierGuided(oracle, oracle.likelihood, 2.0, interval=(0.3, 5.0))
-    for guided in (by_classifier, DenoiserGuided(oracle, weak, 2.0, interval=(0.3, 5.0))):
-        seen = []
-        exact = oracle.likelihood.score
-
-        def counted(x, t, y, seen=seen, exact=exact):
-            seen.append(len(x))
-            return exact(x, t, y)
-
-        by_classifier.likelihood.score = counted
-        handle = weak.register_forward_pre_hook(lambda _, inputs, seen=seen: seen.append(len(inputs[0])))
+    weak = Asked(Oracle(EDM(), oracle.means, torch.arange(2), 2, stds=1.0))
+    likelihood, sizes = counted(oracle.likelihood)
+    by_classifier = ClassifierGuided(oracle, likelihood, 2.0, interval=(0.3, 5.0))
+    by_denoiser = DenoiserGuided(oracle, weak, 2.0, interval=(0.3, 5.0))
+    for guided, asked, expected in ((by_classifier, sizes, [3]), (by_denoiser, weak.batches, [(3, True)])):
         together = guided(x_t, t, y)
-        handle.remove()
-        by_classifier.likelihood.score = exact
-        assert sum(seen) == 3
+        assert asked == expected
         alone = torch.cat([guided(x_t[i : i + 1], t[i], y[i : i + 1]) for i in range(6)])
         torch.testing.assert_close(together, alone, rtol=1e-5, atol=1e-5)

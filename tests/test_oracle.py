@@ -12,13 +12,14 @@ from condgen.data.sets import Moons, load
 from condgen.schedules import expand
 
 SCHEDULES = [VE(), VP(), Cosine(), EDM()]
+STDS = (0.3, 0.5, 0.0, 0.7, 1.1)
 
 
-def mixture(schedule, *, stds=(0.3, 0.5, 0.0, 0.7, 1.1), **chunks):
+def mixture(schedule, **chunks):
     means = torch.randn(5, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     labels = torch.tensor([0, 1, 0, 2, 1])
     weights = torch.tensor([0.1, 0.3, 0.2, 0.25, 0.15])
-    oracle = Oracle(schedule, means, labels, 3, stds=torch.tensor(stds), weights=weights, **chunks)
+    oracle = Oracle(schedule, means, labels, 3, stds=torch.tensor(STDS), weights=weights, **chunks)
     return oracle, means, labels, weights
 
 
@@ -29,17 +30,12 @@ def queries(n=7, d=3):
 @pytest.mark.parametrize("schedule", SCHEDULES, ids=lambda s: s.kind)
 def test_density_equals_scipy(schedule):
     oracle, means, labels, weights = mixture(schedule)
-    stds = torch.tensor([0.3, 0.5, 0.0, 0.7, 1.1]).double()
     t = torch.tensor(0.4 * schedule.t_max + 0.6 * schedule.t_min, dtype=torch.float64)
     alpha, sigma = float(schedule.alpha(t)), float(schedule.sigma(t))
     x = queries()
-    parts = torch.stack(
-        [
-            torch.tensor(multivariate_normal(alpha * m, (alpha * s) ** 2 + sigma**2).logpdf(x)) + w.double().log()
-            for m, s, w in zip(means.numpy(), stds.tolist(), weights, strict=True)
-        ],
-        1,
-    )
+    variances = (alpha * torch.tensor(STDS).double()) ** 2 + sigma**2
+    laws = map(multivariate_normal, alpha * means.numpy(), variances.tolist())
+    parts = torch.stack([torch.tensor(law.logpdf(x)) for law in laws], 1) + weights.double().log()
     assert torch.allclose(oracle.log_prob(x, t), torch.tensor(logsumexp(parts, axis=1)), rtol=1e-7)
     of_class_1 = torch.tensor(logsumexp(parts[:, labels == 1], axis=1)) - math.log(0.45)
     assert torch.allclose(oracle.log_prob(x, t, torch.ones(7, dtype=torch.long)), of_class_1, rtol=1e-7)
@@ -82,11 +78,6 @@ def test_samples_have_the_moments_of_the_mixture():
     expected = torch.stack([weights[labels == k].sum() for k in range(3)])
     torch.testing.assert_close(share, expected, atol=0.01, rtol=0)
     torch.testing.assert_close(x.mean(0), (weights.double() @ means) / weights.sum(), atol=0.03, rtol=0)
-
-
-def test_a_class_without_points_is_refused():
-    with pytest.raises(ValueError, match="cover the 3 classes"):
-        Oracle(EDM(), torch.zeros(2, 2), torch.tensor([0, 2]), 3)
 
 
 def test_moons_reference_values():
@@ -244,7 +235,9 @@ def test_a_score_that_no_number_holds_is_refused_by_its_noise_level():
         oracle.score(torch.tensor([[torch.nan]]), torch.tensor(1.0).double())
 
 
-def test_labels_that_it_does_not_know_are_refused():
+def test_a_class_without_points_and_labels_that_it_does_not_know_are_refused():
+    with pytest.raises(ValueError, match="cover the 3 classes"):
+        Oracle(EDM(), torch.zeros(2, 2), torch.tensor([0, 2]), 3)
     oracle, *_ = mixture(EDM())
     for label in (-1, 3):
         with pytest.raises(ValueError, match="labels lie in 0 to 2"):

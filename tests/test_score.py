@@ -35,14 +35,17 @@ def test_loss_is_the_weighted_squared_error_and_about_one_at_the_start(tiny_imag
     assert 0.5 < float(loss.detach().mean()) < 2
 
 
-def test_wrong_files_are_refused(tmp_path):
+def test_wrong_files_are_refused_and_those_of_another_version_named_as_such(tmp_path):
     net, path = model(), tmp_path / MODEL_FILE
     about, wider = (one.config.model_dump(mode="json") for one in (net, model(network=MLPSettings(width=24))))
+    newer = about | {"network": about["network"] | {"gate": True}}
     with pytest.raises(UserError, match="does not exist"):
         ScoreModel.load(tmp_path)
     for changed, message in (
         (about | {"kind": "classifier"}, "holds a classifier, where a score model is needed"),
         (wider, "does not fit the architecture"),
+        (newer, r"network\.gate: no such setting.*made by a newer condgen"),
+        ({"kind": "score model", "network": {"kind": "hypernet"}}, r"the model in .*: shape: Field required"),
     ):
         save_tensors(path, net.state_dict(), changed)
         with pytest.raises(UserError, match=message):
@@ -74,7 +77,7 @@ def test_no_label_is_the_last_row_of_the_embedding():
     torch.testing.assert_close(mixed[[1, 3]], net(X, T).detach()[[1, 3]])
 
 
-def test_separate_networks_are_as_many_models_each_asked_about_its_own_class():
+def test_separate_networks_are_as_many_models_each_asked_about_its_own_class_and_need_one():
     net = model(labels="separate").eval()
     expected = torch.zeros_like(X)
     for label in (0, 1):
@@ -88,10 +91,6 @@ def test_separate_networks_are_as_many_models_each_asked_about_its_own_class():
         part.register_forward_pre_hook(lambda _, inputs, label=label: asked.append((label, len(inputs[0]))))
     net(X[:2], T[:2], torch.tensor([1, 1]))
     assert asked == [(1, 2)]
-
-
-def test_separate_networks_need_labels_that_exist():
-    net = model(labels="separate")
     with pytest.raises(ValueError, match="needs labels"):
         net(X, T)
     with pytest.raises(ValueError, match="no class 2 among 2"):
@@ -115,15 +114,3 @@ def test_a_file_rebuilds_the_model_with_no_recipe(labels, tmp_path):
     assert again.config == net.config
     assert torch.equal(again(X, T, Y), net(X, T, Y))
     assert not any(parameter.requires_grad for parameter in again.parameters())
-
-
-def test_a_model_of_another_version_is_named_as_such(tmp_path):
-    about = model().config.model_dump(mode="json")
-    about["network"]["gate"] = True
-    for other, message in (
-        (about, r"network\.gate: no such setting.*made by a newer condgen"),
-        ({"kind": "score model", "network": {"kind": "hypernet"}}, r"the model in .*: shape: Field required"),
-    ):
-        save_tensors(tmp_path / MODEL_FILE, model().state_dict(), other)
-        with pytest.raises(UserError, match=message):
-            ScoreModel.load(tmp_path)

@@ -137,8 +137,7 @@ def main() -> None:
     except Exception as error:
         if os.environ.get("CONDGEN_DEBUG"):
             raise
-        text = f"unexpected {type(error).__name__}: {error} (set CONDGEN_DEBUG=1 and run again to see where)"
-        _fail(text, 1, error)
+        _fail(f"unexpected {type(error).__name__}: {error} (set CONDGEN_DEBUG=1 and run again to see where)", 1, error)
 
 
 def _fail(message: str, code: int = 2, error: Exception | None = None) -> NoReturn:

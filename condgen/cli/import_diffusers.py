@@ -53,6 +53,5 @@ def import_diffusers(
         raise UserError(f"--names {names!r}: names are separated by commas, none is empty, and no two are equal")
     if shape is None:
         raise UserError(f"{source} does not say how large its images are: name data of that size with --data")
-    stage = Import("import", out, found.stage(classes, settings), found, shape)
-    if work_in(out, stage.run(processes), processes):
+    if work_in(out, Import("import", out, found.stage(classes, settings), found, shape).run(processes), processes):
         say(f"model: {out}")

@@ -53,8 +53,7 @@ def calibrate(
     stage = parse(CalibrateRecipe, given.over({}), "calibrate")
     name, file, processes = folder.resolve().name.removeprefix("classifier-"), calibration_file(folder), Processes()
     held_out = load_split(data_settings(data, given.of_data, trained.data), "validation", processes)
-    work = Calibrate(f"calibrate {name}", file.parent, stage, score, held_out).run(processes)
-    if work_in(folder, work, processes):
+    if work_in(folder, Calibrate(f"calibrate {name}", file.parent, stage, score, held_out).run(processes), processes):
         rows = read_run(folder).classifiers[name]
         picture = file.with_name(CALIBRATION_PICTURE)
         draw_calibration(name, rows, picture)

@@ -69,9 +69,7 @@ def run(
         show_report(folder)
 
 
-def recipes(
-    name: Annotated[str | None, typer.Argument(help="Print this one, to start your own from.")] = None,
-) -> None:
+def recipes(name: Annotated[str | None, typer.Argument(help="Print this one, to start your own from.")] = None) -> None:
     """List the recipes that come with condgen, which condgen run takes by name, or print one.
 
     condgen recipes digits > mine.yaml

@@ -25,13 +25,10 @@ from condgen.settings import parse
 from condgen.training.distributed import Processes
 
 _PER_CLASS = 16
+_OF_METHOD = {name: f"method.{name}" for name in ("sampler", "steps", "nfe", "scale", "interval")}
 
 
-@from_settings(
-    SampleStage,
-    {name: f"method.{name}" for name in ("sampler", "steps", "nfe", "scale", "interval")}
-    | {"seed": "seed", "batch": "batch"},
-)
+@from_settings(SampleStage, _OF_METHOD | {"seed": "seed", "batch": "batch"})
 def sample(
     pretrained: Annotated[str | None, typer.Option(metavar="NAME", help="Models of condgen, such as cifar10.")] = None,
     score: Annotated[Path | None, model_option("A score model.")] = None,

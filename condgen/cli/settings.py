@@ -45,11 +45,10 @@ def settings(
     if key is not None:
         first, dot, rest = key.partition(".")
         wanted = (_STAGES.get(first, first) + dot + rest).split(".")
-        found = [row for row in rows if _is_within(row.key.split("."), wanted)]
-        if not found:
-            hint = did_you_mean(key, {row.key for row in rows}) or "condgen settings lists all"
-            raise UserError(f"there is no setting {key!r}: {hint}")
-        rows = found
+        known = {row.key for row in rows}
+        rows = [row for row in rows if _is_within(row.key.split("."), wanted)]
+        if not rows:
+            raise UserError(f"there is no setting {key!r}: {did_you_mean(key, known) or 'condgen settings lists all'}")
     for row in rows:
         kind = f" [{row.variant}]" if row.variant else ""
         say(f"{row.key}{kind} = {row.default}  ({row.type})" + (f"\n    {row.meaning}" if row.meaning else ""))

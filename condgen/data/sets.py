@@ -141,8 +141,7 @@ class Torchvision(_TrainAndTest):
         x = torch.as_tensor(data.data)
         x = x[:, None] if x.ndim == 3 else x if x.shape[1] == 3 else x.permute(0, 3, 1, 2)  # grey, or channels last
         y = torch.as_tensor(data.targets if hasattr(data, "targets") else data.labels).long()
-        names = tuple(getattr(data, "classes", "0123456789"))
-        return LabelledSet(x.contiguous(), y, names, self.kind, split)
+        return LabelledSet(x.contiguous(), y, tuple(getattr(data, "classes", "0123456789")), self.kind, split)
 
 
 class Folder(_WithValidation):

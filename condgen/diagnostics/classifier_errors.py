@@ -35,9 +35,16 @@ from condgen.rows import Row
 from condgen.schedules import Schedule, perturb
 
 _BATCH = 500  # noised images that the networks see at once
-BINS = 15  # of confidence, equally wide
+_BINS = 15  # of confidence, equally wide
 SHARE = 0.01  # of the greatest gain over levels, below which guidance is not worth its cost at a level
 THRESHOLD = 3.0  # standard errors; of 16 levels without any gain, one passes by chance in 2 of 100 calibrations
+RULE = f"{THRESHOLD} standard errors, {SHARE} of the greatest gain, {_BINS} bins"
+MEANINGS = {
+    "guidance": f"where the mean of <g, r> is above zero by more than {THRESHOLD:g} standard errors, and the gain at "
+    f"the best scale at least {SHARE:.0%} of the greatest",
+    "gain": "times sigma squared, per dimension; ± are standard errors over images",
+    "ece": f"{_BINS} bins of equal width in the probability of the most probable class",
+}
 
 
 class LevelRow(Row):
@@ -138,8 +145,8 @@ def expected_calibration_error(confidence: Tensor, correct: Tensor) -> float:
     "On Calibration of Modern Neural Networks", eq. 3); correct, (n,), is 1 where that is the label. At finite n it is
     above zero also for a perfect classifier.
     """
-    place = ((confidence.double() * BINS).ceil().long() - 1).clamp(0, BINS - 1)
-    gaps = torch.zeros(BINS, dtype=torch.float64, device=confidence.device)
+    place = ((confidence.double() * _BINS).ceil().long() - 1).clamp(0, _BINS - 1)
+    gaps = torch.zeros(_BINS, dtype=torch.float64, device=confidence.device)
     return float(gaps.index_add(0, place, correct.double() - confidence.double()).abs().sum()) / len(confidence)
 
 

@@ -114,8 +114,7 @@ def add_errors(
                 with torch.no_grad():
                     estimates = estimate_scores(methods, perturb(schedule, clean, t, eps), t, labels)
                     scaled = (float(schedule.sigma(t)) * one.whole + to_float64(eps) for one in estimates.values())
-                    found = torch.stack([one.square().flatten(1).mean(1) for one in scaled], 1)
-                kept[:, place] += found.cpu() / draws
+                    kept[:, place] += torch.stack([one.square().flatten(1).mean(1) for one in scaled], 1).cpu() / draws
                 yield len(labels)
 
 

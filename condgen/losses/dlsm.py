@@ -52,8 +52,7 @@ class DLSM(ClassifierLoss):
             raise ValueError("DLSM needs the estimate of the prior score model")
         target = prior_eps - eps  # sigma (grad log p(x_t|x) - s), what sigma times the gradient is to match
         log_p, score = gradient(classifier, data.at(classifier.schedule), t, y)
-        level = classifier.schedule.noise_level(t).to(x.device, x.dtype)
-        weight = 0.5 * level ** (2 * self.sigma_weight - 2)
+        weight = 0.5 * classifier.schedule.noise_level(t).to(x.device, x.dtype) ** (2 * self.sigma_weight - 2)
         scaled = expand(classifier.schedule.sigma(t), x) * score
 
         def reduce(residual: Tensor) -> Tensor:

@@ -69,8 +69,7 @@ class Discriminator(Preconditioned):
 
         Images are clamped to the range of pixels, [-1, 1]: outside, an estimate would be told from data by that alone.
         """
-        noise = self.coefficients(x, t).c_noise
-        return self.net((x.clamp(-1, 1) if self.bounded else x) / self.sigma_data, noise)
+        return self.net((x.clamp(-1, 1) if self.bounded else x) / self.sigma_data, self.coefficients(x, t).c_noise)
 
 
 def discriminator_loss(discriminator: Discriminator, real: Tensor, fake: Tensor, t: Tensor) -> Losses:

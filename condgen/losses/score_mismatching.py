@@ -66,12 +66,7 @@ def _squared_error(predicted: Tensor, target: Tensor) -> Tensor:
 
 
 def critic_loss(
-    critic: Critic,
-    real: Tensor,
-    fake: Tensor,
-    y: Tensor,
-    t: tuple[Tensor, Tensor],
-    noise: Sequence[Tensor],
+    critic: Critic, real: Tensor, fake: Tensor, y: Tensor, t: tuple[Tensor, Tensor], noise: Sequence[Tensor]
 ) -> Losses:
     """The critic's loss per dimension, the sum of those on real and on generated data of labels y, each (B,).
 

@@ -32,7 +32,7 @@ import math
 import os
 import statistics
 from collections.abc import Generator, Mapping
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple, TypeAlias
 
 from pydantic import AfterValidator, Field
 from torch import Tensor
@@ -42,23 +42,15 @@ from condgen.errors import UserError
 from condgen.metrics.cas import network_accuracy
 from condgen.metrics.features import Advance, Store
 from condgen.metrics.judge import Judge
-from condgen.metrics.measures import (
-    FLOOR,
-    NEIGHBOUR,
-    REAL,
-    Comparison,
-    Measured,
-    MetricRow,
-    Reference,
-    proportion,
-    title,
-)
+from condgen.metrics.measures import FLOOR, NEIGHBOUR, REAL, Comparison, Measured, MetricRow, Reference, fraction, title
 from condgen.metrics.neighbours import Memory
 from condgen.rng import keyed_generator
 from condgen.rows import Estimate
 from condgen.settings import UNKEYED, Settings
 
 _REAL_DRAWS = 3  # of training samples, from which the floor of CAS is learnt
+
+_Learning: TypeAlias = Generator[Advance, None, Measured | None]
 
 
 def _from_anywhere(name: str) -> str:
@@ -146,10 +138,8 @@ def evaluating(
                     seed=seed,
                 )
             )
-            by_class += [
-                {"metric": metric, "method": method, "class": label, "value": value}
-                for label, value in figure.by_class.items()
-            ]
+            about: Any = {"metric": metric, "method": method}
+            by_class += [about | {"class": label, "value": value} for label, value in figure.by_class.items()]
     return Evaluation(rows, by_class, memories)
 
 
@@ -190,7 +180,7 @@ class _AccuracyScores:
             own = yield from self._learn(x, samples.vectors, samples.y, used, method)
         return [{} if score is None else {self._name: score} for score in (own, of_real)]
 
-    def _score_of_real(self, n: int) -> Generator[Advance, None, Measured | None]:
+    def _score_of_real(self, n: int) -> _Learning:
         """The mean over several draws of n training samples, with their deviation in the interval."""
         y, found = self.reference.y, list[Measured]()
         for draw in range(1 if self._probes and n == len(self.reference.train) else _REAL_DRAWS):
@@ -204,13 +194,10 @@ class _AccuracyScores:
             return found[0]
         values = [one.estimate.value for one in found]
         mean, sd = statistics.fmean(values), statistics.stdev(values)
-        half = proportion(mean, len(self.test)).half_width or 0.0
-        estimate = Estimate.within(mean, math.hypot(half, 1.96 * sd))
+        estimate = Estimate.within(mean, math.hypot(fraction(mean, len(self.test)).half_width or 0.0, 1.96 * sd))
         return found[0]._replace(estimate=estimate, reference=f"{found[0].reference}, {len(found)} draws, sd {sd:.2g}")
 
-    def _learn(
-        self, x: Tensor, vectors: Tensor, y: Tensor, n: int, what: str
-    ) -> Generator[Advance, None, Measured | None]:
+    def _learn(self, x: Tensor, vectors: Tensor, y: Tensor, n: int, what: str) -> _Learning:
         if len(y.unique()) < 2:
             return None
         if self._probes:
@@ -222,4 +209,4 @@ class _AccuracyScores:
             learner = f"ResNet-20, {steps} steps of 128{', mirrored too' if flip else ''}"
             accuracy = yield from network_accuracy(x, y, self.test, steps, self.reference.seed, what, flip=flip)
         tested = f"{self.test.source} {self.test.split} ({len(self.test)})"
-        return Measured(proportion(accuracy, len(self.test)), tested, n, features=learner)
+        return Measured(fraction(accuracy, len(self.test)), tested, n, features=learner)

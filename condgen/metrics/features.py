@@ -84,12 +84,10 @@ class Store:
         places, what = torch.arange(len(data)), f"{data.source} {data.split}"
         return (yield from self._of(lambda rows: data.floats(places[rows]), len(data), data.fingerprint(), what))
 
-    def _of(
-        self, take: Callable[[slice], Tensor], n: int, content: str, what: str
-    ) -> Generator[Advance, None, Features]:
+    def _of(self, take: Callable[[slice], Tensor], n: int, key: str, what: str) -> Generator[Advance, None, Features]:
         path, size = None, self.extractor.batch
         if self.folder is not None:
-            name = hashlib.sha256(f"{_VERSION} {self.extractor.key} {content}".encode()).hexdigest()[:32]
+            name = hashlib.sha256(f"{_VERSION} {self.extractor.key} {key}".encode()).hexdigest()[:32]
             path = self.folder / f"{name}.safetensors"
             if (kept := _read(path, n)) is not None:
                 return kept

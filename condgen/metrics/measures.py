@@ -1,7 +1,7 @@
 """The metrics: a function each of samples compared with real ones, in one dict that evaluation and reports walk."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property, partial
 from typing import Literal, NamedTuple, TypeAlias
 
@@ -16,14 +16,7 @@ from condgen.metrics.frechet import Gaussian, frechet_distance, influences
 from condgen.metrics.judge import Judge
 from condgen.metrics.kernel import kernel_distance, mean_within
 from condgen.metrics.neighbours import Manifold, Memory, memory, nearest_radii, prdc
-from condgen.metrics.variety import (
-    MOST_PAIRED,
-    Variety,
-    class_distance,
-    class_spread,
-    classifier_score,
-    vendi_score,
-)
+from condgen.metrics.variety import MOST_PAIRED, Variety, class_distance, class_spread, classifier_score, vendi_score
 from condgen.rng import keyed_generator
 from condgen.rows import AveragedRow, Estimate
 
@@ -59,7 +52,7 @@ def symmetric(value: float, standard_error: float) -> Estimate:
     return Estimate.within(value, _Z * standard_error)
 
 
-def proportion(value: float, n: float) -> Estimate:
+def fraction(value: float, n: float) -> Estimate:
     """The Wilson (1927) interval of a fraction of n, which is sound at 0 and 1 too."""
     shrink = 1 + _Z**2 / n
     centre = (value + _Z**2 / (2 * n)) / shrink
@@ -164,7 +157,7 @@ def _class_accuracy(of: Comparison) -> Measured | None:
     accuracy = reference.judged if of.real else reference.judge.accuracy(of.vectors, of.y)
     some = f", {Judge.most} training samples" if len(reference.y) > Judge.most else ""
     judge = f"{reference.judge.name} on {{}}{some} (held-out accuracy {reference.judged:.3f})"
-    return Measured(proportion(accuracy, n), reference.text, n, features=judge)
+    return Measured(fraction(accuracy, n), reference.text, n, features=judge)
 
 
 def _frechet(of: Comparison) -> Measured:
@@ -200,12 +193,12 @@ def _classifier_score(of: Comparison) -> Measured | None:
     return Measured(Estimate.within(mean, half), "none (10 splits)", of.n, at=of.n)
 
 
-def _mean(name: str, overlaps: list[Manifold]) -> Estimate:
+def _mean(name: str, overlaps: Iterable[Manifold]) -> Estimate:
     items = [getattr(overlap, name) for overlap in overlaps]
     mean = sum(float(one.mean()) for one in items) / len(items)
     if name == "density":
         return symmetric(mean, math.sqrt(sum(float(one.var()) / len(one) for one in items)) / len(items))
-    return proportion(mean, len(items) ** 2 / sum(1 / len(one) for one in items))  # of one set whose mean is as sure
+    return fraction(mean, len(items) ** 2 / sum(1 / len(one) for one in items))  # of one set whose mean is as sure
 
 
 def _overlap(name: str, of: Comparison) -> Measured:
@@ -216,8 +209,7 @@ def _class_overlap(name: str, of: Comparison) -> Measured | None:
     if not of.class_overlaps:
         return None
     each = {label: float(getattr(overlap, name).mean()) for label, overlap in of.class_overlaps.items()}
-    estimate = _mean(name, list(of.class_overlaps.values()))
-    return Measured(estimate, f"{of.within(len(each))}, k = {of.k}", of.n, each)
+    return Measured(_mean(name, of.class_overlaps.values()), f"{of.within(len(each))}, k = {of.k}", of.n, each)
 
 
 def _class_wise(distance: Callable[[Tensor, Tensor], tuple[float, float]], of: Comparison) -> Measured | None:
@@ -266,7 +258,7 @@ def _vendi(of: Comparison) -> Measured | None:
 
 def _authenticity(of: Comparison) -> Measured:
     authentic = of.memory.authentic
-    return Measured(proportion(float(authentic.mean()), len(authentic)), of.reference.text, len(authentic))
+    return Measured(fraction(float(authentic.mean()), len(authentic)), of.reference.text, len(authentic))
 
 
 METRICS: dict[str, Metric] = {

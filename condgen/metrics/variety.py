@@ -92,8 +92,7 @@ def classifier_score(logits: Tensor, generator: torch.Generator, splits: int = 1
     logits = logits[torch.randperm(len(logits), generator=generator)]
     scores = []
     for part in range(splits):
-        rows = logits[part * len(logits) // splits : (part + 1) * len(logits) // splits].double()
-        log_p = rows.log_softmax(1)
+        log_p = logits[part * len(logits) // splits : (part + 1) * len(logits) // splits].double().log_softmax(1)
         p = log_p.exp()
         terms = torch.where(p > 0, p * (log_p - p.mean(0).log()), 0.0)  # of a class without probability there is none
         scores.append(terms.sum(1).mean().exp())

@@ -30,7 +30,6 @@ AnyClassifierNet: TypeAlias = Annotated[MLPSettings | ResNetSettings | TimmSetti
 AnyGeneratorNet: TypeAlias = Annotated[MLPSettings | ConvGeneratorSettings | ImportedNetwork, _KIND]
 AnyDiscriminatorNet: TypeAlias = Annotated[MLPDiscriminatorSettings | ConvDiscriminatorSettings, _KIND]
 AnyNet: TypeAlias = Annotated[
-    MLPSettings | ConvGeneratorSettings | UNetSettings | DiffusersSettings | ImportedNetwork,
-    _KIND,
+    MLPSettings | ConvGeneratorSettings | UNetSettings | DiffusersSettings | ImportedNetwork, _KIND
 ]
 """What makes samples: a generator's network or a denoiser's."""

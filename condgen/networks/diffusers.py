@@ -69,8 +69,7 @@ class DiffusersUNet(nn.Module):
         self.unet = _build(settings, shape)
         self.prediction = settings.prediction
         if n_classes is not None:
-            width = self.unet.time_embedding.linear_2.out_features
-            self.unet.class_embedding = ClassEmbedding(n_classes + 1, width)
+            self.unet.class_embedding = ClassEmbedding(n_classes + 1, self.unet.time_embedding.linear_2.out_features)
         self.null_label = n_classes
         self.register_buffer("log_levels", settings.levels().log().float(), persistent=False)
 

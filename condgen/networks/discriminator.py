@@ -32,10 +32,8 @@ class MLPDiscriminatorSettings(NetworkSettings):
     def build_discriminator(self, shape: tuple[int, ...], *, told_noise: bool) -> nn.Module:
         enter = initialise_(nn.Linear(math.prod(shape), self.width))
         nn.init.normal_(enter.bias)  # or all rectifiers would bend at the origin
-        blocks = [
-            _Block(initialise_(nn.Linear(self.width, self.width)), initialise_(nn.Linear(self.width, self.width)))
-            for _ in range(self.depth)
-        ]
+        layers = [initialise_(nn.Linear(self.width, self.width)) for _ in range(2 * self.depth)]
+        blocks = [_Block(*pair) for pair in zip(layers[::2], layers[1::2], strict=True)]
         return Discriminator(enter, blocks, self.width, told_noise)
 
 

@@ -43,9 +43,7 @@ class ResNet(nn.Module):
             width = settings.width << stage
             for index in range(count):
                 resample: Literal["same", "down"] = "down" if stage > 0 and index == 0 else "same"
-                self.blocks.append(
-                    ResidualBlock(channels, width, embedding, resample=resample, dropout=settings.dropout)
-                )
+                self.blocks += [ResidualBlock(channels, width, embedding, resample=resample, dropout=settings.dropout)]
                 channels = width
         self.activate = GroupNorm(channels, activation=True)
         self.leave = initialise_(nn.Linear(channels, n_classes), gain=0.1)

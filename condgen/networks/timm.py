@@ -68,8 +68,7 @@ def _backbone(name: str, shape: tuple[int, ...]) -> tuple[nn.Module, int]:
 
     if not timm.is_model(name):
         raise UserError(f"timm has no backbone named {name!r}: timm.list_models() names them all")
-    fixed = getattr(timm.get_pretrained_cfg(name), "fixed_input_size", False)
-    size = {"img_size": shape[1:]} if fixed else {}
+    size = {"img_size": shape[1:]} if getattr(timm.get_pretrained_cfg(name), "fixed_input_size", False) else {}
     problem = f"timm backbone {name!r} cannot take images of {shape[1]}x{shape[2]}"
     with explain(problem, "choose another", *UNSUITABLE):
         backbone = timm.create_model(name, pretrained=False, in_chans=shape[0], num_classes=0, **size)
@@ -120,5 +119,4 @@ def _smooth_(network: nn.Module) -> None:
                 setattr(module, flag, False)
     for name, parameter in network.named_parameters():
         if "bias" not in name and not parameter.any():
-            fan_in = parameter[0].numel() if parameter.ndim > 1 else 1
-            nn.init.normal_(parameter, std=0.1 / math.sqrt(fan_in))
+            nn.init.normal_(parameter, std=0.1 / math.sqrt(parameter[0].numel() if parameter.ndim > 1 else 1))

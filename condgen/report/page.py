@@ -93,11 +93,7 @@ Block: TypeAlias = str | Table | Code | Figure  # plain text is a paragraph
 
 
 def write_page(
-    folder: Path,
-    name: str,
-    findings: Sequence[str],
-    sections: Mapping[str, Iterable[Block]],
-    data: Mapping[str, object],
+    place: Path, name: str, findings: Sequence[str], sections: Mapping[str, Iterable[Block]], data: Mapping[str, object]
 ) -> Path:
     head = {"name": name, "lead": next(iter(findings), ""), "findings": findings[1:]}
     numbers = itertools.count()
@@ -114,10 +110,10 @@ def write_page(
     markdown = open_template("condgen.report", "report.md.j2").render(page)
     content = {"condgen": __version__, **head, **data}
     rows = TypeAdapter(Any).dump_json(content, indent=1, by_alias=True, exclude_unset=True)
-    write_atomically(folder / REPORT_DATA, rows + b"\n")
-    write_atomically(folder / REPORT_TEXT, markdown.encode(errors="replace"))
-    write_atomically(folder / REPORT, html.encode(errors="replace"))
-    return folder / REPORT
+    write_atomically(place / REPORT_DATA, rows + b"\n")
+    write_atomically(place / REPORT_TEXT, markdown.encode(errors="replace"))
+    write_atomically(place / REPORT, html.encode(errors="replace"))
+    return place / REPORT
 
 
 def open_template(package: str, name: str) -> Template:

@@ -50,7 +50,7 @@ def held_out_section(run: Run) -> Iterable[Block]:
         yield from further
 
 
-def held_out_sentences(run: Run) -> list[str]:
+def verdicts(run: Run) -> list[str]:
     """Which is nearer to the truth: each classifier against those of cross-entropy, or against zero guidance."""
     out, about = [], run.conditions.get(DIAGNOSTICS, {})
     for method, reference in about.get("pairs") or ():
@@ -171,6 +171,5 @@ def _field_panel(data: FieldRow, field: Array, title: str, label: int, end: floa
             scale = end / (2.4 * step * (x[1] - x[0]))
             axes.quiver(grid_x[at], grid_y[at], shown[..., 0], shown[..., 1], scale=scale, **look)
 
-    name = data.names[label]
     length = format_number(float(np.linalg.norm(field, axis=-1).mean()))
-    return Panel(title, f"Likelihood score of class {name}, {title}: mean length {length}.", draw)
+    return Panel(title, f"Likelihood score of class {data.names[label]}, {title}: mean length {length}.", draw)

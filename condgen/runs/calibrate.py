@@ -8,15 +8,7 @@ from typing import ClassVar
 from condgen.checkpoint import MODEL_FILE
 from condgen.classifier import Classifier
 from condgen.data.labelled import LabelledSet
-from condgen.diagnostics.classifier_errors import (
-    BINS,
-    SHARE,
-    THRESHOLD,
-    LevelRow,
-    calibrate,
-    measure_classifier,
-    spread_levels,
-)
+from condgen.diagnostics.classifier_errors import MEANINGS, RULE, LevelRow, calibrate, measure_classifier, spread_levels
 from condgen.errors import UserError
 from condgen.recipes.schema import CalibrateRecipe, check_levels
 from condgen.rng import device_of, keyed_generator
@@ -47,8 +39,7 @@ class Calibrate(Stage):
         return [self.classifier / MODEL_FILE, self.score / MODEL_FILE]
 
     def conditions(self) -> list[str]:
-        rule = f"{THRESHOLD} standard errors, {SHARE} of the greatest gain, {BINS} bins"
-        return [self.held_out.fingerprint(), rule]
+        return [self.held_out.fingerprint(), RULE]
 
     def total(self) -> int:
         return len(self.settings.levels or range(_LEVELS))
@@ -95,10 +86,7 @@ class Calibrate(Stage):
             "n": len(held_out),
             "draws": recipe.draws,
             "seed": recipe.seed,
-            "guidance": f"where the mean of <g, r> is above zero by more than {THRESHOLD:g} standard errors, and the "
-            f"gain at the best scale at least {SHARE:.0%} of the greatest",
-            "gain": "times sigma squared, per dimension; ± are standard errors over images",
-            "ece": f"{BINS} bins of equal width in the probability of the most probable class",
+            **MEANINGS,
             "schedule": prior.schedule.model_dump(mode="json"),
         }
         classifier, score = map(file_key, self.reads())

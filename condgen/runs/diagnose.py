@@ -1,17 +1,17 @@
 """The stage that measures scores: `diagnostics.json`, from held-out data, and from those of an exact oracle."""
 
-from collections.abc import Callable, Collection, Generator, Iterator, Mapping
+from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property, partial
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeAlias
 
 import torch
 
 from condgen.checkpoint import MODEL_FILE
 from condgen.data.labelled import LabelledSet
 from condgen.denoiser import Denoiser
-from condgen.diagnostics.held_out import HeldOutRow, add_errors, compare_errors
+from condgen.diagnostics.held_out import add_errors, compare_errors
 from condgen.diagnostics.score_errors import (
     ZERO_GUIDANCE,
     ErrorRow,
@@ -43,6 +43,8 @@ from condgen.runs.stage import Progress, Stage, Work
 from condgen.runs.train import training_cost
 from condgen.score import ScoreModel
 from condgen.training.distributed import Processes
+
+_Rows: TypeAlias = Generator[Progress, None, Sequence[Row]]
 
 
 def with_defaults(
@@ -143,9 +145,7 @@ class Diagnose(Stage):
         processes.wait()
         yield Progress(self.name, 1, 1)
 
-    def _on_held_out(
-        self, methods: Mapping[str, Denoiser], processes: Processes
-    ) -> Generator[Progress, None, list[HeldOutRow]]:
+    def _on_held_out(self, methods: Mapping[str, Denoiser], processes: Processes) -> _Rows:
         recipe, held_out = self.settings, self._held_out
         share = _share(processes, len(held_out))
         errors = torch.zeros(share.stop - share.start, len(recipe.levels), len(methods), dtype=torch.float64)
@@ -161,12 +161,8 @@ class Diagnose(Stage):
         return compare_errors(errors, list(methods), recipe.references, recipe.levels, recipe.draws, labelled)
 
     def _against_oracle(
-        self,
-        weighting: Weighting,
-        oracle: Oracle,
-        measured: Callable[[Queries], Iterator[Errors]],
-        processes: Processes,
-    ) -> Generator[Progress, None, list[ErrorRow]]:
+        self, weighting: Weighting, oracle: Oracle, errors: Callable[[Queries], Iterator[Errors]], processes: Processes
+    ) -> _Rows:
         """Errors on noised data: the same images and noise at every level, a few of them at all levels at a time."""
         recipe = self.settings
         queries = draw_queries(oracle, recipe.queries, keyed_generator(recipe.seed))
@@ -180,7 +176,7 @@ class Diagnose(Stage):
         for start in range(0, len(queries.y), oracle.at_once):
             few = queries.at(slice(start, start + oracle.at_once))
             yield Progress(self.name, done, total, done, "against the oracle")
-            for level, parts, part in zip(recipe.levels, found, measured(few), strict=True):
+            for level, parts, part in zip(recipe.levels, found, errors(few), strict=True):
                 parts.append(part)
                 done += len(few.y)
                 yield Progress(self.name, done, total, done, f"against the oracle at noise level {level:g}")
@@ -191,13 +187,8 @@ class Diagnose(Stage):
         ]
 
     def _on_grid(
-        self,
-        grid: PlaneGrid,
-        oracle: Oracle,
-        prior: Denoiser,
-        methods: Mapping[str, Denoiser],
-        processes: Processes,
-    ) -> Generator[Progress, None, list[ErrorRow]]:
+        self, grid: PlaneGrid, oracle: Oracle, prior: Denoiser, methods: Mapping[str, Denoiser], processes: Processes
+    ) -> _Rows:
         """Errors on the points of the grid; writes the likelihood scores there at its first noise level."""
         rows: list[ErrorRow] = []
         for done, level in enumerate(grid.levels):

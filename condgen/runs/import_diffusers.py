@@ -117,10 +117,8 @@ class Import(Stage):
         opened = yield from self.open(processes)
         if opened.finished:
             return
-        settings = self.settings
-        model = ScoreConfig(
-            network=settings.network, schedule=settings.schedule, shape=self.shape, names=settings.names, sigma_data=1.0
-        ).build()
+        given = {name: getattr(self.settings, name) for name in ("network", "schedule", "names")}
+        model = ScoreConfig(**given, shape=self.shape, sigma_data=1.0).build()
         _fill(model, self.found.unet)
         model.save(self.folder)
         parameters = sum(parameter.numel() for parameter in model.parameters())

@@ -92,8 +92,7 @@ def run_recipe(recipe: Recipe, folder: Path, processes: Processes, command: str,
     """
     data = _load_data(recipe, processes)
     if recipe.sample is not None and recipe.evaluate is not None:  # what is missing is said now, not after the training
-        features = recipe.evaluate.features
-        processes.in_turn(lambda: open_extractor(features, data.train.shape))
+        processes.in_turn(partial(open_extractor, recipe.evaluate.features, data.train.shape))
     stages = plan(recipe, folder, data)
     about = processes.once(lambda: _begin(recipe, folder, processes, command))
     if data.train.passed_over:

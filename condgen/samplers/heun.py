@@ -29,8 +29,7 @@ def heun_step(denoiser: Denoiser, u: Tensor, t: Tensor, s: Tensor, y: Tensor | N
     schedule = denoiser.schedule
     change = expand(schedule.noise_level(s), u) - expand(schedule.noise_level(t), u)
     slope_t = _slope(denoiser, u, t, y)
-    slope_s = _slope(denoiser, u + change * slope_t, s, y)
-    return u + change * (0.5 * (slope_t + slope_s))
+    return u + change * (0.5 * (slope_t + _slope(denoiser, u + change * slope_t, s, y)))
 
 
 @dataclass(frozen=True, eq=False)

@@ -76,8 +76,5 @@ def _order(n: int, seed: int, epoch: int) -> Tensor:
 def _rows_of_step(n: int, batch: int, seed: int, step: int) -> Tensor:
     """Which rows step `step` sees: consecutive slices of one shuffled pass after another."""
     start, stop = step * batch, (step + 1) * batch
-    parts = [
-        _order(n, seed, epoch)[max(start - epoch * n, 0) : stop - epoch * n]
-        for epoch in range(start // n, (stop - 1) // n + 1)
-    ]
-    return torch.cat(parts)
+    epochs = range(start // n, (stop - 1) // n + 1)
+    return torch.cat([_order(n, seed, epoch)[max(start - epoch * n, 0) : stop - epoch * n] for epoch in epochs])

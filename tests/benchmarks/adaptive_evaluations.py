@@ -39,11 +39,10 @@ def main(json: JsonFile = None, full: Full = False, images: int = 1500, samples:
             attempts = [one.accepted + one.rejected for one in done]
             size = f"{len(x):,} images of {data.source}, {samples} samples, as many at once"
             variant = f"{name}, relative {tolerance:g}"
-            figures.append(Figure("published", variant, size, "", count))
-            figures.append(Figure("as published counts", variant, size, "", 2 * max(attempts)))
-            figures.append(Figure("evaluations", variant, size, "", statistics.fmean(d.evaluations for d in done)))
-            rejected = sum(d.rejected for d in done) / sum(attempts)
-            figures.append(Figure("rejected", variant, size, "", rejected))
+            values = {"published": count, "as published counts": 2 * max(attempts)}
+            values |= {"evaluations": statistics.fmean(one.evaluations for one in done)}
+            values |= {"rejected": sum(one.rejected for one in done) / sum(attempts)}
+            figures += [Figure(what, variant, size, "", value) for what, value in values.items()]
     finish(figures, json)
 
 

@@ -19,9 +19,7 @@ from rich.table import Table
 from condgen.runs.environment import describe_environment
 from condgen.runs.folder import write_json
 
-Full: TypeAlias = Annotated[
-    bool, typer.Option("--full", help="The size of the published figures: minutes, not seconds.")
-]
+Full: TypeAlias = Annotated[bool, typer.Option("--full", help="The published figures' size: minutes, not seconds.")]
 JsonFile: TypeAlias = Annotated[Path | None, typer.Option("--json", help="Write the rows here as well.")]
 Picture: TypeAlias = Annotated[Path | None, typer.Option("--picture", help="Draw the result here, as PNG.")]
 Rounds: TypeAlias = Annotated[int, typer.Option(min=1, help="Every variant is timed once a round; the median counts.")]

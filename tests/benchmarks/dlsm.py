@@ -117,9 +117,8 @@ def measure(name, n, rounds, where) -> list[Figure]:
         prior = ScoreConfig(network=UNetSettings(channels=64, multipliers=(1, 2, 2)), **about).build().to(where)
         for precision in ("float32", "bfloat16"):
             model = lighten_(copy.deepcopy(prior), PriorSettings(precision=precision))
-            steps[f"one evaluation of a U-Net prior, {precision}"] = torch.no_grad()(
-                lambda model=model: model.eps(batch.x, batch.t)
-            )
+            evaluate = torch.no_grad()(lambda model=model: model.eps(batch.x, batch.t))
+            steps[f"one evaluation of a U-Net prior, {precision}"] = evaluate
     times = take_turns(steps, rounds, where)
     exact_batch = batch._replace(x=batch.x.double(), target=batch.target.double())
     exact = double_backward(copy.deepcopy(classifier).double(), exact_batch)

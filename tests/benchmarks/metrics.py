@@ -120,9 +120,7 @@ def main(
     json: JsonFile = None,
     full: Full = False,
     n: int | None = None,
-    width: Annotated[
-        int | None, typer.Option("--features", help="By default 64, and with --full 2,048 as well.")
-    ] = None,
+    width: Annotated[int | None, typer.Option("--features", help="By default 64, with --full 2,048 as well.")] = None,
     alone: Annotated[bool, typer.Option(help="Without other libraries, whose memory some sizes exceed.")] = False,
     rounds: Rounds = 2,
 ) -> None:

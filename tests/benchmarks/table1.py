@@ -65,9 +65,8 @@ def figures_of_run(recipe, run: Path, seed, per_class) -> list[Figure]:
         denoisers[name] = open_guided(guidance, folders, torch.device("cpu"))[0]
     real = noised_data(recipe.schedule, train, level, per_class, seed)
     samples = {"noised data": noised_data(recipe.schedule, train, level, per_class, 10_000 + seed)}
-    samples |= {
-        name: flow_samples(denoiser, level, per_class, train.n_classes, seed) for name, denoiser in denoisers.items()
-    }
+    for name, denoiser in denoisers.items():
+        samples[name] = flow_samples(denoiser, level, per_class, train.n_classes, seed)
     for name, drawn in samples.items():
         for label, (ours, theirs) in enumerate(zip(drawn.split(per_class), real.split(per_class), strict=True)):
             found = prdc(theirs, ours, 5)

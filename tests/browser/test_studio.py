@@ -91,12 +91,9 @@ def test_two_settings_side_by_side_share_class_and_seed(opened):
     settled(page, "B: one-step, class 5")
     assert seen(page, 0) == seen(page, 1) == [f"class 5, seed {seed}" for seed in (4, 5, 6)]
     page.get_by_role("button", name="Next seed").click()
-    page.wait_for_function(
-        "() => document.querySelectorAll('.result')[1].querySelector('img').alt === 'class 5, seed 5'"
-    )
-    page.wait_for_function(
-        "() => document.querySelectorAll('.result')[0].querySelector('img').alt === 'class 5, seed 5'"
-    )
+    shown = "side => document.querySelectorAll('.result')[side].querySelector('img').alt === 'class 5, seed 5'"
+    for side in (1, 0):
+        page.wait_for_function(shown, arg=side)
     assert "b=one-step" in page.url
     assert "seed=5" in page.url
     page.locator(".result").first.locator(".cell").nth(1).click()

@@ -89,11 +89,7 @@ def test_what_cannot_be_imported_is_refused_in_one_line(pipeline, tmp_path):
         (pipeline, ("--names", "cat,,dog"), "none is empty"),
         (pipeline, ("--data", "moons"), "makes images of shape (1, 8, 8)"),
         (_changed(pipeline, tmp_path / "a", SCHEDULER, beta_schedule="sigmoid"), digits, "beta_schedule"),
-        (
-            _changed(pipeline, tmp_path / "b", NETWORK, _class_name="UNet2DConditionModel"),
-            digits,
-            "it sees pixels alone",
-        ),
+        (_changed(pipeline, tmp_path / "b", NETWORK, _class_name="UNet2DConditionModel"), digits, "sees pixels alone"),
         (_changed(pipeline, tmp_path / "c", NETWORK, sample_size=None), ("--names", "a,b"), "how large its images are"),
         (_changed(pipeline, tmp_path / "d", NETWORK, block_out_channels=[8, 8]), digits, "cannot be read by diffusers"),
     ):

@@ -218,11 +218,8 @@ def launched(monkeypatch):
     monkeypatch.setattr(os, "_exit", sys.exit)
 
 
-def test_the_work_of_one_process_is_refused(launched):
+def test_the_work_of_one_process_and_half_a_launcher_are_refused(launched, monkeypatch):
     assert "is the work of one process: leave the launcher out" in bad("samplers")
-
-
-def test_half_a_launcher_is_an_error(launched, monkeypatch):
     monkeypatch.delenv("RANK")
     assert "RANK is not set" in bad("sample")
 

@@ -126,11 +126,7 @@ def test_class_names_with_commas_can_be_chosen(tmp_path):
     about = {"network": MLPSettings(width=8, depth=1), "labels": "embedding", "schedule": EDM(), "sigma_data": 0.5}
     names = ("bread, white", "rice", "salt")
     ScoreConfig.model_validate(about | {"shape": (2,), "names": names}).build().save(tmp_path / "score")
-    for text, expected in (
-        ("bread, white", names[:1]),
-        ('rice,"bread, white"', (names[1], names[0])),
-        ("2", names[2:]),
-    ):
+    for text, chosen in (("bread, white", names[:1]), ('rice,"bread, white"', (names[1], names[0])), ("2", names[2:])):
         out = tmp_path / text
         good("sample", "--score", tmp_path / "score", "--class", text, "--per-class", 1, "--nfe", 3, "--out", out)
-        assert tuple(row["name"] for row in read_rows(out / "manifest.jsonl")) == expected
+        assert tuple(row["name"] for row in read_rows(out / "manifest.jsonl")) == chosen

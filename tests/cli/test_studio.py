@@ -16,11 +16,6 @@ from tests.cli.conftest import bad
 pytest.importorskip("uvicorn", reason="the studio is missing: pip install 'condgen[studio]'")
 
 
-def test_a_folder_that_is_no_run(tmp_path):
-    for folder in (tmp_path, tmp_path / "nowhere"):
-        assert "holds no trained" in bad("studio", folder, "--no-open")
-
-
 def test_without_the_extra_it_says_what_to_install(tmp_path, monkeypatch):
     real = builtins.__import__
 
@@ -33,7 +28,9 @@ def test_without_the_extra_it_says_what_to_install(tmp_path, monkeypatch):
     assert "pip install 'condgen[studio]'" in bad("studio", tmp_path)
 
 
-def test_a_port_in_use_is_told(digits_of_few_steps):
+def test_a_folder_that_is_no_run_and_a_port_in_use_are_told(digits_of_few_steps, tmp_path):
+    for folder in (tmp_path, tmp_path / "nowhere"):
+        assert "holds no trained" in bad("studio", folder, "--no-open")
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()

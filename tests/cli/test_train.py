@@ -160,10 +160,8 @@ def test_teachers(digits, tmp_path):
         first, *more = words
         good("train-generator", "--teacher", digits / first, *more, *SHORT, "--out", tmp_path / name)
         assert teacher.items() <= settings(tmp_path / name, "generator")["teacher"].items()
-        about, of_teacher = (
-            load_tensors(place / "model.safetensors")[1] for place in (tmp_path / name, digits / first)
-        )
-        assert about["network"] == of_teacher["network"]
+        made, given = (load_tensors(place / "model.safetensors")[1] for place in (tmp_path / name, digits / first))
+        assert made["network"] == given["network"]
 
 
 def test_a_likelihood_term(digits, tmp_path):

@@ -16,9 +16,8 @@ def images(n=6, names=("cat", "Dog", "2")):
 
 
 def points(n=6):
-    return LabelledSet(
-        torch.randn(n, 2, generator=keyed_generator(1)), torch.arange(n) % 2, ("a", "b"), "plane", "test"
-    )
+    x = torch.randn(n, 2, generator=keyed_generator(1))
+    return LabelledSet(x, torch.arange(n) % 2, ("a", "b"), "plane", "test")
 
 
 def test_floats_of_images_span_minus_one_to_one_and_to_uint8_inverts_them():

@@ -80,9 +80,7 @@ def test_a_change_of_schedule_changes_no_pure_number():
         for name in ("accuracy", "cross_entropy", "ece", "gain", "gain_se", "scale", "scale_se", "z"):
             assert getattr(one, name) == pytest.approx(getattr(other, name), rel=1e-6), name
         alpha = float(VP().alpha(VP().t_of_noise_level(torch.tensor(one.sigma, dtype=torch.float64))))
-        assert one.norm == pytest.approx(
-            alpha * other.norm, rel=1e-6
-        )  # x_t = alpha u, so gradients are 1/alpha as long
+        assert one.norm == pytest.approx(alpha * other.norm, rel=1e-6)  # x_t = alpha u: gradients are 1/alpha as long
 
 
 @pytest.mark.parametrize("factor", [0.25, 3.0])
@@ -109,12 +107,10 @@ def test_gain_norm_and_entropy_of_two_gaussians_are_those_of_quadrature(schedule
     (row,) = measured(exact, exact.likelihood, n=4000, draws=2, levels=[level])
     # In units of the data x_t / alpha: log-odds of the true class 2 m u / v, where u ~ N(m, v) given the class.
     v = s**2 + level**2
-    slope = 2 * m / v
+    slope, width = 2 * m / v, math.sqrt(v)
 
     def mean_of(function):
-        return quad(lambda u: function(u) * norm.pdf(u, m, math.sqrt(v)), m - 10 * math.sqrt(v), m + 10 * math.sqrt(v))[
-            0
-        ]
+        return quad(lambda u: function(u) * norm.pdf(u, m, width), m - 10 * width, m + 10 * width)[0]
 
     def doubt(u):
         return 1 / (1 + math.exp(slope * u))
@@ -125,7 +121,7 @@ def test_gain_norm_and_entropy_of_two_gaussians_are_those_of_quadrature(schedule
     alpha = float(schedule.alpha(schedule.t_of_noise_level(torch.tensor(level))))
     assert row.norm * alpha == pytest.approx(mean_of(lambda u: slope * doubt(u)), rel=0.05)
     assert row.cross_entropy == pytest.approx(mean_of(lambda u: math.log1p(math.exp(-slope * u))), rel=0.06)
-    assert row.accuracy == pytest.approx(norm.cdf(m / math.sqrt(v)), abs=0.02)
+    assert row.accuracy == pytest.approx(norm.cdf(m / width), abs=0.02)
 
 
 def test_standard_errors_are_the_spread_over_fresh_data():
@@ -193,15 +189,12 @@ def test_the_same_noise_at_every_level_whatever_the_batch_and_the_neighbours():
         assert list(one.as_dict().values()) == pytest.approx(list(other.as_dict().values()), rel=1e-9)
 
 
-def test_without_a_prior_there_is_no_gain():
+def test_without_a_prior_there_is_no_gain_and_one_on_another_schedule_is_refused():
     exact = oracle()
     bare, full = (measured(exact, exact.likelihood, n=50, prior=prior) for prior in (False, True))
     assert set(bare[0].as_dict()) == {"sigma", "n", "draws", "accuracy", "cross_entropy", "ece", "norm"}
     assert bare[1].as_dict().items() <= full[1].as_dict().items()
 
-
-def test_a_prior_on_another_schedule_is_refused():
-    exact = oracle()
     with pytest.raises(ValueError, match="differ in schedule"):
         measured(exact, oracle(VP()).likelihood)
 

@@ -2,8 +2,9 @@ import math
 
 import pytest
 import torch
+from models import Asked
 
-from condgen import EDM, VP, ClassifierGuided, Cosine, Denoiser, DenoiserGuided, Oracle, held_out_differences, perturb
+from condgen import EDM, VP, ClassifierGuided, Cosine, DenoiserGuided, Oracle, held_out_differences, perturb
 from condgen.diagnostics.held_out import add_errors, compare_errors
 from condgen.diagnostics.score_errors import estimate_scores
 from condgen.rng import keyed_generator
@@ -13,17 +14,6 @@ MEANS = torch.tensor([[-1.0, 0.0], [1.0, 0.5], [0.0, 2.0], [0.3, -2.0]])
 
 def mixture(schedule):
     return Oracle(schedule, MEANS, torch.tensor([0, 1, 0, 1]), 2, stds=0.4)
-
-
-class Unlabelled(Denoiser):
-    """The exact denoiser without the label."""
-
-    def __init__(self, exact):
-        super().__init__()
-        self.exact, self.schedule = exact, exact.schedule
-
-    def forward(self, x_t, t, y=None):
-        return self.exact(x_t, t).to(x_t.dtype)
 
 
 def squared_error(exact, method, level, n, seed):
@@ -41,9 +31,9 @@ def test_differences_are_those_of_true_squared_score_errors(schedule, level):
     """Held-out differences know no exact score, and agree with exact ones within three standard errors."""
     exact = mixture(schedule)
     methods = {
-        "zero guidance": Unlabelled(exact),
-        "half": ClassifierGuided(Unlabelled(exact), exact.likelihood, 0.5),
-        "strong": ClassifierGuided(Unlabelled(exact), exact.likelihood, 2.0),
+        "zero guidance": DenoiserGuided(exact, scale=0.0),
+        "half": ClassifierGuided(exact, exact.likelihood, 0.5),
+        "strong": ClassifierGuided(exact, exact.likelihood, 2.0),
         "labelled": exact,
         "cfg": DenoiserGuided(exact, scale=1.5),
     }
@@ -62,7 +52,7 @@ def test_differences_are_those_of_true_squared_score_errors(schedule, level):
 def test_the_interval_covers_the_mean():
     """Of 200 repeats with 3 correlated draws of each of 60 images, about 95% lie within 1.96 standard errors."""
     exact = mixture(EDM())
-    methods = {"zero guidance": Unlabelled(exact), "labelled": exact}
+    methods = {"zero guidance": DenoiserGuided(exact, scale=0.0), "labelled": exact}
     x, y = exact.sample(20_000, keyed_generator(0))
     (row,) = held_out_differences(methods, ["zero guidance"], x.float(), y, [1.0], draws=8, seed=1)
     covered = 0
@@ -73,24 +63,10 @@ def test_the_interval_covers_the_mean():
     assert abs(covered / 200 - 0.95) < 3 * math.sqrt(0.95 * 0.05 / 200)
 
 
-class Embedding(Denoiser):
-    """The exact denoiser, which can be asked with a label and without."""
-
-    labels = "embedding"
-
-    def __init__(self, exact):
-        super().__init__()
-        self.exact, self.schedule, self.sizes = exact, exact.schedule, []
-
-    def forward(self, x_t, t, y=None):
-        self.sizes.append((len(x_t), y is None))
-        return self.exact(x_t, t, y).to(x_t.dtype)
-
-
 def test_shared_models_are_evaluated_once():
     """Zero guidance, all scales of a classifier and those of classifier-free guidance need three evaluations."""
     exact, gradients = mixture(EDM()), []
-    prior, likelihood = Embedding(exact), exact.likelihood
+    prior, likelihood = Asked(exact), exact.likelihood
     methods = {"zero": DenoiserGuided(prior, scale=0.0), "labelled": prior}
     methods |= {str(scale): ClassifierGuided(prior, likelihood, scale) for scale in (0.0, 1.0, 2.0)}
     methods |= {f"free {scale}": DenoiserGuided(prior, scale=scale) for scale in (0.0, 1.0, 2.0)}
@@ -99,7 +75,7 @@ def test_shared_models_are_evaluated_once():
     likelihood.score = lambda *given: gradients.append(1) or scored(*given)
     x, y = exact.sample(10, keyed_generator(0))
     found = {name: score.whole for name, score in estimate_scores(methods, x.float(), torch.tensor(0.7), y).items()}
-    assert sorted(prior.sizes) == [(10, False), (10, True)]
+    assert sorted(prior.batches) == [(10, False), (10, True)]
     assert gradients == [1]
     for same in (("zero", "0.0", "free 0.0"), ("labelled", "free 1.0")):
         for name in same:
@@ -111,10 +87,10 @@ def test_images_go_through_the_models_a_batch_at_a_time_and_come_as_bytes_too():
     """A share of the images has the errors that these have among all, whatever the batch."""
     x = torch.randint(256, (30, 2), generator=keyed_generator(0), dtype=torch.uint8)
     y, exact = torch.arange(30) % 2, mixture(EDM())
-    model = Embedding(exact)
+    model = Asked(exact)
     methods = {"zero guidance": DenoiserGuided(model, scale=0.0), "labelled": model}
     of_bytes = held_out_differences(methods, ["labelled"], x, y, [0.5, 2.0], batch=7)
-    assert max(size for size, _ in model.sizes) == 7
+    assert max(size for size, _ in model.batches) == 7
     assert of_bytes == held_out_differences(methods, ["labelled"], x.float() / 127.5 - 1, y, [0.5, 2.0], batch=7)
 
     def errors(rows, batch):
@@ -157,8 +133,7 @@ def test_every_draw_has_noise_of_its_own():
     """The standard error over images of the mean of many draws is smaller than that of one."""
     exact = mixture(EDM())
     x, y = exact.sample(2000, keyed_generator(7))
-    methods = {"zero guidance": Unlabelled(exact), "labelled": exact}
-    one, many = (
-        held_out_differences(methods, ["zero guidance"], x.float(), y, [0.3], draws=draws)[0].se for draws in (1, 8)
-    )
+    methods = {"zero guidance": DenoiserGuided(exact, scale=0.0), "labelled": exact}
+    asked = methods, ["zero guidance"], x.float(), y, [0.3]
+    one, many = (held_out_differences(*asked, draws=draws)[0].se for draws in (1, 8))
     assert many < 0.8 * one

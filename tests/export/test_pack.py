@@ -15,9 +15,7 @@ from condgen.runs.sample_folder import write_samples
 NAMES = {0: "ant", 2: "b.e|e"}  # of class 1 there is no sample
 
 
-pytestmark = pytest.mark.filterwarnings(
-    "ignore::DeprecationWarning", "ignore::ResourceWarning"
-)  # of other people's code
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")  # of others' code
 
 
 def _folder(folder, x, labels, **record):

@@ -5,19 +5,7 @@ import torch
 from models import classifier as small_classifier
 from torch import nn
 
-from condgen import (
-    DLSM,
-    EDM,
-    VE,
-    VP,
-    Denoiser,
-    Likelihood,
-    MLPSettings,
-    Oracle,
-    ResNetSettings,
-    dlsm_loss,
-    perturb,
-)
+from condgen import DLSM, EDM, VE, VP, Denoiser, Likelihood, MLPSettings, Oracle, ResNetSettings, dlsm_loss, perturb
 from condgen.losses.base import Noised, compiled_gradient, gradient_of
 from condgen.losses.dlsm import PRESETS
 from condgen.networks.timm import TimmSettings

@@ -1,5 +1,7 @@
 """Whether collapse is seen: the spread within a class, recall, and what they are called collapse for."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -15,9 +17,7 @@ def digits():
     data, test = (load(parse_data("digits"), split) for split in ("train", "test"))
     order = stratified_order(data.y, keyed_generator(1))
     half = len(order) // 2
-    parts = [
-        LabelledSet(data.x[rows], data.y[rows], data.names, "digits", "train") for rows in (order[:half], order[half:])
-    ]
+    parts = [replace(data, x=data.x[rows], y=data.y[rows]) for rows in (order[:half], order[half:])]
     return *parts, Gauge(parts[0], test, 600)
 
 

@@ -47,10 +47,8 @@ def test_a_public_classifier_sees_what_it_is_used_to(resnet):
     assert torch.allclose(vectors, network.features((pixels - mean) / std), atol=1e-6)
     assert torch.allclose(logits, network((pixels - mean) / std), atol=1e-6)
     assert (found.name, found.inception) == ("public", False)
-    grey = images(GREY)
-    assert torch.equal(
-        open_extractor(str(path), GREY).function(grey).vectors, found.function(grey.expand(-1, 3, -1, -1)).vectors
-    )
+    grey, of_grey = images(GREY), open_extractor(str(path), GREY)
+    assert torch.equal(of_grey.function(grey).vectors, found.function(grey.expand(-1, 3, -1, -1)).vectors)
 
 
 def test_inception_comes_from_torch_fidelity_in_whole_pixels(monkeypatch):
@@ -120,9 +118,7 @@ def test_timm_with_weights_of_a_file(tmp_path):
     x = images(COLOUR, 2)
     vectors, logits = found.function(x)
     about = timm.data.resolve_model_data_config(network)
-    resized = torch.nn.functional.interpolate(
-        x, about["input_size"][1:], mode="bicubic", antialias=True, align_corners=False
-    )
+    resized = torch.nn.functional.interpolate(x, about["input_size"][1:], mode="bicubic", antialias=True)
     mean, std = (torch.tensor(about[k])[:, None, None] for k in ("mean", "std"))
     with torch.no_grad():
         expected = network(((resized + 1) / 2 - mean) / std)
@@ -147,14 +143,7 @@ def test_heads_that_do_not_classify_give_no_logits(monkeypatch):
         assert (open_extractor(f"timm:{name}", COLOUR).function(images(COLOUR, 1)).logits is not None) == logits
 
 
-def test_timm_refuses_in_a_line_and_asks_a_network_once(monkeypatch):
-    for name, message in (
-        ("timm:resnett", r"Unknown model \(resnett\).*: choose one of timm.list_models"),
-        ("timm:resnet10t@weights.bin", "weights.bin is not a safetensors file"),
-    ):
-        with pytest.raises(UserError, match=message):
-            open_extractor(name, COLOUR)
-
+def test_weights_of_timm_are_asked_for_once(monkeypatch):
     def refuse(repository, **_):
         asked.append(repository)
         raise OSError("no route")
@@ -192,6 +181,8 @@ def test_what_is_no_extractor(tmp_path):
         ("inception", (2,), "features 'inception' are of images, and the samples are points"),
         (str(tmp_path / "broken.safetensors"), COLOUR, "is no safetensors file"),
         (str(tmp_path), COLOUR, "there are no features"),
+        ("timm:resnett", COLOUR, r"Unknown model \(resnett\).*: choose one of timm.list_models"),
+        ("timm:resnet10t@weights.bin", COLOUR, "weights.bin is not a safetensors file"),
     ):
         with pytest.raises(UserError, match=message):
             open_extractor(name, shape)

@@ -28,31 +28,25 @@ UNET = {
     "norm_num_groups": 4,
     "attention_head_dim": 4,
 }
-NOISES = [("linear", 1e-4, 0.02), ("scaled_linear", 0.00085, 0.012), ("squaredcos_cap_v2", 1e-4, 0.02)]
+NOISES = [
+    {"beta_schedule": "linear", "beta_start": 1e-4, "beta_end": 0.02},
+    {"beta_schedule": "scaled_linear", "beta_start": 0.00085, "beta_end": 0.012},
+    {"beta_schedule": "squaredcos_cap_v2", "beta_start": 1e-4, "beta_end": 0.02},
+]
 
 
-def _model(prediction="epsilon", betas=NOISES[0], schedule=None, **changes):
+def _model(prediction="epsilon", betas=NOISES[0], schedule=None):
     torch.manual_seed(0)
-    name, low, high = betas
-    settings = DiffusersSettings(
-        unet=UNET, beta_schedule=name, beta_start=low, beta_end=high, prediction=prediction, **changes
-    )
+    settings = DiffusersSettings(unet=UNET, prediction=prediction, **betas)
     config = ScoreConfig(network=settings, schedule=schedule or EDM(), shape=SHAPE, names=("a", "b"), sigma_data=1.0)
     return config.build().eval().requires_grad_(False)
 
 
-def _scheduler(kind, prediction, betas, **changes):
-    name, low, high = betas
-    return kind(
-        beta_schedule=name, beta_start=low, beta_end=high, prediction_type=prediction, clip_sample=False, **changes
-    )
-
-
 @pytest.mark.parametrize("prediction", ["epsilon", "sample", "v_prediction"])
-@pytest.mark.parametrize("betas", NOISES, ids=lambda betas: betas[0])
+@pytest.mark.parametrize("betas", NOISES, ids=lambda betas: betas["beta_schedule"])
 def test_at_whole_timesteps_the_estimate_is_that_of_diffusers(prediction, betas):
     model = _model(prediction, betas)
-    scheduler = _scheduler(diffusers.DDPMScheduler, prediction, betas)
+    scheduler = diffusers.DDPMScheduler(prediction_type=prediction, clip_sample=False, **betas)
     levels = model.config.network.levels()
     for k in (0, 1, 17, 250, 500, 777, 998, 999):
         alpha = float(scheduler.alphas_cumprod[k]) ** 0.5
@@ -73,7 +67,7 @@ def test_the_estimate_does_not_depend_on_the_scale_of_the_schedule():
 
 def test_ddim_on_its_timesteps_is_the_trajectory_of_diffusers():
     model = _model()
-    scheduler = _scheduler(diffusers.DDIMScheduler, "epsilon", NOISES[0])
+    scheduler = diffusers.DDIMScheduler(prediction_type="epsilon", clip_sample=False, **NOISES[0])
     scheduler.set_timesteps(50)
     levels = model.config.network.levels()[scheduler.timesteps]
     noise = Streams([3, 4]).normal(SHAPE)

@@ -5,11 +5,7 @@ from condgen.networks.generator import ConvGenerator, ConvGeneratorSettings
 
 
 @pytest.mark.parametrize(
-    ("shape", "multipliers", "smallest"),
-    [
-        ((1, 8, 8), (4, 2, 1), (32, 1, 1)),
-        ((1, 8, 16), (2, 1), (16, 2, 4)),
-    ],
+    ("shape", "multipliers", "smallest"), [((1, 8, 8), (4, 2, 1), (32, 1, 1)), ((1, 8, 16), (2, 1), (16, 2, 4))]
 )
 def test_every_stage_doubles_the_image(shape, multipliers, smallest):
     net = ConvGenerator(ConvGeneratorSettings(channels=8, multipliers=multipliers), shape, 10, 5)

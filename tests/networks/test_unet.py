@@ -67,10 +67,8 @@ def test_heads_that_do_not_divide_the_channels_are_refused():
 
 def test_the_pyramid_is_the_image_filtered_convolved_and_added_level_by_level():
     torch.manual_seed(0)
-    settings = UNetSettings(
-        channels=8, multipliers=(1, 1, 1), blocks=1, attention=(), resampling="fir", progressive_input="residual"
-    )
-    net = UNet(settings, (2, 16, 16), None)
+    small = {"channels": 8, "multipliers": (1, 1, 1), "blocks": 1, "attention": ()}
+    net = UNet(UNetSettings(**small, resampling="fir", progressive_input="residual"), (2, 16, 16), None)
     assert len(net.pyramid) == sum(block.resamples for block in net.encoder) == 2
     x, noise = torch.randn(3, 2, 16, 16), torch.zeros(3)
     taken = []
@@ -79,12 +77,9 @@ def test_the_pyramid_is_the_image_filtered_convolved_and_added_level_by_level():
             block.register_forward_hook(lambda _module, inputs, _output: taken.append(inputs[0][:, 8:]))
     with torch.no_grad():
         net(x, noise)
-        embedding = net.conditioning(noise)
-        first = net.encoder[0](net.enter(x), embedding)
-        halved = (net.encoder[1](first, embedding) + net.pyramid[0](x)) / math.sqrt(2)
-        quartered = (net.encoder[3](net.encoder[2](halved, embedding), embedding) + net.pyramid[1](halved)) / math.sqrt(
-            2
-        )
+        e = net.conditioning(noise)
+        halved = (net.encoder[1](net.encoder[0](net.enter(x), e), e) + net.pyramid[0](x)) / math.sqrt(2)
+        quartered = (net.encoder[3](net.encoder[2](halved, e), e) + net.pyramid[1](halved)) / math.sqrt(2)
     torch.testing.assert_close(taken[3], halved)
     torch.testing.assert_close(taken[1], quartered)
 

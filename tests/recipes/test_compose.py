@@ -113,11 +113,7 @@ def test_scalars_are_read_as_people_mean_them(text, value):
 
 @pytest.mark.parametrize(
     ("text", "lines"),
-    [
-        ("steps: 5\nlr: 1\nsteps: 7\n", (1, 3)),
-        ("a: {b: 1,\n c: [{d: 1, d: 2}]}", (2, 2)),
-        ("<<: {a: 1}\n<<: {}", (1, 2)),
-    ],
+    [("steps: 5\nlr: 1\nsteps: 7\n", (1, 3)), ("a: {b: 1,\n c: [{d: 1, d: 2}]}", (2, 2)), ("<<: {}\n<<: {}", (1, 2))],
 )
 def test_a_key_that_stands_twice_is_an_error_with_both_lines(text, lines):
     with pytest.raises(UserError, match="stands on line {} and on line {}".format(*lines)):

@@ -40,17 +40,14 @@ def test_overrides_reach_any_depth_and_keep_types(path):
     changes = ["score.training.steps=20", "seed=3", "data.test_fraction=0.3", "diagnose={levels: [1, 2]}"]
     recipe = load_recipe(path, changes)
     assert (recipe.score.training.steps, recipe.seed, recipe.data.test_fraction) == (20, 3, 0.3)
-    assert recipe.diagnose is not None
     assert recipe.diagnose.levels == (1.0, 2.0)
 
 
-@pytest.mark.parametrize(
-    ("given", "features"), [("true", "pixels"), ("false", None), ("{features: inception}", "inception")]
-)
-def test_evaluation_is_yes_no_or_how(path, given, features):
-    recipe = load_recipe(path, [f"evaluate={given}"])
-    assert (recipe.evaluate.features if recipe.evaluate else None) == features
-    assert Recipe.model_validate(recipe.model_dump(mode="json")) == recipe
+def test_evaluation_is_yes_no_or_how(path):
+    for given, features in (("true", "pixels"), ("false", None), ("{features: inception}", "inception")):
+        recipe = load_recipe(path, [f"evaluate={given}"])
+        assert (recipe.evaluate.features if recipe.evaluate else None) == features
+        assert Recipe.model_validate(recipe.model_dump(mode="json")) == recipe
 
 
 @pytest.mark.parametrize(
@@ -75,25 +72,16 @@ def test_evaluation_is_yes_no_or_how(path, given, features):
         ("sample.methods.plain.interval=[1, 2]", r"nothing to act on"),
         ("sample.methods.guided.guide=unlabelled", r"a classifier or a guide leads the way, not both"),
         ("sample.methods.plain.guide=unlabelled", r"'plain': guide 'unlabelled' needs .* embedding .* has none"),
-        (
-            "sample.methods.plain={sampler: ddim, options: {et: 1}}",
-            r"plain: sampler ddim: et: no such setting; .* 'eta'",
-        ),
+        ("sample.methods.plain={sampler: ddim, options: {et: 1}}", r"plain: sampler ddim: et: no such setting.* 'eta'"),
         ("sample.methods.plain={sampler: ddim, options: {eta: 2}}", r"ddim: eta: .*less than or equal to 1 \(it is 2"),
-        (
-            "sample.methods.plain={sampler: adaptive-sde, steps: 9}",
-            r"adaptive-sde chooses its own steps: set its option",
-        ),
+        ("sample.methods.plain={sampler: adaptive-sde, steps: 9}", r"-sde chooses its own steps: set its option"),
         ("sample.methods.plain={sampler: restart, steps: 3}", r"'plain': .* needs at least 5 points, more than 3"),
         ("sample.methods.plain={sampler: restart, options: {high: 90}}", r"'plain': a restart goes from noise level"),
         ("sample.methods.plain={nfe: 1}", r"'plain': 1 evaluations are too few"),
         ("sample.methods.plain={steps: 9, nfe: 9}", r"methods.plain: steps and nfe both say"),
         ("sample.methods.plain.score=weak", r"'plain' uses score model 'weak', which is not among scores: none"),
         ("sample.methods.plain.guide=score", r"cannot guide itself; did you mean guide: unlabelled"),
-        (
-            "generators={g: {objective: {loss: sid}, training: {steps: 1}, teacher: {}}}",
-            r"g: its teacher knows no labels",
-        ),
+        ("generators={g: {objective: {loss: sid}, training: {steps: 1}, teacher: {}}}", r"its teacher knows no labels"),
         (
             "generators={g: {objective: {loss: sid}, training: {steps: 1}, teacher: {classifier: dlsm}}}",
             r"generators.g.teacher uses classifier 'dlsm', which is not among: ce",
@@ -116,10 +104,7 @@ def test_evaluation_is_yes_no_or_how(path, given, features):
         ("score.training.snapshots=[0]", r"score.training.snapshots"),
         ("diagnose={levels: [1], methods: {a: {classifier: dlsm}}}", r"'a' uses classifier 'dlsm', .* not among: ce"),
         ("diagnose={levels: [1], methods: {a: {generator: one}}}", r"diagnose.methods.a.generator: no such setting"),
-        (
-            "diagnose={levels: [1], grid: {x: [0, 1], y: [0, 1], levels: [999]}}",
-            r"diagnose: noise level 999 is outside",
-        ),
+        ("diagnose={levels: [1], grid: {x: [0, 1], y: [0, 1], levels: [99]}}", r"diagnose: noise level 99 is outside"),
         ("name=../escape", r"name: "),
         ("sample.methods={'../v': {}, '/v': {}, 'a b': {}, '.v': {}}", r"methods\.\.\./v: .*\(3 more\)"),
         ("score.training", r"not of the form"),
@@ -187,10 +172,7 @@ scores:
         ("{}", "the score model alone"),
         ("{classifier: ce, scale: 2, interval: [1, 5]}", "the score model, guided by classifier ce at scale 2 from"),
         ("{score: each}", "score model each alone"),
-        (
-            "{score: told, guide: unlabelled, scale: 1.5}",
-            "score model told, guided by itself without label at scale 1.5",
-        ),
+        ("{score: told, guide: unlabelled, scale: 2}", "score model told, guided by itself without label at scale 2"),
         ("{score: told, guide: score, scale: 2}", "score model told, guided by the main score model at scale 2"),
         ("{guide: weak, scale: 2}", "the score model, guided by score model weak at scale 2"),
         ("{score: told, classifier: ce}", "score model told, guided by classifier ce at scale 1"),
@@ -198,11 +180,8 @@ scores:
 )
 def test_every_kind_of_guidance_can_be_written_and_said(path, method, words):
     path.write_text(BASE + SCORES)
-    recipe = load_recipe(
-        path, [f"sample.methods.new={method}", f"diagnose={{levels: [1], methods: {{new: {method}}}}}"]
-    )
-    assert recipe.sample is not None
-    assert recipe.diagnose is not None
+    changes = [f"sample.methods.new={method}", f"diagnose={{levels: [1], methods: {{new: {method}}}}}"]
+    recipe = load_recipe(path, changes)
     for guidance in (recipe.sample.methods["new"], recipe.diagnose.methods["new"]):
         assert guidance.in_words().startswith(words)
     assert parse(Recipe, yaml.safe_load(to_yaml(recipe)), "again") == recipe

@@ -45,11 +45,7 @@ def test_cifar_comes_in_the_same_recipes_and_sizes(data):
 @pytest.mark.parametrize("data", ["cifar10", "cifar100"])
 @pytest.mark.parametrize(
     ("part", "published"),
-    [
-        ("score-edm", "edm-ddpmpp"),
-        ("score-vp", "score-sde-ddpmpp-deep"),
-        ("score-ve", "score-sde-ncsnpp-deep"),
-    ],
+    [("score-edm", "edm-ddpmpp"), ("score-vp", "score-sde-ddpmpp-deep"), ("score-ve", "score-sde-ncsnpp-deep")],
 )
 def test_score_models_of_the_paper_size_have_the_published_network(data, part, published):
     assert load_recipe(ROOT / data / f"{part}.yaml", size="paper").score.network == UNETS[published]

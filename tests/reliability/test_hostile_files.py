@@ -88,9 +88,8 @@ def change_values(path, content, changes):
         rows = change_tree([json.loads(line) for line in content.splitlines()], changes)
         return "".join(json.dumps(row) + "\n" for row in rows if rows).encode() if isinstance(rows, list) else b"[]"
     if path.suffix == ".yaml":
-        return yaml.safe_dump(change_tree(yaml.safe_load(content), changes), allow_unicode=True).encode(
-            errors="replace"
-        )
+        changed = change_tree(yaml.safe_load(content), changes)
+        return yaml.safe_dump(changed, allow_unicode=True).encode(errors="replace")
     if path.suffix == ".safetensors":
         size = struct.unpack("<Q", content[:8])[0]
         head = json.loads(content[8 : 8 + size])

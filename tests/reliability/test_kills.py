@@ -139,7 +139,6 @@ def test_every_kind_of_work_survives_kills_and_stops(tmp_path):
         for turn in range(times):
             kill_and_resume(arguments, place, WAYS[turn % 3], whole, chance)
             shutil.rmtree(place)
-            stop(
-                arguments, place, signal.SIGINT if turn % 2 else signal.SIGTERM, chance.uniform(0, whole.seconds), whole
-            )
+            number = signal.SIGINT if turn % 2 else signal.SIGTERM
+            stop(arguments, place, number, chance.uniform(0, whole.seconds), whole)
             shutil.rmtree(place, ignore_errors=True)

@@ -19,9 +19,7 @@ def change(folder, recipe=(), factor=1.0):
     for name in ("metrics", "diagnostics"):
         found = json.loads((folder / f"{name}.json").read_text())
         for row in found["rows"]:
-            row |= {
-                key: row[key] * factor for key in ("value", "low", "high", "mean", "sd") if row.get(key) is not None
-            }
+            row |= {key: row[key] * factor for key in ("value", "low", "high", "mean", "sd") if row.get(key)}
         (folder / f"{name}.json").write_text(json.dumps(found))
     return folder
 
@@ -37,11 +35,8 @@ def three(digits_run, tmp_path):
 
 def compared(folders, out):
     compare_runs(folders, out)
-    return (
-        (out / "report.html").read_text(),
-        (out / "report.md").read_text(),
-        json.loads((out / "report.json").read_text()),
-    )
+    html, markdown, facts = ((out / f"report.{kind}").read_text() for kind in ("html", "md", "json"))
+    return html, markdown, json.loads(facts)
 
 
 def value(facts, kind, **wanted):

@@ -51,9 +51,7 @@ def test_axes_leave_out_the_farthest_points():
 
 
 def rows(folder):
-    return next(
-        block.rows for block in neighbours_section(read_run(folder)) if "sample" in getattr(block, "header", ())
-    )
+    return next(part.rows for part in neighbours_section(read_run(folder)) if "sample" in getattr(part, "header", ()))
 
 
 def test_distances_and_other_classes_stand_below_the_pictures(digits_run):

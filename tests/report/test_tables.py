@@ -8,9 +8,8 @@ from condgen.report.tables import class_tables, cost_table, errors_tables, gener
 
 
 def test_metrics_have_floors_conditions_and_a_star_where_intervals_are_apart():
-    rows = [metric("ce", "FD@360", 3.0, 0.1), metric("dlsm", "FD@360", 2.0, 0.1)]
+    rows = [metric("ce", "FD@360", 3.0, 0.1), metric("dlsm", "FD@360", 2.0, 0.1), metric(REAL, "recall", 0.9, 0.01)]
     rows += [metric("ce", "recall", 0.8, 0.1), metric("dlsm", "recall", 0.85, 0.1)]
-    rows += [metric(REAL, "recall", 0.9, 0.01)]
     table = metrics_table(rows)
     assert table.header == ("method", "FD@360 ↓", "recall ↑")
     assert table.texts == [
@@ -66,9 +65,8 @@ def test_generators_by_their_last_preview():
 
 def test_classes_have_real_data_last():
     def rows(name, method, *values):
-        return [
-            ClassRow(**{"class": i}, metric=name, method=method, name="abc"[i], value=v) for i, v in enumerate(values)
-        ]
+        about = {"metric": name, "method": method}
+        return [ClassRow(**about | {"class": i}, name="abc"[i], value=value) for i, value in enumerate(values)]
 
     found = [*rows("class-wise FD", "slow", 1.0, 3.0, 2.0), *rows("class-wise FD", REAL, 0.5, 0.25, 9.0)]
     found += [*rows("class-wise FD", "fast", 4.0, 3.0), *rows("in-class std ratio", "slow", 0.9, 1.2, 1.0)]

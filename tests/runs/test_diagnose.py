@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 import torch
 from finish import finish
+from models import Asked
 from processes import run
 from stages import ALONE, DIGITS, small_stage, train
 
-from condgen import EDM, Denoiser, DenoiserGuided, Oracle, ScoreModel, held_out_differences, parse_data
+from condgen import EDM, DenoiserGuided, Oracle, ScoreModel, held_out_differences, parse_data
 from condgen.data.sets import load
 from condgen.diagnostics.held_out import HeldOutRow
 from condgen.diagnostics.score_errors import measure_levels
@@ -96,18 +97,6 @@ def test_differences_are_those_of_the_function_on_the_test_split_and_need_no_ora
     assert found["what"]["training"]["told"].keys() == {"steps", "batch", "seconds"}
 
 
-class Asked(Denoiser):
-    """The exact denoiser, which counts what it is asked for."""
-
-    def __init__(self, exact):
-        super().__init__()
-        self.exact, self.schedule, self.sizes = exact, exact.schedule, []
-
-    def forward(self, x_t, t, y=None):
-        self.sizes.append(len(x_t))
-        return self.exact(x_t.double(), t, y)
-
-
 def test_perfect_models_of_images_have_no_error_and_queries_come_in_blocks():
     data = DIGITS.train
     oracle = Oracle(EDM(sigma_max=20), data.x, data.y, data.n_classes, held=100_000)
@@ -117,7 +106,7 @@ def test_perfect_models_of_images_have_no_error_and_queries_come_in_blocks():
     measured = partial(measure_levels, oracle, perfect, {"told": perfect}, stage.levels)
     work = Diagnose("diagnose", None, stage, None, data, None)._against_oracle("data", oracle, measured, ALONE)
     rows, progress = finish(work)
-    assert max(perfect.sizes) <= oracle.at_once
+    assert max(size for size, _ in perfect.batches) <= oracle.at_once
     assert [event.done for event in progress] == sorted(event.done for event in progress)
     assert (progress[0].done, progress[-1].done, progress[-1].total) == (0, 450, 450)
     assert {row.n for row in rows} == {150}

@@ -19,6 +19,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of othe
 BATCH, SHAPE = 5, (3,)
 DOUBLE = {"rtol": 1e-9, "atol": 1e-9}
 SINGLE = {"rtol": 1e-5, "atol": 1e-5}
+OF_SAMPLES = {"prediction_type": "sample", "lower_order_final": False}
 
 
 def _mixture(schedule):
@@ -102,15 +103,11 @@ def test_ddpm_and_ddim_of_diffusers(name, kind, options, monkeypatch):
     torch.testing.assert_close(torch.stack(_ours(name, VP(), grid, options)), torch.stack(x), **DOUBLE)
 
 
-@pytest.mark.parametrize(
-    ("name", "algorithm"), [("dpm++2m", "dpmsolver++"), ("dpm++2m-sde", "sde-dpmsolver++")], ids=["2m", "2m-sde"]
-)
+@pytest.mark.parametrize(("name", "algorithm"), [("dpm++2m", "dpmsolver++"), ("dpm++2m-sde", "sde-dpmsolver++")])
 def test_dpm_solver_of_diffusers(name, algorithm, monkeypatch):
     """DPMSolverMultistepScheduler computes in float32, in the scale of VP."""
     grid = karras_grid(VP(), 12)
-    scheduler = diffusers.DPMSolverMultistepScheduler(
-        algorithm_type=algorithm, prediction_type="sample", lower_order_final=False
-    )
+    scheduler = diffusers.DPMSolverMultistepScheduler(algorithm_type=algorithm, **OF_SAMPLES)
     theirs = _by_scheduler(scheduler, VP(), grid, monkeypatch)
     torch.testing.assert_close(torch.stack(_ours(name, VP(), grid)), torch.stack(theirs), **SINGLE)
 
@@ -120,9 +117,7 @@ def test_dpm_solver_of_diffusers(name, algorithm, monkeypatch):
 def test_unipc_of_diffusers(order, variant, monkeypatch):
     """States as they are predicted; `lower_order_final` would lower the order of the last step."""
     grid = karras_grid(VP(), 12)
-    scheduler = diffusers.UniPCMultistepScheduler(
-        solver_order=order, solver_type=variant, prediction_type="sample", lower_order_final=False
-    )
+    scheduler = diffusers.UniPCMultistepScheduler(solver_order=order, solver_type=variant, **OF_SAMPLES)
     theirs = _by_scheduler(scheduler, VP(), grid, monkeypatch)
     ours = _ours("unipc", VP(), grid, {"order": order, "variant": variant})
     torch.testing.assert_close(torch.stack(ours), torch.stack(theirs), **DOUBLE)

@@ -35,12 +35,8 @@ def test_the_page_needs_nothing_from_elsewhere(client):
     assert "default-src 'none'" in page.headers["content-security-policy"]
     assert "http" not in page.text.replace("http-equiv", "")
     scripts = ("main", "settings", "result", "pictures", "points", "elements", "values")
-    for place in (
-        "/palette.css",
-        "/static/studio.css",
-        "/static/favicon.svg",
-        *(f"/static/{name}.js" for name in scripts),
-    ):
+    files = ("studio.css", "favicon.svg", *(f"{name}.js" for name in scripts))
+    for place in ("/palette.css", *(f"/static/{file}" for file in files)):
         answer = client.get(place)
         assert answer.status_code == 200
         assert answer.headers["x-content-type-options"] == "nosniff"
@@ -87,13 +83,7 @@ def test_bad_requests_are_answered_in_a_line(client, body, words):
 
 
 @pytest.mark.parametrize(
-    "path",
-    [
-        "/static/../app.py",
-        "/static/%2e%2e/%2e%2e/etc/passwd",
-        "/static/main.js%00.py",
-        "/page.html.j2",
-    ],
+    "path", ["/static/../app.py", "/static/%2e%2e/%2e%2e/etc/passwd", "/static/main.js%00.py", "/page.html.j2"]
 )
 def test_nothing_else_is_served(client, path):
     assert client.get(path).status_code == 404

@@ -37,13 +37,10 @@ def reached(learner, data):
 
     def apply(part, losses, *rows):
         shown = losses(*rows)
-        models = learner.models
         with_gradient = []
-        for name, model in models.items():
-            gradients = torch.autograd.grad(
-                shown["loss"].mean(), list(model.parameters()), allow_unused=True, retain_graph=True
-            )
-            if any(gradient is not None and gradient.any() for gradient in gradients):
+        for name, model in learner.models.items():
+            how = {"materialize_grads": True, "retain_graph": True}
+            if any(g.any() for g in torch.autograd.grad(shown["loss"].mean(), list(model.parameters()), **how)):
                 with_gradient.append(name)
         found.append((part, with_gradient))
         return shown
