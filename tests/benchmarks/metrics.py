@@ -1,7 +1,7 @@
 """Metrics next to those of other libraries: the same numbers, their time, and the memory that they take.
 
     uv run --group bench tests/benchmarks/metrics.py --full --json assets/metrics.json    (5 minutes)
-    uv run --group bench tests/benchmarks/metrics.py --n 50000 --features 64 --alone --json assets/metrics-50k.json
+    uv run --group bench tests/benchmarks/metrics.py --n 50000 --features 64 --alone
 
 All get the same features, of correlated Gaussians whose variances fall over four decades, take turns in one run and use
 two threads. Memory is the peak above what is held before, in MB.
