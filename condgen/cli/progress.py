@@ -25,12 +25,12 @@ def show_report(folder: Path, compared: Sequence[Path] = ()) -> None:
     from condgen.report.compare import compare_runs
     from condgen.report.load import read_run
     from condgen.report.page import to_rich
-    from condgen.report.score_errors import draw_held_out, verdicts
+    from condgen.report.score_errors import draw_held_out, held_out_sentences
 
     if not compared:
         build_report(folder)
     run = compare_runs(compared, folder) if compared else read_run(folder)
-    for sentence in verdicts(run):
+    for sentence in held_out_sentences(run):
         say(sentence)
     for table in summary_tables(run):
         console.print(to_rich(table, console.width))

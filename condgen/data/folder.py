@@ -81,7 +81,8 @@ class ImageFiles(NamedTuple):
                         header = {"descr": "|u1", "fortran_order": False, "shape": (len(files), *image.shape)}
                         np.lib.format.write_array_header_1_0(file, header)
                     file.write(image.tobytes())
-        return np.load(kept, mmap_mode="c")
+        with explain(f"{kept} is damaged or cut short", "delete it: it is made again", OSError, ValueError, EOFError):
+            return np.load(kept, mmap_mode="c")
 
     def _decoded(self, files: Sequence[_File], image_size: int | None) -> Iterator[np.ndarray]:
         grey = all(picture_format(file.path)[0] == "L" for file in self.files)

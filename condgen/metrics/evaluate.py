@@ -42,7 +42,17 @@ from condgen.errors import UserError
 from condgen.metrics.cas import network_accuracy
 from condgen.metrics.features import Advance, Store
 from condgen.metrics.judge import Judge
-from condgen.metrics.measures import FLOOR, NEIGHBOUR, REAL, Comparison, Measured, MetricRow, Reference, fraction, title
+from condgen.metrics.measures import (
+    FLOOR,
+    NEIGHBOUR,
+    REAL,
+    Comparison,
+    Measured,
+    MetricRow,
+    Reference,
+    proportion,
+    title,
+)
 from condgen.metrics.neighbours import Memory
 from condgen.rng import keyed_generator
 from condgen.rows import Estimate
@@ -194,7 +204,7 @@ class _AccuracyScores:
             return found[0]
         values = [one.estimate.value for one in found]
         mean, sd = statistics.fmean(values), statistics.stdev(values)
-        estimate = Estimate.within(mean, math.hypot(fraction(mean, len(self.test)).half_width or 0.0, 1.96 * sd))
+        estimate = Estimate.within(mean, math.hypot(proportion(mean, len(self.test)).half_width or 0.0, 1.96 * sd))
         return found[0]._replace(estimate=estimate, reference=f"{found[0].reference}, {len(found)} draws, sd {sd:.2g}")
 
     def _learn(self, x: Tensor, vectors: Tensor, y: Tensor, n: int, what: str) -> _Learning:
@@ -209,4 +219,4 @@ class _AccuracyScores:
             learner = f"ResNet-20, {steps} steps of 128{', mirrored too' if flip else ''}"
             accuracy = yield from network_accuracy(x, y, self.test, steps, self.reference.seed, what, flip=flip)
         tested = f"{self.test.source} {self.test.split} ({len(self.test)})"
-        return Measured(fraction(accuracy, len(self.test)), tested, n, features=learner)
+        return Measured(proportion(accuracy, len(self.test)), tested, n, features=learner)

@@ -52,7 +52,7 @@ def symmetric(value: float, standard_error: float) -> Estimate:
     return Estimate.within(value, _Z * standard_error)
 
 
-def fraction(value: float, n: float) -> Estimate:
+def proportion(value: float, n: float) -> Estimate:
     """The Wilson (1927) interval of a fraction of n, which is sound at 0 and 1 too."""
     shrink = 1 + _Z**2 / n
     centre = (value + _Z**2 / (2 * n)) / shrink
@@ -157,7 +157,7 @@ def _class_accuracy(of: Comparison) -> Measured | None:
     accuracy = reference.judged if of.real else reference.judge.accuracy(of.vectors, of.y)
     some = f", {Judge.most} training samples" if len(reference.y) > Judge.most else ""
     judge = f"{reference.judge.name} on {{}}{some} (held-out accuracy {reference.judged:.3f})"
-    return Measured(fraction(accuracy, n), reference.text, n, features=judge)
+    return Measured(proportion(accuracy, n), reference.text, n, features=judge)
 
 
 def _frechet(of: Comparison) -> Measured:
@@ -198,7 +198,7 @@ def _mean(name: str, overlaps: Iterable[Manifold]) -> Estimate:
     mean = sum(float(one.mean()) for one in items) / len(items)
     if name == "density":
         return symmetric(mean, math.sqrt(sum(float(one.var()) / len(one) for one in items)) / len(items))
-    return fraction(mean, len(items) ** 2 / sum(1 / len(one) for one in items))  # of one set whose mean is as sure
+    return proportion(mean, len(items) ** 2 / sum(1 / len(one) for one in items))  # of one set whose mean is as sure
 
 
 def _overlap(name: str, of: Comparison) -> Measured:
@@ -258,7 +258,7 @@ def _vendi(of: Comparison) -> Measured | None:
 
 def _authenticity(of: Comparison) -> Measured:
     authentic = of.memory.authentic
-    return Measured(fraction(float(authentic.mean()), len(authentic)), of.reference.text, len(authentic))
+    return Measured(proportion(float(authentic.mean()), len(authentic)), of.reference.text, len(authentic))
 
 
 METRICS: dict[str, Metric] = {

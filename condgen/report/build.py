@@ -16,7 +16,13 @@ from condgen.report.load import LOSSES, CostRow, Run, read_run
 from condgen.report.models import classifiers_section, generators_section
 from condgen.report.page import Block, Code, Figure, Table, write_page
 from condgen.report.samples import neighbours_section, samples_blocks
-from condgen.report.score_errors import errors_section, fields_section, held_out_section, held_out_tables, verdicts
+from condgen.report.score_errors import (
+    errors_section,
+    fields_section,
+    held_out_section,
+    held_out_sentences,
+    held_out_tables,
+)
 from condgen.report.tables import class_tables, cost_table, errors_tables, is_comparable, metrics_table, metrics_tables
 
 _LOSSES_CAPTION = (
@@ -43,7 +49,7 @@ def read_reported(folder: Path) -> Run:
 def sentences(run: Run) -> list[str]:
     last = {name: log.previews[-1] for name, log in run.generators.items()}
     return [
-        *verdicts(run),
+        *held_out_sentences(run),
         *_advice(run.metrics, run.cost),
         *(f"Beware of {name}: {one.warning()}." for name, one in last.items() if one.collapsed),
         *_memory(run.metrics),

@@ -50,7 +50,7 @@ def held_out_section(run: Run) -> Iterable[Block]:
         yield from further
 
 
-def verdicts(run: Run) -> list[str]:
+def held_out_sentences(run: Run) -> list[str]:
     """Which is nearer to the truth: each classifier against those of cross-entropy, or against zero guidance."""
     out, about = [], run.conditions.get(DIAGNOSTICS, {})
     for method, reference in about.get("pairs") or ():

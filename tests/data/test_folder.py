@@ -160,6 +160,10 @@ def test_many_images_are_decoded_once_into_a_file_that_is_mapped_until_they_chan
     save(root / "b" / "large.png", size=(7, 4))
     refused(root, "large.png", "7 x 4")
     assert len(list((cache / "images").iterdir())) == 3  # and nothing unfinished
+    (root / "b" / "large.png").unlink()
+    for kept in (cache / "images").iterdir():
+        kept.write_bytes(kept.read_bytes()[:200])
+    refused(root, cache / "images", "cut short", "delete it")
     monkeypatch.setenv("CONDGEN_CACHE", str(root / "a" / "0.png"))
     refused(root, "cannot write", "CONDGEN_CACHE")
 

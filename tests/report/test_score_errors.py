@@ -12,8 +12,8 @@ from condgen.report.score_errors import (
     errors_section,
     fields_section,
     held_out_section,
+    held_out_sentences,
     held_out_tables,
-    verdicts,
 )
 
 
@@ -77,16 +77,16 @@ def test_tables_have_units_and_intervals_and_zero_guidance_comes_after_other_ref
 
 def test_a_sentence_counts_what_is_beyond_three_standard_errors_and_says_what_training_took():
     rows = [*ROWS, row("dlsm", 8.0, -2.9e-5)]
-    (sentence,) = verdicts(run(rows, ce={"steps": 2400, "seconds": 20}, dlsm={"steps": 800, "seconds": 60.4}))
+    (sentence,) = held_out_sentences(run(rows, ce={"steps": 2400, "seconds": 20}, dlsm={"steps": 800, "seconds": 60.4}))
     assert "On 360 held-out samples, the posterior score of dlsm is nearer to the truth than that of ce" in sentence
     assert "at 2 of 4 noise levels (by more than 3 standard errors), farther at 0." in sentence
     assert sentence.endswith("Training: dlsm 800 steps, 60 s; ce 2,400 steps, 20 s.")
 
 
 def test_nothing_is_said_of_a_training_or_a_method_that_is_not_known():
-    (sentence,) = verdicts(run(ce={"steps": None, "seconds": 2}, dlsm={"steps": 800, "seconds": 60.0}))
+    (sentence,) = held_out_sentences(run(ce={"steps": None, "seconds": 2}, dlsm={"steps": 800, "seconds": 60.0}))
     assert sentence.endswith("farther at 0.")
-    assert not verdicts(run([]))
+    assert not held_out_sentences(run([]))
 
 
 def test_differences_of_either_sign_are_drawn(tmp_path):
