@@ -11,6 +11,8 @@ from typing import NamedTuple
 
 import numpy as np
 from PIL import Image, ImageOps
+from rich.console import Console
+from rich.progress import track
 
 from condgen.data.labelled import Split
 from condgen.errors import UserError, explain
@@ -69,14 +71,19 @@ class ImageFiles(NamedTuple):
         if 3 * pixels * len(files) <= _MOST_IN_MEMORY:
             return np.stack(list(self._decoded(files, image_size)))
         key = hashlib.sha256(repr(image_size).encode())
-        for path, *_ in (*self.files, *files):
+        for path, *_ in self.files:
             state = path.stat()
             key.update(os.fsencode(f"{path}\0{state.st_size} {state.st_mtime_ns}\0"))
+        for path, *_ in files:
+            key.update(os.fsencode(path) + b"\0")
         kept = cache_folder() / "images" / f"{key.hexdigest()[:32]}.npy"
         if not kept.exists():
             advice = "make room there, or name another place by the environment variable CONDGEN_CACHE"
+            console, about = Console(stderr=True), f"decoding {len(files):,} images"
             with whole(kept, advice) as unfinished, unfinished.open("wb") as file:
-                for i, image in enumerate(self._decoded(files, image_size)):
+                images = enumerate(self._decoded(files, image_size))
+                silent = not console.is_terminal
+                for i, image in track(images, about, len(files), console=console, transient=True, disable=silent):
                     if i == 0:
                         header = {"descr": "|u1", "fortran_order": False, "shape": (len(files), *image.shape)}
                         np.lib.format.write_array_header_1_0(file, header)
@@ -150,19 +157,19 @@ def _uniform(path: Path, label: str, seed: int) -> float:
 
 def _look(folder: Path, inside: Path | None) -> tuple[list[Path], list[Path], list[Path]]:
     """The folders in one, but those of systems and editors; its pictures; all else. Links stay `inside`, if given."""
-    with explain(f"{folder} cannot be listed", "mend its permissions", OSError):
-        entries = sorted(folder.iterdir())
-    for entry in entries:
-        if inside and entry.is_symlink() and not Path(os.path.realpath(entry)).is_relative_to(inside):
-            raise UserError(f"{entry} is a link that leaves {inside}: copy it, or --set data.follow_links=true")
     folders, pictures, rest = list[Path](), list[Path](), list[Path]()
+    with explain(f"{folder} cannot be listed", "mend its permissions", OSError), os.scandir(folder) as found:
+        entries = sorted(found, key=lambda entry: entry.name)
     for entry in entries:
-        if entry.is_dir():
+        path = folder / entry.name
+        if inside and entry.is_symlink() and not Path(os.path.realpath(path)).is_relative_to(inside):
+            raise UserError(f"{path} is a link that leaves {inside}: copy it, or --set data.follow_links=true")
+        if path.is_dir() if entry.is_symlink() else entry.is_dir():  # a link may be of a loop
             hidden = entry.name.startswith((".", "__")) or entry.name in _SET_ASIDE
-            (rest if hidden else folders).append(entry)
+            (rest if hidden else folders).append(path)
         else:
-            is_picture = entry.suffix.lower() in PICTURE_SUFFIXES and not entry.name.startswith(".")
-            (pictures if is_picture else rest).append(entry)
+            is_picture = path.suffix.lower() in PICTURE_SUFFIXES and not entry.name.startswith(".")
+            (pictures if is_picture else rest).append(path)
     return folders, pictures, rest
 
 

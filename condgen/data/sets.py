@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from pydantic import AfterValidator, Field
 
-from condgen.data.folder import list_images
+from condgen.data.folder import ImageFiles, list_images
 from condgen.data.labelled import LabelledSet, Split, validation_rows
 from condgen.errors import UserError, did_you_mean, explain
 from condgen.rng import keyed_generator
@@ -158,7 +158,16 @@ class Folder(_WithValidation):
     single_class: str | None = Field(default=None, json_schema_extra=UNKEYED, description="where no class has a folder")
 
     def load(self, split: Split) -> LabelledSet:
-        images = list_images(self.root, follow_links=self.follow_links, of=self.single_class)
+        return self._read(self._list(), split)
+
+    def load_all(self) -> Splits:
+        images = self._list()
+        return Splits(*(self._read(images, split) for split in get_args(Split)))
+
+    def _list(self) -> ImageFiles:
+        return list_images(self.root, follow_links=self.follow_links, of=self.single_class)
+
+    def _read(self, images: ImageFiles, split: Split) -> LabelledSet:
         files = images.rows(split, self.test_fraction, self.validation_fraction, self.split_seed)
         if not files:
             raise UserError(f"{self.root}: so few images leave none to the {split} split: add some to every class")

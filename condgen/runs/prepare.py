@@ -73,7 +73,7 @@ def _copy_weights(start: Path, model: nn.Module) -> None:
     assert isinstance(model, ScoreModel | Classifier | Generator)
     first, own = type(model).load(start).config, model.config
     before, now = (config.model_dump(mode="json") for config in (first, own))
-    for what in ("network", "schedule", "shape", "level", "latent"):
+    for what in ("network", "shape", "level", "latent"):  # networks see noise levels, whatever the schedule
         if before.get(what) != now.get(what):
             there, here = (_only(*pair) for pair in ((before[what], now[what]), (now[what], before[what])))
             raise UserError(f"training cannot start from {start}, whose {what} is {there} where {here} is asked for")

@@ -111,8 +111,9 @@ def test_more_steps_go_on_and_init_starts_from_weights(digits, tmp_path):
     assert "goes on from 2 of now 5" in out
     assert "score: 5 of 5" in out
     still = ("--set", "score.training.warmup=0", "--lr", 1e-12)
-    for name, init in (("t", tmp_path / "s"), ("u", digits / "score")):
-        good("train-score", *SCORE, *still, "--conditional", "--init", init, "--out", tmp_path / name)
+    for name, init, most in (("t", tmp_path / "s", 80), ("u", digits / "score", 50)):  # and with other noise
+        other = ("--set", f"schedule.sigma_max={most}")
+        good("train-score", *SCORE, *still, *other, "--conditional", "--init", init, "--out", tmp_path / name)
         first, found = (load_tensors(place / "model.safetensors")[0] for place in (init, tmp_path / name))
         assert all(torch.allclose(first[key], found[key], atol=1e-6) for key in first)
     good("train-score", *SHORT, *still, "--init", digits / "score", "--out", tmp_path / "v")  # its network
