@@ -18,6 +18,7 @@ TINY = {
     "dlsm": ["--rounds", "1", "--batch", "4"],
     "fixed_points": [],
     "growth": ["--most", "4"],
+    "learning": [],
     "metrics": ["--rounds", "1", "--n", "200"],
     "oracle": ["--queries", "20"],
     "sampler_bias": [],
@@ -28,7 +29,12 @@ TINY = {
     "work_precision": ["--n", "20", "--out", "{folder}/runs", "--picture", "{folder}/picture.png"]
     + [part for step in STEPS for part in ("--set", step)],
 }
-PEERS = {"metrics": "torchmetrics", "speed": "k_diffusion", "train": "denoising_diffusion_pytorch"}
+PEERS = {
+    "learning": "denoising_diffusion_pytorch",
+    "metrics": "torchmetrics",
+    "speed": "k_diffusion",
+    "train": "denoising_diffusion_pytorch",
+}
 
 
 def test_every_script_is_tried():
