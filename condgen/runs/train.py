@@ -81,8 +81,10 @@ class Train(Stage):
         state = State.fresh(work.task.models, training.betas, training.optimizer, training.weight_decay)
         processes.once(lambda: load_state(self.folder, state, opened.key.base))
         share_state(state, processes)
-        if state.step == 0 and opened.record.get("earlier"):
-            yield self.tell("there is no state to go on from: it begins anew")
+        if earlier := opened.record.get("earlier"):  # asked for, and perhaps not all done
+            opened.note(earlier=sorted({min(steps, state.step) for steps in earlier} - {0}))
+            if state.step == 0:
+                yield self.tell("there is no state to go on from: it begins anew")
         opened.forget_log_after(state.step)
         yield from self._train(opened, work, state, train(work.task, state, data, training, seed, processes), processes)
 

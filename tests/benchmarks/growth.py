@@ -105,8 +105,8 @@ def parts(place, most):
     yield "parts of a set of 100,000, by classes", classes, lambda k: later(split, images(10**5, k))
     yield "spread in classes of 100,000, by classes", classes, lambda k: later(spread, features(10**5)[0], k)
     yield "step of a classifier, by classes", classes, classifier_step
-    yield "a folder of images, first time", few, lambda n: later(image_folder(n, place).load, "train")
-    yield "the same, again", few, lambda n: later(Folder(root=place / str(n)).load, "train")
+    yield "a folder of images, first time", range(2, most + 1), lambda n: later(image_folder(n, place).load, "train")
+    yield "the same, again", range(2, most + 1), lambda n: later(Folder(root=place / str(n)).load, "train")
     yield "samples in one step, as PNG", few, lambda n: drawn(n, place)
     yield "oracle, scores of 64 points, by components", sets, oracle
     for name, metric in METRICS.items():
