@@ -151,6 +151,7 @@ def test_models_of_different_schedules_are_refused():
     t, eps = torch.ones(40, dtype=torch.float64), torch.zeros(40, 2)
     for act in (
         lambda: cg.diagnose(oracle, {"other": other}, x, y, levels=(1.0,), n=10),
+        lambda: cg.held_out_differences({"oracle": oracle, "other": other}, ["oracle"], x, y, (1.0,)),
         lambda: cg.dlsm_loss(models()[1], other, x, y, t, eps),
         lambda: score_identity_loss(oracle, other, x, t, eps, y),
         lambda: distribution_matching_loss(oracle, other, x, t, eps, y),

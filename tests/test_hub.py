@@ -9,20 +9,12 @@ import huggingface_hub
 import pytest
 from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, LocalTokenNotFoundError
 from huggingface_hub.utils import filter_repo_objects
+from models import score_model
 
 import condgen as cg
-from condgen.checkpoint import save_tensors
 from condgen.errors import UserError
 from condgen.hub import fetch, model_folder, parse_name, pretrained_folder, upload
-from condgen.score import ScoreConfig, ScoreModel
-
-CONFIG = {
-    "network": {"kind": "mlp", "width": 8, "depth": 1},
-    "schedule": {"kind": "edm"},
-    "shape": (2,),
-    "names": ("ant", "bee"),
-    "sigma_data": 0.5,
-}
+from condgen.score import ScoreModel
 
 
 def serve_hub(monkeypatch, folder, cache):
@@ -46,9 +38,8 @@ def serve_hub(monkeypatch, folder, cache):
 @pytest.fixture
 def hub(tmp_path, monkeypatch):
     """A hub with one score model, among private files."""
-    config = ScoreConfig.model_validate(CONFIG)
     pets = tmp_path / "pets"
-    save_tensors(pets / "score" / "model.safetensors", config.build().state_dict(), config.model_dump(mode="json"))
+    score_model(names=("ant", "bee")).save(pets / "score")
     for file in ("score/config.json", "score/calibration/calibration.json", "score/evil.py", "score/model.bin"):
         (pets / file).parent.mkdir(exist_ok=True)
         (pets / file).write_text("{}")

@@ -9,6 +9,7 @@ from scipy.stats import multivariate_normal
 
 from condgen import EDM, VE, VP, Cosine, Oracle, UserError, parse_data
 from condgen.data.sets import Moons, load
+from condgen.diagnostics.score_errors import grid_queries
 from condgen.schedules import expand
 
 SCHEDULES = [VE(), VP(), Cosine(), EDM()]
@@ -82,8 +83,6 @@ def test_samples_have_the_moments_of_the_mixture():
 
 def test_moons_reference_values():
     """Exact values of the DLSM paper's plane, computed independently: means on the 35x35 grid at sigma 7.5."""
-    from condgen.diagnostics.score_errors import grid_queries
-
     data = load(Moons(), "train")
     oracle = Oracle(EDM(), data.floats(), data.y, 2)
     t, x, y = grid_queries(oracle, (-40, 40), (-25, 25), 35, 7.5)
@@ -137,29 +136,25 @@ def test_sets_agree_with_plain_float64_at_twelve_noise_levels(name, per_class):
     assert_close_at_all_levels(load(parse_data(name), "train").per_class(per_class, torch.Generator()))
 
 
-def test_bytes_are_the_images_that_they_stand_for(tiny_images):
-    """Whose means are summed in float32, those of floats in float64."""
-    as_bytes, as_floats = (Oracle(VP(), x, tiny_images.y, 3) for x in (tiny_images.x, tiny_images.floats()))
-    assert as_bytes.means.dtype == torch.uint8
-    x, y = as_bytes.sample(9, torch.Generator().manual_seed(0))
-    assert torch.equal(x, as_floats.sample(9, torch.Generator().manual_seed(0))[0])
-    t = torch.tensor(0.4)
-    for ours, theirs in zip(as_bytes.scores(x, t, y), as_floats.scores(x, t, y), strict=True):
-        assert float((ours - theirs).norm()) < 1e-6 * float(theirs.norm())
-
-
 def test_training_in_lower_precision_changes_no_score(tiny_images):
     """Products of float32 numbers may be rounded to bfloat16 elsewhere: not here, and elsewhere again afterwards."""
     oracle = Oracle(EDM(), tiny_images.x, tiny_images.y, 3)
+    assert oracle.means.dtype == torch.uint8  # whose means are summed in float32
     x, y = oracle.sample(32, torch.Generator().manual_seed(0))
-    exact = oracle.scores(x, torch.tensor(3.0), y)
+    exact, products = oracle.scores(x, torch.tensor(3.0), y), torch.backends.cuda.matmul
+    before = products.fp32_precision
     torch.set_float32_matmul_precision("medium")
     try:
         again = oracle.scores(x, torch.tensor(3.0), y)
         assert torch.get_float32_matmul_precision() == "medium"
+        torch.set_float32_matmul_precision("highest")
+        products.fp32_precision = "tf32"  # apart from torch's older setting
+        apart = oracle.scores(x, torch.tensor(3.0), y)
+        assert products.fp32_precision == "tf32"
     finally:
         torch.set_float32_matmul_precision("highest")
-    assert all(torch.equal(a, b) for a, b in zip(exact, again, strict=True))
+        products.fp32_precision = before
+    assert all(torch.equal(a, b) and torch.equal(a, c) for a, b, c in zip(exact, again, apart, strict=True))
 
 
 def exactly(means, labels, x, sigma, y):
@@ -235,23 +230,11 @@ def test_a_score_that_no_number_holds_is_refused_by_its_noise_level():
         oracle.score(torch.tensor([[torch.nan]]), torch.tensor(1.0).double())
 
 
-def test_a_class_without_points_and_labels_that_it_does_not_know_are_refused():
+def test_a_class_without_points_and_labels_that_it_does_not_know_are_refused_and_no_queries_are_not():
     with pytest.raises(ValueError, match="cover the 3 classes"):
         Oracle(EDM(), torch.zeros(2, 2), torch.tensor([0, 2]), 3)
     oracle, *_ = mixture(EDM())
     for label in (-1, 3):
         with pytest.raises(ValueError, match="labels lie in 0 to 2"):
             oracle(queries(2), torch.tensor(1.0), torch.tensor([0, label]))
-
-
-def test_no_queries_and_a_precision_of_products_that_others_have_set():
-    oracle, *_ = mixture(EDM())
-    products, t = torch.backends.cuda.matmul, torch.tensor(1.0, dtype=torch.float64)
-    assert oracle(queries(0), t).shape == (0, 3)
-    expected, before = oracle(queries(), t), products.fp32_precision
-    products.fp32_precision = "tf32"  # apart from torch's older setting
-    try:
-        assert torch.equal(oracle(queries(), t), expected)
-        assert products.fp32_precision == "tf32"
-    finally:
-        products.fp32_precision = before
+    assert oracle(queries(0), torch.tensor(1.0)).shape == (0, 3)

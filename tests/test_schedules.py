@@ -29,7 +29,6 @@ from condgen.schedules import (
 )
 
 some = settings(deadline=None, max_examples=50)
-unit = st.floats(0, 1)
 
 
 def ordered(low, middle, high):
@@ -56,22 +55,8 @@ def times(schedule, n=41, inside=0.0):
     return t.clamp(schedule.t_min + margin, schedule.t_max - margin)
 
 
-@pytest.mark.parametrize("kind", [VE, EDM])
-def test_noise_without_loss_of_signal_ends_at_its_own_levels(kind):
-    assert kind(sigma_min=0.02, sigma_max=90).noise_range == pytest.approx((0.02, 90))
-
-
 @some
-@given(SCHEDULES, unit, unit)
-def test_snr_strictly_falls(schedule, u, v):
-    early, late = (schedule.t_min + w * (schedule.t_max - schedule.t_min) for w in sorted((u, v)))
-    if late - early > 1e-9 * schedule.t_max:
-        earlier, later = schedule.log_snr(torch.tensor([early, late], dtype=torch.float64))
-        assert earlier > later
-
-
-@some
-@given(SCHEDULES, unit)
+@given(SCHEDULES, st.floats(0, 1))
 def test_the_views_of_the_noise_agree_and_have_their_exact_inverses(schedule, u):
     t = torch.tensor(schedule.t_min + u * (schedule.t_max - schedule.t_min), dtype=torch.float64)
     for back in (schedule.t_of_log_snr(schedule.log_snr(t)), schedule.t_of_noise_level(schedule.noise_level(t))):
@@ -98,6 +83,8 @@ def test_closed_forms():
     t = torch.tensor([0.25, 0.8], dtype=torch.float64)
     torch.testing.assert_close(VE(sigma_min=0.01, sigma_max=50).sigma(t), 0.01 * 5000.0**t)
     torch.testing.assert_close(EDM().sigma(t), t)
+    for kind in (VE, EDM):  # whose noise ends at levels of its own
+        assert kind(sigma_min=0.02, sigma_max=90).noise_range == pytest.approx((0.02, 90))
     torch.testing.assert_close(Cosine().alpha(t), (t * torch.pi / 2).cos())
     torch.testing.assert_close(Cosine().sigma(t), (t * torch.pi / 2).sin())
     torch.testing.assert_close(RectifiedFlow().alpha(t), 1 - t)

@@ -3,11 +3,8 @@
 import math
 
 import pytest
-import torch
-from fixed_points import LEVELS, Objective, exact_loss, gradient, rest, schedule_of
+from fixed_points import LEVELS, Objective, gradient, rest
 from scipy.integrate import quad
-
-from condgen.oracle import Oracle
 
 SMM, DMD = Objective("smm"), Objective("dmd")
 SMALL, LARGE, PAPER = (LEVELS[name] for name in ("0.2 0.5 1", "1 2 3", "of T = 10"))
@@ -38,19 +35,6 @@ def mismatching_gradient(sigma, g):
 def test_gradient_of_score_mismatching_is_that_of_the_closed_form(levels, g):
     exact = sum(mismatching_gradient(sigma, g) for sigma in levels) / len(levels)
     assert gradient(SMM, levels, g) == pytest.approx(exact, rel=0.005, abs=1e-6)
-
-
-def test_the_exact_critic_is_the_real_noise_damped_by_the_odds():
-    """Where nothing real is likely it says nothing; where nothing generated is, it says what real data say."""
-    schedule = schedule_of(SMALL)
-    points = torch.tensor([[-5.0], [5.0]], dtype=torch.float64)
-    real, fake = (Oracle(schedule, x[None], torch.zeros(1, dtype=torch.int64), 1, stds=0.5) for x in points)
-    eps, y, u = torch.full((1, 1), 0.7, dtype=torch.float64), torch.zeros(1, dtype=torch.int64), torch.tensor([0.5])
-    at_fake = exact_loss(SMM, real, fake, SMALL, points[1:], u, eps, y)
-    torch.testing.assert_close(at_fake, torch.tensor([0.49], dtype=torch.float64))  # (0 - n)^2
-    at_real = exact_loss(SMM, real, fake, SMALL, points[:1], u, eps, y)
-    predicted = 0.5 * 0.5 * 0.7 / (0.5**2 + 0.5**2)  # E[n | x~] = sigma (x~ - m) / (s^2 + sigma^2), sigma = 0.5
-    torch.testing.assert_close(at_real, torch.tensor([(predicted - 0.7) ** 2], dtype=torch.float64))
 
 
 @pytest.mark.parametrize("levels", [SMALL, LARGE, PAPER], ids=["small", "large", "paper"])

@@ -123,12 +123,6 @@ def test_the_share_of_a_labelled_models_gain_and_its_standard_error():
     assert not [r for r in compare_errors(worse, names, [], [1.0], 4, ["labelled"]) if r.quantity == "held_out_share"]
 
 
-def test_methods_on_two_schedules_are_refused():
-    methods = {"a": mixture(EDM()), "b": mixture(VP())}
-    with pytest.raises(ValueError, match="schedule"):
-        held_out_differences(methods, ["a"], torch.zeros(2, 2), torch.zeros(2, dtype=torch.long), [1.0])
-
-
 def test_every_draw_has_noise_of_its_own():
     """The standard error over images of the mean of many draws is smaller than that of one."""
     exact = mixture(EDM())

@@ -87,23 +87,15 @@ def test_a_model_that_says_too_little_is_no_traceback(run, key, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("file", ["samples/plain/grid.png", "score/model.safetensors"])
-def test_links_out_of_the_run_are_not_followed(run, file, tmp_path):
-    target = tmp_path / "aside"
-    (run / file).rename(target)
-    (run / file).symlink_to(target)
+@pytest.mark.parametrize("place", ["samples/plain/grid.png", "score/model.safetensors", "score"])
+def test_links_out_of_the_run_are_not_followed_and_one_to_the_run_is(run, place, tmp_path):
+    (tmp_path / "link").symlink_to(run)
+    export(tmp_path / "link", tmp_path / "whole", "mit")
+    (run / place).rename(tmp_path / "aside")
+    (run / place).symlink_to(tmp_path / "aside")
     with pytest.raises(UserError, match="outside the folder"):
         export(run, tmp_path / "out", "mit")
     assert not (tmp_path / "out").exists()
-
-
-def test_linked_folders_are_not_followed_and_a_linked_run_is(run, tmp_path):
-    (tmp_path / "link").symlink_to(run)
-    export(tmp_path / "link", tmp_path / "out", "mit")
-    (run / "score").rename(tmp_path / "elsewhere")
-    (run / "score").symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(UserError, match="outside the folder"):
-        export(run, tmp_path / "again", "mit")
 
 
 def test_paths(tmp_path):

@@ -7,11 +7,10 @@ import urllib.error
 import pytest
 import torch
 from finish import finish
+from models import classifier
 from safetensors.torch import save_file
 
-from condgen import EDM, ResNetSettings, UserError
-from condgen.checkpoint import save_tensors
-from condgen.classifier import ClassifierConfig
+from condgen import ResNetSettings, UserError
 from condgen.metrics import extractors
 from condgen.metrics.extractors import open_extractor
 from condgen.metrics.features import Store
@@ -156,20 +155,15 @@ def test_weights_of_timm_are_asked_for_once(monkeypatch):
 
 
 def test_a_classifier_of_condgen_at_its_least_noise(tmp_path):
-    config = ClassifierConfig(
-        network=ResNetSettings(width=8, blocks=(1, 1)), schedule=EDM(), shape=GREY, names=tuple("abc"), sigma_data=0.5
-    )
     torch.manual_seed(0)
-    classifier = config.build().eval()
+    judge = classifier(network=ResNetSettings(width=8, blocks=(1, 1)), shape=GREY, names=tuple("abc")).eval()
     folder = tmp_path / "judge"
-    save_tensors(folder / "model.safetensors", classifier.state_dict(), config.model_dump(mode="json"))
-    found = open_extractor(str(folder), GREY)
-    x = images(GREY)
-    t = torch.tensor(classifier.schedule.t_min, dtype=torch.float64)
-    vectors, logits = found.function(x)
+    judge.save(folder)
+    x, t = images(GREY), torch.tensor(judge.schedule.t_min, dtype=torch.float64)
+    vectors, logits = open_extractor(str(folder), GREY).function(x)
     with torch.no_grad():
-        assert torch.allclose(logits, classifier(classifier.schedule.alpha(t).float() * x, t), atol=1e-6)
-        assert torch.allclose(classifier.net.leave(vectors).log_softmax(1), logits, atol=1e-6)
+        assert torch.allclose(logits, judge(judge.schedule.alpha(t).float() * x, t), atol=1e-6)
+        assert torch.allclose(judge.net.leave(vectors).log_softmax(1), logits, atol=1e-6)
     with pytest.raises(UserError, match="trained on samples of shape"):
         open_extractor(str(folder), COLOUR)
 

@@ -11,28 +11,19 @@ from condgen.metrics.variety import class_distance, class_spread, classifier_sco
 from condgen.rng import keyed_generator
 
 
-@pytest.fixture
-def labelled():
+@pytest.mark.parametrize(
+    ("measure", "by_hand"),
+    [(class_spread, lambda x: np.std(x, axis=0, ddof=1).mean()), (class_distance, lambda x: pdist(x).mean())],
+    ids=["standard deviation", "mean over pairs"],
+)
+def test_each_class_of_two_or_more_has_its_value(measure, by_hand):
     features = torch.randn(40, 3, generator=keyed_generator(0), dtype=torch.float64) + 100
     y = torch.arange(40) % 4 // 2  # of classes 0 and 1; class 2 is empty
     y[0] = 3  # alone
-    return features, y
-
-
-def test_spread_is_the_standard_deviation_within_each_class(labelled):
-    features, y = labelled
-    found = class_spread(features, y, 4)
+    found = measure(features, y, 4)
     for k in (0, 1):
-        assert float(found.value[k]) == pytest.approx(np.std(features[y == k].numpy(), axis=0, ddof=1).mean())
+        assert float(found.value[k]) == pytest.approx(by_hand(features[y == k].numpy()), rel=1e-9)
     assert found.value.isnan().tolist() == found.standard_error.isnan().tolist() == [False, False, True, True]
-
-
-def test_distance_is_the_mean_over_pairs(labelled):
-    features, y = labelled
-    found = class_distance(features, y, 4)
-    for k in (0, 1):
-        assert float(found.value[k]) == pytest.approx(pdist(features[y == k].numpy()).mean(), rel=1e-9)
-    assert found.value.isnan().tolist() == [False, False, True, True]
 
 
 @pytest.mark.parametrize("measure", [class_spread, class_distance])

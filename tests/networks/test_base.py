@@ -4,11 +4,10 @@ import sys
 
 import pytest
 import torch
+from models import classifier, score_model
 
-from condgen import EDM, Classifier, ImportedNetwork, ResNetSettings, ScoreModel, UNetSettings, UserError
-from condgen.checkpoint import MODEL_FILE, save_tensors, trusted_imports
-from condgen.classifier import ClassifierConfig
-from condgen.score import ScoreConfig
+from condgen import Classifier, ImportedNetwork, ResNetSettings, ScoreModel, UNetSettings, UserError
+from condgen.checkpoint import trusted_imports
 from condgen.settings import import_target
 
 SOURCE = """
@@ -39,12 +38,6 @@ def own(tmp_path, monkeypatch):
     sys.modules.pop("my_networks", None)
 
 
-def model(target, cls=ScoreModel, config=ScoreConfig):
-    network = {"kind": "import", "target": target, "options": {"width": 2}}
-    about = {"network": network, "schedule": EDM(), "shape": (2,), "names": ("a", "b"), "sigma_data": 1.0}
-    return config.model_validate(about).build()
-
-
 def test_the_constructor_receives_shape_classes_latent_and_options(own):
     network = ImportedNetwork(target=own, options={"width": 5})
     assert network.build_denoiser((2,), None).arguments == ((2,), None, None)
@@ -53,10 +46,10 @@ def test_the_constructor_receives_shape_classes_latent_and_options(own):
     assert network.build_denoiser((2,), None).line.out_features == 5
 
 
-@pytest.mark.parametrize(("cls", "config"), [(ScoreModel, ScoreConfig), (Classifier, ClassifierConfig)])
-def test_a_model_file_that_names_code_is_built_for_those_alone_who_trust_it(own, tmp_path, cls, config):
-    made = model(own, cls, config)
-    save_tensors(tmp_path / MODEL_FILE, made.state_dict(), made.config.model_dump(mode="json"))
+@pytest.mark.parametrize(("cls", "make"), [(ScoreModel, score_model), (Classifier, classifier)])
+def test_a_model_file_that_names_code_is_built_for_those_alone_who_trust_it(own, tmp_path, cls, make):
+    made = make(network=ImportedNetwork(target=own, options={"width": 2}), shape=(2,))
+    made.save(tmp_path)
     with pytest.raises(UserError, match=r"names code to run, my_networks:Net.*--trust"):
         cls.load(tmp_path)
     with pytest.raises(UserError, match="--trust"), trusted_imports(["another:Net"]):

@@ -77,14 +77,10 @@ def mean_square(net, x, *conditions):
     return (net(x, *conditions) - 1).square().mean()
 
 
-def input_gradient(net, x, noise):
+def score_loss(net, x, noise):
     x = x.detach().requires_grad_()
     chosen = net(x, noise).log_softmax(dim=1).gather(1, (torch.arange(len(x)) % CLASSES)[:, None]).sum()
-    return torch.autograd.grad(chosen, x, create_graph=True)[0], chosen
-
-
-def score_loss(net, x, noise):
-    gradient, chosen = input_gradient(net, x, noise)
+    (gradient,) = torch.autograd.grad(chosen, x, create_graph=True)
     return gradient.square().mean() - chosen
 
 

@@ -74,22 +74,15 @@ def test_gradients_of_two_ranks_add_up_to_those_of_one(make, labels, tiny_images
 # Labels
 
 
-@pytest.mark.parametrize(("dropout", "taught"), [(0.0, [True, True, True, False]), (1.0, [False, False, False, True])])
-def test_dropout_decides_which_rows_of_the_embedding_learn(dropout, taught, tiny_images):
-    learner = plain(tiny_images, "embedding", dropout)
-    (table,) = (p for name, p in learner.model.named_parameters() if "label" in name)
-    learner.update(batch(tiny_images), losses_of)["loss"].mean().backward()
-    assert (table.grad.abs().sum(1) > 0).tolist() == taught
-
-
-def test_half_the_labels_are_left_out_and_the_loss_is_that_of_what_was_told(tiny_images):
-    learner, told = plain(tiny_images, "embedding"), []
+@pytest.mark.parametrize(("dropout", "slack"), [(0.0, 0.0), (0.5, 0.15), (1.0, 0.0)])
+def test_so_many_labels_are_left_out_and_the_others_are_told(dropout, slack, tiny_images):
+    learner, told = plain(tiny_images, "embedding", dropout), []
     learner.model.register_forward_pre_hook(lambda _, inputs: told.append(inputs[2]))
     for step in range(20):
         learner.update(batch(tiny_images, step), losses_of)
     left_out = torch.cat(told) == 3
     true = torch.cat([batch(tiny_images, step).y for step in range(20)])
-    assert 0.35 < float(left_out.double().mean()) < 0.65
+    assert float(left_out.double().mean()) == pytest.approx(dropout, abs=slack)
     assert torch.equal(torch.cat(told)[~left_out], true[~left_out])
 
 
