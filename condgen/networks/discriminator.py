@@ -14,11 +14,10 @@ from typing import Literal
 
 from pydantic import Field, PositiveInt, model_validator
 from torch import Tensor, nn
-from torch.nn import functional as F
 from torch.nn.utils.parametrizations import spectral_norm
 
 from condgen.networks.base import NetworkSettings
-from condgen.networks.blocks import check_image
+from condgen.networks.blocks import check_image, resize
 from condgen.networks.embedding import NoiseEmbedding, initialise_
 
 
@@ -78,12 +77,12 @@ class _Block(nn.Module):
     ) -> None:
         super().__init__()
         self.enter, self.leave, self.skip = enter, leave, skip or nn.Identity()
-        self.first, self.halve = first, halve
+        self.first, self.resize = first, resize("down" if halve else "same", "box")
 
     def forward(self, x: Tensor) -> Tensor:
         h = self.enter(x if self.first else x.relu())
-        out: Tensor = self.skip(x) + self.leave(h.relu())
-        return F.avg_pool2d(out, 2) if self.halve else out
+        out: Tensor = self.resize(self.skip(x) + self.leave(h.relu()))
+        return out
 
 
 class Discriminator(nn.Module):
