@@ -112,7 +112,7 @@ def condgen_step(what, size, data, precision, where):
         prior = lighten_(model.eval().requires_grad_(False), PriorSettings(precision=precision))
         classifier = ClassifierConfig(network=cg.ResNetSettings(width=classifier_width), **about).build().to(where)
         loss = cg.CrossEntropy() if what.startswith("CE") else cg.DLSM()
-        task = ClassifierTask(classifier, loss, cg.LogNormal(), prior)
+        task = ClassifierTask(classifier, loss, cg.LogNormal(), prior if loss.needs_prior else None)
     settings = TrainingSettings(steps=10**9, batch=batch, flip=True, precision=precision)
     state = State.fresh(task.models, settings.betas)
     records = train(task, state, data, settings, 0, Processes(cpu=where.type == "cpu"))
