@@ -155,7 +155,7 @@ def open_folder(name: str, folder: Path, key: Key, settings: BaseModel) -> Stage
         if before.split()[:1] != name.split()[:1]:
             raise UserError(f"{folder} holds a stage of another kind ({before}): choose another folder with --out")
         if key.continues(record):
-            message = f"{name}: goes on to {key.total:,}, before to {record['total']:,}"
+            message = f"{name}: goes on, with {key.total:,} in all instead of {record['total']:,}"
             record |= {"finished": False, "earlier": [*record.get("earlier", []), record["total"]]}
             recipe.unlink(missing_ok=True)
         elif record.get("key") != key.whole:

@@ -108,7 +108,7 @@ def test_the_recipe_of_a_stage_of_another_kind_is_refused(digits, tmp_path):
 def test_more_steps_go_on_and_init_starts_from_weights(digits, tmp_path):
     good("train-score", *SCORE, "--out", tmp_path / "s")
     out = good("train-score", *SCORE, "--steps", 5, "--out", tmp_path / "s")
-    assert "goes on to 5, before to 2" in out
+    assert "goes on, with 5 in all instead of 2" in out
     assert "score: 5 of 5" in out
     still = ("--set", "score.training.warmup=0", "--lr", 1e-12)
     for name, init, most in (("t", tmp_path / "s", 80), ("u", digits / "score", 50)):  # and with other noise

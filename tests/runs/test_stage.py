@@ -92,7 +92,7 @@ def test_more_to_do_goes_on_in_the_folder_and_less_does_not(tmp_path):
     opened(folder, "four", base="same", total=4).finish()
     longer = opened(folder, "eight", base="same", total=8)
     assert not longer.finished
-    assert longer.message == "work: goes on to 8, before to 4"
+    assert longer.message == "work: goes on, with 8 in all instead of 4"
     assert longer.record["earlier"] == [4]
     again = opened(folder, "eight", base="same", total=8)  # after an interruption
     assert (again.message, again.record["earlier"]) == ("", [4])
