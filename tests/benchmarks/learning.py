@@ -5,7 +5,8 @@
 condgen trains as size two-cores-day of recipes/cifar10/score-edm.yaml, the others as their own examples do, and once
 more with a larger batch and rate; their networks have somewhat fewer parameters. One thread, bfloat16 where the
 processor has it, seconds of processor time. The loss is that of EDM (log-normal -1.2, 1.2; Karras et al. 2022) of
-held-out images, fixed noise, float32; the better of the weights and of the library's own average of them.
+held-out images, fixed noise, float32, by condgen's average of the weights, and by the better of the others' weights
+and their own average.
 """
 
 import copy
@@ -33,11 +34,12 @@ from condgen.training.state import State
 from condgen.training.tasks import ScoreTask
 
 CPU = torch.device("cpu")
-PEERS = {  # batch and rate
-    "diffusers, its example": (diffusers_step, 16, 1e-4),
-    "diffusers, batch 64, rate 1e-3": (diffusers_step, 64, 1e-3),
-    "denoising-diffusion-pytorch, its example": (denoising_diffusion_step, 16, 1e-4),
-    "denoising-diffusion-pytorch, batch 64, rate 1e-3": (denoising_diffusion_step, 64, 1e-3),
+PEERS = {  # batch and what differs from the example
+    "diffusers, its example": (diffusers_step, 16, {}),
+    "diffusers, batch 64, rate 1e-3": (diffusers_step, 64, {"lr": 1e-3}),
+    "diffusers, the same, 50 steps of warm-up": (diffusers_step, 64, {"lr": 1e-3, "warmup": 50}),
+    "denoising-diffusion-pytorch, its example": (denoising_diffusion_step, 16, {}),
+    "denoising-diffusion-pytorch, batch 64, rate 1e-3": (denoising_diffusion_step, 64, {"lr": 1e-3}),
 }
 
 
@@ -50,9 +52,10 @@ def condgen_step(data):
     return lambda: next(records), lambda: [state.ema]
 
 
-def peer_step(make, batch, lr, folder):
+def peer_step(make, batch, options, folder):
     """A step, and the estimates of clean images that one asks for after it."""
-    net, step, average = make((*SIZES["learning"][:-2], batch, 32), folder, resolved("auto", CPU), CPU, lr, workers=0)
+    size, precision = (*SIZES["learning"][:-2], batch, 32), resolved("auto", CPU)
+    net, step, average = make(size, folder, precision, CPU, workers=0, **options)
     schedule = DDPMScheduler() if make is diffusers_step else net
     levels = (1 / schedule.alphas_cumprod.double() - 1).sqrt()
 

@@ -49,7 +49,7 @@ def batches(folder, side, batch, workers, where, signed):
             yield x.to(where)
 
 
-def diffusers_step(size, folder, precision, where, lr=1e-4, workers=0):
+def diffusers_step(size, folder, precision, where, lr=1e-4, warmup=500, workers=0):
     multipliers, _, width, _, _, blocks, batch, side = size
     levels = len(multipliers)
     net = UNet2DModel(
@@ -62,7 +62,7 @@ def diffusers_step(size, folder, precision, where, lr=1e-4, workers=0):
     ).to(where)
     noise_scheduler, average = DDPMScheduler(num_train_timesteps=1000), EMAModel(net.parameters(), decay=0.9999)
     optimiser = torch.optim.AdamW(net.parameters(), lr=lr, betas=(0.95, 0.999), weight_decay=1e-6)
-    rates = get_scheduler("cosine", optimiser, num_warmup_steps=500, num_training_steps=10**6)
+    rates = get_scheduler("cosine", optimiser, num_warmup_steps=warmup, num_training_steps=10**6)
     data = batches(folder, side, batch, workers, where, signed=True)
 
     def step():
