@@ -66,4 +66,4 @@ class Generator(Model[GeneratorConfig]):
         """Data, (B, *shape), for standard normal z (B, *latent_shape) and labels y (B,)."""
         if self.level is None:
             return self.scale * self.net(z, y)
-        return self._skip * z + self._out * self.net(self._in * z, z.new_full((len(z),), self._noise), y)
+        return self._skip * z + self._out * self.net(self._in * z, z.new_full(z.shape[:1], self._noise), y)

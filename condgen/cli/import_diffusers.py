@@ -33,8 +33,9 @@ def import_diffusers(
 
     condgen train-classifier --score runs/score-ddpm --out runs/classifier-ddpm
 
-    It must work on pixels, with betas linear, scaled_linear or squaredcos_cap_v2, and predict epsilon, the sample or v.
-    At whole timesteps it equals diffusers without the clipping of its samplers. Only safetensors are read.
+    It must work on pixels, with betas linear, scaled_linear or squaredcos_cap_v2, and predict epsilon, the sample or v,
+    or be a rectified flow (FlowMatch... schedulers) or preconditioned (EDM... schedulers). At whole timesteps it equals
+    diffusers without the clipping of its samplers. Only safetensors are read.
     """
     if (data is None) == (names is None):
         raise UserError("the classes are those of --data NAME-OR-FOLDER, or --names cat,dog: give one of the two")

@@ -37,6 +37,7 @@ def export(
     out: Annotated[Path, typer.Option(help="A new folder.")],
     license: Annotated[str, typer.Option(help="Of the weights, as the hub spells it: apache-2.0, ...")] = "unknown",
     bfloat16: Annotated[bool, typer.Option("--bfloat16", help="Round the weights, to half the size.")] = False,
+    onnx: Annotated[bool, typer.Option("--onnx", help="Write one-step generators as ONNX too.")] = False,
 ) -> None:
     """Write models as a folder for the Hugging Face hub: weights, config.json, pictures, a model card.
 
@@ -45,7 +46,7 @@ def export(
     """
     from condgen.export.folder import export as write
 
-    source = write(folder, out, license, rounded=bfloat16)
+    source = write(folder, out, license, rounded=bfloat16, onnx=onnx)
     say(f"{', '.join(model.name for model in source.models)}\ncard: {(out / 'README.md').resolve()}")
     if license == "unknown":
         say("no licence is chosen, so others have no right to use the weights: name one with --license")

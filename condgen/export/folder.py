@@ -19,6 +19,7 @@ from markupsafe import Markup
 from condgen import __version__
 from condgen.checkpoint import MODEL_FILE, load_tensors, save_tensors
 from condgen.errors import UserError
+from condgen.export.onnx import ONNX_FILE, write_onnx
 from condgen.files import blamed_on, read_bytes, read_text, whole, within, write_atomically
 from condgen.hub import CALIBRATION_FILE, CONFIG_FILE, parse_name
 from condgen.recipes.compose import read_yaml
@@ -86,24 +87,29 @@ class Source:
         return self.recipe.sample.methods if self.recipe and self.recipe.sample else {}
 
 
-def export(folder: Path, out: Path, license: str, *, rounded: bool = False) -> Source:
+def export(folder: Path, out: Path, license: str, *, rounded: bool = False, onnx: bool = False) -> Source:
     """Writes the model of a stage, or every model of a run in a sub-folder, as a new folder for the hub with one card.
 
     Matrices and kernels may be rounded to bfloat16 (by 1/256 of a weight at most); calibrations, which were measured
-    with the weights as they are, are then left out. UserError: there is no finished model, or `out` holds something.
+    with the weights as they are, are then left out. Generators may be written as ONNX too, not rounded.
+    UserError: there is no finished model, or no generator for ONNX, or `out` holds something.
     """
     with whole(out) as unfinished, blamed_on(folder, TemplateError):
         source = read_source(folder)
+        if onnx and all(model.kind != "generator" for model in source.models):
+            raise UserError(f"{folder} holds no generator, of which ONNX is made: leave --onnx out, or name another")
         config: dict[str, Any] = _ABOUT | {"models": [model.name for model in source.models]}
         for model in source.models:
             place = unfinished / model.name if source.recipe else unfinished
             own = _write_model(model, place, rounded)
+            if onnx and model.kind == "generator":
+                write_onnx(model.folder, place / ONNX_FILE)
             if source.recipe:
                 write_json(place / CONFIG_FILE, own)
             else:
                 config = own
         figures = _copy_pictures(source, unfinished)
-        write_atomically(unfinished / CARD_FILE, model_card(source, figures, license).encode())
+        write_atomically(unfinished / CARD_FILE, model_card(source, figures, license, onnx=onnx).encode())
         files = {file.relative_to(unfinished).as_posix() for file in unfinished.rglob("*") if file.is_file()}
         write_json(unfinished / CONFIG_FILE, config | {"files": sorted(files | {CONFIG_FILE})})
     return source
@@ -158,7 +164,7 @@ def _copy_pictures(source: Source, out: Path) -> list[str]:
     return written
 
 
-def model_card(source: Source, figures: list[str], license: str) -> str:
+def model_card(source: Source, figures: list[str], license: str, *, onnx: bool = False) -> str:
     models, run, first = source.models, source.run, source.models[0]
     metrics = [row.model_copy(update={"reference": first.public(row.reference or "")}) for row in run.metrics]
     imported = first.stage.get("imported")
@@ -183,10 +189,17 @@ def model_card(source: Source, figures: list[str], license: str) -> str:
         metrics=to_markdown(metrics_table(metrics)) if metrics else None,
         differences=[to_markdown(table) for table in held_out_tables(run.held_out)],
         calibrations=[to_markdown(classifier_table(rows, name)) for name, rows in run.classifiers.items()],
+        onnx=_onnx_of(source) if onnx else None,
         **_usage(source),
         version=__version__,
     )
     return str(ModelCard(f"---\n{head.to_yaml()}\n---\n\n{body.strip()}\n"))
+
+
+def _onnx_of(source: Source) -> Markup:
+    """The file of the first generator, in a card."""
+    name = next(model.name for model in source.models if model.kind == "generator")
+    return Markup(f"{name}/{ONNX_FILE}" if source.recipe else ONNX_FILE)
 
 
 def _usage(source: Source) -> dict[str, Markup | None]:

@@ -9,6 +9,10 @@ parametrisation, :math:`c_{in} = \alpha, c_{skip} = \alpha^2, c_{out} = \sigma`,
 
 Between timesteps the network, whose embedding of time is sinusoidal, is asked at a broken one: k as a function of
 log-SNR, linear between whole ones; beyond the first and the last, at these.
+
+A rectified flow (Liu et al. 2023, arXiv 2209.03003) was trained on :math:`z = (1 - \tau) x_0 + \tau\epsilon`, where
+:math:`\tau = s / (1 + s)`, and tells :math:`\epsilon - x_0`, so that
+:math:`F = ((s - 1) x - \sqrt{1 + s^2}\,v) / (1 + s)`. One of Karras et al. (2022), preconditioned, is F itself.
 """
 
 import warnings
@@ -37,10 +41,21 @@ class DiffusersSettings(NetworkSettings):
     beta_start: float = Field(default=1e-4, gt=0, lt=1, description="the first beta")
     beta_end: float = Field(default=0.02, gt=0, le=1, description="the last beta")
     zero_terminal_snr: bool = Field(default=False, description="the betas were rescaled so that no signal is left")
-    prediction: Literal["epsilon", "sample", "v_prediction"] = Field(default="epsilon", description="what it tells")
+    prediction: Literal["epsilon", "sample", "v_prediction", "flow", "edm"] = Field(
+        default="epsilon",
+        description="what it tells; flow: of a rectified flow; edm: preconditioned as by Karras et al. 2022",
+    )
+    sigma_min: float = Field(default=0.002, gt=0, description="least noise level of edm")
+    sigma_max: float = Field(default=80.0, gt=0, description="greatest noise level of edm")
+    sigma_data: float = Field(default=0.5, gt=0, description="of the data, for edm; others are in a unit where it is 1")
 
     def levels(self) -> Tensor:
         """The noise levels of timesteps that have signal left, rising, (T,) float64, from float32 as in training."""
+        if self.prediction == "edm":
+            return torch.tensor([self.sigma_min, self.sigma_max], dtype=torch.float64)
+        if self.prediction == "flow":
+            share = torch.arange(1, self.timesteps, dtype=torch.float64) / self.timesteps
+            return share / (1 - share)
         with from_extra("diffusers"):
             from diffusers import DDPMScheduler
         with torch.device("cpu"):  # these are looked at, also where a network is made without memory
@@ -67,7 +82,7 @@ class DiffusersUNet(nn.Module):
     def __init__(self, settings: DiffusersSettings, shape: tuple[int, ...], n_classes: int | None) -> None:
         super().__init__()
         self.unet = _build(settings, shape)
-        self.prediction = settings.prediction
+        self.prediction, self.timesteps = settings.prediction, settings.timesteps
         if n_classes is not None:
             self.unet.class_embedding = ClassEmbedding(n_classes + 1, self.unet.time_embedding.linear_2.out_features)
         self.null_label = n_classes
@@ -76,13 +91,18 @@ class DiffusersUNet(nn.Module):
     def forward(self, x: Tensor, noise: Tensor, y: Tensor | None = None) -> Tensor:
         if self.null_label is not None and y is None:
             y = torch.full((len(x),), self.null_label, device=x.device)
-        log_level = 4 * noise
+        log_level, y = 4 * noise, y if self.null_label is not None else None
+        if self.prediction == "edm":
+            return self.unet(x, noise, y).sample
+        level = log_level.exp().view(-1, 1, 1, 1)
+        per_alpha = (1 + level**2).sqrt()
+        if self.prediction == "flow":
+            out: Tensor = self.unet(x * per_alpha / (1 + level), self.timesteps * log_level.sigmoid(), y).sample
+            return ((level - 1) * x - per_alpha * out) / (1 + level)
         above = torch.searchsorted(self.log_levels, log_level).clamp(1, len(self.log_levels) - 1)
         low, high = self.log_levels[above - 1], self.log_levels[above]
         timestep = above - 1 + ((log_level - low) / (high - low)).clamp(0, 1)  # whole or not, (B,)
-        out: Tensor = self.unet(x, timestep, y if self.null_label is not None else None).sample
-        level = log_level.exp().view(-1, 1, 1, 1)
-        per_alpha = (1 + level**2).sqrt()
+        out = self.unet(x, timestep, y).sample
         if self.prediction == "v_prediction":
             return -out
         if self.prediction == "sample":

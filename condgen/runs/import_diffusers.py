@@ -71,10 +71,6 @@ def _either(source: str, *files: Path) -> Path:
 
 
 def _settings(config: dict[str, Any], scheduler: dict[str, Any], source: str) -> DiffusersSettings:
-    if "beta_schedule" not in scheduler or scheduler.get("trained_betas") is not None:
-        raise UserError(
-            f"{source}: a {scheduler.get('_class_name')} of that kind is not supported, only betas by schedule"
-        )
     named = {
         "timesteps": "num_train_timesteps",
         "beta_schedule": "beta_schedule",
@@ -83,9 +79,18 @@ def _settings(config: dict[str, Any], scheduler: dict[str, Any], source: str) ->
         "zero_terminal_snr": "rescale_betas_zero_snr",
         "prediction": "prediction_type",
     }
+    kind = str(scheduler.get("_class_name"))
+    fixed: dict[str, Any] = {"unet": {key: value for key, value in config.items() if not key.startswith("_")}}
+    if kind.startswith("FlowMatch"):
+        fixed["prediction"] = "flow"
+    elif kind.startswith("EDM") and scheduler.get("prediction_type", "epsilon") == "epsilon":
+        fixed["prediction"] = "edm"
+        named |= {name: name for name in ("sigma_min", "sigma_max", "sigma_data")}
+    elif "beta_schedule" not in scheduler or scheduler.get("trained_betas") is not None:
+        supported = "only betas by schedule, rectified flows, and EDM that predicts epsilon"
+        raise UserError(f"{source}: a {kind} of that kind is not supported, {supported}")
     given = {ours: scheduler[theirs] for ours, theirs in named.items() if theirs in scheduler}
-    unet = {key: value for key, value in config.items() if not key.startswith("_")}
-    return parse(DiffusersSettings, {"unet": unet, **given}, f"{source}, {_SCHEDULER}")
+    return parse(DiffusersSettings, given | fixed, f"{source}, {_SCHEDULER}")
 
 
 def _shape(config: dict[str, Any], source: str) -> tuple[int, ...] | None:
@@ -118,7 +123,9 @@ class Import(Stage):
         if opened.finished:
             return
         given = {name: getattr(self.settings, name) for name in ("network", "schedule", "names")}
-        model = ScoreConfig(**given, shape=self.shape, sigma_data=1.0).build()
+        network = self.settings.network
+        sigma_data = network.sigma_data if network.prediction == "edm" else 1.0
+        model = ScoreConfig(**given, shape=self.shape, sigma_data=sigma_data).build()
         _fill(model, self.found.unet)
         model.save(self.folder)
         parameters = sum(parameter.numel() for parameter in model.parameters())

@@ -50,6 +50,23 @@ def test_a_classifier_learns_on_top_of_it_and_guides_it(pipeline, tmp_path):
     assert "nothing left to do" in good("import-diffusers", pipeline, "--data", "digits", "--out", score)
 
 
+@pytest.mark.parametrize(
+    ("scheduler", "levels", "sigma_data"),
+    [("FlowMatchEulerDiscreteScheduler", (1 / 999, 200.0), 1.0), ("EDMEulerScheduler", (0.002, 80.0), 0.5)],
+)
+def test_flows_and_preconditioned_networks_are_known_by_their_scheduler(
+    pipeline, tmp_path, scheduler, levels, sigma_data
+):
+    place = shutil.copytree(pipeline, tmp_path / "pipeline")
+    getattr(diffusers, scheduler)().save_pretrained(place / "scheduler")
+    good("import-diffusers", place, "--names", "cat,dog", "--out", tmp_path / "score")
+    config = ScoreModel.load(tmp_path / "score").config
+    assert (config.schedule.sigma_min, config.schedule.sigma_max, config.sigma_data) == pytest.approx(
+        (*levels, sigma_data)
+    )
+    good("sample", "--score", tmp_path / "score", "--n", 2, "--nfe", 3, "--out", tmp_path / "samples")
+
+
 def test_classes_may_be_named_before_there_are_data(pipeline, tmp_path):
     score = tmp_path / "score"
     good("import-diffusers", pipeline, "--names", "cat, dog", "--out", score)
@@ -89,6 +106,7 @@ def test_what_cannot_be_imported_is_refused_in_one_line(pipeline, tmp_path):
         (pipeline, ("--names", "cat,,dog"), "none is empty"),
         (pipeline, ("--data", "moons"), "makes images of shape (1, 8, 8)"),
         (_changed(pipeline, tmp_path / "a", SCHEDULER, beta_schedule="sigmoid"), digits, "beta_schedule"),
+        (_changed(pipeline, tmp_path / "e", SCHEDULER, trained_betas=[0.1]), digits, "rectified flows"),
         (_changed(pipeline, tmp_path / "b", NETWORK, _class_name="UNet2DConditionModel"), digits, "sees pixels alone"),
         (_changed(pipeline, tmp_path / "c", NETWORK, sample_size=None), ("--names", "a,b"), "how large its images are"),
         (_changed(pipeline, tmp_path / "d", NETWORK, block_out_channels=[8, 8]), digits, "cannot be read by diffusers"),

@@ -35,10 +35,11 @@ NOISES = [
 ]
 
 
-def _model(prediction="epsilon", betas=NOISES[0], schedule=None):
+def _model(prediction="epsilon", betas=NOISES[0], schedule=None, sigma_data=1.0):
     torch.manual_seed(0)
     settings = DiffusersSettings(unet=UNET, prediction=prediction, **betas)
-    config = ScoreConfig(network=settings, schedule=schedule or EDM(), shape=SHAPE, names=("a", "b"), sigma_data=1.0)
+    about = {"schedule": schedule or EDM(), "shape": SHAPE, "names": ("a", "b"), "sigma_data": sigma_data}
+    config = ScoreConfig(network=settings, **about)
     return config.build().eval().requires_grad_(False)
 
 
@@ -53,6 +54,28 @@ def test_at_whole_timesteps_the_estimate_is_that_of_diffusers(prediction, betas)
         x = Streams([k, k + 1]).normal(SHAPE)
         theirs = scheduler.step(model.net.unet(x, k).sample, k, x).pred_original_sample
         torch.testing.assert_close(model(x / alpha, levels[k]), theirs, rtol=2e-6, atol=2e-6 / alpha)
+
+
+def test_a_step_of_a_rectified_flow_is_that_of_diffusers():
+    """An Euler step from one time to the next, which is DDIM's, and exact at every time: embeddings take any number."""
+    model, scheduler = _model("flow"), diffusers.FlowMatchEulerDiscreteScheduler(shift=3.0)
+    scheduler.set_timesteps(7)
+    sampler, context, noise = DDIM(model), Context(None, Streams([3, 4])), Streams([3, 4]).normal(SHAPE)
+    for k, (now, then) in zip(scheduler.timesteps[1:], pairwise(scheduler.sigmas[1:-1]), strict=False):
+        theirs = scheduler.step(model.net.unet(noise, k).sample, k, noise).prev_sample
+        level, next_level = (share.double() / (1 - share.double()) for share in (now, then))
+        ours = sampler.step(noise / (1 - now), level, next_level, context) * (1 - then)
+        torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-5)
+
+
+def test_a_preconditioned_network_is_that_of_karras():
+    model, scheduler = _model("edm", sigma_data=0.5), diffusers.EDMEulerScheduler(sigma_data=0.5)
+    for level in [*model.config.network.levels().tolist(), 0.3, 5.0]:
+        x, sigma = Streams([3, 4]).normal(SHAPE) * level, torch.tensor(level)
+        noise = scheduler.precondition_noise(sigma)
+        out = model.net.unet(scheduler.precondition_inputs(x, sigma), noise).sample
+        theirs = scheduler.precondition_outputs(x, out, sigma)
+        torch.testing.assert_close(model(x, torch.tensor(level, dtype=torch.float64)), theirs, rtol=1e-5, atol=1e-5)
 
 
 def test_the_estimate_does_not_depend_on_the_scale_of_the_schedule():
