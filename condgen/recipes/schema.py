@@ -18,10 +18,9 @@ from condgen.networks import AnyClassifierNet, AnyDenoiserNet, AnyGeneratorNet
 from condgen.recipes.guidance import Guidance, Method, Name
 from condgen.schedules import AnyDensity, AnySchedule, LogNormal, Schedule
 from condgen.score import Labels
-from condgen.settings import UNKEYED, Settings
-from condgen.training.frozen import PriorSettings
+from condgen.settings import LENGTH, UNKEYED, Settings
 from condgen.training.prior_pool import PooledPrior
-from condgen.training.settings import TrainingSettings
+from condgen.training.settings import PriorSettings, TrainingSettings
 
 Seed: TypeAlias = Annotated[int, Field(ge=0, lt=2**32, description="of everything random")]
 

@@ -26,10 +26,10 @@ from condgen.runs.models import Folders, check_fits, data_fields, open_guided
 from condgen.runs.monitor import Monitor, classifier_monitor, generator_monitor
 from condgen.score import ScoreConfig, ScoreModel
 from condgen.training.distributed import Processes
-from condgen.training.frozen import PriorSettings, lighten_, resolved
 from condgen.training.generator_tasks import GeneratorTask, LikelihoodGuide, MatchingTask, MismatchingTask
 from condgen.training.loop import Task
 from condgen.training.prior_pool import PriorPool
+from condgen.training.settings import PriorSettings, lighten_, resolved
 from condgen.training.tasks import AdversarialScoreTask, ClassifierTask, ScoreTask
 
 _PREVIEWS = 10

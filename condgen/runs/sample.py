@@ -34,7 +34,7 @@ from condgen.samplers.catalogue import build_sampler, grid_for, sampler_class
 from condgen.samplers.draw import draw
 from condgen.score import ScoreModel
 from condgen.training.distributed import Processes
-from condgen.training.frozen import PriorSettings, describe_precision, lighten_, resolved
+from condgen.training.settings import PriorSettings, describe_precision, lighten_, resolved
 
 _LISTED = 5  # classes in a message
 _HOPELESS = 100  # samples that cannot be used, and none that can: the others are not tried

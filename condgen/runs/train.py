@@ -19,11 +19,11 @@ from condgen.runs.models import Folders
 from condgen.runs.prepare import Prepared, prepare
 from condgen.runs.stage import Progress, Stage, StageFolder, Work
 from condgen.training.distributed import Processes
-from condgen.training.frozen import describe_precision, resolved
 from condgen.training.loop import Record, train
 from condgen.training.state import State, load_state, save_state, share_state
 
 
+from condgen.training.settings import describe_precision, resolved
 @dataclass(frozen=True, eq=False)
 class Train(Stage):
     """Trains a model. Leaving the iteration early saves the state; the same stage goes on from there."""

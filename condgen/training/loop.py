@@ -23,8 +23,7 @@ from condgen.losses.base import Losses
 from condgen.rng import keyed_seed
 from condgen.training.batch import Batch
 from condgen.training.distributed import Processes
-from condgen.training.frozen import lighten_
-from condgen.training.settings import TrainingSettings, learning_rate_factor
+from condgen.training.settings import TrainingSettings, learning_rate_factor, lighten_
 from condgen.training.state import State
 
 _DROPOUT = 2  # a purpose of keyed generators, beside those of a batch

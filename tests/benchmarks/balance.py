@@ -33,7 +33,7 @@ from condgen.runs.folder import read_settings
 from condgen.runs.models import Folders
 from condgen.runs.train import Train
 from condgen.training.distributed import Processes
-from condgen.training.frozen import PriorSettings, lighten_
+from condgen.training.settings import PriorSettings, lighten_
 
 LEVELS = (0.1, 0.2, 0.4, 0.7, 1.0, 2.0, 4.0, 8.0)
 ALONE = Processes()
