@@ -15,8 +15,7 @@ from condgen.errors import UserError
 from condgen.hub import model_folder
 from condgen.recipes.defaults import default_diagnose
 from condgen.recipes.guidance import Guidance
-from condgen.recipes.schema import CalibrateRecipe, DiagnoseRecipe
-from condgen.recipes.stages import ClassifierStage, EvaluateStage
+from condgen.recipes.schema import CalibrateRecipe, ClassifierStage, DiagnoseRecipe, EvaluateStage
 from condgen.runs.calibrate import Calibrate
 from condgen.runs.diagnose import Diagnose, loss_of, with_defaults
 from condgen.runs.evaluate import Evaluate

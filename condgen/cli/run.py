@@ -18,7 +18,6 @@ from condgen.cli.terminal import console, say
 from condgen.errors import UserError
 from condgen.files import read_text
 from condgen.recipes.compose import find_recipe, load_recipe, shipped_recipes
-from condgen.recipes.schema import Recipe
 from condgen.runs.plan import plan, run_all, run_recipe, seed_runs, states
 from condgen.training.distributed import Processes
 

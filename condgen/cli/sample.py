@@ -16,7 +16,7 @@ from condgen.data.labelled import class_index
 from condgen.errors import UserError
 from condgen.hub import pretrained_folder
 from condgen.recipes.compose import apply_overrides
-from condgen.recipes.stages import SampleStage
+from condgen.recipes.schema import SampleStage
 from condgen.runs.folder import read_json, recorded_data
 from condgen.runs.layout import MANIFEST, STAGE_FILE
 from condgen.runs.models import Folders

@@ -19,8 +19,7 @@ from condgen.losses.distillation import MatchingLoss
 from condgen.losses.dlsm import PRESETS
 from condgen.recipes.compose import load_recipe, read_yaml
 from condgen.recipes.defaults import default_adversary, default_recipe
-from condgen.recipes.schema import Recipe, TrainedRecipe
-from condgen.recipes.stages import ClassifierStage, GeneratorStage, ScoreStage, TrainStage
+from condgen.recipes.schema import ClassifierStage, GeneratorStage, Recipe, ScoreStage, TrainedRecipe, TrainStage
 from condgen.runs.folder import origin_of
 from condgen.runs.models import Folders
 from condgen.runs.train import Train

@@ -17,7 +17,7 @@ from condgen.metrics.extractors import open_extractor
 from condgen.metrics.features import Advance, Store
 from condgen.metrics.measures import REAL
 from condgen.metrics.neighbours import Memory
-from condgen.recipes.stages import EvaluateStage
+from condgen.recipes.schema import EvaluateStage
 from condgen.runs.folder import read_json, write_json
 from condgen.runs.layout import EVALUATION_FOLDER, MANIFEST, METRICS, NEIGHBOURS
 from condgen.runs.sample_folder import SampleSet, is_image_folder, picture_of, read_images, read_samples

@@ -10,7 +10,7 @@ from condgen.data.sets import AnyData
 from condgen.errors import UNSUITABLE, UserError, explain
 from condgen.hub import fetch
 from condgen.networks.diffusers import DiffusersSettings
-from condgen.recipes.stages import ImportStage
+from condgen.recipes.schema import ImportStage
 from condgen.runs.folder import read_json
 from condgen.runs.stage import Progress, Stage, Work
 from condgen.schedules import EDM

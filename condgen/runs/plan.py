@@ -14,8 +14,7 @@ from condgen.errors import UserError
 from condgen.files import write_atomically
 from condgen.metrics.extractors import open_extractor
 from condgen.recipes.compose import to_yaml
-from condgen.recipes.schema import Recipe
-from condgen.recipes.stages import ClassifierStage, EvaluateStage, GeneratorStage, SampleStage, ScoreStage
+from condgen.recipes.schema import ClassifierStage, EvaluateStage, GeneratorStage, Recipe, SampleStage, ScoreStage
 from condgen.runs import layout
 from condgen.runs.calibrate import Calibrate
 from condgen.runs.diagnose import Diagnose, with_defaults

@@ -19,7 +19,7 @@ from condgen.networks.diffusers import DiffusersSettings
 from condgen.networks.embedding import ClassEmbedding, start_from
 from condgen.networks.unet import UNetSettings
 from condgen.recipes.compose import content_key
-from condgen.recipes.stages import ClassifierStage, GeneratorStage, ScoreStage, TrainStage
+from condgen.recipes.schema import ClassifierStage, GeneratorStage, ScoreStage
 from condgen.runs.folder import file_key
 from condgen.runs.layout import PRIOR_POOL, STAGE_FILE
 from condgen.runs.models import Folders, check_fits, data_fields, open_guided

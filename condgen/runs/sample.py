@@ -22,7 +22,7 @@ from torch import Tensor
 from condgen.denoiser import Denoiser
 from condgen.errors import UserError
 from condgen.generator import Generator
-from condgen.recipes.stages import SampleStage
+from condgen.recipes.schema import SampleStage
 from condgen.runs.folder import read_json, read_rows, write_json
 from condgen.runs.layout import COST, LOG_FILE, MANIFEST, STAGE_FILE
 from condgen.runs.models import Folders, Load, load_anew, open_guided

@@ -11,7 +11,7 @@ from condgen.data.labelled import LabelledSet
 from condgen.errors import UserError
 from condgen.model import Model
 from condgen.recipes.compose import read_yaml
-from condgen.recipes.stages import ClassifierStage, GeneratorStage, TrainStage
+from condgen.recipes.schema import ClassifierStage, GeneratorStage, ScoreStage, TrainStage
 from condgen.rng import keyed_generator
 from condgen.runs.folder import read_json
 from condgen.runs.layout import RECIPE_FILE, SNAPSHOTS, STAGE_FILE

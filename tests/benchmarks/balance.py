@@ -26,7 +26,7 @@ from scaling import best_scalings
 
 from condgen import Classifier, ClassifierGuided, DenoiserGuided, ScoreModel, held_out_differences
 from condgen.recipes.compose import merged, read_yaml
-from condgen.recipes.stages import ClassifierStage, ScoreStage
+from condgen.recipes.schema import ClassifierStage, ScoreStage
 from condgen.report.score_errors import draw_held_out
 from condgen.rng import keyed_generator
 from condgen.runs.folder import read_settings
