@@ -110,9 +110,6 @@ class Import(Stage):
     def conditions(self) -> list[str]:
         return [json.dumps(self.shape)]
 
-    def total(self) -> int:
-        return 1
-
     def run(self, processes: Processes) -> Work:
         opened = yield from self.open(processes)
         if opened.finished:
