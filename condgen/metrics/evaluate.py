@@ -61,6 +61,7 @@ from condgen.settings import UNKEYED, Settings
 _REAL_DRAWS = 3  # of training samples, from which the floor of CAS is learnt
 
 _Learning: TypeAlias = Generator[Advance, None, Measured | None]
+_Methods: TypeAlias = Mapping[str, tuple[Tensor, Tensor]]
 
 
 def _from_anywhere(name: str) -> str:
@@ -98,12 +99,7 @@ class Evaluation(NamedTuple):
 
 
 def evaluating(
-    methods: Mapping[str, tuple[Tensor, Tensor]],
-    train: LabelledSet,
-    test: LabelledSet,
-    seed: int,
-    measures: Measures,
-    store: Store,
+    methods: _Methods, train: LabelledSet, test: LabelledSet, seed: int, measures: Measures, store: Store
 ) -> Generator[Advance, None, Evaluation]:
     """Measures every method, and then the held-out real samples under the name `REAL`.
 
