@@ -52,11 +52,7 @@ class ScoreRecipe(TrainedRecipe):
     network: AnyDenoiserNet = Field(description="of the denoiser")
     labels: Labels = Field(default="none", description="embedding: an input, or none; separate: a network each")
     label_dropout: float = Field(default=_DROPOUT, gt=0, lt=1, description="how often labels: embedding leaves it out")
-    label_std: float = Field(
-        default=1.0,
-        gt=0,
-        description="of class embeddings at the start; with init from a model without labels, try 0.1",
-    )
+    label_std: float = Field(default=1.0, gt=0, description="of new class embeddings; try 0.1 for init without labels")
     density: AnyDensity = Field(default=LogNormal(), description="of the noise levels in training")
     adversarial: AdversarialScoreMatching | None = Field(default=None, description="a discriminator of the estimates")
 
@@ -114,9 +110,8 @@ class GeneratorRecipe(TrainedRecipe):
     def check_teacher(self, labels: Labels, who: str) -> None:
         """UserError where a score model that knows labels in this way cannot teach the generator."""
         if labels == "none" and (self.teacher is None or self.teacher.classifier is None):
-            raise UserError(
-                f"{who} knows no labels: add a classifier (--classifier) or labels: embedding (--conditional)"
-            )
+            what = "a classifier (--classifier) or labels: embedding (--conditional)"
+            raise UserError(f"{who} knows no labels: add {what}")
         if labels == "separate" and self.network is None:
             raise UserError(f"{who} has a network per class, which no generator can start from: set its network")
 
@@ -260,6 +255,11 @@ class Recipe(Settings):
         guidance.check_labels(self._labels(guidance), who)
         if guidance.guide is not None and guidance.guide == (guidance.score or "score"):
             raise UserError(f"{who}: a score model cannot guide itself; did you mean guide: unlabelled?")
+
+    def _labels(self, guidance: Guidance) -> Labels:
+        return (self.scores[guidance.score] if guidance.score else self.score).labels
+
+
 class TrainStage(Settings):
     """A model and all that its training depends on, save the models that it learns from or starts from."""
 
@@ -322,11 +322,6 @@ class SampleStage(Settings):
 class EvaluateStage(Settings):
     seed: Seed = 0
     measures: Measures = Measures()
-
-
-
-    def _labels(self, guidance: Guidance) -> Labels:
-        return (self.scores[guidance.score] if guidance.score else self.score).labels
 
 
 def check_levels(levels: Iterable[float], schedule: Schedule, what: str) -> None:

@@ -54,9 +54,7 @@ def find_diffusers(source: str) -> DiffusersFolder:
     others = {name for name, part in parts.items() if isinstance(part, list) and any(part)} - {"unet", "scheduler"}
     if config.get("_class_name") != _UNET or others:  # such as a decoder of what the network makes
         what = f"a pipeline with {', '.join(sorted(others))}" if others else f"a {config.get('_class_name')}"
-        raise UserError(
-            f"{source} holds {what}, where a {_UNET} and a scheduler alone are needed: it sees pixels alone"
-        )
+        raise UserError(f"{source} holds {what}, where a {_UNET} and a scheduler are needed: it sees pixels alone")
     if not (weights := sorted(network.parent.glob(f"{_WEIGHTS}*.safetensors"))):
         raise UserError(f"{source} holds no {_WEIGHTS}.safetensors: other files of weights are not read, convert them")
     name = source if source.startswith("hf:") else folder.resolve().name
@@ -72,9 +70,8 @@ def _either(source: str, *files: Path) -> Path:
 
 def _settings(config: dict[str, Any], scheduler: dict[str, Any], source: str) -> DiffusersSettings:
     if "beta_schedule" not in scheduler or scheduler.get("trained_betas") is not None:
-        raise UserError(
-            f"{source}: a {scheduler.get('_class_name')} of that kind is not supported, only betas by schedule"
-        )
+        kind = scheduler.get("_class_name")
+        raise UserError(f"{source}: a {kind} of that kind is not supported, only betas by schedule")
     named = {
         "timesteps": "num_train_timesteps",
         "beta_schedule": "beta_schedule",
@@ -127,9 +124,8 @@ def _fill(model: ScoreModel, folder: Path) -> None:
     from diffusers import UNet2DModel  # its reader knows the names that weights had in earlier versions
 
     with explain(f"{folder} cannot be read by diffusers", "save the pipeline again", OSError, *UNSUITABLE):
-        trained, about = UNet2DModel.from_pretrained(
-            folder, use_safetensors=True, local_files_only=True, output_loading_info=True
-        )
+        how = {"use_safetensors": True, "local_files_only": True, "output_loading_info": True}
+        trained, about = UNet2DModel.from_pretrained(folder, **how)
         left_out = [name for name, tensor in trained.state_dict().items() if tensor.is_meta]  # by an index of weights
         if missing := sorted({*about["missing_keys"], *left_out}):  # they would be random numbers
             raise ValueError(f"there is no weight {missing[0]}")

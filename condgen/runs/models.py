@@ -150,9 +150,8 @@ def check_fits(
         noise = (", ".join(f"{key} {each[key]}" for key in keys if key in each) for each in (here, there))
         found.append(f"noise of {' against '.join(noise)}")
     if found:
-        raise UserError(
-            f"{folder} does not go with {other}: {'; '.join(found)}. Use one data set and one schedule for both"
-        )
+        problem = f"{folder} does not go with {other}: {'; '.join(found)}"
+        raise UserError(f"{problem}. Use one data set and one schedule for both")
 
 
 def data_fields(data: LabelledSet) -> dict[str, Any]:

@@ -48,10 +48,9 @@ def tell_unusable(found: Sequence[Unusable], stage: SampleStage, names: Sequence
     classes = list(dict.fromkeys(repr(names[stage.label(place)]) for place, _ in found))
     listed = ", ".join(classes[:_LISTED]) + (f" and {len(classes) - _LISTED} more" if len(classes) > _LISTED else "")
     place, problem = found[0]
-    return (
-        f"{len(found):,} of {len(found) + usable:,} samples cannot be used, of class{'es' if len(classes) > 1 else ''} "
-        f"{listed}; with seed {stage.seed + place} {problem}; a lower guidance scale or precision float32 may help"
-    )
+    which = f"of class{'es' if len(classes) > 1 else ''} {listed}; with seed {stage.seed + place} {problem}"
+    count = f"{len(found):,} of {len(found) + usable:,} samples cannot be used"
+    return f"{count}, {which}; a lower guidance scale or precision float32 may help"
 
 
 class Source(NamedTuple):

@@ -8,16 +8,17 @@ from typing import Annotated, Literal, TypeAlias, TypeVar
 
 import torch
 from pydantic import Field, PositiveInt, model_validator
+from torch import Tensor, nn
 
-from condgen.settings import LENGTH, UNKEYED, Settings
 from condgen.rng import device_of
+from condgen.settings import LENGTH, UNKEYED, Settings
 
 _TAIL = 0.3  # of all steps, over which the learning rate falls
 
 Precision: TypeAlias = Literal["auto", "float32", "bfloat16"]
 """Inside networks; auto is bfloat16 on devices that multiply in it, and float32 on others."""
-Decay: TypeAlias = Annotated[float, Field(ge=0, lt=1)]
 Network = TypeVar("Network", bound=nn.Module)
+Decay: TypeAlias = Annotated[float, Field(ge=0, lt=1)]
 
 
 class TrainingSettings(Settings):
@@ -28,9 +29,7 @@ class TrainingSettings(Settings):
     )
     lr: float = Field(default=1e-3, gt=0, description="learning rate")
     betas: tuple[Decay, Decay] = Field(default=(0.9, 0.999), description="Adam's")
-    weight_decay: float = Field(
-        default=0.0, ge=0, description="decoupled from the gradient (AdamW), times the learning rate"
-    )
+    weight_decay: float = Field(default=0.0, ge=0, description="decoupled (AdamW), times the learning rate")
     warmup: int = Field(default=100, ge=0, description="steps of linear warm-up")
     decay: Literal["constant", "cosine", "tail"] = Field(
         default="cosine", description="of the learning rate; tail: constant, then linear to zero over the last 30%"
@@ -39,12 +38,8 @@ class TrainingSettings(Settings):
     ema: float = Field(default=0.999, ge=0, lt=1, description="decay of the moving average of the weights")
     log_every: int = Field(default=100, gt=0, json_schema_extra=UNKEYED, description="steps between rows of the log")
     save_every: int = Field(default=1000, gt=0, json_schema_extra=UNKEYED, description="steps between saved states")
-    snapshots: tuple[PositiveInt, ...] = Field(
-        default=(), description="steps after which the averaged weights are kept, each as a model"
-    )
-    per_class: PositiveInt | None = Field(
-        default=None, description="learn from so many samples of every class, drawn at random; by default from all"
-    )
+    snapshots: tuple[PositiveInt, ...] = Field(default=(), description="steps whose average weights are kept as models")
+    per_class: PositiveInt | None = Field(default=None, description="samples of each class, at random; by default all")
     flip: bool = Field(default=False, description="mirror half of the images; not for digits, letters, or signs")
     precision: Precision = Field(
         default="float32",
@@ -53,14 +48,10 @@ class TrainingSettings(Settings):
     )
     compile: bool = Field(default=False, json_schema_extra=UNKEYED, description="compile networks, in a minute or two")
     micro_batch: PositiveInt | None = Field(
-        default=None,
-        json_schema_extra=UNKEYED,
-        description="rows at a time in each process, by default all; the gradient is the batch's",
+        default=None, json_schema_extra=UNKEYED, description="rows at a time; the gradient is the batch's; default: all"
     )
     skip_limit: PositiveInt = Field(
-        default=10,
-        json_schema_extra=UNKEYED,
-        description="updates skipped in a row, since a loss or gradient was not finite, after which training ends",
+        default=10, json_schema_extra=UNKEYED, description="skipped updates in a row (not finite) that end training"
     )
 
     @model_validator(mode="after")
@@ -69,6 +60,15 @@ class TrainingSettings(Settings):
             raise ValueError(f"a snapshot after step {max(self.snapshots)} of {self.steps} never comes: leave it out")
         return self
 
+
+def learning_rate_factor(settings: TrainingSettings, step: int) -> float:
+    """What the base learning rate is multiplied by in step `step` (counted from 0); never zero in the first step."""
+    warm = min(1.0, (step + 1) / settings.warmup) if settings.warmup else 1.0
+    if settings.decay == "constant":
+        return warm
+    if settings.decay == "tail":
+        return warm * min(1.0, (1 - step / settings.steps) / _TAIL)
+    return warm * 0.5 * (1 + math.cos(math.pi * step / settings.steps))
 
 
 class PriorSettings(Settings):
@@ -121,12 +121,3 @@ def _in_bfloat16(net: nn.Module, x: Tensor, *conditions: Tensor | None) -> Tenso
     with torch.autocast(x.device.type, torch.bfloat16, cache_enabled=False):
         out: Tensor = type(net).forward(net, x, *conditions)
     return out.to(x.dtype)
-
-def learning_rate_factor(settings: TrainingSettings, step: int) -> float:
-    """What the base learning rate is multiplied by in step `step` (counted from 0); never zero in the first step."""
-    warm = min(1.0, (step + 1) / settings.warmup) if settings.warmup else 1.0
-    if settings.decay == "constant":
-        return warm
-    if settings.decay == "tail":
-        return warm * min(1.0, (1 - step / settings.steps) / _TAIL)
-    return warm * 0.5 * (1 + math.cos(math.pi * step / settings.steps))
