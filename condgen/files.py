@@ -15,7 +15,7 @@ import stat
 import sys
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -38,15 +38,11 @@ def cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "condgen"
 
 
-@contextmanager
-def blamed_on(what: object, *more: type[Exception]) -> Iterator[None]:
+def blamed_on(what: object, *more: type[Exception]) -> AbstractContextManager[None]:
     """Turns an error of values that condgen does not write, or of more kinds, into a UserError that names the file."""
     wrong = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
-    try:
-        yield
-    except wrong + more as error:
-        problem = f"{what} holds what condgen does not write ({type(error).__name__}: {error})"
-        raise UserError(f"{problem}: run the command that made it again") from error
+    problem = f"{what} holds what condgen does not write"
+    return explain(problem, "run the command that made it again", *wrong, *more)
 
 
 def _open(path: Path, most: int) -> BinaryIO:
@@ -178,10 +174,14 @@ def whole(out: Path, advice: str = "choose another place with --out") -> Iterato
             unfinished.unlink()
 
 
-def write_png(path: Path, picture: Image.Image) -> None:
+def to_png(picture: Image.Image, *, optimize: bool = False) -> bytes:
     content = io.BytesIO()
-    picture.save(content, format="PNG")
-    write_atomically(path, content.getvalue())
+    picture.save(content, format="PNG", optimize=optimize)
+    return content.getvalue()
+
+
+def write_png(path: Path, picture: Image.Image) -> None:
+    write_atomically(path, to_png(picture))
 
 
 def append(path: Path, text: str) -> None:

@@ -3,7 +3,7 @@
 from processes import ALONE
 
 from condgen.data.sets import parse_data
-from condgen.recipes.stages import ClassifierStage, GeneratorStage, ScoreStage
+from condgen.recipes.schema import ClassifierStage, GeneratorStage, ScoreStage
 from condgen.runs.models import Folders
 from condgen.runs.train import Train
 

@@ -99,8 +99,7 @@ def _version(value: bool) -> None:
 def _common(
     context: typer.Context,
     threads: Annotated[
-        int | None,
-        typer.Option(min=1, help="CPU threads of torch; default: those of the recipe, or all cores over processes."),
+        int | None, typer.Option(min=1, help="CPU threads of a process; default: the recipe's, or its share of cores.")
     ] = None,
     version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it.")] = False,
 ) -> None:

@@ -16,12 +16,8 @@ from condgen.training.distributed import Processes
 
 
 def import_diffusers(
-    source: Annotated[
-        str, typer.Argument(metavar="DIR|hf:OWNER/NAME", help="A pipeline of an unlabelled UNet2DModel.")
-    ],
-    data: Annotated[
-        str | None, typer.Option(help="Images for classifiers: cifar10, or a folder of class folders.")
-    ] = None,
+    source: Annotated[str, typer.Argument(metavar="DIR|hf:OWNER/NAME", help="A pipeline, its UNet2DModel unlabelled.")],
+    data: Annotated[str | None, typer.Option(help="Images for classifiers: cifar10, or a folder of classes.")] = None,
     names: Annotated[str | None, typer.Option(help="Without --data, the classes, separated by commas.")] = None,
     out: Annotated[Path, typer.Option(help="The run folder.")] = Path("runs/score-diffusers"),
     device: Device = None,

@@ -15,8 +15,7 @@ from condgen.errors import UserError
 from condgen.hub import model_folder
 from condgen.recipes.defaults import default_diagnose
 from condgen.recipes.guidance import Guidance
-from condgen.recipes.schema import CalibrateRecipe, DiagnoseRecipe
-from condgen.recipes.stages import ClassifierStage, EvaluateStage
+from condgen.recipes.schema import CalibrateRecipe, ClassifierStage, DiagnoseRecipe, EvaluateStage
 from condgen.runs.calibrate import Calibrate
 from condgen.runs.diagnose import Diagnose, loss_of, with_defaults
 from condgen.runs.evaluate import Evaluate
@@ -41,8 +40,9 @@ def calibrate(
     Accuracy, cross-entropy, calibration error, the gain over zero guidance, and the best scale: zero where guidance
     does not surely help. No exact score is needed. Writes CLASSIFIER/calibration.
     """
+    from condgen.report.figures import method_styles, save_panels
     from condgen.report.load import read_run
-    from condgen.report.models import classifier_table, draw_calibration
+    from condgen.report.models import classifier_panels, classifier_table
     from condgen.report.page import to_rich
 
     if classifier.startswith("hf:"):
@@ -56,7 +56,7 @@ def calibrate(
     if work_in(folder, Calibrate(f"calibrate {name}", file.parent, stage, score, held_out).run(processes), processes):
         rows = read_run(folder).classifiers[name]
         picture = file.with_name(CALIBRATION_PICTURE)
-        draw_calibration(name, rows, picture)
+        save_panels(classifier_panels({name: rows}, method_styles([name])), picture)
         console.print(to_rich(classifier_table(rows, name), console.width))
         say(f"plots: {picture.resolve()}\nscales: {file.resolve()}")
 

@@ -21,8 +21,7 @@ Overrides: TypeAlias = Annotated[
 ]
 Size: TypeAlias = Annotated[str | None, typer.Option(help="A size of the recipe, such as smoke.")]
 RecipeFile: TypeAlias = Annotated[
-    Path | None,
-    typer.Option("--recipe", parser=find_recipe, metavar="FILE|NAME", help="Take the settings from this recipe."),
+    Path | None, typer.Option("--recipe", parser=find_recipe, metavar="FILE|NAME", help="Take the settings from it.")
 ]
 Data: TypeAlias = Annotated[str | None, typer.Option(help="digits, moons, cifar10, ..., or a folder of class folders.")]
 RecordedData: TypeAlias = Annotated[str | None, typer.Option("--data", help="The data, if not at the place on record.")]
@@ -44,8 +43,7 @@ Device: TypeAlias = Annotated[
     ),
 ]
 Guide: TypeAlias = Annotated[
-    str | None,
-    typer.Option(metavar="unlabelled|DIR", help="Classifier-free guidance, or a weaker score model as guide."),
+    str | None, typer.Option(metavar="unlabelled|DIR", help="Classifier-free guidance, or by a weaker score model.")
 ]
 
 

@@ -18,7 +18,6 @@ from condgen.cli.terminal import console, say
 from condgen.errors import UserError
 from condgen.files import read_text
 from condgen.recipes.compose import find_recipe, load_recipe, shipped_recipes
-from condgen.recipes.schema import Recipe
 from condgen.runs.plan import plan, run_all, run_recipe, seed_runs, states
 from condgen.training.distributed import Processes
 
@@ -53,8 +52,14 @@ def run(
     how = processes, shlex.join(["condgen", *sys.argv[1:]]), jobs
     runs = {folder: settings} if seeds is None else seed_runs(settings, seeds, folder)
     if dry_run:
+        from condgen.report.page import Table, to_rich
+
         for place, one in runs.items():
-            _show_plan(one, place)
+            stages = plan(one, place, one.data.load_all())
+            found = states(stages)
+            rows = [(stage.name, found[stage.folder], f"{stage.total():,} {stage.unit}") for stage in stages]
+            table = Table(f"{place.name}: nothing was run", ("stage", "state", "in all"), rows)
+            console.print(to_rich(table, console.width))
         return
     work = follow_previews(run_recipe(settings, folder, *how) if seeds is None else run_all(runs, *how))
     if not work_in(folder, profiled(work, folder / "profile") if profile else work, processes):
@@ -91,12 +96,3 @@ def _anywhere(name: str, text: str) -> str:
         return f"include: [{', '.join(posixpath.normpath(f'{name}/../{each}') for each in found[1].split(', '))}]"
 
     return re.sub(r"^include: \[(.*)\]$", named, text, flags=re.MULTILINE)
-
-
-def _show_plan(recipe: Recipe, folder: Path) -> None:
-    from condgen.report.page import Table, to_rich
-
-    stages = plan(recipe, folder, recipe.data.load_all())
-    found = states(stages)
-    rows = tuple((stage.name, found[stage.folder], f"{stage.total():,} {stage.unit}") for stage in stages)
-    console.print(to_rich(Table(f"{folder.name}: nothing was run", ("stage", "state", "in all"), rows), console.width))

@@ -16,7 +16,7 @@ from condgen.data.labelled import class_index
 from condgen.errors import UserError
 from condgen.hub import pretrained_folder
 from condgen.recipes.compose import apply_overrides
-from condgen.recipes.stages import SampleStage
+from condgen.recipes.schema import SampleStage
 from condgen.runs.folder import read_json, recorded_data
 from condgen.runs.layout import MANIFEST, STAGE_FILE
 from condgen.runs.models import Folders
@@ -24,7 +24,6 @@ from condgen.runs.sample import Sample
 from condgen.settings import parse
 from condgen.training.distributed import Processes
 
-_PER_CLASS = 16
 _OF_METHOD = {name: f"method.{name}" for name in ("sampler", "steps", "nfe", "scale", "interval")}
 
 
@@ -65,9 +64,7 @@ def sample(
     if n is not None and per_class is not None:
         raise UserError("--n counts all samples and --per-class those of each class: leave one of the two out")
     if (pretrained or generator) and (score or classifier):
-        raise UserError(
-            "--pretrained names both models, and a generator needs neither: leave --score, --classifier out"
-        )
+        raise UserError("--pretrained names both models, a generator needs neither: leave --score, --classifier out")
     if pretrained is not None:
         score, classifier = (pretrained_folder(f"{pretrained}/{part}") for part in ("score", "classifier"))
     if (source := generator or score) is None:
@@ -86,15 +83,13 @@ def sample(
         "generator": generator.name if generator else None,
         "options": apply_overrides({}, options or (), "--option"),
     }
-    total = n or (per_class or _PER_CLASS) * len(chosen)
+    total = n or (per_class or 16) * len(chosen)
     tree = {"method": method, "classes": tuple(chosen), "n": total, "data": recorded_data(source)}
     stage = parse(SampleStage, given.over(tree), "sample")
     processes, classifiers = Processes(), {classifier.name: classifier} if classifier else {}
     folders = Folders(score, guides, classifiers, {generator.name: generator} if generator else {})
     if work_in(out, Sample("sample", out, stage, folders).run(processes), processes):
         grid, record = draw_grid(out), read_json(out / STAGE_FILE)
-        say(
-            f"{record['images']:,} samples, {record['evaluations_per_image']:g} network evaluations each, "
-            f"{record['images_per_second']:,.5g} images/s ({record['drawing_seconds']:,.1f} s of "
-            f"{record['seconds']:,.1f} s, the rest to load and to write)\n{grid or out / MANIFEST}"
-        )
+        drawn = f"{record['images']:,} samples, {record['evaluations_per_image']:g} network evaluations each"
+        time = f"{record['drawing_seconds']:,.1f} s of {record['seconds']:,.1f} s, the rest to load and to write"
+        say(f"{drawn}, {record['images_per_second']:,.5g} images/s ({time})\n{grid or out / MANIFEST}")

@@ -15,7 +15,6 @@ from condgen.hub import MODEL, model_folder
 from condgen.training.distributed import Processes
 
 _HOST, _PORT = "127.0.0.1", 7860
-_CONNECTIONS = 400
 
 
 def studio(
@@ -50,7 +49,7 @@ def studio(
         log_level="critical",
         ws="none",
         lifespan="off",
-        limit_concurrency=_CONNECTIONS,
+        limit_concurrency=400,
         timeout_graceful_shutdown=0,
     )
     address = f"http://{_HOST}:{listener.getsockname()[1]}/"

@@ -19,8 +19,7 @@ from condgen.losses.distillation import MatchingLoss
 from condgen.losses.dlsm import PRESETS
 from condgen.recipes.compose import load_recipe, read_yaml
 from condgen.recipes.defaults import default_adversary, default_recipe
-from condgen.recipes.schema import Recipe, TrainedRecipe
-from condgen.recipes.stages import ClassifierStage, GeneratorStage, ScoreStage, TrainStage
+from condgen.recipes.schema import ClassifierStage, GeneratorStage, Recipe, ScoreStage, TrainedRecipe, TrainStage
 from condgen.runs.folder import origin_of
 from condgen.runs.models import Folders
 from condgen.runs.train import Train
@@ -47,11 +46,7 @@ def train_score(
     out: Annotated[Path, typer.Option(help="The run folder.")] = _SCORE,
     conditional: Annotated[bool, typer.Option("--conditional", help="Give the network the label.")] = False,
     adversarial: Annotated[
-        bool,
-        typer.Option(
-            "--adversarial",
-            help="Add a discriminator (Jolicoeur-Martineau et al. 2020): 2.5 times the cost, biased at high noise.",
-        ),
+        bool, typer.Option("--adversarial", help="Add a discriminator: 2.5 times the cost, biased at high noise.")
     ] = False,
     *,
     given: Given,
@@ -63,7 +58,7 @@ def train_score(
 
     Other settings: --set score.network.width=512, --set score.training.precision=bfloat16,
     --set score.labels=separate (a network for each class), --set score.training.snapshots=[500] (keeps an early model,
-    which can guide the later one). condgen settings score lists all.
+    which can guide the later one). condgen settings score lists all. Of --adversarial: Jolicoeur-Martineau et al. 2020.
     """
     base, loaded = _base(ScoreStage, recipe, data, size, given, init)
     score = base.score

@@ -52,10 +52,8 @@ class ImageFiles(NamedTuple):
                 place = members[0].path.parent
                 if members[0].split == "test":  # images there would not help
                     place = place.parents[1] / "train" / place.name
-                raise UserError(
-                    f"class {self.names[label]!r} has too few images, {len(order)}, to learn from some and test with "
-                    f"others: add images to {place}, or move the class to another place"
-                )
+                few = f"class {self.names[label]!r} has too few images, {len(order)}, to learn from some and test with"
+                raise UserError(f"{few} others: add images to {place}, or move the class to another place")
             part = {"test": order[:first], "validation": order[first:second], "train": order[second:]}[split]
             chosen = {*part, *(file for file in members if split != "train" and file.split == split)}
             found += [file for file in members if file in chosen]
@@ -98,10 +96,8 @@ class ImageFiles(NamedTuple):
             image = _read_image(path, image_size, grey)
             height, width = height or image.shape[0], width or image.shape[1]
             if image.shape[:2] != (height, width):
-                raise UserError(
-                    f"{files[0].path} is {width} x {height} and {path} is {image.shape[1]} x {image.shape[0]} pixels: "
-                    "crop and resize all images, by --set data.image_size=SIDE"
-                )
+                sizes = f"is {width} x {height} and {path} is {image.shape[1]} x {image.shape[0]} pixels"
+                raise UserError(f"{files[0].path} {sizes}: crop and resize all images, by --set data.image_size=SIDE")
             yield image[None] if grey else image.transpose(2, 0, 1)
 
 
@@ -128,10 +124,9 @@ def list_images(root: Path, *, follow_links: bool = False, of: str | None = None
             places = [(path, None) for path in top]
         names = sorted({path.name for path, _ in places})
         if not names:
-            raise UserError(
-                f"{root} holds no class folders: make one for each class, or name the class of all images: condgen "
-                "evaluate takes --class NAME, and training --set data.single_class=NAME"
-            )
+            advice = "condgen evaluate takes --class NAME, and training --set data.single_class=NAME"
+            problem = f"{root} holds no class folders: make one for each class, or name the class of all images"
+            raise UserError(f"{problem}: {advice}")
     files = []
     for place, split in places:
         label = 0 if place == root else names.index(place.name)
@@ -151,8 +146,7 @@ def list_images(root: Path, *, follow_links: bool = False, of: str | None = None
 def _uniform(path: Path, label: str, seed: int) -> float:
     """A number in [0, 1) that depends on names alone, however a file system spells their accents."""
     name = unicodedata.normalize("NFC", f"{seed}/{label}/{path.name}")
-    digest = hashlib.sha256(name.encode(errors="surrogateescape")).digest()
-    return int.from_bytes(digest[:6]) / 2**48
+    return int.from_bytes(hashlib.sha256(name.encode(errors="surrogateescape")).digest()[:6]) / 2**48
 
 
 def _look(folder: Path, inside: Path | None) -> tuple[list[Path], list[Path], list[Path]]:

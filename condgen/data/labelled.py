@@ -42,10 +42,8 @@ class LabelledSet:
         present = sorted(set(self.y.tolist()))
         if outside := [label for label in present if not 0 <= label < self.n_classes]:
             raise UserError(f"{where}: label {outside[0]} is outside 0 to {self.n_classes - 1}; name a class for it")
-        if len(present) < (least := self.least_classes):
-            raise UserError(
-                f"{where}: at least {least} classes are needed, and its {len(self)} samples have {len(present)}"
-            )
+        if (count := len(present)) < (least := self.least_classes):
+            raise UserError(f"{where}: at least {least} classes are needed, and its {len(self)} samples have {count}")
         if broken := 0 if self.is_images else int((~self.x.isfinite()).any(1).sum()):
             raise UserError(f"{where}: {broken} of {len(self)} points are NaN or infinite; remove them")
 

@@ -38,10 +38,7 @@ class DataSettings(Settings, ABC):
 class _WithValidation(DataSettings, ABC):
     split_seed: int = Field(default=0, ge=0, lt=2**32, description="of what is drawn for each split")
     validation_fraction: float = Field(
-        default=0.1,
-        gt=0,
-        lt=1,
-        description="of every class of the train split, to make choices by: at least one sample",
+        default=0.1, gt=0, lt=1, description="of every class of the train split, to make choices by: one sample or more"
     )
 
 
@@ -132,10 +129,7 @@ class Torchvision(_TrainAndTest):
         root = self.root if self.root is not None and self.root.is_dir() else _archives(None)  # it may be moved
         chosen = {"split": split} if self.kind in ("svhn", "stl10") else {"train": split == "train"}
         name = "FashionMNIST" if self.kind == "fashion-mnist" else self.kind.upper()
-        advice = (
-            "name its folder by CONDGEN_DATA or data.root, or download it, perhaps later, by data.download: true "
-            "(--set data.download=true)"
-        )
+        advice = "name its folder by CONDGEN_DATA or data.root, or set data.download: true (--set data.download=true)"
         with explain(f"{self.kind} is not in {root}, or its files are damaged", advice, RuntimeError, OSError):
             data = getattr(torchvision.datasets, name)(root, download=self.download, **chosen)
         x = torch.as_tensor(data.data)

@@ -5,6 +5,7 @@ from collections.abc import Generator
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+from torch.optim.lr_scheduler import OneCycleLR
 
 from condgen.data.labelled import LabelledSet
 from condgen.metrics.features import Advance
@@ -26,9 +27,7 @@ def network_accuracy(
         torch.manual_seed(int(torch.randint(2**31, (), generator=generator)))
         network = CifarResNet(x.shape[1], test.n_classes, _DEPTH).to(device)
     optimiser = torch.optim.SGD(network.parameters(), lr=_LR, momentum=_MOMENTUM, weight_decay=_DECAY, nesterov=True)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimiser, _LR, total_steps=steps, pct_start=_WARM_UP, cycle_momentum=False
-    )
+    schedule = OneCycleLR(optimiser, _LR, total_steps=steps, pct_start=_WARM_UP, cycle_momentum=False)
     for step in range(steps):
         if step % 10 == 0:
             yield Advance(step, steps, f"training a ResNet on {what}")

@@ -61,6 +61,7 @@ from condgen.settings import UNKEYED, Settings
 _REAL_DRAWS = 3  # of training samples, from which the floor of CAS is learnt
 
 _Learning: TypeAlias = Generator[Advance, None, Measured | None]
+_Methods: TypeAlias = Mapping[str, tuple[Tensor, Tensor]]
 
 
 def _from_anywhere(name: str) -> str:
@@ -84,10 +85,7 @@ class Measures(Settings):
     cas_steps: int = Field(default=2000, ge=20, description="of the ResNet's training, with 128 images each")
     cas_flip: bool = Field(default=False, description="whether it sees mirrored images too; not for digits or letters")
     most: int = Field(
-        default=10_000,
-        ge=100,
-        description="real samples, and samples of a method, whose neighbours and pairs are looked at; the time grows "
-        "with the product",
+        default=10_000, ge=100, description="samples of either set whose neighbours are looked at; time: its square"
     )
 
 
@@ -98,12 +96,7 @@ class Evaluation(NamedTuple):
 
 
 def evaluating(
-    methods: Mapping[str, tuple[Tensor, Tensor]],
-    train: LabelledSet,
-    test: LabelledSet,
-    seed: int,
-    measures: Measures,
-    store: Store,
+    methods: _Methods, train: LabelledSet, test: LabelledSet, seed: int, measures: Measures, store: Store
 ) -> Generator[Advance, None, Evaluation]:
     """Measures every method, and then the held-out real samples under the name `REAL`.
 
@@ -112,10 +105,9 @@ def evaluating(
     few, not finite, or do not fit the data set.
     """
     if (test.names, test.shape) != (train.names, train.shape):
-        raise UserError(
-            f"{train.source}: the train split has {train.n_classes} classes and samples of shape {train.shape}, the "
-            f"test split {test.n_classes} and {test.shape}: name the classes alike; --set data.image_size=SIDE resizes"
-        )
+        here, there = (f"{split.n_classes} classes and samples of shape {split.shape}" for split in (train, test))
+        advice = "name the classes alike; --set data.image_size=SIDE resizes"
+        raise UserError(f"{train.source}: the train split has {here}, the test split {there}: {advice}")
     methods = {**methods, REAL: (test.floats(), test.y)}
     for method, (x, _) in methods.items():
         _check(method, x, train)
@@ -155,15 +147,13 @@ def evaluating(
 
 def _check(method: str, x: Tensor, train: LabelledSet) -> None:
     if tuple(x.shape[1:]) != train.shape:
-        raise UserError(
-            f"{method}: samples of shape {tuple(x.shape[1:])} cannot be compared with {train.source}, whose samples are"
-            f" {train.shape}; evaluate them against the data that their model was trained on"
-        )
+        problem = f"samples of shape {tuple(x.shape[1:])} cannot be compared with {train.source}, whose samples are"
+        advice = "evaluate them against the data that their model was trained on"
+        raise UserError(f"{method}: {problem} {train.shape}; {advice}")
     if len(x) <= NEIGHBOUR:
-        more = "; hold out more of a folder, also when training, with --set data.test_fraction=0.5"
-        raise UserError(
-            f"{method}: {len(x)} samples are too few; provide at least {NEIGHBOUR + 1}{more if method == REAL else ''}"
-        )
+        of_folder = "; hold out more of a folder, also when training, with --set data.test_fraction=0.5"
+        more = of_folder if method == REAL else ""
+        raise UserError(f"{method}: {len(x)} samples are too few; provide at least {NEIGHBOUR + 1}{more}")
     if broken := int((~x.flatten(1).isfinite()).any(1).sum()):
         raise UserError(f"{method}: {broken} of {len(x)} samples hold NaN or infinite values; sample anew or drop them")
 

@@ -40,11 +40,9 @@ def open_extractor(name: str, shape: tuple[int, ...], device: torch.device | str
         return _classifier(Path(name), shape, device)
     if Path(name).is_file():
         return _cifar_resnet(Path(name), device)
-    raise UserError(
-        f"there are no features {name!r}; choose pixels; inception (FID's); timm:NAME (with its published weights, or "
-        "timm:NAME@FILE.safetensors); the folder of a classifier that condgen trained; or the safetensors file of a "
-        "CIFAR ResNet"
-    )
+    published = "pixels; inception (FID's); timm:NAME (with its published weights, or timm:NAME@FILE.safetensors)"
+    others = "the folder of a classifier that condgen trained; or the safetensors file of a CIFAR ResNet"
+    raise UserError(f"there are no features {name!r}; choose {published}; {others}")
 
 
 def _content(path: Path) -> str:
@@ -100,10 +98,8 @@ def _timm(name: str, device: torch.device | str) -> Extractor:
     options: dict[str, Any] = {"pretrained_cfg_overlay": {"file": file}} if file else {}
     if file and not (Path(file).is_file() and file.endswith(".safetensors")):
         raise UserError(f"{file} is not a safetensors file: timm:{name}@FILE takes weights of {name} in that form")
-    advice = (
-        "choose one of timm.list_models(pretrained=True), connect to a network once, or name a file, as in "
-        f"timm:{name}@weights.safetensors"
-    )
+    online = "choose one of timm.list_models(pretrained=True), connect to a network once"
+    advice = f"{online}, or name a file, as in timm:{name}@weights.safetensors"
     wrong = (OSError, RuntimeError, ValueError, KeyError, SafetensorError, UserError)
     with explain(f"the weights of timm:{name} are not on this machine", advice, *wrong):
         known = None if file else timm.get_pretrained_cfg(name)

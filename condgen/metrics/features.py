@@ -100,10 +100,8 @@ class Store:
         every = [one.logits for one in found if one.logits is not None]
         whole = Features(torch.cat([one.vectors for one in found]), torch.cat(every) if every else None)
         if broken := int((~whole.vectors.isfinite()).flatten(1).any(1).sum()):
-            raise UserError(
-                f"{self.extractor.name} features of {what} are not finite for {broken} of {n} samples: look at these "
-                "samples, or choose other --features"
-            )
+            problem = f"{self.extractor.name} features of {what} are not finite for {broken} of {n} samples"
+            raise UserError(f"{problem}: look at these samples, or choose other --features")
         if path is not None:
             tensors = {name: part for name, part in whole._asdict().items() if part is not None}
             try:

@@ -1,8 +1,8 @@
-"""The settings of a recipe, one class a part."""
+"""The settings of a recipe, one class a part, and those of a stage: its `recipe.yaml`, on which its key depends."""
 
 import os
 from collections.abc import Collection, Iterable
-from typing import Annotated, TypeAlias
+from typing import Annotated, ClassVar, Literal, TypeAlias
 
 import torch
 from pydantic import AfterValidator, Field, PositiveFloat, PositiveInt, field_validator, model_validator
@@ -15,13 +15,13 @@ from condgen.losses.dlsm import DLSM
 from condgen.losses.score_matching import AdversarialScoreMatching
 from condgen.metrics.evaluate import Measures
 from condgen.networks import AnyClassifierNet, AnyDenoiserNet, AnyGeneratorNet
+from condgen.networks.diffusers import DiffusersSettings
 from condgen.recipes.guidance import Guidance, Method, Name
 from condgen.schedules import AnyDensity, AnySchedule, LogNormal, Schedule
 from condgen.score import Labels
-from condgen.settings import UNKEYED, Settings
-from condgen.training.frozen import PriorSettings
+from condgen.settings import LENGTH, UNKEYED, Settings
 from condgen.training.prior_pool import PooledPrior
-from condgen.training.settings import TrainingSettings
+from condgen.training.settings import PriorSettings, TrainingSettings
 
 Seed: TypeAlias = Annotated[int, Field(ge=0, lt=2**32, description="of everything random")]
 
@@ -52,11 +52,7 @@ class ScoreRecipe(TrainedRecipe):
     network: AnyDenoiserNet = Field(description="of the denoiser")
     labels: Labels = Field(default="none", description="embedding: an input, or none; separate: a network each")
     label_dropout: float = Field(default=_DROPOUT, gt=0, lt=1, description="how often labels: embedding leaves it out")
-    label_std: float = Field(
-        default=1.0,
-        gt=0,
-        description="of class embeddings at the start; with init from a model without labels, try 0.1",
-    )
+    label_std: float = Field(default=1.0, gt=0, description="of new class embeddings; try 0.1 for init without labels")
     density: AnyDensity = Field(default=LogNormal(), description="of the noise levels in training")
     adversarial: AdversarialScoreMatching | None = Field(default=None, description="a discriminator of the estimates")
 
@@ -114,9 +110,8 @@ class GeneratorRecipe(TrainedRecipe):
     def check_teacher(self, labels: Labels, who: str) -> None:
         """UserError where a score model that knows labels in this way cannot teach the generator."""
         if labels == "none" and (self.teacher is None or self.teacher.classifier is None):
-            raise UserError(
-                f"{who} knows no labels: add a classifier (--classifier) or labels: embedding (--conditional)"
-            )
+            what = "a classifier (--classifier) or labels: embedding (--conditional)"
+            raise UserError(f"{who} knows no labels: add {what}")
         if labels == "separate" and self.network is None:
             raise UserError(f"{who} has a network per class, which no generator can start from: set its network")
 
@@ -263,6 +258,70 @@ class Recipe(Settings):
 
     def _labels(self, guidance: Guidance) -> Labels:
         return (self.scores[guidance.score] if guidance.score else self.score).labels
+
+
+class TrainStage(Settings):
+    """A model and all that its training depends on, save the models that it learns from or starts from."""
+
+    kind: ClassVar[Literal["score", "classifier", "generator"]]  # also the name of the field that describes the model
+    data: AnyData
+    schedule: AnySchedule
+    seed: Seed = 0
+
+    @property
+    def model(self) -> TrainedRecipe:
+        return getattr(self, self.kind)
+
+
+class ScoreStage(TrainStage):
+    kind = "score"
+    score: ScoreRecipe
+
+
+class ClassifierStage(TrainStage):
+    kind = "classifier"
+    classifier: ClassifierRecipe
+
+
+class GeneratorStage(TrainStage):
+    kind = "generator"
+    generator: GeneratorRecipe
+
+
+class ImportStage(Settings):
+    """A score model that diffusers has trained, and the data that is to go with it."""
+
+    imported: str = Field(description="where it comes from")
+    data: AnyData | None = Field(default=None, description="what classifiers and generators learn beside it")
+    schedule: AnySchedule
+    names: tuple[str, ...] = Field(min_length=1)
+    network: DiffusersSettings
+
+
+class SampleStage(Settings):
+    """Samples of one method: sample i has seed + i, and the classes take turns."""
+
+    method: Method
+    classes: tuple[int, ...] = Field(min_length=1)
+    n: PositiveInt = Field(json_schema_extra=LENGTH, description="samples in all; with more, those missing are drawn")
+    data: AnyData | None = Field(default=None, json_schema_extra=UNKEYED, description="what its models have learnt")
+    seed: Seed = 0
+    batch: PositiveInt = Field(default=250, json_schema_extra=UNKEYED, description="how many at once")
+    compile: bool = Field(default=False, json_schema_extra=UNKEYED, description=COMPILE)
+
+    def label(self, place: int) -> int:
+        return self.classes[place % len(self.classes)]
+
+    @model_validator(mode="after")
+    def _seeds_exist(self) -> "SampleStage":
+        if self.seed + self.n > 2**32:
+            raise ValueError(f"seeds end at 2**32: {self.n} samples need a seed of at most {2**32 - self.n}")
+        return self
+
+
+class EvaluateStage(Settings):
+    seed: Seed = 0
+    measures: Measures = Measures()
 
 
 def check_levels(levels: Iterable[float], schedule: Schedule, what: str) -> None:

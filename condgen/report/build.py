@@ -115,8 +115,7 @@ def _run_section(run: Run) -> Iterable[Block]:
 
 
 def _training_section(run: Run) -> Iterable[Block]:
-    styles = method_styles(LOSSES)
-    if panels := [curve_panel(stage, losses, styles) for stage, losses in run.losses.items()]:
+    if panels := [curve_panel(stage, losses, method_styles(LOSSES)) for stage, losses in run.losses.items()]:
         yield Figure("Losses against step", panels, _LOSSES_CAPTION)
 
 
@@ -152,7 +151,5 @@ def _memory(metrics: Sequence[MetricRow]) -> Iterable[str]:
     real = found.get(REAL)
     closer = [f"{method} {format_estimate(one)}" for method, one in found.items() if real and beats(real, one, "high")]
     if closer:
-        yield (
-            f"A sign of memory, or of too little spread: {', '.join(closer)} authentic samples, against "
-            f"{format_estimate(real)} of held-out real data; see the nearest neighbours."
-        )
+        authentic = f"{', '.join(closer)} authentic samples, against {format_estimate(real)} of held-out real data"
+        yield f"A sign of memory, or of too little spread: {authentic}; see the nearest neighbours."

@@ -119,9 +119,7 @@ def _mean(rows: Sequence[Row], numbers: Sequence[str]) -> Row:
     return rows[0].model_copy(update=changes)
 
 
-def _runs_section(
-    runs: Mapping[str, Run], groups: _Groups, settings: Mapping[str, Sequence[str | None]]
-) -> Iterable[Block]:
+def _runs_section(runs: Mapping[str, Run], groups: _Groups, settings: dict[str, list[str | None]]) -> Iterable[Block]:
     rows = []
     for label, own in groups.items():
         seconds = statistics.fmean(sum(stage.seconds or 0.0 for stage in run.stages) for run in own)

@@ -62,10 +62,6 @@ def classifiers_section(run: Run) -> Iterable[Block]:
         yield Figure("In the course of training", panels, _TRAINING)
 
 
-def draw_calibration(name: str, rows: Sequence[LevelRow], path: Path) -> None:
-    save_panels(classifier_panels({name: rows}, method_styles([name])), path)
-
-
 def classifier_panels(found: Mapping[str, Sequence[LevelRow]], styles: Mapping[str, Style]) -> list[Panel]:
     panels = []
     for key, (_, title, unit, dashed) in _QUANTITIES.items():
@@ -139,6 +135,5 @@ def draw_previews(folder: Path, until: int | None = None) -> list[Path]:
     if last.x.shape[1] != 2:
         return []
     clouds = {head: (one.x.double().numpy(), one.y.tolist()) for head, one in previews.items()}
-    figure = points_figure("", clouds, dict(enumerate(last.names)))
-    save_panels(figure.panels, files[0], columns=5, legend=True)
+    save_panels(points_figure("", clouds, dict(enumerate(last.names))).panels, files[0], columns=5, legend=True)
     return files[:1]

@@ -1,7 +1,6 @@
 """Samples by class, as tables or PNGs of images or as points of the plane, and the training data nearest to them."""
 
 import base64
-import io
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -12,7 +11,7 @@ from matplotlib.axes import Axes
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from condgen.files import as_rgb, blamed_on, read_picture, within
+from condgen.files import as_rgb, blamed_on, read_picture, to_png, within
 from condgen.report.estimates import format_number, is_real
 from condgen.report.figures import Array, Panel, style_of
 from condgen.report.load import FieldRow, NearRow, NeighbourRow, Run
@@ -133,9 +132,7 @@ def embedded(pictures: Sequence[Image.Image], alt: str, about: int = 32, labels:
     for place, picture in enumerate(pictures):
         line.paste(picture.convert("RGBA"), (place * (width + 1), 0))
     factor = max(1, round(about / max(width, height)))
-    buffer = io.BytesIO()
-    line.save(buffer, format="PNG", optimize=True)
-    address = f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+    address = f"data:image/png;base64,{base64.b64encode(to_png(line, optimize=True)).decode()}"
     return Picture(address, alt, line.width * factor, line.height * factor, tuple(labels))
 
 

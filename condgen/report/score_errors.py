@@ -58,11 +58,10 @@ def held_out_sentences(run: Run) -> list[str]:
         if rows:
             nearer = sum(row.mean < -SURE * row.se for row in rows)
             farther = sum(row.mean > SURE * row.se for row in rows)
-            out.append(
-                f"On {rows[0].n_images:,} held-out samples, the posterior score of {method} is nearer to the truth than"
-                f" that of {reference} at {nearer} of {len(rows)} noise levels (by more than {SURE:g} standard errors),"
-                f" farther at {farther}.{_training(about.get('training') or {}, method, reference)}"
-            )
+            spent = _training(about.get("training") or {}, method, reference)
+            where = f"at {nearer} of {len(rows)} noise levels (by more than {SURE:g} standard errors)"
+            what = f"the posterior score of {method} is nearer to the truth than that of {reference}"
+            out.append(f"On {rows[0].n_images:,} held-out samples, {what} {where}, farther at {farther}.{spent}")
     return out
 
 

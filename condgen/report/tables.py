@@ -1,6 +1,7 @@
 """Tables of a run's figures. A best value is starred only where its interval clears those of all others."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import TypeAlias
 
 from condgen.diagnostics.score_errors import ErrorRow, Weighting
 from condgen.metrics.measures import REAL, Goal, MetricRow, goal_of
@@ -23,14 +24,11 @@ _FRECHET = (
     "floor; it does not cover the distance at infinite n, which is lower."
 )
 _COLUMNS = 7  # metrics of a table
+_Columns: TypeAlias = Mapping[str, Mapping[str, Estimate]]  # by head, each by row
 
 
 def estimates_table(
-    title: str,
-    columns: Mapping[str, Mapping[str, Estimate]],
-    caption: str,
-    goals: Iterable[Goal | None] = (),
-    corner: str = "method",
+    title: str, columns: _Columns, caption: str, goals: Iterable[Goal | None] = (), corner: str = "method"
 ) -> Table:
     """Columns of estimates by row, real data last; with goals, the best of each column is starred."""
     heads = sorted(dict.fromkeys(head for found in columns.values() for head in found), key=is_real)

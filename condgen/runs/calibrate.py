@@ -68,16 +68,14 @@ class Calibrate(Stage):
             yield Progress(self.name, done, len(levels), done * len(y) * recipe.draws, f"noise level {level:g}")
             if done < len(rows):
                 continue
-            (row,) = measure_classifier(
-                likelihood, prior, images, y, [level], draws=recipe.draws, generator=keyed_generator(recipe.seed)
-            )
+            noise = keyed_generator(recipe.seed)
+            (row,) = measure_classifier(likelihood, prior, images, y, [level], draws=recipe.draws, generator=noise)
             if bad := [what for what, value in row.as_dict().items() if not math.isfinite(value)]:
                 of_classifier = "cross_entropy" in bad or "norm" in bad
                 who, where = ("the classifier", self.classifier) if of_classifier else ("the score model", self.score)
-                raise UserError(
-                    f"{self.name}: {who} gives numbers that are not finite at noise level {level:g} "
-                    f"({', '.join(bad)}): look at {where}, or leave this level out with calibrate.levels"
-                )
+                problem = f"{who} gives numbers that are not finite at noise level {level:g} ({', '.join(bad)})"
+                advice = f"look at {where}, or leave this level out with calibrate.levels"
+                raise UserError(f"{self.name}: {problem}: {advice}")
             opened.log(row.as_dict())
             rows.append(row)
         what = {

@@ -112,9 +112,7 @@ class Diagnose(Stage):
         if unknown := set(recipe.references) - methods.keys():
             raise UserError(f"diagnose.references: {min(unknown)!r} is none of the methods {', '.join(methods)}")
         if recipe.grid is not None and train.shape != (2,):
-            raise UserError(
-                f"diagnose.grid is for points in the plane, which {train.source} does not hold: leave it out"
-            )
+            raise UserError(f"diagnose.grid is for points in the plane, which {train.source} has not: leave it out")
         opened = yield from self.open(processes)
         if opened.finished:
             return

@@ -17,7 +17,7 @@ from condgen.metrics.extractors import open_extractor
 from condgen.metrics.features import Advance, Store
 from condgen.metrics.measures import REAL
 from condgen.metrics.neighbours import Memory
-from condgen.recipes.stages import EvaluateStage
+from condgen.recipes.schema import EvaluateStage
 from condgen.runs.folder import read_json, write_json
 from condgen.runs.layout import EVALUATION_FOLDER, MANIFEST, METRICS, NEIGHBOURS
 from condgen.runs.sample_folder import SampleSet, is_image_folder, picture_of, read_images, read_samples
@@ -95,10 +95,9 @@ class Evaluate(Stage):
             known = {label: names.index(name) for label, name in own.items() if name in names}
             lacking = ", ".join(list_some(name for name in own.values() if name not in names))
             if not known:
-                raise UserError(
-                    f"{method} has samples of {lacking}, and {self.train.source} has other classes, "
-                    f"{', '.join(list_some(names))}: classes are matched by name; name other data with --data"
-                )
+                others = f"{self.train.source} has other classes, {', '.join(list_some(names))}"
+                advice = "classes are matched by name; name other data with --data"
+                raise UserError(f"{method} has samples of {lacking}, and {others}: {advice}")
             kept = [place for place, label in enumerate(y.tolist()) if label in known]
             labels = torch.tensor([known[label] for label in y[kept].tolist()])
             matched[method] = SampleSet(x[kept], labels, own, [seeds[place] for place in kept] if seeds else [])
@@ -134,9 +133,8 @@ class Evaluate(Stage):
         rows = [row.as_dict() for row in found.rows]
         write_json(self.folder / METRICS, {"what": what, "rows": rows, "by_class": names})
         pictures = sorted(str(file.relative_to(self.folder)) for file in self.folder.glob(f"{_PICTURES}/*.png"))
-        opened.finish(
-            [METRICS, NEIGHBOURS, *pictures], what=f"{sum(n.values()):,} samples against {len(train):,} real ones"
-        )
+        measured = f"{sum(n.values()):,} samples against {len(train):,} real ones"
+        opened.finish([METRICS, NEIGHBOURS, *pictures], what=measured)
 
     def _closest(self, method: str, samples: SampleSet, places: Tensor, memory: Memory) -> Iterator[dict[str, Any]]:
         """The samples of a method that lie closest to training data, with their neighbours."""

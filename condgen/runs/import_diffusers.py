@@ -10,7 +10,7 @@ from condgen.data.sets import AnyData
 from condgen.errors import UNSUITABLE, UserError, explain
 from condgen.hub import fetch
 from condgen.networks.diffusers import DiffusersSettings
-from condgen.recipes.stages import ImportStage
+from condgen.recipes.schema import ImportStage
 from condgen.runs.folder import read_json
 from condgen.runs.stage import Progress, Stage, Work
 from condgen.schedules import EDM
@@ -54,9 +54,7 @@ def find_diffusers(source: str) -> DiffusersFolder:
     others = {name for name, part in parts.items() if isinstance(part, list) and any(part)} - {"unet", "scheduler"}
     if config.get("_class_name") != _UNET or others:  # such as a decoder of what the network makes
         what = f"a pipeline with {', '.join(sorted(others))}" if others else f"a {config.get('_class_name')}"
-        raise UserError(
-            f"{source} holds {what}, where a {_UNET} and a scheduler alone are needed: it sees pixels alone"
-        )
+        raise UserError(f"{source} holds {what}, where a {_UNET} and a scheduler are needed: it sees pixels alone")
     if not (weights := sorted(network.parent.glob(f"{_WEIGHTS}*.safetensors"))):
         raise UserError(f"{source} holds no {_WEIGHTS}.safetensors: other files of weights are not read, convert them")
     name = source if source.startswith("hf:") else folder.resolve().name
@@ -115,9 +113,6 @@ class Import(Stage):
     def conditions(self) -> list[str]:
         return [json.dumps(self.shape)]
 
-    def total(self) -> int:
-        return 1
-
     def run(self, processes: Processes) -> Work:
         opened = yield from self.open(processes)
         if opened.finished:
@@ -137,9 +132,8 @@ def _fill(model: ScoreModel, folder: Path) -> None:
     from diffusers import UNet2DModel  # its reader knows the names that weights had in earlier versions
 
     with explain(f"{folder} cannot be read by diffusers", "save the pipeline again", OSError, *UNSUITABLE):
-        trained, about = UNet2DModel.from_pretrained(
-            folder, use_safetensors=True, local_files_only=True, output_loading_info=True
-        )
+        how = {"use_safetensors": True, "local_files_only": True, "output_loading_info": True}
+        trained, about = UNet2DModel.from_pretrained(folder, **how)
         left_out = [name for name, tensor in trained.state_dict().items() if tensor.is_meta]  # by an index of weights
         if missing := sorted({*about["missing_keys"], *left_out}):  # they would be random numbers
             raise ValueError(f"there is no weight {missing[0]}")

@@ -29,10 +29,6 @@ def samples_folder(run: Path, method: str) -> Path:
     return run / SAMPLES_FOLDER / method
 
 
-def seed_folder(run: Path, seed: int) -> Path:
-    return run / f"seed-{seed}"
-
-
 def calibration_file(classifier: Path) -> Path:
     return classifier / CALIBRATION_FOLDER / CALIBRATION
 

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
 import torch
-from pydantic import ValidationError
 
 from condgen.checkpoint import MODEL_FILE, read_description
 from condgen.classifier import Classifier, ClassifierConfig
@@ -20,6 +19,7 @@ from condgen.runs.folder import file_key, read_json
 from condgen.runs.layout import SCORE, calibration_file
 from condgen.schedules import Schedule
 from condgen.score import ScoreConfig, ScoreModel
+from condgen.settings import parse
 
 _Config: TypeAlias = ScoreConfig | ClassifierConfig
 
@@ -102,10 +102,7 @@ def read_calibration(classifier: Path, score: Path) -> ScaleCurve:
         read_description(model / MODEL_FILE)  # a large file that is no model need not be read to its end
     if found.get("models") != {"classifier": file_key(classifier / MODEL_FILE), "score": file_key(score / MODEL_FILE)}:
         raise UserError(f"{path} was measured with another score model or an earlier classifier: {command}")
-    try:
-        return ScaleCurve.model_validate(found.get("curve"))
-    except ValidationError as error:
-        raise UserError(f"{path} holds no scale curve ({error.errors()[0]['msg']}): calibrate again") from error
+    return parse(ScaleCurve, found.get("curve"), f"{path} holds no scale curve, calibrate again")
 
 
 def open_guided(
@@ -153,9 +150,8 @@ def check_fits(
         noise = (", ".join(f"{key} {each[key]}" for key in keys if key in each) for each in (here, there))
         found.append(f"noise of {' against '.join(noise)}")
     if found:
-        raise UserError(
-            f"{folder} does not go with {other}: {'; '.join(found)}. Use one data set and one schedule for both"
-        )
+        problem = f"{folder} does not go with {other}: {'; '.join(found)}"
+        raise UserError(f"{problem}. Use one data set and one schedule for both")
 
 
 def data_fields(data: LabelledSet) -> dict[str, Any]:

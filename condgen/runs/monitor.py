@@ -49,9 +49,8 @@ def classifier_monitor(config: ClassifierConfig, held_out: LabelledSet, prior: S
 
     def look(model: Classifier, step: int) -> Look:
         device = device_of(model)
-        measured = measure_classifier(
-            *(model, prior, x.to(device), y.to(device), levels), generator=keyed_generator(_SEED), batch=_IMAGES
-        )
+        samples, noise = (x.to(device), y.to(device)), keyed_generator(_SEED)
+        measured = measure_classifier(model, prior, *samples, levels, generator=noise, batch=_IMAGES)
         rows = [row.as_dict() for row in measured]
         good = [row for row in rows if torch.tensor(list(row.values()), dtype=torch.float64).isfinite().all()]
         bad = {"not_finite_at": [row["sigma"] for row in rows if row not in good]} if len(good) < len(rows) else {}
@@ -74,10 +73,9 @@ def generator_monitor(folder: Path, train: LabelledSet, test: LabelledSet) -> Mo
         drawn = chain.from_iterable(draw(model, None, range(n), y.to(device), model.shape, _BATCH, device))
         x = torch.stack([sample.x for sample in drawn]).float().cpu()
         if not bool(x.isfinite().all()):
-            raise UserError(
-                f"the generator's samples are not finite numbers at step {step}: lower the learning rates "
-                f"(generator.training.lr, and that of the objective); {folder} keeps the last state"
-            )
+            advice = "lower the learning rates (generator.training.lr, and that of the objective)"
+            problem = f"the generator's samples are not finite numbers at step {step}"
+            raise UserError(f"{problem}: {advice}; {folder} keeps the last state")
         shown = to_uint8(x[kept]) if train.is_images else x[kept]
         about = {"kind": "preview", "step": step, "names": train.names}
         save_tensors(folder / PREVIEWS / f"{step:08d}.safetensors", {"x": shown, "y": y[kept]}, about)

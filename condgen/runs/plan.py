@@ -14,8 +14,7 @@ from condgen.errors import UserError
 from condgen.files import write_atomically
 from condgen.metrics.extractors import open_extractor
 from condgen.recipes.compose import to_yaml
-from condgen.recipes.schema import Recipe
-from condgen.recipes.stages import ClassifierStage, EvaluateStage, GeneratorStage, SampleStage, ScoreStage
+from condgen.recipes.schema import ClassifierStage, EvaluateStage, GeneratorStage, Recipe, SampleStage, ScoreStage
 from condgen.runs import layout
 from condgen.runs.calibrate import Calibrate
 from condgen.runs.diagnose import Diagnose, with_defaults
@@ -130,7 +129,7 @@ def seed_runs(recipe: Recipe, seeds: int, folder: Path) -> dict[Path, Recipe]:
     if any((folder / name).exists() for name in (layout.RUN_FILE, layout.STAGE_FILE)):
         raise UserError(f"{folder} is the folder of one run: choose another one for several seeds with --out")
     numbers = range(recipe.seed, recipe.seed + seeds)
-    return {layout.seed_folder(folder, seed): recipe.model_copy(update={"seed": seed}) for seed in numbers}
+    return {folder / f"seed-{seed}": recipe.model_copy(update={"seed": seed}) for seed in numbers}
 
 
 def run_all(recipes: Mapping[Path, Recipe], processes: Processes, command: str, jobs: int = 1) -> Work:

@@ -19,20 +19,18 @@ from condgen.networks.diffusers import DiffusersSettings
 from condgen.networks.embedding import ClassEmbedding, start_from
 from condgen.networks.unet import UNetSettings
 from condgen.recipes.compose import content_key
-from condgen.recipes.stages import ClassifierStage, GeneratorStage, ScoreStage, TrainStage
+from condgen.recipes.schema import ClassifierStage, GeneratorStage, ScoreStage
 from condgen.runs.folder import file_key
 from condgen.runs.layout import PRIOR_POOL, STAGE_FILE
 from condgen.runs.models import Folders, check_fits, data_fields, open_guided
-from condgen.runs.monitor import Monitor, classifier_monitor, generator_monitor
+from condgen.runs.monitor import Monitor, classifier_monitor
 from condgen.score import ScoreConfig, ScoreModel
 from condgen.training.distributed import Processes
-from condgen.training.frozen import PriorSettings, lighten_, resolved
 from condgen.training.generator_tasks import GeneratorTask, LikelihoodGuide, MatchingTask, MismatchingTask
 from condgen.training.loop import Task
 from condgen.training.prior_pool import PriorPool
+from condgen.training.settings import PriorSettings, lighten_, resolved
 from condgen.training.tasks import AdversarialScoreTask, ClassifierTask, ScoreTask
-
-_PREVIEWS = 10
 
 
 class Prepared(NamedTuple):
@@ -42,40 +40,17 @@ class Prepared(NamedTuple):
     message: str = ""  # something that the user should read
 
 
-def prepare(
-    stage: TrainStage,
-    data: LabelledSet,
-    processes: Processes,
-    folders: Folders,
-    held_out: LabelledSet | None,
-    folder: Path,
-    start: Path | None,
-) -> Prepared:
-    """The networks of a stage with initial weights, or those of the model in `start`, and what trains them."""
-    torch.manual_seed(stage.seed)  # the initial weights
-    match stage:
-        case ScoreStage():
-            work = _score_model(stage, data, processes.device)
-        case ClassifierStage():
-            work = _classifier(stage, data, processes, folders, held_out)
-        case GeneratorStage():
-            task = generator_task(stage, data, folders, processes.device)
-            look = generator_monitor(folder, data, held_out) if held_out is not None else None
-            every = stage.generator.preview_every or max(1, stage.generator.training.steps // _PREVIEWS)
-            work = Prepared(task, look, every)
-    if start is not None:
-        _copy_weights(start, work.task.models["model"])
-    return work
-
-
-def _copy_weights(start: Path, model: nn.Module) -> None:
+def copy_weights(start: Path, model: nn.Module) -> None:
     """Gives a model the weights of another, which may be of other data, or know no labels."""
     assert isinstance(model, ScoreModel | Classifier | Generator)
     first, own = type(model).load(start).config, model.config
     before, now = (config.model_dump(mode="json") for config in (first, own))
     for what in ("network", "shape", "level", "latent"):  # networks see noise levels, whatever the schedule
         if before.get(what) != now.get(what):
-            there, here = (_only(*pair) for pair in ((before[what], now[what]), (now[what], before[what])))
+            there, here = before[what], now[what]
+            if isinstance(there, dict) and isinstance(here, dict):  # what differs alone
+                keys = [key for key in there | here if there.get(key) != here.get(key)]
+                there, here = ({key: each[key] for key in keys if key in each} for each in (there, here))
             raise UserError(f"training cannot start from {start}, whose {what} is {there} where {here} is asked for")
     classes = f"{len(first.names)} classes where {len(own.names)} are asked for"
     problem = f"training cannot start from {start}, which has {classes}, or knows labels otherwise"
@@ -83,14 +58,7 @@ def _copy_weights(start: Path, model: nn.Module) -> None:
         start_from(model, load_tensors(start / MODEL_FILE)[0])
 
 
-def _only(this: object, other: object) -> object:
-    """A value; of two mappings, what is different in the former."""
-    if not (isinstance(this, dict) and isinstance(other, dict)):
-        return this
-    return {key: value for key, value in this.items() if key not in other or other[key] != value}
-
-
-def _score_model(stage: ScoreStage, data: LabelledSet, device: torch.device) -> Prepared:
+def prepare_score(stage: ScoreStage, data: LabelledSet, device: torch.device) -> Prepared:
     recipe = stage.score
     config = ScoreConfig(network=recipe.network, labels=recipe.labels, schedule=stage.schedule, **data_fields(data))
     model = config.build()
@@ -103,7 +71,7 @@ def _score_model(stage: ScoreStage, data: LabelledSet, device: torch.device) -> 
     return Prepared(AdversarialScoreTask(*how, objective=recipe.adversarial))
 
 
-def _classifier(
+def prepare_classifier(
     stage: ClassifierStage, data: LabelledSet, processes: Processes, folders: Folders, held_out: LabelledSet | None
 ) -> Prepared:
     recipe, place, device = stage.classifier, folders.main, processes.device
@@ -174,34 +142,29 @@ def generator_task(stage: GeneratorStage, data: LabelledSet, folders: Folders, d
 
 
 def _config(stage: GeneratorStage, data: LabelledSet, teacher: ScoreModel | None) -> GeneratorConfig:
-    recipe, sigma_data = stage.generator, data.standard_deviation()
+    recipe, shape, names, sigma_data = stage.generator, data.shape, data.names, data.standard_deviation()
     if recipe.network is not None:
         scale = 1.0 if data.is_images else sigma_data
-        return GeneratorConfig(
-            network=recipe.network, shape=data.shape, names=data.names, latent=recipe.latent, scale=scale
-        )
+        return GeneratorConfig(network=recipe.network, shape=shape, names=names, latent=recipe.latent, scale=scale)
     network = recipe.objective.network
     if teacher is not None:
         network, sigma_data = teacher.config.network, teacher.config.sigma_data
     assert network is not None  # the recipe was refused otherwise
     level, (low, high) = sigma_data * recipe.level, stage.schedule.noise_range
     if not low <= level <= high:
-        raise UserError(
-            f"generator.level {recipe.level:g} is noise level {level:g} for this data, outside the schedule's, {low:g} "
-            f"to {high:g}: choose one between {low / sigma_data:.3g} and {high / sigma_data:.3g}"
-        )
+        problem = f"generator.level {recipe.level:g} is noise level {level:g} for this data, outside the schedule's"
+        advice = f"choose one between {low / sigma_data:.3g} and {high / sigma_data:.3g}"
+        raise UserError(f"{problem}, {low:g} to {high:g}: {advice}")
     if isinstance(network, DiffusersSettings):  # without dropout: what is trained is what is shipped
         network = network.model_copy(update={"unet": network.unet | {"dropout": 0.0}})
     elif isinstance(network, UNetSettings):
         network = network.model_copy(update={"dropout": 0.0})
-    return GeneratorConfig(network=network, shape=data.shape, names=data.names, scale=sigma_data, level=level)
+    return GeneratorConfig(network=network, shape=shape, names=names, scale=sigma_data, level=level)
 
 
-def _denoiser(
-    stage: GeneratorStage, objective: MatchingLoss, data: LabelledSet, teacher: ScoreModel | None
-) -> ScoreModel:
+def _denoiser(stage: GeneratorStage, loss: MatchingLoss, data: LabelledSet, teacher: ScoreModel | None) -> ScoreModel:
     """A score model that is told the label, started from the teacher's weights where it has the same network."""
-    fields, network = data_fields(data), objective.network
+    fields, network = data_fields(data), loss.network
     if teacher is not None:
         fields["sigma_data"], network = teacher.config.sigma_data, network or teacher.config.network
     assert network is not None  # the recipe was refused otherwise

@@ -22,7 +22,7 @@ from torch import Tensor
 from condgen.denoiser import Denoiser
 from condgen.errors import UserError
 from condgen.generator import Generator
-from condgen.recipes.stages import SampleStage
+from condgen.recipes.schema import SampleStage
 from condgen.runs.folder import read_json, read_rows, write_json
 from condgen.runs.layout import COST, LOG_FILE, MANIFEST, STAGE_FILE
 from condgen.runs.models import Folders, Load, load_anew, open_guided
@@ -34,7 +34,7 @@ from condgen.samplers.catalogue import build_sampler, grid_for, sampler_class
 from condgen.samplers.draw import draw
 from condgen.score import ScoreModel
 from condgen.training.distributed import Processes
-from condgen.training.frozen import PriorSettings, describe_precision, lighten_, resolved
+from condgen.training.settings import PriorSettings, describe_precision, lighten_, resolved
 
 _LISTED = 5  # classes in a message
 _HOPELESS = 100  # samples that cannot be used, and none that can: the others are not tried
@@ -48,10 +48,9 @@ def tell_unusable(found: Sequence[Unusable], stage: SampleStage, names: Sequence
     classes = list(dict.fromkeys(repr(names[stage.label(place)]) for place, _ in found))
     listed = ", ".join(classes[:_LISTED]) + (f" and {len(classes) - _LISTED} more" if len(classes) > _LISTED else "")
     place, problem = found[0]
-    return (
-        f"{len(found):,} of {len(found) + usable:,} samples cannot be used, of class{'es' if len(classes) > 1 else ''} "
-        f"{listed}; with seed {stage.seed + place} {problem}; a lower guidance scale or precision float32 may help"
-    )
+    which = f"of class{'es' if len(classes) > 1 else ''} {listed}; with seed {stage.seed + place} {problem}"
+    count = f"{len(found):,} of {len(found) + usable:,} samples cannot be used"
+    return f"{count}, {which}; a lower guidance scale or precision float32 may help"
 
 
 class Source(NamedTuple):

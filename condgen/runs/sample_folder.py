@@ -1,6 +1,5 @@
 """A folder of samples: PNGs, and `manifest.jsonl` with a line for each; points stand in the manifest alone."""
 
-import io
 import json
 import os
 from collections.abc import Iterator, Sequence
@@ -17,7 +16,7 @@ from torch import Tensor
 from condgen.data.folder import list_images
 from condgen.data.labelled import to_uint8
 from condgen.errors import UNSUITABLE, UserError, explain
-from condgen.files import append, naming, read_picture, within, write_atomically
+from condgen.files import append, naming, read_picture, to_png, within, write_atomically
 from condgen.runs.folder import drop_partial_line, each_row, read_json
 from condgen.runs.layout import MANIFEST, STAGE_FILE
 from condgen.settings import parse
@@ -77,9 +76,7 @@ def encode_samples(
         if sample.ndim == 1:
             yield {"file": None, "x": sample.tolist(), **row}, None
             continue
-        content = io.BytesIO()
-        picture_of(sample).save(content, format="PNG")
-        yield {"file": f"{place:05d}.png", **row}, content.getvalue()
+        yield {"file": f"{place:05d}.png", **row}, to_png(picture_of(sample))
 
 
 def write_samples(

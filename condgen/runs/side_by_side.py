@@ -15,7 +15,7 @@ import torch
 from condgen.checkpoint import trusted_imports
 from condgen.errors import UserError
 from condgen.runs.stage import Progress, Stage, Work
-from condgen.training.distributed import Processes
+from condgen.training.distributed import RESUMES, Processes
 
 Load = Callable[[Processes], Sequence[Stage]]
 
@@ -67,10 +67,8 @@ def side_by_side(
                     idle.append(connection)
                     yield working.pop(connection)
     except (EOFError, ConnectionError) as error:
-        raise UserError(
-            f"the process of {stage.name} is gone: killed, out of memory (--jobs 1 uses less), or an error above; "
-            "the last saved state is whole, and the same command goes on from it"
-        ) from error
+        why = "killed, out of memory (--jobs 1 uses less), or an error above"
+        raise UserError(f"the process of {stage.name} is gone: {why}; {RESUMES}") from error
     except KeyboardInterrupt:  # at once, which files survive: they are written whole
         for worker in workers:
             worker.kill()

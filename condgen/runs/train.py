@@ -6,22 +6,27 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
+import torch
+
 from condgen.checkpoint import MODEL_FILE
 from condgen.data.labelled import LabelledSet
 from condgen.errors import UserError
 from condgen.model import Model
 from condgen.recipes.compose import read_yaml
-from condgen.recipes.stages import ClassifierStage, GeneratorStage, TrainStage
+from condgen.recipes.schema import ClassifierStage, GeneratorStage, ScoreStage, TrainStage
 from condgen.rng import keyed_generator
 from condgen.runs.folder import read_json
 from condgen.runs.layout import RECIPE_FILE, SNAPSHOTS, STAGE_FILE
 from condgen.runs.models import Folders
-from condgen.runs.prepare import Prepared, prepare
+from condgen.runs.monitor import generator_monitor
+from condgen.runs.prepare import Prepared, copy_weights, generator_task, prepare_classifier, prepare_score
 from condgen.runs.stage import Progress, Stage, StageFolder, Work
 from condgen.training.distributed import Processes
-from condgen.training.frozen import describe_precision, resolved
 from condgen.training.loop import Record, train
+from condgen.training.settings import describe_precision, resolved
 from condgen.training.state import State, load_state, save_state, share_state
+
+_PREVIEWS = 10  # of a generator
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,7 +73,7 @@ class Train(Stage):
         if training.flip and not self.data.is_images:
             raise UserError(f"training.flip mirrors images, and {self.data.source} has points: leave it out")
         data = self.data.per_class(training.per_class, keyed_generator(seed))
-        work = prepare(self.settings, data, processes, self.folders, self.held_out, self.folder, self._start())
+        work = self._prepare(data, processes)
         opened = yield from self.open(processes)
         if opened.finished:
             return
@@ -87,6 +92,24 @@ class Train(Stage):
                 yield self.tell("there is no state to go on from: it begins anew")
         opened.forget_log_after(state.step)
         yield from self._train(opened, work, state, train(work.task, state, data, training, seed, processes), processes)
+
+    def _prepare(self, data: LabelledSet, processes: Processes) -> Prepared:
+        """The networks with initial weights, or those of the model that it starts from, and what trains them."""
+        stage, folders, held_out = self.settings, self.folders, self.held_out
+        torch.manual_seed(stage.seed)  # the initial weights
+        match stage:
+            case ScoreStage():
+                work = prepare_score(stage, data, processes.device)
+            case ClassifierStage():
+                work = prepare_classifier(stage, data, processes, folders, held_out)
+            case GeneratorStage():
+                task = generator_task(stage, data, folders, processes.device)
+                look = generator_monitor(self.folder, data, held_out) if held_out is not None else None
+                every = stage.generator.preview_every or max(1, stage.generator.training.steps // _PREVIEWS)
+                work = Prepared(task, look, every)
+        if (start := self._start()) is not None:
+            copy_weights(start, work.task.models["model"])
+        return work
 
     def _train(
         self, opened: StageFolder, work: Prepared, state: State, records: Iterator[Record], processes: Processes

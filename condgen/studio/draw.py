@@ -15,7 +15,7 @@ from condgen.data.labelled import class_index
 from condgen.errors import UserError, explain
 from condgen.files import parse_json
 from condgen.recipes.guidance import Method
-from condgen.recipes.stages import SampleStage
+from condgen.recipes.schema import SampleStage
 from condgen.runs.models import Load, load_anew
 from condgen.runs.sample import open_light, tell_unusable
 from condgen.runs.sample_folder import encode_samples

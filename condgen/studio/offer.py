@@ -51,9 +51,7 @@ def read_offer(folder: Path) -> Offer:
     models = dict(folders.generators) | scores
     about = {name: read_description(place / MODEL_FILE) for name, place in models.items()}
     if not about:
-        raise UserError(
-            f"{folder} holds no trained model that could draw: name a finished run, or a score model or generator"
-        )
+        raise UserError(f"{folder} holds no trained model that could draw: name a run, a score model or a generator")
     first = next(iter(about.values()))
     with blamed_on(folder):
         classes, shape = tuple(map(str, first["names"])), tuple(map(int, first["shape"]))

@@ -29,6 +29,7 @@ from condgen.errors import UserError
 T = TypeVar("T")
 
 _PATIENCE = timedelta(days=1)  # process 0 may evaluate for hours
+RESUMES = "the last saved state is whole, and the same command goes on from it"
 _BUCKET = 25 * 2**20  # bytes of gradients that are sent together
 
 
@@ -41,10 +42,9 @@ class Processes:
 
     def __init__(self, cpu: bool = False) -> None:
         if (mixed := os.environ.get("ACCELERATE_MIXED_PRECISION", "")) not in ("", "no"):
-            raise UserError(
-                f"the launcher asks for mixed precision {mixed}, which condgen sets for each network: leave it out, "
-                "and set precision, as --set score.training.precision=auto does"
-            )
+            problem = f"the launcher asks for mixed precision {mixed}, which condgen sets for each network"
+            advice = "leave it out, and set precision, as --set score.training.precision=auto does"
+            raise UserError(f"{problem}: {advice}")
         cpu = cpu or os.environ.get("ACCELERATE_USE_CPU", "").lower() in ("1", "true", "yes")
         settings: dict[str, Any] = {}
         if "LOCAL_RANK" in os.environ:
@@ -150,17 +150,13 @@ class Processes:
             return collective(*arguments)
         except RuntimeError as error:
             reason = next(iter(str(error).splitlines()), type(error).__name__)[:120]
-            raise Lost(
-                f"another of the {self.count} processes of this job is gone: killed, out of memory, or cut off "
-                f"({reason}); the last saved state is whole, and the same command goes on from it"
-            ) from error
+            problem = f"another of the {self.count} processes of this job is gone: killed, out of memory, or cut off"
+            raise Lost(f"{problem} ({reason}); {RESUMES}") from error
 
 
 def refuse_shared_gpus(cpu: bool) -> None:
     """Raises where torchrun has started more processes than there are GPUs: NCCL fails then, with no clear word."""
     count, local = torch.cuda.device_count(), int(os.environ.get("LOCAL_WORLD_SIZE", 1))
     if not cpu and "TORCHELASTIC_RUN_ID" in os.environ and 0 < count < local:
-        raise UserError(
-            f"{local} processes were started on a machine with {count} GPU{'s' * (count > 1)}: start {count}, "
-            "or set ACCELERATE_USE_CPU=true"
-        )
+        gpus = f"{count} GPU{'s' * (count > 1)}"
+        raise UserError(f"{local} processes were started for {gpus}: start {count}, or set ACCELERATE_USE_CPU=true")

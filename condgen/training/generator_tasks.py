@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from condgen.denoiser import Denoiser, Likelihood
+from condgen.denoiser import Denoiser, Likelihood, evaluated
 from condgen.generator import Generator
 from condgen.losses.base import Losses
 from condgen.losses.cross_entropy import cross_entropy_loss
@@ -145,9 +145,5 @@ class MatchingTask(GeneratorTask):
     def judge(self, x: Tensor, y: Tensor, *draws: Tensor) -> Tensor:
         """What the denoisers' difference says, both without dropout: other masks would leave a difference."""
         t, eps = draws
-        for pupil in self.pupils.values():
-            pupil.eval()
-        found = self.objective(self.real, self.fake, x, t, eps, y)
-        for pupil in self.pupils.values():
-            pupil.train()
-        return found
+        with evaluated(*self.pupils.values()):
+            return self.objective(self.real, self.fake, x, t, eps, y)

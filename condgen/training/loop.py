@@ -23,8 +23,7 @@ from condgen.losses.base import Losses
 from condgen.rng import keyed_seed
 from condgen.training.batch import Batch
 from condgen.training.distributed import Processes
-from condgen.training.frozen import lighten_
-from condgen.training.settings import TrainingSettings, learning_rate_factor
+from condgen.training.settings import TrainingSettings, learning_rate_factor, lighten_
 from condgen.training.state import State
 
 _DROPOUT = 2  # a purpose of keyed generators, beside those of a batch
@@ -76,9 +75,7 @@ def train(
     UserError where there is not memory for a batch, or too many updates in a row were skipped.
     """
     if settings.batch < processes.count:
-        raise UserError(
-            f"training.batch is {settings.batch}, and {processes.count} processes share it: name at least as many"
-        )
+        raise UserError(f"training.batch is {settings.batch} for {processes.count} processes: name at least as many")
     for part, pair in task.betas.items():
         for group in state.optimizers[part].param_groups:
             group["betas"] = pair  # Adam's constructor refuses a negative one; its equations hold for it all the same
@@ -102,11 +99,10 @@ def _refuse_stuck(state: State, settings: TrainingSettings) -> None:
     """Raises UserError where too many updates in a row were skipped: the same settings would skip more."""
     for part, (_, in_a_row) in state.skipped.items():
         if in_a_row >= min(settings.skip_limit, max(1, settings.steps // 2)):
-            raise UserError(
-                f"the last {in_a_row} updates of {part} until step {state.step} were skipped, because a loss or a "
-                f"gradient was not a finite number: lower the learning rate (training.lr is {settings.lr:g}), train in "
-                "float32, or look for bad values in the data"
-            )
+            updates = f"the last {in_a_row} updates of {part} until step {state.step}"
+            problem = f"{updates} were skipped, because a loss or a gradient was not a finite number"
+            advice = f"lower the learning rate (training.lr is {settings.lr:g}), train in float32, or look for bad data"
+            raise UserError(f"{problem}: {advice}")
 
 
 class _Step:
@@ -156,10 +152,8 @@ class _Step:
                     loss.backward(inputs=parameters)
                 parts.append({name: value.detach() for name, value in found.items()})
         except torch.OutOfMemoryError as error:
-            raise UserError(
-                f"there is not memory for {each} rows of a batch at a time: set training.micro_batch lower, or take "
-                "bfloat16 or a smaller network"
-            ) from error
+            advice = "set training.micro_batch lower, or take bfloat16 or a smaller network"
+            raise UserError(f"there is not memory for {each} rows of a batch at a time: {advice}") from error
         return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
 
 

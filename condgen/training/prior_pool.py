@@ -25,8 +25,7 @@ from condgen.rng import float64_device, to_device
 from condgen.schedules import Density, perturb
 from condgen.training.batch import Batch, mirror
 from condgen.training.distributed import Processes
-from condgen.training.frozen import PriorSettings
-from condgen.training.settings import TrainingSettings
+from condgen.training.settings import PriorSettings, TrainingSettings
 
 _CHUNK = 128  # entries of a file, which the prior sees at once
 _SEED = 0  # of all pools

@@ -3,7 +3,6 @@
 import copy
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -30,16 +29,10 @@ class State:
 
     @classmethod
     def fresh(
-        cls,
-        models: dict[str, nn.Module],
-        betas: tuple[float, float],
-        optimizer: Literal["adam", "muon"] = "adam",
-        weight_decay: float = 0.0,
+        cls, models: dict[str, nn.Module], betas: tuple[float, float], optimizer: str = "adam", weight_decay: float = 0
     ) -> "State":
-        """A state before the first step. Learning rates are set by the loop at every step."""
-        optimizers = {
-            name: _optimizer(optimizer, list(model.parameters()), betas, weight_decay) for name, model in models.items()
-        }
+        """A state before the first step, by adam or muon. Learning rates are set by the loop at every step."""
+        optimizers = {name: _optimizer(optimizer, model, betas, weight_decay) for name, model in models.items()}
         ema = copy.deepcopy(models["model"]).eval().requires_grad_(False)
         return cls(models, optimizers, ema, skipped=dict.fromkeys(models, (0, 0)))
 
@@ -106,7 +99,8 @@ def share_state(state: State, processes: Processes) -> None:
         state.load_tensors(tensors, step)
 
 
-def _optimizer(kind: str, parameters: list[nn.Parameter], betas: tuple[float, float], weight_decay: float) -> Optimizer:
+def _optimizer(kind: str, model: nn.Module, betas: tuple[float, float], weight_decay: float) -> Optimizer:
+    parameters = list(model.parameters())
     if kind == "adam":
         return AdamW(parameters, lr=0.0, betas=betas, weight_decay=weight_decay, fused=True)
     from timm.optim import Muon  # here, because the import takes seconds

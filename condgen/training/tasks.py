@@ -124,10 +124,9 @@ class ClassifierTask(Task):
         for name, ratio in metrics.items():
             first, _, second = name.removesuffix("_gradient").partition("_to_")
             if second and ratio < _LOST:
-                return (
-                    f"the gradient of {first} is {ratio:.1g} of that of {second}, so that {second} alone trains: give "
-                    f"{first} more weight ('condgen settings classifier.objective' lists the settings)"
-                )
+                advice = f"give {first} more weight ('condgen settings classifier.objective' lists the settings)"
+                problem = f"the gradient of {first} is {ratio:.1g} of that of {second}, so that {second} alone trains"
+                return f"{problem}: {advice}"
         return ""
 
     def _balance(self, losses: Losses) -> dict[str, Tensor]:

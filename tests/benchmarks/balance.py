@@ -26,14 +26,14 @@ from scaling import best_scalings
 
 from condgen import Classifier, ClassifierGuided, DenoiserGuided, ScoreModel, held_out_differences
 from condgen.recipes.compose import merged, read_yaml
-from condgen.recipes.stages import ClassifierStage, ScoreStage
+from condgen.recipes.schema import ClassifierStage, ScoreStage
 from condgen.report.score_errors import draw_held_out
 from condgen.rng import keyed_generator
 from condgen.runs.folder import read_settings
 from condgen.runs.models import Folders
 from condgen.runs.train import Train
 from condgen.training.distributed import Processes
-from condgen.training.frozen import PriorSettings, lighten_
+from condgen.training.settings import PriorSettings, lighten_
 
 LEVELS = (0.1, 0.2, 0.4, 0.7, 1.0, 2.0, 4.0, 8.0)
 ALONE = Processes()

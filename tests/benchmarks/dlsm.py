@@ -22,7 +22,7 @@ from condgen.classifier import ClassifierConfig
 from condgen.losses.base import gradient_of
 from condgen.schedules import expand
 from condgen.score import ScoreConfig
-from condgen.training.frozen import PriorSettings, lighten_
+from condgen.training.settings import PriorSettings, lighten_
 
 CLASSES = 10
 SIZES = {

@@ -28,8 +28,8 @@ from condgen.recipes.compose import find_recipe, load_recipe
 from condgen.rng import keyed_generator
 from condgen.score import ScoreConfig
 from condgen.training.distributed import Processes
-from condgen.training.frozen import resolved
 from condgen.training.loop import train
+from condgen.training.settings import resolved
 from condgen.training.state import State
 from condgen.training.tasks import ScoreTask
 

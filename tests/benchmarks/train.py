@@ -25,9 +25,8 @@ import condgen as cg
 from condgen.classifier import ClassifierConfig
 from condgen.score import ScoreConfig
 from condgen.training.distributed import Processes
-from condgen.training.frozen import PriorSettings, lighten_
 from condgen.training.loop import train
-from condgen.training.settings import TrainingSettings
+from condgen.training.settings import PriorSettings, TrainingSettings, lighten_
 from condgen.training.state import State
 from condgen.training.tasks import ClassifierTask, ScoreTask
 

@@ -13,9 +13,8 @@ from PIL import Image
 import condgen
 from condgen.cli.app import VERBS, load_verb
 from condgen.cli.settings import walk
+from condgen.recipes import schema
 from condgen.recipes.compose import read_yaml
-from condgen.recipes.schema import CalibrateRecipe, DiagnoseRecipe, Recipe
-from condgen.recipes.stages import ClassifierStage, EvaluateStage, GeneratorStage, SampleStage, ScoreStage
 from condgen.runs.folder import read_rows
 from tests.cli.conftest import bad, good
 
@@ -156,8 +155,8 @@ def messages():
 def test_options_settings_and_commands_that_messages_name_exist():
     options = {name: set(re.findall(r"--[a-z][a-z-]*", good(name, "--help"))) for name in VERBS}
     options |= {"": {"--threads"}, "hf": {"--local-dir"}}
-    stages = (Recipe, DiagnoseRecipe, CalibrateRecipe, SampleStage, EvaluateStage)
-    stages += (ScoreStage, ClassifierStage, GeneratorStage)
+    stages = (schema.Recipe, schema.DiagnoseRecipe, schema.CalibrateRecipe, schema.SampleStage, schema.EvaluateStage)
+    stages += (schema.ScoreStage, schema.ClassifierStage, schema.GeneratorStage)
     keys = {re.sub(r"\bNAME\.", "", row.key) for stage in stages for row in walk(stage)}
     for path, text in messages():
         within = [name for name in VERBS if load_verb(name) and path.parts[0] == "cli" and VERBS[name][0] == path.stem]

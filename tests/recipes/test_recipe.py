@@ -6,8 +6,7 @@ from condgen import LabelledSet, UserError, parse_data
 from condgen.recipes.compose import apply_overrides, content_key, load_recipe, to_yaml
 from condgen.recipes.defaults import default_adversary, default_recipe
 from condgen.recipes.guidance import Method
-from condgen.recipes.schema import Recipe
-from condgen.recipes.stages import SampleStage
+from condgen.recipes.schema import Recipe, SampleStage
 from condgen.settings import parse
 
 BASE = """

@@ -6,13 +6,12 @@ from PIL import Image
 
 from condgen.diagnostics.classifier_errors import LevelRow
 from condgen.errors import UserError
-from condgen.report.figures import COLOURS, method_styles, to_svg
+from condgen.report.figures import COLOURS, method_styles, save_panels, to_svg
 from condgen.report.load import read_run
 from condgen.report.models import (
     classifier_panels,
     classifier_table,
     classifiers_section,
-    draw_calibration,
     draw_previews,
     generators_section,
 )
@@ -51,7 +50,8 @@ def test_panels_show_every_classifier_and_a_scale_of_zero_where_guidance_is_off(
 
 @pytest.mark.parametrize("rows", [ROWS[:1], [level(1, norm=0.0, scale=0.0, scale_se=0.0, z=0.0)]], ids=["one", "zero"])
 def test_single_levels_and_zeros_can_be_drawn(rows, tmp_path):
-    draw_calibration("ce <b>$x^", rows, tmp_path / "c.png")
+    name = "ce <b>$x^"
+    save_panels(classifier_panels({name: rows}, method_styles([name])), tmp_path / "c.png")
     with Image.open(tmp_path / "c.png") as picture:
         assert picture.width > 400
 

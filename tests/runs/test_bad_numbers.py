@@ -11,8 +11,7 @@ from stages import ALONE, DIGITS, small_stage, train
 from condgen import Classifier, ClassifierGuided, UserError
 from condgen.metrics.features import Extractor, Features, Store
 from condgen.recipes.guidance import Guidance, Method
-from condgen.recipes.schema import CalibrateRecipe, DiagnoseRecipe
-from condgen.recipes.stages import SampleStage
+from condgen.recipes.schema import CalibrateRecipe, DiagnoseRecipe, SampleStage
 from condgen.runs.calibrate import Calibrate
 from condgen.runs.diagnose import Diagnose
 from condgen.runs.folder import read_rows

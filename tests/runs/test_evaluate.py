@@ -13,7 +13,7 @@ from condgen import LabelledSet, UserError
 from condgen.metrics.evaluate import Measures
 from condgen.metrics.measures import REAL
 from condgen.networks.cifar_resnet import CifarResNet
-from condgen.recipes.stages import EvaluateStage
+from condgen.recipes.schema import EvaluateStage
 from condgen.runs.evaluate import Evaluate
 from condgen.runs.layout import MANIFEST
 from condgen.runs.sample_folder import write_samples

@@ -12,8 +12,7 @@ from stages import ALONE, DIGITS, small_stage, train
 from condgen import EDM, MLPSettings, ScoreModel, UserError
 from condgen.checkpoint import load_tensors
 from condgen.recipes.guidance import Guidance, Method
-from condgen.recipes.schema import DiagnoseRecipe
-from condgen.recipes.stages import SampleStage
+from condgen.recipes.schema import DiagnoseRecipe, SampleStage
 from condgen.runs.diagnose import Diagnose, loss_of, with_defaults
 from condgen.runs.folder import file_key, read_json, read_rows
 from condgen.runs.models import Folders, check_fits

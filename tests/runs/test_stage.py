@@ -1,7 +1,7 @@
 import pytest
 
 from condgen.errors import UserError
-from condgen.recipes.stages import EvaluateStage
+from condgen.recipes.schema import EvaluateStage
 from condgen.runs.folder import read_rows
 from condgen.runs.stage import Key, lock, open_folder
 

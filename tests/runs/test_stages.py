@@ -15,7 +15,7 @@ from stages import ALONE, DIGITS, NETWORK, small_stage, train
 from condgen.checkpoint import load_tensors
 from condgen.errors import UserError
 from condgen.recipes.guidance import Method
-from condgen.recipes.stages import EvaluateStage, SampleStage
+from condgen.recipes.schema import EvaluateStage, SampleStage
 from condgen.rng import Streams, keyed_generator
 from condgen.runs.evaluate import Evaluate
 from condgen.runs.folder import read_rows

@@ -12,7 +12,7 @@ from condgen.checkpoint import load_tensors
 from condgen.errors import UserError
 from condgen.recipes.compose import content_key
 from condgen.runs.folder import read_json, read_rows
-from condgen.training import frozen, tasks
+from condgen.training import settings as of_training, tasks
 from condgen.training.loop import train as steps_of
 
 
@@ -86,7 +86,7 @@ def keys(preview_every=None, **training):
 def test_another_precision_on_another_device_is_told_and_recorded(monkeypatch, tmp_path):
     told = []
     for able in (False, True):
-        monkeypatch.setattr(frozen, "multiplies_in_bfloat16", lambda device, able=able: able)
+        monkeypatch.setattr(of_training, "multiplies_in_bfloat16", lambda device, able=able: able)
         seen = begin(train(tmp_path / "score", stage(precision="auto")), 5)
         told.append([progress.message for progress in seen])
         assert read_json(tmp_path / "score" / "stage.json")["precision"] == ("bfloat16" if able else "float32")
