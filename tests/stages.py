@@ -4,6 +4,7 @@ from processes import ALONE
 
 from condgen.data.sets import parse_data
 from condgen.recipes.schema import ClassifierStage, GeneratorStage, ScoreStage
+from condgen.runs.folder import file_key
 from condgen.runs.models import Folders
 from condgen.runs.train import Train
 
@@ -23,3 +24,8 @@ def small_stage(kind, training=None, data="digits", schedule=None, **part):
 def train(folder, settings, folders=None, data=DIGITS.train, held_out=None):
     """The work of a stage that trains in a folder, which names it."""
     return Train(folder.name, folder, settings, data, folders or Folders(), held_out).run(ALONE)
+
+
+def model_key(folder):
+    """The same for the same bits of a model and of what describes it."""
+    return file_key(folder / "model.safetensors")

@@ -10,7 +10,7 @@ import torch
 import yaml
 from finish import begin
 from PIL import Image
-from stages import ALONE, DIGITS, NETWORK, small_stage, train
+from stages import ALONE, DIGITS, NETWORK, model_key, small_stage, train
 
 from condgen.checkpoint import load_tensors
 from condgen.errors import UserError
@@ -54,10 +54,7 @@ def test_stopping_anywhere_and_going_on_gives_the_same_bits(part, stop_at, train
     folders = Folders(trained / "score")
     begin(train(tmp_path / part, small(part), folders), stop_at)
     list(train(tmp_path / part, small(part), folders))
-    expected, about = load_tensors(trained / part / "model.safetensors")
-    found, same = load_tensors(tmp_path / part / "model.safetensors")
-    assert about == same
-    assert all(torch.equal(expected[name], found[name]) for name in expected)
+    assert model_key(tmp_path / part) == model_key(trained / part)
     logs = [[row["step"] for row in read_rows(root / part / "log.jsonl")] for root in (trained, tmp_path)]
     assert logs[0] == logs[1] == [4, 8, 12]
     assert not list(train(tmp_path / part, small(part), folders))
@@ -88,8 +85,7 @@ def test_a_classifier_may_learn_from_a_few_images_of_every_class(trained, tmp_pa
     few, folders = small("classifier", {"per_class": 3}), Folders(trained / "score")
     list(train(tmp_path / "few", few, folders))
     list(train(tmp_path / "same", small("classifier"), folders, DIGITS.train.per_class(3, keyed_generator(few.seed))))
-    found, same = (load_tensors(tmp_path / name / "model.safetensors")[0] for name in ("few", "same"))
-    assert all(torch.equal(found[name], same[name]) for name in found)
+    assert model_key(tmp_path / "few") == model_key(tmp_path / "same")
 
 
 @pytest.mark.parametrize("part", ["score", "adversarial", "pooled", "sid"])
@@ -101,8 +97,7 @@ def test_more_steps_at_a_constant_rate_are_those_of_one_training(part, trained, 
     done = [event.done for event in until(8, tmp_path / "parts")]
     assert done == [0, 6, 7, 8]  # the first event tells that it goes on
     list(until(8, tmp_path / "whole"))
-    found, expected = (load_tensors(tmp_path / name / "model.safetensors")[0] for name in ("parts", "whole"))
-    assert all(torch.equal(expected[name], found[name]) for name in expected)
+    assert model_key(tmp_path / "parts") == model_key(tmp_path / "whole")
     assert [row["step"] for row in read_rows(tmp_path / "parts" / "log.jsonl")] == [4, 8]
     assert yaml.safe_load((tmp_path / "parts" / "recipe.yaml").read_text())[small(part).kind]["training"]["steps"] == 8
     assert "went on after 5 steps" in json.loads((tmp_path / "parts" / "stage.json").read_text())["what"]
@@ -128,14 +123,6 @@ def test_a_model_starts_from_the_weights_of_another(part, trained, tmp_path):
     assert (whole["steps"], whole["seconds"]) == (15, pytest.approx(own + half["seconds"]))
 
 
-def test_a_labelled_score_model_starts_from_one_that_knows_no_labels(trained, tmp_path):
-    list(train(tmp_path / "on", small("score", {"lr": 1e-12}, init=str(trained / "score"), labels="embedding")))
-    first, found = (load_tensors(place / "model.safetensors")[0] for place in (trained / "score", tmp_path / "on"))
-    assert len(found) == len(first) + 1  # the table of classes
-    for name, tensor in first.items():
-        torch.testing.assert_close(found[name], tensor)
-
-
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -155,23 +142,13 @@ def test_weights_that_do_not_go_with_the_model_are_refused(change, message, trai
         list(train(tmp_path / "c", small("classifier", **part)))
 
 
-def test_a_model_with_an_adversary_is_a_score_model_like_any_other(trained, tmp_path):
+def test_a_model_with_an_adversary_is_a_score_model_like_any_other(trained):
     plain, about = load_tensors(trained / "score" / "model.safetensors")
     found, same = load_tensors(trained / "adversarial" / "model.safetensors")
-    assert about == same
-    assert {name: t.shape for name, t in plain.items()} == {name: t.shape for name, t in found.items()}
+    assert (about, plain.keys()) == (same, found.keys())
     assert not all(torch.equal(plain[name], found[name]) for name in plain)
-    files = [
-        sorted(p.name for p in (trained / part).rglob("*") if "prior-pool" not in p.parts)
-        for part in ("score", "adversarial")
-    ]
-    assert files[0] == files[1]
     for row in read_rows(trained / "adversarial" / "log.jsonl"):
         assert {"loss", "dsm", "adversarial", "discriminator_real", "discriminator_fake"} <= row.keys()
-    stage = SampleStage(method=METHODS["guided"], classes=(3, 7), n=2)
-    folders = Folders(trained / "adversarial", classifiers={"c": trained / "classifier"})
-    list(Sample("s", tmp_path / "s", stage, folders).run(ALONE))
-    assert read_samples(tmp_path / "s")[0].shape == (2, 1, 8, 8)
 
 
 METHODS = {
@@ -200,6 +177,8 @@ def test_samples_come_back_as_they_were_drawn(name, trained, tmp_path):
     assert (x.shape, tuple(y.tolist())) == ((20, 1, 8, 8), LABELS)
     with Image.open(tmp_path / "s" / rows[3]["file"]) as picture:
         assert np.array_equal(np.asarray(picture), ((x[3, 0] + 1) * 127.5).round().numpy().astype(np.uint8))
+    record = json.loads((tmp_path / "s" / "stage.json").read_text())
+    assert record["evaluations_per_image"] == pytest.approx(sum(row["evaluations"] for row in rows) / 20, abs=0.06)
 
 
 @pytest.mark.parametrize("name", ["guided", "adaptive"])
@@ -209,7 +188,9 @@ def test_stopped_sampling_goes_on_with_the_same_pictures(name, trained, tmp_path
     while next(work).done < 4:
         pass
     work.close()
-    assert 0 < len(read_rows(tmp_path / "parts" / MANIFEST)) < 20  # what was finished is there, in any order
+    manifest = tmp_path / "parts" / MANIFEST
+    assert 0 < len(read_rows(manifest)) < 20  # what was finished is there, in any order
+    manifest.write_bytes(manifest.read_bytes()[:-20])  # as a kill leaves it
     with pytest.raises(UserError, match="not finished"):
         read_samples(tmp_path / "parts")
     list(draw(trained, tmp_path / "parts", METHODS[name]))
@@ -235,38 +216,6 @@ def test_more_samples_are_those_of_one_command(trained, tmp_path):
         assert file.read_bytes() == (tmp_path / "parts" / file.name).read_bytes()
     manifests = [(tmp_path / part / MANIFEST).read_bytes() for part in ("whole", "parts")]
     assert manifests[0] == manifests[1]
-
-
-def test_a_manifest_that_was_cut_short_is_mended(trained, tmp_path):
-    list(draw(trained, tmp_path / "whole", METHODS["guided"]))
-    begin(draw(trained, tmp_path / "cut", METHODS["guided"]), 1)
-    manifest = tmp_path / "cut" / MANIFEST
-    manifest.write_bytes(manifest.read_bytes()[:-20])
-    list(draw(trained, tmp_path / "cut", METHODS["guided"]))
-    assert manifest.read_bytes() == (tmp_path / "whole" / MANIFEST).read_bytes()
-
-
-def test_an_adaptive_method_draws_the_same_in_any_number_of_slots(trained, tmp_path):
-    for slots in (3, 20):
-        list(draw(trained, tmp_path / str(slots), METHODS["adaptive"], batch=slots))
-    few, many = (read_rows(tmp_path / str(slots) / MANIFEST) for slots in (3, 20))
-    assert [row["seed"] for row in few] == list(range(5, 25))  # in order, though they finish out of it
-    x, y = (read_samples(tmp_path / str(slots))[0] for slots in (3, 20))
-    apart = (x - y).abs().flatten(1).amax(1) > 0.1  # in another batch a network rounds otherwise,
-    assert int(apart.sum()) <= 2  # which may, rarely, tip the verdict on a step
-    record = json.loads((tmp_path / "20" / "stage.json").read_text())
-    assert record["evaluations_per_image"] == pytest.approx(sum(row["evaluations"] for row in many) / 20, abs=0.06)
-    assert all(row["evaluations"] == 2 * row["steps"] + row["rejected"] + 1 for row in many)
-
-
-def test_samples_that_cannot_be_used_are_named_and_not_written(trained, tmp_path):
-    method = METHODS["adaptive"].model_copy(update={"options": {"max_evaluations": 3}})
-    with pytest.raises(
-        UserError, match=r"20 of 20 samples .* and 5 more; with seed 5 it needs more than 3 evaluations"
-    ):
-        list(draw(trained, tmp_path / "few", method))
-    assert not read_rows(tmp_path / "few" / MANIFEST)
-    assert not list((tmp_path / "few").glob("*.png"))
 
 
 @pytest.mark.parametrize("name", METHODS)
