@@ -42,12 +42,6 @@ def test_other_settings_set_the_old_folder_aside(tmp_path):
     assert (tmp_path / "run.before-bbbbbbbb" / "file").read_text() == "1"
 
 
-def test_a_folder_of_foreign_files_is_refused(tmp_path):
-    (tmp_path / "thesis.txt").write_text("mine")
-    with pytest.raises(UserError, match="files that condgen did not write"):
-        opened(tmp_path)
-
-
 def test_the_log_forgets_steps_that_come_again(tmp_path):
     stage = opened(tmp_path / "run")
     for step in (10, 20, 30):
