@@ -51,6 +51,7 @@ def test_a_recipe_is_what_it_includes_with_its_own_settings_on_top(folder):
     assert (recipe.score.training.steps, recipe.score.training.batch) == (1000, 7)
     assert recipe.classifiers["ce"].training.steps == 500
     assert recipe.sample is not None
+    assert load_recipe(folder / "all.yaml", ["score.training.steps=3"], "long").score.training.steps == 3
 
 
 def test_a_file_that_is_included_twice_counts_once(folder):
@@ -58,11 +59,6 @@ def test_a_file_that_is_included_twice_counts_once(folder):
     (folder / "guided.yaml").write_text(GUIDED + "seed: 5\n")
     (folder / "score.yaml").write_text("seed: 1\n" + SCORE)
     assert load_recipe(folder / "all.yaml", size="wide").seed == 5
-
-
-def test_overrides_come_last(folder):
-    recipe = load_recipe(folder / "classifier.yaml", ["score.training.steps=3"], "long")
-    assert (recipe.score.training.steps, recipe.classifiers["ce"].training.steps) == (3, 500)
 
 
 def test_a_size_must_be_one_of_those_there_are(folder):

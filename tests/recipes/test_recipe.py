@@ -3,7 +3,7 @@ import torch
 import yaml
 
 from condgen import LabelledSet, UserError, parse_data
-from condgen.recipes.compose import apply_overrides, content_key, load_recipe, to_yaml
+from condgen.recipes.compose import content_key, load_recipe, to_yaml
 from condgen.recipes.defaults import default_adversary, default_recipe
 from condgen.recipes.guidance import Method
 from condgen.recipes.schema import Recipe, SampleStage
@@ -26,13 +26,6 @@ def path(tmp_path):
     file = tmp_path / "small.yaml"
     file.write_text(BASE)
     return file
-
-
-def test_a_recipe_survives_its_own_yaml(path):
-    recipe = load_recipe(path)
-    assert recipe.score.training.lr == 1e-3  # YAML 1.1 reads 1e-3 as a string
-    assert parse(Recipe, yaml.safe_load(to_yaml(recipe)), "again") == recipe
-    assert parse_data("digits") == recipe.data
 
 
 def test_overrides_reach_any_depth_and_keep_types(path):
@@ -132,13 +125,6 @@ def test_the_key_depends_on_content_alone(path):
     assert len({content_key(one.score, "x"), content_key(other.score, "x"), content_key(one.score, "y")}) == 3
 
 
-def test_default_recipes_fit_their_data(tiny_images):
-    recipe = default_recipe(parse_data("digits"), tiny_images)
-    assert recipe.score.network.kind == "mlp"
-    tree = apply_overrides(recipe.model_dump(mode="json"), ["score.training.steps=7"])
-    assert parse(Recipe, tree, "default").score.training.steps == 7
-
-
 @pytest.mark.parametrize("side", [8, 12, 28, 32, 50, 64])
 @pytest.mark.parametrize("channels", [1, 3])
 def test_default_networks_fit_images_of_any_even_size(side, channels):
@@ -146,7 +132,8 @@ def test_default_networks_fit_images_of_any_even_size(side, channels):
     images[::2] += 9
     data = LabelledSet(x=images, y=torch.arange(8) % 2, names=("a", "b"), source="s", split="train")
     recipe, judge = default_recipe(parse_data("./s"), data), default_adversary(data)
-    assert judge.network.kind == ("mlp" if side == 8 else "convdisc")
+    kinds = ("mlp", "mlp") if side == 8 else ("unet", "convdisc")
+    assert (recipe.score.network.kind, judge.network.kind) == kinds
     with torch.device("meta"):  # the shapes alone matter
         recipe.score.network.build_denoiser(data.shape, None)
         for generator in recipe.generators.values():
