@@ -1,6 +1,5 @@
 import json
 import os
-from functools import partial
 
 import pytest
 import torch
@@ -43,7 +42,7 @@ def tiny_images():
 
 
 STEPS = (100, 200, 300, 400)
-HEALTHY, COLLAPSED = (1.2, 0.5, 0.7, 0.8), (1.2, 0.5, 0.2, 0.1)  # in-class std ratios at these steps
+HEALTHY = (1.2, 0.5, 0.7, 0.8)  # in-class std ratios at these steps
 CRITIC = {"critic_real": 0.3, "loss": 0.6, "critic_fake": 1.1}
 
 
@@ -78,12 +77,6 @@ def make_generator(folder, spreads=HEALTHY, losses=CRITIC, names=("ant", "bee"),
 def make_a_generator():
     """A function that makes the folder of a generator in training."""
     return make_generator
-
-
-@pytest.fixture(scope="session")
-def make_a_collapse():
-    """The same, of a generator that has collapsed within classes from the third look on."""
-    return partial(make_generator, spreads=COLLAPSED)
 
 
 FEW_STEPS = """

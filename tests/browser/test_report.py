@@ -4,7 +4,7 @@ import re
 import shutil
 
 import pytest
-from report.run_folders import add_neighbours, make_digits
+from report.run_folders import COLLAPSED, add_neighbours, make_digits
 
 from condgen.report.build import build_report
 from condgen.report.compare import compare_runs
@@ -16,12 +16,12 @@ OPEN_ALL = "document.querySelectorAll('details').forEach(one => one.open = true)
 
 
 @pytest.fixture(scope="module")
-def pages(tmp_path_factory, make_a_collapse):
+def pages(tmp_path_factory, make_a_generator):
     """The page of a run with everything that a report can show and hostile names, and one that compares two runs."""
     root = tmp_path_factory.mktemp("runs")
     run = make_digits(root / "one", NAMES, NAMES[1])
     add_neighbours(run, NAMES)
-    make_a_collapse(run / "generator-smm", names=NAMES[:2])
+    make_a_generator(run / "generator-smm", COLLAPSED, names=NAMES[:2])
     compare_runs([run, shutil.copytree(run, root / "other")], root / "both")
     return [build_report(run).as_uri(), (root / "both" / "report.html").as_uri()]
 

@@ -1,5 +1,5 @@
 import pytest
-from report.run_folders import HOSTILE, add_neighbours, make_digits, make_moons
+from report.run_folders import COLLAPSED, HOSTILE, add_neighbours, make_digits, make_moons
 
 from condgen.report.build import build_report
 
@@ -17,13 +17,13 @@ def moons_run(tmp_path):
 
 
 @pytest.fixture(scope="session", params=["digits", "moons"])
-def whole_run(request, tmp_path_factory, make_a_generator, make_a_collapse):
+def whole_run(request, tmp_path_factory, make_a_generator):
     """A reported run with everything that a report can show, whose names try to be markup; not to be changed."""
     folder = tmp_path_factory.mktemp(request.param) / "run"
     points, names = request.param == "moons", (HOSTILE, "a & b\"'", "$x^", "_hidden")
     make_moons(folder, names[:2]) if points else make_digits(folder, names, HOSTILE)
     add_neighbours(folder, names, points)
-    make_a_collapse(folder / "generator-a & b", names=names[:2], points=points, skipped=2)
+    make_a_generator(folder / "generator-a & b", COLLAPSED, names=names[:2], points=points, skipped=2)
     if not points:
         losses = {"real_dsm": 0.5, "fake_dsm": 0.4, "likelihood": 0.01}
         make_a_generator(folder / f"generator-{HOSTILE.replace('/', '')}", names=names[:2], losses=losses)

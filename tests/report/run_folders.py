@@ -12,6 +12,7 @@ from condgen.metrics.measures import MetricRow
 HOSTILE = "<script>alert(1)</script>"
 METHODS = ("ce", "dlsm", "one-step")
 SIGMAS = (0.1, 1.0, 10.0)
+COLLAPSED = (1.2, 0.5, 0.2, 0.1)  # in-class std ratios of a generator that collapses at its third look
 
 
 def metric(method, name, value, half=None, **changes):

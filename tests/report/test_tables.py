@@ -1,5 +1,6 @@
 """Tables say what the rows say, with their conditions; a star only where intervals are apart."""
 
+import pytest
 from report.run_folders import error, metric
 
 from condgen.metrics.measures import REAL
@@ -22,23 +23,15 @@ def test_metrics_have_floors_conditions_and_a_star_where_intervals_are_apart():
         assert condition in table.caption
 
 
-def test_few_samples_do_not_win_over_many():
-    rows = [metric("few", "recall", 0.9, 0.01, n=7), metric("many", "recall", 0.5, 0.01)]
+@pytest.mark.parametrize("other", [{"n": 7}, {"features": "inception"}, {"reference": "other test"}], ids=repr)
+def test_other_features_or_data_and_fewer_samples_are_no_rivals(other):
+    rows = [metric("a", "recall", 0.9, 0.01, **other), metric("b", "recall", 0.5, 0.01)]
     assert not metrics_table(rows).best
 
 
-def test_the_floor_is_that_of_as_many_samples():
+def test_the_floor_is_that_of_as_many_samples_and_those_that_differ_are_no_row():
     rows = [metric("few", "recall", 0.6, floor=0.55, floor_n=60, n=60), metric(REAL, "recall", 0.9)]
     assert metrics_table(rows).texts == [["few", "0.6"], [REAL, "0.55"]]
-
-
-def test_other_features_or_data_are_no_rivals():
-    for other in ({"features": "inception"}, {"reference": "other test"}):
-        rows = [metric("a", "FD@360", 0.4, 0.01), metric("b", "FD@360", 200.0, 0.01, **other)]
-        assert not metrics_table(rows).best
-
-
-def test_floors_that_differ_are_no_row():
     rows = [metric("ce", "FD@360", 3.0, floor=0.5), metric("dlsm", "FD@360", 2.0, floor=0.7)]
     assert metrics_table(rows).texts == [["ce", "3"], ["dlsm", "2"]]
 
