@@ -36,11 +36,6 @@ def test_many_processes_draw_what_one_does_bit_for_bit(count, flip):
         assert torch.equal(torch.cat([draw(part) for part in parts]), draw(whole[0]))
 
 
-def test_labels_on_the_cpu_are_the_labels():
-    (batch,) = batches(1)
-    assert torch.equal(batch.y_on_cpu, batch.y)
-
-
 def test_tables_of_normal_numbers_are_fresh_normal_and_independent_of_threads(monkeypatch):
     (batch,) = batches(1)
     first, second = batch.normal(1, 8, 8), batch.normal(1, 8, 8)
@@ -57,6 +52,7 @@ def test_half_of_the_images_are_mirrored_at_random_and_labels_stay():
     changed = (mirrored.x == plain.x.flip(-1)).flatten(1).all(1)
     assert torch.equal(mirrored.x[~changed], plain.x[~changed])
     assert torch.equal(mirrored.y, plain.y)
+    assert torch.equal(mirrored.y_on_cpu, plain.y)
     assert float(changed.double().mean()) == pytest.approx(0.5, abs=0.06)
     assert float((changed[1:] & changed[:-1]).double().mean()) == pytest.approx(0.25, abs=0.06)
 

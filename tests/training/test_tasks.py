@@ -86,12 +86,6 @@ def test_so_many_labels_are_left_out_and_the_others_are_told(dropout, slack, tin
     assert torch.equal(torch.cat(told)[~left_out], true[~left_out])
 
 
-def test_models_without_labels_draw_what_they_always_drew(tiny_images):
-    """The chance is drawn last and only where it is used, so the other draws of a step stay what they were."""
-    half, never = (plain(tiny_images, "none", dropout) for dropout in (0.5, 0.0))
-    assert torch.equal(*(learner.update(batch(tiny_images), losses_of)["loss"] for learner in (half, never)))
-
-
 # An adversary
 
 
