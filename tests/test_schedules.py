@@ -46,15 +46,6 @@ DEFAULTS = [VE(), VP(), Cosine(), EDM(), RectifiedFlow()]
 each = pytest.mark.parametrize("schedule", DEFAULTS, ids=lambda schedule: schedule.kind)
 
 
-def times(schedule, n=41, inside=0.0):
-    """Times from t_min to t_max, kept off the ends by a share of the range, equally spaced in log-SNR."""
-    low, high = schedule.noise_range
-    levels = torch.linspace(math.log(low), math.log(high), n, dtype=torch.float64).exp()
-    t = schedule.t_of_noise_level(levels)
-    margin = inside * (schedule.t_max - schedule.t_min)
-    return t.clamp(schedule.t_min + margin, schedule.t_max - margin)
-
-
 @some
 @given(SCHEDULES, st.floats(0, 1))
 def test_the_views_of_the_noise_agree_and_have_their_exact_inverses(schedule, u):
@@ -117,7 +108,7 @@ def test_methods_keep_shape_and_float64(schedule, shape):
 @each
 def test_perturb_scales_signal_and_noise(schedule):
     torch.manual_seed(0)
-    x, eps, t = torch.randn(5, 2, 3), torch.randn(5, 2, 3), times(schedule, n=5)
+    x, eps, t = torch.randn(5, 2, 3), torch.randn(5, 2, 3), geometric_grid(schedule, 5)
     x_t = perturb(schedule, x, t, eps)
     assert x_t.dtype == torch.float32
     for i in range(5):

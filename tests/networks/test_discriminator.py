@@ -21,10 +21,6 @@ def data(shape, size=8):
     return torch.randn(size, *shape, generator=torch.Generator().manual_seed(1))
 
 
-def weights(net):
-    return {n: m.weight.detach() for n, m in net.named_modules() if isinstance(m, nn.Linear | nn.Conv2d)}
-
-
 @each
 @pytest.mark.parametrize("told", [False, True])
 def test_every_weight_has_spectral_norm_one_also_after_steps(settings, shape, told):
@@ -36,7 +32,8 @@ def test_every_weight_has_spectral_norm_one_also_after_steps(settings, shape, to
         optimizer.step()
     for _ in range(20):  # the power iteration catches up with the last step
         net(x, NOISE)
-    norms = {name: float(torch.linalg.matrix_norm(w.flatten(1), 2)) for name, w in weights(net.eval()).items()}
+    layers = {name: m for name, m in net.eval().named_modules() if isinstance(m, nn.Linear | nn.Conv2d)}
+    norms = {name: float(torch.linalg.matrix_norm(m.weight.detach().flatten(1), 2)) for name, m in layers.items()}
     assert len(norms) == sum(p.ndim > 1 for p in net.parameters())
     assert norms == pytest.approx(dict.fromkeys(norms, 1.0), abs=0.02)
 

@@ -127,17 +127,13 @@ def test_evaluations_are_limited(name):
         assert 6 <= sample.evaluations <= 9
 
 
-def exact_flow(schedule, seeds, shape):
-    """Where the probability flow of N(0, STD^2) ends, and its denoised mean there."""
-    ends = torch.tensor([schedule.t_max, schedule.t_min], dtype=torch.float64)
-    spread = (schedule.alpha(ends) ** 2 * STD**2 + schedule.sigma(ends) ** 2).sqrt()
-    start = schedule.sigma(ends[0]) * Streams(seeds).normal(shape).double()
-    return GaussianDenoiser(schedule)(start * spread[1] / spread[0], ends[1])
-
-
 @pytest.mark.parametrize("schedule", SCHEDULES, ids=lambda s: s.kind)
 def test_the_error_of_the_flow_falls_with_the_tolerance(schedule):
-    exact = exact_flow(schedule, range(20), (4,))
+    """Along the probability flow of N(0, STD^2), x_t grows as its standard deviation."""
+    ends = torch.tensor([schedule.t_max, schedule.t_min], dtype=torch.float64)
+    denoiser = GaussianDenoiser(schedule, STD)
+    spread, start = denoiser.std_at(ends), schedule.sigma(ends[0]) * Streams(range(20)).normal((4,)).double()
+    exact = denoiser(start * spread[1] / spread[0], ends[1])
     errors, costs = [], []
     for relative in (0.05, 5e-3, 5e-4):
         found = samples(AdaptiveODE(GaussianDenoiser(schedule), relative=relative, absolute=relative / 8), 20, (4,), 20)
