@@ -19,16 +19,13 @@ def test_small_samples_are_their_own_features(shape, name):
     assert torch.equal(extractor.function(x).vectors, x.double().flatten(1))
 
 
-def test_larger_images_are_averaged_over_blocks():
+def test_larger_images_are_averaged_over_blocks_and_none_is_enlarged():
     extractor = pixels((3, 32, 32))
     x = torch.randn(2, 3, 32, 32, generator=keyed_generator(0))
     features = extractor.function(x).vectors
     assert extractor.name == "pixels pooled to 8x8"
     assert (features.shape, features.dtype) == ((2, 192), torch.float64)
     assert features[1].reshape(3, 8, 8)[2, 5, 6] == pytest.approx(float(x[1, 2, 20:24, 24:28].double().mean()))
-
-
-def test_an_image_is_never_enlarged():
     extractor = pixels((3, 4, 64))
     assert extractor.name == "pixels pooled to 4x8"
     assert extractor.function(torch.zeros(2, 3, 4, 64)).vectors.shape == (2, 96)

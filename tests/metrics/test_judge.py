@@ -25,12 +25,6 @@ def test_the_judge_of_digits_is_the_stated_machine(digits):
     assert judge.accuracy(held_out, held_out_y) > 0.98
 
 
-def test_shuffled_labels_leave_only_chance(digits):
-    vectors, y, held_out, held_out_y = digits
-    shuffled = y[torch.randperm(len(y), generator=keyed_generator(0))]
-    assert Judge(vectors, shuffled).accuracy(held_out, held_out_y) < 0.25
-
-
 def test_a_large_set_is_drawn_from(monkeypatch):
     monkeypatch.setattr(Judge, "most", 60)
     train, test = load(Moons(n=500, noise=0.05), "train"), load(Moons(n=500, noise=0.05), "test")
