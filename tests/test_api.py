@@ -76,22 +76,6 @@ def test_the_oracle_is_sampled_at_its_own_points():
     torch.testing.assert_close(cg.sample(oracle, [0, 1], sampler="heun"), points, atol=0.01, rtol=0)
 
 
-@pytest.mark.parametrize("described", [False, True])
-def test_a_model_is_saved_where_its_network_is_described(described, tmp_path):
-    network = cg.MLPSettings(width=8, depth=1, embedding=4)
-    net = network.build_denoiser(SHAPE, None)
-    score = cg.ScoreModel(net, cg.EDM(), SHAPE, NAMES, network=network if described else None)
-    if not described:
-        with pytest.raises(cg.UserError, match="nothing describes"):
-            score.save(tmp_path)
-        return
-    score.save(str(tmp_path))
-    again, t = cg.load(str(tmp_path)), torch.tensor(0.5, dtype=torch.float64)
-    assert type(again) is cg.ScoreModel
-    x = torch.randn(3, 2)
-    assert torch.equal(again(x, t), score(x, t))
-
-
 @pytest.mark.parametrize(
     ("arguments", "error", "words"),
     [
@@ -110,8 +94,10 @@ def test_what_does_not_go_together_is_said(arguments, error, words):
         cg.sample(models()[0], **arguments)
 
 
-def test_wrong_types_and_inference_mode_are_answered_in_words():
+def test_wrong_types_inference_mode_and_networks_that_nothing_describes_are_answered_in_words(tmp_path):
     score, classifier = models()
+    with pytest.raises(cg.UserError, match="nothing describes"):
+        score.save(tmp_path)
     with pytest.raises(TypeError, match="put it in ScoreModel"):
         cg.sample(Net(), n=1)
     with torch.inference_mode(), pytest.raises(cg.UserError, match=r"torch\.no_grad"):
