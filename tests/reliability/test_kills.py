@@ -15,7 +15,6 @@ from reliability.commands import Command, contents, jobs, run, train_score
 from reliability.faults import count_changes, die_before, die_in_a_file
 
 WAYS = ("at a random moment", "before a file operation", "in the middle of a file")
-KINDS = ("score", "classifier", "generator", "samples", "evaluation", "recipe")
 
 
 class Whole(NamedTuple):
@@ -132,8 +131,8 @@ def test_stopped_training_goes_on_to_the_same_bits(number, whole, tmp_path):
 def test_every_kind_of_work_survives_kills_and_stops(tmp_path):
     models, times = tmp_path / "models", int(os.environ.get("CONDGEN_KILLS", "6"))
     models.mkdir()
-    for kind in KINDS:
-        arguments, chance = jobs(models)[kind], random.Random(kind)
+    for kind, arguments in jobs(models).items():
+        chance = random.Random(kind)
         whole = undisturbed(arguments, tmp_path / "whole" / kind if kind == "recipe" else models / kind)
         place = tmp_path / "disturbed" / kind
         for turn in range(times):
