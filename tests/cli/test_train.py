@@ -6,6 +6,7 @@ import signal
 import pytest
 import torch
 import yaml
+from stages import model_key
 
 from condgen.checkpoint import load_tensors
 from condgen.cli.pictures import follow_previews
@@ -107,8 +108,7 @@ def test_the_recipe_of_a_stage_trains_the_same_model(part, digits, tmp_path):
     kind = part.partition("-")[0]
     words = ("--score", digits / "score") if part == "classifier-dlsm" else ()
     good(f"train-{kind}", "--recipe", digits / part / "recipe.yaml", *words, "--out", tmp_path / "again")
-    expected, found = (load_tensors(place / "model.safetensors")[0] for place in (digits / part, tmp_path / "again"))
-    assert all(torch.equal(expected[name], found[name]) for name in expected)
+    assert model_key(tmp_path / "again") == model_key(digits / part)
 
 
 def test_more_steps_go_on_and_init_starts_from_weights(digits, tmp_path):

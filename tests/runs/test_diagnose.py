@@ -114,12 +114,6 @@ def test_perfect_models_of_images_have_no_error_and_queries_come_in_blocks():
         if row.quantity == "D_L" or row.method == "zero guidance":
             continue
         assert row.mean <= 1e-6 * row.exact, row
-    true = {row.sigma: row for row in rows if row.quantity == "D_L"}
-    dimensions = data.x[0].numel()
-    prior = {row.sigma: row.exact for row in rows if row.quantity == "D"}
-    assert prior[0.1] == pytest.approx(dimensions**0.5 / 0.1, rel=0.05)  # at low noise the score is the noise alone
-    assert true[0.1].mean < 1e-6 * prior[0.1]  # the classes leave no doubt there
-    assert true[1.0].exact > 1e-3 * prior[1.0]
 
 
 if __name__ == "__main__":

@@ -258,10 +258,6 @@ def test_evaluation_is_written_once_and_remade_when_samples_change(trained, tmp_
         return list(Evaluate("evaluate", tmp_path / "e", EvaluateStage(), samples, *DIGITS[::2]).run(ALONE))
 
     assert evaluate()
-    metrics = json.loads((tmp_path / "e" / "metrics.json").read_text())
-    row = next(row for row in metrics["rows"] if row["method"] == "one step" and row["metric"] == "FD@20")
-    assert row["low"] < row["value"] < row["high"]
-    assert (row["n"], row["floor_n"], row["reference"]) == (20, 20, "digits train (1295)")
     assert not evaluate()
     list(draw(trained, tmp_path / "s", METHODS["one step"], seed=6))
     assert evaluate()
