@@ -56,21 +56,17 @@ def each(*roles):
     return pytest.mark.parametrize("name", [name for name in ALL if name.split()[0] in (roles or NETWORKS)])
 
 
-def build(name, **changes):
-    role, kind = name.split()
-    settings, shape = NETWORKS[role][kind]
-    torch.manual_seed(0)
-    return getattr(settings, f"build_{role}")(shape, **(OPTIONS[role] | changes))
-
-
 def made(name, size=8, **changes):
     """A network in float64, and inputs that it takes: data or latents, noise, labels."""
     role, kind = name.split()
-    shape = (LATENT,) if role == "generator" else NETWORKS[role][kind][1]
-    x = torch.randn(size, *shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    settings, shape = NETWORKS[role][kind]
+    torch.manual_seed(0)
+    net = getattr(settings, f"build_{role}")(shape, **(OPTIONS[role] | changes)).double()
+    given = (LATENT,) if role == "generator" else shape
+    x = torch.randn(size, *given, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     noise, y = torch.linspace(-1.6, 1.1, size, dtype=torch.float64), torch.arange(size) % CLASSES
     inputs = {"denoiser": (x, noise, y), "generator": (x, y)}.get(role, (x, noise))
-    return build(name, **changes).double(), inputs
+    return net, inputs
 
 
 def mean_square(net, x, *conditions):

@@ -16,9 +16,9 @@ from condgen.samplers.catalogue import FIXED, grid_for, points_within
 from condgen.schedules import RectifiedFlow, karras_grid
 
 SCHEDULES = [VE(), VP(), Cosine(t_epsilon=2e-3), EDM(), RectifiedFlow()]
-NOISY = {"ddim": {"eta": 0.7}, "predictor-corrector": {"corrections": 2}, "edm": {"gamma": 0.3}}
-
-COSTLY = {
+OPTIONS = {
+    "ddim": {"eta": 0.7},
+    "edm": {"gamma": 0.3},
     "predictor-corrector": {"corrections": 2},
     "annealed-langevin": {"repeats": 5},
     "restart": {"points": 4, "repeats": 3},
@@ -60,7 +60,7 @@ def test_standard_deviation_of_a_gaussian(name, schedule):
 @pytest.mark.parametrize("name", FIXED)
 def test_a_sample_depends_on_its_own_seed_alone_bit_for_bit(name, options, shape, schedule):
     # an elementwise denoiser: no matrix product, whose order of summation could depend on the batch
-    sampler = build_sampler(name, GaussianDenoiser(schedule), NOISY.get(name, {}) if options else {})
+    sampler = build_sampler(name, GaussianDenoiser(schedule), OPTIONS.get(name, {}) if options else {})
     grid, y = karras_grid(schedule, 9), torch.arange(16) % 3
     together = draw(sampler, grid, range(16), y, shape)
     assert together.unique(dim=0).shape[0] == 16
@@ -92,7 +92,7 @@ def test_a_gpu_adds_rounding_at_most():
 @pytest.mark.parametrize("schedule", SCHEDULES, ids=lambda s: s.kind)
 @pytest.mark.parametrize("name", FIXED)
 def test_evaluations_are_counted_as_they_happen(name, schedule):
-    for options in ({}, COSTLY.get(name, {})):
+    for options in ({}, OPTIONS.get(name, {})):
         denoiser = GaussianDenoiser(schedule)
         sampler = build_sampler(name, denoiser, options)
         grid = grid_for(sampler, 18)
