@@ -12,7 +12,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 
 from condgen import rng
-from condgen.recipes.schema import Recipe
+from condgen.recipes.compose import load_recipe
 from condgen.runs.plan import run_recipe
 from condgen.training import state
 from condgen.training.distributed import Processes
@@ -89,43 +89,23 @@ class Made(TorchFunctionMode):
         return function(*args, **kwargs)
 
 
-NETWORK = {"kind": "mlp", "width": 8, "depth": 1, "embedding": 8}
-TRAINING = {"steps": 2, "batch": 8, "lr": 1e-3}
-CLASSIFIERS = {
-    "ce": {"network": NETWORK, "objective": {"loss": "ce"}, "training": TRAINING},
-    "dlsm": {"network": NETWORK, "objective": {"loss": "dlsm"}, "training": TRAINING, "prior": {"pool": 16}},
-}
-GENERATORS = {
-    loss: {"network": NETWORK, "objective": {"loss": loss, "network": NETWORK}, "training": TRAINING}
-    for loss in ("sid", "smm")
-}
-METHODS = {
-    "calibrated": {"classifier": "ce", "scale": "calibrated", "sampler": "heun", "steps": 3},
-    "ode": {"classifier": "dlsm", "interval": [0.1, 10], "sampler": "adaptive-ode", "options": {"relative": 0.5}},
-    "sde": {"sampler": "adaptive-sde", "options": {"relative": 0.9}},
-    "multistep": {"score": "told", "guide": "unlabelled", "scale": 2, "sampler": "unipc", "nfe": 4},
-    **{loss: {"generator": loss} for loss in GENERATORS},
-}
+MORE = """
+classifiers.dlsm={NET, objective: {loss: dlsm}, training: {steps: 2, batch: 8}, prior: {pool: 16}}
+generators.smm={NET, objective: {loss: smm, NET}, training: {steps: 2, batch: 8}}
+calibrate={draws: 1, most: 50, levels: [0.1, 1]}
+sample.per_class=1
+sample.methods.unguided={sampler: adaptive-sde, options: {relative: 0.9}}
+sample.methods.ce={classifier: dlsm, interval: [0.1, 10], sampler: unipc, nfe: 4}
+sample.methods.own-steps.options={relative: 0.5}
+sample.methods.smm={generator: smm}
+evaluate=true
+diagnose={levels: [0.1, 1], most: 20, queries: 20, oracle: true}
+""".replace("NET", "network: {kind: mlp, width: 8, depth: 1, embedding: 8}")
 
 
 @pytest.mark.slow
-def test_nothing_on_the_device_is_float64(tmp_path, monkeypatch):
-    recipe = Recipe.model_validate(
-        {
-            "name": "tiny",
-            "data": {"kind": "digits"},
-            "schedule": {"kind": "edm", "sigma_min": 0.02, "sigma_max": 20},
-            "threads": 1,
-            "score": {"network": NETWORK, "training": TRAINING},
-            "scores": {"told": {"network": NETWORK, "training": TRAINING, "labels": "embedding"}},
-            "classifiers": CLASSIFIERS,
-            "generators": GENERATORS,
-            "calibrate": {"draws": 1, "most": 50, "levels": [0.1, 1.0]},
-            "sample": {"per_class": 1, "methods": METHODS},
-            "evaluate": {},
-            "diagnose": {"levels": [0.1, 1.0], "most": 20, "queries": 20, "oracle": True},
-        }
-    )
+def test_nothing_on_the_device_is_float64(digits_of_few_steps, tmp_path, monkeypatch):
+    recipe = load_recipe(digits_of_few_steps / "recipe.yaml", MORE.split("\n")[1:-1])
     monkeypatch.setattr(rng, "WITHOUT_FLOAT64", ("mps", "meta"))
     monkeypatch.setattr(state, "AdamW", lambda *args, fused, **options: AdamW(*args, **options))  # has no such kernel
     processes = Processes(cpu=True)
