@@ -11,6 +11,7 @@ ROOT = Path(__file__).parents[2]
 STEPS = [f"{name}.training.steps=2" for name in ("score", "classifiers.ce", "classifiers.dlsm")]
 TINY = {
     "adaptive_evaluations": ["--samples", "4", "--images", "100"],
+    "classifiers": ["{score}", "--steps", "20", "--images", "20", "--draws", "1", "--rounds", "1", "--batch", "16"],
     "balance": [
         *("{score}", "--steps", "2", "--images", "20", "--draws", "1", "--rounds", "1"),
         *("--only", "ce;dlsm", "--scales", "--out", "{folder}", "--picture", "{folder}/picture.png"),
@@ -21,6 +22,7 @@ TINY = {
     "learning": [],
     "metrics": ["--rounds", "1", "--n", "200"],
     "oracle": ["--queries", "20"],
+    "rules": ["{run}", "--n", "100", "--picture", "{folder}/picture.png"],
     "sampler_bias": [],
     "speed": ["--rounds", "1", "--batch", "2"],
     "table1": ["--per-class", "50", "--out", "{folder}/runs"]
@@ -47,7 +49,10 @@ def test_every_script_is_tried():
 def test_a_benchmark_runs_and_writes_rows(name, tmp_path, digits_of_few_steps):
     if name in PEERS:
         pytest.importorskip(PEERS[name])
-    arguments = [part.format(folder=tmp_path, score=digits_of_few_steps / "score") for part in TINY[name]]
+    arguments = [
+        part.format(folder=tmp_path, run=digits_of_few_steps, score=digits_of_few_steps / "score")
+        for part in TINY[name]
+    ]
     command = [sys.executable, f"tests/benchmarks/{name}.py", "--json", str(tmp_path / "rows.json"), *arguments]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
