@@ -11,7 +11,6 @@ ROOT = Path(__file__).parents[2]
 STEPS = [f"{name}.training.steps=2" for name in ("score", "classifiers.ce", "classifiers.dlsm")]
 TINY = {
     "adaptive_evaluations": ["--samples", "4", "--images", "100"],
-    "classifiers": ["{score}", "--steps", "20", "--images", "20", "--draws", "1", "--rounds", "1", "--batch", "16"],
     "balance": [
         *("{score}", "--steps", "2", "--images", "20", "--draws", "1", "--rounds", "1"),
         *("--only", "ce;dlsm", "--scales", "--out", "{folder}", "--picture", "{folder}/picture.png"),
