@@ -37,7 +37,9 @@ def export(
     out: Annotated[Path, typer.Option(help="A new folder.")],
     license: Annotated[str, typer.Option(help="Of the weights, as the hub spells it: apache-2.0, ...")] = "unknown",
     bfloat16: Annotated[bool, typer.Option("--bfloat16", help="Round the weights, to half the size.")] = False,
-    onnx: Annotated[bool, typer.Option("--onnx", help="Write one-step generators as ONNX too.")] = False,
+    onnx: Annotated[
+        bool, typer.Option("--onnx", help="Write one-step generators as ONNX too (half a minute).")
+    ] = False,
 ) -> None:
     """Write models as a folder for the Hugging Face hub: weights, config.json, pictures, a model card.
 
