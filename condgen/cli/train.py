@@ -93,7 +93,8 @@ def train_classifier(
 
     By Bayes' rule, the score of class y is the score model's plus the likelihood score, the gradient of log p(y|x_t).
     With the score model s frozen, DLSM minimises 1/2 |grad log p(y|x_t) + s(x_t) + eps/sigma|^2, the error of the
-    likelihood score up to a constant, plus ce_weight times cross-entropy.
+    likelihood score up to a constant, plus ce_weight times cross-entropy. With few labels, --init SCORE, to start from
+    the score model's weights, brings it nearer.
 
     log.jsonl holds accuracy, calibration error and the gain of the gradient at eight noise levels. Next:
     condgen calibrate finds the best guidance scale by noise level, condgen diagnose the exact errors.

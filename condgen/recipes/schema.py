@@ -42,8 +42,8 @@ class TrainedRecipe(Settings):
     init: Annotated[str, AfterValidator(_from_anywhere)] | None = Field(
         default=None,
         json_schema_extra=UNKEYED,  # what lies there decides
-        description="from whose weights it starts: a model of the same kind and network, by its name in the recipe, "
-        "if it stands before, or else by its folder, hf:OWNER/NAME or pretrained:NAME",
+        description="from whose weights it starts: a model of the same kind and network, or for a classifier the score "
+        "model, by its name in the recipe, if it stands before, or its folder, hf:OWNER/NAME or pretrained:NAME",
     )
     training: TrainingSettings = Field(description="how long and how fast")
 
@@ -220,7 +220,7 @@ class Recipe(Settings):
             self._check_guidance(f"method {name!r}", guidance)
         _check_start("score.init is", self.score.init, [])
         for what in ("scores", "classifiers", "generators"):
-            names = ["score"] * (what == "scores") + list(getattr(self, what))
+            names = ["score"] * (what != "generators") + list(getattr(self, what))
             for name, trained in getattr(self, what).items():
                 _check_start(f"{what}.{name}.init is", trained.init, names[: names.index(name)])
         for name, generator in self.generators.items():

@@ -67,7 +67,7 @@ class Folders(NamedTuple):
         if is_place(name):
             return model_folder(name)
         folders = {"score": self.scores, "classifier": self.classifiers, "generator": self.generators}[kind]
-        if (kind, name) == ("score", SCORE) and name not in folders:
+        if name == SCORE and kind != "generator" and name not in folders:
             return self.score()
         return _named(f"{kind} to start from, --init,", folders, name)
 

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
-from condgen.checkpoint import MODEL_FILE, load_tensors
+from condgen.checkpoint import MODEL_FILE, load_tensors, read_description
 from condgen.classifier import Classifier, ClassifierConfig
 from condgen.data.labelled import LabelledSet
 from condgen.denoiser import Denoiser
@@ -41,10 +41,16 @@ class Prepared(NamedTuple):
 
 
 def copy_weights(start: Path, model: nn.Module) -> None:
-    """Gives a model the weights of another, which may be of other data, or know no labels."""
+    """Gives a model the weights of another, which may be of other data, or know no labels.
+
+    A classifier may start from a score model of the same network, all but its last layer.
+    """
     assert isinstance(model, ScoreModel | Classifier | Generator)
-    first, own = type(model).load(start).config, model.config
+    of_score = isinstance(model, Classifier) and read_description(start / MODEL_FILE).get("kind") == ScoreModel.kind
+    first, own = (ScoreModel if of_score else type(model)).load(start).config, model.config
     before, now = (config.model_dump(mode="json") for config in (first, own))
+    for network in (before["network"], now["network"]):
+        network.pop("dropout", None)  # it has no weights
     for what in ("network", "shape", "level", "latent"):  # networks see noise levels, whatever the schedule
         if before.get(what) != now.get(what):
             there, here = before[what], now[what]
@@ -55,7 +61,14 @@ def copy_weights(start: Path, model: nn.Module) -> None:
     classes = f"{len(first.names)} classes where {len(own.names)} are asked for"
     problem = f"training cannot start from {start}, which has {classes}, or knows labels otherwise"
     with explain(problem, "name another model with --init", RuntimeError):
-        start_from(model, load_tensors(start / MODEL_FILE)[0])
+        weights = load_tensors(start / MODEL_FILE)[0]
+        if of_score:
+            fresh = model.state_dict()
+            known = {name: w for name, w in weights.items() if name in fresh and w.shape == fresh[name].shape}
+            if not known:
+                raise RuntimeError("the score model has a network a class")
+            weights = fresh | known
+        start_from(model, weights)
 
 
 def prepare_score(stage: ScoreStage, data: LabelledSet, device: torch.device) -> Prepared:

@@ -126,6 +126,16 @@ def test_more_steps_go_on_and_init_starts_from_weights(digits, tmp_path):
     assert settings(tmp_path / "v", "score")["network"] == settings(digits / "score", "score")["network"]
 
 
+def test_a_classifier_starts_from_a_score_model_but_for_its_last_layer(digits, tmp_path):
+    still = ("--init", digits / "score", "--set", "classifier.training.warmup=0", "--lr", 1e-12)
+    words = ("--loss", "ce", "--data", "digits", "--steps", 2, "--batch", 8, *still)
+    good("train-classifier", *words, "--set", "classifier.network.dropout=0.2", "--out", tmp_path / "c")
+    first, found = (load_tensors(place / "model.safetensors")[0] for place in (digits / "score", tmp_path / "c"))
+    shared = [key for key in found if key in first and first[key].shape == found[key].shape]
+    assert len(shared) == len(found) - 2  # the weights and bias of the last layer
+    assert all(torch.allclose(first[key], found[key], atol=1e-6) for key in shared)
+
+
 @pytest.mark.parametrize(
     ("words", "loss", "objective"),
     [
