@@ -113,7 +113,7 @@ def test_a_single_model_has_the_measures_of_its_own(digits, tmp_path):
 def test_an_export_is_whole_or_absent_and_replaces_nothing(digits, shared, tmp_path, monkeypatch):
     from condgen.export import folder
 
-    def fails(*_):
+    def fails(*_, **__):
         raise UserError("no card today")
 
     with monkeypatch.context() as patch:

@@ -126,7 +126,7 @@ def test_a_model_starts_from_the_weights_of_another(part, trained, tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"init": "DIR/score"}, "holds a score model, where a classifier is needed"),
+        ({"init": "DIR/sid"}, "holds a generator, where a classifier is needed"),
         ({"init": "DIR/none"}, "none"),
         ({"init": "ce"}, "there is no classifier to start from, --init, 'ce' among: none"),
         (

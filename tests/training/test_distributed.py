@@ -125,7 +125,7 @@ def test_more_processes_than_gpus_are_refused(cpu, gpus, refused, monkeypatch):
     for name, value in {"LOCAL_RANK": "0", "LOCAL_WORLD_SIZE": "4", "TORCHELASTIC_RUN_ID": "x"}.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
-    expected = pytest.raises(UserError, match="with 2 GPUs: start 2") if refused else nullcontext()
+    expected = pytest.raises(UserError, match="for 2 GPUs: start 2") if refused else nullcontext()
     with expected:
         refuse_shared_gpus(cpu)
 
