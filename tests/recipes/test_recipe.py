@@ -7,6 +7,7 @@ from condgen.recipes.compose import content_key, load_recipe, to_yaml
 from condgen.recipes.defaults import default_adversary, default_recipe
 from condgen.recipes.guidance import Method
 from condgen.recipes.schema import Recipe, SampleStage
+from condgen.runs.models import Folders
 from condgen.settings import parse
 
 BASE = """
@@ -33,6 +34,13 @@ def test_overrides_reach_any_depth_and_keep_types(path):
     recipe = load_recipe(path, changes)
     assert (recipe.score.training.steps, recipe.seed, recipe.data.test_fraction) == (20, 3, 0.3)
     assert recipe.diagnose.levels == (1.0, 2.0)
+
+
+def test_a_classifier_may_start_from_the_score_model_of_the_recipe(path, tmp_path):
+    assert load_recipe(path, ["classifiers.ce.init=score"]).classifiers["ce"].init == "score"
+    assert Folders(tmp_path).start("classifier", "score") == tmp_path
+    with pytest.raises(UserError, match="no generator to start from"):
+        Folders(tmp_path).start("generator", "score")
 
 
 def test_evaluation_is_yes_no_or_how(path):
