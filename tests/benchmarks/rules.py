@@ -75,9 +75,9 @@ def over_entropy(log_p, x_t, t, y):
     return of(log_p, y) * (math.log(log_p.shape[1]) / entropy(log_p)).clamp(max=10).detach()
 
 
-def rules(place):
+def rules(place, classifier):
     """By name, what guides at a strength s."""
-    folder = place / "classifier-dlsm"
+    folder = place / classifier
     score, dlsm = ScoreModel.load(place / "score", device()), Classifier.load(folder, device())
     curve = read_calibration(folder, place / "score")
 
@@ -127,6 +127,7 @@ def main(
     json: JsonFile = None,
     full: Full = False,
     picture: Picture = None,
+    classifier: Annotated[str, typer.Option(help="Its folder in each run.")] = "classifier-dlsm",
     n: Annotated[int, typer.Option(help="Samples of a row; a tenth without --full.")] = 1440,
 ) -> None:
     torch.set_num_threads(1)
@@ -135,7 +136,7 @@ def main(
     y, figures, values = torch.arange(n) % 10, [], defaultdict(list)
     for place in runs if full else runs[:1]:
         methods = {}
-        for name, guide in rules(place).items():
+        for name, guide in rules(place, classifier).items():
             for s in STRENGTHS:
                 started = time.process_time()
                 methods[f"{name} {s:g}"] = sample(guide(s), y, nfe=20), y
@@ -148,7 +149,7 @@ def main(
     if picture is not None:
         figure, axes = plt.subplots(1, 2, figsize=(11, 4.5), layout="constrained")
         for axis, what in zip(axes, ("held-out FD", "recall"), strict=True):
-            for name in rules(runs[0]):
+            for name in rules(runs[0], classifier):
                 each = ([fmean(values[f"{name} {s:g}", of]) for s in STRENGTHS] for of in ("class accuracy", what))
                 axis.plot(*each, marker="o", label=name)
             axis.set(xlabel="class accuracy", ylabel=what)

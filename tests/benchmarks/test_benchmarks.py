@@ -21,7 +21,7 @@ TINY = {
     "learning": [],
     "metrics": ["--rounds", "1", "--n", "200"],
     "oracle": ["--queries", "20"],
-    "rules": ["{run}", "--n", "100", "--picture", "{folder}/picture.png"],
+    "rules": ["{run}", "--classifier", "classifier-ce", "--n", "100", "--picture", "{folder}/picture.png"],
     "sampler_bias": [],
     "speed": ["--rounds", "1", "--batch", "2"],
     "table1": ["--per-class", "50", "--out", "{folder}/runs"]
