@@ -79,7 +79,7 @@ def _settings(config: dict[str, Any], scheduler: dict[str, Any], source: str) ->
     }
     kind = str(scheduler.get("_class_name"))
     fixed: dict[str, Any] = {"unet": {key: value for key, value in config.items() if not key.startswith("_")}}
-    if kind.startswith("FlowMatch"):
+    if kind.startswith("FlowMatch") and not scheduler.get("invert_sigmas"):  # whose time would run from noise to data
         fixed["prediction"] = "flow"
     elif kind.startswith("EDM") and scheduler.get("prediction_type", "epsilon") == "epsilon":
         fixed["prediction"] = "edm"

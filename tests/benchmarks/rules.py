@@ -19,6 +19,7 @@ import matplotlib.pyplot as plt
 import torch
 import typer
 from bench import Figure, Full, JsonFile, Picture, device, finish, run
+from scaling import Tempered
 
 from condgen import Classifier, ClassifierGuided, Denoiser, DenoiserGuided, Likelihood, ScaleCurve, ScoreModel, sample
 from condgen.data.sets import load, parse_data
@@ -84,9 +85,6 @@ def rules(place, classifier):
     def guided(potential, scale=1.0):
         return lambda s: ClassifierGuided(score, Rule(dlsm, potential), scale * s)
 
-    def tempered(factor):
-        return guided(lambda log_p, x_t, t, y: of((factor * log_p).log_softmax(1), y))
-
     def calibrated(s):
         scales = [s * scale for scale in curve.scales]
         return ClassifierGuided(score, dlsm, ScaleCurve(levels=curve.levels, scales=scales))
@@ -95,8 +93,8 @@ def rules(place, classifier):
         "classifier": lambda s: ClassifierGuided(score, dlsm, s),
         "from noise level .3 to 5": lambda s: ClassifierGuided(score, dlsm, s, (0.3, 5.0)),
         "calibrated, times": calibrated,
-        "temperature 2": tempered(0.5),
-        "temperature 1/2": tempered(2.0),
+        "temperature 2": lambda s: ClassifierGuided(score, Tempered(dlsm, 0.5), s),
+        "temperature 1/2": lambda s: ClassifierGuided(score, Tempered(dlsm, 2.0), s),
         "plus .3 of the entropy": guided(lambda log_p, x_t, t, y: of(log_p, y) + 0.3 * entropy(log_p)),
         "over the entropy, half of": guided(over_entropy, 0.5),
     }

@@ -96,12 +96,14 @@ def test_what_cannot_be_imported_is_refused_in_one_line(pipeline, tmp_path):
     cut = shutil.copytree(pipeline, tmp_path / "cut")
     weights = cut / "unet" / "diffusion_pytorch_model.safetensors"
     weights.write_bytes(weights.read_bytes()[:5000])
-    digits = ("--data", "digits")
+    inverted, digits = shutil.copytree(pipeline, tmp_path / "inverted"), ("--data", "digits")
+    diffusers.FlowMatchEulerDiscreteScheduler(invert_sigmas=True).save_pretrained(inverted / "scheduler")
     for source, words, message in (
         (tmp_path / "none", digits, "is no folder"),
         (tmp_path, digits, "holds no config.json"),
         (pickled, digits, "other files of weights are not read"),
         (cut, digits, "cannot be read by diffusers"),
+        (inverted, digits, "is not supported"),
         (pipeline, (), "give one of the two"),
         (pipeline, ("--names", "cat,,dog"), "none is empty"),
         (pipeline, ("--data", "moons"), "makes images of shape (1, 8, 8)"),
