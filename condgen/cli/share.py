@@ -40,6 +40,10 @@ def export(
     onnx: Annotated[
         bool, typer.Option("--onnx", help="Write one-step generators as ONNX too (half a minute).")
     ] = False,
+    diffusers: Annotated[
+        str | None,
+        typer.Option(help="Make a run a pipeline of diffusers too, guided by this classifier, such as dlsm."),
+    ] = None,
 ) -> None:
     """Write models as a folder for the Hugging Face hub: weights, config.json, pictures, a model card.
 
@@ -48,7 +52,7 @@ def export(
     """
     from condgen.export.folder import export as write
 
-    source = write(folder, out, license, rounded=bfloat16, onnx=onnx)
+    source = write(folder, out, license, rounded=bfloat16, onnx=onnx, diffusers=diffusers)
     say(f"{', '.join(model.name for model in source.models)}\ncard: {(out / 'README.md').resolve()}")
     if license == "unknown":
         say("no licence is chosen, so others have no right to use the weights: name one with --license")

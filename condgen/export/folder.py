@@ -7,7 +7,7 @@ run is escaped.
 import json
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -33,11 +33,14 @@ from condgen.report.tables import metrics_table
 from condgen.runs import layout
 from condgen.runs.folder import read_json, read_settings, write_json
 from condgen.runs.models import Folders
+from condgen.schedules import karras_levels
+from condgen.score import ScoreModel
 from condgen.settings import parse
 
 CARD_FILE = "README.md"
 PLACE = "OWNER/NAME"  # stands in a card for the name of a repository that is not known yet
 UNDECIDED = "unknown"  # the licence of a model that has none yet
+PIPELINE = Path(__file__).with_name("pipeline.py")
 _ABOUT = {"library_name": "condgen", "condgen_version": __version__}
 _TASKS = {"score model": "unconditional-image-generation", "generator": "unconditional-image-generation"}
 _TASKS |= {"classifier": "image-classification"}
@@ -87,15 +90,26 @@ class Source:
         return self.recipe.sample.methods if self.recipe and self.recipe.sample else {}
 
 
-def export(folder: Path, out: Path, license: str, *, rounded: bool = False, onnx: bool = False) -> Source:
+def export(
+    folder: Path,
+    out: Path,
+    license: str,
+    *,
+    rounded: bool = False,
+    onnx: bool = False,
+    diffusers: str | None = None,
+) -> Source:
     """Writes the model of a stage, or every model of a run in a sub-folder, as a new folder for the hub with one card.
 
     Matrices and kernels may be rounded to bfloat16 (by 1/256 of a weight at most); calibrations, which were measured
     with the weights as they are, are then left out. Generators may be written as ONNX too, not rounded.
-    UserError: there is no finished model, or no generator for ONNX, or `out` holds something.
+    With the name of a classifier in `diffusers` the folder is a pipeline of diffusers, which that classifier guides.
+    UserError: there is no finished model, or no generator for ONNX, no such classifier, or `out` holds something.
     """
     with whole(out) as unfinished, blamed_on(folder, TemplateError):
         source = read_source(folder)
+        if diffusers is not None:
+            source = as_pipeline(source, diffusers)
         if onnx and all(model.kind != "generator" for model in source.models):
             raise UserError(f"{folder} holds no generator, of which ONNX is made: leave --onnx out, or name another")
         config: dict[str, Any] = _ABOUT | {"models": [model.name for model in source.models]}
@@ -108,8 +122,11 @@ def export(folder: Path, out: Path, license: str, *, rounded: bool = False, onnx
                 write_json(place / CONFIG_FILE, own)
             else:
                 config = own
+        if diffusers is not None:
+            write_pipeline(source, unfinished)
         figures = _copy_pictures(source, unfinished)
-        write_atomically(unfinished / CARD_FILE, model_card(source, figures, license, onnx=onnx).encode())
+        card = model_card(source, figures, license, onnx=onnx, diffusers=diffusers is not None)
+        write_atomically(unfinished / CARD_FILE, card.encode())
         files = {file.relative_to(unfinished).as_posix() for file in unfinished.rglob("*") if file.is_file()}
         write_json(unfinished / CONFIG_FILE, config | {"files": sorted(files | {CONFIG_FILE})})
     return source
@@ -129,7 +146,7 @@ def contents(folder: Path, repository: str) -> dict[str, Path | bytes]:
         if not (folder / file).is_file():
             raise UserError(f"{folder / file} is missing: export the run again")
     card = (folder / CARD_FILE).read_bytes()
-    return found | {CARD_FILE: card.replace(f"hf:{PLACE}".encode(), f"hf:{repository}".encode())}
+    return found | {CARD_FILE: card.replace(PLACE.encode(), repository.encode())}
 
 
 def _write_model(model: Model, out: Path, rounded: bool) -> dict[str, Any]:
@@ -145,6 +162,35 @@ def _write_model(model: Model, out: Path, rounded: bool) -> dict[str, Any]:
         with blamed_on(calibration, OSError):
             write_atomically(out / CALIBRATION_FILE, model.public(read_text(calibration)).encode())
     return json.loads(model.public(json.dumps(_ABOUT | model.description | {"stage": model.stage})))
+
+
+def as_pipeline(source: Source, classifier: str) -> Source:
+    """The run with this classifier in a sub-folder `classifier`; UserError where it makes no pipeline."""
+    names = {model.name.removeprefix("classifier-"): model for model in source.models if model.kind == "classifier"}
+    score = next((model for model in source.models if model.name == "score"), None)
+    if classifier not in names:
+        known = f"choose one of {', '.join(names)}" if names else "name a run that has one"
+        raise UserError(f"{source.folder} has no classifier {classifier!r} for diffusers: {known}")
+    if score is None or score.description["labels"] != "none" or len(score.description["shape"]) != 3:
+        raise UserError(f"{source.folder} has no unconditional score model of images, which a pipeline needs")
+    chosen = names[classifier]
+    models = (replace(model, name="classifier") if model is chosen else model for model in source.models)
+    return replace(source, models=tuple(models))
+
+
+def write_pipeline(source: Source, out: Path) -> None:
+    """What makes an exported run a pipeline of diffusers, with betas that span the model's noise levels."""
+    component = [PIPELINE.stem, "Component"]
+    parts = {"score": component, "classifier": component, "scheduler": ["diffusers", "UniPCMultistepScheduler"]}
+    pipeline = {"_class_name": [PIPELINE.stem, "ClassifierGuidedPipeline"]}
+    write_json(out / "model_index.json", pipeline | parts)
+    for place in (out, out / "score", out / "classifier"):
+        shutil.copyfile(PIPELINE, place / PIPELINE.name)
+    schedule = ScoreModel.load(source.folder / "score").schedule
+    signal = 1 / (1 + karras_levels(*schedule.noise_range, 1000).flip(0) ** 2)
+    betas = 1 - signal / torch.cat((torch.ones(1), signal[:-1]))
+    settings = {"num_train_timesteps": len(betas), "trained_betas": betas.tolist(), "use_karras_sigmas": True}
+    write_json(out / "scheduler" / "scheduler_config.json", {"_class_name": "UniPCMultistepScheduler"} | settings)
 
 
 def _copy_pictures(source: Source, out: Path) -> list[str]:
@@ -164,7 +210,7 @@ def _copy_pictures(source: Source, out: Path) -> list[str]:
     return written
 
 
-def model_card(source: Source, figures: list[str], license: str, *, onnx: bool = False) -> str:
+def model_card(source: Source, figures: list[str], license: str, *, onnx: bool = False, diffusers: bool = False) -> str:
     models, run, first = source.models, source.run, source.models[0]
     metrics = [row.model_copy(update={"reference": first.public(row.reference or "")}) for row in run.metrics]
     imported = first.stage.get("imported")
@@ -190,6 +236,7 @@ def model_card(source: Source, figures: list[str], license: str, *, onnx: bool =
         differences=[to_markdown(table) for table in held_out_tables(run.held_out)],
         calibrations=[to_markdown(classifier_table(rows, name)) for name, rows in run.classifiers.items()],
         onnx=_onnx_of(source) if onnx else None,
+        pipeline=Markup(PLACE) if diffusers else None,
         **_usage(source),
         version=__version__,
     )
