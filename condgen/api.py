@@ -11,7 +11,7 @@ from torch import Tensor
 
 from condgen.checkpoint import MODEL_FILE, read_description
 from condgen.classifier import Classifier
-from condgen.denoiser import Denoiser, evaluated
+from condgen.denoiser import Denoiser, Likelihood, evaluated
 from condgen.diagnostics.score_errors import ErrorRow, draw_queries, join_errors, measure_levels, summarise
 from condgen.errors import UserError
 from condgen.generator import Generator
@@ -54,7 +54,7 @@ def sample(
 
     Args:
         model: a denoiser, guided or not, or a generator.
-        y: a label for each sample, (n,); None for a model that needs none.
+        y: a label for each sample, (n,), or what a guiding classifier's head takes; None for a model that needs none.
         n: how many samples, where y is None.
         sampler: a name that `condgen samplers` lists; a generator takes one step instead.
         nfe: denoiser evaluations for each sample at most; by default what suits the sampler.
@@ -71,19 +71,21 @@ def sample(
         raise TypeError(f"sample takes a denoiser or a generator, not {type(model).__name__}: put it in ScoreModel")
     device = device_of(model)
     labels = None if y is None else torch.as_tensor(y, device=device)
-    if labels is not None and (labels.ndim != 1 or (labels.is_floating_point() and len(labels))):
+    whole = labels is not None and labels.ndim == 1 and not (labels.is_floating_point() and len(labels))
+    if labels is not None and not whole and not any(isinstance(part, Likelihood) for part in model.modules()):
         raise TypeError(f"y holds a whole number for each sample, (n,), not {labels.dtype} {tuple(labels.shape)}")
     count = n if labels is None else len(labels)
     if count is None or n not in (None, count):
         raise ValueError(f"give y, a label for each sample, or n, how many samples, not {count} labels and n = {n}")
-    labels = None if labels is None else labels.long()
     seeds = range(int(seed), int(seed) + count) if isinstance(seed, int | Integral) else list(seed)
     if len(seeds) != count:
         raise ValueError(f"there are {len(seeds)} seeds for {count} samples: give one number, or a seed for each")
     models = [module for module in model.modules() if isinstance(module, Model)]
     classes = next((len(part.names) for part in models if part.names), None)
-    if labels is not None and classes is not None and any(not 0 <= label < classes for label in labels.tolist()):
-        raise ValueError(f"labels lie in 0 to {classes - 1}, which {labels.tolist()[:8]} do not")
+    if labels is not None and whole:
+        labels = labels.long()
+        if classes is not None and any(not 0 <= label < classes for label in labels.tolist()):
+            raise ValueError(f"labels lie in 0 to {classes - 1}, which {labels.tolist()[:8]} do not")
     solver = model if isinstance(model, Generator) else build_sampler(sampler, model, options)
     grid = grid_for(solver, nfe=nfe) if isinstance(solver, Sampler) else None
     if isinstance(solver, AdaptiveSampler) and nfe is not None:

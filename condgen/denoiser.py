@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from condgen.errors import UserError
+from condgen.heads import categorical
 from condgen.schedules import Schedule, expand, score_from_denoised
 
 
@@ -39,14 +40,18 @@ class Denoiser(nn.Module, ABC):
 
 
 class Likelihood(nn.Module, ABC):
-    r"""An estimate of :math:`\log p(y \mid x_t)` for each of `n_classes` classes."""
+    r"""An estimate of :math:`\log p(y \mid x_t)`, by default for each of `n_classes` classes."""
 
     schedule: Schedule
     n_classes: int
 
     @abstractmethod
     def forward(self, x_t: Tensor, t: Tensor) -> Tensor:
-        """Log-probabilities of the classes, (B, K), for x_t (B, ...) and t scalar or (B,)."""
+        """Log-probabilities of the classes, (B, K), for x_t (B, ...) and t scalar or (B,); or those of another head."""
+
+    def log_prob(self, parameters: Tensor, y: Tensor) -> Tensor:
+        r""":math:`\log p(y \mid x_t)`, (B,), from what `forward` gives, for labels y (B,), or what the head takes."""
+        return categorical(parameters, y)
 
     def score(self, x_t: Tensor, t: Tensor, y: Tensor) -> Tensor:
         r"""The likelihood score :math:`\nabla_{x_t} \log p(y \mid x_t)`, of the shape of x_t, for labels y (B,).
@@ -58,7 +63,7 @@ class Likelihood(nn.Module, ABC):
         differentiable = torch.is_grad_enabled() and x_t.requires_grad
         with torch.enable_grad():
             x_t = x_t if differentiable else x_t.detach().requires_grad_()
-            chosen = self(x_t, t).gather(1, y[:, None]).sum()
+            chosen = self.log_prob(self(x_t, t), y).sum()
             (gradient,) = torch.autograd.grad(chosen, x_t, create_graph=differentiable)
         return gradient
 

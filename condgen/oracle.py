@@ -290,8 +290,8 @@ class OracleLikelihood(Likelihood):
         return self.oracle.log_posterior(x_t, t)
 
     def score(self, x_t: Tensor, t: Tensor, y: Tensor) -> Tensor:
-        """The exact likelihood score; without a graph by its formula. Raises as `Oracle.scores` does."""
-        if torch.is_grad_enabled() and x_t.requires_grad:
+        """The exact likelihood score; without a graph, of labels, by its formula. Raises as `Oracle.scores` does."""
+        if y.dtype == torch.bool or (torch.is_grad_enabled() and x_t.requires_grad):
             return super().score(x_t, t, y)
         with torch.no_grad():
             likelihood = self.oracle.scores(to_float64(x_t), t, y).likelihood.to(x_t)

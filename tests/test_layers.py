@@ -15,6 +15,7 @@ settings
 rows
 schedules
 rng
+heads
 denoiser
 oracle
 data

@@ -66,7 +66,7 @@ def held_out_differences(
         methods: denoisers of the posterior by name, on one schedule, or an unconditional one for zero guidance.
         references: names among them.
         x: data that no method was trained on, (N, ...), N at least 2: floats as the models see them, or bytes.
-        y: labels, (N,).
+        y: labels, (N,), or what else the classifiers' heads take.
         levels: noise levels, sigma / alpha.
         draws: noise draws of each image, the same at every level.
         seed: of the noise.
@@ -106,7 +106,7 @@ def add_errors(
     times = [schedule.t_of_noise_level(torch.tensor(level, dtype=torch.float64)) for level in levels]
     for kept in errors.split(batch):
         part = slice(first, first := first + len(kept))
-        clean, labels = x[part].to(device), y[part].to(device).long()
+        clean, labels = x[part].to(device), y[part].to(device)
         clean = clean.float() / 127.5 - 1 if clean.dtype == torch.uint8 else clean.float()
         for draw in range(draws):
             eps = normal_rows(len(x), part, x.shape[1:], keyed_generator(seed, draw), (seed, draw), device)

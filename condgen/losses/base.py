@@ -17,12 +17,12 @@ Losses: TypeAlias = dict[str, Tensor]
 """Of each sample, (B,): "loss", which is differentiated, and others that are logged."""
 
 Gradient: TypeAlias = Callable[[Likelihood, Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
-"""(likelihood, x_t, t, y) -> log p, (B, K), and the likelihood score of the labels, (B, ...), both differentiable."""
+"""(likelihood, x_t, t, y) -> what it gives, and the likelihood score of y, (B, ...), both differentiable."""
 
 
 class Noised(NamedTuple):
     x: Tensor  # clean, (B, ...)
-    y: Tensor  # labels, (B,)
+    y: Tensor  # labels, (B,), or what else the classifier's head takes
     t: Tensor  # times, (B,) float64
     eps: Tensor  # standard normal noise, of the shape of x
     prior_eps: Tensor | None = None  # the frozen score model's estimate of eps at x_t, where a loss needs it
@@ -37,9 +37,9 @@ def gradient_of(classifier: Likelihood, x_t: Tensor, t: Tensor, y: Tensor) -> tu
     training = torch.is_grad_enabled()
     with torch.enable_grad():
         x_t = x_t.detach().requires_grad_()
-        log_p: Tensor = classifier(x_t, t)
-        (gradient,) = torch.autograd.grad(log_p.gather(1, y[:, None]).sum(), x_t, create_graph=training)
-    return log_p, gradient
+        found: Tensor = classifier(x_t, t)
+        (gradient,) = torch.autograd.grad(classifier.log_prob(found, y).sum(), x_t, create_graph=training)
+    return found, gradient
 
 
 class ClassifierLoss(Settings, ABC):
@@ -85,9 +85,10 @@ class ImportedLoss(ClassifierLoss):
         return found if isinstance(found, dict) else {"loss": found}
 
 
-def logged(log_p: Tensor, y: Tensor) -> Losses:
-    """Cross-entropy and accuracy of each sample, (B,), from log-probabilities (B, K)."""
-    return {"ce": -log_p.gather(1, y[:, None])[:, 0], "accuracy": (log_p.argmax(1) == y).to(log_p.dtype)}
+def logged(classifier: Likelihood, found: Tensor, y: Tensor) -> Losses:
+    """Cross-entropy and, of labels, accuracy of each sample, (B,), from what the classifier gives."""
+    ce = {"ce": -classifier.log_prob(found, y)}
+    return ce | ({"accuracy": (found.argmax(1) == y).to(found.dtype)} if y.dtype == torch.int64 else {})
 
 
 def compiled_gradient(backend: str = "inductor") -> Gradient:
@@ -95,10 +96,10 @@ def compiled_gradient(backend: str = "inductor") -> Gradient:
 
     def both(classifier: Likelihood, x_t: Tensor, t: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         def chosen(x: Tensor) -> tuple[Tensor, Tensor]:
-            log_p = classifier(x, t)
-            return log_p.gather(1, y[:, None]).sum(), log_p
+            found = classifier(x, t)
+            return classifier.log_prob(found, y).sum(), found
 
-        gradient, log_p = torch.func.grad(chosen, has_aux=True)(x_t)
-        return log_p, gradient
+        gradient, found = torch.func.grad(chosen, has_aux=True)(x_t)
+        return found, gradient
 
     return torch.compile(both, dynamic=False, backend=backend)

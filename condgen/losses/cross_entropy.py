@@ -18,8 +18,10 @@ class CrossEntropy(ClassifierLoss):
 
     def __call__(self, classifier: Likelihood, data: Noised, gradient: Gradient = gradient_of) -> Losses:
         log_p = classifier(data.at(classifier.schedule), data.t)
-        shown = logged(log_p, data.y)
+        shown = logged(classifier, log_p, data.y)
         smooth = self.label_smoothing
+        if smooth and data.y.dtype != torch.int64:
+            raise ValueError("label smoothing is for classes: leave it out")
         return {"loss": -torch.lerp(-shown["ce"], log_p.mean(1), smooth) if smooth else shown["ce"]} | shown
 
 

@@ -51,7 +51,7 @@ class DLSM(ClassifierLoss):
         if prior_eps is None:
             raise ValueError("DLSM needs the estimate of the prior score model")
         target = prior_eps - eps  # sigma (grad log p(x_t|x) - s), what sigma times the gradient is to match
-        log_p, score = gradient(classifier, data.at(classifier.schedule), t, y)
+        found, score = gradient(classifier, data.at(classifier.schedule), t, y)
         weight = 0.5 * classifier.schedule.noise_level(t).to(x.device, x.dtype) ** (2 * self.sigma_weight - 2)
         scaled = expand(classifier.schedule.sigma(t), x) * score
 
@@ -59,7 +59,7 @@ class DLSM(ClassifierLoss):
             squares = residual.square().flatten(1)
             return weight * (squares.sum(1) if self.reduction == "sum" else squares.mean(1))
 
-        dlsm, shown = reduce(scaled - target), logged(log_p, y)
+        dlsm, shown = reduce(scaled - target), logged(classifier, found, y)
         gain = (dlsm - reduce(target)).detach()
         return {"loss": dlsm + self.ce_weight * shown["ce"], **shown, "dlsm": dlsm, "gain": gain}
 
@@ -78,9 +78,9 @@ def dlsm_loss(
 ) -> Tensor:
     """DLSM plus `ce_weight` times cross-entropy, of each sample, (B,); second derivatives run through the classifier.
 
-    x (B, ...) is clean data, y (B,) are labels, t (B,) times in float64, eps is standard normal noise. The prior is the
-    unconditional score model, on the classifier's schedule, or its estimate of eps at x_t, (B, ...); no gradient runs
-    through it. sigma_weight is w.
+    x (B, ...) is clean data, y (B,) are labels, or what the classifier's head takes, t (B,) times in float64, eps is
+    standard normal noise. The prior is the unconditional score model, on the classifier's schedule, or its estimate of
+    eps at x_t, (B, ...); no gradient runs through it. sigma_weight is w.
     """
     loss = DLSM(ce_weight=ce_weight, sigma_weight=sigma_weight, reduction=reduction)
     if isinstance(prior, Denoiser):
