@@ -97,10 +97,14 @@ def add_errors(
     draws: int,
     seed: int,
     batch: int = _BATCH,
+    pairs: Sequence[tuple[str, str]] = (),
+    maps: Tensor | None = None,
 ) -> Iterator[int]:
     r"""Adds errors :math:`\sigma^2 \lVert s + \epsilon/\sigma\rVert^2 / d`, means over draws, to (N, levels, methods).
 
-    They are of the images from `first` on, each of whose noise is its own. Yields how many images a batch had.
+    They are of the images from `first` on, each of whose noise is its own. Yields how many images a batch had. To
+    `maps`, (2, pairs, levels, H, W), are added, for pairs of methods, the sums over images of the difference of their
+    errors at each pixel, the mean over channels and draws, and of its square.
     """
     schedule = next(iter(methods.values())).schedule
     times = [schedule.t_of_noise_level(torch.tensor(level, dtype=torch.float64)) for level in levels]
@@ -108,14 +112,28 @@ def add_errors(
         part = slice(first, first := first + len(kept))
         clean, labels = x[part].to(device), y[part].to(device)
         clean = clean.float() / 127.5 - 1 if clean.dtype == torch.uint8 else clean.float()
+        at_pixels = torch.zeros(len(labels), *maps.shape[1:]) if maps is not None else None
         for draw in range(draws):
             eps = normal_rows(len(x), part, x.shape[1:], keyed_generator(seed, draw), (seed, draw), device)
             for place, t in enumerate(times):
                 with torch.no_grad():
                     estimates = estimate_scores(methods, perturb(schedule, clean, t, eps), t, labels)
-                    scaled = (float(schedule.sigma(t)) * one.whole + to_float64(eps) for one in estimates.values())
-                    kept[:, place] += torch.stack([one.square().flatten(1).mean(1) for one in scaled], 1).cpu() / draws
+                    sigma, noise = float(schedule.sigma(t)), to_float64(eps)
+                    squares = {name: (sigma * one.whole + noise).square() for name, one in estimates.items()}
+                    means = [one.flatten(1).mean(1) for one in squares.values()]
+                    kept[:, place] += torch.stack(means, 1).cpu() / draws
+                    if at_pixels is not None:
+                        of_pairs = [(squares[one] - squares[other]).mean(1) for one, other in pairs]
+                        at_pixels[:, :, place] += torch.stack(of_pairs, 1).cpu() / draws
                 yield len(labels)
+        if at_pixels is not None and maps is not None:
+            maps += torch.stack((at_pixels.sum(0), at_pixels.square().sum(0)))
+
+
+def standard_errors(maps: Tensor, n: int) -> Tensor:
+    """The means over n images in their standard errors, (pairs, levels, H, W), from the sums of `add_errors`."""
+    mean, square = maps.double() / n
+    return mean / ((square - mean.square()).clamp_min(1e-30) / (n - 1)).sqrt()
 
 
 def compare_errors(

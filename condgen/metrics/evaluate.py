@@ -31,9 +31,10 @@ that was trained with the labels of the train split bias figures and floors alik
 import math
 import os
 import statistics
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from typing import Annotated, Any, Literal, NamedTuple, TypeAlias
 
+import torch
 from pydantic import AfterValidator, Field
 from torch import Tensor
 
@@ -46,6 +47,7 @@ from condgen.metrics.measures import (
     FLOOR,
     NEIGHBOUR,
     REAL,
+    SEEN_AS,
     Comparison,
     Measured,
     MetricRow,
@@ -142,7 +144,18 @@ def evaluating(
             )
             about: Any = {"metric": metric, "method": method}
             by_class += [about | {"class": label, "value": value} for label, value in figure.by_class.items()]
+        by_class += _confusion(method, samples, train.names)
     return Evaluation(rows, by_class, memories)
+
+
+def _confusion(method: str, samples: Comparison, names: Sequence[str]) -> Iterator[dict[str, str | int | float]]:
+    """The shares of the samples of each class in which the judge sees each class; those of zero are left out."""
+    if samples.reference.judge is not None:
+        counts = samples.y.bincount()
+        pairs, found = torch.stack((samples.y, samples.seen), 1).unique(dim=0, return_counts=True)
+        for (label, seen), count in zip(pairs.tolist(), found.tolist(), strict=True):
+            share = count / int(counts[label])
+            yield {"metric": f"{SEEN_AS}{names[seen]}", "method": method, "class": label, "value": share}
 
 
 def _check(method: str, x: Tensor, train: LabelledSet) -> None:

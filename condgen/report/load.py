@@ -78,6 +78,14 @@ class FieldRow(Row):
     fields: dict[str, Any]
 
 
+class PixelsRow(Row):
+    """By pair of methods, at each level and pixel, a mean difference over n images in its standard errors."""
+
+    levels: tuple[float, ...]
+    n: int
+    z: dict[str, tuple[tuple[tuple[float, ...], ...], ...]]  # (levels, H, W)
+
+
 class NearRow(Row):
     index: int
     label: _Label
@@ -124,6 +132,7 @@ class Run:
     cost: list[CostRow] = field(default_factory=list)
     samples: dict[str, tuple[Path, list[Sampled]]] = field(default_factory=dict)
     fields: FieldRow | None = None
+    pixels: PixelsRow | None = None
     losses: dict[str, dict[str, Curve]] = field(default_factory=dict)  # by stage and name
     classifiers: dict[str, list[LevelRow]] = field(default_factory=dict)
     # Held-out measures of a classifier by the step of its training
@@ -158,7 +167,7 @@ def read_run(folder: Path) -> Run:
     def rows(model: type[SettingsType], name: str, key: str = "rows") -> list[SettingsType]:
         return parse_rows(model, files[name].get(key, []), f"{folder / name}, {key}")
 
-    on_grid = folder / layout.FIELD
+    on_grid, of_pixels = folder / layout.FIELD, folder / layout.PIXELS
     diagnostics = [row.root for row in rows(_DiagnosticRow, layout.DIAGNOSTICS)]
     run = Run(
         folder=folder,
@@ -174,6 +183,7 @@ def read_run(folder: Path) -> Run:
         by_class=rows(ClassRow, layout.METRICS, "by_class"),
         cost=rows(CostRow, layout.COST),
         fields=parse(FieldRow, read_json(on_grid), str(on_grid)) if os.path.isfile(on_grid) else None,
+        pixels=parse(PixelsRow, read_json(of_pixels), str(of_pixels)) if os.path.isfile(of_pixels) else None,
         neighbours=rows(NeighbourRow, layout.NEIGHBOURS),
     )
     _read_calibrations(run, rows(LevelRow, layout.CLASSIFIERS))

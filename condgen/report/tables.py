@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TypeAlias
 
 from condgen.diagnostics.score_errors import ErrorRow, Weighting
-from condgen.metrics.measures import REAL, Goal, MetricRow, goal_of
+from condgen.metrics.measures import REAL, SEEN_AS, Goal, MetricRow, goal_of
 from condgen.report.estimates import SIGMA, is_real, metric_estimates, winner
 from condgen.report.load import ClassRow, CostRow, GeneratorLog
 from condgen.report.page import Table
@@ -110,7 +110,7 @@ def errors_tables(rows: Iterable[ErrorRow], weighting: Weighting) -> Iterable[Ta
 
 
 def class_tables(rows: Sequence[ClassRow]) -> Iterable[Table]:
-    for metric in dict.fromkeys(row.metric for row in rows):
+    for metric in dict.fromkeys(row.metric for row in rows if not row.metric.startswith(SEEN_AS)):
         own = [row for row in rows if row.metric == metric]
         methods = sorted(dict.fromkeys(row.method for row in own), key=is_real)
         values = {(row.label, row.method): row.value for row in own}

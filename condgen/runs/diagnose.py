@@ -11,7 +11,7 @@ import torch
 from condgen.checkpoint import MODEL_FILE
 from condgen.data.labelled import LabelledSet
 from condgen.denoiser import Denoiser
-from condgen.diagnostics.held_out import add_errors, compare_errors
+from condgen.diagnostics.held_out import add_errors, compare_errors, standard_errors
 from condgen.diagnostics.score_errors import (
     ZERO_GUIDANCE,
     ErrorRow,
@@ -37,7 +37,7 @@ from condgen.recipes.schema import DiagnoseRecipe, PlaneGrid, check_levels
 from condgen.rng import float64_device, keyed_generator
 from condgen.rows import Row
 from condgen.runs.folder import read_json, write_json
-from condgen.runs.layout import DIAGNOSTICS, FIELD, RECIPE_FILE
+from condgen.runs.layout import DIAGNOSTICS, FIELD, PIXELS, RECIPE_FILE
 from condgen.runs.models import Folders, Load, check_fits, load_anew, open_guided
 from condgen.runs.stage import Progress, Stage, Work
 from condgen.runs.train import training_cost
@@ -150,9 +150,19 @@ class Diagnose(Stage):
         done, total = 0, recipe.draws * len(recipe.levels) * len(errors)
         yield Progress(self.name, done, total)
         about = held_out.x, held_out.y, recipe.levels, share.start, processes.device
-        for images in add_errors(errors, methods, *about, draws=recipe.draws, seed=recipe.seed):
+        pairs, maps = self._pairs(), None
+        if held_out.is_images:
+            maps = torch.zeros(2, len(pairs), len(recipe.levels), *held_out.shape[1:], dtype=torch.float64)
+        how: Any = {"draws": recipe.draws, "seed": recipe.seed, "pairs": pairs, "maps": maps}
+        for images in add_errors(errors, methods, *about, **how):
             done += images
             yield Progress(self.name, done, total, done, "on held-out data")
+        if maps is not None:
+            own = maps * (len(range(len(held_out))[processes.rows(len(held_out))]) > 0)
+            z = standard_errors(processes.gather_rows(own[None], processes.count).sum(0), len(held_out))
+            found = {" minus ".join(pair): part.tolist() for pair, part in zip(pairs, z.round(decimals=2), strict=True)}
+            if processes.is_main:
+                write_json(self.folder / PIXELS, {"levels": recipe.levels, "n": len(held_out), "z": found})
         errors = processes.gather_rows(errors, len(held_out))
         references = {name: recipe.methods[name] for name in recipe.references if name in recipe.methods}
         labelled = [name for name, one in references.items() if one.classifier is None and one.guide is None]
@@ -229,7 +239,7 @@ class Diagnose(Stage):
         return training_cost(self.folders.score(guidance.score), "score")
 
     def publish(self, run: Path) -> None:
-        for file in (DIAGNOSTICS, FIELD):
+        for file in (DIAGNOSTICS, FIELD, PIXELS):
             if (self.folder / file).exists():
                 write_json(run / file, read_json(self.folder / file))
 

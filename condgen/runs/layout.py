@@ -18,11 +18,11 @@ REPORT, REPORT_TEXT, REPORT_DATA = "report.html", "report.md", "report.json"
 SCORE = "score"  # also what guidance calls the main score model
 SAMPLES_FOLDER = "samples"
 EVALUATION_FOLDER, METRICS, NEIGHBOURS = "evaluation", "metrics.json", "neighbours.json"
-DIAGNOSIS_FOLDER, DIAGNOSTICS, FIELD = "diagnosis", "diagnostics.json", "field.json"
+DIAGNOSIS_FOLDER, DIAGNOSTICS, FIELD, PIXELS = "diagnosis", "diagnostics.json", "field.json", "pixels.json"
 HELD_OUT_PICTURE = "held-out.png"
 CALIBRATION_FOLDER, CALIBRATION, CALIBRATION_PICTURE = "calibration", "calibration.json", "calibration.png"
 CLASSIFIERS = "classifiers.json"  # the calibrations of all classifiers
-PUBLISHED = (METRICS, NEIGHBOURS, DIAGNOSTICS, FIELD, COST, CLASSIFIERS)  # copies of what stages have found
+PUBLISHED = (METRICS, NEIGHBOURS, DIAGNOSTICS, FIELD, PIXELS, COST, CLASSIFIERS)  # copies of what stages have found
 
 
 def samples_folder(run: Path, method: str) -> Path:

@@ -5,7 +5,7 @@ import torch
 from models import Asked
 
 from condgen import EDM, VP, ClassifierGuided, Cosine, DenoiserGuided, Oracle, held_out_differences, perturb
-from condgen.diagnostics.held_out import add_errors, compare_errors
+from condgen.diagnostics.held_out import add_errors, compare_errors, standard_errors
 from condgen.diagnostics.score_errors import estimate_scores
 from condgen.rng import keyed_generator
 
@@ -131,3 +131,25 @@ def test_every_draw_has_noise_of_its_own():
     asked = methods, ["zero guidance"], x.float(), y, [0.3]
     one, many = (held_out_differences(*asked, draws=draws)[0].se for draws in (1, 8))
     assert many < 0.8 * one
+
+
+def test_maps_are_differences_at_pixels_in_standard_errors_of_images():
+    """Half of the image is guided right, so the labelled model is nearer there and nowhere else."""
+    means = torch.zeros(2, 1, 4, 4)
+    means[1, :, :, :2] = 2.0
+    exact = Oracle(EDM(), means, torch.tensor([0, 1]), 2, stds=0.4)
+    methods = {"zero": DenoiserGuided(exact, scale=0.0), "labelled": exact}
+    x, y = exact.sample(300, keyed_generator(0))
+    errors, maps = torch.zeros(300, 1, 2, dtype=torch.float64), torch.zeros(2, 1, 1, 4, 4, dtype=torch.float64)
+    pairs = [("labelled", "zero")]
+    how = {"draws": 2, "seed": 0, "batch": 70, "pairs": pairs, "maps": maps}
+    assert sum(add_errors(errors, methods, x.float(), y, [1.0], 0, torch.device("cpu"), **how)) == 600
+    mean = maps[0, 0, 0] / 300
+    assert float(mean.mean()) == pytest.approx(float((errors[:, 0, 1] - errors[:, 0, 0]).mean()), rel=1e-6)
+    z = standard_errors(maps, 300)[0, 0]
+    assert bool((z[:, :2] < -1).all())
+    assert bool((z[:, 2:] == 0).all())
+    draws = torch.randn(300, dtype=torch.float64, generator=keyed_generator(1))
+    alone = torch.stack((draws.sum(), draws.square().sum()))[:, None, None, None, None]
+    expected = float(draws.mean() / (draws.std() / 300**0.5))
+    assert float(standard_errors(alone, 300)) == pytest.approx(expected, rel=1e-9)

@@ -16,7 +16,7 @@ from condgen.metrics.evaluate import Measures, evaluating
 from condgen.metrics.features import Extractor, Features, Store, pixels
 from condgen.metrics.frechet import Gaussian, frechet_distance
 from condgen.metrics.judge import Judge
-from condgen.metrics.measures import METRICS as METRIC_TABLE, REAL
+from condgen.metrics.measures import METRICS as METRIC_TABLE, REAL, SEEN_AS
 from condgen.metrics.neighbours import prdc
 from condgen.rng import keyed_generator
 
@@ -143,6 +143,20 @@ def test_wrong_classes_show_class_by_class_alone(table):
         assert value(table, "wrong labels", name).value == pytest.approx(value(table, REAL, name).value)
         wrong, real = (value(table, method, f"class-wise {name}") for method in ("wrong labels", REAL))
         assert wrong.high < 0.2 * real.low
+
+
+def test_confusions_are_shares_of_each_class_by_the_class_that_is_seen():
+    wrong = torch.where(TEST.y == 3, 5, TEST.y)  # asked for a five, a three is drawn now and then
+    found = evaluate({"wrong": (TEST.floats(), wrong)}, TRAIN, TEST, seed=3)
+    rows = [row for row in found.by_class if row["metric"].startswith(SEEN_AS) and row["method"] == "wrong"]
+    shares = {(row["class"], row["metric"].removeprefix(SEEN_AS)): row["value"] for row in rows}
+    for label in {label for label, _ in shares}:
+        assert sum(value for (asked, _), value in shares.items() if asked == label) == pytest.approx(1)
+    threes = int((TEST.y == 3).sum()) / int((wrong == 5).sum())
+    assert shares[5, "3"] == pytest.approx(threes, abs=0.05)
+    right = sum(value * int((wrong == label).sum()) for (label, seen), value in shares.items() if seen == str(label))
+    (accuracy,) = (row.value for row in found.rows if (row.method, row.metric) == ("wrong", "class accuracy"))
+    assert right / len(wrong) == pytest.approx(accuracy)
 
 
 def test_few_samples_a_class_lower_the_neighbour_and_say_so(table):

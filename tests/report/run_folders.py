@@ -89,7 +89,13 @@ def make_run(folder, name, seed):
     checks = [{"step": step, "levels": level_rows(rng)} for step in (1000, 2000, 4000)]
     write(folder / "score" / "log.jsonl", losses)
     write(folder / "classifier-dlsm" / "log.jsonl", losses + checks)
-    write(folder / "metrics.json", {"what": {"judge": "logistic regression"}, "rows": metric_rows(rng)})
+    seen = [
+        {"metric": f"seen as {other}", "method": method, "class": label, "name": str(label), "value": share}
+        for method in METHODS
+        for label, other, share in ((0, "0", 0.75), (0, "1", 0.25), (1, "1", 1.0))
+    ]
+    what = {"judge": "logistic regression"}
+    write(folder / "metrics.json", {"what": what, "rows": metric_rows(rng), "by_class": seen})
     cost = [
         {"method": method, "images": 360, "seconds": 4.0, "images_per_second": 90.0}
         | {"evaluations_per_image": evaluations, "sampler": "heun", "steps": 18, "scale": 1.0}
@@ -104,6 +110,8 @@ def make_digits(folder, names=("0", "1", "2"), name="digits"):
     rng = make_run(folder, name, seed=0)
     about = {"oracle": "training set", "methods": {"ce": "guided by ce at scale 10"}}
     write(folder / "diagnostics.json", {"what": about, "rows": error_rows(rng)})
+    z = rng.normal(size=(len(SIGMAS), 8, 8)) * 3
+    write(folder / "pixels.json", {"levels": SIGMAS, "n": 360, "z": {"dlsm minus ce": z.tolist()}})
     rows = [{"classifier": name, **row} for name in ("ce", "dlsm") for row in level_rows(rng, (0.01, *SIGMAS))]
     write(folder / "classifiers.json", {"what": {"split": "validation"}, "rows": rows})
     for method in METHODS:

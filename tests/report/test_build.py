@@ -18,6 +18,7 @@ def test_three_files_have_every_section(whole_run):
     titles = ["What was run", "Samples", "Score errors", "Classifiers by noise level", "One-step generators"]
     titles += ["Sample quality", "Nearest neighbours", "Cost", "Training", "How to reproduce"]
     titles[3] = "Likelihood-score fields" if (whole_run / "field.json").exists() else titles[3]
+    titles += ["Where in the image"] * (whole_run / "pixels.json").exists()
     for title in titles:
         assert f">{title}</h2>" in html
         assert f"## {title}\n" in markdown
