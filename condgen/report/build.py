@@ -15,7 +15,7 @@ from condgen.report.figures import curve_panel, method_styles, time_panel
 from condgen.report.load import LOSSES, CostRow, Run, read_run
 from condgen.report.models import classifiers_section, generators_section
 from condgen.report.page import Block, Code, Figure, Table, write_page
-from condgen.report.quality import confusions
+from condgen.report.quality import against_scale, confusions
 from condgen.report.samples import neighbours_section, samples_blocks
 from condgen.report.score_errors import (
     errors_section,
@@ -69,7 +69,12 @@ def sections(run: Run) -> dict[str, Iterable[Block]]:
         "Where in the image": pixels_section(run),
         "Classifiers by noise level": classifiers_section(run),
         "One-step generators": generators_section(run),
-        "Sample quality": [*metrics_tables(run.metrics), *class_tables(run.by_class), *confusions(run.by_class)],
+        "Sample quality": [
+            *metrics_tables(run.metrics),
+            *against_scale(run),
+            *class_tables(run.by_class),
+            *confusions(run.by_class),
+        ],
         "Nearest neighbours": neighbours_section(run),
         "Cost": [cost_table(run.cost)] if run.cost else [],
         "Training": _training_section(run),

@@ -1,5 +1,6 @@
-"""Sample quality as plots: which classes are taken for one another."""
+"""Sample quality as plots: against the guidance scale, and which classes are taken for one another."""
 
+import json
 from collections.abc import Iterable, Sequence
 
 import numpy as np
@@ -7,11 +8,12 @@ from matplotlib.axes import Axes
 from matplotlib.colors import PowerNorm
 
 from condgen.metrics.measures import SEEN_AS
-from condgen.report.estimates import is_real
-from condgen.report.figures import Array, Panel
-from condgen.report.load import ClassRow
+from condgen.report.estimates import is_real, metric_estimates
+from condgen.report.figures import Array, Panel, line_panel, method_styles
+from condgen.report.load import ClassRow, Run
 from condgen.report.page import Figure, Table
 
+_OVER_SCALE = ("class accuracy", "FD", "recall", "class-wise FD", "in-class std ratio", "authenticity")
 _NAMED = 12  # classes whose names have room at the axes
 _PAIRS = 10  # listed
 _CAPTION = (
@@ -39,6 +41,27 @@ def confusions(rows: Sequence[ClassRow]) -> Iterable[Figure]:
     table = Table("The most frequent confusions", ("method", "asked for", "seen", "share"), cells, folded=True)
     panels = [_panel(method, matrix, asked, names) for method, matrix in shares.items()]
     yield Figure("Classes asked for and classes seen", panels, _CAPTION, [table])
+
+
+def against_scale(run: Run) -> Iterable[Figure]:
+    """A panel a metric, a line for methods of a recipe that differ in their guidance scale alone, three at least."""
+    groups: dict[str, dict[float, str]] = {}
+    for name, method in ((run.settings.get("sample") or {}).get("methods") or {}).items():
+        if isinstance(scale := method.get("scale", 1.0), int | float) and (
+            method.get("classifier") or method.get("guide")
+        ):
+            rest = json.dumps({key: value for key, value in method.items() if key != "scale"}, sort_keys=True)
+            groups.setdefault(rest, {})[float(scale)] = name
+    found = [dict(sorted(group.items())) for group in groups.values() if len(group) > 2]
+    estimates, styles = metric_estimates(run.metrics), method_styles(group[min(group)] for group in found)
+    panels = []
+    for metric, of in estimates.items() if found else ():
+        if metric.partition("@")[0] in _OVER_SCALE:
+            each = {group[min(group)]: {s: of[name] for s, name in group.items() if name in of} for group in found}
+            if lines := {name: line for name, line in each.items() if len(line) > 2}:
+                panels.append(line_panel(metric, lines, styles, "", "guidance scale"))
+    if panels:
+        yield Figure("Against the guidance scale", panels, "Bands are the intervals of the tables.")
 
 
 def _panel(method: str, matrix: Array, asked: Sequence[str], names: Sequence[str]) -> Panel:
