@@ -40,6 +40,9 @@ def export(
     onnx: Annotated[
         bool, typer.Option("--onnx", help="Write one-step generators as ONNX too (half a minute).")
     ] = False,
+    web: Annotated[
+        Path | None, typer.Option(help="Write draw.html too, by this folder dist of npm's onnxruntime-web.")
+    ] = None,
     diffusers: Annotated[
         str | None,
         typer.Option(help="Make a run a pipeline of diffusers too, guided by this classifier, such as dlsm."),
@@ -52,7 +55,7 @@ def export(
     """
     from condgen.export.folder import export as write
 
-    source = write(folder, out, license, rounded=bfloat16, onnx=onnx, diffusers=diffusers)
+    source = write(folder, out, license, rounded=bfloat16, onnx=onnx, web=web, diffusers=diffusers)
     say(f"{', '.join(model.name for model in source.models)}\ncard: {(out / 'README.md').resolve()}")
     if license == "unknown":
         say("no licence is chosen, so others have no right to use the weights: name one with --license")

@@ -6,7 +6,7 @@ run is escaped.
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from condgen import __version__
 from condgen.checkpoint import MODEL_FILE, load_tensors, save_tensors
 from condgen.errors import UserError
 from condgen.export.onnx import ONNX_FILE, write_onnx
+from condgen.export.web import read_runtime, write_page
 from condgen.files import blamed_on, read_bytes, read_text, whole, within, write_atomically
 from condgen.hub import CALIBRATION_FILE, CONFIG_FILE, parse_name
 from condgen.recipes.compose import read_yaml
@@ -97,19 +98,25 @@ def export(
     *,
     rounded: bool = False,
     onnx: bool = False,
+    web: Path | None = None,
     diffusers: str | None = None,
 ) -> Source:
     """Writes the model of a stage, or every model of a run in a sub-folder, as a new folder for the hub with one card.
 
     Matrices and kernels may be rounded to bfloat16 (by 1/256 of a weight at most); calibrations, which were measured
-    with the weights as they are, are then left out. Generators may be written as ONNX too, not rounded.
-    With the name of a classifier in `diffusers` the folder is a pipeline of diffusers, which that classifier guides.
-    UserError: there is no finished model, or no generator for ONNX, no such classifier, or `out` holds something.
+    with the weights as they are, are then left out. Generators may be written as ONNX too, and as a page that draws,
+    for which `web` is the folder `dist` of onnxruntime-web. With the name of a classifier in `diffusers` the folder is
+    a pipeline of diffusers, which that classifier guides.
+    UserError: there is no finished model, or none for what is asked for, or `out` exists.
     """
+    onnx = onnx or web is not None
+    runtime = read_runtime(web) if web else {}
     with whole(out) as unfinished, blamed_on(folder, TemplateError):
         source = read_source(folder)
         if diffusers is not None:
             source = as_pipeline(source, diffusers)
+        if runtime and len(source.models[0].description["shape"]) != 3:
+            raise UserError(f"{folder} makes points, and a page shows images: leave --web out")
         if onnx and all(model.kind != "generator" for model in source.models):
             raise UserError(f"{folder} holds no generator, of which ONNX is made: leave --onnx out, or name another")
         config: dict[str, Any] = _ABOUT | {"models": [model.name for model in source.models]}
@@ -117,7 +124,9 @@ def export(
             place = unfinished / model.name if source.recipe else unfinished
             own = _write_model(model, place, rounded)
             if onnx and model.kind == "generator":
-                write_onnx(model.folder, place / ONNX_FILE)
+                write_onnx(place, place / ONNX_FILE)
+                if runtime:
+                    write_page(place, model.name, model.data, own["names"], runtime)
             if source.recipe:
                 write_json(place / CONFIG_FILE, own)
             else:
@@ -125,7 +134,8 @@ def export(
         if diffusers is not None:
             write_pipeline(source, unfinished)
         figures = _copy_pictures(source, unfinished)
-        card = model_card(source, figures, license, onnx=onnx, diffusers=diffusers is not None)
+        asked = {"onnx": onnx, "web": bool(runtime), "diffusers": diffusers is not None}
+        card = model_card(source, figures, license, {name for name, wanted in asked.items() if wanted})
         write_atomically(unfinished / CARD_FILE, card.encode())
         files = {file.relative_to(unfinished).as_posix() for file in unfinished.rglob("*") if file.is_file()}
         write_json(unfinished / CONFIG_FILE, config | {"files": sorted(files | {CONFIG_FILE})})
@@ -210,7 +220,8 @@ def _copy_pictures(source: Source, out: Path) -> list[str]:
     return written
 
 
-def model_card(source: Source, figures: list[str], license: str, *, onnx: bool = False, diffusers: bool = False) -> str:
+def model_card(source: Source, figures: list[str], license: str, also: Collection[str] = ()) -> str:
+    """The card of exported models, and `also` of onnx, web or diffusers."""
     models, run, first = source.models, source.run, source.models[0]
     metrics = [row.model_copy(update={"reference": first.public(row.reference or "")}) for row in run.metrics]
     imported = first.stage.get("imported")
@@ -235,8 +246,9 @@ def model_card(source: Source, figures: list[str], license: str, *, onnx: bool =
         metrics=to_markdown(metrics_table(metrics)) if metrics else None,
         differences=[to_markdown(table) for table in held_out_tables(run.held_out)],
         calibrations=[to_markdown(classifier_table(rows, name)) for name, rows in run.classifiers.items()],
-        onnx=_onnx_of(source) if onnx else None,
-        pipeline=Markup(PLACE) if diffusers else None,
+        onnx=_onnx_of(source) if "onnx" in also else None,
+        web="web" in also,
+        pipeline=Markup(PLACE) if "diffusers" in also else None,
         **_usage(source),
         version=__version__,
     )
