@@ -14,9 +14,8 @@ Each number has a 95% interval: that of Wilson for a *proportion*, else 1.96 sta
 * class-wise: the same within each class, averaged over the classes with enough samples on both sides; class-wise FD@m
   has m samples a class on average. The neighbour of precision to coverage is then k = min(5, n / classes - 1), at least
   1, so figures at different n may differ in k;
-* in-class std ratio, diversity, Vendi ratio: per class the standard deviation, the mean distance between two samples,
-  and the Vendi score (of at most 300), over that of real ones, averaged over classes; jackknife, or of fewer than 5
-  samples a class, and for Vendi, the deviation over classes;
+* in-class std ratio: per class the standard deviation over that of real ones, averaged over classes; jackknife, or of
+  fewer than 5 samples a class the deviation over classes;
 * authenticity: how many are farther from their nearest training sample than that one is from its nearest other one;
   proportion. Below its floor, samples repeat the training data;
 * CAS: accuracy on the test split of a classifier that has learnt from the samples alone; proportion of that split. Its

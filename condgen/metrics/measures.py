@@ -16,7 +16,7 @@ from condgen.metrics.frechet import Gaussian, frechet_distance, influences
 from condgen.metrics.judge import Judge
 from condgen.metrics.kernel import kernel_distance, mean_within
 from condgen.metrics.neighbours import Manifold, Memory, memory, nearest_radii, prdc
-from condgen.metrics.variety import MOST_PAIRED, Variety, class_distance, class_spread, classifier_score, vendi_score
+from condgen.metrics.variety import class_spread, classifier_score
 from condgen.rng import keyed_generator
 from condgen.rows import AveragedRow, Estimate
 
@@ -25,13 +25,11 @@ REAL = "real (held out)"  # the method whose samples are the test split
 NEIGHBOUR = 5
 _Z = 1.96
 _OVERLAPS = ("precision", "recall", "density", "coverage")
-FLOOR, _DRAW, _SPLITS, _VENDI = 1, 3, 4, 5  # purposes of random streams
+FLOOR, _DRAW, _SPLITS = 1, 3, 4  # purposes of random streams
 _LEAST_FOR_SCORE, _LEAST_FOR_FID = 100, 10_000
-_MOST_FOR_VENDI = 300  # samples of a class: the cost is cubic
 _STUDENT = 2.262  # the quantile .975 of Student's distribution with 9 degrees of freedom
 
 Goal: TypeAlias = Literal["high", "low", "one"]
-_VarietyMeasure: TypeAlias = Callable[[Tensor, Tensor, int], Variety]
 
 
 class MetricRow(AveragedRow):
@@ -90,8 +88,7 @@ class Reference:
         self.radii = nearest_radii(self.some, NEIGHBOUR)
         self.gaussian, self.held_out_gaussian = Gaussian.fit(self.vectors), Gaussian.fit(held_out.vectors)
         self.within = mean_within(self.some)  # of the kernel
-        both: tuple[_VarietyMeasure, ...] = (class_spread, class_distance)
-        self.variety = {measure: measure(self.vectors, self.y, self.n_classes).value for measure in both}  # (K,) each
+        self.spread = class_spread(self.vectors, self.y, self.n_classes).value  # (K,)
         self.judge = Judge(self.vectors, self.y) if len(self.y.unique()) > 1 else None
         self.judged = self.judge.accuracy(held_out.vectors, test.y) if self.judge else math.nan
         self._real = dict[int, Comparison]()
@@ -235,32 +232,14 @@ def _class_frechet(of: Comparison) -> Measured | None:
     return mean and mean._replace(at=max(1, of.n // len(of.y.unique())))
 
 
-def _ratio(measure: _VarietyMeasure, of: Comparison) -> Measured | None:
-    """The mean over classes of a variety of samples over that of real ones."""
-    variety, real = measure(of.vectors, of.y, of.reference.n_classes), of.reference.variety[measure]
-    ratio, error = variety.over(real)
+def _std_ratio(of: Comparison) -> Measured | None:
+    """The mean over classes of the spread of samples over that of real ones."""
+    spread, real = class_spread(of.vectors, of.y, of.reference.n_classes), of.reference.spread
+    ratio, error = spread.over(real)
     if not math.isfinite(ratio):
         return None
-    each = {label: value for label, value in enumerate((variety.value / real).tolist()) if math.isfinite(value)}
-    largest = max(int(y.bincount().max()) for y in (of.y, of.reference.y))
-    suffix = f", {MOST_PAIRED:,} of a class" if measure is class_distance and largest > MOST_PAIRED else ""
-    return Measured(symmetric(ratio, error), of.within(len(each)) + suffix, variety.n, each)
-
-
-def _vendi(of: Comparison) -> Measured | None:
-    """Vendi scores within a class, over those of as many real samples; the kernel is as wide as real ones lie apart."""
-    ratios = {}
-    for label, (real, own) in of.classes.items():
-        width, m = float(of.reference.variety[class_distance][label]), min(len(real), len(own), _MOST_FOR_VENDI)
-        if not width > 0:  # images of a class that are all alike
-            continue
-        chosen = [x[torch.randperm(len(x), generator=keyed_generator(of.seed, _VENDI, label))[:m]] for x in (own, real)]
-        ratios[label] = vendi_score(chosen[0], width) / vendi_score(chosen[1], width)
-    values = torch.tensor(list(ratios.values()), dtype=torch.float64)
-    if len(values) < 2:
-        return None
-    estimate = symmetric(float(values.mean()), float(values.std()) / len(values) ** 0.5)
-    return Measured(estimate, of.within(len(values)), of.n, ratios)
+    each = {label: value for label, value in enumerate((spread.value / real).tolist()) if math.isfinite(value)}
+    return Measured(symmetric(ratio, error), of.within(len(each)), of.n, each)
 
 
 def _authenticity(of: Comparison) -> Measured:
@@ -278,9 +257,7 @@ METRICS: dict[str, Metric] = {
     "class-wise FD": Metric("low", _class_frechet),
     "class-wise KD": Metric("low", partial(_class_wise, kernel_distance), "class-wise KID"),
     **{f"class-wise {name}": Metric("high", partial(_class_overlap, name)) for name in _OVERLAPS},
-    "in-class std ratio": Metric("one", partial(_ratio, class_spread)),
-    "in-class diversity": Metric("one", partial(_ratio, class_distance)),
-    "in-class Vendi ratio": Metric("one", _vendi),
+    "in-class std ratio": Metric("one", _std_ratio),
     "authenticity": Metric(None, _authenticity),
 }
 

@@ -94,6 +94,7 @@ def digits(prior, full, seeds, picture):
             ms = take_turns(calls, 9, torch.device("cpu"))
             steps = 1000 if full else 20
             counts = {"dlsm": steps, "likelihood": round(steps * ms["dlsm"] / ms["likelihood"])}
+            counts["likelihood, as many steps"] = steps
             models = {loss: last(trained(head, prior, x, y, loss, counts[loss], seed)) for loss in counts}
             methods = {loss: cg.ClassifierGuided(prior, model) for loss, model in models.items()}
             figures += differences({"zero guidance": prior} | methods, unseen, asked, 4 if full else 1, head, seed)
