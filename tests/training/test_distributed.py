@@ -10,7 +10,7 @@ from unittest.mock import Mock
 import pytest
 import torch
 from models import classifier, score_model
-from processes import Watched, run
+from processes import Rank, Watched, run
 
 from condgen import DLSM, LabelledSet, LogNormal, UserError
 from condgen.losses.score_matching import AdversarialScoreMatching
@@ -139,12 +139,10 @@ def test_gradients_are_sent_while_others_are_computed(monkeypatch):
 
 
 def test_rows_beyond_a_share_are_left_out():
-    fourth = object.__new__(Processes)
-    fourth.rank, fourth.count = 3, 5
+    fourth = Rank(3, 5)
     assert fourth.rows(2) == slice(1, 1)
     assert not fourth.gather_rows(torch.ones(1, 2), 2).any()
-    fourth.rank = 0  # which alone notes what all have cost
-    assert _dealt([7], 8, fourth) == [7]
+    assert _dealt([7], 8, Rank(0, 5)) == [7]  # process 0 alone notes what all have cost
 
 
 if __name__ == "__main__":
