@@ -9,6 +9,7 @@ from torch.autograd import gradcheck
 
 from condgen.denoiser import Likelihood, precondition
 from condgen.losses.base import gradient_of
+from condgen.oracle import Oracle
 from condgen.schedules import EDM, VE, VP, Cosine
 
 schedules = pytest.mark.parametrize("schedule", [VE(), VP(), Cosine(), EDM()], ids=lambda schedule: schedule.kind)
@@ -43,12 +44,14 @@ def batch(schedule, size=6):
 @schedules
 def test_score_and_eps_of_a_gaussian(schedule):
     """The marginal of x_t is N(0, (alpha STD)^2 + sigma^2), whose score is linear."""
-    x_t, t, _ = batch(schedule)
+    x_t, t, y = batch(schedule)
     alpha, sigma = schedule.alpha(t)[:, None], schedule.sigma(t)[:, None]
     score = -x_t / (alpha**2 * STD**2 + sigma**2)
     denoiser = GaussianDenoiser(schedule, STD)
     torch.testing.assert_close(denoiser.score(x_t, t), score)
     torch.testing.assert_close(denoiser.eps(x_t, t), -sigma * score)
+    labelled = Oracle(schedule, MEANS, torch.arange(2), 2, stds=STD)
+    torch.testing.assert_close(labelled.eps(x_t, t, y), -sigma * labelled.score(x_t, t, y))
 
 
 @schedules

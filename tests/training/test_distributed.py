@@ -141,7 +141,7 @@ def test_gradients_are_sent_while_others_are_computed(monkeypatch):
 def test_rows_beyond_a_share_are_left_out():
     fourth = Rank(3, 5)
     assert fourth.rows(2) == slice(1, 1)
-    assert not fourth.gather_rows(torch.ones(1, 2), 2).any()
+    assert not fourth.gather_rows(torch.ones(3, 2), 2).any()
     assert _dealt([7], 8, Rank(0, 5)) == [7]  # process 0 alone notes what all have cost
 
 
