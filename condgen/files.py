@@ -139,21 +139,27 @@ def naming(path: Path | str, size: int) -> Iterator[None]:
         raise UserError(f"{problem}; mend that: the same command goes on from what is saved") from error
 
 
+@contextmanager
+def _replacing(path: Path) -> Iterator[Path]:
+    """A path to make, which takes the place of another where the block ends well, and is removed otherwise."""
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield unfinished
+        os.replace(unfinished, path)
+    finally:
+        if unfinished.is_dir():
+            shutil.rmtree(unfinished, ignore_errors=True)
+        with contextlib.suppress(OSError):  # it may never have begun
+            unfinished.unlink()
+
+
 def write_atomically(path: Path, content: bytes) -> None:
     """Writes a file so that it is whole or absent, also when the power fails; raises what `naming` does."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with naming(path, len(content)):
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with temporary.open("wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, path)
-        except OSError:
-            with contextlib.suppress(OSError):
-                temporary.unlink()
-            raise
+    with naming(path, len(content)), _replacing(path) as unfinished, unfinished.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 @contextmanager
@@ -161,17 +167,8 @@ def whole(out: Path, advice: str = "choose another place with --out") -> Iterato
     """A path to make, which becomes `out`, new or empty, where the block ends well, and is removed otherwise."""
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UserError(f"{out} exists already: choose another place with --out, or delete it")
-    unfinished = out.with_name(f".{out.name}.{os.getpid()}.tmp")
-    try:
-        with explain(f"cannot write {out}", advice, OSError):
-            out.parent.mkdir(parents=True, exist_ok=True)
-            yield unfinished
-            os.replace(unfinished, out)
-    finally:
-        if unfinished.is_dir():
-            shutil.rmtree(unfinished, ignore_errors=True)
-        with contextlib.suppress(OSError):  # it may never have begun
-            unfinished.unlink()
+    with explain(f"cannot write {out}", advice, OSError), _replacing(out) as unfinished:
+        yield unfinished
 
 
 def to_png(picture: Image.Image, *, optimize: bool = False) -> bytes:

@@ -3,30 +3,19 @@
 import numpy as np
 import pytest
 import torch
+from samplers.conftest import GaussianDenoiser
 from torch import nn
 from torch.autograd import gradcheck
 
-from condgen.denoiser import Denoiser, Likelihood, precondition
+from condgen.denoiser import Likelihood, precondition
 from condgen.losses.base import gradient_of
-from condgen.schedules import EDM, VE, VP, Cosine, expand
+from condgen.oracle import Oracle
+from condgen.schedules import EDM, VE, VP, Cosine
 
 schedules = pytest.mark.parametrize("schedule", [VE(), VP(), Cosine(), EDM()], ids=lambda schedule: schedule.kind)
 MEANS = torch.tensor([[-1.0, 0.5], [2.0, 1.0]], dtype=torch.float64)
 PRIOR = torch.tensor([0.3, 0.7], dtype=torch.float64)
 STD = 0.6
-
-
-class OneGaussian(Denoiser):
-    """E[x | x_t] for x ~ N(m, STD^2) with the m of class y, or the first."""
-
-    def __init__(self, schedule):
-        super().__init__()
-        self.schedule = schedule
-
-    def forward(self, x_t, t, y=None):
-        alpha, sigma = expand(self.schedule.alpha(t), x_t), expand(self.schedule.sigma(t), x_t)
-        mean = (MEANS[0] if y is None else MEANS[y]).to(x_t)
-        return mean + alpha * STD**2 / (alpha**2 * STD**2 + sigma**2) * (x_t - alpha * mean)
 
 
 class TwoGaussians(Likelihood):
@@ -53,23 +42,22 @@ def batch(schedule, size=6):
 
 
 @schedules
-@pytest.mark.parametrize("labelled", [False, True])
-def test_score_and_eps_of_a_gaussian(schedule, labelled):
-    """The marginal of x_t is N(alpha m, (alpha STD)^2 + sigma^2), whose score is linear."""
+def test_score_and_eps_of_a_gaussian(schedule):
+    """The marginal of x_t is N(0, (alpha STD)^2 + sigma^2), whose score is linear."""
     x_t, t, y = batch(schedule)
     alpha, sigma = schedule.alpha(t)[:, None], schedule.sigma(t)[:, None]
-    mean = MEANS[y] if labelled else MEANS[0]
-    score = (alpha * mean - x_t) / (alpha**2 * STD**2 + sigma**2)
-    arguments = (x_t, t, y) if labelled else (x_t, t)
-    denoiser = OneGaussian(schedule)
-    torch.testing.assert_close(denoiser.score(*arguments), score)
-    torch.testing.assert_close(denoiser.eps(*arguments), -sigma * score)
+    score = -x_t / (alpha**2 * STD**2 + sigma**2)
+    denoiser = GaussianDenoiser(schedule, STD)
+    torch.testing.assert_close(denoiser.score(x_t, t), score)
+    torch.testing.assert_close(denoiser.eps(x_t, t), -sigma * score)
+    labelled = Oracle(schedule, MEANS, torch.arange(2), 2, stds=STD)
+    torch.testing.assert_close(labelled.eps(x_t, t, y), -sigma * labelled.score(x_t, t, y))
 
 
 @schedules
 def test_a_scalar_time_serves_the_whole_batch_and_estimates_keep_the_dtype_of_the_data(schedule):
     x_t, t, y = batch(schedule)
-    denoiser, likelihood = OneGaussian(schedule), TwoGaussians(schedule)
+    denoiser, likelihood = GaussianDenoiser(schedule), TwoGaussians(schedule)
     everywhere = t[2].expand(len(x_t))
     assert {denoiser.score(x_t.float(), t).dtype, denoiser.eps(x_t.float(), t).dtype} == {torch.float32}
     torch.testing.assert_close(denoiser.score(x_t, t[2]), denoiser.score(x_t, everywhere))

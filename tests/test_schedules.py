@@ -127,8 +127,6 @@ def test_grids_fall_from_end_to_end_in_float64(schedule, name, n):
     assert (grid.diff() < 0).all()
     assert grid[0].item() == schedule.t_max
     assert grid[-1].item() == schedule.t_min
-    with pytest.raises(ValueError, match="at least 2"):
-        GRIDS[name](schedule, 1)
 
 
 @each

@@ -1,9 +1,15 @@
-"""`condgen run`."""
+"""`condgen run`, `recipes` and `doctor`."""
 
+import gzip
+import json
+import os
 import posixpath
 import re
 import shlex
+import shutil
 import sys
+from collections import Counter
+from contextlib import closing
 from pathlib import Path
 from typing import Annotated
 
@@ -12,14 +18,26 @@ import typer
 
 from condgen.cli.options import Device, Overrides, Size
 from condgen.cli.pictures import draw_samples, follow_previews, show_generators
-from condgen.cli.profile import profiled
 from condgen.cli.progress import show_report, work_in
 from condgen.cli.terminal import console, say
+from condgen.data.sets import load, parse_data
 from condgen.errors import UserError
 from condgen.files import read_text
 from condgen.recipes.compose import find_recipe, load_recipe, shipped_recipes
+from condgen.runs.environment import describe_environment
 from condgen.runs.plan import plan, run_all, run_recipe, seed_runs, states
+from condgen.runs.stage import Work
 from condgen.training.distributed import Processes
+
+_SKIPPED, _RECORDED = 3, 3  # steps of a stage; more make traces that no viewer opens
+_PARTS = {  # of the outermost function that matches
+    "networks": r"nn\.Module: ",
+    "gradients": r"torch/(_tensor|autograd/__init__)\.py\(\d+\): (backward|grad)$",
+    "optimiser": r"torch/(optim/|nn/utils/clip_grad)",
+    "data and noise": r"condgen/(data/|rng\.py|training/(batch|prior_pool)\.py)",
+    "average of weights": r"condgen/training/state\.py\(\d+\): update_ema",
+    "files": r"condgen/(files|checkpoint|runs/folder|runs/sample_folder)\.py",
+}
 
 
 def run(
@@ -74,6 +92,42 @@ def run(
         show_report(folder)
 
 
+def profiled(work: Work, folder: Path) -> Work:
+    """The work, with `folder/STAGE.json.gz` for every stage of six steps or more, which Perfetto and Chrome show."""
+    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # the profiler's own lines, among those of the run
+    steps, recorder, stage = Counter[str](), None, ""
+    with closing(work):
+        for event in work:
+            steps[event.stage] += 1
+            ends = event.stage != stage or event.done == event.total or steps[stage] == _SKIPPED + _RECORDED
+            if recorder is not None and ends:  # also a stage that had fewer steps than samples
+                recorder.stop()
+                path = folder / f"{stage.replace(' ', '-')}.json.gz"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                recorder.export_chrome_trace(str(path))
+                message = f"{stage}, time: {_shares(path)}; {path}"
+                recorder, event = None, event._replace(message=f"{event.message}\n{message}".strip())
+            elif steps[event.stage] == _SKIPPED and event.total - event.done >= _RECORDED:
+                recorder, stage = torch.profiler.profile(with_stack=True), event.stage
+                recorder.start()
+            yield event
+
+
+def _shares(trace: Path) -> str:
+    """As "networks 40%, gradients 50%, other 10%"."""
+    with gzip.open(trace) as file:
+        events = [event for event in json.load(file)["traceEvents"] if event.get("cat") == "python_function"]
+    parts, end = Counter[str](), 0.0
+    for event in sorted(events, key=lambda event: (event["ts"], -event["dur"])):
+        part = next((name for name, pattern in _PARTS.items() if re.search(pattern, event["name"])), None)
+        if part is not None and event["ts"] >= end:
+            parts[part] += event["dur"]
+            end = event["ts"] + event["dur"]
+    whole = max(event["ts"] + event["dur"] for event in events) - min(event["ts"] for event in events)
+    parts["other"] = whole - parts.total()
+    return ", ".join(f"{name} {seconds / whole:.0%}" for name, seconds in parts.most_common())
+
+
 def recipes(name: Annotated[str | None, typer.Argument(help="Print this one, to start your own from.")] = None) -> None:
     """List the recipes that come with condgen, which condgen run takes by name, or print one.
 
@@ -96,3 +150,21 @@ def _anywhere(name: str, text: str) -> str:
         return f"include: [{', '.join(posixpath.normpath(f'{name}/../{each}') for each in found[1].split(', '))}]"
 
     return re.sub(r"^include: \[(.*)\]$", named, text, flags=re.MULTILINE)
+
+
+def doctor(out: Annotated[Path, typer.Option(help="Where runs would go.")] = Path("runs")) -> None:
+    """Print versions, processors, devices, data sets and free disk space."""
+    about = describe_environment()
+    near = next(path for path in (out.resolve(), *out.resolve().parents) if path.exists())
+    lines = {**about, **about.pop("machine")}
+    lines["free disk"] = f"{shutil.disk_usage(near).free / 2**30:.1f} GiB in {near}"
+    lines["writable"] = "yes" if os.access(near, os.W_OK) else f"no: choose another folder than {near}"
+    for name in ("digits", "moons", "cifar10", "cifar100"):
+        try:
+            data = load(parse_data(name), "train")
+        except UserError as error:
+            lines[f"data: {name}"] = f"not found ({error})"
+        else:
+            lines[f"data: {name}"] = f"{len(data):,} training samples of shape {data.shape}"
+    for name, value in lines.items():
+        say(f"{name:<16} {value}")

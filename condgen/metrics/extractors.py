@@ -58,12 +58,6 @@ def _colour(x: Tensor) -> Tensor:
     return x.expand(-1, 3, -1, -1) if x.shape[1] == 1 else x
 
 
-def _normalise(x: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:
-    """From [-1, 1] to what a network is used to."""
-    offset, scale = (torch.tensor(values, device=x.device)[:, None, None] for values in (mean, std))
-    return ((x + 1) / 2 - offset) / scale
-
-
 def _inception(device: torch.device | str) -> Extractor:
     """Inception-v3 as FID has it, of torch-fidelity, which fetches the weights: 2,048 features, and its logits."""
     with from_extra("inception"):
@@ -93,6 +87,7 @@ def _inception(device: torch.device | str) -> Extractor:
 def _timm(name: str, device: torch.device | str) -> Extractor:
     """Any model of timm, in the size and colours that it is used to."""
     import timm  # here, because the import takes seconds
+    from torchvision.transforms.functional import normalize
 
     name, _, file = name.partition("@")
     options: dict[str, Any] = {"pretrained_cfg_overlay": {"file": file}} if file else {}
@@ -112,7 +107,7 @@ def _timm(name: str, device: torch.device | str) -> Extractor:
 
     def function(x: Tensor) -> Features:
         x = F.interpolate(_colour(x.to(device)), size, mode="bicubic", antialias=True, align_corners=False)
-        found = network.forward_features(_normalise(x, about["mean"], about["std"]))
+        found = network.forward_features(normalize((x + 1) / 2, about["mean"], about["std"]))
         vectors = network.forward_head(found, pre_logits=True)
         return Features(vectors, network.forward_head(found) if classifies else None)
 
@@ -125,6 +120,8 @@ def _timm(name: str, device: torch.device | str) -> Extractor:
 
 def _cifar_resnet(path: Path, device: torch.device | str) -> Extractor:
     """A public classifier of small images, used to ImageNet's mean and deviation: 64 features, and its logits."""
+    from torchvision.transforms.functional import normalize  # here, because the import takes a second
+
     advice = "features come from nothing else"
     with explain(f"{path} is no safetensors file", advice, SafetensorError, OSError, ValueError):
         tensors = load_file(path)
@@ -133,7 +130,7 @@ def _cifar_resnet(path: Path, device: torch.device | str) -> Extractor:
         raise UserError(f"{path} is for images of {network.conv1.in_channels} channels: features need one for 3")
 
     def function(x: Tensor) -> Features:
-        vectors = network.features(_normalise(_colour(x.to(device)), _MEAN, _STD))
+        vectors = network.features(normalize((_colour(x.to(device)) + 1) / 2, _MEAN, _STD))
         return Features(vectors, network.linear(vectors))
 
     return Extractor(path.stem, function, _content(path))

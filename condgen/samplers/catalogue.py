@@ -11,8 +11,7 @@ from torch import Tensor
 from condgen.denoiser import Denoiser
 from condgen.errors import UserError
 from condgen.samplers.adaptive.loop import AdaptiveSampler
-from condgen.samplers.adaptive.ode import AdaptiveODE
-from condgen.samplers.adaptive.sde import AdaptiveSDE
+from condgen.samplers.adaptive.solvers import AdaptiveODE, AdaptiveSDE
 from condgen.samplers.base import Sampler, evaluations_on
 from condgen.samplers.euler import DDIM, Ancestral, EulerMaruyama, PredictorCorrector, ReverseDiffusion
 from condgen.samplers.heun import EDMStochastic, Heun, Restart

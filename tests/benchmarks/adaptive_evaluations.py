@@ -16,7 +16,7 @@ from bench import Figure, Full, JsonFile, device, finish, run
 
 from condgen import VE, VP, Oracle, parse_data
 from condgen.data.sets import load
-from condgen.samplers.adaptive.sde import AdaptiveSDE
+from condgen.samplers.adaptive.solvers import AdaptiveSDE
 from condgen.samplers.draw import draw
 
 SETTINGS = {  # the paper's schedules, the least grey level, and its counts by tolerance

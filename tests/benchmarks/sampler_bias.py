@@ -17,9 +17,9 @@ import torch
 from bench import Figure, Full, JsonFile, finish, run
 from scipy.stats import kstest, norm
 
-from condgen import EDM, VE, VP, Oracle, Sampler, Streams, build_sampler, trajectory
+from condgen import EDM, VE, VP, Oracle, Sampler, build_sampler, trajectory
 from condgen.samplers.adaptive.brownian import BrownianPath
-from condgen.samplers.adaptive.sde import AdaptiveSDE
+from condgen.samplers.adaptive.solvers import AdaptiveSDE
 from condgen.samplers.base import evaluations_on
 from condgen.samplers.catalogue import ADAPTIVE, FIXED, SAMPLERS, grid_for
 from condgen.samplers.draw import draw
@@ -28,15 +28,14 @@ STD, SCHEDULES, MOST = 0.5, (EDM(), VE(), VP()), 600  # points of a grid that ar
 MEANS, MODE_STD, WEIGHTS = (-1.0, 1.0), 0.2, (0.7, 0.3)
 
 
-class UnitNoise(Streams):
-    """Row i draws one in its draw i, and zero in all others."""
+class UnitNoise:
+    """In place of random streams: row i draws one in its draw i, and zero in all others."""
 
     def __init__(self, rows: int) -> None:
-        super().__init__([0] * rows)
-        self.drawn = 0
+        self.rows, self.drawn = rows, 0
 
-    def normal(self, shape, dtype=torch.float32):
-        out = torch.zeros(len(self), *shape, dtype=dtype)
+    def normal(self, shape, dtype=None):
+        out = torch.zeros(self.rows, *shape, dtype=torch.float64)
         out[self.drawn : self.drawn + 1] = 1
         self.drawn += 1
         return out
@@ -60,7 +59,7 @@ def width_error(sampler: Sampler, points: int | None = None) -> float:
     grid, count = grid_for(sampler, points), UnitNoise(1)
     *_, _ = trajectory(sampler, grid, count, None, (1,))
     *_, last = trajectory(sampler, grid, UnitNoise(count.drawn), None, (1,))
-    return float(last.x.double().square().sum().sqrt()) / STD - 1
+    return float(last.x.norm()) / STD - 1
 
 
 def sampled_width_error(sampler, n: int, dimensions: int) -> tuple[float, float]:

@@ -23,6 +23,7 @@ from condgen.runs.folder import read_json
 from condgen.runs.models import Folders, open_guided
 from condgen.runs.plan import run_recipe
 from condgen.samplers.heun import Heun
+from condgen.schedules import karras_levels
 from condgen.training.distributed import Processes
 
 
@@ -40,8 +41,7 @@ def noised_data(schedule, train, level, per_class, seed):
 def flow_samples(denoiser: Denoiser, level, per_class, n_classes, seed):
     """Points at one noise level, class after class, from the highest noise by Heun's method on 24 noise levels."""
     schedule = denoiser.schedule
-    roots = torch.linspace(schedule.noise_range[1] ** (1 / 7), level ** (1 / 7), 24, dtype=torch.float64)
-    grid = schedule.t_of_noise_level(roots**7)
+    grid = schedule.t_of_noise_level(karras_levels(level, schedule.noise_range[1], 24))
     y = torch.arange(n_classes).repeat_interleave(per_class)
     streams = Streams(range(seed * 1_000_000, seed * 1_000_000 + len(y)))
     steps = list(trajectory(Heun(denoiser), grid, streams, y, (2,)))

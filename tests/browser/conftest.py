@@ -6,14 +6,6 @@ import shutil
 import pytest
 
 _NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-_FLAGS = (
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-)
 
 
 @pytest.fixture(scope="package")
@@ -25,7 +17,8 @@ def browser():
     playwright = pytest.importorskip("playwright.sync_api", reason="playwright is missing: uv sync installs it")
     root = os.name == "posix" and os.geteuid() == 0  # whom Chromium's sandbox refuses
     with playwright.sync_playwright() as driver:
-        running = driver.chromium.launch(executable_path=program, chromium_sandbox=not root, args=list(_FLAGS))
+        flags = ["--disable-gpu", "--disable-quic"]
+        running = driver.chromium.launch(executable_path=program, chromium_sandbox=not root, args=flags)
         yield running
         running.close()
 

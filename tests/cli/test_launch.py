@@ -7,8 +7,8 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
+import psutil
 import pytest
 from processes import start
 from stages import NETWORK, small_stage, train
@@ -100,17 +100,8 @@ def whole(tmp_path_factory):
 
 def ranks(job):
     """Process ids by rank."""
-    found = {}
-    for path in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            if int(path.read_text().rpartition(")")[2].split()[1]) == job.pid:
-                environment = (path.parent / "environ").read_bytes().split(b"\0")
-                rank = next((part for part in environment if part.startswith(b"RANK=")), None)
-                if rank is not None:
-                    found[int(rank[5:])] = int(path.parent.name)
-        except (OSError, ValueError):  # it has just ended
-            continue
-    return found
+    children = psutil.Process(job.pid).children()
+    return {int(child.environ()["RANK"]): child.pid for child in children if "RANK" in child.environ()}
 
 
 def under_way(folder):

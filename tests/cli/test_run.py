@@ -10,7 +10,7 @@ import pytest
 import torch
 import yaml
 
-from condgen.cli.profile import profiled
+from condgen.cli.run import profiled
 from condgen.recipes.compose import compose, sizes_of
 from condgen.runs.folder import read_json, read_rows
 from condgen.runs.stage import Progress

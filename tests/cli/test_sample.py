@@ -104,7 +104,6 @@ def test_mistakes(digits, tmp_path):
         (("--score", score, "--steps", "-3"), "method.steps"),
         (("--score", score, "--sampler", "huen"), "huen"),
         (("--score", score, "--option", "eta"), "--option 'eta' is not of the form"),
-        (("--score", score, "--steps", "20", "--nfe", "20"), "leave one of the two out"),
         (("--generator", score, "--sampler", "heun"), "one step"),
         (("--score", score, "--classifier", ce, "--interval", "5,1"), "from low to high"),
         (("--score", score, "--seed", "5000000000"), "seed"),

@@ -41,7 +41,6 @@ def read_folder(root, size):
 def refused(root, *parts, **options):
     with pytest.raises(UserError) as error:
         load(Folder(root=root, **options), "train")
-    assert "\n" not in str(error.value)
     for part in parts:
         assert str(part) in str(error.value)
 

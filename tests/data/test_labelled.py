@@ -72,9 +72,8 @@ def test_the_fingerprint_sees_samples_labels_and_names_and_nothing_else():
 )
 def test_a_set_that_does_not_hold_together_is_refused(change, message):
     fields = {"x": points().x, "y": points().y, "names": ("a", "b"), "source": "plane", "split": "test"}
-    with pytest.raises(UserError, match=message) as error:
+    with pytest.raises(UserError, match=message):
         LabelledSet(**(fields | change))
-    assert "\n" not in str(error.value)
 
 
 def test_other_dtypes_are_programming_errors():

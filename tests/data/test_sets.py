@@ -114,14 +114,6 @@ def test_a_missing_archive_is_answered_with_every_remedy(tmp_path, monkeypatch):
         load(parse_data("cifar10"), "train")
 
 
-class Planted:
-    def __init__(self, path):
-        self.path = path
-
-    def __reduce__(self):
-        return Path.touch, (self.path,)
-
-
 @pytest.mark.parametrize(
     ("kind", "folder", "files"),
     [
@@ -130,9 +122,13 @@ class Planted:
     ],
 )
 def test_a_pickle_in_the_place_of_an_archive_is_not_opened(tmp_path, kind, folder, files):
+    class Planted:
+        def __reduce__(self):
+            return (tmp_path / "canary").touch, ()
+
     (tmp_path / folder).mkdir()
     for file in files:
-        (tmp_path / folder / file).write_bytes(pickle.dumps(Planted(tmp_path / "canary")))
+        (tmp_path / folder / file).write_bytes(pickle.dumps(Planted()))
     with pytest.raises(UserError, match="its files are damaged"):
         load(Torchvision(kind=kind, root=tmp_path), "train")
     assert not (tmp_path / "canary").exists()

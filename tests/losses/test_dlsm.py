@@ -2,10 +2,11 @@ import copy
 
 import pytest
 import torch
-from models import classifier as small_classifier
+from models import classifier as small_classifier, score_model
+from samplers.conftest import GaussianDenoiser
 from torch import nn
 
-from condgen import DLSM, EDM, VE, VP, Denoiser, Likelihood, MLPSettings, Oracle, ResNetSettings, dlsm_loss, perturb
+from condgen import DLSM, EDM, VE, VP, Likelihood, MLPSettings, Oracle, ResNetSettings, dlsm_loss, perturb
 from condgen.losses.base import Noised, compiled_gradient, gradient_of
 from condgen.losses.dlsm import PRESETS
 from condgen.networks.timm import TimmSettings
@@ -28,17 +29,6 @@ class Affine(Likelihood):
 
     def forward(self, x_t, t):
         return ((x_t / expand(self.schedule.alpha(t), x_t)) @ self.weight.T).log_softmax(1)
-
-
-class Prior(Denoiser):
-    schedule = EDM()
-
-    def __init__(self):
-        super().__init__()
-        self.scale = nn.Parameter(torch.tensor(0.5))
-
-    def forward(self, x_t, t, y=None):
-        return self.scale * x_t
 
 
 def estimate(prior, x, t, eps):
@@ -116,11 +106,11 @@ def test_gain_is_zero_without_gradient_and_negative_for_the_truth():
 
 
 def test_the_frozen_prior_receives_no_gradient(tiny_images):
-    classifier, prior = small_classifier(tiny_images), Prior()
+    classifier, prior = small_classifier(tiny_images), score_model(tiny_images)
     x, y = tiny_images.floats(), tiny_images.y
     t = torch.full((60,), 0.5, dtype=torch.float64)
     dlsm_loss(classifier, prior, x, y, t, torch.randn(x.shape)).mean().backward()
-    assert prior.scale.grad is None
+    assert all(parameter.grad is None for parameter in prior.parameters())
     assert all(parameter.grad is not None for parameter in classifier.parameters())
 
 
@@ -152,7 +142,7 @@ def test_every_way_to_the_gradient_gives_the_double_backward_of_the_framework(ne
 
     def gradients(model, gradient, dtype):
         data, noise = x.to(dtype), eps.to(dtype)
-        prior_eps = estimate(Prior(), data, t, noise).detach()
+        prior_eps = estimate(GaussianDenoiser(EDM()), data, t, noise)
         loss = DLSM(reduction="mean")(model, Noised(data, y, t, noise, prior_eps), gradient)["loss"].mean()
         found = torch.autograd.grad(loss, list(model.parameters()), materialize_grads=True)
         return torch.cat([g.double().flatten() for g in found])

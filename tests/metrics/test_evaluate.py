@@ -228,9 +228,8 @@ def test_faulty_samples_are_refused_by_name():
         ((x[:5], y[:5]), r"steep: 5 samples are too few; provide at least 6"),
     ]
     for samples, message in cases:
-        with pytest.raises(UserError, match=message) as error:
+        with pytest.raises(UserError, match=message):
             evaluate({"steep": samples}, TRAIN, TEST, seed=0)
-        assert "\n" not in str(error.value)
 
 
 def test_splits_of_other_classes_are_refused():

@@ -99,9 +99,8 @@ def test_inception_without_a_network_or_its_extra_says_what_to_do(monkeypatch):
         raise urllib.error.URLError("no route")
 
     monkeypatch.setattr(module, "load_state_dict_from_url", refuse)
-    with pytest.raises(UserError, match=r"could not be fetched .*no route.*connect to a network once") as error:
+    with pytest.raises(UserError, match=r"could not be fetched .*no route.*connect to a network once"):
         open_extractor("inception", COLOUR)
-    assert "\n" not in str(error.value)
     monkeypatch.setitem(sys.modules, "torch_fidelity", None)
     with pytest.raises(UserError, match=r"pip install 'condgen\[inception\]'"):
         open_extractor("inception", COLOUR)

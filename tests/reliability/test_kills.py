@@ -71,11 +71,9 @@ def kill_and_resume(arguments, folder, way, whole, chance) -> int:
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
-    return undisturbed(train_score(), tmp_path_factory.mktemp("whole") / "score")
-
-
-def test_the_same_command_leaves_the_same_files_twice(whole):
+    whole = undisturbed(train_score(), tmp_path_factory.mktemp("whole") / "score")
     assert {"model.safetensors", "state/state.safetensors", "stage.json", "log.jsonl"} <= whole.contents.keys()
+    return whole
 
 
 @pytest.mark.parametrize("way", WAYS)

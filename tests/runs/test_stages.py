@@ -15,9 +15,8 @@ from stages import ALONE, DIGITS, NETWORK, model_key, small_stage, train
 from condgen.checkpoint import load_tensors
 from condgen.errors import UserError
 from condgen.recipes.guidance import Method
-from condgen.recipes.schema import EvaluateStage, SampleStage
+from condgen.recipes.schema import SampleStage
 from condgen.rng import Streams, keyed_generator
-from condgen.runs.evaluate import Evaluate
 from condgen.runs.folder import read_rows
 from condgen.runs.layout import MANIFEST
 from condgen.runs.models import Folders
@@ -248,16 +247,3 @@ def test_a_manifest_that_points_elsewhere_is_refused(trained, tmp_path):
     (folder / MANIFEST).write_text("".join(json.dumps(row) + "\n" for row in rows))
     with pytest.raises(UserError, match="outside the folder"):
         read_samples(folder)
-
-
-def test_evaluation_is_written_once_and_remade_when_samples_change(trained, tmp_path):
-    list(draw(trained, tmp_path / "s", METHODS["one step"]))
-
-    def evaluate():
-        samples = {"one step": tmp_path / "s"}
-        return list(Evaluate("evaluate", tmp_path / "e", EvaluateStage(), samples, *DIGITS[::2]).run(ALONE))
-
-    assert evaluate()
-    assert not evaluate()
-    list(draw(trained, tmp_path / "s", METHODS["one step"], seed=6))
-    assert evaluate()

@@ -1,6 +1,6 @@
 """A Gaussian, whose samplers are linear, and noise that lets their covariance be read off."""
 
-import torch
+from sampler_bias import UnitNoise
 
 from condgen import Denoiser, Streams, trajectory
 from condgen.schedules import expand
@@ -23,25 +23,9 @@ class GaussianDenoiser(Denoiser):
         return expand(self.schedule.alpha(t) * self.std**2 / self.std_at(t) ** 2, x_t) * x_t
 
 
-class UnitNoise:
-    """In place of random streams: the k-th draw is the k-th unit vector.
-
-    What is linear in its draws then ends in the vector of their coefficients, whose norm is the standard deviation.
-    """
-
-    def __init__(self):
-        self.drawn = 0
-
-    def normal(self, shape, dtype=None):
-        out = torch.zeros(1, *shape, dtype=torch.float64)
-        out[0, self.drawn] = 1
-        self.drawn += 1
-        return out
-
-
 def exact_stds(sampler, grid, draws_per_step=4):
     """The standard deviation of x after every step, in units of the distribution's: 1 where the sampler is exact."""
-    steps = trajectory(sampler, grid, UnitNoise(), None, (draws_per_step * len(grid) + 8,))
+    steps = trajectory(sampler, grid, UnitNoise(draws_per_step * len(grid) + 8), None, (1,))
     return [float(step.x.norm() / sampler.denoiser.std_at(step.t)) for step in steps][:-1]
 
 

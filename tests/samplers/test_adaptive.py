@@ -10,8 +10,7 @@ from samplers.conftest import GaussianDenoiser
 
 from condgen import EDM, VE, VP, Cosine, Oracle, Streams
 from condgen.samplers.adaptive.loop import Controller
-from condgen.samplers.adaptive.ode import AdaptiveODE
-from condgen.samplers.adaptive.sde import AdaptiveSDE
+from condgen.samplers.adaptive.solvers import AdaptiveODE, AdaptiveSDE
 from condgen.samplers.base import Finished
 from condgen.samplers.catalogue import ADAPTIVE
 from condgen.samplers.draw import draw

@@ -4,18 +4,8 @@ import pytest
 import torch
 from samplers.conftest import GaussianDenoiser, final
 
-from condgen.samplers.base import evaluations_on
 from condgen.samplers.heun import EDMStochastic, Heun, Restart
 from condgen.schedules import EDM, VE, VP, Cosine, geometric_grid, karras_grid
-
-
-@pytest.mark.parametrize(("points", "repeats", "cost"), [(3, 1, 43), (5, 2, 55), (10, 2, 75)])
-def test_restarts_cost_what_the_paper_counts(points, repeats, cost):
-    denoiser = GaussianDenoiser(VP())
-    sampler = Restart(denoiser, points=points, repeats=repeats)
-    grid = karras_grid(VP(), 20)
-    last = final(sampler, grid, [0])
-    assert last.evaluations == len(denoiser.batches) == evaluations_on(sampler, grid) == cost
 
 
 @pytest.mark.parametrize("schedule", [VE(), VP(), Cosine(), EDM()], ids=lambda s: s.kind)

@@ -9,9 +9,9 @@ import pytest
 import torch
 from libraries import library
 
-from condgen import EDM, VE, VP, Oracle, Streams, build_sampler
+from condgen import EDM, VP, Oracle, Streams, build_sampler
 from condgen.samplers.base import Context
-from condgen.schedules import geometric_grid, karras_grid, uniform_grid
+from condgen.schedules import karras_grid, uniform_grid
 
 diffusers = library("diffusers")
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of other people's code
@@ -121,21 +121,6 @@ def test_unipc_of_diffusers(order, variant, monkeypatch):
     theirs = _by_scheduler(scheduler, VP(), grid, monkeypatch)
     ours = _ours("unipc", VP(), grid, {"order": order, "variant": variant})
     torch.testing.assert_close(torch.stack(ours), torch.stack(theirs), **DOUBLE)
-
-
-def test_reverse_diffusion_of_diffusers(monkeypatch):
-    schedule = VE(sigma_max=20.0)
-    grid, oracle, draws = geometric_grid(schedule, 12), _mixture(schedule), Draws()
-    monkeypatch.setattr("diffusers.schedulers.scheduling_sde_ve.randn_tensor", draws)
-    scheduler = diffusers.ScoreSdeVeScheduler()
-    scheduler.set_timesteps(len(grid))
-    scheduler.discrete_sigmas = schedule.sigma(grid).flip(0)
-    x = schedule.sigma(grid[0]) * draws()
-    for k, t in enumerate(grid[:-1]):
-        place = (len(grid) - 1 - k + 0.5) / (len(grid) - 1)  # it rounds the time down to one of its levels
-        x = scheduler.step_pred(oracle.score(x, t), place, x).prev_sample
-    ours = _ours("reverse-diffusion", schedule, grid)[-1]
-    torch.testing.assert_close(ours, x, rtol=1e-6, atol=1e-6)  # its steps are float32
 
 
 def test_euler_maruyama_of_diffusers(monkeypatch):

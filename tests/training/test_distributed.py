@@ -10,7 +10,7 @@ from unittest.mock import Mock
 import pytest
 import torch
 from models import classifier, score_model
-from processes import Watched, run
+from processes import Rank, Watched, run
 
 from condgen import DLSM, LabelledSet, LogNormal, UserError
 from condgen.losses.score_matching import AdversarialScoreMatching
@@ -112,14 +112,6 @@ def test_process_0_decides_alone(folder):
     assert [path.name for path in folder.glob("decided-*")] == ["decided-0"]
 
 
-def test_one_process_talks_to_itself():
-    alone = Processes(cpu=True)
-    assert alone.once(lambda: 3) == alone.in_turn(lambda: 3) == 3
-    assert alone.gather(2) == [2]
-    assert (alone.agree(True), alone.agree(False)) == (True, False)
-    alone.wait()
-
-
 @pytest.mark.parametrize(("cpu", "gpus", "refused"), [(False, 2, True), (True, 2, False), (False, 4, False)])
 def test_more_processes_than_gpus_are_refused(cpu, gpus, refused, monkeypatch):
     for name, value in {"LOCAL_RANK": "0", "LOCAL_WORLD_SIZE": "4", "TORCHELASTIC_RUN_ID": "x"}.items():
@@ -147,12 +139,10 @@ def test_gradients_are_sent_while_others_are_computed(monkeypatch):
 
 
 def test_rows_beyond_a_share_are_left_out():
-    fourth = object.__new__(Processes)
-    fourth.rank, fourth.count, fourth._sum = 3, 5, lambda rows: rows
+    fourth = Rank(3, 5)
     assert fourth.rows(2) == slice(1, 1)
-    assert not fourth.gather_rows(torch.ones(1, 2), 2).any()
-    fourth.rank = 0  # which alone notes what all have cost
-    assert _dealt([7], 8, fourth) == [7]
+    assert not fourth.gather_rows(torch.ones(3, 2), 2).any()
+    assert _dealt([7], 8, Rank(0, 5)) == [7]  # process 0 alone notes what all have cost
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
 import pytest
 import torch
 from processes import ALONE
-from torch import nn
+from samplers.conftest import GaussianDenoiser
 
-from condgen import EDM, Denoiser, LogNormal, perturb
+from condgen import EDM, LogNormal, perturb
 from condgen.training.batch import Batch
 from condgen.training.prior_pool import PooledPrior, PriorPool
 from condgen.training.settings import TrainingSettings
@@ -11,24 +11,9 @@ from condgen.training.settings import TrainingSettings
 TRAINING = TrainingSettings(steps=40, batch=24, lr=1e-2, warmup=5, flip=True)
 
 
-class Prior(Denoiser):
-    """Counts the images that it sees."""
-
-    schedule = EDM()
-
-    def __init__(self):
-        super().__init__()
-        self.seen = 0
-        self.scale = nn.Parameter(torch.tensor(0.5))
-
-    def forward(self, x_t, t, y=None):
-        self.seen += len(x_t)
-        return self.scale * x_t.sin()
-
-
 def pool(data, folder, pool=300, reuse=4, prior=None):
     settings = PooledPrior(pool=pool, reuse=reuse)
-    return PriorPool(prior or Prior(), data, LogNormal(), settings, TRAINING, folder, ALONE)
+    return PriorPool(prior or GaussianDenoiser(EDM()), data, LogNormal(), settings, TRAINING, folder, ALONE)
 
 
 def batches(data, seed=0, steps=40):
@@ -36,7 +21,7 @@ def batches(data, seed=0, steps=40):
 
 
 def test_an_entry_is_a_noised_image_with_the_priors_estimate(tiny_images, tmp_path):
-    prior, made = Prior(), pool(tiny_images, tmp_path)
+    prior, made = GaussianDenoiser(EDM()), pool(tiny_images, tmp_path)
     kept = tiny_images.floats()
     mirrored, times = 0, []
     for batch in batches(tiny_images, steps=10):
@@ -74,11 +59,11 @@ def test_entries_are_fresh_until_the_pool_is_full_and_then_one_in_so_many(tiny_i
 
 def test_the_prior_is_asked_once_for_each_entry_whoever_trains(tiny_images, tmp_path):
     for seed, asked in ((0, 512), (1, 0)):  # 300 + 660 / 4 entries are in 4 chunks of 128
-        prior = Prior()
+        prior = GaussianDenoiser(EDM())
         made = pool(tiny_images, tmp_path, prior=prior)
         for batch in batches(tiny_images, seed=seed):
             made.draw(batch)
-        assert prior.seen == asked
+        assert sum(prior.batches) == asked
 
 
 def test_chunks_that_lie_behind_are_let_go(tiny_images, tmp_path):

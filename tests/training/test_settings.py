@@ -131,7 +131,6 @@ def test_compilation_is_of_networks_and_for_dlsm_of_the_gradient(monkeypatch):
 @pytest.mark.parametrize("loss", ["score", "ce", "dlsm"])
 def test_compiled_training_is_training(loss, precision):
     """Also in parts, the last of which is filled up so that nothing is compiled for another size."""
-
     _, plain = trained(task(loss), precision=precision)
     torch._dynamo.reset()
     state, fast = trained(task(loss), precision=precision, compile=True, micro_batch=5)

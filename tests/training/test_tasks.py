@@ -172,9 +172,8 @@ def test_a_state_without_part_of_what_is_needed_is_refused(lost, tiny_images, tm
     tensors, about = load_tensors(path)
     save_tensors(path, {name: tensor for name, tensor in tensors.items() if lost not in name}, about)
     fresh = State.fresh(adversarial(tiny_images).models, SETTINGS.betas)
-    with pytest.raises(UserError, match=r"does not fit this model .* to train afresh") as caught:
+    with pytest.raises(UserError, match=r"does not fit this model .* to train afresh"):
         load_state(tmp_path, fresh, "key")
-    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
