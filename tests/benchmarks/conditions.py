@@ -122,7 +122,7 @@ def draw(prior, model, picture):
     """Rows: ink from two deviations below to two above; columns: slant; the same noise throughout."""
     asked = torch.cartesian_prod(torch.linspace(-2, 2, 7), torch.linspace(-2, 2, 9))
     x = cg.sample(cg.ClassifierGuided(prior, model, 2.0), asked, nfe=20, seed=[0] * len(asked))
-    figure, axes = plt.subplots(7, 9, figsize=(6.3, 5))
+    figure, axes = plt.subplots(7, 9, figsize=(6.3, 5), layout="constrained")
     for axis, image in zip(axes.flat, x[:, 0], strict=True):
         axis.imshow(image, cmap="gray", vmin=-1, vmax=1)
         axis.set_axis_off()
