@@ -95,10 +95,6 @@ class Sampler(ABC):
         """Denoiser calls of the step from t to s."""
         return self.info.evaluations
 
-    @property
-    def least_points(self) -> int:
-        return 2
-
 
 def evaluations_on(sampler: Sampler, grid: Tensor) -> int:
     """Denoiser calls per sample, with the last one, which denoises."""

@@ -14,16 +14,16 @@ from condgen.samplers.adaptive.loop import AdaptiveSampler
 from condgen.samplers.adaptive.solvers import AdaptiveODE, AdaptiveSDE
 from condgen.samplers.base import Sampler, evaluations_on
 from condgen.samplers.euler import DDIM, Ancestral, EulerMaruyama, PredictorCorrector, ReverseDiffusion
-from condgen.samplers.heun import EDMStochastic, Heun, Restart
+from condgen.samplers.heun import EDMStochastic, Heun
 from condgen.samplers.langevin import AnnealedLangevin, ConsistentAnnealed
 from condgen.samplers.multistep import DPM2M, DPM2MSDE, DPM3MSDE, UniPC
 from condgen.schedules import GRIDS, GridName
 from condgen.settings import Settings, import_target, parse
 
+_LEAST = 2  # points of a time grid
 _CATALOGUE: dict[str, tuple[type[Sampler] | type[AdaptiveSampler], float, int | None]] = {
     "heun": (Heun, 4.8, 79),
     "edm": (EDMStochastic, 1.5, 99),
-    "restart": (Restart, 3.0, 95),
     "ddim": (DDIM, -5.9, 150),
     "dpm++2m": (DPM2M, 1.7, 20),
     "unipc": (UniPC, 1.2, 20),
@@ -84,8 +84,8 @@ def grid_for(
     points = points if nfe is None else points_within(sampler, nfe, grid)
     name, n = grid or sampler.info.grid, points or sampler.info.points
     assert name is not None
-    if n < sampler.least_points:
-        raise UserError(f"with its options this sampler needs at least {sampler.least_points} points, more than {n}")
+    if n < _LEAST:
+        raise UserError(f"a time grid needs at least {_LEAST} points, more than {n}")
     return GRIDS[name](sampler.schedule, n)
 
 
@@ -95,7 +95,6 @@ def points_within(sampler: Sampler, evaluations: int, grid: GridName | None = No
     def cost(points: int) -> int:
         return evaluations_on(sampler, grid_for(sampler, points, grid))
 
-    least = sampler.least_points
-    if least > evaluations or cost(least) > evaluations:  # a point takes an evaluation: no grid too large is made
+    if cost(_LEAST) > evaluations:
         raise UserError(f"{evaluations} evaluations are too few for this sampler with its options: ask for more")
-    return bisect.bisect_right(range(least, evaluations + 1), evaluations, key=cost) + least - 1
+    return bisect.bisect_right(range(_LEAST, evaluations + 1), evaluations, key=cost) + _LEAST - 1

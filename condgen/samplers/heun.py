@@ -1,22 +1,19 @@
-r"""Heun's method on the probability flow, :math:`du/dl = (u - D)/l`, and the two samplers that add noise to it.
+r"""Heun's method on the probability flow, :math:`du/dl = (u - D)/l`, and EDM's churn, which adds noise to it.
 
-Noise repairs errors of the denoiser at higher levels: `EDMStochastic` adds a little before every step, `Restart` much,
-now and then.
+Noise repairs errors of the denoiser at higher levels: `EDMStochastic` adds a little before every step.
 """
 
 import math
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Annotated
 
-import torch
 from pydantic import Field
 from torch import Tensor
 
 from condgen.denoiser import Denoiser
 from condgen.errors import UserError
 from condgen.samplers.base import Context, Sampler, SamplerInfo, signal_of, state_of
-from condgen.schedules import expand, is_within, karras_levels
+from condgen.schedules import expand
 
 
 def _slope(denoiser: Denoiser, u: Tensor, t: Tensor, y: Tensor | None) -> Tensor:
@@ -72,49 +69,3 @@ class EDMStochastic(Sampler):
             u = u + expand(added, u) * context.streams.normal(u.shape[1:], u.dtype)
             t = self.schedule.t_of_noise_level(raised).clamp(max=self.schedule.t_max)
         return state_of(self.schedule, heun_step(self.denoiser, u, t, s, context.y), s)
-
-
-@dataclass(frozen=True, eq=False)
-class Restart(Sampler):
-    """Heun's method which, once it is below a noise level, goes up to a higher one and down again, several times.
-
-    Xu et al. 2023, algorithm 1, with one interval, which ends at the first time of the grid at or below `low`. The
-    defaults are the paper's for CIFAR-10 with the VP network at 55 evaluations on a grid of 20 points.
-    """
-
-    info = SamplerInfo(2, 2, "at each restart", "karras", "Xu et al. 2023, arXiv 2306.14878, algorithm 1")
-
-    points: Annotated[int, Field(ge=2, description="points of the time grid of a restart")] = 5
-    repeats: Annotated[int, Field(ge=1, description="restarts")] = 2
-    low: Annotated[float, Field(gt=0, description="noise level at or below which the restarts begin")] = 0.06
-    high: Annotated[float, Field(gt=0, description="noise level that a restart goes up to")] = 0.30
-
-    def __post_init__(self) -> None:
-        lowest, highest = self.schedule.noise_range
-        ends = torch.tensor((self.low, self.high), dtype=torch.float64)
-        if self.low >= self.high or not bool(is_within(ends, lowest, highest).all()):
-            choice = f"choose low < high between {lowest:g} and {highest:g}, the ends of the schedule"
-            raise UserError(f"a restart goes from noise level low ({self.low:g}) up to high ({self.high:g}): {choice}")
-
-    def step(self, x_t: Tensor, t: Tensor, s: Tensor, context: Context) -> Tensor:
-        u = heun_step(self.denoiser, signal_of(self.schedule, x_t, t), t, s, context.y)
-        if self._crosses(t, s):
-            low = self.schedule.noise_level(s)
-            times = self.schedule.t_of_noise_level(karras_levels(float(low), self.high, self.points))
-            times[-1] = s
-            for _ in range(self.repeats):
-                u = u + expand((self.high**2 - low**2).sqrt(), u) * context.streams.normal(u.shape[1:], u.dtype)
-                for before, after in pairwise(times):
-                    u = heun_step(self.denoiser, u, before, after, context.y)
-        return state_of(self.schedule, u, s)
-
-    def evaluations(self, t: Tensor, s: Tensor) -> int:
-        return 2 + (2 * self.repeats * (self.points - 1) if self._crosses(t, s) else 0)
-
-    @property
-    def least_points(self) -> int:
-        return self.points  # a coarser way down would leave a restart nothing to mend
-
-    def _crosses(self, t: Tensor, s: Tensor) -> bool:
-        level_t, level_s = self.schedule.noise_level(torch.stack((t, s))).tolist()
-        return bool(level_s <= self.low < level_t)

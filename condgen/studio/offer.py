@@ -139,5 +139,5 @@ def _describe_sampler(name: str, score: ScoreModel) -> dict[str, Any]:
         sampler = build_sampler(name, score)
         if isinstance(sampler, Sampler):
             facts["evaluations"] = evaluations_on(sampler, grid_for(sampler, None))
-            facts["least"] = evaluations_on(sampler, grid_for(sampler, sampler.least_points))
+            facts["least"] = evaluations_on(sampler, grid_for(sampler, 2))
     return facts

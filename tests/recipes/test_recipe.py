@@ -75,8 +75,10 @@ def test_evaluation_is_yes_no_or_how(path):
         ("sample.methods.plain={sampler: ddim, options: {et: 1}}", r"plain: sampler ddim: et: no such setting.* 'eta'"),
         ("sample.methods.plain={sampler: ddim, options: {eta: 2}}", r"ddim: eta: .*less than or equal to 1 \(it is 2"),
         ("sample.methods.plain={sampler: adaptive-sde, steps: 9}", r"-sde chooses its own steps: set its option"),
-        ("sample.methods.plain={sampler: restart, steps: 3}", r"'plain': .* needs at least 5 points, more than 3"),
-        ("sample.methods.plain={sampler: restart, options: {high: 90}}", r"'plain': a restart goes from noise level"),
+        (
+            "sample.methods.plain={sampler: edm, options: {s_min: 3, s_max: 2}}",
+            r"'plain': .* which 3 and 2 leave empty",
+        ),
         ("sample.methods.plain={nfe: 1}", r"'plain': 1 evaluations are too few"),
         ("sample.methods.plain={steps: 9, nfe: 9}", r"methods.plain: steps and nfe both say"),
         ("sample.methods.plain.score=weak", r"'plain' uses score model 'weak', which is not among scores: none"),

@@ -68,10 +68,13 @@ def test_the_offer_names_everything(client, offer):
         (b'{"method": {"sampler": "nobody"}}', "there is no sampler"),
         (b'{"method": {"generator": "../score"}}', "there is no generator"),
         (b'{"method": {"classifier": "ce", "scale": NaN}}', "scale"),
-        (b'{"method": {"sampler": "restart", "options": {"points": 100000000000}}}', "points"),
-        (b'{"method": {"sampler": "restart", "nfe": 100, "options": {"points": 1e9}}}', "points is at most"),
+        (b'{"method": {"sampler": "annealed-langevin", "options": {"repeats": 100000000000}}}', "repeats"),
+        (
+            b'{"method": {"sampler": "annealed-langevin", "nfe": 100, "options": {"repeats": 1e9}}}',
+            "repeats is at most",
+        ),
         (b'{"method": {"sampler": "adaptive-ode", "options": {"max_evaluations": 1e9}}}', "max_evaluations is"),
-        (b'{"method": {"sampler": "restart", "options": {"points": Infinity}}}', "points"),
+        (b'{"method": {"sampler": "annealed-langevin", "options": {"repeats": Infinity}}}', "repeats"),
         (b'{"method": {"sampler": "ddim", "options": {"eta": 7}}}', "eta"),
     ],
 )

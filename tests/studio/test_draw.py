@@ -86,7 +86,7 @@ def test_it_tells_how_far_it_is_and_can_be_stopped(drawn):
         ({"generator": "nobody"}, 3, 1, "nobody"),
         ({"guide": "../../etc"}, 3, 1, "../../etc"),
         ({"nfe": 5000}, 3, 1, "5,000 evaluations a sample are too many: at most 2,000"),
-        ({"sampler": "restart", "options": {"repeats": 9000}}, 3, 1, "evaluations a sample"),
+        ({"sampler": "annealed-langevin", "options": {"repeats": 9000}}, 3, 1, "evaluations a sample"),
         ({"classifier": "ce", "scale": 1e30}, 3, 1, "cannot be used"),
     ],
 )
