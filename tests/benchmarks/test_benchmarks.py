@@ -15,6 +15,7 @@ TINY = {
         *("{score}", "--steps", "2", "--images", "20", "--draws", "1", "--rounds", "1"),
         *("--only", "ce;dlsm", "--scales", "--out", "{folder}", "--picture", "{folder}/picture.png"),
     ],
+    "conditions": ["{score}", "--picture", "{folder}/picture.png"],
     "dlsm": ["--rounds", "1", "--batch", "4"],
     "fixed_points": [],
     "growth": ["--most", "4"],
