@@ -64,10 +64,6 @@ class Table:
         return [list(map(as_text, cells)) for cells in self.rows]
 
     @property
-    def has_pictures(self) -> bool:
-        return any(isinstance(cell, Picture) for row in self.rows for cell in row)
-
-    @property
     def words(self) -> set[int]:
         return {column for row in self.rows for column, cell in enumerate(row) if isinstance(cell, str | Picture)}
 
