@@ -5,8 +5,7 @@ from typing import Annotated, Any, TypeAlias
 
 from pydantic import Field, RootModel
 
-from condgen.losses.base import ClassifierLoss, ImportedLoss
-from condgen.losses.cross_entropy import CrossEntropy
+from condgen.losses.base import ClassifierLoss, CrossEntropy, ImportedLoss
 from condgen.losses.distillation import DistributionMatching, ImportedMatching, ScoreIdentity
 from condgen.losses.dlsm import DLSM
 from condgen.losses.score_mismatching import ScoreMismatching
