@@ -119,8 +119,9 @@ class Comparison:
         self.some = self.vectors[self.drawn]
         self.memory: Memory = memory(reference.vectors, self.some)
         self.overlap = prdc(reference.some, self.some, NEIGHBOUR, reference.radii)
-        own, others = by_class(y), by_class(reference.y)
-        pairs = {label: (reference.vectors[others[label]], self.vectors[own[label]]) for label in own if label in others}
+        of_reference, own = by_class(reference.y), by_class(y)
+        both = [label for label in own if label in of_reference]
+        pairs = {label: (reference.vectors[of_reference[label]], self.vectors[own[label]]) for label in both}
         # Reference and samples of each class that has more than k on both sides
         self.classes = {label: pair for label, pair in pairs.items() if min(map(len, pair)) > self.k}
         self.class_overlaps = {label: prdc(*pair, self.k) for label, pair in self.classes.items()}
