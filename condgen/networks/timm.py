@@ -98,15 +98,13 @@ def _small_stem_(resnet: nn.Module, channels: int) -> None:
 
 def _smooth_(network: nn.Module) -> None:
     """Makes a network twice differentiable and free of ties between samples, in place."""
-    for module in list(network.modules()):
+    for module in reversed(list(network.modules())):  # what is inside a layer before the layer
         for name, child in module.named_children():
             if isinstance(child, nn.BatchNorm1d | nn.BatchNorm2d):
                 # timm's normalisation may carry an activation
                 extras = [getattr(child, extra) for extra in ("drop", "act") if hasattr(child, extra)]
                 setattr(module, name, nn.Sequential(GroupNorm(child.num_features), *extras))
-    for module in list(network.modules()):
-        for name, child in module.named_children():
-            if type(child) in _SMOOTH:
+            elif type(child) in _SMOOTH:
                 setattr(module, name, _SMOOTH[type(child)]())
         for flag in ("inplace", "fused_attn"):
             if getattr(module, flag, False):
