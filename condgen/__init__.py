@@ -24,8 +24,11 @@ if TYPE_CHECKING:
         DenoiserGuided as DenoiserGuided,
         ScaleCurve as ScaleCurve,
     )
-    from condgen.losses.base import ClassifierLoss as ClassifierLoss
-    from condgen.losses.cross_entropy import CrossEntropy as CrossEntropy, cross_entropy_loss as cross_entropy_loss
+    from condgen.losses.base import (
+        ClassifierLoss as ClassifierLoss,
+        CrossEntropy as CrossEntropy,
+        cross_entropy_loss as cross_entropy_loss,
+    )
     from condgen.losses.distillation import (
         distribution_matching_loss as distribution_matching_loss,
         score_identity_loss as score_identity_loss,

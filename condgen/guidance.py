@@ -19,6 +19,7 @@ Either scale may follow the noise level, and either may be confined to an interv
 from itertools import pairwise
 from typing import ClassVar, TypeAlias
 
+import numpy as np
 import torch
 from pydantic import Field, PositiveFloat, model_validator
 from torch import Tensor
@@ -48,14 +49,9 @@ class ScaleCurve(Settings):
 
     def at(self, level: Tensor) -> Tensor:
         """The scale at noise levels of any shape: the same shape, float64."""
-        knots = torch.tensor(self.levels, dtype=torch.float64, device=level.device).log()
-        scales = torch.tensor(self.scales, dtype=torch.float64, device=level.device)
-        if len(knots) == 1:
-            return scales[0].expand(level.shape)
-        position = level.double().log()
-        right = torch.searchsorted(knots, position).clamp(1, len(knots) - 1)
-        weight = (position - knots[right - 1]) / (knots[right] - knots[right - 1])
-        return torch.lerp(scales[right - 1], scales[right], weight.clamp(0, 1))
+        knots = torch.tensor(self.levels, dtype=torch.float64).log()
+        scales = np.interp(level.double().cpu().log(), knots, self.scales)
+        return torch.as_tensor(scales, dtype=torch.float64, device=level.device)
 
 
 Scale: TypeAlias = float | ScaleCurve

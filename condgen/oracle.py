@@ -53,19 +53,6 @@ class ExactScores(NamedTuple):
         return self
 
 
-class _Denoised(NamedTuple):
-    """Means of the components given x_t, (B, D) float64."""
-
-    rest: Tensor  # E[x | x_t, not y], or E[x | x_t] where no y is given
-    own: Tensor  # E[x | x_t, y]; zero where no y is given
-    doubt: Tensor  # (B, 1), p(not y | x_t)
-
-    def scores(self, x: Tensor, alpha: Tensor, sigma: Tensor) -> ExactScores:
-        marginal = self.own + self.doubt * (self.rest - self.own)
-        prior, posterior = (score_from_denoised(mean, x, alpha, sigma) for mean in (marginal, self.own))
-        return ExactScores(prior, posterior, alpha * self.doubt * (self.own - self.rest) / sigma**2)
-
-
 @contextmanager
 def _true_float32() -> Iterator[None]:
     """Products as float32 has them, also where training allows TF32."""
@@ -165,8 +152,13 @@ class Oracle(Denoiser):
         """log p_t(x_t, y) of every class: (B, K)."""
         return torch.stack([logits[:, a:b].logsumexp(1) for a, b in pairwise(self._class_starts)], 1)
 
-    def _denoise(self, x: Tensor, logits: Tensor, alpha: Tensor, sigma: Tensor, y: Tensor | None) -> _Denoised:
-        """The means of what is likely, from the logits of (B, D)."""
+    def _denoise(
+        self, x: Tensor, logits: Tensor, alpha: Tensor, sigma: Tensor, y: Tensor | None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """From the logits of x (B, D): E[x | x_t, not y] and E[x | x_t, y], (B, D) float64, and p(not y | x_t), (B, 1).
+
+        Where no y is given, the first is E[x | x_t], and the second zero.
+        """
         masses = self._masses(logits)
         labels = torch.arange(self.n_classes, device=x.device)
         is_own = torch.zeros_like(masses, dtype=torch.bool) if y is None else y.to(x.device)[:, None] == labels
@@ -181,7 +173,12 @@ class Oracle(Denoiser):
                 part = self._weighted(x, (logits[:, a:b] - total[:, k, None]).exp(), a, alpha, sigma)
                 means = [mean + part.where(where, 0) for mean, where in zip(means, (~own, own), strict=True)]
         rest, own_mean = means
-        return _Denoised(rest, own_mean, (log_rest - masses.logsumexp(1, keepdim=True)).exp())
+        return rest, own_mean, (log_rest - masses.logsumexp(1, keepdim=True)).exp()
+
+    def _scores(self, x: Tensor, logits: Tensor, alpha: Tensor, sigma: Tensor, y: Tensor) -> ExactScores:
+        rest, own, doubt = self._denoise(x, logits, alpha, sigma, y)
+        prior, posterior = (score_from_denoised(mean, x, alpha, sigma) for mean in (own + doubt * (rest - own), own))
+        return ExactScores(prior, posterior, alpha * doubt * (own - rest) / sigma**2)
 
     def _weighted(self, x: Tensor, weights: Tensor, start: int, alpha: Tensor, sigma: Tensor) -> Tensor:
         """The weighted sum of the denoised means of components from `start` on: (B, D) float64."""
@@ -227,8 +224,8 @@ class Oracle(Denoiser):
     def forward(self, x_t: Tensor, t: Tensor, y: Tensor | None = None) -> Tensor:
         parts = []
         for rows, x, alpha, sigma, logits in self._blocks(x_t, t):
-            found = self._denoise(x, logits, alpha, sigma, None if y is None else y[rows])
-            parts.append(found.rest if y is None else found.own)
+            rest, own, _ = self._denoise(x, logits, alpha, sigma, None if y is None else y[rows])
+            parts.append(rest if y is None else own)
         return torch.cat(parts).view(x_t.shape).to(x_t)
 
     def score(self, x_t: Tensor, t: Tensor, y: Tensor | None = None) -> Tensor:
@@ -241,8 +238,7 @@ class Oracle(Denoiser):
     def scores(self, x_t: Tensor, t: Tensor, y: Tensor) -> ExactScores:
         """All three scores, each (B, ...); UserError where one is beyond the range of x_t's type."""
         parts = [
-            self._denoise(x, logits, alpha, sigma, y[rows]).scores(x, alpha, sigma)
-            for rows, x, alpha, sigma, logits in self._blocks(x_t, t)
+            self._scores(x, logits, alpha, sigma, y[rows]) for rows, x, alpha, sigma, logits in self._blocks(x_t, t)
         ]
         found = (torch.cat(part).view(x_t.shape).to(x_t) for part in zip(*parts, strict=True))
         return ExactScores(*found).checked(self.schedule, t)
@@ -261,9 +257,9 @@ class Oracle(Denoiser):
             alpha, sigma = self._scales(t)
             x_t = alpha * both[0] + sigma * both[1]
             scaled = torch.addcmul(alpha.square() * products[0], alpha * sigma, products[1])
-            denoised = self._denoise(x_t, self._logits(x_t, scaled, alpha, sigma), alpha, sigma, y)
+            scores = self._scores(x_t, self._logits(x_t, scaled, alpha, sigma), alpha, sigma, y)
             del scaled
-            scores = denoised.scores(x_t, alpha, sigma).checked(self.schedule, t)
+            scores = scores.checked(self.schedule, t)
             yield x_t.view(x.shape), ExactScores(*(score.view(x.shape) for score in scores))
 
     @property

@@ -254,13 +254,13 @@ def score_from_denoised(denoised: Tensor, x_t: Tensor, alpha: Tensor, sigma: Ten
 
 
 def uniform_grid(schedule: Schedule, n: int) -> Tensor:
-    return _falling(schedule.t_max, schedule.t_min, n)
+    return torch.linspace(schedule.t_max, schedule.t_min, n, dtype=torch.float64)
 
 
 def geometric_grid(schedule: Schedule, n: int) -> Tensor:
     """Equal ratios of the noise level, which is equal steps of log-SNR."""
     low, high = schedule.noise_range
-    return _grid_of(schedule, _falling(math.log(high), math.log(low), n).exp())
+    return _grid_of(schedule, torch.linspace(math.log(high), math.log(low), n, dtype=torch.float64).exp())
 
 
 def karras_grid(schedule: Schedule, n: int, rho: float = 7.0) -> Tensor:
@@ -269,11 +269,7 @@ def karras_grid(schedule: Schedule, n: int, rho: float = 7.0) -> Tensor:
 
 def karras_levels(low: float, high: float, n: int, rho: float = 7.0) -> Tensor:
     """Noise levels that fall from high to low by equal steps of their rho-th root (Karras et al. 2022, eq. 5)."""
-    return _falling(high ** (1 / rho), low ** (1 / rho), n) ** rho
-
-
-def _falling(high: float, low: float, n: int) -> Tensor:
-    return torch.linspace(high, low, n, dtype=torch.float64)
+    return torch.linspace(high ** (1 / rho), low ** (1 / rho), n, dtype=torch.float64) ** rho
 
 
 def _grid_of(schedule: Schedule, levels: Tensor) -> Tensor:

@@ -14,13 +14,11 @@ from typing import Any
 import torch
 from huggingface_hub import ModelCard, ModelCardData
 from jinja2 import TemplateError
-from markupsafe import Markup
 
 from condgen import __version__
 from condgen.checkpoint import MODEL_FILE, load_tensors, save_tensors
 from condgen.errors import UserError
-from condgen.export.onnx import ONNX_FILE, write_onnx
-from condgen.export.web import read_runtime, write_page
+from condgen.export.onnx import ONNX_FILE, read_runtime, write_onnx, write_page
 from condgen.files import blamed_on, read_bytes, read_text, whole, within, write_atomically
 from condgen.hub import CALIBRATION_FILE, CONFIG_FILE, parse_name
 from condgen.recipes.compose import read_yaml
@@ -222,55 +220,30 @@ def _copy_pictures(source: Source, out: Path) -> list[str]:
 
 def model_card(source: Source, figures: list[str], license: str, also: Collection[str] = ()) -> str:
     """The card of exported models, and `also` of onnx, web or diffusers."""
-    models, run, first = source.models, source.run, source.models[0]
+    run, first = source.run, source.models[0]
     metrics = [row.model_copy(update={"reference": first.public(row.reference or "")}) for row in run.metrics]
     imported = first.stage.get("imported")
-    is_images = len(first.description["shape"]) == 3
-    kinds = list(dict.fromkeys(model.kind for model in models))
+    kinds = dict.fromkeys(model.kind for model in source.models)
     head = ModelCardData(
         license=license,
         library_name="condgen",
         tags=["condgen", "class-conditional", "score-based-generative-model", *(k.replace(" ", "-") for k in kinds)],
-        pipeline_tag=_TASKS[first.kind] if is_images else None,
+        pipeline_tag=_TASKS[first.kind] if len(first.description["shape"]) == 3 else None,
         base_model=parse_name(imported)[0] if imported and imported.startswith("hf:") else None,
     )
     body = open_template("condgen.export", "card.md.j2").render(
-        title=run.name if source.recipe else first.name,
+        source=source,
         license=None if license == UNDECIDED else license,
         figures=figures,
-        source=source,
-        config=first.description,
-        data=first.data,
         imported=imported,
-        is_images=is_images,
         metrics=to_markdown(metrics_table(metrics)) if metrics else None,
         differences=[to_markdown(table) for table in held_out_tables(run.held_out)],
         calibrations=[to_markdown(classifier_table(rows, name)) for name, rows in run.classifiers.items()],
-        onnx=_onnx_of(source) if "onnx" in also else None,
-        web="web" in also,
-        pipeline=Markup(PLACE) if "diffusers" in also else None,
-        **_usage(source),
+        also=also,
+        place=PLACE,
         version=__version__,
     )
     return str(ModelCard(f"---\n{head.to_yaml()}\n---\n\n{body.strip()}\n"))
-
-
-def _onnx_of(source: Source) -> Markup:
-    """The file of the first generator, in a card."""
-    name = next(model.name for model in source.models if model.kind == "generator")
-    return Markup(f"{name}/{ONNX_FILE}" if source.recipe else ONNX_FILE)
-
-
-def _usage(source: Source) -> dict[str, Markup | None]:
-    """Where the first model of each kind will lie, for commands, in which nothing is escaped."""
-    places = {}
-    for kind in _TASKS:
-        found = [model.name for model in source.models if model.kind == kind]
-        place = f"hf:{PLACE}/{found[0]}" if source.recipe and found else f"hf:{PLACE}"
-        places[kind.split()[0]] = Markup(place) if found else None
-    if places["classifier"] and not places["score"]:
-        places["score"] = Markup("runs/RUN/score")
-    return places
 
 
 def read_source(folder: Path) -> Source:

@@ -91,19 +91,20 @@ class Store:
             path = self.folder / f"{name}.safetensors"
             if (kept := _read(path, n)) is not None:
                 return kept
-        found: list[Features] = []
+        found: dict[str, list[Tensor]] = {}
         for start in range(0, n, size):
             yield Advance(start, n, f"features of {what}")
             with torch.no_grad():
-                vectors, logits = self.extractor.function(take(slice(start, start + size)))
-            found.append(Features(vectors.cpu(), None if logits is None else logits.cpu()))
-        every = [one.logits for one in found if one.logits is not None]
-        whole = Features(torch.cat([one.vectors for one in found]), torch.cat(every) if every else None)
+                features = self.extractor.function(take(slice(start, start + size)))
+            for name, part in features._asdict().items():
+                if part is not None:
+                    found.setdefault(name, []).append(part.cpu())
+        tensors = {name: torch.cat(parts) for name, parts in found.items()}
+        whole = Features(**tensors)
         if broken := int((~whole.vectors.isfinite()).flatten(1).any(1).sum()):
             problem = f"{self.extractor.name} features of {what} are not finite for {broken} of {n} samples"
             raise UserError(f"{problem}: look at these samples, or choose other --features")
         if path is not None:
-            tensors = {name: part for name, part in whole._asdict().items() if part is not None}
             try:
                 save_tensors(path, tensors, {"kind": "features", "extractor": self.extractor.name, "of": what})
             except UserError as error:

@@ -10,7 +10,7 @@ thousand: the same expectation. Here all pairs count at once. Products are in th
 import torch
 from torch import Tensor
 
-_CHUNK = 2**20  # kernel values held at a time: 4 MB in float32
+_SIDE = 2**10  # of a square of kernel values held at a time: 4 MB in float32
 
 
 def mean_within(vectors: Tensor) -> float:
@@ -21,13 +21,10 @@ def mean_within(vectors: Tensor) -> float:
 def _row_sums(a: Tensor, b: Tensor) -> Tensor:
     """Sums of the kernel over b for each of a, (N,) float64; its values are of the type of the features."""
     b = b.to(a.dtype)
-    side = max(1, int(_CHUNK**0.5))
     out = torch.zeros(len(a), dtype=torch.float64)
-    for start in range(0, len(a), side):
-        rows = a[start : start + side]
-        for first in range(0, len(b), side):
-            values = (rows @ b[first : first + side].T).div_(a.shape[1]).add_(1).pow_(3)
-            out[start : start + side] += values.sum(1, dtype=torch.float64)
+    for rows, sums in zip(a.split(_SIDE), out.split(_SIDE), strict=True):
+        for part in b.split(_SIDE):
+            sums += (rows @ part.T).div_(a.shape[1]).add_(1).pow_(3).sum(1, dtype=torch.float64)
     return out
 
 

@@ -81,7 +81,6 @@ class Reference:
             raise UserError(f"{train.source}: {size} train samples are too few; at least {NEIGHBOUR + 1} are needed")
         self.train, self.test, self.held_out, self.vectors = train, test, held_out, features.vectors
         self.y, self.n_classes, self.most, self.seed = train.y_on_cpu, train.n_classes, most, seed
-        self.text_of_held_out = f"{test.source} test ({len(test)})"
         self.text = f"{train.source} {train.split} ({size})"
         self.text_of_some = self.text if size <= most else f"{train.source} {train.split} ({most} of {size})"
         self.some = self.vectors[self.drawn(self.y)]
@@ -171,11 +170,11 @@ def _frechet(of: Comparison) -> Measured:
 
 def _held_out_frechet(of: Comparison) -> Measured:
     """From the held-out samples, for which as many of the train split stand in where they are the samples."""
-    vectors, reference = of.vectors, of.reference
+    vectors, reference, test = of.vectors, of.reference, of.reference.test
     if of.real:
         vectors = reference.vectors[stratified_order(reference.y, keyed_generator(of.seed, _DRAW))[: of.n]]
     value, error = _frechet_with_error(vectors, reference.held_out_gaussian)
-    return Measured(symmetric(value, error), reference.text_of_held_out, len(vectors), at=len(vectors))
+    return Measured(symmetric(value, error), f"{test.source} test ({len(test)})", len(vectors), at=len(vectors))
 
 
 def _frechet_with_error(vectors: Tensor, real: Gaussian) -> tuple[float, float]:

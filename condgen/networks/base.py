@@ -50,17 +50,14 @@ class ImportedNetwork(NetworkSettings):
     )
     options: dict[str, Any] = Field(default={}, description="further keyword arguments of the constructor")
 
-    def build_denoiser(self, shape: tuple[int, ...], n_classes: int | None) -> nn.Module:
-        return self._build(shape=shape, n_classes=n_classes)
-
-    def build_classifier(self, shape: tuple[int, ...], n_classes: int) -> nn.Module:
-        return self._build(shape=shape, n_classes=n_classes)
-
-    def build_generator(self, shape: tuple[int, ...], n_classes: int, latent: int) -> nn.Module:
-        return self._build(shape=shape, n_classes=n_classes, latent=latent)
-
-    def _build(self, **arguments: Any) -> nn.Module:  # noqa: ANN401 - of whatever the constructor takes
-        network = import_target(self.target)(**arguments, **self.options)
+    def build_denoiser(self, shape: tuple[int, ...], n_classes: int | None, **latent: int) -> nn.Module:
+        network = import_target(self.target)(shape=shape, n_classes=n_classes, **latent, **self.options)
         if not isinstance(network, nn.Module):
             raise UserError(f"{self.target} makes a {type(network).__name__}, where a torch.nn.Module is needed")
         return network
+
+    def build_classifier(self, shape: tuple[int, ...], n_classes: int) -> nn.Module:
+        return self.build_denoiser(shape, n_classes)
+
+    def build_generator(self, shape: tuple[int, ...], n_classes: int, latent: int) -> nn.Module:
+        return self.build_denoiser(shape, n_classes, latent=latent)

@@ -75,20 +75,14 @@ def _backbone(name: str, shape: tuple[int, ...]) -> tuple[nn.Module, int]:
         if isinstance(backbone, timm.models.ResNet) and max(shape[1:]) <= _SMALL_IMAGE:
             _small_stem_(backbone, shape[0])
         _smooth_(backbone)
-        features = _rehearse(backbone.eval(), shape).shape
-        if len(features) != 2:
+        with torch.enable_grad():  # differentiated twice, so that what will fail in training fails now
+            x = torch.zeros(1, *shape, requires_grad=True)
+            features: Tensor = backbone.eval()(x)
+            (gradient,) = torch.autograd.grad(features.sum(), x, create_graph=True)
+            torch.autograd.grad(gradient.square().sum(), x)
+        if features.ndim != 2:
             raise ValueError("it does not end in one row of features per image")
-    return backbone.train(), features[1]
-
-
-def _rehearse(backbone: nn.Module, shape: tuple[int, ...]) -> Tensor:
-    """Features of one blank image, (1, features), differentiated twice so that what will fail in training fails now."""
-    with torch.enable_grad():
-        x = torch.zeros(1, *shape, requires_grad=True)
-        features: Tensor = backbone(x)
-        (gradient,) = torch.autograd.grad(features.sum(), x, create_graph=True)
-        torch.autograd.grad(gradient.square().sum(), x)
-    return features
+    return backbone.train(), features.shape[1]
 
 
 def _small_stem_(resnet: nn.Module, channels: int) -> None:
@@ -104,15 +98,13 @@ def _small_stem_(resnet: nn.Module, channels: int) -> None:
 
 def _smooth_(network: nn.Module) -> None:
     """Makes a network twice differentiable and free of ties between samples, in place."""
-    for module in list(network.modules()):
+    for module in reversed(list(network.modules())):  # what is inside a layer before the layer
         for name, child in module.named_children():
             if isinstance(child, nn.BatchNorm1d | nn.BatchNorm2d):
                 # timm's normalisation may carry an activation
                 extras = [getattr(child, extra) for extra in ("drop", "act") if hasattr(child, extra)]
                 setattr(module, name, nn.Sequential(GroupNorm(child.num_features), *extras))
-    for module in list(network.modules()):
-        for name, child in module.named_children():
-            if type(child) in _SMOOTH:
+            elif type(child) in _SMOOTH:
                 setattr(module, name, _SMOOTH[type(child)]())
         for flag in ("inplace", "fused_attn"):
             if getattr(module, flag, False):

@@ -60,6 +60,7 @@ def sentences(run: Run) -> list[str]:
 
 def sections(run: Run) -> dict[str, Iterable[Block]]:
     of_images = any(row.weighting == "held_out" for row in run.errors)
+    losses = [curve_panel(stage, curves, method_styles(LOSSES)) for stage, curves in run.losses.items()]
     return {
         "Nearer to the truth": held_out_section(run),
         "What was run": _run_section(run),
@@ -77,7 +78,7 @@ def sections(run: Run) -> dict[str, Iterable[Block]]:
         ],
         "Nearest neighbours": neighbours_section(run),
         "Cost": [cost_table(run.cost)] if run.cost else [],
-        "Training": _training_section(run),
+        "Training": [Figure("Losses against step", losses, _LOSSES_CAPTION)] if losses else [],
         "Conditions of the figures": [_facts(file, facts) for file, facts in run.conditions.items() if facts],
         "How to reproduce": _reproduce_section(run),
     }
@@ -120,11 +121,6 @@ def _run_section(run: Run) -> Iterable[Block]:
     spans = {one.stage: (one.ended - one.seconds, one.ended) for one in run.stages if one.ended and one.seconds}
     if spans:
         yield Figure("Stages over time", [time_panel("", spans)], "One that was interrupted is drawn in one piece.")
-
-
-def _training_section(run: Run) -> Iterable[Block]:
-    if panels := [curve_panel(stage, losses, method_styles(LOSSES)) for stage, losses in run.losses.items()]:
-        yield Figure("Losses against step", panels, _LOSSES_CAPTION)
 
 
 def _reproduce_section(run: Run) -> Iterable[Block]:

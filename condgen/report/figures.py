@@ -72,6 +72,12 @@ def style_of(place: int, line: str = "solid") -> Style:
     return Style(list(COLOURS.values())[place % len(COLOURS)], list(_GLYPHS)[place % len(_GLYPHS)], line)
 
 
+def cut(text: str, most: int) -> str:
+    """The text on one line of at most so many characters."""
+    text = one_line(text[: 10 * most])
+    return text if len(text) <= most else text[: most - 1] + "…"
+
+
 @dataclass(frozen=True)
 class Panel:
     title: str  # above it, cut where it is too long
@@ -81,8 +87,7 @@ class Panel:
     height: float = 2.9  # in inches
 
     def draw_with_title(self, axes: Axes) -> None:
-        title = one_line(self.title)
-        axes.set_title(title if len(title) <= _LONGEST else title[: _LONGEST - 1] + "…")
+        axes.set_title(cut(self.title, _LONGEST))
         self.draw(axes)
 
 

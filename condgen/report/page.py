@@ -64,10 +64,6 @@ class Table:
         return [list(map(as_text, cells)) for cells in self.rows]
 
     @property
-    def has_pictures(self) -> bool:
-        return any(isinstance(cell, Picture) for row in self.rows for cell in row)
-
-    @property
     def words(self) -> set[int]:
         return {column for row in self.rows for column, cell in enumerate(row) if isinstance(cell, str | Picture)}
 
@@ -165,14 +161,12 @@ def to_rich(table: Table, width: int = 80) -> RenderableType:
         if len(parts[-1]) > 1 and needed > width - 2:
             parts.append([head])
         parts[-1].append(column)
-    caption = [RichText(table.caption, style="italic dim")] if table.caption else []
-    return Group(RichText(table.title, style="bold"), *map(_rich, parts), *caption)
-
-
-def _rich(columns: Sequence[Sequence[str]]) -> RichTable:
-    out = RichTable(box=SIMPLE_HEAD, collapse_padding=True)
-    for place, (head, *_) in enumerate(columns):
-        out.add_column(RichText(head), justify="right" if place else "left", overflow="fold")
-    for line in list(zip(*columns, strict=True))[1:]:
-        out.add_row(*(RichText(text, style="bold" if text.endswith(" *") else "") for text in line))
-    return out
+    shown: list[RenderableType] = [RichText(table.title, style="bold")]
+    for part in parts:
+        heads, *lines = zip(*part, strict=True)
+        shown.append(out := RichTable(box=SIMPLE_HEAD, collapse_padding=True))
+        for place, text in enumerate(heads):
+            out.add_column(RichText(text), justify="right" if place else "left", overflow="fold")
+        for texts in lines:
+            out.add_row(*(RichText(text, style="bold" if text.endswith(" *") else "") for text in texts))
+    return Group(*shown, *([RichText(table.caption, style="italic dim")] if table.caption else []))

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from condgen.files import as_rgb, blamed_on, read_picture, to_png, within
 from condgen.report.estimates import format_number, is_real
-from condgen.report.figures import Array, Panel, style_of
+from condgen.report.figures import Array, Panel, cut, style_of
 from condgen.report.load import FieldRow, NearRow, NeighbourRow, Run
 from condgen.report.page import Block, Cell, Figure, Picture, Table
 from condgen.runs.sample_folder import Sampled
@@ -163,7 +163,7 @@ def sample_grid(
     for label, by_method in sorted(of_class.items()):
         for first in range(0, max(map(len, by_method.values())), columns)[:lines]:
             parts = {method: pictures[first : first + columns] for method, pictures in by_method.items()}
-            rows.append(("" if first else _short(names[label]), parts))
+            rows.append(("" if first else cut(names[label], _LONGEST), parts))
     font = ImageFont.load_default(_FONT_SIZE)
     left = 2 * _MARGIN + max(round(font.getlength(title)) for title, _ in rows)
     top = _MARGIN + (_FONT_SIZE + _MARGIN if any(blocks) else 0)
@@ -171,7 +171,7 @@ def sample_grid(
     canvas = Image.new("RGB", (left + len(blocks) * block, top + len(rows) * (height + _GAP) + _MARGIN), "white")
     draw = ImageDraw.Draw(canvas)
     for x, method in zip(range(left, canvas.width, block), blocks, strict=True):
-        draw.text((x, _MARGIN), _short(method), fill=_INK, font=font)
+        draw.text((x, _MARGIN), cut(method, _LONGEST), fill=_INK, font=font)
         for place, (_, parts) in enumerate(rows):
             for column, picture in enumerate(parts.get(method, ())):
                 at = (x + column * (width + _GAP), top + place * (height + _GAP))
@@ -180,8 +180,3 @@ def sample_grid(
         y = top + place * (height + _GAP) + height / 2
         draw.text((_MARGIN, y), title, fill=_INK, font=font, anchor="lm")
     return canvas
-
-
-def _short(text: str) -> str:
-    text = " ".join(text[: 10 * _LONGEST].split())
-    return text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"

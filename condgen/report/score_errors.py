@@ -58,7 +58,8 @@ def held_out_sentences(run: Run) -> list[str]:
     """Which is nearer to the truth: each classifier against those of cross-entropy, or against zero guidance."""
     out, about = [], run.conditions.get(DIAGNOSTICS, {})
     for method, reference in about.get("pairs") or ():
-        rows = [row for row in _groups(run.held_out).get((_DIFFERENCE, reference), ()) if row.method == method]
+        asked = (_DIFFERENCE, method, reference)
+        rows = [row for row in run.held_out if (row.quantity, row.method, row.reference) == asked]
         if rows:
             nearer = sum(row.mean < -SURE * row.se for row in rows)
             farther = sum(row.mean > SURE * row.se for row in rows)
@@ -123,20 +124,18 @@ def pixels_section(run: Run) -> Iterable[Block]:
     for pair, levels in run.pixels.z.items():
         z = np.asarray(levels, dtype=np.float64)
         most = max(2 * SURE, float(np.quantile(np.abs(z), 0.99)))
-        panels = [
-            _pixel_panel(f"{SIGMA} = {level:g}", one, most) for level, one in zip(run.pixels.levels, z, strict=True)
-        ]
+        panels = [_pixel_panel(level, one, most) for level, one in zip(run.pixels.levels, z, strict=True)]
         yield Figure(f"Where in the image: {pair}", panels, _PIXELS_CAPTION.format(run.pixels.n))
 
 
-def _pixel_panel(title: str, z: Array, most: float) -> Panel:
+def _pixel_panel(level: float, z: Array, most: float) -> Panel:
     def draw(axes: Axes) -> None:
         heat = axes.imshow(z, cmap="coolwarm", vmin=-most, vmax=most)
         axes.figure.colorbar(heat, ax=axes, shrink=0.8)
         axes.grid(visible=False)
         axes.set(xticks=[], yticks=[])
 
-    nearer, farther = (float((sign * z > SURE).mean()) for sign in (-1, 1))
+    title, nearer, farther = f"{SIGMA} = {level:g}", float((z < -SURE).mean()), float((z > SURE).mean())
     return Panel(title, f"{title}: {nearer:.0%} of the pixels are surely nearer, {farther:.0%} farther.", draw)
 
 

@@ -78,18 +78,17 @@ class Calibrate(Stage):
                 raise UserError(f"{self.name}: {problem}: {advice}")
             opened.log(row.as_dict())
             rows.append(row)
-        what = {
-            "data": held_out.source,
-            "split": held_out.split,
-            "n": len(held_out),
-            "draws": recipe.draws,
-            "seed": recipe.seed,
-            **MEANINGS,
-            "schedule": prior.schedule.model_dump(mode="json"),
-        }
         classifier, score = map(file_key, self.reads())
         value = {
-            "what": what,
+            "what": {
+                "data": held_out.source,
+                "split": held_out.split,
+                "n": len(held_out),
+                "draws": recipe.draws,
+                "seed": recipe.seed,
+                **MEANINGS,
+                "schedule": prior.schedule.model_dump(mode="json"),
+            },
             "models": {"classifier": classifier, "score": score},  # the curve is theirs alone
             "curve": calibrate(rows).model_dump(mode="json"),
             "rows": [row.as_dict() for row in rows],

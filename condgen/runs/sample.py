@@ -19,6 +19,7 @@ from typing import Any, ClassVar, NamedTuple, TypeAlias
 import torch
 from torch import Tensor
 
+from condgen.data.labelled import list_some
 from condgen.denoiser import Denoiser
 from condgen.errors import UserError
 from condgen.generator import Generator
@@ -36,7 +37,6 @@ from condgen.score import ScoreModel
 from condgen.training.distributed import Processes
 from condgen.training.settings import PriorSettings, describe_precision, lighten_, resolved
 
-_LISTED = 5  # classes in a message
 _HOPELESS = 100  # samples that cannot be used, and none that can: the others are not tried
 
 Unusable: TypeAlias = tuple[int, str]
@@ -45,10 +45,10 @@ Unusable: TypeAlias = tuple[int, str]
 
 def tell_unusable(found: Sequence[Unusable], stage: SampleStage, names: Sequence[str], usable: int) -> str:
     """How many samples cannot be used, of which classes, and what may help."""
-    classes = list(dict.fromkeys(repr(names[stage.label(place)]) for place, _ in found))
-    listed = ", ".join(classes[:_LISTED]) + (f" and {len(classes) - _LISTED} more" if len(classes) > _LISTED else "")
+    classes = dict.fromkeys(repr(names[stage.label(place)]) for place, _ in found)
     place, problem = found[0]
-    which = f"of class{'es' if len(classes) > 1 else ''} {listed}; with seed {stage.seed + place} {problem}"
+    of = f"of class{'es' if len(classes) > 1 else ''} {', '.join(list_some(classes))}"
+    which = f"{of}; with seed {stage.seed + place} {problem}"
     count = f"{len(found):,} of {len(found) + usable:,} samples cannot be used"
     return f"{count}, {which}; a lower guidance scale or precision float32 may help"
 

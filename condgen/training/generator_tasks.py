@@ -10,8 +10,7 @@ from torch import Tensor
 
 from condgen.denoiser import Denoiser, Likelihood, evaluated
 from condgen.generator import Generator
-from condgen.losses.base import Losses
-from condgen.losses.cross_entropy import cross_entropy_loss
+from condgen.losses.base import Losses, cross_entropy_loss
 from condgen.losses.distillation import LikelihoodTerm, MatchingLoss
 from condgen.losses.score_matching import score_matching_loss
 from condgen.losses.score_mismatching import Critic, ScoreMismatching, critic_loss, mismatching_loss

@@ -14,7 +14,7 @@ from export.test_onnx import ABOUT, NETWORKS, saved
 from condgen.data.labelled import to_uint8
 from condgen.errors import UserError
 from condgen.export.folder import export
-from condgen.export.web import read_runtime, write_page
+from condgen.export.onnx import read_runtime, write_page
 from condgen.generator import GeneratorConfig
 
 RUNTIME = "CONDGEN_ONNXRUNTIME_WEB"

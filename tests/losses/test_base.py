@@ -63,7 +63,7 @@ def test_label_smoothing_is_that_of_torch():
 
 
 def test_an_unknown_loss_is_named():
-    with pytest.raises(UserError, match=r"here: objective.*'hinge'.*'ce'"):
+    with pytest.raises(UserError, match=r"here: .*'hinge'.*'ce'"):
         classifier_loss({"loss": "hinge"}, "here")
     with pytest.raises(UserError, match="nowhere:f cannot be imported"):
         _ = classifier_loss({"loss": "import", "target": "nowhere:f"}, "here").needs_prior
