@@ -37,21 +37,18 @@ def export(
     out: Annotated[Path, typer.Option(help="A new folder.")],
     license: Annotated[str, typer.Option(help="Of the weights, as the hub spells it: apache-2.0, ...")] = "unknown",
     bfloat16: Annotated[bool, typer.Option("--bfloat16", help="Round the weights, to half the size.")] = False,
-    onnx: Annotated[
-        bool, typer.Option("--onnx", help="Write one-step generators as ONNX too (half a minute).")
-    ] = False,
-    web: Annotated[
-        Path | None, typer.Option(help="Write draw.html too, by this folder dist of npm's onnxruntime-web.")
-    ] = None,
-    diffusers: Annotated[
-        str | None,
-        typer.Option(help="Make a run a pipeline of diffusers too, guided by this classifier, such as dlsm."),
-    ] = None,
+    onnx: Annotated[bool, typer.Option("--onnx", help="Also one-step generators as ONNX (half a minute).")] = False,
+    web: Annotated[Path | None, typer.Option(help="Also draw.html, by npm's onnxruntime-web/dist.")] = None,
+    diffusers: Annotated[str | None, typer.Option(help="Also a pipeline of diffusers, by this classifier.")] = None,
 ) -> None:
     """Write models as a folder for the Hugging Face hub: weights, config.json, pictures, a model card.
 
     Of a run, each model goes into a sub-folder. Read the card before you publish it. An exported folder serves wherever
     a command takes the folder of a model, and so does hf:OWNER/NAME/SUB-FOLDER once it is on the hub.
+
+    condgen export runs/digits --out digits --diffusers dlsm
+
+    draw.html draws from a one-step generator in a browser, without network or server.
     """
     from condgen.export.folder import export as write
 

@@ -8,14 +8,11 @@ For unseen data (x, y), :math:`x_t = \alpha x + \sigma\epsilon`, and an estimate
 since the score of :math:`p(x_t \mid x)` is :math:`-\epsilon/\sigma` and its mean given (x_t, y) is the posterior score
 (Vincent 2011, "A connection between score matching and denoising autoencoders", eq. 11). The constant c depends on the
 distribution alone, and cancels in the *difference* of two methods, which is negative where the first is nearer to the
-truth. The *share* of a method is the ratio of its gain over zero guidance to that of a labelled score model.
-
-All methods see the same images and noise; the mean over the noise draws of an image is one observation. The standard
-error of a share is that of a ratio of means (Cochran 1977, "Sampling Techniques", section 6.3).
+truth. All methods see the same images and noise; the mean over the noise draws of an image is one observation.
 """
 
 import math
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal
 
 import torch
@@ -23,7 +20,7 @@ from pydantic import Field
 from torch import Tensor
 
 from condgen.denoiser import Denoiser, evaluated, refuse_other_schedules
-from condgen.diagnostics.score_errors import ZERO_GUIDANCE, estimate_scores
+from condgen.diagnostics.score_errors import estimate_scores
 from condgen.rng import device_of, keyed_generator, normal_rows, to_float64
 from condgen.rows import AveragedRow, Estimate
 from condgen.schedules import perturb
@@ -35,7 +32,7 @@ _BATCH = 250  # images that networks see at once
 class HeldOutRow(AveragedRow):
     """A method against a reference at one noise level; differences are in sigma squared a dimension."""
 
-    quantity: Literal["held_out_difference", "held_out_share"]
+    quantity: Literal["held_out_difference"]
     method: str
     reference: str
     sigma: float = Field(gt=0)  # the noise level, sigma / alpha
@@ -137,37 +134,16 @@ def standard_errors(maps: Tensor, n: int) -> Tensor:
 
 
 def compare_errors(
-    errors: Tensor,
-    names: Sequence[str],
-    references: Sequence[str],
-    levels: Sequence[float],
-    draws: int,
-    labelled: Collection[str] = (),
+    errors: Tensor, names: Sequence[str], references: Sequence[str], levels: Sequence[float], draws: int
 ) -> list[HeldOutRow]:
-    """Differences from each reference, and shares of what labelled score models gain over zero guidance.
-
-    Errors are (N, levels, methods). There are no shares where such a gain is below `SURE` standard errors.
-    """
-
-    def row(quantity: str, method: str, reference: str, level: float, mean: float, residuals: Tensor) -> HeldOutRow:
-        se = float(residuals.std(correction=1)) / math.sqrt(len(residuals))
-        about = {"quantity": quantity, "method": method, "reference": reference, "sigma": level}
-        return HeldOutRow.model_validate(about | {"mean": mean, "se": se, "n_images": len(errors), "draws": draws})
-
-    def difference(method: str, reference: str, level: float, found: Tensor) -> HeldOutRow:
-        return row("held_out_difference", method, reference, level, float(found.mean()), found)
-
+    """Differences of each method from each reference; errors are (N, levels, methods)."""
     rows, pairs = [], [(name, reference) for reference in references for name in names if name != reference]
     for level, of_level in zip(levels, errors.unbind(1), strict=True):
         of = dict(zip(names, of_level.unbind(1), strict=True))
-        rows += [difference(name, reference, level, of[name] - of[reference]) for name, reference in pairs]
-        for reference in labelled:
-            gains = of[ZERO_GUIDANCE] - of[reference]
-            whole = difference(ZERO_GUIDANCE, reference, level, gains)
-            for name in names if whole.mean > SURE * whole.se else ():
-                if name not in (reference, ZERO_GUIDANCE):
-                    found = of[ZERO_GUIDANCE] - of[name]
-                    share = float(found.mean()) / whole.mean
-                    residuals = (found - share * gains) / whole.mean
-                    rows.append(row("held_out_share", name, reference, level, share, residuals))
+        for method, reference in pairs:
+            found = of[method] - of[reference]
+            se = float(found.std(correction=1)) / math.sqrt(len(found))
+            about = {"quantity": "held_out_difference", "method": method, "reference": reference, "sigma": level}
+            counts = {"n_images": len(found), "draws": draws}
+            rows.append(HeldOutRow.model_validate(about | counts | {"mean": float(found.mean()), "se": se}))
     return rows

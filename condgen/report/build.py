@@ -11,7 +11,7 @@ from condgen.errors import UserError
 from condgen.files import blamed_on
 from condgen.metrics.measures import REAL, MetricRow, goal_of
 from condgen.report.estimates import beats, format_estimate, format_number, is_real, metric_estimates
-from condgen.report.figures import curve_panel, method_styles, time_panel
+from condgen.report.figures import curve_panel, method_styles
 from condgen.report.load import LOSSES, CostRow, Run, read_run
 from condgen.report.models import classifiers_section, generators_section
 from condgen.report.page import Block, Code, Figure, Table, write_page
@@ -118,9 +118,6 @@ def _run_section(run: Run) -> Iterable[Block]:
         seconds = format_number(sum(stage.seconds or 0.0 for stage in run.stages))
         rows = [(stage.stage, stage.seconds, stage.what) for stage in run.stages]
         yield Table(f"Stages: {seconds} seconds in all", ("stage", "seconds", "what"), rows, folded=True)
-    spans = {one.stage: (one.ended - one.seconds, one.ended) for one in run.stages if one.ended and one.seconds}
-    if spans:
-        yield Figure("Stages over time", [time_panel("", spans)], "One that was interrupted is drawn in one piece.")
 
 
 def _reproduce_section(run: Run) -> Iterable[Block]:

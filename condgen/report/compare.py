@@ -25,7 +25,7 @@ _FREE = ("name", "seed", "sample.seed", "diagnose.seed")  # settings in which ru
 _ROWS_OF = {  # of a run: by what rows differ but for the method, and what is averaged, the first with an interval
     "metrics": (("metric",), ("value",)),
     "errors": (("sigma", "weighting", "quantity"), ("mean",)),
-    "held_out": (("sigma", "quantity", "reference"), ("mean", "se")),
+    "held_out": (("sigma", "reference"), ("mean", "se")),
     "cost": ((), ("evaluations_per_image", "images_per_second", "seconds")),
 }
 _Groups: TypeAlias = Mapping[str, Sequence[Run]]  # by label: one, or several of one recipe with other seeds

@@ -206,19 +206,3 @@ def curve_panel(
             ends = (float(part[:, 1].min()), float(part[:, 1].max())) if len(curves) == 1 else ()
             lines.setdefault(name, {})[step] = Estimate(mean, *ends)
     return line_panel(title, lines, styles, unit)
-
-
-def time_panel(title: str, spans: Mapping[str, tuple[float, float]]) -> Panel:
-    """When each of some pieces of work ran: a bar from its beginning to its end, in seconds."""
-    first, last = min(start for start, _ in spans.values()), max(end for _, end in spans.values())
-
-    def draw(axes: Axes) -> None:
-        for place, (name, (start, end)) in enumerate(spans.items()):
-            axes.barh(place, end - start, left=start - first, color=COLOURS["sky"])
-            late = start + end > first + last  # then the name stands before it
-            at, offset, side = (start, -3, "right") if late else (end, 3, "left")
-            where = (at - first, place), (offset, 0)
-            axes.annotate(one_line(name), *where, textcoords="offset points", va="center", ha=side)
-        axes.set(xlabel="seconds", yticks=[], xlim=(0, last - first), ylim=(len(spans) - 0.5, -0.5))
-
-    return Panel(title, f"{len(spans)} bars over {last - first:.0f} seconds", draw, height=0.8 + 0.2 * len(spans))

@@ -35,7 +35,6 @@ class StageRow(Row):
     stage: str
     folder: str | None = None
     seconds: float | None = None
-    ended: float | None = None  # seconds since 1970
     what: str = ""
 
 

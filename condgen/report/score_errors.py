@@ -18,7 +18,6 @@ from condgen.report.page import Block, Figure, Table
 from condgen.report.tables import WEIGHTINGS, errors_tables, estimates_table, what_spreads
 from condgen.runs.layout import DIAGNOSTICS
 
-_DIFFERENCE = "held_out_difference"
 _UNIT = 1e-3  # of the numbers that are shown
 _UNITS = f"1e-3 {SIGMA}² a dimension"
 _MEANING = (
@@ -58,8 +57,7 @@ def held_out_sentences(run: Run) -> list[str]:
     """Which is nearer to the truth: each classifier against those of cross-entropy, or against zero guidance."""
     out, about = [], run.conditions.get(DIAGNOSTICS, {})
     for method, reference in about.get("pairs") or ():
-        asked = (_DIFFERENCE, method, reference)
-        rows = [row for row in run.held_out if (row.quantity, row.method, row.reference) == asked]
+        rows = [row for row in run.held_out if (row.method, row.reference) == (method, reference)]
         if rows:
             nearer = sum(row.mean < -SURE * row.se for row in rows)
             farther = sum(row.mean > SURE * row.se for row in rows)
@@ -76,37 +74,34 @@ def _training(cost: Mapping[str, Mapping[str, float]], *methods: str) -> str:
     return f" Training: {spent}." if len(known) == len(methods) else ""
 
 
-def _groups(rows: Iterable[HeldOutRow]) -> dict[tuple[str, str], list[HeldOutRow]]:
-    """Rows by quantity and reference: differences before shares, those from zero guidance last."""
-    found: dict[tuple[str, str], list[HeldOutRow]] = {}
-    for row in sorted(rows, key=lambda row: (row.quantity, row.reference == ZERO_GUIDANCE)):
-        found.setdefault((row.quantity, row.reference), []).append(row)
+def _by_reference(rows: Iterable[HeldOutRow]) -> dict[str, list[HeldOutRow]]:
+    """Zero guidance comes last."""
+    found: dict[str, list[HeldOutRow]] = {}
+    for row in sorted(rows, key=lambda row: row.reference == ZERO_GUIDANCE):
+        found.setdefault(row.reference, []).append(row)
     return found
 
 
 def held_out_tables(rows: Sequence[HeldOutRow]) -> Iterable[Table]:
-    """A table for each reference, zero guidance last, then one for each labelled model whose gain methods share."""
-    for (quantity, reference), own in _groups(rows).items():
-        unit, title = _UNIT, f"Held-out squared error minus that of {reference}, {_UNITS}"
-        caption = "Below zero: nearer to the truth."
-        if quantity != _DIFFERENCE:
-            unit, title = 1.0, f"Share of the gain of {reference} over zero guidance"
-            caption = "Levels at which that gain is not clear are left out."
+    """A table for each reference."""
+    for reference, own in _by_reference(rows).items():
         spread = what_spreads(own, "two standard errors, clustered by image")
         counts = {row.n_images for row in own}, {row.draws for row in own}
         n, draws = (" or ".join(f"{count:,}" for count in sorted(of)) for of in counts)
-        caption += f" {n} test samples, noise draws of each: {draws}; ± is {spread}."
+        caption = f"Below zero: nearer to the truth. {n} test samples, noise draws of each: {draws}; ± is {spread}."
         columns = {
             method: {f"{SIGMA} = {sigma:g}": one for sigma, one in levels.items()}
-            for method, levels in by_level(own, unit).items()
+            for method, levels in by_level(own, _UNIT).items()
         }
-        yield estimates_table(title, columns, caption, corner="")
+        yield estimates_table(
+            f"Held-out squared error minus that of {reference}, {_UNITS}", columns, caption, corner=""
+        )
 
 
 def _panels(rows: Sequence[HeldOutRow], styles: Mapping[str, Style]) -> Iterable[Panel]:
-    for (quantity, reference), own in _groups(rows).items():
+    for reference, own in _by_reference(rows).items():
         lines = {method: levels for method, levels in by_level(own, _UNIT).items() if len(levels) > 1}
-        if lines and quantity == _DIFFERENCE:
+        if lines:
             yield line_panel(f"minus {reference}", lines, styles, _UNITS, LEVEL, dashed=0.0)
 
 

@@ -153,20 +153,18 @@ class Diagnose(Stage):
         pairs, maps = self._pairs(), None
         if held_out.is_images:
             maps = torch.zeros(2, len(pairs), len(recipe.levels), *held_out.shape[1:], dtype=torch.float64)
-        how: Any = {"draws": recipe.draws, "seed": recipe.seed, "pairs": pairs, "maps": maps}
-        for images in add_errors(errors, methods, *about, **how):
+        for images in add_errors(errors, methods, *about, draws=recipe.draws, seed=recipe.seed, pairs=pairs, maps=maps):
             done += images
             yield Progress(self.name, done, total, done, "on held-out data")
         if maps is not None:
-            own = maps * (len(range(len(held_out))[processes.rows(len(held_out))]) > 0)
-            z = standard_errors(processes.gather_rows(own[None], processes.count).sum(0), len(held_out))
+            if share != processes.rows(len(held_out)):  # it is another's
+                maps.zero_()
+            z = standard_errors(processes.gather_rows(maps[None], processes.count).sum(0), len(held_out))
             found = {" minus ".join(pair): part.tolist() for pair, part in zip(pairs, z.round(decimals=2), strict=True)}
             if processes.is_main:
                 write_json(self.folder / PIXELS, {"levels": recipe.levels, "n": len(held_out), "z": found})
         errors = processes.gather_rows(errors, len(held_out))
-        references = {name: recipe.methods[name] for name in recipe.references if name in recipe.methods}
-        labelled = [name for name, one in references.items() if one.classifier is None and one.guide is None]
-        return compare_errors(errors, list(methods), recipe.references, recipe.levels, recipe.draws, labelled)
+        return compare_errors(errors, list(methods), recipe.references, recipe.levels, recipe.draws)
 
     def _against_oracle(
         self, weighting: Weighting, oracle: Oracle, errors: Callable[[Queries], Iterator[Errors]], processes: Processes

@@ -164,7 +164,7 @@ def _note(folder: Path, about: dict[str, Any], done: list[Stage]) -> None:
     rows = []
     for stage in done:
         record, place = read_json(stage.folder / layout.STAGE_FILE), str(stage.folder.relative_to(folder))
-        facts = {"seconds": record["seconds"], "ended": record.get("ended"), "what": record.get("what", "")}
+        facts = {"seconds": record["seconds"], "what": record.get("what", "")}
         rows.append({"stage": stage.name, "folder": place, **facts})
     write_json(folder / layout.RUN_FILE, about | {"stages": rows})
     done[-1].publish(folder)

@@ -83,7 +83,7 @@ class StageFolder:
             write_json(self.folder / STAGE_FILE, self.record)
 
     def finish(self, outputs: Sequence[str] = (), **facts: object) -> None:
-        self.note(finished=True, ended=round(time.time(), 3), outputs=list(outputs), **facts)
+        self.note(finished=True, outputs=list(outputs), **facts)
         self.finished = True
 
     def log(self, row: Mapping[str, Any]) -> None:

@@ -16,11 +16,10 @@ from condgen.samplers.base import Sampler, evaluations_on
 from condgen.samplers.euler import DDIM, Ancestral, EulerMaruyama, PredictorCorrector, ReverseDiffusion
 from condgen.samplers.heun import EDMStochastic, Heun
 from condgen.samplers.langevin import AnnealedLangevin, ConsistentAnnealed
-from condgen.samplers.multistep import DPM2M, DPM2MSDE, DPM3MSDE, UniPC
+from condgen.samplers.multistep import DPM2M, DPM2MSDE, UniPC
 from condgen.schedules import GRIDS, GridName
 from condgen.settings import Settings, import_target, parse
 
-_LEAST = 2  # points of a time grid
 _CATALOGUE: dict[str, tuple[type[Sampler] | type[AdaptiveSampler], float, int | None]] = {
     "heun": (Heun, 4.8, 79),
     "edm": (EDMStochastic, 1.5, 99),
@@ -28,7 +27,6 @@ _CATALOGUE: dict[str, tuple[type[Sampler] | type[AdaptiveSampler], float, int | 
     "dpm++2m": (DPM2M, 1.7, 20),
     "unipc": (UniPC, 1.2, 20),
     "dpm++2m-sde": (DPM2MSDE, 3.9, 40),
-    "dpm++3m-sde": (DPM3MSDE, 4.4, 40),
     "ancestral": (Ancestral, -6.1, 400),
     "euler-maruyama": (EulerMaruyama, 1.3, 200),
     "reverse-diffusion": (ReverseDiffusion, 2.7, 400),
@@ -84,8 +82,8 @@ def grid_for(
     points = points if nfe is None else points_within(sampler, nfe, grid)
     name, n = grid or sampler.info.grid, points or sampler.info.points
     assert name is not None
-    if n < _LEAST:
-        raise UserError(f"a time grid needs at least {_LEAST} points, more than {n}")
+    if n < 2:
+        raise UserError(f"a time grid needs at least 2 points, more than {n}")
     return GRIDS[name](sampler.schedule, n)
 
 
@@ -95,6 +93,6 @@ def points_within(sampler: Sampler, evaluations: int, grid: GridName | None = No
     def cost(points: int) -> int:
         return evaluations_on(sampler, grid_for(sampler, points, grid))
 
-    if cost(_LEAST) > evaluations:
+    if cost(2) > evaluations:
         raise UserError(f"{evaluations} evaluations are too few for this sampler with its options: ask for more")
-    return bisect.bisect_right(range(_LEAST, evaluations + 1), evaluations, key=cost) + _LEAST - 1
+    return bisect.bisect_right(range(2, evaluations + 1), evaluations, key=cost) + 1

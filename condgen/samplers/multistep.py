@@ -11,7 +11,7 @@ A constant D makes the first-order step (`renoise` with :math:`k = e^{-H}`). A p
 
 .. math:: \sum_k w_k r_k^n = c_n = H \int_0^1 e^{-H (1 - r)} r^n dr, \qquad c_0 = 1 - e^{-H},\ \ c_n = 1 - n c_{n-1}/H.
 
-One earlier time, :math:`r_1 < 0`, makes DPM-Solver++(2M), two make 3M (Lu et al. 2022, arXiv 2211.01095). A corrector
+One earlier time, :math:`r_1 < 0`, makes DPM-Solver++(2M) (Lu et al. 2022, arXiv 2211.01095). A corrector
 uses the estimate at the new time, :math:`r = 1`, as well; UniPC (Zhao et al. 2023, arXiv 2302.04867) has it before the
 next step begins and so needs no evaluation more. Its functions B(h) cancel from the weights, but where one node is left
 UniPC and DPM-Solver++ take B(h)/2 for :math:`c_1`, which differs from it by :math:`O(h^2)`.
@@ -20,7 +20,7 @@ UniPC and DPM-Solver++ take B(h)/2 for :math:`c_1`, which differs from it by :ma
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import reduce
-from typing import Annotated, ClassVar, Literal, TypeAlias
+from typing import Annotated, Literal, TypeAlias
 
 import torch
 from pydantic import Field
@@ -29,13 +29,13 @@ from torch import Tensor
 from condgen.samplers.base import Context, Estimate, Sampler, SamplerInfo, noise_factors, renoise, signal_of, state_of
 from condgen.schedules import Schedule, expand
 
-FirstMoment: TypeAlias = Literal["exact", "bh1", "bh2"]
+FirstMoment: TypeAlias = Literal["bh1", "bh2"]
 
 
 def _weights(nodes: Sequence[Tensor], h: Tensor, single: FirstMoment) -> Tensor:
-    """The weights w of nodes r for a step of length h; c_1 of a single one may be h/2 (bh1) or (1 - e^-h)/2 (bh2)."""
+    """The weights w of nodes r for a step of length h; c_1 of a single one is h/2 (bh1) or (1 - e^-h)/2 (bh2)."""
     r, c = torch.stack(list(nodes)), [-torch.expm1(-h)]
-    if len(nodes) == 1 and single != "exact":
+    if len(nodes) == 1:
         return 0.5 * (h if single == "bh1" else c[0]) / r
     for n in range(1, len(nodes) + 1):
         c.append(1 - n * c[-1] / h)
@@ -55,7 +55,7 @@ def _step(
     others: Sequence[Estimate],
     context: Context,
     eta: float = 0.0,
-    single: FirstMoment = "exact",
+    single: FirstMoment = "bh2",
 ) -> Tensor:
     """The state at s from one at another time, its estimate, and the estimates at further times."""
     u = signal_of(schedule, start.x, start.t)
@@ -70,51 +70,27 @@ def _step(
     return state_of(schedule, u_s, s)
 
 
-_Eta = Annotated[float, Field(ge=0, le=2, description="0: the flow without noise; 1: the noise of the reverse SDE")]
+@dataclass(frozen=True, eq=False)
+class DPM2M(Sampler):
+    """DPM-Solver++(2M): the line through the estimates at this time and the one before."""
 
-
-class _DPMSolver(Sampler):
-    """DPM-Solver++; the first steps of a trajectory are of lower order."""
-
-    order: ClassVar[Literal[2, 3]]
+    info = SamplerInfo(2, 1, "no", "log-snr", "Lu et al. 2022, arXiv 2211.01095, algorithm 2")
     eta = 0.0
 
     def step(self, x_t: Tensor, t: Tensor, s: Tensor, context: Context) -> Tensor:
         now = Estimate(t, x_t, self.denoiser(x_t, t, context.y))
-        earlier = list(context.history)[::-1][: self.order - 1]
+        earlier = list(context.history)[-1:]
         context.history.append(now)
-        return _step(self.schedule, now, s, earlier, context, self.eta, "bh2" if self.order == 2 else "exact")
+        return _step(self.schedule, now, s, earlier, context, self.eta)
 
 
 @dataclass(frozen=True, eq=False)
-class DPM2M(_DPMSolver):
-    """DPM-Solver++(2M): the line through the estimates at this time and the one before."""
-
-    info = SamplerInfo(2, 1, "no", "log-snr", "Lu et al. 2022, arXiv 2211.01095, algorithm 2")
-    order = 2
-
-
-@dataclass(frozen=True, eq=False)
-class DPM2MSDE(_DPMSolver):
+class DPM2MSDE(DPM2M):
     """DPM-Solver++(2M) for the reverse SDE, its "midpoint" form (`sample_dpmpp_2m_sde` of k-diffusion)."""
 
     info = SamplerInfo(2, 1, "if eta > 0", "log-snr", "k-diffusion, on Lu et al. 2022, arXiv 2211.01095")
-    order = 2
 
-    eta: _Eta = 1.0
-
-
-@dataclass(frozen=True, eq=False)
-class DPM3MSDE(_DPMSolver):
-    """DPM-Solver++(3M) for the reverse SDE: the parabola through three estimates.
-
-    k-diffusion's gives the second difference half the weight that integrates a parabola, and so is of second order.
-    """
-
-    info = SamplerInfo(3, 1, "if eta > 0", "log-snr", "k-diffusion, on Lu et al. 2022, arXiv 2211.01095")
-    order = 3
-
-    eta: _Eta = 1.0
+    eta: Annotated[float, Field(ge=0, le=2, description="0: the flow without noise; 1: as the reverse SDE's")] = 1.0
 
 
 @dataclass(frozen=True, eq=False)

@@ -37,7 +37,7 @@ SW, FD, FLOW = "SW", "FD", "error of the flow"
 SOLVERS = ("unipc", "dpm++2m", "ddim", "heun")  # of the probability flow
 QUICK = {"unipc": (10, 20), "dpm++2m-sde": (20,), "heun": (19,), "euler-maruyama": (100,)}
 PLAN = {  # evaluations of every sampler, or, below one, tolerances
-    **dict.fromkeys((*SOLVERS, "edm", "dpm++2m-sde", "dpm++3m-sde"), (5, 10, 20, 50, 100)),
+    **dict.fromkeys((*SOLVERS, "edm", "dpm++2m-sde"), (5, 10, 20, 50, 100)),
     **dict.fromkeys(("ancestral", "consistent-annealed"), (5, 10, 20, 50, 100, 200)),
     **dict.fromkeys(("reverse-diffusion", "predictor-corrector", "annealed-langevin"), (20, 50, 100, 200)),
     "euler-maruyama": (20, 50, 100, 200, 1000),

@@ -5,7 +5,7 @@ import torch
 from models import Asked
 
 from condgen import EDM, VP, ClassifierGuided, Cosine, DenoiserGuided, Oracle, held_out_differences, perturb
-from condgen.diagnostics.held_out import add_errors, compare_errors, standard_errors
+from condgen.diagnostics.held_out import add_errors, standard_errors
 from condgen.diagnostics.score_errors import estimate_scores
 from condgen.rng import keyed_generator
 
@@ -103,24 +103,6 @@ def test_images_go_through_the_models_a_batch_at_a_time_and_come_as_bytes_too():
     assert whole.shape == (30, 2, 2)
     parts = [errors(rows, 4) for rows in (slice(0, 11), slice(11, 12), slice(12, 30))]
     torch.testing.assert_close(torch.cat(parts), whole, rtol=1e-5, atol=1e-6)
-
-
-def test_the_share_of_a_labelled_models_gain_and_its_standard_error():
-    """Gains that are a fixed share of the labelled model's have it without error; else the delta method's."""
-    names, noise = ["zero guidance", "labelled", "half", "noisy"], torch.randn(5000, generator=keyed_generator(0))
-    gain = 1 + torch.rand(5000, generator=keyed_generator(1))
-    zero = torch.full_like(gain, 3.0)
-    errors = torch.stack([zero, zero - gain, zero - gain / 2, zero - 0.3 - 0.2 * noise], 1).double()[:, None]
-    rows = compare_errors(errors, names, ["zero guidance"], [1.0], 4, ["labelled"])
-    half, noisy = (row for row in rows if row.quantity == "held_out_share")
-    assert (half.method, half.reference, half.n_images) == ("half", "labelled", 5000)
-    assert (half.mean, half.se) == (pytest.approx(0.5), pytest.approx(0, abs=1e-9))
-    share = 0.3 / 1.5
-    by_hand = math.sqrt((0.2**2 + share**2 / 12) / 5000) / 1.5  # gain and noise are independent
-    assert noisy.mean == pytest.approx(share, abs=4 * by_hand)
-    assert noisy.se == pytest.approx(by_hand, rel=0.05)
-    worse = torch.stack([zero, zero + gain, zero, zero], 1).double()[:, None]  # nothing to have a share of
-    assert not [r for r in compare_errors(worse, names, [], [1.0], 4, ["labelled"]) if r.quantity == "held_out_share"]
 
 
 def test_every_draw_has_noise_of_its_own():

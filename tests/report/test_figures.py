@@ -16,7 +16,6 @@ from condgen.report.figures import (
     method_styles,
     save_panels,
     style_of,
-    time_panel,
     to_svg,
 )
 from condgen.rows import Estimate
@@ -77,13 +76,3 @@ def test_curves_of_any_length(n):
     drawn = curve_panel("score", {"loss": curve}, {"loss": style_of(0)})
     assert drawn.alt.startswith("score, loss, at step ")
     assert to_svg(drawn, "t")
-
-
-def test_bars_begin_and_end_with_their_work_and_names_stand_beside_them():
-    axes = Figure().add_subplot()
-    time_panel("", {"score": (1000.0, 1060.0), "dlsm": (1060.0, 1100.0)}).draw(axes)
-    assert [(bar.get_x(), bar.get_width()) for bar in axes.patches] == [(0, 60), (60, 40)]
-    assert [(text.get_text(), text.xy[0], text.get_ha()) for text in axes.texts] == [
-        ("score", 60, "left"),
-        ("dlsm", 60, "right"),
-    ]

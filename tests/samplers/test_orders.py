@@ -24,7 +24,6 @@ def _slope(errors):
         ("consistent-annealed", {"power": 1}, 1),
         ("dpm++2m", {}, 2),
         ("dpm++2m-sde", {"eta": 0}, 2),
-        ("dpm++3m-sde", {"eta": 0}, 3),
         ("unipc", {}, 3),
         ("unipc", {"variant": "bh1"}, 3),
         ("unipc", {"order": 3}, 4),
@@ -52,7 +51,6 @@ def test_along_the_flow(name, options, order, schedule):
         ("ddim", {"eta": 0.5}, 1),
         ("consistent-annealed", {}, 1),
         ("dpm++2m-sde", {}, 2),
-        ("dpm++3m-sde", {}, 2),
     ],
 )
 def test_of_the_standard_deviation_with_noise(name, options, order, schedule):
