@@ -19,7 +19,6 @@ TINY = {
     "dlsm": ["--rounds", "1", "--batch", "4"],
     "fixed_points": [],
     "growth": ["--most", "4"],
-    "learning": [],
     "metrics": ["--rounds", "1", "--n", "200"],
     "oracle": ["--queries", "20"],
     "rules": ["{run}", "--classifier", "classifier-ce", "--n", "100", "--picture", "{folder}/picture.png"],
@@ -32,7 +31,6 @@ TINY = {
     + [part for step in STEPS for part in ("--set", step)],
 }
 PEERS = {
-    "learning": "denoising_diffusion_pytorch",
     "metrics": "torchmetrics",
     "speed": "k_diffusion",
     "train": "denoising_diffusion_pytorch",

@@ -35,7 +35,6 @@ SIZES = {  # multipliers; widths of condgen's, diffusers' and the other's U-Net;
     "quick": ((1, 2), 16, 16, 16, 16, 1, 8, 16),
     "cpu": ((1, 1, 2, 2), 80, 88, 96, 32, 2, 16, 32),
     "cuda": ((1, 2, 3), 112, 120, 144, 64, 2, 256, 32),
-    "learning": ((1, 2, 4), 32, 32, 32, 16, 1, 16, 32),
 }
 
 
@@ -48,7 +47,7 @@ def batches(folder, side, batch, workers, where, signed):
             yield x.to(where)
 
 
-def diffusers_step(size, folder, precision, where, lr=1e-4, warmup=500, workers=0):
+def diffusers_step(size, folder, precision, where):
     multipliers, _, width, _, _, blocks, batch, side = size
     levels = len(multipliers)
     net = UNet2DModel(
@@ -60,9 +59,9 @@ def diffusers_step(size, folder, precision, where, lr=1e-4, warmup=500, workers=
         norm_num_groups=8,
     ).to(where)
     noise_scheduler, average = DDPMScheduler(num_train_timesteps=1000), EMAModel(net.parameters(), decay=0.9999)
-    optimiser = torch.optim.AdamW(net.parameters(), lr=lr, betas=(0.95, 0.999), weight_decay=1e-6)
-    rates = get_scheduler("cosine", optimiser, num_warmup_steps=warmup, num_training_steps=10**6)
-    data = batches(folder, side, batch, workers, where, signed=True)
+    optimiser = torch.optim.AdamW(net.parameters(), lr=1e-4, betas=(0.95, 0.999), weight_decay=1e-6)
+    rates = get_scheduler("cosine", optimiser, num_warmup_steps=500, num_training_steps=10**6)
+    data = batches(folder, side, batch, 0, where, signed=True)
 
     def step():
         x = next(data)
@@ -76,17 +75,16 @@ def diffusers_step(size, folder, precision, where, lr=1e-4, warmup=500, workers=
         rates.step()
         optimiser.zero_grad()
         average.step(net.parameters())
-        return float(loss.detach())
 
-    return net, step, average
+    return net, step
 
 
-def denoising_diffusion_step(size, folder, precision, where, lr=1e-4, workers=None):
+def denoising_diffusion_step(size, folder, precision, where):
     multipliers, _, _, width, _, _, batch, side = size
     net = Unet(width, dim_mults=multipliers)
     diffusion = GaussianDiffusion(net, image_size=side).to(where)
-    optimiser, average = torch.optim.Adam(diffusion.parameters(), lr=lr), EMA(diffusion, beta=0.995, update_every=10)
-    data = batches(folder, side, batch, os.cpu_count() or 1 if workers is None else workers, where, signed=False)
+    optimiser, average = torch.optim.Adam(diffusion.parameters(), lr=1e-4), EMA(diffusion, beta=0.995, update_every=10)
+    data = batches(folder, side, batch, os.cpu_count() or 1, where, signed=False)
 
     def step():
         with torch.autocast(where.type, torch.bfloat16, enabled=precision == "bfloat16"):
@@ -96,9 +94,8 @@ def denoising_diffusion_step(size, folder, precision, where, lr=1e-4, workers=No
         optimiser.step()
         optimiser.zero_grad()
         average.update()
-        return float(loss.detach())
 
-    return diffusion, step, average
+    return diffusion, step
 
 
 def condgen_step(what, size, data, precision, where):
@@ -115,7 +112,7 @@ def condgen_step(what, size, data, precision, where):
     settings = TrainingSettings(steps=10**9, batch=batch, flip=True, precision=precision)
     state = State.fresh(task.models, settings.betas)
     records = train(task, state, data, settings, 0, Processes(cpu=where.type == "cpu"))
-    return state.models["model"], lambda: next(records), state.ema
+    return state.models["model"], lambda: next(records)
 
 
 def main(json: JsonFile = None, full: Full = False, rounds: Rounds = 3) -> None:
@@ -136,8 +133,8 @@ def main(json: JsonFile = None, full: Full = False, rounds: Rounds = 3) -> None:
             }
             made["diffusers"] = diffusers_step(size, folder, precision, where)
             made["denoising-diffusion-pytorch"] = denoising_diffusion_step(size, folder, precision, where)
-            works |= {(name, precision): step for name, (_, step, _) in made.items()}
-            parameters = {name: sum(p.numel() for p in net.parameters()) / 1e6 for name, (net, *_) in made.items()}
+            works |= {(name, precision): step for name, (_, step) in made.items()}
+            parameters = {name: sum(p.numel() for p in net.parameters()) / 1e6 for name, (net, _) in made.items()}
         times = take_turns(works, rounds, where, least_seconds=1.0)
     about = f"batch {batch} of 3x{side}x{side}"
     figures = [Figure("parameters", name, about, "M", count) for name, count in parameters.items()]
