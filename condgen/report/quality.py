@@ -8,7 +8,7 @@ from matplotlib.colors import PowerNorm
 
 from condgen.metrics.measures import SEEN_AS
 from condgen.report.estimates import is_real, metric_estimates
-from condgen.report.figures import Array, Panel, line_panel, method_styles
+from condgen.report.figures import Array, Panel, cut, line_panel, method_styles
 from condgen.report.load import ClassRow, Run
 from condgen.report.page import Figure, Table
 
@@ -63,10 +63,10 @@ def _panel(method: str, matrix: Array, asked: Sequence[str], names: Sequence[str
         heat = axes.pcolormesh(matrix, cmap="magma", norm=PowerNorm(0.5, 0, 1), rasterized=True)
         axes.figure.colorbar(heat, ax=axes, shrink=0.8)
         axes.grid(visible=False)
-        axes.set(aspect="equal", ylim=(len(asked), 0), xlabel="seen", ylabel="asked for", xticks=[], yticks=[])
+        axes.set(aspect="equal", ylim=(len(asked), 0), xticks=[], yticks=[])
         if len(names) <= _NAMED:
-            axes.set_xticks(np.arange(len(names)) + 0.5, names, rotation=90)
-            axes.set_yticks(np.arange(len(asked)) + 0.5, asked)
+            axes.set_xticks(np.arange(len(names)) + 0.5, [cut(name, 10) for name in names], rotation=90, fontsize=6)
+            axes.set_yticks(np.arange(len(asked)) + 0.5, [cut(name, 10) for name in asked], fontsize=6)
 
     right = f"{float(matrix.diagonal().mean()):.3f} are of the class asked for"
     return Panel(method, f"Classes seen in samples of {method}: {right}.", draw, height=3.6)
