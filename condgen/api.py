@@ -71,8 +71,9 @@ def sample(
         raise TypeError(f"sample takes a denoiser or a generator, not {type(model).__name__}: put it in ScoreModel")
     device = device_of(model)
     labels = None if y is None else torch.as_tensor(y, device=device)
+    heads = {getattr(part, "head", "categorical") for part in model.modules() if isinstance(part, Likelihood)}
     whole = labels is not None and labels.ndim == 1 and not (labels.is_floating_point() and len(labels))
-    if labels is not None and not whole and not any(isinstance(part, Likelihood) for part in model.modules()):
+    if labels is not None and not whole and (labels.ndim == 0 or not heads):
         raise TypeError(f"y holds a whole number for each sample, (n,), not {labels.dtype} {tuple(labels.shape)}")
     count = n if labels is None else len(labels)
     if count is None or n not in (None, count):
@@ -82,7 +83,7 @@ def sample(
         raise ValueError(f"there are {len(seeds)} seeds for {count} samples: give one number, or a seed for each")
     models = [module for module in model.modules() if isinstance(module, Model)]
     classes = next((len(part.names) for part in models if part.names), None)
-    if labels is not None and whole:
+    if labels is not None and whole and heads <= {"categorical"}:
         labels = labels.long()
         if classes is not None and any(not 0 <= label < classes for label in labels.tolist()):
             raise ValueError(f"labels lie in 0 to {classes - 1}, which {labels.tolist()[:8]} do not")

@@ -26,9 +26,11 @@ def categorical(log_p: Tensor, y: Tensor) -> Tensor:
 
     A set stands for any of its classes, such as a superclass.
     """
-    if y.dtype == torch.bool:
+    if y.dtype == torch.bool and y.shape == log_p.shape:
+        if not bool(y.any(1).all()):
+            raise ValueError("a set of classes has none: name one at least")
         return log_p.masked_fill(~y, -math.inf).logsumexp(1)
-    if y.ndim != 1 or y.is_floating_point():
+    if y.ndim != 1 or y.is_floating_point() or y.dtype == torch.bool:
         raise TypeError(
             f"labels are whole numbers, (B,), or sets of classes, (B, K) bool, not {y.dtype} {tuple(y.shape)}"
         )
@@ -44,7 +46,7 @@ def gaussian(parameters: Tensor, y: Tensor) -> Tensor:
 
 def bernoulli(logits: Tensor, y: Tensor) -> Tensor:
     """From logits (B, K), for attributes (B, K) that are 1, 0, or not a number where they may be either."""
-    y = y.to(logits)
+    y = y.to(logits).reshape(logits.shape)
     return torch.where(y.isnan(), 0.0, F.logsigmoid((2 * y.nan_to_num() - 1) * logits)).sum(1)
 
 

@@ -115,15 +115,25 @@ def test_dlsm_and_likelihood_train_every_head_and_files_keep_it(head, tmp_path):
         optimiser.step()
     classifier.save(tmp_path)
     guided = cg.ClassifierGuided(prior, cg.load(tmp_path))
-    y = torch.tensor([1.0, 0.0]).repeat(20)[:, None]
+    y = torch.tensor([1, 0]).repeat(20)  # as good as floats, (n, 1)
     sides = cg.sample(guided, y, nfe=12)[:, 0].sign()
-    assert float((sides == 2 * y[:, 0] - 1).float().mean()) >= 0.85
+    assert float((sides == 2 * y - 1).float().mean()) >= 0.85
+    assert torch.equal(cg.sample(guided, y[:4].float()[:, None], nfe=12)[:, 0].sign(), sides[:4])
+    whole = cg.dlsm_loss(classifier, prior, x.float(), y.repeat(2)[:64], t, torch.randn(64, 2))
+    assert whole.shape == (64,)  # labels of another head have no accuracy
 
 
 def test_what_a_head_does_not_take_is_refused():
     likelihood = OracleLikelihood(Oracle(EDM(), MEANS, torch.arange(4), 4))
     with pytest.raises(TypeError, match="labels are whole numbers"):
         likelihood.log_prob(torch.zeros(2, 4), torch.tensor([0.5, 1.5]))
+    for no_set in (torch.ones(2, 1, dtype=torch.bool), torch.ones(4, dtype=torch.bool)):
+        with pytest.raises(TypeError, match="sets of classes"):
+            likelihood.log_prob(torch.zeros(2, 4), no_set)
+    with pytest.raises(ValueError, match="name one at least"):
+        likelihood.log_prob(torch.zeros(2, 4), torch.zeros(2, 4, dtype=torch.bool))
+    with pytest.raises(RuntimeError, match="shape"):
+        HEADS["bernoulli"].log_prob(torch.zeros(2, 3), torch.zeros(2))
     with pytest.raises(ValueError, match="label smoothing"):
         cg.cross_entropy_loss(
             likelihood,

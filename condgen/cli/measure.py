@@ -118,10 +118,8 @@ def diagnose(
     classifier is shown at scale 1, at its calibrated scale if it has one, and at scale 10 if it was trained by
     cross-entropy. --set methods={cfg: {score: FOLDER-NAME, guide: unlabelled, scale: 2}} shows other guidance.
 
-    Of images, the report shows too at which pixels.
-
     Of points, and with --set oracle=true of images, also D (prior), D_P (posterior) and D_L (likelihood): the distances
-    to the exact scores of the noised training set.
+    to the exact scores of the noised training set. Of images the report also shows at which pixels.
     """
     prior, processes = origin_of(score), Processes()
     real = data_settings(data, given.of_data, prior.data)

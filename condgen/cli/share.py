@@ -44,11 +44,10 @@ def export(
     """Write models as a folder for the Hugging Face hub: weights, config.json, pictures, a model card.
 
     Of a run, each model goes into a sub-folder. Read the card before you publish it. An exported folder serves wherever
-    a command takes the folder of a model, and so does hf:OWNER/NAME/SUB-FOLDER once it is on the hub.
+    a command takes the folder of a model, and so does hf:OWNER/NAME/SUB-FOLDER once it is on the hub. draw.html draws
+    from a one-step generator in a browser, without network or server.
 
     condgen export runs/digits --out digits --diffusers dlsm
-
-    draw.html draws from a one-step generator in a browser, without network or server.
     """
     from condgen.export.folder import export as write
 

@@ -177,8 +177,8 @@ def as_pipeline(source: Source, classifier: str) -> Source:
     names = {model.name.removeprefix("classifier-"): model for model in source.models if model.kind == "classifier"}
     score = next((model for model in source.models if model.name == "score"), None)
     if classifier not in names:
-        known = f"choose one of {', '.join(names)}" if names else "name a run that has one"
-        raise UserError(f"{source.folder} has no classifier {classifier!r} for diffusers: {known}")
+        known = ", ".join(names) or "another run's"
+        raise UserError(f"{source.folder} has no classifier {classifier!r} for diffusers: choose one of {known}")
     if score is None or score.description["labels"] != "none" or len(score.description["shape"]) != 3:
         raise UserError(f"{source.folder} has no unconditional score model of images, which a pipeline needs")
     chosen = names[classifier]
@@ -197,8 +197,9 @@ def write_pipeline(source: Source, out: Path) -> None:
     schedule = ScoreModel.load(source.folder / "score").schedule
     signal = 1 / (1 + karras_levels(*schedule.noise_range, 1000).flip(0) ** 2)
     betas = 1 - signal / torch.cat((torch.ones(1), signal[:-1]))
-    settings = {"num_train_timesteps": len(betas), "trained_betas": betas.tolist(), "use_karras_sigmas": True}
-    write_json(out / "scheduler" / "scheduler_config.json", {"_class_name": "UniPCMultistepScheduler"} | settings)
+    settings = {"_class_name": "UniPCMultistepScheduler", "use_karras_sigmas": True, "clip_sample": False}
+    settings |= {"num_train_timesteps": len(betas), "trained_betas": betas.tolist()}
+    write_json(out / "scheduler" / "scheduler_config.json", settings)
 
 
 def _copy_pictures(source: Source, out: Path) -> list[str]:

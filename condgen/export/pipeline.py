@@ -59,7 +59,9 @@ class ClassifierGuidedPipeline(DiffusionPipeline):  # type: ignore[misc]
         x = randn_tensor((len(y), *self.score.shape), generator, device) * scheduler.init_noise_sigma
         draws = {"generator": generator} if "generator" in inspect.signature(scheduler.step).parameters else {}
         for place, step in enumerate(self.progress_bar(scheduler.timesteps)):
-            sigmas = scheduler.sigmas if hasattr(scheduler, "sigmas") else None
+            sigmas = getattr(scheduler, "sigmas", None)
+            if not getattr(scheduler, "state_in_first_order", True):  # in the middle of a step
+                sigmas = getattr(scheduler, "sigmas_interpol", sigmas)
             level = (1 / scheduler.alphas_cumprod[int(step)] - 1).sqrt() if sigmas is None else sigmas[place]
             level = level.double().cpu().clamp(*schedule.noise_range)
             u = scheduler.scale_model_input(x, step) * float((1 + level**2).sqrt())

@@ -88,7 +88,8 @@ class ImportedLoss(ClassifierLoss):
 def logged(classifier: Likelihood, found: Tensor, y: Tensor) -> Losses:
     """Cross-entropy and, of labels, accuracy of each sample, (B,), from what the classifier gives."""
     ce = {"ce": -classifier.log_prob(found, y)}
-    return ce | ({"accuracy": (found.argmax(1) == y).to(found.dtype)} if y.dtype == torch.int64 else {})
+    of_labels = y.dtype == torch.int64 and getattr(classifier, "head", "categorical") == "categorical"
+    return ce | ({"accuracy": (found.argmax(1) == y).to(found.dtype)} if of_labels else {})
 
 
 class CrossEntropy(ClassifierLoss):

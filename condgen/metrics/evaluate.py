@@ -150,10 +150,9 @@ def evaluating(
 def _confusion(method: str, samples: Comparison, names: Sequence[str]) -> Iterator[dict[str, str | int | float]]:
     """The shares of the samples of each class in which the judge sees each class; those of zero are left out."""
     if samples.reference.judge is not None:
-        counts = samples.y.bincount()
-        pairs, found = torch.stack((samples.y, samples.seen), 1).unique(dim=0, return_counts=True)
-        for (label, seen), count in zip(pairs.tolist(), found.tolist(), strict=True):
-            share = count / int(counts[label])
+        pairs, counts = torch.stack((samples.y, samples.seen), 1).unique(dim=0, return_counts=True)
+        shares = counts.double() / samples.y.bincount()[pairs[:, 0]]
+        for (label, seen), share in zip(pairs.tolist(), shares.tolist(), strict=True):
             yield {"metric": f"{SEEN_AS}{names[seen]}", "method": method, "class": label, "value": share}
 
 

@@ -191,7 +191,7 @@ def line_panel(
 
     ranges = {name: [one.value for one in line.values()] for name, line in lines.items()}
     ends = "; ".join(f"{name} {y[0]:.3g} to {y[-1]:.3g}" for name, y in ranges.items())
-    alt = f"{title}, {unit}, at {x} {min(places):g} to {max(places):g}: {ends}."
+    alt = f"{title}{', ' if unit else ''}{unit}, at {x} {min(places):g} to {max(places):g}: {ends}."
     return Panel(title, alt, draw, {name: styles[name] for name in lines})
 
 

@@ -41,13 +41,15 @@ def confusions(rows: Sequence[ClassRow]) -> Iterable[Figure]:
 
 def against_scale(run: Run) -> Iterable[Figure]:
     """A panel a metric, a line for methods of a recipe that differ in their guidance scale alone, three at least."""
-    groups: dict[str, dict[float, str]] = {}
+    groups: dict[tuple[str, ...], dict[float, str]] = {}
     for name, method in ((run.settings.get("sample") or {}).get("methods") or {}).items():
         who = method.get("classifier") or method.get("guide")
         if who and isinstance(scale := method.get("scale", 1.0), int | float):
             how = [str(value) for key, value in method.items() if value and key not in ("scale", "classifier", "guide")]
-            groups.setdefault(", ".join([who, *how]), {})[float(scale)] = name
-    found = {who: dict(sorted(group.items())) for who, group in groups.items() if len(group) > 2}
+            groups.setdefault((who, *how), {})[float(scale)] = name
+    known = {key: dict(sorted(group.items())) for key, group in groups.items() if len(group) > 2}
+    one_each = len({who for who, *_ in known}) == len(known)
+    found = {key[0] if one_each else ", ".join(key): group for key, group in known.items()}
     panels = []
     for metric, of in metric_estimates(run.metrics).items():
         if metric.partition("@")[0] in _OVER_SCALE:
@@ -68,5 +70,5 @@ def _panel(method: str, matrix: Array, asked: Sequence[str], names: Sequence[str
             axes.set_xticks(np.arange(len(names)) + 0.5, [cut(name, 10) for name in names], rotation=90, fontsize=6)
             axes.set_yticks(np.arange(len(asked)) + 0.5, [cut(name, 10) for name in asked], fontsize=6)
 
-    right = f"{float(matrix.diagonal().mean()):.3f} are of the class asked for"
+    right = f"{float(matrix.diagonal()[matrix.any(1)].mean()):.3f} are of the class asked for"
     return Panel(method, f"Classes seen in samples of {method}: {right}.", draw, height=3.6)

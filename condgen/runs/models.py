@@ -144,6 +144,8 @@ def check_fits(
         own, others = (", ".join(list_some(name for name in a if name not in b)) for a, b in pairs)
         classes = f"{own or 'none'} only in the former, {others or 'none'} only in the latter"
         found.append(f"of the classes, {classes}" if own or others else "the same classes in another order")
+    if getattr(config, "head", "categorical") != "categorical":
+        found.append("numbers or attributes, which Python alone guides to, against classes")
     if config.schedule != wanted:
         here, there = dict(config.schedule), dict(wanted)
         keys = [key for key in here | there if here.get(key) != there.get(key)]

@@ -2,7 +2,7 @@
 
     uv run condgen run recipes/digits.yaml
     uv run tests/benchmarks/conditions.py runs/digits/score --full --json assets/conditions.json
-      --picture assets/conditions.png    (10 minutes)
+      --picture assets/conditions.png    (16 minutes)
     uv run tests/benchmarks/conditions.py assets/pretrained/cifar100/score --classifier
       assets/pretrained/cifar100/classifier --full --json assets/conditions-cifar100.json    (5 minutes)
 

@@ -51,7 +51,7 @@ def test_schedulers_of_diffusers_draw_from_the_guided_denoiser(schedule, tmp_pat
     y, draw = ["cat", 0], {"guidance_scale": 3.0, "output_type": "latent"}
 
     def drawn(scheduler, steps, **changes):
-        pipeline.scheduler = getattr(diffusers, scheduler).from_config(pipeline.scheduler.config, clip_sample=False)
+        pipeline.scheduler = getattr(diffusers, scheduler).from_config(pipeline.scheduler.config)
         return pipeline(y, num_inference_steps=steps, generator=torch.manual_seed(0), **(draw | changes)).images
 
     x = drawn("EulerDiscreteScheduler", 8)

@@ -22,6 +22,6 @@ def test_methods_that_differ_in_their_scale_alone_are_a_line():
     run = Run(None, "r", metrics=rows, settings={"sample": {"methods": methods | others}})
     (figure,) = against_scale(run)
     (panel,) = figure.panels
-    assert panel.alt == "recall, , at guidance scale 1 to 3: dlsm, unipc 0.1 to 0."
+    assert panel.alt == "recall, at guidance scale 1 to 3: dlsm 0.1 to 0."
     methods["dlsm-3"]["sampler"] = "heun"  # then two are left
     assert not list(against_scale(run))
