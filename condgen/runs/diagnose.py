@@ -151,7 +151,7 @@ class Diagnose(Stage):
         yield Progress(self.name, done, total)
         about = held_out.x, held_out.y, recipe.levels, share.start, processes.device
         pairs, maps = self._pairs(), None
-        if held_out.is_images:
+        if held_out.is_images and pairs:
             maps = torch.zeros(2, len(pairs), len(recipe.levels), *held_out.shape[1:], dtype=torch.float64)
         for images in add_errors(errors, methods, *about, draws=recipe.draws, seed=recipe.seed, pairs=pairs, maps=maps):
             done += images
