@@ -31,6 +31,7 @@ if TYPE_CHECKING:
         score_identity_loss as score_identity_loss,
     )
     from condgen.losses.dlsm import DLSM as DLSM, dlsm_loss as dlsm_loss
+    from condgen.losses.moment_matching import moment_matching_loss as moment_matching_loss
     from condgen.losses.score_matching import score_matching_loss as score_matching_loss
     from condgen.networks.base import ImportedNetwork as ImportedNetwork
     from condgen.networks.mlp import MLPSettings as MLPSettings

@@ -131,10 +131,11 @@ def train_generator(
     size: Size = None,
     init: Init = None,
     loss: Annotated[
-        Literal["smm", "dmd", "sid"],
+        Literal["smm", "dmd", "sid", "mmd"],
         typer.Option(
             help="sid: score identity distillation (Zhou et al. 2024). dmd: distribution matching (Yin et al. 2024), "
-            "cheaper a step. smm: score mismatching (Ye & Liu 2024), less variety."
+            "cheaper a step. smm: score mismatching (Ye & Liu 2024), less variety. mmd: moment matching, for "
+            "points and small images, without a second network: cheapest."
         ),
     ] = "sid",
     teacher: Annotated[Path | None, model_option("A score model for sid and dmd, which it starts from.")] = None,
@@ -150,9 +151,9 @@ def train_generator(
 
     condgen train-generator --teacher runs/digits/score --classifier runs/digits/classifier-dlsm
 
-    Without --teacher, a denoiser of real images is trained with it. While it trains, accuracy, spread within a class
-    and recall are measured ten times, since accuracy alone does not show a collapse within a class; previews.png shows
-    how the same latents evolved.
+    Without --teacher, sid and dmd train a denoiser of real images with it. While it trains, accuracy, spread within a
+    class and recall are measured ten times, since accuracy alone does not show a collapse within a class; previews.png
+    shows how the same latents evolved.
 
     Other settings: --set generator.likelihood.weight=0.01, --set generator.preview_every=100; condgen
     settings generator lists all.

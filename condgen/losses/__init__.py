@@ -9,6 +9,7 @@ from condgen.losses.base import ClassifierLoss, ImportedLoss
 from condgen.losses.cross_entropy import CrossEntropy
 from condgen.losses.distillation import DistributionMatching, ImportedMatching, ScoreIdentity
 from condgen.losses.dlsm import DLSM
+from condgen.losses.moment_matching import MomentMatching
 from condgen.losses.score_mismatching import ScoreMismatching
 from condgen.settings import Settings, parse
 
@@ -25,5 +26,6 @@ def classifier_loss(tree: Mapping[str, Any], where: str) -> ClassifierLoss:
 
 
 AnyGeneratorLoss: TypeAlias = Annotated[
-    ScoreMismatching | DistributionMatching | ScoreIdentity | ImportedMatching, Field(discriminator="loss")
+    ScoreMismatching | DistributionMatching | ScoreIdentity | MomentMatching | ImportedMatching,
+    Field(discriminator="loss"),
 ]

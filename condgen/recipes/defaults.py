@@ -6,6 +6,7 @@ from condgen.data.labelled import LabelledSet
 from condgen.data.sets import AnyData
 from condgen.errors import UserError
 from condgen.losses.distillation import DistributionMatching, ScoreIdentity
+from condgen.losses.moment_matching import MomentMatching
 from condgen.losses.score_matching import AdversarialScoreMatching
 from condgen.losses.score_mismatching import ScoreMismatching
 from condgen.networks import AnyClassifierNet, AnyDenoiserNet, AnyGeneratorNet
@@ -58,7 +59,8 @@ def _default_generators(data: LabelledSet) -> dict[str, GeneratorRecipe]:
     for loss in (DistributionMatching, ScoreIdentity):
         objective = loss(network=judge, density=density, denoiser_density=denoiser_density)
         found[objective.loss] = GeneratorRecipe(network=network, objective=objective, training=of_matching)
-    return found
+    alone = TrainingSettings(steps=6000, batch=256, lr=2e-3, betas=(0.9, 0.99), decay="tail")
+    return found | {"mmd": GeneratorRecipe(network=network, objective=MomentMatching(), training=alone)}
 
 
 def default_diagnose(data: LabelledSet) -> DiagnoseRecipe:

@@ -12,6 +12,7 @@ from condgen.errors import UserError
 from condgen.losses import AnyClassifierLoss, AnyGeneratorLoss
 from condgen.losses.distillation import LikelihoodTerm, MatchingLoss
 from condgen.losses.dlsm import DLSM
+from condgen.losses.moment_matching import MomentMatching
 from condgen.losses.score_matching import AdversarialScoreMatching
 from condgen.metrics.evaluate import Measures
 from condgen.networks import AnyClassifierNet, AnyDenoiserNet, AnyGeneratorNet
@@ -96,14 +97,17 @@ class GeneratorRecipe(TrainedRecipe):
     def _nothing_is_ignored(self) -> "GeneratorRecipe":
         is_matching, unused = isinstance(self.objective, MatchingLoss), "latent" if self.network is None else "level"
         if not is_matching and (self.teacher is not None or self.network is None):
-            raise ValueError("score mismatching takes no teacher (dmd and sid do) and needs generator.network: set it")
+            problem = f"the loss {self.objective.loss} takes no teacher (dmd and sid do) and needs generator.network"
+            raise ValueError(f"{problem}: set it")
         if unused in self.model_dump(exclude_defaults=True):
             raise ValueError(f"latent is for a generator's own network, level for a denoiser's: leave {unused} out")
+        if isinstance(self.objective, MomentMatching) and self.training.micro_batch is not None:
+            raise ValueError("moment matching is of pairs in the whole batch: leave training.micro_batch out")
         if self.teacher is not None and self.training.flip:
             raise ValueError("training.flip mirrors real images, and with a teacher none are seen: leave it out")
         if self.teacher is None and self.prior != PriorSettings():
             raise ValueError("prior is about a teacher: name one, or leave prior out")
-        if is_matching and self.teacher is None and self.objective.network is None:
+        if isinstance(self.objective, MatchingLoss) and self.teacher is None and self.objective.network is None:
             raise ValueError(f"{self.objective.loss} without a teacher trains two denoisers: set objective.network")
         return self
 

@@ -14,6 +14,7 @@ from condgen.errors import UserError, explain
 from condgen.files import cache_folder
 from condgen.generator import Generator, GeneratorConfig
 from condgen.losses.distillation import MatchingLoss
+from condgen.losses.moment_matching import MomentMatching
 from condgen.losses.score_mismatching import Critic, ScoreMismatching
 from condgen.networks.diffusers import DiffusersSettings
 from condgen.networks.embedding import ClassEmbedding, start_from
@@ -26,7 +27,13 @@ from condgen.runs.models import Folders, check_fits, data_fields, open_guided
 from condgen.runs.monitor import Monitor, classifier_monitor
 from condgen.score import ScoreConfig, ScoreModel
 from condgen.training.distributed import Processes
-from condgen.training.generator_tasks import GeneratorTask, LikelihoodGuide, MatchingTask, MismatchingTask
+from condgen.training.generator_tasks import (
+    GeneratorTask,
+    LikelihoodGuide,
+    MatchingTask,
+    MismatchingTask,
+    MomentMatchingTask,
+)
 from condgen.training.loop import Task
 from condgen.training.prior_pool import PriorPool
 from condgen.training.settings import PriorSettings, lighten_, resolved
@@ -140,6 +147,8 @@ def generator_task(stage: GeneratorStage, data: LabelledSet, folders: Folders, d
         classifier = Classifier.load(folder, device)
         check_fits(folder, classifier.config, data, data.source)
         likely = LikelihoodGuide(classifier, recipe.likelihood)
+    if isinstance(objective, MomentMatching):
+        return MomentMatchingTask(model, objective, data.standard_deviation(), likely=likely)
     if isinstance(objective, ScoreMismatching):
         # Images range from -1 to 1; points of twice their standard deviation are about as wide.
         scale = 1.0 if data.is_images else 2 * data.standard_deviation()
@@ -159,6 +168,7 @@ def _config(stage: GeneratorStage, data: LabelledSet, teacher: ScoreModel | None
     if recipe.network is not None:
         scale = 1.0 if data.is_images else sigma_data
         return GeneratorConfig(network=recipe.network, shape=shape, names=names, latent=recipe.latent, scale=scale)
+    assert isinstance(recipe.objective, MatchingLoss)  # others have a network
     network = recipe.objective.network
     if teacher is not None:
         network, sigma_data = teacher.config.network, teacher.config.sigma_data

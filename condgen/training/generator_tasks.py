@@ -1,5 +1,6 @@
 """What one training step of a generator does: steps of the networks that judge it, then one of its own."""
 
+import math
 from abc import abstractmethod
 from dataclasses import dataclass, field
 from functools import partial
@@ -13,6 +14,7 @@ from condgen.generator import Generator
 from condgen.losses.base import Losses
 from condgen.losses.cross_entropy import cross_entropy_loss
 from condgen.losses.distillation import LikelihoodTerm, MatchingLoss
+from condgen.losses.moment_matching import MomentMatching, moment_matching_loss
 from condgen.losses.score_matching import score_matching_loss
 from condgen.losses.score_mismatching import Critic, ScoreMismatching, critic_loss, mismatching_loss
 from condgen.score import ScoreModel
@@ -147,3 +149,25 @@ class MatchingTask(GeneratorTask):
         t, eps = draws
         with evaluated(*self.pupils.values()):
             return self.objective(self.real, self.fake, x, t, eps, y)
+
+
+@dataclass(eq=False)
+class MomentMatchingTask(GeneratorTask):
+    """Moment matching with the real data of the batch."""
+
+    objective: MomentMatching
+    scale: float  # the standard deviation of the data
+
+    def __post_init__(self) -> None:
+        self.models = {"model": self.model}
+
+    def learn(self, batch: Batch, apply: Apply) -> dict[str, Tensor]:
+        return {}
+
+    def draw(self, batch: Batch) -> tuple[Tensor, ...]:
+        return (batch.x,)
+
+    def judge(self, x: Tensor, y: Tensor, *draws: Tensor) -> Tensor:
+        (real,) = draws
+        unit = self.scale * math.sqrt(x[0].numel())
+        return moment_matching_loss(x, y, real, self.objective.bandwidth * unit)

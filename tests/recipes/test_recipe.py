@@ -93,6 +93,10 @@ def test_evaluation_is_yes_no_or_how(path):
         ),
         ("generators={g: {objective: {loss: sid}, training: {steps: 1}}}", r"trains two denoisers: set"),
         ("generators={g: {objective: {loss: sid}, training: {steps: 1}, latent: 5, teacher: {}}}", r"leave latent out"),
+        (
+            "generators={g: {objective: {loss: mmd}, training: {steps: 1, micro_batch: 5}, network: {kind: mlp}}}",
+            r"leave training.micro_batch out",
+        ),
         ("sample.methods.plain={generator: one, guide: unlabelled}", r"the generator stands alone"),
         ("score.labels=separate", r"score.labels: separate gives no unconditional score.*move it to scores"),
         ("score.adversarial.weight=1", r"score.adversarial.network: Field required"),

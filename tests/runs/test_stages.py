@@ -32,6 +32,7 @@ PARTS = {
     "classifier": ("classifier", {}),
     "pooled": ("classifier", {"prior": {"pool": 200, "reuse": 2}}),
     **{loss: ("generator", {"objective": {"loss": loss, "network": NETWORK}}) for loss in ("smm", "dmd", "sid")},
+    "mmd": ("generator", {"objective": {"loss": "mmd"}}),
 }
 
 

@@ -9,9 +9,10 @@ from processes import ALONE
 
 from condgen import ClassifierGuided, UNetSettings
 from condgen.losses.distillation import DistributionMatching, LikelihoodTerm, ScoreIdentity
+from condgen.losses.moment_matching import MomentMatching
 from condgen.losses.score_mismatching import Critic, ScoreMismatching
 from condgen.training.batch import Batch
-from condgen.training.generator_tasks import LikelihoodGuide, MatchingTask, MismatchingTask
+from condgen.training.generator_tasks import LikelihoodGuide, MatchingTask, MismatchingTask, MomentMatchingTask
 from condgen.training.loop import train
 from condgen.training.settings import TrainingSettings
 from condgen.training.state import State
@@ -26,6 +27,8 @@ def task(name, data, teacher=None, likely=None):
     if name == "smm":
         objective = ScoreMismatching(network=NET, levels=(0.1, 0.3), critic_steps=3, critic_lr=0.5)
         return MismatchingTask(model, Critic(objective, data.shape, 3), objective, likely=likely)
+    if name == "mmd":
+        return MomentMatchingTask(model, MomentMatching(), 1.0, likely=likely)
     objective = MATCHING[name](network=NET, denoiser_steps=2, denoiser_lr=0.5)
     fake, real = score_model(data, "embedding"), score_model(data, "embedding")
     return MatchingTask(model, teacher or real, fake, objective, likely=likely)
@@ -91,7 +94,7 @@ def test_a_frozen_teacher_is_never_trained_and_keeps_no_gradient(name, guided, t
         assert all(torch.equal(value, weights[key]) for key, value in network.state_dict().items())
 
 
-@pytest.mark.parametrize("name", ["smm", *MATCHING])
+@pytest.mark.parametrize("name", ["smm", "mmd", *MATCHING])
 def test_a_likelihood_term_adds_its_weight_and_leaves_the_classifier_alone(name, tiny_images):
     torch.manual_seed(1)
     judge, losses = frozen(classifier(tiny_images)), []
