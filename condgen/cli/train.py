@@ -134,8 +134,7 @@ def train_generator(
         Literal["smm", "dmd", "sid", "mmd"],
         typer.Option(
             help="sid: score identity distillation (Zhou et al. 2024). dmd: distribution matching (Yin et al. 2024), "
-            "cheaper a step. smm: score mismatching (Ye & Liu 2024), less variety. mmd: moment matching, for "
-            "points and small images, without a second network: cheapest."
+            "cheaper a step. smm: score mismatching (Ye & Liu 2024), less variety. mmd: moment matching, cheapest."
         ),
     ] = "sid",
     teacher: Annotated[Path | None, model_option("A score model for sid and dmd, which it starts from.")] = None,

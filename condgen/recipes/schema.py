@@ -97,8 +97,9 @@ class GeneratorRecipe(TrainedRecipe):
     def _nothing_is_ignored(self) -> "GeneratorRecipe":
         is_matching, unused = isinstance(self.objective, MatchingLoss), "latent" if self.network is None else "level"
         if not is_matching and (self.teacher is not None or self.network is None):
-            problem = f"the loss {self.objective.loss} takes no teacher (dmd and sid do) and needs generator.network"
-            raise ValueError(f"{problem}: set it")
+            raise ValueError(
+                f"{self.objective.loss} takes no teacher, as dmd and sid do: leave it out, set generator.network"
+            )
         if unused in self.model_dump(exclude_defaults=True):
             raise ValueError(f"latent is for a generator's own network, level for a denoiser's: leave {unused} out")
         if isinstance(self.objective, MomentMatching) and self.training.micro_batch is not None:

@@ -27,13 +27,7 @@ from condgen.runs.models import Folders, check_fits, data_fields, open_guided
 from condgen.runs.monitor import Monitor, classifier_monitor
 from condgen.score import ScoreConfig, ScoreModel
 from condgen.training.distributed import Processes
-from condgen.training.generator_tasks import (
-    GeneratorTask,
-    LikelihoodGuide,
-    MatchingTask,
-    MismatchingTask,
-    MomentMatchingTask,
-)
+from condgen.training.generator_tasks import GeneratorTask, LikelihoodGuide, MatchingTask, MismatchingTask, MomentTask
 from condgen.training.loop import Task
 from condgen.training.prior_pool import PriorPool
 from condgen.training.settings import PriorSettings, lighten_, resolved
@@ -148,7 +142,8 @@ def generator_task(stage: GeneratorStage, data: LabelledSet, folders: Folders, d
         check_fits(folder, classifier.config, data, data.source)
         likely = LikelihoodGuide(classifier, recipe.likelihood)
     if isinstance(objective, MomentMatching):
-        return MomentMatchingTask(model, objective, data.standard_deviation(), likely=likely)
+        width = objective.bandwidth * data.standard_deviation() * data.x[0].numel() ** 0.5
+        return MomentTask(model, width, likely=likely)
     if isinstance(objective, ScoreMismatching):
         # Images range from -1 to 1; points of twice their standard deviation are about as wide.
         scale = 1.0 if data.is_images else 2 * data.standard_deviation()

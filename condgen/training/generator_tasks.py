@@ -1,6 +1,5 @@
 """What one training step of a generator does: steps of the networks that judge it, then one of its own."""
 
-import math
 from abc import abstractmethod
 from dataclasses import dataclass, field
 from functools import partial
@@ -14,7 +13,7 @@ from condgen.generator import Generator
 from condgen.losses.base import Losses
 from condgen.losses.cross_entropy import cross_entropy_loss
 from condgen.losses.distillation import LikelihoodTerm, MatchingLoss
-from condgen.losses.moment_matching import MomentMatching, moment_matching_loss
+from condgen.losses.moment_matching import moment_matching_loss
 from condgen.losses.score_matching import score_matching_loss
 from condgen.losses.score_mismatching import Critic, ScoreMismatching, critic_loss, mismatching_loss
 from condgen.score import ScoreModel
@@ -36,9 +35,9 @@ class GeneratorTask(Task):
     model: Generator
     likely: LikelihoodGuide | None = field(default=None, kw_only=True)  # a term added to the objective
 
-    @abstractmethod
     def learn(self, batch: Batch, apply: Apply) -> dict[str, Tensor]:
         """All updates of the judging networks in one step, and their losses."""
+        return {}
 
     @abstractmethod
     def draw(self, batch: Batch) -> tuple[Tensor, ...]:
@@ -152,22 +151,16 @@ class MatchingTask(GeneratorTask):
 
 
 @dataclass(eq=False)
-class MomentMatchingTask(GeneratorTask):
-    """Moment matching with the real data of the batch."""
+class MomentTask(GeneratorTask):
+    """Moment matching with the batch's real data: no network judges."""
 
-    objective: MomentMatching
-    scale: float  # the standard deviation of the data
+    width: float  # of the kernel, in units of the data
 
     def __post_init__(self) -> None:
         self.models = {"model": self.model}
-
-    def learn(self, batch: Batch, apply: Apply) -> dict[str, Tensor]:
-        return {}
 
     def draw(self, batch: Batch) -> tuple[Tensor, ...]:
         return (batch.x,)
 
     def judge(self, x: Tensor, y: Tensor, *draws: Tensor) -> Tensor:
-        (real,) = draws
-        unit = self.scale * math.sqrt(x[0].numel())
-        return moment_matching_loss(x, y, real, self.objective.bandwidth * unit)
+        return moment_matching_loss(x, y, draws[0], self.width)

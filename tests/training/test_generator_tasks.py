@@ -9,10 +9,9 @@ from processes import ALONE
 
 from condgen import ClassifierGuided, UNetSettings
 from condgen.losses.distillation import DistributionMatching, LikelihoodTerm, ScoreIdentity
-from condgen.losses.moment_matching import MomentMatching
 from condgen.losses.score_mismatching import Critic, ScoreMismatching
 from condgen.training.batch import Batch
-from condgen.training.generator_tasks import LikelihoodGuide, MatchingTask, MismatchingTask, MomentMatchingTask
+from condgen.training.generator_tasks import LikelihoodGuide, MatchingTask, MismatchingTask, MomentTask
 from condgen.training.loop import train
 from condgen.training.settings import TrainingSettings
 from condgen.training.state import State
@@ -28,7 +27,7 @@ def task(name, data, teacher=None, likely=None):
         objective = ScoreMismatching(network=NET, levels=(0.1, 0.3), critic_steps=3, critic_lr=0.5)
         return MismatchingTask(model, Critic(objective, data.shape, 3), objective, likely=likely)
     if name == "mmd":
-        return MomentMatchingTask(model, MomentMatching(), 1.0, likely=likely)
+        return MomentTask(model, 1.0, likely=likely)
     objective = MATCHING[name](network=NET, denoiser_steps=2, denoiser_lr=0.5)
     fake, real = score_model(data, "embedding"), score_model(data, "embedding")
     return MatchingTask(model, teacher or real, fake, objective, likely=likely)

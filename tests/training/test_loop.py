@@ -7,11 +7,10 @@ from processes import ALONE, Rank, Watched
 from condgen import EDM, LogNormal, UNetSettings, UserError
 from condgen.losses import classifier_loss
 from condgen.losses.distillation import DistributionMatching, LikelihoodTerm, ScoreIdentity
-from condgen.losses.moment_matching import MomentMatching
 from condgen.losses.score_matching import AdversarialScoreMatching
 from condgen.losses.score_mismatching import Critic, ScoreMismatching
 from condgen.networks.discriminator import MLPDiscriminatorSettings
-from condgen.training.generator_tasks import LikelihoodGuide, MatchingTask, MismatchingTask, MomentMatchingTask
+from condgen.training.generator_tasks import LikelihoodGuide, MatchingTask, MismatchingTask, MomentTask
 from condgen.training.loop import Task, train
 from condgen.training.settings import TrainingSettings
 from condgen.training.state import State, load_state, save_state
@@ -58,7 +57,7 @@ TASKS = {
     "smm": mismatching_task,
     "sid": matching_task,
     "dmd": lambda data: matching_task(data, DistributionMatching),
-    "mmd": lambda data: MomentMatchingTask(generator(data), MomentMatching(), 1.0),
+    "mmd": lambda data: MomentTask(generator(data), 1.0),
 }
 
 
