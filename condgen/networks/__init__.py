@@ -26,7 +26,9 @@ from condgen.networks.unet import UNetSettings
 
 _KIND = Field(discriminator="kind")
 AnyDenoiserNet: TypeAlias = Annotated[MLPSettings | UNetSettings | DiffusersSettings | ImportedNetwork, _KIND]
-AnyClassifierNet: TypeAlias = Annotated[MLPSettings | ResNetSettings | TimmSettings | ImportedNetwork, _KIND]
+AnyClassifierNet: TypeAlias = Annotated[
+    MLPSettings | ResNetSettings | UNetSettings | TimmSettings | ImportedNetwork, _KIND
+]
 AnyGeneratorNet: TypeAlias = Annotated[MLPSettings | ConvGeneratorSettings | ImportedNetwork, _KIND]
 AnyDiscriminatorNet: TypeAlias = Annotated[MLPDiscriminatorSettings | ConvDiscriminatorSettings, _KIND]
 AnyNet: TypeAlias = Annotated[

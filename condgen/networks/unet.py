@@ -18,6 +18,7 @@ from einops import rearrange
 from pydantic import Field, PositiveInt
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from condgen.errors import UserError
 from condgen.networks.base import NetworkSettings
@@ -72,6 +73,9 @@ class UNetSettings(NetworkSettings):
 
     def build_denoiser(self, shape: tuple[int, ...], n_classes: int | None) -> nn.Module:
         return UNet(self, shape, n_classes)
+
+    def build_classifier(self, shape: tuple[int, ...], n_classes: int) -> nn.Module:
+        return UNetClassifier(self, shape, n_classes)
 
 
 class SelfAttention(nn.Module):
@@ -162,12 +166,12 @@ class UNet(nn.Module):
             if level > 0:
                 self.decoder.append(block(channels, channels, resample="up"))
 
-        self.leave = nn.Sequential(
+        self.leave: nn.Module = nn.Sequential(
             GroupNorm(channels, activation=True), initialise_(nn.Conv2d(channels, shape[0], 3, padding=1), gain=0.1)
         )
 
-    def forward(self, x: Tensor, noise: Tensor, y: Tensor | None = None) -> Tensor:
-        embedding = self.conditioning(noise, y)
+    def encode(self, x: Tensor, embedding: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """The middle's output, and those of the encoder."""
         h = self.enter(x)
         outputs, pyramid, steps = [h], x, iter(self.pyramid)
         for block in self.encoder:
@@ -177,8 +181,29 @@ class UNet(nn.Module):
             outputs.append(h)
         for block in self.middle:
             h = block(h, embedding)
+        return h, outputs
+
+    def forward(self, x: Tensor, noise: Tensor, y: Tensor | None = None) -> Tensor:
+        embedding = self.conditioning(noise, y)
+        h, outputs = self.encode(x, embedding)
         for block in self.decoder:
             if not block.resamples:  # one that doubles the image takes up no output of the encoder
                 h = torch.cat((h, outputs.pop()), dim=1)
             h = block(h, embedding)
         return self.leave(h)
+
+
+class UNetClassifier(UNet):
+    """The encoder and the middle, x (B, C, H, W), noise (B,) -> logits (B, K). It may start from a U-Net's weights."""
+
+    def __init__(self, settings: UNetSettings, shape: tuple[int, ...], n_classes: int) -> None:
+        super().__init__(settings, shape, None)
+        channels = settings.channels * settings.multipliers[-1]
+        del self.decoder
+        self.activate = GroupNorm(channels, activation=True)
+        self.leave = initialise_(nn.Linear(channels, n_classes), gain=0.1)
+
+    def forward(self, x: Tensor, noise: Tensor, y: Tensor | None = None) -> Tensor:
+        with sdpa_kernel(SDPBackend.MATH):  # which can be differentiated twice
+            h, _ = self.encode(x, self.conditioning(noise))
+        return self.leave(self.activate(h).mean(dim=(2, 3)))

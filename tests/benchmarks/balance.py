@@ -113,15 +113,16 @@ def main(
 
     def trained(name, seed, share):
         folders, init = Folders(score), VARIANTS[name].get("init")
-        if init:
+        if init in VARIANTS:
             share /= 2
             folders = Folders(score, classifiers={init: trained(init, seed, share)})
-        count = round(share * (steps if VARIANTS[name]["objective"]["loss"] == "dlsm" else whole / ms[name]))
+        equal = steps * ms["dlsm"] / ms[name] if "kind" in VARIANTS[name].get("network", {}) else steps
+        count = round(share * (equal if VARIANTS[name]["objective"]["loss"] == "dlsm" else whole / ms[name]))
         place = out / f"{name.replace(',', '').replace(' ', '-')}-{seed}-{share:g}"
         console.print(f"{place.name}: {count} steps")
         settings = stage(model, kind, name, seed, count, kept, labels)
         list(Train(f"classifier {name}", place, settings, data.train, folders).run(ALONE))
-        if share == 1 or init:
+        if share == 1 or init in VARIANTS:
             figures.append(Figure("steps", name, "equal time", "", count))
         return place
 
