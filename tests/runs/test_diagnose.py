@@ -95,6 +95,17 @@ def test_differences_are_those_of_the_function_on_the_test_split_and_need_no_ora
     assert found["what"]["training"]["told"].keys() == {"steps", "batch", "seconds"}
 
 
+def test_maps_are_of_pairs_of_methods_and_without_any_there_is_none(tmp_path):
+    score = score_model(tmp_path / "score", "digits")
+    told = score_model(tmp_path / "told", "digits", "embedding")
+    for name, methods in {"none": {}, "one": {"told": Guidance(score="told")}}.items():
+        stage = DiagnoseRecipe(levels=(1.0,), most=10, draws=1, methods=methods)
+        list(Diagnose("diagnose", tmp_path / name, stage, Folders(score, {"told": told}), *DIGITS[::2]).run(ALONE))
+    assert not (tmp_path / "none" / "pixels.json").exists()
+    z = json.loads((tmp_path / "one" / "pixels.json").read_text())["z"]
+    assert torch.tensor(z["told minus zero guidance"]).shape == (1, 8, 8)
+
+
 def test_perfect_models_of_images_have_no_error_and_queries_come_in_blocks():
     data = DIGITS.train
     oracle = Oracle(EDM(sigma_max=20), data.x, data.y, data.n_classes, held=100_000)
