@@ -21,7 +21,7 @@ PYTHON = re.findall(r"```python\n(.*?)```", README, re.S)
 @pytest.fixture
 def folder(digits_of_few_steps, tmp_path, monkeypatch):
     shutil.copytree(digits_of_few_steps, tmp_path / "runs" / "digits")
-    (tmp_path / "runs" / "digits" / "classifier-ce").rename(tmp_path / "runs" / "digits" / "classifier-dlsm")
+    shutil.copytree(digits_of_few_steps / "classifier-ce", tmp_path / "runs" / "digits" / "classifier-dlsm")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -39,6 +39,14 @@ def test_snippets_run_in_order(folder, capsys):
     assert names["loss"].item() > 0
     shown = capsys.readouterr().out
     assert all(f"{quantity:4} of" in shown for quantity in ("D", "D_L", "D_P"))
+
+
+def test_the_recipes_show_when_a_class_is_decided(folder, capsys):
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "recipes/README.md").read_text(), re.S)
+    (block,) = (block for block in blocks if "cg.trajectory" in block)
+    exec(block.replace("(500)", "(20)"), names := {})
+    assert names["seen"].shape == (19, 20)
+    assert "1.00 seen as at the end" not in capsys.readouterr().out.splitlines()[0]
 
 
 def test_parts_of_ones_own_from_another_folder(folder):

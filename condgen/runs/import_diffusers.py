@@ -47,14 +47,14 @@ def find_diffusers(source: str) -> DiffusersFolder:
         folder = fetch(source, files)
     if not folder.is_dir():
         raise UserError(f"{source} is no folder: name one that diffusers has saved, or hf:owner/name")
-    network = _either(source, folder / "unet" / "config.json", folder / "config.json")
-    scheduler = _either(source, folder / "scheduler" / _SCHEDULER, folder / _SCHEDULER)
-    config = read_json(network)
     parts = read_json(folder / _PIPELINE) if (folder / _PIPELINE).is_file() else {}
     others = {name for name, part in parts.items() if isinstance(part, list) and any(part)} - {"unet", "scheduler"}
-    if config.get("_class_name") != _UNET or others:  # such as a decoder of what the network makes
+    network = folder if others else _either(source, folder / "unet" / "config.json", folder / "config.json")
+    config = {} if others else read_json(network)
+    if config.get("_class_name") != _UNET:  # others are such as a decoder of what the network makes, or a transformer
         what = f"a pipeline with {', '.join(sorted(others))}" if others else f"a {config.get('_class_name')}"
         raise UserError(f"{source} holds {what}, where a {_UNET} and a scheduler are needed: it sees pixels alone")
+    scheduler = _either(source, folder / "scheduler" / _SCHEDULER, folder / _SCHEDULER)
     if not (weights := sorted(network.parent.glob(f"{_WEIGHTS}*.safetensors"))):
         raise UserError(f"{source} holds no {_WEIGHTS}.safetensors: other files of weights are not read, convert them")
     name = source if source.startswith("hf:") else folder.resolve().name
