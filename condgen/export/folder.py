@@ -182,8 +182,8 @@ def as_pipeline(source: Source, classifier: str) -> Source:
     if score is None or score.description["labels"] != "none" or len(score.description["shape"]) != 3:
         raise UserError(f"{source.folder} has no unconditional score model of images, which a pipeline needs")
     chosen = names[classifier]
-    models = (replace(model, name="classifier") if model is chosen else model for model in source.models)
-    return replace(source, models=tuple(models))
+    models = [replace(model, name="classifier") if model is chosen else model for model in source.models]
+    return replace(source, models=tuple(sorted(models, key=lambda model: model.name.startswith("classifier-"))))
 
 
 def write_pipeline(source: Source, out: Path) -> None:

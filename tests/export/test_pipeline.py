@@ -23,10 +23,11 @@ SCHEDULES = [{"kind": "edm", "sigma_min": 0.01, "sigma_max": 20.0}, {"kind": "vp
 def run_of(folder, schedule, **settings):
     """A run whose models have random weights, large enough that labels tell."""
     recipe = {"name": "r", "data": {"kind": "digits"}, "schedule": schedule, "score": PART | settings}
-    recipe["classifiers"] = {"dlsm": PART | {"objective": {"loss": "dlsm"}}}
+    recipe["classifiers"] = {name: PART | {"objective": {"loss": name}} for name in ("ce", "dlsm")}
     about = ABOUT | {"network": NETWORK, "schedule": schedule, "sigma_data": 0.5}
     for name, config in {
         "score": ScoreConfig.model_validate(about | settings),
+        "classifier-ce": ClassifierConfig.model_validate(about),
         "classifier-dlsm": ClassifierConfig.model_validate(about),
     }.items():
         model = config.build()
@@ -45,7 +46,8 @@ def test_schedulers_of_diffusers_draw_from_the_guided_denoiser(schedule, tmp_pat
     diffusers = library("diffusers")
     run, out = run_of(tmp_path / "run", schedule), tmp_path / "out"
     export(run, out, "mit", diffusers="dlsm")
-    assert b'from_pretrained("me/mine", trust' in contents(out, "me/mine")[CARD_FILE]
+    for words in (b'from_pretrained("me/mine", trust', b"--classifier hf:me/mine/classifier --class"):
+        assert words in contents(out, "me/mine")[CARD_FILE]
     pipeline = diffusers.DiffusionPipeline.from_pretrained(out, trust_remote_code=True).to("cpu")
     pipeline.set_progress_bar_config(disable=True)
     y, draw = ["cat", 0], {"guidance_scale": 3.0, "output_type": "latent"}
@@ -71,8 +73,8 @@ def test_schedulers_of_diffusers_draw_from_the_guided_denoiser(schedule, tmp_pat
 
 def test_what_makes_no_pipeline_is_refused_in_a_line(tmp_path):
     run = run_of(tmp_path / "run", SCHEDULES[0])
-    with pytest.raises(UserError, match="no classifier 'ce' for diffusers: choose one of dlsm"):
-        export(run, tmp_path / "out", "mit", diffusers="ce")
+    with pytest.raises(UserError, match="no classifier 'own' for diffusers: choose one of ce, dlsm"):
+        export(run, tmp_path / "out", "mit", diffusers="own")
     with pytest.raises(UserError, match="no unconditional score model"):
         export(
             run_of(tmp_path / "labelled", SCHEDULES[0], labels="embedding"), tmp_path / "out", "mit", diffusers="dlsm"

@@ -100,9 +100,7 @@ def test_what_cannot_be_imported_is_refused_in_one_line(pipeline, tmp_path):
     diffusers.FlowMatchEulerDiscreteScheduler(invert_sigmas=True).save_pretrained(inverted / "scheduler")
     dit = tmp_path / "dit"  # latents of a decoder, which is the only kind that diffusers has
     dit.mkdir()
-    (dit / "model_index.json").write_text(
-        '{"transformer": ["diffusers", "DiTTransformer2DModel"], "vae": ["diffusers", "AutoencoderKL"]}'
-    )
+    (dit / "model_index.json").write_text('{"transformer": ["diffusers", "DiT"], "vae": ["diffusers", "VAE"]}')
     for source, words, message in (
         (dit, digits, "a pipeline with transformer, vae"),
         (tmp_path / "none", digits, "is no folder"),
