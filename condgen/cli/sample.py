@@ -63,8 +63,8 @@ def sample(
     """
     if n is not None and per_class is not None:
         raise UserError("--n counts all samples and --per-class those of each class: leave one of the two out")
-    if (pretrained or generator) and (score or classifier):
-        raise UserError("--pretrained names both models, a generator needs neither: leave --score, --classifier out")
+    if bool(pretrained) + bool(generator) + bool(score or classifier) > 1:
+        raise UserError("give one of --pretrained NAME, --generator DIR, or --score DIR with --classifier DIR")
     if pretrained is not None:
         score, classifier = (pretrained_folder(f"{pretrained}/{part}") for part in ("score", "classifier"))
     if (source := generator or score) is None:

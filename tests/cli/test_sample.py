@@ -107,8 +107,8 @@ def test_mistakes(digits, tmp_path):
         (("--generator", score, "--sampler", "heun"), "one step"),
         (("--score", score, "--classifier", ce, "--interval", "5,1"), "from low to high"),
         (("--score", score, "--seed", "5000000000"), "seed"),
-        (("--pretrained", "cifar10", "--score", score), "leave --score, --classifier out"),
-        (("--generator", score, "--classifier", ce), "leave --score, --classifier out"),
+        (("--pretrained", "cifar10", "--generator", score), "give one of --pretrained NAME"),
+        (("--generator", score, "--classifier", ce), "give one of --pretrained NAME"),
         (("--score", score, "--n", "9", "--per-class", "2"), "leave one of the two out"),
         (("--score", score, "--guide", "unlabelled", "--scale", "2"), "--conditional"),
     ):
