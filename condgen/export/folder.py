@@ -173,7 +173,7 @@ def _write_model(model: Model, out: Path, rounded: bool) -> dict[str, Any]:
 
 
 def as_pipeline(source: Source, classifier: str) -> Source:
-    """The run with this classifier in a sub-folder `classifier`; UserError where it makes no pipeline."""
+    """The run with this classifier, before others, in a sub-folder `classifier`; UserError where it makes none."""
     names = {model.name.removeprefix("classifier-"): model for model in source.models if model.kind == "classifier"}
     score = next((model for model in source.models if model.name == "score"), None)
     if classifier not in names:

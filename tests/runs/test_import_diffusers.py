@@ -98,7 +98,7 @@ def test_what_cannot_be_imported_is_refused_in_one_line(pipeline, tmp_path):
     weights.write_bytes(weights.read_bytes()[:5000])
     inverted, digits = shutil.copytree(pipeline, tmp_path / "inverted"), ("--data", "digits")
     diffusers.FlowMatchEulerDiscreteScheduler(invert_sigmas=True).save_pretrained(inverted / "scheduler")
-    dit = tmp_path / "dit"  # latents of a decoder, which is the only kind that diffusers has
+    dit = tmp_path / "dit"  # a transformer of latents and their decoder
     dit.mkdir()
     (dit / "model_index.json").write_text('{"transformer": ["diffusers", "DiT"], "vae": ["diffusers", "VAE"]}')
     for source, words, message in (
